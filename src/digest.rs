@@ -1,0 +1,162 @@
+//! What names things: SHA-256 digests and the canonical JSON that they are taken over.
+//!
+//! In: bytes, files, serializable values. Out: a [`Digest`]. Deliberately knows nothing of what is named.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest as _, Sha256};
+
+/// A SHA-256 digest, written `sha256:<64 lower-case hex digits>`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest([u8; 32]);
+
+/// The text was not `sha256:` and 64 lower-case hex digits.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is not a digest: expected `sha256:` and 64 lower-case hex digits")]
+pub struct InvalidDigest(String);
+
+impl Digest {
+    /// The digest of `bytes`.
+    pub fn of(bytes: impl AsRef<[u8]>) -> Self {
+        Self(Sha256::digest(bytes.as_ref()).into())
+    }
+
+    /// The digest and the size in bytes of everything `reader` yields.
+    pub fn of_reader(mut reader: impl Read) -> io::Result<(Self, u64)> {
+        let mut hashing = Hashing::new(io::sink());
+        let size_bytes = io::copy(&mut reader, &mut hashing)?;
+        Ok((hashing.finish().0, size_bytes))
+    }
+
+    /// The digest and the size in bytes of the file at `path`.
+    pub fn of_file(path: &Path) -> io::Result<(Self, u64)> {
+        Self::of_reader(File::open(path)?)
+    }
+
+    /// The digest of the canonical JSON of `value`.
+    pub fn of_value(value: &impl Serialize) -> Self {
+        Self::of(canonical_json(value))
+    }
+
+    /// The 64 hex digits, without the `sha256:` in front.
+    pub fn hex(&self) -> String {
+        hex(&self.0)
+    }
+
+    /// The first 12 hex digits: enough to tell a handful of things apart on a screen, never an identity.
+    pub fn short(&self) -> String {
+        hex(&self.0[..6])
+    }
+}
+
+/// Lower-case hex digits of `bytes`.
+pub fn hex(bytes: &[u8]) -> String {
+    use fmt::Write as _;
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}
+
+/// RFC 8785 canonical JSON of `value`, the only form in which records are written.
+///
+/// # Panics
+/// Where `value` cannot be JSON at all (a map with keys that are no strings): a mistake in our own types.
+pub fn canonical_json(value: &impl Serialize) -> Vec<u8> {
+    serde_json_canonicalizer::to_vec(value).expect("records serialize to JSON")
+}
+
+/// Passes bytes on to a writer and hashes them on the way.
+pub struct Hashing<W> {
+    inner: W,
+    hash: Sha256,
+    size_bytes: u64,
+}
+
+impl<W: Write> Hashing<W> {
+    /// Hashes all that is written to `inner` through it.
+    pub fn new(inner: W) -> Self {
+        Self {
+            inner,
+            hash: Sha256::new(),
+            size_bytes: 0,
+        }
+    }
+
+    /// The digest and size of what passed, and the writer.
+    pub fn finish(self) -> (Digest, u64, W) {
+        (
+            Digest(self.hash.finalize().into()),
+            self.size_bytes,
+            self.inner,
+        )
+    }
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(buf)?;
+        self.hash.update(&buf[..written]);
+        self.size_bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sha256:{}", self.hex())
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Digest {
+    type Err = InvalidDigest;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let invalid = || InvalidDigest(text.to_owned());
+        let digits = text.strip_prefix("sha256:").ok_or_else(invalid)?;
+        if digits.len() != 64
+            || !digits
+                .bytes()
+                .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        {
+            return Err(invalid());
+        }
+        let mut bytes = [0; 32];
+        for (byte, pair) in bytes.iter_mut().zip(digits.as_bytes().chunks(2)) {
+            let pair = std::str::from_utf8(pair).map_err(|_| invalid())?;
+            *byte = u8::from_str_radix(pair, 16).map_err(|_| invalid())?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}

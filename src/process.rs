@@ -1,0 +1,270 @@
+//! Starts programs of this machine. The only place that does.
+//!
+//! In: a program and its arguments. Out: its output, or an error with its last lines. Children die with the value
+//! that holds them, and end on an interrupt. Deliberately never goes through a shell and never logs arguments.
+
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
+
+use crate::wait::{Interrupt, Interrupted};
+
+/// How many last lines of a program's output an error carries.
+pub const LAST_LINES: usize = 20;
+
+/// A program that could not be started, or that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    /// It is not installed, or may not be run.
+    #[error("{program} could not be started: {error}")]
+    Start {
+        /// The program.
+        program: String,
+        /// Why not.
+        error: std::io::Error,
+    },
+    /// It ended with a status other than 0.
+    #[error("{program} failed ({status}){}", last_lines(.last))]
+    Failed {
+        /// The program.
+        program: String,
+        /// How it ended.
+        status: ExitStatus,
+        /// The last lines that it printed on standard error.
+        last: Vec<String>,
+    },
+    /// Talking to it failed.
+    #[error("{program}: {error}")]
+    Io {
+        /// The program.
+        program: String,
+        /// What failed.
+        error: std::io::Error,
+    },
+    /// We were asked to stop.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
+}
+
+/// The last lines of something as an indented block that follows an error's first line; nothing where there are none.
+pub fn last_lines(lines: &[String]) -> String {
+    lines.iter().map(|line| format!("\n  | {line}")).collect()
+}
+
+/// A program to run, with its arguments.
+pub struct Program {
+    name: String,
+    command: Command,
+    input: Vec<u8>,
+}
+
+impl Program {
+    /// The program `name`, found by `PATH` where it has no slash.
+    pub fn new(name: impl AsRef<OsStr>) -> Self {
+        let name = name.as_ref();
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this is the one door to other programs"
+        )]
+        let mut command = Command::new(name);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .kill_on_drop(true);
+        Self {
+            name: Path::new(name)
+                .file_name()
+                .unwrap_or(name)
+                .to_string_lossy()
+                .into_owned(),
+            command,
+            input: Vec::new(),
+        }
+    }
+
+    /// Adds one argument.
+    #[must_use]
+    pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.command.arg(argument);
+        self
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args(mut self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        self.command.args(arguments);
+        self
+    }
+
+    /// Sets an environment variable.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Runs it in `folder`.
+    #[must_use]
+    pub fn in_folder(mut self, folder: &Path) -> Self {
+        self.command.current_dir(folder);
+        self
+    }
+
+    /// Writes `input` to its standard input.
+    #[must_use]
+    pub fn input(mut self, input: impl Into<Vec<u8>>) -> Self {
+        self.input = input.into();
+        self.command.stdin(Stdio::piped());
+        self
+    }
+
+    /// Runs it to its end and returns its standard output. An exit status other than 0 is an error.
+    pub async fn run(mut self, interrupt: &Interrupt) -> Result<Vec<u8>, ProcessError> {
+        let name = self.name.clone();
+        let io = |error| ProcessError::Io {
+            program: name.clone(),
+            error,
+        };
+        self.command.stdout(Stdio::piped());
+        let input = std::mem::take(&mut self.input);
+        let mut running = self.start()?;
+        let stdin = running.child.stdin.take();
+        let mut stdout = running
+            .child
+            .stdout
+            .take()
+            .expect("standard output is piped");
+        let feed = async {
+            if let Some(mut stdin) = stdin {
+                // A program may end without reading all of its input; its status tells whether that was right.
+                let _ = stdin.write_all(&input).await;
+            }
+        };
+        let mut output = Vec::new();
+        let (_, read, status) = interrupt
+            .or(async { tokio::join!(feed, stdout.read_to_end(&mut output), running.child.wait()) })
+            .await?;
+        read.map_err(io)?;
+        let status = status.map_err(io)?;
+        if status.success() {
+            Ok(output)
+        } else {
+            Err(running.failure(status).await)
+        }
+    }
+
+    /// Starts it and leaves it running. Its standard output goes nowhere.
+    pub fn start(mut self) -> Result<Running, ProcessError> {
+        self.command.stderr(Stdio::piped());
+        let mut child = self.command.spawn().map_err(|error| ProcessError::Start {
+            program: self.name.clone(),
+            error,
+        })?;
+        let stderr = child.stderr.take().expect("standard error is piped");
+        let tail = Tail::default();
+        let reading = tokio::spawn(tail.clone().fill(stderr));
+        Ok(Running {
+            name: self.name,
+            child,
+            tail,
+            reading,
+        })
+    }
+
+    /// The arguments, for tests that hold what a command line must say and must not.
+    pub fn arguments(&self) -> Vec<OsString> {
+        self.command
+            .as_std()
+            .get_args()
+            .map(OsStr::to_os_string)
+            .collect()
+    }
+}
+
+/// A program that runs. Dropping it kills it.
+pub struct Running {
+    name: String,
+    child: Child,
+    tail: Tail,
+    reading: JoinHandle<()>,
+}
+
+impl Running {
+    /// Its process id, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// How it ended, where it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// Waits for its end.
+    pub async fn wait(&mut self) -> Result<ExitStatus, ProcessError> {
+        self.child.wait().await.map_err(|error| ProcessError::Io {
+            program: self.name.clone(),
+            error,
+        })
+    }
+
+    /// Kills it and waits for its end.
+    pub async fn kill(&mut self) {
+        // It may have ended by itself just now.
+        let _ = self.child.kill().await;
+    }
+
+    /// The last lines that it printed on standard error.
+    pub fn last_lines(&self) -> Vec<String> {
+        self.tail.lines()
+    }
+
+    /// The error that describes its end.
+    pub async fn failure(&mut self, status: ExitStatus) -> ProcessError {
+        let _ = (&mut self.reading).await;
+        ProcessError::Failed {
+            program: self.name.clone(),
+            status,
+            last: self.tail.lines(),
+        }
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (pid {:?})", self.name, self.child.id())
+    }
+}
+
+/// The last lines of a stream.
+#[derive(Clone, Default)]
+struct Tail(Arc<Mutex<VecDeque<String>>>);
+
+impl Tail {
+    async fn fill(self, stream: impl tokio::io::AsyncRead + Unpin) {
+        let mut lines = BufReader::new(stream).split(b'\n');
+        while let Ok(Some(line)) = lines.next_segment().await {
+            let mut tail = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if tail.len() == LAST_LINES {
+                tail.pop_front();
+            }
+            tail.push_back(String::from_utf8_lossy(&line).trim_end().to_owned());
+        }
+    }
+
+    fn lines(&self) -> Vec<String> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .cloned()
+            .collect()
+    }
+}

@@ -1,0 +1,204 @@
+//! Every wait: a name, a deadline, a reason to end. The only place of the library that sleeps.
+//!
+//! In: a probe to ask again and again. Out: what it found, or an error that says what was last seen. An
+//! [`Interrupt`] ends every wait at once. Deliberately knows nothing of what is waited for.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use crate::event::{Event, Events, millis};
+
+/// What a probe saw.
+pub enum Seen<T, E> {
+    /// It is there.
+    Ready(T),
+    /// Not yet; in a few words what there was instead.
+    NotYet(String),
+    /// It will never be there.
+    Never(E),
+}
+
+/// A wait that ended without what it waited for.
+#[derive(Debug, thiserror::Error)]
+pub enum WaitError<E> {
+    /// The deadline passed.
+    #[error("waited {waited_s} s for {what}; last seen: {last}")]
+    Deadline {
+        /// What was waited for.
+        what: String,
+        /// For how long, in seconds.
+        waited_s: u64,
+        /// What the last probe saw.
+        last: String,
+    },
+    /// The probe said that it will never be.
+    #[error(transparent)]
+    Never(E),
+    /// Somebody asked us to stop.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
+}
+
+/// Somebody asked us to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("interrupted")]
+pub struct Interrupted;
+
+/// How hard we were asked to stop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Urgency {
+    /// Not at all.
+    #[default]
+    None,
+    /// Once: stop the work and clean up.
+    CleanUp,
+    /// Twice: start the removal of what there is, and leave.
+    LeaveNow,
+}
+
+/// The request to stop, seen by every wait. Clones share it.
+#[derive(Clone)]
+pub struct Interrupt(watch::Sender<Urgency>);
+
+impl Default for Interrupt {
+    fn default() -> Self {
+        Self(watch::Sender::new(Urgency::None))
+    }
+}
+
+impl Interrupt {
+    /// Asks to stop; the second time more urgently.
+    pub fn raise(&self) {
+        self.0.send_modify(|urgency| {
+            *urgency = match urgency {
+                Urgency::None => Urgency::CleanUp,
+                Urgency::CleanUp | Urgency::LeaveNow => Urgency::LeaveNow,
+            };
+        });
+    }
+
+    /// How hard we were asked so far.
+    pub fn urgency(&self) -> Urgency {
+        *self.0.borrow()
+    }
+
+    /// An error where we were asked to stop.
+    pub fn check(&self) -> Result<(), Interrupted> {
+        if self.urgency() == Urgency::None {
+            Ok(())
+        } else {
+            Err(Interrupted)
+        }
+    }
+
+    /// Returns once we were asked at least this hard.
+    pub async fn raised(&self, least: Urgency) {
+        // The sender is in `self`, so the channel cannot close while we wait.
+        let _ = self
+            .0
+            .subscribe()
+            .wait_for(|urgency| *urgency >= least)
+            .await;
+    }
+
+    /// Runs `work` until it ends or we are asked to stop, then drops it.
+    pub async fn or<T>(&self, work: impl Future<Output = T>) -> Result<T, Interrupted> {
+        tokio::select! {
+            biased;
+            () = self.raised(Urgency::CleanUp) => Err(Interrupted),
+            value = work => Ok(value),
+        }
+    }
+}
+
+/// A wait: for what, how long at the most, and how often to look.
+#[derive(Clone, Debug)]
+pub struct Wait {
+    what: String,
+    deadline: Duration,
+    first_pause: Duration,
+    longest_pause: Duration,
+}
+
+impl Wait {
+    /// Waits for `what`, at most `deadline`. Looks again after 50 ms, then ever later, at most a second apart.
+    pub fn new(what: impl fmt::Display, deadline: Duration) -> Self {
+        Self {
+            what: what.to_string(),
+            deadline,
+            first_pause: Duration::from_millis(50),
+            longest_pause: Duration::from_secs(1),
+        }
+    }
+
+    /// Looks again after `first`, then ever later, at most `longest` apart.
+    #[must_use]
+    pub fn pausing(self, first: Duration, longest: Duration) -> Self {
+        Self {
+            first_pause: first,
+            longest_pause: longest,
+            ..self
+        }
+    }
+
+    /// Asks `probe` until it is ready, says never, the deadline passes or `interrupt` is raised. A probe that
+    /// itself hangs is dropped at the deadline.
+    pub async fn until<T, E, F>(
+        &self,
+        events: &Events,
+        interrupt: &Interrupt,
+        mut probe: impl FnMut() -> F,
+    ) -> Result<T, WaitError<E>>
+    where
+        F: Future<Output = Seen<T, E>>,
+    {
+        let began = Instant::now();
+        let mut pause = self.first_pause;
+        let mut last = String::from("nothing yet");
+        let mut told = began;
+        loop {
+            let left = self.deadline.saturating_sub(began.elapsed());
+            match interrupt.or(tokio::time::timeout(left, probe())).await? {
+                Ok(Seen::Ready(value)) => return Ok(value),
+                Ok(Seen::Never(error)) => return Err(WaitError::Never(error)),
+                Ok(Seen::NotYet(seen)) => last = seen,
+                Err(_elapsed) => return Err(self.passed(began, last)),
+            }
+            if began.elapsed() + pause >= self.deadline {
+                return Err(self.passed(began, last));
+            }
+            if told.elapsed() >= TELL_EVERY {
+                told = Instant::now();
+                events.emit(&Event::Waiting {
+                    what: self.what.clone(),
+                    seen: last.clone(),
+                    elapsed_ms: millis(began.elapsed()),
+                    deadline_ms: millis(self.deadline),
+                });
+            }
+            interrupt.or(pause_for(pause)).await?;
+            pause = (pause * 3 / 2).min(self.longest_pause);
+        }
+    }
+
+    fn passed<E>(&self, began: Instant, last: String) -> WaitError<E> {
+        WaitError::Deadline {
+            what: self.what.clone(),
+            waited_s: began.elapsed().as_secs(),
+            last,
+        }
+    }
+}
+
+/// How often a wait that goes on says so.
+const TELL_EVERY: Duration = Duration::from_secs(5);
+
+async fn pause_for(pause: Duration) {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that sleeps"
+    )]
+    tokio::time::sleep(pause).await;
+}
