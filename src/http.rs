@@ -106,24 +106,23 @@ async fn fetch<W: Write + Send>(
         .read_timeout(READ_TIMEOUT)
         .build()
         .map_err(|error| unreachable(url, &error))?;
-    let attempt =
-        async |mut sink: W| match transfer(&client, url, limit_bytes, events, &mut sink).await {
-            Ok(()) => Seen::Ready(sink),
-            Err(error @ FetchError::Unreachable { .. })
-                if tries.fetch_add(1, Ordering::Relaxed) < RETRIES =>
-            {
-                Seen::NotYet(error.to_string())
-            }
-            Err(error) => Seen::Never(error),
-        };
+    let tries = AtomicU32::new(0);
     Wait::new(url, FETCH_DEADLINE)
         .pausing(Duration::from_secs(1), Duration::from_secs(2))
         .until(events, interrupt, || {
-            let sink = open();
-            let attempt = &attempt;
+            let (sink, client, tries) = (open(), &client, &tries);
             async move {
-                match sink {
-                    Ok(sink) => attempt(sink).await,
+                let mut sink = match sink {
+                    Ok(sink) => sink,
+                    Err(error) => return Seen::Never(error),
+                };
+                match transfer(client, url, limit_bytes, events, &mut sink).await {
+                    Ok(()) => Seen::Ready(sink),
+                    Err(error @ FetchError::Unreachable { .. })
+                        if tries.fetch_add(1, Ordering::Relaxed) < RETRIES =>
+                    {
+                        Seen::NotYet(error.to_string())
+                    }
                     Err(error) => Seen::Never(error),
                 }
             }
