@@ -1,0 +1,25 @@
+# Two commands lead: `make quickstart` and `make test`. Both do all set-up by themselves.
+
+.PHONY: help setup quickstart test test-fast lint bench
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Install what building, baking and testing need (Debian packages); does nothing where all is there
+	@sh scripts/setup
+
+quickstart: setup ## Bake, check and record an image in a real virtual machine
+	@sh scripts/quickstart
+
+lint: ## Formatting and clippy
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+
+test-fast: ## The tests that start no virtual machine
+	cargo test --locked --lib --bins --test suite
+
+test: setup lint ## All tests, those with real virtual machines included
+	cargo test --locked
+
+bench: setup ## Time the stages of a bake on this machine
+	@sh scripts/bench

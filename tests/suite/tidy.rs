@@ -1,0 +1,126 @@
+//! Holds the shape of the tree: import order, sizes, the changelog, the licence of the text.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const LONGEST_FILE_LINES: usize = 400;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).expect("a folder of ours") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}
+
+/// The modules of the library with their place in `lib.rs`.
+fn module_order() -> HashMap<String, usize> {
+    let lib = fs::read_to_string(root().join("src/lib.rs")).expect("lib.rs");
+    lib.lines()
+        .filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'))
+        .enumerate()
+        .map(|(place, name)| (name.to_owned(), place))
+        .collect()
+}
+
+/// The modules that a file names as `crate::<module>`, also within `use crate::{a, b}`.
+fn named_modules(text: &str) -> Vec<String> {
+    let mut named = Vec::new();
+    for (at, _) in text.match_indices("crate::") {
+        let rest = &text[at + "crate::".len()..];
+        let list = match rest.strip_prefix('{') {
+            Some(list) => list.split('}').next().unwrap_or_default(),
+            None => rest.split(|c: char| !(c.is_alphanumeric() || c == '_')).next().unwrap_or_default(),
+        };
+        named.extend(list.split(',').map(|item| {
+            item.trim().split(|c: char| !(c.is_alphanumeric() || c == '_')).next().unwrap_or_default().to_owned()
+        }));
+    }
+    named
+}
+
+#[test]
+fn a_module_imports_only_what_stands_above_it() {
+    let order = module_order();
+    assert!(order.len() > 10, "the modules of lib.rs were not found");
+    let source = root().join("src");
+    let mut wrong = Vec::new();
+    for file in rust_files(&source) {
+        let inside = file.strip_prefix(&source).expect("below src");
+        let module = inside.components().next().expect("a name").as_os_str().to_string_lossy().replace(".rs", "");
+        let Some(place) = order.get(&module) else { continue };
+        let text = fs::read_to_string(&file).expect("a source file");
+        for named in named_modules(&text) {
+            if order.get(&named).is_some_and(|other| other > place) {
+                wrong.push(format!("{} imports {named}, which stands below {module}", inside.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn files_stay_small() {
+    let long: Vec<String> = rust_files(&root().join("src"))
+        .into_iter()
+        .filter_map(|file| {
+            let lines = fs::read_to_string(&file).expect("a source file").lines().count();
+            (lines > LONGEST_FILE_LINES).then(|| format!("{}: {lines} lines", file.display()))
+        })
+        .collect();
+    assert!(long.is_empty(), "split above {LONGEST_FILE_LINES} lines:\n{}", long.join("\n"));
+}
+
+#[test]
+fn every_module_says_what_it_is_for() {
+    let silent: Vec<PathBuf> = rust_files(&root().join("src"))
+        .into_iter()
+        .filter(|file| !fs::read_to_string(file).expect("a source file").starts_with("//! "))
+        .collect();
+    assert!(silent.is_empty(), "no `//!` at the top of {silent:?}");
+}
+
+#[test]
+fn the_changelog_begins_with_what_is_unreleased() {
+    let text = fs::read_to_string(root().join("CHANGELOG.md")).expect("CHANGELOG.md");
+    let first = text.lines().find(|line| line.starts_with("## ")).expect("a heading");
+    assert_eq!(first, "## [Unreleased]");
+    assert!(text.contains("### Manifest format"), "changes of the manifest format have a section of their own");
+}
+
+#[test]
+fn every_direct_dependency_has_its_reason() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("Cargo.toml");
+    let reasons = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
+    let missing: Vec<&str> = manifest
+        .lines()
+        .skip_while(|line| *line != "[dependencies]")
+        .take_while(|line| !line.starts_with("[lints"))
+        .filter_map(|line| Some(line.split_once(" = ")?.0))
+        .filter(|name| !reasons.contains(&format!("`{name}`")))
+        .collect();
+    assert!(missing.is_empty(), "ARCHITECTURE.md does not say why: {missing:?}");
+}
+
+#[test]
+fn no_lint_is_silenced_without_a_reason() {
+    let bare: Vec<PathBuf> = rust_files(&root().join("src"))
+        .into_iter()
+        .filter(|file| {
+            let text = fs::read_to_string(file).expect("a source file");
+            text.contains("#[allow(") || text.contains("#![allow(")
+        })
+        .collect();
+    assert!(bare.is_empty(), "use #[expect(.., reason = \"..\")] in {bare:?}");
+}
