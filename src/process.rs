@@ -1,7 +1,8 @@
 //! Starts programs of this machine. The only place that does.
 //!
-//! In: a program and its arguments. Out: its output, or an error with its last lines. Children die with the value
-//! that holds them, and end on an interrupt. Deliberately never goes through a shell and never logs arguments.
+//! In: a program and its arguments. Out: its output, or an error with its last lines. Each child leads a process group of
+//! its own, so that a terminal's Ctrl-C reaches us alone; the group dies with the value that holds it, and ends on an
+//! interrupt. Deliberately never goes through a shell and never logs arguments.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -9,7 +10,9 @@ use std::fmt;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use rustix::process::{Pid, Signal};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
@@ -77,6 +80,7 @@ impl Program {
         command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
+            .process_group(0)
             .kill_on_drop(true);
         Self {
             name: Path::new(name)
@@ -148,9 +152,15 @@ impl Program {
             }
         };
         let mut output = Vec::new();
-        let (_, read, status) = interrupt
-            .or(async { tokio::join!(feed, stdout.read_to_end(&mut output), running.child.wait()) })
-            .await?;
+        let work =
+            async { tokio::join!(feed, stdout.read_to_end(&mut output), running.child.wait()) };
+        let (_, read, status) = match interrupt.or(work).await {
+            Ok(ended) => ended,
+            Err(interrupted) => {
+                running.end().await;
+                return Err(interrupted.into());
+            }
+        };
         read.map_err(io)?;
         let status = status.map_err(io)?;
         if status.success() {
@@ -215,10 +225,40 @@ impl Running {
         })
     }
 
-    /// Kills it and waits for its end.
+    /// Asks it and its children to end, waits a little, then kills them.
+    pub async fn end(&mut self) {
+        self.signal(Signal::TERM);
+        if tokio::time::timeout(GRACE, self.child.wait())
+            .await
+            .is_err()
+        {
+            self.kill().await;
+        }
+    }
+
+    /// Kills it and its children, and waits for its end.
     pub async fn kill(&mut self) {
+        self.signal(Signal::KILL);
         // It may have ended by itself just now.
         let _ = self.child.kill().await;
+    }
+
+    /// Lets it run on beyond us.
+    pub fn leave(self) {
+        // Without its destructor nothing ends the program.
+        std::mem::forget(self);
+    }
+
+    /// Sends a signal to its process group, where it was not seen to end: until then its id belongs to nobody else.
+    fn signal(&self, signal: Signal) {
+        let pid = self
+            .child
+            .id()
+            .and_then(|id| Pid::from_raw(id.cast_signed()));
+        if let Some(group) = pid {
+            // It may have ended a moment ago.
+            let _ = rustix::process::kill_process_group(group, signal);
+        }
     }
 
     /// The last lines that it printed on standard error.
@@ -236,6 +276,15 @@ impl Running {
         }
     }
 }
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+    }
+}
+
+/// How long a program may take to end after it was asked to.
+const GRACE: Duration = Duration::from_secs(5);
 
 impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -21,7 +21,8 @@ use crate::wait::{Interrupt, Seen, Urgency, Wait, WaitError};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "undo", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Undo {
-    /// End every process of ours that has `marker` as a whole argument on its command line.
+    /// End every process that has `marker` as a whole argument on its command line, with its process group where it
+    /// leads one, as all children of [`crate::process`] do.
     Process {
         /// An argument that only this process has: it contains the run's id.
         marker: String,
@@ -290,7 +291,10 @@ async fn end_processes(
     let pids = marked_processes(marker);
     for pid in &pids {
         // It may have ended between the look and the signal.
-        let _ = rustix::process::kill_process(*pid, Signal::KILL);
+        let _ = match rustix::process::getpgid(Some(*pid)) {
+            Ok(group) if group == *pid => rustix::process::kill_process_group(*pid, Signal::KILL),
+            _ => rustix::process::kill_process(*pid, Signal::KILL),
+        };
     }
     if pids.is_empty() || interrupt.urgency() == Urgency::LeaveNow {
         return Ok(!pids.is_empty());

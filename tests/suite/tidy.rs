@@ -41,10 +41,17 @@ fn named_modules(text: &str) -> Vec<String> {
         let rest = &text[at + "crate::".len()..];
         let list = match rest.strip_prefix('{') {
             Some(list) => list.split('}').next().unwrap_or_default(),
-            None => rest.split(|c: char| !(c.is_alphanumeric() || c == '_')).next().unwrap_or_default(),
+            None => rest
+                .split(|c: char| !(c.is_alphanumeric() || c == '_'))
+                .next()
+                .unwrap_or_default(),
         };
         named.extend(list.split(',').map(|item| {
-            item.trim().split(|c: char| !(c.is_alphanumeric() || c == '_')).next().unwrap_or_default().to_owned()
+            item.trim()
+                .split(|c: char| !(c.is_alphanumeric() || c == '_'))
+                .next()
+                .unwrap_or_default()
+                .to_owned()
         }));
     }
     named
@@ -58,12 +65,23 @@ fn a_module_imports_only_what_stands_above_it() {
     let mut wrong = Vec::new();
     for file in rust_files(&source) {
         let inside = file.strip_prefix(&source).expect("below src");
-        let module = inside.components().next().expect("a name").as_os_str().to_string_lossy().replace(".rs", "");
-        let Some(place) = order.get(&module) else { continue };
+        let module = inside
+            .components()
+            .next()
+            .expect("a name")
+            .as_os_str()
+            .to_string_lossy()
+            .replace(".rs", "");
+        let Some(place) = order.get(&module) else {
+            continue;
+        };
         let text = fs::read_to_string(&file).expect("a source file");
         for named in named_modules(&text) {
             if order.get(&named).is_some_and(|other| other > place) {
-                wrong.push(format!("{} imports {named}, which stands below {module}", inside.display()));
+                wrong.push(format!(
+                    "{} imports {named}, which stands below {module}",
+                    inside.display()
+                ));
             }
         }
     }
@@ -75,18 +93,29 @@ fn files_stay_small() {
     let long: Vec<String> = rust_files(&root().join("src"))
         .into_iter()
         .filter_map(|file| {
-            let lines = fs::read_to_string(&file).expect("a source file").lines().count();
+            let lines = fs::read_to_string(&file)
+                .expect("a source file")
+                .lines()
+                .count();
             (lines > LONGEST_FILE_LINES).then(|| format!("{}: {lines} lines", file.display()))
         })
         .collect();
-    assert!(long.is_empty(), "split above {LONGEST_FILE_LINES} lines:\n{}", long.join("\n"));
+    assert!(
+        long.is_empty(),
+        "split above {LONGEST_FILE_LINES} lines:\n{}",
+        long.join("\n")
+    );
 }
 
 #[test]
 fn every_module_says_what_it_is_for() {
     let silent: Vec<PathBuf> = rust_files(&root().join("src"))
         .into_iter()
-        .filter(|file| !fs::read_to_string(file).expect("a source file").starts_with("//! "))
+        .filter(|file| {
+            !fs::read_to_string(file)
+                .expect("a source file")
+                .starts_with("//! ")
+        })
         .collect();
     assert!(silent.is_empty(), "no `//!` at the top of {silent:?}");
 }
@@ -94,9 +123,15 @@ fn every_module_says_what_it_is_for() {
 #[test]
 fn the_changelog_begins_with_what_is_unreleased() {
     let text = fs::read_to_string(root().join("CHANGELOG.md")).expect("CHANGELOG.md");
-    let first = text.lines().find(|line| line.starts_with("## ")).expect("a heading");
+    let first = text
+        .lines()
+        .find(|line| line.starts_with("## "))
+        .expect("a heading");
     assert_eq!(first, "## [Unreleased]");
-    assert!(text.contains("### Manifest format"), "changes of the manifest format have a section of their own");
+    assert!(
+        text.contains("### Manifest format"),
+        "changes of the manifest format have a section of their own"
+    );
 }
 
 #[test]
@@ -110,7 +145,10 @@ fn every_direct_dependency_has_its_reason() {
         .filter_map(|line| Some(line.split_once(" = ")?.0))
         .filter(|name| !reasons.contains(&format!("`{name}`")))
         .collect();
-    assert!(missing.is_empty(), "ARCHITECTURE.md does not say why: {missing:?}");
+    assert!(
+        missing.is_empty(),
+        "ARCHITECTURE.md does not say why: {missing:?}"
+    );
 }
 
 #[test]
@@ -122,5 +160,8 @@ fn no_lint_is_silenced_without_a_reason() {
             text.contains("#[allow(") || text.contains("#![allow(")
         })
         .collect();
-    assert!(bare.is_empty(), "use #[expect(.., reason = \"..\")] in {bare:?}");
+    assert!(
+        bare.is_empty(),
+        "use #[expect(.., reason = \"..\")] in {bare:?}"
+    );
 }

@@ -1,6 +1,12 @@
-//! What the binary's exit status says.
+//! What the binary's exit status says: one table from kinds of errors to status and hint.
 
+use std::io::{Write, stderr};
+use std::path::Path;
 use std::process::ExitCode;
+
+use vault_bake::teardown::{JournalError, Leak};
+
+use crate::commands::print_json;
 
 /// The exit statuses of `vault-bake`: a documented interface, never renumbered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,5 +35,73 @@ pub enum Exit {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
+    }
+}
+
+/// A verb that failed: what people are told, and the exit status.
+#[derive(Debug)]
+pub struct Failure {
+    exit: Exit,
+    message: String,
+    hint: Option<String>,
+    left_behind: Vec<String>,
+}
+
+impl Failure {
+    /// Failed with `exit`, because of `message`.
+    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into(), hint: None, left_behind: Vec::new() }
+    }
+
+    /// The command line is not valid.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, message)
+    }
+
+    /// Adds the way out.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds what is still there and could not be removed. That decides the exit status.
+    #[must_use]
+    pub fn leaking(mut self, leaks: &[Leak]) -> Self {
+        self.left_behind = leaks.iter().map(ToString::to_string).collect();
+        if !leaks.is_empty() {
+            self.exit = Exit::Leaked;
+        }
+        self
+    }
+
+    /// Tells people, or programs, and gives the exit status.
+    pub fn print(&self, json: bool, log: Option<&Path>) -> Exit {
+        if json {
+            print_json(&serde_json::json!({
+                "event": "failed", "exit": self.exit as u8, "error": self.message, "hint": self.hint,
+                "left_behind": self.left_behind, "log": log,
+            }));
+            return self.exit;
+        }
+        let mut text = format!("error: {}\n", self.message);
+        for leak in &self.left_behind {
+            text += &format!("left behind: {leak}\n");
+        }
+        if let Some(hint) = &self.hint {
+            text += &format!("hint: {hint}\n");
+        }
+        if let Some(log) = log {
+            text += &format!("log: {}\n", log.display());
+        }
+        // Standard error is gone: the exit status is all that is left to say.
+        let _ = stderr().lock().write_all(text.as_bytes());
+        self.exit
+    }
+}
+
+impl From<JournalError> for Failure {
+    fn from(error: JournalError) -> Self {
+        Self::new(Exit::Failed, error.to_string()).hint("the cache folder must be writable; another one: --cache DIR")
     }
 }

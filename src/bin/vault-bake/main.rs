@@ -1,1 +1,58 @@
-fn main() {}
+//! `vault-bake`: reads the command line and the environment, calls the library, prints, and gives the exit status.
+
+mod args;
+mod commands;
+mod exit;
+mod report;
+mod world;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Cli, Verb};
+use crate::exit::{Exit, Failure};
+use crate::world::Session;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let Ok(runtime) = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() else {
+        return Exit::Failed.into();
+    };
+    let exit = runtime.block_on(run(cli));
+    // Threads of sessions that were given up must not hold the process.
+    runtime.shutdown_background();
+    exit.into()
+}
+
+async fn run(cli: Cli) -> Exit {
+    let session = match Session::new(cli.global) {
+        Ok(session) => session,
+        Err(failure) => return failure.print(false, None),
+    };
+    session.listen_for_interrupts();
+    match dispatch(cli.verb, &session).await {
+        Ok(exit) => exit,
+        Err(failure) => failure.print(session.json, session.report.log_path().as_deref()),
+    }
+}
+
+async fn dispatch(verb: Verb, session: &Session) -> Result<Exit, Failure> {
+    match verb {
+        Verb::Validate { images, vars } => commands::validate::run(session, &images, &vars),
+        Verb::Lock { image, releases, dry_run } => commands::lock::run(session, &image, &releases, dry_run).await,
+        Verb::Plan { image, releases } => commands::plan::run(session, &image, &releases),
+        Verb::Build { image, releases, builder: args::BuilderName::Qemu, version, on_error, skip_test, dry_run } => {
+            let wish = commands::build::Wish { version, on_error, test: !skip_test, dry_run };
+            commands::build::run(session, &image, &releases, wish).await
+        }
+        Verb::Test { reference, dry_run } => commands::test::run(session, &reference, dry_run).await,
+        Verb::Images { name } => commands::images::run(session, name.as_deref()),
+        Verb::Show { reference } => commands::show::run(session, &reference),
+        Verb::Diff { from, to } => commands::diff::run(session, &from, &to),
+        Verb::Verify { records_only } => commands::verify::run(session, records_only),
+        Verb::Sweep { dry_run } => commands::sweep::run(session, dry_run).await,
+        Verb::Doctor => Ok(commands::doctor::run(session)),
+        Verb::Completions { shell } => Ok(commands::completions::run(shell)),
+    }
+}

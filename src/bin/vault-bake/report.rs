@@ -90,7 +90,7 @@ impl State {
             return;
         }
         if let Some(log) = &mut self.log {
-            let at = super::clock();
+            let at = crate::world::clock();
             // See `open_log`: a full disk must not end a run because of its log.
             let _ = writeln!(log, "{at:.3} {}", log_line(event));
         }

@@ -1,0 +1,80 @@
+//! `doctor`: what this machine lacks, and how to get it.
+
+use std::path::{Path, PathBuf};
+
+use vault_bake::builder::qemu;
+
+use crate::commands::{print_json, print_line};
+use crate::exit::Exit;
+use crate::world::{Session, search_path};
+
+/// One thing that was looked for.
+struct Finding {
+    what: String,
+    found: bool,
+    why: String,
+    get: String,
+}
+
+pub fn run(session: &Session) -> Exit {
+    let path = search_path();
+    let mut findings: Vec<Finding> = qemu::requirements()
+        .into_iter()
+        .map(|need| Finding {
+            found: found(&path, &need.program),
+            get: format!("apt-get install {}", need.package),
+            what: need.program,
+            why: need.why,
+        })
+        .collect();
+    findings.push(Finding {
+        what: "ansible-playbook".to_owned(),
+        found: found(&path, "ansible-playbook"),
+        why: "runs the `ansible` steps of definitions that have some".to_owned(),
+        get: "apt-get install ansible-core".to_owned(),
+    });
+    for folder in [&session.cache, &session.store] {
+        findings.push(writable(folder));
+    }
+    let accelerated = qemu::kvm_works();
+    for finding in &findings {
+        show(session, finding);
+    }
+    let speed = if accelerated { "KVM: machines run at full speed" } else { "no KVM: machines run under software emulation, slower but sound" };
+    if session.json {
+        print_json(&serde_json::json!({"looked_for": "kvm", "found": accelerated}));
+    } else {
+        print_line(speed);
+    }
+    // Ansible is only needed by those who use it.
+    let lacking = findings.iter().any(|finding| !finding.found && finding.what != "ansible-playbook");
+    if lacking { Exit::Failed } else { Exit::Done }
+}
+
+fn show(session: &Session, finding: &Finding) {
+    let Finding { what, found, why, get } = finding;
+    if session.json {
+        print_json(&serde_json::json!({"looked_for": what, "found": found, "why": why, "get": get}));
+    } else if *found {
+        print_line(&format!("ok       {what}"));
+    } else {
+        print_line(&format!("missing  {what}: {why}\n         get it: {get}"));
+    }
+}
+
+fn found(path: &[PathBuf], program: &str) -> bool {
+    if program.contains('/') {
+        return Path::new(program).exists();
+    }
+    path.iter().any(|folder| folder.join(program).is_file())
+}
+
+fn writable(folder: &Path) -> Finding {
+    let found = std::fs::create_dir_all(folder).is_ok() && tempfile::tempfile_in(folder).is_ok();
+    Finding {
+        what: format!("{} (writable)", folder.display()),
+        found,
+        why: "results and what can be made again are kept there".to_owned(),
+        get: "give another folder with --cache or --store".to_owned(),
+    }
+}

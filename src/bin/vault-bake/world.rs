@@ -1,0 +1,161 @@
+//! The world as the binary finds it: folders, environment, clock, signals. The only place that asks for them.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::path::{Path, PathBuf};
+
+use include_dir::{Dir, include_dir};
+use jiff::Timestamp;
+use tokio::signal::unix::{SignalKind, signal};
+use vault_bake::event::Events;
+use vault_bake::wait::Interrupt;
+
+use crate::args::{Global, Vars};
+use crate::exit::{Exit, Failure};
+use crate::report::Report;
+
+/// The shipped provisioners travel in the binary, so that it works without a checkout.
+static SHIPPED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/provisioners");
+
+/// One call of the binary.
+pub struct Session {
+    /// Whether programs read us.
+    pub json: bool,
+    /// The folder with `images/`.
+    pub project: PathBuf,
+    /// The store's folder.
+    pub store: PathBuf,
+    /// The cache's folder.
+    pub cache: PathBuf,
+    /// What tells people and programs.
+    pub report: Report,
+    /// The same, as the library wants it.
+    pub events: Events,
+    /// Raised by SIGINT and SIGTERM.
+    pub interrupt: Interrupt,
+}
+
+impl Session {
+    /// Finds the folders.
+    pub fn new(global: Global) -> Result<Self, Failure> {
+        let here = env::current_dir().map_err(|error| Failure::usage(format!("no current folder: {error}")))?;
+        let project = global.project.unwrap_or_else(|| project_from(&here));
+        let store = match global.store {
+            Some(store) => store,
+            None => home("XDG_DATA_HOME", ".local/share")?.join("store"),
+        };
+        let cache = match global.cache {
+            Some(cache) => cache,
+            None => home("XDG_CACHE_HOME", ".cache")?,
+        };
+        let (store, cache) = (here.join(store), here.join(cache));
+        let report = Report::new(global.json, &cache.join("logs"));
+        let events = Events::new(report.clone());
+        Ok(Self { json: global.json, project, store, cache, report, events, interrupt: Interrupt::default() })
+    }
+
+    /// Where runs keep their journals and work folders.
+    pub fn runs(&self) -> PathBuf {
+        self.cache.join("runs")
+    }
+
+    /// The folder of an image's definition: a name of the project's `images/`, or a folder.
+    pub fn definition(&self, image: &str) -> PathBuf {
+        let named = self.project.join("images").join(image);
+        if named.is_dir() && !image.contains('/') { named } else { PathBuf::from(image) }
+    }
+
+    /// The folders in which provisioners are looked for, first the project's own.
+    pub fn provisioners(&self) -> Result<Vec<PathBuf>, Failure> {
+        Ok(vec![self.project.join("provisioners"), self.shipped_provisioners()?])
+    }
+
+    /// Unpacks the shipped provisioners into the cache, once for each content.
+    fn shipped_provisioners(&self) -> Result<PathBuf, Failure> {
+        let failed = |error: std::io::Error| Failure::new(Exit::Failed, format!("shipped provisioners: {error}"));
+        let folder = self.cache.join("provisioners").join(content_of(&SHIPPED).short());
+        if folder.is_dir() {
+            return Ok(folder);
+        }
+        let parent = self.cache.join("provisioners");
+        std::fs::create_dir_all(&parent).map_err(failed)?;
+        let temporary = tempfile::tempdir_in(&parent).map_err(failed)?;
+        SHIPPED.extract(temporary.path()).map_err(failed)?;
+        match std::fs::rename(temporary.keep(), &folder) {
+            Err(error) if !folder.is_dir() => Err(failed(error)),
+            _ => Ok(folder),
+        }
+    }
+
+    /// The values given for variables: the environment's `VB_VAR_NAME`, and over them `--var`.
+    pub fn variables(&self, given: &Vars) -> Result<BTreeMap<String, String>, Failure> {
+        let mut values: BTreeMap<String, String> = env::vars_os()
+            .filter_map(|(name, value)| {
+                let name = name.to_str()?.strip_prefix("VB_VAR_")?.to_ascii_lowercase();
+                Some((name, value.into_string().ok()?))
+            })
+            .collect();
+        for pair in &given.vars {
+            let Some((name, value)) = pair.split_once('=') else {
+                return Err(Failure::usage(format!("--var {pair}: expected NAME=VALUE")));
+            };
+            values.insert(name.to_owned(), value.to_owned());
+        }
+        Ok(values)
+    }
+
+    /// Raises the interrupt on SIGINT and SIGTERM, as often as they come.
+    pub fn listen_for_interrupts(&self) {
+        for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
+            let (interrupt, events) = (self.interrupt.clone(), self.events.clone());
+            if let Ok(mut signals) = signal(kind) {
+                tokio::spawn(async move {
+                    while signals.recv().await.is_some() {
+                        interrupt.raise();
+                        events.note("interrupted: cleaning up (once more: leave at once)");
+                    }
+                });
+            }
+        }
+    }
+}
+
+/// The clock.
+#[expect(clippy::disallowed_methods, reason = "this is the one place that asks the clock")]
+pub fn clock() -> Timestamp {
+    Timestamp::now()
+}
+
+fn content_of(dir: &Dir<'_>) -> vault_bake::digest::Digest {
+    fn list(dir: &Dir<'_>, into: &mut Vec<(String, String)>) {
+        for file in dir.files() {
+            let digest = vault_bake::digest::Digest::of(file.contents());
+            into.push((file.path().to_string_lossy().into_owned(), digest.to_string()));
+        }
+        dir.dirs().for_each(|inner| list(inner, into));
+    }
+    let mut files = Vec::new();
+    list(dir, &mut files);
+    files.sort();
+    vault_bake::digest::Digest::of_value(&files)
+}
+
+/// The nearest folder upwards that has `images/`; this one where there is none.
+fn project_from(here: &Path) -> PathBuf {
+    here.ancestors().find(|folder| folder.join("images").is_dir()).unwrap_or(here).to_owned()
+}
+
+/// Our folder below one of the user's base folders.
+fn home(variable: &str, fallback: &str) -> Result<PathBuf, Failure> {
+    let set = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = set(variable).or_else(|| Some(set("HOME")?.join(fallback)));
+    let base = base.ok_or_else(|| Failure::usage(format!("neither {variable} nor HOME is set; give --store and --cache")))?;
+    Ok(base.join("vault-bake"))
+}
+
+/// The folders in which programs are found.
+pub fn search_path() -> Vec<PathBuf> {
+    // As root, and for programs that only root's path has, the `sbin` folders count as well.
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from)).collect()
+}

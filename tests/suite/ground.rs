@@ -1,0 +1,263 @@
+//! What everything stands on: waits, children, secrets, undo.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use vault_bake::digest::{Digest, canonical_json};
+use vault_bake::event::Events;
+use vault_bake::process::{ProcessError, Program};
+use vault_bake::secret::{Scrubber, Secret};
+use vault_bake::teardown::{Teardown, Undo, sweep};
+use vault_bake::wait::{Interrupt, Seen, Urgency, Wait, WaitError};
+
+#[test]
+fn digests_are_read_as_they_are_written_and_in_no_other_way() {
+    let digest = Digest::of("abc");
+    assert_eq!(
+        digest.to_string(),
+        "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    );
+    assert_eq!(digest.to_string().parse::<Digest>().ok(), Some(digest));
+    for wrong in [
+        "",
+        "ba78",
+        "sha256:",
+        &digest.hex(),
+        &digest.to_string().to_uppercase(),
+    ] {
+        assert!(wrong.parse::<Digest>().is_err(), "{wrong} was taken");
+    }
+}
+
+#[test]
+fn canonical_json_sorts_and_does_not_space() {
+    let value = serde_json::json!({"b": 1, "a": [true, "\u{e9}"], "B": {}});
+    assert_eq!(
+        String::from_utf8_lossy(&canonical_json(&value)),
+        r#"{"B":{},"a":[true,"é"],"b":1}"#
+    );
+}
+
+#[test]
+fn secrets_are_scrubbed_in_every_form_that_programs_repeat_them_in() {
+    let secret = Secret::new("s3cr'et\nline two");
+    let scrubber = Scrubber::new([&secret]);
+    for said in [
+        "s3cr'et\nline two",
+        "only s3cr'et",
+        "and line two",
+        "s3cr'\\''et",
+        r#"s3cr'et\nline two"#,
+        "czNjcidldApsaW5lIHR3bw==",
+        "733363722765740a6c696e652074776f",
+    ] {
+        let scrubbed = scrubber.scrub(said);
+        assert!(
+            scrubbed.contains("[secret]"),
+            "{said:?} became {scrubbed:?}"
+        );
+        assert!(
+            !scrubbed.contains("s3cr") && !scrubbed.contains("line two"),
+            "{scrubbed:?}"
+        );
+    }
+    assert_eq!(scrubber.scrub("nothing here"), "nothing here");
+}
+
+#[tokio::test]
+async fn a_wait_says_what_it_saw_last_and_ends_on_an_interrupt() {
+    let (events, interrupt) = (Events::silent(), Interrupt::default());
+    let wait = Wait::new("the moon", Duration::from_millis(200));
+    let error = wait
+        .until(&events, &interrupt, || async {
+            Seen::<(), std::io::Error>::NotYet("a cloud".into())
+        })
+        .await
+        .expect_err("nothing to be seen");
+    insta::assert_snapshot!(error, @"waited 0 s for the moon; last seen: a cloud");
+
+    let hanging = wait
+        .until(&events, &interrupt, || {
+            std::future::pending::<Seen<(), std::io::Error>>()
+        })
+        .await;
+    assert!(
+        matches!(hanging, Err(WaitError::Deadline { .. })),
+        "a probe that hangs is dropped"
+    );
+
+    interrupt.raise();
+    let began = Instant::now();
+    let long = Wait::new("ever", Duration::from_secs(60));
+    let ended = long
+        .until(&events, &interrupt, || async {
+            Seen::<(), std::io::Error>::NotYet(String::new())
+        })
+        .await;
+    assert!(matches!(ended, Err(WaitError::Interrupted(_))));
+    assert!(began.elapsed() < Duration::from_secs(1));
+}
+
+#[test]
+fn the_second_interrupt_is_more_urgent() {
+    let interrupt = Interrupt::default();
+    let seen: Vec<Urgency> = (0..4)
+        .map(|_| {
+            let urgency = interrupt.urgency();
+            interrupt.raise();
+            urgency
+        })
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            Urgency::None,
+            Urgency::CleanUp,
+            Urgency::LeaveNow,
+            Urgency::LeaveNow
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_program_that_fails_is_an_error_with_its_last_lines() {
+    let interrupt = Interrupt::default();
+    let output = Program::new("cat")
+        .input("in and out")
+        .run(&interrupt)
+        .await
+        .expect("cat");
+    assert_eq!(output, b"in and out");
+
+    let failing = Program::new("sh")
+        .args(["-c", "seq 1 30 >&2; exit 3"])
+        .run(&interrupt)
+        .await;
+    let text = failing.expect_err("exit 3").to_string();
+    assert!(
+        text.starts_with("sh failed (exit status: 3)\n  | 11\n"),
+        "{text}"
+    );
+
+    let missing = Program::new("no-such-program")
+        .run(&interrupt)
+        .await
+        .expect_err("not there");
+    assert!(matches!(missing, ProcessError::Start { .. }), "{missing}");
+}
+
+#[tokio::test]
+async fn children_and_their_children_end_with_us() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pid_file = folder.path().join("pid");
+    let script = format!("sleep 1000 & echo $! > {}; wait", pid_file.display());
+    let grandchild = |path: &Path| {
+        fs::read_to_string(path)
+            .ok()
+            .and_then(|text| text.trim().parse::<u32>().ok())
+    };
+
+    for way in ["interrupt", "drop"] {
+        let _ = fs::remove_file(&pid_file);
+        let interrupt = Interrupt::default();
+        let program = Program::new("sh").args(["-c", &script]);
+        let run = program.run(&interrupt);
+        let noticing = Wait::new("the grandchild", Duration::from_secs(10));
+        let (events, quiet) = (Events::silent(), Interrupt::default());
+        let started = noticing.until(&events, &quiet, || async {
+            match grandchild(&pid_file) {
+                Some(pid) => Seen::Ready(pid),
+                None => Seen::<u32, std::convert::Infallible>::NotYet("none".into()),
+            }
+        });
+        let pid = tokio::select! {
+            ended = run => panic!("{ended:?} before its time"),
+            pid = started => { if way == "interrupt" { interrupt.raise(); } pid.expect("a grandchild") }
+        };
+        let gone = Wait::new("its end", Duration::from_secs(10))
+            .until(&events, &quiet, || async {
+                let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+                if state.is_empty() || state.contains(") Z ") {
+                    Seen::Ready(())
+                } else {
+                    Seen::<(), std::convert::Infallible>::NotYet(state)
+                }
+            })
+            .await;
+        assert!(gone.is_ok(), "{way}: the grandchild lives on: {gone:?}");
+    }
+}
+
+#[tokio::test]
+async fn undo_runs_backwards_goes_on_after_a_failure_and_reports_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let runs = folder.path().join("runs");
+    let (events, interrupt) = (Events::silent(), Interrupt::default());
+    let mut teardown = Teardown::begin(&runs, "run-1").expect("a journal");
+    let file = folder.path().join("file");
+    fs::write(&file, "x").expect("a file");
+    teardown
+        .register(Undo::File { path: file.clone() })
+        .expect("noted");
+    // A folder cannot be deleted as a file.
+    teardown
+        .register(Undo::File { path: runs.clone() })
+        .expect("noted");
+    teardown
+        .register(Undo::File {
+            path: folder.path().join("was never made"),
+        })
+        .expect("noted");
+    let leaks = teardown.finish(&events, &interrupt).await;
+    assert_eq!(leaks.len(), 1, "{leaks:?}");
+    assert!(!file.exists() && !runs.join("run-1").exists());
+    assert!(
+        runs.join("run-1.journal").exists(),
+        "what leaked stays in the journal"
+    );
+}
+
+#[tokio::test]
+async fn a_sweep_takes_dead_runs_and_leaves_living_ones() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let runs = folder.path().join("runs");
+    let (events, interrupt) = (Events::silent(), Interrupt::default());
+    let living = Teardown::begin(&runs, "living").expect("a journal");
+    let mut dead = Teardown::begin(&runs, "dead").expect("a journal");
+    let marker = format!("sleeping-for-{}", folder.path().display());
+    dead.register(Undo::Process {
+        marker: marker.clone(),
+    })
+    .expect("noted");
+    let mut sleeper = Program::new("sh")
+        .args(["-c", "sleep 1000", &marker])
+        .start()
+        .expect("a process");
+    fs::write(dead.work().join("disk"), "x").expect("a file");
+    let work = dead.abandon();
+
+    let would = sweep(&runs, true, &events, &interrupt)
+        .await
+        .expect("a dry run");
+    assert_eq!(would.len(), 1);
+    assert_eq!((would[0].run.as_str(), would[0].undos.len()), ("dead", 2));
+    assert!(
+        work.join("disk").exists() && sleeper.ended().is_none(),
+        "a dry run removes nothing"
+    );
+
+    let swept = sweep(&runs, false, &events, &interrupt)
+        .await
+        .expect("a sweep");
+    assert_eq!(swept.len(), 1);
+    assert!(swept[0].leaks.is_empty() && !work.exists());
+    sleeper.wait().await.expect("its end");
+    assert!(living.work().is_dir(), "a living run keeps its folder");
+    assert!(
+        sweep(&runs, false, &events, &interrupt)
+            .await
+            .expect("a second sweep")
+            .is_empty()
+    );
+}

@@ -1,0 +1,2 @@
+mod ground;
+mod tidy;
