@@ -1,12 +1,15 @@
 # Two commands lead: `make quickstart` and `make test`. Both do all set-up by themselves.
 
-.PHONY: help setup quickstart test test-fast lint bench
+.PHONY: help setup setup-tests quickstart test test-fast lint bench
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: ## Install what building, baking and testing need (Debian packages); does nothing where all is there
+setup: ## Install what building and baking need (Debian packages); does nothing where all is there
 	@sh scripts/setup
+
+setup-tests: ## Install what the tests need beside that
+	@sh scripts/setup tests
 
 quickstart: setup ## Bake, check and record an image in a real virtual machine
 	@sh scripts/quickstart
@@ -18,7 +21,7 @@ lint: ## Formatting and clippy
 test-fast: ## The tests that start no virtual machine
 	cargo test --locked --lib --bins --test suite
 
-test: setup lint ## All tests, those with real virtual machines included
+test: setup-tests lint ## All tests, those with real virtual machines included
 	cargo test --locked
 
 bench: setup ## Time the stages of a bake on this machine
