@@ -1,14 +1,42 @@
-//! SKELETON. Releases of a product: found, verified, and kept in a content-addressed cache.
+//! Releases of a product: found, verified, and kept in a content-addressed cache.
 //!
-//! In: a source (a release server or a mirror folder), a product and a version. Out: a [`Verified`] archive.
+//! In: a source (a release server or a mirror folder), a product and a version. Out: a [`LockedRelease`] for the lock,
+//! and at the bake a [`Verified`] archive. Everything the lock names is verified again before anything runs it.
+//!
+//! A closed network needs a folder or an HTTP server laid out as HashiCorp's is, with the files
+//! `<product>_<version>_SHA256SUMS`, `…_SHA256SUMS.sig` and `…_linux_amd64.zip` in `<product>/<version>/`, and the signer's
+//! key in a file. An `index.json` beside them may say `"status": {"state": "withdrawn"}`.
+//!
+//! Deliberately bundles no key: a bundled copy expires. The key is fetched and recognised by its primary fingerprint.
 
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::event::Events;
 use crate::wait::Interrupt;
+
+mod archive;
+mod cache;
+mod certificate;
+mod error;
+mod publication;
+pub mod signature;
+pub mod sums;
+
+pub use error::ReleaseError;
+
+use cache::{Cache, off_thread};
+use publication::Publication;
+
+/// HashiCorp's release server.
+pub const OFFICIAL_BASE: &str = "https://releases.hashicorp.com";
+/// Where HashiCorp publishes its key.
+pub const OFFICIAL_KEY_URL: &str = "https://www.hashicorp.com/.well-known/pgp-key.txt";
+/// The primary fingerprint of HashiCorp's key.
+pub const OFFICIAL_FINGERPRINT: &str = "C874011F0AB405110D02105534365D9472D7468F";
 
 /// Where releases come from and whose signature they must bear.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,8 +46,19 @@ pub struct Source {
     pub base: String,
     /// The signer's certificate, from a file; `None` fetches the official one and checks it against the pin.
     pub key_file: Option<PathBuf>,
-    /// The primary fingerprint that the certificate must have, 40 upper-case hex digits.
+    /// The primary fingerprint that the certificate must have, 40 hex digits.
     pub fingerprint: String,
+}
+
+impl Source {
+    /// HashiCorp's release server and key.
+    pub fn official() -> Self {
+        Self {
+            base: OFFICIAL_BASE.to_owned(),
+            key_file: None,
+            fingerprint: OFFICIAL_FINGERPRINT.to_owned(),
+        }
+    }
 }
 
 /// What the lock says of one release: everything needed to know the very same bytes again.
@@ -71,28 +110,88 @@ pub struct Verified {
     pub licences: Vec<(String, PathBuf)>,
 }
 
-/// A release that could not be had or trusted.
-#[derive(Debug, thiserror::Error)]
-pub enum ReleaseError {}
+/// What an archive holds, in the cache.
+struct Unpacked {
+    binary_gz: PathBuf,
+    binary_sha256: Digest,
+    binary_size_bytes: u64,
+    licences: Vec<(String, PathBuf)>,
+}
 
 /// Finds `product` `version` at `source`, verifies sums and signature (not yet the archive), for the lock.
+///
+/// The key is fetched anew, so that a revocation is noticed; a release that was withdrawn is refused.
 pub async fn resolve(
     source: &Source,
     product: &str,
     version: &str,
+    now: Timestamp,
     events: &Events,
     interrupt: &Interrupt,
 ) -> Result<LockedRelease, ReleaseError> {
-    unimplemented!()
+    let publication = Publication::new(source, product, version)?;
+    publication.refuse_withdrawn(events, interrupt).await?;
+    let (sums, signature) = publication.sums_and_signature(events, interrupt).await?;
+    let certificate = publication.certificate(events, interrupt).await?;
+    let signed = publication.verify(&sums, &signature, &certificate, now)?;
+    let sha256 = publication.listed(&sums)?;
+    events.note(format!(
+        "{product} {version}: signed {} by {} ({})",
+        signed.signed_at, signed.signer, signed.primary_fingerprint
+    ));
+    Ok(LockedRelease {
+        product: product.to_owned(),
+        version: version.to_owned(),
+        file: publication.archive_file(),
+        url: publication.archive_url(),
+        sha256,
+        sums_sha256: Digest::of(&sums),
+        signature_sha256: Digest::of(&signature),
+        official: signed.primary_fingerprint == OFFICIAL_FINGERPRINT,
+        primary_fingerprint: signed.primary_fingerprint,
+        signing_fingerprint: signed.signing_fingerprint,
+        signed_at: signed.signed_at.to_string(),
+        signer: signed.signer,
+    })
 }
 
 /// Fetches what `locked` names into `cache`, verifies all of it, and unpacks it.
+///
+/// What the cache has is hashed again and not fetched again; a release that is all there needs no network. The key
+/// of the cache is good enough here: the lock names every byte, so that a key that was stolen later changes none.
 pub async fn fetch(
     source: &Source,
     locked: &LockedRelease,
     cache: &Path,
+    now: Timestamp,
     events: &Events,
     interrupt: &Interrupt,
 ) -> Result<Verified, ReleaseError> {
-    unimplemented!()
+    let publication = Publication::new(source, &locked.product, &locked.version)?;
+    let cache = Cache::below(cache);
+    let sums = publication.locked_sums(locked);
+    let sums = cache.bytes(&sums, events, interrupt).await?;
+    let signature = publication.locked_signature(locked);
+    let signature = cache.bytes(&signature, events, interrupt).await?;
+    let signed = publication
+        .verify_with_kept_key(&cache, &sums, &signature, now, events, interrupt)
+        .await?;
+    publication.compare(locked, &sums, &signed)?;
+
+    let archive = publication.locked_archive(locked);
+    let (archive, archive_size_bytes) = cache.file(&archive, events, interrupt).await?;
+    let folder = cache.folder(locked.sha256);
+    let unpacked = {
+        let (archive, product) = (archive.clone(), locked.product.clone());
+        off_thread(move || archive::unpack(&cache, &archive, &product, &folder)).await?
+    };
+    Ok(Verified {
+        locked: locked.clone(),
+        archive,
+        archive_size_bytes,
+        binary_gz: unpacked.binary_gz,
+        binary_sha256: unpacked.binary_sha256,
+        binary_size_bytes: unpacked.binary_size_bytes,
+        licences: unpacked.licences,
+    })
 }

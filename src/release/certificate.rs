@@ -1,0 +1,248 @@
+//! The signer's OpenPGP certificate: which of its keys may have made a signature at a given time.
+//!
+//! In: a certificate, armoured or binary, and the primary fingerprint that it must have. Out: the one key that an
+//! issuer fingerprint names, once everything that vouches for it was verified. Deliberately trusts nothing in the
+//! certificate that the pinned primary key did not sign, and never looks at short key ids.
+
+use std::io::Cursor;
+
+use pgp::composed::{Deserializable, SignedPublicKey, SignedPublicSubKey};
+use pgp::crypto::hash::HashAlgorithm;
+use pgp::packet::{PublicKey, PublicSubkey, Signature, SignatureType};
+use pgp::types::{Fingerprint, KeyDetails, Tag};
+
+use super::signature::{SignatureError, rfc3339};
+
+/// A key of the certificate that may sign.
+pub(super) enum Signer<'a> {
+    /// The primary key itself.
+    Primary(&'a PublicKey),
+    /// A subkey that the primary key bound, and that agreed to it.
+    Subkey(&'a PublicSubkey),
+}
+
+/// A certificate with the pinned primary key.
+pub(super) struct Certificate(SignedPublicKey);
+
+impl Certificate {
+    /// Reads `bytes` and takes the certificate whose primary key has the fingerprint `pin` (40 hex digits).
+    pub(super) fn pinned(bytes: &[u8], pin: &str) -> Result<Self, SignatureError> {
+        let malformed = |error: pgp::errors::Error| SignatureError::Malformed {
+            what: "the certificate",
+            reason: error.to_string(),
+        };
+        let mut found = Vec::new();
+        let (certificates, _) =
+            SignedPublicKey::from_reader_many(Cursor::new(bytes)).map_err(malformed)?;
+        for certificate in certificates {
+            let certificate = certificate.map_err(malformed)?;
+            let fingerprint = upper_hex(&certificate.fingerprint());
+            if fingerprint.eq_ignore_ascii_case(pin) {
+                return Ok(Self(certificate));
+            }
+            found.push(fingerprint);
+        }
+        Err(SignatureError::OtherCertificate {
+            expected: pin.to_ascii_uppercase(),
+            found: if found.is_empty() {
+                "none".to_owned()
+            } else {
+                found.join(", ")
+            },
+        })
+    }
+
+    /// The primary fingerprint, 40 upper-case hex digits.
+    pub(super) fn fingerprint(&self) -> String {
+        upper_hex(&self.0.fingerprint())
+    }
+
+    /// The first user id that the primary key certifies.
+    pub(super) fn user_id(&self) -> String {
+        self.0
+            .details
+            .users
+            .iter()
+            .find(|user| {
+                user.signatures.iter().any(|signature| {
+                    signature.typ() != Some(SignatureType::CertRevocation)
+                        && signature
+                            .verify_certification(&self.0.primary_key, Tag::UserId, &user.id)
+                            .is_ok()
+                })
+            })
+            .map(|user| String::from_utf8_lossy(user.id.id()).into_owned())
+            .unwrap_or_default()
+    }
+
+    /// The key named by `issuer`, where it was entitled to sign at `signed_at`. Self-signatures dated after
+    /// `latest` are not looked at. Both in seconds since 1970.
+    pub(super) fn signer(
+        &self,
+        issuer: &Fingerprint,
+        signed_at: u32,
+        latest: u32,
+    ) -> Result<Signer<'_>, SignatureError> {
+        let primary = &self.0.primary_key;
+        let revoked = |signature: &Signature| {
+            signature.typ() == Some(SignatureType::KeyRevocation)
+                && signature.verify_key(primary).is_ok()
+        };
+        if self.0.details.revocation_signatures.iter().any(revoked) {
+            return Err(SignatureError::Revoked {
+                fingerprint: self.fingerprint(),
+            });
+        }
+        let newest = self.newest_self_signature(latest).ok_or_else(|| {
+            not_entitled(
+                &primary.fingerprint(),
+                "no valid self-signature vouches for it",
+            )
+        })?;
+        check_lifetime(primary, newest, signed_at)?;
+        if *issuer == primary.fingerprint() {
+            return if newest.key_flags().sign() {
+                Ok(Signer::Primary(primary))
+            } else {
+                Err(not_entitled(issuer, "it is not marked as a signing key"))
+            };
+        }
+        let subkey = self
+            .0
+            .public_subkeys
+            .iter()
+            .find(|subkey| subkey.key.fingerprint() == *issuer)
+            .ok_or_else(|| SignatureError::UnknownIssuer {
+                issuer: upper_hex(issuer),
+                primary: self.fingerprint(),
+            })?;
+        self.check_subkey(subkey, signed_at, latest)?;
+        Ok(Signer::Subkey(&subkey.key))
+    }
+
+    /// The newest valid signature of the primary key over itself or one of its user ids: it decides expiry and use.
+    fn newest_self_signature(&self, latest: u32) -> Option<&Signature> {
+        let primary = &self.0.primary_key;
+        let direct = self.0.details.direct_signatures.iter().filter(|signature| {
+            signature.typ() == Some(SignatureType::Key) && signature.verify_key(primary).is_ok()
+        });
+        let certifications = self.0.details.users.iter().flat_map(|user| {
+            user.signatures.iter().filter(|signature| {
+                signature.typ() != Some(SignatureType::CertRevocation)
+                    && signature
+                        .verify_certification(primary, Tag::UserId, &user.id)
+                        .is_ok()
+            })
+        });
+        newest(direct.chain(certifications), latest)
+    }
+
+    fn check_subkey(
+        &self,
+        subkey: &SignedPublicSubKey,
+        signed_at: u32,
+        latest: u32,
+    ) -> Result<(), SignatureError> {
+        let (primary, key) = (&self.0.primary_key, &subkey.key);
+        let fingerprint = key.fingerprint();
+        let valid = |signature: &&Signature, typ| {
+            signature.typ() == Some(typ) && signature.verify_subkey_binding(primary, key).is_ok()
+        };
+        if subkey
+            .signatures
+            .iter()
+            .any(|signature| valid(&signature, SignatureType::SubkeyRevocation))
+        {
+            return Err(SignatureError::Revoked {
+                fingerprint: upper_hex(&fingerprint),
+            });
+        }
+        let bindings = subkey
+            .signatures
+            .iter()
+            .filter(|signature| valid(signature, SignatureType::SubkeyBinding));
+        let binding = newest(bindings, latest).ok_or_else(|| {
+            not_entitled(
+                &fingerprint,
+                "no valid signature binds it to the primary key",
+            )
+        })?;
+        if !binding.key_flags().sign() {
+            return Err(not_entitled(
+                &fingerprint,
+                "it is not marked as a signing key",
+            ));
+        }
+        let agreed = binding.embedded_signature().is_some_and(|back| {
+            strong(back) && back.verify_primary_key_binding(key, primary).is_ok()
+        });
+        if !agreed {
+            return Err(not_entitled(
+                &fingerprint,
+                "it did not sign that it belongs to the primary key",
+            ));
+        }
+        check_lifetime(key, binding, signed_at)
+    }
+}
+
+/// Whether a signature is taken over a digest that nobody can make collide.
+pub(super) fn strong(signature: &Signature) -> bool {
+    matches!(
+        signature.hash_alg(),
+        Some(HashAlgorithm::Sha256 | HashAlgorithm::Sha384 | HashAlgorithm::Sha512)
+    )
+}
+
+/// A fingerprint as people write it: upper-case hex.
+pub(super) fn upper_hex(fingerprint: &Fingerprint) -> String {
+    format!("{fingerprint:X}")
+}
+
+fn newest<'a>(
+    signatures: impl Iterator<Item = &'a Signature>,
+    latest: u32,
+) -> Option<&'a Signature> {
+    signatures
+        .filter(|signature| strong(signature))
+        .filter_map(|signature| Some((signature.created()?.as_secs(), signature)))
+        .filter(|(created, _)| *created <= latest)
+        .max_by_key(|(created, _)| *created)
+        .map(|(_, signature)| signature)
+}
+
+/// A key may only sign between its creation and its expiry, judged at the time of signing: a release that was
+/// signed by a key that expired since stays as good as it was.
+fn check_lifetime(
+    key: &impl KeyDetails,
+    vouching: &Signature,
+    signed_at: u32,
+) -> Result<(), SignatureError> {
+    let fingerprint = key.fingerprint();
+    let created = key.created_at().as_secs();
+    if signed_at < created {
+        return Err(not_entitled(
+            &fingerprint,
+            "the signature is older than the key",
+        ));
+    }
+    let lifetime = vouching
+        .key_expiration_time()
+        .map_or(0, pgp::types::Duration::as_secs);
+    let expired = u64::from(created) + u64::from(lifetime);
+    if lifetime != 0 && u64::from(signed_at) >= expired {
+        return Err(SignatureError::Expired {
+            fingerprint: upper_hex(&fingerprint),
+            expired_at: rfc3339(expired),
+            signed_at: rfc3339(signed_at.into()),
+        });
+    }
+    Ok(())
+}
+
+fn not_entitled(fingerprint: &Fingerprint, reason: &'static str) -> SignatureError {
+    SignatureError::NotEntitled {
+        fingerprint: upper_hex(fingerprint),
+        reason,
+    }
+}
