@@ -1,7 +1,7 @@
 //! Starts programs of this machine. The only place that does.
 //!
 //! In: a program and its arguments. Out: its output, or an error with its last lines. Children die with the value
-//! that holds them, and end on an interrupt. Deliberately never goes through a shell and never logs arguments.
+//! that holds them, with all that they started, and end on an interrupt. Deliberately never goes through a shell and never logs arguments.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustix::process::{Pid, Signal};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
@@ -77,6 +78,9 @@ impl Program {
         command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
+            // A group of its own: Ctrl-C at the terminal is for us to pass on, and what the program itself started
+            // can be ended with it.
+            .process_group(0)
             .kill_on_drop(true);
         Self {
             name: Path::new(name)
@@ -233,6 +237,20 @@ impl Running {
             program: self.name.clone(),
             status,
             last: self.tail.lines(),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // The id is known as long as nobody has waited for the program, so it cannot be another one's by now.
+        let group = self
+            .child
+            .id()
+            .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        if let Some(group) = group {
+            // It may have ended by itself just now.
+            let _ = rustix::process::kill_process_group(group, Signal::KILL);
         }
     }
 }

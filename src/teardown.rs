@@ -21,7 +21,7 @@ use crate::wait::{Interrupt, Seen, Urgency, Wait, WaitError};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "undo", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Undo {
-    /// End every process of ours that has `marker` as a whole argument on its command line.
+    /// End every process of ours that has `marker` as a whole argument on its command line, and what it started.
     Process {
         /// An argument that only this process has: it contains the run's id.
         marker: String,
@@ -289,8 +289,13 @@ async fn end_processes(
 ) -> Result<bool, String> {
     let pids = marked_processes(marker);
     for pid in &pids {
-        // It may have ended between the look and the signal.
-        let _ = rustix::process::kill_process(*pid, Signal::KILL);
+        // What leads a group was started by us: all that it started goes with it. It may have ended between the look
+        // and the signal.
+        let _ = if rustix::process::getpgid(Some(*pid)) == Ok(*pid) {
+            rustix::process::kill_process_group(*pid, Signal::KILL)
+        } else {
+            rustix::process::kill_process(*pid, Signal::KILL)
+        };
     }
     if pids.is_empty() || interrupt.urgency() == Urgency::LeaveNow {
         return Ok(!pids.is_empty());
