@@ -1,19 +1,24 @@
-//! SKELETON. Builders: start a temporary machine, and make an artifact of its disk.
+//! Builders: start a temporary machine, and make an artifact of its disk.
+//!
+//! In: the base of a plan, keys, a place for the artifact. Out: a [`Disk`], a running [`Machine`], an [`Artifact`].
+//! Deliberately knows nothing of what happens inside the machine: that goes over SSH.
 
 pub mod qemu;
 
-use std::path::PathBuf;
-use std::time::Duration;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::definition::{Firmware, MachineSpec};
 use crate::digest::Digest;
 use crate::event::Events;
+use crate::http::FetchError;
 use crate::plan::PlannedBase;
+use crate::process::{ProcessError, last_lines};
 use crate::ssh::{Endpoint, Keys};
-use crate::teardown::Teardown;
-use crate::wait::Interrupt;
+use crate::teardown::{JournalError, Teardown};
+use crate::wait::{Interrupt, Interrupted};
 
 /// A disk that machines start from; never written to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,7 +76,140 @@ pub struct Artifact {
 
 /// A builder failed.
 #[derive(Debug, thiserror::Error)]
-pub enum BuilderError {}
+pub enum BuilderError {
+    /// Definition and lock speak of different kinds of base.
+    #[error("the lock does not fit the definition's base: run `vault-bake lock` again")]
+    LockOfAnotherBase,
+    /// What a suite offers is not what was locked.
+    #[error(
+        "suite {suite} of {mirror} has changed: locked was the index of {locked_date} ({locked}), found was {found}; \
+         run `vault-bake lock` again, or name a snapshot mirror that keeps the locked state"
+    )]
+    IndexChanged {
+        /// As in `bookworm`.
+        suite: String,
+        /// Where.
+        mirror: String,
+        /// `Date` of the locked index.
+        locked_date: String,
+        /// Digest of the locked index.
+        locked: Digest,
+        /// Date and digest of what is there, or that nothing is.
+        found: String,
+    },
+    /// A downloaded file is not what was locked.
+    #[error(
+        "{what}: expected SHA-512 {expected}, found {found}; the file was changed after it was locked: \
+         find out why before `vault-bake lock`"
+    )]
+    WrongDigest {
+        /// The URL.
+        what: String,
+        /// As locked, hex.
+        expected: String,
+        /// Of what is there, hex.
+        found: String,
+    },
+    /// A disk image that must not or cannot be used.
+    #[error("{}: {why}", path.display())]
+    Image {
+        /// Which.
+        path: PathBuf,
+        /// Why not, and what is expected.
+        why: String,
+    },
+    /// Something that the builder needs is not on this machine.
+    #[error("{what} is missing: install the package {package}")]
+    Missing {
+        /// What.
+        what: String,
+        /// Debian's package that has it.
+        package: &'static str,
+    },
+    /// A machine ended, or never began.
+    #[error("machine {machine}: {words}")]
+    Died {
+        /// Its role.
+        machine: String,
+        /// How, with its last words.
+        words: String,
+    },
+    /// A machine does not follow its control connection.
+    #[error("machine {machine}: {why}")]
+    Control {
+        /// Its role.
+        machine: String,
+        /// What went wrong.
+        why: String,
+    },
+    /// A machine was asked to shut down and did not.
+    #[error(
+        "machine {machine} did not shut down: {why}; does something in it inhibit the power button?{}",
+        last_lines(.console)
+    )]
+    StillRunning {
+        /// Its role.
+        machine: String,
+        /// What was waited for.
+        why: String,
+        /// The last lines of its console.
+        console: Vec<String>,
+    },
+    /// There is no room for what is about to be written.
+    #[error("{}: {free_mib} MiB are free, about {needed_mib} MiB are needed", path.display())]
+    NoSpace {
+        /// Where.
+        path: PathBuf,
+        /// What is free there, in MiB.
+        free_mib: u64,
+        /// What is needed, in MiB.
+        needed_mib: u64,
+    },
+    /// A wait passed its deadline.
+    #[error("{0}")]
+    Late(String),
+    /// A program failed.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// A download failed.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// The journal could not be kept.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A file or folder could not be read or written.
+    #[error("{}: {error}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// We were asked to stop.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
+}
+
+impl BuilderError {
+    /// Says which file an input or output error is about.
+    pub(crate) fn file(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
+        move |error| Self::File {
+            path: path.to_owned(),
+            error,
+        }
+    }
+}
+
+/// Something that a builder needs on this machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Requirement {
+    /// A program's name (to be found by `PATH`), or the path of a program or file.
+    pub program: PathBuf,
+    /// Debian's package that has it.
+    pub package: &'static str,
+    /// What it is for.
+    pub why: &'static str,
+}
 
 /// Boots temporary machines and captures them. Undo entries are registered before anything is created.
 pub trait Builder: Sync {

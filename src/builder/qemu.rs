@@ -1,1 +1,92 @@
-//! SKELETON
+//! The QEMU builder: machines of this computer, in user space, without privileges.
+//!
+//! In: a planned base, keys. Out: disks in the cache, running machines, qcow2 artifacts. Deliberately never mounts
+//! anything, uses no loop device, and opens no port but on 127.0.0.1.
+
+pub mod access;
+mod base;
+mod cache;
+mod capture;
+mod disk_image;
+mod image;
+pub mod machine;
+mod qmp;
+mod requirement;
+mod settings;
+
+use std::path::PathBuf;
+
+use crate::builder::{Artifact, Boot, Builder, BuilderError, Disk};
+use crate::definition::QemuBase;
+use crate::event::Events;
+use crate::lock::LockedBase;
+use crate::plan::PlannedBase;
+use crate::teardown::Teardown;
+use crate::wait::Interrupt;
+
+pub use machine::QemuMachine;
+pub use requirement::requirements;
+pub use settings::{Compression, QemuSettings, Tools};
+
+/// Builds with QEMU on this computer.
+pub struct Qemu {
+    settings: QemuSettings,
+}
+
+impl Qemu {
+    /// A builder with `settings`. Touches nothing yet.
+    pub fn new(settings: QemuSettings) -> Self {
+        Self { settings }
+    }
+}
+
+impl Builder for Qemu {
+    type Machine = QemuMachine;
+
+    fn name(&self) -> &'static str {
+        "qemu"
+    }
+
+    async fn base(
+        &self,
+        base: &PlannedBase,
+        teardown: &mut Teardown,
+        events: &Events,
+        interrupt: &Interrupt,
+    ) -> Result<Disk, BuilderError> {
+        match (&base.wanted, &base.locked) {
+            (QemuBase::Packages { .. }, LockedBase::Packages { .. }) => {
+                base::find_or_make(&self.settings, base, teardown, events, interrupt).await
+            }
+            (QemuBase::CloudImage { firmware, .. }, LockedBase::CloudImage { url, sha512 }) => {
+                let wanted = image::Wanted {
+                    url,
+                    sha512,
+                    firmware: *firmware,
+                };
+                image::find_or_fetch(&self.settings, &wanted, teardown, events, interrupt).await
+            }
+            _ => Err(BuilderError::LockOfAnotherBase),
+        }
+    }
+
+    async fn boot(
+        &self,
+        boot: Boot<'_>,
+        teardown: &mut Teardown,
+        events: &Events,
+        interrupt: &Interrupt,
+    ) -> Result<QemuMachine, BuilderError> {
+        machine::start(&self.settings, &boot, teardown, events, interrupt).await
+    }
+
+    async fn capture(
+        &self,
+        machine: QemuMachine,
+        to: PathBuf,
+        events: &Events,
+        interrupt: &Interrupt,
+    ) -> Result<Artifact, BuilderError> {
+        capture::capture(&self.settings, machine, to, events, interrupt).await
+    }
+}

@@ -1,2 +1,3 @@
 mod ground;
 mod tidy;
+mod qemu;

@@ -1,0 +1,116 @@
+//! The cache of bases and images: one lock a key, and records that make a second look cheap.
+//!
+//! In: keys and files. Out: exclusive use of a key; whether a file is still what it was. Deliberately trusts size and
+//! modification time of files in the cache, which is ours, and hashes again where either changed.
+
+use std::convert::Infallible;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::builder::BuilderError;
+use crate::event::Events;
+use crate::wait::{Interrupt, Seen, Wait, WaitError};
+
+/// Held as long as one bake makes what a key names.
+pub(super) struct KeyLock {
+    _file: File,
+}
+
+/// Takes the lock of `key` below `folder`, which is made; waits, and says so, while another bake has it.
+pub(super) async fn lock(
+    folder: &Path,
+    key: &str,
+    events: &Events,
+    interrupt: &Interrupt,
+) -> Result<KeyLock, BuilderError> {
+    fs::create_dir_all(folder).map_err(BuilderError::file(folder))?;
+    let path = folder.join(format!("{key}.lock"));
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(BuilderError::file(&path))?;
+    let mut told = false;
+    let taken = Wait::new("another bake that makes the same base", LOCK_DEADLINE)
+        .until(events, interrupt, || {
+            let seen = match file.try_lock() {
+                Ok(()) => Seen::Ready(()),
+                Err(TryLockError::WouldBlock) => {
+                    if !told {
+                        told = true;
+                        events.note("another bake makes the same base; waiting for it");
+                    }
+                    Seen::NotYet("it is still at it".into())
+                }
+                Err(TryLockError::Error(error)) => Seen::Never(error),
+            };
+            async { seen }
+        })
+        .await;
+    match taken {
+        Ok(()) => Ok(KeyLock { _file: file }),
+        Err(WaitError::Never(error)) => Err(BuilderError::File { path, error }),
+        Err(WaitError::Interrupted(error)) => Err(error.into()),
+        Err(error @ WaitError::Deadline { .. }) => Err(BuilderError::Late(error.to_string())),
+    }
+}
+
+/// How a wait without an error of its own failed.
+pub(super) fn late(error: WaitError<Infallible>) -> BuilderError {
+    match error {
+        WaitError::Interrupted(error) => error.into(),
+        error => BuilderError::Late(error.to_string()),
+    }
+}
+
+/// Making a base on a slow computer may take this long.
+const LOCK_DEADLINE: Duration = Duration::from_secs(3600);
+
+/// What tells, without reading it, that a file was not touched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Stamp {
+    /// Its size in bytes.
+    pub size_bytes: u64,
+    /// When it was last written, in nanoseconds since 1970.
+    pub modified_ns: i64,
+}
+
+impl Stamp {
+    /// Of the file at `path` as it is now.
+    pub fn of(path: &Path) -> Result<Self, BuilderError> {
+        let metadata = fs::metadata(path).map_err(BuilderError::file(path))?;
+        Ok(Self {
+            size_bytes: metadata.len(),
+            modified_ns: metadata.mtime() * 1_000_000_000 + metadata.mtime_nsec(),
+        })
+    }
+}
+
+/// Reads the record at `path`; nothing where there is none or it is of another make.
+pub(super) fn read_record<T: for<'de> Deserialize<'de>>(path: &Path) -> Option<T> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
+
+/// Writes `record` to `path`, whole or not at all.
+pub(super) fn write_record(path: &Path, record: &impl Serialize) -> Result<(), BuilderError> {
+    let text = serde_json::to_vec_pretty(record).expect("a record is JSON");
+    let new = path.with_extension("new");
+    fs::write(&new, text).map_err(BuilderError::file(&new))?;
+    fs::rename(&new, path).map_err(BuilderError::file(path))
+}
+
+/// Runs `work`, which blocks, on a thread of its own; gives up waiting for it on an interrupt.
+pub(super) async fn blocking<T: Send + 'static>(
+    interrupt: &Interrupt,
+    work: impl FnOnce() -> Result<T, BuilderError> + Send + 'static,
+) -> Result<T, BuilderError> {
+    match interrupt.or(tokio::task::spawn_blocking(work)).await? {
+        Ok(result) => result,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}

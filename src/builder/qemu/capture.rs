@@ -1,0 +1,166 @@
+//! Makes an artifact of a machine's disk.
+//!
+//! In: a machine, whose guest is asked to switch itself off. Out: one self-contained, compressed qcow2 file, checked
+//! and hashed. Deliberately never captures a disk whose guest did not shut down cleanly.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::builder::qemu::{Compression, QemuMachine, QemuSettings, cache, disk_image};
+use crate::builder::{Artifact, BuilderError, Machine as _};
+use crate::digest::Digest;
+use crate::event::Events;
+use crate::process::Program;
+use crate::wait::{Interrupt, Seen, Wait, WaitError};
+
+/// Shuts `machine` down and writes its disk to `to`, which must not exist.
+pub(super) async fn capture(
+    settings: &QemuSettings,
+    mut machine: QemuMachine,
+    to: PathBuf,
+    events: &Events,
+    interrupt: &Interrupt,
+) -> Result<Artifact, BuilderError> {
+    if to.exists() {
+        return Err(BuilderError::Image {
+            path: to,
+            why: "it is there already; an artifact never replaces a file".into(),
+        });
+    }
+    let folder = to.parent().unwrap_or(Path::new("."));
+    need_space(folder, needed_mib(settings.compression, &machine)?)?;
+    shut_down(&mut machine, events, interrupt).await?;
+    let (overlay, _) = machine.disk_files();
+    convert(settings, overlay, &to, interrupt).await?;
+    let facts = disk_image::facts(&settings.tools, &to, interrupt).await?;
+    Program::new(&settings.tools.qemu_img)
+        .args(["check", "-q", "-f", "qcow2"])
+        .arg(&to)
+        .run(interrupt)
+        .await?;
+    let path = to.clone();
+    let (sha256, size_bytes) = cache::blocking(interrupt, move || {
+        fs::File::open(&path)
+            .and_then(|file| {
+                file.sync_all()?;
+                Digest::of_reader(file)
+            })
+            .map_err(BuilderError::file(&path))
+    })
+    .await?;
+    Ok(Artifact {
+        path: to,
+        format: facts.format,
+        sha256,
+        size_bytes,
+        virtual_size_bytes: facts.virtual_size_bytes,
+    })
+}
+
+/// Presses the power button, and waits until the guest has shut down. A guest that did so by itself is fine too.
+async fn shut_down(
+    machine: &mut QemuMachine,
+    events: &Events,
+    interrupt: &Interrupt,
+) -> Result<(), BuilderError> {
+    let role = machine.role().to_owned();
+    if machine.ended_well().is_none()
+        && let Err(error) = machine.qmp.run("system_powerdown", json!({})).await
+        && machine.ended_well().is_none()
+    {
+        return Err(BuilderError::Control {
+            machine: role,
+            why: error.to_string(),
+        });
+    }
+    let waited = Wait::new(format!("machine {role} to shut down"), SHUTDOWN_DEADLINE)
+        .until(events, interrupt, || {
+            let ended = machine.ended_well();
+            async move {
+                match ended {
+                    Some(true) => Seen::Ready(()),
+                    Some(false) => Seen::Never(()),
+                    None => Seen::NotYet("it still runs".into()),
+                }
+            }
+        })
+        .await;
+    match waited {
+        Ok(()) => Ok(()),
+        Err(WaitError::Interrupted(error)) => Err(error.into()),
+        Err(WaitError::Never(())) => Err(BuilderError::Died {
+            machine: role,
+            words: machine
+                .died()
+                .unwrap_or_else(|| "QEMU ended without a clean shut-down of the guest".into()),
+        }),
+        Err(WaitError::Deadline { waited_s, .. }) => Err(BuilderError::StillRunning {
+            machine: role,
+            why: format!("it still runs {waited_s} s after its power button was pressed"),
+            console: machine.console(),
+        }),
+    }
+}
+
+async fn convert(
+    settings: &QemuSettings,
+    overlay: &Path,
+    to: &Path,
+    interrupt: &Interrupt,
+) -> Result<(), BuilderError> {
+    let compression: &[&str] = match settings.compression {
+        Compression::Zstd => &["-c", "-o", "compression_type=zstd"],
+        Compression::Zlib => &["-c", "-o", "compression_type=zlib"],
+        Compression::None => &[],
+    };
+    Program::new(&settings.tools.qemu_img)
+        .args(["convert", "-f", "qcow2", "-O", "qcow2", "-W", "-m", "16"])
+        .args(compression)
+        .arg(overlay)
+        .arg(to)
+        .run(interrupt)
+        .await?;
+    Ok(())
+}
+
+/// What the artifact takes at the least, in MiB. Disks of installed systems compress to a third or less.
+fn needed_mib(compression: Compression, machine: &QemuMachine) -> Result<u64, BuilderError> {
+    let (overlay, base) = machine.disk_files();
+    let mut bytes = 0;
+    for path in [overlay, base] {
+        use std::os::unix::fs::MetadataExt as _;
+        let metadata = fs::metadata(path).map_err(BuilderError::file(path))?;
+        bytes += metadata.blocks() * 512;
+    }
+    let mib = bytes >> 20;
+    Ok(match compression {
+        Compression::Zstd | Compression::Zlib => mib / 3,
+        Compression::None => mib,
+    })
+}
+
+/// An error where `folder` has less than `needed_mib` MiB left.
+pub(super) fn need_space(folder: &Path, needed_mib: u64) -> Result<(), BuilderError> {
+    let folder = if folder.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        folder
+    };
+    let file_system =
+        rustix::fs::statvfs(folder).map_err(|error| BuilderError::file(folder)(error.into()))?;
+    let free_mib = file_system.f_bavail.saturating_mul(file_system.f_frsize) >> 20;
+    if free_mib < needed_mib {
+        return Err(BuilderError::NoSpace {
+            path: folder.to_owned(),
+            free_mib,
+            needed_mib,
+        });
+    }
+    Ok(())
+}
+
+/// How long a guest may take to stop its services and unmount.
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(120);

@@ -1,0 +1,238 @@
+//! Running machines: one QEMU process each, watched until its end.
+//!
+//! In: a disk, keys, a shape. Out: a [`QemuMachine`] that says where it answers, and why it died where it has. All
+//! files of it are in the run's work folder. Deliberately does not wait for the guest: whoever connects does.
+
+mod accelerator;
+pub mod arguments;
+mod files;
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::builder::qemu::QemuSettings;
+use crate::builder::qemu::qmp::{Heard, Qmp};
+use crate::builder::{AccessBy, Boot, BuilderError, Machine};
+use crate::definition::Firmware;
+use crate::event::Events;
+use crate::process::{Program, Running, last_lines};
+use crate::ssh::Endpoint;
+use crate::teardown::{Teardown, Undo};
+use crate::wait::{Interrupt, Seen, Wait, WaitError};
+
+use arguments::Arguments;
+
+/// A machine in a QEMU process. Dropping it kills the process.
+pub struct QemuMachine {
+    role: String,
+    process: Running,
+    pub(super) qmp: Qmp,
+    heard: Heard,
+    serial: PathBuf,
+    overlay: PathBuf,
+    /// What the overlay builds on.
+    base: PathBuf,
+    address: SocketAddr,
+}
+
+impl QemuMachine {
+    /// `build` or `test`.
+    pub(super) fn role(&self) -> &str {
+        &self.role
+    }
+
+    /// Whether it ended by switching itself off; nothing while it runs.
+    pub(super) fn ended_well(&mut self) -> Option<bool> {
+        let status = self.process.ended()?;
+        Some(status.success() && self.heard.guest_shut_down())
+    }
+
+    /// The files that its disk consists of, the overlay first.
+    pub(super) fn disk_files(&self) -> (&Path, &Path) {
+        (&self.overlay, &self.base)
+    }
+}
+
+impl Machine for QemuMachine {
+    fn endpoint(&self) -> Endpoint {
+        Endpoint {
+            address: self.address,
+            user: "root".into(),
+        }
+    }
+
+    fn died(&mut self) -> Option<String> {
+        let status = self.process.ended()?;
+        Some(last_words(
+            &status.to_string(),
+            &self.heard.words(),
+            &self.process,
+            &self.serial,
+        ))
+    }
+
+    fn console(&self) -> Vec<String> {
+        files::console(&self.serial)
+    }
+}
+
+/// How a machine ended, with the last lines of QEMU and of the serial console.
+fn last_words(status: &str, heard: &[String], process: &Running, serial: &Path) -> String {
+    let mut words = format!("QEMU ended ({status})");
+    for event in heard {
+        words.push_str("; ");
+        words.push_str(event);
+    }
+    words.push_str(&last_lines(&process.last_lines()));
+    let console = files::console(serial);
+    if console.is_empty() {
+        words.push_str("\nthe serial console stayed empty");
+    } else {
+        words.push_str("\nlast on the serial console:");
+        words.push_str(&last_lines(&console));
+    }
+    words
+}
+
+/// The id of the run that `work` is the work folder of.
+pub(super) fn run_of(work: &Path) -> String {
+    work.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// Starts a machine and returns once QEMU runs it.
+pub(super) async fn start(
+    settings: &QemuSettings,
+    boot: &Boot<'_>,
+    teardown: &mut Teardown,
+    events: &Events,
+    interrupt: &Interrupt,
+) -> Result<QemuMachine, BuilderError> {
+    let role = boot.role;
+    let valid = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if role.is_empty() || !role.bytes().all(valid) {
+        return Err(BuilderError::Control {
+            machine: role.to_owned(),
+            why: "a role is made of lower-case letters, digits and `-`".into(),
+        });
+    }
+    let work = fs::canonicalize(teardown.work()).map_err(BuilderError::file(teardown.work()))?;
+    let overlay = files::overlay(settings, boot, &work, interrupt).await?;
+    let uefi = match boot.disk.firmware {
+        Firmware::Bios => None,
+        Firmware::Uefi => Some(files::uefi(settings, role, &work)?),
+    };
+    let (credential, cloud_seed) = match boot.disk.access {
+        AccessBy::Credentials => (Some(files::credential(boot, &work)?), None),
+        AccessBy::CloudInit => (
+            None,
+            Some(files::cloud_seed(settings, boot, &work, interrupt).await?),
+        ),
+    };
+    let identity = files::identity(boot, &work)?;
+    let accelerator = accelerator::choose(Path::new("/dev/kvm"), Path::new("/proc/cpuinfo"));
+    if accelerator == arguments::Accelerator::Tcg {
+        events
+            .note("KVM does not work here: the machine is emulated, which is several times slower");
+    }
+    let marker = format!("guest=vault-bake-{}-{role}", run_of(&work));
+    let control = PathBuf::from(format!("{role}.qmp"));
+    let serial = PathBuf::from(format!("serial-{role}.log"));
+    let arguments = Arguments {
+        marker: &marker,
+        spec: boot.machine,
+        accelerator,
+        overlay: &overlay,
+        uefi: uefi.as_ref(),
+        credential: credential.as_deref(),
+        cloud_seed: cloud_seed.as_deref(),
+        identity: identity.as_deref(),
+        serial: &serial,
+        control: &control,
+    };
+    teardown.register(Undo::Process {
+        marker: marker.clone(),
+    })?;
+    let mut process = Program::new(&settings.tools.qemu_system)
+        .args(arguments.list())
+        .in_folder(&work)
+        .start()?;
+    let serial = work.join(serial);
+    let (qmp, port) =
+        control_connection(&mut process, role, &work, &serial, events, interrupt).await?;
+    if let Some(credential) = credential {
+        // QEMU has read it; a private key should lie about no longer than it must.
+        let path = work.join(credential);
+        fs::remove_file(&path).map_err(BuilderError::file(&path))?;
+    }
+    Ok(QemuMachine {
+        role: role.to_owned(),
+        process,
+        heard: qmp.heard(),
+        qmp,
+        serial,
+        overlay: work.join(overlay),
+        base: boot.disk.path.clone(),
+        address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+    })
+}
+
+/// Connects to a QEMU that was just started, and learns its forwarded port. Its end is told at once.
+async fn control_connection(
+    process: &mut Running,
+    role: &str,
+    work: &Path,
+    serial: &Path,
+    events: &Events,
+    interrupt: &Interrupt,
+) -> Result<(Qmp, u16), BuilderError> {
+    let name = format!("{role}.qmp");
+    let mut ended = None;
+    let connected = Wait::new(format!("QEMU of machine {role}"), CONTROL_DEADLINE)
+        .until(events, interrupt, || {
+            ended = process.ended();
+            let ended = ended;
+            let name = &name;
+            async move {
+                if ended.is_some() {
+                    return Seen::Never(());
+                }
+                match Qmp::connect(work, name).await {
+                    Ok(qmp) => Seen::Ready(qmp),
+                    Err(error) => Seen::NotYet(error.to_string()),
+                }
+            }
+        })
+        .await;
+    let died = |words: String| BuilderError::Died {
+        machine: role.to_owned(),
+        words,
+    };
+    match (connected, ended) {
+        (Ok(mut qmp), _) => match qmp.ssh_port().await {
+            Ok(port) => Ok((qmp, port)),
+            Err(error) => Err(BuilderError::Control {
+                machine: role.to_owned(),
+                why: error.to_string(),
+            }),
+        },
+        (Err(WaitError::Interrupted(error)), _) => Err(error.into()),
+        (Err(_), Some(status)) => {
+            process.failure(status).await;
+            Err(died(last_words(&status.to_string(), &[], process, serial)))
+        }
+        (Err(WaitError::Deadline { waited_s, last, .. }), None) => {
+            let words =
+                format!("QEMU did not open its control connection within {waited_s} s: {last}");
+            Err(died(words + &last_lines(&process.last_lines())))
+        }
+        (Err(WaitError::Never(())), None) => Err(died("QEMU ended".into())),
+    }
+}
+
+/// QEMU opens its control connection before the guest runs its first instruction.
+const CONTROL_DEADLINE: Duration = Duration::from_secs(30);

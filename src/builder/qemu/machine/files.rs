@@ -1,0 +1,217 @@
+//! The files that a machine is started with, in the run's work folder.
+//!
+//! In: the disk, keys, an identity. Out: names of files below the work folder, those with secrets readable by us
+//! alone. Deliberately never writes to the disk that the machine starts from.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use super::arguments::Uefi;
+use crate::builder::qemu::{QemuSettings, access, disk_image};
+use crate::builder::{Boot, BuilderError};
+use crate::process::{LAST_LINES, Program};
+use crate::wait::Interrupt;
+
+/// Makes the overlay that the machine writes to.
+pub(super) async fn overlay(
+    settings: &QemuSettings,
+    boot: &Boot<'_>,
+    work: &Path,
+    interrupt: &Interrupt,
+) -> Result<PathBuf, BuilderError> {
+    let disk = boot.disk;
+    let facts = disk_image::facts(&settings.tools, &disk.path, interrupt).await?;
+    let refuse = |why| BuilderError::Image {
+        path: disk.path.clone(),
+        why,
+    };
+    if facts.format != disk.format {
+        return Err(refuse(format!(
+            "its format is {}; expected {}",
+            facts.format, disk.format
+        )));
+    }
+    let size_bytes = u64::from(boot.machine.disk_gib) << 30;
+    if facts.virtual_size_bytes > size_bytes {
+        let least_gib = facts.virtual_size_bytes.div_ceil(1 << 30);
+        return Err(refuse(format!(
+            "the disk in it is larger than the machine's {} GiB: set disk_gib to at least {least_gib}",
+            boot.machine.disk_gib
+        )));
+    }
+    let name = PathBuf::from(format!("overlay-{}.qcow2", boot.role));
+    let base = fs::canonicalize(&disk.path).map_err(BuilderError::file(&disk.path))?;
+    Program::new(&settings.tools.qemu_img)
+        .args(["create", "-q", "-f", "qcow2", "-F", &disk.format, "-b"])
+        .arg(base)
+        .arg(&name)
+        .arg(size_bytes.to_string())
+        .in_folder(work)
+        .run(interrupt)
+        .await?;
+    Ok(name)
+}
+
+/// Finds UEFI firmware, and gives the machine variables of its own.
+pub(super) fn uefi(settings: &QemuSettings, role: &str, work: &Path) -> Result<Uefi, BuilderError> {
+    let pair = settings
+        .ovmf
+        .iter()
+        .find(|(code, vars)| code.is_file() && vars.is_file());
+    let Some((code, vars)) = pair else {
+        let looked: Vec<String> = settings
+            .ovmf
+            .iter()
+            .map(|(code, _)| code.display().to_string())
+            .collect();
+        return Err(BuilderError::Missing {
+            what: format!("UEFI firmware ({})", looked.join(" or ")),
+            package: "ovmf",
+        });
+    };
+    let name = PathBuf::from(format!("vars-{role}.fd"));
+    let own = work.join(&name);
+    let mut source = File::open(vars).map_err(BuilderError::file(vars))?;
+    create(&own)
+        .and_then(|mut file| std::io::copy(&mut source, &mut file))
+        .map_err(BuilderError::file(&own))?;
+    Ok(Uefi {
+        code: code.clone(),
+        vars: name,
+    })
+}
+
+/// Writes the SMBIOS string with the keys.
+pub(super) fn credential(boot: &Boot<'_>, work: &Path) -> Result<PathBuf, BuilderError> {
+    let name = PathBuf::from(format!("credential-{}", boot.role));
+    write(
+        &work.join(&name),
+        access::credential(boot.keys).expose().as_bytes(),
+    )?;
+    Ok(name)
+}
+
+/// Makes a NoCloud seed: a FAT image with the label that cloud-init looks for.
+pub(super) async fn cloud_seed(
+    settings: &QemuSettings,
+    boot: &Boot<'_>,
+    work: &Path,
+    interrupt: &Interrupt,
+) -> Result<PathBuf, BuilderError> {
+    let name = format!("cloud-{}.raw", boot.role);
+    let folder = work.join(format!("cloud-{}", boot.role));
+    fs::create_dir(&folder).map_err(BuilderError::file(&folder))?;
+    let instance = format!("{}-{}", super::run_of(work), boot.role);
+    write(
+        &folder.join("user-data"),
+        access::user_data(boot.keys).expose().as_bytes(),
+    )?;
+    write(
+        &folder.join("meta-data"),
+        access::meta_data(&instance).as_bytes(),
+    )?;
+    let image = work.join(&name);
+    create(&image)
+        .and_then(|file| file.set_len(SEED_SECTORS * 512))
+        .map_err(BuilderError::file(&image))?;
+    let tools = &settings.tools;
+    Program::new(&tools.mformat)
+        .args(["-i", &name, "-v", "CIDATA", "-T"])
+        .arg(SEED_SECTORS.to_string())
+        .arg("::")
+        .in_folder(work)
+        .run(interrupt)
+        .await?;
+    Program::new(&tools.mcopy)
+        .args(["-i", &name])
+        .arg(folder.join("user-data"))
+        .arg(folder.join("meta-data"))
+        .arg("::/")
+        .in_folder(work)
+        .run(interrupt)
+        .await?;
+    fs::remove_dir_all(&folder).map_err(BuilderError::file(&folder))?;
+    Ok(PathBuf::from(name))
+}
+
+/// Writes a node's identity as a raw disk: the archive, filled up to whole sectors.
+pub(super) fn identity(boot: &Boot<'_>, work: &Path) -> Result<Option<PathBuf>, BuilderError> {
+    let Some(archive) = boot.identity else {
+        return Ok(None);
+    };
+    let name = PathBuf::from(format!("identity-{}.raw", boot.role));
+    let mut content = archive.to_vec();
+    content.resize(content.len().next_multiple_of(512).max(512), 0);
+    write(&work.join(&name), &content)?;
+    Ok(Some(name))
+}
+
+fn create(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+}
+
+fn write(path: &Path, content: &[u8]) -> Result<(), BuilderError> {
+    create(path)
+        .and_then(|mut file| file.write_all(content))
+        .map_err(BuilderError::file(path))
+}
+
+/// The last lines of a serial console, without control characters.
+pub(super) fn console(serial: &Path) -> Vec<String> {
+    let mut end = Vec::new();
+    let read = File::open(serial).and_then(|mut file| {
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(CONSOLE_BYTES)))?;
+        file.read_to_end(&mut end)
+    });
+    if read.is_err() {
+        // A machine that never ran has no console.
+        return Vec::new();
+    }
+    let text = plain(&String::from_utf8_lossy(&end));
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim_end)
+        .filter(|line| !line.is_empty())
+        .collect();
+    let first = lines.len().saturating_sub(LAST_LINES);
+    lines[first..].iter().map(ToString::to_string).collect()
+}
+
+/// `text` without terminal control sequences and other control characters but line ends.
+fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut characters = text.chars().peekable();
+    while let Some(character) = characters.next() {
+        match character {
+            '\u{1b}' => {
+                if characters.next_if_eq(&'[').is_some() {
+                    // A sequence ends with its first letter or `@`, `~` and the like.
+                    for inner in characters.by_ref() {
+                        if ('@'..='~').contains(&inner) {
+                            break;
+                        }
+                    }
+                } else {
+                    characters.next();
+                }
+            }
+            '\n' => plain.push('\n'),
+            '\t' => plain.push(' '),
+            character if character.is_control() => {}
+            character => plain.push(character),
+        }
+    }
+    plain
+}
+
+/// The seed's size: 1 MiB.
+const SEED_SECTORS: u64 = 2048;
+/// How much of the console's end is looked at, in bytes.
+const CONSOLE_BYTES: u64 = 16 << 10;

@@ -1,0 +1,251 @@
+//! The QEMU builder with real machines: a base is made once, kept in a cache, and everything else starts from it.
+//!
+//! `VAULT_BAKE_TEST_CACHE` names the cache; without it, it is below `target/`.
+
+mod base;
+mod machines;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tokio::io::AsyncReadExt as _;
+use vault_bake::builder::qemu::{Qemu, QemuSettings, requirements};
+use vault_bake::builder::{Boot, Builder as _, Disk, Machine};
+use vault_bake::definition::{Firmware, MachineSpec, Network, QemuBase};
+use vault_bake::digest::Digest;
+use vault_bake::event::{Event, Events};
+use vault_bake::http;
+use vault_bake::lock::{LockedBase, PackageIndex};
+use vault_bake::plan::PlannedBase;
+use vault_bake::secret::Secret;
+use vault_bake::ssh::Keys;
+use vault_bake::teardown::Teardown;
+use vault_bake::wait::{Interrupt, Seen, Wait};
+
+/// Under emulation, with other machines beside it.
+const BOOT_DEADLINE: Duration = Duration::from_secs(300);
+
+/// One test's builder and run.
+struct World {
+    qemu: Qemu,
+    teardown: Teardown,
+    events: Events,
+    interrupt: Interrupt,
+    keys: Keys,
+    runs: tempfile::TempDir,
+}
+
+impl World {
+    /// Nothing, with the reason printed, where a tool is missing.
+    #[expect(clippy::print_stderr, reason = "a skipped test says why")]
+    fn begin(run: &str) -> Option<Self> {
+        let settings = QemuSettings::new(cache());
+        for requirement in requirements(&settings) {
+            if !found(&requirement.program) {
+                eprintln!(
+                    "SKIPPED: {} is missing (package {})",
+                    requirement.program.display(),
+                    requirement.package
+                );
+                return None;
+            }
+        }
+        let runs = tempfile::tempdir().expect("a folder for the runs");
+        let began = Instant::now();
+        let teardown = Teardown::begin(runs.path(), run).expect("a journal");
+        let run = run.to_owned();
+        let events = Events::new(move |event: &Event| {
+            let line = serde_json::to_string(event).expect("an event is JSON");
+            if !line.contains("\"progress\"") {
+                eprintln!("[{run} {:6.1}] {line}", began.elapsed().as_secs_f32());
+            }
+        });
+        Some(Self {
+            qemu: Qemu::new(settings),
+            teardown,
+            events,
+            interrupt: Interrupt::default(),
+            keys: keys(),
+            runs,
+        })
+    }
+
+    async fn base(&mut self, packages: &[&str], firmware: Firmware) -> Disk {
+        let base = planned(packages, firmware, &self.events, &self.interrupt).await;
+        self.qemu
+            .base(&base, &mut self.teardown, &self.events, &self.interrupt)
+            .await
+            .expect("a base")
+    }
+
+    async fn boot(&mut self, disk: &Disk, role: &str) -> impl Machine + use<> {
+        let machine = spec();
+        let boot = Boot {
+            disk,
+            machine: &machine,
+            keys: &self.keys,
+            identity: None,
+            role,
+        };
+        self.qemu
+            .boot(boot, &mut self.teardown, &self.events, &self.interrupt)
+            .await
+            .expect("a machine")
+    }
+
+    /// Ends the run and asserts that nothing of it is left.
+    async fn finish(self) {
+        let work = self.teardown.work().to_owned();
+        let leaks = self.teardown.finish(&self.events, &self.interrupt).await;
+        assert_eq!(leaks, []);
+        assert!(!work.exists(), "the work folder is gone");
+        let left: Vec<_> = std::fs::read_dir(self.runs.path())
+            .expect("the runs")
+            .map(|entry| entry.expect("an entry").file_name())
+            .filter(|name| name != ".gate")
+            .collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests are told by the environment where to cache"
+)]
+fn cache() -> PathBuf {
+    std::env::var_os("VAULT_BAKE_TEST_CACHE").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/real-cache"),
+        PathBuf::from,
+    )
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "programs are found by the search path"
+)]
+fn found(program: &Path) -> bool {
+    if program.components().count() > 1 {
+        return program.exists();
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).exists())
+}
+
+fn spec() -> MachineSpec {
+    MachineSpec {
+        cpus: 2,
+        memory_mib: 1024,
+        disk_gib: 8,
+        network: Network::Outbound,
+        boot_timeout_s: 300,
+    }
+}
+
+/// New ed25519 keys.
+fn keys() -> Keys {
+    let pair = || {
+        use ssh_key::rand_core::OsRng;
+        let key =
+            ssh_key::PrivateKey::random(&mut OsRng, ssh_key::Algorithm::Ed25519).expect("a key");
+        let private = key
+            .to_openssh(ssh_key::LineEnding::LF)
+            .expect("a key's text");
+        let public = key.public_key().to_openssh().expect("a key's text");
+        (Secret::new(private.as_str()), public)
+    };
+    let (host_private, host_public) = pair();
+    let (user_private, user_public) = pair();
+    Keys {
+        host_private,
+        host_public,
+        user_private,
+        user_public,
+    }
+}
+
+/// The default base of today.
+async fn planned(
+    packages: &[&str],
+    firmware: Firmware,
+    events: &Events,
+    interrupt: &Interrupt,
+) -> PlannedBase {
+    let debian = "http://deb.debian.org/debian";
+    let security = "http://deb.debian.org/debian-security";
+    let mut index = Vec::new();
+    for (mirror, suite) in [
+        (debian, "bookworm"),
+        (debian, "bookworm-updates"),
+        (security, "bookworm-security"),
+    ] {
+        let url = format!("{mirror}/dists/{suite}/InRelease");
+        let bytes = http::fetch_bytes(&url, 1 << 24, events, interrupt)
+            .await
+            .expect("an index");
+        index.push(PackageIndex {
+            mirror: mirror.into(),
+            suite: suite.into(),
+            date: date(&bytes),
+            sha256: Digest::of(&bytes),
+        });
+    }
+    PlannedBase {
+        wanted: QemuBase::Packages {
+            mirror: debian.into(),
+            suite: "bookworm".into(),
+            extra: vec![
+                format!("{debian} bookworm-updates"),
+                format!("{security} bookworm-security"),
+            ],
+            packages: packages.iter().map(ToString::to_string).collect(),
+            firmware,
+        },
+        locked: LockedBase::Packages { index },
+    }
+}
+
+fn date(index: &[u8]) -> String {
+    let text = String::from_utf8_lossy(index);
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Date: "))
+        .expect("an index has a date");
+    jiff::civil::DateTime::strptime("%a, %d %b %Y %H:%M:%S UTC", line)
+        .expect("a date")
+        .to_zoned(jiff::tz::TimeZone::UTC)
+        .expect("a time")
+        .timestamp()
+        .to_string()
+}
+
+/// Waits for the first line of an SSH server; fails at once where the machine dies.
+async fn banner(world: &World, machine: &mut impl Machine) -> String {
+    let address = machine.endpoint().address;
+    Wait::new("the SSH banner", BOOT_DEADLINE)
+        .until(&world.events, &world.interrupt, || {
+            let died = machine.died();
+            async move {
+                if let Some(words) = died {
+                    return Seen::Never(std::io::Error::other(words));
+                }
+                match first_bytes(address).await {
+                    Ok(text) if text.starts_with("SSH-2.0") => Seen::Ready(text),
+                    Ok(text) => Seen::NotYet(format!("answered {text:?}")),
+                    Err(error) => Seen::NotYet(error.to_string()),
+                }
+            }
+        })
+        .await
+        .unwrap_or_else(|error| panic!("{error}\n{}", machine.console().join("\n")))
+}
+
+async fn first_bytes(address: std::net::SocketAddr) -> std::io::Result<String> {
+    let mut stream = tokio::net::TcpStream::connect(address).await?;
+    let mut buffer = [0; 64];
+    let read = tokio::time::timeout(Duration::from_secs(3), stream.read(&mut buffer))
+        .await
+        .map_err(std::io::Error::other)??;
+    Ok(String::from_utf8_lossy(&buffer[..read])
+        .trim_end()
+        .to_owned())
+}

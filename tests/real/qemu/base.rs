@@ -1,0 +1,64 @@
+//! The native base: made, found again, and booted by both kinds of firmware.
+
+use vault_bake::builder::{Builder as _, Machine as _};
+use vault_bake::definition::Firmware;
+use vault_bake::process::Program;
+
+use super::{World, banner};
+
+/// Boots, checks that the injected host key answers, shuts down, captures, and boots the capture.
+async fn boots_and_captures(run: &str, firmware: Firmware) {
+    let Some(mut world) = World::begin(run) else {
+        return;
+    };
+    let disk = world
+        .base(&["python3", "openssl", "nftables"], firmware)
+        .await;
+    let boot = vault_bake::builder::Boot {
+        disk: &disk,
+        machine: &super::spec(),
+        keys: &world.keys,
+        identity: None,
+        role: "build",
+    };
+    let mut machine = world
+        .qemu
+        .boot(boot, &mut world.teardown, &world.events, &world.interrupt)
+        .await
+        .expect("a machine");
+    let said = banner(&world, &mut machine).await;
+    assert!(said.starts_with("SSH-2.0-OpenSSH"), "{said}");
+    let scanned = Program::new("ssh-keyscan")
+        .args(["-T", "30", "-t", "ed25519", "-p"])
+        .arg(machine.endpoint().address.port().to_string())
+        .arg("127.0.0.1")
+        .run(&world.interrupt)
+        .await
+        .expect("a scan");
+    let scanned = String::from_utf8_lossy(&scanned).into_owned();
+    assert!(scanned.contains(world.keys.host_public.trim()), "{scanned}");
+
+    let to = world.teardown.work().join("captured.qcow2");
+    let artifact = world
+        .qemu
+        .capture(machine, to.clone(), &world.events, &world.interrupt)
+        .await
+        .expect("an artifact");
+    assert_eq!(artifact.format, "qcow2");
+    assert_eq!(artifact.virtual_size_bytes, 8 << 30);
+    assert_eq!(
+        vault_bake::digest::Digest::of_file(&to).expect("a file"),
+        (artifact.sha256, artifact.size_bytes)
+    );
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn native_base_boots_by_bios_and_captures() {
+    boots_and_captures("bios", Firmware::Bios).await;
+}
+
+#[tokio::test]
+async fn native_base_boots_by_uefi_and_captures() {
+    boots_and_captures("uefi", Firmware::Uefi).await;
+}

@@ -1,0 +1,1 @@
+//! Machines that die, and several at once.
