@@ -1,0 +1,3 @@
+mod provision;
+mod ssh;
+mod support;
