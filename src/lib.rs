@@ -19,5 +19,6 @@ pub mod plan;
 // bake
 pub mod ssh;
 pub mod builder;
+pub mod provision;
 pub mod manifest;
 pub mod store;

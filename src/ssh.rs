@@ -1,33 +1,52 @@
-//! SKELETON. Talks to guests: one session, commands with live output, one compressed upload.
+//! Talks to machines over SSH: one session, commands with live output, one compressed upload, restarts.
+//!
+//! In: an [`Endpoint`], the run's [`Keys`], scripts and files. Out: exit statuses, lines as events, or an
+//! [`SshError`] that says how far it came. The machine's host key is pinned; nothing of a script is ever on a
+//! command line. Every session lives on one blocking thread of its own, which ends with the [`Session`].
+//! Deliberately offers no password, no agent, no forwarding and no terminal, and knows nothing of plans.
+
+mod archive;
+mod connect;
+mod error;
+mod handshake;
+mod keys;
+mod kill;
+mod link;
+mod output;
+mod reboot;
+mod script;
+mod shell;
+mod upload;
 
 use std::net::SocketAddr;
+use std::sync::mpsc;
 use std::time::Duration;
+
+use tokio::sync::oneshot;
 
 use crate::event::Events;
 use crate::secret::Scrubber;
-use crate::wait::Interrupt;
+use crate::wait::{Interrupt, Interrupted, Urgency};
 
-/// The keys of one run: made for it, gone with it.
-pub struct Keys {
-    /// The host's private key, OpenSSH format; goes into the machine.
-    pub host_private: crate::secret::Secret,
-    /// `ssh-ed25519 AAAA…`: the only host key that is accepted.
-    pub host_public: String,
-    /// Ours, OpenSSH format; stays in memory.
-    pub user_private: crate::secret::Secret,
-    /// `ssh-ed25519 AAAA…`: the only key that the machine lets in.
-    pub user_public: String,
-}
+pub use archive::{Archive, Packing};
+pub use connect::Connector;
+pub use error::{SshError, Stage};
+pub use keys::{InvalidKey, Keys, fingerprint};
+pub use link::Patience;
+pub use output::Ended;
+pub use reboot::Reboot;
+pub use shell::{InvalidVariable, export, quote};
 
-impl Keys {
-    /// Makes new keys.
-    pub fn generate() -> Self {
-        unimplemented!()
-    }
-}
+use link::{Cancel, Job, Link};
+
+/// Where everything that is uploaded lives in a guest: a tmpfs, gone with the next restart.
+pub const GUEST_WORK: &str = "/run/vault-bake/work";
+
+/// How many last lines of a script's output are kept for its error.
+pub const LAST_LINES: usize = crate::process::LAST_LINES;
 
 /// A machine that should answer on SSH.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     /// Where.
     pub address: SocketAddr,
@@ -35,35 +54,32 @@ pub struct Endpoint {
     pub user: String,
 }
 
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}@{}", self.user, self.address)
+    }
+}
+
 /// A command for the guest. What it does goes in by standard input, so that nothing of it is in an argument list.
 pub struct Script {
     /// For events and errors, as in `vault/install`.
     pub name: String,
-    /// POSIX sh, run by root with standard input closed.
+    /// POSIX sh, run by root with standard input closed. It is read to its end before any of it runs. It must
+    /// neither `exec` nor set a trap on `EXIT`, because a trap tells its exit status.
     pub text: String,
     /// At the most.
     pub timeout: Duration,
 }
 
-/// How a script ended.
-pub struct Ended {
-    /// Its exit status.
-    pub exit: i32,
-    /// Its output, scrubbed, at most the last `LAST_LINES` lines.
-    pub last: Vec<String>,
-    /// Of the whole output (scrubbed lines, each with its newline).
-    pub log_digest: crate::digest::Digest,
+/// An authenticated session. Dropping it closes the connection.
+pub struct Session {
+    jobs: mpsc::Sender<Job>,
+    connector: Connector,
 }
 
-/// What went wrong between us and a machine.
-#[derive(Debug, thiserror::Error)]
-pub enum SshError {}
-
-/// An authenticated session.
-pub struct Session {}
-
 impl Session {
-    /// Tries until the machine answers, `timeout` passes, or `died` (looked at between tries) says that it never will.
+    /// Tries until the machine answers, `timeout` passes, or `died` (looked at all the while) says that it never
+    /// will. A wrong host key or a refused login ends the wait as well.
     pub async fn connect(
         endpoint: &Endpoint,
         keys: &Keys,
@@ -73,28 +89,107 @@ impl Session {
         events: &Events,
         interrupt: &Interrupt,
     ) -> Result<Self, SshError> {
-        unimplemented!()
+        Connector::new(endpoint, keys, scrubber)?
+            .connect(timeout, died, events, interrupt)
+            .await
     }
 
-    /// Runs `script`; each line of output goes to events as it comes. A time-out or an interrupt kills the remote process
-    /// group. An exit status other than 0 is for the caller to judge.
+    /// Where it leads.
+    pub fn endpoint(&self) -> &Endpoint {
+        self.connector.endpoint()
+    }
+
+    /// Runs `script`; each line of output goes to events as it comes, standard error among it. A time-out or an
+    /// interrupt ends the remote process group. An exit status other than 0 is for the caller to judge.
     pub async fn run(
         &self,
         script: Script,
         events: &Events,
         interrupt: &Interrupt,
     ) -> Result<Ended, SshError> {
-        unimplemented!()
+        let events = events.clone();
+        let scrubber = self.connector.scrubber().clone();
+        self.ask(interrupt, move |link, cancel| {
+            script::run(link, &script, scrubber, &events, cancel)
+        })
+        .await?
     }
 
-    /// Unpacks a gzip-compressed tar stream, made by `write` on another thread, into `folder`, which is made.
+    /// Runs `script` and returns its standard output, scrubbed, at most [`script::OUTPUT_LIMIT_BYTES`]. An exit status
+    /// other than 0 is an error, with the last lines of standard error.
+    pub async fn output(&self, script: Script, interrupt: &Interrupt) -> Result<String, SshError> {
+        let scrubber = self.connector.scrubber().clone();
+        self.ask(interrupt, move |link, cancel| {
+            script::output(link, &script, &scrubber, cancel)
+        })
+        .await?
+    }
+
+    /// Unpacks what `write` puts into the archive into `folder`, which is made; where it is [`GUEST_WORK`] a tmpfs
+    /// is mounted there first. `write` runs on the session's thread. `total_bytes` is the size of all content, for
+    /// progress events.
     pub async fn upload(
         &self,
         folder: &str,
-        write: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()> + Send + 'static,
+        total_bytes: Option<u64>,
+        write: impl FnOnce(&mut Archive<'_>) -> std::io::Result<()> + Send + 'static,
         events: &Events,
         interrupt: &Interrupt,
     ) -> Result<(), SshError> {
-        unimplemented!()
+        let upload = upload::Upload {
+            folder: folder.to_owned(),
+            total_bytes,
+            scrubber: self.connector.scrubber().clone(),
+            events: events.clone(),
+        };
+        self.ask(interrupt, move |link, cancel| {
+            upload.run(link, write, cancel)
+        })
+        .await?
+    }
+
+    /// Restarts the machine and returns a session with its next boot, which must be up within `timeout`.
+    pub async fn reboot(
+        self,
+        reboot: &Reboot,
+        timeout: Duration,
+        died: impl AsyncFnMut() -> Option<String>,
+        events: &Events,
+        interrupt: &Interrupt,
+    ) -> Result<Self, SshError> {
+        reboot::reboot(self, reboot, timeout, died, events, interrupt).await
+    }
+
+    /// Has the session's thread do `work`. An interrupt, or dropping the future, cancels it; after an interrupt the
+    /// thread is still waited for, so that what it started is ended, unless we are asked to leave now.
+    async fn ask<T: Send + 'static>(
+        &self,
+        interrupt: &Interrupt,
+        work: impl FnOnce(&mut Link, &Cancel) -> T + Send + 'static,
+    ) -> Result<T, SshError> {
+        let cancel = Cancel::default();
+        let _cancelled_when_dropped = cancel.on_drop();
+        let (reply, mut answer) = oneshot::channel();
+        let lost = || SshError::Lost {
+            what: self.endpoint().to_string(),
+            why: "its session has ended".to_owned(),
+        };
+        let seen_by_work = cancel.clone();
+        self.jobs
+            .send(Box::new(move |link| {
+                // Nobody waits for the answer any more where the future was dropped.
+                let _ = reply.send(work(link, &seen_by_work));
+            }))
+            .map_err(|_gone| lost())?;
+        tokio::select! {
+            biased;
+            answer = &mut answer => return answer.map_err(|_gone| lost()),
+            () = interrupt.raised(Urgency::CleanUp) => cancel.set(),
+        }
+        tokio::select! {
+            biased;
+            answer = answer => answer.map_err(|_gone| lost()),
+            () = interrupt.raised(Urgency::LeaveNow) => Err(Interrupted.into()),
+        }
     }
 }

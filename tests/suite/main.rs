@@ -1,3 +1,6 @@
 mod ground;
 mod tidy;
 mod qemu;
+mod provision;
+mod ssh;
+mod support;

@@ -1,0 +1,104 @@
+//! Restarts a machine and waits for its next boot.
+//!
+//! In: a session. Out: a session with another boot of the same machine. What tells one boot from the next is the
+//! kernel's boot id, never that the connection was lost or that some time passed.
+
+use std::time::{Duration, Instant};
+
+use super::{Script, Session, SshError, quote};
+use crate::event::Events;
+use crate::wait::{Interrupt, Seen, Wait, WaitError};
+
+/// How a machine restarts and how its boots are told apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reboot {
+    /// Starts the restart and returns, as a POSIX shell command.
+    pub command: String,
+    /// The file that says another thing in each boot.
+    pub boot_id: String,
+}
+
+impl Default for Reboot {
+    fn default() -> Self {
+        Self {
+            command: "systemctl --no-block reboot".to_owned(),
+            boot_id: "/proc/sys/kernel/random/boot_id".to_owned(),
+        }
+    }
+}
+
+/// At the most, for reading the boot id and for starting the restart.
+const SHORT: Duration = Duration::from_secs(30);
+
+pub(super) async fn reboot(
+    session: Session,
+    reboot: &Reboot,
+    timeout: Duration,
+    mut died: impl AsyncFnMut() -> Option<String>,
+    events: &Events,
+    interrupt: &Interrupt,
+) -> Result<Session, SshError> {
+    let began = Instant::now();
+    let before = boot_id(&session, reboot, interrupt).await?;
+    let start = Script {
+        name: "reboot".to_owned(),
+        text: reboot.command.clone(),
+        timeout: SHORT,
+    };
+    match session.run(start, events, interrupt).await {
+        Ok(ended) if ended.exit != 0 => {
+            return Err(SshError::Failed {
+                what: "reboot".to_owned(),
+                exit: ended.exit,
+                last: ended.last,
+            });
+        }
+        // The machine may go down before it can say that the command ended.
+        Ok(_) | Err(SshError::Lost { .. }) => {}
+        Err(error) => return Err(error),
+    }
+    let connector = session.connector.clone();
+    drop(session);
+    let died = tokio::sync::Mutex::new(&mut died);
+    let waited = Wait::new(format!("the next boot of {}", connector.endpoint()), timeout)
+        .until(events, interrupt, || async {
+            let mut died = died.lock().await;
+            let left = timeout.saturating_sub(began.elapsed());
+            let next = connector
+                .connect(left, async || died().await, events, interrupt)
+                .await;
+            let session = match next {
+                Ok(session) => session,
+                Err(error) => return Seen::Never(error),
+            };
+            match boot_id(&session, reboot, interrupt).await {
+                Ok(id) if id != before => Seen::Ready(session),
+                Ok(_) => Seen::NotYet("the machine still runs the old boot".to_owned()),
+                Err(SshError::Lost { why, .. }) => Seen::NotYet(format!("connection lost: {why}")),
+                Err(error) => Seen::Never(error),
+            }
+        })
+        .await;
+    waited.map_err(|error| match error {
+        WaitError::Never(error) => error,
+        WaitError::Interrupted(interrupted) => interrupted.into(),
+        WaitError::Deadline { waited_s, last, .. } => SshError::NotRebooted {
+            endpoint: connector.endpoint().to_string(),
+            waited_s,
+            last,
+        },
+    })
+}
+
+async fn boot_id(
+    session: &Session,
+    reboot: &Reboot,
+    interrupt: &Interrupt,
+) -> Result<String, SshError> {
+    let read = Script {
+        name: "boot id".to_owned(),
+        text: format!("cat {}", quote(&reboot.boot_id)),
+        timeout: SHORT,
+    };
+    Ok(session.output(read, interrupt).await?.trim().to_owned())
+}

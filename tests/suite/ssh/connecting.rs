@@ -1,0 +1,168 @@
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use vault_bake::event::Events;
+use vault_bake::secret::Scrubber;
+use vault_bake::ssh::{Connector, Keys, Patience, Session, SshError, Stage};
+use vault_bake::wait::Interrupt;
+
+use super::{SOON, connect, script};
+use crate::support::sshd::{Sshd, endpoint, free_port};
+use crate::support::wire;
+
+fn impatient() -> Patience {
+    Patience {
+        banner: Duration::from_millis(200),
+        login: Duration::from_secs(1),
+        ..Patience::default()
+    }
+}
+
+async fn try_at(address: SocketAddr, keys: &Keys, timeout: Duration) -> Result<Session, SshError> {
+    Connector::new(&endpoint(address), keys, Scrubber::default())
+        .unwrap()
+        .patience(impatient())
+        .connect(
+            timeout,
+            async || None,
+            &Events::silent(),
+            &Interrupt::default(),
+        )
+        .await
+}
+
+/// The error without the parts that differ from run to run.
+fn words(error: &SshError, address: SocketAddr) -> String {
+    let user = endpoint(address).user;
+    error
+        .to_string()
+        .replace(&address.to_string(), "HOST")
+        .replace(&format!("{user}@"), "")
+}
+
+#[tokio::test]
+async fn each_stage_that_is_not_passed_is_named() {
+    let refused = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let cases = [
+        (refused, Stage::Tcp, "connection refused"),
+        (wire::closing(), Stage::Banner, "connected, but closed before a banner"),
+        (wire::silent(), Stage::Banner, "connected, but nothing was said for"),
+        (wire::babbling(), Stage::KeyExchange, "SSH-2.0-Babble: "),
+    ];
+    let keys = Keys::generate();
+    for (address, expected, saying) in cases {
+        let error = try_at(address, &keys, Duration::from_secs(2)).await.err().unwrap();
+        let SshError::NotUp { stage, last, .. } = &error else {
+            panic!("{expected}: {error}");
+        };
+        assert_eq!(*stage, expected, "{error}");
+        assert!(last.starts_with(saying), "{expected}: {last}");
+    }
+}
+
+#[tokio::test]
+async fn a_timeout_says_where_and_what_was_seen_and_what_to_do() {
+    let refused = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let error = try_at(refused, &Keys::generate(), Duration::from_millis(1200))
+        .await
+        .err()
+        .unwrap();
+    insta::assert_snapshot!(words(&error, refused), @"");
+}
+
+#[tokio::test]
+async fn a_wrong_host_key_fails_at_once_and_names_both() {
+    let ours = Keys::generate();
+    let mut theirs = Keys::generate();
+    theirs.user_public.clone_from(&ours.user_public);
+    let sshd = Sshd::start(&theirs);
+    let began = Instant::now();
+    let error = connect(&sshd, &ours, Scrubber::default()).await.err().unwrap();
+    assert!(began.elapsed() < Duration::from_secs(3), "{error}");
+    let SshError::HostKey {
+        expected, found, ..
+    } = &error
+    else {
+        panic!("{error}");
+    };
+    assert_ne!(expected, found);
+    let normal = words(&error, sshd.address)
+        .replace(expected, "EXPECTED")
+        .replace(found, "FOUND");
+    insta::assert_snapshot!(normal, @"");
+}
+
+#[tokio::test]
+async fn a_refused_key_is_tried_a_few_times_only() {
+    let theirs = Keys::generate();
+    let mut ours = Keys::generate();
+    ours.host_public.clone_from(&theirs.host_public);
+    let sshd = Sshd::start(&theirs);
+    let error = connect(&sshd, &ours, Scrubber::default()).await.err().unwrap();
+    let SshError::Refused { tries, .. } = &error else {
+        panic!("{error}");
+    };
+    assert!((3..20).contains(tries), "{error}");
+    insta::assert_snapshot!(words(&error, sshd.address).replace(&tries.to_string(), "N"), @"");
+}
+
+#[tokio::test]
+async fn a_server_that_comes_up_late_is_found() {
+    let keys = Keys::generate();
+    let port = free_port();
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let mut looks = 0;
+    let mut sshd = None;
+    let died = async || {
+        looks += 1;
+        if looks == 3 {
+            sshd = Some(Sshd::start_at(&keys, port));
+        }
+        None
+    };
+    let (events, interrupt) = (Events::silent(), Interrupt::default());
+    let to = endpoint(address);
+    let scrubber = Scrubber::default();
+    let session = Session::connect(&to, &keys, SOON, died, scrubber, &events, &interrupt).await;
+    let text = session.unwrap().output(script("echo up"), &interrupt).await;
+    assert_eq!(text.unwrap(), "up\n");
+}
+
+#[tokio::test]
+async fn a_machine_that_dies_ends_the_wait_at_once_even_during_a_try() {
+    let began = Instant::now();
+    let mut looks = 0;
+    let died = async || {
+        looks += 1;
+        (looks > 2).then(|| "kernel panic".to_owned())
+    };
+    let (events, interrupt) = (Events::silent(), Interrupt::default());
+    let (to, keys) = (endpoint(wire::silent()), Keys::generate());
+    let scrubber = Scrubber::default();
+    let session = Session::connect(&to, &keys, SOON, died, scrubber, &events, &interrupt).await;
+    let error = session.err().unwrap();
+    assert!(matches!(&error, SshError::Died { words, .. } if words == "kernel panic"), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn an_interrupt_ends_the_wait_at_once() {
+    let interrupt = Interrupt::default();
+    let (to, keys) = (endpoint(wire::silent()), Keys::generate());
+    let alive = async || None;
+    let (scrubber, events) = (Scrubber::default(), Events::silent());
+    let began = Instant::now();
+    let waiting = Session::connect(&to, &keys, SOON, alive, scrubber, &events, &interrupt);
+    let (session, ()) = tokio::join!(waiting, async { interrupt.raise() });
+    assert!(matches!(session, Err(SshError::Interrupted(_))));
+    assert!(began.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn a_key_of_another_kind_is_refused_before_anything_is_tried() {
+    let mut keys = Keys::generate();
+    keys.host_public = "ssh-rsa AAAA".to_owned();
+    let to = endpoint(SocketAddr::from(([127, 0, 0, 1], 9)));
+    let connector = Connector::new(&to, &keys, Scrubber::default());
+    assert!(matches!(connector.err(), Some(SshError::Key(_))));
+}

@@ -1,0 +1,4 @@
+//! Counterparts that tests share.
+
+pub mod sshd;
+pub mod wire;

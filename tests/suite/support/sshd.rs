@@ -1,0 +1,175 @@
+//! A real `sshd` on 127.0.0.1, in the place of a machine: own host key, own authorized key, gone when dropped.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
+use std::process::{Child, Stdio};
+
+use std::io::Write as _;
+
+use rustix::process::{Pid, Signal};
+use tempfile::TempDir;
+use vault_bake::ssh::{Endpoint, Keys};
+
+/// A server that runs until it is dropped, with all its connections.
+pub struct Sshd {
+    /// Where it listens.
+    pub address: SocketAddr,
+    folder: TempDir,
+    listener: Child,
+}
+
+impl Sshd {
+    /// Starts a server that has the host key of `keys` and lets their user key in.
+    pub fn start(keys: &Keys) -> Self {
+        // Somebody else may take a free port before the server does, which then ends at once.
+        for _ in 0..5 {
+            let mut server = Self::start_at(keys, free_port());
+            if server.listens() {
+                return server;
+            }
+        }
+        panic!("sshd does not listen: is openssh-server installed?")
+    }
+
+    /// Starts a server at a given port, and does not wait for it.
+    pub fn start_at(keys: &Keys, port: u16) -> Self {
+        let folder = tempfile::Builder::new()
+            .prefix("vault-bake-sshd-")
+            .tempdir()
+            .expect("a temporary folder");
+        let at = folder.path();
+        write_private(&at.join("host_key"), keys.host_private.expose());
+        write_private(&at.join("authorized_keys"), &keys.user_public);
+        write_private(&at.join("sshd_config"), &config(at, port));
+        if rustix::process::geteuid().is_root() {
+            // sshd refuses to start without it as root, and distributions make it only when the service starts.
+            let _ = fs::DirBuilder::new().mode(0o755).create("/run/sshd");
+        }
+        let log = fs::File::create(at.join("log")).expect("a log file");
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the server must start outside of an async runtime too"
+        )]
+        let listener = std::process::Command::new("/usr/sbin/sshd")
+            .args(["-D", "-e", "-f"])
+            .arg(at.join("sshd_config"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("sshd starts: is openssh-server installed?");
+        Self {
+            address: SocketAddr::from(([127, 0, 0, 1], port)),
+            folder,
+            listener,
+        }
+    }
+
+    /// Where to log in, as the user that runs the tests.
+    pub fn endpoint(&self) -> Endpoint {
+        endpoint(self.address)
+    }
+
+    /// What the server logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Kills the processes that serve connections; the server goes on listening.
+    pub fn drop_connections(&self) {
+        for pid in children(self.listener.id()) {
+            for pid in children(pid.as_raw_nonzero().get() as u32) {
+                // With privilege separation the one that talks is a child of the one that watches.
+                if is_sshd(pid) {
+                    let _ = rustix::process::kill_process(pid, Signal::KILL);
+                }
+            }
+            let _ = rustix::process::kill_process(pid, Signal::KILL);
+        }
+    }
+
+    fn listens(&mut self) -> bool {
+        let began = std::time::Instant::now();
+        while began.elapsed().as_secs() < 10 {
+            if std::net::TcpStream::connect(self.address).is_ok() {
+                return matches!(self.listener.try_wait(), Ok(None));
+            }
+            if !matches!(self.listener.try_wait(), Ok(None)) {
+                return false;
+            }
+            std::thread::yield_now();
+        }
+        false
+    }
+}
+
+impl Drop for Sshd {
+    fn drop(&mut self) {
+        self.drop_connections();
+        let _ = self.listener.kill();
+        let _ = self.listener.wait();
+    }
+}
+
+/// Where to log in at `address`, as the user that runs the tests.
+pub fn endpoint(address: SocketAddr) -> Endpoint {
+    Endpoint {
+        address,
+        user: own_name(),
+    }
+}
+
+/// A port that is free now.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    listener.local_addr().expect("a bound port").port()
+}
+
+fn config(at: &Path, port: u16) -> String {
+    let at = at.display();
+    format!(
+        "Port {port}\nListenAddress 127.0.0.1\nHostKey {at}/host_key\nAuthorizedKeysFile {at}/authorized_keys\n\
+         PidFile none\nStrictModes no\nUsePAM no\nPermitRootLogin prohibit-password\nPasswordAuthentication no\n\
+         KbdInteractiveAuthentication no\nMaxStartups 200\nLogLevel VERBOSE\n"
+    )
+}
+
+fn write_private(path: &Path, text: &str) {
+    fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|mut file| writeln!(file, "{}", text.trim_end()))
+        .expect("a file in a temporary folder");
+}
+
+fn own_name() -> String {
+    let uid = rustix::process::geteuid().as_raw().to_string();
+    let users = fs::read_to_string("/etc/passwd").expect("a list of users");
+    let own = users.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split(':').collect();
+        (fields.get(2) == Some(&uid.as_str())).then(|| fields[0].to_owned())
+    });
+    own.expect("whoever runs tests has a name")
+}
+
+fn is_sshd(pid: Pid) -> bool {
+    fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero()))
+        .is_ok_and(|name| name.trim().starts_with("sshd"))
+}
+
+fn children(parent: u32) -> Vec<Pid> {
+    let entries = fs::read_dir("/proc").expect("a proc file system");
+    entries
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let pid = Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?;
+            let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+            let (_, rest) = stat.rsplit_once(") ")?;
+            (rest.split(' ').nth(1)? == parent.to_string()).then_some(pid)
+        })
+        .collect()
+}

@@ -1,0 +1,114 @@
+//! Servers that are no good, and a wire that can be cut or go quiet.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+/// Listens, and does `each` with every connection, on threads that end with the test's process.
+pub fn server(each: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    let address = listener.local_addr().expect("a bound port");
+    let each = Arc::new(each);
+    thread::spawn(move || {
+        for connection in listener.incoming().flatten() {
+            let each = Arc::clone(&each);
+            thread::spawn(move || each(connection));
+        }
+    });
+    address
+}
+
+/// Accepts and closes, as QEMU's user network does while nothing listens in the guest.
+pub fn closing() -> SocketAddr {
+    server(drop)
+}
+
+/// Accepts and says nothing.
+pub fn silent() -> SocketAddr {
+    server(|mut connection| {
+        let _ = connection.read_to_end(&mut Vec::new());
+    })
+}
+
+/// Says that it is an SSH server, and then nonsense.
+pub fn babbling() -> SocketAddr {
+    server(|mut connection| {
+        let _ = connection.write_all(b"SSH-2.0-Babble\r\n");
+        let _ = connection.write_all(&[b'?'; 4096]);
+        let _ = connection.read_to_end(&mut Vec::new());
+    })
+}
+
+/// A wire to a real server.
+pub struct Wire {
+    /// Its near end.
+    pub address: SocketAddr,
+    quiet: Arc<AtomicBool>,
+    ends: Arc<Mutex<Vec<TcpStream>>>,
+}
+
+impl Wire {
+    /// Leads to `far`.
+    pub fn to(far: SocketAddr) -> Self {
+        let quiet = Arc::new(AtomicBool::new(false));
+        let ends: Arc<Mutex<Vec<TcpStream>>> = Arc::default();
+        let (is_quiet, opened) = (Arc::clone(&quiet), Arc::clone(&ends));
+        let address = server(move |near| {
+            let Ok(far) = TcpStream::connect(far) else {
+                return;
+            };
+            let pairs = [(&near, &far), (&far, &near)].map(|(from, to)| {
+                let clone = |stream: &TcpStream| stream.try_clone().expect("a second handle");
+                (clone(from), clone(to))
+            });
+            opened
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .extend([near, far]);
+            let threads = pairs.map(|(from, to)| {
+                let quiet = Arc::clone(&is_quiet);
+                thread::spawn(move || pass(from, to, &quiet))
+            });
+            for passing in threads {
+                let _ = passing.join();
+            }
+        });
+        Self {
+            address,
+            quiet,
+            ends,
+        }
+    }
+
+    /// Passes nothing any more, and stays connected.
+    pub fn go_quiet(&self) {
+        self.quiet.store(true, Ordering::SeqCst);
+    }
+
+    /// Closes every connection.
+    pub fn cut(&self) {
+        for end in self
+            .ends
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .drain(..)
+        {
+            let _ = end.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+fn pass(mut from: TcpStream, mut to: TcpStream, quiet: &AtomicBool) {
+    let mut buffer = [0; 16 * 1024];
+    while let Ok(read) = from.read(&mut buffer) {
+        if read == 0 {
+            break;
+        }
+        if !quiet.load(Ordering::SeqCst) && to.write_all(&buffer[..read]).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Write);
+}
