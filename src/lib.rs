@@ -18,6 +18,7 @@ pub mod plan;
 
 // bake
 pub mod ssh;
+pub mod identity;
 pub mod builder;
 pub mod provision;
 pub mod manifest;

@@ -1,1 +1,184 @@
-//! SKELETON
+//! The record of a bake: what went into an image, what was done, and what came out.
+//!
+//! In: facts from the stages, or stored bytes. Out: a [`Manifest`], its canonical bytes and the digest that names it.
+//! A manifest is written once and never changed; what is learnt later (tests, revocations) is an event about its
+//! digest. Deliberately holds no secret, no name of the machine that baked, and no float or null. Reads fields that
+//! it does not know as absent, unless the manifest lists them in `must_understand`.
+
+pub mod canonical;
+pub mod debian;
+pub mod diff;
+mod evidence;
+mod facts;
+mod moment;
+mod packages;
+mod reference;
+mod show;
+mod version;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::{Digest, canonical_json};
+
+pub use canonical::CanonicalError;
+pub use evidence::{TEST_SCHEMA, TestRecord};
+pub use facts::{
+    Base, BuilderFact, CheckFact, FileFact, Host, Input, Os, Output, ReleaseFact, Repro, Source,
+    StepFact, Tool,
+};
+pub use moment::Moment;
+pub use packages::{Package, Packages, packages_bytes, parse_packages};
+pub use reference::{InvalidReference, Reference, is_name};
+pub use version::{ImageVersion, InvalidVersion};
+
+/// The schema of the manifests that are written.
+pub const SCHEMA: &str = "https://vault-bake.dev/image-manifest/v1";
+
+/// No manifest is larger than this, in bytes; what is larger is an object of its own, named by digest.
+pub const MAX_BYTES: usize = 256 * 1024;
+
+/// Names of `must_understand` that this version understands. None was needed so far.
+const UNDERSTOOD: &[&str] = &[];
+
+/// The record of one bake. Field order does not matter: it is written as canonical JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// Features that a reader must know, or else refuse the manifest.
+    pub must_understand: Vec<String>,
+    /// The image's name.
+    pub image: String,
+    /// The image's version.
+    pub version: ImageVersion,
+    /// The id of the run that baked it, a UUIDv7.
+    pub bake: String,
+    /// When it was written, right after capture.
+    pub created_at: Moment,
+    /// What was installed of Vault, Consul and the like.
+    pub releases: Vec<ReleaseFact>,
+    /// Where the definition came from.
+    pub source: Source,
+    /// Variables' values; secret ones as `{"secret": name}`.
+    pub variables: BTreeMap<String, serde_json::Value>,
+    /// Everything that went in, by digest, sorted.
+    #[serde(deserialize_with = "facts::sorted")]
+    pub inputs: BTreeSet<Input>,
+    /// What the bake started from.
+    pub base: Base,
+    /// What was done, in order.
+    pub steps: Vec<StepFact>,
+    /// What was checked in the machine that was baked.
+    pub checks: Vec<CheckFact>,
+    /// What came out.
+    pub outputs: Vec<Output>,
+    /// The packages in the image; the list is an object of its own.
+    pub packages: Packages,
+    /// The operating system in the image.
+    pub os: Os,
+    /// Who baked.
+    pub builder: BuilderFact,
+    /// What is not pinned.
+    pub repro: Repro,
+    /// The manifest of this image that was newest when this bake began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Digest>,
+}
+
+/// Bytes that are no manifest of ours.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// Not canonical JSON within the limits.
+    #[error("manifest: {0}")]
+    Canonical(#[from] CanonicalError),
+    /// Canonical JSON, but not a manifest.
+    #[error("manifest does not have the shape of {SCHEMA}: {0}")]
+    Shape(serde_json::Error),
+    /// Of another schema.
+    #[error(
+        "manifest has the schema `{0}`, expected `{SCHEMA}`; a newer vault-bake may know this one"
+    )]
+    Schema(String),
+    /// It demands what this version does not know.
+    #[error(
+        "manifest demands that readers understand `{0}`, which this vault-bake does not; use a newer one"
+    )]
+    MustUnderstand(String),
+    /// A value is not what its field may hold.
+    #[error("manifest field `{field}` is `{value}`, expected {expected}")]
+    Value {
+        /// The field.
+        field: &'static str,
+        /// What it says.
+        value: String,
+        /// What it may say.
+        expected: &'static str,
+    },
+}
+
+impl Manifest {
+    /// The canonical JSON, the only form that is stored.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        canonical_json(self)
+    }
+
+    /// What names this manifest: the SHA-256 of [`Self::to_bytes`]. For a manifest that was read, the digest that it
+    /// was read by is the name; the two differ where a newer version wrote fields that this one does not know.
+    pub fn digest(&self) -> Digest {
+        Digest::of(self.to_bytes())
+    }
+
+    /// `image@version`.
+    pub fn name(&self) -> String {
+        format!("{}@{}", self.image, self.version)
+    }
+
+    /// Whether any release in it is a stand-in and not the vendor's own.
+    pub fn has_fixture(&self) -> bool {
+        self.releases.iter().any(|release| release.fixture)
+    }
+
+    /// Reads stored bytes. Refuses everything that [`Self::to_bytes`] could not have written: duplicate keys, floats,
+    /// nulls, integers beyond 2^53 − 1, keys that are not ASCII, deep nesting, other than canonical bytes; and what
+    /// this version may not read.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
+        let value = canonical::parse(bytes, MAX_BYTES)?;
+        let schema = value["schema"].as_str().unwrap_or_default();
+        if schema != SCHEMA {
+            return Err(ManifestError::Schema(schema.to_owned()));
+        }
+        let demanded = value["must_understand"].as_array();
+        for demand in demanded.into_iter().flatten() {
+            let name = demand.as_str().unwrap_or_default();
+            if !UNDERSTOOD.contains(&name) {
+                return Err(ManifestError::MustUnderstand(name.to_owned()));
+            }
+        }
+        let manifest: Self = serde_json::from_value(value).map_err(ManifestError::Shape)?;
+        manifest.check_values()?;
+        Ok(manifest)
+    }
+
+    fn check_values(&self) -> Result<(), ManifestError> {
+        let wrong = |field, value: &str, expected| {
+            Err(ManifestError::Value {
+                field,
+                value: value.to_owned(),
+                expected,
+            })
+        };
+        if !is_name(&self.image) {
+            return wrong("image", &self.image, reference::NAME_RULE);
+        }
+        let version = uuid::Uuid::parse_str(&self.bake).map(|id| id.get_version_num());
+        if version != Ok(7) {
+            return wrong("bake", &self.bake, "a UUIDv7");
+        }
+        if self.outputs.is_empty() {
+            return wrong("outputs", "[]", "at least one output");
+        }
+        Ok(())
+    }
+}

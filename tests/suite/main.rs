@@ -4,3 +4,6 @@ mod qemu;
 mod provision;
 mod ssh;
 mod support;
+mod identity;
+mod manifest;
+mod store;

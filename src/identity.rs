@@ -1,0 +1,248 @@
+//! A throw-away identity for one node, so that a captured image can be tried: its own CA, certificates, gossip key
+//! and token.
+//!
+//! In: the node's name, its datacenter and the version of Consul that will read the fragment. Out: an [`Identity`], and
+//! the tar archive that the node reads at its first boot. Valid for some hours and known to nobody else. Deliberately
+//! no way to equip a real cluster: the CA's key is dropped at once, so it can never sign again.
+
+mod authority;
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use jiff::Timestamp;
+use openssl::error::ErrorStack;
+use openssl::rand::rand_bytes;
+use serde_json::json;
+
+use crate::secret::Secret;
+
+use authority::Authority;
+
+/// How long the certificates are valid after their making, in hours: longer than any test under emulation takes.
+pub const VALID_H: i64 = 12;
+
+/// How far before their making the certificates are valid, in hours: a guest's clock may be behind.
+pub const BACKDATED_H: i64 = 1;
+
+/// Consul named the token of the operator anew in this version.
+const INITIAL_MANAGEMENT_SINCE: semver::Version = semver::Version::new(1, 11, 0);
+
+/// What one node is and has.
+pub struct Identity {
+    /// The node's name.
+    pub node: String,
+    /// Its datacenter.
+    pub datacenter: String,
+    /// The CA's certificate, PEM.
+    pub ca_pem: String,
+    /// For Consul: serves as `server.<datacenter>.consul`.
+    pub consul: Leaf,
+    /// For Vault: serves as `vault.service.consul`, and shows itself to Consul.
+    pub vault: Leaf,
+    /// Consul's gossip key, 32 bytes in base64.
+    pub gossip_key: Secret,
+    /// May do everything in Consul, a UUIDv4.
+    pub management_token: Secret,
+    /// Consul's configuration fragment, JSON; holds the gossip key and the token.
+    pub consul_fragment: Secret,
+    /// When it was made.
+    pub made_at: Timestamp,
+}
+
+/// A certificate and its key.
+pub struct Leaf {
+    /// The certificate, PEM.
+    pub certificate_pem: String,
+    /// The key, PKCS #8 PEM.
+    pub key_pem: Secret,
+}
+
+/// An identity that could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// OpenSSL says so.
+    #[error("identity of {node}: {error}")]
+    Crypto {
+        /// The node.
+        node: String,
+        /// What it says.
+        error: ErrorStack,
+    },
+    /// The name cannot stand in a certificate.
+    #[error(
+        "`{0}` cannot name a node or datacenter: expected 1 to 63 lower-case letters, digits and `-`, beginning and ending with a letter or digit"
+    )]
+    Name(String),
+    /// The version of Consul is none.
+    #[error("`{0}` is not a version of Consul: expected MAJOR.MINOR.PATCH, as in 1.21.1")]
+    ConsulVersion(String),
+}
+
+impl Identity {
+    /// A new identity for a single Consul server and the Vault beside it.
+    pub fn throw_away(
+        node: &str,
+        datacenter: &str,
+        consul_version: &str,
+        now: Timestamp,
+    ) -> Result<Self, IdentityError> {
+        for name in [node, datacenter] {
+            if !is_label(name) {
+                return Err(IdentityError::Name(name.to_owned()));
+            }
+        }
+        let version = semver::Version::parse(consul_version)
+            .map_err(|_| IdentityError::ConsulVersion(consul_version.to_owned()))?;
+        Self::make(node, datacenter, &version, now).map_err(|error| IdentityError::Crypto {
+            node: node.to_owned(),
+            error,
+        })
+    }
+
+    fn make(
+        node: &str,
+        datacenter: &str,
+        consul_version: &semver::Version,
+        now: Timestamp,
+    ) -> Result<Self, ErrorStack> {
+        let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let authority = Authority::new(now)?;
+        let consul_name = format!("server.{datacenter}.consul");
+        let consul = authority.issue(&[&consul_name, "localhost"], here)?;
+        let vault = authority.issue(&["vault.service.consul", "localhost"], here)?;
+        let gossip_key = Secret::new(openssl::base64::encode_block(&random::<32>()?));
+        let token = uuid::Builder::from_random_bytes(random()?).into_uuid();
+        let management_token = Secret::new(token.to_string());
+        let fragment = consul_fragment(
+            node,
+            datacenter,
+            consul_version,
+            &gossip_key,
+            &management_token,
+        );
+        Ok(Self {
+            node: node.to_owned(),
+            datacenter: datacenter.to_owned(),
+            ca_pem: authority.certificate_pem()?,
+            consul,
+            vault,
+            gossip_key,
+            management_token,
+            consul_fragment: fragment,
+            made_at: now,
+        })
+    }
+
+    /// The archive that the node reads at its first boot: a plain tar, always in the same order. Whole files of it are
+    /// secret.
+    pub fn to_tar(&self) -> Vec<u8> {
+        let node = json!({ "schema": 1, "node": self.node, "datacenter": self.datacenter });
+        let env = format!("CONSUL_HTTP_TOKEN={}\n", self.management_token.expose());
+        let mut tar = Archive::new(self.made_at);
+        tar.file("node.json", 0o644, &format!("{node}\n"));
+        tar.folder("consul/");
+        tar.file("consul/ca.pem", 0o644, &self.ca_pem);
+        tar.file("consul/tls.crt", 0o644, &self.consul.certificate_pem);
+        tar.file("consul/tls.key", 0o600, self.consul.key_pem.expose());
+        tar.file("consul/node.json", 0o600, self.consul_fragment.expose());
+        tar.folder("vault/");
+        tar.file("vault/ca.pem", 0o644, &self.ca_pem);
+        tar.file("vault/tls.crt", 0o644, &self.vault.certificate_pem);
+        tar.file("vault/tls.key", 0o600, self.vault.key_pem.expose());
+        tar.file("vault/env", 0o600, &env);
+        tar.finish()
+    }
+
+    /// What must be scrubbed from what programs print.
+    pub fn secrets(&self) -> [&Secret; 4] {
+        [
+            &self.gossip_key,
+            &self.management_token,
+            &self.consul.key_pem,
+            &self.vault.key_pem,
+        ]
+    }
+}
+
+/// The part of Consul's configuration that is the node's own. The anonymous token stays without rights: `default` is
+/// not set, so that a test sees whether the image refuses who has no token.
+fn consul_fragment(
+    node: &str,
+    datacenter: &str,
+    version: &semver::Version,
+    gossip_key: &Secret,
+    token: &Secret,
+) -> Secret {
+    let operator = if *version >= INITIAL_MANAGEMENT_SINCE {
+        "initial_management"
+    } else {
+        "master"
+    };
+    let fragment = json!({
+        "node_name": node,
+        "datacenter": datacenter,
+        "server": true,
+        "bootstrap_expect": 1,
+        "retry_join": [],
+        "encrypt": gossip_key.expose(),
+        "acl": { "tokens": { operator: token.expose(), "agent": token.expose() } },
+    });
+    Secret::new(format!("{fragment:#}\n"))
+}
+
+/// Whether `text` can be a label of a DNS name.
+fn is_label(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=63).contains(&text.len())
+        && text.bytes().all(allowed)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
+fn random<const N: usize>() -> Result<[u8; N], ErrorStack> {
+    let mut bytes = [0; N];
+    rand_bytes(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// A tar archive in memory: owned by root, all of one time.
+struct Archive {
+    tar: tar::Builder<Vec<u8>>,
+    mtime: u64,
+}
+
+impl Archive {
+    fn new(made_at: Timestamp) -> Self {
+        Self {
+            tar: tar::Builder::new(Vec::new()),
+            mtime: u64::try_from(made_at.as_second()).unwrap_or(0),
+        }
+    }
+
+    fn folder(&mut self, path: &str) {
+        self.append(path, tar::EntryType::Directory, 0o755, &[]);
+    }
+
+    fn file(&mut self, path: &str, mode: u32, content: &str) {
+        self.append(path, tar::EntryType::Regular, mode, content.as_bytes());
+    }
+
+    fn append(&mut self, path: &str, kind: tar::EntryType, mode: u32, content: &[u8]) {
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(kind);
+        header.set_mode(mode);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(self.mtime);
+        header.set_size(content.len() as u64);
+        self.tar
+            .append_data(&mut header, path, content)
+            .expect("writing to memory with short, plain paths does not fail");
+    }
+
+    fn finish(self) -> Vec<u8> {
+        self.tar
+            .into_inner()
+            .expect("writing to memory does not fail")
+    }
+}

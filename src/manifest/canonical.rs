@@ -1,0 +1,146 @@
+//! Reads canonical JSON, and only that.
+//!
+//! In: bytes of a record. Out: its value, such that writing the value canonically (RFC 8785) gives the very same
+//! bytes. Common parsers keep the last of two equal keys and round large numbers, so two readers could see two
+//! records behind one digest; here both are refused. Deliberately knows no schema.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+
+use crate::digest::canonical_json;
+
+/// The largest integer that every JSON reader holds exactly.
+pub const MAX_INTEGER: u64 = (1 << 53) - 1;
+
+/// How deep arrays and objects may nest.
+pub const MAX_DEPTH: usize = 64;
+
+/// Bytes that are not canonical JSON within our limits.
+#[derive(Debug, thiserror::Error)]
+pub enum CanonicalError {
+    /// Too large.
+    #[error("{size} bytes, at most {most} are allowed")]
+    Size {
+        /// In bytes.
+        size: usize,
+        /// In bytes.
+        most: usize,
+    },
+    /// Not JSON, or JSON with something that records never hold.
+    #[error("not a record: {0}")]
+    Json(#[from] serde_json::Error),
+    /// The same value is written in another way.
+    #[error("not canonical JSON (RFC 8785) from byte {at} on; records are never re-formatted")]
+    NotCanonical {
+        /// The first byte that differs, counted from 0.
+        at: usize,
+    },
+}
+
+/// The value of `bytes`, at most `most_bytes` of them.
+pub fn parse(bytes: &[u8], most_bytes: usize) -> Result<Value, CanonicalError> {
+    if bytes.len() > most_bytes {
+        return Err(CanonicalError::Size {
+            size: bytes.len(),
+            most: most_bytes,
+        });
+    }
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let value = Strict { depth: 0 }.deserialize(&mut json)?;
+    json.end()?;
+    let canonical = canonical_json(&value);
+    if canonical == bytes {
+        return Ok(value);
+    }
+    let common = canonical.iter().zip(bytes).take_while(|(a, b)| a == b);
+    Err(CanonicalError::NotCanonical { at: common.count() })
+}
+
+/// Reads one value and refuses what records never hold.
+struct Strict {
+    depth: usize,
+}
+
+impl Strict {
+    fn deeper<E: Error>(&self) -> Result<usize, E> {
+        if self.depth >= MAX_DEPTH {
+            return Err(E::custom(format!("nested deeper than {MAX_DEPTH}")));
+        }
+        Ok(self.depth + 1)
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Strict {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("text, an integer, true, false, an array or an object")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
+        if value > MAX_INTEGER {
+            return Err(E::custom(format!("integer {value} is beyond 2^53 - 1")));
+        }
+        Ok(value.into())
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
+        if value.unsigned_abs() > MAX_INTEGER {
+            return Err(E::custom(format!("integer {value} is beyond 2^53 - 1")));
+        }
+        Ok(value.into())
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        Err(E::custom(format!(
+            "number {value:e} is no integer within 2^53 - 1"
+        )))
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Value, E> {
+        Err(E::custom("null: leave out what is absent"))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let depth = self.deeper()?;
+        let mut array = Vec::new();
+        while let Some(item) = items.next_element_seed(Strict { depth })? {
+            array.push(item);
+        }
+        Ok(Value::Array(array))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let depth = self.deeper()?;
+        let mut object = Map::new();
+        while let Some(key) = entries.next_key::<String>()? {
+            if !key.is_ascii() {
+                return Err(A::Error::custom(format!("key `{key}` is not ASCII")));
+            }
+            if object.contains_key(&key) {
+                return Err(A::Error::custom(format!("key `{key}` stands there twice")));
+            }
+            let value = entries.next_value_seed(Strict { depth })?;
+            object.insert(key, value);
+        }
+        Ok(Value::Object(object))
+    }
+}

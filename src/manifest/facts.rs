@@ -1,0 +1,268 @@
+//! The parts of a manifest. Sizes are in bytes, times in UTC.
+
+use std::collections::BTreeSet;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::Moment;
+use crate::digest::Digest;
+use crate::release::Verified;
+
+/// A release that was installed, and how it was verified.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseFact {
+    /// `vault` or `consul`.
+    pub product: String,
+    /// As the vendor names it, as in `1.21.1`.
+    pub version: String,
+    /// The archive's file name.
+    pub file: String,
+    /// Where it was found; absent where that was a folder of the machine that baked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Of the archive.
+    pub sha256: Digest,
+    /// Of the archive, in bytes.
+    pub size: u64,
+    /// Of the binary in it, as it stands in the image.
+    pub binary_sha256: Digest,
+    /// Of the binary, in bytes.
+    pub binary_size: u64,
+    /// Of the SHA256SUMS file.
+    pub sums_sha256: Digest,
+    /// Of the detached signature.
+    pub signature_sha256: Digest,
+    /// The primary fingerprint of the signer's certificate.
+    pub primary_fingerprint: String,
+    /// The fingerprint of the key that signed.
+    pub signing_fingerprint: String,
+    /// When it was signed, RFC 3339 UTC.
+    pub signed_at: String,
+    /// The certificate's first user id.
+    pub signer: String,
+    /// Whether the signature is the vendor's.
+    pub official: bool,
+    /// Whether this is a stand-in. Written only where it is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fixture: bool,
+}
+
+impl From<&Verified> for ReleaseFact {
+    fn from(verified: &Verified) -> Self {
+        let locked = verified.locked.clone();
+        // Paths of this machine and credentials within an address have no place in a record.
+        let public = locked.url.starts_with("http") && !locked.url.contains('@');
+        Self {
+            product: locked.product,
+            version: locked.version,
+            file: locked.file,
+            url: public.then_some(locked.url),
+            sha256: locked.sha256,
+            size: verified.archive_size_bytes,
+            binary_sha256: verified.binary_sha256,
+            binary_size: verified.binary_size_bytes,
+            sums_sha256: locked.sums_sha256,
+            signature_sha256: locked.signature_sha256,
+            primary_fingerprint: locked.primary_fingerprint,
+            signing_fingerprint: locked.signing_fingerprint,
+            signed_at: locked.signed_at,
+            signer: locked.signer,
+            official: locked.official,
+            fixture: !locked.official,
+        }
+    }
+}
+
+/// Where the definition came from, and what was decided from it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// The repository, without credentials.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repo: Option<String>,
+    /// The commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// Whether there were changes beside the commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dirty: Option<bool>,
+    /// Of the definition after its variables were filled in.
+    pub definition_digest: Digest,
+    /// Of the lock.
+    pub lock_digest: Digest,
+    /// Of the plan.
+    pub plan_digest: Digest,
+}
+
+/// Something that went in. Sorted by role, then name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Input {
+    /// `product`, `base`, `repo-index`, `file`, `script`, `template` or `ansible`.
+    pub role: String,
+    /// As the definition or lock names it.
+    pub name: String,
+    /// Of the content.
+    pub digest: Digest,
+    /// In bytes.
+    pub size: u64,
+}
+
+/// Inputs in their one order, each once.
+pub(super) fn sorted<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeSet<Input>, D::Error> {
+    let inputs = Vec::<Input>::deserialize(deserializer)?;
+    if inputs.is_sorted_by(|a, b| a < b) {
+        Ok(inputs.into_iter().collect())
+    } else {
+        Err(D::Error::custom(
+            "inputs are not sorted by role and name, or one stands there twice",
+        ))
+    }
+}
+
+/// What the bake started from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Base {
+    /// As the definition wants it.
+    pub requested: serde_json::Value,
+    /// As the lock resolved it.
+    pub resolved: serde_json::Value,
+    /// Of the disk that the machine started from.
+    pub disk_sha256: Digest,
+}
+
+/// A step that ran.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepFact {
+    /// Its name.
+    pub name: String,
+    /// `provisioner`, `shell`, `file`, `ansible` or `reboot`.
+    pub kind: String,
+    /// Over all that decides what it does.
+    pub digest: Digest,
+    /// When it began.
+    pub started_at: Moment,
+    /// When it ended.
+    pub ended_at: Moment,
+    /// How long it ran, in milliseconds.
+    pub elapsed_ms: u64,
+    /// Its exit status.
+    pub exit: i32,
+    /// Of what it printed.
+    pub log_digest: Digest,
+}
+
+/// Something that was checked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckFact {
+    /// Stable, as in `vault.unit-sandboxed`.
+    pub id: String,
+    /// In words.
+    pub description: String,
+    /// Whether it holds.
+    pub ok: bool,
+    /// Why it was not looked at, where it was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<String>,
+    /// The step that it belongs to.
+    pub step: String,
+}
+
+/// Something that came out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// `local`.
+    pub target: String,
+    /// `qcow2`.
+    pub class: String,
+    /// What the target knows it by: for `local` its path in the store.
+    pub id: String,
+    /// `qcow2`.
+    pub format: String,
+    /// As in `x86_64`.
+    pub arch: String,
+    /// `bios` or `uefi`.
+    pub firmware: String,
+    /// The file.
+    pub file: FileFact,
+    /// What ties the record to the content: `bytes` is the digest of the file itself.
+    pub evidence: String,
+}
+
+impl Output {
+    /// A qcow2 file in the store's own folder.
+    pub fn local_qcow2(file: FileFact, arch: &str, firmware: &str) -> Self {
+        Self {
+            target: "local".into(),
+            class: "qcow2".into(),
+            id: format!("artifacts/sha256/{}.qcow2", file.digest.hex()),
+            format: "qcow2".into(),
+            arch: arch.into(),
+            firmware: firmware.into(),
+            file,
+            evidence: "bytes".into(),
+        }
+    }
+}
+
+/// A file that came out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileFact {
+    /// Of its bytes.
+    pub digest: Digest,
+    /// In bytes.
+    pub size: u64,
+    /// Of the disk in it, in bytes.
+    pub virtual_size: u64,
+}
+
+/// The operating system of an image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Os {
+    /// As in `debian`.
+    pub id: String,
+    /// As in `12`.
+    pub version: String,
+    /// As in `6.1.0-32-amd64`.
+    pub kernel: String,
+}
+
+/// Who baked or tested.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuilderFact {
+    /// `qemu`.
+    pub name: String,
+    /// The program.
+    pub tool: Tool,
+    /// What it ran on.
+    pub host: Host,
+}
+
+/// This program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tool {
+    /// As in `0.1.0`.
+    pub version: String,
+    /// Of the executable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binary_sha256: Option<Digest>,
+}
+
+/// The machine that it ran on, by kind and never by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Host {
+    /// As in `linux`.
+    pub os: String,
+    /// As in `x86_64`.
+    pub arch: String,
+}
+
+/// How far the bake could be repeated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repro {
+    /// Whether nothing but the inputs could have gone in.
+    pub hermetic: bool,
+    /// What else could have gone in, in words.
+    pub not_pinned: Vec<String>,
+}

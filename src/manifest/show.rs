@@ -1,0 +1,144 @@
+//! A manifest in plain text, without colour.
+
+use std::fmt;
+
+use super::{CheckFact, Manifest, Output, ReleaseFact, StepFact};
+
+impl fmt::Display for Manifest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.name())?;
+        writeln!(f, "  created   {} by bake {}", self.created_at, self.bake)?;
+        let Self { os, builder, .. } = self;
+        writeln!(
+            f,
+            "  builder   {}, vault-bake {} on {}/{}",
+            builder.name, builder.tool.version, builder.host.os, builder.host.arch
+        )?;
+        source(f, self)?;
+        writeln!(
+            f,
+            "  system    {} {}, kernel {}",
+            os.id, os.version, os.kernel
+        )?;
+        writeln!(f, "  base      disk {}", self.base.disk_sha256)?;
+        writeln!(
+            f,
+            "  packages  {} by {}, {}",
+            self.packages.count, self.packages.manager, self.packages.digest
+        )?;
+        writeln!(f, "releases")?;
+        self.releases.iter().try_for_each(|one| release(f, one))?;
+        if !self.variables.is_empty() {
+            writeln!(f, "variables")?;
+        }
+        for (name, value) in &self.variables {
+            writeln!(f, "  {name} = {value}")?;
+        }
+        writeln!(f, "steps")?;
+        self.steps.iter().try_for_each(|one| step(f, one))?;
+        checks(f, &self.checks)?;
+        writeln!(f, "outputs")?;
+        self.outputs.iter().try_for_each(|one| output(f, one))?;
+        if !self.repro.hermetic {
+            writeln!(f, "not pinned")?;
+        }
+        for what in &self.repro.not_pinned {
+            writeln!(f, "  {what}")?;
+        }
+        Ok(())
+    }
+}
+
+fn source(f: &mut fmt::Formatter<'_>, manifest: &Manifest) -> fmt::Result {
+    let source = &manifest.source;
+    if let Some(commit) = &source.commit {
+        let repo = source
+            .repo
+            .as_deref()
+            .map_or(String::new(), |repo| format!("{repo} "));
+        let dirty = match source.dirty {
+            Some(true) => ", with changes that are not in it",
+            _ => "",
+        };
+        writeln!(f, "  source    {repo}{commit}{dirty}")?;
+    }
+    writeln!(f, "  plan      {}", source.plan_digest)
+}
+
+fn release(f: &mut fmt::Formatter<'_>, release: &ReleaseFact) -> fmt::Result {
+    let fixture = if release.fixture {
+        "  FIXTURE, not the vendor's release"
+    } else {
+        ""
+    };
+    let ReleaseFact {
+        product, version, ..
+    } = release;
+    writeln!(f, "  {product} {version}{fixture}")?;
+    writeln!(f, "    binary    {}", release.binary_sha256)?;
+    writeln!(
+        f,
+        "    signed    {} by {} ({})",
+        release.signed_at, release.signer, release.primary_fingerprint
+    )
+}
+
+fn step(f: &mut fmt::Formatter<'_>, step: &StepFact) -> fmt::Result {
+    writeln!(
+        f,
+        "  {:16} {:12} {:>9}  sha256:{}",
+        step.name,
+        step.kind,
+        seconds(step.elapsed_ms),
+        step.digest.short()
+    )
+}
+
+fn checks(f: &mut fmt::Formatter<'_>, checks: &[CheckFact]) -> fmt::Result {
+    let skipped = checks.iter().filter(|check| check.skipped.is_some());
+    let failed: Vec<_> = checks.iter().filter(|check| !check.ok).collect();
+    writeln!(
+        f,
+        "checks: {}, of these {} skipped, {} failed",
+        checks.len(),
+        skipped.count(),
+        failed.len()
+    )?;
+    for check in failed {
+        writeln!(f, "  not ok {}: {}", check.id, check.description)?;
+    }
+    Ok(())
+}
+
+fn output(f: &mut fmt::Formatter<'_>, output: &Output) -> fmt::Result {
+    let Output {
+        target,
+        arch,
+        firmware,
+        file,
+        ..
+    } = output;
+    writeln!(
+        f,
+        "  {target} {} {arch} {firmware}, {} ({} disk)",
+        output.format,
+        size(file.size),
+        size(file.virtual_size)
+    )?;
+    writeln!(f, "    {}", file.digest)?;
+    writeln!(f, "    {}", output.id)
+}
+
+/// Milliseconds as seconds with one decimal.
+fn seconds(ms: u64) -> String {
+    format!("{}.{} s", ms / 1000, ms % 1000 / 100)
+}
+
+/// Bytes in a unit for people, with one decimal.
+pub(super) fn size(bytes: u64) -> String {
+    let units = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    match units.into_iter().find(|(_, unit)| bytes >= *unit) {
+        Some((name, unit)) => format!("{}.{} {name}", bytes / unit, bytes % unit * 10 / unit),
+        None => format!("{bytes} B"),
+    }
+}

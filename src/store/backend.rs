@@ -1,0 +1,80 @@
+//! What a store is kept in: a flat space of names that bytes are created under, once.
+//!
+//! Small on purpose: what cannot be done in a write-once blob container has no place here.
+
+use std::io;
+
+use crate::digest::Digest;
+
+/// Whether a name was free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Created {
+    /// It was, and now has our bytes, durably.
+    New,
+    /// It has bytes already, ours or another's. Nothing was changed.
+    Exists,
+}
+
+/// Names and bytes. Names are relative paths: parts of letters, digits, `-`, `_` and `.`, joined by `/`.
+pub trait Backend: Send + Sync {
+    /// Where this is, for messages.
+    fn place(&self) -> String;
+
+    /// The bytes under `name`.
+    fn get(&self, name: &str)
+    -> impl Future<Output = Result<Option<Vec<u8>>, BackendError>> + Send;
+
+    /// The digest of the bytes under `name`, which may be too many to hold in memory.
+    fn digest(
+        &self,
+        name: &str,
+    ) -> impl Future<Output = Result<Option<Digest>, BackendError>> + Send;
+
+    /// Whether there is something under `name`.
+    fn exists(&self, name: &str) -> impl Future<Output = Result<bool, BackendError>> + Send;
+
+    /// Puts `bytes` under `name` if it is free. Readers see all of the bytes or none. Returns once they are durable.
+    fn create(
+        &self,
+        name: &str,
+        bytes: &[u8],
+    ) -> impl Future<Output = Result<Created, BackendError>> + Send;
+
+    /// All names that begin with `prefix`, which ends with `/`, sorted.
+    fn list(&self, prefix: &str) -> impl Future<Output = Result<Vec<String>, BackendError>> + Send;
+}
+
+/// Reading or writing failed.
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    /// The system says so.
+    #[error("store: {name}: {error}")]
+    Io {
+        /// The name or path.
+        name: String,
+        /// What it says.
+        error: io::Error,
+    },
+    /// A name that could lead out of the store.
+    #[error("store: `{0}` is not a name of the store")]
+    Name(String),
+    /// The file system can neither link nor rename without replacing.
+    #[error(
+        "store: {place} is on a file system that can create a file neither by hard link nor by rename without replacing ({error}); keep the store on a local one, as ext4 or xfs"
+    )]
+    Unsupported {
+        /// Where.
+        place: String,
+        /// What the system says.
+        error: io::Error,
+    },
+}
+
+/// Whether `name` stays within the store.
+pub fn is_store_name(name: &str) -> bool {
+    let part = |part: &str| {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        !part.is_empty() && part != "." && part != ".." && part.bytes().all(allowed)
+    };
+    name.split('/').all(part)
+}

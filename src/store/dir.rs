@@ -1,0 +1,249 @@
+//! A store in a folder of this machine.
+//!
+//! A file is written under `tmp/`, made durable, and then linked to its name: so it is there whole or not at all,
+//! whoever is killed when, and the second of two writers learns that it lost. Opening with `O_EXCL` would not do: a
+//! crash leaves a torn file behind.
+
+use std::collections::HashSet;
+use std::fs::{self, File, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::{SignedDuration, Timestamp};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
+use tempfile::NamedTempFile;
+
+use crate::digest::Digest;
+
+use super::backend::{Backend, BackendError, Created, is_store_name};
+
+/// A folder. Clones share it.
+#[derive(Clone)]
+pub struct Dir(Arc<Inner>);
+
+struct Inner {
+    root: PathBuf,
+    publish: Publish,
+    /// Folders that are known to be durable themselves, with all above them.
+    settled: Mutex<HashSet<PathBuf>>,
+}
+
+/// How a finished file gets its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Publish {
+    /// By hard link, and by rename where the file system has no links.
+    Link,
+    /// By rename without replacing.
+    Rename,
+}
+
+impl Dir {
+    /// The folder `root`; created with the first file.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self::publishing(root, Publish::Link)
+    }
+
+    /// The folder `root`, its files published by `publish`.
+    pub fn publishing(root: impl Into<PathBuf>, publish: Publish) -> Self {
+        Self(Arc::new(Inner {
+            root: root.into(),
+            publish,
+            settled: Mutex::default(),
+        }))
+    }
+
+    /// The folder.
+    pub fn root(&self) -> &Path {
+        &self.0.root
+    }
+
+    /// Where the file `name` is.
+    pub fn path(&self, name: &str) -> Result<PathBuf, BackendError> {
+        if is_store_name(name) {
+            Ok(self.0.root.join(name))
+        } else {
+            Err(BackendError::Name(name.to_owned()))
+        }
+    }
+
+    /// Files on their way that a dead process left more than a day before `now`; removed unless `dry_run`.
+    pub fn sweep(&self, now: Timestamp, dry_run: bool) -> Result<Vec<PathBuf>, BackendError> {
+        let mut stray = Vec::new();
+        for name in walk(&self.0.root, "tmp/").map_err(io_error("tmp"))? {
+            let path = self.0.root.join(&name);
+            let Ok(changed) = fs::metadata(&path).and_then(|data| data.modified()) else {
+                continue; // Its owner has just removed it.
+            };
+            let old = Timestamp::try_from(changed)
+                .is_ok_and(|changed| now.duration_since(changed) > SignedDuration::from_hours(24));
+            if old && !dry_run {
+                fs::remove_file(&path).map_err(io_error(&name))?;
+            }
+            if old {
+                stray.push(path);
+            }
+        }
+        Ok(stray)
+    }
+
+    /// A new file under `tmp/`. Dropping it removes it.
+    pub(super) fn temporary(&self) -> io::Result<NamedTempFile> {
+        let folder = self.0.root.join("tmp");
+        fs::create_dir_all(&folder)?;
+        let prefix = format!("{}-", std::process::id());
+        tempfile::Builder::new().prefix(&prefix).tempfile_in(folder)
+    }
+
+    /// Gives the finished and durable file `from` the name `to`, durably, unless it is taken. `from` may be gone
+    /// afterwards.
+    pub(super) fn publish(&self, from: &Path, to: &Path) -> Result<Created, BackendError> {
+        let failed = |error: io::Error| io_error(&to.display().to_string())(error);
+        let folder = to.parent().unwrap_or(to);
+        fs::create_dir_all(folder).map_err(failed)?;
+        let linked = match self.0.publish {
+            Publish::Link => fs::hard_link(from, to),
+            Publish::Rename => Err(io::ErrorKind::Unsupported.into()),
+        };
+        let created = match linked {
+            Ok(()) => Created::New,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Created::Exists,
+            Err(error) if has_no_links(&error) => rename(from, to)?,
+            Err(error) => return Err(failed(error)),
+        };
+        // The loser's next entry stands on the winner's, so it has to be durable for the loser too.
+        self.settle(folder).map_err(failed)?;
+        Ok(created)
+    }
+
+    /// Makes the entries of `folder` durable, and once those of all folders up to the root and its own place.
+    fn settle(&self, folder: &Path) -> io::Result<()> {
+        File::open(folder)?.sync_all()?;
+        let settled = || {
+            self.0
+                .settled
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
+        if settled().contains(folder) {
+            return Ok(());
+        }
+        let above = folder.ancestors().skip(1);
+        let root = self.0.root.parent().unwrap_or(&self.0.root);
+        for ancestor in above.take_while(|ancestor| ancestor.starts_with(root)) {
+            let ancestor = match ancestor.as_os_str().is_empty() {
+                true => Path::new("."),
+                false => ancestor,
+            };
+            File::open(ancestor)?.sync_all()?;
+        }
+        settled().insert(folder.to_owned());
+        Ok(())
+    }
+
+    fn create_now(&self, to: &Path, bytes: &[u8]) -> Result<Created, BackendError> {
+        let failed = |error: io::Error| io_error(&to.display().to_string())(error);
+        let mut file = self.temporary().map_err(failed)?;
+        file.write_all(bytes).map_err(failed)?;
+        make_final(file.as_file()).map_err(failed)?;
+        self.publish(file.path(), to)
+    }
+}
+
+impl Backend for Dir {
+    fn place(&self) -> String {
+        self.0.root.display().to_string()
+    }
+
+    async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, BackendError> {
+        match fs::read(self.path(name)?) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(io_error(name)(error)),
+        }
+    }
+
+    async fn digest(&self, name: &str) -> Result<Option<Digest>, BackendError> {
+        let path = self.path(name)?;
+        let hashed = tokio::task::spawn_blocking(move || Digest::of_file(&path)).await;
+        match hashed.map_err(|error| io_error(name)(io::Error::other(error)))? {
+            Ok((digest, _)) => Ok(Some(digest)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(io_error(name)(error)),
+        }
+    }
+
+    async fn exists(&self, name: &str) -> Result<bool, BackendError> {
+        self.path(name)?.try_exists().map_err(io_error(name))
+    }
+
+    async fn create(&self, name: &str, bytes: &[u8]) -> Result<Created, BackendError> {
+        let (dir, to, bytes) = (self.clone(), self.path(name)?, bytes.to_vec());
+        tokio::task::spawn_blocking(move || dir.create_now(&to, &bytes))
+            .await
+            .map_err(|error| io_error(name)(io::Error::other(error)))?
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<String>, BackendError> {
+        let mut names = walk(&self.0.root, prefix).map_err(io_error(prefix))?;
+        names.sort();
+        Ok(names)
+    }
+}
+
+/// Nobody writes to the file any more, and its content is durable.
+pub(super) fn make_final(file: &File) -> io::Result<()> {
+    file.set_permissions(Permissions::from_mode(0o444))?;
+    file.sync_all()
+}
+
+/// Whether the system says that it cannot link here, and not that this link failed.
+fn has_no_links(error: &io::Error) -> bool {
+    let known = [Errno::PERM, Errno::NOTSUP, Errno::NOSYS, Errno::MLINK];
+    error.kind() == io::ErrorKind::Unsupported
+        || Errno::from_io_error(error).is_some_and(|errno| known.contains(&errno))
+}
+
+fn rename(from: &Path, to: &Path) -> Result<Created, BackendError> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(Created::New),
+        Err(Errno::EXIST) => Ok(Created::Exists),
+        Err(errno @ (Errno::INVAL | Errno::NOSYS | Errno::NOTSUP)) => {
+            Err(BackendError::Unsupported {
+                place: to.display().to_string(),
+                error: errno.into(),
+            })
+        }
+        Err(errno) => Err(io_error(&to.display().to_string())(errno.into())),
+    }
+}
+
+/// All files under `root` whose names begin with `prefix`.
+fn walk(root: &Path, prefix: &str) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    let mut folders = vec![prefix.trim_end_matches('/').to_owned()];
+    while let Some(folder) = folders.pop() {
+        let entries = match fs::read_dir(root.join(&folder)) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        for entry in entries {
+            let entry = entry?;
+            let name = format!("{folder}/{}", entry.file_name().to_string_lossy());
+            if entry.file_type()?.is_dir() {
+                folders.push(name);
+            } else {
+                names.push(name);
+            }
+        }
+    }
+    Ok(names)
+}
+
+fn io_error(name: &str) -> impl FnOnce(io::Error) -> BackendError {
+    let name = name.to_owned();
+    move |error| BackendError::Io { name, error }
+}

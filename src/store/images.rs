@@ -1,0 +1,169 @@
+//! Finding what was recorded: by name, by digest, all of it.
+
+use jiff::civil::Date;
+use serde::Serialize;
+
+use super::backend::Backend;
+use super::log::Recorded;
+use super::{Store, StoreError, object_name};
+use crate::digest::Digest;
+use crate::manifest::{ImageVersion, Manifest, Moment, Reference, TestRecord};
+
+/// A recorded image in one line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ImageRow {
+    /// Its name.
+    pub image: String,
+    /// Its version.
+    pub version: ImageVersion,
+    /// Of its manifest.
+    pub digest: Digest,
+    /// When it was captured.
+    pub created_at: Moment,
+    /// What its last test said.
+    pub state: TestState,
+    /// Whether its artifacts are where the manifest says.
+    pub artifact_present: bool,
+    /// Of its files, in bytes.
+    pub size: u64,
+    /// Whether a release in it is a stand-in.
+    pub fixture: bool,
+}
+
+/// What is known of whether an image works: its last test counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TestState {
+    /// It passed.
+    Tested,
+    /// It did not.
+    Failed,
+    /// There was none.
+    Untested,
+}
+
+impl std::fmt::Display for TestState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Tested => "tested",
+            Self::Failed => "failed",
+            Self::Untested => "untested",
+        })
+    }
+}
+
+impl Recorded {
+    /// What the last test said.
+    pub fn state(&self) -> TestState {
+        match self.tests.last() {
+            Some((_, true)) => TestState::Tested,
+            Some((_, false)) => TestState::Failed,
+            None => TestState::Untested,
+        }
+    }
+}
+
+impl<B: Backend> Store<B> {
+    /// The digest of the manifest that people mean. A name alone means the one that was recorded last.
+    pub async fn resolve(&self, reference: &Reference) -> Result<Digest, StoreError> {
+        if matches!(reference, Reference::Channel { .. }) {
+            return Err(StoreError::NoChannels(reference.to_string()));
+        }
+        let history = self.history().await?;
+        let recorded = history.recorded();
+        let found: Vec<&Recorded> = match reference {
+            Reference::Version { image, version } => {
+                history.by_name(image, *version).into_iter().collect()
+            }
+            Reference::Newest { image } => {
+                let of_image = recorded.iter().rev().filter(|one| one.image == *image);
+                of_image.take(1).collect()
+            }
+            Reference::Digest { hex } => {
+                let with = |one: &&Recorded| one.manifest.hex().starts_with(hex);
+                recorded.iter().filter(with).collect()
+            }
+            Reference::Channel { .. } => Vec::new(),
+        };
+        match found[..] {
+            [] => Err(StoreError::NotFound(reference.to_string())),
+            [one] => Ok(one.manifest),
+            _ => Err(StoreError::Ambiguous {
+                reference: reference.to_string(),
+                candidates: found.iter().map(|one| one.manifest.to_string()).collect(),
+            }),
+        }
+    }
+
+    /// The manifest with this digest, checked.
+    pub async fn manifest(&self, digest: &Digest) -> Result<Manifest, StoreError> {
+        let bytes = self.object(digest).await?;
+        Manifest::parse(&bytes).map_err(|error| StoreError::Unreadable {
+            digest: *digest,
+            error,
+        })
+    }
+
+    /// The tests of the manifest with this digest, in order, checked.
+    pub async fn tests(&self, manifest: &Digest) -> Result<Vec<TestRecord>, StoreError> {
+        let history = self.history().await?;
+        let recorded = history
+            .by_digest(manifest)
+            .ok_or_else(|| StoreError::NotFound(manifest.to_string()))?;
+        let mut tests = Vec::new();
+        for (test, _) in &recorded.tests {
+            tests.push(self.test(test).await?);
+        }
+        Ok(tests)
+    }
+
+    pub(super) async fn test(&self, digest: &Digest) -> Result<TestRecord, StoreError> {
+        let bytes = self.object(digest).await?;
+        TestRecord::parse(&bytes)
+            .map_err(|error| StoreError::integrity(object_name(digest), error.to_string()))
+    }
+
+    /// The first version of the scheme `YYYY.MMDD.N` that is free on `date`, above all that were taken.
+    pub async fn next_version(&self, image: &str, date: Date) -> Result<ImageVersion, StoreError> {
+        let first = ImageVersion::first_of(date);
+        let history = self.history().await?;
+        let of_day = |one: &&Recorded| one.image == image && one.version.same_series(first);
+        let taken = history.recorded().iter().filter(of_day);
+        match taken.map(|one| one.version).max() {
+            None => Ok(first),
+            Some(last) => last
+                .next()
+                .ok_or_else(|| StoreError::NoVersionLeft(image.to_owned())),
+        }
+    }
+
+    /// Every recorded image, by name and then in the order of recording.
+    pub async fn images(&self) -> Result<Vec<ImageRow>, StoreError> {
+        let history = self.history().await?;
+        let mut recorded: Vec<&Recorded> = history.recorded().iter().collect();
+        recorded.sort_by(|a, b| a.image.cmp(&b.image));
+        let mut rows = Vec::new();
+        for one in recorded {
+            rows.push(self.row(one).await?);
+        }
+        Ok(rows)
+    }
+
+    async fn row(&self, recorded: &Recorded) -> Result<ImageRow, StoreError> {
+        let manifest = self.manifest(&recorded.manifest).await?;
+        let mut artifact_present = true;
+        for output in manifest.outputs.iter().filter(|one| one.target == "local") {
+            artifact_present &= self.backend.exists(&output.id).await?;
+        }
+        Ok(ImageRow {
+            image: recorded.image.clone(),
+            version: recorded.version,
+            digest: recorded.manifest,
+            created_at: manifest.created_at,
+            state: recorded.state(),
+            artifact_present,
+            size: manifest.outputs.iter().map(|output| output.file.size).sum(),
+            fixture: manifest.has_fixture(),
+        })
+    }
+}

@@ -1,0 +1,211 @@
+//! Checks all that is stored, against itself.
+//!
+//! Sees every changed, swapped or dropped record but one: where the last entries of the log are gone together with
+//! nothing else, what they named stays behind and is reported as left over. Only somebody who remembers the head can
+//! say more.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use super::backend::Backend;
+use super::log::{ENTRIES, History, Recorded, Void, entry_name};
+use super::{Store, StoreError, object_name};
+use crate::digest::Digest;
+
+/// How much is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// The log and every object.
+    Records,
+    /// The artifacts as well.
+    Artifacts,
+}
+
+/// What a check of the whole store found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Entries of the log.
+    pub entries: u64,
+    /// Manifests in force.
+    pub manifests: u64,
+    /// Test records in force.
+    pub tests: u64,
+    /// Objects that were hashed.
+    pub objects: u64,
+    /// Artifacts that were hashed.
+    pub artifacts: u64,
+    /// What is not as it was stored. Empty: the store is sound.
+    pub findings: Vec<Finding>,
+    /// Entries without effect.
+    pub voids: Vec<Void>,
+    /// Objects that nothing names: left by a writer that was killed, or by a log whose end is gone.
+    pub left_over: Vec<String>,
+    /// Artifacts of recorded images that are not there.
+    pub artifacts_missing: Vec<String>,
+}
+
+/// Something that is not as it was stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The name of the object, entry or file.
+    pub what: String,
+    /// What is wrong.
+    pub why: String,
+}
+
+impl Report {
+    /// Whether everything is as it was stored.
+    pub fn is_sound(&self) -> bool {
+        self.findings.is_empty()
+    }
+
+    /// Keeps an integrity error as a finding; others end the check.
+    fn keep<T>(&mut self, result: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(StoreError::Integrity { what, why }) => {
+                self.findings.push(Finding { what, why });
+                Ok(None)
+            }
+            Err(error @ StoreError::Unreadable { .. }) if error.is_integrity() => {
+                self.find("manifest", error.to_string());
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn find(&mut self, what: impl Into<String>, why: impl Into<String>) {
+        self.findings.push(Finding {
+            what: what.into(),
+            why: why.into(),
+        });
+    }
+}
+
+impl<B: Backend> Store<B> {
+    /// Reads and checks everything. An error means that it could not be read; what is wrong is in the report.
+    pub async fn verify(&self, depth: Depth) -> Result<Report, StoreError> {
+        let mut report = Report::default();
+        let mut history = History::new(self.origin);
+        let replayed = history.advance(&self.backend).await;
+        let replayed = match replayed {
+            Ok(()) => history.check_end(&self.backend).await,
+            broken => broken,
+        };
+        report.keep(replayed)?;
+        report.entries = history.head();
+        report.voids = history.voids().to_vec();
+        self.check_entries(&history, &mut report).await?;
+        let mut named = BTreeSet::new();
+        for recorded in history.recorded() {
+            self.check_recorded(recorded, depth, &mut named, &mut report)
+                .await?;
+        }
+        self.check_objects(&named, &mut report).await?;
+        Ok(report)
+    }
+
+    /// Nothing but entries in the log.
+    async fn check_entries(
+        &self,
+        history: &History,
+        report: &mut Report,
+    ) -> Result<(), StoreError> {
+        let known: BTreeSet<String> = (1..=history.head()).map(entry_name).collect();
+        // What comes after the head was judged by the replay.
+        let next = entry_name(history.head() + 1);
+        for name in self.backend.list("log/").await? {
+            let judged = name.starts_with(ENTRIES) && name >= next;
+            if !judged && !known.contains(&name) {
+                report.find(name, "is no entry of the log");
+            }
+        }
+        Ok(())
+    }
+
+    async fn check_recorded(
+        &self,
+        recorded: &Recorded,
+        depth: Depth,
+        named: &mut BTreeSet<String>,
+        report: &mut Report,
+    ) -> Result<(), StoreError> {
+        report.manifests += 1;
+        named.insert(object_name(&recorded.manifest));
+        for (test, passed) in &recorded.tests {
+            report.tests += 1;
+            named.insert(object_name(test));
+            if let Some(record) = report.keep(self.test(test).await)?
+                && (record.manifest, record.passed) != (recorded.manifest, *passed)
+            {
+                report.find(object_name(test), "says another thing than the log");
+            }
+        }
+        let Some(manifest) = report.keep(self.manifest(&recorded.manifest).await)? else {
+            return Ok(());
+        };
+        if (&manifest.image, manifest.version) != (&recorded.image, recorded.version) {
+            let why = format!("it is of {}, the log says otherwise", manifest.name());
+            report.find(object_name(&recorded.manifest), why);
+        }
+        named.insert(object_name(&manifest.packages.digest));
+        report.keep(self.packages(&manifest).await)?;
+        for output in manifest.outputs.iter().filter(|one| one.target == "local") {
+            self.check_artifact(&output.id, &output.file.digest, depth, report)
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn check_artifact(
+        &self,
+        name: &str,
+        digest: &Digest,
+        depth: Depth,
+        report: &mut Report,
+    ) -> Result<(), StoreError> {
+        if depth == Depth::Records {
+            if !self.backend.exists(name).await? {
+                report.artifacts_missing.push(name.to_owned());
+            }
+            return Ok(());
+        }
+        match self.backend.digest(name).await? {
+            None => report.artifacts_missing.push(name.to_owned()),
+            Some(found) => {
+                report.artifacts += 1;
+                if found != *digest {
+                    report.find(name, format!("its content has the digest {found}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Every object is what its name says, and every name is one of an object.
+    async fn check_objects(
+        &self,
+        named: &BTreeSet<String>,
+        report: &mut Report,
+    ) -> Result<(), StoreError> {
+        for name in self.backend.list("objects/").await? {
+            let hex = name
+                .strip_prefix("objects/sha256/")
+                .map(|hex| hex.replacen('/', "", 1));
+            let digest = hex.and_then(|hex| format!("sha256:{hex}").parse::<Digest>().ok());
+            let Some(digest) = digest.filter(|digest| object_name(digest) == name) else {
+                report.find(name, "is no object");
+                continue;
+            };
+            report.objects += 1;
+            if !named.contains(&name) {
+                // What is named was hashed when it was read.
+                report.keep(self.object(&digest).await)?;
+                report.left_over.push(name);
+            }
+        }
+        Ok(())
+    }
+}
