@@ -1,150 +1,171 @@
-//! SKELETON. What is wanted: `images/<name>/image.toml`, parsed into a type that cannot be wrong.
+//! What is wanted: `images/<name>/image.toml`, parsed into a type that cannot be wrong.
+//!
+//! In: the folder of an image and values for its variables. Out: a [`Definition`] with the variables filled in and
+//! the files that it names read, or a [`DefinitionError`] that names file, line and key. Deliberately touches no
+//! network, runs nothing, and decides nothing about provisioners.
+
+mod problem;
+pub(crate) mod document;
+mod text;
+mod kind;
+mod variables;
+mod base;
+mod settings;
+pub(crate) mod files;
+mod action;
+mod steps;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::digest::Digest;
-use crate::secret::Secret;
+use document::Table;
+use variables::Variables;
+
+pub use base::{Firmware, QemuBase};
+pub use kind::Type;
+pub(crate) use kind::is_name;
+pub(crate) use problem::listed;
+pub use problem::{Place, Problem};
+pub use settings::{Compression, MachineSpec, Network, OutputSpec, PRODUCTS, ReleaseSource};
+pub use steps::{Action, Step};
+pub use variables::Value;
 
 /// A definition with its variables filled in.
+#[derive(Serialize)]
 pub struct Definition {
     /// The image's name: the folder's.
     pub name: String,
     /// In a sentence.
     pub description: String,
     /// Where paths of the definition start: the folder of `image.toml`.
+    #[serde(skip)]
     pub folder: PathBuf,
+    /// The file itself, as the caller named it.
+    #[serde(skip)]
+    pub file: PathBuf,
     /// Values of the variables, by name.
     pub variables: BTreeMap<String, Value>,
     /// The base for the QEMU builder.
     pub qemu: Option<QemuBase>,
     /// Releases: product to version.
     pub releases: BTreeMap<String, String>,
+    /// Where releases come from.
+    pub release_source: ReleaseSource,
     /// The steps, in order.
     pub steps: Vec<Step>,
     /// How the QEMU builder runs its machines.
     pub machine: MachineSpec,
+    /// What the QEMU builder's captured file is like.
+    pub output: OutputSpec,
     /// Over everything after variables are filled in; secrets stand by name only.
+    #[serde(skip)]
     pub digest: Digest,
 }
 
-/// A variable's value.
-pub enum Value {
-    /// Plain text, number, flag or list, as JSON.
-    Plain(serde_json::Value),
-    /// Never shown.
-    Secret(Secret),
+/// A definition that cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum DefinitionError {
+    /// Its file could not be read.
+    #[error("{}: {error}; expected an image's folder or its image.toml", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        error: std::io::Error,
+    },
+    /// Something in it is wrong.
+    #[error(transparent)]
+    Invalid(#[from] Problem),
 }
 
-/// What a QEMU bake starts from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum QemuBase {
-    /// Made on the spot from the distribution's signed packages. Boots by BIOS and by UEFI.
-    Packages {
-        /// As in `http://deb.debian.org/debian`.
-        mirror: String,
-        /// As in `bookworm`.
-        suite: String,
-        /// Further `deb` lines: `mirror suite`, as in `http://deb.debian.org/debian-security bookworm-security`.
-        extra: Vec<String>,
-        /// Packages beside the ones that every base has.
-        packages: Vec<String>,
-        /// `bios` or `uefi`.
-        firmware: Firmware,
-    },
-    /// A cloud image of the distribution's.
-    CloudImage {
-        /// Where it is: https, or a file below the definition's folder.
-        url: String,
-        /// 128 hex digits.
-        sha512: String,
-        /// `bios` or `uefi`.
-        firmware: Firmware,
-    },
+impl Definition {
+    /// Reads the definition in `folder_or_file`, with the values `given` for its variables.
+    pub fn load(
+        folder_or_file: &Path,
+        given: &BTreeMap<String, String>,
+    ) -> Result<Self, DefinitionError> {
+        let file = if folder_or_file.is_dir() {
+            folder_or_file.join(FILE)
+        } else {
+            folder_or_file.to_owned()
+        };
+        let text = std::fs::read_to_string(&file).map_err(|error| DefinitionError::Read {
+            path: file.clone(),
+            error,
+        })?;
+        Ok(Self::parse(&file, &text, given)?)
+    }
+
+    fn parse(file: &Path, text: &str, given: &BTreeMap<String, String>) -> Result<Self, Problem> {
+        let mut root = Table::parse(file, text)?;
+        root.schema(SCHEMA)?;
+        root.only(&KEYS)?;
+        let start = Place::start_of(file);
+        let folder = file.parent().unwrap_or(Path::new("")).to_owned();
+        let name = image_name(&start, file)?;
+        let variables = Variables::read(root.take_table("variables")?, &start, given)?;
+        let item = root.need("description", "what the image is, in a sentence")?;
+        let mut definition = Self {
+            name,
+            description: variables.text(item)?,
+            qemu: Some(base::read(&mut root, &variables, &folder)?),
+            releases: settings::releases(&mut root, &variables)?,
+            release_source: settings::release_source(&mut root, &variables, &folder)?,
+            steps: steps::read(&mut root, &variables, &folder)?,
+            machine: settings::machine(&mut root, &variables)?,
+            output: settings::output(&mut root, &variables)?,
+            variables: variables.into_values(),
+            folder,
+            file: file.to_owned(),
+            digest: Digest::of([]),
+        };
+        definition.digest = Digest::of_value(&definition);
+        Ok(definition)
+    }
 }
 
-/// How a machine starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Firmware {
-    /// SeaBIOS.
-    Bios,
-    /// OVMF.
-    Uefi,
+/// The image's name: of the folder, or of the file where it is not called `image.toml`.
+fn image_name(start: &Place, file: &Path) -> Result<String, Problem> {
+    let named = if file.file_name().is_some_and(|name| name == FILE) {
+        let folder = file.parent().unwrap_or(Path::new(""));
+        // A folder given as `.` has its name only on the disk.
+        match folder.file_name() {
+            Some(name) => Some(name.to_owned()),
+            None => std::path::absolute(folder)
+                .ok()
+                .and_then(|folder| folder.canonicalize().ok())
+                .and_then(|folder| folder.file_name().map(ToOwned::to_owned)),
+        }
+    } else {
+        file.file_stem().map(ToOwned::to_owned)
+    };
+    let name = named.unwrap_or_default().to_string_lossy().into_owned();
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if name.starts_with(|c: char| c.is_ascii_lowercase()) && name.chars().all(plain) {
+        return Ok(name);
+    }
+    Err(start
+        .below("name")
+        .problem(format!(
+            "the folder's name `{name}` cannot name an image; expected lower-case letters, digits and `-`, a letter first"
+        ))
+        .hint("rename the folder"))
 }
 
-/// The temporary machine's shape.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MachineSpec {
-    /// Virtual processors.
-    pub cpus: u32,
-    /// Memory in MiB.
-    pub memory_mib: u32,
-    /// Size of the disk in GiB.
-    pub disk_gib: u32,
-    /// Whether the guest may reach the world: `outbound` or `none`.
-    pub network: Network,
-    /// How long the machine may take to answer on SSH, in seconds.
-    pub boot_timeout_s: u64,
-}
-
-/// What the guest reaches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Network {
-    /// Whatever this machine reaches.
-    Outbound,
-    /// Nothing.
-    None,
-}
-
-/// One step of the definition.
-pub struct Step {
-    /// Unique name; default: the provisioner's, the script's file name …
-    pub name: String,
-    /// What it does.
-    pub action: Action,
-    /// At the most, in seconds.
-    pub timeout_s: u64,
-}
-
-/// What a step does.
-pub enum Action {
-    /// A shipped or user's provisioner with its inputs.
-    Provisioner {
-        /// Its name.
-        provisioner: String,
-        /// Inputs given.
-        inputs: BTreeMap<String, Value>,
-    },
-    /// A script of the user's.
-    Shell {
-        /// Its text.
-        script: String,
-        /// Environment.
-        env: BTreeMap<String, Value>,
-    },
-    /// A file of the user's to put into the image.
-    File {
-        /// On this machine.
-        source: PathBuf,
-        /// In the image.
-        destination: String,
-        /// As in 0o644.
-        mode: u32,
-        /// As in `root:root`.
-        owner: String,
-    },
-    /// A playbook of the user's, run by `ansible-playbook` on this machine.
-    Ansible {
-        /// On this machine.
-        playbook: PathBuf,
-        /// Extra variables.
-        variables: BTreeMap<String, Value>,
-    },
-    /// Restart the machine and wait until it runs a new boot.
-    Reboot,
-}
+/// What the file is called.
+const FILE: &str = "image.toml";
+const SCHEMA: i64 = 1;
+const KEYS: [&str; 9] = [
+    "schema",
+    "description",
+    "variables",
+    "base",
+    "releases",
+    "release_source",
+    "machine",
+    "output",
+    "step",
+];

@@ -1,17 +1,29 @@
-//! SKELETON. Definition, lock and provisioners, decided: every step in order, nothing left to choose.
+//! Definition, lock and provisioners, decided: every step in order, nothing left to choose.
+//!
+//! In: a definition, its lock, its provisioners. Out: a [`Plan`] that can be printed and carried out. Deliberately
+//! pure: it reads no file, asks no server and no clock, so the same inputs always give the same plan.
+
+mod base;
+mod inputs;
+mod order;
+mod show;
+mod steps;
+mod template;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::definition::{MachineSpec, QemuBase};
+use crate::definition::{Definition, MachineSpec, OutputSpec, Problem, QemuBase, Value};
 use crate::digest::Digest;
-use crate::lock::LockedBase;
-use crate::release::LockedRelease;
-use crate::secret::Secret;
+use crate::lock::{self, Lock, LockedBase};
+use crate::provisioner::Provisioners;
+use crate::release::{LockedRelease, Source};
+use crate::secret::{Scrubber, Secret};
 
 /// What a bake does.
+#[derive(Clone)]
 pub struct Plan {
     /// The image's name.
     pub image: String,
@@ -23,14 +35,24 @@ pub struct Plan {
     pub lock: Digest,
     /// Plain variables' values as JSON; secret ones as `{"secret": name}`.
     pub variables: BTreeMap<String, serde_json::Value>,
-    /// What the bake starts from.
+    /// What the bake starts from. Paths in it are whole.
     pub base: PlannedBase,
     /// The releases that are installed.
     pub releases: Vec<LockedRelease>,
+    /// Where they come from. Paths in it are whole.
+    pub release_source: Source,
     /// The machine's shape.
     pub machine: MachineSpec,
+    /// What the captured file is like.
+    pub output: OutputSpec,
+    /// `lib.sh`: shell functions that every script may use.
+    pub lib: PlannedFile,
     /// All steps, in order. The last one is the seal.
     pub steps: Vec<PlannedStep>,
+    /// Where paths of the definition start, such as those of playbooks.
+    pub folder: PathBuf,
+    /// The values of all sensitive variables, whether a step uses them or not.
+    pub secrets: Vec<Secret>,
 }
 
 /// The base of a plan.
@@ -43,8 +65,9 @@ pub struct PlannedBase {
 }
 
 /// One step, decided.
+#[derive(Clone)]
 pub struct PlannedStep {
-    /// Unique in the plan, as in `vault`.
+    /// Unique in the plan, as in `vault`; a plain file name.
     pub name: String,
     /// Over all that decides what the step does: kind, files, environment (secrets by name), time-out.
     pub digest: Digest,
@@ -52,7 +75,8 @@ pub struct PlannedStep {
     pub kind: StepKind,
     /// At the most, in seconds.
     pub timeout_s: u64,
-    /// Environment variables; provisioners see their inputs as `VB_INPUT_<NAME>`.
+    /// Environment variables; provisioners see their inputs as `VB_INPUT_<NAME>`. For an ansible step: its extra
+    /// variables, plain ones as JSON text.
     pub env: BTreeMap<String, EnvValue>,
     /// Files of the step, by their path below the step's folder in the guest.
     pub files: Vec<PlannedFile>,
@@ -71,9 +95,9 @@ pub enum StepKind {
         /// Whether it is the seal, which runs last and after all checks.
         seal: bool,
     },
-    /// Runs the user's `script`.
+    /// Runs the user's script, the file [`SCRIPT`].
     Shell,
-    /// Puts the file `payload` to a place.
+    /// Puts the file [`PAYLOAD`] to a place.
     File {
         /// In the image.
         destination: String,
@@ -84,12 +108,19 @@ pub enum StepKind {
     },
     /// Runs `ansible-playbook` on this machine.
     Ansible {
-        /// On this machine.
+        /// On this machine, from [`Plan::folder`].
         playbook: PathBuf,
+        /// Of the playbook, and of all files beside and below it where it has a folder of its own.
+        sha256: Digest,
     },
     /// Restarts the machine.
     Reboot,
 }
+
+/// The one file of a shell step.
+pub const SCRIPT: &str = "script.sh";
+/// The one file of a file step.
+pub const PAYLOAD: &str = "payload";
 
 /// An environment variable of a step.
 #[derive(Clone)]
@@ -106,7 +137,7 @@ pub enum EnvValue {
 }
 
 /// A file of a step: content known, so that its digest is what runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PlannedFile {
     /// Below the step's folder, as in `install.sh` or `files/vault.service`.
     pub path: String,
@@ -115,5 +146,91 @@ pub struct PlannedFile {
     /// Of the content.
     pub sha256: Digest,
     /// The content, after templates were rendered.
+    #[serde(skip)]
     pub content: Vec<u8>,
+}
+
+/// A plan that cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// Something in the definition is wrong, seen together with its provisioners.
+    #[error(transparent)]
+    Invalid(#[from] Problem),
+    /// The lock is for another definition.
+    #[error("image.lock was made for another definition; run `vault-bake lock {image}`")]
+    StaleLock {
+        /// The image.
+        image: String,
+    },
+    /// The lock says that it fits, and does not.
+    #[error("image.lock does not fit its definition: {reason}; run `vault-bake lock {image}`")]
+    BrokenLock {
+        /// The image.
+        image: String,
+        /// What does not fit.
+        reason: String,
+    },
+    /// A template cannot be rendered.
+    #[error("step {step}: {}:{line}: {reason}\nhint: templates know `inputs.NAME` (sensitive ones excepted), `image` and `releases.PRODUCT.version`", file.display())]
+    Template {
+        /// The step.
+        step: String,
+        /// The template.
+        file: PathBuf,
+        /// Its line, from 1.
+        line: usize,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// Decides everything that a bake of `definition` does.
+pub fn plan(
+    definition: &Definition,
+    lock: &Lock,
+    provisioners: &Provisioners,
+) -> Result<Plan, PlanError> {
+    let base = base::decide(definition, lock)?;
+    order::judge(definition, provisioners)?;
+    let steps = definition
+        .steps
+        .iter()
+        .map(|step| steps::decide(step, definition, provisioners))
+        .collect::<Result<_, _>>()?;
+    let secret = |value: &Value| match value {
+        Value::Secret { value, .. } => Some(value.clone()),
+        Value::Plain(_) => None,
+    };
+    Ok(Plan {
+        image: definition.name.clone(),
+        description: definition.description.clone(),
+        definition: definition.digest,
+        lock: lock.digest(),
+        variables: definition
+            .variables
+            .iter()
+            .map(|(name, value)| (name.clone(), value.shown()))
+            .collect(),
+        base,
+        releases: lock.releases.clone(),
+        release_source: lock::source(definition),
+        machine: definition.machine.clone(),
+        output: definition.output,
+        lib: PlannedFile::from(&provisioners.lib),
+        steps,
+        folder: definition.folder.clone(),
+        secrets: definition.variables.values().filter_map(secret).collect(),
+    })
+}
+
+impl Plan {
+    /// The digest of all that it says. Where the definition's folder is makes no difference.
+    pub fn digest(&self) -> Digest {
+        Digest::of_value(&self.describe())
+    }
+
+    /// Scrubs its secrets from text that programs print.
+    pub fn scrubber(&self) -> Scrubber {
+        Scrubber::new(&self.secrets)
+    }
 }

@@ -1,0 +1,320 @@
+//! What one step does: the key that says so, and the keys that belong to it.
+//!
+//! In: a `[[step]]` table. Out: its [`Action`] and the name that it has without one of its own. Files that it names
+//! are read here, so that the plan has no reason to. Deliberately runs nothing.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::base::no_file;
+use super::document::{Item, Table};
+use super::files;
+use super::problem::{Place, Problem, listed};
+use super::steps::{Action, Entries, entries};
+use super::variables::{Value, Variables};
+use crate::digest::Digest;
+
+/// An action, the default of the step's name, and the lines of the action's entries.
+pub(super) struct Read {
+    pub(super) action: Action,
+    pub(super) name: String,
+    pub(super) lines: BTreeMap<String, usize>,
+}
+
+/// Reads the action of the step with this number, from 1.
+pub(super) fn read(
+    number: usize,
+    table: &mut Table,
+    variables: &Variables,
+    folder: &Path,
+) -> Result<Read, Problem> {
+    let kind = kind(table)?;
+    let known: Vec<&str> = [kind, "name", "timeout_s"]
+        .into_iter()
+        .chain(own_keys(kind).iter().copied())
+        .collect();
+    table.only(&known)?;
+    let item = table.need(kind, "what the step does")?;
+    match kind {
+        "provisioner" => provisioner(item, table, variables),
+        "shell" | "inline" => shell(kind, number, item, table, variables, folder),
+        "file" => file(item, table, variables, folder),
+        "ansible" => ansible(item, table, variables, folder),
+        _ => reboot(number, item, variables),
+    }
+}
+
+/// The one key of `table` that says what the step does.
+fn kind(table: &Table) -> Result<&'static str, Problem> {
+    let given: Vec<&'static str> = KINDS
+        .into_iter()
+        .filter(|kind| table.keys().any(|key| key == *kind))
+        .collect();
+    match given.as_slice() {
+        [kind] => Ok(kind),
+        [] => {
+            let problem = table.at.problem(format!(
+                "does nothing; expected exactly one of {}",
+                listed(KINDS)
+            ));
+            // A slip in that one key is the likely reason.
+            let odd = table.keys().find(|key| !ALL_OTHER_KEYS.contains(key));
+            Err(problem.did_you_mean(
+                odd.unwrap_or_default(),
+                KINDS,
+                "say what it does, as in `provisioner = \"base\"`",
+            ))
+        }
+        several => Err(table
+            .at
+            .problem(format!(
+                "does {} things, {}; expected exactly one of {}",
+                several.len(),
+                listed(several.iter().copied()),
+                listed(KINDS)
+            ))
+            .hint("make a `[[step]]` of each")),
+    }
+}
+
+fn own_keys(kind: &str) -> &'static [&'static str] {
+    match kind {
+        "provisioner" => &["inputs"],
+        "shell" | "inline" => &["env"],
+        "file" => &["destination", "mode", "owner"],
+        "ansible" => &["variables"],
+        _ => &[],
+    }
+}
+
+fn provisioner(item: Item, table: &mut Table, variables: &Variables) -> Result<Read, Problem> {
+    let provisioner = variables.text(item)?;
+    let Entries {
+        values: inputs,
+        lines,
+    } = entries(table, "inputs", variables, |_, _| Ok(()))?;
+    Ok(Read {
+        name: provisioner.clone(),
+        action: Action::Provisioner {
+            provisioner,
+            inputs,
+        },
+        lines,
+    })
+}
+
+fn shell(
+    kind: &str,
+    number: usize,
+    item: Item,
+    table: &mut Table,
+    variables: &Variables,
+    folder: &Path,
+) -> Result<Read, Problem> {
+    let at = item.at.clone();
+    let text = variables.text(item)?;
+    let (name, script) = if kind == "inline" {
+        (format!("inline-{number}"), text)
+    } else {
+        let path = PathBuf::from(text);
+        let script = String::from_utf8(content(&at, folder, &path)?).map_err(|_| {
+            at.problem(format!("{} is not text; expected a script", path.display()))
+                .hint("programs go in by `file`, and a script runs them")
+        })?;
+        (file_name(&path), script)
+    };
+    if script.trim().is_empty() {
+        return Err(at
+            .problem("an empty script; expected POSIX sh")
+            .hint("remove the step"));
+    }
+    let Entries { values: env, lines } = entries(table, "env", variables, environment_name)?;
+    if let Some((name, _)) = env
+        .iter()
+        .find(|(_, value)| matches!(value, Value::Plain(value) if value.is_array()))
+    {
+        return Err(at_entry(table, "env", name, &lines)
+            .problem("a list; expected text, an integer, or true or false")
+            .hint("write `{{ var.NAME | join(\" \") }}`"));
+    }
+    Ok(Read {
+        action: Action::Shell { script, env },
+        name,
+        lines,
+    })
+}
+
+fn file(
+    item: Item,
+    table: &mut Table,
+    variables: &Variables,
+    folder: &Path,
+) -> Result<Read, Problem> {
+    let at = item.at.clone();
+    let source = PathBuf::from(variables.text(item)?);
+    let content = content(&at, folder, &source)?;
+    let item = table.need("destination", "the absolute path in the image")?;
+    let at = item.at.clone();
+    let destination = files::destination(&at, variables.text(item)?)?;
+    let mode = match table.take("mode") {
+        Some(item) => {
+            let at = item.at.clone();
+            files::mode(&at, &variables.text(item)?)?
+        }
+        None => 0o644,
+    };
+    let owner = match table.take("owner") {
+        Some(item) => {
+            let at = item.at.clone();
+            files::owner(&at, variables.text(item)?)?
+        }
+        None => String::from("root:root"),
+    };
+    Ok(Read {
+        name: file_name(&source),
+        action: Action::File {
+            source,
+            sha256: Digest::of(&content),
+            content,
+            destination,
+            mode,
+            owner,
+        },
+        lines: BTreeMap::new(),
+    })
+}
+
+fn ansible(
+    item: Item,
+    table: &mut Table,
+    variables: &Variables,
+    folder: &Path,
+) -> Result<Read, Problem> {
+    let at = item.at.clone();
+    let playbook = PathBuf::from(variables.text(item)?);
+    let path = folder.join(&playbook);
+    let bytes = content(&at, folder, &playbook)?;
+    // A playbook in a folder of its own has roles and files beside it; one beside the definition has not.
+    let own = path.parent().filter(|parent| *parent != folder);
+    let sha256 = match own {
+        Some(parent) => files::digest_of_folder(parent).map_err(|(path, error)| {
+            at.problem(format!(
+                "{}: {error}; expected a readable file",
+                path.display()
+            ))
+            .hint("everything in the playbook's folder is part of the step")
+        })?,
+        None => Digest::of(&bytes),
+    };
+    let Entries {
+        values: extra,
+        lines,
+    } = entries(table, "variables", variables, ansible_name)?;
+    Ok(Read {
+        name: file_name(&playbook),
+        action: Action::Ansible {
+            playbook,
+            sha256,
+            variables: extra,
+        },
+        lines,
+    })
+}
+
+fn reboot(number: usize, item: Item, variables: &Variables) -> Result<Read, Problem> {
+    let at = item.at.clone();
+    match variables.value(item)? {
+        Value::Plain(serde_json::Value::Bool(true)) => Ok(Read {
+            action: Action::Reboot,
+            name: format!("reboot-{number}"),
+            lines: BTreeMap::new(),
+        }),
+        _ => Err(at
+            .problem("expected `reboot = true`")
+            .hint("remove the step where no restart is wanted")),
+    }
+}
+
+/// The content of a file that the definition names.
+fn content(at: &Place, folder: &Path, path: &Path) -> Result<Vec<u8>, Problem> {
+    let whole = folder.join(path);
+    let meta = std::fs::metadata(&whole)
+        .ok()
+        .filter(std::fs::Metadata::is_file)
+        .ok_or_else(|| no_file(at, folder, path))?;
+    if meta.len() > files::LARGEST_BYTES {
+        return Err(at
+            .problem(format!(
+                "{} has {} bytes; expected at most {}",
+                whole.display(),
+                meta.len(),
+                files::LARGEST_BYTES
+            ))
+            .hint("let a script of the image fetch and verify what is larger"));
+    }
+    std::fs::read(&whole).map_err(|error| {
+        at.problem(format!(
+            "{}: {error}; expected a readable file",
+            whole.display()
+        ))
+        .hint("paths start at the folder of the definition")
+    })
+}
+
+fn environment_name(at: &Place, name: &str) -> Result<(), Problem> {
+    if name.starts_with("VB_") {
+        return Err(at
+            .problem("names that begin with `VB_` are vault-bake's own; expected another one")
+            .hint("see the names that every script is given in the README"));
+    }
+    identifier(at, name, "an environment variable")
+}
+
+fn ansible_name(at: &Place, name: &str) -> Result<(), Problem> {
+    identifier(at, name, "an ansible variable")
+}
+
+fn identifier(at: &Place, name: &str, what: &str) -> Result<(), Problem> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.chars().all(plain) {
+        return Ok(());
+    }
+    Err(at
+        .problem(format!(
+            "cannot name {what}; expected letters, digits and `_`"
+        ))
+        .hint("as in `HTTP_PROXY`"))
+}
+
+fn at_entry(table: &Table, key: &str, name: &str, lines: &BTreeMap<String, usize>) -> Place {
+    Place {
+        line: lines.get(name).copied().unwrap_or(table.at.line),
+        ..table.at.below(key).below(name)
+    }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
+
+const KINDS: [&str; 6] = [
+    "provisioner",
+    "shell",
+    "inline",
+    "file",
+    "ansible",
+    "reboot",
+];
+const ALL_OTHER_KEYS: [&str; 8] = [
+    "name",
+    "timeout_s",
+    "inputs",
+    "env",
+    "destination",
+    "mode",
+    "owner",
+    "variables",
+];

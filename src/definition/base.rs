@@ -1,0 +1,270 @@
+//! What a bake starts from: the `base` table.
+//!
+//! In: the table. Out: a [`QemuBase`]. Deliberately looks at nothing but the definition's own folder.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::document::Table;
+use super::problem::{Place, Problem, listed};
+use super::variables::Variables;
+use crate::http;
+
+/// What a QEMU bake starts from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum QemuBase {
+    /// Made on the spot from the distribution's signed packages. Boots by BIOS and by UEFI.
+    Packages {
+        /// As in `http://deb.debian.org/debian`.
+        mirror: String,
+        /// As in `bookworm`.
+        suite: String,
+        /// Further `deb` lines: `mirror suite`, as in `http://deb.debian.org/debian-security bookworm-security`.
+        extra: Vec<String>,
+        /// Packages beside the ones that every base has.
+        packages: Vec<String>,
+        /// `bios` or `uefi`.
+        firmware: Firmware,
+    },
+    /// A cloud image of the distribution's.
+    CloudImage {
+        /// Where it is: `https://…`, `file://…`, or a path, which starts at the definition's folder.
+        url: String,
+        /// 128 hex digits.
+        sha512: String,
+        /// `bios` or `uefi`.
+        firmware: Firmware,
+    },
+}
+
+impl QemuBase {
+    /// The suites of a base of packages: mirror and suite, the main one first. A cloud image has none.
+    pub fn suites(&self) -> Vec<(&str, &str)> {
+        match self {
+            Self::Packages {
+                mirror,
+                suite,
+                extra,
+                ..
+            } => std::iter::once((mirror.as_str(), suite.as_str()))
+                .chain(extra.iter().filter_map(|line| line.split_once(' ')))
+                .collect(),
+            Self::CloudImage { .. } => Vec::new(),
+        }
+    }
+}
+
+/// How a machine starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Firmware {
+    /// SeaBIOS.
+    Bios,
+    /// OVMF.
+    Uefi,
+}
+
+/// Reads the `base` table.
+pub(super) fn read(
+    root: &mut Table,
+    variables: &Variables,
+    folder: &Path,
+) -> Result<QemuBase, Problem> {
+    let mut base = root.need("base", "`[base.qemu]`")?.table()?;
+    base.only(&["qemu"])?;
+    let mut table = base.need("qemu", "`[base.qemu]`")?.table()?;
+    let kind = table.need("kind", "`packages` or `cloud-image`")?;
+    let at = kind.at.clone();
+    match variables.text(kind)?.as_str() {
+        "packages" => packages(table, variables),
+        "cloud-image" => cloud_image(table, variables, folder),
+        kind => Err(at
+            .problem(format!(
+                "`{kind}` is no kind of base; expected one of {}",
+                listed(["packages", "cloud-image"])
+            ))
+            .did_you_mean(
+                kind,
+                ["packages", "cloud-image"],
+                "`packages` needs no download from third parties",
+            )),
+    }
+}
+
+fn packages(mut table: Table, variables: &Variables) -> Result<QemuBase, Problem> {
+    table.only(&["kind", "mirror", "suite", "extra", "packages", "firmware"])?;
+    let mirror = match table.take("mirror") {
+        Some(item) => {
+            let at = item.at.clone();
+            let mirror = variables.text(item)?;
+            mirror_url(&at, &mirror)?;
+            mirror.trim_end_matches('/').to_owned()
+        }
+        None => String::from(DEFAULT_MIRROR),
+    };
+    let suite = match table.take("suite") {
+        Some(item) => {
+            let at = item.at.clone();
+            let suite = variables.text(item)?;
+            suite_name(&at, &suite)?;
+            suite
+        }
+        None => String::from(DEFAULT_SUITE),
+    };
+    let extra = match table.take("extra") {
+        Some(item) => variables
+            .texts(item)?
+            .into_iter()
+            .map(|(at, line)| extra_line(&at, &line))
+            .collect::<Result<_, _>>()?,
+        None => updates(&mirror, &suite),
+    };
+    let mut packages = Vec::new();
+    if let Some(item) = table.take("packages") {
+        for (at, name) in variables.texts(item)? {
+            package_name(&at, &name)?;
+            packages.push(name);
+        }
+    }
+    Ok(QemuBase::Packages {
+        mirror,
+        suite,
+        extra,
+        packages,
+        firmware: firmware(&mut table, variables)?,
+    })
+}
+
+fn cloud_image(
+    mut table: Table,
+    variables: &Variables,
+    folder: &Path,
+) -> Result<QemuBase, Problem> {
+    table.only(&["kind", "url", "sha512", "firmware"])?;
+    let item = table.need("url", "`https://…` or a path")?;
+    let at = item.at.clone();
+    let url = variables.text(item)?;
+    match http::local_path(&url) {
+        Some(path) if !folder.join(&path).is_file() => return Err(no_file(&at, folder, &path)),
+        None if !url.starts_with("https://") => {
+            return Err(at
+                .problem(format!(
+                    "`{url}`; expected `https://…`, `file:///…` or a path"
+                ))
+                .hint("an image is fetched over TLS, though its digest is what counts"));
+        }
+        Some(_) | None => {}
+    }
+    let item = table.need("sha512", "128 hex digits")?;
+    let at = item.at.clone();
+    let sha512 = variables.text(item)?.to_ascii_lowercase();
+    if sha512.len() != 128 || !sha512.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(at
+            .problem(format!(
+                "not a SHA-512; expected 128 hex digits, found {} characters",
+                sha512.chars().count()
+            ))
+            .hint("take it from the distribution's SHA512SUMS, after its signature was verified"));
+    }
+    Ok(QemuBase::CloudImage {
+        url,
+        sha512,
+        firmware: firmware(&mut table, variables)?,
+    })
+}
+
+fn firmware(table: &mut Table, variables: &Variables) -> Result<Firmware, Problem> {
+    let Some(item) = table.take("firmware") else {
+        return Ok(Firmware::Bios);
+    };
+    let at = item.at.clone();
+    match variables.text(item)?.as_str() {
+        "bios" => Ok(Firmware::Bios),
+        "uefi" => Ok(Firmware::Uefi),
+        other => Err(at
+            .problem(format!(
+                "`{other}` is no firmware; expected `bios` or `uefi`"
+            ))
+            .did_you_mean(other, ["bios", "uefi"], "leave it out for `bios`")),
+    }
+}
+
+/// The security and update suites that belong to `suite`, where the mirror is laid out as Debian's is.
+fn updates(mirror: &str, suite: &str) -> Vec<String> {
+    match mirror.strip_suffix("/debian") {
+        Some(root) => vec![
+            format!("{root}/debian-security {suite}-security"),
+            format!("{mirror} {suite}-updates"),
+        ],
+        None => Vec::new(),
+    }
+}
+
+fn extra_line(at: &Place, line: &str) -> Result<String, Problem> {
+    let mut words = line.split_whitespace();
+    let (Some(mirror), Some(suite), None) = (words.next(), words.next(), words.next()) else {
+        return Err(at
+            .problem(format!("`{line}`; expected a mirror and a suite"))
+            .hint("as in \"http://deb.debian.org/debian bookworm-backports\""));
+    };
+    mirror_url(at, mirror)?;
+    suite_name(at, suite)?;
+    Ok(format!("{} {suite}", mirror.trim_end_matches('/')))
+}
+
+fn mirror_url(at: &Place, mirror: &str) -> Result<(), Problem> {
+    let known = ["http://", "https://", "file:///"];
+    let plain = !mirror.contains(|c: char| c.is_whitespace() || c.is_control());
+    if plain && known.iter().any(|scheme| mirror.starts_with(scheme)) {
+        return Ok(());
+    }
+    Err(at
+        .problem(format!(
+            "`{mirror}` is no package mirror; expected `http://…`, `https://…` or `file:///…`"
+        ))
+        .hint(format!(
+            "as in \"{DEFAULT_MIRROR}\"; its index is signed, so http is enough"
+        )))
+}
+
+fn suite_name(at: &Place, suite: &str) -> Result<(), Problem> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-./".contains(c);
+    if suite.starts_with(|c: char| c.is_ascii_lowercase())
+        && suite.chars().all(allowed)
+        && !suite.contains("..")
+    {
+        return Ok(());
+    }
+    Err(at
+        .problem(format!("`{suite}` is no suite; expected a name"))
+        .hint("as in \"bookworm\""))
+}
+
+fn package_name(at: &Place, name: &str) -> Result<(), Problem> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c);
+    if name.len() > 1
+        && name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+        && name.chars().all(allowed)
+    {
+        return Ok(());
+    }
+    Err(at
+        .problem(format!(
+            "`{name}` is no package's name; expected as in `chrony`"
+        ))
+        .hint("one name an entry; versions are the lock's business"))
+}
+
+/// The problem that a file is missing which the definition names.
+pub(super) fn no_file(at: &Place, folder: &Path, path: &Path) -> Problem {
+    at.problem(format!(
+        "no such file: {}; expected one",
+        folder.join(path).display()
+    ))
+    .hint("paths start at the folder of the definition")
+}
+
+const DEFAULT_MIRROR: &str = "http://deb.debian.org/debian";
+const DEFAULT_SUITE: &str = "bookworm";

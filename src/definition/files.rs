@@ -1,0 +1,117 @@
+//! Files of steps: where they may go in the image, as whose, and the digest of a folder of them.
+//!
+//! In: texts of the definition, folders. Out: checked texts, digests. Deliberately follows no symbolic link out of a folder.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::problem::{Place, Problem};
+use crate::digest::Digest;
+
+/// The largest file that a step may carry, in bytes: plans hold them in memory.
+pub(crate) const LARGEST_BYTES: u64 = 64 << 20;
+
+/// A path in the image.
+pub(super) fn destination(at: &Place, path: String) -> Result<String, Problem> {
+    let parts: Vec<&str> = path.split('/').skip(1).collect();
+    let plain = parts.iter().all(|part| !matches!(*part, "" | "." | ".."));
+    if !path.starts_with('/') || !plain || path.contains(char::is_control) {
+        return Err(at
+            .problem(format!(
+                "`{path}`; expected the absolute path of a file in the image"
+            ))
+            .hint("as in \"/etc/motd\", without `.`, `..` and a `/` at the end"));
+    }
+    let top = parts.first().copied().unwrap_or_default();
+    if VOLATILE.contains(&top) {
+        return Err(at
+            .problem(format!(
+                "`{path}` would not be in the image; expected a place outside of /{top}"
+            ))
+            .hint(format!("what is below /{top} is gone after a restart")));
+    }
+    Ok(path)
+}
+
+/// A mode as text, as in `0644`.
+pub(super) fn mode(at: &Place, text: &str) -> Result<u32, Problem> {
+    let octal = matches!(text.len(), 3 | 4) && text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
+    octal
+        .then(|| u32::from_str_radix(text, 8).ok())
+        .flatten()
+        .ok_or_else(|| {
+            at.problem(format!("`{text}` is no mode; expected octal digits"))
+                .hint("as in \"0644\" or \"0755\"")
+        })
+}
+
+/// An owner, as in `root:root`.
+pub(super) fn owner(at: &Place, text: String) -> Result<String, Problem> {
+    let name = |name: &str| {
+        name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+            && name
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-".contains(c))
+    };
+    if text
+        .split_once(':')
+        .is_some_and(|(user, group)| name(user) && name(group))
+    {
+        return Ok(text);
+    }
+    Err(at
+        .problem(format!("`{text}` is no owner; expected `USER:GROUP`"))
+        .hint("as in \"root:root\""))
+}
+
+/// A digest over the paths and contents of all files below `folder`, in order.
+pub(super) fn digest_of_folder(folder: &Path) -> Result<Digest, (PathBuf, io::Error)> {
+    let mut found = Vec::new();
+    for path in files_below(folder)? {
+        let (digest, _) =
+            Digest::of_file(&folder.join(&path)).map_err(|error| (path.clone(), error))?;
+        found.push((path.to_string_lossy().into_owned(), digest));
+    }
+    Ok(Digest::of_value(&found))
+}
+
+/// The paths of all files below `folder`, from there, sorted. Links that lead out of it are refused; what begins with
+/// a dot is passed over.
+pub(crate) fn files_below(folder: &Path) -> Result<Vec<PathBuf>, (PathBuf, io::Error)> {
+    let here = |error| (folder.to_owned(), error);
+    let root = folder.canonicalize().map_err(here)?;
+    let mut found = Vec::new();
+    let mut left = vec![PathBuf::new()];
+    while let Some(below) = left.pop() {
+        let at = folder.join(&below);
+        let fail = |error| (at.clone(), error);
+        for entry in std::fs::read_dir(&at).map_err(fail)? {
+            let name = entry.map_err(fail)?.file_name();
+            if name.as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
+            let path = below.join(name);
+            let whole = folder.join(&path);
+            let fail = |error| (whole.clone(), error);
+            let meta = std::fs::symlink_metadata(&whole).map_err(fail)?;
+            let real = whole.canonicalize().map_err(fail)?;
+            if !real.starts_with(&root) || (meta.is_symlink() && real.is_dir()) {
+                return Err(fail(io::Error::other(
+                    "a symbolic link out of its folder, or to another folder",
+                )));
+            }
+            if real.is_dir() {
+                left.push(path);
+            } else if real.is_file() {
+                found.push(path);
+            } else {
+                return Err(fail(io::Error::other("neither a file nor a folder")));
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Folders of a machine whose content does not outlive it.
+const VOLATILE: [&str; 5] = ["dev", "proc", "run", "sys", "tmp"];

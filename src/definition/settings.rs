@@ -1,0 +1,265 @@
+//! Machine, output, releases and their source.
+//!
+//! In: their tables. Out: typed settings with defaults filled in. Deliberately asks no server whether a release exists.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::base::no_file;
+use super::document::{Item, Table};
+use super::problem::{Place, Problem, listed};
+use super::variables::Variables;
+use crate::http;
+
+/// The temporary machine's shape.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineSpec {
+    /// Virtual processors.
+    pub cpus: u32,
+    /// Memory in MiB.
+    pub memory_mib: u32,
+    /// Size of the disk in GiB.
+    pub disk_gib: u32,
+    /// Whether the guest may reach the world: `outbound` or `none`.
+    pub network: Network,
+    /// How long the machine may take to answer on SSH, in seconds.
+    pub boot_timeout_s: u64,
+}
+
+impl Default for MachineSpec {
+    fn default() -> Self {
+        Self {
+            cpus: 2,
+            memory_mib: 2048,
+            disk_gib: 4,
+            network: Network::Outbound,
+            boot_timeout_s: 300,
+        }
+    }
+}
+
+/// What the guest reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Network {
+    /// Whatever this machine reaches.
+    Outbound,
+    /// Nothing.
+    None,
+}
+
+/// What the captured file is like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputSpec {
+    /// How the qcow2 file's clusters are compressed.
+    pub compression: Compression,
+}
+
+/// How a qcow2 file's clusters are compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Compression {
+    /// Small and quick.
+    #[default]
+    Zstd,
+    /// For programs that do not know zstd.
+    Zlib,
+    /// Largest and quickest.
+    None,
+}
+
+/// Where releases come from and whose signature they must bear.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReleaseSource {
+    /// `https://…`, `http://` to this machine, `file:///…`, or a path, which starts at the definition's folder.
+    pub mirror: String,
+    /// The signer's certificate, a path that starts at the definition's folder; without it the official one is fetched.
+    pub key_file: Option<PathBuf>,
+    /// The primary fingerprint that the certificate must have: 40 upper-case hex digits.
+    pub fingerprint: String,
+}
+
+impl Default for ReleaseSource {
+    fn default() -> Self {
+        Self {
+            mirror: String::from("https://releases.hashicorp.com"),
+            key_file: None,
+            fingerprint: String::from("C874011F0AB405110D02105534365D9472D7468F"),
+        }
+    }
+}
+
+/// Products whose releases can be baked.
+pub const PRODUCTS: [&str; 2] = ["consul", "vault"];
+
+/// Reads `[machine.qemu]`.
+pub(super) fn machine(root: &mut Table, variables: &Variables) -> Result<MachineSpec, Problem> {
+    let mut machine = MachineSpec::default();
+    let Some(mut table) = below_qemu(root, "machine")? else {
+        return Ok(machine);
+    };
+    table.only(&[
+        "cpus",
+        "memory_mib",
+        "disk_gib",
+        "network",
+        "boot_timeout_s",
+    ])?;
+    if let Some(item) = table.take("cpus") {
+        machine.cpus = variables.integer(item, 1, 64)?;
+    }
+    if let Some(item) = table.take("memory_mib") {
+        machine.memory_mib = variables.integer(item, 512, 1 << 20)?;
+    }
+    if let Some(item) = table.take("disk_gib") {
+        machine.disk_gib = variables.integer(item, 2, 2048)?;
+    }
+    if let Some(item) = table.take("boot_timeout_s") {
+        machine.boot_timeout_s = u64::from(variables.integer(item, 10, 3600)?);
+    }
+    if let Some(item) = table.take("network") {
+        machine.network = choice(
+            item,
+            variables,
+            &[("outbound", Network::Outbound), ("none", Network::None)],
+        )?;
+    }
+    Ok(machine)
+}
+
+/// Reads `[output.qemu]`.
+pub(super) fn output(root: &mut Table, variables: &Variables) -> Result<OutputSpec, Problem> {
+    let mut output = OutputSpec::default();
+    let Some(mut table) = below_qemu(root, "output")? else {
+        return Ok(output);
+    };
+    table.only(&["compression"])?;
+    if let Some(item) = table.take("compression") {
+        output.compression = choice(
+            item,
+            variables,
+            &[
+                ("zstd", Compression::Zstd),
+                ("zlib", Compression::Zlib),
+                ("none", Compression::None),
+            ],
+        )?;
+    }
+    Ok(output)
+}
+
+/// Reads `[releases]`.
+pub(super) fn releases(
+    root: &mut Table,
+    variables: &Variables,
+) -> Result<BTreeMap<String, String>, Problem> {
+    let Some(table) = root.take_table("releases")? else {
+        return Ok(BTreeMap::new());
+    };
+    table.only(&PRODUCTS)?;
+    let release = |(product, item): (String, Item)| {
+        let at = item.at.clone();
+        let version = variables.text(item)?;
+        if semver::Version::parse(&version).is_err() {
+            return Err(at
+                .problem(format!(
+                    "`{version}` is no version; expected MAJOR.MINOR.PATCH"
+                ))
+                .hint("name one release exactly, as in \"1.21.1\""));
+        }
+        Ok((product, version))
+    };
+    table.items().into_iter().map(release).collect()
+}
+
+/// Reads `[release_source]`.
+pub(super) fn release_source(
+    root: &mut Table,
+    variables: &Variables,
+    folder: &Path,
+) -> Result<ReleaseSource, Problem> {
+    let mut source = ReleaseSource::default();
+    let Some(mut table) = root.take_table("release_source")? else {
+        return Ok(source);
+    };
+    table.only(&["mirror", "key_file", "fingerprint"])?;
+    if let Some(item) = table.take("mirror") {
+        let at = item.at.clone();
+        source.mirror = variables.text(item)?.trim_end_matches('/').to_owned();
+        release_mirror(&at, &source.mirror, folder)?;
+    }
+    if let Some(item) = table.take("key_file") {
+        let at = item.at.clone();
+        let path = PathBuf::from(variables.text(item)?);
+        if !folder.join(&path).is_file() {
+            return Err(no_file(&at, folder, &path));
+        }
+        source.key_file = Some(path);
+    }
+    if let Some(item) = table.take("fingerprint") {
+        let at = item.at.clone();
+        source.fingerprint = fingerprint(&at, &variables.text(item)?)?;
+    }
+    Ok(source)
+}
+
+fn release_mirror(at: &Place, mirror: &str, folder: &Path) -> Result<(), Problem> {
+    let known = [
+        "https://",
+        "http://127.0.0.1",
+        "http://localhost",
+        "http://[::1]",
+    ];
+    match http::local_path(mirror) {
+        Some(path) if folder.join(&path).is_dir() => Ok(()),
+        Some(path) => Err(at
+            .problem(format!("no such folder: {}; expected one", folder.join(path).display()))
+            .hint("paths start at the folder of the definition; servers begin with `https://`")),
+        None if known.iter().any(|start| mirror.starts_with(start)) => Ok(()),
+        None => Err(at
+            .problem(format!(
+                "`{mirror}`; expected `https://…`, `http://` to this machine, `file:///…` or a path"
+            ))
+            .hint("releases are verified by signature, but which ones are asked for is nobody's business")),
+    }
+}
+
+fn fingerprint(at: &Place, text: &str) -> Result<String, Problem> {
+    let digits: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+    if digits.len() == 40 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(digits.to_ascii_uppercase());
+    }
+    Err(at
+        .problem(format!(
+            "`{text}` is no OpenPGP fingerprint; expected 40 hex digits"
+        ))
+        .hint("`gpg --show-keys KEYFILE` prints it; the short key id is not enough"))
+}
+
+/// The table `[NAME.qemu]`.
+fn below_qemu(root: &mut Table, name: &str) -> Result<Option<Table>, Problem> {
+    let Some(mut table) = root.take_table(name)? else {
+        return Ok(None);
+    };
+    table.only(&["qemu"])?;
+    table.take_table("qemu")
+}
+
+fn choice<T: Copy>(item: Item, variables: &Variables, known: &[(&str, T)]) -> Result<T, Problem> {
+    let at = item.at.clone();
+    let given = variables.text(item)?;
+    let names = || known.iter().map(|(name, _)| *name);
+    known
+        .iter()
+        .find(|(name, _)| *name == given)
+        .map(|(_, value)| *value)
+        .ok_or_else(|| {
+            at.problem(format!(
+                "`{given}` is not known; expected one of {}",
+                listed(names())
+            ))
+            .did_you_mean(&given, names(), "leave it out for the default")
+        })
+}

@@ -1,0 +1,103 @@
+//! What a definition's steps must be to each other: order, releases, and one seal at the end.
+
+use crate::definition::{Action, Definition, Problem, Step, listed};
+use crate::provisioner::{Provisioner, Provisioners};
+
+/// Refuses an order that the provisioners do not allow.
+pub(super) fn judge(definition: &Definition, provisioners: &Provisioners) -> Result<(), Problem> {
+    for (index, step) in definition.steps.iter().enumerate() {
+        let provisioner = provisioner(step, provisioners)?;
+        let last = index + 1 == definition.steps.len();
+        match provisioner {
+            Some(provisioner) if provisioner.seal && !last => {
+                return Err(step
+                    .at
+                    .problem(format!(
+                        "`{}` seals the image; expected it to be the last step",
+                        provisioner.name
+                    ))
+                    .hint("move it to the end, once"));
+            }
+            Some(provisioner) => {
+                after(definition, index, provisioner)?;
+                releases(definition, step, provisioner)?;
+            }
+            None => {}
+        }
+        if last && !provisioner.is_some_and(|provisioner| provisioner.seal) {
+            return Err(step
+                .at
+                .problem("the last step does not seal the image; expected one that does")
+                .hint("add a `[[step]]` with `provisioner = \"seal\"` at the end"));
+        }
+    }
+    Ok(())
+}
+
+/// The provisioner that `step` names, where it names one.
+pub(super) fn provisioner<'a>(
+    step: &Step,
+    provisioners: &'a Provisioners,
+) -> Result<Option<&'a Provisioner>, Problem> {
+    let Action::Provisioner { provisioner, .. } = &step.action else {
+        return Ok(None);
+    };
+    let found = provisioners.by_name.get(provisioner).ok_or_else(|| {
+        let known = || provisioners.by_name.keys().map(String::as_str);
+        step.at
+            .below("provisioner")
+            .problem(format!(
+                "no provisioner `{provisioner}`; expected one of {}",
+                listed(known())
+            ))
+            .did_you_mean(
+                provisioner,
+                known(),
+                "load the provisioners of this definition",
+            )
+    })?;
+    Ok(Some(found))
+}
+
+fn after(definition: &Definition, index: usize, provisioner: &Provisioner) -> Result<(), Problem> {
+    let step = &definition.steps[index];
+    for later in &definition.steps[index + 1..] {
+        if let Action::Provisioner {
+            provisioner: name, ..
+        } = &later.action
+            && provisioner.after.contains(name)
+        {
+            return Err(step
+                .at
+                .problem(format!(
+                    "`{}` comes before `{name}` (line {}); expected it after",
+                    provisioner.name, later.at.line
+                ))
+                .hint(format!("move it behind `{name}`")));
+        }
+    }
+    Ok(())
+}
+
+fn releases(
+    definition: &Definition,
+    step: &Step,
+    provisioner: &Provisioner,
+) -> Result<(), Problem> {
+    let missing = provisioner
+        .releases
+        .iter()
+        .find(|product| !definition.releases.contains_key(*product));
+    match missing {
+        None => Ok(()),
+        Some(product) => Err(step
+            .at
+            .problem(format!(
+                "`{}` installs {product}; expected its version in `[releases]`",
+                provisioner.name
+            ))
+            .hint(format!(
+                "add `{product} = \"MAJOR.MINOR.PATCH\"` to `[releases]`"
+            ))),
+    }
+}

@@ -1,0 +1,250 @@
+//! A plan for people and for programs. Neither form can hold a secret: secrets stand by the name of their variable.
+
+use std::fmt;
+use std::path::Path;
+
+use serde::Serialize;
+use serde_json::{Value as Json, json};
+
+use super::{EnvValue, Plan, PlannedFile, PlannedStep, StepKind};
+use crate::definition::{QemuBase, Value};
+use crate::lock::LockedBase;
+
+impl Serialize for EnvValue {
+    /// Secret values are written as `{"secret": variable}`.
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Plain(value) => serializer.serialize_str(value),
+            Self::Secret { variable, .. } => {
+                serializer.collect_map([("secret", variable.as_str())])
+            }
+        }
+    }
+}
+
+impl Value {
+    /// The value as JSON; a secret one as `{"secret": variable}`.
+    pub fn shown(&self) -> Json {
+        match self {
+            Self::Plain(value) => value.clone(),
+            Self::Secret { variable, .. } => json!({ "secret": variable }),
+        }
+    }
+}
+
+impl Plan {
+    /// The plan as JSON, without the contents of files. Paths start at the definition's folder where they are below it.
+    pub fn describe(&self) -> Json {
+        let mut base = json!(self.base);
+        for form in ["wanted", "locked"] {
+            if let Some(Json::String(url)) = base[form].get_mut("url") {
+                *url = self.shortened(url);
+            }
+        }
+        let source = &self.release_source;
+        let key_file = source.key_file.as_ref();
+        json!({
+            "schema": 1,
+            "image": self.image,
+            "description": self.description,
+            "definition": self.definition,
+            "lock": self.lock,
+            "variables": self.variables,
+            "base": base,
+            "releases": self.releases,
+            "release_source": {
+                "mirror": self.shortened(&source.base),
+                "key_file": key_file.map(|path| self.shortened(&path.to_string_lossy())),
+                "fingerprint": source.fingerprint,
+            },
+            "machine": self.machine,
+            "output": self.output,
+            "lib": self.lib,
+            "steps": self.steps.iter().map(PlannedStep::describe).collect::<Vec<_>>(),
+        })
+    }
+
+    /// The plan as text for people, as `Display` writes it.
+    pub fn render(&self) -> String {
+        self.to_string()
+    }
+
+    fn shortened(&self, path: &str) -> String {
+        Path::new(path)
+            .strip_prefix(&self.folder)
+            .map_or_else(|_| path.to_owned(), |below| below.display().to_string())
+    }
+}
+
+impl PlannedStep {
+    /// The step as JSON, without the contents of its files.
+    pub fn describe(&self) -> Json {
+        json!({
+            "name": self.name,
+            "digest": self.digest,
+            "action": self.kind,
+            "timeout_s": self.timeout_s,
+            "env": self.env,
+            "files": self.files,
+        })
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "image      {}: {}", self.image, self.description)?;
+        writeln!(f, "plan       {}", self.digest())?;
+        writeln!(f, "definition {}", self.definition)?;
+        writeln!(f, "lock       {}", self.lock)?;
+        for (name, value) in &self.variables {
+            writeln!(f, "variable   {name} = {}", shown(value))?;
+        }
+        self.show_base(f)?;
+        for release in &self.releases {
+            let official = if release.official {
+                ""
+            } else {
+                ", NOT HashiCorp's"
+            };
+            writeln!(f, "release    {} {}", release.product, release.version)?;
+            writeln!(f, "           {}", release.sha256)?;
+            writeln!(f, "           signed by {}{official}", release.signer)?;
+        }
+        let machine = &self.machine;
+        writeln!(
+            f,
+            "machine    {} processors, {} MiB, {} GiB disk, network {}, up to {} s to boot",
+            machine.cpus,
+            machine.memory_mib,
+            machine.disk_gib,
+            shown(&json!(machine.network)),
+            machine.boot_timeout_s
+        )?;
+        writeln!(
+            f,
+            "output     qcow2, compression {}",
+            shown(&json!(self.output.compression))
+        )?;
+        writeln!(f, "library    {}", line(&self.lib))?;
+        for (index, step) in self.steps.iter().enumerate() {
+            writeln!(
+                f,
+                "\nstep {} of {}: {}",
+                index + 1,
+                self.steps.len(),
+                step.name
+            )?;
+            step.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl Plan {
+    fn show_base(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.base.wanted {
+            QemuBase::Packages {
+                packages, firmware, ..
+            } => {
+                writeln!(
+                    f,
+                    "base       packages, firmware {}",
+                    shown(&json!(firmware))
+                )?;
+                for name in packages {
+                    writeln!(f, "           with {name}")?;
+                }
+            }
+            QemuBase::CloudImage { firmware, .. } => {
+                writeln!(
+                    f,
+                    "base       cloud image, firmware {}",
+                    shown(&json!(firmware))
+                )?;
+            }
+        }
+        match &self.base.locked {
+            LockedBase::Packages { index } => {
+                for index in index {
+                    writeln!(
+                        f,
+                        "           {} {} of {}",
+                        index.mirror, index.suite, index.date
+                    )?;
+                    writeln!(f, "           {}", index.sha256)?;
+                }
+                Ok(())
+            }
+            LockedBase::CloudImage { url, sha512 } => {
+                writeln!(f, "           {}", self.shortened(url))?;
+                writeln!(f, "           sha512:{sha512}")
+            }
+        }
+    }
+}
+
+impl fmt::Display for PlannedStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "  digest {}", self.digest)?;
+        let action = match &self.kind {
+            StepKind::Provisioner {
+                provisioner,
+                checked,
+                seal,
+            } => {
+                let checked = if *checked {
+                    ", checked"
+                } else {
+                    ", not checked"
+                };
+                let seal = if *seal { ", seals the image" } else { "" };
+                format!("provisioner {provisioner}{checked}{seal}")
+            }
+            StepKind::Shell => String::from("script of the user's"),
+            StepKind::File {
+                destination,
+                mode,
+                owner,
+            } => format!("file to {destination}, {mode:04o} {owner}"),
+            StepKind::Ansible { playbook, sha256 } => {
+                format!("playbook {} {sha256}", playbook.display())
+            }
+            StepKind::Reboot => String::from("restart"),
+        };
+        writeln!(f, "  does   {action}; up to {} s", self.timeout_s)?;
+        for (name, value) in &self.env {
+            match value {
+                EnvValue::Plain(value) => writeln!(f, "  env    {name}={}", json!(value))?,
+                EnvValue::Secret { variable, .. } => {
+                    writeln!(f, "  env    {name}={{secret: {variable}}}")?;
+                }
+            }
+        }
+        for file in &self.files {
+            writeln!(f, "  file   {}", line(file))?;
+        }
+        Ok(())
+    }
+}
+
+fn line(file: &PlannedFile) -> String {
+    format!("{:04o} {} {}", file.mode, file.path, file.sha256)
+}
+
+/// A value for people: words without quotes, secrets as `{secret: name}`.
+fn shown(value: &Json) -> String {
+    match value {
+        Json::String(text)
+            if text
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) =>
+        {
+            text.clone()
+        }
+        Json::Object(secret) => match secret.get("secret") {
+            Some(Json::String(name)) => format!("{{secret: {name}}}"),
+            _ => value.to_string(),
+        },
+        other => other.to_string(),
+    }
+}

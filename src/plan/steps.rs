@@ -1,0 +1,172 @@
+//! One step of the definition, decided.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use super::{EnvValue, PAYLOAD, PlanError, PlannedFile, PlannedStep, SCRIPT, StepKind};
+use super::{inputs, order, template};
+use crate::definition::{Action, Definition, Step, Value};
+use crate::digest::Digest;
+use crate::provisioner::{Provisioner, Provisioners, SourceFile};
+
+/// What a step does before its digest is taken.
+struct Decided {
+    kind: StepKind,
+    timeout_s: u64,
+    env: BTreeMap<String, EnvValue>,
+    files: Vec<PlannedFile>,
+}
+
+/// Decides `step`.
+pub(super) fn decide(
+    step: &Step,
+    definition: &Definition,
+    provisioners: &Provisioners,
+) -> Result<PlannedStep, PlanError> {
+    let decided = match &step.action {
+        Action::Provisioner { inputs, .. } => match order::provisioner(step, provisioners)? {
+            Some(provisioner) => provision(step, inputs, provisioner, definition)?,
+            None => unreachable!("a provisioner step names a provisioner"),
+        },
+        Action::Shell { script, env } => Decided {
+            kind: StepKind::Shell,
+            timeout_s: SHELL_TIMEOUT_S,
+            env: environment(env),
+            files: vec![PlannedFile::new(SCRIPT, 0o755, script.clone().into_bytes())],
+        },
+        Action::File {
+            content,
+            destination,
+            mode,
+            owner,
+            ..
+        } => Decided {
+            kind: StepKind::File {
+                destination: destination.clone(),
+                mode: *mode,
+                owner: owner.clone(),
+            },
+            timeout_s: FILE_TIMEOUT_S,
+            env: BTreeMap::new(),
+            files: vec![PlannedFile::new(PAYLOAD, 0o600, content.clone())],
+        },
+        Action::Ansible {
+            playbook,
+            sha256,
+            variables,
+        } => Decided {
+            kind: StepKind::Ansible {
+                playbook: playbook.clone(),
+                sha256: *sha256,
+            },
+            timeout_s: ANSIBLE_TIMEOUT_S,
+            env: extra_variables(variables),
+            files: Vec::new(),
+        },
+        Action::Reboot => Decided {
+            kind: StepKind::Reboot,
+            timeout_s: definition.machine.boot_timeout_s,
+            env: BTreeMap::new(),
+            files: Vec::new(),
+        },
+    };
+    Ok(decided.named(step))
+}
+
+impl Decided {
+    fn named(self, step: &Step) -> PlannedStep {
+        let timeout_s = step.timeout_s.unwrap_or(self.timeout_s);
+        let digest = Digest::of_value(&json!({
+            "action": self.kind,
+            "timeout_s": timeout_s,
+            "env": self.env,
+            "files": self.files,
+        }));
+        PlannedStep {
+            name: step.name.clone(),
+            digest,
+            kind: self.kind,
+            timeout_s,
+            env: self.env,
+            files: self.files,
+        }
+    }
+}
+
+fn provision(
+    step: &Step,
+    given: &BTreeMap<String, Value>,
+    provisioner: &Provisioner,
+    definition: &Definition,
+) -> Result<Decided, PlanError> {
+    let inputs = inputs::decide(step, given, provisioner)?;
+    let files = provisioner
+        .files
+        .iter()
+        .map(|file| {
+            if file.path.starts_with(TEMPLATES) {
+                template::render(step, provisioner, file, &inputs.plain, definition)
+            } else {
+                Ok(PlannedFile::from(file))
+            }
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(Decided {
+        kind: StepKind::Provisioner {
+            provisioner: provisioner.name.clone(),
+            checked: provisioner.is_checked(),
+            seal: provisioner.seal,
+        },
+        timeout_s: provisioner.timeout_s,
+        env: inputs.env,
+        files,
+    })
+}
+
+fn environment(values: &BTreeMap<String, Value>) -> BTreeMap<String, EnvValue> {
+    values
+        .iter()
+        .map(|(name, value)| (name.clone(), EnvValue::of(value)))
+        .collect()
+}
+
+/// Plain values as JSON, so that their types last.
+fn extra_variables(values: &BTreeMap<String, Value>) -> BTreeMap<String, EnvValue> {
+    let extra = |value: &Value| match value {
+        Value::Plain(value) => EnvValue::Plain(value.to_string()),
+        secret @ Value::Secret { .. } => EnvValue::of(secret),
+    };
+    values
+        .iter()
+        .map(|(name, value)| (name.clone(), extra(value)))
+        .collect()
+}
+
+impl PlannedFile {
+    /// A file with this content.
+    pub(super) fn new(path: &str, mode: u32, content: Vec<u8>) -> Self {
+        Self {
+            path: path.to_owned(),
+            mode,
+            sha256: Digest::of(&content),
+            content,
+        }
+    }
+}
+
+impl From<&SourceFile> for PlannedFile {
+    fn from(file: &SourceFile) -> Self {
+        Self {
+            path: file.path.clone(),
+            mode: file.mode,
+            sha256: file.sha256,
+            content: file.content.clone(),
+        }
+    }
+}
+
+const TEMPLATES: &str = "templates/";
+const SHELL_TIMEOUT_S: u64 = 600;
+const FILE_TIMEOUT_S: u64 = 60;
+const ANSIBLE_TIMEOUT_S: u64 = 1800;

@@ -1,0 +1,97 @@
+//! Templates of provisioners: minijinja, where an undefined name is an error.
+
+use std::collections::BTreeMap;
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
+use serde_json::{Value as Json, json};
+
+use super::{PlanError, PlannedFile};
+use crate::definition::{Definition, Step};
+use crate::provisioner::{Provisioner, SourceFile};
+
+/// Renders one template of `provisioner`.
+pub(super) fn render(
+    step: &Step,
+    provisioner: &Provisioner,
+    file: &SourceFile,
+    inputs: &BTreeMap<String, Json>,
+    definition: &Definition,
+) -> Result<PlannedFile, PlanError> {
+    let fail = |line: usize, reason: String| PlanError::Template {
+        step: step.name.clone(),
+        file: provisioner.folder.join(&file.path),
+        line,
+        reason,
+    };
+    let source = std::str::from_utf8(&file.content).map_err(|error| {
+        let newlines = file.content[..error.valid_up_to()].iter();
+        let line = 1 + newlines.filter(|byte| **byte == b'\n').count();
+        fail(
+            line,
+            String::from("not UTF-8 text; what is below `templates/` is rendered"),
+        )
+    })?;
+    let releases: BTreeMap<&String, Json> = definition
+        .releases
+        .iter()
+        .map(|(product, version)| (product, json!({ "version": version })))
+        .collect();
+    let context = json!({
+        "inputs": inputs,
+        "image": definition.name,
+        "releases": releases,
+    });
+    let rendered = environment()
+        .and_then(|environment| environment.render_str(source, Serde(context)))
+        .map_err(|error| {
+            let detail = error
+                .detail()
+                .map_or_else(String::new, |detail| format!(": {detail}"));
+            fail(
+                error.line().unwrap_or(1),
+                format!("{}{detail}", error.kind()),
+            )
+        })?;
+    Ok(PlannedFile::new(
+        &file.path,
+        file.mode,
+        rendered.into_bytes(),
+    ))
+}
+
+fn environment() -> Result<Environment<'static>, Error> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    let syntax = SyntaxConfig::builder()
+        .keep_trailing_newline(true)
+        .build()?;
+    environment.set_syntax(syntax);
+    // What is rendered is configuration of all kinds; `tojson` quotes where JSON is meant.
+    environment.set_auto_escape_callback(|_| AutoEscape::None);
+    environment.add_test("at_least", at_least);
+    Ok(environment)
+}
+
+/// Whether `version` is `least` or later, by MAJOR.MINOR.PATCH alone; what is missing in `least` counts as 0.
+fn at_least(version: &str, least: &str) -> Result<bool, Error> {
+    Ok(numbers(version)? >= numbers(least)?)
+}
+
+fn numbers(version: &str) -> Result<[u64; 3], Error> {
+    let invalid = || {
+        let text = format!("`{version}` is no version; expected MAJOR.MINOR.PATCH");
+        Error::new(ErrorKind::InvalidOperation, text)
+    };
+    let core = version.split(['-', '+']).next().unwrap_or_default();
+    let mut numbers = [0; 3];
+    let parts: Vec<&str> = core.split('.').collect();
+    if parts.len() > numbers.len() {
+        return Err(invalid());
+    }
+    for (number, part) in numbers.iter_mut().zip(parts) {
+        *number = part.parse().map_err(|_| invalid())?;
+    }
+    Ok(numbers)
+}
