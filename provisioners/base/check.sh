@@ -1,0 +1,74 @@
+#!/bin/sh
+# Checks what `base` has prepared, and on the booted image that this node took its identity.
+set -u
+# shellcheck source=../lib.sh
+. "$VB_LIB"
+
+tools_there() {
+    wrong=0
+    for tool in openssl tar ssh-keygen systemctl ss gzip sha256sum setpriv; do
+        have "$tool" || { say "$tool is missing"; wrong=1; }
+    done
+    return "$wrong"
+}
+
+# Without a seed the unit must fail, with words, and leave nothing behind.
+refuses_without_seed() {
+    mkdir -p /run/vault-bake-check
+    printf 'seed_device=/nonexistent/seed\nwait_s=0\n' >/run/vault-bake-check.conf
+    words=$(VB_IDENTITY_CONFIG=/run/vault-bake-check.conf VB_IDENTITY_RUN=/run/vault-bake-check /usr/lib/vault-bake/identity 2>&1)
+    status=$?
+    rm -rf /run/vault-bake-check /run/vault-bake-check.conf
+    say "status $status: $words"
+    [ "$status" -ne 0 ] || return 1
+    case $words in
+        *'identity refused'*) ;;
+        *) return 1 ;;
+    esac
+}
+
+handed_over() {
+    owned_as '750' root:consul /run/consul-tls /run/consul-secrets || return 1
+    owned_as '640' root:consul /run/consul-tls/tls.key /run/consul-secrets/node.json || return 1
+    [ ! -e /run/vault-bake-identity ] || { say 'the staging folder is left'; return 1; }
+}
+
+no_failed_units() {
+    timeout 60 systemctl is-system-running --wait >/dev/null 2>&1 || :
+    failed=$(systemctl list-units --state=failed --no-legend --plain)
+    say "$failed"
+    [ -z "$failed" ]
+}
+
+own_host_key() {
+    ls /etc/ssh/ssh_host_*_key >/dev/null 2>&1 || { say 'there is no host key in /etc/ssh'; return 1; }
+    [ -z "$(find /etc/ssh -name 'ssh_host_*_key' -perm /077)" ]
+}
+
+check base.tools 'the programs that the image relies on are there' tools_there
+check base.no-upgrades 'nothing upgrades the node by itself' masked apt-daily.timer apt-daily-upgrade.timer unattended-upgrades.service
+check base.release-file 'the image says what it is' says /etc/vault-bake/release.json '"schema":1' "\"image\":\"$VB_IMAGE\""
+check base.identity-files 'the identity program belongs to root' owned_as 755 root:root /usr/lib/vault-bake/identity
+check base.units-valid 'its units are valid' systemd-analyze verify --man=no /etc/systemd/system/vault-bake-identity.service \
+    /etc/systemd/system/vault-bake-hostkeys.service
+check base.identity-sandboxed 'the identity unit is confined' sandboxed vault-bake-identity.service 30
+check base.host-keys-made 'ssh host keys are made at first boot' enabled vault-bake-hostkeys.service
+
+if systemctl cat chrony.service >/dev/null 2>&1; then
+    check base.time 'time is kept by chrony' enabled chrony.service
+elif systemctl cat systemd-timesyncd.service >/dev/null 2>&1; then
+    check base.time 'time is kept by systemd-timesyncd' enabled systemd-timesyncd.service
+else
+    skip base.time 'a time daemon is enabled' 'the base has none'
+fi
+
+if [ "$VB_PHASE" = build ]; then
+    check base.identity-refuses 'the identity unit refuses a machine without a seed' refuses_without_seed
+else
+    check base.booted 'no unit failed at boot' no_failed_units
+    check base.identity-taken 'this node took its identity' active vault-bake-identity.service 60
+    check base.identity-handed-over 'keys are in tmpfs, readable by their service alone' handed_over
+    check base.own-host-key 'this node has host keys of its own' own_host_key
+fi
+
+done_testing

@@ -1,0 +1,65 @@
+#!/bin/sh
+# Prepares the system that everything else is put upon.
+set -eu
+# shellcheck source=../lib.sh
+. "$VB_LIB"
+
+# cloud-init may still be writing users, mirrors and keys; what comes next must not race with it.
+settle() {
+    if have cloud-init; then
+        say 'waiting for cloud-init'
+        cloud-init status --wait >/dev/null || say "cloud-init ended as: $(cloud-init status | head -n 1)"
+    fi
+}
+
+# An image is replaced, never changed in place: nothing may upgrade a running node behind the manifest's back.
+stop_upgrades() {
+    systemctl mask --quiet --now apt-daily.timer apt-daily-upgrade.timer 2>/dev/null || :
+    systemctl mask --quiet --now apt-daily.service apt-daily-upgrade.service unattended-upgrades.service 2>/dev/null || :
+}
+
+apt_get() {
+    apt-get -q -o DPkg::Lock::Timeout=120 "$@"
+}
+
+install_missing() {
+    missing=
+    for package in ${VB_INPUT_PACKAGES:-}; do
+        [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || :)" = installed ] || missing="$missing $package"
+    done
+    [ -n "$missing" ] || return 0
+    say "installing:$missing"
+    # shellcheck disable=SC2086 # A list of package names.
+    { apt_get update && apt_get -y --no-install-recommends install $missing; } ||
+        die "packages are missing and cannot be installed:$missing; put them into the base, or give the machine a network"
+}
+
+# One time daemon only.
+keep_time() {
+    for unit in chrony.service systemd-timesyncd.service; do
+        if systemctl cat "$unit" >/dev/null 2>&1; then
+            systemctl enable --quiet "$unit"
+            say "time is kept by $unit"
+            return 0
+        fi
+    done
+    say 'no time daemon is there: the clock is the hypervisor'\''s'
+}
+
+place_units() {
+    place 0755 root:root files/identity /usr/lib/vault-bake/identity
+    place 0644 root:root templates/identity.conf /etc/vault-bake/identity.conf
+    for unit in vault-bake-identity.service vault-bake-hostkeys.service; do
+        place 0644 root:root "files/$unit" "/etc/systemd/system/$unit"
+    done
+    systemctl daemon-reload
+    systemctl enable --quiet vault-bake-hostkeys.service
+}
+
+settle
+stop_upgrades
+install_missing
+keep_time
+place_units
+printf '{"schema":1,"image":"%s","run":"%s"}\n' "$VB_IMAGE" "$VB_RUN" >/etc/vault-bake/release.json
+chmod 0644 /etc/vault-bake/release.json

@@ -1,0 +1,100 @@
+#!/bin/sh
+# Checks Vault's installation, and on the booted image that it serves TLS and nothing else.
+set -u
+# shellcheck source=../lib.sh
+. "$VB_LIB"
+
+CONFIG=/etc/vault.d/vault.json
+
+plain_user() {
+    getent passwd vault | grep -q ':/usr/sbin/nologin$' || { say "$(getent passwd vault)"; return 1; }
+    getent shadow vault | cut -d : -f 2 | grep -q '^[!*]' || { say 'the password is not locked'; return 1; }
+}
+
+no_capabilities() {
+    have getcap || return 0
+    found=$(getcap /usr/bin/vault)
+    [ -z "$found" ] || { say "$found"; return 1; }
+}
+
+tls_only_configuration() {
+    says "$CONFIG" '"scheme": "https"' '"address": "127.0.0.1:8501"' '"tls_min_version": "tls1[23]"' \
+        '"disable_mlock": (true|false)' || return 1
+    ! grep -En 'tls_disable|tls_skip_verify|unauthenticated' "$CONFIG"
+}
+
+no_secret() {
+    ! grep -En '"(token|client_secret|password)"' "$CONFIG"
+}
+
+fails_closed() {
+    systemctl show vault.service --property=Requires --value | grep -qw vault-bake-identity.service ||
+        { say 'the unit does not require its identity'; return 1; }
+}
+
+stops_before_agent() {
+    systemctl show vault.service --property=After --value | grep -qw consul.service ||
+        { say 'the unit is not ordered after its agent'; return 1; }
+    found=$(systemctl show vault.service --property=TimeoutStopUSec --value)
+    [ "$found" = '1min 30s' ] || { say "it has $found to stop, wanted 90 s"; return 1; }
+}
+
+handed_over() {
+    owned_as 750 root:vault /run/vault-tls /run/vault-secrets || return 1
+    owned_as 640 root:vault /run/vault-tls/tls.key /run/vault-tls/consul-ca.pem /run/vault-secrets/env
+}
+
+# Any of Vault's own codes will do: nobody has unsealed it yet.
+answers_health() {
+    left=30
+    until answer=$(https_get 8200 /run/vault-tls/ca.pem /v1/sys/health) &&
+        printf '%s' "$answer" | grep -Eq '^HTTP/1\.[01] (200|429|472|473|474|501|503) '; do
+        [ "$left" -gt 0 ] || { say "$answer"; return 1; }
+        left=$((left - 1))
+        sleep 1
+    done
+}
+
+# True if Consul knows a service vault; the answer goes to stdout.
+registered() {
+    token=$(sed -n 's/^CONSUL_HTTP_TOKEN=//p' /run/vault-secrets/env)
+    left=20
+    until answer=$(https_header="X-Consul-Token: $token" https_get 8501 /run/vault-tls/consul-ca.pem /v1/catalog/service/vault \
+        -cert /run/vault-tls/tls.crt -key /run/vault-tls/tls.key) && printf '%s' "$answer" | grep -q '"ServiceName":"vault"'; do
+        [ "$left" -gt 0 ] || { printf '%s\n' "$answer" | head -n 12; return 1; }
+        left=$((left - 1))
+        sleep 1
+    done
+}
+
+memory_locked() {
+    pid=$(systemctl show vault.service --property=MainPID --value)
+    grep -Eq '^Max locked memory +unlimited +unlimited' "/proc/$pid/limits" || { grep locked "/proc/$pid/limits"; return 1; }
+    grep -Eq '^CapEff:[[:space:]]*0+$' "/proc/$pid/status" || { grep Cap "/proc/$pid/status"; return 1; }
+}
+
+check vault.binary 'the binary belongs to root and has no special bits' owned_as '755' root:root /usr/bin/vault
+check vault.no-capabilities 'the binary has no file capabilities' no_capabilities
+check vault.user 'its user cannot log in' plain_user
+check vault.folders 'it cannot change its own configuration' owned_as 750 root:vault /etc/vault.d
+check vault.configuration-owner 'its configuration belongs to root' owned_as 640 root:vault "$CONFIG"
+check vault.audit-folder 'it can write its audit log' owned_as 750 vault:vault /var/log/vault
+check vault.configuration-tls 'its configuration is TLS only' tls_only_configuration
+check vault.no-secret 'no secret is in its configuration' no_secret
+check vault.unit-valid 'its unit is valid' systemd-analyze verify --man=no /etc/systemd/system/vault.service
+check vault.unit-sandboxed 'its unit is confined' sandboxed vault.service 20
+check vault.unit-enabled 'it starts at boot' enabled vault.service
+check vault.fails-closed 'it does not start without an identity' fails_closed
+check vault.stops-first 'it has time to stop, before its agent does' stops_before_agent
+
+if [ "$VB_PHASE" = image ]; then
+    check vault.handed-over 'keys are in tmpfs, readable by it alone' handed_over
+    check vault.active 'it runs' active vault.service 60
+    check vault.health 'it answers over TLS' answers_health
+    check vault.refuses-plaintext 'plain HTTP is refused' plaintext_refused 8200
+    check vault.refuses-old-tls 'TLS 1.1 is refused' old_tls_refused 8200
+    check vault.confined 'it may lock its memory and has no capability' memory_locked
+    check vault.registered 'Consul knows it' registered
+fi
+
+done_testing
