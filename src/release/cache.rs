@@ -44,10 +44,10 @@ impl Cache {
     }
 
     /// Where the certificate with this primary fingerprint is kept.
-    pub(super) fn certificate(&self, fingerprint: &Digest) -> PathBuf {
+    pub(super) fn certificate(&self, fingerprint: &str) -> PathBuf {
         self.0
             .join("keys")
-            .join(format!("{}.asc", fingerprint.hex()))
+            .join(format!("{}.asc", fingerprint.to_ascii_uppercase()))
     }
 
     /// The file that is `wanted`, from the cache or from where it comes from, and its size in bytes.

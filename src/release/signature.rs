@@ -165,13 +165,19 @@ fn parse(bytes: &[u8]) -> Result<Signature, SignatureError> {
     }
     if signature.typ() != Some(SignatureType::Binary) {
         return Err(unacceptable(
-            format!("a signature of type {:?}", signature.typ()),
+            signature.typ().map_or_else(
+                || "a signature without a type".to_owned(),
+                |typ| format!("a signature of type {typ:?}"),
+            ),
             "a signature over binary data",
         ));
     }
     if !strong(&signature) {
         return Err(unacceptable(
-            format!("taken over a digest by {:?}", signature.hash_alg()),
+            signature.hash_alg().map_or_else(
+                || "a signature without a digest".to_owned(),
+                |algorithm| format!("taken over a digest by {algorithm}"),
+            ),
             "SHA-256, SHA-384 or SHA-512",
         ));
     }

@@ -1,1 +1,2 @@
 mod qemu;
+mod fixture_vault;

@@ -7,3 +7,4 @@ mod support;
 mod identity;
 mod manifest;
 mod store;
+mod release;

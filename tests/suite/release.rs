@@ -1,0 +1,594 @@
+//! Releases: what is accepted, what is refused and with which words, by folder and by HTTP.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use flate2::read::GzDecoder;
+use jiff::Timestamp;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use vault_bake::digest::Digest;
+use vault_bake::event::{Event, Events};
+use vault_bake::release::{
+    LockedRelease, ReleaseError, Source, Verified, fetch, resolve, signature,
+};
+use vault_bake::wait::Interrupt;
+
+mod archives;
+mod gpg;
+
+use gpg::{ARCHIVE, Lab, VERSION, lab};
+
+/// A mirror folder with one release, and a cache beside it.
+struct Mirror {
+    folder: tempfile::TempDir,
+    source: Source,
+}
+
+impl Mirror {
+    fn new(lab: &Lab, sums: &[u8], signature: &[u8], archive: &[u8], certificate: &[u8]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mirror = Self {
+            source: Source {
+                base: folder.path().join("mirror").display().to_string(),
+                key_file: Some(folder.path().join("key")),
+                fingerprint: lab.fingerprint.clone(),
+            },
+            folder,
+        };
+        fs::create_dir_all(mirror.release()).expect("a folder");
+        mirror.put("vault_1.2.3+fixture_SHA256SUMS", sums);
+        mirror.put("vault_1.2.3+fixture_SHA256SUMS.sig", signature);
+        mirror.put(ARCHIVE, archive);
+        fs::write(mirror.folder.path().join("key"), certificate).expect("a file");
+        mirror
+    }
+
+    fn good(lab: &Lab) -> Self {
+        let archive = archives::good();
+        let sums = gpg::sums_of(&archive);
+        Self::new(
+            lab,
+            &sums,
+            &lab.signatures["binary"],
+            &archive,
+            &lab.certificates["binary"],
+        )
+    }
+
+    fn release(&self) -> PathBuf {
+        self.folder.path().join("mirror/vault").join(VERSION)
+    }
+
+    fn put(&self, file: &str, content: &[u8]) {
+        fs::write(self.release().join(file), content).expect("a file");
+    }
+
+    fn cache(&self) -> PathBuf {
+        self.folder.path().join("cache")
+    }
+
+    async fn resolve(&self) -> Result<LockedRelease, ReleaseError> {
+        resolve(
+            &self.source,
+            "vault",
+            VERSION,
+            now(),
+            &Events::silent(),
+            &Interrupt::default(),
+        )
+        .await
+    }
+
+    async fn fetch(&self, locked: &LockedRelease) -> Result<Verified, ReleaseError> {
+        self.fetch_telling(locked, &Events::silent()).await
+    }
+
+    async fn fetch_telling(
+        &self,
+        locked: &LockedRelease,
+        events: &Events,
+    ) -> Result<Verified, ReleaseError> {
+        fetch(
+            &self.source,
+            locked,
+            &self.cache(),
+            now(),
+            events,
+            &Interrupt::default(),
+        )
+        .await
+    }
+
+    async fn both(&self) -> Result<Verified, ReleaseError> {
+        self.fetch(&self.resolve().await?).await
+    }
+
+    /// One line of a table: what came of it, without what differs from run to run.
+    fn line(&self, lab: &Lab, case: &str, result: Result<(), ReleaseError>) -> String {
+        let words = match result {
+            Ok(()) => "accepted".to_owned(),
+            Err(error) if error.is_integrity() => format!("integrity: {error}"),
+            Err(error) => format!("other: {error}"),
+        };
+        let words = words
+            .replace(&self.folder.path().display().to_string(), "TMP")
+            .replace(&lab.fingerprint, "PRIMARY")
+            .replace(&lab.subkey, "SUBKEY")
+            .replace(&lab.other_fingerprint, "OTHER");
+        format!("{case}\n    {}\n", without_digests(&words))
+    }
+}
+
+fn now() -> Timestamp {
+    "2025-06-01T00:00:00Z".parse().expect("a time")
+}
+
+fn without_digests(text: &str) -> String {
+    let mut words = String::new();
+    for part in text.split_inclusive(|c: char| !c.is_ascii_hexdigit()) {
+        let digits = part.trim_end_matches(|c: char| !c.is_ascii_hexdigit());
+        if digits.len() >= 40 {
+            words.push_str("HEX");
+            words.push_str(&part[digits.len()..]);
+        } else {
+            words.push_str(part);
+        }
+    }
+    words
+}
+
+fn flipped(bytes: &[u8], place: usize) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    bytes[place] ^= 1;
+    bytes
+}
+
+#[tokio::test]
+async fn a_good_release_is_locked_verified_and_unpacked() {
+    let Some(lab) = lab() else { return };
+    let mirror = Mirror::good(lab);
+    let locked = mirror.resolve().await.expect("it resolves");
+    assert_eq!(locked.primary_fingerprint, lab.fingerprint);
+    assert_eq!(locked.signing_fingerprint, lab.subkey);
+    assert_eq!(locked.signed_at, "2024-03-01T00:00:00Z");
+    assert_eq!(locked.signer, "Fixture Releases");
+    assert_eq!(locked.sha256, Digest::of(archives::good()));
+    assert!(!locked.official);
+    let verified = mirror.fetch(&locked).await.expect("it verifies");
+    assert_eq!(verified.binary_sha256, Digest::of(archives::binary()));
+    assert_eq!(verified.binary_size_bytes, archives::binary().len() as u64);
+    let gz = fs::File::open(&verified.binary_gz).expect("the gzip file");
+    let unpacked = std::io::read_to_string(GzDecoder::new(gz)).expect("it decompresses");
+    assert_eq!(unpacked.as_bytes(), archives::binary());
+    assert_eq!(verified.licences[0].0, "LICENSE.txt");
+    assert_eq!(
+        fs::read(&verified.licences[0].1).expect("the licence"),
+        b"a licence\n"
+    );
+}
+
+#[tokio::test]
+async fn certificates_and_signatures_are_judged_by_our_rules() {
+    let Some(lab) = lab() else { return };
+    let archive = archives::good();
+    let sums = gpg::sums_of(&archive);
+    let mut table = String::new();
+    let cases = [
+        ("binary", "binary"),
+        ("armoured", "armoured"),
+        ("by the primary", "binary"),
+        ("sha384", "binary"),
+        ("tomorrow", "binary"),
+        ("sha1", "binary"),
+        ("text", "binary"),
+        ("future", "binary"),
+        ("expired by itself", "binary"),
+        ("other", "binary"),
+        ("binary", "other"),
+        ("binary", "revoked"),
+        ("by the primary", "revoked"),
+        ("binary", "subkey revoked"),
+        ("by the primary", "subkey revoked"),
+        ("binary", "no back-signature"),
+        ("by the primary", "no back-signature"),
+        ("binary", "no sign flag"),
+    ];
+    for (signature, certificate) in cases {
+        let (made, key) = (&lab.signatures[signature], &lab.certificates[certificate]);
+        let mirror = Mirror::new(lab, &sums, made, &archive, key);
+        let result = mirror.both().await.map(drop);
+        table += &mirror.line(
+            lab,
+            &format!("signature `{signature}`, certificate `{certificate}`"),
+            result,
+        );
+    }
+    insta::assert_snapshot!("keys", table);
+}
+
+#[test]
+fn expiry_is_judged_when_it_was_signed_and_by_the_newest_binding() {
+    let Some(lab) = lab() else { return };
+    let sums = gpg::sums_of(&archives::good());
+    let mut table = String::new();
+    for certificate in ["expiring", "prolonged"] {
+        for made in ["expiring, in time", "expiring, too late"] {
+            let key = &lab.certificates[certificate];
+            let fingerprint = primary_of(key);
+            let result = signature::verify(&sums, &lab.signatures[made], key, &fingerprint, now());
+            let words = result.map_or_else(
+                |error| error.to_string(),
+                |signed| format!("accepted, signed at {}", signed.signed_at),
+            );
+            let _ = writeln!(table, "{certificate} · {made}: {}", without_digests(&words));
+        }
+    }
+    insta::assert_snapshot!("expiry", table);
+}
+
+fn primary_of(certificate: &[u8]) -> String {
+    use pgp::composed::Deserializable as _;
+    use pgp::types::KeyDetails as _;
+    let key = pgp::composed::SignedPublicKey::from_bytes(certificate).expect("a certificate");
+    format!("{:X}", key.fingerprint())
+}
+
+#[tokio::test]
+async fn what_is_signed_is_still_looked_at() {
+    let Some(lab) = lab() else { return };
+    let archives: Vec<_> = archives::all();
+    let mut table = String::new();
+    for (name, (sums, signature)) in &lab.signed_sums {
+        let archive = archives.iter().find(|(case, _)| case == name);
+        let archive = archive.map_or_else(archives::good, |(_, archive)| archive.clone());
+        let mirror = Mirror::new(lab, sums, signature, &archive, &lab.certificates["binary"]);
+        let result = mirror.both().await.map(drop);
+        table += &mirror.line(lab, name, result);
+    }
+    insta::assert_snapshot!("content", table);
+}
+
+#[tokio::test]
+async fn a_wrong_byte_in_any_file_is_an_integrity_failure() {
+    let Some(lab) = lab() else { return };
+    let archive = archives::good();
+    let (sums, signature) = (gpg::sums_of(&archive), &lab.signatures["binary"]);
+    let key = &lab.certificates["binary"];
+    let (last, in_key) = (signature.len() - 1, 20);
+    let cases = [
+        (
+            "sums",
+            flipped(&sums, 3),
+            signature.clone(),
+            archive.clone(),
+            key.clone(),
+        ),
+        (
+            "signature",
+            sums.clone(),
+            flipped(signature, last),
+            archive.clone(),
+            key.clone(),
+        ),
+        (
+            "archive",
+            sums.clone(),
+            signature.clone(),
+            flipped(&archive, 50),
+            key.clone(),
+        ),
+        (
+            "key",
+            sums.clone(),
+            signature.clone(),
+            archive.clone(),
+            flipped(key, in_key),
+        ),
+        (
+            "signature cut",
+            sums.clone(),
+            signature[..100].to_vec(),
+            archive.clone(),
+            key.clone(),
+        ),
+        (
+            "signature empty",
+            sums.clone(),
+            Vec::new(),
+            archive.clone(),
+            key.clone(),
+        ),
+        (
+            "archive cut",
+            sums.clone(),
+            signature.clone(),
+            archive[..90].to_vec(),
+            key.clone(),
+        ),
+    ];
+    let mut table = String::new();
+    for (case, sums, signature, archive, key) in cases {
+        let mirror = Mirror::new(lab, &sums, &signature, &archive, &key);
+        let result = mirror.both().await.map(drop);
+        table += &mirror.line(lab, case, result);
+        let mirrored = Mirror::good(lab);
+        let locked = mirrored.resolve().await.expect("the good one resolves");
+        let result = mirror.fetch(&locked).await.map(drop);
+        table += &mirror.line(lab, &format!("{case}, after the lock"), result);
+    }
+    insta::assert_snapshot!("wrong_bytes", table);
+}
+
+/// Every byte of signature and sums, each bit pattern of a small set: only what OpenPGP leaves unsigned may change.
+#[test]
+fn no_flipped_byte_is_accepted_but_where_openpgp_signs_nothing() {
+    let Some(lab) = lab() else { return };
+    let sums = gpg::sums_of(&archives::good());
+    let (made, key) = (&lab.signatures["binary"], &lab.certificates["binary"]);
+    let verify =
+        |sums: &[u8], made: &[u8]| signature::verify(sums, made, key, &lab.fingerprint, now());
+    let unsigned = unsigned_area(made);
+    let honest = verify(&sums, made).expect("untouched, it verifies");
+    for mask in [1, 0x40, 0x80, 0xff] {
+        for place in 0..sums.len() {
+            let mut bytes = sums.clone();
+            bytes[place] ^= mask;
+            assert!(
+                verify(&bytes, made).is_err(),
+                "sums, byte {place} ^ {mask:#x}"
+            );
+        }
+        for place in 0..made.len() {
+            let mut bytes = made.clone();
+            bytes[place] ^= mask;
+            if let Ok(signed) = verify(&sums, &bytes) {
+                assert!(
+                    unsigned.contains(&place),
+                    "signature, byte {place} ^ {mask:#x}"
+                );
+                assert_eq!(signed, honest);
+            }
+        }
+    }
+    for length in 0..made.len() {
+        assert!(
+            verify(&sums, &made[..length]).is_err(),
+            "the first {length} bytes"
+        );
+    }
+    for place in 0..lab.certificates["armoured"].len() {
+        let key = flipped(&lab.certificates["armoured"], place);
+        // Armour has parts that mean nothing; whatever is accepted must be the same key.
+        if let Ok(signed) = signature::verify(&sums, made, &key, &lab.fingerprint, now()) {
+            assert_eq!(signed.primary_fingerprint, honest.primary_fingerprint);
+            assert_eq!(signed.signing_fingerprint, honest.signing_fingerprint);
+        }
+    }
+}
+
+/// What is not signed in a version 4 signature, in an old-format packet with a two-byte length: the unhashed
+/// subpackets, the hint of the digest's first two bytes, and the count of bits before the number itself.
+fn unsigned_area(signature: &[u8]) -> std::ops::Range<usize> {
+    let number =
+        |place: usize| usize::from(signature[place]) << 8 | usize::from(signature[place + 1]);
+    let hashed_ends = 3 + 6 + number(3 + 4);
+    hashed_ends..hashed_ends + 2 + number(hashed_ends) + 2 + 2
+}
+
+#[tokio::test]
+async fn a_damaged_cache_is_noticed_and_mended() {
+    let Some(lab) = lab() else { return };
+    let mirror = Mirror::good(lab);
+    let locked = mirror.resolve().await.expect("it resolves");
+    let verified = mirror.fetch(&locked).await.expect("it verifies");
+    let good = fs::read(&verified.binary_gz).expect("the gzip file");
+    for (file, told) in [
+        (&verified.archive, 1),
+        (&verified.binary_gz, 0),
+        (&verified.licences[0].1, 0),
+    ] {
+        let whole = fs::read(file).expect("a file of the cache");
+        fs::write(file, flipped(&whole, 12 % whole.len())).expect("damage");
+        let warnings = Arc::new(Mutex::new(Vec::new()));
+        let events = {
+            let warnings = Arc::clone(&warnings);
+            Events::new(move |event: &Event| {
+                if let Event::Warning { message } = event {
+                    warnings.lock().expect("no panic").push(message.clone());
+                }
+            })
+        };
+        let again = mirror
+            .fetch_telling(&locked, &events)
+            .await
+            .expect("it mends");
+        assert_eq!(again, verified);
+        assert_eq!(fs::read(file).expect("the file again"), whole);
+        assert_eq!(
+            warnings.lock().expect("no panic").len(),
+            told,
+            "{}",
+            file.display()
+        );
+    }
+    assert_eq!(fs::read(&verified.binary_gz).expect("the gzip file"), good);
+    // All of it is there, so that the mirror may go.
+    fs::remove_dir_all(mirror.release()).expect("removed");
+    assert_eq!(
+        mirror.fetch(&locked).await.expect("from the cache"),
+        verified
+    );
+    fs::write(&verified.archive, b"damaged").expect("damage");
+    let error = mirror
+        .fetch(&locked)
+        .await
+        .expect_err("nothing to mend it from");
+    assert!(!error.is_integrity(), "{error}");
+}
+
+#[tokio::test]
+async fn the_cache_serves_several_at_once() {
+    let Some(lab) = lab() else { return };
+    let mirror = Mirror::good(lab);
+    let locked = mirror.resolve().await.expect("it resolves");
+    let (a, b, c) = tokio::join!(
+        mirror.fetch(&locked),
+        mirror.fetch(&locked),
+        mirror.fetch(&locked)
+    );
+    let a = a.expect("the first");
+    assert_eq!(a, b.expect("the second"));
+    assert_eq!(a, c.expect("the third"));
+    let left = fs::read_dir(mirror.cache().join("releases/tmp")).expect("the folder");
+    assert_eq!(left.count(), 0, "no temporary file is left");
+}
+
+#[tokio::test]
+async fn the_lock_is_held_against_what_is_verified() {
+    let Some(lab) = lab() else { return };
+    let mirror = Mirror::good(lab);
+    let locked = mirror.resolve().await.expect("it resolves");
+    let zeros = Digest::of(b"something else");
+    let changes: [(&str, fn(&mut LockedRelease, Digest)); 7] = [
+        ("archive", |lock, zeros| lock.sha256 = zeros),
+        ("sums", |lock, zeros| lock.sums_sha256 = zeros),
+        ("signature", |lock, zeros| lock.signature_sha256 = zeros),
+        ("primary", |lock, _| {
+            lock.primary_fingerprint = "0".repeat(40)
+        }),
+        ("signer", |lock, _| {
+            lock.signing_fingerprint = "0".repeat(40)
+        }),
+        ("time", |lock, _| {
+            lock.signed_at = "2020-01-01T00:00:00Z".to_owned()
+        }),
+        ("file", |lock, _| {
+            lock.file = "../../../etc/passwd".to_owned()
+        }),
+    ];
+    let mut table = String::new();
+    for (case, change) in changes {
+        let mut changed = locked.clone();
+        change(&mut changed, zeros);
+        let result = mirror.fetch(&changed).await.map(drop);
+        table += &mirror.line(lab, case, result);
+    }
+    insta::assert_snapshot!("lock", table);
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_no_integrity_failure() {
+    let Some(lab) = lab() else { return };
+    let mirror = Mirror::good(lab);
+    let mut table = String::new();
+    for (product, version) in [
+        ("vault", "9.9.9"),
+        ("consul", VERSION),
+        ("../vault", VERSION),
+        ("vault", "1.2"),
+        ("vault", "../1.2.3"),
+    ] {
+        let events = Events::silent();
+        let result = resolve(
+            &mirror.source,
+            product,
+            version,
+            now(),
+            &events,
+            &Interrupt::default(),
+        )
+        .await;
+        table += &mirror.line(lab, &format!("{product} {version}"), result.map(drop));
+    }
+    mirror.put(
+        "index.json",
+        br#"{"name":"vault","status":{"state":"supported"}}"#,
+    );
+    table += &mirror.line(lab, "supported", mirror.resolve().await.map(drop));
+    mirror.put(
+        "index.json",
+        br#"{"name":"vault","status":{"state":"withdrawn"}}"#,
+    );
+    table += &mirror.line(lab, "withdrawn", mirror.resolve().await.map(drop));
+    mirror.put("index.json", b"<html>");
+    table += &mirror.line(lab, "no description", mirror.resolve().await.map(drop));
+    let short = Mirror {
+        source: Source {
+            fingerprint: "72D7468F".to_owned(),
+            ..mirror.source.clone()
+        },
+        folder: tempfile::tempdir().expect("a folder"),
+    };
+    table += &mirror.line(lab, "short key id", short.resolve().await.map(drop));
+    insta::assert_snapshot!("absent", table);
+}
+
+#[tokio::test]
+async fn a_mirror_may_be_a_file_url_or_an_http_server() {
+    let Some(lab) = lab() else { return };
+    let mut mirror = Mirror::good(lab);
+    let folder = mirror.folder.path().join("mirror");
+    let by_folder = mirror.both().await.expect("by folder");
+    for base in [
+        format!("file://{}", folder.display()),
+        format!("{}/", serve(&folder).await),
+    ] {
+        mirror.source.base.clone_from(&base);
+        let locked = mirror.resolve().await.expect("it resolves");
+        assert!(
+            locked.url.starts_with(base.trim_end_matches('/')),
+            "{}",
+            locked.url
+        );
+        fs::remove_dir_all(mirror.cache()).expect("an empty cache");
+        let verified = mirror.fetch(&locked).await.expect("it verifies");
+        assert_eq!(verified.binary_sha256, by_folder.binary_sha256);
+    }
+}
+
+/// Serves `folder` on 127.0.0.1, one request a connection; a plus in a path must come escaped.
+async fn serve(folder: &Path) -> String {
+    let folder = folder.to_owned();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((mut connection, _)) = listener.accept().await {
+            let mut request = [0; 4096];
+            let size = connection.read(&mut request).await.unwrap_or(0);
+            let request = String::from_utf8_lossy(&request[..size]).into_owned();
+            let path = request
+                .split(' ')
+                .nth(1)
+                .unwrap_or_default()
+                .trim_start_matches('/');
+            let content =
+                (!path.contains('+')).then(|| fs::read(folder.join(path.replace("%2B", "+"))));
+            let (status, content) = match content {
+                Some(Ok(content)) => ("200 OK", content),
+                _ => ("404 Not Found", Vec::new()),
+            };
+            let head = format!(
+                "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                content.len()
+            );
+            let _ = connection
+                .write_all(&[head.as_bytes(), &content].concat())
+                .await;
+        }
+    });
+    format!("http://{address}")
+}
+
+#[test]
+fn the_official_source_pins_hashicorps_key_in_full() {
+    let official = Source::official();
+    assert_eq!(
+        official.fingerprint,
+        "C874011F0AB405110D02105534365D9472D7468F"
+    );
+    assert_eq!(official.key_file, None);
+}
