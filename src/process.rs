@@ -10,7 +10,8 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use rustix::process::{Pid, Signal};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Split};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
@@ -160,6 +161,43 @@ impl Program {
         }
     }
 
+    /// Runs it to its end; each line that it prints, on either stream, goes to `line`. It is the head of a process group of
+    /// its own, and all of the group ends with an interrupt or when the future is dropped.
+    pub async fn lines(
+        mut self,
+        mut line: impl FnMut(&str),
+        interrupt: &Interrupt,
+    ) -> Result<ExitStatus, ProcessError> {
+        let name = self.name.clone();
+        let io = |error| ProcessError::Io {
+            program: name.clone(),
+            error,
+        };
+        self.command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0);
+        let mut child = self.command.spawn().map_err(|error| ProcessError::Start {
+            program: name.clone(),
+            error,
+        })?;
+        let _group = Group::of(&child);
+        let mut stdout = child.stdout.take().map(|s| BufReader::new(s).split(b'\n'));
+        let mut stderr = child.stderr.take().map(|s| BufReader::new(s).split(b'\n'));
+        let reading = async {
+            loop {
+                let read = tokio::select! {
+                    Some(read) = next_line(&mut stdout) => read,
+                    Some(read) = next_line(&mut stderr) => read,
+                    else => return Ok(()),
+                };
+                line(String::from_utf8_lossy(&read?).trim_end());
+            }
+        };
+        interrupt.or(reading).await?.map_err(io)?;
+        interrupt.or(child.wait()).await?.map_err(io)
+    }
+
     /// Starts it and leaves it running. Its standard output goes nowhere.
     pub fn start(mut self) -> Result<Running, ProcessError> {
         self.command.stderr(Stdio::piped());
@@ -240,6 +278,36 @@ impl Running {
 impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (pid {:?})", self.name, self.child.id())
+    }
+}
+
+/// The next line of a stream, which is forgotten at its end.
+async fn next_line<R: tokio::io::AsyncBufRead + Unpin>(
+    stream: &mut Option<Split<R>>,
+) -> Option<std::io::Result<Vec<u8>>> {
+    let read = stream.as_mut()?.next_segment().await.transpose();
+    if read.is_none() {
+        *stream = None;
+    }
+    read
+}
+
+/// A process group that is killed when this is dropped.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn of(head: &Child) -> Self {
+        let id = head.id().and_then(|id| i32::try_from(id).ok());
+        Self(id.and_then(Pid::from_raw))
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // Usually nobody of the group is left by now.
+            let _ = rustix::process::kill_process_group(group, Signal::KILL);
+        }
     }
 }
 
