@@ -35,6 +35,7 @@ pub use keys::{InvalidKey, Keys, fingerprint};
 pub use link::Patience;
 pub use output::Ended;
 pub use reboot::Reboot;
+pub use script::Captured;
 pub use shell::{InvalidVariable, export, quote};
 
 use link::{Cancel, Job, Link};
@@ -99,6 +100,11 @@ impl Session {
         self.connector.endpoint()
     }
 
+    /// What removes the run's secrets from text that others wrote.
+    pub fn scrubber(&self) -> &Scrubber {
+        self.connector.scrubber()
+    }
+
     /// Runs `script`; each line of output goes to events as it comes, standard error among it. A time-out or an
     /// interrupt ends the remote process group. An exit status other than 0 is for the caller to judge.
     pub async fn run(
@@ -115,14 +121,27 @@ impl Session {
         .await?
     }
 
-    /// Runs `script` and returns its standard output, scrubbed, at most [`script::OUTPUT_LIMIT_BYTES`]. An exit status
-    /// other than 0 is an error, with the last lines of standard error.
-    pub async fn output(&self, script: Script, interrupt: &Interrupt) -> Result<String, SshError> {
+    /// Runs `script` and keeps its standard output, scrubbed, which may have 8 MiB. An exit status other than 0 is for
+    /// the caller to judge.
+    pub async fn capture(
+        &self,
+        script: Script,
+        interrupt: &Interrupt,
+    ) -> Result<Captured, SshError> {
         let scrubber = self.connector.scrubber().clone();
         self.ask(interrupt, move |link, cancel| {
-            script::output(link, &script, &scrubber, cancel)
+            script::capture(link, &script, scrubber, cancel)
         })
         .await?
+    }
+
+    /// As [`Session::capture`], but an exit status other than 0 is an error, with the last lines of standard error.
+    pub async fn output(&self, script: Script, interrupt: &Interrupt) -> Result<String, SshError> {
+        let what = script.name.clone();
+        match self.capture(script, interrupt).await? {
+            Captured { exit: 0, text, .. } => Ok(text),
+            Captured { exit, last, .. } => Err(SshError::Failed { what, exit, last }),
+        }
     }
 
     /// Unpacks what `write` puts into the archive into `folder`, which is made; where it is [`GUEST_WORK`] a tmpfs

@@ -59,14 +59,19 @@ impl<'a> Archive<'a> {
 
     /// Adds the file `path` with `mode` and `content`.
     pub fn bytes(&mut self, path: &str, mode: u32, content: &[u8]) -> io::Result<()> {
-        self.entry(path, mode, content.len() as u64, content, Packing::Compressed)
+        self.entry(
+            path,
+            mode,
+            content.len() as u64,
+            content,
+            Packing::Compressed,
+        )
     }
 
     /// Adds the file `path` with `mode` and the content of the file `from`.
     pub fn file(&mut self, path: &str, mode: u32, from: &Path, packing: Packing) -> io::Result<()> {
-        let named = |error: io::Error| {
-            io::Error::new(error.kind(), format!("{}: {error}", from.display()))
-        };
+        let named =
+            |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", from.display()));
         let file = std::fs::File::open(from).map_err(named)?;
         let size_bytes = file.metadata().map_err(named)?.len();
         self.entry(path, mode, size_bytes, file, packing)
@@ -129,10 +134,7 @@ fn broken() -> io::Error {
 }
 
 fn header(path: &str, kind: EntryType, mode: u32, size_bytes: u64) -> io::Result<Header> {
-    let inside = !path.is_empty()
-        && path
-            .split('/')
-            .all(|part| !matches!(part, "" | "." | ".."));
+    let inside = !path.is_empty() && path.split('/').all(|part| !matches!(part, "" | "." | ".."));
     if !inside {
         let why = format!("`{path}` is no path below the folder that is uploaded to");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, why));

@@ -179,7 +179,6 @@ impl Connector {
                     return Seen::Never(SshError::Refused {
                         endpoint: self.endpoint().to_string(),
                         tries: tries.refusals,
-                        why: missed.seen,
                     });
                 }
             }

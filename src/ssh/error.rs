@@ -37,12 +37,18 @@ impl Stage {
     /// What usually helps where a login stays at this stage.
     pub fn hint(self) -> &'static str {
         match self {
-            Self::Tcp => "nothing listens there: look at the machine's console, it may not have started",
-            Self::Banner => "the machine has no ssh server yet: look at its console, or allow it more time to start",
+            Self::Tcp => {
+                "nothing listens there: look at the machine's console, it may not have started"
+            }
+            Self::Banner => {
+                "the machine has no ssh server yet: look at its console, or allow it more time to start"
+            }
             Self::KeyExchange => {
                 "the server must offer an ed25519 host key: look whether its key arrived in the machine"
             }
-            Self::HostKey => "something else answers at this address, or the machine made a host key of its own",
+            Self::HostKey => {
+                "something else answers at this address, or the machine made a host key of its own"
+            }
             Self::Authentication => {
                 "the machine does not know our key: look whether authorized_keys arrived and root may log in by key"
             }
@@ -72,7 +78,9 @@ pub enum SshError {
         last: String,
     },
     /// The machine did not come back from a restart.
-    #[error("{endpoint} was to restart, but shows no new boot after {waited_s} s; last seen: {last}")]
+    #[error(
+        "{endpoint} was to restart, but shows no new boot after {waited_s} s; last seen: {last}"
+    )]
     NotRebooted {
         /// Which machine.
         endpoint: String,
@@ -100,14 +108,12 @@ pub enum SshError {
         found: String,
     },
     /// The machine does not let us in.
-    #[error("{endpoint} refused our key {tries} times: {why}; {}", Stage::Authentication.hint())]
+    #[error("{endpoint} refused our key {tries} times; {}", Stage::Authentication.hint())]
     Refused {
         /// Which machine.
         endpoint: String,
         /// How often it was tried.
         tries: u32,
-        /// What it said.
-        why: String,
     },
     /// The connection broke.
     #[error("{what}: connection lost: {why}")]

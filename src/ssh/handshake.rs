@@ -83,7 +83,9 @@ fn connect(target: &Target) -> Result<TcpStream, Missed> {
 /// A session on `socket` before its first byte.
 fn prepare(socket: TcpStream, patience: Patience) -> Result<Link, String> {
     let words = |error: ssh2::Error| error.message().to_owned();
-    socket.set_nodelay(true).map_err(|error| error.to_string())?;
+    socket
+        .set_nodelay(true)
+        .map_err(|error| error.to_string())?;
     // libssh2 is told not to block, so the socket must not block either.
     socket
         .set_nonblocking(true)
@@ -181,7 +183,7 @@ fn authenticate(link: &mut Link, target: &Target, cancel: &Cancel) -> Result<(),
             Err(error) if REFUSED.contains(&error.code()) => {
                 return Err(Missed {
                     kind: MissedKind::KeyRefused,
-                    ..missed(Stage::Authentication, error.message())
+                    ..missed(Stage::Authentication, "our key was refused")
                 });
             }
             Err(error) => Stop::from(error),

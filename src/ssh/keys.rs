@@ -57,10 +57,7 @@ fn pair(comment: &str) -> (Secret, String) {
     let mut public = key.public_key().clone();
     public.set_comment("");
     let public = public.to_openssh().expect("a new key can be encoded");
-    (
-        Secret::new(private.as_str()),
-        public.trim_end().to_owned(),
-    )
+    (Secret::new(private.as_str()), public.trim_end().to_owned())
 }
 
 /// The fingerprint, `SHA256:…`, of a public key in the OpenSSH format, and the key's bytes as sent by a server.

@@ -44,7 +44,9 @@ pub(super) fn kill(link: &mut Link, group: i32) -> String {
     match try_kill(link, group, until) {
         Ok(words) if words.trim().is_empty() => "nothing is known of its processes".to_owned(),
         Ok(words) => words.trim().to_owned(),
-        Err(Stop::Broken(why)) => format!("its processes may still run, the connection is lost: {why}"),
+        Err(Stop::Broken(why)) => {
+            format!("its processes may still run, the connection is lost: {why}")
+        }
         Err(Stop::Deadline | Stop::Cancelled | Stop::TooMuch) => {
             "its processes may still run, the machine did not answer".to_owned()
         }

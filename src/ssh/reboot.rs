@@ -60,25 +60,28 @@ pub(super) async fn reboot(
     let connector = session.connector.clone();
     drop(session);
     let died = tokio::sync::Mutex::new(&mut died);
-    let waited = Wait::new(format!("the next boot of {}", connector.endpoint()), timeout)
-        .until(events, interrupt, || async {
-            let mut died = died.lock().await;
-            let left = timeout.saturating_sub(began.elapsed());
-            let next = connector
-                .connect(left, async || died().await, events, interrupt)
-                .await;
-            let session = match next {
-                Ok(session) => session,
-                Err(error) => return Seen::Never(error),
-            };
-            match boot_id(&session, reboot, interrupt).await {
-                Ok(id) if id != before => Seen::Ready(session),
-                Ok(_) => Seen::NotYet("the machine still runs the old boot".to_owned()),
-                Err(SshError::Lost { why, .. }) => Seen::NotYet(format!("connection lost: {why}")),
-                Err(error) => Seen::Never(error),
-            }
-        })
-        .await;
+    let waited = Wait::new(
+        format!("the next boot of {}", connector.endpoint()),
+        timeout,
+    )
+    .until(events, interrupt, || async {
+        let mut died = died.lock().await;
+        let left = timeout.saturating_sub(began.elapsed());
+        let next = connector
+            .connect(left, async || died().await, events, interrupt)
+            .await;
+        let session = match next {
+            Ok(session) => session,
+            Err(error) => return Seen::Never(error),
+        };
+        match boot_id(&session, reboot, interrupt).await {
+            Ok(id) if id != before => Seen::Ready(session),
+            Ok(_) => Seen::NotYet("the machine still runs the old boot".to_owned()),
+            Err(SshError::Lost { why, .. }) => Seen::NotYet(format!("connection lost: {why}")),
+            Err(error) => Seen::Never(error),
+        }
+    })
+    .await;
     waited.map_err(|error| match error {
         WaitError::Never(error) => error,
         WaitError::Interrupted(interrupted) => interrupted.into(),

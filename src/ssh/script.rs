@@ -6,11 +6,11 @@
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::time::{Duration, Instant};
 
+use super::Script;
 use super::error::SshError;
 use super::kill::kill;
 use super::link::{Cancel, Link, Stop, Until};
 use super::output::{self, Ended, Output};
-use super::Script;
 use crate::event::Events;
 use crate::secret::Scrubber;
 use crate::wait::Interrupted;
@@ -43,24 +43,33 @@ pub(super) fn run(
     Ok(out.ended(exit))
 }
 
-/// Runs `script` and returns its output.
-pub(super) fn output(
+/// A script's whole standard output, and how it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Captured {
+    /// Its exit status.
+    pub exit: i32,
+    /// Its standard output, scrubbed, each line with its newline.
+    pub text: String,
+    /// The last lines of its standard error, scrubbed.
+    pub last: Vec<String>,
+}
+
+/// Runs `script` and keeps its output.
+pub(super) fn capture(
     link: &mut Link,
     script: &Script,
-    scrubber: &Scrubber,
+    scrubber: Scrubber,
     cancel: &Cancel,
-) -> Result<String, SshError> {
+) -> Result<Captured, SshError> {
     let text = format!("{}{}", output::telling(), compound(&script.text));
     let mut out = Output::kept(scrubber.clone());
-    let mut err = Output::kept_last(scrubber.clone());
-    match attend(link, script, text.as_bytes(), (&mut out, &mut err), cancel)? {
-        0 => Ok(out.into_text()),
-        exit => Err(SshError::Failed {
-            what: script.name.clone(),
-            exit,
-            last: err.last(),
-        }),
-    }
+    let mut err = Output::kept_last(scrubber);
+    let exit = attend(link, script, text.as_bytes(), (&mut out, &mut err), cancel)?;
+    Ok(Captured {
+        exit,
+        text: out.into_text(),
+        last: err.last(),
+    })
 }
 
 /// `text` as one command, read to its end before it runs, without standard input.

@@ -9,7 +9,9 @@ pub fn quote(text: &str) -> String {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidVariable {
     /// The name is none.
-    #[error("`{0}` is not a variable's name: expected letters, digits and `_`, not beginning with a digit")]
+    #[error(
+        "`{0}` is not a variable's name: expected letters, digits and `_`, not beginning with a digit"
+    )]
     Name(String),
     /// The value ends at a NUL byte.
     #[error("the value of {0} contains a NUL byte")]

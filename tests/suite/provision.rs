@@ -1,0 +1,535 @@
+//! Provisioning of this very machine through a real `sshd`, below a temporary folder.
+
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use proptest::prelude::*;
+use tempfile::TempDir;
+use vault_bake::digest::Digest;
+use vault_bake::event::{Event, Events};
+use vault_bake::plan::{Plan, PlannedStep, StepKind};
+use vault_bake::provision::{
+    Guest, Installed, Phase, ProvisionError, boot_facts, inventory, parse_tap, run_checks,
+    run_steps, seal, upload,
+};
+use vault_bake::release::{LockedRelease, Verified};
+use vault_bake::secret::{Scrubber, Secret};
+use vault_bake::ssh::{Keys, Reboot, Script, Session, export, quote};
+use vault_bake::wait::Interrupt;
+
+use crate::ssh::{Heard, SOON, connect};
+use crate::support::plan::{plan, provisioner, step, with_env, with_secret};
+use crate::support::sshd::Sshd;
+
+/// Everything that a [`Guest`] borrows.
+struct World {
+    _sshd: Sshd,
+    keys: Keys,
+    folder: TempDir,
+    work: String,
+    plan: Plan,
+    heard: Heard,
+    events: Events,
+    interrupt: Interrupt,
+    reboot: Reboot,
+    releases: Vec<Installed>,
+    archives: Vec<Verified>,
+}
+
+impl World {
+    async fn new(steps: Vec<PlannedStep>, scrubber: Scrubber) -> (Self, Session) {
+        let keys = Keys::generate();
+        let sshd = Sshd::start(&keys);
+        let session = connect(&sshd, &keys, scrubber).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let heard = Heard::default();
+        let boot_id = folder.path().join("boot_id");
+        std::fs::write(&boot_id, "first").unwrap();
+        let work = folder.path().join("guest");
+        let reboot = Reboot {
+            // A restart empties the tmpfs.
+            command: format!(
+                "rm -r {}; echo second >{}",
+                work.display(),
+                boot_id.display()
+            ),
+            boot_id: boot_id.display().to_string(),
+        };
+        let archives = vec![release(folder.path())];
+        let world = Self {
+            _sshd: sshd,
+            keys,
+            work: work.display().to_string(),
+            plan: plan(steps),
+            events: heard.events(),
+            heard,
+            interrupt: Interrupt::default(),
+            reboot,
+            releases: archives.iter().map(Installed::from).collect(),
+            archives,
+            folder,
+        };
+        upload(&world.guest(), &session).await.unwrap();
+        (world, session)
+    }
+
+    fn guest(&self) -> Guest<'_> {
+        Guest {
+            plan: &self.plan,
+            lib: b"greet() { echo \"hello $1\"; }\n",
+            releases: &self.releases,
+            archives: &self.archives,
+            run: "run-1",
+            work: &self.work,
+            local_work: self.folder.path(),
+            keys: &self.keys,
+            reboot: &self.reboot,
+            events: &self.events,
+            interrupt: &self.interrupt,
+        }
+    }
+
+    async fn steps(&self, session: Session) -> Result<Vec<(String, String)>, ProvisionError> {
+        let (_, records) = run_steps(&self.guest(), session, async || None, &clock).await?;
+        let epoch = clock().to_string();
+        assert!(
+            records
+                .iter()
+                .all(|r| r.started_at == epoch && r.ended_at == epoch && r.exit == 0)
+        );
+        Ok(records.into_iter().map(|r| (r.name, r.kind)).collect())
+    }
+}
+
+fn clock() -> Timestamp {
+    Timestamp::UNIX_EPOCH
+}
+
+fn release(folder: &Path) -> Verified {
+    let binary_gz = folder.join("vault.gz");
+    std::fs::write(&binary_gz, "a binary").unwrap();
+    let licence = folder.join("LICENSE.txt");
+    std::fs::write(&licence, "a licence").unwrap();
+    let text = String::new;
+    Verified {
+        locked: LockedRelease {
+            product: "vault".to_owned(),
+            version: "1.2.3".to_owned(),
+            file: text(),
+            url: text(),
+            sha256: Digest::of(""),
+            sums_sha256: Digest::of(""),
+            signature_sha256: Digest::of(""),
+            primary_fingerprint: text(),
+            signing_fingerprint: text(),
+            signed_at: text(),
+            signer: text(),
+            official: false,
+        },
+        archive: folder.join("vault.zip"),
+        archive_size_bytes: 8,
+        binary_gz,
+        binary_sha256: Digest::of("binary"),
+        binary_size_bytes: 8,
+        licences: vec![("LICENSE.txt".to_owned(), licence)],
+    }
+}
+
+#[tokio::test]
+async fn a_provisioner_sees_what_was_agreed_upon() {
+    let install = "set -eu\n. \"$VB_LIB\"\ngreet \"$VB_INPUT_DATACENTER\"\n\
+        echo \"$VB_PHASE $VB_IMAGE $VB_RUN $VB_VAULT_VERSION $LC_ALL $DEBIAN_FRONTEND\"\n\
+        cat \"$VB_RELEASES/vault/vault.gz\" \"$VB_RELEASES/vault/LICENSE.txt\"; echo\n\
+        cat files/unit; echo \"$VB_VAULT_SHA256\" | wc -c; echo \"$PATH\"";
+    let mut vault = provisioner("vault", install, None);
+    vault
+        .files
+        .extend(step("", StepKind::Shell, &[("files/unit", "a unit\n")]).files);
+    let vault = with_env(vault, "VB_INPUT_DATACENTER", "dc1's");
+    let (world, session) = World::new(vec![vault], Scrubber::default()).await;
+    let records = world.steps(session).await.unwrap();
+    assert_eq!(records, [("vault".to_owned(), "provisioner".to_owned())]);
+    insta::assert_snapshot!(world.heard.lines().join("\n"), @"");
+    let steps: Vec<String> = world
+        .heard
+        .all()
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::StepStarted { index, count, step } => Some(format!("{index}/{count} {step}")),
+            Event::StepFinished { step, exit, .. } => Some(format!("{step} {exit}")),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(steps, ["1/1 vault/install", "vault/install 0"]);
+}
+
+#[tokio::test]
+async fn a_step_that_fails_is_named_with_its_last_lines_and_ends_it() {
+    let fails = provisioner(
+        "vault",
+        "for n in $(seq 30); do echo line $n; done; exit 4",
+        None,
+    );
+    let never = provisioner("later", "echo never", None);
+    let (world, session) = World::new(vec![fails, never], Scrubber::default()).await;
+    let endpoint = session.endpoint().to_string();
+    let error = world.steps(session).await.unwrap_err().to_string();
+    let error = error.replace(&endpoint, "HOST");
+    assert_eq!(error.matches("  | line").count(), 20);
+    let ends: Vec<&str> = error
+        .lines()
+        .filter(|line| !line.contains("| line"))
+        .collect();
+    insta::assert_debug_snapshot!(ends, @"");
+    assert!(!world.heard.lines().contains(&"never".to_owned()));
+}
+
+#[tokio::test]
+async fn shell_and_file_steps_do_what_they_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().join("etc/it's a file");
+    let owner = crate::support::sshd::endpoint(([127, 0, 0, 1], 1).into()).user;
+    let file = StepKind::File {
+        destination: to.display().to_string(),
+        mode: 0o640,
+        owner: format!("{owner}:{owner}"),
+    };
+    let onto_folder = StepKind::File {
+        destination: folder.path().display().to_string(),
+        mode: 0o640,
+        owner: format!("{owner}:{owner}"),
+    };
+    let steps = vec![
+        with_env(
+            step(
+                "own",
+                StepKind::Shell,
+                &[("script.sh", "echo \"$GREETING\"")],
+            ),
+            "GREETING",
+            "hi",
+        ),
+        step("motd", file, &[("payload", "welcome\n")]),
+        step("wrong", onto_folder, &[("payload", "welcome\n")]),
+    ];
+    let (world, session) = World::new(steps, Scrubber::default()).await;
+    let error = world.steps(session).await.unwrap_err();
+    assert!(
+        matches!(&error, ProvisionError::Step { step, .. } if step == "wrong/file"),
+        "{error}"
+    );
+    assert_eq!(world.heard.lines()[0], "hi");
+    assert_eq!(std::fs::read_to_string(&to).unwrap(), "welcome\n");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&to.metadata().unwrap().permissions());
+    assert_eq!(mode & 0o7777, 0o640);
+    let left: Vec<_> = std::fs::read_dir(folder.path())
+        .unwrap()
+        .flatten()
+        .collect();
+    assert_eq!(left.len(), 1, "no unfinished file is left");
+}
+
+#[tokio::test]
+async fn after_a_restart_everything_is_there_again() {
+    let steps = vec![
+        step("restart", StepKind::Reboot, &[]),
+        provisioner(
+            "vault",
+            "cat \"$VB_RELEASES/vault/vault.gz\"; test -f \"$VB_LIB\"",
+            None,
+        ),
+    ];
+    let (world, session) = World::new(steps, Scrubber::default()).await;
+    let records = world.steps(session).await.unwrap();
+    assert_eq!(records.len(), 2);
+    assert_eq!(world.heard.lines(), ["a binary"]);
+}
+
+#[tokio::test]
+async fn a_secret_is_in_the_environment_and_nowhere_else() {
+    let canary = format!("canary-{}-'quoted'", std::process::id());
+    let text = "test -n \"$TOKEN\" && echo \"it is $TOKEN\"\n\
+                for p in /proc/[0-9]*/cmdline; do tr '\\0' ' ' <$p; echo; done 2>/dev/null";
+    let own = with_secret(
+        step("own", StepKind::Shell, &[("script.sh", text)]),
+        "TOKEN",
+        &canary,
+    );
+    let secret = Secret::new(&canary);
+    let (world, session) = World::new(vec![own], Scrubber::new([&secret])).await;
+    world.steps(session).await.unwrap();
+    let lines = world.heard.lines();
+    assert_eq!(
+        lines
+            .iter()
+            .filter(|line| line.contains("[secret]"))
+            .collect::<Vec<_>>(),
+        ["it is [secret]"]
+    );
+    assert!(lines.iter().any(|line| line.contains("sh ./script.sh")));
+    assert!(!format!("{:?}", world.heard.all()).contains("canary-"));
+}
+
+#[tokio::test]
+async fn all_checks_run_and_the_error_names_those_that_failed() {
+    let good =
+        "echo 'ok 1 - base.one: one holds'\necho 'ok 2 - base.two: two # SKIP no disk'\necho 1..2";
+    let bad = "echo 1..2\necho 'ok 1 - vault.up: it is up'\necho 'not ok 2 - vault.tls: only TLS'\necho '# found plain'\nexit 1";
+    let mute = "echo 'ok 1 - mute.one: one'; exit 3";
+    let dies = "echo 'ok 1 - dies.one: one'; echo 1..1; echo oops >&2; exit 9";
+    let steps = vec![
+        provisioner("base", "", Some(good)),
+        provisioner("vault", "", Some(bad)),
+        provisioner("mute", "", Some(mute)),
+        provisioner("dies", "", Some(dies)),
+        provisioner("unchecked", "", None),
+        provisioner(
+            "seal",
+            "echo sealed",
+            Some("echo \"ok 1 - seal.phase: $VB_PHASE\"; echo 1..1"),
+        ),
+    ];
+    let (world, session) = World::new(steps, Scrubber::default()).await;
+    let error = run_checks(&world.guest(), Phase::Build, &session)
+        .await
+        .unwrap_err();
+    let text = error
+        .to_string()
+        .replace(&session.endpoint().to_string(), "HOST");
+    insta::assert_snapshot!(text, @"");
+    let told: Vec<String> = world
+        .heard
+        .all()
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::Checked {
+                check,
+                description,
+                ok,
+            } => Some(format!("{ok} {check}: {description}")),
+            Event::Output { source, line } => Some(format!("{source} | {line}")),
+            _ => None,
+        })
+        .collect();
+    insta::assert_snapshot!(told.join("\n"), @"");
+
+    let (record, checks) = seal(&world.guest(), &session, &clock).await.unwrap();
+    assert_eq!((record.name.as_str(), record.exit), ("seal", 0));
+    assert_eq!(checks[0].description, "build");
+    let Err(ProvisionError::Checks { records, .. }) =
+        run_checks(&world.guest(), Phase::Image, &session).await
+    else {
+        panic!("the same checks fail again");
+    };
+    assert_eq!(records.last().unwrap().description, "image");
+}
+
+#[tokio::test]
+async fn a_plan_without_seal_is_not_sealed() {
+    let (world, session) =
+        World::new(vec![provisioner("base", "", None)], Scrubber::default()).await;
+    let error = seal(&world.guest(), &session, &clock).await.unwrap_err();
+    insta::assert_snapshot!(error, @"");
+}
+
+#[tokio::test]
+async fn packages_and_kernel_are_known() {
+    let (world, session) = World::new(Vec::new(), Scrubber::default()).await;
+    let packages = inventory(&session, &world.interrupt).await.unwrap();
+    assert_eq!(packages.manager, "dpkg");
+    assert!(packages.packages.is_sorted());
+    let sshd = packages
+        .packages
+        .iter()
+        .find(|package| package.name == "openssh-server");
+    assert_eq!(sshd.unwrap().source, "openssh");
+    let facts = boot_facts(&session, &world.interrupt).await.unwrap();
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    assert_eq!(
+        (facts.kernel.as_str(), facts.os_id.is_empty()),
+        (kernel.trim(), false)
+    );
+}
+
+#[test]
+fn tap_is_read_strictly() {
+    let cases = [
+        "TAP version 14\n1..1\nok 1 - a.b: words\n",
+        "not ok 1 - a: words\n# why\n  # and why\n1..1",
+        "ok 1 - a: words # SKIP no reason\n1..1",
+        "",
+        "1..0",
+        "ok 1 - a: words",
+        "1..2\nok 1 - a: words",
+        "1..1\n1..1\nok 1 - a: words",
+        "ok 1 - a: b\n1..2\nok 2 - b: c",
+        "1..1\nok 2 - a: words",
+        "1..1\nok a: words",
+        "1..1\nok 1 - words without id",
+        "1..1\nok 1 - A: words",
+        "1..2\nok 1 - a: b\nok 2 - a: c",
+        "1..1\nnot ok 1 - a: words # SKIP why",
+        "stray\n1..1\nok 1 - a: words",
+        "Bail out!",
+        "1..x",
+    ];
+    let read: Vec<String> = cases
+        .iter()
+        .map(|text| match parse_tap(text) {
+            Ok(tests) => format!(
+                "{text:?}: {} {:?} {:?}",
+                tests[0].ok, tests[0].skipped, tests[0].diagnostics
+            ),
+            Err(why) => format!("{text:?}: {why}"),
+        })
+        .collect();
+    insta::assert_snapshot!(read.join("\n"), @"");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_real_shell_reads_back_what_was_exported(value in "[^\\x00]{0,60}") {
+        prop_assert_eq!(through_shell(&value), value);
+    }
+}
+
+#[test]
+fn nasty_values_survive_a_shell() {
+    for value in [
+        "'", "''", "\\'", "$(id)", "`id`", "a\nb\n", "-n", "\"", "\\", "!!", "\u{1}\t ", "ü'ü",
+    ] {
+        assert_eq!(through_shell(value), value);
+    }
+    assert!(export("1A", "").is_err() && export("A B", "").is_err() && export("", "").is_err());
+    assert!(export("A", "\0").is_err());
+    assert_eq!(quote("it's"), r"'it'\''s'");
+}
+
+/// What a real `sh` sees, by its standard input, of an exported value.
+fn through_shell(value: &str) -> String {
+    let text = format!("{}printf %s \"$VALUE\"", export("VALUE", value).unwrap());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let shell = vault_bake::process::Program::new("sh")
+        .arg("-s")
+        .input(text);
+    let printed = runtime.block_on(shell.run(&Interrupt::default())).unwrap();
+    String::from_utf8(printed).unwrap()
+}
+
+fn has_ansible() -> bool {
+    Path::new("/usr/bin/ansible-playbook").exists()
+}
+
+#[tokio::test]
+async fn a_playbook_runs_against_the_pinned_host_with_its_secrets_in_private() {
+    if !has_ansible() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let playbook = folder.path().join("site.yml");
+    let made = folder.path().join("made");
+    let text = format!(
+        "- hosts: all\n  gather_facts: false\n  tasks:\n  - raw: 'printf %s {{{{ token | quote }}}} >{}'\n  \
+         - debug: {{ msg: 'the token is {{{{ token }}}}' }}\n",
+        made.display()
+    );
+    std::fs::write(&playbook, text).unwrap();
+    let kind = StepKind::Ansible {
+        playbook: playbook.clone(),
+    };
+    let site = with_secret(step("site", kind, &[]), "token", "correct-horse");
+    let secret = Secret::new("correct-horse");
+    let (world, session) = World::new(vec![site], Scrubber::new([&secret])).await;
+    let records = world.steps(session).await;
+    let lines = world.heard.lines().join("\n");
+    assert!(
+        records.is_ok(),
+        "{:?}\n{lines}",
+        records.err().map(|error| error.to_string())
+    );
+    assert_eq!(std::fs::read_to_string(made).unwrap(), "correct-horse");
+    assert!(
+        lines.contains("the token is [secret]") && !lines.contains("correct-horse"),
+        "{lines}"
+    );
+    assert!(!world.folder.path().join("ansible-site").exists());
+}
+
+#[tokio::test]
+async fn a_playbook_that_fails_or_takes_too_long_fails_the_step() {
+    if !has_ansible() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for (task, timeout_s) in [("raw: exit 3", 60), ("raw: sleep 40", 8)] {
+        let playbook = folder.path().join("site.yml");
+        std::fs::write(
+            &playbook,
+            format!("- hosts: all\n  gather_facts: false\n  tasks:\n  - {task}\n"),
+        )
+        .unwrap();
+        let mut site = step("site", StepKind::Ansible { playbook }, &[]);
+        site.timeout_s = timeout_s;
+        let (world, session) = World::new(vec![site], Scrubber::default()).await;
+        let error = world.steps(session).await.unwrap_err();
+        let as_expected = match &error {
+            ProvisionError::Step { step, exit, .. } => {
+                timeout_s == 60 && step == "site/playbook" && *exit == 2
+            }
+            ProvisionError::TimedOut { .. } => timeout_s == 8,
+            _ => false,
+        };
+        assert!(as_expected, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_is_lost_ends_provisioning() {
+    let own = step(
+        "own",
+        StepKind::Shell,
+        &[("script.sh", "echo ready; sleep 20")],
+    );
+    let (world, session) = World::new(vec![own], Scrubber::default()).await;
+    let began = std::time::Instant::now();
+    let (result, ()) = tokio::join!(world.steps(session), async {
+        assert!(crate::ssh::eventually(|| !world.heard.lines().is_empty()).await);
+        world._sshd.drop_connections();
+    });
+    let error = result.unwrap_err().to_string();
+    assert!(
+        error.contains("step own/script: connection lost"),
+        "{error}"
+    );
+    assert!(began.elapsed() < SOON);
+}
+
+#[tokio::test]
+async fn a_step_that_takes_too_long_says_so() {
+    let mut own = step("own", StepKind::Shell, &[("script.sh", "sleep 50")]);
+    own.timeout_s = 1;
+    let (world, session) = World::new(vec![own], Scrubber::default()).await;
+    let probe = Script {
+        name: "probe".to_owned(),
+        text: "true".to_owned(),
+        timeout: Duration::from_secs(5),
+    };
+    session
+        .run(probe, &world.events, &world.interrupt)
+        .await
+        .unwrap();
+    let host = session.endpoint().to_string();
+    let error = world
+        .steps(session)
+        .await
+        .unwrap_err()
+        .to_string()
+        .replace(&host, "HOST");
+    insta::assert_snapshot!(error, @"");
+}

@@ -52,7 +52,16 @@ pub async fn session(scrubber: Scrubber) -> (Sshd, Session) {
 pub async fn connect(sshd: &Sshd, keys: &Keys, scrubber: Scrubber) -> Result<Session, SshError> {
     let alive = async || None;
     let (events, interrupt) = (Events::silent(), Interrupt::default());
-    Session::connect(&sshd.endpoint(), keys, SOON, alive, scrubber, &events, &interrupt).await
+    Session::connect(
+        &sshd.endpoint(),
+        keys,
+        SOON,
+        alive,
+        scrubber,
+        &events,
+        &interrupt,
+    )
+    .await
 }
 
 pub fn script(text: impl Into<String>) -> Script {

@@ -1,4 +1,5 @@
 //! Counterparts that tests share.
 
+pub mod plan;
 pub mod sshd;
 pub mod wire;

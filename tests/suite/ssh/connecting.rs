@@ -45,13 +45,24 @@ async fn each_stage_that_is_not_passed_is_named() {
     let refused = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let cases = [
         (refused, Stage::Tcp, "connection refused"),
-        (wire::closing(), Stage::Banner, "connected, but closed before a banner"),
-        (wire::silent(), Stage::Banner, "connected, but nothing was said for"),
+        (
+            wire::closing(),
+            Stage::Banner,
+            "connected, but closed before a banner",
+        ),
+        (
+            wire::silent(),
+            Stage::Banner,
+            "connected, but nothing was said for",
+        ),
         (wire::babbling(), Stage::KeyExchange, "SSH-2.0-Babble: "),
     ];
     let keys = Keys::generate();
     for (address, expected, saying) in cases {
-        let error = try_at(address, &keys, Duration::from_secs(2)).await.err().unwrap();
+        let error = try_at(address, &keys, Duration::from_secs(2))
+            .await
+            .err()
+            .unwrap();
         let SshError::NotUp { stage, last, .. } = &error else {
             panic!("{expected}: {error}");
         };
@@ -67,7 +78,7 @@ async fn a_timeout_says_where_and_what_was_seen_and_what_to_do() {
         .await
         .err()
         .unwrap();
-    insta::assert_snapshot!(words(&error, refused), @"");
+    insta::assert_snapshot!(words(&error, refused), @"HOST did not answer on ssh within 1 s; it came to: tcp connection; last seen: connection refused; nothing listens there: look at the machine's console, it may not have started");
 }
 
 #[tokio::test]
@@ -77,7 +88,10 @@ async fn a_wrong_host_key_fails_at_once_and_names_both() {
     theirs.user_public.clone_from(&ours.user_public);
     let sshd = Sshd::start(&theirs);
     let began = Instant::now();
-    let error = connect(&sshd, &ours, Scrubber::default()).await.err().unwrap();
+    let error = connect(&sshd, &ours, Scrubber::default())
+        .await
+        .err()
+        .unwrap();
     assert!(began.elapsed() < Duration::from_secs(3), "{error}");
     let SshError::HostKey {
         expected, found, ..
@@ -89,7 +103,7 @@ async fn a_wrong_host_key_fails_at_once_and_names_both() {
     let normal = words(&error, sshd.address)
         .replace(expected, "EXPECTED")
         .replace(found, "FOUND");
-    insta::assert_snapshot!(normal, @"");
+    insta::assert_snapshot!(normal, @"HOST has the wrong host key: expected EXPECTED, found FOUND; something else answers at this address, or the machine made a host key of its own");
 }
 
 #[tokio::test]
@@ -98,12 +112,15 @@ async fn a_refused_key_is_tried_a_few_times_only() {
     let mut ours = Keys::generate();
     ours.host_public.clone_from(&theirs.host_public);
     let sshd = Sshd::start(&theirs);
-    let error = connect(&sshd, &ours, Scrubber::default()).await.err().unwrap();
+    let error = connect(&sshd, &ours, Scrubber::default())
+        .await
+        .err()
+        .unwrap();
     let SshError::Refused { tries, .. } = &error else {
         panic!("{error}");
     };
     assert!((3..20).contains(tries), "{error}");
-    insta::assert_snapshot!(words(&error, sshd.address).replace(&tries.to_string(), "N"), @"");
+    insta::assert_snapshot!(words(&error, sshd.address).replace(&tries.to_string(), "N"), @"HOST refused our key N times; the machine does not know our key: look whether authorized_keys arrived and root may log in by key");
 }
 
 #[tokio::test]
@@ -141,7 +158,10 @@ async fn a_machine_that_dies_ends_the_wait_at_once_even_during_a_try() {
     let scrubber = Scrubber::default();
     let session = Session::connect(&to, &keys, SOON, died, scrubber, &events, &interrupt).await;
     let error = session.err().unwrap();
-    assert!(matches!(&error, SshError::Died { words, .. } if words == "kernel panic"), "{error}");
+    assert!(
+        matches!(&error, SshError::Died { words, .. } if words == "kernel panic"),
+        "{error}"
+    );
     assert!(began.elapsed() < Duration::from_secs(2));
 }
 

@@ -1,0 +1,99 @@
+//! The text that runs one file of a step: environment, folder, file.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::checks::Phase;
+use super::{Guest, ProvisionError};
+use crate::plan::{EnvValue, PlannedStep};
+use crate::ssh::{Script, export, quote};
+
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Runs `sh ./<file>` of `step`, as `name`.
+pub(super) fn run_file(
+    guest: &Guest<'_>,
+    step: &PlannedStep,
+    phase: Phase,
+    (name, file, timeout): (String, &str, Duration),
+) -> Result<Script, ProvisionError> {
+    let mut text = environment(guest, step, phase)?;
+    // Writing to a string cannot fail.
+    let _ = write!(
+        text,
+        "cd {} || exit 125\nsh ./{file}\n",
+        quote(&folder(guest, step))
+    );
+    Ok(Script {
+        name,
+        text,
+        timeout,
+    })
+}
+
+/// Puts the payload of a File step in its place, whole or not at all.
+pub(super) fn put_file(
+    guest: &Guest<'_>,
+    step: &PlannedStep,
+    (destination, mode, owner): (&str, u32, &str),
+    name: String,
+) -> Script {
+    let (user, group) = owner.split_once(':').unwrap_or((owner, owner));
+    let text = format!(
+        "to={to}\nnew=$to.vault-bake-new\ncd {folder} || exit 125\n\
+         install -D -m {mode:04o} -o {user} -g {group} payload \"$new\" && mv -fT \"$new\" \"$to\" && exit 0\n\
+         rm -f \"$new\"\nexit 1\n",
+        to = quote(destination),
+        folder = quote(&folder(guest, step)),
+        user = quote(user),
+        group = quote(group),
+    );
+    Script {
+        name,
+        text,
+        timeout: Duration::from_secs(step.timeout_s),
+    }
+}
+
+/// Where the files of `step` are in the machine.
+fn folder(guest: &Guest<'_>, step: &PlannedStep) -> String {
+    format!("{}/steps/{}", guest.work, step.name)
+}
+
+/// What every script of `step` sees.
+fn environment(
+    guest: &Guest<'_>,
+    step: &PlannedStep,
+    phase: Phase,
+) -> Result<String, ProvisionError> {
+    let mut variables = vec![
+        ("PATH".to_owned(), PATH.to_owned()),
+        ("LC_ALL".to_owned(), "C.UTF-8".to_owned()),
+        ("DEBIAN_FRONTEND".to_owned(), "noninteractive".to_owned()),
+        ("VB_PHASE".to_owned(), phase.to_string()),
+        ("VB_LIB".to_owned(), format!("{}/lib.sh", guest.work)),
+        ("VB_RELEASES".to_owned(), format!("{}/releases", guest.work)),
+        ("VB_IMAGE".to_owned(), guest.plan.image.clone()),
+        ("VB_RUN".to_owned(), guest.run.to_owned()),
+    ];
+    for release in guest.releases {
+        let product = release.product.to_uppercase().replace('-', "_");
+        variables.push((format!("VB_{product}_VERSION"), release.version.clone()));
+        variables.push((format!("VB_{product}_SHA256"), release.sha256.hex()));
+    }
+    for (name, value) in &step.env {
+        let value = match value {
+            EnvValue::Plain(value) => value,
+            EnvValue::Secret { value, .. } => value.expose(),
+        };
+        variables.push((name.clone(), value.to_owned()));
+    }
+    variables
+        .iter()
+        .map(|(name, value)| export(name, value))
+        .collect::<Result<String, _>>()
+        .map_err(|error| ProvisionError::Environment {
+            step: step.name.clone(),
+            error,
+        })
+}

@@ -1,0 +1,196 @@
+//! Does the steps of a plan, in order.
+//!
+//! In: a session with everything uploaded. Out: a record of each step, and the session, which is another one after a
+//! restart. The first step that fails ends it.
+
+use std::time::{Duration, Instant};
+
+use super::checks::{Phase, check_steps};
+use super::{CheckRecord, Guest, Now, ProvisionError, StepRecord, ansible, script, upload};
+use crate::digest::Digest;
+use crate::event::{Event, millis};
+use crate::plan::{PlannedStep, StepKind};
+use crate::ssh::{Ended, Script, Session};
+
+/// Does all steps but the seal. `died` says why the machine is gone, where it is, while it restarts.
+pub async fn run_steps(
+    guest: &Guest<'_>,
+    mut session: Session,
+    mut died: impl AsyncFnMut() -> Option<String>,
+    now: Now<'_>,
+) -> Result<(Session, Vec<StepRecord>), ProvisionError> {
+    let steps = &guest.plan.steps;
+    let mut records = Vec::new();
+    for (index, step) in steps.iter().enumerate().filter(|(_, step)| !is_seal(step)) {
+        let begun = Begun::new(guest, index, now);
+        let ended = if step.kind == StepKind::Reboot {
+            session = restart(guest, session, step, &steps[index + 1..], &mut died).await?;
+            Ended {
+                exit: 0,
+                last: Vec::new(),
+                log_digest: Digest::of(""),
+            }
+        } else {
+            one(guest, &session, step).await?
+        };
+        records.push(begun.record(guest, &session, ended, now)?);
+    }
+    Ok((session, records))
+}
+
+/// Does the plan's last step, the seal, and makes its checks.
+pub async fn seal(
+    guest: &Guest<'_>,
+    session: &Session,
+    now: Now<'_>,
+) -> Result<(StepRecord, Vec<CheckRecord>), ProvisionError> {
+    let last = guest.plan.steps.iter().enumerate().next_back();
+    let Some((index, step)) = last.filter(|(_, step)| is_seal(step)) else {
+        return Err(ProvisionError::NoSeal {
+            image: guest.plan.image.clone(),
+        });
+    };
+    let begun = Begun::new(guest, index, now);
+    let ended = one(guest, session, step).await?;
+    let record = begun.record(guest, session, ended, now)?;
+    let checked = matches!(step.kind, StepKind::Provisioner { checked: true, .. });
+    let own = checked.then_some(step);
+    let checks = check_steps(guest, Phase::Build, session, own.into_iter()).await?;
+    Ok((record, checks))
+}
+
+fn is_seal(step: &PlannedStep) -> bool {
+    matches!(step.kind, StepKind::Provisioner { seal: true, .. })
+}
+
+/// The step's kind in a word, and what its doing is called: `vault/install`.
+fn names(step: &PlannedStep) -> (&'static str, String) {
+    let (kind, doing) = match step.kind {
+        StepKind::Provisioner { .. } => ("provisioner", "install"),
+        StepKind::Shell => ("shell", "script"),
+        StepKind::File { .. } => ("file", "file"),
+        StepKind::Ansible { .. } => ("ansible", "playbook"),
+        StepKind::Reboot => ("reboot", "reboot"),
+    };
+    (kind, format!("{}/{doing}", step.name))
+}
+
+/// Does a step that leaves the session as it is.
+async fn one(
+    guest: &Guest<'_>,
+    session: &Session,
+    step: &PlannedStep,
+) -> Result<Ended, ProvisionError> {
+    let (_, name) = names(step);
+    let timeout = Duration::from_secs(step.timeout_s);
+    let run = |file| script::run_file(guest, step, Phase::Build, (name.clone(), file, timeout));
+    let script: Script = match &step.kind {
+        StepKind::Provisioner { .. } => run("install.sh")?,
+        StepKind::Shell => run("script.sh")?,
+        StepKind::File {
+            destination,
+            mode,
+            owner,
+        } => script::put_file(guest, step, (destination, *mode, owner), name),
+        StepKind::Ansible { playbook } => {
+            return ansible::run(guest, session, step, (name, playbook)).await;
+        }
+        StepKind::Reboot => unreachable!("a restart makes another session"),
+    };
+    session
+        .run(script, guest.events, guest.interrupt)
+        .await
+        .map_err(|error| ProvisionError::ssh(session.endpoint(), error))
+}
+
+/// Restarts the machine, whose tmpfs is empty then, and uploads again what `later` steps need.
+async fn restart(
+    guest: &Guest<'_>,
+    session: Session,
+    step: &PlannedStep,
+    later: &[PlannedStep],
+    died: &mut impl AsyncFnMut() -> Option<String>,
+) -> Result<Session, ProvisionError> {
+    let endpoint = session.endpoint().clone();
+    let timeout = Duration::from_secs(step.timeout_s);
+    let session = session
+        .reboot(
+            guest.reboot,
+            timeout,
+            async || died().await,
+            guest.events,
+            guest.interrupt,
+        )
+        .await
+        .map_err(|error| ProvisionError::ssh(&endpoint, error))?;
+    let installs = |step: &PlannedStep| match step.kind {
+        StepKind::Provisioner { seal, .. } => !seal,
+        StepKind::Shell => true,
+        _ => false,
+    };
+    let archives = if later.iter().any(installs) {
+        guest.archives
+    } else {
+        &[]
+    };
+    upload::send(guest, &session, archives).await?;
+    Ok(session)
+}
+
+/// A step that was begun.
+struct Begun<'a> {
+    step: &'a PlannedStep,
+    started_at: String,
+    began: Instant,
+}
+
+impl<'a> Begun<'a> {
+    fn new(guest: &Guest<'a>, index: usize, now: Now<'_>) -> Self {
+        let step = &guest.plan.steps[index];
+        guest.events.emit(&Event::StepStarted {
+            index: index + 1,
+            count: guest.plan.steps.len(),
+            step: names(step).1,
+        });
+        Self {
+            step,
+            started_at: now().to_string(),
+            began: Instant::now(),
+        }
+    }
+
+    /// The record of its end, or the error that its end is.
+    fn record(
+        self,
+        guest: &Guest<'_>,
+        session: &Session,
+        ended: Ended,
+        now: Now<'_>,
+    ) -> Result<StepRecord, ProvisionError> {
+        let (kind, name) = names(self.step);
+        let elapsed_ms = millis(self.began.elapsed());
+        guest.events.emit(&Event::StepFinished {
+            step: name.clone(),
+            elapsed_ms,
+            exit: ended.exit,
+        });
+        if ended.exit != 0 {
+            return Err(ProvisionError::Step {
+                step: name,
+                endpoint: session.endpoint().to_string(),
+                exit: ended.exit,
+                last: ended.last,
+            });
+        }
+        Ok(StepRecord {
+            name: self.step.name.clone(),
+            digest: self.step.digest,
+            kind: kind.to_owned(),
+            started_at: self.started_at,
+            ended_at: now().to_string(),
+            elapsed_ms,
+            exit: ended.exit,
+            log_digest: ended.log_digest,
+        })
+    }
+}

@@ -1,0 +1,119 @@
+//! Sends everything that the steps need, in one stream: the same bytes for the same plan.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::PathBuf;
+
+use super::{Guest, ProvisionError};
+use crate::plan::PlannedStep;
+use crate::release::Verified;
+use crate::ssh::{Archive, Packing, Session};
+
+/// One file to send.
+struct Entry {
+    path: String,
+    mode: u32,
+    content: Content,
+}
+
+enum Content {
+    Bytes(Vec<u8>),
+    /// A file of this machine, whether compressed already, and its size in bytes.
+    File(PathBuf, Packing, u64),
+}
+
+/// Uploads `lib.sh`, the releases of `guest.archives` and the files of every step.
+pub async fn upload(guest: &Guest<'_>, session: &Session) -> Result<(), ProvisionError> {
+    send(guest, session, guest.archives).await
+}
+
+/// Uploads everything, but of the releases only `archives`.
+pub(super) async fn send(
+    guest: &Guest<'_>,
+    session: &Session,
+    archives: &[Verified],
+) -> Result<(), ProvisionError> {
+    let mut entries = vec![Entry {
+        path: "lib.sh".to_owned(),
+        mode: 0o644,
+        content: Content::Bytes(guest.lib.to_vec()),
+    }];
+    for release in archives {
+        entries.extend(release_entries(release).map_err(|(path, error)| {
+            ProvisionError::Local {
+                step: "upload".to_owned(),
+                path: path.display().to_string(),
+                error,
+            }
+        })?);
+    }
+    entries.extend(guest.plan.steps.iter().flat_map(step_entries));
+    entries.sort_by(|a, b| a.path.cmp(&b.path));
+    let total_bytes = entries.iter().map(Entry::size_bytes).sum();
+    session
+        .upload(
+            guest.work,
+            Some(total_bytes),
+            move |archive| write(archive, &entries),
+            guest.events,
+            guest.interrupt,
+        )
+        .await
+        .map_err(|error| ProvisionError::ssh(session.endpoint(), error))
+}
+
+impl Entry {
+    fn size_bytes(&self) -> u64 {
+        match &self.content {
+            Content::Bytes(bytes) => bytes.len() as u64,
+            Content::File(_, _, size_bytes) => *size_bytes,
+        }
+    }
+}
+
+fn release_entries(release: &Verified) -> Result<Vec<Entry>, (PathBuf, io::Error)> {
+    let product = &release.locked.product;
+    let binary = (format!("{product}.gz"), &release.binary_gz, Packing::Stored);
+    let licences = release
+        .licences
+        .iter()
+        .map(|(name, path)| (name.clone(), path, Packing::Compressed));
+    std::iter::once(binary)
+        .chain(licences)
+        .map(|(name, from, packing)| {
+            let metadata = std::fs::metadata(from).map_err(|error| (from.clone(), error))?;
+            Ok(Entry {
+                path: format!("releases/{product}/{name}"),
+                mode: 0o644,
+                content: Content::File(from.clone(), packing, metadata.len()),
+            })
+        })
+        .collect()
+}
+
+fn step_entries(step: &PlannedStep) -> impl Iterator<Item = Entry> {
+    step.files.iter().map(|file| Entry {
+        path: format!("steps/{}/{}", step.name, file.path),
+        mode: file.mode,
+        content: Content::Bytes(file.content.clone()),
+    })
+}
+
+fn write(archive: &mut Archive<'_>, entries: &[Entry]) -> io::Result<()> {
+    let mut folders = BTreeSet::new();
+    for Entry { path, .. } in entries {
+        folders.extend(path.match_indices('/').map(|(end, _)| &path[..end]));
+    }
+    for folder in folders {
+        archive.folder(folder, 0o755)?;
+    }
+    for entry in entries {
+        match &entry.content {
+            Content::Bytes(bytes) => archive.bytes(&entry.path, entry.mode, bytes)?,
+            Content::File(from, packing, _) => {
+                archive.file(&entry.path, entry.mode, from, *packing)?;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! Small plans for tests.
+
+use std::collections::BTreeMap;
+
+use vault_bake::definition::{Firmware, MachineSpec, Network, QemuBase};
+use vault_bake::digest::Digest;
+use vault_bake::lock::LockedBase;
+use vault_bake::plan::{EnvValue, Plan, PlannedBase, PlannedFile, PlannedStep, StepKind};
+use vault_bake::secret::Secret;
+
+/// A plan of these steps.
+pub fn plan(steps: Vec<PlannedStep>) -> Plan {
+    Plan {
+        image: "quickstart".to_owned(),
+        description: "A test's image".to_owned(),
+        definition: Digest::of("definition"),
+        lock: Digest::of("lock"),
+        variables: BTreeMap::new(),
+        base: PlannedBase {
+            wanted: QemuBase::CloudImage {
+                url: "https://example.org/base".to_owned(),
+                sha512: "0".repeat(128),
+                firmware: Firmware::Bios,
+            },
+            locked: LockedBase::CloudImage {
+                url: "https://example.org/base".to_owned(),
+                sha512: "0".repeat(128),
+            },
+        },
+        releases: Vec::new(),
+        machine: MachineSpec {
+            cpus: 1,
+            memory_mib: 512,
+            disk_gib: 4,
+            network: Network::None,
+            boot_timeout_s: 60,
+        },
+        steps,
+    }
+}
+
+/// A step of this kind, with files.
+pub fn step(name: &str, kind: StepKind, files: &[(&str, &str)]) -> PlannedStep {
+    let file = |(path, content): &(&str, &str)| PlannedFile {
+        path: (*path).to_owned(),
+        mode: 0o644,
+        sha256: Digest::of(content),
+        content: content.as_bytes().to_vec(),
+    };
+    PlannedStep {
+        name: name.to_owned(),
+        digest: Digest::of(name),
+        kind,
+        timeout_s: 60,
+        env: BTreeMap::new(),
+        files: files.iter().map(file).collect(),
+    }
+}
+
+/// A provisioner with an `install.sh`, and a `check.sh` where one is given.
+pub fn provisioner(name: &str, install: &str, check: Option<&str>) -> PlannedStep {
+    let mut files = vec![("install.sh", install)];
+    files.extend(check.map(|check| ("check.sh", check)));
+    let kind = StepKind::Provisioner {
+        provisioner: name.to_owned(),
+        checked: check.is_some(),
+        seal: name == "seal",
+    };
+    step(name, kind, &files)
+}
+
+/// The same step with a variable.
+pub fn with_env(mut step: PlannedStep, name: &str, value: &str) -> PlannedStep {
+    let value = EnvValue::Plain(value.to_owned());
+    step.env.insert(name.to_owned(), value);
+    step
+}
+
+/// The same step with a secret variable.
+pub fn with_secret(mut step: PlannedStep, name: &str, value: &str) -> PlannedStep {
+    let value = EnvValue::Secret {
+        variable: name.to_lowercase(),
+        value: Secret::new(value),
+    };
+    step.env.insert(name.to_owned(), value);
+    step
+}
