@@ -196,7 +196,7 @@ impl Output {
         Self {
             target: "local".into(),
             class: "qcow2".into(),
-            id: format!("artifacts/sha256/{}.qcow2", file.digest.hex()),
+            id: local_id(&file, "qcow2"),
             format: "qcow2".into(),
             arch: arch.into(),
             firmware: firmware.into(),
@@ -204,6 +204,11 @@ impl Output {
             evidence: "bytes".into(),
         }
     }
+}
+
+/// Where a local artifact is in the store: its content says.
+pub(super) fn local_id(file: &FileFact, format: &str) -> String {
+    format!("artifacts/sha256/{}.{format}", file.digest.hex())
 }
 
 /// A file that came out.
