@@ -51,8 +51,8 @@ pub struct ReleaseFact {
 impl From<&Verified> for ReleaseFact {
     fn from(verified: &Verified) -> Self {
         let locked = verified.locked.clone();
-        // Paths of this machine and credentials within an address have no place in a record.
-        let public = locked.url.starts_with("http") && !locked.url.contains('@');
+        // Paths of this machine, and credentials within an address, have no place in a record.
+        let public = locked.url.starts_with("http") && !locked.url.contains(['@', '?']);
         Self {
             product: locked.product,
             version: locked.version,

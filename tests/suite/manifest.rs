@@ -9,9 +9,10 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use vault_bake::digest::canonical_json;
 use vault_bake::manifest::{
-    ImageVersion, Manifest, Reference, TEST_SCHEMA, TestRecord, canonical, debian, packages_bytes,
-    parse_packages,
+    ImageVersion, Manifest, Reference, ReleaseFact, TEST_SCHEMA, TestRecord, canonical, debian,
+    packages_bytes, parse_packages,
 };
+use vault_bake::release::{LockedRelease, Verified};
 
 use sample::{builder, check, digest, packages, sample};
 
@@ -81,6 +82,47 @@ fn refused_manifests() {
         })
         .collect();
     insta::assert_snapshot!("refused_manifests", refusals.join("\n"));
+}
+
+#[test]
+fn a_release_tells_neither_paths_nor_credentials() {
+    let fact = |url: &str, official| {
+        let verified = Verified {
+            locked: LockedRelease {
+                product: "vault".into(),
+                version: "1.21.1".into(),
+                file: "vault_1.21.1_linux_amd64.zip".into(),
+                url: url.into(),
+                sha256: digest("archive"),
+                sums_sha256: digest("sums"),
+                signature_sha256: digest("signature"),
+                primary_fingerprint: "C874".into(),
+                signing_fingerprint: "374E".into(),
+                signed_at: "2026-11-01T10:00:00Z".into(),
+                signer: "Somebody".into(),
+                official,
+            },
+            archive: "/cache/archive".into(),
+            archive_size_bytes: 5,
+            binary_gz: "/cache/binary.gz".into(),
+            binary_sha256: digest("binary"),
+            binary_size_bytes: 7,
+            licences: vec![],
+        };
+        ReleaseFact::from(&verified)
+    };
+    for hidden in [
+        "file:///home/me/mirror/vault.zip",
+        "/home/me/mirror/vault.zip",
+        "https://me:secret@mirror.example/vault.zip",
+        "https://mirror.example/vault.zip?sig=secret",
+    ] {
+        assert_eq!(fact(hidden, true).url, None, "{hidden}");
+    }
+    let url = "https://releases.hashicorp.com/vault/1.21.1/vault_1.21.1_linux_amd64.zip";
+    assert_eq!(fact(url, true).url.as_deref(), Some(url));
+    assert_eq!((fact(url, true).size, fact(url, true).binary_size), (5, 7));
+    assert!(!fact(url, true).fixture && fact(url, false).fixture);
 }
 
 #[test]
