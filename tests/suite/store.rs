@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
+mod folder;
 mod tamper;
 mod writers;
 
@@ -15,7 +16,7 @@ use uuid::Uuid;
 use vault_bake::digest::{Digest, canonical_json};
 use vault_bake::manifest::{Manifest, Reference, TEST_SCHEMA, TestRecord};
 use vault_bake::store::backend::{Backend as _, Created};
-use vault_bake::store::dir::{Dir, Publish};
+use vault_bake::store::dir::Dir;
 use vault_bake::store::log::Body;
 use vault_bake::store::{Depth, Store, StoreError, TestState};
 
@@ -151,6 +152,26 @@ quickstart:prod names a channel, and channels are not there yet: use name@versio
         "sound_report",
         serde_json::to_string_pretty(&report).unwrap()
     );
+}
+
+#[tokio::test]
+async fn golden_entries() {
+    let folder = TempDir::new().unwrap();
+    let root = folder.path().join("store");
+    let store = store(&root).await;
+    let digest = put(&store, "1.0.0", "disk").await.unwrap();
+    let record = test_record(digest, true);
+    store.put_test(&record, now()).await.unwrap();
+    let shown: Vec<String> = [
+        "store.json",
+        "log/entries/000/000/001",
+        "log/entries/000/000/002",
+    ]
+    .map(|name| fs::read_to_string(root.join(name)).unwrap())
+    .to_vec();
+    let mut settings = insta::Settings::clone_current();
+    settings.add_filter(r#""(id|prev|sum)":"[^"]*""#, r#""$1":"…""#);
+    settings.bind(|| insta::assert_snapshot!("golden_entries", shown.join("\n")));
 }
 
 #[tokio::test]
@@ -345,85 +366,4 @@ async fn readers_void_what_breaks_a_rule() {
     let error = store.history().await.err().unwrap();
     insta::assert_snapshot!(error, @"entry 10 of the log is a `key.revoke`, which readers must know; use a newer vault-bake");
     assert!(!error.is_integrity());
-}
-
-#[tokio::test]
-async fn a_folder_without_links_publishes_by_rename() {
-    let folder = TempDir::new().unwrap();
-    let root = folder.path().join("store");
-    let dir = Dir::publishing(&root, Publish::Rename);
-    let store = Store::open_or_create(dir, now()).await.unwrap();
-    let digest = store.put_object(b"[1]").await.unwrap();
-    assert_eq!(store.put_object(b"[1]").await.unwrap(), digest);
-    assert_eq!(store.object(&digest).await.unwrap(), b"[1]");
-    let created = store
-        .backend()
-        .create("store.json", b"other")
-        .await
-        .unwrap();
-    assert_eq!(created, Created::Exists);
-    assert_ne!(fs::read(root.join("store.json")).unwrap(), b"other");
-    assert!(files(&root.join("tmp")).is_empty());
-}
-
-#[tokio::test]
-async fn names_stay_within_the_store() {
-    let folder = TempDir::new().unwrap();
-    let dir = Dir::new(folder.path());
-    for name in [
-        "../x",
-        "/etc/passwd",
-        "a//b",
-        "a/./b",
-        "",
-        "a\0b",
-        "a b",
-        "objects/../../x",
-    ] {
-        assert!(dir.create(name, b"x").await.is_err(), "{name}");
-        assert!(dir.get(name).await.is_err(), "{name}");
-    }
-}
-
-#[tokio::test]
-async fn an_artifact_from_another_file_system_is_copied_and_checked() {
-    let shm = Path::new("/dev/shm");
-    let Ok(elsewhere) = TempDir::new_in(shm) else {
-        #[expect(clippy::print_stderr, reason = "a skipped test says so")]
-        let () = eprintln!("skipped: no second file system at {}", shm.display());
-        return;
-    };
-    let folder = TempDir::new().unwrap();
-    let store = store(&folder.path().join("store")).await;
-    let captured = elsewhere.path().join("disk.qcow2");
-    fs::write(&captured, "disk").unwrap();
-    let wrong = store.adopt_artifact(&captured, Digest::of("other")).await;
-    let path = store
-        .adopt_artifact(&captured, Digest::of("disk"))
-        .await
-        .unwrap();
-    assert_eq!(fs::read(path).unwrap(), b"disk");
-    assert!(!captured.exists());
-    // Where both are on one file system nothing is copied, and so nothing is hashed.
-    if let Err(error) = wrong {
-        assert!(error.is_integrity());
-    }
-}
-
-#[tokio::test]
-async fn only_old_files_on_their_way_are_swept() {
-    let folder = TempDir::new().unwrap();
-    let root = folder.path().join("store");
-    let store = store(&root).await;
-    let stray = root.join("tmp/1-abc");
-    fs::write(&stray, "half").unwrap();
-    let written = Timestamp::try_from(fs::metadata(&stray).unwrap().modified().unwrap()).unwrap();
-    let after = |hours| written + jiff::SignedDuration::from_hours(hours);
-    let sweep = |hours, dry_run| store.backend().sweep(after(hours), dry_run).unwrap();
-    assert!(sweep(23, false).is_empty());
-    assert_eq!(sweep(25, true), std::slice::from_ref(&stray));
-    assert!(stray.exists());
-    assert_eq!(sweep(25, false), std::slice::from_ref(&stray));
-    assert!(!stray.exists());
-    assert!(store.verify(Depth::Records).await.unwrap().is_sound());
 }
