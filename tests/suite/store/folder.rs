@@ -63,6 +63,8 @@ async fn an_artifact_from_another_file_system_is_copied_and_checked() {
     let captured = elsewhere.path().join("disk.qcow2");
     fs::write(&captured, "disk").unwrap();
     let wrong = store.adopt_artifact(&captured, Digest::of("other")).await;
+    let _ = fs::remove_file(&captured);
+    fs::write(&captured, "disk").unwrap();
     let path = store
         .adopt_artifact(&captured, Digest::of("disk"))
         .await
