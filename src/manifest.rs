@@ -179,6 +179,11 @@ impl Manifest {
         if self.outputs.is_empty() {
             return wrong("outputs", "[]", "at least one output");
         }
+        let mut local = self.outputs.iter().filter(|one| one.target == "local");
+        if let Some(output) = local.find(|one| one.id != facts::local_id(&one.file, &one.format)) {
+            let expected = "artifacts/sha256/<hex digits of the file's digest>.<format>";
+            return wrong("outputs.id", &output.id, expected);
+        }
         Ok(())
     }
 }

@@ -16,6 +16,7 @@
 mod artifact;
 pub mod backend;
 pub mod dir;
+mod error;
 mod images;
 pub mod log;
 mod verify;
@@ -26,13 +27,13 @@ use uuid::Uuid;
 
 use crate::digest::{Digest, canonical_json};
 use crate::manifest::{
-    CanonicalError, Manifest, ManifestError, Moment, Package, Packages, TestRecord, canonical,
-    packages_bytes, parse_packages,
+    Manifest, Moment, Package, Packages, TestRecord, canonical, packages_bytes, parse_packages,
 };
 
-use backend::{Backend, BackendError, Created};
+use backend::{Backend, Created};
 use log::{Body, History};
 
+pub use error::StoreError;
 pub use images::{ImageRow, TestState};
 pub use verify::{Depth, Finding, Report};
 
@@ -56,120 +57,6 @@ struct Origin {
     /// Random: tells two stores apart.
     id: String,
     created_at: Moment,
-}
-
-/// The store failed, refused, or holds something that it should not.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// Reading or writing failed.
-    #[error(transparent)]
-    Backend(#[from] BackendError),
-    /// There is none.
-    #[error("no store at {0}: a first build creates it")]
-    NoStore(String),
-    /// It was made by another version.
-    #[error(
-        "the store {of} has the schema `{schema}`, expected `{SCHEMA}`; a newer vault-bake may know it"
-    )]
-    Schema {
-        /// Where.
-        of: String,
-        /// What it says.
-        schema: String,
-    },
-    /// What is stored is not what was stored.
-    #[error("integrity: {what}: {why}; restore it from a copy, and find out who altered it")]
-    Integrity {
-        /// The name of the object, entry or file.
-        what: String,
-        /// What is wrong.
-        why: String,
-    },
-    /// A manifest that this version cannot read.
-    #[error("{digest}: {error}")]
-    Unreadable {
-        /// Its digest.
-        digest: Digest,
-        /// Why.
-        error: ManifestError,
-    },
-    /// An event that readers must know, and this version does not.
-    #[error(
-        "entry {seq} of the log is a `{kind}`, which readers must know; use a newer vault-bake"
-    )]
-    UnknownEvent {
-        /// Its number.
-        seq: u64,
-        /// Its kind.
-        kind: String,
-    },
-    /// The name is taken: versions are never published twice.
-    #[error(
-        "{name} is recorded already, as {digest}: pass another --version, or none for the next free one"
-    )]
-    VersionTaken {
-        /// `image@version`.
-        name: String,
-        /// Of the manifest that has it.
-        digest: Digest,
-    },
-    /// The scheme `YYYY.MMDD.N` has no number left.
-    #[error("{0} has no version left for this day: pass --version")]
-    NoVersionLeft(String),
-    /// Nothing has this name.
-    #[error("{0} is not in the store; `vault-bake images` lists what is")]
-    NotFound(String),
-    /// Several have this beginning.
-    #[error("{reference} is the beginning of several digests ({}): give more digits", .candidates.join(", "))]
-    Ambiguous {
-        /// As given.
-        reference: String,
-        /// All of them.
-        candidates: Vec<String>,
-    },
-    /// A feature that is yet to come.
-    #[error("{0} names a channel, and channels are not there yet: use name@version or sha256:…")]
-    NoChannels(String),
-    /// A record names something that has to be stored before it.
-    #[error("{what} has to be stored before the record that names it")]
-    NotYetStored {
-        /// What is missing.
-        what: String,
-    },
-    /// A record that must not be stored.
-    #[error("test record of {manifest}: {error}")]
-    BadTest {
-        /// What it is about.
-        manifest: Digest,
-        /// What is wrong.
-        error: CanonicalError,
-    },
-}
-
-impl StoreError {
-    /// Whether something stored is not what it was: exit code 7.
-    pub fn is_integrity(&self) -> bool {
-        match self {
-            Self::Integrity { .. } => true,
-            Self::Unreadable { error, .. } => !matches!(
-                error,
-                ManifestError::Schema(_) | ManifestError::MustUnderstand(_)
-            ),
-            _ => false,
-        }
-    }
-
-    /// Whether somebody else was first: exit code 6.
-    pub fn is_conflict(&self) -> bool {
-        matches!(self, Self::VersionTaken { .. })
-    }
-
-    pub(crate) fn integrity(what: impl Into<String>, why: impl Into<String>) -> Self {
-        Self::Integrity {
-            what: what.into(),
-            why: why.into(),
-        }
-    }
 }
 
 impl<B: Backend> Store<B> {
@@ -279,7 +166,16 @@ impl<B: Backend> Store<B> {
     ) -> Result<Digest, StoreError> {
         let bytes = manifest.to_bytes();
         let digest = Digest::of(&bytes);
-        Manifest::parse(&bytes).map_err(|error| StoreError::Unreadable { digest, error })?;
+        Manifest::parse(&bytes).map_err(StoreError::BadManifest)?;
+        let body = Body::ManifestPut {
+            manifest: digest,
+            image: manifest.image.clone(),
+            version: manifest.version,
+            artifact: manifest.outputs[0].file.digest,
+        };
+        // Looked at before anything is written, so that a refusal leaves nothing behind.
+        let history = self.history().await?;
+        history.admits(&body)?;
         let outputs = manifest.outputs.iter();
         let local = outputs.filter(|output| output.target == "local");
         let list = object_name(&manifest.packages.digest);
@@ -289,13 +185,7 @@ impl<B: Backend> Store<B> {
             }
         }
         self.put_object(&bytes).await?;
-        let body = Body::ManifestPut {
-            manifest: digest,
-            image: manifest.image.clone(),
-            version: manifest.version,
-            artifact: manifest.outputs[0].file.digest,
-        };
-        self.append(new_id(now), now, body).await?;
+        self.append_to(history, new_id(now), now, body).await?;
         Ok(digest)
     }
 
@@ -313,10 +203,10 @@ impl<B: Backend> Store<B> {
             test: Digest::of(&bytes),
             passed: record.passed,
         };
-        // Looked at before the object is written, so that a refused test leaves nothing behind.
-        self.history().await?.admits(&body)?;
+        let history = self.history().await?;
+        history.admits(&body)?;
         let test = self.put_object(&bytes).await?;
-        self.append(new_id(now), now, body).await?;
+        self.append_to(history, new_id(now), now, body).await?;
         Ok(test)
     }
 
@@ -324,7 +214,17 @@ impl<B: Backend> Store<B> {
     /// faster. With an `id` that the log has already nothing happens, so a caller who does not know whether the last
     /// try succeeded may try again.
     pub async fn append(&self, id: Uuid, now: Timestamp, body: Body) -> Result<(), StoreError> {
-        let mut history = self.history().await?;
+        let history = self.history().await?;
+        self.append_to(history, id, now, body).await
+    }
+
+    async fn append_to(
+        &self,
+        mut history: History,
+        id: Uuid,
+        now: Timestamp,
+        body: Body,
+    ) -> Result<(), StoreError> {
         loop {
             if history.has(id) || history.admits(&body)? == log::Admission::Already {
                 return Ok(());

@@ -51,8 +51,8 @@ pub struct ReleaseFact {
 impl From<&Verified> for ReleaseFact {
     fn from(verified: &Verified) -> Self {
         let locked = verified.locked.clone();
-        // Paths of this machine and credentials within an address have no place in a record.
-        let public = locked.url.starts_with("http") && !locked.url.contains('@');
+        // Paths of this machine, and credentials within an address, have no place in a record.
+        let public = locked.url.starts_with("http") && !locked.url.contains(['@', '?']);
         Self {
             product: locked.product,
             version: locked.version,
@@ -196,7 +196,7 @@ impl Output {
         Self {
             target: "local".into(),
             class: "qcow2".into(),
-            id: format!("artifacts/sha256/{}.qcow2", file.digest.hex()),
+            id: local_id(&file, "qcow2"),
             format: "qcow2".into(),
             arch: arch.into(),
             firmware: firmware.into(),
@@ -204,6 +204,11 @@ impl Output {
             evidence: "bytes".into(),
         }
     }
+}
+
+/// Where a local artifact is in the store: its content says.
+pub(super) fn local_id(file: &FileFact, format: &str) -> String {
+    format!("artifacts/sha256/{}.{format}", file.digest.hex())
 }
 
 /// A file that came out.

@@ -25,7 +25,7 @@ const MAX_BYTES: usize = 60_000;
 pub(super) const ENTRIES: &str = "log/entries/";
 
 /// One entry, as stored.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Entry {
     schema: String,
     seq: u64,
@@ -36,8 +36,10 @@ struct Entry {
     kind: String,
     body: Value,
     /// Whether a reader that does not know the kind must stop.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default)]
     critical: bool,
+    /// Of this entry without this field: nobody after the last entry could tell that it was damaged.
+    sum: Digest,
 }
 
 /// What an event says.
@@ -168,14 +170,20 @@ impl History {
                 image,
                 version,
                 ..
-            } => match self.by_name(image, *version) {
-                None => Ok(Admission::New),
-                Some(taken) if taken.manifest == *manifest => Ok(Admission::Already),
-                Some(taken) => Err(StoreError::VersionTaken {
-                    name: format!("{image}@{version}"),
+            } => {
+                let taken = self.by_name(image, *version);
+                // A manifest names its image and version itself, so it cannot be recorded under two names.
+                let Some(taken) = taken.or_else(|| self.by_digest(manifest)) else {
+                    return Ok(Admission::New);
+                };
+                if (&taken.image, taken.version, taken.manifest) == (image, *version, *manifest) {
+                    return Ok(Admission::Already);
+                }
+                Err(StoreError::VersionTaken {
+                    name: format!("{}@{}", taken.image, taken.version),
                     digest: taken.manifest,
-                }),
-            },
+                })
+            }
             Body::TestPut { manifest, test, .. } => match self.by_digest(manifest) {
                 None => Err(StoreError::NotFound(manifest.to_string())),
                 Some(of) if of.tests.iter().any(|(known, _)| known == test) => {
@@ -188,25 +196,14 @@ impl History {
 
     /// The name and the bytes of the entry that would come next.
     pub(super) fn next_entry(&self, id: Uuid, now: Timestamp, body: &Body) -> (String, Vec<u8>) {
-        #[derive(Serialize)]
-        struct New<'a> {
-            schema: &'a str,
-            seq: u64,
-            prev: Digest,
-            id: Uuid,
-            at: Moment,
-            #[serde(flatten)]
-            body: &'a Body,
-        }
         let seq = self.head + 1;
-        let entry = New {
-            schema: SCHEMA,
-            seq,
-            prev: self.last,
-            id,
-            at: now.into(),
-            body,
-        };
+        let mut entry = serde_json::json!(body);
+        entry["schema"] = SCHEMA.into();
+        entry["seq"] = seq.into();
+        entry["prev"] = self.last.to_string().into();
+        entry["id"] = id.to_string().into();
+        entry["at"] = Moment::from(now).to_string().into();
+        entry["sum"] = Digest::of_value(&entry).to_string().into();
         (entry_name(seq), canonical_json(&entry))
     }
 
@@ -236,10 +233,15 @@ impl History {
     fn take(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         let seq = self.head + 1;
         let broken = |why: String| StoreError::integrity(entry_name(seq), why);
-        let value =
+        let mut value =
             canonical::parse(bytes, MAX_BYTES).map_err(|error| broken(error.to_string()))?;
-        let entry: Entry =
-            serde_json::from_value(value).map_err(|error| broken(error.to_string()))?;
+        let entry = Entry::deserialize(&value).map_err(|error| broken(error.to_string()))?;
+        if let Some(fields) = value.as_object_mut() {
+            fields.remove("sum");
+        }
+        if Digest::of_value(&value) != entry.sum {
+            return Err(broken("its `sum` is that of another content".to_owned()));
+        }
         if entry.seq != seq {
             return Err(broken(format!("it says that it is entry {}", entry.seq)));
         }

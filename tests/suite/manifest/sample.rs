@@ -1,0 +1,157 @@
+//! A manifest to try things on.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::json;
+use vault_bake::digest::Digest;
+use vault_bake::manifest::{
+    Base, BuilderFact, CheckFact, FileFact, Host, Input, Manifest, Os, Output, Package, Packages,
+    ReleaseFact, Repro, SCHEMA, Source, StepFact, Tool, packages_bytes,
+};
+
+pub fn digest(of: &str) -> Digest {
+    Digest::of(of)
+}
+
+pub fn release(product: &str, version: &str, official: bool) -> ReleaseFact {
+    ReleaseFact {
+        product: product.into(),
+        version: version.into(),
+        file: format!("{product}_{version}_linux_amd64.zip"),
+        url: Some(format!("https://releases.example/{product}/{version}")),
+        sha256: digest(&format!("{product} archive {version}")),
+        size: 160_000_000,
+        binary_sha256: digest(&format!("{product} binary {version}")),
+        binary_size: 480_000_000,
+        sums_sha256: digest("sums"),
+        signature_sha256: digest("signature"),
+        primary_fingerprint: "C874011F0AB405110D02105534365D9472D7468F".into(),
+        signing_fingerprint: "374EC75B485913604A831CC7C820C6D5CD27AB87".into(),
+        signed_at: "2026-11-01T10:00:00Z".into(),
+        signer: "HashiCorp Security".into(),
+        official,
+        fixture: !official,
+    }
+}
+
+pub fn step(name: &str, kind: &str) -> StepFact {
+    StepFact {
+        name: name.into(),
+        kind: kind.into(),
+        digest: digest(name),
+        started_at: "2026-11-22T19:18:00Z".parse().unwrap(),
+        ended_at: "2026-11-22T19:18:04Z".parse().unwrap(),
+        elapsed_ms: 4321,
+        exit: 0,
+        log_digest: digest("log"),
+    }
+}
+
+pub fn check(id: &str, ok: bool) -> CheckFact {
+    CheckFact {
+        id: id.into(),
+        description: "it is so".into(),
+        ok,
+        skipped: None,
+        step: "vault".into(),
+    }
+}
+
+pub fn builder() -> BuilderFact {
+    BuilderFact {
+        name: "qemu".into(),
+        tool: Tool {
+            version: "0.1.0".into(),
+            binary_sha256: None,
+        },
+        host: Host {
+            os: "linux".into(),
+            arch: "x86_64".into(),
+        },
+    }
+}
+
+pub fn packages() -> Vec<Package> {
+    let package = |name: &str, version: &str, source: &str| Package {
+        name: name.into(),
+        arch: "amd64".into(),
+        version: version.into(),
+        source: source.into(),
+    };
+    vec![
+        package("libssl3", "3.0.17-1~deb12u3", "openssl"),
+        package("bash", "5.2.15-2+b9", "bash"),
+        package("tzdata", "2025b-0+deb12u2", "tzdata"),
+    ]
+}
+
+/// The manifest of a bake whose disk has the content `disk`.
+pub fn sample(version: &str, disk: &str) -> Manifest {
+    let file = FileFact {
+        digest: digest(disk),
+        size: 410_000_123,
+        virtual_size: 10 << 30,
+    };
+    let input = |role: &str, name: &str| Input {
+        role: role.into(),
+        name: name.into(),
+        digest: digest(name),
+        size: 7,
+    };
+    Manifest {
+        schema: SCHEMA.into(),
+        must_understand: vec![],
+        image: "quickstart".into(),
+        version: version.parse().unwrap(),
+        bake: "019aad5f-0a00-7000-8000-000000000001".into(),
+        created_at: "2026-11-22T19:18:17Z".parse().unwrap(),
+        releases: vec![
+            release("consul", "1.8.7", false),
+            release("vault", "1.21.1", true),
+        ],
+        source: Source {
+            repo: Some("https://git.example/images".into()),
+            commit: Some("33a75e3".into()),
+            dirty: Some(true),
+            definition_digest: digest("definition"),
+            lock_digest: digest("lock"),
+            plan_digest: digest("plan"),
+        },
+        variables: BTreeMap::from([
+            ("datacenter".to_owned(), json!("dc1")),
+            ("token".to_owned(), json!({ "secret": "token" })),
+        ]),
+        inputs: BTreeSet::from([
+            input("script", "vault/install.sh"),
+            input("product", "vault_1.21.1_linux_amd64.zip"),
+            input("repo-index", "bookworm"),
+        ]),
+        base: Base {
+            requested: json!({ "kind": "packages", "suite": "bookworm" }),
+            resolved: json!({ "kind": "packages", "index": [] }),
+            disk_sha256: digest("base disk"),
+        },
+        steps: vec![step("vault", "provisioner"), step("seal", "provisioner")],
+        checks: vec![
+            check("vault.unit-sandboxed", true),
+            check("vault.tls-only", true),
+        ],
+        outputs: vec![Output::local_qcow2(file, "x86_64", "bios")],
+        packages: Packages {
+            digest: Digest::of(packages_bytes(&packages())),
+            count: 3,
+            manager: "dpkg".into(),
+        },
+        os: Os {
+            id: "debian".into(),
+            version: "12".into(),
+            kernel: "6.1.0-41-amd64".into(),
+        },
+        builder: builder(),
+        repro: Repro {
+            hermetic: false,
+            not_pinned: vec!["packages that steps install".into()],
+        },
+        parent: None,
+    }
+}

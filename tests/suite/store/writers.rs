@@ -1,0 +1,149 @@
+//! Several writers at the same time, killed or not.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use vault_bake::digest::Digest;
+use vault_bake::process::Program;
+use vault_bake::store::{Depth, StoreError};
+
+use super::{files, now, put, store};
+use crate::manifest::sample::{packages, sample};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn writers_at_the_same_time_lose_nothing() {
+    let folder = TempDir::new().unwrap();
+    let root = folder.path().join("store");
+    let mut writers = tokio::task::JoinSet::new();
+    for writer in 0..6 {
+        let root = root.clone();
+        writers.spawn(async move {
+            // Each opens the store for itself, as another process would; the first ones also race to create it.
+            let store = store(&root).await;
+            let mut put_ids = Vec::new();
+            for round in 0..12 {
+                let version = format!("1.{writer}.{round}");
+                put_ids.push(put(&store, &version, &version).await.unwrap());
+            }
+            put_ids
+        });
+    }
+    let acknowledged: Vec<Digest> = writers.join_all().await.into_iter().flatten().collect();
+    let store = store(&root).await;
+    let history = store.history().await.unwrap();
+    assert_eq!(history.head(), 72);
+    for digest in acknowledged {
+        assert!(history.by_digest(&digest).is_some());
+    }
+    let report = store.verify(Depth::Artifacts).await.unwrap();
+    assert!(report.is_sound() && report.voids.is_empty(), "{report:#?}");
+    assert!(report.left_over.is_empty());
+    assert!(files(&root.join("tmp")).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_many_writers_of_one_version_one_wins() {
+    let folder = TempDir::new().unwrap();
+    let root = folder.path().join("store");
+    let mut writers = tokio::task::JoinSet::new();
+    for writer in 0..16 {
+        let root = root.clone();
+        writers.spawn(async move {
+            let store = store(&root).await;
+            let disk = format!("disk of {writer}");
+            let captured = root.with_extension(&disk);
+            fs::write(&captured, &disk).unwrap();
+            store
+                .adopt_artifact(&captured, Digest::of(&disk))
+                .await
+                .unwrap();
+            store.put_packages(&packages(), "dpkg").await.unwrap();
+            store.put_manifest(&sample("1.0.0", &disk), now()).await
+        });
+    }
+    let (won, lost): (Vec<_>, Vec<_>) = writers
+        .join_all()
+        .await
+        .into_iter()
+        .partition(Result::is_ok);
+    assert_eq!((won.len(), lost.len()), (1, 15));
+    assert!(
+        lost.iter()
+            .all(|result| result.as_ref().is_err_and(StoreError::is_conflict))
+    );
+    let report = store(&root).await.verify(Depth::Records).await.unwrap();
+    assert!(report.is_sound() && report.voids.is_empty());
+    assert_eq!(report.entries, 1);
+}
+
+/// One of the processes of the storm below: records bakes until it is killed, and notes which were acknowledged.
+#[tokio::test]
+#[ignore = "started by the storm"]
+async fn a_writer_of_the_storm() {
+    #[expect(clippy::disallowed_methods, reason = "the storm says where")]
+    let Ok(folder) = std::env::var("VAULT_BAKE_STORM") else {
+        return;
+    };
+    let folder = PathBuf::from(folder);
+    let store = store(&folder.join("store")).await;
+    let pid = std::process::id();
+    let acknowledged = folder.join(format!("acknowledged-{pid}"));
+    for round in 0.. {
+        let version = format!("{pid}.{round}.0");
+        let digest = put(&store, &version, &version).await.unwrap();
+        let mut file = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&acknowledged)
+            .unwrap();
+        std::io::Write::write_all(&mut file, format!("{digest}\n").as_bytes()).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_writers_lose_nothing_that_was_acknowledged() {
+    let folder = TempDir::new().unwrap();
+    let start = || {
+        Program::new(std::env::current_exe().unwrap())
+            .args([
+                "--ignored",
+                "--exact",
+                "store::writers::a_writer_of_the_storm",
+            ])
+            .env("VAULT_BAKE_STORM", folder.path())
+            .start()
+            .unwrap()
+    };
+    let mut writers = [start(), start(), start()];
+    for kill in 0..45_usize {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a storm has no condition to wait for"
+        )]
+        tokio::time::sleep(Duration::from_millis(40 + 7 * (kill as u64 % 11))).await;
+        // Dropping it kills it, wherever it is.
+        writers[kill % 3] = start();
+    }
+    drop(writers);
+    let store = store(&folder.path().join("store")).await;
+    let report = store.verify(Depth::Artifacts).await.unwrap();
+    assert!(report.is_sound() && report.voids.is_empty(), "{report:#?}");
+    let history = store.history().await.unwrap();
+    let mut acknowledged = 0;
+    for file in fs::read_dir(folder.path()).unwrap() {
+        let path = file.unwrap().path();
+        if path.display().to_string().contains("acknowledged-") {
+            for line in fs::read_to_string(path).unwrap().lines() {
+                assert!(
+                    history.by_digest(&line.parse().unwrap()).is_some(),
+                    "{line} is lost"
+                );
+                acknowledged += 1;
+            }
+        }
+    }
+    assert!(acknowledged > 10, "{acknowledged}");
+    assert!(report.entries >= acknowledged);
+}
