@@ -43,27 +43,27 @@ impl Item {
     pub(crate) fn text(self) -> Result<String, Problem> {
         match self.raw {
             Raw::Text(text) => Ok(text),
-            _ => Err(self.unlike("text in quotes")),
+            _ => Err(self.unlike(TEXT)),
         }
     }
 
     pub(crate) fn integer(self) -> Result<i64, Problem> {
         match self.raw {
             Raw::Integer(number) => Ok(number),
-            _ => Err(self.unlike("an integer")),
+            _ => Err(self.unlike(INTEGER)),
         }
     }
 
     pub(crate) fn flag(self) -> Result<bool, Problem> {
         match self.raw {
             Raw::Flag(flag) => Ok(flag),
-            _ => Err(self.unlike("true or false")),
+            _ => Err(self.unlike(FLAG)),
         }
     }
 
     pub(crate) fn list(self) -> Result<Vec<Item>, Problem> {
         let Raw::List(items) = self.raw else {
-            return Err(self.unlike("a list"));
+            return Err(self.unlike(LIST));
         };
         let at = self.at;
         let item = |(index, (line, raw))| Item {
@@ -87,14 +87,22 @@ impl Item {
                 at: self.at,
                 entries,
             }),
-            _ => Err(self.unlike("a table")),
+            _ => Err(self.unlike(TABLE)),
         }
     }
 
     /// The problem that this is of another type than it should be.
     pub(crate) fn unlike(&self, expected: &str) -> Problem {
+        let found = self.raw.kind();
         self.at
-            .problem(format!("expected {expected}, found {}", self.raw.kind()))
+            .problem(format!("expected {expected}, found {found}"))
+            .hint(match (expected, &self.raw) {
+                (TEXT, Raw::Integer(_) | Raw::Flag(_) | Raw::Other(_)) => "put it in double quotes",
+                (INTEGER | FLAG, Raw::Text(_)) => "write it alone, without quotes and units",
+                (LIST, Raw::Text(_)) => "write `[\"…\"]`, with one text an entry",
+                (TABLE, _) => "a table has keys of its own: `[name]` or `{ key = value }`",
+                _ => "write it in that form",
+            })
     }
 }
 
@@ -144,6 +152,7 @@ impl Table {
                 .below(key)
                 .problem(format!("missing; expected {expected}"))
                 .hint(match self.at.key.as_str() {
+                    "" if expected.contains("`[") => format!("add {expected} to the file"),
                     "" => format!("add `{key}` at the top of the file"),
                     table => format!("add `{key}` to `{table}`"),
                 })
@@ -241,3 +250,10 @@ fn line_of(text: &str, offset: usize) -> usize {
         .filter(|byte| *byte == b'\n')
         .count()
 }
+
+// What the readers expect, in words.
+const TEXT: &str = "text in quotes";
+const INTEGER: &str = "an integer";
+const FLAG: &str = "true or false";
+const LIST: &str = "a list";
+const TABLE: &str = "a table";

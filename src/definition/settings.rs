@@ -206,24 +206,27 @@ pub(super) fn release_source(
 }
 
 fn release_mirror(at: &Place, mirror: &str, folder: &Path) -> Result<(), Problem> {
-    let known = [
-        "https://",
-        "http://127.0.0.1",
-        "http://localhost",
-        "http://[::1]",
-    ];
     match http::local_path(mirror) {
         Some(path) if folder.join(&path).is_dir() => Ok(()),
         Some(path) => Err(at
             .problem(format!("no such folder: {}; expected one", folder.join(path).display()))
             .hint("paths start at the folder of the definition; servers begin with `https://`")),
-        None if known.iter().any(|start| mirror.starts_with(start)) => Ok(()),
+        None if mirror.starts_with("https://") || is_of_this_machine(mirror) => Ok(()),
         None => Err(at
             .problem(format!(
                 "`{mirror}`; expected `https://…`, `http://` to this machine, `file:///…` or a path"
             ))
             .hint("releases are verified by signature, but which ones are asked for is nobody's business")),
     }
+}
+
+/// Whether `url` is plain HTTP to this machine itself.
+fn is_of_this_machine(url: &str) -> bool {
+    ["127.0.0.1", "localhost", "[::1]"].iter().any(|host| {
+        url.strip_prefix("http://")
+            .and_then(|rest| rest.strip_prefix(host))
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/']))
+    })
 }
 
 fn fingerprint(at: &Place, text: &str) -> Result<String, Problem> {

@@ -95,7 +95,7 @@ pub(super) fn read(
     variables: &Variables,
     folder: &Path,
 ) -> Result<Vec<Step>, Problem> {
-    let item = root.need("step", "at least one `[[step]]`")?;
+    let item = root.need("step", "`[[step]]`, once or more")?;
     let at = item.at.clone();
     let items = item.list()?;
     if items.is_empty() {

@@ -86,7 +86,7 @@ pub(super) fn evaluate(
             .problem(format!(
                 "`{{{{{expression}}}}}` has no value; expected `{{{{ var.NAME }}}}`"
             ))
-            .hint("variables are the only names that texts know")),
+            .hint("variables are named as `var.NAME`; texts know no other names")),
     }
 }
 

@@ -207,7 +207,7 @@ impl Variables {
                 Some(Value::Plain(_)) => Ok(()),
                 Some(Value::Secret { .. }) => Err(at
                     .problem(format!(
-                        "the sensitive variable `{name}` may not stand here"
+                        "the sensitive variable `{name}` may not stand here; expected a plain one"
                     ))
                     .hint(format!(
                         "it may only be the whole value of an entry of `env`, `inputs` or ansible `variables`: `\"{{{{ var.{name} }}}}\"`"

@@ -8,3 +8,6 @@ mod identity;
 mod manifest;
 mod store;
 mod release;
+//! Fast tests: no machine, no network.
+
+mod definition;
