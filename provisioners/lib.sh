@@ -38,6 +38,14 @@ service_user() {
         die "user $1 exists as $(id -u "$1"):$(id -g "$1"), wanted $2:$2: files in the image belong to fixed numbers"
 }
 
+# mask_units UNIT…: none of them ever starts, whether it is there or not. The link is all that `systemctl mask` makes; it also
+# reloads the manager each time, which is slow under emulation, and it refuses units that are not there yet.
+mask_units() {
+    for unit in "$@"; do
+        ln -sfn /dev/null "/etc/systemd/system/$unit"
+    done
+}
+
 # install_release PRODUCT VERSION SHA256: the binary gets its name only after its digest was found right.
 install_release() {
     archive=$VB_RELEASES/$1/$1.gz

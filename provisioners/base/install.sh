@@ -14,8 +14,11 @@ settle() {
 
 # An image is replaced, never changed in place: nothing may upgrade a running node behind the manifest's back.
 stop_upgrades() {
-    systemctl mask --quiet --now apt-daily.timer apt-daily-upgrade.timer 2>/dev/null || :
-    systemctl mask --quiet --now apt-daily.service apt-daily-upgrade.service unattended-upgrades.service 2>/dev/null || :
+    units='apt-daily.timer apt-daily-upgrade.timer apt-daily.service apt-daily-upgrade.service unattended-upgrades.service'
+    # shellcheck disable=SC2086 # A list of units.
+    systemctl stop $units 2>/dev/null || :
+    # shellcheck disable=SC2086
+    mask_units $units
 }
 
 apt_get() {
@@ -38,7 +41,7 @@ install_missing() {
 keep_time() {
     for unit in chrony.service systemd-timesyncd.service; do
         if systemctl cat "$unit" >/dev/null 2>&1; then
-            systemctl enable --quiet "$unit"
+            systemctl enable --quiet --no-reload "$unit"
             say "time is kept by $unit"
             return 0
         fi
@@ -52,8 +55,7 @@ place_units() {
     for unit in vault-bake-identity.service vault-bake-hostkeys.service; do
         place 0644 root:root "files/$unit" "/etc/systemd/system/$unit"
     done
-    systemctl daemon-reload
-    systemctl enable --quiet vault-bake-hostkeys.service
+    systemctl enable --quiet --no-reload vault-bake-hostkeys.service
 }
 
 settle

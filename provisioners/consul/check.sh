@@ -63,7 +63,7 @@ refuses_strangers() {
 refuses_tokenless() {
     answer=$(consul_get /v1/agent/self)
     case $answer in
-        HTTP/*' 403 '*) ;;
+        *'HTTP/1.'?' 403 '*) ;;
         *) say "$answer"; return 1 ;;
     esac
 }

@@ -23,5 +23,4 @@ install -d -m 0700 -o consul -g consul /var/lib/consul
 place 0640 root:consul templates/consul.json /etc/consul.d/consul.json
 place 0644 root:root files/consul.sh /etc/profile.d/consul.sh
 place 0644 root:root files/consul.service /etc/systemd/system/consul.service
-systemctl daemon-reload
-systemctl enable --quiet consul.service
+systemctl enable --quiet --no-reload consul.service

@@ -18,5 +18,4 @@ install -d -m 0750 -o vault -g vault /var/log/vault
 place 0640 root:vault templates/vault.json /etc/vault.d/vault.json
 place 0644 root:root files/vault.sh /etc/profile.d/vault.sh
 place 0644 root:root files/vault.service /etc/systemd/system/vault.service
-systemctl daemon-reload
-systemctl enable --quiet vault.service
+systemctl enable --quiet --no-reload vault.service

@@ -1,0 +1,139 @@
+#!/bin/sh
+# Checks the hardening: what is written during the build, and what holds on the booted image.
+set -u
+# shellcheck source=../lib.sh
+. "$VB_LIB"
+
+sshd_says() {
+    effective=$(sshd -T 2>&1) || { say "$effective"; return 1; }
+    wrong=0
+    for line in 'passwordauthentication no' 'kbdinteractiveauthentication no' 'permitemptypasswords no' 'x11forwarding no' \
+        'allowtcpforwarding no' 'allowagentforwarding no' 'permittunnel no' 'maxauthtries 3' 'logingracetime 30'; do
+        printf '%s\n' "$effective" | grep -qx "$line" || { say "sshd has not: $line"; wrong=1; }
+    done
+    return "$wrong"
+}
+
+# During build and test root may come with the key of that run; the image itself says no.
+root_stays_out() {
+    says /etc/ssh/sshd_config.d/10-vault-bake-hardening.conf '^PermitRootLogin no$' || return 1
+    others=$(grep -lEi '^[[:space:]]*(AllowUsers|AllowGroups|DenyUsers|DenyGroups|Match)' /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*.conf)
+    [ -z "$others" ] || { say "rules for single users: $others"; return 1; }
+}
+
+no_swap() {
+    masked swap.target || return 1
+    [ "$(wc -l </proc/swaps)" -le 1 ] || { cat /proc/swaps; return 1; }
+    ! grep -En '^[^#].*[[:space:]]swap[[:space:]]' /etc/fstab
+}
+
+no_core_dumps() {
+    says /etc/systemd/system.conf.d/10-vault-bake.conf '^DefaultLimitCORE=0$' &&
+        says /etc/systemd/coredump.conf.d/10-vault-bake.conf '^Storage=none$' &&
+        says /etc/security/limits.d/10-vault-bake.conf '^\* hard core 0$'
+}
+
+only_named_shells() {
+    found=$(getent passwd | while IFS=: read -r name _ id _ _ _ shell; do
+        case $shell in
+            */nologin | */false) continue ;;
+        esac
+        [ "$name" = root ] && continue
+        printf '%s\n' "${VB_INPUT_LOGIN_USERS:-}" | grep -Fqx -- "$name" || say "$name ($id) has the shell $shell"
+    done)
+    say "$found"
+    [ -z "$found" ]
+}
+
+no_passwords() {
+    found=$(getent shadow | grep -Ev '^[^:]+:[!*]')
+    [ -z "$found" ] || { printf '%s\n' "$found" | cut -d : -f 1; return 1; }
+    [ "$(getent passwd | awk -F : '$3 == 0' | wc -l)" -eq 1 ] || { say 'more than one user has the number 0'; return 1; }
+}
+
+no_set_uid() {
+    found=$(find / -xdev \( -path /proc -o -path /sys -o -path /run \) -prune -o -type f -perm /6000 -print |
+        while IFS= read -r program; do
+            printf '%s\n' "${VB_INPUT_SUID_ALLOWED:-}" | grep -Fqx -- "$program" || say "$program"
+        done)
+    say "$found"
+    [ -z "$found" ]
+}
+
+no_open_folders() {
+    found=$(find / -xdev \( -path /proc -o -path /sys -o -path /run \) -prune -o \( -type d -perm -0002 ! -perm -1000 -o -type f -perm -0002 \) -print)
+    say "$found"
+    [ -z "$found" ]
+}
+
+modules_blocked() {
+    says /etc/modprobe.d/vault-bake.conf '^install usb-storage /bin/false$' '^install sctp /bin/false$' || return 1
+    ! grep -Ehn '^(install|blacklist) (udf|vfat)' /etc/modprobe.d/*.conf
+}
+
+kernel_settings_live() {
+    wrong=0
+    while read -r key _ value; do
+        case $key in
+            '' | '#'*) continue ;;
+        esac
+        file=/proc/sys/$(printf '%s' "$key" | tr . /)
+        # A setting this kernel does not have cannot be wrong.
+        [ -e "$file" ] || continue
+        [ "$(cat "$file")" = "$value" ] || { say "$key is $(cat "$file"), wanted $value"; wrong=1; }
+    done </etc/sysctl.d/99-vault-bake.conf
+    return "$wrong"
+}
+
+firewall_live() {
+    rules=$(nft list table inet vault_bake 2>&1) || { say "$rules"; return 1; }
+    printf '%s' "$rules" | grep -Eq 'hook input priority filter; policy drop' || { say "$rules"; return 1; }
+    printf '%s' "$rules" | grep -Eq '169\.254\.169\.254' || { say "$rules"; return 1; }
+}
+
+mounted_bare() {
+    wrong=0
+    for path in /tmp /var/tmp /dev/shm; do
+        options=$(findmnt --noheadings --output OPTIONS --mountpoint "$path" | tail -n 1)
+        for option in nosuid nodev noexec; do
+            case ",$options," in
+                *",$option,"*) ;;
+                *) say "$path is mounted with '$options', without $option"; wrong=1 ;;
+            esac
+        done
+    done
+    return "$wrong"
+}
+
+console_kept() {
+    grep -q 'console=ttyS0' /proc/cmdline
+}
+
+check harden.sshd 'ssh takes keys only and forwards nothing' sshd_says
+check harden.sshd-root 'the image keeps root out' root_stays_out
+check harden.no-swap 'there is no swap' no_swap
+check harden.no-core-dumps 'nothing dumps its memory' no_core_dumps
+check harden.no-shells 'nobody but root and who is named has a shell' only_named_shells
+check harden.no-passwords 'nobody has a password' no_passwords
+check harden.no-set-uid 'no program but those named changes its user' no_set_uid
+check harden.no-open-files 'nothing can be written by everybody' no_open_folders
+check harden.modules 'needless kernel modules are blocked, needed ones are not' modules_blocked
+check harden.ctrl-alt-del 'the keyboard cannot restart the machine' masked ctrl-alt-del.target
+check harden.firewall-rules 'the firewall rules are valid' nft -c -f /etc/nftables.conf
+check harden.firewall-enabled 'the firewall starts at boot' enabled nftables.service
+check harden.mount-units 'temporary folders are mounted at boot' enabled tmp.mount var-tmp.mount
+check harden.journal 'the journal is kept and bounded' says /etc/systemd/journald.conf.d/10-vault-bake.conf '^Storage=persistent$' '^SystemMaxUse='
+check harden.banner 'who connects is told' says /etc/issue.net 'Authorised use only'
+
+if [ "$VB_PHASE" = image ]; then
+    check harden.firewall-live 'the firewall drops what is not named' firewall_live
+    check harden.kernel-live 'the kernel runs with its settings' kernel_settings_live
+    check harden.mounts-live 'nothing runs from temporary folders' mounted_bare
+    if grep -q 'console=' /proc/cmdline; then
+        check harden.console 'the serial console still speaks' console_kept
+    else
+        skip harden.console 'the serial console still speaks' 'the kernel was given no console'
+    fi
+fi
+
+done_testing

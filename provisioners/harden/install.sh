@@ -1,0 +1,108 @@
+#!/bin/sh
+# Hardens the system. Most of it takes effect at the next boot, so that the running build is not cut off.
+set -eu
+# shellcheck source=../lib.sh
+. "$VB_LIB"
+
+kernel() {
+    # Late in the order, after what the distribution says.
+    place 0644 root:root files/sysctl.conf /etc/sysctl.d/99-vault-bake.conf
+    place 0644 root:root files/modprobe.conf /etc/modprobe.d/vault-bake.conf
+}
+
+# Memory of Vault must never reach a disk.
+no_swap() {
+    swapoff -a || :
+    sed -i '/^[^#].*[[:space:]]swap[[:space:]]/d' /etc/fstab 2>/dev/null || :
+    mask_units swap.target
+    place 0644 root:root files/coredump.conf /etc/systemd/coredump.conf.d/10-vault-bake.conf
+    place 0644 root:root files/manager.conf /etc/systemd/system.conf.d/10-vault-bake.conf
+    place 0644 root:root files/limits.conf /etc/security/limits.d/10-vault-bake.conf
+}
+
+mounts() {
+    place 0644 root:root files/tmp.mount /etc/systemd/system/tmp.mount
+    place 0644 root:root files/var-tmp.mount /etc/systemd/system/var-tmp.mount
+    grep -Eqs '^[^#[:space:]]+[[:space:]]+/dev/shm[[:space:]]' /etc/fstab ||
+        printf 'tmpfs /dev/shm tmpfs nosuid,nodev,noexec 0 0\n' >>/etc/fstab
+    systemctl enable --quiet --no-reload tmp.mount var-tmp.mount
+}
+
+firewall() {
+    for user in $VB_INPUT_METADATA_USERS; do
+        getent passwd "$user" >/dev/null || die "input metadata_users names $user, who is not in this image"
+    done
+    nft -c -f templates/nftables.conf || die 'nft refuses the rendered rules: see the inputs allowed_tcp and allowed_udp'
+    place 0640 root:root templates/nftables.conf /etc/nftables.conf
+    systemctl enable --quiet --no-reload nftables.service
+}
+
+remote_shell() {
+    [ -d /etc/ssh ] || return 0
+    place 0600 root:root files/sshd.conf /etc/ssh/sshd_config.d/10-vault-bake-hardening.conf
+    sshd -t || die 'sshd refuses its configuration'
+}
+
+# Names come from the resolver that the network names; nobody nearby may answer in its place.
+names() {
+    place 0644 root:root files/resolved.conf /etc/systemd/resolved.conf.d/10-vault-bake.conf
+}
+
+logs() {
+    place 0644 root:root files/journald.conf /etc/systemd/journald.conf.d/10-vault-bake.conf
+    install -d -m 2755 -o root -g systemd-journal /var/log/journal
+}
+
+# Nobody logs in but who is named; root has no password at all.
+people() {
+    for file in /etc/issue /etc/issue.net; do
+        place 0644 root:root files/issue "$file"
+    done
+    : >/etc/motd
+    # pam_env complains at each login where this is missing.
+    [ -e /etc/default/locale ] || : >/etc/default/locale
+    place 0644 root:root files/profile.sh /etc/profile.d/vault-bake.sh
+    sed -i -E 's/^(UMASK[[:space:]]+).*/\1027/; s/^(HOME_MODE[[:space:]]+).*/\10700/' /etc/login.defs
+    passwd --quiet --lock root
+    getent passwd | while IFS=: read -r name _ _ _ _ _ shell; do
+        case $shell in
+            */nologin | */false) continue ;;
+        esac
+        case "
+root
+${VB_INPUT_LOGIN_USERS:-}
+" in
+            *"
+$name
+"*) ;;
+            *)
+                usermod --shell /usr/sbin/nologin "$name"
+                say "$name has no shell any more"
+                ;;
+        esac
+    done
+}
+
+set_uid_programs() {
+    find / -xdev \( -path /proc -o -path /sys -o -path /run \) -prune -o -type f -perm /6000 -print | while IFS= read -r program; do
+        printf '%s\n' "${VB_INPUT_SUID_ALLOWED:-}" | grep -Fqx -- "$program" && continue
+        chmod ug-s "$program"
+        say "$program is no longer set-uid or set-gid"
+    done
+}
+
+units() {
+    # shellcheck disable=SC2086 # A list of units.
+    mask_units ctrl-alt-del.target ${VB_INPUT_MASKED_UNITS:-}
+}
+
+kernel
+no_swap
+mounts
+firewall
+remote_shell
+names
+logs
+people
+set_uid_programs
+units

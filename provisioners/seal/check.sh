@@ -1,0 +1,102 @@
+#!/bin/sh
+# Checks that nothing of the build machine is left in the image, and that a node made from it is a machine of its own.
+set -u
+# shellcheck source=../lib.sh
+. "$VB_LIB"
+
+PLACES='/etc /root /home /opt /srv /var /usr/local'
+
+# none PATHS…: prints those that exist, and fails if there are any.
+none() {
+    wrong=0
+    for path in "$@"; do
+        [ ! -e "$path" ] || { say "$path is there"; wrong=1; }
+    done
+    return "$wrong"
+}
+
+# found_in PATTERN: files of the image with that text.
+found_in() {
+    # shellcheck disable=SC2086 # A list of folders.
+    find $PLACES -xdev -type f -size -4096k ! -path '/etc/ssh/ssh_host_*_key' ! -path '/var/log/journal/*' -exec grep -lEI -- "$1" {} + 2>/dev/null
+}
+
+no_text() {
+    found=$(found_in "$1")
+    say "$found"
+    [ -z "$found" ]
+}
+
+no_files_named() {
+    # shellcheck disable=SC2086 # A list of folders.
+    found=$(find $PLACES -xdev \( "$@" \) -print)
+    say "$found"
+    [ -z "$found" ]
+}
+
+empty_folders() {
+    wrong=0
+    for folder in "$@"; do
+        found=$(find "$folder" -xdev -mindepth 1 -print 2>/dev/null | head -n 5)
+        [ -z "$found" ] || { say "$folder holds: $found"; wrong=1; }
+    done
+    return "$wrong"
+}
+
+no_logs() {
+    found=$(find /var/log -xdev -type f -size +0)
+    say "$found"
+    [ -z "$found" ]
+}
+
+no_machine_id() {
+    [ -f /etc/machine-id ] || { say '/etc/machine-id is missing: it must be there and empty'; return 1; }
+    [ ! -s /etc/machine-id ] || { say '/etc/machine-id is set'; return 1; }
+    [ -L /var/lib/dbus/machine-id ] || none /var/lib/dbus/machine-id
+}
+
+own_machine_id() {
+    grep -Eqx '[0-9a-f]{32}' /etc/machine-id || { say "machine-id is '$(cat /etc/machine-id)'"; return 1; }
+}
+
+own_host_keys() {
+    born=$(stat -c %Y /etc/ssh/ssh_host_ed25519_key 2>/dev/null) || { say 'there is no ed25519 host key'; return 1; }
+    booted=$(awk '/^btime/ {print $2}' /proc/stat)
+    [ "$born" -ge "$((booted - 5))" ] || { say 'the host key is older than this boot: it came with the image'; return 1; }
+}
+
+only_own_journal() {
+    id=$(cat /etc/machine-id)
+    found=$(find /var/log/journal -mindepth 1 -maxdepth 1 ! -name "$id" ! -name "$id.*")
+    say "$found"
+    [ -z "$found" ]
+}
+
+# In every phase.
+check seal.no-private-keys 'no private key is on the disk' no_text 'BEGIN ([A-Z]+ )*PRIVATE KEY'
+check seal.no-tokens 'no token is on the disk' no_text '(^|[^A-Za-z0-9_.])hv[sbr]\.[A-Za-z0-9_-]{20,}|CONSUL_HTTP_TOKEN=.|VAULT_TOKEN=.'
+check seal.no-key-files 'no file with keys is on the disk' no_files_named -name '*.p12' -o -name '*.pfx' -o -name '*.jks' -o -name '*.prv'
+check seal.no-authorized-keys 'no authorized_keys is on the disk' no_files_named -name 'authorized_keys*' -o -name known_hosts -o -name .vault-token
+check seal.no-history 'no shell history is on the disk' no_files_named -name '.*_history'
+check seal.no-package-lists 'no package list or archive is on the disk' empty_folders /var/lib/apt/lists /var/cache/apt/archives
+
+if [ "$VB_PHASE" = build ]; then
+    check seal.no-access 'the build'\''s way in is gone' none /etc/ssh/sshd_config.d/00-vault-bake.conf
+    check seal.no-host-keys 'no ssh host key is on the disk' no_files_named -name 'ssh_host_*'
+    check seal.no-machine-id 'the machine has no id' no_machine_id
+    check seal.no-random-seed 'no seed for randomness is on the disk' none /var/lib/systemd/random-seed /var/lib/systemd/credential.secret
+    check seal.no-consul-data 'no data of Consul is on the disk' empty_folders /var/lib/consul
+    check seal.no-logs 'no log is on the disk' no_logs
+    check seal.no-temporary-files 'no temporary file is on the disk' empty_folders /tmp /var/tmp
+    if [ -d /var/lib/cloud ]; then
+        check seal.no-cloud-data 'cloud-init knows no instance' empty_folders /var/lib/cloud
+    else
+        skip seal.no-cloud-data 'cloud-init knows no instance' 'the base has no cloud-init'
+    fi
+else
+    check seal.own-machine-id 'this node made an id of its own' own_machine_id
+    check seal.own-host-keys 'this node made host keys of its own' own_host_keys
+    check seal.own-journal 'the journal is this node'\''s alone' only_own_journal
+fi
+
+done_testing
