@@ -255,6 +255,9 @@ pub trait Machine: Send {
     /// Why it died, where it has: its last words.
     fn died(&mut self) -> Option<String>;
 
+    /// Lets it run on beyond us.
+    fn leave(self);
+
     /// The last lines of its serial console.
     fn console(&self) -> Vec<String>;
 }

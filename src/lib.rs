@@ -23,3 +23,7 @@ pub mod builder;
 pub mod provision;
 pub mod manifest;
 pub mod store;
+pub mod world;
+pub mod record;
+pub mod trial;
+pub mod bake;

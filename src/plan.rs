@@ -13,7 +13,7 @@ mod template;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::definition::{Definition, MachineSpec, OutputSpec, Problem, QemuBase, Value};
 use crate::digest::Digest;
@@ -83,7 +83,7 @@ pub struct PlannedStep {
 }
 
 /// What a step does.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum StepKind {
     /// Runs `install.sh`; its `check.sh`, where it has one, is run after all steps and again on the booted capture.

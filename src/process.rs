@@ -13,7 +13,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{
+    AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader, Split,
+};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
@@ -170,21 +172,67 @@ impl Program {
         }
     }
 
+    /// Runs it to its end and returns its status; each line that it prints, on either stream, goes to `line`.
+    pub async fn lines(
+        mut self,
+        mut line: impl FnMut(&str),
+        interrupt: &Interrupt,
+    ) -> Result<ExitStatus, ProcessError> {
+        let name = self.name.clone();
+        let io = |error| ProcessError::Io {
+            program: name.clone(),
+            error,
+        };
+        self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut running = self.spawn()?;
+        let mut stdout = running.child.stdout.take().map(split);
+        let mut stderr = running.child.stderr.take().map(split);
+        let reading = async {
+            loop {
+                let read = tokio::select! {
+                    Some(read) = next_line(&mut stdout) => read,
+                    Some(read) = next_line(&mut stderr) => read,
+                    else => return Ok(()),
+                };
+                line(String::from_utf8_lossy(&read?).trim_end());
+            }
+        };
+        let ended = match interrupt.or(reading).await {
+            Ok(read) => {
+                read.map_err(io)?;
+                interrupt.or(running.child.wait()).await
+            }
+            Err(interrupted) => Err(interrupted),
+        };
+        match ended {
+            Ok(status) => status.map_err(io),
+            Err(interrupted) => {
+                running.end().await;
+                Err(interrupted.into())
+            }
+        }
+    }
+
     /// Starts it and leaves it running. Its standard output goes nowhere.
     pub fn start(mut self) -> Result<Running, ProcessError> {
         self.command.stderr(Stdio::piped());
-        let mut child = self.command.spawn().map_err(|error| ProcessError::Start {
+        let mut running = self.spawn()?;
+        let stderr = running.child.stderr.take();
+        let stderr = stderr.expect("standard error is piped");
+        running.reading = tokio::spawn(running.tail.clone().fill(stderr));
+        Ok(running)
+    }
+
+    fn spawn(mut self) -> Result<Running, ProcessError> {
+        let child = self.command.spawn().map_err(|error| ProcessError::Start {
             program: self.name.clone(),
             error,
         })?;
-        let stderr = child.stderr.take().expect("standard error is piped");
-        let tail = Tail::default();
-        let reading = tokio::spawn(tail.clone().fill(stderr));
         Ok(Running {
             name: self.name,
             child,
-            tail,
-            reading,
+            tail: Tail::default(),
+            reading: tokio::spawn(async {}),
         })
     }
 
@@ -292,13 +340,28 @@ impl fmt::Debug for Running {
     }
 }
 
+fn split<R: AsyncRead + Unpin>(stream: R) -> Split<BufReader<R>> {
+    BufReader::new(stream).split(b'\n')
+}
+
+/// The next line of a stream, which is forgotten at its end.
+async fn next_line<R: AsyncBufRead + Unpin>(
+    stream: &mut Option<Split<R>>,
+) -> Option<std::io::Result<Vec<u8>>> {
+    let read = stream.as_mut()?.next_segment().await.transpose();
+    if read.is_none() {
+        *stream = None;
+    }
+    read
+}
+
 /// The last lines of a stream.
 #[derive(Clone, Default)]
 struct Tail(Arc<Mutex<VecDeque<String>>>);
 
 impl Tail {
-    async fn fill(self, stream: impl tokio::io::AsyncRead + Unpin) {
-        let mut lines = BufReader::new(stream).split(b'\n');
+    async fn fill(self, stream: impl AsyncRead + Unpin) {
+        let mut lines = split(stream);
         while let Ok(Some(line)) = lines.next_segment().await {
             let mut tail = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             if tail.len() == LAST_LINES {

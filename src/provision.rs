@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::event::Events;
-use crate::plan::Plan;
+use crate::plan::PlannedStep;
 use crate::release::Verified;
 use crate::ssh::{Keys, Reboot};
 use crate::wait::Interrupt;
@@ -38,8 +38,10 @@ pub type Now<'a> = &'a (dyn Fn() -> Timestamp + Sync);
 
 /// What is done to a machine, and with what.
 pub struct Guest<'a> {
+    /// The image's name.
+    pub image: &'a str,
     /// All steps, decided.
-    pub plan: &'a Plan,
+    pub steps: &'a [PlannedStep],
     /// The content of `lib.sh`, which every step may use.
     pub lib: &'a [u8],
     /// The releases that scripts are told of.

@@ -33,6 +33,7 @@ use crate::manifest::{
 use backend::{Backend, Created};
 use log::{Body, History};
 
+pub use dir::Dir;
 pub use error::StoreError;
 pub use images::{ImageRow, TestState};
 pub use verify::{Depth, Finding, Report};

@@ -71,7 +71,7 @@ impl Index for Network {
         events: &Events,
         interrupt: &Interrupt,
     ) -> Result<LockedRelease, LockError> {
-        Ok(release::resolve(source, product, version, events, interrupt).await?)
+        Ok(release::resolve(source, product, version, self.now, events, interrupt).await?)
     }
 }
 

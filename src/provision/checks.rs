@@ -58,7 +58,7 @@ pub async fn run_checks(
     phase: Phase,
     session: &Session,
 ) -> Result<Vec<CheckRecord>, ProvisionError> {
-    let steps = guest.plan.steps.iter().filter(|step| match step.kind {
+    let steps = guest.steps.iter().filter(|step| match step.kind {
         StepKind::Provisioner { checked, seal, .. } => checked && (phase == Phase::Image || !seal),
         _ => false,
     });

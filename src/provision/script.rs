@@ -73,7 +73,7 @@ fn environment(
         ("VB_PHASE".to_owned(), phase.to_string()),
         ("VB_LIB".to_owned(), format!("{}/lib.sh", guest.work)),
         ("VB_RELEASES".to_owned(), format!("{}/releases", guest.work)),
-        ("VB_IMAGE".to_owned(), guest.plan.image.clone()),
+        ("VB_IMAGE".to_owned(), guest.image.to_owned()),
         ("VB_RUN".to_owned(), guest.run.to_owned()),
     ];
     for release in guest.releases {

@@ -19,7 +19,7 @@ pub async fn run_steps(
     mut died: impl AsyncFnMut() -> Option<String>,
     now: Now<'_>,
 ) -> Result<(Session, Vec<StepRecord>), ProvisionError> {
-    let steps = &guest.plan.steps;
+    let steps = guest.steps;
     let mut records = Vec::new();
     for (index, step) in steps.iter().enumerate().filter(|(_, step)| !is_seal(step)) {
         let begun = Begun::new(guest, index, now);
@@ -44,10 +44,10 @@ pub async fn seal(
     session: &Session,
     now: Now<'_>,
 ) -> Result<(StepRecord, Vec<CheckRecord>), ProvisionError> {
-    let last = guest.plan.steps.iter().enumerate().next_back();
+    let last = guest.steps.iter().enumerate().next_back();
     let Some((index, step)) = last.filter(|(_, step)| is_seal(step)) else {
         return Err(ProvisionError::NoSeal {
-            image: guest.plan.image.clone(),
+            image: guest.image.to_owned(),
         });
     };
     let begun = Begun::new(guest, index, now);
@@ -92,7 +92,7 @@ async fn one(
             mode,
             owner,
         } => script::put_file(guest, step, (destination, *mode, owner), name),
-        StepKind::Ansible { playbook } => {
+        StepKind::Ansible { playbook, .. } => {
             return ansible::run(guest, session, step, (name, playbook)).await;
         }
         StepKind::Reboot => unreachable!("a restart makes another session"),
@@ -146,10 +146,10 @@ struct Begun<'a> {
 
 impl<'a> Begun<'a> {
     fn new(guest: &Guest<'a>, index: usize, now: Now<'_>) -> Self {
-        let step = &guest.plan.steps[index];
+        let step = &guest.steps[index];
         guest.events.emit(&Event::StepStarted {
             index: index + 1,
-            count: guest.plan.steps.len(),
+            count: guest.steps.len(),
             step: names(step).1,
         });
         Self {

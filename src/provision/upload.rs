@@ -47,7 +47,7 @@ pub(super) async fn send(
             }
         })?);
     }
-    entries.extend(guest.plan.steps.iter().flat_map(step_entries));
+    entries.extend(guest.steps.iter().flat_map(step_entries));
     entries.sort_by(|a, b| a.path.cmp(&b.path));
     let total_bytes = entries.iter().map(Entry::size_bytes).sum();
     session

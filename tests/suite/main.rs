@@ -1,13 +1,13 @@
-mod ground;
-mod tidy;
-mod qemu;
-mod provision;
-mod ssh;
-mod support;
-mod identity;
-mod manifest;
-mod store;
-mod release;
-//! Fast tests: no machine, no network.
+//! Fast tests: no machine, no network beyond loopback.
 
 mod definition;
+mod ground;
+mod identity;
+mod manifest;
+mod provision;
+mod qemu;
+mod release;
+mod ssh;
+mod store;
+mod support;
+mod tidy;

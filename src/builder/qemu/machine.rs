@@ -76,6 +76,10 @@ impl Machine for QemuMachine {
     fn console(&self) -> Vec<String> {
         files::console(&self.serial)
     }
+
+    fn leave(self) {
+        self.process.leave();
+    }
 }
 
 /// How a machine ended, with the last lines of QEMU and of the serial console.

@@ -1,0 +1,378 @@
+//! The bake: from a plan to a recorded and tested image. One of the two conductors; `Bake::stages` is the product as
+//! one short function.
+//!
+//! In: a plan, a builder, a store. Out: the manifest and the test's result, or what failed and what was left behind.
+//! Deliberately does nothing itself: every stage is a call of the module that knows it.
+
+mod order;
+mod outcome;
+mod retest;
+
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::try_join;
+
+use crate::builder::{Artifact, Boot, Builder, Disk, Machine};
+use crate::digest::Digest;
+use crate::event::{Event, Stage};
+use crate::manifest::Manifest;
+use crate::provision::{self, Guest, Installed, Phase};
+use crate::record::{self, Facts, Provisioned};
+use crate::release::{self, Verified};
+use crate::ssh::{Keys, Reboot, Session};
+use crate::store::{Dir, Store, StoreError};
+use crate::teardown::Teardown;
+use crate::trial::CheckSet;
+use crate::world::World;
+
+pub use order::{OnError, Order};
+pub use outcome::{BakeError, Baked, Failed, Kept, Tested};
+pub use retest::test;
+
+/// Bakes an image, records it and, where the order says so, tries it. Whatever happens, what was temporary is removed
+/// at the end, but for the machine of a failed bake that the order's `on_error` wants kept.
+pub async fn bake<B: Builder>(
+    builder: &B,
+    store: &Store<Dir>,
+    order: &Order<'_>,
+    world: &World<'_>,
+) -> Result<Baked, Failed> {
+    let run = world.new_run();
+    let subject = format!("bake of {}", order.plan.image);
+    world.events.emit(&Event::RunStarted {
+        run: run.clone(),
+        subject,
+    });
+    let mut teardown = Teardown::begin(&world.runs(), &run)?;
+    let mut machine = None;
+    let keys = Keys::generate();
+    let bake = Bake {
+        builder,
+        store,
+        order,
+        world,
+        run: &run,
+        keys: &keys,
+    };
+    match bake.stages(&mut machine, &mut teardown).await {
+        Ok(baked) => Ok(Baked {
+            leaks: outcome::clean_up(machine, teardown, world).await,
+            ..baked
+        }),
+        Err(error) => {
+            let error = outcome::explain(error, machine.as_mut(), world);
+            match machine.take_if(|_| order.keeps(&error)) {
+                Some(machine) => Err(outcome::keep(error, machine, &keys, teardown)),
+                None => Err(Failed {
+                    error,
+                    leaks: outcome::clean_up(machine, teardown, world).await,
+                    kept: None,
+                }),
+            }
+        }
+    }
+}
+
+/// One bake: what does not change while it runs.
+struct Bake<'a, B> {
+    builder: &'a B,
+    store: &'a Store<Dir>,
+    order: &'a Order<'a>,
+    world: &'a World<'a>,
+    run: &'a str,
+    keys: &'a Keys,
+}
+
+impl<B: Builder> Bake<'_, B> {
+    async fn stages(
+        &self,
+        machine: &mut Option<B::Machine>,
+        teardown: &mut Teardown,
+    ) -> Result<Baked, BakeError> {
+        let parent = self.look_ahead().await?;
+        let (releases, (disk, session)) = try_join!(self.fetch(), self.start(machine, teardown))?;
+        let provisioned = self
+            .provision(machine, session, &releases, teardown.work())
+            .await?;
+        let artifact = self.capture(machine, teardown.work()).await?;
+        let facts = Found {
+            releases,
+            disk,
+            provisioned,
+            artifact,
+            parent,
+        };
+        let (digest, manifest, checks) = self.record(&facts).await?;
+        let baked = Baked {
+            manifest,
+            digest,
+            tested: None,
+            leaks: Vec::new(),
+        };
+        if !self.order.test {
+            return Ok(baked);
+        }
+        let trial = retest::record(
+            self.builder,
+            self.store,
+            (baked.digest, &baked.manifest),
+            &checks,
+            self.run,
+            teardown,
+            self.world,
+        );
+        let tested = self.world.events.stage(Stage::Test, trial).await?;
+        Ok(Baked {
+            tested: Some(tested),
+            ..baked
+        })
+    }
+
+    /// Refuses early what could not be recorded in the end, and finds the manifest that this one follows.
+    async fn look_ahead(&self) -> Result<Option<Digest>, BakeError> {
+        let history = self.store.history().await?;
+        let image = &self.order.plan.image;
+        if let Some(version) = self
+            .order
+            .version
+            .filter(|version| history.by_name(image, *version).is_some())
+        {
+            return Err(BakeError::VersionTaken {
+                name: format!("{image}@{version}"),
+            });
+        }
+        Ok(history
+            .recorded()
+            .iter()
+            .rev()
+            .find(|recorded| recorded.image == *image)
+            .map(|recorded| recorded.manifest))
+    }
+
+    /// Runs beside [`Self::start`]: nothing of a release is needed before the upload.
+    async fn fetch(&self) -> Result<Vec<Verified>, BakeError> {
+        let World {
+            events,
+            interrupt,
+            cache,
+            now,
+            ..
+        } = *self.world;
+        let work = async {
+            let mut verified = Vec::new();
+            for locked in &self.order.plan.releases {
+                let source = &self.order.plan.release_source;
+                verified
+                    .push(release::fetch(source, locked, cache, now(), events, interrupt).await?);
+            }
+            Ok(verified)
+        };
+        events.stage(Stage::Fetch, work).await
+    }
+
+    async fn start(
+        &self,
+        held: &mut Option<B::Machine>,
+        teardown: &mut Teardown,
+    ) -> Result<(Disk, Session), BakeError> {
+        let World {
+            events, interrupt, ..
+        } = *self.world;
+        let plan = self.order.plan;
+        let base = async {
+            Ok(self
+                .builder
+                .base(&plan.base, teardown, events, interrupt)
+                .await?)
+        };
+        let disk: Disk = events.stage::<_, BakeError>(Stage::Base, base).await?;
+        let boot = async {
+            let boot = Boot {
+                disk: &disk,
+                machine: &plan.machine,
+                keys: self.keys,
+                identity: None,
+                role: "build",
+            };
+            let machine = held.insert(self.builder.boot(boot, teardown, events, interrupt).await?);
+            let endpoint = machine.endpoint();
+            let timeout = Duration::from_secs(plan.machine.boot_timeout_s);
+            let died = async || machine.died();
+            let connecting = Session::connect(
+                &endpoint,
+                self.keys,
+                timeout,
+                died,
+                plan.scrubber(),
+                events,
+                interrupt,
+            );
+            connecting.await.map_err(|error| BakeError::NotUp {
+                error,
+                console: machine.console(),
+            })
+        };
+        let session = events.stage(Stage::Boot, boot).await?;
+        Ok((disk, session))
+    }
+
+    /// Everything that happens inside the machine: upload, steps, checks, seal.
+    async fn provision(
+        &self,
+        machine: &mut Option<B::Machine>,
+        session: Session,
+        releases: &[Verified],
+        local_work: &Path,
+    ) -> Result<Provisioned, BakeError> {
+        let World {
+            events,
+            interrupt,
+            guest_work,
+            now,
+            ..
+        } = *self.world;
+        let plan = self.order.plan;
+        let installed: Vec<Installed> = releases.iter().map(Installed::from).collect();
+        let guest = Guest {
+            image: &plan.image,
+            steps: &plan.steps,
+            lib: &plan.lib.content,
+            releases: &installed,
+            archives: releases,
+            run: self.run,
+            work: guest_work,
+            local_work,
+            keys: self.keys,
+            reboot: &Reboot::default(),
+            events,
+            interrupt,
+        };
+        events
+            .stage(Stage::Upload, provision::upload(&guest, &session))
+            .await?;
+        let died = async || machine.as_mut().and_then(Machine::died);
+        let steps = async {
+            let (session, steps) = provision::run_steps(&guest, session, died, now).await?;
+            let checks = provision::run_checks(&guest, Phase::Build, &session).await?;
+            let packages = provision::inventory(&session, interrupt).await?;
+            let boot = provision::boot_facts(&session, interrupt).await?;
+            Ok((
+                session,
+                Provisioned {
+                    steps,
+                    checks,
+                    packages,
+                    boot,
+                },
+            ))
+        };
+        let (session, mut provisioned) = events
+            .stage::<_, BakeError>(Stage::Provision, steps)
+            .await?;
+        let (step, checks) = events
+            .stage(Stage::Seal, provision::seal(&guest, &session, now))
+            .await?;
+        provisioned.steps.push(step);
+        provisioned.checks.extend(checks);
+        Ok(provisioned)
+    }
+
+    async fn capture(
+        &self,
+        held: &mut Option<B::Machine>,
+        work: &Path,
+    ) -> Result<Artifact, BakeError> {
+        let World {
+            events, interrupt, ..
+        } = *self.world;
+        let capture = async {
+            let machine = held.take().ok_or(BakeError::NoMachine)?;
+            // Below the work folder, whose undo is in the journal already.
+            Ok(self
+                .builder
+                .capture(machine, work.join("artifact"), events, interrupt)
+                .await?)
+        };
+        events.stage(Stage::Capture, capture).await
+    }
+
+    async fn record(&self, found: &Found) -> Result<(Digest, Manifest, CheckSet), BakeError> {
+        let World { events, .. } = *self.world;
+        events.stage(Stage::Record, self.put(found)).await
+    }
+
+    async fn put(&self, found: &Found) -> Result<(Digest, Manifest, CheckSet), BakeError> {
+        let World {
+            events, now, tool, ..
+        } = *self.world;
+        let Order {
+            plan,
+            version,
+            revision,
+            ..
+        } = self.order;
+        let place = self
+            .store
+            .adopt_artifact(&found.artifact.path, found.artifact.sha256)
+            .await?;
+        let packages = &found.provisioned.packages;
+        let packages = self
+            .store
+            .put_packages(&record::packages(packages), &packages.manager)
+            .await?;
+        let checks = CheckSet::of(plan, &found.releases, &found.disk);
+        let check_bytes = checks.to_bytes();
+        let facts = Facts {
+            run: self.run,
+            plan,
+            revision: revision.as_ref(),
+            releases: &found.releases,
+            disk: &found.disk,
+            provisioned: &found.provisioned,
+            packages,
+            checks: (
+                self.store.put_object(&check_bytes).await?,
+                check_bytes.len() as u64,
+            ),
+            artifact: &found.artifact,
+            parent: found.parent,
+            builder: self.builder.name(),
+            tool,
+        };
+        loop {
+            let version = match version {
+                Some(version) => *version,
+                None => {
+                    self.store
+                        .next_version(&plan.image, record::date(now()))
+                        .await?
+                }
+            };
+            let manifest = record::manifest(&facts, version, now());
+            match self.store.put_manifest(&manifest, now()).await {
+                // Another bake of today took the version since we looked: the next one is ours, perhaps.
+                Err(StoreError::VersionTaken { .. }) if self.order.version.is_none() => {}
+                Err(error) => return Err(error.into()),
+                Ok(digest) => {
+                    let artifact = place.display().to_string();
+                    events.emit(&Event::Recorded {
+                        name: manifest.name(),
+                        manifest: digest.to_string(),
+                        artifact,
+                    });
+                    return Ok((digest, manifest, checks));
+                }
+            }
+        }
+    }
+}
+
+/// What the stages found, until it is recorded.
+struct Found {
+    releases: Vec<Verified>,
+    disk: Disk,
+    provisioned: Provisioned,
+    artifact: Artifact,
+    parent: Option<Digest>,
+}

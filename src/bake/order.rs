@@ -1,0 +1,36 @@
+//! What to bake, and how.
+
+use super::BakeError;
+use crate::manifest::ImageVersion;
+use crate::plan::Plan;
+use crate::record::Revision;
+
+/// What to bake, and how.
+pub struct Order<'a> {
+    /// Every step, decided.
+    pub plan: &'a Plan,
+    /// The image's version; `None` takes the next free one of today.
+    pub version: Option<ImageVersion>,
+    /// The revision of the definition's repository, where it is kept in one.
+    pub revision: Option<Revision>,
+    /// Whether the captured image is booted and checked.
+    pub test: bool,
+    /// Asked when a stage failed, but for an interrupt, while the machine was there.
+    pub on_error: &'a (dyn Fn(&BakeError) -> OnError + Sync),
+}
+
+/// What becomes of the machine of a failed bake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnError {
+    /// It is removed.
+    Clean,
+    /// It goes on running, for somebody to log in. [`crate::teardown::sweep`] removes it later.
+    Keep,
+}
+
+impl Order<'_> {
+    /// Whether the machine stays, after `error`.
+    pub(super) fn keeps(&self, error: &BakeError) -> bool {
+        !matches!(error, BakeError::Interrupted(_)) && (self.on_error)(error) == OnError::Keep
+    }
+}

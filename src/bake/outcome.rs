@@ -1,0 +1,224 @@
+//! How a bake ends: what it gives, what failed, what was left.
+
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::builder::{BuilderError, Machine};
+use crate::digest::Digest;
+use crate::event::Stage;
+use crate::manifest::{Manifest, TestRecord};
+use crate::process::last_lines;
+use crate::provision::ProvisionError;
+use crate::release::ReleaseError;
+use crate::ssh::{Endpoint, Keys, SshError};
+use crate::store::StoreError;
+use crate::teardown::{JournalError, Leak, Teardown};
+use crate::trial::TrialError;
+use crate::wait::Interrupted;
+use crate::world::World;
+
+/// A recorded image.
+#[derive(Debug)]
+pub struct Baked {
+    /// What names the manifest.
+    pub digest: Digest,
+    /// The manifest.
+    pub manifest: Manifest,
+    /// The result of its test, where it was tested.
+    pub tested: Option<TestRecord>,
+    /// What could not be removed.
+    pub leaks: Vec<Leak>,
+}
+
+/// A test that was made again.
+#[derive(Debug)]
+pub struct Tested {
+    /// The result, which is in the store by now.
+    pub record: TestRecord,
+    /// What could not be removed.
+    pub leaks: Vec<Leak>,
+}
+
+/// A run that failed, and what is left of it.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct Failed {
+    /// Why.
+    pub error: BakeError,
+    /// What could not be removed.
+    pub leaks: Vec<Leak>,
+    /// The machine, where it was kept.
+    pub kept: Option<Kept>,
+}
+
+/// A machine that was left running.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// The command that logs in.
+    pub login: String,
+    /// The run's folder, with keys and console log; `sweep` removes it together with the machine.
+    pub folder: PathBuf,
+}
+
+/// Why a run failed.
+#[derive(Debug, thiserror::Error)]
+pub enum BakeError {
+    /// There is a manifest of this name already.
+    #[error("{name} is recorded already, and records are never rewritten; bake another version")]
+    VersionTaken {
+        /// `image@version`.
+        name: String,
+    },
+    /// A release could not be had or trusted.
+    #[error(transparent)]
+    Release(#[from] ReleaseError),
+    /// The builder failed.
+    #[error(transparent)]
+    Builder(#[from] BuilderError),
+    /// The machine did not answer.
+    #[error("{error}{}", last_lines(.console))]
+    NotUp {
+        /// How far it came.
+        error: SshError,
+        /// The last lines of its console.
+        console: Vec<String>,
+    },
+    /// The machine died under our hands.
+    #[error("the machine died: {words}\nmeanwhile: {error}")]
+    Died {
+        /// Its last words.
+        words: String,
+        /// What failed because of it.
+        error: Box<BakeError>,
+    },
+    /// The machine was gone before it could be captured.
+    #[error("there is no machine to capture")]
+    NoMachine,
+    /// A step or a check failed.
+    #[error(transparent)]
+    Provision(#[from] ProvisionError),
+    /// The image could not be tried.
+    #[error("the image is recorded, but could not be tested: {0}")]
+    Trial(#[from] TrialError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The journal failed.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The artifact of a manifest is not in the store.
+    #[error("the image file of {name} is not in the store; nothing can be booted")]
+    NoArtifact {
+        /// `image@version`.
+        name: String,
+    },
+    /// A manifest names no checks.
+    #[error("{name} was recorded without checks; nothing can be tested")]
+    NoChecks {
+        /// `image@version`.
+        name: String,
+    },
+    /// We were asked to stop.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
+}
+
+impl From<BakeError> for Failed {
+    fn from(error: BakeError) -> Self {
+        Self {
+            error,
+            leaks: Vec::new(),
+            kept: None,
+        }
+    }
+}
+
+impl From<JournalError> for Failed {
+    fn from(error: JournalError) -> Self {
+        BakeError::from(error).into()
+    }
+}
+
+/// The error that stands behind another one: an interrupt ends many things in many ways, and so does a machine's death.
+pub(super) fn explain<M: Machine>(
+    error: BakeError,
+    machine: Option<&mut M>,
+    world: &World<'_>,
+) -> BakeError {
+    if let Err(interrupted) = world.interrupt.check() {
+        return interrupted.into();
+    }
+    match machine.and_then(Machine::died) {
+        Some(_) if matches!(error, BakeError::NotUp { .. }) => error,
+        Some(words) => BakeError::Died {
+            words,
+            error: Box::new(error),
+        },
+        None => error,
+    }
+}
+
+/// Ends the machine and undoes all that the journal names.
+pub(super) async fn clean_up<M: Machine>(
+    machine: Option<M>,
+    teardown: Teardown,
+    world: &World<'_>,
+) -> Vec<Leak> {
+    drop(machine);
+    let undoing = async {
+        Ok::<_, std::convert::Infallible>(teardown.finish(world.events, world.interrupt).await)
+    };
+    let Ok(leaks) = world.events.stage(Stage::Cleanup, undoing).await;
+    leaks
+}
+
+/// Leaves the machine running, with what is needed to log in. Where that cannot be written down it still runs.
+pub(super) fn keep<M: Machine>(
+    error: BakeError,
+    machine: M,
+    keys: &Keys,
+    teardown: Teardown,
+) -> Failed {
+    let endpoint = machine.endpoint();
+    machine.leave();
+    let folder = teardown.abandon();
+    let login = match write_keys(&folder, &endpoint, keys) {
+        Ok(login) => login,
+        Err(error) => format!(
+            "(its keys could not be written to {}: {error})",
+            folder.display()
+        ),
+    };
+    Failed {
+        error,
+        leaks: Vec::new(),
+        kept: Some(Kept { login, folder }),
+    }
+}
+
+fn write_keys(folder: &Path, endpoint: &Endpoint, keys: &Keys) -> std::io::Result<String> {
+    let write = |name: &str, text: &str| {
+        let path = folder.join(name);
+        let mut file = std::fs::OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o600)
+            .open(&path)?;
+        file.write_all(text.as_bytes())?;
+        Ok::<_, std::io::Error>(path)
+    };
+    let (host, port) = (endpoint.address.ip(), endpoint.address.port());
+    let key = write("login_key", keys.user_private.expose())?;
+    let known = write(
+        "known_hosts",
+        &format!("[{host}]:{port} {}\n", keys.host_public),
+    )?;
+    Ok(format!(
+        "ssh -i {} -o UserKnownHostsFile={} -o IdentitiesOnly=yes -p {port} {}@{host}",
+        key.display(),
+        known.display(),
+        endpoint.user
+    ))
+}

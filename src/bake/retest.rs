@@ -1,0 +1,101 @@
+//! Tries a recorded image: at the end of a bake, and again at any time.
+
+use super::outcome::{self, BakeError, Failed, Tested};
+use crate::builder::Builder;
+use crate::digest::Digest;
+use crate::event::{Event, Stage};
+use crate::manifest::{Manifest, TestRecord};
+use crate::record::CHECKS_ROLE;
+use crate::store::{Dir, Store};
+use crate::teardown::Teardown;
+use crate::trial::{self, CheckSet, Subject};
+use crate::world::World;
+
+/// Boots the image of a recorded manifest with a throw-away identity, runs its checks, and records the result.
+pub async fn test<B: Builder>(
+    builder: &B,
+    store: &Store<Dir>,
+    manifest: Digest,
+    world: &World<'_>,
+) -> Result<Tested, Failed> {
+    let run = world.new_run();
+    let read = store.manifest(&manifest).await.map_err(BakeError::from)?;
+    world.events.emit(&Event::RunStarted {
+        run: run.clone(),
+        subject: format!("test of {}", read.name()),
+    });
+    let mut teardown = Teardown::begin(&world.runs(), &run)?;
+    let work = async {
+        let checks = stored_checks(store, &read).await?;
+        record(
+            builder,
+            store,
+            (manifest, &read),
+            &checks,
+            &run,
+            &mut teardown,
+            world,
+        )
+        .await
+    };
+    let result = world.events.stage(Stage::Test, work).await;
+    let result = result.map_err(|error| outcome::explain(error, None::<&mut B::Machine>, world));
+    let leaks = outcome::clean_up(None::<B::Machine>, teardown, world).await;
+    match result {
+        Ok(record) => Ok(Tested { record, leaks }),
+        Err(error) => Err(Failed {
+            error,
+            leaks,
+            kept: None,
+        }),
+    }
+}
+
+/// Tries an image and records the result. The caller has the run.
+pub(super) async fn record<B: Builder>(
+    builder: &B,
+    store: &Store<Dir>,
+    (digest, manifest): (Digest, &Manifest),
+    checks: &CheckSet,
+    run: &str,
+    teardown: &mut Teardown,
+    world: &World<'_>,
+) -> Result<TestRecord, BakeError> {
+    let missing = || BakeError::NoArtifact {
+        name: manifest.name(),
+    };
+    let artifact = store.artifact(manifest)?.ok_or_else(missing)?;
+    let sha256 = manifest.outputs.first().ok_or_else(missing)?.file.digest;
+    let subject = Subject {
+        manifest: digest,
+        artifact,
+        sha256,
+        checks,
+    };
+    let record = trial::run(builder, &subject, run, teardown, world).await?;
+    store.put_test(&record, (world.now)()).await?;
+    let failed = record.checks.iter().filter(|check| !check.ok).count();
+    if let Some(failure) = &record.failure {
+        world.events.warn(failure);
+    }
+    world.events.emit(&Event::Tested {
+        manifest: digest.to_string(),
+        passed: record.passed,
+        checks: record.checks.len(),
+        failed,
+    });
+    Ok(record)
+}
+
+/// The checks that were stored with a manifest.
+async fn stored_checks(store: &Store<Dir>, manifest: &Manifest) -> Result<CheckSet, BakeError> {
+    let input = manifest
+        .inputs
+        .iter()
+        .find(|input| input.role == CHECKS_ROLE);
+    let input = input.ok_or_else(|| BakeError::NoChecks {
+        name: manifest.name(),
+    })?;
+    let bytes = store.object(&input.digest).await?;
+    Ok(CheckSet::parse(&manifest.image, &bytes).map_err(trial::TrialError::from)?)
+}

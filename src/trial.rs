@@ -1,0 +1,338 @@
+//! The trial of an image: boots the artifact with a throw-away identity, and runs every check in it.
+//!
+//! In: an artifact, and the checks that were stored with its manifest. Out: a [`TestRecord`], also where the image does
+//! not come up: that is a failed test, not an error. Deliberately needs neither definition nor plan, so that a trial can
+//! be repeated at any time.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::builder::{AccessBy, Boot, Builder, BuilderError, Disk, Machine};
+use crate::definition::{Firmware, MachineSpec};
+use crate::digest::{Digest, canonical_json};
+use crate::identity::{Identity, IdentityError};
+use crate::manifest::{CheckFact, TEST_SCHEMA, TestRecord};
+use crate::plan::{EnvValue, Plan, PlannedFile, PlannedStep, StepKind};
+use crate::provision::{self, Guest, Installed, Phase, ProvisionError};
+use crate::record::{builder_fact, check_fact};
+use crate::release::Verified;
+use crate::secret::Scrubber;
+use crate::ssh::{Keys, Reboot, Session, SshError};
+use crate::teardown::Teardown;
+use crate::wait::Interrupted;
+use crate::world::World;
+
+/// All that a trial needs beside the artifact. Kept in the store as canonical JSON; the manifest names it by digest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckSet {
+    /// 1.
+    pub schema: u32,
+    /// The image's name.
+    pub image: String,
+    /// The shape of the machine that it is tried in.
+    pub machine: MachineSpec,
+    /// How it starts.
+    pub firmware: Firmware,
+    /// How keys get in.
+    pub access: AccessBy,
+    /// What was installed.
+    pub releases: Vec<Installed>,
+    /// The content of `lib.sh`.
+    pub lib: String,
+    /// The steps that have checks, in order.
+    pub steps: Vec<CheckedStep>,
+}
+
+/// A step that has checks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckedStep {
+    /// Unique in the plan.
+    pub name: String,
+    /// As in the plan.
+    pub digest: Digest,
+    /// What it does.
+    pub kind: StepKind,
+    /// Plain environment variables. Secrets are not kept: checks of a booted image do without.
+    pub env: BTreeMap<String, String>,
+    /// Its files.
+    pub files: Vec<CheckedFile>,
+}
+
+/// A file of a step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckedFile {
+    /// Below the step's folder.
+    pub path: String,
+    /// As in 0o755.
+    pub mode: u32,
+    /// Base64.
+    pub content: String,
+}
+
+/// A set of checks that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("the checks of {image} cannot be read: {why}; a newer vault-bake may be needed")]
+pub struct CheckSetError {
+    image: String,
+    why: String,
+}
+
+impl CheckSet {
+    /// What of a plan is needed to try its image.
+    pub fn of(plan: &Plan, releases: &[Verified], disk: &Disk) -> Self {
+        let checked =
+            |step: &&PlannedStep| matches!(step.kind, StepKind::Provisioner { checked: true, .. });
+        Self {
+            schema: 1,
+            image: plan.image.clone(),
+            machine: plan.machine.clone(),
+            firmware: disk.firmware,
+            access: disk.access,
+            releases: releases.iter().map(Installed::from).collect(),
+            lib: String::from_utf8_lossy(&plan.lib.content).into_owned(),
+            steps: plan
+                .steps
+                .iter()
+                .filter(checked)
+                .map(CheckedStep::of)
+                .collect(),
+        }
+    }
+
+    /// The bytes that are stored.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        canonical_json(self)
+    }
+
+    /// Reads stored bytes.
+    pub fn parse(image: &str, bytes: &[u8]) -> Result<Self, CheckSetError> {
+        let refuse = |why: String| CheckSetError {
+            image: image.to_owned(),
+            why,
+        };
+        let set: Self = serde_json::from_slice(bytes).map_err(|error| refuse(error.to_string()))?;
+        if set.schema != 1 {
+            return Err(refuse(format!("schema {}, expected 1", set.schema)));
+        }
+        Ok(set)
+    }
+
+    fn steps(&self) -> Result<Vec<PlannedStep>, CheckSetError> {
+        let steps = self
+            .steps
+            .iter()
+            .map(CheckedStep::planned)
+            .collect::<Result<_, _>>();
+        steps.map_err(|why| CheckSetError {
+            image: self.image.clone(),
+            why,
+        })
+    }
+}
+
+impl CheckedStep {
+    fn of(step: &PlannedStep) -> Self {
+        let plain = |(name, value): (&String, &EnvValue)| match value {
+            EnvValue::Plain(text) => Some((name.clone(), text.clone())),
+            EnvValue::Secret { .. } => None,
+        };
+        let file = |file: &PlannedFile| CheckedFile {
+            path: file.path.clone(),
+            mode: file.mode,
+            content: openssl::base64::encode_block(&file.content),
+        };
+        Self {
+            name: step.name.clone(),
+            digest: step.digest,
+            kind: step.kind.clone(),
+            env: step.env.iter().filter_map(plain).collect(),
+            files: step.files.iter().map(file).collect(),
+        }
+    }
+
+    fn planned(&self) -> Result<PlannedStep, String> {
+        let file = |file: &CheckedFile| {
+            let content = openssl::base64::decode_block(&file.content)
+                .map_err(|_| format!("{}/{} is not base64", self.name, file.path))?;
+            Ok(PlannedFile {
+                path: file.path.clone(),
+                mode: file.mode,
+                sha256: Digest::of(&content),
+                content,
+            })
+        };
+        Ok(PlannedStep {
+            name: self.name.clone(),
+            digest: self.digest,
+            kind: self.kind.clone(),
+            timeout_s: 0,
+            env: self
+                .env
+                .iter()
+                .map(|(name, text)| (name.clone(), EnvValue::Plain(text.clone())))
+                .collect(),
+            files: self.files.iter().map(file).collect::<Result<_, String>>()?,
+        })
+    }
+}
+
+/// An image to try.
+pub struct Subject<'a> {
+    /// The manifest's digest.
+    pub manifest: Digest,
+    /// The artifact.
+    pub artifact: PathBuf,
+    /// Of the artifact.
+    pub sha256: Digest,
+    /// Its checks.
+    pub checks: &'a CheckSet,
+}
+
+/// A trial that could not be made. Whether the image is good is not known then.
+#[derive(Debug, thiserror::Error)]
+pub enum TrialError {
+    /// The machine could not be started.
+    #[error(transparent)]
+    Builder(#[from] BuilderError),
+    /// No throw-away identity could be made.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The stored checks cannot be used.
+    #[error(transparent)]
+    Checks(#[from] CheckSetError),
+    /// We were asked to stop.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
+}
+
+/// Boots `subject` and runs its checks.
+pub async fn run<B: Builder>(
+    builder: &B,
+    subject: &Subject<'_>,
+    run: &str,
+    teardown: &mut Teardown,
+    world: &World<'_>,
+) -> Result<TestRecord, TrialError> {
+    let started = (world.now)();
+    let steps = subject.checks.steps()?;
+    let consul = subject
+        .checks
+        .releases
+        .iter()
+        .find(|release| release.product == "consul");
+    let consul_version = consul.map_or(OLDEST_CONSUL, |release| &release.version);
+    let identity = Identity::throw_away(NODE, DATACENTER, consul_version, started)?;
+    let disk = Disk {
+        path: subject.artifact.clone(),
+        format: "qcow2".to_owned(),
+        sha256: subject.sha256,
+        firmware: subject.checks.firmware,
+        access: subject.checks.access,
+    };
+    let keys = Keys::generate();
+    let tar = identity.to_tar();
+    let boot = Boot {
+        disk: &disk,
+        machine: &subject.checks.machine,
+        keys: &keys,
+        identity: Some(&tar),
+        role: "test",
+    };
+    let mut machine = builder
+        .boot(boot, teardown, world.events, world.interrupt)
+        .await?;
+    let scrubber = Scrubber::new(identity.secrets());
+    let guest = Guest {
+        image: &subject.checks.image,
+        steps: &steps,
+        lib: subject.checks.lib.as_bytes(),
+        releases: &subject.checks.releases,
+        archives: &[],
+        run,
+        work: world.guest_work,
+        local_work: &teardown.work().to_owned(),
+        keys: &keys,
+        reboot: &Reboot::default(),
+        events: world.events,
+        interrupt: world.interrupt,
+    };
+    let timeout = Duration::from_secs(subject.checks.machine.boot_timeout_s);
+    let outcome = checks(&mut machine, &guest, scrubber, timeout).await?;
+    Ok(TestRecord {
+        schema: TEST_SCHEMA.to_owned(),
+        manifest: subject.manifest,
+        run: run.to_owned(),
+        started_at: started.into(),
+        ended_at: (world.now)().into(),
+        passed: outcome.failure.is_none() && outcome.checks.iter().all(|check| check.ok),
+        failure: outcome.failure,
+        checks: outcome.checks,
+        builder: builder_fact(builder.name(), world.tool),
+    })
+}
+
+/// What a machine showed.
+struct Outcome {
+    checks: Vec<CheckFact>,
+    failure: Option<String>,
+}
+
+async fn checks<M: Machine>(
+    machine: &mut M,
+    guest: &Guest<'_>,
+    scrubber: Scrubber,
+    timeout: Duration,
+) -> Result<Outcome, Interrupted> {
+    let failed = |failure: String| {
+        Ok(Outcome {
+            checks: Vec::new(),
+            failure: Some(failure),
+        })
+    };
+    let endpoint = machine.endpoint();
+    let died = async || machine.died();
+    let connecting = Session::connect(
+        &endpoint,
+        guest.keys,
+        timeout,
+        died,
+        scrubber,
+        guest.events,
+        guest.interrupt,
+    );
+    let session = match connecting.await {
+        Ok(session) => session,
+        Err(SshError::Interrupted(interrupted)) => return Err(interrupted),
+        Err(error) => {
+            return failed(format!(
+                "the image did not come up: {error}{}",
+                crate::process::last_lines(&machine.console())
+            ));
+        }
+    };
+    let checked = async {
+        provision::upload(guest, &session).await?;
+        provision::run_checks(guest, Phase::Image, &session).await
+    };
+    match checked.await {
+        Ok(records) | Err(ProvisionError::Checks { records, .. }) => Ok(Outcome {
+            checks: records.iter().map(check_fact).collect(),
+            failure: None,
+        }),
+        Err(ProvisionError::Interrupted(interrupted)) => Err(interrupted),
+        Err(error) => failed(error.to_string()),
+    }
+}
+
+/// The throw-away node's name.
+const NODE: &str = "vault-bake-test";
+/// The datacenter that identities of tests are made for; the provisioners' default.
+const DATACENTER: &str = "dc1";
+/// Where no Consul is in the image its part of the identity has the oldest known form; nobody reads it.
+const OLDEST_CONSUL: &str = "1.8.0";
