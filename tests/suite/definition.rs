@@ -155,6 +155,23 @@ fn a_file_that_is_not_there_is_named() {
 
 const CANARY: &str = "canary-0123456789";
 
+#[test]
+fn a_file_too_large_to_carry_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = std::fs::read_to_string("tests/definitions/valid/least.toml").unwrap();
+    let step = "[[step]]\nfile = \"f\"\ndestination = \"/etc/f\"\n";
+    let file = folder.path().join("node.toml");
+    std::fs::write(&file, format!("{text}{step}")).unwrap();
+    let large = std::fs::File::create(folder.path().join("f")).unwrap();
+    large.set_len((64 << 20) + 1).unwrap();
+    let error = Definition::load(&file, &BTreeMap::new()).err().unwrap();
+    let error = error.to_string();
+    assert!(
+        error.contains("has 67108865 bytes; expected at most 67108864"),
+        "{error}"
+    );
+}
+
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(200))]
 

@@ -3,7 +3,8 @@
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use vault_bake::provisioner::{Provisioner, available};
+use vault_bake::definition::Definition;
+use vault_bake::provisioner::{Provisioner, Provisioners, available};
 
 const METADATA: &str = "schema = 1\ndescription = \"A part\"\n";
 
@@ -114,4 +115,41 @@ fn what_is_wrong_with_one_is_named() {
     symlink("../secret", part.join("link")).unwrap();
     load("link that leaves");
     insta::assert_snapshot!(messages);
+}
+
+#[test]
+fn the_first_folder_that_has_one_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let [own, shipped] = ["own", "shipped"].map(|name| folder.path().join(name));
+    let seal = format!("{METADATA}seal = true\n");
+    make(
+        &own,
+        &[
+            ("seal/provisioner.toml", &seal),
+            ("seal/install.sh", "own\n"),
+        ],
+    );
+    make(
+        &shipped,
+        &[
+            ("seal/provisioner.toml", &seal),
+            ("seal/install.sh", "shipped\n"),
+        ],
+    );
+    let least = Path::new("tests/definitions/valid/least.toml");
+    let definition = Definition::load(least, &std::collections::BTreeMap::new()).unwrap();
+    let search = [folder.path().join("missing"), own, shipped.clone()];
+
+    let error = Provisioners::load(&search, &definition)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.starts_with("no lib.sh found; expected one in"),
+        "{error}"
+    );
+
+    make(&shipped, &[("lib.sh", "shipped\n")]);
+    let found = Provisioners::load(&search, &definition).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(found.by_name["seal"].files[0].content, b"own\n");
+    assert_eq!(found.lib.content, b"shipped\n");
 }
