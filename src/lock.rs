@@ -170,7 +170,9 @@ pub async fn resolve(
     let mut releases = Vec::new();
     for (product, version) in &definition.releases {
         let release = index.release(&source, product, version, events, interrupt);
-        releases.push(release.await?);
+        let mut release = release.await?;
+        release.url = shortened(&definition.folder, &release.url);
+        releases.push(release);
     }
     Ok(Lock {
         schema: SCHEMA,
@@ -209,6 +211,13 @@ pub(crate) fn whole(folder: &Path, url: &str) -> String {
     } else {
         folder.join(url).to_string_lossy().into_owned()
     }
+}
+
+/// `url`; where it is a path below `folder`, the path from there, so that a lock does not say where its folder is.
+pub(crate) fn shortened(folder: &Path, url: &str) -> String {
+    Path::new(url)
+        .strip_prefix(folder)
+        .map_or_else(|_| url.to_owned(), |below| below.display().to_string())
 }
 
 impl Lock {

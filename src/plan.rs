@@ -37,7 +37,7 @@ pub struct Plan {
     pub variables: BTreeMap<String, serde_json::Value>,
     /// What the bake starts from. Paths in it are whole.
     pub base: PlannedBase,
-    /// The releases that are installed.
+    /// The releases that are installed. Paths in them are whole.
     pub releases: Vec<LockedRelease>,
     /// Where they come from. Paths in it are whole.
     pub release_source: Source,
@@ -201,6 +201,10 @@ pub fn plan(
         Value::Secret { value, .. } => Some(value.clone()),
         Value::Plain(_) => None,
     };
+    let mut releases = lock.releases.clone();
+    for release in &mut releases {
+        release.url = lock::whole(&definition.folder, &release.url);
+    }
     Ok(Plan {
         image: definition.name.clone(),
         description: definition.description.clone(),
@@ -212,7 +216,7 @@ pub fn plan(
             .map(|(name, value)| (name.clone(), value.shown()))
             .collect(),
         base,
-        releases: lock.releases.clone(),
+        releases,
         release_source: lock::source(definition),
         machine: definition.machine.clone(),
         output: definition.output,

@@ -75,8 +75,8 @@ pub(super) fn digest_of_folder(folder: &Path) -> Result<Digest, (PathBuf, io::Er
     Ok(Digest::of_value(&found))
 }
 
-/// The paths of all files below `folder`, from there, sorted. Links that lead out of it are refused; what begins with
-/// a dot is passed over.
+/// The paths of all files below `folder`, from there, sorted. Links that lead out of it are refused; what git keeps
+/// for itself is passed over.
 pub(crate) fn files_below(folder: &Path) -> Result<Vec<PathBuf>, (PathBuf, io::Error)> {
     let here = |error| (folder.to_owned(), error);
     let root = folder.canonicalize().map_err(here)?;
@@ -87,7 +87,7 @@ pub(crate) fn files_below(folder: &Path) -> Result<Vec<PathBuf>, (PathBuf, io::E
         let fail = |error| (at.clone(), error);
         for entry in std::fs::read_dir(&at).map_err(fail)? {
             let name = entry.map_err(fail)?.file_name();
-            if name.as_encoded_bytes().starts_with(b".") {
+            if name == ".git" {
                 continue;
             }
             let path = below.join(name);

@@ -95,7 +95,7 @@ pub(super) fn read(
     variables: &Variables,
     folder: &Path,
 ) -> Result<Vec<Step>, Problem> {
-    let item = root.need("step", "`[[step]]`, once or more")?;
+    let item = root.need("step", "`[[step]]`")?;
     let at = item.at.clone();
     let items = item.list()?;
     if items.is_empty() {

@@ -73,7 +73,7 @@ impl Variables {
             return Err(at
                 .below(name)
                 .problem(format!(
-                    "given but not declared; declared are {}",
+                    "given but not declared; expected one of {}",
                     listed(known())
                 ))
                 .did_you_mean(
@@ -216,7 +216,7 @@ impl Variables {
                     let known = || self.values.keys().map(String::as_str);
                     Err(at
                         .problem(format!(
-                            "undefined variable `{name}`; declared are {}",
+                            "undefined variable `{name}`; expected one of {}",
                             listed(known())
                         ))
                         .did_you_mean(name, known(), format!("declare it with `[variables.{name}]`")))

@@ -1,14 +1,13 @@
 //! A plan for people and for programs. Neither form can hold a secret: secrets stand by the name of their variable.
 
 use std::fmt;
-use std::path::Path;
 
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
 use super::{EnvValue, Plan, PlannedFile, PlannedStep, StepKind};
 use crate::definition::{QemuBase, Value};
-use crate::lock::LockedBase;
+use crate::lock::{self, LockedBase};
 
 impl Serialize for EnvValue {
     /// Secret values are written as `{"secret": variable}`.
@@ -41,6 +40,10 @@ impl Plan {
                 *url = self.shortened(url);
             }
         }
+        let mut releases = self.releases.clone();
+        for release in &mut releases {
+            release.url = self.shortened(&release.url);
+        }
         let source = &self.release_source;
         let key_file = source.key_file.as_ref();
         json!({
@@ -51,7 +54,7 @@ impl Plan {
             "lock": self.lock,
             "variables": self.variables,
             "base": base,
-            "releases": self.releases,
+            "releases": releases,
             "release_source": {
                 "mirror": self.shortened(&source.base),
                 "key_file": key_file.map(|path| self.shortened(&path.to_string_lossy())),
@@ -70,9 +73,7 @@ impl Plan {
     }
 
     fn shortened(&self, path: &str) -> String {
-        Path::new(path)
-            .strip_prefix(&self.folder)
-            .map_or_else(|_| path.to_owned(), |below| below.display().to_string())
+        lock::shortened(&self.folder, path)
     }
 }
 

@@ -29,12 +29,7 @@ pub(super) fn decide(
             Some(provisioner) => provision(step, inputs, provisioner, definition)?,
             None => unreachable!("a provisioner step names a provisioner"),
         },
-        Action::Shell { script, env } => Decided {
-            kind: StepKind::Shell,
-            timeout_s: SHELL_TIMEOUT_S,
-            env: environment(env),
-            files: vec![PlannedFile::new(SCRIPT, 0o755, script.clone().into_bytes())],
-        },
+        Action::Shell { script, env } => shell(script, env),
         Action::File {
             content,
             destination,
@@ -122,6 +117,16 @@ fn provision(
         env: inputs.env,
         files,
     })
+}
+
+fn shell(script: &str, env: &BTreeMap<String, Value>) -> Decided {
+    let script = script.as_bytes().to_vec();
+    Decided {
+        kind: StepKind::Shell,
+        timeout_s: SHELL_TIMEOUT_S,
+        env: environment(env),
+        files: vec![PlannedFile::new(SCRIPT, 0o755, script)],
+    }
 }
 
 fn environment(values: &BTreeMap<String, Value>) -> BTreeMap<String, EnvValue> {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Serde;
-use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
+use minijinja::value::{Serde, ValueKind};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, escape_formatter};
 use serde_json::{Value as Json, json};
 
 use super::{PlanError, PlannedFile};
@@ -70,6 +70,14 @@ fn environment() -> Result<Environment<'static>, Error> {
     environment.set_syntax(syntax);
     // What is rendered is configuration of all kinds; `tojson` quotes where JSON is meant.
     environment.set_auto_escape_callback(|_| AutoEscape::None);
+    environment.set_formatter(|output, state, value| {
+        // The engine's own form is Python's `True`, which no configuration file means.
+        match value.kind() {
+            ValueKind::Bool if value.is_true() => output.write_str("true").map_err(Error::from),
+            ValueKind::Bool => output.write_str("false").map_err(Error::from),
+            _ => escape_formatter(output, state, value),
+        }
+    });
     environment.add_test("at_least", at_least);
     Ok(environment)
 }

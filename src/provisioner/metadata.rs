@@ -139,7 +139,7 @@ fn input(mut table: Table) -> Result<Input, Problem> {
             // Empty means that there is none, which is no secret.
             if sensitive && value.as_str() != Some("") {
                 return Err(at
-                    .problem("a sensitive input has no default but the empty text")
+                    .problem("a default for a sensitive input; expected none, or the empty text")
                     .hint("`default = \"\"` makes it optional"));
             }
             Some(value)

@@ -1,2 +1,5 @@
 mod qemu;
 mod fixture_vault;
+//! Tests against real components.
+
+mod lock;

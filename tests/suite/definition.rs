@@ -61,6 +61,13 @@ fn every_invalid_definition_is_refused_with_the_message_it_states() {
             Ok(_) => String::from("no error"),
             Err(error) => error.to_string(),
         };
+        for secret in case
+            .given
+            .values()
+            .filter(|value| value.starts_with("canary"))
+        {
+            assert!(!given.contains(secret), "{given}");
+        }
         if given != case.expected {
             wrong.push(format!("@@ {}\n{given}\n", case.file.display()));
         }
@@ -72,4 +79,133 @@ fn every_invalid_definition_is_refused_with_the_message_it_states() {
         wrong.join("")
     );
     assert!(cases.len() >= 32, "only {} cases", cases.len());
+}
+
+#[test]
+fn every_valid_definition_is_read() {
+    let cases = cases("valid");
+    for case in &cases {
+        let read = Definition::load(&case.file, &case.given);
+        assert!(
+            read.is_ok(),
+            "{}",
+            read.err()
+                .map(|error| error.to_string())
+                .unwrap_or_default()
+        );
+    }
+    println!("{} valid definitions", cases.len());
+}
+
+fn load(name: &str, given: &[(&str, &str)]) -> Definition {
+    let given = given
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let file = Path::new("tests/definitions/valid").join(name);
+    Definition::load(&file, &given.collect()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn defaults_are_filled_in() {
+    insta::assert_json_snapshot!(load("least.toml", &[]));
+}
+
+#[test]
+fn everything_is_filled_in_and_secrets_stand_by_name() {
+    let all = [
+        ("token", CANARY),
+        ("region", "eu-1"),
+        ("hosts", "a.example, b.example"),
+    ];
+    let definition = load("everything", &all);
+    let shown = serde_json::to_string(&definition).expect("a definition is JSON");
+    assert!(!shown.contains(CANARY));
+    assert_eq!(definition.name, "everything");
+    insta::assert_json_snapshot!(definition);
+}
+
+#[test]
+fn the_digest_follows_values_and_files_but_not_secrets() {
+    let digest = |token, region| load("everything", &[("token", token), ("region", region)]).digest;
+    assert_eq!(digest(CANARY, "a"), digest("another-secret", "a"));
+    assert_ne!(digest(CANARY, "a"), digest(CANARY, "b"));
+
+    let folder = tempfile::tempdir().unwrap();
+    let text = std::fs::read_to_string("tests/definitions/valid/least.toml").unwrap();
+    let step = "[[step]]\nfile = \"f\"\ndestination = \"/etc/f\"\n";
+    let file = folder.path().join("node.toml");
+    std::fs::write(&file, format!("{text}{step}")).unwrap();
+    let with = |content: &str| {
+        std::fs::write(folder.path().join("f"), content).unwrap();
+        Definition::load(&file, &BTreeMap::new())
+            .unwrap_or_else(|error| panic!("{error}"))
+            .digest
+    };
+    assert_ne!(with("a"), with("b"));
+    assert_eq!(with("a"), with("a"));
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let error = Definition::load(Path::new("images/nothing"), &BTreeMap::new())
+        .err()
+        .unwrap();
+    insta::assert_snapshot!(error, @r#"images/nothing: No such file or directory (os error 2); expected an image's folder or its image.toml"#);
+}
+
+const CANARY: &str = "canary-0123456789";
+
+#[test]
+fn a_file_too_large_to_carry_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = std::fs::read_to_string("tests/definitions/valid/least.toml").unwrap();
+    let step = "[[step]]\nfile = \"f\"\ndestination = \"/etc/f\"\n";
+    let file = folder.path().join("node.toml");
+    std::fs::write(&file, format!("{text}{step}")).unwrap();
+    let large = std::fs::File::create(folder.path().join("f")).unwrap();
+    large.set_len((64 << 20) + 1).unwrap();
+    let error = Definition::load(&file, &BTreeMap::new()).err().unwrap();
+    let error = error.to_string();
+    assert!(
+        error.contains("has 67108865 bytes; expected at most 67108864"),
+        "{error}"
+    );
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(200))]
+
+    /// A variable's value goes through as it is, whatever stands in it.
+    #[test]
+    fn a_value_is_never_read_as_a_template(value in "[a-z{}%#'\" ]{0,24}") {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("node.toml");
+        let text = std::fs::read_to_string("tests/definitions/valid/least.toml").unwrap();
+        let more = "[variables.x]\ntype = \"string\"\n\
+            [[step]]\ninline = \"true\"\nenv = { A = \"{{ var.x }}\", B = \"<{{ var.x }}>\" }\n";
+        std::fs::write(&file, format!("{text}{more}")).unwrap();
+        let given = BTreeMap::from([(String::from("x"), value.clone())]);
+        let definition = Definition::load(&file, &given).unwrap_or_else(|error| panic!("{error}"));
+        let shown = serde_json::to_value(&definition.steps[1]).unwrap();
+        proptest::prop_assert_eq!(&shown["action"]["env"]["A"], &serde_json::json!(value));
+        proptest::prop_assert_eq!(&shown["action"]["env"]["B"], &serde_json::json!(format!("<{value}>")));
+    }
+
+    /// A damaged definition is read or refused, and never ends the program.
+    #[test]
+    fn damage_is_refused_in_words(at in 0usize..2200, length in 0usize..40, with in "[\\[\\]={}\"'a-z0-9\n.é]{0,12}") {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("node.toml");
+        let text = std::fs::read_to_string("tests/definitions/valid/everything/image.toml").unwrap();
+        let mut letters: Vec<char> = text.chars().collect();
+        let start = at.min(letters.len());
+        let end = (start + length).min(letters.len());
+        letters.splice(start..end, with.chars());
+        std::fs::write(&file, letters.into_iter().collect::<String>()).unwrap();
+        let given = BTreeMap::from([(String::from("token"), String::from(CANARY))]);
+        if let Err(error) = Definition::load(&file, &given) {
+            proptest::prop_assert!(error.to_string().contains("node.toml:"));
+            proptest::prop_assert!(!error.to_string().contains(CANARY));
+        }
+    }
 }

@@ -11,3 +11,8 @@ mod ssh;
 mod store;
 mod support;
 mod tidy;
+//! Fast tests: no machine, no network.
+
+mod lock;
+mod plan;
+mod provisioner;

@@ -1,0 +1,179 @@
+//! Locks: resolved from a stand-in for the network, written, read, refused.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use vault_bake::definition::Definition;
+use vault_bake::digest::Digest;
+use vault_bake::event::Events;
+use vault_bake::lock::{self, Index, Lock, LockError, Network, PackageIndex};
+use vault_bake::release::{LockedRelease, Source};
+use vault_bake::wait::Interrupt;
+
+/// A network that has everything that it is asked for.
+pub struct StandIn;
+
+impl Index for StandIn {
+    async fn suite(
+        &self,
+        mirror: &str,
+        suite: &str,
+        _events: &Events,
+        _interrupt: &Interrupt,
+    ) -> Result<PackageIndex, LockError> {
+        Ok(PackageIndex {
+            mirror: mirror.to_owned(),
+            suite: suite.to_owned(),
+            date: String::from("2026-07-11T10:16:37Z"),
+            sha256: Digest::of(format!("{mirror} {suite}")),
+        })
+    }
+
+    async fn release(
+        &self,
+        source: &Source,
+        product: &str,
+        version: &str,
+        _events: &Events,
+        _interrupt: &Interrupt,
+    ) -> Result<LockedRelease, LockError> {
+        let file = format!("{product}_{version}_linux_amd64.zip");
+        Ok(LockedRelease {
+            product: product.to_owned(),
+            version: version.to_owned(),
+            url: format!("https://releases.example.com/{product}/{version}/{file}"),
+            sha256: Digest::of(&file),
+            file,
+            sums_sha256: Digest::of("sums"),
+            signature_sha256: Digest::of("signature"),
+            primary_fingerprint: source.fingerprint.clone(),
+            signing_fingerprint: source.fingerprint.clone(),
+            signed_at: String::from("2026-01-02T03:04:05Z"),
+            signer: String::from("A Throw-away Key <key@example.com>"),
+            official: false,
+        })
+    }
+}
+
+/// The lock of `definition`, from the stand-in.
+pub fn locked(definition: &Definition) -> Lock {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    runtime
+        .block_on(lock::resolve(
+            definition,
+            &StandIn,
+            &Events::silent(),
+            &Interrupt::default(),
+        ))
+        .unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn definition(name: &str) -> Definition {
+    let file = Path::new("tests/definitions/valid").join(name);
+    let given = BTreeMap::from([(String::from("token"), String::from("canary-0123456789"))]);
+    let given = if name == "everything" {
+        given
+    } else {
+        BTreeMap::new()
+    };
+    Definition::load(&file, &given).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn a_lock_names_everything_and_survives_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["everything", "least.toml", "cloud-image.toml"] {
+        let lock = locked(&definition(name));
+        let path = folder.path().join("image.lock");
+        lock.save(&path).unwrap();
+        assert_eq!(
+            Lock::load(&path).unwrap_or_else(|error| panic!("{error}")),
+            lock
+        );
+        assert_eq!(Digest::of_file(&path).unwrap().0, lock.digest());
+    }
+    insta::assert_snapshot!(locked(&definition("everything")).text());
+    insta::assert_snapshot!(locked(&definition("cloud-image.toml")).text());
+}
+
+#[test]
+fn a_lock_is_for_base_releases_and_their_source_alone() {
+    let wanted = |text: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("node.toml");
+        std::fs::write(&file, text).unwrap();
+        lock::wanted(&Definition::load(&file, &BTreeMap::new()).unwrap_or_else(|e| panic!("{e}")))
+    };
+    let text = std::fs::read_to_string("tests/definitions/valid/least.toml").unwrap();
+    let first = wanted(&text);
+    let step = "[[step]]\ninline = \"true\"\n[machine.qemu]\ncpus = 1\n";
+    assert_eq!(first, wanted(&format!("{text}{step}")));
+    for more in [
+        "[releases]\nvault = \"1.21.1\"\n",
+        "[release_source]\nmirror = \"https://releases.example.com\"\n",
+    ] {
+        assert_ne!(first, wanted(&format!("{text}{more}")), "{more}");
+    }
+    assert_ne!(
+        first,
+        wanted(&text.replace("\"packages\"", "\"packages\"\nsuite = \"trixie\""))
+    );
+}
+
+#[test]
+fn a_lock_that_cannot_be_read_says_where_and_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = locked(&definition("least.toml")).text();
+    let cases = [
+        ("missing", None),
+        ("not toml", Some(String::from("schema = \n"))),
+        ("newer", Some(good.replace("schema = 1", "schema = 2"))),
+        (
+            "unknown key",
+            Some(good.replace("schema = 1", "schema = 1\nextra = 2")),
+        ),
+        ("bad digest", Some(good.replacen("sha256:", "sha1:", 1))),
+    ];
+    let path = folder.path().join("image.lock");
+    let mut messages = String::new();
+    for (name, text) in cases {
+        if let Some(text) = text {
+            std::fs::write(&path, text).unwrap();
+        }
+        let error = Lock::load(&path).expect_err(name).to_string();
+        let error = error.replace(&folder.path().display().to_string(), "FOLDER");
+        messages = format!("{messages}{name}: {error}\n");
+    }
+    insta::assert_snapshot!(messages);
+}
+
+/// What `gpgv` has not verified is refused before a word of it is read, whatever it says.
+#[test]
+fn an_index_without_a_good_signature_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let suite = folder.path().join("dists/bookworm");
+    std::fs::create_dir_all(&suite).unwrap();
+    std::fs::write(
+        suite.join("InRelease"),
+        "Suite: bookworm\nDate: Sat, 11 Jul 2026 10:16:37 UTC\n",
+    )
+    .unwrap();
+    let keyring = folder.path().join("keyring.gpg");
+    std::fs::write(&keyring, []).unwrap();
+    let network = Network {
+        keyring,
+        now: jiff::Timestamp::UNIX_EPOCH,
+    };
+    let mirror = format!("file://{}", folder.path().display());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let (events, interrupt) = (Events::silent(), Interrupt::default());
+    let error = runtime
+        .block_on(network.suite(&mirror, "bookworm", &events, &interrupt))
+        .expect_err("it bears no signature");
+    assert!(matches!(error, LockError::Signature { .. }), "{error}");
+}

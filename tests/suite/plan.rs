@@ -1,0 +1,290 @@
+//! Plans: what they say, what they never say, and what they refuse.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use vault_bake::definition::Definition;
+use vault_bake::plan::{EnvValue, Plan, plan};
+use vault_bake::provisioner::Provisioners;
+
+use crate::lock::locked;
+
+const CANARY: &str = "canary-0123456789";
+const UNUSED: &str = "canary-of-no-step";
+
+fn search() -> Vec<PathBuf> {
+    vec![PathBuf::from("tests/suite/fixtures/provisioners")]
+}
+
+fn given() -> BTreeMap<String, String> {
+    BTreeMap::from([
+        (String::from("token"), String::from(CANARY)),
+        (String::from("unused"), String::from(UNUSED)),
+    ])
+}
+
+fn planned(definition: &Definition) -> Result<Plan, String> {
+    let provisioners =
+        Provisioners::load(&search(), definition).map_err(|error| error.to_string())?;
+    plan(definition, &locked(definition), &provisioners).map_err(|error| error.to_string())
+}
+
+fn node() -> Plan {
+    let folder = Path::new("tests/suite/fixtures/images/node");
+    let definition = Definition::load(folder, &given()).unwrap_or_else(|error| panic!("{error}"));
+    planned(&definition).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn a_plan_as_text() {
+    insta::assert_snapshot!(node().render());
+}
+
+#[test]
+fn a_plan_as_json() {
+    insta::assert_json_snapshot!(node().describe());
+}
+
+#[test]
+fn no_secret_is_in_what_a_plan_shows() {
+    let plan = node();
+    let shown = format!("{plan}{}", plan.describe());
+    assert!(!shown.contains(CANARY) && !shown.contains(UNUSED));
+    let holds = plan.steps.iter().flat_map(|step| step.env.values()).filter(
+        |value| matches!(value, EnvValue::Secret { value, .. } if value.expose() == CANARY),
+    );
+    assert_eq!(holds.count(), 3);
+    let line = plan
+        .scrubber()
+        .scrub(&format!("{CANARY} {UNUSED}"))
+        .into_owned();
+    assert_eq!(line, "[secret] [secret]");
+}
+
+#[test]
+fn templates_are_rendered_with_inputs_image_and_releases() {
+    let plan = node();
+    let vault = plan.steps.iter().find(|step| step.name == "vault").unwrap();
+    let file = vault
+        .files
+        .iter()
+        .find(|file| file.path == "templates/vault.json")
+        .unwrap();
+    insta::assert_snapshot!(String::from_utf8_lossy(&file.content), @r#"
+{
+  "datacenter": "dc1",
+  "image": "node",
+  "since": "1.21.1",
+  "ui": false
+}
+"#);
+    assert!(file.content.ends_with(b"}\n"));
+}
+
+/// A copy of the fixture elsewhere, where `change` may alter a file.
+fn elsewhere(file: &str, change: impl Fn(String) -> String) -> Result<Plan, String> {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["image.toml", "files/motd", "files/site.yml"] {
+        let text =
+            std::fs::read_to_string(Path::new("tests/suite/fixtures/images/node").join(name));
+        let text = text.unwrap();
+        let path = folder.path().join("node").join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, if name == file { change(text) } else { text }).unwrap();
+    }
+    let image = folder.path().join("node");
+    let named = |error: String| error.replace(&folder.path().display().to_string(), "FOLDER");
+    let definition = Definition::load(&image, &given()).map_err(|e| named(e.to_string()))?;
+    planned(&definition).map_err(named)
+}
+
+#[test]
+fn a_plan_is_the_same_wherever_its_folder_is() {
+    let moved = elsewhere("", |text| text).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(moved.digest(), node().digest());
+}
+
+#[test]
+fn a_step_has_another_digest_as_soon_as_anything_of_it_changes() {
+    let changes = [
+        ("image.toml", "timeout_s = 900", "timeout_s = 901", "base"),
+        ("image.toml", "\"openssl\", ", "", "base"),
+        ("image.toml", "hello ", "good day ", "greeting"),
+        ("image.toml", "echo", "printf %s", "greeting"),
+        (
+            "image.toml",
+            "\"/etc/motd\"",
+            "\"/etc/motd\"\nmode = \"0600\"",
+            "motd",
+        ),
+        ("files/motd", "Baked", "Made", "motd"),
+        ("files/site.yml", "all", "none", "site.yml"),
+        (
+            "image.toml",
+            "{ datacenter = ",
+            "{ ui = true, datacenter = ",
+            "vault",
+        ),
+    ];
+    let first = node();
+    for (file, from, to, step) in changes {
+        let other = elsewhere(file, |text| text.replacen(from, to, 1));
+        let other = other.unwrap_or_else(|error| panic!("{error}"));
+        let changed: Vec<&str> = first
+            .steps
+            .iter()
+            .zip(&other.steps)
+            .filter(|(one, other)| one.digest != other.digest)
+            .map(|(one, _)| one.name.as_str())
+            .collect();
+        // The playbook's folder is part of its step, and the file of the message of the day lies in it.
+        let expected = if file == "files/motd" {
+            vec!["motd", "site.yml"]
+        } else {
+            vec![step]
+        };
+        assert_eq!(changed, expected, "{from} -> {to}");
+        assert_ne!(first.digest(), other.digest());
+    }
+}
+
+#[test]
+fn what_a_plan_refuses() {
+    let vault = "provisioner = \"vault\"\ninputs = { datacenter = \"{{ var.datacenter }}\" }";
+    let seal = "[[step]]\nprovisioner = \"seal\"\n";
+    let base = "provisioner = \"base\"\n";
+    let changes = [
+        (
+            "unknown provisioner",
+            "provisioner = \"vault\"",
+            "provisioner = \"valt\"",
+        ),
+        (
+            "provisioner outside",
+            "provisioner = \"vault\"",
+            "provisioner = \"../vault\"",
+        ),
+        ("unknown input", "{ datacenter = ", "{ data_center = "),
+        ("missing input", vault, "provisioner = \"vault\""),
+        (
+            "input of another type",
+            "{ datacenter = ",
+            "{ ui = \"yes\", datacenter = ",
+        ),
+        (
+            "secret for a plain input",
+            "inputs = { datacenter = \"{{ var.datacenter }}\"",
+            "inputs = { datacenter = \"{{ var.token }}\"",
+        ),
+        (
+            "plain for a sensitive input",
+            "proxy_token = \"{{ var.token }}\"",
+            "proxy_token = \"hunter22\"",
+        ),
+        ("no release", "vault = \"1.21.1\"", "consul = \"1.22.1\""),
+        ("no seal", seal, ""),
+        (
+            "seal too early",
+            base,
+            "provisioner = \"seal\"\n\n[[step]]\nprovisioner = \"base\"\nname = \"late\"\n",
+        ),
+        (
+            "two seals",
+            seal,
+            "[[step]]\nname = \"first\"\nprovisioner = \"seal\"\n[[step]]\nprovisioner = \"seal\"\n",
+        ),
+        (
+            "order",
+            base,
+            "provisioner = \"vault\"\nname = \"early\"\n[[step]]\nprovisioner = \"base\"\n",
+        ),
+    ];
+    let mut messages = String::new();
+    for (name, from, to) in changes {
+        let error = elsewhere("image.toml", |text| {
+            assert!(text.contains(from), "{name}");
+            text.replacen(from, to, 1)
+        });
+        let error = error
+            .err()
+            .unwrap_or_else(|| format!("{name} was not refused"));
+        messages = format!("{messages}{name}: {error}\n");
+    }
+    insta::assert_snapshot!(messages);
+}
+
+#[test]
+fn a_lock_that_does_not_fit_is_refused() {
+    let folder = Path::new("tests/suite/fixtures/images/node");
+    let definition = Definition::load(folder, &given()).unwrap_or_else(|error| panic!("{error}"));
+    let provisioners = Provisioners::load(&search(), &definition).unwrap();
+    let refused = |change: &dyn Fn(&mut vault_bake::lock::Lock)| {
+        let mut lock = locked(&definition);
+        change(&mut lock);
+        let error = plan(&definition, &lock, &provisioners).err().unwrap();
+        error.to_string()
+    };
+    insta::assert_snapshot!(
+        [
+            refused(&|lock| lock.wanted = vault_bake::digest::Digest::of("another")),
+            refused(&|lock| lock.releases.clear()),
+            refused(&|lock| lock.releases[0].version = String::from("1.0.0")),
+            refused(&|lock| lock.qemu = None),
+            refused(&|lock| lock.qemu = Some(vault_bake::lock::LockedBase::Packages { index: Vec::new() })),
+        ]
+        .join("\n"),
+        @r#"
+image.lock was made for another definition; run `vault-bake lock node`
+image.lock does not fit its definition: the releases are not those of image.toml; run `vault-bake lock node`
+image.lock does not fit its definition: the releases are not those of image.toml; run `vault-bake lock node`
+image.lock does not fit its definition: it has no base for qemu; run `vault-bake lock node`
+image.lock does not fit its definition: the base is not that of image.toml; run `vault-bake lock node`
+"#
+    );
+}
+
+#[test]
+fn a_template_that_cannot_be_rendered_is_named_with_its_line() {
+    let cases = [
+        ("undefined", "a\n{{ inputs.regoin }}\n"),
+        ("sensitive", "{{ inputs.token }}\n"),
+        ("syntax", "\n\n{% if %}\n"),
+        ("release", "{{ releases.consul.version }}\n"),
+        (
+            "version",
+            "{% if image is at_least(\"1.2\") %}{% endif %}\n",
+        ),
+    ];
+    let mut messages = String::new();
+    for (name, template) in cases {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = folder.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        write("provisioners/lib.sh", "");
+        write(
+            "provisioners/seal/provisioner.toml",
+            "schema = 1\ndescription = \"Seals\"\nseal = true\n[inputs.token]\ntype = \"string\"\n\
+             sensitive = true\ndefault = \"\"\ndescription = \"A token\"\n",
+        );
+        write("provisioners/seal/install.sh", "true\n");
+        write("provisioners/seal/templates/a.conf", template);
+        let definition = Definition::load(
+            Path::new("tests/definitions/valid/least.toml"),
+            &BTreeMap::new(),
+        );
+        let definition = definition.unwrap();
+        let search = [folder.path().join("provisioners")];
+        let provisioners = Provisioners::load(&search, &definition).unwrap();
+        let error = plan(&definition, &locked(&definition), &provisioners)
+            .err()
+            .unwrap();
+        let error = error
+            .to_string()
+            .replace(&folder.path().display().to_string(), "FOLDER");
+        messages = format!("{messages}{name}: {error}\n");
+    }
+    insta::assert_snapshot!(messages);
+}
