@@ -216,6 +216,10 @@ impl Zip<'_> {
         Ok((entry.name.clone(), path))
     }
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "errors and words are handed over where they arise"
+    )]
     fn refuse(&self, reason: impl ToString) -> ReleaseError {
         ReleaseError::Archive {
             file: self

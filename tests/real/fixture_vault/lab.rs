@@ -1,0 +1,306 @@
+//! A Consul server, stand-ins for Vault beside it, and a client for both.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use flate2::read::GzDecoder;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
+};
+use reqwest::{Client, Method, StatusCode};
+use serde_json::{Value, json};
+use vault_bake::event::Events;
+use vault_bake::process::{Program, Running};
+use vault_bake::release::{Source, fetch, resolve};
+use vault_bake::wait::{Interrupt, Seen, Wait};
+
+/// A folder with binaries, certificates and a Consul server that runs.
+pub struct Lab {
+    pub folder: tempfile::TempDir,
+    pub authority: CertifiedIssuer<'static, KeyPair>,
+    consul_port: u16,
+    _consul: Running,
+}
+
+pub struct Node {
+    pub running: Running,
+    pub base: String,
+}
+
+impl Lab {
+    pub async fn start(mirror: &Path) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (product, version) in [("consul", "1.8.7"), ("vault", "1.15.6+fixture")] {
+            unpack(mirror, product, version, folder.path()).await;
+        }
+        let mut params = CertificateParams::new(Vec::new()).expect("parameters");
+        params.distinguished_name = called("fixture authority");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key"))
+            .expect("an authority");
+        fs::write(folder.path().join("ca.pem"), authority.pem()).expect("a file");
+        certify(&authority, folder.path(), "consul");
+        let [https, server, serf] = [free_port(), free_port(), free_port()];
+        let at = |file: &str| folder.path().join(file).display().to_string();
+        let config = json!({
+            "node_name": "consul-1", "datacenter": "dc1", "server": true, "bootstrap_expect": 1,
+            "bind_addr": "127.0.0.1", "data_dir": at("consul-data"),
+            "ports": {"http": -1, "https": https, "dns": -1, "grpc": -1, "server": server, "serf_lan": serf, "serf_wan": -1},
+            "ca_file": at("ca.pem"), "cert_file": at("consul.crt"), "key_file": at("consul.key"),
+            "verify_incoming": true, "verify_outgoing": true,
+        });
+        fs::write(at("consul.json"), config.to_string()).expect("a file");
+        let consul = Program::new(folder.path().join("consul"))
+            .args(["agent", "-config-file"])
+            .arg(at("consul.json"))
+            .start()
+            .expect("Consul starts");
+        Self {
+            folder,
+            authority,
+            consul_port: https,
+            _consul: consul,
+        }
+    }
+
+    fn client(&self) -> Client {
+        let authority =
+            reqwest::Certificate::from_pem(self.authority.pem().as_bytes()).expect("a certificate");
+        Client::builder()
+            .tls_certs_only([authority])
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(Duration::from_secs(20))
+            .build()
+            .expect("a client")
+    }
+
+    pub async fn vault(&self, name: &str) -> Node {
+        certify(&self.authority, self.folder.path(), name);
+        let port = free_port();
+        let config = vault_config(self.folder.path(), name, port, self.consul_port);
+        let path = self.folder.path().join(format!("{name}.json"));
+        fs::write(&path, config.to_string()).expect("a file");
+        let running = Program::new(self.folder.path().join("vault"))
+            .arg("server")
+            .arg(format!("-config={}", path.display()))
+            .start()
+            .expect("the stand-in starts");
+        let node = Node {
+            running,
+            base: format!("https://127.0.0.1:{port}"),
+        };
+        // Consul needs some seconds to elect itself.
+        node.wait_until(self, "the stand-in to answer", |status| {
+            matches!(status, 501 | 503)
+        })
+        .await;
+        node
+    }
+}
+
+impl Node {
+    pub async fn ask(
+        &self,
+        lab: &Lab,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> (StatusCode, Value) {
+        let request = lab
+            .client()
+            .request(method, format!("{}/v1/{path}", self.base));
+        let request = headers.iter().fold(request, |request, (name, value)| {
+            request.header(*name, *value)
+        });
+        let answer = request.send().await.expect("an answer");
+        assert_eq!(answer.headers()["x-vault-stand-in"], "fixture");
+        let status = answer.status();
+        (
+            status,
+            serde_json::from_slice(&answer.bytes().await.expect("a body")).unwrap_or_default(),
+        )
+    }
+
+    pub async fn send(
+        &self,
+        lab: &Lab,
+        method: Method,
+        path: &str,
+        token: &str,
+        body: &Value,
+    ) -> (StatusCode, Value) {
+        let url = format!("{}/v1/{path}", self.base);
+        let request = lab
+            .client()
+            .request(method, url)
+            .header("x-vault-token", token)
+            .body(body.to_string());
+        let answer = request.send().await.expect("an answer");
+        let status = answer.status();
+        (
+            status,
+            serde_json::from_slice(&answer.bytes().await.expect("a body")).unwrap_or_default(),
+        )
+    }
+
+    pub async fn unseal(&self, lab: &Lab, made: &Value) {
+        for key in made["keys"].as_array().expect("keys").iter().take(2) {
+            let (status, _) = self
+                .send(lab, Method::PUT, "sys/unseal", "", &json!({"key": key}))
+                .await;
+            assert_eq!(status, StatusCode::OK);
+        }
+    }
+
+    pub async fn health(&self, lab: &Lab, query: &str) -> u16 {
+        self.ask(lab, Method::GET, &format!("sys/health{query}"), &[])
+            .await
+            .0
+            .as_u16()
+    }
+
+    pub async fn wait_for_health(&self, lab: &Lab, wanted: u16) {
+        self.wait_until(lab, &format!("health {wanted}"), |status| status == wanted)
+            .await;
+    }
+
+    async fn wait_until(&self, lab: &Lab, what: &str, wanted: impl Fn(u16) -> bool) {
+        let (client, url) = (lab.client(), format!("{}/v1/sys/health", self.base));
+        Wait::new(what, Duration::from_secs(60))
+            .until(&Events::silent(), &Interrupt::default(), || async {
+                match client.get(&url).send().await {
+                    Ok(answer) if wanted(answer.status().as_u16()) => Seen::<_, String>::Ready(()),
+                    Ok(answer) => Seen::NotYet(answer.status().to_string()),
+                    Err(error) => Seen::NotYet(format!("{error:?}")),
+                }
+            })
+            .await
+            .unwrap_or_else(|error| panic!("{error}; {:?}", self.running.last_lines()));
+    }
+
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = i32::try_from(self.running.pid().expect("it runs")).expect("a process id");
+        let pid = rustix::process::Pid::from_raw(pid).expect("a process id");
+        rustix::process::kill_process(pid, signal).expect("it takes signals");
+    }
+}
+
+/// The fixture mirror of this build folder; nothing, and a line that says why, where it cannot be made.
+pub async fn mirror() -> Option<PathBuf> {
+    for program in ["python3", "gpg", "apt-get", "dpkg-deb", "openssl"] {
+        if !installed(program).await {
+            return None;
+        }
+    }
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fixture-mirror");
+    let make = Program::new(fixture("make")).arg(&folder);
+    make.run(&Interrupt::default())
+        .await
+        .expect("the fixture mirror is made");
+    Some(folder)
+}
+
+#[expect(clippy::print_stderr, reason = "a skipped test says why")]
+pub async fn installed(program: &str) -> bool {
+    let argument = if program == "openssl" {
+        "version"
+    } else {
+        "--version"
+    };
+    let found = Program::new(program)
+        .arg(argument)
+        .run(&Interrupt::default())
+        .await
+        .is_ok();
+    if !found {
+        eprintln!("skipped: {program} is not installed");
+    }
+    found
+}
+
+fn fixture(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixture-mirror")
+        .join(file)
+}
+
+pub fn stand_in() -> PathBuf {
+    fixture("vault")
+}
+
+/// Takes a release from the mirror the way a bake does, and puts its binary into `folder`.
+async fn unpack(mirror: &Path, product: &str, version: &str, folder: &Path) {
+    let fingerprint = fs::read_to_string(mirror.join("fingerprint")).expect("the fingerprint");
+    let source = Source {
+        base: mirror.display().to_string(),
+        key_file: Some(mirror.join("key.asc")),
+        fingerprint: fingerprint.trim().to_owned(),
+    };
+    let (events, interrupt) = (Events::silent(), Interrupt::default());
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the mirror was signed just now, by the clock of this machine"
+    )]
+    let now = jiff::Timestamp::now();
+    let locked = resolve(&source, product, version, now, &events, &interrupt)
+        .await
+        .expect("it resolves");
+    assert!(!locked.official, "the fixture never passes for HashiCorp's");
+    let cache = folder.join("cache");
+    let verified = fetch(&source, &locked, &cache, now, &events, &interrupt)
+        .await
+        .expect("it verifies");
+    let gz = fs::File::open(&verified.binary_gz).expect("the gzip file");
+    let binary = folder.join(product);
+    let mut file = fs::File::create(&binary).expect("a file");
+    std::io::copy(&mut GzDecoder::new(gz), &mut file).expect("it decompresses");
+    fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).expect("it may run");
+}
+
+pub fn certify(authority: &CertifiedIssuer<'static, KeyPair>, folder: &Path, name: &str) {
+    let names = [
+        "server.dc1.consul",
+        "vault.service.consul",
+        "localhost",
+        "127.0.0.1",
+    ];
+    let mut params = CertificateParams::new(names.map(str::to_owned)).expect("parameters");
+    params.distinguished_name = called(name);
+    let key = KeyPair::generate().expect("a key");
+    let certificate = params.signed_by(&key, authority).expect("a certificate");
+    fs::write(folder.join(format!("{name}.key")), key.serialize_pem()).expect("a file");
+    fs::write(folder.join(format!("{name}.crt")), certificate.pem()).expect("a file");
+}
+
+fn called(name: &str) -> DistinguishedName {
+    let mut called = DistinguishedName::new();
+    called.push(DnType::CommonName, name);
+    called
+}
+
+pub fn vault_config(folder: &Path, name: &str, port: u16, consul_port: u16) -> Value {
+    let at = |file: &str| folder.join(file).display().to_string();
+    let (certificate, key) = (at(&format!("{name}.crt")), at(&format!("{name}.key")));
+    json!({
+        "storage": {"consul": {
+            "address": format!("127.0.0.1:{consul_port}"), "scheme": "https", "path": "vault/", "session_ttl": "15s",
+            "tls_ca_file": at("ca.pem"), "tls_cert_file": certificate, "tls_key_file": key,
+        }},
+        "listener": [{"tcp": {
+            "address": format!("127.0.0.1:{port}"), "tls_cert_file": certificate, "tls_key_file": key,
+            "tls_min_version": "tls12",
+        }}],
+        "api_addr": format!("https://127.0.0.1:{port}"),
+        "cluster_addr": format!("https://127.0.0.1:{}", port.saturating_add(1)),
+        "disable_mlock": true,
+    })
+}
+
+/// A port that nobody listens on just now.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").port()
+}
