@@ -219,10 +219,23 @@ impl Running {
         })
     }
 
-    /// Kills it and waits for its end.
+    /// Kills it, with all that it started, and waits for its end.
     pub async fn kill(&mut self) {
+        self.kill_group();
         // It may have ended by itself just now.
         let _ = self.child.kill().await;
+    }
+
+    /// Kills its group. Its id is known only as long as nobody has waited for it, so it is not another one's by now.
+    fn kill_group(&self) {
+        let group = self
+            .child
+            .id()
+            .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        if let Some(group) = group {
+            // It may have ended by itself just now.
+            let _ = rustix::process::kill_process_group(group, Signal::KILL);
+        }
     }
 
     /// The last lines that it printed on standard error.
@@ -243,15 +256,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // The id is known as long as nobody has waited for the program, so it cannot be another one's by now.
-        let group = self
-            .child
-            .id()
-            .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-        if let Some(group) = group {
-            // It may have ended by itself just now.
-            let _ = rustix::process::kill_process_group(group, Signal::KILL);
-        }
+        self.kill_group();
     }
 }
 

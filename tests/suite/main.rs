@@ -1,1 +1,3 @@
+//! Fast tests: one binary, no machine and no network.
+
 mod qemu;
