@@ -14,6 +14,7 @@ use crate::definition::{Firmware, MachineSpec};
 use crate::digest::Digest;
 use crate::event::Events;
 use crate::http::FetchError;
+use crate::lock::PackageIndex;
 use crate::plan::PlannedBase;
 use crate::process::{ProcessError, last_lines};
 use crate::ssh::{Endpoint, Keys};
@@ -82,18 +83,13 @@ pub enum BuilderError {
     LockOfAnotherBase,
     /// What a suite offers is not what was locked.
     #[error(
-        "suite {suite} of {mirror} has changed: locked was the index of {locked_date} ({locked}), found was {found}; \
-         run `vault-bake lock` again, or name a snapshot mirror that keeps the locked state"
+        "suite {} of {} has changed: locked was the index of {} ({}), found was {found}; \
+         run `vault-bake lock` again, or name a snapshot mirror that keeps the locked state",
+        locked.suite, locked.mirror, locked.date, locked.sha256
     )]
     IndexChanged {
-        /// As in `bookworm`.
-        suite: String,
-        /// Where.
-        mirror: String,
-        /// `Date` of the locked index.
-        locked_date: String,
-        /// Digest of the locked index.
-        locked: Digest,
+        /// The index as locked.
+        locked: Box<PackageIndex>,
         /// Date and digest of what is there, or that nothing is.
         found: String,
     },

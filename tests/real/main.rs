@@ -1,3 +1,5 @@
+//! Tests with real components.
+
 mod qemu;
 mod fixture_vault;
 //! Tests against real components.

@@ -16,3 +16,5 @@ mod tidy;
 mod lock;
 mod plan;
 mod provisioner;
+//! Fast tests: one binary, no machine and no network.
+

@@ -6,6 +6,7 @@
 //! system, grows with the disk (by systemd-repart, where the distribution's systemd package has it, as Debian 12's).
 
 mod boot_sector;
+mod isolation;
 mod layout;
 mod packages;
 

@@ -3,7 +3,6 @@
 //! In: keys and files. Out: exclusive use of a key; whether a file is still what it was. Deliberately trusts size and
 //! modification time of files in the cache, which is ours, and hashes again where either changed.
 
-use std::convert::Infallible;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -57,14 +56,6 @@ pub(super) async fn lock(
         Err(WaitError::Never(error)) => Err(BuilderError::File { path, error }),
         Err(WaitError::Interrupted(error)) => Err(error.into()),
         Err(error @ WaitError::Deadline { .. }) => Err(BuilderError::Late(error.to_string())),
-    }
-}
-
-/// How a wait without an error of its own failed.
-pub(super) fn late(error: WaitError<Infallible>) -> BuilderError {
-    match error {
-        WaitError::Interrupted(error) => error.into(),
-        error => BuilderError::Late(error.to_string()),
     }
 }
 

@@ -5,7 +5,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde_json::json;
 
@@ -32,7 +31,7 @@ pub(super) async fn capture(
     }
     let folder = to.parent().unwrap_or(Path::new("."));
     need_space(folder, needed_mib(settings.compression, &machine)?)?;
-    shut_down(&mut machine, events, interrupt).await?;
+    shut_down(settings, &mut machine, events, interrupt).await?;
     let (overlay, _) = machine.disk_files();
     convert(settings, overlay, &to, interrupt).await?;
     let facts = disk_image::facts(&settings.tools, &to, interrupt).await?;
@@ -62,6 +61,7 @@ pub(super) async fn capture(
 
 /// Presses the power button, and waits until the guest has shut down. A guest that did so by itself is fine too.
 async fn shut_down(
+    settings: &QemuSettings,
     machine: &mut QemuMachine,
     events: &Events,
     interrupt: &Interrupt,
@@ -76,18 +76,21 @@ async fn shut_down(
             why: error.to_string(),
         });
     }
-    let waited = Wait::new(format!("machine {role} to shut down"), SHUTDOWN_DEADLINE)
-        .until(events, interrupt, || {
-            let ended = machine.ended_well();
-            async move {
-                match ended {
-                    Some(true) => Seen::Ready(()),
-                    Some(false) => Seen::Never(()),
-                    None => Seen::NotYet("it still runs".into()),
-                }
+    let waited = Wait::new(
+        format!("machine {role} to shut down"),
+        settings.shutdown_timeout,
+    )
+    .until(events, interrupt, || {
+        let ended = machine.ended_well();
+        async move {
+            match ended {
+                Some(true) => Seen::Ready(()),
+                Some(false) => Seen::Never(()),
+                None => Seen::NotYet("it still runs".into()),
             }
-        })
-        .await;
+        }
+    })
+    .await;
     match waited {
         Ok(()) => Ok(()),
         Err(WaitError::Interrupted(error)) => Err(error.into()),
@@ -161,6 +164,3 @@ pub(super) fn need_space(folder: &Path, needed_mib: u64) -> Result<(), BuilderEr
     }
     Ok(())
 }
-
-/// How long a guest may take to stop its services and unmount.
-const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(120);

@@ -50,10 +50,9 @@ pub(super) async fn find_or_fetch(
 ) -> Result<Disk, BuilderError> {
     let sha512 = wanted.sha512.to_ascii_lowercase();
     if sha512.len() != 128 || !sha512.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(BuilderError::WrongDigest {
-            what: wanted.url.to_owned(),
-            expected: sha512,
-            found: "not looked at: the expected one is not 128 hex digits".into(),
+        return Err(BuilderError::Image {
+            path: wanted.url.into(),
+            why: format!("its locked SHA-512 `{sha512}` is not 128 hex digits"),
         });
     }
     let images = settings.cache.join("images");

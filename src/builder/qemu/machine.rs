@@ -3,7 +3,7 @@
 //! In: a disk, keys, a shape. Out: a [`QemuMachine`] that says where it answers, and why it died where it has. All
 //! files of it are in the run's work folder. Deliberately does not wait for the guest: whoever connects does.
 
-mod accelerator;
+pub mod accelerator;
 pub mod arguments;
 mod files;
 

@@ -3,6 +3,7 @@
 //! In: the caller's wishes. Out: values that the other modules read. Deliberately looks at nothing by itself.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// How the QEMU builder works on this computer.
 #[derive(Clone, Debug)]
@@ -13,6 +14,8 @@ pub struct QemuSettings {
     pub keyring: Option<PathBuf>,
     /// How artifacts are compressed.
     pub compression: Compression,
+    /// How long a guest may take to shut down when its disk is to be captured.
+    pub shutdown_timeout: Duration,
     /// The programs.
     pub tools: Tools,
     /// Folder of GRUB's modules; has `i386-pc/` and `x86_64-efi/`.
@@ -32,6 +35,7 @@ impl QemuSettings {
             cache: cache.into(),
             keyring: None,
             compression: Compression::default(),
+            shutdown_timeout: Duration::from_secs(120),
             tools: Tools::default(),
             grub: PathBuf::from("/usr/lib/grub"),
             ovmf: vec![
@@ -63,6 +67,8 @@ pub struct Tools {
     pub qemu_img: PathBuf,
     /// Installs a distribution's packages into a new root.
     pub mmdebstrap: PathBuf,
+    /// Gives a program namespaces of its own.
+    pub unshare: PathBuf,
     /// Lets us own files as root would, without being root.
     pub fakeroot: PathBuf,
     /// Makes ext4 file systems.
@@ -85,6 +91,7 @@ impl Default for Tools {
             qemu_system: "qemu-system-x86_64".into(),
             qemu_img: "qemu-img".into(),
             mmdebstrap: "mmdebstrap".into(),
+            unshare: "unshare".into(),
             fakeroot: "fakeroot".into(),
             // Debian leaves the sbin folders out of the search path of users other than root.
             mke2fs: "/usr/sbin/mke2fs".into(),

@@ -38,6 +38,11 @@ async fn boots_and_captures(run: &str, firmware: Firmware) {
     let scanned = String::from_utf8_lossy(&scanned).into_owned();
     assert!(scanned.contains(world.keys.host_public.trim()), "{scanned}");
 
+    let console = machine.console();
+    assert!(!console.is_empty());
+    let control = |line: &String| line.chars().any(char::is_control);
+    assert!(!console.iter().any(control), "{console:?}");
+
     let to = world.teardown.work().join("captured.qcow2");
     let artifact = world
         .qemu

@@ -1,1 +1,345 @@
-//! Machines that die, and several at once.
+//! Machines that die, several at once, and a base that needs cloud-init.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use sha2::{Digest as _, Sha512};
+use vault_bake::builder::qemu::{Qemu, QemuSettings};
+use vault_bake::builder::{AccessBy, Boot, Builder as _, BuilderError, Disk, Machine as _};
+use vault_bake::definition::{Firmware, QemuBase};
+use vault_bake::digest::{Digest, hex};
+use vault_bake::lock::LockedBase;
+use vault_bake::plan::PlannedBase;
+use vault_bake::process::Program;
+use vault_bake::wait::{Interrupt, Seen, Wait};
+
+use super::{World, banner, cache, spec};
+
+/// A disk of zeros: there is nothing on it to start.
+async fn blank(folder: &Path) -> Disk {
+    let path = folder.join("blank.qcow2");
+    Program::new("qemu-img")
+        .args(["create", "-q", "-f", "qcow2"])
+        .arg(&path)
+        .arg("16M")
+        .run(&Interrupt::default())
+        .await
+        .expect("a disk");
+    Disk {
+        sha256: Digest::of_file(&path).expect("a file").0,
+        path,
+        format: "qcow2".into(),
+        firmware: Firmware::Bios,
+        access: AccessBy::Credentials,
+    }
+}
+
+/// The id of the process that has `marker` as an argument.
+fn marked(marker: &str) -> Option<String> {
+    std::fs::read_dir("/proc")
+        .expect("processes")
+        .find_map(|entry| {
+            let entry = entry.ok()?;
+            let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+            line.split(|byte| *byte == 0)
+                .any(|argument| argument == marker.as_bytes())
+                .then(|| entry.file_name().to_string_lossy().into_owned())
+        })
+}
+
+#[tokio::test]
+async fn a_machine_that_cannot_start_is_told_at_once_with_its_last_words() {
+    let Some(mut world) = World::begin("early-death") else {
+        return;
+    };
+    let disk = blank(world.runs.path()).await;
+    let mut machine = spec();
+    // No computer has this many; QEMU refuses.
+    machine.cpus = 100_000;
+    let began = Instant::now();
+    let boot = Boot {
+        disk: &disk,
+        machine: &machine,
+        keys: &world.keys,
+        identity: None,
+        role: "build",
+    };
+    let error = world
+        .qemu
+        .boot(boot, &mut world.teardown, &world.events, &world.interrupt)
+        .await
+        .err()
+        .expect("no machine");
+    assert!(
+        began.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        began.elapsed()
+    );
+    let BuilderError::Died { machine, words } = error else {
+        panic!("{error}");
+    };
+    assert_eq!(machine, "build");
+    assert!(
+        words.contains("exit status: 1") && words.contains("CPUs"),
+        "{words}"
+    );
+    std::fs::remove_file(&disk.path).expect("the disk is ours");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_machine_that_dies_later_says_so() {
+    let Some(mut world) = World::begin("later-death") else {
+        return;
+    };
+    let disk = blank(world.runs.path()).await;
+    let mut machine = world.boot(&disk, "build").await;
+    assert_eq!(machine.died(), None);
+    let pid = marked("guest=vault-bake-later-death-build").expect("it runs");
+    Program::new("kill")
+        .args(["-KILL", &pid])
+        .run(&world.interrupt)
+        .await
+        .expect("killed");
+    let words = Wait::new("the end", Duration::from_secs(10))
+        .until(&world.events, &world.interrupt, || {
+            let died = machine.died();
+            async {
+                died.map_or(
+                    Seen::NotYet("alive".into()),
+                    Seen::<_, std::io::Error>::Ready,
+                )
+            }
+        })
+        .await
+        .expect("it died");
+    assert!(words.contains("signal: 9"), "{words}");
+    drop(machine);
+    std::fs::remove_file(&disk.path).expect("the disk is ours");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn two_machines_at_once_do_not_disturb_each_other_and_dropping_kills() {
+    let Some(mut world) = World::begin("two") else {
+        return;
+    };
+    let disk = blank(world.runs.path()).await;
+    let mut one = world.boot(&disk, "build").await;
+    let mut other = world.boot(&disk, "test").await;
+    assert_ne!(one.endpoint().address, other.endpoint().address);
+    let pid = marked("guest=vault-bake-two-build").expect("it runs");
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).expect("a command line");
+    let line = String::from_utf8_lossy(&line).into_owned();
+    assert!(line.contains("type=11,path=credential-build"), "{line}");
+    let secret = vault_bake::builder::qemu::access::credential(&world.keys);
+    let private = world
+        .keys
+        .host_private
+        .expose()
+        .lines()
+        .nth(2)
+        .expect("a key");
+    assert!(
+        !line.contains(&secret.expose()[40..80]) && !line.contains(private),
+        "{line}"
+    );
+    let credential = world.teardown.work().join("credential-build");
+    assert!(!credential.exists(), "QEMU has read it");
+    assert!(one.endpoint().address.ip().is_loopback());
+    let address = one.endpoint().address;
+    drop(one);
+    Wait::new("the port to close", Duration::from_secs(10))
+        .until(&world.events, &world.interrupt, || async {
+            match tokio::net::TcpStream::connect(address).await {
+                Err(_) => Seen::Ready(()),
+                Ok(_) => Seen::<(), std::io::Error>::NotYet("open".into()),
+            }
+        })
+        .await
+        .expect("dropping ends the machine");
+    assert_eq!(other.died(), None);
+    // The run's end kills what is still held.
+    std::fs::remove_file(&disk.path).expect("the disk is ours");
+    world.finish().await;
+    let words = Wait::new("the end", Duration::from_secs(10))
+        .until(
+            &vault_bake::event::Events::silent(),
+            &Interrupt::default(),
+            || {
+                let died = other.died();
+                async {
+                    died.map_or(
+                        Seen::NotYet("alive".into()),
+                        Seen::<_, std::io::Error>::Ready,
+                    )
+                }
+            },
+        )
+        .await;
+    assert!(words.is_ok());
+}
+
+#[tokio::test]
+async fn a_lock_of_another_day_is_refused_before_anything_is_installed() {
+    let Some(mut world) = World::begin("old-lock") else {
+        return;
+    };
+    let cache = tempfile::tempdir().expect("a folder");
+    let qemu = Qemu::new(QemuSettings::new(cache.path()));
+    let mut base = super::planned(&[], Firmware::Bios, &world.events, &world.interrupt).await;
+    let LockedBase::Packages { index } = &mut base.locked else {
+        panic!("packages were planned");
+    };
+    index[1].sha256 = Digest::of("another day");
+    let error = qemu
+        .base(&base, &mut world.teardown, &world.events, &world.interrupt)
+        .await
+        .expect_err("refused");
+    assert!(
+        matches!(&error, BuilderError::IndexChanged { locked, .. } if locked.suite == "bookworm-updates"),
+        "{error}"
+    );
+    assert!(error.to_string().contains("vault-bake lock"), "{error}");
+    world.finish().await;
+    assert_eq!(
+        std::fs::read_dir(cache.path().join("bases"))
+            .expect("a folder")
+            .count(),
+        1,
+        "only the lock file"
+    );
+}
+
+/// A native base with cloud-init in it stands for a distribution's cloud image.
+#[tokio::test]
+async fn a_cloud_image_boots_with_keys_by_cloud_init() {
+    let Some(mut world) = World::begin("cloud") else {
+        return;
+    };
+    let made = world.base(&["cloud-init"], Firmware::Bios).await;
+    let sha512 = hex(&Sha512::digest(std::fs::read(&made.path).expect("a disk")));
+    let url = format!("file://{}", made.path.display());
+    let base = PlannedBase {
+        wanted: QemuBase::CloudImage {
+            url: url.clone(),
+            sha512: sha512.clone(),
+            firmware: Firmware::Bios,
+        },
+        locked: LockedBase::CloudImage { url, sha512 },
+    };
+    let disk = world
+        .qemu
+        .base(&base, &mut world.teardown, &world.events, &world.interrupt)
+        .await
+        .expect("an image");
+    assert_eq!(disk.access, AccessBy::CloudInit);
+    assert!(
+        disk.path
+            .starts_with(std::fs::canonicalize(cache()).expect("a cache"))
+    );
+    let mut machine = world.boot(&disk, "build").await;
+    banner(&world, &mut machine).await;
+    let port = machine.endpoint().address.port().to_string();
+    let scanned = Program::new("ssh-keyscan")
+        .args(["-T", "30", "-t", "ed25519", "-p", &port, "127.0.0.1"])
+        .run(&world.interrupt)
+        .await
+        .expect("a scan");
+    let scanned = String::from_utf8_lossy(&scanned).into_owned();
+    assert!(scanned.contains(world.keys.host_public.trim()), "{scanned}");
+    drop(machine);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_guest_that_ignores_the_power_button_is_not_captured() {
+    let Some(mut world) = World::begin("deaf") else {
+        return;
+    };
+    let mut settings = QemuSettings::new(cache());
+    settings.shutdown_timeout = Duration::from_secs(2);
+    world.qemu = Qemu::new(settings);
+    let disk = blank(world.runs.path()).await;
+    let boot = Boot {
+        disk: &disk,
+        machine: &spec(),
+        keys: &world.keys,
+        identity: None,
+        role: "build",
+    };
+    let machine = world
+        .qemu
+        .boot(boot, &mut world.teardown, &world.events, &world.interrupt)
+        .await
+        .expect("a machine");
+    let to = world.runs.path().join("captured.qcow2");
+    let error = world
+        .qemu
+        .capture(machine, to.clone(), &world.events, &world.interrupt)
+        .await
+        .expect_err("nothing to capture");
+    assert!(
+        matches!(error, BuilderError::StillRunning { .. }),
+        "{error}"
+    );
+    assert!(!to.exists());
+    std::fs::remove_file(&disk.path).expect("the disk is ours");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn an_interrupt_while_packages_are_installed_leaves_nothing() {
+    let Some(mut world) = World::begin("stopped") else {
+        return;
+    };
+    let cache = tempfile::tempdir().expect("a folder");
+    let qemu = Qemu::new(QemuSettings::new(cache.path()));
+    let base = super::planned(&[], Firmware::Bios, &world.events, &world.interrupt).await;
+    let (interrupt, silent) = (world.interrupt.clone(), vault_bake::event::Events::silent());
+    let bases = cache.path().join("bases");
+    // Far enough that packages are unpacked by programs of the new root, with its file systems mounted.
+    let stop = async {
+        let never = Interrupt::default();
+        let _ = Wait::new("the root", Duration::from_secs(120))
+            .until(&silent, &never, || async {
+                let found = std::fs::read_dir(&bases)
+                    .into_iter()
+                    .flatten()
+                    .flatten()
+                    .any(|entry| {
+                        std::fs::read_dir(entry.path())
+                            .into_iter()
+                            .flatten()
+                            .flatten()
+                            .any(|inner| {
+                                inner.path().join("var/lib/dpkg/info/systemd.list").exists()
+                            })
+                    });
+                if found {
+                    Seen::Ready(())
+                } else {
+                    Seen::<(), std::io::Error>::NotYet("none".into())
+                }
+            })
+            .await;
+        interrupt.raise();
+    };
+    let (made, ()) = tokio::join!(
+        qemu.base(&base, &mut world.teardown, &world.events, &world.interrupt),
+        stop
+    );
+    assert!(made.is_err());
+    world.finish().await;
+    let left: Vec<_> = std::fs::read_dir(&bases)
+        .expect("bases")
+        .flatten()
+        .map(|entry| entry.file_name())
+        .collect();
+    assert_eq!(left.len(), 1, "only the lock file: {left:?}");
+    let mounts = std::fs::read_to_string("/proc/mounts").expect("mounts");
+    assert!(
+        !mounts.contains(&cache.path().display().to_string()),
+        "{mounts}"
+    );
+}

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 use super::boot_sector::{self, SECTOR};
+use super::isolation;
 use crate::builder::BuilderError;
 use crate::builder::qemu::QemuSettings;
 use crate::digest::Digest;
@@ -212,8 +213,9 @@ impl Work<'_> {
 
     async fn root(&self) -> Result<(), BuilderError> {
         let size_kib = (ROOT_LAST + 1 - ROOT_FIRST) * SECTOR / 1024;
-        let program = Program::new(&self.settings.tools.fakeroot)
-            .args(["--", "sh", "-s"])
+        let program = isolation::root_shell(self.settings, self.interrupt)
+            .await?
+            .arg("-s")
             .input(ROOT_SCRIPT)
             .env("MKE2FS", &self.settings.tools.mke2fs)
             .env("ROOT_UUID", self.uuid("filesystem").to_string())

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::isolation;
 use crate::builder::BuilderError;
 use crate::builder::qemu::QemuSettings;
 use crate::digest::Digest;
@@ -111,7 +112,8 @@ pub(super) async fn install(
         "installing {} packages and what they need",
         sources.packages.len()
     ));
-    command(settings, sources, &root)
+    let mmdebstrap = isolation::mounting(settings, &settings.tools.mmdebstrap, interrupt).await?;
+    command(mmdebstrap, settings, sources, &root)
         .env("TMPDIR", scratch)
         .env("SOURCE_DATE_EPOCH", super::newest(sources).to_string())
         .in_folder(folder)
@@ -139,8 +141,8 @@ fn scratch(folder: &Path, teardown: &mut Teardown) -> Result<std::path::PathBuf,
     Ok(scratch)
 }
 
-fn command(settings: &QemuSettings, sources: &Sources, root: &Path) -> Program {
-    let mut program = Program::new(&settings.tools.mmdebstrap)
+fn command(program: Program, settings: &QemuSettings, sources: &Sources, root: &Path) -> Program {
+    let mut program = program
         .env("LC_ALL", "C.UTF-8")
         .args([
             "--variant=minbase",
@@ -190,10 +192,7 @@ fn compare(locked: &PackageIndex, found: Option<&[u8]>) -> Result<(), BuilderErr
         _ => "none".into(),
     };
     Err(BuilderError::IndexChanged {
-        suite: locked.suite.clone(),
-        mirror: locked.mirror.clone(),
-        locked_date: locked.date.clone(),
-        locked: locked.sha256,
+        locked: Box::new(locked.clone()),
         found,
     })
 }

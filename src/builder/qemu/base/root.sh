@@ -1,8 +1,8 @@
 # Makes a bootable root file system of root.tar and writes it into the third partition of disk.raw.
 #
-# Runs under fakeroot in the folder of both files, so that owners and modes of the guest's files need no privileges
-# here. In the environment: ROOT_UUID and HASH_SEED (of the file system), ROOT_OFFSET (in bytes), ROOT_SIZE_KIB,
-# ROOT_LABEL, and SOURCE_DATE_EPOCH (the newest time of any file).
+# Runs as root, or under fakeroot, in the folder of both files. In the environment: MKE2FS (the program), ROOT_UUID and
+# HASH_SEED (of the file system), ROOT_OFFSET (in bytes), ROOT_SIZE_KIB, ROOT_LABEL, and SOURCE_DATE_EPOCH (the newest
+# time of any file).
 set -eu
 
 mkdir root

@@ -9,7 +9,7 @@ use std::path::Path;
 use super::arguments::Accelerator;
 
 /// KVM where `device` opens for reading and writing and a processor in `processors` has `vmx` or `svm`; else TCG.
-pub(super) fn choose(device: &Path, processors: &Path) -> Accelerator {
+pub fn choose(device: &Path, processors: &Path) -> Accelerator {
     let opens = || {
         OpenOptions::new()
             .read(true)
