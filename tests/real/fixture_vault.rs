@@ -56,6 +56,14 @@ async fn the_stand_in_takes_its_active_role_through_consul() {
         (&json!(false), &json!(first.base))
     );
 
+    let cluster = leader["leader_cluster_address"]
+        .as_str()
+        .unwrap_or_default();
+    assert!(
+        cluster.starts_with("https://") && !cluster.contains('{'),
+        "{cluster}"
+    );
+
     // A standby sends clients on to the active node.
     let secret = json!({"word": "kept"});
     let (status, _) = second
