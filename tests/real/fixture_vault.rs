@@ -56,6 +56,14 @@ async fn the_stand_in_takes_its_active_role_through_consul() {
         (&json!(false), &json!(first.base))
     );
 
+    let cluster = leader["leader_cluster_address"]
+        .as_str()
+        .unwrap_or_default();
+    assert!(
+        cluster.starts_with("https://") && !cluster.contains('{'),
+        "{cluster}"
+    );
+
     // A standby sends clients on to the active node.
     let secret = json!({"word": "kept"});
     let (status, _) = second
@@ -117,24 +125,25 @@ async fn the_stand_in_refuses_configurations_that_vault_would_not_serve_safely()
     }
     let folder = tempfile::tempdir().expect("a folder");
     let good = vault_config(folder.path(), "vault", 1, 2);
-    let changes: [(&str, fn(&mut Value)); 6] = [
+    type Change = fn(&mut Value);
+    let changes: [(&str, Change); 6] = [
         ("unknown key `licence`", |config| {
-            config["licence"] = json!("x")
+            config["licence"] = json!("x");
         }),
         ("`tls_disable`", |config| {
-            config["listener"][0]["tcp"]["tls_disable"] = json!(true)
+            config["listener"][0]["tcp"]["tls_disable"] = json!(true);
         }),
         ("`tls_key_file` is missing", |config| {
-            config["listener"][0]["tcp"]["tls_key_file"] = json!("")
+            config["listener"][0]["tcp"]["tls_key_file"] = json!("");
         }),
         ("`scheme` https", |config| {
-            config["storage"]["consul"]["scheme"] = json!("http")
+            config["storage"]["consul"]["scheme"] = json!("http");
         }),
         ("`api_addr` must begin with https", |config| {
-            config["api_addr"] = json!("http://a")
+            config["api_addr"] = json!("http://a");
         }),
         ("block `consul`", |config| {
-            config["storage"] = json!({"raft": {}})
+            config["storage"] = json!({"raft": {}});
         }),
     ];
     for (words, change) in changes {
@@ -152,6 +161,20 @@ async fn the_stand_in_refuses_configurations_that_vault_would_not_serve_safely()
             .to_string();
         assert!(error.contains(words), "expected {words}, found {error}");
     }
+}
+
+#[tokio::test]
+async fn the_mirror_is_made_once_even_by_two_at_once() {
+    let (Some(one), Some(two)) = tokio::join!(mirror(), mirror()) else {
+        return;
+    };
+    let fingerprint = fs::read_to_string(one.join("fingerprint")).expect("the fingerprint");
+    let again = mirror().await.expect("it was made before");
+    assert_eq!((&one, &two), (&again, &again));
+    assert_eq!(
+        fs::read_to_string(again.join("fingerprint")).expect("the fingerprint"),
+        fingerprint
+    );
 }
 
 async fn plaintext_is_refused(node: &Node) {

@@ -294,7 +294,7 @@ pub fn vault_config(folder: &Path, name: &str, port: u16, consul_port: u16) -> V
             "tls_min_version": "tls12",
         }}],
         "api_addr": format!("https://127.0.0.1:{port}"),
-        "cluster_addr": format!("https://127.0.0.1:{}", port.saturating_add(1)),
+        "cluster_addr": format!("https://{{{{ GetPrivateIP }}}}:{}", port.saturating_add(1)),
         "disable_mlock": true,
     })
 }

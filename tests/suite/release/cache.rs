@@ -87,21 +87,22 @@ async fn the_lock_is_held_against_what_is_verified() {
     let mirror = Mirror::good(lab);
     let locked = mirror.resolve().await.expect("it resolves");
     let zeros = Digest::of(b"something else");
-    let changes: [(&str, fn(&mut LockedRelease, Digest)); 7] = [
+    type Change = fn(&mut LockedRelease, Digest);
+    let changes: [(&str, Change); 7] = [
         ("archive", |lock, zeros| lock.sha256 = zeros),
         ("sums", |lock, zeros| lock.sums_sha256 = zeros),
         ("signature", |lock, zeros| lock.signature_sha256 = zeros),
         ("primary", |lock, _| {
-            lock.primary_fingerprint = "0".repeat(40)
+            lock.primary_fingerprint = "0".repeat(40);
         }),
         ("signer", |lock, _| {
-            lock.signing_fingerprint = "0".repeat(40)
+            lock.signing_fingerprint = "0".repeat(40);
         }),
         ("time", |lock, _| {
-            lock.signed_at = "2020-01-01T00:00:00Z".to_owned()
+            lock.signed_at = "2020-01-01T00:00:00Z".to_owned();
         }),
         ("file", |lock, _| {
-            lock.file = "../../../etc/passwd".to_owned()
+            lock.file = "../../../etc/passwd".to_owned();
         }),
     ];
     let mut table = String::new();
