@@ -87,16 +87,23 @@ impl Definition {
         folder_or_file: &Path,
         given: &BTreeMap<String, String>,
     ) -> Result<Self, DefinitionError> {
-        let file = if folder_or_file.is_dir() {
-            folder_or_file.join(FILE)
-        } else {
-            folder_or_file.to_owned()
-        };
+        let file = file_of(folder_or_file);
         let text = std::fs::read_to_string(&file).map_err(|error| DefinitionError::Read {
             path: file.clone(),
             error,
         })?;
         Ok(Self::parse(&file, &text, given)?)
+    }
+
+    /// The names of the variables that a definition declares, so that a caller can look for their values. None where it
+    /// cannot be read: [`Self::load`] says why.
+    pub fn variable_names(folder_or_file: &Path) -> Vec<String> {
+        let text = std::fs::read_to_string(file_of(folder_or_file)).unwrap_or_default();
+        let table: toml::Table = text.parse().unwrap_or_default();
+        let variables = table.get("variables").and_then(toml::Value::as_table);
+        variables
+            .map(|variables| variables.keys().cloned().collect())
+            .unwrap_or_default()
     }
 
     fn parse(file: &Path, text: &str, given: &BTreeMap<String, String>) -> Result<Self, Problem> {
@@ -124,6 +131,14 @@ impl Definition {
         };
         definition.digest = Digest::of_value(&definition);
         Ok(definition)
+    }
+}
+
+fn file_of(folder_or_file: &Path) -> PathBuf {
+    if folder_or_file.is_dir() {
+        folder_or_file.join(FILE)
+    } else {
+        folder_or_file.to_owned()
     }
 }
 

@@ -227,6 +227,15 @@ pub fn plan(
     })
 }
 
+/// Judges all of a plan that can be judged before there is a lock.
+pub fn judge(definition: &Definition, provisioners: &Provisioners) -> Result<(), PlanError> {
+    order::judge(definition, provisioners)?;
+    for step in &definition.steps {
+        steps::decide(step, definition, provisioners)?;
+    }
+    Ok(())
+}
+
 impl Plan {
     /// The digest of all that it says. Where the definition's folder is makes no difference.
     pub fn digest(&self) -> Digest {

@@ -26,7 +26,12 @@ use crate::wait::Interrupt;
 
 pub use machine::QemuMachine;
 pub use requirement::requirements;
-pub use settings::{Compression, QemuSettings, Tools};
+pub use settings::{QemuSettings, Tools};
+
+/// Whether machines run under KVM here; else under software emulation.
+pub fn kvm_works() -> bool {
+    machine::kvm_works()
+}
 
 /// Builds with QEMU on this computer.
 pub struct Qemu {

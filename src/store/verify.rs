@@ -84,6 +84,40 @@ impl Report {
     }
 }
 
+impl std::fmt::Display for Report {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            entries,
+            manifests,
+            tests,
+            objects,
+            artifacts,
+            ..
+        } = self;
+        for Finding { what, why } in &self.findings {
+            writeln!(f, "WRONG     {what}: {why}")?;
+        }
+        for void in &self.voids {
+            writeln!(f, "void      entry {}: {}", void.seq, void.why)?;
+        }
+        for what in &self.artifacts_missing {
+            writeln!(f, "missing   {what}")?;
+        }
+        for what in &self.left_over {
+            writeln!(f, "left over {what}")?;
+        }
+        let verdict = if self.is_sound() {
+            "sound"
+        } else {
+            "NOT SOUND"
+        };
+        write!(
+            f,
+            "{verdict}: {entries} log entries, {manifests} manifests, {tests} tests, {objects} objects and {artifacts} image files read"
+        )
+    }
+}
+
 impl<B: Backend> Store<B> {
     /// Reads and checks everything. An error means that it could not be read; what is wrong is in the report.
     pub async fn verify(&self, depth: Depth) -> Result<Report, StoreError> {

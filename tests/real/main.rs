@@ -1,7 +1,5 @@
-//! Tests with real components.
+//! Tests with real components: machines, mirrors, agents. Each skips only with a printed reason.
 
-mod qemu;
 mod fixture_vault;
-//! Tests against real components.
-
 mod lock;
+mod qemu;

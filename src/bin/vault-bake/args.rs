@@ -6,7 +6,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Bakes hardened, verified and recorded Vault and Consul images.
 #[derive(Parser)]
-#[command(name = "vault-bake", version, max_term_width = 100, propagate_version = false)]
+#[command(
+    name = "vault-bake",
+    version,
+    max_term_width = 100,
+    propagate_version = false
+)]
 pub struct Cli {
     /// What all verbs share.
     #[command(flatten)]

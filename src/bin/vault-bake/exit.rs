@@ -4,6 +4,16 @@ use std::io::{Write, stderr};
 use std::path::Path;
 use std::process::ExitCode;
 
+use vault_bake::bake::{BakeError, Failed};
+use vault_bake::builder::BuilderError;
+use vault_bake::definition::DefinitionError;
+use vault_bake::http::FetchError;
+use vault_bake::lock::LockError;
+use vault_bake::plan::PlanError;
+use vault_bake::provision::ProvisionError;
+use vault_bake::provisioner::ProvisionerError;
+use vault_bake::release::ReleaseError;
+use vault_bake::store::StoreError;
 use vault_bake::teardown::{JournalError, Leak};
 
 use crate::commands::print_json;
@@ -50,7 +60,12 @@ pub struct Failure {
 impl Failure {
     /// Failed with `exit`, because of `message`.
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), hint: None, left_behind: Vec::new() }
+        Self {
+            exit,
+            message: message.into(),
+            hint: None,
+            left_behind: Vec::new(),
+        }
     }
 
     /// The command line is not valid.
@@ -100,8 +115,96 @@ impl Failure {
     }
 }
 
-impl From<JournalError> for Failure {
-    fn from(error: JournalError) -> Self {
-        Self::new(Exit::Failed, error.to_string()).hint("the cache folder must be writable; another one: --cache DIR")
+/// Errors that say everything themselves, hint included, and the status that each kind ends with.
+macro_rules! failures {
+    ($($error:ty => $exit:expr;)*) => {
+        $(impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                let exit: fn(&$error) -> Exit = $exit;
+                Self::new(exit(&error), error.to_string())
+            }
+        })*
+    };
+}
+
+failures! {
+    DefinitionError => |_| Exit::Usage;
+    ProvisionerError => |_| Exit::Usage;
+    PlanError => |_| Exit::Usage;
+    LockError => lock;
+    StoreError => store;
+    JournalError => |_| Exit::Failed;
+}
+
+impl From<Failed> for Failure {
+    fn from(failed: Failed) -> Self {
+        let mut failure = Self::new(bake(&failed.error), failed.error.to_string());
+        if let Some(kept) = failed.kept {
+            failure.hint = Some(format!(
+                "the machine goes on running; log in with\n  {}\nand remove it with `vault-bake sweep`",
+                kept.login
+            ));
+        } else if let Some(hint) = hint(&failed.error) {
+            failure.hint = Some(hint.to_owned());
+        }
+        failure.leaking(&failed.leaks)
+    }
+}
+
+fn lock(error: &LockError) -> Exit {
+    match error {
+        LockError::Release(error) => release(error),
+        LockError::Signature { .. } => Exit::Integrity,
+        LockError::Fetch {
+            error: FetchError::Interrupted(_),
+            ..
+        } => Exit::Interrupted,
+        LockError::Invalid { .. } | LockError::Missing { .. } => Exit::Usage,
+        _ => Exit::Failed,
+    }
+}
+
+fn release(error: &ReleaseError) -> Exit {
+    match error {
+        error if error.is_integrity() => Exit::Integrity,
+        ReleaseError::Withdrawn { .. } => Exit::Conflict,
+        ReleaseError::Fetch(FetchError::Interrupted(_)) => Exit::Interrupted,
+        _ => Exit::Failed,
+    }
+}
+
+fn store(error: &StoreError) -> Exit {
+    match error {
+        error if error.is_integrity() => Exit::Integrity,
+        error if error.is_conflict() => Exit::Conflict,
+        _ => Exit::Failed,
+    }
+}
+
+fn bake(error: &BakeError) -> Exit {
+    match error {
+        BakeError::VersionTaken { .. } => Exit::Conflict,
+        BakeError::Release(error) => release(error),
+        BakeError::Builder(
+            BuilderError::WrongDigest { .. } | BuilderError::IndexChanged { .. },
+        ) => Exit::Integrity,
+        BakeError::Provision(ProvisionError::Checks { .. }) => Exit::Checks,
+        BakeError::Provision(_) => Exit::Provisioning,
+        BakeError::Store(error) => store(error),
+        BakeError::Interrupted(_) => Exit::Interrupted,
+        BakeError::Died { error, .. } => bake(error),
+        _ => Exit::Failed,
+    }
+}
+
+fn hint(error: &BakeError) -> Option<&'static str> {
+    match error {
+        BakeError::NotUp { .. } => Some(
+            "`vault-bake doctor` says what this machine lacks; boot_timeout_s in [machine.qemu] allows more time",
+        ),
+        BakeError::Provision(_) => {
+            Some("`--on-error keep` leaves the machine running, to log in and look")
+        }
+        _ => None,
     }
 }

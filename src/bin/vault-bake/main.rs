@@ -1,4 +1,4 @@
-//! `vault-bake`: reads the command line and the environment, calls the library, prints, and gives the exit status.
+//! `vault-bake`, the binary: reads the command line and the environment, calls the library, prints, and gives the exit status.
 
 mod args;
 mod commands;
@@ -16,7 +16,11 @@ use crate::world::Session;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let Ok(runtime) = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() else {
+    let Ok(runtime) = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+    else {
         return Exit::Failed.into();
     };
     let exit = runtime.block_on(run(cli));
@@ -40,17 +44,36 @@ async fn run(cli: Cli) -> Exit {
 async fn dispatch(verb: Verb, session: &Session) -> Result<Exit, Failure> {
     match verb {
         Verb::Validate { images, vars } => commands::validate::run(session, &images, &vars),
-        Verb::Lock { image, releases, dry_run } => commands::lock::run(session, &image, &releases, dry_run).await,
+        Verb::Lock {
+            image,
+            releases,
+            dry_run,
+        } => commands::lock::run(session, &image, &releases, dry_run).await,
         Verb::Plan { image, releases } => commands::plan::run(session, &image, &releases),
-        Verb::Build { image, releases, builder: args::BuilderName::Qemu, version, on_error, skip_test, dry_run } => {
-            let wish = commands::build::Wish { version, on_error, test: !skip_test, dry_run };
+        Verb::Build {
+            image,
+            releases,
+            builder: args::BuilderName::Qemu,
+            version,
+            on_error,
+            skip_test,
+            dry_run,
+        } => {
+            let wish = commands::build::Wish {
+                version,
+                on_error,
+                test: !skip_test,
+                dry_run,
+            };
             commands::build::run(session, &image, &releases, wish).await
         }
-        Verb::Test { reference, dry_run } => commands::test::run(session, &reference, dry_run).await,
-        Verb::Images { name } => commands::images::run(session, name.as_deref()),
-        Verb::Show { reference } => commands::show::run(session, &reference),
-        Verb::Diff { from, to } => commands::diff::run(session, &from, &to),
-        Verb::Verify { records_only } => commands::verify::run(session, records_only),
+        Verb::Test { reference, dry_run } => {
+            commands::test::run(session, &reference, dry_run).await
+        }
+        Verb::Images { name } => commands::images::run(session, name.as_deref()).await,
+        Verb::Show { reference } => commands::show::run(session, &reference).await,
+        Verb::Diff { from, to } => commands::diff::run(session, &from, &to).await,
+        Verb::Verify { records_only } => commands::verify::run(session, records_only).await,
         Verb::Sweep { dry_run } => commands::sweep::run(session, dry_run).await,
         Verb::Doctor => Ok(commands::doctor::run(session)),
         Verb::Completions { shell } => Ok(commands::completions::run(shell)),

@@ -14,7 +14,10 @@ use vault_bake::event::{Event, Sink, Stage};
 /// How people see events.
 enum Face {
     /// One moving line for each stage that runs.
-    Bars { all: MultiProgress, stages: HashMap<Stage, ProgressBar> },
+    Bars {
+        all: MultiProgress,
+        stages: HashMap<Stage, ProgressBar>,
+    },
     /// A line when a stage or step ends.
     Lines,
     /// One JSON object a line on standard output.
@@ -42,12 +45,24 @@ impl Report {
         let face = if json {
             Face::Json
         } else if io::stderr().is_terminal() {
-            Face::Bars { all: MultiProgress::new(), stages: HashMap::new() }
+            Face::Bars {
+                all: MultiProgress::new(),
+                stages: HashMap::new(),
+            }
         } else {
             Face::Lines
         };
-        let state = State { face, log: None, log_path: None, running: Vec::new(), timings: Vec::new() };
-        Self { logs: logs.to_owned(), state: Arc::new(Mutex::new(state)) }
+        let state = State {
+            face,
+            log: None,
+            log_path: None,
+            running: Vec::new(),
+            timings: Vec::new(),
+        };
+        Self {
+            logs: logs.to_owned(),
+            state: Arc::new(Mutex::new(state)),
+        }
     }
 
     /// Where the log of the run is, once one has begun.
@@ -81,7 +96,9 @@ impl State {
     fn open_log(&mut self, logs: &Path, run: &str) {
         let path = logs.join(format!("{run}.log"));
         // A run is worth more than its log: without one it goes on, and says so by not naming it at the end.
-        self.log = fs::create_dir_all(logs).and_then(|()| File::create(&path)).ok();
+        self.log = fs::create_dir_all(logs)
+            .and_then(|()| File::create(&path))
+            .ok();
         self.log_path = self.log.is_some().then_some(path);
     }
 
@@ -99,11 +116,15 @@ impl State {
     fn keep_time(&mut self, event: &Event) {
         match event {
             Event::StageStarted { stage } => self.running.push(*stage),
-            Event::StageFinished { stage, elapsed_ms, .. } => {
+            Event::StageFinished {
+                stage, elapsed_ms, ..
+            } => {
                 self.running.retain(|running| running != stage);
                 self.timings.push((stage.to_string(), *elapsed_ms));
             }
-            Event::StepFinished { step, elapsed_ms, .. } => {
+            Event::StepFinished {
+                step, elapsed_ms, ..
+            } => {
                 self.timings.push((format!("  {step}"), *elapsed_ms));
             }
             _ => {}
@@ -137,7 +158,8 @@ fn show_bars(
     let moving = current.and_then(|stage| stages.get(&stage));
     match event {
         Event::StageStarted { stage } => {
-            let style = ProgressStyle::with_template("{spinner} {prefix:10} {elapsed:>4}  {wide_msg}");
+            let style =
+                ProgressStyle::with_template("{spinner} {prefix:10} {elapsed:>4}  {wide_msg}");
             let bar = all.add(ProgressBar::new_spinner());
             if let Ok(style) = style {
                 bar.set_style(style);
@@ -160,7 +182,11 @@ fn show_bars(
         Event::Waiting { what, seen, .. } => {
             moving.inspect(|bar| bar.set_message(format!("waiting for {what}: {seen}")));
         }
-        Event::Progress { what, done_bytes, total_bytes } => {
+        Event::Progress {
+            what,
+            done_bytes,
+            total_bytes,
+        } => {
             moving.inspect(|bar| bar.set_message(progress(what, *done_bytes, *total_bytes)));
         }
         _ => {}
@@ -183,19 +209,50 @@ fn progress(what: &str, done_bytes: u64, total_bytes: Option<u64>) -> String {
 fn lasting_line(event: &Event) -> Option<String> {
     Some(match event {
         Event::RunStarted { run, subject } => format!("{subject} ({run})"),
-        Event::StageFinished { stage, elapsed_ms, ok } => {
-            format!("{:<10} {:>8}  {}", stage.to_string(), seconds(*elapsed_ms), if *ok { "done" } else { "failed" })
+        Event::StageFinished {
+            stage,
+            elapsed_ms,
+            ok,
+        } => {
+            format!(
+                "{:<10} {:>8}  {}",
+                stage.to_string(),
+                seconds(*elapsed_ms),
+                if *ok { "done" } else { "failed" }
+            )
         }
-        Event::StepFinished { step, elapsed_ms, exit } => {
-            let end = if *exit == 0 { "done".to_owned() } else { format!("exit {exit}") };
+        Event::StepFinished {
+            step,
+            elapsed_ms,
+            exit,
+        } => {
+            let end = if *exit == 0 {
+                "done".to_owned()
+            } else {
+                format!("exit {exit}")
+            };
             format!("  {step:<20} {:>8}  {end}", seconds(*elapsed_ms))
         }
-        Event::Checked { check, description, ok: false } => format!("  not ok: {check}: {description}"),
+        Event::Checked {
+            check,
+            description,
+            ok: false,
+        } => format!("  not ok: {check}: {description}"),
         Event::Note { message } => message.clone(),
         Event::Warning { message } => format!("warning: {message}"),
-        Event::Recorded { name, manifest, artifact } => format!("recorded {name} as {manifest}\n  {artifact}"),
-        Event::Tested { passed: true, checks, .. } => format!("tested: all {checks} checks passed"),
-        Event::Tested { checks, failed, .. } => format!("tested: {failed} of {checks} checks failed"),
+        Event::Recorded {
+            name,
+            manifest,
+            artifact,
+        } => format!("recorded {name} as {manifest}\n  {artifact}"),
+        Event::Tested {
+            passed: true,
+            checks,
+            ..
+        } => format!("tested: all {checks} checks passed"),
+        Event::Tested { checks, failed, .. } => {
+            format!("tested: {failed} of {checks} checks failed")
+        }
         Event::Leaked { what } => format!("left behind: {what}"),
         _ => return None,
     })

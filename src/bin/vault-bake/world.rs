@@ -4,18 +4,24 @@ use std::collections::BTreeMap;
 use std::env;
 use std::path::{Path, PathBuf};
 
-use include_dir::{Dir, include_dir};
+use include_dir::include_dir;
 use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
+use vault_bake::definition::Definition;
+use vault_bake::digest::Digest;
 use vault_bake::event::Events;
+use vault_bake::manifest::{InvalidReference, Reference, Tool};
+use vault_bake::ssh::GUEST_WORK;
+use vault_bake::store::{Dir, Store};
 use vault_bake::wait::Interrupt;
+use vault_bake::world::{World, runs};
 
-use crate::args::{Global, Vars};
+use crate::args::{Global, Releases, Vars};
 use crate::exit::{Exit, Failure};
 use crate::report::Report;
 
 /// The shipped provisioners travel in the binary, so that it works without a checkout.
-static SHIPPED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/provisioners");
+static SHIPPED: include_dir::Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/provisioners");
 
 /// One call of the binary.
 pub struct Session {
@@ -38,7 +44,8 @@ pub struct Session {
 impl Session {
     /// Finds the folders.
     pub fn new(global: Global) -> Result<Self, Failure> {
-        let here = env::current_dir().map_err(|error| Failure::usage(format!("no current folder: {error}")))?;
+        let here = env::current_dir()
+            .map_err(|error| Failure::usage(format!("no current folder: {error}")))?;
         let project = global.project.unwrap_or_else(|| project_from(&here));
         let store = match global.store {
             Some(store) => store,
@@ -51,29 +58,49 @@ impl Session {
         let (store, cache) = (here.join(store), here.join(cache));
         let report = Report::new(global.json, &cache.join("logs"));
         let events = Events::new(report.clone());
-        Ok(Self { json: global.json, project, store, cache, report, events, interrupt: Interrupt::default() })
+        Ok(Self {
+            json: global.json,
+            project,
+            store,
+            cache,
+            report,
+            events,
+            interrupt: Interrupt::default(),
+        })
     }
 
     /// Where runs keep their journals and work folders.
     pub fn runs(&self) -> PathBuf {
-        self.cache.join("runs")
+        runs(&self.cache)
     }
 
     /// The folder of an image's definition: a name of the project's `images/`, or a folder.
     pub fn definition(&self, image: &str) -> PathBuf {
         let named = self.project.join("images").join(image);
-        if named.is_dir() && !image.contains('/') { named } else { PathBuf::from(image) }
+        if named.is_dir() && !image.contains('/') {
+            named
+        } else {
+            PathBuf::from(image)
+        }
     }
 
     /// The folders in which provisioners are looked for, first the project's own.
     pub fn provisioners(&self) -> Result<Vec<PathBuf>, Failure> {
-        Ok(vec![self.project.join("provisioners"), self.shipped_provisioners()?])
+        Ok(vec![
+            self.project.join("provisioners"),
+            self.shipped_provisioners()?,
+        ])
     }
 
     /// Unpacks the shipped provisioners into the cache, once for each content.
     fn shipped_provisioners(&self) -> Result<PathBuf, Failure> {
-        let failed = |error: std::io::Error| Failure::new(Exit::Failed, format!("shipped provisioners: {error}"));
-        let folder = self.cache.join("provisioners").join(content_of(&SHIPPED).short());
+        let failed = |error: std::io::Error| {
+            Failure::new(Exit::Failed, format!("shipped provisioners: {error}"))
+        };
+        let folder = self
+            .cache
+            .join("provisioners")
+            .join(content_of(&SHIPPED).short());
         if folder.is_dir() {
             return Ok(folder);
         }
@@ -87,21 +114,97 @@ impl Session {
         }
     }
 
-    /// The values given for variables: the environment's `VB_VAR_NAME`, and over them `--var`.
-    pub fn variables(&self, given: &Vars) -> Result<BTreeMap<String, String>, Failure> {
-        let mut values: BTreeMap<String, String> = env::vars_os()
-            .filter_map(|(name, value)| {
-                let name = name.to_str()?.strip_prefix("VB_VAR_")?.to_ascii_lowercase();
-                Some((name, value.into_string().ok()?))
-            })
+    /// The images of the project, by name.
+    pub fn images(&self) -> Result<Vec<String>, Failure> {
+        let folder = self.project.join("images");
+        let entries = std::fs::read_dir(&folder).map_err(|error| {
+            Failure::usage(format!("{}: {error}", folder.display()))
+                .hint("name an image's folder, or the project's with --project")
+        })?;
+        let mut names: Vec<String> = entries
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.join("image.toml").is_file())
+            .filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))
             .collect();
-        for pair in &given.vars {
-            let Some((name, value)) = pair.split_once('=') else {
-                return Err(Failure::usage(format!("--var {pair}: expected NAME=VALUE")));
+        names.sort();
+        Ok(names)
+    }
+
+    /// Reads the definition of an image.
+    pub fn load(&self, image: &str, vars: &Vars) -> Result<Definition, Failure> {
+        let path = self.definition(image);
+        Ok(Definition::load(&path, &variables(&path, vars)?)?)
+    }
+
+    /// The same, with releases from where the command line says.
+    pub fn load_from(
+        &self,
+        image: &str,
+        vars: &Vars,
+        releases: &Releases,
+    ) -> Result<Definition, Failure> {
+        let mut definition = self.load(image, vars)?;
+        let source = &mut definition.release_source;
+        if let Some(mirror) = &releases.releases {
+            source.mirror = if mirror.contains("://") {
+                mirror.clone()
+            } else {
+                absolute(Path::new(mirror))?
             };
-            values.insert(name.to_owned(), value.to_owned());
         }
-        Ok(values)
+        if let Some(key_file) = &releases.release_key_file {
+            source.key_file = Some(PathBuf::from(absolute(key_file)?));
+        }
+        if let Some(fingerprint) = &releases.release_fingerprint {
+            source.fingerprint.clone_from(fingerprint);
+        }
+        Ok(definition)
+    }
+
+    /// The store, which must be there.
+    pub async fn open_store(&self) -> Result<Store<Dir>, Failure> {
+        Ok(Store::open(Dir::new(&self.store)).await?)
+    }
+
+    /// The store, made where there is none.
+    pub async fn open_or_create_store(&self) -> Result<Store<Dir>, Failure> {
+        Ok(Store::open_or_create(Dir::new(&self.store), clock()).await?)
+    }
+
+    /// The manifest that somebody means.
+    pub async fn resolve(&self, store: &Store<Dir>, reference: &str) -> Result<Digest, Failure> {
+        let reference: Reference = reference
+            .parse()
+            .map_err(|error: InvalidReference| Failure::usage(error.to_string()))?;
+        Ok(store.resolve(&reference).await?)
+    }
+
+    /// What a run needs of the world.
+    pub fn world<'a>(
+        &'a self,
+        now: &'a (dyn Fn() -> Timestamp + Sync),
+        tool: &'a Tool,
+    ) -> World<'a> {
+        let (cache, events, interrupt) = (self.cache.as_path(), &self.events, &self.interrupt);
+        World {
+            cache,
+            guest_work: GUEST_WORK,
+            events,
+            interrupt,
+            now,
+            tool,
+        }
+    }
+
+    /// What this binary is. Its digest is left out where it cannot read itself.
+    pub fn tool(&self) -> Tool {
+        let own = env::current_exe()
+            .ok()
+            .and_then(|path| Digest::of_file(&path).ok());
+        Tool {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            binary_sha256: own.map(|(digest, _)| digest),
+        }
     }
 
     /// Raises the interrupt on SIGINT and SIGTERM, as often as they come.
@@ -120,17 +223,49 @@ impl Session {
     }
 }
 
+/// The values given for the variables of a definition: the environment's `VB_VAR_NAME` for those that it declares, and
+/// over them `--var`.
+fn variables(path: &Path, given: &Vars) -> Result<BTreeMap<String, String>, Failure> {
+    let declared = Definition::variable_names(path);
+    let mut values: BTreeMap<String, String> = declared
+        .into_iter()
+        .filter_map(|name| Some((name.clone(), env::var(format!("VB_VAR_{name}")).ok()?)))
+        .collect();
+    for pair in &given.vars {
+        let Some((name, value)) = pair.split_once('=') else {
+            return Err(Failure::usage(format!("--var {pair}: expected NAME=VALUE")));
+        };
+        values.insert(name.to_owned(), value.to_owned());
+    }
+    Ok(values)
+}
+
+fn absolute(path: &Path) -> Result<String, Failure> {
+    let whole = std::path::absolute(path);
+    let whole = whole.map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
+    whole
+        .into_os_string()
+        .into_string()
+        .map_err(|path| Failure::usage(format!("{path:?}: expected UTF-8")))
+}
+
 /// The clock.
-#[expect(clippy::disallowed_methods, reason = "this is the one place that asks the clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place that asks the clock"
+)]
 pub fn clock() -> Timestamp {
     Timestamp::now()
 }
 
-fn content_of(dir: &Dir<'_>) -> vault_bake::digest::Digest {
-    fn list(dir: &Dir<'_>, into: &mut Vec<(String, String)>) {
+fn content_of(dir: &include_dir::Dir<'_>) -> vault_bake::digest::Digest {
+    fn list(dir: &include_dir::Dir<'_>, into: &mut Vec<(String, String)>) {
         for file in dir.files() {
             let digest = vault_bake::digest::Digest::of(file.contents());
-            into.push((file.path().to_string_lossy().into_owned(), digest.to_string()));
+            into.push((
+                file.path().to_string_lossy().into_owned(),
+                digest.to_string(),
+            ));
         }
         dir.dirs().for_each(|inner| list(inner, into));
     }
@@ -142,14 +277,25 @@ fn content_of(dir: &Dir<'_>) -> vault_bake::digest::Digest {
 
 /// The nearest folder upwards that has `images/`; this one where there is none.
 fn project_from(here: &Path) -> PathBuf {
-    here.ancestors().find(|folder| folder.join("images").is_dir()).unwrap_or(here).to_owned()
+    here.ancestors()
+        .find(|folder| folder.join("images").is_dir())
+        .unwrap_or(here)
+        .to_owned()
 }
 
 /// Our folder below one of the user's base folders.
 fn home(variable: &str, fallback: &str) -> Result<PathBuf, Failure> {
-    let set = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let set = |name| {
+        env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
     let base = set(variable).or_else(|| Some(set("HOME")?.join(fallback)));
-    let base = base.ok_or_else(|| Failure::usage(format!("neither {variable} nor HOME is set; give --store and --cache")))?;
+    let base = base.ok_or_else(|| {
+        Failure::usage(format!(
+            "neither {variable} nor HOME is set; give --store and --cache"
+        ))
+    })?;
     Ok(base.join("vault-bake"))
 }
 
@@ -157,5 +303,7 @@ fn home(variable: &str, fallback: &str) -> Result<PathBuf, Failure> {
 pub fn search_path() -> Vec<PathBuf> {
     // As root, and for programs that only root's path has, the `sbin` folders count as well.
     let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from)).collect()
+    env::split_paths(&path)
+        .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
+        .collect()
 }

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::builder::qemu::{Compression, QemuMachine, QemuSettings, cache, disk_image};
+use crate::builder::qemu::{QemuMachine, QemuSettings, cache, disk_image};
 use crate::builder::{Artifact, BuilderError, Machine as _};
+use crate::definition::Compression;
 use crate::digest::Digest;
 use crate::event::Events;
 use crate::process::Program;

@@ -82,6 +82,15 @@ impl Machine for QemuMachine {
     }
 }
 
+/// Whether machines run under KVM on this computer.
+pub(super) fn kvm_works() -> bool {
+    accelerator_here() == arguments::Accelerator::Kvm
+}
+
+fn accelerator_here() -> arguments::Accelerator {
+    accelerator::choose(Path::new("/dev/kvm"), Path::new("/proc/cpuinfo"))
+}
+
 /// How a machine ended, with the last lines of QEMU and of the serial console.
 fn last_words(status: &str, heard: &[String], process: &Running, serial: &Path) -> String {
     let mut words = format!("QEMU ended ({status})");
@@ -138,7 +147,7 @@ pub(super) async fn start(
         ),
     };
     let identity = files::identity(boot, &work)?;
-    let accelerator = accelerator::choose(Path::new("/dev/kvm"), Path::new("/proc/cpuinfo"));
+    let accelerator = accelerator_here();
     if accelerator == arguments::Accelerator::Tcg {
         events
             .note("KVM does not work here: the machine is emulated, which is several times slower");

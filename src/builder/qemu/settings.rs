@@ -3,6 +3,8 @@
 //! In: the caller's wishes. Out: values that the other modules read. Deliberately looks at nothing by itself.
 
 use std::path::PathBuf;
+
+use crate::definition::Compression;
 use std::time::Duration;
 
 /// How the QEMU builder works on this computer.
@@ -44,18 +46,6 @@ impl QemuSettings {
             ],
         }
     }
-}
-
-/// How the clusters of an artifact are compressed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Compression {
-    /// Fast and small; read by QEMU 5.1 and later.
-    #[default]
-    Zstd,
-    /// Slow; read by every QEMU.
-    Zlib,
-    /// Not at all: fastest to write and to start from, largest.
-    None,
 }
 
 /// The programs that the builder starts: names to be found by `PATH`, or paths.

@@ -7,6 +7,11 @@ use crate::args::Cli;
 use crate::exit::Exit;
 
 pub fn run(shell: Shell) -> Exit {
-    generate(shell, &mut Cli::command(), "vault-bake", &mut std::io::stdout());
+    generate(
+        shell,
+        &mut Cli::command(),
+        "vault-bake",
+        &mut std::io::stdout(),
+    );
     Exit::Done
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use vault_bake::builder::qemu;
+use vault_bake::builder::qemu::{self, QemuSettings};
 
 use crate::commands::{print_json, print_line};
 use crate::exit::Exit;
@@ -18,18 +18,18 @@ struct Finding {
 
 pub fn run(session: &Session) -> Exit {
     let path = search_path();
-    let mut findings: Vec<Finding> = qemu::requirements()
+    let mut findings: Vec<Finding> = qemu::requirements(&QemuSettings::new(&session.cache))
         .into_iter()
         .map(|need| Finding {
             found: found(&path, &need.program),
             get: format!("apt-get install {}", need.package),
-            what: need.program,
-            why: need.why,
+            what: need.program.display().to_string(),
+            why: need.why.to_owned(),
         })
         .collect();
     findings.push(Finding {
         what: "ansible-playbook".to_owned(),
-        found: found(&path, "ansible-playbook"),
+        found: found(&path, Path::new("ansible-playbook")),
         why: "runs the `ansible` steps of definitions that have some".to_owned(),
         get: "apt-get install ansible-core".to_owned(),
     });
@@ -40,21 +40,34 @@ pub fn run(session: &Session) -> Exit {
     for finding in &findings {
         show(session, finding);
     }
-    let speed = if accelerated { "KVM: machines run at full speed" } else { "no KVM: machines run under software emulation, slower but sound" };
+    let speed = if accelerated {
+        "KVM: machines run at full speed"
+    } else {
+        "no KVM: machines run under software emulation, slower but sound"
+    };
     if session.json {
         print_json(&serde_json::json!({"looked_for": "kvm", "found": accelerated}));
     } else {
         print_line(speed);
     }
     // Ansible is only needed by those who use it.
-    let lacking = findings.iter().any(|finding| !finding.found && finding.what != "ansible-playbook");
+    let lacking = findings
+        .iter()
+        .any(|finding| !finding.found && finding.what != "ansible-playbook");
     if lacking { Exit::Failed } else { Exit::Done }
 }
 
 fn show(session: &Session, finding: &Finding) {
-    let Finding { what, found, why, get } = finding;
+    let Finding {
+        what,
+        found,
+        why,
+        get,
+    } = finding;
     if session.json {
-        print_json(&serde_json::json!({"looked_for": what, "found": found, "why": why, "get": get}));
+        print_json(
+            &serde_json::json!({"looked_for": what, "found": found, "why": why, "get": get}),
+        );
     } else if *found {
         print_line(&format!("ok       {what}"));
     } else {
@@ -62,9 +75,9 @@ fn show(session: &Session, finding: &Finding) {
     }
 }
 
-fn found(path: &[PathBuf], program: &str) -> bool {
-    if program.contains('/') {
-        return Path::new(program).exists();
+fn found(path: &[PathBuf], program: &Path) -> bool {
+    if program.is_absolute() {
+        return program.exists();
     }
     path.iter().any(|folder| folder.join(program).is_file())
 }

@@ -7,7 +7,13 @@ use crate::exit::{Exit, Failure};
 use crate::world::Session;
 
 pub async fn run(session: &Session, dry_run: bool) -> Result<Exit, Failure> {
-    let swept = sweep(&session.runs(), dry_run, &session.events, &session.interrupt).await?;
+    let swept = sweep(
+        &session.runs(),
+        dry_run,
+        &session.events,
+        &session.interrupt,
+    )
+    .await?;
     let mut leaked = false;
     for run in &swept {
         if session.json {
@@ -17,7 +23,11 @@ pub async fn run(session: &Session, dry_run: bool) -> Result<Exit, Failure> {
                 "swept": run.run, "dry_run": dry_run, "removed": undos, "left_behind": leaks,
             }));
         } else {
-            print_line(&format!("{} {}", if dry_run { "would sweep" } else { "swept" }, run.run));
+            print_line(&format!(
+                "{} {}",
+                if dry_run { "would sweep" } else { "swept" },
+                run.run
+            ));
             for undo in &run.undos {
                 print_line(&format!("  {undo}"));
             }

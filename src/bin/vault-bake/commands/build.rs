@@ -1,0 +1,111 @@
+//! `build`: bakes an image, records it, and tries it.
+
+use std::io::{IsTerminal, Write, stderr, stdin};
+
+use vault_bake::bake::{BakeError, OnError, Order, bake};
+use vault_bake::builder::qemu::{Qemu, QemuSettings};
+use vault_bake::manifest::ImageVersion;
+use vault_bake::record::Revision;
+
+use crate::args::{self, Image, Releases};
+use crate::commands::plan;
+use crate::exit::{Exit, Failure};
+use crate::report::seconds;
+use crate::world::{Session, clock};
+
+/// How to build.
+pub struct Wish {
+    pub version: Option<String>,
+    pub on_error: args::OnError,
+    pub test: bool,
+    pub dry_run: bool,
+}
+
+pub async fn run(
+    session: &Session,
+    image: &Image,
+    releases: &Releases,
+    wish: Wish,
+) -> Result<Exit, Failure> {
+    let plan = plan::make(session, image, releases)?;
+    if wish.dry_run {
+        plan::print(session, &plan);
+        return Ok(Exit::Done);
+    }
+    let version = wish
+        .version
+        .map(|text| text.parse::<ImageVersion>())
+        .transpose();
+    let version = version.map_err(|error| Failure::usage(error.to_string()))?;
+    let builder = Qemu::new(QemuSettings {
+        compression: plan.output.compression,
+        ..QemuSettings::new(&session.cache)
+    });
+    let store = session.open_or_create_store().await?;
+    let tool = session.tool();
+    let order = Order {
+        plan: &plan,
+        version,
+        revision: Revision::of(&plan.folder, &session.interrupt).await,
+        test: wish.test,
+        on_error: &|error| decide(wish.on_error, error),
+    };
+    let baked = bake(&builder, &store, &order, &session.world(&clock, &tool)).await?;
+    if !session.json {
+        print_timings(session);
+    }
+    if !baked.leaks.is_empty() {
+        return Err(Failure::new(
+            Exit::Leaked,
+            "the bake is recorded, but something is left behind",
+        )
+        .leaking(&baked.leaks));
+    }
+    match baked.tested {
+        Some(record) if !record.passed => {
+            let name = baked.manifest.name();
+            Err(Failure::new(
+                Exit::Checks,
+                format!("{name} is recorded, but failed its test"),
+            )
+            .hint(format!(
+                "`vault-bake test {name}` repeats it; its log has what each check said"
+            )))
+        }
+        _ => Ok(Exit::Done),
+    }
+}
+
+fn decide(wanted: args::OnError, error: &BakeError) -> OnError {
+    match wanted {
+        args::OnError::Clean => OnError::Clean,
+        args::OnError::Keep => OnError::Keep,
+        args::OnError::Ask => ask(error),
+    }
+}
+
+/// Asks on the terminal. Where there is none, or no answer, the machine is removed.
+fn ask(error: &BakeError) -> OnError {
+    if !stdin().is_terminal() {
+        return OnError::Clean;
+    }
+    // Without a terminal to ask on, the answer below is empty and the machine goes.
+    let _ = write!(
+        stderr().lock(),
+        "{error}\nKeep the machine to look at it? [y/N] "
+    );
+    let mut answer = String::new();
+    match stdin().read_line(&mut answer) {
+        Ok(_) if answer.trim().eq_ignore_ascii_case("y") => OnError::Keep,
+        _ => OnError::Clean,
+    }
+}
+
+fn print_timings(session: &Session) {
+    let mut text = String::from("\nwhere the time went\n");
+    for (what, elapsed_ms) in session.report.timings() {
+        text += &format!("  {what:<24} {:>8}\n", seconds(elapsed_ms));
+    }
+    // Nobody is there to read it any more.
+    let _ = stderr().lock().write_all(text.as_bytes());
+}

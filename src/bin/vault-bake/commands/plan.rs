@@ -1,0 +1,34 @@
+//! `plan`: prints every step of a bake with its digest.
+
+use vault_bake::lock::Lock;
+use vault_bake::plan::{Plan, plan};
+use vault_bake::provisioner::Provisioners;
+
+use crate::args::{Image, Releases};
+use crate::commands::{lock, print_json, print_line};
+use crate::exit::{Exit, Failure};
+use crate::world::Session;
+
+pub fn run(session: &Session, image: &Image, releases: &Releases) -> Result<Exit, Failure> {
+    print(session, &make(session, image, releases)?);
+    Ok(Exit::Done)
+}
+
+/// The plan of an image, from its definition and its lock.
+pub fn make(session: &Session, image: &Image, releases: &Releases) -> Result<Plan, Failure> {
+    let definition = session.load_from(&image.image, &image.vars, releases)?;
+    let provisioners = Provisioners::load(&session.provisioners()?, &definition)?;
+    let lock = Lock::load(&lock::path(image, &definition))?;
+    let plan = plan(&definition, &lock, &provisioners)?;
+    lock::warn_of_fixtures(session, &lock);
+    Ok(plan)
+}
+
+/// Prints a plan for whoever reads.
+pub fn print(session: &Session, plan: &Plan) {
+    if session.json {
+        print_json(&plan.describe());
+    } else {
+        print_line(&plan.render());
+    }
+}

@@ -1,0 +1,42 @@
+//! `test`: boots a recorded image, checks it, and records the result.
+
+use vault_bake::bake;
+use vault_bake::builder::qemu::{Qemu, QemuSettings};
+
+use crate::commands::{print_json, print_line};
+use crate::exit::{Exit, Failure};
+use crate::world::{Session, clock};
+
+pub async fn run(session: &Session, reference: &str, dry_run: bool) -> Result<Exit, Failure> {
+    let store = session.open_store().await?;
+    let digest = session.resolve(&store, reference).await?;
+    let manifest = store.manifest(&digest).await?;
+    if dry_run {
+        let checks = manifest.checks.len();
+        if session.json {
+            print_json(
+                &serde_json::json!({"would_test": manifest.name(), "manifest": digest, "checks_in_build": checks}),
+            );
+        } else {
+            print_line(&format!(
+                "would boot {} ({digest}) and check it; {checks} checks held in its build",
+                manifest.name()
+            ));
+        }
+        return Ok(Exit::Done);
+    }
+    let builder = Qemu::new(QemuSettings::new(&session.cache));
+    let tool = session.tool();
+    let tested = bake::test(&builder, &store, digest, &session.world(&clock, &tool)).await?;
+    let failed = || Failure::new(Exit::Checks, format!("{} failed its test", manifest.name()));
+    match (tested.leaks.is_empty(), tested.record.passed) {
+        (true, true) => Ok(Exit::Done),
+        (true, false) => Err(failed()),
+        (false, true) => Err(Failure::new(
+            Exit::Leaked,
+            "the test passed, but something is left behind",
+        )
+        .leaking(&tested.leaks)),
+        (false, false) => Err(failed().leaking(&tested.leaks)),
+    }
+}
