@@ -71,6 +71,13 @@ pub fn requirements(settings: &QemuSettings) -> Vec<Requirement> {
         why,
     })
     .collect();
+    if !rustix::process::geteuid().is_root() {
+        all.push(Requirement {
+            program: "newuidmap".into(),
+            package: "uidmap",
+            why: "makes native bases as a user other than root",
+        });
+    }
     if let Some((code, _)) = settings.ovmf.first() {
         all.push(Requirement {
             program: code.clone(),
