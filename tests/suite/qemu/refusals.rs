@@ -7,7 +7,7 @@ use vault_bake::builder::qemu::{Qemu, QemuSettings};
 use vault_bake::builder::{Builder as _, BuilderError};
 use vault_bake::definition::{Firmware, QemuBase};
 use vault_bake::digest::{Digest, hex};
-use vault_bake::event::Events;
+use vault_bake::event::{Event, Events};
 use vault_bake::lock::{LockedBase, PackageIndex};
 use vault_bake::plan::PlannedBase;
 use vault_bake::teardown::Teardown;
@@ -161,4 +161,40 @@ async fn a_digest_of_another_length_is_refused_unseen() {
         sha512: "abc".into(),
     };
     insta::assert_snapshot!(world.refusal(wanted, locked).await, @"/nowhere: its locked SHA-512 `abc` is not 128 hex digits");
+}
+
+#[tokio::test]
+async fn a_bake_that_waits_for_another_one_says_so_and_can_be_interrupted() {
+    let mut world = World::new();
+    let sha512 = "0".repeat(128);
+    let images = world.folder.path().join("cache/images");
+    std::fs::create_dir_all(&images).expect("the cache");
+    let other =
+        std::fs::File::create(images.join(format!("{}.lock", &sha512[..32]))).expect("a lock");
+    other.lock().expect("it is free");
+    let interrupt = Interrupt::default();
+    let raise = interrupt.clone();
+    // Being told of the wait is what makes this user stop it.
+    let events = Events::new(move |event: &Event| {
+        if matches!(event, Event::Note { message } if message.contains("another bake")) {
+            raise.raise();
+        }
+    });
+    let base = PlannedBase {
+        wanted: QemuBase::CloudImage {
+            url: "/nowhere".into(),
+            sha512: sha512.clone(),
+            firmware: Firmware::Bios,
+        },
+        locked: LockedBase::CloudImage {
+            url: "/nowhere".into(),
+            sha512,
+        },
+    };
+    let error = world
+        .qemu
+        .base(&base, &mut world.teardown, &events, &interrupt)
+        .await
+        .expect_err("interrupted");
+    assert!(matches!(error, BuilderError::Interrupted(_)), "{error}");
 }
