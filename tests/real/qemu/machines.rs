@@ -125,7 +125,7 @@ async fn two_machines_at_once_do_not_disturb_each_other_and_dropping_kills() {
         return;
     };
     let disk = blank(world.runs.path()).await;
-    let mut one = world.boot(&disk, "build").await;
+    let one = world.boot(&disk, "build").await;
     let mut other = world.boot(&disk, "test").await;
     assert_ne!(one.endpoint().address, other.endpoint().address);
     let pid = marked("guest=vault-bake-two-build").expect("it runs");
