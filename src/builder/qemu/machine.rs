@@ -14,15 +14,14 @@ use std::time::Duration;
 
 use crate::builder::qemu::QemuSettings;
 use crate::builder::qemu::qmp::{Heard, Qmp};
-use crate::builder::{AccessBy, Boot, BuilderError, Machine};
-use crate::definition::Firmware;
+use crate::builder::{Boot, BuilderError, Machine};
 use crate::event::Events;
 use crate::process::{Program, Running, last_lines};
 use crate::ssh::Endpoint;
 use crate::teardown::{Teardown, Undo};
 use crate::wait::{Interrupt, Seen, Wait, WaitError};
 
-use arguments::Arguments;
+use arguments::{Accelerator, Arguments};
 
 /// A machine in a QEMU process. Dropping it kills the process.
 pub struct QemuMachine {
@@ -126,58 +125,39 @@ pub(super) async fn start(
     interrupt: &Interrupt,
 ) -> Result<QemuMachine, BuilderError> {
     let role = boot.role;
-    let valid = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    if role.is_empty() || !role.bytes().all(valid) {
-        return Err(BuilderError::Control {
-            machine: role.to_owned(),
-            why: "a role is made of lower-case letters, digits and `-`".into(),
-        });
-    }
+    check_role(role)?;
     let work = fs::canonicalize(teardown.work()).map_err(BuilderError::file(teardown.work()))?;
-    let overlay = files::overlay(settings, boot, &work, interrupt).await?;
-    let uefi = match boot.disk.firmware {
-        Firmware::Bios => None,
-        Firmware::Uefi => Some(files::uefi(settings, role, &work)?),
-    };
-    let (credential, cloud_seed) = match boot.disk.access {
-        AccessBy::Credentials => (Some(files::credential(boot, &work)?), None),
-        AccessBy::CloudInit => (
-            None,
-            Some(files::cloud_seed(settings, boot, &work, interrupt).await?),
-        ),
-    };
-    let identity = files::identity(boot, &work)?;
+    let files = files::Files::make(settings, boot, &work, interrupt).await?;
     let accelerator = accelerator_here();
-    if accelerator == arguments::Accelerator::Tcg {
+    if accelerator == Accelerator::Tcg {
         events
             .note("KVM does not work here: the machine is emulated, which is several times slower");
     }
     let marker = format!("guest=vault-bake-{}-{role}", run_of(&work));
-    let control = PathBuf::from(format!("{role}.qmp"));
+    let control = format!("{role}.qmp");
     let serial = PathBuf::from(format!("serial-{role}.log"));
     let arguments = Arguments {
         marker: &marker,
         spec: boot.machine,
         accelerator,
-        overlay: &overlay,
-        uefi: uefi.as_ref(),
-        credential: credential.as_deref(),
-        cloud_seed: cloud_seed.as_deref(),
-        identity: identity.as_deref(),
+        overlay: &files.overlay,
+        uefi: files.uefi.as_ref(),
+        credential: files.credential.as_deref(),
+        cloud_seed: files.cloud_seed.as_deref(),
+        identity: files.identity.as_deref(),
         serial: &serial,
-        control: &control,
-    };
-    teardown.register(Undo::Process {
-        marker: marker.clone(),
-    })?;
+        control: Path::new(&control),
+    }
+    .list();
+    teardown.register(Undo::Process { marker })?;
     let mut process = Program::new(&settings.tools.qemu_system)
-        .args(arguments.list())
+        .args(arguments)
         .in_folder(&work)
         .start()?;
     let serial = work.join(serial);
-    let (qmp, port) =
-        control_connection(&mut process, role, &work, &serial, events, interrupt).await?;
-    if let Some(credential) = credential {
+    let connecting = control_connection(&mut process, role, &work, &serial, events, interrupt);
+    let (qmp, port) = connecting.await?;
+    if let Some(credential) = &files.credential {
         // QEMU has read it; a private key should lie about no longer than it must.
         let path = work.join(credential);
         fs::remove_file(&path).map_err(BuilderError::file(&path))?;
@@ -188,9 +168,21 @@ pub(super) async fn start(
         heard: qmp.heard(),
         qmp,
         serial,
-        overlay: work.join(overlay),
+        overlay: work.join(&files.overlay),
         base: boot.disk.path.clone(),
         address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+    })
+}
+
+/// Roles are parts of file names and arguments.
+fn check_role(role: &str) -> Result<(), BuilderError> {
+    let valid = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if !role.is_empty() && role.bytes().all(valid) {
+        return Ok(());
+    }
+    Err(BuilderError::Control {
+        machine: role.to_owned(),
+        why: "a role is made of lower-case letters, digits and `-`".into(),
     })
 }
 

@@ -2,6 +2,8 @@
 //!
 //! In: the settings. Out: a list for `doctor`. Deliberately does not look whether it is there.
 
+use std::path::Path;
+
 use crate::builder::Requirement;
 use crate::builder::qemu::QemuSettings;
 
@@ -10,73 +12,67 @@ pub fn requirements(settings: &QemuSettings) -> Vec<Requirement> {
     let tools = &settings.tools;
     let bios = settings.grub.join("i386-pc").join("boot.img");
     let uefi = settings.grub.join("x86_64-efi").join("linux.mod");
-    let mut all: Vec<Requirement> = [
-        (
+    let mut all = vec![
+        need(
             &tools.qemu_system,
             "qemu-system-x86",
             "runs the temporary machines",
         ),
-        (
+        need(
             &tools.qemu_img,
             "qemu-utils",
             "makes, converts and checks disks",
         ),
-        (
+        need(
             &tools.mmdebstrap,
             "mmdebstrap",
             "makes native bases from signed packages",
         ),
-        (
-            &tools.fakeroot,
-            "fakeroot",
-            "makes native bases without privileges",
+        need(
+            &tools.unshare,
+            "util-linux",
+            "ends what the making of a base started",
         ),
-        (
+        need(
             &tools.mke2fs,
             "e2fsprogs",
             "makes the root file system of native bases",
         ),
-        (&tools.sgdisk, "gdisk", "partitions native bases"),
-        (
+        need(&tools.sgdisk, "gdisk", "partitions native bases"),
+        need(
             &tools.mformat,
             "mtools",
-            "makes the system partition of native bases, and seeds for cloud-init",
+            "makes FAT file systems of bases and cloud-init seeds",
         ),
-        (
-            &tools.mmd,
-            "mtools",
-            "makes the system partition of native bases",
-        ),
-        (
-            &tools.mcopy,
-            "mtools",
-            "makes the system partition of native bases, and seeds for cloud-init",
-        ),
-        (
+        need(&tools.mmd, "mtools", "makes folders in FAT file systems"),
+        need(&tools.mcopy, "mtools", "copies files into FAT file systems"),
+        need(
             &tools.grub_mkimage,
             "grub-common",
             "makes native bases bootable",
         ),
-        (&bios, "grub-pc-bin", "lets native bases boot by BIOS"),
-        (
+        need(&bios, "grub-pc-bin", "lets native bases boot by BIOS"),
+        need(
             &uefi,
             "grub-efi-amd64-bin",
             "lets native bases boot by UEFI",
         ),
-    ]
-    .into_iter()
-    .map(|(program, package, why)| Requirement {
-        program: program.clone(),
-        package,
-        why,
-    })
-    .collect();
+    ];
     if let Some((code, _)) = settings.ovmf.first() {
-        all.push(Requirement {
-            program: code.clone(),
-            package: "ovmf",
-            why: "starts machines by UEFI",
-        });
+        all.push(need(code, "ovmf", "starts machines by UEFI"));
+    }
+    if !rustix::process::geteuid().is_root() {
+        let why = "makes native bases as a user other than root";
+        all.push(need(&tools.fakeroot, "fakeroot", why));
+        all.push(need(Path::new("newuidmap"), "uidmap", why));
     }
     all
+}
+
+fn need(program: &Path, package: &'static str, why: &'static str) -> Requirement {
+    Requirement {
+        program: program.to_owned(),
+        package,
+        why,
+    }
 }

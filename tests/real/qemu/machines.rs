@@ -125,7 +125,7 @@ async fn two_machines_at_once_do_not_disturb_each_other_and_dropping_kills() {
         return;
     };
     let disk = blank(world.runs.path()).await;
-    let mut one = world.boot(&disk, "build").await;
+    let one = world.boot(&disk, "build").await;
     let mut other = world.boot(&disk, "test").await;
     assert_ne!(one.endpoint().address, other.endpoint().address);
     let pid = marked("guest=vault-bake-two-build").expect("it runs");
@@ -342,4 +342,39 @@ async fn an_interrupt_while_packages_are_installed_leaves_nothing() {
         !mounts.contains(&cache.path().display().to_string()),
         "{mounts}"
     );
+}
+
+#[tokio::test]
+async fn a_cloud_image_that_builds_on_another_file_is_refused() {
+    let Some(mut world) = World::begin("backing") else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let disk = blank(folder.path()).await;
+    let path = folder.path().join("overlay.qcow2");
+    Program::new("qemu-img")
+        .args(["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b"])
+        .arg(&disk.path)
+        .arg(&path)
+        .run(&world.interrupt)
+        .await
+        .expect("an overlay");
+    let sha512 = hex(&Sha512::digest(std::fs::read(&path).expect("a disk")));
+    let url = path.display().to_string();
+    let base = PlannedBase {
+        wanted: QemuBase::CloudImage {
+            url: url.clone(),
+            sha512: sha512.clone(),
+            firmware: Firmware::Bios,
+        },
+        locked: LockedBase::CloudImage { url, sha512 },
+    };
+    let error = world
+        .qemu
+        .base(&base, &mut world.teardown, &world.events, &world.interrupt)
+        .await
+        .expect_err("refused")
+        .to_string();
+    assert!(error.contains("builds on another file"), "{error}");
+    world.finish().await;
 }

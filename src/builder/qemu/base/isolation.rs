@@ -44,7 +44,8 @@ pub(super) async fn root_shell(
         return Ok(Program::new("sh"));
     }
     let fakeroot = isolated(settings, &settings.tools.fakeroot, &AS_USER, interrupt).await?;
-    Ok(fakeroot.args(["--", "sh"]))
+    // In a user namespace a real change of owner fails in a way that fakeroot does not expect.
+    Ok(fakeroot.env("FAKEROOTDONTTRYCHOWN", "1").args(["--", "sh"]))
 }
 
 async fn isolated(

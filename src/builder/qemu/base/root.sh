@@ -24,6 +24,8 @@ printf '[Partition]\nType=root\n' > root/etc/repart.d/50-root.conf
 
 mkdir -p root/etc/systemd/network
 printf '[Match]\nName=en* eth*\n\n[Network]\nDHCP=yes\n' > root/etc/systemd/network/80-dhcp.network
+# The packages' copy of this file comes from the computer that the base is made on.
+rm -f root/etc/.resolv.conf.systemd-resolved.bak
 ln -sf /run/systemd/resolve/stub-resolv.conf root/etc/resolv.conf
 enable() {
     mkdir -p "root/etc/systemd/system/$2.wants"

@@ -53,85 +53,94 @@ pub struct Arguments<'a> {
 impl Arguments<'_> {
     /// The arguments, in order.
     pub fn list(&self) -> Vec<String> {
-        let mut list = Vec::new();
-        let mut add = |option: &str, value: String| {
-            list.push(option.to_owned());
-            if !value.is_empty() {
-                list.push(value);
-            }
-        };
-        add("-name", self.marker.to_owned());
-        add("-nodefaults", String::new());
-        add("-no-user-config", String::new());
-        add("-machine", "q35,graphics=off".into());
+        let mut list = List::default();
+        self.computer(&mut list);
+        self.disks(&mut list);
+        self.network(&mut list);
+        if let Some(path) = self.credential {
+            list.add("-smbios", format!("type=11,path={}", escaped(path)));
+        }
+        list.0
+    }
+
+    fn computer(&self, list: &mut List) {
+        list.add("-name", self.marker);
+        list.0.push("-nodefaults".into());
+        list.0.push("-no-user-config".into());
+        list.add("-machine", "q35,graphics=off");
         let (accelerator, cpu) = match self.accelerator {
             Accelerator::Kvm => ("kvm", "host"),
             Accelerator::Tcg => ("tcg,thread=multi,tb-size=512", "max"),
         };
-        add("-accel", accelerator.into());
-        add("-cpu", cpu.into());
-        add("-smp", self.spec.cpus.to_string());
-        add("-m", self.spec.memory_mib.to_string());
-        add("-display", "none".into());
-        add("-vga", "none".into());
-        add("-serial", format!("file:{}", escaped(self.serial)));
-        add(
-            "-qmp",
-            format!("unix:{},server=on,wait=off", escaped(self.control)),
-        );
-        add("-device", "virtio-rng-pci".into());
-        add("-device", "pvpanic".into());
+        list.add("-accel", accelerator);
+        list.add("-cpu", cpu);
+        list.add("-smp", self.spec.cpus.to_string());
+        list.add("-m", self.spec.memory_mib.to_string());
+        list.add("-display", "none");
+        list.add("-vga", "none");
+        list.add("-serial", format!("file:{}", escaped(self.serial)));
+        let control = escaped(self.control);
+        list.add("-qmp", format!("unix:{control},server=on,wait=off"));
+        list.add("-device", "virtio-rng-pci");
+        list.add("-device", "pvpanic");
+    }
+
+    fn disks(&self, list: &mut List) {
         if let Some(uefi) = self.uefi {
-            let flash = |unit: u8, file: &Path, readonly: &str| {
-                format!(
-                    "if=pflash,unit={unit},format=raw,readonly={readonly},file={}",
-                    escaped(file)
-                )
-            };
-            add("-drive", flash(0, &uefi.code, "on"));
-            add("-drive", flash(1, &uefi.vars, "off"));
+            for (unit, readonly, file) in [(0, "on", &uefi.code), (1, "off", &uefi.vars)] {
+                let file = escaped(file);
+                list.add(
+                    "-drive",
+                    format!("if=pflash,unit={unit},format=raw,readonly={readonly},file={file}"),
+                );
+            }
         }
-        add(
-            "-drive",
-            format!(
-                "if=none,id=disk,format=qcow2,cache=unsafe,discard=unmap,detect-zeroes=unmap,file={}",
-                escaped(self.overlay)
-            ),
-        );
-        add("-device", "virtio-blk-pci,drive=disk,bootindex=0".into());
+        // The overlay goes with the run: nothing of it needs to survive a crash of this computer.
+        let options = "if=none,id=disk,format=qcow2,cache=unsafe,discard=unmap,detect-zeroes=unmap";
+        let overlay = escaped(self.overlay);
+        list.add("-drive", format!("{options},file={overlay}"));
+        list.add("-device", "virtio-blk-pci,drive=disk,bootindex=0");
         let read_only = [
             ("cloud", "vault-bake-cloud", self.cloud_seed),
             ("seed", "vault-bake-seed", self.identity),
         ];
         for (id, serial, path) in read_only {
             let Some(path) = path else { continue };
-            add(
+            let file = escaped(path);
+            list.add(
                 "-drive",
-                format!(
-                    "if=none,id={id},format=raw,readonly=on,file={}",
-                    escaped(path)
-                ),
+                format!("if=none,id={id},format=raw,readonly=on,file={file}"),
             );
-            add(
+            list.add(
                 "-device",
                 format!("virtio-blk-pci,drive={id},serial={serial}"),
             );
         }
+    }
+
+    fn network(&self, list: &mut List) {
         let restrict = match self.spec.network {
             Network::Outbound => "off",
             Network::None => "on",
         };
         // Port 0 lets the system choose; QEMU tells which it was.
-        add(
+        list.add(
             "-netdev",
             format!("user,id=net,ipv6=off,restrict={restrict},hostfwd=tcp:127.0.0.1:0-:22"),
         );
         // Without its ROM the firmware does not try to boot from the network.
-        add("-device", "virtio-net-pci,netdev=net,romfile=".into());
-        if let Some(path) = self.credential {
-            add("-smbios", format!("type=11,path={}", escaped(path)));
-        }
-        list
+        list.add("-device", "virtio-net-pci,netdev=net,romfile=");
+    }
+}
+
+/// Arguments so far.
+#[derive(Default)]
+struct List(Vec<String>);
+
+impl List {
+    fn add(&mut self, option: &str, value: impl Into<String>) {
+        self.0.push(option.to_owned());
+        self.0.push(value.into());
     }
 }
 

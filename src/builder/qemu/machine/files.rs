@@ -10,12 +10,50 @@ use std::path::{Path, PathBuf};
 
 use super::arguments::Uefi;
 use crate::builder::qemu::{QemuSettings, access, disk_image};
-use crate::builder::{Boot, BuilderError};
+use crate::builder::{AccessBy, Boot, BuilderError};
+use crate::definition::Firmware;
 use crate::process::{LAST_LINES, Program};
 use crate::wait::Interrupt;
 
+/// The files of one machine, relative to the work folder.
+pub(super) struct Files {
+    pub overlay: PathBuf,
+    pub uefi: Option<Uefi>,
+    pub credential: Option<PathBuf>,
+    pub cloud_seed: Option<PathBuf>,
+    pub identity: Option<PathBuf>,
+}
+
+impl Files {
+    /// Makes all that `boot` asks for, in `work`.
+    pub async fn make(
+        settings: &QemuSettings,
+        boot: &Boot<'_>,
+        work: &Path,
+        interrupt: &Interrupt,
+    ) -> Result<Self, BuilderError> {
+        let (credential, cloud_seed) = match boot.disk.access {
+            AccessBy::Credentials => (Some(credential(boot, work)?), None),
+            AccessBy::CloudInit => {
+                let seed = cloud_seed(settings, boot, work, interrupt).await?;
+                (None, Some(seed))
+            }
+        };
+        Ok(Self {
+            overlay: overlay(settings, boot, work, interrupt).await?,
+            uefi: match boot.disk.firmware {
+                Firmware::Bios => None,
+                Firmware::Uefi => Some(uefi(settings, boot.role, work)?),
+            },
+            credential,
+            cloud_seed,
+            identity: identity(boot, work)?,
+        })
+    }
+}
+
 /// Makes the overlay that the machine writes to.
-pub(super) async fn overlay(
+async fn overlay(
     settings: &QemuSettings,
     boot: &Boot<'_>,
     work: &Path,
@@ -55,7 +93,7 @@ pub(super) async fn overlay(
 }
 
 /// Finds UEFI firmware, and gives the machine variables of its own.
-pub(super) fn uefi(settings: &QemuSettings, role: &str, work: &Path) -> Result<Uefi, BuilderError> {
+fn uefi(settings: &QemuSettings, role: &str, work: &Path) -> Result<Uefi, BuilderError> {
     let pair = settings
         .ovmf
         .iter()
@@ -84,7 +122,7 @@ pub(super) fn uefi(settings: &QemuSettings, role: &str, work: &Path) -> Result<U
 }
 
 /// Writes the SMBIOS string with the keys.
-pub(super) fn credential(boot: &Boot<'_>, work: &Path) -> Result<PathBuf, BuilderError> {
+fn credential(boot: &Boot<'_>, work: &Path) -> Result<PathBuf, BuilderError> {
     let name = PathBuf::from(format!("credential-{}", boot.role));
     write(
         &work.join(&name),
@@ -94,7 +132,7 @@ pub(super) fn credential(boot: &Boot<'_>, work: &Path) -> Result<PathBuf, Builde
 }
 
 /// Makes a NoCloud seed: a FAT image with the label that cloud-init looks for.
-pub(super) async fn cloud_seed(
+async fn cloud_seed(
     settings: &QemuSettings,
     boot: &Boot<'_>,
     work: &Path,
@@ -137,7 +175,7 @@ pub(super) async fn cloud_seed(
 }
 
 /// Writes a node's identity as a raw disk: the archive, filled up to whole sectors.
-pub(super) fn identity(boot: &Boot<'_>, work: &Path) -> Result<Option<PathBuf>, BuilderError> {
+fn identity(boot: &Boot<'_>, work: &Path) -> Result<Option<PathBuf>, BuilderError> {
     let Some(archive) = boot.identity else {
         return Ok(None);
     };
