@@ -41,11 +41,13 @@ impl World {
     async fn new(steps: Vec<PlannedStep>, scrubber: Scrubber) -> (Self, Session) {
         let keys = Keys::generate();
         let sshd = Sshd::start(&keys);
-        let session = connect(&sshd, &keys, scrubber).await.unwrap();
-        let folder = tempfile::tempdir().unwrap();
+        let session = connect(&sshd, &keys, scrubber)
+            .await
+            .expect("a session with a real server");
+        let folder = tempfile::tempdir().expect("a temporary folder");
         let heard = Heard::default();
         let boot_id = folder.path().join("boot_id");
-        std::fs::write(&boot_id, "first").unwrap();
+        std::fs::write(&boot_id, "first").expect("a file in a temporary folder");
         let work = folder.path().join("guest");
         let reboot = Reboot {
             // A restart empties the tmpfs.
@@ -70,7 +72,7 @@ impl World {
             archives,
             folder,
         };
-        upload(&world.guest(), &session).await.unwrap();
+        upload(&world.guest(), &session).await.expect("an upload");
         (world, session)
     }
 
@@ -108,9 +110,9 @@ fn clock() -> Timestamp {
 
 fn release(folder: &Path) -> Verified {
     let binary_gz = folder.join("vault.gz");
-    std::fs::write(&binary_gz, "a binary").unwrap();
+    std::fs::write(&binary_gz, "a binary").expect("a file in a temporary folder");
     let licence = folder.join("LICENSE.txt");
-    std::fs::write(&licence, "a licence").unwrap();
+    std::fs::write(&licence, "a licence").expect("a file in a temporary folder");
     let text = String::new;
     Verified {
         locked: LockedRelease {
@@ -150,7 +152,14 @@ async fn a_provisioner_sees_what_was_agreed_upon() {
     let (world, session) = World::new(vec![vault], Scrubber::default()).await;
     let records = world.steps(session).await.unwrap();
     assert_eq!(records, [("vault".to_owned(), "provisioner".to_owned())]);
-    insta::assert_snapshot!(world.heard.lines().join("\n"), @"");
+    insta::assert_snapshot!(world.heard.lines().join("\n"), @r#"
+    hello dc1's
+    build quickstart run-1 1.2.3 C.UTF-8 noninteractive
+    a binarya licence
+    a unit
+    65
+    /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+    "#);
     let steps: Vec<String> = world
         .heard
         .all()
@@ -181,7 +190,12 @@ async fn a_step_that_fails_is_named_with_its_last_lines_and_ends_it() {
         .lines()
         .filter(|line| !line.contains("| line"))
         .collect();
-    insta::assert_debug_snapshot!(ends, @"");
+    insta::assert_debug_snapshot!(ends, @r#"
+    [
+        "step vault/install failed on HOST (exit 4)",
+        "  hint: build again with `--on-error keep` to log in and look",
+    ]
+    "#);
     assert!(!world.heard.lines().contains(&"never".to_owned()));
 }
 
@@ -297,7 +311,7 @@ async fn all_checks_run_and_the_error_names_those_that_failed() {
     let text = error
         .to_string()
         .replace(&session.endpoint().to_string(), "HOST");
-    insta::assert_snapshot!(text, @"");
+    insta::assert_snapshot!(text, @"3 of 7 checks failed on HOST (build): vault.tls, mute.check-script, dies.check-script");
     let told: Vec<String> = world
         .heard
         .all()
@@ -312,7 +326,17 @@ async fn all_checks_run_and_the_error_names_those_that_failed() {
             _ => None,
         })
         .collect();
-    insta::assert_snapshot!(told.join("\n"), @"");
+    insta::assert_snapshot!(told.join("\n"), @r#"
+    true base.one: one holds
+    true base.two: two # SKIP no disk
+    true vault.up: it is up
+    false vault.tls: only TLS
+    vault/check | found plain
+    false mute.check-script: it ended with 3, and it printed no plan `1..N`
+    dies/check | oops
+    true dies.one: one
+    false dies.check-script: its checks hold, but it ended with 9
+    "#);
 
     let (record, checks) = seal(&world.guest(), &session, &clock).await.unwrap();
     assert_eq!((record.name.as_str(), record.exit), ("seal", 0));
@@ -330,7 +354,7 @@ async fn a_plan_without_seal_is_not_sealed() {
     let (world, session) =
         World::new(vec![provisioner("base", "", None)], Scrubber::default()).await;
     let error = seal(&world.guest(), &session, &clock).await.unwrap_err();
-    insta::assert_snapshot!(error, @"");
+    insta::assert_snapshot!(error, @"the plan of quickstart has no seal: its last step must be one");
 }
 
 #[tokio::test]
@@ -384,7 +408,26 @@ fn tap_is_read_strictly() {
             Err(why) => format!("{text:?}: {why}"),
         })
         .collect();
-    insta::assert_snapshot!(read.join("\n"), @"");
+    insta::assert_snapshot!(read.join("\n"), @r#"
+    "TAP version 14\n1..1\nok 1 - a.b: words\n": true None []
+    "not ok 1 - a: words\n# why\n  # and why\n1..1": false None ["why", "and why"]
+    "ok 1 - a: words # SKIP no reason\n1..1": true Some("no reason") []
+    "": it printed no plan `1..N`
+    "1..0": it checks nothing
+    "ok 1 - a: words": it printed no plan `1..N`
+    "1..2\nok 1 - a: words": it planned 2 tests and made 1
+    "1..1\n1..1\nok 1 - a: words": it has two plans
+    "ok 1 - a: b\n1..2\nok 2 - b: c": its plan is neither first nor last
+    "1..1\nok 2 - a: words": test 1 calls itself 2
+    "1..1\nok a: words": `ok a: words` is not `ok 1 - <id>: <words>`
+    "1..1\nok 1 - words without id": `ok 1 - words without id` is not `ok 1 - <id>: <words>`
+    "1..1\nok 1 - A: words": `ok 1 - A: words` is not `ok 1 - <id>: <words>`
+    "1..2\nok 1 - a: b\nok 2 - a: c": it has two tests named `a`
+    "1..1\nnot ok 1 - a: words # SKIP why": `not ok 1 - a: words # SKIP why` both fails and is skipped
+    "stray\n1..1\nok 1 - a: words": `stray` is not `ok 1 - <id>: <words>`
+    "Bail out!": `Bail out!` is not `ok 1 - <id>: <words>`
+    "1..x": `1..x` is no plan
+    "#);
 }
 
 proptest! {
@@ -410,16 +453,21 @@ fn nasty_values_survive_a_shell() {
 
 /// What a real `sh` sees, by its standard input, of an exported value.
 fn through_shell(value: &str) -> String {
-    let text = format!("{}printf %s \"$VALUE\"", export("VALUE", value).unwrap());
+    let text = format!(
+        "{}printf %s \"$VALUE\"",
+        export("VALUE", value).expect("a value without NUL")
+    );
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .unwrap();
+        .expect("a runtime");
     let shell = vault_bake::process::Program::new("sh")
         .arg("-s")
         .input(text);
-    let printed = runtime.block_on(shell.run(&Interrupt::default())).unwrap();
-    String::from_utf8(printed).unwrap()
+    let printed = runtime
+        .block_on(shell.run(&Interrupt::default()))
+        .expect("sh runs");
+    String::from_utf8(printed).expect("the text that went in")
 }
 
 fn has_ansible() -> bool {
@@ -467,7 +515,7 @@ async fn a_playbook_that_fails_or_takes_too_long_fails_the_step() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    for (task, timeout_s) in [("raw: exit 3", 60), ("raw: sleep 40", 8)] {
+    for (task, timeout_s) in [("raw: exit 3", 60), ("raw: sleep 40", 4)] {
         let playbook = folder.path().join("site.yml");
         std::fs::write(
             &playbook,
@@ -482,7 +530,7 @@ async fn a_playbook_that_fails_or_takes_too_long_fails_the_step() {
             ProvisionError::Step { step, exit, .. } => {
                 timeout_s == 60 && step == "site/playbook" && *exit == 2
             }
-            ProvisionError::TimedOut { .. } => timeout_s == 8,
+            ProvisionError::TimedOut { .. } => timeout_s == 4,
             _ => false,
         };
         assert!(as_expected, "{error}");
@@ -531,5 +579,5 @@ async fn a_step_that_takes_too_long_says_so() {
         .unwrap_err()
         .to_string()
         .replace(&host, "HOST");
-    insta::assert_snapshot!(error, @"");
+    insta::assert_snapshot!(error, @"on HOST: step own/script did not end within 1 s and was killed: all its processes are gone after SIGTERM");
 }
