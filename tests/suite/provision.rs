@@ -1,21 +1,24 @@
 //! Provisioning of this very machine through a real `sshd`, below a temporary folder.
 
+mod checks;
+mod playbooks;
+mod text;
+
 use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use proptest::prelude::*;
 use tempfile::TempDir;
 use vault_bake::digest::Digest;
 use vault_bake::event::{Event, Events};
 use vault_bake::plan::{Plan, PlannedStep, StepKind};
 use vault_bake::provision::{
-    Guest, Installed, Phase, ProvisionError, boot_facts, inventory, parse_tap, run_checks,
-    run_steps, seal, upload,
+    Guest, Installed, Phase, ProvisionError, boot_facts, inventory, run_checks, run_steps, seal,
+    upload,
 };
 use vault_bake::release::{LockedRelease, Verified};
 use vault_bake::secret::{Scrubber, Secret};
-use vault_bake::ssh::{Keys, Reboot, Script, Session, export, quote};
+use vault_bake::ssh::{Keys, Reboot, Script, Session};
 use vault_bake::wait::Interrupt;
 
 use crate::ssh::{Heard, SOON, connect};
@@ -286,78 +289,6 @@ async fn a_secret_is_in_the_environment_and_nowhere_else() {
 }
 
 #[tokio::test]
-async fn all_checks_run_and_the_error_names_those_that_failed() {
-    let good =
-        "echo 'ok 1 - base.one: one holds'\necho 'ok 2 - base.two: two # SKIP no disk'\necho 1..2";
-    let bad = "echo 1..2\necho 'ok 1 - vault.up: it is up'\necho 'not ok 2 - vault.tls: only TLS'\necho '# found plain'\nexit 1";
-    let mute = "echo 'ok 1 - mute.one: one'; exit 3";
-    let dies = "echo 'ok 1 - dies.one: one'; echo 1..1; echo oops >&2; exit 9";
-    let steps = vec![
-        provisioner("base", "", Some(good)),
-        provisioner("vault", "", Some(bad)),
-        provisioner("mute", "", Some(mute)),
-        provisioner("dies", "", Some(dies)),
-        provisioner("unchecked", "", None),
-        provisioner(
-            "seal",
-            "echo sealed",
-            Some("echo \"ok 1 - seal.phase: $VB_PHASE\"; echo 1..1"),
-        ),
-    ];
-    let (world, session) = World::new(steps, Scrubber::default()).await;
-    let error = run_checks(&world.guest(), Phase::Build, &session)
-        .await
-        .unwrap_err();
-    let text = error
-        .to_string()
-        .replace(&session.endpoint().to_string(), "HOST");
-    insta::assert_snapshot!(text, @"3 of 7 checks failed on HOST (build): vault.tls, mute.check-script, dies.check-script");
-    let told: Vec<String> = world
-        .heard
-        .all()
-        .into_iter()
-        .filter_map(|event| match event {
-            Event::Checked {
-                check,
-                description,
-                ok,
-            } => Some(format!("{ok} {check}: {description}")),
-            Event::Output { source, line } => Some(format!("{source} | {line}")),
-            _ => None,
-        })
-        .collect();
-    insta::assert_snapshot!(told.join("\n"), @r#"
-    true base.one: one holds
-    true base.two: two # SKIP no disk
-    true vault.up: it is up
-    false vault.tls: only TLS
-    vault/check | found plain
-    false mute.check-script: it ended with 3, and it printed no plan `1..N`
-    dies/check | oops
-    true dies.one: one
-    false dies.check-script: its checks hold, but it ended with 9
-    "#);
-
-    let (record, checks) = seal(&world.guest(), &session, &clock).await.unwrap();
-    assert_eq!((record.name.as_str(), record.exit), ("seal", 0));
-    assert_eq!(checks[0].description, "build");
-    let Err(ProvisionError::Checks { records, .. }) =
-        run_checks(&world.guest(), Phase::Image, &session).await
-    else {
-        panic!("the same checks fail again");
-    };
-    assert_eq!(records.last().unwrap().description, "image");
-}
-
-#[tokio::test]
-async fn a_plan_without_seal_is_not_sealed() {
-    let (world, session) =
-        World::new(vec![provisioner("base", "", None)], Scrubber::default()).await;
-    let error = seal(&world.guest(), &session, &clock).await.unwrap_err();
-    insta::assert_snapshot!(error, @"the plan of quickstart has no seal: its last step must be one");
-}
-
-#[tokio::test]
 async fn packages_and_kernel_are_known() {
     let (world, session) = World::new(Vec::new(), Scrubber::default()).await;
     let packages = inventory(&session, &world.interrupt).await.unwrap();
@@ -374,167 +305,6 @@ async fn packages_and_kernel_are_known() {
         (facts.kernel.as_str(), facts.os_id.is_empty()),
         (kernel.trim(), false)
     );
-}
-
-#[test]
-fn tap_is_read_strictly() {
-    let cases = [
-        "TAP version 14\n1..1\nok 1 - a.b: words\n",
-        "not ok 1 - a: words\n# why\n  # and why\n1..1",
-        "ok 1 - a: words # SKIP no reason\n1..1",
-        "",
-        "1..0",
-        "ok 1 - a: words",
-        "1..2\nok 1 - a: words",
-        "1..1\n1..1\nok 1 - a: words",
-        "ok 1 - a: b\n1..2\nok 2 - b: c",
-        "1..1\nok 2 - a: words",
-        "1..1\nok a: words",
-        "1..1\nok 1 - words without id",
-        "1..1\nok 1 - A: words",
-        "1..2\nok 1 - a: b\nok 2 - a: c",
-        "1..1\nnot ok 1 - a: words # SKIP why",
-        "stray\n1..1\nok 1 - a: words",
-        "Bail out!",
-        "1..x",
-    ];
-    let read: Vec<String> = cases
-        .iter()
-        .map(|text| match parse_tap(text) {
-            Ok(tests) => format!(
-                "{text:?}: {} {:?} {:?}",
-                tests[0].ok, tests[0].skipped, tests[0].diagnostics
-            ),
-            Err(why) => format!("{text:?}: {why}"),
-        })
-        .collect();
-    insta::assert_snapshot!(read.join("\n"), @r#"
-    "TAP version 14\n1..1\nok 1 - a.b: words\n": true None []
-    "not ok 1 - a: words\n# why\n  # and why\n1..1": false None ["why", "and why"]
-    "ok 1 - a: words # SKIP no reason\n1..1": true Some("no reason") []
-    "": it printed no plan `1..N`
-    "1..0": it checks nothing
-    "ok 1 - a: words": it printed no plan `1..N`
-    "1..2\nok 1 - a: words": it planned 2 tests and made 1
-    "1..1\n1..1\nok 1 - a: words": it has two plans
-    "ok 1 - a: b\n1..2\nok 2 - b: c": its plan is neither first nor last
-    "1..1\nok 2 - a: words": test 1 calls itself 2
-    "1..1\nok a: words": `ok a: words` is not `ok 1 - <id>: <words>`
-    "1..1\nok 1 - words without id": `ok 1 - words without id` is not `ok 1 - <id>: <words>`
-    "1..1\nok 1 - A: words": `ok 1 - A: words` is not `ok 1 - <id>: <words>`
-    "1..2\nok 1 - a: b\nok 2 - a: c": it has two tests named `a`
-    "1..1\nnot ok 1 - a: words # SKIP why": `not ok 1 - a: words # SKIP why` both fails and is skipped
-    "stray\n1..1\nok 1 - a: words": `stray` is not `ok 1 - <id>: <words>`
-    "Bail out!": `Bail out!` is not `ok 1 - <id>: <words>`
-    "1..x": `1..x` is no plan
-    "#);
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
-
-    #[test]
-    fn a_real_shell_reads_back_what_was_exported(value in "[^\\x00]{0,60}") {
-        prop_assert_eq!(through_shell(&value), value);
-    }
-}
-
-#[test]
-fn nasty_values_survive_a_shell() {
-    for value in [
-        "'", "''", "\\'", "$(id)", "`id`", "a\nb\n", "-n", "\"", "\\", "!!", "\u{1}\t ", "ü'ü",
-    ] {
-        assert_eq!(through_shell(value), value);
-    }
-    assert!(export("1A", "").is_err() && export("A B", "").is_err() && export("", "").is_err());
-    assert!(export("A", "\0").is_err());
-    assert_eq!(quote("it's"), r"'it'\''s'");
-}
-
-/// What a real `sh` sees, by its standard input, of an exported value.
-fn through_shell(value: &str) -> String {
-    let text = format!(
-        "{}printf %s \"$VALUE\"",
-        export("VALUE", value).expect("a value without NUL")
-    );
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    let shell = vault_bake::process::Program::new("sh")
-        .arg("-s")
-        .input(text);
-    let printed = runtime
-        .block_on(shell.run(&Interrupt::default()))
-        .expect("sh runs");
-    String::from_utf8(printed).expect("the text that went in")
-}
-
-fn has_ansible() -> bool {
-    Path::new("/usr/bin/ansible-playbook").exists()
-}
-
-#[tokio::test]
-async fn a_playbook_runs_against_the_pinned_host_with_its_secrets_in_private() {
-    if !has_ansible() {
-        return;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let playbook = folder.path().join("site.yml");
-    let made = folder.path().join("made");
-    let text = format!(
-        "- hosts: all\n  gather_facts: false\n  tasks:\n  - raw: 'printf %s {{{{ token | quote }}}} >{}'\n  \
-         - debug: {{ msg: 'the token is {{{{ token }}}}' }}\n",
-        made.display()
-    );
-    std::fs::write(&playbook, text).unwrap();
-    let kind = StepKind::Ansible {
-        playbook: playbook.clone(),
-    };
-    let site = with_secret(step("site", kind, &[]), "token", "correct-horse");
-    let secret = Secret::new("correct-horse");
-    let (world, session) = World::new(vec![site], Scrubber::new([&secret])).await;
-    let records = world.steps(session).await;
-    let lines = world.heard.lines().join("\n");
-    assert!(
-        records.is_ok(),
-        "{:?}\n{lines}",
-        records.err().map(|error| error.to_string())
-    );
-    assert_eq!(std::fs::read_to_string(made).unwrap(), "correct-horse");
-    assert!(
-        lines.contains("the token is [secret]") && !lines.contains("correct-horse"),
-        "{lines}"
-    );
-    assert!(!world.folder.path().join("ansible-site").exists());
-}
-
-#[tokio::test]
-async fn a_playbook_that_fails_or_takes_too_long_fails_the_step() {
-    if !has_ansible() {
-        return;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    for (task, timeout_s) in [("raw: exit 3", 60), ("raw: sleep 40", 4)] {
-        let playbook = folder.path().join("site.yml");
-        std::fs::write(
-            &playbook,
-            format!("- hosts: all\n  gather_facts: false\n  tasks:\n  - {task}\n"),
-        )
-        .unwrap();
-        let mut site = step("site", StepKind::Ansible { playbook }, &[]);
-        site.timeout_s = timeout_s;
-        let (world, session) = World::new(vec![site], Scrubber::default()).await;
-        let error = world.steps(session).await.unwrap_err();
-        let as_expected = match &error {
-            ProvisionError::Step { step, exit, .. } => {
-                timeout_s == 60 && step == "site/playbook" && *exit == 2
-            }
-            ProvisionError::TimedOut { .. } => timeout_s == 4,
-            _ => false,
-        };
-        assert!(as_expected, "{error}");
-    }
 }
 
 #[tokio::test]

@@ -22,11 +22,8 @@ impl Heard {
     pub fn events(&self) -> Events {
         let heard = self.clone();
         Events::new(move |event: &Event| {
-            heard
-                .0
-                .lock()
-                .expect("no test panicked here")
-                .push(event.clone())
+            let mut all = heard.0.lock().expect("no test panicked here");
+            all.push(event.clone());
         })
     }
 
