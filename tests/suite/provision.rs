@@ -13,8 +13,7 @@ use vault_bake::digest::Digest;
 use vault_bake::event::{Event, Events};
 use vault_bake::plan::{Plan, PlannedStep, StepKind};
 use vault_bake::provision::{
-    Guest, Installed, Phase, ProvisionError, boot_facts, inventory, run_checks, run_steps, seal,
-    upload,
+    Guest, Installed, ProvisionError, boot_facts, inventory, run_steps, upload,
 };
 use vault_bake::release::{LockedRelease, Verified};
 use vault_bake::secret::{Scrubber, Secret};
