@@ -180,6 +180,9 @@ fn cut(line: &str) -> String {
     if line.len() <= LINE_BYTES {
         return line.to_owned();
     }
-    let end = line.floor_char_boundary(LINE_BYTES);
+    let end = (0..=LINE_BYTES)
+        .rev()
+        .find(|end| line.is_char_boundary(*end))
+        .unwrap_or_default();
     format!("{} [cut]", &line[..end])
 }

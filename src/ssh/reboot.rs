@@ -59,27 +59,33 @@ pub(super) async fn reboot(
     }
     let connector = session.connector.clone();
     drop(session);
-    let died = tokio::sync::Mutex::new(&mut died);
+    let looks = tokio::sync::Mutex::new((&mut died, None));
     let waited = Wait::new(
         format!("the next boot of {}", connector.endpoint()),
         timeout,
     )
     .until(events, interrupt, || async {
-        let mut died = died.lock().await;
-        let left = timeout.saturating_sub(began.elapsed());
-        let next = connector
-            .connect(left, async || died().await, events, interrupt)
-            .await;
-        let session = match next {
+        let mut looks = looks.lock().await;
+        let (died, last) = &mut *looks;
+        // It ends a little before this wait does, so that what it saw is told.
+        let left = timeout.saturating_sub(began.elapsed() + Duration::from_millis(100));
+        let next = connector.connect(left, async || died().await, events, interrupt);
+        let session = match next.await {
             Ok(session) => session,
+            // Too short to have seen anything, so what was seen before is told.
+            Err(SshError::NotUp { waited_s: 0, .. }) if last.is_some() => {
+                return Seen::NotYet(last.clone().unwrap_or_default());
+            }
             Err(error) => return Seen::Never(error),
         };
-        match boot_id(&session, reboot, interrupt).await {
-            Ok(id) if id != before => Seen::Ready(session),
-            Ok(_) => Seen::NotYet("the machine still runs the old boot".to_owned()),
-            Err(SshError::Lost { why, .. }) => Seen::NotYet(format!("connection lost: {why}")),
-            Err(error) => Seen::Never(error),
-        }
+        let seen = match boot_id(&session, reboot, interrupt).await {
+            Ok(id) if id != before => return Seen::Ready(session),
+            Ok(_) => "the machine still runs the old boot".to_owned(),
+            Err(SshError::Lost { why, .. }) => format!("connection lost: {why}"),
+            Err(error) => return Seen::Never(error),
+        };
+        *last = Some(seen.clone());
+        Seen::NotYet(seen)
     })
     .await;
     waited.map_err(|error| match error {

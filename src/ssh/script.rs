@@ -38,8 +38,11 @@ pub(super) fn run(
     let text = format!("exec 2>&1\n{}{}", output::telling(), compound(&script.text));
     let mut out = Output::told(&script.name, events, scrubber.clone());
     // What is not the script's own, as a message of `setsid`, still comes on the other stream.
-    let mut err = Output::told(&script.name, events, scrubber);
+    let mut err = Output::kept_last(scrubber);
     let exit = attend(link, script, text.as_bytes(), (&mut out, &mut err), cancel)?;
+    for line in err.last() {
+        out.take(format!("{line}\n").as_bytes());
+    }
     Ok(out.ended(exit))
 }
 
@@ -95,7 +98,7 @@ fn attend(
         input,
         eof_sent: false,
     };
-    let ended = running.to_end(until, out, err);
+    let ended = running.attend(until, out, err);
     let stop = match ended {
         Ok(status) => return judge(script, status, out, err),
         Err(stop) => stop,
@@ -118,7 +121,7 @@ fn attend(
             script: script.name.clone(),
             timeout_s: script.timeout.as_secs(),
             killed,
-            last: last(out, err),
+            last: out.last(),
         }),
     }
 }
@@ -168,7 +171,7 @@ struct Running<'a> {
 }
 
 impl Running<'_> {
-    fn to_end(
+    fn attend(
         &mut self,
         until: Until<'_>,
         out: &mut Output,

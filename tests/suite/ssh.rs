@@ -21,11 +21,14 @@ pub struct Heard(Arc<Mutex<Vec<Event>>>);
 impl Heard {
     pub fn events(&self) -> Events {
         let heard = self.clone();
-        Events::new(move |event: &Event| heard.0.lock().unwrap().push(event.clone()))
+        Events::new(move |event: &Event| {
+            let mut all = heard.0.lock().expect("no test panicked here");
+            all.push(event.clone());
+        })
     }
 
     pub fn all(&self) -> Vec<Event> {
-        self.0.lock().unwrap().clone()
+        self.0.lock().expect("no test panicked here").clone()
     }
 
     /// The lines that were printed.

@@ -20,7 +20,7 @@ fn impatient() -> Patience {
 
 async fn try_at(address: SocketAddr, keys: &Keys, timeout: Duration) -> Result<Session, SshError> {
     Connector::new(&endpoint(address), keys, Scrubber::default())
-        .unwrap()
+        .expect("keys of the right kind")
         .patience(impatient())
         .connect(
             timeout,

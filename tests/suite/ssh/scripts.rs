@@ -176,7 +176,9 @@ async fn dropping_the_future_ends_the_script_and_the_thread() {
 /// Whether this process has a thread of this name, of which the kernel keeps 15 bytes.
 fn has_thread(name: &str) -> bool {
     let name = &name[..name.len().min(15)];
-    let own = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    let own = std::fs::read_dir("/proc/self/task")
+        .expect("a proc file system")
+        .flatten();
     let names = own.filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok());
     names.into_iter().any(|comm| comm.trim() == name)
 }
@@ -311,7 +313,8 @@ async fn a_restart_is_seen_by_the_boot_id_and_by_nothing_else() {
     let old = session
         .reboot(&reboot, Duration::from_secs(2), alive, &events, &interrupt)
         .await;
-    assert!(matches!(old, Err(SshError::NotRebooted { .. })));
+    let error = old.err().unwrap();
+    assert!(matches!(error, SshError::NotRebooted { .. }), "{error}");
 
     let session = connector
         .connect(SOON, alive, &events, &interrupt)

@@ -26,13 +26,17 @@ fn files(below: &Path) -> BTreeMap<String, Digest> {
     let mut found = BTreeMap::new();
     let mut folders = vec![below.to_owned()];
     while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
             let path = entry.path();
             if path.is_dir() {
                 folders.push(path);
             } else {
-                let name = path.strip_prefix(below).unwrap().display().to_string();
-                found.insert(name, Digest::of_file(&path).unwrap().0);
+                let name = path
+                    .strip_prefix(below)
+                    .expect("a path below")
+                    .display()
+                    .to_string();
+                found.insert(name, Digest::of_file(&path).expect("a file").0);
             }
         }
     }

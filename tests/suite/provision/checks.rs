@@ -1,0 +1,80 @@
+//! Checks and the seal.
+
+use vault_bake::event::Event;
+use vault_bake::provision::{Phase, ProvisionError, run_checks, seal};
+use vault_bake::secret::Scrubber;
+
+use super::{World, clock};
+use crate::support::plan::provisioner;
+
+#[tokio::test]
+async fn all_checks_run_and_the_error_names_those_that_failed() {
+    let good =
+        "echo 'ok 1 - base.one: one holds'\necho 'ok 2 - base.two: two # SKIP no disk'\necho 1..2";
+    let bad = "echo 1..2\necho 'ok 1 - vault.up: it is up'\necho 'not ok 2 - vault.tls: only TLS'\necho '# found plain'\nexit 1";
+    let mute = "echo 'ok 1 - mute.one: one'; exit 3";
+    let dies = "echo 'ok 1 - dies.one: one'; echo 1..1; echo oops >&2; exit 9";
+    let steps = vec![
+        provisioner("base", "", Some(good)),
+        provisioner("vault", "", Some(bad)),
+        provisioner("mute", "", Some(mute)),
+        provisioner("dies", "", Some(dies)),
+        provisioner("unchecked", "", None),
+        provisioner(
+            "seal",
+            "echo sealed",
+            Some("echo \"ok 1 - seal.phase: $VB_PHASE\"; echo 1..1"),
+        ),
+    ];
+    let (world, session) = World::new(steps, Scrubber::default()).await;
+    let error = run_checks(&world.guest(), Phase::Build, &session)
+        .await
+        .unwrap_err();
+    let text = error
+        .to_string()
+        .replace(&session.endpoint().to_string(), "HOST");
+    insta::assert_snapshot!(text, @"3 of 7 checks failed on HOST (build): vault.tls, mute.check-script, dies.check-script");
+    let told: Vec<String> = world
+        .heard
+        .all()
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::Checked {
+                check,
+                description,
+                ok,
+            } => Some(format!("{ok} {check}: {description}")),
+            Event::Output { source, line } => Some(format!("{source} | {line}")),
+            _ => None,
+        })
+        .collect();
+    insta::assert_snapshot!(told.join("\n"), @r#"
+    true base.one: one holds
+    true base.two: two # SKIP no disk
+    true vault.up: it is up
+    false vault.tls: only TLS
+    vault/check | found plain
+    false mute.check-script: it ended with 3, and it printed no plan `1..N`
+    dies/check | oops
+    true dies.one: one
+    false dies.check-script: its checks hold, but it ended with 9
+    "#);
+
+    let (record, checks) = seal(&world.guest(), &session, &clock).await.unwrap();
+    assert_eq!((record.name.as_str(), record.exit), ("seal", 0));
+    assert_eq!(checks[0].description, "build");
+    let Err(ProvisionError::Checks { records, .. }) =
+        run_checks(&world.guest(), Phase::Image, &session).await
+    else {
+        panic!("the same checks fail again");
+    };
+    assert_eq!(records.last().unwrap().description, "image");
+}
+
+#[tokio::test]
+async fn a_plan_without_seal_is_not_sealed() {
+    let (world, session) =
+        World::new(vec![provisioner("base", "", None)], Scrubber::default()).await;
+    let error = seal(&world.guest(), &session, &clock).await.unwrap_err();
+    insta::assert_snapshot!(error, @"the plan of quickstart has no seal: its last step must be one");
+}
