@@ -1,0 +1,3 @@
+//! Fast tests: no machine, no network.
+
+mod provisioners;
