@@ -18,6 +18,18 @@ have() {
     command -v "$1" >/dev/null 2>&1
 }
 
+# listed WORD LIST: the word is one line of the list.
+listed() {
+    case "
+$2
+" in
+        *"
+$1
+"*) return 0 ;;
+    esac
+    return 1
+}
+
 # --- putting things in place (install.sh)
 
 # place MODE OWNER:GROUP SOURCE DESTINATION: a file, with the folders above it.

@@ -38,8 +38,7 @@ only_named_shells() {
         case $shell in
             */nologin | */false) continue ;;
         esac
-        [ "$name" = root ] && continue
-        printf '%s\n' "${VB_INPUT_LOGIN_USERS:-}" | grep -Fqx -- "$name" || say "$name ($id) has the shell $shell"
+        [ "$name" = root ] || listed "$name" "${VB_INPUT_LOGIN_USERS:-}" || say "$name ($id) has the shell $shell"
     done)
     say "$found"
     [ -z "$found" ]
@@ -54,7 +53,7 @@ no_passwords() {
 no_set_uid() {
     found=$(find / -xdev \( -path /proc -o -path /sys -o -path /run \) -prune -o -type f -perm /6000 -print |
         while IFS= read -r program; do
-            printf '%s\n' "${VB_INPUT_SUID_ALLOWED:-}" | grep -Fqx -- "$program" || say "$program"
+            listed "$program" "${VB_INPUT_SUID_ALLOWED:-}" || say "$program"
         done)
     say "$found"
     [ -z "$found" ]

@@ -25,7 +25,6 @@ mounts() {
     place 0644 root:root files/var-tmp.mount /etc/systemd/system/var-tmp.mount
     grep -Eqs '^[^#[:space:]]+[[:space:]]+/dev/shm[[:space:]]' /etc/fstab ||
         printf 'tmpfs /dev/shm tmpfs nosuid,nodev,noexec 0 0\n' >>/etc/fstab
-    systemctl enable --quiet --no-reload tmp.mount var-tmp.mount
 }
 
 firewall() {
@@ -34,7 +33,6 @@ firewall() {
     done
     nft -c -f templates/nftables.conf || die 'nft refuses the rendered rules: see the inputs allowed_tcp and allowed_udp'
     place 0640 root:root templates/nftables.conf /etc/nftables.conf
-    systemctl enable --quiet --no-reload nftables.service
 }
 
 remote_shell() {
@@ -68,30 +66,22 @@ people() {
         case $shell in
             */nologin | */false) continue ;;
         esac
-        case "
-root
-${VB_INPUT_LOGIN_USERS:-}
-" in
-            *"
-$name
-"*) ;;
-            *)
-                usermod --shell /usr/sbin/nologin "$name"
-                say "$name has no shell any more"
-                ;;
-        esac
+        [ "$name" = root ] || listed "$name" "${VB_INPUT_LOGIN_USERS:-}" && continue
+        usermod --shell /usr/sbin/nologin "$name"
+        say "$name has no shell any more"
     done
 }
 
 set_uid_programs() {
     find / -xdev \( -path /proc -o -path /sys -o -path /run \) -prune -o -type f -perm /6000 -print | while IFS= read -r program; do
-        printf '%s\n' "${VB_INPUT_SUID_ALLOWED:-}" | grep -Fqx -- "$program" && continue
+        listed "$program" "${VB_INPUT_SUID_ALLOWED:-}" && continue
         chmod ug-s "$program"
         say "$program is no longer set-uid or set-gid"
     done
 }
 
 units() {
+    systemctl enable --quiet --no-reload tmp.mount var-tmp.mount nftables.service
     # shellcheck disable=SC2086 # A list of units.
     mask_units ctrl-alt-del.target ${VB_INPUT_MASKED_UNITS:-}
 }

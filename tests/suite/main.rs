@@ -14,3 +14,6 @@ mod ssh;
 mod store;
 mod support;
 mod tidy;
+//! Fast tests: no machine, no network.
+
+mod provisioners;

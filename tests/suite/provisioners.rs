@@ -1,0 +1,312 @@
+//! The shipped provisioners as text: scripts that a linter accepts, metadata that says what is there, templates that give JSON.
+
+#![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
+mod identity;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use minijinja::value::Serde;
+use minijinja::{AutoEscape, Environment, UndefinedBehavior};
+use serde_json::{Value as Json, json};
+
+const NAMES: [&str; 5] = ["base", "consul", "vault", "harden", "seal"];
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("provisioners")
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = folder().join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Every program in shell, below `provisioners/`.
+fn scripts() -> Vec<PathBuf> {
+    let mut scripts = vec![
+        PathBuf::from("lib.sh"),
+        PathBuf::from("base/files/identity"),
+    ];
+    for name in NAMES {
+        scripts.extend(["install.sh", "check.sh"].map(|file| Path::new(name).join(file)));
+    }
+    scripts
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test starts the real linter and the real shell"
+)]
+fn run(program: &str, arguments: &[&Path]) -> Option<Output> {
+    match Command::new(program)
+        .args(arguments)
+        .current_dir(folder())
+        .output()
+    {
+        Ok(output) => Some(output),
+        Err(_) => {
+            skipped(&format!("{program} is not installed"));
+            None
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "a skipped test says why")]
+fn skipped(reason: &str) {
+    eprintln!("skipped: {reason}");
+}
+
+fn assert_accepted(output: &Output) {
+    let words = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&words)
+    );
+}
+
+#[test]
+fn the_linter_accepts_every_script() {
+    let scripts = scripts();
+    let arguments: Vec<&Path> = scripts.iter().map(PathBuf::as_path).collect();
+    if let Some(output) = run("shellcheck", &arguments) {
+        assert_accepted(&output);
+    }
+}
+
+#[test]
+fn the_shell_can_read_every_script() {
+    for script in scripts() {
+        if let Some(output) = run("sh", &[Path::new("-n"), &script]) {
+            assert_accepted(&output);
+        }
+    }
+}
+
+#[test]
+fn no_script_uses_what_only_some_shells_have() {
+    for script in scripts() {
+        let first = read(&script);
+        let first = first.lines().next().unwrap_or_default();
+        assert!(
+            ["#!/bin/sh", "# shellcheck shell=sh"].contains(&first),
+            "{} begins with {first:?}",
+            script.display()
+        );
+    }
+}
+
+fn metadata(name: &str) -> toml::Table {
+    read(format!("{name}/provisioner.toml")).parse().unwrap()
+}
+
+fn texts(table: &toml::Table, key: &str) -> Vec<String> {
+    let array = table.get(key).and_then(toml::Value::as_array);
+    array
+        .into_iter()
+        .flatten()
+        .map(|item| item.as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn metadata_says_what_is_there() {
+    let mut seals = Vec::new();
+    for name in NAMES {
+        let metadata = metadata(name);
+        let known = [
+            "schema",
+            "description",
+            "timeout_s",
+            "after",
+            "releases",
+            "seal",
+            "inputs",
+        ];
+        for key in metadata.keys() {
+            assert!(known.contains(&key.as_str()), "{name}: unknown key {key}");
+        }
+        assert_eq!(metadata["schema"].as_integer(), Some(1), "{name}");
+        assert!(metadata["timeout_s"].as_integer() > Some(0), "{name}");
+        for other in texts(&metadata, "after") {
+            let place = |wanted: &str| NAMES.iter().position(|name| *name == wanted);
+            assert!(place(&other) < place(name), "{name} comes after {other}");
+        }
+        if metadata.get("seal").and_then(toml::Value::as_bool) == Some(true) {
+            seals.push(name);
+        }
+    }
+    assert_eq!(seals, ["seal"]);
+}
+
+/// An input that nothing reads would be a promise without effect.
+#[test]
+fn every_input_has_a_default_of_its_type_and_is_read() {
+    for name in NAMES {
+        let metadata = metadata(name);
+        let empty = toml::Table::new();
+        let inputs = metadata
+            .get("inputs")
+            .and_then(toml::Value::as_table)
+            .unwrap_or(&empty);
+        let text = everything_below(&folder().join(name));
+        for (input, of) in inputs {
+            let fits = match of["type"].as_str().unwrap() {
+                "string" => of["default"].is_str(),
+                "integer" => of["default"].is_integer(),
+                "boolean" => of["default"].is_bool(),
+                "list" => of["default"].is_array(),
+                other => panic!("{name}.{input}: unknown type {other}"),
+            };
+            assert!(fits, "{name}.{input}: the default has another type");
+            assert!(!of["description"].as_str().unwrap().is_empty());
+            let variable = format!("VB_INPUT_{}", input.to_uppercase());
+            let read = text.contains(&variable) || text.contains(&format!("inputs.{input}"));
+            assert!(read, "{name}.{input} is read nowhere");
+        }
+    }
+}
+
+fn everything_below(folder: &Path) -> String {
+    let mut text = String::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            text.push_str(&everything_below(&path));
+        } else if path.file_name().unwrap() != "provisioner.toml" {
+            text.push_str(&read(&path));
+        }
+    }
+    text
+}
+
+/// The ids of one `check.sh`, once each: both branches of a choice may name the same one.
+fn check_ids(name: &str) -> BTreeSet<String> {
+    let text = read(format!("{name}/check.sh"));
+    let calls = text.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        let call = words.next()?;
+        let id = words.next()?;
+        (["check", "skip", "ok", "not_ok"].contains(&call)).then(|| id.to_owned())
+    });
+    calls.collect()
+}
+
+#[test]
+fn every_check_has_an_id_of_its_own() {
+    let mut owners: BTreeMap<String, &str> = BTreeMap::new();
+    for name in NAMES {
+        let ids = check_ids(name);
+        assert!(ids.len() >= 8, "{name} checks next to nothing");
+        for id in ids {
+            let rest = id
+                .strip_prefix(name)
+                .and_then(|rest| rest.strip_prefix('.'));
+            let plain = |text: &str| text.chars().all(|c| c.is_ascii_lowercase() || c == '-');
+            assert!(rest.is_some_and(plain), "{name}: {id} is no id");
+            if let Some(other) = owners.insert(id.clone(), name) {
+                panic!("{id} is in {other} and in {name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_check_that_is_run_twice_fails() {
+    let script = ". ./lib.sh\ncheck a.b words true\ncheck a.c words sh -c 'echo why; false'\nskip a.b words because\ndone_testing\n";
+    let Some(output) = run("sh", &[Path::new("-c"), Path::new(script)]) else {
+        return;
+    };
+    insta::assert_snapshot!(String::from_utf8_lossy(&output.stdout), @r"
+    ok 1 - a.b: words
+    not ok 2 - a.c: words
+    # why
+    not ok 3 - a.b: this id was used before
+    1..3
+    ");
+}
+
+/// A template with the defaults of its provisioner, for these versions.
+fn render(name: &str, template: &str, version: &str) -> String {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_auto_escape_callback(|_| AutoEscape::None);
+    environment.add_test("at_least", |version: &str, least: &str| {
+        numbers(version) >= numbers(least)
+    });
+    let metadata = metadata(name);
+    let inputs: BTreeMap<&String, Json> = metadata["inputs"]
+        .as_table()
+        .unwrap()
+        .iter()
+        .map(|(input, of)| (input, serde_json::to_value(&of["default"]).unwrap()))
+        .collect();
+    let release = json!({ "version": version });
+    let context = json!({
+        "inputs": inputs,
+        "image": "test",
+        "releases": { "consul": release, "vault": release },
+    });
+    let source = read(format!("{name}/templates/{template}"));
+    environment.render_str(&source, Serde(context)).unwrap()
+}
+
+fn numbers(version: &str) -> Vec<u64> {
+    let mut numbers: Vec<u64> = version
+        .split('.')
+        .map(|part| part.parse().unwrap())
+        .collect();
+    numbers.resize(3, 0);
+    numbers
+}
+
+#[test]
+fn consul_gets_the_keys_that_its_version_knows() {
+    let mut table = String::new();
+    for version in ["1.8.7", "1.12.0", "1.14.0", "1.22.3", "1.22.4", "2.0.0"] {
+        let config: Json = serde_json::from_str(&render("consul", "consul.json", version)).unwrap();
+        let has = |pointer: &str| {
+            if config.pointer(pointer).is_some() {
+                "yes"
+            } else {
+                "-"
+            }
+        };
+        let (flat, stanza) = (
+            has("/verify_incoming"),
+            has("/tls/defaults/verify_incoming"),
+        );
+        let (grpc, timeout) = (has("/ports/grpc_tls"), has("/http_config/read_timeout"));
+        table += &[version, flat, stanza, grpc, timeout]
+            .map(|cell| format!("{cell:8}"))
+            .concat();
+        table = table.trim_end().to_owned() + "\n";
+        assert_eq!(config["ports"]["http"], -1, "{version}");
+        assert_eq!(config["acl"]["default_policy"], "deny", "{version}");
+        assert_eq!(config["bind_addr"], "{{ GetPrivateIP }}", "{version}");
+    }
+    insta::assert_snapshot!(table, @r"
+    1.8.7   yes     -       -       -
+    1.12.0  -       yes     -       -
+    1.14.0  -       yes     yes     -
+    1.22.3  -       yes     yes     -
+    1.22.4  -       yes     yes     yes
+    2.0.0   -       yes     yes     yes
+    ");
+}
+
+#[test]
+fn vault_speaks_tls_to_everyone() {
+    let config: Json = serde_json::from_str(&render("vault", "vault.json", "1.21.1")).unwrap();
+    insta::assert_snapshot!(serde_json::to_string_pretty(&config).unwrap());
+}
+
+#[test]
+fn the_firewall_rules_name_what_may_come_in() {
+    let rules = render("harden", "nftables.conf", "1.21.1");
+    assert!(rules.contains("tcp dport { 22, 8200, 8201, 8300, 8301 } accept"));
+    assert!(rules.contains("meta skuid != { root, vault, consul } drop"));
+}
