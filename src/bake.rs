@@ -17,9 +17,9 @@ use crate::builder::{Artifact, Boot, Builder, Disk, Machine};
 use crate::digest::Digest;
 use crate::event::{Event, Stage};
 use crate::manifest::Manifest;
-use crate::provision::{self, Guest, Installed, Phase};
+use crate::provision::{self, Guest, Installed, Phase, ProvisionError};
 use crate::record::{self, Facts, Provisioned};
-use crate::release::{self, Verified};
+use crate::release::{self, ReleaseError, Verified};
 use crate::ssh::{Keys, Reboot, Session};
 use crate::store::{Dir, Store, StoreError};
 use crate::teardown::Teardown;
@@ -122,11 +122,24 @@ impl<B: Builder> Bake<'_, B> {
             teardown,
             self.world,
         );
-        let tested = self.world.events.stage(Stage::Test, trial).await?;
+        let tested = self.stage(Stage::Test, trial).await?;
         Ok(Baked {
             tested: Some(tested),
             ..baked
         })
+    }
+
+    /// Runs `work` as `stage`, unless we were asked to stop before.
+    async fn stage<T, E>(
+        &self,
+        stage: Stage,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, BakeError>
+    where
+        BakeError: From<E>,
+    {
+        self.world.interrupt.check()?;
+        Ok(self.world.events.stage(stage, work).await?)
     }
 
     /// Refuses early what could not be recorded in the end, and finds the manifest that this one follows.
@@ -166,9 +179,9 @@ impl<B: Builder> Bake<'_, B> {
                 verified
                     .push(release::fetch(source, locked, cache, now(), events, interrupt).await?);
             }
-            Ok(verified)
+            Ok::<_, ReleaseError>(verified)
         };
-        events.stage(Stage::Fetch, work).await
+        self.stage(Stage::Fetch, work).await
     }
 
     async fn start(
@@ -180,13 +193,8 @@ impl<B: Builder> Bake<'_, B> {
             events, interrupt, ..
         } = *self.world;
         let plan = self.order.plan;
-        let base = async {
-            Ok(self
-                .builder
-                .base(&plan.base, teardown, events, interrupt)
-                .await?)
-        };
-        let disk: Disk = events.stage::<_, BakeError>(Stage::Base, base).await?;
+        let base = self.builder.base(&plan.base, teardown, events, interrupt);
+        let disk: Disk = self.stage(Stage::Base, base).await?;
         let boot = async {
             let boot = Boot {
                 disk: &disk,
@@ -213,7 +221,7 @@ impl<B: Builder> Bake<'_, B> {
                 console: machine.console(),
             })
         };
-        let session = events.stage(Stage::Boot, boot).await?;
+        let session = self.stage(Stage::Boot, boot).await?;
         Ok((disk, session))
     }
 
@@ -237,6 +245,7 @@ impl<B: Builder> Bake<'_, B> {
         let guest = Guest {
             image: &plan.image,
             steps: &plan.steps,
+            folder: &plan.folder,
             lib: &plan.lib.content,
             releases: &installed,
             archives: releases,
@@ -248,8 +257,7 @@ impl<B: Builder> Bake<'_, B> {
             events,
             interrupt,
         };
-        events
-            .stage(Stage::Upload, provision::upload(&guest, &session))
+        self.stage(Stage::Upload, provision::upload(&guest, &session))
             .await?;
         let died = async || machine.as_mut().and_then(Machine::died);
         let steps = async {
@@ -257,20 +265,16 @@ impl<B: Builder> Bake<'_, B> {
             let checks = provision::run_checks(&guest, Phase::Build, &session).await?;
             let packages = provision::inventory(&session, interrupt).await?;
             let boot = provision::boot_facts(&session, interrupt).await?;
-            Ok((
-                session,
-                Provisioned {
-                    steps,
-                    checks,
-                    packages,
-                    boot,
-                },
-            ))
+            let provisioned = Provisioned {
+                steps,
+                checks,
+                packages,
+                boot,
+            };
+            Ok::<_, ProvisionError>((session, provisioned))
         };
-        let (session, mut provisioned) = events
-            .stage::<_, BakeError>(Stage::Provision, steps)
-            .await?;
-        let (step, checks) = events
+        let (session, mut provisioned) = self.stage(Stage::Provision, steps).await?;
+        let (step, checks) = self
             .stage(Stage::Seal, provision::seal(&guest, &session, now))
             .await?;
         provisioned.steps.push(step);
@@ -286,20 +290,15 @@ impl<B: Builder> Bake<'_, B> {
         let World {
             events, interrupt, ..
         } = *self.world;
-        let capture = async {
-            let machine = held.take().ok_or(BakeError::NoMachine)?;
-            // Below the work folder, whose undo is in the journal already.
-            Ok(self
-                .builder
-                .capture(machine, work.join("artifact"), events, interrupt)
-                .await?)
-        };
-        events.stage(Stage::Capture, capture).await
+        let machine = held.take().ok_or(BakeError::NoMachine)?;
+        // Below the work folder, whose undo is in the journal already.
+        let to = work.join("artifact");
+        let capture = self.builder.capture(machine, to, events, interrupt);
+        self.stage(Stage::Capture, capture).await
     }
 
     async fn record(&self, found: &Found) -> Result<(Digest, Manifest, CheckSet), BakeError> {
-        let World { events, .. } = *self.world;
-        events.stage(Stage::Record, self.put(found)).await
+        self.stage(Stage::Record, self.put(found)).await
     }
 
     async fn put(&self, found: &Found) -> Result<(Digest, Manifest, CheckSet), BakeError> {

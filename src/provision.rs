@@ -42,6 +42,8 @@ pub struct Guest<'a> {
     pub image: &'a str,
     /// All steps, decided.
     pub steps: &'a [PlannedStep],
+    /// Where the playbooks of `ansible` steps start: the definition's folder.
+    pub folder: &'a Path,
     /// The content of `lib.sh`, which every step may use.
     pub lib: &'a [u8],
     /// The releases that scripts are told of.
@@ -86,8 +88,7 @@ impl From<&Verified> for Installed {
 }
 
 /// The record of a step that was done.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StepRecord {
     /// As in the plan.
     pub name: String,
@@ -95,10 +96,10 @@ pub struct StepRecord {
     pub digest: Digest,
     /// `provisioner`, `shell`, `file`, `ansible` or `reboot`.
     pub kind: String,
-    /// RFC 3339 UTC.
-    pub started_at: String,
-    /// RFC 3339 UTC.
-    pub ended_at: String,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Timestamp,
     /// How long it took, in milliseconds.
     pub elapsed_ms: u64,
     /// Its exit status.

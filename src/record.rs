@@ -13,8 +13,8 @@ use crate::builder::{Artifact, Disk};
 use crate::definition::{Firmware, QemuBase};
 use crate::digest::Digest;
 use crate::manifest::{
-    Base, BuilderFact, CheckFact, FileFact, Host, ImageVersion, Input, Manifest, Moment, Os,
-    Output, Package, Packages, ReleaseFact, Repro, SCHEMA, Source, StepFact, Tool,
+    Base, BuilderFact, CheckFact, FileFact, Host, ImageVersion, Input, Manifest, Os, Output,
+    Package, Packages, ReleaseFact, Repro, SCHEMA, Source, StepFact, Tool,
 };
 use crate::plan::Plan;
 use crate::process::Program;
@@ -250,8 +250,8 @@ fn step_fact(record: &StepRecord) -> StepFact {
         name: record.name.clone(),
         kind: record.kind.clone(),
         digest: record.digest,
-        started_at: moment(&record.started_at),
-        ended_at: moment(&record.ended_at),
+        started_at: record.started_at.into(),
+        ended_at: record.ended_at.into(),
         elapsed_ms: record.elapsed_ms,
         exit: record.exit,
         log_digest: record.log_digest,
@@ -272,9 +272,4 @@ pub fn packages(found: &provision::Packages) -> Vec<Package> {
 /// The day, UTC, that versions are named after.
 pub fn date(now: Timestamp) -> Date {
     now.to_zoned(TimeZone::UTC).date()
-}
-
-fn moment(text: &str) -> Moment {
-    text.parse()
-        .expect("steps are recorded with RFC 3339 times")
 }

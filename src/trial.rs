@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::builder::{AccessBy, Boot, Builder, BuilderError, Disk, Machine};
-use crate::definition::{Firmware, MachineSpec};
+use crate::definition::{Firmware, MachineSpec, Network};
 use crate::digest::{Digest, canonical_json};
 use crate::identity::{Identity, IdentityError};
 use crate::manifest::{CheckFact, TEST_SCHEMA, TestRecord};
@@ -91,7 +91,11 @@ impl CheckSet {
         Self {
             schema: 1,
             image: plan.image.clone(),
-            machine: plan.machine.clone(),
+            // A node has a default route, and Vault's address templates ask for it.
+            machine: MachineSpec {
+                network: Network::Outbound,
+                ..plan.machine.clone()
+            },
             firmware: disk.firmware,
             access: disk.access,
             releases: releases.iter().map(Installed::from).collect(),
@@ -251,12 +255,13 @@ pub async fn run<B: Builder>(
     let guest = Guest {
         image: &subject.checks.image,
         steps: &steps,
+        folder: teardown.work(),
         lib: subject.checks.lib.as_bytes(),
         releases: &subject.checks.releases,
         archives: &[],
         run,
         work: world.guest_work,
-        local_work: &teardown.work().to_owned(),
+        local_work: teardown.work(),
         keys: &keys,
         reboot: &Reboot::default(),
         events: world.events,

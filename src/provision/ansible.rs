@@ -49,7 +49,7 @@ pub(super) async fn run(
             line,
         });
     };
-    let running = program(&folder, playbook).lines(line, guest.interrupt);
+    let running = program(&folder, &guest.folder.join(playbook)).lines(line, guest.interrupt);
     let ended = tokio::time::timeout(Duration::from_secs(step.timeout_s), running).await;
     let last: Vec<String> = last.into();
     match ended {

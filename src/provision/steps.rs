@@ -5,6 +5,8 @@
 
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+
 use super::checks::{Phase, check_steps};
 use super::{CheckRecord, Guest, Now, ProvisionError, StepRecord, ansible, script, upload};
 use crate::digest::Digest;
@@ -140,7 +142,7 @@ async fn restart(
 /// A step that was begun.
 struct Begun<'a> {
     step: &'a PlannedStep,
-    started_at: String,
+    started_at: Timestamp,
     began: Instant,
 }
 
@@ -154,7 +156,7 @@ impl<'a> Begun<'a> {
         });
         Self {
             step,
-            started_at: now().to_string(),
+            started_at: now(),
             began: Instant::now(),
         }
     }
@@ -187,7 +189,7 @@ impl<'a> Begun<'a> {
             digest: self.step.digest,
             kind: kind.to_owned(),
             started_at: self.started_at,
-            ended_at: now().to_string(),
+            ended_at: now(),
             elapsed_ms,
             exit: ended.exit,
             log_digest: ended.log_digest,

@@ -1,6 +1,8 @@
 //! Fast tests: one binary, no machine and no network beyond loopback.
 
+mod bakes;
 mod definition;
+mod faults;
 mod ground;
 mod identity;
 mod lock;
@@ -8,12 +10,10 @@ mod manifest;
 mod plan;
 mod provision;
 mod provisioner;
+mod provisioners;
 mod qemu;
 mod release;
 mod ssh;
 mod store;
 mod support;
 mod tidy;
-//! Fast tests: no machine, no network.
-
-mod provisioners;

@@ -80,7 +80,9 @@ impl World {
 
     fn guest(&self) -> Guest<'_> {
         Guest {
-            plan: &self.plan,
+            image: &self.plan.image,
+            steps: &self.plan.steps,
+            folder: &self.plan.folder,
             lib: b"greet() { echo \"hello $1\"; }\n",
             releases: &self.releases,
             archives: &self.archives,
@@ -96,7 +98,7 @@ impl World {
 
     async fn steps(&self, session: Session) -> Result<Vec<(String, String)>, ProvisionError> {
         let (_, records) = run_steps(&self.guest(), session, async || None, &clock).await?;
-        let epoch = clock().to_string();
+        let epoch = clock();
         assert!(
             records
                 .iter()

@@ -1,5 +1,7 @@
 //! Counterparts that tests share.
 
+pub mod bakery;
 pub mod plan;
 pub mod sshd;
+pub mod standin;
 pub mod wire;

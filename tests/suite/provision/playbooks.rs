@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use vault_bake::digest::Digest;
 use vault_bake::plan::StepKind;
 use vault_bake::provision::ProvisionError;
 use vault_bake::secret::{Scrubber, Secret};
@@ -34,6 +35,7 @@ async fn a_playbook_runs_against_the_pinned_host_with_its_secrets_in_private() {
     std::fs::write(&playbook, text).unwrap();
     let kind = StepKind::Ansible {
         playbook: playbook.clone(),
+        sha256: Digest::of(""),
     };
     let site = with_secret(step("site", kind, &[]), "token", "correct-horse");
     let secret = Secret::new("correct-horse");
@@ -66,7 +68,14 @@ async fn a_playbook_that_fails_or_takes_too_long_fails_the_step() {
             format!("- hosts: all\n  gather_facts: false\n  tasks:\n  - {task}\n"),
         )
         .unwrap();
-        let mut site = step("site", StepKind::Ansible { playbook }, &[]);
+        let mut site = step(
+            "site",
+            StepKind::Ansible {
+                playbook,
+                sha256: Digest::of(""),
+            },
+            &[],
+        );
         site.timeout_s = timeout_s;
         let (world, session) = World::new(vec![site], Scrubber::default()).await;
         let error = world.steps(session).await.unwrap_err();

@@ -1,11 +1,13 @@
 //! Small plans for tests.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-use vault_bake::definition::{Firmware, MachineSpec, Network, QemuBase};
+use vault_bake::definition::{Firmware, MachineSpec, Network, OutputSpec, QemuBase};
 use vault_bake::digest::Digest;
 use vault_bake::lock::LockedBase;
 use vault_bake::plan::{EnvValue, Plan, PlannedBase, PlannedFile, PlannedStep, StepKind};
+use vault_bake::release::Source;
 use vault_bake::secret::Secret;
 
 /// A plan of these steps.
@@ -28,6 +30,11 @@ pub fn plan(steps: Vec<PlannedStep>) -> Plan {
             },
         },
         releases: Vec::new(),
+        release_source: Source::official(),
+        output: OutputSpec::default(),
+        lib: file("lib.sh", "greet() { echo \"hello $1\"; }\n"),
+        folder: PathBuf::from("/"),
+        secrets: secrets(&steps),
         machine: MachineSpec {
             cpus: 1,
             memory_mib: 512,
@@ -41,20 +48,36 @@ pub fn plan(steps: Vec<PlannedStep>) -> Plan {
 
 /// A step of this kind, with files.
 pub fn step(name: &str, kind: StepKind, files: &[(&str, &str)]) -> PlannedStep {
-    let file = |(path, content): &(&str, &str)| PlannedFile {
-        path: (*path).to_owned(),
-        mode: 0o644,
-        sha256: Digest::of(content),
-        content: content.as_bytes().to_vec(),
-    };
     PlannedStep {
         name: name.to_owned(),
         digest: Digest::of(name),
         kind,
         timeout_s: 60,
         env: BTreeMap::new(),
-        files: files.iter().map(file).collect(),
+        files: files
+            .iter()
+            .map(|(path, content)| file(path, content))
+            .collect(),
     }
+}
+
+fn file(path: &str, content: &str) -> PlannedFile {
+    PlannedFile {
+        path: path.to_owned(),
+        mode: 0o644,
+        sha256: Digest::of(content),
+        content: content.as_bytes().to_vec(),
+    }
+}
+
+fn secrets(steps: &[PlannedStep]) -> Vec<Secret> {
+    let values = steps.iter().flat_map(|step| step.env.values());
+    values
+        .filter_map(|value| match value {
+            EnvValue::Plain(_) => None,
+            EnvValue::Secret { value, .. } => Some(value.clone()),
+        })
+        .collect()
 }
 
 /// A provisioner with an `install.sh`, and a `check.sh` where one is given.

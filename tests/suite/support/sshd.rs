@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
 use std::io::Write as _;
@@ -40,13 +40,7 @@ impl Sshd {
             .tempdir()
             .expect("a temporary folder");
         let at = folder.path();
-        write_private(&at.join("host_key"), keys.host_private.expose());
-        write_private(&at.join("authorized_keys"), &keys.user_public);
-        write_private(&at.join("sshd_config"), &config(at, port));
-        if rustix::process::geteuid().is_root() {
-            // sshd refuses to start without it as root, and distributions make it only when the service starts.
-            let _ = fs::DirBuilder::new().mode(0o755).create("/run/sshd");
-        }
+        let config = prepare(at, keys, port);
         let log = fs::File::create(at.join("log")).expect("a log file");
         #[expect(
             clippy::disallowed_methods,
@@ -54,7 +48,7 @@ impl Sshd {
         )]
         let listener = std::process::Command::new("/usr/sbin/sshd")
             .args(["-D", "-e", "-f"])
-            .arg(at.join("sshd_config"))
+            .arg(config)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -111,6 +105,18 @@ impl Drop for Sshd {
         let _ = self.listener.kill();
         let _ = self.listener.wait();
     }
+}
+
+/// Writes what a server at `port` needs into the folder `at`, and returns its configuration.
+pub fn prepare(at: &Path, keys: &Keys, port: u16) -> PathBuf {
+    write_private(&at.join("host_key"), keys.host_private.expose());
+    write_private(&at.join("authorized_keys"), &keys.user_public);
+    write_private(&at.join("sshd_config"), &config(at, port));
+    if rustix::process::geteuid().is_root() {
+        // sshd refuses to start without it as root, and distributions make it only when the service starts.
+        let _ = fs::DirBuilder::new().mode(0o755).create("/run/sshd");
+    }
+    at.join("sshd_config")
 }
 
 /// Where to log in at `address`, as the user that runs the tests.

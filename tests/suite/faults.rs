@@ -1,0 +1,180 @@
+//! Every stage of a bake × a failure, an interrupt and a kill -9 there: what is left behind, and what the store says.
+
+use std::process::Stdio;
+
+use vault_bake::bake::BakeError;
+use vault_bake::event::{Event, Stage};
+
+use crate::support::bakery::{Bakery, steps};
+
+const STAGES: [Stage; 10] = [
+    Stage::Fetch,
+    Stage::Base,
+    Stage::Boot,
+    Stage::Upload,
+    Stage::Provision,
+    Stage::Seal,
+    Stage::Capture,
+    Stage::Record,
+    Stage::Test,
+    Stage::Cleanup,
+];
+
+/// Whether a bake that ended at the beginning of `stage` had recorded its manifest before.
+fn recorded_before(stage: Stage) -> bool {
+    stage > Stage::Record
+}
+
+#[tokio::test]
+async fn a_failure_in_any_stage_leaves_nothing_and_a_sound_store() {
+    let mut table = String::new();
+    for stage in STAGES {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut bakery = Bakery::new(folder.path(), steps());
+        bakery.store().await;
+        bakery.fail_at(stage);
+        let result = bakery.bake(|_| {}).await;
+        let said = match &result {
+            Ok(baked) => format!("recorded, {} leaked", baked.leaks.len()),
+            Err(failed) => failed
+                .to_string()
+                .replace(&folder.path().display().to_string(), "ROOT"),
+        };
+        let mut left = bakery.left_behind();
+        if stage == Stage::Cleanup {
+            // What cannot be removed stays in the journal, for a sweep that can.
+            assert!(
+                left.iter().all(|left| left.ends_with(".journal")) && left.len() == 1,
+                "{left:?}"
+            );
+            left.clear();
+        }
+        assert!(left.is_empty(), "{stage}: {left:?}");
+        if stage != Stage::Record {
+            let report = bakery.verify().await;
+            assert!(report.is_sound(), "{stage}: {report}");
+            assert_eq!(
+                report.manifests,
+                u64::from(recorded_before(stage)),
+                "{stage}"
+            );
+        }
+        table += &format!("{stage:<10} {}\n", said.lines().next().unwrap_or_default());
+    }
+    insta::with_settings!({filters => vec![(r"127\.0\.0\.1:\d+", "ADDRESS"), (r"\w+@ADDRESS", "GUEST")]}, {
+        insta::assert_snapshot!(table);
+    });
+}
+
+#[tokio::test]
+async fn an_interrupt_in_any_stage_leaves_nothing_and_a_sound_store() {
+    for stage in STAGES {
+        let folder = tempfile::tempdir().expect("a folder");
+        let bakery = Bakery::new(folder.path(), steps());
+        let interrupt = bakery.interrupt.clone();
+        let result = bakery
+            .bake(move |event| {
+                if *event == (Event::StageStarted { stage }) {
+                    interrupt.raise();
+                }
+            })
+            .await;
+        match result {
+            Err(failed) => assert!(
+                matches!(failed.error, BakeError::Interrupted(_)),
+                "{stage}: {failed}"
+            ),
+            // Recording and cleaning up are short and always finished.
+            Ok(_) => assert_eq!(stage, Stage::Cleanup),
+        }
+        let left = bakery.left_behind();
+        assert!(left.is_empty(), "{stage}: {left:?}");
+        let report = bakery.verify().await;
+        assert!(report.is_sound(), "{stage}: {report}");
+        assert_eq!(
+            report.manifests,
+            u64::from(stage >= Stage::Record),
+            "{stage}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn after_a_kill_in_any_stage_a_sweep_leaves_nothing_and_a_sound_store() {
+    let mut cases = 0;
+    for stage in STAGES {
+        for end in [false, true] {
+            let folder = tempfile::tempdir().expect("a folder");
+            let bakery = Bakery::new(folder.path(), steps());
+            bakery.store().await;
+            let died = bake_and_die(folder.path(), stage, end).await;
+            assert!(died, "{stage}: the process was to be killed");
+            bakery.sweep().await;
+            let left = bakery.left_behind();
+            assert!(left.is_empty(), "{stage} (end: {end}): {left:?}");
+            let report = bakery.verify().await;
+            assert!(report.is_sound(), "{stage} (end: {end}): {report}");
+            let recorded = recorded_before(stage) || (stage == Stage::Record && end);
+            assert_eq!(
+                report.manifests,
+                u64::from(recorded),
+                "{stage} (end: {end})"
+            );
+            cases += 1;
+        }
+    }
+    assert_eq!(cases, 20);
+}
+
+/// Bakes in a process of its own that kills itself when `stage` begins, or ends. Whether it was killed.
+async fn bake_and_die(root: &std::path::Path, stage: Stage, end: bool) -> bool {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the process of a test, in which everything is for real"
+    )]
+    let mut command = tokio::process::Command::new(std::env::current_exe().expect("this test"));
+    let status = command
+        .args([
+            "--exact",
+            "faults::a_process_that_dies",
+            "--ignored",
+            "--quiet",
+        ])
+        .env("VB_TEST_ROOT", root)
+        .env("VB_TEST_STAGE", stage.to_string())
+        .env("VB_TEST_END", end.to_string())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .await
+        .expect("a process");
+    std::os::unix::process::ExitStatusExt::signal(&status) == Some(9)
+}
+
+#[tokio::test]
+#[ignore = "started by the table of kills, as a process of its own"]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the table says by the environment what to do"
+)]
+async fn a_process_that_dies() {
+    let wanted = |name| std::env::var(name).unwrap_or_default();
+    let root = wanted("VB_TEST_ROOT");
+    if root.is_empty() {
+        return;
+    }
+    let (stage, end) = (wanted("VB_TEST_STAGE"), wanted("VB_TEST_END") == "true");
+    let bakery = Bakery::new(std::path::Path::new(&root), steps());
+    let die = move |event: &Event| {
+        let here = match event {
+            Event::StageStarted { stage } if !end => stage,
+            Event::StageFinished { stage, .. } if end => stage,
+            _ => return,
+        };
+        if here.to_string() == stage {
+            let own = rustix::process::getpid();
+            let _ = rustix::process::kill_process(own, rustix::process::Signal::KILL);
+        }
+    };
+    let _ = bakery.bake(die).await;
+}

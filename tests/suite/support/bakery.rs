@@ -1,0 +1,243 @@
+//! Everything around a bake with stand-in machines, in one temporary folder.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use vault_bake::bake::{Baked, Failed, OnError, Order, bake};
+use vault_bake::digest::Digest;
+use vault_bake::event::{Event, Events, Stage};
+use vault_bake::manifest::{ImageVersion, Tool};
+use vault_bake::plan::{Plan, PlannedStep};
+use vault_bake::release::LockedRelease;
+use vault_bake::store::{Depth, Dir, Report, Store};
+use vault_bake::teardown::{Swept, sweep};
+use vault_bake::wait::Interrupt;
+use vault_bake::world::{World, runs};
+
+use super::plan::{plan, provisioner};
+use super::standin::StandIn;
+
+/// The steps of an image that can be baked anywhere: a step with a check, and a seal with a check.
+pub fn steps() -> Vec<PlannedStep> {
+    let check = |id: &str| format!("echo 'ok 1 - {id}: it holds'\necho 1..1\n");
+    vec![
+        provisioner("app", "echo installing\n", Some(&check("app.works"))),
+        provisioner("seal", "echo sealing\n", Some(&check("seal.holds"))),
+    ]
+}
+
+/// A bakery in a folder of its own.
+pub struct Bakery {
+    root: PathBuf,
+    /// What to bake.
+    pub plan: Plan,
+    /// The stage that fails.
+    pub fails_at: Option<Stage>,
+    /// Whether images are tried.
+    pub test: bool,
+    /// Wanted, or the next free one.
+    pub version: Option<ImageVersion>,
+    /// Raised by hooks.
+    pub interrupt: Interrupt,
+    heard: Arc<Mutex<Vec<Event>>>,
+}
+
+impl Bakery {
+    /// A bakery below `root` that bakes `steps`.
+    pub fn new(root: &Path, steps: Vec<PlannedStep>) -> Self {
+        Self {
+            root: root.to_owned(),
+            plan: plan(steps),
+            fails_at: None,
+            test: true,
+            version: None,
+            interrupt: Interrupt::default(),
+            heard: Arc::default(),
+        }
+    }
+
+    /// Its cache.
+    pub fn cache(&self) -> PathBuf {
+        self.root.join("cache")
+    }
+
+    /// Its store.
+    pub async fn store(&self) -> Store<Dir> {
+        let store = Store::open_or_create(Dir::new(self.root.join("store")), clock());
+        store.await.expect("a store")
+    }
+
+    /// Makes `stage` fail, each in the way in which it can.
+    pub fn fail_at(&mut self, stage: Stage) {
+        self.fails_at = Some(stage);
+        match stage {
+            Stage::Fetch => {
+                self.plan.release_source.base = "/nonexistent".to_owned();
+                self.plan.releases.push(missing_release());
+            }
+            Stage::Provision => {
+                self.plan.steps[0] = provisioner("app", "echo no >&2; exit 4\n", None)
+            }
+            Stage::Seal => {
+                self.plan.steps[1] = provisioner("seal", "exit 9\n", None);
+            }
+            Stage::Record => {
+                // Where artifacts go there is a file.
+                fs::write(self.root.join("store/artifacts"), "in the way").expect("a file");
+            }
+            _ => {}
+        }
+    }
+
+    /// Bakes; `hook` sees every event first.
+    pub async fn bake(
+        &self,
+        hook: impl Fn(&Event) + Send + Sync + 'static,
+    ) -> Result<Baked, Failed> {
+        let heard = Arc::clone(&self.heard);
+        let events = Events::new(move |event: &Event| {
+            hook(event);
+            heard
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(event.clone());
+        });
+        let builder = StandIn {
+            cache: self.cache(),
+            fails_at: self.fails_at,
+        };
+        // A folder cannot be made below a file, so with this one the upload fails.
+        let uploads = if self.fails_at == Some(Stage::Upload) {
+            "/dev/null/work"
+        } else {
+            "guest"
+        };
+        let tool = Tool {
+            version: "0.0.0".to_owned(),
+            binary_sha256: None,
+        };
+        let guest_work = self.root.join(uploads);
+        let world = World {
+            cache: &self.cache(),
+            guest_work: guest_work.to_str().expect("a path in UTF-8"),
+            events: &events,
+            interrupt: &self.interrupt,
+            now: &clock,
+            tool: &tool,
+        };
+        let order = Order {
+            plan: &self.plan,
+            version: self.version,
+            revision: None,
+            test: self.test,
+            on_error: &|_| OnError::Clean,
+        };
+        bake(&builder, &self.store().await, &order, &world).await
+    }
+
+    /// The events so far.
+    pub fn heard(&self) -> Vec<Event> {
+        self.heard
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Sweeps after dead runs.
+    pub async fn sweep(&self) -> Vec<Swept> {
+        let swept = sweep(
+            &runs(&self.cache()),
+            false,
+            &Events::silent(),
+            &Interrupt::default(),
+        )
+        .await;
+        swept.expect("a sweep")
+    }
+
+    /// Checks the store.
+    pub async fn verify(&self) -> Report {
+        self.store()
+            .await
+            .verify(Depth::Artifacts)
+            .await
+            .expect("a report")
+    }
+
+    /// What is there that should not be: processes, and files outside of the base, the store and the stand-in guests.
+    pub fn left_behind(&self) -> Vec<String> {
+        let mut left = processes(&self.root.display().to_string());
+        let expected = ["cache/base.raw", "cache/runs/.gate"];
+        for path in files(&self.root) {
+            let inside = path
+                .strip_prefix(&self.root)
+                .expect("below the root")
+                .display()
+                .to_string();
+            let allowed = inside.starts_with("store/") || inside.starts_with("guest/");
+            if !allowed && !expected.contains(&inside.as_str()) {
+                left.push(inside);
+            }
+        }
+        left
+    }
+}
+
+/// The clock of all bakes here. Every run needs an id of its own, so this one moves.
+pub fn clock() -> Timestamp {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "runs of one test must not share an id"
+    )]
+    Timestamp::now()
+}
+
+fn missing_release() -> LockedRelease {
+    let nothing = Digest::of("");
+    LockedRelease {
+        product: "vault".to_owned(),
+        version: "1.2.3".to_owned(),
+        file: "vault_1.2.3_linux_amd64.zip".to_owned(),
+        url: "/nonexistent/vault_1.2.3_linux_amd64.zip".to_owned(),
+        sha256: nothing,
+        sums_sha256: nothing,
+        signature_sha256: nothing,
+        primary_fingerprint: "0".repeat(40),
+        signing_fingerprint: "0".repeat(40),
+        signed_at: "2026-01-01T00:00:00Z".to_owned(),
+        signer: "nobody".to_owned(),
+        official: false,
+    }
+}
+
+/// Processes that have `marker` in their arguments.
+fn processes(marker: &str) -> Vec<String> {
+    let entries = fs::read_dir("/proc").expect("a proc file system");
+    entries
+        .filter_map(|entry| {
+            let path = entry.ok()?.path();
+            path.file_name()?.to_str()?.parse::<u32>().ok()?;
+            let line = fs::read(path.join("cmdline")).ok()?;
+            let line = String::from_utf8_lossy(&line).replace('\0', " ");
+            line.contains(marker).then(|| format!("process {line}"))
+        })
+        .collect()
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .flat_map(|path| {
+            if path.is_dir() {
+                files(&path)
+            } else {
+                vec![path]
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,154 @@
+//! A builder whose machines are there at once: each is a real `sshd` on 127.0.0.1. What a bake does over SSH happens for
+//! real, on this computer, in a temporary folder.
+
+use std::fs;
+use std::path::PathBuf;
+
+use vault_bake::builder::{AccessBy, Artifact, Boot, Builder, BuilderError, Disk, Machine};
+use vault_bake::definition::Firmware;
+use vault_bake::digest::Digest;
+use vault_bake::event::{Events, Stage};
+use vault_bake::plan::PlannedBase;
+use vault_bake::process::{Program, Running};
+use vault_bake::ssh::Endpoint;
+use vault_bake::teardown::{Teardown, Undo};
+use vault_bake::wait::Interrupt;
+
+use super::sshd;
+
+/// Makes stand-in machines, and fails where it is told to.
+pub struct StandIn {
+    /// Where its base disk is kept.
+    pub cache: PathBuf,
+    /// The stage that fails.
+    pub fails_at: Option<Stage>,
+}
+
+/// A stand-in machine. Dropping it ends it.
+pub struct StandInMachine {
+    process: Running,
+    endpoint: Endpoint,
+}
+
+impl StandIn {
+    fn check(&self, stage: Stage) -> Result<(), BuilderError> {
+        if self.fails_at == Some(stage) {
+            return Err(BuilderError::Late(format!("{stage} was told to fail")));
+        }
+        Ok(())
+    }
+}
+
+impl Builder for StandIn {
+    type Machine = StandInMachine;
+
+    fn name(&self) -> &'static str {
+        "stand-in"
+    }
+
+    async fn base(
+        &self,
+        _base: &PlannedBase,
+        _teardown: &mut Teardown,
+        _events: &Events,
+        _interrupt: &Interrupt,
+    ) -> Result<Disk, BuilderError> {
+        self.check(Stage::Base)?;
+        let path = self.cache.join("base.raw");
+        fs::create_dir_all(&self.cache)
+            .and_then(|()| fs::write(&path, "a base"))
+            .map_err(|error| BuilderError::File {
+                path: path.clone(),
+                error,
+            })?;
+        Ok(Disk {
+            path,
+            format: "raw".to_owned(),
+            sha256: Digest::of("a base"),
+            firmware: Firmware::Bios,
+            access: AccessBy::Credentials,
+        })
+    }
+
+    async fn boot(
+        &self,
+        boot: Boot<'_>,
+        teardown: &mut Teardown,
+        _events: &Events,
+        _interrupt: &Interrupt,
+    ) -> Result<StandInMachine, BuilderError> {
+        let stage = if boot.role == "test" {
+            Stage::Test
+        } else {
+            Stage::Boot
+        };
+        self.check(stage)?;
+        let at = teardown.work().join(boot.role);
+        fs::create_dir(&at).map_err(|error| BuilderError::File {
+            path: at.clone(),
+            error,
+        })?;
+        let port = sshd::free_port();
+        let config = sshd::prepare(&at, boot.keys, port);
+        teardown.register(Undo::Process {
+            marker: config.display().to_string(),
+        })?;
+        if self.fails_at == Some(Stage::Cleanup) && stage == Stage::Boot {
+            // A folder cannot be deleted as a file, so this undo cannot succeed.
+            teardown.register(Undo::File {
+                path: self.cache.clone(),
+            })?;
+        }
+        // sshd writes another text over its arguments; the shell before it keeps the marker, and the group.
+        let process = Program::new("sh")
+            .args(["-c", "/usr/sbin/sshd -D -e -f \"$0\"; exit $?"])
+            .arg(config)
+            .start()?;
+        Ok(StandInMachine {
+            process,
+            endpoint: sshd::endpoint(([127, 0, 0, 1], port).into()),
+        })
+    }
+
+    async fn capture(
+        &self,
+        machine: StandInMachine,
+        to: PathBuf,
+        _events: &Events,
+        _interrupt: &Interrupt,
+    ) -> Result<Artifact, BuilderError> {
+        drop(machine);
+        self.check(Stage::Capture)?;
+        let content = "a captured disk";
+        fs::write(&to, content).map_err(|error| BuilderError::File {
+            path: to.clone(),
+            error,
+        })?;
+        Ok(Artifact {
+            path: to,
+            format: "qcow2".to_owned(),
+            sha256: Digest::of(content),
+            size_bytes: content.len() as u64,
+            virtual_size_bytes: content.len() as u64,
+        })
+    }
+}
+
+impl Machine for StandInMachine {
+    fn endpoint(&self) -> Endpoint {
+        self.endpoint.clone()
+    }
+
+    fn died(&mut self) -> Option<String> {
+        let status = self.process.ended()?;
+        Some(format!("sshd ended ({status})"))
+    }
+
+    fn console(&self) -> Vec<String> {
+        self.process.last_lines()
+    }
+
+    fn leave(self) {
+        self.process.leave();
+    }
+}
