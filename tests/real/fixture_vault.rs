@@ -9,7 +9,7 @@ use vault_bake::event::Events;
 use vault_bake::process::Program;
 use vault_bake::wait::{Interrupt, Seen, Wait};
 
-mod lab;
+pub mod lab;
 
 use lab::{Lab, Node, certify, installed, mirror, stand_in, vault_config};
 

@@ -17,7 +17,6 @@ use vault_bake::event::{Event, Events};
 use vault_bake::http;
 use vault_bake::lock::{LockedBase, PackageIndex};
 use vault_bake::plan::PlannedBase;
-use vault_bake::secret::Secret;
 use vault_bake::ssh::Keys;
 use vault_bake::teardown::Teardown;
 use vault_bake::wait::{Interrupt, Seen, Wait};
@@ -65,7 +64,7 @@ impl World {
             teardown,
             events,
             interrupt: Interrupt::default(),
-            keys: keys(),
+            keys: Keys::generate(),
             runs,
         })
     }
@@ -112,7 +111,7 @@ impl World {
     clippy::disallowed_methods,
     reason = "tests are told by the environment where to cache"
 )]
-fn cache() -> PathBuf {
+pub fn cache() -> PathBuf {
     std::env::var_os("VAULT_BAKE_TEST_CACHE").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/real-cache"),
         PathBuf::from,
@@ -123,7 +122,7 @@ fn cache() -> PathBuf {
     clippy::disallowed_methods,
     reason = "programs are found by the search path"
 )]
-fn found(program: &Path) -> bool {
+pub fn found(program: &Path) -> bool {
     if program.components().count() > 1 {
         return program.exists();
     }
@@ -141,27 +140,8 @@ fn spec() -> MachineSpec {
     }
 }
 
-/// New ed25519 keys.
-fn keys() -> Keys {
-    let pair = || {
-        use ssh_key::rand_core::OsRng;
-        let key =
-            ssh_key::PrivateKey::random(&mut OsRng, ssh_key::Algorithm::Ed25519).expect("a key");
-        let private = key
-            .to_openssh(ssh_key::LineEnding::LF)
-            .expect("a key's text");
-        let public = key.public_key().to_openssh().expect("a key's text");
-        (Secret::new(private.as_str()), public)
-    };
-    let (host_private, host_public) = pair();
-    let (user_private, user_public) = pair();
-    Keys {
-        host_private,
-        host_public,
-        user_private,
-        user_public,
-    }
-}
+/// Those of the quickstart, so that all real tests share one base.
+const PACKAGES: [&str; 4] = ["nftables", "openssl", "python3", "systemd-timesyncd"];
 
 /// The default base of today.
 async fn planned(

@@ -4,16 +4,14 @@ use vault_bake::builder::{Builder as _, Machine as _};
 use vault_bake::definition::Firmware;
 use vault_bake::process::Program;
 
-use super::{World, banner};
+use super::{PACKAGES, World, banner};
 
 /// Boots, checks that the injected host key answers, shuts down, captures, and boots the capture.
 async fn boots_and_captures(run: &str, firmware: Firmware) {
     let Some(mut world) = World::begin(run) else {
         return;
     };
-    let disk = world
-        .base(&["python3", "openssl", "nftables"], firmware)
-        .await;
+    let disk = world.base(&PACKAGES, firmware).await;
     let boot = vault_bake::builder::Boot {
         disk: &disk,
         machine: &super::spec(),

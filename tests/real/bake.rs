@@ -1,0 +1,120 @@
+//! Whole bakes with the binary and real machines.
+
+mod ended;
+mod shop;
+
+use shop::{Shop, said};
+
+/// What no log, record or disk may have.
+const CANARY: &str = "canary-7hT2-xylophone";
+
+#[tokio::test]
+async fn the_quickstart_with_a_secret_is_baked_tested_and_tested_again() {
+    let Some(shop) = Shop::open(&["python3"]).await else {
+        return;
+    };
+    let mut definition = shop.quickstart();
+    definition = definition.replace(
+        "[base.qemu]",
+        "[variables.token]\ntype = \"string\"\nsensitive = true\n\n[base.qemu]",
+    );
+    definition = definition.replace(
+        "[[step]]\nprovisioner = \"harden\"",
+        "[[step]]\nname = \"secretive\"\ninline = '''\nprintf %s \"$TOKEN\" | sha256sum | cut -c1-64 >/etc/seen\n\
+         echo \"it is $TOKEN\"\nsleep 1\n'''\nenv = { TOKEN = \"{{ var.token }}\" }\n\n[[step]]\nprovisioner = \"harden\"",
+    );
+    shop.define("quick", &definition);
+    shop.lock("quick").await;
+
+    let plan = shop
+        .run(&["plan", "quick"], &[("VB_VAR_token", CANARY)])
+        .await;
+    assert!(
+        said(&plan).contains("secretive") && !said(&plan).contains(CANARY),
+        "{}",
+        said(&plan)
+    );
+
+    let arguments = shop.watch_arguments();
+    let built = shop
+        .run(&["build", "quick", "--json"], &[("VB_VAR_token", CANARY)])
+        .await;
+    assert_eq!(built.status.code(), Some(0), "{}", said(&built));
+    assert!(!said(&built).contains(CANARY), "in an event");
+    assert!(said(&built).contains("it is [secret]"));
+    let arguments = arguments.stop();
+    assert!(
+        arguments.contains("qemu-system") && !arguments.contains(CANARY),
+        "in an argument list"
+    );
+    shop.assert_nothing_left().await;
+    assert_eq!(shop.files_with(CANARY), Vec::<String>::new());
+    assert!(!shop.raw_disk_has(CANARY).await, "on the captured disk");
+    assert!(
+        shop.raw_disk_has(&vault_bake::digest::Digest::of(CANARY).hex())
+            .await,
+        "the step had its secret"
+    );
+
+    let images = said(&shop.run(&["images"], &[]).await);
+    assert!(
+        images.contains("tested") && images.contains("FIXTURE RELEASES"),
+        "{images}"
+    );
+    let shown = said(&shop.run(&["show", "quick", "--json"], &[]).await);
+    assert!(
+        shown.contains("\"official\":false") && shown.contains("\"secret\":\"token\""),
+        "{shown}"
+    );
+
+    let again = shop.run(&["test", "quick"], &[]).await;
+    assert_eq!(again.status.code(), Some(0), "{}", said(&again));
+    let verified = shop.run(&["verify"], &[]).await;
+    assert_eq!(verified.status.code(), Some(0), "{}", said(&verified));
+    assert!(
+        said(&verified).contains("1 manifests, 2 tests"),
+        "{}",
+        said(&verified)
+    );
+    shop.assert_nothing_left().await;
+}
+
+#[tokio::test]
+async fn two_bakes_at_once_with_a_restart_do_not_disturb_each_other() {
+    let Some(shop) = Shop::open(&[]).await else {
+        return;
+    };
+    shop.define(
+        "twin",
+        &shop.small(
+            "[[step]]\nreboot = true\n\n[[step]]\ninline = \"test -d /run/vault-bake/work\"\n",
+        ),
+    );
+    shop.lock("twin").await;
+    let build = ["build", "twin", "--skip-test"];
+    let (one, two) = tokio::join!(shop.run(&build, &[]), shop.run(&build, &[]));
+    for built in [one, two] {
+        assert_eq!(built.status.code(), Some(0), "{}", said(&built));
+    }
+    let images = said(&shop.run(&["images"], &[]).await);
+    assert_eq!(images.matches("untested").count(), 2, "{images}");
+    assert_eq!(shop.run(&["verify"], &[]).await.status.code(), Some(0));
+    shop.assert_nothing_left().await;
+}
+
+#[tokio::test]
+async fn a_wrong_byte_in_a_release_reaches_no_machine() {
+    let Some(shop) = Shop::open(&["python3"]).await else {
+        return;
+    };
+    shop.define("quick", &shop.quickstart());
+    shop.lock("quick").await;
+    shop.spoil_release();
+    let built = shop.run(&["build", "quick", "--json"], &[]).await;
+    assert_eq!(built.status.code(), Some(7), "{}", said(&built));
+    assert!(
+        !said(&built).contains("\"stage\":\"upload\""),
+        "nothing was uploaded"
+    );
+    shop.assert_nothing_left().await;
+}

@@ -1,0 +1,305 @@
+//! A project, a store and a cache in a temporary folder, and the binary to use them with.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "these tests use the binary as a person does, from outside"
+)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use vault_bake::builder::qemu::{QemuSettings, requirements};
+
+use crate::fixture_vault::lab;
+use crate::qemu::{cache, found};
+
+/// What the small image and the quickstart share, so that they share a base.
+const PACKAGES: &str = r#"["nftables", "openssl", "python3", "systemd-timesyncd"]"#;
+
+/// A project of its own.
+pub struct Shop {
+    folder: TempDir,
+    mirror: PathBuf,
+    fingerprint: String,
+}
+
+impl Shop {
+    /// Opens one; nothing, with the reason printed, where this machine lacks something.
+    #[expect(clippy::print_stderr, reason = "a skipped test says why")]
+    pub async fn open(also: &[&str]) -> Option<Self> {
+        let needs = requirements(&QemuSettings::new(cache()));
+        let needs = needs
+            .into_iter()
+            .map(|need| need.program)
+            .chain(also.iter().map(PathBuf::from));
+        for program in needs {
+            if !found(&program) {
+                eprintln!("SKIPPED: {} is missing", program.display());
+                return None;
+            }
+        }
+        let shared = lab::mirror().await?;
+        let folder = tempfile::tempdir().expect("a folder");
+        let mirror = folder.path().join("mirror");
+        copy(&shared, &mirror);
+        // Bases are made once for all tests.
+        fs::create_dir_all(cache().join("bases")).expect("a shared cache");
+        fs::create_dir_all(folder.path().join("cache")).expect("a cache");
+        std::os::unix::fs::symlink(cache().join("bases"), folder.path().join("cache/bases"))
+            .expect("a link");
+        let fingerprint = fs::read_to_string(mirror.join("fingerprint")).expect("a fingerprint");
+        Some(Self {
+            folder,
+            mirror,
+            fingerprint: fingerprint.trim().to_owned(),
+        })
+    }
+
+    /// The shipped definition.
+    pub fn quickstart(&self) -> String {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("images/quickstart/image.toml");
+        let text = fs::read_to_string(path).expect("the quickstart's definition");
+        assert!(
+            text.contains(PACKAGES),
+            "the tests share the quickstart's base"
+        );
+        text
+    }
+
+    /// A definition with nothing but `steps` and the seal.
+    pub fn small(&self, steps: &str) -> String {
+        format!(
+            "schema = 1\ndescription = \"small\"\n\n[base.qemu]\nkind = \"packages\"\npackages = {PACKAGES}\n\n\
+             [machine.qemu]\nmemory_mib = 1024\nnetwork = \"none\"\n\n{steps}\n[[step]]\nprovisioner = \"seal\"\n"
+        )
+    }
+
+    /// Adds an image to the project.
+    pub fn define(&self, name: &str, definition: &str) {
+        let folder = self.folder.path().join("images").join(name);
+        fs::create_dir_all(&folder).expect("a folder");
+        fs::write(folder.join("image.toml"), definition).expect("a definition");
+    }
+
+    /// Locks an image.
+    pub async fn lock(&self, name: &str) {
+        let locked = self
+            .run(&["lock", name], &[("VB_VAR_token", "not-looked-at")])
+            .await;
+        assert!(locked.status.success(), "{}", said(&locked));
+    }
+
+    /// Runs the binary to its end.
+    pub async fn run(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+        let mut command = self.command(arguments, environment);
+        command.output().await.expect("the binary runs")
+    }
+
+    /// Starts the binary, with `tools` before all others in the search path, and returns once an event contains
+    /// `event`. It must do so before it ends.
+    pub async fn run_until(&self, arguments: &[&str], tools: Option<&Path>, event: &str) -> Child {
+        let mut command = self.command(arguments, &[]);
+        if let Some(tools) = tools {
+            let path = std::env::var("PATH").unwrap_or_default();
+            command.env("PATH", format!("{}:{path}", tools.display()));
+        }
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the binary starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+        loop {
+            let line = lines.next_line().await.expect("a line");
+            let line = line.unwrap_or_else(|| panic!("it ended before `{event}`"));
+            if line.contains(event) {
+                break;
+            }
+        }
+        // Whoever does not read on would block the binary.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        child
+    }
+
+    /// The folder that everything is in.
+    pub fn root(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn command(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Command {
+        let root = self.root();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vault-bake"));
+        command
+            .args(arguments)
+            .arg("--project")
+            .arg(root)
+            .arg("--store")
+            .arg(root.join("store"))
+            .arg("--cache")
+            .arg(root.join("cache"))
+            .env("VAULT_BAKE_RELEASES", &self.mirror)
+            .env("VAULT_BAKE_RELEASE_KEY_FILE", self.mirror.join("key.asc"))
+            .env("VAULT_BAKE_RELEASE_FINGERPRINT", &self.fingerprint)
+            .env("VB_VAR_vault_version", "1.15.6+fixture")
+            .env("VB_VAR_consul_version", "1.8.7")
+            .envs(environment.iter().copied())
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        command
+    }
+
+    /// Flips a byte in the mirror's archive of Vault.
+    pub fn spoil_release(&self) {
+        let folder = self.mirror.join("vault/1.15.6+fixture");
+        let archive = folder.join("vault_1.15.6+fixture_linux_amd64.zip");
+        let mut bytes = fs::read(&archive).expect("an archive");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&archive, bytes).expect("a spoilt archive");
+    }
+
+    /// Asserts that no process and no file of a run is left.
+    pub async fn assert_nothing_left(&self) {
+        let marker = self.root().join("cache/runs").display().to_string();
+        let left = command_lines()
+            .lines()
+            .filter(|line| line.contains(&marker))
+            .map(str::to_owned)
+            .collect::<Vec<_>>();
+        assert!(left.is_empty(), "processes: {left:#?}");
+        let runs = fs::read_dir(self.root().join("cache/runs")).expect("the runs");
+        let names = runs
+            .map(|entry| entry.expect("an entry").file_name())
+            .filter(|name| name != ".gate");
+        assert_eq!(names.collect::<Vec<_>>(), Vec::<std::ffi::OsString>::new());
+        let allowed = ["cache", "store", "images", "mirror"];
+        for entry in fs::read_dir(self.root()).expect("the folder") {
+            let name = entry.expect("an entry").file_name();
+            assert!(allowed.iter().any(|allowed| name == *allowed), "{name:?}");
+        }
+    }
+
+    /// Files of the store, the logs and the rest of the cache that contain `text`.
+    pub fn files_with(&self, text: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut folders = vec![self.root().to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).expect("a folder") {
+                let path = entry.expect("an entry").path();
+                if path.is_dir() && !path.ends_with("bases") {
+                    folders.push(path);
+                } else if path.is_file() && has(&fs::read(&path).expect("a file"), text) {
+                    found.push(path.display().to_string());
+                }
+            }
+        }
+        found
+    }
+
+    /// Whether the one captured disk, uncompressed, contains `text` in any of its bytes, free blocks included.
+    pub async fn raw_disk_has(&self, text: &str) -> bool {
+        let artifacts = self.root().join("store/artifacts/sha256");
+        let artifact = fs::read_dir(artifacts)
+            .expect("artifacts")
+            .next()
+            .expect("one")
+            .expect("an entry")
+            .path();
+        let raw = tempfile::NamedTempFile::new().expect("a file");
+        let converted = Command::new("qemu-img")
+            .args(["convert", "-O", "raw"])
+            .args([&artifact, raw.path()])
+            .status()
+            .await
+            .expect("qemu-img");
+        assert!(converted.success());
+        let found = Command::new("grep")
+            .args(["-aqF", text])
+            .arg(raw.path())
+            .status()
+            .await
+            .expect("grep");
+        found.success()
+    }
+
+    /// Collects the arguments of all processes until it is stopped.
+    pub fn watch_arguments(&self) -> Watch {
+        let stop = Arc::new(AtomicBool::new(false));
+        let seen = Arc::new(Mutex::new(String::new()));
+        let watching = (Arc::clone(&stop), Arc::clone(&seen));
+        let thread = std::thread::spawn(move || {
+            while !watching.0.load(Ordering::Relaxed) {
+                let now = command_lines();
+                let mut seen = watching.1.lock().expect("a list");
+                for line in now.lines() {
+                    if !seen.contains(line) {
+                        seen.push_str(line);
+                        seen.push('\n');
+                    }
+                }
+                drop(seen);
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        });
+        Watch { stop, seen, thread }
+    }
+}
+
+/// Sees the arguments of all processes.
+pub struct Watch {
+    stop: Arc<AtomicBool>,
+    seen: Arc<Mutex<String>>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Watch {
+    /// Ends it, and gives what it saw.
+    pub fn stop(self) -> String {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().expect("the watching ends");
+        self.seen.lock().expect("a list").clone()
+    }
+}
+
+/// All that a run of the binary printed.
+pub fn said(output: &Output) -> String {
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+fn has(bytes: &[u8], text: &str) -> bool {
+    bytes
+        .windows(text.len())
+        .any(|window| window == text.as_bytes())
+}
+
+fn command_lines() -> String {
+    let entries = fs::read_dir("/proc").expect("a proc file system");
+    let lines = entries.filter_map(|entry| fs::read(entry.ok()?.path().join("cmdline")).ok());
+    lines
+        .map(|line| String::from_utf8_lossy(&line).replace('\0', " ") + "\n")
+        .collect()
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let target = to.join(path.file_name().expect("a name"));
+        if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            fs::copy(&path, &target).expect("a copy");
+        }
+    }
+}
