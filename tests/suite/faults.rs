@@ -27,7 +27,7 @@ fn recorded_before(stage: Stage) -> bool {
 
 #[tokio::test]
 async fn a_failure_in_any_stage_leaves_nothing_and_a_sound_store() {
-    let mut table = String::new();
+    let mut table = Vec::new();
     for stage in STAGES {
         let folder = tempfile::tempdir().expect("a folder");
         let mut bakery = Bakery::new(folder.path(), steps());
@@ -59,10 +59,13 @@ async fn a_failure_in_any_stage_leaves_nothing_and_a_sound_store() {
                 "{stage}"
             );
         }
-        table += &format!("{stage:<10} {}\n", said.lines().next().unwrap_or_default());
+        table.push(format!(
+            "{stage:<10} {}",
+            said.lines().next().unwrap_or_default()
+        ));
     }
     insta::with_settings!({filters => vec![(r"127\.0\.0\.1:\d+", "ADDRESS"), (r"\w+@ADDRESS", "GUEST")]}, {
-        insta::assert_snapshot!(table);
+        insta::assert_snapshot!(table.join("\n"));
     });
 }
 

@@ -1,5 +1,11 @@
 //! Fast tests: one binary, no machine and no network beyond loopback.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test whose preparation fails has failed, and tables say how many cases they have"
+)]
+
 mod bakes;
 mod definition;
 mod faults;

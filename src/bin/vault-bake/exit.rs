@@ -99,18 +99,17 @@ impl Failure {
             }));
             return self.exit;
         }
-        let mut text = format!("error: {}\n", self.message);
-        for leak in &self.left_behind {
-            text += &format!("left behind: {leak}\n");
-        }
-        if let Some(hint) = &self.hint {
-            text += &format!("hint: {hint}\n");
-        }
-        if let Some(log) = log {
-            text += &format!("log: {}\n", log.display());
-        }
+        let mut lines = vec![format!("error: {}", self.message)];
+        lines.extend(
+            self.left_behind
+                .iter()
+                .map(|leak| format!("left behind: {leak}")),
+        );
+        lines.extend(self.hint.iter().map(|hint| format!("hint: {hint}")));
+        lines.extend(log.map(|log| format!("log: {}", log.display())));
+        lines.push(String::new());
         // Standard error is gone: the exit status is all that is left to say.
-        let _ = stderr().lock().write_all(text.as_bytes());
+        let _ = stderr().lock().write_all(lines.join("\n").as_bytes());
         self.exit
     }
 }

@@ -1,5 +1,10 @@
 //! The world as the binary finds it: folders, environment, clock, signals. The only place that asks for them.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this is the one door to environment and clock"
+)]
+
 use std::collections::BTreeMap;
 use std::env;
 use std::path::{Path, PathBuf};
@@ -250,10 +255,6 @@ fn absolute(path: &Path) -> Result<String, Failure> {
 }
 
 /// The clock.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the one place that asks the clock"
-)]
 pub fn clock() -> Timestamp {
     Timestamp::now()
 }

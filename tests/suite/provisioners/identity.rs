@@ -1,6 +1,7 @@
 //! The program that takes a node's identity at first boot: what it refuses, in which words, and what it hands over.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -231,76 +232,76 @@ fn spoiled() -> Vec<(&'static str, Seed)> {
     case("absolute", &|seed| put(seed, "/etc/passwd", "x"));
     case("unknown member", &|seed| put(seed, "vault/extra", "x"));
     case("other schema", &|seed| {
-        put(seed, "node.json", r#"{"schema":2}"#)
+        put(seed, "node.json", r#"{"schema":2}"#);
     });
     case("odd name", &|seed| {
         put(
             seed,
             "node.json",
             r#"{"schema":1,"node":"a b;c","datacenter":"dc1"}"#,
-        )
+        );
     });
     case("other node", &|seed| {
-        put(seed, "consul/node.json", fragment("vb-node-1", "vb-node-2"))
+        put(seed, "consul/node.json", fragment("vb-node-1", "vb-node-2"));
     });
     case("no gossip key", &|seed| {
-        put(seed, "consul/node.json", fragment("encrypt", "encrypted"))
+        put(seed, "consul/node.json", fragment("encrypt", "encrypted"));
     });
     case("short gossip key", &|seed| {
-        put(seed, "consul/node.json", fragment("AAEC", ""))
+        put(seed, "consul/node.json", fragment("AAEC", ""));
     });
     case("two gossip keys", &|seed| {
         put(
             seed,
             "consul/node.json",
             fragment("{\"node", "{\"encrypt\": \"\", \"node"),
-        )
+        );
     });
     case("opens HTTP", &|seed| {
         put(
             seed,
             "consul/node.json",
             fragment("{\"node", "{\"ports\": {\"http\": 8500}, \"node"),
-        )
+        );
     });
     case("allows all", &|seed| {
         put(
             seed,
             "consul/node.json",
             fragment("tokens", "default_policy"),
-        )
+        );
     });
     case("no token", &|seed| {
-        put(seed, "vault/env", "VAULT_LOG_LEVEL=debug\n")
+        put(seed, "vault/env", "VAULT_LOG_LEVEL=debug\n");
     });
     case("empty token", &|seed| {
-        put(seed, "vault/env", "CONSUL_HTTP_TOKEN=\n")
+        put(seed, "vault/env", "CONSUL_HTTP_TOKEN=\n");
     });
     case("loader", &|seed| {
-        put(seed, "vault/env", "CONSUL_HTTP_TOKEN=a\nLD_PRELOAD=/x\n")
+        put(seed, "vault/env", "CONSUL_HTTP_TOKEN=a\nLD_PRELOAD=/x\n");
     });
     case("no verification", &|seed| {
         put(
             seed,
             "vault/env",
             "CONSUL_HTTP_TOKEN=a\nVAULT_SKIP_VERIFY=1\n",
-        )
+        );
     });
     case("another CA's", &|seed| {
-        put_pair(seed, "vault", other.issue(&VAULT_NAMES, |_| ()))
+        put_pair(seed, "vault", other.issue(&VAULT_NAMES, |_| ()));
     });
     case("another key", &|seed| {
         put(
             seed,
             "consul/tls.key",
             authority.issue(&CONSUL_NAMES, |_| ()).1,
-        )
+        );
     });
     case("no server name", &|seed| {
-        put_pair(seed, "consul", authority.issue(&["localhost"], |_| ()))
+        put_pair(seed, "consul", authority.issue(&["localhost"], |_| ()));
     });
     case("no service name", &|seed| {
-        put_pair(seed, "vault", authority.issue(&["localhost"], |_| ()))
+        put_pair(seed, "vault", authority.issue(&["localhost"], |_| ()));
     });
     case("servers only", &|seed| {
         let server = vec![ExtendedKeyUsagePurpose::ServerAuth];
@@ -330,16 +331,18 @@ fn a_spoiled_identity_is_refused_with_words_and_nothing_stays() {
         assert!(!content, "{name} was taken");
         assert_eq!(node.left(), Vec::<String>::new(), "{name} left something");
         assert!(!words.contains("canary"), "{name} shows a token: {words}");
-        table += &format!(
-            "{name}: {}\n",
+        let _ = writeln!(
+            table,
+            "{name}: {}",
             words.trim_start_matches("vault-bake identity refused: ")
         );
     }
     for (name, seed) in [("empty device", vec![]), ("noise", vec![0xa5; 4096])] {
         let (content, words) = node.take(&seed);
         assert!(!content, "{name} was taken");
-        table += &format!(
-            "{name}: {}\n",
+        let _ = writeln!(
+            table,
+            "{name}: {}",
             words.trim_start_matches("vault-bake identity refused: ")
         );
     }

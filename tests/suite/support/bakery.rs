@@ -78,7 +78,7 @@ impl Bakery {
                 self.plan.releases.push(missing_release());
             }
             Stage::Provision => {
-                self.plan.steps[0] = provisioner("app", "echo no >&2; exit 4\n", None)
+                self.plan.steps[0] = provisioner("app", "echo no >&2; exit 4\n", None);
             }
             Stage::Seal => {
                 self.plan.steps[1] = provisioner("seal", "exit 9\n", None);

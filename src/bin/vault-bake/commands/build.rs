@@ -102,10 +102,11 @@ fn ask(error: &BakeError) -> OnError {
 }
 
 fn print_timings(session: &Session) {
-    let mut text = String::from("\nwhere the time went\n");
-    for (what, elapsed_ms) in session.report.timings() {
-        text += &format!("  {what:<24} {:>8}\n", seconds(elapsed_ms));
-    }
+    let timings = session.report.timings();
+    let line =
+        |(what, elapsed_ms): &(String, u64)| format!("  {what:<24} {:>8}\n", seconds(*elapsed_ms));
+    let table: String = timings.iter().map(line).collect();
+    let text = format!("\nwhere the time went\n{table}");
     // Nobody is there to read it any more.
     let _ = stderr().lock().write_all(text.as_bytes());
 }
