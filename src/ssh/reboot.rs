@@ -29,6 +29,8 @@ impl Default for Reboot {
 
 /// At the most, for reading the boot id and for starting the restart.
 const SHORT: Duration = Duration::from_secs(30);
+/// At the most, for one look whether the next boot is there.
+const LOOK: Duration = Duration::from_secs(10);
 
 pub(super) async fn reboot(
     session: Session,
@@ -39,7 +41,7 @@ pub(super) async fn reboot(
     interrupt: &Interrupt,
 ) -> Result<Session, SshError> {
     let began = Instant::now();
-    let before = boot_id(&session, reboot, interrupt).await?;
+    let before = boot_id(&session, reboot, SHORT, interrupt).await?;
     let start = Script {
         name: "reboot".to_owned(),
         text: reboot.command.clone(),
@@ -78,10 +80,12 @@ pub(super) async fn reboot(
             }
             Err(error) => return Seen::Never(error),
         };
-        let seen = match boot_id(&session, reboot, interrupt).await {
+        let seen = match boot_id(&session, reboot, LOOK, interrupt).await {
             Ok(id) if id != before => return Seen::Ready(session),
             Ok(_) => "the machine still runs the old boot".to_owned(),
             Err(SshError::Lost { why, .. }) => format!("connection lost: {why}"),
+            // A machine that goes down may still let us in and then say nothing more.
+            Err(SshError::TimedOut { .. }) => "it lets us in, and does not answer".to_owned(),
             Err(error) => return Seen::Never(error),
         };
         *last = Some(seen.clone());
@@ -102,12 +106,13 @@ pub(super) async fn reboot(
 async fn boot_id(
     session: &Session,
     reboot: &Reboot,
+    timeout: Duration,
     interrupt: &Interrupt,
 ) -> Result<String, SshError> {
     let read = Script {
         name: "boot id".to_owned(),
         text: format!("cat {}", quote(&reboot.boot_id)),
-        timeout: SHORT,
+        timeout,
     };
     Ok(session.output(read, interrupt).await?.trim().to_owned())
 }

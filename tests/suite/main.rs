@@ -7,6 +7,7 @@
 )]
 
 mod bakes;
+mod cli;
 mod definition;
 mod faults;
 mod ground;

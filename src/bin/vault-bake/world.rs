@@ -176,12 +176,14 @@ impl Session {
         Ok(Store::open_or_create(Dir::new(&self.store), clock()).await?)
     }
 
-    /// The manifest that somebody means.
-    pub async fn resolve(&self, store: &Store<Dir>, reference: &str) -> Result<Digest, Failure> {
+    /// The store, and the manifest that somebody means.
+    pub async fn find(&self, reference: &str) -> Result<(Store<Dir>, Digest), Failure> {
         let reference: Reference = reference
             .parse()
             .map_err(|error: InvalidReference| Failure::usage(error.to_string()))?;
-        Ok(store.resolve(&reference).await?)
+        let store = self.open_store().await?;
+        let digest = store.resolve(&reference).await?;
+        Ok((store, digest))
     }
 
     /// What a run needs of the world.

@@ -43,7 +43,7 @@ async fn a_failure_with_a_real_machine_leaves_nothing() {
         shop.small("[[step]]\nname = \"failing\"\ninline = \"echo on purpose >&2; exit 4\"\n");
     let impatient = shop
         .small("[[step]]\ninline = \"true\"\n")
-        .replace("network", "boot_timeout_s = 1\nnetwork");
+        .replace("network", "boot_timeout_s = 10\nnetwork");
     for (stage, _, exit) in STAGES {
         let definition = match stage {
             "boot" => &impatient,

@@ -7,11 +7,9 @@ use crate::exit::{Exit, Failure};
 use crate::world::Session;
 
 pub async fn run(session: &Session, from: &str, to: &str) -> Result<Exit, Failure> {
-    let store = session.open_store().await?;
-    let older = store
-        .manifest(&session.resolve(&store, from).await?)
-        .await?;
-    let newer = store.manifest(&session.resolve(&store, to).await?).await?;
+    let (store, older) = session.find(from).await?;
+    let (_, newer) = session.find(to).await?;
+    let (older, newer) = (store.manifest(&older).await?, store.manifest(&newer).await?);
     let packages = (store.packages(&older).await?, store.packages(&newer).await?);
     let difference = diff(&older, &newer, Some((&packages.0, &packages.1)));
     if session.json {

@@ -5,8 +5,7 @@ use crate::exit::{Exit, Failure};
 use crate::world::Session;
 
 pub async fn run(session: &Session, reference: &str) -> Result<Exit, Failure> {
-    let store = session.open_store().await?;
-    let digest = session.resolve(&store, reference).await?;
+    let (store, digest) = session.find(reference).await?;
     if session.json {
         // The stored bytes themselves: their SHA-256 is the manifest's name.
         print_line(&String::from_utf8_lossy(&store.object(&digest).await?));

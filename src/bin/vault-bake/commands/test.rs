@@ -8,8 +8,7 @@ use crate::exit::{Exit, Failure};
 use crate::world::{Session, clock};
 
 pub async fn run(session: &Session, reference: &str, dry_run: bool) -> Result<Exit, Failure> {
-    let store = session.open_store().await?;
-    let digest = session.resolve(&store, reference).await?;
+    let (store, digest) = session.find(reference).await?;
     let manifest = store.manifest(&digest).await?;
     if dry_run {
         let checks = manifest.checks.len();

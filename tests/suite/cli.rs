@@ -1,0 +1,170 @@
+//! The command line: help, errors and exit statuses, as people and programs see them.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the binary is used as a person does, from outside"
+)]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// Runs the binary in `folder`, with store and cache below it.
+fn run(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_vault-bake"))
+        .args(arguments)
+        .current_dir(folder)
+        .env_clear()
+        .env("HOME", folder)
+        .env("PATH", "/usr/bin:/bin")
+        .env("COLUMNS", "100")
+        .output()
+        .unwrap()
+}
+
+/// What was printed and how it ended, with the folder's name taken out.
+fn shown(folder: &Path, output: &Output) -> String {
+    let text = |bytes: &[u8]| {
+        String::from_utf8_lossy(bytes).replace(&folder.display().to_string(), "FOLDER")
+    };
+    format!(
+        "exit {}\n--- stdout\n{}--- stderr\n{}",
+        output.status.code().unwrap(),
+        text(&output.stdout),
+        text(&output.stderr)
+    )
+}
+
+fn project() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let image = folder.path().join("images/web");
+    fs::create_dir_all(&image).unwrap();
+    let definition = "schema = 1\ndescription = \"a web server\"\nbase.qemu.kind = \"packages\"\n\n\
+        [variables.greeting]\ntype = \"string\"\ndefault = \"hello\"\n\n\
+        [[step]]\nname = \"greet\"\ninline = \"echo '{{ var.greeting }}' >/etc/motd\"\n\n[[step]]\nprovisioner = \"seal\"\n";
+    fs::write(image.join("image.toml"), definition).unwrap();
+    folder
+}
+
+#[test]
+fn every_verb_explains_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let verbs = [
+        "",
+        "validate",
+        "lock",
+        "plan",
+        "build",
+        "test",
+        "images",
+        "show",
+        "diff",
+        "verify",
+        "sweep",
+        "doctor",
+        "completions",
+    ];
+    for verb in verbs {
+        let arguments: Vec<&str> = [verb, "--help"]
+            .into_iter()
+            .filter(|word| !word.is_empty())
+            .collect();
+        let output = run(folder.path(), &arguments);
+        assert!(output.status.success(), "{verb}");
+        let name = if verb.is_empty() { "help" } else { verb };
+        insta::assert_snapshot!(
+            format!("help_{name}"),
+            String::from_utf8_lossy(&output.stdout)
+        );
+    }
+}
+
+#[test]
+fn errors_name_the_thing_and_the_way_out() {
+    let folder = project();
+    let cases: [(&str, &[&str]); 14] = [
+        ("no verb", &[]),
+        ("unknown verb", &["bake"]),
+        ("unknown image", &["validate", "nothing"]),
+        (
+            "undeclared variable",
+            &["validate", "web", "--var", "greting=hi"],
+        ),
+        ("not a variable", &["validate", "web", "--var", "greeting"]),
+        ("valid", &["validate"]),
+        ("valid as JSON", &["validate", "--json"]),
+        ("no lock", &["plan", "web"]),
+        ("no lock as JSON", &["build", "web", "--json"]),
+        ("no store", &["images"]),
+        ("not a reference", &["show", "web@one"]),
+        ("nothing to prove", &["verify"]),
+        ("nothing to sweep", &["sweep"]),
+        ("nothing to test", &["test", "web"]),
+    ];
+    let mut table = Vec::new();
+    for (case, arguments) in cases {
+        let output = run(folder.path(), arguments);
+        table.push(format!(
+            "=== {case}: vault-bake {}\n{}",
+            arguments.join(" "),
+            shown(folder.path(), &output)
+        ));
+    }
+    insta::with_settings!({filters => vec![(r"sha256:[0-9a-f]{64}", "DIGEST")]}, {
+        insta::assert_snapshot!(table.join("\n"));
+    });
+}
+
+#[test]
+fn a_plan_needs_nothing_but_its_files() {
+    let folder = project();
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("provisioners");
+    assert!(shipped.join("seal/install.sh").is_file());
+    let index = "[[qemu.index]]\nmirror = \"http://deb.debian.org/debian\"\nsuite = \"bookworm\"\ndate = \"2026-11-01T00:00:00Z\"\n";
+    let lock = folder.path().join("images/web/image.lock");
+    fs::write(&lock, format!("schema = 1\nwanted = \"sha256:{}\"\n[qemu]\nkind = \"packages\"\n{index}sha256 = \"sha256:{}\"\n", "0".repeat(64), "1".repeat(64))).unwrap();
+    let output = run(folder.path(), &["plan", "web"]);
+    assert_eq!(output.status.code(), Some(2));
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        text.contains("made for another definition") && text.contains("vault-bake lock web"),
+        "{text}"
+    );
+}
+
+#[test]
+fn doctor_says_what_is_missing_and_where_to_get_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let empty = folder.path().join("bin");
+    fs::create_dir(&empty).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_vault-bake"))
+        .arg("doctor")
+        .env_clear()
+        .env("HOME", folder.path())
+        .env("PATH", &empty)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text.contains("missing  qemu-system-x86_64: runs the temporary machines"),
+        "{text}"
+    );
+    assert!(
+        text.contains("get it: apt-get install qemu-system-x86"),
+        "{text}"
+    );
+}
+
+#[test]
+fn completions_know_the_verbs() {
+    let folder = tempfile::tempdir().unwrap();
+    for shell in ["bash", "zsh", "fish"] {
+        let output = run(folder.path(), &["completions", shell]);
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            text.contains("sweep") && text.contains("on-error"),
+            "{shell}"
+        );
+    }
+}
