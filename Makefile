@@ -18,11 +18,14 @@ lint: ## Formatting and clippy
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 
+# Most of a fast test is waiting for a server that it started, so more of them run at once than there are processors.
 test-fast: ## The tests that start no virtual machine
-	cargo test --locked --lib --bins --test suite
+	cargo test --locked --lib --bins --test suite -- --test-threads 8
 
 test: setup-tests lint ## All tests, those with real virtual machines included
-	cargo test --locked
+	$(MAKE) --no-print-directory test-fast
+	cargo test --locked --test real -- --test-threads 2
+	cargo test --locked --doc
 
 bench: setup ## Time the stages of a bake on this machine
 	@sh scripts/bench

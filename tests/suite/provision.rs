@@ -332,7 +332,7 @@ async fn a_session_that_is_lost_ends_provisioning() {
 #[tokio::test]
 async fn a_step_that_takes_too_long_says_so() {
     let mut own = step("own", StepKind::Shell, &[("script.sh", "sleep 50")]);
-    own.timeout_s = 1;
+    own.timeout_s = 4;
     let (world, session) = World::new(vec![own], Scrubber::default()).await;
     let probe = Script {
         name: "probe".to_owned(),
@@ -350,5 +350,5 @@ async fn a_step_that_takes_too_long_says_so() {
         .unwrap_err()
         .to_string()
         .replace(&host, "HOST");
-    insta::assert_snapshot!(error, @"on HOST: step own/script did not end within 1 s and was killed: all its processes are gone after SIGTERM");
+    insta::assert_snapshot!(error, @"on HOST: step own/script did not end within 4 s and was killed: all its processes are gone after SIGTERM");
 }

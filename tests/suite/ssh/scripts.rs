@@ -250,7 +250,7 @@ async fn a_peer_that_goes_quiet_is_not_waited_for_forever() {
     let (alive, heard) = (async || None, Heard::default());
     let (events, interrupt) = (heard.events(), Interrupt::default());
     let patience = Patience {
-        silence: Duration::from_secs(4),
+        silence: Duration::from_secs(7),
         ..Patience::default()
     };
     let connector = Connector::new(&endpoint(wire.address), &keys, Scrubber::default()).unwrap();
@@ -260,9 +260,13 @@ async fn a_peer_that_goes_quiet_is_not_waited_for_forever() {
         .await
         .unwrap();
     // A script that says nothing for longer than the limit is no dead peer.
-    let slow = session.run(script("sleep 6"), &events, &interrupt).await;
-    assert_eq!(slow.unwrap().exit, 0);
-    let running = session.run(script("echo ready; sleep 15"), &events, &interrupt);
+    let slow = session.run(script("sleep 8"), &events, &interrupt).await;
+    assert_eq!(
+        slow.map_err(|error| error.to_string())
+            .map(|ended| ended.exit),
+        Ok(0)
+    );
+    let running = session.run(script("echo ready; sleep 20"), &events, &interrupt);
     let (ended, ()) = tokio::join!(running, async {
         assert!(eventually(|| !heard.lines().is_empty()).await);
         wire.go_quiet();
@@ -270,7 +274,7 @@ async fn a_peer_that_goes_quiet_is_not_waited_for_forever() {
     let error = ended.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "step: connection lost: nothing was heard for 4 s"
+        "step: connection lost: nothing was heard for 7 s"
     );
 }
 
