@@ -1,11 +1,14 @@
 //! Every stage of a bake × a failure, an interrupt and a kill -9 there: what is left behind, and what the store says.
 
 use std::process::Stdio;
+use std::time::Duration;
 
 use vault_bake::bake::BakeError;
-use vault_bake::event::{Event, Stage};
+use vault_bake::event::{Event, Events, Stage};
+use vault_bake::wait::{Interrupt, Seen, Wait};
 
 use crate::support::bakery::{Bakery, steps};
+use crate::support::plan::provisioner;
 
 const STAGES: [Stage; 10] = [
     Stage::Fetch,
@@ -100,6 +103,39 @@ async fn an_interrupt_in_any_stage_leaves_nothing_and_a_sound_store() {
             "{stage}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_second_interrupt_leaves_at_once_and_still_removes_everything() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut slow = steps();
+    slow[0] = provisioner("app", "sleep 2\n", None);
+    let bakery = Bakery::new(folder.path(), slow);
+    let interrupt = bakery.interrupt.clone();
+    let result = bakery
+        .bake(move |event| {
+            if matches!(event, Event::StepStarted { .. }) {
+                interrupt.raise();
+                interrupt.raise();
+            }
+        })
+        .await;
+    let failed = result.expect_err("it was interrupted");
+    assert!(
+        matches!(failed.error, BakeError::Interrupted(_)),
+        "{failed}"
+    );
+    // Nobody waited for the end of what was told to end.
+    let quiet = Interrupt::default();
+    Wait::new("the end of all processes", Duration::from_secs(20))
+        .until(&Events::silent(), &quiet, || async {
+            match bakery.left_behind() {
+                left if left.is_empty() => Seen::Ready(()),
+                left => Seen::<(), std::convert::Infallible>::NotYet(left.join("\n")),
+            }
+        })
+        .await
+        .expect("nothing is left");
 }
 
 #[tokio::test]
