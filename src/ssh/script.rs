@@ -21,6 +21,9 @@ pub(super) const COMMAND: &str = "exec setsid --wait sh -s";
 /// How much [`super::Session::output`] takes, in bytes.
 pub(super) const OUTPUT_LIMIT_BYTES: usize = 8 * 1024 * 1024;
 
+/// How many times in a row one stream is read.
+const READS: usize = 8;
+
 /// How long the output of a script may stay open after its end, as a daemon that it left behind holds it.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -243,8 +246,12 @@ impl Running<'_> {
         let mut moved = false;
         for (stream, taker) in [(0, out), (ssh2::EXTENDED_DATA_STDERR, err)] {
             let mut buffer = [0; 32 * 1024];
-            // Nothing else may be tried while a packet is half sent.
-            while !self.link.half_sent() {
+            // Nothing else may be tried while a packet is half sent; and a script that prints without end must not keep us
+            // from everything else.
+            for _ in 0..READS {
+                if self.link.half_sent() {
+                    break;
+                }
                 match channel.stream(stream).read(&mut buffer) {
                     Ok(0) => break,
                     Ok(read) => {

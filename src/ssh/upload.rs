@@ -186,6 +186,10 @@ impl<'a> Remote<'a> {
 
     fn send(&mut self, bytes: &[u8]) -> Result<usize, Stop> {
         let until = self.until();
+        // A machine that takes everything at once never makes us pause, where we would look.
+        if self.cancel.is_set() {
+            return Err(Stop::Cancelled);
+        }
         loop {
             match self.channel.write(bytes) {
                 Ok(0) => {}

@@ -159,7 +159,16 @@ async fn an_interrupt_ends_every_process_of_the_script() {
 
 #[tokio::test]
 async fn dropping_the_future_ends_the_script_and_the_thread() {
-    let (_sshd, session) = session(Scrubber::default()).await;
+    let keys = Keys::generate();
+    let sshd = Sshd::start(&keys);
+    // The kernel keeps 15 bytes of a thread's name: the whole address but for the port, so no other test may have it.
+    let wire = Wire::from([127, 77, 0, 1], sshd.address);
+    let (alive, silent) = (async || None, Events::silent());
+    let session = Connector::new(&endpoint(wire.address), &keys, Scrubber::default())
+        .unwrap()
+        .connect(SOON, alive, &silent, &Interrupt::default())
+        .await
+        .unwrap();
     let (heard, interrupt) = (Heard::default(), Interrupt::default());
     let events = heard.events();
     tokio::select! {
@@ -173,7 +182,7 @@ async fn dropping_the_future_ends_the_script_and_the_thread() {
     assert!(eventually(|| !has_thread(&thread)).await);
 }
 
-/// Whether this process has a thread of this name, of which the kernel keeps 15 bytes.
+/// Whether this process has a thread of this name.
 fn has_thread(name: &str) -> bool {
     let name = &name[..name.len().min(15)];
     let own = std::fs::read_dir("/proc/self/task")
@@ -289,7 +298,10 @@ async fn output_is_bounded_and_fails_with_its_errors() {
         error.unwrap_err().to_string(),
         "step failed (exit 9)\n  | why"
     );
-    let error = session.output(script("yes"), &interrupt).await.unwrap_err();
+    let error = session
+        .output(script("yes \"$(seq 40 | tr -d '\\n')\""), &interrupt)
+        .await
+        .unwrap_err();
     assert!(matches!(error, SshError::TooMuch { .. }), "{error}");
     let text = session.output(script("printf 'a\\nb'"), &interrupt).await;
     assert_eq!(text.unwrap(), "a\nb\n");

@@ -8,7 +8,11 @@ use std::thread;
 
 /// Listens, and does `each` with every connection, on threads that end with the test's process.
 pub fn server(each: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    server_at([127, 0, 0, 1], each)
+}
+
+fn server_at(host: [u8; 4], each: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {
+    let listener = TcpListener::bind(SocketAddr::from((host, 0))).expect("a free port");
     let address = listener.local_addr().expect("a bound port");
     let each = Arc::new(each);
     thread::spawn(move || {
@@ -52,10 +56,15 @@ pub struct Wire {
 impl Wire {
     /// Leads to `far`.
     pub fn to(far: SocketAddr) -> Self {
+        Self::from([127, 0, 0, 1], far)
+    }
+
+    /// Leads from an address of this computer's own network, which all of 127.0.0.0/8 is, to `far`.
+    pub fn from(near: [u8; 4], far: SocketAddr) -> Self {
         let quiet = Arc::new(AtomicBool::new(false));
         let ends: Arc<Mutex<Vec<TcpStream>>> = Arc::default();
         let (is_quiet, opened) = (Arc::clone(&quiet), Arc::clone(&ends));
-        let address = server(move |near| {
+        let address = server_at(near, move |near| {
             let Ok(far) = TcpStream::connect(far) else {
                 return;
             };
