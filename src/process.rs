@@ -4,6 +4,8 @@
 //! its own, so that a terminal's Ctrl-C reaches us alone; the group dies with the value that holds it, and ends on an
 //! interrupt. Deliberately never goes through a shell and never logs arguments.
 
+mod group;
+
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -20,6 +22,8 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
 use crate::wait::{Interrupt, Interrupted};
+
+pub(crate) use group::{all_processes, members};
 
 /// How many last lines of a program's output an error carries.
 pub const LAST_LINES: usize = 20;
@@ -230,6 +234,7 @@ impl Program {
         })?;
         Ok(Running {
             name: self.name,
+            group: child.id().and_then(|id| Pid::from_raw(id.cast_signed())),
             child,
             tail: Tail::default(),
             reading: tokio::spawn(async {}),
@@ -250,6 +255,8 @@ impl Program {
 pub struct Running {
     name: String,
     child: Child,
+    /// The process group that it leads, until that was seen to end.
+    group: Option<Pid>,
     tail: Tail,
     reading: JoinHandle<()>,
 }
@@ -273,22 +280,20 @@ impl Running {
         })
     }
 
-    /// Asks it and its children to end, waits a little, then kills them.
+    /// Asks it and its children to end, waits a little, then kills those that did not.
     pub async fn end(&mut self) {
         self.signal(Signal::TERM);
-        if tokio::time::timeout(GRACE, self.child.wait())
-            .await
-            .is_err()
-        {
-            self.kill().await;
-        }
+        // It has a status, or it has to be killed.
+        let _ = tokio::time::timeout(GRACE, self.child.wait()).await;
+        self.kill().await;
     }
 
-    /// Kills it and its children, and waits for its end.
+    /// Kills it and its children, and waits for their end.
     pub async fn kill(&mut self) {
         self.signal(Signal::KILL);
         // It may have ended by itself just now.
         let _ = self.child.kill().await;
+        self.see_off();
     }
 
     /// Lets it run on beyond us.
@@ -299,13 +304,16 @@ impl Running {
 
     /// Sends a signal to its process group, where it was not seen to end: until then its id belongs to nobody else.
     fn signal(&self, signal: Signal) {
-        let pid = self
-            .child
-            .id()
-            .and_then(|id| Pid::from_raw(id.cast_signed()));
-        if let Some(group) = pid {
+        if let (Some(_), Some(group)) = (self.child.id(), self.group) {
             // It may have ended a moment ago.
             let _ = rustix::process::kill_process_group(group, signal);
+        }
+    }
+
+    /// Kills what is left of its group, and blocks until nothing is: a kernel takes some milliseconds for that.
+    fn see_off(&mut self) {
+        if let Some(group) = self.group.take() {
+            group::see_off(group);
         }
     }
 
@@ -328,6 +336,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.signal(Signal::KILL);
+        self.see_off();
     }
 }
 

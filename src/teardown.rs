@@ -15,6 +15,7 @@ use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Event, Events};
+use crate::process::{all_processes, members};
 use crate::wait::{Interrupt, Seen, Urgency, Wait, WaitError};
 
 /// How to undo one creation. Every kind is idempotent: undoing what is not there succeeds.
@@ -288,21 +289,29 @@ async fn end_processes(
     events: &Events,
     interrupt: &Interrupt,
 ) -> Result<bool, String> {
-    let pids = marked_processes(marker);
-    for pid in &pids {
+    let marked = marked_processes(marker);
+    let mut groups = Vec::new();
+    for pid in &marked {
         // It may have ended between the look and the signal.
         let _ = match rustix::process::getpgid(Some(*pid)) {
-            Ok(group) if group == *pid => rustix::process::kill_process_group(*pid, Signal::KILL),
+            Ok(group) if group == *pid => {
+                groups.push(group);
+                rustix::process::kill_process_group(group, Signal::KILL)
+            }
             _ => rustix::process::kill_process(*pid, Signal::KILL),
         };
     }
-    if pids.is_empty() || interrupt.urgency() == Urgency::LeaveNow {
-        return Ok(!pids.is_empty());
+    if marked.is_empty() || interrupt.urgency() == Urgency::LeaveNow {
+        return Ok(!marked.is_empty());
     }
+    let left = || {
+        let of_groups = groups.iter().flat_map(|group| members(*group));
+        marked_processes(marker).len() + of_groups.count()
+    };
     // The teardown itself may run because of an interrupt, so this short wait does not listen to one.
     let gone = Wait::new(format!("the end of process {marker}"), PROCESS_END)
         .until(events, &Interrupt::default(), || async {
-            match marked_processes(marker).len() {
+            match left() {
                 0 => Seen::Ready(()),
                 left => Seen::<(), std::convert::Infallible>::NotYet(format!("{left} left")),
             }
@@ -318,18 +327,11 @@ const PROCESS_END: Duration = Duration::from_secs(10);
 /// The processes that have `marker` as a whole argument. Zombies have no command line and so do not count.
 fn marked_processes(marker: &str) -> Vec<Pid> {
     let own = rustix::process::getpid();
-    let Ok(entries) = fs::read_dir("/proc") else {
-        return Vec::new();
+    let is_marked = |pid: &Pid| {
+        let command_line = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero()));
+        let command_line = command_line.unwrap_or_default();
+        let mut arguments = command_line.split(|byte| *byte == 0);
+        *pid != own && arguments.any(|argument| argument == marker.as_bytes())
     };
-    entries
-        .filter_map(|entry| {
-            let entry = entry.ok()?;
-            let pid = Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?;
-            let command_line = fs::read(entry.path().join("cmdline")).ok()?;
-            let marked = command_line
-                .split(|byte| *byte == 0)
-                .any(|argument| argument == marker.as_bytes());
-            (marked && pid != own).then_some(pid)
-        })
-        .collect()
+    all_processes().filter(is_marked).collect()
 }

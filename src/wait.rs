@@ -202,3 +202,24 @@ async fn pause_for(pause: Duration) {
     )]
     tokio::time::sleep(pause).await;
 }
+
+/// Asks `done` again and again for at most `limit`, and blocks meanwhile; whether it came true. For destructors, which
+/// cannot await, and for what takes milliseconds.
+pub(crate) fn block(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
+    let began = Instant::now();
+    let mut pause = Duration::from_millis(1);
+    loop {
+        if done() {
+            return true;
+        }
+        if began.elapsed() >= limit {
+            return false;
+        }
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this is the one place that sleeps"
+        )]
+        std::thread::sleep(pause);
+        pause *= 2;
+    }
+}

@@ -52,7 +52,7 @@ async fn an_image_that_fails_its_checks_is_recorded_as_failed() {
     assert!(!test.passed);
     let rows = bakery.store().await.images().await.expect("a list");
     assert_eq!(rows[0].state.to_string(), "failed");
-    assert!(bakery.left_behind().is_empty());
+    assert!(bakery.left_behind().await.is_empty());
 }
 
 #[tokio::test]
@@ -120,7 +120,7 @@ async fn bakes_at_once_do_not_disturb_each_other() {
         .collect();
     versions.sort_unstable();
     assert_eq!(versions, [0, 1, 2, 3]);
-    assert!(bakeries[0].left_behind().is_empty());
+    assert!(bakeries[0].left_behind().await.is_empty());
     assert!(bakeries[0].verify().await.is_sound());
 }
 

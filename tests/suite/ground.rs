@@ -219,6 +219,41 @@ async fn undo_runs_backwards_goes_on_after_a_failure_and_reports_it() {
 }
 
 #[tokio::test]
+async fn a_dropped_program_is_gone_with_its_children() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // One of its children has so much memory that the kernel takes a while to clear up after it.
+    let family = "(head -c 300000000 /dev/zero; echo >\"$0\"; sleep 1000) | tail -c 299999999";
+    let ready = folder.path().join("ready");
+    let program = Program::new("sh").args(["-c", family]).arg(&ready);
+    let running = program.start().expect("a process");
+    let group = running.pid().expect("it runs");
+    let (events, interrupt) = (Events::silent(), Interrupt::default());
+    Wait::new("all children", Duration::from_secs(20))
+        .until(&events, &interrupt, || async {
+            match members(group) {
+                3.. if ready.exists() => Seen::Ready(()),
+                n => Seen::<(), std::convert::Infallible>::NotYet(format!("{n} processes")),
+            }
+        })
+        .await
+        .expect("a family");
+    drop(running);
+    assert_eq!(members(group), 0);
+}
+
+/// How many processes of a process group run.
+fn members(group: u32) -> usize {
+    let entries = fs::read_dir("/proc").expect("a proc file system").flatten();
+    let stats = entries.filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok());
+    let runs = |stat: &String| {
+        let (_, fields) = stat.rsplit_once(") ").expect("fields after the name");
+        let fields: Vec<&str> = fields.split(' ').collect();
+        fields[0] != "Z" && fields[2] == group.to_string()
+    };
+    stats.filter(runs).count()
+}
+
+#[tokio::test]
 async fn a_sweep_takes_dead_runs_and_leaves_living_ones() {
     let folder = tempfile::tempdir().expect("a folder");
     let runs = folder.path().join("runs");

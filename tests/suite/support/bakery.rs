@@ -1,8 +1,10 @@
 //! Everything around a bake with stand-in machines, in one temporary folder.
 
+use std::convert::Infallible;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use vault_bake::bake::{Baked, Failed, OnError, Order, bake};
@@ -13,7 +15,7 @@ use vault_bake::plan::{Plan, PlannedStep};
 use vault_bake::release::LockedRelease;
 use vault_bake::store::{Depth, Dir, Report, Store};
 use vault_bake::teardown::{Swept, sweep};
-use vault_bake::wait::Interrupt;
+use vault_bake::wait::{Interrupt, Seen, Wait};
 use vault_bake::world::{World, runs};
 
 use super::plan::{plan, provisioner};
@@ -167,7 +169,17 @@ impl Bakery {
     }
 
     /// What is there that should not be: processes, and files outside of the base, the store and the stand-in guests.
-    pub fn left_behind(&self) -> Vec<String> {
+    /// What runs inside of a guest is waited for: it ends with its connection, while a real machine takes it with it.
+    pub async fn left_behind(&self) -> Vec<String> {
+        let guests = self.root.join("guest").display().to_string();
+        let _ = Wait::new("the end of what runs in guests", Duration::from_secs(10))
+            .until(&Events::silent(), &Interrupt::default(), || async {
+                match processes(&guests) {
+                    left if left.is_empty() => Seen::Ready(()),
+                    left => Seen::<(), Infallible>::NotYet(left.join("\n")),
+                }
+            })
+            .await;
         let mut left = processes(&self.root.display().to_string());
         let expected = ["cache/base.raw", "cache/runs/.gate"];
         for path in files(&self.root) {
