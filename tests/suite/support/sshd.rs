@@ -133,12 +133,13 @@ pub fn free_port() -> u16 {
     listener.local_addr().expect("a bound port").port()
 }
 
+/// The home is an empty one: what the shell of whoever runs the tests does at its start is no part of them.
 fn config(at: &Path, port: u16) -> String {
     let at = at.display();
     format!(
         "Port {port}\nListenAddress 127.0.0.1\nHostKey {at}/host_key\nAuthorizedKeysFile {at}/authorized_keys\n\
          PidFile none\nStrictModes no\nUsePAM no\nPermitRootLogin prohibit-password\nPasswordAuthentication no\n\
-         KbdInteractiveAuthentication no\nMaxStartups 200\nLogLevel VERBOSE\n"
+         KbdInteractiveAuthentication no\nMaxStartups 200\nLogLevel VERBOSE\nSetEnv HOME={at}\n"
     )
 }
 
