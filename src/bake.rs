@@ -159,8 +159,8 @@ impl<B: Builder> Bake<'_, B> {
             .recorded()
             .iter()
             .rev()
-            .find(|recorded| recorded.image == *image)
-            .map(|recorded| recorded.manifest))
+            .find(|recorded| recorded.put.image == *image)
+            .map(|recorded| recorded.put.manifest))
     }
 
     /// Runs beside [`Self::start`]: nothing of a release is needed before the upload.

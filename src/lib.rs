@@ -26,6 +26,7 @@
 //! use vault_bake::manifest::Tool;
 //! use vault_bake::plan::plan;
 //! use vault_bake::provisioner::Provisioners;
+//! use vault_bake::sign::{Signer, SigningKey, Trust};
 //! use vault_bake::ssh::GUEST_WORK;
 //! use vault_bake::store::{Dir, Store};
 //! use vault_bake::wait::Interrupt;
@@ -74,7 +75,10 @@
 //!
 //! let cache = std::path::absolute("target/real-cache")?;
 //! let builder = Qemu::new(QemuSettings::new(&cache));
-//! let store = Store::open_or_create(Dir::new(folder.path().join("store")), Timestamp::now()).await?;
+//! let (key, _pem) = SigningKey::generate()?;
+//! let trust = Trust::only(key.public());
+//! let store = Store::open_or_create(Dir::new(folder.path().join("store")), &trust, Timestamp::now()).await?;
+//! let store = store.signing(vec![Signer::Key(key)], interrupt.clone());
 //! let tool = Tool { version: "1.0.0".to_owned(), binary_sha256: None };
 //! let world = World {
 //!     cache: &cache,
@@ -96,12 +100,14 @@
 
 // ground
 pub mod digest;
+pub mod canonical;
 pub mod secret;
 pub mod event;
 pub mod wait;
 pub mod process;
 pub mod http;
 pub mod teardown;
+pub mod sign;
 
 // image
 pub mod definition;

@@ -5,7 +5,6 @@
 //! digest. Deliberately holds no secret, no name of the machine that baked, and no float or null. Reads fields that
 //! it does not know as absent, unless the manifest lists them in `must_understand`.
 
-pub mod canonical;
 pub mod debian;
 pub mod diff;
 mod evidence;
@@ -20,9 +19,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::digest::{Digest, canonical_json};
+use crate::digest::Digest;
+use crate::sign::{SignError, Statement, Subject};
 
-pub use canonical::CanonicalError;
 pub use evidence::{TEST_SCHEMA, TestRecord};
 pub use facts::{
     Base, BuilderFact, CheckFact, FileFact, Host, Input, Os, Output, ReleaseFact, Repro, Source,
@@ -33,7 +32,7 @@ pub use packages::{Package, Packages, packages_bytes, parse_packages};
 pub use reference::{InvalidReference, Reference, is_name};
 pub use version::{ImageVersion, InvalidVersion};
 
-/// The schema of the manifests that are written.
+/// The predicate type of the statements that manifests are.
 pub const SCHEMA: &str = "https://vault-bake.dev/image-manifest/v1";
 
 /// No manifest is larger than this, in bytes; what is larger is an object of its own, named by digest.
@@ -45,8 +44,6 @@ const UNDERSTOOD: &[&str] = &[];
 /// The record of one bake. Field order does not matter: it is written as canonical JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// [`SCHEMA`].
-    pub schema: String,
     /// Features that a reader must know, or else refuse the manifest.
     pub must_understand: Vec<String>,
     /// The image's name.
@@ -90,15 +87,18 @@ pub struct Manifest {
 /// Bytes that are no manifest of ours.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
-    /// Not canonical JSON within the limits.
+    /// Not canonical JSON within the limits, or not a statement.
     #[error("manifest: {0}")]
-    Canonical(#[from] CanonicalError),
+    Statement(#[from] SignError),
+    /// A statement about other files than the manifest's own.
+    #[error("manifest: the statement is about other files than those that came out")]
+    Subjects,
     /// Canonical JSON, but not a manifest.
     #[error("manifest does not have the shape of {SCHEMA}: {0}")]
     Shape(serde_json::Error),
     /// Of another schema.
     #[error(
-        "manifest has the schema `{0}`, expected `{SCHEMA}`; a newer vault-bake may know this one"
+        "manifest is of the type `{0}`, expected `{SCHEMA}`; a newer vault-bake may know this one"
     )]
     Schema(String),
     /// It demands what this version does not know.
@@ -119,9 +119,23 @@ pub enum ManifestError {
 }
 
 impl Manifest {
-    /// The canonical JSON, the only form that is stored.
+    /// The only form that is stored: an in-toto Statement about the files that came out, as canonical JSON. The
+    /// manifest is its predicate.
     pub fn to_bytes(&self) -> Vec<u8> {
-        canonical_json(self)
+        Statement {
+            subjects: self.subjects(),
+            predicate_type: SCHEMA.to_owned(),
+            predicate: serde_json::to_value(self).expect("a manifest is JSON"),
+        }
+        .to_bytes()
+    }
+
+    fn subjects(&self) -> Vec<Subject> {
+        let subject = |output: &Output| Subject {
+            name: output.id.clone(),
+            digest: output.file.digest,
+        };
+        self.outputs.iter().map(subject).collect()
     }
 
     /// What names this manifest: the SHA-256 of [`Self::to_bytes`]. For a manifest that was read, the digest that it
@@ -144,11 +158,11 @@ impl Manifest {
     /// nulls, integers beyond 2^53 − 1, keys that are not ASCII, deep nesting, other than canonical bytes; and what
     /// this version may not read.
     pub fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
-        let value = canonical::parse(bytes, MAX_BYTES)?;
-        let schema = value["schema"].as_str().unwrap_or_default();
-        if schema != SCHEMA {
-            return Err(ManifestError::Schema(schema.to_owned()));
+        let statement = Statement::parse(bytes, MAX_BYTES)?;
+        if statement.predicate_type != SCHEMA {
+            return Err(ManifestError::Schema(statement.predicate_type));
         }
+        let value = statement.predicate;
         let demanded = value["must_understand"].as_array();
         for demand in demanded.into_iter().flatten() {
             let name = demand.as_str().unwrap_or_default();
@@ -158,6 +172,9 @@ impl Manifest {
         }
         let manifest: Self = serde_json::from_value(value).map_err(ManifestError::Shape)?;
         manifest.check_values()?;
+        if statement.subjects != manifest.subjects() {
+            return Err(ManifestError::Subjects);
+        }
         Ok(manifest)
     }
 

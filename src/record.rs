@@ -14,7 +14,7 @@ use crate::definition::{Firmware, QemuBase};
 use crate::digest::Digest;
 use crate::manifest::{
     Base, BuilderFact, CheckFact, FileFact, Host, ImageVersion, Input, Manifest, Os, Output,
-    Package, Packages, ReleaseFact, Repro, SCHEMA, Source, StepFact, Tool,
+    Package, Packages, ReleaseFact, Repro, Source, StepFact, Tool,
 };
 use crate::plan::Plan;
 use crate::process::Program;
@@ -120,7 +120,6 @@ pub const CHECKS_ROLE: &str = "checks";
 pub fn manifest(facts: &Facts<'_>, version: ImageVersion, now: Timestamp) -> Manifest {
     let (plan, boot) = (facts.plan, &facts.provisioned.boot);
     Manifest {
-        schema: SCHEMA.to_owned(),
         must_understand: Vec::new(),
         image: plan.image.clone(),
         version,

@@ -1,38 +1,47 @@
 //! Where records live: objects named by digest, and one append-only log of events about them.
 //!
-//! In: manifests, test records, package lists. Out: the same, found by name or digest, and checked. Nothing is ever
+//! In: manifests, test records, package lists. Out: the same, found by name or digest, and checked. No record is ever
 //! overwritten or removed: a store only creates, so two writers need no lock and a write-once container will do.
-//! Readers replay the log and void what breaks a rule, so nobody has to trust the writers. Deliberately keeps no
+//! Everything is signed. Readers replay the log and void what breaks a rule, so nobody has to trust the writers. Deliberately keeps no
 //! index: whatever could be computed from the records is.
 //!
 //! ```text
-//! store.json                      which store this is; the first entry of the log names its digest
-//! objects/sha256/ab/<62 hex>      manifests, test records, package lists
-//! log/entries/000/000/001         one event each, chained by the digest of the one before
+//! store.json                      which store this is, and its first trust policy; the first entry names its digest
+//! objects/sha256/ab/<62 hex>      manifests, test records, their envelopes, package lists
+//! log/entries/000/000/001         one event each, in a signed envelope, chained by the digest of the one before
 //! artifacts/sha256/<hex>.qcow2    captured disks (folders only)
 //! tmp/                            files on their way; may be swept at any time when a day old
 //! ```
 
 mod artifact;
 pub mod backend;
+mod channels;
 pub mod dir;
 mod error;
+pub mod event;
+pub mod history;
 mod images;
-pub mod log;
+mod log;
+pub mod revocation;
 mod verify;
+mod write;
+
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::canonical;
 use crate::digest::{Digest, canonical_json};
-use crate::manifest::{
-    Manifest, Moment, Package, Packages, TestRecord, canonical, packages_bytes, parse_packages,
-};
+use crate::manifest::{Manifest, Moment, Package, parse_packages};
+use crate::sign::{Envelope, KeyId, STATEMENT_PAYLOAD_TYPE, Signer, Trust};
+use crate::wait::Interrupt;
 
 use backend::{Backend, Created};
-use log::{Body, History};
+use history::History;
 
+pub use channels::Rollback;
 pub use dir::Dir;
 pub use error::StoreError;
 pub use images::{ImageRow, TestState};
@@ -44,11 +53,22 @@ pub const SCHEMA: &str = "https://vault-bake.dev/store/v1";
 /// The one file that says which store this is.
 const STORE_FILE: &str = "store.json";
 
+/// No `store.json` is larger than this, in bytes.
+const MAX_ORIGIN_BYTES: usize = 48 * 1024;
+
 /// Records in a folder or a container.
 pub struct Store<B> {
     backend: B,
     /// The digest of `store.json`, which the first entry of the log is chained to.
     origin: Digest,
+    /// The policy in `store.json`.
+    trust: Trust,
+    /// Whoever signs what is written; nobody in a store that is only read.
+    signers: Arc<[Signer]>,
+    /// Ends an external signer.
+    interrupt: Interrupt,
+    /// The reader's own policy, which must be one of the store's.
+    pinned: Option<Trust>,
 }
 
 /// What `store.json` says.
@@ -58,6 +78,8 @@ struct Origin {
     /// Random: tells two stores apart.
     id: String,
     created_at: Moment,
+    /// The policy that the first entry is judged by.
+    trust: Trust,
 }
 
 impl<B: Backend> Store<B> {
@@ -70,8 +92,9 @@ impl<B: Backend> Store<B> {
                 None => StoreError::NoStore(backend.place()),
             });
         };
-        let value = canonical::parse(&bytes, 4096)
-            .map_err(|error| StoreError::integrity(STORE_FILE, error.to_string()))?;
+        let wrong = |why: String| StoreError::integrity(STORE_FILE, why);
+        let value = canonical::parse(&bytes, MAX_ORIGIN_BYTES);
+        let value = value.map_err(|error| wrong(error.to_string()))?;
         let schema = value["schema"].as_str().unwrap_or_default();
         if schema != SCHEMA {
             return Err(StoreError::Schema {
@@ -79,22 +102,56 @@ impl<B: Backend> Store<B> {
                 schema: schema.to_owned(),
             });
         }
-        let origin = Digest::of(&bytes);
-        Ok(Self { backend, origin })
+        let origin: Origin =
+            serde_json::from_value(value).map_err(|error| wrong(error.to_string()))?;
+        let trust = origin.trust.checked();
+        Ok(Self {
+            origin: Digest::of(&bytes),
+            trust: trust.map_err(|error| wrong(error.to_string()))?,
+            backend,
+            signers: Arc::new([]),
+            interrupt: Interrupt::default(),
+            pinned: None,
+        })
     }
 
-    /// Opens the store, and creates it where there is none.
-    pub async fn open_or_create(backend: B, now: Timestamp) -> Result<Self, StoreError> {
+    /// Opens the store, and creates it where there is none, with `trust` as its first policy.
+    pub async fn open_or_create(
+        backend: B,
+        trust: &Trust,
+        now: Timestamp,
+    ) -> Result<Self, StoreError> {
         if backend.get(STORE_FILE).await?.is_none() && backend.list("log/").await?.is_empty() {
             let origin = Origin {
                 schema: SCHEMA.to_owned(),
                 id: new_id(now).to_string(),
                 created_at: now.into(),
+                trust: trust.clone(),
             };
             // Who loses the race opens what the winner created.
             let _: Created = backend.create(STORE_FILE, &canonical_json(&origin)).await?;
         }
         Self::open(backend).await
+    }
+
+    /// Signs what is written with every one of `signers`. An external signer ends on `interrupt`.
+    #[must_use]
+    pub fn signing(mut self, signers: Vec<Signer>, interrupt: Interrupt) -> Self {
+        self.signers = signers.into();
+        self.interrupt = interrupt;
+        self
+    }
+
+    /// Believes the store only where `trust`, the reader's own copy of the policy, is the one in force or was before.
+    #[must_use]
+    pub fn trusting(mut self, trust: Trust) -> Self {
+        self.pinned = Some(trust);
+        self
+    }
+
+    /// The digest of `store.json`: tells two stores apart.
+    pub fn origin(&self) -> Digest {
+        self.origin
     }
 
     /// What the store is kept in.
@@ -104,10 +161,36 @@ impl<B: Backend> Store<B> {
 
     /// Replays the whole log.
     pub async fn history(&self) -> Result<History, StoreError> {
-        let mut history = History::new(self.origin);
-        history.advance(&self.backend).await?;
-        history.check_end(&self.backend).await?;
+        let mut history = self.empty_history();
+        log::advance(&mut history, &self.backend).await?;
+        log::check_end(&mut history, &self.backend).await?;
+        self.check_pinned(&history)?;
         Ok(history)
+    }
+
+    fn empty_history(&self) -> History {
+        History::new(self.origin, self.trust.clone())
+    }
+
+    fn check_pinned(&self, history: &History) -> Result<(), StoreError> {
+        let Some(pinned) = &self.pinned else {
+            return Ok(());
+        };
+        if history.policies().iter().any(|(_, trust)| trust == pinned) {
+            return Ok(());
+        }
+        let why = format!(
+            "your trust policy (version {}, {}) was never in force in this store",
+            pinned.version(),
+            pinned.digest()
+        );
+        Err(StoreError::integrity(self.backend.place(), why))
+    }
+
+    /// The keys that sign for us.
+    fn own_keys(&self) -> std::collections::BTreeSet<KeyId> {
+        let keys = self.signers.iter().map(|signer| signer.public().id());
+        keys.collect()
     }
 
     /// Stores `bytes` under their digest. Nothing happens where they are there already.
@@ -136,19 +219,6 @@ impl<B: Backend> Store<B> {
         }
     }
 
-    /// Stores a package list, and returns what a manifest says of it.
-    pub async fn put_packages(
-        &self,
-        packages: &[Package],
-        manager: &str,
-    ) -> Result<Packages, StoreError> {
-        Ok(Packages {
-            digest: self.put_object(&packages_bytes(packages)).await?,
-            count: packages.len() as u64,
-            manager: manager.to_owned(),
-        })
-    }
-
     /// The package list of a manifest.
     pub async fn packages(&self, manifest: &Manifest) -> Result<Vec<Package>, StoreError> {
         let digest = &manifest.packages.digest;
@@ -157,91 +227,25 @@ impl<B: Backend> Store<B> {
             .map_err(|error| StoreError::integrity(object_name(digest), error.to_string()))
     }
 
-    /// Records a bake. What the manifest names, its package list and its local artifacts, has to be there already.
-    /// Doing it again is no error. Where another manifest has the same name: [`StoreError::VersionTaken`], and
-    /// nothing is recorded; the caller takes [`Self::next_version`] and tries again.
-    pub async fn put_manifest(
+    /// The envelope with this digest, which has to hold the object `payload`.
+    pub async fn envelope(
         &self,
-        manifest: &Manifest,
-        now: Timestamp,
-    ) -> Result<Digest, StoreError> {
-        let bytes = manifest.to_bytes();
-        let digest = Digest::of(&bytes);
-        Manifest::parse(&bytes).map_err(StoreError::BadManifest)?;
-        let body = Body::ManifestPut {
-            manifest: digest,
-            image: manifest.image.clone(),
-            version: manifest.version,
-            artifact: manifest.outputs[0].file.digest,
-        };
-        // Looked at before anything is written, so that a refusal leaves nothing behind.
-        let history = self.history().await?;
-        history.admits(&body)?;
-        let outputs = manifest.outputs.iter();
-        let local = outputs.filter(|output| output.target == "local");
-        let list = object_name(&manifest.packages.digest);
-        for what in local.map(|output| output.id.clone()).chain([list]) {
-            if !self.backend.exists(&what).await? {
-                return Err(StoreError::NotYetStored { what });
-            }
+        digest: &Digest,
+        payload: &Digest,
+    ) -> Result<Envelope, StoreError> {
+        let broken = |why: String| StoreError::integrity(object_name(digest), why);
+        let envelope = Envelope::parse(&self.object(digest).await?);
+        let envelope = envelope.map_err(|error| broken(error.to_string()))?;
+        if envelope.payload_type != STATEMENT_PAYLOAD_TYPE {
+            return Err(broken(format!(
+                "it holds `{}`, no statement",
+                envelope.payload_type
+            )));
         }
-        self.put_object(&bytes).await?;
-        self.append_to(history, new_id(now), now, body).await?;
-        Ok(digest)
-    }
-
-    /// Records a test of a recorded manifest. Doing it again is no error.
-    pub async fn put_test(
-        &self,
-        record: &TestRecord,
-        now: Timestamp,
-    ) -> Result<Digest, StoreError> {
-        let bytes = record.to_bytes();
-        let manifest = record.manifest;
-        TestRecord::parse(&bytes).map_err(|error| StoreError::BadTest { manifest, error })?;
-        let body = Body::TestPut {
-            manifest,
-            test: Digest::of(&bytes),
-            passed: record.passed,
-        };
-        let history = self.history().await?;
-        history.admits(&body)?;
-        let test = self.put_object(&bytes).await?;
-        self.append_to(history, new_id(now), now, body).await?;
-        Ok(test)
-    }
-
-    /// Appends one event, and returns once it is durable. The rules are looked at again whenever another writer was
-    /// faster. With an `id` that the log has already nothing happens, so a caller who does not know whether the last
-    /// try succeeded may try again.
-    pub async fn append(&self, id: Uuid, now: Timestamp, body: Body) -> Result<(), StoreError> {
-        let history = self.history().await?;
-        self.append_to(history, id, now, body).await
-    }
-
-    async fn append_to(
-        &self,
-        mut history: History,
-        id: Uuid,
-        now: Timestamp,
-        body: Body,
-    ) -> Result<(), StoreError> {
-        loop {
-            if history.has(id) || history.admits(&body)? == log::Admission::Already {
-                return Ok(());
-            }
-            let (name, bytes) = history.next_entry(id, now, &body);
-            match self.backend.create(&name, &bytes).await? {
-                Created::New => return Ok(()),
-                Created::Exists => {
-                    let head = history.head();
-                    history.advance(&self.backend).await?;
-                    if history.head() == head {
-                        return Err(StoreError::integrity(name, "is there and cannot be read"));
-                    }
-                }
-            }
+        if Digest::of(&envelope.payload) != *payload {
+            return Err(broken(format!("it does not hold {payload}")));
         }
+        Ok(envelope)
     }
 }
 

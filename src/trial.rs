@@ -14,7 +14,7 @@ use crate::builder::{AccessBy, Boot, Builder, BuilderError, Disk, Machine};
 use crate::definition::{Firmware, MachineSpec, Network};
 use crate::digest::{Digest, canonical_json};
 use crate::identity::{Identity, IdentityError};
-use crate::manifest::{CheckFact, TEST_SCHEMA, TestRecord};
+use crate::manifest::{CheckFact, TestRecord};
 use crate::plan::{EnvValue, Plan, PlannedFile, PlannedStep, StepKind};
 use crate::provision::{self, Guest, Installed, Phase, ProvisionError};
 use crate::record::{builder_fact, check_fact};
@@ -270,7 +270,6 @@ pub async fn run<B: Builder>(
     let timeout = Duration::from_secs(subject.checks.machine.boot_timeout_s);
     let outcome = checks(&mut machine, &guest, scrubber, timeout).await?;
     Ok(TestRecord {
-        schema: TEST_SCHEMA.to_owned(),
         manifest: subject.manifest,
         run: run.to_owned(),
         started_at: started.into(),

@@ -2,17 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{BuilderFact, CanonicalError, CheckFact, MAX_BYTES, Moment, canonical};
-use crate::digest::{Digest, canonical_json};
+use super::{BuilderFact, CheckFact, MAX_BYTES, Moment};
+use crate::digest::Digest;
+use crate::sign::{SignError, Statement, Subject};
 
-/// The schema of the test records that are written.
+/// The predicate type of the statements that test records are.
 pub const TEST_SCHEMA: &str = "https://vault-bake.dev/image-test/v1";
 
 /// What was seen when the artifact of a manifest was booted and checked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TestRecord {
-    /// [`TEST_SCHEMA`].
-    pub schema: String,
     /// The manifest that it is about.
     pub manifest: Digest,
     /// The id of the run, a UUIDv7.
@@ -33,21 +32,42 @@ pub struct TestRecord {
 }
 
 impl TestRecord {
-    /// The canonical JSON, the only form that is stored.
+    /// The only form that is stored: an in-toto Statement about the manifest, as canonical JSON.
     pub fn to_bytes(&self) -> Vec<u8> {
-        canonical_json(self)
+        Statement {
+            subjects: vec![self.subject()],
+            predicate_type: TEST_SCHEMA.to_owned(),
+            predicate: serde_json::to_value(self).expect("a test record is JSON"),
+        }
+        .to_bytes()
+    }
+
+    fn subject(&self) -> Subject {
+        Subject {
+            name: "manifest".to_owned(),
+            digest: self.manifest,
+        }
     }
 
     /// Reads stored bytes, as strictly as a manifest's. A record that passed may hold no failed check.
-    pub fn parse(bytes: &[u8]) -> Result<Self, CanonicalError> {
-        use serde::de::Error as _;
-        let wrong = |why: String| CanonicalError::Json(serde_json::Error::custom(why));
-        let record: Self = serde_json::from_value(canonical::parse(bytes, MAX_BYTES)?)?;
-        if record.schema != TEST_SCHEMA {
+    pub fn parse(bytes: &[u8]) -> Result<Self, SignError> {
+        let wrong = |why: String| SignError::Shape {
+            what: "test record",
+            why,
+        };
+        let statement = Statement::parse(bytes, MAX_BYTES)?;
+        if statement.predicate_type != TEST_SCHEMA {
             return Err(wrong(format!(
-                "schema `{}`, expected `{TEST_SCHEMA}`",
-                record.schema
+                "type `{}`, expected `{TEST_SCHEMA}`",
+                statement.predicate_type
             )));
+        }
+        let record: Self = serde_json::from_value(statement.predicate)
+            .map_err(|error| wrong(error.to_string()))?;
+        if statement.subjects != [record.subject()] {
+            return Err(wrong(
+                "it is about another manifest than it says".to_owned(),
+            ));
         }
         let failed = record.checks.iter().find(|check| !check.ok);
         match failed {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{CanonicalError, canonical};
+use crate::canonical::{self, CanonicalError};
 use crate::digest::{Digest, canonical_json};
 
 /// The packages of an image.

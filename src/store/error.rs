@@ -3,7 +3,8 @@
 use super::SCHEMA;
 use super::backend::BackendError;
 use crate::digest::Digest;
-use crate::manifest::{CanonicalError, ManifestError};
+use crate::manifest::ManifestError;
+use crate::sign::{Role, SignError};
 
 /// The store failed, refused, or holds something that it should not.
 #[derive(Debug, thiserror::Error)]
@@ -74,9 +75,57 @@ pub enum StoreError {
         /// All of them.
         candidates: Vec<String>,
     },
-    /// A feature that is yet to come.
-    #[error("{0} names a channel, and channels are not there yet: use name@version or sha256:…")]
-    NoChannels(String),
+    /// A channel that nothing was ever promoted to.
+    #[error(
+        "{0} is not there: `vault-bake promote` makes a channel, `vault-bake channel` lists them"
+    )]
+    NoChannel(String),
+    /// No entry of this number revokes.
+    #[error("entry {0} of the log is no revocation; `vault-bake revoke --list` shows them")]
+    NoRevocation(u64),
+    /// There is nobody to sign.
+    #[error("no signing key: give --signing-key")]
+    NoSigner,
+    /// Signing failed, or a signature does not hold.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+    /// The keys at hand may not say so.
+    #[error("the signing key does not hold the role {role} for {of}, by the store's trust policy")]
+    NotAllowed {
+        /// What would be needed.
+        role: Role,
+        /// An image, or an image and a channel.
+        of: String,
+    },
+    /// A trust policy that may not follow the one in force.
+    #[error("trust policy refused: {0}")]
+    Policy(String),
+    /// A guard says no.
+    #[error("{what}: {why}")]
+    Refused {
+        /// What was asked to change.
+        what: String,
+        /// Why not, and the way out.
+        why: String,
+    },
+    /// Somebody else moved the channel.
+    #[error("{channel} is at generation {found}, expected {expected}: look again, then repeat")]
+    ChannelMoved {
+        /// `image:channel`.
+        channel: String,
+        /// The generation that the caller had seen.
+        expected: u64,
+        /// The generation that it is at.
+        found: u64,
+    },
+    /// An artifact that something holds.
+    #[error("the artifact of {name} is held by {by}")]
+    Held {
+        /// `image@version`.
+        name: String,
+        /// What holds it.
+        by: String,
+    },
     /// A record names something that has to be stored before it.
     #[error("{what} has to be stored before the record that names it")]
     NotYetStored {
@@ -92,7 +141,7 @@ pub enum StoreError {
         /// What it is about.
         manifest: Digest,
         /// What is wrong.
-        error: CanonicalError,
+        error: SignError,
     },
 }
 
@@ -100,7 +149,7 @@ impl StoreError {
     /// Whether something stored is not what it was: exit code 7.
     pub fn is_integrity(&self) -> bool {
         match self {
-            Self::Integrity { .. } => true,
+            Self::Integrity { .. } | Self::Sign(SignError::Invalid { .. }) => true,
             Self::Unreadable { error, .. } => !matches!(
                 error,
                 ManifestError::Schema(_) | ManifestError::MustUnderstand(_)
@@ -109,9 +158,17 @@ impl StoreError {
         }
     }
 
-    /// Whether somebody else was first: exit code 6.
+    /// Whether somebody else was first, or a guard says no: exit code 6.
     pub fn is_conflict(&self) -> bool {
-        matches!(self, Self::VersionTaken { .. })
+        matches!(
+            self,
+            Self::VersionTaken { .. }
+                | Self::ChannelMoved { .. }
+                | Self::Refused { .. }
+                | Self::NotAllowed { .. }
+                | Self::Policy(_)
+                | Self::Held { .. }
+        )
     }
 
     pub(super) fn integrity(what: impl Into<String>, why: impl Into<String>) -> Self {

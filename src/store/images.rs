@@ -4,7 +4,7 @@ use jiff::civil::Date;
 use serde::Serialize;
 
 use super::backend::Backend;
-use super::log::Recorded;
+use super::history::Recorded;
 use super::{Store, StoreError, object_name};
 use crate::digest::Digest;
 use crate::manifest::{ImageVersion, Manifest, Moment, Reference, TestRecord};
@@ -56,8 +56,8 @@ impl Recorded {
     /// What the last test said.
     pub fn state(&self) -> TestState {
         match self.tests.last() {
-            Some((_, true)) => TestState::Tested,
-            Some((_, false)) => TestState::Failed,
+            Some(test) if test.passed => TestState::Tested,
+            Some(_) => TestState::Failed,
             None => TestState::Untested,
         }
     }
@@ -66,9 +66,6 @@ impl Recorded {
 impl<B: Backend> Store<B> {
     /// The digest of the manifest that people mean. A name alone means the one that was recorded last.
     pub async fn resolve(&self, reference: &Reference) -> Result<Digest, StoreError> {
-        if matches!(reference, Reference::Channel { .. }) {
-            return Err(StoreError::NoChannels(reference.to_string()));
-        }
         let history = self.history().await?;
         let recorded = history.recorded();
         let found: Vec<&Recorded> = match reference {
@@ -76,21 +73,28 @@ impl<B: Backend> Store<B> {
                 history.by_name(image, *version).into_iter().collect()
             }
             Reference::Newest { image } => {
-                let of_image = recorded.iter().rev().filter(|one| one.image == *image);
+                let of_image = recorded.iter().rev().filter(|one| one.put.image == *image);
                 of_image.take(1).collect()
             }
             Reference::Digest { hex } => {
-                let with = |one: &&Recorded| one.manifest.hex().starts_with(hex);
+                let with = |one: &&Recorded| one.put.manifest.hex().starts_with(hex);
                 recorded.iter().filter(with).collect()
             }
-            Reference::Channel { .. } => Vec::new(),
+            Reference::Channel { image, channel } => {
+                let now = history.channel(image, channel).last();
+                let now = now.ok_or_else(|| StoreError::NoChannel(reference.to_string()))?;
+                history.by_digest(&now.to).into_iter().collect()
+            }
         };
         match found[..] {
             [] => Err(StoreError::NotFound(reference.to_string())),
-            [one] => Ok(one.manifest),
+            [one] => Ok(one.put.manifest),
             _ => Err(StoreError::Ambiguous {
                 reference: reference.to_string(),
-                candidates: found.iter().map(|one| one.manifest.to_string()).collect(),
+                candidates: found
+                    .iter()
+                    .map(|one| one.put.manifest.to_string())
+                    .collect(),
             }),
         }
     }
@@ -111,8 +115,8 @@ impl<B: Backend> Store<B> {
             .by_digest(manifest)
             .ok_or_else(|| StoreError::NotFound(manifest.to_string()))?;
         let mut tests = Vec::new();
-        for (test, _) in &recorded.tests {
-            tests.push(self.test(test).await?);
+        for tested in &recorded.tests {
+            tests.push(self.test(&tested.test).await?);
         }
         Ok(tests)
     }
@@ -127,9 +131,9 @@ impl<B: Backend> Store<B> {
     pub async fn next_version(&self, image: &str, date: Date) -> Result<ImageVersion, StoreError> {
         let first = ImageVersion::first_of(date);
         let history = self.history().await?;
-        let of_day = |one: &&Recorded| one.image == image && one.version.same_series(first);
+        let of_day = |one: &&Recorded| one.put.image == image && one.put.version.same_series(first);
         let taken = history.recorded().iter().filter(of_day);
-        match taken.map(|one| one.version).max() {
+        match taken.map(|one| one.put.version).max() {
             None => Ok(first),
             Some(last) => last
                 .next()
@@ -141,7 +145,7 @@ impl<B: Backend> Store<B> {
     pub async fn images(&self) -> Result<Vec<ImageRow>, StoreError> {
         let history = self.history().await?;
         let mut recorded: Vec<&Recorded> = history.recorded().iter().collect();
-        recorded.sort_by(|a, b| a.image.cmp(&b.image));
+        recorded.sort_by(|a, b| a.put.image.cmp(&b.put.image));
         let mut rows = Vec::new();
         for one in recorded {
             rows.push(self.row(one).await?);
@@ -150,20 +154,17 @@ impl<B: Backend> Store<B> {
     }
 
     async fn row(&self, recorded: &Recorded) -> Result<ImageRow, StoreError> {
-        let manifest = self.manifest(&recorded.manifest).await?;
-        let mut artifact_present = true;
-        for output in manifest.outputs.iter().filter(|one| one.target == "local") {
-            artifact_present &= self.backend.exists(&output.id).await?;
-        }
+        let put = &recorded.put;
+        let artifact = format!("artifacts/sha256/{}.qcow2", put.artifact.hex());
         Ok(ImageRow {
-            image: recorded.image.clone(),
-            version: recorded.version,
-            digest: recorded.manifest,
-            created_at: manifest.created_at,
+            image: put.image.clone(),
+            version: put.version,
+            digest: put.manifest,
+            created_at: put.created_at,
             state: recorded.state(),
-            artifact_present,
-            size: manifest.outputs.iter().map(|output| output.file.size).sum(),
-            fixture: manifest.has_fixture(),
+            artifact_present: self.backend.exists(&artifact).await?,
+            size: put.size,
+            fixture: put.fixture,
         })
     }
 }

@@ -9,9 +9,12 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::backend::Backend;
-use super::log::{ENTRIES, History, Recorded, Void, entry_name};
+use super::event::ManifestPut;
+use super::history::{History, Recorded, Void};
+use super::log::{self, ENTRIES, entry_name};
 use super::{Store, StoreError, object_name};
 use crate::digest::Digest;
+use crate::sign::Role;
 
 /// How much is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,19 +125,20 @@ impl<B: Backend> Store<B> {
     /// Reads and checks everything. An error means that it could not be read; what is wrong is in the report.
     pub async fn verify(&self, depth: Depth) -> Result<Report, StoreError> {
         let mut report = Report::default();
-        let mut history = History::new(self.origin);
-        let replayed = history.advance(&self.backend).await;
+        let mut history = self.empty_history();
+        let replayed = log::advance(&mut history, &self.backend).await;
         let replayed = match replayed {
-            Ok(()) => history.check_end(&self.backend).await,
+            Ok(()) => log::check_end(&mut history, &self.backend).await,
             broken => broken,
         };
         report.keep(replayed)?;
+        report.keep(self.check_pinned(&history))?;
         report.entries = history.head();
         report.voids = history.voids().to_vec();
         self.check_entries(&history, &mut report).await?;
         let mut named = BTreeSet::new();
         for recorded in history.recorded() {
-            self.check_recorded(recorded, depth, &mut named, &mut report)
+            self.check_recorded(&history, recorded, depth, &mut named, &mut report)
                 .await?;
         }
         self.check_objects(&named, &mut report).await?;
@@ -161,34 +165,67 @@ impl<B: Backend> Store<B> {
 
     async fn check_recorded(
         &self,
+        history: &History,
         recorded: &Recorded,
         depth: Depth,
         named: &mut BTreeSet<String>,
         report: &mut Report,
     ) -> Result<(), StoreError> {
         report.manifests += 1;
-        named.insert(object_name(&recorded.manifest));
-        for (test, passed) in &recorded.tests {
+        let put = &recorded.put;
+        let signed = [(recorded.seq, put.manifest, put.envelope)].into_iter();
+        let tests = recorded.tests.iter();
+        let signed = signed.chain(tests.map(|one| (one.seq, one.test, one.envelope)));
+        for (seq, payload, envelope) in signed {
+            named.extend([object_name(&payload), object_name(&envelope)]);
+            let checked = self.check_envelope(history, seq, &payload, &envelope, &put.image);
+            report.keep(checked.await)?;
+        }
+        for tested in &recorded.tests {
             report.tests += 1;
-            named.insert(object_name(test));
-            if let Some(record) = report.keep(self.test(test).await)?
-                && (record.manifest, record.passed) != (recorded.manifest, *passed)
+            if let Some(record) = report.keep(self.test(&tested.test).await)?
+                && (record.manifest, record.passed) != (put.manifest, tested.passed)
             {
-                report.find(object_name(test), "says another thing than the log");
+                report.find(object_name(&tested.test), "says another thing than the log");
             }
         }
-        let Some(manifest) = report.keep(self.manifest(&recorded.manifest).await)? else {
+        let Some(manifest) = report.keep(self.manifest(&put.manifest).await)? else {
             return Ok(());
         };
-        if (&manifest.image, manifest.version) != (&recorded.image, recorded.version) {
-            let why = format!("it is of {}, the log says otherwise", manifest.name());
-            report.find(object_name(&recorded.manifest), why);
+        if ManifestPut::of(&manifest, put.manifest, put.envelope) != *put {
+            let why = format!(
+                "the log says other things of it than {} itself",
+                manifest.name()
+            );
+            report.find(object_name(&put.manifest), why);
         }
         named.insert(object_name(&manifest.packages.digest));
         report.keep(self.packages(&manifest).await)?;
         for output in manifest.outputs.iter().filter(|one| one.target == "local") {
+            if recorded.deleted.is_some() {
+                continue;
+            }
             self.check_artifact(&output.id, &output.file.digest, depth, report)
                 .await?;
+        }
+        Ok(())
+    }
+
+    /// A record is signed by those who may, judged as the log judged the event that names it.
+    pub(super) async fn check_envelope(
+        &self,
+        history: &History,
+        seq: u64,
+        payload: &Digest,
+        envelope: &Digest,
+        image: &str,
+    ) -> Result<(), StoreError> {
+        let trust = history.trust_at(seq);
+        let broken = |why: String| StoreError::integrity(object_name(envelope), why);
+        let signers = self.envelope(envelope, payload).await?.signers(trust);
+        let signers = signers.map_err(|error| broken(error.to_string()))?;
+        if !trust.allows(Role::Builder, &signers, image, None) {
+            return Err(broken("none of its keys may record this image".to_owned()));
         }
         Ok(())
     }

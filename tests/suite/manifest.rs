@@ -7,10 +7,11 @@ pub mod sample;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use vault_bake::canonical;
 use vault_bake::digest::canonical_json;
 use vault_bake::manifest::{
-    ImageVersion, Manifest, Reference, ReleaseFact, TEST_SCHEMA, TestRecord, canonical, debian,
-    packages_bytes, parse_packages,
+    ImageVersion, Manifest, Reference, ReleaseFact, TestRecord, debian, packages_bytes,
+    parse_packages,
 };
 use vault_bake::release::{LockedRelease, Verified};
 
@@ -21,7 +22,7 @@ fn golden_bytes() {
     let manifest = sample("2026.1122.0", "disk");
     let text = String::from_utf8(manifest.to_bytes()).unwrap();
     insta::assert_snapshot!("manifest_v1", text);
-    insta::assert_snapshot!(manifest.digest(), @"sha256:4f9e55efa5b69dfad2acdfc8327965f6c79523d588da9766fe2b9dee3233bae0");
+    insta::assert_snapshot!(manifest.digest(), @"sha256:e4ffd69cd9475db5a0b922c8348dacb770f9fc61e2603c9a0a1bd71f04e5acc7");
     assert_eq!(Manifest::parse(text.as_bytes()).unwrap(), manifest);
 }
 
@@ -34,7 +35,7 @@ fn shown() {
 fn fields_of_later_versions_are_passed_over() {
     let manifest = sample("2026.1122.0", "disk");
     let mut value: Value = serde_json::from_slice(&manifest.to_bytes()).unwrap();
-    value["sbom"] = json!({ "digest": "x" });
+    value["predicate"]["later"] = json!({ "digest": "x" });
     assert_eq!(Manifest::parse(&canonical_json(&value)).unwrap(), manifest);
 }
 
@@ -51,28 +52,46 @@ fn refusal(path: &str, change: Value) -> String {
 fn refused_manifests() {
     let upper = format!("sha256:{}", "AB".repeat(32));
     let cases = [
-        ("/schema", json!("https://vault-bake.dev/image-manifest/v2")),
-        ("/must_understand", json!(["sealed-twice"])),
-        ("/must_understand", json!([7])),
-        ("/image", json!("../etc")),
-        ("/image", json!("")),
-        ("/version", json!("2026.0105.1")),
-        ("/version", json!("1.2")),
-        ("/version", json!("1.2.2147483648")),
-        ("/bake", json!("6ba7b810-9dad-11d1-80b4-00c04fd430c8")),
-        ("/created_at", json!("2026-11-22T19:18:17.5Z")),
-        ("/created_at", json!("2026-11-22T20:18:17+01:00")),
-        ("/outputs", json!([])),
-        ("/outputs/0/id", json!("../../etc/passwd")),
-        ("/outputs/0/file/size", json!(-1)),
-        ("/outputs/0/file/size", json!(9_007_199_254_740_992_u64)),
-        ("/outputs/0/file/digest", json!(upper)),
-        ("/inputs/0/role", json!("zz")),
-        ("/variables/datacenter", json!(1.5)),
-        ("/variables/datacenter", json!(null)),
-        ("/variables", json!({ "größe": 1 })),
-        ("/variables/datacenter", json!("x".repeat(256 * 1024))),
-        ("/steps", json!("none")),
+        (
+            "/predicateType",
+            json!("https://vault-bake.dev/image-manifest/v2"),
+        ),
+        ("/_type", json!("https://in-toto.io/Statement/v0.1")),
+        ("/subject", json!([])),
+        ("/subject/0/digest", json!({ "sha512": "00" })),
+        ("/subject/0/digest/sha256", json!(&upper[7..])),
+        ("/subject/0/digest/sha256", json!("00".repeat(32))),
+        ("/subject/0/name", json!("another")),
+        ("/predicate/must_understand", json!(["sealed-twice"])),
+        ("/predicate/must_understand", json!([7])),
+        ("/predicate/image", json!("../etc")),
+        ("/predicate/image", json!("")),
+        ("/predicate/version", json!("2026.0105.1")),
+        ("/predicate/version", json!("1.2")),
+        ("/predicate/version", json!("1.2.2147483648")),
+        (
+            "/predicate/bake",
+            json!("6ba7b810-9dad-11d1-80b4-00c04fd430c8"),
+        ),
+        ("/predicate/created_at", json!("2026-11-22T19:18:17.5Z")),
+        ("/predicate/created_at", json!("2026-11-22T20:18:17+01:00")),
+        ("/predicate/outputs", json!([])),
+        ("/predicate/outputs/0/id", json!("../../etc/passwd")),
+        ("/predicate/outputs/0/file/size", json!(-1)),
+        (
+            "/predicate/outputs/0/file/size",
+            json!(9_007_199_254_740_992_u64),
+        ),
+        ("/predicate/outputs/0/file/digest", json!(upper)),
+        ("/predicate/inputs/0/role", json!("zz")),
+        ("/predicate/variables/datacenter", json!(1.5)),
+        ("/predicate/variables/datacenter", json!(null)),
+        ("/predicate/variables", json!({ "größe": 1 })),
+        (
+            "/predicate/variables/datacenter",
+            json!("x".repeat(256 * 1024)),
+        ),
+        ("/predicate/steps", json!("none")),
     ];
     let refusals: Vec<String> = cases
         .into_iter()
@@ -284,7 +303,6 @@ fn package_lists_have_one_order() {
 #[test]
 fn test_records() {
     let record = TestRecord {
-        schema: TEST_SCHEMA.into(),
         manifest: digest("manifest"),
         run: "019aad5f-0a00-7000-8000-000000000002".into(),
         started_at: "2026-11-22T19:20:00Z".parse().unwrap(),
@@ -301,10 +319,10 @@ fn test_records() {
         checks: vec![check("vault.tls-only", false)],
         ..record.clone()
     };
-    insta::assert_snapshot!(TestRecord::parse(&lie.to_bytes()).unwrap_err(), @"not a record: the test passed although `vault.tls-only` failed");
-    let other = TestRecord {
-        schema: "x".into(),
-        ..record
-    };
-    insta::assert_snapshot!(TestRecord::parse(&other.to_bytes()).unwrap_err(), @"not a record: schema `x`, expected `https://vault-bake.dev/image-test/v1`");
+    insta::assert_snapshot!(TestRecord::parse(&lie.to_bytes()).unwrap_err(), @"test record: the test passed although `vault.tls-only` failed");
+    let text = String::from_utf8(bytes).unwrap();
+    let other_type = text.replace("image-test/v1", "image-test/v2");
+    insta::assert_snapshot!(TestRecord::parse(other_type.as_bytes()).unwrap_err());
+    let other_subject = text.replacen(&digest("manifest").hex(), &digest("other").hex(), 1);
+    insta::assert_snapshot!(TestRecord::parse(other_subject.as_bytes()).unwrap_err());
 }

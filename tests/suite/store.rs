@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
+mod channels;
 mod folder;
+mod revocation;
+mod trust;
 mod tamper;
 mod writers;
 
@@ -10,44 +13,54 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use tempfile::TempDir;
 use uuid::Uuid;
 use vault_bake::digest::{Digest, canonical_json};
-use vault_bake::manifest::{Manifest, Reference, TEST_SCHEMA, TestRecord};
+use vault_bake::manifest::{Manifest, Reference, TestRecord};
+use vault_bake::sign::sign;
 use vault_bake::store::backend::{Backend as _, Created};
 use vault_bake::store::dir::Dir;
-use vault_bake::store::log::Body;
+use vault_bake::store::event::{Body, ManifestPut, PAYLOAD_TYPE};
 use vault_bake::store::{Depth, Store, StoreError, TestState};
+use vault_bake::wait::Interrupt;
 
 use crate::manifest::sample::{builder, check, packages, sample};
+use crate::support::signing::{signer, trust};
 
 fn now() -> Timestamp {
     "2026-11-22T19:30:00Z".parse().unwrap()
 }
 
 async fn store(root: &Path) -> Store<Dir> {
-    Store::open_or_create(Dir::new(root), now()).await.unwrap()
+    let store = Store::open_or_create(Dir::new(root), &trust(), now()).await;
+    store
+        .unwrap()
+        .signing(vec![signer(1)], Interrupt::default())
 }
 
 /// Puts the disk, the package list and the manifest of a bake into the store.
 async fn put(store: &Store<Dir>, version: &str, disk: &str) -> Result<Digest, StoreError> {
-    let manifest = sample(version, disk);
+    put_as(store, &sample(version, disk), disk).await
+}
+
+async fn put_as(store: &Store<Dir>, manifest: &Manifest, disk: &str) -> Result<Digest, StoreError> {
     let captured = store
         .backend()
         .root()
-        .with_extension(format!("captured-{version}"));
+        .with_extension(format!("captured-{}", manifest.version));
     fs::write(&captured, disk).unwrap();
     let digest = Digest::of(disk);
     store.adopt_artifact(&captured, digest).await?;
     assert!(!captured.exists());
     store.put_packages(&packages(), "dpkg").await?;
-    store.put_manifest(&manifest, now()).await
+    store.put_manifest(manifest, now()).await
 }
 
 fn test_record(manifest: Digest, passed: bool) -> TestRecord {
     TestRecord {
-        schema: TEST_SCHEMA.into(),
         manifest,
         run: "019aad5f-0a00-7000-8000-000000000002".into(),
         started_at: now().into(),
@@ -143,7 +156,7 @@ quickstart@2026.1122.1 failed here=true fixture=true
 other is not in the store; `vault-bake images` lists what is
 quickstart@1.2.3 is not in the store; `vault-bake images` lists what is
 sha256:000000000000 is not in the store; `vault-bake images` lists what is
-quickstart:prod names a channel, and channels are not there yet: use name@version or sha256:…
+quickstart:prod is not there: `vault-bake promote` makes a channel, `vault-bake channel` lists them
 "#);
 
     let report = store.verify(Depth::Artifacts).await.unwrap();
@@ -162,15 +175,18 @@ async fn golden_entries() {
     let digest = put(&store, "1.0.0", "disk").await.unwrap();
     let record = test_record(digest, true);
     store.put_test(&record, now()).await.unwrap();
-    let shown: Vec<String> = [
-        "store.json",
-        "log/entries/000/000/001",
-        "log/entries/000/000/002",
-    ]
-    .map(|name| fs::read_to_string(root.join(name)).unwrap())
-    .to_vec();
+    let read = |name: &str| fs::read_to_string(root.join(name)).unwrap();
+    let mut shown = vec![read("store.json")];
+    for name in ["log/entries/000/000/001", "log/entries/000/000/002"] {
+        let mut envelope: serde_json::Value = serde_json::from_str(&read(name)).unwrap();
+        let payload = STANDARD.decode(envelope["payload"].as_str().unwrap());
+        shown.push(String::from_utf8(payload.unwrap()).unwrap());
+        envelope["payload"] = "…".into();
+        shown.push(envelope.to_string());
+    }
     let mut settings = insta::Settings::clone_current();
-    settings.add_filter(r#""(id|prev|sum)":"[^"]*""#, r#""$1":"…""#);
+    // Ids are random, and so is what is made of them.
+    settings.add_filter(r#""(id|prev|sig)":"[^"]*""#, r#""$1":"…""#);
     settings.bind(|| insta::assert_snapshot!("golden_entries", shown.join("\n")));
 }
 
@@ -193,12 +209,8 @@ async fn doing_it_again_is_no_error_and_leaves_no_trace() {
     assert_eq!(files(&root), before);
     // A writer that was told of a failure after its event had become durable tries again with the same id.
     let manifest = sample("1.0.1", "disk");
-    let body = Body::ManifestPut {
-        manifest: store.put_object(&manifest.to_bytes()).await.unwrap(),
-        image: manifest.image.clone(),
-        version: manifest.version,
-        artifact: manifest.outputs[0].file.digest,
-    };
+    let digest = store.put_object(&manifest.to_bytes()).await.unwrap();
+    let body = Body::ManifestPut(ManifestPut::of(&manifest, digest, digest));
     let id = Uuid::from_u128(7);
     store.append(id, now(), body.clone()).await.unwrap();
     store.append(id, now(), body).await.unwrap();
@@ -279,8 +291,9 @@ async fn the_next_version_is_above_all_that_were_taken() {
     );
 }
 
-/// Appends entries as a writer would that keeps to no rule.
-async fn append_raw(
+/// Appends an entry as somebody with the key number `key` would who keeps to no rule.
+async fn append_as(
+    key: u8,
     store: &Store<Dir>,
     kind: &str,
     body: serde_json::Value,
@@ -299,14 +312,21 @@ async fn append_raw(
     for (key, value) in more.as_object().unwrap() {
         entry[key] = value.clone();
     }
-    entry["sum"] = Digest::of_value(&entry).to_string().into();
+    let payload = canonical_json(&entry);
+    let envelope = sign(PAYLOAD_TYPE, payload, &[signer(key)], &Interrupt::default()).await;
     let name = format!("log/entries/000/000/{seq:03}");
-    let created = store
-        .backend()
-        .create(&name, &canonical_json(&entry))
-        .await
-        .unwrap();
+    let bytes = envelope.unwrap().to_bytes();
+    let created = store.backend().create(&name, &bytes).await.unwrap();
     assert_eq!(created, Created::New);
+}
+
+async fn append_raw(
+    store: &Store<Dir>,
+    kind: &str,
+    body: serde_json::Value,
+    more: serde_json::Value,
+) {
+    append_as(1, store, kind, body, more).await;
 }
 
 #[tokio::test]
@@ -316,7 +336,11 @@ async fn readers_void_what_breaks_a_rule() {
     let store = store(&folder.path().join("store")).await;
     let first = put(&store, "1.0.0", "disk").await.unwrap();
     let other = Digest::of("another manifest");
-    let put_body = |image: &str, manifest: Digest| json!({ "manifest": manifest, "image": image, "version": "1.0.0", "artifact": other });
+    let put_body = |image: &str, manifest: Digest| {
+        let mut body = json!(ManifestPut::of(&sample("1.0.0", "disk"), manifest, other));
+        body["image"] = image.into();
+        body
+    };
     let none = || json!({});
     append_raw(
         &store,
@@ -336,7 +360,7 @@ async fn readers_void_what_breaks_a_rule() {
     append_raw(
         &store,
         "test.put",
-        json!({ "manifest": other, "test": other, "passed": true }),
+        json!({ "manifest": other, "test": other, "envelope": other, "passed": true }),
         none(),
     )
     .await;

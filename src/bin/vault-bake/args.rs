@@ -36,6 +36,43 @@ pub struct Global {
     /// Folder for what can be made again: bases, releases, logs, work in progress [default: ~/.cache/vault-bake]
     #[arg(long, global = true, value_name = "DIR", env = "VAULT_BAKE_CACHE")]
     pub cache: Option<PathBuf>,
+    /// Who signs records, and whose signatures are believed
+    #[command(flatten)]
+    pub keys: Keys,
+}
+
+/// Keys of records.
+#[derive(Args)]
+pub struct Keys {
+    /// File with the private key that signs records [default: ~/.config/vault-bake/signing-key.pem, made when first needed]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "VAULT_BAKE_SIGNING_KEY"
+    )]
+    pub signing_key: Option<PathBuf>,
+    /// Program that signs instead, with arguments: bytes on its standard input, signature on its standard output
+    #[arg(
+        long,
+        global = true,
+        value_name = "COMMAND",
+        env = "VAULT_BAKE_SIGNER",
+        requires = "signer_public_key",
+        conflicts_with = "signing_key"
+    )]
+    pub signer: Option<String>,
+    /// File with the public key of that program
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "VAULT_BAKE_SIGNER_PUBLIC_KEY"
+    )]
+    pub signer_public_key: Option<PathBuf>,
+    /// Your copy of the store's trust policy: a store that never had it is refused
+    #[arg(long, global = true, value_name = "FILE", env = "VAULT_BAKE_TRUST")]
+    pub trust: Option<PathBuf>,
 }
 
 /// The verbs.
@@ -125,6 +162,64 @@ pub enum Verb {
         #[arg(long)]
         records_only: bool,
     },
+    /// Move a channel to an image that was tested, is not revoked, and whose artifact is there
+    Promote {
+        /// What to promote: `name@version`, `sha256:…`, `name:channel` or a name (the newest)
+        reference: String,
+        /// The channel, as in `staging`; it is made where it is not there
+        channel: String,
+        /// Only where the channel is at this generation
+        #[arg(long, value_name = "GENERATION")]
+        expect: Option<u64>,
+        /// Why, in words
+        #[arg(long, value_name = "TEXT")]
+        note: Option<String>,
+        /// Say what would move and move nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Take a channel back to an image that it held, as a new generation
+    Rollback {
+        /// The channel: `name:channel`
+        channel: String,
+        /// Where to [default: what it held before]
+        #[arg(long, value_name = "REF")]
+        to: Option<String>,
+        /// Why, in words
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        /// The Consul snapshot that the data were restored from; allows an older Vault or Consul
+        #[arg(long, value_name = "SNAPSHOT")]
+        data_restored_from: Option<String>,
+        /// Say what would move and move nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Show where channels stand, and every position that they ever had
+    Channel {
+        /// What to show
+        #[command(subcommand)]
+        verb: ChannelVerb,
+    },
+    /// Revoke images by a rule that also holds for those to come
+    Revoke(Box<Revoke>),
+    /// Take a revocation back
+    Restore {
+        /// The number of the log's entry that revoked
+        entry: u64,
+        /// Why, in words
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        /// Say what would be restored and restore nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Show or change whose signatures count
+    Trust {
+        /// What to do
+        #[command(subcommand)]
+        verb: TrustVerb,
+    },
     /// Remove what killed runs left: machines, disks, files
     Sweep {
         /// Say what would be removed and remove nothing
@@ -138,6 +233,87 @@ pub enum Verb {
         /// Which shell
         shell: clap_complete::Shell,
     },
+}
+
+/// What to show of channels.
+#[derive(Subcommand)]
+pub enum ChannelVerb {
+    /// All channels
+    List {
+        /// Only of this image
+        image: Option<String>,
+    },
+    /// What a channel holds
+    Show {
+        /// `name:channel`, or `name:channel@GENERATION` for what it held then
+        channel: String,
+    },
+    /// Every position that a channel ever had
+    Log {
+        /// `name:channel`
+        channel: String,
+    },
+}
+
+/// What to do with the trust policy.
+#[derive(Subcommand)]
+pub enum TrustVerb {
+    /// Print the policy in force; keep a copy and pass it with --trust
+    Show,
+    /// Put another policy in force; roots of both have to sign
+    Set {
+        /// File with the new policy
+        file: PathBuf,
+        /// Say what would change and change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Print the public key that signs here, in PEM, with its id
+    Key,
+}
+
+/// A revocation.
+#[derive(Args)]
+#[group(id = "rule", required = true, multiple = false, args = ["references", "versions_of", "release", "input", "package", "list"])]
+pub struct Revoke {
+    /// These images: `name@version`, `sha256:…`, `name:channel` or a name (the newest)
+    pub references: Vec<String>,
+    /// Versions of this image, all or as --from and --to say; `*` stands for any text
+    #[arg(long, value_name = "IMAGE")]
+    pub versions_of: Option<String>,
+    /// The first of these versions
+    #[arg(long, value_name = "VERSION", requires = "versions_of")]
+    pub from: Option<String>,
+    /// The last of these versions
+    #[arg(long, value_name = "VERSION", requires = "versions_of")]
+    pub to: Option<String>,
+    /// Images with a release of this product below --below
+    #[arg(long, value_name = "PRODUCT", requires = "below")]
+    pub release: Option<String>,
+    /// Images that something with this digest went into
+    #[arg(long, value_name = "DIGEST")]
+    pub input: Option<String>,
+    /// Images with this package, or one built from this source package, below --below
+    #[arg(long, value_name = "NAME", requires = "below")]
+    pub package: Option<String>,
+    /// The first good version of the release or package
+    #[arg(long, value_name = "VERSION")]
+    pub below: Option<String>,
+    /// Why, in words
+    #[arg(long, value_name = "TEXT", required_unless_present = "list")]
+    pub reason: Option<String>,
+    /// From when on, as in 2026-12-01T00:00:00Z [default: now]
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<String>,
+    /// What to use instead
+    #[arg(long = "use", value_name = "REF")]
+    pub replacement: Option<String>,
+    /// Show what would be concerned (images, channels) and revoke nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// List all revocations and revoke nothing
+    #[arg(long)]
+    pub list: bool,
 }
 
 /// An image to work on.

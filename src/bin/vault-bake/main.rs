@@ -3,6 +3,7 @@
 mod args;
 mod commands;
 mod exit;
+mod keys;
 mod report;
 mod world;
 
@@ -74,6 +75,36 @@ async fn dispatch(verb: Verb, session: &Session) -> Result<Exit, Failure> {
         Verb::Show { reference } => commands::show::run(session, &reference).await,
         Verb::Diff { from, to } => commands::diff::run(session, &from, &to).await,
         Verb::Verify { records_only } => commands::verify::run(session, records_only).await,
+        Verb::Promote {
+            reference,
+            channel,
+            expect,
+            note,
+            dry_run,
+        } => commands::promote::run(session, &reference, &channel, expect, note, dry_run).await,
+        Verb::Rollback {
+            channel,
+            to,
+            reason,
+            data_restored_from,
+            dry_run,
+        } => {
+            let wish = commands::rollback::Wish {
+                to: to.as_deref(),
+                reason: &reason,
+                data_restored_from: data_restored_from.as_deref(),
+                dry_run,
+            };
+            commands::rollback::run(session, &channel, wish).await
+        }
+        Verb::Channel { verb } => commands::channel::run(session, &verb).await,
+        Verb::Revoke(revoke) => commands::revoke::run(session, &revoke).await,
+        Verb::Restore {
+            entry,
+            reason,
+            dry_run,
+        } => commands::restore::run(session, entry, reason, dry_run).await,
+        Verb::Trust { verb } => commands::trust::run(session, &verb).await,
         Verb::Sweep { dry_run } => commands::sweep::run(session, dry_run).await,
         Verb::Doctor => Ok(commands::doctor::run(session)),
         Verb::Completions { shell } => Ok(commands::completions::run(shell)),

@@ -16,6 +16,7 @@ use vault_bake::definition::Definition;
 use vault_bake::digest::Digest;
 use vault_bake::event::Events;
 use vault_bake::manifest::{InvalidReference, Reference, Tool};
+use vault_bake::sign::Trust;
 use vault_bake::ssh::GUEST_WORK;
 use vault_bake::store::{Dir, Store};
 use vault_bake::wait::Interrupt;
@@ -23,6 +24,7 @@ use vault_bake::world::{World, runs};
 
 use crate::args::{Global, Releases, Vars};
 use crate::exit::{Exit, Failure};
+use crate::keys::KeyRing;
 use crate::report::Report;
 
 /// The shipped provisioners travel in the binary, so that it works without a checkout.
@@ -38,6 +40,8 @@ pub struct Session {
     pub store: PathBuf,
     /// The cache's folder.
     pub cache: PathBuf,
+    /// Who signs, and whose word counts.
+    pub keys: KeyRing,
     /// What tells people and programs.
     pub report: Report,
     /// The same, as the library wants it.
@@ -61,6 +65,7 @@ impl Session {
             None => home("XDG_CACHE_HOME", ".cache")?,
         };
         let (store, cache) = (here.join(store), here.join(cache));
+        let keys = KeyRing::new(global.keys, &home("XDG_CONFIG_HOME", ".config")?);
         let report = Report::new(global.json, &cache.join("logs"));
         let events = Events::new(report.clone());
         Ok(Self {
@@ -68,6 +73,7 @@ impl Session {
             project,
             store,
             cache,
+            keys,
             report,
             events,
             interrupt: Interrupt::default(),
@@ -166,23 +172,41 @@ impl Session {
         Ok(definition)
     }
 
-    /// The store, which must be there.
+    /// The store, which must be there, to read.
     pub async fn open_store(&self) -> Result<Store<Dir>, Failure> {
-        Ok(Store::open(Dir::new(&self.store)).await?)
+        self.believing(Store::open(Dir::new(&self.store)).await?)
     }
 
-    /// The store, made where there is none.
+    /// The store, which must be there, to write.
+    pub async fn open_signing_store(&self) -> Result<Store<Dir>, Failure> {
+        let store = self.open_store().await?;
+        let signer = self.keys.signer(&self.events)?;
+        Ok(store.signing(vec![signer], self.interrupt.clone()))
+    }
+
+    /// The store to write, made where there is none: then its policy is the given one, or trusts our key alone.
     pub async fn open_or_create_store(&self) -> Result<Store<Dir>, Failure> {
-        Ok(Store::open_or_create(Dir::new(&self.store), clock()).await?)
+        let signer = self.keys.signer(&self.events)?;
+        let trust = match self.keys.trust()? {
+            Some(trust) => trust,
+            None => Trust::only(signer.public()),
+        };
+        let store = Store::open_or_create(Dir::new(&self.store), &trust, clock()).await?;
+        let store = self.believing(store)?;
+        Ok(store.signing(vec![signer], self.interrupt.clone()))
+    }
+
+    fn believing(&self, store: Store<Dir>) -> Result<Store<Dir>, Failure> {
+        Ok(match self.keys.trust()? {
+            Some(trust) => store.trusting(trust),
+            None => store,
+        })
     }
 
     /// The store, and the manifest that somebody means.
     pub async fn find(&self, reference: &str) -> Result<(Store<Dir>, Digest), Failure> {
-        let reference: Reference = reference
-            .parse()
-            .map_err(|error: InvalidReference| Failure::usage(error.to_string()))?;
         let store = self.open_store().await?;
-        let digest = store.resolve(&reference).await?;
+        let digest = resolve(&store, reference).await?;
         Ok((store, digest))
     }
 
@@ -230,6 +254,14 @@ impl Session {
     }
 }
 
+/// The manifest that somebody means.
+pub async fn resolve(store: &Store<Dir>, reference: &str) -> Result<Digest, Failure> {
+    let reference: Reference = reference
+        .parse()
+        .map_err(|error: InvalidReference| Failure::usage(error.to_string()))?;
+    Ok(store.resolve(&reference).await?)
+}
+
 /// The values given for the variables of a definition: the environment's `VB_VAR_NAME` for those that it declares, and
 /// over them `--var`.
 fn variables(path: &Path, given: &Vars) -> Result<BTreeMap<String, String>, Failure> {
@@ -259,6 +291,11 @@ fn absolute(path: &Path) -> Result<String, Failure> {
 /// The clock.
 pub fn clock() -> Timestamp {
     Timestamp::now()
+}
+
+/// The id of a new event.
+pub fn new_id() -> uuid::Uuid {
+    uuid::Uuid::now_v7()
 }
 
 fn content_of(dir: &include_dir::Dir<'_>) -> vault_bake::digest::Digest {

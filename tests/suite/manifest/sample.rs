@@ -6,7 +6,7 @@ use serde_json::json;
 use vault_bake::digest::Digest;
 use vault_bake::manifest::{
     Base, BuilderFact, CheckFact, FileFact, Host, Input, Manifest, Os, Output, Package, Packages,
-    ReleaseFact, Repro, SCHEMA, Source, StepFact, Tool, packages_bytes,
+    ReleaseFact, Repro, Source, StepFact, Tool, packages_bytes,
 };
 
 pub fn digest(of: &str) -> Digest {
@@ -99,7 +99,6 @@ pub fn sample(version: &str, disk: &str) -> Manifest {
         size: 7,
     };
     Manifest {
-        schema: SCHEMA.into(),
         must_understand: vec![],
         image: "quickstart".into(),
         version: version.parse().unwrap(),

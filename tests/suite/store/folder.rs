@@ -9,15 +9,18 @@ use vault_bake::digest::Digest;
 use vault_bake::store::backend::{Backend as _, Created};
 use vault_bake::store::dir::{Dir, Publish};
 use vault_bake::store::{Depth, Store};
+use vault_bake::wait::Interrupt;
 
 use super::{files, now, store};
+use crate::support::signing::{signer, trust};
 
 #[tokio::test]
 async fn a_folder_without_links_publishes_by_rename() {
     let folder = TempDir::new().unwrap();
     let root = folder.path().join("store");
     let dir = Dir::publishing(&root, Publish::Rename);
-    let store = Store::open_or_create(dir, now()).await.unwrap();
+    let store = Store::open_or_create(dir, &trust(), now()).await.unwrap();
+    let store = store.signing(vec![signer(1)], Interrupt::default());
     let digest = store.put_object(b"[1]").await.unwrap();
     assert_eq!(store.put_object(b"[1]").await.unwrap(), digest);
     assert_eq!(store.object(&digest).await.unwrap(), b"[1]");

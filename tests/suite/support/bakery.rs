@@ -19,6 +19,7 @@ use vault_bake::wait::{Interrupt, Seen, Wait};
 use vault_bake::world::{World, runs};
 
 use super::plan::{plan, provisioner};
+use super::signing::{signer, trust};
 use super::standin::StandIn;
 
 /// The steps of an image that can be baked anywhere: a step with a check, and a seal with a check.
@@ -67,8 +68,10 @@ impl Bakery {
 
     /// Its store.
     pub async fn store(&self) -> Store<Dir> {
-        let store = Store::open_or_create(Dir::new(self.root.join("store")), clock());
-        store.await.expect("a store")
+        let (dir, trust) = (Dir::new(self.root.join("store")), trust());
+        let store = Store::open_or_create(dir, &trust, clock()).await;
+        let store = store.expect("a store");
+        store.signing(vec![signer(1)], Interrupt::default())
     }
 
     /// Makes `stage` fail, each in the way in which it can.

@@ -1,15 +1,21 @@
 //! The verbs, a file each, and how all of them print results.
 
 pub mod build;
+pub mod channel;
 pub mod completions;
 pub mod diff;
 pub mod doctor;
 pub mod images;
 pub mod lock;
 pub mod plan;
+pub mod promote;
+pub mod restore;
+pub mod revoke;
+pub mod rollback;
 pub mod show;
 pub mod sweep;
 pub mod test;
+pub mod trust;
 pub mod validate;
 pub mod verify;
 

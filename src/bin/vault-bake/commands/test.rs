@@ -5,10 +5,14 @@ use vault_bake::builder::qemu::{Qemu, QemuSettings};
 
 use crate::commands::{print_json, print_line};
 use crate::exit::{Exit, Failure};
-use crate::world::{Session, clock};
+use crate::world::{Session, clock, resolve};
 
 pub async fn run(session: &Session, reference: &str, dry_run: bool) -> Result<Exit, Failure> {
-    let (store, digest) = session.find(reference).await?;
+    let store = match dry_run {
+        true => session.open_store().await?,
+        false => session.open_signing_store().await?,
+    };
+    let digest = resolve(&store, reference).await?;
     let manifest = store.manifest(&digest).await?;
     if dry_run {
         let checks = manifest.checks.len();

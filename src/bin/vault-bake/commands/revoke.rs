@@ -1,0 +1,168 @@
+//! `revoke`: images that must not be deployed any more.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use vault_bake::digest::Digest;
+use vault_bake::manifest::ImageVersion;
+use vault_bake::store::event::{Body, Revoke};
+use vault_bake::store::history::History;
+use vault_bake::store::revocation::Rule;
+use vault_bake::store::{Dir, Store};
+
+use crate::args;
+use crate::commands::{print_json, print_line};
+use crate::exit::{Exit, Failure};
+use crate::world::{Session, clock, new_id, resolve};
+
+pub async fn run(session: &Session, wish: &args::Revoke) -> Result<Exit, Failure> {
+    if wish.list {
+        return list(session).await;
+    }
+    let store = match wish.dry_run {
+        true => session.open_store().await?,
+        false => session.open_signing_store().await?,
+    };
+    let rule = rule(&store, wish).await?;
+    rule.check().map_err(Failure::usage)?;
+    let replacement = match &wish.replacement {
+        Some(reference) => Some(resolve(&store, reference).await?),
+        None => None,
+    };
+    let at = match &wish.at {
+        None => clock(),
+        Some(text) => text.parse::<Timestamp>().map_err(|error| {
+            Failure::usage(format!("--at {text}: {error}")).hint("as in 2026-12-01T00:00:00Z")
+        })?,
+    };
+    let revoke = Revoke {
+        rule,
+        why: wish.reason.clone().unwrap_or_default(),
+        effective_at: at.into(),
+        replacement,
+    };
+    let history = store.history().await?;
+    let concerned = concerned(&store, &history, &revoke.rule).await?;
+    if !wish.dry_run {
+        let body = Body::Revoke(revoke.clone());
+        store.append(new_id(), clock(), body).await?;
+    }
+    tell(session, wish.dry_run, &revoke, &concerned);
+    Ok(Exit::Done)
+}
+
+/// An image that a rule is about, and the channels that hold it.
+struct Concerned {
+    name: String,
+    manifest: Digest,
+    channels: Vec<String>,
+}
+
+async fn concerned(
+    store: &Store<Dir>,
+    history: &History,
+    rule: &Rule,
+) -> Result<Vec<Concerned>, Failure> {
+    let affected = store.affected(history, rule).await?;
+    let concerned = affected.into_iter().map(|recorded| Concerned {
+        name: recorded.put.name(),
+        manifest: recorded.put.manifest,
+        channels: history
+            .holders(&recorded.put.manifest)
+            .map(|(image, channel, generation)| {
+                format!("{image}:{channel} (generation {generation})")
+            })
+            .collect(),
+    });
+    Ok(concerned.collect())
+}
+
+fn tell(session: &Session, dry_run: bool, revoke: &Revoke, concerned: &[Concerned]) {
+    if session.json {
+        let images: Vec<_> = concerned
+            .iter()
+            .map(|one| serde_json::json!({ "name": one.name, "manifest": one.manifest, "channels": one.channels }))
+            .collect();
+        print_json(&serde_json::json!({ "revoked": !dry_run, "revoke": revoke, "images": images }));
+        return;
+    }
+    let verb = if dry_run { "would revoke" } else { "revoked" };
+    print_line(&format!(
+        "{verb} {} from {} on: {}",
+        revoke.rule, revoke.effective_at, revoke.why
+    ));
+    for one in concerned {
+        let channels = match one.channels.as_slice() {
+            [] => "in no channel".to_owned(),
+            channels => format!("HELD BY {}", channels.join(", ")),
+        };
+        print_line(&format!(
+            "  {:<32} {}  {channels}",
+            one.name,
+            one.manifest.short()
+        ));
+    }
+    if concerned.is_empty() {
+        print_line("  no recorded image is concerned; the rule holds for those to come");
+    }
+}
+
+async fn rule(store: &Store<Dir>, wish: &args::Revoke) -> Result<Rule, Failure> {
+    let below = || wish.below.clone().unwrap_or_default();
+    if let Some(image) = &wish.versions_of {
+        return Ok(Rule::Versions {
+            image: image.clone(),
+            from: version(wish.from.as_deref())?,
+            to: version(wish.to.as_deref())?,
+        });
+    }
+    if let Some(product) = wish.release.clone() {
+        return Ok(Rule::Release {
+            product,
+            below: below(),
+        });
+    }
+    if let Some(name) = wish.package.clone() {
+        return Ok(Rule::Package {
+            name,
+            below: below(),
+        });
+    }
+    if let Some(input) = &wish.input {
+        let digest = input.parse();
+        let digest = digest.map_err(|error: vault_bake::digest::InvalidDigest| {
+            Failure::usage(error.to_string())
+        })?;
+        return Ok(Rule::Input { digest });
+    }
+    let mut manifests = BTreeSet::new();
+    for reference in &wish.references {
+        manifests.insert(resolve(store, reference).await?);
+    }
+    Ok(Rule::Manifests { manifests })
+}
+
+fn version(text: Option<&str>) -> Result<Option<ImageVersion>, Failure> {
+    let version = text.map(str::parse::<ImageVersion>).transpose();
+    version.map_err(|error| Failure::usage(error.to_string()))
+}
+
+async fn list(session: &Session) -> Result<Exit, Failure> {
+    let history = session.open_store().await?.history().await?;
+    for revocation in history.revocations() {
+        if session.json {
+            print_json(&serde_json::to_value(revocation).unwrap_or_default());
+            continue;
+        }
+        let restored = revocation.restored.as_ref();
+        let restored = restored.map_or(String::new(), |why| format!("  TAKEN BACK: {why}"));
+        print_line(&format!(
+            "entry {:<6} {}  {}: {}{restored}",
+            revocation.seq,
+            revocation.revoke.effective_at,
+            revocation.revoke.rule,
+            revocation.revoke.why
+        ));
+    }
+    Ok(Exit::Done)
+}

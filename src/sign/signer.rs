@@ -1,0 +1,96 @@
+//! Who signs: a key of ours, or a program that has one.
+
+use super::SignError;
+use super::envelope::{Envelope, Signature, pre_authentication_encoding};
+use super::key::{PublicKey, SigningKey};
+use crate::process::Program;
+use crate::wait::Interrupt;
+
+/// Something that signs.
+pub enum Signer {
+    /// A key in memory.
+    Key(SigningKey),
+    /// A program: the bytes to sign on its standard input, the signature on its standard output. For ed25519 that is 64
+    /// bytes; for P-256 a DER sequence, or 64 bytes as Azure Key Vault gives them. So keys in hardware and in
+    /// services need nothing of us.
+    Command {
+        /// The program and its arguments.
+        command: Vec<String>,
+        /// The public half of its key.
+        public: PublicKey,
+    },
+}
+
+impl Signer {
+    /// The public half of the key that it signs with.
+    pub fn public(&self) -> &PublicKey {
+        match self {
+            Self::Key(key) => key.public(),
+            Self::Command { public, .. } => public,
+        }
+    }
+
+    async fn sign(&self, bytes: &[u8], interrupt: &Interrupt) -> Result<Signature, SignError> {
+        let signature = match self {
+            Self::Key(key) => key.sign(bytes)?,
+            Self::Command { command, .. } => run(command, bytes, interrupt).await?,
+        };
+        let public = self.public();
+        let signature = public.stored_form(signature);
+        if let (Self::Command { command, .. }, false) = (self, public.verifies(bytes, &signature)) {
+            return Err(SignError::NotASignature {
+                program: command.first().cloned().unwrap_or_default(),
+                why: format!(
+                    "its output ({} bytes) is no {} signature by the key {}",
+                    signature.len(),
+                    public.algorithm(),
+                    public.id()
+                ),
+            });
+        }
+        Ok(Signature {
+            key: public.id(),
+            bytes: signature,
+        })
+    }
+}
+
+async fn run(
+    command: &[String],
+    bytes: &[u8],
+    interrupt: &Interrupt,
+) -> Result<Vec<u8>, SignError> {
+    let Some((program, arguments)) = command.split_first() else {
+        return Err(SignError::NotASignature {
+            program: String::new(),
+            why: "no program is named".to_owned(),
+        });
+    };
+    let program = Program::new(program).args(arguments).input(bytes);
+    Ok(program.run(interrupt).await?)
+}
+
+/// `payload`, signed by every one of `signers`.
+pub async fn sign(
+    payload_type: &str,
+    payload: Vec<u8>,
+    signers: &[Signer],
+    interrupt: &Interrupt,
+) -> Result<Envelope, SignError> {
+    let bytes = pre_authentication_encoding(payload_type, &payload);
+    let mut signatures = Vec::new();
+    for signer in signers {
+        signatures.push(signer.sign(&bytes, interrupt).await?);
+    }
+    if signatures.is_empty() {
+        return Err(SignError::Shape {
+            what: "envelope",
+            why: "there is nobody to sign it".to_owned(),
+        });
+    }
+    Ok(Envelope {
+        payload_type: payload_type.to_owned(),
+        payload,
+        signatures,
+    })
+}

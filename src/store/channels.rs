@@ -1,0 +1,272 @@
+//! Moving channels: what is promoted, what is rolled back to, and what guards either.
+//!
+//! In: the history and what somebody wants. Out: the move, decided to the last field, or why not and what to do instead.
+//! A plan changes nothing; [`Store::move_channel`] appends it, and only where nobody moved the channel since.
+
+use std::cmp::Ordering;
+
+use jiff::Timestamp;
+
+use super::backend::Backend;
+use super::event::{Body, ChannelSet, Reason};
+use super::history::{Admission, History, Recorded};
+use super::{Store, StoreError, new_id};
+use crate::digest::Digest;
+use crate::manifest::Manifest;
+
+/// A rollback that somebody wants.
+#[derive(Clone, Copy, Debug)]
+pub struct Rollback<'a> {
+    /// The image.
+    pub image: &'a str,
+    /// The channel.
+    pub channel: &'a str,
+    /// Where to; the manifest before the present one where nobody says.
+    pub to: Option<Digest>,
+    /// Why, in words.
+    pub why: &'a str,
+    /// The snapshot that the data were restored from, where they were: older servers do not read what newer ones
+    /// wrote.
+    pub data_restored_from: Option<&'a str>,
+}
+
+impl<B: Backend> Store<B> {
+    /// The move that promotes a manifest to a channel. With `expect` only where the channel is at that generation.
+    pub async fn plan_promotion(
+        &self,
+        manifest: &Digest,
+        channel: &str,
+        expect: Option<u64>,
+        note: Option<String>,
+        now: Timestamp,
+    ) -> Result<ChannelSet, StoreError> {
+        let history = self.history().await?;
+        let recorded = known(&history, manifest)?;
+        let image = &recorded.put.image;
+        let set = next(&history, (image, channel), *manifest, Reason::Promote, note);
+        if let Some(expected) = expect.filter(|expected| expected + 1 != set.generation) {
+            return Err(StoreError::ChannelMoved {
+                channel: format!("{image}:{channel}"),
+                expected,
+                found: set.generation - 1,
+            });
+        }
+        self.guard(&history, recorded, &set, now).await?;
+        Ok(set)
+    }
+
+    /// The move that takes a channel back.
+    pub async fn plan_rollback(
+        &self,
+        wish: Rollback<'_>,
+        now: Timestamp,
+    ) -> Result<ChannelSet, StoreError> {
+        let Rollback { image, channel, .. } = wish;
+        let name = format!("{image}:{channel}");
+        let history = self.history().await?;
+        let generations = history.channel(image, channel);
+        let Some(present) = generations.last() else {
+            return Err(StoreError::NoChannel(name));
+        };
+        let before = generations.iter().rev().find(|one| one.to != present.to);
+        let Some(to) = wish.to.or(before.map(|one| one.to)) else {
+            return Err(StoreError::Refused {
+                what: name,
+                why: "it never held anything else; name a manifest with --to".to_owned(),
+            });
+        };
+        let note = match wish.data_restored_from {
+            None => wish.why.to_owned(),
+            Some(snapshot) => format!("{} (data restored from {snapshot})", wish.why),
+        };
+        let set = next(&history, (image, channel), to, Reason::Rollback, Some(note));
+        let target = known(&history, &to)?;
+        let guarded = async {
+            self.guard(&history, target, &set, now).await?;
+            let (old, new) = (self.manifest(&present.to).await?, self.manifest(&to).await?);
+            check_class(&name, &old, &new)?;
+            match wish.data_restored_from {
+                None => check_data(&name, &old, &new),
+                Some(_) => Ok(()),
+            }
+        };
+        match (guarded.await, wish.to) {
+            (Ok(()), _) => Ok(set),
+            // Somebody in a hurry should not have to search.
+            (Err(StoreError::Refused { what, why }), None) => {
+                let other = self.other_target(&history, present.to, &set, now).await?;
+                let why = other.map_or(why.clone(), |other| {
+                    format!("{why}; `--to {other}` would do")
+                });
+                Err(StoreError::Refused { what, why })
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// Appends a planned move.
+    pub async fn move_channel(&self, set: ChannelSet, now: Timestamp) -> Result<(), StoreError> {
+        self.append(new_id(now), now, Body::ChannelSet(set)).await
+    }
+
+    /// The name of the newest manifest that the channel held and that nothing speaks against.
+    async fn other_target(
+        &self,
+        history: &History,
+        present: Digest,
+        refused: &ChannelSet,
+        now: Timestamp,
+    ) -> Result<Option<String>, StoreError> {
+        let name = format!("{}:{}", refused.image, refused.channel);
+        let old = self.manifest(&present).await?;
+        for generation in history
+            .channel(&refused.image, &refused.channel)
+            .iter()
+            .rev()
+        {
+            if generation.to == present || generation.to == refused.to {
+                continue;
+            }
+            let recorded = known(history, &generation.to)?;
+            let set = ChannelSet {
+                to: generation.to,
+                ..refused.clone()
+            };
+            let new = self.manifest(&generation.to).await?;
+            if self.guard(history, recorded, &set, now).await.is_ok()
+                && check_class(&name, &old, &new).is_ok()
+                && check_data(&name, &old, &new).is_ok()
+            {
+                return Ok(Some(recorded.put.name()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What every move asks for: tested and passed, not revoked, signed, the artifact there.
+    async fn guard(
+        &self,
+        history: &History,
+        target: &Recorded,
+        set: &ChannelSet,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let body = Body::ChannelSet(set.clone());
+        match history.admits(&body, &self.own_keys())? {
+            Admission::New | Admission::Already => {}
+        }
+        let refused = |why: String| StoreError::Refused {
+            what: format!("{}:{}", set.image, set.channel),
+            why,
+        };
+        let name = target.put.name();
+        let standing = self.standing(history, &set.to, now).await?;
+        if let Some(revocation) = standing.revoked.first() {
+            let instead = match revocation.revoke.replacement {
+                Some(replacement) => match history.by_digest(&replacement) {
+                    Some(replacement) => format!("; use {} instead", replacement.put.name()),
+                    None => String::new(),
+                },
+                None => String::new(),
+            };
+            let why = &revocation.revoke.why;
+            let entry = revocation.seq;
+            return Err(refused(format!(
+                "{name} is revoked by entry {entry} ({why}){instead}; `vault-bake restore {entry}` takes that back"
+            )));
+        }
+        self.check_envelope(
+            history,
+            target.seq,
+            &target.put.manifest,
+            &target.put.envelope,
+            &set.image,
+        )
+        .await?;
+        let manifest = self.manifest(&set.to).await?;
+        for output in manifest.outputs.iter().filter(|one| one.target == "local") {
+            if !self.backend.exists(&output.id).await? {
+                return Err(refused(format!(
+                    "the artifact of {name} is gone ({}); bake it again",
+                    output.id
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The move of a channel from where it is.
+fn next(
+    history: &History,
+    (image, channel): (&str, &str),
+    to: Digest,
+    reason: Reason,
+    note: Option<String>,
+) -> ChannelSet {
+    let present = history.channel(image, channel).last();
+    ChannelSet {
+        image: image.to_owned(),
+        channel: channel.to_owned(),
+        generation: present.map_or(0, |present| present.generation) + 1,
+        to,
+        from: present.map(|present| present.to),
+        reason,
+        note,
+    }
+}
+
+fn known<'a>(history: &'a History, manifest: &Digest) -> Result<&'a Recorded, StoreError> {
+    let found = history.by_digest(manifest);
+    found.ok_or_else(|| StoreError::NotFound(manifest.to_string()))
+}
+
+/// A fleet that runs one class of image cannot be given another.
+fn check_class(channel: &str, old: &Manifest, new: &Manifest) -> Result<(), StoreError> {
+    let classes = |manifest: &Manifest| -> Vec<String> {
+        let outputs = manifest.outputs.iter();
+        let class = |output: &crate::manifest::Output| {
+            format!("{} {} {}", output.class, output.arch, output.firmware)
+        };
+        outputs.map(class).collect()
+    };
+    let (old_classes, new_classes) = (classes(old), classes(new));
+    if new_classes.iter().any(|class| old_classes.contains(class)) {
+        return Ok(());
+    }
+    Err(StoreError::Refused {
+        what: channel.to_owned(),
+        why: format!(
+            "{} is {}, but {} is {}: a fleet cannot change the class of its image; roll back to one of the same class, or make a new fleet",
+            new.name(),
+            new_classes.join(", "),
+            old.name(),
+            old_classes.join(", ")
+        ),
+    })
+}
+
+/// Vault and Consul do not promise that an older server reads what a newer one wrote.
+fn check_data(channel: &str, old: &Manifest, new: &Manifest) -> Result<(), StoreError> {
+    let version = |manifest: &Manifest, product: &str| {
+        let mut releases = manifest.releases.iter();
+        let release = releases.find(|release| release.product == product)?;
+        semver::Version::parse(&release.version).ok()
+    };
+    for product in ["vault", "consul"] {
+        let (Some(runs), Some(wanted)) = (version(old, product), version(new, product)) else {
+            continue;
+        };
+        if wanted.cmp_precedence(&runs) == Ordering::Less {
+            return Err(StoreError::Refused {
+                what: channel.to_owned(),
+                why: format!(
+                    "{} has {product} {wanted}, older than the {runs} that runs, and may not read its data: restore a Consul snapshot \
+                     from before the upgrade, then repeat with --data-restored-from SNAPSHOT",
+                    new.name()
+                ),
+            });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,235 @@
+//! Events: what the log says, one at a time. Each is the payload of a signed envelope.
+//!
+//! In: a [`Body`]. Out: the bytes of an event, and back. Deliberately judges nothing: whether an event has an effect is
+//! for [`super::history`] to say.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::digest::{Digest, canonical_json};
+use crate::manifest::{ImageVersion, Manifest, Moment};
+use crate::sign::{Role, Trust};
+
+use super::revocation::Rule;
+
+/// The schema of the events that are written.
+pub const SCHEMA: &str = "https://vault-bake.dev/event/v1";
+
+/// The payload type of an event in its envelope.
+pub const PAYLOAD_TYPE: &str = "application/vnd.vault-bake.event+json";
+
+/// What an event says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "body")]
+pub enum Body {
+    /// A manifest was recorded.
+    #[serde(rename = "manifest.put")]
+    ManifestPut(ManifestPut),
+    /// A manifest's artifact was tested.
+    #[serde(rename = "test.put")]
+    TestPut {
+        /// The manifest's digest.
+        manifest: Digest,
+        /// The test record's digest.
+        test: Digest,
+        /// Of the envelope around the test record.
+        envelope: Digest,
+        /// Whether it passed.
+        passed: bool,
+    },
+    /// A channel moved.
+    #[serde(rename = "channel.set")]
+    ChannelSet(ChannelSet),
+    /// Manifests were revoked, those to come among them.
+    #[serde(rename = "revoke")]
+    Revoke(Revoke),
+    /// A revocation was taken back.
+    #[serde(rename = "restore")]
+    Restore {
+        /// The number of the entry that revoked.
+        revocation: u64,
+        /// Why.
+        why: String,
+    },
+    /// Another trust policy is in force from the next entry on.
+    #[serde(rename = "trust.update")]
+    TrustUpdate {
+        /// The policy.
+        trust: Trust,
+    },
+    /// An artifact was removed; its record stays.
+    #[serde(rename = "artifact.deleted")]
+    ArtifactDeleted {
+        /// The manifest that it belongs to.
+        manifest: Digest,
+        /// Why.
+        why: String,
+    },
+}
+
+/// A manifest, and as much of it as lists show.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManifestPut {
+    /// Its digest.
+    pub manifest: Digest,
+    /// Of the envelope around it.
+    pub envelope: Digest,
+    /// Its image.
+    pub image: String,
+    /// Its version.
+    pub version: ImageVersion,
+    /// When it was written.
+    pub created_at: Moment,
+    /// Of the file of its first output.
+    pub artifact: Digest,
+    /// Of the files of its outputs, in bytes.
+    pub size: u64,
+    /// Products and their versions.
+    pub releases: BTreeMap<String, String>,
+    /// Whether a release in it is a stand-in. Written only where it is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fixture: bool,
+    /// Of the disk that it was made from.
+    pub base: Digest,
+}
+
+impl ManifestPut {
+    /// What the log says of `manifest`, whose envelope has the digest `envelope`.
+    pub fn of(manifest: &Manifest, digest: Digest, envelope: Digest) -> Self {
+        let releases = manifest.releases.iter();
+        Self {
+            manifest: digest,
+            envelope,
+            image: manifest.image.clone(),
+            version: manifest.version,
+            created_at: manifest.created_at,
+            artifact: manifest.outputs[0].file.digest,
+            size: manifest.outputs.iter().map(|output| output.file.size).sum(),
+            releases: releases
+                .map(|release| (release.product.clone(), release.version.clone()))
+                .collect(),
+            fixture: manifest.has_fixture(),
+            base: manifest.base.disk_sha256,
+        }
+    }
+
+    /// `image@version`.
+    pub fn name(&self) -> String {
+        format!("{}@{}", self.image, self.version)
+    }
+}
+
+/// A move of a channel. It has an effect only where the channel is as `generation` and `from` say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelSet {
+    /// The image.
+    pub image: String,
+    /// The channel.
+    pub channel: String,
+    /// One more than the generation before; 1 for the first.
+    pub generation: u64,
+    /// The manifest that it holds now.
+    pub to: Digest,
+    /// The manifest that it held; absent for the first generation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Digest>,
+    /// Which way.
+    pub reason: Reason,
+    /// Why, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// Why a channel moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// To something new.
+    Promote,
+    /// Back to something that it had held.
+    Rollback,
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Promote => "promote",
+            Self::Rollback => "rollback",
+        })
+    }
+}
+
+/// A revocation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revoke {
+    /// What is revoked.
+    pub rule: Rule,
+    /// Why, in words.
+    pub why: String,
+    /// From when on.
+    pub effective_at: Moment,
+    /// What to use instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replacement: Option<Digest>,
+}
+
+impl Body {
+    /// The kinds that this version knows.
+    pub(super) const KINDS: [&str; 7] = [
+        "manifest.put",
+        "test.put",
+        "channel.set",
+        "revoke",
+        "restore",
+        "trust.update",
+        "artifact.deleted",
+    ];
+
+    /// The role that may say so, and of which image and channel.
+    pub fn role(&self) -> Role {
+        match self {
+            Self::ManifestPut(_) | Self::TestPut { .. } => Role::Builder,
+            Self::ChannelSet(_) => Role::Promoter,
+            Self::Revoke(_) | Self::Restore { .. } => Role::Revoker,
+            Self::TrustUpdate { .. } => Role::Root,
+            Self::ArtifactDeleted { .. } => Role::Keeper,
+        }
+    }
+
+    /// Whether readers that do not know the kind must stop: what takes something away may not be passed over.
+    fn is_critical(&self) -> bool {
+        !matches!(self, Self::ManifestPut(_) | Self::TestPut { .. })
+    }
+}
+
+/// One event, as it is signed.
+#[derive(Deserialize)]
+pub(super) struct Entry {
+    pub(super) schema: String,
+    pub(super) seq: u64,
+    /// Of the bytes of the entry before; for the first one, of `store.json`.
+    pub(super) prev: Digest,
+    pub(super) id: Uuid,
+    pub(super) at: Moment,
+    pub(super) kind: String,
+    pub(super) body: Value,
+    #[serde(default)]
+    pub(super) critical: bool,
+}
+
+/// The payload of entry `seq`.
+pub(super) fn payload(seq: u64, prev: Digest, id: Uuid, at: Moment, body: &Body) -> Vec<u8> {
+    let mut entry = serde_json::json!(body);
+    entry["schema"] = SCHEMA.into();
+    entry["seq"] = seq.into();
+    entry["prev"] = prev.to_string().into();
+    entry["id"] = id.to_string().into();
+    entry["at"] = at.to_string().into();
+    if body.is_critical() {
+        entry["critical"] = true.into();
+    }
+    canonical_json(&entry)
+}

@@ -1,0 +1,164 @@
+//! The rules of the log, for writers and readers alike: what may follow what, and by whose word.
+
+use std::collections::BTreeSet;
+
+use super::{Admission, History, Recorded};
+use crate::digest::Digest;
+use crate::manifest::is_name;
+use crate::sign::KeyId;
+use crate::store::event::{Body, ChannelSet, ManifestPut};
+use crate::store::{StoreError, TestState};
+
+impl History {
+    /// Whether an event, signed by `signers`, may be appended now: the rules, for writers and readers alike.
+    pub fn admits(&self, body: &Body, signers: &BTreeSet<KeyId>) -> Result<Admission, StoreError> {
+        self.check_role(body, signers)?;
+        match body {
+            Body::ManifestPut(put) => self.admits_manifest(put),
+            Body::TestPut { manifest, test, .. } => {
+                let of = self.known(manifest)?;
+                let again = of.tests.iter().any(|known| known.test == *test);
+                Ok(if again {
+                    Admission::Already
+                } else {
+                    Admission::New
+                })
+            }
+            Body::ChannelSet(set) => self.admits_move(set),
+            Body::Revoke(revoke) => {
+                if let Some(replacement) = &revoke.replacement {
+                    self.known(replacement)?;
+                }
+                Ok(Admission::New)
+            }
+            Body::Restore { revocation, .. } => {
+                let wanted = self.revocations.iter().find(|one| one.seq == *revocation);
+                match wanted {
+                    None => Err(StoreError::NoRevocation(*revocation)),
+                    Some(one) if one.restored.is_some() => Ok(Admission::Already),
+                    Some(_) => Ok(Admission::New),
+                }
+            }
+            Body::TrustUpdate { trust } => {
+                if trust == self.trust() {
+                    return Ok(Admission::Already);
+                }
+                let refused = StoreError::Policy;
+                let trust = trust.clone().checked();
+                let trust = trust.map_err(|error| refused(error.to_string()))?;
+                trust.may_follow(self.trust(), signers).map_err(refused)?;
+                Ok(Admission::New)
+            }
+            Body::ArtifactDeleted { manifest, .. } => {
+                let of = self.known(manifest)?;
+                if let Some((image, channel, _)) = self.holders(manifest).next() {
+                    return Err(StoreError::Held {
+                        name: of.put.name(),
+                        by: format!("channel {image}:{channel}"),
+                    });
+                }
+                Ok(if of.deleted.is_some() {
+                    Admission::Already
+                } else {
+                    Admission::New
+                })
+            }
+        }
+    }
+
+    fn known(&self, manifest: &Digest) -> Result<&Recorded, StoreError> {
+        let found = self.by_digest(manifest);
+        found.ok_or_else(|| StoreError::NotFound(manifest.to_string()))
+    }
+
+    fn check_role(&self, body: &Body, signers: &BTreeSet<KeyId>) -> Result<(), StoreError> {
+        let of = |manifest: &Digest| {
+            let recorded = self.by_digest(manifest);
+            recorded.map_or("", |recorded| recorded.put.image.as_str())
+        };
+        let (image, channel) = match body {
+            Body::ManifestPut(put) => (put.image.as_str(), None),
+            Body::TestPut { manifest, .. } | Body::ArtifactDeleted { manifest, .. } => {
+                (of(manifest), None)
+            }
+            Body::ChannelSet(set) => (set.image.as_str(), Some(set.channel.as_str())),
+            Body::Revoke(_) | Body::Restore { .. } | Body::TrustUpdate { .. } => ("", None),
+        };
+        let role = body.role();
+        if self.trust().allows(role, signers, image, channel) {
+            return Ok(());
+        }
+        Err(StoreError::NotAllowed {
+            role,
+            of: match (image, channel) {
+                ("", _) => "this store".to_owned(),
+                (image, None) => image.to_owned(),
+                (image, Some(channel)) => format!("{image}:{channel}"),
+            },
+        })
+    }
+
+    fn admits_manifest(&self, put: &ManifestPut) -> Result<Admission, StoreError> {
+        let taken = self.by_name(&put.image, put.version);
+        // A manifest names its image and version itself, so it cannot be recorded under two names.
+        let Some(taken) = taken.or_else(|| self.by_digest(&put.manifest)) else {
+            return Ok(Admission::New);
+        };
+        let same = |a: &ManifestPut, b: &ManifestPut| {
+            (&a.image, a.version, a.manifest) == (&b.image, b.version, b.manifest)
+        };
+        if same(&taken.put, put) {
+            return Ok(Admission::Already);
+        }
+        Err(StoreError::VersionTaken {
+            name: taken.put.name(),
+            digest: taken.put.manifest,
+        })
+    }
+
+    fn admits_move(&self, set: &ChannelSet) -> Result<Admission, StoreError> {
+        let name = format!("{}:{}", set.image, set.channel);
+        let refused = |why: String| StoreError::Refused {
+            what: name.clone(),
+            why,
+        };
+        if !is_name(&set.channel) {
+            return Err(refused(format!(
+                "`{}` is no name of a channel",
+                set.channel
+            )));
+        }
+        let to = self.known(&set.to)?;
+        if to.put.image != set.image {
+            return Err(refused(format!("{} is another image", to.put.name())));
+        }
+        if to.state() != TestState::Tested {
+            return Err(refused(format!(
+                "{} is {}; `vault-bake test {}` tests it",
+                to.put.name(),
+                to.state(),
+                to.put.name()
+            )));
+        }
+        if let Some(why) = &to.deleted {
+            return Err(refused(format!(
+                "the artifact of {} was removed ({why})",
+                to.put.name()
+            )));
+        }
+        let now = self.channel(&set.image, &set.channel).last();
+        let expected = (set.generation.saturating_sub(1), set.from);
+        let found = now.map_or((0, None), |now| (now.generation, Some(now.to)));
+        if expected != found {
+            return Err(StoreError::ChannelMoved {
+                channel: name,
+                expected: expected.0,
+                found: found.0,
+            });
+        }
+        if found.1 == Some(set.to) {
+            return Err(refused(format!("it holds {} already", to.put.name())));
+        }
+        Ok(Admission::New)
+    }
+}

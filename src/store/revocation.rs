@@ -1,0 +1,241 @@
+//! Revocations: which manifests must not be deployed any more, and why.
+//!
+//! A revocation is a rule, not a list: it holds for manifests that are recorded later as well, and for every image that was
+//! made from the artifact of a revoked one. In: the history, and where a rule asks for it, manifests and package lists.
+//! Out: what applies to a manifest at some time.
+
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::backend::Backend;
+use super::history::{History, Recorded, Revocation};
+use super::{Store, StoreError};
+use crate::digest::Digest;
+use crate::manifest::{ImageVersion, debian};
+use crate::sign::matches;
+
+/// What a revocation is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Rule {
+    /// These manifests.
+    Manifests {
+        /// Their digests.
+        manifests: BTreeSet<Digest>,
+    },
+    /// Versions of images.
+    Versions {
+        /// The image's name; `*` stands for any text.
+        image: String,
+        /// The first that is meant; absent for the very first.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<ImageVersion>,
+        /// The last that is meant; absent for all to come.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<ImageVersion>,
+    },
+    /// Images with an old release of a product in them.
+    Release {
+        /// As in `vault`.
+        product: String,
+        /// The first good version.
+        below: String,
+    },
+    /// Images that something went into: a release archive, a file, a script, a base.
+    Input {
+        /// Of its content.
+        digest: Digest,
+    },
+    /// Images with an old package in them.
+    Package {
+        /// The name of the package, or of the source package that it was built from.
+        name: String,
+        /// The first good version, as Debian orders versions.
+        below: String,
+    },
+}
+
+impl Rule {
+    /// What is wrong with it, where something is.
+    pub fn check(&self) -> Result<(), String> {
+        match self {
+            Self::Manifests { manifests } if manifests.is_empty() => {
+                Err("no manifest is named".to_owned())
+            }
+            Self::Versions {
+                from: Some(from),
+                to: Some(to),
+                ..
+            } if from > to => Err(format!("{from} comes after {to}")),
+            Self::Release { below, .. } => match semver::Version::parse(below) {
+                Ok(_) => Ok(()),
+                Err(error) => Err(format!("`{below}` is no version of a release: {error}")),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether it is about `recorded`, as far as the log alone can tell.
+    fn holds(&self, recorded: &Recorded) -> Holds {
+        let put = &recorded.put;
+        let holds = match self {
+            Self::Manifests { manifests } => manifests.contains(&put.manifest),
+            Self::Versions { image, from, to } => {
+                matches(image, &put.image)
+                    && from.is_none_or(|from| put.version >= from)
+                    && to.is_none_or(|to| put.version <= to)
+            }
+            Self::Release { product, below } => {
+                match (put.releases.get(product), semver::Version::parse(below)) {
+                    (Some(version), Ok(below)) => match semver::Version::parse(version) {
+                        Ok(version) => version.cmp_precedence(&below) == Ordering::Less,
+                        // What cannot be ordered is not called good.
+                        Err(_) => true,
+                    },
+                    _ => false,
+                }
+            }
+            Self::Input { digest } if put.base == *digest => true,
+            Self::Input { .. } | Self::Package { .. } => return Holds::AskManifest,
+        };
+        if holds { Holds::Yes } else { Holds::No }
+    }
+}
+
+impl std::fmt::Display for Rule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Manifests { manifests } => {
+                let shown: Vec<String> = manifests.iter().map(Digest::to_string).collect();
+                f.write_str(&shown.join(", "))
+            }
+            Self::Versions { image, from, to } => {
+                write!(f, "{image}")?;
+                if let Some(from) = from {
+                    write!(f, " from {from}")?;
+                }
+                to.map_or(Ok(()), |to| write!(f, " up to {to}"))
+            }
+            Self::Release { product, below } => write!(f, "images with {product} below {below}"),
+            Self::Input { digest } => write!(f, "images that {digest} went into"),
+            Self::Package { name, below } => {
+                write!(f, "images with the package {name} below {below}")
+            }
+        }
+    }
+}
+
+enum Holds {
+    Yes,
+    No,
+    AskManifest,
+}
+
+/// What revocations say of a manifest at some time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Standing {
+    /// In force.
+    pub revoked: Vec<Revocation>,
+    /// Not yet in force.
+    pub scheduled: Vec<Revocation>,
+    /// The manifest that it inherits its revocations from, where none is about itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inherited_from: Option<Digest>,
+}
+
+impl Standing {
+    /// Whether it may be deployed.
+    pub fn is_good(&self) -> bool {
+        self.revoked.is_empty()
+    }
+}
+
+impl<B: Backend> Store<B> {
+    /// What revocations say of a recorded manifest at the time `now`.
+    pub async fn standing(
+        &self,
+        history: &History,
+        manifest: &Digest,
+        now: Timestamp,
+    ) -> Result<Standing, StoreError> {
+        let mut standing = Standing::default();
+        let mut next = history.by_digest(manifest);
+        let mut seen = BTreeSet::new();
+        while let Some(recorded) = next.filter(|one| seen.insert(one.put.manifest)) {
+            let own = standing.revoked.is_empty();
+            for revocation in history.revocations() {
+                let Revocation { revoke, .. } = revocation;
+                if revocation.restored.is_some() || !self.holds(&revoke.rule, recorded).await? {
+                    continue;
+                }
+                let list = if revoke.effective_at.timestamp() <= now {
+                    &mut standing.revoked
+                } else {
+                    &mut standing.scheduled
+                };
+                if !list.contains(revocation) {
+                    list.push(revocation.clone());
+                }
+            }
+            if own && !standing.revoked.is_empty() && recorded.put.manifest != *manifest {
+                standing.inherited_from = Some(recorded.put.manifest);
+            }
+            next = parent(history, recorded);
+        }
+        Ok(standing)
+    }
+
+    /// Every manifest that `rule` is about, or that was made from one of those.
+    pub async fn affected<'a>(
+        &self,
+        history: &'a History,
+        rule: &Rule,
+    ) -> Result<Vec<&'a Recorded>, StoreError> {
+        let mut artifacts = BTreeSet::new();
+        let mut affected = Vec::new();
+        // What an image was made from is recorded before it.
+        for recorded in history.recorded() {
+            if artifacts.contains(&recorded.put.base) || self.holds(rule, recorded).await? {
+                artifacts.insert(recorded.put.artifact);
+                affected.push(recorded);
+            }
+        }
+        Ok(affected)
+    }
+
+    async fn holds(&self, rule: &Rule, recorded: &Recorded) -> Result<bool, StoreError> {
+        match rule.holds(recorded) {
+            Holds::Yes => return Ok(true),
+            Holds::No => return Ok(false),
+            Holds::AskManifest => {}
+        }
+        let manifest = self.manifest(&recorded.put.manifest).await?;
+        Ok(match rule {
+            Rule::Input { digest } => {
+                let inputs = manifest.inputs.iter().any(|input| input.digest == *digest);
+                inputs
+                    || manifest
+                        .releases
+                        .iter()
+                        .any(|one| one.binary_sha256 == *digest)
+            }
+            Rule::Package { name, below } => {
+                let packages = self.packages(&manifest).await?;
+                packages.iter().any(|package| {
+                    (package.name == *name || package.source == *name)
+                        && debian::compare(&package.version, below) == Ordering::Less
+                })
+            }
+            _ => false,
+        })
+    }
+}
+
+/// The recorded image whose artifact `recorded` was made from.
+fn parent<'a>(history: &'a History, recorded: &Recorded) -> Option<&'a Recorded> {
+    let mut images = history.recorded().iter();
+    images.find(|one| one.put.artifact == recorded.put.base)
+}

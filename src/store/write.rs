@@ -1,0 +1,149 @@
+//! Writing: records into objects, and the events that name them into the log.
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::backend::{Backend, Created};
+use super::event::{self, Body, ManifestPut};
+use super::history::{Admission, History};
+use super::{Store, StoreError, log, new_id, object_name};
+use crate::digest::Digest;
+use crate::manifest::{Manifest, Package, Packages, TestRecord, packages_bytes};
+use crate::sign::{self, STATEMENT_PAYLOAD_TYPE};
+
+impl<B: Backend> Store<B> {
+    /// Stores a package list, and returns what a manifest says of it.
+    pub async fn put_packages(
+        &self,
+        packages: &[Package],
+        manager: &str,
+    ) -> Result<Packages, StoreError> {
+        Ok(Packages {
+            digest: self.put_object(&packages_bytes(packages)).await?,
+            count: packages.len() as u64,
+            manager: manager.to_owned(),
+        })
+    }
+
+    /// Records a bake. What the manifest names, its package list and its local artifacts, has to be there already.
+    /// Doing it again is no error. Where another manifest has the same name: [`StoreError::VersionTaken`], and
+    /// nothing is recorded; the caller takes [`Self::next_version`] and tries again.
+    pub async fn put_manifest(
+        &self,
+        manifest: &Manifest,
+        now: Timestamp,
+    ) -> Result<Digest, StoreError> {
+        let bytes = manifest.to_bytes();
+        let digest = Digest::of(&bytes);
+        Manifest::parse(&bytes).map_err(StoreError::BadManifest)?;
+        // Looked at before anything is written, so that a refusal leaves nothing behind.
+        let history = self.history().await?;
+        let wanted = Body::ManifestPut(ManifestPut::of(manifest, digest, digest));
+        if history.admits(&wanted, &self.own_keys())? == Admission::Already {
+            return Ok(digest);
+        }
+        let outputs = manifest.outputs.iter();
+        let local = outputs.filter(|output| output.target == "local");
+        let list = object_name(&manifest.packages.digest);
+        for what in local.map(|output| output.id.clone()).chain([list]) {
+            if !self.backend.exists(&what).await? {
+                return Err(StoreError::NotYetStored { what });
+            }
+        }
+        self.put_object(&bytes).await?;
+        let envelope = self.put_envelope(bytes).await?;
+        let body = Body::ManifestPut(ManifestPut::of(manifest, digest, envelope));
+        self.append_to(history, new_id(now), now, body).await?;
+        Ok(digest)
+    }
+
+    /// Records a test of a recorded manifest. Doing it again is no error.
+    pub async fn put_test(
+        &self,
+        record: &TestRecord,
+        now: Timestamp,
+    ) -> Result<Digest, StoreError> {
+        let bytes = record.to_bytes();
+        let manifest = record.manifest;
+        TestRecord::parse(&bytes).map_err(|error| StoreError::BadTest { manifest, error })?;
+        let (test, passed) = (Digest::of(&bytes), record.passed);
+        let body = |envelope| Body::TestPut {
+            manifest,
+            test,
+            envelope,
+            passed,
+        };
+        let history = self.history().await?;
+        if history.admits(&body(test), &self.own_keys())? == Admission::Already {
+            return Ok(test);
+        }
+        self.put_object(&bytes).await?;
+        let envelope = self.put_envelope(bytes).await?;
+        self.append_to(history, new_id(now), now, body(envelope))
+            .await?;
+        Ok(test)
+    }
+
+    /// Signs a statement, and stores the envelope.
+    async fn put_envelope(&self, statement: Vec<u8>) -> Result<Digest, StoreError> {
+        if self.signers.is_empty() {
+            return Err(StoreError::NoSigner);
+        }
+        let signed = sign::sign(
+            STATEMENT_PAYLOAD_TYPE,
+            statement,
+            &self.signers,
+            &self.interrupt,
+        );
+        self.put_object(&signed.await?.to_bytes()).await
+    }
+
+    /// Appends one event, and returns once it is durable. The rules are looked at again whenever another writer was
+    /// faster. With an `id` that the log has already nothing happens, so a caller who does not know whether the last
+    /// try succeeded may try again.
+    pub async fn append(&self, id: Uuid, now: Timestamp, body: Body) -> Result<(), StoreError> {
+        let history = self.history().await?;
+        self.append_to(history, id, now, body).await
+    }
+
+    /// Whether an event could be appended now, by our keys.
+    pub async fn check(&self, body: &Body) -> Result<Admission, StoreError> {
+        self.history().await?.admits(body, &self.own_keys())
+    }
+
+    async fn append_to(
+        &self,
+        mut history: History,
+        id: Uuid,
+        now: Timestamp,
+        body: Body,
+    ) -> Result<(), StoreError> {
+        let own = self.own_keys();
+        if own.is_empty() {
+            return Err(StoreError::NoSigner);
+        }
+        loop {
+            if history.has(id) || history.admits(&body, &own)? == Admission::Already {
+                return Ok(());
+            }
+            let seq = history.head() + 1;
+            let payload = event::payload(seq, history.last(), id, now.into(), &body);
+            let signed = sign::sign(event::PAYLOAD_TYPE, payload, &self.signers, &self.interrupt);
+            let name = log::entry_name(seq);
+            match self
+                .backend
+                .create(&name, &signed.await?.to_bytes())
+                .await?
+            {
+                Created::New => return Ok(()),
+                Created::Exists => {
+                    let head = history.head();
+                    log::advance(&mut history, &self.backend).await?;
+                    if history.head() == head {
+                        return Err(StoreError::integrity(name, "is there and cannot be read"));
+                    }
+                }
+            }
+        }
+    }
+}

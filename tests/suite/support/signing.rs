@@ -1,0 +1,28 @@
+//! Keys for tests, the same in every process: made of nothing but a number.
+
+use base64::Engine as _;
+use vault_bake::sign::{Signer, SigningKey, Trust};
+
+/// The key number `n`.
+pub fn key(n: u8) -> SigningKey {
+    SigningKey::from_pem("a test's key", key_pem(n).as_bytes()).expect("an ed25519 key")
+}
+
+/// The same, as openssl writes it.
+pub fn key_pem(n: u8) -> String {
+    // PKCS #8 of an ed25519 key (RFC 8410, section 7), and 32 bytes of secret that are none.
+    let head = b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20";
+    let der = [&head[..], &[n; 32]].concat();
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n")
+}
+
+/// Signs with the key number `n`.
+pub fn signer(n: u8) -> Signer {
+    Signer::Key(key(n))
+}
+
+/// The policy that trusts key 1 alone.
+pub fn trust() -> Trust {
+    Trust::only(key(1).public())
+}
