@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 /// Bakes hardened, verified and recorded Vault and Consul images.
 #[derive(Parser)]
@@ -21,20 +21,23 @@ pub struct Cli {
     pub verb: Verb,
 }
 
+/// The heading of options that every verb has.
+const SHARED: &str = "Shared options";
+
 /// Options of every verb.
 #[derive(Args)]
 pub struct Global {
     /// Print one JSON object a line on standard output, and nothing else there
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = SHARED)]
     pub json: bool,
     /// Folder with `images/` and perhaps `provisioners/` [default: the nearest one upwards from here]
-    #[arg(long, global = true, value_name = "DIR", env = "VAULT_BAKE_PROJECT")]
+    #[arg(long, global = true, help_heading = SHARED, value_name = "DIR", env = "VAULT_BAKE_PROJECT")]
     pub project: Option<PathBuf>,
     /// Folder of the store: manifests, test records, images [default: ~/.local/share/vault-bake/store]
-    #[arg(long, global = true, value_name = "DIR", env = "VAULT_BAKE_STORE")]
+    #[arg(long, global = true, help_heading = SHARED, value_name = "DIR", env = "VAULT_BAKE_STORE")]
     pub store: Option<PathBuf>,
     /// Folder for what can be made again: bases, releases, logs, work in progress [default: ~/.cache/vault-bake]
-    #[arg(long, global = true, value_name = "DIR", env = "VAULT_BAKE_CACHE")]
+    #[arg(long, global = true, help_heading = SHARED, value_name = "DIR", env = "VAULT_BAKE_CACHE")]
     pub cache: Option<PathBuf>,
     /// Who signs records, and whose signatures are believed
     #[command(flatten)]
@@ -71,7 +74,7 @@ pub struct Keys {
     )]
     pub signer_public_key: Option<PathBuf>,
     /// Your copy of the store's trust policy: a store that never had it is refused
-    #[arg(long, global = true, value_name = "FILE", env = "VAULT_BAKE_TRUST")]
+    #[arg(long, global = true, help_heading = SHARED, value_name = "FILE", env = "VAULT_BAKE_TRUST")]
     pub trust: Option<PathBuf>,
 }
 
@@ -274,7 +277,9 @@ pub enum TrustVerb {
 
 /// A revocation.
 #[derive(Args)]
-#[group(id = "rule", required = true, multiple = false, args = ["references", "versions_of", "release", "input", "package", "list"])]
+#[command(group(
+    ArgGroup::new("rule").required(true).args(["references", "versions_of", "release", "input", "package", "list"])
+))]
 pub struct Revoke {
     /// These images: `name@version`, `sha256:…`, `name:channel` or a name (the newest)
     pub references: Vec<String>,
