@@ -51,6 +51,7 @@ pub struct Keys {
     #[arg(
         long,
         global = true,
+        help_heading = SHARED,
         value_name = "FILE",
         env = "VAULT_BAKE_SIGNING_KEY"
     )]
@@ -59,6 +60,7 @@ pub struct Keys {
     #[arg(
         long,
         global = true,
+        help_heading = SHARED,
         value_name = "COMMAND",
         env = "VAULT_BAKE_SIGNER",
         requires = "signer_public_key",
@@ -69,6 +71,7 @@ pub struct Keys {
     #[arg(
         long,
         global = true,
+        help_heading = SHARED,
         value_name = "FILE",
         env = "VAULT_BAKE_SIGNER_PUBLIC_KEY"
     )]
