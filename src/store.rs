@@ -104,6 +104,11 @@ impl<B: Backend> Store<B> {
         }
         let origin: Origin =
             serde_json::from_value(value).map_err(|error| wrong(error.to_string()))?;
+        if canonical_json(&origin) != bytes {
+            return Err(wrong(
+                "it has fields that this version does not know".to_owned(),
+            ));
+        }
         let trust = origin.trust.checked();
         Ok(Self {
             origin: Digest::of(&bytes),

@@ -94,11 +94,17 @@ impl Envelope {
         if signatures.is_empty() {
             return Err(wrong("nobody signed it".to_owned()));
         }
-        Ok(Self {
+        let envelope = Self {
             payload: decode(&raw.payload, "the payload")?,
             payload_type: raw.payload_type,
             signatures,
-        })
+        };
+        // A list in the place of an object would be read as well.
+        if envelope.to_bytes() == bytes {
+            Ok(envelope)
+        } else {
+            Err(wrong("it is written in another way".to_owned()))
+        }
     }
 
     /// What was signed: the payload and its type.

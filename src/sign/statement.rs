@@ -98,10 +98,16 @@ impl Statement {
         if subjects.is_empty() {
             return Err(wrong("it is about nothing".to_owned()));
         }
-        Ok(Self {
+        let statement = Self {
             subjects,
             predicate_type: raw.predicate_type,
             predicate: raw.predicate,
-        })
+        };
+        // A list in the place of an object would be read as well.
+        if statement.to_bytes() == bytes {
+            Ok(statement)
+        } else {
+            Err(wrong("it is written in another way".to_owned()))
+        }
     }
 }

@@ -20,6 +20,7 @@ mod provisioner;
 mod provisioners;
 mod qemu;
 mod release;
+mod sign;
 mod ssh;
 mod store;
 mod support;
