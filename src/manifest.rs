@@ -13,6 +13,7 @@ mod facts;
 mod moment;
 mod packages;
 mod reference;
+mod shape;
 mod show;
 mod version;
 
@@ -25,8 +26,8 @@ use crate::digest::{Digest, canonical_json};
 pub use canonical::CanonicalError;
 pub use evidence::{TEST_SCHEMA, TestRecord};
 pub use facts::{
-    Base, BuilderFact, CheckFact, FileFact, Host, Input, Os, Output, ReleaseFact, Repro, Source,
-    StepFact, Tool,
+    Base, BuilderFact, CheckFact, FileFact, Host, Input, Os, Output, ReleaseFact,
+    Repro, Source, StepFact, Tool,
 };
 pub use moment::Moment;
 pub use packages::{Package, Packages, packages_bytes, parse_packages};
@@ -41,6 +42,24 @@ pub const MAX_BYTES: usize = 256 * 1024;
 
 /// Names of `must_understand` that this version understands. None was needed so far.
 const UNDERSTOOD: &[&str] = &[];
+
+/// Where a manifest holds objects.
+const OBJECTS: &[&str] = &[
+    "base",
+    "builder",
+    "builder.host",
+    "builder.tool",
+    "checks.*",
+    "inputs.*",
+    "os",
+    "outputs.*",
+    "outputs.*.file",
+    "packages",
+    "releases.*",
+    "repro",
+    "source",
+    "steps.*",
+];
 
 /// The record of one bake. Field order does not matter: it is written as canonical JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -156,6 +175,7 @@ impl Manifest {
                 return Err(ManifestError::MustUnderstand(name.to_owned()));
             }
         }
+        shape::check(&value, OBJECTS).map_err(ManifestError::Shape)?;
         let manifest: Self = serde_json::from_value(value).map_err(ManifestError::Shape)?;
         manifest.check_values()?;
         Ok(manifest)

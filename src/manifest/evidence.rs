@@ -2,11 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{BuilderFact, CanonicalError, CheckFact, MAX_BYTES, Moment, canonical};
+use super::{BuilderFact, CanonicalError, CheckFact, MAX_BYTES, Moment, canonical, shape};
 use crate::digest::{Digest, canonical_json};
 
 /// The schema of the test records that are written.
 pub const TEST_SCHEMA: &str = "https://vault-bake.dev/image-test/v1";
+
+/// Where a test record holds objects.
+const OBJECTS: &[&str] = &["", "builder", "builder.host", "builder.tool", "checks.*"];
 
 /// What was seen when the artifact of a manifest was booted and checked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,7 +45,9 @@ impl TestRecord {
     pub fn parse(bytes: &[u8]) -> Result<Self, CanonicalError> {
         use serde::de::Error as _;
         let wrong = |why: String| CanonicalError::Json(serde_json::Error::custom(why));
-        let record: Self = serde_json::from_value(canonical::parse(bytes, MAX_BYTES)?)?;
+        let value = canonical::parse(bytes, MAX_BYTES)?;
+        shape::check(&value, OBJECTS)?;
+        let record: Self = serde_json::from_value(value)?;
         if record.schema != TEST_SCHEMA {
             return Err(wrong(format!(
                 "schema `{}`, expected `{TEST_SCHEMA}`",
