@@ -13,6 +13,7 @@ mod facts;
 mod moment;
 mod packages;
 mod reference;
+mod sbom;
 mod shape;
 mod show;
 mod version;
@@ -26,12 +27,13 @@ use crate::digest::{Digest, canonical_json};
 pub use canonical::CanonicalError;
 pub use evidence::{TEST_SCHEMA, TestRecord};
 pub use facts::{
-    Base, BuilderFact, CheckFact, FileFact, Host, Input, Os, Output, ReleaseFact,
+    Base, BuilderFact, CheckFact, Descriptor, FileFact, Host, Input, Os, Output, ReleaseFact,
     Repro, Source, StepFact, Tool,
 };
 pub use moment::Moment;
 pub use packages::{Package, Packages, packages_bytes, parse_packages};
 pub use reference::{InvalidReference, Reference, is_name};
+pub use sbom::{SBOM_MEDIA_TYPE, sbom};
 pub use version::{ImageVersion, InvalidVersion};
 
 /// The schema of the manifests that are written.
@@ -57,6 +59,7 @@ const OBJECTS: &[&str] = &[
     "packages",
     "releases.*",
     "repro",
+    "sbom",
     "source",
     "steps.*",
 ];
@@ -95,6 +98,9 @@ pub struct Manifest {
     pub outputs: Vec<Output>,
     /// The packages in the image; the list is an object of its own.
     pub packages: Packages,
+    /// The bill of materials, an object of its own; absent in images of before there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sbom: Option<Descriptor>,
     /// The operating system in the image.
     pub os: Os,
     /// Who baked.

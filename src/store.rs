@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! store.json                      which store this is; the first entry of the log names its digest
-//! objects/sha256/ab/<62 hex>      manifests, test records, package lists
+//! objects/sha256/ab/<62 hex>      manifests, test records, package lists, bills of materials
 //! log/entries/000/000/001         one event each, chained by the digest of the one before
 //! artifacts/sha256/<hex>.qcow2    captured disks (folders only)
 //! tmp/                            files on their way; may be swept at any time when a day old
@@ -19,6 +19,7 @@ pub mod dir;
 mod error;
 mod images;
 pub mod log;
+mod sbom;
 mod verify;
 
 use jiff::Timestamp;
@@ -157,7 +158,8 @@ impl<B: Backend> Store<B> {
             .map_err(|error| StoreError::integrity(object_name(digest), error.to_string()))
     }
 
-    /// Records a bake. What the manifest names, its package list and its local artifacts, has to be there already.
+    /// Records a bake. What the manifest names, its package list, its bill of materials
+    /// and its local artifacts, has to be there already.
     /// Doing it again is no error. Where another manifest has the same name: [`StoreError::VersionTaken`], and
     /// nothing is recorded; the caller takes [`Self::next_version`] and tries again.
     pub async fn put_manifest(
@@ -179,8 +181,10 @@ impl<B: Backend> Store<B> {
         history.admits(&body)?;
         let outputs = manifest.outputs.iter();
         let local = outputs.filter(|output| output.target == "local");
-        let list = object_name(&manifest.packages.digest);
-        for what in local.map(|output| output.id.clone()).chain([list]) {
+        let list = [manifest.packages.digest].into_iter();
+        let attached = list.chain(manifest.sbom.iter().map(|sbom| sbom.digest));
+        let objects = attached.map(|digest| object_name(&digest));
+        for what in local.map(|output| output.id.clone()).chain(objects) {
             if !self.backend.exists(&what).await? {
                 return Err(StoreError::NotYetStored { what });
             }

@@ -7,6 +7,7 @@ pub mod doctor;
 pub mod images;
 pub mod lock;
 pub mod plan;
+pub mod sbom;
 pub mod show;
 pub mod sweep;
 pub mod test;
