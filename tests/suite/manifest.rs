@@ -6,6 +6,7 @@ mod diff;
 mod markdown;
 pub mod sample;
 mod sbom;
+mod schemas;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
