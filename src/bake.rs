@@ -315,11 +315,9 @@ impl<B: Builder> Bake<'_, B> {
             .store
             .adopt_artifact(&found.artifact.path, found.artifact.sha256)
             .await?;
-        let packages = &found.provisioned.packages;
-        let packages = self
-            .store
-            .put_packages(&record::packages(packages), &packages.manager)
-            .await?;
+        let list = record::packages(&found.provisioned.packages);
+        let manager = &found.provisioned.packages.manager;
+        let packages = self.store.put_packages(&list, manager).await?;
         let checks = CheckSet::of(plan, &found.releases, &found.disk);
         let check_bytes = checks.to_bytes();
         let facts = Facts {
@@ -348,7 +346,8 @@ impl<B: Builder> Bake<'_, B> {
                         .await?
                 }
             };
-            let manifest = record::manifest(&facts, version, now());
+            let mut manifest = record::manifest(&facts, version, now());
+            manifest.sbom = Some(self.store.put_sbom(&manifest, &list).await?);
             match self.store.put_manifest(&manifest, now()).await {
                 // Another bake of today took the version since we looked: the next one is ours, perhaps.
                 Err(StoreError::VersionTaken { .. }) if self.order.version.is_none() => {}

@@ -12,6 +12,8 @@ mod facts;
 mod moment;
 mod packages;
 mod reference;
+mod sbom;
+mod shape;
 mod show;
 mod version;
 
@@ -24,12 +26,13 @@ use crate::sign::{SignError, Statement, Subject};
 
 pub use evidence::{TEST_SCHEMA, TestRecord};
 pub use facts::{
-    Base, BuilderFact, CheckFact, FileFact, Host, Input, Os, Output, ReleaseFact, Repro, Source,
-    StepFact, Tool,
+    Base, BuilderFact, CheckFact, Descriptor, FileFact, Host, Input, Os, Output, ReleaseFact,
+    Repro, Source, StepFact, Tool,
 };
 pub use moment::Moment;
 pub use packages::{Package, Packages, packages_bytes, parse_packages};
 pub use reference::{InvalidReference, Reference, is_name};
+pub use sbom::{SBOM_MEDIA_TYPE, sbom};
 pub use version::{ImageVersion, InvalidVersion};
 
 /// The predicate type of the statements that manifests are.
@@ -40,6 +43,25 @@ pub const MAX_BYTES: usize = 256 * 1024;
 
 /// Names of `must_understand` that this version understands. None was needed so far.
 const UNDERSTOOD: &[&str] = &[];
+
+/// Where a manifest holds objects.
+const OBJECTS: &[&str] = &[
+    "base",
+    "builder",
+    "builder.host",
+    "builder.tool",
+    "checks.*",
+    "inputs.*",
+    "os",
+    "outputs.*",
+    "outputs.*.file",
+    "packages",
+    "releases.*",
+    "repro",
+    "sbom",
+    "source",
+    "steps.*",
+];
 
 /// The record of one bake. Field order does not matter: it is written as canonical JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +95,9 @@ pub struct Manifest {
     pub outputs: Vec<Output>,
     /// The packages in the image; the list is an object of its own.
     pub packages: Packages,
+    /// The bill of materials, an object of its own; absent in images of before there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sbom: Option<Descriptor>,
     /// The operating system in the image.
     pub os: Os,
     /// Who baked.
@@ -170,6 +195,7 @@ impl Manifest {
                 return Err(ManifestError::MustUnderstand(name.to_owned()));
             }
         }
+        shape::check(&value, OBJECTS).map_err(ManifestError::Shape)?;
         let manifest: Self = serde_json::from_value(value).map_err(ManifestError::Shape)?;
         manifest.check_values()?;
         if statement.subjects != manifest.subjects() {

@@ -145,6 +145,8 @@ pub fn manifest(facts: &Facts<'_>, version: ImageVersion, now: Timestamp) -> Man
         checks: facts.provisioned.checks.iter().map(check_fact).collect(),
         outputs: vec![output(facts)],
         packages: facts.packages.clone(),
+        // Made from what stands here, and so named only afterwards.
+        sbom: None,
         os: Os {
             id: boot.os_id.clone(),
             version: boot.os_version.clone(),

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! store.json                      which store this is, and its first trust policy; the first entry names its digest
-//! objects/sha256/ab/<62 hex>      manifests, test records, their envelopes, package lists
+//! objects/sha256/ab/<62 hex>      manifests, test records, their envelopes, package lists, bills of materials
 //! log/entries/000/000/001         one event each, in a signed envelope, chained by the digest of the one before
 //! artifacts/sha256/<hex>.qcow2    captured disks (folders only)
 //! tmp/                            files on their way; may be swept at any time when a day old
@@ -23,6 +23,7 @@ pub mod history;
 mod images;
 mod log;
 pub mod revocation;
+mod sbom;
 mod verify;
 mod write;
 

@@ -1,16 +1,18 @@
 //! The difference between two images, as their records tell it.
 //!
-//! In: two manifests and, where there, their package lists. Out: a [`Difference`], for people and as JSON.
+//! In: two manifests and, where there, their package lists. Out: a [`Difference`], as text, JSON and markdown.
 //! Deliberately looks at no artifact: what is not recorded is not compared.
 
+mod markdown;
 mod text;
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
+use serde_json::Value;
 
-use super::{CheckFact, Manifest, Package, debian};
+use super::{CheckFact, Manifest, Output, Package, debian};
 use crate::digest::Digest;
 
 /// What is different in the second image.
@@ -22,8 +24,8 @@ pub struct Difference {
     pub to: String,
     /// Products, by name.
     pub releases: Vec<Changed>,
-    /// The base, where it is another: digests of the disks.
-    pub base: Option<Changed>,
+    /// The base: the digest of its disk, the system in the image, and all that was requested and resolved, by path.
+    pub base: Vec<Changed>,
     /// Packages; none where a list was not at hand.
     pub packages: Option<Vec<Changed>>,
     /// Steps, by name: what they do is another where the digest is.
@@ -36,6 +38,8 @@ pub struct Difference {
     pub variables: Vec<Changed>,
     /// Checks, by id: `ok`, `not ok` or `skipped`.
     pub checks: Vec<Changed>,
+    /// What came out, by target: its class, architecture and firmware.
+    pub outputs: Vec<Changed>,
     /// Size of the files in bytes, first and second.
     pub size: (u64, u64),
     /// Size of the disks in bytes, first and second.
@@ -78,17 +82,25 @@ impl Difference {
     pub fn is_empty(&self) -> bool {
         let lists = [
             &self.releases,
+            &self.base,
             &self.steps,
             &self.inputs,
             &self.variables,
             &self.checks,
+            &self.outputs,
         ];
         lists.iter().all(|list| list.is_empty())
-            && self.base.is_none()
             && self.packages.as_ref().is_none_or(Vec::is_empty)
             && !self.steps_reordered
             && self.size.0 == self.size.1
             && self.virtual_size.0 == self.virtual_size.1
+    }
+
+    /// Releases and packages that are older in the second image: what nobody should find out later.
+    pub fn downgrades(&self) -> impl Iterator<Item = &Changed> {
+        let packages = self.packages.iter().flatten();
+        let all = self.releases.iter().chain(packages);
+        all.filter(|changed| changed.change == Change::Down)
     }
 }
 
@@ -96,20 +108,15 @@ impl Difference {
 pub fn diff(a: &Manifest, b: &Manifest, packages: Option<(&[Package], &[Package])>) -> Difference {
     let no_order = |_: &str, _: &str| None;
     let by_digest = |name: &str, digest: Digest| (name.to_owned(), digest.to_string());
-    let disks = |manifest: &Manifest| {
-        BTreeMap::from([("disk".to_owned(), manifest.base.disk_sha256.to_string())])
-    };
     let steps = |manifest: &Manifest| {
         let steps = manifest.steps.iter();
-        steps
-            .map(|step| by_digest(&step.name, step.digest))
-            .collect()
+        joined(steps.map(|step| by_digest(&step.name, step.digest)))
     };
     let inputs = |manifest: &Manifest| {
         let inputs = manifest.inputs.iter();
-        inputs
-            .map(|input| by_digest(&format!("{} {}", input.role, input.name), input.digest))
-            .collect()
+        joined(
+            inputs.map(|input| by_digest(&format!("{} {}", input.role, input.name), input.digest)),
+        )
     };
     let variables = |manifest: &Manifest| {
         let variables = manifest.variables.iter();
@@ -121,17 +128,20 @@ pub fn diff(a: &Manifest, b: &Manifest, packages: Option<(&[Package], &[Package]
         from: a.name(),
         to: b.name(),
         releases: changes(&releases(a), &releases(b), release_order),
-        base: changes(&disks(a), &disks(b), no_order).pop(),
-        packages: packages.map(|(a, b)| {
-            changes(&versions(a), &versions(b), |a, b| {
-                Some(debian::compare(a, b))
-            })
+        base: changes(&base(a), &base(b), no_order),
+        packages: packages.map(|(in_a, in_b)| {
+            let by_dpkg = [a, b].iter().all(|one| one.packages.manager == "dpkg");
+            let order =
+                |a: &str, b: &str| (by_dpkg && one_of_each(a, b)).then(|| debian::compare(a, b));
+            let several = several_archs(in_a, in_b);
+            changes(&versions(in_a, &several), &versions(in_b, &several), order)
         }),
         steps: changes(&steps(a), &steps(b), no_order),
         steps_reordered: common_steps(a, b) != common_steps(b, a),
         inputs: changes(&inputs(a), &inputs(b), no_order),
         variables: changes(&variables(a), &variables(b), no_order),
         checks: changes(&checks(a), &checks(b), no_order),
+        outputs: changes(&outputs(a), &outputs(b), no_order),
         size: (file_size(a), file_size(b)),
         virtual_size: (virtual_size(a), virtual_size(b)),
     }
@@ -170,18 +180,15 @@ fn changes(
 
 /// Product to version; a stand-in or another archive under the same version shows.
 fn releases(manifest: &Manifest) -> BTreeMap<String, String> {
-    let releases = manifest.releases.iter();
-    releases
-        .map(|release| {
-            let fixture = if release.fixture { ", fixture" } else { "" };
-            let of = format!(
-                "{} ({}{fixture})",
-                release.version,
-                release.binary_sha256.short()
-            );
-            (release.product.clone(), of)
-        })
-        .collect()
+    joined(manifest.releases.iter().map(|release| {
+        let fixture = if release.fixture { ", fixture" } else { "" };
+        let of = format!(
+            "{} ({}{fixture})",
+            release.version,
+            release.binary_sha256.short()
+        );
+        (release.product.clone(), of)
+    }))
 }
 
 fn release_order(a: &str, b: &str) -> Option<Ordering> {
@@ -189,34 +196,92 @@ fn release_order(a: &str, b: &str) -> Option<Ordering> {
     Some(version(a)?.cmp_precedence(&version(b)?))
 }
 
-/// Package to version. An architecture is named only where the package is there for several; where the same one is
-/// there in several versions (as kernels may be) all are named.
-fn versions(packages: &[Package]) -> BTreeMap<String, String> {
-    let mut by_name: BTreeMap<&str, Vec<&Package>> = BTreeMap::new();
-    for package in packages {
-        by_name.entry(&package.name).or_default().push(package);
-    }
-    let mut versions = BTreeMap::<String, String>::new();
-    for (name, packages) in by_name {
-        let several = packages
-            .iter()
-            .any(|package| package.arch != packages[0].arch);
-        for package in packages {
-            let key = if several {
-                format!("{name}:{}", package.arch)
-            } else {
-                name.to_owned()
-            };
-            versions
-                .entry(key)
-                .and_modify(|version| {
-                    version.push_str(", ");
-                    version.push_str(&package.version);
-                })
-                .or_insert_with(|| package.version.clone());
+/// What a bake started from: all of the definition's and the lock's words on it, the disk, and the system in it.
+fn base(manifest: &Manifest) -> BTreeMap<String, String> {
+    let (base, os) = (&manifest.base, &manifest.os);
+    let mut facts = BTreeMap::from([
+        ("disk".to_owned(), base.disk_sha256.to_string()),
+        ("kernel".to_owned(), os.kernel.clone()),
+        ("os".to_owned(), format!("{} {}", os.id, os.version)),
+    ]);
+    flatten("requested", &base.requested, &mut facts);
+    flatten("resolved", &base.resolved, &mut facts);
+    facts
+}
+
+/// The leaves of a value, by path.
+fn flatten(path: &str, value: &Value, leaves: &mut BTreeMap<String, String>) {
+    match value {
+        Value::Object(fields) if !fields.is_empty() => {
+            for (name, value) in fields {
+                flatten(&format!("{path}.{name}"), value, leaves);
+            }
+        }
+        Value::Array(items) if !items.is_empty() => {
+            for (at, value) in items.iter().enumerate() {
+                flatten(&format!("{path}[{at}]"), value, leaves);
+            }
+        }
+        Value::String(text) => {
+            leaves.insert(path.to_owned(), text.clone());
+        }
+        other => {
+            leaves.insert(path.to_owned(), other.to_string());
         }
     }
-    versions
+}
+
+/// The names of packages that one of the lists has for several architectures.
+fn several_archs<'a>(a: &'a [Package], b: &'a [Package]) -> BTreeSet<&'a str> {
+    let mut several = BTreeSet::new();
+    for list in [a, b] {
+        let mut first: BTreeMap<&str, &str> = BTreeMap::new();
+        for Package { name, arch, .. } in list {
+            if first.entry(name).or_insert(arch) != arch {
+                several.insert(name.as_str());
+            }
+        }
+    }
+    several
+}
+
+/// Package to version. An architecture is named only where the package is there for several; where the same one is
+/// there in several versions (as kernels may be) all are named.
+fn versions(packages: &[Package], several: &BTreeSet<&str>) -> BTreeMap<String, String> {
+    let mut packages: Vec<&Package> = packages.iter().collect();
+    packages.sort();
+    joined(packages.into_iter().map(|package| {
+        let Package { name, arch, .. } = package;
+        let key = match several.contains(name.as_str()) {
+            true => format!("{name}:{arch}"),
+            false => name.clone(),
+        };
+        (key, package.version.clone())
+    }))
+}
+
+/// Whether both name one version only, so that the two have an order.
+fn one_of_each(a: &str, b: &str) -> bool {
+    !a.contains(AND) && !b.contains(AND)
+}
+
+/// The state of a check that does not hold.
+const NOT_OK: &str = "not ok";
+
+/// Stands between the values of one name.
+const AND: &str = ", ";
+
+/// By name. Where a name is there several times no value is lost.
+fn joined(pairs: impl Iterator<Item = (String, String)>) -> BTreeMap<String, String> {
+    let mut map = BTreeMap::<String, String>::new();
+    for (name, value) in pairs {
+        let values = map.entry(name).or_default();
+        if !values.is_empty() {
+            values.push_str(AND);
+        }
+        values.push_str(&value);
+    }
+    map
 }
 
 /// The names of those steps of `a` that `b` has too, in order.
@@ -231,12 +296,22 @@ fn checks(manifest: &Manifest) -> BTreeMap<String, String> {
     let state = |check: &CheckFact| match (&check.skipped, check.ok) {
         (Some(_), _) => "skipped",
         (None, true) => "ok",
-        (None, false) => "not ok",
+        (None, false) => NOT_OK,
     };
     let checks = manifest.checks.iter();
-    checks
-        .map(|check| (check.id.clone(), state(check).to_owned()))
-        .collect()
+    joined(checks.map(|check| (check.id.clone(), state(check).to_owned())))
+}
+
+fn outputs(manifest: &Manifest) -> BTreeMap<String, String> {
+    joined(manifest.outputs.iter().map(|output| {
+        let Output {
+            class,
+            arch,
+            firmware,
+            ..
+        } = output;
+        (output.target.clone(), format!("{class} {arch} {firmware}"))
+    }))
 }
 
 fn file_size(manifest: &Manifest) -> u64 {

@@ -2,12 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{BuilderFact, CheckFact, MAX_BYTES, Moment};
+use super::{BuilderFact, CheckFact, MAX_BYTES, Moment, shape};
 use crate::digest::Digest;
 use crate::sign::{SignError, Statement, Subject};
 
 /// The predicate type of the statements that test records are.
 pub const TEST_SCHEMA: &str = "https://vault-bake.dev/image-test/v1";
+
+/// Where a test record holds objects.
+const OBJECTS: &[&str] = &["", "builder", "builder.host", "builder.tool", "checks.*"];
 
 /// What was seen when the artifact of a manifest was booted and checked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +65,7 @@ impl TestRecord {
                 statement.predicate_type
             )));
         }
+        shape::check(&statement.predicate, OBJECTS).map_err(|error| wrong(error.to_string()))?;
         let record: Self = serde_json::from_value(statement.predicate)
             .map_err(|error| wrong(error.to_string()))?;
         if statement.subjects != [record.subject()] {

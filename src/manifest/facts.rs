@@ -121,6 +121,17 @@ pub(super) fn sorted<'de, D: Deserializer<'de>>(
     }
 }
 
+/// An object of the store that belongs to a manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Descriptor {
+    /// Of its bytes.
+    pub digest: Digest,
+    /// In bytes.
+    pub size: u64,
+    /// What it is, as in `application/vnd.cyclonedx+json; version=1.6`.
+    pub media_type: String,
+}
+
 /// What the bake started from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Base {

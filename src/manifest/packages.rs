@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::shape;
 use crate::canonical::{self, CanonicalError};
 use crate::digest::{Digest, canonical_json};
 
@@ -40,5 +41,6 @@ pub fn packages_bytes(packages: &[Package]) -> Vec<u8> {
 pub fn parse_packages(bytes: &[u8]) -> Result<Vec<Package>, CanonicalError> {
     // Ten thousand packages are about a megabyte.
     let value = canonical::parse(bytes, 16 * 1024 * 1024)?;
+    shape::check(&value, &["*"])?;
     Ok(serde_json::from_value(value)?)
 }

@@ -26,6 +26,10 @@ impl fmt::Display for Manifest {
             "  packages  {} by {}, {}",
             self.packages.count, self.packages.manager, self.packages.digest
         )?;
+        if let Some(sbom) = &self.sbom {
+            let (media_type, size) = (&sbom.media_type, size(sbom.size));
+            writeln!(f, "  sbom      {media_type}, {size}, {}", sbom.digest)?;
+        }
         writeln!(f, "releases")?;
         self.releases.iter().try_for_each(|one| release(f, one))?;
         if !self.variables.is_empty() {

@@ -201,6 +201,8 @@ impl<B: Backend> Store<B> {
         }
         named.insert(object_name(&manifest.packages.digest));
         report.keep(self.packages(&manifest).await)?;
+        named.extend(manifest.sbom.iter().map(|sbom| object_name(&sbom.digest)));
+        report.keep(self.sbom(&manifest).await)?;
         for output in manifest.outputs.iter().filter(|one| one.target == "local") {
             if recorded.deleted.is_some() {
                 continue;

@@ -25,7 +25,7 @@ impl<B: Backend> Store<B> {
         })
     }
 
-    /// Records a bake. What the manifest names, its package list and its local artifacts, has to be there already.
+    /// Records a bake. What the manifest names, its package list, its bill of materials and its local artifacts, has to be there already.
     /// Doing it again is no error. Where another manifest has the same name: [`StoreError::VersionTaken`], and
     /// nothing is recorded; the caller takes [`Self::next_version`] and tries again.
     pub async fn put_manifest(
@@ -44,8 +44,10 @@ impl<B: Backend> Store<B> {
         }
         let outputs = manifest.outputs.iter();
         let local = outputs.filter(|output| output.target == "local");
-        let list = object_name(&manifest.packages.digest);
-        for what in local.map(|output| output.id.clone()).chain([list]) {
+        let list = [manifest.packages.digest].into_iter();
+        let attached = list.chain(manifest.sbom.iter().map(|sbom| sbom.digest));
+        let objects = attached.map(|digest| object_name(&digest));
+        for what in local.map(|output| output.id.clone()).chain(objects) {
             if !self.backend.exists(&what).await? {
                 return Err(StoreError::NotYetStored { what });
             }

@@ -2,5 +2,6 @@
 
 mod bake;
 mod fixture_vault;
+mod judges;
 mod lock;
 mod qemu;

@@ -22,6 +22,12 @@ async fn a_bake_records_an_image_and_its_test() {
     assert_eq!(rows[0].state.to_string(), "tested");
     let bytes = store.object(&baked.digest).await.expect("the manifest");
     assert_eq!(Manifest::parse(&bytes).expect("a manifest"), baked.manifest);
+    let sbom = store.sbom(&baked.manifest).await.expect("the SBOM");
+    let again = vault_bake::manifest::sbom(
+        &baked.manifest,
+        &store.packages(&baked.manifest).await.expect("the packages"),
+    );
+    assert_eq!(sbom, Some(again));
     assert_eq!(baked.manifest.builder.name, "stand-in");
     assert_eq!(baked.manifest.steps.len(), 2);
     let stages: Vec<String> = bakery

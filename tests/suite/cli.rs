@@ -5,6 +5,8 @@
     reason = "the binary is used as a person does, from outside"
 )]
 
+mod records;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -58,6 +60,7 @@ fn every_verb_explains_itself() {
         "test",
         "images",
         "show",
+        "sbom",
         "diff",
         "verify",
         "promote",

@@ -3,7 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 mod diff;
+mod markdown;
 pub mod sample;
+mod sbom;
+mod schemas;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -15,7 +18,7 @@ use vault_bake::manifest::{
 };
 use vault_bake::release::{LockedRelease, Verified};
 
-use sample::{builder, check, digest, packages, sample};
+use sample::{builder, check, digest, packages, sample, sample_with_everything};
 
 #[test]
 fn golden_bytes() {
@@ -27,8 +30,19 @@ fn golden_bytes() {
 }
 
 #[test]
+fn golden_bytes_with_all_that_may_be_absent() {
+    let manifest = sample_with_everything();
+    let text = String::from_utf8(manifest.to_bytes()).unwrap();
+    insta::assert_snapshot!("manifest_v1_everything", text);
+    assert_eq!(Manifest::parse(text.as_bytes()).unwrap(), manifest);
+}
+
+#[test]
 fn shown() {
     insta::assert_snapshot!("manifest_shown", sample("2026.1122.0", "disk"));
+    let shown = sample_with_everything().to_string();
+    let sbom = shown.lines().find(|line| line.contains("sbom")).unwrap();
+    insta::assert_snapshot!(sbom, @"  sbom      application/vnd.cyclonedx+json; version=1.6, 175.7 KiB, sha256:98f3ae1ef67113d8140d4f6cb8d2830070e21ea48f091be519659846c771a374");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 mod channels;
 mod folder;
 mod revocation;
+mod sbom;
 mod trust;
 mod tamper;
 mod writers;

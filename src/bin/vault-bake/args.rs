@@ -155,12 +155,20 @@ pub enum Verb {
         /// `name@version`, `sha256:…` or a name (the newest)
         reference: String,
     },
+    /// Print the bill of materials of an image: CycloneDX 1.6, the stored bytes
+    Sbom {
+        /// `name@version`, `sha256:…` or a name (the newest)
+        reference: String,
+    },
     /// Show what differs between two images
     Diff {
         /// The older one: `name@version`, `sha256:…` or a name
         from: String,
         /// The newer one
         to: String,
+        /// How to print it [default: text]; `--json` is short for `--format json`
+        #[arg(long, value_enum)]
+        format: Option<DiffFormat>,
     },
     /// Prove the store: its log, every record, every image file
     Verify {
@@ -357,6 +365,17 @@ pub struct Releases {
     /// Primary fingerprint that the certificate must have [default: HashiCorp's]
     #[arg(long, value_name = "HEX", env = "VAULT_BAKE_RELEASE_FINGERPRINT")]
     pub release_fingerprint: Option<String>,
+}
+
+/// How a difference is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DiffFormat {
+    /// Lines for people
+    Text,
+    /// One JSON object
+    Json,
+    /// For pull requests and tickets
+    Markdown,
 }
 
 /// What runs temporary machines.

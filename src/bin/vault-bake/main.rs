@@ -73,7 +73,8 @@ async fn dispatch(verb: Verb, session: &Session) -> Result<Exit, Failure> {
         }
         Verb::Images { name } => commands::images::run(session, name.as_deref()).await,
         Verb::Show { reference } => commands::show::run(session, &reference).await,
-        Verb::Diff { from, to } => commands::diff::run(session, &from, &to).await,
+        Verb::Sbom { reference } => commands::sbom::run(session, &reference).await,
+        Verb::Diff { from, to, format } => commands::diff::run(session, &from, &to, format).await,
         Verb::Verify { records_only } => commands::verify::run(session, records_only).await,
         Verb::Promote {
             reference,

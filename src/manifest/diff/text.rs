@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::{Change, Changed, Difference};
+use super::{AND, Change, Changed, Difference};
+use crate::digest::Digest;
 use crate::manifest::show::size;
 
 impl fmt::Display for Difference {
@@ -12,7 +13,7 @@ impl fmt::Display for Difference {
             writeln!(f, "no difference")?;
         }
         section(f, "releases", &self.releases)?;
-        section(f, "base", self.base.as_slice())?;
+        section(f, "base", &self.base)?;
         section(f, "variables", &self.variables)?;
         section(f, "inputs", &self.inputs)?;
         section(f, "steps", &self.steps)?;
@@ -20,6 +21,7 @@ impl fmt::Display for Difference {
             writeln!(f, "steps come in another order")?;
         }
         section(f, "checks", &self.checks)?;
+        section(f, "outputs", &self.outputs)?;
         match &self.packages {
             Some(packages) => packages_section(f, packages)?,
             None => writeln!(f, "packages: not compared, a list is missing")?,
@@ -91,9 +93,11 @@ fn sizes(f: &mut fmt::Formatter<'_>, what: &str, (from, to): (u64, u64)) -> fmt:
 }
 
 /// A whole digest is too long for a line; its beginning tells it from another.
-fn brief(value: &str) -> String {
-    match value.parse::<crate::digest::Digest>() {
+pub(super) fn brief(value: &str) -> String {
+    let short = |value: &str| match value.parse::<Digest>() {
         Ok(digest) => format!("sha256:{}", digest.short()),
         Err(_) => value.to_owned(),
-    }
+    };
+    let values: Vec<String> = value.split(AND).map(short).collect();
+    values.join(AND)
 }

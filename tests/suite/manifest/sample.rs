@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 use vault_bake::digest::Digest;
+use vault_bake::manifest::diff::{Change, Changed, Difference};
 use vault_bake::manifest::{
-    Base, BuilderFact, CheckFact, FileFact, Host, Input, Manifest, Os, Output, Package, Packages,
-    ReleaseFact, Repro, Source, StepFact, Tool, packages_bytes,
+    Base, BuilderFact, CheckFact, Descriptor, FileFact, Host, Input, Manifest, Os, Output, Package,
+    Packages, ReleaseFact, Repro, SBOM_MEDIA_TYPE, Source, StepFact, Tool, packages_bytes,
 };
 
 pub fn digest(of: &str) -> Digest {
@@ -141,6 +142,7 @@ pub fn sample(version: &str, disk: &str) -> Manifest {
             count: 3,
             manager: "dpkg".into(),
         },
+        sbom: None,
         os: Os {
             id: "debian".into(),
             version: "12".into(),
@@ -154,3 +156,75 @@ pub fn sample(version: &str, disk: &str) -> Manifest {
         parent: None,
     }
 }
+
+/// A manifest in which nothing is absent.
+pub fn sample_with_everything() -> Manifest {
+    let mut manifest = sample("2026.1122.0", "disk");
+    manifest.sbom = Some(Descriptor {
+        digest: digest("sbom"),
+        size: 180_000,
+        media_type: SBOM_MEDIA_TYPE.into(),
+    });
+    manifest.parent = Some(digest("parent"));
+    manifest.checks[0].skipped = Some("no TPM".into());
+    manifest.builder.tool.binary_sha256 = Some(digest("vault-bake"));
+    manifest
+}
+
+/// A difference in which every text is `evil`.
+pub fn difference(evil: &str) -> Difference {
+    let changed = || {
+        vec![Changed {
+            name: evil.into(),
+            change: Change::Down,
+            from: Some(evil.into()),
+            to: Some(evil.into()),
+        }]
+    };
+    Difference {
+        from: evil.into(),
+        to: evil.into(),
+        releases: changed(),
+        base: changed(),
+        packages: Some(changed()),
+        steps: changed(),
+        steps_reordered: false,
+        inputs: changed(),
+        variables: changed(),
+        checks: changed(),
+        outputs: changed(),
+        size: (1, 1),
+        virtual_size: (1, 1),
+    }
+}
+
+/// Texts that would be markup, a mention or a link, or would end a cell.
+pub const EVIL: &[&str] = &[
+    "a | b | c",
+    "\\| a",
+    "\\\\| a \\",
+    "`",
+    "``` ``",
+    "a`b|c`d",
+    "line\nbreak",
+    "line\r\n\r\n# heading",
+    "\u{2028}\u{85}\u{b}\u{c}",
+    "<script>alert(1)</script>",
+    "</details></code><img src=x onerror=y>",
+    "<!-- ",
+    "&lt;b&gt; &#96;",
+    "@everyone and @octocat",
+    "[click](https://evil.example)",
+    "![x](https://evil.example/x.png)",
+    "https://evil.example www.evil.example me@evil.example",
+    "#1 GH-1 owner/repo#1 0123456789abcdef0123456789abcdef01234567",
+    "**bold** _it_ ~~gone~~ ~x~ $x$ :tada:",
+    "\u{202e}gnp.exe",
+    "\u{1b}[31mred",
+    "nul\0",
+    "",
+    " ",
+    " led by a space",
+    "---",
+    "größe 漢字",
+];

@@ -12,6 +12,7 @@ pub mod promote;
 pub mod restore;
 pub mod revoke;
 pub mod rollback;
+pub mod sbom;
 pub mod show;
 pub mod sweep;
 pub mod test;

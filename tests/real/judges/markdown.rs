@@ -1,0 +1,54 @@
+//! Differences in markdown, as GitHub renders them.
+
+use super::sample::{EVIL, difference};
+use super::{judged, python};
+
+/// Renders every document of standard input (they stand between NULs) and prints a line each: its tags, in order.
+const JUDGE: &str = "
+import sys
+from html.parser import HTMLParser
+import cmarkgfm
+class Tags(HTMLParser):
+    def __init__(self): super().__init__(); self.tags = []
+    def handle_starttag(self, tag, attributes): self.tags.append(tag + ''.join(f'[{name}]' for name, _ in attributes))
+    def handle_endtag(self, tag): self.tags.append('/' + tag)
+    def handle_comment(self, text): self.tags.append('comment')
+for document in sys.stdin.read().split(chr(0)):
+    tags = Tags()
+    tags.feed(cmarkgfm.github_flavored_markdown_to_html(document, cmarkgfm.cmark.Options.CMARK_OPT_UNSAFE))
+    print(' '.join(tags.tags))
+";
+
+#[tokio::test]
+async fn nothing_in_a_name_or_value_becomes_markup() {
+    let Some(python) = python() else { return };
+    let texts = ["bash"].iter().chain(EVIL);
+    let documents: Vec<String> = texts.map(|text| difference(text).markdown()).collect();
+    let said = judged(&python, JUDGE, documents.join("\0")).await;
+    let said: Vec<&str> = said.lines().collect();
+    assert_eq!(said.len(), EVIL.len() + 1);
+    // Eight tables of one row with four cells.
+    assert_eq!(said[0].matches(" td ").count(), 8 * 4, "{}", said[0]);
+    for (evil, tags) in EVIL.iter().zip(&said[1..]) {
+        assert_eq!(*tags, said[0], "{evil:?}");
+    }
+}
+
+/// The judge is awake: text that is not in code does become markup.
+#[tokio::test]
+async fn the_renderer_would_show_what_breaks_out() {
+    let Some(python) = python() else { return };
+    let table = |cell: &str| format!("| a |\n|---|\n| {cell} |\n");
+    let breaking = [
+        "www.evil.example",
+        "<b>x</b>",
+        "`a|b`",
+        "~~x~~",
+        "<!-- x -->",
+    ]
+    .map(table);
+    let plain = judged(&python, JUDGE, table("`x`")).await;
+    for said in judged(&python, JUDGE, breaking.join("\0")).await.lines() {
+        assert_ne!(said, plain.trim_end());
+    }
+}
