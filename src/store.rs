@@ -9,8 +9,8 @@
 //! store.json                      which store this is; the first entry of the log names its digest
 //! objects/sha256/ab/<62 hex>      manifests, test records, package lists
 //! log/entries/000/000/001         one event each, chained by the digest of the one before
-//! artifacts/sha256/<hex>.qcow2    captured disks (folders only)
-//! tmp/                            files on their way; may be swept at any time when a day old
+//! artifacts/sha256/<hex>.qcow2    captured disks
+//! tmp/                            files on their way (folders only); may be swept at any time when a day old
 //! ```
 
 mod artifact;

@@ -9,6 +9,7 @@
 mod bakes;
 mod cli;
 mod definition;
+mod far;
 mod faults;
 mod ground;
 mod identity;

@@ -118,7 +118,9 @@ quickstart@2026.1122.1 failed here=true fixture=true
     assert_eq!(manifest, sample("2026.1122.0", "disk 0"));
     assert_eq!(store.packages(&manifest).await.unwrap().len(), 3);
     assert_eq!(store.tests(&first).await.unwrap().len(), 2);
-    let artifact = store.artifact(&manifest).unwrap().unwrap();
+    let artifact = store.artifact(&manifest, &root).await.unwrap();
+    let artifact = artifact.unwrap();
+    assert!(artifact.starts_with(&root), "booted where it is");
     assert_eq!(fs::read(&artifact).unwrap(), b"disk 0");
     for file in files(&root) {
         let mode = fs::metadata(&file).unwrap().permissions().mode();
