@@ -13,8 +13,10 @@
 //! tmp/                            files on their way (folders only); may be swept at any time when a day old
 //! ```
 
+mod any;
 mod artifact;
 pub mod backend;
+pub mod blob;
 pub mod dir;
 mod error;
 mod images;
@@ -33,6 +35,8 @@ use crate::manifest::{
 use backend::{Backend, Created};
 use log::{Body, History};
 
+pub use any::AnyBackend;
+pub use blob::Blob;
 pub use dir::Dir;
 pub use error::StoreError;
 pub use images::{ImageRow, TestState};
