@@ -16,6 +16,7 @@ mod identity;
 mod lock;
 mod manifest;
 mod plan;
+mod project;
 mod provision;
 mod provisioner;
 mod provisioners;

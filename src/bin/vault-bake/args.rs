@@ -30,8 +30,15 @@ pub struct Global {
     /// Folder with `images/` and perhaps `provisioners/` [default: the nearest one upwards from here]
     #[arg(long, global = true, value_name = "DIR", env = "VAULT_BAKE_PROJECT")]
     pub project: Option<PathBuf>,
-    /// Folder of the store: manifests, test records, images [default: ~/.local/share/vault-bake/store]
-    #[arg(long, global = true, value_name = "DIR", env = "VAULT_BAKE_STORE")]
+    /// Store of manifests, test records, images: a folder, or https://ACCOUNT.blob.core.windows.net/CONTAINER[/PREFIX]
+    /// [default: what `vault-bake.toml` says, or ~/.local/share/vault-bake/store]
+    #[arg(
+        long,
+        global = true,
+        value_name = "PLACE",
+        env = "VAULT_BAKE_STORE",
+        hide_env_values = true
+    )]
     pub store: Option<PathBuf>,
     /// Folder for what can be made again: bases, releases, logs, work in progress [default: ~/.cache/vault-bake]
     #[arg(long, global = true, value_name = "DIR", env = "VAULT_BAKE_CACHE")]

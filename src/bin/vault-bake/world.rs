@@ -17,12 +17,13 @@ use vault_bake::digest::Digest;
 use vault_bake::event::Events;
 use vault_bake::manifest::{InvalidReference, Reference, Tool};
 use vault_bake::ssh::GUEST_WORK;
-use vault_bake::store::{Dir, Store};
+use vault_bake::store::{AnyBackend, Store};
 use vault_bake::wait::Interrupt;
 use vault_bake::world::{World, runs};
 
 use crate::args::{Global, Releases, Vars};
 use crate::exit::{Exit, Failure};
+use crate::place::Place;
 use crate::report::Report;
 
 /// The shipped provisioners travel in the binary, so that it works without a checkout.
@@ -34,8 +35,10 @@ pub struct Session {
     pub json: bool,
     /// The folder with `images/`.
     pub project: PathBuf,
-    /// The store's folder.
-    pub store: PathBuf,
+    /// The folder that we were called in.
+    here: PathBuf,
+    /// The store's place, where the command line or the environment names one.
+    store: Option<PathBuf>,
     /// The cache's folder.
     pub cache: PathBuf,
     /// What tells people and programs.
@@ -52,21 +55,18 @@ impl Session {
         let here = env::current_dir()
             .map_err(|error| Failure::usage(format!("no current folder: {error}")))?;
         let project = global.project.unwrap_or_else(|| project_from(&here));
-        let store = match global.store {
-            Some(store) => store,
-            None => home("XDG_DATA_HOME", ".local/share")?.join("store"),
-        };
         let cache = match global.cache {
             Some(cache) => cache,
             None => home("XDG_CACHE_HOME", ".cache")?,
         };
-        let (store, cache) = (here.join(store), here.join(cache));
+        let cache = here.join(cache);
         let report = Report::new(global.json, &cache.join("logs"));
         let events = Events::new(report.clone());
         Ok(Self {
             json: global.json,
             project,
-            store,
+            store: global.store,
+            here,
             cache,
             report,
             events,
@@ -166,24 +166,40 @@ impl Session {
         Ok(definition)
     }
 
+    /// Where the store is. Read when it is needed: most verbs need none.
+    pub fn place(&self) -> Result<Place, Failure> {
+        let fallback = || Ok(home("XDG_DATA_HOME", ".local/share")?.join("store"));
+        Place::choose(self.store.clone(), &self.here, &self.project, fallback)
+    }
+
     /// The store, which must be there.
-    pub async fn open_store(&self) -> Result<Store<Dir>, Failure> {
-        Ok(Store::open(Dir::new(&self.store)).await?)
+    pub async fn open_store(&self) -> Result<Store<AnyBackend>, Failure> {
+        let opening = Store::open(self.place()?.open()?);
+        Ok(self.interrupt.or(opening).await??)
     }
 
     /// The store, made where there is none.
-    pub async fn open_or_create_store(&self) -> Result<Store<Dir>, Failure> {
-        Ok(Store::open_or_create(Dir::new(&self.store), clock()).await?)
+    pub async fn open_or_create_store(&self) -> Result<Store<AnyBackend>, Failure> {
+        let opening = Store::open_or_create(self.place()?.open()?, clock());
+        Ok(self.interrupt.or(opening).await??)
     }
 
     /// The store, and the manifest that somebody means.
-    pub async fn find(&self, reference: &str) -> Result<(Store<Dir>, Digest), Failure> {
+    pub async fn find(&self, reference: &str) -> Result<(Store<AnyBackend>, Digest), Failure> {
         let reference: Reference = reference
             .parse()
             .map_err(|error: InvalidReference| Failure::usage(error.to_string()))?;
         let store = self.open_store().await?;
-        let digest = store.resolve(&reference).await?;
+        let digest = self.interrupt.or(store.resolve(&reference)).await??;
         Ok((store, digest))
+    }
+
+    /// Does `work` that only reads, so that an interrupt may drop it anywhere.
+    pub async fn reading(
+        &self,
+        work: impl Future<Output = Result<Exit, Failure>>,
+    ) -> Result<Exit, Failure> {
+        self.interrupt.or(work).await?
     }
 
     /// What a run needs of the world.
