@@ -26,3 +26,6 @@ mod ssh;
 mod store;
 mod support;
 mod tidy;
+
+/// Shared with the tests against real components, which know it by this name.
+use manifest::sample;

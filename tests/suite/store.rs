@@ -4,6 +4,7 @@
 
 mod address;
 mod folder;
+mod storm;
 mod tamper;
 mod writers;
 
