@@ -21,7 +21,8 @@ use crate::provision::{self, Guest, Installed, Phase, ProvisionError};
 use crate::record::{self, Facts, Provisioned};
 use crate::release::{self, ReleaseError, Verified};
 use crate::ssh::{Keys, Reboot, Session};
-use crate::store::{Dir, Store, StoreError};
+use crate::store::backend::Backend;
+use crate::store::{Store, StoreError};
 use crate::teardown::Teardown;
 use crate::trial::CheckSet;
 use crate::world::World;
@@ -32,9 +33,9 @@ pub use retest::test;
 
 /// Bakes an image, records it and, where the order says so, tries it. Whatever happens, what was temporary is removed
 /// at the end, but for the machine of a failed bake that the order's `on_error` wants kept.
-pub async fn bake<B: Builder>(
+pub async fn bake<B: Builder, S: Backend>(
     builder: &B,
-    store: &Store<Dir>,
+    store: &Store<S>,
     order: &Order<'_>,
     world: &World<'_>,
 ) -> Result<Baked, Failed> {
@@ -75,22 +76,22 @@ pub async fn bake<B: Builder>(
 }
 
 /// One bake: what does not change while it runs.
-struct Bake<'a, B> {
+struct Bake<'a, B, S> {
     builder: &'a B,
-    store: &'a Store<Dir>,
+    store: &'a Store<S>,
     order: &'a Order<'a>,
     world: &'a World<'a>,
     run: &'a str,
     keys: &'a Keys,
 }
 
-impl<B: Builder> Bake<'_, B> {
+impl<B: Builder, S: Backend> Bake<'_, B, S> {
     async fn stages(
         &self,
         machine: &mut Option<B::Machine>,
         teardown: &mut Teardown,
     ) -> Result<Baked, BakeError> {
-        let parent = self.look_ahead().await?;
+        let parent = self.world.interrupt.or(self.look_ahead()).await??;
         let (releases, (disk, session)) = try_join!(self.fetch(), self.start(machine, teardown))?;
         let provisioned = self
             .provision(machine, session, &releases, teardown.work())
@@ -311,10 +312,13 @@ impl<B: Builder> Bake<'_, B> {
             revision,
             ..
         } = self.order;
-        let place = self
-            .store
-            .adopt_artifact(&found.artifact.path, found.artifact.sha256)
-            .await?;
+        let artifact = &found.artifact;
+        let adopting = self.store.adopt_artifact(&artifact.path, artifact.sha256);
+        let place = match self.store.backend().is_near() {
+            true => adopting.await?,
+            // Far away it takes its time.
+            false => self.world.interrupt.or(adopting).await??,
+        };
         let list = record::packages(&found.provisioned.packages);
         let manager = &found.provisioned.packages.manager;
         let packages = self.store.put_packages(&list, manager).await?;
@@ -353,11 +357,10 @@ impl<B: Builder> Bake<'_, B> {
                 Err(StoreError::VersionTaken { .. }) if self.order.version.is_none() => {}
                 Err(error) => return Err(error.into()),
                 Ok(digest) => {
-                    let artifact = place.display().to_string();
                     events.emit(&Event::Recorded {
                         name: manifest.name(),
                         manifest: digest.to_string(),
-                        artifact,
+                        artifact: place,
                     });
                     return Ok((digest, manifest, checks));
                 }

@@ -123,6 +123,7 @@ pub mod builder;
 pub mod provision;
 pub mod manifest;
 pub mod store;
+pub mod project;
 pub mod world;
 pub mod record;
 pub mod trial;

@@ -9,12 +9,14 @@
 //! store.json                      which store this is, and its first trust policy; the first entry names its digest
 //! objects/sha256/ab/<62 hex>      manifests, test records, their envelopes, package lists, bills of materials
 //! log/entries/000/000/001         one event each, in a signed envelope, chained by the digest of the one before
-//! artifacts/sha256/<hex>.qcow2    captured disks (folders only)
-//! tmp/                            files on their way; may be swept at any time when a day old
+//! artifacts/sha256/<hex>.qcow2    captured disks
+//! tmp/                            files on their way (folders only); may be swept at any time when a day old
 //! ```
 
+mod any;
 mod artifact;
 pub mod backend;
+pub mod blob;
 mod channels;
 pub mod dir;
 mod error;
@@ -42,6 +44,8 @@ use crate::wait::Interrupt;
 use backend::{Backend, Created};
 use history::History;
 
+pub use any::AnyBackend;
+pub use blob::Blob;
 pub use channels::Rollback;
 pub use dir::Dir;
 pub use error::StoreError;

@@ -195,7 +195,8 @@ impl Wait {
 /// How often a wait that goes on says so.
 const TELL_EVERY: Duration = Duration::from_secs(5);
 
-async fn pause_for(pause: Duration) {
+/// Waits that long. For those who have their own reason to look again.
+pub(crate) async fn pause_for(pause: Duration) {
     #[expect(
         clippy::disallowed_methods,
         reason = "this is the one place that sleeps"

@@ -6,15 +6,16 @@ use crate::digest::Digest;
 use crate::event::{Event, Stage};
 use crate::manifest::{Manifest, TestRecord};
 use crate::record::CHECKS_ROLE;
-use crate::store::{Dir, Store};
+use crate::store::Store;
+use crate::store::backend::Backend;
 use crate::teardown::Teardown;
 use crate::trial::{self, CheckSet, Subject};
 use crate::world::World;
 
 /// Boots the image of a recorded manifest with a throw-away identity, runs its checks, and records the result.
-pub async fn test<B: Builder>(
+pub async fn test<B: Builder, S: Backend>(
     builder: &B,
-    store: &Store<Dir>,
+    store: &Store<S>,
     manifest: Digest,
     world: &World<'_>,
 ) -> Result<Tested, Failed> {
@@ -52,9 +53,9 @@ pub async fn test<B: Builder>(
 }
 
 /// Tries an image and records the result. The caller has the run.
-pub(super) async fn record<B: Builder>(
+pub(super) async fn record<B: Builder, S: Backend>(
     builder: &B,
-    store: &Store<Dir>,
+    store: &Store<S>,
     (digest, manifest): (Digest, &Manifest),
     checks: &CheckSet,
     run: &str,
@@ -64,7 +65,9 @@ pub(super) async fn record<B: Builder>(
     let missing = || BakeError::NoArtifact {
         name: manifest.name(),
     };
-    let artifact = store.artifact(manifest)?.ok_or_else(missing)?;
+    // Below the run's work folder, whose undo is in the journal already.
+    let fetching = store.artifact(manifest, teardown.work());
+    let artifact = world.interrupt.or(fetching).await??.ok_or_else(missing)?;
     let sha256 = manifest.outputs.first().ok_or_else(missing)?.file.digest;
     let subject = Subject {
         manifest: digest,
@@ -88,7 +91,10 @@ pub(super) async fn record<B: Builder>(
 }
 
 /// The checks that were stored with a manifest.
-async fn stored_checks(store: &Store<Dir>, manifest: &Manifest) -> Result<CheckSet, BakeError> {
+async fn stored_checks(
+    store: &Store<impl Backend>,
+    manifest: &Manifest,
+) -> Result<CheckSet, BakeError> {
     let input = manifest
         .inputs
         .iter()

@@ -1,71 +1,83 @@
-//! Artifacts beside the records: captured disks, kept by digest in the store's folder.
+//! Artifacts beside the records: captured disks, kept by digest where the records are.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::backend::{BackendError, Created};
-use super::dir::{Dir, make_final};
+use super::backend::{Backend, BackendError, Created};
 use super::{Store, StoreError};
-use crate::digest::{Digest, Hashing};
+use crate::digest::Digest;
 use crate::manifest::Manifest;
 
-impl Store<Dir> {
+impl<B: Backend> Store<B> {
     /// Takes the finished disk `from`, whose digest the caller has just taken, into the store; `from` is gone
-    /// afterwards. On one file system nothing is copied or read again; otherwise it is copied, and hashed on the way.
-    pub async fn adopt_artifact(&self, from: &Path, digest: Digest) -> Result<PathBuf, StoreError> {
-        let (dir, from) = (self.backend().clone(), from.to_owned());
-        let to = dir.path(&format!("artifacts/sha256/{}.qcow2", digest.hex()))?;
-        let shown = from.display().to_string();
-        tokio::task::spawn_blocking(move || adopt(&dir, &from, &to, digest).map(|()| to))
-            .await
-            .map_err(|error| failed(&shown, io::Error::other(error)))?
+    /// afterwards. Returns where it is, for messages. Where store and disk are on one file system nothing is copied
+    /// or read again; otherwise it is copied or sent, and hashed on the way.
+    pub async fn adopt_artifact(&self, from: &Path, digest: Digest) -> Result<String, StoreError> {
+        let name = format!("artifacts/sha256/{}.qcow2", digest.hex());
+        match self.backend.create_file(&name, from, &digest).await {
+            Ok(Created::New) => {}
+            Ok(Created::Exists) => self.check_artifact_is(&name, &digest).await?,
+            Err(BackendError::OtherContent { name, found }) => {
+                let why = format!("the file to be adopted has the digest {found}");
+                return Err(StoreError::integrity(name, why));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        match fs::remove_file(from) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(failed(from, error));
+            }
+            _ => {}
+        }
+        Ok(match self.backend.local_file(&name)? {
+            Some(path) => path.display().to_string(),
+            None => format!("{}/{name}", self.backend.place()),
+        })
     }
 
-    /// Where the local artifact of a manifest is, if it still is. What it holds is for [`Store::verify`] to say.
-    pub fn artifact(&self, manifest: &Manifest) -> Result<Option<PathBuf>, StoreError> {
+    /// The local artifact of a manifest as a file of this machine, if it is still in the store. One that is kept
+    /// elsewhere is fetched into the folder `work`, and its digest checked; what a folder's own file holds is for
+    /// [`Store::verify`] to say.
+    pub async fn artifact(
+        &self,
+        manifest: &Manifest,
+        work: &Path,
+    ) -> Result<Option<PathBuf>, StoreError> {
         let mut outputs = manifest.outputs.iter();
         let Some(output) = outputs.find(|output| output.target == "local") else {
             return Ok(None);
         };
-        let path = self.backend().path(&output.id)?;
-        Ok(path.exists().then_some(path))
-    }
-}
-
-fn adopt(dir: &Dir, from: &Path, to: &Path, digest: Digest) -> Result<(), StoreError> {
-    let name = from.display().to_string();
-    let file = File::open(from).map_err(|error| failed(&name, error))?;
-    make_final(&file).map_err(|error| failed(&name, error))?;
-    match dir.publish(from, to) {
-        Ok(Created::New | Created::Exists) => {}
-        Err(BackendError::Io { error, .. }) if error.kind() == io::ErrorKind::CrossesDevices => {
-            copy(dir, file, to, digest)?;
+        if let Some(path) = self.backend.local_file(&output.id)? {
+            return Ok(Some(path));
         }
-        Err(error) => return Err(error.into()),
+        let to = work.join(format!("{}.qcow2", output.file.digest.short()));
+        match self.backend.fetch_file(&output.id, &to).await? {
+            None => Ok(None),
+            Some(found) if found == output.file.digest => Ok(Some(to)),
+            Some(found) => {
+                // Nobody should boot it by accident; that it cannot be removed is the lesser trouble.
+                let _ = fs::remove_file(&to);
+                let why = format!("its content has the digest {found}");
+                Err(StoreError::integrity(&output.id, why))
+            }
+        }
     }
-    match fs::remove_file(from) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(&name, error)),
-        _ => Ok(()),
+
+    /// What somebody put under the name before us has to be the same.
+    async fn check_artifact_is(&self, name: &str, digest: &Digest) -> Result<(), StoreError> {
+        match self.backend.digest(name).await? {
+            Some(found) if found == *digest => Ok(()),
+            Some(found) => {
+                let why = format!("its content has the digest {found}");
+                Err(StoreError::integrity(name, why))
+            }
+            None => Err(StoreError::integrity(name, "was there, and is gone")),
+        }
     }
 }
 
-fn copy(dir: &Dir, mut from: File, to: &Path, digest: Digest) -> Result<(), StoreError> {
-    let name = to.display().to_string();
-    let copy = dir.temporary().map_err(|error| failed(&name, error))?;
-    let mut hashing = Hashing::new(copy);
-    io::copy(&mut from, &mut hashing).map_err(|error| failed(&name, error))?;
-    let (found, _, copy) = hashing.finish();
-    if found != digest {
-        let why = format!("the file to be adopted has the digest {found}");
-        return Err(StoreError::integrity(name, why));
-    }
-    make_final(copy.as_file()).map_err(|error| failed(&name, error))?;
-    dir.publish(copy.path(), to)?;
-    Ok(())
-}
-
-fn failed(name: &str, error: io::Error) -> StoreError {
-    let name = name.to_owned();
+fn failed(name: &Path, error: io::Error) -> StoreError {
+    let name = name.display().to_string();
     StoreError::Backend(BackendError::Io { name, error })
 }

@@ -3,6 +3,7 @@
 //! Small on purpose: what cannot be done in a write-once blob container has no place here.
 
 use std::io;
+use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
 
@@ -42,6 +43,35 @@ pub trait Backend: Send + Sync {
 
     /// All names that begin with `prefix`, which ends with `/`, sorted.
     fn list(&self, prefix: &str) -> impl Future<Output = Result<Vec<String>, BackendError>> + Send;
+
+    /// Puts the file `from`, of any size, under `name` if it is free, as [`Self::create`] does with bytes. Nobody may
+    /// change the file any more, and it may be gone afterwards. Where its bytes are read on the way and have another
+    /// digest than `digest`, nothing is put: [`BackendError::OtherContent`].
+    fn create_file(
+        &self,
+        name: &str,
+        from: &Path,
+        digest: &Digest,
+    ) -> impl Future<Output = Result<Created, BackendError>> + Send;
+
+    /// Writes the bytes under `name` to the new file `to`, and returns their digest. Where it fails, what is at `to`
+    /// is not to be used.
+    fn fetch_file(
+        &self,
+        name: &str,
+        to: &Path,
+    ) -> impl Future<Output = Result<Option<Digest>, BackendError>> + Send;
+
+    /// Whether taking in a file is short: a matter of this machine, always finished once begun.
+    fn is_near(&self) -> bool {
+        false
+    }
+
+    /// The file of this machine that holds the bytes under `name`, where the backend keeps them in one.
+    fn local_file(&self, name: &str) -> Result<Option<PathBuf>, BackendError> {
+        let _ = name;
+        Ok(None)
+    }
 }
 
 /// Reading or writing failed.
@@ -54,6 +84,24 @@ pub enum BackendError {
         name: String,
         /// What it says.
         error: io::Error,
+    },
+    /// The blob service refused, failed, or could not be reached.
+    #[error("store: {place}: {name}: {why}")]
+    Service {
+        /// The container, as a URL without any credential.
+        place: String,
+        /// The name in the store.
+        name: String,
+        /// What it says, and what to do about it.
+        why: String,
+    },
+    /// A file that was to be put into the store is not what it was said to be.
+    #[error("store: {name}: the file to be put there has the digest {found}")]
+    OtherContent {
+        /// The name.
+        name: String,
+        /// Of the file.
+        found: Digest,
     },
     /// A name that could lead out of the store.
     #[error("store: `{0}` is not a name of the store")]

@@ -4,6 +4,8 @@
 //! whoever is killed when, and the second of two writers learns that it lost. Opening with `O_EXCL` would not do: a
 //! crash leaves a torn file behind.
 
+mod file;
+
 use std::collections::HashSet;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
@@ -90,7 +92,7 @@ impl Dir {
     }
 
     /// A new file under `tmp/`. Dropping it removes it.
-    pub(super) fn temporary(&self) -> io::Result<NamedTempFile> {
+    fn temporary(&self) -> io::Result<NamedTempFile> {
         let folder = self.0.root.join("tmp");
         fs::create_dir_all(&folder)?;
         let prefix = format!("{}-", std::process::id());
@@ -99,7 +101,7 @@ impl Dir {
 
     /// Gives the finished and durable file `from` the name `to`, durably, unless it is taken. `from` may be gone
     /// afterwards.
-    pub(super) fn publish(&self, from: &Path, to: &Path) -> Result<Created, BackendError> {
+    fn publish(&self, from: &Path, to: &Path) -> Result<Created, BackendError> {
         let failed = |error: io::Error| io_error(&to.display().to_string())(error);
         let folder = to.parent().unwrap_or(to);
         fs::create_dir_all(folder).map_err(failed)?;
@@ -191,10 +193,39 @@ impl Backend for Dir {
         names.sort();
         Ok(names)
     }
+
+    async fn create_file(
+        &self,
+        name: &str,
+        from: &Path,
+        digest: &Digest,
+    ) -> Result<Created, BackendError> {
+        let (dir, from, to) = (self.clone(), from.to_owned(), self.path(name)?);
+        let (known_as, digest) = (name.to_owned(), *digest);
+        tokio::task::spawn_blocking(move || file::adopt(&dir, &from, &to, &known_as, &digest))
+            .await
+            .map_err(|error| io_error(name)(io::Error::other(error)))?
+    }
+
+    async fn fetch_file(&self, name: &str, to: &Path) -> Result<Option<Digest>, BackendError> {
+        let (from, to) = (self.path(name)?, to.to_owned());
+        let copied = tokio::task::spawn_blocking(move || file::copy_out(&from, &to)).await;
+        let copied = copied.map_err(|error| io_error(name)(io::Error::other(error)))?;
+        copied.map_err(io_error(name))
+    }
+
+    fn is_near(&self) -> bool {
+        true
+    }
+
+    fn local_file(&self, name: &str) -> Result<Option<PathBuf>, BackendError> {
+        let path = self.path(name)?;
+        Ok(path.exists().then_some(path))
+    }
 }
 
 /// Nobody writes to the file any more, and its content is durable.
-pub(super) fn make_final(file: &File) -> io::Result<()> {
+fn make_final(file: &File) -> io::Result<()> {
     file.set_permissions(Permissions::from_mode(0o444))?;
     file.sync_all()
 }

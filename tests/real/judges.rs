@@ -9,12 +9,7 @@ use std::path::{Path, PathBuf};
 use vault_bake::process::Program;
 use vault_bake::wait::Interrupt;
 
-#[expect(
-    clippy::unwrap_used,
-    reason = "a sample that cannot be made is a mistake in it"
-)]
-#[path = "../suite/manifest/sample.rs"]
-mod sample;
+use crate::sample;
 
 /// The Python that `scripts/setup tests` made for the judges; `None` where it could not.
 fn python() -> Option<PathBuf> {

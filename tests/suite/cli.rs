@@ -91,7 +91,7 @@ fn every_verb_explains_itself() {
 #[test]
 fn errors_name_the_thing_and_the_way_out() {
     let folder = project();
-    let cases: [(&str, &[&str]); 14] = [
+    let cases: [(&str, &[&str]); 18] = [
         ("no verb", &[]),
         ("unknown verb", &["bake"]),
         ("unknown image", &["validate", "nothing"]),
@@ -109,7 +109,29 @@ fn errors_name_the_thing_and_the_way_out() {
         ("nothing to prove", &["verify"]),
         ("nothing to sweep", &["sweep"]),
         ("nothing to test", &["test", "web"]),
+        (
+            "a store without TLS",
+            &["images", "--store", "http://acme.example/images"],
+        ),
+        (
+            "a store without a container",
+            &["images", "--store", "https://acme.example"],
+        ),
+        (
+            "a signature on the command line",
+            &["images", "--store", "https://acme.example/images?sig=x"],
+        ),
+        (
+            "a project's file with a slip",
+            &["images", "--project", "slip"],
+        ),
     ];
+    fs::create_dir(folder.path().join("slip")).unwrap();
+    fs::write(
+        folder.path().join("slip/vault-bake.toml"),
+        "[store]\nto = 1\n",
+    )
+    .unwrap();
     let mut table = Vec::new();
     for (case, arguments) in cases {
         let output = run(folder.path(), arguments);
@@ -176,4 +198,29 @@ fn completions_know_the_verbs() {
             "{shell}"
         );
     }
+}
+
+#[test]
+fn an_interrupt_ends_a_wait_for_a_service_that_says_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let store = format!("http://{}/account/images", silent.local_addr().unwrap());
+    let child = Command::new(env!("CARGO_BIN_EXE_vault-bake"))
+        .args(["verify", "--store", &store])
+        .env_clear()
+        .env("HOME", folder.path())
+        .env("VAULT_BAKE_STORE_SAS", "sig=canary")
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let _held = silent.accept().unwrap();
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        text.contains("error: interrupted") && !text.contains("canary"),
+        "{text}"
+    );
 }

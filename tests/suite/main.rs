@@ -9,12 +9,14 @@
 mod bakes;
 mod cli;
 mod definition;
+mod far;
 mod faults;
 mod ground;
 mod identity;
 mod lock;
 mod manifest;
 mod plan;
+mod project;
 mod provision;
 mod provisioner;
 mod provisioners;
@@ -25,3 +27,6 @@ mod ssh;
 mod store;
 mod support;
 mod tidy;
+
+/// Shared with the tests against real components, which know it by this name.
+use manifest::sample;

@@ -2,10 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
+mod address;
 mod channels;
 mod folder;
 mod revocation;
 mod sbom;
+mod storm;
 mod trust;
 mod tamper;
 mod writers;
@@ -132,7 +134,9 @@ quickstart@2026.1122.1 failed here=true fixture=true
     assert_eq!(manifest, sample("2026.1122.0", "disk 0"));
     assert_eq!(store.packages(&manifest).await.unwrap().len(), 3);
     assert_eq!(store.tests(&first).await.unwrap().len(), 2);
-    let artifact = store.artifact(&manifest).unwrap().unwrap();
+    let artifact = store.artifact(&manifest, &root).await.unwrap();
+    let artifact = artifact.unwrap();
+    assert!(artifact.starts_with(&root), "booted where it is");
     assert_eq!(fs::read(&artifact).unwrap(), b"disk 0");
     for file in files(&root) {
         let mode = fs::metadata(&file).unwrap().permissions().mode();

@@ -1,6 +1,7 @@
 //! Counterparts that tests share.
 
 pub mod bakery;
+pub mod far;
 pub mod plan;
 pub mod signing;
 pub mod sshd;

@@ -1,8 +1,12 @@
 //! The command line, as clap sees it. Says what may be asked; does nothing.
 
+mod shared;
+
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+
+pub use shared::{Global, Keys};
 
 /// Bakes hardened, verified and recorded Vault and Consul images.
 #[derive(Parser)]
@@ -19,66 +23,6 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub verb: Verb,
-}
-
-/// The heading of options that every verb has.
-const SHARED: &str = "Shared options";
-
-/// Options of every verb.
-#[derive(Args)]
-pub struct Global {
-    /// Print one JSON object a line on standard output, and nothing else there
-    #[arg(long, global = true, help_heading = SHARED)]
-    pub json: bool,
-    /// Folder with `images/` and perhaps `provisioners/` [default: the nearest one upwards from here]
-    #[arg(long, global = true, help_heading = SHARED, value_name = "DIR", env = "VAULT_BAKE_PROJECT")]
-    pub project: Option<PathBuf>,
-    /// Folder of the store: manifests, test records, images [default: ~/.local/share/vault-bake/store]
-    #[arg(long, global = true, help_heading = SHARED, value_name = "DIR", env = "VAULT_BAKE_STORE")]
-    pub store: Option<PathBuf>,
-    /// Folder for what can be made again: bases, releases, logs, work in progress [default: ~/.cache/vault-bake]
-    #[arg(long, global = true, help_heading = SHARED, value_name = "DIR", env = "VAULT_BAKE_CACHE")]
-    pub cache: Option<PathBuf>,
-    /// Who signs records, and whose signatures are believed
-    #[command(flatten)]
-    pub keys: Keys,
-}
-
-/// Keys of records.
-#[derive(Args)]
-pub struct Keys {
-    /// File with the private key that signs records [default: ~/.config/vault-bake/signing-key.pem, made when first needed]
-    #[arg(
-        long,
-        global = true,
-        help_heading = SHARED,
-        value_name = "FILE",
-        env = "VAULT_BAKE_SIGNING_KEY"
-    )]
-    pub signing_key: Option<PathBuf>,
-    /// Program that signs instead, with arguments: bytes on its standard input, signature on its standard output
-    #[arg(
-        long,
-        global = true,
-        help_heading = SHARED,
-        value_name = "COMMAND",
-        env = "VAULT_BAKE_SIGNER",
-        requires = "signer_public_key",
-        conflicts_with = "signing_key"
-    )]
-    pub signer: Option<String>,
-    /// File with the public key of that program
-    #[arg(
-        long,
-        global = true,
-        help_heading = SHARED,
-        value_name = "FILE",
-        env = "VAULT_BAKE_SIGNER_PUBLIC_KEY"
-    )]
-    pub signer_public_key: Option<PathBuf>,
-    /// Your copy of the store's trust policy: a store that never had it is refused
-    #[arg(long, global = true, help_heading = SHARED, value_name = "FILE", env = "VAULT_BAKE_TRUST")]
-    pub trust: Option<PathBuf>,
 }
 
 /// The verbs.

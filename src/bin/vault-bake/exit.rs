@@ -15,6 +15,7 @@ use vault_bake::provisioner::ProvisionerError;
 use vault_bake::release::ReleaseError;
 use vault_bake::store::StoreError;
 use vault_bake::teardown::{JournalError, Leak};
+use vault_bake::wait::Interrupted;
 
 use crate::commands::print_json;
 
@@ -133,6 +134,12 @@ failures! {
     LockError => lock;
     StoreError => store;
     JournalError => |_| Exit::Failed;
+}
+
+impl From<Interrupted> for Failure {
+    fn from(interrupted: Interrupted) -> Self {
+        Self::new(Exit::Interrupted, interrupted.to_string())
+    }
 }
 
 impl From<Failed> for Failure {

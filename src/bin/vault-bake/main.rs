@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod exit;
 mod keys;
+mod place;
 mod report;
 mod world;
 
@@ -71,11 +72,31 @@ async fn dispatch(verb: Verb, session: &Session) -> Result<Exit, Failure> {
         Verb::Test { reference, dry_run } => {
             commands::test::run(session, &reference, dry_run).await
         }
-        Verb::Images { name } => commands::images::run(session, name.as_deref()).await,
-        Verb::Show { reference } => commands::show::run(session, &reference).await,
-        Verb::Sbom { reference } => commands::sbom::run(session, &reference).await,
-        Verb::Diff { from, to, format } => commands::diff::run(session, &from, &to, format).await,
-        Verb::Verify { records_only } => commands::verify::run(session, records_only).await,
+        Verb::Images { name } => {
+            session
+                .reading(commands::images::run(session, name.as_deref()))
+                .await
+        }
+        Verb::Show { reference } => {
+            session
+                .reading(commands::show::run(session, &reference))
+                .await
+        }
+        Verb::Sbom { reference } => {
+            session
+                .reading(commands::sbom::run(session, &reference))
+                .await
+        }
+        Verb::Diff { from, to, format } => {
+            session
+                .reading(commands::diff::run(session, &from, &to, format))
+                .await
+        }
+        Verb::Verify { records_only } => {
+            session
+                .reading(commands::verify::run(session, records_only))
+                .await
+        }
         Verb::Promote {
             reference,
             channel,
@@ -107,7 +128,7 @@ async fn dispatch(verb: Verb, session: &Session) -> Result<Exit, Failure> {
         } => commands::restore::run(session, entry, reason, dry_run).await,
         Verb::Trust { verb } => commands::trust::run(session, &verb).await,
         Verb::Sweep { dry_run } => commands::sweep::run(session, dry_run).await,
-        Verb::Doctor => Ok(commands::doctor::run(session)),
+        Verb::Doctor => commands::doctor::run(session).await,
         Verb::Completions { shell } => Ok(commands::completions::run(shell)),
     }
 }

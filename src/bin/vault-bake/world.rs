@@ -18,13 +18,14 @@ use vault_bake::event::Events;
 use vault_bake::manifest::{InvalidReference, Reference, Tool};
 use vault_bake::sign::Trust;
 use vault_bake::ssh::GUEST_WORK;
-use vault_bake::store::{Dir, Store};
+use vault_bake::store::{AnyBackend, Store};
 use vault_bake::wait::Interrupt;
 use vault_bake::world::{World, runs};
 
 use crate::args::{Global, Releases, Vars};
 use crate::exit::{Exit, Failure};
 use crate::keys::KeyRing;
+use crate::place::Place;
 use crate::report::Report;
 
 /// The shipped provisioners travel in the binary, so that it works without a checkout.
@@ -36,8 +37,10 @@ pub struct Session {
     pub json: bool,
     /// The folder with `images/`.
     pub project: PathBuf,
-    /// The store's folder.
-    pub store: PathBuf,
+    /// The folder that we were called in.
+    here: PathBuf,
+    /// The store's place, where the command line or the environment names one.
+    store: Option<PathBuf>,
     /// The cache's folder.
     pub cache: PathBuf,
     /// Who signs, and whose word counts.
@@ -56,22 +59,19 @@ impl Session {
         let here = env::current_dir()
             .map_err(|error| Failure::usage(format!("no current folder: {error}")))?;
         let project = global.project.unwrap_or_else(|| project_from(&here));
-        let store = match global.store {
-            Some(store) => store,
-            None => home("XDG_DATA_HOME", ".local/share")?.join("store"),
-        };
         let cache = match global.cache {
             Some(cache) => cache,
             None => home("XDG_CACHE_HOME", ".cache")?,
         };
-        let (store, cache) = (here.join(store), here.join(cache));
+        let cache = here.join(cache);
         let keys = KeyRing::new(global.keys, &home("XDG_CONFIG_HOME", ".config")?);
         let report = Report::new(global.json, &cache.join("logs"));
         let events = Events::new(report.clone());
         Ok(Self {
             json: global.json,
             project,
-            store,
+            store: global.store,
+            here,
             cache,
             keys,
             report,
@@ -172,31 +172,38 @@ impl Session {
         Ok(definition)
     }
 
+    /// Where the store is. Read when it is needed: most verbs need none.
+    pub fn place(&self) -> Result<Place, Failure> {
+        let fallback = || Ok(home("XDG_DATA_HOME", ".local/share")?.join("store"));
+        Place::choose(self.store.clone(), &self.here, &self.project, fallback)
+    }
+
     /// The store, which must be there, to read.
-    pub async fn open_store(&self) -> Result<Store<Dir>, Failure> {
-        self.believing(Store::open(Dir::new(&self.store)).await?)
+    pub async fn open_store(&self) -> Result<Store<AnyBackend>, Failure> {
+        let opening = Store::open(self.place()?.open()?);
+        self.believing(self.interrupt.or(opening).await??)
     }
 
     /// The store, which must be there, to write.
-    pub async fn open_signing_store(&self) -> Result<Store<Dir>, Failure> {
+    pub async fn open_signing_store(&self) -> Result<Store<AnyBackend>, Failure> {
         let store = self.open_store().await?;
         let signer = self.keys.signer(&self.events)?;
         Ok(store.signing(vec![signer], self.interrupt.clone()))
     }
 
     /// The store to write, made where there is none: then its policy is the given one, or trusts our key alone.
-    pub async fn open_or_create_store(&self) -> Result<Store<Dir>, Failure> {
+    pub async fn open_or_create_store(&self) -> Result<Store<AnyBackend>, Failure> {
         let signer = self.keys.signer(&self.events)?;
         let trust = match self.keys.trust()? {
             Some(trust) => trust,
             None => Trust::only(signer.public()),
         };
-        let store = Store::open_or_create(Dir::new(&self.store), &trust, clock()).await?;
-        let store = self.believing(store)?;
+        let opening = Store::open_or_create(self.place()?.open()?, &trust, clock());
+        let store = self.believing(self.interrupt.or(opening).await??)?;
         Ok(store.signing(vec![signer], self.interrupt.clone()))
     }
 
-    fn believing(&self, store: Store<Dir>) -> Result<Store<Dir>, Failure> {
+    fn believing(&self, store: Store<AnyBackend>) -> Result<Store<AnyBackend>, Failure> {
         Ok(match self.keys.trust()? {
             Some(trust) => store.trusting(trust),
             None => store,
@@ -204,10 +211,18 @@ impl Session {
     }
 
     /// The store, and the manifest that somebody means.
-    pub async fn find(&self, reference: &str) -> Result<(Store<Dir>, Digest), Failure> {
+    pub async fn find(&self, reference: &str) -> Result<(Store<AnyBackend>, Digest), Failure> {
         let store = self.open_store().await?;
-        let digest = resolve(&store, reference).await?;
+        let digest = self.interrupt.or(resolve(&store, reference)).await??;
         Ok((store, digest))
+    }
+
+    /// Does `work` that only reads, so that an interrupt may drop it anywhere.
+    pub async fn reading(
+        &self,
+        work: impl Future<Output = Result<Exit, Failure>>,
+    ) -> Result<Exit, Failure> {
+        self.interrupt.or(work).await?
     }
 
     /// What a run needs of the world.
@@ -255,7 +270,7 @@ impl Session {
 }
 
 /// The manifest that somebody means.
-pub async fn resolve(store: &Store<Dir>, reference: &str) -> Result<Digest, Failure> {
+pub async fn resolve(store: &Store<AnyBackend>, reference: &str) -> Result<Digest, Failure> {
     let reference: Reference = reference
         .parse()
         .map_err(|error: InvalidReference| Failure::usage(error.to_string()))?;

@@ -9,6 +9,7 @@ use vault_bake::digest::Digest;
 use vault_bake::process::Program;
 use vault_bake::store::{Depth, StoreError};
 
+use super::storm::{assert_nothing_is_lost, rage, write_until_killed};
 use super::{files, now, put, store};
 use crate::manifest::sample::{packages, sample};
 
@@ -87,19 +88,7 @@ async fn a_writer_of_the_storm() {
         return;
     };
     let folder = PathBuf::from(folder);
-    let store = store(&folder.join("store")).await;
-    let pid = std::process::id();
-    let acknowledged = folder.join(format!("acknowledged-{pid}"));
-    for round in 0.. {
-        let version = format!("{pid}.{round}.0");
-        let digest = put(&store, &version, &version).await.unwrap();
-        let mut file = fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&acknowledged)
-            .unwrap();
-        std::io::Write::write_all(&mut file, format!("{digest}\n").as_bytes()).unwrap();
-    }
+    write_until_killed(&store(&folder.join("store")).await, &folder).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,34 +105,8 @@ async fn killed_writers_lose_nothing_that_was_acknowledged() {
             .start()
             .unwrap()
     };
-    let mut writers = [start(), start(), start()];
-    for kill in 0..45_usize {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "a storm has no condition to wait for"
-        )]
-        tokio::time::sleep(Duration::from_millis(40 + 7 * (kill as u64 % 11))).await;
-        // Dropping it kills it, wherever it is.
-        writers[kill % 3] = start();
-    }
-    drop(writers);
+    rage(3, 45, Duration::from_millis(40), start).await;
     let store = store(&folder.path().join("store")).await;
-    let report = store.verify(Depth::Artifacts).await.unwrap();
-    assert!(report.is_sound() && report.voids.is_empty(), "{report:#?}");
-    let history = store.history().await.unwrap();
-    let mut acknowledged = 0;
-    for file in fs::read_dir(folder.path()).unwrap() {
-        let path = file.unwrap().path();
-        if path.display().to_string().contains("acknowledged-") {
-            for line in fs::read_to_string(path).unwrap().lines() {
-                assert!(
-                    history.by_digest(&line.parse().unwrap()).is_some(),
-                    "{line} is lost"
-                );
-                acknowledged += 1;
-            }
-        }
-    }
+    let acknowledged = assert_nothing_is_lost(&store, folder.path()).await;
     assert!(acknowledged > 10, "{acknowledged}");
-    assert!(report.entries >= acknowledged);
 }

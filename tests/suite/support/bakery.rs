@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use vault_bake::bake::{Baked, Failed, OnError, Order, bake};
+use vault_bake::bake::{Baked, Failed, OnError, Order, Tested, bake, test};
 use vault_bake::digest::Digest;
 use vault_bake::event::{Event, Events, Stage};
 use vault_bake::manifest::{ImageVersion, Tool};
 use vault_bake::plan::{Plan, PlannedStep};
 use vault_bake::release::LockedRelease;
+use vault_bake::store::backend::Backend;
 use vault_bake::store::{Depth, Dir, Report, Store};
 use vault_bake::teardown::{Swept, sweep};
 use vault_bake::wait::{Interrupt, Seen, Wait};
@@ -101,6 +102,46 @@ impl Bakery {
         &self,
         hook: impl Fn(&Event) + Send + Sync + 'static,
     ) -> Result<Baked, Failed> {
+        self.bake_into(&self.store().await, hook).await
+    }
+
+    /// Bakes into a store of any kind.
+    pub async fn bake_into<S: Backend>(
+        &self,
+        store: &Store<S>,
+        hook: impl Fn(&Event) + Send + Sync + 'static,
+    ) -> Result<Baked, Failed> {
+        let order = Order {
+            plan: &self.plan,
+            version: self.version,
+            revision: None,
+            test: self.test,
+            on_error: &|_| OnError::Clean,
+        };
+        self.in_world(hook, async |builder, world| {
+            bake(builder, store, &order, world).await
+        })
+        .await
+    }
+
+    /// Tries a recorded image of a store of any kind.
+    pub async fn retest<S: Backend>(
+        &self,
+        store: &Store<S>,
+        manifest: Digest,
+    ) -> Result<Tested, Failed> {
+        self.in_world(
+            |_| {},
+            async |builder, world| test(builder, store, manifest, world).await,
+        )
+        .await
+    }
+
+    async fn in_world<T>(
+        &self,
+        hook: impl Fn(&Event) + Send + Sync + 'static,
+        work: impl AsyncFnOnce(&StandIn, &World<'_>) -> T,
+    ) -> T {
         let heard = Arc::clone(&self.heard);
         let events = Events::new(move |event: &Event| {
             hook(event);
@@ -132,14 +173,7 @@ impl Bakery {
             now: &clock,
             tool: &tool,
         };
-        let order = Order {
-            plan: &self.plan,
-            version: self.version,
-            revision: None,
-            test: self.test,
-            on_error: &|_| OnError::Clean,
-        };
-        bake(&builder, &self.store().await, &order, &world).await
+        work(&builder, &world).await
     }
 
     /// The events so far.

@@ -1,7 +1,11 @@
 //! Keys for tests, the same in every process: made of nothing but a number.
 
 use base64::Engine as _;
+use jiff::Timestamp;
 use vault_bake::sign::{Signer, SigningKey, Trust};
+use vault_bake::store::Store;
+use vault_bake::store::backend::Backend;
+use vault_bake::wait::Interrupt;
 
 /// The key number `n`.
 pub fn key(n: u8) -> SigningKey {
@@ -25,4 +29,11 @@ pub fn signer(n: u8) -> Signer {
 /// The policy that trusts key 1 alone.
 pub fn trust() -> Trust {
     Trust::only(key(1).public())
+}
+
+/// A store that trusts key 1 alone, and that signs with it; made where there is none.
+pub async fn signed_store<B: Backend>(backend: B, now: Timestamp) -> Store<B> {
+    let store = Store::open_or_create(backend, &trust(), now).await;
+    let store = store.unwrap_or_else(|error| panic!("{error}"));
+    store.signing(vec![signer(1)], Interrupt::default())
 }

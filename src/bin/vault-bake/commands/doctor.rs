@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use vault_bake::builder::qemu::{self, QemuSettings};
+use vault_bake::store::backend::Backend as _;
 
 use crate::commands::{print_json, print_line};
-use crate::exit::Exit;
+use crate::exit::{Exit, Failure};
+use crate::place::Place;
 use crate::world::{Session, search_path};
 
 /// One thing that was looked for.
@@ -16,7 +18,7 @@ struct Finding {
     get: String,
 }
 
-pub fn run(session: &Session) -> Exit {
+pub async fn run(session: &Session) -> Result<Exit, Failure> {
     let path = search_path();
     let mut findings: Vec<Finding> = qemu::requirements(&QemuSettings::new(&session.cache))
         .into_iter()
@@ -33,9 +35,11 @@ pub fn run(session: &Session) -> Exit {
         why: "runs the `ansible` steps of definitions that have some".to_owned(),
         get: "apt-get install ansible-core".to_owned(),
     });
-    for folder in [&session.cache, &session.store] {
-        findings.push(writable(folder));
-    }
+    findings.push(writable(&session.cache));
+    findings.push(match session.place()? {
+        Place::Folder(folder) => writable(&folder),
+        place @ Place::Container(..) => session.interrupt.or(reachable(&place)).await??,
+    });
     let accelerated = qemu::kvm_works();
     for finding in &findings {
         show(session, finding);
@@ -54,7 +58,7 @@ pub fn run(session: &Session) -> Exit {
     let lacking = findings
         .iter()
         .any(|finding| !finding.found && finding.what != "ansible-playbook");
-    if lacking { Exit::Failed } else { Exit::Done }
+    Ok(if lacking { Exit::Failed } else { Exit::Done })
 }
 
 fn show(session: &Session, finding: &Finding) {
@@ -80,6 +84,17 @@ fn found(path: &[PathBuf], program: &Path) -> bool {
         return program.exists();
     }
     path.iter().any(|folder| folder.join(program).is_file())
+}
+
+async fn reachable(place: &Place) -> Result<Finding, Failure> {
+    let backend = place.open()?;
+    let asked = backend.exists("store.json").await;
+    Ok(Finding {
+        what: format!("{} (reachable)", backend.place()),
+        found: asked.is_ok(),
+        why: "manifests, test records and images are kept there".to_owned(),
+        get: asked.map_or_else(|error| error.to_string(), |_| String::new()),
+    })
 }
 
 fn writable(folder: &Path) -> Finding {

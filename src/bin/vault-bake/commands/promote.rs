@@ -1,7 +1,7 @@
 //! `promote`: moves a channel to an image.
 
 use vault_bake::store::event::ChannelSet;
-use vault_bake::store::{Dir, Store};
+use vault_bake::store::{AnyBackend, Store};
 
 use crate::commands::{print_json, print_line};
 use crate::exit::{Exit, Failure};
@@ -26,7 +26,7 @@ pub async fn run(
 /// Moves the channel, or says what would move, and tells it.
 pub async fn carry_out(
     session: &Session,
-    store: &Store<Dir>,
+    store: &Store<AnyBackend>,
     set: ChannelSet,
     dry_run: bool,
 ) -> Result<Exit, Failure> {

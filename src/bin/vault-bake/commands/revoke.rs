@@ -8,7 +8,7 @@ use vault_bake::manifest::ImageVersion;
 use vault_bake::store::event::{Body, Revoke};
 use vault_bake::store::history::History;
 use vault_bake::store::revocation::Rule;
-use vault_bake::store::{Dir, Store};
+use vault_bake::store::{AnyBackend, Store};
 
 use crate::args;
 use crate::commands::{print_json, print_line};
@@ -59,7 +59,7 @@ struct Concerned {
 }
 
 async fn concerned(
-    store: &Store<Dir>,
+    store: &Store<AnyBackend>,
     history: &History,
     rule: &Rule,
 ) -> Result<Vec<Concerned>, Failure> {
@@ -107,7 +107,7 @@ fn tell(session: &Session, dry_run: bool, revoke: &Revoke, concerned: &[Concerne
     }
 }
 
-async fn rule(store: &Store<Dir>, wish: &args::Revoke) -> Result<Rule, Failure> {
+async fn rule(store: &Store<AnyBackend>, wish: &args::Revoke) -> Result<Rule, Failure> {
     let below = || wish.below.clone().unwrap_or_default();
     if let Some(image) = &wish.versions_of {
         return Ok(Rule::Versions {

@@ -1,0 +1,100 @@
+//! Which store is meant: what the command line says, or else the environment, the project's file, the default folder.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a shared access signature comes from the environment, never from a file or an argument list"
+)]
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use vault_bake::definition::Problem;
+use vault_bake::project::{self, NoSignature, Project};
+use vault_bake::secret::Secret;
+use vault_bake::store::backend::BackendError;
+use vault_bake::store::blob::{AddressError, BlobAddress, Credential};
+use vault_bake::store::{AnyBackend, Blob, Dir};
+
+use crate::exit::{Exit, Failure};
+
+/// The variable that a shared access signature comes in.
+const SAS: &str = "VAULT_BAKE_STORE_SAS";
+
+/// Where the store is.
+pub enum Place {
+    /// In a folder.
+    Folder(PathBuf),
+    /// In a container.
+    Container(BlobAddress, Credential),
+}
+
+impl Place {
+    /// Chooses the store. `given` comes from the command line or the environment; `fallback` is the default folder.
+    pub fn choose(
+        given: Option<PathBuf>,
+        here: &Path,
+        project: &Path,
+        fallback: impl FnOnce() -> Result<PathBuf, Failure>,
+    ) -> Result<Self, Failure> {
+        let file = read(&project.join(project::FILE))?;
+        // A relative folder is one of where it was written.
+        let (at, from) = match (given, &file.store) {
+            (Some(given), _) => (given, here),
+            (None, Some(at)) => (PathBuf::from(at), project),
+            (None, None) => (fallback()?, here),
+        };
+        match at.to_str().filter(|text| text.contains("://")) {
+            None => Ok(Self::Folder(here.join(from).join(at))),
+            Some(url) => {
+                let address: BlobAddress = url.parse()?;
+                let signature = env::var(SAS).ok().filter(|text| !text.is_empty());
+                let credential = file.azure.credential(signature.map(Secret::new))?;
+                Ok(Self::Container(address, credential))
+            }
+        }
+    }
+
+    /// The store's backend.
+    pub fn open(&self) -> Result<AnyBackend, Failure> {
+        Ok(match self {
+            Self::Folder(folder) => Dir::new(folder).into(),
+            Self::Container(address, credential) => Blob::new(address.clone(), credential)?.into(),
+        })
+    }
+}
+
+fn read(path: &Path) -> Result<Project, Failure> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Project::parse(path, &text)?),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Project::default()),
+        Err(error) => Err(Failure::usage(format!("{}: {error}", path.display()))),
+    }
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self::usage(problem.to_string())
+    }
+}
+
+impl From<AddressError> for Failure {
+    fn from(error: AddressError) -> Self {
+        let failure = Self::usage(error.to_string());
+        match error {
+            AddressError::Credential => failure.hint(format!("put the signature into {SAS}")),
+            _ => failure,
+        }
+    }
+}
+
+impl From<NoSignature> for Failure {
+    fn from(error: NoSignature) -> Self {
+        Self::usage(error.to_string()).hint(format!("put it into {SAS}"))
+    }
+}
+
+impl From<BackendError> for Failure {
+    fn from(error: BackendError) -> Self {
+        Self::new(Exit::Failed, error.to_string())
+    }
+}

@@ -1,0 +1,62 @@
+//! Files of any size on their way into the folder, and out of it.
+//!
+//! In: a finished file. Out: the same under a name of the store, linked where that can be and copied where not.
+//! Deliberately reads nothing where a link will do.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+
+use super::{Dir, io_error, make_final};
+use crate::digest::{Digest, Hashing};
+use crate::store::backend::{BackendError, Created};
+
+/// Gives the finished file `from` the name `to`. Across file systems it is copied, and hashed on the way.
+pub(super) fn adopt(
+    dir: &Dir,
+    from: &Path,
+    to: &Path,
+    name: &str,
+    digest: &Digest,
+) -> Result<Created, BackendError> {
+    let shown = from.display().to_string();
+    let file = File::open(from).map_err(io_error(&shown))?;
+    make_final(&file).map_err(io_error(&shown))?;
+    match dir.publish(from, to) {
+        Err(BackendError::Io { error, .. }) if error.kind() == io::ErrorKind::CrossesDevices => {
+            copy_in(dir, file, to, name, digest)
+        }
+        published => published,
+    }
+}
+
+fn copy_in(
+    dir: &Dir,
+    mut from: File,
+    to: &Path,
+    name: &str,
+    digest: &Digest,
+) -> Result<Created, BackendError> {
+    let failed = |error| io_error(name)(error);
+    let mut hashing = Hashing::new(dir.temporary().map_err(failed)?);
+    io::copy(&mut from, &mut hashing).map_err(failed)?;
+    let (found, _, copy) = hashing.finish();
+    if found != *digest {
+        let name = name.to_owned();
+        return Err(BackendError::OtherContent { name, found });
+    }
+    make_final(copy.as_file()).map_err(failed)?;
+    dir.publish(copy.path(), to)
+}
+
+/// Copies `from`, where it is there, to `to`.
+pub(super) fn copy_out(from: &Path, to: &Path) -> io::Result<Option<Digest>> {
+    let mut from = match File::open(from) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    let mut hashing = Hashing::new(fs::File::create(to)?);
+    io::copy(&mut from, &mut hashing)?;
+    let (digest, _, _) = hashing.finish();
+    Ok(Some(digest))
+}

@@ -1,0 +1,31 @@
+//! The store in Azure Blob Storage, against the real Azurite.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test whose preparation fails has failed, and a storm says how hard it blew"
+)]
+
+mod faults;
+mod names;
+mod person;
+mod proxy;
+mod server;
+mod storm;
+mod stores;
+
+use vault_bake::store::backend::{Backend, Created};
+
+/// How many of these creates were the one that happened.
+fn won(results: &[Created]) -> usize {
+    results.iter().filter(|one| **one == Created::New).count()
+}
+
+/// The bytes under `name`, which must be there.
+async fn read(backend: &impl Backend, name: &str) -> Vec<u8> {
+    let bytes = backend
+        .get(name)
+        .await
+        .unwrap_or_else(|error| panic!("{error}"));
+    bytes.unwrap_or_else(|| panic!("{name} is not there"))
+}
