@@ -11,7 +11,7 @@ mod names;
 mod person;
 mod proxy;
 mod server;
-mod storm;
+pub mod storm;
 mod stores;
 
 use vault_bake::store::backend::{Backend, Created};

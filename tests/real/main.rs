@@ -6,6 +6,7 @@ mod fixture_vault;
 mod judges;
 mod lock;
 mod qemu;
+mod storm;
 
 #[path = "../suite/manifest/sample.rs"]
 #[expect(

@@ -144,6 +144,7 @@ impl Shop {
             .arg(root.join("store"))
             .arg("--cache")
             .arg(root.join("cache"))
+            .env("XDG_CONFIG_HOME", root.join("config"))
             .env("VAULT_BAKE_RELEASES", &self.mirror)
             .env("VAULT_BAKE_RELEASE_KEY_FILE", self.mirror.join("key.asc"))
             .env("VAULT_BAKE_RELEASE_FINGERPRINT", &self.fingerprint)

@@ -1,15 +1,18 @@
 //! A storm: processes that record bakes until they are killed, and what holds afterwards. Any backend can stand in it.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use vault_bake::digest::Digest;
+use vault_bake::event::Events;
 use vault_bake::process::Running;
 use vault_bake::store::backend::Backend;
 use vault_bake::store::{Depth, Store, StoreError};
+use vault_bake::wait::{Interrupt, Seen, Wait};
 
 use crate::sample::{packages, sample};
 
@@ -40,6 +43,11 @@ pub async fn write_until_killed<B: Backend>(store: &Store<B>, folder: &Path) {
     for round in 0.. {
         let version = format!("{pid}.{round}.0");
         let digest = put(store, folder, &version, &version).await.unwrap();
+        if round % 8 == 0 {
+            // Somebody who was told of a failure tries again, and nothing may come of it.
+            let again = put(store, folder, &version, &version).await.unwrap();
+            assert_eq!(digest, again);
+        }
         let mut file = fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -49,10 +57,30 @@ pub async fn write_until_killed<B: Backend>(store: &Store<B>, folder: &Path) {
     }
 }
 
-/// Keeps `writers` processes running and kills one of them at a time, `kills` times, `pause` and a little apart.
-pub async fn rage(writers: usize, kills: usize, pause: Duration, start: impl Fn() -> Running) {
+/// Keeps `writers` processes running and kills one of them at a time, `kills` times, `pause` and a little apart. Before
+/// each have been killed once more somebody got something done, however slow the machine: `folder` says so.
+pub async fn rage(
+    writers: usize,
+    kills: usize,
+    pause: Duration,
+    folder: &Path,
+    start: impl Fn() -> Running,
+) {
     let mut running: Vec<Running> = (0..writers).map(|_| start()).collect();
     for kill in 0..kills {
+        let before = acknowledged(folder).len();
+        if kill % writers == 0 {
+            Wait::new("something acknowledged", Duration::from_secs(20))
+                .pausing(Duration::from_millis(5), Duration::from_millis(20))
+                .until(&Events::silent(), &Interrupt::default(), || async {
+                    match acknowledged(folder).len() {
+                        now if now > before => Seen::Ready(()),
+                        _ => Seen::<(), Infallible>::NotYet("nothing".to_owned()),
+                    }
+                })
+                .await
+                .unwrap();
+        }
         let apart = Duration::from_millis(7 * (kill as u64 % 11));
         #[expect(
             clippy::disallowed_methods,
@@ -62,6 +90,22 @@ pub async fn rage(writers: usize, kills: usize, pause: Duration, start: impl Fn(
         // Dropping it kills it, wherever it is.
         running[kill % writers] = start();
     }
+}
+
+/// The digests of all bakes that were acknowledged.
+fn acknowledged(folder: &Path) -> Vec<Digest> {
+    let entries = fs::read_dir(folder).unwrap().flatten();
+    let files = entries.filter(|entry| {
+        let name = entry.file_name();
+        name.to_string_lossy().starts_with("acknowledged-")
+    });
+    let texts = files.map(|file| fs::read_to_string(file.path()).unwrap());
+    let whole = |text: String| -> Vec<Digest> {
+        let lines = text.split_inclusive('\n');
+        let lines = lines.filter_map(|line| line.strip_suffix('\n'));
+        lines.map(|line| line.parse().unwrap()).collect()
+    };
+    texts.flat_map(whole).collect()
 }
 
 /// After the storm: the store is sound, every acknowledged bake is there, and none is there twice. Returns how many
@@ -75,17 +119,10 @@ pub async fn assert_nothing_is_lost<B: Backend>(store: &Store<B>, folder: &Path)
         *times.entry(recorded.put.manifest).or_default() += 1;
     }
     assert!(times.values().all(|times| *times == 1), "recorded twice");
-    let mut acknowledged = 0;
-    for file in fs::read_dir(folder).unwrap() {
-        let path = file.unwrap().path();
-        if path.display().to_string().contains("acknowledged-") {
-            for line in fs::read_to_string(path).unwrap().lines() {
-                let digest = line.parse().unwrap();
-                assert!(times.contains_key(&digest), "{line} is lost");
-                acknowledged += 1;
-            }
-        }
+    let acknowledged = acknowledged(folder);
+    for digest in &acknowledged {
+        assert!(times.contains_key(digest), "{digest} is lost");
     }
-    assert!(report.entries >= acknowledged);
-    acknowledged
+    assert!(report.entries >= acknowledged.len() as u64);
+    acknowledged.len() as u64
 }
