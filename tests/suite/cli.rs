@@ -5,6 +5,7 @@
     reason = "the binary is used as a person does, from outside"
 )]
 
+mod channels;
 mod records;
 
 use std::fs;

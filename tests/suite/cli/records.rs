@@ -10,7 +10,7 @@ use crate::manifest::sample::{packages, release, sample};
 use crate::support::signing::{signer, trust};
 
 /// A store where the binary looks for it: 1.0.0 without an SBOM, 1.0.1 with one, 1.0.2 with an older Vault.
-async fn recorded(home: &Path) {
+pub async fn recorded(home: &Path) {
     let now: Timestamp = "2026-11-22T19:30:00Z".parse().unwrap();
     let root = home.join(".local/share/vault-bake/store");
     fs::create_dir_all(root.parent().unwrap()).unwrap();
