@@ -7,6 +7,7 @@ mod judges;
 mod lock;
 mod qemu;
 mod storm;
+mod tamper;
 
 #[path = "../suite/manifest/sample.rs"]
 #[expect(

@@ -51,7 +51,7 @@ fn session(folder: &Path, commands: &[&[&str]]) -> String {
     lines.join("\n")
 }
 
-fn assert_session(name: &str, text: String) {
+fn assert_session(name: &str, text: &str) {
     insta::with_settings!({filters => vec![
         (r"sha256:[0-9a-f]{64}", "DIGEST"),
         (r"\b[0-9a-f]{12}\b", "SHORT"),
@@ -109,7 +109,7 @@ async fn a_channel_moves_and_moves_back() {
             &["verify"],
         ],
     );
-    assert_session("channels", text);
+    assert_session("channels", &text);
 }
 
 #[tokio::test]
@@ -188,7 +188,7 @@ async fn a_revocation_is_seen_before_it_is_made_and_can_be_taken_back() {
             &["revoke", "--list", "--json"],
         ],
     );
-    assert_session("revocations", text);
+    assert_session("revocations", &text);
 }
 
 #[tokio::test]
@@ -236,7 +236,7 @@ async fn a_key_is_made_once_and_only_the_right_one_may_write() {
             &["promote", "quickstart@1.0.0", "prod", "--signer", "false"],
         ],
     );
-    assert_session("trust", text);
+    assert_session("trust", &text);
 
     let fresh = tempfile::tempdir().unwrap();
     let made = run(fresh.path(), &["trust", "key"]);

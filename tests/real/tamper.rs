@@ -1,0 +1,190 @@
+//! Every byte of every file of a small store, and every file: what is altered is noticed.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test whose preparation fails has failed, and a table says how many cases it has"
+)]
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+use vault_bake::manifest::TestRecord;
+use vault_bake::store::event::{Body, Revoke};
+use vault_bake::store::revocation::Rule;
+use vault_bake::store::{Depth, Dir, Store, StoreError};
+
+use crate::azurite::storm::shared::{now, put};
+use crate::sample::{builder, check};
+use crate::signing::signed_store;
+
+/// A store with an entry of every kind that there is but the change of its policy.
+async fn make(root: &Path, scratch: &Path) {
+    let store = signed_store(Dir::new(root), now()).await;
+    let first = put(&store, scratch, "1.0.0", "disk 0").await.unwrap();
+    let second = put(&store, scratch, "1.0.1", "disk 1").await.unwrap();
+    for manifest in [first, second] {
+        let record = TestRecord {
+            manifest,
+            run: "019aad5f-0a00-7000-8000-000000000002".into(),
+            started_at: now().into(),
+            ended_at: now().into(),
+            passed: true,
+            failure: None,
+            checks: vec![check("vault.tls-only", true)],
+            builder: builder(),
+        };
+        store.put_test(&record, now()).await.unwrap();
+        let set = store.plan_promotion(&manifest, "prod", None, None, now());
+        store.move_channel(set.await.unwrap(), now()).await.unwrap();
+    }
+    let revoke = Body::Revoke(Revoke {
+        rule: Rule::Manifests {
+            manifests: [first].into(),
+        },
+        why: "CVE-2026-0001".into(),
+        effective_at: now().into(),
+        replacement: Some(second),
+    });
+    let restore = Body::Restore {
+        revocation: 7,
+        why: "a mistake".into(),
+    };
+    for (n, body) in [(1, revoke), (2, restore)] {
+        let id = uuid::Uuid::from_u128(n);
+        store.append(id, now(), body).await.unwrap();
+    }
+}
+
+fn names(root: &Path) -> Vec<PathBuf> {
+    let mut names = Vec::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false => names.push(path.strip_prefix(root).unwrap().to_owned()),
+            }
+        }
+    }
+    names.sort();
+    names
+}
+
+fn copy(from: &Path, to: &Path) {
+    for name in names(from) {
+        let target = to.join(&name);
+        fs::create_dir_all(target.parent().unwrap()).unwrap();
+        fs::copy(from.join(name), &target).unwrap();
+        fs::set_permissions(&target, Permissions::from_mode(0o644)).unwrap();
+    }
+}
+
+/// What the check says: `None` where the store is sound, and nothing is missing or left over.
+async fn complaint(root: &Path) -> Option<String> {
+    let examined = async {
+        let store = Store::open(Dir::new(root)).await?;
+        store.verify(Depth::Artifacts).await
+    };
+    match examined.await {
+        Ok(report) if !report.is_sound() => Some(report.findings[0].why.clone()),
+        Ok(report) => {
+            let mut noticed = report.left_over.iter().chain(&report.artifacts_missing);
+            noticed.next().map(|name| format!("noticed: {name}"))
+        }
+        // The name of the schema itself was altered.
+        Err(error @ StoreError::Schema { .. }) => Some(error.to_string()),
+        Err(error) if error.is_integrity() => Some(error.to_string()),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Alters the file `name` in every way, and puts it back. How many ways there were.
+async fn alter(sound: &Path, altered: &Path, name: &Path, others: &[PathBuf]) -> usize {
+    let path = altered.join(name);
+    let bytes = fs::read(&path).unwrap();
+    let mut cases = 0;
+    for at in 0..bytes.len() {
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 1 << (at % 8);
+        fs::write(&path, &flipped).unwrap();
+        let found = complaint(altered).await;
+        let found = found.unwrap_or_else(|| panic!("{} byte {at}", name.display()));
+        assert!(
+            !found.starts_with("noticed"),
+            "{} byte {at}",
+            name.display()
+        );
+        cases += 1;
+    }
+    for cut in [&bytes[..bytes.len() - 1], &[]] {
+        fs::write(&path, cut).unwrap();
+        assert!(complaint(altered).await.is_some(), "{} cut", name.display());
+        cases += 1;
+    }
+    for other in others.iter().filter(|other| *other != name) {
+        fs::copy(sound.join(other), &path).unwrap();
+        let found = complaint(altered).await;
+        assert!(found.is_some(), "{} is {}", name.display(), other.display());
+        cases += 1;
+    }
+    fs::remove_file(&path).unwrap();
+    // A log without its last entry is a log as it was before: only who remembers the head, as pins do, can tell.
+    let is_last = others
+        .iter()
+        .rfind(|other| other.starts_with("log"))
+        .is_some_and(|last| last == name);
+    assert!(
+        complaint(altered).await.is_some() || is_last,
+        "{} dropped",
+        name.display()
+    );
+    fs::write(&path, &bytes).unwrap();
+    // Another file with the same bytes, beside it.
+    let mut twin = path.clone().into_os_string();
+    twin.push("0");
+    fs::write(&twin, &bytes).unwrap();
+    let found = complaint(altered).await;
+    let is_artifact = name.starts_with("artifacts");
+    let is_origin = name == Path::new("store.json");
+    // Nothing reads these twice: a stray file there takes room and has no meaning.
+    assert!(
+        found.is_some() || is_artifact || is_origin,
+        "{} twice",
+        name.display()
+    );
+    fs::remove_file(&twin).unwrap();
+    cases + 2
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_byte_and_every_file_of_a_store_counts() {
+    let folder = TempDir::new().unwrap();
+    let sound = folder.path().join("sound");
+    make(&sound, folder.path()).await;
+    assert_eq!(complaint(&sound).await, None);
+    let names = names(&sound);
+    let mut workers = tokio::task::JoinSet::new();
+    for worker in 0..2 {
+        let altered = folder.path().join(format!("altered-{worker}"));
+        copy(&sound, &altered);
+        let (sound, names) = (sound.clone(), names.clone());
+        workers.spawn(async move {
+            let mut cases = 0;
+            for name in names.iter().skip(worker).step_by(2) {
+                cases += alter(&sound, &altered, name, &names).await;
+            }
+            assert_eq!(complaint(&altered).await, None);
+            cases
+        });
+    }
+    let cases: usize = workers.join_all().await.into_iter().sum();
+    println!(
+        "{cases} alterations of {} files, every one noticed",
+        names.len()
+    );
+    assert!(cases > 10_000);
+}
