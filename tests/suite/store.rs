@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
+mod by_hand;
 mod channels;
 mod folder;
+mod memory;
 mod revocation;
 mod trust;
 mod tamper;

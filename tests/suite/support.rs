@@ -2,6 +2,7 @@
 
 pub mod bakery;
 pub mod plan;
+pub mod shelf;
 pub mod signing;
 pub mod sshd;
 pub mod standin;

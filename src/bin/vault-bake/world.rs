@@ -197,6 +197,7 @@ impl Session {
     }
 
     fn believing(&self, store: Store<Dir>) -> Result<Store<Dir>, Failure> {
+        let store = store.remembering(self.cache.join("stores"));
         Ok(match self.keys.trust()? {
             Some(trust) => store.trusting(trust),
             None => store,
