@@ -8,7 +8,6 @@
     clippy::disallowed_methods,
     clippy::print_stdout,
     clippy::unwrap_used,
-    missing_docs,
     reason = "a program of its own, not part of the library"
 )]
 
@@ -29,10 +28,8 @@ use vault_bake::store::{Depth, Dir, Store};
 use vault_bake::wait::Interrupt;
 
 #[path = "../tests/suite/manifest/sample.rs"]
-#[expect(dead_code, reason = "shared with the tests, which use more of it")]
 mod sample;
 #[path = "../tests/suite/support/signing.rs"]
-#[expect(dead_code, reason = "shared with the tests, which use more of it")]
 mod signing;
 
 /// Manifests are spread over so many images.
@@ -220,7 +217,7 @@ async fn task(folder: &Path, name: &str, count: u64) {
             assert!(report.manifests >= count);
         }
         "list" => {
-            assert!(open(folder, remembered).await.images().await.unwrap().len() as u64 >= count)
+            assert!(open(folder, remembered).await.images().await.unwrap().len() as u64 >= count);
         }
         "history" => {
             let history = open(folder, remembered).await.history().await.unwrap();

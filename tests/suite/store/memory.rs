@@ -221,13 +221,12 @@ async fn a_store_that_went_back_is_noticed() {
 #[tokio::test]
 async fn a_gap_is_noticed() {
     // How many entries are remembered, how many come, which of those are gone.
-    let cases: [(u64, u64, &[u64]); 6] = [
+    let cases: [(u64, u64, &[u64]); 5] = [
         (0, 10, &[5]),
         (10, 2, &[11]),
         (80, 9, &[85]),
         (80, 9, &[81, 82, 83, 84, 85, 86, 87, 88]),
         (990, 11, &[999, 1000]),
-        (990, 12, &[999]),
     ];
     for (remembered, more, gone) in cases {
         let memory = TempDir::new().unwrap();
@@ -269,7 +268,7 @@ fn findings_stand_in_the_same_order_every_time() {
         let store = store.unwrap().remembering(memory.path());
         let store = store.signing(vec![signer(1)], Interrupt::default());
         let mut names = Vec::new();
-        for n in 0..200 {
+        for n in 0..150 {
             let mut list = packages();
             list[0].version = format!("1.{}", n % 7);
             let mut manifest = sample(&format!("1.0.{n}"), &format!("disk {n}"));
@@ -291,18 +290,18 @@ fn findings_stand_in_the_same_order_every_time() {
             .keys()
             .filter(|name| name.starts_with("objects/"))
             .count(),
-        7 + 2 * 200
+        7 + 2 * 150
     );
     let _ = shelf.asked();
     let check = |threads| {
         build(threads)
             .block_on(async { plain(&shelf).await.verify(Depth::Artifacts).await.unwrap() })
     };
-    assert_eq!(check(2).findings.len(), 200, "every disk is another");
+    assert_eq!(check(2).findings.len(), 150, "every disk is another");
     // All once, but for the two reads beyond the end of the log, of which each thread may do some.
     let (read, _) = shelf.asked();
     assert!(
-        (1 + 200 + 7 + 400 + 200..=1 + 200 + 7 + 400 + 200 + 64).contains(&read),
+        (1 + 150 + 7 + 300 + 150..=1 + 150 + 7 + 300 + 150 + 64).contains(&read),
         "{read}"
     );
     for name in names.iter().step_by(3) {
@@ -315,12 +314,12 @@ fn findings_stand_in_the_same_order_every_time() {
             .iter()
             .filter(|one| one.what.starts_with("objects/"))
             .count(),
-        67
+        50
     );
     let found = first.findings.iter().map(|one| one.what.as_str());
     assert!(
         found
-            .take(67)
+            .take(50)
             .eq(names.iter().step_by(3).map(String::as_str))
     );
     for threads in [1, 2, 4, 8] {

@@ -102,7 +102,7 @@ async fn what_is_wrong_is_made_anew() {
     let cases: [(&str, Spoil); 5] = [
         ("deleted", |_, file| fs::remove_file(file).unwrap()),
         ("deleted with its folder", |own, _| {
-            fs::remove_dir_all(own).unwrap()
+            fs::remove_dir_all(own).unwrap();
         }),
         ("readable by others", |_, file| {
             fs::set_permissions(file, Permissions::from_mode(0o644)).unwrap();
