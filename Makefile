@@ -1,6 +1,6 @@
 # Two commands lead: `make quickstart` and `make test`. Both do all set-up by themselves.
 
-.PHONY: help setup setup-tests quickstart test test-fast lint bench
+.PHONY: help setup setup-tests quickstart test test-fast lint bench bench-store
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,3 +29,6 @@ test: setup-tests lint ## All tests, those with real virtual machines included
 
 bench: setup ## Time the stages of a bake on this machine
 	@sh scripts/bench
+
+bench-store: setup ## Time a store of 100,000 manifests (BENCH_MANIFESTS) on this machine
+	cargo bench --locked --bench store

@@ -43,6 +43,11 @@ impl Digest {
         Self::of(canonical_json(value))
     }
 
+    /// The 32 bytes themselves.
+    pub fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// The 64 hex digits, without the `sha256:` in front.
     pub fn hex(&self) -> String {
         hex(&self.0)
@@ -51,6 +56,12 @@ impl Digest {
     /// The first 12 hex digits: enough to tell a handful of things apart on a screen, never an identity.
     pub fn short(&self) -> String {
         hex(&self.0[..6])
+    }
+}
+
+impl From<[u8; 32]> for Digest {
+    fn from(bytes: [u8; 32]) -> Self {
+        Self(bytes)
     }
 }
 

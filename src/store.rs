@@ -3,7 +3,8 @@
 //! In: manifests, test records, package lists. Out: the same, found by name or digest, and checked. No record is ever
 //! overwritten or removed: a store only creates, so two writers need no lock and a write-once container will do.
 //! Everything is signed. Readers replay the log and void what breaks a rule, so nobody has to trust the writers. Deliberately keeps no
-//! index: whatever could be computed from the records is.
+//! index in the store: whatever could be computed from the records is. Whoever reads may keep one of their own, see
+//! [`Store::remembering`].
 //!
 //! ```text
 //! store.json                      which store this is, and its first trust policy; the first entry names its digest
@@ -24,11 +25,15 @@ pub mod event;
 pub mod history;
 mod images;
 mod log;
+mod memory;
+mod parallel;
+mod recall;
 pub mod revocation;
 mod sbom;
 mod verify;
 mod write;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -63,7 +68,7 @@ const MAX_ORIGIN_BYTES: usize = 48 * 1024;
 
 /// Records in a folder or a container.
 pub struct Store<B> {
-    backend: B,
+    backend: Arc<B>,
     /// The digest of `store.json`, which the first entry of the log is chained to.
     origin: Digest,
     /// The policy in `store.json`.
@@ -74,6 +79,8 @@ pub struct Store<B> {
     interrupt: Interrupt,
     /// The reader's own policy, which must be one of the store's.
     pinned: Option<Trust>,
+    /// The folder in which what was checked is remembered.
+    memory: Option<PathBuf>,
 }
 
 /// What `store.json` says.
@@ -118,10 +125,11 @@ impl<B: Backend> Store<B> {
         Ok(Self {
             origin: Digest::of(&bytes),
             trust: trust.map_err(|error| wrong(error.to_string()))?,
-            backend,
+            backend: Arc::new(backend),
             signers: Arc::new([]),
             interrupt: Interrupt::default(),
             pinned: None,
+            memory: None,
         })
     }
 
@@ -159,6 +167,19 @@ impl<B: Backend> Store<B> {
         self
     }
 
+    /// The same store, for another task.
+    fn share(&self) -> Self {
+        Self {
+            backend: self.backend.clone(),
+            origin: self.origin,
+            trust: self.trust.clone(),
+            signers: self.signers.clone(),
+            interrupt: self.interrupt.clone(),
+            pinned: self.pinned.clone(),
+            memory: self.memory.clone(),
+        }
+    }
+
     /// The digest of `store.json`: tells two stores apart.
     pub fn origin(&self) -> Digest {
         self.origin
@@ -167,15 +188,6 @@ impl<B: Backend> Store<B> {
     /// What the store is kept in.
     pub fn backend(&self) -> &B {
         &self.backend
-    }
-
-    /// Replays the whole log.
-    pub async fn history(&self) -> Result<History, StoreError> {
-        let mut history = self.empty_history();
-        log::advance(&mut history, &self.backend).await?;
-        log::check_end(&mut history, &self.backend).await?;
-        self.check_pinned(&history)?;
-        Ok(history)
     }
 
     fn empty_history(&self) -> History {
@@ -231,7 +243,10 @@ impl<B: Backend> Store<B> {
 
     /// The package list of a manifest.
     pub async fn packages(&self, manifest: &Manifest) -> Result<Vec<Package>, StoreError> {
-        let digest = &manifest.packages.digest;
+        self.package_list(&manifest.packages.digest).await
+    }
+
+    async fn package_list(&self, digest: &Digest) -> Result<Vec<Package>, StoreError> {
         let bytes = self.object(digest).await?;
         parse_packages(&bytes)
             .map_err(|error| StoreError::integrity(object_name(digest), error.to_string()))

@@ -17,7 +17,7 @@ pub enum Created {
 }
 
 /// Names and bytes. Names are relative paths: parts of letters, digits, `-`, `_` and `.`, joined by `/`.
-pub trait Backend: Send + Sync {
+pub trait Backend: Send + Sync + 'static {
     /// Where this is, for messages.
     fn place(&self) -> String;
 

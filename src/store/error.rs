@@ -1,5 +1,7 @@
 //! How a store fails, and which of that is somebody else's doing.
 
+use std::path::PathBuf;
+
 use super::SCHEMA;
 use super::backend::BackendError;
 use crate::digest::Digest;
@@ -32,6 +34,19 @@ pub enum StoreError {
         what: String,
         /// What is wrong.
         why: String,
+    },
+    /// It does not have what it had when it was last read here.
+    #[error(
+        "integrity: the store {place} is older than what was seen of it here before: its entry {seq} is gone or another; restore it from a newer copy, or, if going back is meant, delete {}",
+        memory.display()
+    )]
+    WentBack {
+        /// Where.
+        place: String,
+        /// The number of the last entry that is remembered.
+        seq: u64,
+        /// The folder that remembers.
+        memory: PathBuf,
     },
     /// A manifest that this version cannot read.
     #[error("{digest}: {error}")]
@@ -149,7 +164,9 @@ impl StoreError {
     /// Whether something stored is not what it was: exit code 7.
     pub fn is_integrity(&self) -> bool {
         match self {
-            Self::Integrity { .. } | Self::Sign(SignError::Invalid { .. }) => true,
+            Self::Integrity { .. }
+            | Self::WentBack { .. }
+            | Self::Sign(SignError::Invalid { .. }) => true,
             Self::Unreadable { error, .. } => !matches!(
                 error,
                 ManifestError::Schema(_) | ManifestError::MustUnderstand(_)

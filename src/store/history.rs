@@ -3,6 +3,8 @@
 //! An event that breaks a rule is void for every reader: kept, reported, and without effect. A chain that is broken,
 //! or a signature that does not hold, is an error: then nobody can say what was recorded.
 
+mod frame;
+mod read;
 mod rules;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -11,15 +13,14 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::StoreError;
-use super::event::{Body, Entry, ManifestPut, PAYLOAD_TYPE, Reason, Revoke, SCHEMA};
+use super::event::{Body, Entry, ManifestPut, Reason, Revoke, SCHEMA};
 use super::log::entry_name;
-use crate::canonical;
 use crate::digest::Digest;
 use crate::manifest::{ImageVersion, Moment, is_name};
-use crate::sign::{Envelope, KeyId, Trust};
+use crate::sign::{KeyId, Trust};
 
-/// No event is larger than this, in bytes.
-pub(super) const MAX_BYTES: usize = 60_000;
+pub(super) use frame::Frame;
+pub(super) use read::ReadEntry;
 
 /// A recorded manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +51,7 @@ pub struct Tested {
 }
 
 /// One position of a channel.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Generation {
     /// The number of the entry that set it.
     pub seq: u64,
@@ -63,14 +64,14 @@ pub struct Generation {
     /// Which way it came there.
     pub reason: Reason,
     /// Why, in words.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
     /// Who signed.
     pub by: BTreeSet<KeyId>,
 }
 
 /// A revocation, in force or taken back.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revocation {
     /// The number of the entry that revoked.
     pub seq: u64,
@@ -80,12 +81,12 @@ pub struct Revocation {
     #[serde(flatten)]
     pub revoke: Revoke,
     /// Why it was taken back, where it was.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored: Option<String>,
 }
 
 /// An entry without effect.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Void {
     /// Its number.
     pub seq: u64,
@@ -216,21 +217,10 @@ impl History {
     }
 
     /// Takes the entry that comes next.
-    pub(super) fn take(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+    pub(super) fn take(&mut self, read: ReadEntry) -> Result<(), StoreError> {
         let seq = self.head + 1;
         let broken = |why: String| StoreError::integrity(entry_name(seq), why);
-        let envelope = Envelope::parse(bytes).map_err(|error| broken(error.to_string()))?;
-        if envelope.payload_type != PAYLOAD_TYPE {
-            return Err(broken(format!(
-                "it holds `{}`, no event",
-                envelope.payload_type
-            )));
-        }
-        let signers = envelope.signers(self.trust());
-        let signers = signers.map_err(|error| broken(error.to_string()))?;
-        let value = canonical::parse(&envelope.payload, MAX_BYTES);
-        let value = value.map_err(|error| broken(error.to_string()))?;
-        let entry = Entry::deserialize(&value).map_err(|error| broken(error.to_string()))?;
+        let (digest, signers, entry) = read.judged_by(self.trust()).map_err(broken)?;
         if entry.seq != seq {
             return Err(broken(format!("it says that it is entry {}", entry.seq)));
         }
@@ -243,7 +233,7 @@ impl History {
         let effect = self.effect(&entry, &signers)?;
         self.ids.insert(entry.id);
         self.head = seq;
-        self.last = Digest::of(bytes);
+        self.last = digest;
         match effect {
             Ok(body) => self.apply(seq, entry.at, body, signers),
             Err(why) => self.voids.push(Void { seq, why }),
@@ -287,18 +277,13 @@ impl History {
 
     fn apply(&mut self, seq: u64, at: Moment, body: Body, signers: BTreeSet<KeyId>) {
         match body {
-            Body::ManifestPut(put) => {
-                let place = self.recorded.len();
-                self.by_name.insert((put.image.clone(), put.version), place);
-                self.by_digest.insert(put.manifest, place);
-                self.recorded.push(Recorded {
-                    seq,
-                    at,
-                    put,
-                    tests: Vec::new(),
-                    deleted: None,
-                });
-            }
+            Body::ManifestPut(put) => self.record(Recorded {
+                seq,
+                at,
+                put,
+                tests: Vec::new(),
+                deleted: None,
+            }),
             Body::TestPut {
                 manifest,
                 test,
@@ -348,6 +333,13 @@ impl History {
                 }
             }
         }
+    }
+
+    fn record(&mut self, recorded: Recorded) {
+        let (place, put) = (self.recorded.len(), &recorded.put);
+        self.by_name.insert((put.image.clone(), put.version), place);
+        self.by_digest.insert(put.manifest, place);
+        self.recorded.push(recorded);
     }
 
     fn recorded_mut(&mut self, manifest: &Digest) -> Option<&mut Recorded> {

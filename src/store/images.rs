@@ -66,7 +66,7 @@ impl Recorded {
 impl<B: Backend> Store<B> {
     /// The digest of the manifest that people mean. A name alone means the one that was recorded last.
     pub async fn resolve(&self, reference: &Reference) -> Result<Digest, StoreError> {
-        let history = self.history().await?;
+        let (history, _) = self.history_about(Some(reference)).await?;
         let recorded = history.recorded();
         let found: Vec<&Recorded> = match reference {
             Reference::Version { image, version } => {
@@ -110,7 +110,10 @@ impl<B: Backend> Store<B> {
 
     /// The tests of the manifest with this digest, in order, checked.
     pub async fn tests(&self, manifest: &Digest) -> Result<Vec<TestRecord>, StoreError> {
-        let history = self.history().await?;
+        let about = Reference::Digest {
+            hex: manifest.hex(),
+        };
+        let (history, _) = self.history_about(Some(&about)).await?;
         let recorded = history
             .by_digest(manifest)
             .ok_or_else(|| StoreError::NotFound(manifest.to_string()))?;
@@ -143,28 +146,50 @@ impl<B: Backend> Store<B> {
 
     /// Every recorded image, by name and then in the order of recording.
     pub async fn images(&self) -> Result<Vec<ImageRow>, StoreError> {
-        let history = self.history().await?;
-        let mut recorded: Vec<&Recorded> = history.recorded().iter().collect();
-        recorded.sort_by(|a, b| a.put.image.cmp(&b.put.image));
+        let (mut history, memory) = self.history_about(None).await?;
+        // After the history: artifacts are there before the records that name them.
+        let mut artifacts = self.backend.list("artifacts/").await?;
         let mut rows = Vec::new();
-        for one in recorded {
-            rows.push(self.row(one).await?);
+        if let Some(mut memory) = memory {
+            let head = memory.frame().head;
+            let whole = memory.each(|one| {
+                // What has been said of it since counts.
+                let one = history.by_digest(&one.put.manifest).unwrap_or(&one);
+                rows.push(row(one, &artifacts));
+            });
+            match whole {
+                Some(()) => {
+                    let new = history.recorded().iter().filter(|one| one.seq > head);
+                    rows.extend(new.map(|one| row(one, &artifacts)));
+                }
+                None => {
+                    rows.clear();
+                    history = self.history().await?;
+                    artifacts = self.backend.list("artifacts/").await?;
+                }
+            }
         }
+        if rows.is_empty() {
+            let all = history.recorded().iter();
+            rows.extend(all.map(|one| row(one, &artifacts)));
+        }
+        rows.sort_by(|a, b| a.image.cmp(&b.image));
         Ok(rows)
     }
+}
 
-    async fn row(&self, recorded: &Recorded) -> Result<ImageRow, StoreError> {
-        let put = &recorded.put;
-        let artifact = format!("artifacts/sha256/{}.qcow2", put.artifact.hex());
-        Ok(ImageRow {
-            image: put.image.clone(),
-            version: put.version,
-            digest: put.manifest,
-            created_at: put.created_at,
-            state: recorded.state(),
-            artifact_present: self.backend.exists(&artifact).await?,
-            size: put.size,
-            fixture: put.fixture,
-        })
+/// One line; `artifacts` are the names of those that are there, sorted.
+fn row(recorded: &Recorded, artifacts: &[String]) -> ImageRow {
+    let put = &recorded.put;
+    let artifact = format!("artifacts/sha256/{}.qcow2", put.artifact.hex());
+    ImageRow {
+        image: put.image.clone(),
+        version: put.version,
+        digest: put.manifest,
+        created_at: put.created_at,
+        state: recorded.state(),
+        artifact_present: artifacts.binary_search(&artifact).is_ok(),
+        size: put.size,
+        fixture: put.fixture,
     }
 }

@@ -4,14 +4,17 @@
 //! nothing else, what they named stays behind and is reported as left over. Only somebody who remembers the head can
 //! say more.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::backend::Backend;
 use super::event::ManifestPut;
 use super::history::{History, Recorded, Void};
-use super::log::{self, ENTRIES, entry_name};
+use super::log::{self, ENTRIES, Look, entry_name, entry_seq};
+use super::parallel::in_order;
 use super::{Store, StoreError, object_name};
 use crate::digest::Digest;
 use crate::sign::Role;
@@ -79,6 +82,29 @@ impl Report {
         }
     }
 
+    fn add(&mut self, part: Self) {
+        let Self {
+            entries,
+            manifests,
+            tests,
+            objects,
+            artifacts,
+            findings,
+            voids,
+            left_over,
+            artifacts_missing,
+        } = part;
+        self.entries += entries;
+        self.manifests += manifests;
+        self.tests += tests;
+        self.objects += objects;
+        self.artifacts += artifacts;
+        self.findings.extend(findings);
+        self.voids.extend(voids);
+        self.left_over.extend(left_over);
+        self.artifacts_missing.extend(artifacts_missing);
+    }
+
     fn find(&mut self, what: impl Into<String>, why: impl Into<String>) {
         self.findings.push(Finding {
             what: what.into(),
@@ -121,54 +147,95 @@ impl std::fmt::Display for Report {
     }
 }
 
+/// What some of the records name: each is looked at once, however many name it.
+#[derive(Default)]
+struct Named {
+    /// Manifests, tests and envelopes, which were read where they were named.
+    records: Vec<Digest>,
+    packages: HashSet<Digest>,
+    artifacts: HashSet<(String, Digest)>,
+}
+
+/// How many manifests one task reads.
+const AT_A_TIME: usize = 64;
+
 impl<B: Backend> Store<B> {
-    /// Reads and checks everything. An error means that it could not be read; what is wrong is in the report.
+    /// Reads and checks everything, on all processors. An error means that it could not be read; what is wrong is in the
+    /// report, in the same order every time.
     pub async fn verify(&self, depth: Depth) -> Result<Report, StoreError> {
         let mut report = Report::default();
         let mut history = self.empty_history();
         let replayed = log::advance(&mut history, &self.backend).await;
         let replayed = match replayed {
-            Ok(()) => log::check_end(&mut history, &self.backend).await,
+            Ok(()) => log::check_end(&mut history, &self.backend, Look::Everywhere).await,
             broken => broken,
         };
         report.keep(replayed)?;
         report.keep(self.check_pinned(&history))?;
         report.entries = history.head();
         report.voids = history.voids().to_vec();
-        self.check_entries(&history, &mut report).await?;
-        let mut named = BTreeSet::new();
-        for recorded in history.recorded() {
-            self.check_recorded(&history, recorded, depth, &mut named, &mut report)
-                .await?;
-        }
-        self.check_objects(&named, &mut report).await?;
+        self.check_entries(history.head(), &mut report).await?;
+        let mut named = self.check_manifests(history, &mut report).await?;
+        let packages = std::mem::take(&mut named.packages);
+        named.records.extend(&packages);
+        self.check_packages(packages, &mut report).await?;
+        self.check_artifacts(named.artifacts, depth, &mut report)
+            .await?;
+        self.check_objects(named.records, &mut report).await?;
         Ok(report)
     }
 
     /// Nothing but entries in the log.
-    async fn check_entries(
-        &self,
-        history: &History,
-        report: &mut Report,
-    ) -> Result<(), StoreError> {
-        let known: BTreeSet<String> = (1..=history.head()).map(entry_name).collect();
+    async fn check_entries(&self, head: u64, report: &mut Report) -> Result<(), StoreError> {
         // What comes after the head was judged by the replay.
-        let next = entry_name(history.head() + 1);
+        let next = entry_name(head + 1);
         for name in self.backend.list("log/").await? {
             let judged = name.starts_with(ENTRIES) && name >= next;
-            if !judged && !known.contains(&name) {
+            let known = entry_seq(&name).is_some_and(|seq| (1..=head).contains(&seq));
+            if !judged && !known {
                 report.find(name, "is no entry of the log");
             }
         }
         Ok(())
     }
 
+    async fn check_manifests(
+        &self,
+        history: History,
+        report: &mut Report,
+    ) -> Result<Named, StoreError> {
+        let history = Arc::new(history);
+        let mut named = Named::default();
+        let starts = (0..history.recorded().len()).step_by(AT_A_TIME);
+        let pieces = starts.map(|from| {
+            let (store, history) = (self.share(), history.clone());
+            async move {
+                let (mut report, mut named) = (Report::default(), Named::default());
+                let recorded = history.recorded()[from..].iter();
+                for recorded in recorded.take(AT_A_TIME) {
+                    let checked = store.check_recorded(&history, recorded, &mut named, &mut report);
+                    checked.await?;
+                }
+                Ok::<_, StoreError>((report, named))
+            }
+        });
+        in_order(pieces, |part| {
+            let (part, of_part) = part?;
+            report.add(part);
+            named.records.extend(of_part.records);
+            named.packages.extend(of_part.packages);
+            named.artifacts.extend(of_part.artifacts);
+            Ok::<_, StoreError>(ControlFlow::Continue(()))
+        })
+        .await?;
+        Ok(named)
+    }
+
     async fn check_recorded(
         &self,
         history: &History,
         recorded: &Recorded,
-        depth: Depth,
-        named: &mut BTreeSet<String>,
+        named: &mut Named,
         report: &mut Report,
     ) -> Result<(), StoreError> {
         report.manifests += 1;
@@ -177,7 +244,7 @@ impl<B: Backend> Store<B> {
         let tests = recorded.tests.iter();
         let signed = signed.chain(tests.map(|one| (one.seq, one.test, one.envelope)));
         for (seq, payload, envelope) in signed {
-            named.extend([object_name(&payload), object_name(&envelope)]);
+            named.records.extend([payload, envelope]);
             let checked = self.check_envelope(history, seq, &payload, &envelope, &put.image);
             report.keep(checked.await)?;
         }
@@ -199,18 +266,37 @@ impl<B: Backend> Store<B> {
             );
             report.find(object_name(&put.manifest), why);
         }
-        named.insert(object_name(&manifest.packages.digest));
-        report.keep(self.packages(&manifest).await)?;
-        named.extend(manifest.sbom.iter().map(|sbom| object_name(&sbom.digest)));
+        named.packages.insert(manifest.packages.digest);
+        // Read here, at the manifest that names its size too; few share one.
+        named
+            .records
+            .extend(manifest.sbom.iter().map(|sbom| sbom.digest));
         report.keep(self.sbom(&manifest).await)?;
-        for output in manifest.outputs.iter().filter(|one| one.target == "local") {
-            if recorded.deleted.is_some() {
-                continue;
-            }
-            self.check_artifact(&output.id, &output.file.digest, depth, report)
-                .await?;
+        if recorded.deleted.is_none() {
+            let outputs = manifest.outputs.into_iter();
+            let local = outputs.filter(|one| one.target == "local");
+            let local = local.map(|one| (one.id, one.file.digest));
+            named.artifacts.extend(local);
         }
         Ok(())
+    }
+
+    async fn check_packages(
+        &self,
+        packages: HashSet<Digest>,
+        report: &mut Report,
+    ) -> Result<(), StoreError> {
+        let mut packages: Vec<Digest> = packages.into_iter().collect();
+        packages.sort_unstable();
+        let pieces = packages.into_iter().map(|digest| {
+            let store = self.share();
+            async move { store.package_list(&digest).await }
+        });
+        in_order(pieces, |list| {
+            report.keep(list)?;
+            Ok(ControlFlow::Continue(()))
+        })
+        .await
     }
 
     /// A record is signed by those who may, judged as the log judged the event that names it.
@@ -232,25 +318,28 @@ impl<B: Backend> Store<B> {
         Ok(())
     }
 
-    async fn check_artifact(
+    async fn check_artifacts(
         &self,
-        name: &str,
-        digest: &Digest,
+        artifacts: HashSet<(String, Digest)>,
         depth: Depth,
         report: &mut Report,
     ) -> Result<(), StoreError> {
-        if depth == Depth::Records {
-            if !self.backend.exists(name).await? {
-                report.artifacts_missing.push(name.to_owned());
+        let mut artifacts: Vec<(String, Digest)> = artifacts.into_iter().collect();
+        artifacts.sort_unstable();
+        for (name, digest) in artifacts {
+            if depth == Depth::Records {
+                if !self.backend.exists(&name).await? {
+                    report.artifacts_missing.push(name);
+                }
+                continue;
             }
-            return Ok(());
-        }
-        match self.backend.digest(name).await? {
-            None => report.artifacts_missing.push(name.to_owned()),
-            Some(found) => {
-                report.artifacts += 1;
-                if found != *digest {
-                    report.find(name, format!("its content has the digest {found}"));
+            match self.backend.digest(&name).await? {
+                None => report.artifacts_missing.push(name),
+                Some(found) => {
+                    report.artifacts += 1;
+                    if found != digest {
+                        report.find(name, format!("its content has the digest {found}"));
+                    }
                 }
             }
         }
@@ -260,9 +349,10 @@ impl<B: Backend> Store<B> {
     /// Every object is what its name says, and every name is one of an object.
     async fn check_objects(
         &self,
-        named: &BTreeSet<String>,
+        mut named: Vec<Digest>,
         report: &mut Report,
     ) -> Result<(), StoreError> {
+        named.sort_unstable();
         for name in self.backend.list("objects/").await? {
             let hex = name
                 .strip_prefix("objects/sha256/")
@@ -273,7 +363,7 @@ impl<B: Backend> Store<B> {
                 continue;
             };
             report.objects += 1;
-            if !named.contains(&name) {
+            if named.binary_search(&digest).is_err() {
                 // What is named was hashed when it was read.
                 report.keep(self.object(&digest).await)?;
                 report.left_over.push(name);

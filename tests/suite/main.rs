@@ -7,6 +7,7 @@
 )]
 
 mod bakes;
+mod canonical;
 mod cli;
 mod definition;
 mod far;

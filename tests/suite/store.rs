@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 mod address;
+mod by_hand;
 mod channels;
 mod folder;
+mod memory;
 mod revocation;
 mod sbom;
 mod storm;

@@ -204,6 +204,7 @@ impl Session {
     }
 
     fn believing(&self, store: Store<AnyBackend>) -> Result<Store<AnyBackend>, Failure> {
+        let store = store.remembering(self.cache.join("stores"));
         Ok(match self.keys.trust()? {
             Some(trust) => store.trusting(trust),
             None => store,

@@ -1,0 +1,82 @@
+//! A history taken apart, to be kept and put together again: the frame, and the manifests one by one.
+//!
+//! Put together with some of the manifests only, a history knows nothing of the others; so whoever does that has to
+//! bring all that entries to come and questions to come are about.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{Generation, History, Recorded, Revocation, Void};
+use crate::digest::Digest;
+use crate::sign::Trust;
+
+/// All that a history knows beside manifests and the ids of events.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::store) struct Frame {
+    pub head: u64,
+    /// Of the bytes of entry `head`.
+    pub last: Digest,
+    policies: Vec<(u64, Trust)>,
+    channels: Vec<(String, String, Vec<Generation>)>,
+    revocations: Vec<Revocation>,
+    voids: Vec<Void>,
+}
+
+impl Frame {
+    /// The trust policy in force.
+    pub fn trust(&self) -> &Trust {
+        &self.policies[self.policies.len() - 1].1
+    }
+
+    /// The manifest that a channel holds.
+    pub fn held_by(&self, image: &str, channel: &str) -> Option<Digest> {
+        let mut channels = self.channels.iter();
+        let (_, _, generations) = channels.find(|(i, c, _)| (&**i, &**c) == (image, channel))?;
+        generations.last().map(|last| last.to)
+    }
+}
+
+impl History {
+    /// The frame of this history.
+    pub(in crate::store) fn frame(&self) -> Frame {
+        let channels = self.channels.iter();
+        let channels = channels.map(|((i, c), all)| (i.clone(), c.clone(), all.clone()));
+        Frame {
+            head: self.head,
+            last: self.last,
+            policies: self.policies.clone(),
+            channels: channels.collect(),
+            revocations: self.revocations.clone(),
+            voids: self.voids.clone(),
+        }
+    }
+
+    /// The ids of all events.
+    pub(in crate::store) fn ids(&self) -> impl Iterator<Item = Uuid> {
+        self.ids.iter().copied()
+    }
+
+    /// A history of `frame` with these manifests, in the order in which they were recorded, and these ids.
+    pub(in crate::store) fn of(
+        frame: Frame,
+        recorded: Vec<Recorded>,
+        ids: impl IntoIterator<Item = Uuid>,
+    ) -> Self {
+        let channels = frame.channels.into_iter();
+        let places = || recorded.iter().enumerate();
+        Self {
+            head: frame.head,
+            last: frame.last,
+            policies: frame.policies,
+            ids: ids.into_iter().collect(),
+            by_digest: places().map(|(at, one)| (one.put.manifest, at)).collect(),
+            by_name: places()
+                .map(|(at, one)| ((one.put.image.clone(), one.put.version), at))
+                .collect(),
+            channels: channels.map(|(i, c, all)| ((i, c), all)).collect(),
+            revocations: frame.revocations,
+            voids: frame.voids,
+            recorded,
+        }
+    }
+}

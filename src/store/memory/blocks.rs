@@ -1,0 +1,155 @@
+//! A file that is checked where it is read: blocks, each with its digest, and a digest over those.
+//!
+//! In: bytes, once. Out: any part of them, or nothing where a bit of the blocks that it is in is not as it was written.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt as _;
+
+use crate::digest::Digest;
+
+/// Larger ones would be hashed for nothing, of smaller ones there would be many digests.
+const BLOCK_BYTES: usize = 16 * 1024;
+
+/// Stands at the end of the file. Its number grows with every change of what is in the file.
+const FORMAT: &[u8; 32] = b"vault-bake history, format 0001\n";
+
+/// The size of the content, the format, and the digest over both and over the digests of all blocks.
+const FOOT_BYTES: usize = 8 + FORMAT.len() + 32;
+
+/// A file to read.
+pub(super) struct Blocks {
+    file: File,
+    /// In bytes, without digests and foot.
+    len: u64,
+    digests: Vec<u8>,
+    /// The block that was read last.
+    held: Option<(u64, Vec<u8>)>,
+}
+
+impl Blocks {
+    /// A file that [`Writer`] wrote, if its foot and its digests are whole.
+    pub fn open(file: File) -> Option<Self> {
+        let size = file.metadata().ok()?.len();
+        let mut foot = [0; FOOT_BYTES];
+        let foot_at = size.checked_sub(FOOT_BYTES as u64)?;
+        file.read_exact_at(&mut foot, foot_at).ok()?;
+        let len = u64::from_le_bytes(foot[..8].try_into().ok()?);
+        // So that nothing is reserved for what a damaged foot says.
+        let digests_bytes = foot_at.checked_sub(len)?;
+        if digests_bytes != len.div_ceil(BLOCK_BYTES as u64) * 32 || foot[8..40] != *FORMAT {
+            return None;
+        }
+        let mut digests = vec![0; usize::try_from(digests_bytes).ok()?];
+        file.read_exact_at(&mut digests, len).ok()?;
+        if foot[40..] != *seal(&digests, len).bytes() {
+            return None;
+        }
+        Some(Self {
+            file,
+            len,
+            digests,
+            held: None,
+        })
+    }
+
+    /// How many bytes there are.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Fills `into` with the bytes from `at` on.
+    pub fn read(&mut self, at: u64, into: &mut [u8]) -> Option<()> {
+        let (mut at, mut into) = (at, into);
+        while !into.is_empty() {
+            let block = self.block(at / BLOCK_BYTES as u64)?;
+            let rest = block.get((at % BLOCK_BYTES as u64) as usize..)?;
+            let size = rest.len().min(into.len());
+            if size == 0 {
+                return None;
+            }
+            into[..size].copy_from_slice(&rest[..size]);
+            into = &mut into[size..];
+            at += size as u64;
+        }
+        Some(())
+    }
+
+    fn block(&mut self, number: u64) -> Option<&[u8]> {
+        if self.held.as_ref().is_none_or(|(held, _)| *held != number) {
+            let at = number.checked_mul(BLOCK_BYTES as u64)?;
+            let size = self.len.checked_sub(at)?.min(BLOCK_BYTES as u64);
+            let mut bytes = vec![0; size as usize];
+            self.file.read_exact_at(&mut bytes, at).ok()?;
+            let digest = self
+                .digests
+                .chunks_exact(32)
+                .nth(usize::try_from(number).ok()?)?;
+            if digest != Digest::of(&bytes).bytes() {
+                return None;
+            }
+            self.held = Some((number, bytes));
+        }
+        self.held.as_ref().map(|(_, bytes)| bytes.as_slice())
+    }
+}
+
+/// A file to write.
+pub(super) struct Writer<W> {
+    into: W,
+    len: u64,
+    digests: Vec<u8>,
+    block: Vec<u8>,
+}
+
+impl<W: Write> Writer<W> {
+    /// Writes to `into`.
+    pub fn new(into: W) -> Self {
+        Self {
+            into,
+            len: 0,
+            digests: Vec::new(),
+            block: Vec::with_capacity(BLOCK_BYTES),
+        }
+    }
+
+    fn end_block(&mut self) -> io::Result<()> {
+        if !self.block.is_empty() {
+            self.digests.extend(Digest::of(&self.block).bytes());
+            self.into.write_all(&self.block)?;
+            self.block.clear();
+        }
+        Ok(())
+    }
+
+    /// Writes what makes the file whole.
+    pub fn finish(mut self) -> io::Result<W> {
+        self.end_block()?;
+        self.into.write_all(&self.digests)?;
+        self.into.write_all(&self.len.to_le_bytes())?;
+        self.into.write_all(FORMAT)?;
+        let seal = seal(&self.digests, self.len);
+        self.into.write_all(seal.bytes())?;
+        Ok(self.into)
+    }
+}
+
+impl<W: Write> Write for Writer<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let size = bytes.len().min(BLOCK_BYTES - self.block.len());
+        self.block.extend_from_slice(&bytes[..size]);
+        self.len += size as u64;
+        if self.block.len() == BLOCK_BYTES {
+            self.end_block()?;
+        }
+        Ok(size)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.into.flush()
+    }
+}
+
+fn seal(digests: &[u8], len: u64) -> Digest {
+    Digest::of([digests, &len.to_le_bytes(), FORMAT].concat())
+}

@@ -1,0 +1,121 @@
+//! A manifest in the form in which it is remembered: fields in order, without names, numbers and digests as such.
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::manifest::Moment;
+use crate::store::event::ManifestPut;
+use crate::store::history::{Recorded, Tested};
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct Row<'a> {
+    seq: u64,
+    /// In seconds, as are all times here.
+    at: i64,
+    manifest: [u8; 32],
+    envelope: [u8; 32],
+    image: &'a str,
+    #[serde(borrow)]
+    version: Cow<'a, str>,
+    created_at: i64,
+    artifact: [u8; 32],
+    size: u64,
+    releases: Vec<(&'a str, &'a str)>,
+    fixture: bool,
+    base: [u8; 32],
+    tests: Vec<Test>,
+    deleted: Option<&'a str>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Test {
+    seq: u64,
+    test: [u8; 32],
+    envelope: [u8; 32],
+    passed: bool,
+}
+
+impl<'a> Row<'a> {
+    pub fn of(recorded: &'a Recorded) -> Self {
+        let Recorded {
+            seq,
+            at,
+            put,
+            tests,
+            deleted,
+        } = recorded;
+        let ManifestPut {
+            manifest,
+            envelope,
+            image,
+            version,
+            created_at,
+            artifact,
+            size,
+            releases,
+            fixture,
+            base,
+        } = put;
+        let tests = tests.iter().map(|tested| Test {
+            seq: tested.seq,
+            test: *tested.test.bytes(),
+            envelope: *tested.envelope.bytes(),
+            passed: tested.passed,
+        });
+        let releases = releases.iter();
+        Self {
+            seq: *seq,
+            at: at.timestamp().as_second(),
+            manifest: *manifest.bytes(),
+            envelope: *envelope.bytes(),
+            image,
+            version: version.to_string().into(),
+            created_at: created_at.timestamp().as_second(),
+            artifact: *artifact.bytes(),
+            size: *size,
+            releases: releases
+                .map(|(name, version)| (&**name, &**version))
+                .collect(),
+            fixture: *fixture,
+            base: *base.bytes(),
+            tests: tests.collect(),
+            deleted: deleted.as_deref(),
+        }
+    }
+
+    pub fn recorded(&self) -> Option<Recorded> {
+        let releases = self.releases.iter();
+        let tests = self.tests.iter().map(|test| Tested {
+            seq: test.seq,
+            test: test.test.into(),
+            envelope: test.envelope.into(),
+            passed: test.passed,
+        });
+        Some(Recorded {
+            seq: self.seq,
+            at: moment(self.at)?,
+            put: ManifestPut {
+                manifest: self.manifest.into(),
+                envelope: self.envelope.into(),
+                image: self.image.to_owned(),
+                version: self.version.parse().ok()?,
+                created_at: moment(self.created_at)?,
+                artifact: self.artifact.into(),
+                size: self.size,
+                releases: releases
+                    .map(|(name, version)| ((*name).into(), (*version).into()))
+                    .collect(),
+                fixture: self.fixture,
+                base: self.base.into(),
+            },
+            tests: tests.collect(),
+            deleted: self.deleted.map(str::to_owned),
+        })
+    }
+}
+
+fn moment(second: i64) -> Option<Moment> {
+    Timestamp::from_second(second).ok().map(Moment::from)
+}

@@ -1,0 +1,90 @@
+//! The commands of `docs/store.md` that verify a store without us, run as they stand there.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the commands are run as a person does"
+)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use super::{put, store};
+
+/// The commands under the heading, a block each: signature, chain, objects.
+fn blocks() -> Vec<String> {
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/store.md");
+    let text = fs::read_to_string(document).unwrap();
+    let (_, section) = text
+        .split_once("\n## Verifying without vault-bake\n")
+        .unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let blocks = section.split("```sh\n").skip(1);
+    blocks
+        .map(|block| block.split("```").next().unwrap().to_owned())
+        .collect()
+}
+
+/// Runs a block; whether it succeeded, and what it printed.
+fn run(block: &str, store: &Path, envelope: &Path) -> (bool, String) {
+    let work = TempDir::new().unwrap();
+    let output = Command::new("bash")
+        .args(["-euo", "pipefail", "-c", block])
+        .current_dir(work.path())
+        .env("STORE", store)
+        .env("ENVELOPE", envelope)
+        .output()
+        .unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(text).unwrap())
+}
+
+/// Changes one character of base64 in the JSON field `field`.
+fn alter(file: &Path, field: &str) {
+    let text = fs::read_to_string(file).unwrap();
+    let start = text.find(&format!("\"{field}\":\"")).unwrap() + field.len() + 4 + 20;
+    let mut bytes = text.into_bytes();
+    bytes[start] = if bytes[start] == b'A' { b'B' } else { b'A' };
+    fs::remove_file(file).unwrap();
+    fs::write(file, bytes).unwrap();
+}
+
+#[tokio::test]
+async fn openssl_alone_verifies_a_store() {
+    let is_there = |program: &&str| Command::new(program).arg("--help").output().is_ok();
+    let programs = ["bash", "openssl", "jq", "sha256sum"];
+    if let Some(missing) = programs.iter().find(|one| !is_there(one)) {
+        println!("SKIPPED: {missing} is missing");
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    let root = folder.path().join("store");
+    let store = store(&root).await;
+    let digest = put(&store, "1.0.0", "disk 0").await.unwrap();
+    put(&store, "1.0.1", "disk 1").await.unwrap();
+    let object = |hex: String| root.join("objects/sha256").join(&hex[..2]).join(&hex[2..]);
+    let history = store.history().await.unwrap();
+    let envelope: PathBuf = object(history.by_digest(&digest).unwrap().put.envelope.hex());
+    let entry = root.join("log/entries/000/000/001");
+    let [signature, chain, objects] = &blocks()[..] else {
+        panic!("three blocks of commands were expected");
+    };
+    for signed in [&entry, &envelope] {
+        let (verified, text) = run(signature, &root, signed);
+        assert!(
+            verified && text.contains("Signature Verified Successfully"),
+            "{text}"
+        );
+    }
+    for block in [chain, objects] {
+        assert_eq!(run(block, &root, &entry), (true, String::new()));
+    }
+    alter(&entry, "sig");
+    assert!(!run(signature, &root, &entry).0);
+    assert!(!run(chain, &root, &entry).0);
+    alter(&envelope, "payload");
+    assert!(!run(signature, &root, &envelope).0);
+    assert!(!run(objects, &root, &envelope).0);
+}

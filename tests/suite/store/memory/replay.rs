@@ -1,0 +1,142 @@
+//! Remembered and replayed histories are the same, whatever was recorded and whenever it was remembered.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use vault_bake::digest::Digest;
+use vault_bake::store::Store;
+
+use super::{Writer, manifest, plain, remembering, resolved, told};
+use crate::support::shelf::Shelf;
+use crate::support::signing::trust;
+
+/// What happens, and three numbers to choose with.
+type Op = (u8, u64, u64, bool);
+
+const MANIFESTS: u64 = 6;
+
+fn of(n: u64) -> Digest {
+    Digest::of(format!("manifest {}", n % MANIFESTS))
+}
+
+/// An event; about every second one breaks a rule.
+async fn append(writer: &mut Writer, (what, a, b, odd): Op) {
+    let id = if odd && a == b { 1 } else { writer.seq + 1 };
+    let n = a % MANIFESTS;
+    let (kind, body) = match what {
+        0..=3 => ("manifest.put", manifest(n, if b == 7 { 2 } else { n % 2 })),
+        4..=6 => {
+            let test = Digest::of(format!("test {b}"));
+            let body = json!({ "manifest": of(a), "test": test, "envelope": test, "passed": odd || b > 3 });
+            ("test.put", body)
+        }
+        7..=9 => ("channel.set", channel_set(&writer.shelf, n, b).await),
+        10 => ("revoke", revoke(a, b, odd)),
+        11 => {
+            let body =
+                json!({ "revocation": writer.seq.saturating_sub(b), "why": "it was a mistake" });
+            ("restore", body)
+        }
+        12 => (
+            "artifact.deleted",
+            json!({ "manifest": of(a), "why": "old" }),
+        ),
+        13 => ("trust.update", trust_update(&writer.shelf, odd).await),
+        14 => ("heartbeat", json!({ "of": a })),
+        _ => ("test.put", json!({ "manifest": of(a) })),
+    };
+    writer.append(id, kind, body).await;
+}
+
+async fn channel_set(shelf: &Shelf, n: u64, b: u64) -> Value {
+    let (image, channel) = (
+        format!("image-{}", n % 2),
+        ["dev", "prod"][(b % 2) as usize],
+    );
+    let history = plain(shelf).await.history().await.unwrap();
+    let present = history.channel(&image, channel).last();
+    let mut body = json!({
+        "image": image, "channel": channel, "to": of(n), "reason": "promote", "note": format!("note {b}"),
+        "generation": present.map_or(0, |one| one.generation) + 1 + u64::from(b == 5),
+    });
+    if let Some(present) = present {
+        body["from"] = present.to.to_string().into();
+    }
+    body
+}
+
+fn revoke(a: u64, b: u64, odd: bool) -> Value {
+    let rule = match b % 3 {
+        0 => json!({ "by": "manifests", "manifests": [of(a)] }),
+        1 => json!({ "by": "versions", "image": "image-*", "from": "1.0.2" }),
+        _ => json!({ "by": "release", "product": "vault", "below": "1.22.0" }),
+    };
+    let mut body = json!({ "rule": rule, "why": "a leak", "effective_at": "2026-11-22T00:00:00Z" });
+    if odd {
+        body["replacement"] = of(b).to_string().into();
+    }
+    body
+}
+
+/// The same policy with the next version, or one too far.
+async fn trust_update(shelf: &Shelf, odd: bool) -> Value {
+    let history = plain(shelf).await.history().await.unwrap();
+    let mut next = json!(trust());
+    next["version"] = (history.trust().version() + 1 + u64::from(odd)).into();
+    json!({ "trust": next })
+}
+
+async fn agree(store: &Store<Shelf>, scratch: &Store<Shelf>, ids: u64) {
+    let mut references = vec!["image-9".to_owned(), "image-0:none".to_owned()];
+    for image in 0..3 {
+        references.push(format!("image-{image}"));
+        references.extend(["dev", "prod"].map(|channel| format!("image-{image}:{channel}")));
+        references.extend((0..MANIFESTS).map(|n| format!("image-{image}@1.0.{n}")));
+    }
+    references.extend((0..MANIFESTS).map(|n| of(n).to_string()));
+    references.extend((0..MANIFESTS).map(|n| of(n).to_string()[..20].to_owned()));
+    for reference in &references {
+        assert_eq!(
+            resolved(store, reference).await,
+            resolved(scratch, reference).await,
+            "{reference}"
+        );
+    }
+    assert_eq!(
+        store.images().await.unwrap(),
+        scratch.images().await.unwrap()
+    );
+    let (remembered, replayed) = (store.history().await, scratch.history().await);
+    assert_eq!(
+        told(&remembered.unwrap(), ids),
+        told(&replayed.unwrap(), ids)
+    );
+}
+
+async fn play(ops: Vec<Op>, cuts: Vec<usize>) {
+    let memory = TempDir::new().unwrap();
+    let mut writer = Writer::new().await;
+    let store = remembering(&writer.shelf, memory.path()).await;
+    let scratch = plain(&writer.shelf).await;
+    let count = ops.len() as u64 + 2;
+    for (at, op) in ops.into_iter().enumerate() {
+        append(&mut writer, op).await;
+        if cuts.contains(&at) {
+            agree(&store, &scratch, count).await;
+        }
+    }
+    agree(&store, &scratch, count).await;
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 6, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn remembered_and_replayed_are_the_same(
+        ops in prop::collection::vec((0..16_u8, 0..12_u64, 0..8_u64, any::<bool>()), 1..48),
+        cuts in prop::collection::vec(0..48_usize, 0..4),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(play(ops, cuts));
+    }
+}
