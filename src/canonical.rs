@@ -41,6 +41,17 @@ pub enum CanonicalError {
 
 /// The value of `bytes`, at most `most_bytes` of them.
 pub fn parse(bytes: &[u8], most_bytes: usize) -> Result<Value, CanonicalError> {
+    let value = parse_any_layout(bytes, most_bytes)?;
+    let canonical = canonical_json(&value);
+    if canonical == bytes {
+        return Ok(value);
+    }
+    let common = canonical.iter().zip(bytes).take_while(|(a, b)| a == b);
+    Err(CanonicalError::NotCanonical { at: common.count() })
+}
+
+/// The same of JSON that people keep with line breaks: as strict about keys, numbers and nulls, but not about layout.
+pub fn parse_any_layout(bytes: &[u8], most_bytes: usize) -> Result<Value, CanonicalError> {
     if bytes.len() > most_bytes {
         return Err(CanonicalError::Size {
             size: bytes.len(),
@@ -50,12 +61,7 @@ pub fn parse(bytes: &[u8], most_bytes: usize) -> Result<Value, CanonicalError> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = Strict { depth: 0 }.deserialize(&mut json)?;
     json.end()?;
-    let canonical = canonical_json(&value);
-    if canonical == bytes {
-        return Ok(value);
-    }
-    let common = canonical.iter().zip(bytes).take_while(|(a, b)| a == b);
-    Err(CanonicalError::NotCanonical { at: common.count() })
+    Ok(value)
 }
 
 /// Reads one value and refuses what records never hold.

@@ -22,7 +22,9 @@ pub mod event;
 pub mod history;
 mod images;
 mod log;
+pub mod proof;
 pub mod revocation;
+mod verdict;
 mod verify;
 mod write;
 
@@ -32,7 +34,6 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::canonical;
 use crate::digest::{Digest, canonical_json};
 use crate::manifest::{Manifest, Moment, Package, parse_packages};
 use crate::sign::{Envelope, KeyId, STATEMENT_PAYLOAD_TYPE, Signer, Trust};
@@ -40,11 +41,13 @@ use crate::wait::Interrupt;
 
 use backend::{Backend, Created};
 use history::History;
+use proof::Identity;
 
 pub use channels::Rollback;
 pub use dir::Dir;
 pub use error::StoreError;
 pub use images::{ImageRow, TestState};
+pub use verdict::Verdict;
 pub use verify::{Depth, Finding, Report};
 
 /// The schema of the stores that are written.
@@ -92,22 +95,10 @@ impl<B: Backend> Store<B> {
                 None => StoreError::NoStore(backend.place()),
             });
         };
-        let wrong = |why: String| StoreError::integrity(STORE_FILE, why);
-        let value = canonical::parse(&bytes, MAX_ORIGIN_BYTES);
-        let value = value.map_err(|error| wrong(error.to_string()))?;
-        let schema = value["schema"].as_str().unwrap_or_default();
-        if schema != SCHEMA {
-            return Err(StoreError::Schema {
-                of: backend.place(),
-                schema: schema.to_owned(),
-            });
-        }
-        let origin: Origin =
-            serde_json::from_value(value).map_err(|error| wrong(error.to_string()))?;
-        let trust = origin.trust.checked();
+        let identity = Identity::parse(&bytes, &backend.place())?;
         Ok(Self {
-            origin: Digest::of(&bytes),
-            trust: trust.map_err(|error| wrong(error.to_string()))?,
+            origin: identity.origin(),
+            trust: identity.trust().clone(),
             backend,
             signers: Arc::new([]),
             interrupt: Interrupt::default(),
