@@ -74,7 +74,10 @@ async fn dispatch(verb: Verb, session: &Session) -> Result<Exit, Failure> {
         Verb::Images { name } => commands::images::run(session, name.as_deref()).await,
         Verb::Show { reference } => commands::show::run(session, &reference).await,
         Verb::Diff { from, to } => commands::diff::run(session, &from, &to).await,
-        Verb::Verify { records_only } => commands::verify::run(session, records_only).await,
+        Verb::Verify { pins, records_only } => match pins {
+            Some(pins) => commands::verify::pins(session, &pins).await,
+            None => commands::verify::run(session, records_only).await,
+        },
         Verb::Promote {
             reference,
             channel,
@@ -104,6 +107,9 @@ async fn dispatch(verb: Verb, session: &Session) -> Result<Exit, Failure> {
             reason,
             dry_run,
         } => commands::restore::run(session, entry, reason, dry_run).await,
+        Verb::Pin(wish) => commands::pin::run(session, &wish).await,
+        Verb::Resolve(wish) => commands::resolve::run(session, &wish).await,
+        Verb::CheckPlan(wish) => commands::check_plan::run(session, &wish).await,
         Verb::Trust { verb } => commands::trust::run(session, &verb).await,
         Verb::Sweep { dry_run } => commands::sweep::run(session, dry_run).await,
         Verb::Doctor => Ok(commands::doctor::run(session)),

@@ -38,6 +38,8 @@ pub struct Session {
     pub project: PathBuf,
     /// The store's folder.
     pub store: PathBuf,
+    /// Whether somebody named the store; where nobody did, it is not asked for what can do without it.
+    pub store_named: bool,
     /// The cache's folder.
     pub cache: PathBuf,
     /// Who signs, and whose word counts.
@@ -56,6 +58,7 @@ impl Session {
         let here = env::current_dir()
             .map_err(|error| Failure::usage(format!("no current folder: {error}")))?;
         let project = global.project.unwrap_or_else(|| project_from(&here));
+        let store_named = global.store.is_some();
         let store = match global.store {
             Some(store) => store,
             None => home("XDG_DATA_HOME", ".local/share")?.join("store"),
@@ -72,6 +75,7 @@ impl Session {
             json: global.json,
             project,
             store,
+            store_named,
             cache,
             keys,
             report,
