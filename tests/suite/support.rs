@@ -2,6 +2,7 @@
 
 pub mod bakery;
 pub mod plan;
+pub mod recorded;
 pub mod signing;
 pub mod sshd;
 pub mod standin;
