@@ -42,6 +42,26 @@ pub enum CanonicalError {
 
 /// The value of `bytes`, at most `most_bytes` of them.
 pub fn parse(bytes: &[u8], most_bytes: usize) -> Result<Value, CanonicalError> {
+    let (value, sorted) = read(bytes, most_bytes)?;
+    // Without floats and with sorted ASCII keys the plain writer writes the canonical form, in a tenth of the time.
+    if sorted && serde_json::to_vec(&value)? == bytes {
+        return Ok(value);
+    }
+    let canonical = canonical_json(&value);
+    if canonical == bytes {
+        return Ok(value);
+    }
+    let common = canonical.iter().zip(bytes).take_while(|(a, b)| a == b);
+    Err(CanonicalError::NotCanonical { at: common.count() })
+}
+
+/// The same of JSON that people keep with line breaks: as strict about keys, numbers and nulls, but not about layout.
+pub fn parse_any_layout(bytes: &[u8], most_bytes: usize) -> Result<Value, CanonicalError> {
+    Ok(read(bytes, most_bytes)?.0)
+}
+
+/// The value of `bytes`, and whether all keys stand in order.
+fn read(bytes: &[u8], most_bytes: usize) -> Result<(Value, bool), CanonicalError> {
     if bytes.len() > most_bytes {
         return Err(CanonicalError::Size {
             size: bytes.len(),
@@ -56,16 +76,7 @@ pub fn parse(bytes: &[u8], most_bytes: usize) -> Result<Value, CanonicalError> {
     };
     let value = strict.deserialize(&mut json)?;
     json.end()?;
-    // Without floats and with sorted ASCII keys the plain writer writes the canonical form, in a tenth of the time.
-    if sorted.get() && serde_json::to_vec(&value)? == bytes {
-        return Ok(value);
-    }
-    let canonical = canonical_json(&value);
-    if canonical == bytes {
-        return Ok(value);
-    }
-    let common = canonical.iter().zip(bytes).take_while(|(a, b)| a == b);
-    Err(CanonicalError::NotCanonical { at: common.count() })
+    Ok((value, sorted.get()))
 }
 
 /// Reads one value and refuses what records never hold.

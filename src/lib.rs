@@ -6,6 +6,7 @@
 //! image.toml ─parse→ Definition ─lock→ Lock ─plan→ Plan
 //! Plan ─boot→ Machine ─ssh→ Session ─provision→ StepRecords ─seal→ ─capture→ Artifact ─record→ Manifest ─put→ Store
 //! Manifest ─test (boot the artifact, check it)→ TestRecord ─put→ Store
+//! Store ─promote→ Channel ─pin→ PinFile ─resolve→ what a deployment reads
 //! ```
 //!
 //! [`bake::bake`] is this flow. A module imports only modules that stand above it here.
@@ -123,6 +124,9 @@ pub mod builder;
 pub mod provision;
 pub mod manifest;
 pub mod store;
+pub mod pin;
+pub mod resolve;
+pub mod deployment;
 pub mod project;
 pub mod world;
 pub mod record;

@@ -28,8 +28,10 @@ mod log;
 mod memory;
 mod parallel;
 mod recall;
+pub mod proof;
 pub mod revocation;
 mod sbom;
+mod verdict;
 mod verify;
 mod write;
 
@@ -40,7 +42,6 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::canonical;
 use crate::digest::{Digest, canonical_json};
 use crate::manifest::{Manifest, Moment, Package, parse_packages};
 use crate::sign::{Envelope, KeyId, STATEMENT_PAYLOAD_TYPE, Signer, Trust};
@@ -48,6 +49,7 @@ use crate::wait::Interrupt;
 
 use backend::{Backend, Created};
 use history::History;
+use proof::Identity;
 
 pub use any::AnyBackend;
 pub use blob::Blob;
@@ -55,6 +57,7 @@ pub use channels::Rollback;
 pub use dir::Dir;
 pub use error::StoreError;
 pub use images::{ImageRow, TestState};
+pub use verdict::Verdict;
 pub use verify::{Depth, Finding, Report};
 
 /// The schema of the stores that are written.
@@ -104,27 +107,10 @@ impl<B: Backend> Store<B> {
                 None => StoreError::NoStore(backend.place()),
             });
         };
-        let wrong = |why: String| StoreError::integrity(STORE_FILE, why);
-        let value = canonical::parse(&bytes, MAX_ORIGIN_BYTES);
-        let value = value.map_err(|error| wrong(error.to_string()))?;
-        let schema = value["schema"].as_str().unwrap_or_default();
-        if schema != SCHEMA {
-            return Err(StoreError::Schema {
-                of: backend.place(),
-                schema: schema.to_owned(),
-            });
-        }
-        let origin: Origin =
-            serde_json::from_value(value).map_err(|error| wrong(error.to_string()))?;
-        if canonical_json(&origin) != bytes {
-            return Err(wrong(
-                "it has fields that this version does not know".to_owned(),
-            ));
-        }
-        let trust = origin.trust.checked();
+        let identity = Identity::parse(&bytes, &backend.place())?;
         Ok(Self {
-            origin: Digest::of(&bytes),
-            trust: trust.map_err(|error| wrong(error.to_string()))?,
+            origin: identity.origin(),
+            trust: identity.trust().clone(),
             backend: Arc::new(backend),
             signers: Arc::new([]),
             interrupt: Interrupt::default(),

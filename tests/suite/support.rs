@@ -4,6 +4,7 @@ pub mod bakery;
 pub mod far;
 pub mod plan;
 pub mod shelf;
+pub mod recorded;
 pub mod signing;
 pub mod sshd;
 pub mod standin;

@@ -1,5 +1,6 @@
 //! The command line, as clap sees it. Says what may be asked; does nothing.
 
+pub mod pins;
 mod shared;
 
 use std::path::PathBuf;
@@ -114,8 +115,11 @@ pub enum Verb {
         #[arg(long, value_enum)]
         format: Option<DiffFormat>,
     },
-    /// Prove the store: its log, every record, every image file
+    /// Prove the store: its log, every record, every image file; or a pin file by itself
     Verify {
+        /// Prove this pin file instead, without store and network; with --store, against that store as well
+        #[arg(long, value_name = "FILE", conflicts_with = "records_only")]
+        pins: Option<PathBuf>,
         /// Do not read the image files, only the records
         #[arg(long)]
         records_only: bool,
@@ -172,6 +176,12 @@ pub enum Verb {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Write into a deployment's repository which image it uses, with the proof
+    Pin(pins::Pin),
+    /// Print what a deployment needs of an image, in the form that it reads
+    Resolve(Box<pins::Resolve>),
+    /// Say whether a Terraform plan may be applied, as far as images are concerned
+    CheckPlan(pins::CheckPlan),
     /// Show or change whose signatures count
     Trust {
         /// What to do

@@ -7,12 +7,15 @@ use std::process::ExitCode;
 use vault_bake::bake::{BakeError, Failed};
 use vault_bake::builder::BuilderError;
 use vault_bake::definition::DefinitionError;
+use vault_bake::deployment::PlanError as PlanFileError;
 use vault_bake::http::FetchError;
 use vault_bake::lock::LockError;
+use vault_bake::pin::PinError;
 use vault_bake::plan::PlanError;
 use vault_bake::provision::ProvisionError;
 use vault_bake::provisioner::ProvisionerError;
 use vault_bake::release::ReleaseError;
+use vault_bake::resolve::ResolveError;
 use vault_bake::store::StoreError;
 use vault_bake::teardown::{JournalError, Leak};
 use vault_bake::wait::Interrupted;
@@ -74,6 +77,13 @@ impl Failure {
         Self::new(Exit::Usage, message)
     }
 
+    /// The same with another exit status.
+    #[must_use]
+    pub fn ending_with(mut self, exit: Exit) -> Self {
+        self.exit = exit;
+        self
+    }
+
     /// Adds the way out.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -89,6 +99,17 @@ impl Failure {
             self.exit = Exit::Leaked;
         }
         self
+    }
+
+    /// Tells it in one line on standard error, for programs that show no more, and gives the exit status.
+    pub fn print_line(&self) -> Exit {
+        let text = match &self.hint {
+            Some(hint) => format!("{} ({hint})", self.message),
+            None => self.message.clone(),
+        };
+        let line: Vec<&str> = text.split(char::is_control).collect();
+        let _ = writeln!(stderr().lock(), "error: {}", line.join(" "));
+        self.exit
     }
 
     /// Tells people, or programs, and gives the exit status.
@@ -133,6 +154,9 @@ failures! {
     PlanError => |_| Exit::Usage;
     LockError => lock;
     StoreError => store;
+    PinError => |error| kind(error.is_integrity(), error.is_conflict(), error.is_invalid());
+    ResolveError => |error| kind(error.is_integrity(), error.is_conflict(), error.is_invalid());
+    PlanFileError => |_| Exit::Usage;
     JournalError => |_| Exit::Failed;
 }
 
@@ -175,6 +199,15 @@ fn release(error: &ReleaseError) -> Exit {
         error if error.is_integrity() => Exit::Integrity,
         ReleaseError::Withdrawn { .. } => Exit::Conflict,
         ReleaseError::Fetch(FetchError::Interrupted(_)) => Exit::Interrupted,
+        _ => Exit::Failed,
+    }
+}
+
+fn kind(integrity: bool, conflict: bool, invalid: bool) -> Exit {
+    match (integrity, conflict, invalid) {
+        (true, ..) => Exit::Integrity,
+        (_, true, _) => Exit::Conflict,
+        (.., true) => Exit::Usage,
         _ => Exit::Failed,
     }
 }

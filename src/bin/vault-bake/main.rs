@@ -92,11 +92,18 @@ async fn dispatch(verb: Verb, session: &Session) -> Result<Exit, Failure> {
                 .reading(commands::diff::run(session, &from, &to, format))
                 .await
         }
-        Verb::Verify { records_only } => {
-            session
-                .reading(commands::verify::run(session, records_only))
-                .await
-        }
+        Verb::Verify { pins, records_only } => match pins {
+            Some(pins) => {
+                session
+                    .reading(commands::verify::pins(session, &pins))
+                    .await
+            }
+            None => {
+                session
+                    .reading(commands::verify::run(session, records_only))
+                    .await
+            }
+        },
         Verb::Promote {
             reference,
             channel,
@@ -126,6 +133,9 @@ async fn dispatch(verb: Verb, session: &Session) -> Result<Exit, Failure> {
             reason,
             dry_run,
         } => commands::restore::run(session, entry, reason, dry_run).await,
+        Verb::Pin(wish) => commands::pin::run(session, &wish).await,
+        Verb::Resolve(wish) => commands::resolve::run(session, &wish).await,
+        Verb::CheckPlan(wish) => commands::check_plan::run(session, &wish).await,
         Verb::Trust { verb } => commands::trust::run(session, &verb).await,
         Verb::Sweep { dry_run } => commands::sweep::run(session, dry_run).await,
         Verb::Doctor => commands::doctor::run(session).await,

@@ -80,6 +80,12 @@ impl Session {
         })
     }
 
+    /// Whether somebody named the store on the command line or in the environment; where nobody did, it is not asked for
+    /// what can do without it.
+    pub fn store_named(&self) -> bool {
+        self.store.is_some()
+    }
+
     /// Where runs keep their journals and work folders.
     pub fn runs(&self) -> PathBuf {
         runs(&self.cache)

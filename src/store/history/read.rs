@@ -12,7 +12,7 @@ use crate::sign::{Envelope, KeyId, Trust};
 use crate::store::event::{Entry, PAYLOAD_TYPE};
 
 /// No event is larger than this, in bytes.
-const MAX_BYTES: usize = 60_000;
+pub(in crate::store) const MAX_BYTES: usize = 60_000;
 
 /// An entry of the log, read and its signatures checked, or why it is none.
 pub(in crate::store) struct ReadEntry(Result<Read, String>);

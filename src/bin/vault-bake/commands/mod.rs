@@ -2,13 +2,16 @@
 
 pub mod build;
 pub mod channel;
+pub mod check_plan;
 pub mod completions;
 pub mod diff;
 pub mod doctor;
 pub mod images;
 pub mod lock;
+pub mod pin;
 pub mod plan;
 pub mod promote;
+pub mod resolve;
 pub mod restore;
 pub mod revoke;
 pub mod rollback;
@@ -20,12 +23,22 @@ pub mod trust;
 pub mod validate;
 pub mod verify;
 
-use std::io::{Write, stdout};
+use std::io::{Write, stderr, stdout};
 
 /// Prints a result for people. Results go to standard output, what happens on the way to standard error.
 pub fn print_line(line: &str) {
     // Whoever read us has gone; the exit status still says what happened.
     let _ = writeln!(stdout().lock(), "{}", line.trim_end_matches('\n'));
+}
+
+/// Tells people something beside a result that programs read whole.
+pub fn print_warning(warning: &str) {
+    let _ = writeln!(stderr().lock(), "warning: {warning}");
+}
+
+/// Prints text that has its line ends already, as it is.
+pub fn print_text(text: &str) {
+    let _ = stdout().lock().write_all(text.as_bytes());
 }
 
 /// Prints a result for programs: one JSON object on one line.

@@ -1,10 +1,13 @@
-//! `verify`: proves the store.
+//! `verify`: proves the store, or a pin file.
 
-use vault_bake::store::Depth;
+use std::path::Path;
 
-use crate::commands::{print_json, print_line};
+use vault_bake::pin::PinFile;
+use vault_bake::store::{Depth, Verdict};
+
+use crate::commands::{pin, print_json, print_line};
 use crate::exit::{Exit, Failure};
-use crate::world::Session;
+use crate::world::{Session, clock};
 
 pub async fn run(session: &Session, records_only: bool) -> Result<Exit, Failure> {
     let depth = if records_only {
@@ -23,4 +26,53 @@ pub async fn run(session: &Session, records_only: bool) -> Result<Exit, Failure>
     } else {
         Exit::Integrity
     })
+}
+
+/// Proves a pin file: by itself, and where somebody named a store, against that one as well.
+pub async fn pins(session: &Session, path: &Path) -> Result<Exit, Failure> {
+    let file = match pin::parse(path) {
+        // Whoever asks for proof has a file that proves nothing.
+        Err(failure) if path.exists() => return Err(failure.ending_with(Exit::Integrity)),
+        parsed => parsed?,
+    };
+    let mut proved = file.verify(session.keys.trust()?.as_ref())?;
+    let mut refused = Vec::new();
+    if session.store_named() {
+        let (head, against) = against_store(session, &file).await?;
+        proved.continued_by(head);
+        refused = against;
+    }
+    if session.json {
+        let mut value = serde_json::to_value(&proved).unwrap_or_default();
+        value["refused"] = serde_json::json!(refused);
+        print_json(&value);
+    } else {
+        for why in &refused {
+            print_line(&format!("REFUSED     {why}"));
+        }
+        print_line(&proved.to_string());
+    }
+    Ok(if refused.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Conflict
+    })
+}
+
+/// Where the store's log ends, and which pins it speaks against.
+async fn against_store(session: &Session, file: &PinFile) -> Result<(u64, Vec<String>), Failure> {
+    let store = session.open_store().await?;
+    let history = store.history().await?;
+    file.check_continued(&store, &history).await?;
+    let mut refused = Vec::new();
+    for (name, pin) in file.pins() {
+        match store.verdict(&history, &pin.manifest, clock()).await? {
+            Verdict::Good => {}
+            Verdict::Scheduled(why) => {
+                session.events.note(format!("warning: pin {name}: {why}"));
+            }
+            Verdict::Refused(why) => refused.push(format!("pin {name}: {why}")),
+        }
+    }
+    Ok((history.head(), refused))
 }

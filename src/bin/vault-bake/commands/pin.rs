@@ -1,0 +1,149 @@
+//! `pin`: which image a deployment uses, in a file of its own repository.
+
+use std::path::Path;
+
+use vault_bake::manifest::diff::{Difference, diff};
+use vault_bake::pin::{Move, Pin, PinFile, replace};
+use vault_bake::store::Store;
+use vault_bake::store::backend::Backend;
+
+use crate::args::pins;
+use crate::commands::rollback::split;
+use crate::commands::{print_json, print_line};
+use crate::exit::{Exit, Failure};
+use crate::world::{Session, clock};
+
+pub async fn run(session: &Session, wish: &pins::Pin) -> Result<Exit, Failure> {
+    let there = wish.file.exists();
+    if wish.update && !there {
+        let hint = "`vault-bake pin IMAGE:CHANNEL` makes one";
+        let missing = format!("{}: no such file", wish.file.display());
+        return Err(Failure::usage(missing).hint(hint));
+    }
+    let store = session.open_store().await?;
+    let history = store.history().await?;
+    let mut file = if there {
+        let file = read(session, &wish.file)?;
+        file.check_continued(&store, &history).await?;
+        file
+    } else {
+        let name = wish.file.display().to_string();
+        PinFile::begin(&name, &store, &history).await?
+    };
+    if wish.update {
+        let moves = file.update(&wish.names, &store, &history, clock()).await?;
+        if !moves.is_empty() {
+            write(wish, &file)?;
+        }
+        return tell_moves(session, wish, &file, &store, &moves).await;
+    }
+    if wish.names.len() > 1 && wish.name.is_some() {
+        return Err(Failure::usage(
+            "--as names one pin, and several were asked for",
+        ));
+    }
+    let mut added = Vec::new();
+    for channel in &wish.names {
+        let of = split(channel)?;
+        let name = wish.name.as_deref();
+        added.push(file.add(name, of, &store, &history, clock()).await?);
+    }
+    write(wish, &file)?;
+    for name in &added {
+        tell_new(session, wish, name, file.pin(name)?);
+    }
+    Ok(Exit::Done)
+}
+
+/// Reads a pin file and believes nothing in it that it does not prove.
+pub fn read(session: &Session, path: &Path) -> Result<PinFile, Failure> {
+    let file = parse(path)?;
+    file.verify(session.keys.trust()?.as_ref())?;
+    Ok(file)
+}
+
+/// Reads a pin file, to be verified by whoever asks it.
+pub fn parse(path: &Path) -> Result<PinFile, Failure> {
+    let name = path.display().to_string();
+    let bytes = std::fs::read(path).map_err(|error| Failure::usage(format!("{name}: {error}")))?;
+    Ok(PinFile::parse(&name, &bytes)?)
+}
+
+fn write(wish: &pins::Pin, file: &PinFile) -> Result<(), Failure> {
+    if !wish.dry_run {
+        replace(&wish.file, &file.to_text())?;
+    }
+    Ok(())
+}
+
+fn tell_new(session: &Session, wish: &pins::Pin, name: &str, pin: &Pin) {
+    if session.json {
+        print_json(&serde_json::json!({ "pinned": !wish.dry_run, "pin": name, "to": short(pin) }));
+        return;
+    }
+    let verb = if wish.dry_run { "would pin" } else { "pinned" };
+    print_line(&format!("{verb} {}", line(name, pin)));
+}
+
+async fn tell_moves<B: Backend>(
+    session: &Session,
+    wish: &pins::Pin,
+    file: &PinFile,
+    store: &Store<B>,
+    moves: &[Move],
+) -> Result<Exit, Failure> {
+    for one in moves {
+        let difference = difference(store, one).await?;
+        if session.json {
+            print_json(&serde_json::json!({
+                "moved": !wish.dry_run, "pin": one.name, "from": short(&one.from), "to": short(&one.to),
+                "difference": difference,
+            }));
+            continue;
+        }
+        let verb = if wish.dry_run { "would move" } else { "moved" };
+        print_line(&format!(
+            "{verb} {} from {} (generation {})",
+            line(&one.name, &one.to),
+            one.from.label(),
+            one.from.generation
+        ));
+        print_line(&difference.to_string());
+    }
+    let stays = |name: &&String| {
+        let wanted = wish.names.is_empty() || wish.names.contains(*name);
+        wanted && !moves.iter().any(|one| one.name == **name)
+    };
+    for name in file.pins().keys().filter(stays) {
+        let pin = file.pin(name)?;
+        if session.json {
+            print_json(&serde_json::json!({ "moved": false, "pin": name, "to": short(pin) }));
+        } else {
+            print_line(&format!("up to date {}", line(name, pin)));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+async fn difference<B: Backend>(store: &Store<B>, one: &Move) -> Result<Difference, Failure> {
+    let older = store.manifest(&one.from.manifest).await?;
+    let newer = store.manifest(&one.to.manifest).await?;
+    let packages = (store.packages(&older).await?, store.packages(&newer).await?);
+    Ok(diff(&older, &newer, Some((&packages.0, &packages.1))))
+}
+
+fn line(name: &str, pin: &Pin) -> String {
+    format!(
+        "{name}: {} (generation {}) {}",
+        pin.label(),
+        pin.generation,
+        pin.manifest.short()
+    )
+}
+
+fn short(pin: &Pin) -> serde_json::Value {
+    serde_json::json!({
+        "image": pin.image, "channel": pin.channel, "generation": pin.generation, "version": pin.version,
+        "manifest": pin.manifest,
+    })
+}

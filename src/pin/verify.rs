@@ -1,0 +1,357 @@
+//! Checking a pin file by itself: no store, no network.
+//!
+//! What can be proved from the file alone is that those who could say so by the store's policies did say all that it
+//! holds. What cannot is whether the policy is the right one, and what the store has said since.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::Serialize;
+
+use super::{Pin, PinError, PinFile, repeated};
+use crate::digest::Digest;
+use crate::manifest::Manifest;
+use crate::sign::{Envelope, KeyId, Role, STATEMENT_PAYLOAD_TYPE, Trust};
+use crate::store::event::{Body, ChannelSet, ManifestPut};
+use crate::store::proof::Logged;
+
+/// What a pin file proves, and what it does not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Proved {
+    /// The file.
+    pub file: String,
+    /// What holds, in words.
+    pub proved: Vec<String>,
+    /// What could not be looked at, in words.
+    pub not_proved: Vec<String>,
+    /// The lines of those that a store answers.
+    #[serde(skip)]
+    by_store: Vec<String>,
+}
+
+impl fmt::Display for Proved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in &self.proved {
+            writeln!(f, "proved      {line}")?;
+        }
+        for line in &self.not_proved {
+            writeln!(f, "NOT PROVED  {line}")?;
+        }
+        write!(f, "{}: sound, as far as proved", self.file)
+    }
+}
+
+impl Proved {
+    /// The store was asked as well: it continues the log that the file remembers, up to entry `head`. See
+    /// [`PinFile::check_continued`].
+    pub fn continued_by(&mut self, head: u64) {
+        self.not_proved.retain(|line| !self.by_store.contains(line));
+        self.proved.push(format!(
+            "the store's log has these entries in force, and goes on from them to entry {head}; revocations were looked at"
+        ));
+    }
+}
+
+/// What is wrong: which field, and why.
+type Wrong = (&'static str, String);
+
+/// The policies of a store, each with the number of the entry after which it was in force.
+struct Policies(Vec<(u64, Trust)>);
+
+impl Policies {
+    fn at(&self, seq: u64) -> &Trust {
+        let before = self.0.iter().rev().find(|(from, _)| *from < seq);
+        &before.unwrap_or(&self.0[0]).1
+    }
+
+    fn present(&self) -> &Trust {
+        &self.0[self.0.len() - 1].1
+    }
+
+    /// Who signed an entry, by the policy in force at it.
+    fn signers(&self, entry: &Logged) -> Result<BTreeSet<KeyId>, String> {
+        let signers = entry.envelope.signers(self.at(entry.seq));
+        signers.map_err(|error| error.to_string())
+    }
+}
+
+impl PinFile {
+    /// Checks every proof in the file, and the file against its proofs. With `given`, the reader's own copy of the
+    /// trust policy, the file is believed only where that is one of the store's policies: each change of policy is signed by
+    /// roots of both, so one policy that is known vouches for those before and after it.
+    pub fn verify(&self, given: Option<&Trust>) -> Result<Proved, PinError> {
+        let of_store = |(field, why): Wrong| self.broken("store".to_owned(), field, why);
+        let policies = self.policies().map_err(of_store)?;
+        self.check_ends(&policies).map_err(of_store)?;
+        if let Some(given) = given
+            && !policies.0.iter().any(|(_, policy)| policy == given)
+        {
+            return Err(PinError::Distrusted {
+                file: self.name.clone(),
+                version: given.version(),
+                known: policies.0.len(),
+            });
+        }
+        let mut proved = vec![match given {
+            Some(given) => format!("the trust policy is yours (version {})", given.version()),
+            None => "the trust policies follow one another by the word of their roots".to_owned(),
+        }];
+        let mut judged_by_old = Vec::new();
+        for (name, pin) in &self.pins {
+            let broken = |(field, why): Wrong| self.broken(format!("pin {name}"), field, why);
+            self.check_pin(pin, &policies).map_err(broken)?;
+            if policies.0.len() > 1 && !holds_by(pin, policies.present()) {
+                judged_by_old.push(name.clone());
+            }
+            proved.push(format!(
+                "pin {name} is {} ({}), generation {} of {}:{}: signed by a builder and by a promoter; versions and outputs are the \
+                 manifest's own",
+                pin.label(),
+                pin.manifest,
+                pin.generation,
+                pin.image,
+                pin.channel
+            ));
+        }
+        let mut not_proved = Vec::new();
+        if given.is_none() {
+            not_proved.push(
+                "that the trust policy is the right one: give your copy with --trust".to_owned(),
+            );
+        }
+        let by_store = self.for_the_store(&judged_by_old);
+        not_proved.extend(by_store.clone());
+        not_proved
+            .push("that the artifacts still exist and have the content that is named".to_owned());
+        Ok(Proved {
+            file: self.name.clone(),
+            proved,
+            not_proved,
+            by_store,
+        })
+    }
+
+    /// What only the store can say.
+    fn for_the_store(&self, judged_by_old: &[String]) -> Vec<String> {
+        let seq = self.store.head.seq;
+        let mut open = vec![format!(
+            "that the store's log has these entries and no other change of policy, and nothing was revoked since entry {seq}: give the store with --store"
+        )];
+        if !judged_by_old.is_empty() {
+            open.push(format!(
+                "that {} was signed before the policy changed: the present one does not allow its signatures",
+                judged_by_old.join(", ")
+            ));
+        }
+        open
+    }
+
+    fn broken(&self, of: String, field: &str, why: String) -> PinError {
+        PinError::Broken {
+            file: self.name.clone(),
+            of,
+            field: field.to_owned(),
+            why,
+        }
+    }
+
+    /// The store's policies, each proved by the one before.
+    fn policies(&self) -> Result<Policies, Wrong> {
+        let identity = &self.store.identity;
+        let mut policies = Policies(vec![(0, identity.trust().clone())]);
+        for update in &self.store.trust_updates {
+            let field = "trust_updates";
+            let entry = read(update, field)?;
+            let signers = policies.signers(&entry).map_err(|why| (field, why))?;
+            let Some(Body::TrustUpdate { trust }) = entry.body else {
+                return Err((field, format!("entry {} is no trust.update", entry.seq)));
+            };
+            let (last, present) = &policies.0[policies.0.len() - 1];
+            if entry.seq <= *last {
+                return Err((field, format!("entry {} comes after {last}", entry.seq)));
+            }
+            let trust = trust
+                .checked()
+                .map_err(|error| (field, error.to_string()))?;
+            let followed = trust.may_follow(present, &signers);
+            followed.map_err(|why| (field, why))?;
+            policies.0.push((entry.seq, trust));
+        }
+        Ok(policies)
+    }
+
+    /// The log begins with what names the store, and ends as the file says.
+    fn check_ends(&self, policies: &Policies) -> Result<(), Wrong> {
+        let store = &self.store;
+        let origin = store.identity.origin();
+        if store.origin != origin {
+            let why = format!(
+                "the file says {}, `identity` has the digest {origin}",
+                store.origin
+            );
+            return Err(("origin", why));
+        }
+        let first = read(&store.first, "first")?;
+        policies.signers(&first).map_err(|why| ("first", why))?;
+        if (first.seq, first.prev) != (1, origin) {
+            let why = format!("entry {} does not follow {origin}", first.seq);
+            return Err(("first", why));
+        }
+        let head = read(&store.head.entry, "head")?;
+        policies.signers(&head).map_err(|why| ("head", why))?;
+        if (head.seq, head.digest()) != (store.head.seq, store.head.digest) {
+            let why = format!(
+                "the file says entry {}, {}; the signed one is {}, {}",
+                store.head.seq,
+                store.head.digest,
+                head.seq,
+                head.digest()
+            );
+            return Err(("head", why));
+        }
+        let (last, _) = &policies.0[policies.0.len() - 1];
+        if matches!(head.body, Some(Body::TrustUpdate { .. })) && *last != head.seq {
+            let why = format!("entry {} changes the policy, and is not there", head.seq);
+            return Err(("trust_updates", why));
+        }
+        if *last > head.seq {
+            let why = format!("entry {last} comes after the last one, {}", head.seq);
+            return Err(("trust_updates", why));
+        }
+        Ok(())
+    }
+
+    fn check_pin(&self, pin: &Pin, policies: &Policies) -> Result<(), Wrong> {
+        let differs = |field, said: &dyn fmt::Display, signed: &dyn fmt::Display| {
+            Err((
+                field,
+                format!("the file says {said}, what is signed {signed}"),
+            ))
+        };
+        let proof = &pin.proof;
+        let digest = Digest::of(&proof.manifest.payload);
+        if digest != pin.manifest {
+            return differs("manifest", &pin.manifest, &digest);
+        }
+        let manifest = pin
+            .manifest()
+            .map_err(|error| ("proof.manifest", error.to_string()))?;
+        if manifest.image != pin.image {
+            return differs("image", &pin.image, &manifest.image);
+        }
+        if manifest.version != pin.version {
+            return differs("version", &pin.version, &manifest.version);
+        }
+        let (releases, outputs) = repeated(&manifest);
+        if releases != pin.releases {
+            return Err(("releases", "not those of the manifest".to_owned()));
+        }
+        if outputs != pin.outputs {
+            return Err(("outputs", "not those of the manifest".to_owned()));
+        }
+        let set = self.check_set(pin, policies)?;
+        check_recorded(pin, &manifest, set.seq, policies)
+    }
+
+    /// A promoter moved exactly this channel to exactly this manifest.
+    fn check_set(&self, pin: &Pin, policies: &Policies) -> Result<Logged, Wrong> {
+        let field = "proof.set";
+        let set = read(&pin.proof.set, field)?;
+        let Some(Body::ChannelSet(said)) = &set.body else {
+            return Err((field, format!("entry {} is no channel.set", set.seq)));
+        };
+        let ChannelSet {
+            image,
+            channel,
+            generation,
+            to,
+            ..
+        } = said;
+        for (field, same, signed) in [
+            ("image", *image == pin.image, image.clone()),
+            ("channel", *channel == pin.channel, channel.clone()),
+            (
+                "generation",
+                *generation == pin.generation,
+                generation.to_string(),
+            ),
+            ("manifest", *to == pin.manifest, to.to_string()),
+        ] {
+            if !same {
+                let why = format!(
+                    "the file says another thing than the signed move of the channel: {signed}"
+                );
+                return Err((field, why));
+            }
+        }
+        let head = self.store.head.seq;
+        if set.seq > head {
+            let why = format!("entry {} comes after the last one, {head}", set.seq);
+            return Err((field, why));
+        }
+        let signers = policies.signers(&set).map_err(|why| (field, why))?;
+        let policy = policies.at(set.seq);
+        if !policy.allows(Role::Promoter, &signers, &pin.image, Some(&pin.channel)) {
+            let why = format!(
+                "not signed by those who may move {}:{}",
+                pin.image, pin.channel
+            );
+            return Err((field, why));
+        }
+        Ok(set)
+    }
+}
+
+/// A builder recorded exactly this manifest, before the channel moved, and signed it.
+fn check_recorded(
+    pin: &Pin,
+    manifest: &Manifest,
+    set_seq: u64,
+    policies: &Policies,
+) -> Result<(), Wrong> {
+    let field = "proof.recorded";
+    let recorded = read(&pin.proof.recorded, field)?;
+    let envelope = &pin.proof.manifest;
+    let wanted = ManifestPut::of(manifest, pin.manifest, Digest::of(envelope.to_bytes()));
+    if recorded.body != Some(Body::ManifestPut(wanted)) {
+        let why = format!("entry {} does not record this manifest", recorded.seq);
+        return Err((field, why));
+    }
+    if recorded.seq >= set_seq {
+        let why = format!(
+            "entry {} comes after entry {set_seq}, which moved the channel",
+            recorded.seq
+        );
+        return Err((field, why));
+    }
+    if envelope.payload_type != STATEMENT_PAYLOAD_TYPE {
+        let why = format!("it holds `{}`, no statement", envelope.payload_type);
+        return Err(("proof.manifest", why));
+    }
+    let policy = policies.at(recorded.seq);
+    for (field, envelope) in [(field, &recorded.envelope), ("proof.manifest", envelope)] {
+        let signers = envelope.signers(policy);
+        let signers = signers.map_err(|error| (field, error.to_string()))?;
+        if !policy.allows(Role::Builder, &signers, &pin.image, None) {
+            let why = format!("not signed by those who may record {}", pin.image);
+            return Err((field, why));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the policy in force at the end would allow the signatures as well.
+fn holds_by(pin: &Pin, policy: &Trust) -> bool {
+    let proof = &pin.proof;
+    let allows = |envelope: &Envelope, role, channel| {
+        let signers = envelope.signers(policy);
+        signers.is_ok_and(|signers| policy.allows(role, &signers, &pin.image, channel))
+    };
+    allows(&proof.manifest, Role::Builder, None)
+        && allows(&proof.recorded, Role::Builder, None)
+        && allows(&proof.set, Role::Promoter, Some(&pin.channel))
+}
+
+fn read(envelope: &Envelope, field: &'static str) -> Result<Logged, Wrong> {
+    Logged::read(envelope.clone()).map_err(|error| (field, error.to_string()))
+}

@@ -1,0 +1,276 @@
+//! What a deployment needs of an image, in the form that the deployment reads.
+//!
+//! In: a pin, or a reference and a store. Out: one [`Resolved`], written as JSON, for Terraform, for Bicep, for shells or
+//! for workflows. Deliberately guesses nothing: an image with several outputs is not resolved until somebody says which.
+
+mod external;
+mod format;
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::digest::Digest;
+use crate::manifest::{ImageVersion, Reference};
+use crate::pin::{PinError, PinFile, PinnedOutput};
+use crate::sign::Trust;
+use crate::store::backend::Backend;
+use crate::store::{Store, StoreError, Verdict};
+
+pub use external::Query;
+pub use format::{FIELDS, Format};
+
+/// One output of one image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Resolved {
+    /// As asked for: the name of a pin, or a reference.
+    pub name: String,
+    /// The image.
+    pub image: String,
+    /// Its version.
+    pub version: ImageVersion,
+    /// The digest of its manifest.
+    pub manifest_digest: Digest,
+    /// The channel that it was found by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channel: Option<String>,
+    /// Where that channel stood.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
+    /// As in `local` or `azure/westeurope`.
+    pub target: String,
+    /// As in `qcow2`.
+    pub class: String,
+    /// What the target knows it by.
+    pub image_id: String,
+    /// As in `x86_64`.
+    pub arch: String,
+    /// `bios` or `uefi`.
+    pub firmware: String,
+    /// Of the file.
+    pub file_digest: Digest,
+    /// Products and their versions.
+    pub releases: BTreeMap<String, String>,
+    /// Whether it may be deployed.
+    pub standing: Standing,
+    /// What people should know, a sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// What is known of revocations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Standing {
+    /// There is none.
+    Good,
+    /// There is one for later.
+    Scheduled,
+    /// It is revoked, and somebody wants it all the same.
+    Revoked,
+    /// Nobody looked: a pin file knows nothing of what came after it.
+    NotChecked,
+}
+
+impl Standing {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Scheduled => "scheduled",
+            Self::Revoked => "revoked",
+            Self::NotChecked => "not-checked",
+        }
+    }
+}
+
+/// Nothing could be resolved, or not in this form.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError {
+    /// Several outputs, or none of the target.
+    #[error("{name}: {why}; its targets: {}", .there.join(", "))]
+    Target {
+        /// As asked for.
+        name: String,
+        /// What is wrong.
+        why: String,
+        /// What there is.
+        there: Vec<String>,
+    },
+    /// It must not be deployed.
+    #[error("{why}; `--allow-revoked` takes it all the same")]
+    Refused {
+        /// Why, and what to use instead.
+        why: String,
+    },
+    /// A value that the form cannot hold.
+    #[error("{field} is {value:?}, which {format} cannot hold: {why}")]
+    Value {
+        /// The field.
+        field: String,
+        /// The value.
+        value: String,
+        /// The form.
+        format: &'static str,
+        /// Why not.
+        why: &'static str,
+    },
+    /// A form that is not asked for as it has to be.
+    #[error("{0}")]
+    Form(String),
+    /// The pins do not hold.
+    #[error(transparent)]
+    Pin(#[from] PinError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Resolved {
+    /// An output of a pinned image, from the file alone, which has to prove itself first: see [`PinFile::verify`].
+    pub fn from_pins(
+        file: &PinFile,
+        name: &str,
+        target: Option<&str>,
+        trust: Option<&Trust>,
+    ) -> Result<Self, ResolveError> {
+        file.verify(trust)?;
+        let pin = file.pin(name)?;
+        let output = choose(name, &pin.outputs, target)?;
+        Ok(Self {
+            channel: Some(pin.channel.clone()),
+            generation: Some(pin.generation),
+            releases: pin.releases.clone(),
+            ..Self::of(name, &pin.image, pin.version, pin.manifest, output)
+        })
+    }
+
+    /// An output of a recorded image, as the store says at the time `now`. One that is revoked, or whose artifact was
+    /// removed, only where `allow_revoked`.
+    pub async fn from_store<B: Backend>(
+        store: &Store<B>,
+        reference: &Reference,
+        target: Option<&str>,
+        allow_revoked: bool,
+        now: Timestamp,
+    ) -> Result<Self, ResolveError> {
+        let name = reference.to_string();
+        let history = store.history().await?;
+        let digest = store.resolve(reference).await?;
+        let (mut standing, mut warnings) = (Standing::Good, Vec::new());
+        match store.verdict(&history, &digest, now).await? {
+            Verdict::Good => {}
+            Verdict::Scheduled(why) => {
+                standing = Standing::Scheduled;
+                warnings.push(why);
+            }
+            Verdict::Refused(why) if allow_revoked => {
+                standing = Standing::Revoked;
+                warnings.push(why);
+            }
+            Verdict::Refused(why) => return Err(ResolveError::Refused { why }),
+        }
+        let position = match reference {
+            Reference::Channel { image, channel } => {
+                let positions = history.channel(image, channel).iter().rev();
+                let position = positions.map(|one| (one.to, one.generation));
+                let generation = position.clone().find(|(to, _)| *to == digest);
+                Some((channel.clone(), generation.map_or(0, |(_, at)| at)))
+            }
+            _ => None,
+        };
+        let manifest = store.manifest(&digest).await?;
+        let outputs: Vec<_> = manifest.outputs.iter().map(PinnedOutput::from).collect();
+        let output = choose(&name, &outputs, target)?;
+        let releases = manifest.releases.iter();
+        let (channel, generation) = position.unzip();
+        Ok(Self {
+            channel,
+            generation,
+            releases: releases
+                .map(|one| (one.product.clone(), one.version.clone()))
+                .collect(),
+            standing,
+            warnings,
+            ..Self::of(&name, &manifest.image, manifest.version, digest, output)
+        })
+    }
+
+    fn of(
+        name: &str,
+        image: &str,
+        version: ImageVersion,
+        manifest_digest: Digest,
+        output: &PinnedOutput,
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            image: image.to_owned(),
+            version,
+            manifest_digest,
+            channel: None,
+            generation: None,
+            target: output.target.clone(),
+            class: output.class.clone(),
+            image_id: output.id.clone(),
+            arch: output.arch.clone(),
+            firmware: output.firmware.clone(),
+            file_digest: output.digest,
+            releases: BTreeMap::new(),
+            standing: Standing::NotChecked,
+            warnings: Vec::new(),
+        }
+    }
+}
+
+/// The output for `target`; without one, the only one there is.
+fn choose<'a>(
+    name: &str,
+    outputs: &'a [PinnedOutput],
+    target: Option<&str>,
+) -> Result<&'a PinnedOutput, ResolveError> {
+    let fitting: Vec<&PinnedOutput> = outputs
+        .iter()
+        .filter(|output| target.is_none_or(|target| output.target == target))
+        .collect();
+    let why = match (fitting[..].as_ref(), target) {
+        ([one], _) => return Ok(one),
+        ([], Some(target)) => format!("nothing for the target `{target}`"),
+        (_, Some(target)) => format!("several outputs for the target `{target}`"),
+        (_, None) => "several outputs: say which with --target".to_owned(),
+    };
+    Err(ResolveError::Target {
+        name: name.to_owned(),
+        why,
+        there: outputs.iter().map(|one| one.target.clone()).collect(),
+    })
+}
+
+impl ResolveError {
+    /// Whether something is not what was signed: exit code 7.
+    pub fn is_integrity(&self) -> bool {
+        match self {
+            Self::Pin(error) => error.is_integrity(),
+            Self::Store(error) => error.is_integrity(),
+            _ => false,
+        }
+    }
+
+    /// Whether a guard says no: exit code 6.
+    pub fn is_conflict(&self) -> bool {
+        match self {
+            Self::Refused { .. } => true,
+            Self::Pin(error) => error.is_conflict(),
+            Self::Store(error) => error.is_conflict(),
+            _ => false,
+        }
+    }
+
+    /// Whether what was asked for cannot be: exit code 2.
+    pub fn is_invalid(&self) -> bool {
+        match self {
+            Self::Target { .. } | Self::Value { .. } | Self::Form(_) => true,
+            Self::Pin(error) => error.is_invalid(),
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! A store with images in it, tested and promoted, and the binary that is run against it.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the binary is used as a person does, from outside"
+)]
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use jiff::Timestamp;
+use tempfile::TempDir;
+use uuid::Uuid;
+use vault_bake::digest::Digest;
+use vault_bake::manifest::{Manifest, TestRecord};
+use vault_bake::sign::Trust;
+use vault_bake::store::event::{Body, Revoke};
+use vault_bake::store::revocation::Rule;
+use vault_bake::store::{Dir, Store};
+use vault_bake::wait::Interrupt;
+
+use super::signing::{signer, trust};
+use crate::manifest::sample::{builder, check, packages, release, sample};
+
+/// When everything in these stores happens.
+pub fn now() -> Timestamp {
+    "2026-11-22T19:30:00Z".parse().unwrap()
+}
+
+/// A folder with a store, below which the binary runs.
+pub struct Ground {
+    folder: TempDir,
+}
+
+impl Ground {
+    /// A folder without a store.
+    pub fn new() -> Self {
+        Self {
+            folder: TempDir::new().unwrap(),
+        }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The store, made with the policy that trusts key 1 alone, written to with key 1.
+    pub async fn store(&self) -> Store<Dir> {
+        self.store_of(&trust(), &[1]).await
+    }
+
+    /// The store, made with this policy, written to with these keys.
+    pub async fn store_of(&self, trust: &Trust, keys: &[u8]) -> Store<Dir> {
+        open(&self.path("store"), trust, keys).await
+    }
+
+    /// Runs the binary in the folder, its store `store` named where `store` says so.
+    pub fn run(&self, arguments: &[&str], input: &[u8], store: bool) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vault-bake"));
+        command
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env_clear()
+            .env("HOME", self.folder.path())
+            .env("PATH", "/usr/bin:/bin")
+            .env("COLUMNS", "100")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        if store {
+            command.env("VAULT_BAKE_STORE", self.path("store"));
+        }
+        let mut child = command.spawn().unwrap();
+        // A call that fails before it reads has closed its end.
+        let _ = child.stdin.take().unwrap().write_all(input);
+        child.wait_with_output().unwrap()
+    }
+
+    /// Runs the binary with the store and tells how it went.
+    pub fn told(&self, arguments: &[&str]) -> String {
+        self.shown(arguments, &self.run(arguments, b"", true))
+    }
+
+    /// The same without a store.
+    pub fn told_alone(&self, arguments: &[&str]) -> String {
+        self.shown(arguments, &self.run(arguments, b"", false))
+    }
+
+    /// What was printed and how it ended, without what is different each time.
+    pub fn shown(&self, arguments: &[&str], output: &Output) -> String {
+        let text = |bytes: &[u8]| {
+            String::from_utf8_lossy(bytes)
+                .replace(&self.folder.path().display().to_string(), "FOLDER")
+        };
+        format!(
+            "$ vault-bake {}\n{}{}exit {}\n",
+            arguments.join(" "),
+            text(&output.stdout),
+            text(&output.stderr),
+            output.status.code().unwrap()
+        )
+    }
+
+    /// A copy of the store as it is now.
+    pub fn copy_store(&self, to: &str) {
+        copy(&self.path("store"), &self.path(to));
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+pub async fn open(root: &Path, trust: &Trust, keys: &[u8]) -> Store<Dir> {
+    let store = Store::open_or_create(Dir::new(root), trust, now()).await;
+    let signers = keys.iter().map(|n| signer(*n)).collect();
+    store.unwrap().signing(signers, Interrupt::default())
+}
+
+/// A sample with these versions of Vault and Consul.
+pub fn with(version: &str, vault: &str, consul: &str) -> Manifest {
+    Manifest {
+        releases: vec![
+            release("consul", consul, true),
+            release("vault", vault, true),
+        ],
+        ..sample(version, &format!("disk {version}"))
+    }
+}
+
+/// Records a bake that passed its test. The disk is `disk VERSION`.
+pub async fn bake(store: &Store<Dir>, manifest: &Manifest) -> Digest {
+    let disk = format!("disk {}", manifest.version);
+    let captured = store
+        .backend()
+        .root()
+        .with_extension(format!("captured-{}", manifest.version));
+    fs::write(&captured, &disk).unwrap();
+    store
+        .adopt_artifact(&captured, Digest::of(&disk))
+        .await
+        .unwrap();
+    store.put_packages(&packages(), "dpkg").await.unwrap();
+    let digest = store.put_manifest(manifest, now()).await.unwrap();
+    let record = TestRecord {
+        manifest: digest,
+        run: "019aad5f-0a00-7000-8000-000000000002".into(),
+        started_at: now().into(),
+        ended_at: now().into(),
+        passed: true,
+        failure: None,
+        checks: vec![check("vault.tls-only", true)],
+        builder: builder(),
+    };
+    store.put_test(&record, now()).await.unwrap();
+    digest
+}
+
+/// Moves the channel `prod` to a manifest.
+pub async fn promote(store: &Store<Dir>, manifest: &Digest) {
+    let set = store.plan_promotion(manifest, "prod", None, None, now());
+    let set = set.await.unwrap();
+    store.move_channel(set, now()).await.unwrap();
+}
+
+/// Revokes a manifest from `at` on.
+pub async fn revoke(store: &Store<Dir>, manifest: Digest, instead: Option<Digest>, at: &str) {
+    let revoke = Revoke {
+        rule: Rule::Manifests {
+            manifests: [manifest].into(),
+        },
+        why: "CVE-2026-0001, it's bad".into(),
+        effective_at: at.parse().unwrap(),
+        replacement: instead,
+    };
+    let id = Uuid::now_v7();
+    store.append(id, now(), Body::Revoke(revoke)).await.unwrap();
+}
+
+/// Takes out what is random: ids of events, and with them digests of entries and signatures.
+pub fn settled() -> insta::Settings {
+    let mut settings = insta::Settings::clone_current();
+    settings.add_filter(r#"sha256:[0-9a-f]{64}"#, "DIGEST");
+    settings.add_filter(
+        r#""(payload|sig|id)": "[A-Za-z0-9+/=-]{36,}""#,
+        r#""$1": "…""#,
+    );
+    settings
+}
