@@ -180,7 +180,7 @@ impl Shop {
             .map(|entry| entry.expect("an entry").file_name())
             .filter(|name| name != ".gate");
         assert_eq!(names.collect::<Vec<_>>(), Vec::<std::ffi::OsString>::new());
-        let allowed = ["cache", "store", "images", "mirror"];
+        let allowed = ["cache", "store", "config", "images", "mirror"];
         for entry in fs::read_dir(self.root()).expect("the folder") {
             let name = entry.expect("an entry").file_name();
             assert!(allowed.iter().any(|allowed| name == *allowed), "{name:?}");
