@@ -124,11 +124,13 @@ pub mod builder;
 pub mod provision;
 pub mod manifest;
 pub mod store;
-pub mod pin;
-pub mod resolve;
-pub mod deployment;
 pub mod project;
 pub mod world;
 pub mod record;
 pub mod trial;
 pub mod bake;
+
+// deployment
+pub mod pin;
+pub mod resolve;
+pub mod deployment;
