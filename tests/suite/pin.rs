@@ -217,6 +217,10 @@ async fn older_copies_and_other_stores_are_noticed() {
             vec!["pin", "quickstart:prod", "--as", "more", "--store", store],
             vec!["verify", "--pins", FILE, "--store", store],
         ] {
+            // A machine that has never seen the store remembers nothing of it: the file alone has to tell.
+            let cache = ground.path(&format!("cache-{}", lines.len()));
+            let cache = cache.display().to_string();
+            let arguments = [&arguments[..], &["--cache", &cache]].concat();
             let output = ground.run(&arguments, b"", false);
             assert_eq!(output.status.code(), Some(7), "{what}");
             let text = String::from_utf8_lossy(&output.stderr).into_owned();
