@@ -28,6 +28,7 @@ mod log;
 mod memory;
 mod parallel;
 mod recall;
+mod report;
 pub mod proof;
 pub mod revocation;
 mod sbom;
@@ -57,8 +58,9 @@ pub use channels::Rollback;
 pub use dir::Dir;
 pub use error::StoreError;
 pub use images::{ImageRow, TestState};
+pub use report::{Finding, Report};
 pub use verdict::Verdict;
-pub use verify::{Depth, Finding, Report};
+pub use verify::Depth;
 
 /// The schema of the stores that are written.
 pub const SCHEMA: &str = "https://vault-bake.dev/store/v1";

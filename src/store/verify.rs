@@ -8,13 +8,12 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use serde::Serialize;
-
 use super::backend::Backend;
 use super::event::ManifestPut;
-use super::history::{History, Recorded, Void};
+use super::history::{History, Recorded};
 use super::log::{self, ENTRIES, Look, entry_name, entry_seq};
 use super::parallel::in_order;
+use super::report::Report;
 use super::{Store, StoreError, object_name};
 use crate::digest::Digest;
 use crate::sign::Role;
@@ -26,125 +25,6 @@ pub enum Depth {
     Records,
     /// The artifacts as well.
     Artifacts,
-}
-
-/// What a check of the whole store found.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Report {
-    /// Entries of the log.
-    pub entries: u64,
-    /// Manifests in force.
-    pub manifests: u64,
-    /// Test records in force.
-    pub tests: u64,
-    /// Objects that were hashed.
-    pub objects: u64,
-    /// Artifacts that were hashed.
-    pub artifacts: u64,
-    /// What is not as it was stored. Empty: the store is sound.
-    pub findings: Vec<Finding>,
-    /// Entries without effect.
-    pub voids: Vec<Void>,
-    /// Objects that nothing names: left by a writer that was killed, or by a log whose end is gone.
-    pub left_over: Vec<String>,
-    /// Artifacts of recorded images that are not there.
-    pub artifacts_missing: Vec<String>,
-}
-
-/// Something that is not as it was stored.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// The name of the object, entry or file.
-    pub what: String,
-    /// What is wrong.
-    pub why: String,
-}
-
-impl Report {
-    /// Whether everything is as it was stored.
-    pub fn is_sound(&self) -> bool {
-        self.findings.is_empty()
-    }
-
-    /// Keeps an integrity error as a finding; others end the check.
-    fn keep<T>(&mut self, result: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
-        match result {
-            Ok(value) => Ok(Some(value)),
-            Err(StoreError::Integrity { what, why }) => {
-                self.findings.push(Finding { what, why });
-                Ok(None)
-            }
-            Err(error @ StoreError::Unreadable { .. }) if error.is_integrity() => {
-                self.find("manifest", error.to_string());
-                Ok(None)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    fn add(&mut self, part: Self) {
-        let Self {
-            entries,
-            manifests,
-            tests,
-            objects,
-            artifacts,
-            findings,
-            voids,
-            left_over,
-            artifacts_missing,
-        } = part;
-        self.entries += entries;
-        self.manifests += manifests;
-        self.tests += tests;
-        self.objects += objects;
-        self.artifacts += artifacts;
-        self.findings.extend(findings);
-        self.voids.extend(voids);
-        self.left_over.extend(left_over);
-        self.artifacts_missing.extend(artifacts_missing);
-    }
-
-    fn find(&mut self, what: impl Into<String>, why: impl Into<String>) {
-        self.findings.push(Finding {
-            what: what.into(),
-            why: why.into(),
-        });
-    }
-}
-
-impl std::fmt::Display for Report {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self {
-            entries,
-            manifests,
-            tests,
-            objects,
-            artifacts,
-            ..
-        } = self;
-        for Finding { what, why } in &self.findings {
-            writeln!(f, "WRONG     {what}: {why}")?;
-        }
-        for void in &self.voids {
-            writeln!(f, "void      entry {}: {}", void.seq, void.why)?;
-        }
-        for what in &self.artifacts_missing {
-            writeln!(f, "missing   {what}")?;
-        }
-        for what in &self.left_over {
-            writeln!(f, "left over {what}")?;
-        }
-        let verdict = if self.is_sound() {
-            "sound"
-        } else {
-            "NOT SOUND"
-        };
-        write!(
-            f,
-            "{verdict}: {entries} log entries, {manifests} manifests, {tests} tests, {objects} objects and {artifacts} image files read"
-        )
-    }
 }
 
 /// What some of the records name: each is looked at once, however many name it.
@@ -182,6 +62,7 @@ impl<B: Backend> Store<B> {
         self.check_artifacts(named.artifacts, depth, &mut report)
             .await?;
         self.check_objects(named.records, &mut report).await?;
+        report.say_what_was_proved(depth, self.pinned.is_some());
         Ok(report)
     }
 
