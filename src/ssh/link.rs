@@ -101,8 +101,13 @@ pub(super) struct Link {
     socket: TcpStream,
     heard: Instant,
     kept_alive: Instant,
+    /// How often it was asked for a sign of life since the last one.
+    unanswered: u32,
     pub(super) patience: Patience,
 }
+
+/// Asked less often than this, nobody counts as silent: it may be we who stood still, as on a computer that was asleep.
+const ASKED: u32 = 3;
 
 /// The longest that the thread waits before it looks whether it was cancelled.
 const LOOK: Timespec = Timespec {
@@ -122,6 +127,7 @@ impl Link {
             socket,
             heard: now,
             kept_alive: now,
+            unanswered: 0,
             patience,
         }
     }
@@ -133,6 +139,7 @@ impl Link {
                 Ok(job) => {
                     // Nobody listened while there was nothing to do.
                     self.heard = Instant::now();
+                    self.unanswered = 0;
                     job(&mut self);
                 }
                 Err(RecvTimeoutError::Timeout) => self.keep_alive(),
@@ -185,13 +192,13 @@ impl Link {
         if wanted == PollFlags::OUT {
             self.poll(PollFlags::IN, &Timespec::default())?;
         }
-        if self.heard.elapsed() > self.patience.silence {
+        if self.unanswered >= ASKED && self.heard.elapsed() > self.patience.silence {
             return Err(Stop::Broken(format!(
                 "nothing was heard for {} s",
                 self.patience.silence.as_secs()
             )));
         }
-        if self.kept_alive.elapsed() >= self.keepalive_every() && !self.half_sent() {
+        if self.kept_alive.elapsed() >= self.keepalive_every() {
             self.keep_alive();
         }
         Ok(())
@@ -205,12 +212,18 @@ impl Link {
         }
         if sockets[0].revents().contains(PollFlags::IN) {
             self.heard = Instant::now();
+            self.unanswered = 0;
         }
         Ok(())
     }
 
     fn keep_alive(&mut self) {
         self.kept_alive = Instant::now();
+        self.unanswered = self.unanswered.saturating_add(1);
+        // A packet that is half sent asks already.
+        if self.half_sent() {
+            return;
+        }
         // A peer that cannot be written to shows in the next piece of work.
         let _ = self.ssh.keepalive_send();
     }
