@@ -26,8 +26,8 @@ use crate::sign::{SignError, Statement, Subject};
 
 pub use evidence::{TEST_SCHEMA, TestRecord};
 pub use facts::{
-    Base, BuilderFact, CheckFact, Descriptor, FileFact, Host, Input, Os, Output, ReleaseFact,
-    Repro, Source, StepFact, Tool,
+    Base, BuilderFact, CHECKS_ROLE, CheckFact, Descriptor, FileFact, Host, Input, Os, Output,
+    ReleaseFact, Repro, Source, StepFact, Tool,
 };
 pub use moment::Moment;
 pub use packages::{Package, Packages, packages_bytes, parse_packages};

@@ -13,8 +13,8 @@ use crate::builder::{Artifact, Disk};
 use crate::definition::{Firmware, QemuBase};
 use crate::digest::Digest;
 use crate::manifest::{
-    Base, BuilderFact, CheckFact, FileFact, Host, ImageVersion, Input, Manifest, Os, Output,
-    Package, Packages, ReleaseFact, Repro, Source, StepFact, Tool,
+    Base, BuilderFact, CHECKS_ROLE, CheckFact, FileFact, Host, ImageVersion, Input, Manifest, Os,
+    Output, Package, Packages, ReleaseFact, Repro, Source, StepFact, Tool,
 };
 use crate::plan::Plan;
 use crate::process::Program;
@@ -112,9 +112,6 @@ pub struct Facts<'a> {
     /// What ran.
     pub tool: &'a Tool,
 }
-
-/// The role of the input that holds the checks for the booted image.
-pub const CHECKS_ROLE: &str = "checks";
 
 /// The manifest of a bake that ended at `now`.
 pub fn manifest(facts: &Facts<'_>, version: ImageVersion, now: Timestamp) -> Manifest {

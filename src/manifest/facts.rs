@@ -94,6 +94,10 @@ pub struct Source {
     pub plan_digest: Digest,
 }
 
+/// The role of the input that holds the checks for the booted image: an object of the store, so that a test can be
+/// repeated from the store alone.
+pub const CHECKS_ROLE: &str = "checks";
+
 /// Something that went in. Sorted by role, then name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Input {

@@ -16,6 +16,7 @@ use super::parallel::in_order;
 use super::report::Report;
 use super::{Store, StoreError, object_name};
 use crate::digest::Digest;
+use crate::manifest::CHECKS_ROLE;
 use crate::sign::Role;
 
 /// How much is read.
@@ -152,6 +153,11 @@ impl<B: Backend> Store<B> {
         named
             .records
             .extend(manifest.sbom.iter().map(|sbom| sbom.digest));
+        let inputs = manifest.inputs.iter();
+        for checks in inputs.filter(|input| input.role == CHECKS_ROLE) {
+            named.records.push(checks.digest);
+            report.keep(self.object(&checks.digest).await)?;
+        }
         report.keep(self.sbom(&manifest).await)?;
         if recorded.deleted.is_none() {
             let outputs = manifest.outputs.into_iter();
