@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::backend::Backend;
 use super::event::{Body, ChannelSet, Reason};
 use super::history::{Admission, History, Recorded};
-use super::{Store, StoreError, new_id};
+use super::{Store, StoreError, Verdict, new_id};
 use crate::digest::Digest;
 use crate::manifest::Manifest;
 
@@ -41,7 +41,7 @@ impl<B: Backend> Store<B> {
         now: Timestamp,
     ) -> Result<ChannelSet, StoreError> {
         let history = self.history().await?;
-        let recorded = known(&history, manifest)?;
+        let recorded = history.known(manifest)?;
         let image = &recorded.put.image;
         let set = next(&history, (image, channel), *manifest, Reason::Promote, note);
         if let Some(expected) = expect.filter(|expected| expected + 1 != set.generation) {
@@ -80,7 +80,7 @@ impl<B: Backend> Store<B> {
             Some(snapshot) => format!("{} (data restored from {snapshot})", wish.why),
         };
         let set = next(&history, (image, channel), to, Reason::Rollback, Some(note));
-        let target = known(&history, &to)?;
+        let target = history.known(&to)?;
         let guarded = async {
             self.guard(&history, target, &set, now).await?;
             let (old, new) = (self.manifest(&present.to).await?, self.manifest(&to).await?);
@@ -127,7 +127,7 @@ impl<B: Backend> Store<B> {
             if generation.to == present || generation.to == refused.to {
                 continue;
             }
-            let recorded = known(history, &generation.to)?;
+            let recorded = history.known(&generation.to)?;
             let set = ChannelSet {
                 to: generation.to,
                 ..refused.clone()
@@ -160,19 +160,9 @@ impl<B: Backend> Store<B> {
             why,
         };
         let name = target.put.name();
-        let standing = self.standing(history, &set.to, now).await?;
-        if let Some(revocation) = standing.revoked.first() {
-            let instead = match revocation.revoke.replacement {
-                Some(replacement) => match history.by_digest(&replacement) {
-                    Some(replacement) => format!("; use {} instead", replacement.put.name()),
-                    None => String::new(),
-                },
-                None => String::new(),
-            };
-            let why = &revocation.revoke.why;
-            let entry = revocation.seq;
+        if let Verdict::Refused(why) = self.verdict(history, &set.to, now).await? {
             return Err(refused(format!(
-                "{name} is revoked by entry {entry} ({why}){instead}; `vault-bake restore {entry}` takes that back"
+                "{why}; `vault-bake restore` takes a revocation back"
             )));
         }
         self.check_envelope(
@@ -214,11 +204,6 @@ fn next(
         reason,
         note,
     }
-}
-
-fn known<'a>(history: &'a History, manifest: &Digest) -> Result<&'a Recorded, StoreError> {
-    let found = history.by_digest(manifest);
-    found.ok_or_else(|| StoreError::NotFound(manifest.to_string()))
 }
 
 /// A fleet that runs one class of image cannot be given another.

@@ -20,7 +20,7 @@ use crate::manifest::{ImageVersion, Moment, is_name};
 use crate::sign::{KeyId, Trust};
 
 pub(super) use frame::Frame;
-pub(super) use read::{MAX_BYTES, ReadEntry};
+pub(super) use read::{ReadEntry, parse};
 
 /// A recorded manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]

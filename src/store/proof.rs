@@ -3,11 +3,9 @@
 //! In: bytes that somebody took along. Out: the same, read. Deliberately judges no rule and no signature: whoever takes
 //! pieces along has to say what they are to prove.
 
-use serde::Deserialize as _;
-
 use super::backend::Backend;
 use super::event::{Body, Entry, PAYLOAD_TYPE, SCHEMA as EVENT_SCHEMA};
-use super::history::MAX_BYTES;
+use super::history::parse;
 use super::log::entry_name;
 use super::{MAX_ORIGIN_BYTES, Origin, SCHEMA, STORE_FILE, Store, StoreError};
 use crate::canonical;
@@ -88,9 +86,7 @@ impl Logged {
             let found = &envelope.payload_type;
             return Err(broken(format!("it holds `{found}`, no event")));
         }
-        let value = canonical::parse(&envelope.payload, MAX_BYTES);
-        let value = value.map_err(|error| broken(error.to_string()))?;
-        let entry = Entry::deserialize(&value).map_err(|error| broken(error.to_string()))?;
+        let entry = parse(&envelope.payload).map_err(broken)?;
         let Entry {
             seq, kind, body, ..
         } = entry;

@@ -12,7 +12,7 @@ use crate::sign::{Envelope, KeyId, Trust};
 use crate::store::event::{Entry, PAYLOAD_TYPE};
 
 /// No event is larger than this, in bytes.
-pub(in crate::store) const MAX_BYTES: usize = 60_000;
+const MAX_BYTES: usize = 60_000;
 
 /// An entry of the log, read and its signatures checked, or why it is none.
 pub(in crate::store) struct ReadEntry(Result<Read, String>);
@@ -74,7 +74,8 @@ fn signers(envelope: &Envelope, trust: &Trust) -> Result<BTreeSet<KeyId>, String
     envelope.signers(trust).map_err(|error| error.to_string())
 }
 
-fn parse(payload: &[u8]) -> Result<Entry, String> {
+/// The event that is signed as `payload`.
+pub(in crate::store) fn parse(payload: &[u8]) -> Result<Entry, String> {
     let value = canonical::parse(payload, MAX_BYTES).map_err(|error| error.to_string())?;
     Entry::deserialize(value).map_err(|error| error.to_string())
 }

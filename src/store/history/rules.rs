@@ -26,6 +26,9 @@ impl History {
             }
             Body::ChannelSet(set) => self.admits_move(set),
             Body::Revoke(revoke) => {
+                let what = "revocation".to_owned();
+                let check = revoke.rule.check();
+                check.map_err(|why| StoreError::Refused { what, why })?;
                 if let Some(replacement) = &revoke.replacement {
                     self.known(replacement)?;
                 }
@@ -66,7 +69,8 @@ impl History {
         }
     }
 
-    fn known(&self, manifest: &Digest) -> Result<&Recorded, StoreError> {
+    /// The manifest with this digest, which has to be recorded.
+    pub(in crate::store) fn known(&self, manifest: &Digest) -> Result<&Recorded, StoreError> {
         let found = self.by_digest(manifest);
         found.ok_or_else(|| StoreError::NotFound(manifest.to_string()))
     }

@@ -183,3 +183,22 @@ fn rules_that_say_nothing_are_refused() {
     let words: Vec<String> = wrong.iter().map(|rule| rule.check().unwrap_err()).collect();
     insta::assert_snapshot!(words.join("\n"));
 }
+
+#[tokio::test]
+async fn a_rule_that_says_nothing_is_neither_written_nor_read() {
+    let folder = TempDir::new().unwrap();
+    let store = store(&folder.path().join("store")).await;
+    family(&store).await;
+    let nothing = revoke(Rule::Manifests {
+        manifests: BTreeSet::new(),
+    });
+    let id = uuid::Uuid::from_u128(1);
+    let body = Body::Revoke(nothing.clone());
+    let error = store.append(id, now(), body).await.unwrap_err();
+    assert!(error.is_conflict(), "{error}");
+    let body = serde_json::json!(nothing);
+    super::append_raw(&store, "revoke", body, serde_json::json!({})).await;
+    let history = store.history().await.unwrap();
+    assert!(history.revocations().is_empty());
+    insta::assert_snapshot!(history.voids()[0].why, @"revocation: no manifest is named");
+}
