@@ -6,6 +6,7 @@
 
 mod order;
 mod outcome;
+mod recording;
 mod retest;
 
 use std::path::Path;
@@ -16,15 +17,13 @@ use tokio::try_join;
 use crate::builder::{Artifact, Boot, Builder, Disk, Machine};
 use crate::digest::Digest;
 use crate::event::{Event, Stage};
-use crate::manifest::Manifest;
 use crate::provision::{self, Guest, Installed, Phase, ProvisionError};
-use crate::record::{self, Facts, Provisioned};
+use crate::record::Provisioned;
 use crate::release::{self, ReleaseError, Verified};
 use crate::ssh::{Keys, Reboot, Session};
+use crate::store::Store;
 use crate::store::backend::Backend;
-use crate::store::{Store, StoreError};
 use crate::teardown::Teardown;
-use crate::trial::CheckSet;
 use crate::world::World;
 
 pub use order::{OnError, Order};
@@ -46,6 +45,7 @@ pub async fn bake<B: Builder, S: Backend>(
         subject,
     });
     let mut teardown = Teardown::begin(&world.runs(), &run)?;
+    teardown.undoing_by(builder.cloud());
     let mut machine = None;
     let keys = Keys::generate();
     let bake = Bake {
@@ -96,7 +96,7 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
         let provisioned = self
             .provision(machine, session, &releases, teardown.work())
             .await?;
-        let artifact = self.capture(machine, teardown.work()).await?;
+        let artifact = self.capture(machine, teardown).await?;
         let facts = Found {
             releases,
             disk,
@@ -104,7 +104,8 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
             artifact,
             parent,
         };
-        let (digest, manifest, checks) = self.record(&facts).await?;
+        let recording = recording::put(self, &facts, teardown);
+        let (digest, manifest, checks) = self.stage(Stage::Record, recording).await?;
         let baked = Baked {
             manifest,
             digest,
@@ -206,7 +207,7 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
             };
             let machine = held.insert(self.builder.boot(boot, teardown, events, interrupt).await?);
             let endpoint = machine.endpoint();
-            let timeout = Duration::from_secs(plan.machine.boot_timeout_s);
+            let timeout = Duration::from_secs(plan.machine.boot_timeout_s());
             let died = async || machine.died();
             let connecting = Session::connect(
                 &endpoint,
@@ -286,86 +287,17 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
     async fn capture(
         &self,
         held: &mut Option<B::Machine>,
-        work: &Path,
+        teardown: &mut Teardown,
     ) -> Result<Artifact, BakeError> {
         let World {
             events, interrupt, ..
         } = *self.world;
         let machine = held.take().ok_or(BakeError::NoMachine)?;
         // Below the work folder, whose undo is in the journal already.
-        let to = work.join("artifact");
-        let capture = self.builder.capture(machine, to, events, interrupt);
+        let to = teardown.work().join("artifact");
+        let builder = self.builder;
+        let capture = builder.capture(machine, to, teardown, events, interrupt);
         self.stage(Stage::Capture, capture).await
-    }
-
-    async fn record(&self, found: &Found) -> Result<(Digest, Manifest, CheckSet), BakeError> {
-        self.stage(Stage::Record, self.put(found)).await
-    }
-
-    async fn put(&self, found: &Found) -> Result<(Digest, Manifest, CheckSet), BakeError> {
-        let World {
-            events, now, tool, ..
-        } = *self.world;
-        let Order {
-            plan,
-            version,
-            revision,
-            ..
-        } = self.order;
-        let artifact = &found.artifact;
-        let adopting = self.store.adopt_artifact(&artifact.path, artifact.sha256);
-        let place = match self.store.backend().is_near() {
-            true => adopting.await?,
-            // Far away it takes its time.
-            false => self.world.interrupt.or(adopting).await??,
-        };
-        let list = record::packages(&found.provisioned.packages);
-        let manager = &found.provisioned.packages.manager;
-        let packages = self.store.put_packages(&list, manager).await?;
-        let checks = CheckSet::of(plan, &found.releases, &found.disk);
-        let check_bytes = checks.to_bytes();
-        let facts = Facts {
-            run: self.run,
-            plan,
-            revision: revision.as_ref(),
-            releases: &found.releases,
-            disk: &found.disk,
-            provisioned: &found.provisioned,
-            packages,
-            checks: (
-                self.store.put_object(&check_bytes).await?,
-                check_bytes.len() as u64,
-            ),
-            artifact: &found.artifact,
-            parent: found.parent,
-            builder: self.builder.name(),
-            tool,
-        };
-        loop {
-            let version = match version {
-                Some(version) => *version,
-                None => {
-                    self.store
-                        .next_version(&plan.image, record::date(now()))
-                        .await?
-                }
-            };
-            let mut manifest = record::manifest(&facts, version, now());
-            manifest.sbom = Some(self.store.put_sbom(&manifest, &list).await?);
-            match self.store.put_manifest(&manifest, now()).await {
-                // Another bake of today took the version since we looked: the next one is ours, perhaps.
-                Err(StoreError::VersionTaken { .. }) if self.order.version.is_none() => {}
-                Err(error) => return Err(error.into()),
-                Ok(digest) => {
-                    events.emit(&Event::Recorded {
-                        name: manifest.name(),
-                        manifest: digest.to_string(),
-                        artifact: place,
-                    });
-                    return Ok((digest, manifest, checks));
-                }
-            }
-        }
     }
 }
 

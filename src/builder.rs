@@ -7,33 +7,61 @@ pub mod qemu;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::definition::{Firmware, MachineSpec};
+use crate::definition::{Firmware, Security};
 use crate::digest::Digest;
 use crate::event::Events;
 use crate::http::FetchError;
-use crate::lock::PackageIndex;
-use crate::plan::PlannedBase;
+use crate::lock::{ImageReference, PackageIndex};
+use crate::plan::{PlannedBase, PlannedMachine};
 use crate::process::{ProcessError, last_lines};
 use crate::ssh::{Endpoint, Keys};
-use crate::teardown::{JournalError, Teardown};
+use crate::teardown::{Cloud, JournalError, Teardown};
 use crate::wait::{Interrupt, Interrupted};
 
-/// A disk that machines start from; never written to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What machines start from; never written to.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Disk {
+    /// Its content.
+    pub content: Content,
+    /// How it starts.
+    pub firmware: Firmware,
+    /// How keys get in.
+    pub access: AccessBy,
+}
+
+/// The content of a disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// A file of this computer.
+    File(DiskFile),
+    /// An image on Azure.
+    Azure(ImageReference),
+}
+
+/// A disk as a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskFile {
     /// Where.
     pub path: PathBuf,
     /// `qcow2` or `raw`.
     pub format: String,
     /// Of the file.
     pub sha256: Digest,
-    /// How it starts.
-    pub firmware: Firmware,
-    /// How keys get in.
-    pub access: AccessBy,
+}
+
+impl Disk {
+    /// The file, where it is one.
+    pub fn file(&self) -> Result<&DiskFile, BuilderError> {
+        match &self.content {
+            Content::File(file) => Ok(file),
+            Content::Azure(_) => Err(BuilderError::OtherBuilder),
+        }
+    }
 }
 
 /// How a machine learns its host key and who may log in.
@@ -44,6 +72,8 @@ pub enum AccessBy {
     Credentials,
     /// A cloud-init NoCloud seed disk.
     CloudInit,
+    /// Azure's custom data, for cloud-init.
+    CustomData,
 }
 
 /// What a machine is started with.
@@ -51,7 +81,7 @@ pub struct Boot<'a> {
     /// The disk; the machine writes to an overlay of it.
     pub disk: &'a Disk,
     /// Its shape.
-    pub machine: &'a MachineSpec,
+    pub machine: &'a PlannedMachine,
     /// Keys of the run.
     pub keys: &'a Keys,
     /// A node's identity for its first boot: a tar archive, seen by the guest as a read-only disk.
@@ -62,7 +92,34 @@ pub struct Boot<'a> {
 
 /// What was captured.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Artifact {
+pub enum Artifact {
+    /// A disk as a file.
+    File(CapturedFile),
+    /// Images on Azure, the one that is tested first.
+    Azure(Vec<CapturedImage>),
+}
+
+impl Artifact {
+    /// The file, where it is one.
+    pub fn file(&self) -> Result<&CapturedFile, BuilderError> {
+        match self {
+            Self::File(file) => Ok(file),
+            Self::Azure(_) => Err(BuilderError::OtherBuilder),
+        }
+    }
+
+    /// The resource ids of its images on a cloud; a file has none.
+    pub fn ids(&self) -> Vec<&str> {
+        match self {
+            Self::File(_) => Vec::new(),
+            Self::Azure(images) => images.iter().map(|image| image.id.as_str()).collect(),
+        }
+    }
+}
+
+/// A captured disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CapturedFile {
     /// A file beside the store, under a temporary name; the caller moves it.
     pub path: PathBuf,
     /// `qcow2`.
@@ -75,12 +132,47 @@ pub struct Artifact {
     pub virtual_size_bytes: u64,
 }
 
+/// An image on Azure, as it was read back after it was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CapturedImage {
+    /// Its resource id.
+    pub id: String,
+    /// Whether it is a managed image or a version in a gallery.
+    pub kind: CapturedKind,
+    /// Its region.
+    pub location: String,
+    /// How it starts.
+    pub firmware: Firmware,
+    /// As in `x86_64`.
+    pub arch: String,
+    /// Of the disk in it, in GiB.
+    pub disk_gib: u64,
+    /// When Azure says that it was made.
+    pub created_at: Option<Timestamp>,
+    /// What Azure names it by beside its id, where it does.
+    pub unique_id: Option<String>,
+    /// Whether its machines boot as trusted-launch ones.
+    pub security: Security,
+}
+
+/// What an image on Azure is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CapturedKind {
+    /// A managed image.
+    ManagedImage,
+    /// A version in a gallery.
+    GalleryVersion,
+}
+
 /// A builder failed.
 #[derive(Debug, thiserror::Error)]
 pub enum BuilderError {
     /// Definition and lock speak of different kinds of base.
     #[error("the lock does not fit the definition's base: run `vault-bake lock` again")]
     LockOfAnotherBase,
+    /// A plan, or an image, is another builder's.
+    #[error("this is for another builder; look at `--builder`")]
+    OtherBuilder,
     /// What a suite offers is not what was locked.
     #[error(
         "suite {} of {} has changed: locked was the index of {} ({}), found was {found}; \
@@ -233,14 +325,32 @@ pub trait Builder: Sync {
         interrupt: &Interrupt,
     ) -> impl Future<Output = Result<Self::Machine, BuilderError>> + Send;
 
-    /// Shuts the machine down and makes an artifact of its disk at `to`.
+    /// Shuts the machine down and makes an artifact of its disk: a file at `to`, or images on a cloud. Those stay in the
+    /// journal until they are recorded.
     fn capture(
         &self,
         machine: Self::Machine,
         to: PathBuf,
+        teardown: &mut Teardown,
         events: &Events,
         interrupt: &Interrupt,
     ) -> impl Future<Output = Result<Artifact, BuilderError>> + Send;
+
+    /// Writes on images of a cloud which manifest they belong to. A file says so by its digest.
+    fn mark(
+        &self,
+        artifact: &Artifact,
+        manifest: &Digest,
+        interrupt: &Interrupt,
+    ) -> impl Future<Output = Result<(), BuilderError>> + Send {
+        let _ = (artifact, manifest, interrupt);
+        std::future::ready(Ok(()))
+    }
+
+    /// Who deletes what this builder makes in a cloud.
+    fn cloud(&self) -> Option<Arc<dyn Cloud>> {
+        None
+    }
 }
 
 /// A running machine.

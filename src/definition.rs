@@ -11,6 +11,7 @@ mod kind;
 mod variables;
 mod base;
 mod settings;
+mod azure;
 pub(crate) mod files;
 mod action;
 mod steps;
@@ -22,8 +23,12 @@ use serde::Serialize;
 
 use crate::digest::Digest;
 use document::Table;
+use settings::PerBuilder;
 use variables::Variables;
 
+pub use azure::{
+    Address, AzureBase, AzureMachine, AzureOutput, AzureSpec, GalleryOutput, Security, TAG_PREFIX,
+};
 pub use base::{Firmware, QemuBase};
 pub use kind::Type;
 pub(crate) use kind::is_name;
@@ -50,6 +55,9 @@ pub struct Definition {
     pub variables: BTreeMap<String, Value>,
     /// The base for the QEMU builder.
     pub qemu: Option<QemuBase>,
+    /// All for the Azure builder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub azure: Option<AzureSpec>,
     /// Releases: product to version.
     pub releases: BTreeMap<String, String>,
     /// Where releases come from.
@@ -115,15 +123,33 @@ impl Definition {
         let name = image_name(&start, file)?;
         let variables = Variables::read(root.take_table("variables")?, &start, given)?;
         let item = root.need("description", "what the image is, in a sentence")?;
+        let description = variables.text(item)?;
+        let bases = root.need("base", "`[base.qemu]` or `[base.azure]`")?;
+        let bases_at = bases.at.clone();
+        let bases = PerBuilder::of(bases.table()?)?;
+        if bases.qemu.is_none() && bases.azure.is_none() {
+            return Err(bases_at
+                .problem("empty; expected `[base.qemu]` or `[base.azure]`")
+                .hint("an image is baked from something"));
+        }
+        let machines = PerBuilder::take(&mut root, "machine")?;
+        let outputs = PerBuilder::take(&mut root, "output")?;
+        let qemu = bases.qemu.map(|base| base::read(base, &variables, &folder));
+        let azure = azure::read(
+            &start,
+            [bases.azure, machines.azure, outputs.azure],
+            &variables,
+        )?;
         let mut definition = Self {
             name,
-            description: variables.text(item)?,
-            qemu: Some(base::read(&mut root, &variables, &folder)?),
+            description,
+            qemu: qemu.transpose()?,
+            azure,
             releases: settings::releases(&mut root, &variables)?,
             release_source: settings::release_source(&mut root, &variables, &folder)?,
             steps: steps::read(&mut root, &variables, &folder)?,
-            machine: settings::machine(&mut root, &variables)?,
-            output: settings::output(&mut root, &variables)?,
+            machine: settings::machine(machines.qemu, &variables)?,
+            output: settings::output(outputs.qemu, &variables)?,
             variables: variables.into_values(),
             folder,
             file: file.to_owned(),

@@ -3,6 +3,7 @@
 //! In: a definition, and servers to ask. Out: a [`Lock`], and its file. The only stage before the bake that touches
 //! the network. Deliberately fetches no archive and no package: it records what signed indexes say of them.
 
+mod image;
 mod network;
 
 use std::io;
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::definition::{Definition, Place, Problem, QemuBase};
+use crate::definition::{AzureSpec, Definition, Place, Problem, QemuBase};
 use crate::digest::Digest;
 use crate::event::Events;
 use crate::http::FetchError;
@@ -18,6 +19,7 @@ use crate::process::ProcessError;
 use crate::release::{LockedRelease, ReleaseError, Source};
 use crate::wait::Interrupt;
 
+pub use image::{Generation, ImageReference, LockedImage, PurchasePlan};
 pub use network::{DEBIAN_KEYRING, Network};
 
 /// The lock of one definition.
@@ -31,6 +33,9 @@ pub struct Lock {
     /// The base for QEMU.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub qemu: Option<LockedBase>,
+    /// The base on Azure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub azure: Option<LockedImage>,
     /// The releases, by product.
     #[serde(rename = "release", default, skip_serializing_if = "Vec::is_empty")]
     pub releases: Vec<LockedRelease>,
@@ -118,6 +123,14 @@ pub enum LockError {
         /// What is wrong with it, and what was expected.
         reason: String,
     },
+    /// An image on Azure could not be found, or not trusted to be what it is called.
+    #[error("image {image}: {why}")]
+    Image {
+        /// As the definition names it.
+        image: String,
+        /// Why not, and what to do.
+        why: String,
+    },
     /// A release could not be found or trusted.
     #[error(transparent)]
     Release(#[from] ReleaseError),
@@ -133,6 +146,14 @@ pub trait Index: Sync {
         events: &Events,
         interrupt: &Interrupt,
     ) -> impl Future<Output = Result<PackageIndex, LockError>> + Send;
+
+    /// An image on Azure, as it is there now.
+    fn image(
+        &self,
+        wanted: &AzureSpec,
+        events: &Events,
+        interrupt: &Interrupt,
+    ) -> impl Future<Output = Result<LockedImage, LockError>> + Send;
 
     /// A release.
     fn release(
@@ -166,6 +187,10 @@ pub async fn resolve(
         }
         None => None,
     };
+    let azure = match &definition.azure {
+        Some(wanted) => Some(index.image(wanted, events, interrupt).await?),
+        None => None,
+    };
     let source = source(definition);
     let mut releases = Vec::new();
     for (product, version) in &definition.releases {
@@ -178,17 +203,23 @@ pub async fn resolve(
         schema: SCHEMA,
         wanted: wanted(definition),
         qemu,
+        azure,
         releases,
     })
 }
 
 /// The digest of what a lock of `definition` is for: its base, its releases and their source.
 pub fn wanted(definition: &Definition) -> Digest {
-    Digest::of_value(&(
-        &definition.qemu,
-        &definition.releases,
-        &definition.release_source,
-    ))
+    let (qemu, releases) = (&definition.qemu, &definition.releases);
+    let source = &definition.release_source;
+    // What a definition without Azure was locked as stays what it was.
+    match &definition.azure {
+        None => Digest::of_value(&(qemu, releases, source)),
+        Some(azure) => {
+            let place = &azure.machine.location;
+            Digest::of_value(&(qemu, releases, source, &azure.base, place))
+        }
+    }
 }
 
 /// Where the releases of `definition` come from, with its paths made whole.

@@ -26,8 +26,8 @@ use crate::sign::{SignError, Statement, Subject};
 
 pub use evidence::{TEST_SCHEMA, TestRecord};
 pub use facts::{
-    Base, BuilderFact, CHECKS_ROLE, CheckFact, Descriptor, FileFact, Host, Input, Os, Output,
-    ReleaseFact, Repro, Source, StepFact, Tool,
+    Base, BuilderFact, CHECKS_ROLE, CheckFact, CloudFact, Descriptor, FileFact, Host, Input, Os,
+    Output, ReleaseFact, Repro, Source, StepFact, Tool,
 };
 pub use moment::Moment;
 pub use packages::{Package, Packages, packages_bytes, parse_packages};
@@ -54,6 +54,7 @@ const OBJECTS: &[&str] = &[
     "inputs.*",
     "os",
     "outputs.*",
+    "outputs.*.cloud",
     "outputs.*.file",
     "packages",
     "releases.*",
@@ -158,7 +159,7 @@ impl Manifest {
     fn subjects(&self) -> Vec<Subject> {
         let subject = |output: &Output| Subject {
             name: output.id.clone(),
-            digest: output.file.digest,
+            digest: output.digest(),
         };
         self.outputs.iter().map(subject).collect()
     }
@@ -222,10 +223,22 @@ impl Manifest {
         if self.outputs.is_empty() {
             return wrong("outputs", "[]", "at least one output");
         }
-        let mut local = self.outputs.iter().filter(|one| one.target == "local");
-        if let Some(output) = local.find(|one| one.id != facts::local_id(&one.file, &one.format)) {
-            let expected = "artifacts/sha256/<hex digits of the file's digest>.<format>";
-            return wrong("outputs.id", &output.id, expected);
+        for output in &self.outputs {
+            let is = (output.target == "local", output.evidence.as_str());
+            match (is, &output.file, &output.cloud) {
+                ((true, "bytes"), Some(file), None) => {
+                    if output.id != facts::local_id(file, &output.format) {
+                        let expected =
+                            "artifacts/sha256/<hex digits of the file's digest>.<format>";
+                        return wrong("outputs.id", &output.id, expected);
+                    }
+                }
+                ((false, "id"), None, Some(_)) => {}
+                _ => {
+                    let expected = "`bytes` with a file, for the target `local`, or `id` with what a cloud said";
+                    return wrong("outputs.evidence", &output.evidence, expected);
+                }
+            }
         }
         Ok(())
     }

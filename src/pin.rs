@@ -138,7 +138,7 @@ impl From<&Output> for PinnedOutput {
             id: output.id.clone(),
             arch: output.arch.clone(),
             firmware: output.firmware.clone(),
-            digest: output.file.digest,
+            digest: output.digest(),
         }
     }
 }

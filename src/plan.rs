@@ -15,9 +15,12 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::definition::{Definition, MachineSpec, OutputSpec, Problem, QemuBase, Value};
+use crate::definition::{
+    AzureBase, AzureMachine, AzureOutput, Definition, MachineSpec, OutputSpec, Problem, QemuBase,
+    Value,
+};
 use crate::digest::Digest;
-use crate::lock::{self, Lock, LockedBase};
+use crate::lock::{self, Lock, LockedBase, LockedImage};
 use crate::provisioner::Provisioners;
 use crate::release::{LockedRelease, Source};
 use crate::secret::{Scrubber, Secret};
@@ -41,10 +44,10 @@ pub struct Plan {
     pub releases: Vec<LockedRelease>,
     /// Where they come from. Paths in it are whole.
     pub release_source: Source,
-    /// The machine's shape.
-    pub machine: MachineSpec,
-    /// What the captured file is like.
-    pub output: OutputSpec,
+    /// The machine.
+    pub machine: PlannedMachine,
+    /// What is left of it.
+    pub output: PlannedOutput,
     /// `lib.sh`: shell functions that every script may use.
     pub lib: PlannedFile,
     /// All steps, in order. The last one is the seal.
@@ -57,11 +60,61 @@ pub struct Plan {
 
 /// The base of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct PlannedBase {
-    /// As wanted.
-    pub wanted: QemuBase,
-    /// As locked.
-    pub locked: LockedBase,
+#[serde(untagged)]
+pub enum PlannedBase {
+    /// A disk of this computer.
+    Qemu {
+        /// As wanted.
+        wanted: QemuBase,
+        /// As locked.
+        locked: LockedBase,
+    },
+    /// An image on Azure.
+    Azure {
+        /// As wanted.
+        wanted: AzureBase,
+        /// As locked.
+        locked: LockedImage,
+    },
+}
+
+/// Who bakes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BuilderKind {
+    /// QEMU, on this computer.
+    Qemu,
+    /// Azure.
+    Azure,
+}
+
+/// The machine of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum PlannedMachine {
+    /// On Azure.
+    Azure(AzureMachine),
+    /// Of this computer.
+    Qemu(MachineSpec),
+}
+
+/// What is left of a machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum PlannedOutput {
+    /// Images on Azure.
+    Azure(AzureOutput),
+    /// A qcow2 file.
+    Qemu(OutputSpec),
+}
+
+impl PlannedMachine {
+    /// How long it may take to answer on SSH, in seconds.
+    pub fn boot_timeout_s(&self) -> u64 {
+        match self {
+            Self::Qemu(machine) => machine.boot_timeout_s,
+            Self::Azure(machine) => machine.boot_timeout_s,
+        }
+    }
 }
 
 /// One step, decided.
@@ -170,6 +223,16 @@ pub enum PlanError {
         /// What does not fit.
         reason: String,
     },
+    /// The definition says nothing of this builder.
+    #[error(
+        "{image} has no base for {builder}; add `[base.{builder}]` to its image.toml, or use another `--builder`"
+    )]
+    OtherBuilder {
+        /// The image.
+        image: String,
+        /// As in `azure`.
+        builder: &'static str,
+    },
     /// A template cannot be rendered.
     #[error("step {step}: {}:{line}: {reason}\nhint: templates know `inputs.NAME` (sensitive ones excepted), `image` and `releases.PRODUCT.version`", file.display())]
     Template {
@@ -189,8 +252,9 @@ pub fn plan(
     definition: &Definition,
     lock: &Lock,
     provisioners: &Provisioners,
+    builder: BuilderKind,
 ) -> Result<Plan, PlanError> {
-    let base = base::decide(definition, lock)?;
+    let (base, machine, output) = base::decide(definition, lock, builder)?;
     order::judge(definition, provisioners)?;
     let steps = definition
         .steps
@@ -218,8 +282,8 @@ pub fn plan(
         base,
         releases,
         release_source: lock::source(definition),
-        machine: definition.machine.clone(),
-        output: definition.output,
+        machine,
+        output,
         lib: PlannedFile::from(&provisioners.lib),
         steps,
         folder: definition.folder.clone(),

@@ -9,14 +9,14 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use crate::builder::{Artifact, Disk};
-use crate::definition::{Firmware, QemuBase};
+use crate::builder::{Artifact, CapturedImage, CapturedKind, Content, Disk};
+use crate::definition::{AzureBase, Firmware, Network, QemuBase, Security};
 use crate::digest::Digest;
 use crate::manifest::{
-    Base, BuilderFact, CHECKS_ROLE, CheckFact, FileFact, Host, ImageVersion, Input, Manifest, Os,
-    Output, Package, Packages, ReleaseFact, Repro, Source, StepFact, Tool,
+    Base, BuilderFact, CHECKS_ROLE, CheckFact, CloudFact, FileFact, Host, ImageVersion, Input,
+    Manifest, Os, Output, Package, Packages, ReleaseFact, Repro, Source, StepFact, Tool,
 };
-use crate::plan::Plan;
+use crate::plan::{Plan, PlannedBase, PlannedMachine};
 use crate::process::Program;
 use crate::provision::{self, BootFacts, CheckRecord, StepRecord};
 use crate::release::Verified;
@@ -133,14 +133,10 @@ pub fn manifest(facts: &Facts<'_>, version: ImageVersion, now: Timestamp) -> Man
         },
         variables: plan.variables.clone(),
         inputs: inputs(facts),
-        base: Base {
-            requested: json(&plan.base.wanted),
-            resolved: json(&plan.base.locked),
-            disk_sha256: facts.disk.sha256,
-        },
+        base: base(facts),
         steps: facts.provisioned.steps.iter().map(step_fact).collect(),
         checks: facts.provisioned.checks.iter().map(check_fact).collect(),
-        outputs: vec![output(facts)],
+        outputs: outputs(facts),
         packages: facts.packages.clone(),
         // Made from what stands here, and so named only afterwards.
         sbom: None,
@@ -208,26 +204,87 @@ fn inputs(facts: &Facts<'_>) -> BTreeSet<Input> {
     steps.chain(releases).chain([checks]).collect()
 }
 
-fn output(facts: &Facts<'_>) -> Output {
-    let file = FileFact {
-        digest: facts.artifact.sha256,
-        size: facts.artifact.size_bytes,
-        virtual_size: facts.artifact.virtual_size_bytes,
+fn base(facts: &Facts<'_>) -> Base {
+    let (requested, resolved) = match &facts.plan.base {
+        PlannedBase::Qemu { wanted, locked } => (json(wanted), json(locked)),
+        PlannedBase::Azure { wanted, locked } => (json(wanted), json(locked)),
     };
-    let firmware = match facts.disk.firmware {
+    let disk_sha256 = match &facts.disk.content {
+        Content::File(file) => Some(file.sha256),
+        Content::Azure(_) => None,
+    };
+    Base {
+        requested,
+        resolved,
+        disk_sha256,
+    }
+}
+
+fn outputs(facts: &Facts<'_>) -> Vec<Output> {
+    let images = match facts.artifact {
+        Artifact::File(captured) => {
+            let file = FileFact {
+                digest: captured.sha256,
+                size: captured.size_bytes,
+                virtual_size: captured.virtual_size_bytes,
+            };
+            let firmware = firmware(facts.disk.firmware);
+            return vec![Output::local_qcow2(file, std::env::consts::ARCH, firmware)];
+        }
+        Artifact::Azure(images) => images,
+    };
+    let output = |image: &CapturedImage| Output {
+        target: format!("azure/{}", image.location),
+        class: match image.kind {
+            CapturedKind::ManagedImage => "azure-managed-image".to_owned(),
+            CapturedKind::GalleryVersion => "azure-gallery-version".to_owned(),
+        },
+        id: image.id.clone(),
+        format: "vhd".to_owned(),
+        arch: image.arch.clone(),
+        firmware: firmware(image.firmware).to_owned(),
+        file: None,
+        cloud: Some(CloudFact {
+            location: image.location.clone(),
+            created_at: image.created_at.map(Into::into),
+            unique_id: image.unique_id.clone(),
+            run: facts.run.to_owned(),
+            security: match image.security {
+                Security::Standard => "standard".to_owned(),
+                Security::TrustedLaunch => "trusted-launch".to_owned(),
+            },
+            virtual_size: image.disk_gib << 30,
+        }),
+        evidence: "id".to_owned(),
+    };
+    images.iter().map(output).collect()
+}
+
+fn firmware(firmware: Firmware) -> &'static str {
+    match firmware {
         Firmware::Bios => "bios",
         Firmware::Uefi => "uefi",
-    };
-    Output::local_qcow2(file, std::env::consts::ARCH, firmware)
+    }
 }
 
 /// What two bakes of the same lock may differ in.
 fn not_pinned(plan: &Plan) -> Vec<String> {
     let mut loose = vec!["times and generated ids within the image".to_owned()];
-    if matches!(plan.base.wanted, QemuBase::CloudImage { .. })
-        || plan.machine.network != crate::definition::Network::None
-    {
+    let image = match &plan.base {
+        PlannedBase::Qemu { wanted, .. } => matches!(wanted, QemuBase::CloudImage { .. }),
+        PlannedBase::Azure { .. } => true,
+    };
+    let network = match &plan.machine {
+        PlannedMachine::Qemu(machine) => machine.network != Network::None,
+        PlannedMachine::Azure(_) => true,
+    };
+    if image || network {
         loose.push("whatever steps fetch from the network themselves".to_owned());
+    }
+    if let PlannedBase::Azure { wanted, .. } = &plan.base
+        && !matches!(wanted, AzureBase::Marketplace { .. })
+    {
+        loose.push("the content of the base, which is known by its id alone".to_owned());
     }
     loose
 }

@@ -222,7 +222,7 @@ impl Resolved {
     }
 }
 
-/// The output for `target`; without one, the only one there is.
+/// The output for `target`, which is one or the class of one; without it, the only one there is.
 fn choose<'a>(
     name: &str,
     outputs: &'a [PinnedOutput],
@@ -230,7 +230,9 @@ fn choose<'a>(
 ) -> Result<&'a PinnedOutput, ResolveError> {
     let fitting: Vec<&PinnedOutput> = outputs
         .iter()
-        .filter(|output| target.is_none_or(|target| output.target == target))
+        .filter(|output| {
+            target.is_none_or(|target| output.target == target || output.class == target)
+        })
         .collect();
     let why = match (fitting[..].as_ref(), target) {
         ([one], _) => return Ok(one),

@@ -5,18 +5,19 @@
 //! as it lives, so a journal that can be locked belongs to a dead run. Deliberately removes nothing that a
 //! journal does not name.
 
+mod processes;
+
 use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::pin::Pin;
+use std::sync::Arc;
 
-use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Event, Events};
-use crate::process::{all_processes, members};
-use crate::wait::{Interrupt, Seen, Urgency, Wait, WaitError};
+use crate::wait::{Interrupt, Urgency};
 
 /// How to undo one creation. Every kind is idempotent: undoing what is not there succeeds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +39,28 @@ pub enum Undo {
         /// Which.
         path: PathBuf,
     },
+    /// Delete a resource of a cloud, and all that is below it, where its tag says that it is this run's.
+    Cloud {
+        /// Its resource id.
+        id: String,
+        /// The API version that deletes it.
+        api: String,
+        /// The run whose tag it has to have; absent where the kind has no tags and what it stands below has.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        run: Option<String>,
+    },
+}
+
+/// Who deletes resources of a cloud.
+pub trait Cloud: Send + Sync {
+    /// Deletes the resource `id`, where it has the tag of `run`. Whether there was something to delete, or why it could
+    /// not be deleted. With `wait` false it is started and not waited for.
+    fn remove<'a>(
+        &'a self,
+        undo: (&'a str, &'a str, Option<&'a str>),
+        wait: bool,
+        events: &'a Events,
+    ) -> Pin<Box<dyn Future<Output = Result<bool, String>> + Send + 'a>>;
 }
 
 impl fmt::Display for Undo {
@@ -46,6 +69,7 @@ impl fmt::Display for Undo {
             Self::Process { marker } => write!(f, "process {marker}"),
             Self::File { path } => write!(f, "file {}", path.display()),
             Self::Folder { path } => write!(f, "folder {}", path.display()),
+            Self::Cloud { id, .. } => write!(f, "resource {id}"),
         }
     }
 }
@@ -79,6 +103,7 @@ pub struct Teardown {
     journal: File,
     work: PathBuf,
     undos: Vec<Undo>,
+    cloud: Option<Arc<dyn Cloud>>,
 }
 
 impl Teardown {
@@ -109,6 +134,7 @@ impl Teardown {
             journal,
             work: work.clone(),
             undos: Vec::new(),
+            cloud: None,
         };
         teardown.register(Undo::Folder { path: work.clone() })?;
         use std::os::unix::fs::DirBuilderExt as _;
@@ -124,9 +150,40 @@ impl Teardown {
         &self.work
     }
 
+    /// Has resources of a cloud deleted by `cloud`.
+    pub fn undoing_by(&mut self, cloud: Option<Arc<dyn Cloud>>) {
+        self.cloud = cloud;
+    }
+
     /// Notes, durably, how to undo what the caller creates next.
     pub fn register(&mut self, undo: Undo) -> Result<(), JournalError> {
-        let mut line = serde_json::to_vec(&undo).expect("an undo is JSON");
+        self.write(&Line::Undo(undo.clone()))?;
+        self.undos.push(undo);
+        Ok(())
+    }
+
+    /// Notes, durably, that the resources `ids` of a cloud stay. Returns what undid them.
+    pub fn release(&mut self, ids: &[&str]) -> Result<Vec<Undo>, JournalError> {
+        let stays = |undo: &Undo| match undo {
+            Undo::Cloud { id, .. } => ids.contains(&id.as_str()),
+            _ => false,
+        };
+        let released: Vec<Undo> = self
+            .undos
+            .iter()
+            .filter(|one| stays(one))
+            .cloned()
+            .collect();
+        for undo in &released {
+            let release = undo.clone();
+            self.write(&Line::Release { release })?;
+        }
+        self.undos.retain(|undo| !stays(undo));
+        Ok(released)
+    }
+
+    fn write(&mut self, line: &Line) -> Result<(), JournalError> {
+        let mut line = serde_json::to_vec(line).expect("a line is JSON");
         line.push(b'\n');
         self.journal
             .write_all(&line)
@@ -134,15 +191,14 @@ impl Teardown {
             .map_err(|error| JournalError {
                 path: self.journal_path.clone(),
                 error,
-            })?;
-        self.undos.push(undo);
-        Ok(())
+            })
     }
 
     /// Undoes everything, last first, goes on after a failure, and returns what is still there. Where `interrupt`
     /// says to leave now, removal is started but not waited for.
     pub async fn finish(self, events: &Events, interrupt: &Interrupt) -> Vec<Leak> {
-        let leaks = undo_all(&self.undos, events, interrupt).await;
+        let cloud = self.cloud.as_deref();
+        let leaks = undo_all(&self.undos, cloud, events, interrupt).await;
         if leaks.is_empty() {
             // A journal without anything left to undo is removed by the next sweep where this fails.
             let _ = fs::remove_file(&self.journal_path);
@@ -171,6 +227,7 @@ pub struct Swept {
 pub async fn sweep(
     runs: &Path,
     dry_run: bool,
+    cloud: Option<&dyn Cloud>,
     events: &Events,
     interrupt: &Interrupt,
 ) -> Result<Vec<Swept>, JournalError> {
@@ -204,7 +261,7 @@ pub async fn sweep(
         let leaks = if dry_run {
             Vec::new()
         } else {
-            undo_all(&undos, events, interrupt).await
+            undo_all(&undos, cloud, events, interrupt).await
         };
         if !dry_run && leaks.is_empty() {
             fs::remove_file(&path).map_err(|error| JournalError {
@@ -241,16 +298,42 @@ fn read_journal(path: &Path) -> Result<Vec<Undo>, JournalError> {
         error,
     };
     let text = fs::read_to_string(path).map_err(keep)?;
-    text.split_inclusive('\n')
-        .filter_map(|line| line.strip_suffix('\n'))
-        .map(|line| serde_json::from_str(line).map_err(|error| keep(io::Error::other(error))))
-        .collect()
+    let lines = text.split_inclusive('\n');
+    let mut undos = Vec::new();
+    for line in lines.filter_map(|line| line.strip_suffix('\n')) {
+        match serde_json::from_str(line).map_err(|error| keep(io::Error::other(error)))? {
+            Line::Undo(undo) => undos.push(undo),
+            Line::Release { release } => undos.retain(|one| *one != release),
+        }
+    }
+    Ok(undos)
 }
 
-async fn undo_all(undos: &[Undo], events: &Events, interrupt: &Interrupt) -> Vec<Leak> {
+/// A line of a journal.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Line {
+    Undo(Undo),
+    Release { release: Undo },
+}
+
+async fn undo_all(
+    undos: &[Undo],
+    cloud: Option<&dyn Cloud>,
+    events: &Events,
+    interrupt: &Interrupt,
+) -> Vec<Leak> {
     let mut leaks = Vec::new();
-    for undo in undos.iter().rev() {
-        match undo_one(undo, events, interrupt).await {
+    // What is in a group of ours goes with the group.
+    let goes_with = |undo: &Undo| match undo {
+        Undo::Cloud { id, .. } => undos.iter().any(|other| match other {
+            Undo::Cloud { id: above, .. } => is_below(id, above),
+            _ => false,
+        }),
+        _ => false,
+    };
+    for undo in undos.iter().rev().filter(|undo| !goes_with(undo)) {
+        match undo_one(undo, cloud, events, interrupt).await {
             Ok(true) => events.emit(&Event::Removed {
                 what: undo.to_string(),
             }),
@@ -271,9 +354,19 @@ async fn undo_all(undos: &[Undo], events: &Events, interrupt: &Interrupt) -> Vec
 }
 
 /// Whether there was something to undo, or why it could not be undone.
-async fn undo_one(undo: &Undo, events: &Events, interrupt: &Interrupt) -> Result<bool, String> {
+async fn undo_one(
+    undo: &Undo,
+    cloud: Option<&dyn Cloud>,
+    events: &Events,
+    interrupt: &Interrupt,
+) -> Result<bool, String> {
     let removed = match undo {
-        Undo::Process { marker } => return end_processes(marker, events, interrupt).await,
+        Undo::Cloud { id, api, run } => {
+            let cloud = cloud.ok_or("nobody is logged in to the cloud that it is in")?;
+            let wait = interrupt.urgency() != Urgency::LeaveNow;
+            return cloud.remove((id, api, run.as_deref()), wait, events).await;
+        }
+        Undo::Process { marker } => return processes::end(marker, events, interrupt).await,
         Undo::File { path } => fs::remove_file(path),
         Undo::Folder { path } => fs::remove_dir_all(path),
     };
@@ -284,54 +377,9 @@ async fn undo_one(undo: &Undo, events: &Events, interrupt: &Interrupt) -> Result
     }
 }
 
-async fn end_processes(
-    marker: &str,
-    events: &Events,
-    interrupt: &Interrupt,
-) -> Result<bool, String> {
-    let marked = marked_processes(marker);
-    let mut groups = Vec::new();
-    for pid in &marked {
-        // It may have ended between the look and the signal.
-        let _ = match rustix::process::getpgid(Some(*pid)) {
-            Ok(group) if group == *pid => {
-                groups.push(group);
-                rustix::process::kill_process_group(group, Signal::KILL)
-            }
-            _ => rustix::process::kill_process(*pid, Signal::KILL),
-        };
-    }
-    if marked.is_empty() || interrupt.urgency() == Urgency::LeaveNow {
-        return Ok(!marked.is_empty());
-    }
-    let left = || {
-        let of_groups = groups.iter().flat_map(|group| members(*group));
-        marked_processes(marker).len() + of_groups.count()
-    };
-    // The teardown itself may run because of an interrupt, so this short wait does not listen to one.
-    let gone = Wait::new(format!("the end of process {marker}"), PROCESS_END)
-        .until(events, &Interrupt::default(), || async {
-            match left() {
-                0 => Seen::Ready(()),
-                left => Seen::<(), std::convert::Infallible>::NotYet(format!("{left} left")),
-            }
-        })
-        .await;
-    gone.map(|()| true)
-        .map_err(|error: WaitError<_>| error.to_string())
-}
-
-/// How long a killed process may take to be gone.
-const PROCESS_END: Duration = Duration::from_secs(10);
-
-/// The processes that have `marker` as a whole argument. Zombies have no command line and so do not count.
-fn marked_processes(marker: &str) -> Vec<Pid> {
-    let own = rustix::process::getpid();
-    let is_marked = |pid: &Pid| {
-        let command_line = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero()));
-        let command_line = command_line.unwrap_or_default();
-        let mut arguments = command_line.split(|byte| *byte == 0);
-        *pid != own && arguments.any(|argument| argument == marker.as_bytes())
-    };
-    all_processes().filter(is_marked).collect()
+/// Whether the resource `id` goes when `above` goes. Ids are compared without regard to case.
+fn is_below(id: &str, above: &str) -> bool {
+    let (id, above) = (id.to_ascii_lowercase(), above.to_ascii_lowercase());
+    id.strip_prefix(&above)
+        .is_some_and(|rest| rest.starts_with('/'))
 }

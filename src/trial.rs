@@ -5,17 +5,16 @@
 //! be repeated at any time.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::builder::{AccessBy, Boot, Builder, BuilderError, Disk, Machine};
+use crate::builder::{AccessBy, Boot, Builder, BuilderError, Content, Disk, Machine};
 use crate::definition::{Firmware, MachineSpec, Network};
 use crate::digest::{Digest, canonical_json};
 use crate::identity::{Identity, IdentityError};
 use crate::manifest::{CheckFact, TestRecord};
-use crate::plan::{EnvValue, Plan, PlannedFile, PlannedStep, StepKind};
+use crate::plan::{EnvValue, Plan, PlannedFile, PlannedMachine, PlannedStep, StepKind};
 use crate::provision::{self, Guest, Installed, Phase, ProvisionError};
 use crate::record::{builder_fact, check_fact};
 use crate::release::Verified;
@@ -34,7 +33,7 @@ pub struct CheckSet {
     /// The image's name.
     pub image: String,
     /// The shape of the machine that it is tried in.
-    pub machine: MachineSpec,
+    pub machine: PlannedMachine,
     /// How it starts.
     pub firmware: Firmware,
     /// How keys get in.
@@ -92,9 +91,12 @@ impl CheckSet {
             schema: 1,
             image: plan.image.clone(),
             // A node has a default route, and Vault's address templates ask for it.
-            machine: MachineSpec {
-                network: Network::Outbound,
-                ..plan.machine.clone()
+            machine: match plan.machine.clone() {
+                PlannedMachine::Qemu(machine) => PlannedMachine::Qemu(MachineSpec {
+                    network: Network::Outbound,
+                    ..machine
+                }),
+                azure @ PlannedMachine::Azure(_) => azure,
             },
             firmware: disk.firmware,
             access: disk.access,
@@ -191,9 +193,7 @@ pub struct Subject<'a> {
     /// The manifest's digest.
     pub manifest: Digest,
     /// The artifact.
-    pub artifact: PathBuf,
-    /// Of the artifact.
-    pub sha256: Digest,
+    pub content: Content,
     /// Its checks.
     pub checks: &'a CheckSet,
 }
@@ -233,19 +233,19 @@ pub async fn run<B: Builder>(
     let consul_version = consul.map_or(OLDEST_CONSUL, |release| &release.version);
     let identity = Identity::throw_away(NODE, DATACENTER, consul_version, started)?;
     let disk = Disk {
-        path: subject.artifact.clone(),
-        format: "qcow2".to_owned(),
-        sha256: subject.sha256,
+        content: subject.content.clone(),
         firmware: subject.checks.firmware,
         access: subject.checks.access,
     };
     let keys = Keys::generate();
     let tar = identity.to_tar();
+    // On Azure no disk brings it.
+    let by_ssh = disk.access == AccessBy::CustomData;
     let boot = Boot {
         disk: &disk,
         machine: &subject.checks.machine,
         keys: &keys,
-        identity: Some(&tar),
+        identity: (!by_ssh).then_some(&tar),
         role: "test",
     };
     let mut machine = builder
@@ -267,8 +267,9 @@ pub async fn run<B: Builder>(
         events: world.events,
         interrupt: world.interrupt,
     };
-    let timeout = Duration::from_secs(subject.checks.machine.boot_timeout_s);
-    let outcome = checks(&mut machine, &guest, scrubber, timeout).await?;
+    let timeout = Duration::from_secs(subject.checks.machine.boot_timeout_s());
+    let identity = by_ssh.then_some(tar.as_slice());
+    let outcome = checks(&mut machine, &guest, identity, scrubber, timeout).await?;
     Ok(TestRecord {
         manifest: subject.manifest,
         run: run.to_owned(),
@@ -290,6 +291,7 @@ struct Outcome {
 async fn checks<M: Machine>(
     machine: &mut M,
     guest: &Guest<'_>,
+    identity: Option<&[u8]>,
     scrubber: Scrubber,
     timeout: Duration,
 ) -> Result<Outcome, Interrupted> {
@@ -321,6 +323,9 @@ async fn checks<M: Machine>(
         }
     };
     let checked = async {
+        if let Some(tar) = identity {
+            provision::give_identity(&session, tar, guest.events, guest.interrupt).await?;
+        }
         provision::upload(guest, &session).await?;
         provision::run_checks(guest, Phase::Image, &session).await
     };

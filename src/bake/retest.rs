@@ -1,9 +1,10 @@
 //! Tries a recorded image: at the end of a bake, and again at any time.
 
 use super::outcome::{self, BakeError, Failed, Tested};
-use crate::builder::Builder;
+use crate::builder::{Builder, Content, DiskFile};
 use crate::digest::Digest;
 use crate::event::{Event, Stage};
+use crate::lock::ImageReference;
 use crate::manifest::{CHECKS_ROLE, Manifest, TestRecord};
 use crate::store::Store;
 use crate::store::backend::Backend;
@@ -25,6 +26,7 @@ pub async fn test<B: Builder, S: Backend>(
         subject: format!("test of {}", read.name()),
     });
     let mut teardown = Teardown::begin(&world.runs(), &run)?;
+    teardown.undoing_by(builder.cloud());
     let work = async {
         let checks = stored_checks(store, &read).await?;
         record(
@@ -64,14 +66,29 @@ pub(super) async fn record<B: Builder, S: Backend>(
     let missing = || BakeError::NoArtifact {
         name: manifest.name(),
     };
-    // Below the run's work folder, whose undo is in the journal already.
-    let fetching = store.artifact(manifest, teardown.work());
-    let artifact = world.interrupt.or(fetching).await??.ok_or_else(missing)?;
-    let sha256 = manifest.outputs.first().ok_or_else(missing)?.file.digest;
+    let output = manifest.outputs.first().ok_or_else(missing)?;
+    let content = match output.local_file() {
+        Some(file) => {
+            // Below the run's work folder, whose undo is in the journal already.
+            let fetching = store.artifact(manifest, teardown.work());
+            Content::File(DiskFile {
+                path: world.interrupt.or(fetching).await??.ok_or_else(missing)?,
+                format: output.format.clone(),
+                sha256: file.digest,
+            })
+        }
+        None => Content::Azure(match output.class.as_str() {
+            "azure-gallery-version" => ImageReference::Gallery {
+                id: output.id.clone(),
+            },
+            _ => ImageReference::ManagedImage {
+                id: output.id.clone(),
+            },
+        }),
+    };
     let subject = Subject {
         manifest: digest,
-        artifact,
-        sha256,
+        content,
         checks,
     };
     let record = trial::run(builder, &subject, run, teardown, world).await?;

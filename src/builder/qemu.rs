@@ -59,11 +59,15 @@ impl Builder for Qemu {
         events: &Events,
         interrupt: &Interrupt,
     ) -> Result<Disk, BuilderError> {
-        match (&base.wanted, &base.locked) {
-            (QemuBase::Packages { .. }, LockedBase::Packages { .. }) => {
-                base::find_or_make(&self.settings, base, teardown, events, interrupt).await
-            }
-            (QemuBase::CloudImage { firmware, .. }, LockedBase::CloudImage { url, sha512 }) => {
+        match base {
+            PlannedBase::Qemu {
+                wanted: QemuBase::Packages { .. },
+                locked: LockedBase::Packages { .. },
+            } => base::find_or_make(&self.settings, base, teardown, events, interrupt).await,
+            PlannedBase::Qemu {
+                wanted: QemuBase::CloudImage { firmware, .. },
+                locked: LockedBase::CloudImage { url, sha512 },
+            } => {
                 let wanted = image::Wanted {
                     url,
                     sha512,
@@ -71,7 +75,8 @@ impl Builder for Qemu {
                 };
                 image::find_or_fetch(&self.settings, &wanted, teardown, events, interrupt).await
             }
-            _ => Err(BuilderError::LockOfAnotherBase),
+            PlannedBase::Qemu { .. } => Err(BuilderError::LockOfAnotherBase),
+            PlannedBase::Azure { .. } => Err(BuilderError::OtherBuilder),
         }
     }
 
@@ -89,6 +94,7 @@ impl Builder for Qemu {
         &self,
         machine: QemuMachine,
         to: PathBuf,
+        _teardown: &mut Teardown,
         events: &Events,
         interrupt: &Interrupt,
     ) -> Result<Artifact, BuilderError> {

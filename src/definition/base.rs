@@ -66,15 +66,12 @@ pub enum Firmware {
     Uefi,
 }
 
-/// Reads the `base` table.
+/// Reads `[base.qemu]`.
 pub(super) fn read(
-    root: &mut Table,
+    mut table: Table,
     variables: &Variables,
     folder: &Path,
 ) -> Result<QemuBase, Problem> {
-    let mut base = root.need("base", "`[base.qemu]`")?.table()?;
-    base.only(&["qemu"])?;
-    let mut table = base.need("qemu", "`[base.qemu]`")?.table()?;
     let kind = table.need("kind", "`packages` or `cloud-image`")?;
     let at = kind.at.clone();
     match variables.text(kind)?.as_str() {

@@ -95,9 +95,9 @@ impl Default for ReleaseSource {
 pub const PRODUCTS: [&str; 2] = ["consul", "vault"];
 
 /// Reads `[machine.qemu]`.
-pub(super) fn machine(root: &mut Table, variables: &Variables) -> Result<MachineSpec, Problem> {
+pub(super) fn machine(table: Option<Table>, variables: &Variables) -> Result<MachineSpec, Problem> {
     let mut machine = MachineSpec::default();
-    let Some(mut table) = below_qemu(root, "machine")? else {
+    let Some(mut table) = table else {
         return Ok(machine);
     };
     table.only(&[
@@ -130,9 +130,9 @@ pub(super) fn machine(root: &mut Table, variables: &Variables) -> Result<Machine
 }
 
 /// Reads `[output.qemu]`.
-pub(super) fn output(root: &mut Table, variables: &Variables) -> Result<OutputSpec, Problem> {
+pub(super) fn output(table: Option<Table>, variables: &Variables) -> Result<OutputSpec, Problem> {
     let mut output = OutputSpec::default();
-    let Some(mut table) = below_qemu(root, "output")? else {
+    let Some(mut table) = table else {
         return Ok(output);
     };
     table.only(&["compression"])?;
@@ -241,16 +241,39 @@ fn fingerprint(at: &Place, text: &str) -> Result<String, Problem> {
         .hint("`gpg --show-keys KEYFILE` prints it; the short key id is not enough"))
 }
 
-/// The table `[NAME.qemu]`.
-fn below_qemu(root: &mut Table, name: &str) -> Result<Option<Table>, Problem> {
-    let Some(mut table) = root.take_table(name)? else {
-        return Ok(None);
-    };
-    table.only(&["qemu"])?;
-    table.take_table("qemu")
+/// The tables of a section, one for each builder.
+#[derive(Default)]
+pub(super) struct PerBuilder {
+    /// `[NAME.qemu]`.
+    pub qemu: Option<Table>,
+    /// `[NAME.azure]`.
+    pub azure: Option<Table>,
 }
 
-fn choice<T: Copy>(item: Item, variables: &Variables, known: &[(&str, T)]) -> Result<T, Problem> {
+impl PerBuilder {
+    /// Takes `[NAME.qemu]` and `[NAME.azure]`.
+    pub(super) fn take(root: &mut Table, name: &str) -> Result<Self, Problem> {
+        match root.take_table(name)? {
+            Some(table) => Self::of(table),
+            None => Ok(Self::default()),
+        }
+    }
+
+    /// The same of a section that was taken already.
+    pub(super) fn of(mut table: Table) -> Result<Self, Problem> {
+        table.only(&["qemu", "azure"])?;
+        Ok(Self {
+            qemu: table.take_table("qemu")?,
+            azure: table.take_table("azure")?,
+        })
+    }
+}
+
+pub(super) fn choice<T: Copy>(
+    item: Item,
+    variables: &Variables,
+    known: &[(&str, T)],
+) -> Result<T, Problem> {
     let at = item.at.clone();
     let given = variables.text(item)?;
     let names = || known.iter().map(|(name, _)| *name);

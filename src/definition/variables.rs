@@ -134,6 +134,11 @@ impl Variables {
             })
     }
 
+    /// `true` or `false`, or a text that is nothing but such a variable.
+    pub(super) fn flag(&self, item: Item) -> Result<bool, Problem> {
+        self.whole(item)?.flag()
+    }
+
     /// Texts, or a text that is nothing but a list variable.
     pub(super) fn texts(&self, item: Item) -> Result<Vec<(Place, String)>, Problem> {
         self.whole(item)?

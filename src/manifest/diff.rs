@@ -200,7 +200,7 @@ fn release_order(a: &str, b: &str) -> Option<Ordering> {
 fn base(manifest: &Manifest) -> BTreeMap<String, String> {
     let (base, os) = (&manifest.base, &manifest.os);
     let mut facts = BTreeMap::from([
-        ("disk".to_owned(), base.disk_sha256.to_string()),
+        ("disk".to_owned(), base.digest().to_string()),
         ("kernel".to_owned(), os.kernel.clone()),
         ("os".to_owned(), format!("{} {}", os.id, os.version)),
     ]);
@@ -315,10 +315,11 @@ fn outputs(manifest: &Manifest) -> BTreeMap<String, String> {
 }
 
 fn file_size(manifest: &Manifest) -> u64 {
-    manifest.outputs.iter().map(|output| output.file.size).sum()
+    let files = manifest.outputs.iter().filter_map(|one| one.file.as_ref());
+    files.map(|file| file.size).sum()
 }
 
 fn virtual_size(manifest: &Manifest) -> u64 {
     let outputs = manifest.outputs.iter();
-    outputs.map(|output| output.file.virtual_size).sum()
+    outputs.map(Output::virtual_size).sum()
 }

@@ -143,8 +143,17 @@ pub struct Base {
     pub requested: serde_json::Value,
     /// As the lock resolved it.
     pub resolved: serde_json::Value,
-    /// Of the disk that the machine started from.
-    pub disk_sha256: Digest,
+    /// Of the disk that the machine started from, where that was a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_sha256: Option<Digest>,
+}
+
+impl Base {
+    /// What tells this base from others: the disk's digest; of an image on Azure, of what it was resolved to.
+    pub fn digest(&self) -> Digest {
+        self.disk_sha256
+            .unwrap_or_else(|| Digest::of_value(&self.resolved))
+    }
 }
 
 /// A step that ran.
@@ -187,21 +196,26 @@ pub struct CheckFact {
 /// Something that came out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
-    /// `local`.
+    /// `local`, or as in `azure/westeurope`.
     pub target: String,
-    /// `qcow2`.
+    /// `qcow2`, `azure-managed-image` or `azure-gallery-version`.
     pub class: String,
-    /// What the target knows it by: for `local` its path in the store.
+    /// What the target knows it by: for `local` its path in the store, on Azure its resource id.
     pub id: String,
-    /// `qcow2`.
+    /// `qcow2` or `vhd`.
     pub format: String,
     /// As in `x86_64`.
     pub arch: String,
     /// `bios` or `uefi`.
     pub firmware: String,
-    /// The file.
-    pub file: FileFact,
-    /// What ties the record to the content: `bytes` is the digest of the file itself.
+    /// The file, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<FileFact>,
+    /// What a cloud said of it when it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cloud: Option<CloudFact>,
+    /// What ties the record to the content: `bytes` is the digest of the file itself; `id` is what the cloud said of it,
+    /// which somebody who may delete and make images there can say of another content.
     pub evidence: String,
 }
 
@@ -215,10 +229,50 @@ impl Output {
             format: "qcow2".into(),
             arch: arch.into(),
             firmware: firmware.into(),
-            file,
+            file: Some(file),
+            cloud: None,
             evidence: "bytes".into(),
         }
     }
+
+    /// What a statement about it is about: the digest of the file, or of what the cloud said.
+    pub fn digest(&self) -> Digest {
+        match (&self.file, &self.cloud) {
+            (Some(file), _) => file.digest,
+            (None, cloud) => Digest::of_value(&(&self.id, cloud)),
+        }
+    }
+
+    /// Of the disk in it, in bytes.
+    pub fn virtual_size(&self) -> u64 {
+        let file = self.file.as_ref().map(|file| file.virtual_size);
+        let cloud = self.cloud.as_ref().map(|cloud| cloud.virtual_size);
+        file.or(cloud).unwrap_or_default()
+    }
+
+    /// The file of an output in the store itself.
+    pub fn local_file(&self) -> Option<&FileFact> {
+        self.file.as_ref().filter(|_| self.target == "local")
+    }
+}
+
+/// What a cloud said of an image when it was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CloudFact {
+    /// As in `westeurope`.
+    pub location: String,
+    /// When the cloud says that it was made; absent where it does not say so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<Moment>,
+    /// What it is named by beside its id, which another image under the same id would not have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unique_id: Option<String>,
+    /// The id of the run that made it, which stands in its tag `vault-bake-id`.
+    pub run: String,
+    /// `standard` or `trusted-launch`: machines of the other kind cannot be started from it.
+    pub security: String,
+    /// Of the disk in it, in bytes.
+    pub virtual_size: u64,
 }
 
 /// Where a local artifact is in the store: its content says.

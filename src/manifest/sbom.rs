@@ -59,7 +59,7 @@ pub fn sbom(manifest: &Manifest, packages: &[Package]) -> Vec<u8> {
 fn metadata(manifest: &Manifest) -> Metadata {
     let tool = &manifest.builder.tool;
     let outputs = manifest.outputs.iter();
-    let of_bytes = outputs.filter(|output| output.evidence == "bytes");
+    let of_bytes = outputs.filter_map(|output| output.file.as_ref());
     Metadata {
         timestamp: manifest.created_at.to_string(),
         tools: Tools {
@@ -71,9 +71,7 @@ fn metadata(manifest: &Manifest) -> Metadata {
         },
         component: Component {
             version: manifest.version.to_string(),
-            hashes: of_bytes
-                .map(|output| (&output.file.digest).into())
-                .collect(),
+            hashes: of_bytes.map(|file| (&file.digest).into()).collect(),
             properties: image_properties(manifest),
             // CycloneDX has no kind for disk images; of those it has, this is what isolates by virtualization. Scanners
             // take a component of the kind `operating-system` for the distribution, and only one.

@@ -20,7 +20,7 @@ impl fmt::Display for Manifest {
             "  system    {} {}, kernel {}",
             os.id, os.version, os.kernel
         )?;
-        writeln!(f, "  base      disk {}", self.base.disk_sha256)?;
+        writeln!(f, "  base      disk {}", self.base.digest())?;
         writeln!(
             f,
             "  packages  {} by {}, {}",
@@ -119,17 +119,30 @@ fn output(f: &mut fmt::Formatter<'_>, output: &Output) -> fmt::Result {
         target,
         arch,
         firmware,
-        file,
+        format,
         ..
     } = output;
-    writeln!(
-        f,
-        "  {target} {} {arch} {firmware}, {} ({} disk)",
-        output.format,
-        size(file.size),
-        size(file.virtual_size)
-    )?;
-    writeln!(f, "    {}", file.digest)?;
+    let virtual_size = size(output.virtual_size());
+    match (&output.file, &output.cloud) {
+        (Some(file), _) => {
+            let stored = size(file.size);
+            writeln!(
+                f,
+                "  {target} {format} {arch} {firmware}, {stored} ({virtual_size} disk)"
+            )?;
+            writeln!(f, "    {}", file.digest)?;
+        }
+        (None, cloud) => {
+            let class = &output.class;
+            writeln!(
+                f,
+                "  {target} {class} {arch} {firmware}, {virtual_size} disk"
+            )?;
+            if let Some(created_at) = cloud.as_ref().and_then(|cloud| cloud.created_at) {
+                writeln!(f, "    made {created_at}")?;
+            }
+        }
+    }
     writeln!(f, "    {}", output.id)
 }
 

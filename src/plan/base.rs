@@ -1,37 +1,62 @@
-//! Whether a lock fits its definition, and the base that both name.
+//! Whether a lock fits its definition, and the base and machine that the builder is to use.
 
 use std::collections::BTreeMap;
 
-use super::{PlanError, PlannedBase};
-use crate::definition::{Definition, QemuBase};
-use crate::lock::{self, Lock, LockedBase};
+use super::{BuilderKind, PlanError, PlannedBase, PlannedMachine, PlannedOutput};
+use crate::definition::{AzureBase, Definition, QemuBase};
+use crate::lock::{self, ImageReference, Lock, LockedBase};
 
-/// The base of `definition` as `lock` has it, where the two fit.
-pub(super) fn decide(definition: &Definition, lock: &Lock) -> Result<PlannedBase, PlanError> {
+type Decided = (PlannedBase, PlannedMachine, PlannedOutput);
+
+/// The base of `definition` for `builder` as `lock` has it, where the two fit, and the machine.
+pub(super) fn decide(
+    definition: &Definition,
+    lock: &Lock,
+    builder: BuilderKind,
+) -> Result<Decided, PlanError> {
     if lock.wanted != lock::wanted(definition) {
         return Err(PlanError::StaleLock {
             image: definition.name.clone(),
         });
     }
-    let broken = |reason: String| PlanError::BrokenLock {
-        image: definition.name.clone(),
-        reason,
-    };
     let locked: BTreeMap<&String, &String> = lock
         .releases
         .iter()
         .map(|release| (&release.product, &release.version))
         .collect();
     if locked.len() != lock.releases.len() || !locked.into_iter().eq(&definition.releases) {
-        return Err(broken(String::from(
+        return Err(broken(
+            definition,
             "the releases are not those of image.toml",
-        )));
+        ));
     }
-    let (Some(wanted), Some(locked)) = (&definition.qemu, &lock.qemu) else {
-        return Err(broken(String::from("it has no base for qemu")));
-    };
+    match builder {
+        BuilderKind::Qemu => qemu(definition, lock),
+        BuilderKind::Azure => azure(definition, lock),
+    }
+}
+
+fn broken(definition: &Definition, reason: &str) -> PlanError {
+    PlanError::BrokenLock {
+        image: definition.name.clone(),
+        reason: reason.to_owned(),
+    }
+}
+
+fn other(definition: &Definition, builder: &'static str) -> PlanError {
+    PlanError::OtherBuilder {
+        image: definition.name.clone(),
+        builder,
+    }
+}
+
+fn qemu(definition: &Definition, lock: &Lock) -> Result<Decided, PlanError> {
+    let wanted = definition.qemu.as_ref();
+    let wanted = wanted.ok_or_else(|| other(definition, "qemu"))?;
+    let locked = lock.qemu.as_ref();
+    let locked = locked.ok_or_else(|| broken(definition, "it has no base for qemu"))?;
     if !fits(wanted, locked) {
-        return Err(broken(String::from("the base is not that of image.toml")));
+        return Err(broken(definition, "the base is not that of image.toml"));
     }
     let (mut wanted, mut locked) = (wanted.clone(), locked.clone());
     if let QemuBase::CloudImage { url, .. } = &mut wanted {
@@ -40,7 +65,58 @@ pub(super) fn decide(definition: &Definition, lock: &Lock) -> Result<PlannedBase
     if let LockedBase::CloudImage { url, .. } = &mut locked {
         *url = lock::whole(&definition.folder, url);
     }
-    Ok(PlannedBase { wanted, locked })
+    Ok((
+        PlannedBase::Qemu { wanted, locked },
+        PlannedMachine::Qemu(definition.machine.clone()),
+        PlannedOutput::Qemu(definition.output),
+    ))
+}
+
+fn azure(definition: &Definition, lock: &Lock) -> Result<Decided, PlanError> {
+    let wanted = definition.azure.clone();
+    let wanted = wanted.ok_or_else(|| other(definition, "azure"))?;
+    let locked = lock.azure.clone();
+    let locked = locked.ok_or_else(|| broken(definition, "it has no base for azure"))?;
+    if !is_of(&wanted.base, &locked.image) {
+        return Err(broken(definition, "the image is not that of image.toml"));
+    }
+    let base = PlannedBase::Azure {
+        wanted: wanted.base,
+        locked,
+    };
+    let machine = PlannedMachine::Azure(wanted.machine);
+    Ok((base, machine, PlannedOutput::Azure(wanted.output)))
+}
+
+/// Whether `locked` is what `wanted` may have been resolved to.
+fn is_of(wanted: &AzureBase, locked: &ImageReference) -> bool {
+    match (wanted, locked) {
+        (
+            AzureBase::Marketplace {
+                publisher,
+                offer,
+                sku,
+                version,
+            },
+            ImageReference::Marketplace {
+                publisher: locked_publisher,
+                offer: locked_offer,
+                sku: locked_sku,
+                version: locked_version,
+            },
+        ) => {
+            (publisher, offer, sku) == (locked_publisher, locked_offer, locked_sku)
+                && (version == "latest" || version == locked_version)
+        }
+        // A definition is locked to one of its versions.
+        (AzureBase::Gallery { id }, ImageReference::Gallery { id: locked }) => {
+            locked == id || locked.starts_with(&format!("{id}/versions/"))
+        }
+        (AzureBase::ManagedImage { id }, ImageReference::ManagedImage { id: locked }) => {
+            id == locked
+        }
+        _ => false,
+    }
 }
 
 fn fits(wanted: &QemuBase, locked: &LockedBase) -> bool {

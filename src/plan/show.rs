@@ -5,7 +5,9 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
-use super::{EnvValue, Plan, PlannedFile, PlannedStep, StepKind};
+use super::{
+    EnvValue, Plan, PlannedBase, PlannedFile, PlannedMachine, PlannedOutput, PlannedStep, StepKind,
+};
 use crate::definition::{QemuBase, Value};
 use crate::lock::{self, LockedBase};
 
@@ -111,21 +113,8 @@ impl fmt::Display for Plan {
             writeln!(f, "           {}", release.sha256)?;
             writeln!(f, "           signed by {}{official}", release.signer)?;
         }
-        let machine = &self.machine;
-        writeln!(
-            f,
-            "machine    {} processors, {} MiB, {} GiB disk, network {}, up to {} s to boot",
-            machine.cpus,
-            machine.memory_mib,
-            machine.disk_gib,
-            shown(&json!(machine.network)),
-            machine.boot_timeout_s
-        )?;
-        writeln!(
-            f,
-            "output     qcow2, compression {}",
-            shown(&json!(self.output.compression))
-        )?;
+        self.machine.fmt(f)?;
+        self.output.fmt(f)?;
         writeln!(f, "library    {}", line(&self.lib))?;
         for (index, step) in self.steps.iter().enumerate() {
             writeln!(
@@ -143,7 +132,20 @@ impl fmt::Display for Plan {
 
 impl Plan {
     fn show_base(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.base.wanted {
+        let (wanted, locked) = match &self.base {
+            PlannedBase::Qemu { wanted, locked } => (wanted, locked),
+            PlannedBase::Azure { locked, .. } => {
+                writeln!(
+                    f,
+                    "base       {}, {}, generation {}",
+                    locked.image,
+                    locked.arch,
+                    locked.generation.as_str()
+                )?;
+                return Ok(());
+            }
+        };
+        match wanted {
             QemuBase::Packages {
                 packages, firmware, ..
             } => {
@@ -164,7 +166,7 @@ impl Plan {
                 )?;
             }
         }
-        match &self.base.locked {
+        match locked {
             LockedBase::Packages { index } => {
                 for index in index {
                     writeln!(
@@ -180,6 +182,54 @@ impl Plan {
                 writeln!(f, "           {}", self.shortened(url))?;
                 writeln!(f, "           sha512:{sha512}")
             }
+        }
+    }
+}
+
+impl fmt::Display for PlannedMachine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Qemu(machine) => writeln!(
+                f,
+                "machine    {} processors, {} MiB, {} GiB disk, network {}, up to {} s to boot",
+                machine.cpus,
+                machine.memory_mib,
+                machine.disk_gib,
+                shown(&json!(machine.network)),
+                machine.boot_timeout_s
+            ),
+            Self::Azure(machine) => writeln!(
+                f,
+                "machine    {} in {}, {}, reached by its {} address, up to {} s to boot",
+                machine.vm_size,
+                machine.location,
+                shown(&json!(machine.security)),
+                shown(&json!(machine.address)),
+                machine.boot_timeout_s
+            ),
+        }
+    }
+}
+
+impl fmt::Display for PlannedOutput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let output = match self {
+            Self::Qemu(output) => {
+                let compression = shown(&json!(output.compression));
+                return writeln!(f, "output     qcow2, compression {compression}");
+            }
+            Self::Azure(output) => output,
+        };
+        if output.managed_image {
+            writeln!(f, "output     managed image in {}", output.resource_group)?;
+        }
+        match &output.gallery {
+            Some(gallery) => writeln!(
+                f,
+                "output     version of {}/{} in {}",
+                gallery.name, gallery.definition, gallery.resource_group
+            ),
+            None => Ok(()),
         }
     }
 }

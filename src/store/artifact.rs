@@ -45,16 +45,17 @@ impl<B: Backend> Store<B> {
         work: &Path,
     ) -> Result<Option<PathBuf>, StoreError> {
         let mut outputs = manifest.outputs.iter();
-        let Some(output) = outputs.find(|output| output.target == "local") else {
+        let local = outputs.find_map(|output| Some((output, output.local_file()?)));
+        let Some((output, file)) = local else {
             return Ok(None);
         };
         if let Some(path) = self.backend.local_file(&output.id)? {
             return Ok(Some(path));
         }
-        let to = work.join(format!("{}.qcow2", output.file.digest.short()));
+        let to = work.join(format!("{}.qcow2", file.digest.short()));
         match self.backend.fetch_file(&output.id, &to).await? {
             None => Ok(None),
-            Some(found) if found == output.file.digest => Ok(Some(to)),
+            Some(found) if found == file.digest => Ok(Some(to)),
             Some(found) => {
                 // Nobody should boot it by accident; that it cannot be removed is the lesser trouble.
                 let _ = fs::remove_file(&to);

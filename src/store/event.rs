@@ -83,7 +83,7 @@ pub struct ManifestPut {
     pub version: ImageVersion,
     /// When it was written.
     pub created_at: Moment,
-    /// Of the file of its first output.
+    /// Of its first output.
     pub artifact: Digest,
     /// Of the files of its outputs, in bytes.
     pub size: u64,
@@ -100,19 +100,21 @@ impl ManifestPut {
     /// What the log says of `manifest`, whose envelope has the digest `envelope`.
     pub fn of(manifest: &Manifest, digest: Digest, envelope: Digest) -> Self {
         let releases = manifest.releases.iter();
+        let sizes = manifest.outputs.iter();
+        let sizes = sizes.filter_map(|output| output.file.as_ref());
         Self {
             manifest: digest,
             envelope,
             image: manifest.image.clone(),
             version: manifest.version,
             created_at: manifest.created_at,
-            artifact: manifest.outputs[0].file.digest,
-            size: manifest.outputs.iter().map(|output| output.file.size).sum(),
+            artifact: manifest.outputs[0].digest(),
+            size: sizes.map(|file| file.size).sum(),
             releases: releases
                 .map(|release| (release.product.clone(), release.version.clone()))
                 .collect(),
             fixture: manifest.has_fixture(),
-            base: manifest.base.disk_sha256,
+            base: manifest.base.digest(),
         }
     }
 

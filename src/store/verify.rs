@@ -161,9 +161,10 @@ impl<B: Backend> Store<B> {
         report.keep(self.sbom(&manifest).await)?;
         if recorded.deleted.is_none() {
             let outputs = manifest.outputs.into_iter();
-            let local = outputs.filter(|one| one.target == "local");
-            let local = local.map(|one| (one.id, one.file.digest));
-            named.artifacts.extend(local);
+            let local = outputs.filter_map(|one| Some((one.local_file()?.digest, one.id)));
+            named
+                .artifacts
+                .extend(local.map(|(digest, id)| (id, digest)));
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ use vault_bake::digest::Digest;
 use vault_bake::event::{Event, Events};
 use vault_bake::http;
 use vault_bake::lock::{LockedBase, PackageIndex};
-use vault_bake::plan::PlannedBase;
+use vault_bake::plan::{PlannedBase, PlannedMachine};
 use vault_bake::ssh::Keys;
 use vault_bake::teardown::Teardown;
 use vault_bake::wait::{Interrupt, Seen, Wait};
@@ -81,7 +81,7 @@ impl World {
         let machine = spec();
         let boot = Boot {
             disk,
-            machine: &machine,
+            machine: &PlannedMachine::Qemu(machine),
             keys: &self.keys,
             identity: None,
             role,
@@ -169,7 +169,7 @@ async fn planned(
             sha256: Digest::of(&bytes),
         });
     }
-    PlannedBase {
+    PlannedBase::Qemu {
         wanted: QemuBase::Packages {
             mirror: debian.into(),
             suite: "bookworm".into(),

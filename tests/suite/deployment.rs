@@ -4,7 +4,9 @@ use std::fs;
 
 use serde_json::{Value, json};
 use vault_bake::deployment::{Use, uses};
-use vault_bake::manifest::{Manifest, Output};
+use vault_bake::manifest::Manifest;
+
+use crate::manifest::sample::in_cloud;
 
 use crate::support::recorded::{Ground, bake, promote, revoke, settled, with};
 
@@ -24,12 +26,7 @@ fn managed(name: &str) -> String {
 fn in_azure(version: &str, vault: &str, consul: &str, managed_too: bool) -> Manifest {
     let mut manifest = with(version, vault, consul);
     let mut output = |class: &str, id: String| {
-        let output = Output {
-            target: "azure/westeurope".into(),
-            class: class.into(),
-            id,
-            ..manifest.outputs[0].clone()
-        };
+        let output = in_cloud("westeurope", class, id);
         manifest.outputs.push(output);
     };
     output("azure-gallery-version", gallery(version));

@@ -275,7 +275,7 @@ async fn a_sweep_takes_dead_runs_and_leaves_living_ones() {
     // A test beside this one that starts a program holds the lock as well, from its fork to its exec.
     let would = Wait::new("a lock that nobody holds", Duration::from_secs(10))
         .until(&events, &interrupt, || async {
-            match sweep(&runs, true, &events, &interrupt).await {
+            match sweep(&runs, true, None, &events, &interrupt).await {
                 Ok(would) if would.is_empty() => Seen::NotYet("nothing dead".to_owned()),
                 Ok(would) => Seen::Ready(would),
                 Err(error) => Seen::Never(error),
@@ -289,7 +289,7 @@ async fn a_sweep_takes_dead_runs_and_leaves_living_ones() {
         "a dry run removes nothing"
     );
 
-    let swept = sweep(&runs, false, &events, &interrupt)
+    let swept = sweep(&runs, false, None, &events, &interrupt)
         .await
         .expect("a sweep");
     assert_eq!(swept.len(), 1, "nobody holds it any more");
@@ -297,7 +297,7 @@ async fn a_sweep_takes_dead_runs_and_leaves_living_ones() {
     sleeper.wait().await.expect("its end");
     assert!(living.work().is_dir(), "a living run keeps its folder");
     assert!(
-        sweep(&runs, false, &events, &interrupt)
+        sweep(&runs, false, None, &events, &interrupt)
             .await
             .expect("a second sweep")
             .is_empty()

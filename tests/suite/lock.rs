@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use vault_bake::definition::Definition;
+use vault_bake::definition::{AzureBase, AzureSpec, Definition};
 use vault_bake::digest::Digest;
 use vault_bake::event::Events;
-use vault_bake::lock::{self, Index, Lock, LockError, Network, PackageIndex};
+use vault_bake::lock::{
+    self, Generation, ImageReference, Index, Lock, LockError, LockedImage, Network, PackageIndex,
+};
 use vault_bake::release::{LockedRelease, Source};
 use vault_bake::wait::Interrupt;
 
@@ -26,6 +28,38 @@ impl Index for StandIn {
             suite: suite.to_owned(),
             date: String::from("2026-07-11T10:16:37Z"),
             sha256: Digest::of(format!("{mirror} {suite}")),
+        })
+    }
+
+    async fn image(
+        &self,
+        wanted: &AzureSpec,
+        _events: &Events,
+        _interrupt: &Interrupt,
+    ) -> Result<LockedImage, LockError> {
+        let image = match wanted.base.clone() {
+            AzureBase::Marketplace {
+                publisher,
+                offer,
+                sku,
+                ..
+            } => ImageReference::Marketplace {
+                publisher,
+                offer,
+                sku,
+                version: "0.20260701.2512".to_owned(),
+            },
+            AzureBase::Gallery { id } => ImageReference::Gallery {
+                id: format!("{id}/versions/1.2.3"),
+            },
+            AzureBase::ManagedImage { id } => ImageReference::ManagedImage { id },
+        };
+        Ok(LockedImage {
+            image,
+            generation: Generation::V2,
+            arch: "x86_64".to_owned(),
+            security: None,
+            plan: None,
         })
     }
 

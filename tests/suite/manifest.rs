@@ -232,7 +232,7 @@ proptest! {
     fn manifests_survive_reading(text in any::<String>(), size in 0_u64..1 << 53, patch in 0_u32..1 << 31) {
         let mut manifest = sample("1.2.3", &text);
         manifest.version = format!("2026.1122.{patch}").parse().unwrap();
-        manifest.outputs[0].file.size = size;
+        manifest.outputs[0].file.as_mut().unwrap().size = size;
         manifest.checks[0].description = text.clone();
         manifest.variables.insert("text".into(), text.into());
         let bytes = manifest.to_bytes();

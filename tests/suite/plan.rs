@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use vault_bake::definition::Definition;
-use vault_bake::plan::{EnvValue, Plan, plan};
+use vault_bake::plan::{BuilderKind, EnvValue, Plan, plan};
 use vault_bake::provisioner::Provisioners;
 
 use crate::lock::locked;
@@ -26,7 +26,13 @@ fn given() -> BTreeMap<String, String> {
 fn planned(definition: &Definition) -> Result<Plan, String> {
     let provisioners =
         Provisioners::load(&search(), definition).map_err(|error| error.to_string())?;
-    plan(definition, &locked(definition), &provisioners).map_err(|error| error.to_string())
+    plan(
+        definition,
+        &locked(definition),
+        &provisioners,
+        BuilderKind::Qemu,
+    )
+    .map_err(|error| error.to_string())
 }
 
 fn node() -> Plan {
@@ -221,7 +227,9 @@ fn a_lock_that_does_not_fit_is_refused() {
     let refused = |change: &dyn Fn(&mut vault_bake::lock::Lock)| {
         let mut lock = locked(&definition);
         change(&mut lock);
-        let error = plan(&definition, &lock, &provisioners).err().unwrap();
+        let error = plan(&definition, &lock, &provisioners, BuilderKind::Qemu)
+            .err()
+            .unwrap();
         error.to_string()
     };
     insta::assert_snapshot!(
@@ -278,9 +286,14 @@ fn a_template_that_cannot_be_rendered_is_named_with_its_line() {
         let definition = definition.unwrap();
         let search = [folder.path().join("provisioners")];
         let provisioners = Provisioners::load(&search, &definition).unwrap();
-        let error = plan(&definition, &locked(&definition), &provisioners)
-            .err()
-            .unwrap();
+        let error = plan(
+            &definition,
+            &locked(&definition),
+            &provisioners,
+            BuilderKind::Qemu,
+        )
+        .err()
+        .unwrap();
         let error = error
             .to_string()
             .replace(&folder.path().display().to_string(), "FOLDER");

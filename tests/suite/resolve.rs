@@ -5,11 +5,10 @@ mod terraform;
 use std::fs;
 
 use serde_json::Value;
-use vault_bake::manifest::Output;
 use vault_bake::pin::{PinFile, PinnedOutput};
 use vault_bake::resolve::{FIELDS, Format, Resolved, Standing};
 
-use crate::manifest::sample::digest;
+use crate::manifest::sample::{digest, in_cloud};
 use crate::support::recorded::{Ground, bake, promote, revoke, settled, with};
 
 const FILE: &str = "vault-bake.pins.json";
@@ -168,12 +167,8 @@ async fn an_image_with_several_outputs_is_not_guessed_at() {
     let store = ground.store().await;
     let mut manifest = with("1.0.0", "1.20.0", "1.8.7");
     for region in ["westeurope", "northeurope"] {
-        let output = Output {
-            target: format!("azure/{region}"),
-            class: "azure-gallery-version".into(),
-            id: ID.replace("/g/", &format!("/{region}/")),
-            ..manifest.outputs[0].clone()
-        };
+        let id = ID.replace("/g/", &format!("/{region}/"));
+        let output = in_cloud(region, "azure-gallery-version", id);
         manifest.outputs.push(output);
     }
     promote(&store, &bake(&store, &manifest).await).await;

@@ -6,6 +6,7 @@ mod shared;
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use vault_bake::plan::BuilderKind;
 
 pub use shared::{Global, Keys};
 
@@ -57,6 +58,9 @@ pub enum Verb {
         /// Where releases come from
         #[command(flatten)]
         releases: Releases,
+        /// What runs the temporary machine
+        #[arg(long, value_enum, default_value_t = BuilderName::Qemu)]
+        builder: BuilderName,
     },
     /// Bake: boot, provision, check, seal, capture, record, and test the captured image
     Build {
@@ -337,6 +341,17 @@ pub enum DiffFormat {
 pub enum BuilderName {
     /// QEMU on this machine
     Qemu,
+    /// Azure
+    Azure,
+}
+
+impl From<BuilderName> for BuilderKind {
+    fn from(name: BuilderName) -> Self {
+        match name {
+            BuilderName::Qemu => Self::Qemu,
+            BuilderName::Azure => Self::Azure,
+        }
+    }
 }
 
 /// What to do with the machine of a failed bake.

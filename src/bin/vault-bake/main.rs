@@ -51,11 +51,15 @@ async fn dispatch(verb: Verb, session: &Session) -> Result<Exit, Failure> {
             releases,
             dry_run,
         } => commands::lock::run(session, &image, &releases, dry_run).await,
-        Verb::Plan { image, releases } => commands::plan::run(session, &image, &releases),
+        Verb::Plan {
+            image,
+            releases,
+            builder,
+        } => commands::plan::run(session, &image, &releases, builder.into()),
         Verb::Build {
             image,
             releases,
-            builder: args::BuilderName::Qemu,
+            builder,
             version,
             on_error,
             skip_test,
@@ -66,6 +70,7 @@ async fn dispatch(verb: Verb, session: &Session) -> Result<Exit, Failure> {
                 on_error,
                 test: !skip_test,
                 dry_run,
+                builder: builder.into(),
             };
             commands::build::run(session, &image, &releases, wish).await
         }

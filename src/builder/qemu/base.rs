@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::builder::qemu::{QemuSettings, cache, capture, disk_image};
-use crate::builder::{AccessBy, BuilderError, Disk};
+use crate::builder::{AccessBy, BuilderError, Content, Disk, DiskFile};
 use crate::definition::{Firmware, QemuBase};
 use crate::digest::Digest;
 use crate::event::Events;
@@ -151,10 +151,13 @@ async fn find(
         record.stamp = stamp;
         cache::write_record(&record_path, &record)?;
     }
-    Ok(Some(Disk {
+    let file = DiskFile {
         path: fs::canonicalize(&path).map_err(BuilderError::file(&path))?,
         format: "qcow2".into(),
         sha256: record.sha256,
+    };
+    Ok(Some(Disk {
+        content: Content::File(file),
         firmware,
         access: AccessBy::Credentials,
     }))
@@ -170,16 +173,17 @@ async fn hash(path: &Path, interrupt: &Interrupt) -> Result<(Digest, u64), Build
 
 /// What the base is made of, and how it is to start.
 fn sources(base: &PlannedBase) -> Result<(Sources, Firmware), BuilderError> {
-    let (
-        QemuBase::Packages {
-            mirror,
-            suite,
-            extra,
-            packages,
-            firmware,
-        },
-        LockedBase::Packages { index },
-    ) = (&base.wanted, &base.locked)
+    let PlannedBase::Qemu {
+        wanted:
+            QemuBase::Packages {
+                mirror,
+                suite,
+                extra,
+                packages,
+                firmware,
+            },
+        locked: LockedBase::Packages { index },
+    } = base
     else {
         return Err(BuilderError::LockOfAnotherBase);
     };

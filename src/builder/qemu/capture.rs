@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::builder::qemu::{QemuMachine, QemuSettings, cache, disk_image};
-use crate::builder::{Artifact, BuilderError, Machine as _};
+use crate::builder::{Artifact, BuilderError, CapturedFile, Machine as _};
 use crate::definition::Compression;
 use crate::digest::Digest;
 use crate::event::Events;
@@ -51,13 +51,13 @@ pub(super) async fn capture(
             .map_err(BuilderError::file(&path))
     })
     .await?;
-    Ok(Artifact {
+    Ok(Artifact::File(CapturedFile {
         path: to,
         format: facts.format,
         sha256,
         size_bytes,
         virtual_size_bytes: facts.virtual_size_bytes,
-    })
+    }))
 }
 
 /// Presses the power button, and waits until the guest has shut down. A guest that did so by itself is fine too.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha512};
 
 use crate::builder::qemu::{QemuSettings, cache, disk_image};
-use crate::builder::{AccessBy, BuilderError, Disk};
+use crate::builder::{AccessBy, BuilderError, Content, Disk, DiskFile};
 use crate::definition::Firmware;
 use crate::digest::{Digest, Hashing, hex};
 use crate::event::Events;
@@ -124,10 +124,13 @@ async fn find(
 
 fn disk(folder: &Path, record: Record, firmware: Firmware) -> Disk {
     let path = folder.join(IMAGE);
-    Disk {
+    let file = DiskFile {
         path: fs::canonicalize(&path).unwrap_or(path),
         format: record.format,
         sha256: record.sha256,
+    };
+    Disk {
+        content: Content::File(file),
         firmware,
         access: AccessBy::CloudInit,
     }

@@ -138,7 +138,7 @@ pub(super) async fn start(
     let serial = PathBuf::from(format!("serial-{role}.log"));
     let arguments = Arguments {
         marker: &marker,
-        spec: boot.machine,
+        spec: files::shape(boot)?,
         accelerator,
         overlay: &files.overlay,
         uefi: files.uefi.as_ref(),
@@ -169,7 +169,7 @@ pub(super) async fn start(
         qmp,
         serial,
         overlay: work.join(&files.overlay),
-        base: boot.disk.path.clone(),
+        base: boot.disk.file()?.path.clone(),
         address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
     })
 }

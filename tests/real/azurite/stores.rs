@@ -169,7 +169,7 @@ async fn a_big_artifact_goes_up_and_comes_back_and_a_flipped_byte_is_noticed() {
 
     let mut manifest = sample("1.0.0", "disk");
     manifest.outputs[0].id = name.clone();
-    manifest.outputs[0].file.digest = digest;
+    manifest.outputs[0].file.as_mut().unwrap().digest = digest;
     store.put_packages(&packages(), "dpkg").await.unwrap();
     store.put_manifest(&manifest, now()).await.unwrap();
     let fetched = store

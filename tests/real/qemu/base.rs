@@ -2,6 +2,7 @@
 
 use vault_bake::builder::{Builder as _, Machine as _};
 use vault_bake::definition::Firmware;
+use vault_bake::plan::PlannedMachine;
 use vault_bake::process::Program;
 
 use super::{PACKAGES, World, banner};
@@ -14,7 +15,7 @@ async fn boots_and_captures(run: &str, firmware: Firmware) {
     let disk = world.base(&PACKAGES, firmware).await;
     let boot = vault_bake::builder::Boot {
         disk: &disk,
-        machine: &super::spec(),
+        machine: &PlannedMachine::Qemu(super::spec()),
         keys: &world.keys,
         identity: None,
         role: "build",
@@ -44,9 +45,16 @@ async fn boots_and_captures(run: &str, firmware: Firmware) {
     let to = world.teardown.work().join("captured.qcow2");
     let artifact = world
         .qemu
-        .capture(machine, to.clone(), &world.events, &world.interrupt)
+        .capture(
+            machine,
+            to.clone(),
+            &mut world.teardown,
+            &world.events,
+            &world.interrupt,
+        )
         .await
         .expect("an artifact");
+    let artifact = artifact.file().expect("a file");
     assert_eq!(artifact.format, "qcow2");
     assert_eq!(artifact.virtual_size_bytes, 8 << 30);
     assert_eq!(

@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha512};
 use vault_bake::builder::qemu::{Qemu, QemuSettings};
-use vault_bake::builder::{AccessBy, Boot, Builder as _, BuilderError, Disk, Machine as _};
+use vault_bake::builder::{
+    AccessBy, Boot, Builder as _, BuilderError, Content, Disk, DiskFile, Machine as _,
+};
 use vault_bake::definition::{Firmware, QemuBase};
 use vault_bake::digest::{Digest, hex};
 use vault_bake::lock::LockedBase;
-use vault_bake::plan::PlannedBase;
+use vault_bake::plan::{PlannedBase, PlannedMachine};
 use vault_bake::process::Program;
 use vault_bake::wait::{Interrupt, Seen, Wait};
 
@@ -25,10 +27,13 @@ async fn blank(folder: &Path) -> Disk {
         .run(&Interrupt::default())
         .await
         .expect("a disk");
-    Disk {
+    let file = DiskFile {
         sha256: Digest::of_file(&path).expect("a file").0,
         path,
         format: "qcow2".into(),
+    };
+    Disk {
+        content: Content::File(file),
         firmware: Firmware::Bios,
         access: AccessBy::Credentials,
     }
@@ -59,7 +64,7 @@ async fn a_machine_that_cannot_start_is_told_at_once_with_its_last_words() {
     let began = Instant::now();
     let boot = Boot {
         disk: &disk,
-        machine: &machine,
+        machine: &PlannedMachine::Qemu(machine),
         keys: &world.keys,
         identity: None,
         role: "build",
@@ -83,7 +88,7 @@ async fn a_machine_that_cannot_start_is_told_at_once_with_its_last_words() {
         words.contains("exit status: 1") && words.contains("CPUs"),
         "{words}"
     );
-    std::fs::remove_file(&disk.path).expect("the disk is ours");
+    std::fs::remove_file(&disk.file().expect("a file").path).expect("the disk is ours");
     world.finish().await;
 }
 
@@ -115,7 +120,7 @@ async fn a_machine_that_dies_later_says_so() {
         .expect("it died");
     assert!(words.contains("signal: 9"), "{words}");
     drop(machine);
-    std::fs::remove_file(&disk.path).expect("the disk is ours");
+    std::fs::remove_file(&disk.file().expect("a file").path).expect("the disk is ours");
     world.finish().await;
 }
 
@@ -160,7 +165,7 @@ async fn two_machines_at_once_do_not_disturb_each_other_and_dropping_kills() {
         .expect("dropping ends the machine");
     assert_eq!(other.died(), None);
     // The run's end kills what is still held.
-    std::fs::remove_file(&disk.path).expect("the disk is ours");
+    std::fs::remove_file(&disk.file().expect("a file").path).expect("the disk is ours");
     world.finish().await;
     let words = Wait::new("the end", Duration::from_secs(10))
         .until(
@@ -188,7 +193,11 @@ async fn a_lock_of_another_day_is_refused_before_anything_is_installed() {
     let cache = tempfile::tempdir().expect("a folder");
     let qemu = Qemu::new(QemuSettings::new(cache.path()));
     let mut base = super::planned(&[], Firmware::Bios, &world.events, &world.interrupt).await;
-    let LockedBase::Packages { index } = &mut base.locked else {
+    let PlannedBase::Qemu {
+        locked: LockedBase::Packages { index },
+        ..
+    } = &mut base
+    else {
         panic!("packages were planned");
     };
     index[1].sha256 = Digest::of("another day");
@@ -218,9 +227,10 @@ async fn a_cloud_image_boots_with_keys_by_cloud_init() {
         return;
     };
     let made = world.base(&["cloud-init"], Firmware::Bios).await;
-    let sha512 = hex(&Sha512::digest(std::fs::read(&made.path).expect("a disk")));
-    let url = format!("file://{}", made.path.display());
-    let base = PlannedBase {
+    let path = &made.file().expect("a file").path;
+    let sha512 = hex(&Sha512::digest(std::fs::read(path).expect("a disk")));
+    let url = format!("file://{}", path.display());
+    let base = PlannedBase::Qemu {
         wanted: QemuBase::CloudImage {
             url: url.clone(),
             sha512: sha512.clone(),
@@ -235,7 +245,9 @@ async fn a_cloud_image_boots_with_keys_by_cloud_init() {
         .expect("an image");
     assert_eq!(disk.access, AccessBy::CloudInit);
     assert!(
-        disk.path
+        disk.file()
+            .expect("a file")
+            .path
             .starts_with(std::fs::canonicalize(cache()).expect("a cache"))
     );
     let mut machine = world.boot(&disk, "build").await;
@@ -263,7 +275,7 @@ async fn a_guest_that_ignores_the_power_button_is_not_captured() {
     let disk = blank(world.runs.path()).await;
     let boot = Boot {
         disk: &disk,
-        machine: &spec(),
+        machine: &PlannedMachine::Qemu(spec()),
         keys: &world.keys,
         identity: None,
         role: "build",
@@ -276,7 +288,13 @@ async fn a_guest_that_ignores_the_power_button_is_not_captured() {
     let to = world.runs.path().join("captured.qcow2");
     let error = world
         .qemu
-        .capture(machine, to.clone(), &world.events, &world.interrupt)
+        .capture(
+            machine,
+            to.clone(),
+            &mut world.teardown,
+            &world.events,
+            &world.interrupt,
+        )
         .await
         .expect_err("nothing to capture");
     assert!(
@@ -284,7 +302,7 @@ async fn a_guest_that_ignores_the_power_button_is_not_captured() {
         "{error}"
     );
     assert!(!to.exists());
-    std::fs::remove_file(&disk.path).expect("the disk is ours");
+    std::fs::remove_file(&disk.file().expect("a file").path).expect("the disk is ours");
     world.finish().await;
 }
 
@@ -354,14 +372,14 @@ async fn a_cloud_image_that_builds_on_another_file_is_refused() {
     let path = folder.path().join("overlay.qcow2");
     Program::new("qemu-img")
         .args(["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b"])
-        .arg(&disk.path)
+        .arg(&disk.file().expect("a file").path)
         .arg(&path)
         .run(&world.interrupt)
         .await
         .expect("an overlay");
     let sha512 = hex(&Sha512::digest(std::fs::read(&path).expect("a disk")));
     let url = path.display().to_string();
-    let base = PlannedBase {
+    let base = PlannedBase::Qemu {
         wanted: QemuBase::CloudImage {
             url: url.clone(),
             sha512: sha512.clone(),

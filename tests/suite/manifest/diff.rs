@@ -83,7 +83,7 @@ no difference
         release("vault", "1.20.4", true),
         release("consul", "1.22.0", true),
     ];
-    b.base.disk_sha256 = digest("another base");
+    b.base.disk_sha256 = Some(digest("another base"));
     b.steps.reverse();
     b.steps[1].digest = digest("another vault");
     b.steps.push(step("extra", "shell"));
@@ -93,7 +93,7 @@ no difference
         ..check("vault.tpm", true)
     });
     b.variables.insert("datacenter".into(), json!("dc2"));
-    b.outputs[0].file.size -= 5_000_000;
+    b.outputs[0].file.as_mut().unwrap().size -= 5_000_000;
     let mut list = packages();
     list[0].version = "3.0.17-1~deb12u4".into();
     list[1].version = "5.2.15-2+b8".into();

@@ -18,7 +18,7 @@ fn a_difference_in_markdown() {
         release("vault", "1.20.4", true),
         release("consul", "1.22.0", true),
     ];
-    b.base.disk_sha256 = digest("another base");
+    b.base.disk_sha256 = Some(digest("another base"));
     b.base.requested["suite"] = json!("trixie");
     b.os.kernel = "6.12.0-1-amd64".into();
     b.steps.reverse();
@@ -26,7 +26,7 @@ fn a_difference_in_markdown() {
     b.checks[1] = check("vault.tls-only", false);
     b.variables.insert("datacenter".into(), json!("dc2"));
     b.outputs[0].firmware = "uefi".into();
-    b.outputs[0].file.size -= 5_000_000;
+    b.outputs[0].file.as_mut().unwrap().size -= 5_000_000;
     let mut list = packages();
     list[0].version = "3.0.17-1~deb12u4".into();
     list[1].version = "5.2.15-2+b8".into();

@@ -5,13 +5,13 @@ use std::fs;
 use std::path::Path;
 
 use jsonschema::Validator;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use vault_bake::digest::canonical_json;
 use vault_bake::manifest::{
     Manifest, SCHEMA, TEST_SCHEMA, TestRecord, packages_bytes, parse_packages,
 };
 
-use super::sample::{builder, check, digest, packages, sample, sample_with_everything};
+use super::sample::{builder, check, digest, in_cloud, packages, sample, sample_with_everything};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -114,31 +114,30 @@ fn resolved<'a>(root: &'a Value, part: &'a Value) -> &'a Value {
     }
 }
 
-/// Holds the fields of a schema against those that are written: `full` has all that may be there, `least` only what
-/// must be.
-fn compare(root: &Value, part: &Value, full: &Value, least: &Value, at: &str) {
+/// Holds the fields of a schema against those that are written: what any of the `examples` has may be there, what all
+/// of them have must be.
+fn compare(root: &Value, part: &Value, examples: &[&Value], at: &str) {
     let part = resolved(root, part);
-    let names = |map: &Map<String, Value>| map.keys().cloned().collect::<BTreeSet<String>>();
+    let names = |example: &&Value| -> BTreeSet<String> {
+        let map = example.as_object().unwrap();
+        map.keys().cloned().collect()
+    };
     if let Some(fields) = part["properties"].as_object() {
-        let (full, least) = (full.as_object().unwrap(), least.as_object().unwrap());
-        assert_eq!(names(fields), names(full), "fields of {at}/");
+        let given: BTreeSet<String> = fields.keys().cloned().collect();
+        let all = examples.iter().flat_map(names).collect();
+        assert_eq!(given, all, "fields of {at}/");
+        let each = examples.iter().map(names).reduce(|a, b| &a & &b).unwrap();
         let required: BTreeSet<String> = serde_json::from_value(part["required"].clone()).unwrap();
-        assert_eq!(required, names(least), "required in {at}/");
+        assert_eq!(required, each, "required in {at}/");
         for (name, field) in fields {
-            let least = least.get(name).unwrap_or(&full[name]);
-            compare(root, field, &full[name], least, &format!("{at}/{name}"));
+            let examples: Vec<&Value> = examples.iter().filter_map(|one| one.get(name)).collect();
+            compare(root, field, &examples, &format!("{at}/{name}"));
         }
     }
     if !part["items"].is_null() {
-        let none = Value::Null;
-        let first = full.get(0).unwrap_or(&none);
-        compare(
-            root,
-            &part["items"],
-            first,
-            least.get(0).unwrap_or(first),
-            &format!("{at}/0"),
-        );
+        let items = examples.iter().filter_map(|list| list.as_array());
+        let items: Vec<&Value> = items.flatten().collect();
+        compare(root, &part["items"], &items, &format!("{at}/0"));
     }
 }
 
@@ -150,14 +149,16 @@ fn schemas_have_the_fields_that_are_written_and_no_others() {
     least.releases.swap(0, 1);
     least.releases[0].url = None;
     (least.source.repo, least.source.commit, least.source.dirty) = (None, None, None);
+    let mut cloud = sample("1.2.3", "disk");
+    cloud.base.disk_sha256 = None;
+    let mut named = in_cloud("westeurope", "azure-gallery-version", "/x".into());
+    cloud.outputs = vec![named.clone()];
+    let fact = named.cloud.as_mut().unwrap();
+    (fact.created_at, fact.unique_id) = (None, Some("x".into()));
+    cloud.outputs.push(named);
     let manifest = schema("image-manifest-v1");
-    compare(
-        &manifest,
-        &manifest,
-        &predicate(&full.to_bytes()),
-        &predicate(&least.to_bytes()),
-        "",
-    );
+    let examples = [full, least, cloud].map(|one| predicate(&one.to_bytes()));
+    compare(&manifest, &manifest, &examples.each_ref(), "");
 
     let mut full = test_record();
     full.checks[0].skipped = Some("no TPM".into());
@@ -170,13 +171,12 @@ fn schemas_have_the_fields_that_are_written_and_no_others() {
     compare(
         &test,
         &test,
-        &predicate(&full.to_bytes()),
-        &predicate(&least.to_bytes()),
+        &[&predicate(&full.to_bytes()), &predicate(&least.to_bytes())],
         "",
     );
 
     let (list, schema) = (value(&packages_bytes(&packages())), schema("packages-v1"));
-    compare(&schema, &schema, &list, &list, "");
+    compare(&schema, &schema, &[&list], "");
 }
 
 /// The record in a golden file: as it stands there, or as the predicate of a statement.

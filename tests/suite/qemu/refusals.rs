@@ -31,7 +31,7 @@ impl World {
     }
 
     async fn refusal(&mut self, wanted: QemuBase, locked: LockedBase) -> BuilderError {
-        let base = PlannedBase { wanted, locked };
+        let base = PlannedBase::Qemu { wanted, locked };
         self.qemu
             .base(
                 &base,
@@ -180,7 +180,7 @@ async fn a_bake_that_waits_for_another_one_says_so_and_can_be_interrupted() {
             raise.raise();
         }
     });
-    let base = PlannedBase {
+    let base = PlannedBase::Qemu {
         wanted: QemuBase::CloudImage {
             url: "/nowhere".into(),
             sha512: sha512.clone(),

@@ -170,7 +170,7 @@ async fn a_rollback_is_guarded_and_offers_another_target() {
 
     let mut uefi = with_vault("1.0.3", "1.21.0");
     let file = uefi.outputs[0].file.clone();
-    uefi.outputs = vec![Output::local_qcow2(file, "x86_64", "uefi")];
+    uefi.outputs = vec![Output::local_qcow2(file.unwrap(), "x86_64", "uefi")];
     let uefi = good_as(&store, &uefi, "1.0.3").await;
     let other_class = store.plan_rollback(back(Some(uefi)), now()).await;
     lines.push(format!("another class\n    {}", other_class.unwrap_err()));

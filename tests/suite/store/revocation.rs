@@ -23,7 +23,7 @@ async fn family(store: &Store<Dir>) -> Vec<Digest> {
         releases: vec![],
         ..sample("2.0.0", "child")
     };
-    child.base.disk_sha256 = digest("first");
+    child.base.disk_sha256 = Some(digest("first"));
     let mut digests = Vec::new();
     for (manifest, disk) in [
         (old, "first"),

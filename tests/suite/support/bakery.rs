@@ -189,6 +189,7 @@ impl Bakery {
         let swept = sweep(
             &runs(&self.cache()),
             false,
+            None,
             &Events::silent(),
             &Interrupt::default(),
         )

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use vault_bake::definition::{Firmware, MachineSpec, Network, OutputSpec, QemuBase};
 use vault_bake::digest::Digest;
 use vault_bake::lock::LockedBase;
-use vault_bake::plan::{EnvValue, Plan, PlannedBase, PlannedFile, PlannedStep, StepKind};
+use vault_bake::plan::{
+    EnvValue, Plan, PlannedBase, PlannedFile, PlannedMachine, PlannedOutput, PlannedStep, StepKind,
+};
 use vault_bake::release::Source;
 use vault_bake::secret::Secret;
 
@@ -18,7 +20,7 @@ pub fn plan(steps: Vec<PlannedStep>) -> Plan {
         definition: Digest::of("definition"),
         lock: Digest::of("lock"),
         variables: BTreeMap::new(),
-        base: PlannedBase {
+        base: PlannedBase::Qemu {
             wanted: QemuBase::CloudImage {
                 url: "https://example.org/base".to_owned(),
                 sha512: "0".repeat(128),
@@ -31,17 +33,17 @@ pub fn plan(steps: Vec<PlannedStep>) -> Plan {
         },
         releases: Vec::new(),
         release_source: Source::official(),
-        output: OutputSpec::default(),
+        output: PlannedOutput::Qemu(OutputSpec::default()),
         lib: file("lib.sh", "greet() { echo \"hello $1\"; }\n"),
         folder: PathBuf::from("/"),
         secrets: secrets(&steps),
-        machine: MachineSpec {
+        machine: PlannedMachine::Qemu(MachineSpec {
             cpus: 1,
             memory_mib: 512,
             disk_gib: 4,
             network: Network::None,
             boot_timeout_s: 60,
-        },
+        }),
         steps,
     }
 }

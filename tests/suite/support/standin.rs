@@ -4,7 +4,9 @@
 use std::fs;
 use std::path::PathBuf;
 
-use vault_bake::builder::{AccessBy, Artifact, Boot, Builder, BuilderError, Disk, Machine};
+use vault_bake::builder::{
+    AccessBy, Artifact, Boot, Builder, BuilderError, CapturedFile, Content, Disk, DiskFile, Machine,
+};
 use vault_bake::definition::Firmware;
 use vault_bake::digest::Digest;
 use vault_bake::event::{Events, Stage};
@@ -61,10 +63,13 @@ impl Builder for StandIn {
                 path: path.clone(),
                 error,
             })?;
-        Ok(Disk {
+        let file = DiskFile {
             path,
             format: "raw".to_owned(),
             sha256: Digest::of("a base"),
+        };
+        Ok(Disk {
+            content: Content::File(file),
             firmware: Firmware::Bios,
             access: AccessBy::Credentials,
         })
@@ -114,6 +119,7 @@ impl Builder for StandIn {
         &self,
         machine: StandInMachine,
         to: PathBuf,
+        _teardown: &mut Teardown,
         _events: &Events,
         _interrupt: &Interrupt,
     ) -> Result<Artifact, BuilderError> {
@@ -124,13 +130,13 @@ impl Builder for StandIn {
             path: to.clone(),
             error,
         })?;
-        Ok(Artifact {
+        Ok(Artifact::File(CapturedFile {
             path: to,
             format: "qcow2".to_owned(),
             sha256: Digest::of(content),
             size_bytes: content.len() as u64,
             virtual_size_bytes: content.len() as u64,
-        })
+        }))
     }
 }
 

@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Write, stderr, stdin};
 use vault_bake::bake::{BakeError, OnError, Order, bake};
 use vault_bake::builder::qemu::{Qemu, QemuSettings};
 use vault_bake::manifest::ImageVersion;
+use vault_bake::plan::{BuilderKind, PlannedOutput};
 use vault_bake::record::Revision;
 
 use crate::args::{self, Image, Releases};
@@ -19,6 +20,7 @@ pub struct Wish {
     pub on_error: args::OnError,
     pub test: bool,
     pub dry_run: bool,
+    pub builder: BuilderKind,
 }
 
 pub async fn run(
@@ -27,7 +29,7 @@ pub async fn run(
     releases: &Releases,
     wish: Wish,
 ) -> Result<Exit, Failure> {
-    let plan = plan::make(session, image, releases)?;
+    let plan = plan::make(session, image, releases, wish.builder)?;
     if wish.dry_run {
         plan::print(session, &plan);
         return Ok(Exit::Done);
@@ -37,8 +39,11 @@ pub async fn run(
         .map(|text| text.parse::<ImageVersion>())
         .transpose();
     let version = version.map_err(|error| Failure::usage(error.to_string()))?;
+    let PlannedOutput::Qemu(output) = plan.output else {
+        return Err(Failure::usage("not yet"));
+    };
     let builder = Qemu::new(QemuSettings {
-        compression: plan.output.compression,
+        compression: output.compression,
         ..QemuSettings::new(&session.cache)
     });
     let store = session.open_or_create_store().await?;

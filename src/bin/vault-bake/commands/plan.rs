@@ -1,7 +1,7 @@
 //! `plan`: prints every step of a bake with its digest.
 
 use vault_bake::lock::Lock;
-use vault_bake::plan::{Plan, plan};
+use vault_bake::plan::{BuilderKind, Plan, plan};
 use vault_bake::provisioner::Provisioners;
 
 use crate::args::{Image, Releases};
@@ -9,17 +9,27 @@ use crate::commands::{lock, print_json, print_line};
 use crate::exit::{Exit, Failure};
 use crate::world::Session;
 
-pub fn run(session: &Session, image: &Image, releases: &Releases) -> Result<Exit, Failure> {
-    print(session, &make(session, image, releases)?);
+pub fn run(
+    session: &Session,
+    image: &Image,
+    releases: &Releases,
+    builder: BuilderKind,
+) -> Result<Exit, Failure> {
+    print(session, &make(session, image, releases, builder)?);
     Ok(Exit::Done)
 }
 
 /// The plan of an image, from its definition and its lock.
-pub fn make(session: &Session, image: &Image, releases: &Releases) -> Result<Plan, Failure> {
+pub fn make(
+    session: &Session,
+    image: &Image,
+    releases: &Releases,
+    builder: BuilderKind,
+) -> Result<Plan, Failure> {
     let definition = session.load_from(&image.image, &image.vars, releases)?;
     let provisioners = Provisioners::load(&session.provisioners()?, &definition)?;
     let lock = Lock::load(&lock::path(image, &definition))?;
-    let plan = plan(&definition, &lock, &provisioners)?;
+    let plan = plan(&definition, &lock, &provisioners, builder)?;
     lock::warn_of_fixtures(session, &lock);
     Ok(plan)
 }

@@ -10,6 +10,7 @@ pub async fn run(session: &Session, dry_run: bool) -> Result<Exit, Failure> {
     let swept = sweep(
         &session.runs(),
         dry_run,
+        None,
         &session.events,
         &session.interrupt,
     )

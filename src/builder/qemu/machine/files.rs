@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use super::arguments::Uefi;
 use crate::builder::qemu::{QemuSettings, access, disk_image};
 use crate::builder::{AccessBy, Boot, BuilderError};
-use crate::definition::Firmware;
+use crate::definition::{Firmware, MachineSpec};
+use crate::plan::PlannedMachine;
 use crate::process::{LAST_LINES, Program};
 use crate::wait::Interrupt;
 
@@ -34,6 +35,7 @@ impl Files {
     ) -> Result<Self, BuilderError> {
         let (credential, cloud_seed) = match boot.disk.access {
             AccessBy::Credentials => (Some(credential(boot, work)?), None),
+            AccessBy::CustomData => return Err(BuilderError::OtherBuilder),
             AccessBy::CloudInit => {
                 let seed = cloud_seed(settings, boot, work, interrupt).await?;
                 (None, Some(seed))
@@ -52,6 +54,14 @@ impl Files {
     }
 }
 
+/// The machine's shape, where it is one of this computer.
+pub fn shape<'a>(boot: &Boot<'a>) -> Result<&'a MachineSpec, BuilderError> {
+    match boot.machine {
+        PlannedMachine::Qemu(machine) => Ok(machine),
+        PlannedMachine::Azure(_) => Err(BuilderError::OtherBuilder),
+    }
+}
+
 /// Makes the overlay that the machine writes to.
 async fn overlay(
     settings: &QemuSettings,
@@ -59,7 +69,8 @@ async fn overlay(
     work: &Path,
     interrupt: &Interrupt,
 ) -> Result<PathBuf, BuilderError> {
-    let disk = boot.disk;
+    let disk = boot.disk.file()?;
+    let machine = shape(boot)?;
     let facts = disk_image::facts(&settings.tools, &disk.path, interrupt).await?;
     let refuse = |why| BuilderError::Image {
         path: disk.path.clone(),
@@ -71,12 +82,12 @@ async fn overlay(
             facts.format, disk.format
         )));
     }
-    let size_bytes = u64::from(boot.machine.disk_gib) << 30;
+    let size_bytes = u64::from(machine.disk_gib) << 30;
     if facts.virtual_size_bytes > size_bytes {
         let least_gib = facts.virtual_size_bytes.div_ceil(1 << 30);
         return Err(refuse(format!(
             "the disk in it is larger than the machine's {} GiB: set disk_gib to at least {least_gib}",
-            boot.machine.disk_gib
+            machine.disk_gib
         )));
     }
     let name = PathBuf::from(format!("overlay-{}.qcow2", boot.role));

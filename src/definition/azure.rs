@@ -1,0 +1,375 @@
+//! What a bake on Azure starts from, runs on and leaves: `[base.azure]`, `[machine.azure]`, `[output.azure]`.
+//!
+//! In: the three tables. Out: an [`AzureSpec`] whose parts fit each other. Deliberately asks Azure nothing: whether a size,
+//! an image or a group exists is seen by `lock` and by the builder's preflight.
+
+mod output;
+mod values;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::document::Table;
+use super::problem::{Place, Problem};
+use super::settings::choice;
+use super::variables::Variables;
+use values::{group, plain, range, resource};
+
+/// All that a definition says of Azure.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AzureSpec {
+    /// What the bake starts from.
+    pub base: AzureBase,
+    /// How its machines run.
+    pub machine: AzureMachine,
+    /// What it leaves.
+    pub output: AzureOutput,
+}
+
+/// What a bake on Azure starts from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum AzureBase {
+    /// An image of the marketplace.
+    Marketplace {
+        /// As in `Debian`.
+        publisher: String,
+        /// As in `debian-12`.
+        offer: String,
+        /// As in `12-gen2`.
+        sku: String,
+        /// As in `0.20260701.2512`, or `latest`, which the lock makes a number.
+        version: String,
+    },
+    /// An image of a Compute Gallery.
+    Gallery {
+        /// The resource id of a definition, whose newest version is locked, or of a version.
+        id: String,
+    },
+    /// A managed image.
+    ManagedImage {
+        /// Its resource id.
+        id: String,
+    },
+}
+
+/// How the machines of a bake on Azure run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AzureMachine {
+    /// As in `westeurope`.
+    pub location: String,
+    /// As in `Standard_D2s_v5`.
+    pub vm_size: String,
+    /// The availability zone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// Size of the disk in GiB; without one it is as large as the base.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_gib: Option<u32>,
+    /// As in `Premium_LRS`.
+    pub disk_type: String,
+    /// Whether the machine has a virtual TPM and boots securely.
+    pub security: Security,
+    /// Whether it may be taken away at any time, for a lower price.
+    pub spot: bool,
+    /// A resource group that exists; without one a temporary group is made for each bake.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_group: Option<String>,
+    /// The resource id of a subnet that exists; without one a network is made for each bake.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subnet: Option<String>,
+    /// How it is reached.
+    pub address: Address,
+    /// Who may reach its SSH port: addresses or CIDR ranges. Needed where it is reached by a public address.
+    pub allow_from: Vec<String>,
+    /// Resource ids of user-assigned identities that the machine of the bake has.
+    pub identities: Vec<String>,
+    /// The port that the base's SSH server listens on.
+    pub ssh_port: u16,
+    /// How long the machine may take to answer on SSH, in seconds.
+    pub boot_timeout_s: u64,
+    /// Tags beside ours, on all that is made.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// Whether a machine has a virtual TPM and boots securely.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Security {
+    /// Neither. The only kind that a managed image can be made of.
+    Standard,
+    /// Both. Its images start such machines only.
+    TrustedLaunch,
+}
+
+/// How a machine is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Address {
+    /// By a Standard public address, which is its way out as well.
+    Public,
+    /// By its address in a subnet that exists and has a way out of its own.
+    Private,
+}
+
+/// What a bake on Azure leaves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AzureOutput {
+    /// The resource group of the managed image, which exists and outlives bakes.
+    pub resource_group: String,
+    /// Whether a managed image `NAME-VERSION` is left.
+    pub managed_image: bool,
+    /// Whether the managed image is kept in all zones of its region.
+    pub zone_resilient: bool,
+    /// The gallery version that is left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gallery: Option<GalleryOutput>,
+}
+
+/// A version in a Compute Gallery.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GalleryOutput {
+    /// The gallery's resource group, which exists.
+    pub resource_group: String,
+    /// The gallery, which exists.
+    pub name: String,
+    /// The image definition in it, which exists.
+    pub definition: String,
+    /// Where it is replicated to; the machine's location is among them always.
+    pub target_regions: Vec<String>,
+    /// Copies in each region.
+    pub replicas: u32,
+    /// Whether those who ask for the latest version do not get it.
+    pub exclude_from_latest: bool,
+}
+
+/// Reads `[base.azure]`, `[machine.azure]` and `[output.azure]`: all of them, or none.
+pub(super) fn read(
+    start: &Place,
+    tables: [Option<Table>; 3],
+    variables: &Variables,
+) -> Result<Option<AzureSpec>, Problem> {
+    if tables.iter().all(Option::is_none) {
+        return Ok(None);
+    }
+    let names = ["base.azure", "machine.azure", "output.azure"];
+    let missing = names.iter().zip(&tables).find(|(_, table)| table.is_none());
+    let [Some(of_base), Some(of_machine), Some(of_output)] = tables else {
+        let (name, _) = missing.expect("one of them is missing");
+        return Err(start
+            .below(name)
+            .problem("missing; a bake on Azure needs a base, a machine and an output")
+            .hint(format!(
+                "add `[{name}]`, or remove the other tables for azure"
+            )));
+    };
+    let base = base(of_base, variables)?;
+    let machine = machine(of_machine, variables)?;
+    let output = output::read(of_output, variables, &machine)?;
+    Ok(Some(AzureSpec {
+        base,
+        machine,
+        output,
+    }))
+}
+
+/// Reads the base below `[base.azure]`.
+fn base(mut table: Table, variables: &Variables) -> Result<AzureBase, Problem> {
+    let kind = table.need("kind", "`marketplace`, `gallery` or `managed-image`")?;
+    let kind = choice(
+        kind,
+        variables,
+        &[("marketplace", 0), ("gallery", 1), ("managed-image", 2)],
+    )?;
+    if kind == 0 {
+        table.only(&["kind", "publisher", "offer", "sku", "version"])?;
+        let mut part = |key: &str| {
+            let item = table.need(key, "as `az vm image list` prints it")?;
+            let at = item.at.clone();
+            let text = variables.text(item)?;
+            let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+            if text.is_empty() || !text.chars().all(plain) {
+                return Err(at
+                    .problem(format!("`{text}` is no {key} of the marketplace; expected letters, digits, `-`, `_` and `.`"))
+                    .hint("`az vm image list --all --publisher Debian` lists some"));
+            }
+            Ok(text)
+        };
+        return Ok(AzureBase::Marketplace {
+            publisher: part("publisher")?,
+            offer: part("offer")?,
+            sku: part("sku")?,
+            version: part("version")?,
+        });
+    }
+    table.only(&["kind", "id"])?;
+    let id = table.need("id", "a resource id, `/subscriptions/…`")?;
+    Ok(if kind == 1 {
+        let types = "Microsoft.Compute/galleries/images[/versions]";
+        let id = resource(id, variables, types, |kinds| {
+            matches!(
+                kinds,
+                ["galleries", "images"] | ["galleries", "images", "versions"]
+            )
+        })?;
+        AzureBase::Gallery { id }
+    } else {
+        let id = resource(id, variables, "Microsoft.Compute/images", |kinds| {
+            kinds == ["images"]
+        })?;
+        AzureBase::ManagedImage { id }
+    })
+}
+
+/// Reads `[machine.azure]`.
+fn machine(mut table: Table, variables: &Variables) -> Result<AzureMachine, Problem> {
+    table.only(&[
+        "location",
+        "vm_size",
+        "zone",
+        "disk_gib",
+        "disk_type",
+        "security",
+        "spot",
+        "resource_group",
+        "subnet",
+        "address",
+        "allow_from",
+        "identities",
+        "ssh_port",
+        "boot_timeout_s",
+        "tags",
+    ])?;
+    let location = table.need("location", "a region, as in \"westeurope\"")?;
+    let whole = table.at.clone();
+    let mut machine = AzureMachine {
+        location: plain(location, variables, "a region, as in `westeurope`")?,
+        vm_size: String::from("Standard_D2s_v5"),
+        zone: None,
+        disk_gib: None,
+        disk_type: String::from("Premium_LRS"),
+        security: Security::Standard,
+        spot: false,
+        resource_group: None,
+        subnet: None,
+        address: Address::Public,
+        allow_from: Vec::new(),
+        identities: Vec::new(),
+        ssh_port: 22,
+        boot_timeout_s: 600,
+        tags: BTreeMap::new(),
+    };
+    if let Some(item) = table.take("vm_size") {
+        machine.vm_size = plain(item, variables, "a size, as in `Standard_D2s_v5`")?;
+    }
+    if let Some(item) = table.take("zone") {
+        machine.zone = Some(plain(item, variables, "a zone, as in `1`")?);
+    }
+    if let Some(item) = table.take("disk_gib") {
+        machine.disk_gib = Some(variables.integer(item, 4, 4095)?);
+    }
+    if let Some(item) = table.take("disk_type") {
+        machine.disk_type = plain(item, variables, "a kind of disk, as in `Premium_LRS`")?;
+    }
+    if let Some(item) = table.take("security") {
+        machine.security = choice(
+            item,
+            variables,
+            &[
+                ("standard", Security::Standard),
+                ("trusted-launch", Security::TrustedLaunch),
+            ],
+        )?;
+    }
+    if let Some(item) = table.take("spot") {
+        machine.spot = variables.flag(item)?;
+    }
+    if let Some(item) = table.take("resource_group") {
+        machine.resource_group = Some(group(item, variables)?);
+    }
+    if let Some(item) = table.take("subnet") {
+        let types = "Microsoft.Network/virtualNetworks/subnets";
+        let subnet = resource(item, variables, types, |kinds| {
+            kinds == ["virtualNetworks", "subnets"]
+        })?;
+        machine.subnet = Some(subnet);
+    }
+    if let Some(item) = table.take("address") {
+        machine.address = choice(
+            item,
+            variables,
+            &[("public", Address::Public), ("private", Address::Private)],
+        )?;
+    }
+    if let Some(item) = table.take("allow_from") {
+        for (at, text) in variables.texts(item)? {
+            machine.allow_from.push(range(&at, text)?);
+        }
+    }
+    if let Some(item) = table.take("identities") {
+        for item in item.list()? {
+            let types = "Microsoft.ManagedIdentity/userAssignedIdentities";
+            let identity = resource(item, variables, types, |kinds| {
+                kinds == ["userAssignedIdentities"]
+            })?;
+            machine.identities.push(identity);
+        }
+    }
+    if let Some(item) = table.take("ssh_port") {
+        machine.ssh_port =
+            u16::try_from(variables.integer(item, 1, 65535)?).expect("it is in range");
+    }
+    if let Some(item) = table.take("boot_timeout_s") {
+        machine.boot_timeout_s = u64::from(variables.integer(item, 30, 3600)?);
+    }
+    if let Some(tags) = table.take_table("tags")? {
+        machine.tags = read_tags(tags, variables)?;
+    }
+    reachable(&whole, &machine)?;
+    Ok(machine)
+}
+
+/// Whether a machine can be reached as the table says.
+fn reachable(table: &Place, machine: &AzureMachine) -> Result<(), Problem> {
+    match machine.address {
+        Address::Public if machine.allow_from.is_empty() => Err(table
+            .below("allow_from")
+            .problem("missing; expected the addresses that bakes are run from")
+            .hint("as in `allow_from = [\"203.0.113.7\"]`, or `address = \"private\"` with a `subnet`")),
+        Address::Private if machine.subnet.is_none() => Err(table
+            .below("subnet")
+            .problem("missing; expected the id of a subnet that this machine reaches")
+            .hint("a machine without a public address is reached through a network that exists already")),
+        _ => Ok(()),
+    }
+}
+
+/// Our own tags begin with this.
+pub const TAG_PREFIX: &str = "vault-bake-";
+
+/// At most 50 tags with names of 512 and values of 256 characters:
+/// <https://learn.microsoft.com/azure/azure-resource-manager/management/tag-resources>. Some are ours.
+fn read_tags(table: Table, variables: &Variables) -> Result<BTreeMap<String, String>, Problem> {
+    let mut tags = BTreeMap::new();
+    for (name, item) in table.items() {
+        let at = item.at.clone();
+        let value = variables.text(item)?;
+        let refused = name.len() > 512 || name.contains(['<', '>', '%', '&', '\\', '?', '/']);
+        if refused || name.to_ascii_lowercase().starts_with(TAG_PREFIX) || value.len() > 256 {
+            return Err(at
+                .problem("not a tag; expected a name without `<>%&\\?/`, not beginning with `vault-bake-`, and a value of up to 256 characters")
+                .hint("our own tags are added by themselves"));
+        }
+        tags.insert(name, value);
+        if tags.len() > 40 {
+            return Err(at
+                .problem("more than 40 tags; Azure takes 50, and some are ours")
+                .hint("remove some"));
+        }
+    }
+    Ok(tags)
+}
