@@ -16,7 +16,7 @@ use crate::definition::{Firmware, Security};
 use crate::digest::Digest;
 use crate::event::Events;
 use crate::http::FetchError;
-use crate::lock::{ImageReference, PackageIndex};
+use crate::lock::{LockedImage, PackageIndex};
 use crate::plan::{PlannedBase, PlannedMachine};
 use crate::process::{ProcessError, last_lines};
 use crate::ssh::{Endpoint, Keys};
@@ -40,7 +40,7 @@ pub enum Content {
     /// A file of this computer.
     File(DiskFile),
     /// An image on Azure.
-    Azure(ImageReference),
+    Azure(LockedImage),
 }
 
 /// A disk as a file.
