@@ -109,6 +109,7 @@ pub mod process;
 pub mod http;
 pub mod teardown;
 pub mod sign;
+pub mod azure;
 
 // image
 pub mod definition;

@@ -16,6 +16,8 @@ pub enum Seen<T, E> {
     Ready(T),
     /// Not yet; in a few words what there was instead.
     NotYet(String),
+    /// Not yet, and it is no use to look again any earlier than that.
+    Later(String, Duration),
     /// It will never be there.
     Never(E),
 }
@@ -113,6 +115,35 @@ impl Interrupt {
     }
 }
 
+/// How fast time is taken to pass between two looks: as it does, or faster, for services that are played.
+/// Deadlines are not changed by it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pace(f64);
+
+impl Pace {
+    /// As time passes.
+    pub const REAL: Self = Self(1.0);
+
+    /// All pauses are `scale` times as long; 0.001 makes a second a millisecond. What is no positive number is 1.
+    pub fn scaled(scale: f64) -> Self {
+        Self(if scale.is_finite() && scale > 0.0 {
+            scale
+        } else {
+            1.0
+        })
+    }
+
+    /// How long to pause where `pause` is meant.
+    pub fn of(self, pause: Duration) -> Duration {
+        pause.mul_f64(self.0)
+    }
+
+    /// How many seconds are taken to have passed in `elapsed`.
+    pub fn seconds_of(self, elapsed: Duration) -> f64 {
+        elapsed.as_secs_f64() / self.0
+    }
+}
+
 /// A wait: for what, how long at the most, and how often to look.
 #[derive(Clone, Debug)]
 pub struct Wait {
@@ -160,13 +191,21 @@ impl Wait {
         let mut told = began;
         loop {
             let left = self.deadline.saturating_sub(began.elapsed());
-            match interrupt.or(tokio::time::timeout(left, probe())).await? {
+            let asked = match interrupt.or(tokio::time::timeout(left, probe())).await? {
                 Ok(Seen::Ready(value)) => return Ok(value),
                 Ok(Seen::Never(error)) => return Err(WaitError::Never(error)),
-                Ok(Seen::NotYet(seen)) => last = seen,
+                Ok(Seen::NotYet(seen)) => {
+                    last = seen;
+                    None
+                }
+                Ok(Seen::Later(seen, asked)) => {
+                    last = seen;
+                    Some(asked)
+                }
                 Err(_elapsed) => return Err(self.passed(began, last)),
-            }
-            if began.elapsed() + pause >= self.deadline {
+            };
+            let now = asked.unwrap_or(pause);
+            if began.elapsed() + now >= self.deadline {
                 return Err(self.passed(began, last));
             }
             if told.elapsed() >= TELL_EVERY {
@@ -178,8 +217,10 @@ impl Wait {
                     deadline_ms: millis(self.deadline),
                 });
             }
-            interrupt.or(pause_for(pause)).await?;
-            pause = (pause * 3 / 2).min(self.longest_pause);
+            interrupt.or(pause_for(now)).await?;
+            if asked.is_none() {
+                pause = (pause * 3 / 2).min(self.longest_pause);
+            }
         }
     }
 

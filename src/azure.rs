@@ -1,0 +1,28 @@
+//! Azure's doors: who we are, where the cloud is, and one client of its management interface.
+//!
+//! In: a [`Cloud`], a [`Source`] of tokens, paths and JSON bodies. Out: JSON, or an [`ArmError`] that says which operation on
+//! which resource failed, why, and what to do. [`Arm`] tries again what may pass, follows long-running operations, and
+//! sends a token to no host but the cloud's own. Deliberately knows nothing of virtual machines or images, and reads no
+//! environment: whoever calls passes it in. (`azure_identity` looks there itself for what an app service says of its
+//! managed identity.)
+
+mod answer;
+mod arm;
+mod cloud;
+mod credential;
+mod error;
+mod hint;
+mod id;
+mod operation;
+mod retry;
+mod wire;
+
+pub use arm::{Arm, ArmSettings};
+pub use cloud::{Cloud, CloudError};
+pub use credential::{Kind, Named, Source, SourceError, Tokens, Who};
+pub use error::{ArmError, Class, Operation, Refusal};
+pub use id::{IdError, ResourceId};
+pub use operation::Started;
+pub use wire::{Clock, Wire};
+
+pub(crate) use wire::transport;

@@ -1,0 +1,127 @@
+//! An application's certificate: it signs who we are, in place of a password.
+//!
+//! In: a PEM or PKCS#12 file with a certificate and its RSA key. Out: a signed assertion for each request of a token.
+//! Deliberately sends no key anywhere, and of the certificate its digest alone.
+
+use std::fmt;
+use std::path::Path;
+
+use azure_core::http::ClientMethodOptions;
+use azure_identity::ClientAssertion;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use openssl::hash::MessageDigest;
+use openssl::pkcs12::Pkcs12;
+use openssl::pkey::{Id, PKey, Private};
+use openssl::rsa::Padding;
+use openssl::sign::{RsaPssSaltlen, Signer};
+use openssl::x509::X509;
+use serde_json::json;
+
+use super::Who;
+use crate::azure::wire::Clock;
+use crate::secret::Secret;
+
+/// A certificate with its key, and for whom it signs what.
+pub(super) struct Certificate {
+    key: PKey<Private>,
+    digest: String,
+    client: String,
+    audience: String,
+    now: Clock,
+}
+
+impl Certificate {
+    pub(super) fn read(
+        path: &Path,
+        password: Option<&Secret>,
+        tenant: &str,
+        client: &str,
+        who: &Who,
+    ) -> Result<Self, String> {
+        let place = path.display();
+        let bytes = std::fs::read(path).map_err(|error| format!("{place}: {error}"))?;
+        let (certificate, key) = parse(&bytes, password.map_or("", Secret::expose))
+            .map_err(|why| format!("{place}: {why}"))?;
+        if key.id() != Id::RSA {
+            return Err(format!(
+                "{place}: its key is not an RSA key, and no other is taken"
+            ));
+        }
+        let public = certificate.public_key();
+        if !public.is_ok_and(|public| public.public_eq(&key)) {
+            return Err(format!("{place}: the key is not the certificate's"));
+        }
+        let digest = certificate.digest(MessageDigest::sha256());
+        let digest = digest.map_err(|error| format!("{place}: {error}"))?;
+        Ok(Self {
+            key,
+            digest: URL_SAFE_NO_PAD.encode(digest),
+            client: client.to_owned(),
+            audience: format!("{}{tenant}/oauth2/v2.0/token", who.cloud.authority()),
+            now: who.wire.now,
+        })
+    }
+
+    fn assertion(&self) -> Result<String, openssl::error::ErrorStack> {
+        let header = json!({ "alg": "PS256", "typ": "JWT", "x5t#S256": self.digest });
+        let now = (self.now)().as_second();
+        let claims = json!({
+            "aud": self.audience,
+            "iss": self.client,
+            "sub": self.client,
+            "jti": azure_core::Uuid::new_v4().to_string(),
+            // The authority's clock may be behind ours.
+            "nbf": now - 60,
+            "exp": now + LIFETIME_S,
+        });
+        let part = |value: serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let signed = format!("{}.{}", part(header), part(claims));
+        let mut signer = Signer::new(MessageDigest::sha256(), &self.key)?;
+        signer.set_rsa_padding(Padding::PKCS1_PSS)?;
+        signer.set_rsa_mgf1_md(MessageDigest::sha256())?;
+        signer.set_rsa_pss_saltlen(RsaPssSaltlen::DIGEST_LENGTH)?;
+        let signature = signer.sign_oneshot_to_vec(signed.as_bytes())?;
+        Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
+    }
+}
+
+fn parse(bytes: &[u8], password: &str) -> Result<(X509, PKey<Private>), String> {
+    if bytes.windows(BEGIN.len()).any(|window| window == BEGIN) {
+        let certificate = X509::from_pem(bytes).map_err(|_| "there is no certificate in it")?;
+        let key = PKey::private_key_from_pem_passphrase(bytes, password.as_bytes());
+        let key = key.map_err(|_| "there is no private key in it that the password opens")?;
+        return Ok((certificate, key));
+    }
+    let archive = Pkcs12::from_der(bytes).map_err(|_| "it is neither PEM nor PKCS#12")?;
+    let parsed = archive.parse2(password);
+    let parsed =
+        parsed.map_err(|_| "the password does not open it, or it uses a cipher that is retired")?;
+    match (parsed.cert, parsed.pkey) {
+        (Some(certificate), Some(key)) => Ok((certificate, key)),
+        (None, _) => Err(String::from("there is no certificate in it")),
+        (_, None) => Err(String::from("there is no private key in it")),
+    }
+}
+
+#[async_trait::async_trait]
+impl ClientAssertion for Certificate {
+    async fn secret(&self, _: Option<ClientMethodOptions<'_>>) -> azure_core::Result<String> {
+        self.assertion().map_err(|error| {
+            azure_core::Error::with_message(
+                azure_core::error::ErrorKind::Credential,
+                format!("the certificate's key does not sign: {error}"),
+            )
+        })
+    }
+}
+
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Certificate {}", self.digest)
+    }
+}
+
+const BEGIN: &[u8] = b"-----BEGIN ";
+/// An assertion is used at once.
+const LIFETIME_S: i64 = 600;
