@@ -28,7 +28,7 @@ use crate::world::World;
 
 pub use order::{OnError, Order};
 pub use outcome::{BakeError, Baked, Failed, Kept, Tested};
-pub use retest::test;
+pub use retest::{stored_checks, test};
 
 /// Bakes an image, records it and, where the order says so, tries it. Whatever happens, what was temporary is removed
 /// at the end, but for the machine of a failed bake that the order's `on_error` wants kept.
@@ -218,10 +218,13 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
                 events,
                 interrupt,
             );
-            connecting.await.map_err(|error| BakeError::NotUp {
-                error,
-                console: machine.console(),
-            })
+            match connecting.await {
+                Ok(session) => Ok(session),
+                Err(error) => Err(BakeError::NotUp {
+                    error,
+                    console: machine.console().await,
+                }),
+            }
         };
         let session = self.stage(Stage::Boot, boot).await?;
         Ok((disk, session))

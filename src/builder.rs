@@ -3,6 +3,8 @@
 //! In: the base of a plan, keys, a place for the artifact. Out: a [`Disk`], a running [`Machine`], an [`Artifact`].
 //! Deliberately knows nothing of what happens inside the machine: that goes over SSH.
 
+pub mod access;
+pub mod azure;
 pub mod qemu;
 
 use std::io;
@@ -170,6 +172,9 @@ pub enum BuilderError {
     /// Definition and lock speak of different kinds of base.
     #[error("the lock does not fit the definition's base: run `vault-bake lock` again")]
     LockOfAnotherBase,
+    /// Azure refused, failed, or was not reached.
+    #[error(transparent)]
+    Azure(Box<azure::AzureError>),
     /// A plan, or an image, is another builder's.
     #[error("this is for another builder; look at `--builder`")]
     OtherBuilder,
@@ -278,6 +283,12 @@ pub enum BuilderError {
     Interrupted(#[from] Interrupted),
 }
 
+impl From<azure::AzureError> for BuilderError {
+    fn from(error: azure::AzureError) -> Self {
+        Self::Azure(Box::new(error))
+    }
+}
+
 impl BuilderError {
     /// Says which file an input or output error is about.
     pub(crate) fn file(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
@@ -365,5 +376,5 @@ pub trait Machine: Send {
     fn leave(self);
 
     /// The last lines of its serial console.
-    fn console(&self) -> Vec<String>;
+    fn console(&self) -> impl Future<Output = Vec<String>> + Send;
 }

@@ -69,7 +69,7 @@
 //! let interrupt = Interrupt::default();
 //!
 //! let definition = Definition::load(&image, &BTreeMap::new())?;
-//! let network = Network { keyring: PathBuf::from(DEBIAN_KEYRING), now: Timestamp::now() };
+//! let network = Network { keyring: PathBuf::from(DEBIAN_KEYRING), now: Timestamp::now(), azure: None };
 //! let lock = lock::resolve(&definition, &network, &events, &interrupt).await?;
 //! let provisioners = Provisioners::load(&[PathBuf::from("provisioners")], &definition)?;
 //! let plan = plan(&definition, &lock, &provisioners)?;

@@ -3,6 +3,7 @@
 //! In: a definition, and servers to ask. Out: a [`Lock`], and its file. The only stage before the bake that touches
 //! the network. Deliberately fetches no archive and no package: it records what signed indexes say of them.
 
+mod azure;
 mod image;
 mod network;
 

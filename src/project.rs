@@ -3,12 +3,16 @@
 //! In: the text of the file. Out: a [`Project`], or a [`Problem`] with line, key and hint. Deliberately takes no
 //! secret: a shared access signature is given by whoever calls.
 
+mod subscription;
+
 use std::path::Path;
 
 use crate::definition::document::{Item, Table};
 use crate::definition::{Problem, listed};
 use crate::secret::Secret;
 use crate::store::blob::Credential;
+
+pub use subscription::{CloudChoice, Subscription};
 
 /// The file's name.
 pub const FILE: &str = "vault-bake.toml";
@@ -20,6 +24,8 @@ pub struct Project {
     pub store: Option<String>,
     /// How to prove to Azure who we are.
     pub azure: Azure,
+    /// Where bakes on Azure happen.
+    pub subscription: Subscription,
 }
 
 /// `[store.azure]`.
@@ -61,9 +67,16 @@ impl Project {
     /// Reads `text`, the content of `file`.
     pub fn parse(file: &Path, text: &str) -> Result<Self, Problem> {
         let mut root = Table::parse(file, text)?;
-        root.only(&["store"])?;
+        root.only(&["store", "azure"])?;
+        let subscription = match root.take_table("azure")? {
+            Some(table) => subscription::read(table)?,
+            None => Subscription::default(),
+        };
         let Some(mut store) = root.take_table("store")? else {
-            return Ok(Self::default());
+            return Ok(Self {
+                subscription,
+                ..Self::default()
+            });
         };
         store.only(&["at", "azure"])?;
         let at = store.take("at").map(Item::text).transpose()?;
@@ -71,7 +84,11 @@ impl Project {
             Some(table) => Azure::parse(table)?,
             None => Azure::default(),
         };
-        Ok(Self { store: at, azure })
+        Ok(Self {
+            store: at,
+            azure,
+            subscription,
+        })
     }
 }
 

@@ -145,6 +145,12 @@ impl Teardown {
         Ok(teardown)
     }
 
+    /// The run's id.
+    pub fn run(&self) -> String {
+        let name = self.work.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    }
+
     /// The run's own folder: all in it goes when the run ends.
     pub fn work(&self) -> &Path {
         &self.work
@@ -363,8 +369,12 @@ async fn undo_one(
     let removed = match undo {
         Undo::Cloud { id, api, run } => {
             let cloud = cloud.ok_or("nobody is logged in to the cloud that it is in")?;
-            let wait = interrupt.urgency() != Urgency::LeaveNow;
-            return cloud.remove((id, api, run.as_deref()), wait, events).await;
+            let undo = (id.as_str(), api.as_str(), run.as_deref());
+            return tokio::select! {
+                removed = cloud.remove(undo, true, events) => removed,
+                // Removal is then started, and not waited for.
+                () = interrupt.raised(Urgency::LeaveNow) => cloud.remove(undo, false, events).await,
+            };
         }
         Undo::Process { marker } => return processes::end(marker, events, interrupt).await,
         Undo::File { path } => fs::remove_file(path),

@@ -318,7 +318,7 @@ async fn checks<M: Machine>(
         Err(error) => {
             return failed(format!(
                 "the image did not come up: {error}{}",
-                crate::process::last_lines(&machine.console())
+                crate::process::last_lines(&machine.console().await)
             ));
         }
     };

@@ -257,6 +257,32 @@ impl Arm {
         self.started(ask, &path, api, got)
     }
 
+    /// The text at `url`, an address with a signature of its own, as Azure gives for logs: no token is sent there, and
+    /// the address stays out of the error. `None` where it cannot be had.
+    pub async fn fetch_text(&self, url: &str) -> Option<String> {
+        let url = Url::parse(url).ok().filter(|url| url.scheme() == "https")?;
+        let transport = self.inner.settings.who.wire.to(&url).ok()?;
+        let pipeline = Pipeline::new(
+            None,
+            None,
+            ClientOptions {
+                transport: Some(transport),
+                retry: RetryOptions::none(),
+                ..ClientOptions::default()
+            },
+            Vec::new(),
+            Vec::new(),
+            None,
+        );
+        let mut request = azure_core::http::Request::new(url, Method::Get);
+        let context = azure_core::http::Context::new();
+        let sending = pipeline.send(&context, &mut request, None);
+        let response = self.interrupt.or(sending).await.ok()?.ok()?;
+        let bytes: &[u8] = response.body();
+        let text = || String::from_utf8_lossy(bytes).into_owned();
+        response.status().is_success().then(text)
+    }
+
     fn started(&self, ask: Ask, path: &str, api: &str, got: Answer) -> Result<Started, ArmError> {
         if !got.is_success() {
             return Err(ask.refused(self, &got));

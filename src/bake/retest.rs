@@ -2,9 +2,10 @@
 
 use super::outcome::{self, BakeError, Failed, Tested};
 use crate::builder::{Builder, Content, DiskFile};
+use crate::definition::Firmware;
 use crate::digest::Digest;
 use crate::event::{Event, Stage};
-use crate::lock::ImageReference;
+use crate::lock::{Generation, ImageReference, LockedImage};
 use crate::manifest::{CHECKS_ROLE, Manifest, TestRecord};
 use crate::store::Store;
 use crate::store::backend::Backend;
@@ -77,13 +78,22 @@ pub(super) async fn record<B: Builder, S: Backend>(
                 sha256: file.digest,
             })
         }
-        None => Content::Azure(match output.class.as_str() {
-            "azure-gallery-version" => ImageReference::Gallery {
-                id: output.id.clone(),
+        None => Content::Azure(LockedImage {
+            image: match output.class.as_str() {
+                "azure-gallery-version" => ImageReference::Gallery {
+                    id: output.id.clone(),
+                },
+                _ => ImageReference::ManagedImage {
+                    id: output.id.clone(),
+                },
             },
-            _ => ImageReference::ManagedImage {
-                id: output.id.clone(),
+            generation: match checks.firmware {
+                Firmware::Bios => Generation::V1,
+                Firmware::Uefi => Generation::V2,
             },
+            arch: output.arch.clone(),
+            security: None,
+            plan: None,
         }),
     };
     let subject = Subject {
@@ -107,7 +117,7 @@ pub(super) async fn record<B: Builder, S: Backend>(
 }
 
 /// The checks that were stored with a manifest.
-async fn stored_checks(
+pub async fn stored_checks(
     store: &Store<impl Backend>,
     manifest: &Manifest,
 ) -> Result<CheckSet, BakeError> {

@@ -79,7 +79,9 @@ pub enum AzureError {
         why: String,
     },
     /// The machine became another than was asked for.
-    #[error("machine {machine} became a {found} one though `{wanted}` was asked for; the subscription may default to it")]
+    #[error(
+        "machine {machine} became a {found} one though `{wanted}` was asked for; the subscription may default to it"
+    )]
     Security {
         /// Its name.
         machine: String,
@@ -97,13 +99,21 @@ impl From<ArmError> for AzureError {
 }
 
 fn hint(error: &ArmError) -> String {
-    error.hint().map(|hint| format!("\nhint: {hint}")).unwrap_or_default()
+    error
+        .hint()
+        .map(|hint| format!("\nhint: {hint}"))
+        .unwrap_or_default()
 }
 
 impl AzureError {
     /// Whether it is an interrupt in other clothes.
     pub fn is_interrupt(&self) -> bool {
-        matches!(self, Self::Arm { error: ArmError::Interrupted(_) })
+        matches!(
+            self,
+            Self::Arm {
+                error: ArmError::Interrupted(_)
+            }
+        )
     }
 }
 
@@ -131,7 +141,10 @@ impl Job {
 
     /// All that is left, each with the version of its interface.
     fn targets(&self, subscription: &str) -> Vec<(ResourceId, &'static str)> {
-        let managed = self.output.managed_image.then(|| self.managed_image(subscription));
+        let managed = self
+            .output
+            .managed_image
+            .then(|| self.managed_image(subscription));
         let managed = managed.map(|id| (id, body::COMPUTE));
         let version = self.gallery_version(subscription);
         let version = version.map(|id| (id, body::GALLERY));

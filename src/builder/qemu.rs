@@ -3,7 +3,6 @@
 //! In: a planned base, keys. Out: disks in the cache, running machines, qcow2 artifacts. Deliberately never mounts
 //! anything, uses no loop device, and opens no port but on 127.0.0.1.
 
-pub mod access;
 mod base;
 mod cache;
 mod capture;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::{Index, LockError, LockedImage, PackageIndex};
+use crate::azure::Arm;
 use crate::definition::AzureSpec;
 use crate::digest::Digest;
 use crate::event::Events;
@@ -25,16 +26,22 @@ pub struct Network {
     pub keyring: PathBuf,
     /// The time by which an index has expired or not.
     pub now: Timestamp,
+    /// The door to the subscription, where there is one.
+    pub azure: Option<Arm>,
 }
 
 impl Index for Network {
     async fn image(
         &self,
         wanted: &AzureSpec,
-        events: &Events,
-        interrupt: &Interrupt,
+        _events: &Events,
+        _interrupt: &Interrupt,
     ) -> Result<LockedImage, LockError> {
-        todo_azure(wanted, events, interrupt)
+        let arm = self.azure.as_ref().ok_or_else(|| LockError::Image {
+            image: "on azure".to_owned(),
+            why: "no subscription is configured; set AZURE_SUBSCRIPTION_ID, or `subscription` in `[azure]` of vault-bake.toml".to_owned(),
+        })?;
+        super::azure::image(arm, wanted).await
     }
 
     async fn suite(
@@ -137,10 +144,3 @@ fn moment(text: &str) -> Result<Timestamp, String> {
 }
 
 const LARGEST_INDEX_BYTES: u64 = 4 << 20;
-
-fn todo_azure(_: &AzureSpec, _: &Events, _: &Interrupt) -> Result<LockedImage, LockError> {
-    Err(LockError::Image {
-        image: String::new(),
-        why: String::new(),
-    })
-}

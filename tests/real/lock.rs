@@ -10,6 +10,7 @@ const MIRROR: &str = "http://deb.debian.org/debian";
 
 fn network(now: &str) -> Network {
     Network {
+        azure: None,
         keyring: PathBuf::from(DEBIAN_KEYRING),
         now: now.parse().expect("a time"),
     }

@@ -201,7 +201,7 @@ fn date(index: &[u8]) -> String {
 /// Waits for the first line of an SSH server; fails at once where the machine dies.
 async fn banner(world: &World, machine: &mut impl Machine) -> String {
     let address = machine.endpoint().address;
-    Wait::new("the SSH banner", BOOT_DEADLINE)
+    let answered = Wait::new("the SSH banner", BOOT_DEADLINE)
         .until(&world.events, &world.interrupt, || {
             let died = machine.died();
             async move {
@@ -215,8 +215,11 @@ async fn banner(world: &World, machine: &mut impl Machine) -> String {
                 }
             }
         })
-        .await
-        .unwrap_or_else(|error| panic!("{error}\n{}", machine.console().join("\n")))
+        .await;
+    match answered {
+        Ok(text) => text,
+        Err(error) => panic!("{error}\n{}", machine.console().await.join("\n")),
+    }
 }
 
 async fn first_bytes(address: std::net::SocketAddr) -> std::io::Result<String> {

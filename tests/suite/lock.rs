@@ -197,6 +197,7 @@ fn an_index_without_a_good_signature_is_refused() {
     let keyring = folder.path().join("keyring.gpg");
     std::fs::write(&keyring, []).unwrap();
     let network = Network {
+        azure: None,
         keyring,
         now: jiff::Timestamp::UNIX_EPOCH,
     };

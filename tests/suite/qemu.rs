@@ -4,9 +4,10 @@ mod refusals;
 
 use std::path::Path;
 
+use vault_bake::builder::access;
 use vault_bake::builder::qemu::machine::accelerator;
 use vault_bake::builder::qemu::machine::arguments::{Accelerator, Arguments, Uefi};
-use vault_bake::builder::qemu::{QemuSettings, access, requirements};
+use vault_bake::builder::qemu::{QemuSettings, requirements};
 use vault_bake::definition::{MachineSpec, Network};
 use vault_bake::secret::Secret;
 use vault_bake::ssh::Keys;

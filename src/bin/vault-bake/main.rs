@@ -1,6 +1,7 @@
 //! `vault-bake`, the binary: reads the command line and the environment, calls the library, prints, and gives the exit status.
 
 mod args;
+mod azure;
 mod commands;
 mod exit;
 mod keys;

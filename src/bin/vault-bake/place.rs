@@ -36,7 +36,7 @@ impl Place {
         project: &Path,
         fallback: impl FnOnce() -> Result<PathBuf, Failure>,
     ) -> Result<Self, Failure> {
-        let file = read(&project.join(project::FILE))?;
+        let file = self::project(project)?;
         // A relative folder is one of where it was written.
         let (at, from) = match (given, &file.store) {
             (Some(given), _) => (given, here),
@@ -63,7 +63,9 @@ impl Place {
     }
 }
 
-fn read(path: &Path) -> Result<Project, Failure> {
+/// What the project's file says.
+pub fn project(folder: &Path) -> Result<Project, Failure> {
+    let path = &folder.join(project::FILE);
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Project::parse(path, &text)?),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Project::default()),

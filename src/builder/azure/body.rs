@@ -259,4 +259,3 @@ pub fn version(location: &str, tags: &Value, gallery: &GalleryOutput, of: &Sourc
         },
     })
 }
-

@@ -68,10 +68,16 @@ pub(super) async fn start(
         .map_err(AzureError::from)?;
     events.note(format!("machine {} is on its way", names.machine.name()));
     let made = Arc::new(Mutex::new(None));
-    let (done, wanted, name) = (Arc::clone(&made), spec.security, names.machine.name().to_owned());
+    let (done, wanted, name) = (
+        Arc::clone(&made),
+        spec.security,
+        names.machine.name().to_owned(),
+    );
     let making = tokio::spawn(async move {
         let ended = started.finish(MACHINE_DEADLINE).await;
-        let ended = ended.map_err(AzureError::from).and_then(|machine| secured(machine, &name, wanted));
+        let ended = ended
+            .map_err(AzureError::from)
+            .and_then(|machine| secured(machine, &name, wanted));
         *done.lock().unwrap_or_else(PoisonError::into_inner) =
             Some(ended.map_err(|error| error.to_string()));
     });
@@ -134,7 +140,9 @@ async fn group(
             why: "it exists, and is not this run's".to_owned(),
         });
     }
-    let started = arm.put(&names.group, body::RESOURCES, &body::group(spec, tags)).await?;
+    let started = arm
+        .put(&names.group, body::RESOURCES, &body::group(spec, tags))
+        .await?;
     started.finish(NETWORK_DEADLINE).await?;
     Ok(())
 }
@@ -159,18 +167,29 @@ async fn network(
     let (address, _, _) = try_join!(
         make(public, &names.address, body::address(spec, tags)),
         make(public, &names.firewall, body::firewall(spec, tags)),
-        make(spec.subnet.is_none(), &names.network, body::network(spec, tags)),
+        make(
+            spec.subnet.is_none(),
+            &names.network,
+            body::network(spec, tags)
+        ),
     )?;
     let own = names.subnet();
     let subnet = match &spec.subnet {
-        Some(id) => &id.parse::<ResourceId>().map_err(|error| AzureError::Unexpected {
-            what: "subnet".to_owned(),
-            why: error.to_string(),
-        })?,
+        Some(id) => &id
+            .parse::<ResourceId>()
+            .map_err(|error| AzureError::Unexpected {
+                what: "subnet".to_owned(),
+                why: error.to_string(),
+            })?,
         None => &own,
     };
     let with = (subnet, public.then_some(&names.address), public);
-    let interface = make(true, &names.interface, body::interface(spec, names, tags, with)).await?;
+    let interface = make(
+        true,
+        &names.interface,
+        body::interface(spec, names, tags, with),
+    )
+    .await?;
     let (of, at) = match public {
         true => (&names.address, &address["properties"]["ipAddress"]),
         false => (
@@ -208,7 +227,11 @@ impl AzureVm {
     pub(super) async fn made(&mut self) -> Result<(), AzureError> {
         // A task of ours that panics is a defect of ours; its answer is then missing, and said so.
         let _ = (&mut self.making).await;
-        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let made = self
+            .made
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         let why = match made {
             Some(Ok(_)) => return Ok(()),
             Some(Err(why)) => why,

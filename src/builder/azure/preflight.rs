@@ -64,22 +64,32 @@ async fn providers(arm: &Arm) -> Result<(), AzureError> {
 
 /// The size has to be there for this subscription, in the zone, and able to run the base.
 async fn size(arm: &Arm, machine: &AzureMachine, base: &LockedImage) -> Result<(), AzureError> {
-    let path = format!("/subscriptions/{}/providers/Microsoft.Compute/skus", arm.subscription());
+    let path = format!(
+        "/subscriptions/{}/providers/Microsoft.Compute/skus",
+        arm.subscription()
+    );
     let filter = format!("location eq '{}'", machine.location);
     let all = arm.list(path, body::SKUS, &[("$filter", &filter)]).await?;
     let wanted = all.iter().find(|sku| {
         sku["resourceType"] == "virtualMachines"
-            && sku["name"].as_str().is_some_and(|name| name.eq_ignore_ascii_case(&machine.vm_size))
+            && sku["name"]
+                .as_str()
+                .is_some_and(|name| name.eq_ignore_ascii_case(&machine.vm_size))
     });
     let what = format!("size {} in {}", machine.vm_size, machine.location);
     let sku = wanted.ok_or_else(|| {
-        refused(&what, "there is none; `az vm list-skus --location …` lists what there is")
+        refused(
+            &what,
+            "there is none; `az vm list-skus --location …` lists what there is",
+        )
     })?;
     restrictions(&what, sku, machine.zone.as_deref())?;
     let capability = |name: &str| {
         let mut all = sku["capabilities"].as_array().into_iter().flatten();
         let found = all.find(|one| one["name"].as_str() == Some(name));
-        found.and_then(|one| one["value"].as_str()).unwrap_or_default()
+        found
+            .and_then(|one| one["value"].as_str())
+            .unwrap_or_default()
     };
     let generations = capability("HyperVGenerations");
     let generation = base.generation.as_str();
@@ -103,7 +113,10 @@ async fn size(arm: &Arm, machine: &AzureMachine, base: &LockedImage) -> Result<(
     let trusted = machine.security == Security::TrustedLaunch;
     let disabled = capability("TrustedLaunchDisabled").eq_ignore_ascii_case("true");
     if trusted && (disabled || base.generation == Generation::V1) {
-        return Err(refused(&what, "no trusted launch with this size or base; it needs generation V2"));
+        return Err(refused(
+            &what,
+            "no trusted launch with this size or base; it needs generation V2",
+        ));
     }
     Ok(())
 }
@@ -120,9 +133,17 @@ pub(super) fn architecture(word: &str) -> String {
 fn restrictions(what: &str, sku: &Value, zone: Option<&str>) -> Result<(), AzureError> {
     for one in sku["restrictions"].as_array().into_iter().flatten() {
         let reason = one["reasonCode"].as_str().unwrap_or("restricted");
-        let mut zones = one["restrictionInfo"]["zones"].as_array().into_iter().flatten();
+        let mut zones = one["restrictionInfo"]["zones"]
+            .as_array()
+            .into_iter()
+            .flatten();
         match (one["type"].as_str(), zone) {
-            (Some("Location"), _) => return Err(refused(what, format!("not for this subscription ({reason})"))),
+            (Some("Location"), _) => {
+                return Err(refused(
+                    what,
+                    format!("not for this subscription ({reason})"),
+                ));
+            }
             (Some("Zone"), Some(zone)) if zones.any(|one| one == zone) => {
                 return Err(refused(what, format!("not in zone {zone} ({reason})")));
             }
@@ -168,7 +189,10 @@ async fn quota(arm: &Arm, machine: &AzureMachine) -> Result<(), AzureError> {
     for (name, of) in needed {
         if of.get(name).is_some_and(|left| *left < 1) {
             let what = format!("quota {name} in {}", machine.location);
-            return Err(refused(&what, "all of it is used; ask for more, or remove what is not needed"));
+            return Err(refused(
+                &what,
+                "all of it is used; ask for more, or remove what is not needed",
+            ));
         }
     }
     Ok(())
@@ -178,7 +202,12 @@ async fn quota(arm: &Arm, machine: &AzureMachine) -> Result<(), AzureError> {
 async fn targets(arm: &Arm, job: &Job) -> Result<(), AzureError> {
     let mut groups = vec![job.output.resource_group.clone()];
     groups.extend(job.machine.resource_group.clone());
-    groups.extend(job.output.gallery.iter().map(|one| one.resource_group.clone()));
+    groups.extend(
+        job.output
+            .gallery
+            .iter()
+            .map(|one| one.resource_group.clone()),
+    );
     groups.dedup();
     let there = groups.iter().map(async |name| {
         let group = ResourceId::group(arm.subscription(), name);
@@ -190,15 +219,16 @@ async fn targets(arm: &Arm, job: &Job) -> Result<(), AzureError> {
             )),
         }
     });
-    let absent = job.targets(arm.subscription()).into_iter().map(async |(id, api)| {
-        match arm.get(&id, api).await? {
+    let absent = job
+        .targets(arm.subscription())
+        .into_iter()
+        .map(async |(id, api)| match arm.get(&id, api).await? {
             None => Ok(()),
             Some(_) => Err(refused(
                 &format!("{}", id.name()),
                 format!("{id} exists already; images are never replaced: bake another version"),
             )),
-        }
-    });
+        });
     try_join!(try_join_all(there), try_join_all(absent)).map(|_| ())
 }
 
@@ -210,7 +240,10 @@ async fn definition(arm: &Arm, job: &Job, base: &LockedImage) -> Result<bool, Az
     let id = job.definition(arm.subscription(), gallery);
     let what = format!("image definition {}/{}", gallery.name, gallery.definition);
     let found = arm.get(&id, body::GALLERY).await?.ok_or_else(|| {
-        refused(&what, "it does not exist; make it first: it is shared by all versions")
+        refused(
+            &what,
+            "it does not exist; make it first: it is shared by all versions",
+        )
     })?;
     fits(&what, &found["properties"], job, base, gallery)
 }
@@ -227,18 +260,31 @@ fn fits(
     let arch = architecture(&text("architecture", "x64"));
     let demands = [
         ("osType", text("osType", "Linux"), "Linux".to_owned()),
-        ("osState", text("osState", "Generalized"), "Generalized".to_owned()),
-        ("hyperVGeneration", generation, base.generation.as_str().to_owned()),
+        (
+            "osState",
+            text("osState", "Generalized"),
+            "Generalized".to_owned(),
+        ),
+        (
+            "hyperVGeneration",
+            generation,
+            base.generation.as_str().to_owned(),
+        ),
         ("architecture", arch, base.arch.clone()),
     ];
     for (name, found, wanted) in demands {
         if !found.eq_ignore_ascii_case(&wanted) {
-            return Err(refused(what, format!("its {name} is {found}, the image's will be {wanted}")));
+            return Err(refused(
+                what,
+                format!("its {name} is {found}, the image's will be {wanted}"),
+            ));
         }
     }
     let mut features = of["features"].as_array().into_iter().flatten();
     let security = features.find(|one| one["name"] == "SecurityType");
-    let security = security.and_then(|one| one["value"].as_str()).unwrap_or("Standard");
+    let security = security
+        .and_then(|one| one["value"].as_str())
+        .unwrap_or("Standard");
     let trusted = job.machine.security == Security::TrustedLaunch;
     // <https://learn.microsoft.com/azure/virtual-machines/trusted-launch>: what a version can be made of.
     match (security, trusted) {
@@ -248,7 +294,11 @@ fn fits(
             what,
             format!(
                 "its SecurityType is {security}, which a {} machine cannot be captured to; change `security`, or name another definition than {}",
-                if trusted { "trusted-launch" } else { "standard" },
+                if trusted {
+                    "trusted-launch"
+                } else {
+                    "standard"
+                },
                 gallery.definition
             ),
         )),
@@ -278,7 +328,10 @@ async fn source(arm: &Arm, job: &Job, image: &ImageReference) -> Result<(), Azur
         Some(_) => Ok(()),
         None => Err(refused(
             &format!("base {image}"),
-            format!("it is not in {} any more; run `vault-bake lock` again", job.machine.location),
+            format!(
+                "it is not in {} any more; run `vault-bake lock` again",
+                job.machine.location
+            ),
         )),
     }
 }

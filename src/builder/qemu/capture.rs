@@ -104,7 +104,7 @@ async fn shut_down(
         Err(WaitError::Deadline { waited_s, .. }) => Err(BuilderError::StillRunning {
             machine: role,
             why: format!("it still runs {waited_s} s after its power button was pressed"),
-            console: machine.console(),
+            console: machine.console().await,
         }),
     }
 }

@@ -72,7 +72,7 @@ impl Machine for QemuMachine {
         ))
     }
 
-    fn console(&self) -> Vec<String> {
+    async fn console(&self) -> Vec<String> {
         files::console(&self.serial)
     }
 

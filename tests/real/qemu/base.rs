@@ -37,7 +37,7 @@ async fn boots_and_captures(run: &str, firmware: Firmware) {
     let scanned = String::from_utf8_lossy(&scanned).into_owned();
     assert!(scanned.contains(world.keys.host_public.trim()), "{scanned}");
 
-    let console = machine.console();
+    let console = machine.console().await;
     assert!(!console.is_empty());
     let control = |line: &String| line.chars().any(char::is_control);
     assert!(!console.iter().any(control), "{console:?}");

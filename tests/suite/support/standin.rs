@@ -150,7 +150,7 @@ impl Machine for StandInMachine {
         Some(format!("sshd ended ({status})"))
     }
 
-    fn console(&self) -> Vec<String> {
+    async fn console(&self) -> Vec<String> {
         self.process.last_lines()
     }
 

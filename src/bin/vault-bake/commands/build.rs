@@ -5,10 +5,11 @@ use std::io::{IsTerminal, Write, stderr, stdin};
 use vault_bake::bake::{BakeError, OnError, Order, bake};
 use vault_bake::builder::qemu::{Qemu, QemuSettings};
 use vault_bake::manifest::ImageVersion;
-use vault_bake::plan::{BuilderKind, PlannedOutput};
-use vault_bake::record::Revision;
+use vault_bake::plan::{BuilderKind, PlannedMachine, PlannedOutput};
+use vault_bake::record::{Revision, date};
 
 use crate::args::{self, Image, Releases};
+use crate::azure;
 use crate::commands::plan;
 use crate::exit::{Exit, Failure};
 use crate::report::seconds;
@@ -39,23 +40,38 @@ pub async fn run(
         .map(|text| text.parse::<ImageVersion>())
         .transpose();
     let version = version.map_err(|error| Failure::usage(error.to_string()))?;
-    let PlannedOutput::Qemu(output) = plan.output else {
-        return Err(Failure::usage("not yet"));
-    };
-    let builder = Qemu::new(QemuSettings {
-        compression: output.compression,
-        ..QemuSettings::new(&session.cache)
-    });
     let store = session.open_or_create_store().await?;
     let tool = session.tool();
-    let order = Order {
+    let on_error = |error: &BakeError| decide(wish.on_error, error);
+    let mut order = Order {
         plan: &plan,
         version,
         revision: Revision::of(&plan.folder, &session.interrupt).await,
         test: wish.test,
-        on_error: &|error| decide(wish.on_error, error),
+        on_error: &on_error,
     };
-    let baked = bake(&builder, &store, &order, &session.world(&clock, &tool)).await?;
+    let world = session.world(&clock, &tool);
+    let baked = match (&plan.machine, &plan.output) {
+        (PlannedMachine::Azure(machine), PlannedOutput::Azure(output)) => {
+            // Images on Azure are named after their version, so it is chosen before they are made.
+            let next = store.next_version(&plan.image, date(clock()));
+            let version = match order.version {
+                Some(version) => version,
+                None => next.await?,
+            };
+            order.version = Some(version);
+            let named = version.to_string();
+            let builder = azure::builder(session, &plan.image, &named, machine, output)?;
+            bake(&builder, &store, &order, &world).await?
+        }
+        (_, output) => {
+            let mut settings = QemuSettings::new(&session.cache);
+            if let PlannedOutput::Qemu(output) = output {
+                settings.compression = output.compression;
+            }
+            bake(&Qemu::new(settings), &store, &order, &world).await?
+        }
+    };
     if !session.json {
         print_timings(session);
     }

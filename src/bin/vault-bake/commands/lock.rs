@@ -6,6 +6,7 @@ use vault_bake::definition::Definition;
 use vault_bake::lock::{self, DEBIAN_KEYRING, Lock, Network};
 
 use crate::args::{Image, Releases};
+use crate::azure;
 use crate::commands::print_line;
 use crate::exit::{Exit, Failure};
 use crate::world::{Session, clock};
@@ -20,6 +21,7 @@ pub async fn run(
     let network = Network {
         keyring: PathBuf::from(DEBIAN_KEYRING),
         now: clock(),
+        azure: azure::door_if_any(session, "lock")?.filter(|_| definition.azure.is_some()),
     };
     let lock = lock::resolve(&definition, &network, &session.events, &session.interrupt).await?;
     let path = path(image, &definition);

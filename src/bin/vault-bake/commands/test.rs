@@ -2,7 +2,9 @@
 
 use vault_bake::bake;
 use vault_bake::builder::qemu::{Qemu, QemuSettings};
+use vault_bake::plan::PlannedMachine;
 
+use crate::azure;
 use crate::commands::{print_json, print_line};
 use crate::exit::{Exit, Failure};
 use crate::world::{Session, clock, resolve};
@@ -28,9 +30,20 @@ pub async fn run(session: &Session, reference: &str, dry_run: bool) -> Result<Ex
         }
         return Ok(Exit::Done);
     }
-    let builder = Qemu::new(QemuSettings::new(&session.cache));
     let tool = session.tool();
-    let tested = bake::test(&builder, &store, digest, &session.world(&clock, &tool)).await?;
+    let world = session.world(&clock, &tool);
+    let checks = bake::stored_checks(&store, &manifest).await;
+    let checks = checks.map_err(bake::Failed::from)?;
+    let tested = match &checks.machine {
+        PlannedMachine::Azure(machine) => {
+            let builder = azure::tester(session, &manifest, machine)?;
+            bake::test(&builder, &store, digest, &world).await?
+        }
+        PlannedMachine::Qemu(_) => {
+            let builder = Qemu::new(QemuSettings::new(&session.cache));
+            bake::test(&builder, &store, digest, &world).await?
+        }
+    };
     let failed = || Failure::new(Exit::Checks, format!("{} failed its test", manifest.name()));
     match (tested.leaks.is_empty(), tested.record.passed) {
         (true, true) => Ok(Exit::Done),

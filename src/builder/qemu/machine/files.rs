@@ -9,7 +9,8 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::arguments::Uefi;
-use crate::builder::qemu::{QemuSettings, access, disk_image};
+use crate::builder::access;
+use crate::builder::qemu::{QemuSettings, disk_image};
 use crate::builder::{AccessBy, Boot, BuilderError};
 use crate::definition::{Firmware, MachineSpec};
 use crate::plan::PlannedMachine;

@@ -1,0 +1,101 @@
+//! The door to Azure: which subscription and cloud, and as whom. Secrets come from the environment alone.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "credentials come from the environment, never from a file or an argument list"
+)]
+
+use std::collections::BTreeMap;
+use std::env;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use vault_bake::azure::{Arm, ArmSettings, Source, Who, Wire};
+use vault_bake::builder::azure::{Azure, Job};
+use vault_bake::definition::{AzureMachine, AzureOutput};
+use vault_bake::manifest::Manifest;
+use vault_bake::project::Subscription;
+
+use crate::exit::{Exit, Failure};
+use crate::place;
+use crate::world::{Session, clock};
+
+/// The variable that names a subscription where the project's file names none.
+const SUBSCRIPTION: &str = "AZURE_SUBSCRIPTION_ID";
+
+/// How long one request may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What is left of a bake may be needed so long; later it is swept.
+const LIFETIME: SignedDuration = SignedDuration::from_hours(12);
+
+/// The door to the subscription, where one is configured.
+pub fn door_if_any(session: &Session, run: &str) -> Result<Option<Arm>, Failure> {
+    let Subscription { id, who, cloud } = place::project(&session.project)?.subscription;
+    let environment: BTreeMap<String, String> = env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let Some(subscription) = id.or_else(|| environment.get(SUBSCRIPTION).cloned()) else {
+        return Ok(None);
+    };
+    let cloud = cloud.cloud();
+    let source = Source::choose(&who, &environment);
+    let settings = ArmSettings {
+        who: Who {
+            source: source.map_err(|error| Failure::usage(error.to_string()))?,
+            cloud: cloud.map_err(|error| Failure::usage(error.to_string()))?,
+            wire: Wire::real(clock),
+        },
+        subscription,
+        run: run.to_owned(),
+        request_timeout: REQUEST_TIMEOUT,
+    };
+    let arm = Arm::new(settings, &session.events, &session.interrupt);
+    arm.map(Some)
+        .map_err(|error| Failure::new(Exit::Failed, error.to_string()))
+}
+
+/// The door to the subscription, which there has to be.
+pub fn door(session: &Session, run: &str) -> Result<Arm, Failure> {
+    door_if_any(session, run)?.ok_or_else(|| {
+        Failure::usage("no Azure subscription is configured").hint(format!(
+            "set {SUBSCRIPTION}, or `subscription` in `[azure]` of vault-bake.toml"
+        ))
+    })
+}
+
+/// A builder for the image `image` of `version`.
+pub fn builder(
+    session: &Session,
+    image: &str,
+    version: &str,
+    machine: &AzureMachine,
+    output: &AzureOutput,
+) -> Result<Azure, Failure> {
+    let job = Job {
+        machine: machine.clone(),
+        output: output.clone(),
+        image: image.to_owned(),
+        version: version.to_owned(),
+        expires: (clock() + LIFETIME)
+            .strftime("%Y-%m-%dT%H:%M:%SZ")
+            .to_string(),
+    };
+    Ok(Azure::new(door(session, image)?, job))
+}
+
+/// A builder that starts the images of a recorded manifest and makes none.
+pub fn tester(
+    session: &Session,
+    manifest: &Manifest,
+    machine: &AzureMachine,
+) -> Result<Azure, Failure> {
+    let nothing = AzureOutput {
+        resource_group: String::new(),
+        managed_image: false,
+        zone_resilient: false,
+        gallery: None,
+    };
+    let version = manifest.version.to_string();
+    builder(session, &manifest.image, &version, machine, &nothing)
+}

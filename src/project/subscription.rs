@@ -1,0 +1,141 @@
+//! `[azure]`: in which subscription of which cloud bakes happen, and as whom.
+
+use crate::azure::{Cloud, CloudError, Kind, Named};
+use crate::definition::document::{Item, Table};
+use crate::definition::{Problem, listed};
+
+/// What the file says of Azure. Everything may be left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Subscription {
+    /// The subscription's id.
+    pub id: Option<String>,
+    /// Who we are.
+    pub who: Named,
+    /// Where the cloud is.
+    pub cloud: CloudChoice,
+}
+
+/// A cloud by its name, or by its endpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CloudChoice {
+    /// `public`, `usgovernment` or `china`.
+    Named(String),
+    /// Of one's own.
+    Custom {
+        /// `https://HOST[:PORT]` of the management interface.
+        management: String,
+        /// `https://HOST[:PORT]` of what gives tokens.
+        authority: String,
+        /// As in `blob.core.windows.net`.
+        blob_suffix: String,
+        /// Whom tokens are for, where that is not the management interface.
+        audience: Option<String>,
+    },
+}
+
+impl Default for CloudChoice {
+    fn default() -> Self {
+        Self::Named("public".to_owned())
+    }
+}
+
+impl CloudChoice {
+    /// The cloud.
+    pub fn cloud(&self) -> Result<Cloud, CloudError> {
+        match self {
+            Self::Named(name) => Cloud::named(name),
+            Self::Custom {
+                management,
+                authority,
+                blob_suffix,
+                audience,
+            } => Cloud::custom(management, authority, blob_suffix, audience.as_deref()),
+        }
+    }
+}
+
+/// Reads `[azure]`.
+pub(super) fn read(mut table: Table) -> Result<Subscription, Problem> {
+    table.only(&[
+        "subscription",
+        "credential",
+        "tenant",
+        "client_id",
+        "cloud",
+        "endpoints",
+    ])?;
+    let mut text = |key: &str| table.take(key).map(Item::text).transpose();
+    let id = text("subscription")?;
+    let (tenant, client) = (text("tenant")?, text("client_id")?);
+    let name = table.take("cloud");
+    let endpoints = table.take("endpoints");
+    let cloud = match (name, endpoints) {
+        (Some(_), Some(endpoints)) => {
+            return Err(endpoints
+                .at
+                .problem("a cloud has a name or endpoints of its own, not both")
+                .hint("remove `cloud`, or `endpoints`"));
+        }
+        (Some(name), None) => named(name)?,
+        (None, Some(endpoints)) => custom(endpoints)?,
+        (None, None) => CloudChoice::default(),
+    };
+    Ok(Subscription {
+        id,
+        who: Named {
+            kind: table.take("credential").map(kind).transpose()?,
+            tenant,
+            client,
+        },
+        cloud,
+    })
+}
+
+fn named(item: Item) -> Result<CloudChoice, Problem> {
+    let at = item.at.clone();
+    let name = item.text()?;
+    match Cloud::named(&name) {
+        Ok(_) => Ok(CloudChoice::Named(name)),
+        Err(error) => Err(at
+            .problem(error.to_string())
+            .hint("leave it out for `public`")),
+    }
+}
+
+fn custom(item: Item) -> Result<CloudChoice, Problem> {
+    let at = item.at.clone();
+    let mut table = item.table()?;
+    table.only(&["management", "authority", "blob_suffix", "audience"])?;
+    let choice = CloudChoice::Custom {
+        management: table.need("management", "`https://HOST`")?.text()?,
+        authority: table.need("authority", "`https://HOST`")?.text()?,
+        blob_suffix: table
+            .need("blob_suffix", "as in `blob.core.windows.net`")?
+            .text()?,
+        audience: table.take("audience").map(Item::text).transpose()?,
+    };
+    match choice.cloud() {
+        Ok(_) => Ok(choice),
+        Err(error) => Err(at
+            .problem(error.to_string())
+            .hint("tokens go there, so nothing but https will do")),
+    }
+}
+
+fn kind(item: Item) -> Result<Kind, Problem> {
+    let at = item.at.clone();
+    let given = item.text()?;
+    let names = || Kind::ALL.into_iter().map(Kind::name);
+    let found = Kind::ALL.into_iter().find(|kind| kind.name() == given);
+    found.ok_or_else(|| {
+        at.problem(format!(
+            "`{given}` is not known; expected one of {}",
+            listed(names())
+        ))
+        .did_you_mean(
+            &given,
+            names(),
+            "leave it out to let the environment decide",
+        )
+    })
+}
