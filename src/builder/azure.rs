@@ -41,6 +41,8 @@ pub struct Job {
     pub image: String,
     /// Its version, MAJOR.MINOR.PATCH.
     pub version: String,
+    /// Who logs in: `root`, but for stand-in machines of tests.
+    pub user: String,
     /// Until when what it makes may be needed, RFC 3339 UTC: later it is swept.
     pub expires: String,
 }

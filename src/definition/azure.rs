@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::document::Table;
-use super::problem::{Place, Problem};
+use super::problem::{Place, Problem, listed};
 use super::settings::choice;
 use super::variables::Variables;
 use values::{group, plain, range, resource};
@@ -177,15 +177,26 @@ pub(super) fn read(
     }))
 }
 
+const KINDS: [&str; 3] = ["marketplace", "gallery", "managed-image"];
+
 /// Reads the base below `[base.azure]`.
 fn base(mut table: Table, variables: &Variables) -> Result<AzureBase, Problem> {
     let kind = table.need("kind", "`marketplace`, `gallery` or `managed-image`")?;
-    let kind = choice(
-        kind,
-        variables,
-        &[("marketplace", 0), ("gallery", 1), ("managed-image", 2)],
-    )?;
-    if kind == 0 {
+    let at = kind.at.clone();
+    let kind = variables.text(kind)?;
+    if !KINDS.contains(&kind.as_str()) {
+        return Err(at
+            .problem(format!(
+                "`{kind}` is no kind of base; expected one of {}",
+                listed(KINDS)
+            ))
+            .did_you_mean(
+                &kind,
+                KINDS,
+                "`marketplace` is where distributions publish theirs",
+            ));
+    }
+    if kind == KINDS[0] {
         table.only(&["kind", "publisher", "offer", "sku", "version"])?;
         let mut part = |key: &str| {
             let item = table.need(key, "as `az vm image list` prints it")?;
@@ -208,7 +219,7 @@ fn base(mut table: Table, variables: &Variables) -> Result<AzureBase, Problem> {
     }
     table.only(&["kind", "id"])?;
     let id = table.need("id", "a resource id, `/subscriptions/…`")?;
-    Ok(if kind == 1 {
+    Ok(if kind == KINDS[1] {
         let types = "Microsoft.Compute/galleries/images[/versions]";
         let id = resource(id, variables, types, |kinds| {
             matches!(

@@ -209,3 +209,9 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn a_definition_for_azure_alone_is_read_whole() {
+    insta::assert_json_snapshot!(load("azure.toml", &[]).azure);
+    assert!(load("azure.toml", &[]).qemu.is_none());
+}

@@ -77,6 +77,7 @@ pub fn builder(
         output: output.clone(),
         image: image.to_owned(),
         version: version.to_owned(),
+        user: "root".to_owned(),
         expires: (clock() + LIFETIME)
             .strftime("%Y-%m-%dT%H:%M:%SZ")
             .to_string(),

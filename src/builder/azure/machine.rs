@@ -85,7 +85,7 @@ pub(super) async fn start(
         arm: arm.clone(),
         endpoint: Endpoint {
             address: SocketAddr::new(address, spec.ssh_port),
-            user: "root".to_owned(),
+            user: azure.job.user.clone(),
         },
         run,
         names,

@@ -21,7 +21,10 @@ pub async fn run(
     let network = Network {
         keyring: PathBuf::from(DEBIAN_KEYRING),
         now: clock(),
-        azure: azure::door_if_any(session, "lock")?.filter(|_| definition.azure.is_some()),
+        azure: match definition.azure {
+            Some(_) => azure::door_if_any(session, "lock")?,
+            None => None,
+        },
     };
     let lock = lock::resolve(&definition, &network, &session.events, &session.interrupt).await?;
     let path = path(image, &definition);
