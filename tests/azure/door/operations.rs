@@ -286,6 +286,17 @@ async fn every_style_is_followed_to_its_end() {
             vec![say(200, &state("Succeeded"))],
         ),
         (
+            "the operation is forgotten with what it removed",
+            "DELETE",
+            by_location(202, null),
+            vec![],
+            vec![say(202, null), refuse(404, "NotFound")],
+            vec![
+                say(200, &state("Deleting")),
+                refuse(404, "ResourceNotFound"),
+            ],
+        ),
+        (
             "the operation is gone, nothing tells",
             "POST",
             by_async(202, null),

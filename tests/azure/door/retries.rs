@@ -106,7 +106,8 @@ async fn a_put_is_repeated_with_the_same_body_under_another_id() {
     let put = play.door().put(vm(), API, &body).await;
     put.unwrap().finish(Duration::from_secs(5)).await.unwrap();
     let heard = play.heard();
-    assert!(heard.iter().all(|one| one.body == body.to_string()));
+    let sent = body.to_string();
+    assert!(heard.iter().all(|one| one.body == sent));
     let ids: std::collections::BTreeSet<&str> = heard
         .iter()
         .map(|one| one.header("x-ms-client-request-id"))
