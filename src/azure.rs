@@ -25,4 +25,4 @@ pub use id::{IdError, ResourceId};
 pub use operation::Started;
 pub use wire::{Clock, Wire};
 
-pub(crate) use wire::transport;
+pub(crate) use wire::{cause, first_line, why_no_token};

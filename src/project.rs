@@ -5,8 +5,10 @@
 
 mod subscription;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::azure::{Cloud, Kind, Named, Source, SourceError};
 use crate::definition::document::{Item, Table};
 use crate::definition::{Problem, listed};
 use crate::secret::Secret;
@@ -31,37 +33,36 @@ pub struct Project {
 /// `[store.azure]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Azure {
-    /// The one source of a credential.
-    pub source: Option<Source>,
-    /// The client id of a user-assigned managed identity, or of a workload's.
+    /// What proves who we are, and nothing else does.
+    pub proof: Option<Proof>,
+    /// The tenant's id.
+    pub tenant_id: Option<String>,
+    /// The client id of an application or of a user-assigned managed identity.
     pub client_id: Option<String>,
 }
 
-/// Where a credential comes from.
+/// What proves who we are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// `developer-tools`: whoever is logged in with `az` or `azd`.
-    DeveloperTools,
-    /// `managed-identity`: the identity of this machine.
-    ManagedIdentity,
-    /// `workload-identity`: the identity of this pod.
-    WorkloadIdentity,
+pub enum Proof {
     /// `sas`: a shared access signature.
     Sas,
+    /// The others: tokens of such a source.
+    Identity(Kind),
 }
 
-/// The sources by name.
-const SOURCES: [(&str, Source); 4] = [
-    ("developer-tools", Source::DeveloperTools),
-    ("managed-identity", Source::ManagedIdentity),
-    ("workload-identity", Source::WorkloadIdentity),
-    ("sas", Source::Sas),
-];
+/// The name of a shared access signature.
+const SAS: &str = "sas";
 
-/// The configured source is `sas`, and there is no signature.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the store's credential is a shared access signature, and none was given")]
-pub struct NoSignature;
+/// There is no credential.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoCredential {
+    /// The configured one is `sas`, and there is no signature.
+    #[error("the store's credential is a shared access signature, and none was given")]
+    Signature,
+    /// The source of tokens cannot be used.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+}
 
 impl Project {
     /// Reads `text`, the content of `file`.
@@ -94,55 +95,81 @@ impl Project {
 
 impl Azure {
     fn parse(mut table: Table) -> Result<Self, Problem> {
-        table.only(&["credential", "client_id"])?;
-        let source = table.take("credential").map(Source::parse).transpose()?;
-        let Some(item) = table.take("client_id") else {
-            return Ok(Self {
-                source,
-                client_id: None,
-            });
+        table.only(&["credential", "client_id", "tenant_id"])?;
+        let proof = table.take("credential").map(Proof::parse).transpose()?;
+        let mut id = |key: &str, allowed: fn(Kind) -> bool, what: &str| {
+            let Some(item) = table.take(key) else {
+                return Ok(None);
+            };
+            match proof {
+                Some(Proof::Identity(kind)) if allowed(kind) => item.text().map(Some),
+                _ => Err(item
+                    .at
+                    .problem(format!("only {what}"))
+                    .hint("remove it, or choose such a `credential`")),
+            }
         };
-        if !matches!(
-            source,
-            Some(Source::ManagedIdentity | Source::WorkloadIdentity)
-        ) {
-            return Err(item
-                .at
-                .problem("only a managed or workload identity has a client id")
-                .hint("remove it, or choose such a `credential`"));
-        }
         Ok(Self {
-            source,
-            client_id: Some(item.text()?),
+            proof,
+            client_id: id(
+                "client_id",
+                |kind| kind != Kind::DeveloperTools,
+                "an application, a managed or a workload identity has a client id",
+            )?,
+            tenant_id: id(
+                "tenant_id",
+                |kind| !matches!(kind, Kind::DeveloperTools | Kind::ManagedIdentity),
+                "an application or a workload identity is of a tenant",
+            )?,
         })
     }
 
-    /// The credential: the configured one, or else the signature that was given, or else the developer's own tools.
-    /// A configured source that cannot be used is an error; there is no going on to another.
-    pub fn credential(&self, signature: Option<Secret>) -> Result<Credential, NoSignature> {
-        let client_id = self.client_id.clone();
-        Ok(match (self.source, signature) {
-            (Some(Source::Sas), None) => return Err(NoSignature),
-            (Some(Source::Sas) | None, Some(signature)) => Credential::Sas(signature),
-            (Some(Source::DeveloperTools) | None, _) => Credential::DeveloperTools,
-            (Some(Source::ManagedIdentity), _) => Credential::ManagedIdentity { client_id },
-            (Some(Source::WorkloadIdentity), _) => Credential::WorkloadIdentity { client_id },
+    /// The credential: the configured one, or else the signature that was given, or else what `environment` is set up for.
+    /// A configured one that cannot be used is an error; there is no going on to another.
+    pub fn credential(
+        &self,
+        signature: Option<Secret>,
+        environment: &BTreeMap<String, String>,
+        cloud: &Cloud,
+    ) -> Result<Credential, NoCredential> {
+        let kind = match (self.proof, signature) {
+            (Some(Proof::Sas), None) => return Err(NoCredential::Signature),
+            (Some(Proof::Sas) | None, Some(signature)) => return Ok(Credential::Sas(signature)),
+            (Some(Proof::Identity(kind)), _) => Some(kind),
+            (None, None) => None,
+        };
+        let named = Named {
+            kind,
+            tenant: self.tenant_id.clone(),
+            client: self.client_id.clone(),
+        };
+        Ok(Credential::Identity {
+            source: Source::choose(&named, environment)?,
+            cloud: Box::new(cloud.clone()),
         })
     }
 }
 
-impl Source {
+impl Proof {
     fn parse(item: Item) -> Result<Self, Problem> {
-        let at = item.at.clone();
-        let given = item.text()?;
-        let names = || SOURCES.iter().map(|(name, _)| *name);
-        let known = SOURCES.iter().find(|(name, _)| *name == given);
-        known.map(|(_, source)| *source).ok_or_else(|| {
-            at.problem(format!(
-                "`{given}` is not known; expected one of {}",
-                listed(names())
-            ))
-            .did_you_mean(&given, names(), "choose one of them")
-        })
+        Ok(kind(item, Some(SAS))?.map_or(Self::Sas, Self::Identity))
     }
+}
+
+/// The kind of source that `item` names; `None` where it is `beside`, a word that is allowed as well.
+fn kind(item: Item, beside: Option<&'static str>) -> Result<Option<Kind>, Problem> {
+    let at = item.at.clone();
+    let given = item.text()?;
+    if beside == Some(given.as_str()) {
+        return Ok(None);
+    }
+    let names = || Kind::ALL.into_iter().map(Kind::name).chain(beside);
+    let known = Kind::ALL.into_iter().find(|kind| kind.name() == given);
+    known.map(Some).ok_or_else(|| {
+        at.problem(format!(
+            "`{given}` is not known; expected one of {}",
+            listed(names())
+        ))
+        .did_you_mean(&given, names(), "choose one of them")
+    })
 }

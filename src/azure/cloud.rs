@@ -80,6 +80,23 @@ impl Cloud {
         })
     }
 
+    /// The cloud whose blobs are at `host`; the public one where none is.
+    pub fn of_blobs(host: &str) -> Result<Self, CloudError> {
+        let of = |preset: &&(&str, &str, &str, &str)| {
+            host.strip_suffix(preset.3)
+                .is_some_and(|account| account.ends_with('.'))
+        };
+        Self::named(PRESETS.iter().find(of).map_or("public", |preset| preset.0))
+    }
+
+    /// The same, with tokens from elsewhere: `AZURE_AUTHORITY_HOST`, as the binary read it.
+    pub fn with_authority(self, authority: &str) -> Result<Self, CloudError> {
+        Ok(Self {
+            authority: endpoint("authority", authority)?,
+            ..self
+        })
+    }
+
     /// A cloud of one's own. `audience` is whom a token for `arm` is for; without it, `arm` itself.
     pub fn custom(
         arm: &str,
@@ -147,9 +164,11 @@ fn endpoint(what: &'static str, given: &str) -> Result<Url, CloudError> {
     if plain {
         Ok(url)
     } else {
+        // What stands before the host may be a password.
+        let host = url.host_str().unwrap_or_default();
         Err(CloudError::NotPlain {
             what,
-            given: given.to_owned(),
+            given: format!("{}://{host}{}", url.scheme(), url.path()),
         })
     }
 }

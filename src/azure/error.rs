@@ -15,20 +15,20 @@ use crate::wait::Interrupted;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operation {
     /// `GET`, `PUT`, `PATCH`, `DELETE`, `POST`, or `POST deallocate`.
-    pub verb: String,
+    pub verb: Box<str>,
     /// `Microsoft.Compute/virtualMachines`.
-    pub kind: String,
+    pub kind: Box<str>,
     /// The name; of a child with that of its parent.
-    pub name: String,
+    pub name: Box<str>,
 }
 
 impl Operation {
     pub(super) fn new(verb: &str, path: &str) -> Self {
         let (kind, name) = kind_and_name(path);
         Self {
-            verb: verb.to_owned(),
-            kind,
-            name,
+            verb: verb.into(),
+            kind: kind.into(),
+            name: name.into(),
         }
     }
 }
@@ -36,7 +36,7 @@ impl Operation {
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.verb, self.kind)?;
-        match self.name.as_str() {
+        match &*self.name {
             "" => Ok(()),
             name => write!(f, " {name}"),
         }
@@ -242,6 +242,9 @@ impl Refusal {
         };
         let mut said = Vec::new();
         read.descend(error, &mut said, 0);
+        if let Some(words) = error.as_str().map(one_line) {
+            said.push(words);
+        }
         if said.is_empty() {
             said.push(String::from("the answer has no words"));
         }

@@ -3,6 +3,7 @@
 //! In: a refusal. Out: a class and a hint. Deliberately a table: a code that is not in it is judged by its status.
 
 use super::error::{Class, Refusal};
+use super::retry::may_pass;
 
 /// What kind of refusal it is, and what to do about it.
 pub(super) fn of(refusal: &Refusal) -> (Class, Option<&'static str>) {
@@ -33,7 +34,7 @@ pub(super) fn of(refusal: &Refusal) -> (Class, Option<&'static str>) {
     let class = match refusal.status {
         404 => Class::Absent,
         409 | 412 => Class::Conflict,
-        408 | 429 | 500..=599 => Class::Transient,
+        status if may_pass(status) => Class::Transient,
         _ => Class::Fatal,
     };
     (class, None)
@@ -41,7 +42,7 @@ pub(super) fn of(refusal: &Refusal) -> (Class, Option<&'static str>) {
 
 /// Whether the service says that something else has to end first. A request that was refused like this did nothing.
 pub(super) fn is_busy(refusal: &Refusal) -> bool {
-    let delete = refusal.operation.verb == "DELETE";
+    let delete = &*refusal.operation.verb == "DELETE";
     let any = |codes: &[&str]| codes.iter().any(|code| refusal.is(code));
     any(&BUSY) || (delete && any(&IN_USE))
 }

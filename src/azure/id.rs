@@ -154,8 +154,8 @@ impl FromStr for ResourceId {
         let direct = word(0, "subscriptions") && word(2, "providers");
         let inside = match (grouped, direct) {
             (true, _) if parts.len() == 4 => true,
-            (true, _) => word(4, "providers") && parts.len() >= 8 && parts.len() % 2 == 0,
-            (false, true) => parts.len() >= 6 && parts.len() % 2 == 0,
+            (true, _) => word(4, "providers") && parts.len() >= 8 && parts.len().is_multiple_of(2),
+            (false, true) => parts.len() >= 6 && parts.len().is_multiple_of(2),
             (false, false) => false,
         };
         if inside && parts.iter().all(allowed) {

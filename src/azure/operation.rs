@@ -190,7 +190,12 @@ impl Started {
         }
         if absent {
             watch.unseen += 1;
-            if watch.unseen < MOST_UNSEEN {
+            let most = match self.ask.method {
+                // Operations that removed a group are forgotten with it; the group itself tells as well.
+                Method::Delete => 2,
+                _ => MOST_UNSEEN,
+            };
+            if watch.unseen < most {
                 return self.later(watch, seen, answer.retry_after);
             }
             // Its own address is gone for good; what it was about still tells how it ended.

@@ -41,7 +41,7 @@ impl Wire {
     }
 
     /// What sends requests to `url`.
-    pub(super) fn to(&self, url: &Url) -> Result<Transport, reqwest::Error> {
+    pub(crate) fn to(&self, url: &Url) -> Result<Transport, reqwest::Error> {
         match &self.transport {
             Some(transport) => Ok(Transport::new(Arc::clone(transport))),
             None => transport(url),
@@ -51,7 +51,7 @@ impl Wire {
 
 /// Our own client, so that a lost service is noticed, a redirect is not followed, and what is near is not asked for
 /// through a proxy.
-pub(crate) fn transport(url: &Url) -> Result<Transport, reqwest::Error> {
+fn transport(url: &Url) -> Result<Transport, reqwest::Error> {
     let client = reqwest::Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .read_timeout(READ_TIMEOUT)
@@ -131,9 +131,43 @@ pub(crate) fn first_line(text: &str) -> String {
 }
 
 /// All lines: each source that was asked has one.
-pub(crate) fn on_one_line(text: &str) -> String {
+fn on_one_line(text: &str) -> String {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     lines.collect::<Vec<_>>().join(" ")
+}
+
+/// The words of a source that gave no token. `azure_identity` 1.0 cannot read an authority's refusal where there is an escape in it, as
+/// there always is, and then shows the refusal within its own complaint.
+pub(crate) fn why_no_token(text: &str) -> String {
+    let advice = |line: &str| {
+        line.split(" To troubleshoot, visit")
+            .next()
+            .map(str::to_owned)
+    };
+    let text = on_one_line(
+        &text
+            .lines()
+            .filter_map(advice)
+            .collect::<Vec<_>>()
+            .join("\n"),
+    );
+    let (begin, end) = ("invalid type: string \"", "\", expected a borrowed string");
+    let plain = match (text.split_once(begin), text.rsplit_once(end)) {
+        (Some((before, rest)), Some(_)) => {
+            let said = rest.split(end).next().unwrap_or(rest);
+            let said = said
+                .replace("\\r", " ")
+                .replace("\\n", " ")
+                .replace("\\\"", "\"");
+            format!("{before}{said}")
+        }
+        _ => text.clone(),
+    };
+    on_one_line(&plain)
+        .split(' ')
+        .filter(|word| !word.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,8 +1,8 @@
 //! `[azure]`: in which subscription of which cloud bakes happen, and as whom.
 
-use crate::azure::{Cloud, CloudError, Kind, Named};
+use crate::azure::{Cloud, CloudError, Named};
+use crate::definition::Problem;
 use crate::definition::document::{Item, Table};
-use crate::definition::{Problem, listed};
 
 /// What the file says of Azure. Everything may be left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,14 +59,14 @@ pub(super) fn read(mut table: Table) -> Result<Subscription, Problem> {
     table.only(&[
         "subscription",
         "credential",
-        "tenant",
+        "tenant_id",
         "client_id",
         "cloud",
         "endpoints",
     ])?;
     let mut text = |key: &str| table.take(key).map(Item::text).transpose();
     let id = text("subscription")?;
-    let (tenant, client) = (text("tenant")?, text("client_id")?);
+    let (tenant, client) = (text("tenant_id")?, text("client_id")?);
     let name = table.take("cloud");
     let endpoints = table.take("endpoints");
     let cloud = match (name, endpoints) {
@@ -80,10 +80,12 @@ pub(super) fn read(mut table: Table) -> Result<Subscription, Problem> {
         (None, Some(endpoints)) => custom(endpoints)?,
         (None, None) => CloudChoice::default(),
     };
+    let credential = table.take("credential").map(|item| super::kind(item, None));
+    let credential = credential.transpose()?;
     Ok(Subscription {
         id,
         who: Named {
-            kind: table.take("credential").map(kind).transpose()?,
+            kind: credential.flatten(),
             tenant,
             client,
         },
@@ -120,22 +122,4 @@ fn custom(item: Item) -> Result<CloudChoice, Problem> {
             .problem(error.to_string())
             .hint("tokens go there, so nothing but https will do")),
     }
-}
-
-fn kind(item: Item) -> Result<Kind, Problem> {
-    let at = item.at.clone();
-    let given = item.text()?;
-    let names = || Kind::ALL.into_iter().map(Kind::name);
-    let found = Kind::ALL.into_iter().find(|kind| kind.name() == given);
-    found.ok_or_else(|| {
-        at.problem(format!(
-            "`{given}` is not known; expected one of {}",
-            listed(names())
-        ))
-        .did_you_mean(
-            &given,
-            names(),
-            "leave it out to let the environment decide",
-        )
-    })
 }

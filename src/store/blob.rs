@@ -19,10 +19,9 @@ mod transfer;
 use std::num::NonZero;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use azure_core::Bytes;
-use azure_core::http::{ClientOptions, RetryOptions, Transport};
+use azure_core::http::{ClientOptions, RetryOptions};
 use azure_storage_blob::models::{
     BlobClientDownloadOptions, BlobContainerClientListBlobsOptions, BlockBlobClientUploadOptions,
     ListBlobsResponse,
@@ -31,8 +30,9 @@ use azure_storage_blob::{BlobClient, BlobContainerClient, BlobContainerClientOpt
 use futures::TryStreamExt as _;
 
 use super::backend::{Backend, BackendError, Created, is_store_name};
+use crate::azure::Wire;
 use crate::digest::Digest;
-use crate::secret::Scrubber;
+use credential::Proof;
 use fault::{is_absent, is_taken, tried};
 
 pub use address::{AddressError, BlobAddress};
@@ -50,40 +50,43 @@ struct Inner {
     address: BlobAddress,
     container: BlobContainerClient,
     /// Takes the credential out of what others say.
-    scrubber: Scrubber,
+    proof: Proof,
 }
 
 impl Blob {
-    /// The container at `address`. Nothing is asked of the service yet.
-    pub fn new(address: BlobAddress, credential: &Credential) -> Result<Self, BackendError> {
-        let scrubber = Scrubber::new(&credential.secrets());
-        let failed = |why: String| BackendError::Service {
+    /// The container at `address`, over `wire`. Nothing is asked of the service yet.
+    pub fn new(
+        address: BlobAddress,
+        credential: &Credential,
+        wire: &Wire,
+    ) -> Result<Self, BackendError> {
+        let service = |why: String| BackendError::Service {
             place: address.place(),
             name: String::from("(opening)"),
-            why: scrubber.scrub(&why).into_owned(),
+            why,
         };
+        let proof = Proof::new(credential, wire).map_err(|error| service(error.to_string()))?;
+        let failed = |why: String| service(proof.scrubbed(&why));
         let mut url = address.container().clone();
         if let Credential::Sas(token) = credential {
             url.set_query(Some(token.expose().trim_start_matches('?')));
         }
+        let transport = wire.to(address.container());
         let options = BlobContainerClientOptions {
             client_options: ClientOptions {
-                transport: Some(transport(&address).map_err(|error| failed(error.to_string()))?),
+                transport: Some(transport.map_err(|error| failed(error.to_string()))?),
                 // We try again ourselves: bodies that break off as well, and never for longer than we said.
                 retry: RetryOptions::none(),
                 ..ClientOptions::default()
             },
             version: SERVICE_VERSION.to_owned(),
         };
-        let tokens = credential
-            .tokens()
-            .map_err(|error| failed(fault::words(&error)))?;
-        let container = BlobContainerClient::new(url, tokens, Some(options))
+        let container = BlobContainerClient::new(url, proof.tokens(), Some(options))
             .map_err(|error| failed(fault::words(&error)))?;
         let inner = Arc::new(Inner {
             address,
             container,
-            scrubber,
+            proof,
         });
         Ok(Self { inner, page: None })
     }
@@ -112,7 +115,7 @@ impl Blob {
         BackendError::Service {
             place: self.inner.address.place(),
             name: name.to_owned(),
-            why: self.inner.scrubber.scrub(&fault::words(error)).into_owned(),
+            why: self.inner.proof.scrubbed(&fault::words(error)),
         }
     }
 
@@ -230,24 +233,7 @@ impl Backend for Blob {
     }
 }
 
-/// Our own client, so that a lost service is noticed, a redirect is not followed, and what is on this machine is not
-/// asked for through a proxy.
-fn transport(address: &BlobAddress) -> Result<Transport, reqwest::Error> {
-    let client = reqwest::Client::builder()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(READ_TIMEOUT)
-        .redirect(reqwest::redirect::Policy::none());
-    let client = match address.is_loopback() {
-        true => client.no_proxy(),
-        false => client,
-    };
-    Ok(Transport::new(Arc::new(client.build()?)))
-}
-
 /// The version of the service's interface that is spoken: old enough for sovereign clouds and the emulator.
 const SERVICE_VERSION: &str = "2025-11-05";
 /// Records up to this many bytes come with one request; all of ours are far smaller.
 const LARGEST_RECORD: usize = 64 * 1024 * 1024;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longer than a block takes on a slow line.
-const READ_TIMEOUT: Duration = Duration::from_secs(60);

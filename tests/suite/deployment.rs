@@ -6,9 +6,7 @@ use serde_json::{Value, json};
 use vault_bake::deployment::{Use, uses};
 use vault_bake::manifest::Manifest;
 
-use crate::manifest::sample::in_cloud;
-
-use crate::support::recorded::{Ground, bake, promote, revoke, settled, with};
+use crate::support::recorded::{Ground, bake, in_cloud, promote, revoke, settled, with};
 
 const FILE: &str = "vault-bake.pins.json";
 

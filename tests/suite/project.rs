@@ -1,8 +1,10 @@
 //! `vault-bake.toml`: what it may say, and where it is wrong.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use vault_bake::project::{Azure, NoSignature, Project, Source};
+use vault_bake::azure::{Cloud, Kind, Source};
+use vault_bake::project::{Azure, NoCredential, Project, Proof};
 use vault_bake::secret::Secret;
 use vault_bake::store::blob::Credential;
 
@@ -21,8 +23,28 @@ fn everything_may_be_left_out() {
         project.store.as_deref(),
         Some("https://acme.blob.core.windows.net/images")
     );
-    assert_eq!(project.azure.source, Some(Source::ManagedIdentity));
+    assert_eq!(
+        project.azure.proof,
+        Some(Proof::Identity(Kind::ManagedIdentity))
+    );
     assert_eq!(project.azure.client_id.as_deref(), Some("11111111-2222"));
+}
+
+#[test]
+fn the_subscription_of_bakes_is_read_whole() {
+    let text = "[azure]\nsubscription = \"1\"\ncredential = \"github\"\ntenant_id = \"2\"\nclient_id = \"3\"\n\n\
+        [azure.endpoints]\nmanagement = \"https://arm.example\"\nauthority = \"https://login.example\"\n\
+        blob_suffix = \"blob.example\"\naudience = \"https://audience.example\"\n";
+    let read = parse(text).unwrap().subscription;
+    assert_eq!(read.id.as_deref(), Some("1"));
+    assert_eq!(read.who.kind, Some(Kind::GitHub));
+    assert_eq!(read.who.tenant.as_deref(), Some("2"));
+    assert_eq!(read.who.client.as_deref(), Some("3"));
+    let cloud = read.cloud.cloud().unwrap();
+    assert_eq!(cloud.arm().as_str(), "https://arm.example/");
+    assert_eq!(cloud.scope(), "https://audience.example/.default");
+    let china = parse("[azure]\ncloud = \"china\"").unwrap().subscription;
+    assert_eq!(china.cloud.cloud().unwrap().name(), "china");
 }
 
 #[test]
@@ -40,6 +62,14 @@ fn problems_name_file_line_and_way_out() {
         "[store.azure]\nclient_id = \"1\"",
         "[store.azure]\ncredential = \"developer-tools\"\nclient_id = \"1\"",
         "[store.azure]\ncredential = \"workload-identity\"\nclient_id = 1",
+        "[store.azure]\ncredential = \"managed-identity\"\ntenant_id = \"1\"",
+        "[store.azure]\ncredential = \"sas\"\ntenant_id = \"1\"",
+        "[azure]\ncredential = \"sas\"",
+        "[azure]\nsecret = \"s\"",
+        "[azure]\ncloud = \"germany\"",
+        "[azure]\ncloud = \"china\"\nendpoints = { management = \"https://a\" }",
+        "[azure.endpoints]\nmanagement = \"http://a\"\nauthority = \"https://b\"\nblob_suffix = \"c\"",
+        "[azure.endpoints]\nmanagement = \"https://a\"\nauthority = \"https://b\"",
     ] {
         table.push(format!(
             "{}\n{}",
@@ -52,31 +82,77 @@ fn problems_name_file_line_and_way_out() {
 
 #[test]
 fn a_configured_source_never_falls_through_to_another() {
-    let chosen = |source: Option<Source>, signed: bool| {
+    let cloud = Cloud::named("public").unwrap();
+    let secret = BTreeMap::from([
+        ("AZURE_TENANT_ID".to_owned(), "t".to_owned()),
+        ("AZURE_CLIENT_ID".to_owned(), "c".to_owned()),
+        ("AZURE_CLIENT_SECRET".to_owned(), "hush".to_owned()),
+    ]);
+    let chosen = |proof: Option<Proof>, signed: bool, environment: &BTreeMap<String, String>| {
         let azure = Azure {
-            source,
-            client_id: None,
+            proof,
+            ..Azure::default()
         };
-        azure.credential(signed.then(|| Secret::new("sv=2025&sig=x")))
+        let signature = signed.then(|| Secret::new("sv=2025&sig=x"));
+        match azure.credential(signature, environment, &cloud) {
+            Ok(Credential::Sas(signature)) => {
+                assert!(signature == Secret::new("sv=2025&sig=x"));
+                String::from("sas")
+            }
+            Ok(Credential::Identity { source, .. }) => source.kind().name().to_owned(),
+            Err(NoCredential::Signature) => String::from("no signature"),
+            Err(NoCredential::Source(error)) => error.to_string(),
+        }
     };
-    let is = |credential: Result<Credential, NoSignature>, wanted: &Credential| {
-        assert!(credential.is_ok_and(|credential| credential == *wanted));
-    };
-    let signature = Credential::Sas(Secret::new("sv=2025&sig=x"));
-    is(chosen(None, false), &Credential::DeveloperTools);
-    is(chosen(None, true), &signature);
-    is(chosen(Some(Source::Sas), true), &signature);
-    assert!(chosen(Some(Source::Sas), false).is_err());
-    for signed in [false, true] {
-        let (client_id, workload) = (None, Credential::WorkloadIdentity { client_id: None });
-        is(
-            chosen(Some(Source::DeveloperTools), signed),
-            &Credential::DeveloperTools,
-        );
-        is(
-            chosen(Some(Source::ManagedIdentity), signed),
-            &Credential::ManagedIdentity { client_id },
-        );
-        is(chosen(Some(Source::WorkloadIdentity), signed), &workload);
+    let kinds = Kind::ALL.map(|kind| Some(Proof::Identity(kind)));
+    let mut table = Vec::new();
+    for proof in [None, Some(Proof::Sas)].into_iter().chain(kinds) {
+        let name = match proof {
+            None => "nothing",
+            Some(Proof::Sas) => "sas",
+            Some(Proof::Identity(kind)) => kind.name(),
+        };
+        for (signed, environment) in [
+            (false, &BTreeMap::new()),
+            (true, &BTreeMap::new()),
+            (false, &secret),
+            (true, &secret),
+        ] {
+            let given = format!(
+                "signature {signed}, application {}",
+                !environment.is_empty()
+            );
+            table.push(format!(
+                "{name}, {given}: {}",
+                chosen(proof, signed, environment)
+            ));
+        }
     }
+    insta::assert_snapshot!(table.join("\n"));
+}
+
+#[test]
+fn the_ids_of_the_file_go_before_the_environments() {
+    let text =
+        "[store.azure]\ncredential = \"github\"\nclient_id = \"mine\"\ntenant_id = \"ours\"\n";
+    let environment = [
+        "AZURE_TENANT_ID",
+        "AZURE_CLIENT_ID",
+        "ACTIONS_ID_TOKEN_REQUEST_URL",
+        "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
+    ]
+    .map(|name| (name.to_owned(), String::from("https://x")));
+    let cloud = Cloud::of_blobs("acme.blob.core.chinacloudapi.cn").unwrap();
+    let azure = parse(text).unwrap().azure;
+    let credential = azure.credential(None, &environment.into(), &cloud);
+    assert!(credential.is_ok_and(|credential| credential
+        == Credential::Identity {
+            source: Source::GitHub {
+                tenant: String::from("ours"),
+                client: String::from("mine"),
+                url: String::from("https://x"),
+                token: Secret::new("https://x"),
+            },
+            cloud: Box::new(Cloud::named("china").unwrap()),
+        }));
 }

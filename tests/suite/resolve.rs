@@ -8,8 +8,8 @@ use serde_json::Value;
 use vault_bake::pin::{PinFile, PinnedOutput};
 use vault_bake::resolve::{FIELDS, Format, Resolved, Standing};
 
-use crate::manifest::sample::{digest, in_cloud};
-use crate::support::recorded::{Ground, bake, promote, revoke, settled, with};
+use crate::manifest::sample::digest;
+use crate::support::recorded::{Ground, bake, in_cloud, promote, revoke, settled, with};
 
 const FILE: &str = "vault-bake.pins.json";
 

@@ -16,7 +16,7 @@ use crate::azure::answer::Answer;
 use crate::azure::error::{ArmError, Operation, Refusal};
 use crate::azure::hint;
 use crate::azure::retry::{self, Bucket};
-use crate::azure::wire::cause;
+use crate::azure::wire::{cause, why_no_token};
 use crate::wait::{Seen, Wait, WaitError};
 
 /// A request.
@@ -236,9 +236,7 @@ impl Arm {
             Ok(Err(error)) => {
                 let why = |text: &str| self.inner.tokens.scrubbed(text);
                 return Err(match error.kind() {
-                    ErrorKind::Credential => {
-                        Fault::NoToken(why(&super::super::wire::on_one_line(&error.to_string())))
-                    }
+                    ErrorKind::Credential => Fault::NoToken(why(&why_no_token(&error.to_string()))),
                     ErrorKind::Connection => Fault::NotSent(why(&cause(&error))),
                     ErrorKind::Io => Fault::Broken(why(&cause(&error))),
                     _ => Fault::Odd(why(&cause(&error))),

@@ -1,12 +1,5 @@
 //! The door to Azure: which subscription and cloud, and as whom. Secrets come from the environment alone.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "credentials come from the environment, never from a file or an argument list"
-)]
-
-use std::collections::BTreeMap;
-use std::env;
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -32,18 +25,16 @@ const LIFETIME: SignedDuration = SignedDuration::from_hours(12);
 /// The door to the subscription, where one is configured.
 pub fn door_if_any(session: &Session, run: &str) -> Result<Option<Arm>, Failure> {
     let Subscription { id, who, cloud } = place::project(&session.project)?.subscription;
-    let environment: BTreeMap<String, String> = env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
+    let environment = place::environment();
     let Some(subscription) = id.or_else(|| environment.get(SUBSCRIPTION).cloned()) else {
         return Ok(None);
     };
-    let cloud = cloud.cloud();
+    let cloud = place::with_authority(cloud.cloud()?, &environment)?;
     let source = Source::choose(&who, &environment);
     let settings = ArmSettings {
         who: Who {
             source: source.map_err(|error| Failure::usage(error.to_string()))?,
-            cloud: cloud.map_err(|error| Failure::usage(error.to_string()))?,
+            cloud,
             wire: Wire::real(clock),
         },
         subscription,

@@ -5,20 +5,27 @@
     reason = "a shared access signature comes from the environment, never from a file or an argument list"
 )]
 
+use std::collections::BTreeMap;
 use std::env;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use vault_bake::azure::{Cloud, CloudError, Wire};
 use vault_bake::definition::Problem;
-use vault_bake::project::{self, NoSignature, Project};
+use vault_bake::project::{self, NoCredential, Project};
 use vault_bake::secret::Secret;
 use vault_bake::store::backend::BackendError;
 use vault_bake::store::blob::{AddressError, BlobAddress, Credential};
 use vault_bake::store::{AnyBackend, Blob, Dir};
 
 use crate::exit::{Exit, Failure};
+use crate::world::clock;
 
 /// The variable that a shared access signature comes in.
 const SAS: &str = "VAULT_BAKE_STORE_SAS";
+
+/// The variable that names another authority than the cloud's own.
+const AUTHORITY: &str = "AZURE_AUTHORITY_HOST";
 
 /// Where the store is.
 pub enum Place {
@@ -48,7 +55,10 @@ impl Place {
             Some(url) => {
                 let address: BlobAddress = url.parse()?;
                 let signature = env::var(SAS).ok().filter(|text| !text.is_empty());
-                let credential = file.azure.credential(signature.map(Secret::new))?;
+                let environment = environment();
+                let cloud = with_authority(address.cloud()?, &environment)?;
+                let signature = signature.map(Secret::new);
+                let credential = file.azure.credential(signature, &environment, &cloud)?;
                 Ok(Self::Container(address, credential))
             }
         }
@@ -58,9 +68,30 @@ impl Place {
     pub fn open(&self) -> Result<AnyBackend, Failure> {
         Ok(match self {
             Self::Folder(folder) => Dir::new(folder).into(),
-            Self::Container(address, credential) => Blob::new(address.clone(), credential)?.into(),
+            Self::Container(address, credential) => {
+                Blob::new(address.clone(), credential, &Wire::real(clock))?.into()
+            }
         })
     }
+}
+
+/// `cloud`, with the authority that the environment names, where it does.
+pub fn with_authority(
+    cloud: Cloud,
+    environment: &BTreeMap<String, String>,
+) -> Result<Cloud, Failure> {
+    match environment.get(AUTHORITY).filter(|text| !text.is_empty()) {
+        Some(authority) => Ok(cloud.with_authority(authority)?),
+        None => Ok(cloud),
+    }
+}
+
+/// What the environment says, as far as it is text.
+pub fn environment() -> BTreeMap<String, String> {
+    let text = |(name, value): (OsString, OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    env::vars_os().filter_map(text).collect()
 }
 
 /// What the project's file says.
@@ -89,9 +120,21 @@ impl From<AddressError> for Failure {
     }
 }
 
-impl From<NoSignature> for Failure {
-    fn from(error: NoSignature) -> Self {
-        Self::usage(error.to_string()).hint(format!("put it into {SAS}"))
+impl From<NoCredential> for Failure {
+    fn from(error: NoCredential) -> Self {
+        let hint = match error {
+            NoCredential::Signature => format!("put it into {SAS}"),
+            NoCredential::Source(_) => String::from(
+                "a configured source is the only one asked: repair it, or configure another one",
+            ),
+        };
+        Self::usage(error.to_string()).hint(hint)
+    }
+}
+
+impl From<CloudError> for Failure {
+    fn from(error: CloudError) -> Self {
+        Self::usage(error.to_string())
     }
 }
 

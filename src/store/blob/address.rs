@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use azure_core::http::Url;
 
+use crate::azure::{Cloud, CloudError};
 use crate::store::backend::is_store_name;
 
 /// A container, and what all names in it begin with.
@@ -65,9 +66,9 @@ impl BlobAddress {
         whole.trim_end_matches('/').to_owned()
     }
 
-    /// Whether it is on this machine.
-    pub(super) fn is_loopback(&self) -> bool {
-        is_loopback(&self.container)
+    /// The cloud that it is in, as far as its host tells.
+    pub fn cloud(&self) -> Result<Cloud, CloudError> {
+        Cloud::of_blobs(self.container.host_str().unwrap_or_default())
     }
 }
 

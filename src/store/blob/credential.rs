@@ -1,61 +1,45 @@
 //! How we prove to the service who we are.
 //!
 //! In: the caller's one choice. Out: what the client needs for it. Deliberately never goes on to another source where
-//! the chosen one fails, and reads no environment itself; `azure_identity` looks there for what a workload or managed
-//! identity is told by its host.
+//! the chosen one fails, and reads no environment itself.
 
 use std::sync::Arc;
 
 use azure_core::credentials::TokenCredential;
-use azure_identity::{
-    DeveloperToolsCredential, ManagedIdentityCredential, ManagedIdentityCredentialOptions,
-    UserAssignedId, WorkloadIdentityCredential, WorkloadIdentityCredentialOptions,
-};
 
-use crate::secret::Secret;
+use crate::azure::{Cloud, Source, SourceError, Tokens, Who, Wire};
+use crate::secret::{Scrubber, Secret};
 
-/// The one source that a credential comes from. Account keys are not offered: the client knows none.
+/// The one thing that proves it. Account keys are not offered: the client knows none.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Credential {
     /// A shared access signature: the query of a SAS URL. It needs the permissions read, create, write and list.
     Sas(Secret),
-    /// Whoever is logged in with `az`, or else with `azd`.
-    DeveloperTools,
-    /// The identity of this virtual machine or app.
-    ManagedIdentity {
-        /// Of a user-assigned one; `None` is the system's.
-        client_id: Option<String>,
-    },
-    /// The identity that Kubernetes gives to a pod.
-    WorkloadIdentity {
-        /// `None` is what the pod's environment says.
-        client_id: Option<String>,
+    /// Tokens.
+    Identity {
+        /// Where they come from.
+        source: Source,
+        /// Whose they are.
+        cloud: Box<Cloud>,
     },
 }
 
 impl Credential {
     /// What makes tokens, where it is not a signature in the URL.
-    pub(super) fn tokens(&self) -> azure_core::Result<Option<Arc<dyn TokenCredential>>> {
-        Ok(match self {
-            Self::Sas(_) => None,
-            Self::DeveloperTools => Some(DeveloperToolsCredential::new(None)?),
-            Self::ManagedIdentity { client_id } => Some(ManagedIdentityCredential::new(Some(
-                ManagedIdentityCredentialOptions {
-                    user_assigned_id: client_id.clone().map(UserAssignedId::ClientId),
-                    ..ManagedIdentityCredentialOptions::default()
-                },
-            ))?),
-            Self::WorkloadIdentity { client_id } => Some(WorkloadIdentityCredential::new(Some(
-                WorkloadIdentityCredentialOptions {
-                    client_id: client_id.clone(),
-                    ..WorkloadIdentityCredentialOptions::default()
-                },
-            ))?),
-        })
+    pub(super) fn tokens(&self, wire: &Wire) -> Result<Option<Arc<Tokens>>, SourceError> {
+        let Self::Identity { source, cloud } = self else {
+            return Ok(None);
+        };
+        let who = Who {
+            source: source.clone(),
+            cloud: Cloud::clone(cloud),
+            wire: wire.clone(),
+        };
+        Ok(Some(Arc::new(who.tokens()?)))
     }
 
     /// What nobody may read in an error: the token, and its signature alone.
-    pub(super) fn secrets(&self) -> Vec<Secret> {
+    fn secrets(&self) -> Vec<Secret> {
         let Self::Sas(token) = self else {
             return Vec::new();
         };
@@ -69,5 +53,34 @@ impl Credential {
             }
         }
         secrets
+    }
+}
+
+/// What proves it, ready for use, and what takes it out of the words of others.
+pub(super) struct Proof {
+    tokens: Option<Arc<Tokens>>,
+    signature: Scrubber,
+}
+
+impl Proof {
+    pub(super) fn new(credential: &Credential, wire: &Wire) -> Result<Self, SourceError> {
+        Ok(Self {
+            tokens: credential.tokens(wire)?,
+            signature: Scrubber::new(&credential.secrets()),
+        })
+    }
+
+    /// For the client.
+    pub(super) fn tokens(&self) -> Option<Arc<dyn TokenCredential>> {
+        self.tokens.clone().map(|tokens| tokens as _)
+    }
+
+    /// `text` without anything secret.
+    pub(super) fn scrubbed(&self, text: &str) -> String {
+        let text = self.signature.scrub(text);
+        match &self.tokens {
+            Some(tokens) => tokens.scrubbed(&text),
+            None => text.into_owned(),
+        }
     }
 }

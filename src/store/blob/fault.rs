@@ -3,7 +3,6 @@
 //! In: an error of the client. Out: a judgement or words. Deliberately never shows the client's own text of a broken
 //! connection: it repeats the URL, and with it a signature.
 
-use std::error::Error as _;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use azure_core::http::RawResponse;
 use azure_core::http::headers::HeaderName;
 use azure_storage_blob::StorageError;
 
+use crate::azure::{cause, first_line, why_no_token};
 use crate::wait::pause_for;
 
 /// Does `attempt`, and again where a fault may pass.
@@ -128,7 +128,7 @@ pub(super) fn words(error: &azure_core::Error) -> String {
         ErrorKind::Io | ErrorKind::Connection => {
             format!("could not be reached, or broke off: {}", cause(error))
         }
-        ErrorKind::Credential => format!("no credential: {}", on_one_line(&error.to_string())),
+        ErrorKind::Credential => format!("no credential: {}", why_no_token(&error.to_string())),
         _ => cause(error),
     }
 }
@@ -149,34 +149,6 @@ fn message(response: &RawResponse) -> Option<String> {
     let detail = detail.map_or_else(String::new, |detail| format!(" {}", first_line(&detail)));
     let message = first_line(&message);
     Some(format!("{}{detail}", message.trim_end_matches('.')))
-}
-
-fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().trim().to_owned()
-}
-
-/// All lines: each source that was asked has one.
-fn on_one_line(text: &str) -> String {
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    lines.collect::<Vec<_>>().join(" ")
-}
-
-/// The innermost reason. The client's own text has the URL in it and is passed over.
-fn cause(error: &azure_core::Error) -> String {
-    let mut found = error
-        .source()
-        .is_none()
-        .then(|| first_line(&error.to_string()));
-    let mut next = error.source();
-    while let Some(source) = next {
-        match source.downcast_ref::<reqwest::Error>() {
-            Some(error) if error.is_timeout() => found = Some(String::from("timed out")),
-            Some(_) => {}
-            None => found = Some(first_line(&source.to_string())),
-        }
-        next = source.source();
-    }
-    found.unwrap_or_else(|| String::from("the connection failed"))
 }
 
 /// What to do about it.

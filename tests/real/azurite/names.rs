@@ -2,6 +2,7 @@
 
 use std::num::NonZero;
 
+use vault_bake::azure::Wire;
 use vault_bake::digest::Digest;
 use vault_bake::secret::Secret;
 use vault_bake::store::backend::{Backend as _, BackendError, Created};
@@ -40,7 +41,8 @@ async fn a_list_has_all_pages_sorted_and_nothing_of_the_neighbours() {
     let whole = azurite.blob("paged").await;
     let address = format!("{}/team-a/store", azurite.url("paged"));
     let credential = Credential::Sas(Secret::new(sas("paged", "rcwl")));
-    let below = Blob::new(address.parse().unwrap(), &credential).unwrap();
+    let wire = Wire::real(jiff::Timestamp::default);
+    let below = Blob::new(address.parse().unwrap(), &credential, &wire).unwrap();
     assert_eq!(below.place(), address);
     let mut wanted: Vec<String> = (0..25)
         .map(|at| format!("objects/{:02}/x", at * 7 % 25))
@@ -123,7 +125,8 @@ async fn what_the_service_refuses_is_said_without_the_signature() {
     blob.create("there", b"1").await.unwrap();
     let with = |container: &str, token: &str| {
         let address = url(azurite.port, container).parse().unwrap();
-        Blob::new(address, &Credential::Sas(Secret::new(token))).unwrap()
+        let wire = Wire::real(jiff::Timestamp::default);
+        Blob::new(address, &Credential::Sas(Secret::new(token)), &wire).unwrap()
     };
     let whole = sas("guarded", "rcwl");
     let signature = whole.split_once("sig=").unwrap().1.to_owned();

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use openssl::hash::MessageDigest;
 use openssl::pkey::PKey;
 use openssl::sign::Signer;
+use vault_bake::azure::Wire;
 use vault_bake::secret::Secret;
 use vault_bake::store::blob::{Blob, Credential};
 
@@ -137,7 +138,7 @@ pub fn url(port: u16, container: &str) -> String {
 pub fn open(port: u16, container: &str) -> Blob {
     let credential = Credential::Sas(Secret::new(sas(container, "rcwl")));
     let address = url(port, container).parse().expect("an address");
-    Blob::new(address, &credential).expect("a client")
+    Blob::new(address, &credential, &Wire::real(jiff::Timestamp::default)).expect("a client")
 }
 
 /// A signature for one container with these permissions.

@@ -6,9 +6,8 @@ use serde_json::json;
 use vault_bake::digest::Digest;
 use vault_bake::manifest::diff::{Change, Changed, Difference};
 use vault_bake::manifest::{
-    Base, BuilderFact, CheckFact, CloudFact, Descriptor, FileFact, Host, Input, Manifest, Os,
-    Output, Package, Packages, ReleaseFact, Repro, SBOM_MEDIA_TYPE, Source, StepFact, Tool,
-    packages_bytes,
+    Base, BuilderFact, CheckFact, Descriptor, FileFact, Host, Input, Manifest, Os, Output, Package,
+    Packages, ReleaseFact, Repro, SBOM_MEDIA_TYPE, Source, StepFact, Tool, packages_bytes,
 };
 
 pub fn digest(of: &str) -> Digest {
@@ -229,25 +228,3 @@ pub const EVIL: &[&str] = &[
     "---",
     "größe 漢字",
 ];
-
-/// An image on Azure.
-pub fn in_cloud(location: &str, class: &str, id: String) -> Output {
-    Output {
-        target: format!("azure/{location}"),
-        class: class.to_owned(),
-        id,
-        format: "vhd".to_owned(),
-        arch: "x86_64".to_owned(),
-        firmware: "bios".to_owned(),
-        file: None,
-        cloud: Some(CloudFact {
-            location: location.to_owned(),
-            created_at: Some("2026-11-22T10:30:00Z".parse().unwrap()),
-            unique_id: None,
-            run: "01920000-0000-7000-8000-000000000001".to_owned(),
-            security: "standard".to_owned(),
-            virtual_size: 8 << 30,
-        }),
-        evidence: "id".to_owned(),
-    }
-}

@@ -11,7 +11,9 @@ use vault_bake::manifest::{
     Manifest, SCHEMA, TEST_SCHEMA, TestRecord, packages_bytes, parse_packages,
 };
 
-use super::sample::{builder, check, digest, in_cloud, packages, sample, sample_with_everything};
+use crate::support::recorded::in_cloud;
+
+use super::sample::{builder, check, digest, packages, sample, sample_with_everything};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -1,5 +1,6 @@
 //! Addresses of containers: which are accepted, and that a credential in one is never repeated.
 
+use vault_bake::azure::{Source, Wire};
 use vault_bake::secret::Secret;
 use vault_bake::store::backend::Backend as _;
 use vault_bake::store::blob::{Blob, BlobAddress, Credential};
@@ -44,12 +45,15 @@ async fn a_token_goes_over_nothing_but_tls() {
     let address: BlobAddress = "http://127.0.0.1:1/devstoreaccount1/images"
         .parse()
         .unwrap();
-    let error = Blob::new(address.clone(), &Credential::DeveloperTools)
-        .err()
-        .unwrap();
+    let wire = Wire::real(jiff::Timestamp::default);
+    let tools = Credential::Identity {
+        source: Source::DeveloperTools,
+        cloud: Box::new(address.cloud().unwrap()),
+    };
+    let error = Blob::new(address.clone(), &tools, &wire).err().unwrap();
     assert!(error.to_string().contains("must use https"), "{error}");
     let token = Secret::new("?sv=2025-11-05&sr=c&sig=canary%2Bcanary");
-    let blob = Blob::new(address.clone(), &Credential::Sas(token)).unwrap();
+    let blob = Blob::new(address.clone(), &Credential::Sas(token), &wire).unwrap();
     assert_eq!(blob.place(), address.place());
     for name in ["../x", "a//b", "", "a?b"] {
         assert!(blob.get(name).await.is_err(), "{name}");

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use tempfile::TempDir;
 use uuid::Uuid;
 use vault_bake::digest::Digest;
-use vault_bake::manifest::{Manifest, TestRecord};
+use vault_bake::manifest::{self, CloudFact, Manifest, TestRecord};
 use vault_bake::sign::Trust;
 use vault_bake::store::event::{Body, Revoke};
 use vault_bake::store::revocation::Rule;
@@ -197,4 +197,26 @@ pub fn settled() -> insta::Settings {
         r#""$1": "…""#,
     );
     settings
+}
+
+/// An image on Azure.
+pub fn in_cloud(location: &str, class: &str, id: String) -> manifest::Output {
+    manifest::Output {
+        target: format!("azure/{location}"),
+        class: class.to_owned(),
+        id,
+        format: "vhd".to_owned(),
+        arch: "x86_64".to_owned(),
+        firmware: "bios".to_owned(),
+        file: None,
+        cloud: Some(CloudFact {
+            location: location.to_owned(),
+            created_at: Some("2026-11-22T10:30:00Z".parse().unwrap()),
+            unique_id: None,
+            run: "01920000-0000-7000-8000-000000000001".to_owned(),
+            security: "standard".to_owned(),
+            virtual_size: 8 << 30,
+        }),
+        evidence: "id".to_owned(),
+    }
 }

@@ -1,0 +1,3 @@
+//! Azure without Azure.
+
+mod door;
