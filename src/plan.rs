@@ -92,7 +92,7 @@ pub enum BuilderKind {
 #[serde(untagged)]
 pub enum PlannedMachine {
     /// On Azure.
-    Azure(AzureMachine),
+    Azure(Box<AzureMachine>),
     /// Of this computer.
     Qemu(MachineSpec),
 }

@@ -194,7 +194,7 @@ impl Builder for Azure {
         events: &Events,
         _interrupt: &Interrupt,
     ) -> Result<AzureVm, BuilderError> {
-        Ok(machine::start(self, &boot, teardown, events).await?)
+        machine::start(self, &boot, teardown, events).await
     }
 
     async fn capture(
@@ -205,7 +205,7 @@ impl Builder for Azure {
         events: &Events,
         _interrupt: &Interrupt,
     ) -> Result<Artifact, BuilderError> {
-        Ok(capture::capture(self, machine, teardown, events).await?)
+        capture::capture(self, machine, teardown, events).await
     }
 
     async fn mark(
@@ -218,7 +218,7 @@ impl Builder for Azure {
     }
 
     fn cloud(&self) -> Option<Arc<dyn Cloud>> {
-        Some(Arc::new(Cleaner::new(self.arm.clone())))
+        Some(Arc::new(Cleaner::new(&self.arm)))
     }
 }
 

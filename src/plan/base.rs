@@ -84,7 +84,7 @@ fn azure(definition: &Definition, lock: &Lock) -> Result<Decided, PlanError> {
         wanted: wanted.base,
         locked,
     };
-    let machine = PlannedMachine::Azure(wanted.machine);
+    let machine = PlannedMachine::Azure(Box::new(wanted.machine));
     Ok((base, machine, PlannedOutput::Azure(wanted.output)))
 }
 

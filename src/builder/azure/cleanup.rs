@@ -17,7 +17,7 @@ pub struct Cleaner {
 
 impl Cleaner {
     /// Removes through `arm`, whatever interrupts that.
-    pub fn new(arm: Arm) -> Self {
+    pub fn new(arm: &Arm) -> Self {
         Self {
             arm: arm.until(&Interrupt::default()),
         }

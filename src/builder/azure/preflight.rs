@@ -225,7 +225,7 @@ async fn targets(arm: &Arm, job: &Job) -> Result<(), AzureError> {
         .map(async |(id, api)| match arm.get(&id, api).await? {
             None => Ok(()),
             Some(_) => Err(refused(
-                &format!("{}", id.name()),
+                id.name(),
                 format!("{id} exists already; images are never replaced: bake another version"),
             )),
         });

@@ -63,7 +63,7 @@ pub async fn sweep_expired(
     }
     // A machine takes its disk and its interface with it, and what is in use cannot go before what uses it.
     found.sort_by_key(|(one, _)| rank(&one.id));
-    let cleaner = Cleaner::new(arm.clone());
+    let cleaner = Cleaner::new(arm);
     let mut swept = Vec::new();
     for (mut one, api) in found {
         if !dry_run {

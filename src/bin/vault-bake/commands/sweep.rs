@@ -10,7 +10,7 @@ use crate::world::{Session, clock};
 
 pub async fn run(session: &Session, dry_run: bool) -> Result<Exit, Failure> {
     let arm = azure::door_if_any(session, "sweep")?;
-    let cleaner = arm.clone().map(Cleaner::new);
+    let cleaner = arm.as_ref().map(Cleaner::new);
     let cloud = cleaner.as_ref().map(|cleaner| cleaner as &dyn Cloud);
     let swept = sweep(
         &session.runs(),
