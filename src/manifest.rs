@@ -13,7 +13,7 @@ mod moment;
 mod packages;
 mod reference;
 mod sbom;
-mod shape;
+pub(crate) mod shape;
 mod show;
 mod version;
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::digest::{Digest, canonical_json};
-use crate::manifest::{ImageVersion, Manifest, Moment};
+use crate::manifest::{ImageVersion, Manifest, Moment, shape};
 use crate::sign::{Role, Trust};
 
 use super::revocation::Rule;
@@ -20,6 +20,9 @@ pub const SCHEMA: &str = "https://vault-bake.dev/event/v1";
 
 /// The payload type of an event in its envelope.
 pub const PAYLOAD_TYPE: &str = "application/vnd.vault-bake.event+json";
+
+/// Where a body holds objects, whatever its kind.
+const OBJECTS: &[&str] = &["", "rule", "trust", "trust.grants.*"];
 
 /// What an event says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -187,6 +190,14 @@ impl Body {
         "trust.update",
         "artifact.deleted",
     ];
+
+    /// Reads the body of an event of one of the [`Self::KINDS`].
+    pub(super) fn read(kind: &str, body: &Value) -> Result<Self, String> {
+        let words = |error: serde_json::Error| error.to_string();
+        shape::check(body, OBJECTS).map_err(words)?;
+        let tagged = serde_json::json!({ "kind": kind, "body": body });
+        serde_json::from_value(tagged).map_err(words)
+    }
 
     /// The role that may say so, and of which image and channel.
     pub fn role(&self) -> Role {

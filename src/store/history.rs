@@ -258,10 +258,9 @@ impl History {
         if self.has(entry.id) {
             return Ok(Err(format!("the id {} was used before", entry.id)));
         }
-        let tagged = serde_json::json!({ "kind": kind, "body": entry.body });
-        let body: Body = match serde_json::from_value(tagged) {
+        let body = match Body::read(kind, &entry.body) {
             Ok(body) => body,
-            Err(error) => return Ok(Err(error.to_string())),
+            Err(why) => return Ok(Err(why)),
         };
         if let Body::ManifestPut(put) = &body
             && !is_name(&put.image)
