@@ -15,6 +15,7 @@ mod reference;
 mod sbom;
 pub(crate) mod shape;
 mod show;
+pub(crate) mod succession;
 mod version;
 
 use std::collections::{BTreeMap, BTreeSet};

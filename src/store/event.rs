@@ -195,6 +195,10 @@ impl Body {
     pub(super) fn read(kind: &str, body: &Value) -> Result<Self, String> {
         let words = |error: serde_json::Error| error.to_string();
         shape::check(body, OBJECTS).map_err(words)?;
+        // serde takes a number for the name of a rule as well.
+        if body["rule"].get("by").is_some_and(|by| !by.is_string()) {
+            return Err("`rule.by` is no text".to_owned());
+        }
         let tagged = serde_json::json!({ "kind": kind, "body": body });
         serde_json::from_value(tagged).map_err(words)
     }

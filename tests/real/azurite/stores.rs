@@ -5,13 +5,12 @@ use std::path::Path;
 
 use tempfile::TempDir;
 use vault_bake::digest::Digest;
-use vault_bake::manifest::TestRecord;
 use vault_bake::store::backend::{Backend as _, Created};
 use vault_bake::store::{Blob, Depth, Store, StoreError};
 
 use super::server::{azurite, open};
 use super::storm::shared::{now, put};
-use crate::sample::{builder, check, packages, sample};
+use crate::sample::{packages, sample, test_record};
 use crate::signing::signed_store;
 
 async fn store(blob: Blob) -> Store<Blob> {
@@ -35,16 +34,7 @@ async fn a_bake_is_recorded_found_tested_and_proved() {
             .unwrap(),
         second
     );
-    let record = TestRecord {
-        manifest: first,
-        run: "019aad5f-0a00-7000-8000-000000000002".into(),
-        started_at: now().into(),
-        ended_at: now().into(),
-        passed: true,
-        failure: None,
-        checks: vec![check("vault.tls-only", true)],
-        builder: builder(),
-    };
+    let record = test_record(first, now(), true);
     store.put_test(&record, now()).await.unwrap();
 
     // Another machine sees the same.

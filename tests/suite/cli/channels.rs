@@ -3,12 +3,11 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use jiff::Timestamp;
-use vault_bake::manifest::TestRecord;
 use vault_bake::store::{Dir, Store};
 use vault_bake::wait::Interrupt;
 
 use super::*;
-use crate::manifest::sample::{builder, check};
+use crate::manifest::sample::test_record;
 use crate::support::signing::{key_pem, signer};
 
 /// A store with three tested images (the last with an older Vault), and the key that may write to it.
@@ -21,16 +20,7 @@ async fn tested(home: &Path) {
         .signing(vec![signer(1)], Interrupt::default());
     let history = store.history().await.unwrap();
     for recorded in history.recorded() {
-        let record = TestRecord {
-            manifest: recorded.put.manifest,
-            run: "019aad5f-0a00-7000-8000-000000000002".into(),
-            started_at: now.into(),
-            ended_at: now.into(),
-            passed: true,
-            failure: None,
-            checks: vec![check("vault.tls-only", true)],
-            builder: builder(),
-        };
+        let record = test_record(recorded.put.manifest, now, true);
         store.put_test(&record, now).await.unwrap();
     }
     let folder = home.join(".config/vault-bake");

@@ -3,19 +3,15 @@
 use std::fs;
 
 use serde_json::{Value, json};
-use uuid::Uuid;
 use vault_bake::digest::{Digest, canonical_json};
 use vault_bake::manifest::packages_bytes;
-use vault_bake::sign::Trust;
-use vault_bake::store::event::{Body, Revoke};
-use vault_bake::store::revocation::Rule;
-use vault_bake::store::{Dir, Rollback, Store};
+use vault_bake::store::{Dir, Store};
 
 use super::root;
 use crate::manifest::sample::{packages, sample, sample_with_everything};
 use crate::pin::tamper::small;
-use crate::support::recorded::{Ground, bake, now, promote, with};
-use crate::support::signing::{key, trust};
+use crate::support::recorded::{Ground, every_kind};
+use crate::support::signing::trust;
 
 fn write(target: &str, name: &str, bytes: &[u8]) {
     let folder = root().join("seeds").join(target);
@@ -38,7 +34,7 @@ async fn write_seeds() {
     manifests();
     let ground = Ground::new();
     let store = ground.store().await;
-    let digest = history(&store).await;
+    let digest = every_kind(&store).await;
     events(&store).await;
     pins().await;
     let signed = store.logged(1).await.unwrap().unwrap().envelope.to_bytes();
@@ -105,72 +101,6 @@ fn manifests() {
     write("manifest", "bad-deep", "[".repeat(100).as_bytes());
 }
 
-/// One event of every kind, and every kind of rule.
-async fn history(store: &Store<Dir>) -> Digest {
-    let first = bake(store, &with("1.0.0", "1.20.0", "1.8.7")).await;
-    let second = bake(store, &with("1.0.1", "1.21.0", "1.8.7")).await;
-    promote(store, &first).await;
-    promote(store, &second).await;
-    let wish = Rollback {
-        image: "quickstart",
-        channel: "prod",
-        to: None,
-        why: "it leaks",
-        data_restored_from: Some("a snapshot"),
-    };
-    let back = store.plan_rollback(wish, now());
-    let back = back.await.unwrap();
-    store.move_channel(back, now()).await.unwrap();
-    let append = async |body| store.append(Uuid::now_v7(), now(), body).await.unwrap();
-    for rule in [
-        Rule::Manifests {
-            manifests: [first, second].into(),
-        },
-        Rule::Versions {
-            image: "q*".into(),
-            from: Some("9.0.0".parse().unwrap()),
-            to: Some("9.1.0".parse().unwrap()),
-        },
-        Rule::Release {
-            product: "vault".into(),
-            below: "1.2.3-rc1".into(),
-        },
-        Rule::Input {
-            digest: Digest::of("input"),
-        },
-        Rule::Package {
-            name: "openssl".into(),
-            below: "3.0.1-1~deb12u3".into(),
-        },
-    ] {
-        append(Body::Revoke(Revoke {
-            rule,
-            why: "CVE-2026-0001, it's bad".into(),
-            effective_at: "2100-01-01T00:00:00Z".parse().unwrap(),
-            replacement: Some(first),
-        }))
-        .await;
-    }
-    let history = store.history().await.unwrap();
-    let revocation = history.head();
-    append(Body::Restore {
-        revocation,
-        why: "it was not so bad".into(),
-    })
-    .await;
-    append(Body::ArtifactDeleted {
-        manifest: second,
-        why: "nobody needs it".into(),
-    })
-    .await;
-    let mut policy: Value = serde_json::from_slice(&trust().to_bytes()).unwrap();
-    policy["version"] = json!(2);
-    policy["keys"][key(2).public().id().to_string()] = json!(key(2).public());
-    let policy = Trust::from_json(policy.to_string().as_bytes()).unwrap();
-    append(Body::TrustUpdate { trust: policy }).await;
-    first
-}
-
 async fn events(store: &Store<Dir>) {
     let head = store.history().await.unwrap().head();
     for seq in 1..=head {
@@ -195,7 +125,7 @@ async fn events(store: &Store<Dir>) {
     // Keys are in order: `critical` stands before `id` and after `body`.
     let value: Value = serde_json::from_slice(&critical).unwrap();
     write("event", "bad-unknown-critical", &canonical_json(&value));
-    lists();
+    other_forms();
     for (name, from, to) in [
         ("bad-id", "\"id\":\"", "\"id\":\"urn:uuid:"),
         ("bad-digest", "sha256:", "sha256:A"),
@@ -211,8 +141,9 @@ async fn events(store: &Store<Dir>) {
     }
 }
 
-/// Events with a list in the place of an object: serde would read its items in the order of our fields.
-fn lists() {
+/// Events that serde would read although they were never written: a list in the place of an object, its items in the order
+/// of our fields; a number in the place of a rule's name.
+fn other_forms() {
     let digest = Digest::of("manifest");
     let bodies = [
         (
@@ -229,6 +160,11 @@ fn lists() {
             ]),
         ),
         (
+            "name",
+            "revoke",
+            json!({ "rule": { "by": 3, "digest": digest }, "why": "x", "effective_at": "2100-01-01T00:00:00Z" }),
+        ),
+        (
             "rule",
             "revoke",
             json!({ "rule": ["input", digest], "why": "x", "effective_at": "2100-01-01T00:00:00Z" }),
@@ -243,7 +179,7 @@ fn lists() {
     for (name, kind, body) in &bodies {
         write(
             "event",
-            &format!("bad-list-as-{name}"),
+            &format!("bad-other-{name}"),
             &canonical_json(&event(kind, body)),
         );
     }
@@ -255,7 +191,7 @@ fn lists() {
         "schema", "seq", "prev", "id", "at", "kind", "body", "critical",
     ];
     let list: Value = fields.iter().map(|field| whole[*field].clone()).collect();
-    write("event", "bad-list", &canonical_json(&list));
+    write("event", "bad-other-event", &canonical_json(&list));
 }
 
 /// Of a file as small as one can be.
