@@ -146,7 +146,7 @@ impl<B: Backend> Store<B> {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let body = Body::ChannelSet(set.clone());
-        match history.admits(&body, &self.own_keys())? {
+        match history.admits(&body, &self.own_keys(), now.into())? {
             Admission::New | Admission::Already => {}
         }
         let refused = |why: String| StoreError::Refused {

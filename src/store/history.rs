@@ -5,6 +5,7 @@
 
 mod frame;
 mod read;
+mod removal;
 mod rules;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::StoreError;
-use super::event::{Body, Entry, ManifestPut, Reason, Revoke, SCHEMA};
+use super::event::{Body, Entry, GcPlan, Keep, ManifestPut, Reason, Revoke, SCHEMA};
 use super::log::entry_name;
 use crate::digest::Digest;
 use crate::manifest::{ImageVersion, Moment, is_name};
@@ -33,6 +34,8 @@ pub struct Recorded {
     pub put: ManifestPut,
     /// Its tests, in order.
     pub tests: Vec<Tested>,
+    /// The entries that planned to remove its artifact, in order.
+    pub planned: Vec<u64>,
     /// Why its artifact was removed, where it was.
     pub deleted: Option<String>,
 }
@@ -85,6 +88,30 @@ pub struct Revocation {
     pub restored: Option<String>,
 }
 
+/// A plan to remove artifacts. Those that it names say so themselves: [`Recorded::planned`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Planned {
+    /// The number of the entry.
+    pub seq: u64,
+    /// When it was written.
+    pub at: Moment,
+    /// How long after that nothing may be removed yet, in seconds.
+    pub grace_s: u64,
+    /// What was kept.
+    pub keep: Keep,
+}
+
+impl Planned {
+    /// From when on it may be carried out.
+    pub fn due(&self) -> Moment {
+        let grace = i64::try_from(self.grace_s).unwrap_or(i64::MAX);
+        let second = self.at.timestamp().as_second().saturating_add(grace);
+        jiff::Timestamp::from_second(second)
+            .unwrap_or(jiff::Timestamp::MAX)
+            .into()
+    }
+}
+
 /// An entry without effect.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Void {
@@ -115,6 +142,7 @@ pub struct History {
     by_name: BTreeMap<(String, ImageVersion), usize>,
     channels: BTreeMap<(String, String), Vec<Generation>>,
     revocations: Vec<Revocation>,
+    plans: Vec<Planned>,
     voids: Vec<Void>,
 }
 
@@ -131,6 +159,7 @@ impl History {
             by_name: BTreeMap::new(),
             channels: BTreeMap::new(),
             revocations: Vec::new(),
+            plans: Vec::new(),
             voids: Vec::new(),
         }
     }
@@ -201,6 +230,11 @@ impl History {
         &self.revocations
     }
 
+    /// All plans to remove artifacts, carried out or not.
+    pub fn plans(&self) -> &[Planned] {
+        &self.plans
+    }
+
     /// Whether the log has an event with this id.
     pub fn has(&self, id: Uuid) -> bool {
         self.ids.contains(&id)
@@ -214,6 +248,22 @@ impl History {
                 let last = generations.last()?;
                 (last.to == manifest).then_some((image, channel, last.generation))
             })
+    }
+
+    /// The channels that hold a manifest now or held it within their last so many generations, each with the newest such
+    /// generation and whether it is the present one.
+    pub fn kept(
+        &self,
+        manifest: &Digest,
+        generations: u64,
+    ) -> impl Iterator<Item = (&str, &str, u64, bool)> {
+        let manifest = *manifest;
+        let most = usize::try_from(generations.max(1)).unwrap_or(usize::MAX);
+        self.channels().filter_map(move |(image, channel, all)| {
+            let mut last = all.iter().rev().take(most).enumerate();
+            let (back, held) = last.find(|(_, one)| one.to == manifest)?;
+            Some((image, channel, held.generation, back == 0))
+        })
     }
 
     /// Takes the entry that comes next.
@@ -267,7 +317,7 @@ impl History {
         {
             return Ok(Err(format!("`{}` is no name of an image", put.image)));
         }
-        Ok(match self.admits(&body, signers) {
+        Ok(match self.admits(&body, signers, entry.at) {
             Ok(Admission::New) => Ok(body),
             Ok(Admission::Already) => Err("the log said the same before".to_owned()),
             Err(rule) => Err(rule.to_string()),
@@ -281,6 +331,7 @@ impl History {
                 at,
                 put,
                 tests: Vec::new(),
+                planned: Vec::new(),
                 deleted: None,
             }),
             Body::TestPut {
@@ -326,7 +377,24 @@ impl History {
                 }
             }
             Body::TrustUpdate { trust } => self.policies.push((seq, trust)),
-            Body::ArtifactDeleted { manifest, why } => {
+            Body::GcPlan(GcPlan {
+                items,
+                grace_s,
+                keep,
+            }) => {
+                for item in items {
+                    if let Some(recorded) = self.recorded_mut(&item.manifest) {
+                        recorded.planned.push(seq);
+                    }
+                }
+                self.plans.push(Planned {
+                    seq,
+                    at,
+                    grace_s,
+                    keep,
+                });
+            }
+            Body::ArtifactDeleted { manifest, why, .. } => {
                 if let Some(recorded) = self.recorded_mut(&manifest) {
                     recorded.deleted = Some(why);
                 }

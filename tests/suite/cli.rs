@@ -73,6 +73,7 @@ fn every_verb_explains_itself() {
         "resolve",
         "check-plan",
         "trust",
+        "gc",
         "sweep",
         "doctor",
         "completions",

@@ -6,6 +6,7 @@ mod address;
 mod by_hand;
 mod channels;
 mod folder;
+mod gc;
 mod memory;
 mod revocation;
 mod sbom;
@@ -106,7 +107,7 @@ async fn a_bake_is_recorded_found_and_tested() {
         .await
         .unwrap();
 
-    let rows = store.images().await.unwrap();
+    let rows = store.images(now()).await.unwrap();
     let shown: Vec<String> = rows
         .iter()
         .map(|row| {

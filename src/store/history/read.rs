@@ -10,10 +10,7 @@ use crate::canonical;
 use crate::digest::Digest;
 use crate::manifest::shape;
 use crate::sign::{Envelope, KeyId, Trust};
-use crate::store::event::{Entry, PAYLOAD_TYPE};
-
-/// No event is larger than this, in bytes.
-const MAX_BYTES: usize = 60_000;
+use crate::store::event::{Entry, MAX_BYTES, PAYLOAD_TYPE};
 
 /// An entry of the log, read and its signatures checked, or why it is none.
 pub(in crate::store) struct ReadEntry(Result<Read, String>);

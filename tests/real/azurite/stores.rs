@@ -39,7 +39,7 @@ async fn a_bake_is_recorded_found_tested_and_proved() {
 
     // Another machine sees the same.
     let store = Store::open(open(azurite.port, "bakes")).await.unwrap();
-    let rows = store.images().await.unwrap();
+    let rows = store.images(now()).await.unwrap();
     let shown: Vec<String> = rows
         .iter()
         .map(|row| {

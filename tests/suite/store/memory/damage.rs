@@ -13,7 +13,7 @@ use std::process::Command;
 use tempfile::TempDir;
 use vault_bake::digest::Digest;
 
-use super::{Writer, plain, remembering, resolved, told};
+use super::{Writer, now, plain, remembering, resolved, told};
 use crate::store::{files, put, store};
 
 fn mode(path: &Path) -> u32 {
@@ -90,7 +90,7 @@ async fn what_is_wrong_is_made_anew() {
     for (what, bytes) in cases {
         fs::write(&file, bytes).unwrap();
         assert_eq!(resolved(&store, "image-1").await, newest, "{what}");
-        assert_eq!(store.images().await.unwrap().len(), 6, "{what}");
+        assert_eq!(store.images(now()).await.unwrap().len(), 6, "{what}");
         assert_eq!(
             told(&store.history().await.unwrap(), 10),
             expected,
@@ -138,7 +138,7 @@ async fn a_place_that_cannot_be_written_to_is_no_error() {
     fs::write(&no_folder, "").unwrap();
     let store = remembering(&writer.shelf, &no_folder).await;
     assert_eq!(store.history().await.unwrap().head(), 3);
-    assert_eq!(store.images().await.unwrap().len(), 3);
+    assert_eq!(store.images(now()).await.unwrap().len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
