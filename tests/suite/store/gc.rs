@@ -17,6 +17,8 @@ use vault_bake::store::{Dir, Store};
 
 use super::{now, store, test_record};
 use crate::manifest::sample::{packages, sample};
+use crate::support::shelf::Shelf;
+use crate::support::signing::signed_store;
 
 /// What the tests keep, where they do not say otherwise: two generations, and whatever is younger than a day.
 const KEEP: Keep = Keep {
@@ -27,6 +29,12 @@ const KEEP: Keep = Keep {
 };
 
 const HOUR_S: u64 = 60 * 60;
+
+/// A store in memory that remembers in this folder, and so need not read its log again for every call.
+async fn on_shelf(memory: &TempDir) -> Store<Shelf> {
+    let store = signed_store(Shelf::default(), now()).await;
+    store.remembering(memory.path())
+}
 
 fn after_days(days: i64) -> Timestamp {
     now() + SignedDuration::from_hours(24 * days)
@@ -115,8 +123,8 @@ async fn plan<B: Backend>(
 
 #[tokio::test]
 async fn every_kind_of_hold() {
-    let folder = TempDir::new().unwrap();
-    let store = store(&folder.path().join("store")).await;
+    let memory = TempDir::new().unwrap();
+    let store = on_shelf(&memory).await;
     let outside = &mut Outside::default();
     // Four generations of prod, of which two are kept; staging holds what nobody else does.
     let mut promoted = Vec::new();
@@ -184,7 +192,7 @@ async fn every_kind_of_hold() {
     .await;
     // A file that somebody else took away.
     record(&store, &sample("6.0.0", "6.0.0"), "6.0.0", None, now()).await;
-    std::fs::remove_file(store.backend().path(&file("6.0.0")).unwrap()).unwrap();
+    store.backend().remove(&file("6.0.0"));
     // Young by the log, and young by the manifest's own word.
     record(
         &store,
@@ -267,8 +275,8 @@ async fn every_kind_of_hold() {
 
 #[tokio::test]
 async fn a_plan_names_two_hundred_at_most_and_another_one_the_rest() {
-    let shelf = crate::support::shelf::Shelf::default();
-    let store = crate::support::signing::signed_store(shelf, now()).await;
+    let memory = TempDir::new().unwrap();
+    let store = on_shelf(&memory).await;
     for n in 0..205 {
         let version = format!("1.0.{n}");
         record(&store, &sample(&version, &version), &version, None, now()).await;

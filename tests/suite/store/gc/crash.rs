@@ -4,7 +4,6 @@ use vault_bake::store::Depth;
 
 use super::*;
 use crate::support::far::Far;
-use crate::support::signing::signed_store;
 
 /// Two old images, the first for nobody, and a plan for it that is due.
 async fn planned<B: Backend>(store: &Store<B>) -> (Digest, u64) {

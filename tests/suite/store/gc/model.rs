@@ -9,10 +9,8 @@ use proptest::prelude::*;
 use vault_bake::store::backend::{ArtifactName, BackendError, Created};
 
 use super::*;
-use crate::support::shelf::Shelf;
-use crate::support::signing::signed_store;
 
-const DISKS: usize = 5;
+const DISKS: usize = 9;
 
 /// An image, as the model knows it.
 struct Image {
@@ -28,6 +26,7 @@ struct Image {
 }
 
 struct Model {
+    _memory: TempDir,
     store: Store<Shelf>,
     images: Vec<Image>,
     channels: [Vec<usize>; 2],
@@ -44,8 +43,10 @@ type Op = (u8, usize, usize, bool);
 
 impl Model {
     async fn new() -> Self {
+        let memory = TempDir::new().unwrap();
         Self {
-            store: signed_store(Shelf::default(), now()).await,
+            store: on_shelf(&memory).await,
+            _memory: memory,
             images: Vec::new(),
             channels: [Vec::new(), Vec::new()],
             pinned: BTreeSet::new(),
@@ -125,9 +126,9 @@ impl Model {
         let count = self.images.len();
         let some = |n: usize| n % count.max(1);
         match what {
-            0..=3 => self.record(a % DISKS, b, odd).await,
+            0..=5 => self.record(a % DISKS, b, odd && b > 5).await,
             _ if count == 0 => {}
-            4..=6 => self.promote(some(a), b % 2).await,
+            6 => self.promote(some(a), b % 2).await,
             7 => {
                 self.images[some(a)].revoked = true;
                 revoke(&self.store, self.images[some(a)].manifest).await;
@@ -136,7 +137,7 @@ impl Model {
             8 => _ = self.pinned.insert(some(a)),
             9 if odd => _ = self.used.remove(&some(a)),
             9 => _ = self.used.insert(some(a)),
-            10..=12 => self.plan(b, odd).await,
+            10..=13 => self.plan(b, odd).await,
             _ => self.apply(a).await,
         }
     }
@@ -295,13 +296,13 @@ fn nothing_held_is_ever_removed_and_what_is_free_goes() {
         .unwrap();
     let removals = std::cell::Cell::new(0);
     let config = ProptestConfig {
-        cases: 16,
+        cases: 12,
         failure_persistence: None,
         ..ProptestConfig::default()
     };
     let mut runner = proptest::test_runner::TestRunner::new(config);
     let op = (0..18_u8, 0..40_usize, 0..12_usize, any::<bool>());
-    let ops = prop::collection::vec(op, 10..50);
+    let ops = prop::collection::vec(op, 20..60);
     let played = runner.run(&ops, |ops| {
         removals.set(removals.get() + runtime.block_on(play(ops)));
         Ok(())
