@@ -17,7 +17,8 @@ use uuid::Uuid;
 use vault_bake::digest::Digest;
 use vault_bake::manifest::Manifest;
 use vault_bake::sign::Trust;
-use vault_bake::store::event::{Body, Revoke};
+use vault_bake::store::event::{Body, Keep, Revoke};
+use vault_bake::store::gc::Outside;
 use vault_bake::store::revocation::Rule;
 use vault_bake::store::{Dir, Rollback, Store};
 use vault_bake::wait::Interrupt;
@@ -240,8 +241,19 @@ pub async fn every_kind(store: &Store<Dir>) -> Digest {
         why: "it was not so bad".into(),
     })
     .await;
+    // The newest that was tested would be held.
+    bake(store, &with("1.0.2", "1.21.0", "1.8.7")).await;
+    let keep = Keep {
+        generations: 1,
+        min_age_s: 0,
+        pin_files: 0,
+        in_use_lists: 0,
+    };
+    let outside = Outside::default();
+    let (_, planned) = store.plan_gc(&keep, &outside, 0, now()).await.unwrap();
     append(Body::ArtifactDeleted {
         manifest: second,
+        plan: planned.unwrap().seq,
         why: "nobody needs it".into(),
     })
     .await;

@@ -37,6 +37,7 @@ fn kind_of(body: &Body) -> &'static str {
         Body::Revoke(_) => "revoke",
         Body::Restore { .. } => "restore",
         Body::TrustUpdate { .. } => "trust.update",
+        Body::GcPlan(_) => "gc.plan",
         Body::ArtifactDeleted { .. } => "artifact.deleted",
     }
 }
@@ -62,6 +63,7 @@ fn reads(event: &Value) -> bool {
         Some(Body::ChannelSet(set)) => is_name(&set.channel),
         Some(Body::Revoke(revoke)) => revoke.rule.check().is_ok(),
         Some(Body::TrustUpdate { trust }) => Trust::from_json(&trust.to_bytes()).is_ok(),
+        Some(Body::GcPlan(plan)) => !plan.items.is_empty() && plan.keep.generations > 0,
         Some(Body::TestPut { .. } | Body::Restore { .. } | Body::ArtifactDeleted { .. }) => true,
     }
 }
@@ -227,10 +229,18 @@ async fn broken_events_are_refused_by_both() {
             json!(["root", [digest("x")], 1, ["*"], ["*"]]),
         ),
         ("trust.update", "/body", json!([])),
+        ("gc.plan", "/body/items", json!([])),
+        (
+            "gc.plan",
+            "/body/items/0",
+            json!([digest("x"), digest("y"), 4, "no channel"]),
+        ),
+        ("gc.plan", "/body/keep", json!([1, 0, 0, 0])),
+        ("gc.plan", "/body/keep/generations", json!(0)),
         (
             "artifact.deleted",
             "/body",
-            json!([digest("x"), "nobody needs it"]),
+            json!([digest("x"), 12, "nobody needs it"]),
         ),
     ];
     for (kind, path, change) in cases {
@@ -253,7 +263,10 @@ async fn what_later_versions_add_is_valid_where_it_is_passed_over() {
     let validator: Validator = validator("event-v1");
     for mut event in written().await {
         event["later"] = json!({ "digest": "x" });
-        event["body"]["later"] = json!(1);
+        // Whoever does not know what a plan keeps must not carry it out.
+        if event["kind"] != "gc.plan" {
+            event["body"]["later"] = json!(1);
+        }
         assert!(validator.is_valid(&event) && reads(&event), "{event}");
     }
 }
