@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::StoreError;
-use super::event::{Body, Entry, GcPlan, Keep, ManifestPut, Reason, Revoke, SCHEMA};
+use super::event::{Body, Entry, GcPlan, ManifestPut, Reason, Revoke, SCHEMA};
 use super::log::entry_name;
 use crate::digest::Digest;
 use crate::manifest::{ImageVersion, Moment, is_name};
@@ -22,6 +22,7 @@ use crate::sign::{KeyId, Trust};
 
 pub(super) use frame::Frame;
 pub(super) use read::{ReadEntry, parse};
+pub use removal::Planned;
 
 /// A recorded manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,30 +87,6 @@ pub struct Revocation {
     /// Why it was taken back, where it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored: Option<String>,
-}
-
-/// A plan to remove artifacts. Those that it names say so themselves: [`Recorded::planned`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Planned {
-    /// The number of the entry.
-    pub seq: u64,
-    /// When it was written.
-    pub at: Moment,
-    /// How long after that nothing may be removed yet, in seconds.
-    pub grace_s: u64,
-    /// What was kept.
-    pub keep: Keep,
-}
-
-impl Planned {
-    /// From when on it may be carried out.
-    pub fn due(&self) -> Moment {
-        let grace = i64::try_from(self.grace_s).unwrap_or(i64::MAX);
-        let second = self.at.timestamp().as_second().saturating_add(grace);
-        jiff::Timestamp::from_second(second)
-            .unwrap_or(jiff::Timestamp::MAX)
-            .into()
-    }
 }
 
 /// An entry without effect.
@@ -248,22 +225,6 @@ impl History {
                 let last = generations.last()?;
                 (last.to == manifest).then_some((image, channel, last.generation))
             })
-    }
-
-    /// The channels that hold a manifest now or held it within their last so many generations, each with the newest such
-    /// generation and whether it is the present one.
-    pub fn kept(
-        &self,
-        manifest: &Digest,
-        generations: u64,
-    ) -> impl Iterator<Item = (&str, &str, u64, bool)> {
-        let manifest = *manifest;
-        let most = usize::try_from(generations.max(1)).unwrap_or(usize::MAX);
-        self.channels().filter_map(move |(image, channel, all)| {
-            let mut last = all.iter().rev().take(most).enumerate();
-            let (back, held) = last.find(|(_, one)| one.to == manifest)?;
-            Some((image, channel, held.generation, back == 0))
-        })
     }
 
     /// Takes the entry that comes next.

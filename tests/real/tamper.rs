@@ -11,7 +11,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
-use vault_bake::store::event::{Body, Revoke};
+use vault_bake::store::event::{Body, Keep, Revoke};
+use vault_bake::store::gc::Outside;
 use vault_bake::store::revocation::Rule;
 use vault_bake::store::{Depth, Dir, Store, StoreError};
 
@@ -46,6 +47,16 @@ async fn make(root: &Path, scratch: &Path) {
         let id = uuid::Uuid::from_u128(n);
         store.append(id, now(), body).await.unwrap();
     }
+    let keep = Keep {
+        generations: 1,
+        min_age_s: 0,
+        pin_files: 0,
+        in_use_lists: 0,
+    };
+    let outside = Outside::default();
+    let (_, plan) = store.plan_gc(&keep, &outside, 0, now()).await.unwrap();
+    let removed = store.apply_gc(plan.unwrap().seq, &outside, now()).await;
+    assert_eq!(removed.unwrap().removed.len(), 1);
 }
 
 fn names(root: &Path) -> Vec<PathBuf> {

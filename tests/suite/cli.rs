@@ -6,6 +6,7 @@
 )]
 
 mod channels;
+mod gc;
 mod records;
 
 use std::fs;

@@ -90,7 +90,7 @@ impl Outside {
     pub(super) fn lacks(&self, keep: &Keep) -> Option<String> {
         let lacking = |had: u64, wanted: u64, what: &str, option: &str| {
             (had < wanted).then(|| {
-                format!("it was made with {wanted} {what}, and {had} given now: give them all again with {option}")
+                format!("it was made with {what}: {wanted}, and {had} given now; give them all again with {option}")
             })
         };
         let pins = lacking(self.pin_files, keep.pin_files, "pin files", "--pins");

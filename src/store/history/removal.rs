@@ -5,13 +5,55 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Admission, History, Recorded};
 use crate::digest::Digest;
 use crate::manifest::Moment;
 use crate::store::StoreError;
-use crate::store::event::GcPlan;
+use crate::store::event::{GcPlan, Keep};
+
+/// A plan to remove artifacts. Those that it names say so themselves: [`Recorded::planned`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Planned {
+    /// The number of the entry.
+    pub seq: u64,
+    /// When it was written.
+    pub at: Moment,
+    /// How long after that nothing may be removed yet, in seconds.
+    pub grace_s: u64,
+    /// What was kept.
+    pub keep: Keep,
+}
+
+impl Planned {
+    /// From when on it may be carried out.
+    pub fn due(&self) -> Moment {
+        let grace = i64::try_from(self.grace_s).unwrap_or(i64::MAX);
+        let second = self.at.timestamp().as_second().saturating_add(grace);
+        jiff::Timestamp::from_second(second)
+            .unwrap_or(jiff::Timestamp::MAX)
+            .into()
+    }
+}
 
 impl History {
+    /// The channels that hold a manifest now or held it within their last so many generations, each with the newest such
+    /// generation and whether it is the present one.
+    pub fn kept(
+        &self,
+        manifest: &Digest,
+        generations: u64,
+    ) -> impl Iterator<Item = (&str, &str, u64, bool)> {
+        let manifest = *manifest;
+        let most = usize::try_from(generations.max(1)).unwrap_or(usize::MAX);
+        self.channels().filter_map(move |(image, channel, all)| {
+            let mut last = all.iter().rev().take(most).enumerate();
+            let (back, held) = last.find(|(_, one)| one.to == manifest)?;
+            Some((image, channel, held.generation, back == 0))
+        })
+    }
+
     pub(super) fn admits_plan(&self, plan: &GcPlan) -> Result<Admission, StoreError> {
         let refused = |why: String| StoreError::Refused {
             what: "gc.plan".to_owned(),

@@ -157,7 +157,7 @@ impl History {
         }
         if let Some(why) = &to.deleted {
             return Err(refused(format!(
-                "the artifact of {} was removed ({why})",
+                "the artifact of {} was removed ({why}); choose another image, or bake one",
                 to.put.name()
             )));
         }

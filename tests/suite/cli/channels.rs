@@ -23,6 +23,11 @@ async fn tested(home: &Path) {
         let record = test_record(recorded.put.manifest, now, true);
         store.put_test(&record, now).await.unwrap();
     }
+    key_of(home);
+}
+
+/// Puts the key where the binary looks for it.
+pub fn key_of(home: &Path) {
     let folder = home.join(".config/vault-bake");
     fs::create_dir_all(&folder).unwrap();
     let key = folder.join("signing-key.pem");
@@ -31,7 +36,7 @@ async fn tested(home: &Path) {
 }
 
 /// What a person sees of these commands, one after the other, without what differs from run to run.
-fn session(folder: &Path, commands: &[&[&str]]) -> String {
+pub fn session(folder: &Path, commands: &[&[&str]]) -> String {
     let mut lines = Vec::new();
     for arguments in commands {
         let output = run(folder, arguments);
@@ -41,7 +46,7 @@ fn session(folder: &Path, commands: &[&[&str]]) -> String {
     lines.join("\n")
 }
 
-fn assert_session(name: &str, text: &str) {
+pub fn assert_session(name: &str, text: &str) {
     insta::with_settings!({filters => vec![
         (r"sha256:[0-9a-f]{64}", "DIGEST"),
         (r"\b[0-9a-f]{12}\b", "SHORT"),

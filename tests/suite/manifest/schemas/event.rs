@@ -155,7 +155,7 @@ async fn schema_and_reader_refuse_the_same() {
         insta::assert_snapshot!(lines.join("\n"), @r"
     trust.update /body/trust/keys = {}
     trust.update /body/trust/keys/DIGEST = absent
-    ")
+    ");
     });
 }
 

@@ -91,6 +91,13 @@ impl Model {
         one.revoked || parent.is_some_and(|parent| self.revoked(parent))
     }
 
+    /// Whether the image is removed, and its disk too, or kept for others alone: such an image needs nothing.
+    fn gone(&self, at: usize) -> bool {
+        let disk = self.images[at].disk;
+        let mut same = self.images.iter().filter(|one| one.disk == disk);
+        self.images[at].removed && !(self.there(disk) && same.all(|one| one.removed))
+    }
+
     /// The images that are held by anything.
     fn held(&self, keep: &Keep) -> BTreeSet<usize> {
         let mut held: BTreeSet<usize> = self.pinned.union(&self.used).copied().collect();
@@ -112,7 +119,7 @@ impl Model {
                 .flatten()
                 .collect();
             let more: BTreeSet<usize> = (0..self.images.len())
-                .filter(|at| disks.contains(&self.images[*at].disk))
+                .filter(|at| disks.contains(&self.images[*at].disk) && !self.gone(*at))
                 .collect();
             if more.is_subset(&held) {
                 return held;
@@ -146,7 +153,7 @@ impl Model {
         let version = format!("1.0.{}", self.images.len());
         let content = format!("disk {disk}");
         let mut manifest = sample(&version, &content);
-        let base = (disk > 0 && b % 3 == 0).then(|| b % disk);
+        let base = (disk > 0 && b.is_multiple_of(3)).then(|| b % disk);
         if let Some(base) = base {
             manifest.base.disk_sha256 = Digest::of(format!("disk {base}"));
         }

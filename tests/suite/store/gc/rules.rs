@@ -218,8 +218,8 @@ async fn what_was_looked_at_for_the_plan_is_looked_at_again() {
     assert!(refusals.iter().all(StoreError::is_conflict));
     let refusals: Vec<String> = refusals.iter().map(ToString::to_string).collect();
     insta::assert_snapshot!(refusals.join("\n"), @r"
-    the plan of entry 7: it was made with 1 pin files, and 0 given now: give them all again with --pins
-    the plan of entry 7: it was made with 1 lists of use, and 0 given now: give them all again with --in-use
+    the plan of entry 7: it was made with pin files: 1, and 0 given now; give them all again with --pins
+    the plan of entry 7: it was made with lists of use: 1, and 0 given now; give them all again with --in-use
     ");
     // Pinned since, promoted since.
     outside.pinned([(old, "db:prod in other.json".into())]);
