@@ -1,6 +1,6 @@
 # Two commands lead: `make quickstart` and `make test`. Both do all set-up by themselves.
 
-.PHONY: help setup setup-tests quickstart test test-fast lint bench bench-store
+.PHONY: help setup setup-tests quickstart test test-fast lint fuzz bench bench-store
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ test: setup-tests lint ## All tests, those with real virtual machines included
 	$(MAKE) --no-print-directory test-fast
 	cargo test --locked --test real -- --test-threads 2
 	cargo test --locked --doc
+
+fuzz: ## Run each fuzz target for MINUTES (10); needs a nightly toolchain, and installs cargo-fuzz
+	@sh scripts/fuzz
 
 bench: setup ## Time the stages of a bake on this machine
 	@sh scripts/bench

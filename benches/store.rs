@@ -219,7 +219,15 @@ async fn task(folder: &Path, name: &str, count: u64) {
             assert!(report.manifests >= count);
         }
         "list" => {
-            assert!(open(folder, remembered).await.images().await.unwrap().len() as u64 >= count);
+            assert!(
+                open(folder, remembered)
+                    .await
+                    .images(Timestamp::UNIX_EPOCH)
+                    .await
+                    .unwrap()
+                    .len() as u64
+                    >= count
+            );
         }
         "history" => {
             let history = open(folder, remembered).await.history().await.unwrap();

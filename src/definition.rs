@@ -114,7 +114,13 @@ impl Definition {
             .unwrap_or_default()
     }
 
-    fn parse(file: &Path, text: &str, given: &BTreeMap<String, String>) -> Result<Self, Problem> {
+    /// Reads a definition from its `text`, as [`Self::load`] does from the disk. `file` names the image and its folder, where the
+    /// files lie that it names; it is not looked at itself.
+    pub fn parse(
+        file: &Path,
+        text: &str,
+        given: &BTreeMap<String, String>,
+    ) -> Result<Self, Problem> {
         let mut root = Table::parse(file, text)?;
         root.schema(SCHEMA)?;
         root.only(&KEYS)?;

@@ -13,8 +13,9 @@ mod moment;
 mod packages;
 mod reference;
 mod sbom;
-mod shape;
+pub(crate) mod shape;
 mod show;
+pub(crate) mod succession;
 mod version;
 
 use std::collections::{BTreeMap, BTreeSet};

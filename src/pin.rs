@@ -8,6 +8,7 @@
 
 mod error;
 mod file;
+mod hold;
 mod take;
 mod verify;
 

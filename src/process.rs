@@ -5,6 +5,7 @@
 //! interrupt. Deliberately never goes through a shell and never logs arguments.
 
 mod group;
+mod users;
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -24,6 +25,7 @@ use tokio::task::JoinHandle;
 use crate::wait::{Interrupt, Interrupted};
 
 pub(crate) use group::{all_processes, members};
+pub use users::{Users, users};
 
 /// How many last lines of a program's output an error carries.
 pub const LAST_LINES: usize = 20;

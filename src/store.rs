@@ -22,6 +22,7 @@ mod channels;
 pub mod dir;
 mod error;
 pub mod event;
+pub mod gc;
 pub mod history;
 mod images;
 mod log;

@@ -3,7 +3,7 @@
 //! In: a place and words. Out: a [`Problem`] that reads `file:line: key: what` and a hint. Deliberately knows
 //! nothing of what the file is for.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -58,14 +58,14 @@ impl fmt::Display for Place {
         if self.key.is_empty() {
             Ok(())
         } else {
-            write!(f, ": {}", self.key)
+            write!(f, ": {}", Plain(&self.key))
         }
     }
 }
 
 /// Something wrong in a file. Shows as one line, and a second one with the hint where there is one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{place}: {message}{}", second_line(hint.as_deref()))]
+#[error("{place}: {}{}", Plain(message), second_line(hint.as_deref()))]
 pub struct Problem {
     /// Where.
     pub place: Place,
@@ -121,8 +121,20 @@ pub(crate) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     }
 }
 
+/// A text on one line: what a file says may not break the line, nor tell the terminal what to do.
+struct Plain<'a>(&'a str);
+
+impl fmt::Display for Plain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|c| match c {
+            c if c.is_control() => write!(f, "{}", c.escape_default()),
+            c => f.write_char(c),
+        })
+    }
+}
+
 fn second_line(hint: Option<&str>) -> String {
-    hint.map_or_else(String::new, |hint| format!("\nhint: {hint}"))
+    hint.map_or_else(String::new, |hint| format!("\nhint: {}", Plain(hint)))
 }
 
 /// More slips than this make another word.

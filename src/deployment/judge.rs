@@ -1,12 +1,12 @@
 //! What is to be said of the images of a plan.
 
-use std::cmp::Ordering;
 use std::fmt;
 
 use serde::Serialize;
 
 use super::catalogue::{Catalogue, Known};
 use super::uses::{Use, class, moves};
+use crate::manifest::succession::{Obstacle, Runs, Shape, Versions, obstacles};
 use crate::store::Verdict;
 
 /// What is to be said of one image at one place.
@@ -204,50 +204,79 @@ fn compare(
     report: &mut Report,
 ) {
     let (old, new) = (catalogue.find(before), catalogue.find(after));
-    let class_of = |id: &str, known: Option<&Known>| match known {
-        Some(known) => Some(known.class.clone()),
-        None => class(id).map(str::to_owned),
-    };
-    let classes = (class_of(before, old), class_of(after, new));
-    if let (Some(from), Some(to)) = &classes
-        && from != to
-    {
-        let text = format!("from {from} to {to}: a scale set cannot change the class of its image");
-        found.push((Kind::ClassChange, text));
-    }
-    let (Some(old), Some(new)) = (old, new) else {
+    let (runs, wanted) = (runs(before, old), runs(after, new));
+    if old.is_none() || new.is_none() {
         report.not_checked.push(format!(
             "whether Vault or Consul become older where {} is replaced",
             if old.is_none() { before } else { after }
         ));
+    }
+    // Of an id that nobody knows not even the class is known.
+    let (Some(from), Some(to)) = (runs.shapes.first(), wanted.shapes.first()) else {
         return;
     };
-    if old.machine != new.machine {
-        let text = format!(
-            "from {} to {}: another kind of machine",
-            old.machine, new.machine
-        );
-        found.push((Kind::ClassChange, text));
+    let label = |known: Option<&Known>| known.map(|known| known.label.clone()).unwrap_or_default();
+    let machine = |shape: &Shape| shape.machine.clone().unwrap_or_default();
+    for obstacle in obstacles(&runs, &wanted) {
+        found.push(match obstacle {
+            Obstacle::Class => {
+                let (from, to) = (&from.class, &to.class);
+                let text = format!(
+                    "from {from} to {to}: a scale set cannot change the class of its image"
+                );
+                (Kind::ClassChange, text)
+            }
+            Obstacle::Machine => {
+                let (from, to) = (machine(from), machine(to));
+                let text = format!("from {from} to {to}: another kind of machine");
+                (Kind::ClassChange, text)
+            }
+            Obstacle::Older(Versions {
+                product,
+                runs,
+                wanted,
+            }) => {
+                let text = format!(
+                    "{} has {product} {wanted}, older than the {runs} of {}, and may not read its data: restore a Consul snapshot from \
+                     before the upgrade first",
+                    label(new),
+                    label(old)
+                );
+                (Kind::Downgrade, text)
+            }
+            Obstacle::NoOrder(Versions {
+                product,
+                runs,
+                wanted,
+            }) => {
+                report.not_checked.push(format!(
+                    "whether {product} {wanted} is older than {runs}: no versions that have an order"
+                ));
+                continue;
+            }
+        });
     }
-    for product in ["vault", "consul"] {
-        let (Some(runs), Some(wanted)) = (old.releases.get(product), new.releases.get(product))
-        else {
-            continue;
-        };
-        let parsed = (semver::Version::parse(runs), semver::Version::parse(wanted));
-        let (Ok(from), Ok(to)) = parsed else {
-            report.not_checked.push(format!(
-                "whether {product} {wanted} is older than {runs}: no versions that have an order"
-            ));
-            continue;
-        };
-        if to.cmp_precedence(&from) == Ordering::Less {
-            let text = format!(
-                "{} has {product} {wanted}, older than the {runs} of {}, and may not read its data: restore a Consul snapshot from \
-                 before the upgrade first",
-                new.label, old.label
-            );
-            found.push((Kind::Downgrade, text));
-        }
+}
+
+/// What runs where `id` is deployed: all that a record says, or the class alone, where the id says so much.
+fn runs(id: &str, known: Option<&Known>) -> Runs {
+    match known {
+        Some(known) => Runs {
+            shapes: vec![Shape {
+                class: known.class.clone(),
+                machine: Some(known.machine.clone()),
+            }],
+            releases: known.releases.clone(),
+        },
+        None => Runs {
+            shapes: class(id)
+                .map(|class| Shape {
+                    class: class.to_owned(),
+                    machine: None,
+                })
+                .into_iter()
+                .collect(),
+            ..Runs::default()
+        },
     }
 }

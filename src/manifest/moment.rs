@@ -29,8 +29,9 @@ impl FromStr for Moment {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let moment = text.parse::<Timestamp>().map(Self::from).ok();
+        // Years before the first have a sign and six digits.
         moment
-            .filter(|moment| moment.to_string() == text)
+            .filter(|moment| moment.to_string() == text && !text.starts_with('-'))
             .ok_or_else(|| {
                 format!("`{text}` is not a time as in 2026-11-22T19:18:17Z (UTC, whole seconds)")
             })

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 /// Refuses `value` where a list stands at one of `objects`: paths of keys with dots between, `*` for every item,
 /// an empty one for the whole.
-pub(super) fn check(value: &Value, objects: &[&str]) -> Result<(), serde_json::Error> {
+pub(crate) fn check(value: &Value, objects: &[&str]) -> Result<(), serde_json::Error> {
     let wrong = objects.iter().find(|path| {
         let keys: Vec<&str> = path.split('.').filter(|key| !key.is_empty()).collect();
         is_list(value, &keys)

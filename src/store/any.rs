@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::backend::{Backend, BackendError, Created};
+use super::backend::{ArtifactName, Backend, BackendError, Created};
 use super::{Blob, Dir};
 use crate::digest::Digest;
 
@@ -73,6 +73,10 @@ impl Backend for AnyBackend {
 
     async fn fetch_file(&self, name: &str, to: &Path) -> Result<Option<Digest>, BackendError> {
         whichever!(self, backend => backend.fetch_file(name, to).await)
+    }
+
+    async fn remove(&self, name: &ArtifactName) -> Result<(), BackendError> {
+        whichever!(self, backend => backend.remove(name).await)
     }
 
     fn is_near(&self) -> bool {

@@ -1,6 +1,7 @@
 //! What a store is kept in: a flat space of names that bytes are created under, once.
 //!
-//! Small on purpose: what cannot be done in a write-once blob container has no place here.
+//! Small on purpose: what cannot be done in a write-once blob container has no place here, but for one thing. The bytes of an
+//! artifact may be removed; which names those are is for [`ArtifactName`] to say, once for all backends.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -62,6 +63,9 @@ pub trait Backend: Send + Sync + 'static {
         to: &Path,
     ) -> impl Future<Output = Result<Option<Digest>, BackendError>> + Send;
 
+    /// Removes the artifact `name`, durably. One that is not there is removed already.
+    fn remove(&self, name: &ArtifactName) -> impl Future<Output = Result<(), BackendError>> + Send;
+
     /// Whether taking in a file is short: a matter of this machine, always finished once begun.
     fn is_near(&self) -> bool {
         false
@@ -74,7 +78,36 @@ pub trait Backend: Send + Sync + 'static {
     }
 }
 
-/// Reading or writing failed.
+/// Where artifacts are.
+pub(in crate::store) const ARTIFACTS: &str = "artifacts/";
+
+/// The name of an artifact: the only names that anything can be removed from. Records have none.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ArtifactName(String);
+
+impl ArtifactName {
+    /// `name`, if it is one below `artifacts/`; else [`BackendError::Permanent`].
+    pub fn new(name: &str) -> Result<Self, BackendError> {
+        if name.starts_with(ARTIFACTS) && is_store_name(name) {
+            Ok(Self(name.to_owned()))
+        } else {
+            Err(BackendError::Permanent(name.to_owned()))
+        }
+    }
+
+    /// The whole name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for ArtifactName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// Reading, writing or removing failed.
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
     /// The system says so.
@@ -103,6 +136,9 @@ pub enum BackendError {
         /// Of the file.
         found: Digest,
     },
+    /// Something else than an artifact was to be removed.
+    #[error("store: `{0}` is no artifact, and nothing else is ever removed")]
+    Permanent(String),
     /// A name that could lead out of the store.
     #[error("store: `{0}` is not a name of the store")]
     Name(String),

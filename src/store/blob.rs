@@ -1,8 +1,9 @@
 //! A store in a container of Azure Blob Storage.
 //!
 //! Every name is a block blob, created with `If-None-Match: *` and never written again, so the container may be a
-//! write-once one. Nothing is ever deleted; records need no permission to write over what is there, the blocks of an
-//! artifact do. Deliberately creates no container.
+//! write-once one. Records are never deleted; artifacts are by `gc` alone, which a write-once container refuses. Records need
+//! no permission to write over what is there, the blocks of an artifact do, and removing one needs the permission to delete.
+//! Deliberately creates no container.
 //!
 //! A create whose answer is lost may have happened. So nobody but who was told so by the service is told
 //! [`Created::New`]; whoever finds the name taken, be it by the own first try, is told [`Created::Exists`] and looks
@@ -29,7 +30,7 @@ use azure_storage_blob::models::{
 use azure_storage_blob::{BlobClient, BlobContainerClient, BlobContainerClientOptions};
 use futures::TryStreamExt as _;
 
-use super::backend::{Backend, BackendError, Created, is_store_name};
+use super::backend::{ArtifactName, Backend, BackendError, Created, is_store_name};
 use crate::azure::Wire;
 use crate::digest::Digest;
 use credential::Proof;
@@ -230,6 +231,15 @@ impl Backend for Blob {
 
     async fn fetch_file(&self, name: &str, to: &Path) -> Result<Option<Digest>, BackendError> {
         transfer::fetch(self, name, to).await
+    }
+
+    async fn remove(&self, name: &ArtifactName) -> Result<(), BackendError> {
+        let client = &self.client(name.as_str())?;
+        match tried(|| client.delete(None)).await {
+            Ok(_) => Ok(()),
+            Err(error) if is_absent(&error) => Ok(()),
+            Err(error) => Err(self.failed(name.as_str(), &error)),
+        }
     }
 }
 

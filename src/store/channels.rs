@@ -3,8 +3,6 @@
 //! In: the history and what somebody wants. Out: the move, decided to the last field, or why not and what to do instead.
 //! A plan changes nothing; [`Store::move_channel`] appends it, and only where nobody moved the channel since.
 
-use std::cmp::Ordering;
-
 use jiff::Timestamp;
 
 use super::backend::Backend;
@@ -12,7 +10,8 @@ use super::event::{Body, ChannelSet, Reason};
 use super::history::{Admission, History, Recorded};
 use super::{Store, StoreError, Verdict, new_id};
 use crate::digest::Digest;
-use crate::manifest::Manifest;
+use crate::manifest::succession::{Obstacle, Versions, obstacles};
+use crate::manifest::{Manifest, Output};
 
 /// A rollback that somebody wants.
 #[derive(Clone, Copy, Debug)]
@@ -84,11 +83,7 @@ impl<B: Backend> Store<B> {
         let guarded = async {
             self.guard(&history, target, &set, now).await?;
             let (old, new) = (self.manifest(&present.to).await?, self.manifest(&to).await?);
-            check_class(&name, &old, &new)?;
-            match wish.data_restored_from {
-                None => check_data(&name, &old, &new),
-                Some(_) => Ok(()),
-            }
+            check_succession(&name, (&old, &new), wish.data_restored_from.is_some())
         };
         match (guarded.await, wish.to) {
             (Ok(()), _) => Ok(set),
@@ -134,8 +129,7 @@ impl<B: Backend> Store<B> {
             };
             let new = self.manifest(&generation.to).await?;
             if self.guard(history, recorded, &set, now).await.is_ok()
-                && check_class(&name, &old, &new).is_ok()
-                && check_data(&name, &old, &new).is_ok()
+                && check_succession(&name, (&old, &new), false).is_ok()
             {
                 return Ok(Some(recorded.put.name()));
             }
@@ -152,7 +146,7 @@ impl<B: Backend> Store<B> {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let body = Body::ChannelSet(set.clone());
-        match history.admits(&body, &self.own_keys())? {
+        match history.admits(&body, &self.own_keys(), now.into())? {
             Admission::New | Admission::Already => {}
         }
         let refused = |why: String| StoreError::Refused {
@@ -206,52 +200,42 @@ fn next(
     }
 }
 
-/// A fleet that runs one class of image cannot be given another.
-fn check_class(channel: &str, old: &Manifest, new: &Manifest) -> Result<(), StoreError> {
-    let classes = |manifest: &Manifest| -> Vec<String> {
-        let outputs = manifest.outputs.iter();
-        let class = |output: &crate::manifest::Output| {
-            format!("{} {} {}", output.class, output.arch, output.firmware)
+/// What speaks against going back from `old` to `new`, other than what speaks against any move.
+fn check_succession(
+    channel: &str,
+    (old, new): (&Manifest, &Manifest),
+    data_restored: bool,
+) -> Result<(), StoreError> {
+    for obstacle in obstacles(&old.into(), &new.into()) {
+        let why = match obstacle {
+            Obstacle::Class | Obstacle::Machine => format!(
+                "{} is {}, but {} is {}: a fleet cannot change the class of its image; roll back to one of the same class, or make a new fleet",
+                new.name(),
+                classes(new),
+                old.name(),
+                classes(old)
+            ),
+            Obstacle::Older(Versions {
+                product,
+                runs,
+                wanted,
+            }) if !data_restored => format!(
+                "{} has {product} {wanted}, older than the {runs} that runs, and may not read its data: restore a Consul snapshot \
+                 from before the upgrade, then repeat with --data-restored-from SNAPSHOT",
+                new.name()
+            ),
+            Obstacle::Older(_) | Obstacle::NoOrder(_) => continue,
         };
-        outputs.map(class).collect()
-    };
-    let (old_classes, new_classes) = (classes(old), classes(new));
-    if new_classes.iter().any(|class| old_classes.contains(class)) {
-        return Ok(());
-    }
-    Err(StoreError::Refused {
-        what: channel.to_owned(),
-        why: format!(
-            "{} is {}, but {} is {}: a fleet cannot change the class of its image; roll back to one of the same class, or make a new fleet",
-            new.name(),
-            new_classes.join(", "),
-            old.name(),
-            old_classes.join(", ")
-        ),
-    })
-}
-
-/// Vault and Consul do not promise that an older server reads what a newer one wrote.
-fn check_data(channel: &str, old: &Manifest, new: &Manifest) -> Result<(), StoreError> {
-    let version = |manifest: &Manifest, product: &str| {
-        let mut releases = manifest.releases.iter();
-        let release = releases.find(|release| release.product == product)?;
-        semver::Version::parse(&release.version).ok()
-    };
-    for product in ["vault", "consul"] {
-        let (Some(runs), Some(wanted)) = (version(old, product), version(new, product)) else {
-            continue;
-        };
-        if wanted.cmp_precedence(&runs) == Ordering::Less {
-            return Err(StoreError::Refused {
-                what: channel.to_owned(),
-                why: format!(
-                    "{} has {product} {wanted}, older than the {runs} that runs, and may not read its data: restore a Consul snapshot \
-                     from before the upgrade, then repeat with --data-restored-from SNAPSHOT",
-                    new.name()
-                ),
-            });
-        }
+        return Err(StoreError::Refused {
+            what: channel.to_owned(),
+            why,
+        });
     }
     Ok(())
+}
+
+fn classes(manifest: &Manifest) -> String {
+    let outputs = manifest.outputs.iter();
+    let class = |output: &Output| format!("{} {} {}", output.class, output.arch, output.firmware);
+    outputs.map(class).collect::<Vec<_>>().join(", ")
 }

@@ -20,7 +20,7 @@ use tempfile::NamedTempFile;
 
 use crate::digest::Digest;
 
-use super::backend::{Backend, BackendError, Created, is_store_name};
+use super::backend::{ArtifactName, Backend, BackendError, Created, is_store_name};
 
 /// A folder. Clones share it.
 #[derive(Clone)]
@@ -212,6 +212,13 @@ impl Backend for Dir {
         let copied = tokio::task::spawn_blocking(move || file::copy_out(&from, &to)).await;
         let copied = copied.map_err(|error| io_error(name)(io::Error::other(error)))?;
         copied.map_err(io_error(name))
+    }
+
+    async fn remove(&self, name: &ArtifactName) -> Result<(), BackendError> {
+        let path = self.path(name.as_str())?;
+        let removed = tokio::task::spawn_blocking(move || file::remove(&path)).await;
+        let removed = removed.map_err(|error| io_error(name.as_str())(io::Error::other(error)))?;
+        removed.map_err(io_error(name.as_str()))
     }
 
     fn is_near(&self) -> bool {

@@ -98,6 +98,9 @@ pub enum StoreError {
     /// No entry of this number revokes.
     #[error("entry {0} of the log is no revocation; `vault-bake revoke --list` shows them")]
     NoRevocation(u64),
+    /// No entry of this number plans to remove artifacts.
+    #[error("entry {0} of the log is no plan to remove artifacts; `vault-bake gc` shows them")]
+    NoGcPlan(u64),
     /// There is nobody to sign.
     #[error("no signing key: give --signing-key")]
     NoSigner,

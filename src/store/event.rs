@@ -10,7 +10,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::digest::{Digest, canonical_json};
-use crate::manifest::{ImageVersion, Manifest, Moment};
+use crate::manifest::{ImageVersion, Manifest, Moment, shape};
 use crate::sign::{Role, Trust};
 
 use super::revocation::Rule;
@@ -20,6 +20,12 @@ pub const SCHEMA: &str = "https://vault-bake.dev/event/v1";
 
 /// The payload type of an event in its envelope.
 pub const PAYLOAD_TYPE: &str = "application/vnd.vault-bake.event+json";
+
+/// Where a body holds objects, whatever its kind.
+const OBJECTS: &[&str] = &["", "rule", "trust", "trust.grants.*", "items.*", "keep"];
+
+/// No event is larger than this, in bytes.
+pub(super) const MAX_BYTES: usize = 60_000;
 
 /// What an event says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,11 +66,16 @@ pub enum Body {
         /// The policy.
         trust: Trust,
     },
+    /// Artifacts are to be removed after a time of grace.
+    #[serde(rename = "gc.plan")]
+    GcPlan(GcPlan),
     /// An artifact was removed; its record stays.
     #[serde(rename = "artifact.deleted")]
     ArtifactDeleted {
         /// The manifest that it belongs to.
         manifest: Digest,
+        /// The number of the entry that planned it.
+        plan: u64,
         /// Why.
         why: String,
     },
@@ -178,17 +189,70 @@ pub struct Revoke {
     pub replacement: Option<Digest>,
 }
 
+/// Which artifacts are to be removed, and by which rules that was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GcPlan {
+    /// What is to be removed; at least one, none twice.
+    pub items: Vec<Doomed>,
+    /// How long after this event nothing may be removed yet, in seconds.
+    pub grace_s: u64,
+    /// What was kept, and what was looked at for that.
+    pub keep: Keep,
+}
+
+/// An artifact that nothing holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Doomed {
+    /// The manifest that it belongs to.
+    pub manifest: Digest,
+    /// Of its file.
+    pub artifact: Digest,
+    /// Of its file, in bytes.
+    pub size: u64,
+    /// Why nothing holds it, in words.
+    pub why: String,
+}
+
+/// What is kept, and what is asked about use that the log does not know of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Keep {
+    /// How many of the last generations of each channel, the present one among them; at least 1.
+    pub generations: u64,
+    /// Whatever was recorded less than so many seconds ago.
+    pub min_age_s: u64,
+    /// How many pin files were given.
+    pub pin_files: u64,
+    /// How many lists of what running nodes use were given.
+    pub in_use_lists: u64,
+}
+
 impl Body {
     /// The kinds that this version knows.
-    pub(super) const KINDS: [&str; 7] = [
+    pub(super) const KINDS: [&str; 8] = [
         "manifest.put",
         "test.put",
         "channel.set",
         "revoke",
         "restore",
         "trust.update",
+        "gc.plan",
         "artifact.deleted",
     ];
+
+    /// Reads the body of an event of one of the [`Self::KINDS`].
+    pub(super) fn read(kind: &str, body: &Value) -> Result<Self, String> {
+        let words = |error: serde_json::Error| error.to_string();
+        shape::check(body, OBJECTS).map_err(words)?;
+        // serde takes a number for the name of a rule as well.
+        if body["rule"].get("by").is_some_and(|by| !by.is_string()) {
+            return Err("`rule.by` is no text".to_owned());
+        }
+        let tagged = serde_json::json!({ "kind": kind, "body": body });
+        serde_json::from_value(tagged).map_err(words)
+    }
 
     /// The role that may say so, and of which image and channel.
     pub fn role(&self) -> Role {
@@ -197,7 +261,7 @@ impl Body {
             Self::ChannelSet(_) => Role::Promoter,
             Self::Revoke(_) | Self::Restore { .. } => Role::Revoker,
             Self::TrustUpdate { .. } => Role::Root,
-            Self::ArtifactDeleted { .. } => Role::Keeper,
+            Self::GcPlan(_) | Self::ArtifactDeleted { .. } => Role::Keeper,
         }
     }
 

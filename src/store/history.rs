@@ -5,6 +5,7 @@
 
 mod frame;
 mod read;
+mod removal;
 mod rules;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::StoreError;
-use super::event::{Body, Entry, ManifestPut, Reason, Revoke, SCHEMA};
+use super::event::{Body, Entry, GcPlan, ManifestPut, Reason, Revoke, SCHEMA};
 use super::log::entry_name;
 use crate::digest::Digest;
 use crate::manifest::{ImageVersion, Moment, is_name};
@@ -21,6 +22,7 @@ use crate::sign::{KeyId, Trust};
 
 pub(super) use frame::Frame;
 pub(super) use read::{ReadEntry, parse};
+pub use removal::Planned;
 
 /// A recorded manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +35,8 @@ pub struct Recorded {
     pub put: ManifestPut,
     /// Its tests, in order.
     pub tests: Vec<Tested>,
+    /// The entries that planned to remove its artifact, in order.
+    pub planned: Vec<u64>,
     /// Why its artifact was removed, where it was.
     pub deleted: Option<String>,
 }
@@ -115,6 +119,7 @@ pub struct History {
     by_name: BTreeMap<(String, ImageVersion), usize>,
     channels: BTreeMap<(String, String), Vec<Generation>>,
     revocations: Vec<Revocation>,
+    plans: Vec<Planned>,
     voids: Vec<Void>,
 }
 
@@ -131,6 +136,7 @@ impl History {
             by_name: BTreeMap::new(),
             channels: BTreeMap::new(),
             revocations: Vec::new(),
+            plans: Vec::new(),
             voids: Vec::new(),
         }
     }
@@ -201,6 +207,11 @@ impl History {
         &self.revocations
     }
 
+    /// All plans to remove artifacts, carried out or not.
+    pub fn plans(&self) -> &[Planned] {
+        &self.plans
+    }
+
     /// Whether the log has an event with this id.
     pub fn has(&self, id: Uuid) -> bool {
         self.ids.contains(&id)
@@ -258,17 +269,16 @@ impl History {
         if self.has(entry.id) {
             return Ok(Err(format!("the id {} was used before", entry.id)));
         }
-        let tagged = serde_json::json!({ "kind": kind, "body": entry.body });
-        let body: Body = match serde_json::from_value(tagged) {
+        let body = match Body::read(kind, &entry.body) {
             Ok(body) => body,
-            Err(error) => return Ok(Err(error.to_string())),
+            Err(why) => return Ok(Err(why)),
         };
         if let Body::ManifestPut(put) = &body
             && !is_name(&put.image)
         {
             return Ok(Err(format!("`{}` is no name of an image", put.image)));
         }
-        Ok(match self.admits(&body, signers) {
+        Ok(match self.admits(&body, signers, entry.at) {
             Ok(Admission::New) => Ok(body),
             Ok(Admission::Already) => Err("the log said the same before".to_owned()),
             Err(rule) => Err(rule.to_string()),
@@ -282,6 +292,7 @@ impl History {
                 at,
                 put,
                 tests: Vec::new(),
+                planned: Vec::new(),
                 deleted: None,
             }),
             Body::TestPut {
@@ -327,7 +338,24 @@ impl History {
                 }
             }
             Body::TrustUpdate { trust } => self.policies.push((seq, trust)),
-            Body::ArtifactDeleted { manifest, why } => {
+            Body::GcPlan(GcPlan {
+                items,
+                grace_s,
+                keep,
+            }) => {
+                for item in items {
+                    if let Some(recorded) = self.recorded_mut(&item.manifest) {
+                        recorded.planned.push(seq);
+                    }
+                }
+                self.plans.push(Planned {
+                    seq,
+                    at,
+                    grace_s,
+                    keep,
+                });
+            }
+            Body::ArtifactDeleted { manifest, why, .. } => {
                 if let Some(recorded) = self.recorded_mut(&manifest) {
                     recorded.deleted = Some(why);
                 }

@@ -1,10 +1,11 @@
 //! Finding what was recorded: by name, by digest, all of it.
 
+use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::Serialize;
 
 use super::backend::Backend;
-use super::history::Recorded;
+use super::history::{Recorded, Revocation};
 use super::{Store, StoreError, object_name};
 use crate::digest::Digest;
 use crate::manifest::{ImageVersion, Manifest, Moment, Reference, TestRecord};
@@ -28,6 +29,10 @@ pub struct ImageRow {
     pub size: u64,
     /// Whether a release in it is a stand-in.
     pub fixture: bool,
+    /// Why it is revoked, where it is.
+    pub revoked: Option<String>,
+    /// Why its artifact was removed, where it was.
+    pub removed: Option<String>,
 }
 
 /// What is known of whether an image works: its last test counts.
@@ -108,15 +113,18 @@ impl<B: Backend> Store<B> {
         })
     }
 
-    /// The tests of the manifest with this digest, in order, checked.
-    pub async fn tests(&self, manifest: &Digest) -> Result<Vec<TestRecord>, StoreError> {
+    /// What the log says of the manifest with this digest.
+    pub async fn recorded(&self, manifest: &Digest) -> Result<Recorded, StoreError> {
         let about = Reference::Digest {
             hex: manifest.hex(),
         };
         let (history, _) = self.history_about(Some(&about)).await?;
-        let recorded = history
-            .by_digest(manifest)
-            .ok_or_else(|| StoreError::NotFound(manifest.to_string()))?;
+        history.known(manifest).cloned()
+    }
+
+    /// The tests of the manifest with this digest, in order, checked.
+    pub async fn tests(&self, manifest: &Digest) -> Result<Vec<TestRecord>, StoreError> {
+        let recorded = self.recorded(manifest).await?;
         let mut tests = Vec::new();
         for tested in &recorded.tests {
             tests.push(self.test(&tested.test).await?);
@@ -144,9 +152,15 @@ impl<B: Backend> Store<B> {
         }
     }
 
-    /// Every recorded image, by name and then in the order of recording.
-    pub async fn images(&self) -> Result<Vec<ImageRow>, StoreError> {
-        let (mut history, memory) = self.history_about(None).await?;
+    /// Every recorded image, by name and then in the order of recording; revoked are those that are at the time `now`.
+    pub async fn images(&self, now: Timestamp) -> Result<Vec<ImageRow>, StoreError> {
+        let (mut history, mut memory) = self.history_about(None).await?;
+        let is_in_force = |one: &Revocation| one.is_in_force(now);
+        let any_revoked = history.revocations().iter().any(is_in_force);
+        if any_revoked {
+            // What a rule is about has to be looked for among all.
+            (history, memory) = (self.history().await?, None);
+        }
         // After the history: artifacts are there before the records that name them.
         let mut artifacts = self.backend.list("artifacts/").await?;
         let mut rows = Vec::new();
@@ -173,6 +187,12 @@ impl<B: Backend> Store<B> {
             let all = history.recorded().iter();
             rows.extend(all.map(|one| row(one, &artifacts)));
         }
+        if any_revoked {
+            let revoked = self.revoked(&history, now).await?;
+            for row in &mut rows {
+                row.revoked = revoked.get(&row.digest).cloned();
+            }
+        }
         rows.sort_by(|a, b| a.image.cmp(&b.image));
         Ok(rows)
     }
@@ -191,5 +211,7 @@ fn row(recorded: &Recorded, artifacts: &[String]) -> ImageRow {
         artifact_present: artifacts.binary_search(&artifact).is_ok(),
         size: put.size,
         fixture: put.fixture,
+        revoked: None,
+        removed: recorded.deleted.clone(),
     }
 }

@@ -92,9 +92,7 @@ impl Logged {
         } = entry;
         let known = entry.schema == EVENT_SCHEMA && Body::KINDS.contains(&kind.as_str());
         let body = if known {
-            let tagged = serde_json::json!({ "kind": kind, "body": body });
-            let body = serde_json::from_value(tagged);
-            Some(body.map_err(|error| broken(error.to_string()))?)
+            Some(Body::read(&kind, &body).map_err(broken)?)
         } else if entry.critical {
             return Err(StoreError::UnknownEvent { seq, kind });
         } else {

@@ -26,6 +26,8 @@ pub struct Report {
     pub left_over: Vec<String>,
     /// Artifacts of recorded images that are not there.
     pub artifacts_missing: Vec<String>,
+    /// Artifacts that were removed by the log's word, and are still there: a removal was cut short.
+    pub removals_unfinished: Vec<String>,
     /// What is known now, in words. Nothing where the store is not sound.
     pub proved: Vec<&'static str>,
     /// What is not, and what would tell.
@@ -114,6 +116,7 @@ impl Report {
             voids,
             left_over,
             artifacts_missing,
+            removals_unfinished,
             // Said of the whole alone.
             proved: _,
             not_proved: _,
@@ -127,6 +130,7 @@ impl Report {
         self.voids.extend(voids);
         self.left_over.extend(left_over);
         self.artifacts_missing.extend(artifacts_missing);
+        self.removals_unfinished.extend(removals_unfinished);
     }
 
     pub(super) fn find(&mut self, what: impl Into<String>, why: impl Into<String>) {
@@ -155,6 +159,11 @@ impl std::fmt::Display for Report {
         }
         for what in &self.artifacts_missing {
             writeln!(f, "missing   {what}")?;
+        }
+        for what in &self.removals_unfinished {
+            let way_out =
+                "removed by the log, and still there; `vault-bake gc --apply` finishes it";
+            writeln!(f, "unfinished {what}: {way_out}")?;
         }
         for what in &self.left_over {
             writeln!(f, "left over {what}")?;

@@ -5,7 +5,7 @@
 //! Out: what applies to a manifest at some time.
 
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -153,6 +153,13 @@ impl Standing {
     }
 }
 
+impl Revocation {
+    /// Whether it counts at the time `now`.
+    pub fn is_in_force(&self, now: Timestamp) -> bool {
+        self.restored.is_none() && self.revoke.effective_at.timestamp() <= now
+    }
+}
+
 impl<B: Backend> Store<B> {
     /// What revocations say of a recorded manifest at the time `now`.
     pub async fn standing(
@@ -186,6 +193,24 @@ impl<B: Backend> Store<B> {
             next = parent(history, recorded);
         }
         Ok(standing)
+    }
+
+    /// Every manifest that is revoked at the time `now`, and why.
+    pub(super) async fn revoked(
+        &self,
+        history: &History,
+        now: Timestamp,
+    ) -> Result<HashMap<Digest, String>, StoreError> {
+        let mut revoked = HashMap::new();
+        let all = history.revocations().iter();
+        for revocation in all.filter(|one| one.is_in_force(now)) {
+            let revoke = &revocation.revoke;
+            for recorded in self.affected(history, &revoke.rule).await? {
+                let why = revoked.entry(recorded.put.manifest);
+                why.or_insert_with(|| revoke.why.clone());
+            }
+        }
+        Ok(revoked)
     }
 
     /// Every manifest that `rule` is about, or that was made from one of those.

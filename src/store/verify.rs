@@ -35,6 +35,8 @@ struct Named {
     records: Vec<Digest>,
     packages: HashSet<Digest>,
     artifacts: HashSet<(String, Digest)>,
+    /// Names of artifacts that the log says were removed; other images may still have them.
+    removed: HashSet<String>,
 }
 
 /// How many manifests one task reads.
@@ -60,6 +62,9 @@ impl<B: Backend> Store<B> {
         let packages = std::mem::take(&mut named.packages);
         named.records.extend(&packages);
         self.check_packages(packages, &mut report).await?;
+        let kept = named.artifacts.iter().map(|(name, _)| name);
+        kept.for_each(|name| _ = named.removed.remove(name));
+        self.check_removed(named.removed, &mut report).await?;
         self.check_artifacts(named.artifacts, depth, &mut report)
             .await?;
         self.check_objects(named.records, &mut report).await?;
@@ -107,6 +112,7 @@ impl<B: Backend> Store<B> {
             named.records.extend(of_part.records);
             named.packages.extend(of_part.packages);
             named.artifacts.extend(of_part.artifacts);
+            named.removed.extend(of_part.removed);
             Ok::<_, StoreError>(ControlFlow::Continue(()))
         })
         .await?;
@@ -159,12 +165,11 @@ impl<B: Backend> Store<B> {
             report.keep(self.object(&checks.digest).await)?;
         }
         report.keep(self.sbom(&manifest).await)?;
-        if recorded.deleted.is_none() {
-            let outputs = manifest.outputs.into_iter();
-            let local = outputs.filter_map(|one| Some((one.local_file()?.digest, one.id)));
-            named
-                .artifacts
-                .extend(local.map(|(digest, id)| (id, digest)));
+        let outputs = manifest.outputs.into_iter();
+        let local = outputs.filter_map(|one| Some((one.local_file()?.digest, one.id)));
+        match recorded.deleted {
+            None => (named.artifacts).extend(local.map(|(digest, id)| (id, digest))),
+            Some(_) => named.removed.extend(local.map(|(_, id)| id)),
         }
         Ok(())
     }
@@ -203,6 +208,21 @@ impl<B: Backend> Store<B> {
         if !trust.allows(Role::Builder, &signers, image, None) {
             return Err(broken("none of its keys may record this image".to_owned()));
         }
+        Ok(())
+    }
+
+    /// What the log says was removed may be gone, or is about to be: whoever removes writes the event first.
+    async fn check_removed(
+        &self,
+        names: HashSet<String>,
+        report: &mut Report,
+    ) -> Result<(), StoreError> {
+        for name in names {
+            if self.backend.exists(&name).await? {
+                report.removals_unfinished.push(name);
+            }
+        }
+        report.removals_unfinished.sort_unstable();
         Ok(())
     }
 

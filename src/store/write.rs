@@ -39,7 +39,7 @@ impl<B: Backend> Store<B> {
         // Looked at before anything is written, so that a refusal leaves nothing behind.
         let history = self.history().await?;
         let wanted = Body::ManifestPut(ManifestPut::of(manifest, digest, digest));
-        if history.admits(&wanted, &self.own_keys())? == Admission::Already {
+        if history.admits(&wanted, &self.own_keys(), now.into())? == Admission::Already {
             return Ok(digest);
         }
         let outputs = manifest.outputs.iter();
@@ -76,7 +76,7 @@ impl<B: Backend> Store<B> {
             passed,
         };
         let history = self.history().await?;
-        if history.admits(&body(test), &self.own_keys())? == Admission::Already {
+        if history.admits(&body(test), &self.own_keys(), now.into())? == Admission::Already {
             return Ok(test);
         }
         self.put_object(&bytes).await?;
@@ -108,9 +108,10 @@ impl<B: Backend> Store<B> {
         self.append_to(history, id, now, body).await
     }
 
-    /// Whether an event could be appended now, by our keys.
-    pub async fn check(&self, body: &Body) -> Result<Admission, StoreError> {
-        self.history().await?.admits(body, &self.own_keys())
+    /// Whether an event could be appended at the time `now`, by our keys.
+    pub async fn check(&self, body: &Body, now: Timestamp) -> Result<Admission, StoreError> {
+        let history = self.history().await?;
+        history.admits(body, &self.own_keys(), now.into())
     }
 
     async fn append_to(
@@ -125,27 +126,55 @@ impl<B: Backend> Store<B> {
             return Err(StoreError::NoSigner);
         }
         loop {
-            if history.has(id) || history.admits(&body, &own)? == Admission::Already {
+            if history.has(id) || history.admits(&body, &own, now.into())? == Admission::Already {
                 return Ok(());
             }
-            let seq = history.head() + 1;
-            let payload = event::payload(seq, history.last(), id, now.into(), &body);
-            let signed = sign::sign(event::PAYLOAD_TYPE, payload, &self.signers, &self.interrupt);
-            let name = log::entry_name(seq);
-            match self
-                .backend
-                .create(&name, &signed.await?.to_bytes())
-                .await?
-            {
-                Created::New => return Ok(()),
-                Created::Exists => {
-                    let head = history.head();
-                    log::advance(&mut history, &self.backend).await?;
-                    if history.head() == head {
-                        return Err(StoreError::integrity(name, "is there and cannot be read"));
-                    }
-                }
+            if self.append_next(&history, id, now, &body).await?.is_some() {
+                return Ok(());
             }
+            self.catch_up(&mut history).await?;
         }
+    }
+
+    /// Appends right behind `history`, and returns the number of the new entry; nothing where another writer was faster.
+    /// Whether it may be appended is for the caller to know.
+    pub(super) async fn append_next(
+        &self,
+        history: &History,
+        id: Uuid,
+        now: Timestamp,
+        body: &Body,
+    ) -> Result<Option<u64>, StoreError> {
+        let seq = history.head() + 1;
+        let payload = event::payload(seq, history.last(), id, now.into(), body);
+        if payload.len() > event::MAX_BYTES {
+            return Err(StoreError::Refused {
+                what: "event".to_owned(),
+                why: format!(
+                    "{} bytes, and the log takes {} at most; say it in several, or with fewer words",
+                    payload.len(),
+                    event::MAX_BYTES
+                ),
+            });
+        }
+        let signed = sign::sign(event::PAYLOAD_TYPE, payload, &self.signers, &self.interrupt);
+        let bytes = signed.await?.to_bytes();
+        Ok(
+            match self.backend.create(&log::entry_name(seq), &bytes).await? {
+                Created::New => Some(seq),
+                Created::Exists => None,
+            },
+        )
+    }
+
+    /// Reads what another writer, who was faster, has appended.
+    pub(super) async fn catch_up(&self, history: &mut History) -> Result<(), StoreError> {
+        let head = history.head();
+        log::advance(history, &self.backend).await?;
+        if history.head() == head {
+            let name = log::entry_name(head + 1);
+            return Err(StoreError::integrity(name, "is there and cannot be read"));
+        }
+        Ok(())
     }
 }

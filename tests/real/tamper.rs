@@ -11,13 +11,13 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
-use vault_bake::manifest::TestRecord;
-use vault_bake::store::event::{Body, Revoke};
+use vault_bake::store::event::{Body, Keep, Revoke};
+use vault_bake::store::gc::Outside;
 use vault_bake::store::revocation::Rule;
 use vault_bake::store::{Depth, Dir, Store, StoreError};
 
 use crate::azurite::storm::shared::{now, put};
-use crate::sample::{builder, check};
+use crate::sample::test_record;
 use crate::signing::signed_store;
 
 /// A store with an entry of every kind that there is but the change of its policy.
@@ -26,16 +26,7 @@ async fn make(root: &Path, scratch: &Path) {
     let first = put(&store, scratch, "1.0.0", "disk 0").await.unwrap();
     let second = put(&store, scratch, "1.0.1", "disk 1").await.unwrap();
     for manifest in [first, second] {
-        let record = TestRecord {
-            manifest,
-            run: "019aad5f-0a00-7000-8000-000000000002".into(),
-            started_at: now().into(),
-            ended_at: now().into(),
-            passed: true,
-            failure: None,
-            checks: vec![check("vault.tls-only", true)],
-            builder: builder(),
-        };
+        let record = test_record(manifest, now(), true);
         store.put_test(&record, now()).await.unwrap();
         let set = store.plan_promotion(&manifest, "prod", None, None, now());
         store.move_channel(set.await.unwrap(), now()).await.unwrap();
@@ -56,6 +47,16 @@ async fn make(root: &Path, scratch: &Path) {
         let id = uuid::Uuid::from_u128(n);
         store.append(id, now(), body).await.unwrap();
     }
+    let keep = Keep {
+        generations: 1,
+        min_age_s: 0,
+        pin_files: 0,
+        in_use_lists: 0,
+    };
+    let outside = Outside::default();
+    let (_, plan) = store.plan_gc(&keep, &outside, 0, now()).await.unwrap();
+    let removed = store.apply_gc(plan.unwrap().seq, &outside, now()).await;
+    assert_eq!(removed.unwrap().removed.len(), 1);
 }
 
 fn names(root: &Path) -> Vec<PathBuf> {

@@ -1,5 +1,6 @@
 //! Bakes with stand-in machines: what is recorded, what is said, what may never be seen.
 
+use jiff::Timestamp;
 use vault_bake::event::{Event, Stage};
 use vault_bake::manifest::Manifest;
 
@@ -17,7 +18,7 @@ async fn a_bake_records_an_image_and_its_test() {
     assert_eq!(test.manifest, baked.digest);
 
     let store = bakery.store().await;
-    let rows = store.images().await.expect("a list");
+    let rows = store.images(Timestamp::UNIX_EPOCH).await.expect("a list");
     assert_eq!(rows.len(), 1);
     assert_eq!(rows[0].state.to_string(), "tested");
     let bytes = store.object(&baked.digest).await.expect("the manifest");
@@ -56,7 +57,12 @@ async fn an_image_that_fails_its_checks_is_recorded_as_failed() {
         .expect("it is recorded all the same");
     let test = baked.tested.expect("a test");
     assert!(!test.passed);
-    let rows = bakery.store().await.images().await.expect("a list");
+    let rows = bakery
+        .store()
+        .await
+        .images(Timestamp::UNIX_EPOCH)
+        .await
+        .expect("a list");
     assert_eq!(rows[0].state.to_string(), "failed");
     assert!(bakery.left_behind().await.is_empty());
 }

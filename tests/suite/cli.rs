@@ -6,6 +6,7 @@
 )]
 
 mod channels;
+mod gc;
 mod records;
 
 use std::fs;
@@ -73,6 +74,7 @@ fn every_verb_explains_itself() {
         "resolve",
         "check-plan",
         "trust",
+        "gc",
         "sweep",
         "doctor",
         "completions",

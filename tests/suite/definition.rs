@@ -172,6 +172,30 @@ fn a_file_too_large_to_carry_is_refused() {
     );
 }
 
+/// What stands in a file does not write to the terminal by itself.
+#[test]
+fn a_problem_is_told_in_one_line_without_control_characters() {
+    let text = std::fs::read_to_string("tests/definitions/valid/least.toml").unwrap();
+    let told = |more: &str| {
+        let text = format!("{text}{more}");
+        let problem = Definition::parse(Path::new("node.toml"), &text, &BTreeMap::new());
+        problem.err().unwrap().to_string()
+    };
+    let lines = [
+        told("[releases]\nvault = \"\\u001b[2J\\n1\"\n"),
+        told("[\"\\u001b]0;x\\u0007\\r\\n\"]\n"),
+        told("[[step]]\nprovisioner = \"a\\u0085\"\n"),
+    ];
+    insta::assert_snapshot!(lines.join("\n"), @r#"
+    node.toml:10: releases.vault: `\u{1b}[2J\n1` is no version; expected MAJOR.MINOR.PATCH
+    hint: name one release exactly, as in "1.21.1"
+    node.toml:9: \u{1b}]0;x\u{7}\r\n: unknown key; expected one of `schema`, `description`, `variables`, `base`, `releases`, `release_source`, `machine`, `output`, `step`
+    hint: remove it
+    node.toml:9: step[2].name: `a\u{85}` cannot name a step; expected at most 64 letters, digits, `.`, `_` or `-`
+    hint: give it `name = "…"`
+    "#);
+}
+
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(200))]
 

@@ -13,6 +13,7 @@ mod definition;
 mod far;
 mod deployment;
 mod faults;
+mod fuzz;
 mod ground;
 mod identity;
 mod lock;

@@ -18,7 +18,7 @@ use vault_bake::manifest::{
 };
 use vault_bake::release::{LockedRelease, Verified};
 
-use sample::{builder, check, digest, packages, sample, sample_with_everything};
+use sample::{check, digest, packages, sample, sample_with_everything, test_record};
 
 #[test]
 fn golden_bytes() {
@@ -317,14 +317,12 @@ fn package_lists_have_one_order() {
 #[test]
 fn test_records() {
     let record = TestRecord {
-        manifest: digest("manifest"),
-        run: "019aad5f-0a00-7000-8000-000000000002".into(),
-        started_at: "2026-11-22T19:20:00Z".parse().unwrap(),
         ended_at: "2026-11-22T19:21:00Z".parse().unwrap(),
-        passed: true,
-        failure: None,
-        checks: vec![check("vault.tls-only", true)],
-        builder: builder(),
+        ..test_record(
+            digest("manifest"),
+            "2026-11-22T19:20:00Z".parse().unwrap(),
+            true,
+        )
     };
     let bytes = record.to_bytes();
     insta::assert_snapshot!("test_record_v1", String::from_utf8_lossy(&bytes));

@@ -1,7 +1,7 @@
 //! Pins: what the file says, what it proves, and what it notices.
 
 mod proof;
-mod tamper;
+pub mod tamper;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;

@@ -6,6 +6,7 @@ mod address;
 mod by_hand;
 mod channels;
 mod folder;
+mod gc;
 mod memory;
 mod revocation;
 mod sbom;
@@ -32,7 +33,7 @@ use vault_bake::store::event::{Body, ManifestPut, PAYLOAD_TYPE};
 use vault_bake::store::{Depth, Store, StoreError, TestState};
 use vault_bake::wait::Interrupt;
 
-use crate::manifest::sample::{builder, check, packages, sample};
+use crate::manifest::sample::{self, check, packages, sample};
 use crate::support::signing::{signer, trust};
 
 fn now() -> Timestamp {
@@ -65,16 +66,7 @@ async fn put_as(store: &Store<Dir>, manifest: &Manifest, disk: &str) -> Result<D
 }
 
 fn test_record(manifest: Digest, passed: bool) -> TestRecord {
-    TestRecord {
-        manifest,
-        run: "019aad5f-0a00-7000-8000-000000000002".into(),
-        started_at: now().into(),
-        ended_at: now().into(),
-        passed,
-        failure: (!passed).then(|| "consul did not come up".into()),
-        checks: vec![check("vault.tls-only", passed)],
-        builder: builder(),
-    }
+    sample::test_record(manifest, now(), passed)
 }
 
 /// All files below `root`, without what is on its way.
@@ -115,7 +107,7 @@ async fn a_bake_is_recorded_found_and_tested() {
         .await
         .unwrap();
 
-    let rows = store.images().await.unwrap();
+    let rows = store.images(now()).await.unwrap();
     let shown: Vec<String> = rows
         .iter()
         .map(|row| {

@@ -1,5 +1,6 @@
 //! The command line, as clap sees it. Says what may be asked; does nothing.
 
+pub mod gc;
 pub mod pins;
 mod shared;
 
@@ -192,6 +193,8 @@ pub enum Verb {
         #[command(subcommand)]
         verb: TrustVerb,
     },
+    /// Say which image files nothing needs any more; plan their removal, and carry it out. Records stay
+    Gc(gc::Gc),
     /// Remove what killed runs left: machines, disks, files
     Sweep {
         /// Say what would be removed and remove nothing

@@ -143,6 +143,7 @@ async fn dispatch(verb: Verb, session: &Session) -> Result<Exit, Failure> {
         Verb::Resolve(wish) => commands::resolve::run(session, &wish).await,
         Verb::CheckPlan(wish) => commands::check_plan::run(session, &wish).await,
         Verb::Trust { verb } => commands::trust::run(session, &verb).await,
+        Verb::Gc(wish) => commands::gc::run(session, &wish).await,
         Verb::Sweep { dry_run } => commands::sweep::run(session, dry_run).await,
         Verb::Doctor => commands::doctor::run(session).await,
         Verb::Completions { shell } => Ok(commands::completions::run(shell)),

@@ -31,6 +31,9 @@ use crate::report::Report;
 /// The shipped provisioners travel in the binary, so that it works without a checkout.
 static SHIPPED: include_dir::Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/provisioners");
 
+/// The processes of this machine.
+pub const PROC: &str = "/proc";
+
 /// One call of the binary.
 pub struct Session {
     /// Whether programs read us.

@@ -159,7 +159,7 @@ fn hint(status: u16, code: Option<&str>) -> &'static str {
             "; wait until it is gone, or take another container"
         }
         (401 | 403, Some("AuthorizationPermissionMismatch")) => {
-            "; an identity needs the role `Storage Blob Data Contributor` here, a shared access signature the permissions `rcwl`"
+            "; an identity needs the role `Storage Blob Data Contributor` here, a shared access signature the permissions `rcwl`, and `d` to remove artifacts"
         }
         (401 | 403, _) => {
             "; the credential is expired, is for another container, or may not do this"

@@ -1,7 +1,8 @@
 //! Files of any size on their way into the folder, and out of it.
 //!
 //! In: a finished file. Out: the same under a name of the store, linked where that can be and copied where not.
-//! Deliberately reads nothing where a link will do.
+//! Deliberately reads nothing where a link will do, and knows nothing of what may be
+//! removed.
 
 use std::fs::{self, File};
 use std::io;
@@ -59,4 +60,18 @@ pub(super) fn copy_out(from: &Path, to: &Path) -> io::Result<Option<Digest>> {
     io::copy(&mut from, &mut hashing)?;
     let (digest, _, _) = hashing.finish();
     Ok(Some(digest))
+}
+
+/// Removes `path`. Durable as well where another process removed it a moment ago.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    let absent = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    match fs::remove_file(path) {
+        Err(error) if !absent(&error) => return Err(error),
+        _ => {}
+    }
+    let folder = path.parent().unwrap_or(path);
+    match File::open(folder) {
+        Err(error) if absent(&error) => Ok(()),
+        opened => opened?.sync_all(),
+    }
 }

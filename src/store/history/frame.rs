@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Generation, History, Recorded, Revocation, Void};
+use super::{Generation, History, Planned, Recorded, Revocation, Void};
 use crate::digest::Digest;
 use crate::sign::Trust;
 
@@ -19,6 +19,7 @@ pub(in crate::store) struct Frame {
     policies: Vec<(u64, Trust)>,
     channels: Vec<(String, String, Vec<Generation>)>,
     revocations: Vec<Revocation>,
+    plans: Vec<Planned>,
     voids: Vec<Void>,
 }
 
@@ -47,6 +48,7 @@ impl History {
             policies: self.policies.clone(),
             channels: channels.collect(),
             revocations: self.revocations.clone(),
+            plans: self.plans.clone(),
             voids: self.voids.clone(),
         }
     }
@@ -75,6 +77,7 @@ impl History {
                 .collect(),
             channels: channels.map(|(i, c, all)| ((i, c), all)).collect(),
             revocations: frame.revocations,
+            plans: frame.plans,
             voids: frame.voids,
             recorded,
         }

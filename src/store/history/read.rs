@@ -8,11 +8,9 @@ use serde::Deserialize as _;
 
 use crate::canonical;
 use crate::digest::Digest;
+use crate::manifest::shape;
 use crate::sign::{Envelope, KeyId, Trust};
-use crate::store::event::{Entry, PAYLOAD_TYPE};
-
-/// No event is larger than this, in bytes.
-const MAX_BYTES: usize = 60_000;
+use crate::store::event::{Entry, MAX_BYTES, PAYLOAD_TYPE};
 
 /// An entry of the log, read and its signatures checked, or why it is none.
 pub(in crate::store) struct ReadEntry(Result<Read, String>);
@@ -77,5 +75,12 @@ fn signers(envelope: &Envelope, trust: &Trust) -> Result<BTreeSet<KeyId>, String
 /// The event that is signed as `payload`.
 pub(in crate::store) fn parse(payload: &[u8]) -> Result<Entry, String> {
     let value = canonical::parse(payload, MAX_BYTES).map_err(|error| error.to_string())?;
-    Entry::deserialize(value).map_err(|error| error.to_string())
+    shape::check(&value, &[""]).map_err(|error| error.to_string())?;
+    let id = value["id"].clone();
+    let entry = Entry::deserialize(value).map_err(|error| error.to_string())?;
+    // There are other ways to write a UUID, none of which was ever written.
+    if id != entry.id.to_string() {
+        return Err(format!("the id {id} is not in lower case with hyphens"));
+    }
+    Ok(entry)
 }

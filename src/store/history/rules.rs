@@ -4,14 +4,19 @@ use std::collections::BTreeSet;
 
 use super::{Admission, History, Recorded};
 use crate::digest::Digest;
-use crate::manifest::is_name;
-use crate::sign::KeyId;
+use crate::manifest::{Moment, is_name};
+use crate::sign::{KeyId, Role};
 use crate::store::event::{Body, ChannelSet, ManifestPut};
 use crate::store::{StoreError, TestState};
 
 impl History {
-    /// Whether an event, signed by `signers`, may be appended now: the rules, for writers and readers alike.
-    pub fn admits(&self, body: &Body, signers: &BTreeSet<KeyId>) -> Result<Admission, StoreError> {
+    /// Whether an event, signed by `signers` at the time `at`, may be appended now: the rules, for writers and readers alike.
+    pub fn admits(
+        &self,
+        body: &Body,
+        signers: &BTreeSet<KeyId>,
+        at: Moment,
+    ) -> Result<Admission, StoreError> {
         self.check_role(body, signers)?;
         match body {
             Body::ManifestPut(put) => self.admits_manifest(put),
@@ -52,19 +57,9 @@ impl History {
                 trust.may_follow(self.trust(), signers).map_err(refused)?;
                 Ok(Admission::New)
             }
-            Body::ArtifactDeleted { manifest, .. } => {
-                let of = self.known(manifest)?;
-                if let Some((image, channel, _)) = self.holders(manifest).next() {
-                    return Err(StoreError::Held {
-                        name: of.put.name(),
-                        by: format!("channel {image}:{channel}"),
-                    });
-                }
-                Ok(if of.deleted.is_some() {
-                    Admission::Already
-                } else {
-                    Admission::New
-                })
+            Body::GcPlan(plan) => self.admits_plan(plan),
+            Body::ArtifactDeleted { manifest, plan, .. } => {
+                self.admits_removal(manifest, *plan, at)
             }
         }
     }
@@ -80,15 +75,31 @@ impl History {
             let recorded = self.by_digest(manifest);
             recorded.map_or("", |recorded| recorded.put.image.as_str())
         };
+        if let Body::GcPlan(plan) = body {
+            let mut images = plan.items.iter().map(|item| of(&item.manifest));
+            return images
+                .try_for_each(|image| self.check_grant(body.role(), signers, image, None));
+        }
         let (image, channel) = match body {
             Body::ManifestPut(put) => (put.image.as_str(), None),
             Body::TestPut { manifest, .. } | Body::ArtifactDeleted { manifest, .. } => {
                 (of(manifest), None)
             }
             Body::ChannelSet(set) => (set.image.as_str(), Some(set.channel.as_str())),
-            Body::Revoke(_) | Body::Restore { .. } | Body::TrustUpdate { .. } => ("", None),
+            Body::Revoke(_) | Body::Restore { .. } | Body::TrustUpdate { .. } | Body::GcPlan(_) => {
+                ("", None)
+            }
         };
-        let role = body.role();
+        self.check_grant(body.role(), signers, image, channel)
+    }
+
+    fn check_grant(
+        &self,
+        role: Role,
+        signers: &BTreeSet<KeyId>,
+        image: &str,
+        channel: Option<&str>,
+    ) -> Result<(), StoreError> {
         if self.trust().allows(role, signers, image, channel) {
             return Ok(());
         }
@@ -146,7 +157,7 @@ impl History {
         }
         if let Some(why) = &to.deleted {
             return Err(refused(format!(
-                "the artifact of {} was removed ({why})",
+                "the artifact of {} was removed ({why}); choose another image, or bake one",
                 to.put.name()
             )));
         }

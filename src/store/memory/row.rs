@@ -26,6 +26,7 @@ pub(super) struct Row<'a> {
     fixture: bool,
     base: [u8; 32],
     tests: Vec<Test>,
+    planned: Cow<'a, [u64]>,
     deleted: Option<&'a str>,
 }
 
@@ -44,6 +45,7 @@ impl<'a> Row<'a> {
             at,
             put,
             tests,
+            planned,
             deleted,
         } = recorded;
         let ManifestPut {
@@ -81,6 +83,7 @@ impl<'a> Row<'a> {
             fixture: *fixture,
             base: *base.bytes(),
             tests: tests.collect(),
+            planned: planned.as_slice().into(),
             deleted: deleted.as_deref(),
         }
     }
@@ -111,6 +114,7 @@ impl<'a> Row<'a> {
                 base: self.base.into(),
             },
             tests: tests.collect(),
+            planned: self.planned.to_vec(),
             deleted: self.deleted.map(str::to_owned),
         })
     }

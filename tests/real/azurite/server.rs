@@ -136,7 +136,12 @@ pub fn url(port: u16, container: &str) -> String {
 
 /// A container behind `port`, with a signature for it that may do what a store has to.
 pub fn open(port: u16, container: &str) -> Blob {
-    let credential = Credential::Sas(Secret::new(sas(container, "rcwl")));
+    open_with(port, container, "rcwl")
+}
+
+/// The same with a signature that has these permissions.
+pub fn open_with(port: u16, container: &str, permissions: &str) -> Blob {
+    let credential = Credential::Sas(Secret::new(sas(container, permissions)));
     let address = url(port, container).parse().expect("an address");
     Blob::new(address, &credential, &Wire::real(jiff::Timestamp::default)).expect("a client")
 }

@@ -5,13 +5,14 @@ use std::path::Path;
 
 use tempfile::TempDir;
 use vault_bake::digest::Digest;
-use vault_bake::manifest::TestRecord;
 use vault_bake::store::backend::{Backend as _, Created};
+use vault_bake::store::event::Keep;
+use vault_bake::store::gc::{Applied, Outside};
 use vault_bake::store::{Blob, Depth, Store, StoreError};
 
-use super::server::{azurite, open};
+use super::server::{azurite, open, open_with};
 use super::storm::shared::{now, put};
-use crate::sample::{builder, check, packages, sample};
+use crate::sample::{packages, sample, test_record};
 use crate::signing::signed_store;
 
 async fn store(blob: Blob) -> Store<Blob> {
@@ -35,21 +36,12 @@ async fn a_bake_is_recorded_found_tested_and_proved() {
             .unwrap(),
         second
     );
-    let record = TestRecord {
-        manifest: first,
-        run: "019aad5f-0a00-7000-8000-000000000002".into(),
-        started_at: now().into(),
-        ended_at: now().into(),
-        passed: true,
-        failure: None,
-        checks: vec![check("vault.tls-only", true)],
-        builder: builder(),
-    };
+    let record = test_record(first, now(), true);
     store.put_test(&record, now()).await.unwrap();
 
     // Another machine sees the same.
     let store = Store::open(open(azurite.port, "bakes")).await.unwrap();
-    let rows = store.images().await.unwrap();
+    let rows = store.images(now()).await.unwrap();
     let shown: Vec<String> = rows
         .iter()
         .map(|row| {
@@ -85,6 +77,60 @@ async fn a_bake_is_recorded_found_tested_and_proved() {
         ),
         (3, 2, 1, 2)
     );
+}
+
+/// Blobs are removed as files are: by a plan, an event, and not when something holds them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_nothing_holds_is_removed_and_its_record_stays() {
+    let Some(azurite) = azurite() else { return };
+    let folder = TempDir::new().unwrap();
+    let store = store(azurite.blob("retention").await).await;
+    let mut recorded = Vec::new();
+    for (version, disk) in [
+        ("1.0.0", "disk 0"),
+        ("1.0.1", "disk 1"),
+        ("1.0.2", "disk 2"),
+    ] {
+        let manifest = put(&store, folder.path(), version, disk).await.unwrap();
+        let record = test_record(manifest, now(), true);
+        store.put_test(&record, now()).await.unwrap();
+        recorded.push(manifest);
+    }
+    let set = store.plan_promotion(&recorded[0], "prod", None, None, now());
+    store.move_channel(set.await.unwrap(), now()).await.unwrap();
+    let keep = Keep {
+        generations: 1,
+        min_age_s: 0,
+        pin_files: 0,
+        in_use_lists: 0,
+    };
+    let outside = Outside::default();
+    let (_, plan) = store.plan_gc(&keep, &outside, 0, now()).await.unwrap();
+    let plan = plan.unwrap().seq;
+    // The signature that bakes need does not let anybody delete: the event is written, and the file stays.
+    let applied = store.apply_gc(plan, &outside, now()).await.unwrap();
+    let removed: Vec<_> = applied.removed.iter().map(|gone| gone.manifest).collect();
+    assert_eq!(removed, recorded[1..2], "{applied:?}");
+    assert_eq!((applied.files.len(), applied.failed.len()), (0, 1));
+    let why = &applied.failed[0].why;
+    assert!(why.contains("`d` to remove artifacts"), "{why}");
+    let report = store.verify(Depth::Artifacts).await.unwrap();
+    assert_eq!(report.removals_unfinished.len(), 1);
+
+    // With one that does, the same call ends what was begun.
+    let keeper = signed_store(open_with(azurite.port, "retention", "rcwld"), now()).await;
+    let ended = keeper.apply_gc(plan, &outside, now()).await.unwrap();
+    assert_eq!((ended.removed.len(), ended.files.len()), (0, 1));
+    let again = keeper.apply_gc(plan, &outside, now()).await.unwrap();
+    assert_eq!(again, Applied::default());
+
+    let store = Store::open(open(azurite.port, "retention")).await.unwrap();
+    let rows = store.images(now()).await.unwrap();
+    let present: Vec<bool> = rows.iter().map(|row| row.artifact_present).collect();
+    assert_eq!(present, [true, false, true]);
+    let report = store.verify(Depth::Artifacts).await.unwrap();
+    assert!(report.is_sound() && report.voids.is_empty(), "{report:#?}");
+    assert_eq!((report.manifests, report.artifacts), (3, 2));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,12 +3,11 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use jiff::Timestamp;
-use vault_bake::manifest::TestRecord;
 use vault_bake::store::{Dir, Store};
 use vault_bake::wait::Interrupt;
 
 use super::*;
-use crate::manifest::sample::{builder, check};
+use crate::manifest::sample::test_record;
 use crate::support::signing::{key_pem, signer};
 
 /// A store with three tested images (the last with an older Vault), and the key that may write to it.
@@ -21,18 +20,14 @@ async fn tested(home: &Path) {
         .signing(vec![signer(1)], Interrupt::default());
     let history = store.history().await.unwrap();
     for recorded in history.recorded() {
-        let record = TestRecord {
-            manifest: recorded.put.manifest,
-            run: "019aad5f-0a00-7000-8000-000000000002".into(),
-            started_at: now.into(),
-            ended_at: now.into(),
-            passed: true,
-            failure: None,
-            checks: vec![check("vault.tls-only", true)],
-            builder: builder(),
-        };
+        let record = test_record(recorded.put.manifest, now, true);
         store.put_test(&record, now).await.unwrap();
     }
+    key_of(home);
+}
+
+/// Puts the key where the binary looks for it.
+pub fn key_of(home: &Path) {
     let folder = home.join(".config/vault-bake");
     fs::create_dir_all(&folder).unwrap();
     let key = folder.join("signing-key.pem");
@@ -41,7 +36,7 @@ async fn tested(home: &Path) {
 }
 
 /// What a person sees of these commands, one after the other, without what differs from run to run.
-fn session(folder: &Path, commands: &[&[&str]]) -> String {
+pub fn session(folder: &Path, commands: &[&[&str]]) -> String {
     let mut lines = Vec::new();
     for arguments in commands {
         let output = run(folder, arguments);
@@ -51,7 +46,7 @@ fn session(folder: &Path, commands: &[&[&str]]) -> String {
     lines.join("\n")
 }
 
-fn assert_session(name: &str, text: &str) {
+pub fn assert_session(name: &str, text: &str) {
     insta::with_settings!({filters => vec![
         (r"sha256:[0-9a-f]{64}", "DIGEST"),
         (r"\b[0-9a-f]{12}\b", "SHORT"),

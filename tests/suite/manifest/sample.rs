@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use serde_json::json;
 use vault_bake::digest::Digest;
 use vault_bake::manifest::diff::{Change, Changed, Difference};
 use vault_bake::manifest::{
     Base, BuilderFact, CheckFact, Descriptor, FileFact, Host, Input, Manifest, Os, Output, Package,
-    Packages, ReleaseFact, Repro, SBOM_MEDIA_TYPE, Source, StepFact, Tool, packages_bytes,
+    Packages, ReleaseFact, Repro, SBOM_MEDIA_TYPE, Source, StepFact, TestRecord, Tool,
+    packages_bytes,
 };
 
 pub fn digest(of: &str) -> Digest {
@@ -69,6 +71,20 @@ pub fn builder() -> BuilderFact {
             os: "linux".into(),
             arch: "x86_64".into(),
         },
+    }
+}
+
+/// The record of a test of `manifest` at `at`, with the one check that the verdict comes from.
+pub fn test_record(manifest: Digest, at: Timestamp, passed: bool) -> TestRecord {
+    TestRecord {
+        manifest,
+        run: "019aad5f-0a00-7000-8000-000000000002".into(),
+        started_at: at.into(),
+        ended_at: at.into(),
+        passed,
+        failure: (!passed).then(|| "consul did not come up".into()),
+        checks: vec![check("vault.tls-only", passed)],
+        builder: builder(),
     }
 }
 

@@ -55,7 +55,7 @@ fn unnoticed(bytes: &[u8], places: &[usize], mask: u8) -> Vec<usize> {
 }
 
 /// A file with one pin, as small as it can be: a policy of three grants, a manifest that says as little as one may.
-async fn small(name: Option<&str>) -> String {
+pub async fn small(name: Option<&str>) -> String {
     let ground = Ground::new();
     let (id, key) = (key(1).public().id(), key(1).public().clone());
     let grant = |role: &str| json!({ "role": role, "keys": [id] });

@@ -110,6 +110,7 @@ fn told(history: &History, known: u64) -> BTreeMap<&'static str, String> {
             "channels",
             format!("{:?}", history.channels().collect::<Vec<_>>()),
         ),
+        ("plans", format!("{:?}", history.plans())),
         ("revocations", format!("{:?}", history.revocations())),
         ("voids", format!("{:?}", history.voids())),
         ("policies", format!("{:?}", history.policies())),
@@ -141,7 +142,7 @@ async fn what_is_remembered_is_not_read_again_except_by_verify() {
         // The last that is remembered and the one that would come next; this folder's names and the next one's.
         assert_eq!(writer.shelf.asked(), (2, 300), "{reference}");
     }
-    assert_eq!(store.images().await.unwrap().len(), 300);
+    assert_eq!(store.images(now()).await.unwrap().len(), 300);
     assert_eq!(writer.shelf.asked(), (2, 300));
     // A few entries more, read each time until they are worth remembering.
     writer.put(5).await;
@@ -198,7 +199,7 @@ async fn a_store_that_went_back_is_noticed() {
         let errors = [
             store.history().await.err().unwrap(),
             store.resolve(&reference).await.err().unwrap(),
-            store.images().await.err().unwrap(),
+            store.images(now()).await.err().unwrap(),
         ];
         for error in errors {
             assert!(error.is_integrity(), "{what}");
@@ -239,7 +240,7 @@ async fn a_gap_is_noticed() {
         let reference = "image-1".parse().unwrap();
         for error in [
             store.resolve(&reference).await.err().unwrap(),
-            store.images().await.err().unwrap(),
+            store.images(now()).await.err().unwrap(),
             store.history().await.err().unwrap(),
         ] {
             assert!(error.is_integrity());

@@ -125,12 +125,12 @@ async fn an_integrity_error_names_the_place() {
     let entry = root.join("log/entries/000/000/001");
     let bytes = fs::read(&entry).unwrap();
     fs::remove_file(&entry).unwrap();
-    errors.push(store.images().await.err().unwrap());
+    errors.push(store.images(now()).await.err().unwrap());
     errors.push(put(&store, "1.0.2", "disk 2").await.err().unwrap());
     fs::write(&entry, [&bytes[..], b"\n"].concat()).unwrap();
-    errors.push(store.images().await.err().unwrap());
+    errors.push(store.images(now()).await.err().unwrap());
     fs::copy(root.join("log/entries/000/000/002"), &entry).unwrap();
-    errors.push(store.images().await.err().unwrap());
+    errors.push(store.images(now()).await.err().unwrap());
     assert!(errors.iter().all(StoreError::is_integrity), "{errors:#?}");
     let shown: Vec<String> = errors.iter().map(ToString::to_string).collect();
     insta::assert_snapshot!("integrity_errors", shown.join("\n"));

@@ -3,10 +3,11 @@
 use std::future::pending;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use vault_bake::digest::Digest;
 use vault_bake::store::Dir;
-use vault_bake::store::backend::{Backend, BackendError, Created};
+use vault_bake::store::backend::{ArtifactName, Backend, BackendError, Created};
 
 /// Far away, for all that a bake can tell.
 pub struct Far {
@@ -15,6 +16,8 @@ pub struct Far {
     stuck: bool,
     /// Where files were fetched to.
     fetched: Mutex<Vec<PathBuf>>,
+    /// Whether it is gone whenever something is to be removed.
+    lost: AtomicBool,
 }
 
 impl Far {
@@ -23,7 +26,13 @@ impl Far {
             dir: Dir::new(root),
             stuck,
             fetched: Mutex::default(),
+            lost: AtomicBool::new(false),
         }
+    }
+
+    /// From now on, whether nothing can be removed.
+    pub fn lose(&self, lost: bool) {
+        self.lost.store(lost, Ordering::Relaxed);
     }
 
     pub fn fetched(&self) -> Vec<PathBuf> {
@@ -71,5 +80,16 @@ impl Backend for Far {
     async fn fetch_file(&self, name: &str, to: &Path) -> Result<Option<Digest>, BackendError> {
         self.fetched.lock().expect("a lock").push(to.to_owned());
         self.dir.fetch_file(name, to).await
+    }
+
+    async fn remove(&self, name: &ArtifactName) -> Result<(), BackendError> {
+        if self.lost.load(Ordering::Relaxed) {
+            return Err(BackendError::Service {
+                place: self.place(),
+                name: name.to_string(),
+                why: String::from("could not be reached"),
+            });
+        }
+        self.dir.remove(name).await
     }
 }

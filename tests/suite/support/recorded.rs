@@ -11,18 +11,20 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use jiff::Timestamp;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use uuid::Uuid;
 use vault_bake::digest::Digest;
-use vault_bake::manifest::{self, CloudFact, Manifest, TestRecord};
+use vault_bake::manifest::{self, CloudFact, Manifest};
 use vault_bake::sign::Trust;
-use vault_bake::store::event::{Body, Revoke};
+use vault_bake::store::event::{Body, Keep, Revoke};
+use vault_bake::store::gc::Outside;
 use vault_bake::store::revocation::Rule;
-use vault_bake::store::{Dir, Store};
+use vault_bake::store::{Dir, Rollback, Store};
 use vault_bake::wait::Interrupt;
 
-use super::signing::{signer, trust};
-use crate::manifest::sample::{builder, check, packages, release, sample};
+use super::signing::{key, signer, trust};
+use crate::manifest::sample::{packages, release, sample, test_record};
 
 /// When everything in these stores happens.
 pub fn now() -> Timestamp {
@@ -153,16 +155,7 @@ pub async fn bake(store: &Store<Dir>, manifest: &Manifest) -> Digest {
         .unwrap();
     store.put_packages(&packages(), "dpkg").await.unwrap();
     let digest = store.put_manifest(manifest, now()).await.unwrap();
-    let record = TestRecord {
-        manifest: digest,
-        run: "019aad5f-0a00-7000-8000-000000000002".into(),
-        started_at: now().into(),
-        ended_at: now().into(),
-        passed: true,
-        failure: None,
-        checks: vec![check("vault.tls-only", true)],
-        builder: builder(),
-    };
+    let record = test_record(digest, now(), true);
     store.put_test(&record, now()).await.unwrap();
     digest
 }
@@ -186,6 +179,90 @@ pub async fn revoke(store: &Store<Dir>, manifest: Digest, instead: Option<Digest
     };
     let id = Uuid::now_v7();
     store.append(id, now(), Body::Revoke(revoke)).await.unwrap();
+}
+
+/// Events of every kind that there is, with all that may be absent and without, and every kind of rule. Returns the manifest
+/// that the channel holds in the end.
+pub async fn every_kind(store: &Store<Dir>) -> Digest {
+    let first = bake(store, &with("1.0.0", "1.20.0", "1.8.7")).await;
+    let second = bake(store, &sample("1.0.1", "disk 1.0.1")).await;
+    promote(store, &first).await;
+    promote(store, &second).await;
+    let wish = Rollback {
+        image: "quickstart",
+        channel: "prod",
+        to: None,
+        why: "it leaks",
+        data_restored_from: Some("a snapshot"),
+    };
+    let back = store.plan_rollback(wish, now());
+    let back = back.await.unwrap();
+    store.move_channel(back, now()).await.unwrap();
+    let append = async |body| store.append(Uuid::now_v7(), now(), body).await.unwrap();
+    for rule in [
+        Rule::Manifests {
+            manifests: [first, second].into(),
+        },
+        Rule::Versions {
+            image: "q*".into(),
+            from: Some("9.0.0".parse().unwrap()),
+            to: Some("9.1.0".parse().unwrap()),
+        },
+        Rule::Versions {
+            image: "none".into(),
+            from: None,
+            to: None,
+        },
+        Rule::Release {
+            product: "vault".into(),
+            below: "1.2.3-rc1".into(),
+        },
+        Rule::Input {
+            digest: Digest::of("input"),
+        },
+        Rule::Package {
+            name: "openssl".into(),
+            below: "3.0.1-1~deb12u3".into(),
+        },
+    ] {
+        let replacement = (!matches!(rule, Rule::Input { .. })).then_some(first);
+        append(Body::Revoke(Revoke {
+            rule,
+            why: "CVE-2026-0001, it's bad".into(),
+            effective_at: "2100-01-01T00:00:00Z".parse().unwrap(),
+            replacement,
+        }))
+        .await;
+    }
+    let history = store.history().await.unwrap();
+    let revocation = history.head();
+    append(Body::Restore {
+        revocation,
+        why: "it was not so bad".into(),
+    })
+    .await;
+    // The newest that was tested would be held.
+    bake(store, &with("1.0.2", "1.21.0", "1.8.7")).await;
+    let keep = Keep {
+        generations: 1,
+        min_age_s: 0,
+        pin_files: 0,
+        in_use_lists: 0,
+    };
+    let outside = Outside::default();
+    let (_, planned) = store.plan_gc(&keep, &outside, 0, now()).await.unwrap();
+    append(Body::ArtifactDeleted {
+        manifest: second,
+        plan: planned.unwrap().seq,
+        why: "nobody needs it".into(),
+    })
+    .await;
+    let mut policy: Value = serde_json::from_slice(&trust().to_bytes()).unwrap();
+    policy["version"] = json!(2);
+    policy["keys"][key(2).public().id().to_string()] = json!(key(2).public());
+    let policy = Trust::from_json(policy.to_string().as_bytes()).unwrap();
+    append(Body::TrustUpdate { trust: policy }).await;
+    first
 }
 
 /// Takes out what is random: ids of events, and with them digests of entries and signatures.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use vault_bake::digest::Digest;
-use vault_bake::store::backend::{Backend, BackendError, Created};
+use vault_bake::store::backend::{ArtifactName, Backend, BackendError, Created};
 
 /// Names and bytes. Clones share them.
 #[derive(Clone, Default)]
@@ -97,5 +97,10 @@ impl Backend for Shelf {
         let names: Vec<String> = names.cloned().collect();
         self.listed.fetch_add(names.len() as u64, Ordering::Relaxed);
         Ok(names)
+    }
+
+    async fn remove(&self, name: &ArtifactName) -> Result<(), BackendError> {
+        self.files.lock().unwrap().remove(name.as_str());
+        Ok(())
     }
 }

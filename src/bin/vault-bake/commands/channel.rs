@@ -68,8 +68,9 @@ fn show(session: &Session, history: &History, channel: &str, generation: &Genera
     }
     let note = generation.note.as_ref();
     let note = note.map_or(String::new(), |note| format!("  {note}"));
-    print_line(&format!(
+    let line = format!(
         "{channel:<28} {:>4}  {name:<28} {}  {:<8}{note}",
         generation.generation, generation.at, generation.reason
-    ));
+    );
+    print_line(line.trim_end());
 }

@@ -1,13 +1,13 @@
-//! `images`: what is recorded, and whether it was tested.
+//! `images`: what is recorded, whether it was tested, and what must not or can no longer be deployed.
 
 use vault_bake::store::ImageRow;
 
 use crate::commands::print_line;
 use crate::exit::{Exit, Failure};
-use crate::world::Session;
+use crate::world::{Session, clock};
 
 pub async fn run(session: &Session, name: Option<&str>) -> Result<Exit, Failure> {
-    let rows = session.open_store().await?.images().await?;
+    let rows = session.open_store().await?.images(clock()).await?;
     let rows = rows
         .iter()
         .filter(|row| name.is_none_or(|name| row.image == name));
@@ -26,13 +26,19 @@ pub async fn run(session: &Session, name: Option<&str>) -> Result<Exit, Failure>
 
 fn line(row: &ImageRow) -> String {
     let name = format!("{}@{}", row.image, row.version);
-    let mut marks = String::new();
+    let mut marks = Vec::new();
     if row.fixture {
-        marks += "  FIXTURE RELEASES";
+        marks.push("  FIXTURE RELEASES".to_owned());
     }
-    if !row.artifact_present {
-        marks += "  image file missing";
+    if let Some(why) = &row.revoked {
+        marks.push(format!("  REVOKED: {why}"));
     }
+    match (&row.removed, row.artifact_present) {
+        (Some(why), _) => marks.push(format!("  image file removed: {why}")),
+        (None, false) => marks.push("  image file missing".to_owned()),
+        (None, true) => {}
+    }
+    let marks = marks.concat();
     format!(
         "{name:<32} {:<9} {:>6} MiB  {}{marks}",
         row.state.to_string(),

@@ -6,6 +6,7 @@ pub mod check_plan;
 pub mod completions;
 pub mod diff;
 pub mod doctor;
+pub mod gc;
 pub mod images;
 pub mod lock;
 pub mod pin;

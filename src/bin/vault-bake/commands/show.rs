@@ -13,6 +13,9 @@ pub async fn run(session: &Session, reference: &str) -> Result<Exit, Failure> {
     }
     let manifest = store.manifest(&digest).await?;
     print_line(&format!("{digest}\n{manifest}"));
+    if let Some(why) = store.recorded(&digest).await?.deleted {
+        print_line(&format!("removed   the image file is gone: {why}"));
+    }
     for test in store.tests(&digest).await? {
         let failed: Vec<&str> = test
             .checks

@@ -46,7 +46,7 @@ async fn set(session: &Session, file: &Path, dry_run: bool) -> Result<Exit, Fail
         trust: trust.clone(),
     };
     if dry_run {
-        store.check(&body).await?;
+        store.check(&body, clock()).await?;
     } else {
         store.append(new_id(), clock(), body).await?;
     }

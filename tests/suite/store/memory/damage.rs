@@ -13,7 +13,7 @@ use std::process::Command;
 use tempfile::TempDir;
 use vault_bake::digest::Digest;
 
-use super::{Writer, plain, remembering, resolved, told};
+use super::{Writer, now, plain, remembering, resolved, told};
 use crate::store::{files, put, store};
 
 fn mode(path: &Path) -> u32 {
@@ -61,7 +61,7 @@ async fn what_is_wrong_is_made_anew() {
         fs::read(folder.path().join(store.origin().hex()).join("history")).unwrap()
     };
     let format = sound.len() - 34;
-    assert_eq!(sound[format], b'1');
+    assert_eq!(sound[format], b'2');
     assert_eq!(sealed(&sound, |_| ()), sound);
     let mut cases: Vec<(String, Vec<u8>)> = vec![
         ("empty".into(), Vec::new()),
@@ -69,11 +69,11 @@ async fn what_is_wrong_is_made_anew() {
         ("something else".into(), b"{}".repeat(100)),
         (
             "an older format".into(),
-            sealed(&sound, |bytes| bytes[format] = b'0'),
+            sealed(&sound, |bytes| bytes[format] = b'1'),
         ),
         (
             "a newer format".into(),
-            sealed(&sound, |bytes| bytes[format] = b'2'),
+            sealed(&sound, |bytes| bytes[format] = b'3'),
         ),
         ("longer".into(), [&sound[..], b"\n"].concat()),
     ];
@@ -90,7 +90,7 @@ async fn what_is_wrong_is_made_anew() {
     for (what, bytes) in cases {
         fs::write(&file, bytes).unwrap();
         assert_eq!(resolved(&store, "image-1").await, newest, "{what}");
-        assert_eq!(store.images().await.unwrap().len(), 6, "{what}");
+        assert_eq!(store.images(now()).await.unwrap().len(), 6, "{what}");
         assert_eq!(
             told(&store.history().await.unwrap(), 10),
             expected,
@@ -138,7 +138,7 @@ async fn a_place_that_cannot_be_written_to_is_no_error() {
     fs::write(&no_folder, "").unwrap();
     let store = remembering(&writer.shelf, &no_folder).await;
     assert_eq!(store.history().await.unwrap().head(), 3);
-    assert_eq!(store.images().await.unwrap().len(), 3);
+    assert_eq!(store.images(now()).await.unwrap().len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use vault_bake::digest::Digest;
 use vault_bake::store::Store;
 
-use super::{Writer, manifest, plain, remembering, resolved, told};
+use super::{Writer, manifest, now, plain, remembering, resolved, told};
 use crate::support::shelf::Shelf;
 use crate::support::signing::trust;
 
@@ -37,10 +37,11 @@ async fn append(writer: &mut Writer, (what, a, b, odd): Op) {
                 json!({ "revocation": writer.seq.saturating_sub(b), "why": "it was a mistake" });
             ("restore", body)
         }
-        12 => (
+        12 | 15 => (
             "artifact.deleted",
-            json!({ "manifest": of(a), "why": "old" }),
+            json!({ "manifest": of(a), "plan": writer.seq.saturating_sub(b / 2), "why": "old" }),
         ),
+        16 | 17 => ("gc.plan", gc_plan(a, b, odd)),
         13 => ("trust.update", trust_update(&writer.shelf, odd).await),
         14 => ("heartbeat", json!({ "of": a })),
         _ => ("test.put", json!({ "manifest": of(a) })),
@@ -63,6 +64,23 @@ async fn channel_set(shelf: &Shelf, n: u64, b: u64) -> Value {
         body["from"] = present.to.to_string().into();
     }
     body
+}
+
+/// A plan for one or two artifacts; some name one twice, or another size.
+fn gc_plan(a: u64, b: u64, odd: bool) -> Value {
+    let item = |n: u64| {
+        let put = manifest(n % MANIFESTS, 0);
+        json!({ "manifest": of(n), "artifact": put["artifact"], "size": put["size"].as_u64().unwrap() + u64::from(b == 5), "why": "old" })
+    };
+    let items = if odd {
+        vec![item(a), item(b)]
+    } else {
+        vec![item(a)]
+    };
+    json!({
+        "items": items, "grace_s": u64::from(b == 6) * 60,
+        "keep": { "generations": b % 3, "min_age_s": 0, "pin_files": 0, "in_use_lists": 0 },
+    })
 }
 
 fn revoke(a: u64, b: u64, odd: bool) -> Value {
@@ -103,8 +121,8 @@ async fn agree(store: &Store<Shelf>, scratch: &Store<Shelf>, ids: u64) {
         );
     }
     assert_eq!(
-        store.images().await.unwrap(),
-        scratch.images().await.unwrap()
+        store.images(now()).await.unwrap(),
+        scratch.images(now()).await.unwrap()
     );
     let (remembered, replayed) = (store.history().await, scratch.history().await);
     assert_eq!(
@@ -133,7 +151,7 @@ proptest! {
 
     #[test]
     fn remembered_and_replayed_are_the_same(
-        ops in prop::collection::vec((0..16_u8, 0..12_u64, 0..8_u64, any::<bool>()), 1..48),
+        ops in prop::collection::vec((0..19_u8, 0..12_u64, 0..8_u64, any::<bool>()), 1..48),
         cuts in prop::collection::vec(0..48_usize, 0..4),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

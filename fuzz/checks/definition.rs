@@ -1,0 +1,121 @@
+//! What holds for every definition, read or refused.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use vault_bake::definition::{Action, Definition, Problem, Value};
+use vault_bake::digest::Digest;
+
+/// Whether `data` is a definition. Fails where one is read that is not what it says, or refused in no good words.
+///
+/// Lines `# given: NAME=VALUE` give values to variables.
+pub fn check(data: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return false;
+    };
+    // Files outside of the folder are another on every machine, and some have no end.
+    if text.contains("..")
+        || text.contains("/proc")
+        || text.contains("/sys")
+        || text.contains("/dev")
+    {
+        return false;
+    }
+    let given = given(text);
+    let file = folder().join("node.toml");
+    let again = Definition::parse(&file, text, &given);
+    match (Definition::parse(&file, text, &given), again) {
+        (Ok(definition), Ok(again)) => {
+            assert_eq!(definition.digest, again.digest);
+            check_definition(text, &definition);
+            true
+        }
+        (Err(problem), Err(again)) => {
+            assert_eq!(problem, again);
+            check_problem(&file, text, &problem);
+            false
+        }
+        _ => panic!("once read, once refused"),
+    }
+}
+
+/// Where the files lie that the seeds name, for the fuzz target and for the tests.
+fn folder() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folders = ["fuzz/image", "image"].map(|folder| root.join(folder));
+    let found = folders.into_iter().find(|folder| folder.is_dir());
+    found.expect("the files that the seeds name")
+}
+
+fn given(text: &str) -> BTreeMap<String, String> {
+    let lines = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# given:"));
+    lines
+        .filter_map(|pair| pair.trim().split_once('='))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
+fn check_definition(text: &str, definition: &Definition) {
+    assert_eq!(Digest::of_value(definition), definition.digest);
+    assert_eq!(definition.name, "node");
+    assert!(definition.qemu.is_some() && !definition.steps.is_empty());
+    let names: BTreeSet<&str> = definition
+        .steps
+        .iter()
+        .map(|step| step.name.as_str())
+        .collect();
+    assert_eq!(names.len(), definition.steps.len(), "a name twice");
+    let lines = text.split('\n').count();
+    for step in &definition.steps {
+        assert!(
+            !step.name.is_empty() && !step.name.starts_with(['.', '-']),
+            "{}",
+            step.name
+        );
+        assert!(!step.name.contains(['/', ' ', '\n', '\0']), "{}", step.name);
+        assert!((1..=lines).contains(&step.at.line));
+        if let Action::File {
+            destination,
+            content,
+            sha256,
+            mode,
+            ..
+        } = &step.action
+        {
+            assert!(
+                destination.starts_with('/') && *mode <= 0o7777,
+                "{destination}"
+            );
+            assert_eq!(Digest::of(content), *sha256);
+        }
+    }
+    for version in definition.releases.values() {
+        assert!(version.split('.').count() >= 3, "{version}");
+    }
+    let shown = serde_json::to_string(definition).expect("a definition is JSON");
+    for value in definition.variables.values() {
+        if let Value::Secret { value, .. } = value {
+            let secret = value.expose();
+            // One that stands in the file too may be shown.
+            if secret.starts_with("canary") && text.matches(secret).count() == 1 {
+                assert!(!shown.contains(secret), "a secret is shown");
+            }
+        }
+    }
+}
+
+/// Two lines at the most, without what a terminal obeys; the place is in the text.
+fn check_problem(file: &Path, text: &str, problem: &Problem) {
+    let lines = text.split('\n').count();
+    assert!((1..=lines).contains(&problem.place.line), "{problem}");
+    assert!(!problem.message.is_empty());
+    let shown = problem.to_string();
+    let place = format!("{}:{}: ", file.display(), problem.place.line);
+    assert!(shown.starts_with(&place), "{shown}");
+    let most = 1 + usize::from(problem.hint.is_some());
+    assert_eq!(shown.split('\n').count(), most, "{shown:?}");
+    let obeyed = |c: char| c.is_control() && c != '\n';
+    assert!(!shown.contains(obeyed), "{shown:?}");
+}

@@ -1,0 +1,51 @@
+//! What holds for every pin file that is read.
+
+use vault_bake::digest::Digest;
+use vault_bake::pin::PinFile;
+
+/// Whether `data` is a pin file. Fails where one is read that is another one when it is written again.
+pub fn check(data: &[u8]) -> bool {
+    let file = match PinFile::parse("pins", data) {
+        Ok(file) => file,
+        Err(error) => {
+            assert!(error.is_invalid() && !error.is_integrity(), "{error}");
+            return false;
+        }
+    };
+    let text = file.to_text();
+    let again = PinFile::parse("pins", text.as_bytes()).expect("what was written is read");
+    assert_eq!(again, file);
+    assert_eq!(again.to_text(), text);
+    assert_eq!((again.origin(), again.head()), (file.origin(), file.head()));
+    for (name, pin) in file.pins() {
+        assert_eq!(file.pin(name).expect("it is there"), pin);
+    }
+    match (file.verify(None), again.verify(None)) {
+        (Ok(proved), Ok(again)) => {
+            assert_eq!(proved, again);
+            proves(&file);
+        }
+        (Err(error), Err(again)) => {
+            assert!(error.is_integrity() && !error.is_invalid(), "{error}");
+            assert_eq!(error.to_string(), again.to_string());
+        }
+        (first, again) => panic!("once {first:?}, then {again:?}"),
+    }
+    true
+}
+
+/// What a file that was verified says is what its manifests say.
+fn proves(file: &PinFile) {
+    for pin in file.pins().values() {
+        let manifest = pin.manifest().expect("a verified manifest");
+        assert_eq!(Digest::of(&pin.proof.manifest.payload), pin.manifest);
+        assert_eq!(
+            (&manifest.image, manifest.version),
+            (&pin.image, pin.version)
+        );
+        assert_eq!(manifest.outputs.len(), pin.outputs.len());
+        for (output, pinned) in manifest.outputs.iter().zip(&pin.outputs) {
+            assert_eq!((&output.id, output.digest()), (&pinned.id, pinned.digest));
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! What a person sees of retention: what would go and what holds the rest, the plan, the removal, and what stays of it.
+
+use super::channels::{assert_session, key_of, session};
+use super::*;
+use crate::manifest::sample::sample;
+use crate::support::recorded::{Ground, bake};
+
+/// Without what differs with who runs the tests.
+fn told(ground: &Ground, commands: &[&[&str]]) -> String {
+    let said = commands.iter().map(|arguments| ground.told(arguments));
+    let text = said.collect::<Vec<_>>().join("\n");
+    let lines = text.lines();
+    let same =
+        lines.filter(|line| !line.contains("this machine, whose open files may not be read"));
+    same.collect::<Vec<_>>().join("\n")
+}
+
+#[tokio::test]
+async fn images_are_planned_to_go_and_removed_while_their_records_stay() {
+    let ground = Ground::new();
+    let store = ground.store().await;
+    for version in ["1.0.0", "1.0.1", "1.0.2", "1.0.3"] {
+        bake(&store, &sample(version, &format!("disk {version}"))).await;
+    }
+    key_of(&ground.path(""));
+    let list = "# what the fleet runs\nquickstart@1.0.2\nother@3.0.0\n";
+    fs::write(ground.path("in-use.txt"), list).unwrap();
+    let gc = |more: &[&'static str]| {
+        let rest = ["--min-age", "0", "--keep-generations", "1"];
+        [&["gc"], more, &rest].concat()
+    };
+    let text = told(
+        &ground,
+        &[
+            &["gc"],
+            &["promote", "quickstart@1.0.0", "prod"],
+            &["pin", "quickstart:prod"],
+            &["promote", "quickstart@1.0.3", "prod"],
+            &gc(&[]),
+            &gc(&["--in-use", "in-use.txt", "--pins", "vault-bake.pins.json"]),
+            &gc(&["--plan", "--in-use", "in-use.txt"]),
+            &["gc", "--apply", "11", "--in-use", "in-use.txt"],
+            &gc(&["--plan", "--grace", "0", "--in-use", "in-use.txt"]),
+            &["gc", "--apply", "12"],
+            &[
+                "gc",
+                "--apply",
+                "12",
+                "--in-use",
+                "in-use.txt",
+                "--pins",
+                "vault-bake.pins.json",
+                "--json",
+            ],
+            &["gc", "--apply", "12", "--in-use", "in-use.txt"],
+            &["gc", "--apply", "12", "--in-use", "in-use.txt"],
+            &["gc", "--apply", "3"],
+            &["images"],
+            &["promote", "quickstart@1.0.1", "prod"],
+            &["rollback", "quickstart:prod", "--reason", "too slow"],
+            &["verify", "--pins", "vault-bake.pins.json"],
+            &["verify"],
+        ],
+    );
+    assert_session("gc", &text);
+}
+
+#[test]
+fn times_that_mean_nothing_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let commands: [&[&str]; 6] = [
+        &["gc", "--min-age", "30"],
+        &["gc", "--grace", "1w"],
+        &["gc", "--min-age", "40000d"],
+        &["gc", "--keep-generations", "0"],
+        &["gc", "--plan", "--apply", "3"],
+        &["gc", "--apply", "3", "--grace", "1h"],
+    ];
+    assert_session("gc_refusals", &session(folder.path(), &commands));
+}
