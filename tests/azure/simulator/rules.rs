@@ -1,11 +1,14 @@
 //! The rules of each kind, called from what all kinds have in common: what a body must say, what is shown, what may be
 //! deleted, and what the end of an operation does.
 
+mod capacity;
 mod disk;
+mod firewall;
 mod gallery;
 mod image;
 mod machine;
 mod network;
+mod os_profile;
 mod scale_set;
 mod source;
 mod vm_create;
@@ -269,5 +272,5 @@ pub const NOT_FOUND: (u16, &str) = (404, "NotFound");
 
 /// Cores of a location that are in use.
 pub fn cores_used(world: &World, location: &str) -> u64 {
-    vm_create::cores_used(world, location, "")
+    capacity::cores_used(world, location, "")
 }

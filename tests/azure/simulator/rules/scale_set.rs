@@ -10,8 +10,8 @@ use super::super::operations::{Effect, Operation};
 use super::super::resources::parent_of;
 use super::super::service::fits;
 use super::super::world::{Resource, World, list, merge, now, status, text};
-use super::vm_create::sized;
-use super::{INSTANCE, SCALE_SET, source, vm_create};
+use super::capacity::{fits as image_fits, sized};
+use super::{INSTANCE, SCALE_SET, source};
 
 const IMAGE_REFERENCE: &str = "/virtualMachineProfile/storageProfile/imageReference";
 
@@ -69,7 +69,7 @@ fn modelled(world: &World, call: &Call, body: &Value) -> Result<(), Refusal> {
             .unwrap_or_default(),
         location,
     )?;
-    vm_create::fits(&facts, size, body)
+    image_fits(&facts, size, body)
 }
 
 /// A new set begins to make its instances.

@@ -6,53 +6,18 @@ use serde_json::{Value, json};
 
 use super::super::answer::Refusal;
 use super::super::call::Call;
-use super::super::catalogue::{self, Size};
 use super::super::kinds::kind;
 use super::super::machines::{Source, Spec};
 use super::super::operations::Work;
 use super::super::resources::work;
 use super::super::world::{Resource, World, list, now, text};
-use super::source::{self, Facts};
-use super::{DISK, NIC, NOT_FOUND, VM, network, referred};
+use super::capacity::{fits, sized};
+use super::os_profile;
+use super::source;
+use super::{DISK, NIC, NOT_FOUND, VM, firewall, network, referred};
 
-const LARGEST_CUSTOM_DATA_BYTES: usize = 65_535;
 /// Of every image here, in GB.
 pub const IMAGE_SIZE_GB: i64 = 30;
-const KEPT_BACK: &[&str] = &[
-    "administrator",
-    "admin",
-    "user",
-    "user1",
-    "test",
-    "user2",
-    "test1",
-    "user3",
-    "admin1",
-    "1",
-    "123",
-    "a",
-    "actuser",
-    "adm",
-    "admin2",
-    "aspnet",
-    "backup",
-    "console",
-    "david",
-    "guest",
-    "john",
-    "owner",
-    "root",
-    "server",
-    "sql",
-    "support",
-    "support_388945a0",
-    "sys",
-    "test2",
-    "test3",
-    "user4",
-    "user5",
-];
-
 pub fn put(
     world: &mut World,
     call: &Call,
@@ -75,7 +40,7 @@ pub fn put(
     let facts = source::of(world, reference, &location)?;
     fits(&facts, size, body)?;
     interfaces(world, call, body)?;
-    operating_system(world, body, &facts)?;
+    os_profile::check(world, body, &facts)?;
     let disk = disk_of(world, call, body)?;
     let security = text(body, "/properties/securityProfile/securityType");
     let security = if security.is_empty() {
@@ -97,137 +62,6 @@ pub fn put(
         "architecture": facts.architecture, "security": security, "disk": disk, "exact": facts.exact,
         "source": source, "vmId": world.uuid() }),
     )
-}
-
-/// The size is known, may be used, and there are cores left for `count` of it.
-pub fn sized(
-    world: &World,
-    body: &Value,
-    location: &str,
-    id: &str,
-    count: u64,
-) -> Result<&'static Size, Refusal> {
-    let name = [
-        text(body, "/properties/hardwareProfile/vmSize"),
-        text(body, "/sku/name"),
-    ]
-    .into_iter()
-    .find(|name| !name.is_empty())
-    .unwrap_or_default();
-    let Some(size) = catalogue::size(name) else {
-        return Err(Refusal::parameter(
-            "vmSize",
-            format!("The value {name} provided for the VM size is not valid."),
-        ));
-    };
-    if world
-        .config
-        .restricted
-        .iter()
-        .any(|restricted| restricted == name)
-    {
-        let text = format!(
-            "The requested VM size {name} is currently not available in location '{location}'. Please try another size or deploy to a different location or different zone. See https://aka.ms/azureskunotavailable for details."
-        );
-        return Err(Refusal::new(409, "SkuNotAvailable", text));
-    }
-    let zones = list(body, "/zones").iter().filter_map(Value::as_str);
-    for zone in zones {
-        if !["1", "2", "3"].contains(&zone) {
-            let text = format!("The zone(s) '{zone}' for resource is not supported.");
-            return Err(Refusal::new(400, "InvalidAvailabilityZone", text));
-        }
-    }
-    let used = cores_used(world, location, id);
-    let wanted = size.cores * count;
-    if used + wanted > world.config.cores {
-        let text = format!(
-            "Operation could not be completed as it results in exceeding approved Total Regional Cores quota. Additional details - Location: {location}, Current Limit: {}, Current Usage: {used}, Additional Required: {wanted}.",
-            world.config.cores
-        );
-        return Err(Refusal::new(409, "OperationNotAllowed", text));
-    }
-    Ok(size)
-}
-
-/// Cores of a location that are in use by others than `id`.
-pub fn cores_used(world: &World, location: &str, id: &str) -> u64 {
-    let machines = world
-        .of_kind(VM)
-        .filter(|vm| {
-            vm.location().eq_ignore_ascii_case(location) && !vm.id.eq_ignore_ascii_case(id)
-        })
-        .filter_map(|vm| catalogue::size(vm.property("/hardwareProfile/vmSize")))
-        .map(|size| size.cores);
-    let sets = world
-        .of_kind(super::SCALE_SET)
-        .filter(|set| {
-            set.location().eq_ignore_ascii_case(location) && !set.id.eq_ignore_ascii_case(id)
-        })
-        .filter_map(|set| {
-            let size = catalogue::size(text(&set.body, "/sku/name"))?;
-            Some(size.cores * set.body["sku"]["capacity"].as_u64().unwrap_or(0))
-        });
-    machines.chain(sets).sum()
-}
-
-/// Generation, architecture and security of an image go with the size and the security profile.
-pub fn fits(facts: &Facts, size: &Size, body: &Value) -> Result<(), Refusal> {
-    if size.architecture != facts.architecture {
-        let text = format!(
-            "Cannot create a VM of size '{}' because this VM size only supports a CPU Architecture of '{}', but an image or disk with CPU Architecture '{}' was given.",
-            size.name, size.architecture, facts.architecture
-        );
-        return Err(Refusal::new(400, "BadRequest", text));
-    }
-    if !size
-        .generations
-        .split(',')
-        .any(|generation| generation == facts.generation)
-    {
-        let text = format!(
-            "The selected VM size '{}' cannot boot Hypervisor Generation '{}'.",
-            size.name, facts.generation
-        );
-        return Err(Refusal::new(400, "BadRequest", text));
-    }
-    let security = [
-        text(body, "/properties/securityProfile/securityType"),
-        text(
-            body,
-            "/properties/virtualMachineProfile/securityProfile/securityType",
-        ),
-    ];
-    let trusted = security.contains(&"TrustedLaunch");
-    let able = facts.generation == "V2" && facts.security.starts_with("TrustedLaunch");
-    if trusted && !able {
-        return Err(Refusal::new(
-            400,
-            "BadRequest",
-            "The image or its generation does not support Trusted Launch.",
-        ));
-    }
-    if !trusted && facts.security == "TrustedLaunch" {
-        return Err(Refusal::new(
-            400,
-            "BadRequest",
-            "The provided gallery image only supports creation of VMs and VM Scale Sets with 'TrustedLaunch' security type.",
-        ));
-    }
-    let plan = facts.plan.as_ref();
-    if plan.is_some_and(|plan| *plan != body["plan"]) {
-        let text = "Creating a virtual machine from Marketplace image requires Plan information in the request.";
-        return Err(Refusal::new(400, "VMMarketplaceInvalidInput", text));
-    }
-    if text(body, "/properties/priority") != "Spot"
-        && !text(body, "/properties/evictionPolicy").is_empty()
-    {
-        return Err(Refusal::parameter(
-            "evictionPolicy",
-            "Eviction policy can be set only on Azure Spot Virtual Machines.",
-        ));
-    }
-    Ok(())
 }
 
 fn interfaces(world: &World, call: &Call, body: &Value) -> Result<(), Refusal> {
@@ -259,87 +93,6 @@ fn interfaces(world: &World, call: &Call, body: &Value) -> Result<(), Refusal> {
         }
     }
     Ok(())
-}
-
-/// Who logs in, and what the machine is told at its first start.
-fn operating_system(world: &World, body: &Value, facts: &Facts) -> Result<(), Refusal> {
-    let profile = &body["properties"]["osProfile"];
-    if !facts.generalized {
-        if profile.is_object() {
-            return Err(Refusal::parameter(
-                "osProfile",
-                "Parameter 'osProfile' is not allowed for a specialized image.",
-            ));
-        }
-        return Ok(());
-    }
-    let computer = text(profile, "/computerName");
-    if computer.is_empty()
-        || computer.len() > 64
-        || computer.ends_with(['.', '-'])
-        || computer.contains('_')
-    {
-        return Err(Refusal::parameter(
-            "computerName",
-            "Linux host name cannot exceed 64 characters in length or contain certain characters, and it is required.",
-        ));
-    }
-    let user = text(profile, "/adminUsername");
-    let own = world.config.machines.own_user();
-    let kept_back =
-        KEPT_BACK.contains(&user.to_lowercase().as_str()) && own.as_deref() != Some(user);
-    if user.is_empty() || user.len() > 64 || kept_back {
-        return Err(Refusal::parameter(
-            "adminUsername",
-            "The Admin Username specified is not allowed.",
-        ));
-    }
-    let without_password = profile["linuxConfiguration"]["disablePasswordAuthentication"] == true;
-    let keys = list(profile, "/linuxConfiguration/ssh/publicKeys");
-    if without_password && (keys.is_empty() || !text(profile, "/adminPassword").is_empty()) {
-        return Err(Refusal::parameter(
-            "linuxConfiguration",
-            "Authentication using SSH needs a public key, and no password beside it.",
-        ));
-    }
-    if !without_password && text(profile, "/adminPassword").is_empty() {
-        return Err(Refusal::parameter(
-            "adminPassword",
-            "Required parameter 'adminPassword' is missing (null).",
-        ));
-    }
-    for key in keys {
-        if text(key, "/path") != format!("/home/{user}/.ssh/authorized_keys") {
-            let text = format!(
-                "Destination path for SSH public keys is currently limited to its default value /home/{user}/.ssh/authorized_keys due to a known issue in Linux provisioning agent."
-            );
-            return Err(Refusal::parameter(
-                "linuxConfiguration.ssh.publicKeys.path",
-                text,
-            ));
-        }
-        let data = text(key, "/keyData");
-        let mut words = data.split_whitespace();
-        let known = matches!(words.next(), Some("ssh-rsa" | "ssh-ed25519"));
-        if !known
-            || words
-                .next()
-                .is_none_or(|blob| STANDARD.decode(blob).is_err())
-        {
-            return Err(Refusal::parameter(
-                "linuxConfiguration.ssh.publicKeys.keyData",
-                "The value of parameter linuxConfiguration.ssh.publicKeys.keyData is invalid.",
-            ));
-        }
-    }
-    let custom = text(profile, "/customData");
-    match STANDARD.decode(custom) {
-        Ok(data) if data.len() <= LARGEST_CUSTOM_DATA_BYTES => Ok(()),
-        _ => Err(Refusal::parameter(
-            "customData",
-            "Custom data in OSProfile must be in Base64 encoding and with a maximum length of 87380 characters.",
-        )),
-    }
 }
 
 /// The disk that the machine brings: named by the request, or by the service.
@@ -425,7 +178,7 @@ pub fn start(world: &World, call: &Call) -> Work {
     let interfaces = list(&vm.body, "/properties/networkProfile/networkInterfaces");
     let mut reached = interfaces
         .iter()
-        .filter_map(|nic| network::reached(world, text(nic, "/id"), port));
+        .filter_map(|nic| firewall::reached(world, text(nic, "/id"), port));
     let known = &vm.inner["source"];
     let part = |name: &str| known[name].as_str().unwrap_or_default().to_owned();
     let source = if known["id"].is_string() {
