@@ -1,0 +1,140 @@
+//! What a size, a quota and an image allow: for a machine, and for a scale set.
+
+use serde_json::Value;
+
+use super::super::answer::Refusal;
+use super::super::catalogue::{self, Size};
+use super::super::world::{World, list, text};
+use super::VM;
+use super::source::Facts;
+
+/// The size is known, may be used, and there are cores left for `count` of it.
+pub fn sized(
+    world: &World,
+    body: &Value,
+    location: &str,
+    id: &str,
+    count: u64,
+) -> Result<&'static Size, Refusal> {
+    let name = [
+        text(body, "/properties/hardwareProfile/vmSize"),
+        text(body, "/sku/name"),
+    ]
+    .into_iter()
+    .find(|name| !name.is_empty())
+    .unwrap_or_default();
+    let Some(size) = catalogue::size(name) else {
+        return Err(Refusal::parameter(
+            "vmSize",
+            format!("The value {name} provided for the VM size is not valid."),
+        ));
+    };
+    if world
+        .config
+        .restricted
+        .iter()
+        .any(|restricted| restricted == name)
+    {
+        let text = format!(
+            "The requested VM size {name} is currently not available in location '{location}'. Please try another size or deploy to a different location or different zone. See https://aka.ms/azureskunotavailable for details."
+        );
+        return Err(Refusal::new(409, "SkuNotAvailable", text));
+    }
+    let zones = list(body, "/zones").iter().filter_map(Value::as_str);
+    for zone in zones {
+        if !["1", "2", "3"].contains(&zone) {
+            let text = format!("The zone(s) '{zone}' for resource is not supported.");
+            return Err(Refusal::new(400, "InvalidAvailabilityZone", text));
+        }
+    }
+    let used = cores_used(world, location, id);
+    let wanted = size.cores * count;
+    if used + wanted > world.config.cores {
+        let text = format!(
+            "Operation could not be completed as it results in exceeding approved Total Regional Cores quota. Additional details - Location: {location}, Current Limit: {}, Current Usage: {used}, Additional Required: {wanted}.",
+            world.config.cores
+        );
+        return Err(Refusal::new(409, "OperationNotAllowed", text));
+    }
+    Ok(size)
+}
+
+/// Cores of a location that are in use by others than `id`.
+pub fn cores_used(world: &World, location: &str, id: &str) -> u64 {
+    let machines = world
+        .of_kind(VM)
+        .filter(|vm| {
+            vm.location().eq_ignore_ascii_case(location) && !vm.id.eq_ignore_ascii_case(id)
+        })
+        .filter_map(|vm| catalogue::size(vm.property("/hardwareProfile/vmSize")))
+        .map(|size| size.cores);
+    let sets = world
+        .of_kind(super::SCALE_SET)
+        .filter(|set| {
+            set.location().eq_ignore_ascii_case(location) && !set.id.eq_ignore_ascii_case(id)
+        })
+        .filter_map(|set| {
+            let size = catalogue::size(text(&set.body, "/sku/name"))?;
+            Some(size.cores * set.body["sku"]["capacity"].as_u64().unwrap_or(0))
+        });
+    machines.chain(sets).sum()
+}
+
+/// Generation, architecture and security of an image go with the size and the security profile.
+pub fn fits(facts: &Facts, size: &Size, body: &Value) -> Result<(), Refusal> {
+    if size.architecture != facts.architecture {
+        let text = format!(
+            "Cannot create a VM of size '{}' because this VM size only supports a CPU Architecture of '{}', but an image or disk with CPU Architecture '{}' was given.",
+            size.name, size.architecture, facts.architecture
+        );
+        return Err(Refusal::new(400, "BadRequest", text));
+    }
+    if !size
+        .generations
+        .split(',')
+        .any(|generation| generation == facts.generation)
+    {
+        let text = format!(
+            "The selected VM size '{}' cannot boot Hypervisor Generation '{}'.",
+            size.name, facts.generation
+        );
+        return Err(Refusal::new(400, "BadRequest", text));
+    }
+    let security = [
+        text(body, "/properties/securityProfile/securityType"),
+        text(
+            body,
+            "/properties/virtualMachineProfile/securityProfile/securityType",
+        ),
+    ];
+    let trusted = security.contains(&"TrustedLaunch");
+    let able = facts.generation == "V2" && facts.security.starts_with("TrustedLaunch");
+    if trusted && !able {
+        return Err(Refusal::new(
+            400,
+            "BadRequest",
+            "The image or its generation does not support Trusted Launch.",
+        ));
+    }
+    if !trusted && facts.security == "TrustedLaunch" {
+        return Err(Refusal::new(
+            400,
+            "BadRequest",
+            "The provided gallery image only supports creation of VMs and VM Scale Sets with 'TrustedLaunch' security type.",
+        ));
+    }
+    let plan = facts.plan.as_ref();
+    if plan.is_some_and(|plan| *plan != body["plan"]) {
+        let text = "Creating a virtual machine from Marketplace image requires Plan information in the request.";
+        return Err(Refusal::new(400, "VMMarketplaceInvalidInput", text));
+    }
+    if text(body, "/properties/priority") != "Spot"
+        && !text(body, "/properties/evictionPolicy").is_empty()
+    {
+        return Err(Refusal::parameter(
+            "evictionPolicy",
+            "Eviction policy can be set only on Azure Spot Virtual Machines.",
+        ));
+    }
+    Ok(())
+}

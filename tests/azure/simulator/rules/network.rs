@@ -1,0 +1,358 @@
+//! Networks: security groups, virtual networks with subnets, public addresses, interfaces, NAT gateways.
+
+use std::net::Ipv4Addr;
+
+use serde_json::{Value, json};
+
+use super::super::answer::Refusal;
+use super::super::call::Call;
+use super::super::kinds::{Kind, kind};
+use super::super::resources::parent_of;
+use super::super::world::{Resource, World, list, mentions, text};
+use super::{NAT, NIC, NO_REFERENCE, NSG, PUBLIC_IP, SUBNET, VM, VNET, referred};
+
+pub fn security_group(body: &Value) -> Result<Value, Refusal> {
+    let rules = list(body, "/properties/securityRules");
+    let mut taken = Vec::new();
+    for rule in rules {
+        let priority = rule["properties"]["priority"].as_i64().unwrap_or(0);
+        if !(100..=4096).contains(&priority) {
+            let text = "The priority of a security rule is from 100 to 4096.";
+            return Err(Refusal::new(400, "SecurityRuleInvalidPriority", text));
+        }
+        let place = (text(rule, "/properties/direction").to_owned(), priority);
+        if taken.contains(&place) {
+            let text = "Security rules of one direction have different priorities.";
+            return Err(Refusal::new(400, "SecurityRuleConflict", text));
+        }
+        taken.push(place);
+        let some = |names: [&str; 2]| {
+            names
+                .iter()
+                .any(|name| !rule["properties"][*name].is_null())
+        };
+        if text(rule, "/name").is_empty()
+            || !some(["sourceAddressPrefix", "sourceAddressPrefixes"])
+            || !some(["destinationAddressPrefix", "destinationAddressPrefixes"])
+            || !some(["destinationPortRange", "destinationPortRanges"])
+        {
+            let text = "A security rule has a name, a source, a destination and ports.";
+            return Err(Refusal::new(400, "SecurityRuleParameterMissing", text));
+        }
+    }
+    Ok(json!({}))
+}
+
+pub fn virtual_network(world: &World, call: &Call, body: &mut Value) -> Result<Value, Refusal> {
+    let space = prefixes(list(body, "/properties/addressSpace/addressPrefixes"))?;
+    if space.is_empty() {
+        let text = "A virtual network has an address space.";
+        return Err(Refusal::new(400, "AddressSpaceMissing", text));
+    }
+    let subnets = list(body, "/properties/subnets").to_vec();
+    let mut taken: Vec<Network> = Vec::new();
+    for subnet in &subnets {
+        let own = own_prefixes(subnet)?;
+        fits_in(&own, &space, &taken, text(subnet, "/name"))?;
+        taken.extend(own);
+        attached(world, call, subnet)?;
+    }
+    for id in world.below(&call.id) {
+        let name = id.rsplit('/').next().unwrap_or_default();
+        let kept = subnets
+            .iter()
+            .any(|subnet| text(subnet, "/name").eq_ignore_ascii_case(name));
+        if !kept && !body["properties"]["subnets"].is_null() {
+            deletable(world, &id, kind(SUBNET).expect("a kind"))?;
+        }
+    }
+    Ok(json!({}))
+}
+
+/// Subnets given with a virtual network are resources as those given alone.
+pub fn store_subnets(world: &mut World, call: &Call) {
+    let Some(network) = world.find_mut(&call.id) else {
+        return;
+    };
+    let subnets = network.body["properties"]
+        .as_object_mut()
+        .and_then(|properties| properties.remove("subnets"));
+    let Some(subnets) = subnets.as_ref().and_then(Value::as_array) else {
+        return;
+    };
+    for id in world.below(&call.id) {
+        world.resources.remove(&id);
+    }
+    for subnet in subnets {
+        let id = format!("{}/subnets/{}", call.shown, text(subnet, "/name"));
+        let resource = Resource {
+            id: id.clone(),
+            kind: kind(SUBNET).expect("a kind"),
+            body: json!({ "properties": subnet["properties"] }),
+            state: "Succeeded".to_owned(),
+            hidden: 0,
+            inner: json!({}),
+            revision: 1,
+        };
+        world.resources.insert(id.to_lowercase(), resource);
+    }
+}
+
+pub fn subnet(world: &World, call: &Call, body: &mut Value) -> Result<Value, Refusal> {
+    let parent = world.find(parent_of(&call.id)).expect("a parent");
+    let space = prefixes(list(
+        &parent.body,
+        "/properties/addressSpace/addressPrefixes",
+    ))?;
+    let mut taken = Vec::new();
+    for id in world.below(&parent.id) {
+        if id != call.id {
+            taken.extend(own_prefixes(&world.resources[&id].body)?);
+        }
+    }
+    fits_in(&own_prefixes(body)?, &space, &taken, call.own_name())?;
+    attached(world, call, body)?;
+    Ok(json!({}))
+}
+
+/// The security group and the NAT gateway of a subnet.
+fn attached(world: &World, call: &Call, subnet: &Value) -> Result<(), Refusal> {
+    for (at, kind) in [
+        ("/properties/networkSecurityGroup/id", NSG),
+        ("/properties/natGateway/id", NAT),
+    ] {
+        let id = text(subnet, at);
+        if !id.is_empty() {
+            referred(world, call, id, kind, NO_REFERENCE)?;
+        }
+    }
+    Ok(())
+}
+
+pub fn public_ip(
+    world: &mut World,
+    call: &Call,
+    body: &mut Value,
+    before: Option<&Resource>,
+) -> Result<Value, Refusal> {
+    if text(body, "/sku/name") != "Standard" {
+        let text =
+            "Basic SKU public IP addresses cannot be created since 2025: name the Standard SKU.";
+        return Err(Refusal::new(400, "BasicSkuPublicIpAddressRetired", text));
+    }
+    if text(body, "/properties/publicIPAllocationMethod") != "Static" {
+        let text = "Standard sku publicIp must have AllocationMethod set to Static.";
+        return Err(Refusal::new(
+            400,
+            "StandardSkuPublicIPAddressMustBeStatic",
+            text,
+        ));
+    }
+    if before.is_some() {
+        return Ok(json!({}));
+    }
+    let location = text(body, "/location").to_owned();
+    let used = world
+        .of_kind(PUBLIC_IP)
+        .filter(|ip| ip.location() == location);
+    if used.count() >= world.config.public_addresses {
+        let text = format!(
+            "Cannot create more than {} public IP addresses for this subscription in this region.",
+            world.config.public_addresses
+        );
+        return Err(Refusal::new(400, "PublicIPCountLimitReached", text));
+    }
+    // The simulator's port is its own on this computer while it lives, and so are these addresses.
+    let [high, low] = world.port.to_be_bytes();
+    let taken: Vec<String> = world
+        .of_kind(PUBLIC_IP)
+        .map(|ip| text(&ip.inner, "/address").to_owned())
+        .collect();
+    let free = (1..=254)
+        .map(|last| Ipv4Addr::new(127, high, low, last).to_string())
+        .find(|address| !taken.contains(address));
+    let Some(address) = free else {
+        let text = "No more addresses are simulated.";
+        return Err(Refusal::new(400, "PublicIPCountLimitReached", text));
+    };
+    Ok(json!({ "address": address }))
+}
+
+pub fn interface(
+    world: &World,
+    call: &Call,
+    body: &Value,
+    before: Option<&Resource>,
+) -> Result<Value, Refusal> {
+    let configurations = list(body, "/properties/ipConfigurations");
+    if configurations.is_empty() {
+        let text = "A network interface has at least one IP configuration.";
+        return Err(Refusal::new(
+            400,
+            "NetworkInterfaceMustHaveIpConfiguration",
+            text,
+        ));
+    }
+    for configuration in configurations {
+        let subnet = text(configuration, "/properties/subnet/id");
+        referred(world, call, subnet, SUBNET, NO_REFERENCE)?;
+        let network = parent_of(subnet);
+        referred(world, call, network, VNET, NO_REFERENCE)?;
+        let address = text(configuration, "/properties/publicIPAddress/id");
+        if !address.is_empty() {
+            referred(world, call, address, PUBLIC_IP, NO_REFERENCE)?;
+            let users = world.users(address, &[NIC, NAT]);
+            if let Some(user) = users
+                .iter()
+                .find(|user| !user.eq_ignore_ascii_case(&call.id))
+            {
+                let text = format!(
+                    "Resource {} is referencing public IP address {address} that is already allocated to resource {user}.",
+                    call.shown
+                );
+                return Err(Refusal::new(400, "PublicIPAddressInUse", text));
+            }
+        }
+    }
+    let group = text(body, "/properties/networkSecurityGroup/id");
+    if !group.is_empty() {
+        referred(world, call, group, NSG, NO_REFERENCE)?;
+    }
+    if before.is_some() {
+        return Ok(json!({}));
+    }
+    let last = 4 + world.of_kind(NIC).count() % 250;
+    Ok(json!({ "private": format!("10.0.0.{last}") }))
+}
+
+pub fn nat_gateway(world: &World, call: &Call, body: &Value) -> Result<Value, Refusal> {
+    if !text(body, "/sku/name").starts_with("Standard") {
+        let text = "A NAT gateway has the Standard SKU.";
+        return Err(Refusal::new(400, "NatGatewaySkuInvalid", text));
+    }
+    for address in list(body, "/properties/publicIpAddresses") {
+        referred(world, call, text(address, "/id"), PUBLIC_IP, NO_REFERENCE)?;
+    }
+    Ok(json!({}))
+}
+
+pub fn deletable(world: &World, id: &str, kind: &Kind) -> Result<(), Refusal> {
+    let (users, code) = match kind.name {
+        NSG => (
+            world.users(id, &[NIC, SUBNET]),
+            "InUseNetworkSecurityGroupCannotBeDeleted",
+        ),
+        SUBNET => (world.users(id, &[NIC]), "InUseSubnetCannotBeDeleted"),
+        VNET => {
+            let subnets = world.below(id);
+            let users = subnets
+                .iter()
+                .flat_map(|subnet| world.users(subnet, &[NIC]));
+            (users.collect(), "InUseSubnetCannotBeDeleted")
+        }
+        PUBLIC_IP => (
+            world.users(id, &[NIC, NAT]),
+            "PublicIPAddressCannotBeDeleted",
+        ),
+        NIC => (world.users(id, &[VM]), "NicInUse"),
+        _ => (world.users(id, &[SUBNET]), "NatGatewayInUse"),
+    };
+    let Some(user) = users.first() else {
+        return Ok(());
+    };
+    let text = format!(
+        "{} {id} is in use by {user} and cannot be deleted.",
+        kind.name
+    );
+    Err(Refusal::new(400, code, text))
+}
+
+pub fn view(world: &World, resource: &Resource, body: &mut Value) {
+    match resource.kind.name {
+        VNET => {
+            let subnets: Vec<Value> = world
+                .below(&resource.id)
+                .iter()
+                .map(|id| super::view(world, &world.resources[id], "", ""))
+                .collect();
+            body["properties"]["subnets"] = json!(subnets);
+        }
+        PUBLIC_IP if resource.provisioned() => {
+            body["properties"]["ipAddress"] = resource.inner["address"].clone();
+        }
+        NIC => {
+            if let Some(configurations) = body["properties"]["ipConfigurations"].as_array_mut() {
+                for configuration in configurations {
+                    let properties = &mut configuration["properties"];
+                    properties["privateIPAddress"] = resource.inner["private"].clone();
+                    properties["provisioningState"] = json!(resource.state);
+                }
+            }
+            if let Some(user) = world.users(&resource.id, &[VM]).first() {
+                body["properties"]["virtualMachine"] = json!({ "id": user });
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Whether a resource is named by another of these kinds.
+pub fn used(world: &World, id: &str, kind: &str) -> Option<String> {
+    let mut all = world.of_kind(kind);
+    all.find(|other| mentions(&other.body, id))
+        .map(|other| other.id.clone())
+}
+
+/// A network by its first and last address.
+type Network = (u32, u32);
+
+fn prefixes(texts: &[Value]) -> Result<Vec<Network>, Refusal> {
+    texts
+        .iter()
+        .map(|text| network(text.as_str().unwrap_or_default()))
+        .collect()
+}
+
+fn own_prefixes(subnet: &Value) -> Result<Vec<Network>, Refusal> {
+    let many = list(subnet, "/properties/addressPrefixes");
+    if many.is_empty() {
+        return Ok(vec![network(text(subnet, "/properties/addressPrefix"))?]);
+    }
+    prefixes(many)
+}
+
+fn network(text: &str) -> Result<Network, Refusal> {
+    let parsed = text.split_once('/').and_then(|(address, bits)| {
+        let address = u32::from(address.parse::<Ipv4Addr>().ok()?);
+        let bits: u32 = bits.parse().ok().filter(|bits| *bits <= 32)?;
+        let size = u32::MAX.checked_shr(bits).unwrap_or(0);
+        (address & size == 0).then_some((address, address | size))
+    });
+    parsed.ok_or_else(|| {
+        let text = format!("The address prefix '{text}' is not valid.");
+        Refusal::new(400, "InvalidAddressPrefixFormat", text)
+    })
+}
+
+fn fits_in(
+    own: &[Network],
+    space: &[Network],
+    taken: &[Network],
+    name: &str,
+) -> Result<(), Refusal> {
+    for (first, last) in own {
+        if !space.iter().any(|(from, to)| from <= first && last <= to) {
+            let text = format!(
+                "Subnet '{name}' is not valid because its IP address range is outside the IP address range of virtual network."
+            );
+            return Err(Refusal::new(400, "NetcfgSubnetRangeOutsideVnet", text));
+        }
+        if taken.iter().any(|(from, to)| first <= to && from <= last) {
+            let text = format!(
+                "Subnet '{name}' is not valid because its IP address range overlaps with that of an existing subnet."
+            );
+            return Err(Refusal::new(400, "NetcfgSubnetRangesOverlap", text));
+        }
+    }
+    Ok(())
+}

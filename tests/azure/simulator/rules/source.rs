@@ -1,0 +1,236 @@
+//! From an `imageReference`, of a machine or a scale set, to what it is: its source, generation, architecture, security.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::super::answer::Refusal;
+use super::super::catalogue;
+use super::super::machines::Source;
+use super::super::world::{Resource, World, list, text};
+use super::{DEFINITION, IMAGE, VERSION};
+
+/// What is known of an image.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    pub source: Source,
+    pub generation: String,
+    pub architecture: String,
+    /// `SecurityType` of its definition, empty where there is none.
+    pub security: String,
+    pub generalized: bool,
+    /// The version that `latest` came to.
+    pub exact: String,
+    pub plan: Option<Value>,
+}
+
+/// The image that a machine in `location` is to be made from.
+pub fn of(world: &World, reference: &Value, location: &str) -> Result<Facts, Refusal> {
+    let id = text(reference, "/id");
+    if id.is_empty() {
+        return marketplace(reference);
+    }
+    let Some(image) = world.find(id).filter(|image| image.hidden == 0) else {
+        let text = format!(
+            "The platform image '{id}' is not available. Verify that all fields in the storage profile are correct."
+        );
+        let code = if id.contains("/galleries/") {
+            "GalleryImageNotFound"
+        } else {
+            "ImageNotFound"
+        };
+        return Err(Refusal::new(404, code, text));
+    };
+    match image.kind.name {
+        IMAGE => managed(image, location),
+        VERSION => version(world, image, location),
+        DEFINITION => {
+            let latest = latest(world, image, location).ok_or_else(|| {
+                let text = format!("The gallery image {id} has no version in {location}.");
+                Refusal::new(404, "GalleryImageNotFound", text)
+            })?;
+            version(world, latest, location)
+        }
+        _ => Err(Refusal::parameter(
+            "imageReference.id",
+            format!("{id} is no image."),
+        )),
+    }
+}
+
+fn marketplace(reference: &Value) -> Result<Facts, Refusal> {
+    let part = |name: &str| text(reference, &format!("/{name}")).to_owned();
+    let (publisher, offer, sku) = (part("publisher"), part("offer"), part("sku"));
+    let unknown = || {
+        let text = format!(
+            "The platform image '{publisher}:{offer}:{sku}:{}' is not available. Verify that all fields in the storage profile are correct.",
+            part("version")
+        );
+        Refusal::new(404, "PlatformImageNotFound", text)
+    };
+    let product = catalogue::product(&publisher, &offer, &sku).ok_or_else(unknown)?;
+    let wanted = part("version");
+    let exact = if wanted == "latest" {
+        product.latest()
+    } else {
+        let mut versions = product.versions.iter();
+        versions
+            .find(|known| **known == wanted)
+            .copied()
+            .ok_or_else(unknown)?
+    };
+    Ok(Facts {
+        source: Source::Marketplace {
+            publisher,
+            offer,
+            sku,
+            version: exact.to_owned(),
+        },
+        generation: product.generation.to_owned(),
+        architecture: product.architecture.to_owned(),
+        security: product.security.to_owned(),
+        generalized: true,
+        exact: exact.to_owned(),
+        plan: product.plan(),
+    })
+}
+
+fn managed(image: &Resource, location: &str) -> Result<Facts, Refusal> {
+    ready(image)?;
+    if !image.location().eq_ignore_ascii_case(location) {
+        let text = format!(
+            "Image '{}' is in another location than {location}.",
+            image.id
+        );
+        return Err(Refusal::parameter("imageReference.id", text));
+    }
+    Ok(facts(
+        image,
+        image.property("/hyperVGeneration"),
+        "x64",
+        "",
+        image.inner["generalized"] != false,
+    ))
+}
+
+fn version(world: &World, version: &Resource, location: &str) -> Result<Facts, Refusal> {
+    ready(version)?;
+    if !replicated(version, location) {
+        let text = format!(
+            "The gallery image {} is not available in {location} region. Please contact image owner to replicate to this region, or change your requested region.",
+            version.id
+        );
+        return Err(Refusal::new(404, "GalleryImageNotFound", text));
+    }
+    let definition = world
+        .find(super::super::resources::parent_of(&version.id))
+        .expect("a version has a definition");
+    let architecture = match definition.property("/architecture") {
+        "" => "x64",
+        named => named,
+    };
+    let facts = facts(
+        version,
+        generation(definition),
+        architecture,
+        security_feature(definition),
+        definition.property("/osState") == "Generalized",
+    );
+    Ok(Facts {
+        exact: version.name().to_owned(),
+        ..facts
+    })
+}
+
+fn facts(
+    image: &Resource,
+    generation: &str,
+    architecture: &str,
+    security: &str,
+    generalized: bool,
+) -> Facts {
+    let generation = if generation.is_empty() {
+        "V1"
+    } else {
+        generation
+    };
+    Facts {
+        source: Source::Captured {
+            id: image.id.to_lowercase(),
+            file: image.inner["file"].as_str().map(PathBuf::from),
+        },
+        generation: generation.to_owned(),
+        architecture: architecture.to_owned(),
+        security: security.to_owned(),
+        generalized,
+        exact: String::new(),
+        plan: None,
+    }
+}
+
+fn ready(image: &Resource) -> Result<(), Refusal> {
+    if image.provisioned() || image.state == "Updating" {
+        return Ok(());
+    }
+    let text = format!(
+        "The image {} is not in Succeeded state but {}.",
+        image.id, image.state
+    );
+    Err(Refusal::new(409, "OperationNotAllowed", text))
+}
+
+/// The generation of a definition; the first where it says none.
+pub fn generation(definition: &Resource) -> &str {
+    match definition.property("/hyperVGeneration") {
+        "" => "V1",
+        named => named,
+    }
+}
+
+/// The value of the feature `SecurityType` of a definition.
+pub fn security_feature(definition: &Resource) -> &str {
+    list(&definition.body, "/properties/features")
+        .iter()
+        .find(|feature| text(feature, "/name") == "SecurityType")
+        .map_or("", |feature| text(feature, "/value"))
+}
+
+/// Whether a version is in a region.
+pub fn replicated(version: &Resource, location: &str) -> bool {
+    regions(version)
+        .iter()
+        .any(|region| region == &location.to_lowercase())
+}
+
+/// The regions of a version, in small letters without spaces.
+pub fn regions(version: &Resource) -> Vec<String> {
+    let named = list(&version.body, "/properties/publishingProfile/targetRegions");
+    let plain = |name: &str| name.replace(' ', "").to_lowercase();
+    if named.is_empty() {
+        return vec![plain(version.location())];
+    }
+    named
+        .iter()
+        .map(|region| plain(text(region, "/name")))
+        .collect()
+}
+
+/// The highest version that is not excluded.
+fn latest<'a>(world: &'a World, definition: &Resource, location: &str) -> Option<&'a Resource> {
+    let numbers = |version: &Resource| -> Vec<u64> {
+        version
+            .name()
+            .split('.')
+            .map(|part| part.parse().unwrap_or(0))
+            .collect()
+    };
+    world
+        .below(&definition.id)
+        .iter()
+        .map(|id| &world.resources[id])
+        .filter(|version| version.provisioned() && replicated(version, location))
+        .filter(|version| {
+            version.body["properties"]["publishingProfile"]["excludeFromLatest"] != json!(true)
+        })
+        .max_by_key(|version| numbers(version))
+}

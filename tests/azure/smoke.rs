@@ -1,0 +1,41 @@
+//! A bake's whole sequence, by a plain client.
+
+use crate::bodies::{self, IMAGE, NIC, VM};
+use crate::client::{Arm, COMPUTE, NETWORK, RESOURCES};
+use crate::simulator::Config;
+
+#[tokio::test]
+async fn a_machine_becomes_an_image_and_leaves_nothing() {
+    let arm = Arm::start(Config::default()).await;
+    bodies::generalized(&arm).await;
+    let view = arm.get(&format!("{VM}/instanceView"), COMPUTE).await.body;
+    let codes: Vec<&str> = view["statuses"]
+        .as_array()
+        .expect("statuses")
+        .iter()
+        .filter_map(|status| status["code"].as_str())
+        .collect();
+    assert_eq!(
+        codes,
+        [
+            "ProvisioningState/succeeded",
+            "OSState/generalized",
+            "PowerState/deallocated"
+        ]
+    );
+    let ended = arm
+        .run("PUT", IMAGE, COMPUTE, Some(&bodies::image(&arm)))
+        .await;
+    assert_eq!(ended, "Succeeded");
+    let gone = arm
+        .run("DELETE", &format!("{VM}?forceDeletion=true"), COMPUTE, None)
+        .await;
+    assert_eq!(gone, "Succeeded");
+    assert_eq!(arm.get(NIC, NETWORK).await.short(), "404 ResourceNotFound");
+    let gone = arm
+        .run("DELETE", "S/resourcegroups/rg", RESOURCES, None)
+        .await;
+    assert_eq!(gone, "Succeeded");
+    assert_eq!(arm.simulator.resources().len(), 0);
+    arm.well();
+}
