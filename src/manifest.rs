@@ -13,7 +13,6 @@ mod moment;
 mod packages;
 mod reference;
 mod sbom;
-pub(crate) mod shape;
 mod show;
 pub(crate) mod succession;
 mod version;
@@ -22,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::canonical::shape;
 use crate::digest::Digest;
 use crate::sign::{SignError, Statement, Subject};
 

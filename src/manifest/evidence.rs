@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{BuilderFact, CheckFact, MAX_BYTES, Moment, shape};
+use super::{BuilderFact, CheckFact, MAX_BYTES, Moment};
+use crate::canonical::shape;
 use crate::digest::Digest;
 use crate::sign::{SignError, Statement, Subject};
 

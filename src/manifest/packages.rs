@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::shape;
+use crate::canonical::shape;
 use crate::canonical::{self, CanonicalError};
 use crate::digest::{Digest, canonical_json};
 

@@ -3,6 +3,7 @@
 //! Format and encoding: <https://github.com/secure-systems-lab/dsse>, version 1.0. Stricter than the format in one
 //! place: an envelope is canonical JSON with padded base64, so that one envelope has one form.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use base64::Engine as _;
@@ -10,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::SignError;
-use super::key::KeyId;
+use super::key::{Batch, KeyId, PublicKey};
 use super::trust::Trust;
 use crate::canonical;
 use crate::digest::canonical_json;
@@ -38,12 +39,14 @@ pub struct Signature {
     pub bytes: Vec<u8>,
 }
 
+/// Fields stand in the order of their names, so that the plain writer writes the canonical form.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Raw {
-    #[serde(rename = "payloadType")]
-    payload_type: String,
-    payload: String,
+struct Raw<'a> {
+    #[serde(borrow)]
+    payload: Cow<'a, str>,
+    #[serde(borrow, rename = "payloadType")]
+    payload_type: Cow<'a, str>,
     signatures: Vec<RawSignature>,
 }
 
@@ -54,12 +57,35 @@ struct RawSignature {
     sig: String,
 }
 
+impl<'a> Raw<'a> {
+    fn read(bytes: &'a [u8]) -> Result<Self, SignError> {
+        // Written again it is the same bytes, so there is nothing else in them. A list in the place of an object, which would be
+        // read as well, would be written as an object.
+        if bytes.len() <= MAX_BYTES
+            && let Ok(raw) = serde_json::from_slice::<Raw<'a>>(bytes)
+            && canonical::is_written_as(&raw, bytes)
+        {
+            return Ok(raw);
+        }
+        // The long way, which finds out what is wrong.
+        let value = canonical::parse(bytes, MAX_BYTES)?;
+        let read = Raw::deserialize(&value);
+        Err(SignError::Shape {
+            what: "envelope",
+            why: match read {
+                Ok(_) => "it is written in another way".to_owned(),
+                Err(error) => error.to_string(),
+            },
+        })
+    }
+}
+
 impl Envelope {
     /// The canonical JSON, the only form that is stored.
     pub fn to_bytes(&self) -> Vec<u8> {
         canonical_json(&Raw {
-            payload_type: self.payload_type.clone(),
-            payload: STANDARD.encode(&self.payload),
+            payload: STANDARD.encode(&self.payload).into(),
+            payload_type: self.payload_type.as_str().into(),
             signatures: self
                 .signatures
                 .iter()
@@ -77,8 +103,7 @@ impl Envelope {
             what: "envelope",
             why,
         };
-        let value = canonical::parse(bytes, MAX_BYTES)?;
-        let raw: Raw = serde_json::from_value(value).map_err(|error| wrong(error.to_string()))?;
+        let raw = Raw::read(bytes)?;
         let decode = |text: &str, what: &str| {
             STANDARD
                 .decode(text)
@@ -94,17 +119,11 @@ impl Envelope {
         if signatures.is_empty() {
             return Err(wrong("nobody signed it".to_owned()));
         }
-        let envelope = Self {
+        Ok(Self {
             payload: decode(&raw.payload, "the payload")?,
-            payload_type: raw.payload_type,
+            payload_type: raw.payload_type.into_owned(),
             signatures,
-        };
-        // A list in the place of an object would be read as well.
-        if envelope.to_bytes() == bytes {
-            Ok(envelope)
-        } else {
-            Err(wrong("it is written in another way".to_owned()))
-        }
+        })
     }
 
     /// What was signed: the payload and its type.
@@ -116,6 +135,40 @@ impl Envelope {
     /// damaged signature is never passed over for a good one.
     pub fn signers(&self, trust: &Trust) -> Result<BTreeSet<KeyId>, SignError> {
         let signed = self.signed_bytes();
+        self.signers_if(trust, |key, signature| key.verifies(&signed, signature))
+    }
+
+    /// The same of many envelopes, in their order, in half the time.
+    pub(crate) fn signers_of(
+        envelopes: &[(&Self, &Trust)],
+    ) -> Vec<Result<BTreeSet<KeyId>, SignError>> {
+        let signed = envelopes
+            .iter()
+            .map(|(envelope, _)| envelope.signed_bytes());
+        let signed: Vec<Vec<u8>> = signed.collect();
+        let mut batch = Batch::default();
+        for ((envelope, trust), signed) in envelopes.iter().zip(&signed) {
+            for signature in &envelope.signatures {
+                if let Some(key) = trust.key(&signature.key) {
+                    batch.add(key, signed, &signature.bytes);
+                }
+            }
+        }
+        let holds = batch.holds();
+        let each = envelopes.iter().zip(&signed);
+        each.map(|((envelope, trust), signed)| {
+            envelope.signers_if(trust, |key, signature| {
+                (holds && Batch::takes(key)) || key.verifies(signed, signature)
+            })
+        })
+        .collect()
+    }
+
+    fn signers_if(
+        &self,
+        trust: &Trust,
+        verifies: impl Fn(&PublicKey, &[u8]) -> bool,
+    ) -> Result<BTreeSet<KeyId>, SignError> {
         let mut signers = BTreeSet::new();
         for signature in &self.signatures {
             let invalid = |why| SignError::Invalid {
@@ -125,7 +178,7 @@ impl Envelope {
             let key = trust
                 .key(&signature.key)
                 .ok_or_else(|| invalid("is by nobody whom the trust policy knows"))?;
-            if !key.verifies(&signed, &signature.bytes) {
+            if !verifies(key, &signature.bytes) {
                 return Err(invalid("does not hold"));
             }
             if !signers.insert(signature.key) {

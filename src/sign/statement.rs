@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::SignError;
-use crate::canonical;
+use crate::canonical::{self, shape};
 use crate::digest::{Digest, canonical_json};
 
 /// The payload type of every statement in an envelope.
@@ -45,6 +45,7 @@ struct Raw {
     subject: Vec<RawSubject>,
     #[serde(rename = "predicateType")]
     predicate_type: String,
+    #[serde(skip_deserializing)]
     predicate: Value,
 }
 
@@ -77,7 +78,13 @@ impl Statement {
             what: "statement",
             why,
         };
-        let value = canonical::parse(bytes, most_bytes)?;
+        let mut value = canonical::parse(bytes, most_bytes)?;
+        // With objects in their places there is no other way to write it: the bytes are canonical, and no field is unknown.
+        shape::check(&value, &["", "subject.*"]).map_err(|error| wrong(error.to_string()))?;
+        let predicate = value
+            .as_object_mut()
+            .and_then(|all| all.remove("predicate"));
+        let predicate = predicate.ok_or_else(|| wrong("missing field `predicate`".to_owned()))?;
         let raw: Raw = serde_json::from_value(value).map_err(|error| wrong(error.to_string()))?;
         if raw.format != STATEMENT_TYPE {
             return Err(wrong(format!(
@@ -98,16 +105,10 @@ impl Statement {
         if subjects.is_empty() {
             return Err(wrong("it is about nothing".to_owned()));
         }
-        let statement = Self {
+        Ok(Self {
             subjects,
             predicate_type: raw.predicate_type,
-            predicate: raw.predicate,
-        };
-        // A list in the place of an object would be read as well.
-        if statement.to_bytes() == bytes {
-            Ok(statement)
-        } else {
-            Err(wrong("it is written in another way".to_owned()))
-        }
+            predicate,
+        })
     }
 }

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::backend::Backend;
 use super::event::{Body, ChannelSet, Reason};
 use super::history::{Admission, History, Recorded};
+use super::verify::Signed;
 use super::{Store, StoreError, Verdict, new_id};
 use crate::digest::Digest;
 use crate::manifest::succession::{Obstacle, Versions, obstacles};
@@ -159,14 +160,9 @@ impl<B: Backend> Store<B> {
                 "{why}; `vault-bake restore` takes a revocation back"
             )));
         }
-        self.check_envelope(
-            history,
-            target.seq,
-            &target.put.manifest,
-            &target.put.envelope,
-            &set.image,
-        )
-        .await?;
+        let signed = [Signed::manifest(target)];
+        let mut checked = self.check_envelopes(history, &signed).await;
+        checked.pop().expect("one for each")?;
         let manifest = self.manifest(&set.to).await?;
         for output in manifest.outputs.iter().filter(|one| one.target == "local") {
             if !self.backend.exists(&output.id).await? {

@@ -5,12 +5,14 @@
 
 use std::collections::BTreeMap;
 
+use serde::de::value::MapDeserializer;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::canonical::shape;
 use crate::digest::{Digest, canonical_json};
-use crate::manifest::{ImageVersion, Manifest, Moment, shape};
+use crate::manifest::{ImageVersion, Manifest, Moment};
 use crate::sign::{Role, Trust};
 
 use super::revocation::Rule;
@@ -243,15 +245,16 @@ impl Body {
     ];
 
     /// Reads the body of an event of one of the [`Self::KINDS`].
-    pub(super) fn read(kind: &str, body: &Value) -> Result<Self, String> {
+    pub(super) fn read(kind: &str, body: Value) -> Result<Self, String> {
         let words = |error: serde_json::Error| error.to_string();
-        shape::check(body, OBJECTS).map_err(words)?;
+        shape::check(&body, OBJECTS).map_err(words)?;
         // serde takes a number for the name of a rule as well.
         if body["rule"].get("by").is_some_and(|by| !by.is_string()) {
             return Err("`rule.by` is no text".to_owned());
         }
-        let tagged = serde_json::json!({ "kind": kind, "body": body });
-        serde_json::from_value(tagged).map_err(words)
+        // The kind first, so that the body is read as what it is.
+        let tagged = [("kind", Value::from(kind)), ("body", body)];
+        Self::deserialize(MapDeserializer::new(tagged.into_iter())).map_err(words)
     }
 
     /// The role that may say so, and of which image and channel.
@@ -281,6 +284,7 @@ pub(super) struct Entry {
     pub(super) id: Uuid,
     pub(super) at: Moment,
     pub(super) kind: String,
+    #[serde(skip)]
     pub(super) body: Value,
     #[serde(default)]
     pub(super) critical: bool,

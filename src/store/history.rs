@@ -241,12 +241,13 @@ impl History {
                 entry.prev, self.last
             )));
         }
-        let effect = self.effect(&entry, &signers)?;
-        self.ids.insert(entry.id);
+        let (id, at) = (entry.id, entry.at);
+        let effect = self.effect(entry, &signers)?;
+        self.ids.insert(id);
         self.head = seq;
         self.last = digest;
         match effect {
-            Ok(body) => self.apply(seq, entry.at, body, signers),
+            Ok(body) => self.apply(seq, at, body, signers),
             Err(why) => self.voids.push(Void { seq, why }),
         }
         Ok(())
@@ -255,13 +256,14 @@ impl History {
     /// What the entry says, or why it is void.
     fn effect(
         &self,
-        entry: &Entry,
+        entry: Entry,
         signers: &BTreeSet<KeyId>,
     ) -> Result<Result<Body, String>, StoreError> {
-        let Entry { seq, kind, .. } = entry;
+        let Entry {
+            seq, kind, body, ..
+        } = entry;
         if entry.schema != SCHEMA || !Body::KINDS.contains(&kind.as_str()) {
             if entry.critical {
-                let (seq, kind) = (*seq, kind.clone());
                 return Err(StoreError::UnknownEvent { seq, kind });
             }
             return Ok(Err(format!("`{kind}` is not known to this version")));
@@ -269,7 +271,7 @@ impl History {
         if self.has(entry.id) {
             return Ok(Err(format!("the id {} was used before", entry.id)));
         }
-        let body = match Body::read(kind, &entry.body) {
+        let body = match Body::read(&kind, body) {
             Ok(body) => body,
             Err(why) => return Ok(Err(why)),
         };

@@ -15,7 +15,7 @@ use crate::sign::Trust;
 pub(super) const ENTRIES: &str = "log/entries/";
 
 /// How many entries one thread reads at a time.
-pub(super) const AT_A_TIME: u64 = 64;
+pub(super) const AT_A_TIME: u64 = 128;
 
 /// Where entries beyond the head are looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,9 +56,9 @@ pub(super) async fn read(
         let Some(bytes) = backend.get(&entry_name(seq)).await? else {
             break;
         };
-        entries.push(ReadEntry::of(&bytes, trust));
+        entries.push(bytes);
     }
-    Ok(entries)
+    Ok(ReadEntry::all(&entries, trust))
 }
 
 /// Takes entries that were read; breaks where that were the last ones.

@@ -92,7 +92,7 @@ impl Logged {
         } = entry;
         let known = entry.schema == EVENT_SCHEMA && Body::KINDS.contains(&kind.as_str());
         let body = if known {
-            Some(Body::read(&kind, &body).map_err(broken)?)
+            Some(Body::read(&kind, body).map_err(broken)?)
         } else if entry.critical {
             return Err(StoreError::UnknownEvent { seq, kind });
         } else {

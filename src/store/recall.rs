@@ -17,7 +17,7 @@ use crate::digest::Digest;
 use crate::manifest::Reference;
 
 /// With so many new entries it is time to remember them as well.
-const MANY: u64 = log::AT_A_TIME;
+const MANY: u64 = 64;
 
 /// And it is when the log has grown by this part of what is remembered, so that a short one is remembered almost whole.
 const PART: u64 = 8;

@@ -5,6 +5,7 @@
 //! say more.
 
 use std::collections::HashSet;
+use std::iter;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use super::report::Report;
 use super::{Store, StoreError, object_name};
 use crate::digest::Digest;
 use crate::manifest::CHECKS_ROLE;
-use crate::sign::Role;
+use crate::sign::{Envelope, Role, Trust};
 
 /// How much is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +40,42 @@ struct Named {
     removed: HashSet<String>,
 }
 
+/// A record in its envelope.
+#[derive(Clone, Copy)]
+pub(super) struct Signed<'a> {
+    /// The entry that names it.
+    seq: u64,
+    payload: Digest,
+    envelope: Digest,
+    image: &'a str,
+}
+
+impl<'a> Signed<'a> {
+    /// A manifest.
+    pub(super) fn manifest(recorded: &'a Recorded) -> Self {
+        Self {
+            seq: recorded.seq,
+            payload: recorded.put.manifest,
+            envelope: recorded.put.envelope,
+            image: &recorded.put.image,
+        }
+    }
+
+    /// A manifest and its tests.
+    fn of(recorded: &'a Recorded) -> impl Iterator<Item = Self> {
+        let manifest = Self::manifest(recorded);
+        let tests = recorded.tests.iter().map(move |one| Self {
+            seq: one.seq,
+            payload: one.test,
+            envelope: one.envelope,
+            ..manifest
+        });
+        iter::once(manifest).chain(tests)
+    }
+}
+
 /// How many manifests one task reads.
-const AT_A_TIME: usize = 64;
+const AT_A_TIME: usize = 128;
 
 impl<B: Backend> Store<B> {
     /// Reads and checks everything, on all processors. An error means that it could not be read; what is wrong is in the
@@ -98,9 +133,16 @@ impl<B: Backend> Store<B> {
             let (store, history) = (self.share(), history.clone());
             async move {
                 let (mut report, mut named) = (Report::default(), Named::default());
-                let recorded = history.recorded()[from..].iter();
-                for recorded in recorded.take(AT_A_TIME) {
-                    let checked = store.check_recorded(&history, recorded, &mut named, &mut report);
+                let end = history.recorded().len().min(from + AT_A_TIME);
+                let recorded = &history.recorded()[from..end];
+                let signed: Vec<Signed> = recorded.iter().flat_map(Signed::of).collect();
+                let mut checked = store.check_envelopes(&history, &signed).await.into_iter();
+                for recorded in recorded {
+                    for (signed, checked) in Signed::of(recorded).zip(&mut checked) {
+                        named.records.extend([signed.payload, signed.envelope]);
+                        report.keep(checked)?;
+                    }
+                    let checked = store.check_recorded(recorded, &mut named, &mut report);
                     checked.await?;
                 }
                 Ok::<_, StoreError>((report, named))
@@ -121,21 +163,12 @@ impl<B: Backend> Store<B> {
 
     async fn check_recorded(
         &self,
-        history: &History,
         recorded: &Recorded,
         named: &mut Named,
         report: &mut Report,
     ) -> Result<(), StoreError> {
         report.manifests += 1;
         let put = &recorded.put;
-        let signed = [(recorded.seq, put.manifest, put.envelope)].into_iter();
-        let tests = recorded.tests.iter();
-        let signed = signed.chain(tests.map(|one| (one.seq, one.test, one.envelope)));
-        for (seq, payload, envelope) in signed {
-            named.records.extend([payload, envelope]);
-            let checked = self.check_envelope(history, seq, &payload, &envelope, &put.image);
-            report.keep(checked.await)?;
-        }
         for tested in &recorded.tests {
             report.tests += 1;
             if let Some(record) = report.keep(self.test(&tested.test).await)?
@@ -192,23 +225,35 @@ impl<B: Backend> Store<B> {
         .await
     }
 
-    /// A record is signed by those who may, judged as the log judged the event that names it.
-    pub(super) async fn check_envelope(
+    /// Whether records are signed by those who may, judged as the log judged the events that name them; in their order.
+    pub(super) async fn check_envelopes(
         &self,
         history: &History,
-        seq: u64,
-        payload: &Digest,
-        envelope: &Digest,
-        image: &str,
-    ) -> Result<(), StoreError> {
-        let trust = history.trust_at(seq);
-        let broken = |why: String| StoreError::integrity(object_name(envelope), why);
-        let signers = self.envelope(envelope, payload).await?.signers(trust);
-        let signers = signers.map_err(|error| broken(error.to_string()))?;
-        if !trust.allows(Role::Builder, &signers, image, None) {
-            return Err(broken("none of its keys may record this image".to_owned()));
+        signed: &[Signed<'_>],
+    ) -> Vec<Result<(), StoreError>> {
+        let mut envelopes = Vec::new();
+        for one in signed {
+            envelopes.push(self.envelope(&one.envelope, &one.payload).await);
         }
-        Ok(())
+        let policies = signed.iter().map(|one| history.trust_at(one.seq));
+        let policies: Vec<&Trust> = policies.collect();
+        let read = envelopes.iter().zip(&policies);
+        let read: Vec<_> = read
+            .filter_map(|(envelope, trust)| Some((envelope.as_ref().ok()?, *trust)))
+            .collect();
+        let mut signers = Envelope::signers_of(&read).into_iter();
+        let each = signed.iter().zip(policies).zip(envelopes);
+        each.map(|((one, trust), envelope)| {
+            envelope?;
+            let broken = |why: String| StoreError::integrity(object_name(&one.envelope), why);
+            let signers = signers.next().expect("as many as envelopes were read");
+            let signers = signers.map_err(|error| broken(error.to_string()))?;
+            match trust.allows(Role::Builder, &signers, one.image, None) {
+                true => Ok(()),
+                false => Err(broken("none of its keys may record this image".to_owned())),
+            }
+        })
+        .collect()
     }
 
     /// What the log says was removed may be gone, or is about to be: whoever removes writes the event first.

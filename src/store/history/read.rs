@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use serde::Deserialize as _;
 
 use crate::canonical;
+use crate::canonical::shape;
 use crate::digest::Digest;
-use crate::manifest::shape;
 use crate::sign::{Envelope, KeyId, Trust};
 use crate::store::event::{Entry, MAX_BYTES, PAYLOAD_TYPE};
 
@@ -26,9 +26,26 @@ struct Read {
 }
 
 impl ReadEntry {
-    /// Reads `bytes`, and checks the signatures by `trust`, which is probably the policy in force then.
-    pub fn of(bytes: &[u8], trust: &Trust) -> Self {
-        Self(Read::of(bytes, trust))
+    /// Reads entries, each by its bytes, and checks their signatures by `trust`, which is probably the policy in force then.
+    pub fn all(entries: &[Vec<u8>], trust: &Trust) -> Vec<Self> {
+        let envelopes: Vec<_> = entries.iter().map(|bytes| envelope(bytes)).collect();
+        let read = envelopes.iter().flatten();
+        let signed: Vec<_> = read.map(|envelope| (envelope, trust)).collect();
+        let mut signers = Envelope::signers_of(&signed).into_iter();
+        let each = entries.iter().zip(envelopes);
+        each.map(|(bytes, envelope)| {
+            Self(envelope.map(|envelope| {
+                let signers = signers.next().expect("as many as envelopes");
+                Read {
+                    digest: Digest::of(bytes),
+                    policy: trust.version(),
+                    signers: signers.map_err(|error| error.to_string()),
+                    entry: parse(&envelope.payload),
+                    envelope,
+                }
+            }))
+        })
+        .collect()
     }
 
     /// What it says, where it says something.
@@ -46,41 +63,33 @@ impl ReadEntry {
         let signers = if read.policy == trust.version() {
             read.signers
         } else {
-            signers(&read.envelope, trust)
+            let signers = read.envelope.signers(trust);
+            signers.map_err(|error| error.to_string())
         };
         Ok((read.digest, signers?, read.entry?))
     }
 }
 
-impl Read {
-    fn of(bytes: &[u8], trust: &Trust) -> Result<Self, String> {
-        let envelope = Envelope::parse(bytes).map_err(|error| error.to_string())?;
-        if envelope.payload_type != PAYLOAD_TYPE {
-            return Err(format!("it holds `{}`, no event", envelope.payload_type));
-        }
-        Ok(Self {
-            digest: Digest::of(bytes),
-            policy: trust.version(),
-            signers: signers(&envelope, trust),
-            entry: parse(&envelope.payload),
-            envelope,
-        })
+fn envelope(bytes: &[u8]) -> Result<Envelope, String> {
+    let envelope = Envelope::parse(bytes).map_err(|error| error.to_string())?;
+    match envelope.payload_type.as_str() {
+        PAYLOAD_TYPE => Ok(envelope),
+        other => Err(format!("it holds `{other}`, no event")),
     }
-}
-
-fn signers(envelope: &Envelope, trust: &Trust) -> Result<BTreeSet<KeyId>, String> {
-    envelope.signers(trust).map_err(|error| error.to_string())
 }
 
 /// The event that is signed as `payload`.
 pub(in crate::store) fn parse(payload: &[u8]) -> Result<Entry, String> {
-    let value = canonical::parse(payload, MAX_BYTES).map_err(|error| error.to_string())?;
+    let mut value = canonical::parse(payload, MAX_BYTES).map_err(|error| error.to_string())?;
     shape::check(&value, &[""]).map_err(|error| error.to_string())?;
+    let body = value.as_object_mut().and_then(|all| all.remove("body"));
+    let body = body.ok_or("missing field `body`")?;
     let id = value["id"].clone();
-    let entry = Entry::deserialize(value).map_err(|error| error.to_string())?;
+    let mut entry = Entry::deserialize(value).map_err(|error| error.to_string())?;
     // There are other ways to write a UUID, none of which was ever written.
     if id != entry.id.to_string() {
         return Err(format!("the id {id} is not in lower case with hyphens"));
     }
+    entry.body = body;
     Ok(entry)
 }

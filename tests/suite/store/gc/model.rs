@@ -102,7 +102,9 @@ impl Model {
     fn held(&self, keep: &Keep) -> BTreeSet<usize> {
         let mut held: BTreeSet<usize> = self.pinned.union(&self.used).copied().collect();
         for channel in &self.channels {
-            held.extend(channel.iter().rev().take(keep.generations as usize));
+            let last = channel.iter().rev().take(keep.generations as usize);
+            // What is removed cannot be gone back to.
+            held.extend(last.filter(|at| !self.images[**at].removed));
         }
         let young =
             |one: &Image| !one.removed && (self.hour - one.hour) * 3600 < keep.min_age_s as i64;
