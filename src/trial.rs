@@ -323,10 +323,10 @@ async fn checks<M: Machine>(
         }
     };
     let checked = async {
-        if let Some(tar) = identity {
-            provision::give_identity(&session, tar, guest.events, guest.interrupt).await?;
-        }
         provision::upload(guest, &session).await?;
+        if let Some(tar) = identity {
+            provision::give_identity(guest, &session, tar).await?;
+        }
         provision::run_checks(guest, Phase::Image, &session).await
     };
     match checked.await {

@@ -4,37 +4,32 @@
 
 use std::time::Duration;
 
-use super::ProvisionError;
-use crate::event::Events;
-use crate::ssh::{Script, Session};
-use crate::wait::Interrupt;
+use super::{Guest, ProvisionError};
+use crate::ssh::{Archive, Script, Session};
 
-/// Uploads the identity `tar` and starts what waits for it. An image that takes no identity is left alone.
+/// Uploads the identity `tar` below the guest's folder for uploads, which is there already, and starts what waits for it. An image that takes no identity is left alone.
 pub async fn give_identity(
+    guest: &Guest<'_>,
     session: &Session,
     tar: &[u8],
-    events: &Events,
-    interrupt: &Interrupt,
 ) -> Result<(), ProvisionError> {
+    let folder = format!("{}/identity", guest.work);
     let failed = |error| ProvisionError::ssh(session.endpoint(), error);
     let bytes = tar.to_vec();
     let size = bytes.len() as u64;
-    let write = move |archive: &mut crate::ssh::Archive<'_>| archive.bytes("seed", 0o600, &bytes);
+    let write = move |archive: &mut Archive<'_>| archive.bytes("seed", 0o600, &bytes);
     session
-        .upload(FOLDER, Some(size), write, events, interrupt)
+        .upload(&folder, Some(size), write, guest.events, guest.interrupt)
         .await
         .map_err(failed)?;
     let script = Script {
         name: "identity".to_owned(),
-        text: START.replace("FOLDER", FOLDER),
+        text: START.replace("FOLDER", &folder),
         timeout: Duration::from_secs(180),
     };
-    session.output(script, interrupt).await.map_err(failed)?;
+    session.output(script, guest.interrupt).await.map_err(failed)?;
     Ok(())
 }
-
-/// In tmpfs.
-const FOLDER: &str = "/run/vault-bake/identity";
 
 /// Whether a service comes up is for the checks to say.
 const START: &str = r#"

@@ -1,7 +1,11 @@
 //! Azure without Azure: the management interface played by a simulator, and the library against it.
 
+mod bakes;
 mod bodies;
 mod client;
 mod door;
+mod ground;
+mod guest;
 mod simulator;
 mod smoke;
+mod support;

@@ -109,7 +109,8 @@ impl Arm {
         let tally = &Tally::default();
         let wait = Wait::new(&ask.operation, PATIENCE);
         let ended = wait.until(&self.events, &self.interrupt, || self.attempt(ask, tally));
-        match ended.await {
+        // A sending pipeline is a large thing to be part of everything that asks.
+        match Box::pin(ended).await {
             Ok(answer) => Ok(Got {
                 answer,
                 lost: tally.lost.load(Relaxed),

@@ -42,7 +42,8 @@ pub fn plant(world: &mut World, name: &str, tags: &[Value]) -> Decoys {
     )
 }
 
-fn put(world: &mut World, kind: &'static Kind, id: String, tags: &Value) -> String {
+/// A resource that was there before anybody asked.
+pub fn put(world: &mut World, kind: &'static Kind, id: String, tags: &Value) -> String {
     let key = id.to_lowercase();
     let resource = Resource {
         id,
@@ -71,7 +72,8 @@ impl Decoys {
             .collect()
     }
 
-    pub fn len(&self) -> usize {
-        self.0.len()
+    /// Whether the resource with this id, in small letters, is one of them.
+    pub fn has(&self, id: &str) -> bool {
+        self.0.contains_key(id)
     }
 }

@@ -163,6 +163,16 @@ impl Simulator {
         }
     }
 
+    /// Puts a resource group there, in the first location.
+    pub fn put_group(&self, name: &str) {
+        let mut world = self.world();
+        let id = format!(
+            "/subscriptions/{}/resourceGroups/{name}",
+            world.config.subscription
+        );
+        decoys::put(&mut world, &kinds::GROUP, id, &serde_json::json!({}));
+    }
+
     /// Puts resources of others there.
     pub fn plant_decoys(&self, name: &str, tags: &[Value]) -> Decoys {
         decoys::plant(&mut self.world(), name, tags)

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use vault_bake::bake::{Baked, Failed, OnError, Order, Tested, bake, test};
+use vault_bake::builder::Builder;
 use vault_bake::digest::Digest;
 use vault_bake::event::{Event, Events, Stage};
 use vault_bake::manifest::{ImageVersion, Tool};
@@ -15,7 +16,7 @@ use vault_bake::plan::{Plan, PlannedStep};
 use vault_bake::release::LockedRelease;
 use vault_bake::store::backend::Backend;
 use vault_bake::store::{Depth, Dir, Report, Store};
-use vault_bake::teardown::{Swept, sweep};
+use vault_bake::teardown::{Cloud, Swept, sweep};
 use vault_bake::wait::{Interrupt, Seen, Wait};
 use vault_bake::world::{World, runs};
 
@@ -111,6 +112,16 @@ impl Bakery {
         store: &Store<S>,
         hook: impl Fn(&Event) + Send + Sync + 'static,
     ) -> Result<Baked, Failed> {
+        self.bake_with(&self.stand_in(), store, hook).await
+    }
+
+    /// Bakes with any builder.
+    pub async fn bake_with<B: Builder, S: Backend>(
+        &self,
+        builder: &B,
+        store: &Store<S>,
+        hook: impl Fn(&Event) + Send + Sync + 'static,
+    ) -> Result<Baked, Failed> {
         let order = Order {
             plan: &self.plan,
             version: self.version,
@@ -118,10 +129,17 @@ impl Bakery {
             test: self.test,
             on_error: &|_| OnError::Clean,
         };
-        self.in_world(hook, async |builder, world| {
+        self.in_world(hook, async |world| {
             bake(builder, store, &order, world).await
         })
         .await
+    }
+
+    fn stand_in(&self) -> StandIn {
+        StandIn {
+            cache: self.cache(),
+            fails_at: self.fails_at,
+        }
     }
 
     /// Tries a recorded image of a store of any kind.
@@ -130,9 +148,19 @@ impl Bakery {
         store: &Store<S>,
         manifest: Digest,
     ) -> Result<Tested, Failed> {
+        self.retest_with(&self.stand_in(), store, manifest).await
+    }
+
+    /// The same with any builder.
+    pub async fn retest_with<B: Builder, S: Backend>(
+        &self,
+        builder: &B,
+        store: &Store<S>,
+        manifest: Digest,
+    ) -> Result<Tested, Failed> {
         self.in_world(
             |_| {},
-            async |builder, world| test(builder, store, manifest, world).await,
+            async |world| test(builder, store, manifest, world).await,
         )
         .await
     }
@@ -140,7 +168,7 @@ impl Bakery {
     async fn in_world<T>(
         &self,
         hook: impl Fn(&Event) + Send + Sync + 'static,
-        work: impl AsyncFnOnce(&StandIn, &World<'_>) -> T,
+        work: impl AsyncFnOnce(&World<'_>) -> T,
     ) -> T {
         let heard = Arc::clone(&self.heard);
         let events = Events::new(move |event: &Event| {
@@ -150,10 +178,6 @@ impl Bakery {
                 .unwrap_or_else(PoisonError::into_inner)
                 .push(event.clone());
         });
-        let builder = StandIn {
-            cache: self.cache(),
-            fails_at: self.fails_at,
-        };
         // A folder cannot be made below a file, so with this one the upload fails.
         let uploads = if self.fails_at == Some(Stage::Upload) {
             "/dev/null/work"
@@ -173,7 +197,7 @@ impl Bakery {
             now: &clock,
             tool: &tool,
         };
-        work(&builder, &world).await
+        work(&world).await
     }
 
     /// The events so far.
@@ -186,10 +210,15 @@ impl Bakery {
 
     /// Sweeps after dead runs.
     pub async fn sweep(&self) -> Vec<Swept> {
+        self.sweep_in(None).await
+    }
+
+    /// Sweeps after dead runs, in a cloud too.
+    pub async fn sweep_in(&self, cloud: Option<&dyn Cloud>) -> Vec<Swept> {
         let swept = sweep(
             &runs(&self.cache()),
             false,
-            None,
+            cloud,
             &Events::silent(),
             &Interrupt::default(),
         )

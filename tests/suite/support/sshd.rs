@@ -35,12 +35,18 @@ impl Sshd {
 
     /// Starts a server at a given port, and does not wait for it.
     pub fn start_at(keys: &Keys, port: u16) -> Self {
+        let (host, user) = (keys.host_private.expose(), &keys.user_public);
+        Self::start_with(host, user, SocketAddr::from(([127, 0, 0, 1], port)))
+    }
+
+    /// Starts a server with this host key that lets this user key in, and does not wait for it.
+    pub fn start_with(host_private: &str, user_public: &str, address: SocketAddr) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("vault-bake-sshd-")
             .tempdir()
             .expect("a temporary folder");
         let at = folder.path();
-        let config = prepare(at, keys, port);
+        let config = prepare(at, host_private, user_public, address);
         let log = fs::File::create(at.join("log")).expect("a log file");
         #[expect(
             clippy::disallowed_methods,
@@ -55,7 +61,7 @@ impl Sshd {
             .spawn()
             .expect("sshd starts: is openssh-server installed?");
         Self {
-            address: SocketAddr::from(([127, 0, 0, 1], port)),
+            address,
             folder,
             listener,
         }
@@ -107,11 +113,11 @@ impl Drop for Sshd {
     }
 }
 
-/// Writes what a server at `port` needs into the folder `at`, and returns its configuration.
-pub fn prepare(at: &Path, keys: &Keys, port: u16) -> PathBuf {
-    write_private(&at.join("host_key"), keys.host_private.expose());
-    write_private(&at.join("authorized_keys"), &keys.user_public);
-    write_private(&at.join("sshd_config"), &config(at, port));
+/// Writes what a server needs into the folder `at`, and returns its configuration.
+pub fn prepare(at: &Path, host_private: &str, user_public: &str, address: SocketAddr) -> PathBuf {
+    write_private(&at.join("host_key"), host_private);
+    write_private(&at.join("authorized_keys"), user_public);
+    write_private(&at.join("sshd_config"), &config(at, address));
     if rustix::process::geteuid().is_root() {
         // sshd refuses to start without it as root, and distributions make it only when the service starts.
         let _ = fs::DirBuilder::new().mode(0o755).create("/run/sshd");
@@ -134,10 +140,10 @@ pub fn free_port() -> u16 {
 }
 
 /// The home is an empty one: what the shell of whoever runs the tests does at its start is no part of them.
-fn config(at: &Path, port: u16) -> String {
-    let at = at.display();
+fn config(at: &Path, address: SocketAddr) -> String {
+    let (at, ip, port) = (at.display(), address.ip(), address.port());
     format!(
-        "Port {port}\nListenAddress 127.0.0.1\nHostKey {at}/host_key\nAuthorizedKeysFile {at}/authorized_keys\n\
+        "Port {port}\nListenAddress {ip}\nHostKey {at}/host_key\nAuthorizedKeysFile {at}/authorized_keys\n\
          PidFile none\nStrictModes no\nUsePAM no\nPermitRootLogin prohibit-password\nPasswordAuthentication no\n\
          KbdInteractiveAuthentication no\nMaxStartups 200\nLogLevel VERBOSE\nSetEnv HOME={at}\n"
     )
@@ -153,7 +159,7 @@ fn write_private(path: &Path, text: &str) {
         .expect("a file in a temporary folder");
 }
 
-fn own_name() -> String {
+pub fn own_name() -> String {
     let uid = rustix::process::geteuid().as_raw().to_string();
     let users = fs::read_to_string("/etc/passwd").expect("a list of users");
     let own = users.lines().find_map(|line| {

@@ -93,8 +93,9 @@ impl Builder for StandIn {
             path: at.clone(),
             error,
         })?;
-        let port = sshd::free_port();
-        let config = sshd::prepare(&at, boot.keys, port);
+        let address = ([127, 0, 0, 1], sshd::free_port()).into();
+        let (host, user) = (boot.keys.host_private.expose(), &boot.keys.user_public);
+        let config = sshd::prepare(&at, host, user, address);
         teardown.register(Undo::Process {
             marker: config.display().to_string(),
         })?;
@@ -111,7 +112,7 @@ impl Builder for StandIn {
             .start()?;
         Ok(StandInMachine {
             process,
-            endpoint: sshd::endpoint(([127, 0, 0, 1], port).into()),
+            endpoint: sshd::endpoint(address),
         })
     }
 

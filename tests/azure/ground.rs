@@ -1,0 +1,225 @@
+//! Everything around a bake on Azure: a simulated subscription with guests in it and with what is not ours, a bakery, a door.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tempfile::TempDir;
+use vault_bake::azure::{Arm, ArmSettings, Cloud, Source, Who, Wire};
+use vault_bake::bake::{Baked, Failed};
+use vault_bake::builder::azure::{Azure, Cleaner, Job};
+use vault_bake::definition::{
+    Address, AzureBase, AzureMachine, AzureOutput, GalleryOutput, Security,
+};
+use vault_bake::event::{Event, Events};
+use vault_bake::lock::{Generation, ImageReference, LockedImage};
+use vault_bake::plan::{PlannedBase, PlannedMachine, PlannedOutput};
+use vault_bake::secret::Secret;
+use vault_bake::wait::{Interrupt, Pace};
+
+use crate::guest::Guests;
+use crate::simulator::{Config, Decoys, Shown, Simulator};
+use crate::support::bakery::{Bakery, clock, steps};
+use crate::support::sshd::own_name;
+
+/// Pauses are so much shorter than on Azure.
+const PACE: f64 = 0.01;
+/// The group that outlives bakes.
+pub const KEPT: &str = "images";
+/// What is made is long gone by then, and not before.
+const EXPIRES: &str = "2099-01-01T00:00:00Z";
+
+pub struct Ground {
+    _folder: TempDir,
+    pub simulator: Simulator,
+    pub bakery: Bakery,
+    pub machine: AzureMachine,
+    pub output: AzureOutput,
+    pub base: LockedImage,
+    decoys: Decoys,
+    client: Arc<reqwest::Client>,
+}
+
+/// As short as a definition can be.
+pub fn machine() -> AzureMachine {
+    AzureMachine {
+        location: "westeurope".to_owned(),
+        vm_size: "Standard_D2s_v5".to_owned(),
+        zone: None,
+        disk_gib: None,
+        disk_type: "StandardSSD_LRS".to_owned(),
+        security: Security::Standard,
+        spot: false,
+        resource_group: None,
+        subnet: None,
+        address: Address::Public,
+        allow_from: vec!["127.0.0.1".to_owned()],
+        identities: Vec::new(),
+        ssh_port: 2222,
+        boot_timeout_s: 60,
+        tags: [("team".to_owned(), "vault".to_owned())].into(),
+    }
+}
+
+pub fn base(sku: &str, generation: Generation) -> LockedImage {
+    LockedImage {
+        image: ImageReference::Marketplace {
+            publisher: "Debian".to_owned(),
+            offer: "debian-12".to_owned(),
+            sku: sku.to_owned(),
+            version: "0.20250210.1000".to_owned(),
+        },
+        generation,
+        arch: "x86_64".to_owned(),
+        security: None,
+        plan: None,
+    }
+}
+
+pub fn gallery() -> GalleryOutput {
+    GalleryOutput {
+        resource_group: KEPT.to_owned(),
+        name: "gallery".to_owned(),
+        definition: "quickstart".to_owned(),
+        target_regions: vec!["westeurope".to_owned(), "northeurope".to_owned()],
+        replicas: 1,
+        exclude_from_latest: true,
+    }
+}
+
+impl Ground {
+    /// A subscription with the group that images go to, and decoys.
+    pub fn new(config: Config) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let simulator = Simulator::start(Config {
+            machines: Arc::new(Guests::default()),
+            ..config
+        });
+        let base_image = base("12", Generation::V1);
+        let mut bakery = Bakery::new(folder.path(), steps());
+        bakery.plan.base = PlannedBase::Azure {
+            wanted: AzureBase::Marketplace {
+                publisher: "Debian".to_owned(),
+                offer: "debian-12".to_owned(),
+                sku: "12".to_owned(),
+                version: "latest".to_owned(),
+            },
+            locked: base_image.clone(),
+        };
+        bakery.version = Some("1.2.3".parse().expect("a version"));
+        simulator.put_group(KEPT);
+        // Tags of ours with the values of others, and one of ours alone.
+        let decoys = simulator.plant_decoys(
+            "vault-bake-019aad5f",
+            &[
+                json!({}),
+                json!({ "vault-bake-id": "019aad5f-0a00-7000-8000-00000000000f" }),
+                json!({ "vault-bake-expires": "2020-01-01T00:00:00Z" }),
+                json!({ "team": "vault" }),
+            ],
+        );
+        let certificate = reqwest::Certificate::from_pem(simulator.ca_pem().as_bytes());
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .tls_certs_only([certificate.expect("a certificate")]);
+        Self {
+            _folder: folder,
+            simulator,
+            bakery,
+            machine: machine(),
+            output: AzureOutput {
+                resource_group: KEPT.to_owned(),
+                managed_image: true,
+                zone_resilient: false,
+                gallery: None,
+            },
+            base: base_image,
+            decoys,
+            client: Arc::new(client.build().expect("a client")),
+        }
+    }
+
+    /// A door to the subscription.
+    pub fn arm(&self) -> Arm {
+        let url = self.simulator.url();
+        let settings = ArmSettings {
+            who: Who {
+                source: Source::ClientSecret {
+                    tenant: Config::default().tenant,
+                    client: Config::default().client_id,
+                    secret: Secret::new(Config::default().client_secret),
+                },
+                cloud: Cloud::custom(&url, &url, "127.0.0.1", None).expect("a cloud"),
+                wire: Wire {
+                    transport: Some(self.client.clone()),
+                    now: clock,
+                    pace: Pace::scaled(PACE),
+                },
+            },
+            subscription: self.simulator.subscription(),
+            run: "test".to_owned(),
+            request_timeout: Duration::from_secs(3),
+        };
+        Arm::new(settings, &Events::silent(), &Interrupt::default()).expect("a door")
+    }
+
+    fn builder(&self) -> Azure {
+        let job = Job {
+            machine: self.machine.clone(),
+            output: self.output.clone(),
+            image: self.bakery.plan.image.clone(),
+            version: self.bakery.version.expect("a version").to_string(),
+            user: own_name(),
+            expires: EXPIRES.to_owned(),
+        };
+        Azure::new(self.arm(), job)
+    }
+
+    /// Bakes; `hook` sees every event first.
+    pub async fn bake(
+        &mut self,
+        hook: impl Fn(&Event) + Send + Sync + 'static,
+    ) -> Result<Baked, Failed> {
+        let plan = &mut self.bakery.plan;
+        plan.machine = PlannedMachine::Azure(Box::new(self.machine.clone()));
+        plan.output = PlannedOutput::Azure(self.output.clone());
+        if let PlannedBase::Azure { locked, .. } = &mut plan.base {
+            *locked = self.base.clone();
+        }
+        let store = self.bakery.store().await;
+        self.bakery.bake_with(&self.builder(), &store, hook).await
+    }
+
+    /// Sweeps by the journals of dead runs.
+    pub async fn sweep(&self) -> Vec<vault_bake::teardown::Swept> {
+        let cleaner = Cleaner::new(&self.arm());
+        self.bakery.sweep_in(Some(&cleaner)).await
+    }
+
+    /// What is there beside the decoys and the group that was there before.
+    pub fn left(&self) -> Vec<Shown> {
+        let mut shown = self.simulator.resources();
+        shown.retain(|one| {
+            let id = one.id.to_ascii_lowercase();
+            !self.decoys.has(&id) && !id.ends_with("/resourcegroups/images")
+        });
+        shown
+    }
+
+    /// Kinds and names of what is left.
+    pub fn left_names(&self) -> Vec<String> {
+        let name = |one: Shown| {
+            let name = one.id.rsplit('/').next().unwrap_or_default().to_owned();
+            format!("{} {name}", one.kind)
+        };
+        self.left().into_iter().map(name).collect()
+    }
+
+    /// Nothing was asked for that Azure would not understand, and nothing of others was touched.
+    pub fn well(&self) {
+        assert_eq!(self.simulator.violations(), Vec::<String>::new());
+        let touched = self.simulator.touched(&self.decoys);
+        assert_eq!(touched, Vec::<String>::new(), "what is not ours");
+    }
+}
