@@ -116,7 +116,7 @@ impl Interrupt {
 }
 
 /// How fast time is taken to pass between two looks: as it does, or faster, for services that are played.
-/// Deadlines are not changed by it.
+/// Of deadlines, those of who has a pace are scaled with it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pace(f64);
 

@@ -79,7 +79,7 @@ impl Started {
             tokenless: 0,
         });
         let this = &self;
-        let wait = Wait::new(&self.ask.operation, deadline);
+        let wait = Wait::new(&self.ask.operation, self.arm.pace().of(deadline));
         let ended = wait.until(&self.arm.events, &self.arm.interrupt, || async move {
             this.look(&mut *watch.lock().await).await
         });
@@ -335,7 +335,7 @@ impl Started {
     fn later(&self, watch: &Watch, seen: String, asked: Option<Duration>) -> Seen<Value, ArmError> {
         let own = Duration::from_secs(watch.looks.into()).min(LONGEST_PAUSE);
         let pause = asked.unwrap_or(own).mul_f64(1.0 + retry::random() / 10.0);
-        Seen::Later(seen, self.arm.inner.settings.who.wire.pace.of(pause))
+        Seen::Later(seen, self.arm.pace().of(pause))
     }
 }
 

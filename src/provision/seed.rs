@@ -27,7 +27,10 @@ pub async fn give_identity(
         text: START.replace("FOLDER", &folder),
         timeout: Duration::from_secs(180),
     };
-    session.output(script, guest.interrupt).await.map_err(failed)?;
+    session
+        .output(script, guest.interrupt)
+        .await
+        .map_err(failed)?;
     Ok(())
 }
 

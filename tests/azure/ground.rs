@@ -1,11 +1,13 @@
 //! Everything around a bake on Azure: a simulated subscription with guests in it and with what is not ours, a bakery, a door.
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
-use vault_bake::azure::{Arm, ArmSettings, Cloud, Source, Who, Wire};
+use vault_bake::azure::{Arm, ArmSettings, Cloud, ResourceId, Source, Who, Wire};
 use vault_bake::bake::{Baked, Failed};
 use vault_bake::builder::azure::{Azure, Cleaner, Job};
 use vault_bake::definition::{
@@ -23,21 +25,45 @@ use crate::support::bakery::{Bakery, clock, steps};
 use crate::support::sshd::own_name;
 
 /// Pauses are so much shorter than on Azure.
-const PACE: f64 = 0.01;
+const PACE: f64 = 0.005;
 /// The group that outlives bakes.
 pub const KEPT: &str = "images";
 /// What is made is long gone by then, and not before.
 const EXPIRES: &str = "2099-01-01T00:00:00Z";
 
-pub struct Ground {
-    _folder: TempDir,
-    pub simulator: Simulator,
+/// Who bakes in a subscription.
+pub struct Yard {
     pub bakery: Bakery,
     pub machine: AzureMachine,
     pub output: AzureOutput,
     pub base: LockedImage,
-    decoys: Decoys,
+    /// Where the subscription is.
+    pub url: String,
     client: Arc<reqwest::Client>,
+}
+
+/// The same with the subscription.
+pub struct Ground {
+    pub folder: TempDir,
+    pub simulator: Simulator,
+    pub yard: Yard,
+    /// What was there before: ids in small letters.
+    given: BTreeSet<String>,
+    decoys: Decoys,
+}
+
+impl std::ops::Deref for Ground {
+    type Target = Yard;
+
+    fn deref(&self) -> &Yard {
+        &self.yard
+    }
+}
+
+impl std::ops::DerefMut for Ground {
+    fn deref_mut(&mut self) -> &mut Yard {
+        &mut self.yard
+    }
 }
 
 /// As short as a definition can be.
@@ -87,16 +113,11 @@ pub fn gallery() -> GalleryOutput {
     }
 }
 
-impl Ground {
-    /// A subscription with the group that images go to, and decoys.
-    pub fn new(config: Config) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let simulator = Simulator::start(Config {
-            machines: Arc::new(Guests::default()),
-            ..config
-        });
+impl Yard {
+    /// A bakery below `root` for the subscription at `url`, whose certificate `ca_pem` vouches for.
+    pub fn new(root: &Path, url: &str, ca_pem: &str) -> Self {
         let base_image = base("12", Generation::V1);
-        let mut bakery = Bakery::new(folder.path(), steps());
+        let mut bakery = Bakery::new(root, steps());
         bakery.plan.base = PlannedBase::Azure {
             wanted: AzureBase::Marketplace {
                 publisher: "Debian".to_owned(),
@@ -107,25 +128,12 @@ impl Ground {
             locked: base_image.clone(),
         };
         bakery.version = Some("1.2.3".parse().expect("a version"));
-        simulator.put_group(KEPT);
-        // Tags of ours with the values of others, and one of ours alone.
-        let decoys = simulator.plant_decoys(
-            "vault-bake-019aad5f",
-            &[
-                json!({}),
-                json!({ "vault-bake-id": "019aad5f-0a00-7000-8000-00000000000f" }),
-                json!({ "vault-bake-expires": "2020-01-01T00:00:00Z" }),
-                json!({ "team": "vault" }),
-            ],
-        );
-        let certificate = reqwest::Certificate::from_pem(simulator.ca_pem().as_bytes());
+        let certificate = reqwest::Certificate::from_pem(ca_pem.as_bytes());
         let client = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .tls_certs_only([certificate.expect("a certificate")]);
         Self {
-            _folder: folder,
-            simulator,
             bakery,
             machine: machine(),
             output: AzureOutput {
@@ -135,14 +143,14 @@ impl Ground {
                 gallery: None,
             },
             base: base_image,
-            decoys,
+            url: url.to_owned(),
             client: Arc::new(client.build().expect("a client")),
         }
     }
 
     /// A door to the subscription.
     pub fn arm(&self) -> Arm {
-        let url = self.simulator.url();
+        let url = &self.url;
         let settings = ArmSettings {
             who: Who {
                 source: Source::ClientSecret {
@@ -150,16 +158,16 @@ impl Ground {
                     client: Config::default().client_id,
                     secret: Secret::new(Config::default().client_secret),
                 },
-                cloud: Cloud::custom(&url, &url, "127.0.0.1", None).expect("a cloud"),
+                cloud: Cloud::custom(url, url, "127.0.0.1", None).expect("a cloud"),
                 wire: Wire {
                     transport: Some(self.client.clone()),
                     now: clock,
                     pace: Pace::scaled(PACE),
                 },
             },
-            subscription: self.simulator.subscription(),
+            subscription: Config::default().subscription,
             run: "test".to_owned(),
-            request_timeout: Duration::from_secs(3),
+            request_timeout: Duration::from_millis(500),
         };
         Arm::new(settings, &Events::silent(), &Interrupt::default()).expect("a door")
     }
@@ -196,14 +204,77 @@ impl Ground {
         let cleaner = Cleaner::new(&self.arm());
         self.bakery.sweep_in(Some(&cleaner)).await
     }
+}
 
-    /// What is there beside the decoys and the group that was there before.
+fn ids(simulator: &Simulator) -> BTreeSet<String> {
+    let shown = simulator.resources().into_iter();
+    shown.map(|one| one.id.to_ascii_lowercase()).collect()
+}
+
+impl Ground {
+    /// A subscription with the group that images go to, and decoys.
+    pub fn new(config: Config) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let simulator = Simulator::start(Config {
+            machines: Arc::new(Guests::default()),
+            ..config
+        });
+        simulator.put_group(KEPT);
+        // Tags of ours with the values of others, and one of ours alone.
+        let decoys = simulator.plant_decoys(
+            "vault-bake-019aad5f",
+            &[
+                json!({}),
+                json!({ "vault-bake-id": "019aad5f-0a00-7000-8000-00000000000f" }),
+                json!({ "vault-bake-expires": "2020-01-01T00:00:00Z" }),
+                json!({ "team": "vault" }),
+            ],
+        );
+        let given = ids(&simulator);
+        let yard = Yard::new(folder.path(), &simulator.url(), simulator.ca_pem());
+        Self {
+            folder,
+            given,
+            simulator,
+            yard,
+            decoys,
+        }
+    }
+
+    /// Puts a gallery with a definition there, and lets bakes leave a version in it.
+    pub async fn with_gallery(&mut self, generation: &str, features: Value) {
+        let wanted = gallery();
+        let arm = self.arm();
+        let group = ResourceId::group(arm.subscription(), KEPT);
+        let shelf = group.resource("Microsoft.Compute/galleries", &wanted.name);
+        let definition = shelf.child("images", &wanted.definition);
+        let bodies = [
+            (
+                &shelf,
+                json!({ "location": "westeurope", "properties": {} }),
+            ),
+            (
+                &definition,
+                json!({ "location": "westeurope", "properties": {
+                    "osType": "Linux", "osState": "Generalized", "hyperVGeneration": generation,
+                    "architecture": "x64", "features": features,
+                    "identifier": { "publisher": "us", "offer": "vault", "sku": "node" },
+                } }),
+            ),
+        ];
+        for (id, body) in bodies {
+            let started = arm.put(id, "2024-03-03", &body).await.expect("a start");
+            let made = started.finish(Duration::from_secs(60)).await;
+            made.expect("a part of the gallery");
+        }
+        self.output.gallery = Some(wanted);
+        self.given = ids(&self.simulator);
+    }
+
+    /// What is there that was not there before.
     pub fn left(&self) -> Vec<Shown> {
         let mut shown = self.simulator.resources();
-        shown.retain(|one| {
-            let id = one.id.to_ascii_lowercase();
-            !self.decoys.has(&id) && !id.ends_with("/resourcegroups/images")
-        });
+        shown.retain(|one| !self.given.contains(&one.id.to_ascii_lowercase()));
         shown
     }
 

@@ -6,6 +6,7 @@ mod client;
 mod door;
 mod ground;
 mod guest;
+mod matrix;
 mod simulator;
 mod smoke;
 mod support;

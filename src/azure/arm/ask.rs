@@ -17,7 +17,7 @@ use crate::azure::error::{ArmError, Operation, Refusal};
 use crate::azure::hint;
 use crate::azure::retry::{self, Bucket};
 use crate::azure::wire::{cause, why_no_token};
-use crate::wait::{Seen, Wait, WaitError};
+use crate::wait::{Pace, Seen, Wait, WaitError};
 
 /// A request.
 pub(in crate::azure) struct Ask {
@@ -107,7 +107,7 @@ impl Arm {
     /// Sends `ask` until there is an answer that counts.
     pub(in crate::azure) async fn answered(&self, ask: &Ask) -> Result<Got, ArmError> {
         let tally = &Tally::default();
-        let wait = Wait::new(&ask.operation, PATIENCE);
+        let wait = Wait::new(&ask.operation, self.pace().of(PATIENCE));
         let ended = wait.until(&self.events, &self.interrupt, || self.attempt(ask, tally));
         // A sending pipeline is a large thing to be part of everything that asks.
         match Box::pin(ended).await {
@@ -204,7 +204,12 @@ impl Arm {
     }
 
     fn later(&self, seen: String, pause: Duration) -> Seen<Answer, ArmError> {
-        Seen::Later(seen, self.inner.settings.who.wire.pace.of(pause))
+        Seen::Later(seen, self.pace().of(pause))
+    }
+
+    /// How fast time passes here.
+    pub(in crate::azure) fn pace(&self) -> Pace {
+        self.inner.settings.who.wire.pace
     }
 
     /// Sends `ask` once; after a 401 once more, with a new token.

@@ -71,9 +71,4 @@ impl Decoys {
             .map(|(id, _)| id.clone())
             .collect()
     }
-
-    /// Whether the resource with this id, in small letters, is one of them.
-    pub fn has(&self, id: &str) -> bool {
-        self.0.contains_key(id)
-    }
 }

@@ -33,6 +33,10 @@ pub enum FaultKind {
     Fails(String),
     /// The operation begins and never ends. What is not long-running is not answered for a minute.
     Stuck,
+    /// Nothing is done, and nothing is answered for a while: whoever asks can be killed meanwhile.
+    HeldBefore,
+    /// Everything is done, and nothing is answered for a while.
+    HeldAfter,
     /// 401, although the token is good.
     TokenExpired,
     /// The answer comes late.

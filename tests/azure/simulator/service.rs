@@ -22,6 +22,8 @@ use super::world::{Request, World};
 const LARGEST_BODY_BYTES: usize = 4 * 1024 * 1024;
 /// How long nothing is answered where a synchronous request is stuck.
 const STUCK: Duration = Duration::from_secs(60);
+/// Long enough to be killed in.
+const HELD: Duration = Duration::from_secs(5);
 
 /// Answers one request.
 pub fn handle(world: &Mutex<World>, incoming: Incoming) -> Outgoing {
@@ -59,9 +61,14 @@ fn answer(world: &mut World, mut call: Call) -> (Outgoing, Duration) {
     let wait = match &call.fault {
         Some(FaultKind::Slow(wait)) => *wait,
         Some(FaultKind::Stuck) if !call.long_running() => STUCK,
+        Some(FaultKind::HeldBefore | FaultKind::HeldAfter) => HELD,
         _ => Duration::ZERO,
     };
-    if call.fault == Some(FaultKind::ResetBefore) || wait == STUCK {
+    if matches!(
+        call.fault,
+        Some(FaultKind::ResetBefore | FaultKind::HeldBefore)
+    ) || wait == STUCK
+    {
         return (Outgoing::Reset, wait);
     }
     let answer = match spoilt(&call) {
@@ -73,7 +80,10 @@ fn answer(world: &mut World, mut call: Call) -> (Outgoing, Duration) {
         Err(refusal) if refusal.more.get("oauth").is_some() => authority::refusal_reply(&refusal),
         Err(refusal) => refusal.reply(),
     };
-    if call.fault == Some(FaultKind::ResetAfter) {
+    if matches!(
+        call.fault,
+        Some(FaultKind::ResetAfter | FaultKind::HeldAfter)
+    ) {
         return (Outgoing::Reset, wait);
     }
     world.log[entry].status = Some(reply.status);
