@@ -227,7 +227,8 @@ impl Events {
     ) -> Result<T, E> {
         let began = Instant::now();
         self.emit(&Event::StageStarted { stage });
-        let result = work.await;
+        // A stage is a large thing to be part of its caller; callers may run on small stacks.
+        let result = Box::pin(work).await;
         self.emit(&Event::StageFinished {
             stage,
             elapsed_ms: millis(began.elapsed()),

@@ -1,7 +1,14 @@
 //! Bakes on a simulated subscription, with real SSH into every machine.
 
-use crate::ground::Ground;
-use crate::simulator::Config;
+use serde_json::{Value, json};
+use vault_bake::builder::azure::sweep_expired;
+use vault_bake::definition::Security;
+use vault_bake::event::{Events, Stage};
+use vault_bake::lock::Generation;
+
+use crate::ground::{Ground, KEPT, base, gallery};
+use crate::simulator::{Config, Fault, FaultKind};
+use crate::support::bakery::{Bakery, steps};
 
 #[tokio::test]
 async fn a_bake_leaves_a_tested_managed_image_and_nothing_else() {
@@ -22,4 +29,260 @@ async fn a_bake_leaves_a_tested_managed_image_and_nothing_else() {
     );
     ground.well();
     assert!(ground.bakery.verify().await.is_sound());
+}
+
+/// What a variant changes, and what its bake leaves.
+type Variant = (&'static str, fn(&mut Ground), Option<(&'static str, Value)>);
+
+fn second_generation(ground: &mut Ground) {
+    ground.base = base("12-gen2", Generation::V2);
+}
+
+fn features(of: &str) -> Value {
+    json!([{ "name": "SecurityType", "value": of }])
+}
+
+/// The options of `[machine.azure]` and `[output.azure]`, each in a bake of its own.
+#[tokio::test]
+async fn options_are_what_azure_is_asked_for() {
+    let variants: Vec<Variant> = vec![
+        (
+            "a version in a gallery, straight from the machine",
+            |ground| ground.output.managed_image = false,
+            Some(("V1", json!([]))),
+        ),
+        (
+            "trusted launch",
+            |ground| {
+                second_generation(ground);
+                ground.machine.security = Security::TrustedLaunch;
+                ground.output.managed_image = false;
+            },
+            Some(("V2", features("TrustedLaunch"))),
+        ),
+        (
+            "a definition that takes managed images alone",
+            |ground| {
+                second_generation(ground);
+                ground.output.managed_image = false;
+            },
+            Some(("V2", features("TrustedLaunchSupported"))),
+        ),
+        (
+            "a zone, a larger and faster disk, an image in all zones",
+            |ground| {
+                ground.machine.zone = Some("1".to_owned());
+                ground.machine.disk_gib = Some(40);
+                ground.machine.disk_type = "Premium_LRS".to_owned();
+                ground.output.zone_resilient = true;
+            },
+            None,
+        ),
+        ("spot", |ground| ground.machine.spot = true, None),
+        (
+            "a group that exists",
+            |ground| ground.machine.resource_group = Some("work".to_owned()),
+            None,
+        ),
+    ];
+    let mut lines = Vec::new();
+    for (name, change, definition) in variants {
+        let mut ground = Ground::new(Config::default());
+        ground.simulator.put_group("work");
+        if let Some((generation, features)) = definition {
+            ground.with_gallery(generation, features).await;
+        }
+        ground.given_now();
+        change(&mut ground);
+        let baked = ground.bake(|_| {}).await;
+        let baked = baked.unwrap_or_else(|failed| panic!("{name}: {failed}"));
+        let passed = baked.tested.is_some_and(|test| test.passed);
+        assert!(
+            passed && baked.leaks.is_empty(),
+            "{name}: {:?}",
+            baked.leaks
+        );
+        ground.well();
+        lines.push(format!("{name}: {}", ground.left_names().join(", ")));
+        for output in &baked.manifest.outputs {
+            let cloud = output.cloud.as_ref().expect("what Azure said");
+            let (class, firmware) = (&output.class, &output.firmware);
+            lines.push(format!("    {class} {firmware} {}", cloud.security));
+            let there = ground.simulator.resources();
+            let there = there
+                .iter()
+                .find(|one| one.id == output.id)
+                .expect("the image");
+            assert_eq!(
+                there.body["tags"]["vault-bake-manifest"],
+                baked.digest.to_string(),
+                "{name}"
+            );
+        }
+    }
+    insta::assert_snapshot!(lines.join("\n"));
+}
+
+/// A bake that cannot succeed ends before anything is made.
+#[tokio::test]
+async fn what_cannot_succeed_is_refused_before_anything_is_made() {
+    type Case = (&'static str, fn(&mut Config), fn(&mut Ground));
+    let cases: Vec<Case> = vec![
+        (
+            "size not sold to us",
+            |c| c.restricted = vec!["Standard_D2s_v5".to_owned()],
+            |_| {},
+        ),
+        (
+            "no such size",
+            |_| {},
+            |g| g.machine.vm_size = "Standard_X1".to_owned(),
+        ),
+        (
+            "no such zone",
+            |_| {},
+            |g| g.machine.zone = Some("9".to_owned()),
+        ),
+        (
+            "provider",
+            |c| c.unregistered = vec!["Microsoft.Network".to_owned()],
+            |_| {},
+        ),
+        ("no cores left", |c| c.cores = 0, |_| {}),
+        ("no addresses left", |c| c.public_addresses = 0, |_| {}),
+        (
+            "no group",
+            |_| {},
+            |g| g.output.resource_group = "elsewhere".to_owned(),
+        ),
+        ("base gone", |_| {}, |g| g.base = base("11", Generation::V1)),
+        (
+            "processor",
+            |_| {},
+            |g| {
+                g.base = base("12-arm64", Generation::V2);
+                g.base.arch = "aarch64".to_owned();
+            },
+        ),
+        (
+            "no definition",
+            |_| {},
+            |g| g.output.gallery = Some(gallery()),
+        ),
+        (
+            "trusted launch without UEFI",
+            |_| {},
+            |g| g.machine.security = Security::TrustedLaunch,
+        ),
+    ];
+    let mut lines = Vec::new();
+    for (name, configure, change) in cases {
+        let mut config = Config::default();
+        configure(&mut config);
+        let mut ground = Ground::new(config);
+        change(&mut ground);
+        let failed = ground
+            .bake(|_| {})
+            .await
+            .err()
+            .unwrap_or_else(|| panic!("{name}: it succeeded"));
+        lines.push(format!("{name}\n    {failed}"));
+        let changed = ground.simulator.requests().into_iter();
+        let changed: Vec<_> = changed
+            .filter(|one| one.method != "GET" && one.operation != "POST token")
+            .collect();
+        assert!(changed.is_empty(), "{name}: {changed:?}");
+        ground.well();
+    }
+    insta::with_settings!({filters => vec![(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "UUID")]}, {
+        insta::assert_snapshot!(lines.join("\n"));
+    });
+}
+
+/// An image is never replaced, and is tried again from what was recorded.
+#[tokio::test]
+async fn an_image_is_made_once_and_tried_as_often_as_one_likes() {
+    let mut ground = Ground::new(Config::default());
+    let baked = ground
+        .bake(|_| {})
+        .await
+        .unwrap_or_else(|failed| panic!("{failed}"));
+    let tested = ground.retest(baked.digest).await;
+    let tested = tested.unwrap_or_else(|failed| panic!("{failed}"));
+    assert!(
+        tested.record.passed && tested.leaks.is_empty(),
+        "{tested:?}"
+    );
+    ground.bakery.plan.image = "other".to_owned();
+    ground.output.resource_group = KEPT.to_owned();
+    let before = ground.left_names();
+    ground.bakery.plan.image = "quickstart".to_owned();
+    // Recorded elsewhere, as by a store that is lost.
+    let other = tempfile::tempdir().expect("a folder");
+    ground.yard.bakery = {
+        let mut bakery = Bakery::new(other.path(), steps());
+        bakery.plan = ground.bakery.plan.clone();
+        bakery.version = ground.bakery.version;
+        bakery
+    };
+    let failed = ground.bake(|_| {}).await.expect_err("it is there");
+    assert!(
+        failed
+            .to_string()
+            .contains("exists already; images are never replaced"),
+        "{failed}"
+    );
+    assert_eq!(ground.left_names(), before);
+    ground.well();
+}
+
+/// Without any journal: what has run out is found by its tags, and nothing else is taken.
+#[tokio::test]
+async fn what_no_journal_knows_of_is_swept_by_its_tags() {
+    let mut ground = Ground::new(Config::default());
+    ground.simulator.put_group("work");
+    ground.given_now();
+    // A machine in a group that exists: what is left are single resources. It cannot be deleted now.
+    ground.machine.resource_group = Some("work".to_owned());
+    for kind in [
+        "virtualMachines",
+        "networkInterfaces",
+        "networkSecurityGroups",
+        "virtualNetworks",
+        "publicIPAddresses",
+        "disks",
+    ] {
+        let provider = if ["virtualMachines", "disks"].contains(&kind) {
+            "Compute"
+        } else {
+            "Network"
+        };
+        ground.simulator.add_fault(Fault::always(
+            &format!("DELETE Microsoft.{provider}/{kind}"),
+            FaultKind::Fails("InternalExecutionError".to_owned()),
+        ));
+    }
+    ground.bakery.fail_at(Stage::Provision);
+    let failed = ground.bake(|_| {}).await.expect_err("a step fails");
+    assert!(!failed.leaks.is_empty(), "{failed}");
+    std::fs::remove_dir_all(ground.bakery.cache().join("runs")).expect("the journals");
+    ground.simulator.set_faults(Vec::new());
+    let arm = ground.arm();
+    let at = |text: &str| text.parse().expect("a time");
+    let silent = Events::silent();
+    let early = sweep_expired(&arm, at("2098-01-01T00:00:00Z"), false, &silent).await;
+    let early = early.expect("a list");
+    assert!(early.is_empty(), "nothing has run out yet: {early:?}");
+    let dry = sweep_expired(&arm, at("2100-01-01T00:00:00Z"), true, &silent).await;
+    // The disk carries no tag of ours, and goes with its machine.
+    let disks = ground.left().into_iter();
+    let disks = disks
+        .filter(|one| one.kind == "Microsoft.Compute/disks")
+        .count();
+    assert_eq!(dry.expect("a list").len() + disks, ground.left().len());
+    let swept = sweep_expired(&arm, at("2100-01-01T00:00:00Z"), false, &silent).await;
+    let swept = swept.expect("a list");
+    assert!(swept.iter().all(|one| one.left.is_none()), "{swept:?}");
+    assert_eq!(ground.left_names(), Vec::<String>::new());
+    ground.well();
 }

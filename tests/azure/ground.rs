@@ -8,11 +8,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use vault_bake::azure::{Arm, ArmSettings, Cloud, ResourceId, Source, Who, Wire};
-use vault_bake::bake::{Baked, Failed};
+use vault_bake::bake::{Baked, Failed, Tested};
 use vault_bake::builder::azure::{Azure, Cleaner, Job};
 use vault_bake::definition::{
     Address, AzureBase, AzureMachine, AzureOutput, GalleryOutput, Security,
 };
+use vault_bake::digest::Digest;
 use vault_bake::event::{Event, Events};
 use vault_bake::lock::{Generation, ImageReference, LockedImage};
 use vault_bake::plan::{PlannedBase, PlannedMachine, PlannedOutput};
@@ -199,6 +200,14 @@ impl Yard {
         self.bakery.bake_with(&self.builder(), &store, hook).await
     }
 
+    /// Tries a recorded image.
+    pub async fn retest(&self, manifest: Digest) -> Result<Tested, Failed> {
+        let store = self.bakery.store().await;
+        self.bakery
+            .retest_with(&self.builder(), &store, manifest)
+            .await
+    }
+
     /// Sweeps by the journals of dead runs.
     pub async fn sweep(&self) -> Vec<vault_bake::teardown::Swept> {
         let cleaner = Cleaner::new(&self.arm());
@@ -268,6 +277,11 @@ impl Ground {
             made.expect("a part of the gallery");
         }
         self.output.gallery = Some(wanted);
+        self.given_now();
+    }
+
+    /// All that is there was there before.
+    pub fn given_now(&mut self) {
         self.given = ids(&self.simulator);
     }
 
