@@ -20,10 +20,11 @@ lint: ## Formatting and clippy
 
 # Most of a fast test is waiting for a server that it started, so more of them run at once than there are processors.
 test-fast: ## The tests that start no virtual machine
-	cargo test --locked --lib --bins --test suite --test azure -- --test-threads 8
+	cargo test --locked --lib --bins --test suite --test azure -- --test-threads 8 --skip matrix::matrix_
 
 test: setup-tests lint ## All tests, those with real virtual machines included
 	$(MAKE) --no-print-directory test-fast
+	cargo test --locked --test azure -- --nocapture matrix::matrix_
 	cargo test --locked --test real -- --test-threads 2
 	cargo test --locked --doc
 

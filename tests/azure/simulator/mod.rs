@@ -151,11 +151,6 @@ impl Simulator {
         self.world().config.faults = faults;
     }
 
-    /// Lets one more thing go wrong.
-    pub fn add_fault(&self, fault: Fault) {
-        self.world().config.faults.push(fault);
-    }
-
     /// Ends all tokens given out so far.
     pub fn expire_tokens(&self) {
         self.world().authority.revoke(Instant::now());
