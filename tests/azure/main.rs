@@ -4,6 +4,7 @@ mod bakes;
 mod bodies;
 mod client;
 mod door;
+mod fidelity;
 mod ground;
 mod guest;
 mod matrix;

@@ -1,21 +1,26 @@
 //! Azure from end to end, with real machines behind the simulator and a real Azurite: baked there, recorded there, started
 //! from what was captured, checked.
 
-#[path = "../azure/qemu.rs"]
-mod qemu_machines;
+mod machines;
 
-pub use crate::simulator;
-
+use std::path::Path;
 use std::sync::Arc;
 
-use simulator::{Config, Simulator};
+use serde_json::json;
 
-use crate::azurite::{azurite, sas};
+use crate::azurite::server::{azurite, sas};
 use crate::bake::shop::{Shop, said};
-use qemu_machines::QemuMachines;
+use crate::simulator::{Config, Simulator};
+use machines::QemuMachines;
 
 /// What the quickstart needs, and what reads custom data.
-const PACKAGES: [&str; 5] = ["nftables", "openssl", "python3", "systemd-timesyncd", "cloud-init"];
+const PACKAGES: [&str; 5] = [
+    "nftables",
+    "openssl",
+    "python3",
+    "systemd-timesyncd",
+    "cloud-init",
+];
 
 const TABLES: &str = r#"
 [base.azure]
@@ -34,62 +39,95 @@ ssh_port = 2222
 resource_group = "images"
 "#;
 
+/// What of the subscription is neither decoy nor group of images.
+fn left(simulator: &Simulator, given: &[String]) -> Vec<String> {
+    let shown = simulator.resources().into_iter().map(|one| one.id);
+    shown.filter(|id| !given.contains(id)).collect()
+}
+
 #[tokio::test]
 async fn a_bake_on_azure_ends_with_a_tested_image_and_nothing_else() {
     let Some(mut shop) = Shop::open(&["mformat", "mcopy"]).await else {
         return;
     };
     let Some(azurite) = azurite() else { return };
-    let Some(base) = crate::qemu::base_with(&PACKAGES).await else {
+    let Some(base) = crate::qemu::base_with("azure-base", &PACKAGES).await else {
         return;
     };
-    let simulator = Simulator::start(Config {
+    let config = Config {
         machines: Arc::new(QemuMachines::new(&base)),
         ..Config::default()
-    });
-    simulator.group("images", "westeurope");
-    simulator.decoys();
+    };
+    let (tenant, client, secret) = (
+        config.tenant.clone(),
+        config.client_id.clone(),
+        config.client_secret.clone(),
+    );
+    let simulator = Simulator::start(config);
+    simulator.put_group("images");
+    let decoys = simulator.plant_decoys(
+        "vault-bake-quick",
+        &[json!({}), json!({ "vault-bake-id": "another" })],
+    );
+    let given: Vec<String> = simulator
+        .resources()
+        .into_iter()
+        .map(|one| one.id)
+        .collect();
     azurite.container("endtoend").await;
     shop.store = azurite.url("endtoend");
-    let definition = shop.quickstart();
-    let (head, steps) = definition.split_at(definition.find("[base.qemu]").expect("a base"));
-    let (_, steps) = steps.split_at(steps.find("[releases]").expect("releases"));
-    let (releases, steps) = steps.split_at(steps.find("[machine.qemu]").expect("a machine"));
-    let (_, steps) = steps.split_at(steps.find("[[step]]").expect("steps"));
-    shop.define("quick", &format!("{head}{TABLES}\n{releases}\n{steps}"));
-    shop.configure(&simulator.project_file());
-    let ca = shop.root().join("ca.pem");
-    std::fs::write(&ca, simulator.ca_pem()).expect("a certificate");
-    let environment = simulator.environment();
-    let mut environment: Vec<(&str, &str)> = environment
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.as_str()))
-        .collect();
-    let (ca, signature) = (ca.display().to_string(), sas());
-    environment.push(("SSL_CERT_FILE", &ca));
-    environment.push(("VAULT_BAKE_STORE_SAS", &signature));
+    shop.define("quick", &format!("{}{TABLES}", shop.quickstart()));
+    shop.configure(&format!(
+        "[azure]\nsubscription = \"{}\"\ncredential = \"client-secret\"\n\n\
+         [azure.endpoints]\nmanagement = \"{1}\"\nauthority = \"{1}\"\nblob_suffix = \"127.0.0.1\"\n",
+        simulator.subscription(),
+        simulator.url()
+    ));
+    let ca = shop.root().join("config/ca.pem");
+    write(&ca, simulator.ca_pem());
+    let (ca, signature) = (ca.display().to_string(), sas("endtoend", "rcwl"));
+    let environment: [(&str, &str); 5] = [
+        ("AZURE_TENANT_ID", &tenant),
+        ("AZURE_CLIENT_ID", &client),
+        ("AZURE_CLIENT_SECRET", &secret),
+        ("SSL_CERT_FILE", &ca),
+        ("VAULT_BAKE_STORE_SAS", &signature),
+    ];
 
     let locked = shop.run(&["lock", "quick"], &environment).await;
     assert!(locked.status.success(), "{}", said(&locked));
-    let built = shop.run(&["build", "quick", "--builder", "azure", "--json"], &environment).await;
+    let build = ["build", "quick", "--builder", "azure", "--json"];
+    let built = shop.run(&build, &environment).await;
     assert_eq!(built.status.code(), Some(0), "{}", said(&built));
     assert_eq!(simulator.violations(), Vec::<String>::new());
-    simulator.decoys_untouched().expect("what is not ours");
-    let left = simulator.ours();
-    assert_eq!(left.len(), 1, "the image alone: {left:?}");
+    assert_eq!(simulator.touched(&decoys), Vec::<String>::new());
+    let image = left(&simulator, &given);
+    assert!(
+        image.len() == 1 && image[0].contains("/images/quick-"),
+        "the image alone: {image:?}"
+    );
     shop.assert_nothing_left().await;
 
-    for (arguments, expected) in [
-        (vec!["show", "quick"], "azure-managed-image"),
-        (vec!["images"], "tested"),
-        (vec!["verify"], "1 manifests, 1 tests"),
-        (vec!["test", "quick"], ""),
-        (vec!["sweep"], "nothing to sweep"),
-    ] {
-        let output = shop.run(&arguments, &environment).await;
-        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", said(&output));
-        assert!(said(&output).contains(expected), "{arguments:?}: {}", said(&output));
+    let commands: [(&[&str], &str); 5] = [
+        (&["show", "quick"], "azure-managed-image"),
+        (&["images"], "tested"),
+        (&["verify"], "1 manifests, 1 tests"),
+        (&["test", "quick"], "passed"),
+        (&["sweep"], ""),
+    ];
+    for (arguments, expected) in commands {
+        let output = shop.run(arguments, &environment).await;
+        let text = said(&output);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {text}");
+        assert!(text.contains(expected), "{arguments:?}: {text}");
     }
     assert_eq!(simulator.violations(), Vec::<String>::new());
-    assert_eq!(simulator.ours(), left);
+    assert_eq!(simulator.touched(&decoys), Vec::<String>::new());
+    assert_eq!(left(&simulator, &given), image);
+}
+
+fn write(path: &Path, text: &str) {
+    let folder = path.parent().expect("a folder");
+    std::fs::create_dir_all(folder).expect("a folder");
+    std::fs::write(path, text).expect("a file");
 }

@@ -10,7 +10,7 @@ mod faults;
 mod names;
 mod person;
 mod proxy;
-mod server;
+pub mod server;
 pub mod storm;
 mod stores;
 

@@ -1,7 +1,7 @@
 //! Whole bakes with the binary and real machines.
 
 mod ended;
-mod shop;
+pub mod shop;
 
 use shop::{Shop, said};
 

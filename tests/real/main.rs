@@ -1,5 +1,6 @@
 //! Tests with real components: machines, mirrors, agents. Each skips only with a printed reason.
 
+mod azure;
 mod azurite;
 mod bake;
 mod fixture_vault;
@@ -9,6 +10,14 @@ mod qemu;
 mod storm;
 mod tamper;
 
+#[path = "../azure/simulator/mod.rs"]
+#[expect(
+    dead_code,
+    unused_imports,
+    unused_variables,
+    reason = "the tests of Azure use more of it"
+)]
+mod simulator;
 #[path = "../suite/manifest/sample.rs"]
 #[expect(
     clippy::unwrap_used,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::io::AsyncReadExt as _;
 use vault_bake::builder::qemu::{Qemu, QemuSettings, requirements};
-use vault_bake::builder::{Boot, Builder as _, Disk, Machine};
+use vault_bake::builder::{Boot, Builder as _, Content, Disk, DiskFile, Machine};
 use vault_bake::definition::{Firmware, MachineSpec, Network, QemuBase};
 use vault_bake::digest::Digest;
 use vault_bake::event::{Event, Events};
@@ -128,6 +128,17 @@ pub fn found(program: &Path) -> bool {
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(program).exists())
+}
+
+/// A base with these packages, made where it is not there yet; nothing, with the reason printed, where a tool is missing.
+pub async fn base_with(run: &str, packages: &[&str]) -> Option<DiskFile> {
+    let mut world = World::begin(run)?;
+    let disk = world.base(packages, Firmware::Bios).await;
+    world.finish().await;
+    match disk.content {
+        Content::File(file) => Some(file),
+        Content::Azure(image) => panic!("a base of this machine, not {image:?}"),
+    }
 }
 
 fn spec() -> MachineSpec {

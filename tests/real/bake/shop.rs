@@ -28,6 +28,8 @@ pub struct Shop {
     folder: TempDir,
     mirror: PathBuf,
     fingerprint: String,
+    /// A folder, or a container.
+    pub store: String,
 }
 
 impl Shop {
@@ -56,6 +58,7 @@ impl Shop {
             .expect("a link");
         let fingerprint = fs::read_to_string(mirror.join("fingerprint")).expect("a fingerprint");
         Some(Self {
+            store: folder.path().join("store").display().to_string(),
             folder,
             mirror,
             fingerprint: fingerprint.trim().to_owned(),
@@ -86,6 +89,11 @@ impl Shop {
         let folder = self.folder.path().join("images").join(name);
         fs::create_dir_all(&folder).expect("a folder");
         fs::write(folder.join("image.toml"), definition).expect("a definition");
+    }
+
+    /// Writes the project's own file.
+    pub fn configure(&self, text: &str) {
+        fs::write(self.folder.path().join("vault-bake.toml"), text).expect("a file");
     }
 
     /// Locks an image.
@@ -141,7 +149,7 @@ impl Shop {
             .arg("--project")
             .arg(root)
             .arg("--store")
-            .arg(root.join("store"))
+            .arg(&self.store)
             .arg("--cache")
             .arg(root.join("cache"))
             .env("XDG_CONFIG_HOME", root.join("config"))
@@ -180,7 +188,14 @@ impl Shop {
             .map(|entry| entry.expect("an entry").file_name())
             .filter(|name| name != ".gate");
         assert_eq!(names.collect::<Vec<_>>(), Vec::<std::ffi::OsString>::new());
-        let allowed = ["cache", "store", "config", "images", "mirror"];
+        let allowed = [
+            "cache",
+            "store",
+            "config",
+            "images",
+            "mirror",
+            "vault-bake.toml",
+        ];
         for entry in fs::read_dir(self.root()).expect("the folder") {
             let name = entry.expect("an entry").file_name();
             assert!(allowed.iter().any(|allowed| name == *allowed), "{name:?}");

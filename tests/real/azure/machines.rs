@@ -12,14 +12,17 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+use vault_bake::builder::DiskFile;
 
-use super::simulator::machines::{Machines, Source, Spec};
+use crate::simulator::{Machines, Source, Spec};
 
 /// Machines that run.
 pub struct QemuMachines {
     folder: TempDir,
     /// What machines of the marketplace start from.
     base: PathBuf,
+    /// Of that.
+    format: String,
     running: Mutex<HashMap<String, Vm>>,
 }
 
@@ -30,18 +33,21 @@ struct Vm {
 }
 
 impl QemuMachines {
-    /// Machines whose marketplace image is the qcow2 file `base`, which has cloud-init in it.
-    pub fn new(base: &Path) -> Self {
+    /// Machines whose marketplace image is the disk `base`, which has cloud-init in it.
+    pub fn new(base: &DiskFile) -> Self {
         Self {
             folder: tempfile::tempdir().expect("a folder"),
-            base: base.to_owned(),
+            base: base.path.clone(),
+            format: base.format.clone(),
             running: Mutex::default(),
         }
     }
 
     fn with<T>(&self, id: &str, work: impl FnOnce(&mut Vm) -> T) -> Result<T, String> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let vm = running.get_mut(id).ok_or_else(|| format!("no machine {id}"))?;
+        let vm = running
+            .get_mut(id)
+            .ok_or_else(|| format!("no machine {id}"))?;
         Ok(work(vm))
     }
 }
@@ -56,18 +62,28 @@ fn done(command: &mut Command) -> Result<(), String> {
 
 impl Machines for QemuMachines {
     fn create(&self, spec: &Spec) -> Result<(), String> {
-        let name: String = spec.id.chars().filter(char::is_ascii_alphanumeric).collect();
+        let name: String = spec
+            .id
+            .chars()
+            .filter(char::is_ascii_alphanumeric)
+            .collect();
         let folder = self.folder.path().join(name);
         fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
-        let from = match &spec.source {
-            Source::Marketplace { .. } => self.base.clone(),
-            Source::Captured { file, id } => file.clone().ok_or_else(|| format!("{id} was never captured"))?,
+        let (from, format) = match &spec.source {
+            Source::Marketplace { .. } => (self.base.clone(), self.format.as_str()),
+            Source::Captured { file, id } => {
+                let file = file.clone();
+                let file = file.ok_or_else(|| format!("{id} was never captured"))?;
+                (file, "qcow2")
+            }
         };
-        done(Command::new("qemu-img")
-            .args(["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b"])
-            .arg(from)
-            .arg(folder.join("disk.qcow2"))
-            .arg("8G"))?;
+        done(
+            Command::new("qemu-img")
+                .args(["create", "-q", "-f", "qcow2", "-F", format, "-b"])
+                .arg(from)
+                .arg(folder.join("disk.qcow2"))
+                .arg("8G"),
+        )?;
         seed(&folder, spec)?;
         let mut vm = Vm {
             folder,
@@ -92,17 +108,26 @@ impl Machines for QemuMachines {
         let name: String = image.chars().filter(char::is_ascii_alphanumeric).collect();
         let to = self.folder.path().join(format!("{name}.qcow2"));
         let disk = self.with(id, |vm| vm.folder.join("disk.qcow2"))?;
-        let convert = ["convert", "-O", "qcow2", "-c", "-o", "compression_type=zstd"];
+        let convert = [
+            "convert",
+            "-O",
+            "qcow2",
+            "-c",
+            "-o",
+            "compression_type=zstd",
+        ];
         done(Command::new("qemu-img").args(convert).arg(disk).arg(&to))?;
         Ok(Some(to))
     }
 
     fn delete(&self, id: &str) {
         // Nobody is there any more who could be told.
-        let _ = self.with(id, |vm| vm.process.take().map(|mut process| {
-            let _ = process.kill();
-            process.wait()
-        }));
+        let _ = self.with(id, |vm| {
+            vm.process.take().map(|mut process| {
+                let _ = process.kill();
+                process.wait()
+            })
+        });
     }
 
     fn discard(&self, id: &str) {
@@ -112,7 +137,7 @@ impl Machines for QemuMachines {
                 let _ = process.kill();
                 let _ = process.wait();
             }
-            let _ = fs::remove_dir_all(vm.folder);
+            let _ = fs::remove_dir_all(&vm.folder);
         }
     }
 
@@ -134,13 +159,50 @@ impl Vm {
         };
         let forward = format!("hostfwd=tcp:{}:{}-:22", address.ip(), address.port());
         let process = Command::new("qemu-system-x86_64")
-            .args(["-nodefaults", "-no-user-config", "-machine", "q35,graphics=off", "-display", "none", "-vga", "none"])
-            .args(["-accel", accelerator, "-cpu", cpu, "-smp", "2", "-m", "1536", "-device", "virtio-rng-pci"])
-            .args(["-drive", &format!("if=none,id=disk,format=qcow2,cache=unsafe,discard=unmap,file={}", file("disk.qcow2"))])
+            .args([
+                "-nodefaults",
+                "-no-user-config",
+                "-machine",
+                "q35,graphics=off",
+                "-display",
+                "none",
+                "-vga",
+                "none",
+            ])
+            .args([
+                "-accel",
+                accelerator,
+                "-cpu",
+                cpu,
+                "-smp",
+                "2",
+                "-m",
+                "1536",
+                "-device",
+                "virtio-rng-pci",
+            ])
+            .args([
+                "-drive",
+                &format!(
+                    "if=none,id=disk,format=qcow2,cache=unsafe,discard=unmap,file={}",
+                    file("disk.qcow2")
+                ),
+            ])
             .args(["-device", "virtio-blk-pci,drive=disk,bootindex=0"])
-            .args(["-drive", &format!("if=none,id=cloud,format=raw,readonly=on,file={}", file("seed.raw"))])
+            .args([
+                "-drive",
+                &format!(
+                    "if=none,id=cloud,format=raw,readonly=on,file={}",
+                    file("seed.raw")
+                ),
+            ])
             .args(["-device", "virtio-blk-pci,drive=cloud"])
-            .args(["-netdev", &format!("user,id=net,ipv6=off,{forward}"), "-device", "virtio-net-pci,netdev=net,romfile="])
+            .args([
+                "-netdev",
+                &format!("user,id=net,ipv6=off,{forward}"),
+                "-device",
+                "virtio-net-pci,netdev=net,romfile=",
+            ])
             .args(["-serial", &format!("file:{}", file("serial.log"))])
             .args(["-qmp", &format!("unix:{},server=on,wait=off", file("qmp"))])
             .stdin(Stdio::null())
@@ -166,7 +228,9 @@ impl Vm {
         }
         let _ = process.kill();
         let _ = process.wait();
-        Err(format!("it did not stop in time, or could not be told to: {pressed:?}"))
+        Err(format!(
+            "it did not stop in time, or could not be told to: {pressed:?}"
+        ))
     }
 }
 
@@ -198,12 +262,21 @@ fn seed(folder: &Path, spec: &Spec) -> Result<(), String> {
     let meta = format!("{{\"instance-id\": \"{}\"}}\n", spec.id.replace('/', "-"));
     fs::write(folder.join("meta-data"), meta).map_err(words)?;
     let image = folder.join("seed.raw");
-    fs::File::create(&image).and_then(|file| file.set_len(8192 * 512)).map_err(words)?;
-    done(Command::new("mformat").arg("-i").arg(&image).args(["-v", "CIDATA", "-T", "8192", "::"]))?;
-    done(Command::new("mcopy")
-        .arg("-i")
-        .arg(&image)
-        .arg(folder.join("user-data"))
-        .arg(folder.join("meta-data"))
-        .arg("::/"))
+    fs::File::create(&image)
+        .and_then(|file| file.set_len(8192 * 512))
+        .map_err(words)?;
+    done(
+        Command::new("mformat")
+            .arg("-i")
+            .arg(&image)
+            .args(["-v", "CIDATA", "-T", "8192", "::"]),
+    )?;
+    done(
+        Command::new("mcopy")
+            .arg("-i")
+            .arg(&image)
+            .arg(folder.join("user-data"))
+            .arg(folder.join("meta-data"))
+            .arg("::/"),
+    )
 }
