@@ -20,19 +20,20 @@ lint: ## Formatting and clippy
 
 # Most of a fast test is waiting for a server that it started, so more of them run at once than there are processors.
 test-fast: ## The tests that start no virtual machine
-	cargo test --locked --lib --bins --test suite --test azure -- --test-threads 8 --skip matrix::matrix_
+	cargo test --locked --lib --bins --test suite --test azure -- --test-threads 8 --skip matrix::matrix_ --skip fidelity::
 
 test: setup-tests lint ## All tests, those with real virtual machines included
 	$(MAKE) --no-print-directory test-fast
-	cargo test --locked --test azure -- --nocapture matrix::matrix_
+	cargo test --locked --test azure -- --nocapture matrix::matrix_ fidelity::
 	cargo test --locked --test real -- --test-threads 2
 	cargo test --locked --doc
 
 fuzz: ## Run each fuzz target for MINUTES (10); needs a nightly toolchain, and installs cargo-fuzz
 	@sh scripts/fuzz
 
-bench: setup ## Time the stages of a bake on this machine
+bench: setup ## Time the stages of a bake on this machine, and a bake on a simulated Azure
 	@sh scripts/bench
+	cargo bench --locked --bench azure
 
 bench-store: setup ## Time a store of 100,000 manifests (BENCH_MANIFESTS) on this machine
 	cargo bench --locked --bench store

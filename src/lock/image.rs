@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub struct LockedImage {
     /// Which.
-    #[serde(flatten)]
     pub image: ImageReference,
     /// How it starts.
     pub generation: Generation,
@@ -25,7 +24,7 @@ pub struct LockedImage {
 
 /// Which image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum ImageReference {
     /// Of the marketplace.
     Marketplace {

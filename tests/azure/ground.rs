@@ -40,6 +40,9 @@ pub struct Yard {
     pub base: LockedImage,
     /// Where the subscription is.
     pub url: String,
+    /// Pauses and deadlines are so much shorter than on Azure.
+    pub pace: f64,
+    pub request_timeout: Duration,
     client: Arc<reqwest::Client>,
 }
 
@@ -145,6 +148,8 @@ impl Yard {
             },
             base: base_image,
             url: url.to_owned(),
+            pace: PACE,
+            request_timeout: Duration::from_millis(500),
             client: Arc::new(client.build().expect("a client")),
         }
     }
@@ -163,12 +168,12 @@ impl Yard {
                 wire: Wire {
                     transport: Some(self.client.clone()),
                     now: clock,
-                    pace: Pace::scaled(PACE),
+                    pace: Pace::scaled(self.pace),
                 },
             },
             subscription: Config::default().subscription,
             run: "test".to_owned(),
-            request_timeout: Duration::from_millis(500),
+            request_timeout: self.request_timeout,
         };
         Arm::new(settings, &Events::silent(), &Interrupt::default()).expect("a door")
     }
