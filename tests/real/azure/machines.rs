@@ -8,6 +8,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,7 @@ pub struct QemuMachines {
     base: PathBuf,
     /// Of that.
     format: String,
+    made: AtomicU32,
     running: Mutex<HashMap<String, Vm>>,
 }
 
@@ -39,6 +41,7 @@ impl QemuMachines {
             folder: tempfile::tempdir().expect("a folder"),
             base: base.path.clone(),
             format: base.format.clone(),
+            made: AtomicU32::new(0),
             running: Mutex::default(),
         }
     }
@@ -62,12 +65,9 @@ fn done(command: &mut Command) -> Result<(), String> {
 
 impl Machines for QemuMachines {
     fn create(&self, spec: &Spec) -> Result<(), String> {
-        let name: String = spec
-            .id
-            .chars()
-            .filter(char::is_ascii_alphanumeric)
-            .collect();
-        let folder = self.folder.path().join(name);
+        // Short: the name of a socket in it may have a hundred letters.
+        let number = self.made.fetch_add(1, Ordering::Relaxed);
+        let folder = self.folder.path().join(number.to_string());
         fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
         let (from, format) = match &spec.source {
             Source::Marketplace { .. } => (self.base.clone(), self.format.as_str()),
@@ -142,9 +142,10 @@ impl Machines for QemuMachines {
     }
 
     fn serial_log(&self, id: &str) -> String {
-        let serial = self.with(id, |vm| vm.folder.join("serial.log"));
-        let bytes = serial.and_then(|path| fs::read(path).map_err(|error| error.to_string()));
-        String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
+        let folder = self.with(id, |vm| vm.folder.clone()).unwrap_or_default();
+        let logs = ["qemu.log", "serial.log"].map(|name| fs::read(folder.join(name)));
+        let logs = logs.into_iter().flatten().flatten().collect::<Vec<u8>>();
+        String::from_utf8_lossy(&logs).into_owned()
     }
 }
 
@@ -158,6 +159,7 @@ impl Vm {
             false => ("tcg,thread=multi,tb-size=512", "max"),
         };
         let forward = format!("hostfwd=tcp:{}:{}-:22", address.ip(), address.port());
+        let log = fs::File::create(file("qemu.log")).map_err(|error| error.to_string())?;
         let process = Command::new("qemu-system-x86_64")
             .args([
                 "-nodefaults",
@@ -207,7 +209,7 @@ impl Vm {
             .args(["-qmp", &format!("unix:{},server=on,wait=off", file("qmp"))])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(log)
             .spawn();
         self.process = Some(process.map_err(|error| error.to_string())?);
         Ok(())
