@@ -9,7 +9,6 @@
 
 #![expect(
     clippy::print_stdout,
-    clippy::disallowed_methods,
     reason = "a program of its own, not part of the library"
 )]
 
@@ -25,12 +24,7 @@ mod ground;
 #[path = "../tests/azure/guest.rs"]
 mod guest;
 #[path = "../tests/azure/simulator/mod.rs"]
-#[expect(
-    dead_code,
-    unused_imports,
-    unused_variables,
-    reason = "tests need more of it"
-)]
+#[expect(dead_code, unused_imports, reason = "tests need more of it")]
 mod simulator;
 #[path = "../tests/azure/support.rs"]
 mod support;

@@ -8,6 +8,8 @@ mod fidelity;
 mod ground;
 mod guest;
 mod matrix;
+mod rules;
+#[expect(dead_code, unused_imports, reason = "rollouts will ask for more of it")]
 mod simulator;
 mod smoke;
 mod support;

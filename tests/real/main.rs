@@ -14,7 +14,6 @@ mod tamper;
 #[expect(
     dead_code,
     unused_imports,
-    unused_variables,
     reason = "the tests of Azure use more of it"
 )]
 mod simulator;

@@ -97,14 +97,15 @@ impl Call {
         if let Some(group) = &self.route.group {
             let stored = world.resources.get(&world.group_id(group));
             let group = stored.map_or(group.as_str(), |stored| stored.name());
-            self.shown += &format!("/resourceGroups/{group}");
+            self.shown.extend(["/resourceGroups/", group]);
         }
         if !self.route.names.is_empty() {
             let stated = self.kind.map_or(self.route.kind.as_str(), |kind| kind.name);
             let mut types = stated.split('/');
-            self.shown += &format!("/providers/{}", types.next().unwrap_or_default());
+            self.shown
+                .extend(["/providers/", types.next().unwrap_or_default()]);
             for (kind, name) in types.zip(&self.route.names) {
-                self.shown += &format!("/{kind}/{name}");
+                self.shown.extend(["/", kind, "/", name]);
             }
         }
         self.id = self.shown.to_lowercase();

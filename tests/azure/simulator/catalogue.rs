@@ -325,7 +325,7 @@ pub fn marketplace(world: &World, call: &Call) -> Answer {
 
 fn known(namespace: &str) -> Option<&'static str> {
     let more = ["Microsoft.Resources", "Microsoft.Authorization"];
-    let mut names = KINDS.iter().map(|kind| kind.namespace()).chain(more);
+    let mut names = KINDS.iter().map(super::kinds::Kind::namespace).chain(more);
     names.find(|known| known.eq_ignore_ascii_case(namespace))
 }
 

@@ -351,10 +351,10 @@ pub fn paged(world: &World, call: &Call, found: Vec<Value>) -> Reply {
                     .replace('%', "%25")
                     .replace(' ', "%20")
                     .replace('&', "%26");
-                next += &format!("&{name}={value}");
+                next.extend(["&", name, "=", &value]);
             }
         }
-        next += &format!("&$skiptoken={}", skip + size);
+        next.extend(["&$skiptoken=", &(skip + size).to_string()]);
         body["nextLink"] = json!(next);
     }
     Reply::of(200, body)

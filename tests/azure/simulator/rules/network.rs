@@ -131,7 +131,7 @@ fn attached(world: &World, call: &Call, subnet: &Value) -> Result<(), Refusal> {
 
 pub fn public_ip(
     world: &mut World,
-    call: &Call,
+    _call: &Call,
     body: &mut Value,
     before: Option<&Resource>,
 ) -> Result<Value, Refusal> {

@@ -1,0 +1,72 @@
+//! What the simulator refuses, as the service does: what is in use, what is not sealed, what is locked, tokens that ended.
+
+use serde_json::json;
+
+use crate::bodies::{self, DEFINITION, GALLERY as SHELF, IMAGE, NIC, NSG, VERSION, VM, VNET};
+use crate::client::{Arm, COMPUTE, DISKS, GALLERY, LOCKS, NETWORK, RESOURCES};
+use crate::simulator::Config;
+
+#[tokio::test]
+async fn what_depends_on_each_other_is_refused_in_the_wrong_order() {
+    let arm = Arm::start(Config::default()).await;
+    bodies::machine(&arm).await;
+    let image = bodies::image(&arm);
+    let from_image = bodies::version(&json!({ "id": arm.id("Microsoft.Compute/images/image") }));
+    let of_nothing = bodies::version(&json!({ "id": arm.id("Microsoft.Compute/images/none") }));
+    let definition = bodies::definition(&json!([]));
+    let (shelf, nic) = (bodies::gallery(), bodies::nic(&arm));
+    let lock = json!({ "properties": { "level": "CanNotDelete" } });
+    let (deallocate, generalize, start) = (
+        format!("{VM}/deallocate"),
+        format!("{VM}/generalize"),
+        format!("{VM}/start"),
+    );
+    let second = "G/Microsoft.Network/networkInterfaces/second";
+    let disk = "G/Microsoft.Compute/disks/vm-os";
+    let locked = "S/resourcegroups/rg/providers/Microsoft.Authorization/locks/keep";
+    let group = "S/resourcegroups/rg";
+    let steps = [
+        ("DELETE", NIC, NETWORK, None),
+        ("DELETE", VNET, NETWORK, None),
+        ("DELETE", NSG, NETWORK, None),
+        ("DELETE", disk, DISKS, None),
+        ("PUT", second, NETWORK, Some(&nic)),
+        ("PUT", IMAGE, COMPUTE, Some(&image)),
+        ("POST", &generalize, COMPUTE, None),
+        ("POST", &deallocate, COMPUTE, None),
+        ("POST", &generalize, COMPUTE, None),
+        ("POST", &start, COMPUTE, None),
+        ("PUT", DEFINITION, GALLERY, Some(&definition)),
+        ("PUT", IMAGE, COMPUTE, Some(&image)),
+        ("PUT", SHELF, GALLERY, Some(&shelf)),
+        ("PUT", DEFINITION, GALLERY, Some(&definition)),
+        ("PUT", VERSION, GALLERY, Some(&of_nothing)),
+        ("PUT", VERSION, GALLERY, Some(&from_image)),
+        ("DELETE", DEFINITION, GALLERY, None),
+        ("DELETE", SHELF, GALLERY, None),
+        ("PUT", locked, LOCKS, Some(&lock)),
+        ("DELETE", VM, COMPUTE, None),
+        ("DELETE", group, RESOURCES, None),
+        ("DELETE", locked, LOCKS, None),
+        ("DELETE", group, RESOURCES, None),
+        ("GET", VM, COMPUTE, None),
+    ];
+    let mut lines = Vec::new();
+    for (method, path, version, body) in steps {
+        let said = match method {
+            "GET" => arm.get(path, version).await.short(),
+            _ => arm.run(method, path, version, body).await,
+        };
+        lines.push(format!("{method} {path}: {said}"));
+    }
+    arm.simulator.expire_tokens();
+    let expired = arm.get(group, RESOURCES).await.short();
+    lines.push(format!("with a token that ended: {expired}"));
+    insta::assert_snapshot!(lines.join("\n"));
+    arm.well();
+    let operations = arm.simulator.operations();
+    assert!(
+        operations.iter().all(|one| one.latency.is_zero()),
+        "nothing takes time here"
+    );
+}
