@@ -66,6 +66,12 @@ impl Started {
         &self.first.body
     }
 
+    /// The same, where the deadline is one of Azure's own time: it passes as fast as pauses do at this door.
+    pub async fn finish_in(self, deadline: Duration) -> Result<Value, ArmError> {
+        let deadline = self.arm.pace().of(deadline);
+        self.finish(deadline).await
+    }
+
     /// Waits for the end, at most `deadline`. Out: the resource after a PUT or PATCH, the result of a POST, nothing (`null`)
     /// after a DELETE.
     pub async fn finish(self, deadline: Duration) -> Result<Value, ArmError> {
@@ -79,7 +85,7 @@ impl Started {
             tokenless: 0,
         });
         let this = &self;
-        let wait = Wait::new(&self.ask.operation, self.arm.pace().of(deadline));
+        let wait = Wait::new(&self.ask.operation, deadline);
         let ended = wait.until(&self.arm.events, &self.arm.interrupt, || async move {
             this.look(&mut *watch.lock().await).await
         });

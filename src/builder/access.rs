@@ -70,6 +70,8 @@ pub fn user_data(keys: &Keys) -> Secret {
         "ssh_genkeytypes": [],
         "ssh_quiet_keygen": true,
         "no_ssh_fingerprints": true,
+        // Making one would change the machine, and fails where the base has none to make.
+        "locale": false,
         "package_update": false,
         "package_upgrade": false,
     });

@@ -118,7 +118,7 @@ fn definition(name: &str) -> Definition {
 #[test]
 fn a_lock_names_everything_and_survives_its_file() {
     let folder = tempfile::tempdir().unwrap();
-    for name in ["everything", "least.toml", "cloud-image.toml"] {
+    for name in ["everything", "least.toml", "cloud-image.toml", "azure.toml"] {
         let lock = locked(&definition(name));
         let path = folder.path().join("image.lock");
         lock.save(&path).unwrap();
@@ -130,6 +130,7 @@ fn a_lock_names_everything_and_survives_its_file() {
     }
     insta::assert_snapshot!(locked(&definition("everything")).text());
     insta::assert_snapshot!(locked(&definition("cloud-image.toml")).text());
+    insta::assert_snapshot!(locked(&definition("azure.toml")).text());
 }
 
 #[test]
@@ -160,6 +161,7 @@ fn a_lock_is_for_base_releases_and_their_source_alone() {
 fn a_lock_that_cannot_be_read_says_where_and_why() {
     let folder = tempfile::tempdir().unwrap();
     let good = locked(&definition("least.toml")).text();
+    let azure = locked(&definition("azure.toml")).text();
     let cases = [
         ("missing", None),
         ("not toml", Some(String::from("schema = \n"))),
@@ -167,6 +169,10 @@ fn a_lock_that_cannot_be_read_says_where_and_why() {
         (
             "unknown key",
             Some(good.replace("schema = 1", "schema = 1\nextra = 2")),
+        ),
+        (
+            "unknown key of an image",
+            Some(azure.replace("kind = \"", "extra = 2\nkind = \"")),
         ),
         ("bad digest", Some(good.replacen("sha256:", "sha1:", 1))),
     ];

@@ -161,6 +161,7 @@ fn cloud_init_user_data_makes_the_three_files_and_no_user() {
     insta::assert_snapshot!(serde_json::to_string_pretty(&data).expect("JSON"), @r#"
     {
       "disable_root": false,
+      "locale": false,
       "no_ssh_fingerprints": true,
       "package_update": false,
       "package_upgrade": false,

@@ -101,7 +101,7 @@ async fn stop(arm: &Arm, id: &ResourceId) -> Result<Generation, AzureError> {
 async fn act(arm: &Arm, id: &ResourceId, action: &str, state: &str) -> Result<(), AzureError> {
     for _ in 0..MOST_TIMES {
         let done = match arm.post(id, action, body::COMPUTE, &[], None).await {
-            Ok(started) => started.finish(STOP_DEADLINE).await.map(|_| ()),
+            Ok(started) => started.finish_in(STOP_DEADLINE).await.map(|_| ()),
             Err(error) => Err(error),
         };
         match done {
@@ -156,7 +156,7 @@ async fn make(
         }
         _ => {}
     }
-    let made = arm.put(id, api, body).await?.finish(deadline).await?;
+    let made = arm.put(id, api, body).await?.finish_in(deadline).await?;
     match names::is_of(&made, run) {
         true => Ok(made),
         false => Err(taken("it carries the tag of another bake")),
@@ -244,7 +244,7 @@ pub(super) async fn mark(
     for id in artifact.ids() {
         let path = format!("{id}/providers/Microsoft.Resources/tags/default");
         let started = azure.arm.patch(path, body::RESOURCES, &body).await?;
-        started.finish(STOP_DEADLINE).await?;
+        started.finish_in(STOP_DEADLINE).await?;
     }
     Ok(())
 }
@@ -263,7 +263,7 @@ pub(super) async fn console(arm: &Arm, id: &ResourceId) -> Vec<String> {
                 None,
             )
             .await?;
-        let found = started.finish(Duration::from_secs(60)).await?;
+        let found = started.finish_in(Duration::from_secs(60)).await?;
         let url = found["serialConsoleLogBlobUri"]
             .as_str()
             .unwrap_or_default();

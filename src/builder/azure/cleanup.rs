@@ -70,7 +70,7 @@ impl Cleaner {
         };
         let started = self.arm.delete(id, api, query).await?;
         if wait {
-            started.finish(DEADLINE).await?;
+            started.finish_in(DEADLINE).await?;
         }
         Ok(())
     }

@@ -74,7 +74,7 @@ pub(super) async fn start(
         names.machine.name().to_owned(),
     );
     let making = tokio::spawn(async move {
-        let ended = started.finish(MACHINE_DEADLINE).await;
+        let ended = started.finish_in(MACHINE_DEADLINE).await;
         let ended = ended
             .map_err(AzureError::from)
             .and_then(|machine| secured(machine, &name, wanted));
@@ -143,7 +143,7 @@ async fn group(
     let started = arm
         .put(&names.group, body::RESOURCES, &body::group(spec, tags))
         .await?;
-    started.finish(NETWORK_DEADLINE).await?;
+    started.finish_in(NETWORK_DEADLINE).await?;
     Ok(())
 }
 
@@ -161,7 +161,7 @@ async fn network(
             return Ok(Value::Null);
         }
         let started = arm.put(id, body::NETWORK, &body).await?;
-        Ok(started.finish(NETWORK_DEADLINE).await?)
+        Ok(started.finish_in(NETWORK_DEADLINE).await?)
     };
     let public = spec.address == Address::Public;
     let (address, _, _) = try_join!(
