@@ -25,7 +25,7 @@
 //! use vault_bake::event::{Event, Events};
 //! use vault_bake::lock::{self, DEBIAN_KEYRING, Network};
 //! use vault_bake::manifest::Tool;
-//! use vault_bake::plan::plan;
+//! use vault_bake::plan::{BuilderKind, plan};
 //! use vault_bake::provisioner::Provisioners;
 //! use vault_bake::sign::{Signer, SigningKey, Trust};
 //! use vault_bake::ssh::GUEST_WORK;
@@ -72,7 +72,7 @@
 //! let network = Network { keyring: PathBuf::from(DEBIAN_KEYRING), now: Timestamp::now(), azure: None };
 //! let lock = lock::resolve(&definition, &network, &events, &interrupt).await?;
 //! let provisioners = Provisioners::load(&[PathBuf::from("provisioners")], &definition)?;
-//! let plan = plan(&definition, &lock, &provisioners)?;
+//! let plan = plan(&definition, &lock, &provisioners, BuilderKind::Qemu)?;
 //!
 //! let cache = std::path::absolute("target/real-cache")?;
 //! let builder = Qemu::new(QemuSettings::new(&cache));

@@ -176,13 +176,13 @@ impl Builder for Azure {
         &self,
         base: &PlannedBase,
         _teardown: &mut Teardown,
-        _events: &Events,
+        events: &Events,
         _interrupt: &Interrupt,
     ) -> Result<Disk, BuilderError> {
         let PlannedBase::Azure { locked, .. } = base else {
             return Err(BuilderError::OtherBuilder);
         };
-        let known = preflight::look(self, locked).await?;
+        let known = preflight::look(self, locked, events).await?;
         self.needs_image.store(known.needs_image, Relaxed);
         Ok(disk(locked))
     }

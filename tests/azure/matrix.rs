@@ -147,6 +147,7 @@ fn word(kind: &FaultKind) -> String {
 fn names(operation: &str) -> Vec<&str> {
     match operation {
         "POST token" => vec!["no token"],
+        "POST policy restrictions" => vec!["policies"],
         "GET provider" => vec!["GET Microsoft.", "the provider is"],
         "PATCH tags" => vec!["PATCH Microsoft.Resources/tags"],
         "GET marketplace version" => vec!["base Debian", "skus/versions"],

@@ -24,6 +24,8 @@ pub const GALLERY: &str = "2024-03-03";
 pub const NETWORK: &str = "2025-05-01";
 /// Resource groups and tags.
 pub const RESOURCES: &str = "2025-04-01";
+/// What policies would say: the first version that tells their effects, <https://learn.microsoft.com/rest/api/policyinsights>.
+pub const POLICIES: &str = "2023-03-01";
 /// Sizes of machines.
 pub const SKUS: &str = "2021-07-01";
 

@@ -3,7 +3,8 @@
 //! In: a machine, an output, a base. Out: what the gallery demands, or the first reason why the bake cannot succeed. All
 //! questions are asked at once, and all of them only read.
 
-use std::collections::BTreeMap;
+mod policies;
+mod quota;
 
 use futures::future::try_join_all;
 use serde_json::Value;
@@ -12,7 +13,8 @@ use tokio::try_join;
 use super::body;
 use super::{Azure, AzureError, Job};
 use crate::azure::{Arm, ResourceId};
-use crate::definition::{Address, AzureMachine, GalleryOutput, Security};
+use crate::definition::{AzureMachine, GalleryOutput, Security};
+use crate::event::Events;
 use crate::lock::{Generation, ImageReference, LockedImage};
 
 /// What is known after the look.
@@ -23,16 +25,22 @@ pub(super) struct Known {
 }
 
 /// Looks at everything at once.
-pub(super) async fn look(azure: &Azure, base: &LockedImage) -> Result<Known, AzureError> {
+pub(super) async fn look(
+    azure: &Azure,
+    base: &LockedImage,
+    events: &Events,
+) -> Result<Known, AzureError> {
     let (arm, job) = (&azure.arm, &azure.job);
-    let (_, _, _, _, needs_image, ()) = try_join!(
-        providers(arm),
+    let (needed, left, (), (), needs_image, (), ()) = try_join!(
         size(arm, &job.machine, base),
-        quota(arm, &job.machine),
+        quota::left(arm, &job.machine.location),
+        providers(arm),
         targets(arm, job),
         definition(arm, job, base),
         source(arm, job, &base.image),
+        policies::look(arm, job, base, events),
     )?;
+    quota::judge(&job.machine, &needed, &left)?;
     Ok(Known { needs_image })
 }
 
@@ -63,7 +71,11 @@ async fn providers(arm: &Arm) -> Result<(), AzureError> {
 }
 
 /// The size has to be there for this subscription, in the zone, and able to run the base.
-async fn size(arm: &Arm, machine: &AzureMachine, base: &LockedImage) -> Result<(), AzureError> {
+async fn size(
+    arm: &Arm,
+    machine: &AzureMachine,
+    base: &LockedImage,
+) -> Result<quota::Processors, AzureError> {
     let path = format!(
         "/subscriptions/{}/providers/Microsoft.Compute/skus",
         arm.subscription()
@@ -118,7 +130,10 @@ async fn size(arm: &Arm, machine: &AzureMachine, base: &LockedImage) -> Result<(
             "no trusted launch with this size or base; it needs generation V2",
         ));
     }
-    Ok(())
+    Ok(quota::Processors {
+        count: capability("vCPUs").parse().unwrap_or(1),
+        family: sku["family"].as_str().unwrap_or_default().to_owned(),
+    })
 }
 
 /// Azure's word for a processor, in ours.
@@ -160,42 +175,6 @@ fn restrictions(what: &str, sku: &Value, zone: Option<&str>) -> Result<(), Azure
         true => Ok(()),
         false => Err(refused(what, format!("it is not sold in zone {zone}"))),
     }
-}
-
-/// There have to be processors and an address left.
-async fn quota(arm: &Arm, machine: &AzureMachine) -> Result<(), AzureError> {
-    let of = async |provider: &str, api: &str| {
-        let path = format!(
-            "/subscriptions/{}/providers/{provider}/locations/{}/usages",
-            arm.subscription(),
-            machine.location
-        );
-        let usages = arm.list(path, api, &[]).await?;
-        let left = |one: &Value| {
-            let name = one["name"]["value"].as_str()?.to_owned();
-            Some((name, one["limit"].as_i64()? - one["currentValue"].as_i64()?))
-        };
-        Ok::<BTreeMap<String, i64>, AzureError>(usages.iter().filter_map(left).collect())
-    };
-    let (compute, network) = try_join!(
-        of("Microsoft.Compute", body::COMPUTE),
-        of("Microsoft.Network", body::NETWORK)
-    )?;
-    let mut needed = vec![("cores", &compute)];
-    if machine.address == Address::Public {
-        needed.push(("PublicIPAddresses", &network));
-        needed.push(("StandardSkuPublicIpAddresses", &network));
-    }
-    for (name, of) in needed {
-        if of.get(name).is_some_and(|left| *left < 1) {
-            let what = format!("quota {name} in {}", machine.location);
-            return Err(refused(
-                &what,
-                "all of it is used; ask for more, or remove what is not needed",
-            ));
-        }
-    }
-    Ok(())
 }
 
 /// What is to be made must not be there, and what it is made in must be.

@@ -136,6 +136,7 @@ impl Call {
                 return format!("{what} of {of}");
             }
             Place::Skus => "Microsoft.Compute/skus",
+            Place::Policies => "policy restrictions",
             Place::Usages { namespace } => return format!("{namespace}/usages"),
             Place::Marketplace { version: None, .. } => "marketplace versions (list)",
             Place::Marketplace { .. } => "marketplace version",

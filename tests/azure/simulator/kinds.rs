@@ -42,6 +42,7 @@ pub const NETWORK: &[&str] = &["2025-05-01", "2025-07-01", "2026-03-01"];
 pub const GALLERY: &[&str] = &["2024-03-03", "2025-03-03", "2026-03-03"];
 pub const DISKS: &[&str] = &["2025-01-02", "2026-03-02"];
 pub const LOCKS: &[&str] = &["2020-05-01"];
+pub const POLICIES: &[&str] = &["2023-03-01", "2024-10-01"];
 pub const SKUS: &[&str] = &["2021-07-01"];
 pub const SUBSCRIPTIONS: &[&str] = &["2022-12-01"];
 

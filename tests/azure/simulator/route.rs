@@ -24,6 +24,8 @@ pub enum Place {
         result: bool,
     },
     Skus,
+    /// What policies say of a resource that is not made yet.
+    Policies,
     Usages {
         namespace: String,
     },
@@ -135,6 +137,13 @@ impl Route {
                 namespace: (*namespace).to_owned(),
                 register: true,
             },
+            ["providers", a, b]
+                if is(a, "Microsoft.PolicyInsights")
+                    && is(b, "checkPolicyRestrictions")
+                    && !in_group =>
+            {
+                Place::Policies
+            }
             ["providers", a, "skus"] if is(a, "Microsoft.Compute") && !in_group => Place::Skus,
             ["providers", namespace, "locations", _, "usages"] if !in_group => Place::Usages {
                 namespace: (*namespace).to_owned(),

@@ -15,8 +15,9 @@ mod vm_create;
 
 use serde_json::{Value, json};
 
-use super::answer::{Answer, Refusal};
+use super::answer::{Answer, Refusal, Reply};
 use super::call::Call;
+use super::config::Policy;
 use super::kinds::{GROUP, Kind};
 use super::operations::{Effect, Operation, Work};
 use super::scopes::limited;
@@ -39,24 +40,52 @@ pub const INSTANCE: &str = "Microsoft.Compute/virtualMachineScaleSets/virtualMac
 
 /// Policies and tags.
 pub fn allowed(world: &World, call: &Call, kind: &Kind) -> Result<(), Refusal> {
-    limited(&call.body["tags"])?;
-    for policy in &world.config.policies {
-        let about = policy.kind.is_empty() || policy.kind.eq_ignore_ascii_case(kind.name);
-        let tags = &call.body["tags"];
-        let lacks =
-            policy.without_tag.is_empty() || tags.get(policy.without_tag.as_str()).is_none();
-        if about && lacks {
-            let name = &policy.name;
-            let text = format!("Resource '{}' was disallowed by policy.", call.own_name());
-            let info = json!([{ "type": "PolicyViolation", "info": {
-                "policyAssignmentName": name, "policyAssignmentDisplayName": name,
-                "policyDefinitionName": format!("{name}-definition"), "policyDefinitionEffect": "deny" } }]);
-            return Err(Refusal::new(403, "RequestDisallowedByPolicy", text)
-                .with("target", json!(call.own_name()))
-                .with("additionalInfo", info));
-        }
-    }
-    Ok(())
+    let tags = &call.body["tags"];
+    limited(tags)?;
+    let mut policies = world.config.policies.iter();
+    let Some(policy) = policies.find(|policy| denies(policy, kind.name, tags)) else {
+        return Ok(());
+    };
+    let name = &policy.name;
+    let text = format!("Resource '{}' was disallowed by policy.", call.own_name());
+    let info = json!([{ "type": "PolicyViolation", "info": {
+        "policyAssignmentName": name, "policyAssignmentDisplayName": name,
+        "policyDefinitionName": format!("{name}-definition"), "policyDefinitionEffect": "deny" } }]);
+    Err(Refusal::new(403, "RequestDisallowedByPolicy", text)
+        .with("target", json!(call.own_name()))
+        .with("additionalInfo", info))
+}
+
+fn denies(policy: &Policy, kind: &str, tags: &Value) -> bool {
+    let about = policy.kind.is_empty() || policy.kind.eq_ignore_ascii_case(kind);
+    let lacks = policy.without_tag.is_empty() || tags.get(policy.without_tag.as_str()).is_none();
+    about && lacks
+}
+
+/// What policies would say of a resource that is only described.
+pub fn restrictions(world: &World, call: &Call) -> Answer {
+    let content = &call.body["resourceDetails"]["resourceContent"];
+    let (Some(kind), Some(_)) = (content["type"].as_str(), content["location"].as_str()) else {
+        let text = "The resource content needs a type and a location.";
+        return Err(Refusal::new(400, "InvalidRequestContent", text));
+    };
+    let root = format!("/subscriptions/{}", world.config.subscription);
+    let policies = world.config.policies.iter();
+    let denying = policies.filter(|policy| denies(policy, kind, &content["tags"]));
+    let evaluations: Vec<Value> = denying
+        .map(|policy| {
+            let of = |what: &str| {
+                format!("{root}/providers/Microsoft.Authorization/{what}/{}", policy.name)
+            };
+            json!({
+                "policyInfo": { "policyDefinitionId": of("policyDefinitions"), "policyAssignmentId": of("policyAssignments") },
+                "evaluationResult": "NonCompliant",
+                "effectDetails": { "policyEffect": "Deny" },
+            })
+        })
+        .collect();
+    let found = json!({ "fieldRestrictions": [], "contentEvaluationResult": { "policyEvaluations": evaluations } });
+    Ok(Reply::of(200, found))
 }
 
 /// Checks a PUT, fills in what the service fills in, and answers what it keeps beside the body.

@@ -13,6 +13,7 @@ use super::faults::FaultKind;
 use super::kinds;
 use super::resources;
 use super::route::Place;
+use super::rules;
 use super::schema::{self, Side};
 use super::scopes;
 use super::wire::{Incoming, Outgoing};
@@ -217,6 +218,7 @@ fn expectations(call: &Call) -> (&'static [&'static str], Vec<&'static str>) {
             vec!["$filter", "$top", "$expand", "$skiptoken"],
         ),
         Place::Provider { .. } | Place::Tags => (kinds::RESOURCES, vec![]),
+        Place::Policies => (kinds::POLICIES, vec![]),
         Place::Skus => (
             kinds::SKUS,
             vec!["$filter", "includeExtendedLocations", "$skiptoken"],
@@ -251,6 +253,7 @@ fn dispatch(world: &mut World, call: &mut Call) -> Answer {
         ("GET", Place::Subscription) => Ok(catalogue::subscription(world)),
         ("GET", Place::Locations) => Ok(catalogue::locations(world)),
         ("GET", Place::Skus) => catalogue::skus(world, call),
+        ("POST", Place::Policies) => rules::restrictions(world, call),
         ("GET", Place::Usages { namespace }) => catalogue::usages(world, call, &namespace),
         ("GET", Place::Marketplace { .. }) => catalogue::marketplace(world, call),
         ("GET", Place::Provider { namespace, .. }) => catalogue::provider(world, &namespace),
