@@ -65,50 +65,50 @@ const OBJECTS: &[&str] = &[
     "steps.*",
 ];
 
-/// The record of one bake. Field order does not matter: it is written as canonical JSON.
+/// The record of one bake. Fields stand in the order of their names, as in canonical JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// Features that a reader must know, or else refuse the manifest.
-    pub must_understand: Vec<String>,
-    /// The image's name.
-    pub image: String,
-    /// The image's version.
-    pub version: ImageVersion,
     /// The id of the run that baked it, a UUIDv7.
     pub bake: String,
+    /// What the bake started from.
+    pub base: Base,
+    /// Who baked.
+    pub builder: BuilderFact,
+    /// What was checked in the machine that was baked.
+    pub checks: Vec<CheckFact>,
     /// When it was written, right after capture.
     pub created_at: Moment,
-    /// What was installed of Vault, Consul and the like.
-    pub releases: Vec<ReleaseFact>,
-    /// Where the definition came from.
-    pub source: Source,
-    /// Variables' values; secret ones as `{"secret": name}`.
-    pub variables: BTreeMap<String, serde_json::Value>,
+    /// The image's name.
+    pub image: String,
     /// Everything that went in, by digest, sorted.
     #[serde(deserialize_with = "facts::sorted")]
     pub inputs: BTreeSet<Input>,
-    /// What the bake started from.
-    pub base: Base,
-    /// What was done, in order.
-    pub steps: Vec<StepFact>,
-    /// What was checked in the machine that was baked.
-    pub checks: Vec<CheckFact>,
+    /// Features that a reader must know, or else refuse the manifest.
+    pub must_understand: Vec<String>,
+    /// The operating system in the image.
+    pub os: Os,
     /// What came out.
     pub outputs: Vec<Output>,
     /// The packages in the image; the list is an object of its own.
     pub packages: Packages,
-    /// The bill of materials, an object of its own; absent in images of before there was one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sbom: Option<Descriptor>,
-    /// The operating system in the image.
-    pub os: Os,
-    /// Who baked.
-    pub builder: BuilderFact,
-    /// What is not pinned.
-    pub repro: Repro,
     /// The manifest of this image that was newest when this bake began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Digest>,
+    /// What was installed of Vault, Consul and the like.
+    pub releases: Vec<ReleaseFact>,
+    /// What is not pinned.
+    pub repro: Repro,
+    /// The bill of materials, an object of its own; absent in images of before there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sbom: Option<Descriptor>,
+    /// Where the definition came from.
+    pub source: Source,
+    /// What was done, in order.
+    pub steps: Vec<StepFact>,
+    /// Variables' values; secret ones as `{"secret": name}`.
+    pub variables: BTreeMap<String, serde_json::Value>,
+    /// The image's version.
+    pub version: ImageVersion,
 }
 
 /// Bytes that are no manifest of ours.
@@ -152,7 +152,7 @@ impl Manifest {
         Statement {
             subjects: self.subjects(),
             predicate_type: SCHEMA.to_owned(),
-            predicate: serde_json::to_value(self).expect("a manifest is JSON"),
+            predicate: self,
         }
         .to_bytes()
     }
@@ -185,6 +185,22 @@ impl Manifest {
     /// nulls, integers beyond 2^53 − 1, keys that are not ASCII, deep nesting, other than canonical bytes; and what
     /// this version may not read.
     pub fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
+        let known = |one: &Statement<Self>| {
+            one.predicate_type == SCHEMA && one.predicate.demands().is_none()
+        };
+        let (subjects, manifest) = match Statement::read(bytes, MAX_BYTES).filter(known) {
+            Some(statement) => (statement.subjects, statement.predicate),
+            None => Self::parse_slowly(bytes)?,
+        };
+        manifest.check_values()?;
+        if subjects != manifest.subjects() {
+            return Err(ManifestError::Subjects);
+        }
+        Ok(manifest)
+    }
+
+    /// The long way, which finds out what is wrong, and passes over what it does not know.
+    fn parse_slowly(bytes: &[u8]) -> Result<(Vec<Subject>, Self), ManifestError> {
         let statement = Statement::parse(bytes, MAX_BYTES)?;
         if statement.predicate_type != SCHEMA {
             return Err(ManifestError::Schema(statement.predicate_type));
@@ -198,12 +214,14 @@ impl Manifest {
             }
         }
         shape::check(&value, OBJECTS).map_err(ManifestError::Shape)?;
-        let manifest: Self = serde_json::from_value(value).map_err(ManifestError::Shape)?;
-        manifest.check_values()?;
-        if statement.subjects != manifest.subjects() {
-            return Err(ManifestError::Subjects);
-        }
-        Ok(manifest)
+        let manifest = serde_json::from_value(value).map_err(ManifestError::Shape)?;
+        Ok((statement.subjects, manifest))
+    }
+
+    /// What it demands that readers understand, and this one does not.
+    fn demands(&self) -> Option<&str> {
+        let mut demanded = self.must_understand.iter().map(String::as_str);
+        demanded.find(|name| !UNDERSTOOD.contains(name))
     }
 
     fn check_values(&self) -> Result<(), ManifestError> {

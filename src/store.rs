@@ -276,3 +276,11 @@ fn new_id(now: Timestamp) -> Uuid {
     let nanos = now.subsec_nanosecond().unsigned_abs();
     Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, seconds, nanos))
 }
+
+/// The object that is kept under `name`.
+fn object_digest(name: &str) -> Option<Digest> {
+    let (first, rest) = name.strip_prefix("objects/sha256/")?.split_once('/')?;
+    // Digests have one form, so what is cut in the right place is the name of one.
+    let digest = format!("sha256:{first}{rest}").parse().ok()?;
+    (first.len() == 2).then_some(digest)
+}

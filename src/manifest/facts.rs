@@ -1,5 +1,9 @@
 //! The parts of a manifest. Sizes are in bytes, times in UTC.
+//!
+//! Fields stand in the order of their names, as canonical JSON has them: what is written plainly is canonical then, and is read
+//! without a detour.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use serde::de::Error as _;
@@ -12,40 +16,40 @@ use crate::release::Verified;
 /// A release that was installed, and how it was verified.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReleaseFact {
-    /// `vault` or `consul`.
-    pub product: String,
-    /// As the vendor names it, as in `1.21.1`.
-    pub version: String,
-    /// The archive's file name.
-    pub file: String,
-    /// Where it was found; absent where that was a folder of the machine that baked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub url: Option<String>,
-    /// Of the archive.
-    pub sha256: Digest,
-    /// Of the archive, in bytes.
-    pub size: u64,
     /// Of the binary in it, as it stands in the image.
     pub binary_sha256: Digest,
     /// Of the binary, in bytes.
     pub binary_size: u64,
-    /// Of the SHA256SUMS file.
-    pub sums_sha256: Digest,
-    /// Of the detached signature.
-    pub signature_sha256: Digest,
+    /// The archive's file name.
+    pub file: String,
+    /// Whether this is a stand-in. Written only where it is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fixture: bool,
+    /// Whether the signature is the vendor's.
+    pub official: bool,
     /// The primary fingerprint of the signer's certificate.
     pub primary_fingerprint: String,
-    /// The fingerprint of the key that signed.
-    pub signing_fingerprint: String,
+    /// `vault` or `consul`.
+    pub product: String,
+    /// Of the archive.
+    pub sha256: Digest,
+    /// Of the detached signature.
+    pub signature_sha256: Digest,
     /// When it was signed, RFC 3339 UTC.
     pub signed_at: String,
     /// The certificate's first user id.
     pub signer: String,
-    /// Whether the signature is the vendor's.
-    pub official: bool,
-    /// Whether this is a stand-in. Written only where it is.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub fixture: bool,
+    /// The fingerprint of the key that signed.
+    pub signing_fingerprint: String,
+    /// Of the archive, in bytes.
+    pub size: u64,
+    /// Of the SHA256SUMS file.
+    pub sums_sha256: Digest,
+    /// Where it was found; absent where that was a folder of the machine that baked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// As the vendor names it, as in `1.21.1`.
+    pub version: String,
 }
 
 impl From<&Verified> for ReleaseFact {
@@ -77,21 +81,21 @@ impl From<&Verified> for ReleaseFact {
 /// Where the definition came from, and what was decided from it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
-    /// The repository, without credentials.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub repo: Option<String>,
     /// The commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
+    /// Of the definition after its variables were filled in.
+    pub definition_digest: Digest,
     /// Whether there were changes beside the commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dirty: Option<bool>,
-    /// Of the definition after its variables were filled in.
-    pub definition_digest: Digest,
     /// Of the lock.
     pub lock_digest: Digest,
     /// Of the plan.
     pub plan_digest: Digest,
+    /// The repository, without credentials.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repo: Option<String>,
 }
 
 /// The role of the input that holds the checks for the booted image: an object of the store, so that a test can be
@@ -99,16 +103,30 @@ pub struct Source {
 pub const CHECKS_ROLE: &str = "checks";
 
 /// Something that went in. Sorted by role, then name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Input {
-    /// `product`, `base`, `repo-index`, `file`, `script`, `template` or `ansible`.
-    pub role: String,
-    /// As the definition or lock names it.
-    pub name: String,
     /// Of the content.
     pub digest: Digest,
+    /// As the definition or lock names it.
+    pub name: String,
+    /// `product`, `base`, `repo-index`, `file`, `script`, `template` or `ansible`.
+    pub role: String,
     /// In bytes.
     pub size: u64,
+}
+
+impl Ord for Input {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let all = |one: &Self| (one.digest, one.size);
+        let named = (&self.role, &self.name).cmp(&(&other.role, &other.name));
+        named.then_with(|| all(self).cmp(&all(other)))
+    }
+}
+
+impl PartialOrd for Input {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 /// Inputs in their one order, each once.
@@ -130,22 +148,22 @@ pub(super) fn sorted<'de, D: Deserializer<'de>>(
 pub struct Descriptor {
     /// Of its bytes.
     pub digest: Digest,
-    /// In bytes.
-    pub size: u64,
     /// What it is, as in `application/vnd.cyclonedx+json; version=1.6`.
     pub media_type: String,
+    /// In bytes.
+    pub size: u64,
 }
 
 /// What the bake started from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Base {
+    /// Of the disk that the machine started from, where that was a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_sha256: Option<Digest>,
     /// As the definition wants it.
     pub requested: serde_json::Value,
     /// As the lock resolved it.
     pub resolved: serde_json::Value,
-    /// Of the disk that the machine started from, where that was a file.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub disk_sha256: Option<Digest>,
 }
 
 impl Base {
@@ -159,31 +177,31 @@ impl Base {
 /// A step that ran.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepFact {
-    /// Its name.
-    pub name: String,
-    /// `provisioner`, `shell`, `file`, `ansible` or `reboot`.
-    pub kind: String,
     /// Over all that decides what it does.
     pub digest: Digest,
-    /// When it began.
-    pub started_at: Moment,
-    /// When it ended.
-    pub ended_at: Moment,
     /// How long it ran, in milliseconds.
     pub elapsed_ms: u64,
+    /// When it ended.
+    pub ended_at: Moment,
     /// Its exit status.
     pub exit: i32,
+    /// `provisioner`, `shell`, `file`, `ansible` or `reboot`.
+    pub kind: String,
     /// Of what it printed.
     pub log_digest: Digest,
+    /// Its name.
+    pub name: String,
+    /// When it began.
+    pub started_at: Moment,
 }
 
 /// Something that was checked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckFact {
-    /// Stable, as in `vault.unit-sandboxed`.
-    pub id: String,
     /// In words.
     pub description: String,
+    /// Stable, as in `vault.unit-sandboxed`.
+    pub id: String,
     /// Whether it holds.
     pub ok: bool,
     /// Why it was not looked at, where it was not.
@@ -196,27 +214,27 @@ pub struct CheckFact {
 /// Something that came out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
-    /// `local`, or as in `azure/westeurope`.
-    pub target: String,
-    /// `qcow2`, `azure-managed-image` or `azure-gallery-version`.
-    pub class: String,
-    /// What the target knows it by: for `local` its path in the store, on Azure its resource id.
-    pub id: String,
-    /// `qcow2` or `vhd`.
-    pub format: String,
     /// As in `x86_64`.
     pub arch: String,
-    /// `bios` or `uefi`.
-    pub firmware: String,
-    /// The file, where it is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub file: Option<FileFact>,
+    /// `qcow2`, `azure-managed-image` or `azure-gallery-version`.
+    pub class: String,
     /// What a cloud said of it when it was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cloud: Option<CloudFact>,
     /// What ties the record to the content: `bytes` is the digest of the file itself; `id` is what the cloud said of it,
     /// which somebody who may delete and make images there can say of another content.
     pub evidence: String,
+    /// The file, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<FileFact>,
+    /// `bios` or `uefi`.
+    pub firmware: String,
+    /// `qcow2` or `vhd`.
+    pub format: String,
+    /// What the target knows it by: for `local` its path in the store, on Azure its resource id.
+    pub id: String,
+    /// `local`, or as in `azure/westeurope`.
+    pub target: String,
 }
 
 impl Output {
@@ -259,18 +277,18 @@ impl Output {
 /// What a cloud said of an image when it was made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CloudFact {
-    /// As in `westeurope`.
-    pub location: String,
     /// When the cloud says that it was made; absent where it does not say so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_at: Option<Moment>,
-    /// What it is named by beside its id, which another image under the same id would not have.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unique_id: Option<String>,
+    /// As in `westeurope`.
+    pub location: String,
     /// The id of the run that made it, which stands in its tag `vault-bake-id`.
     pub run: String,
     /// `standard` or `trusted-launch`: machines of the other kind cannot be started from it.
     pub security: String,
+    /// What it is named by beside its id, which another image under the same id would not have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unique_id: Option<String>,
     /// Of the disk in it, in bytes.
     pub virtual_size: u64,
 }
@@ -296,40 +314,40 @@ pub struct FileFact {
 pub struct Os {
     /// As in `debian`.
     pub id: String,
-    /// As in `12`.
-    pub version: String,
     /// As in `6.1.0-32-amd64`.
     pub kernel: String,
+    /// As in `12`.
+    pub version: String,
 }
 
 /// Who baked or tested.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuilderFact {
+    /// What it ran on.
+    pub host: Host,
     /// `qemu`.
     pub name: String,
     /// The program.
     pub tool: Tool,
-    /// What it ran on.
-    pub host: Host,
 }
 
 /// This program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tool {
-    /// As in `0.1.0`.
-    pub version: String,
     /// Of the executable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub binary_sha256: Option<Digest>,
+    /// As in `0.1.0`.
+    pub version: String,
 }
 
 /// The machine that it ran on, by kind and never by name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host {
-    /// As in `linux`.
-    pub os: String,
     /// As in `x86_64`.
     pub arch: String,
+    /// As in `linux`.
+    pub os: String,
 }
 
 /// How far the bake could be repeated.

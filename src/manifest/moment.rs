@@ -28,13 +28,18 @@ impl FromStr for Moment {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let moment = text.parse::<Timestamp>().map(Self::from).ok();
-        // Years before the first have a sign and six digits.
-        moment
-            .filter(|moment| moment.to_string() == text && !text.starts_with('-'))
-            .ok_or_else(|| {
-                format!("`{text}` is not a time as in 2026-11-22T19:18:17Z (UTC, whole seconds)")
-            })
+        // There are other ways to write a time, and a 60th second; years before the first have a sign.
+        let form = b"0000-00-00T00:00:00Z";
+        let fits = |(byte, form): (u8, &u8)| match form {
+            b'0' => byte.is_ascii_digit(),
+            form => byte == *form,
+        };
+        let plain =
+            text.len() == form.len() && text.bytes().zip(form).all(fits) && !text.ends_with(":60Z");
+        let moment = text.parse::<Timestamp>().ok().filter(|_| plain);
+        moment.map(Self::from).ok_or_else(|| {
+            format!("`{text}` is not a time as in 2026-11-22T19:18:17Z (UTC, whole seconds)")
+        })
     }
 }
 

@@ -9,10 +9,10 @@ use crate::digest::{Digest, canonical_json};
 /// The packages of an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Packages {
-    /// Of the list, an object in the store: see [`packages_bytes`].
-    pub digest: Digest,
     /// How many.
     pub count: u64,
+    /// Of the list, an object in the store: see [`packages_bytes`].
+    pub digest: Digest,
     /// `dpkg`.
     pub manager: String,
 }

@@ -133,44 +133,41 @@ impl PublicKey {
     }
 }
 
-/// Signatures that are checked together: ed25519 alone, of which many take half the time that each takes by itself.
+/// Signatures that are checked together: ed25519 alone, of which many by one key take a third of the time that each takes by
+/// itself.
 ///
 /// The check is a random combination of the equations of all, so a batch with a signature by anybody but a key's holder does
-/// not hold. The holder of a key can make signatures that hold in one batch and in another not; by themselves those do not.
+/// not hold. The holder of a key can make signatures that hold in a batch (RFC 8032 allows cofactors), and by themselves do not.
 #[derive(Default)]
-pub(super) struct Batch<'a> {
-    messages: Vec<&'a [u8]>,
-    signatures: Vec<ed25519_dalek::Signature>,
-    keys: Vec<ed25519_dalek::VerifyingKey>,
+pub(super) struct Batch {
+    queued: ed25519_zebra::batch::Verifier,
     /// Whether one of them is no signature at all.
     broken: bool,
 }
 
-impl<'a> Batch<'a> {
+impl Batch {
     /// Whether signatures of `key` can be checked so.
     pub(super) fn takes(key: &PublicKey) -> bool {
         matches!(key.kind, Kind::Ed25519(_))
     }
 
     /// Adds one, if it can be checked so.
-    pub(super) fn add(&mut self, key: &PublicKey, message: &'a [u8], signature: &[u8]) {
+    pub(super) fn add(&mut self, key: &PublicKey, message: &[u8], signature: &[u8]) {
         let Kind::Ed25519(key) = &key.kind else {
             return;
         };
-        match ed25519_dalek::Signature::from_slice(signature) {
+        match ed25519_zebra::Signature::from_slice(signature) {
             Ok(signature) => {
-                self.messages.push(message);
-                self.signatures.push(signature);
-                self.keys.push(**key);
+                let key = ed25519_zebra::VerificationKeyBytes::from(key.to_bytes());
+                self.queued.queue((key, signature, message));
             }
             Err(_) => self.broken = true,
         }
     }
 
     /// Whether all hold. If not, each is to be checked by itself.
-    pub(super) fn holds(&self) -> bool {
-        let all = ed25519_dalek::verify_batch(&self.messages, &self.signatures, &self.keys);
-        !self.broken && all.is_ok()
+    pub(super) fn holds(self) -> bool {
+        !self.broken && self.queued.verify(rand::rng()).is_ok()
     }
 }
 

@@ -19,13 +19,13 @@ pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
 
 /// A claim about things.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Statement {
+pub struct Statement<P = Value> {
     /// What it is about.
     pub subjects: Vec<Subject>,
     /// What kind of claim.
     pub predicate_type: String,
     /// The claim.
-    pub predicate: Value,
+    pub predicate: P,
 }
 
 /// A thing that a statement is about.
@@ -37,63 +37,43 @@ pub struct Subject {
     pub digest: Digest,
 }
 
+/// Fields stand in the order of their names, so that the plain writer writes the canonical form.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Raw {
+struct Raw<P> {
     #[serde(rename = "_type")]
     format: String,
-    subject: Vec<RawSubject>,
+    predicate: P,
     #[serde(rename = "predicateType")]
     predicate_type: String,
-    #[serde(skip_deserializing)]
-    predicate: Value,
+    subject: Vec<RawSubject>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawSubject {
-    name: String,
     /// Algorithm to hex digits; ours is always and only `sha256`.
     digest: BTreeMap<String, String>,
+    name: String,
 }
 
-impl Statement {
-    /// The canonical JSON, the only form that is stored.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let subject = |subject: &Subject| RawSubject {
-            name: subject.name.clone(),
-            digest: BTreeMap::from([("sha256".to_owned(), subject.digest.hex())]),
-        };
-        canonical_json(&Raw {
-            format: STATEMENT_TYPE.to_owned(),
-            subject: self.subjects.iter().map(subject).collect(),
-            predicate_type: self.predicate_type.clone(),
-            predicate: self.predicate.clone(),
-        })
+fn wrong(why: String) -> SignError {
+    SignError::Shape {
+        what: "statement",
+        why,
     }
+}
 
-    /// Reads stored bytes, at most `most_bytes` of them.
-    pub fn parse(bytes: &[u8], most_bytes: usize) -> Result<Self, SignError> {
-        let wrong = |why: String| SignError::Shape {
-            what: "statement",
-            why,
-        };
-        let mut value = canonical::parse(bytes, most_bytes)?;
-        // With objects in their places there is no other way to write it: the bytes are canonical, and no field is unknown.
-        shape::check(&value, &["", "subject.*"]).map_err(|error| wrong(error.to_string()))?;
-        let predicate = value
-            .as_object_mut()
-            .and_then(|all| all.remove("predicate"));
-        let predicate = predicate.ok_or_else(|| wrong("missing field `predicate`".to_owned()))?;
-        let raw: Raw = serde_json::from_value(value).map_err(|error| wrong(error.to_string()))?;
-        if raw.format != STATEMENT_TYPE {
+impl<P> Raw<P> {
+    fn checked(self) -> Result<Statement<P>, SignError> {
+        if self.format != STATEMENT_TYPE {
             return Err(wrong(format!(
                 "its type is `{}`, expected `{STATEMENT_TYPE}`",
-                raw.format
+                self.format
             )));
         }
         let mut subjects = Vec::new();
-        for RawSubject { name, digest } in raw.subject {
+        for RawSubject { name, digest } in self.subject {
             let hex = match digest.iter().next() {
                 Some((algorithm, hex)) if algorithm == "sha256" && digest.len() == 1 => hex,
                 _ => return Err(wrong(format!("subject `{name}` has no digest but sha256"))),
@@ -105,10 +85,49 @@ impl Statement {
         if subjects.is_empty() {
             return Err(wrong("it is about nothing".to_owned()));
         }
-        Ok(Self {
+        Ok(Statement {
             subjects,
-            predicate_type: raw.predicate_type,
-            predicate,
+            predicate_type: self.predicate_type,
+            predicate: self.predicate,
         })
+    }
+}
+
+impl<P: Serialize> Statement<P> {
+    /// The canonical JSON, the only form that is stored.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let subject = |subject: &Subject| RawSubject {
+            digest: BTreeMap::from([("sha256".to_owned(), subject.digest.hex())]),
+            name: subject.name.clone(),
+        };
+        canonical_json(&Raw {
+            format: STATEMENT_TYPE.to_owned(),
+            predicate: &self.predicate,
+            predicate_type: self.predicate_type.clone(),
+            subject: self.subjects.iter().map(subject).collect(),
+        })
+    }
+
+    /// Reads stored bytes with a claim that is a `P` and nothing else; `None` where they are not, or are no statement.
+    pub(crate) fn read<'a>(bytes: &'a [u8], most_bytes: usize) -> Option<Self>
+    where
+        P: Deserialize<'a>,
+    {
+        canonical::read::<Raw<P>>(bytes, most_bytes)?.checked().ok()
+    }
+}
+
+impl Statement {
+    /// Reads stored bytes, at most `most_bytes` of them.
+    pub fn parse(bytes: &[u8], most_bytes: usize) -> Result<Self, SignError> {
+        let value = canonical::parse(bytes, most_bytes)?;
+        // With objects in their places there is no other way to write it: the bytes are canonical, and no field is unknown.
+        shape::check(&value, &["", "subject.*"]).map_err(|error| wrong(error.to_string()))?;
+        if value.get("predicate").is_none() {
+            return Err(wrong("missing field `predicate`".to_owned()));
+        }
+        let raw: Raw<Value> =
+            serde_json::from_value(value).map_err(|error| wrong(error.to_string()))?;
+        raw.checked()
     }
 }

@@ -274,20 +274,19 @@ impl Body {
     }
 }
 
-/// One event, as it is signed.
-#[derive(Deserialize)]
+/// One event, as it is signed. Fields stand in the order of their names, as in canonical JSON.
+#[derive(Serialize, Deserialize)]
 pub(super) struct Entry {
-    pub(super) schema: String,
-    pub(super) seq: u64,
+    pub(super) at: Moment,
+    pub(super) body: Value,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) critical: bool,
+    pub(super) id: Uuid,
+    pub(super) kind: String,
     /// Of the bytes of the entry before; for the first one, of `store.json`.
     pub(super) prev: Digest,
-    pub(super) id: Uuid,
-    pub(super) at: Moment,
-    pub(super) kind: String,
-    #[serde(skip)]
-    pub(super) body: Value,
-    #[serde(default)]
-    pub(super) critical: bool,
+    pub(super) schema: String,
+    pub(super) seq: u64,
 }
 
 /// The payload of entry `seq`.

@@ -106,8 +106,16 @@ impl<B: Backend> Store<B> {
 
     /// The manifest with this digest, checked.
     pub async fn manifest(&self, digest: &Digest) -> Result<Manifest, StoreError> {
-        let bytes = self.object(digest).await?;
-        Manifest::parse(&bytes).map_err(|error| StoreError::Unreadable {
+        self.read_manifest(digest, &self.object(digest).await?)
+    }
+
+    /// The same of its bytes.
+    pub(super) fn read_manifest(
+        &self,
+        digest: &Digest,
+        bytes: &[u8],
+    ) -> Result<Manifest, StoreError> {
+        Manifest::parse(bytes).map_err(|error| StoreError::Unreadable {
             digest: *digest,
             error,
         })

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
+use tokio::task::JoinError;
+
 /// Runs `pieces`, a few at a time, and hands their results to `take` in the order of the pieces, until that says to
 /// stop. At most a handful of results is held at any time, however many pieces there are.
 pub(super) async fn in_order<T, E>(
@@ -23,12 +25,13 @@ where
         let Some(first) = running.pop_front() else {
             return Ok(());
         };
-        let taken = match first.await {
-            Ok(result) => take(result)?,
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        };
-        if taken.is_break() {
+        if take(of_task(first.await))?.is_break() {
             return Ok(());
         }
     }
+}
+
+/// What came of a task that nobody cancels; its panic is ours.
+pub(super) fn of_task<T>(ended: Result<T, JoinError>) -> T {
+    ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }

@@ -13,9 +13,9 @@ use super::backend::Backend;
 use super::event::ManifestPut;
 use super::history::{History, Recorded};
 use super::log::{self, ENTRIES, Look, entry_name, entry_seq};
-use super::parallel::in_order;
+use super::parallel::{in_order, of_task};
 use super::report::Report;
-use super::{Store, StoreError, object_name};
+use super::{Store, StoreError, object_digest, object_name};
 use crate::digest::Digest;
 use crate::manifest::CHECKS_ROLE;
 use crate::sign::{Envelope, Role, Trust};
@@ -93,6 +93,8 @@ impl<B: Backend> Store<B> {
         report.entries = history.head();
         report.voids = history.voids().to_vec();
         self.check_entries(history.head(), &mut report).await?;
+        let store = self.share();
+        let objects = tokio::spawn(async move { store.backend.list("objects/").await });
         let mut named = self.check_manifests(history, &mut report).await?;
         let packages = std::mem::take(&mut named.packages);
         named.records.extend(&packages);
@@ -102,7 +104,8 @@ impl<B: Backend> Store<B> {
         self.check_removed(named.removed, &mut report).await?;
         self.check_artifacts(named.artifacts, depth, &mut report)
             .await?;
-        self.check_objects(named.records, &mut report).await?;
+        self.check_objects(of_task(objects.await)?, named.records, &mut report)
+            .await?;
         report.say_what_was_proved(depth, self.pinned.is_some());
         Ok(report)
     }
@@ -138,11 +141,15 @@ impl<B: Backend> Store<B> {
                 let signed: Vec<Signed> = recorded.iter().flat_map(Signed::of).collect();
                 let mut checked = store.check_envelopes(&history, &signed).await.into_iter();
                 for recorded in recorded {
+                    let mut payload = None;
                     for (signed, checked) in Signed::of(recorded).zip(&mut checked) {
                         named.records.extend([signed.payload, signed.envelope]);
-                        report.keep(checked)?;
+                        let bytes = report.keep(checked)?;
+                        if signed.payload == recorded.put.manifest {
+                            payload = bytes;
+                        }
                     }
-                    let checked = store.check_recorded(recorded, &mut named, &mut report);
+                    let checked = store.check_recorded(recorded, payload, &mut named, &mut report);
                     checked.await?;
                 }
                 Ok::<_, StoreError>((report, named))
@@ -161,9 +168,11 @@ impl<B: Backend> Store<B> {
         Ok(named)
     }
 
+    /// `payload` is what is signed as the manifest, where it is that.
     async fn check_recorded(
         &self,
         recorded: &Recorded,
+        payload: Option<Vec<u8>>,
         named: &mut Named,
         report: &mut Report,
     ) -> Result<(), StoreError> {
@@ -177,7 +186,13 @@ impl<B: Backend> Store<B> {
                 report.find(object_name(&tested.test), "says another thing than the log");
             }
         }
-        let Some(manifest) = report.keep(self.manifest(&put.manifest).await)? else {
+        let manifest = match &payload {
+            Some(payload) if self.keeps(&put.manifest, payload).await? => {
+                self.read_manifest(&put.manifest, payload)
+            }
+            _ => self.manifest(&put.manifest).await,
+        };
+        let Some(manifest) = report.keep(manifest)? else {
             return Ok(());
         };
         if ManifestPut::of(&manifest, put.manifest, put.envelope) != *put {
@@ -225,12 +240,19 @@ impl<B: Backend> Store<B> {
         .await
     }
 
-    /// Whether records are signed by those who may, judged as the log judged the events that name them; in their order.
+    /// Whether `bytes`, which have the digest `digest`, are kept as that object.
+    async fn keeps(&self, digest: &Digest, bytes: &[u8]) -> Result<bool, StoreError> {
+        let kept = self.backend.get(&object_name(digest)).await?;
+        Ok(kept.as_deref() == Some(bytes))
+    }
+
+    /// Whether records are signed by those who may, judged as the log judged the events that name them; in their order. Gives
+    /// what is signed.
     pub(super) async fn check_envelopes(
         &self,
         history: &History,
         signed: &[Signed<'_>],
-    ) -> Vec<Result<(), StoreError>> {
+    ) -> Vec<Result<Vec<u8>, StoreError>> {
         let mut envelopes = Vec::new();
         for one in signed {
             envelopes.push(self.envelope(&one.envelope, &one.payload).await);
@@ -244,12 +266,12 @@ impl<B: Backend> Store<B> {
         let mut signers = Envelope::signers_of(&read).into_iter();
         let each = signed.iter().zip(policies).zip(envelopes);
         each.map(|((one, trust), envelope)| {
-            envelope?;
+            let envelope = envelope?;
             let broken = |why: String| StoreError::integrity(object_name(&one.envelope), why);
             let signers = signers.next().expect("as many as envelopes were read");
             let signers = signers.map_err(|error| broken(error.to_string()))?;
             match trust.allows(Role::Builder, &signers, one.image, None) {
-                true => Ok(()),
+                true => Ok(envelope.payload),
                 false => Err(broken("none of its keys may record this image".to_owned())),
             }
         })
@@ -302,16 +324,13 @@ impl<B: Backend> Store<B> {
     /// Every object is what its name says, and every name is one of an object.
     async fn check_objects(
         &self,
+        names: Vec<String>,
         mut named: Vec<Digest>,
         report: &mut Report,
     ) -> Result<(), StoreError> {
         named.sort_unstable();
-        for name in self.backend.list("objects/").await? {
-            let hex = name
-                .strip_prefix("objects/sha256/")
-                .map(|hex| hex.replacen('/', "", 1));
-            let digest = hex.and_then(|hex| format!("sha256:{hex}").parse::<Digest>().ok());
-            let Some(digest) = digest.filter(|digest| object_name(digest) == name) else {
+        for name in names {
+            let Some(digest) = object_digest(&name) else {
                 report.find(name, "is no object");
                 continue;
             };

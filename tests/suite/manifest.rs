@@ -37,6 +37,23 @@ fn golden_bytes_with_all_that_may_be_absent() {
     assert_eq!(Manifest::parse(text.as_bytes()).unwrap(), manifest);
 }
 
+/// Reading without a detour depends on it.
+#[test]
+fn records_have_their_fields_in_canonical_order() {
+    fn check(record: impl serde::Serialize) {
+        let plain = serde_json::to_string(&record).unwrap();
+        assert_eq!(plain.into_bytes(), canonical_json(&record));
+    }
+    check(sample("1.0.0", "disk"));
+    check(sample_with_everything());
+    let manifest = digest("manifest");
+    check(test_record(
+        manifest,
+        "2026-11-22T19:30:00Z".parse().unwrap(),
+        true,
+    ));
+}
+
 #[test]
 fn shown() {
     insta::assert_snapshot!("manifest_shown", sample("2026.1122.0", "disk"));
