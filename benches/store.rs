@@ -34,6 +34,10 @@ mod sample;
 #[expect(dead_code, reason = "tests open stores in more ways")]
 mod signing;
 
+/// As the binary has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Manifests are spread over so many images.
 const IMAGES: u64 = 100;
 

@@ -68,6 +68,17 @@ impl From<[u8; 32]> for Digest {
 
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
+/// What each byte is as a digit; 255 is none.
+const VALUES: [u8; 256] = {
+    let mut values = [255; 256];
+    let mut value = 0;
+    while value < 16 {
+        values[DIGITS[value as usize] as usize] = value;
+        value += 1;
+    }
+    values
+};
+
 /// Lower-case hex digits of `bytes`.
 pub fn hex(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(2 * bytes.len());
@@ -148,14 +159,15 @@ impl FromStr for Digest {
             return Err(invalid());
         };
         let pairs: &[[u8; 2]; 32] = pairs.try_into().map_err(|_| invalid())?;
-        let value = |digit: u8| match digit {
-            b'0'..=b'9' => Ok(digit - b'0'),
-            b'a'..=b'f' => Ok(digit - b'a' + 10),
-            _ => Err(invalid()),
-        };
         let mut bytes = [0; 32];
+        let mut seen = 0;
         for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-            *byte = value(*high)? << 4 | value(*low)?;
+            let (high, low) = (VALUES[usize::from(*high)], VALUES[usize::from(*low)]);
+            seen |= high | low;
+            *byte = high << 4 | low;
+        }
+        if seen > 15 {
+            return Err(invalid());
         }
         Ok(Self(bytes))
     }

@@ -8,7 +8,7 @@ mod file;
 
 use std::collections::HashSet;
 use std::fs::{self, File, Permissions};
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -154,13 +154,20 @@ impl Dir {
     }
 }
 
+/// Most files are records of some kilobytes, so nobody asks beforehand how large this one is.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(8 * 1024);
+    File::open(path)?.take(u64::MAX).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 impl Backend for Dir {
     fn place(&self) -> String {
         self.0.root.display().to_string()
     }
 
     async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, BackendError> {
-        match fs::read(self.path(name)?) {
+        match read(&self.path(name)?) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(io_error(name)(error)),

@@ -4,6 +4,7 @@
 //! for [`super::history`] to say.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::de::value::MapDeserializer;
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,7 @@ use crate::digest::{Digest, canonical_json};
 use crate::manifest::{ImageVersion, Manifest, Moment};
 use crate::sign::{Role, Trust};
 
+use super::history::Recorded;
 use super::revocation::Rule;
 
 /// The schema of the events that are written.
@@ -100,8 +102,8 @@ pub struct ManifestPut {
     pub artifact: Digest,
     /// Of the files of its outputs, in bytes.
     pub size: u64,
-    /// Products and their versions.
-    pub releases: BTreeMap<String, String>,
+    /// Products and their versions; manifests after one another mostly share them.
+    pub releases: Arc<BTreeMap<String, String>>,
     /// Whether a release in it is a stand-in. Written only where it is.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fixture: bool,
@@ -123,9 +125,11 @@ impl ManifestPut {
             created_at: manifest.created_at,
             artifact: manifest.outputs[0].digest(),
             size: sizes.map(|file| file.size).sum(),
-            releases: releases
-                .map(|release| (release.product.clone(), release.version.clone()))
-                .collect(),
+            releases: Arc::new(
+                releases
+                    .map(|release| (release.product.clone(), release.version.clone()))
+                    .collect(),
+            ),
             fixture: manifest.has_fixture(),
             base: manifest.base.digest(),
         }
@@ -134,6 +138,14 @@ impl ManifestPut {
     /// `image@version`.
     pub fn name(&self) -> String {
         format!("{}@{}", self.image, self.version)
+    }
+
+    /// Takes the releases of the one before where they are the same: they are most of what is held of a manifest.
+    pub(super) fn share_releases(&mut self, before: Option<&Recorded>) {
+        let before = before.map(|before| &before.put.releases);
+        if let Some(same) = before.filter(|before| **before == self.releases) {
+            self.releases = same.clone();
+        }
     }
 }
 

@@ -289,14 +289,17 @@ impl History {
 
     fn apply(&mut self, seq: u64, at: Moment, body: Body, signers: BTreeSet<KeyId>) {
         match body {
-            Body::ManifestPut(put) => self.record(Recorded {
-                seq,
-                at,
-                put,
-                tests: Vec::new(),
-                planned: Vec::new(),
-                deleted: None,
-            }),
+            Body::ManifestPut(mut put) => {
+                put.share_releases(self.recorded.last());
+                self.record(Recorded {
+                    seq,
+                    at,
+                    put,
+                    tests: Vec::new(),
+                    planned: Vec::new(),
+                    deleted: None,
+                });
+            }
             Body::TestPut {
                 manifest,
                 test,

@@ -9,7 +9,7 @@ use std::iter;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::backend::Backend;
+use super::backend::{Backend, BackendError};
 use super::event::ManifestPut;
 use super::history::{History, Recorded};
 use super::log::{self, ENTRIES, Look, entry_name, entry_seq};
@@ -94,7 +94,7 @@ impl<B: Backend> Store<B> {
         report.voids = history.voids().to_vec();
         self.check_entries(history.head(), &mut report).await?;
         let store = self.share();
-        let objects = tokio::spawn(async move { store.backend.list("objects/").await });
+        let objects = tokio::spawn(async move { store.kept_objects().await });
         let mut named = self.check_manifests(history, &mut report).await?;
         let packages = std::mem::take(&mut named.packages);
         named.records.extend(&packages);
@@ -321,24 +321,40 @@ impl<B: Backend> Store<B> {
         Ok(())
     }
 
+    /// All objects that there are, sorted; and names that are none of an object.
+    async fn kept_objects(&self) -> Result<(Vec<Digest>, Vec<String>), BackendError> {
+        let mut kept = Vec::new();
+        let mut strange = self.backend.list("objects/").await?;
+        strange.retain(|name| match object_digest(name) {
+            Some(digest) => {
+                kept.push(digest);
+                false
+            }
+            None => true,
+        });
+        kept.sort_unstable();
+        Ok((kept, strange))
+    }
+
     /// Every object is what its name says, and every name is one of an object.
     async fn check_objects(
         &self,
-        names: Vec<String>,
+        (kept, strange): (Vec<Digest>, Vec<String>),
         mut named: Vec<Digest>,
         report: &mut Report,
     ) -> Result<(), StoreError> {
+        for name in strange {
+            report.find(name, "is no object");
+        }
         named.sort_unstable();
-        for name in names {
-            let Some(digest) = object_digest(&name) else {
-                report.find(name, "is no object");
-                continue;
-            };
+        let mut named = named.into_iter().peekable();
+        for digest in kept {
             report.objects += 1;
-            if named.binary_search(&digest).is_err() {
+            while named.next_if(|named| *named < digest).is_some() {}
+            if named.peek() != Some(&digest) {
                 // What is named was hashed when it was read.
                 report.keep(self.object(&digest).await)?;
-                report.left_over.push(name);
+                report.left_over.push(object_name(&digest));
             }
         }
         Ok(())

@@ -61,9 +61,13 @@ impl History {
     /// A history of `frame` with these manifests, in the order in which they were recorded, and these ids.
     pub(in crate::store) fn of(
         frame: Frame,
-        recorded: Vec<Recorded>,
+        mut recorded: Vec<Recorded>,
         ids: impl IntoIterator<Item = Uuid>,
     ) -> Self {
+        for at in 1..recorded.len() {
+            let (before, from) = recorded.split_at_mut(at);
+            from[0].put.share_releases(before.last());
+        }
         let channels = frame.channels.into_iter();
         let places = || recorded.iter().enumerate();
         Self {

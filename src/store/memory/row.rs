@@ -1,6 +1,7 @@
 //! A manifest in the form in which it is remembered: fields in order, without names, numbers and digests as such.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -107,9 +108,11 @@ impl<'a> Row<'a> {
                 created_at: moment(self.created_at)?,
                 artifact: self.artifact.into(),
                 size: self.size,
-                releases: releases
-                    .map(|(name, version)| ((*name).into(), (*version).into()))
-                    .collect(),
+                releases: Arc::new(
+                    releases
+                        .map(|(name, version)| ((*name).into(), (*version).into()))
+                        .collect(),
+                ),
                 fixture: self.fixture,
                 base: self.base.into(),
             },
