@@ -62,6 +62,9 @@ pub struct Definition {
     pub releases: BTreeMap<String, String>,
     /// Where releases come from.
     pub release_source: ReleaseSource,
+    /// Rules of the linter that its configuration may break, and why.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub allowed: BTreeMap<String, String>,
     /// The steps, in order.
     pub steps: Vec<Step>,
     /// How the QEMU builder runs its machines.
@@ -153,6 +156,7 @@ impl Definition {
             azure,
             releases: settings::releases(&mut root, &variables)?,
             release_source: settings::release_source(&mut root, &variables, &folder)?,
+            allowed: settings::allowed(&mut root, &variables)?,
             steps: steps::read(&mut root, &variables, &folder)?,
             machine: settings::machine(machines.qemu, &variables)?,
             output: settings::output(outputs.qemu, &variables)?,
@@ -205,13 +209,14 @@ fn image_name(start: &Place, file: &Path) -> Result<String, Problem> {
 /// What the file is called.
 const FILE: &str = "image.toml";
 const SCHEMA: i64 = 1;
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 10] = [
     "schema",
     "description",
     "variables",
     "base",
     "releases",
     "release_source",
+    "lint",
     "machine",
     "output",
     "step",

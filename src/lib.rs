@@ -117,6 +117,7 @@ pub mod release;
 pub mod lock;
 pub mod provisioner;
 pub mod plan;
+pub mod lint;
 
 // bake
 pub mod ssh;

@@ -52,6 +52,8 @@ pub struct Plan {
     pub lib: PlannedFile,
     /// All steps, in order. The last one is the seal.
     pub steps: Vec<PlannedStep>,
+    /// Rules of the linter that the configuration may break, and why.
+    pub allowed: BTreeMap<String, String>,
     /// Where paths of the definition start, such as those of playbooks.
     pub folder: PathBuf,
     /// The values of all sensitive variables, whether a step uses them or not.
@@ -255,12 +257,7 @@ pub fn plan(
     builder: BuilderKind,
 ) -> Result<Plan, PlanError> {
     let (base, machine, output) = base::decide(definition, lock, builder)?;
-    order::judge(definition, provisioners)?;
-    let steps = definition
-        .steps
-        .iter()
-        .map(|step| steps::decide(step, definition, provisioners))
-        .collect::<Result<_, _>>()?;
+    let steps = judge(definition, provisioners)?;
     let secret = |value: &Value| match value {
         Value::Secret { value, .. } => Some(value.clone()),
         Value::Plain(_) => None,
@@ -286,18 +283,22 @@ pub fn plan(
         output,
         lib: PlannedFile::from(&provisioners.lib),
         steps,
+        allowed: definition.allowed.clone(),
         folder: definition.folder.clone(),
         secrets: definition.variables.values().filter_map(secret).collect(),
     })
 }
 
-/// Judges all of a plan that can be judged before there is a lock.
-pub fn judge(definition: &Definition, provisioners: &Provisioners) -> Result<(), PlanError> {
+/// Judges all of a plan that can be judged before there is a lock, and gives its steps.
+pub fn judge(
+    definition: &Definition,
+    provisioners: &Provisioners,
+) -> Result<Vec<PlannedStep>, PlanError> {
     order::judge(definition, provisioners)?;
-    for step in &definition.steps {
-        steps::decide(step, definition, provisioners)?;
-    }
-    Ok(())
+    let steps = definition.steps.iter();
+    steps
+        .map(|step| steps::decide(step, definition, provisioners))
+        .collect()
 }
 
 impl Plan {

@@ -174,6 +174,28 @@ pub(super) fn releases(
     table.items().into_iter().map(release).collect()
 }
 
+/// Reads `[lint]`: rules that may be broken, and why. Which rules there are is for the linter to say.
+pub(super) fn allowed(
+    root: &mut Table,
+    variables: &Variables,
+) -> Result<BTreeMap<String, String>, Problem> {
+    let Some(mut lint) = root.take_table("lint")? else {
+        return Ok(BTreeMap::new());
+    };
+    lint.only(&["allow"])?;
+    let allow = lint.take_table("allow")?;
+    let one = |(rule, item): (String, Item)| {
+        let at = item.at.clone();
+        let reason = variables.text(item)?;
+        match reason.trim().is_empty() {
+            true => Err(at.problem("no reason; expected why this may be so")),
+            false => Ok((rule, reason)),
+        }
+    };
+    let items = allow.map(Table::items).unwrap_or_default();
+    items.into_iter().map(one).collect()
+}
+
 /// Reads `[release_source]`.
 pub(super) fn release_source(
     root: &mut Table,

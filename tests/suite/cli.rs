@@ -9,9 +9,13 @@ mod channels;
 mod gc;
 mod records;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
+
+use vault_bake::definition::Definition;
+use vault_bake::lock::wanted;
 
 /// Runs the binary in `folder`, with store and cache below it.
 fn run(folder: &Path, arguments: &[&str]) -> Output {
@@ -57,6 +61,7 @@ fn every_verb_explains_itself() {
         "",
         "validate",
         "lock",
+        "lint",
         "plan",
         "build",
         "test",
@@ -167,6 +172,64 @@ fn a_plan_needs_nothing_but_its_files() {
         text.contains("made for another definition") && text.contains("vault-bake lock web"),
         "{text}"
     );
+}
+
+#[test]
+fn nothing_unsafe_is_built_without_a_reason() {
+    let folder = project();
+    let image = folder.path().join("images/web");
+    fs::write(image.join("open.json"), r#"{"ports": {"http": 8500}}"#).unwrap();
+    let file = image.join("image.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let step = "[[step]]\nfile = \"open.json\"\ndestination = \"/etc/consul.d/open.json\"\n\n[[step]]\nprovisioner";
+    let text = text.replace("[[step]]\nprovisioner", step);
+    let base = format!(
+        "kind = \"cloud-image\"\nurl = \"https://example.org/base.qcow2\"\nsha512 = \"{}\"\n",
+        "0".repeat(128)
+    );
+    let text = text.replace(
+        "base.qemu.kind = \"packages\"\n",
+        &format!("[base.qemu]\n{base}"),
+    );
+    let lint = |text: &str| {
+        fs::write(&file, text).unwrap();
+        let definition = Definition::load(&image, &BTreeMap::new()).unwrap();
+        let lock = format!(
+            "schema = 1\nwanted = \"{}\"\n[qemu]\n{base}",
+            wanted(&definition)
+        );
+        fs::write(image.join("image.lock"), lock).unwrap();
+        let build = run(folder.path(), &["build", "web", "--dry-run"]);
+        let lint = run(folder.path(), &["lint", "web"]);
+        (
+            build.status.code().unwrap(),
+            shown(folder.path(), &build),
+            shown(folder.path(), &lint),
+        )
+    };
+    let (code, build, found) = lint(&text);
+    assert_eq!(code, 6, "{build}");
+    insta::assert_snapshot!("lint_web", found);
+    assert!(
+        build.contains("web would not be safe:") && build.contains("[lint.allow]"),
+        "{build}"
+    );
+
+    let lines = found.lines().map(str::trim_start);
+    let rules = lines
+        .filter(|line| line.starts_with("consul."))
+        .filter_map(|line| line.split(':').next());
+    let rules: BTreeSet<&str> = rules.collect();
+    let allowed: String = rules
+        .iter()
+        .map(|rule| format!("\"{rule}\" = \"a test\"\n"))
+        .collect();
+    let (code, build, found) = lint(&text.replace(
+        "[[step]]\nname",
+        &format!("[lint.allow]\n{allowed}\n[[step]]\nname"),
+    ));
+    assert_eq!(code, 0, "{build}");
+    assert!(found.contains("exit 0"), "{found}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The command line, as clap sees it. Says what may be asked; does nothing.
 
 pub mod gc;
+pub mod lint;
 pub mod pins;
 mod shared;
 
@@ -39,6 +40,8 @@ pub enum Verb {
         #[command(flatten)]
         vars: Vars,
     },
+    /// Find what would start and not be safe in the configuration of Vault and Consul
+    Lint(lint::Lint),
     /// Resolve every input to an exact version and digest, into `image.lock`
     Lock {
         /// Which image, and with which variables

@@ -9,6 +9,7 @@ use vault_bake::builder::BuilderError;
 use vault_bake::definition::DefinitionError;
 use vault_bake::deployment::PlanError as PlanFileError;
 use vault_bake::http::FetchError;
+use vault_bake::lint::LintError;
 use vault_bake::lock::LockError;
 use vault_bake::pin::PinError;
 use vault_bake::plan::PlanError;
@@ -152,6 +153,7 @@ failures! {
     DefinitionError => |_| Exit::Usage;
     ProvisionerError => |_| Exit::Usage;
     PlanError => |_| Exit::Usage;
+    LintError => |_| Exit::Usage;
     LockError => lock;
     StoreError => store;
     PinError => |error| kind(error.is_integrity(), error.is_conflict(), error.is_invalid());

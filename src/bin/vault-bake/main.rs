@@ -57,6 +57,7 @@ async fn dispatch(verb: Verb, session: &Session) -> Result<Exit, Failure> {
             releases,
             dry_run,
         } => commands::lock::run(session, &image, &releases, dry_run).await,
+        Verb::Lint(wish) => commands::lint::run(session, &wish),
         Verb::Plan {
             image,
             releases,

@@ -44,6 +44,7 @@ pub fn plan(steps: Vec<PlannedStep>) -> Plan {
             network: Network::None,
             boot_timeout_s: 60,
         }),
+        allowed: BTreeMap::new(),
         steps,
     }
 }

@@ -10,7 +10,7 @@ use vault_bake::record::{Revision, date};
 
 use crate::args::{self, Image, Releases};
 use crate::azure;
-use crate::commands::plan;
+use crate::commands::{lint, plan};
 use crate::exit::{Exit, Failure};
 use crate::report::seconds;
 use crate::world::{Session, clock};
@@ -31,6 +31,7 @@ pub async fn run(
     wish: Wish,
 ) -> Result<Exit, Failure> {
     let plan = plan::make(session, image, releases, wish.builder)?;
+    lint::guard(&plan)?;
     if wish.dry_run {
         plan::print(session, &plan);
         return Ok(Exit::Done);

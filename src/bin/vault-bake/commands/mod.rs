@@ -8,6 +8,7 @@ pub mod diff;
 pub mod doctor;
 pub mod gc;
 pub mod images;
+pub mod lint;
 pub mod lock;
 pub mod pin;
 pub mod plan;

@@ -1,0 +1,108 @@
+//! `lint`: what would start and not be safe.
+
+use semver::Version;
+use serde_json::json;
+use vault_bake::lint::{Configuration, Finding, Product, of_plan, of_steps, rules};
+use vault_bake::plan::{Plan, judge};
+use vault_bake::provisioner::Provisioners;
+
+use crate::args::Vars;
+use crate::args::lint::Lint;
+use crate::commands::{print_json, print_line};
+use crate::exit::{Exit, Failure};
+use crate::world::Session;
+
+pub fn run(session: &Session, wish: &Lint) -> Result<Exit, Failure> {
+    if wish.rules {
+        list(session);
+        return Ok(Exit::Done);
+    }
+    let mut found = Vec::new();
+    let files = [
+        (Product::Consul, &wish.consul, &wish.consul_version),
+        (Product::Vault, &wish.vault, &wish.vault_version),
+    ];
+    for (product, path, version) in files {
+        let Some(path) = path else { continue };
+        let version = version.as_deref().map(Version::parse).transpose();
+        let version = version.map_err(|error| {
+            Failure::usage(format!(
+                "--{}-version: {error}; expected MAJOR.MINOR.PATCH",
+                product.name()
+            ))
+        })?;
+        let mut configuration = Configuration::new(product, version, wish.role.into());
+        configuration.add_path(path)?;
+        found.extend(configuration.lint());
+    }
+    if wish.vault.is_none() && wish.consul.is_none() {
+        let images = match wish.images.is_empty() {
+            true => session.images()?,
+            false => wish.images.clone(),
+        };
+        for image in &images {
+            found.extend(of_image(session, image, &wish.vars)?);
+        }
+    }
+    tell(session, &found);
+    Ok(match found.is_empty() {
+        true => Exit::Done,
+        false => Exit::Conflict,
+    })
+}
+
+/// Refuses a plan that configures what is not safe.
+pub fn guard(plan: &Plan) -> Result<(), Failure> {
+    let found = of_plan(plan)?;
+    if found.is_empty() {
+        return Ok(());
+    }
+    let texts: Vec<String> = found.iter().map(Finding::to_string).collect();
+    let failure = Failure::new(
+        Exit::Conflict,
+        format!("{} would not be safe:\n{}", plan.image, texts.join("\n")),
+    );
+    Err(failure.hint(
+        "what has to be so stands in image.toml with its reason, as in `[lint.allow]` and `\"consul.wan-gossip\" = \"two datacenters\"`",
+    ))
+}
+
+fn of_image(session: &Session, image: &str, vars: &Vars) -> Result<Vec<Finding>, Failure> {
+    let definition = session.load(image, vars)?;
+    let provisioners = Provisioners::load(&session.provisioners()?, &definition)?;
+    let steps = judge(&definition, &provisioners)?;
+    let mut found = of_steps(&steps, &definition.releases, &definition.allowed)?;
+    for finding in &mut found {
+        finding.file = format!("{}: {}", definition.name, finding.file);
+    }
+    Ok(found)
+}
+
+fn tell(session: &Session, found: &[Finding]) {
+    for finding in found {
+        match session.json {
+            true => print_json(&json!(finding)),
+            false => print_line(&finding.to_string()),
+        }
+    }
+    if !session.json {
+        print_line(&match found.len() {
+            0 => format!("nothing found by {} rules", rules().count()),
+            count => format!("{count} found"),
+        });
+    }
+}
+
+fn list(session: &Session) {
+    for rule in rules() {
+        match session.json {
+            true => print_json(
+                &json!({"rule": rule.id, "reason": rule.reason, "fix": rule.fix, "source": rule.source}),
+            ),
+            false => print_line(&format!(
+                "{}\n  {}\n  instead: {}\n  source:  {}",
+                rule.id, rule.reason, rule.fix, rule.source
+            )),
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! What would start and not be safe: rules about the effective configuration of a cluster's node.
+//!
+//! In: configuration files of Vault or Consul, HCL or JSON, or the ones that a plan puts into an image. Out: [`Finding`]s, each
+//! with its reason, its source and its way out. Both products start with much that leaves a cluster open, and their own
+//! validation does not object; so does nobody after them. Deliberately no check of what they refuse themselves.
+
+mod consul;
+mod read;
+mod suites;
+mod tree;
+mod vault;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use semver::Version;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::plan::{Plan, PlannedStep, StepKind};
+
+/// Whose configuration it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Product {
+    /// A Consul agent, server or client.
+    Consul,
+    /// A Vault server.
+    Vault,
+}
+
+impl Product {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Consul, Self::Vault];
+
+    /// As in file names.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Consul => "consul",
+            Self::Vault => "vault",
+        }
+    }
+
+    fn rules(self) -> impl Iterator<Item = &'static Rule> {
+        let parts = match self {
+            Self::Consul => consul::RULES,
+            Self::Vault => vault::RULES,
+        };
+        parts.iter().copied().flatten()
+    }
+}
+
+/// What a configuration is for: it decides what must be in it, and what must not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Part of an image. What is a node's own comes when it boots: secrets have no place here.
+    Image,
+    /// All that a node reads, also one that replaces another.
+    Node,
+    /// All that one of the first servers of a new cluster reads.
+    Founder,
+}
+
+/// A rule: something that starts and is not safe.
+pub struct Rule {
+    /// Stable, as in `consul.gossip-key`.
+    pub id: &'static str,
+    /// Why it is not safe, in a sentence.
+    pub reason: &'static str,
+    /// Who says so.
+    pub source: &'static str,
+    /// What to write instead.
+    pub fix: &'static str,
+    check: fn(&Subject) -> Vec<Hit>,
+}
+
+/// All rules, Consul's first.
+pub fn rules() -> impl Iterator<Item = &'static Rule> {
+    Product::ALL.into_iter().flat_map(Product::rules)
+}
+
+/// A place where a rule is broken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The rule's id.
+    pub rule: &'static str,
+    /// The file that says so; for what is missing, one of those that should.
+    pub file: String,
+    /// Where in it, as in `ports.http`.
+    pub key: String,
+    /// What stands there.
+    pub found: String,
+    /// Why that is not safe.
+    pub reason: &'static str,
+    /// Who says so.
+    pub source: &'static str,
+    /// What to write instead.
+    pub fix: &'static str,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            rule,
+            file,
+            key,
+            found,
+            reason,
+            source,
+            fix,
+        } = self;
+        let key = if key.is_empty() { "all" } else { key };
+        write!(
+            f,
+            "{file}: {key}: {found}\n  {rule}: {reason}\n  instead: {fix}\n  source:  {source}"
+        )
+    }
+}
+
+/// A configuration that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum LintError {
+    /// A file cannot be opened.
+    #[error("{}: {error}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// It is neither HCL nor JSON, or says something twice.
+    #[error("{file}: {why}")]
+    Syntax {
+        /// The file.
+        file: String,
+        /// What is wrong, and where.
+        why: String,
+    },
+    /// A rule that is allowed to be broken is none.
+    #[error("`{0}` is no rule of the linter; `vault-bake lint --rules` lists them")]
+    Rule(String),
+    /// There is nothing to look at.
+    #[error("{}: no file ends in .hcl or .json; name the file itself, or the folder that {product} is given", path.display())]
+    Nothing {
+        /// The folder.
+        path: PathBuf,
+        /// Whose.
+        product: &'static str,
+    },
+}
+
+/// The files of one product that a node reads together.
+pub struct Configuration {
+    product: Product,
+    version: Option<Version>,
+    role: Role,
+    files: Vec<(String, Value)>,
+}
+
+/// What rules look at.
+struct Subject<'a> {
+    /// All files as one.
+    root: &'a Value,
+    files: usize,
+    version: Option<&'a Version>,
+    role: Role,
+}
+
+impl Subject<'_> {
+    /// Whether it is for this version or a later one. Of what nobody named the newest is thought.
+    fn at_least(&self, major: u64, minor: u64, patch: u64) -> bool {
+        self.version
+            .is_none_or(|version| *version >= Version::new(major, minor, patch))
+    }
+}
+
+/// Where a rule is broken, and what stands there.
+struct Hit {
+    key: String,
+    found: String,
+}
+
+fn hit(key: &str, found: impl Into<String>) -> Hit {
+    Hit {
+        key: key.to_owned(),
+        found: found.into(),
+    }
+}
+
+/// What stands at `key`, or that nothing does.
+fn shown(s: &Subject, key: &str) -> String {
+    tree::at(s.root, key).map_or_else(|| "nothing".to_owned(), Value::to_string)
+}
+
+impl Configuration {
+    /// A configuration without files yet. `version` decides where versions differ; without one the newest is meant.
+    pub fn new(product: Product, version: Option<Version>, role: Role) -> Self {
+        Self {
+            product,
+            version,
+            role,
+            files: Vec::new(),
+        }
+    }
+
+    /// Adds a file by its name and content; one whose name ends in `.json` is JSON, all others are HCL.
+    pub fn add(&mut self, file: &str, text: &str) -> Result<(), LintError> {
+        let value = read::parse(self.product, file, text).map_err(|why| LintError::Syntax {
+            file: file.to_owned(),
+            why,
+        })?;
+        self.files.push((file.to_owned(), value));
+        Ok(())
+    }
+
+    /// Adds a file, or all of a folder that end in `.hcl` or `.json`, in the order of their names, as both products do.
+    pub fn add_path(&mut self, path: &Path) -> Result<(), LintError> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            |error| LintError::Io { path, error }
+        };
+        let mut files = vec![path.to_owned()];
+        if path.is_dir() {
+            let entries = fs::read_dir(path).map_err(failed(path))?;
+            let all: Result<Vec<_>, _> = entries.map(|entry| Ok(entry?.path())).collect();
+            files = all.map_err(failed(path))?;
+            files.retain(|file| is_configuration(&file.to_string_lossy()));
+            files.sort();
+        }
+        if files.is_empty() {
+            return Err(LintError::Nothing {
+                path: path.to_owned(),
+                product: self.product.name(),
+            });
+        }
+        for file in files {
+            let text = fs::read_to_string(&file).map_err(failed(&file))?;
+            self.add(&file.display().to_string(), &text)?;
+        }
+        Ok(())
+    }
+
+    /// Whose it is.
+    pub fn product(&self) -> Product {
+        self.product
+    }
+
+    /// Applies every rule; findings stand in the order of the rules.
+    pub fn lint(&self) -> Vec<Finding> {
+        let mut root = Value::Object(serde_json::Map::new());
+        for (_, value) in &self.files {
+            tree::merge(&mut root, value);
+        }
+        let subject = Subject {
+            root: &root,
+            files: self.files.len(),
+            version: self.version.as_ref(),
+            role: self.role,
+        };
+        let broken = |rule: &'static Rule| {
+            let hits = (rule.check)(&subject).into_iter();
+            hits.map(move |hit| (rule, hit))
+        };
+        let all = self.product.rules().flat_map(broken);
+        all.map(|(rule, hit)| Finding {
+            rule: rule.id,
+            file: self.origin(&hit.key),
+            key: hit.key,
+            found: hit.found,
+            reason: rule.reason,
+            source: rule.source,
+            fix: rule.fix,
+        })
+        .collect()
+    }
+
+    /// The last file that says most of `key`.
+    fn origin(&self, key: &str) -> String {
+        let depth = |value: &Value| tree::depth(value, key);
+        let best = self.files.iter().max_by_key(|(_, value)| depth(value));
+        best.map(|(file, _)| file.clone()).unwrap_or_default()
+    }
+}
+
+fn is_configuration(name: &str) -> bool {
+    [".hcl", ".json"].iter().any(|end| name.ends_with(end))
+}
+
+/// What an image's steps configure, and what is not safe in it: templates of provisioners that are called after a product, as in
+/// `templates/vault.json`, and files that are put into `/etc/vault.d/` or `/etc/consul.d/`.
+///
+/// `releases` are products and their versions; `allowed` are rules that may be broken, and why.
+pub fn of_steps(
+    steps: &[PlannedStep],
+    releases: &BTreeMap<String, String>,
+    allowed: &BTreeMap<String, String>,
+) -> Result<Vec<Finding>, LintError> {
+    let known = |id: &&String| rules().any(|rule| rule.id == **id);
+    if let Some(unknown) = allowed.keys().find(|id| !known(id)) {
+        return Err(LintError::Rule(unknown.clone()));
+    }
+    let mut findings = Vec::new();
+    for product in Product::ALL {
+        let version = releases.get(product.name());
+        let version = version.and_then(|version| Version::parse(version).ok());
+        let mut configuration = Configuration::new(product, version, Role::Image);
+        for step in steps {
+            for (file, content) in files_of(product, step) {
+                let text = String::from_utf8_lossy(content);
+                configuration.add(&format!("{}: {file}", step.name), &text)?;
+            }
+        }
+        if !configuration.files.is_empty() {
+            findings.extend(configuration.lint());
+        }
+    }
+    findings.retain(|finding| !allowed.contains_key(finding.rule));
+    Ok(findings)
+}
+
+/// The same of a plan.
+pub fn of_plan(plan: &Plan) -> Result<Vec<Finding>, LintError> {
+    let releases = plan.releases.iter();
+    let releases = releases.map(|release| (release.product.clone(), release.version.clone()));
+    of_steps(&plan.steps, &releases.collect(), &plan.allowed)
+}
+
+fn files_of(product: Product, step: &PlannedStep) -> Vec<(&str, &[u8])> {
+    let mut files = step
+        .files
+        .iter()
+        .map(|file| (file.path.as_str(), &file.content[..]));
+    let name = product.name();
+    match &step.kind {
+        StepKind::Provisioner { .. } => {
+            let ours = ["json", "hcl"].map(|end| format!("templates/{name}.{end}"));
+            files
+                .filter(|(path, _)| ours.iter().any(|one| one == path))
+                .collect()
+        }
+        StepKind::File { destination, .. } => {
+            let below = destination.starts_with(&format!("/etc/{name}.d/"));
+            let payload = files
+                .next()
+                .filter(|_| below && is_configuration(destination));
+            payload
+                .map(|(_, content)| (destination.as_str(), content))
+                .into_iter()
+                .collect()
+        }
+        _ => Vec::new(),
+    }
+}

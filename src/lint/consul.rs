@@ -1,0 +1,130 @@
+//! Rules for Consul agents.
+//!
+//! From Consul's reference of configuration files and its security model: <https://developer.hashicorp.com/consul/docs>.
+
+/// A page of the reference.
+macro_rules! page {
+    ($page:literal) => {
+        concat!(
+            "https://developer.hashicorp.com/consul/docs/reference/agent/configuration-file/",
+            $page
+        )
+    };
+}
+
+mod doors;
+mod members;
+mod tls;
+
+use super::tree::{is, is_loopback, number, text};
+use super::{Hit, Role, Rule, Subject, hit, shown};
+
+/// All of them.
+pub(super) const RULES: &[&[Rule]] = &[members::RULES, tls::RULES, doors::RULES];
+
+const SECURITY: &str = "https://developer.hashicorp.com/consul/docs/secure/security-model/core";
+const UPGRADE: &str = "https://developer.hashicorp.com/consul/docs/upgrade/version-specific";
+
+/// Below this Consul allowed itself no fewer minutes for a request than Vault's lock waits, in seconds.
+const LONGEST_WAIT_S: f64 = 900.0;
+
+fn must_be(s: &Subject, wanted: bool, key: &str) -> Vec<Hit> {
+    match is(s.root, key) == Some(wanted) {
+        true => Vec::new(),
+        false => vec![hit(key, shown(s, key))],
+    }
+}
+
+fn must_not_be(s: &Subject, refused: bool, keys: &[&str]) -> Vec<Hit> {
+    let broken = keys.iter().filter(|key| is(s.root, key) == Some(refused));
+    broken.map(|key| hit(key, shown(s, key))).collect()
+}
+
+/// Whether it is a server, or may become one.
+fn serves(s: &Subject) -> bool {
+    is(s.root, "server").unwrap_or(s.role == Role::Image)
+}
+
+fn below(place: &str, name: &str) -> String {
+    match place {
+        "" => name.to_owned(),
+        place => format!("{place}.{name}"),
+    }
+}
+
+/// Where a TLS setting may stand, what counts first: `tls` has it since 1.12, before that the top.
+fn tls_keys(scope: &str, name: &str) -> [String; 3] {
+    [
+        below(&format!("tls.{scope}"), name),
+        below("tls.defaults", name),
+        name.to_owned(),
+    ]
+}
+
+/// Where it should stand.
+fn preferred(s: &Subject, scope: &str, name: &str) -> String {
+    match s.at_least(1, 12, 0) {
+        true => below(&format!("tls.{scope}"), name),
+        false => name.to_owned(),
+    }
+}
+
+fn tls_is(s: &Subject, scope: &str, name: &str) -> Option<bool> {
+    let mut flags = tls_keys(scope, name)
+        .into_iter()
+        .map(|key| is(s.root, &key));
+    let legacy = match (scope, name) {
+        ("internal_rpc", "verify_incoming") => is(s.root, "verify_incoming_rpc"),
+        ("https", "verify_incoming") => is(s.root, "verify_incoming_https"),
+        _ => None,
+    };
+    flags.find_map(|flag| flag).or(legacy)
+}
+
+fn tls_text<'a>(s: &Subject<'a>, scope: &str, name: &str) -> Option<&'a str> {
+    tls_keys(scope, name)
+        .iter()
+        .find_map(|key| text(s.root, key))
+}
+
+fn tls_must_be(s: &Subject, scope: &str, name: &str) -> Vec<Hit> {
+    let keys = tls_keys(scope, name);
+    match tls_is(s, scope, name) {
+        Some(true) => Vec::new(),
+        None => vec![hit(&preferred(s, scope, name), "nothing")],
+        Some(false) => {
+            let key = keys.into_iter().find(|key| is(s.root, key).is_some());
+            vec![hit(&key.unwrap_or_else(|| name.to_owned()), "false")]
+        }
+    }
+}
+
+/// Whether a port is open, where `default` says so of one that is not named.
+fn is_open(s: &Subject, port: &str, default: bool) -> bool {
+    number(s.root, &format!("ports.{port}")).map_or(default, |number| number > 0)
+}
+
+fn open_port(s: &Subject, port: &str, default: bool) -> Vec<Hit> {
+    let key = format!("ports.{port}");
+    match is_open(s, port, default) {
+        true => vec![hit(&key, shown(s, &key))],
+        false => Vec::new(),
+    }
+}
+
+/// Which address a service is bound to, and where that stands.
+fn address(s: &Subject, service: &str) -> (String, String) {
+    let key = format!("addresses.{service}");
+    match (text(s.root, &key), text(s.root, "client_addr")) {
+        (Some(address), _) => (key, address.to_owned()),
+        (None, Some(address)) => ("client_addr".to_owned(), address.to_owned()),
+        (None, None) => ("client_addr".to_owned(), "127.0.0.1".to_owned()),
+    }
+}
+
+/// Whether all of several addresses can be reached from this machine alone.
+fn is_local(addresses: &str) -> bool {
+    addresses
+        .split_whitespace()
+        .all(|address| is_loopback(address) || address.starts_with("unix://"))
+}

@@ -1,0 +1,157 @@
+//! Who is believed: TLS between agents, and to the API.
+
+use super::{
+    SECURITY, address, below, is_local, is_open, preferred, serves, tls_is, tls_must_be, tls_text,
+};
+use crate::lint::suites::weak_suite;
+use crate::lint::tree::{is, set_anywhere, text, texts};
+use crate::lint::{Rule, hit};
+
+pub(in crate::lint) const RULES: &[Rule] = &[
+    Rule {
+        id: "consul.tls-files",
+        reason: "without a CA and a certificate of its own the agent cannot speak TLS at all",
+        source: page!("tls"),
+        fix: "set `ca_file`, `cert_file` and `key_file` in `tls.defaults`",
+        check: |s| {
+            let automatic = is(s.root, "auto_encrypt.tls") == Some(true);
+            let missing = [
+                (["ca_file", "ca_path"], false),
+                (["cert_file", "cert_file"], automatic),
+                (["key_file", "key_file"], automatic),
+            ];
+            let missing = missing.into_iter().filter(|(names, spared)| {
+                !spared
+                    && !names
+                        .iter()
+                        .any(|name| tls_text(s, "internal_rpc", name).is_some())
+            });
+            missing
+                .map(|([name, _], _)| hit(&preferred(s, "defaults", name), "nothing"))
+                .collect()
+        },
+    },
+    Rule {
+        id: "consul.tls-not-enabled",
+        reason: "files alone enable nothing: with no verify flag set the agent talks in clear",
+        source: page!("tls"),
+        fix: "set `verify_incoming` and `verify_outgoing` in `tls.defaults`",
+        check: |s| {
+            let files = tls_text(s, "internal_rpc", "cert_file").is_some();
+            let flags = ["verify_incoming", "verify_outgoing"];
+            match files
+                && !flags
+                    .iter()
+                    .any(|flag| tls_is(s, "internal_rpc", flag) == Some(true))
+            {
+                true => vec![hit(
+                    &preferred(s, "defaults", "verify_outgoing"),
+                    "no verify flag",
+                )],
+                false => Vec::new(),
+            }
+        },
+    },
+    Rule {
+        id: "consul.verify-incoming",
+        reason: "whoever reaches the server's port may speak as a member of the cluster",
+        source: SECURITY,
+        fix: "set `tls.defaults.verify_incoming` or `tls.internal_rpc.verify_incoming` to true",
+        check: |s| match serves(s) {
+            true => tls_must_be(s, "internal_rpc", "verify_incoming"),
+            false => Vec::new(),
+        },
+    },
+    Rule {
+        id: "consul.verify-outgoing",
+        reason: "the agent believes whoever answers",
+        source: SECURITY,
+        fix: "set `tls.defaults.verify_outgoing` to true",
+        check: |s| tls_must_be(s, "internal_rpc", "verify_outgoing"),
+    },
+    Rule {
+        id: "consul.verify-server-hostname",
+        reason: "any member with a certificate of the CA can pass for a server and take over the cluster",
+        source: SECURITY,
+        fix: "set `tls.internal_rpc.verify_server_hostname` to true",
+        check: |s| tls_must_be(s, "internal_rpc", "verify_server_hostname"),
+    },
+    Rule {
+        id: "consul.https-verify-incoming",
+        reason: "the API is open beyond this machine to whoever has no certificate",
+        source: page!("tls"),
+        fix: "bind the API to 127.0.0.1, or set `verify_incoming` in `tls.defaults` or `tls.https` to true",
+        check: |s| {
+            let (key, address) = address(s, "https");
+            match is_open(s, "https", false)
+                && !is_local(&address)
+                && tls_is(s, "https", "verify_incoming") != Some(true)
+            {
+                true => vec![hit(&key, address)],
+                false => Vec::new(),
+            }
+        },
+    },
+    Rule {
+        id: "consul.tls-min-version",
+        reason: "TLS 1.0 and 1.1 are broken and withdrawn (RFC 8996)",
+        source: page!("tls"),
+        fix: "set `tls_min_version` to \"TLSv1_2\" or \"TLSv1_3\"; \"tls12\" before Consul 1.12",
+        check: |s| {
+            let places = [
+                "tls.defaults",
+                "tls.internal_rpc",
+                "tls.https",
+                "tls.grpc",
+                "",
+            ];
+            let keys = places
+                .into_iter()
+                .map(|place| below(place, "tls_min_version"));
+            let old = |key: String| {
+                let found = text(s.root, &key)?;
+                let known = [
+                    "TLSv1_2",
+                    "TLSv1_3",
+                    "tls12",
+                    "tls13",
+                    "TLS_AUTO",
+                    "TLSv1_AUTO",
+                ];
+                (!known.contains(&found)).then(|| hit(&key, found))
+            };
+            keys.filter_map(old).collect()
+        },
+    },
+    Rule {
+        id: "consul.tls-cipher-suites",
+        reason: "the list has suites without forward secrecy or without authenticated encryption",
+        source: page!("tls"),
+        fix: "leave `tls_cipher_suites` out: the defaults are good",
+        check: |s| {
+            let places = [
+                "tls.defaults",
+                "tls.internal_rpc",
+                "tls.https",
+                "tls.grpc",
+                "",
+            ];
+            let keys = places
+                .into_iter()
+                .map(|place| below(place, "tls_cipher_suites"));
+            keys.filter_map(|key| Some(hit(&key, weak_suite(&texts(s.root, &key))?)))
+                .collect()
+        },
+    },
+    Rule {
+        id: "consul.check-skip-verify",
+        reason: "a check that believes whoever answers says nothing of the service",
+        source: "https://developer.hashicorp.com/consul/docs/reference/service/health-check",
+        fix: "remove it, and name the CA",
+        check: |s| {
+            let mut keys = Vec::new();
+            set_anywhere(s.root, "tls_skip_verify", "", &mut keys);
+            keys.iter().map(|key| hit(key, "true")).collect()
+        },
+    },
+];

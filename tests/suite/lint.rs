@@ -1,0 +1,321 @@
+//! The linter: every rule with what breaks it and with what does not, and the ways in which files may say it.
+
+mod cases;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use serde_json::json;
+use vault_bake::definition::Definition;
+use vault_bake::identity::Identity;
+use vault_bake::lint::{Configuration, Product, Role, of_steps, rules};
+use vault_bake::plan::judge;
+use vault_bake::provisioner::Provisioners;
+
+use cases::{TLS, at, case, consul, consul_cases, vault, vault_cases};
+
+#[test]
+fn every_rule_finds_what_breaks_it_and_nothing_else() {
+    let mut cases = consul_cases();
+    cases.extend(vault_cases());
+    let mut shown = String::new();
+    let mut wrong = String::new();
+    for case in &cases {
+        let found = case.lint(&case.bad);
+        let ids: BTreeSet<&str> = found.iter().map(|one| one.rule).collect();
+        if ids != BTreeSet::from([case.rule]) {
+            writeln!(wrong, "{} {}: found {ids:?}", case.rule, case.bad).unwrap();
+        }
+        for finding in found {
+            writeln!(shown, "{}: {}: {}", case.rule, finding.key, finding.found).unwrap();
+        }
+        let twin = case.lint(&case.good);
+        if !twin.is_empty() {
+            writeln!(wrong, "{} twin {}: found {twin:?}", case.rule, case.good).unwrap();
+        }
+    }
+    assert_eq!(wrong, "");
+    assert!(cases.len() >= 40, "{}", cases.len());
+    insta::assert_snapshot!("lint_found", shown);
+
+    let tried: BTreeSet<&str> = cases.iter().map(|case| case.rule).collect();
+    // These look at several files, or at what another rule finds as well; they have tests of their own.
+    let elsewhere = ["vault.one-file", "consul.tls-not-enabled"];
+    let untried = rules()
+        .map(|rule| rule.id)
+        .filter(|id| !tried.contains(id) && !elsewhere.contains(id));
+    assert_eq!(untried.collect::<Vec<_>>(), Vec::<&str>::new());
+}
+
+#[test]
+fn files_without_a_flag_enable_nothing() {
+    let flags = json!({ "verify_incoming": null, "verify_outgoing": null });
+    let case = case("consul.tls-not-enabled", at(TLS, flags), json!({}));
+    let ids: Vec<&str> = case.lint(&case.bad).iter().map(|one| one.rule).collect();
+    assert_eq!(
+        ids,
+        [
+            "consul.tls-not-enabled",
+            "consul.verify-incoming",
+            "consul.verify-outgoing"
+        ]
+    );
+    assert!(case.lint(&case.good).is_empty());
+}
+
+/// What somebody may have, in HCL and before the stanza `tls`.
+#[test]
+fn hcl_json_and_old_keys_mean_the_same() {
+    let consul = r#"
+        # comments of all kinds // and
+        /* this one */
+        server    = true
+        data_dir  = "/var/lib/consul"
+        bind_addr = "{{ GetPrivateIP }}"
+        encrypt   = "pUqJrVyVRj5jsiYEkM/tFQYfWyJIv4s3XkvDwy7Cu5s="
+        disable_keyring_file = true
+        ca_file   = "/ca.pem"
+        cert_file = "/tls.crt"
+        key_file  = "/tls.key"
+        verify_incoming        = true
+        verify_outgoing        = true
+        verify_server_hostname = true
+        ports { http = -1 }
+        ports { https = 8501 }
+        ports = { serf_wan = -1 }
+    "#;
+    let mut old = Configuration::new(Product::Consul, Some("1.8.7".parse().unwrap()), Role::Node);
+    let twice = old.add("a.hcl", consul).unwrap_err();
+    insta::assert_snapshot!(twice.to_string(), @"a.hcl: `ports` stands there twice; readers differ in which one they take");
+    let consul = consul.replace("ports = {", "ports {");
+    old.add("a.hcl", &consul).unwrap();
+    old.add(
+        "b.json",
+        r#"{"acl": {"enabled": true, "default_policy": "deny"}}"#,
+    )
+    .unwrap();
+    assert_eq!(old.lint(), []);
+
+    let vault = r#"
+        storage "consul" {
+          address       = "127.0.0.1:8501"
+          scheme        = "https"
+          tls_ca_file   = "/ca.pem"
+          tls_cert_file = "/tls.crt"
+          tls_key_file  = "/tls.key"
+        }
+        listener "tcp" {
+          address       = "0.0.0.0:8200"
+          tls_cert_file = "/tls.crt"
+          tls_key_file  = "/tls.key"
+          telemetry {
+            unauthenticated_metrics_access = true
+          }
+        }
+        listener "tcp" {
+          address     = "127.0.0.1:8300"
+          tls_disable = "true"
+        }
+        api_addr      = "https://vault-1.example:8200"
+        cluster_addr  = "https://vault-1.example:8201"
+        disable_mlock = false
+    "#;
+    let mut open = Configuration::new(Product::Vault, None, Role::Node);
+    open.add("vault.hcl", vault).unwrap();
+    let shown: Vec<String> = open.lint().iter().map(ToString::to_string).collect();
+    insta::assert_snapshot!("lint_hcl", shown.join("\n"));
+}
+
+#[test]
+fn what_cannot_be_read_says_where() {
+    let files = [
+        ("twice.json", r#"{"ports": {"http": -1, "http": 8500}}"#),
+        ("list.json", "[]"),
+        ("cut.json", "{"),
+        ("twice.hcl", "ui = true\nui = false\n"),
+        ("reference.hcl", "address = var.address\n"),
+        ("cut.hcl", "listener \"tcp\" {\n"),
+    ];
+    let shown = files.map(|(name, text)| {
+        let mut configuration = Configuration::new(Product::Vault, None, Role::Node);
+        configuration.add(name, text).unwrap_err().to_string()
+    });
+    insta::assert_snapshot!("lint_unreadable", shown.join("\n"));
+}
+
+#[test]
+fn folders_are_read_in_the_order_of_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = consul();
+    server["ports"]["http"] = json!(8500);
+    fs::write(folder.path().join("10-server.json"), server.to_string()).unwrap();
+    fs::write(folder.path().join("20-closed.hcl"), "ports { http = -1 }\n").unwrap();
+    fs::write(folder.path().join("README.md"), "nothing for Consul").unwrap();
+    let mut both = Configuration::new(Product::Consul, None, Role::Node);
+    both.add_path(folder.path()).unwrap();
+    assert_eq!(both.lint(), []);
+
+    fs::write(folder.path().join("30-open.hcl"), "ports { http = 8500 }\n").unwrap();
+    let mut all = Configuration::new(Product::Consul, None, Role::Node);
+    all.add_path(folder.path()).unwrap();
+    let found = all.lint();
+    assert_eq!(found[0].rule, "consul.http-port");
+    assert!(found[0].file.ends_with("30-open.hcl"), "{}", found[0].file);
+
+    let mut vault = Configuration::new(Product::Vault, None, Role::Node);
+    vault.add("a.json", &self::vault().to_string()).unwrap();
+    vault.add("b.json", r#"{"ui": false}"#).unwrap();
+    let found: Vec<&str> = vault.lint().iter().map(|one| one.rule).collect();
+    assert_eq!(found, ["vault.one-file"]);
+
+    let empty = tempfile::tempdir().unwrap();
+    let mut none = Configuration::new(Product::Vault, None, Role::Node);
+    let error = none.add_path(empty.path()).unwrap_err().to_string();
+    insta::assert_snapshot!(
+        error.replace(&empty.path().display().to_string(), "FOLDER"),
+        @"FOLDER: no file ends in .hcl or .json; name the file itself, or the folder that vault is given"
+    );
+}
+
+/// What the shipped provisioners write, for versions on both sides of every difference.
+#[test]
+fn shipped_images_have_no_finding() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for image in ["quickstart", "vault-server"] {
+        for version in [
+            "1.8.7", "1.11.11", "1.12.0", "1.13.9", "1.14.0", "1.21.5", "1.22.3", "1.22.4", "2.0.0",
+        ] {
+            let given = BTreeMap::from([("consul_version".to_owned(), version.to_owned())]);
+            let definition = Definition::load(&root.join("images").join(image), &given).unwrap();
+            let provisioners =
+                Provisioners::load(&[root.join("provisioners")], &definition).unwrap();
+            let steps = judge(&definition, &provisioners).unwrap();
+            let found = of_steps(&steps, &definition.releases, &definition.allowed).unwrap();
+            assert_eq!(found, [], "{image} with Consul {version}");
+        }
+    }
+}
+
+/// A node's own fragment completes it: the two together are what the agent reads.
+#[test]
+fn a_baked_agent_with_its_fragment_has_no_finding() {
+    let now = "2026-11-23T09:00:00Z".parse().unwrap();
+    let identity = Identity::throw_away("node-1", "dc1", "1.21.5", now).unwrap();
+    let mut agent = Configuration::new(
+        Product::Consul,
+        Some("1.21.5".parse().unwrap()),
+        Role::Founder,
+    );
+    agent.add("consul.json", &baked("consul")).unwrap();
+    agent
+        .add("node.json", identity.consul_fragment.expose())
+        .unwrap();
+    assert_eq!(agent.lint(), []);
+    let mut server = Configuration::new(Product::Vault, None, Role::Node);
+    server.add("vault.json", &baked("vault")).unwrap();
+    assert_eq!(server.lint(), []);
+}
+
+/// The rendered template of a shipped provisioner.
+fn baked(product: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let definition = Definition::load(&root.join("images/vault-server"), &BTreeMap::new()).unwrap();
+    let provisioners = Provisioners::load(&[root.join("provisioners")], &definition).unwrap();
+    let steps = judge(&definition, &provisioners).unwrap();
+    let mut files = steps.iter().flat_map(|step| &step.files);
+    let file = files.find(|file| file.path == format!("templates/{product}.json"));
+    String::from_utf8(file.unwrap().content.clone()).unwrap()
+}
+
+/// An image with a file step of its own, which opens the plaintext API; and one that says why.
+#[test]
+fn a_definition_may_say_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("open/image.toml");
+    fs::create_dir(file.parent().unwrap()).unwrap();
+    fs::write(file.with_file_name("open.hcl"), "ports { http = 8500 }\n").unwrap();
+    let judged = |allow: &str| {
+        let text = format!(
+            "schema = 1\ndescription = \"an agent\"\nbase.qemu.kind = \"packages\"\nreleases.consul = \"1.21.5\"\n{allow}\n\
+             [[step]]\nprovisioner = \"base\"\n[[step]]\nprovisioner = \"consul\"\n\
+             [[step]]\nname = \"open\"\nfile = \"open.hcl\"\ndestination = \"/etc/consul.d/open.hcl\"\n[[step]]\nprovisioner = \"seal\"\n"
+        );
+        let definition = Definition::parse(&file, &text, &BTreeMap::new()).map_err(|error| {
+            error
+                .to_string()
+                .replace(&folder.path().display().to_string(), "FOLDER")
+        })?;
+        let provisioners = Path::new(env!("CARGO_MANIFEST_DIR")).join("provisioners");
+        let provisioners = Provisioners::load(&[provisioners], &definition).unwrap();
+        let steps = judge(&definition, &provisioners).unwrap();
+        let found = of_steps(&steps, &definition.releases, &definition.allowed);
+        let found = found.map_err(|error| error.to_string())?;
+        Ok::<_, String>(
+            found
+                .iter()
+                .map(|one| format!("{}: {}", one.file, one.rule))
+                .collect::<Vec<_>>(),
+        )
+    };
+    let shown = [
+        "",
+        "[lint.allow]\n\"consul.http-port\" = \"the old agent until spring\"",
+        "[lint.allow]\n\"consul.http-prot\" = \"the old agent until spring\"",
+        "[lint.allow]\n\"consul.http-port\" = \"\"",
+        "[lint]\nallowed = {}",
+    ]
+    .map(|allow| format!("{allow}\n    {:?}\n", judged(allow)));
+    insta::assert_snapshot!("lint_allowed", shown.join(""));
+}
+
+/// The rules as a table. `docs/lint.md` has it.
+#[test]
+fn the_documentation_has_every_rule() {
+    let mut table = String::from("| rule | why | instead |\n|---|---|---|\n");
+    for rule in rules() {
+        writeln!(
+            table,
+            "| `{}` | {} ([source]({})) | {} |",
+            rule.id, rule.reason, rule.source, rule.fix
+        )
+        .unwrap();
+    }
+    let documented =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/lint.md")).unwrap();
+    assert!(
+        documented.contains(&table),
+        "docs/lint.md should have this table:\n{table}"
+    );
+    let count = format!("{} rules", rules().count());
+    assert!(
+        documented.contains(&count),
+        "docs/lint.md should say: {count}"
+    );
+}
+
+/// Findings are shown to people and kept in logs; a secret must not be.
+#[test]
+fn no_finding_shows_a_secret() {
+    let secret = "hunter2hunter2";
+    let consul = json!({
+        "encrypt": secret,
+        "acl": { "tokens": { "agent": secret } },
+        "retry_join": [format!("provider=azure secret_access_key={secret}")],
+    });
+    let vault = json!({
+        "storage": { "consul": { "token": secret } },
+        "service_registration": { "consul": { "token": secret } },
+        "seal": { "azurekeyvault": { "client_secret": secret } },
+    });
+    for role in [Role::Image, Role::Node, Role::Founder] {
+        for (product, value) in [(Product::Consul, &consul), (Product::Vault, &vault)] {
+            let mut configuration = Configuration::new(product, None, role);
+            configuration.add("a.json", &value.to_string()).unwrap();
+            let shown = serde_json::to_string(&configuration.lint()).unwrap();
+            assert!(shown.contains("secret"), "{shown}");
+            assert!(!shown.contains(secret), "{shown}");
+        }
+    }
+}
