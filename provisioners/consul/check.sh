@@ -87,7 +87,7 @@ check consul.data-folder 'its data is its own' owned_as 700 consul:consul /var/l
 check consul.configuration-tls 'its configuration is TLS only, with access control on' tls_only_configuration
 check consul.no-secret 'no secret is in its configuration' no_secret
 check consul.unit-valid 'its unit is valid' systemd-analyze verify --man=no /etc/systemd/system/consul.service
-check consul.unit-sandboxed 'its unit is confined' sandboxed consul.service 20
+check consul.unit-sandboxed 'its unit is confined' sandboxed consul.service 16
 check consul.unit-enabled 'it starts at boot' enabled consul.service
 check consul.fails-closed 'it does not start without an identity' fails_closed
 

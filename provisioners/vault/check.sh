@@ -83,7 +83,7 @@ check vault.audit-folder 'it can write its audit log' owned_as 750 vault:vault /
 check vault.configuration-tls 'its configuration is TLS only' tls_only_configuration
 check vault.no-secret 'no secret is in its configuration' no_secret
 check vault.unit-valid 'its unit is valid' systemd-analyze verify --man=no /etc/systemd/system/vault.service
-check vault.unit-sandboxed 'its unit is confined' sandboxed vault.service 20
+check vault.unit-sandboxed 'its unit is confined' sandboxed vault.service 16
 check vault.unit-enabled 'it starts at boot' enabled vault.service
 check vault.fails-closed 'it does not start without an identity' fails_closed
 check vault.stops-first 'it has time to stop, before its agent does' stops_before_agent
