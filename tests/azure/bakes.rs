@@ -1,5 +1,6 @@
 //! Bakes on a simulated subscription, with real SSH into every machine.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -32,6 +33,29 @@ async fn a_bake_leaves_a_tested_managed_image_and_nothing_else() {
     );
     ground.well();
     assert!(ground.bakery.verify().await.is_sound());
+}
+
+/// Nothing but interface and machine are made: no address, no firewall, no network.
+#[tokio::test]
+async fn a_machine_without_a_public_address_is_baked_in_a_network_of_ours() {
+    let mut ground = Ground::new(Config::default());
+    ground.with_subnet().await;
+    ground.given_now();
+    let asked = ground.simulator.requests().len();
+    let baked = ground.bake(|_| {}).await;
+    let baked = baked.unwrap_or_else(|failed| panic!("{failed}"));
+    assert!(baked.tested.is_some_and(|test| test.passed) && baked.leaks.is_empty());
+    ground.well();
+    assert_eq!(
+        ground.left_names(),
+        ["Microsoft.Compute/images quickstart-1.2.3"]
+    );
+    let made: BTreeSet<String> = ground.simulator.requests()[asked..]
+        .iter()
+        .map(|request| request.operation.clone())
+        .filter(|operation| operation.starts_with("PUT"))
+        .collect();
+    insta::assert_snapshot!(made.into_iter().collect::<Vec<_>>().join("\n"));
 }
 
 /// What a variant changes, and what its bake leaves.

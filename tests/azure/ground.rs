@@ -255,6 +255,27 @@ impl Ground {
         }
     }
 
+    /// A network of ours that this computer is in, and a machine that is reached at its private address.
+    pub async fn with_subnet(&mut self) {
+        let arm = self.arm();
+        let group = ResourceId::group(arm.subscription(), KEPT);
+        let network = group.resource("Microsoft.Network/virtualNetworks", "ours");
+        let prefix = format!("127.210.{}.0/24", std::process::id() % 250);
+        let body = json!({ "location": "westeurope", "properties": {
+            "addressSpace": { "addressPrefixes": [prefix] },
+            "subnets": [{ "name": "bakes", "properties": { "addressPrefix": prefix } }],
+        } });
+        let started = arm
+            .put(&network, "2025-05-01", &body)
+            .await
+            .expect("a start");
+        let made = started.finish(Duration::from_secs(60)).await;
+        made.expect("a network");
+        self.machine.subnet = Some(network.child("subnets", "bakes").to_string());
+        self.machine.address = Address::Private;
+        self.machine.allow_from.clear();
+    }
+
     /// Puts a gallery with a definition there, and lets bakes leave a version in it.
     pub async fn with_gallery(&mut self, generation: &str, features: Value) {
         let wanted = gallery();

@@ -36,8 +36,8 @@ pub struct Spec {
     pub user: String,
     /// Public keys that may log in as that user.
     pub public_keys: Vec<String>,
-    /// Where its SSH must be reached: the public address and [`super::Config::ssh_port`]. `None` where it has no public
-    /// address, or where no rule of its network security groups lets that port in.
+    /// Where its SSH must be reached: the public address, or the private one where it has none, and [`super::Config::ssh_port`].
+    /// `None` where nobody here can reach that, or where no rule of its network security groups lets that port in.
     pub ssh: Option<SocketAddr>,
 }
 

@@ -1,4 +1,4 @@
-//! Whether a machine is reached from outside: a public address is closed until the rules of its groups open it.
+//! Whether a machine is reached: a public address is closed until the rules of its groups open it.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -6,15 +6,23 @@ use serde_json::Value;
 
 use super::super::world::{Resource, World, list, text};
 
-/// Where the SSH of a machine with this interface is reached: a Standard address is closed until a rule opens it.
+/// Where the SSH of a machine with this interface is reached. A Standard public address is closed until a rule opens it; a private
+/// one is open to its own network, which this computer is in where the address is on loopback, unless a group closes it.
 pub fn reached(world: &World, interface: &str, port: u16) -> Option<SocketAddr> {
     let nic = world.find(interface)?;
-    let configuration = list(&nic.body, "/properties/ipConfigurations").iter();
-    let configuration = configuration
-        .clone()
-        .find(|it| !text(it, "/properties/publicIPAddress/id").is_empty())?;
-    let address = world.find(text(configuration, "/properties/publicIPAddress/id"))?;
-    let address: IpAddr = text(&address.inner, "/address").parse().ok()?;
+    let configurations = list(&nic.body, "/properties/ipConfigurations");
+    let public = configurations
+        .iter()
+        .find(|it| !text(it, "/properties/publicIPAddress/id").is_empty());
+    let configuration = public.or(configurations.first())?;
+    let address = match public {
+        Some(public) => {
+            let address = world.find(text(public, "/properties/publicIPAddress/id"))?;
+            text(&address.inner, "/address")
+        }
+        None => text(&nic.inner, "/private"),
+    };
+    let address: IpAddr = address.parse().ok()?;
     let subnet = world.find(text(configuration, "/properties/subnet/id"))?;
     let groups: Vec<&Resource> = [&nic.body, &subnet.body]
         .iter()
@@ -22,7 +30,11 @@ pub fn reached(world: &World, interface: &str, port: u16) -> Option<SocketAddr> 
         .filter(|id| !id.is_empty())
         .filter_map(|id| world.find(id))
         .collect();
-    let open = !groups.is_empty() && groups.iter().all(|group| admits(&group.body, port));
+    let inside = public.is_none() && address.is_loopback();
+    let open = match groups.is_empty() {
+        true => inside,
+        false => groups.iter().all(|group| admits(&group.body, port)),
+    };
     open.then_some(SocketAddr::new(address, port))
 }
 

@@ -221,8 +221,18 @@ pub fn interface(
     if before.is_some() {
         return Ok(json!({}));
     }
-    let last = 4 + world.of_kind(NIC).count() % 250;
-    Ok(json!({ "private": format!("10.0.0.{last}") }))
+    // Azure keeps the first four addresses of a subnet, and the last.
+    let subnet = configurations
+        .first()
+        .and_then(|one| world.find(text(one, "/properties/subnet/id")));
+    let own = subnet
+        .map(|subnet| own_prefixes(&subnet.body))
+        .transpose()?;
+    let (first, last) = own.and_then(|own| own.first().copied()).unwrap_or_default();
+    let taken = u32::try_from(world.of_kind(NIC).count()).unwrap_or_default();
+    let room = last.saturating_sub(first).saturating_sub(4).max(1);
+    let private = Ipv4Addr::from(first + 4 + taken % room);
+    Ok(json!({ "private": private.to_string() }))
 }
 
 pub fn nat_gateway(world: &World, call: &Call, body: &Value) -> Result<Value, Refusal> {
