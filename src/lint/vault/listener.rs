@@ -10,7 +10,7 @@ use crate::lint::{Hit, Rule, hit};
 pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
         id: "vault.listener",
-        reason: "without a listener of its own Vault opens 127.0.0.1:8200 in plaintext or none at all, depending on the version",
+        reason: "nobody says where Vault listens, nor with which certificate",
         source: LISTENER,
         fix: "add a `listener \"tcp\"` with a certificate",
         check: |s| match blocks(s.root, "listener").is_empty() {
