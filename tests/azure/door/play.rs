@@ -251,14 +251,24 @@ impl Play {
         self.door_at(Pace::scaled(0.001), interrupt)
     }
 
+    /// One that waits long enough for an answer that a machine with other work gives it in time.
+    pub fn patient_door(&self) -> Arm {
+        let interrupt = Interrupt::default();
+        self.door_with(Pace::scaled(0.005), Duration::from_secs(1), &interrupt)
+    }
+
     pub fn door_at(&self, pace: Pace, interrupt: &Interrupt) -> Arm {
+        self.door_with(pace, Duration::from_millis(300), interrupt)
+    }
+
+    fn door_with(&self, pace: Pace, request_timeout: Duration, interrupt: &Interrupt) -> Arm {
         let mut who = self.who(application());
         who.wire.pace = pace;
         let settings = ArmSettings {
             who,
             subscription: String::from("s1"),
             run: String::from("0198-run"),
-            request_timeout: Duration::from_millis(300),
+            request_timeout,
         };
         Arm::new(settings, &Events::new(|_: &Event| {}), interrupt).unwrap()
     }

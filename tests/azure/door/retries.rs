@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use serde_json::json;
 use vault_bake::azure::{ArmError, Class};
 use vault_bake::wait::{Interrupt, Pace};
@@ -12,7 +13,7 @@ use super::{API, VM, vm};
 /// How one request with this method ends where the first answer is `fault` and the second is good.
 async fn ends(method: &str, fault: Reply) -> String {
     let play = Play::new().await;
-    let door = play.door();
+    let door = play.patient_door();
     let good = || say(200, &json!({}));
     play.on(&format!("{method} {VM}"), [fault.clone(), good()]);
     play.on("POST /start", [fault, good()]);
@@ -61,11 +62,9 @@ async fn every_fault_with_every_method() {
     ];
     let methods = ["GET", "PUT", "PATCH", "DELETE", "POST"];
     for (name, fault) in &faults {
-        for method in methods {
-            table.push(format!(
-                "{name}, {method}: {}",
-                ends(method, fault.clone()).await
-            ));
+        let ended = methods.map(|method| ends(method, fault.clone()));
+        for (method, ended) in methods.iter().zip(join_all(ended).await) {
+            table.push(format!("{name}, {method}: {ended}"));
         }
     }
     println!("{} cases", faults.len() * methods.len());
@@ -85,7 +84,12 @@ async fn a_fault_that_stays_counts() {
     ] {
         let play = Play::new().await;
         play.on(&format!("PUT {VM}"), [fault]);
-        let error = play.door().put(vm(), API, &json!({})).await.err().unwrap();
+        let error = play
+            .patient_door()
+            .put(vm(), API, &json!({}))
+            .await
+            .err()
+            .unwrap();
         table.push(format!(
             "{name}: {:?}, sent {}: {error}",
             error.class(),
