@@ -16,6 +16,7 @@ mod output;
 mod reboot;
 mod script;
 mod shell;
+mod threads;
 mod upload;
 
 use std::net::SocketAddr;
@@ -37,6 +38,7 @@ pub use output::Ended;
 pub use reboot::Reboot;
 pub use script::Captured;
 pub use shell::{InvalidVariable, export, quote};
+pub use threads::settle;
 
 use link::{Cancel, Job, Link};
 

@@ -4,7 +4,6 @@
 //! sleep. Every try is a thread of its own, and the one that gets in goes on as the session's.
 
 use std::sync::mpsc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, oneshot};
@@ -12,7 +11,7 @@ use tokio::sync::{Mutex, oneshot};
 use super::error::{SshError, Stage};
 use super::handshake::{self, Missed, MissedKind, Target};
 use super::link::{Cancel, Patience};
-use super::{Endpoint, Keys, Session, keys};
+use super::{Endpoint, Keys, Session, keys, threads};
 use crate::event::Events;
 use crate::secret::Scrubber;
 use crate::wait::{Interrupt, Seen, Wait, WaitError};
@@ -138,22 +137,21 @@ impl Connector {
     ) -> Result<oneshot::Receiver<Result<Session, Missed>>, SshError> {
         let (tell, outcome) = oneshot::channel();
         let connector = self.clone();
-        thread::Builder::new()
-            .name(format!("ssh {}", self.endpoint().address))
-            .spawn(move || {
-                match handshake::log_in(&connector.target, banner, &cancel) {
-                    // Where nobody waits any more, the sender of jobs is dropped here and serving ends at once.
-                    Ok(link) => {
-                        let (jobs, todo) = mpsc::channel();
-                        let _ = tell.send(Ok(Session { jobs, connector }));
-                        link.serve(&todo);
-                    }
-                    Err(missed) => {
-                        let _ = tell.send(Err(missed));
-                    }
+        let name = format!("ssh {}", self.endpoint().address);
+        let serving = move || {
+            match handshake::log_in(&connector.target, banner, &cancel) {
+                // Where nobody waits any more, the sender of jobs is dropped here and serving ends at once.
+                Ok(link) => {
+                    let (jobs, todo) = mpsc::channel();
+                    let _ = tell.send(Ok(Session { jobs, connector }));
+                    link.serve(&todo);
                 }
-            })
-            .map_err(SshError::Thread)?;
+                Err(missed) => {
+                    let _ = tell.send(Err(missed));
+                }
+            }
+        };
+        threads::start(name, serving).map_err(SshError::Thread)?;
         Ok(outcome)
     }
 

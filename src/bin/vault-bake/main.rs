@@ -10,8 +10,10 @@ mod report;
 mod world;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
+use vault_bake::ssh;
 
 use crate::args::{Cli, Verb};
 use crate::exit::{Exit, Failure};
@@ -20,6 +22,9 @@ use crate::world::Session;
 /// Records are many small texts, and reading them is mostly making room for them: a sixth faster than with the system's.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How long threads that are still at work are waited for at the end.
+const LAST_WAIT: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -32,8 +37,9 @@ fn main() -> ExitCode {
         return Exit::Failed.into();
     };
     let exit = runtime.block_on(run(cli));
-    // Threads of sessions that were given up must not hold the process.
-    runtime.shutdown_background();
+    // What was given up may not hold the process for long, and what only ends a little later must not be cut off.
+    runtime.shutdown_timeout(LAST_WAIT);
+    ssh::settle(LAST_WAIT);
     exit.into()
 }
 

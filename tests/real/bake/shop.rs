@@ -6,6 +6,7 @@
 )]
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -286,10 +287,12 @@ impl Watch {
 
 /// All that a run of the binary printed.
 pub fn said(output: &Output) -> String {
+    let signal = output.status.signal();
     format!(
-        "{}{}",
+        "{}{}{}",
         String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
+        String::from_utf8_lossy(&output.stderr),
+        signal.map_or_else(String::new, |signal| format!("killed by signal {signal}")),
     )
 }
 

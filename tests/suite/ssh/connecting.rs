@@ -2,8 +2,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use vault_bake::event::Events;
+use vault_bake::process::Program;
 use vault_bake::secret::Scrubber;
-use vault_bake::ssh::{Connector, Keys, Patience, Session, SshError, Stage};
+use vault_bake::ssh::{Connector, Keys, Patience, Session, SshError, Stage, settle};
 use vault_bake::wait::Interrupt;
 
 use super::{SOON, connect, script};
@@ -185,4 +186,30 @@ async fn a_key_of_another_kind_is_refused_before_anything_is_tried() {
     let to = endpoint(SocketAddr::from(([127, 0, 0, 1], 9)));
     let connector = Connector::new(&to, &keys, Scrubber::default());
     assert!(matches!(connector.err(), Some(SshError::Key(_))));
+}
+
+#[tokio::test]
+#[ignore = "started by the test below, as a process of its own: it counts all sessions of a process"]
+async fn a_process_with_one_session() {
+    let keys = Keys::generate();
+    let server = Sshd::start(&keys);
+    let session = connect(&server, &keys, Scrubber::default())
+        .await
+        .expect("a session");
+    assert!(!settle(Duration::from_millis(20)), "it is still open");
+    drop(session);
+    assert!(settle(SOON));
+}
+
+#[tokio::test]
+async fn a_process_can_end_after_all_of_its_sessions() {
+    let own = std::env::current_exe().expect("this test");
+    let name = "ssh::connecting::a_process_with_one_session";
+    let told = Program::new(own)
+        .args(["--ignored", "--exact", name])
+        .run(&Interrupt::default())
+        .await
+        .expect("it passes");
+    let told = String::from_utf8_lossy(&told);
+    assert!(told.contains("1 passed"), "{told}");
 }
