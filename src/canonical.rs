@@ -102,23 +102,36 @@ pub fn parse_any_layout(bytes: &[u8], most_bytes: usize) -> Result<Value, Canoni
             most: most_bytes,
         });
     }
+    Ok(strict(bytes, true)?)
+}
+
+/// The value of other people's JSON: anything that JSON may hold, but no key twice, which readers differ about.
+pub(crate) fn parse_unambiguous(bytes: &[u8]) -> Result<Value, serde_json::Error> {
+    strict(bytes, false)
+}
+
+fn strict(bytes: &[u8], record: bool) -> Result<Value, serde_json::Error> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let value = Strict { depth: 0 }.deserialize(&mut json)?;
+    let value = Strict { depth: 0, record }.deserialize(&mut json)?;
     json.end()?;
     Ok(value)
 }
 
-/// Reads one value and refuses what records never hold.
+/// Reads one value, and refuses keys that stand twice.
+#[derive(Clone, Copy)]
 struct Strict {
     depth: usize,
+    /// Whether what records never hold is refused as well.
+    record: bool,
 }
 
 impl Strict {
-    fn deeper<E: Error>(&self) -> Result<usize, E> {
+    fn deeper<E: Error>(self) -> Result<Self, E> {
         if self.depth >= MAX_DEPTH {
             return Err(E::custom(format!("nested deeper than {MAX_DEPTH}")));
         }
-        Ok(self.depth + 1)
+        let depth = self.depth + 1;
+        Ok(Self { depth, ..self })
     }
 }
 
@@ -142,27 +155,32 @@ impl<'de> Visitor<'de> for Strict {
     }
 
     fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
-        if value > MAX_INTEGER {
+        if self.record && value > MAX_INTEGER {
             return Err(E::custom(format!("integer {value} is beyond 2^53 - 1")));
         }
         Ok(value.into())
     }
 
     fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
-        if value.unsigned_abs() > MAX_INTEGER {
+        if self.record && value.unsigned_abs() > MAX_INTEGER {
             return Err(E::custom(format!("integer {value} is beyond 2^53 - 1")));
         }
         Ok(value.into())
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
-        Err(E::custom(format!(
-            "number {value:e} is no integer within 2^53 - 1"
-        )))
+        if self.record {
+            let why = format!("number {value:e} is no integer within 2^53 - 1");
+            return Err(E::custom(why));
+        }
+        Ok(value.into())
     }
 
     fn visit_unit<E: Error>(self) -> Result<Value, E> {
-        Err(E::custom("null: leave out what is absent"))
+        if self.record {
+            return Err(E::custom("null: leave out what is absent"));
+        }
+        Ok(Value::Null)
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {
@@ -170,25 +188,25 @@ impl<'de> Visitor<'de> for Strict {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        let depth = self.deeper()?;
+        let inner = self.deeper()?;
         let mut array = Vec::new();
-        while let Some(item) = items.next_element_seed(Strict { depth })? {
+        while let Some(item) = items.next_element_seed(inner)? {
             array.push(item);
         }
         Ok(Value::Array(array))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
-        let depth = self.deeper()?;
+        let inner = self.deeper()?;
         let mut object = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
-            if !key.is_ascii() {
+            if self.record && !key.is_ascii() {
                 return Err(A::Error::custom(format!("key `{key}` is not ASCII")));
             }
             if object.contains_key(&key) {
                 return Err(A::Error::custom(format!("key `{key}` stands there twice")));
             }
-            let value = entries.next_value_seed(Strict { depth })?;
+            let value = entries.next_value_seed(inner)?;
             object.insert(key, value);
         }
         Ok(Value::Object(object))

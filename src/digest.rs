@@ -83,10 +83,13 @@ const VALUES: [u8; 256] = {
 pub fn hex(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(2 * bytes.len());
     for byte in bytes {
-        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+        text.extend(digits(*byte).map(char::from));
     }
     text
+}
+
+fn digits(byte: u8) -> [u8; 2] {
+    [byte >> 4, byte & 15].map(|value| DIGITS[usize::from(value)])
 }
 
 /// RFC 8785 canonical JSON of `value`, the only form in which records are written.
@@ -177,10 +180,7 @@ impl Serialize for Digest {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut text = *b"sha256:0000000000000000000000000000000000000000000000000000000000000000";
         for (pair, byte) in text[7..].as_chunks_mut().0.iter_mut().zip(self.0) {
-            *pair = [
-                DIGITS[usize::from(byte >> 4)],
-                DIGITS[usize::from(byte & 15)],
-            ];
+            *pair = digits(byte);
         }
         serializer.serialize_str(std::str::from_utf8(&text).expect("digits are ASCII"))
     }

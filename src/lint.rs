@@ -22,8 +22,7 @@ use serde_json::Value;
 use crate::plan::{Plan, PlannedStep, StepKind};
 
 /// Whose configuration it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Product {
     /// A Consul agent, server or client.
     Consul,
@@ -190,8 +189,22 @@ fn hit(key: &str, found: impl Into<String>) -> Hit {
 }
 
 /// What stands at `key`, or that nothing does.
-fn shown(s: &Subject, key: &str) -> String {
-    tree::at(s.root, key).map_or_else(|| "nothing".to_owned(), Value::to_string)
+fn shown(root: &Value, key: &str) -> String {
+    tree::at(root, key).map_or_else(|| "nothing".to_owned(), Value::to_string)
+}
+
+/// Those of `keys` that are set to `refused`.
+fn must_not_be(root: &Value, refused: bool, keys: &[&str]) -> Vec<Hit> {
+    let broken = keys
+        .iter()
+        .filter(|key| tree::is(root, key) == Some(refused));
+    broken.map(|key| hit(key, shown(root, key))).collect()
+}
+
+/// A mode of a socket at `key`, where it lets every user of the machine in.
+fn open_to_all(root: &Value, key: &str) -> Option<Hit> {
+    let mode = tree::text(root, key)?;
+    (!mode.ends_with('0')).then(|| hit(key, mode))
 }
 
 impl Configuration {
@@ -240,11 +253,6 @@ impl Configuration {
             self.add(&file.display().to_string(), &text)?;
         }
         Ok(())
-    }
-
-    /// Whose it is.
-    pub fn product(&self) -> Product {
-        self.product
     }
 
     /// Applies every rule; findings stand in the order of the rules.

@@ -31,13 +31,8 @@ const LONGEST_WAIT_S: f64 = 900.0;
 fn must_be(s: &Subject, wanted: bool, key: &str) -> Vec<Hit> {
     match is(s.root, key) == Some(wanted) {
         true => Vec::new(),
-        false => vec![hit(key, shown(s, key))],
+        false => vec![hit(key, shown(s.root, key))],
     }
-}
-
-fn must_not_be(s: &Subject, refused: bool, keys: &[&str]) -> Vec<Hit> {
-    let broken = keys.iter().filter(|key| is(s.root, key) == Some(refused));
-    broken.map(|key| hit(key, shown(s, key))).collect()
 }
 
 /// Whether it is a server, or may become one.
@@ -53,12 +48,29 @@ fn below(place: &str, name: &str) -> String {
 }
 
 /// Where a TLS setting may stand, what counts first: `tls` has it since 1.12, before that the top.
-fn tls_keys(scope: &str, name: &str) -> [String; 3] {
-    [
-        below(&format!("tls.{scope}"), name),
-        below("tls.defaults", name),
-        name.to_owned(),
-    ]
+fn tls_keys(scope: &str, name: &str) -> Vec<String> {
+    let own = below(&format!("tls.{scope}"), name);
+    // Keys of their own before 1.12.
+    let legacy = match (scope, name) {
+        ("internal_rpc", "verify_incoming") => Some("verify_incoming_rpc".to_owned()),
+        ("https", "verify_incoming") => Some("verify_incoming_https".to_owned()),
+        _ => None,
+    };
+    let defaults = (name != "verify_server_hostname").then(|| below("tls.defaults", name));
+    let places = [Some(own), legacy, defaults, Some(name.to_owned())];
+    places.into_iter().flatten().collect()
+}
+
+/// Every place where a TLS setting may stand.
+fn everywhere(name: &str) -> impl Iterator<Item = String> {
+    let places = [
+        "tls.defaults",
+        "tls.internal_rpc",
+        "tls.https",
+        "tls.grpc",
+        "",
+    ];
+    places.into_iter().map(move |place| below(place, name))
 }
 
 /// Where it should stand.
@@ -69,16 +81,19 @@ fn preferred(s: &Subject, scope: &str, name: &str) -> String {
     }
 }
 
+/// The key that decides a TLS flag, and what it says. Before 1.12 a flag for all is not taken back by one for a part.
+fn tls_flag(s: &Subject, scope: &str, name: &str) -> Option<(String, bool)> {
+    let flag = |key: String| is(s.root, &key).map(|flag| (key, flag));
+    let mut flags: Vec<(String, bool)> =
+        tls_keys(scope, name).into_iter().filter_map(flag).collect();
+    if !s.at_least(1, 12, 0) {
+        flags.sort_by_key(|(_, flag)| !flag);
+    }
+    flags.into_iter().next()
+}
+
 fn tls_is(s: &Subject, scope: &str, name: &str) -> Option<bool> {
-    let mut flags = tls_keys(scope, name)
-        .into_iter()
-        .map(|key| is(s.root, &key));
-    let legacy = match (scope, name) {
-        ("internal_rpc", "verify_incoming") => is(s.root, "verify_incoming_rpc"),
-        ("https", "verify_incoming") => is(s.root, "verify_incoming_https"),
-        _ => None,
-    };
-    flags.find_map(|flag| flag).or(legacy)
+    tls_flag(s, scope, name).map(|(_, flag)| flag)
 }
 
 fn tls_text<'a>(s: &Subject<'a>, scope: &str, name: &str) -> Option<&'a str> {
@@ -88,14 +103,10 @@ fn tls_text<'a>(s: &Subject<'a>, scope: &str, name: &str) -> Option<&'a str> {
 }
 
 fn tls_must_be(s: &Subject, scope: &str, name: &str) -> Vec<Hit> {
-    let keys = tls_keys(scope, name);
-    match tls_is(s, scope, name) {
-        Some(true) => Vec::new(),
+    match tls_flag(s, scope, name) {
+        Some((_, true)) => Vec::new(),
+        Some((key, false)) => vec![hit(&key, "false")],
         None => vec![hit(&preferred(s, scope, name), "nothing")],
-        Some(false) => {
-            let key = keys.into_iter().find(|key| is(s.root, key).is_some());
-            vec![hit(&key.unwrap_or_else(|| name.to_owned()), "false")]
-        }
     }
 }
 
@@ -107,7 +118,7 @@ fn is_open(s: &Subject, port: &str, default: bool) -> bool {
 fn open_port(s: &Subject, port: &str, default: bool) -> Vec<Hit> {
     let key = format!("ports.{port}");
     match is_open(s, port, default) {
-        true => vec![hit(&key, shown(s, &key))],
+        true => vec![hit(&key, shown(s.root, &key))],
         false => Vec::new(),
     }
 }
@@ -119,6 +130,15 @@ fn address(s: &Subject, service: &str) -> (String, String) {
         (Some(address), _) => (key, address.to_owned()),
         (None, Some(address)) => ("client_addr".to_owned(), address.to_owned()),
         (None, None) => ("client_addr".to_owned(), "127.0.0.1".to_owned()),
+    }
+}
+
+/// A service that is open, in clear or to anybody, beyond this machine.
+fn exposed(s: &Subject, service: &str, default: bool) -> Vec<Hit> {
+    let (key, address) = address(s, service);
+    match is_open(s, service, default) && !is_local(&address) {
+        true => vec![hit(&key, address)],
+        false => Vec::new(),
     }
 }
 

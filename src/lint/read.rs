@@ -1,13 +1,11 @@
 //! One file: HCL or JSON, as a tree. What stands there twice is an error, because readers differ in what they take.
 
-use std::fmt;
-
 use hcl::expr::{Expression, ObjectKey};
 use hcl::structure::{Body, Structure};
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::{Product, tree};
+use crate::canonical;
 
 /// Where Consul has an object, and files may have a block or a list of them.
 const SECTIONS: &[&str] = &[
@@ -36,7 +34,7 @@ const SECTIONS: &[&str] = &[
 
 pub(super) fn parse(product: Product, file: &str, text: &str) -> Result<Value, String> {
     let mut value = match file.ends_with(".json") {
-        true => json(text)?,
+        true => canonical::parse_unambiguous(text.as_bytes()).map_err(|error| error.to_string())?,
         false => hcl(text)?,
     };
     if !value.is_object() {
@@ -46,75 +44,6 @@ pub(super) fn parse(product: Product, file: &str, text: &str) -> Result<Value, S
         tree::unfold(&mut value, SECTIONS);
     }
     Ok(value)
-}
-
-fn json(text: &str) -> Result<Value, String> {
-    let mut json = serde_json::Deserializer::from_str(text);
-    let value = Once.deserialize(&mut json);
-    let value = value.and_then(|value| json.end().map(|()| value));
-    value.map_err(|error| error.to_string())
-}
-
-/// Any JSON in which no key stands twice.
-struct Once;
-
-impl<'de> DeserializeSeed<'de> for Once {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Once {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        let mut array = Vec::new();
-        while let Some(item) = items.next_element_seed(Once)? {
-            array.push(item);
-        }
-        Ok(Value::Array(array))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
-        let mut object = Map::new();
-        while let Some(key) = entries.next_key::<String>()? {
-            let value = entries.next_value_seed(Once)?;
-            if object.insert(key.clone(), value).is_some() {
-                return Err(A::Error::custom(twice(&key)));
-            }
-        }
-        Ok(Value::Object(object))
-    }
 }
 
 fn twice(key: &str) -> String {

@@ -23,13 +23,6 @@ const HA: &str = "https://developer.hashicorp.com/vault/docs/concepts/ha";
 /// The port of the API where an address names none.
 const API_PORT: &str = "8200";
 
-fn flag_is(body: &Value, key: &str, refused: bool) -> Vec<Hit> {
-    match is(body, key) == Some(refused) {
-        true => vec![hit(key, refused.to_string())],
-        false => Vec::new(),
-    }
-}
-
 fn missing(body: &Value, keys: &[&str]) -> Vec<Hit> {
     let missing = keys.iter().filter(|key| text(body, key).is_none());
     missing.map(|key| hit(key, "nothing")).collect()

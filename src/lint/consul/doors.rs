@@ -1,8 +1,8 @@
 //! What is open: ports, sockets, and what may be done through them.
 
-use super::{LONGEST_WAIT_S, UPGRADE, address, is_local, is_open, must_not_be, open_port, serves};
-use crate::lint::tree::{at, is, seconds, text};
-use crate::lint::{Rule, hit, shown};
+use super::{LONGEST_WAIT_S, UPGRADE, exposed, is_open, open_port, serves};
+use crate::lint::tree::{at, is, seconds};
+use crate::lint::{Rule, hit, must_not_be, open_to_all, shown};
 
 pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
@@ -19,7 +19,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
         fix: "set `ports.https` to 8501",
         check: |s| match is_open(s, "https", false) {
             true => Vec::new(),
-            false => vec![hit("ports.https", shown(s, "ports.https"))],
+            false => vec![hit("ports.https", shown(s.root, "ports.https"))],
         },
     },
     Rule {
@@ -48,13 +48,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
         reason: "DNS is plaintext and tells everybody who asks where everything is",
         source: page!("general"),
         fix: "set `ports.dns` to -1, or `addresses.dns` to 127.0.0.1",
-        check: |s| {
-            let (key, address) = address(s, "dns");
-            match is_open(s, "dns", true) && !is_local(&address) {
-                true => vec![hit(&key, address)],
-                false => Vec::new(),
-            }
-        },
+        check: |s| exposed(s, "dns", true),
     },
     Rule {
         id: "consul.wan-gossip",
@@ -77,7 +71,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
         fix: "set `enable_script_checks` and `enable_local_script_checks` to false",
         check: |s| {
             must_not_be(
-                s,
+                s.root,
                 true,
                 &["enable_script_checks", "enable_local_script_checks"],
             )
@@ -88,14 +82,14 @@ pub(in crate::lint) const RULES: &[Rule] = &[
         reason: "`consul exec` runs programs on this machine",
         source: page!("general"),
         fix: "set `disable_remote_exec` to true",
-        check: |s| must_not_be(s, false, &["disable_remote_exec"]),
+        check: |s| must_not_be(s.root, false, &["disable_remote_exec"]),
     },
     Rule {
         id: "consul.debug",
         reason: "profiles hold memory, and memory holds secrets",
         source: page!("general"),
         fix: "set `enable_debug` to false",
-        check: |s| must_not_be(s, true, &["enable_debug"]),
+        check: |s| must_not_be(s.root, true, &["enable_debug"]),
     },
     Rule {
         id: "consul.http-timeouts",
@@ -113,7 +107,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
                 true => keys
                     .into_iter()
                     .filter(short)
-                    .map(|key| hit(key, shown(s, key)))
+                    .map(|key| hit(key, shown(s.root, key)))
                     .collect(),
                 false => Vec::new(),
             }
@@ -124,11 +118,10 @@ pub(in crate::lint) const RULES: &[Rule] = &[
         reason: "every user of the machine may speak to the agent",
         source: page!("general"),
         fix: "set `unix_sockets.mode` to \"0660\" or less",
-        check: |s| match text(s.root, "unix_sockets.mode") {
-            Some(mode) if mode.chars().last().is_some_and(|last| last != '0') => {
-                vec![hit("unix_sockets.mode", mode)]
-            }
-            _ => Vec::new(),
+        check: |s| {
+            open_to_all(s.root, "unix_sockets.mode")
+                .into_iter()
+                .collect()
         },
     },
 ];

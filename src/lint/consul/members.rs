@@ -3,9 +3,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{SECURITY, must_be, must_not_be};
+use super::{SECURITY, must_be};
 use crate::lint::tree::{at, is, number, text, texts};
-use crate::lint::{Role, Rule, hit, shown};
+use crate::lint::{Role, Rule, hit, must_not_be, shown};
 
 pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
@@ -40,7 +40,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
         fix: "leave both out or set them to true",
         check: |s| {
             must_not_be(
-                s,
+                s.root,
                 false,
                 &["encrypt_verify_incoming", "encrypt_verify_outgoing"],
             )
@@ -129,7 +129,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
         reason: "tokens that are set by the API are written to the disk",
         source: page!("acl"),
         fix: "set `acl.enable_token_persistence` to false, and give tokens at boot",
-        check: |s| must_not_be(s, true, &["acl.enable_token_persistence"]),
+        check: |s| must_not_be(s.root, true, &["acl.enable_token_persistence"]),
     },
     Rule {
         id: "consul.bootstrap-expect",
@@ -144,7 +144,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
             if s.role != Role::Founder
                 && number(s.root, "bootstrap_expect").is_some_and(|count| count > 0)
             {
-                hits.push(hit("bootstrap_expect", shown(s, "bootstrap_expect")));
+                hits.push(hit("bootstrap_expect", shown(s.root, "bootstrap_expect")));
             }
             hits
         },
@@ -155,7 +155,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
         source: page!("general"),
         fix: "set `leave_on_terminate` to false",
         check: |s| match is(s.root, "server") {
-            Some(true) => must_not_be(s, true, &["leave_on_terminate"]),
+            Some(true) => must_not_be(s.root, true, &["leave_on_terminate"]),
             _ => Vec::new(),
         },
     },

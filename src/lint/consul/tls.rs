@@ -1,8 +1,6 @@
 //! Who is believed: TLS between agents, and to the API.
 
-use super::{
-    SECURITY, address, below, is_local, is_open, preferred, serves, tls_is, tls_must_be, tls_text,
-};
+use super::{SECURITY, everywhere, exposed, preferred, serves, tls_is, tls_must_be, tls_text};
 use crate::lint::suites::weak_suite;
 use crate::lint::tree::{is, set_anywhere, text, texts};
 use crate::lint::{Rule, hit};
@@ -81,15 +79,9 @@ pub(in crate::lint) const RULES: &[Rule] = &[
         reason: "the API is open beyond this machine to whoever has no certificate",
         source: page!("tls"),
         fix: "bind the API to 127.0.0.1, or set `verify_incoming` in `tls.defaults` or `tls.https` to true",
-        check: |s| {
-            let (key, address) = address(s, "https");
-            match is_open(s, "https", false)
-                && !is_local(&address)
-                && tls_is(s, "https", "verify_incoming") != Some(true)
-            {
-                true => vec![hit(&key, address)],
-                false => Vec::new(),
-            }
+        check: |s| match tls_is(s, "https", "verify_incoming") {
+            Some(true) => Vec::new(),
+            _ => exposed(s, "https", false),
         },
     },
     Rule {
@@ -98,16 +90,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
         source: page!("tls"),
         fix: "set `tls_min_version` to \"TLSv1_2\" or \"TLSv1_3\"; \"tls12\" before Consul 1.12",
         check: |s| {
-            let places = [
-                "tls.defaults",
-                "tls.internal_rpc",
-                "tls.https",
-                "tls.grpc",
-                "",
-            ];
-            let keys = places
-                .into_iter()
-                .map(|place| below(place, "tls_min_version"));
+            let keys = everywhere("tls_min_version");
             let old = |key: String| {
                 let found = text(s.root, &key)?;
                 let known = [
@@ -129,16 +112,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
         source: page!("tls"),
         fix: "leave `tls_cipher_suites` out: the defaults are good",
         check: |s| {
-            let places = [
-                "tls.defaults",
-                "tls.internal_rpc",
-                "tls.https",
-                "tls.grpc",
-                "",
-            ];
-            let keys = places
-                .into_iter()
-                .map(|place| below(place, "tls_cipher_suites"));
+            let keys = everywhere("tls_cipher_suites");
             keys.filter_map(|key| Some(hit(&key, weak_suite(&texts(s.root, &key))?)))
                 .collect()
         },

@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use super::{LISTENER, deep, flag_is, missing, of_listeners, of_open_listeners, old_tls};
+use super::{LISTENER, deep, missing, of_listeners, of_open_listeners, old_tls};
 use crate::lint::suites::weak_suite;
 use crate::lint::tree::{Block, at, blocks, is, text, texts};
-use crate::lint::{Hit, Rule, hit};
+use crate::lint::{Hit, Rule, hit, must_not_be};
 
 pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
@@ -23,7 +23,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
         reason: "tokens and secrets go over the network in clear",
         source: LISTENER,
         fix: "remove `tls_disable`, and name a certificate and its key",
-        check: |s| of_listeners(s, |body| flag_is(body, "tls_disable", true)),
+        check: |s| of_listeners(s, |body| must_not_be(body, true, &["tls_disable"])),
     },
     Rule {
         id: "vault.listener-certificate",
@@ -79,7 +79,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
             of_listeners(s, |body| {
                 let both = is(body, "tls_require_and_verify_client_cert") == Some(true);
                 match both {
-                    true => flag_is(body, "tls_disable_client_certs", true),
+                    true => must_not_be(body, true, &["tls_disable_client_certs"]),
                     false => Vec::new(),
                 }
             })
@@ -112,7 +112,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
                 ];
                 let mut hits: Vec<Hit> = keys
                     .iter()
-                    .flat_map(|key| flag_is(body, key, false))
+                    .flat_map(|key| must_not_be(body, false, &[key]))
                     .collect();
                 let all = |one: &&str| one.split(',').any(|net| net.trim().ends_with("/0"));
                 let nets = texts(body, "x_forwarded_for_authorized_addrs");

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::{API_PORT, CONFIGURATION, HA, HARDENING, advertised, flag_is, is_below, port, storage};
+use super::{API_PORT, CONFIGURATION, HA, HARDENING, advertised, is_below, port, storage};
 use crate::lint::tree::{at, blocks, is, number, text};
-use crate::lint::{Role, Rule, hit, shown};
+use crate::lint::{Role, Rule, hit, must_not_be, shown};
 
 pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
@@ -41,7 +41,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
                 .collect();
             match ports.is_empty() || ports.contains(&wanted) {
                 true => Vec::new(),
-                false => vec![hit("api_addr", shown(s, "api_addr"))],
+                false => vec![hit("api_addr", shown(s.root, "api_addr"))],
             }
         },
     },
@@ -57,7 +57,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
         reason: "no other node takes over",
         source: CONFIGURATION,
         fix: "remove `disable_clustering`",
-        check: |s| flag_is(s.root, "disable_clustering", true),
+        check: |s| must_not_be(s.root, true, &["disable_clustering"]),
     },
     Rule {
         id: "vault.mlock",
@@ -69,7 +69,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
             storage(s).iter().any(|one| one.label == "raft"),
         ) {
             (Some(false), _) | (Some(true), true) => Vec::new(),
-            _ => vec![hit("disable_mlock", shown(s, "disable_mlock"))],
+            _ => vec![hit("disable_mlock", shown(s.root, "disable_mlock"))],
         },
     },
     Rule {
@@ -77,14 +77,14 @@ pub(in crate::lint) const RULES: &[Rule] = &[
         reason: "what is stored can be read and changed past all of Vault's rules",
         source: CONFIGURATION,
         fix: "remove `raw_storage_endpoint`",
-        check: |s| flag_is(s.root, "raw_storage_endpoint", true),
+        check: |s| must_not_be(s.root, true, &["raw_storage_endpoint"]),
     },
     Rule {
         id: "vault.introspection",
         reason: "shows the insides of Vault's memory; meant for its developers",
         source: CONFIGURATION,
         fix: "remove `introspection_endpoint`",
-        check: |s| flag_is(s.root, "introspection_endpoint", true),
+        check: |s| must_not_be(s.root, true, &["introspection_endpoint"]),
     },
     Rule {
         id: "vault.log-level",
@@ -131,7 +131,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
             match mode {
                 Some(mode) if mode & 0o022 != 0 => vec![hit(
                     "plugin_file_permissions",
-                    shown(s, "plugin_file_permissions"),
+                    shown(s.root, "plugin_file_permissions"),
                 )],
                 _ => Vec::new(),
             }

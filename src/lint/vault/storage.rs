@@ -1,10 +1,8 @@
 //! What Vault relies on: storage, registration, seal.
 
-use super::{
-    CONSUL, flag_is, host, missing, of_consul, old_tls, over_tls, secret, storage, within,
-};
+use super::{CONSUL, host, missing, of_consul, old_tls, over_tls, secret, storage, within};
 use crate::lint::tree::{blocks, is_loopback, text};
-use crate::lint::{Rule, hit};
+use crate::lint::{Rule, hit, must_not_be};
 
 pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
@@ -49,7 +47,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
         reason: "Vault gives its token and its data to whoever answers",
         source: CONSUL,
         fix: "remove `tls_skip_verify`, and set `tls_ca_file`",
-        check: |s| of_consul(s, |body| flag_is(body, "tls_skip_verify", true)),
+        check: |s| of_consul(s, |body| must_not_be(body, true, &["tls_skip_verify"])),
     },
     Rule {
         id: "vault.storage-ca",
@@ -113,7 +111,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
                 .into_iter()
                 .filter(|one| one.label == "consul");
             within(all, |body| {
-                let mut hits = flag_is(body, "tls_skip_verify", true);
+                let mut hits = must_not_be(body, true, &["tls_skip_verify"]);
                 hits.extend(secret(body, "token"));
                 if !over_tls(body)
                     && !text(body, "address").is_some_and(|one| one.starts_with("unix://"))
@@ -150,7 +148,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
         fix: "remove `tls_skip_verify`, and set `tls_ca_cert`",
         check: |s| {
             within(blocks(s.root, "seal").into_iter(), |body| {
-                flag_is(body, "tls_skip_verify", true)
+                must_not_be(body, true, &["tls_skip_verify"])
             })
         },
     },

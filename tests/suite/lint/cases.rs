@@ -232,14 +232,25 @@ pub fn consul_cases() -> Vec<Case> {
             at("tls.https.verify_incoming", json!(false)),
         ),
         case(
+            "consul.verify-incoming",
+            json!({ "verify_incoming": true, "verify_incoming_rpc": false, "tls": { "defaults": { "verify_incoming": null } } }),
+            json!({ "verify_incoming": false, "verify_incoming_rpc": true, "tls": { "defaults": { "verify_incoming": null } } }),
+        ),
+        case(
+            "consul.verify-incoming",
+            json!({ "verify_incoming": false, "verify_incoming_rpc": false, "tls": { "defaults": { "verify_incoming": null } } }),
+            json!({ "verify_incoming": true, "verify_incoming_rpc": false, "tls": { "defaults": { "verify_incoming": null } } }),
+        )
+        .version("1.8.7"),
+        case(
             "consul.verify-outgoing",
             at("tls.defaults.verify_outgoing", json!(null)),
             at("tls.internal_rpc.verify_outgoing", json!(true)),
         ),
         case(
             "consul.verify-server-hostname",
-            at("tls.internal_rpc", json!(null)),
             json!({ "tls": { "internal_rpc": null, "defaults": { "verify_server_hostname": true } } }),
+            json!({ "tls": { "internal_rpc": null }, "verify_server_hostname": true }),
         ),
         case(
             "consul.https-verify-incoming",

@@ -117,5 +117,12 @@ fn contents(arm: &Arm, job: &Job, base: &LockedImage) -> Vec<(&'static str, Valu
         let image = body::managed_image(&machine.location, &kept, of, base.generation, zones);
         all.push(("Microsoft.Compute/images", image));
     }
+    if let Some(gallery) = &job.output.gallery {
+        let source = body::Source::Machine(&names.machine);
+        all.push((
+            "Microsoft.Compute/galleries/images/versions",
+            body::version(&machine.location, &kept, gallery, &source),
+        ));
+    }
     all
 }
