@@ -4,6 +4,7 @@
 //! In: a plan, a builder, a store. Out: the manifest and the test's result, or what failed and what was left behind.
 //! Deliberately does nothing itself: every stage is a call of the module that knows it.
 
+mod looking;
 mod order;
 mod outcome;
 mod recording;
@@ -17,7 +18,7 @@ use tokio::try_join;
 use crate::builder::{Artifact, Boot, Builder, Disk, Machine};
 use crate::digest::Digest;
 use crate::event::{Event, Stage};
-use crate::provision::{self, Guest, Installed, Phase, ProvisionError};
+use crate::provision::{self, CheckRecord, Guest, Installed, Phase, ProvisionError};
 use crate::record::Provisioned;
 use crate::release::{self, ReleaseError, Verified};
 use crate::ssh::{Keys, Reboot, Session};
@@ -93,10 +94,11 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
     ) -> Result<Baked, BakeError> {
         let parent = self.world.interrupt.or(self.look_ahead()).await??;
         let (releases, (disk, session)) = try_join!(self.fetch(), self.start(machine, teardown))?;
-        let provisioned = self
+        let mut provisioned = self
             .provision(machine, session, &releases, teardown.work())
             .await?;
-        let artifact = self.capture(machine, teardown).await?;
+        let (artifact, looked) = self.capture(machine, teardown).await?;
+        provisioned.checks.extend(looked);
         let facts = Found {
             releases,
             disk,
@@ -291,15 +293,22 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
         &self,
         held: &mut Option<B::Machine>,
         teardown: &mut Teardown,
-    ) -> Result<Artifact, BakeError> {
+    ) -> Result<(Artifact, Vec<CheckRecord>), BakeError> {
         let World {
             events, interrupt, ..
         } = *self.world;
         let machine = held.take().ok_or(BakeError::NoMachine)?;
         // Below the work folder, whose undo is in the journal already.
-        let to = teardown.work().join("artifact");
-        let builder = self.builder;
-        let capture = builder.capture(machine, to, teardown, events, interrupt);
+        let work = teardown.work().to_owned();
+        let capture = async {
+            let to = work.join("artifact");
+            let capturing = self
+                .builder
+                .capture(machine, to, teardown, events, interrupt);
+            let artifact = capturing.await?;
+            let looked = looking::look_through(self, &artifact, &work).await?;
+            Ok::<_, BakeError>((artifact, looked))
+        };
         self.stage(Stage::Capture, capture).await
     }
 }

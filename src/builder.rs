@@ -347,6 +347,17 @@ pub trait Builder: Sync {
         interrupt: &Interrupt,
     ) -> impl Future<Output = Result<Artifact, BuilderError>> + Send;
 
+    /// The disk of `artifact` as a raw file in `folder`, to be looked through and then removed; none where only a cloud has it.
+    fn raw_disk(
+        &self,
+        artifact: &Artifact,
+        folder: &Path,
+        interrupt: &Interrupt,
+    ) -> impl Future<Output = Result<Option<PathBuf>, BuilderError>> + Send {
+        let _ = (artifact, folder, interrupt);
+        std::future::ready(Ok(None))
+    }
+
     /// Writes on images of a cloud which manifest they belong to. A file says so by its digest.
     fn mark(
         &self,

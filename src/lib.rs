@@ -124,6 +124,7 @@ pub mod ssh;
 pub mod identity;
 pub mod builder;
 pub mod provision;
+pub mod residue;
 pub mod manifest;
 pub mod store;
 pub mod project;

@@ -1,5 +1,6 @@
 //! How a bake ends: what it gives, what failed, what was left.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use crate::manifest::{Manifest, TestRecord};
 use crate::process::last_lines;
 use crate::provision::ProvisionError;
 use crate::release::ReleaseError;
+use crate::residue::{Residue, ResidueError};
 use crate::ssh::{Endpoint, Keys, SshError};
 use crate::store::StoreError;
 use crate::teardown::{JournalError, Leak, Teardown};
@@ -101,6 +103,12 @@ pub enum BakeError {
     /// The image could not be tried.
     #[error("the image is recorded, but could not be tested: {0}")]
     Trial(#[from] TrialError),
+    /// Something is left on the captured disk. Nothing was recorded.
+    #[error("{}", left(.0))]
+    Residue(BTreeSet<Residue>),
+    /// The captured disk could not be looked through.
+    #[error(transparent)]
+    Unread(#[from] ResidueError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -122,6 +130,21 @@ pub enum BakeError {
     /// We were asked to stop.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
+}
+
+/// So many of what is left on a disk are named.
+const NAMED: usize = 20;
+
+fn left(found: &BTreeSet<Residue>) -> String {
+    let mut text = format!("the captured disk is not clean, {} found:", found.len());
+    for residue in found.iter().take(NAMED) {
+        text.push_str("\n  ");
+        text.push_str(&residue.to_string());
+    }
+    if found.len() > NAMED {
+        text.push_str("\n  …");
+    }
+    text
 }
 
 impl From<BakeError> for Failed {

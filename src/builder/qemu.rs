@@ -13,7 +13,7 @@ mod qmp;
 mod requirement;
 mod settings;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::builder::{Artifact, Boot, Builder, BuilderError, Disk};
 use crate::definition::QemuBase;
@@ -98,5 +98,20 @@ impl Builder for Qemu {
         interrupt: &Interrupt,
     ) -> Result<Artifact, BuilderError> {
         capture::capture(&self.settings, machine, to, events, interrupt).await
+    }
+
+    async fn raw_disk(
+        &self,
+        artifact: &Artifact,
+        folder: &Path,
+        interrupt: &Interrupt,
+    ) -> Result<Option<PathBuf>, BuilderError> {
+        match artifact {
+            Artifact::File(file) => {
+                let raw = capture::raw(&self.settings, file, folder, interrupt).await?;
+                Ok(Some(raw))
+            }
+            Artifact::Azure(_) => Ok(None),
+        }
     }
 }

@@ -103,6 +103,46 @@ async fn two_bakes_at_once_with_a_restart_do_not_disturb_each_other() {
 }
 
 #[tokio::test]
+async fn a_consul_server_is_baked_and_tested() {
+    let Some(shop) = Shop::open(&["python3"]).await else {
+        return;
+    };
+    shop.define("consul", &shop.consul_server());
+    shop.lock("consul").await;
+    let built = shop.run(&["build", "consul"], &[]).await;
+    assert_eq!(built.status.code(), Some(0), "{}", said(&built));
+    let shown = said(&shop.run(&["show", "consul", "--json"], &[]).await);
+    assert!(
+        shown.contains("disk.gossip-keys") && !shown.contains("vault.binary"),
+        "{shown}"
+    );
+    shop.assert_nothing_left().await;
+}
+
+#[tokio::test]
+async fn what_the_seal_does_not_see_is_found_on_the_disk() {
+    let Some(shop) = Shop::open(&["python3"]).await else {
+        return;
+    };
+    // Where no check of the machine's own looks. A key of the run is in no image at all, so the free blocks are clean.
+    let step = "[[step]]\nname = \"leaving\"\ninline = \"openssl genpkey -algorithm ed25519 -out /usr/share/left.pem\"\n";
+    shop.define("small", &shop.small(step));
+    shop.lock("small").await;
+    let built = shop.run(&["build", "small"], &[]).await;
+    let text = said(&built);
+    assert_eq!(built.status.code(), Some(4), "{text}");
+    assert!(
+        text.contains(
+            "the captured disk is not clean, 1 found:\n  disk.private-keys: /usr/share/left.pem\n"
+        ),
+        "{text}"
+    );
+    let verified = said(&shop.run(&["verify"], &[]).await);
+    assert!(verified.contains("0 manifests"), "{verified}");
+    shop.assert_nothing_left().await;
+}
+
+#[tokio::test]
 async fn a_wrong_byte_in_a_release_reaches_no_machine() {
     let Some(shop) = Shop::open(&["python3"]).await else {
         return;

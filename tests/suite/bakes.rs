@@ -87,6 +87,31 @@ async fn a_failed_check_in_the_build_records_nothing() {
 }
 
 #[tokio::test]
+async fn a_disk_with_anything_left_on_it_is_not_recorded() {
+    for rule in ["disk.private-keys", "disk.run-secrets"] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut bakery = Bakery::new(folder.path(), steps());
+        bakery.captured = match rule {
+            "disk.private-keys" => str::to_owned,
+            // In the middle of other bytes, and without what makes it look like a key.
+            _ => |key| {
+                let line = key.lines().nth(3).expect("a line of the key");
+                format!("{}{line}", "x".repeat(5_000_000))
+            },
+        };
+        let failed = bakery
+            .bake(|_| {})
+            .await
+            .expect_err("the key is on the disk");
+        let text = failed.to_string();
+        assert!(text.contains(rule), "{text}");
+        assert!(text.contains("in no file"), "{text}");
+        assert_eq!(bakery.verify().await.manifests, 0);
+        assert!(bakery.left_behind().await.is_empty());
+    }
+}
+
+#[tokio::test]
 async fn a_version_is_taken_once_and_refused_before_anything_is_started() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut bakery = Bakery::new(folder.path(), steps());

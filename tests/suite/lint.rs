@@ -183,7 +183,7 @@ fn folders_are_read_in_the_order_of_names() {
 #[test]
 fn shipped_images_have_no_finding() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for image in ["quickstart", "vault-server"] {
+    for image in ["quickstart", "vault-server", "consul-server"] {
         for version in [
             "1.8.7", "1.11.11", "1.12.0", "1.13.9", "1.14.0", "1.21.5", "1.22.3", "1.22.4", "2.0.0",
         ] {

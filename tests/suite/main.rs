@@ -27,6 +27,7 @@ mod provisioner;
 mod provisioners;
 mod qemu;
 mod release;
+mod residue;
 mod sign;
 mod resolve;
 mod ssh;

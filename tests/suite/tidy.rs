@@ -165,3 +165,72 @@ fn no_lint_is_silenced_without_a_reason() {
         "use #[expect(.., reason = \"..\")] in {bare:?}"
     );
 }
+
+/// The rows of the tables in `docs/hardening.md`: check, what holds, why, source.
+fn documented_checks() -> Vec<[String; 4]> {
+    let text = fs::read_to_string(root().join("docs/hardening.md")).expect("the document");
+    let cells = |line: &str| -> Option<[String; 4]> {
+        let line = line.strip_prefix("| `")?.strip_suffix(" |")?;
+        let cells: Vec<String> = line.split(" | ").map(str::to_owned).collect();
+        cells.try_into().ok()
+    };
+    let rows = text.lines().filter_map(cells);
+    rows.map(|[id, what, why, source]| [id.trim_end_matches('`').to_owned(), what, why, source])
+        .collect()
+}
+
+/// The checks of a script, with what each says: a line is `check ID 'WORDS' …` or `skip ID 'WORDS' …`.
+fn checks_of(script: &str) -> Vec<(String, String)> {
+    let check = |line: &str| {
+        let line = line.trim_start();
+        let rest = line
+            .strip_prefix("check ")
+            .or_else(|| line.strip_prefix("skip "))?;
+        let (id, rest) = rest.split_once(" '")?;
+        let quoted = rest.replace(r"'\''", "’");
+        let words = quoted.split('\'').next()?.replace('’', "'");
+        id.contains('.').then(|| (id.to_owned(), words))
+    };
+    script.lines().filter_map(check).collect()
+}
+
+#[test]
+fn every_check_is_documented_and_every_documented_check_is_made() {
+    let mut made: HashMap<String, Vec<String>> = HashMap::new();
+    for provisioner in fs::read_dir(root().join("provisioners")).expect("a folder") {
+        let script = provisioner.expect("an entry").path().join("check.sh");
+        let Ok(text) = fs::read_to_string(&script) else {
+            continue;
+        };
+        for (id, words) in checks_of(&text) {
+            made.entry(id).or_default().push(words);
+        }
+    }
+    for rule in vault_bake::residue::rules() {
+        let (id, words) = (rule.id.to_owned(), rule.words.to_owned());
+        made.entry(id).or_default().push(words);
+    }
+    assert!(made.len() > 90, "the checks were not read: {made:?}");
+    let mut judge = |[id, what, why, source]: [String; 4]| match made.remove(&id) {
+        None => Some(format!(
+            "{id} is documented, and no script makes it, or it stands there twice"
+        )),
+        Some(words) if !words.contains(&what) => {
+            Some(format!("{id} says {words:?}, documented is {what}"))
+        }
+        Some(_) if why.is_empty() || !source.starts_with('[') => {
+            Some(format!("{id} has no reason or no source"))
+        }
+        Some(_) => None,
+    };
+    let wrong: Vec<String> = documented_checks()
+        .into_iter()
+        .filter_map(&mut judge)
+        .collect();
+    let mut missing: Vec<&String> = made.keys().collect();
+    missing.sort();
+    assert!(
+        wrong.is_empty() && missing.is_empty(),
+        "{wrong:#?}, and not in docs/hardening.md: {missing:?}"
+    );
+}

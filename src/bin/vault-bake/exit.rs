@@ -229,7 +229,7 @@ fn bake(error: &BakeError) -> Exit {
         BakeError::Builder(
             BuilderError::WrongDigest { .. } | BuilderError::IndexChanged { .. },
         ) => Exit::Integrity,
-        BakeError::Provision(ProvisionError::Checks { .. }) => Exit::Checks,
+        BakeError::Provision(ProvisionError::Checks { .. }) | BakeError::Residue(_) => Exit::Checks,
         BakeError::Provision(_) => Exit::Provisioning,
         BakeError::Store(error) => store(error),
         BakeError::Interrupted(_) => Exit::Interrupted,
@@ -242,6 +242,9 @@ fn hint(error: &BakeError) -> Option<&'static str> {
     match error {
         BakeError::NotUp { .. } => Some(
             "`vault-bake doctor` says what this machine lacks; boot_timeout_s in [machine.qemu] allows more time",
+        ),
+        BakeError::Residue(_) => Some(
+            "a step before the seal has to remove it, or must not write it to the disk at all; nothing was recorded",
         ),
         BakeError::Provision(_) => {
             Some("`--on-error keep` leaves the machine running, to log in and look")

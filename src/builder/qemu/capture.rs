@@ -130,6 +130,23 @@ async fn convert(
     Ok(())
 }
 
+/// The disk of a captured file as a raw one in `folder`, with holes where it has nothing.
+pub(super) async fn raw(
+    settings: &QemuSettings,
+    file: &CapturedFile,
+    folder: &Path,
+    interrupt: &Interrupt,
+) -> Result<PathBuf, BuilderError> {
+    let raw = folder.join("captured.raw");
+    Program::new(&settings.tools.qemu_img)
+        .args(["convert", "-f", &file.format, "-O", "raw", "-W", "-m", "16"])
+        .arg(&file.path)
+        .arg(&raw)
+        .run(interrupt)
+        .await?;
+    Ok(raw)
+}
+
 /// What the artifact takes at the least, in MiB. Disks of installed systems compress to a third or less.
 fn needed_mib(compression: Compression, machine: &QemuMachine) -> Result<u64, BuilderError> {
     let (overlay, base) = machine.disk_files();

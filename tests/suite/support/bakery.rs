@@ -40,6 +40,8 @@ pub struct Bakery {
     pub plan: Plan,
     /// The stage that fails.
     pub fails_at: Option<Stage>,
+    /// What is on a captured disk, given the private host key of the machine.
+    pub captured: fn(&str) -> String,
     /// Whether images are tried.
     pub test: bool,
     /// Wanted, or the next free one.
@@ -56,6 +58,7 @@ impl Bakery {
             root: root.to_owned(),
             plan: plan(steps),
             fails_at: None,
+            captured: |_| "a captured disk".to_owned(),
             test: true,
             version: None,
             interrupt: Interrupt::default(),
@@ -138,6 +141,7 @@ impl Bakery {
     fn stand_in(&self) -> StandIn {
         StandIn {
             cache: self.cache(),
+            captured: self.captured,
             fails_at: self.fails_at,
         }
     }

@@ -2,7 +2,7 @@
 //! real, on this computer, in a temporary folder.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use vault_bake::builder::{
     AccessBy, Artifact, Boot, Builder, BuilderError, CapturedFile, Content, Disk, DiskFile, Machine,
@@ -12,6 +12,7 @@ use vault_bake::digest::Digest;
 use vault_bake::event::{Events, Stage};
 use vault_bake::plan::PlannedBase;
 use vault_bake::process::{Program, Running};
+use vault_bake::secret::Secret;
 use vault_bake::ssh::Endpoint;
 use vault_bake::teardown::{Teardown, Undo};
 use vault_bake::wait::Interrupt;
@@ -24,12 +25,15 @@ pub struct StandIn {
     pub cache: PathBuf,
     /// The stage that fails.
     pub fails_at: Option<Stage>,
+    /// What is on a captured disk, given the private host key of the machine.
+    pub captured: fn(&str) -> String,
 }
 
 /// A stand-in machine. Dropping it ends it.
 pub struct StandInMachine {
     process: Running,
     endpoint: Endpoint,
+    host_key: Secret,
 }
 
 impl StandIn {
@@ -113,6 +117,7 @@ impl Builder for StandIn {
         Ok(StandInMachine {
             process,
             endpoint: sshd::endpoint(address),
+            host_key: boot.keys.host_private.clone(),
         })
     }
 
@@ -124,20 +129,36 @@ impl Builder for StandIn {
         _events: &Events,
         _interrupt: &Interrupt,
     ) -> Result<Artifact, BuilderError> {
+        let content = (self.captured)(machine.host_key.expose());
         drop(machine);
         self.check(Stage::Capture)?;
-        let content = "a captured disk";
-        fs::write(&to, content).map_err(|error| BuilderError::File {
+        fs::write(&to, &content).map_err(|error| BuilderError::File {
             path: to.clone(),
             error,
         })?;
         Ok(Artifact::File(CapturedFile {
             path: to,
             format: "qcow2".to_owned(),
-            sha256: Digest::of(content),
+            sha256: Digest::of(&content),
             size_bytes: content.len() as u64,
             virtual_size_bytes: content.len() as u64,
         }))
+    }
+
+    async fn raw_disk(
+        &self,
+        artifact: &Artifact,
+        folder: &Path,
+        _interrupt: &Interrupt,
+    ) -> Result<Option<PathBuf>, BuilderError> {
+        let Artifact::File(file) = artifact else {
+            return Ok(None);
+        };
+        let raw = folder.join("captured.raw");
+        match fs::copy(&file.path, &raw) {
+            Ok(_) => Ok(Some(raw)),
+            Err(error) => Err(BuilderError::File { path: raw, error }),
+        }
     }
 }
 

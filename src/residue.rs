@@ -1,0 +1,160 @@
+//! Looks through a captured disk for what must not be in an image: in its files, and in the blocks that no file has any more.
+//!
+//! In: a raw disk, and the secrets of the run. Out: one record for each rule, and the places where a rule is broken, never what
+//! stands there. Files are looked at where the file system is ext2, ext3 or ext4; all other bytes count as they lie. Not seen:
+//! what is compressed, or encrypted.
+
+mod bytes;
+mod disk;
+mod files;
+mod names;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::provision::CheckRecord;
+
+pub use bytes::Needles;
+
+use disk::Content;
+
+/// The step that the records name: what is looked at is what `capture` made.
+const STEP: &str = "capture";
+
+/// A rule, whatever it looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rule {
+    /// Stable, as in `disk.host-keys`.
+    pub id: &'static str,
+    /// What holds where it is kept.
+    pub words: &'static str,
+}
+
+/// Every rule, in the order of the records.
+pub fn rules() -> impl Iterator<Item = Rule> {
+    let by_name = names::RULES.iter().map(|rule| rule.rule);
+    by_name.chain(bytes::RULES.iter().map(|rule| rule.rule))
+}
+
+/// A broken rule.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Residue {
+    /// The rule.
+    pub rule: &'static str,
+    /// A path in the image, or where on the disk it lies that belongs to no file.
+    pub place: String,
+}
+
+impl fmt::Display for Residue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.rule, self.place)
+    }
+}
+
+/// What was found on a disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Looked {
+    /// Broken rules, with no place twice for one rule.
+    pub found: BTreeSet<Residue>,
+    /// Whether there was a file system to look into.
+    pub files: bool,
+    /// What holds files that could not be looked at one by one. Its bytes were.
+    pub unread: Vec<String>,
+}
+
+impl Looked {
+    /// A record for each rule. Those about names are skipped where not every file was seen.
+    pub fn records(&self) -> Vec<CheckRecord> {
+        let unseen = match (self.unread.as_slice(), self.files) {
+            ([], true) => None,
+            ([], false) => Some("there is no file system on the disk".to_owned()),
+            (unread, _) => Some(format!(
+                "{}, which cannot be looked into",
+                unread.join(", ")
+            )),
+        };
+        let names = names::RULES.iter().map(|rule| (rule.rule, unseen.clone()));
+        let bytes = bytes::RULES.iter().map(|rule| (rule.rule, None));
+        let record = |(rule, unseen): (Rule, Option<String>)| {
+            let ok = !self.found.iter().any(|residue| residue.rule == rule.id);
+            CheckRecord {
+                ok,
+                skipped: unseen.filter(|_| ok),
+                ..of(rule)
+            }
+        };
+        names.chain(bytes).map(record).collect()
+    }
+}
+
+/// The records where nobody can look at the disk, and why.
+pub fn skipped(why: &str) -> Vec<CheckRecord> {
+    let record = |rule| CheckRecord {
+        skipped: Some(why.to_owned()),
+        ..of(rule)
+    };
+    rules().map(record).collect()
+}
+
+fn of(rule: Rule) -> CheckRecord {
+    CheckRecord {
+        id: rule.id.to_owned(),
+        description: rule.words.to_owned(),
+        ok: true,
+        skipped: None,
+        step: STEP.to_owned(),
+    }
+}
+
+/// A disk that cannot be looked through. Nothing is known of it then.
+#[derive(Debug, thiserror::Error)]
+pub enum ResidueError {
+    /// It cannot be read.
+    #[error("{}: {error}", .path.display())]
+    File {
+        /// The disk.
+        path: PathBuf,
+        /// What failed.
+        error: std::io::Error,
+    },
+    /// A file system is damaged, or of a kind that this version does not know.
+    #[error("the captured disk cannot be looked through: {at}: {error}")]
+    FileSystem {
+        /// The partition, or a path in it.
+        at: String,
+        /// What is wrong with it.
+        error: ext4_view::Ext4Error,
+    },
+}
+
+/// Looks through the raw disk at `path`. What has only the shape of a secret counts not where everybody has it: in a program, and
+/// in a file that a package brought. Blocks, for a second or several.
+pub fn scan(path: &Path, needles: &Needles) -> Result<Looked, ResidueError> {
+    let patterns = bytes::Patterns::new(needles);
+    let mut looked = Looked::default();
+    let mut explained = BTreeSet::new();
+    for partition in disk::partitions(path)? {
+        match partition.content()? {
+            Content::Files(files) => {
+                let (found, seen) = files::walk(&files, &patterns)?;
+                looked.files = true;
+                looked.found.extend(found);
+                explained.extend(seen);
+            }
+            Content::Other(what) => looked.unread.push(what),
+            Content::Nothing => {}
+        }
+    }
+    for (start, reader) in disk::extents(path)? {
+        let hits = patterns.search(reader).map_err(disk::file_error(path))?;
+        let unexplained = hits
+            .into_iter()
+            .filter(|hit| !explained.contains(&hit.seen));
+        looked.found.extend(unexplained.map(|hit| Residue {
+            rule: hit.rule,
+            place: format!("byte {} of the disk, in no file", start + hit.at),
+        }));
+    }
+    Ok(looked)
+}

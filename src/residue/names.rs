@@ -1,0 +1,141 @@
+//! Files that no image has, by their names.
+
+use super::Rule;
+
+/// A rule about files by their paths.
+pub(super) struct NameRule {
+    pub(super) rule: Rule,
+    /// Whether a file at this path, of this size in bytes, breaks it.
+    pub(super) breaks: fn(path: &str, name: &str, size: u64) -> bool,
+}
+
+pub(super) const RULES: &[NameRule] = &[
+    NameRule {
+        rule: Rule {
+            id: "disk.host-keys",
+            words: "no ssh host key is on the captured disk",
+        },
+        breaks: |path, _, _| path.starts_with("/etc/ssh/ssh_host_"),
+    },
+    NameRule {
+        rule: Rule {
+            id: "disk.access",
+            words: "no way in is on the captured disk: authorized keys, known hosts, the build's own",
+        },
+        breaks: |path, name, _| {
+            matches!(
+                name,
+                "authorized_keys" | "authorized_keys2" | "known_hosts" | ".vault-token"
+            ) || path.starts_with("/etc/ssh/authorized_keys")
+                || path == "/etc/ssh/sshd_config.d/00-vault-bake.conf"
+        },
+    },
+    NameRule {
+        rule: Rule {
+            id: "disk.machine-id",
+            words: "no machine id is on the captured disk",
+        },
+        breaks: |path, _, size| {
+            matches!(path, "/etc/machine-id" | "/var/lib/dbus/machine-id") && size > 0
+        },
+    },
+    NameRule {
+        rule: Rule {
+            id: "disk.random-seed",
+            words: "no seed for randomness, and no key of systemd's, is on the captured disk",
+        },
+        breaks: |path, _, _| {
+            matches!(
+                path,
+                "/var/lib/systemd/random-seed" | "/var/lib/systemd/credential.secret"
+            )
+        },
+    },
+    NameRule {
+        rule: Rule {
+            id: "disk.key-files",
+            words: "no file that is there to hold keys is on the captured disk",
+        },
+        breaks: |_, name, _| {
+            [".p12", ".pfx", ".jks", ".prv"]
+                .iter()
+                .any(|ending| name.ends_with(ending))
+        },
+    },
+    NameRule {
+        rule: Rule {
+            id: "disk.history",
+            words: "no history of a shell or an editor is on the captured disk",
+        },
+        breaks: |_, name, _| {
+            name.starts_with('.') && name.ends_with("history")
+                || matches!(name, ".lesshst" | ".viminfo" | ".wget-hsts")
+        },
+    },
+    NameRule {
+        rule: Rule {
+            id: "disk.cloud-data",
+            words: "cloud-init left nothing of an instance on the captured disk",
+        },
+        breaks: |path, _, _| {
+            path.starts_with("/var/lib/cloud/")
+                || path.starts_with("/var/log/cloud-init")
+                || matches!(
+                    path,
+                    "/etc/sudoers.d/90-cloud-init-users"
+                        | "/etc/ssh/sshd_config.d/50-cloud-init.conf"
+                        | "/etc/netplan/50-cloud-init.yaml"
+                )
+        },
+    },
+    NameRule {
+        rule: Rule {
+            id: "disk.agent-data",
+            words: "Azure's agent left nothing of an instance on the captured disk",
+        },
+        breaks: |path, name, _| {
+            path.starts_with("/var/lib/waagent/")
+                && [".prv", ".crt", ".pem", ".xml", ".tag"]
+                    .iter()
+                    .any(|ending| name.ends_with(ending))
+                || path.starts_with("/var/log/waagent")
+                || path.starts_with("/var/log/azure/")
+        },
+    },
+    NameRule {
+        rule: Rule {
+            id: "disk.consul-data",
+            words: "no node id, keyring or other data of Consul is on the captured disk",
+        },
+        breaks: |path, name, _| {
+            path.starts_with("/var/lib/consul/")
+                || path.starts_with("/opt/consul/")
+                || matches!(name, "local.keyring" | "remote.keyring")
+        },
+    },
+    NameRule {
+        rule: Rule {
+            id: "disk.vault-data",
+            words: "no key or data of Vault is on the captured disk",
+        },
+        breaks: |path, _, _| {
+            path.starts_with("/opt/vault/tls/")
+                || path.starts_with("/opt/vault/data/")
+                || path.starts_with("/var/lib/vault/")
+        },
+    },
+    NameRule {
+        rule: Rule {
+            id: "disk.logs",
+            words: "no log of the build is on the captured disk",
+        },
+        breaks: |path, _, size| path.starts_with("/var/log/") && size > 0,
+    },
+    NameRule {
+        rule: Rule {
+            id: "disk.temporary-files",
+            words: "no temporary file is on the captured disk",
+        },
+        breaks: |path, _, _| path.starts_with("/tmp/") || path.starts_with("/var/tmp/"),
+    },
+];
