@@ -33,6 +33,28 @@ handed_over() {
     [ ! -e /run/vault-bake-identity ] || { say 'the staging folder is left'; return 1; }
 }
 
+fetch_required() {
+    systemctl show vault-bake-identity.service --property=Requires --value | grep -qw vault-bake-fetch-identity.service ||
+        { say 'the identity unit does not require it'; return 1; }
+    systemd-analyze verify --man=no /etc/systemd/system/vault-bake-fetch-identity.service
+}
+
+# Without a metadata service, a disk or a pointer there is no identity, and words that say so.
+fetch_refuses() {
+    mkdir -p /run/vault-bake-check
+    printf 'key_vaults=https://none.vault.azure.net\nmetadata_url=http://127.0.0.1:1\nseed_device=/nonexistent/seed\n' >/run/vault-bake-check.conf
+    words=$(VB_FETCH_CONFIG=/run/vault-bake-check.conf VB_IDENTITY_RUN=/run/vault-bake-check /usr/lib/vault-bake/fetch-identity 2>&1)
+    status=$?
+    rm -rf /run/vault-bake-check /run/vault-bake-check.conf
+    say "status $status: $words"
+    [ "$status" -ne 0 ] || return 1
+    case $words in
+        *'identity refused: no seed'*) ;;
+        *) return 1 ;;
+    esac
+    says /etc/vault-bake/key-vault.conf "^key_vaults='https://[a-zA-Z0-9. :/-]+'$"
+}
+
 no_failed_units() {
     timeout 60 systemctl is-system-running --wait >/dev/null 2>&1 || :
     failed=$(systemctl list-units --state=failed --no-legend --plain)
@@ -60,6 +82,13 @@ elif systemctl cat systemd-timesyncd.service >/dev/null 2>&1; then
     check base.time 'time is kept by systemd-timesyncd' enabled systemd-timesyncd.service
 else
     skip base.time 'a time daemon is enabled' 'the base has none'
+fi
+
+if [ -n "${VB_INPUT_KEY_VAULTS:-}" ]; then
+    check base.fetch-files 'the program that asks Key Vault belongs to root' owned_as 755 root:root /usr/lib/vault-bake/fetch-identity
+    check base.fetch-required 'no identity is taken where fetching it failed' fetch_required
+    check base.fetch-sandboxed 'the unit that asks Key Vault is confined' sandboxed vault-bake-fetch-identity.service 30
+    check base.fetch-refuses 'nothing but the named Key Vaults gives an identity' fetch_refuses
 fi
 
 if [ "$VB_PHASE" = build ]; then

@@ -58,10 +58,29 @@ place_units() {
     systemctl enable --quiet --no-reload vault-bake-hostkeys.service
 }
 
+# Nodes on Azure take their identity from Key Vault; a disk with one comes first where there is one.
+place_fetching() {
+    [ -n "${VB_INPUT_KEY_VAULTS:-}" ] || return 0
+    for vault in $VB_INPUT_KEY_VAULTS; do
+        case $vault in
+            https://*[!a-zA-Z0-9.-]* | https:// | https://*/) die "input key_vaults names '$vault': expected https://NAME.vault.azure.net" ;;
+            https://*) ;;
+            *) die "input key_vaults names '$vault': expected https://NAME.vault.azure.net" ;;
+        esac
+    done
+    have curl || die 'input key_vaults is given, and curl is not in the base: add the packages curl and ca-certificates'
+    [ -s /etc/ssl/certs/ca-certificates.crt ] || die 'input key_vaults is given, and the base trusts no authority: add the package ca-certificates'
+    place 0755 root:root files/fetch-identity /usr/lib/vault-bake/fetch-identity
+    place 0644 root:root templates/key-vault.conf /etc/vault-bake/key-vault.conf
+    place 0644 root:root files/vault-bake-fetch-identity.service /etc/systemd/system/vault-bake-fetch-identity.service
+    place 0644 root:root files/needs-key-vault.conf /etc/systemd/system/vault-bake-identity.service.d/10-key-vault.conf
+}
+
 settle
 stop_upgrades
 install_missing
 keep_time
 place_units
+place_fetching
 printf '{"schema":1,"image":"%s","run":"%s"}\n' "$VB_IMAGE" "$VB_RUN" >/etc/vault-bake/release.json
 chmod 0644 /etc/vault-bake/release.json

@@ -183,6 +183,10 @@ impl Link {
         if Instant::now() >= until.deadline {
             return Err(Stop::Deadline);
         }
+        // Right before the look at the socket: an answer that comes between two looks is taken by the operation, unseen by us.
+        if self.kept_alive.elapsed() >= self.keepalive_every() {
+            self.keep_alive();
+        }
         let wanted = if self.half_sent() {
             PollFlags::OUT
         } else {
@@ -197,9 +201,6 @@ impl Link {
                 "nothing was heard for {} s",
                 self.patience.silence.as_secs()
             )));
-        }
-        if self.kept_alive.elapsed() >= self.keepalive_every() {
-            self.keep_alive();
         }
         Ok(())
     }

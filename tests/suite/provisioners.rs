@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
+mod fetch;
 mod identity;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +30,7 @@ fn scripts() -> Vec<PathBuf> {
     let mut scripts = vec![
         PathBuf::from("lib.sh"),
         PathBuf::from("base/files/identity"),
+        PathBuf::from("base/files/fetch-identity"),
     ];
     for name in NAMES {
         scripts.extend(["install.sh", "check.sh"].map(|file| Path::new(name).join(file)));

@@ -16,12 +16,12 @@ use tempfile::TempDir;
 use super::{folder, skipped};
 
 /// The files of a seed, by name.
-type Seed = BTreeMap<String, Vec<u8>>;
+pub type Seed = BTreeMap<String, Vec<u8>>;
 
-struct Authority(Issuer<'static, KeyPair>, String);
+pub struct Authority(Issuer<'static, KeyPair>, pub String);
 
 impl Authority {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let mut params = CertificateParams::new([]).unwrap();
         // A name of its own: by the same name a leaf would pass for self-signed.
         params.distinguished_name.push(DnType::CommonName, "CA");
@@ -32,7 +32,7 @@ impl Authority {
     }
 
     /// Certificate and key for these names and for 127.0.0.1.
-    fn issue(
+    pub fn issue(
         &self,
         names: &[&str],
         change: impl FnOnce(&mut CertificateParams),
@@ -69,7 +69,7 @@ fn put_pair(seed: &mut Seed, product: &str, pair: (String, String)) {
     put(seed, &format!("{product}/tls.key"), pair.1);
 }
 
-fn good(authority: &Authority) -> Seed {
+pub fn good(authority: &Authority) -> Seed {
     let mut seed = Seed::new();
     put(
         &mut seed,
@@ -93,7 +93,7 @@ fn good(authority: &Authority) -> Seed {
     seed
 }
 
-fn archive(seed: &Seed) -> Vec<u8> {
+pub fn archive(seed: &Seed) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
     for (name, content) in seed {
         let mut header = tar::Header::new_ustar();
@@ -108,14 +108,14 @@ fn archive(seed: &Seed) -> Vec<u8> {
 }
 
 /// A node's `/run`, on a tmpfs of this machine.
-struct Node {
-    run: TempDir,
-    files: TempDir,
+pub struct Node {
+    pub run: TempDir,
+    pub files: TempDir,
 }
 
 impl Node {
     /// Nothing where this machine lacks what the program needs.
-    fn new() -> Option<Self> {
+    pub fn new() -> Option<Self> {
         if !Path::new("/usr/bin/openssl").exists() || !Path::new("/dev/shm").is_dir() {
             skipped("openssl or /dev/shm is not here");
             return None;
@@ -133,13 +133,18 @@ impl Node {
     }
 
     /// Its words, and whether it was content.
+    fn take(&self, seed: &[u8]) -> (bool, String) {
+        fs::write(self.files.path().join("seed"), seed).unwrap();
+        self.take_fetched()
+    }
+
+    /// The same, of what was put into its `/run` before.
     #[expect(
         clippy::disallowed_methods,
         reason = "a test runs the real program in the real shell"
     )]
-    fn take(&self, seed: &[u8]) -> (bool, String) {
+    pub fn take_fetched(&self) -> (bool, String) {
         let files = self.files.path();
-        fs::write(files.join("seed"), seed).unwrap();
         let config = format!("seed_device='{}/seed'\nwait_s=0\n", files.display());
         fs::write(files.join("identity.conf"), config).unwrap();
         let output = Command::new("sh")
@@ -161,7 +166,7 @@ impl Node {
     }
 
     /// Everything below its `/run`, with modes.
-    fn left(&self) -> Vec<String> {
+    pub fn left(&self) -> Vec<String> {
         let mut left = Vec::new();
         for folder in fs::read_dir(self.run.path()).unwrap() {
             let folder = folder.unwrap().path();

@@ -35,9 +35,10 @@ async fn a_file_that_a_process_has_open_stays_until_it_ends() {
     let named = root.join(file("1.0.1"));
     // As QEMU names its disks, with options around.
     let drive = format!("file={},if=virtio", named.display());
-    let script = "while :; do sleep 1; done";
+    // It starts nothing, which would for a moment have its command line too.
     let mut runner = Command::new("sh")
-        .args(["-c", script, "sh", &drive])
+        .args(["-c", "read -r end", "sh", &drive])
+        .stdin(Stdio::piped())
         .spawn()
         .unwrap();
 

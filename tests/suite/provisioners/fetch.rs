@@ -1,0 +1,403 @@
+//! The program that fetches a node's identity from Key Vault: against stand-ins of the metadata service and of Key Vault, the
+//! latter over TLS.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use openssl::base64::encode_block;
+use openssl::pkey::PKey;
+use openssl::ssl::{SslAcceptor, SslMethod};
+use openssl::x509::X509;
+
+use super::folder;
+use super::identity::{Authority, Node, archive, good};
+
+const TOKEN: &str = "eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiJ9.canary.signature";
+
+/// What is answered where, by the beginning of the path: a status and a body, the last one again and again.
+type Answers = BTreeMap<&'static str, Vec<(u16, String)>>;
+
+/// A server of either kind, until the test ends.
+struct StandIn {
+    port: u16,
+    /// Every request: its first line, and the headers that matter.
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl StandIn {
+    fn start(answers: Answers, acceptor: Option<SslAcceptor>) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let (answers, seen) = (Mutex::new(answers), asked.clone());
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let Ok(stream) = stream else { continue };
+                match &acceptor {
+                    None => answer(stream, &answers, &seen),
+                    // Whoever does not believe the certificate goes away.
+                    Some(acceptor) => match acceptor.accept(stream) {
+                        Ok(stream) => answer(stream, &answers, &seen),
+                        Err(_) => continue,
+                    },
+                }
+            }
+        });
+        Self { port, asked }
+    }
+
+    fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+fn answer(stream: impl Read + Write, answers: &Mutex<Answers>, asked: &Mutex<Vec<String>>) {
+    let mut stream = BufReader::new(stream);
+    let mut lines = Vec::new();
+    loop {
+        let mut line = String::new();
+        if stream.read_line(&mut line).unwrap_or(0) == 0 || line.trim().is_empty() {
+            break;
+        }
+        lines.push(line.trim().to_owned());
+    }
+    let Some(first) = lines.first().cloned() else {
+        return;
+    };
+    let headers = lines.iter().filter(|line| {
+        let name = line.split(':').next().unwrap_or_default();
+        ["metadata", "authorization"].contains(&name.to_ascii_lowercase().as_str())
+    });
+    let said: Vec<&str> = [first.as_str()]
+        .into_iter()
+        .chain(headers.map(String::as_str))
+        .collect();
+    asked.lock().unwrap().push(said.join(" | "));
+    let path = first.split(' ').nth(1).unwrap_or_default();
+    let mut answers = answers.lock().unwrap();
+    let known = answers
+        .iter_mut()
+        .find(|(start, _)| path.starts_with(**start));
+    let (status, body) = match known {
+        Some((_, left)) if left.len() > 1 => left.remove(0),
+        Some((_, left)) => left[0].clone(),
+        None => (404, String::new()),
+    };
+    // A client that goes away is no matter of ours.
+    let _ = write!(
+        stream.get_mut(),
+        "HTTP/1.1 {status} X\r\nContent-Length: {}\r\nLocation: https://elsewhere.test/\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    let _ = stream.get_mut().flush();
+}
+
+const USER_DATA: &str = "/metadata/instance/compute/userData";
+const TOKENS: &str = "/metadata/identity/oauth2/token";
+const SECRET: &str = "/secrets/";
+
+/// What Key Vault answers with a secret.
+fn secret(value: &[u8]) -> String {
+    let value = encode_block(value);
+    format!(
+        r#"{{"value":"{value}","contentType":"application/x-tar","id":"https://kv/secrets/node-1/1","attributes":{{"enabled":true}},"tags":{{"value":"no"}}}}"#
+    )
+}
+
+fn user_data(text: &str) -> (u16, String) {
+    (200, encode_block(text.as_bytes()))
+}
+
+/// A node, the two services, and what they answer.
+struct Scene {
+    node: Node,
+    authority: Authority,
+    metadata: Answers,
+    vault: Answers,
+    /// Of the user data; `VAULT` stands for the address of the Key Vault.
+    pointer: String,
+    /// Whether the node trusts the authority of the Key Vault's certificate.
+    trusts: bool,
+    wait_s: u32,
+}
+
+/// What came of it.
+struct Fetched {
+    content: bool,
+    words: String,
+    /// Of the metadata service, and of Key Vault.
+    asked: (Vec<String>, Vec<String>),
+    arguments: String,
+}
+
+impl Scene {
+    fn new() -> Option<Self> {
+        let (node, authority) = (Node::new()?, Authority::new());
+        let seed = archive(&good(&authority));
+        let token = format!(
+            r#"{{"access_token":"{TOKEN}","client_id":"1","expires_in":"86400","resource":"https://vault.azure.net","token_type":"Bearer"}}"#
+        );
+        Some(Self {
+            node,
+            authority,
+            metadata: BTreeMap::from([(TOKENS, vec![(200, token)])]),
+            vault: BTreeMap::from([(SECRET, vec![(200, secret(&seed))])]),
+            pointer: "#cloud-config\n# vault-bake-seed=VAULT/secrets/node-1/0123456789abcdef\n"
+                .to_owned(),
+            trusts: true,
+            wait_s: 0,
+        })
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a test runs the real program in the real shell"
+    )]
+    fn fetch(&self) -> Fetched {
+        let files = self.node.files.path();
+        let (certificate, key) = self.authority.issue(&["localhost"], |_| ());
+        let mut acceptor = SslAcceptor::mozilla_modern_v5(SslMethod::tls()).unwrap();
+        let key = PKey::private_key_from_pem(key.as_bytes()).unwrap();
+        acceptor.set_private_key(&key).unwrap();
+        let certificate = X509::from_pem(certificate.as_bytes()).unwrap();
+        acceptor.set_certificate(&certificate).unwrap();
+        let vault = StandIn::start(self.vault.clone(), Some(acceptor.build()));
+        let address = format!("https://localhost:{}", vault.port);
+
+        let mut answers = self.metadata.clone();
+        let text = self.pointer.replace("VAULT", &address);
+        answers
+            .entry(USER_DATA)
+            .or_insert_with(|| vec![user_data(&text)]);
+        let metadata = StandIn::start(answers, None);
+
+        let other = Authority::new();
+        let ca = if self.trusts { &self.authority } else { &other };
+        fs::write(files.join("ca.pem"), &ca.1).unwrap();
+        let config = format!(
+            "key_vaults='https://other.vault.azure.net {address}'\nmetadata_url='http://127.0.0.1:{}'\naudience='https://vault.azure.net'\n\
+             ca_file='{}'\nseed_device='{}'\nwait_s={}\n",
+            metadata.port,
+            files.join("ca.pem").display(),
+            files.join("device").display(),
+            self.wait_s
+        );
+        fs::write(files.join("key-vault.conf"), config).unwrap();
+        // What anybody may read in the list of processes.
+        let curl =
+            "#!/bin/sh\nprintf '%s\\n' \"$*\" >>\"${0%/*}/arguments\"\nexec /usr/bin/curl \"$@\"\n";
+        fs::write(files.join("curl"), curl).unwrap();
+        fs::set_permissions(files.join("curl"), fs::Permissions::from_mode(0o755)).unwrap();
+        let output = Command::new("sh")
+            .arg(folder().join("base/files/fetch-identity"))
+            .env(
+                "PATH",
+                format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", files.display()),
+            )
+            .env("VB_FETCH_CONFIG", files.join("key-vault.conf"))
+            .env("VB_IDENTITY_RUN", self.node.run.path())
+            .output()
+            .unwrap();
+        let words = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        Fetched {
+            content: output.status.success(),
+            words: words.trim().replace(&address, "VAULT"),
+            asked: (metadata.asked(), vault.asked()),
+            arguments: fs::read_to_string(files.join("arguments")).unwrap_or_default(),
+        }
+    }
+
+    fn seed(&self) -> Option<Vec<u8>> {
+        fs::read(self.node.run.path().join("vault-bake-seed/seed.tar")).ok()
+    }
+}
+
+#[test]
+fn an_identity_is_fetched_and_taken_and_the_token_is_seen_by_nobody() {
+    let Some(scene) = Scene::new() else { return };
+    let fetched = scene.fetch();
+    assert!(fetched.content, "{}", fetched.words);
+    insta::assert_snapshot!(fetched.words, @"vault-bake identity fetched from VAULT/secrets/node-1/0123456789abcdef");
+    insta::assert_snapshot!(fetched.asked.0.join("\n"), @"
+    GET /metadata/instance/compute/userData?api-version=2021-01-01&format=text HTTP/1.1 | Metadata: true
+    GET /metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://vault.azure.net HTTP/1.1 | Metadata: true
+    ");
+    insta::assert_snapshot!(fetched.asked.1.join("\n"), @"GET /secrets/node-1/0123456789abcdef?api-version=7.4 HTTP/1.1 | Authorization: Bearer eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiJ9.canary.signature");
+    assert!(
+        !fetched.arguments.is_empty() && !fetched.arguments.contains("canary"),
+        "{}",
+        fetched.arguments
+    );
+    insta::assert_snapshot!(scene.node.left().join("\n"), @"700 600 vault-bake-seed/seed.tar");
+
+    // The other program takes it from there, and leaves nothing of it.
+    let (content, words) = scene.node.take_fetched();
+    assert!(content, "{words}");
+    assert_eq!(scene.seed(), None);
+    assert!(
+        scene
+            .node
+            .left()
+            .iter()
+            .any(|file| file.ends_with("vault-tls/tls.key"))
+    );
+}
+
+#[test]
+fn an_archive_may_be_compressed() {
+    let Some(mut scene) = Scene::new() else {
+        return;
+    };
+    let seed = archive(&good(&scene.authority));
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+    gzip.write_all(&seed).unwrap();
+    let small = gzip.finish().unwrap();
+    assert!(secret(&small).len() < 25_000, "it fits into a secret");
+    scene.vault = BTreeMap::from([(SECRET, vec![(200, secret(&small))])]);
+    let fetched = scene.fetch();
+    assert!(fetched.content, "{}", fetched.words);
+    assert_eq!(scene.seed(), Some(seed));
+}
+
+#[test]
+fn a_disk_comes_first_and_nobody_is_asked() {
+    let Some(scene) = Scene::new() else { return };
+    fs::write(scene.node.files.path().join("device"), "a seed").unwrap();
+    let fetched = scene.fetch();
+    assert!(fetched.content, "{}", fetched.words);
+    assert_eq!(fetched.asked, (Vec::new(), Vec::new()));
+}
+
+#[test]
+fn services_that_are_just_starting_are_waited_for() {
+    let Some(mut scene) = Scene::new() else {
+        return;
+    };
+    scene.wait_s = 10;
+    for (answers, path) in [(&mut scene.metadata, TOKENS), (&mut scene.vault, SECRET)] {
+        let good = answers[path].clone();
+        let slow = [(503, String::new()), (429, String::new())]
+            .into_iter()
+            .chain(good);
+        answers.insert(path, slow.collect());
+    }
+    let fetched = scene.fetch();
+    assert!(fetched.content, "{}", fetched.words);
+    assert_eq!(fetched.asked.1.len(), 3);
+}
+
+/// What is wrong with a scene.
+enum Wrong {
+    UserData(&'static str),
+    Metadata(&'static str, u16, &'static str),
+    Vault(u16, &'static str),
+    Authority,
+}
+
+const WRONG: &[(&str, Wrong)] = &[
+    ("no metadata service", Wrong::Metadata(USER_DATA, 500, "")),
+    ("no user data", Wrong::UserData("")),
+    (
+        "another vault",
+        Wrong::UserData("vault-bake-seed=https://evil.vault.azure.net/secrets/a"),
+    ),
+    (
+        "a name that begins alike",
+        Wrong::UserData("vault-bake-seed=VAULT.evil.test/secrets/a"),
+    ),
+    (
+        "another user",
+        Wrong::UserData("vault-bake-seed=VAULT@evil.test/secrets/a"),
+    ),
+    (
+        "a key, no secret",
+        Wrong::UserData("vault-bake-seed=VAULT/keys/a"),
+    ),
+    (
+        "a way around",
+        Wrong::UserData("vault-bake-seed=VAULT/secrets/../keys/a"),
+    ),
+    (
+        "a query",
+        Wrong::UserData("vault-bake-seed=VAULT/secrets/a?x=y"),
+    ),
+    (
+        "two pointers",
+        Wrong::UserData("vault-bake-seed=VAULT/secrets/a\nvault-bake-seed=VAULT/secrets/b"),
+    ),
+    (
+        "no identity",
+        Wrong::Metadata(TOKENS, 400, r#"{"error":"invalid_request"}"#),
+    ),
+    (
+        "no token",
+        Wrong::Metadata(TOKENS, 200, r#"{"access_token":"a\"b"}"#),
+    ),
+    ("no role", Wrong::Vault(403, "")),
+    ("no secret", Wrong::Vault(404, "")),
+    ("a redirect", Wrong::Vault(302, "")),
+    ("an unknown authority", Wrong::Authority),
+    ("no value", Wrong::Vault(200, r#"{"id":"x"}"#)),
+    ("no base64", Wrong::Vault(200, r#"{"value":"***"}"#)),
+];
+
+#[test]
+fn what_is_refused_is_said_and_leaves_nothing() {
+    let mut said = Vec::new();
+    for (name, wrong) in WRONG {
+        let Some(mut scene) = Scene::new() else {
+            return;
+        };
+        match wrong {
+            Wrong::UserData(text) => scene.pointer = (*text).to_owned(),
+            Wrong::Metadata(path, status, body) => {
+                let answer = (*status, (*body).to_owned());
+                scene.metadata.insert(path, vec![answer]);
+            }
+            Wrong::Vault(status, body) => {
+                let answer = (*status, (*body).to_owned());
+                scene.vault.insert(SECRET, vec![answer]);
+            }
+            Wrong::Authority => scene.trusts = false,
+        }
+        let Fetched {
+            content,
+            words,
+            asked,
+            ..
+        } = scene.fetch();
+        assert!(!content, "{name}: {words}");
+        assert!(!words.contains("canary"), "{name}: {words}");
+        assert_eq!(scene.node.left(), [""; 0], "{name}");
+        let all = asked.0.iter().chain(&asked.1);
+        let told = all.filter(|request| request.contains("Bearer")).count();
+        // What follows is in curl's words.
+        let words = words.split(" curl: ").next().unwrap_or_default();
+        said.push(format!("{name} ({told} with the token): {words}"));
+    }
+    insta::assert_snapshot!(said.join("\n"));
+}
+
+/// Whatever is fetched, `identity` judges it as it judges a disk's.
+#[test]
+fn what_was_fetched_is_not_believed() {
+    let Some(mut scene) = Scene::new() else {
+        return;
+    };
+    let mut seed = good(&scene.authority);
+    seed.remove("vault/tls.key");
+    scene.vault = BTreeMap::from([(SECRET, vec![(200, secret(&archive(&seed)))])]);
+    assert!(scene.fetch().content);
+    let (content, words) = scene.node.take_fetched();
+    assert!(!content);
+    insta::assert_snapshot!(words, @"vault-bake identity refused: the seed lacks vault/tls.key");
+    assert_eq!(scene.node.left(), [""; 0]);
+}
