@@ -1,6 +1,7 @@
 //! Whole bakes with the binary and real machines.
 
 mod ended;
+mod identities;
 pub mod shop;
 
 use shop::{Shop, said};
@@ -77,6 +78,7 @@ async fn the_quickstart_with_a_secret_is_baked_tested_and_tested_again() {
         said(&verified)
     );
     shop.assert_nothing_left().await;
+    identities::judge(&shop.artifact()).await;
 }
 
 #[tokio::test]

@@ -22,22 +22,22 @@ use vault_bake::teardown::Teardown;
 use vault_bake::wait::{Interrupt, Seen, Wait};
 
 /// Under emulation, with other machines beside it.
-const BOOT_DEADLINE: Duration = Duration::from_secs(300);
+pub const BOOT_DEADLINE: Duration = Duration::from_secs(300);
 
 /// One test's builder and run.
-struct World {
+pub struct World {
     qemu: Qemu,
     teardown: Teardown,
-    events: Events,
-    interrupt: Interrupt,
-    keys: Keys,
+    pub events: Events,
+    pub interrupt: Interrupt,
+    pub keys: Keys,
     runs: tempfile::TempDir,
 }
 
 impl World {
     /// Nothing, with the reason printed, where a tool is missing.
     #[expect(clippy::print_stderr, reason = "a skipped test says why")]
-    fn begin(run: &str) -> Option<Self> {
+    pub fn begin(run: &str) -> Option<Self> {
         let settings = QemuSettings::new(cache());
         for requirement in requirements(&settings) {
             if !found(&requirement.program) {
@@ -78,12 +78,22 @@ impl World {
     }
 
     async fn boot(&mut self, disk: &Disk, role: &str) -> impl Machine + use<> {
+        self.boot_with(disk, role, None).await
+    }
+
+    /// Starts a machine, with a disk that has an identity where there is one.
+    pub async fn boot_with(
+        &mut self,
+        disk: &Disk,
+        role: &str,
+        identity: Option<&[u8]>,
+    ) -> impl Machine + use<> {
         let machine = spec();
         let boot = Boot {
             disk,
             machine: &PlannedMachine::Qemu(machine),
             keys: &self.keys,
-            identity: None,
+            identity,
             role,
         };
         self.qemu
@@ -93,7 +103,7 @@ impl World {
     }
 
     /// Ends the run and asserts that nothing of it is left.
-    async fn finish(self) {
+    pub async fn finish(self) {
         let work = self.teardown.work().to_owned();
         let leaks = self.teardown.finish(&self.events, &self.interrupt).await;
         assert_eq!(leaks, []);

@@ -231,15 +231,16 @@ impl Shop {
         found
     }
 
+    /// The one artifact of the store.
+    pub fn artifact(&self) -> PathBuf {
+        let artifacts = self.root().join("store/artifacts/sha256");
+        let first = fs::read_dir(artifacts).expect("artifacts").next();
+        first.expect("one").expect("an entry").path()
+    }
+
     /// Whether the one captured disk, uncompressed, contains `text` in any of its bytes, free blocks included.
     pub async fn raw_disk_has(&self, text: &str) -> bool {
-        let artifacts = self.root().join("store/artifacts/sha256");
-        let artifact = fs::read_dir(artifacts)
-            .expect("artifacts")
-            .next()
-            .expect("one")
-            .expect("an entry")
-            .path();
+        let artifact = self.artifact();
         let raw = tempfile::NamedTempFile::new().expect("a file");
         let converted = Command::new("qemu-img")
             .args(["convert", "-O", "raw"])

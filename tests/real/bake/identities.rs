@@ -1,0 +1,186 @@
+//! A captured image as two nodes: what a node is by itself, which identities it believes, and what it does with one that holds.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use vault_bake::builder::{AccessBy, Content, Disk, DiskFile, Machine};
+use vault_bake::definition::Firmware;
+use vault_bake::digest::Digest;
+use vault_bake::identity::{Identity, Leaf};
+use vault_bake::secret::Scrubber;
+use vault_bake::ssh::{Reboot, Script, Session};
+
+use crate::qemu::{BOOT_DEADLINE, World};
+
+/// What a node says of itself, once Consul has made its id.
+const WHO: &str = r"
+left=60
+until [ -s /var/lib/consul/node-id ] || [ $left -eq 0 ]; do left=$((left - 1)); sleep 1; done
+cat /etc/machine-id /etc/ssh/ssh_host_ed25519_key.pub /var/lib/consul/node-id
+";
+
+/// Both services, after each had its chance.
+const SERVICES: &str = r"
+systemctl reset-failed
+systemctl restart vault-bake-identity.service || :
+systemctl start consul.service vault.service || :
+for unit in vault-bake-identity consul vault; do printf '%s: ' $unit; systemctl is-active $unit || :; done
+";
+
+/// Why there is no identity, in the node's own words.
+const WHY: &str = "journalctl --boot --unit vault-bake-identity.service --output cat | grep 'identity refused' | tail -n 1";
+
+/// Who listens where. The port of a DHCP client is open for a while only, and its own address is the machine's.
+const LISTENING: &str =
+    r"ss -Hlntu | awk '{print $1, $5}' | sed 's/%[a-z0-9]*//' | grep -v ':68$' | sort -u";
+
+/// A node of the image.
+struct Node {
+    session: Session,
+}
+
+impl Node {
+    async fn of(world: &World, machine: &mut impl Machine) -> Self {
+        let endpoint = machine.endpoint();
+        let died = async || machine.died();
+        let session = Session::connect(
+            &endpoint,
+            &world.keys,
+            BOOT_DEADLINE,
+            died,
+            Scrubber::default(),
+            &world.events,
+            &world.interrupt,
+        );
+        let session = session.await.expect("it answers");
+        Self { session }
+    }
+
+    async fn says(&self, world: &World, text: &str) -> String {
+        let script = Script {
+            name: "node".to_owned(),
+            text: text.to_owned(),
+            timeout: Duration::from_secs(180),
+        };
+        let said = self.session.capture(script, &world.interrupt).await;
+        said.expect("it runs").text.trim().to_owned()
+    }
+
+    /// Gives it another identity, and says what became of it.
+    async fn given(&self, world: &World, tar: Vec<u8>) -> (String, String) {
+        let folder = "/run/other-identity";
+        let write =
+            move |archive: &mut vault_bake::ssh::Archive<'_>| archive.bytes("seed", 0o600, &tar);
+        let uploading = self
+            .session
+            .upload(folder, None, write, &world.events, &world.interrupt);
+        uploading.await.expect("it is uploaded");
+        let link = "mkdir -p /dev/disk/by-id; ln -sfn /run/other-identity/seed /dev/disk/by-id/virtio-vault-bake-seed\n";
+        let services = self.says(world, &format!("{link}{SERVICES}")).await;
+        (services, self.says(world, WHY).await)
+    }
+}
+
+const ALL_DOWN: &str = "vault-bake-identity: failed\nconsul: inactive\nvault: inactive";
+const ALL_UP: &str = "vault-bake-identity: active\nconsul: active\nvault: active";
+
+fn new(now: Timestamp) -> Identity {
+    Identity::throw_away("vault-bake-test", "dc1", "1.8.7", now).expect("an identity")
+}
+
+/// Identities that do not hold, by what is wrong with them.
+fn spoiled(now: Timestamp) -> BTreeMap<&'static str, Vec<u8>> {
+    let other = new(now);
+    let with = |change: &dyn Fn(&mut Identity)| {
+        let mut identity = new(now);
+        change(&mut identity);
+        identity.to_tar()
+    };
+    let old = new(now - SignedDuration::from_hours(24));
+    BTreeMap::from([
+        ("expired certificates", old.to_tar()),
+        (
+            "another authority",
+            with(&|identity| identity.ca_pem.clone_from(&other.ca_pem)),
+        ),
+        (
+            "the key of another certificate",
+            with(&|identity| identity.vault.key_pem = other.vault.key_pem.clone()),
+        ),
+        (
+            "a name that is missing",
+            with(&|identity| {
+                identity.vault = Leaf {
+                    certificate_pem: identity.consul.certificate_pem.clone(),
+                    key_pem: identity.consul.key_pem.clone(),
+                };
+            }),
+        ),
+    ])
+}
+
+/// Starts the image at `artifact` twice.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a node's clock is today's, and so are its certificates"
+)]
+pub async fn judge(artifact: &Path) {
+    let Some(mut world) = World::begin("identities") else {
+        return;
+    };
+    let file = DiskFile {
+        path: artifact.to_owned(),
+        format: "qcow2".to_owned(),
+        sha256: Digest::of_file(artifact).expect("an artifact").0,
+    };
+    let disk = Disk {
+        content: Content::File(file),
+        firmware: Firmware::Bios,
+        access: AccessBy::Credentials,
+    };
+    let now = Timestamp::now();
+
+    let mut machine = world.boot_with(&disk, "first", None).await;
+    let node = Node::of(&world, &mut machine).await;
+    assert_eq!(node.says(&world, SERVICES).await, ALL_DOWN);
+    let mut words = vec![format!("none: {}", node.says(&world, WHY).await)];
+    for (name, tar) in spoiled(now) {
+        let (services, why) = node.given(&world, tar).await;
+        assert_eq!(services, ALL_DOWN, "{name}: {why}");
+        words.push(format!("{name}: {why}"));
+    }
+    insta::assert_snapshot!("identities_refused", words.join("\n"));
+    assert_eq!(node.given(&world, new(now).to_tar()).await.0, ALL_UP);
+    let first = node.says(&world, WHO).await;
+    drop((node, machine));
+
+    let identity = new(now).to_tar();
+    let mut machine = world.boot_with(&disk, "second", Some(&identity)).await;
+    let node = Node::of(&world, &mut machine).await;
+    assert_eq!(node.says(&world, SERVICES).await, ALL_UP);
+    let second = node.says(&world, WHO).await;
+    let pairs: Vec<(&str, &str)> = first.lines().zip(second.lines()).collect();
+    assert_eq!(pairs.len(), 3, "{first}\n{second}");
+    for (one, other) in &pairs {
+        assert_ne!(one, other, "two nodes have it in common");
+    }
+    insta::assert_snapshot!("listening", node.says(&world, LISTENING).await);
+
+    let restart = Reboot::default();
+    let rebooting = node.session.reboot(
+        &restart,
+        BOOT_DEADLINE,
+        async || machine.died(),
+        &world.events,
+        &world.interrupt,
+    );
+    let node = Node {
+        session: rebooting.await.expect("it comes back"),
+    };
+    assert_eq!(node.says(&world, SERVICES).await, ALL_UP, "after a restart");
+    assert_eq!(node.says(&world, WHO).await, second, "it is the same node");
+    drop((node, machine));
+    world.finish().await;
+}
