@@ -84,9 +84,18 @@ struct Rest<'a>(&'a [u8]);
 
 impl Write for Rest<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let rest = self.0.strip_prefix(bytes);
-        self.0 = rest.ok_or(io::ErrorKind::InvalidData)?;
+        self.write_all(bytes)?;
         Ok(bytes.len())
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let rest = match (bytes, self.0) {
+            // Every other piece is a mark alone, which is not worth a comparison of memory.
+            ([mark], [first, rest @ ..]) => (first == mark).then_some(rest),
+            _ => self.0.strip_prefix(bytes),
+        };
+        self.0 = rest.ok_or(io::ErrorKind::InvalidData)?;
+        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {

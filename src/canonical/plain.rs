@@ -8,6 +8,9 @@ use serde_json::ser::{CharEscape, CompactFormatter, Formatter};
 
 use super::{MAX_DEPTH, MAX_INTEGER};
 
+/// Few keys are longer, in bytes.
+const KEY: usize = 32;
+
 /// What has been written so far, as much as matters.
 #[derive(Default)]
 pub(super) struct Plain {
@@ -80,7 +83,7 @@ impl Formatter for Plain {
         self.deeper()?;
         self.objects += 1;
         if self.last.len() < self.objects {
-            self.last.push(String::new());
+            self.last.push(String::with_capacity(KEY));
         }
         writer.write_all(b"{")
     }

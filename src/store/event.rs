@@ -85,33 +85,37 @@ pub enum Body {
     },
 }
 
-/// A manifest, and as much of it as lists show.
+/// A manifest, and as much of it as lists show. Fields stand in the order of their names, so that the plain writer writes the
+/// canonical form.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ManifestPut {
-    /// Its digest.
-    pub manifest: Digest,
-    /// Of the envelope around it.
-    pub envelope: Digest,
-    /// Its image.
-    pub image: String,
-    /// Its version.
-    pub version: ImageVersion,
-    /// When it was written.
-    pub created_at: Moment,
     /// Of its first output.
     pub artifact: Digest,
-    /// Of the files of its outputs, in bytes.
-    pub size: u64,
-    /// Products and their versions; manifests after one another mostly share them.
-    pub releases: Arc<BTreeMap<String, String>>,
+    /// Of the disk that it was made from.
+    pub base: Digest,
+    /// When it was written.
+    pub created_at: Moment,
+    /// Of the envelope around it.
+    pub envelope: Digest,
     /// Whether a release in it is a stand-in. Written only where it is.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fixture: bool,
-    /// Of the disk that it was made from.
-    pub base: Digest,
+    /// Its image.
+    pub image: String,
+    /// Its digest.
+    pub manifest: Digest,
+    /// Products and their versions; manifests after one another mostly share them.
+    pub releases: Arc<BTreeMap<String, String>>,
+    /// Of the files of its outputs, in bytes.
+    pub size: u64,
+    /// Its version.
+    pub version: ImageVersion,
 }
 
 impl ManifestPut {
+    /// The kind of the events that say so.
+    pub(super) const KIND: &str = "manifest.put";
+
     /// What the log says of `manifest`, whose envelope has the digest `envelope`.
     pub fn of(manifest: &Manifest, digest: Digest, envelope: Digest) -> Self {
         let releases = manifest.releases.iter();
@@ -245,8 +249,8 @@ pub struct Keep {
 
 impl Body {
     /// The kinds that this version knows.
-    pub(super) const KINDS: [&str; 8] = [
-        "manifest.put",
+    const KINDS: [&str; 8] = [
+        ManifestPut::KIND,
         "test.put",
         "channel.set",
         "revoke",
@@ -257,7 +261,11 @@ impl Body {
     ];
 
     /// Reads the body of an event of one of the [`Self::KINDS`].
-    pub(super) fn read(kind: &str, body: Value) -> Result<Self, String> {
+    pub(super) fn read(kind: &str, said: Said) -> Result<Self, String> {
+        let body = match said {
+            Said::Put(put) => return Ok(Self::ManifestPut(put)),
+            Said::Any(body) => body,
+        };
         let words = |error: serde_json::Error| error.to_string();
         shape::check(&body, OBJECTS).map_err(words)?;
         // serde takes a number for the name of a rule as well.
@@ -288,9 +296,9 @@ impl Body {
 
 /// One event, as it is signed. Fields stand in the order of their names, as in canonical JSON.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Entry {
+pub(super) struct Entry<B = Said> {
     pub(super) at: Moment,
-    pub(super) body: Value,
+    pub(super) body: B,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) critical: bool,
     pub(super) id: Uuid,
@@ -299,6 +307,35 @@ pub(super) struct Entry {
     pub(super) prev: Digest,
     pub(super) schema: String,
     pub(super) seq: u64,
+}
+
+/// A body, as far as it is read together with the event around it.
+pub(super) enum Said {
+    /// Nearly all of a log are these, so they are read at once as what they are.
+    Put(ManifestPut),
+    /// Any other, perhaps of a kind that this version does not know.
+    Any(Value),
+}
+
+impl<B> Entry<B> {
+    /// The same event, its body taken as `said`.
+    pub(super) fn said(self, said: impl FnOnce(B) -> Said) -> Entry {
+        Entry {
+            at: self.at,
+            body: said(self.body),
+            critical: self.critical,
+            id: self.id,
+            kind: self.kind,
+            prev: self.prev,
+            schema: self.schema,
+            seq: self.seq,
+        }
+    }
+
+    /// Whether this version knows what such an event means.
+    pub(super) fn is_known(&self) -> bool {
+        self.schema == SCHEMA && Body::KINDS.contains(&self.kind.as_str())
+    }
 }
 
 /// The payload of entry `seq`.

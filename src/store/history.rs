@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::StoreError;
-use super::event::{Body, Entry, GcPlan, ManifestPut, Reason, Revoke, SCHEMA};
+use super::event::{Body, Entry, GcPlan, ManifestPut, Reason, Revoke};
 use super::log::entry_name;
 use crate::digest::Digest;
 use crate::manifest::{ImageVersion, Moment, is_name};
@@ -259,10 +259,11 @@ impl History {
         entry: Entry,
         signers: &BTreeSet<KeyId>,
     ) -> Result<Result<Body, String>, StoreError> {
+        let known = entry.is_known();
         let Entry {
             seq, kind, body, ..
         } = entry;
-        if entry.schema != SCHEMA || !Body::KINDS.contains(&kind.as_str()) {
+        if !known {
             if entry.critical {
                 return Err(StoreError::UnknownEvent { seq, kind });
             }

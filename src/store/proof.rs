@@ -4,7 +4,7 @@
 //! pieces along has to say what they are to prove.
 
 use super::backend::Backend;
-use super::event::{Body, Entry, PAYLOAD_TYPE, SCHEMA as EVENT_SCHEMA};
+use super::event::{Body, Entry, PAYLOAD_TYPE};
 use super::history::parse;
 use super::log::entry_name;
 use super::{MAX_ORIGIN_BYTES, Origin, SCHEMA, STORE_FILE, Store, StoreError};
@@ -87,10 +87,10 @@ impl Logged {
             return Err(broken(format!("it holds `{found}`, no event")));
         }
         let entry = parse(&envelope.payload).map_err(broken)?;
+        let known = entry.is_known();
         let Entry {
             seq, kind, body, ..
         } = entry;
-        let known = entry.schema == EVENT_SCHEMA && Body::KINDS.contains(&kind.as_str());
         let body = if known {
             Some(Body::read(&kind, body).map_err(broken)?)
         } else if entry.critical {

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::backend::Backend;
+use super::event::Said;
 use super::history::{History, ReadEntry};
 use super::log::{self, Look, entry_name};
 use super::memory::{Key, Memory, remember};
@@ -131,13 +132,20 @@ fn wanted<'a>(reference: Option<&'a Reference>, memory: &Memory) -> (Vec<Key>, O
     }
 }
 
-/// Whatever an entry may be about: its id, every digest in it, and a name. More than the rules ask for does no harm.
+/// Whatever an entry may be about: its id, a name, and its manifest or every digest in it. More than the rules ask for does no harm.
 fn mentioned(entry: &ReadEntry, keys: &mut Vec<Key>) {
     let Some(entry) = entry.entry() else {
         return; // Taking it will say why.
     };
     keys.push(Key::event(entry.id));
-    let body = &entry.body;
+    let body = match &entry.body {
+        Said::Put(put) => {
+            keys.push(Key::name(&put.image, put.version));
+            keys.push(Key::manifest(&put.manifest));
+            return;
+        }
+        Said::Any(body) => body,
+    };
     if let (Some(image), Some(version)) = (body["image"].as_str(), body["version"].as_str())
         && let Ok(version) = version.parse()
     {

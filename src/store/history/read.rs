@@ -5,12 +5,13 @@
 use std::collections::BTreeSet;
 
 use serde::Deserialize as _;
+use serde_json::Value;
 
 use crate::canonical;
 use crate::canonical::shape;
 use crate::digest::Digest;
 use crate::sign::{Envelope, KeyId, Trust};
-use crate::store::event::{Entry, MAX_BYTES, PAYLOAD_TYPE};
+use crate::store::event::{Entry, MAX_BYTES, ManifestPut, PAYLOAD_TYPE, Said};
 
 /// An entry of the log, read and its signatures checked, or why it is none.
 pub(in crate::store) struct ReadEntry(Result<Read, String>);
@@ -80,17 +81,22 @@ fn envelope(bytes: &[u8]) -> Result<Envelope, String> {
 
 /// The event that is signed as `payload`.
 pub(in crate::store) fn parse(payload: &[u8]) -> Result<Entry, String> {
-    if let Some(entry) = canonical::read(payload, MAX_BYTES) {
-        return Ok(entry);
+    let put: Option<Entry<ManifestPut>> = canonical::read(payload, MAX_BYTES);
+    if let Some(put) = put.filter(|put| put.kind == ManifestPut::KIND && put.is_known()) {
+        return Ok(put.said(Said::Put));
+    }
+    let any: Option<Entry<Value>> = canonical::read(payload, MAX_BYTES);
+    if let Some(any) = any {
+        return Ok(any.said(Said::Any));
     }
     // The long way, which finds out what is wrong, and passes over what it does not know.
     let value = canonical::parse(payload, MAX_BYTES).map_err(|error| error.to_string())?;
     shape::check(&value, &[""]).map_err(|error| error.to_string())?;
     let id = value["id"].clone();
-    let entry = Entry::deserialize(value).map_err(|error| error.to_string())?;
+    let entry = Entry::<Value>::deserialize(value).map_err(|error| error.to_string())?;
     // There are other ways to write a UUID, none of which was ever written.
     if id != entry.id.to_string() {
         return Err(format!("the id {id} is not in lower case with hyphens"));
     }
-    Ok(entry)
+    Ok(entry.said(Said::Any))
 }
