@@ -312,3 +312,26 @@ fn the_firewall_rules_name_what_may_come_in() {
     assert!(rules.contains("tcp dport { 22, 8200, 8201, 8300, 8301 } accept"));
     assert!(rules.contains("meta skuid != { root, vault, consul } drop"));
 }
+
+/// A screenful that names every input, and no other, and says what is changed and checked.
+#[test]
+fn every_provisioner_has_a_page_about_it() {
+    for name in NAMES {
+        let page = read(format!("{name}/README.md"));
+        assert!(page.starts_with(&format!("# {name}\n")), "{name}");
+        assert!(page.lines().count() <= 30, "{name}: more than a screen");
+        for part in ["**Changes**", "**Checks**", "docs/hardening.md"] {
+            assert!(page.contains(part), "{name}: {part} is missing");
+        }
+        let row = |line: &str| Some(line.strip_prefix("| `")?.split('`').next()?.to_owned());
+        let rows: BTreeSet<String> = page.lines().filter_map(row).collect();
+        let metadata = metadata(name);
+        let inputs = metadata.get("inputs").and_then(toml::Value::as_table);
+        let inputs: BTreeSet<String> = inputs
+            .into_iter()
+            .flat_map(toml::Table::keys)
+            .cloned()
+            .collect();
+        assert_eq!(rows, inputs, "{name}");
+    }
+}
