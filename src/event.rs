@@ -25,7 +25,7 @@ pub enum Stage {
     Provision,
     /// What must not be in an image is removed.
     Seal,
-    /// The machine is shut down and its disk becomes the artifact.
+    /// The machine is shut down, its disk becomes the artifact and is looked through.
     Capture,
     /// The manifest is written.
     Record,
