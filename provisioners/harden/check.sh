@@ -104,6 +104,21 @@ mounted_bare() {
     return "$wrong"
 }
 
+audit_rules() {
+    says /etc/audit/rules.d/90-vault-bake.rules '^-w /etc/vault.d -p wa' '^-w /etc/systemd/system -p wa' '^-e 2$' || return 1
+    enabled auditd.service
+}
+
+# Final, and all of them: a rule that the kernel does not take ends the loading.
+audit_live() {
+    active auditd.service 30 || return 1
+    auditctl -s | grep -qx 'enabled 2' || { auditctl -s; return 1; }
+    loaded=$(auditctl -l)
+    wanted=$(grep -c '^-[wa] ' /etc/audit/rules.d/90-vault-bake.rules)
+    found=$(printf '%s\n' "$loaded" | grep -c 'vault-bake-')
+    [ "$found" -eq "$wanted" ] || { say "$found of $wanted rules are loaded"; say "$loaded"; return 1; }
+}
+
 console_kept() {
     grep -q 'console=ttyS0' /proc/cmdline
 }
@@ -122,12 +137,22 @@ check harden.firewall-rules 'the firewall rules are valid' nft -c -f /etc/nftabl
 check harden.firewall-enabled 'the firewall starts at boot' enabled nftables.service
 check harden.mount-units 'temporary folders are mounted at boot' enabled tmp.mount var-tmp.mount
 check harden.journal 'the journal is kept and bounded' says /etc/systemd/journald.conf.d/10-vault-bake.conf '^Storage=persistent$' '^SystemMaxUse='
+if have auditctl; then
+    check harden.audit-rules 'changes of what decides over secrets are audited' audit_rules
+else
+    skip harden.audit-rules 'changes of what decides over secrets are audited' 'the base has no auditd'
+fi
 check harden.banner 'who connects is told' says /etc/issue.net 'Authorised use only'
 
 if [ "$VB_PHASE" = image ]; then
     check harden.firewall-live 'the firewall drops what is not named' firewall_live
     check harden.kernel-live 'the kernel runs with its settings' kernel_settings_live
     check harden.mounts-live 'nothing runs from temporary folders' mounted_bare
+    if have auditctl; then
+        check harden.audit-live 'the rules of the audit are loaded, and final until the next boot' audit_live
+    else
+        skip harden.audit-live 'the rules of the audit are loaded, and final until the next boot' 'the base has no auditd'
+    fi
     if grep -q 'console=' /proc/cmdline; then
         check harden.console 'the serial console still speaks' console_kept
     else

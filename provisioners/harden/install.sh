@@ -51,6 +51,18 @@ logs() {
     install -d -m 2755 -o root -g systemd-journal /var/log/journal
 }
 
+# What the services start beside themselves is worth a line, and so is every change of what decides over secrets. It needs the package
+# auditd in the base.
+auditing() {
+    have auditctl || { say 'auditd is not in the base: nothing is audited'; return 0; }
+    place 0640 root:root files/audit.rules /etc/audit/rules.d/90-vault-bake.rules
+    for user in vault consul; do
+        ! getent passwd "$user" >/dev/null ||
+            printf -- '-a always,exit -F arch=b64 -S execve -F uid=%s -k vault-bake-started\n' "$(id -u "$user")" >>/etc/audit/rules.d/90-vault-bake.rules
+    done
+    systemctl enable --quiet --no-reload auditd.service
+}
+
 # Nobody logs in but who is named; root has no password at all.
 people() {
     for file in /etc/issue /etc/issue.net; do
@@ -93,6 +105,7 @@ firewall
 remote_shell
 names
 logs
+auditing
 people
 set_uid_programs
 units

@@ -15,6 +15,10 @@ stop_services() {
     systemctl stop vault.service consul.service vault-bake-identity.service 2>/dev/null || :
     wipe /var/lib/consul /var/log/vault /run/consul-tls /run/consul-secrets /run/vault-tls /run/vault-secrets
     rm -f /etc/vault-bake/run.json
+    # It may be stopped by its own signal alone, and would write on into a file that is deleted.
+    if [ -s /run/auditd.pid ]; then
+        kill "$(cat /run/auditd.pid)" || :
+    fi
 }
 
 # sshd has read all of this already; only a new daemon would miss it.

@@ -116,12 +116,14 @@ async fn a_consul_server_is_baked_and_tested() {
     let built = shop.run(&["build", "consul"], &[vaults]).await;
     assert_eq!(built.status.code(), Some(0), "{}", said(&built));
     let shown = said(&shop.run(&["show", "consul", "--json"], &[]).await);
-    for (id, there) in [
+    for (id, looked_at) in [
         ("base.fetch-required", true),
         ("disk.gossip-keys", true),
+        ("harden.audit-rules", true),
         ("vault.binary", false),
     ] {
-        assert_eq!(shown.contains(id), there, "{id}: {shown}");
+        let held = format!(r#""id":"{id}","ok":true,"step""#);
+        assert_eq!(shown.contains(&held), looked_at, "{id}: {shown}");
     }
     shop.assert_nothing_left().await;
 }
