@@ -55,6 +55,16 @@ fetch_refuses() {
     says /etc/vault-bake/key-vault.conf "^key_vaults='https://[a-zA-Z0-9. :/-]+'$"
 }
 
+# With the same identity as before: new files, and the services that were up stay up, which their own checks see.
+renewable() {
+    for product in consul vault; do
+        [ ! -d "/run/$product-tls" ] || break
+    done
+    before=$(stat -c %i "/run/$product-tls/tls.crt")
+    systemctl start vault-bake-renew-identity.service || { journalctl --boot --unit vault-bake-identity.service --lines 5 --output cat; return 1; }
+    [ "$(stat -c %i "/run/$product-tls/tls.crt")" != "$before" ] || { say "/run/$product-tls/tls.crt is the old file"; return 1; }
+}
+
 no_failed_units() {
     timeout 60 systemctl is-system-running --wait >/dev/null 2>&1 || :
     failed=$(systemctl list-units --state=failed --no-legend --plain)
@@ -72,8 +82,9 @@ check base.no-upgrades 'nothing upgrades the node by itself' masked apt-daily.ti
 check base.release-file 'the image says what it is' says /etc/vault-bake/release.json '"schema":1' "\"image\":\"$VB_IMAGE\""
 check base.identity-files 'the identity program belongs to root' owned_as 755 root:root /usr/lib/vault-bake/identity
 check base.units-valid 'its units are valid' systemd-analyze verify --man=no /etc/systemd/system/vault-bake-identity.service \
-    /etc/systemd/system/vault-bake-hostkeys.service
+    /etc/systemd/system/vault-bake-renew-identity.service /etc/systemd/system/vault-bake-hostkeys.service
 check base.identity-sandboxed 'the identity unit is confined' sandboxed vault-bake-identity.service 30
+check base.renewal-enabled 'renewed certificates are looked for every day' enabled vault-bake-renew-identity.timer
 check base.host-keys-made 'ssh host keys are made at first boot' enabled vault-bake-hostkeys.service
 
 if systemctl cat chrony.service >/dev/null 2>&1; then
@@ -97,6 +108,7 @@ else
     check base.booted 'no unit failed at boot' no_failed_units
     check base.identity-taken 'this node took its identity' active vault-bake-identity.service 60
     check base.identity-handed-over 'keys are in tmpfs, readable by their service alone' handed_over
+    check base.identity-renewed 'certificates are renewed while the services run' renewable
     check base.own-host-key 'this node has host keys of its own' own_host_key
 fi
 

@@ -52,10 +52,10 @@ keep_time() {
 place_units() {
     place 0755 root:root files/identity /usr/lib/vault-bake/identity
     place 0644 root:root templates/identity.conf /etc/vault-bake/identity.conf
-    for unit in vault-bake-identity.service vault-bake-hostkeys.service; do
+    for unit in vault-bake-identity.service vault-bake-renew-identity.service vault-bake-renew-identity.timer vault-bake-hostkeys.service; do
         place 0644 root:root "files/$unit" "/etc/systemd/system/$unit"
     done
-    systemctl enable --quiet --no-reload vault-bake-hostkeys.service
+    systemctl enable --quiet --no-reload vault-bake-hostkeys.service vault-bake-renew-identity.timer
 }
 
 # Nodes on Azure take their identity from Key Vault; a disk with one comes first where there is one.

@@ -5,11 +5,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair,
+};
 use vault_bake::builder::{AccessBy, Content, Disk, DiskFile, Machine};
 use vault_bake::definition::Firmware;
 use vault_bake::digest::Digest;
 use vault_bake::identity::{Identity, Leaf};
-use vault_bake::secret::Scrubber;
+use vault_bake::secret::{Scrubber, Secret};
 use vault_bake::ssh::{Reboot, Script, Session};
 
 use crate::qemu::{BOOT_DEADLINE, World};
@@ -31,6 +35,14 @@ for unit in vault-bake-identity consul vault; do printf '%s: ' $unit; systemctl 
 
 /// Why there is no identity, in the node's own words.
 const WHY: &str = "journalctl --boot --unit vault-bake-identity.service --output cat | grep 'identity refused' | tail -n 1";
+
+/// Which certificates are served, and by which processes.
+const SERVING: &str = r"
+for port in 8501 8200; do
+    openssl s_client -connect 127.0.0.1:$port </dev/null 2>/dev/null | openssl x509 -noout -fingerprint -sha256
+done
+systemctl show --property=MainPID --value consul.service vault.service | grep .
+";
 
 /// Who listens where. The port of a DHCP client is open for a while only, and its own address is the machine's.
 const LISTENING: &str =
@@ -68,8 +80,22 @@ impl Node {
         said.expect("it runs").text.trim().to_owned()
     }
 
+    /// Gives it another identity while its services run, and says whether that was taken.
+    async fn renewed(&self, world: &World, tar: Vec<u8>) -> bool {
+        self.put(world, tar).await;
+        let words = self.says(world, "systemctl reload vault-bake-identity.service && sleep 5 && echo taken || echo refused\n");
+        words.await == "taken"
+    }
+
     /// Gives it another identity, and says what became of it.
     async fn given(&self, world: &World, tar: Vec<u8>) -> (String, String) {
+        self.put(world, tar).await;
+        let services = self.says(world, SERVICES).await;
+        (services, self.says(world, WHY).await)
+    }
+
+    /// Puts an identity where the node looks for it.
+    async fn put(&self, world: &World, tar: Vec<u8>) {
         let folder = "/run/other-identity";
         let write =
             move |archive: &mut vault_bake::ssh::Archive<'_>| archive.bytes("seed", 0o600, &tar);
@@ -78,8 +104,7 @@ impl Node {
             .upload(folder, None, write, &world.events, &world.interrupt);
         uploading.await.expect("it is uploaded");
         let link = "mkdir -p /dev/disk/by-id; ln -sfn /run/other-identity/seed /dev/disk/by-id/virtio-vault-bake-seed\n";
-        let services = self.says(world, &format!("{link}{SERVICES}")).await;
-        (services, self.says(world, WHY).await)
+        self.says(world, link).await;
     }
 }
 
@@ -121,6 +146,68 @@ fn spoiled(now: Timestamp) -> BTreeMap<&'static str, Vec<u8>> {
     ])
 }
 
+/// An authority that can issue certificates more than once.
+fn authority() -> CertifiedIssuer<'static, KeyPair> {
+    let mut params = CertificateParams::new([]).expect("parameters");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    // A name of its own: by the same name a leaf would pass for self-signed.
+    params.distinguished_name.push(DnType::CommonName, "CA");
+    CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("an authority")
+}
+
+/// Gives the identity new certificates.
+fn certify(identity: &mut Identity, authority: &CertifiedIssuer<'static, KeyPair>) {
+    let issue = |name: &str| {
+        let names = [name, "localhost", "127.0.0.1"].map(str::to_owned);
+        let mut params = CertificateParams::new(names).expect("parameters");
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, authority).expect("a certificate");
+        Leaf {
+            certificate_pem: certificate.pem(),
+            key_pem: Secret::new(key.serialize_pem()),
+        }
+    };
+    identity.ca_pem = authority.pem();
+    identity.consul = issue("server.dc1.consul");
+    identity.vault = issue("vault.service.consul");
+}
+
+/// The node ends with an identity that holds, and has taken new certificates without a restart of anything.
+async fn judge_renewal(world: &World, node: &Node, now: Timestamp) {
+    let authority = authority();
+    let mut identity = new(now);
+    certify(&mut identity, &authority);
+    assert_eq!(node.given(world, identity.to_tar()).await.0, ALL_UP);
+    let before = node.says(world, SERVING).await;
+
+    assert!(!node.renewed(world, new(now).to_tar()).await);
+    let refused = node.says(world, "journalctl --boot --unit vault-bake-identity.service --output cat | grep 'not renewed' | tail -n 1");
+    insta::assert_snapshot!(refused.await, @"vault-bake identity not renewed: consul/node.json is not what runs here; only certificates and their keys can be renewed, anything else needs a restart of vault-bake-identity.service");
+    assert_eq!(
+        node.says(world, SERVING).await,
+        before,
+        "what is refused changes nothing"
+    );
+
+    certify(&mut identity, &authority);
+    assert!(node.renewed(world, identity.to_tar()).await);
+    let after = node.says(world, SERVING).await;
+    let lines: Vec<(&str, &str)> = before.lines().zip(after.lines()).collect();
+    let new: Vec<bool> = lines
+        .iter()
+        .map(|(before, after)| before != after)
+        .collect();
+    assert_eq!(
+        new,
+        [true, true, false, false],
+        "certificates, and no process: {lines:?}"
+    );
+}
+
 /// Starts the image at `artifact` twice.
 #[expect(
     clippy::disallowed_methods,
@@ -152,7 +239,7 @@ pub async fn judge(artifact: &Path) {
         words.push(format!("{name}: {why}"));
     }
     insta::assert_snapshot!("identities_refused", words.join("\n"));
-    assert_eq!(node.given(&world, new(now).to_tar()).await.0, ALL_UP);
+    judge_renewal(&world, &node, now).await;
     let first = node.says(&world, WHO).await;
     drop((node, machine));
 

@@ -161,7 +161,7 @@ impl Scene {
         clippy::disallowed_methods,
         reason = "a test runs the real program in the real shell"
     )]
-    fn fetch(&self) -> Fetched {
+    fn run(&self, arguments: &[&str]) -> Fetched {
         let files = self.node.files.path();
         let (certificate, key) = self.authority.issue(&["localhost"], |_| ());
         let mut acceptor = SslAcceptor::mozilla_modern_v5(SslMethod::tls()).unwrap();
@@ -198,6 +198,7 @@ impl Scene {
         fs::set_permissions(files.join("curl"), fs::Permissions::from_mode(0o755)).unwrap();
         let output = Command::new("sh")
             .arg(folder().join("base/files/fetch-identity"))
+            .args(arguments)
             .env(
                 "PATH",
                 format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", files.display()),
@@ -213,6 +214,10 @@ impl Scene {
             asked: (metadata.asked(), vault.asked()),
             arguments: fs::read_to_string(files.join("arguments")).unwrap_or_default(),
         }
+    }
+
+    fn fetch(&self) -> Fetched {
+        self.run(&[])
     }
 
     fn seed(&self) -> Option<Vec<u8>> {
@@ -238,16 +243,63 @@ fn an_identity_is_fetched_and_taken_and_the_token_is_seen_by_nobody() {
     );
     insta::assert_snapshot!(scene.node.left().join("\n"), @"700 600 vault-bake-seed/seed.tar");
 
-    // The other program takes it from there, and leaves nothing of it.
-    let (content, words) = scene.node.take_fetched();
-    assert!(content, "{words}");
-    assert_eq!(scene.seed(), None);
+    // The other program takes it from there, as often as it is started.
+    for _ in 0..2 {
+        let (content, words) = scene.node.take_fetched();
+        assert!(content, "{words}");
+    }
     assert!(
         scene
             .node
             .left()
             .iter()
             .any(|file| file.ends_with("vault-tls/tls.key"))
+    );
+}
+
+/// What is in use is replaced by what holds, and by nothing else.
+#[test]
+fn a_renewed_identity_is_fetched_beside_the_one_in_use() {
+    let Some(mut scene) = Scene::new() else {
+        return;
+    };
+    assert!(scene.fetch().content && scene.node.run(&[]).0);
+    let (seed, files) = (scene.seed(), scene.node.files());
+
+    // Nothing came.
+    let answers = std::mem::take(&mut scene.vault);
+    let fetched = scene.run(&["renew"]);
+    assert!(!fetched.content);
+    insta::assert_snapshot!(fetched.words, @"vault-bake identity not renewed: there is no VAULT/secrets/node-1/0123456789abcdef");
+    let (content, words) = scene.node.run(&["renew"]);
+    assert!(!content);
+    insta::assert_snapshot!(words, @"vault-bake identity not renewed: nothing was fetched: the journal of vault-bake-fetch-identity.service says why");
+    assert_eq!(
+        (scene.seed(), scene.node.files()),
+        (seed.clone(), files.clone())
+    );
+
+    // Something came that does not hold.
+    let another = archive(&good(&Authority::new()));
+    scene.vault = BTreeMap::from([(SECRET, vec![(200, secret(&another))])]);
+    assert!(scene.run(&["renew"]).content && !scene.node.run(&["renew"]).0);
+    assert_eq!((scene.seed(), scene.node.files()), (seed, files.clone()));
+
+    // What does.
+    let renewed = archive(&good(&scene.authority));
+    scene.vault = answers;
+    scene.vault.insert(SECRET, vec![(200, secret(&renewed))]);
+    assert!(scene.run(&["renew"]).content);
+    let (content, words) = scene.node.run(&["renew"]);
+    assert!(content, "{words}");
+    assert_eq!(scene.seed(), Some(renewed));
+    assert_ne!(scene.node.files(), files);
+    let folders = fs::read_dir(scene.node.run.path()).unwrap();
+    let folders = folders.map(|one| one.unwrap().file_name());
+    assert!(
+        folders
+            .into_iter()
+            .all(|name| name != "vault-bake-seed.new")
     );
 }
 

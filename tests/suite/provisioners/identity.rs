@@ -138,17 +138,28 @@ impl Node {
         self.take_fetched()
     }
 
+    /// The same of a renewal.
+    pub fn renew(&self, seed: &[u8]) -> (bool, String) {
+        fs::write(self.files.path().join("seed"), seed).unwrap();
+        self.run(&["renew"])
+    }
+
     /// The same, of what was put into its `/run` before.
+    pub fn take_fetched(&self) -> (bool, String) {
+        self.run(&[])
+    }
+
     #[expect(
         clippy::disallowed_methods,
         reason = "a test runs the real program in the real shell"
     )]
-    pub fn take_fetched(&self) -> (bool, String) {
+    pub fn run(&self, arguments: &[&str]) -> (bool, String) {
         let files = self.files.path();
         let config = format!("seed_device='{}/seed'\nwait_s=0\n", files.display());
         fs::write(files.join("identity.conf"), config).unwrap();
         let output = Command::new("sh")
             .arg(folder().join("base/files/identity"))
+            .args(arguments)
             .env(
                 "PATH",
                 format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", files.display()),
@@ -163,6 +174,17 @@ impl Node {
             output.status.success(),
             String::from_utf8(words).unwrap().trim().to_owned(),
         )
+    }
+
+    /// The files that were handed over, by name.
+    pub fn files(&self) -> BTreeMap<String, String> {
+        let names = self.left().into_iter();
+        let names = names.map(|line| line.rsplit(' ').next().unwrap_or_default().to_owned());
+        let read = |name: String| (fs::read_to_string(self.run.path().join(&name)), name);
+        names
+            .map(read)
+            .map(|(text, name)| (name, text.unwrap()))
+            .collect()
     }
 
     /// Everything below its `/run`, with modes.
@@ -363,4 +385,59 @@ fn a_refusal_takes_back_what_was_handed_over() {
     put(&mut seed, "vault/env", "");
     assert!(!node.take(&archive(&seed)).0);
     assert_eq!(node.left(), Vec::<String>::new());
+}
+
+#[test]
+fn a_renewal_brings_certificates_and_keys_and_nothing_else() {
+    let Some(node) = Node::new() else { return };
+    let authority = Authority::new();
+    let before = good(&authority);
+    assert!(node.take(&archive(&before)).0);
+    let old = node.files();
+
+    let renewed = good(&authority);
+    let (content, words) = node.renew(&archive(&renewed));
+    assert!(content, "{words}");
+    insta::assert_snapshot!(words, @"vault-bake identity renewed: node vb-node-1 in datacenter dc1");
+    let new = node.files();
+    assert!(old.keys().eq(new.keys()), "{new:?}");
+    let changed = new.iter().filter(|(name, text)| old[*name] != **text);
+    let changed: Vec<&str> = changed.map(|(name, _)| name.as_str()).collect();
+    assert_eq!(
+        changed,
+        [
+            "consul-tls/tls.crt",
+            "consul-tls/tls.key",
+            "vault-tls/tls.crt",
+            "vault-tls/tls.key"
+        ]
+    );
+
+    // Whatever else is new, and whatever does not hold, changes nothing.
+    let mut table = String::new();
+    let mut others = spoiled();
+    let mut other = |name, member: &str, content: &str| {
+        let mut seed = renewed.clone();
+        put(&mut seed, member, content);
+        others.push((name, seed));
+    };
+    other("new token", "vault/env", "CONSUL_HTTP_TOKEN=another\n");
+    let key = FRAGMENT.replace("AAEC", "AQEC");
+    other("new gossip key", "consul/node.json", &key);
+    others.push(("new authority", good(&Authority::new())));
+    for (name, seed) in others {
+        let (content, words) = node.renew(&archive(&seed));
+        assert!(!content, "{name} was taken");
+        assert_eq!(node.files(), new, "{name} changed something");
+        let why = words.strip_prefix("vault-bake identity not renewed: ");
+        if name.starts_with("new ") {
+            let _ = writeln!(table, "{name}: {}", why.unwrap());
+        }
+        assert!(why.is_some() && !words.contains("another"), "{words}");
+    }
+    insta::assert_snapshot!(table, @"
+    new token: vault/env is not what runs here; only certificates and their keys can be renewed, anything else needs a restart of vault-bake-identity.service
+    new gossip key: consul/node.json is not what runs here; only certificates and their keys can be renewed, anything else needs a restart of vault-bake-identity.service
+    new authority: consul/ca.pem is not what runs here; only certificates and their keys can be renewed, anything else needs a restart of vault-bake-identity.service
+    ");
 }
