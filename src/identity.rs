@@ -14,6 +14,7 @@ use openssl::error::ErrorStack;
 use openssl::rand::rand_bytes;
 use serde_json::json;
 
+use crate::changes::CONSUL_INITIAL_MANAGEMENT;
 use crate::secret::Secret;
 
 use authority::Authority;
@@ -23,9 +24,6 @@ pub const VALID_H: i64 = 12;
 
 /// How far before their making the certificates are valid, in hours: a guest's clock may be behind.
 pub const BACKDATED_H: i64 = 1;
-
-/// Consul named the token of the operator anew in this version.
-const INITIAL_MANAGEMENT_SINCE: semver::Version = semver::Version::new(1, 11, 0);
 
 /// What one node is and has.
 pub struct Identity {
@@ -173,7 +171,7 @@ fn consul_fragment(
     gossip_key: &Secret,
     token: &Secret,
 ) -> Secret {
-    let operator = if *version >= INITIAL_MANAGEMENT_SINCE {
+    let operator = if CONSUL_INITIAL_MANAGEMENT.is_in(version) {
         "initial_management"
     } else {
         "master"

@@ -112,6 +112,7 @@ pub mod sign;
 pub mod azure;
 
 // image
+pub mod changes;
 pub mod definition;
 pub mod release;
 pub mod lock;

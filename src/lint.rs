@@ -19,6 +19,7 @@ use semver::Version;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::changes::Change;
 use crate::plan::{Plan, PlannedStep, StepKind};
 
 /// Whose configuration it is.
@@ -168,10 +169,9 @@ struct Subject<'a> {
 }
 
 impl Subject<'_> {
-    /// Whether it is for this version or a later one. Of what nobody named the newest is thought.
-    fn at_least(&self, major: u64, minor: u64, patch: u64) -> bool {
-        self.version
-            .is_none_or(|version| *version >= Version::new(major, minor, patch))
+    /// Whether it is for a version with this change. Of what nobody named the newest is thought.
+    fn has(&self, change: &Change) -> bool {
+        self.version.is_none_or(|version| change.is_in(version))
     }
 }
 

@@ -16,6 +16,8 @@ mod doors;
 mod members;
 mod tls;
 
+use crate::changes::CONSUL_TLS;
+
 use super::tree::{is, is_loopback, number, text};
 use super::{Hit, Role, Rule, Subject, hit, shown};
 
@@ -75,7 +77,7 @@ fn everywhere(name: &str) -> impl Iterator<Item = String> {
 
 /// Where it should stand.
 fn preferred(s: &Subject, scope: &str, name: &str) -> String {
-    match s.at_least(1, 12, 0) {
+    match s.has(&CONSUL_TLS) {
         true => below(&format!("tls.{scope}"), name),
         false => name.to_owned(),
     }
@@ -86,7 +88,7 @@ fn tls_flag(s: &Subject, scope: &str, name: &str) -> Option<(String, bool)> {
     let flag = |key: String| is(s.root, &key).map(|flag| (key, flag));
     let mut flags: Vec<(String, bool)> =
         tls_keys(scope, name).into_iter().filter_map(flag).collect();
-    if !s.at_least(1, 12, 0) {
+    if !s.has(&CONSUL_TLS) {
         flags.sort_by_key(|(_, flag)| !flag);
     }
     flags.into_iter().next()

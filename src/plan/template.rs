@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Serde, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, escape_formatter};
+use semver::Version;
 use serde_json::{Value as Json, json};
+
+use crate::changes::{CHANGES, Change};
 
 use super::{PlanError, PlannedFile};
 use crate::definition::{Definition, Step};
@@ -79,7 +82,19 @@ fn environment() -> Result<Environment<'static>, Error> {
         }
     });
     environment.add_test("at_least", at_least);
+    environment.add_test("since", since);
     Ok(environment)
+}
+
+/// Whether `version` has the change of this name.
+fn since(version: &str, change: &str) -> Result<bool, Error> {
+    let change = Change::named(change).ok_or_else(|| {
+        let names = CHANGES.map(|change| change.name).join(", ");
+        let text = format!("`{change}` is no change that is known; expected one of: {names}");
+        Error::new(ErrorKind::InvalidOperation, text)
+    })?;
+    let [major, minor, patch] = numbers(version)?;
+    Ok(change.is_in(&Version::new(major, minor, patch)))
 }
 
 /// Whether `version` is `least` or later, by MAJOR.MINOR.PATCH alone; what is missing in `least` counts as 0.

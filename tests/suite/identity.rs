@@ -256,7 +256,7 @@ fn the_fragment_suits_the_version_of_consul() {
     for (version, name) in [
         ("1.8.7", "master"),
         ("1.10.12", "master"),
-        ("1.11.0-beta1", "master"),
+        ("1.11.0-rc1", "initial_management"),
         ("1.11.0", "initial_management"),
         ("1.22.0+ent", "initial_management"),
     ] {

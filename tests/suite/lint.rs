@@ -14,6 +14,7 @@ use vault_bake::lint::{Configuration, Product, Role, of_steps, rules};
 use vault_bake::plan::judge;
 use vault_bake::provisioner::Provisioners;
 
+use crate::provisioners::rendered;
 use cases::{TLS, at, case, consul, consul_cases, vault, vault_cases};
 
 #[test]
@@ -198,26 +199,6 @@ fn shipped_images_have_no_finding() {
     }
 }
 
-/// What a shipped image writes for each version that differs from the one before: whoever changes it sees for whom.
-#[test]
-fn each_version_gets_its_files() {
-    let consul = [
-        "1.8.7", "1.9.17", "1.12.9", "1.13.9", "1.14.11", "1.21.5", "1.22.4", "2.0.0",
-    ];
-    let vault = ["1.15.6", "1.19.0", "1.21.1", "2.0.0", "2.1.0"];
-    for (product, versions) in [("consul", &consul[..]), ("vault", &vault[..])] {
-        let mut before = String::new();
-        for version in versions {
-            let given = BTreeMap::from([(format!("{product}_version"), (*version).to_owned())]);
-            let now = rendered(product, &given);
-            if now != before {
-                insta::assert_snapshot!(format!("{product}_{version}"), now);
-            }
-            before = now;
-        }
-    }
-}
-
 /// A node's own fragment completes it: the two together are what the agent reads.
 #[test]
 fn a_baked_agent_with_its_fragment_has_no_finding() {
@@ -240,17 +221,7 @@ fn a_baked_agent_with_its_fragment_has_no_finding() {
 
 /// The rendered template of a shipped provisioner.
 fn baked(product: &str) -> String {
-    rendered(product, &BTreeMap::new())
-}
-
-fn rendered(product: &str, given: &BTreeMap<String, String>) -> String {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let definition = Definition::load(&root.join("images/vault-server"), given).unwrap();
-    let provisioners = Provisioners::load(&[root.join("provisioners")], &definition).unwrap();
-    let steps = judge(&definition, &provisioners).unwrap();
-    let mut files = steps.iter().flat_map(|step| &step.files);
-    let file = files.find(|file| file.path == format!("templates/{product}.json"));
-    String::from_utf8(file.unwrap().content.clone()).unwrap()
+    rendered(&format!("templates/{product}.json"), &[])
 }
 
 /// An image with a file step of its own, which opens the plaintext API; and one that says why.

@@ -262,6 +262,10 @@ fn a_template_that_cannot_be_rendered_is_named_with_its_line() {
             "version",
             "{% if image is at_least(\"1.2\") %}{% endif %}\n",
         ),
+        (
+            "change",
+            "{% if \"1.2.3\" is since(\"consul.tsl\") %}{% endif %}\n",
+        ),
     ];
     let mut messages = String::new();
     for (name, template) in cases {

@@ -10,9 +10,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use minijinja::value::Serde;
-use minijinja::{AutoEscape, Environment, UndefinedBehavior};
-use serde_json::{Value as Json, json};
+use semver::Version;
+use vault_bake::changes::{CHANGES, Change};
+use vault_bake::definition::Definition;
+use vault_bake::plan::judge;
+use vault_bake::provisioner::Provisioners;
 
 const NAMES: [&str; 5] = ["base", "consul", "vault", "harden", "seal"];
 
@@ -231,84 +233,78 @@ fn a_check_that_is_run_twice_fails() {
     ");
 }
 
-/// A template with the defaults of its provisioner, for these versions.
-fn render(name: &str, template: &str, version: &str) -> String {
-    let mut environment = Environment::new();
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.set_auto_escape_callback(|_| AutoEscape::None);
-    environment.add_test("at_least", |version: &str, least: &str| {
-        numbers(version) >= numbers(least)
-    });
-    let metadata = metadata(name);
-    let inputs: BTreeMap<&String, Json> = metadata["inputs"]
-        .as_table()
-        .unwrap()
+/// A file of an image for Vault, rendered for these versions.
+pub fn rendered(path: &str, versions: &[(&str, &str)]) -> String {
+    let given = versions
         .iter()
-        .map(|(input, of)| (input, serde_json::to_value(&of["default"]).unwrap()))
-        .collect();
-    let release = json!({ "version": version });
-    let context = json!({
-        "inputs": inputs,
-        "image": "test",
-        "releases": { "consul": release, "vault": release },
-    });
-    let source = read(format!("{name}/templates/{template}"));
-    environment.render_str(&source, Serde(context)).unwrap()
+        .map(|(product, version)| (format!("{product}_version"), (*version).to_owned()));
+    let image = folder().with_file_name("images").join("vault-server");
+    let definition = Definition::load(&image, &given.collect()).unwrap();
+    let provisioners = Provisioners::load(&[folder()], &definition).unwrap();
+    let steps = judge(&definition, &provisioners).unwrap();
+    let mut files = steps.iter().flat_map(|step| &step.files);
+    let file = files.find(|file| file.path == path);
+    String::from_utf8(file.unwrap().content.clone()).unwrap()
 }
 
-fn numbers(version: &str) -> Vec<u64> {
-    let mut numbers: Vec<u64> = version
-        .split('.')
-        .map(|part| part.parse().unwrap())
-        .collect();
-    numbers.resize(3, 0);
-    numbers
-}
-
+/// What a shipped image writes for each version that differs from the one before: whoever changes it sees for whom.
 #[test]
-fn consul_gets_the_keys_that_its_version_knows() {
-    let mut table = String::new();
-    for version in ["1.8.7", "1.12.0", "1.14.0", "1.22.3", "1.22.4", "2.0.0"] {
-        let config: Json = serde_json::from_str(&render("consul", "consul.json", version)).unwrap();
-        let has = |pointer: &str| {
-            if config.pointer(pointer).is_some() {
-                "yes"
-            } else {
-                "-"
+fn each_version_gets_its_files() {
+    let consul = [
+        "1.8.7", "1.9.17", "1.12.9", "1.13.9", "1.14.11", "1.21.5", "1.22.4", "2.0.0",
+    ];
+    let vault = ["1.15.6", "1.19.0", "1.21.1", "2.0.0", "2.1.0"];
+    for (product, versions) in [("consul", &consul[..]), ("vault", &vault[..])] {
+        let mut before = String::new();
+        for version in versions {
+            let now = rendered(&format!("templates/{product}.json"), &[(product, version)]);
+            if now != before {
+                insta::assert_snapshot!(format!("{product}_{version}"), now);
             }
-        };
-        let (flat, stanza) = (
-            has("/verify_incoming"),
-            has("/tls/defaults/verify_incoming"),
-        );
-        let (grpc, timeout) = (has("/ports/grpc_tls"), has("/http_config/read_timeout"));
-        table += &[version, flat, stanza, grpc, timeout]
-            .map(|cell| format!("{cell:8}"))
-            .concat();
-        table = table.trim_end().to_owned() + "\n";
-        assert_eq!(config["ports"]["http"], -1, "{version}");
-        assert_eq!(config["acl"]["default_policy"], "deny", "{version}");
-        assert_eq!(config["bind_addr"], "{{ GetPrivateIP }}", "{version}");
+            before = now;
+        }
     }
-    insta::assert_snapshot!(table, @r"
-    1.8.7   yes     -       -       -
-    1.12.0  -       yes     -       -
-    1.14.0  -       yes     yes     -
-    1.22.3  -       yes     yes     -
-    1.22.4  -       yes     yes     yes
-    2.0.0   -       yes     yes     yes
-    ");
 }
 
+/// A change that a template asks for is written from its version on, and not before; whatever else changes is in no template.
 #[test]
-fn vault_speaks_tls_to_everyone() {
-    let config: Json = serde_json::from_str(&render("vault", "vault.json", "1.21.1")).unwrap();
-    insta::assert_snapshot!(serde_json::to_string_pretty(&config).unwrap());
+fn each_change_begins_with_its_version() {
+    let template = read("consul/templates/consul.json");
+    let written = |version: Version| {
+        let version = version.to_string();
+        rendered("templates/consul.json", &[("consul", &version)])
+    };
+    let mut asked = Vec::new();
+    for change in CHANGES {
+        let Version {
+            major,
+            minor,
+            patch,
+            ..
+        } = change.since;
+        let before = match (minor, patch) {
+            (0, 0) => Version::new(major - 1, 99, 0),
+            (_, 0) => Version::new(major, minor - 1, 99),
+            _ => Version::new(major, minor, patch - 1),
+        };
+        let in_template = template.contains(change.name);
+        let differs = written(before.clone()) != written(change.since.clone());
+        assert_eq!(differs, in_template, "{} against {before}", change.name);
+        assert!(
+            !change.is_in(&before) && change.is_in(&change.since),
+            "{}",
+            change.name
+        );
+        assert_eq!(Change::named(change.name), Some(change));
+        asked.extend(in_template.then_some(change.name));
+    }
+    assert_eq!(template.matches("since(").count(), asked.len(), "{asked:?}");
+    assert!(CHANGES[2].is_in(&"1.12.0-rc1+ent".parse().unwrap()));
 }
 
 #[test]
 fn the_firewall_rules_name_what_may_come_in() {
-    let rules = render("harden", "nftables.conf", "1.21.1");
+    let rules = rendered("templates/nftables.conf", &[]);
     assert!(rules.contains("tcp dport { 22, 8200, 8201, 8300, 8301 } accept"));
     assert!(rules.contains("meta skuid != { root, vault, consul } drop"));
 }

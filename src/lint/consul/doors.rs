@@ -1,6 +1,7 @@
 //! What is open: ports, sockets, and what may be done through them.
 
 use super::{LONGEST_WAIT_S, UPGRADE, exposed, is_open, open_port, serves};
+use crate::changes::{CONSUL_GRPC_TLS, CONSUL_HTTP_CONFIG, CONSUL_LONG_REQUESTS};
 use crate::lint::tree::{at, is, seconds};
 use crate::lint::{Rule, hit, must_not_be, open_to_all, shown};
 
@@ -37,7 +38,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
         check: |s| {
             let used = is(s.root, "peering.enabled") == Some(true)
                 || is(s.root, "connect.enabled") == Some(true);
-            match serves(s) && s.at_least(1, 14, 0) && !used {
+            match serves(s) && s.has(&CONSUL_GRPC_TLS) && !used {
                 true => open_port(s, "grpc_tls", true),
                 false => Vec::new(),
             }
@@ -97,13 +98,13 @@ pub(in crate::lint) const RULES: &[Rule] = &[
         source: UPGRADE,
         fix: "set `http_config.read_timeout` and `http_config.write_timeout` to \"15m\"",
         check: |s| {
-            let fixed = s.at_least(2, 0, 0);
+            let fixed = s.has(&CONSUL_LONG_REQUESTS);
             let keys = ["http_config.read_timeout", "http_config.write_timeout"];
             let short = |key: &&str| match seconds(s.root, key) {
                 Some(seconds) => seconds < LONGEST_WAIT_S,
                 None => !fixed,
             };
-            match s.at_least(1, 22, 4) {
+            match s.has(&CONSUL_HTTP_CONFIG) {
                 true => keys
                     .into_iter()
                     .filter(short)

@@ -1,0 +1,100 @@
+//! What changed in the configuration of Vault and Consul: one table for what is written, and for what is judged.
+//!
+//! In: a version. Out: whether a change is in it. What holds for every version that we know has no row here.
+
+use semver::Version;
+
+/// A change of a product's configuration.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The product, and what it is about; templates ask for it by this.
+    pub name: &'static str,
+    /// The first version that has it.
+    pub since: Version,
+    /// What is so since then.
+    pub what: &'static str,
+    /// Who says so.
+    pub source: &'static str,
+}
+
+/// All of them, by product and version.
+pub const CHANGES: [&Change; 7] = [
+    &CONSUL_UI_CONFIG,
+    &CONSUL_INITIAL_MANAGEMENT,
+    &CONSUL_TLS,
+    &CONSUL_PEERING,
+    &CONSUL_GRPC_TLS,
+    &CONSUL_HTTP_CONFIG,
+    &CONSUL_LONG_REQUESTS,
+];
+
+const UPGRADE: &str = "https://developer.hashicorp.com/consul/docs/upgrade/version-specific";
+
+/// See [`Change::what`].
+pub const CONSUL_UI_CONFIG: Change = Change {
+    name: "consul.ui-config",
+    since: Version::new(1, 9, 0),
+    what: "`ui_config` has what was `ui`",
+    source: UPGRADE,
+};
+
+/// See [`Change::what`].
+pub const CONSUL_INITIAL_MANAGEMENT: Change = Change {
+    name: "consul.initial-management",
+    since: Version::new(1, 11, 0),
+    what: "the operator's first token is `acl.tokens.initial_management`, no more `master`",
+    source: "https://developer.hashicorp.com/consul/docs/reference/agent/configuration-file/acl",
+};
+
+/// See [`Change::what`].
+pub const CONSUL_TLS: Change = Change {
+    name: "consul.tls",
+    since: Version::new(1, 12, 0),
+    what: "`tls` has the files and flags of TLS, for each door of the agent",
+    source: "https://developer.hashicorp.com/consul/docs/reference/agent/configuration-file/tls",
+};
+
+/// See [`Change::what`].
+pub const CONSUL_PEERING: Change = Change {
+    name: "consul.peering",
+    since: Version::new(1, 13, 0),
+    what: "clusters may peer, unless `peering.enabled` says no",
+    source: UPGRADE,
+};
+
+/// See [`Change::what`].
+pub const CONSUL_GRPC_TLS: Change = Change {
+    name: "consul.grpc-tls",
+    since: Version::new(1, 14, 0),
+    what: "`ports.grpc` speaks in clear, and servers open `ports.grpc_tls` on their own",
+    source: UPGRADE,
+};
+
+/// See [`Change::what`].
+pub const CONSUL_HTTP_CONFIG: Change = Change {
+    name: "consul.http-config",
+    since: Version::new(1, 22, 4),
+    what: "`http_config` bounds a request, by 30 s where it says nothing: less than Vault's lock waits",
+    source: UPGRADE,
+};
+
+/// See [`Change::what`].
+pub const CONSUL_LONG_REQUESTS: Change = Change {
+    name: "consul.long-requests",
+    since: Version::new(2, 0, 0),
+    what: "that bound is 15 minutes where nothing is said",
+    source: UPGRADE,
+};
+
+impl Change {
+    /// Whether `version` has it. Its pre-releases have it too, and builds of any kind.
+    pub fn is_in(&self, version: &Version) -> bool {
+        let numbers = |version: &Version| (version.major, version.minor, version.patch);
+        numbers(version) >= numbers(&self.since)
+    }
+
+    /// The change of this name.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        CHANGES.into_iter().find(|change| change.name == name)
+    }
+}
