@@ -18,7 +18,7 @@ use crate::digest::Digest;
 use crate::manifest::Reference;
 
 /// With so many new entries it is time to remember them as well.
-const MANY: u64 = 64;
+const MANY: u64 = 16;
 
 /// And it is when the log has grown by this part of what is remembered, so that a short one is remembered almost whole.
 const PART: u64 = 8;

@@ -92,10 +92,12 @@ impl<B: Backend> Store<B> {
         report.keep(self.check_pinned(&history))?;
         report.entries = history.head();
         report.voids = history.voids().to_vec();
-        self.check_entries(history.head(), &mut report).await?;
-        let store = self.share();
-        let objects = tokio::spawn(async move { store.kept_objects().await });
+        let (head, backend) = (history.head(), self.backend.clone());
+        let entries = tokio::spawn(async move { backend.list("log/").await });
         let mut named = self.check_manifests(history, &mut report).await?;
+        check_entries(head, of_task(entries.await)?, &mut report);
+        // The names of a large store take as much memory as a part of its history, which is gone by now.
+        let objects = self.kept_objects().await?;
         let packages = std::mem::take(&mut named.packages);
         named.records.extend(&packages);
         self.check_packages(packages, &mut report).await?;
@@ -104,24 +106,10 @@ impl<B: Backend> Store<B> {
         self.check_removed(named.removed, &mut report).await?;
         self.check_artifacts(named.artifacts, depth, &mut report)
             .await?;
-        self.check_objects(of_task(objects.await)?, named.records, &mut report)
+        self.check_objects(objects, named.records, &mut report)
             .await?;
         report.say_what_was_proved(depth, self.pinned.is_some());
         Ok(report)
-    }
-
-    /// Nothing but entries in the log.
-    async fn check_entries(&self, head: u64, report: &mut Report) -> Result<(), StoreError> {
-        // What comes after the head was judged by the replay.
-        let next = entry_name(head + 1);
-        for name in self.backend.list("log/").await? {
-            let judged = name.starts_with(ENTRIES) && name >= next;
-            let known = entry_seq(&name).is_some_and(|seq| (1..=head).contains(&seq));
-            if !judged && !known {
-                report.find(name, "is no entry of the log");
-            }
-        }
-        Ok(())
     }
 
     async fn check_manifests(
@@ -358,5 +346,18 @@ impl<B: Backend> Store<B> {
             }
         }
         Ok(())
+    }
+}
+
+/// Nothing but entries in the log.
+fn check_entries(head: u64, names: Vec<String>, report: &mut Report) {
+    // What comes after the head was judged by the replay.
+    let next = entry_name(head + 1);
+    for name in names {
+        let judged = name.starts_with(ENTRIES) && name >= next;
+        let known = entry_seq(&name).is_some_and(|seq| (1..=head).contains(&seq));
+        if !judged && !known {
+            report.find(name, "is no entry of the log");
+        }
     }
 }
