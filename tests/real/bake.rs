@@ -1,7 +1,9 @@
 //! Whole bakes with the binary and real machines.
 
+mod cluster;
 mod ended;
 mod identities;
+mod node;
 pub mod shop;
 
 use shop::{Shop, said};
@@ -105,17 +107,24 @@ async fn two_bakes_at_once_with_a_restart_do_not_disturb_each_other() {
 }
 
 #[tokio::test]
-async fn a_consul_server_is_baked_and_tested() {
+async fn shipped_servers_are_baked_and_form_a_cluster() {
     let Some(shop) = Shop::open(&["python3"]).await else {
         return;
     };
-    shop.define("consul", &shop.consul_server());
-    shop.lock("consul").await;
-    // There is no Key Vault here, so this one takes its identity from the disk, which comes first.
+    // There is no Key Vault here, so nodes take their identity from a disk, which comes first.
     let vaults = ("VB_VAR_key_vaults", "https://images.vault.azure.net");
-    let built = shop.run(&["build", "consul"], &[vaults]).await;
-    assert_eq!(built.status.code(), Some(0), "{}", said(&built));
-    let shown = said(&shop.run(&["show", "consul", "--json"], &[]).await);
+    for (name, more) in [
+        ("consul-server", &[][..]),
+        ("vault-server", &["--skip-test"]),
+    ] {
+        shop.define(name, &shop.server(name));
+        shop.lock(name).await;
+        let built = shop
+            .run(&[&["build", name], more].concat(), &[vaults])
+            .await;
+        assert_eq!(built.status.code(), Some(0), "{}", said(&built));
+    }
+    let shown = said(&shop.run(&["show", "consul-server", "--json"], &[]).await);
     for (id, looked_at) in [
         ("base.fetch-required", true),
         ("disk.gossip-keys", true),
@@ -126,6 +135,11 @@ async fn a_consul_server_is_baked_and_tested() {
         assert_eq!(shown.contains(&held), looked_at, "{id}: {shown}");
     }
     shop.assert_nothing_left().await;
+    let (consul, vault) = (
+        shop.artifact_of("consul-server"),
+        shop.artifact_of("vault-server"),
+    );
+    cluster::judge(&consul.await, &vault.await).await;
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tokio::io::AsyncReadExt as _;
-use vault_bake::builder::qemu::{Qemu, QemuSettings, requirements};
+use vault_bake::builder::qemu::{Qemu, QemuSettings, Tools, requirements};
 use vault_bake::builder::{Boot, Builder as _, Content, Disk, DiskFile, Machine};
 use vault_bake::definition::{Firmware, MachineSpec, Network, QemuBase};
 use vault_bake::digest::Digest;
@@ -36,9 +36,17 @@ pub struct World {
 
 impl World {
     /// Nothing, with the reason printed, where a tool is missing.
-    #[expect(clippy::print_stderr, reason = "a skipped test says why")]
     pub fn begin(run: &str) -> Option<Self> {
-        let settings = QemuSettings::new(cache());
+        Self::begin_with(run, Tools::default())
+    }
+
+    /// The same with other programs.
+    #[expect(clippy::print_stderr, reason = "a skipped test says why")]
+    pub fn begin_with(run: &str, tools: Tools) -> Option<Self> {
+        let settings = QemuSettings {
+            tools,
+            ..QemuSettings::new(cache())
+        };
         for requirement in requirements(&settings) {
             if !found(&requirement.program) {
                 eprintln!(

@@ -2,20 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair,
-};
-use vault_bake::builder::{AccessBy, Content, Disk, DiskFile, Machine};
-use vault_bake::definition::Firmware;
-use vault_bake::digest::Digest;
+use vault_bake::builder::Machine as _;
 use vault_bake::identity::{Identity, Leaf};
-use vault_bake::secret::{Scrubber, Secret};
-use vault_bake::ssh::{Reboot, Script, Session};
+use vault_bake::secret::Secret;
+use vault_bake::ssh::Reboot;
 
+use super::node::{Authority, Node, disk};
 use crate::qemu::{BOOT_DEADLINE, World};
 
 /// What a node says of itself, once Consul has made its id.
@@ -37,49 +31,20 @@ for unit in vault-bake-identity consul vault; do printf '%s: ' $unit; systemctl 
 const WHY: &str = "journalctl --boot --unit vault-bake-identity.service --output cat | grep 'identity refused' | tail -n 1";
 
 /// Which certificates are served, and by which processes.
-const SERVING: &str = r"
+const SERVING: &str = r#"
 for port in 8501 8200; do
+    left=60
+    until ss -Hlnt | grep -q ":$port " || [ $left -eq 0 ]; do left=$((left - 1)); sleep 1; done
     openssl s_client -connect 127.0.0.1:$port </dev/null 2>/dev/null | openssl x509 -noout -fingerprint -sha256
 done
 systemctl show --property=MainPID --value consul.service vault.service | grep .
-";
+"#;
 
 /// Who listens where. The port of a DHCP client is open for a while only, and its own address is the machine's.
 const LISTENING: &str =
     r"ss -Hlntu | awk '{print $1, $5}' | sed 's/%[a-z0-9]*//' | grep -v ':68$' | sort -u";
 
-/// A node of the image.
-struct Node {
-    session: Session,
-}
-
 impl Node {
-    async fn of(world: &World, machine: &mut impl Machine) -> Self {
-        let endpoint = machine.endpoint();
-        let died = async || machine.died();
-        let session = Session::connect(
-            &endpoint,
-            &world.keys,
-            BOOT_DEADLINE,
-            died,
-            Scrubber::default(),
-            &world.events,
-            &world.interrupt,
-        );
-        let session = session.await.expect("it answers");
-        Self { session }
-    }
-
-    async fn says(&self, world: &World, text: &str) -> String {
-        let script = Script {
-            name: "node".to_owned(),
-            text: text.to_owned(),
-            timeout: Duration::from_secs(180),
-        };
-        let said = self.session.capture(script, &world.interrupt).await;
-        said.expect("it runs").text.trim().to_owned()
-    }
-
     /// Gives it another identity while its services run, and says whether that was taken.
     async fn renewed(&self, world: &World, tar: Vec<u8>) -> bool {
         self.put(world, tar).await;
@@ -92,19 +57,6 @@ impl Node {
         self.put(world, tar).await;
         let services = self.says(world, SERVICES).await;
         (services, self.says(world, WHY).await)
-    }
-
-    /// Puts an identity where the node looks for it.
-    async fn put(&self, world: &World, tar: Vec<u8>) {
-        let folder = "/run/other-identity";
-        let write =
-            move |archive: &mut vault_bake::ssh::Archive<'_>| archive.bytes("seed", 0o600, &tar);
-        let uploading = self
-            .session
-            .upload(folder, None, write, &world.events, &world.interrupt);
-        uploading.await.expect("it is uploaded");
-        let link = "mkdir -p /dev/disk/by-id; ln -sfn /run/other-identity/seed /dev/disk/by-id/virtio-vault-bake-seed\n";
-        self.says(world, link).await;
     }
 }
 
@@ -146,39 +98,24 @@ fn spoiled(now: Timestamp) -> BTreeMap<&'static str, Vec<u8>> {
     ])
 }
 
-/// An authority that can issue certificates more than once.
-fn authority() -> CertifiedIssuer<'static, KeyPair> {
-    let mut params = CertificateParams::new([]).expect("parameters");
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    // A name of its own: by the same name a leaf would pass for self-signed.
-    params.distinguished_name.push(DnType::CommonName, "CA");
-    CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("an authority")
-}
-
 /// Gives the identity new certificates.
-fn certify(identity: &mut Identity, authority: &CertifiedIssuer<'static, KeyPair>) {
-    let issue = |name: &str| {
-        let names = [name, "localhost", "127.0.0.1"].map(str::to_owned);
-        let mut params = CertificateParams::new(names).expect("parameters");
-        params.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ServerAuth,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ];
-        let key = KeyPair::generate().expect("a key");
-        let certificate = params.signed_by(&key, authority).expect("a certificate");
+fn certify(identity: &mut Identity, authority: &Authority) {
+    identity.ca_pem = authority.pem();
+    let leaf = |name| {
+        let (certificate_pem, key) = authority.issue(&[name, "localhost", "127.0.0.1"]);
+        let key_pem = Secret::new(key);
         Leaf {
-            certificate_pem: certificate.pem(),
-            key_pem: Secret::new(key.serialize_pem()),
+            certificate_pem,
+            key_pem,
         }
     };
-    identity.ca_pem = authority.pem();
-    identity.consul = issue("server.dc1.consul");
-    identity.vault = issue("vault.service.consul");
+    identity.consul = leaf("server.dc1.consul");
+    identity.vault = leaf("vault.service.consul");
 }
 
 /// The node ends with an identity that holds, and has taken new certificates without a restart of anything.
 async fn judge_renewal(world: &World, node: &Node, now: Timestamp) {
-    let authority = authority();
+    let authority = Authority::new();
     let mut identity = new(now);
     certify(&mut identity, &authority);
     assert_eq!(node.given(world, identity.to_tar()).await.0, ALL_UP);
@@ -217,16 +154,7 @@ pub async fn judge(artifact: &Path) {
     let Some(mut world) = World::begin("identities") else {
         return;
     };
-    let file = DiskFile {
-        path: artifact.to_owned(),
-        format: "qcow2".to_owned(),
-        sha256: Digest::of_file(artifact).expect("an artifact").0,
-    };
-    let disk = Disk {
-        content: Content::File(file),
-        firmware: Firmware::Bios,
-        access: AccessBy::Credentials,
-    };
+    let disk = disk(artifact);
     let now = Timestamp::now();
 
     let mut machine = world.boot_with(&disk, "first", None).await;

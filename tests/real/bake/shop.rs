@@ -77,15 +77,19 @@ impl Shop {
         text
     }
 
-    /// The shipped definition of Consul servers, for the firmware that starts faster.
-    pub fn consul_server(&self) -> String {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("images/consul-server/image.toml");
-        let text = fs::read_to_string(path).expect("the definition");
-        assert!(
-            text.contains("firmware = \"uefi\""),
-            "it has another one by now"
-        );
-        text.replace("firmware = \"uefi\"", "firmware = \"bios\"")
+    /// The shipped definition `name`, for the firmware that starts faster, with what the stand-in for Vault runs on.
+    pub fn server(&self, name: &str) -> String {
+        let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("images");
+        let text = fs::read_to_string(images.join(name).join("image.toml"));
+        let mut text = text.expect("the definition");
+        for (shipped, here) in [
+            ("firmware = \"uefi\"", "firmware = \"bios\""),
+            ("\"openssl\"]", "\"openssl\", \"python3\"]"),
+        ] {
+            assert!(text.contains(shipped), "it has no {shipped} any more");
+            text = text.replace(shipped, here);
+        }
+        text
     }
 
     /// A definition with nothing but `steps` and the seal.
@@ -236,6 +240,15 @@ impl Shop {
         let artifacts = self.root().join("store/artifacts/sha256");
         let first = fs::read_dir(artifacts).expect("artifacts").next();
         first.expect("one").expect("an entry").path()
+    }
+
+    /// The artifact of an image.
+    pub async fn artifact_of(&self, image: &str) -> PathBuf {
+        let shown = said(&self.run(&["show", image, "--json"], &[]).await);
+        let shown: serde_json::Value = serde_json::from_str(&shown).expect("a statement");
+        let id = &shown["predicate"]["outputs"][0]["id"];
+        let id = id.as_str().unwrap_or_else(|| panic!("{shown:#}"));
+        self.root().join("store").join(id)
     }
 
     /// Whether the one captured disk, uncompressed, contains `text` in any of its bytes, free blocks included.
