@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use semver::Version;
-use vault_bake::changes::{CHANGES, Change};
+use vault_bake::changes::{CHANGES, CONSUL_TLS, Change};
 use vault_bake::definition::Definition;
 use vault_bake::plan::judge;
 use vault_bake::provisioner::Provisioners;
@@ -299,7 +299,7 @@ fn each_change_begins_with_its_version() {
         asked.extend(in_template.then_some(change.name));
     }
     assert_eq!(template.matches("since(").count(), asked.len(), "{asked:?}");
-    assert!(CHANGES[2].is_in(&"1.12.0-rc1+ent".parse().unwrap()));
+    assert!(CONSUL_TLS.is_in(&"1.12.0-rc1+ent".parse().unwrap()));
 }
 
 #[test]

@@ -394,11 +394,14 @@ fn a_renewal_brings_certificates_and_keys_and_nothing_else() {
     let before = good(&authority);
     assert!(node.take(&archive(&before)).0);
     let old = node.files();
+    fs::remove_file(node.files.path().join("seed")).unwrap();
 
     let renewed = good(&authority);
+    assert!(!node.run(&["can-renew"]).0, "the disk was detached");
     let (content, words) = node.renew(&archive(&renewed));
     assert!(content, "{words}");
     insta::assert_snapshot!(words, @"vault-bake identity renewed: node vb-node-1 in datacenter dc1");
+    assert!(node.run(&["can-renew"]).0);
     let new = node.files();
     assert!(old.keys().eq(new.keys()), "{new:?}");
     let changed = new.iter().filter(|(name, text)| old[*name] != **text);
