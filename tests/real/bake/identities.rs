@@ -32,23 +32,31 @@ const WHY: &str = "journalctl --boot --unit vault-bake-identity.service --output
 
 /// Which certificates are served, and by which processes.
 const SERVING: &str = r#"
+served() { openssl s_client -connect 127.0.0.1:$1 </dev/null 2>/dev/null | openssl x509 -noout -fingerprint -sha256 2>/dev/null; }
 for port in 8501 8200; do
     left=60
-    until ss -Hlnt | grep -q ":$port " || [ $left -eq 0 ]; do left=$((left - 1)); sleep 1; done
-    openssl s_client -connect 127.0.0.1:$port </dev/null 2>/dev/null | openssl x509 -noout -fingerprint -sha256
+    until served $port || [ $left -eq 0 ]; do left=$((left - 1)); sleep 1; done
 done
 systemctl show --property=MainPID --value consul.service vault.service | grep .
 "#;
 
 /// Who listens where. The port of a DHCP client is open for a while only, and its own address is the machine's.
-const LISTENING: &str =
-    r"ss -Hlntu | awk '{print $1, $5}' | sed 's/%[a-z0-9]*//' | grep -v ':68$' | sort -u";
+const LISTENING: &str = r"
+for port in 8300 8501 8200; do
+    left=60
+    until ss -Hlnt sport = :$port | grep -q . || [ $left -eq 0 ]; do left=$((left - 1)); sleep 1; done
+done
+ss -Hlntu | awk '{print $1, $5}' | sed 's/%[a-z0-9]*//' | grep -v ':68$' | sort -u
+";
 
 impl Node {
     /// Gives it another identity while its services run, and says whether that was taken.
     async fn renewed(&self, world: &World, tar: Vec<u8>) -> bool {
         self.put(world, tar).await;
-        let words = self.says(world, "systemctl reload vault-bake-identity.service && sleep 5 && echo taken || echo refused\n");
+        let words = self.says(
+            world,
+            "systemctl reload vault-bake-identity.service && echo taken || echo refused\n",
+        );
         words.await == "taken"
     }
 
@@ -132,17 +140,17 @@ async fn judge_renewal(world: &World, node: &Node, now: Timestamp) {
 
     certify(&mut identity, &authority);
     assert!(node.renewed(world, identity.to_tar()).await);
-    let after = node.says(world, SERVING).await;
-    let lines: Vec<(&str, &str)> = before.lines().zip(after.lines()).collect();
-    let new: Vec<bool> = lines
-        .iter()
-        .map(|(before, after)| before != after)
-        .collect();
-    assert_eq!(
-        new,
-        [true, true, false, false],
-        "certificates, and no process: {lines:?}"
-    );
+    // Both were told; when they have read it is theirs to say.
+    let mut after = String::new();
+    for _ in 0..10 {
+        after = node.says(world, &format!("sleep 3\n{SERVING}")).await;
+        let lines = before.lines().zip(after.lines());
+        let new: Vec<bool> = lines.map(|(before, after)| before != after).collect();
+        if new == [true, true, false, false] {
+            return;
+        }
+    }
+    panic!("certificates are new, and processes are not:\n{before}\n{after}");
 }
 
 /// Starts the image at `artifact` twice.
