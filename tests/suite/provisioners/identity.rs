@@ -129,6 +129,8 @@ impl Node {
         let install = files.path().join("install");
         fs::write(&install, INSTALL).unwrap();
         fs::set_permissions(&install, fs::Permissions::from_mode(0o755)).unwrap();
+        let config = format!("seed_device='{}/seed'\nwait_s=0\n", files.path().display());
+        fs::write(files.path().join("identity.conf"), config).unwrap();
         Some(Self { run, files })
     }
 
@@ -155,8 +157,6 @@ impl Node {
     )]
     pub fn run(&self, arguments: &[&str]) -> (bool, String) {
         let files = self.files.path();
-        let config = format!("seed_device='{}/seed'\nwait_s=0\n", files.display());
-        fs::write(files.join("identity.conf"), config).unwrap();
         let output = Command::new("sh")
             .arg(folder().join("base/files/identity"))
             .args(arguments)
@@ -437,6 +437,12 @@ fn a_renewal_brings_certificates_and_keys_and_nothing_else() {
             let _ = writeln!(table, "{name}: {}", why.unwrap());
         }
         assert!(why.is_some() && !words.contains("another"), "{words}");
+    }
+    // Nor does an image that is broken.
+    fs::remove_file(node.files.path().join("identity.conf")).unwrap();
+    for mode in ["renew", "can-renew"] {
+        assert!(!node.run(&[mode]).0, "{mode}");
+        assert_eq!(node.files(), new, "{mode} changed something");
     }
     insta::assert_snapshot!(table, @"
     new token: vault/env is not what runs here; only certificates and their keys can be renewed, anything else needs a restart of vault-bake-identity.service
