@@ -76,6 +76,15 @@ pub struct Definition {
     pub digest: Digest,
 }
 
+/// Who bakes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BuilderKind {
+    /// QEMU, on this computer.
+    Qemu,
+    /// Azure.
+    Azure,
+}
+
 /// A definition that cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum DefinitionError {

@@ -14,7 +14,7 @@ use openssl::error::ErrorStack;
 use openssl::rand::rand_bytes;
 use serde_json::json;
 
-use crate::changes::CONSUL_INITIAL_MANAGEMENT;
+use crate::configuration::{consul, text};
 use crate::secret::Secret;
 
 use authority::Authority;
@@ -111,13 +111,9 @@ impl Identity {
         let gossip_key = Secret::new(openssl::base64::encode_block(&random::<32>()?));
         let token = uuid::Builder::from_random_bytes(random()?).into_uuid();
         let management_token = Secret::new(token.to_string());
-        let fragment = consul_fragment(
-            node,
-            datacenter,
-            consul_version,
-            &gossip_key,
-            &management_token,
-        );
+        let (key, token) = (gossip_key.expose(), management_token.expose());
+        let fragment = consul::Node::alone(consul_version, (node, datacenter), key, token);
+        let fragment = Secret::new(text(&fragment));
         Ok(Self {
             node: node.to_owned(),
             datacenter: datacenter.to_owned(),
@@ -160,32 +156,6 @@ impl Identity {
             &self.vault.key_pem,
         ]
     }
-}
-
-/// The part of Consul's configuration that is the node's own. The anonymous token stays without rights: `default` is
-/// not set, so that a test sees whether the image refuses who has no token.
-fn consul_fragment(
-    node: &str,
-    datacenter: &str,
-    version: &semver::Version,
-    gossip_key: &Secret,
-    token: &Secret,
-) -> Secret {
-    let operator = if CONSUL_INITIAL_MANAGEMENT.is_in(version) {
-        "initial_management"
-    } else {
-        "master"
-    };
-    let fragment = json!({
-        "node_name": node,
-        "datacenter": datacenter,
-        "server": true,
-        "bootstrap_expect": 1,
-        "retry_join": [],
-        "encrypt": gossip_key.expose(),
-        "acl": { "tokens": { operator: token.expose(), "agent": token.expose() } },
-    });
-    Secret::new(format!("{fragment:#}\n"))
 }
 
 /// Whether `text` can be a label of a DNS name.

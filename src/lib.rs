@@ -21,11 +21,11 @@
 //! use jiff::Timestamp;
 //! use vault_bake::bake::{OnError, Order, bake};
 //! use vault_bake::builder::qemu::{Qemu, QemuSettings, requirements};
-//! use vault_bake::definition::Definition;
+//! use vault_bake::definition::{BuilderKind, Definition};
 //! use vault_bake::event::{Event, Events};
-//! use vault_bake::lock::{self, DEBIAN_KEYRING, Network};
+//! use vault_bake::lock::{self, Bases, DEBIAN_KEYRING, Network};
 //! use vault_bake::manifest::Tool;
-//! use vault_bake::plan::{BuilderKind, plan};
+//! use vault_bake::plan::{plan};
 //! use vault_bake::provisioner::Provisioners;
 //! use vault_bake::sign::{Signer, SigningKey, Trust};
 //! use vault_bake::ssh::GUEST_WORK;
@@ -70,7 +70,7 @@
 //!
 //! let definition = Definition::load(&image, &BTreeMap::new())?;
 //! let network = Network { keyring: PathBuf::from(DEBIAN_KEYRING), now: Timestamp::now(), azure: None };
-//! let lock = lock::resolve(&definition, &network, &events, &interrupt).await?;
+//! let lock = lock::resolve(&definition, Bases::All, &network, &events, &interrupt).await?;
 //! let provisioners = Provisioners::load(&[PathBuf::from("provisioners")], &definition)?;
 //! let plan = plan(&definition, &lock, &provisioners, BuilderKind::Qemu)?;
 //!
@@ -113,6 +113,7 @@ pub mod azure;
 
 // image
 pub mod changes;
+pub mod configuration;
 pub mod definition;
 pub mod release;
 pub mod lock;

@@ -20,7 +20,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::changes::Change;
-use crate::plan::{Plan, PlannedStep, StepKind};
+use crate::plan::{CONFIGURATION, Plan, PlannedStep, StepKind};
 
 /// Whose configuration it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -296,8 +296,8 @@ fn is_configuration(name: &str) -> bool {
     [".hcl", ".json"].iter().any(|end| name.ends_with(end))
 }
 
-/// What an image's steps configure, and what is not safe in it: templates of provisioners that are called after a product, as in
-/// `templates/vault.json`, and files that are put into `/etc/vault.d/` or `/etc/consul.d/`.
+/// What an image's steps configure, and what is not safe in it: what provisioners get from [`crate::configuration`], templates of
+/// theirs that are called after a product, as in `templates/vault.hcl`, and files that are put into `/etc/vault.d/` or `/etc/consul.d/`.
 ///
 /// `releases` are products and their versions; `allowed` are rules that may be broken, and why.
 pub fn of_steps(
@@ -343,7 +343,8 @@ fn files_of(product: Product, step: &PlannedStep) -> Vec<(&str, &[u8])> {
     let name = product.name();
     match &step.kind {
         StepKind::Provisioner { .. } => {
-            let ours = ["json", "hcl"].map(|end| format!("templates/{name}.{end}"));
+            let template = ["json", "hcl"].map(|end| format!("templates/{name}.{end}"));
+            let ours = [&template[..], &[format!("{CONFIGURATION}{name}.json")]].concat();
             files
                 .filter(|(path, _)| ours.iter().any(|one| one == path))
                 .collect()

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::definition::{AzureSpec, Definition, Place, Problem, QemuBase};
+use crate::definition::{AzureSpec, BuilderKind, Definition, Place, Problem, QemuBase};
 use crate::digest::Digest;
 use crate::event::Events;
 use crate::http::FetchError;
@@ -167,14 +167,44 @@ pub trait Index: Sync {
     ) -> impl Future<Output = Result<LockedRelease, LockError>> + Send;
 }
 
-/// Asks `index` for everything that `definition` wants.
+/// The bases that are looked up.
+#[derive(Clone, Copy, Debug)]
+pub enum Bases<'a> {
+    /// Those of all builders.
+    All,
+    /// That of one builder. What the lock of before says of others stays, where it was for the same definition.
+    Only(BuilderKind, Option<&'a Lock>),
+}
+
+impl<'a> Bases<'a> {
+    fn has(self, builder: BuilderKind) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(only, _) => only == builder,
+        }
+    }
+
+    /// The lock of before, where it has to do with what is wanted now.
+    fn before(self, wanted: &Digest) -> Option<&'a Lock> {
+        match self {
+            Self::All => None,
+            Self::Only(_, before) => before.filter(|lock| lock.wanted == *wanted),
+        }
+    }
+}
+
+/// Asks `index` for everything that `definition` wants, of bases those that are named.
 pub async fn resolve(
     definition: &Definition,
+    bases: Bases<'_>,
     index: &impl Index,
     events: &Events,
     interrupt: &Interrupt,
 ) -> Result<Lock, LockError> {
+    let wanted = wanted(definition);
+    let before = bases.before(&wanted);
     let qemu = match &definition.qemu {
+        _ if !bases.has(BuilderKind::Qemu) => before.and_then(|lock| lock.qemu.clone()),
         Some(QemuBase::CloudImage { url, sha512, .. }) => Some(LockedBase::CloudImage {
             url: url.clone(),
             sha512: sha512.clone(),
@@ -189,6 +219,7 @@ pub async fn resolve(
         None => None,
     };
     let azure = match &definition.azure {
+        _ if !bases.has(BuilderKind::Azure) => before.and_then(|lock| lock.azure.clone()),
         Some(wanted) => Some(index.image(wanted, events, interrupt).await?),
         None => None,
     };
@@ -202,7 +233,7 @@ pub async fn resolve(
     }
     Ok(Lock {
         schema: SCHEMA,
-        wanted: wanted(definition),
+        wanted,
         qemu,
         azure,
         releases,

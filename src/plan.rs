@@ -16,8 +16,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::definition::{
-    AzureBase, AzureMachine, AzureOutput, Definition, MachineSpec, OutputSpec, Problem, QemuBase,
-    Value,
+    AzureBase, AzureMachine, AzureOutput, BuilderKind, Definition, MachineSpec, OutputSpec,
+    Problem, QemuBase, Value,
 };
 use crate::digest::Digest;
 use crate::lock::{self, Lock, LockedBase, LockedImage};
@@ -78,15 +78,6 @@ pub enum PlannedBase {
         /// As locked.
         locked: LockedImage,
     },
-}
-
-/// Who bakes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BuilderKind {
-    /// QEMU, on this computer.
-    Qemu,
-    /// Azure.
-    Azure,
 }
 
 /// The machine of a plan.
@@ -172,6 +163,8 @@ pub enum StepKind {
     Reboot,
 }
 
+pub use steps::CONFIGURATION;
+
 /// The one file of a shell step.
 pub const SCRIPT: &str = "script.sh";
 /// The one file of a file step.
@@ -224,6 +217,16 @@ pub enum PlanError {
         image: String,
         /// What does not fit.
         reason: String,
+    },
+    /// The lock has no base for this builder.
+    #[error(
+        "image.lock has no base for {builder}; run `vault-bake lock {image} --builder {builder}`"
+    )]
+    NotLocked {
+        /// The image.
+        image: String,
+        /// As in `azure`.
+        builder: &'static str,
     },
     /// The definition says nothing of this builder.
     #[error(

@@ -32,6 +32,8 @@ pub struct Provisioner {
     pub after: Vec<String>,
     /// Releases that a definition must name.
     pub releases: Vec<String>,
+    /// The product whose file it gets, made of its inputs by [`crate::configuration`].
+    pub configures: Option<String>,
     /// Whether it is the seal: last, and exactly one.
     pub seal: bool,
     /// What it may be given.
@@ -144,6 +146,7 @@ impl Provisioner {
             timeout_s: metadata.timeout_s,
             after: metadata.after,
             releases: metadata.releases,
+            configures: metadata.configures,
             seal: metadata.seal,
             inputs: metadata.inputs,
             files,

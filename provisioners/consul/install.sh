@@ -7,7 +7,7 @@ set -eu
 # Consul judges only complete sets of files, so the node's fragment is stood in for by one that says nothing true.
 validate() {
     rehearsal=$(mktemp -d /run/vault-bake-consul.XXXXXX)
-    cp templates/consul.json "$rehearsal/consul.json"
+    cp configuration/consul.json "$rehearsal/consul.json"
     printf '{"node_name":"rehearsal","server":true,"bootstrap_expect":1,"bind_addr":"127.0.0.1","encrypt":"%s"}\n' \
         "$(head -c 32 /dev/zero | openssl base64 -A)" >"$rehearsal/node.json"
     /usr/bin/consul validate "$rehearsal" || { rm -rf "$rehearsal"; die 'Consul refuses the rendered configuration'; }
@@ -20,7 +20,7 @@ validate
 
 install -d -m 0750 -o root -g consul /etc/consul.d
 install -d -m 0700 -o consul -g consul /var/lib/consul
-place 0640 root:consul templates/consul.json /etc/consul.d/consul.json
+place 0640 root:consul configuration/consul.json /etc/consul.d/consul.json
 place 0644 root:root files/consul.sh /etc/profile.d/consul.sh
 place 0644 root:root files/consul.service /etc/systemd/system/consul.service
 systemctl enable --quiet --no-reload consul.service

@@ -21,6 +21,12 @@ root_stays_out() {
     [ -z "$others" ] || { say "rules for single users: $others"; return 1; }
 }
 
+no_remote_shell() {
+    [ -d /etc/ssh ] || return 0
+    says /etc/systemd/system/ssh.service.d/10-vault-bake.conf '^ConditionPathExists=/run/vault-bake/authorized_keys$' && masked ssh.socket || return 1
+    ! grep -Ew 'tcp dport .*22' /etc/nftables.conf
+}
+
 no_swap() {
     masked swap.target || return 1
     [ "$(wc -l </proc/swaps)" -le 1 ] || { cat /proc/swaps; return 1; }
@@ -125,6 +131,11 @@ console_kept() {
 
 check harden.sshd 'ssh takes keys only and forwards nothing' sshd_says
 check harden.sshd-root 'the image keeps root out' root_stays_out
+if [ "$VB_INPUT_SSH" = false ]; then
+    check harden.no-ssh 'no ssh server starts on a node' no_remote_shell
+else
+    skip harden.no-ssh 'no ssh server starts on a node' 'ssh is wanted'
+fi
 check harden.no-swap 'there is no swap' no_swap
 check harden.no-core-dumps 'nothing dumps its memory' no_core_dumps
 check harden.no-shells 'nobody but root and who is named has a shell' only_named_shells

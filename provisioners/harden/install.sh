@@ -39,6 +39,9 @@ remote_shell() {
     [ -d /etc/ssh ] || return 0
     place 0600 root:root files/sshd.conf /etc/ssh/sshd_config.d/10-vault-bake-hardening.conf
     sshd -t || die 'sshd refuses its configuration'
+    [ "$VB_INPUT_SSH" = false ] || return 0
+    place 0644 root:root files/no-ssh.conf /etc/systemd/system/ssh.service.d/10-vault-bake.conf
+    mask_units ssh.socket
 }
 
 # Names come from the resolver that the network names; nobody nearby may answer in its place.

@@ -4,18 +4,13 @@ set -eu
 # shellcheck source=../lib.sh
 . "$VB_LIB"
 
-case $VB_INPUT_TLS_MIN_VERSION in
-    tls12 | tls13) ;;
-    *) die "input tls_min_version is '$VB_INPUT_TLS_MIN_VERSION': expected tls12 or tls13" ;;
-esac
-
 service_user vault "$VB_INPUT_UID"
 install_release vault "$VB_VAULT_VERSION" "$VB_VAULT_SHA256"
 
 install -d -m 0750 -o root -g vault /etc/vault.d
 install -d -m 0755 -o root -g root /opt/vault /opt/vault/plugins
 install -d -m 0750 -o vault -g vault /var/log/vault
-place 0640 root:vault templates/vault.json /etc/vault.d/vault.json
+place 0640 root:vault configuration/vault.json /etc/vault.d/vault.json
 place 0644 root:root files/vault.sh /etc/profile.d/vault.sh
 place 0644 root:root files/vault.service /etc/systemd/system/vault.service
 systemctl enable --quiet --no-reload vault.service

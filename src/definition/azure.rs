@@ -316,7 +316,9 @@ fn machine(mut table: Table, variables: &Variables) -> Result<AzureMachine, Prob
             &[("public", Address::Public), ("private", Address::Private)],
         )?;
     }
-    if let Some(item) = table.take("allow_from") {
+    let allowed = table.take("allow_from");
+    let says_who = allowed.is_some();
+    if let Some(item) = allowed {
         for (at, text) in variables.texts(item)? {
             machine.allow_from.push(range(&at, text)?);
         }
@@ -340,14 +342,15 @@ fn machine(mut table: Table, variables: &Variables) -> Result<AzureMachine, Prob
     if let Some(tags) = table.take_table("tags")? {
         machine.tags = read_tags(tags, variables)?;
     }
-    reachable(&whole, &machine)?;
+    reachable(&whole, &machine, says_who)?;
     Ok(machine)
 }
 
 /// Whether a machine can be reached as the table says.
-fn reachable(table: &Place, machine: &AzureMachine) -> Result<(), Problem> {
+fn reachable(table: &Place, machine: &AzureMachine, says_who: bool) -> Result<(), Problem> {
     match machine.address {
-        Address::Public if machine.allow_from.is_empty() => Err(table
+        // A variable that is empty so far is no matter until the builder is Azure.
+        Address::Public if !says_who => Err(table
             .below("allow_from")
             .problem("missing; expected the addresses that bakes are run from")
             .hint("as in `allow_from = [\"203.0.113.7\"]`, or `address = \"private\"` with a `subnet`")),

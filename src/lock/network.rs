@@ -39,7 +39,7 @@ impl Index for Network {
     ) -> Result<LockedImage, LockError> {
         let arm = self.azure.as_ref().ok_or_else(|| LockError::Image {
             image: "on azure".to_owned(),
-            why: "no subscription is configured; set AZURE_SUBSCRIPTION_ID, or `subscription` in `[azure]` of vault-bake.toml".to_owned(),
+            why: "no subscription is configured; set AZURE_SUBSCRIPTION_ID, or `subscription` in `[azure]` of vault-bake.toml; `lock --builder qemu` looks up the base for QEMU alone".to_owned(),
         })?;
         super::azure::image(arm, wanted).await
     }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{BuilderKind, PlanError, PlannedBase, PlannedMachine, PlannedOutput};
-use crate::definition::{AzureBase, Definition, QemuBase};
+use super::{PlanError, PlannedBase, PlannedMachine, PlannedOutput};
+use crate::definition::{Address, AzureBase, BuilderKind, Definition, Place, QemuBase};
 use crate::lock::{self, ImageReference, Lock, LockedBase};
 
 type Decided = (PlannedBase, PlannedMachine, PlannedOutput);
@@ -50,11 +50,18 @@ fn other(definition: &Definition, builder: &'static str) -> PlanError {
     }
 }
 
+fn not_locked(definition: &Definition, builder: &'static str) -> PlanError {
+    PlanError::NotLocked {
+        image: definition.name.clone(),
+        builder,
+    }
+}
+
 fn qemu(definition: &Definition, lock: &Lock) -> Result<Decided, PlanError> {
     let wanted = definition.qemu.as_ref();
     let wanted = wanted.ok_or_else(|| other(definition, "qemu"))?;
     let locked = lock.qemu.as_ref();
-    let locked = locked.ok_or_else(|| broken(definition, "it has no base for qemu"))?;
+    let locked = locked.ok_or_else(|| not_locked(definition, "qemu"))?;
     if !fits(wanted, locked) {
         return Err(broken(definition, "the base is not that of image.toml"));
     }
@@ -75,8 +82,15 @@ fn qemu(definition: &Definition, lock: &Lock) -> Result<Decided, PlanError> {
 fn azure(definition: &Definition, lock: &Lock) -> Result<Decided, PlanError> {
     let wanted = definition.azure.clone();
     let wanted = wanted.ok_or_else(|| other(definition, "azure"))?;
+    if wanted.machine.address == Address::Public && wanted.machine.allow_from.is_empty() {
+        let at = Place::start_of(&definition.file).below("machine.azure.allow_from");
+        return Err(PlanError::Invalid(
+            at.problem("empty; expected the addresses that bakes are run from")
+                .hint("where it is a variable, give its value, as in `--var azure_allow_from=203.0.113.7`"),
+        ));
+    }
     let locked = lock.azure.clone();
-    let locked = locked.ok_or_else(|| broken(definition, "it has no base for azure"))?;
+    let locked = locked.ok_or_else(|| not_locked(definition, "azure"))?;
     if !is_of(&wanted.base, &locked.image) {
         return Err(broken(definition, "the image is not that of image.toml"));
     }

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use semver::Version;
 use serde_json::json;
 
 use super::{EnvValue, PAYLOAD, PlanError, PlannedFile, PlannedStep, SCRIPT, StepKind};
 use super::{inputs, order, template};
+use crate::configuration;
 use crate::definition::{Action, Definition, Step, Value};
 use crate::digest::Digest;
 use crate::provisioner::{Provisioner, Provisioners, SourceFile};
@@ -96,7 +98,7 @@ fn provision(
     definition: &Definition,
 ) -> Result<Decided, PlanError> {
     let inputs = inputs::decide(step, given, provisioner)?;
-    let files = provisioner
+    let mut files = provisioner
         .files
         .iter()
         .map(|file| {
@@ -106,7 +108,11 @@ fn provision(
                 Ok(PlannedFile::from(file))
             }
         })
-        .collect::<Result<_, _>>()?;
+        .collect::<Result<Vec<_>, _>>()?;
+    if let Some(product) = &provisioner.configures {
+        files.push(configured(step, product, &inputs.plain, definition)?);
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+    }
     Ok(Decided {
         kind: StepKind::Provisioner {
             provisioner: provisioner.name.clone(),
@@ -117,6 +123,29 @@ fn provision(
         env: inputs.env,
         files,
     })
+}
+
+/// The file of a product, made of typed values.
+fn configured(
+    step: &Step,
+    product: &str,
+    inputs: &BTreeMap<String, serde_json::Value>,
+    definition: &Definition,
+) -> Result<PlannedFile, PlanError> {
+    let version = Version::parse(&definition.releases[product]);
+    let version = version.expect("the definition was read");
+    match configuration::file(product, &version, inputs) {
+        Ok((name, text)) => Ok(PlannedFile::new(
+            &format!("{CONFIGURATION}{name}"),
+            0o644,
+            text.into_bytes(),
+        )),
+        Err(refused) => Err(PlanError::Invalid(
+            step.input_at(&refused.input)
+                .problem(refused.to_string())
+                .hint(format!("it becomes part of {product}'s configuration")),
+        )),
+    }
 }
 
 fn shell(script: &str, env: &BTreeMap<String, Value>) -> Decided {
@@ -172,6 +201,8 @@ impl From<&SourceFile> for PlannedFile {
 }
 
 const TEMPLATES: &str = "templates/";
+/// Where what [`configuration`] writes is, below the step's folder.
+pub const CONFIGURATION: &str = "configuration/";
 const SHELL_TIMEOUT_S: u64 = 600;
 const FILE_TIMEOUT_S: u64 = 60;
 const ANSIBLE_TIMEOUT_S: u64 = 1800;

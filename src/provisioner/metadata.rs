@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde_json::Value as Json;
 
+use crate::configuration;
 use crate::definition::document::{Item, Table};
 use crate::definition::{PRODUCTS, Problem, Type, is_name, listed};
 
@@ -29,6 +30,7 @@ pub(super) struct Metadata {
     pub(super) timeout_s: u64,
     pub(super) after: Vec<String>,
     pub(super) releases: Vec<String>,
+    pub(super) configures: Option<String>,
     pub(super) seal: bool,
     pub(super) inputs: BTreeMap<String, Input>,
 }
@@ -43,6 +45,7 @@ pub(super) fn parse(file: &Path, text: &str) -> Result<Metadata, Problem> {
         "timeout_s",
         "after",
         "releases",
+        "configures",
         "seal",
         "inputs",
     ])?;
@@ -51,13 +54,15 @@ pub(super) fn parse(file: &Path, text: &str) -> Result<Metadata, Problem> {
             .transpose()
             .map(Option::unwrap_or_default)
     };
+    let releases = releases(root.take("releases"))?;
     Ok(Metadata {
         description: root
             .need("description", "what it does, in a sentence")?
             .text()?,
         timeout_s: timeout(root.take("timeout_s"))?,
         after: texts(root.take("after"))?,
-        releases: releases(root.take("releases"))?,
+        configures: configures(root.take("configures"), &releases)?,
+        releases,
         seal: root
             .take("seal")
             .map(Item::flag)
@@ -100,6 +105,22 @@ fn releases(item: Option<Item>) -> Result<Vec<String>, Problem> {
         products.push(product);
     }
     Ok(products)
+}
+
+/// What is configured is one of the products that are installed, whose version decides over its keys.
+fn configures(item: Option<Item>, releases: &[String]) -> Result<Option<String>, Problem> {
+    let Some(item) = item else { return Ok(None) };
+    let at = item.at.clone();
+    let product = item.text()?;
+    if !configuration::PRODUCTS.contains(&product.as_str()) || !releases.contains(&product) {
+        return Err(at
+            .problem(format!(
+                "nothing configures `{product}`; expected one of {} that is in `releases` too",
+                listed(configuration::PRODUCTS)
+            ))
+            .hint("what is not ours to write is a template: a file below `templates/`"));
+    }
+    Ok(Some(product))
 }
 
 fn inputs(table: Option<Table>) -> Result<BTreeMap<String, Input>, Problem> {

@@ -239,18 +239,18 @@ fn the_fragment_suits_the_version_of_consul() {
     };
     insta::assert_snapshot!(fragment("1.21.1"), @r#"
 {
+  "node_name": "vb-node-1",
+  "datacenter": "dc1",
+  "server": true,
+  "bootstrap_expect": 1,
+  "retry_join": [],
+  "encrypt": "GOSSIP",
   "acl": {
     "tokens": {
       "agent": "TOKEN",
       "initial_management": "TOKEN"
     }
-  },
-  "bootstrap_expect": 1,
-  "datacenter": "dc1",
-  "encrypt": "GOSSIP",
-  "node_name": "vb-node-1",
-  "retry_join": [],
-  "server": true
+  }
 }
 "#);
     for (version, name) in [

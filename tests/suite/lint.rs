@@ -219,9 +219,9 @@ fn a_baked_agent_with_its_fragment_has_no_finding() {
     assert_eq!(server.lint(), []);
 }
 
-/// The rendered template of a shipped provisioner.
+/// What a shipped provisioner gets.
 fn baked(product: &str) -> String {
-    rendered(&format!("templates/{product}.json"), &[])
+    rendered(&format!("configuration/{product}.json"), &[])
 }
 
 /// An image with a file step of its own, which opens the plaintext API; and one that says why.

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use vault_bake::definition::{AzureBase, AzureSpec, Definition};
+use vault_bake::definition::{AzureBase, AzureSpec, BuilderKind, Definition};
 use vault_bake::digest::Digest;
 use vault_bake::event::Events;
 use vault_bake::lock::{
-    self, Generation, ImageReference, Index, Lock, LockError, LockedImage, Network, PackageIndex,
+    self, Bases, Generation, ImageReference, Index, Lock, LockError, LockedImage, Network,
+    PackageIndex,
 };
 use vault_bake::release::{LockedRelease, Source};
 use vault_bake::wait::Interrupt;
@@ -91,12 +92,17 @@ impl Index for StandIn {
 
 /// The lock of `definition`, from the stand-in.
 pub fn locked(definition: &Definition) -> Lock {
+    locking(definition, Bases::All)
+}
+
+fn locking(definition: &Definition, bases: Bases<'_>) -> Lock {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
     runtime
         .block_on(lock::resolve(
             definition,
+            bases,
             &StandIn,
             &Events::silent(),
             &Interrupt::default(),
@@ -113,6 +119,23 @@ fn definition(name: &str) -> Definition {
         BTreeMap::new()
     };
     Definition::load(&file, &given).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Who has no subscription can still lock what he bakes with.
+#[test]
+fn one_base_alone_is_locked_and_that_of_others_stays() {
+    let mut both = definition("everything");
+    both.azure = definition("azure.toml").azure;
+    let whole = locked(&both);
+    let qemu = |before: Option<&Lock>| locking(&both, Bases::Only(BuilderKind::Qemu, before));
+    let alone = qemu(None);
+    assert_eq!((&alone.qemu, &alone.azure), (&whole.qemu, &None));
+    assert_eq!(qemu(Some(&whole)), whole);
+    let azure = locking(&both, Bases::Only(BuilderKind::Azure, Some(&alone)));
+    assert_eq!(azure, whole);
+    // What was locked for another definition is nobody's.
+    let other = locked(&definition("azure.toml"));
+    assert_eq!(qemu(Some(&other)), alone);
 }
 
 #[test]

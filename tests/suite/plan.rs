@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use vault_bake::definition::Definition;
-use vault_bake::plan::{BuilderKind, EnvValue, Plan, plan};
+use vault_bake::definition::{BuilderKind, Definition};
+use vault_bake::plan::{EnvValue, Plan, plan};
 use vault_bake::provisioner::Provisioners;
 
 use crate::lock::locked;
@@ -245,7 +245,7 @@ fn a_lock_that_does_not_fit_is_refused() {
 image.lock was made for another definition; run `vault-bake lock node`
 image.lock does not fit its definition: the releases are not those of image.toml; run `vault-bake lock node`
 image.lock does not fit its definition: the releases are not those of image.toml; run `vault-bake lock node`
-image.lock does not fit its definition: it has no base for qemu; run `vault-bake lock node`
+image.lock has no base for qemu; run `vault-bake lock node --builder qemu`
 image.lock does not fit its definition: the base is not that of image.toml; run `vault-bake lock node`
 "#
     );

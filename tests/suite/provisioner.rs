@@ -72,6 +72,10 @@ fn what_is_wrong_with_one_is_named() {
         ("timeout", with("timeout_s = 0\n")),
         ("product", with("releases = [\"valt\"]\n")),
         ("after", with("after = \"base\"\n")),
+        (
+            "configures what it does not install",
+            with("releases = [\"vault\"]\nconfigures = \"consul\"\n"),
+        ),
         ("input type", with(&format!("{input}type = \"number\"\n"))),
         (
             "input default",

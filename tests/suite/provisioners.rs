@@ -127,6 +127,7 @@ fn metadata_says_what_is_there() {
             "timeout_s",
             "after",
             "releases",
+            "configures",
             "seal",
             "inputs",
         ];
@@ -157,6 +158,13 @@ fn every_input_has_a_default_of_its_type_and_is_read() {
             .and_then(toml::Value::as_table)
             .unwrap_or(&empty);
         let text = everything_below(&folder().join(name));
+        let typed = metadata
+            .get("configures")
+            .map_or_else(String::new, |product| {
+                let source = folder().with_file_name("src/configuration");
+                let file = source.join(product.as_str().unwrap());
+                fs::read_to_string(file.with_extension("rs")).unwrap()
+            });
         for (input, of) in inputs {
             let fits = match of["type"].as_str().unwrap() {
                 "string" => of["default"].is_str(),
@@ -168,7 +176,9 @@ fn every_input_has_a_default_of_its_type_and_is_read() {
             assert!(fits, "{name}.{input}: the default has another type");
             assert!(!of["description"].as_str().unwrap().is_empty());
             let variable = format!("VB_INPUT_{}", input.to_uppercase());
-            let read = text.contains(&variable) || text.contains(&format!("inputs.{input}"));
+            let read = text.contains(&variable)
+                || text.contains(&format!("inputs.{input}"))
+                || typed.contains(&format!("\"{input}\""));
             assert!(read, "{name}.{input} is read nowhere");
         }
     }
@@ -257,7 +267,10 @@ fn each_version_gets_its_files() {
     for (product, versions) in [("consul", &consul[..]), ("vault", &vault[..])] {
         let mut before = String::new();
         for version in versions {
-            let now = rendered(&format!("templates/{product}.json"), &[(product, version)]);
+            let now = rendered(
+                &format!("configuration/{product}.json"),
+                &[(product, version)],
+            );
             if now != before {
                 insta::assert_snapshot!(format!("{product}_{version}"), now);
             }
@@ -266,15 +279,58 @@ fn each_version_gets_its_files() {
     }
 }
 
-/// A change that a template asks for is written from its version on, and not before; whatever else changes is in no template.
+/// What a product would refuse when a node starts is refused before there is a machine.
+#[test]
+fn inputs_that_fit_no_configuration_are_refused_by_name() {
+    let image = folder().with_file_name("images").join("vault-server");
+    let text = fs::read_to_string(image.join("image.toml")).unwrap();
+    let refused = |provisioner: &str, input: &str| {
+        let place = tempfile::tempdir().unwrap();
+        let image = place.path().join("vault-server");
+        fs::create_dir(&image).unwrap();
+        let (start, rest) = text
+            .split_once(&format!("provisioner = \"{provisioner}\"\n"))
+            .unwrap();
+        let rest = rest.split_once('\n').unwrap().1;
+        let changed =
+            format!("{start}provisioner = \"{provisioner}\"\ninputs = {{ {input} }}\n{rest}");
+        fs::write(image.join("image.toml"), changed).unwrap();
+        let definition = Definition::load(&image, &BTreeMap::new()).unwrap();
+        let provisioners = Provisioners::load(&[folder()], &definition).unwrap();
+        let error = judge(&definition, &provisioners).err().unwrap().to_string();
+        error.replace(&place.path().display().to_string(), "FOLDER")
+    };
+    let cases = [
+        ("consul", "log_level = \"LOUD\""),
+        ("consul", "raft_multiplier = 11"),
+        ("consul", "raft_multiplier = -1"),
+        ("vault", "tls_min_version = \"tls11\""),
+        ("vault", "log_level = \"INFO\""),
+    ];
+    let said: Vec<String> = cases.iter().map(|(of, input)| refused(of, input)).collect();
+    insta::assert_snapshot!(said.join("\n"), @r#"
+FOLDER/vault-server/image.toml:91: step[2].inputs.log_level: expected one of `TRACE`, `DEBUG`, `INFO`, `WARN`, `ERROR`, found `LOUD`
+hint: it becomes part of consul's configuration
+FOLDER/vault-server/image.toml:91: step[2].inputs.raft_multiplier: expected a number from 1 to 10, found `11`
+hint: it becomes part of consul's configuration
+FOLDER/vault-server/image.toml:91: step[2].inputs.raft_multiplier: expected a number from 1 to 10, found `-1`
+hint: it becomes part of consul's configuration
+FOLDER/vault-server/image.toml:95: step[3].inputs.tls_min_version: expected `tls12` or `tls13`, found `tls11`
+hint: it becomes part of vault's configuration
+FOLDER/vault-server/image.toml:95: step[3].inputs.log_level: expected one of `trace`, `debug`, `info`, `warn`, `error`, found `INFO`
+hint: it becomes part of vault's configuration
+"#);
+}
+
+/// A change that is in the files is written from its version on, and not before.
 #[test]
 fn each_change_begins_with_its_version() {
-    let template = read("consul/templates/consul.json");
+    let source =
+        fs::read_to_string(folder().with_file_name("src/configuration/consul.rs")).unwrap();
     let written = |version: Version| {
         let version = version.to_string();
-        rendered("templates/consul.json", &[("consul", &version)])
+        rendered("configuration/consul.json", &[("consul", &version)])
     };
-    let mut asked = Vec::new();
     for change in CHANGES {
         let Version {
             major,
@@ -287,18 +343,19 @@ fn each_change_begins_with_its_version() {
             (_, 0) => Version::new(major, minor - 1, 99),
             _ => Version::new(major, minor, patch - 1),
         };
-        let in_template = template.contains(change.name);
+        let constant = change.name.to_uppercase().replace(['.', '-'], "_");
+        // The fragment of a node has a change of its own.
+        let in_file = constant != "CONSUL_INITIAL_MANAGEMENT"
+            && source.contains(&format!("{constant}.is_in("));
         let differs = written(before.clone()) != written(change.since.clone());
-        assert_eq!(differs, in_template, "{} against {before}", change.name);
+        assert_eq!(differs, in_file, "{} against {before}", change.name);
         assert!(
             !change.is_in(&before) && change.is_in(&change.since),
             "{}",
             change.name
         );
         assert_eq!(Change::named(change.name), Some(change));
-        asked.extend(in_template.then_some(change.name));
     }
-    assert_eq!(template.matches("since(").count(), asked.len(), "{asked:?}");
     assert!(CONSUL_TLS.is_in(&"1.12.0-rc1+ent".parse().unwrap()));
 }
 

@@ -8,7 +8,7 @@ mod shared;
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
-use vault_bake::plan::BuilderKind;
+use vault_bake::definition::BuilderKind;
 
 pub use shared::{Global, Keys};
 
@@ -50,6 +50,9 @@ pub enum Verb {
         /// Where releases come from
         #[command(flatten)]
         releases: Releases,
+        /// Look up the base of this builder alone; what is locked for others stays [default: all that the image has]
+        #[arg(long, value_enum)]
+        builder: Option<BuilderName>,
         /// Say what would be locked and write nothing
         #[arg(long)]
         dry_run: bool,

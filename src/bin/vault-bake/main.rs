@@ -61,8 +61,12 @@ async fn dispatch(verb: Verb, session: &Session) -> Result<Exit, Failure> {
         Verb::Lock {
             image,
             releases,
+            builder,
             dry_run,
-        } => commands::lock::run(session, &image, &releases, dry_run).await,
+        } => {
+            let builder = builder.map(Into::into);
+            commands::lock::run(session, &image, &releases, builder, dry_run).await
+        }
         Verb::Lint(wish) => commands::lint::run(session, &wish),
         Verb::Plan {
             image,

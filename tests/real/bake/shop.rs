@@ -115,7 +115,10 @@ impl Shop {
     /// Locks an image.
     pub async fn lock(&self, name: &str) {
         let locked = self
-            .run(&["lock", name], &[("VB_VAR_token", "not-looked-at")])
+            .run(
+                &["lock", name, "--builder", "qemu"],
+                &[("VB_VAR_token", "not-looked-at")],
+            )
             .await;
         assert!(locked.status.success(), "{}", said(&locked));
     }

@@ -4,8 +4,9 @@ use std::io::{IsTerminal, Write, stderr, stdin};
 
 use vault_bake::bake::{BakeError, OnError, Order, bake};
 use vault_bake::builder::qemu::{Qemu, QemuSettings};
+use vault_bake::definition::BuilderKind;
 use vault_bake::manifest::ImageVersion;
-use vault_bake::plan::{BuilderKind, PlannedMachine, PlannedOutput};
+use vault_bake::plan::{PlannedMachine, PlannedOutput};
 use vault_bake::record::{Revision, date};
 
 use crate::args::{self, Image, Releases};

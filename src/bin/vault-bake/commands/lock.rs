@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use vault_bake::definition::Definition;
-use vault_bake::lock::{self, DEBIAN_KEYRING, Lock, Network};
+use vault_bake::definition::{BuilderKind, Definition};
+use vault_bake::lock::{self, Bases, DEBIAN_KEYRING, Lock, Network};
 
 use crate::args::{Image, Releases};
 use crate::azure;
@@ -15,19 +15,26 @@ pub async fn run(
     session: &Session,
     image: &Image,
     releases: &Releases,
+    builder: Option<BuilderKind>,
     dry_run: bool,
 ) -> Result<Exit, Failure> {
     let definition = session.load_from(&image.image, &image.vars, releases)?;
     let network = Network {
         keyring: PathBuf::from(DEBIAN_KEYRING),
         now: clock(),
-        azure: match definition.azure {
-            Some(_) => azure::door_if_any(session, "lock")?,
-            None => None,
+        azure: match (&definition.azure, builder) {
+            (Some(_), None | Some(BuilderKind::Azure)) => azure::door_if_any(session, "lock")?,
+            _ => None,
         },
     };
-    let lock = lock::resolve(&definition, &network, &session.events, &session.interrupt).await?;
     let path = path(image, &definition);
+    let before = match builder {
+        Some(_) if path.exists() => Some(Lock::load(&path)?),
+        _ => None,
+    };
+    let bases = builder.map_or(Bases::All, |only| Bases::Only(only, before.as_ref()));
+    let (events, interrupt) = (&session.events, &session.interrupt);
+    let lock = lock::resolve(&definition, bases, &network, events, interrupt).await?;
     if dry_run {
         print_line(&lock.text());
         return Ok(Exit::Done);

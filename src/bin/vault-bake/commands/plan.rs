@@ -1,7 +1,8 @@
 //! `plan`: prints every step of a bake with its digest.
 
+use vault_bake::definition::BuilderKind;
 use vault_bake::lock::Lock;
-use vault_bake::plan::{BuilderKind, Plan, plan};
+use vault_bake::plan::{Plan, plan};
 use vault_bake::provisioner::Provisioners;
 
 use crate::args::{Image, Releases};
