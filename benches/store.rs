@@ -165,6 +165,7 @@ async fn make(folder: &Path, count: u64) {
     let (manifest, image) = last.unwrap();
     // As the test of a bake and the first promotion would.
     let record = vault_bake::manifest::TestRecord {
+        audit: None,
         manifest,
         run: "019aad5f-0a00-7000-8000-000000000002".into(),
         started_at: start.into(),

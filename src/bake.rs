@@ -25,6 +25,7 @@ use crate::ssh::{Keys, Reboot, Session};
 use crate::store::Store;
 use crate::store::backend::Backend;
 use crate::teardown::Teardown;
+use crate::trial::Audits;
 use crate::world::World;
 
 pub use order::{OnError, Order};
@@ -106,6 +107,10 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
             artifact,
             parent,
         };
+        let audits = self.order.audit.map(|lynis| Audits {
+            lynis: lynis.clone(),
+            base: Some(facts.disk.content.clone()),
+        });
         let recording = recording::put(self, &facts, teardown);
         let (digest, manifest, checks) = self.stage(Stage::Record, recording).await?;
         let baked = Baked {
@@ -121,7 +126,7 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
             self.builder,
             self.store,
             (baked.digest, &baked.manifest),
-            &checks,
+            (&checks, audits.as_ref()),
             self.run,
             teardown,
             self.world,
@@ -198,7 +203,11 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
         } = *self.world;
         let plan = self.order.plan;
         let base = self.builder.base(&plan.base, teardown, events, interrupt);
-        let disk: Disk = self.stage(Stage::Base, base).await?;
+        let mut disk: Disk = self.stage(Stage::Base, base).await?;
+        // Who restarts means the kernel that is on the disk by then.
+        if plan.restarts() {
+            disk.kernel = None;
+        }
         let boot = async {
             let boot = Boot {
                 disk: &disk,

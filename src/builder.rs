@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod azure;
+mod disk;
 pub mod qemu;
 
 use std::io;
@@ -12,71 +13,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::definition::{Firmware, Security};
 use crate::digest::Digest;
 use crate::event::Events;
 use crate::http::FetchError;
-use crate::lock::{LockedImage, PackageIndex};
+use crate::lock::PackageIndex;
 use crate::plan::{PlannedBase, PlannedMachine};
 use crate::process::{ProcessError, last_lines};
 use crate::ssh::{Endpoint, Keys};
 use crate::teardown::{Cloud, JournalError, Teardown};
 use crate::wait::{Interrupt, Interrupted};
 
-/// What machines start from; never written to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Disk {
-    /// Its content.
-    pub content: Content,
-    /// How it starts.
-    pub firmware: Firmware,
-    /// How keys get in.
-    pub access: AccessBy,
-}
-
-/// The content of a disk.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Content {
-    /// A file of this computer.
-    File(DiskFile),
-    /// An image on Azure.
-    Azure(LockedImage),
-}
-
-/// A disk as a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DiskFile {
-    /// Where.
-    pub path: PathBuf,
-    /// `qcow2` or `raw`.
-    pub format: String,
-    /// Of the file.
-    pub sha256: Digest,
-}
-
-impl Disk {
-    /// The file, where it is one.
-    pub fn file(&self) -> Result<&DiskFile, BuilderError> {
-        match &self.content {
-            Content::File(file) => Ok(file),
-            Content::Azure(_) => Err(BuilderError::OtherBuilder),
-        }
-    }
-}
-
-/// How a machine learns its host key and who may log in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum AccessBy {
-    /// systemd credentials through SMBIOS (systemd 252 and later).
-    Credentials,
-    /// A cloud-init NoCloud seed disk.
-    CloudInit,
-    /// Azure's custom data, for cloud-init.
-    CustomData,
-}
+pub use disk::{AccessBy, Content, Disk, DiskFile, Kernel};
 
 /// What a machine is started with.
 pub struct Boot<'a> {
@@ -367,6 +317,18 @@ pub trait Builder: Sync {
     ) -> impl Future<Output = Result<(), BuilderError>> + Send {
         let _ = (artifact, manifest, interrupt);
         std::future::ready(Ok(()))
+    }
+
+    /// The base that a manifest names, where it is there without being made: by the digest of its disk, or by what it was
+    /// resolved to.
+    fn recorded_base(
+        &self,
+        disk_sha256: Option<Digest>,
+        resolved: &serde_json::Value,
+        interrupt: &Interrupt,
+    ) -> impl Future<Output = Result<Option<Content>, BuilderError>> + Send {
+        let _ = (disk_sha256, resolved, interrupt);
+        std::future::ready(Ok(None))
     }
 
     /// Who deletes what this builder makes in a cloud.

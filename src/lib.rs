@@ -89,7 +89,7 @@
 //!     now: &Timestamp::now,
 //!     tool: &tool,
 //! };
-//! let order = Order { plan: &plan, version: None, revision: None, test: false, on_error: &|_| OnError::Clean };
+//! let order = Order { plan: &plan, version: None, revision: None, test: false, audit: None, on_error: &|_| OnError::Clean };
 //! let baked = bake(&builder, &store, &order, &world).await?;
 //!
 //! assert!(baked.leaks.is_empty());

@@ -25,7 +25,7 @@ use crate::canonical::shape;
 use crate::digest::Digest;
 use crate::sign::{SignError, Statement, Subject};
 
-pub use evidence::{TEST_SCHEMA, TestRecord};
+pub use evidence::{AuditFact, TEST_SCHEMA, TestRecord};
 pub use facts::{
     Base, BuilderFact, CHECKS_ROLE, CheckFact, CloudFact, Descriptor, FileFact, Host, Input, Os,
     Output, ReleaseFact, Repro, Source, StepFact, Tool,

@@ -310,6 +310,11 @@ impl Plan {
         Digest::of_value(&self.describe())
     }
 
+    /// Whether a step restarts the machine.
+    pub fn restarts(&self) -> bool {
+        self.steps.iter().any(|step| step.kind == StepKind::Reboot)
+    }
+
     /// Scrubs its secrets from text that programs print.
     pub fn scrubber(&self) -> Scrubber {
         Scrubber::new(&self.secrets)

@@ -6,6 +6,7 @@
 //! time-outs are the plan's.
 
 mod ansible;
+mod audit;
 mod checks;
 mod error;
 mod facts;
@@ -27,6 +28,7 @@ use crate::release::Verified;
 use crate::ssh::{Keys, Reboot};
 use crate::wait::Interrupt;
 
+pub use audit::{Audit, Lynis, audit};
 pub use checks::{CheckRecord, Phase, run_checks};
 pub use error::ProvisionError;
 pub use facts::{BootFacts, Package, Packages, boot_facts, inventory};

@@ -4,6 +4,8 @@
 //! not come up: that is a failed test, not an error. Deliberately needs neither definition nor plan, so that a trial can
 //! be repeated at any time.
 
+mod audits;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -15,7 +17,7 @@ use crate::digest::{Digest, canonical_json};
 use crate::identity::{Identity, IdentityError};
 use crate::manifest::{CheckFact, TestRecord};
 use crate::plan::{EnvValue, Plan, PlannedFile, PlannedMachine, PlannedStep, StepKind};
-use crate::provision::{self, Guest, Installed, Phase, ProvisionError};
+use crate::provision::{self, Audit, Guest, Installed, Lynis, Phase, ProvisionError};
 use crate::record::{builder_fact, check_fact};
 use crate::release::Verified;
 use crate::secret::Scrubber;
@@ -23,6 +25,8 @@ use crate::ssh::{Keys, Reboot, Session, SshError};
 use crate::teardown::Teardown;
 use crate::wait::Interrupted;
 use crate::world::World;
+
+pub use audits::{AUDIT_CHECK, Audits, LEAST_INDEX};
 
 /// All that a trial needs beside the artifact. Kept in the store as canonical JSON; the manifest names it by digest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -196,6 +200,8 @@ pub struct Subject<'a> {
     pub content: Content,
     /// Its checks.
     pub checks: &'a CheckSet,
+    /// What is looked at beside them.
+    pub audits: Option<&'a Audits>,
 }
 
 /// A trial that could not be made. Whether the image is good is not known then.
@@ -210,6 +216,9 @@ pub enum TrialError {
     /// The stored checks cannot be used.
     #[error(transparent)]
     Checks(#[from] CheckSetError),
+    /// The base could not be audited.
+    #[error("the base could not be audited: {0}")]
+    Base(String),
     /// We were asked to stop.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
@@ -236,6 +245,7 @@ pub async fn run<B: Builder>(
         content: subject.content.clone(),
         firmware: subject.checks.firmware,
         access: subject.checks.access,
+        kernel: None,
     };
     let keys = Keys::generate();
     let tar = identity.to_tar();
@@ -269,8 +279,21 @@ pub async fn run<B: Builder>(
     };
     let timeout = Duration::from_secs(subject.checks.machine.boot_timeout_s());
     let identity = by_ssh.then_some(tar.as_slice());
-    let outcome = checks(&mut machine, &guest, identity, scrubber, timeout).await?;
+    let lynis = subject.audits.map(|audits| &audits.lynis);
+    let mut outcome = checks(&mut machine, &guest, (identity, lynis), scrubber, timeout).await?;
+    drop(machine);
+    let audit = match (subject.audits, outcome.audit.take()) {
+        (Some(audits), Some(audit)) => {
+            outcome.checks.push(audits::judge(&audit));
+            let base_index = audits
+                .of_base(builder, subject.checks, teardown, world)
+                .await?;
+            Some(audits::fact(audit, base_index))
+        }
+        _ => None,
+    };
     Ok(TestRecord {
+        audit,
         manifest: subject.manifest,
         run: run.to_owned(),
         started_at: started.into(),
@@ -284,6 +307,7 @@ pub async fn run<B: Builder>(
 
 /// What a machine showed.
 struct Outcome {
+    audit: Option<Audit>,
     checks: Vec<CheckFact>,
     failure: Option<String>,
 }
@@ -291,12 +315,13 @@ struct Outcome {
 async fn checks<M: Machine>(
     machine: &mut M,
     guest: &Guest<'_>,
-    identity: Option<&[u8]>,
+    (identity, lynis): (Option<&[u8]>, Option<&Lynis>),
     scrubber: Scrubber,
     timeout: Duration,
 ) -> Result<Outcome, Interrupted> {
     let failed = |failure: String| {
         Ok(Outcome {
+            audit: None,
             checks: Vec::new(),
             failure: Some(failure),
         })
@@ -327,10 +352,22 @@ async fn checks<M: Machine>(
         if let Some(tar) = identity {
             provision::give_identity(guest, &session, tar).await?;
         }
-        provision::run_checks(guest, Phase::Image, &session).await
+        let records = match provision::run_checks(guest, Phase::Image, &session).await {
+            Ok(records) | Err(ProvisionError::Checks { records, .. }) => records,
+            Err(error) => return Err(error),
+        };
+        let audit = match lynis {
+            Some(lynis) => {
+                let (events, interrupt) = (guest.events, guest.interrupt);
+                Some(provision::audit(lynis, &session, guest.work, events, interrupt).await?)
+            }
+            None => None,
+        };
+        Ok((records, audit))
     };
     match checked.await {
-        Ok(records) | Err(ProvisionError::Checks { records, .. }) => Ok(Outcome {
+        Ok((records, audit)) => Ok(Outcome {
+            audit,
             checks: records.iter().map(check_fact).collect(),
             failure: None,
         }),

@@ -8,7 +8,7 @@ sshd_says() {
     effective=$(sshd -T 2>&1) || { say "$effective"; return 1; }
     wrong=0
     for line in 'passwordauthentication no' 'kbdinteractiveauthentication no' 'permitemptypasswords no' 'x11forwarding no' \
-        'allowtcpforwarding no' 'allowagentforwarding no' 'permittunnel no' 'maxauthtries 3' 'logingracetime 30'; do
+        'allowtcpforwarding no' 'allowagentforwarding no' 'permittunnel no' 'maxauthtries 3' 'maxsessions 2' 'logingracetime 30'; do
         printf '%s\n' "$effective" | grep -qx "$line" || { say "sshd has not: $line"; wrong=1; }
     done
     return "$wrong"

@@ -75,7 +75,10 @@ people() {
     # pam_env complains at each login where this is missing.
     [ -e /etc/default/locale ] || : >/etc/default/locale
     place 0644 root:root files/profile.sh /etc/profile.d/vault-bake.sh
-    sed -i -E 's/^(UMASK[[:space:]]+).*/\1027/; s/^(HOME_MODE[[:space:]]+).*/\10700/' /etc/login.defs
+    sed -i -E 's/^(UMASK[[:space:]]+).*/\1027/; s/^(HOME_MODE[[:space:]]+).*/\10700/; s/^(PASS_MIN_DAYS[[:space:]]+).*/\11/' /etc/login.defs
+    # Nobody has a password; who gives himself one gets a slow hash.
+    sed -i -E '/^#?[[:space:]]*SHA_CRYPT_(MIN|MAX)_ROUNDS[[:space:]]/d' /etc/login.defs
+    printf 'SHA_CRYPT_MIN_ROUNDS 100000\nSHA_CRYPT_MAX_ROUNDS 500000\n' >>/etc/login.defs
     passwd --quiet --lock root
     getent passwd | while IFS=: read -r name _ _ _ _ _ shell; do
         case $shell in

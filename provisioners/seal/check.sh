@@ -77,6 +77,10 @@ only_own_journal() {
     [ -z "$found" ]
 }
 
+as_baked() {
+    aide --check --config=/etc/aide/aide.conf
+}
+
 # In every phase.
 check seal.no-private-keys 'no private key is on the disk' no_text 'BEGIN ([A-Z]+ )*PRIVATE KEY'
 check seal.no-tokens 'no token is on the disk' no_text '(^|[^A-Za-z0-9_.])hv[sbr]\.[A-Za-z0-9_-]{20,}|CONSUL_HTTP_TOKEN=.|VAULT_TOKEN=.'
@@ -102,6 +106,11 @@ else
     check seal.own-machine-id 'this node made an id of its own' own_machine_id
     check seal.own-host-keys 'this node made host keys of its own' own_host_keys
     check seal.own-journal 'the journal is this node'\''s alone' only_own_journal
+    if have aide; then
+        check seal.as-baked 'programs and configuration are what was baked' as_baked
+    else
+        skip seal.as-baked 'programs and configuration are what was baked' 'the base has no aide'
+    fi
 fi
 
 done_testing

@@ -73,6 +73,16 @@ forget_logs() {
     wipe /var/log/journal /tmp /var/tmp
 }
 
+# What a node must have as it was baked, by digest. It needs the package aide in the base.
+measure() {
+    have aide || { say 'aide is not in the base: nothing is measured'; return 0; }
+    place 0600 root:root files/aide.conf /etc/aide/aide.conf
+    rm -f /var/lib/aide/*
+    install -d -m 0700 -o root -g root /var/lib/aide
+    aide --init --config=/etc/aide/aide.conf >/dev/null || die 'aide cannot measure the image'
+    chmod 0600 /var/lib/aide/aide.db
+}
+
 # Captured disks keep what was deleted; only blocks that are given back are gone.
 give_back_blocks() {
     sync
@@ -85,4 +95,5 @@ forget_cloud
 forget_packages
 forget_machine
 forget_logs
+measure
 give_back_blocks

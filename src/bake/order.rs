@@ -3,6 +3,7 @@
 use super::BakeError;
 use crate::manifest::ImageVersion;
 use crate::plan::Plan;
+use crate::provision::Lynis;
 use crate::record::Revision;
 
 /// What to bake, and how.
@@ -15,6 +16,8 @@ pub struct Order<'a> {
     pub revision: Option<Revision>,
     /// Whether the captured image is booted and checked.
     pub test: bool,
+    /// By whose measure the booted image is audited, and its base, beside the checks; nobody's, where there is none.
+    pub audit: Option<&'a Lynis>,
     /// Asked when a stage failed, but for an interrupt, while the machine was there.
     pub on_error: &'a (dyn Fn(&BakeError) -> OnError + Sync),
 }

@@ -7,10 +7,11 @@ use crate::digest::Digest;
 use crate::event::{Event, Stage};
 use crate::lock::{Generation, ImageReference, LockedImage};
 use crate::manifest::{CHECKS_ROLE, Manifest, TestRecord};
+use crate::provision::Lynis;
 use crate::store::Store;
 use crate::store::backend::Backend;
 use crate::teardown::Teardown;
-use crate::trial::{self, CheckSet, Subject};
+use crate::trial::{self, Audits, CheckSet, Subject};
 use crate::world::World;
 
 /// Boots the image of a recorded manifest with a throw-away identity, runs its checks, and records the result.
@@ -18,6 +19,7 @@ pub async fn test<B: Builder, S: Backend>(
     builder: &B,
     store: &Store<S>,
     manifest: Digest,
+    lynis: Option<&Lynis>,
     world: &World<'_>,
 ) -> Result<Tested, Failed> {
     let run = world.new_run();
@@ -30,11 +32,20 @@ pub async fn test<B: Builder, S: Backend>(
     teardown.undoing_by(builder.cloud());
     let work = async {
         let checks = stored_checks(store, &read).await?;
+        let audits = match lynis {
+            Some(lynis) => Some(Audits {
+                lynis: lynis.clone(),
+                base: builder
+                    .recorded_base(read.base.disk_sha256, &read.base.resolved, world.interrupt)
+                    .await?,
+            }),
+            None => None,
+        };
         record(
             builder,
             store,
             (manifest, &read),
-            &checks,
+            (&checks, audits.as_ref()),
             &run,
             &mut teardown,
             world,
@@ -59,7 +70,7 @@ pub(super) async fn record<B: Builder, S: Backend>(
     builder: &B,
     store: &Store<S>,
     (digest, manifest): (Digest, &Manifest),
-    checks: &CheckSet,
+    (checks, audits): (&CheckSet, Option<&Audits>),
     run: &str,
     teardown: &mut Teardown,
     world: &World<'_>,
@@ -100,6 +111,7 @@ pub(super) async fn record<B: Builder, S: Backend>(
         manifest: digest,
         content,
         checks,
+        audits,
     };
     let record = trial::run(builder, &subject, run, teardown, world).await?;
     store.put_test(&record, (world.now)()).await?;

@@ -217,6 +217,16 @@ impl Builder for Azure {
         Ok(capture::mark(self, artifact, manifest).await?)
     }
 
+    async fn recorded_base(
+        &self,
+        _disk_sha256: Option<Digest>,
+        resolved: &serde_json::Value,
+        _interrupt: &Interrupt,
+    ) -> Result<Option<Content>, BuilderError> {
+        let locked = serde_json::from_value(resolved.clone());
+        Ok(locked.ok().map(Content::Azure))
+    }
+
     fn cloud(&self) -> Option<Arc<dyn Cloud>> {
         Some(Arc::new(Cleaner::new(&self.arm)))
     }
@@ -230,5 +240,6 @@ fn disk(locked: &LockedImage) -> Disk {
             Generation::V2 => Firmware::Uefi,
         },
         access: AccessBy::CustomData,
+        kernel: None,
     }
 }

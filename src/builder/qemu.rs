@@ -15,8 +15,9 @@ mod settings;
 
 use std::path::{Path, PathBuf};
 
-use crate::builder::{Artifact, Boot, Builder, BuilderError, Disk};
+use crate::builder::{Artifact, Boot, Builder, BuilderError, Content, Disk};
 use crate::definition::QemuBase;
+use crate::digest::Digest;
 use crate::event::Events;
 use crate::lock::LockedBase;
 use crate::plan::PlannedBase;
@@ -98,6 +99,19 @@ impl Builder for Qemu {
         interrupt: &Interrupt,
     ) -> Result<Artifact, BuilderError> {
         capture::capture(&self.settings, machine, to, events, interrupt).await
+    }
+
+    async fn recorded_base(
+        &self,
+        disk_sha256: Option<Digest>,
+        _resolved: &serde_json::Value,
+        interrupt: &Interrupt,
+    ) -> Result<Option<Content>, BuilderError> {
+        let Some(sha256) = disk_sha256 else {
+            return Ok(None);
+        };
+        let file = cache::by_digest(&self.settings.cache, sha256, interrupt).await?;
+        Ok(file.map(Content::File))
     }
 
     async fn raw_disk(

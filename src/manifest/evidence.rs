@@ -11,11 +11,21 @@ use crate::sign::{SignError, Statement, Subject};
 pub const TEST_SCHEMA: &str = "https://vault-bake.dev/image-test/v1";
 
 /// Where a test record holds objects.
-const OBJECTS: &[&str] = &["", "builder", "builder.host", "builder.tool", "checks.*"];
+const OBJECTS: &[&str] = &[
+    "",
+    "audit",
+    "builder",
+    "builder.host",
+    "builder.tool",
+    "checks.*",
+];
 
 /// What was seen when the artifact of a manifest was booted and checked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TestRecord {
+    /// What an audit of the booted image said, where one was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<AuditFact>,
     /// Who tested.
     pub builder: BuilderFact,
     /// Every check.
@@ -33,6 +43,24 @@ pub struct TestRecord {
     pub run: String,
     /// When the test began.
     pub started_at: Moment,
+}
+
+/// How hard an image is by somebody else's measure, and what it started from by the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditFact {
+    /// The index of the base as it was before the bake, where that is there to be booted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_index: Option<u32>,
+    /// The image's index, 0 to 100.
+    pub index: u32,
+    /// What it suggests, by its own ids.
+    pub suggestions: Vec<String>,
+    /// As in `lynis`.
+    pub tool: String,
+    /// Of the tool.
+    pub version: String,
+    /// What it warns of, by its own ids.
+    pub warnings: Vec<String>,
 }
 
 impl TestRecord {
@@ -82,6 +110,13 @@ impl TestRecord {
             return Err(wrong(
                 "it is about another manifest than it says".to_owned(),
             ));
+        }
+        let indexes = record
+            .audit
+            .iter()
+            .flat_map(|audit| [Some(audit.index), audit.base_index]);
+        if let Some(index) = indexes.flatten().find(|index| *index > 100) {
+            return Err(wrong(format!("an index of {index}, expected at most 100")));
         }
         let failed = record.checks.iter().find(|check| !check.ok);
         match failed {

@@ -22,22 +22,18 @@ const PACKAGES: [&str; 5] = [
     "cloud-init",
 ];
 
-const TABLES: &str = r#"
-[base.azure]
-kind = "marketplace"
-publisher = "Debian"
-offer = "debian-12"
-sku = "12"
-version = "latest"
-
-[machine.azure]
-location = "westeurope"
-allow_from = ["127.0.0.1"]
-ssh_port = 2222
-
-[output.azure]
-resource_group = "images"
-"#;
+/// The shipped definition, for the machines that stand behind the simulator: they start by BIOS and listen where they can.
+fn definition(shop: &Shop) -> String {
+    let mut text = shop.quickstart();
+    for (shipped, here) in [
+        ("sku = \"12-gen2\"", "sku = \"12\""),
+        ("[output.azure]", "ssh_port = 2222\n\n[output.azure]"),
+    ] {
+        assert!(text.contains(shipped), "it has no {shipped} any more");
+        text = text.replace(shipped, here);
+    }
+    text
+}
 
 /// What of the subscription is neither decoy nor group of images.
 fn left(simulator: &Simulator, given: &[String]) -> Vec<String> {
@@ -76,7 +72,7 @@ async fn a_bake_on_azure_ends_with_a_tested_image_and_nothing_else() {
         .collect();
     azurite.container("endtoend").await;
     shop.store = azurite.url("endtoend");
-    shop.define("quick", &format!("{}{TABLES}", shop.quickstart()));
+    shop.define("quick", &definition(&shop));
     shop.configure(&format!(
         "[azure]\nsubscription = \"{}\"\ncredential = \"client-secret\"\n\n\
          [azure.endpoints]\nmanagement = \"{1}\"\nauthority = \"{1}\"\nblob_suffix = \"127.0.0.1\"\n",
@@ -86,7 +82,8 @@ async fn a_bake_on_azure_ends_with_a_tested_image_and_nothing_else() {
     let ca = shop.root().join("config/ca.pem");
     write(&ca, simulator.ca_pem());
     let (ca, signature) = (ca.display().to_string(), sas("endtoend", "rcwl"));
-    let environment: [(&str, &str); 5] = [
+    let environment: [(&str, &str); 6] = [
+        ("VB_VAR_azure_allow_from", "127.0.0.1"),
         ("AZURE_TENANT_ID", &tenant),
         ("AZURE_CLIENT_ID", &client),
         ("AZURE_CLIENT_SECRET", &secret),

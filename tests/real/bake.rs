@@ -1,5 +1,6 @@
 //! Whole bakes with the binary and real machines.
 
+mod closed;
 mod cluster;
 mod ended;
 mod identities;
@@ -7,6 +8,8 @@ mod node;
 pub mod shop;
 
 use shop::{Shop, said};
+use vault_bake::builder::qemu::kvm_works;
+use vault_bake::trial::LEAST_INDEX;
 
 /// What no log, record or disk may have.
 const CANARY: &str = "canary-7hT2-xylophone";
@@ -108,7 +111,7 @@ async fn two_bakes_at_once_with_a_restart_do_not_disturb_each_other() {
 
 #[tokio::test]
 async fn shipped_servers_are_baked_and_form_a_cluster() {
-    let Some(shop) = Shop::open(&["python3"]).await else {
+    let Some(shop) = Shop::open_with_given(&["python3"]).await else {
         return;
     };
     // There is no Key Vault here, so nodes take their identity from a disk, which comes first.
@@ -139,7 +142,38 @@ async fn shipped_servers_are_baked_and_form_a_cluster() {
         shop.artifact_of("consul-server"),
         shop.artifact_of("vault-server"),
     );
-    cluster::judge(&consul.await, &vault.await).await;
+    cluster::judge(&consul.await, &vault.await, shop.consul()).await;
+}
+
+/// Lynis starts thousands of programs, which takes some twenty minutes where machines are emulated.
+#[tokio::test]
+#[expect(clippy::print_stderr, reason = "a skipped test says why")]
+async fn an_audit_says_how_hard_an_image_is_and_how_hard_its_base_was() {
+    if !kvm_works() && !shop::audits() {
+        eprintln!(
+            "SKIPPED: without KVM the audit takes twenty minutes; VAULT_BAKE_TEST_AUDIT=1 makes it"
+        );
+        return;
+    }
+    let Some(shop) = Shop::open(&["/usr/sbin/lynis"]).await else {
+        return;
+    };
+    shop.define("vault-server", &shop.server("vault-server"));
+    shop.lock("vault-server").await;
+    let built = shop.run(&["build", "vault-server", "--audit"], &[]).await;
+    assert_eq!(built.status.code(), Some(0), "{}", said(&built));
+    let shown = said(&shop.run(&["show", "vault-server"], &[]).await);
+    let line = shown.lines().find(|line| line.contains("hardening index"));
+    let numbers = line
+        .unwrap_or_else(|| panic!("{shown}"))
+        .split(|c: char| !c.is_ascii_digit());
+    let numbers: Vec<u32> = numbers.filter_map(|text| text.parse().ok()).collect();
+    // Three numbers are the version's.
+    let [_, _, _, index, base, ..] = numbers[..] else {
+        panic!("{shown}");
+    };
+    assert!(index >= LEAST_INDEX && base < index, "{shown}");
+    shop.assert_nothing_left().await;
 }
 
 #[tokio::test]

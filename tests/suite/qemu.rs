@@ -4,10 +4,10 @@ mod refusals;
 
 use std::path::Path;
 
-use vault_bake::builder::access;
 use vault_bake::builder::qemu::machine::accelerator;
 use vault_bake::builder::qemu::machine::arguments::{Accelerator, Arguments, Uefi};
 use vault_bake::builder::qemu::{QemuSettings, requirements};
+use vault_bake::builder::{Kernel, access};
 use vault_bake::definition::{MachineSpec, Network};
 use vault_bake::secret::Secret;
 use vault_bake::ssh::Keys;
@@ -38,6 +38,7 @@ fn arguments(spec: &MachineSpec, accelerator: Accelerator) -> Arguments<'_> {
         accelerator,
         overlay: Path::new("overlay-build.qcow2"),
         uefi: None,
+        kernel: None,
         credential: None,
         cloud_seed: None,
         identity: None,
@@ -49,6 +50,26 @@ fn arguments(spec: &MachineSpec, accelerator: Accelerator) -> Arguments<'_> {
 /// One line an option.
 fn shown(list: &[String]) -> String {
     list.join(" ").replace(" -", "\n-")
+}
+
+#[test]
+fn a_kernel_beside_its_disk_is_started_at_once() {
+    let spec = spec(Network::None);
+    let kernel = Kernel {
+        image: "/bases/a,b/vmlinuz".into(),
+        initrd: "/bases/a,b/initrd.img".into(),
+        arguments: "root=UUID=1 ro console=tty0 console=ttyS0,115200".into(),
+    };
+    let mut arguments = arguments(&spec, Accelerator::Tcg);
+    arguments.kernel = Some(&kernel);
+    let list = arguments.list();
+    let option = |name: &str| {
+        let at = list.iter().position(|one| one == name)?;
+        Some(list[at + 1].as_str())
+    };
+    assert_eq!(option("-kernel"), Some("/bases/a,b/vmlinuz"));
+    assert_eq!(option("-initrd"), Some("/bases/a,b/initrd.img"));
+    assert_eq!(option("-append"), Some(kernel.arguments.as_str()));
 }
 
 #[test]

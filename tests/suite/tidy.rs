@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use vault_bake::trial::{AUDIT_CHECK, LEAST_INDEX};
+
 const LONGEST_FILE_LINES: usize = 400;
 
 fn root() -> &'static Path {
@@ -210,6 +212,8 @@ fn every_check_is_documented_and_every_documented_check_is_made() {
         let (id, words) = (rule.id.to_owned(), rule.words.to_owned());
         made.entry(id).or_default().push(words);
     }
+    let audit = format!("Lynis gives a hardening index of {LEAST_INDEX} or more");
+    made.insert(AUDIT_CHECK.to_owned(), vec![audit]);
     assert!(made.len() > 90, "the checks were not read: {made:?}");
     let mut judge = |[id, what, why, source]: [String; 4]| match made.remove(&id) {
         None => Some(format!(

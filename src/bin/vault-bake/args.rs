@@ -89,6 +89,9 @@ pub enum Verb {
         /// Do not boot and check the captured image; it stays untested
         #[arg(long)]
         skip_test: bool,
+        /// Have Lynis, as this machine has it, measure the booted image, and its base: takes minutes
+        #[arg(long, conflicts_with = "skip_test")]
+        audit: bool,
         /// Print the plan and bake nothing
         #[arg(long)]
         dry_run: bool,
@@ -97,6 +100,9 @@ pub enum Verb {
     Test {
         /// `name@version`, `sha256:…` or a name (the newest)
         reference: String,
+        /// Have Lynis, as this machine has it, measure the booted image, and its base where that is still there
+        #[arg(long)]
+        audit: bool,
         /// Say what would be booted and checked, and do nothing
         #[arg(long)]
         dry_run: bool,

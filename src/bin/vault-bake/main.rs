@@ -80,20 +80,24 @@ async fn dispatch(verb: Verb, session: &Session) -> Result<Exit, Failure> {
             version,
             on_error,
             skip_test,
+            audit,
             dry_run,
         } => {
             let wish = commands::build::Wish {
                 version,
                 on_error,
                 test: !skip_test,
+                audit,
                 dry_run,
                 builder: builder.into(),
             };
             commands::build::run(session, &image, &releases, wish).await
         }
-        Verb::Test { reference, dry_run } => {
-            commands::test::run(session, &reference, dry_run).await
-        }
+        Verb::Test {
+            reference,
+            audit,
+            dry_run,
+        } => commands::test::run(session, &reference, audit, dry_run).await,
         Verb::Images { name } => {
             session
                 .reading(commands::images::run(session, name.as_deref()))

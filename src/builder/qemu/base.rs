@@ -1,7 +1,7 @@
 //! Native bases: a disk made on the spot from the distribution's signed packages, kept in the cache.
 //!
 //! In: a suite, a mirror, packages, and the digests of the signed indexes that were locked. Out: `base.qcow2`, which
-//! boots by BIOS and by UEFI, with `vmlinuz` and `initrd.img` beside it. Deliberately uses no loop device, no mount
+//! boots by BIOS and by UEFI, with its kernel beside it. Deliberately uses no loop device, no mount
 //! of ours and no privileges. Only the disk's size changes after the first boot: its last partition, the root file
 //! system, grows with the disk (by systemd-repart, where the distribution's systemd package has it, as Debian 12's).
 
@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::builder::qemu::{QemuSettings, cache, capture, disk_image};
-use crate::builder::{AccessBy, BuilderError, Content, Disk, DiskFile};
+use crate::builder::{AccessBy, BuilderError, Content, Disk, DiskFile, Kernel};
 use crate::definition::{Firmware, QemuBase};
 use crate::digest::Digest;
 use crate::event::Events;
@@ -51,6 +51,15 @@ struct Record {
     virtual_size_bytes: u64,
     stamp: cache::Stamp,
     sources: Sources,
+    kernel: KernelRecord,
+}
+
+/// What lies beside the disk to start it at once.
+#[derive(Serialize, Deserialize)]
+struct KernelRecord {
+    image: cache::Stamp,
+    initrd: cache::Stamp,
+    arguments: String,
 }
 
 /// The base, from the cache or made.
@@ -121,6 +130,14 @@ async fn seal(
         virtual_size_bytes: facts.virtual_size_bytes,
         stamp: cache::Stamp::of(&path)?,
         sources,
+        kernel: KernelRecord {
+            image: cache::Stamp::of(&temporary.join(KERNEL))?,
+            initrd: cache::Stamp::of(&temporary.join(INITRD))?,
+            arguments: fs::read_to_string(temporary.join(ARGUMENTS))
+                .map_err(BuilderError::file(&temporary.join(ARGUMENTS)))?
+                .trim()
+                .to_owned(),
+        },
     };
     cache::write_record(&temporary.join(RECORD), &record)?;
     if folder.exists() {
@@ -160,6 +177,28 @@ async fn find(
         content: Content::File(file),
         firmware,
         access: AccessBy::Credentials,
+        kernel: kernel(folder, &record.kernel)?,
+    }))
+}
+
+/// The kernel in `folder`, where both of its files were left alone. Its disk starts without it as well.
+fn kernel(folder: &Path, record: &KernelRecord) -> Result<Option<Kernel>, BuilderError> {
+    let folder = fs::canonicalize(folder).map_err(BuilderError::file(folder))?;
+    let untouched = |name: &str, stamp: cache::Stamp| {
+        let path = folder.join(name);
+        (cache::Stamp::of(&path).ok() == Some(stamp)).then_some(path)
+    };
+    let files = (
+        untouched(KERNEL, record.image),
+        untouched(INITRD, record.initrd),
+    );
+    let (Some(image), Some(initrd)) = files else {
+        return Ok(None);
+    };
+    Ok(Some(Kernel {
+        image,
+        initrd,
+        arguments: record.arguments.clone(),
     }))
 }
 
@@ -202,7 +241,11 @@ fn newest(sources: &Sources) -> i64 {
         .unwrap_or(0)
 }
 
-const DISK: &str = "base.qcow2";
-const RECORD: &str = "base.json";
+pub(super) const DISK: &str = "base.qcow2";
+pub(super) const RECORD: &str = "base.json";
+const KERNEL: &str = "vmlinuz";
+const INITRD: &str = "initrd.img";
+/// The kernel's arguments, as the loader on the disk gives them.
+const ARGUMENTS: &str = "arguments";
 /// Enough of a digest that two bases never share a folder.
 const KEY_DIGITS: usize = 32;

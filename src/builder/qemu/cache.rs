@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::builder::BuilderError;
+use super::{base, image};
+use crate::builder::{BuilderError, DiskFile};
+use crate::digest::Digest;
 use crate::event::Events;
 use crate::wait::{Interrupt, Seen, Wait, WaitError};
 
@@ -104,4 +106,43 @@ pub(super) async fn blocking<T: Send + 'static>(
         Ok(result) => result,
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
+}
+
+/// A base or a cloud image whose disk has this digest, read once more to its end.
+pub(super) async fn by_digest(
+    cache: &Path,
+    sha256: Digest,
+    interrupt: &Interrupt,
+) -> Result<Option<DiskFile>, BuilderError> {
+    let folders = ["bases", "images"].map(|folder| cache.join(folder));
+    blocking(interrupt, move || {
+        let entries = folders
+            .iter()
+            .filter_map(|folder| fs::read_dir(folder).ok());
+        for entry in entries.flatten().filter_map(Result::ok) {
+            for (record, disk) in [(base::RECORD, base::DISK), (image::RECORD, image::IMAGE)] {
+                let Some(known) = read_record::<Known>(&entry.path().join(record)) else {
+                    continue;
+                };
+                let path = entry.path().join(disk);
+                let is_it = || Digest::of_file(&path).is_ok_and(|(found, _)| found == sha256);
+                if known.sha256 == sha256 && is_it() {
+                    return Ok(Some(DiskFile {
+                        path,
+                        format: known.format.unwrap_or_else(|| "qcow2".to_owned()),
+                        sha256,
+                    }));
+                }
+            }
+        }
+        Ok(None)
+    })
+    .await
+}
+
+/// What records of bases and of cloud images share.
+#[derive(Deserialize)]
+struct Known {
+    sha256: Digest,
+    format: Option<String>,
 }

@@ -133,6 +133,7 @@ fn disk(folder: &Path, record: Record, firmware: Firmware) -> Disk {
         content: Content::File(file),
         firmware,
         access: AccessBy::CloudInit,
+        kernel: None,
     }
 }
 
@@ -162,5 +163,5 @@ fn hash_file(path: &Path) -> io::Result<(String, Digest)> {
 
 /// No distribution's cloud image is near this.
 const LIMIT_BYTES: u64 = 16 << 30;
-const IMAGE: &str = "image";
-const RECORD: &str = "image.json";
+pub(super) const IMAGE: &str = "image";
+pub(super) const RECORD: &str = "image.json";

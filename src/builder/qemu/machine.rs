@@ -142,6 +142,7 @@ pub(super) async fn start(
         accelerator,
         overlay: &files.overlay,
         uefi: files.uefi.as_ref(),
+        kernel: boot.disk.kernel.as_ref(),
         credential: files.credential.as_deref(),
         cloud_seed: files.cloud_seed.as_deref(),
         identity: files.identity.as_deref(),

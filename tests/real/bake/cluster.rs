@@ -5,8 +5,10 @@ use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use semver::Version;
 use serde_json::json;
 use vault_bake::builder::qemu::Tools;
+use vault_bake::changes::CONSUL_INITIAL_MANAGEMENT;
 
 use super::node::{Authority, Node, disk};
 use crate::qemu::World;
@@ -112,6 +114,8 @@ struct Cluster {
     authority: Authority,
     token: String,
     gossip_key: String,
+    /// Of Consul.
+    version: Version,
 }
 
 impl Cluster {
@@ -125,7 +129,11 @@ impl Cluster {
         });
         if is_server {
             fragment["bootstrap_expect"] = 1.into();
-            fragment["acl"]["tokens"]["master"] = self.token.as_str().into();
+            let operator = match CONSUL_INITIAL_MANAGEMENT.is_in(&self.version) {
+                true => "initial_management",
+                false => "master",
+            };
+            fragment["acl"]["tokens"][operator] = self.token.as_str().into();
         } else {
             fragment["retry_join"] = json!(["10.77.0.1"]);
         }
@@ -173,7 +181,7 @@ impl Cluster {
 }
 
 /// Starts one machine of the first image and two of the second.
-pub async fn judge(consul: &Path, vault: &Path) {
+pub async fn judge(consul: &Path, vault: &Path, version: Version) {
     let folder = tempfile::tempdir().expect("a folder");
     let tools = Tools {
         qemu_system: on_one_network(folder.path()),
@@ -196,6 +204,7 @@ pub async fn judge(consul: &Path, vault: &Path) {
         authority: Authority::new(),
         token: "5e3a0c5e-7c5c-4b1e-9d7a-1f3f6f1d2b90".to_owned(),
         gossip_key: openssl::base64::encode_block(&[7; 32]),
+        version,
     };
     for (number, node) in (1_u8..).zip(&nodes) {
         let script = NETWORK.replace("NUMBER", &number.to_string());

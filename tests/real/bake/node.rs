@@ -26,6 +26,7 @@ pub fn disk(artifact: &Path) -> Disk {
         content: Content::File(file),
         firmware: Firmware::Bios,
         access: AccessBy::Credentials,
+        kernel: None,
     }
 }
 

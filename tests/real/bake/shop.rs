@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use semver::Version;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -24,19 +25,81 @@ use crate::qemu::{cache, found};
 /// What the small image and the quickstart share, so that they share a base.
 const PACKAGES: &str = r#"["nftables", "openssl", "python3", "systemd-timesyncd"]"#;
 
+/// Whether whoever runs the tests wants the one that takes as long as some others together.
+pub fn audits() -> bool {
+    std::env::var_os("VAULT_BAKE_TEST_AUDIT").is_some()
+}
+
 /// A project of its own.
 pub struct Shop {
     folder: TempDir,
     mirror: PathBuf,
-    fingerprint: String,
+    releases: Releases,
     /// A folder, or a container.
     pub store: String,
 }
 
+/// What is baked, and who has signed it.
+pub struct Releases {
+    /// A folder laid out as HashiCorp's server is.
+    mirror: PathBuf,
+    /// Without these two: HashiCorp's key, from HashiCorp.
+    key_file: Option<PathBuf>,
+    fingerprint: Option<String>,
+    vault: String,
+    consul: String,
+}
+
+impl Releases {
+    /// The fixture mirror: a real Consul, and a stand-in for Vault.
+    async fn fixture() -> Option<Self> {
+        let mirror = lab::mirror().await?;
+        let fingerprint = fs::read_to_string(mirror.join("fingerprint")).expect("a fingerprint");
+        Some(Self {
+            key_file: Some(mirror.join("key.asc")),
+            fingerprint: Some(fingerprint.trim().to_owned()),
+            mirror,
+            vault: "1.15.6+fixture".to_owned(),
+            consul: "1.8.7".to_owned(),
+        })
+    }
+
+    /// Those that whoever runs the tests names, the newest of each; nothing where none are named.
+    pub fn given() -> Option<Self> {
+        let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
+        let mirror = PathBuf::from(variable("VAULT_BAKE_RELEASES")?);
+        let newest = |product: &str| {
+            let folders = fs::read_dir(mirror.join(product)).expect("a folder with releases");
+            let names = folders.map(|entry| entry.expect("an entry").file_name());
+            let versions = names.filter_map(|name| Version::parse(name.to_str()?).ok());
+            versions.max().expect("a release").to_string()
+        };
+        Some(Self {
+            key_file: variable("VAULT_BAKE_RELEASE_KEY_FILE").map(PathBuf::from),
+            fingerprint: variable("VAULT_BAKE_RELEASE_FINGERPRINT"),
+            vault: newest("vault"),
+            consul: newest("consul"),
+            mirror,
+        })
+    }
+}
+
 impl Shop {
-    /// Opens one; nothing, with the reason printed, where this machine lacks something.
-    #[expect(clippy::print_stderr, reason = "a skipped test says why")]
+    /// Opens one with fixture releases; nothing, with the reason printed, where this machine lacks something.
     pub async fn open(also: &[&str]) -> Option<Self> {
+        Self::open_with(Releases::fixture().await?, also)
+    }
+
+    /// Opens one with the releases that whoever runs the tests names, or with fixture releases.
+    pub async fn open_with_given(also: &[&str]) -> Option<Self> {
+        match Releases::given() {
+            Some(given) => Self::open_with(given, also),
+            None => Self::open(also).await,
+        }
+    }
+
+    #[expect(clippy::print_stderr, reason = "a skipped test says why")]
+    fn open_with(releases: Releases, also: &[&str]) -> Option<Self> {
         let needs = requirements(&QemuSettings::new(cache()));
         let needs = needs
             .into_iter()
@@ -48,21 +111,19 @@ impl Shop {
                 return None;
             }
         }
-        let shared = lab::mirror().await?;
         let folder = tempfile::tempdir().expect("a folder");
         let mirror = folder.path().join("mirror");
-        copy(&shared, &mirror);
+        copy(&releases.mirror, &mirror);
         // Bases are made once for all tests.
         fs::create_dir_all(cache().join("bases")).expect("a shared cache");
         fs::create_dir_all(folder.path().join("cache")).expect("a cache");
         std::os::unix::fs::symlink(cache().join("bases"), folder.path().join("cache/bases"))
             .expect("a link");
-        let fingerprint = fs::read_to_string(mirror.join("fingerprint")).expect("a fingerprint");
         Some(Self {
             store: folder.path().join("store").display().to_string(),
             folder,
             mirror,
-            fingerprint: fingerprint.trim().to_owned(),
+            releases,
         })
     }
 
@@ -173,14 +234,35 @@ impl Shop {
             .arg(root.join("cache"))
             .env("XDG_CONFIG_HOME", root.join("config"))
             .env("VAULT_BAKE_RELEASES", &self.mirror)
-            .env("VAULT_BAKE_RELEASE_KEY_FILE", self.mirror.join("key.asc"))
-            .env("VAULT_BAKE_RELEASE_FINGERPRINT", &self.fingerprint)
-            .env("VB_VAR_vault_version", "1.15.6+fixture")
-            .env("VB_VAR_consul_version", "1.8.7")
+            .env("VB_VAR_vault_version", &self.releases.vault)
+            .env("VB_VAR_consul_version", &self.releases.consul)
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .kill_on_drop(true);
+        for (name, value) in [
+            (
+                "VAULT_BAKE_RELEASE_KEY_FILE",
+                self.releases
+                    .key_file
+                    .as_ref()
+                    .map(|path| path.display().to_string()),
+            ),
+            (
+                "VAULT_BAKE_RELEASE_FINGERPRINT",
+                self.releases.fingerprint.clone(),
+            ),
+        ] {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
         command
+    }
+
+    /// The version of Consul that is baked.
+    pub fn consul(&self) -> Version {
+        self.releases.consul.parse().expect("a version")
     }
 
     /// Flips a byte in the mirror's archive of Vault.

@@ -36,6 +36,7 @@ async fn blank(folder: &Path) -> Disk {
         content: Content::File(file),
         firmware: Firmware::Bios,
         access: AccessBy::Credentials,
+        kernel: None,
     }
 }
 

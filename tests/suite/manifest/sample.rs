@@ -77,6 +77,7 @@ pub fn builder() -> BuilderFact {
 /// The record of a test of `manifest` at `at`, with the one check that the verdict comes from.
 pub fn test_record(manifest: Digest, at: Timestamp, passed: bool) -> TestRecord {
     TestRecord {
+        audit: None,
         manifest,
         run: "019aad5f-0a00-7000-8000-000000000002".into(),
         started_at: at.into(),

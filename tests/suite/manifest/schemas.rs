@@ -10,7 +10,7 @@ use jsonschema::Validator;
 use serde_json::{Value, json};
 use vault_bake::digest::canonical_json;
 use vault_bake::manifest::{
-    Manifest, SCHEMA, TEST_SCHEMA, TestRecord, packages_bytes, parse_packages,
+    AuditFact, Manifest, SCHEMA, TEST_SCHEMA, TestRecord, packages_bytes, parse_packages,
 };
 
 use crate::support::recorded::in_cloud;
@@ -71,11 +71,23 @@ fn reads_test(predicate: &Value) -> bool {
 }
 
 fn test_record() -> TestRecord {
-    sample::test_record(
+    let audit = AuditFact {
+        base_index: Some(61),
+        index: 86,
+        suggestions: vec!["AUTH-9262".into(), "BOOT-5122".into()],
+        tool: "lynis".into(),
+        version: "3.0.8".into(),
+        warnings: vec!["KRNL-5830".into()],
+    };
+    let record = sample::test_record(
         digest("manifest"),
         "2026-11-22T19:20:00Z".parse().unwrap(),
         false,
-    )
+    );
+    TestRecord {
+        audit: Some(audit),
+        ..record
+    }
 }
 
 #[test]
@@ -168,16 +180,15 @@ fn schemas_have_the_fields_that_are_written_and_no_others() {
     full.checks[0].skipped = Some("no TPM".into());
     full.builder.tool.binary_sha256 = Some(digest("vault-bake"));
     let least = TestRecord {
+        audit: None,
         failure: None,
         ..test_record()
     };
+    let mut image_alone = test_record();
+    image_alone.audit.as_mut().unwrap().base_index = None;
     let test = schema("image-test-v1");
-    compare(
-        &test,
-        &test,
-        &[&predicate(&full.to_bytes()), &predicate(&least.to_bytes())],
-        "",
-    );
+    let examples = [full, least, image_alone].map(|one| predicate(&one.to_bytes()));
+    compare(&test, &test, &examples.each_ref(), "");
 
     let (list, schema) = (value(&packages_bytes(&packages())), schema("packages-v1"));
     compare(&schema, &schema, &[&list], "");

@@ -126,6 +126,7 @@ impl Bakery {
         hook: impl Fn(&Event) + Send + Sync + 'static,
     ) -> Result<Baked, Failed> {
         let order = Order {
+            audit: None,
             plan: &self.plan,
             version: self.version,
             revision: None,
@@ -164,7 +165,7 @@ impl Bakery {
     ) -> Result<Tested, Failed> {
         self.in_world(
             |_| {},
-            async |world| test(builder, store, manifest, world).await,
+            async |world| test(builder, store, manifest, None, world).await,
         )
         .await
     }

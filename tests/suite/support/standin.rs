@@ -76,6 +76,7 @@ impl Builder for StandIn {
             content: Content::File(file),
             firmware: Firmware::Bios,
             access: AccessBy::Credentials,
+            kernel: None,
         })
     }
 

@@ -11,6 +11,7 @@ use vault_bake::record::{Revision, date};
 
 use crate::args::{self, Image, Releases};
 use crate::azure;
+use crate::commands::test::auditor;
 use crate::commands::{lint, plan};
 use crate::exit::{Exit, Failure};
 use crate::report::seconds;
@@ -21,6 +22,7 @@ pub struct Wish {
     pub version: Option<String>,
     pub on_error: args::OnError,
     pub test: bool,
+    pub audit: bool,
     pub dry_run: bool,
     pub builder: BuilderKind,
 }
@@ -42,6 +44,7 @@ pub async fn run(
         .map(|text| text.parse::<ImageVersion>())
         .transpose();
     let version = version.map_err(|error| Failure::usage(error.to_string()))?;
+    let lynis = auditor(wish.audit)?;
     let store = session.open_or_create_store().await?;
     let tool = session.tool();
     let on_error = |error: &BakeError| decide(wish.on_error, error);
@@ -50,6 +53,7 @@ pub async fn run(
         version,
         revision: Revision::of(&plan.folder, &session.interrupt).await,
         test: wish.test,
+        audit: lynis.as_ref(),
         on_error: &on_error,
     };
     let world = session.world(&clock, &tool);

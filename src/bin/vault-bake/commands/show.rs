@@ -33,6 +33,18 @@ pub async fn run(session: &Session, reference: &str) -> Result<Exit, Failure> {
             test.ended_at,
             test.checks.len()
         ));
+        if let Some(audit) = test.audit {
+            let base = audit.base_index.map(|index| format!(", its base {index}"));
+            print_line(&format!(
+                "          {} {}: hardening index {}{}, {} warnings, {} suggestions",
+                audit.tool,
+                audit.version,
+                audit.index,
+                base.unwrap_or_default(),
+                audit.warnings.len(),
+                audit.suggestions.len()
+            ));
+        }
         if let Some(failure) = test.failure {
             print_line(&format!("          {failure}"));
         }

@@ -3,13 +3,19 @@
 use vault_bake::bake;
 use vault_bake::builder::qemu::{Qemu, QemuSettings};
 use vault_bake::plan::PlannedMachine;
+use vault_bake::provision::Lynis;
 
 use crate::azure;
 use crate::commands::{print_json, print_line};
 use crate::exit::{Exit, Failure};
 use crate::world::{Session, clock, resolve};
 
-pub async fn run(session: &Session, reference: &str, dry_run: bool) -> Result<Exit, Failure> {
+pub async fn run(
+    session: &Session,
+    reference: &str,
+    audit: bool,
+    dry_run: bool,
+) -> Result<Exit, Failure> {
     let store = match dry_run {
         true => session.open_store().await?,
         false => session.open_signing_store().await?,
@@ -30,6 +36,7 @@ pub async fn run(session: &Session, reference: &str, dry_run: bool) -> Result<Ex
         }
         return Ok(Exit::Done);
     }
+    let lynis = auditor(audit)?;
     let tool = session.tool();
     let world = session.world(&clock, &tool);
     let checks = bake::stored_checks(&store, &manifest).await;
@@ -37,11 +44,11 @@ pub async fn run(session: &Session, reference: &str, dry_run: bool) -> Result<Ex
     let tested = match &checks.machine {
         PlannedMachine::Azure(machine) => {
             let builder = azure::tester(session, &manifest, machine)?;
-            bake::test(&builder, &store, digest, &world).await?
+            bake::test(&builder, &store, digest, lynis.as_ref(), &world).await?
         }
         PlannedMachine::Qemu(_) => {
             let builder = Qemu::new(QemuSettings::new(&session.cache));
-            bake::test(&builder, &store, digest, &world).await?
+            bake::test(&builder, &store, digest, lynis.as_ref(), &world).await?
         }
     };
     let failed = || Failure::new(Exit::Checks, format!("{} failed its test", manifest.name()));
@@ -54,5 +61,15 @@ pub async fn run(session: &Session, reference: &str, dry_run: bool) -> Result<Ex
         )
         .leaking(&tested.leaks)),
         (false, false) => Err(failed().leaking(&tested.leaks)),
+    }
+}
+
+/// Lynis, where an audit is wanted: it has to be there before there is a machine.
+pub fn auditor(wanted: bool) -> Result<Option<Lynis>, Failure> {
+    let lynis = Lynis::default();
+    match lynis.missing() {
+        Some(path) if wanted => Err(Failure::usage(format!("{} is missing", path.display()))
+            .hint("install the package lynis, or leave out `--audit`")),
+        _ => Ok(wanted.then_some(lynis)),
     }
 }

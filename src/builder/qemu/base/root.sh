@@ -46,13 +46,15 @@ for link in vmlinuz initrd.img; do
     fi
 done
 mkdir -p root/boot/grub
+arguments="root=UUID=$ROOT_UUID ro console=tty0 console=ttyS0,115200 quiet systemd.show_status=true"
+echo "$arguments" > arguments
 cat > root/boot/grub/grub.cfg <<EOF
 set timeout=0
 serial --unit=0 --speed=115200
 terminal_input serial
 terminal_output serial
 menuentry linux {
-    linux /vmlinuz root=UUID=$ROOT_UUID ro console=tty0 console=ttyS0,115200 quiet systemd.show_status=true
+    linux /vmlinuz $arguments
     initrd /initrd.img
 }
 EOF

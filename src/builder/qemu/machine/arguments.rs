@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::builder::Kernel;
 use crate::definition::{MachineSpec, Network};
 
 /// How the guest's processors run.
@@ -38,6 +39,8 @@ pub struct Arguments<'a> {
     pub overlay: &'a Path,
     /// UEFI firmware; none means BIOS.
     pub uefi: Option<&'a Uefi>,
+    /// The disk's kernel, to be started at once.
+    pub kernel: Option<&'a Kernel>,
     /// File of an SMBIOS string with systemd credentials.
     pub credential: Option<&'a Path>,
     /// Image of a NoCloud seed.
@@ -57,6 +60,12 @@ impl Arguments<'_> {
         self.computer(&mut list);
         self.disks(&mut list);
         self.network(&mut list);
+        if let Some(kernel) = self.kernel {
+            // These are whole values of theirs: commas mean nothing in them.
+            list.add("-kernel", kernel.image.display().to_string());
+            list.add("-initrd", kernel.initrd.display().to_string());
+            list.add("-append", kernel.arguments.clone());
+        }
         if let Some(path) = self.credential {
             list.add("-smbios", format!("type=11,path={}", escaped(path)));
         }

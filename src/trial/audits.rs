@@ -1,0 +1,98 @@
+//! An audit beside the checks: of the booted image, and of the base that it was made of.
+
+use std::time::Duration;
+
+use super::{CheckSet, TrialError};
+use crate::builder::{Boot, Builder, Content, Disk, Machine};
+use crate::manifest::{AuditFact, CheckFact};
+use crate::provision::{self, Audit, Lynis};
+use crate::secret::Scrubber;
+use crate::ssh::{Keys, Session, SshError};
+use crate::teardown::Teardown;
+use crate::world::World;
+
+/// What is audited beside the image, and by whose measure.
+#[derive(Clone, Debug)]
+pub struct Audits {
+    /// Whose measure it is.
+    pub lynis: Lynis,
+    /// What the image was made of; none where that is not there any more.
+    pub base: Option<Content>,
+}
+
+/// The check that an audit becomes.
+pub const AUDIT_CHECK: &str = "audit.lynis";
+/// The least hardening index that holds.
+pub const LEAST_INDEX: u32 = 85;
+
+/// Whether the image is hard enough.
+pub(super) fn judge(audit: &Audit) -> CheckFact {
+    CheckFact {
+        description: format!("Lynis gives a hardening index of {LEAST_INDEX} or more"),
+        id: AUDIT_CHECK.to_owned(),
+        ok: audit.index >= LEAST_INDEX,
+        skipped: None,
+        step: "audit".to_owned(),
+    }
+}
+
+pub(super) fn fact(audit: Audit, base_index: Option<u32>) -> AuditFact {
+    AuditFact {
+        base_index,
+        index: audit.index,
+        suggestions: audit.suggestions,
+        tool: "lynis".to_owned(),
+        version: audit.version,
+        warnings: audit.warnings,
+    }
+}
+
+impl Audits {
+    /// The base's own index: it is booted as the image is.
+    pub(super) async fn of_base<B: Builder>(
+        &self,
+        builder: &B,
+        checks: &CheckSet,
+        teardown: &mut Teardown,
+        world: &World<'_>,
+    ) -> Result<Option<u32>, TrialError> {
+        let Some(content) = &self.base else {
+            return Ok(None);
+        };
+        let World {
+            events, interrupt, ..
+        } = *world;
+        let disk = Disk {
+            content: content.clone(),
+            firmware: checks.firmware,
+            access: checks.access,
+            kernel: None,
+        };
+        let keys = Keys::generate();
+        let boot = Boot {
+            disk: &disk,
+            machine: &checks.machine,
+            keys: &keys,
+            identity: None,
+            role: "base",
+        };
+        let mut machine = builder.boot(boot, teardown, events, interrupt).await?;
+        let endpoint = machine.endpoint();
+        let timeout = Duration::from_secs(checks.machine.boot_timeout_s());
+        let died = async || machine.died();
+        let scrubber = Scrubber::default();
+        let connecting =
+            Session::connect(&endpoint, &keys, timeout, died, scrubber, events, interrupt);
+        let session = match connecting.await {
+            Ok(session) => session,
+            Err(SshError::Interrupted(interrupted)) => return Err(interrupted.into()),
+            Err(error) => return Err(TrialError::Base(error.to_string())),
+        };
+        let auditing = provision::audit(&self.lynis, &session, world.guest_work, events, interrupt);
+        match auditing.await {
+            Ok(audit) => Ok(Some(audit.index)),
+            Err(provision::ProvisionError::Interrupted(interrupted)) => Err(interrupted.into()),
+            Err(error) => Err(TrialError::Base(error.to_string())),
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! A node without ssh, seen from outside.
+
+use std::io::Read as _;
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use vault_bake::builder::Machine;
+use vault_bake::builder::qemu::Tools;
+use vault_bake::event::Events;
+use vault_bake::wait::{Interrupt, Seen, Wait};
+
+use super::node::disk;
+use super::shop::{Shop, said};
+use crate::qemu::{BOOT_DEADLINE, World};
+
+#[tokio::test]
+async fn a_node_without_ssh_lets_in_only_who_runs_its_machine() {
+    let Some(shop) = Shop::open(&["python3"]).await else {
+        return;
+    };
+    let steps = "[[step]]\nprovisioner = \"base\"\n\n[[step]]\nprovisioner = \"harden\"\n\
+        inputs = { ssh = false, allowed_tcp = [\"22\", \"8200\"], metadata_users = [\"root\"] }\n";
+    shop.define("closed", &shop.small(steps));
+    shop.lock("closed").await;
+    // The trial of the image comes in: by a key that it puts into memory.
+    let built = shop.run(&["build", "closed", "--json"], &[]).await;
+    assert_eq!(built.status.code(), Some(0), "{}", said(&built));
+    let checked = said(&built);
+    assert!(
+        !checked.contains("no ssh server starts on a node # SKIP"),
+        "{checked}"
+    );
+    assert!(checked.contains("\"check\":\"harden.no-ssh\""), "{checked}");
+    judge(&shop.artifact()).await;
+}
+
+/// Starts the image as a node is started, without anything in its memory, and knocks.
+async fn judge(artifact: &Path) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let qemu = folder.path().join("qemu");
+    std::fs::write(&qemu, WITHOUT_KEYS).expect("a script");
+    std::fs::set_permissions(&qemu, std::fs::Permissions::from_mode(0o755)).expect("it may run");
+    let tools = Tools {
+        qemu_system: qemu,
+        ..Tools::default()
+    };
+    let Some(mut world) = World::begin_with("closed", tools) else {
+        return;
+    };
+    let machine = world.boot_with(&disk(artifact), "node", None).await;
+    let up = Wait::new("the node to be up", BOOT_DEADLINE);
+    let (events, interrupt) = (Events::silent(), Interrupt::default());
+    let up = up.until(&events, &interrupt, || async {
+        let lines = machine.console().await;
+        match lines.iter().any(|line| line.contains("login:")) {
+            true => Seen::<_, String>::Ready(()),
+            false => Seen::NotYet(lines.last().cloned().unwrap_or_default()),
+        }
+    });
+    up.await.unwrap_or_else(|error| panic!("{error}"));
+    // What forwards the port answers by itself; a server would say who it is at once.
+    let knock = TcpStream::connect(machine.endpoint().address);
+    let mut words = [0; 4];
+    let answered = knock.and_then(|mut door| {
+        door.set_read_timeout(Some(Duration::from_secs(10)))?;
+        door.read(&mut words)
+    });
+    assert!(
+        !matches!(answered, Ok(1..)),
+        "{:?}",
+        String::from_utf8_lossy(&words)
+    );
+    drop(machine);
+    world.finish().await;
+}
+
+/// QEMU, but for what would put keys into the machine's memory.
+const WITHOUT_KEYS: &str = r#"#!/bin/bash
+arguments=()
+while [ $# -gt 0 ]; do
+    case $1 in
+        -smbios) shift ;;
+        *) arguments+=("$1") ;;
+    esac
+    shift
+done
+exec qemu-system-x86_64 "${arguments[@]}"
+"#;
