@@ -69,6 +69,10 @@ fn a_kernel_beside_its_disk_is_started_at_once() {
     };
     assert_eq!(option("-kernel"), Some("/bases/a,b/vmlinuz"));
     assert_eq!(option("-initrd"), Some("/bases/a,b/initrd.img"));
+    assert!(
+        !list.iter().any(|one| one.contains("bootindex")),
+        "two are the first"
+    );
     assert_eq!(option("-append"), Some(kernel.arguments.as_str()));
 }
 

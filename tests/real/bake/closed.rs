@@ -20,9 +20,11 @@ async fn a_node_without_ssh_lets_in_only_who_runs_its_machine() {
     let Some(shop) = Shop::open(&["python3"]).await else {
         return;
     };
-    let steps = "[[step]]\nprovisioner = \"base\"\n\n[[step]]\nprovisioner = \"harden\"\n\
-        inputs = { ssh = false, allowed_tcp = [\"22\", \"8200\"], metadata_users = [\"root\"] }\n";
-    shop.define("closed", &shop.small(steps));
+    let harden = "provisioner = \"harden\"\n";
+    let open = shop.quickstart();
+    assert!(open.contains(harden), "the quickstart is hardened");
+    let inputs = format!("{harden}inputs = {{ ssh = false }}\n");
+    shop.define("closed", &open.replace(harden, &inputs));
     shop.lock("closed").await;
     // The trial of the image comes in: by a key that it puts into memory.
     let built = shop.run(&["build", "closed", "--json"], &[]).await;

@@ -108,7 +108,12 @@ impl Arguments<'_> {
         let options = "if=none,id=disk,format=qcow2,cache=unsafe,discard=unmap,detect-zeroes=unmap";
         let overlay = escaped(self.overlay);
         list.add("-drive", format!("{options},file={overlay}"));
-        list.add("-device", "virtio-blk-pci,drive=disk,bootindex=0");
+        // A kernel of its own is the first thing to start; two cannot be.
+        let place = match self.kernel {
+            Some(_) => "",
+            None => ",bootindex=0",
+        };
+        list.add("-device", format!("virtio-blk-pci,drive=disk{place}"));
         let read_only = [
             ("cloud", "vault-bake-cloud", self.cloud_seed),
             ("seed", "vault-bake-seed", self.identity),
