@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
+use tokio::try_join;
 
 use crate::builder::qemu::{QemuMachine, QemuSettings, cache, disk_image};
 use crate::builder::{Artifact, BuilderError, CapturedFile, Machine as _};
@@ -36,21 +37,8 @@ pub(super) async fn capture(
     let (overlay, _) = machine.disk_files();
     convert(settings, overlay, &to, interrupt).await?;
     let facts = disk_image::facts(&settings.tools, &to, interrupt).await?;
-    Program::new(&settings.tools.qemu_img)
-        .args(["check", "-q", "-f", "qcow2"])
-        .arg(&to)
-        .run(interrupt)
-        .await?;
-    let path = to.clone();
-    let (sha256, size_bytes) = cache::blocking(interrupt, move || {
-        fs::File::open(&path)
-            .and_then(|file| {
-                file.sync_all()?;
-                Digest::of_reader(file)
-            })
-            .map_err(BuilderError::file(&path))
-    })
-    .await?;
+    let ((), (sha256, size_bytes)) =
+        try_join!(check(settings, &to, interrupt), hash(&to, interrupt))?;
     Ok(Artifact::File(CapturedFile {
         path: to,
         format: facts.format,
@@ -107,6 +95,34 @@ async fn shut_down(
             console: machine.console().await,
         }),
     }
+}
+
+/// Whether the file is a sound disk.
+async fn check(
+    settings: &QemuSettings,
+    file: &Path,
+    interrupt: &Interrupt,
+) -> Result<(), BuilderError> {
+    Program::new(&settings.tools.qemu_img)
+        .args(["check", "-q", "-f", "qcow2"])
+        .arg(file)
+        .run(interrupt)
+        .await?;
+    Ok(())
+}
+
+/// Digest and size in bytes of the file, once it is on this computer's disk.
+async fn hash(file: &Path, interrupt: &Interrupt) -> Result<(Digest, u64), BuilderError> {
+    let path = file.to_owned();
+    cache::blocking(interrupt, move || {
+        fs::File::open(&path)
+            .and_then(|file| {
+                file.sync_all()?;
+                Digest::of_reader(file)
+            })
+            .map_err(BuilderError::file(&path))
+    })
+    .await
 }
 
 async fn convert(

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use vault_bake::builder::qemu::{self, QemuSettings};
+use vault_bake::provision::Lynis;
 use vault_bake::store::backend::Backend as _;
 
 use crate::commands::{print_json, print_line};
@@ -16,6 +17,8 @@ struct Finding {
     found: bool,
     why: String,
     get: String,
+    /// Whether nothing but what it is for is missing without it.
+    optional: bool,
 }
 
 pub async fn run(session: &Session) -> Result<Exit, Failure> {
@@ -27,6 +30,7 @@ pub async fn run(session: &Session) -> Result<Exit, Failure> {
             get: format!("apt-get install {}", need.package),
             what: need.program.display().to_string(),
             why: need.why.to_owned(),
+            optional: false,
         })
         .collect();
     findings.push(Finding {
@@ -34,6 +38,15 @@ pub async fn run(session: &Session) -> Result<Exit, Failure> {
         found: found(&path, Path::new("ansible-playbook")),
         why: "runs the `ansible` steps of definitions that have some".to_owned(),
         get: "apt-get install ansible-core".to_owned(),
+        optional: true,
+    });
+    let lynis = Lynis::default().script;
+    findings.push(Finding {
+        found: found(&path, &lynis),
+        what: lynis.display().to_string(),
+        why: "measures images for `--audit`".to_owned(),
+        get: "apt-get install lynis".to_owned(),
+        optional: true,
     });
     findings.push(writable(&session.cache));
     findings.push(match session.place()? {
@@ -54,10 +67,9 @@ pub async fn run(session: &Session) -> Result<Exit, Failure> {
     } else {
         print_line(speed);
     }
-    // Ansible is only needed by those who use it.
     let lacking = findings
         .iter()
-        .any(|finding| !finding.found && finding.what != "ansible-playbook");
+        .any(|finding| !finding.found && !finding.optional);
     Ok(if lacking { Exit::Failed } else { Exit::Done })
 }
 
@@ -67,6 +79,7 @@ fn show(session: &Session, finding: &Finding) {
         found,
         why,
         get,
+        ..
     } = finding;
     if session.json {
         print_json(
@@ -94,6 +107,7 @@ async fn reachable(place: &Place) -> Result<Finding, Failure> {
         found: asked.is_ok(),
         why: "manifests, test records and images are kept there".to_owned(),
         get: asked.map_or_else(|error| error.to_string(), |_| String::new()),
+        optional: false,
     })
 }
 
@@ -104,5 +118,6 @@ fn writable(folder: &Path) -> Finding {
         found,
         why: "results and what can be made again are kept there".to_owned(),
         get: "give another folder with --cache or --store".to_owned(),
+        optional: false,
     }
 }
