@@ -216,9 +216,6 @@ pub enum TrialError {
     /// The stored checks cannot be used.
     #[error(transparent)]
     Checks(#[from] CheckSetError),
-    /// The base could not be audited.
-    #[error("the base could not be audited: {0}")]
-    Base(String),
     /// We were asked to stop.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
@@ -356,22 +353,25 @@ async fn checks<M: Machine>(
             Ok(records) | Err(ProvisionError::Checks { records, .. }) => records,
             Err(error) => return Err(error),
         };
+        let (events, interrupt) = (guest.events, guest.interrupt);
         let audit = match lynis {
             Some(lynis) => {
-                let (events, interrupt) = (guest.events, guest.interrupt);
-                Some(provision::audit(lynis, &session, guest.work, events, interrupt).await?)
+                let audit = provision::audit(lynis, &session, guest.work, events, interrupt);
+                Some(audit.await)
             }
             None => None,
         };
-        Ok((records, audit))
+        Ok((records, audit.transpose()))
     };
     match checked.await {
+        Ok((_, Err(ProvisionError::Interrupted(interrupted))))
+        | Err(ProvisionError::Interrupted(interrupted)) => Err(interrupted),
+        // What the checks said holds without an audit.
         Ok((records, audit)) => Ok(Outcome {
-            audit,
+            failure: audit.as_ref().err().map(ToString::to_string),
+            audit: audit.unwrap_or_default(),
             checks: records.iter().map(check_fact).collect(),
-            failure: None,
         }),
-        Err(ProvisionError::Interrupted(interrupted)) => Err(interrupted),
         Err(error) => failed(error.to_string()),
     }
 }

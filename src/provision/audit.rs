@@ -68,7 +68,7 @@ const RUN: &str = "
 cd FOLDER || exit 125
 mkdir -p plugins
 sh ./lynis audit system --quiet --no-colors --profile FOLDER/default.prf --plugindir FOLDER/plugins --logfile FOLDER/log --report-file FOLDER/report >/dev/null 2>FOLDER/errors </dev/null
-grep -E '^(lynis_version|hardening_index|warning\\[\\]|suggestion\\[\\])=' report || { tail -n 5 FOLDER/errors >&2; exit 1; }
+grep -sE '^(lynis_version|hardening_index|warning\\[\\]|suggestion\\[\\])=' report || { tail -n 5 FOLDER/errors >&2; exit 1; }
 ";
 
 /// Runs Lynis on the machine of `session`; `work` is its folder for uploads.

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use super::{CheckSet, TrialError};
+use super::CheckSet;
 use crate::builder::{Boot, Builder, Content, Disk, Machine};
 use crate::manifest::{AuditFact, CheckFact};
 use crate::provision::{self, Audit, Lynis};
 use crate::secret::Scrubber;
-use crate::ssh::{Keys, Session, SshError};
+use crate::ssh::{Keys, Session};
 use crate::teardown::Teardown;
+use crate::wait::Interrupted;
 use crate::world::World;
 
 /// What is audited beside the image, and by whose measure.
@@ -48,17 +49,38 @@ pub(super) fn fact(audit: Audit, base_index: Option<u32>) -> AuditFact {
 }
 
 impl Audits {
-    /// The base's own index: it is booted as the image is.
+    /// The base's own index: it is booted as the image is. What an audit of the image said does not fall with the base's, which is
+    /// a warning.
     pub(super) async fn of_base<B: Builder>(
         &self,
         builder: &B,
         checks: &CheckSet,
         teardown: &mut Teardown,
         world: &World<'_>,
-    ) -> Result<Option<u32>, TrialError> {
+    ) -> Result<Option<u32>, Interrupted> {
         let Some(content) = &self.base else {
             return Ok(None);
         };
+        match self.index(builder, content, checks, teardown, world).await {
+            Ok(index) => Ok(Some(index)),
+            Err(why) => {
+                world.interrupt.check()?;
+                world
+                    .events
+                    .warn(format!("the base could not be audited: {why}"));
+                Ok(None)
+            }
+        }
+    }
+
+    async fn index<B: Builder>(
+        &self,
+        builder: &B,
+        content: &Content,
+        checks: &CheckSet,
+        teardown: &mut Teardown,
+        world: &World<'_>,
+    ) -> Result<u32, String> {
         let World {
             events, interrupt, ..
         } = *world;
@@ -76,23 +98,17 @@ impl Audits {
             identity: None,
             role: "base",
         };
-        let mut machine = builder.boot(boot, teardown, events, interrupt).await?;
+        let booting = builder.boot(boot, teardown, events, interrupt);
+        let mut machine = booting.await.map_err(|error| error.to_string())?;
         let endpoint = machine.endpoint();
         let timeout = Duration::from_secs(checks.machine.boot_timeout_s());
         let died = async || machine.died();
         let scrubber = Scrubber::default();
         let connecting =
             Session::connect(&endpoint, &keys, timeout, died, scrubber, events, interrupt);
-        let session = match connecting.await {
-            Ok(session) => session,
-            Err(SshError::Interrupted(interrupted)) => return Err(interrupted.into()),
-            Err(error) => return Err(TrialError::Base(error.to_string())),
-        };
+        let session = connecting.await.map_err(|error| error.to_string())?;
         let auditing = provision::audit(&self.lynis, &session, world.guest_work, events, interrupt);
-        match auditing.await {
-            Ok(audit) => Ok(Some(audit.index)),
-            Err(provision::ProvisionError::Interrupted(interrupted)) => Err(interrupted.into()),
-            Err(error) => Err(TrialError::Base(error.to_string())),
-        }
+        let audit = auditing.await.map_err(|error| error.to_string())?;
+        Ok(audit.index)
     }
 }

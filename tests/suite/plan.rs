@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use vault_bake::definition::{BuilderKind, Definition};
-use vault_bake::plan::{EnvValue, Plan, plan};
+use vault_bake::plan::{EnvValue, Plan, PlannedMachine, plan};
 use vault_bake::provisioner::Provisioners;
 
 use crate::lock::locked;
@@ -304,4 +304,26 @@ fn a_template_that_cannot_be_rendered_is_named_with_its_line() {
         messages = format!("{messages}{name}: {error}\n");
     }
     insta::assert_snapshot!(messages);
+}
+
+/// What is shipped bakes on both builders; on Azure it has to be said who may reach the machine, and not before.
+#[test]
+fn the_shipped_definitions_bake_on_azure_once_it_is_said_who_comes_in() {
+    for name in ["quickstart", "consul-server", "vault-server"] {
+        let made = |given: &[(&str, &str)], builder: BuilderKind| {
+            let given = given.iter();
+            let given = given.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            let definition = Definition::load(&Path::new("images").join(name), &given.collect());
+            let definition = definition.unwrap_or_else(|error| panic!("{error}"));
+            let provisioners = Provisioners::load(&["provisioners".into()], &definition).unwrap();
+            plan(&definition, &locked(&definition), &provisioners, builder)
+        };
+        assert!(made(&[], BuilderKind::Qemu).is_ok(), "{name}");
+        let error = made(&[], BuilderKind::Azure).err().unwrap().to_string();
+        let expected = "allow_from: empty; expected the addresses that bakes are run from";
+        assert!(error.contains(expected), "{error}");
+        let plan = made(&[("azure_allow_from", "203.0.113.7")], BuilderKind::Azure);
+        let plan = plan.unwrap_or_else(|error| panic!("{error}"));
+        assert!(matches!(plan.machine, PlannedMachine::Azure(_)), "{name}");
+    }
 }

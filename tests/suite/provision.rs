@@ -1,5 +1,6 @@
 //! Provisioning of this very machine through a real `sshd`, below a temporary folder.
 
+mod audit;
 mod checks;
 mod playbooks;
 mod text;

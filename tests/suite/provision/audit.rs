@@ -1,0 +1,82 @@
+//! An audit over a real `sshd`, by a stand-in for Lynis that writes a report where it is told to.
+
+use std::fs;
+use std::path::Path;
+
+use vault_bake::provision::{Lynis, audit};
+
+use super::World;
+use vault_bake::secret::Scrubber;
+
+const REPORT: &str = r"cat >$report <<'END'
+lynis_version=3.0.8
+suggestion[]=SSH-7408|Consider hardening SSH configuration|Compression (set YES to NO)|-|
+suggestion[]=BOOT-5122|Set a password on GRUB boot loader|-|-|
+suggestion[]=SSH-7408|Consider hardening SSH configuration|MaxSessions (set 10 to 2)|-|
+warning[]=KRNL-5830|Reboot of system is most likely needed||text:reboot|
+hardening_index=86
+END
+exit 78
+";
+
+/// What comes of a stand-in that knows its report file as `$report`.
+async fn audited(rest: &str) -> String {
+    let (world, session) = World::new(Vec::new(), Scrubber::default()).await;
+    let lynis = stand_in(world.folder.path(), rest);
+    let audit = audit(
+        &lynis,
+        &session,
+        &world.work,
+        &world.events,
+        &world.interrupt,
+    )
+    .await;
+    match audit {
+        Ok(audit) => format!("{audit:?}"),
+        Err(error) => error
+            .to_string()
+            .replace(&session.endpoint().to_string(), "ENDPOINT"),
+    }
+}
+
+/// A folder laid out as Debian's package is.
+fn stand_in(folder: &Path, rest: &str) -> Lynis {
+    let share = folder.join("share");
+    fs::create_dir_all(share.join("include")).expect("a folder");
+    fs::write(share.join("include/consts"), "INCLUDED=yes\n").expect("a file");
+    let script = "[ \"$1 $2\" = 'audit system' ] && [ -f default.prf ] && [ -d plugins ] && . ./include/consts || exit 1\n\
+                  while [ $# -gt 0 ]; do [ \"$1\" = --report-file ] && report=$2; shift; done\n";
+    fs::write(folder.join("lynis"), format!("{script}{rest}")).expect("a script");
+    fs::write(folder.join("default.prf"), "quick=yes\n").expect("a profile");
+    Lynis {
+        script: folder.join("lynis"),
+        share,
+        profile: folder.join("default.prf"),
+    }
+}
+
+#[tokio::test]
+async fn a_report_is_read_and_a_missing_one_is_an_error() {
+    let said = [
+        audited(REPORT).await,
+        audited("echo 'no such shell' >&2; exit 1\n").await,
+        audited("echo lynis_version=3.0.8 >$report\n").await,
+        audited("printf 'lynis_version=3.0.8\\nhardening_index=many\\n' >$report\n").await,
+    ];
+    insta::assert_snapshot!(said.join("\n"), @r#"
+Audit { version: "3.0.8", index: 86, warnings: ["KRNL-5830"], suggestions: ["BOOT-5122", "SSH-7408"] }
+on ENDPOINT: step audit failed (exit 1)
+  | no such shell
+audit on ENDPOINT printed something unexpected: `lynis_version=3.0.8`
+audit on ENDPOINT printed something unexpected: `lynis_version=3.0.8`
+"#);
+}
+
+#[test]
+fn what_is_missing_of_it_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let lynis = stand_in(folder.path(), "");
+    assert_eq!(lynis.missing(), None);
+    fs::remove_file(&lynis.profile).expect("it was there");
+    assert_eq!(lynis.missing(), Some(lynis.profile.as_path()));
+}
