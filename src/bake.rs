@@ -4,6 +4,7 @@
 //! In: a plan, a builder, a store. Out: the manifest and the test's result, or what failed and what was left behind.
 //! Deliberately does nothing itself: every stage is a call of the module that knows it.
 
+mod layers;
 mod looking;
 mod order;
 mod outcome;
@@ -18,7 +19,7 @@ use tokio::try_join;
 use crate::builder::{Artifact, Boot, Builder, Disk, Machine};
 use crate::digest::Digest;
 use crate::event::{Event, Stage};
-use crate::provision::{self, CheckRecord, Guest, Installed, Phase, ProvisionError};
+use crate::provision::{self, CheckRecord, Guest, Installed, Phase};
 use crate::record::Provisioned;
 use crate::release::{self, ReleaseError, Verified};
 use crate::ssh::{Keys, Reboot, Session};
@@ -28,6 +29,9 @@ use crate::teardown::Teardown;
 use crate::trial::Audits;
 use crate::world::World;
 
+use layers::Start;
+
+pub use layers::layer_keys;
 pub use order::{OnError, Order};
 pub use outcome::{BakeError, Baked, Failed, Kept, Tested};
 pub use retest::{stored_checks, test};
@@ -94,22 +98,22 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
         teardown: &mut Teardown,
     ) -> Result<Baked, BakeError> {
         let parent = self.world.interrupt.or(self.look_ahead()).await??;
-        let (releases, (disk, session)) = try_join!(self.fetch(), self.start(machine, teardown))?;
+        let (releases, (start, session)) = try_join!(self.fetch(), self.start(machine, teardown))?;
         let mut provisioned = self
-            .provision(machine, session, &releases, teardown.work())
+            .provision(machine, session, (&releases, &start), teardown.work())
             .await?;
         let (artifact, looked) = self.capture(machine, teardown).await?;
         provisioned.checks.extend(looked);
         let facts = Found {
             releases,
-            disk,
+            start,
             provisioned,
             artifact,
             parent,
         };
         let audits = self.order.audit.map(|lynis| Audits {
             lynis: lynis.clone(),
-            base: Some(facts.disk.content.clone()),
+            base: Some(facts.start.disk.content.clone()),
         });
         let recording = recording::put(self, &facts, teardown);
         let (digest, manifest, checks) = self.stage(Stage::Record, recording).await?;
@@ -197,7 +201,7 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
         &self,
         held: &mut Option<B::Machine>,
         teardown: &mut Teardown,
-    ) -> Result<(Disk, Session), BakeError> {
+    ) -> Result<(Start, Session), BakeError> {
         let World {
             events, interrupt, ..
         } = *self.world;
@@ -208,9 +212,11 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
         if plan.restarts() {
             disk.kernel = None;
         }
+        let start = Start::find(self, disk).await?;
         let boot = async {
             let boot = Boot {
-                disk: &disk,
+                disk: &start.disk,
+                layer: start.layer.as_ref(),
                 machine: &plan.machine,
                 keys: self.keys,
                 identity: None,
@@ -238,7 +244,7 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
             }
         };
         let session = self.stage(Stage::Boot, boot).await?;
-        Ok((disk, session))
+        Ok((start, session))
     }
 
     /// Everything that happens inside the machine: upload, steps, checks, seal.
@@ -246,7 +252,7 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
         &self,
         machine: &mut Option<B::Machine>,
         session: Session,
-        releases: &[Verified],
+        (releases, start): (&[Verified], &Start),
         local_work: &Path,
     ) -> Result<Provisioned, BakeError> {
         let World {
@@ -273,11 +279,13 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
             events,
             interrupt,
         };
-        self.stage(Stage::Upload, provision::upload(&guest, &session))
-            .await?;
-        let died = async || machine.as_mut().and_then(Machine::died);
+        self.stage(
+            Stage::Upload,
+            provision::upload(&guest, &session, start.done.len()),
+        )
+        .await?;
         let steps = async {
-            let (session, steps) = provision::run_steps(&guest, session, died, now).await?;
+            let (session, steps) = layers::do_steps(self, machine, &guest, session, start).await?;
             let checks = provision::run_checks(&guest, Phase::Build, &session).await?;
             let packages = provision::inventory(&session, interrupt).await?;
             let boot = provision::boot_facts(&session, interrupt).await?;
@@ -287,7 +295,7 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
                 packages,
                 boot,
             };
-            Ok::<_, ProvisionError>((session, provisioned))
+            Ok::<_, BakeError>((session, provisioned))
         };
         let (session, mut provisioned) = self.stage(Stage::Provision, steps).await?;
         let (step, checks) = self
@@ -325,7 +333,7 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
 /// What the stages found, until it is recorded.
 struct Found {
     releases: Vec<Verified>,
-    disk: Disk,
+    start: Start,
     provisioned: Provisioned,
     artifact: Artifact,
     parent: Option<Digest>,

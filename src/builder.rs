@@ -6,6 +6,7 @@
 pub mod access;
 pub mod azure;
 mod disk;
+mod layer;
 pub mod qemu;
 
 use std::io;
@@ -27,11 +28,14 @@ use crate::teardown::{Cloud, JournalError, Teardown};
 use crate::wait::{Interrupt, Interrupted};
 
 pub use disk::{AccessBy, Content, Disk, DiskFile, Kernel};
+pub use layer::{Layer, LayerFile, LayerRules, LayerUse, Made};
 
 /// What a machine is started with.
 pub struct Boot<'a> {
     /// The disk; the machine writes to an overlay of it.
     pub disk: &'a Disk,
+    /// A layer of that disk, to continue from.
+    pub layer: Option<&'a Layer>,
     /// Its shape.
     pub machine: &'a PlannedMachine,
     /// Keys of the run.
@@ -276,6 +280,36 @@ pub trait Builder: Sync {
         events: &Events,
         interrupt: &Interrupt,
     ) -> impl Future<Output = Result<Disk, BuilderError>> + Send;
+
+    /// The layer of `disk` with most of `keys`, given shortest first; none where this builder keeps none, or may use none.
+    fn layer(
+        &self,
+        disk: &Disk,
+        keys: &[Digest],
+        now: Timestamp,
+        interrupt: &Interrupt,
+    ) -> impl Future<Output = Result<Option<Layer>, BuilderError>> + Send {
+        let _ = (disk, keys, now, interrupt);
+        std::future::ready(Ok(None))
+    }
+
+    /// Whether machines of `disk` can leave layers behind.
+    fn keeps_layers(&self, disk: &Disk) -> bool {
+        let _ = disk;
+        false
+    }
+
+    /// Keeps what is on the machine's disk as a layer, on top of what the machine continued from or left before. Whoever asks has
+    /// seen to it that all is written.
+    fn keep_layer(
+        &self,
+        machine: &mut Self::Machine,
+        made: Made,
+        interrupt: &Interrupt,
+    ) -> impl Future<Output = Result<(), BuilderError>> + Send {
+        let _ = (machine, made, interrupt);
+        std::future::ready(Ok(()))
+    }
 
     /// Starts a machine. Returns at once; whoever connects waits.
     fn boot(

@@ -27,8 +27,8 @@ use crate::sign::{SignError, Statement, Subject};
 
 pub use evidence::{AuditFact, TEST_SCHEMA, TestRecord};
 pub use facts::{
-    Base, BuilderFact, CHECKS_ROLE, CheckFact, CloudFact, Descriptor, FileFact, Host, Input, Os,
-    Output, ReleaseFact, Repro, Source, StepFact, Tool,
+    Base, BuilderFact, CHECKS_ROLE, CheckFact, CloudFact, Descriptor, FileFact, Host, Input,
+    LayerFact, Os, Output, ReleaseFact, Repro, Source, StepFact, Tool,
 };
 pub use moment::Moment;
 pub use packages::{Package, Packages, packages_bytes, parse_packages};
@@ -53,6 +53,7 @@ const OBJECTS: &[&str] = &[
     "builder.tool",
     "checks.*",
     "inputs.*",
+    "layers.*",
     "os",
     "outputs.*",
     "outputs.*.cloud",
@@ -83,6 +84,9 @@ pub struct Manifest {
     /// Everything that went in, by digest, sorted.
     #[serde(deserialize_with = "facts::sorted")]
     pub inputs: BTreeSet<Input>,
+    /// The layers that it continued from, in the order in which they were made; absent where it began from the base.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<LayerFact>,
     /// Features that a reader must know, or else refuse the manifest.
     pub must_understand: Vec<String>,
     /// The operating system in the image.

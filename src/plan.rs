@@ -126,6 +126,8 @@ pub struct PlannedStep {
     pub env: BTreeMap<String, EnvValue>,
     /// Files of the step, by their path below the step's folder in the guest.
     pub files: Vec<PlannedFile>,
+    /// Products whose releases it is given, and told of: those that its provisioner names; all for a script of the user's.
+    pub releases: Vec<String>,
 }
 
 /// What a step does.

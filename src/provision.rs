@@ -33,7 +33,7 @@ pub use checks::{CheckRecord, Phase, run_checks};
 pub use error::ProvisionError;
 pub use facts::{BootFacts, Package, Packages, boot_facts, inventory};
 pub use seed::give_identity;
-pub use steps::{run_steps, seal};
+pub use steps::{run_step, seal, settle};
 pub use tap::{Test, parse as parse_tap};
 pub use upload::upload;
 
@@ -92,7 +92,7 @@ impl From<&Verified> for Installed {
 }
 
 /// The record of a step that was done.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepRecord {
     /// As in the plan.
     pub name: String,

@@ -9,12 +9,12 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use crate::builder::{Artifact, CapturedImage, CapturedKind, Content, Disk};
+use crate::builder::{Artifact, CapturedImage, CapturedKind, Content, Disk, LayerFile};
 use crate::definition::{AzureBase, Firmware, Network, QemuBase, Security};
 use crate::digest::Digest;
 use crate::manifest::{
     Base, BuilderFact, CHECKS_ROLE, CheckFact, CloudFact, FileFact, Host, ImageVersion, Input,
-    Manifest, Os, Output, Package, Packages, ReleaseFact, Repro, Source, StepFact, Tool,
+    LayerFact, Manifest, Os, Output, Package, Packages, ReleaseFact, Repro, Source, StepFact, Tool,
 };
 use crate::plan::{Plan, PlannedBase, PlannedMachine};
 use crate::process::Program;
@@ -97,6 +97,8 @@ pub struct Facts<'a> {
     pub releases: &'a [Verified],
     /// What the bake started from.
     pub disk: &'a Disk,
+    /// The layers that it continued from.
+    pub layers: &'a [LayerFile],
     /// What was done and seen in the machine.
     pub provisioned: &'a Provisioned,
     /// The stored list of packages.
@@ -117,6 +119,7 @@ pub struct Facts<'a> {
 pub fn manifest(facts: &Facts<'_>, version: ImageVersion, now: Timestamp) -> Manifest {
     let (plan, boot) = (facts.plan, &facts.provisioned.boot);
     Manifest {
+        layers: layer_facts(facts.layers),
         must_understand: Vec::new(),
         image: plan.image.clone(),
         version,
@@ -298,6 +301,20 @@ pub fn check_fact(record: &CheckRecord) -> CheckFact {
         skipped: record.skipped.clone(),
         step: record.step.clone(),
     }
+}
+
+/// The layers, each with the name of the step whose record it has.
+fn layer_facts(files: &[LayerFile]) -> Vec<LayerFact> {
+    let fact = |file: &LayerFile| LayerFact {
+        bake: file.made.run.clone(),
+        digest: file.sha256,
+        key: file.made.key,
+        made_at: Timestamp::from_second(file.made.made_s)
+            .unwrap_or_default()
+            .into(),
+        step: file.made.step.clone(),
+    };
+    files.iter().map(fact).collect()
 }
 
 fn step_fact(record: &StepRecord) -> StepFact {

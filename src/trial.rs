@@ -134,10 +134,14 @@ impl CheckSet {
     }
 
     fn steps(&self) -> Result<Vec<PlannedStep>, CheckSetError> {
+        let products = || {
+            let releases = self.releases.iter();
+            releases.map(|release| release.product.clone()).collect()
+        };
         let steps = self
             .steps
             .iter()
-            .map(CheckedStep::planned)
+            .map(|step| step.planned(products()))
             .collect::<Result<_, _>>();
         steps.map_err(|why| CheckSetError {
             image: self.image.clone(),
@@ -166,7 +170,7 @@ impl CheckedStep {
         }
     }
 
-    fn planned(&self) -> Result<PlannedStep, String> {
+    fn planned(&self, releases: Vec<String>) -> Result<PlannedStep, String> {
         let file = |file: &CheckedFile| {
             let content = openssl::base64::decode_block(&file.content)
                 .map_err(|_| format!("{}/{} is not base64", self.name, file.path))?;
@@ -188,6 +192,7 @@ impl CheckedStep {
                 .map(|(name, text)| (name.clone(), EnvValue::Plain(text.clone())))
                 .collect(),
             files: self.files.iter().map(file).collect::<Result<_, String>>()?,
+            releases,
         })
     }
 }
@@ -250,6 +255,7 @@ pub async fn run<B: Builder>(
     let by_ssh = disk.access == AccessBy::CustomData;
     let boot = Boot {
         disk: &disk,
+        layer: None,
         machine: &subject.checks.machine,
         keys: &keys,
         identity: (!by_ssh).then_some(&tar),
@@ -345,7 +351,7 @@ async fn checks<M: Machine>(
         }
     };
     let checked = async {
-        provision::upload(guest, &session).await?;
+        provision::upload(guest, &session, 0).await?;
         if let Some(tar) = identity {
             provision::give_identity(guest, &session, tar).await?;
         }

@@ -79,7 +79,6 @@ own_host_key() {
 
 check base.tools 'the programs that the image relies on are there' tools_there
 check base.no-upgrades 'nothing upgrades the node by itself' masked apt-daily.timer apt-daily-upgrade.timer unattended-upgrades.service
-check base.release-file 'the image says what it is' says /etc/vault-bake/release.json '"schema":1' "\"image\":\"$VB_IMAGE\""
 check base.identity-files 'the identity program belongs to root' owned_as 755 root:root /usr/lib/vault-bake/identity
 check base.units-valid 'its units are valid' systemd-analyze verify --man=no /etc/systemd/system/vault-bake-identity.service \
     /etc/systemd/system/vault-bake-renew-identity.service /etc/systemd/system/vault-bake-hostkeys.service

@@ -82,5 +82,3 @@ install_missing
 keep_time
 place_units
 place_fetching
-printf '{"schema":1,"image":"%s","run":"%s"}\n' "$VB_IMAGE" "$VB_RUN" >/etc/vault-bake/release.json
-chmod 0644 /etc/vault-bake/release.json

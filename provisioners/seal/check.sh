@@ -82,6 +82,7 @@ as_baked() {
 }
 
 # In every phase.
+check seal.release-file 'the image says what it is' says /etc/vault-bake/release.json '"schema":1' "\"image\":\"$VB_IMAGE\""
 check seal.no-private-keys 'no private key is on the disk' no_text 'BEGIN ([A-Z]+ )*PRIVATE KEY'
 check seal.no-tokens 'no token is on the disk' no_text '(^|[^A-Za-z0-9_.])hv[sbr]\.[A-Za-z0-9_-]{20,}|CONSUL_HTTP_TOKEN=.|VAULT_TOKEN=.'
 check seal.no-key-files 'no file with keys is on the disk' no_files_named -name '*.p12' -o -name '*.pfx' -o -name '*.jks' -o -name '*.prv'

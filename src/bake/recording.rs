@@ -32,14 +32,15 @@ pub(super) async fn put<B: Builder, S: Backend>(
     let list = record::packages(&found.provisioned.packages);
     let manager = &found.provisioned.packages.manager;
     let packages = store.put_packages(&list, manager).await?;
-    let checks = CheckSet::of(plan, &found.releases, &found.disk);
+    let checks = CheckSet::of(plan, &found.releases, &found.start.disk);
     let check_bytes = checks.to_bytes();
     let facts = Facts {
         run: bake.run,
         plan,
         revision: bake.order.revision.as_ref(),
         releases: &found.releases,
-        disk: &found.disk,
+        disk: &found.start.disk,
+        layers: found.start.files(),
         provisioned: &found.provisioned,
         packages,
         checks: (

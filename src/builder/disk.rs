@@ -43,7 +43,7 @@ pub enum Content {
 }
 
 /// A disk as a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskFile {
     /// Where.
     pub path: PathBuf,

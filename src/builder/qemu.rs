@@ -8,6 +8,7 @@ mod cache;
 mod capture;
 mod disk_image;
 mod image;
+mod layers;
 pub mod machine;
 mod qmp;
 mod requirement;
@@ -15,7 +16,11 @@ mod settings;
 
 use std::path::{Path, PathBuf};
 
-use crate::builder::{Artifact, Boot, Builder, BuilderError, Content, Disk};
+use jiff::Timestamp;
+
+use crate::builder::{
+    AccessBy, Artifact, Boot, Builder, BuilderError, Content, Disk, Layer, LayerUse, Made,
+};
 use crate::definition::QemuBase;
 use crate::digest::Digest;
 use crate::event::Events;
@@ -31,6 +36,11 @@ pub use settings::{QemuSettings, Tools};
 /// Whether machines run under KVM here; else under software emulation.
 pub fn kvm_works() -> bool {
     machine::kvm_works()
+}
+
+/// What the layers of a cache take.
+pub fn layer_use(settings: &QemuSettings) -> LayerUse {
+    layers::usage(settings)
 }
 
 /// Builds with QEMU on this computer.
@@ -78,6 +88,33 @@ impl Builder for Qemu {
             PlannedBase::Qemu { .. } => Err(BuilderError::LockOfAnotherBase),
             PlannedBase::Azure { .. } => Err(BuilderError::OtherBuilder),
         }
+    }
+
+    async fn layer(
+        &self,
+        disk: &Disk,
+        keys: &[Digest],
+        now: Timestamp,
+        interrupt: &Interrupt,
+    ) -> Result<Option<Layer>, BuilderError> {
+        if keys.is_empty() {
+            return Ok(None);
+        }
+        layers::find(&self.settings, disk.file()?, keys, now, interrupt).await
+    }
+
+    /// Only where keys of a run never touch the disk: a layer with them in it would hand them on.
+    fn keeps_layers(&self, disk: &Disk) -> bool {
+        disk.access == AccessBy::Credentials
+    }
+
+    async fn keep_layer(
+        &self,
+        machine: &mut QemuMachine,
+        made: Made,
+        interrupt: &Interrupt,
+    ) -> Result<(), BuilderError> {
+        machine::keep_layer(&self.settings, machine, made, interrupt).await
     }
 
     async fn boot(

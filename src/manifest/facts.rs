@@ -174,6 +174,21 @@ impl Base {
     }
 }
 
+/// A layer that the bake continued from: its steps were done by an earlier run, from the same inputs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerFact {
+    /// The id of the run that made it.
+    pub bake: String,
+    /// Of its file.
+    pub digest: Digest,
+    /// Over all that decided what is in it, and in those before it.
+    pub key: Digest,
+    /// When it was made.
+    pub made_at: Moment,
+    /// The step that was done last.
+    pub step: String,
+}
+
 /// A step that ran.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepFact {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{CheckFact, Manifest, Output, ReleaseFact, StepFact};
+use super::{CheckFact, LayerFact, Manifest, Output, ReleaseFact, StepFact};
 
 impl fmt::Display for Manifest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -40,6 +40,10 @@ impl fmt::Display for Manifest {
         }
         writeln!(f, "steps")?;
         self.steps.iter().try_for_each(|one| step(f, one))?;
+        if !self.layers.is_empty() {
+            writeln!(f, "layers of earlier bakes, continued from")?;
+        }
+        self.layers.iter().try_for_each(|one| layer(f, one))?;
         checks(f, &self.checks)?;
         writeln!(f, "outputs")?;
         self.outputs.iter().try_for_each(|one| output(f, one))?;
@@ -51,6 +55,17 @@ impl fmt::Display for Manifest {
         }
         Ok(())
     }
+}
+
+fn layer(f: &mut fmt::Formatter<'_>, layer: &LayerFact) -> fmt::Result {
+    let LayerFact {
+        bake,
+        digest,
+        made_at,
+        step,
+        ..
+    } = layer;
+    writeln!(f, "  {step}, made {made_at} by bake {bake}, {digest}")
 }
 
 fn source(f: &mut fmt::Formatter<'_>, manifest: &Manifest) -> fmt::Result {

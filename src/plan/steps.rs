@@ -18,6 +18,7 @@ struct Decided {
     timeout_s: u64,
     env: BTreeMap<String, EnvValue>,
     files: Vec<PlannedFile>,
+    releases: Vec<String>,
 }
 
 /// Decides `step`.
@@ -31,7 +32,7 @@ pub(super) fn decide(
             Some(provisioner) => provision(step, inputs, provisioner, definition)?,
             None => unreachable!("a provisioner step names a provisioner"),
         },
-        Action::Shell { script, env } => shell(script, env),
+        Action::Shell { script, env } => shell(script, env, definition),
         Action::File {
             content,
             destination,
@@ -47,6 +48,7 @@ pub(super) fn decide(
             timeout_s: FILE_TIMEOUT_S,
             env: BTreeMap::new(),
             files: vec![PlannedFile::new(PAYLOAD, 0o600, content.clone())],
+            releases: Vec::new(),
         },
         Action::Ansible {
             playbook,
@@ -60,12 +62,14 @@ pub(super) fn decide(
             timeout_s: ANSIBLE_TIMEOUT_S,
             env: extra_variables(variables),
             files: Vec::new(),
+            releases: Vec::new(),
         },
         Action::Reboot => Decided {
             kind: StepKind::Reboot,
             timeout_s: definition.machine.boot_timeout_s,
             env: BTreeMap::new(),
             files: Vec::new(),
+            releases: Vec::new(),
         },
     };
     Ok(decided.named(step))
@@ -87,6 +91,7 @@ impl Decided {
             timeout_s,
             env: self.env,
             files: self.files,
+            releases: self.releases,
         }
     }
 }
@@ -122,6 +127,7 @@ fn provision(
         timeout_s: provisioner.timeout_s,
         env: inputs.env,
         files,
+        releases: provisioner.releases.clone(),
     })
 }
 
@@ -148,13 +154,14 @@ fn configured(
     }
 }
 
-fn shell(script: &str, env: &BTreeMap<String, Value>) -> Decided {
+fn shell(script: &str, env: &BTreeMap<String, Value>, definition: &Definition) -> Decided {
     let script = script.as_bytes().to_vec();
     Decided {
         kind: StepKind::Shell,
         timeout_s: SHELL_TIMEOUT_S,
         env: environment(env),
         files: vec![PlannedFile::new(SCRIPT, 0o755, script)],
+        releases: definition.releases.keys().cloned().collect(),
     }
 }
 

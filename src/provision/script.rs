@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::checks::Phase;
-use super::{Guest, ProvisionError};
-use crate::plan::{EnvValue, PlannedStep};
+use super::{Guest, Installed, ProvisionError};
+use crate::plan::{EnvValue, PlannedStep, StepKind};
 use crate::ssh::{Script, export, quote};
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -18,7 +18,18 @@ pub(super) fn run_file(
     (name, file, timeout): (String, &str, Duration),
 ) -> Result<Script, ProvisionError> {
     let mut text = environment(guest, step, phase)?;
-    // Writing to a string cannot fail.
+    for release in guest.archives {
+        let product = &release.locked.product;
+        if step.releases.contains(product) {
+            let from = quote(&format!("{}/releases/{product}", guest.work));
+            let to = quote(&offered(guest, step));
+            // Writing to a string cannot fail.
+            let _ = writeln!(
+                text,
+                "mkdir -p {to} && ln -sfnT {from} {to}/{product} || exit 125"
+            );
+        }
+    }
     let _ = write!(
         text,
         "cd {} || exit 125\nsh ./{file}\n",
@@ -60,6 +71,11 @@ fn folder(guest: &Guest<'_>, step: &PlannedStep) -> String {
     format!("{}/steps/{}", guest.work, step.name)
 }
 
+/// Where the releases are in the machine that `step` is given: no others, or a layer could hold what it was not made from.
+fn offered(guest: &Guest<'_>, step: &PlannedStep) -> String {
+    format!("{}/releases-of/{}", guest.work, step.name)
+}
+
 /// What every script of `step` sees.
 fn environment(
     guest: &Guest<'_>,
@@ -72,11 +88,15 @@ fn environment(
         ("DEBIAN_FRONTEND".to_owned(), "noninteractive".to_owned()),
         ("VB_PHASE".to_owned(), phase.to_string()),
         ("VB_LIB".to_owned(), format!("{}/lib.sh", guest.work)),
-        ("VB_RELEASES".to_owned(), format!("{}/releases", guest.work)),
+        ("VB_RELEASES".to_owned(), offered(guest, step)),
         ("VB_IMAGE".to_owned(), guest.image.to_owned()),
-        ("VB_RUN".to_owned(), guest.run.to_owned()),
     ];
-    for release in guest.releases {
+    // The seal is done in every bake. What others do may be kept as a layer, and goes into images of other runs.
+    if matches!(step.kind, StepKind::Provisioner { seal: true, .. }) {
+        variables.push(("VB_RUN".to_owned(), guest.run.to_owned()));
+    }
+    let given = |release: &&Installed| step.releases.contains(&release.product);
+    for release in guest.releases.iter().filter(given) {
         let product = release.product.to_uppercase().replace('-', "_");
         variables.push((format!("VB_{product}_VERSION"), release.version.clone()));
         variables.push((format!("VB_{product}_SHA256"), release.sha256.hex()));

@@ -14,31 +14,45 @@ use crate::event::{Event, millis};
 use crate::plan::{PlannedStep, StepKind};
 use crate::ssh::{Ended, Script, Session};
 
-/// Does all steps but the seal. `died` says why the machine is gone, where it is, while it restarts.
-pub async fn run_steps(
+/// Does the step at `index`. `died` says why the machine is gone, where it is, while it restarts.
+pub async fn run_step(
     guest: &Guest<'_>,
     mut session: Session,
+    index: usize,
     mut died: impl AsyncFnMut() -> Option<String>,
     now: Now<'_>,
-) -> Result<(Session, Vec<StepRecord>), ProvisionError> {
-    let steps = guest.steps;
-    let mut records = Vec::new();
-    for (index, step) in steps.iter().enumerate().filter(|(_, step)| !is_seal(step)) {
-        let begun = Begun::new(guest, index, now);
-        let ended = if step.kind == StepKind::Reboot {
-            session = restart(guest, session, step, &steps[index + 1..], &mut died).await?;
-            Ended {
-                exit: 0,
-                last: Vec::new(),
-                log_digest: Digest::of(""),
-            }
-        } else {
-            one(guest, &session, step).await?
-        };
-        records.push(begun.record(guest, &session, ended, now)?);
-    }
-    Ok((session, records))
+) -> Result<(Session, StepRecord), ProvisionError> {
+    let step = &guest.steps[index];
+    let begun = Begun::new(guest, index, now);
+    let ended = if step.kind == StepKind::Reboot {
+        session = restart(guest, session, index, &mut died).await?;
+        Ended {
+            exit: 0,
+            last: Vec::new(),
+            log_digest: Digest::of(""),
+        }
+    } else {
+        one(guest, &session, step).await?
+    };
+    let record = begun.record(guest, &session, ended, now)?;
+    Ok((session, record))
 }
+
+/// Has the machine write to its disk all that it holds back.
+pub async fn settle(guest: &Guest<'_>, session: &Session) -> Result<(), ProvisionError> {
+    let sync = Script {
+        name: "sync".to_owned(),
+        text: "sync\n".to_owned(),
+        timeout: SYNC_TIMEOUT,
+    };
+    let synced = session.output(sync, guest.interrupt).await;
+    synced
+        .map(|_nothing| ())
+        .map_err(|error| ProvisionError::ssh(session.endpoint(), error))
+}
+
+/// A slow disk with much to write.
+const SYNC_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Does the plan's last step, the seal, and makes its checks.
 pub async fn seal(
@@ -105,16 +119,15 @@ async fn one(
         .map_err(|error| ProvisionError::ssh(session.endpoint(), error))
 }
 
-/// Restarts the machine, whose tmpfs is empty then, and uploads again what `later` steps need.
+/// Does the restart at `index`: the machine's tmpfs is empty then, and what later steps need is uploaded again.
 async fn restart(
     guest: &Guest<'_>,
     session: Session,
-    step: &PlannedStep,
-    later: &[PlannedStep],
+    index: usize,
     died: &mut impl AsyncFnMut() -> Option<String>,
 ) -> Result<Session, ProvisionError> {
     let endpoint = session.endpoint().clone();
-    let timeout = Duration::from_secs(step.timeout_s);
+    let timeout = Duration::from_secs(guest.steps[index].timeout_s);
     let session = session
         .reboot(
             guest.reboot,
@@ -125,17 +138,7 @@ async fn restart(
         )
         .await
         .map_err(|error| ProvisionError::ssh(&endpoint, error))?;
-    let installs = |step: &PlannedStep| match step.kind {
-        StepKind::Provisioner { seal, .. } => !seal,
-        StepKind::Shell => true,
-        _ => false,
-    };
-    let archives = if later.iter().any(installs) {
-        guest.archives
-    } else {
-        &[]
-    };
-    upload::send(guest, &session, archives).await?;
+    upload::upload(guest, &session, index + 1).await?;
     Ok(session)
 }
 

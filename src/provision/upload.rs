@@ -22,23 +22,23 @@ enum Content {
     File(PathBuf, Packing, u64),
 }
 
-/// Uploads `lib.sh`, the releases of `guest.archives` and the files of every step.
-pub async fn upload(guest: &Guest<'_>, session: &Session) -> Result<(), ProvisionError> {
-    send(guest, session, guest.archives).await
-}
-
-/// Uploads everything, but of the releases only `archives`.
-pub(super) async fn send(
+/// Uploads `lib.sh`, the files of every step, and the releases that steps from the one at `first` on are given.
+pub async fn upload(
     guest: &Guest<'_>,
     session: &Session,
-    archives: &[Verified],
+    first: usize,
 ) -> Result<(), ProvisionError> {
+    let later = guest.steps.get(first..).unwrap_or_default();
+    let given = |release: &&Verified| {
+        let mut later = later.iter();
+        later.any(|step| step.releases.contains(&release.locked.product))
+    };
     let mut entries = vec![Entry {
         path: "lib.sh".to_owned(),
         mode: 0o644,
         content: Content::Bytes(guest.lib.to_vec()),
     }];
-    for release in archives {
+    for release in guest.archives.iter().filter(given) {
         entries.extend(release_entries(release).map_err(|(path, error)| {
             ProvisionError::Local {
                 step: "upload".to_owned(),

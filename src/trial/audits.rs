@@ -93,6 +93,7 @@ impl Audits {
         let keys = Keys::generate();
         let boot = Boot {
             disk: &disk,
+            layer: None,
             machine: &checks.machine,
             keys: &keys,
             identity: None,

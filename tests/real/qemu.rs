@@ -99,6 +99,7 @@ impl World {
         let machine = spec();
         let boot = Boot {
             disk,
+            layer: None,
             machine: &PlannedMachine::Qemu(machine),
             keys: &self.keys,
             identity,

@@ -92,6 +92,17 @@ pub enum Verb {
         /// Have Lynis, as this machine has it, measure the booted image, and its base: takes minutes
         #[arg(long, conflicts_with = "skip_test")]
         audit: bool,
+        /// Do every step, also those that an earlier bake left a layer of
+        #[arg(long)]
+        no_cache: bool,
+        /// Continue only from layers that are not older than this, in days
+        #[arg(
+            long,
+            value_name = "DAYS",
+            default_value_t = 7,
+            conflicts_with = "no_cache"
+        )]
+        layer_age: u32,
         /// Print the plan and bake nothing
         #[arg(long)]
         dry_run: bool,

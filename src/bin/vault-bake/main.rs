@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use vault_bake::builder::LayerRules;
 use vault_bake::ssh;
 
 use crate::args::{Cli, Verb};
@@ -81,6 +82,8 @@ async fn dispatch(verb: Verb, session: &Session) -> Result<Exit, Failure> {
             on_error,
             skip_test,
             audit,
+            no_cache,
+            layer_age,
             dry_run,
         } => {
             let wish = commands::build::Wish {
@@ -88,6 +91,11 @@ async fn dispatch(verb: Verb, session: &Session) -> Result<Exit, Failure> {
                 on_error,
                 test: !skip_test,
                 audit,
+                layers: LayerRules {
+                    reuse: !no_cache,
+                    max_age: Duration::from_hours(24 * u64::from(layer_age)),
+                    ..LayerRules::default()
+                },
                 dry_run,
                 builder: builder.into(),
             };

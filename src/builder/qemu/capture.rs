@@ -34,8 +34,8 @@ pub(super) async fn capture(
     let folder = to.parent().unwrap_or(Path::new("."));
     need_space(folder, needed_mib(settings.compression, &machine)?)?;
     shut_down(settings, &mut machine, events, interrupt).await?;
-    let (overlay, _) = machine.disk_files();
-    convert(settings, overlay, &to, interrupt).await?;
+    machine.disks.settle(interrupt).await?;
+    convert(settings, machine.disks.overlay(), &to, interrupt).await?;
     let facts = disk_image::facts(&settings.tools, &to, interrupt).await?;
     let ((), (sha256, size_bytes)) =
         try_join!(check(settings, &to, interrupt), hash(&to, interrupt))?;
@@ -165,9 +165,8 @@ pub(super) async fn raw(
 
 /// What the artifact takes at the least, in MiB. Disks of installed systems compress to a third or less.
 fn needed_mib(compression: Compression, machine: &QemuMachine) -> Result<u64, BuilderError> {
-    let (overlay, base) = machine.disk_files();
     let mut bytes = 0;
-    for path in [overlay, base] {
+    for path in machine.disks.files() {
         use std::os::unix::fs::MetadataExt as _;
         let metadata = fs::metadata(path).map_err(BuilderError::file(path))?;
         bytes += metadata.blocks() * 512;

@@ -6,6 +6,7 @@
 pub mod accelerator;
 pub mod arguments;
 mod files;
+mod layering;
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -23,6 +24,8 @@ use crate::wait::{Interrupt, Seen, Wait, WaitError};
 
 use arguments::{Accelerator, Arguments};
 
+pub(super) use layering::keep_layer;
+
 /// A machine in a QEMU process. Dropping it kills the process.
 pub struct QemuMachine {
     role: String,
@@ -30,9 +33,7 @@ pub struct QemuMachine {
     pub(super) qmp: Qmp,
     heard: Heard,
     serial: PathBuf,
-    overlay: PathBuf,
-    /// What the overlay builds on.
-    base: PathBuf,
+    pub(super) disks: layering::Disks,
     address: SocketAddr,
 }
 
@@ -46,11 +47,6 @@ impl QemuMachine {
     pub(super) fn ended_well(&mut self) -> Option<bool> {
         let status = self.process.ended()?;
         Some(status.success() && self.heard.guest_shut_down())
-    }
-
-    /// The files that its disk consists of, the overlay first.
-    pub(super) fn disk_files(&self) -> (&Path, &Path) {
-        (&self.overlay, &self.base)
     }
 }
 
@@ -169,8 +165,7 @@ pub(super) async fn start(
         heard: qmp.heard(),
         qmp,
         serial,
-        overlay: work.join(&files.overlay),
-        base: boot.disk.file()?.path.clone(),
+        disks: layering::Disks::new(work.join(&files.overlay), boot)?,
         address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
     })
 }

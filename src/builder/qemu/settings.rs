@@ -3,9 +3,10 @@
 //! In: the caller's wishes. Out: values that the other modules read. Deliberately looks at nothing by itself.
 
 use std::path::PathBuf;
-
-use crate::definition::Compression;
 use std::time::Duration;
+
+use crate::builder::LayerRules;
+use crate::definition::Compression;
 
 /// How the QEMU builder works on this computer.
 #[derive(Clone, Debug)]
@@ -16,6 +17,8 @@ pub struct QemuSettings {
     pub keyring: Option<PathBuf>,
     /// How artifacts are compressed.
     pub compression: Compression,
+    /// Which layers of earlier bakes are used, and how many are kept.
+    pub layers: LayerRules,
     /// How long a guest may take to shut down when its disk is to be captured.
     pub shutdown_timeout: Duration,
     /// The programs.
@@ -37,6 +40,7 @@ impl QemuSettings {
             cache: cache.into(),
             keyring: None,
             compression: Compression::default(),
+            layers: LayerRules::default(),
             shutdown_timeout: Duration::from_secs(120),
             tools: Tools::default(),
             grub: PathBuf::from("/usr/lib/grub"),

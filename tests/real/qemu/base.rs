@@ -15,6 +15,7 @@ async fn boots_and_captures(run: &str, firmware: Firmware) {
     let disk = world.base(&PACKAGES, firmware).await;
     let boot = vault_bake::builder::Boot {
         disk: &disk,
+        layer: None,
         machine: &PlannedMachine::Qemu(super::spec()),
         keys: &world.keys,
         identity: None,

@@ -65,6 +65,7 @@ async fn a_machine_that_cannot_start_is_told_at_once_with_its_last_words() {
     let began = Instant::now();
     let boot = Boot {
         disk: &disk,
+        layer: None,
         machine: &PlannedMachine::Qemu(machine),
         keys: &world.keys,
         identity: None,
@@ -276,6 +277,7 @@ async fn a_guest_that_ignores_the_power_button_is_not_captured() {
     let disk = blank(world.runs.path()).await;
     let boot = Boot {
         disk: &disk,
+        layer: None,
         machine: &PlannedMachine::Qemu(spec()),
         keys: &world.keys,
         identity: None,

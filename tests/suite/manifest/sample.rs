@@ -7,9 +7,9 @@ use serde_json::json;
 use vault_bake::digest::Digest;
 use vault_bake::manifest::diff::{Change, Changed, Difference};
 use vault_bake::manifest::{
-    Base, BuilderFact, CheckFact, Descriptor, FileFact, Host, Input, Manifest, Os, Output, Package,
-    Packages, ReleaseFact, Repro, SBOM_MEDIA_TYPE, Source, StepFact, TestRecord, Tool,
-    packages_bytes,
+    Base, BuilderFact, CheckFact, Descriptor, FileFact, Host, Input, LayerFact, Manifest, Os,
+    Output, Package, Packages, ReleaseFact, Repro, SBOM_MEDIA_TYPE, Source, StepFact, TestRecord,
+    Tool, packages_bytes,
 };
 
 pub fn digest(of: &str) -> Digest {
@@ -117,6 +117,7 @@ pub fn sample(version: &str, disk: &str) -> Manifest {
         size: 7,
     };
     Manifest {
+        layers: vec![],
         must_understand: vec![],
         image: "quickstart".into(),
         version: version.parse().unwrap(),
@@ -177,6 +178,13 @@ pub fn sample(version: &str, disk: &str) -> Manifest {
 /// A manifest in which nothing is absent.
 pub fn sample_with_everything() -> Manifest {
     let mut manifest = sample("2026.1122.0", "disk");
+    manifest.layers = vec![LayerFact {
+        bake: "019aad5f-0a00-7000-8000-000000000000".into(),
+        digest: digest("layer"),
+        key: digest("key of a layer"),
+        made_at: "2026-11-20T08:00:00Z".parse().unwrap(),
+        step: "vault".into(),
+    }];
     manifest.sbom = Some(Descriptor {
         digest: digest("sbom"),
         size: 180_000,

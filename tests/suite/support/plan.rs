@@ -61,6 +61,7 @@ pub fn step(name: &str, kind: StepKind, files: &[(&str, &str)]) -> PlannedStep {
             .iter()
             .map(|(path, content)| file(path, content))
             .collect(),
+        releases: ["consul", "vault"].map(str::to_owned).to_vec(),
     }
 }
 

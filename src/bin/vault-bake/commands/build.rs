@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Write, stderr, stdin};
 
 use vault_bake::bake::{BakeError, OnError, Order, bake};
+use vault_bake::builder::LayerRules;
 use vault_bake::builder::qemu::{Qemu, QemuSettings};
 use vault_bake::definition::BuilderKind;
 use vault_bake::manifest::ImageVersion;
@@ -23,6 +24,7 @@ pub struct Wish {
     pub on_error: args::OnError,
     pub test: bool,
     pub audit: bool,
+    pub layers: LayerRules,
     pub dry_run: bool,
     pub builder: BuilderKind,
 }
@@ -72,6 +74,7 @@ pub async fn run(
         }
         (_, output) => {
             let mut settings = QemuSettings::new(&session.cache);
+            settings.layers = wish.layers;
             if let PlannedOutput::Qemu(output) = output {
                 settings.compression = output.compression;
             }

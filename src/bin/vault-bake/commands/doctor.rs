@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use vault_bake::builder::LayerUse;
 use vault_bake::builder::qemu::{self, QemuSettings};
 use vault_bake::provision::Lynis;
 use vault_bake::store::backend::Backend as _;
@@ -53,6 +54,8 @@ pub async fn run(session: &Session) -> Result<Exit, Failure> {
         Place::Folder(folder) => writable(&folder),
         place @ Place::Container(..) => session.interrupt.or(reachable(&place)).await??,
     });
+    let settings = QemuSettings::new(&session.cache);
+    let (layers, most) = (qemu::layer_use(&settings), settings.layers.max_bytes);
     let accelerated = qemu::kvm_works();
     for finding in &findings {
         show(session, finding);
@@ -62,10 +65,19 @@ pub async fn run(session: &Session) -> Result<Exit, Failure> {
     } else {
         "no KVM: machines run under software emulation, slower but sound"
     };
+    let mib = |bytes: u64| bytes >> 20;
     if session.json {
         print_json(&serde_json::json!({"looked_for": "kvm", "found": accelerated}));
+        let LayerUse { layers, bytes } = layers;
+        print_json(&serde_json::json!({"layers": layers, "bytes": bytes, "at_most_bytes": most}));
     } else {
         print_line(speed);
+        print_line(&format!(
+            "{} layers of earlier bakes take {} MiB of at most {}",
+            layers.layers,
+            mib(layers.bytes),
+            mib(most)
+        ));
     }
     let lacking = findings
         .iter()

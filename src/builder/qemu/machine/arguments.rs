@@ -105,7 +105,7 @@ impl Arguments<'_> {
             }
         }
         // The overlay goes with the run: nothing of it needs to survive a crash of this computer.
-        let options = "if=none,id=disk,format=qcow2,cache=unsafe,discard=unmap,detect-zeroes=unmap";
+        let options = "if=none,id=disk,node-name=disk-0,format=qcow2,cache=unsafe,discard=unmap,detect-zeroes=unmap";
         let overlay = escaped(self.overlay);
         list.add("-drive", format!("{options},file={overlay}"));
         // A kernel of its own is the first thing to start; two cannot be.

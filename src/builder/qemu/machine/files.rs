@@ -93,9 +93,13 @@ async fn overlay(
     }
     let name = PathBuf::from(format!("overlay-{}.qcow2", boot.role));
     let base = fs::canonicalize(&disk.path).map_err(BuilderError::file(&disk.path))?;
+    let (format, below) = match boot.layer {
+        Some(layer) => ("qcow2", layer.disk.clone()),
+        None => (disk.format.as_str(), base),
+    };
     Program::new(&settings.tools.qemu_img)
-        .args(["create", "-q", "-f", "qcow2", "-F", &disk.format, "-b"])
-        .arg(base)
+        .args(["create", "-q", "-f", "qcow2", "-F", format, "-b"])
+        .arg(below)
         .arg(&name)
         .arg(size_bytes.to_string())
         .in_folder(work)
