@@ -389,4 +389,5 @@ def report(figures):
         print(f"  trees: {trees['files']} files; only ours {trees['only_ours'][:5]}, only packer's {trees['only_packers'][:5]}, other content {trees['other_content'][:5]}")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -48,6 +48,16 @@ empty_folders() {
     return "$wrong"
 }
 
+# Also below what may be mounted there.
+no_temporary_files() {
+    disk=$(mktemp -d -p /run)
+    mount --bind / "$disk" || return 1
+    empty_folders /tmp /var/tmp "$disk/tmp" "$disk/var/tmp"
+    empty=$?
+    umount "$disk" && rmdir "$disk"
+    return "$empty"
+}
+
 no_logs() {
     found=$(find /var/log -xdev -type f -size +0)
     say "$found"
@@ -97,7 +107,7 @@ if [ "$VB_PHASE" = build ]; then
     check seal.no-random-seed 'no seed for randomness is on the disk' none /var/lib/systemd/random-seed /var/lib/systemd/credential.secret
     check seal.no-consul-data 'no data of Consul is on the disk' empty_folders /var/lib/consul
     check seal.no-logs 'no log is on the disk' no_logs
-    check seal.no-temporary-files 'no temporary file is on the disk' empty_folders /tmp /var/tmp
+    check seal.no-temporary-files 'no temporary file is on the disk' no_temporary_files
     if [ -d /var/lib/cloud ]; then
         check seal.no-cloud-data 'cloud-init knows no instance' empty_folders /var/lib/cloud
     else

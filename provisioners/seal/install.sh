@@ -71,6 +71,12 @@ forget_logs() {
     journalctl --relinquish-var >/dev/null 2>&1 || :
     find /var/log -xdev \( -type f -o -type l \) -delete
     wipe /var/log/journal /tmp /var/tmp
+    # What a mount hides is on the disk all the same: in a machine that was started again after it was hardened /tmp is memory.
+    disk=$(mktemp -d -p /run)
+    mount --bind / "$disk"
+    wipe "$disk/tmp" "$disk/var/tmp"
+    umount "$disk"
+    rmdir "$disk"
 }
 
 # What a node must have as it was baked, by digest. It needs the package aide in the base.

@@ -28,9 +28,13 @@ fn files(keys: &Keys) -> [(&'static str, &'static str, Secret); 3] {
     ]
 }
 
-/// An SMBIOS string (type 11) with a credential for systemd-tmpfiles, which makes the files at boot.
-pub fn credential(keys: &Keys) -> Secret {
+/// An SMBIOS string (type 11) with a credential for systemd-tmpfiles, which makes the files at boot; and a mark, where an
+/// image is being made, for units that must not make the machine a node of its own.
+pub fn credential(keys: &Keys, building: bool) -> Secret {
     let mut lines = String::from("d /run/vault-bake 0700 root root -\n");
+    if building {
+        lines.push_str("f+ /run/vault-bake/building 0644 root root -\n");
+    }
     for (path, mode, content) in files(keys) {
         let content = base64(content.expose());
         lines.push_str(&format_line(path, mode, &content));

@@ -145,7 +145,7 @@ fn command_line_of_a_machine_that_starts_by_uefi_with_seeds_and_no_network() {
 
 #[test]
 fn credential_makes_the_three_files() {
-    let credential = access::credential(&keys());
+    let credential = access::credential(&keys(), true);
     let value = credential
         .expose()
         .strip_prefix("io.systemd.credential.binary:tmpfiles.extra=")

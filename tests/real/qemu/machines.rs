@@ -139,7 +139,7 @@ async fn two_machines_at_once_do_not_disturb_each_other_and_dropping_kills() {
     let line = std::fs::read(format!("/proc/{pid}/cmdline")).expect("a command line");
     let line = String::from_utf8_lossy(&line).into_owned();
     assert!(line.contains("type=11,path=credential-build"), "{line}");
-    let secret = vault_bake::builder::access::credential(&world.keys);
+    let secret = vault_bake::builder::access::credential(&world.keys, true);
     let private = world
         .keys
         .host_private

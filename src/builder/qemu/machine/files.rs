@@ -142,7 +142,7 @@ fn credential(boot: &Boot<'_>, work: &Path) -> Result<PathBuf, BuilderError> {
     let name = PathBuf::from(format!("credential-{}", boot.role));
     write(
         &work.join(&name),
-        access::credential(boot.keys).expose().as_bytes(),
+        access::credential(boot.keys, boot.role == "build").expose().as_bytes(),
     )?;
     Ok(name)
 }
