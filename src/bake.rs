@@ -263,6 +263,7 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
             ..
         } = *self.world;
         let plan = self.order.plan;
+        let upload_disk = machine.as_ref().and_then(Machine::upload_disk);
         let installed: Vec<Installed> = releases.iter().map(Installed::from).collect();
         let guest = Guest {
             image: &plan.image,
@@ -273,6 +274,7 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
             archives: releases,
             run: self.run,
             work: guest_work,
+            upload_disk: upload_disk.as_deref(),
             local_work,
             keys: self.keys,
             reboot: &Reboot::default(),

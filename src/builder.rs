@@ -376,6 +376,11 @@ pub trait Machine: Send {
     /// Where it answers on SSH.
     fn endpoint(&self) -> Endpoint;
 
+    /// The file that it sees as its disk [`crate::ssh::UPLOAD_DISK`], where it has one.
+    fn upload_disk(&self) -> Option<PathBuf> {
+        None
+    }
+
     /// Why it died, where it has: its last words.
     fn died(&mut self) -> Option<String>;
 

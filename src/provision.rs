@@ -58,6 +58,8 @@ pub struct Guest<'a> {
     pub run: &'a str,
     /// Where uploads go in the machine: [`crate::ssh::GUEST_WORK`].
     pub work: &'a str,
+    /// The file of this computer that the machine sees as its disk [`crate::ssh::UPLOAD_DISK`], where there is one.
+    pub upload_disk: Option<&'a Path>,
     /// A folder of the run's own on this machine, for what `ansible-playbook` needs.
     pub local_work: &'a Path,
     /// The keys of the run.

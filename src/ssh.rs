@@ -20,6 +20,7 @@ mod threads;
 mod upload;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -44,6 +45,9 @@ use link::{Cancel, Job, Link};
 
 /// Where everything that is uploaded lives in a guest: a tmpfs, gone with the next restart.
 pub const GUEST_WORK: &str = "/run/vault-bake/work";
+
+/// The serial of the disk that uploads can go by: machines of this computer see it, and read it faster than SSH brings.
+pub const UPLOAD_DISK: &str = "vault-bake-upload";
 
 /// How many last lines of a script's output are kept for its error.
 pub const LAST_LINES: usize = crate::process::LAST_LINES;
@@ -165,6 +169,31 @@ impl Session {
         };
         self.ask(interrupt, move |link, cancel| {
             upload.run(link, write, cancel)
+        })
+        .await?
+    }
+
+    /// As [`Session::upload`], but by a disk of the machine's with the serial [`UPLOAD_DISK`], whose content is the file `disk`
+    /// of this computer. False, and nothing is done, where the machine sees no such disk.
+    pub async fn upload_by_disk(
+        &self,
+        (folder, disk): (&str, &Path),
+        total_bytes: Option<u64>,
+        write: impl FnOnce(&mut Archive<'_>) -> std::io::Result<()> + Send + 'static,
+        events: &Events,
+        interrupt: &Interrupt,
+    ) -> Result<bool, SshError> {
+        let by_disk = upload::ByDisk {
+            upload: upload::Upload {
+                folder: folder.to_owned(),
+                total_bytes,
+                scrubber: self.connector.scrubber().clone(),
+                events: events.clone(),
+            },
+            disk: disk.to_owned(),
+        };
+        self.ask(interrupt, move |link, cancel| {
+            by_disk.run(link, write, cancel)
         })
         .await?
     }

@@ -274,6 +274,7 @@ pub async fn run<B: Builder>(
         archives: &[],
         run,
         work: world.guest_work,
+        upload_disk: None,
         local_work: teardown.work(),
         keys: &keys,
         reboot: &Reboot::default(),

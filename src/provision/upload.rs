@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::{Guest, ProvisionError};
 use crate::plan::PlannedStep;
@@ -49,17 +50,23 @@ pub async fn upload(
     }
     entries.extend(guest.steps.iter().flat_map(step_entries));
     entries.sort_by(|a, b| a.path.cmp(&b.path));
-    let total_bytes = entries.iter().map(Entry::size_bytes).sum();
-    session
-        .upload(
-            guest.work,
-            Some(total_bytes),
-            move |archive| write(archive, &entries),
-            guest.events,
-            guest.interrupt,
-        )
-        .await
-        .map_err(|error| ProvisionError::ssh(session.endpoint(), error))
+    let total_bytes = Some(entries.iter().map(Entry::size_bytes).sum());
+    let entries = Arc::new(entries);
+    let writing = || {
+        let entries = Arc::clone(&entries);
+        move |archive: &mut Archive<'_>| write(archive, &entries)
+    };
+    let (work, events, interrupt) = (guest.work, guest.events, guest.interrupt);
+    let failed = |error| ProvisionError::ssh(session.endpoint(), error);
+    if let Some(disk) = guest.upload_disk {
+        let uploading =
+            session.upload_by_disk((work, disk), total_bytes, writing(), events, interrupt);
+        if uploading.await.map_err(failed)? {
+            return Ok(());
+        }
+    }
+    let uploading = session.upload(work, total_bytes, writing(), events, interrupt);
+    uploading.await.map_err(failed)
 }
 
 impl Entry {

@@ -1,4 +1,4 @@
-//! The stream that an upload is: a tar archive in gzip members, the same bytes for the same content.
+//! What an upload is: a tar archive, the same bytes for the same content. As a stream it comes in gzip members.
 //!
 //! In: files and folders, in the caller's order. Out: bytes. Everything belongs to root and to the beginning of time.
 //! What is compressed already is stored in a member of its own, so that no time is lost on it.
@@ -31,9 +31,33 @@ impl Packing {
 /// A tar archive that is being written.
 pub struct Archive<'a> {
     /// Taken out only while a member is ended and the next one begun.
-    member: Option<GzEncoder<&'a mut dyn Write>>,
+    to: Option<To<'a>>,
     packing: Packing,
     content: &'a mut dyn FnMut(u64),
+}
+
+/// Where it goes.
+enum To<'a> {
+    /// To a channel, in members.
+    Members(GzEncoder<&'a mut dyn Write>),
+    /// As it is: to where reading takes less time than unpacking.
+    Plain(&'a mut dyn Write),
+}
+
+impl Write for To<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Members(member) => member.write(bytes),
+            Self::Plain(to) => to.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Members(member) => member.flush(),
+            Self::Plain(to) => to.flush(),
+        }
+    }
 }
 
 /// The size of tar's blocks, in bytes.
@@ -44,8 +68,17 @@ impl<'a> Archive<'a> {
     pub fn new(to: &'a mut dyn Write, content: &'a mut dyn FnMut(u64)) -> Self {
         let packing = Packing::Compressed;
         Self {
-            member: Some(GzEncoder::new(to, packing.level())),
+            to: Some(To::Members(GzEncoder::new(to, packing.level()))),
             packing,
+            content,
+        }
+    }
+
+    /// As [`Archive::new`], but nothing is compressed.
+    pub fn plain(to: &'a mut dyn Write, content: &'a mut dyn FnMut(u64)) -> Self {
+        Self {
+            to: Some(To::Plain(to)),
+            packing: Packing::Stored,
             content,
         }
     }
@@ -81,8 +114,9 @@ impl<'a> Archive<'a> {
     pub fn finish(mut self) -> io::Result<()> {
         self.writer(Packing::Compressed)?
             .write_all(&[0; 2 * BLOCK])?;
-        match self.member.take() {
-            Some(member) => member.finish().map(|_to| ()),
+        match self.to.take() {
+            Some(To::Members(member)) => member.finish().map(|_to| ()),
+            Some(To::Plain(_)) => Ok(()),
             None => Err(broken()),
         }
     }
@@ -118,14 +152,19 @@ impl<'a> Archive<'a> {
         self.writer(packing)?.write_all(&[0; BLOCK][..padding])
     }
 
-    /// The member for `packing`: the open one, or a new one.
-    fn writer(&mut self, packing: Packing) -> io::Result<&mut GzEncoder<&'a mut dyn Write>> {
+    /// Where `packing` goes: to the open member, or to a new one.
+    fn writer(&mut self, packing: Packing) -> io::Result<&mut To<'a>> {
         if packing != self.packing {
-            let to = self.member.take().ok_or_else(broken)?.finish()?;
-            self.member = Some(GzEncoder::new(to, packing.level()));
+            let to = match self.to.take().ok_or_else(broken)? {
+                To::Members(member) => {
+                    To::Members(GzEncoder::new(member.finish()?, packing.level()))
+                }
+                plain @ To::Plain(_) => plain,
+            };
+            self.to = Some(to);
             self.packing = packing;
         }
-        self.member.as_mut().ok_or_else(broken)
+        self.to.as_mut().ok_or_else(broken)
     }
 }
 

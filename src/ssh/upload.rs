@@ -3,14 +3,17 @@
 //! In: a closure that writes an [`Archive`]. Out: the files in a folder of the machine, or what `tar` said. A remote
 //! command that ends early is noticed at once.
 
+use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, Read as _, Write};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::archive::Archive;
 use super::error::SshError;
 use super::link::{Cancel, Link, Stop, Until};
 use super::output::Output;
-use super::{GUEST_WORK, quote};
+use super::script;
+use super::{GUEST_WORK, Script, UPLOAD_DISK, quote};
 use crate::event::{Event, Events};
 use crate::secret::Scrubber;
 use crate::wait::Interrupted;
@@ -34,7 +37,9 @@ impl Upload {
         write: impl FnOnce(&mut Archive<'_>) -> io::Result<()>,
         cancel: &Cancel,
     ) -> Result<(), SshError> {
-        let command = format!("exec sh -c {}", quote(&unpack(&self.folder)));
+        let folder = quote(&self.folder);
+        let unpack = format!("{}exec tar -xpzf - -C {folder}", prepare(&self.folder));
+        let command = format!("exec sh -c {}", quote(&unpack));
         let mut remote = match Remote::start(link, &command, cancel, self.scrubber.clone()) {
             Ok(remote) => remote,
             Err(stop) => return Err(stopped(stop)),
@@ -73,8 +78,87 @@ impl Upload {
     }
 }
 
-/// What the remote shell does. Only the agreed folder becomes a tmpfs.
-fn unpack(folder: &str) -> String {
+/// An archive that goes by a disk which the machine sees: the content of a file of this computer, from its beginning.
+pub(super) struct ByDisk {
+    pub(super) upload: Upload,
+    pub(super) disk: PathBuf,
+}
+
+/// What `test` ends with where the machine sees no such disk.
+const NO_DISK: i32 = 75;
+
+/// A machine under emulation unpacks some MiB in a second.
+const UNPACK_TIMEOUT: Duration = Duration::from_secs(1800);
+
+impl ByDisk {
+    /// Writes what `write` writes to the disk, and has the machine unpack it. Whether it sees the disk.
+    pub(super) fn run(
+        self,
+        link: &mut Link,
+        write: impl FnOnce(&mut Archive<'_>) -> io::Result<()>,
+        cancel: &Cancel,
+    ) -> Result<bool, SshError> {
+        let Self { upload, disk } = self;
+        let mut progress = Progress::new(&upload);
+        let mut content = |bytes| progress.advance(bytes);
+        let file = OpenOptions::new().write(true).open(&disk);
+        let mut buffered = io::BufWriter::with_capacity(1 << 20, file.map_err(SshError::Archive)?);
+        let written = || {
+            let mut to = Watching(&mut buffered, cancel);
+            let mut archive = Archive::plain(&mut to, &mut content);
+            write(&mut archive)?;
+            archive.finish()?;
+            buffered.flush()
+        };
+        let written = { written }();
+        if cancel.is_set() {
+            return Err(Interrupted.into());
+        }
+        written.map_err(SshError::Archive)?;
+        progress.tell();
+        // What the machine has read of it before, when it looked for file systems, is out of date.
+        let device = format!("/dev/disk/by-id/virtio-{UPLOAD_DISK}");
+        let text = format!(
+            "[ -b {device} ] || exit {NO_DISK}\nblockdev --flushbufs {device}\n{} tar -b 2048 -xpf {device} -C {}\n",
+            prepare(&upload.folder),
+            quote(&upload.folder)
+        );
+        let script = Script {
+            name: "upload".to_owned(),
+            text,
+            timeout: UNPACK_TIMEOUT,
+        };
+        let captured = script::capture(link, &script, upload.scrubber.clone(), cancel)?;
+        match captured.exit {
+            0 => Ok(true),
+            NO_DISK => Ok(false),
+            exit => Err(SshError::Failed {
+                what: format!("upload to {}", upload.folder),
+                exit,
+                last: captured.last,
+            }),
+        }
+    }
+}
+
+/// Writes on until somebody asks to stop.
+struct Watching<'a, W>(W, &'a Cancel);
+
+impl<W: Write> Write for Watching<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.1.is_set() {
+            return Err(io::Error::other("stopped"));
+        }
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// Makes the folder in the remote shell. Only the agreed one becomes a tmpfs.
+fn prepare(folder: &str) -> String {
     let quoted = quote(folder);
     let mount = if folder == GUEST_WORK {
         format!(
@@ -83,7 +167,7 @@ fn unpack(folder: &str) -> String {
     } else {
         String::new()
     };
-    format!("umask 077; mkdir -p {quoted} && {mount}exec tar -xpzf - -C {quoted}")
+    format!("umask 077; mkdir -p {quoted} && {mount}")
 }
 
 fn stopped(stop: Stop) -> SshError {

@@ -41,6 +41,7 @@ fn arguments(spec: &MachineSpec, accelerator: Accelerator) -> Arguments<'_> {
         kernel: None,
         credential: None,
         cloud_seed: None,
+        upload: None,
         identity: None,
         serial: Path::new("serial-build.log"),
         control: Path::new("build.qmp"),

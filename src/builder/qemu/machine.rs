@@ -34,6 +34,7 @@ pub struct QemuMachine {
     heard: Heard,
     serial: PathBuf,
     pub(super) disks: layering::Disks,
+    upload: Option<PathBuf>,
     address: SocketAddr,
 }
 
@@ -56,6 +57,10 @@ impl Machine for QemuMachine {
             address: self.address,
             user: "root".into(),
         }
+    }
+
+    fn upload_disk(&self) -> Option<PathBuf> {
+        self.upload.clone()
     }
 
     fn died(&mut self) -> Option<String> {
@@ -142,6 +147,7 @@ pub(super) async fn start(
         credential: files.credential.as_deref(),
         cloud_seed: files.cloud_seed.as_deref(),
         identity: files.identity.as_deref(),
+        upload: files.upload.as_deref(),
         serial: &serial,
         control: Path::new(&control),
     }
@@ -166,6 +172,7 @@ pub(super) async fn start(
         qmp,
         serial,
         disks: layering::Disks::new(work.join(&files.overlay), boot)?,
+        upload: files.upload.map(|name| work.join(name)),
         address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
     })
 }

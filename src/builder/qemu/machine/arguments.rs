@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::builder::Kernel;
 use crate::definition::{MachineSpec, Network};
+use crate::ssh;
 
 /// How the guest's processors run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +48,8 @@ pub struct Arguments<'a> {
     pub cloud_seed: Option<&'a Path>,
     /// Raw disk with a node's identity.
     pub identity: Option<&'a Path>,
+    /// Raw disk that uploads go by.
+    pub upload: Option<&'a Path>,
     /// File that the serial console is written to.
     pub serial: &'a Path,
     /// The control connection's socket.
@@ -117,6 +120,7 @@ impl Arguments<'_> {
         let read_only = [
             ("cloud", "vault-bake-cloud", self.cloud_seed),
             ("seed", "vault-bake-seed", self.identity),
+            ("upload", ssh::UPLOAD_DISK, self.upload),
         ];
         for (id, serial, path) in read_only {
             let Some(path) = path else { continue };

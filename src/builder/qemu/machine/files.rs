@@ -24,6 +24,7 @@ pub(super) struct Files {
     pub credential: Option<PathBuf>,
     pub cloud_seed: Option<PathBuf>,
     pub identity: Option<PathBuf>,
+    pub upload: Option<PathBuf>,
 }
 
 impl Files {
@@ -51,6 +52,7 @@ impl Files {
             credential,
             cloud_seed,
             identity: identity(boot, work)?,
+            upload: upload(boot, work)?,
         })
     }
 }
@@ -142,7 +144,9 @@ fn credential(boot: &Boot<'_>, work: &Path) -> Result<PathBuf, BuilderError> {
     let name = PathBuf::from(format!("credential-{}", boot.role));
     write(
         &work.join(&name),
-        access::credential(boot.keys, boot.role == "build").expose().as_bytes(),
+        access::credential(boot.keys, boot.role == "build")
+            .expose()
+            .as_bytes(),
     )?;
     Ok(name)
 }
@@ -199,6 +203,20 @@ fn identity(boot: &Boot<'_>, work: &Path) -> Result<Option<PathBuf>, BuilderErro
     let mut content = archive.to_vec();
     content.resize(content.len().next_multiple_of(512).max(512), 0);
     write(&work.join(&name), &content)?;
+    Ok(Some(name))
+}
+
+/// Makes the disk that uploads go by, with nothing on it yet. Machines that are tried get little, and see only what a node
+/// would.
+fn upload(boot: &Boot<'_>, work: &Path) -> Result<Option<PathBuf>, BuilderError> {
+    if boot.role != "build" {
+        return Ok(None);
+    }
+    let name = PathBuf::from(format!("upload-{}.raw", boot.role));
+    let path = work.join(&name);
+    create(&path)
+        .and_then(|file| file.set_len(UPLOAD_BYTES))
+        .map_err(BuilderError::file(&path))?;
     Ok(Some(name))
 }
 
@@ -267,5 +285,7 @@ fn plain(text: &str) -> String {
 
 /// The seed's size: 1 MiB.
 const SEED_SECTORS: u64 = 2048;
+/// More than any upload; the file has holes, and takes what is written to it.
+const UPLOAD_BYTES: u64 = 16 << 30;
 /// How much of the console's end is looked at, in bytes.
 const CONSOLE_BYTES: u64 = 16 << 10;
