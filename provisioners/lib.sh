@@ -202,8 +202,9 @@ active() {
 
 # sandboxed UNIT LIMIT: systemd's own exposure score, times ten, is at most the limit.
 sandboxed() {
-    systemd-analyze security --no-pager --offline=true --threshold="$2" "$1" | tail -n 1
-    systemd-analyze security --no-pager --offline=true --threshold="$2" "$1" >/dev/null 2>&1
+    exposure=$(systemd-analyze security --no-pager --offline=true --threshold="$2" "$1" 2>&1) && return 0
+    printf '%s\n' "$exposure" | tail -n 1
+    return 1
 }
 
 # listening PORT: something listens on it with TCP, on any address.

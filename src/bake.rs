@@ -19,7 +19,7 @@ use tokio::try_join;
 use crate::builder::{Artifact, Boot, Builder, Disk, Machine};
 use crate::digest::Digest;
 use crate::event::{Event, Stage};
-use crate::provision::{self, CheckRecord, Guest, Installed, Phase};
+use crate::provision::{self, CheckRecord, Guest, Installed};
 use crate::record::Provisioned;
 use crate::release::{self, ReleaseError, Verified};
 use crate::ssh::{Keys, Reboot, Session};
@@ -288,9 +288,11 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
         .await?;
         let steps = async {
             let (session, steps) = layers::do_steps(self, machine, &guest, session, start).await?;
-            let checks = provision::run_checks(&guest, Phase::Build, &session).await?;
-            let packages = provision::inventory(&session, interrupt).await?;
-            let boot = provision::boot_facts(&session, interrupt).await?;
+            let provision::Observed {
+                checks,
+                packages,
+                boot,
+            } = provision::observe(&guest, &session).await?;
             let provisioned = Provisioned {
                 steps,
                 checks,

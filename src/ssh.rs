@@ -46,6 +46,9 @@ use link::{Cancel, Job, Link};
 /// Where everything that is uploaded lives in a guest: a tmpfs, gone with the next restart.
 pub const GUEST_WORK: &str = "/run/vault-bake/work";
 
+/// How long a machine that answers already may take to do so once more.
+const ANOTHER_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// The serial of the disk that uploads can go by: machines of this computer see it, and read it faster than SSH brings.
 pub const UPLOAD_DISK: &str = "vault-bake-upload";
 
@@ -196,6 +199,14 @@ impl Session {
             by_disk.run(link, write, cancel)
         })
         .await?
+    }
+
+    /// A second session with the same machine, which runs things beside this one's.
+    pub async fn another(&self, events: &Events, interrupt: &Interrupt) -> Result<Self, SshError> {
+        let alive = async || None;
+        self.connector
+            .connect(ANOTHER_TIMEOUT, alive, events, interrupt)
+            .await
     }
 
     /// Restarts the machine and returns a session with its next boot, which must be up within `timeout`.

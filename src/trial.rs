@@ -17,7 +17,7 @@ use crate::digest::{Digest, canonical_json};
 use crate::identity::{Identity, IdentityError};
 use crate::manifest::{CheckFact, TestRecord};
 use crate::plan::{EnvValue, Plan, PlannedFile, PlannedMachine, PlannedStep, StepKind};
-use crate::provision::{self, Audit, Guest, Installed, Lynis, Phase, ProvisionError};
+use crate::provision::{self, Audit, Guest, Installed, Lynis, ProvisionError};
 use crate::record::{builder_fact, check_fact};
 use crate::release::Verified;
 use crate::secret::Scrubber;
@@ -356,7 +356,7 @@ async fn checks<M: Machine>(
         if let Some(tar) = identity {
             provision::give_identity(guest, &session, tar).await?;
         }
-        let records = match provision::run_checks(guest, Phase::Image, &session).await {
+        let records = match provision::run_checks(guest, &session).await {
             Ok(records) | Err(ProvisionError::Checks { records, .. }) => records,
             Err(error) => return Err(error),
         };

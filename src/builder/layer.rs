@@ -73,7 +73,7 @@ impl Default for LayerRules {
     fn default() -> Self {
         Self {
             reuse: true,
-            max_age: Duration::from_hours(7 * 24),
+            max_age: Duration::from_secs(7 * 24 * 3600),
             max_bytes: 8 << 30,
         }
     }

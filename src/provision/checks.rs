@@ -3,7 +3,9 @@
 //! In: a session and the phase. Out: one record for each check; or, after all were made, an error that names those that
 //! failed.
 
+use std::collections::VecDeque;
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -52,17 +54,17 @@ pub struct CheckRecord {
 /// What a `check.sh` has.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Makes the checks of all steps: in a build without those of the seal, which has not run yet.
+/// Makes the checks of all steps in a booted image, one after the other: a node under test has more to do.
 pub async fn run_checks(
     guest: &Guest<'_>,
-    phase: Phase,
     session: &Session,
 ) -> Result<Vec<CheckRecord>, ProvisionError> {
-    let steps = guest.steps.iter().filter(|step| match step.kind {
-        StepKind::Provisioner { checked, seal, .. } => checked && (phase == Phase::Image || !seal),
-        _ => false,
-    });
-    check_steps(guest, phase, session, steps).await
+    let steps = guest.steps.iter().filter(|step| is_checked(step));
+    check_steps(guest, Phase::Image, session, steps).await
+}
+
+fn is_checked(step: &PlannedStep) -> bool {
+    matches!(step.kind, StepKind::Provisioner { checked: true, .. })
 }
 
 /// Makes the checks of `steps`.
@@ -72,9 +74,55 @@ pub(super) async fn check_steps<'a>(
     session: &Session,
     steps: impl Iterator<Item = &'a PlannedStep>,
 ) -> Result<Vec<CheckRecord>, ProvisionError> {
-    let mut records: Vec<CheckRecord> = Vec::new();
+    let mut records = Vec::new();
     for step in steps {
-        for record in check(guest, phase, session, step).await? {
+        records.push((step, check(guest, phase, session, step).await?));
+    }
+    judged(guest, phase, session, records)
+}
+
+/// Steps whose checks are still to be made in a build, taken from by whoever has a session.
+pub(super) struct Waiting<'a>(Mutex<VecDeque<&'a PlannedStep>>);
+
+impl<'a> Waiting<'a> {
+    /// Of all steps but the seal, which is not done yet.
+    pub(super) fn new(guest: &Guest<'a>) -> Self {
+        let is_seal =
+            |step: &PlannedStep| matches!(step.kind, StepKind::Provisioner { seal: true, .. });
+        let steps = guest.steps.iter().filter(|step| is_checked(step));
+        Self(Mutex::new(steps.filter(|step| !is_seal(step)).collect()))
+    }
+
+    fn next(&self) -> Option<&'a PlannedStep> {
+        let mut steps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        steps.pop_front()
+    }
+
+    /// Makes checks until none are left.
+    pub(super) async fn make(
+        &self,
+        guest: &Guest<'_>,
+        session: &Session,
+    ) -> Result<Vec<(&'a PlannedStep, Vec<CheckRecord>)>, ProvisionError> {
+        let mut made = Vec::new();
+        while let Some(step) = self.next() {
+            made.push((step, check(guest, Phase::Build, session, step).await?));
+        }
+        Ok(made)
+    }
+}
+
+/// All records in the order of the steps, where every check holds; an id may be there once.
+pub(super) fn judged(
+    guest: &Guest<'_>,
+    phase: Phase,
+    session: &Session,
+    mut made: Vec<(&PlannedStep, Vec<CheckRecord>)>,
+) -> Result<Vec<CheckRecord>, ProvisionError> {
+    made.sort_by_key(|(step, _)| guest.steps.iter().position(|one| one.name == step.name));
+    let mut records: Vec<CheckRecord> = Vec::new();
+    for (step, found) in made {
+        for record in found {
             let twice = records.iter().any(|other| other.id == record.id);
             records.push(if twice {
                 let why = format!("another step has a check `{}` too", record.id);

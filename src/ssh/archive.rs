@@ -39,7 +39,7 @@ pub struct Archive<'a> {
 /// Where it goes.
 enum To<'a> {
     /// To a channel, in members.
-    Members(GzEncoder<&'a mut dyn Write>),
+    Members(Box<GzEncoder<&'a mut dyn Write>>),
     /// As it is: to where reading takes less time than unpacking.
     Plain(&'a mut dyn Write),
 }
@@ -68,7 +68,7 @@ impl<'a> Archive<'a> {
     pub fn new(to: &'a mut dyn Write, content: &'a mut dyn FnMut(u64)) -> Self {
         let packing = Packing::Compressed;
         Self {
-            to: Some(To::Members(GzEncoder::new(to, packing.level()))),
+            to: Some(To::Members(Box::new(GzEncoder::new(to, packing.level())))),
             packing,
             content,
         }
@@ -157,7 +157,7 @@ impl<'a> Archive<'a> {
         if packing != self.packing {
             let to = match self.to.take().ok_or_else(broken)? {
                 To::Members(member) => {
-                    To::Members(GzEncoder::new(member.finish()?, packing.level()))
+                    To::Members(Box::new(GzEncoder::new(member.finish()?, packing.level())))
                 }
                 plain @ To::Plain(_) => plain,
             };

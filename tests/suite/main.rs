@@ -16,6 +16,7 @@ mod faults;
 mod fuzz;
 mod ground;
 mod identity;
+mod layers;
 mod lint;
 mod lock;
 mod manifest;

@@ -14,7 +14,7 @@ use vault_bake::digest::Digest;
 use vault_bake::event::{Event, Events};
 use vault_bake::plan::{Plan, PlannedStep, StepKind};
 use vault_bake::provision::{
-    Guest, Installed, ProvisionError, boot_facts, inventory, run_step, upload,
+    Guest, Installed, ProvisionError, boot_facts, inventory, run_step, seal, upload,
 };
 use vault_bake::release::{LockedRelease, Verified};
 use vault_bake::secret::{Scrubber, Secret};
@@ -153,10 +153,38 @@ fn release(folder: &Path) -> Verified {
     }
 }
 
+/// What a step sees may be in a layer, so it sees only what the layer's key covers.
+#[tokio::test]
+async fn a_step_is_given_the_releases_that_it_names_and_the_seal_the_run() {
+    let looking = "ls \"$VB_RELEASES\" 2>/dev/null; echo \"vault ${VB_VAULT_VERSION-unknown}, run ${VB_RUN-unknown}\"";
+    let mut none = provisioner("none", looking, None);
+    none.releases.clear();
+    let steps = vec![
+        none,
+        provisioner("one", looking, None),
+        provisioner("seal", looking, None),
+    ];
+    let (world, session) = World::new(steps, Scrubber::default()).await;
+    let guest = world.guest();
+    let mut session = session;
+    for index in 0..2 {
+        let done = run_step(&guest, session, index, async || None, &clock).await;
+        (session, _) = done.unwrap();
+    }
+    seal(&guest, &session, &clock).await.unwrap();
+    insta::assert_snapshot!(world.heard.lines().join("\n"), @r"
+    vault unknown, run unknown
+    vault
+    vault 1.2.3, run unknown
+    vault
+    vault 1.2.3, run run-1
+    ");
+}
+
 #[tokio::test]
 async fn a_provisioner_sees_what_was_agreed_upon() {
     let install = "set -eu\n. \"$VB_LIB\"\ngreet \"$VB_INPUT_DATACENTER\"\n\
-        echo \"$VB_PHASE $VB_IMAGE $VB_RUN $VB_VAULT_VERSION $LC_ALL $DEBIAN_FRONTEND\"\n\
+        echo \"$VB_PHASE $VB_IMAGE ${VB_RUN-} $VB_VAULT_VERSION $LC_ALL $DEBIAN_FRONTEND\"\n\
         cat \"$VB_RELEASES/vault/vault.gz\" \"$VB_RELEASES/vault/LICENSE.txt\"; echo\n\
         cat files/unit; echo \"$VB_VAULT_SHA256\" | wc -c; echo \"$PATH\"";
     let mut vault = provisioner("vault", install, None);
@@ -169,7 +197,7 @@ async fn a_provisioner_sees_what_was_agreed_upon() {
     assert_eq!(records, [("vault".to_owned(), "provisioner".to_owned())]);
     insta::assert_snapshot!(world.heard.lines().join("\n"), @r#"
     hello dc1's
-    build quickstart run-1 1.2.3 C.UTF-8 noninteractive
+    build quickstart  1.2.3 C.UTF-8 noninteractive
     a binarya licence
     a unit
     65

@@ -97,7 +97,7 @@ fn command_line_of_a_machine_that_starts_by_bios_with_credentials() {
     -qmp unix:build.qmp,server=on,wait=off
     -device virtio-rng-pci
     -device pvpanic
-    -drive if=none,id=disk,format=qcow2,cache=unsafe,discard=unmap,detect-zeroes=unmap,file=overlay-build.qcow2
+    -drive if=none,id=disk,node-name=disk-0,format=qcow2,cache=unsafe,discard=unmap,detect-zeroes=unmap,file=overlay-build.qcow2
     -device virtio-blk-pci,drive=disk,bootindex=0
     -netdev user,id=net,ipv6=off,restrict=off,hostfwd=tcp:127.0.0.1:0-:22
     -device virtio-net-pci,netdev=net,romfile=
@@ -133,7 +133,7 @@ fn command_line_of_a_machine_that_starts_by_uefi_with_seeds_and_no_network() {
     -device pvpanic
     -drive if=pflash,unit=0,format=raw,readonly=on,file=/firm,,ware/CODE.fd
     -drive if=pflash,unit=1,format=raw,readonly=off,file=vars-test.fd
-    -drive if=none,id=disk,format=qcow2,cache=unsafe,discard=unmap,detect-zeroes=unmap,file=overlay-build.qcow2
+    -drive if=none,id=disk,node-name=disk-0,format=qcow2,cache=unsafe,discard=unmap,detect-zeroes=unmap,file=overlay-build.qcow2
     -device virtio-blk-pci,drive=disk,bootindex=0
     -drive if=none,id=cloud,format=raw,readonly=on,file=cloud-test.raw
     -device virtio-blk-pci,drive=cloud,serial=vault-bake-cloud
@@ -162,6 +162,7 @@ fn credential_makes_the_three_files() {
         .collect();
     insta::assert_snapshot!(shown.join("\n"), @r#"
     d /run/vault-bake 0700 root root -
+    f+ /run/vault-bake/building 0644 root root -
     f+~ /run/vault-bake/host_key 0600 root root - <HOST-PRIVATE-CANARY
     >
     f+~ /run/vault-bake/authorized_keys 0600 root root - <ssh-ed25519 AAAAuser

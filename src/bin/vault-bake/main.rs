@@ -93,7 +93,7 @@ async fn dispatch(verb: Verb, session: &Session) -> Result<Exit, Failure> {
                 audit,
                 layers: LayerRules {
                     reuse: !no_cache,
-                    max_age: Duration::from_hours(24 * u64::from(layer_age)),
+                    max_age: Duration::from_secs(u64::from(layer_age) * 24 * 3600),
                     ..LayerRules::default()
                 },
                 dry_run,

@@ -42,6 +42,8 @@ pub struct Bakery {
     pub fails_at: Option<Stage>,
     /// What is on a captured disk, given the private host key of the machine.
     pub captured: fn(&str) -> String,
+    /// Whether its machines leave layers, and continue from them.
+    pub layers: bool,
     /// Whether images are tried.
     pub test: bool,
     /// Wanted, or the next free one.
@@ -59,6 +61,7 @@ impl Bakery {
             plan: plan(steps),
             fails_at: None,
             captured: |_| "a captured disk".to_owned(),
+            layers: false,
             test: true,
             version: None,
             interrupt: Interrupt::default(),
@@ -143,6 +146,7 @@ impl Bakery {
         StandIn {
             cache: self.cache(),
             captured: self.captured,
+            layers: self.layers,
             fails_at: self.fails_at,
         }
     }
@@ -278,7 +282,8 @@ pub fn clock() -> Timestamp {
     Timestamp::now()
 }
 
-fn missing_release() -> LockedRelease {
+/// A release that is nowhere.
+pub fn missing_release() -> LockedRelease {
     let nothing = Digest::of("");
     LockedRelease {
         product: "vault".to_owned(),

@@ -4,8 +4,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use vault_bake::builder::{
-    AccessBy, Artifact, Boot, Builder, BuilderError, CapturedFile, Content, Disk, DiskFile, Machine,
+    AccessBy, Artifact, Boot, Builder, BuilderError, CapturedFile, Content, Disk, DiskFile, Layer,
+    LayerFile, Machine, Made,
 };
 use vault_bake::definition::Firmware;
 use vault_bake::digest::Digest;
@@ -27,6 +29,8 @@ pub struct StandIn {
     pub fails_at: Option<Stage>,
     /// What is on a captured disk, given the private host key of the machine.
     pub captured: fn(&str) -> String,
+    /// Whether its machines leave layers. They have no disk, so a layer is its record alone.
+    pub layers: bool,
 }
 
 /// A stand-in machine. Dropping it ends it.
@@ -42,6 +46,12 @@ impl StandIn {
             return Err(BuilderError::Late(format!("{stage} was told to fail")));
         }
         Ok(())
+    }
+}
+
+impl StandIn {
+    fn layer_of(&self, key: &Digest) -> PathBuf {
+        self.cache.join("stand-in-layers").join(key.hex())
     }
 }
 
@@ -78,6 +88,44 @@ impl Builder for StandIn {
             access: AccessBy::Credentials,
             kernel: None,
         })
+    }
+
+    async fn layer(
+        &self,
+        _disk: &Disk,
+        keys: &[Digest],
+        _now: Timestamp,
+        _interrupt: &Interrupt,
+    ) -> Result<Option<Layer>, BuilderError> {
+        let read = |key: &Digest| {
+            let bytes = fs::read(self.layer_of(key)).ok()?;
+            let made = serde_json::from_slice(&bytes).ok()?;
+            Some(LayerFile {
+                made,
+                sha256: Digest::of(bytes),
+            })
+        };
+        let files: Vec<LayerFile> = keys.iter().map_while(read).collect();
+        let last = files.last().map(|file| self.layer_of(&file.made.key));
+        Ok(last.map(|disk| Layer::new(disk, files)))
+    }
+
+    fn keeps_layers(&self, _disk: &Disk) -> bool {
+        self.layers
+    }
+
+    async fn keep_layer(
+        &self,
+        _machine: &mut StandInMachine,
+        made: Made,
+        _interrupt: &Interrupt,
+    ) -> Result<(), BuilderError> {
+        let path = self.layer_of(&made.key);
+        let folder = path.parent().expect("a folder");
+        let bytes = serde_json::to_vec(&made).expect("JSON");
+        fs::create_dir_all(folder)
+            .and_then(|()| fs::write(&path, bytes))
+            .map_err(|error| BuilderError::File { path, error })
     }
 
     async fn boot(

@@ -1,0 +1,270 @@
+//! Layers: what names one, and which steps a bake does again. The files of real ones are in the tests with real machines.
+
+use std::fs;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use vault_bake::bake::{Baked, layer_keys};
+use vault_bake::builder::{AccessBy, Content, Disk, DiskFile};
+use vault_bake::definition::Firmware;
+use vault_bake::digest::Digest;
+use vault_bake::event::Event;
+use vault_bake::plan::{Plan, PlannedMachine, PlannedStep, StepKind};
+
+use crate::support::bakery::{Bakery, missing_release};
+use crate::support::plan::{plan, provisioner, step, with_secret};
+
+/// A step as a property sees it: two of the same are told apart by nothing that a machine could see.
+#[derive(Clone, Debug, PartialEq)]
+struct Seen {
+    name: u8,
+    content: u8,
+    kind: u8,
+    releases: Vec<&'static str>,
+}
+
+/// All that a layer's steps could see beside the steps before them.
+#[derive(Clone, Debug, PartialEq)]
+struct Ground {
+    base: u8,
+    memory_mib: u32,
+    image: bool,
+    lib: bool,
+    vault: u8,
+    consul: u8,
+}
+
+const SECRET: u8 = 3;
+const ANSIBLE: u8 = 4;
+
+fn seen() -> impl Strategy<Value = Seen> {
+    let releases = prop::sample::subsequence(vec!["consul", "vault"], 0..=2);
+    (0..2_u8, 0..2_u8, 0..5_u8, releases).prop_map(|(name, content, kind, releases)| Seen {
+        name,
+        content,
+        kind,
+        releases,
+    })
+}
+
+fn ground() -> impl Strategy<Value = Ground> {
+    let small = 0..2_u8;
+    (
+        small.clone(),
+        512..514_u32,
+        any::<bool>(),
+        any::<bool>(),
+        small.clone(),
+        small,
+    )
+        .prop_map(|(base, memory_mib, image, lib, vault, consul)| Ground {
+            base,
+            memory_mib,
+            image,
+            lib,
+            vault,
+            consul,
+        })
+}
+
+fn planned(seen: &Seen) -> PlannedStep {
+    let kind = match seen.kind {
+        0 => StepKind::Reboot,
+        1 => StepKind::Provisioner {
+            provisioner: "app".to_owned(),
+            checked: false,
+            seal: false,
+        },
+        ANSIBLE => StepKind::Ansible {
+            playbook: "site.yml".into(),
+            sha256: Digest::of("playbook"),
+        },
+        _ => StepKind::Shell,
+    };
+    let mut planned = step(&format!("step-{}", seen.name), kind, &[]);
+    planned.digest = Digest::of([seen.kind, seen.content]);
+    planned.releases = seen.releases.iter().map(ToString::to_string).collect();
+    if seen.kind == SECRET {
+        planned = with_secret(planned, "TOKEN", "a secret");
+    }
+    planned
+}
+
+fn whole(ground: &Ground, steps: &[Seen]) -> (Plan, Disk) {
+    let mut steps: Vec<PlannedStep> = steps.iter().map(planned).collect();
+    steps.push(provisioner("seal", "true\n", None));
+    let mut plan = plan(steps);
+    if ground.image {
+        plan.image = "another".to_owned();
+    }
+    if ground.lib {
+        plan.lib.sha256 = Digest::of("another library");
+    }
+    if let PlannedMachine::Qemu(machine) = &mut plan.machine {
+        machine.memory_mib = ground.memory_mib;
+    }
+    plan.releases = [("vault", ground.vault), ("consul", ground.consul)]
+        .map(|(product, content)| {
+            let mut release = missing_release();
+            release.product = product.to_owned();
+            release.sha256 = Digest::of([content]);
+            release
+        })
+        .to_vec();
+    (plan, disk(Digest::of([ground.base])))
+}
+
+fn disk(sha256: Digest) -> Disk {
+    Disk {
+        content: Content::File(DiskFile {
+            path: "/base.qcow2".into(),
+            format: "qcow2".to_owned(),
+            sha256,
+        }),
+        firmware: Firmware::Bios,
+        access: AccessBy::Credentials,
+        kernel: None,
+    }
+}
+
+/// What the first `count` steps could see.
+fn visible(ground: &Ground, steps: &[Seen]) -> String {
+    let told = |seen: &Seen| {
+        let content = |product: &&str| match *product {
+            "vault" => ground.vault,
+            _ => ground.consul,
+        };
+        let releases: Vec<u8> = seen.releases.iter().map(content).collect();
+        format!("{seen:?} {releases:?}")
+    };
+    let steps: Vec<String> = steps.iter().map(told).collect();
+    let Ground {
+        base,
+        memory_mib,
+        image,
+        lib,
+        ..
+    } = ground;
+    format!("{base} {memory_mib} {image} {lib} {steps:?}")
+}
+
+proptest! {
+    /// Two layers have the same key where all that went into them is the same, and nowhere else.
+    #[test]
+    fn keys_are_the_same_where_all_inputs_are(
+        (a, b) in (ground(), ground()),
+        (first, second) in (vec(seen(), 0..5), vec(seen(), 0..5)),
+        share in 0..6_usize,
+        same_ground in any::<bool>(),
+    ) {
+        // Two plans at random have little in common; most bakes have nearly everything.
+        let second: Vec<Seen> = first.iter().take(share).cloned().chain(second).collect();
+        let b = if same_ground { a.clone() } else { b };
+        let keys = |ground: &Ground, steps: &[Seen]| {
+            let (plan, disk) = whole(ground, steps);
+            layer_keys(&plan, &disk)
+        };
+        let (keys_a, keys_b) = (keys(&a, &first), keys(&b, &second));
+        let keepable = |steps: &[Seen]| steps.iter().take_while(|one| one.kind < SECRET).count();
+        prop_assert_eq!(keys_a.len(), keepable(&first));
+        prop_assert_eq!(keys_b.len(), keepable(&second));
+        for (count_a, key_a) in (1..).zip(&keys_a) {
+            for (count_b, key_b) in (1..).zip(&keys_b) {
+                let same = visible(&a, &first[..count_a]) == visible(&b, &second[..count_b]);
+                prop_assert_eq!(key_a == key_b, same, "{} and {} steps", count_a, count_b);
+            }
+        }
+    }
+}
+
+/// The steps that a bake did, by name, the seal among them.
+fn did(bakery: &Bakery, since: usize) -> String {
+    let heard = bakery.heard();
+    let steps = heard[since..].iter().filter_map(|event| match event {
+        Event::StepStarted { step, .. } => step.split('/').next().map(str::to_owned),
+        _ => None,
+    });
+    steps.collect::<Vec<_>>().join(" ")
+}
+
+fn app(name: &str, install: &str) -> PlannedStep {
+    let mut app = provisioner(name, install, None);
+    app.digest = Digest::of(install);
+    app
+}
+
+fn seal() -> PlannedStep {
+    provisioner("seal", "true\n", None)
+}
+
+fn layers(baked: &Baked) -> String {
+    let layers = baked.manifest.layers.iter();
+    layers
+        .map(|layer| layer.step.as_str())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[tokio::test]
+async fn what_is_in_a_layer_is_not_done_again_and_the_record_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let steps = vec![app("one", "true\n"), app("two", "true\n"), seal()];
+    let mut bakery = Bakery::new(folder.path(), steps);
+    bakery.layers = true;
+    bakery.test = false;
+    let first = bakery.bake(|_| {}).await.unwrap();
+    assert_eq!(did(&bakery, 0), "one two seal");
+    assert_eq!(layers(&first), "");
+
+    let since = bakery.heard().len();
+    let second = bakery.bake(|_| {}).await.unwrap();
+    assert_eq!(did(&bakery, since), "seal");
+    assert_eq!(layers(&second), "one two");
+    let made_by = |baked: &Baked| baked.manifest.layers[0].bake.clone();
+    assert_eq!(made_by(&second), first.manifest.bake);
+    // Both steps are in the record, as they were done then.
+    assert_eq!(second.manifest.steps[..2], first.manifest.steps[..2]);
+    assert_eq!(second.manifest.steps.len(), 3);
+
+    let since = bakery.heard().len();
+    bakery.plan.steps[1] = app("two", "echo changed\n");
+    let third = bakery.bake(|_| {}).await.unwrap();
+    assert_eq!(did(&bakery, since), "two seal");
+    assert_eq!(layers(&third), "one");
+}
+
+#[tokio::test]
+async fn a_bake_whose_late_step_was_mended_continues_before_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let steps = vec![app("one", "true\n"), app("late", "exit 3\n"), seal()];
+    let mut bakery = Bakery::new(folder.path(), steps);
+    bakery.layers = true;
+    bakery.test = false;
+    let failed = bakery.bake(|_| {}).await.unwrap_err();
+    assert!(failed.to_string().contains("late/install"), "{failed}");
+    let since = bakery.heard().len();
+    bakery.plan.steps[1] = app("late", "exit 0\n");
+    bakery.bake(|_| {}).await.unwrap();
+    assert_eq!(did(&bakery, since), "late seal");
+}
+
+#[tokio::test]
+async fn nothing_is_kept_from_a_step_with_a_secret_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let secretive = with_secret(app("secretive", "true\n"), "TOKEN", "a secret");
+    let steps = vec![
+        app("one", "true\n"),
+        secretive,
+        app("two", "true\n"),
+        seal(),
+    ];
+    let mut bakery = Bakery::new(folder.path(), steps);
+    bakery.layers = true;
+    bakery.test = false;
+    bakery.bake(|_| {}).await.unwrap();
+    let kept = fs::read_dir(bakery.cache().join("stand-in-layers")).unwrap();
+    assert_eq!(kept.count(), 1);
+    let since = bakery.heard().len();
+    bakery.bake(|_| {}).await.unwrap();
+    assert_eq!(did(&bakery, since), "secretive two seal");
+}
