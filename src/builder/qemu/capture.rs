@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use tokio::try_join;
 
-use crate::builder::qemu::{QemuMachine, QemuSettings, cache, disk_image};
+use crate::builder::qemu::{QemuMachine, QemuSettings, cache, disk_image, layers};
 use crate::builder::{Artifact, BuilderError, CapturedFile, Machine as _};
 use crate::definition::Compression;
 use crate::digest::Digest;
@@ -36,6 +36,9 @@ pub(super) async fn capture(
     shut_down(settings, &mut machine, events, interrupt).await?;
     machine.disks.settle(interrupt).await?;
     convert(settings, machine.disks.overlay(), &to, interrupt).await?;
+    // While it is there no layer goes.
+    drop(machine);
+    layers::prune(settings, None)?;
     let facts = disk_image::facts(&settings.tools, &to, interrupt).await?;
     let ((), (sha256, size_bytes)) =
         try_join!(check(settings, &to, interrupt), hash(&to, interrupt))?;

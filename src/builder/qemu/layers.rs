@@ -233,22 +233,31 @@ fn next_to_go(
     (rules, total, now): (&LayerRules, u64, Option<Timestamp>),
 ) -> Option<PathBuf> {
     let mine = |record: &Record| (record.made.key, record.sha256);
-    let there: BTreeSet<_> = records.values().map(mine).collect();
     let built_on: BTreeSet<_> = records.values().filter_map(|record| record.below).collect();
     let top = |record: &Record| !built_on.contains(&mine(record));
-    let in_vain = |record: &Record| record.below.is_some_and(|below| !there.contains(&below));
-    let old = |record: &Record| now.is_some_and(|now| !young(record, rules, now));
+    // What builds on nothing that is there, or on something old, is never continued from again.
+    let useless = |top: &Record| {
+        let mut next = Some(top);
+        while let Some(record) = next {
+            if now.is_some_and(|now| !young(record, rules, now)) {
+                return true;
+            }
+            let Some(below) = record.below else {
+                return false;
+            };
+            next = records.values().find(|one| mine(one) == below);
+        }
+        true
+    };
     let last_used = |path: &Path| {
         let written = fs::metadata(path).and_then(|metadata| metadata.modified());
         written.unwrap_or(SystemTime::UNIX_EPOCH)
     };
     let mut tops: Vec<_> = records.iter().filter(|(_, record)| top(record)).collect();
     tops.sort_by_key(|(path, _)| last_used(path));
-    let useless = tops
-        .iter()
-        .find(|(_, record)| in_vain(record) || old(record));
+    let in_vain = tops.iter().find(|(_, record)| useless(record));
     let too_much = (total > rules.max_bytes).then(|| tops.first()).flatten();
-    let (path, _) = useless.or(too_much)?;
+    let (path, _) = in_vain.or(too_much)?;
     Some((*path).clone())
 }
 

@@ -1,0 +1,219 @@
+//! The cache's layers without machines: which are found, which are not, which go.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+use serde_json::json;
+use vault_bake::builder::qemu::{Qemu, QemuSettings, layer_use};
+use vault_bake::builder::{AccessBy, Builder, Content, Disk, DiskFile, Layer};
+use vault_bake::definition::Firmware;
+use vault_bake::digest::Digest;
+use vault_bake::wait::Interrupt;
+
+const NOW_S: i64 = 1_800_000_000;
+
+/// A cache with layers whose files are text.
+struct Shelf {
+    folder: tempfile::TempDir,
+    settings: QemuSettings,
+}
+
+impl Shelf {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("layers")).unwrap();
+        Self {
+            settings: QemuSettings::new(folder.path()),
+            folder,
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join("layers").join(name)
+    }
+
+    /// Puts a layer there as a bake would, on top of another or of the base, that was made so many hours ago.
+    fn put(&self, name: &str, below: Option<&str>, hours: i64) {
+        let file = format!("run-{name}.qcow2");
+        fs::write(self.path(&file), content(name)).unwrap();
+        let metadata = fs::metadata(self.path(&file)).unwrap();
+        let modified = metadata.modified().unwrap();
+        let modified = modified.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        let record = json!({
+            "schema": 1,
+            "made": {
+                "key": key(name), "run": "run", "made_s": NOW_S - hours * 3600, "step": name, "note": null,
+            },
+            "file": file,
+            "sha256": Digest::of(content(name)),
+            "stamp": {"size_bytes": metadata.len(), "modified_ns": modified.as_nanos() as i64},
+            "below": below.map(|below| (key(below), Digest::of(content(below)))),
+            "base": base("base"),
+        });
+        fs::write(self.record(name), record.to_string()).unwrap();
+    }
+
+    fn record(&self, name: &str) -> PathBuf {
+        self.path(&format!("{}.json", key(name).hex()))
+    }
+
+    /// Says that a layer was last used so many hours before others.
+    fn unused(&self, name: &str, hours: u64) {
+        let record = fs::File::options()
+            .write(true)
+            .open(self.record(name))
+            .unwrap();
+        let then = SystemTime::now() - Duration::from_secs(hours * 3600);
+        record.set_modified(then).unwrap();
+    }
+
+    async fn find(&self, base: &str, names: &[&str]) -> Option<Layer> {
+        let disk = Disk {
+            content: Content::File(self::base(base)),
+            firmware: Firmware::Bios,
+            access: AccessBy::Credentials,
+            kernel: None,
+        };
+        let keys: Vec<Digest> = names.iter().map(|name| key(name)).collect();
+        let now = Timestamp::from_second(NOW_S).unwrap();
+        let qemu = Qemu::new(self.settings.clone());
+        let found = qemu.layer(&disk, &keys, now, &Interrupt::default()).await;
+        found.unwrap()
+    }
+
+    /// The steps of the longest layer for these keys.
+    async fn found(&self, base: &str, names: &[&str]) -> String {
+        let found = self.find(base, names).await;
+        let files = found.map_or_else(Vec::new, |layer| layer.files);
+        let steps: Vec<String> = files.into_iter().map(|file| file.made.step).collect();
+        steps.join(" ")
+    }
+
+    /// The layers whose files are there.
+    fn left(&self) -> String {
+        let entries = fs::read_dir(self.path("")).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names
+            .filter_map(|name| {
+                Some(
+                    name.strip_prefix("run-")?
+                        .strip_suffix(".qcow2")?
+                        .to_owned(),
+                )
+            })
+            .collect();
+        names.sort();
+        names.join(" ")
+    }
+}
+
+fn content(name: &str) -> String {
+    name.repeat(2000)
+}
+
+fn key(name: &str) -> Digest {
+    Digest::of(format!("key of {name}"))
+}
+
+fn base(name: &str) -> DiskFile {
+    DiskFile {
+        path: Path::new("/bases").join(name),
+        format: "qcow2".to_owned(),
+        sha256: Digest::of(name),
+    }
+}
+
+#[tokio::test]
+async fn the_longest_sound_chain_is_found() {
+    let shelf = Shelf::new();
+    shelf.put("a", None, 1);
+    shelf.put("b", Some("a"), 1);
+    shelf.put("c", Some("b"), 1);
+    assert_eq!(shelf.found("base", &["a", "b", "c", "d"]).await, "a b c");
+    assert_eq!(shelf.found("base", &["a", "b", "x"]).await, "a b");
+    assert_eq!(shelf.found("base", &["x", "b", "c"]).await, "");
+    // The same key on another base is another layer.
+    assert_eq!(shelf.found("other", &["a", "b"]).await, "");
+    assert_eq!(shelf.found("base", &[]).await, "");
+}
+
+#[tokio::test]
+async fn a_file_that_was_touched_is_read_and_one_that_was_changed_is_not_used() {
+    let shelf = Shelf::new();
+    shelf.put("a", None, 1);
+    shelf.put("b", Some("a"), 1);
+    let file = |name: &str| shelf.path(&format!("run-{name}.qcow2"));
+    let touched = fs::File::options().write(true).open(file("a")).unwrap();
+    touched.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    assert_eq!(shelf.found("base", &["a", "b"]).await, "a b");
+    fs::write(file("a"), content("A")).unwrap();
+    assert_eq!(shelf.found("base", &["a", "b"]).await, "");
+    shelf.put("a", None, 1);
+    fs::remove_file(file("b")).unwrap();
+    assert_eq!(shelf.found("base", &["a", "b"]).await, "a");
+}
+
+#[tokio::test]
+async fn a_layer_on_another_file_than_that_of_its_key_is_not_used_and_goes() {
+    let shelf = Shelf::new();
+    shelf.put("a", None, 1);
+    shelf.put("b", Some("a"), 1);
+    // Another bake has made `a` again; its file has the same name here, and other content.
+    let record = fs::read_to_string(shelf.record("a")).unwrap();
+    let (old, new) = (Digest::of(content("a")), Digest::of("made again"));
+    fs::write(shelf.path("run-a.qcow2"), "made again").unwrap();
+    fs::write(shelf.record("a"), record.replace(&old.hex(), &new.hex())).unwrap();
+    assert_eq!(shelf.found("base", &["a", "b"]).await, "a");
+    assert_eq!(shelf.left(), "a");
+}
+
+#[tokio::test]
+async fn old_layers_go_and_so_do_files_that_no_record_names() {
+    let mut shelf = Shelf::new();
+    shelf.put("a", None, 50);
+    shelf.put("b", Some("a"), 1);
+    fs::write(shelf.path("run-killed.qcow2"), "half a layer").unwrap();
+    shelf.settings.layers.max_age = Duration::from_secs(48 * 3600);
+    // What builds on an old layer is as old.
+    assert_eq!(shelf.found("base", &["a", "b"]).await, "");
+    assert_eq!(shelf.left(), "");
+    assert_eq!(layer_use(&shelf.settings).layers, 0);
+}
+
+#[tokio::test]
+async fn of_too_many_those_go_that_were_not_used_for_longest_and_none_that_is_in_use() {
+    let mut shelf = Shelf::new();
+    for (name, below) in [("a", None), ("b", Some("a")), ("c", Some("b")), ("x", None)] {
+        shelf.put(name, below, 1);
+    }
+    for (name, hours) in [("a", 9), ("b", 8), ("c", 7), ("x", 1)] {
+        shelf.unused(name, hours);
+    }
+    let one = layer_use(&shelf.settings);
+    assert_eq!(one.layers, 4);
+    shelf.settings.layers.max_bytes = one.bytes / 2;
+    let held = shelf.find("base", &["none"]).await;
+    assert!(held.is_none());
+    // From the top of the chain down: `a` was not used for longer than `c`, but `c` builds on it.
+    assert_eq!(shelf.left(), "a x");
+
+    shelf.settings.layers.max_bytes = u64::MAX;
+    let in_use = shelf.find("base", &["a"]).await.unwrap();
+    shelf.settings.layers.max_bytes = 0;
+    shelf.found("base", &["x"]).await;
+    assert_eq!(shelf.left(), "a x");
+    drop(in_use);
+    shelf.found("base", &["x"]).await;
+    assert_eq!(shelf.left(), "");
+}
+
+#[tokio::test]
+async fn without_reuse_nothing_is_found() {
+    let mut shelf = Shelf::new();
+    shelf.put("a", None, 1);
+    shelf.settings.layers.reuse = false;
+    assert_eq!(shelf.found("base", &["a"]).await, "");
+    assert_eq!(shelf.left(), "a");
+}
