@@ -3,7 +3,8 @@
 
 In: a built vault-bake, Packer, and where releases come from (environment). Out: a table on standard output, the same as
 `figures.json`, and a chart as `stages.svg`, all in the folder that is the first argument. BENCH_RUNS is how often each is
-timed (3); BENCH_CASES are which (ready,installing). Packer is tuned: no wait for a boot prompt, no VNC, its machine as ours, an overlay instead of a copy, zstd in
+timed (3); BENCH_CASES are which (ready,installing); BENCH_NEXT_VAULT is the version of Vault that a warm bake has
+instead, with the layers of a cold one there; cold ones use none. Packer is tuned: no wait for a boot prompt, no VNC, its machine as ours, an overlay instead of a copy, zstd in
 the end. What both do in the guest are the same scripts with the same environment; the trees that come out are compared.
 """
 
@@ -27,6 +28,7 @@ BAKE = ROOT / "target/release/vault-bake"
 OUT = Path(sys.argv[1]).resolve()
 RUNS = int(os.environ.get("BENCH_RUNS", "3"))
 CASES = os.environ.get("BENCH_CASES", "ready,installing").split(",")
+NEXT_VAULT = os.environ.get("BENCH_NEXT_VAULT", "")
 CACHE = Path(os.environ.get("VAULT_BAKE_CACHE") or OUT / "cache")
 MACHINE = ["-machine", "q35,graphics=off", "-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max"]
 CONVERT = ["qemu-img", "convert", "-O", "qcow2", "-W", "-m", "16", "-c", "-o", "compression_type=zstd"]
@@ -89,9 +91,32 @@ class Watched:
 
 
 def bake(case, number):
-    store = OUT / f"store-{case}-{number}"
+    """A cold bake: every step is done."""
+    return timed(case, number, ["--no-cache"] + common(case), dict(os.environ))
+
+
+def warm(case, number):
+    """The same with another version of Vault alone, from the layers that a cold bake has left, and from no others."""
+    env = dict(os.environ, VB_VAR_vault_version=NEXT_VAULT)
+    lock = ["--project", str(OUT), "--cache", str(CACHE), "--lock-file", str(OUT / f"{case}-next.lock")]
+    subprocess.run([str(BAKE), "lock", case, "--builder", "qemu"] + lock, check=True, stdout=subprocess.DEVNULL, env=env)
+    layers, kept = CACHE / "layers", OUT / "layers-kept"
+    shutil.rmtree(kept, ignore_errors=True)
+    shutil.copytree(layers, kept)
+    try:
+        run, stages, _, store = timed(case, f"{number}-warm", lock, env)
+    finally:
+        shutil.rmtree(layers)
+        kept.rename(layers)
+    said = [json.loads(line) for _, line in run.lines if '"step-started"' in line]
+    shutil.rmtree(store)
+    return run, stages, [one["step"].split("/")[0] for one in said]
+
+
+def timed(case, name, more, env):
+    store = OUT / f"store-{case}-{name}"
     shutil.rmtree(store, ignore_errors=True)
-    run = Watched([str(BAKE), "build", case, "--skip-test", "--json", "--store", str(store)] + common(case))
+    run = Watched([str(BAKE), "build", case, "--skip-test", "--json", "--store", str(store)] + more, env=env)
     stages = {}
     for _, line in run.lines:
         event = json.loads(line) if line.startswith("{") else {}
@@ -339,12 +364,16 @@ def main():
         digest = chain["predicate"]["base"]["disk_sha256"].removeprefix("sha256:")
         base = next(path for path in CACHE.glob("bases/*/base.json") if digest in path.read_text()).with_name("base.qcow2")
         credential(folder)
-        ours, theirs, floors = [], [], []
+        ours, theirs, floors, warms = [], [], [], []
         for number in range(1, RUNS + 1):
             floors.append(floor(folder, base))
             run, stages, artifact, store = bake(case, number)
             ours.append((run, stages))
             print(f"{case} {number}: vault-bake {run.wall:.1f} s", file=sys.stderr)
+            if NEXT_VAULT:
+                run, stages, did = warm(case, number)
+                warms.append((run, stages))
+                print(f"{case} {number}: vault-bake, warm {run.wall:.1f} s, did {' '.join(did)}", file=sys.stderr)
             run, stages, result = packer(case, folder, base)
             theirs.append((run, stages))
             print(f"{case} {number}: packer {run.wall:.1f} s", file=sys.stderr)
@@ -365,6 +394,12 @@ def main():
             "stages_s": dict(zip(("vault-bake", "packer", "floor"), stages)), "trees": difference,
         }
         bars += [(f"{who}, {case}", one) for who, one in zip(("vault-bake", "Packer", "floor"), stages)]
+        if warms:
+            figures[case]["warm"] = {
+                "wall_s": statistics.median(run.wall for run, _ in warms), "each_s": [round(run.wall, 1) for run, _ in warms],
+                "ratio": statistics.median(run.wall for run, _ in warms) / wall[1], "stages_s": medians([stages for _, stages in warms]),
+            }
+            bars.insert(-2, (f"vault-bake, {case}, warm", figures[case]["warm"]["stages_s"]))
         # What is known is kept, whatever comes next.
         (OUT / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
         (OUT / "stages.svg").write_text(chart(bars))
@@ -384,6 +419,9 @@ def report(figures):
         print(f"  {'wall':<12}{wall['vault-bake']:>12.1f}{wall['packer']:>14.1f}{one['floor_s']:>10.1f}   ratio {one['ratio']:.2f}")
         print(f"  {'cpu':<12}{one['cpu_s']['vault-bake']:>12.1f}{one['cpu_s']['packer']:>14.1f}")
         print(f"  {'peak MiB':<12}{one['peak_mib']['vault-bake']:>12.0f}{one['peak_mib']['packer']:>14.0f}   QEMU not counted")
+        if "warm" in one:
+            cells = "  ".join(f"{name} {seconds:.1f}" for name, seconds in one["warm"]["stages_s"].items())
+            print(f"  warm, another Vault: {one['warm']['wall_s']:.1f} s ({cells})   ratio {one['warm']['ratio']:.2f}")
         print(f"  above floor and guest's work: {one['own_overhead_s']:.1f} s")
         trees = one["trees"]
         print(f"  trees: {trees['files']} files; only ours {trees['only_ours'][:5]}, only packer's {trees['only_packers'][:5]}, other content {trees['other_content'][:5]}")

@@ -4,6 +4,7 @@ mod closed;
 mod cluster;
 mod ended;
 mod identities;
+mod layered;
 mod node;
 pub mod shop;
 

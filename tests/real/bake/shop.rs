@@ -305,19 +305,14 @@ impl Shop {
 
     /// Files of the store, the logs and the rest of the cache that contain `text`.
     pub fn files_with(&self, text: &str) -> Vec<String> {
-        let mut found = Vec::new();
-        let mut folders = vec![self.root().to_owned()];
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(folder).expect("a folder") {
-                let path = entry.expect("an entry").path();
-                if path.is_dir() && !path.ends_with("bases") {
-                    folders.push(path);
-                } else if path.is_file() && has(&fs::read(&path).expect("a file"), text) {
-                    found.push(path.display().to_string());
-                }
-            }
-        }
-        found
+        // Layers are hundreds of MiB: what looks through them has to be made for it.
+        let found = std::process::Command::new("grep")
+            .args(["-rlaF", "--exclude-dir=bases", "--", text])
+            .arg(self.root())
+            .output()
+            .expect("grep");
+        let found = String::from_utf8_lossy(&found.stdout);
+        found.lines().map(str::to_owned).collect()
     }
 
     /// The one artifact of the store.
@@ -404,12 +399,6 @@ pub fn said(output: &Output) -> String {
         String::from_utf8_lossy(&output.stderr),
         signal.map_or_else(String::new, |signal| format!("killed by signal {signal}")),
     )
-}
-
-fn has(bytes: &[u8], text: &str) -> bool {
-    bytes
-        .windows(text.len())
-        .any(|window| window == text.as_bytes())
 }
 
 fn command_lines() -> String {

@@ -65,7 +65,7 @@ impl Shelf {
             .write(true)
             .open(self.record(name))
             .unwrap();
-        let then = SystemTime::now() - Duration::from_secs(hours * 3600);
+        let then = SystemTime::UNIX_EPOCH + Duration::from_secs((1000 - hours) * 3600);
         record.set_modified(then).unwrap();
     }
 

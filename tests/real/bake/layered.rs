@@ -1,0 +1,197 @@
+//! Bakes that continue from layers, on real disks.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a disk is looked at with the tools of its file system"
+)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use vault_bake::digest::Digest;
+
+use super::shop::{Shop, said};
+
+/// The steps that a bake did, the seal among them.
+fn did(events: &str) -> String {
+    let step = |line: &str| {
+        let event: serde_json::Value = serde_json::from_str(line).ok()?;
+        let step = event["event"] == "step-started";
+        let name = step.then(|| event["step"].as_str().map(str::to_owned))??;
+        Some(name.split('/').next()?.to_owned())
+    };
+    events
+        .lines()
+        .filter_map(step)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[tokio::test]
+async fn a_step_that_fails_late_is_mended_and_the_bake_goes_on_from_there() {
+    let Some(shop) = Shop::open(&[]).await else {
+        return;
+    };
+    let steps = |late: &str| {
+        let step = |name: &str, line: &str| {
+            format!("[[step]]\nname = \"{name}\"\ninline = \"{line}\"\n\n")
+        };
+        let files = "dd if=/dev/urandom of=/opt/early bs=1M count=8 status=none; sha256sum /opt/early >/opt/early.sum";
+        shop.small(&(step("early", files) + &step("late", late)))
+    };
+    let build = ["build", "late", "--skip-test", "--json"];
+    shop.define("late", &steps("echo halfway >/opt/half; exit 3"));
+    shop.lock("late").await;
+    let failed = shop.run(&build, &[]).await;
+    assert_eq!(failed.status.code(), Some(3), "{}", said(&failed));
+    assert_eq!(did(&said(&failed)), "early late");
+    shop.assert_nothing_left().await;
+
+    // What was written before is there, whole; what the failed step wrote is not.
+    shop.define(
+        "late",
+        &steps("sha256sum -c /opt/early.sum && test ! -e /opt/half"),
+    );
+    shop.lock("late").await;
+    let mended = shop.run(&build, &[]).await;
+    assert_eq!(mended.status.code(), Some(0), "{}", said(&mended));
+    assert_eq!(did(&said(&mended)), "late seal");
+    let shown = said(&shop.run(&["show", "late"], &[]).await);
+    assert!(shown.contains("layers of earlier bakes"), "{shown}");
+    let doctor = said(&shop.run(&["doctor"], &[]).await);
+    assert!(
+        doctor.contains("2 layers of earlier bakes take"),
+        "{doctor}"
+    );
+
+    // A layer that is not what its record says is not used, nor is what builds on it.
+    let layers = shop.root().join("cache/layers");
+    let early = fs::read_dir(&layers).expect("layers");
+    let early = early.map(|entry| entry.expect("an entry").path());
+    let first: PathBuf = early
+        .filter(|path| path.to_string_lossy().ends_with("-1.qcow2"))
+        .min_by_key(|path| fs::metadata(path).and_then(|file| file.modified()).ok())
+        .expect("the first layer");
+    let mut bytes = fs::read(&first).expect("a layer");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&first, bytes).expect("a spoilt layer");
+    let cold = shop.run(&build, &[]).await;
+    assert_eq!(did(&said(&cold)), "early late seal", "{}", said(&cold));
+    assert_eq!(cold.status.code(), Some(0), "{}", said(&cold));
+    shop.assert_nothing_left().await;
+}
+
+/// Differs between any two bakes of the same: the run that the seal names, caches by time, and what is noted as things go.
+const DIFFERS: [&str; 8] = [
+    "/etc/vault-bake/release.json",
+    "/etc/.updated",
+    "/etc/ld.so.cache",
+    "/var/.updated",
+    "/var/cache/",
+    "/var/lib/dpkg/",
+    "/var/lib/systemd/",
+    "/var/log/",
+];
+
+#[tokio::test]
+async fn a_bake_from_layers_gives_the_files_that_a_cold_one_gives() {
+    if !Path::new("/usr/sbin/debugfs").exists() {
+        #[expect(clippy::print_stderr, reason = "a skipped test says why")]
+        {
+            eprintln!("SKIPPED: /usr/sbin/debugfs is missing");
+        }
+        return;
+    }
+    let Some(shop) = Shop::open(&["python3"]).await else {
+        return;
+    };
+    shop.define("quick", &shop.quickstart());
+    shop.lock("quick").await;
+    let build = ["build", "quick", "--json"];
+    let cold = shop.run(&build, &[]).await;
+    assert_eq!(cold.status.code(), Some(0), "{}", said(&cold));
+    assert_eq!(did(&said(&cold)), "base consul vault harden seal");
+    let before = tree(&shop.artifact_of("quick").await);
+    // The image is tried as well: it is as good as one that was made in one go.
+    let warm = shop.run(&build, &[]).await;
+    assert_eq!(warm.status.code(), Some(0), "{}", said(&warm));
+    assert_eq!(did(&said(&warm)), "seal");
+    let after = tree(&shop.artifact_of("quick").await);
+    assert!(before.len() > 5_000, "{} files", before.len());
+    let other: Vec<_> = before
+        .iter()
+        .filter(|(name, what)| after.get(*name) != Some(what))
+        .chain(after.iter().filter(|(name, _)| !before.contains_key(*name)))
+        .collect();
+    assert!(other.is_empty(), "{other:#?}");
+    assert_eq!(digest(&before), digest(&after));
+}
+
+/// One digest over a whole tree.
+fn digest(tree: &BTreeMap<String, String>) -> Digest {
+    Digest::of_value(tree)
+}
+
+/// Every file of an image's root file system, by its path, with what it is.
+fn tree(image: &Path) -> BTreeMap<String, String> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let raw = folder.path().join("raw");
+    let out = folder.path().join("tree");
+    fs::create_dir(&out).expect("a folder");
+    run(
+        "qemu-img",
+        &["convert", "-O", "raw", &text(image), &text(&raw)],
+    );
+    let table = run("/usr/sbin/sgdisk", &["-i", "3", &text(&raw)]);
+    let sector = table
+        .lines()
+        .find_map(|line| line.strip_prefix("First sector: "))
+        .and_then(|rest| rest.split(' ').next()?.parse::<u64>().ok())
+        .expect("the third partition");
+    let dump = format!("rdump / {}", text(&out));
+    let place = format!("{}?offset={}", text(&raw), sector * 512);
+    run("/usr/sbin/debugfs", &["-R", &dump, &place]);
+    let mut tree = BTreeMap::new();
+    let mut folders = vec![out.clone()];
+    while let Some(at) = folders.pop() {
+        for entry in fs::read_dir(at).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            let inside = path.strip_prefix(&out).expect("below it");
+            let name = format!("/{}", inside.display());
+            if DIFFERS.iter().any(|differs| name.starts_with(differs)) {
+                continue;
+            }
+            let metadata = fs::symlink_metadata(&path).expect("it is there");
+            let what = if metadata.is_symlink() {
+                format!(
+                    "link to {}",
+                    fs::read_link(&path).expect("a link").display()
+                )
+            } else if metadata.is_dir() {
+                folders.push(path);
+                "folder".to_owned()
+            } else {
+                Digest::of_file(&path).expect("a file").0.to_string()
+            };
+            tree.insert(name, what);
+        }
+    }
+    tree
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn run(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output();
+    let output = output.expect("it starts");
+    assert!(
+        output.status.success(),
+        "{program} {arguments:?}: {output:?}"
+    );
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
