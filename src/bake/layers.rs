@@ -97,14 +97,12 @@ impl Start {
             (Some(layer), Some(Some(done))) => (Some(layer), done),
             _ => (None, Vec::new()),
         };
-        if let (Some(last), Some(file)) = (done.last(), layer.as_ref().and_then(last_file)) {
+        let last = layer.as_ref().and_then(|layer| layer.files.last());
+        if let Some(Made { step, run, .. }) = last.map(|file| &file.made) {
             world.events.note(format!(
-                "{} of {} steps are in a layer, up to {}, done by run {} on {}",
+                "{} of {} steps are in a layer of run {run}, up to {step}; `--no-cache` does them again",
                 done.len(),
                 bake.order.plan.steps.len(),
-                last.name,
-                file.made.run,
-                last.ended_at
             ));
         }
         Ok(Self {
@@ -119,10 +117,6 @@ impl Start {
     pub fn files(&self) -> &[LayerFile] {
         self.layer.as_ref().map_or(&[], |layer| &layer.files)
     }
-}
-
-fn last_file(layer: &Layer) -> Option<&LayerFile> {
-    layer.files.last()
 }
 
 /// The records of the steps that are in these layers, where all can be read.

@@ -119,7 +119,7 @@ impl ByDisk {
         // What the machine has read of it before, when it looked for file systems, is out of date.
         let device = format!("/dev/disk/by-id/virtio-{UPLOAD_DISK}");
         let text = format!(
-            "[ -b {device} ] || exit {NO_DISK}\nblockdev --flushbufs {device}\n{} tar -b 2048 -xpf {device} -C {}\n",
+            "[ -b {device} ] || exit {NO_DISK}\nblockdev --flushbufs --setra 8192 {device}\n{} tar -b 2048 -xpf {device} -C {}\n",
             prepare(&upload.folder),
             quote(&upload.folder)
         );
