@@ -212,7 +212,7 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
         if plan.restarts() {
             disk.kernel = None;
         }
-        let start = Start::find(self, disk).await?;
+        let mut start = Start::find(self, disk).await?;
         let boot = async {
             let boot = Boot {
                 disk: &start.disk,
@@ -223,6 +223,10 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
                 role: "build",
             };
             let machine = held.insert(self.builder.boot(boot, teardown, events, interrupt).await?);
+            // Else the cache could not be bounded before the bake ends.
+            if let Some(layer) = &mut start.layer {
+                layer.let_go();
+            }
             let endpoint = machine.endpoint();
             let timeout = Duration::from_secs(plan.machine.boot_timeout_s());
             let died = async || machine.died();

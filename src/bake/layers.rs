@@ -81,16 +81,14 @@ impl Start {
         disk: Disk,
     ) -> Result<Self, BakeError> {
         let world = bake.world;
-        let keys = if bake.builder.keeps_layers(&disk) {
-            layer_keys(bake.order.plan, &disk)
-        } else {
-            Vec::new()
+        let keys = match bake.builder.keeps_layers(&disk) {
+            true => layer_keys(bake.order.plan, &disk),
+            false => Vec::new(),
         };
-        let now = (world.now)();
-        let layer = bake
+        let looking = bake
             .builder
-            .layer(&disk, &keys, now, world.interrupt)
-            .await?;
+            .layer(&disk, &keys, (world.now)(), world.interrupt);
+        let layer = looking.await?;
         // One that says nothing of its steps cannot be recorded, so it is of no use.
         let notes = layer.as_ref().map(|layer| notes(&layer.files));
         let (layer, done) = match (layer, notes) {

@@ -32,6 +32,11 @@ impl Layer {
             in_use: None,
         }
     }
+
+    /// Holds on to it no more: a machine that started from it does so itself.
+    pub fn let_go(&mut self) {
+        self.in_use = None;
+    }
 }
 
 /// One file of a layer: what it has beyond those before it.

@@ -118,18 +118,7 @@ fn files(lynis: &Lynis) -> Result<Vec<Part>, (PathBuf, io::Error)> {
 }
 
 fn write(archive: &mut Archive<'_>, files: &[Part]) -> io::Result<()> {
-    let above = |name: &str| {
-        Path::new(name)
-            .parent()
-            .map(|path| path.display().to_string())
-    };
-    let mut folders: Vec<String> = files.iter().filter_map(|(name, ..)| above(name)).collect();
-    folders.retain(|folder| !folder.is_empty());
-    folders.sort();
-    folders.dedup();
-    for folder in folders {
-        archive.folder(&folder, 0o755)?;
-    }
+    archive.folders_above(files.iter().map(|(name, ..)| name.as_str()))?;
     for (name, mode, from) in files {
         archive.file(name, *mode, from, Packing::Compressed)?;
     }

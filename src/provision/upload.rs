@@ -1,6 +1,5 @@
 //! Sends everything that the steps need, in one stream: the same bytes for the same plan.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -64,6 +63,7 @@ pub async fn upload(
         if uploading.await.map_err(failed)? {
             return Ok(());
         }
+        events.note("the machine sees no disk for uploads; they go by SSH");
     }
     let uploading = session.upload(work, total_bytes, writing(), events, interrupt);
     uploading.await.map_err(failed)
@@ -107,13 +107,7 @@ fn step_entries(step: &PlannedStep) -> impl Iterator<Item = Entry> {
 }
 
 fn write(archive: &mut Archive<'_>, entries: &[Entry]) -> io::Result<()> {
-    let mut folders = BTreeSet::new();
-    for Entry { path, .. } in entries {
-        folders.extend(path.match_indices('/').map(|(end, _)| &path[..end]));
-    }
-    for folder in folders {
-        archive.folder(folder, 0o755)?;
-    }
+    archive.folders_above(entries.iter().map(|entry| entry.path.as_str()))?;
     for entry in entries {
         match &entry.content {
             Content::Bytes(bytes) => archive.bytes(&entry.path, entry.mode, bytes)?,

@@ -3,6 +3,7 @@
 //! In: files and folders, in the caller's order. Out: bytes. Everything belongs to root and to the beginning of time.
 //! What is compressed already is stored in a member of its own, so that no time is lost on it.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
@@ -88,6 +89,15 @@ impl<'a> Archive<'a> {
         let header = header(path, EntryType::Directory, mode, 0)?;
         self.writer(Packing::Compressed)?
             .write_all(header.as_bytes())
+    }
+
+    /// Adds all folders above these files, each once.
+    pub fn folders_above<'p>(&mut self, paths: impl Iterator<Item = &'p str>) -> io::Result<()> {
+        let above = paths.flat_map(|path| path.match_indices('/').map(|(end, _)| &path[..end]));
+        let folders: BTreeSet<&str> = above.collect();
+        folders
+            .into_iter()
+            .try_for_each(|folder| self.folder(folder, 0o755))
     }
 
     /// Adds the file `path` with `mode` and `content`.

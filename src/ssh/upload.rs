@@ -103,14 +103,14 @@ impl ByDisk {
         let mut content = |bytes| progress.advance(bytes);
         let file = OpenOptions::new().write(true).open(&disk);
         let mut buffered = io::BufWriter::with_capacity(1 << 20, file.map_err(SshError::Archive)?);
-        let written = || {
+        let write_all = || {
             let mut to = Watching(&mut buffered, cancel);
             let mut archive = Archive::plain(&mut to, &mut content);
             write(&mut archive)?;
             archive.finish()?;
             buffered.flush()
         };
-        let written = { written }();
+        let written = write_all();
         if cancel.is_set() {
             return Err(Interrupted.into());
         }

@@ -97,7 +97,7 @@ fn chain(
 ) -> Result<Option<Vec<Record>>, BuilderError> {
     let mut chain: Vec<Record> = Vec::new();
     for key in keys {
-        let Some(record) = cache::read_record::<Record>(&record_path(folder, key)) else {
+        let Some(mut record) = cache::read_record::<Record>(&record_path(folder, key)) else {
             return Ok(None);
         };
         let below = chain.last().map(|below| (below.made.key, below.sha256));
@@ -105,7 +105,7 @@ fn chain(
             && record.made.key == *key
             && record.below == below
             && record.base == *base;
-        if !fits || !untouched(folder, &record)? {
+        if !fits || !is_sound(folder, &mut record)? {
             return Ok(None);
         }
         chain.push(record);
@@ -113,14 +113,17 @@ fn chain(
     Ok(Some(chain))
 }
 
-fn untouched(folder: &Path, record: &Record) -> Result<bool, BuilderError> {
+/// Whether the file is what the record says; one that was touched is read once.
+fn is_sound(folder: &Path, record: &mut Record) -> Result<bool, BuilderError> {
     let path = folder.join(&record.file);
     if !path.is_file() {
         return Ok(false);
     }
-    if cache::Stamp::of(&path)? == record.stamp {
+    let stamp = cache::Stamp::of(&path)?;
+    if stamp == record.stamp {
         return Ok(true);
     }
+    record.stamp = stamp;
     let found = Digest::of_file(&path).map_err(BuilderError::file(&path))?;
     Ok(found.0 == record.sha256)
 }

@@ -114,6 +114,7 @@ async fn a_bake_from_layers_gives_the_files_that_a_cold_one_gives() {
     let cold = shop.run(&build, &[]).await;
     assert_eq!(cold.status.code(), Some(0), "{}", said(&cold));
     assert_eq!(did(&said(&cold)), "base consul vault harden seal");
+    assert!(!said(&cold).contains("sees no disk"), "{}", said(&cold));
     let before = tree(&shop.artifact_of("quick").await);
     // The image is tried as well: it is as good as one that was made in one go.
     let warm = shop.run(&build, &[]).await;

@@ -205,8 +205,15 @@ async fn of_too_many_those_go_that_were_not_used_for_longest_and_none_that_is_in
     shelf.found("base", &["x"]).await;
     assert_eq!(shelf.left(), "a x");
     drop(in_use);
-    shelf.found("base", &["x"]).await;
-    assert_eq!(shelf.left(), "");
+    // A program that another test is just about to start may still have the lock of this process for a moment.
+    for _ in 0..100 {
+        shelf.found("base", &["x"]).await;
+        if shelf.left().is_empty() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("left: {}", shelf.left());
 }
 
 #[tokio::test]
