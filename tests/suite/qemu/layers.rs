@@ -1,5 +1,6 @@
 //! The cache's layers without machines: which are found, which are not, which go.
 
+use std::convert::Infallible;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -10,7 +11,8 @@ use vault_bake::builder::qemu::{Qemu, QemuSettings, layer_use};
 use vault_bake::builder::{AccessBy, Builder, Content, Disk, DiskFile, Layer};
 use vault_bake::definition::Firmware;
 use vault_bake::digest::Digest;
-use vault_bake::wait::Interrupt;
+use vault_bake::event::Events;
+use vault_bake::wait::{Interrupt, Seen, Wait};
 
 const NOW_S: i64 = 1_800_000_000;
 
@@ -206,14 +208,16 @@ async fn of_too_many_those_go_that_were_not_used_for_longest_and_none_that_is_in
     assert_eq!(shelf.left(), "a x");
     drop(in_use);
     // A program that another test is just about to start may still have the lock of this process for a moment.
-    for _ in 0..100 {
-        shelf.found("base", &["x"]).await;
-        if shelf.left().is_empty() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("left: {}", shelf.left());
+    Wait::new("the last layers to go", Duration::from_secs(10))
+        .until(&Events::silent(), &Interrupt::default(), || async {
+            shelf.found("base", &["x"]).await;
+            match shelf.left() {
+                left if left.is_empty() => Seen::Ready(()),
+                left => Seen::<(), Infallible>::NotYet(left),
+            }
+        })
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
