@@ -33,9 +33,10 @@ test: setup-tests lint ## All tests, those with real virtual machines included
 fuzz: ## Run each fuzz target for MINUTES (10); needs a nightly toolchain, and installs cargo-fuzz
 	@sh scripts/fuzz
 
-bench: ## Time bakes beside Packer's on this machine (BENCH_RUNS, 3), and a bake on a simulated Azure
+bench: ## Time bakes beside Packer's on this machine (BENCH_RUNS, 3), uploads beside scp and sftp, and a bake on a simulated Azure
 	@sh scripts/setup bench
 	@sh scripts/bench
+	cargo bench --locked --bench upload
 	cargo bench --locked --bench azure
 
 bench-store: setup ## Time a store of 100,000 manifests (BENCH_MANIFESTS) on this machine

@@ -15,7 +15,7 @@ use crate::ssh::Session;
 use crate::store::backend::Backend;
 
 /// Counts the ways in which steps are done; another one makes other layers of the same steps.
-const RECIPE: u32 = 1;
+const RECIPE: u32 = 2;
 
 /// The keys of the layers that a bake of `plan` on `disk` may leave or continue from: the one at 0 is of the first step,
 /// each is of one step more. They end before the first step that only a bake itself can do.

@@ -28,12 +28,31 @@ fn files(keys: &Keys) -> [(&'static str, &'static str, Secret); 3] {
     ]
 }
 
+/// What a machine is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// An image is made in it, on processors that are emulated or not.
+    Build {
+        /// Whether they are.
+        emulated: bool,
+    },
+    /// It is tried as a node.
+    Trial,
+}
+
 /// An SMBIOS string (type 11) with a credential for systemd-tmpfiles, which makes the files at boot; and a mark, where an
 /// image is being made, for units that must not make the machine a node of its own.
-pub fn credential(keys: &Keys, building: bool) -> Secret {
+///
+/// An emulator keeps what it translated by address: where every program starts at another one, all of it is translated
+/// again, which is most of the time that a short program takes. So while an image is made under emulation addresses are
+/// not at random. Nodes, and machines that are tried as such, know nothing of it.
+pub fn credential(keys: &Keys, purpose: Purpose) -> Secret {
     let mut lines = String::from("d /run/vault-bake 0700 root root -\n");
-    if building {
+    if let Purpose::Build { emulated } = purpose {
         lines.push_str("f+ /run/vault-bake/building 0644 root root -\n");
+        if emulated {
+            lines.push_str("w /proc/sys/kernel/randomize_va_space - - - - 0\n");
+        }
     }
     for (path, mode, content) in files(keys) {
         let content = base64(content.expose());

@@ -5,10 +5,11 @@ mod refusals;
 
 use std::path::Path;
 
+use vault_bake::builder::Kernel;
+use vault_bake::builder::access::{self, Purpose};
 use vault_bake::builder::qemu::machine::accelerator;
 use vault_bake::builder::qemu::machine::arguments::{Accelerator, Arguments, Uefi};
 use vault_bake::builder::qemu::{QemuSettings, requirements};
-use vault_bake::builder::{Kernel, access};
 use vault_bake::definition::{MachineSpec, Network};
 use vault_bake::secret::Secret;
 use vault_bake::ssh::Keys;
@@ -89,7 +90,7 @@ fn command_line_of_a_machine_that_starts_by_bios_with_credentials() {
     -no-user-config
     -machine q35,graphics=off
     -accel tcg,thread=multi,tb-size=512
-    -cpu max
+    -cpu max,erms=off,fsrm=off,la57=off
     -smp 2
     -m 1024
     -display none
@@ -147,7 +148,7 @@ fn command_line_of_a_machine_that_starts_by_uefi_with_seeds_and_no_network() {
 
 #[test]
 fn credential_makes_the_three_files() {
-    let credential = access::credential(&keys(), true);
+    let credential = access::credential(&keys(), Purpose::Build { emulated: true });
     let value = credential
         .expose()
         .strip_prefix("io.systemd.credential.binary:tmpfiles.extra=")
@@ -156,14 +157,16 @@ fn credential_makes_the_three_files() {
     let shown: Vec<String> = lines
         .lines()
         .map(|line| match line.rsplit_once(' ') {
-            Some((start, "-")) => format!("{start} -"),
-            Some((start, content)) => format!("{start} <{}>", decoded(content)),
-            None => line.to_owned(),
+            Some((start, content)) if line.starts_with("f+~") => {
+                format!("{start} <{}>", decoded(content))
+            }
+            _ => line.to_owned(),
         })
         .collect();
     insta::assert_snapshot!(shown.join("\n"), @r#"
     d /run/vault-bake 0700 root root -
     f+ /run/vault-bake/building 0644 root root -
+    w /proc/sys/kernel/randomize_va_space - - - - 0
     f+~ /run/vault-bake/host_key 0600 root root - <HOST-PRIVATE-CANARY
     >
     f+~ /run/vault-bake/authorized_keys 0600 root root - <ssh-ed25519 AAAAuser
@@ -173,6 +176,18 @@ fn credential_makes_the_three_files() {
     PermitRootLogin prohibit-password
     >
     "#);
+}
+
+#[test]
+fn addresses_are_at_random_but_where_an_emulated_machine_makes_an_image() {
+    let fixed = |purpose| {
+        let credential = access::credential(&keys(), purpose);
+        let (_, value) = credential.expose().split_once('=').expect("a credential");
+        decoded(value).contains("randomize_va_space")
+    };
+    assert!(fixed(Purpose::Build { emulated: true }));
+    assert!(!fixed(Purpose::Build { emulated: false }));
+    assert!(!fixed(Purpose::Trial));
 }
 
 #[test]

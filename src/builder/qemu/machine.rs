@@ -128,8 +128,8 @@ pub(super) async fn start(
     let role = boot.role;
     check_role(role)?;
     let work = fs::canonicalize(teardown.work()).map_err(BuilderError::file(teardown.work()))?;
-    let files = files::Files::make(settings, boot, &work, interrupt).await?;
     let accelerator = accelerator_here();
+    let files = files::Files::make(settings, boot, accelerator, &work, interrupt).await?;
     if accelerator == Accelerator::Tcg {
         events
             .note("KVM does not work here: the machine is emulated, which is several times slower");

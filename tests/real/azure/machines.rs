@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use vault_bake::builder::DiskFile;
+use vault_bake::builder::qemu::machine::arguments::Accelerator;
 
 use crate::simulator::{Machines, Source, Spec};
 
@@ -160,8 +161,8 @@ impl Vm {
         let file = |name: &str| self.folder.join(name).display().to_string();
         let kvm = vault_bake::builder::qemu::kvm_works();
         let (accelerator, cpu) = match kvm {
-            true => ("kvm", "host"),
-            false => ("tcg,thread=multi,tb-size=512", "max"),
+            true => Accelerator::Kvm.options(),
+            false => Accelerator::Tcg.options(),
         };
         let forward = format!("hostfwd=tcp:{}:{}-:22", address.ip(), address.port());
         let log = fs::File::create(file("qemu.log")).map_err(|error| error.to_string())?;

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha512};
+use vault_bake::builder::access::{self, Purpose};
 use vault_bake::builder::qemu::{Qemu, QemuSettings};
 use vault_bake::builder::{
     AccessBy, Boot, Builder as _, BuilderError, Content, Disk, DiskFile, Machine as _,
@@ -139,7 +140,8 @@ async fn two_machines_at_once_do_not_disturb_each_other_and_dropping_kills() {
     let line = std::fs::read(format!("/proc/{pid}/cmdline")).expect("a command line");
     let line = String::from_utf8_lossy(&line).into_owned();
     assert!(line.contains("type=11,path=credential-build"), "{line}");
-    let secret = vault_bake::builder::access::credential(&world.keys, true);
+    let emulated = !vault_bake::builder::qemu::kvm_works();
+    let secret = access::credential(&world.keys, Purpose::Build { emulated });
     let private = world
         .keys
         .host_private

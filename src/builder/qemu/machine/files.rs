@@ -8,8 +8,8 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::arguments::Uefi;
-use crate::builder::access;
+use super::arguments::{Accelerator, Uefi};
+use crate::builder::access::{self, Purpose};
 use crate::builder::qemu::{QemuSettings, disk_image};
 use crate::builder::{AccessBy, Boot, BuilderError};
 use crate::definition::{Firmware, MachineSpec};
@@ -32,11 +32,12 @@ impl Files {
     pub async fn make(
         settings: &QemuSettings,
         boot: &Boot<'_>,
+        accelerator: Accelerator,
         work: &Path,
         interrupt: &Interrupt,
     ) -> Result<Self, BuilderError> {
         let (credential, cloud_seed) = match boot.disk.access {
-            AccessBy::Credentials => (Some(credential(boot, work)?), None),
+            AccessBy::Credentials => (Some(credential(boot, accelerator, work)?), None),
             AccessBy::CustomData => return Err(BuilderError::OtherBuilder),
             AccessBy::CloudInit => {
                 let seed = cloud_seed(settings, boot, work, interrupt).await?;
@@ -140,14 +141,20 @@ fn uefi(settings: &QemuSettings, role: &str, work: &Path) -> Result<Uefi, Builde
 }
 
 /// Writes the SMBIOS string with the keys.
-fn credential(boot: &Boot<'_>, work: &Path) -> Result<PathBuf, BuilderError> {
+fn credential(
+    boot: &Boot<'_>,
+    accelerator: Accelerator,
+    work: &Path,
+) -> Result<PathBuf, BuilderError> {
     let name = PathBuf::from(format!("credential-{}", boot.role));
-    write(
-        &work.join(&name),
-        access::credential(boot.keys, boot.role == "build")
-            .expose()
-            .as_bytes(),
-    )?;
+    let purpose = match boot.role {
+        "build" => Purpose::Build {
+            emulated: accelerator == Accelerator::Tcg,
+        },
+        _ => Purpose::Trial,
+    };
+    let credential = access::credential(boot.keys, purpose);
+    write(&work.join(&name), credential.expose().as_bytes())?;
     Ok(name)
 }
 
