@@ -35,8 +35,11 @@ pub struct World {
 }
 
 impl World {
-    /// Nothing, with the reason printed, where a tool is missing.
+    /// Nothing, with the reason printed, where a tool is missing or it is too late.
     pub fn begin(run: &str) -> Option<Self> {
+        if is_late() {
+            return None;
+        }
         Self::begin_with(run, Tools::default())
     }
 
@@ -135,6 +138,28 @@ pub fn cache() -> PathBuf {
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/real-cache"),
         PathBuf::from,
     )
+}
+
+/// Whether no test should start machines any more, with the reason printed: `make test` says until when. A computer that
+/// emulates several times slower than others would else take hours.
+#[expect(
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    reason = "a skipped test says why, by the clock that `make` goes by"
+)]
+pub fn is_late() -> bool {
+    let Ok(until_s) = std::env::var("VAULT_BAKE_TEST_UNTIL") else {
+        return false;
+    };
+    let until_s: u64 = until_s.parse().expect("seconds since 1970");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let late = now.is_ok_and(|now| now.as_secs() > until_s);
+    if late {
+        eprintln!(
+            "SKIPPED: the time for tests with machines is over; VAULT_BAKE_TEST_MINUTES gives more"
+        );
+    }
+    late
 }
 
 #[expect(
