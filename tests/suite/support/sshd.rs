@@ -145,7 +145,7 @@ fn config(at: &Path, address: SocketAddr) -> String {
     format!(
         "Port {port}\nListenAddress {ip}\nHostKey {at}/host_key\nAuthorizedKeysFile {at}/authorized_keys\n\
          PidFile none\nStrictModes no\nUsePAM no\nPermitRootLogin prohibit-password\nPasswordAuthentication no\n\
-         KbdInteractiveAuthentication no\nMaxStartups 200\nLogLevel VERBOSE\nSetEnv HOME={at}\n"
+         KbdInteractiveAuthentication no\nMaxStartups 200\nLogLevel VERBOSE\nSubsystem sftp internal-sftp\nSetEnv HOME={at}\n"
     )
 }
 
