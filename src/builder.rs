@@ -23,14 +23,15 @@ use crate::http::FetchError;
 use crate::lock::PackageIndex;
 use crate::plan::{PlannedBase, PlannedMachine};
 use crate::process::{ProcessError, last_lines};
-use crate::ssh::{Endpoint, Keys};
+use crate::ssh::{Endpoint, Keys, SshError};
 use crate::teardown::{Cloud, JournalError, Teardown};
 use crate::wait::{Interrupt, Interrupted};
 
 pub use disk::{AccessBy, Content, Disk, DiskFile, Kernel};
-pub use layer::{Layer, LayerFile, LayerRules, LayerUse, Made};
+pub use layer::{Layer, LayerFile, LayerRules, LayerUse, Made, SuspendedUse};
 
 /// What a machine is started with.
+#[derive(Clone, Copy)]
 pub struct Boot<'a> {
     /// The disk; the machine writes to an overlay of it.
     pub disk: &'a Disk,
@@ -202,6 +203,14 @@ pub enum BuilderError {
         /// The last lines of its console.
         console: Vec<String>,
     },
+    /// It never answered on SSH.
+    #[error("{error}{}", last_lines(.console))]
+    NotUp {
+        /// What was seen last.
+        error: Box<SshError>,
+        /// The last lines of its console.
+        console: Vec<String>,
+    },
     /// There is no room for what is about to be written.
     #[error("{}: {free_mib} MiB are free, about {needed_mib} MiB are needed", path.display())]
     NoSpace {
@@ -311,7 +320,7 @@ pub trait Builder: Sync {
         std::future::ready(Ok(()))
     }
 
-    /// Starts a machine. Returns at once; whoever connects waits.
+    /// Starts a machine, which answers at once or later; whoever connects waits.
     fn boot(
         &self,
         boot: Boot<'_>,

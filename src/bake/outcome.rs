@@ -77,7 +77,7 @@ pub enum BakeError {
     Release(#[from] ReleaseError),
     /// The builder failed.
     #[error(transparent)]
-    Builder(#[from] BuilderError),
+    Builder(BuilderError),
     /// The machine did not answer.
     #[error("{error}{}", last_lines(.console))]
     NotUp {
@@ -153,6 +153,18 @@ impl From<BakeError> for Failed {
             error,
             leaks: Vec::new(),
             kept: None,
+        }
+    }
+}
+
+impl From<BuilderError> for BakeError {
+    fn from(error: BuilderError) -> Self {
+        match error {
+            BuilderError::NotUp { error, console } => Self::NotUp {
+                error: *error,
+                console,
+            },
+            error => Self::Builder(error),
         }
     }
 }

@@ -47,6 +47,14 @@ pub enum Purpose {
 /// again, which is most of the time that a short program takes. So while an image is made under emulation addresses are
 /// not at random. Nodes, and machines that are tried as such, know nothing of it.
 pub fn credential(keys: &Keys, purpose: Purpose) -> Secret {
+    Secret::new(format!(
+        "io.systemd.credential.binary:tmpfiles.extra={}",
+        tmpfiles(keys, purpose).expose()
+    ))
+}
+
+/// What the credential holds: lines for systemd-tmpfiles, in base64.
+pub fn tmpfiles(keys: &Keys, purpose: Purpose) -> Secret {
     let mut lines = String::from("d /run/vault-bake 0700 root root -\n");
     if let Purpose::Build { emulated } = purpose {
         lines.push_str("f+ /run/vault-bake/building 0644 root root -\n");
@@ -58,10 +66,7 @@ pub fn credential(keys: &Keys, purpose: Purpose) -> Secret {
         let content = base64(content.expose());
         lines.push_str(&format_line(path, mode, &content));
     }
-    Secret::new(format!(
-        "io.systemd.credential.binary:tmpfiles.extra={}",
-        base64(&lines)
-    ))
+    Secret::new(base64(&lines))
 }
 
 /// `f+` makes or overwrites, `~` says that the content is base64.

@@ -13,6 +13,7 @@ pub mod machine;
 mod qmp;
 mod requirement;
 mod settings;
+mod suspended;
 
 use std::path::{Path, PathBuf};
 
@@ -20,6 +21,7 @@ use jiff::Timestamp;
 
 use crate::builder::{
     AccessBy, Artifact, Boot, Builder, BuilderError, Content, Disk, Layer, LayerUse, Made,
+    SuspendedUse,
 };
 use crate::definition::QemuBase;
 use crate::digest::Digest;
@@ -41,6 +43,11 @@ pub fn kvm_works() -> bool {
 /// What the layers of a cache take.
 pub fn layer_use(settings: &QemuSettings) -> LayerUse {
     layers::usage(settings)
+}
+
+/// What the suspended machines of a cache take.
+pub fn suspended_use(settings: &QemuSettings) -> SuspendedUse {
+    suspended::usage(settings)
 }
 
 /// Builds with QEMU on this computer.
@@ -97,6 +104,7 @@ impl Builder for Qemu {
         now: Timestamp,
         interrupt: &Interrupt,
     ) -> Result<Option<Layer>, BuilderError> {
+        suspended::prune(&self.settings, now)?;
         if keys.is_empty() {
             return Ok(None);
         }

@@ -47,6 +47,8 @@ fn arguments(spec: &MachineSpec, accelerator: Accelerator) -> Arguments<'_> {
         identity: None,
         serial: Path::new("serial-build.log"),
         control: Path::new("build.qmp"),
+        keys: None,
+        memory: None,
     }
 }
 

@@ -103,6 +103,9 @@ pub enum Verb {
             conflicts_with = "no_cache"
         )]
         layer_age: u32,
+        /// Boot the machine, also where one like it was kept suspended, and keep none (under emulation only)
+        #[arg(long)]
+        fresh_boot: bool,
         /// Print the plan and bake nothing
         #[arg(long)]
         dry_run: bool,

@@ -84,6 +84,7 @@ async fn dispatch(verb: Verb, session: &Session) -> Result<Exit, Failure> {
             audit,
             no_cache,
             layer_age,
+            fresh_boot,
             dry_run,
         } => {
             let wish = commands::build::Wish {
@@ -96,6 +97,7 @@ async fn dispatch(verb: Verb, session: &Session) -> Result<Exit, Failure> {
                     max_age: Duration::from_secs(u64::from(layer_age) * 24 * 3600),
                     ..LayerRules::default()
                 },
+                suspend: !fresh_boot,
                 dry_run,
                 builder: builder.into(),
             };

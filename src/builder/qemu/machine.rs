@@ -6,7 +6,9 @@
 pub mod accelerator;
 pub mod arguments;
 mod files;
+mod handover;
 mod layering;
+mod suspend;
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -15,6 +17,7 @@ use std::time::Duration;
 
 use crate::builder::qemu::QemuSettings;
 use crate::builder::qemu::qmp::{Heard, Qmp};
+use crate::builder::qemu::suspended::Suspended;
 use crate::builder::{Boot, BuilderError, Machine};
 use crate::event::Events;
 use crate::process::{Program, Running, last_lines};
@@ -117,7 +120,7 @@ pub(super) fn run_of(work: &Path) -> String {
         .into_owned()
 }
 
-/// Starts a machine and returns once QEMU runs it.
+/// Starts a machine and returns once QEMU runs it, and where it was resumed once it answers.
 pub(super) async fn start(
     settings: &QemuSettings,
     boot: &Boot<'_>,
@@ -125,56 +128,106 @@ pub(super) async fn start(
     events: &Events,
     interrupt: &Interrupt,
 ) -> Result<QemuMachine, BuilderError> {
-    let role = boot.role;
-    check_role(role)?;
+    check_role(boot.role)?;
     let work = fs::canonicalize(teardown.work()).map_err(BuilderError::file(teardown.work()))?;
     let accelerator = accelerator_here();
-    let files = files::Files::make(settings, boot, accelerator, &work, interrupt).await?;
     if accelerator == Accelerator::Tcg {
         events
             .note("KVM does not work here: the machine is emulated, which is several times slower");
     }
-    let marker = format!("guest=vault-bake-{}-{role}", run_of(&work));
-    let control = format!("{role}.qmp");
-    let serial = PathBuf::from(format!("serial-{role}.log"));
-    let arguments = Arguments {
-        marker: &marker,
-        spec: files::shape(boot)?,
+    let launch = Launch {
+        settings,
+        boot: *boot,
         accelerator,
-        overlay: &files.overlay,
-        uefi: files.uefi.as_ref(),
-        kernel: boot.disk.kernel.as_ref(),
-        credential: files.credential.as_deref(),
-        cloud_seed: files.cloud_seed.as_deref(),
-        identity: files.identity.as_deref(),
-        upload: files.upload.as_deref(),
-        serial: &serial,
-        control: Path::new(&control),
+        work: &work,
+        events,
+        interrupt,
+    };
+    suspend::start(launch, teardown).await
+}
+
+/// How a machine comes to run.
+#[derive(Clone, Copy)]
+enum Way<'a> {
+    /// As computers do.
+    Boot,
+    /// The same, with a port for keys that come later.
+    BootToSuspend,
+    /// From where another one stood still.
+    Resume(&'a Suspended),
+}
+
+/// What every try to start a machine shares.
+#[derive(Clone, Copy)]
+struct Launch<'a> {
+    settings: &'a QemuSettings,
+    boot: Boot<'a>,
+    accelerator: Accelerator,
+    work: &'a Path,
+    events: &'a Events,
+    interrupt: &'a Interrupt,
+}
+
+impl Launch<'_> {
+    /// Starts QEMU, and returns once it can be controlled.
+    async fn start(
+        &self,
+        way: Way<'_>,
+        teardown: &mut Teardown,
+    ) -> Result<QemuMachine, BuilderError> {
+        let Self {
+            settings,
+            boot,
+            accelerator,
+            work,
+            ..
+        } = *self;
+        let role = boot.role;
+        let files = files::Files::make(self, way).await?;
+        let marker = format!("guest=vault-bake-{}-{role}", run_of(work));
+        let control = format!("{role}.qmp");
+        let serial = PathBuf::from(format!("serial-{role}.log"));
+        let arguments = Arguments {
+            marker: &marker,
+            spec: files::shape(&boot)?,
+            accelerator,
+            overlay: &files.overlay,
+            uefi: files.uefi.as_ref(),
+            kernel: boot.disk.kernel.as_ref(),
+            credential: files.credential.as_deref(),
+            cloud_seed: files.cloud_seed.as_deref(),
+            identity: files.identity.as_deref(),
+            upload: files.upload.as_deref(),
+            serial: &serial,
+            control: Path::new(&control),
+            keys: files.keys.as_deref(),
+            memory: files.memory.as_deref(),
+        }
+        .list();
+        teardown.register(Undo::Process { marker })?;
+        let mut process = Program::new(&settings.tools.qemu_system)
+            .args(arguments)
+            .in_folder(work)
+            .start()?;
+        let serial = work.join(serial);
+        let connecting = control_connection(self, &mut process, &serial);
+        let (qmp, port) = connecting.await?;
+        if let Some(credential) = &files.credential {
+            // QEMU has read it; a private key should lie about no longer than it must.
+            let path = work.join(credential);
+            fs::remove_file(&path).map_err(BuilderError::file(&path))?;
+        }
+        Ok(QemuMachine {
+            role: role.to_owned(),
+            process,
+            heard: qmp.heard(),
+            qmp,
+            serial,
+            disks: layering::Disks::new(work.join(&files.overlay), &boot)?,
+            upload: files.upload.map(|name| work.join(name)),
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+        })
     }
-    .list();
-    teardown.register(Undo::Process { marker })?;
-    let mut process = Program::new(&settings.tools.qemu_system)
-        .args(arguments)
-        .in_folder(&work)
-        .start()?;
-    let serial = work.join(serial);
-    let connecting = control_connection(&mut process, role, &work, &serial, events, interrupt);
-    let (qmp, port) = connecting.await?;
-    if let Some(credential) = &files.credential {
-        // QEMU has read it; a private key should lie about no longer than it must.
-        let path = work.join(credential);
-        fs::remove_file(&path).map_err(BuilderError::file(&path))?;
-    }
-    Ok(QemuMachine {
-        role: role.to_owned(),
-        process,
-        heard: qmp.heard(),
-        qmp,
-        serial,
-        disks: layering::Disks::new(work.join(&files.overlay), boot)?,
-        upload: files.upload.map(|name| work.join(name)),
-        address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
-    })
 }
 
 /// Roles are parts of file names and arguments.
@@ -191,13 +244,17 @@ fn check_role(role: &str) -> Result<(), BuilderError> {
 
 /// Connects to a QEMU that was just started, and learns its forwarded port. Its end is told at once.
 async fn control_connection(
+    launch: &Launch<'_>,
     process: &mut Running,
-    role: &str,
-    work: &Path,
     serial: &Path,
-    events: &Events,
-    interrupt: &Interrupt,
 ) -> Result<(Qmp, u16), BuilderError> {
+    let Launch {
+        boot: Boot { role, .. },
+        work,
+        events,
+        interrupt,
+        ..
+    } = *launch;
     let name = format!("{role}.qmp");
     let mut ended = None;
     let connected = Wait::new(format!("QEMU of machine {role}"), CONTROL_DEADLINE)

@@ -19,6 +19,9 @@ pub struct QemuSettings {
     pub compression: Compression,
     /// Which layers of earlier bakes are used, and how many are kept.
     pub layers: LayerRules,
+    /// Whether emulated machines that images are made in resume from where one like them was suspended, and the first of a kind is
+    /// kept for that. Those that are kept have the greatest age of layers.
+    pub suspend: bool,
     /// How long a guest may take to shut down when its disk is to be captured.
     pub shutdown_timeout: Duration,
     /// The programs.
@@ -41,6 +44,7 @@ impl QemuSettings {
             keyring: None,
             compression: Compression::default(),
             layers: LayerRules::default(),
+            suspend: true,
             shutdown_timeout: Duration::from_secs(120),
             tools: Tools::default(),
             grub: PathBuf::from("/usr/lib/grub"),

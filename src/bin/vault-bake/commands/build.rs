@@ -25,6 +25,7 @@ pub struct Wish {
     pub test: bool,
     pub audit: bool,
     pub layers: LayerRules,
+    pub suspend: bool,
     pub dry_run: bool,
     pub builder: BuilderKind,
 }
@@ -75,6 +76,7 @@ pub async fn run(
         (_, output) => {
             let mut settings = QemuSettings::new(&session.cache);
             settings.layers = wish.layers;
+            settings.suspend = wish.suspend;
             if let PlannedOutput::Qemu(output) = output {
                 settings.compression = output.compression;
             }

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use vault_bake::builder::LayerUse;
 use vault_bake::builder::qemu::{self, QemuSettings};
+use vault_bake::builder::{LayerUse, SuspendedUse};
 use vault_bake::provision::Lynis;
 use vault_bake::store::backend::Backend as _;
 
@@ -56,6 +56,7 @@ pub async fn run(session: &Session) -> Result<Exit, Failure> {
     });
     let settings = QemuSettings::new(&session.cache);
     let (layers, most) = (qemu::layer_use(&settings), settings.layers.max_bytes);
+    let suspended = qemu::suspended_use(&settings);
     let accelerated = qemu::kvm_works();
     for finding in &findings {
         show(session, finding);
@@ -70,6 +71,14 @@ pub async fn run(session: &Session) -> Result<Exit, Failure> {
         print_json(&serde_json::json!({"looked_for": "kvm", "found": accelerated}));
         let LayerUse { layers, bytes } = layers;
         print_json(&serde_json::json!({"layers": layers, "bytes": bytes, "at_most_bytes": most}));
+        let SuspendedUse {
+            machines,
+            bytes,
+            at_most_bytes,
+        } = suspended;
+        print_json(
+            &serde_json::json!({"suspended": machines, "bytes": bytes, "at_most_bytes": at_most_bytes}),
+        );
     } else {
         print_line(speed);
         print_line(&format!(
@@ -77,6 +86,12 @@ pub async fn run(session: &Session) -> Result<Exit, Failure> {
             layers.layers,
             mib(layers.bytes),
             mib(most)
+        ));
+        print_line(&format!(
+            "{} suspended machines to resume from take {} MiB of at most {}",
+            suspended.machines,
+            mib(suspended.bytes),
+            mib(suspended.at_most_bytes)
         ));
     }
     let lacking = findings

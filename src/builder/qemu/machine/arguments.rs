@@ -69,6 +69,10 @@ pub struct Arguments<'a> {
     pub serial: &'a Path,
     /// The control connection's socket.
     pub control: &'a Path,
+    /// The socket of a serial port that the guest takes keys from, once it runs.
+    pub keys: Option<&'a Path>,
+    /// The socket that the memory of a machine of the same kind is to come by; without one it starts as computers do.
+    pub memory: Option<&'a Path>,
 }
 
 impl Arguments<'_> {
@@ -86,6 +90,21 @@ impl Arguments<'_> {
         }
         if let Some(path) = self.credential {
             list.add("-smbios", format!("type=11,path={}", escaped(path)));
+        }
+        if let Some(path) = self.keys {
+            let path = escaped(path);
+            list.add("-device", "virtio-serial-pci");
+            list.add(
+                "-chardev",
+                format!("socket,id=keys,path={path},server=on,wait=off"),
+            );
+            list.add(
+                "-device",
+                format!("virtserialport,chardev=keys,name={KEYS_PORT}"),
+            );
+        }
+        if let Some(path) = self.memory {
+            list.add("-incoming", format!("unix:{}", path.display()));
         }
         list.0
     }
@@ -162,6 +181,9 @@ impl Arguments<'_> {
         list.add("-device", "virtio-net-pci,netdev=net,romfile=");
     }
 }
+
+/// The name of the serial port in the guest: `/dev/virtio-ports/…`.
+pub(super) const KEYS_PORT: &str = "vault-bake-keys";
 
 /// Arguments so far.
 #[derive(Default)]

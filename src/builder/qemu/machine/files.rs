@@ -9,7 +9,9 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::arguments::{Accelerator, Uefi};
+use super::{Launch, Way};
 use crate::builder::access::{self, Purpose};
+use crate::builder::qemu::suspended::Suspended;
 use crate::builder::qemu::{QemuSettings, disk_image};
 use crate::builder::{AccessBy, Boot, BuilderError};
 use crate::definition::{Firmware, MachineSpec};
@@ -25,27 +27,38 @@ pub(super) struct Files {
     pub cloud_seed: Option<PathBuf>,
     pub identity: Option<PathBuf>,
     pub upload: Option<PathBuf>,
+    /// The socket that keys come by.
+    pub keys: Option<PathBuf>,
+    /// The socket that memory comes by.
+    pub memory: Option<PathBuf>,
 }
 
 impl Files {
-    /// Makes all that `boot` asks for, in `work`.
-    pub async fn make(
-        settings: &QemuSettings,
-        boot: &Boot<'_>,
-        accelerator: Accelerator,
-        work: &Path,
-        interrupt: &Interrupt,
-    ) -> Result<Self, BuilderError> {
-        let (credential, cloud_seed) = match boot.disk.access {
-            AccessBy::Credentials => (Some(credential(boot, accelerator, work)?), None),
-            AccessBy::CustomData => return Err(BuilderError::OtherBuilder),
-            AccessBy::CloudInit => {
+    /// Makes all that a machine asks for that comes to run in this `way`, in its work folder.
+    pub async fn make(launch: &Launch<'_>, way: Way<'_>) -> Result<Self, BuilderError> {
+        let Launch {
+            settings,
+            boot,
+            accelerator,
+            work,
+            interrupt,
+            ..
+        } = launch;
+        let (credential, cloud_seed) = match (boot.disk.access, way) {
+            (_, Way::Resume(_)) => (None, None),
+            (AccessBy::Credentials, _) => (Some(credential(boot, *accelerator, work)?), None),
+            (AccessBy::CustomData, _) => return Err(BuilderError::OtherBuilder),
+            (AccessBy::CloudInit, _) => {
                 let seed = cloud_seed(settings, boot, work, interrupt).await?;
                 (None, Some(seed))
             }
         };
+        let overlay = match way {
+            Way::Boot | Way::BootToSuspend => overlay(settings, boot, work, interrupt).await?,
+            Way::Resume(kept) => resumed_overlay(kept, boot, work)?,
+        };
         Ok(Self {
-            overlay: overlay(settings, boot, work, interrupt).await?,
+            overlay,
             uefi: match boot.disk.firmware {
                 Firmware::Bios => None,
                 Firmware::Uefi => Some(uefi(settings, boot.role, work)?),
@@ -54,8 +67,45 @@ impl Files {
             cloud_seed,
             identity: identity(boot, work)?,
             upload: upload(boot, work)?,
+            keys: match way {
+                Way::Boot => None,
+                Way::BootToSuspend | Way::Resume(_) => Some(keys_socket(boot.role)),
+            },
+            memory: match way {
+                Way::Boot | Way::BootToSuspend => None,
+                Way::Resume(_) => Some(memory_socket(boot.role)),
+            },
         })
     }
+}
+
+/// Removes what a machine left that is to be started once more.
+pub fn forget(role: &str, work: &Path) -> Result<(), BuilderError> {
+    for name in [upload_name(role), vars_name(role)] {
+        let path = work.join(name);
+        if path.exists() {
+            fs::remove_file(&path).map_err(BuilderError::file(&path))?;
+        }
+    }
+    Ok(())
+}
+
+/// The socket that keys come by.
+pub fn keys_socket(role: &str) -> PathBuf {
+    PathBuf::from(format!("{role}.keys"))
+}
+
+/// The socket that memory goes and comes by.
+pub fn memory_socket(role: &str) -> PathBuf {
+    PathBuf::from(format!("{role}.memory"))
+}
+
+fn upload_name(role: &str) -> PathBuf {
+    PathBuf::from(format!("upload-{role}.raw"))
+}
+
+fn vars_name(role: &str) -> PathBuf {
+    PathBuf::from(format!("vars-{role}.fd"))
 }
 
 /// The machine's shape, where it is one of this computer.
@@ -94,7 +144,7 @@ async fn overlay(
             machine.disk_gib
         )));
     }
-    let name = PathBuf::from(format!("overlay-{}.qcow2", boot.role));
+    let name = overlay_name(boot.role);
     let base = fs::canonicalize(&disk.path).map_err(BuilderError::file(&disk.path))?;
     let (format, below) = match boot.layer {
         Some(layer) => ("qcow2", layer.disk.clone()),
@@ -111,24 +161,57 @@ async fn overlay(
     Ok(name)
 }
 
-/// Finds UEFI firmware, and gives the machine variables of its own.
-fn uefi(settings: &QemuSettings, role: &str, work: &Path) -> Result<Uefi, BuilderError> {
-    let pair = settings
-        .ovmf
-        .iter()
-        .find(|(code, vars)| code.is_file() && vars.is_file());
-    let Some((code, vars)) = pair else {
+/// A copy of what a suspended machine wrote, for one that goes on there.
+fn resumed_overlay(
+    kept: &Suspended,
+    boot: &Boot<'_>,
+    work: &Path,
+) -> Result<PathBuf, BuilderError> {
+    let name = overlay_name(boot.role);
+    fs::copy(&kept.overlay, work.join(&name)).map_err(BuilderError::file(&kept.overlay))?;
+    Ok(name)
+}
+
+fn overlay_name(role: &str) -> PathBuf {
+    PathBuf::from(format!("overlay-{role}.qcow2"))
+}
+
+/// What firmware a machine gets: its variables in the file `vars`.
+pub fn firmware(
+    settings: &QemuSettings,
+    firmware: Firmware,
+    vars: &Path,
+) -> Result<Option<Uefi>, BuilderError> {
+    Ok(match firmware {
+        Firmware::Bios => None,
+        Firmware::Uefi => Some(Uefi {
+            code: firmware_pair(settings)?.0.clone(),
+            vars: vars.to_owned(),
+        }),
+    })
+}
+
+/// The first pair of UEFI firmware that is there.
+fn firmware_pair(settings: &QemuSettings) -> Result<&(PathBuf, PathBuf), BuilderError> {
+    let mut pairs = settings.ovmf.iter();
+    let there = |(code, vars): &&(PathBuf, PathBuf)| code.is_file() && vars.is_file();
+    pairs.find(there).ok_or_else(|| {
         let looked: Vec<String> = settings
             .ovmf
             .iter()
             .map(|(code, _)| code.display().to_string())
             .collect();
-        return Err(BuilderError::Missing {
+        BuilderError::Missing {
             what: format!("UEFI firmware ({})", looked.join(" or ")),
             package: "ovmf",
-        });
-    };
-    let name = PathBuf::from(format!("vars-{role}.fd"));
+        }
+    })
+}
+
+/// Finds UEFI firmware, and gives the machine variables of its own.
+fn uefi(settings: &QemuSettings, role: &str, work: &Path) -> Result<Uefi, BuilderError> {
+    let (code, vars) = firmware_pair(settings)?;
+    let name = vars_name(role);
     let own = work.join(&name);
     let mut source = File::open(vars).map_err(BuilderError::file(vars))?;
     create(&own)
@@ -219,7 +302,7 @@ fn upload(boot: &Boot<'_>, work: &Path) -> Result<Option<PathBuf>, BuilderError>
     if boot.role != "build" {
         return Ok(None);
     }
-    let name = PathBuf::from(format!("upload-{}.raw", boot.role));
+    let name = upload_name(boot.role);
     let path = work.join(&name);
     create(&path)
         .and_then(|file| file.set_len(UPLOAD_BYTES))
@@ -227,7 +310,8 @@ fn upload(boot: &Boot<'_>, work: &Path) -> Result<Option<PathBuf>, BuilderError>
     Ok(Some(name))
 }
 
-fn create(path: &Path) -> std::io::Result<File> {
+/// A new file that nobody but us can read.
+pub fn create(path: &Path) -> std::io::Result<File> {
     OpenOptions::new()
         .write(true)
         .create_new(true)

@@ -1,0 +1,359 @@
+//! Machines of a base or a layer that start where an earlier one stood still, once it had started.
+//!
+//! In: what a machine is to start from. Out: one that answers within seconds. The first of its kind starts as computers do, with
+//! keys that nobody uses after; it is suspended without them, kept, and goes on as all later ones do. Under emulation alone: there
+//! a start takes as long as all steps together. Deliberately only helps: where a kept machine does not resume, one is started.
+
+use std::fs::{self, File};
+use std::os::fd::AsRawFd as _;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Mutex;
+
+use super::arguments::{Accelerator, Arguments};
+use super::{Launch, QemuMachine, Way, files, handover};
+use crate::builder::access::{self, Purpose};
+use crate::builder::qemu::suspended::{Place, Suspended};
+use crate::builder::qemu::{cache, capture};
+use crate::builder::{AccessBy, Boot, BuilderError, Machine as _};
+use crate::digest::Digest;
+use crate::secret::Scrubber;
+use crate::ssh::{Connector, Keys, Session, SshError};
+use crate::teardown::Teardown;
+use crate::wait::{Seen, Wait, WaitError};
+
+/// Starts the machine: by one that was kept, or as computers do. Where `place` is none that is all there is.
+pub(super) async fn start(
+    launch: Launch<'_>,
+    teardown: &mut Teardown,
+) -> Result<QemuMachine, BuilderError> {
+    let Some(place) = place(&launch)? else {
+        return launch.start(Way::Boot, teardown).await;
+    };
+    if let Some(kept) = place.find() {
+        match resume(&launch, &kept, teardown).await {
+            Ok(machine) => return Ok(machine),
+            Err(error) if is_final(&error) => return Err(error),
+            Err(error) => {
+                let note =
+                    format!("the suspended machine does not resume, so one is booted: {error}");
+                launch.events.note(note);
+                place.forget()?;
+                files::forget(launch.boot.role, launch.work)?;
+            }
+        }
+    }
+    match boot_and_keep(&launch, &place, teardown).await {
+        Err(error) if !is_final(&error) => {
+            let note = format!("the machine could not be suspended, so it boots again: {error}");
+            launch.events.note(note);
+            place.forget()?;
+            files::forget(launch.boot.role, launch.work)?;
+            launch.start(Way::Boot, teardown).await
+        }
+        started => started,
+    }
+}
+
+/// Whether it would be the same without anything suspended.
+fn is_final(error: &BuilderError) -> bool {
+    matches!(
+        error,
+        BuilderError::Interrupted(_) | BuilderError::NotUp { .. }
+    )
+}
+
+/// Where the machine would be kept; nothing where it has to start as computers do.
+fn place(launch: &Launch<'_>) -> Result<Option<Place>, BuilderError> {
+    let Launch {
+        settings,
+        boot,
+        accelerator,
+        ..
+    } = launch;
+    let fits = settings.suspend
+        && *accelerator == Accelerator::Tcg
+        && boot.role == "build"
+        && boot.disk.access == AccessBy::Credentials
+        && boot.identity.is_none();
+    let (true, Some(kernel)) = (fits, &boot.disk.kernel) else {
+        return Ok(None);
+    };
+    let disk = boot.disk.file()?;
+    let below = boot.layer.map_or(&disk.path, |layer| &layer.disk);
+    let below = fs::canonicalize(below).map_err(BuilderError::file(below))?;
+    let nothing = Path::new("");
+    let uefi = files::firmware(settings, boot.disk.firmware, nothing)?;
+    let arguments = Arguments {
+        marker: "",
+        spec: files::shape(boot)?,
+        accelerator: *accelerator,
+        overlay: nothing,
+        uefi: uefi.as_ref(),
+        kernel: Some(kernel),
+        credential: None,
+        cloud_seed: None,
+        identity: None,
+        upload: Some(nothing),
+        serial: nothing,
+        control: nothing,
+        keys: Some(nothing),
+        memory: None,
+    };
+    let layers = boot.layer.map_or(&[][..], |layer| &layer.files);
+    let layers: Vec<_> = layers.iter().map(|file| file.sha256).collect();
+    let key = Digest::of_value(&json!({
+        "recipe": RECIPE,
+        "arguments": arguments.list(),
+        "kernel": [cache::Stamp::of(&kernel.image)?, cache::Stamp::of(&kernel.initrd)?],
+        "base": disk.sha256,
+        "layers": layers,
+    }));
+    Ok(Some(Place::new(settings, key, below)))
+}
+
+/// Goes on where `kept` stands still.
+async fn resume(
+    launch: &Launch<'_>,
+    kept: &Suspended,
+    teardown: &mut Teardown,
+) -> Result<QemuMachine, BuilderError> {
+    let mut machine = launch.start(Way::Resume(kept), teardown).await?;
+    if machine.query("query-version").await? != kept.qemu {
+        return Err(machine.refusal("another QEMU suspended it"));
+    }
+    let content = File::open(&kept.memory).map_err(BuilderError::file(&kept.memory))?;
+    let socket = connected(launch.work, &files::memory_socket(launch.boot.role)).await;
+    let socket = socket.map_err(|error| machine.refusal(error))?;
+    let sending = cache::blocking(launch.interrupt, move || {
+        std::io::copy(&mut &content, &mut &socket)
+            .map(|_bytes| ())
+            .map_err(BuilderError::file(Path::new("its memory")))
+    });
+    sending.await?;
+    until_status(launch, &mut machine, "query-status", "paused").await?;
+    hand_over(launch, machine).await
+}
+
+/// Starts as computers do, and leaves behind what the next one resumes from.
+async fn boot_and_keep(
+    launch: &Launch<'_>,
+    place: &Place,
+    teardown: &mut Teardown,
+) -> Result<QemuMachine, BuilderError> {
+    let Launch {
+        boot,
+        events,
+        interrupt,
+        ..
+    } = *launch;
+    // They let nobody into any machine that this run, or another one, does something in.
+    let passing = Keys::generate();
+    let first = Launch {
+        boot: Boot {
+            keys: &passing,
+            ..boot
+        },
+        ..*launch
+    };
+    let mut machine = first.start(Way::BootToSuspend, teardown).await?;
+    let mut port = machine.port(launch.work).await?;
+    let session = logged_in(launch, &mut machine, &passing).await;
+    let asked = match session {
+        // The session ends with it: the machine waits for that.
+        Ok(session) => session.output(handover::stand_by(), interrupt).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = asked {
+        return Err(BuilderError::NotUp {
+            error: Box::new(error),
+            console: machine.console().await,
+        });
+    }
+    port.standing_by(events, interrupt).await?;
+    machine.control("stop", json!({})).await?;
+    let run = super::run_of(launch.work);
+    let made = place.fresh(&run, machine.query("query-version").await?)?;
+    suspend(launch, &mut machine, &made).await?;
+    place.keep(&made)?;
+    drop(port);
+    hand_over(launch, machine).await
+}
+
+/// A session with a machine that boots.
+async fn logged_in(
+    launch: &Launch<'_>,
+    machine: &mut QemuMachine,
+    keys: &Keys,
+) -> Result<Session, SshError> {
+    let Launch {
+        boot,
+        events,
+        interrupt,
+        ..
+    } = *launch;
+    let endpoint = machine.endpoint();
+    let timeout = Duration::from_secs(boot.machine.boot_timeout_s());
+    let connector = Connector::new(&endpoint, keys, Scrubber::default())?;
+    let connecting = connector.connect(timeout, async || None, events, interrupt);
+    let watching = Wait::new("the machine to die", timeout + GRACE);
+    let dying = watching.until(events, interrupt, || {
+        let seen = machine.died().map_or_else(
+            || Seen::NotYet("it lives".to_owned()),
+            |words| Seen::<_, SshError>::Ready(words),
+        );
+        std::future::ready(seen)
+    });
+    tokio::select! {
+        session = connecting => session,
+        died = dying => Err(match died {
+            Err(WaitError::Interrupted(error)) => error.into(),
+            died => SshError::Died {
+                endpoint: endpoint.to_string(),
+                words: died.unwrap_or_else(|error| error.to_string()),
+            },
+        }),
+    }
+}
+
+/// Writes memory and disk of a machine that stands still.
+async fn suspend(
+    launch: &Launch<'_>,
+    machine: &mut QemuMachine,
+    to: &Suspended,
+) -> Result<(), BuilderError> {
+    let folder = to.memory.parent().unwrap_or(Path::new("."));
+    let most_mib = u64::from(files::shape(&launch.boot)?.memory_mib);
+    capture::need_space(folder, most_mib)?;
+    let name = files::memory_socket(launch.boot.role);
+    let listener = {
+        let folder = File::open(launch.work).map_err(BuilderError::file(launch.work))?;
+        let path = format!("/proc/self/fd/{}/{}", folder.as_raw_fd(), name.display());
+        UnixListener::bind(path).map_err(|error| machine.refusal(error))?
+    };
+    machine
+        .control(
+            "migrate-set-parameters",
+            json!({"max-bandwidth": UNBOUNDED}),
+        )
+        .await?;
+    let uri = format!("unix:{}", name.display());
+    machine.control("migrate", json!({"uri": uri})).await?;
+    let accepted = launch.interrupt.or(listener.accept()).await?;
+    let (stream, _) = accepted.map_err(|error| machine.refusal(error))?;
+    let path = to.memory.clone();
+    let receiving = cache::blocking(launch.interrupt, move || {
+        let receive = || {
+            let stream = stream.into_std()?;
+            stream.set_nonblocking(false)?;
+            let mut file = files::create(&path)?;
+            std::io::copy(&mut &stream, &mut file)
+        };
+        let received = receive();
+        received.map(|_bytes| ()).map_err(BuilderError::file(&path))
+    });
+    receiving.await?;
+    until_status(launch, machine, "query-migrate", "completed").await?;
+    // QEMU lets go of its disks in the end, so what they hold is in the file.
+    let overlay = machine.disks.overlay().to_owned();
+    let kept = to.overlay.clone();
+    let copying = cache::blocking(launch.interrupt, move || {
+        fs::copy(&overlay, &kept)
+            .map(|_bytes| ())
+            .map_err(BuilderError::file(&kept))
+    });
+    copying.await
+}
+
+/// Lets a machine go on that stands by, with the keys of its run.
+async fn hand_over(
+    launch: &Launch<'_>,
+    mut machine: QemuMachine,
+) -> Result<QemuMachine, BuilderError> {
+    machine.control("cont", json!({})).await?;
+    let mut port = machine.port(launch.work).await?;
+    let keys = access::tmpfiles(launch.boot.keys, Purpose::Build { emulated: true });
+    port.hand_over(&keys, launch.events, launch.interrupt)
+        .await?;
+    Ok(machine)
+}
+
+/// Waits until `command` answers with this status.
+async fn until_status(
+    launch: &Launch<'_>,
+    machine: &mut QemuMachine,
+    command: &str,
+    wanted: &str,
+) -> Result<(), BuilderError> {
+    // A look at a time, which the wait cannot know.
+    let machine = Mutex::new(machine);
+    let waited = Wait::new(format!("{command} to say {wanted}"), MOVE_TIMEOUT)
+        .pausing(Duration::from_millis(10), Duration::from_millis(100))
+        .until(launch.events, launch.interrupt, || async {
+            let mut machine = machine.lock().await;
+            let answer = match machine.query(command).await {
+                Ok(answer) => answer,
+                Err(error) => return Seen::Never(error),
+            };
+            match answer["status"].as_str().unwrap_or_default() {
+                status if status == wanted => Seen::Ready(()),
+                "failed" => Seen::Never(machine.refusal(format!("{command}: {answer}"))),
+                status => Seen::NotYet(format!("it says `{status}`")),
+            }
+        })
+        .await;
+    match waited {
+        Ok(()) => Ok(()),
+        Err(WaitError::Interrupted(error)) => Err(error.into()),
+        Err(WaitError::Never(error)) => Err(error),
+        Err(WaitError::Deadline { what, last, .. }) => {
+            Err(BuilderError::Late(format!("{what}: {last}")))
+        }
+    }
+}
+
+/// A blocking connection to the socket `name` in `folder`.
+async fn connected(folder: &Path, name: &Path) -> std::io::Result<std::os::unix::net::UnixStream> {
+    let folder = File::open(folder)?;
+    let path = format!("/proc/self/fd/{}/{}", folder.as_raw_fd(), name.display());
+    let stream = UnixStream::connect(path).await?.into_std()?;
+    stream.set_nonblocking(false)?;
+    Ok(stream)
+}
+
+impl QemuMachine {
+    /// Runs a command of the control connection.
+    async fn control(&mut self, command: &str, arguments: Value) -> Result<Value, BuilderError> {
+        let done = self.qmp.run(command, arguments).await;
+        done.map_err(|error| self.refusal(error))
+    }
+
+    async fn query(&mut self, command: &str) -> Result<Value, BuilderError> {
+        self.control(command, json!({})).await
+    }
+
+    /// The port that it takes keys by.
+    async fn port(&self, work: &Path) -> Result<handover::Port, BuilderError> {
+        let port = handover::Port::connect(work, &files::keys_socket(&self.role)).await;
+        port.map_err(|error| self.refusal(error))
+    }
+
+    fn refusal(&self, why: impl ToString) -> BuilderError {
+        BuilderError::Control {
+            machine: self.role.clone(),
+            why: why.to_string(),
+        }
+    }
+}
+
+/// Of what a machine that is kept went through; another number makes all that are kept useless.
+const RECIPE: u32 = 1;
+/// In bytes a second: QEMU takes care of networks by itself, and there is none.
+const UNBOUNDED: u64 = 1 << 40;
+/// Whoever connects is late before whoever watches.
+const GRACE: Duration = Duration::from_secs(5);
+/// Memory to or from a slow disk.
+const MOVE_TIMEOUT: Duration = Duration::from_secs(120);
