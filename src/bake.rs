@@ -10,6 +10,7 @@ mod order;
 mod outcome;
 mod recording;
 mod retest;
+mod uploading;
 
 use std::path::Path;
 use std::time::Duration;
@@ -21,7 +22,7 @@ use crate::digest::Digest;
 use crate::event::{Event, Stage};
 use crate::provision::{self, CheckRecord, Guest, Installed};
 use crate::record::Provisioned;
-use crate::release::{self, ReleaseError, Verified};
+use crate::release::{self, Verified};
 use crate::ssh::{Keys, Reboot, Session};
 use crate::store::Store;
 use crate::store::backend::Backend;
@@ -98,11 +99,13 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
         teardown: &mut Teardown,
     ) -> Result<Baked, BakeError> {
         let parent = self.world.interrupt.or(self.look_ahead()).await??;
-        let (releases, (start, session)) = try_join!(self.fetch(), self.start(machine, teardown))?;
+        let unpacked = teardown.work().join("uploads");
+        let (releases, (start, session)) =
+            try_join!(self.fetch(&unpacked), self.start(machine, teardown))?;
         let mut provisioned = self
-            .provision(machine, session, (&releases, &start), teardown.work())
+            .provision(machine, session, (&releases, &start), &unpacked)
             .await?;
-        let (artifact, looked) = self.capture(machine, teardown).await?;
+        let (artifact, looked) = self.capture(machine, &releases, teardown).await?;
         provisioned.checks.extend(looked);
         let facts = Found {
             releases,
@@ -176,8 +179,9 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
             .map(|recorded| recorded.put.manifest))
     }
 
-    /// Runs beside [`Self::start`]: nothing of a release is needed before the upload.
-    async fn fetch(&self) -> Result<Vec<Verified>, BakeError> {
+    /// Runs beside [`Self::start`]: nothing of a release is needed before the upload. A machine that can be shown a folder finds them
+    /// `unpacked`.
+    async fn fetch(&self, unpacked: &Path) -> Result<Vec<Verified>, BakeError> {
         let World {
             events,
             interrupt,
@@ -192,7 +196,10 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
                 verified
                     .push(release::fetch(source, locked, cache, now(), events, interrupt).await?);
             }
-            Ok::<_, ReleaseError>(verified)
+            if self.builder.shows_folders() {
+                uploading::unpack(self, &verified, unpacked).await?;
+            }
+            Ok::<_, BakeError>(verified)
         };
         self.stage(Stage::Fetch, work).await
     }
@@ -257,7 +264,7 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
         machine: &mut Option<B::Machine>,
         session: Session,
         (releases, start): (&[Verified], &Start),
-        local_work: &Path,
+        unpacked: &Path,
     ) -> Result<Provisioned, BakeError> {
         let World {
             events,
@@ -267,9 +274,8 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
             ..
         } = *self.world;
         let plan = self.order.plan;
-        let upload_disk = machine.as_ref().and_then(Machine::upload_disk);
         let installed: Vec<Installed> = releases.iter().map(Installed::from).collect();
-        let guest = Guest {
+        let mut guest = Guest {
             image: &plan.image,
             steps: &plan.steps,
             folder: &plan.folder,
@@ -278,18 +284,19 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
             archives: releases,
             run: self.run,
             work: guest_work,
-            upload_disk: upload_disk.as_deref(),
-            local_work,
+            shown: false,
+            local_work: unpacked.parent().unwrap_or(unpacked),
             keys: self.keys,
             reboot: &Reboot::default(),
             events,
             interrupt,
         };
-        self.stage(
-            Stage::Upload,
-            provision::upload(&guest, &session, start.done.len()),
-        )
-        .await?;
+        let upload = async {
+            guest.shown = uploading::show(&guest, machine.as_ref(), unpacked).await?;
+            provision::upload(&guest, &session, start.done.len()).await?;
+            Ok::<_, BakeError>(())
+        };
+        self.stage(Stage::Upload, upload).await?;
         let steps = async {
             let (session, steps) = layers::do_steps(self, machine, &guest, session, start).await?;
             let provision::Observed {
@@ -317,6 +324,7 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
     async fn capture(
         &self,
         held: &mut Option<B::Machine>,
+        releases: &[Verified],
         teardown: &mut Teardown,
     ) -> Result<(Artifact, Vec<CheckRecord>), BakeError> {
         let World {
@@ -331,7 +339,7 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
                 .builder
                 .capture(machine, to, teardown, events, interrupt);
             let artifact = capturing.await?;
-            let looked = looking::look_through(self, &artifact, &work).await?;
+            let looked = looking::look_through(self, &artifact, releases, &work).await?;
             Ok::<_, BakeError>((artifact, looked))
         };
         self.stage(Stage::Capture, capture).await

@@ -290,6 +290,11 @@ pub trait Builder: Sync {
         interrupt: &Interrupt,
     ) -> impl Future<Output = Result<Disk, BuilderError>> + Send;
 
+    /// Whether its machines can be shown a folder: [`Machine::show`].
+    fn shows_folders(&self) -> bool {
+        false
+    }
+
     /// The layer of `disk` with most of `keys`, given shortest first; none where this builder keeps none, or may use none.
     fn layer(
         &self,
@@ -385,9 +390,15 @@ pub trait Machine: Send {
     /// Where it answers on SSH.
     fn endpoint(&self) -> Endpoint;
 
-    /// The file that it sees as its disk [`crate::ssh::UPLOAD_DISK`], where it has one.
-    fn upload_disk(&self) -> Option<PathBuf> {
-        None
+    /// Shows it the content of `folder`, which it cannot change, as an ext2 file system on its disk [`crate::ssh::UPLOAD_DISK`]; false
+    /// where it has no such disk.
+    fn show(
+        &self,
+        folder: &Path,
+        interrupt: &Interrupt,
+    ) -> impl Future<Output = Result<bool, BuilderError>> + Send {
+        let _ = (folder, interrupt);
+        std::future::ready(Ok(false))
     }
 
     /// Why it died, where it has: its last words.

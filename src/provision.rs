@@ -37,7 +37,7 @@ pub use observe::{Observed, observe};
 pub use seed::give_identity;
 pub use steps::{run_step, seal, settle};
 pub use tap::{Test, parse as parse_tap};
-pub use upload::upload;
+pub use upload::{pack, unpack, upload};
 
 /// The clock that records are made by.
 pub type Now<'a> = &'a (dyn Fn() -> Timestamp + Sync);
@@ -60,8 +60,8 @@ pub struct Guest<'a> {
     pub run: &'a str,
     /// Where uploads go in the machine: [`crate::ssh::GUEST_WORK`].
     pub work: &'a str,
-    /// The file of this computer that the machine sees as its disk [`crate::ssh::UPLOAD_DISK`], where there is one.
-    pub upload_disk: Option<&'a Path>,
+    /// Whether the machine sees what [`unpack`] and [`pack`] made as its disk [`crate::ssh::UPLOAD_DISK`].
+    pub shown: bool,
     /// A folder of the run's own on this machine, for what `ansible-playbook` needs.
     pub local_work: &'a Path,
     /// The keys of the run.

@@ -1,6 +1,6 @@
 //! Looks through a captured disk for what must not be in an image: in its files, and in the blocks that no file has any more.
 //!
-//! In: a raw disk, and the secrets of the run. Out: one record for each rule, and the places where a rule is broken, never what
+//! In: a raw disk, the secrets of the run, and the programs that were verified. Out: one record for each rule, and the places where a rule is broken, never what
 //! stands there. Files are looked at where the file system is ext2, ext3 or ext4; all other bytes count as they lie. Not seen:
 //! what is compressed, or encrypted.
 
@@ -8,6 +8,7 @@ mod bytes;
 mod disk;
 mod files;
 mod names;
+mod programs;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use crate::provision::CheckRecord;
 
 pub use bytes::Needles;
+pub use programs::Programs;
 
 use disk::Content;
 
@@ -34,7 +36,8 @@ pub struct Rule {
 /// Every rule, in the order of the records.
 pub fn rules() -> impl Iterator<Item = Rule> {
     let by_name = names::RULES.iter().map(|rule| rule.rule);
-    by_name.chain(bytes::RULES.iter().map(|rule| rule.rule))
+    let by_bytes = bytes::RULES.iter().map(|rule| rule.rule);
+    by_name.chain(by_bytes).chain([programs::RULE])
 }
 
 /// A broken rule.
@@ -61,10 +64,12 @@ pub struct Looked {
     pub files: bool,
     /// What holds files that could not be looked at one by one. Its bytes were.
     pub unread: Vec<String>,
+    /// Whether a program of a release was there.
+    pub programs: bool,
 }
 
 impl Looked {
-    /// A record for each rule. Those about names are skipped where not every file was seen.
+    /// A record for each rule. Those about names and programs are skipped where not every file was seen.
     pub fn records(&self) -> Vec<CheckRecord> {
         let unseen = match (self.unread.as_slice(), self.files) {
             ([], true) => None,
@@ -76,6 +81,11 @@ impl Looked {
         };
         let names = names::RULES.iter().map(|rule| (rule.rule, unseen.clone()));
         let bytes = bytes::RULES.iter().map(|rule| (rule.rule, None));
+        let elsewhere = || "no program of a release is in /usr/bin".to_owned();
+        let programs = match self.programs {
+            true => unseen.clone(),
+            false => unseen.clone().or_else(|| Some(elsewhere())),
+        };
         let record = |(rule, unseen): (Rule, Option<String>)| {
             let ok = !self.found.iter().any(|residue| residue.rule == rule.id);
             CheckRecord {
@@ -84,7 +94,8 @@ impl Looked {
                 ..of(rule)
             }
         };
-        names.chain(bytes).map(record).collect()
+        let all = names.chain(bytes).chain([(programs::RULE, programs)]);
+        all.map(record).collect()
     }
 }
 
@@ -128,9 +139,9 @@ pub enum ResidueError {
     },
 }
 
-/// Looks through the raw disk at `path`. What has only the shape of a secret counts not where everybody has it: in a program, and
+/// Looks through the raw disk at `path`, on which `programs` are to be what they were. What has only the shape of a secret counts not where everybody has it: in a program, and
 /// in a file that a package brought. Blocks, for a second or several.
-pub fn scan(path: &Path, needles: &Needles) -> Result<Looked, ResidueError> {
+pub fn scan(path: &Path, needles: &Needles, programs: &Programs) -> Result<Looked, ResidueError> {
     let patterns = bytes::Patterns::new(needles);
     let mut looked = Looked::default();
     let mut explained = BTreeSet::new();
@@ -138,7 +149,10 @@ pub fn scan(path: &Path, needles: &Needles) -> Result<Looked, ResidueError> {
         match partition.content()? {
             Content::Files(files) => {
                 let (found, seen) = files::walk(&files, &patterns)?;
+                let (others, seen_any) = programs.compare(&files)?;
                 looked.files = true;
+                looked.programs |= seen_any;
+                looked.found.extend(others);
                 looked.found.extend(found);
                 explained.extend(seen);
             }

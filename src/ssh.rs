@@ -20,7 +20,6 @@ mod threads;
 mod upload;
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -176,29 +175,20 @@ impl Session {
         .await?
     }
 
-    /// As [`Session::upload`], but by a disk of the machine's with the serial [`UPLOAD_DISK`], whose content is the file `disk`
-    /// of this computer. False, and nothing is done, where the machine sees no such disk.
+    /// As [`Session::upload`], but what the machine sees on its disk [`UPLOAD_DISK`], an ext2 file system: the archive `work.tar` is
+    /// unpacked, the folder `releases` is there as it lies, not to be written to. False, and nothing is done, where the machine sees no
+    /// such disk.
     pub async fn upload_by_disk(
         &self,
-        (folder, disk): (&str, &Path),
-        total_bytes: Option<u64>,
-        write: impl FnOnce(&mut Archive<'_>) -> std::io::Result<()> + Send + 'static,
-        events: &Events,
+        folder: &str,
         interrupt: &Interrupt,
     ) -> Result<bool, SshError> {
         let by_disk = upload::ByDisk {
-            upload: upload::Upload {
-                folder: folder.to_owned(),
-                total_bytes,
-                scrubber: self.connector.scrubber().clone(),
-                events: events.clone(),
-            },
-            disk: disk.to_owned(),
+            folder: folder.to_owned(),
+            scrubber: self.connector.scrubber().clone(),
         };
-        self.ask(interrupt, move |link, cancel| {
-            by_disk.run(link, write, cancel)
-        })
-        .await?
+        self.ask(interrupt, move |link, cancel| by_disk.run(link, cancel))
+            .await?
     }
 
     /// A second session with the same machine, which runs things beside this one's.

@@ -274,7 +274,7 @@ pub async fn run<B: Builder>(
         archives: &[],
         run,
         work: world.guest_work,
-        upload_disk: None,
+        shown: false,
         local_work: teardown.work(),
         keys: &keys,
         reboot: &Reboot::default(),

@@ -5,13 +5,15 @@ use std::path::Path;
 use super::{Bake, BakeError};
 use crate::builder::{Artifact, Builder, BuilderError};
 use crate::provision::CheckRecord;
-use crate::residue::{self, Needles};
+use crate::release::Verified;
+use crate::residue::{self, Needles, Programs};
 use crate::store::backend::Backend;
 
 /// The records of what was looked for, none of which failed.
 pub(super) async fn look_through<B: Builder, S: Backend>(
     bake: &Bake<'_, B, S>,
     artifact: &Artifact,
+    releases: &[Verified],
     work: &Path,
 ) -> Result<Vec<CheckRecord>, BakeError> {
     let interrupt = bake.world.interrupt;
@@ -21,8 +23,11 @@ pub(super) async fn look_through<B: Builder, S: Backend>(
     };
     let keys = [&bake.keys.host_private, &bake.keys.user_private];
     let needles = Needles::new(&bake.order.plan.secrets).and_keys(keys);
-    let disk = raw.clone();
-    let looking = tokio::task::spawn_blocking(move || residue::scan(&disk, &needles));
+    let programs = releases
+        .iter()
+        .map(|release| (release.locked.product.as_str(), release.binary_sha256));
+    let (disk, programs) = (raw.clone(), Programs::new(programs));
+    let looking = tokio::task::spawn_blocking(move || residue::scan(&disk, &needles, &programs));
     let looked = match interrupt.or(looking).await? {
         Ok(looked) => looked?,
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),

@@ -97,6 +97,10 @@ impl Builder for Qemu {
         }
     }
 
+    fn shows_folders(&self) -> bool {
+        true
+    }
+
     async fn layer(
         &self,
         disk: &Disk,

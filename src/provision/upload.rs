@@ -1,8 +1,9 @@
-//! Sends everything that the steps need, in one stream: the same bytes for the same plan.
+//! Sends everything that the steps need: in one stream, the same bytes for the same plan; or by a disk, with releases unpacked, which
+//! spares a machine under emulation most of the work.
 
-use std::io;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
 
 use super::{Guest, ProvisionError};
 use crate::plan::PlannedStep;
@@ -28,46 +29,87 @@ pub async fn upload(
     session: &Session,
     first: usize,
 ) -> Result<(), ProvisionError> {
+    let (work, events, interrupt) = (guest.work, guest.events, guest.interrupt);
+    let failed = |error| ProvisionError::ssh(session.endpoint(), error);
+    if guest.shown {
+        let taken = session.upload_by_disk(work, interrupt).await;
+        if taken.map_err(failed)? {
+            return Ok(());
+        }
+        events.note("the machine sees no disk for uploads; they go by SSH");
+    }
     let later = guest.steps.get(first..).unwrap_or_default();
     let given = |release: &&Verified| {
         let mut later = later.iter();
         later.any(|step| step.releases.contains(&release.locked.product))
     };
-    let mut entries = vec![Entry {
+    let mut entries = small_entries(guest);
+    for release in guest.archives.iter().filter(given) {
+        let found = release_entries(release);
+        entries.extend(found.map_err(|(path, error)| local(&path, error))?);
+    }
+    entries.sort_by(|a, b| a.path.cmp(&b.path));
+    let total_bytes = Some(entries.iter().map(Entry::size_bytes).sum());
+    let writing = move |archive: &mut Archive<'_>| write(archive, &entries);
+    let uploading = session.upload(work, total_bytes, writing, events, interrupt);
+    uploading.await.map_err(failed)
+}
+
+/// Makes in `folder`, which is new, what a machine will see as the disk of its uploads: the releases, unpacked. Blocks.
+pub fn unpack(releases: &[Verified], folder: &Path) -> Result<(), ProvisionError> {
+    for release in releases {
+        let product = &release.locked.product;
+        let to = folder.join(RELEASES).join(product);
+        let unpacked = fs::create_dir_all(&to).and_then(|()| {
+            release.unpack(&to.join(product))?;
+            for (name, licence) in &release.licences {
+                fs::copy(licence, to.join(name))?;
+            }
+            Ok(())
+        });
+        unpacked.map_err(|error| local(&to, error))?;
+    }
+    Ok(())
+}
+
+/// Adds to a folder that [`unpack`] made what else is uploaded: `lib.sh` and the files of all steps.
+pub fn pack(guest: &Guest<'_>, folder: &Path) -> Result<(), ProvisionError> {
+    let path = folder.join("work.tar");
+    let mut entries = small_entries(guest);
+    entries.sort_by(|a, b| a.path.cmp(&b.path));
+    let write_all = || {
+        fs::create_dir_all(folder)?;
+        let mut file = BufWriter::new(File::create(&path)?);
+        let mut told = |_bytes| {};
+        let mut archive = Archive::plain(&mut file, &mut told);
+        write(&mut archive, &entries)?;
+        archive.finish()?;
+        file.flush()
+    };
+    write_all().map_err(|error| local(&path, error))
+}
+
+/// `lib.sh` and the files of every step.
+fn small_entries(guest: &Guest<'_>) -> Vec<Entry> {
+    let lib = Entry {
         path: "lib.sh".to_owned(),
         mode: 0o644,
         content: Content::Bytes(guest.lib.to_vec()),
-    }];
-    for release in guest.archives.iter().filter(given) {
-        entries.extend(release_entries(release).map_err(|(path, error)| {
-            ProvisionError::Local {
-                step: "upload".to_owned(),
-                path: path.display().to_string(),
-                error,
-            }
-        })?);
-    }
-    entries.extend(guest.steps.iter().flat_map(step_entries));
-    entries.sort_by(|a, b| a.path.cmp(&b.path));
-    let total_bytes = Some(entries.iter().map(Entry::size_bytes).sum());
-    let entries = Arc::new(entries);
-    let writing = || {
-        let entries = Arc::clone(&entries);
-        move |archive: &mut Archive<'_>| write(archive, &entries)
     };
-    let (work, events, interrupt) = (guest.work, guest.events, guest.interrupt);
-    let failed = |error| ProvisionError::ssh(session.endpoint(), error);
-    if let Some(disk) = guest.upload_disk {
-        let uploading =
-            session.upload_by_disk((work, disk), total_bytes, writing(), events, interrupt);
-        if uploading.await.map_err(failed)? {
-            return Ok(());
-        }
-        events.note("the machine sees no disk for uploads; they go by SSH");
-    }
-    let uploading = session.upload(work, total_bytes, writing(), events, interrupt);
-    uploading.await.map_err(failed)
+    let steps = guest.steps.iter().flat_map(step_entries);
+    std::iter::once(lib).chain(steps).collect()
 }
+
+fn local(path: &Path, error: io::Error) -> ProvisionError {
+    ProvisionError::Local {
+        step: "upload".to_owned(),
+        path: path.display().to_string(),
+        error,
+    }
+}
+
+/// The folder that each release has one in.
+const RELEASES: &str = "releases";
 
 impl Entry {
     fn size_bytes(&self) -> u64 {
@@ -90,7 +132,7 @@ fn release_entries(release: &Verified) -> Result<Vec<Entry>, (PathBuf, io::Error
         .map(|(name, from, packing)| {
             let metadata = std::fs::metadata(from).map_err(|error| (from.clone(), error))?;
             Ok(Entry {
-                path: format!("releases/{product}/{name}"),
+                path: format!("{RELEASES}/{product}/{name}"),
                 mode: 0o644,
                 content: Content::File(from.clone(), packing, metadata.len()),
             })

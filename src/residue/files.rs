@@ -44,7 +44,7 @@ pub(super) fn walk(
     Ok((found, explained))
 }
 
-fn at(path: &PathBuf) -> impl FnOnce(Ext4Error) -> ResidueError + use<> {
+pub(super) fn at(path: &PathBuf) -> impl FnOnce(Ext4Error) -> ResidueError + use<> {
     let at = path.display().to_string();
     move |error| ResidueError::FileSystem { at, error }
 }
@@ -56,7 +56,7 @@ fn broken_by_name(path: &PathBuf, name: &str, size: u64) -> Vec<Residue> {
     broken.map(|rule| residue(rule.rule.id, &place)).collect()
 }
 
-fn residue(rule: &'static str, place: &str) -> Residue {
+pub(super) fn residue(rule: &'static str, place: &str) -> Residue {
     Residue {
         rule,
         place: place.to_owned(),

@@ -3,9 +3,7 @@
 //! In: a closure that writes an [`Archive`]. Out: the files in a folder of the machine, or what `tar` said. A remote
 //! command that ends early is noticed at once.
 
-use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, Read as _, Write};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::archive::Archive;
@@ -78,62 +76,34 @@ impl Upload {
     }
 }
 
-/// An archive that goes by a disk which the machine sees: the content of a file of this computer, from its beginning.
+/// Has a machine take what it sees on its disk [`UPLOAD_DISK`], an ext2 file system: the archive `work.tar` is unpacked into
+/// `folder`, and `releases` can be read there as it lies.
 pub(super) struct ByDisk {
-    pub(super) upload: Upload,
-    pub(super) disk: PathBuf,
+    pub(super) folder: String,
+    pub(super) scrubber: Scrubber,
 }
 
-/// What `test` ends with where the machine sees no such disk.
+/// What the script ends with where the machine sees no such disk, or cannot read it.
 const NO_DISK: i32 = 75;
 
 /// A machine under emulation unpacks some MiB in a second.
-const UNPACK_TIMEOUT: Duration = Duration::from_secs(1800);
+const UNPACK_TIMEOUT: Duration = Duration::from_secs(300);
 
 impl ByDisk {
-    /// Writes what `write` writes to the disk, and has the machine unpack it. Whether it sees the disk.
-    pub(super) fn run(
-        self,
-        link: &mut Link,
-        write: impl FnOnce(&mut Archive<'_>) -> io::Result<()>,
-        cancel: &Cancel,
-    ) -> Result<bool, SshError> {
-        let Self { upload, disk } = self;
-        let mut progress = Progress::new(&upload);
-        let mut content = |bytes| progress.advance(bytes);
-        let file = OpenOptions::new().write(true).open(&disk);
-        let mut buffered = io::BufWriter::with_capacity(1 << 20, file.map_err(SshError::Archive)?);
-        let write_all = || {
-            let mut to = Watching(&mut buffered, cancel);
-            let mut archive = Archive::plain(&mut to, &mut content);
-            write(&mut archive)?;
-            archive.finish()?;
-            buffered.flush()
-        };
-        let written = write_all();
-        if cancel.is_set() {
-            return Err(Interrupted.into());
-        }
-        written.map_err(SshError::Archive)?;
-        progress.tell();
-        // What the machine has read of it before, when it looked for file systems, is out of date.
-        let device = format!("/dev/disk/by-id/virtio-{UPLOAD_DISK}");
-        let text = format!(
-            "[ -b {device} ] || exit {NO_DISK}\nblockdev --flushbufs --setra 8192 {device}\n{} tar -b 2048 -xpf {device} -C {}\n",
-            prepare(&upload.folder),
-            quote(&upload.folder)
-        );
+    /// Whether the machine sees the disk; else nothing is done.
+    pub(super) fn run(self, link: &mut Link, cancel: &Cancel) -> Result<bool, SshError> {
+        let Self { folder, scrubber } = self;
         let script = Script {
             name: "upload".to_owned(),
-            text,
+            text: take_disk(&folder),
             timeout: UNPACK_TIMEOUT,
         };
-        let captured = script::capture(link, &script, upload.scrubber.clone(), cancel)?;
+        let captured = script::capture(link, &script, scrubber, cancel)?;
         match captured.exit {
             0 => Ok(true),
             NO_DISK => Ok(false),
             exit => Err(SshError::Failed {
-                what: format!("upload to {}", upload.folder),
+                what: format!("upload to {folder}"),
                 exit,
                 last: captured.last,
             }),
@@ -141,20 +111,23 @@ impl ByDisk {
     }
 }
 
-/// Writes on until somebody asks to stop.
-struct Watching<'a, W>(W, &'a Cancel);
-
-impl<W: Write> Write for Watching<'_, W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.1.is_set() {
-            return Err(io::Error::other("stopped"));
-        }
-        self.0.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
+/// The disk was looked at when the machine started, with nothing on it yet: what is known of it since is out of date.
+fn take_disk(folder: &str) -> String {
+    let device = format!("/dev/disk/by-id/virtio-{UPLOAD_DISK}");
+    let (at, releases) = (format!("{folder}/disk"), format!("{folder}/releases"));
+    let (at, releases) = (quote(&at), quote(&releases));
+    format!(
+        "[ -b {device} ] || exit {NO_DISK}\n\
+         {} mkdir -p {at}\n\
+         grep -qs \"^$(readlink -f {device}) \" /proc/mounts || {{\n\
+         blockdev --flushbufs {device}\n\
+         mount -t ext2 -o ro,noatime,nodev,nosuid,noexec {device} {at} || exit {NO_DISK}\n\
+         }}\n\
+         ln -sfnT disk/releases {releases}\n\
+         tar -xpf {at}/work.tar -C {}\n",
+        prepare(folder),
+        quote(folder),
+    )
 }
 
 /// Makes the folder in the remote shell. Only the agreed one becomes a tmpfs.

@@ -91,7 +91,7 @@ impl World {
             archives: &self.archives,
             run: "run-1",
             work: &self.work,
-            upload_disk: None,
+            shown: false,
             local_work: self.folder.path(),
             keys: &self.keys,
             reboot: &self.reboot,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use gpt::mbr::ProtectiveMBR;
 use tempfile::TempDir;
 use vault_bake::process::Program;
-use vault_bake::residue::{self, Looked, Needles};
+use vault_bake::residue::{self, Looked, Needles, Programs};
 use vault_bake::secret::Secret;
 use vault_bake::wait::Interrupt;
 
@@ -139,7 +139,8 @@ impl Disk {
 
 fn scan(path: &Path) -> Looked {
     let secrets = [Secret::new(RUN_SECRET), Secret::new("short")];
-    residue::scan(path, &Needles::new(&secrets)).expect("a disk that can be read")
+    residue::scan(path, &Needles::new(&secrets), &Programs::default())
+        .expect("a disk that can be read")
 }
 
 fn found(looked: &Looked) -> Vec<String> {
@@ -299,7 +300,8 @@ fn what_cannot_be_looked_into_is_said_and_never_called_clean() {
     let mut broken = vec![0; 1 << 20];
     broken[1080..1082].copy_from_slice(&[0x53, 0xef]);
     fs::write(&path, broken).expect("a disk");
-    let error = residue::scan(&path, &Needles::default()).expect_err("it is damaged");
+    let error =
+        residue::scan(&path, &Needles::default(), &Programs::default()).expect_err("it is damaged");
     assert!(
         error
             .to_string()

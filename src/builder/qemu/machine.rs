@@ -8,6 +8,7 @@ pub mod arguments;
 mod files;
 mod handover;
 mod layering;
+mod shown;
 mod suspend;
 
 use std::fs;
@@ -37,7 +38,7 @@ pub struct QemuMachine {
     heard: Heard,
     serial: PathBuf,
     pub(super) disks: layering::Disks,
-    upload: Option<PathBuf>,
+    upload: Option<shown::UploadDisk>,
     address: SocketAddr,
 }
 
@@ -62,8 +63,12 @@ impl Machine for QemuMachine {
         }
     }
 
-    fn upload_disk(&self) -> Option<PathBuf> {
-        self.upload.clone()
+    async fn show(&self, folder: &Path, interrupt: &Interrupt) -> Result<bool, BuilderError> {
+        let Some(disk) = &self.upload else {
+            return Ok(false);
+        };
+        disk.fill(folder, interrupt).await?;
+        Ok(true)
     }
 
     fn died(&mut self) -> Option<String> {
@@ -224,7 +229,9 @@ impl Launch<'_> {
             qmp,
             serial,
             disks: layering::Disks::new(work.join(&files.overlay), &boot)?,
-            upload: files.upload.map(|name| work.join(name)),
+            upload: files
+                .upload
+                .map(|name| shown::UploadDisk::new(work.join(name), &settings.tools)),
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
         })
     }
