@@ -4,8 +4,9 @@
 In: a built vault-bake, Packer, and where releases come from (environment). Out: a table on standard output, the same as
 `figures.json`, and a chart as `stages.svg`, all in the folder that is the first argument. BENCH_RUNS is how often each is
 timed (3); BENCH_CASES are which (ready,installing); BENCH_NEXT_VAULT is the version of Vault that a warm bake has
-instead, with the layers of a cold one there; cold ones use none. Packer is tuned: no wait for a boot prompt, no VNC, its machine as ours, an overlay instead of a copy, zstd in
-the end. What both do in the guest are the same scripts with the same environment; the trees that come out are compared.
+instead, with the layers of a cold one there; cold ones use none. Machines of vault-bake resume from where the first one was suspended, as they
+do from the second bake of a base or a layer on; what the first one took, and one that boots, is timed once beside them. Packer is tuned: no wait
+for a boot prompt, no VNC, its machine as ours, an overlay instead of a copy, zstd in the end. What both do in the guest are the same scripts with the same environment; the trees that come out are compared.
 """
 
 import base64
@@ -90,24 +91,21 @@ class Watched:
             time.sleep(0.05)
 
 
-def bake(case, number):
+def bake(case, number, *more):
     """A cold bake: every step is done."""
-    return timed(case, number, ["--no-cache"] + common(case), dict(os.environ))
+    return timed(case, number, ["--no-cache", *more] + common(case), dict(os.environ))
 
 
 def warm(case, number):
-    """The same with another version of Vault alone, from the layers that a cold bake has left, and from no others."""
+    """The same with another version of Vault alone, from the layers that the first cold bake left, and from no others."""
     env = dict(os.environ, VB_VAR_vault_version=NEXT_VAULT)
     lock = ["--project", str(OUT), "--cache", str(CACHE), "--lock-file", str(OUT / f"{case}-next.lock")]
     subprocess.run([str(BAKE), "lock", case, "--builder", "qemu"] + lock, check=True, stdout=subprocess.DEVNULL, env=env)
-    layers, kept = CACHE / "layers", OUT / "layers-kept"
-    shutil.rmtree(kept, ignore_errors=True)
-    shutil.copytree(layers, kept)
-    try:
-        run, stages, _, store = timed(case, f"{number}-warm", lock, env)
-    finally:
-        shutil.rmtree(layers)
-        kept.rename(layers)
+    layers = CACHE / "layers"
+    shutil.rmtree(layers, ignore_errors=True)
+    # As they were to the nanosecond: a layer that was touched would be read through.
+    shutil.copytree(OUT / f"layers-{case}", layers)
+    run, stages, _, store = timed(case, f"{number}-warm", lock, env)
     said = [json.loads(line) for _, line in run.lines if '"step-started"' in line]
     shutil.rmtree(store)
     return run, stages, [one["step"].split("/")[0] for one in said]
@@ -352,18 +350,27 @@ def chart(bars):
 
 def main():
     figures, bars = {"runs": RUNS, "packer": subprocess.run(["packer", "--version"], capture_output=True, text=True).stdout.strip()}, []
+    # The first of each kind is timed, too.
+    shutil.rmtree(CACHE / "suspended", ignore_errors=True)
     for case in CASES:
         image = OUT / "images" / case
         image.mkdir(parents=True, exist_ok=True)
         (image / "image.toml").write_text(definition(case))
         subprocess.run([str(BAKE), "lock", case, "--builder", "qemu"] + common(case), check=True, stdout=subprocess.DEVNULL)
-        # Makes the base and fetches the releases, which both then have.
-        _, _, artifact, store = bake(case, 0)
+        # Makes the base, fetches the releases, which both then have, and leaves a suspended machine.
+        run, stages, artifact, store = bake(case, 0)
+        once = {"first": run.wall - stages.get("base", 0.0)}
+        shutil.rmtree(OUT / f"layers-{case}", ignore_errors=True)
+        shutil.copytree(CACHE / "layers", OUT / f"layers-{case}")
         folder = payload(case, store)
         chain = json.loads(subprocess.run([str(BAKE), "show", case, "--json", "--store", str(store)], check=True, capture_output=True, text=True).stdout)
         digest = chain["predicate"]["base"]["disk_sha256"].removeprefix("sha256:")
         base = next(path for path in CACHE.glob("bases/*/base.json") if digest in path.read_text()).with_name("base.qcow2")
         credential(folder)
+        once["booted"] = bake(case, "booted", "--fresh-boot")[0].wall
+        if NEXT_VAULT:
+            once["first_warm"] = warm(case, 0)[0].wall
+        print(f"{case}: " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in once.items()), file=sys.stderr)
         ours, theirs, floors, warms = [], [], [], []
         for number in range(1, RUNS + 1):
             floors.append(floor(folder, base))
@@ -391,7 +398,7 @@ def main():
             "floor_s": least, "own_overhead_s": wall[0] - guest - least,
             "cpu_s": {name: statistics.median(run.cpu for run, _ in who) for name, who in (("vault-bake", ours), ("packer", theirs))},
             "peak_mib": {name: max(run.peak_kib for run, _ in who) / 1024 for name, who in (("vault-bake", ours), ("packer", theirs))},
-            "stages_s": dict(zip(("vault-bake", "packer", "floor"), stages)), "trees": difference,
+            "stages_s": dict(zip(("vault-bake", "packer", "floor"), stages)), "trees": difference, "once_s": once,
         }
         bars += [(f"{who}, {case}", one) for who, one in zip(("vault-bake", "Packer", "floor"), stages)]
         if warms:
@@ -422,6 +429,7 @@ def report(figures):
         if "warm" in one:
             cells = "  ".join(f"{name} {seconds:.1f}" for name, seconds in one["warm"]["stages_s"].items())
             print(f"  warm, another Vault: {one['warm']['wall_s']:.1f} s ({cells})   ratio {one['warm']['ratio']:.2f}")
+        print("  once: " + ", ".join(f"{name.replace('_', ' ')} {seconds:.1f}" for name, seconds in one["once_s"].items()))
         print(f"  above floor and guest's work: {one['own_overhead_s']:.1f} s")
         trees = one["trees"]
         print(f"  trees: {trees['files']} files; only ours {trees['only_ours'][:5]}, only packer's {trees['only_packers'][:5]}, other content {trees['other_content'][:5]}")

@@ -230,6 +230,7 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
                 role: "build",
             };
             let machine = held.insert(self.builder.boot(boot, teardown, events, interrupt).await?);
+            start.resumed = machine.resumed().cloned();
             // Else the cache could not be bounded before the bake ends.
             if let Some(layer) = &mut start.layer {
                 layer.let_go();

@@ -4,10 +4,12 @@
 //! Deliberately knows nothing of what happens inside the machine: that goes over SSH.
 
 pub mod access;
+mod artifact;
 pub mod azure;
 mod disk;
 mod layer;
 pub mod qemu;
+mod suspended;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,7 +18,6 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::definition::{Firmware, Security};
 use crate::digest::Digest;
 use crate::event::Events;
 use crate::http::FetchError;
@@ -27,8 +28,10 @@ use crate::ssh::{Endpoint, Keys, SshError};
 use crate::teardown::{Cloud, JournalError, Teardown};
 use crate::wait::{Interrupt, Interrupted};
 
+pub use artifact::{Artifact, CapturedFile, CapturedImage, CapturedKind};
 pub use disk::{AccessBy, Content, Disk, DiskFile, Kernel};
-pub use layer::{Layer, LayerFile, LayerRules, LayerUse, Made, SuspendedUse};
+pub use layer::{Layer, LayerFile, LayerRules, LayerUse, Made};
+pub use suspended::{Resumed, SuspendedUse};
 
 /// What a machine is started with.
 #[derive(Clone, Copy)]
@@ -45,80 +48,6 @@ pub struct Boot<'a> {
     pub identity: Option<&'a [u8]>,
     /// Unique in the run: `build` or `test`.
     pub role: &'a str,
-}
-
-/// What was captured.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Artifact {
-    /// A disk as a file.
-    File(CapturedFile),
-    /// Images on Azure, the one that is tested first.
-    Azure(Vec<CapturedImage>),
-}
-
-impl Artifact {
-    /// The file, where it is one.
-    pub fn file(&self) -> Result<&CapturedFile, BuilderError> {
-        match self {
-            Self::File(file) => Ok(file),
-            Self::Azure(_) => Err(BuilderError::OtherBuilder),
-        }
-    }
-
-    /// The resource ids of its images on a cloud; a file has none.
-    pub fn ids(&self) -> Vec<&str> {
-        match self {
-            Self::File(_) => Vec::new(),
-            Self::Azure(images) => images.iter().map(|image| image.id.as_str()).collect(),
-        }
-    }
-}
-
-/// A captured disk.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CapturedFile {
-    /// A file beside the store, under a temporary name; the caller moves it.
-    pub path: PathBuf,
-    /// `qcow2`.
-    pub format: String,
-    /// Of the file.
-    pub sha256: Digest,
-    /// Of the file, in bytes.
-    pub size_bytes: u64,
-    /// Of the disk in it, in bytes.
-    pub virtual_size_bytes: u64,
-}
-
-/// An image on Azure, as it was read back after it was made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CapturedImage {
-    /// Its resource id.
-    pub id: String,
-    /// Whether it is a managed image or a version in a gallery.
-    pub kind: CapturedKind,
-    /// Its region.
-    pub location: String,
-    /// How it starts.
-    pub firmware: Firmware,
-    /// As in `x86_64`.
-    pub arch: String,
-    /// Of the disk in it, in GiB.
-    pub disk_gib: u64,
-    /// When Azure says that it was made.
-    pub created_at: Option<Timestamp>,
-    /// What Azure names it by beside its id, where it does.
-    pub unique_id: Option<String>,
-    /// Whether its machines boot as trusted-launch ones.
-    pub security: Security,
-}
-
-/// What an image on Azure is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CapturedKind {
-    /// A managed image.
-    ManagedImage,
-    /// A version in a gallery.
-    GalleryVersion,
 }
 
 /// A builder failed.
@@ -399,6 +328,11 @@ pub trait Machine: Send {
     ) -> impl Future<Output = Result<bool, BuilderError>> + Send {
         let _ = (folder, interrupt);
         std::future::ready(Ok(false))
+    }
+
+    /// What it went on from, where it did not start as computers do.
+    fn resumed(&self) -> Option<&Resumed> {
+        None
     }
 
     /// Why it died, where it has: its last words.

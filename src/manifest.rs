@@ -28,7 +28,7 @@ use crate::sign::{SignError, Statement, Subject};
 pub use evidence::{AuditFact, TEST_SCHEMA, TestRecord};
 pub use facts::{
     Base, BuilderFact, CHECKS_ROLE, CheckFact, CloudFact, Descriptor, FileFact, Host, Input,
-    LayerFact, Os, Output, ReleaseFact, Repro, Source, StepFact, Tool,
+    LayerFact, Os, Output, ReleaseFact, Repro, ResumedFact, Source, StepFact, Tool,
 };
 pub use moment::Moment;
 pub use packages::{Package, Packages, packages_bytes, parse_packages};
@@ -61,6 +61,7 @@ const OBJECTS: &[&str] = &[
     "packages",
     "releases.*",
     "repro",
+    "resumed",
     "sbom",
     "source",
     "steps.*",
@@ -102,6 +103,9 @@ pub struct Manifest {
     pub releases: Vec<ReleaseFact>,
     /// What is not pinned.
     pub repro: Repro,
+    /// The suspended machine that it went on from; absent where its machine booted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumed: Option<ResumedFact>,
     /// The bill of materials, an object of its own; absent in images of before there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sbom: Option<Descriptor>,

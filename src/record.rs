@@ -9,12 +9,13 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use crate::builder::{Artifact, CapturedImage, CapturedKind, Content, Disk, LayerFile};
+use crate::builder::{Artifact, CapturedImage, CapturedKind, Content, Disk, LayerFile, Resumed};
 use crate::definition::{AzureBase, Firmware, Network, QemuBase, Security};
 use crate::digest::Digest;
 use crate::manifest::{
     Base, BuilderFact, CHECKS_ROLE, CheckFact, CloudFact, FileFact, Host, ImageVersion, Input,
-    LayerFact, Manifest, Os, Output, Package, Packages, ReleaseFact, Repro, Source, StepFact, Tool,
+    LayerFact, Manifest, Os, Output, Package, Packages, ReleaseFact, Repro, ResumedFact, Source,
+    StepFact, Tool,
 };
 use crate::plan::{Plan, PlannedBase, PlannedMachine};
 use crate::process::Program;
@@ -99,6 +100,8 @@ pub struct Facts<'a> {
     pub disk: &'a Disk,
     /// The layers that it continued from.
     pub layers: &'a [LayerFile],
+    /// The suspended machine that it went on from.
+    pub resumed: Option<&'a Resumed>,
     /// What was done and seen in the machine.
     pub provisioned: &'a Provisioned,
     /// The stored list of packages.
@@ -120,6 +123,10 @@ pub fn manifest(facts: &Facts<'_>, version: ImageVersion, now: Timestamp) -> Man
     let (plan, boot) = (facts.plan, &facts.provisioned.boot);
     Manifest {
         layers: layer_facts(facts.layers),
+        resumed: facts.resumed.map(|from| ResumedFact {
+            bake: from.run.clone(),
+            memory_sha256: from.memory_sha256,
+        }),
         must_understand: Vec::new(),
         image: plan.image.clone(),
         version,

@@ -13,7 +13,9 @@ mod programs;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::thread;
 
+use crate::digest::Digest;
 use crate::provision::CheckRecord;
 
 pub use bytes::Needles;
@@ -143,12 +145,35 @@ pub enum ResidueError {
 /// in a file that a package brought. Blocks, for a second or several.
 pub fn scan(path: &Path, needles: &Needles, programs: &Programs) -> Result<Looked, ResidueError> {
     let patterns = bytes::Patterns::new(needles);
+    let (files, blocks) = thread::scope(|scope| {
+        let blocks = scope.spawn(|| every_byte(path, &patterns));
+        (every_file(path, &patterns, programs), blocks.join())
+    });
+    let (mut looked, explained) = files?;
+    let hits = blocks.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+    for (start, hit) in hits {
+        if !explained.contains(&hit.seen) {
+            looked.found.insert(Residue {
+                rule: hit.rule,
+                place: format!("byte {} of the disk, in no file", start + hit.at),
+            });
+        }
+    }
+    Ok(looked)
+}
+
+/// What is found file by file, and all that matched in files, broken or not.
+fn every_file(
+    path: &Path,
+    patterns: &bytes::Patterns,
+    programs: &Programs,
+) -> Result<(Looked, BTreeSet<Digest>), ResidueError> {
     let mut looked = Looked::default();
     let mut explained = BTreeSet::new();
     for partition in disk::partitions(path)? {
         match partition.content()? {
             Content::Files(files) => {
-                let (found, seen) = files::walk(&files, &patterns)?;
+                let (found, seen) = files::walk(&files, patterns)?;
                 let (others, seen_any) = programs.compare(&files)?;
                 looked.files = true;
                 looked.programs |= seen_any;
@@ -160,15 +185,18 @@ pub fn scan(path: &Path, needles: &Needles, programs: &Programs) -> Result<Looke
             Content::Nothing => {}
         }
     }
+    Ok((looked, explained))
+}
+
+/// What matches anywhere on the disk, each after where its piece of the disk starts.
+fn every_byte(
+    path: &Path,
+    patterns: &bytes::Patterns,
+) -> Result<Vec<(u64, bytes::Hit)>, ResidueError> {
+    let mut found = Vec::new();
     for (start, reader) in disk::extents(path)? {
         let hits = patterns.search(reader).map_err(disk::file_error(path))?;
-        let unexplained = hits
-            .into_iter()
-            .filter(|hit| !explained.contains(&hit.seen));
-        looked.found.extend(unexplained.map(|hit| Residue {
-            rule: hit.rule,
-            place: format!("byte {} of the disk, in no file", start + hit.at),
-        }));
+        found.extend(hits.into_iter().map(|hit| (start, hit)));
     }
-    Ok(looked)
+    Ok(found)
 }

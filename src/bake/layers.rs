@@ -7,7 +7,7 @@
 use serde_json::json;
 
 use super::{Bake, BakeError};
-use crate::builder::{Builder, Content, Disk, Layer, LayerFile, Machine, Made};
+use crate::builder::{Builder, Content, Disk, Layer, LayerFile, Machine, Made, Resumed};
 use crate::digest::Digest;
 use crate::plan::{EnvValue, Plan, PlannedStep, StepKind};
 use crate::provision::{self, Guest, StepRecord};
@@ -71,6 +71,8 @@ pub(super) struct Start {
     pub layer: Option<Layer>,
     /// The records of the steps that are in the layer.
     pub done: Vec<StepRecord>,
+    /// What the machine went on from, where it did not boot.
+    pub resumed: Option<Resumed>,
     keys: Vec<Digest>,
 }
 
@@ -107,6 +109,7 @@ impl Start {
             disk,
             layer,
             done,
+            resumed: None,
             keys,
         })
     }

@@ -41,6 +41,7 @@ pub(super) async fn put<B: Builder, S: Backend>(
         releases: &found.releases,
         disk: &found.start.disk,
         layers: found.start.files(),
+        resumed: found.start.resumed.as_ref(),
         provisioned: &found.provisioned,
         packages,
         checks: (

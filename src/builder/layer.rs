@@ -92,14 +92,3 @@ pub struct LayerUse {
     /// What they take, in bytes.
     pub bytes: u64,
 }
-
-/// The suspended machines of a cache, counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct SuspendedUse {
-    /// How many there are.
-    pub machines: u64,
-    /// What they take, in bytes.
-    pub bytes: u64,
-    /// What they may take, in bytes; of more, the oldest go.
-    pub at_most_bytes: u64,
-}

@@ -189,6 +189,15 @@ pub struct LayerFact {
     pub step: String,
 }
 
+/// A machine that was suspended right after it had started, and that the bake went on from. No step was done in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResumedFact {
+    /// The id of the run that suspended it.
+    pub bake: String,
+    /// Of its memory.
+    pub memory_sha256: Digest,
+}
+
 /// A step that ran.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepFact {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{CheckFact, LayerFact, Manifest, Output, ReleaseFact, StepFact};
+use super::{CheckFact, LayerFact, Manifest, Output, ReleaseFact, ResumedFact, StepFact};
 
 impl fmt::Display for Manifest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -44,6 +44,16 @@ impl fmt::Display for Manifest {
             writeln!(f, "layers of earlier bakes, continued from")?;
         }
         self.layers.iter().try_for_each(|one| layer(f, one))?;
+        if let Some(ResumedFact {
+            bake,
+            memory_sha256,
+        }) = &self.resumed
+        {
+            writeln!(
+                f,
+                "machine suspended after its start by bake {bake}, {memory_sha256}"
+            )?;
+        }
         checks(f, &self.checks)?;
         writeln!(f, "outputs")?;
         self.outputs.iter().try_for_each(|one| output(f, one))?;

@@ -4,6 +4,7 @@
 
 mod base;
 mod machines;
+mod suspended;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -129,7 +129,11 @@ async fn a_version_is_taken_once_and_refused_before_anything_is_started() {
 async fn bakes_at_once_do_not_disturb_each_other() {
     let folder = tempfile::tempdir().expect("a folder");
     let bakeries: Vec<Bakery> = (0..4)
-        .map(|_| Bakery::new(folder.path(), steps()))
+        .map(|n| {
+            let mut bakery = Bakery::new(folder.path(), steps());
+            bakery.guest = format!("guest-{n}");
+            bakery
+        })
         .collect();
     let [a, b, c, d] = &bakeries[..] else {
         unreachable!("four bakeries")

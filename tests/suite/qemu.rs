@@ -82,6 +82,23 @@ fn a_kernel_beside_its_disk_is_started_at_once() {
 }
 
 #[test]
+fn a_machine_that_resumes_gets_memory_and_keys_by_sockets() {
+    let spec = spec(Network::None);
+    let mut arguments = arguments(&spec, Accelerator::Tcg);
+    let booted = arguments.list();
+    arguments.keys = Some(Path::new("build.keys"));
+    arguments.memory = Some(Path::new("build.memory"));
+    let list = arguments.list();
+    assert_eq!(list[..booted.len()], booted);
+    insta::assert_snapshot!(shown(&list[booted.len()..]), @"
+    -device virtio-serial-pci
+    -chardev socket,id=keys,path=build.keys,server=on,wait=off
+    -device virtserialport,chardev=keys,name=vault-bake-keys
+    -incoming unix:build.memory
+    ");
+}
+
+#[test]
 fn command_line_of_a_machine_that_starts_by_bios_with_credentials() {
     let spec = spec(Network::Outbound);
     let mut arguments = arguments(&spec, Accelerator::Tcg);

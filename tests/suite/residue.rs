@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use gpt::mbr::ProtectiveMBR;
 use tempfile::TempDir;
+use vault_bake::digest::Digest;
 use vault_bake::process::Program;
 use vault_bake::residue::{self, Looked, Needles, Programs};
 use vault_bake::secret::Secret;
@@ -17,6 +18,7 @@ const OLD_KEY: &str = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n
 const TOKEN: &str = "VAULT_TOKEN=hvs.CAESIJq7vX0cV3pQeLw9Zr5tYbNmKoGhAsDf";
 const GOSSIP: &str = "{ \"encrypt\": \"pUqJrVyVRj5jsiYEkM/tFQYfWyJIv4s3XkvDwy7Cu5s=\" }";
 const ACCOUNT: &str = "AccountName=x;AccountKey=q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJCrze8SNFZ4kA==";
+const BINARY: &str = "the binary that was verified";
 const RUN_SECRET: &str = "correct horse battery staple";
 
 /// Where it is, what is in it, and what that breaks.
@@ -44,6 +46,7 @@ const CASES: &[(&str, &str, &str)] = &[
     ),
     ("var/lib/systemd/random-seed", "seed", "disk.random-seed"),
     ("var/lib/systemd/credential.secret", "", "disk.random-seed"),
+    ("usr/bin/vault", "another binary", "disk.programs"),
     ("srv/node.pfx", "", "disk.key-files"),
     ("root/.bash_history", "vault login", "disk.history"),
     ("root/.viminfo", "", "disk.history"),
@@ -74,6 +77,7 @@ const CASES: &[(&str, &str, &str)] = &[
 
 /// What an image may have, although it looks like what it may not.
 const CLEAN: &[(&str, &str)] = &[
+    ("usr/bin/vault", BINARY),
     ("etc/machine-id", ""),
     ("var/log/btmp", ""),
     ("usr/share/man/man5/authorized_keys.5.gz", "a manual"),
@@ -139,8 +143,8 @@ impl Disk {
 
 fn scan(path: &Path) -> Looked {
     let secrets = [Secret::new(RUN_SECRET), Secret::new("short")];
-    residue::scan(path, &Needles::new(&secrets), &Programs::default())
-        .expect("a disk that can be read")
+    let programs = Programs::new([("vault", Digest::of(BINARY))]);
+    residue::scan(path, &Needles::new(&secrets), &programs).expect("a disk that can be read")
 }
 
 fn found(looked: &Looked) -> Vec<String> {
@@ -225,6 +229,28 @@ async fn what_everybody_has_is_no_residue() {
     let program = format!("\u{7f}ELF {RUN_SECRET}");
     let looked = Disk::with(&[("usr/bin/tool", &program)]).await.scan();
     insta::assert_snapshot!(found(&looked).join("\n"), @"disk.run-secrets: /usr/bin/tool");
+}
+
+#[tokio::test]
+async fn programs_of_releases_are_those_that_were_verified() {
+    let disk = Disk::with(&[("usr/bin/vault", BINARY), ("usr/bin/other", "")]).await;
+    let judged = |content: &str, product| {
+        let programs = Programs::new([(product, Digest::of(content))]);
+        let looked = residue::scan(&disk.path(), &Needles::default(), &programs);
+        let looked = looked.expect("a disk that can be read");
+        let record = looked.records().pop().expect("a record");
+        let broken: String = found(&looked)
+            .iter()
+            .map(|one| format!("; {one}"))
+            .collect();
+        format!(
+            "{}, {:?}, {:?}{broken}",
+            record.id, record.ok, record.skipped
+        )
+    };
+    insta::assert_snapshot!(judged(BINARY, "vault"), @"disk.programs, true, None");
+    insta::assert_snapshot!(judged("another binary", "vault"), @"disk.programs, false, None; disk.programs: /usr/bin/vault");
+    insta::assert_snapshot!(judged(BINARY, "consul"), @r#"disk.programs, true, Some("no program of a release is in /usr/bin")"#);
 }
 
 fn md5(text: &str) -> String {

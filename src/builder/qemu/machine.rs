@@ -19,7 +19,7 @@ use std::time::Duration;
 use crate::builder::qemu::QemuSettings;
 use crate::builder::qemu::qmp::{Heard, Qmp};
 use crate::builder::qemu::suspended::Suspended;
-use crate::builder::{Boot, BuilderError, Machine};
+use crate::builder::{Boot, BuilderError, Machine, Resumed};
 use crate::event::Events;
 use crate::process::{Program, Running, last_lines};
 use crate::ssh::Endpoint;
@@ -39,6 +39,7 @@ pub struct QemuMachine {
     serial: PathBuf,
     pub(super) disks: layering::Disks,
     upload: Option<shown::UploadDisk>,
+    resumed: Option<Resumed>,
     address: SocketAddr,
 }
 
@@ -69,6 +70,10 @@ impl Machine for QemuMachine {
         };
         disk.fill(folder, interrupt).await?;
         Ok(true)
+    }
+
+    fn resumed(&self) -> Option<&Resumed> {
+        self.resumed.as_ref()
     }
 
     fn died(&mut self) -> Option<String> {
@@ -232,6 +237,7 @@ impl Launch<'_> {
             upload: files
                 .upload
                 .map(|name| shown::UploadDisk::new(work.join(name), &settings.tools)),
+            resumed: None,
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
         })
     }

@@ -23,8 +23,12 @@ pub(super) struct Suspended {
     pub memory: PathBuf,
     /// What it wrote to its disk: a qcow2 file on top of what it started from.
     pub overlay: PathBuf,
+    /// The SHA-256 of its memory.
+    pub memory_sha256: Digest,
     /// The QEMU that wrote them; another one need not understand it.
     pub qemu: Value,
+    /// The run that suspended it.
+    pub run: String,
 }
 
 /// `<key>.json`: what the files beside it are.
@@ -32,7 +36,9 @@ pub(super) struct Suspended {
 #[serde(deny_unknown_fields)]
 struct Record {
     schema: u32,
+    run: String,
     qemu: Value,
+    memory_sha256: Digest,
     memory: Kept,
     overlay: Kept,
     /// What the overlay builds on: a base or a layer.
@@ -90,26 +96,29 @@ impl Place {
         Some(Suspended {
             memory: record.memory.sound(&self.folder)?,
             overlay: record.overlay.sound(&self.folder)?,
+            memory_sha256: record.memory_sha256,
             qemu: record.qemu,
+            run: record.run,
         })
     }
 
-    /// Names for the files of a new one, made by `run`.
-    pub fn fresh(&self, run: &str, qemu: Value) -> Result<Suspended, BuilderError> {
+    /// Where the memory and the overlay of a new one go, made by `run`.
+    pub fn fresh(&self, run: &str) -> Result<(PathBuf, PathBuf), BuilderError> {
         fs::create_dir_all(&self.folder).map_err(BuilderError::file(&self.folder))?;
         let folder = fs::canonicalize(&self.folder).map_err(BuilderError::file(&self.folder))?;
-        Ok(Suspended {
-            memory: folder.join(format!("{run}.memory")),
-            overlay: folder.join(format!("{run}.qcow2")),
-            qemu,
-        })
+        Ok((
+            folder.join(format!("{run}.memory")),
+            folder.join(format!("{run}.qcow2")),
+        ))
     }
 
     /// Records one whose files are there. It counts from then on.
     pub fn keep(&self, made: &Suspended) -> Result<(), BuilderError> {
         let record = Record {
             schema: SCHEMA,
+            run: made.run.clone(),
             qemu: made.qemu.clone(),
+            memory_sha256: made.memory_sha256,
             memory: Kept::new(&made.memory)?,
             overlay: Kept::new(&made.overlay)?,
             below: self.below.clone(),

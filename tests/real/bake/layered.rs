@@ -10,6 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use vault_bake::builder::qemu::kvm_works;
 use vault_bake::digest::Digest;
 
 use super::shop::{Shop, said};
@@ -110,25 +111,44 @@ async fn a_bake_from_layers_gives_the_files_that_a_cold_one_gives() {
     };
     shop.define("quick", &shop.quickstart());
     shop.lock("quick").await;
-    let build = ["build", "quick", "--json"];
-    let cold = shop.run(&build, &[]).await;
-    assert_eq!(cold.status.code(), Some(0), "{}", said(&cold));
-    assert_eq!(did(&said(&cold)), "base consul vault harden seal");
-    assert!(!said(&cold).contains("sees no disk"), "{}", said(&cold));
-    let before = tree(&shop.artifact_of("quick").await);
-    // The image is tried as well: it is as good as one that was made in one go.
-    let warm = shop.run(&build, &[]).await;
-    assert_eq!(warm.status.code(), Some(0), "{}", said(&warm));
-    assert_eq!(did(&said(&warm)), "seal");
-    let after = tree(&shop.artifact_of("quick").await);
+    let bake = async |options: &[&str], steps: &str| {
+        let build = [&["build", "quick", "--json"], options].concat();
+        let baked = shop.run(&build, &[]).await;
+        let said = said(&baked);
+        assert_eq!(baked.status.code(), Some(0), "{said}");
+        assert_eq!(did(&said), steps);
+        assert!(!said.contains("sees no disk"), "{said}");
+        (tree(&shop.artifact_of("quick").await), said)
+    };
+    let all = "base consul vault harden seal";
+    let (before, _) = bake(&["--fresh-boot", "--skip-test"], all).await;
     assert!(before.len() > 5_000, "{} files", before.len());
-    let other: Vec<_> = before
+    // The image is tried as well: it is as good as one that was made in one go.
+    let (after, booted) = bake(&[], "seal").await;
+    assert_same(&before, &after);
+    // Once more: the machine goes on where the one before was suspended, with keys and a clock of its own.
+    let (again, resumed) = bake(&["--skip-test"], "seal").await;
+    assert_same(&before, &again);
+    let goes_on = |said: &str| said.contains("the machine goes on where run ");
+    assert!(!goes_on(&booted), "{booted}");
+    if !kvm_works() {
+        assert!(goes_on(&resumed), "{resumed}");
+        let shown = said(&shop.run(&["show", "quick"], &[]).await);
+        assert!(
+            shown.contains("machine suspended after its start by bake"),
+            "{shown}"
+        );
+    }
+}
+
+fn assert_same(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) {
+    let changed = before
         .iter()
-        .filter(|(name, what)| after.get(*name) != Some(what))
-        .chain(after.iter().filter(|(name, _)| !before.contains_key(*name)))
-        .collect();
+        .filter(|(name, what)| after.get(*name) != Some(what));
+    let added = after.iter().filter(|(name, _)| !before.contains_key(*name));
+    let other: Vec<_> = changed.chain(added).collect();
     assert!(other.is_empty(), "{other:#?}");
-    assert_eq!(digest(&before), digest(&after));
+    assert_eq!(digest(before), digest(after));
 }
 
 /// One digest over a whole tree.

@@ -8,8 +8,8 @@ use vault_bake::digest::Digest;
 use vault_bake::manifest::diff::{Change, Changed, Difference};
 use vault_bake::manifest::{
     Base, BuilderFact, CheckFact, Descriptor, FileFact, Host, Input, LayerFact, Manifest, Os,
-    Output, Package, Packages, ReleaseFact, Repro, SBOM_MEDIA_TYPE, Source, StepFact, TestRecord,
-    Tool, packages_bytes,
+    Output, Package, Packages, ReleaseFact, Repro, ResumedFact, SBOM_MEDIA_TYPE, Source, StepFact,
+    TestRecord, Tool, packages_bytes,
 };
 
 pub fn digest(of: &str) -> Digest {
@@ -118,6 +118,7 @@ pub fn sample(version: &str, disk: &str) -> Manifest {
     };
     Manifest {
         layers: vec![],
+        resumed: None,
         must_understand: vec![],
         image: "quickstart".into(),
         version: version.parse().unwrap(),
@@ -178,6 +179,10 @@ pub fn sample(version: &str, disk: &str) -> Manifest {
 /// A manifest in which nothing is absent.
 pub fn sample_with_everything() -> Manifest {
     let mut manifest = sample("2026.1122.0", "disk");
+    manifest.resumed = Some(ResumedFact {
+        bake: "019aad5f-0a00-7000-8000-000000000000".into(),
+        memory_sha256: Digest::of("memory"),
+    });
     manifest.layers = vec![LayerFact {
         bake: "019aad5f-0a00-7000-8000-000000000000".into(),
         digest: digest("layer"),

@@ -14,6 +14,29 @@ use super::gpg::{VERSION, lab};
 use super::{Mirror, flipped, now};
 
 #[tokio::test]
+async fn a_binary_is_unpacked_only_as_it_was_verified() {
+    let Some(lab) = lab() else { return };
+    let mirror = Mirror::good(lab);
+    let locked = mirror.resolve().await.expect("it resolves");
+    let verified = mirror.fetch(&locked).await.expect("it verifies");
+    let folder = tempfile::tempdir().expect("a folder");
+    let to = folder.path().join("vault");
+    verified.unpack(&to).expect("it is unpacked");
+    let (found, bytes) = Digest::of_file(&to).expect("the binary");
+    assert_eq!(found, verified.binary_sha256);
+    assert_eq!(bytes, verified.binary_size_bytes);
+    verified.unpack(&to).expect_err("nothing is written over");
+    // Another one, though it is a sound gzip file.
+    let file = fs::File::create(&verified.binary_gz).expect("damage");
+    let mut other = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
+    std::io::Write::write_all(&mut other, b"another binary").expect("damage");
+    other.finish().expect("damage");
+    let error = verified.unpack(&folder.path().join("other"));
+    let words = error.expect_err("it is another one").to_string();
+    assert!(words.contains("it was sha256:"), "{words}");
+}
+
+#[tokio::test]
 async fn a_damaged_cache_is_noticed_and_mended() {
     let Some(lab) = lab() else { return };
     let mirror = Mirror::good(lab);

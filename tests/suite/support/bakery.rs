@@ -38,6 +38,8 @@ pub struct Bakery {
     root: PathBuf,
     /// What to bake.
     pub plan: Plan,
+    /// Where its machines have their uploads. Machines have a disk of their own each; two that run at once here need two folders.
+    pub guest: String,
     /// The stage that fails.
     pub fails_at: Option<Stage>,
     /// What is on a captured disk, given the private host key of the machine.
@@ -59,6 +61,7 @@ impl Bakery {
         Self {
             root: root.to_owned(),
             plan: plan(steps),
+            guest: "guest".to_owned(),
             fails_at: None,
             captured: |_| "a captured disk".to_owned(),
             layers: false,
@@ -191,7 +194,7 @@ impl Bakery {
         let uploads = if self.fails_at == Some(Stage::Upload) {
             "/dev/null/work"
         } else {
-            "guest"
+            &self.guest
         };
         let tool = Tool {
             version: "0.0.0".to_owned(),
@@ -264,7 +267,7 @@ impl Bakery {
                 .expect("below the root")
                 .display()
                 .to_string();
-            let allowed = inside.starts_with("store/") || inside.starts_with("guest/");
+            let allowed = inside.starts_with("store/") || inside.starts_with("guest");
             if !allowed && !expected.contains(&inside.as_str()) {
                 left.push(inside);
             }

@@ -19,12 +19,12 @@ use crate::secret::Secret;
 use crate::ssh::{Script, quote};
 use crate::wait::{Interrupt, Seen, Wait, WaitError};
 
-/// Has the guest get ready to be suspended, once all of its units have started. Timers stay quiet until it is restarted: time
+/// Has the guest get ready to be suspended, once all of its units have started, or some of them wait for what does not come. Timers stay quiet until it is restarted: time
 /// jumps when it resumes.
 pub(super) fn stand_by() -> Script {
     let unit = unit();
     let text = format!(
-        "systemctl is-system-running --wait >/dev/null || true\n\
+        "timeout 15 systemctl is-system-running --wait >/dev/null || true\n\
          systemctl stop '*.timer'\n\
          printf %s {} >{UNIT_SCRIPT}\n\
          systemd-run --quiet --collect --unit=vault-bake-stand-by sh {UNIT_SCRIPT}\n",

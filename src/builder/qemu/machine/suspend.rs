@@ -18,8 +18,9 @@ use super::{Launch, QemuMachine, Way, files, handover};
 use crate::builder::access::{self, Purpose};
 use crate::builder::qemu::suspended::{Place, Suspended};
 use crate::builder::qemu::{cache, capture};
-use crate::builder::{AccessBy, Boot, BuilderError, Machine as _};
-use crate::digest::Digest;
+use crate::builder::{AccessBy, Boot, BuilderError, Machine as _, Resumed};
+use crate::digest::{Digest, Hashing};
+use crate::event::Events;
 use crate::secret::Scrubber;
 use crate::ssh::{Connector, Keys, Session, SshError};
 use crate::teardown::Teardown;
@@ -128,13 +129,25 @@ async fn resume(
     let content = File::open(&kept.memory).map_err(BuilderError::file(&kept.memory))?;
     let socket = connected(launch.work, &files::memory_socket(launch.boot.role)).await;
     let socket = socket.map_err(|error| machine.refusal(error))?;
+    let path = kept.memory.clone();
     let sending = cache::blocking(launch.interrupt, move || {
-        std::io::copy(&mut &content, &mut &socket)
-            .map(|_bytes| ())
-            .map_err(BuilderError::file(Path::new("its memory")))
+        let mut sent = Hashing::new(&socket);
+        std::io::copy(&mut &content, &mut sent).map_err(BuilderError::file(&path))?;
+        Ok(sent.finish().0)
     });
-    sending.await?;
+    let memory_sha256 = sending.await?;
+    if memory_sha256 != kept.memory_sha256 {
+        return Err(machine.refusal("its memory is not what it was"));
+    }
     until_status(launch, &mut machine, "query-status", "paused").await?;
+    machine.resumed = Some(Resumed {
+        run: kept.run.clone(),
+        memory_sha256,
+    });
+    let run = &kept.run;
+    launch.events.note(format!(
+        "the machine goes on where run {run} suspended one; `--fresh-boot` boots it"
+    ));
     hand_over(launch, machine).await
 }
 
@@ -176,9 +189,15 @@ async fn boot_and_keep(
     port.standing_by(events, interrupt).await?;
     machine.control("stop", json!({})).await?;
     let run = super::run_of(launch.work);
-    let made = place.fresh(&run, machine.query("query-version").await?)?;
-    suspend(launch, &mut machine, &made).await?;
-    place.keep(&made)?;
+    let (memory, overlay) = place.fresh(&run)?;
+    let memory_sha256 = suspend(launch, &mut machine, (&memory, &overlay)).await?;
+    place.keep(&Suspended {
+        memory,
+        overlay,
+        memory_sha256,
+        qemu: machine.query("query-version").await?,
+        run,
+    })?;
     drop(port);
     hand_over(launch, machine).await
 }
@@ -200,11 +219,12 @@ async fn logged_in(
     let connector = Connector::new(&endpoint, keys, Scrubber::default())?;
     let connecting = connector.connect(timeout, async || None, events, interrupt);
     let watching = Wait::new("the machine to die", timeout + GRACE);
-    let dying = watching.until(events, interrupt, || {
-        let seen = machine.died().map_or_else(
-            || Seen::NotYet("it lives".to_owned()),
-            |words| Seen::<_, SshError>::Ready(words),
-        );
+    let unsaid = Events::silent();
+    let dying = watching.until(&unsaid, interrupt, || {
+        let alive = || Seen::NotYet("it lives".to_owned());
+        let seen = machine
+            .died()
+            .map_or_else(alive, Seen::<_, SshError>::Ready);
         std::future::ready(seen)
     });
     tokio::select! {
@@ -219,13 +239,13 @@ async fn logged_in(
     }
 }
 
-/// Writes memory and disk of a machine that stands still.
+/// Writes memory and disk of a machine that stands still. The SHA-256 of its memory.
 async fn suspend(
     launch: &Launch<'_>,
     machine: &mut QemuMachine,
-    to: &Suspended,
-) -> Result<(), BuilderError> {
-    let folder = to.memory.parent().unwrap_or(Path::new("."));
+    (memory, kept): (&Path, &Path),
+) -> Result<Digest, BuilderError> {
+    let folder = memory.parent().unwrap_or(Path::new("."));
     let most_mib = u64::from(files::shape(&launch.boot)?.memory_mib);
     capture::need_space(folder, most_mib)?;
     let name = files::memory_socket(launch.boot.role);
@@ -244,28 +264,29 @@ async fn suspend(
     machine.control("migrate", json!({"uri": uri})).await?;
     let accepted = launch.interrupt.or(listener.accept()).await?;
     let (stream, _) = accepted.map_err(|error| machine.refusal(error))?;
-    let path = to.memory.clone();
+    let path = memory.to_owned();
     let receiving = cache::blocking(launch.interrupt, move || {
         let receive = || {
             let stream = stream.into_std()?;
             stream.set_nonblocking(false)?;
-            let mut file = files::create(&path)?;
-            std::io::copy(&mut &stream, &mut file)
+            let mut file = Hashing::new(files::create(&path)?);
+            std::io::copy(&mut &stream, &mut file)?;
+            Ok(file.finish().0)
         };
-        let received = receive();
-        received.map(|_bytes| ()).map_err(BuilderError::file(&path))
+        receive().map_err(BuilderError::file(&path))
     });
-    receiving.await?;
+    let memory_sha256 = receiving.await?;
     until_status(launch, machine, "query-migrate", "completed").await?;
     // QEMU lets go of its disks in the end, so what they hold is in the file.
     let overlay = machine.disks.overlay().to_owned();
-    let kept = to.overlay.clone();
+    let kept = kept.to_owned();
     let copying = cache::blocking(launch.interrupt, move || {
         fs::copy(&overlay, &kept)
             .map(|_bytes| ())
             .map_err(BuilderError::file(&kept))
     });
-    copying.await
+    copying.await?;
+    Ok(memory_sha256)
 }
 
 /// Lets a machine go on that stands by, with the keys of its run.
@@ -341,6 +362,10 @@ impl QemuMachine {
         port.map_err(|error| self.refusal(error))
     }
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "errors and words are handed over where they arise"
+    )]
     fn refusal(&self, why: impl ToString) -> BuilderError {
         BuilderError::Control {
             machine: self.role.clone(),

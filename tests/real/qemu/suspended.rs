@@ -1,0 +1,157 @@
+//! Machines that go on where one like them stood still.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use vault_bake::builder::qemu::kvm_works;
+use vault_bake::builder::{Boot, Builder as _, Disk, Machine};
+use vault_bake::definition::Firmware;
+use vault_bake::event::{Event, Events};
+use vault_bake::plan::PlannedMachine;
+use vault_bake::secret::Scrubber;
+use vault_bake::ssh::{Connector, Script};
+
+use super::{BOOT_DEADLINE, PACKAGES, World, cache, spec};
+
+/// What a machine says of itself.
+struct Said {
+    resumed: Option<String>,
+    facts: String,
+    random: String,
+    notes: Vec<String>,
+}
+
+const LOOK: &str = r#"
+head -c 16 /dev/urandom | od -An -tx1
+date +%s
+ls /run/vault-bake /run | grep -c 'stand-by\|keys\.conf' || true
+cat /run/vault-bake/authorized_keys
+systemctl list-timers --no-legend | grep -c . || true
+cat /proc/sys/kernel/randomize_va_space
+systemctl is-system-running
+"#;
+
+/// One run: a machine of `disk` that no other test has, asked what it is.
+async fn run(run: &str, disk: Option<Disk>) -> Option<(Said, Disk)> {
+    let mut world = World::begin(run)?;
+    let notes: Arc<Mutex<Vec<String>>> = Arc::default();
+    let noted = Arc::clone(&notes);
+    world.events = Events::new(move |event: &Event| {
+        if let Event::Note { message } = event {
+            let mut notes = noted.lock().unwrap_or_else(PoisonError::into_inner);
+            notes.push(message.clone());
+        }
+    });
+    let disk = match disk {
+        Some(disk) => disk,
+        None => world.base(&PACKAGES, Firmware::Bios).await,
+    };
+    let mut machine = spec();
+    machine.memory_mib = 1000;
+    let boot = Boot {
+        disk: &disk,
+        layer: None,
+        machine: &PlannedMachine::Qemu(machine),
+        keys: &world.keys,
+        identity: None,
+        role: "build",
+    };
+    let (events, interrupt) = (world.events.clone(), world.interrupt.clone());
+    let booting = world
+        .qemu
+        .boot(boot, &mut world.teardown, &events, &interrupt);
+    let machine = booting.await.expect("a machine");
+    let connector = Connector::new(&machine.endpoint(), &world.keys, Scrubber::default());
+    let connecting = connector.expect("keys");
+    let connecting = connecting.connect(BOOT_DEADLINE, async || None, &events, &interrupt);
+    let session = connecting.await.expect("a session with this run's keys");
+    let script = Script {
+        name: "look".to_owned(),
+        text: LOOK.to_owned(),
+        timeout: Duration::from_secs(60),
+    };
+    let text = session.output(script, &interrupt).await.expect("answers");
+    let mut lines = text.lines();
+    let random = lines.next().expect("random bytes").to_owned();
+    let clock_s: u64 = lines
+        .next()
+        .and_then(|line| line.parse().ok())
+        .expect("time");
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the guest's clock is held against ours"
+    )]
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let off_s = now.expect("after 1970").as_secs().abs_diff(clock_s);
+    assert!(off_s < 10, "the guest's clock is {off_s} s off");
+    let facts = lines.collect::<Vec<_>>().join("\n");
+    let facts = facts.replace(world.keys.user_public.trim_end(), "KEY OF THIS RUN");
+    let said = Said {
+        resumed: machine.resumed().map(|from| from.run.clone()),
+        facts,
+        random,
+        notes: notes.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+    };
+    drop((session, machine));
+    world.finish().await;
+    Some((said, disk))
+}
+
+/// The memory of the machine that `run` suspended, by the record that names it.
+fn memory_of(run: &str) -> Option<PathBuf> {
+    let folder = cache().join("suspended");
+    let records = fs::read_dir(&folder).ok()?.flatten();
+    let texts = records.filter_map(|entry| fs::read_to_string(entry.path()).ok());
+    let mut records =
+        texts.filter_map(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
+    let record = records.find(|record| record["run"] == run)?;
+    Some(folder.join(record["memory"]["name"].as_str()?))
+}
+
+#[tokio::test]
+#[expect(clippy::print_stderr, reason = "a skipped test says why")]
+async fn a_machine_goes_on_where_one_was_suspended_and_is_still_its_own() {
+    if kvm_works() {
+        eprintln!("SKIPPED: machines boot under KVM, none is suspended");
+        return;
+    }
+    // One of an earlier time would be resumed.
+    for old in ["suspend-first", "suspend-third"] {
+        if let Some(memory) = memory_of(old) {
+            fs::remove_file(memory).expect("it is forgotten");
+        }
+    }
+    let Some((first, disk)) = run("suspend-first", None).await else {
+        return;
+    };
+    assert_eq!(first.resumed, None);
+    insta::assert_snapshot!(first.facts, @"");
+    let mut random = vec![first.random];
+    for again in ["suspend-again", "suspend-once-more"] {
+        let (said, _) = run(again, Some(disk.clone())).await.expect("a machine");
+        assert_eq!(said.resumed.as_deref(), Some("suspend-first"));
+        assert_eq!(said.facts, first.facts);
+        assert!(!random.contains(&said.random), "it has its own randomness");
+        random.push(said.random);
+    }
+    // Where its memory is another one, though nobody touched it as far as times tell, a machine boots, and is kept in its place.
+    let memory = memory_of("suspend-first").expect("it is kept");
+    let written = fs::metadata(&memory).and_then(|file| file.modified());
+    let mut bytes = fs::read(&memory).expect("the memory");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&memory, bytes).expect("another memory");
+    let file = fs::File::options().write(true).open(&memory);
+    let touched = file.and_then(|file| file.set_modified(written?));
+    touched.expect("as if untouched");
+    let (third, _) = run("suspend-third", Some(disk)).await.expect("a machine");
+    assert_eq!(third.resumed, None);
+    assert_eq!(third.facts, first.facts);
+    let told = third.notes.iter().any(|note| {
+        note.contains("does not resume") && note.contains("its memory is not what it was")
+    });
+    assert!(told, "{:?}", third.notes);
+    assert!(memory_of("suspend-third").is_some());
+}
