@@ -13,6 +13,7 @@ pub mod machine;
 mod qmp;
 mod requirement;
 mod settings;
+mod socket;
 mod suspended;
 
 use std::path::{Path, PathBuf};

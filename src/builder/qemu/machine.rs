@@ -8,6 +8,7 @@ pub mod arguments;
 mod files;
 mod handover;
 mod layering;
+mod memory;
 mod shown;
 mod suspend;
 

@@ -3,18 +3,17 @@
 //! In: the socket of a running QEMU. Out: answers to commands, and the events that QEMU sent by itself. Deliberately
 //! knows only the few commands that the builder needs.
 
-use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
-use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+
+use super::socket;
 
 /// What QEMU said by itself that tells why a machine ended.
 #[derive(Clone, Default)]
@@ -71,12 +70,9 @@ pub(super) struct Qmp {
 }
 
 impl Qmp {
-    /// Connects to the socket `name` in `folder`. Goes by the folder's descriptor: a socket's path is limited to
-    /// about a hundred bytes, a folder's is not.
+    /// Connects to the socket `name` in `folder`.
     pub async fn connect(folder: &Path, name: &str) -> io::Result<Self> {
-        let folder = File::open(folder)?;
-        let path = format!("/proc/self/fd/{}/{name}", folder.as_raw_fd());
-        let stream = UnixStream::connect(path).await?;
+        let stream = socket::connect(folder, Path::new(name)).await?;
         let (read, write) = stream.into_split();
         let mut lines = BufReader::new(read).lines();
         if lines.next_line().await?.is_none() {

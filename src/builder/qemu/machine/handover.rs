@@ -3,9 +3,7 @@
 //! In: a machine whose system is up. Out: one that stands still without any key, and later one that answers with new ones.
 //! The unit lives in memory alone. Deliberately has the guest say each time that it is done: nothing is guessed from time.
 
-use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,6 +12,7 @@ use tokio::net::UnixStream;
 
 use super::arguments::KEYS_PORT;
 use crate::builder::BuilderError;
+use crate::builder::qemu::socket;
 use crate::event::Events;
 use crate::secret::Secret;
 use crate::ssh::{Script, quote};
@@ -72,10 +71,8 @@ pub(super) struct Port {
 impl Port {
     /// Connects to the socket `name` of a machine in `folder`.
     pub async fn connect(folder: &Path, name: &Path) -> io::Result<Self> {
-        let folder = File::open(folder)?;
-        let path = format!("/proc/self/fd/{}/{}", folder.as_raw_fd(), name.display());
         Ok(Self {
-            stream: UnixStream::connect(path).await?,
+            stream: socket::connect(folder, name).await?,
             said: String::new(),
         })
     }

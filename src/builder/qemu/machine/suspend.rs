@@ -4,22 +4,19 @@
 //! keys that nobody uses after; it is suspended without them, kept, and goes on as all later ones do. Under emulation alone: there
 //! a start takes as long as all steps together. Deliberately only helps: where a kept machine does not resume, one is started.
 
-use std::fs::{self, File};
-use std::os::fd::AsRawFd as _;
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Mutex;
 
 use super::arguments::{Accelerator, Arguments};
-use super::{Launch, QemuMachine, Way, files, handover};
+use super::{Launch, QemuMachine, Way, files, handover, memory};
 use crate::builder::access::{self, Purpose};
+use crate::builder::qemu::cache;
 use crate::builder::qemu::suspended::{Place, Suspended};
-use crate::builder::qemu::{cache, capture};
 use crate::builder::{AccessBy, Boot, BuilderError, Machine as _, Resumed};
-use crate::digest::{Digest, Hashing};
+use crate::digest::Digest;
 use crate::event::Events;
 use crate::secret::Scrubber;
 use crate::ssh::{Connector, Keys, Session, SshError};
@@ -39,6 +36,7 @@ pub(super) async fn start(
             Ok(machine) => return Ok(machine),
             Err(error) if is_final(&error) => return Err(error),
             Err(error) => {
+                launch.interrupt.check()?;
                 let note =
                     format!("the suspended machine does not resume, so one is booted: {error}");
                 launch.events.note(note);
@@ -49,6 +47,7 @@ pub(super) async fn start(
     }
     match boot_and_keep(&launch, &place, teardown).await {
         Err(error) if !is_final(&error) => {
+            launch.interrupt.check()?;
             let note = format!("the machine could not be suspended, so it boots again: {error}");
             launch.events.note(note);
             place.forget()?;
@@ -126,20 +125,11 @@ async fn resume(
     if machine.query("query-version").await? != kept.qemu {
         return Err(machine.refusal("another QEMU suspended it"));
     }
-    let content = File::open(&kept.memory).map_err(BuilderError::file(&kept.memory))?;
-    let socket = connected(launch.work, &files::memory_socket(launch.boot.role)).await;
-    let socket = socket.map_err(|error| machine.refusal(error))?;
-    let path = kept.memory.clone();
-    let sending = cache::blocking(launch.interrupt, move || {
-        let mut sent = Hashing::new(&socket);
-        std::io::copy(&mut &content, &mut sent).map_err(BuilderError::file(&path))?;
-        Ok(sent.finish().0)
-    });
-    let memory_sha256 = sending.await?;
+    let memory_sha256 = memory::give(launch, &mut machine, &kept.memory).await?;
     if memory_sha256 != kept.memory_sha256 {
         return Err(machine.refusal("its memory is not what it was"));
     }
-    until_status(launch, &mut machine, "query-status", "paused").await?;
+    memory::until_status(launch, &mut machine, "query-status", "paused").await?;
     machine.resumed = Some(Resumed {
         run: kept.run.clone(),
         memory_sha256,
@@ -174,23 +164,33 @@ async fn boot_and_keep(
     };
     let mut machine = first.start(Way::BootToSuspend, teardown).await?;
     let mut port = machine.port(launch.work).await?;
-    let session = logged_in(launch, &mut machine, &passing).await;
-    let asked = match session {
-        // The session ends with it: the machine waits for that.
-        Ok(session) => session.output(handover::stand_by(), interrupt).await,
-        Err(error) => Err(error),
+    let session = match logged_in(launch, &mut machine, &passing).await {
+        Ok(session) => session,
+        Err(error) => {
+            return Err(BuilderError::NotUp {
+                error: Box::new(error),
+                console: machine.console().await,
+            });
+        }
     };
-    if let Err(error) = asked {
-        return Err(BuilderError::NotUp {
-            error: Box::new(error),
-            console: machine.console().await,
-        });
-    }
+    let asked = session.output(handover::stand_by(), interrupt).await;
+    asked.map_err(|error| machine.refusal(error))?;
+    // The machine waits for the session's end.
+    drop(session);
     port.standing_by(events, interrupt).await?;
     machine.control("stop", json!({})).await?;
     let run = super::run_of(launch.work);
     let (memory, overlay) = place.fresh(&run)?;
-    let memory_sha256 = suspend(launch, &mut machine, (&memory, &overlay)).await?;
+    let memory_sha256 = memory::take(launch, &mut machine, &memory).await?;
+    // QEMU let go of its disks in the end, so what they hold is in the file.
+    let from = machine.disks.overlay().to_owned();
+    let to = overlay.clone();
+    let copying = cache::blocking(interrupt, move || {
+        fs::copy(&from, &to)
+            .map(|_bytes| ())
+            .map_err(BuilderError::file(&to))
+    });
+    copying.await?;
     place.keep(&Suspended {
         memory,
         overlay,
@@ -239,56 +239,6 @@ async fn logged_in(
     }
 }
 
-/// Writes memory and disk of a machine that stands still. The SHA-256 of its memory.
-async fn suspend(
-    launch: &Launch<'_>,
-    machine: &mut QemuMachine,
-    (memory, kept): (&Path, &Path),
-) -> Result<Digest, BuilderError> {
-    let folder = memory.parent().unwrap_or(Path::new("."));
-    let most_mib = u64::from(files::shape(&launch.boot)?.memory_mib);
-    capture::need_space(folder, most_mib)?;
-    let name = files::memory_socket(launch.boot.role);
-    let listener = {
-        let folder = File::open(launch.work).map_err(BuilderError::file(launch.work))?;
-        let path = format!("/proc/self/fd/{}/{}", folder.as_raw_fd(), name.display());
-        UnixListener::bind(path).map_err(|error| machine.refusal(error))?
-    };
-    machine
-        .control(
-            "migrate-set-parameters",
-            json!({"max-bandwidth": UNBOUNDED}),
-        )
-        .await?;
-    let uri = format!("unix:{}", name.display());
-    machine.control("migrate", json!({"uri": uri})).await?;
-    let accepted = launch.interrupt.or(listener.accept()).await?;
-    let (stream, _) = accepted.map_err(|error| machine.refusal(error))?;
-    let path = memory.to_owned();
-    let receiving = cache::blocking(launch.interrupt, move || {
-        let receive = || {
-            let stream = stream.into_std()?;
-            stream.set_nonblocking(false)?;
-            let mut file = Hashing::new(files::create(&path)?);
-            std::io::copy(&mut &stream, &mut file)?;
-            Ok(file.finish().0)
-        };
-        receive().map_err(BuilderError::file(&path))
-    });
-    let memory_sha256 = receiving.await?;
-    until_status(launch, machine, "query-migrate", "completed").await?;
-    // QEMU lets go of its disks in the end, so what they hold is in the file.
-    let overlay = machine.disks.overlay().to_owned();
-    let kept = kept.to_owned();
-    let copying = cache::blocking(launch.interrupt, move || {
-        fs::copy(&overlay, &kept)
-            .map(|_bytes| ())
-            .map_err(BuilderError::file(&kept))
-    });
-    copying.await?;
-    Ok(memory_sha256)
-}
-
 /// Lets a machine go on that stands by, with the keys of its run.
 async fn hand_over(
     launch: &Launch<'_>,
@@ -302,57 +252,18 @@ async fn hand_over(
     Ok(machine)
 }
 
-/// Waits until `command` answers with this status.
-async fn until_status(
-    launch: &Launch<'_>,
-    machine: &mut QemuMachine,
-    command: &str,
-    wanted: &str,
-) -> Result<(), BuilderError> {
-    // A look at a time, which the wait cannot know.
-    let machine = Mutex::new(machine);
-    let waited = Wait::new(format!("{command} to say {wanted}"), MOVE_TIMEOUT)
-        .pausing(Duration::from_millis(10), Duration::from_millis(100))
-        .until(launch.events, launch.interrupt, || async {
-            let mut machine = machine.lock().await;
-            let answer = match machine.query(command).await {
-                Ok(answer) => answer,
-                Err(error) => return Seen::Never(error),
-            };
-            match answer["status"].as_str().unwrap_or_default() {
-                status if status == wanted => Seen::Ready(()),
-                "failed" => Seen::Never(machine.refusal(format!("{command}: {answer}"))),
-                status => Seen::NotYet(format!("it says `{status}`")),
-            }
-        })
-        .await;
-    match waited {
-        Ok(()) => Ok(()),
-        Err(WaitError::Interrupted(error)) => Err(error.into()),
-        Err(WaitError::Never(error)) => Err(error),
-        Err(WaitError::Deadline { what, last, .. }) => {
-            Err(BuilderError::Late(format!("{what}: {last}")))
-        }
-    }
-}
-
-/// A blocking connection to the socket `name` in `folder`.
-async fn connected(folder: &Path, name: &Path) -> std::io::Result<std::os::unix::net::UnixStream> {
-    let folder = File::open(folder)?;
-    let path = format!("/proc/self/fd/{}/{}", folder.as_raw_fd(), name.display());
-    let stream = UnixStream::connect(path).await?.into_std()?;
-    stream.set_nonblocking(false)?;
-    Ok(stream)
-}
-
 impl QemuMachine {
     /// Runs a command of the control connection.
-    async fn control(&mut self, command: &str, arguments: Value) -> Result<Value, BuilderError> {
+    pub(super) async fn control(
+        &mut self,
+        command: &str,
+        arguments: Value,
+    ) -> Result<Value, BuilderError> {
         let done = self.qmp.run(command, arguments).await;
         done.map_err(|error| self.refusal(error))
     }
 
-    async fn query(&mut self, command: &str) -> Result<Value, BuilderError> {
+    pub(super) async fn query(&mut self, command: &str) -> Result<Value, BuilderError> {
         self.control(command, json!({})).await
     }
 
@@ -366,7 +277,7 @@ impl QemuMachine {
         clippy::needless_pass_by_value,
         reason = "errors and words are handed over where they arise"
     )]
-    fn refusal(&self, why: impl ToString) -> BuilderError {
+    pub(super) fn refusal(&self, why: impl ToString) -> BuilderError {
         BuilderError::Control {
             machine: self.role.clone(),
             why: why.to_string(),
@@ -376,9 +287,5 @@ impl QemuMachine {
 
 /// Of what a machine that is kept went through; another number makes all that are kept useless.
 const RECIPE: u32 = 1;
-/// In bytes a second: QEMU takes care of networks by itself, and there is none.
-const UNBOUNDED: u64 = 1 << 40;
 /// Whoever connects is late before whoever watches.
 const GRACE: Duration = Duration::from_secs(5);
-/// Memory to or from a slow disk.
-const MOVE_TIMEOUT: Duration = Duration::from_secs(120);

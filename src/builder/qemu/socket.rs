@@ -1,0 +1,25 @@
+//! Unix sockets in a machine's folder. A socket's path is limited to about a hundred bytes, a folder's is not: they are reached by the
+//! folder's descriptor.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::path::Path;
+
+use tokio::net::{UnixListener, UnixStream};
+
+/// Connects to the socket `name` in `folder`.
+pub(super) async fn connect(folder: &Path, name: &Path) -> io::Result<UnixStream> {
+    let folder = File::open(folder)?;
+    UnixStream::connect(path(&folder, name)).await
+}
+
+/// Makes the socket `name` in `folder`, and listens there.
+pub(super) fn listen(folder: &Path, name: &Path) -> io::Result<UnixListener> {
+    let folder = File::open(folder)?;
+    UnixListener::bind(path(&folder, name))
+}
+
+fn path(folder: &File, name: &Path) -> String {
+    format!("/proc/self/fd/{}/{}", folder.as_raw_fd(), name.display())
+}
