@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use tokio::try_join;
 
-use crate::builder::{Artifact, Boot, Builder, Disk, Machine};
+use crate::builder::{Artifact, Boot, Builder, Captured, Disk, Machine};
 use crate::digest::Digest;
 use crate::event::{Event, Stage};
 use crate::provision::{self, CheckRecord, Guest, Installed};
@@ -339,8 +339,8 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
             let capturing = self
                 .builder
                 .capture(machine, to, teardown, events, interrupt);
-            let artifact = capturing.await?;
-            let looked = looking::look_through(self, &artifact, releases, &work).await?;
+            let Captured { artifact, raw } = capturing.await?;
+            let looked = looking::look_through(self, raw.as_deref(), releases).await?;
             Ok::<_, BakeError>((artifact, looked))
         };
         self.stage(Stage::Capture, capture).await

@@ -28,7 +28,7 @@ use crate::ssh::{Endpoint, Keys, SshError};
 use crate::teardown::{Cloud, JournalError, Teardown};
 use crate::wait::{Interrupt, Interrupted};
 
-pub use artifact::{Artifact, CapturedFile, CapturedImage, CapturedKind};
+pub use artifact::{Artifact, Captured, CapturedFile, CapturedImage, CapturedKind};
 pub use disk::{AccessBy, Content, Disk, DiskFile, Kernel};
 pub use layer::{Layer, LayerFile, LayerRules, LayerUse, Made};
 pub use suspended::{Resumed, SuspendedUse};
@@ -264,7 +264,7 @@ pub trait Builder: Sync {
     ) -> impl Future<Output = Result<Self::Machine, BuilderError>> + Send;
 
     /// Shuts the machine down and makes an artifact of its disk: a file at `to`, or images on a cloud. Those stay in the
-    /// journal until they are recorded.
+    /// journal until they are recorded. What can be looked through lies beside the file.
     fn capture(
         &self,
         machine: Self::Machine,
@@ -272,18 +272,7 @@ pub trait Builder: Sync {
         teardown: &mut Teardown,
         events: &Events,
         interrupt: &Interrupt,
-    ) -> impl Future<Output = Result<Artifact, BuilderError>> + Send;
-
-    /// The disk of `artifact` as a raw file in `folder`, to be looked through and then removed; none where only a cloud has it.
-    fn raw_disk(
-        &self,
-        artifact: &Artifact,
-        folder: &Path,
-        interrupt: &Interrupt,
-    ) -> impl Future<Output = Result<Option<PathBuf>, BuilderError>> + Send {
-        let _ = (artifact, folder, interrupt);
-        std::future::ready(Ok(None))
-    }
+    ) -> impl Future<Output = Result<Captured, BuilderError>> + Send;
 
     /// Writes on images of a cloud which manifest they belong to. A file says so by its digest.
     fn mark(

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{Bake, BakeError};
-use crate::builder::{Artifact, Builder, BuilderError};
+use crate::builder::{Builder, BuilderError};
 use crate::provision::CheckRecord;
 use crate::release::Verified;
 use crate::residue::{self, Needles, Programs};
@@ -12,12 +12,11 @@ use crate::store::backend::Backend;
 /// The records of what was looked for, none of which failed.
 pub(super) async fn look_through<B: Builder, S: Backend>(
     bake: &Bake<'_, B, S>,
-    artifact: &Artifact,
+    raw: Option<&Path>,
     releases: &[Verified],
-    work: &Path,
 ) -> Result<Vec<CheckRecord>, BakeError> {
     let interrupt = bake.world.interrupt;
-    let Some(raw) = bake.builder.raw_disk(artifact, work, interrupt).await? else {
+    let Some(raw) = raw else {
         let why = "the disk is in the cloud; what the machine itself could see was checked before it was captured";
         return Ok(residue::skipped(why));
     };
@@ -26,13 +25,13 @@ pub(super) async fn look_through<B: Builder, S: Backend>(
     let programs = releases
         .iter()
         .map(|release| (release.locked.product.as_str(), release.binary_sha256));
-    let (disk, programs) = (raw.clone(), Programs::new(programs));
+    let (disk, programs) = (raw.to_owned(), Programs::new(programs));
     let looking = tokio::task::spawn_blocking(move || residue::scan(&disk, &needles, &programs));
     let looked = match interrupt.or(looking).await? {
         Ok(looked) => looked?,
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     };
-    std::fs::remove_file(&raw).map_err(BuilderError::file(&raw))?;
+    std::fs::remove_file(raw).map_err(BuilderError::file(raw))?;
     if looked.found.is_empty() {
         Ok(looked.records())
     } else {

@@ -8,6 +8,15 @@ use super::BuilderError;
 use crate::definition::{Firmware, Security};
 use crate::digest::Digest;
 
+/// A disk that was captured, and what can be looked through of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Captured {
+    /// What is recorded.
+    pub artifact: Artifact,
+    /// The disk that was read back from it, as a raw file that the caller removes; none where only a cloud has it.
+    pub raw: Option<PathBuf>,
+}
+
 /// What was captured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Artifact {

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::azure::{Arm, ArmError, ResourceId};
-use crate::builder::{AccessBy, Artifact, Boot, Builder, BuilderError, Content, Disk};
+use crate::builder::{AccessBy, Artifact, Boot, Builder, BuilderError, Captured, Content, Disk};
 use crate::definition::{AzureMachine, AzureOutput, Firmware, GalleryOutput};
 use crate::digest::Digest;
 use crate::event::Events;
@@ -204,8 +204,12 @@ impl Builder for Azure {
         teardown: &mut Teardown,
         events: &Events,
         _interrupt: &Interrupt,
-    ) -> Result<Artifact, BuilderError> {
-        capture::capture(self, machine, teardown, events).await
+    ) -> Result<Captured, BuilderError> {
+        let artifact = capture::capture(self, machine, teardown, events).await?;
+        Ok(Captured {
+            artifact,
+            raw: None,
+        })
     }
 
     async fn mark(

@@ -16,12 +16,12 @@ mod settings;
 mod socket;
 mod suspended;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 
 use crate::builder::{
-    AccessBy, Artifact, Boot, Builder, BuilderError, Content, Disk, Layer, LayerUse, Made,
+    AccessBy, Boot, Builder, BuilderError, Captured, Content, Disk, Layer, LayerUse, Made,
     SuspendedUse,
 };
 use crate::definition::QemuBase;
@@ -147,7 +147,7 @@ impl Builder for Qemu {
         _teardown: &mut Teardown,
         events: &Events,
         interrupt: &Interrupt,
-    ) -> Result<Artifact, BuilderError> {
+    ) -> Result<Captured, BuilderError> {
         capture::capture(&self.settings, machine, to, events, interrupt).await
     }
 
@@ -162,20 +162,5 @@ impl Builder for Qemu {
         };
         let file = cache::by_digest(&self.settings.cache, sha256, interrupt).await?;
         Ok(file.map(Content::File))
-    }
-
-    async fn raw_disk(
-        &self,
-        artifact: &Artifact,
-        folder: &Path,
-        interrupt: &Interrupt,
-    ) -> Result<Option<PathBuf>, BuilderError> {
-        match artifact {
-            Artifact::File(file) => {
-                let raw = capture::raw(&self.settings, file, folder, interrupt).await?;
-                Ok(Some(raw))
-            }
-            Artifact::Azure(_) => Ok(None),
-        }
     }
 }

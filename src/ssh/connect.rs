@@ -160,8 +160,10 @@ impl Connector {
         match missed.kind {
             MissedKind::TryAgain => {}
             MissedKind::Silent => {
-                let most = self.target.patience.banner * 5;
-                tries.banner = (tries.banner * 3 / 2).min(most);
+                // A machine that does not listen yet does not answer late either, so the first tries are short; one that is
+                // slow to answer is waited for in later ones.
+                let most = self.target.patience.banner * 10;
+                tries.banner = (tries.banner * 5 / 4).min(most);
             }
             MissedKind::OtherHost(found) => {
                 return Seen::Never(SshError::HostKey {

@@ -17,7 +17,7 @@ use ssh2::{BlockDirections, ErrorCode};
 pub struct Patience {
     /// For a TCP connection.
     pub tcp: Duration,
-    /// For the first byte of the server, at the first try; later tries wait longer, up to five times this.
+    /// For the first byte of the server, at the first try; later tries wait longer, up to ten times this.
     pub banner: Duration,
     /// From the banner to the end of the login.
     pub login: Duration,
@@ -31,7 +31,7 @@ impl Default for Patience {
     fn default() -> Self {
         Self {
             tcp: Duration::from_secs(5),
-            banner: Duration::from_secs(3),
+            banner: Duration::from_millis(1500),
             login: Duration::from_secs(30),
             silence: Duration::from_secs(60),
             stall: Duration::from_secs(180),

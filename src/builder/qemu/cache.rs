@@ -5,7 +5,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -87,6 +87,16 @@ impl Stamp {
 /// Reads the record at `path`; nothing where there is none or it is of another make.
 pub(super) fn read_record<T: for<'de> Deserialize<'de>>(path: &Path) -> Option<T> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
+
+/// All records of this make in `folder`, by their paths. What they are about, and lies beside them, is not read.
+pub(super) fn read_records<T: for<'de> Deserialize<'de>>(folder: &Path) -> Vec<(PathBuf, T)> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let paths = entries.map(|entry| entry.path());
+    paths
+        .filter(|path| path.extension().is_some_and(|end| end == "json"))
+        .filter_map(|path| Some((path.clone(), read_record(&path)?)))
+        .collect()
 }
 
 /// Writes `record` to `path`, whole or not at all.

@@ -1,7 +1,7 @@
 //! Makes an artifact of a machine's disk.
 //!
 //! In: a machine, whose guest is asked to switch itself off. Out: one self-contained, compressed qcow2 file, checked
-//! and hashed. Deliberately never captures a disk whose guest did not shut down cleanly.
+//! and hashed, and beside that read back as a raw disk. Deliberately never captures a disk whose guest did not shut down cleanly.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::try_join;
 
 use crate::builder::qemu::{QemuMachine, QemuSettings, cache, disk_image, layers};
-use crate::builder::{Artifact, BuilderError, CapturedFile, Machine as _};
+use crate::builder::{Artifact, BuilderError, Captured, CapturedFile, Machine as _};
 use crate::definition::Compression;
 use crate::digest::Digest;
 use crate::event::Events;
@@ -24,7 +24,7 @@ pub(super) async fn capture(
     to: PathBuf,
     events: &Events,
     interrupt: &Interrupt,
-) -> Result<Artifact, BuilderError> {
+) -> Result<Captured, BuilderError> {
     if to.exists() {
         return Err(BuilderError::Image {
             path: to,
@@ -40,15 +40,22 @@ pub(super) async fn capture(
     drop(machine);
     layers::prune(settings, None)?;
     let facts = disk_image::facts(&settings.tools, &to, interrupt).await?;
-    let ((), (sha256, size_bytes)) =
-        try_join!(check(settings, &to, interrupt), hash(&to, interrupt))?;
-    Ok(Artifact::File(CapturedFile {
-        path: to,
-        format: facts.format,
-        sha256,
-        size_bytes,
-        virtual_size_bytes: facts.virtual_size_bytes,
-    }))
+    let raw = folder.join("captured.raw");
+    let ((), (sha256, size_bytes), ()) = try_join!(
+        check(settings, &to, interrupt),
+        hash(&to, interrupt),
+        unpack(settings, &to, &raw, interrupt)
+    )?;
+    Ok(Captured {
+        raw: Some(raw),
+        artifact: Artifact::File(CapturedFile {
+            path: to,
+            format: facts.format,
+            sha256,
+            size_bytes,
+            virtual_size_bytes: facts.virtual_size_bytes,
+        }),
+    })
 }
 
 /// Presses the power button, and waits until the guest has shut down. A guest that did so by itself is fine too.
@@ -149,21 +156,20 @@ async fn convert(
     Ok(())
 }
 
-/// The disk of a captured file as a raw one in `folder`, with holes where it has nothing.
-pub(super) async fn raw(
+/// Reads a captured file back to a raw disk at `to`, with holes where it has nothing.
+async fn unpack(
     settings: &QemuSettings,
-    file: &CapturedFile,
-    folder: &Path,
+    file: &Path,
+    to: &Path,
     interrupt: &Interrupt,
-) -> Result<PathBuf, BuilderError> {
-    let raw = folder.join("captured.raw");
+) -> Result<(), BuilderError> {
     Program::new(&settings.tools.qemu_img)
-        .args(["convert", "-f", &file.format, "-O", "raw", "-W", "-m", "16"])
-        .arg(&file.path)
-        .arg(&raw)
+        .args(["convert", "-f", "qcow2", "-O", "raw", "-W", "-m", "16"])
+        .arg(file)
+        .arg(to)
         .run(interrupt)
         .await?;
-    Ok(raw)
+    Ok(())
 }
 
 /// What the artifact takes at the least, in MiB. Disks of installed systems compress to a third or less.

@@ -265,10 +265,7 @@ fn next_to_go(
 }
 
 fn records(folder: &Path) -> BTreeMap<PathBuf, Record> {
-    let entries = fs::read_dir(folder).into_iter().flatten();
-    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    let known = paths.filter_map(|path| Some((path.clone(), cache::read_record(&path)?)));
-    known.collect()
+    cache::read_records(folder).into_iter().collect()
 }
 
 fn record_path(folder: &Path, key: &Digest) -> PathBuf {

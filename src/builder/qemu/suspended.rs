@@ -140,7 +140,7 @@ impl Place {
 /// has its files open, or starts afresh.
 pub(super) fn prune(settings: &QemuSettings, now: Timestamp) -> Result<(), BuilderError> {
     let folder = folder(settings);
-    let mut records = records(&folder);
+    let mut records = cache::read_records::<Record>(&folder);
     records.sort_by_key(|(path, _)| std::cmp::Reverse(written(path)));
     let (mut named, mut total) = (Vec::new(), 0);
     for (path, record) in records {
@@ -171,7 +171,7 @@ pub(super) fn prune(settings: &QemuSettings, now: Timestamp) -> Result<(), Build
 
 /// What they take.
 pub(super) fn usage(settings: &QemuSettings) -> SuspendedUse {
-    let records = records(&folder(settings));
+    let records = cache::read_records::<Record>(&folder(settings));
     let bytes = |record: &Record| record.memory.stamp.size_bytes + record.overlay.stamp.size_bytes;
     SuspendedUse {
         machines: records.len() as u64,
@@ -182,12 +182,6 @@ pub(super) fn usage(settings: &QemuSettings) -> SuspendedUse {
 
 fn folder(settings: &QemuSettings) -> PathBuf {
     settings.cache.join("suspended")
-}
-
-fn records(folder: &Path) -> Vec<(PathBuf, Record)> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let known = |path: PathBuf| Some((path.clone(), cache::read_record(&path)?));
-    entries.filter_map(|entry| known(entry.path())).collect()
 }
 
 fn written(path: &Path) -> SystemTime {

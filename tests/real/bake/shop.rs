@@ -117,11 +117,13 @@ impl Shop {
         let folder = tempfile::tempdir().expect("a folder");
         let mirror = folder.path().join("mirror");
         copy(&releases.mirror, &mirror);
-        // Bases are made once for all tests.
-        fs::create_dir_all(cache().join("bases")).expect("a shared cache");
+        // Bases are made once for all tests, and their machines suspended.
         fs::create_dir_all(folder.path().join("cache")).expect("a cache");
-        std::os::unix::fs::symlink(cache().join("bases"), folder.path().join("cache/bases"))
-            .expect("a link");
+        for shared in ["bases", "suspended"] {
+            fs::create_dir_all(cache().join(shared)).expect("a shared cache");
+            let here = folder.path().join("cache").join(shared);
+            std::os::unix::fs::symlink(cache().join(shared), here).expect("a link");
+        }
         Some(Self {
             store: folder.path().join("store").display().to_string(),
             folder,

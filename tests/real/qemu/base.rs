@@ -55,7 +55,8 @@ async fn boots_and_captures(run: &str, firmware: Firmware) {
         )
         .await
         .expect("an artifact");
-    let artifact = artifact.file().expect("a file");
+    assert!(artifact.raw.is_some_and(|raw| raw.exists()));
+    let artifact = artifact.artifact.file().expect("a file").clone();
     assert_eq!(artifact.format, "qcow2");
     assert_eq!(artifact.virtual_size_bytes, 8 << 30);
     assert_eq!(

@@ -2,12 +2,12 @@
 //! real, on this computer, in a temporary folder.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 use vault_bake::builder::{
-    AccessBy, Artifact, Boot, Builder, BuilderError, CapturedFile, Content, Disk, DiskFile, Layer,
-    LayerFile, Machine, Made,
+    AccessBy, Artifact, Boot, Builder, BuilderError, Captured, CapturedFile, Content, Disk,
+    DiskFile, Layer, LayerFile, Machine, Made,
 };
 use vault_bake::definition::Firmware;
 use vault_bake::digest::Digest;
@@ -177,37 +177,27 @@ impl Builder for StandIn {
         _teardown: &mut Teardown,
         _events: &Events,
         _interrupt: &Interrupt,
-    ) -> Result<Artifact, BuilderError> {
+    ) -> Result<Captured, BuilderError> {
         let content = (self.captured)(machine.host_key.expose());
         drop(machine);
         self.check(Stage::Capture)?;
-        fs::write(&to, &content).map_err(|error| BuilderError::File {
-            path: to.clone(),
-            error,
-        })?;
-        Ok(Artifact::File(CapturedFile {
-            path: to,
-            format: "qcow2".to_owned(),
-            sha256: Digest::of(&content),
-            size_bytes: content.len() as u64,
-            virtual_size_bytes: content.len() as u64,
-        }))
-    }
-
-    async fn raw_disk(
-        &self,
-        artifact: &Artifact,
-        folder: &Path,
-        _interrupt: &Interrupt,
-    ) -> Result<Option<PathBuf>, BuilderError> {
-        let Artifact::File(file) = artifact else {
-            return Ok(None);
-        };
-        let raw = folder.join("captured.raw");
-        match fs::copy(&file.path, &raw) {
-            Ok(_) => Ok(Some(raw)),
-            Err(error) => Err(BuilderError::File { path: raw, error }),
+        let raw = to.with_file_name("captured.raw");
+        for path in [&to, &raw] {
+            fs::write(path, &content).map_err(|error| BuilderError::File {
+                path: path.clone(),
+                error,
+            })?;
         }
+        Ok(Captured {
+            raw: Some(raw),
+            artifact: Artifact::File(CapturedFile {
+                path: to,
+                format: "qcow2".to_owned(),
+                sha256: Digest::of(&content),
+                size_bytes: content.len() as u64,
+                virtual_size_bytes: content.len() as u64,
+            }),
+        })
     }
 }
 

@@ -15,7 +15,7 @@ use super::{Launch, QemuMachine, Way, files, handover, memory};
 use crate::builder::access::{self, Purpose};
 use crate::builder::qemu::cache;
 use crate::builder::qemu::suspended::{Place, Suspended};
-use crate::builder::{AccessBy, Boot, BuilderError, Machine as _, Resumed};
+use crate::builder::{AccessBy, Boot, BuilderError, Kernel, Machine as _, Resumed};
 use crate::digest::Digest;
 use crate::event::Events;
 use crate::secret::Scrubber;
@@ -84,7 +84,13 @@ fn place(launch: &Launch<'_>) -> Result<Option<Place>, BuilderError> {
     };
     let disk = boot.disk.file()?;
     let below = boot.layer.map_or(&disk.path, |layer| &layer.disk);
-    let below = fs::canonicalize(below).map_err(BuilderError::file(below))?;
+    // A cache may be reached by several paths.
+    let real = |path: &Path| fs::canonicalize(path).map_err(BuilderError::file(path));
+    let kernel = Kernel {
+        image: real(&kernel.image)?,
+        initrd: real(&kernel.initrd)?,
+        arguments: kernel.arguments.clone(),
+    };
     let nothing = Path::new("");
     let uefi = files::firmware(settings, boot.disk.firmware, nothing)?;
     let arguments = Arguments {
@@ -93,7 +99,7 @@ fn place(launch: &Launch<'_>) -> Result<Option<Place>, BuilderError> {
         accelerator: *accelerator,
         overlay: nothing,
         uefi: uefi.as_ref(),
-        kernel: Some(kernel),
+        kernel: Some(&kernel),
         credential: None,
         cloud_seed: None,
         identity: None,
@@ -112,7 +118,7 @@ fn place(launch: &Launch<'_>) -> Result<Option<Place>, BuilderError> {
         "base": disk.sha256,
         "layers": layers,
     }));
-    Ok(Some(Place::new(settings, key, below)))
+    Ok(Some(Place::new(settings, key, real(below)?)))
 }
 
 /// Goes on where `kept` stands still.
