@@ -13,7 +13,6 @@ mod programs;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::thread;
 
 use crate::digest::Digest;
 use crate::provision::CheckRecord;
@@ -145,13 +144,8 @@ pub enum ResidueError {
 /// in a file that a package brought. Blocks, for a second or several.
 pub fn scan(path: &Path, needles: &Needles, programs: &Programs) -> Result<Looked, ResidueError> {
     let patterns = bytes::Patterns::new(needles);
-    let (files, blocks) = thread::scope(|scope| {
-        let blocks = scope.spawn(|| every_byte(path, &patterns));
-        (every_file(path, &patterns, programs), blocks.join())
-    });
-    let (mut looked, explained) = files?;
-    let hits = blocks.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-    for (start, hit) in hits {
+    let (mut looked, explained) = every_file(path, &patterns, programs)?;
+    for (start, hit) in every_byte(path, &patterns)? {
         if !explained.contains(&hit.seen) {
             looked.found.insert(Residue {
                 rule: hit.rule,
