@@ -127,7 +127,13 @@ async fn a_machine_goes_on_where_one_was_suspended_and_is_still_its_own() {
         return;
     };
     assert_eq!(first.resumed, None);
-    insta::assert_snapshot!(first.facts, @"");
+    insta::assert_snapshot!(first.facts, @"
+    0
+    KEY OF THIS RUN
+    0
+    0
+    running
+    ");
     let mut random = vec![first.random];
     for again in ["suspend-again", "suspend-once-more"] {
         let (said, _) = run(again, Some(disk.clone())).await.expect("a machine");
