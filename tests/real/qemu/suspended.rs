@@ -99,15 +99,34 @@ async fn run(run: &str, disk: Option<Disk>) -> Option<(Said, Disk)> {
     Some((said, disk))
 }
 
-/// The memory of the machine that `run` suspended, by the record that names it.
-fn memory_of(run: &str) -> Option<PathBuf> {
-    let folder = cache().join("suspended");
-    let records = fs::read_dir(&folder).ok()?.flatten();
-    let texts = records.filter_map(|entry| fs::read_to_string(entry.path()).ok());
-    let mut records =
-        texts.filter_map(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
-    let record = records.find(|record| record["run"] == run)?;
-    Some(folder.join(record["memory"]["name"].as_str()?))
+/// The record of the machine that `run` suspended.
+fn record_of(run: &str) -> Option<PathBuf> {
+    let records = fs::read_dir(cache().join("suspended")).ok()?.flatten();
+    let mut paths = records
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|end| end == "json"));
+    let is_it = |path: &PathBuf| {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        let record: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        record["run"] == run
+    };
+    paths.find(is_it)
+}
+
+/// Its memory.
+fn memory_of(run: &str) -> PathBuf {
+    cache().join("suspended").join(format!("{run}.memory"))
+}
+
+/// One of an earlier time, also of a test that was killed, would be resumed.
+fn forget(run: &str) {
+    let memory = memory_of(run);
+    let disk = memory.with_extension("qcow2");
+    for path in record_of(run).into_iter().chain([memory, disk]) {
+        if path.exists() {
+            fs::remove_file(path).expect("it is forgotten");
+        }
+    }
 }
 
 #[tokio::test]
@@ -117,11 +136,8 @@ async fn a_machine_goes_on_where_one_was_suspended_and_is_still_its_own() {
         eprintln!("SKIPPED: machines boot under KVM, none is suspended");
         return;
     }
-    // One of an earlier time would be resumed.
     for old in ["suspend-first", "suspend-third"] {
-        if let Some(memory) = memory_of(old) {
-            fs::remove_file(memory).expect("it is forgotten");
-        }
+        forget(old);
     }
     let Some((first, disk)) = run("suspend-first", None).await else {
         return;
@@ -143,7 +159,7 @@ async fn a_machine_goes_on_where_one_was_suspended_and_is_still_its_own() {
         random.push(said.random);
     }
     // Where its memory is another one, though nobody touched it as far as times tell, a machine boots, and is kept in its place.
-    let memory = memory_of("suspend-first").expect("it is kept");
+    let memory = memory_of("suspend-first");
     let written = fs::metadata(&memory).and_then(|file| file.modified());
     let mut bytes = fs::read(&memory).expect("the memory");
     let middle = bytes.len() / 2;
@@ -159,5 +175,5 @@ async fn a_machine_goes_on_where_one_was_suspended_and_is_still_its_own() {
         note.contains("does not resume") && note.contains("its memory is not what it was")
     });
     assert!(told, "{:?}", third.notes);
-    assert!(memory_of("suspend-third").is_some());
+    assert!(record_of("suspend-third").is_some());
 }
