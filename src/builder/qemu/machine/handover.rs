@@ -23,7 +23,7 @@ use crate::wait::{Interrupt, Seen, Wait, WaitError};
 pub(super) fn stand_by() -> Script {
     let unit = unit();
     let text = format!(
-        "timeout 15 systemctl is-system-running --wait >/dev/null || true\n\
+        "timeout 60 systemctl is-system-running --wait >/dev/null || true\n\
          systemctl stop '*.timer'\n\
          printf %s {} >{UNIT_SCRIPT}\n\
          systemd-run --quiet --collect --unit=vault-bake-stand-by sh {UNIT_SCRIPT}\n",
