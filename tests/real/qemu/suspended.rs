@@ -156,7 +156,7 @@ async fn a_machine_goes_on_where_one_was_suspended_and_is_still_its_own() {
         assert!(!random.contains(&said.random), "it has its own randomness");
         random.push(said.random);
     }
-    // Where its memory is another one, though nobody touched it as far as times tell, a machine boots, and is kept in its place.
+    // Where its memory is another one, though nobody touched it as far as times tell, a machine boots.
     let memory = memory_of("suspend-first");
     let written = fs::metadata(&memory).and_then(|file| file.modified());
     let mut bytes = fs::read(&memory).expect("the memory");
@@ -168,10 +168,8 @@ async fn a_machine_goes_on_where_one_was_suspended_and_is_still_its_own() {
     touched.expect("as if untouched");
     let (third, _) = run("suspend-third", Some(disk)).await.expect("a machine");
     assert_eq!(third.resumed, None);
-    assert_eq!(third.facts, first.facts);
     let told = third.notes.iter().any(|note| {
         note.contains("does not resume") && note.contains("its memory is not what it was")
     });
     assert!(told, "{:?}", third.notes);
-    assert!(record_of("suspend-third").is_some());
 }

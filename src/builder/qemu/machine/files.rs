@@ -82,7 +82,8 @@ impl Files {
 /// Removes what a machine left that is to be started once more. Its process was killed, and may take a moment to let go of its disk's
 /// lock: another file of that name has none.
 pub fn forget(role: &str, work: &Path) -> Result<(), BuilderError> {
-    for name in [overlay_name(role), upload_name(role), vars_name(role)] {
+    let disks = [overlay_name(role), upload_name(role), vars_name(role)];
+    for name in disks.into_iter().chain([memory_socket(role)]) {
         let path = work.join(name);
         if path.exists() {
             fs::remove_file(&path).map_err(BuilderError::file(&path))?;
