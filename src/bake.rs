@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use tokio::try_join;
 
-use crate::builder::{Artifact, Boot, Builder, Captured, Disk, Machine};
+use crate::builder::{Artifact, Boot, Builder, BuilderError, Captured, Disk, Machine};
 use crate::digest::Digest;
 use crate::event::{Event, Stage};
 use crate::provision::{self, CheckRecord, Guest, Installed};
@@ -99,11 +99,11 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
         teardown: &mut Teardown,
     ) -> Result<Baked, BakeError> {
         let parent = self.world.interrupt.or(self.look_ahead()).await??;
-        let unpacked = teardown.work().join("uploads");
+        let work = teardown.work().to_owned();
         let (releases, (start, session)) =
-            try_join!(self.fetch(&unpacked), self.start(machine, teardown))?;
+            try_join!(self.fetch(&work), self.start(machine, teardown))?;
         let mut provisioned = self
-            .provision(machine, session, (&releases, &start), &unpacked)
+            .provision(machine, session, (&releases, &start), &work)
             .await?;
         let (artifact, looked) = self.capture(machine, &releases, teardown).await?;
         provisioned.checks.extend(looked);
@@ -158,6 +158,21 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
         Ok(self.world.events.stage(stage, work).await?)
     }
 
+    /// Does what blocks beside everything else, unless we are asked to stop.
+    async fn blocking<T: Send + 'static, E: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, E> + Send + 'static,
+    ) -> Result<T, BakeError>
+    where
+        BakeError: From<E>,
+    {
+        let working = tokio::task::spawn_blocking(work);
+        match self.world.interrupt.or(working).await? {
+            Ok(done) => Ok(done?),
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
+    }
+
     /// Refuses early what could not be recorded in the end, and finds the manifest that this one follows.
     async fn look_ahead(&self) -> Result<Option<Digest>, BakeError> {
         let history = self.store.history().await?;
@@ -180,8 +195,8 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
     }
 
     /// Runs beside [`Self::start`]: nothing of a release is needed before the upload. A machine that can be shown a folder finds them
-    /// `unpacked`.
-    async fn fetch(&self, unpacked: &Path) -> Result<Vec<Verified>, BakeError> {
+    /// unpacked.
+    async fn fetch(&self, local_work: &Path) -> Result<Vec<Verified>, BakeError> {
         let World {
             events,
             interrupt,
@@ -197,7 +212,7 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
                     .push(release::fetch(source, locked, cache, now(), events, interrupt).await?);
             }
             if self.builder.shows_folders() {
-                uploading::unpack(self, &verified, unpacked).await?;
+                uploading::unpack(self, &verified, local_work).await?;
             }
             Ok::<_, BakeError>(verified)
         };
@@ -249,8 +264,8 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
             );
             match connecting.await {
                 Ok(session) => Ok(session),
-                Err(error) => Err(BakeError::NotUp {
-                    error,
+                Err(error) => Err(BuilderError::NotUp {
+                    error: Box::new(error),
                     console: machine.console().await,
                 }),
             }
@@ -265,7 +280,7 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
         machine: &mut Option<B::Machine>,
         session: Session,
         (releases, start): (&[Verified], &Start),
-        unpacked: &Path,
+        local_work: &Path,
     ) -> Result<Provisioned, BakeError> {
         let World {
             events,
@@ -286,14 +301,14 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
             run: self.run,
             work: guest_work,
             shown: false,
-            local_work: unpacked.parent().unwrap_or(unpacked),
+            local_work,
             keys: self.keys,
             reboot: &Reboot::default(),
             events,
             interrupt,
         };
         let upload = async {
-            guest.shown = uploading::show(&guest, machine.as_ref(), unpacked).await?;
+            guest.shown = uploading::show(&guest, machine.as_ref()).await?;
             provision::upload(&guest, &session, start.done.len()).await?;
             Ok::<_, BakeError>(())
         };

@@ -15,7 +15,6 @@ pub(super) async fn look_through<B: Builder, S: Backend>(
     raw: Option<&Path>,
     releases: &[Verified],
 ) -> Result<Vec<CheckRecord>, BakeError> {
-    let interrupt = bake.world.interrupt;
     let Some(raw) = raw else {
         let why = "the disk is in the cloud; what the machine itself could see was checked before it was captured";
         return Ok(residue::skipped(why));
@@ -26,11 +25,8 @@ pub(super) async fn look_through<B: Builder, S: Backend>(
         .iter()
         .map(|release| (release.locked.product.as_str(), release.binary_sha256));
     let (disk, programs) = (raw.to_owned(), Programs::new(programs));
-    let looking = tokio::task::spawn_blocking(move || residue::scan(&disk, &needles, &programs));
-    let looked = match interrupt.or(looking).await? {
-        Ok(looked) => looked?,
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-    };
+    let looking = bake.blocking(move || residue::scan(&disk, &needles, &programs));
+    let looked = looking.await?;
     std::fs::remove_file(raw).map_err(BuilderError::file(raw))?;
     if looked.found.is_empty() {
         Ok(looked.records())

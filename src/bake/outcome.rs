@@ -9,11 +9,10 @@ use crate::builder::{BuilderError, Machine};
 use crate::digest::Digest;
 use crate::event::Stage;
 use crate::manifest::{Manifest, TestRecord};
-use crate::process::last_lines;
 use crate::provision::ProvisionError;
 use crate::release::ReleaseError;
 use crate::residue::{Residue, ResidueError};
-use crate::ssh::{Endpoint, Keys, SshError};
+use crate::ssh::{Endpoint, Keys};
 use crate::store::StoreError;
 use crate::teardown::{JournalError, Leak, Teardown};
 use crate::trial::TrialError;
@@ -77,15 +76,7 @@ pub enum BakeError {
     Release(#[from] ReleaseError),
     /// The builder failed.
     #[error(transparent)]
-    Builder(BuilderError),
-    /// The machine did not answer.
-    #[error("{error}{}", last_lines(.console))]
-    NotUp {
-        /// How far it came.
-        error: SshError,
-        /// The last lines of its console.
-        console: Vec<String>,
-    },
+    Builder(#[from] BuilderError),
     /// The machine died under our hands.
     #[error("the machine died: {words}\nmeanwhile: {error}")]
     Died {
@@ -157,18 +148,6 @@ impl From<BakeError> for Failed {
     }
 }
 
-impl From<BuilderError> for BakeError {
-    fn from(error: BuilderError) -> Self {
-        match error {
-            BuilderError::NotUp { error, console } => Self::NotUp {
-                error: *error,
-                console,
-            },
-            error => Self::Builder(error),
-        }
-    }
-}
-
 impl From<JournalError> for Failed {
     fn from(error: JournalError) -> Self {
         BakeError::from(error).into()
@@ -185,7 +164,7 @@ pub(super) fn explain<M: Machine>(
         return interrupted.into();
     }
     match machine.and_then(Machine::died) {
-        Some(_) if matches!(error, BakeError::NotUp { .. }) => error,
+        Some(_) if matches!(error, BakeError::Builder(BuilderError::NotUp { .. })) => error,
         Some(words) => BakeError::Died {
             words,
             error: Box::new(error),

@@ -1,6 +1,6 @@
 //! What a machine of this computer is shown instead of sent: made beside its start, seen by it at once.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{Bake, BakeError};
 use crate::builder::{Builder, BuilderError, Machine};
@@ -8,26 +8,28 @@ use crate::provision::{self, Guest};
 use crate::release::Verified;
 use crate::store::backend::Backend;
 
-/// Unpacks the releases below `folder`.
+/// Below the run's folder `local_work`: what the machine will see.
+fn folder(local_work: &Path) -> PathBuf {
+    local_work.join("uploads")
+}
+
+/// Unpacks the releases.
 pub(super) async fn unpack<B: Builder, S: Backend>(
     bake: &Bake<'_, B, S>,
     releases: &[Verified],
-    folder: &Path,
+    local_work: &Path,
 ) -> Result<(), BakeError> {
-    let (releases, folder) = (releases.to_vec(), folder.to_owned());
-    let unpacking = tokio::task::spawn_blocking(move || provision::unpack(&releases, &folder));
-    match bake.world.interrupt.or(unpacking).await? {
-        Ok(unpacked) => Ok(unpacked?),
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-    }
+    let (releases, folder) = (releases.to_vec(), folder(local_work));
+    bake.blocking(move || provision::unpack(&releases, &folder))
+        .await
 }
 
-/// Shows the machine what is below `folder`, which goes, with all else that it needs. Whether it can be shown anything.
+/// Shows the machine what was unpacked, which goes, with all else that it needs. Whether it can be shown anything.
 pub(super) async fn show<M: Machine>(
     guest: &Guest<'_>,
     machine: Option<&M>,
-    folder: &Path,
 ) -> Result<bool, BakeError> {
+    let folder = &folder(guest.local_work);
     let Some(machine) = machine.filter(|_| folder.is_dir()) else {
         return Ok(false);
     };

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use tokio::io::AsyncReadExt as _;
 use vault_bake::builder::qemu::{Qemu, QemuSettings, Tools, requirements};
-use vault_bake::builder::{Boot, Builder as _, Content, Disk, DiskFile, Machine};
+use vault_bake::builder::{Boot, Builder as _, BuilderError, Content, Disk, DiskFile, Machine};
 use vault_bake::definition::{Firmware, MachineSpec, Network, QemuBase};
 use vault_bake::digest::Digest;
 use vault_bake::event::{Event, Events};
@@ -101,7 +101,18 @@ impl World {
         role: &str,
         identity: Option<&[u8]>,
     ) -> impl Machine + use<> {
-        let machine = spec();
+        let booting = self.try_boot(disk, spec(), role, identity);
+        booting.await.expect("a machine")
+    }
+
+    /// Starts a machine of any shape, where it can be started.
+    async fn try_boot(
+        &mut self,
+        disk: &Disk,
+        machine: MachineSpec,
+        role: &str,
+        identity: Option<&[u8]>,
+    ) -> Result<impl Machine + use<>, BuilderError> {
         let boot = Boot {
             disk,
             layer: None,
@@ -113,7 +124,6 @@ impl World {
         self.qemu
             .boot(boot, &mut self.teardown, &self.events, &self.interrupt)
             .await
-            .expect("a machine")
     }
 
     /// Ends the run and asserts that nothing of it is left.

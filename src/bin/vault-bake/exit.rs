@@ -240,11 +240,11 @@ fn bake(error: &BakeError) -> Exit {
 
 fn hint(error: &BakeError) -> Option<&'static str> {
     match error {
-        BakeError::NotUp { .. } => Some(
+        BakeError::Builder(BuilderError::NotUp { .. }) => Some(
             "`vault-bake doctor` says what this machine lacks; boot_timeout_s in [machine.qemu] allows more time",
         ),
         BakeError::Residue(_) => Some(
-            "a step before the seal has to remove it, or must not write it to the disk at all; nothing was recorded",
+            "a step before the seal has to remove it, or must not write it to the disk at all; disk.programs: something put another program in the place of a release's; nothing was recorded",
         ),
         BakeError::Provision(_) => {
             Some("`--on-error keep` leaves the machine running, to log in and look")

@@ -7,12 +7,12 @@ use sha2::{Digest as _, Sha512};
 use vault_bake::builder::access::{self, Purpose};
 use vault_bake::builder::qemu::{Qemu, QemuSettings};
 use vault_bake::builder::{
-    AccessBy, Boot, Builder as _, BuilderError, Content, Disk, DiskFile, Machine as _,
+    AccessBy, Builder as _, BuilderError, Content, Disk, DiskFile, Machine as _,
 };
 use vault_bake::definition::{Firmware, QemuBase};
 use vault_bake::digest::{Digest, hex};
 use vault_bake::lock::LockedBase;
-use vault_bake::plan::{PlannedBase, PlannedMachine};
+use vault_bake::plan::PlannedBase;
 use vault_bake::process::Program;
 use vault_bake::wait::{Interrupt, Seen, Wait};
 
@@ -64,17 +64,8 @@ async fn a_machine_that_cannot_start_is_told_at_once_with_its_last_words() {
     // No computer has this many; QEMU refuses.
     machine.cpus = 100_000;
     let began = Instant::now();
-    let boot = Boot {
-        disk: &disk,
-        layer: None,
-        machine: &PlannedMachine::Qemu(machine),
-        keys: &world.keys,
-        identity: None,
-        role: "build",
-    };
     let error = world
-        .qemu
-        .boot(boot, &mut world.teardown, &world.events, &world.interrupt)
+        .try_boot(&disk, machine, "build", None)
         .await
         .err()
         .expect("no machine");
@@ -277,19 +268,7 @@ async fn a_guest_that_ignores_the_power_button_is_not_captured() {
     settings.shutdown_timeout = Duration::from_secs(2);
     world.qemu = Qemu::new(settings);
     let disk = blank(world.runs.path()).await;
-    let boot = Boot {
-        disk: &disk,
-        layer: None,
-        machine: &PlannedMachine::Qemu(spec()),
-        keys: &world.keys,
-        identity: None,
-        role: "build",
-    };
-    let machine = world
-        .qemu
-        .boot(boot, &mut world.teardown, &world.events, &world.interrupt)
-        .await
-        .expect("a machine");
+    let machine = world.boot(&disk, "build").await;
     let to = world.runs.path().join("captured.qcow2");
     let error = world
         .qemu

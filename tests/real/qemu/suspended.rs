@@ -6,10 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use vault_bake::builder::qemu::kvm_works;
-use vault_bake::builder::{Boot, Builder as _, Disk, Machine};
+use vault_bake::builder::{Disk, Machine};
 use vault_bake::definition::Firmware;
 use vault_bake::event::{Event, Events};
-use vault_bake::plan::PlannedMachine;
 use vault_bake::secret::Scrubber;
 use vault_bake::ssh::{Connector, Script};
 
@@ -49,18 +48,8 @@ async fn run(run: &str, disk: Option<Disk>) -> Option<(Said, Disk)> {
     };
     let mut machine = spec();
     machine.memory_mib = 1000;
-    let boot = Boot {
-        disk: &disk,
-        layer: None,
-        machine: &PlannedMachine::Qemu(machine),
-        keys: &world.keys,
-        identity: None,
-        role: "build",
-    };
     let (events, interrupt) = (world.events.clone(), world.interrupt.clone());
-    let booting = world
-        .qemu
-        .boot(boot, &mut world.teardown, &events, &interrupt);
+    let booting = world.try_boot(&disk, machine, "build", None);
     let machine = booting.await.expect("a machine");
     let connector = Connector::new(&machine.endpoint(), &world.keys, Scrubber::default());
     let connecting = connector.expect("keys");
@@ -156,7 +145,7 @@ async fn a_machine_goes_on_where_one_was_suspended_and_is_still_its_own() {
         assert!(!random.contains(&said.random), "it has its own randomness");
         random.push(said.random);
     }
-    // Where its memory is another one, though nobody touched it as far as times tell, a machine boots.
+    // Where its memory is another one, though nobody touched it as far as times tell, a machine boots, and is kept in its place.
     let memory = memory_of("suspend-first");
     let written = fs::metadata(&memory).and_then(|file| file.modified());
     let mut bytes = fs::read(&memory).expect("the memory");
@@ -168,8 +157,10 @@ async fn a_machine_goes_on_where_one_was_suspended_and_is_still_its_own() {
     touched.expect("as if untouched");
     let (third, _) = run("suspend-third", Some(disk)).await.expect("a machine");
     assert_eq!(third.resumed, None);
+    assert_eq!(third.facts, first.facts);
     let told = third.notes.iter().any(|note| {
         note.contains("does not resume") && note.contains("its memory is not what it was")
     });
     assert!(told, "{:?}", third.notes);
+    assert!(record_of("suspend-third").is_some());
 }
