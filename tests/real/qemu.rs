@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tokio::io::AsyncReadExt as _;
-use vault_bake::builder::qemu::{Qemu, QemuSettings, Tools, requirements};
+use vault_bake::builder::qemu::{Qemu, QemuMachine, QemuSettings, Tools, requirements};
 use vault_bake::builder::{Boot, Builder as _, BuilderError, Content, Disk, DiskFile, Machine};
 use vault_bake::definition::{Firmware, MachineSpec, Network, QemuBase};
 use vault_bake::digest::Digest;
@@ -112,7 +112,7 @@ impl World {
         machine: MachineSpec,
         role: &str,
         identity: Option<&[u8]>,
-    ) -> Result<impl Machine + use<>, BuilderError> {
+    ) -> Result<QemuMachine, BuilderError> {
         let boot = Boot {
             disk,
             layer: None,

@@ -268,7 +268,8 @@ async fn a_guest_that_ignores_the_power_button_is_not_captured() {
     settings.shutdown_timeout = Duration::from_secs(2);
     world.qemu = Qemu::new(settings);
     let disk = blank(world.runs.path()).await;
-    let machine = world.boot(&disk, "build").await;
+    let machine = world.try_boot(&disk, spec(), "build", None).await;
+    let machine = machine.expect("a machine");
     let to = world.runs.path().join("captured.qcow2");
     let error = world
         .qemu
