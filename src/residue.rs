@@ -188,7 +188,8 @@ fn every_byte(
     patterns: &bytes::Patterns,
 ) -> Result<Vec<(u64, bytes::Hit)>, ResidueError> {
     let mut found = Vec::new();
-    for (start, reader) in disk::extents(path)? {
+    for extent in disk::extents(path)? {
+        let (start, reader) = extent?;
         let hits = patterns.search(reader).map_err(disk::file_error(path))?;
         found.extend(hits.into_iter().map(|hit| (start, hit)));
     }

@@ -58,7 +58,8 @@ const RUN_SECRETS: &str = "disk.run-secrets";
 
 /// What a window of bytes is moved back by, so that nothing is cut in two.
 const OVERLAP: usize = 4096;
-const WINDOW: usize = 4 << 20;
+/// A small one is as fast as a large one, and a bake is to be small in memory.
+const WINDOW: usize = 256 << 10;
 
 /// Shorter ones would be found by chance.
 const SHORTEST_NEEDLE_BYTES: usize = 12;

@@ -126,11 +126,12 @@ impl Ext4Read for Window {
     }
 }
 
-/// The parts of a file that are no holes: where each begins, and its bytes.
-pub(super) fn extents(path: &Path) -> Result<Vec<(u64, impl Read)>, ResidueError> {
+/// The parts of a file that are no holes: where each begins, and its bytes. One after the other: there can be more of them than a process may have files open.
+pub(super) fn extents(
+    path: &Path,
+) -> Result<impl Iterator<Item = Result<(u64, impl Read), ResidueError>>, ResidueError> {
     let error = file_error(path);
-    let open = || File::open(path).map_err(&error);
-    let file = open()?;
+    let file = File::open(path).map_err(&error)?;
     let end = file.metadata().map_err(&error)?.len();
     let seek = |to: SeekTo| match rustix::fs::seek(&file, to) {
         Ok(at) => Ok(at),
@@ -144,11 +145,13 @@ pub(super) fn extents(path: &Path) -> Result<Vec<(u64, impl Read)>, ResidueError
         let start = seek(SeekTo::Data(at))?;
         let hole = seek(SeekTo::Hole(start))?;
         if start < hole {
-            let mut part = open()?;
-            part.seek(SeekFrom::Start(start)).map_err(&error)?;
-            extents.push((start, part.take(hole - start)));
+            extents.push((start, hole - start));
         }
         at = hole.max(start + 1);
     }
-    Ok(extents)
+    Ok(extents.into_iter().map(move |(start, length)| {
+        let mut part = File::open(path).map_err(&error)?;
+        part.seek(SeekFrom::Start(start)).map_err(&error)?;
+        Ok((start, part.take(length)))
+    }))
 }

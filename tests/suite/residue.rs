@@ -335,3 +335,24 @@ fn what_cannot_be_looked_into_is_said_and_never_called_clean() {
         "{error}"
     );
 }
+
+#[test]
+fn what_is_read_in_pieces_is_found_where_two_of_them_meet() {
+    // Wherever a power of two ends a piece, a key lies across its end.
+    const STRIDE: usize = 64 << 10;
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("disk");
+    let mut bytes = vec![b'.'; 5 << 20];
+    let places = (1..bytes.len() / STRIDE).map(|number| number * STRIDE - 40);
+    let places: Vec<usize> = places.collect();
+    for at in &places {
+        bytes[*at..at + KEY.len()].copy_from_slice(KEY.as_bytes());
+    }
+    fs::write(&path, bytes).expect("a disk");
+    let wanted = places
+        .iter()
+        .map(|at| format!("disk.private-keys: byte {at} of the disk, in no file"));
+    let wanted: BTreeSet<String> = wanted.collect();
+    let seen: BTreeSet<String> = found(&scan(&path)).into_iter().collect();
+    assert_eq!(seen, wanted);
+}

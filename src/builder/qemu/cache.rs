@@ -4,7 +4,8 @@
 //! modification time of files in the cache, which is ours, and hashes again where either changed.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::os::unix::fs::MetadataExt as _;
+use std::io::Write as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -99,12 +100,20 @@ pub(super) fn read_records<T: for<'de> Deserialize<'de>>(folder: &Path) -> Vec<(
         .collect()
 }
 
-/// Writes `record` to `path`, whole or not at all.
+/// Writes `record` to `path`, whole or not at all, also where two bakes write the same one.
 pub(super) fn write_record(path: &Path, record: &impl Serialize) -> Result<(), BuilderError> {
     let text = serde_json::to_vec_pretty(record).expect("a record is JSON");
-    let new = path.with_extension("new");
-    fs::write(&new, text).map_err(BuilderError::file(&new))?;
-    fs::rename(&new, path).map_err(BuilderError::file(path))
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let new = tempfile::Builder::new()
+        .suffix(".new")
+        .permissions(fs::Permissions::from_mode(0o644))
+        .tempfile_in(folder);
+    let mut new = new.map_err(BuilderError::file(folder))?;
+    new.write_all(&text).map_err(BuilderError::file(path))?;
+    match new.persist(path) {
+        Ok(_) => Ok(()),
+        Err(failed) => Err(BuilderError::file(path)(failed.error)),
+    }
 }
 
 /// Runs `work`, which blocks, on a thread of its own; gives up waiting for it on an interrupt.
