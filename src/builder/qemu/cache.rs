@@ -100,20 +100,21 @@ pub(super) fn read_records<T: for<'de> Deserialize<'de>>(folder: &Path) -> Vec<(
         .collect()
 }
 
+/// How the name of a record ends that is not whole yet. One that stays so is of a bake that was killed.
+pub(super) const UNFINISHED: &str = "new";
+
 /// Writes `record` to `path`, whole or not at all, also where two bakes write the same one.
 pub(super) fn write_record(path: &Path, record: &impl Serialize) -> Result<(), BuilderError> {
     let text = serde_json::to_vec_pretty(record).expect("a record is JSON");
     let folder = path.parent().unwrap_or(Path::new("."));
     let new = tempfile::Builder::new()
-        .suffix(".new")
+        .suffix(&format!(".{UNFINISHED}"))
         .permissions(fs::Permissions::from_mode(0o644))
         .tempfile_in(folder);
     let mut new = new.map_err(BuilderError::file(folder))?;
     new.write_all(&text).map_err(BuilderError::file(path))?;
-    match new.persist(path) {
-        Ok(_) => Ok(()),
-        Err(failed) => Err(BuilderError::file(path)(failed.error)),
-    }
+    let renamed = new.persist(path).map(drop);
+    renamed.map_err(|failed| BuilderError::file(path)(failed.error))
 }
 
 /// Runs `work`, which blocks, on a thread of its own; gives up waiting for it on an interrupt.

@@ -222,8 +222,10 @@ pub(super) fn prune(settings: &QemuSettings, now: Option<Timestamp>) -> Result<(
     let entries = fs::read_dir(&folder).map_err(BuilderError::file(&folder))?;
     for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let is_disk = path.extension().is_some_and(|end| end == "qcow2");
-        if is_disk && !named.contains(name.as_ref()) {
+        let is_ours = path
+            .extension()
+            .is_some_and(|end| end == "qcow2" || end == cache::UNFINISHED);
+        if is_ours && !named.contains(name.as_ref()) {
             remove(&path)?;
         }
     }

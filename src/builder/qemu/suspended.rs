@@ -157,12 +157,12 @@ pub(super) fn prune(settings: &QemuSettings, now: Timestamp) -> Result<(), Build
     let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
     for path in entries.map(|entry| entry.path()) {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let is_content = path
+        let is_ours = path
             .extension()
-            .is_some_and(|end| end == "memory" || end == "qcow2");
+            .is_some_and(|end| end == "memory" || end == "qcow2" || end == cache::UNFINISHED);
         // One that is just being made is not named yet.
         let left_behind = !is_young(written(&path), LEFT_BEHIND, now);
-        if is_content && left_behind && !named.iter().any(|one| *one == name) {
+        if is_ours && left_behind && !named.iter().any(|one| *one == name) {
             remove(&path)?;
         }
     }

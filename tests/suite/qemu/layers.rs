@@ -177,11 +177,31 @@ async fn old_layers_go_and_so_do_files_that_no_record_names() {
     shelf.put("a", None, 50);
     shelf.put("b", Some("a"), 1);
     fs::write(shelf.path("run-killed.qcow2"), "half a layer").unwrap();
+    fs::write(shelf.path(".killed.new"), "half a record").unwrap();
     shelf.settings.layers.max_age = Duration::from_secs(48 * 3600);
     // What builds on an old layer is as old.
     assert_eq!(shelf.found("base", &["a", "b"]).await, "");
     assert_eq!(shelf.left(), "");
+    assert!(!shelf.path(".killed.new").exists());
     assert_eq!(layer_use(&shelf.settings).layers, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn bakes_that_use_one_layer_at_once_all_find_it() {
+    let shelf = std::sync::Arc::new(Shelf::new());
+    shelf.put("a", None, 1);
+    // Each notes its use of the layer in the layer's record.
+    let bakes = (0..8).map(|_| {
+        let shelf = shelf.clone();
+        tokio::spawn(async move {
+            for _ in 0..100 {
+                assert_eq!(shelf.found("base", &["a"]).await, "a");
+            }
+        })
+    });
+    for bake in bakes.collect::<Vec<_>>() {
+        bake.await.expect("a bake finds the layer each time");
+    }
 }
 
 #[tokio::test]
