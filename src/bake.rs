@@ -70,6 +70,9 @@ pub async fn bake<B: Builder, S: Backend>(
         }),
         Err(error) => {
             let error = outcome::explain(error, machine.as_mut(), world);
+            if error.went_away() {
+                layers::forget(builder, machine.as_mut(), &run, world).await;
+            }
             match machine.take_if(|_| order.keeps(&error)) {
                 Some(machine) => Err(outcome::keep(error, machine, &keys, teardown)),
                 None => Err(Failed {

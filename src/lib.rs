@@ -103,6 +103,7 @@
 pub mod digest;
 pub mod canonical;
 pub mod secret;
+pub mod terminal;
 pub mod event;
 pub mod wait;
 pub mod process;

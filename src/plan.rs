@@ -5,6 +5,7 @@
 
 mod base;
 mod inputs;
+mod interpreter;
 mod order;
 mod show;
 mod steps;
@@ -165,6 +166,7 @@ pub enum StepKind {
     Reboot,
 }
 
+pub use interpreter::{Interpreter, InvalidFirstLine};
 pub use steps::CONFIGURATION;
 
 /// The one file of a shell step.

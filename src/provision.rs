@@ -5,9 +5,11 @@
 //! and for `ansible-playbook` in a private file, alone. Deliberately decides nothing: order, files, environment and
 //! time-outs are the plan's.
 
+mod alive;
 mod ansible;
 mod audit;
 mod checks;
+mod disks;
 mod error;
 mod facts;
 mod observe;
@@ -35,7 +37,7 @@ pub use error::ProvisionError;
 pub use facts::{BootFacts, Package, Packages, boot_facts, inventory};
 pub use observe::{Observed, observe};
 pub use seed::give_identity;
-pub use steps::{run_step, seal, settle};
+pub use steps::{run_step, seal};
 pub use tap::{Test, parse as parse_tap};
 pub use upload::{pack, unpack, upload};
 

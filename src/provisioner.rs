@@ -265,6 +265,8 @@ fn folders(search: &[PathBuf]) -> String {
 }
 
 const METADATA: &str = "provisioner.toml";
-const INSTALL: &str = "install.sh";
-const CHECK: &str = "check.sh";
+/// The script that a step runs.
+pub const INSTALL: &str = "install.sh";
+/// The script that checks what the step did.
+pub const CHECK: &str = "check.sh";
 const LIB: &str = "lib.sh";

@@ -9,13 +9,15 @@ use serde_json::json;
 use super::{Bake, BakeError};
 use crate::builder::{Builder, Content, Disk, Layer, LayerFile, Machine, Made, Resumed};
 use crate::digest::Digest;
+use crate::event::Event;
 use crate::plan::{EnvValue, Plan, PlannedStep, StepKind};
 use crate::provision::{self, Guest, StepRecord};
 use crate::ssh::Session;
 use crate::store::backend::Backend;
+use crate::world::World;
 
 /// Counts the ways in which steps are done; another one makes other layers of the same steps.
-const RECIPE: u32 = 2;
+const RECIPE: u32 = 3;
 
 /// The keys of the layers that a bake of `plan` on `disk` may leave or continue from: the one at 0 is of the first step,
 /// each is of one step more. They end before the first step that only a bake itself can do.
@@ -126,6 +128,20 @@ fn notes(files: &[LayerFile]) -> Option<Vec<StepRecord>> {
     files.iter().map(note).collect()
 }
 
+/// Removes what the run kept, because its machine went away: a later bake would continue from before a restart that never came.
+pub(super) async fn forget<B: Builder>(
+    builder: &B,
+    machine: Option<&mut B::Machine>,
+    run: &str,
+    world: &World<'_>,
+) {
+    if let Err(error) = builder.forget_layers(machine, run).await {
+        let message =
+            format!("layers of this run could not be removed, so build with `--no-cache`: {error}");
+        world.events.emit(&Event::Warning { message });
+    }
+}
+
 /// Does the steps that no layer has, but the seal, and leaves a layer after each that may be kept.
 pub(super) async fn do_steps<B: Builder, S: Backend>(
     bake: &Bake<'_, B, S>,
@@ -139,10 +155,11 @@ pub(super) async fn do_steps<B: Builder, S: Backend>(
     let last = guest.steps.len().saturating_sub(1);
     for index in records.len()..last {
         let died = async || held.as_mut().and_then(Machine::died);
-        let (next, record) = provision::run_step(guest, session, index, died, world.now).await?;
+        let key = start.keys.get(index);
+        let step = provision::run_step(guest, session, index, died, key.is_some(), world.now);
+        let (next, record) = step.await?;
         session = next;
-        if let (Some(key), Some(machine)) = (start.keys.get(index), held.as_mut()) {
-            provision::settle(guest, &session).await?;
+        if let (Some(key), Some(machine)) = (key, held.as_mut()) {
             let made = Made {
                 key: *key,
                 run: guest.run.to_owned(),

@@ -123,6 +123,17 @@ pub enum BakeError {
     Interrupted(#[from] Interrupted),
 }
 
+impl BakeError {
+    /// Whether the machine shut down or restarted by itself.
+    pub(super) fn went_away(&self) -> bool {
+        match self {
+            Self::Provision(ProvisionError::WentAway { .. }) => true,
+            Self::Died { error, .. } => error.went_away(),
+            _ => false,
+        }
+    }
+}
+
 /// So many of what is left on a disk are named.
 const NAMED: usize = 20;
 

@@ -130,6 +130,18 @@ impl Builder for Qemu {
         machine::keep_layer(&self.settings, machine, made, interrupt).await
     }
 
+    async fn forget_layers(
+        &self,
+        machine: Option<&mut QemuMachine>,
+        run: &str,
+    ) -> Result<(), BuilderError> {
+        if let Some(machine) = machine {
+            // What is being recorded would be there after all.
+            machine.finish_recording().await;
+        }
+        layers::forget(&self.settings, run)
+    }
+
     async fn boot(
         &self,
         boot: Boot<'_>,

@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use semver::Version;
 use serde_json::json;
 
-use super::{EnvValue, PAYLOAD, PlanError, PlannedFile, PlannedStep, SCRIPT, StepKind};
+use super::{
+    EnvValue, Interpreter, PAYLOAD, PlanError, PlannedFile, PlannedStep, SCRIPT, StepKind,
+};
 use super::{inputs, order, template};
 use crate::configuration;
 use crate::definition::{Action, Definition, Step, Value};
 use crate::digest::Digest;
-use crate::provisioner::{Provisioner, Provisioners, SourceFile};
+use crate::provisioner::{CHECK, INSTALL, Provisioner, Provisioners, SourceFile};
 
 /// What a step does before its digest is taken.
 struct Decided {
@@ -32,7 +34,10 @@ pub(super) fn decide(
             Some(provisioner) => provision(step, inputs, provisioner, definition)?,
             None => unreachable!("a provisioner step names a provisioner"),
         },
-        Action::Shell { script, env } => shell(script, env, definition),
+        Action::Shell { script, env } => {
+            readable(step, "", script.as_bytes())?;
+            shell(script, env, definition)
+        }
         Action::File {
             content,
             destination,
@@ -102,6 +107,15 @@ fn provision(
     provisioner: &Provisioner,
     definition: &Definition,
 ) -> Result<Decided, PlanError> {
+    for file in &provisioner.files {
+        if [INSTALL, CHECK].contains(&file.path.as_str()) {
+            readable(
+                step,
+                &format!("{}/{}: ", provisioner.name, file.path),
+                &file.content,
+            )?;
+        }
+    }
     let inputs = inputs::decide(step, given, provisioner)?;
     let mut files = provisioner
         .files
@@ -129,6 +143,19 @@ fn provision(
         files,
         releases: provisioner.releases.clone(),
     })
+}
+
+/// Refuses a script whose first line no machine can follow.
+fn readable(step: &Step, file: &str, script: &[u8]) -> Result<(), PlanError> {
+    Interpreter::of(script)
+        .map(|_interpreter| ())
+        .map_err(|error| {
+            let problem = step.at.problem(format!("{file}{error}"));
+            PlanError::Invalid(
+                problem
+                    .hint("write `#!/bin/sh`, or leave it out: the script then runs under `sh -e`"),
+            )
+        })
 }
 
 /// The file of a product, made of typed values.

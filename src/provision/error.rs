@@ -1,6 +1,7 @@
 //! What can go wrong while a machine is provisioned.
 
 use super::checks::{CheckRecord, Phase};
+use crate::plan::InvalidFirstLine;
 use crate::process::{ProcessError, last_lines};
 use crate::ssh::{Endpoint, InvalidVariable, SshError};
 use crate::wait::Interrupted;
@@ -10,8 +11,8 @@ use crate::wait::Interrupted;
 pub enum ProvisionError {
     /// A step ended with a status other than 0.
     #[error(
-        "step {step} failed on {endpoint} (exit {exit}){}\n  hint: build again with `--on-error keep` to log in and look",
-        last_lines(.last)
+        "step {step} failed on {endpoint} (exit {exit}){}{}\n  hint: build again with `--on-error keep` to log in and look",
+        last_lines(.last), disk_full(.full.as_deref())
     )]
     Step {
         /// As in `vault/install`.
@@ -22,6 +23,18 @@ pub enum ProvisionError {
         exit: i32,
         /// Its last lines, scrubbed.
         last: Vec<String>,
+        /// The file systems of the machine that are full, as in `/ has 0 of 3900 MiB free`.
+        full: Option<String>,
+    },
+    /// The machine shut down, restarted or left its normal state during a step, or right after it.
+    #[error("step {step} cannot be completed: the machine {endpoint} went away: {why}")]
+    WentAway {
+        /// As in `web/script`.
+        step: String,
+        /// Which machine.
+        endpoint: String,
+        /// What was seen.
+        why: String,
     },
     /// A step did not come to its own end.
     #[error("on {endpoint}: step {error}")]
@@ -67,6 +80,16 @@ pub enum ProvisionError {
         /// What is wrong with it.
         error: InvalidVariable,
     },
+    /// A script names its interpreter in a way that no machine can follow.
+    #[error("step {step}: {file}: {error}")]
+    FirstLine {
+        /// As in `web`.
+        step: String,
+        /// The script, as in `script.sh`.
+        file: String,
+        /// What is wrong with it.
+        error: InvalidFirstLine,
+    },
     /// Checks do not hold.
     #[error("{} of {} checks failed on {endpoint} ({phase}): {}", failed(.records).len(), .records.len(), failed(.records).join(", "))]
     Checks {
@@ -103,12 +126,23 @@ impl ProvisionError {
     pub(super) fn ssh(endpoint: &Endpoint, error: SshError) -> Self {
         match error {
             SshError::Interrupted(interrupted) => interrupted.into(),
+            SshError::Lost { what, why } => Self::WentAway {
+                step: what,
+                endpoint: endpoint.to_string(),
+                why,
+            },
             error => Self::Ssh {
                 endpoint: endpoint.to_string(),
                 error,
             },
         }
     }
+}
+
+/// A line on the file systems that are full.
+fn disk_full(full: Option<&str>) -> String {
+    full.map(|full| format!("\n  the machine's disk is full: {full}; give it more with `disk_gib`"))
+        .unwrap_or_default()
 }
 
 /// The ids of the checks that failed.

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use super::checks::Phase;
 use super::{Guest, Installed, ProvisionError};
-use crate::plan::{EnvValue, PlannedStep, StepKind};
+use crate::plan::{EnvValue, Interpreter, PlannedStep, StepKind};
 use crate::ssh::{Script, export, quote};
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Runs `sh ./<file>` of `step`, as `name`.
+/// Runs `file` of `step`, as `name`, by the interpreter that its first line names.
 pub(super) fn run_file(
     guest: &Guest<'_>,
     step: &PlannedStep,
@@ -32,14 +32,44 @@ pub(super) fn run_file(
     }
     let _ = write!(
         text,
-        "cd {} || exit 125\nsh ./{file}\n",
-        quote(&folder(guest, step))
+        "cd {} || exit 125\n{}",
+        quote(&folder(guest, step)),
+        interpreted(step, file)?
     );
     Ok(Script {
         name,
         text,
         timeout,
     })
+}
+
+/// The command that runs `file` in the step's folder. One whose interpreter the machine does not have says so instead.
+fn interpreted(step: &PlannedStep, file: &str) -> Result<String, ProvisionError> {
+    let planned = step.files.iter().find(|planned| planned.path == file);
+    let content = planned.map_or(&[][..], |planned| &planned.content);
+    let interpreter = Interpreter::of(content).map_err(|error| ProvisionError::FirstLine {
+        step: step.name.clone(),
+        file: file.to_owned(),
+        error,
+    })?;
+    let mut needed = vec![interpreter.program.as_str()];
+    needed.extend(interpreter.found_by_env());
+    let mut text = String::new();
+    for program in needed {
+        let missing = quote(&format!(
+            "the machine has no {program}, which the first line of {file} names: install it in a step before this one"
+        ));
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "command -v {} >/dev/null || {{ echo {missing}; exit 127; }}",
+            quote(program)
+        );
+    }
+    let words = [Some(interpreter.program), interpreter.argument];
+    let words: Vec<String> = words.iter().flatten().map(|word| quote(word)).collect();
+    let _ = writeln!(text, "{} ./{file}", words.join(" "));
+    Ok(text)
 }
 
 /// Puts the payload of a File step in its place, whole or not at all.

@@ -8,18 +8,22 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::checks::{Phase, check_steps};
-use super::{CheckRecord, Guest, Now, ProvisionError, StepRecord, ansible, script, upload};
+use super::{
+    CheckRecord, Guest, Now, ProvisionError, StepRecord, alive, ansible, disks, script, upload,
+};
 use crate::digest::Digest;
 use crate::event::{Event, millis};
 use crate::plan::{PlannedStep, StepKind};
-use crate::ssh::{Ended, Script, Session};
+use crate::ssh::{Ended, Script, Session, SshError};
 
-/// Does the step at `index`. `died` says why the machine is gone, where it is, while it restarts.
+/// Runs the step at `index`, and fails if the machine goes away with it. `died` says why the machine is gone, where it is,
+/// while it restarts. With `sync` the machine then writes to its disk all that it holds back.
 pub async fn run_step(
     guest: &Guest<'_>,
     mut session: Session,
     index: usize,
     mut died: impl AsyncFnMut() -> Option<String>,
+    sync: bool,
     now: Now<'_>,
 ) -> Result<(Session, StepRecord), ProvisionError> {
     let step = &guest.steps[index];
@@ -34,25 +38,10 @@ pub async fn run_step(
     } else {
         one(guest, &session, step).await?
     };
-    let record = begun.record(guest, &session, ended, now)?;
+    let record = begun.record(guest, &session, ended, now).await?;
+    alive::check(guest, &session, &names(step).1, sync).await?;
     Ok((session, record))
 }
-
-/// Has the machine write to its disk all that it holds back.
-pub async fn settle(guest: &Guest<'_>, session: &Session) -> Result<(), ProvisionError> {
-    let sync = Script {
-        name: "sync".to_owned(),
-        text: "sync\n".to_owned(),
-        timeout: SYNC_TIMEOUT,
-    };
-    let synced = session.output(sync, guest.interrupt).await;
-    synced
-        .map(|_nothing| ())
-        .map_err(|error| ProvisionError::ssh(session.endpoint(), error))
-}
-
-/// A slow disk with much to write.
-const SYNC_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Does the plan's last step, the seal, and makes its checks.
 pub async fn seal(
@@ -68,7 +57,8 @@ pub async fn seal(
     };
     let begun = Begun::new(guest, index, now);
     let ended = one(guest, session, step).await?;
-    let record = begun.record(guest, session, ended, now)?;
+    let record = begun.record(guest, session, ended, now).await?;
+    alive::check(guest, session, &names(step).1, false).await?;
     let checked = matches!(step.kind, StepKind::Provisioner { checked: true, .. });
     let own = checked.then_some(step);
     let checks = check_steps(guest, Phase::Build, session, own.into_iter()).await?;
@@ -113,10 +103,16 @@ async fn one(
         }
         StepKind::Reboot => unreachable!("a restart makes another session"),
     };
-    session
-        .run(script, guest.events, guest.interrupt)
-        .await
-        .map_err(|error| ProvisionError::ssh(session.endpoint(), error))
+    let ended = session.run(script, guest.events, guest.interrupt).await;
+    match ended {
+        Ok(ended) => Ok(ended),
+        // A machine that shuts down ends its scripts by a signal, or closes the channel.
+        Err(error @ (SshError::Signalled { .. } | SshError::NoStatus { .. })) => {
+            alive::check(guest, session, &names(step).1, false).await?;
+            Err(ProvisionError::ssh(session.endpoint(), error))
+        }
+        Err(error) => Err(ProvisionError::ssh(session.endpoint(), error)),
+    }
 }
 
 /// Does the restart at `index`: the machine's tmpfs is empty then, and what later steps need is uploaded again.
@@ -165,7 +161,7 @@ impl<'a> Begun<'a> {
     }
 
     /// The record of its end, or the error that its end is.
-    fn record(
+    async fn record(
         self,
         guest: &Guest<'_>,
         session: &Session,
@@ -180,11 +176,13 @@ impl<'a> Begun<'a> {
             exit: ended.exit,
         });
         if ended.exit != 0 {
+            alive::check(guest, session, &name, false).await?;
             return Err(ProvisionError::Step {
                 step: name,
                 endpoint: session.endpoint().to_string(),
                 exit: ended.exit,
                 last: ended.last,
+                full: disks::full(guest, session).await,
             });
         }
         Ok(StepRecord {

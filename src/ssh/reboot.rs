@@ -16,6 +16,8 @@ pub struct Reboot {
     pub command: String,
     /// The file that says another thing in each boot.
     pub boot_id: String,
+    /// Prints what systemd says of a shutdown, in the form of `systemctl show`, as POSIX sh; nothing on a machine without it.
+    pub state: String,
 }
 
 impl Default for Reboot {
@@ -23,9 +25,16 @@ impl Default for Reboot {
         Self {
             command: "systemctl --no-block reboot".to_owned(),
             boot_id: "/proc/sys/kernel/random/boot_id".to_owned(),
+            state: STATE.to_owned(),
         }
     }
 }
+
+/// systemd's properties of the target of a running machine and of that of a shutdown, and `scheduled` for a shutdown that waits.
+const STATE: &str = "[ -d /run/systemd/system ] || exit 0
+systemctl show -p Id -p ActiveState -p ActiveEnterTimestampMonotonic -p Job multi-user.target shutdown.target
+[ ! -e /run/systemd/shutdown/scheduled ] || echo scheduled
+";
 
 /// At the most, for reading the boot id and for starting the restart.
 const SHORT: Duration = Duration::from_secs(30);

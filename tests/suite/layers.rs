@@ -268,3 +268,38 @@ async fn nothing_is_kept_from_a_step_with_a_secret_on() {
     bakery.bake(|_| {}).await.unwrap();
     assert_eq!(did(&bakery, since), "secretive two seal");
 }
+
+/// Ends the session that it runs in, as a machine does that restarts.
+const LEAVES: &str = "p=$PPID; until grep -q sshd /proc/$p/comm; do p=$(cut -d ' ' -f 4 /proc/$p/stat); done; kill -9 $p; sleep 20\n";
+
+#[tokio::test]
+async fn no_layer_is_kept_of_a_run_whose_machine_went_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let steps = vec![
+        app("one", "true\n"),
+        app("two", "exit 3\n"),
+        app("three", "true\n"),
+        seal(),
+    ];
+    let mut bakery = Bakery::new(folder.path(), steps);
+    bakery.layers = true;
+    bakery.test = false;
+    bakery.bake(|_| {}).await.unwrap_err();
+
+    // The layer of the run before stays; what this run did before the machine went away is not kept.
+    bakery.plan.steps[1] = app("two", "true\n");
+    bakery.plan.steps[2] = app("three", LEAVES);
+    let since = bakery.heard().len();
+    let failed = bakery.bake(|_| {}).await.unwrap_err();
+    let failed = failed.to_string();
+    assert!(
+        failed.starts_with("step three/install cannot be completed: the machine "),
+        "{failed}"
+    );
+    assert_eq!(did(&bakery, since), "two three");
+    for _ in 0..2 {
+        let since = bakery.heard().len();
+        bakery.bake(|_| {}).await.unwrap_err();
+        assert_eq!(did(&bakery, since), "two three");
+    }
+}

@@ -1,6 +1,5 @@
 //! What the binary's exit status says: one table from kinds of errors to status and hint.
 
-use std::io::{Write, stderr};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -21,7 +20,7 @@ use vault_bake::store::StoreError;
 use vault_bake::teardown::{JournalError, Leak};
 use vault_bake::wait::Interrupted;
 
-use crate::commands::print_json;
+use crate::output::{print_json, tell, tell_line};
 
 /// The exit statuses of `vault-bake`: a documented interface, never renumbered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +108,7 @@ impl Failure {
             None => self.message.clone(),
         };
         let line: Vec<&str> = text.split(char::is_control).collect();
-        let _ = writeln!(stderr().lock(), "error: {}", line.join(" "));
+        tell_line(&format!("error: {}", line.join(" ")));
         self.exit
     }
 
@@ -131,8 +130,7 @@ impl Failure {
         lines.extend(self.hint.iter().map(|hint| format!("hint: {hint}")));
         lines.extend(log.map(|log| format!("log: {}", log.display())));
         lines.push(String::new());
-        // Standard error is gone: the exit status is all that is left to say.
-        let _ = stderr().lock().write_all(lines.join("\n").as_bytes());
+        tell(&lines.join("\n"));
         self.exit
     }
 }
@@ -245,6 +243,9 @@ fn hint(error: &BakeError) -> Option<&'static str> {
         ),
         BakeError::Residue(_) => Some(
             "a step before the seal has to remove it, or must not write it to the disk at all; disk.programs: something put another program in the place of a release's; nothing was recorded",
+        ),
+        BakeError::Provision(ProvisionError::WentAway { .. }) => Some(
+            "a restart is a step of its own, `reboot = true`: take it out of this step, and out of what earlier steps left running",
         ),
         BakeError::Provision(_) => {
             Some("`--on-error keep` leaves the machine running, to log in and look")

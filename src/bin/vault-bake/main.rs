@@ -5,6 +5,7 @@ mod azure;
 mod commands;
 mod exit;
 mod keys;
+mod output;
 mod place;
 mod report;
 mod world;

@@ -3,13 +3,16 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use vault_bake::event::{Event, Sink, Stage};
+use vault_bake::terminal::{visible, visible_json, visible_line};
+
+use crate::output::{print_json, tell_line};
 
 /// How people see events.
 enum Face {
@@ -135,13 +138,11 @@ impl State {
         let current = self.running.last().copied();
         match &mut self.face {
             Face::Json => {
-                let line = serde_json::to_string(event).unwrap_or_default();
-                // Nobody reads any more: the run goes on, its log has everything.
-                let _ = writeln!(io::stdout().lock(), "{line}");
+                print_json(event);
             }
             Face::Lines => {
                 if let Some(line) = lasting_line(event) {
-                    let _ = writeln!(io::stderr().lock(), "{line}");
+                    tell_line(&line);
                 }
             }
             Face::Bars { all, stages } => show_bars(all, stages, current, event),
@@ -155,7 +156,12 @@ fn show_bars(
     current: Option<Stage>,
     event: &Event,
 ) {
-    let moving = current.and_then(|stage| stages.get(&stage));
+    let moving = current.and_then(|stage| stages.get(&stage)).cloned();
+    let say = |message: String| {
+        if let Some(bar) = &moving {
+            bar.set_message(visible_line(&message).into_owned());
+        }
+    };
     match event {
         Event::StageStarted { stage } => {
             let style =
@@ -173,27 +179,19 @@ fn show_bars(
                 bar.finish_and_clear();
             }
         }
-        Event::StepStarted { index, count, step } => {
-            moving.inspect(|bar| bar.set_message(format!("{index}/{count} {step}")));
-        }
-        Event::Output { source, line } => {
-            moving.inspect(|bar| bar.set_message(format!("{source}: {line}")));
-        }
-        Event::Waiting { what, seen, .. } => {
-            moving.inspect(|bar| bar.set_message(format!("waiting for {what}: {seen}")));
-        }
+        Event::StepStarted { index, count, step } => say(format!("{index}/{count} {step}")),
+        Event::Output { source, line } => say(format!("{source}: {line}")),
+        Event::Waiting { what, seen, .. } => say(format!("waiting for {what}: {seen}")),
         Event::Progress {
             what,
             done_bytes,
             total_bytes,
-        } => {
-            moving.inspect(|bar| bar.set_message(progress(what, *done_bytes, *total_bytes)));
-        }
+        } => say(progress(what, *done_bytes, *total_bytes)),
         _ => {}
     }
     if let Some(line) = lasting_line(event) {
         // The terminal is gone: nothing to be done about it, and the log has the line.
-        let _ = all.println(line);
+        let _ = all.println(visible(&line));
     }
 }
 
@@ -260,8 +258,8 @@ fn lasting_line(event: &Event) -> Option<String> {
 
 fn log_line(event: &Event) -> String {
     match event {
-        Event::Output { source, line } => format!("{source} | {line}"),
-        other => serde_json::to_string(other).unwrap_or_default(),
+        Event::Output { source, line } => visible_line(&format!("{source} | {line}")).into_owned(),
+        other => visible_json(&serde_json::to_string(other).unwrap_or_default()).into_owned(),
     }
 }
 

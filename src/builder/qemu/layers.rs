@@ -180,6 +180,16 @@ pub(super) fn record(layer: Unrecorded) -> Result<Name, BuilderError> {
     Ok((record.made.key, sha256))
 }
 
+/// Removes the records of the layers that `run` left. Their files go with the next [`prune`]: a machine may still run on them.
+pub(super) fn forget(settings: &QemuSettings, run: &str) -> Result<(), BuilderError> {
+    for (path, record) in records(&folder(settings)) {
+        if record.made.run == run {
+            remove(&path)?;
+        }
+    }
+    Ok(())
+}
+
 /// What the layers take.
 pub(super) fn usage(settings: &QemuSettings) -> LayerUse {
     let folder = folder(settings);

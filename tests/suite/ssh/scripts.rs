@@ -325,6 +325,7 @@ async fn a_restart_is_seen_by_the_boot_id_and_by_nothing_else() {
     let reboot = Reboot {
         command: "true".to_owned(),
         boot_id: boot_id.display().to_string(),
+        ..Reboot::default()
     };
     let old = session
         .reboot(&reboot, Duration::from_secs(2), alive, &events, &interrupt)

@@ -128,6 +128,25 @@ impl Builder for StandIn {
             .map_err(|error| BuilderError::File { path, error })
     }
 
+    async fn forget_layers(
+        &self,
+        _machine: Option<&mut StandInMachine>,
+        run: &str,
+    ) -> Result<(), BuilderError> {
+        let folder = self.cache.join("stand-in-layers");
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let made = fs::read(entry.path()).ok();
+            let made = made.and_then(|bytes| serde_json::from_slice::<Made>(&bytes).ok());
+            if made.is_some_and(|made| made.run == run) {
+                fs::remove_file(entry.path()).map_err(|error| BuilderError::File {
+                    path: entry.path(),
+                    error,
+                })?;
+            }
+        }
+        Ok(())
+    }
+
     async fn boot(
         &self,
         boot: Boot<'_>,

@@ -1,6 +1,6 @@
 //! `build`: bakes an image, records it, and tries it.
 
-use std::io::{IsTerminal, Write, stderr, stdin};
+use std::io::{IsTerminal, stdin};
 
 use vault_bake::bake::{BakeError, OnError, Order, bake};
 use vault_bake::builder::LayerRules;
@@ -15,6 +15,7 @@ use crate::azure;
 use crate::commands::test::auditor;
 use crate::commands::{lint, plan};
 use crate::exit::{Exit, Failure};
+use crate::output::tell;
 use crate::report::seconds;
 use crate::world::{Session, clock};
 
@@ -122,10 +123,7 @@ fn ask(error: &BakeError) -> OnError {
         return OnError::Clean;
     }
     // Without a terminal to ask on, the answer below is empty and the machine goes.
-    let _ = write!(
-        stderr().lock(),
-        "{error}\nKeep the machine to look at it? [y/N] "
-    );
+    tell(&format!("{error}\nKeep the machine to look at it? [y/N] "));
     let mut answer = String::new();
     match stdin().read_line(&mut answer) {
         Ok(_) if answer.trim().eq_ignore_ascii_case("y") => OnError::Keep,
@@ -139,6 +137,5 @@ fn print_timings(session: &Session) {
         |(what, elapsed_ms): &(String, u64)| format!("  {what:<24} {:>8}\n", seconds(*elapsed_ms));
     let table: String = timings.iter().map(line).collect();
     let text = format!("\nwhere the time went\n{table}");
-    // Nobody is there to read it any more.
-    let _ = stderr().lock().write_all(text.as_bytes());
+    tell(&text);
 }

@@ -1,4 +1,4 @@
-//! The verbs, a file each, and how all of them print results.
+//! The verbs, a file each.
 
 pub mod build;
 pub mod channel;
@@ -25,25 +25,4 @@ pub mod trust;
 pub mod validate;
 pub mod verify;
 
-use std::io::{Write, stderr, stdout};
-
-/// Prints a result for people. Results go to standard output, what happens on the way to standard error.
-pub fn print_line(line: &str) {
-    // Whoever read us has gone; the exit status still says what happened.
-    let _ = writeln!(stdout().lock(), "{}", line.trim_end_matches('\n'));
-}
-
-/// Tells people something beside a result that programs read whole.
-pub fn print_warning(warning: &str) {
-    let _ = writeln!(stderr().lock(), "warning: {warning}");
-}
-
-/// Prints text that has its line ends already, as it is.
-pub fn print_text(text: &str) {
-    let _ = stdout().lock().write_all(text.as_bytes());
-}
-
-/// Prints a result for programs: one JSON object on one line.
-pub fn print_json(value: &serde_json::Value) {
-    print_line(&value.to_string());
-}
+pub use crate::output::{print_file, print_json, print_line, print_text, print_warning};

@@ -1,7 +1,6 @@
 //! `sbom`: the bill of materials of an image.
 
-use std::io::{Write, stdout};
-
+use crate::commands::print_file;
 use crate::exit::{Exit, Failure};
 use crate::world::Session;
 
@@ -13,7 +12,7 @@ pub async fn run(session: &Session, reference: &str) -> Result<Exit, Failure> {
         return Err(Failure::new(Exit::Failed, message)
             .hint("images that are baked from now on have one; bake this one again"));
     };
-    // The stored bytes and no line end: their SHA-256 is what the manifest names. Whoever reads us may have gone.
-    let _ = stdout().lock().write_all(&bytes);
+    // The stored bytes and no line end: their SHA-256 is what the manifest names.
+    print_file(&bytes);
     Ok(Exit::Done)
 }

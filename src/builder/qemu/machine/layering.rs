@@ -79,6 +79,15 @@ impl Disks {
     }
 }
 
+impl QemuMachine {
+    /// Waits until the last layer is recorded, or could not be.
+    pub(in crate::builder::qemu) async fn finish_recording(&mut self) {
+        if let Some(recording) = self.disks.recording.take() {
+            let _ = recording.await;
+        }
+    }
+}
+
 /// Makes a layer of what `machine` wrote so far. Reading it through and recording it goes on beside the machine.
 pub(in crate::builder::qemu) async fn keep_layer(
     settings: &QemuSettings,

@@ -1,0 +1,76 @@
+//! Machines that go away during a step, or right after it.
+
+use vault_bake::plan::StepKind;
+
+use super::*;
+
+/// What systemd prints of a machine: its normal target, and that of a shutdown.
+fn state(active: &str, entered: u64, job: &str, more: &str) -> String {
+    format!(
+        "Job={job}\nId=multi-user.target\nActiveState={active}\nActiveEnterTimestampMonotonic={entered}\n\n\
+         {more}\nId=shutdown.target\nActiveState=inactive\nActiveEnterTimestampMonotonic=0"
+    )
+}
+
+#[tokio::test]
+async fn a_step_after_which_the_machine_leaves_fails_and_says_what_was_seen() {
+    let mut table = Vec::new();
+    for (what, state) in [
+        ("runs", state("active", 9, "", "Job=0")),
+        ("starts still", state("inactive", 0, "12", "Job=0")),
+        ("is no systemd's", String::new()),
+        ("shuts down", state("active", 9, "", "Job=77")),
+        ("shuts down, and left", state("inactive", 9, "", "Job=77")),
+        ("was isolated", state("inactive", 9, "", "Job=0")),
+        (
+            "is scheduled to go",
+            state("active", 9, "", "Job=0") + "\nscheduled",
+        ),
+    ] {
+        for exit in [0, 3] {
+            let (mut world, session) = World::new(Vec::new(), Scrubber::default()).await;
+            let endpoint = session.endpoint().to_string();
+            std::fs::write(world.folder.path().join("state"), &state).expect("a file");
+            let script = format!("exit {exit}");
+            world.plan = plan(vec![
+                step("leaves", StepKind::Shell, &[("script.sh", &script)]),
+                step("next", StepKind::Shell, &[("script.sh", "echo never")]),
+            ]);
+            upload(&world.guest(), &session, 0)
+                .await
+                .expect("an upload");
+            let guest = world.guest();
+            let done = run_step(&guest, session, 0, async || None, true, &clock).await;
+            let ended = match done {
+                Ok(_) => "done".to_owned(),
+                Err(error) => error.to_string().replace(&endpoint, "HOST"),
+            };
+            let first = ended.lines().next().unwrap_or_default();
+            table.push(format!("{what}, exit {exit}: {first}"));
+        }
+    }
+    insta::assert_snapshot!(table.join("\n"));
+}
+
+#[tokio::test]
+async fn a_script_that_is_ended_by_a_shutdown_is_told_from_one_that_ends_by_itself() {
+    for (state, expected) in [
+        (
+            state("active", 9, "", "Job=77"),
+            "the machine HOST went away: it is shutting down",
+        ),
+        (state("active", 9, "", "Job=0"), "did not exit normally"),
+    ] {
+        let own = step(
+            "own",
+            StepKind::Shell,
+            &[("script.sh", "kill -TERM $PPID; sleep 5")],
+        );
+        let (world, session) = World::new(vec![own], Scrubber::default()).await;
+        let endpoint = session.endpoint().to_string();
+        std::fs::write(world.folder.path().join("state"), &state).expect("a file");
+        let error = world.steps(session).await.unwrap_err().to_string();
+        let error = error.replace(&endpoint, "HOST");
+        assert!(error.contains(expected), "{error}");
+    }
+}
