@@ -129,7 +129,7 @@ impl ProvisionError {
             SshError::Lost { what, why } => Self::WentAway {
                 step: what,
                 endpoint: endpoint.to_string(),
-                why,
+                why: format!("the connection was lost: {why}"),
             },
             error => Self::Ssh {
                 endpoint: endpoint.to_string(),

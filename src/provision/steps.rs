@@ -38,8 +38,8 @@ pub async fn run_step(
     } else {
         one(guest, &session, step).await?
     };
-    let record = begun.record(guest, &session, ended, now).await?;
     alive::check(guest, &session, &names(step).1, sync).await?;
+    let record = begun.record(guest, &session, ended, now).await?;
     Ok((session, record))
 }
 
@@ -57,8 +57,8 @@ pub async fn seal(
     };
     let begun = Begun::new(guest, index, now);
     let ended = one(guest, session, step).await?;
-    let record = begun.record(guest, session, ended, now).await?;
     alive::check(guest, session, &names(step).1, false).await?;
+    let record = begun.record(guest, session, ended, now).await?;
     let checked = matches!(step.kind, StepKind::Provisioner { checked: true, .. });
     let own = checked.then_some(step);
     let checks = check_steps(guest, Phase::Build, session, own.into_iter()).await?;
@@ -176,7 +176,6 @@ impl<'a> Begun<'a> {
             exit: ended.exit,
         });
         if ended.exit != 0 {
-            alive::check(guest, session, &name, false).await?;
             return Err(ProvisionError::Step {
                 step: name,
                 endpoint: session.endpoint().to_string(),

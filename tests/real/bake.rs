@@ -5,6 +5,7 @@ mod cluster;
 mod ended;
 mod identities;
 mod layered;
+mod leaving;
 mod node;
 pub mod shop;
 

@@ -245,7 +245,7 @@ fn hint(error: &BakeError) -> Option<&'static str> {
             "a step before the seal has to remove it, or must not write it to the disk at all; disk.programs: something put another program in the place of a release's; nothing was recorded",
         ),
         BakeError::Provision(ProvisionError::WentAway { .. }) => Some(
-            "a restart is a step of its own, `reboot = true`: take it out of this step, and out of what earlier steps left running",
+            "a step must leave the machine as it runs. Restart it by a step of its own, `reboot = true`, and not in this step or in what earlier steps left running",
         ),
         BakeError::Provision(_) => {
             Some("`--on-error keep` leaves the machine running, to log in and look")

@@ -40,7 +40,7 @@ async fn a_failure_with_a_real_machine_leaves_nothing() {
         return;
     };
     let slow =
-        shop.small("[[step]]\nname = \"failing\"\ninline = \"echo on purpose >&2; exit 4\"\n");
+        shop.small("[[step]]\nname = \"failing\"\ninline = \"printf 'on purpose\\\\033]0;t\\\\007\\\\033[2J\\\\302\\\\233' >&2; exit 4\"\n");
     let impatient = shop
         .small("[[step]]\ninline = \"true\"\n")
         .replace("network", "boot_timeout_s = 10\nnetwork");
@@ -62,10 +62,29 @@ async fn a_failure_with_a_real_machine_leaves_nothing() {
             _ => "no space, says the test",
         };
         assert!(said(&built).contains(words), "{stage}: {}", said(&built));
+        if stage == "provision" {
+            assert_nothing_is_obeyed(&shop, &built);
+        }
         fs::remove_dir_all(shop.root().join("tools")).ok();
         shop.assert_nothing_left().await;
     }
     assert_store_is_empty(&shop).await;
+}
+
+/// What the failed step printed is shown, in output and log, without a character that a terminal obeys.
+fn assert_nothing_is_obeyed(shop: &Shop, built: &std::process::Output) {
+    let logs = fs::read_dir(shop.root().join("cache/logs")).expect("logs");
+    let logs = logs.map(|log| fs::read_to_string(log.expect("a log").path()).expect("a log"));
+    let texts: Vec<String> = logs.chain([said(built)]).collect();
+    let obeyed = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    assert!(!texts.iter().any(|text| text.contains(obeyed)), "{texts:?}");
+    let seen = texts.iter().filter(|text| text.contains("on purpose"));
+    assert!(seen.count() > 1, "{texts:?}");
+    assert!(
+        texts
+            .iter()
+            .any(|text| text.contains("on purpose^[]0;t^G^[[2J<U+009B>"))
+    );
 }
 
 #[tokio::test]
