@@ -99,6 +99,17 @@ pub enum ProvisionError {
 }
 
 impl ProvisionError {
+    /// Whether the connection to the machine broke, as it does if the machine is gone.
+    pub fn is_broken_connection(&self) -> bool {
+        matches!(
+            self,
+            Self::Ssh {
+                error: SshError::Lost { .. } | SshError::Died { .. } | SshError::NoStatus { .. },
+                ..
+            }
+        )
+    }
+
     /// `error` of a session with `endpoint`.
     pub(super) fn ssh(endpoint: &Endpoint, error: SshError) -> Self {
         match error {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use vault_bake::builder::{
     AccessBy, Artifact, Boot, Builder, BuilderError, Captured, CapturedFile, Content, Disk,
-    DiskFile, Layer, LayerFile, Machine, Made,
+    DiskFile, EndedBy, Layer, LayerFile, Machine, MachineEnd, Made,
 };
 use vault_bake::definition::Firmware;
 use vault_bake::digest::Digest;
@@ -206,9 +206,12 @@ impl Machine for StandInMachine {
         self.endpoint.clone()
     }
 
-    fn died(&mut self) -> Option<String> {
+    fn died(&mut self) -> Option<MachineEnd> {
         let status = self.process.ended()?;
-        Some(format!("sshd ended ({status})"))
+        Some(MachineEnd {
+            by: EndedBy::Exit(status.code().unwrap_or_default()),
+            words: format!("sshd ended ({status})"),
+        })
     }
 
     async fn console(&self) -> Vec<String> {
