@@ -13,11 +13,10 @@ mod retest;
 mod uploading;
 
 use std::path::Path;
-use std::time::Duration;
 
 use tokio::try_join;
 
-use crate::builder::{Artifact, Boot, Builder, BuilderError, Captured, Disk, Machine};
+use crate::builder::{self, Artifact, Boot, Builder, Captured, Disk, Machine};
 use crate::digest::Digest;
 use crate::event::{Event, Stage};
 use crate::provision::{self, CheckRecord, Guest, Installed};
@@ -69,7 +68,7 @@ pub async fn bake<B: Builder, S: Backend>(
             ..baked
         }),
         Err(error) => {
-            let error = outcome::explain(error, machine.as_mut(), world);
+            let error = outcome::explain(error, machine.as_mut(), world).await;
             if error.went_away() {
                 layers::forget(builder, machine.as_mut(), &run, world).await;
             }
@@ -246,34 +245,17 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
                 keys: self.keys,
                 identity: None,
                 role: "build",
+                again: false,
             };
-            let machine = held.insert(self.builder.boot(boot, teardown, events, interrupt).await?);
-            start.resumed = machine.resumed().cloned();
-            // Else the cache could not be bounded before the bake ends.
-            if let Some(layer) = &mut start.layer {
-                layer.let_go();
-            }
-            let endpoint = machine.endpoint();
-            let timeout = Duration::from_secs(plan.machine.boot_timeout_s());
-            let died = async || machine.died();
-            let connecting = Session::connect(
-                &endpoint,
-                self.keys,
-                timeout,
-                died,
-                plan.scrubber(),
-                events,
-                interrupt,
-            );
-            match connecting.await {
-                Ok(session) => Ok(session),
-                Err(error) => Err(BuilderError::NotUp {
-                    error: Box::new(error),
-                    console: machine.console().await,
-                }),
-            }
+            let (scrubber, told) = (plan.scrubber(), (events, interrupt));
+            builder::start::start(self.builder, boot, &scrubber, held, teardown, told).await
         };
         let session = self.stage(Stage::Boot, boot).await?;
+        start.resumed = held.as_ref().and_then(Machine::resumed).cloned();
+        // Else the cache could not be bounded before the bake ends.
+        if let Some(layer) = &mut start.layer {
+            layer.let_go();
+        }
         Ok((start, session))
     }
 

@@ -7,8 +7,10 @@ pub mod access;
 mod artifact;
 pub mod azure;
 mod disk;
+mod end;
 mod layer;
 pub mod qemu;
+pub(crate) mod start;
 mod suspended;
 
 use std::io;
@@ -30,6 +32,7 @@ use crate::wait::{Interrupt, Interrupted};
 
 pub use artifact::{Artifact, Captured, CapturedFile, CapturedImage, CapturedKind};
 pub use disk::{AccessBy, Content, Disk, DiskFile, Kernel};
+pub use end::{EndedBy, MachineEnd};
 pub use layer::{Layer, LayerFile, LayerRules, LayerUse, Made};
 pub use suspended::{Resumed, SuspendedUse};
 
@@ -48,6 +51,8 @@ pub struct Boot<'a> {
     pub identity: Option<&'a [u8]>,
     /// Unique in the run: `build` or `test`.
     pub role: &'a str,
+    /// Whether the platform ended an earlier start of this machine. It then boots from scratch.
+    pub again: bool,
 }
 
 /// A builder failed.
@@ -103,13 +108,13 @@ pub enum BuilderError {
         /// Debian's package that has it.
         package: &'static str,
     },
-    /// A machine ended, or never began.
-    #[error("machine {machine}: {words}")]
+    /// A machine ended, or did not start.
+    #[error("machine {machine}: {end}")]
     Died {
         /// Its role.
         machine: String,
-        /// How, with its last words.
-        words: String,
+        /// How.
+        end: Box<MachineEnd>,
     },
     /// A machine does not follow its control connection.
     #[error("machine {machine}: {why}")]
@@ -334,8 +339,8 @@ pub trait Machine: Send {
         None
     }
 
-    /// Why it died, where it has: its last words.
-    fn died(&mut self) -> Option<String>;
+    /// How it ended, if it has. A machine that died a moment ago may need a second until that is known.
+    fn died(&mut self) -> Option<MachineEnd>;
 
     /// Lets it run on beyond us.
     fn leave(self);

@@ -160,6 +160,9 @@ pub enum Event {
         checks: usize,
         /// How many of them failed.
         failed: usize,
+        /// What else went wrong: the image did not come up, or its checks did not come to their end.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failure: Option<String>,
     },
     /// Something was removed by teardown or sweep.
     Removed {

@@ -319,6 +319,17 @@ impl Running {
         }
     }
 
+    /// Waits until its standard error was read to its end, at most `limit`: a child of it may keep that open.
+    pub(crate) async fn said_all(&mut self, limit: Duration) {
+        // What was read until then has to do.
+        let _ = tokio::time::timeout(limit, &mut self.reading).await;
+    }
+
+    /// Whether its standard error was read to its end.
+    pub(crate) fn has_said_all(&self) -> bool {
+        self.reading.is_finished()
+    }
+
     /// The last lines that it printed on standard error.
     pub fn last_lines(&self) -> Vec<String> {
         self.tail.lines()

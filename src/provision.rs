@@ -33,7 +33,7 @@ use crate::wait::Interrupt;
 
 pub use audit::{Audit, Lynis, audit};
 pub use checks::{CheckRecord, Phase, run_checks};
-pub use error::ProvisionError;
+pub use error::{Leaving, ProvisionError};
 pub use facts::{BootFacts, Package, Packages, boot_facts, inventory};
 pub use observe::{Observed, observe};
 pub use seed::give_identity;

@@ -4,28 +4,29 @@
 //! not come up: that is a failed test, not an error. Deliberately needs neither definition nor plan, so that a trial can
 //! be repeated at any time.
 
+mod attempt;
 mod audits;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::builder::{AccessBy, Boot, Builder, BuilderError, Content, Disk, Machine};
+use crate::builder::{AccessBy, Builder, BuilderError, Content, Disk, start};
 use crate::definition::{Firmware, MachineSpec, Network};
 use crate::digest::{Digest, canonical_json};
 use crate::identity::{Identity, IdentityError};
-use crate::manifest::{CheckFact, TestRecord};
+use crate::manifest::TestRecord;
 use crate::plan::{EnvValue, Plan, PlannedFile, PlannedMachine, PlannedStep, StepKind};
-use crate::provision::{self, Audit, Guest, Installed, Lynis, ProvisionError};
-use crate::record::{builder_fact, check_fact};
+use crate::provision::{Installed, ProvisionError};
+use crate::record::builder_fact;
 use crate::release::Verified;
-use crate::secret::Scrubber;
-use crate::ssh::{Keys, Reboot, Session, SshError};
 use crate::teardown::Teardown;
 use crate::wait::Interrupted;
 use crate::world::World;
 
+use attempt::Attempt;
+
+pub use attempt::BOOT_CHECK;
 pub use audits::{AUDIT_CHECK, Audits, LEAST_INDEX};
 
 /// All that a trial needs beside the artifact. Kept in the store as canonical JSON; the manifest names it by digest.
@@ -212,9 +213,12 @@ pub struct Subject<'a> {
 /// A trial that could not be made. Whether the image is good is not known then.
 #[derive(Debug, thiserror::Error)]
 pub enum TrialError {
-    /// The machine could not be started.
+    /// The machine could not be started, or its platform ended it.
     #[error(transparent)]
     Builder(#[from] BuilderError),
+    /// Something on this computer failed while the machine ran.
+    #[error(transparent)]
+    Host(ProvisionError),
     /// No throw-away identity could be made.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -226,7 +230,7 @@ pub enum TrialError {
     Interrupted(#[from] Interrupted),
 }
 
-/// Boots `subject` and runs its checks.
+/// Boots `subject` and runs its checks. If the platform ends the machine, it is started once more.
 pub async fn run<B: Builder>(
     builder: &B,
     subject: &Subject<'_>,
@@ -243,49 +247,22 @@ pub async fn run<B: Builder>(
         .find(|release| release.product == "consul");
     let consul_version = consul.map_or(OLDEST_CONSUL, |release| &release.version);
     let identity = Identity::throw_away(NODE, DATACENTER, consul_version, started)?;
-    let disk = Disk {
-        content: subject.content.clone(),
-        firmware: subject.checks.firmware,
-        access: subject.checks.access,
-        kernel: None,
-    };
-    let keys = Keys::generate();
-    let tar = identity.to_tar();
-    // On Azure no disk brings it.
-    let by_ssh = disk.access == AccessBy::CustomData;
-    let boot = Boot {
-        disk: &disk,
-        layer: None,
-        machine: &subject.checks.machine,
-        keys: &keys,
-        identity: (!by_ssh).then_some(&tar),
-        role: "test",
-    };
-    let mut machine = builder
-        .boot(boot, teardown, world.events, world.interrupt)
-        .await?;
-    let scrubber = Scrubber::new(identity.secrets());
-    let guest = Guest {
-        image: &subject.checks.image,
+    let attempt = Attempt {
+        builder,
+        subject,
         steps: &steps,
-        folder: teardown.work(),
-        lib: subject.checks.lib.as_bytes(),
-        releases: &subject.checks.releases,
-        archives: &[],
+        identity: &identity,
         run,
-        work: world.guest_work,
-        shown: false,
-        local_work: teardown.work(),
-        keys: &keys,
-        reboot: &Reboot::default(),
-        events: world.events,
-        interrupt: world.interrupt,
+        world,
     };
-    let timeout = Duration::from_secs(subject.checks.machine.boot_timeout_s());
-    let identity = by_ssh.then_some(tar.as_slice());
-    let lynis = subject.audits.map(|audits| &audits.lynis);
-    let mut outcome = checks(&mut machine, &guest, (identity, lynis), scrubber, timeout).await?;
-    drop(machine);
+    let mut outcome = match attempt.make(false, teardown).await {
+        Err(TrialError::Builder(error)) if start::is_worth_another_start(&error) => {
+            world.interrupt.check()?;
+            start::announce(&error, world.events);
+            attempt.make(true, teardown).await?
+        }
+        made => made?,
+    };
     let audit = match (subject.audits, outcome.audit.take()) {
         (Some(audits), Some(audit)) => {
             outcome.checks.push(audits::judge(&audit));
@@ -307,80 +284,6 @@ pub async fn run<B: Builder>(
         checks: outcome.checks,
         builder: builder_fact(builder.name(), world.tool),
     })
-}
-
-/// What a machine showed.
-struct Outcome {
-    audit: Option<Audit>,
-    checks: Vec<CheckFact>,
-    failure: Option<String>,
-}
-
-async fn checks<M: Machine>(
-    machine: &mut M,
-    guest: &Guest<'_>,
-    (identity, lynis): (Option<&[u8]>, Option<&Lynis>),
-    scrubber: Scrubber,
-    timeout: Duration,
-) -> Result<Outcome, Interrupted> {
-    let failed = |failure: String| {
-        Ok(Outcome {
-            audit: None,
-            checks: Vec::new(),
-            failure: Some(failure),
-        })
-    };
-    let endpoint = machine.endpoint();
-    let died = async || machine.died();
-    let connecting = Session::connect(
-        &endpoint,
-        guest.keys,
-        timeout,
-        died,
-        scrubber,
-        guest.events,
-        guest.interrupt,
-    );
-    let session = match connecting.await {
-        Ok(session) => session,
-        Err(SshError::Interrupted(interrupted)) => return Err(interrupted),
-        Err(error) => {
-            return failed(format!(
-                "the image did not come up: {error}{}",
-                crate::process::last_lines(&machine.console().await)
-            ));
-        }
-    };
-    let checked = async {
-        provision::upload(guest, &session, 0).await?;
-        if let Some(tar) = identity {
-            provision::give_identity(guest, &session, tar).await?;
-        }
-        let records = match provision::run_checks(guest, &session).await {
-            Ok(records) | Err(ProvisionError::Checks { records, .. }) => records,
-            Err(error) => return Err(error),
-        };
-        let (events, interrupt) = (guest.events, guest.interrupt);
-        let audit = match lynis {
-            Some(lynis) => {
-                let audit = provision::audit(lynis, &session, guest.work, events, interrupt);
-                Some(audit.await)
-            }
-            None => None,
-        };
-        Ok((records, audit.transpose()))
-    };
-    match checked.await {
-        Ok((_, Err(ProvisionError::Interrupted(interrupted))))
-        | Err(ProvisionError::Interrupted(interrupted)) => Err(interrupted),
-        // What the checks said holds without an audit.
-        Ok((records, audit)) => Ok(Outcome {
-            failure: audit.as_ref().err().map(ToString::to_string),
-            audit: audit.unwrap_or_default(),
-            checks: records.iter().map(check_fact).collect(),
-        }),
-        Err(error) => failed(error.to_string()),
-    }
 }
 
 /// The throw-away node's name.

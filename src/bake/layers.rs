@@ -154,7 +154,10 @@ pub(super) async fn do_steps<B: Builder, S: Backend>(
     let mut records = start.done.clone();
     let last = guest.steps.len().saturating_sub(1);
     for index in records.len()..last {
-        let died = async || held.as_mut().and_then(Machine::died);
+        let died = async || {
+            let end = held.as_mut().and_then(Machine::died);
+            end.map(|end| end.to_string())
+        };
         let key = start.keys.get(index);
         let step = provision::run_step(guest, session, index, died, key.is_some(), world.now);
         let (next, record) = step.await?;

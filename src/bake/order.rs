@@ -34,6 +34,7 @@ pub enum OnError {
 impl Order<'_> {
     /// Whether the machine stays, after `error`.
     pub(super) fn keeps(&self, error: &BakeError) -> bool {
-        !matches!(error, BakeError::Interrupted(_)) && (self.on_error)(error) == OnError::Keep
+        let can_stay = !matches!(error, BakeError::Interrupted(_)) && !error.is_of_a_dead_machine();
+        can_stay && (self.on_error)(error) == OnError::Keep
     }
 }

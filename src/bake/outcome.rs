@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::builder::{BuilderError, Machine};
+use crate::builder::{BuilderError, Machine, MachineEnd, start};
 use crate::digest::Digest;
 use crate::event::Stage;
 use crate::manifest::{Manifest, TestRecord};
@@ -77,11 +77,11 @@ pub enum BakeError {
     /// The builder failed.
     #[error(transparent)]
     Builder(#[from] BuilderError),
-    /// The machine died under our hands.
-    #[error("the machine died: {words}\nmeanwhile: {error}")]
+    /// The build VM ended while it was worked in.
+    #[error("the build VM is gone: {end}\nmeanwhile: {error}")]
     Died {
-        /// Its last words.
-        words: String,
+        /// How it ended.
+        end: Box<MachineEnd>,
         /// What failed because of it.
         error: Box<BakeError>,
     },
@@ -124,11 +124,11 @@ pub enum BakeError {
 }
 
 impl BakeError {
-    /// Whether the machine shut down or restarted by itself.
+    /// Whether the machine shut down or restarted by itself. If its platform ended it, its steps are done all the same.
     pub(super) fn went_away(&self) -> bool {
         match self {
             Self::Provision(ProvisionError::WentAway { .. }) => true,
-            Self::Died { error, .. } => error.went_away(),
+            Self::Died { end, .. } => !end.by.is_platform(),
             _ => false,
         }
     }
@@ -166,7 +166,7 @@ impl From<JournalError> for Failed {
 }
 
 /// The error that stands behind another one: an interrupt ends many things in many ways, and so does a machine's death.
-pub(super) fn explain<M: Machine>(
+pub(super) async fn explain<M: Machine>(
     error: BakeError,
     machine: Option<&mut M>,
     world: &World<'_>,
@@ -174,13 +174,51 @@ pub(super) fn explain<M: Machine>(
     if let Err(interrupted) = world.interrupt.check() {
         return interrupted.into();
     }
-    match machine.and_then(Machine::died) {
-        Some(_) if matches!(error, BakeError::Builder(BuilderError::NotUp { .. })) => error,
-        Some(words) => BakeError::Died {
-            words,
+    let Some(machine) = machine else {
+        return error;
+    };
+    let end = match is_broken_connection(&error) {
+        true => start::end_of(machine, world.interrupt).await,
+        false => machine.died(),
+    };
+    match (end, &error) {
+        (_, BakeError::Builder(BuilderError::NotUp { .. } | BuilderError::Died { .. }))
+        | (None, _) => error,
+        (Some(end), _) => BakeError::Died {
+            end: Box::new(end),
             error: Box::new(error),
         },
-        None => error,
+    }
+}
+
+/// Whether the machine, or the program that runs it, did not answer any more.
+fn is_broken_connection(error: &BakeError) -> bool {
+    match error {
+        BakeError::Provision(error) => error.is_broken_connection(),
+        BakeError::Builder(error) => matches!(error, BuilderError::Control { .. }),
+        _ => false,
+    }
+}
+
+impl BakeError {
+    /// Whether a machine was ended by its platform, which says nothing about the image: the same may succeed if it is done again.
+    pub fn is_platform(&self) -> bool {
+        match self {
+            Self::Died { end, .. }
+            | Self::Builder(BuilderError::Died { end, .. })
+            | Self::Trial(TrialError::Builder(BuilderError::Died { end, .. })) => {
+                end.by.is_platform()
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the machine that it is about is gone.
+    pub(super) fn is_of_a_dead_machine(&self) -> bool {
+        matches!(
+            self,
+            Self::Died { .. } | Self::Builder(BuilderError::Died { .. })
+        )
     }
 }
 

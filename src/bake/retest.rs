@@ -53,7 +53,10 @@ pub async fn test<B: Builder, S: Backend>(
         .await
     };
     let result = world.events.stage(Stage::Test, work).await;
-    let result = result.map_err(|error| outcome::explain(error, None::<&mut B::Machine>, world));
+    let result = match result {
+        Ok(record) => Ok(record),
+        Err(error) => Err(outcome::explain(error, None::<&mut B::Machine>, world).await),
+    };
     let leaks = outcome::clean_up(None::<B::Machine>, teardown, world).await;
     match result {
         Ok(record) => Ok(Tested { record, leaks }),
@@ -116,14 +119,12 @@ pub(super) async fn record<B: Builder, S: Backend>(
     let record = trial::run(builder, &subject, run, teardown, world).await?;
     store.put_test(&record, (world.now)()).await?;
     let failed = record.checks.iter().filter(|check| !check.ok).count();
-    if let Some(failure) = &record.failure {
-        world.events.warn(failure);
-    }
     world.events.emit(&Event::Tested {
         manifest: digest.to_string(),
         passed: record.passed,
         checks: record.checks.len(),
         failed,
+        failure: record.failure.clone(),
     });
     Ok(record)
 }

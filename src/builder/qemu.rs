@@ -33,7 +33,7 @@ use crate::teardown::Teardown;
 use crate::wait::Interrupt;
 
 pub use machine::QemuMachine;
-pub use requirement::requirements;
+pub use requirement::{build_requirements, requirements, test_requirements};
 pub use settings::{QemuSettings, Tools};
 
 /// Whether machines run under KVM here; else under software emulation.

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::error::Leaving;
 use super::{Guest, ProvisionError};
 use crate::ssh::{Script, Session};
 
@@ -29,18 +30,18 @@ pub(super) async fn check(
     let printed = printed.map_err(|error| ProvisionError::ssh(session.endpoint(), error))?;
     match left(&printed) {
         None => Ok(()),
-        Some(why) => Err(ProvisionError::WentAway {
+        Some(how) => Err(ProvisionError::WentAway {
             step: step.to_owned(),
             endpoint: session.endpoint().to_string(),
-            why: why.to_owned(),
+            how,
         }),
     }
 }
 
 /// Why no further step can run on a machine in this state, if so.
-fn left(printed: &str) -> Option<&'static str> {
+fn left(printed: &str) -> Option<Leaving> {
     if printed.lines().any(|line| line == "scheduled") {
-        return Some("a shutdown is scheduled");
+        return Some(Leaving::Scheduled);
     }
     let units: Vec<&str> = printed.split("\n\n").collect();
     let value = |id: &str, key: &str| {
@@ -55,10 +56,9 @@ fn left(printed: &str) -> Option<&'static str> {
     };
     let active = |id: &str| value(id, "ActiveState") == Some("active");
     if active("shutdown.target") || value("shutdown.target", "Job").is_some() {
-        return Some("it is shutting down");
+        return Some(Leaving::ShuttingDown);
     }
     // A machine that never came to its normal target is still starting.
     let entered = value("multi-user.target", "ActiveEnterTimestampMonotonic").is_some();
-    (entered && !active("multi-user.target"))
-        .then_some("it left multi-user.target, as after `systemctl isolate`")
+    (entered && !active("multi-user.target")).then_some(Leaving::Isolated)
 }

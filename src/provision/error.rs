@@ -27,14 +27,14 @@ pub enum ProvisionError {
         full: Option<String>,
     },
     /// The machine shut down, restarted or left its normal state during a step, or right after it.
-    #[error("step {step} cannot be completed: the machine {endpoint} went away: {why}")]
+    #[error("step {step} cannot be completed: the machine {endpoint} went away: {how}")]
     WentAway {
         /// As in `web/script`.
         step: String,
         /// Which machine.
         endpoint: String,
         /// What was seen.
-        why: String,
+        how: Leaving,
     },
     /// A step did not come to its own end.
     #[error("on {endpoint}: step {error}")]
@@ -121,7 +121,38 @@ pub enum ProvisionError {
     Interrupted(#[from] Interrupted),
 }
 
+/// How a machine showed that it went away.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Leaving {
+    /// The connection broke, and how.
+    #[error("the connection was lost: {0}")]
+    Lost(String),
+    /// systemd shuts the machine down.
+    #[error("it is shutting down")]
+    ShuttingDown,
+    /// A shutdown waits for its time.
+    #[error("a shutdown is scheduled")]
+    Scheduled,
+    /// systemd left the target of a running machine.
+    #[error("it left multi-user.target, as after `systemctl isolate`")]
+    Isolated,
+}
+
 impl ProvisionError {
+    /// Whether the connection to the machine broke, as it does if the machine is gone.
+    pub fn is_broken_connection(&self) -> bool {
+        matches!(
+            self,
+            Self::Ssh {
+                error: SshError::Died { .. } | SshError::NoStatus { .. },
+                ..
+            } | Self::WentAway {
+                how: Leaving::Lost(_),
+                ..
+            }
+        )
+    }
+
     /// `error` of a session with `endpoint`.
     pub(super) fn ssh(endpoint: &Endpoint, error: SshError) -> Self {
         match error {
@@ -129,7 +160,7 @@ impl ProvisionError {
             SshError::Lost { what, why } => Self::WentAway {
                 step: what,
                 endpoint: endpoint.to_string(),
-                why: format!("the connection was lost: {why}"),
+                how: Leaving::Lost(why),
             },
             error => Self::Ssh {
                 endpoint: endpoint.to_string(),

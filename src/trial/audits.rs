@@ -1,13 +1,11 @@
 //! An audit beside the checks: of the booted image, and of the base that it was made of.
 
-use std::time::Duration;
-
 use super::CheckSet;
-use crate::builder::{Boot, Builder, Content, Disk, Machine};
+use crate::builder::{Boot, Builder, Content, Disk, start};
 use crate::manifest::{AuditFact, CheckFact};
 use crate::provision::{self, Audit, Lynis};
 use crate::secret::Scrubber;
-use crate::ssh::{Keys, Session};
+use crate::ssh::Keys;
 use crate::teardown::Teardown;
 use crate::wait::Interrupted;
 use crate::world::World;
@@ -98,16 +96,13 @@ impl Audits {
             keys: &keys,
             identity: None,
             role: "base",
+            again: false,
         };
-        let booting = builder.boot(boot, teardown, events, interrupt);
-        let mut machine = booting.await.map_err(|error| error.to_string())?;
-        let endpoint = machine.endpoint();
-        let timeout = Duration::from_secs(checks.machine.boot_timeout_s());
-        let died = async || machine.died();
+        let mut machine = None;
         let scrubber = Scrubber::default();
-        let connecting =
-            Session::connect(&endpoint, &keys, timeout, died, scrubber, events, interrupt);
-        let session = connecting.await.map_err(|error| error.to_string())?;
+        let told = (events, interrupt);
+        let starting = start::start(builder, boot, &scrubber, &mut machine, teardown, told);
+        let session = starting.await.map_err(|error| error.to_string())?;
         let auditing = provision::audit(&self.lynis, &session, world.guest_work, events, interrupt);
         let audit = auditing.await.map_err(|error| error.to_string())?;
         Ok(audit.index)

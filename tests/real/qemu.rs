@@ -120,6 +120,7 @@ impl World {
             keys: &self.keys,
             identity,
             role,
+            again: false,
         };
         self.qemu
             .boot(boot, &mut self.teardown, &self.events, &self.interrupt)
@@ -278,8 +279,8 @@ async fn banner(world: &World, machine: &mut impl Machine) -> String {
         .until(&world.events, &world.interrupt, || {
             let died = machine.died();
             async move {
-                if let Some(words) = died {
-                    return Seen::Never(std::io::Error::other(words));
+                if let Some(end) = died {
+                    return Seen::Never(std::io::Error::other(end.to_string()));
                 }
                 match first_bytes(address).await {
                     Ok(text) if text.starts_with("SSH-2.0") => Seen::Ready(text),

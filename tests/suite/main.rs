@@ -12,6 +12,7 @@ mod cli;
 mod definition;
 mod far;
 mod deployment;
+mod endings;
 mod faults;
 mod fuzz;
 mod ground;

@@ -1,7 +1,9 @@
 //! The QEMU builder without machines: command lines, keys, and bases that are refused.
 
+mod fake;
 mod layers;
 mod refusals;
+mod starts;
 
 use std::path::Path;
 
@@ -300,6 +302,7 @@ fn requirements_name_packages() {
     qemu-system-x86_64 (qemu-system-x86): runs the temporary machines
     qemu-img (qemu-utils): makes, converts and checks disks
     mmdebstrap (mmdebstrap): makes native bases from signed packages
+    gpgv (gpgv): verifies the signatures of a distribution's packages
     unshare (util-linux): ends what the making of a base started
     /usr/sbin/mke2fs (e2fsprogs): makes the root file system of native bases
     /usr/sbin/sgdisk (gdisk): partitions native bases

@@ -12,6 +12,7 @@ use vault_bake::lint::LintError;
 use vault_bake::lock::LockError;
 use vault_bake::pin::PinError;
 use vault_bake::plan::PlanError;
+use vault_bake::process::ProcessError;
 use vault_bake::provision::ProvisionError;
 use vault_bake::provisioner::ProvisionerError;
 use vault_bake::release::ReleaseError;
@@ -231,6 +232,7 @@ fn bake(error: &BakeError) -> Exit {
         BakeError::Provision(_) => Exit::Provisioning,
         BakeError::Store(error) => store(error),
         BakeError::Interrupted(_) => Exit::Interrupted,
+        error if error.is_platform() => Exit::Failed,
         BakeError::Died { error, .. } => bake(error),
         _ => Exit::Failed,
     }
@@ -238,6 +240,20 @@ fn bake(error: &BakeError) -> Exit {
 
 fn hint(error: &BakeError) -> Option<&'static str> {
     match error {
+        BakeError::Died { end, .. } if end.by.is_platform() => Some(
+            "Run the same command again: it resumes after the last cached step. If it fails the same way, look for the cause on this computer, as in `journalctl -k`: memory that ran out, or a defect of QEMU",
+        ),
+        BakeError::Builder(BuilderError::Died { end, .. }) if end.by.is_worth_another_start() => {
+            Some(
+                "Look for the cause on this computer, as in `journalctl -k`: memory that ran out, or a defect of QEMU; `vault-bake doctor` says what this computer lacks",
+            )
+        }
+        BakeError::Builder(BuilderError::Process(ProcessError::Start { .. })) => {
+            Some("Run `vault-bake doctor`: it says what this computer lacks, and how to get it")
+        }
+        BakeError::Trial(_) => Some(
+            "No test was recorded: the error says nothing about the image. Run `vault-bake test` to test it",
+        ),
         BakeError::Builder(BuilderError::NotUp { .. }) => Some(
             "`vault-bake doctor` says what this machine lacks; boot_timeout_s in [machine.qemu] allows more time",
         ),
@@ -247,6 +263,7 @@ fn hint(error: &BakeError) -> Option<&'static str> {
         BakeError::Provision(ProvisionError::WentAway { .. }) => Some(
             "a step must leave the machine as it runs. Restart it by a step of its own, `reboot = true`, and not in this step or in what earlier steps left running",
         ),
+        BakeError::Died { error, .. } => hint(error),
         BakeError::Provision(_) => {
             Some("`--on-error keep` leaves the machine running, to log in and look")
         }

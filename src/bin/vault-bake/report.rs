@@ -248,9 +248,15 @@ fn lasting_line(event: &Event) -> Option<String> {
             checks,
             ..
         } => format!("tested: all {checks} checks passed"),
-        Event::Tested { checks, failed, .. } => {
-            format!("tested: {failed} of {checks} checks failed")
-        }
+        Event::Tested {
+            checks,
+            failed,
+            failure,
+            ..
+        } => match failure {
+            Some(failure) => format!("tested: {failed} of {checks} checks failed; {failure}"),
+            None => format!("tested: {failed} of {checks} checks failed"),
+        },
         Event::Leaked { what } => format!("left behind: {what}"),
         _ => return None,
     })

@@ -15,7 +15,7 @@ use super::body;
 use super::names::{self, Names};
 use super::{Azure, AzureError};
 use crate::azure::{Arm, ResourceId};
-use crate::builder::{Boot, BuilderError, Content, Machine};
+use crate::builder::{Boot, BuilderError, Content, EndedBy, Machine, MachineEnd};
 use crate::definition::{Address, AzureMachine, Security};
 use crate::event::Events;
 use crate::plan::PlannedMachine;
@@ -29,7 +29,7 @@ pub struct AzureVm {
     arm: Arm,
     endpoint: Endpoint,
     making: JoinHandle<()>,
-    made: Arc<Mutex<Option<Result<Value, String>>>>,
+    made: Arc<Mutex<Option<Result<Value, MachineEnd>>>>,
 }
 
 /// How long the parts of a network may take to be there.
@@ -79,7 +79,7 @@ pub(super) async fn start(
             .map_err(AzureError::from)
             .and_then(|machine| secured(machine, &name, wanted));
         *done.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(ended.map_err(|error| error.to_string()));
+            Some(ended.map_err(|error| end(&error)));
     });
     Ok(AzureVm {
         arm: arm.clone(),
@@ -222,6 +222,25 @@ fn secured(machine: Value, name: &str, wanted: Security) -> Result<Value, AzureE
     }
 }
 
+/// How a machine ended that Azure could not make. What its guest reports, or fails to, is the image's fault; all else is Azure's.
+fn end(error: &AzureError) -> MachineEnd {
+    let code = match error {
+        AzureError::Arm { error } => error.code(),
+        _ => None,
+    };
+    let by_guest = code.is_some_and(|code| GUEST_CODES.contains(&code));
+    MachineEnd {
+        by: match by_guest {
+            true => EndedBy::GuestNotReady,
+            false => EndedBy::Cloud,
+        },
+        words: error.to_string(),
+    }
+}
+
+/// Codes that say how the system in the machine came up, not how Azure did its part.
+const GUEST_CODES: [&str; 2] = ["OSProvisioningTimedOut", "OSProvisioningClientError"];
+
 impl AzureVm {
     /// Waits until Azure says that the machine is there.
     pub(super) async fn made(&mut self) -> Result<(), AzureError> {
@@ -234,7 +253,7 @@ impl AzureVm {
             .take();
         let why = match made {
             Some(Ok(_)) => return Ok(()),
-            Some(Err(why)) => why,
+            Some(Err(end)) => end.words,
             None => "nobody knows how its making ended".to_owned(),
         };
         Err(AzureError::Unexpected {
@@ -255,11 +274,11 @@ impl Machine for AzureVm {
         self.endpoint.clone()
     }
 
-    fn died(&mut self) -> Option<String> {
+    fn died(&mut self) -> Option<MachineEnd> {
         let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         match made.as_ref()? {
             Ok(_) => None,
-            Err(why) => Some(why.clone()),
+            Err(end) => Some(end.clone()),
         }
     }
 

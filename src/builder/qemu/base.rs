@@ -62,6 +62,24 @@ struct KernelRecord {
     arguments: String,
 }
 
+fn key(sources: &Sources) -> Digest {
+    Digest::of_value(&KeyParts {
+        recipe: RECIPE,
+        script: Digest::of(layout::ROOT_SCRIPT),
+        sources,
+    })
+}
+
+/// Whether the base was made before. Whether it is still what it was shows only once it is used.
+pub(super) fn is_cached(settings: &QemuSettings, base: &PlannedBase) -> bool {
+    let Ok((sources, _)) = sources(base) else {
+        return false;
+    };
+    let name = &key(&sources).hex()[..KEY_DIGITS];
+    let folder = settings.cache.join("bases").join(name);
+    folder.join(RECORD).is_file() && folder.join(DISK).is_file()
+}
+
 /// The base, from the cache or made.
 pub(super) async fn find_or_make(
     settings: &QemuSettings,
@@ -71,11 +89,7 @@ pub(super) async fn find_or_make(
     interrupt: &Interrupt,
 ) -> Result<Disk, BuilderError> {
     let (sources, firmware) = sources(base)?;
-    let key = Digest::of_value(&KeyParts {
-        recipe: RECIPE,
-        script: Digest::of(layout::ROOT_SCRIPT),
-        sources: &sources,
-    });
+    let key = key(&sources);
     let bases = settings.cache.join("bases");
     let name = &key.hex()[..KEY_DIGITS];
     let _lock = cache::lock(&bases, name, events, interrupt).await?;

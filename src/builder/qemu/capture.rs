@@ -93,11 +93,12 @@ async fn shut_down(
     match waited {
         Ok(()) => Ok(()),
         Err(WaitError::Interrupted(error)) => Err(error.into()),
-        Err(WaitError::Never(())) => Err(BuilderError::Died {
-            machine: role,
-            words: machine
-                .died()
-                .unwrap_or_else(|| "QEMU ended without a clean shut-down of the guest".into()),
+        Err(WaitError::Never(())) => Err(match machine.died() {
+            Some(end) => BuilderError::Died {
+                machine: role,
+                end: Box::new(end),
+            },
+            None => machine.refusal("QEMU ended without a clean shut-down of the guest"),
         }),
         Err(WaitError::Deadline { waited_s, .. }) => Err(BuilderError::StillRunning {
             machine: role,

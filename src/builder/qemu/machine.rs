@@ -9,18 +9,21 @@ mod files;
 mod handover;
 mod layering;
 mod memory;
+mod parts;
 mod shown;
 mod suspend;
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
 
 use crate::builder::qemu::QemuSettings;
 use crate::builder::qemu::qmp::{Heard, Qmp};
 use crate::builder::qemu::suspended::Suspended;
-use crate::builder::{Boot, BuilderError, Machine, Resumed};
+use crate::builder::{Boot, BuilderError, EndedBy, Machine, MachineEnd, Resumed};
 use crate::event::Events;
 use crate::process::{Program, Running, last_lines};
 use crate::ssh::Endpoint;
@@ -28,6 +31,7 @@ use crate::teardown::{Teardown, Undo};
 use crate::wait::{Interrupt, Seen, Wait, WaitError};
 
 use arguments::{Accelerator, Arguments};
+use parts::Part;
 
 pub(super) use layering::keep_layer;
 
@@ -35,6 +39,8 @@ pub(super) use layering::keep_layer;
 pub struct QemuMachine {
     role: String,
     process: Running,
+    /// Since when it is known that the process ended.
+    ended_since: Option<Instant>,
     pub(super) qmp: Qmp,
     heard: Heard,
     serial: PathBuf,
@@ -52,8 +58,17 @@ impl QemuMachine {
 
     /// Whether it ended by switching itself off; nothing while it runs.
     pub(super) fn ended_well(&mut self) -> Option<bool> {
+        let status = self.ended()?;
+        Some(status.success() && self.heard.guest_end() == Some(EndedBy::GuestShutdown))
+    }
+
+    /// How the process ended, once it has and all that it said before is known.
+    fn ended(&mut self) -> Option<ExitStatus> {
         let status = self.process.ended()?;
-        Some(status.success() && self.heard.guest_shut_down())
+        let since = self.ended_since.get_or_insert_with(Instant::now);
+        let is_all = self.qmp.has_heard_all() && self.process.has_said_all();
+        // A child of it may keep its streams open.
+        (is_all || since.elapsed() >= LAST_WORDS).then_some(status)
     }
 }
 
@@ -77,14 +92,11 @@ impl Machine for QemuMachine {
         self.resumed.as_ref()
     }
 
-    fn died(&mut self) -> Option<String> {
-        let status = self.process.ended()?;
-        Some(last_words(
-            &status.to_string(),
-            &self.heard.words(),
-            &self.process,
-            &self.serial,
-        ))
+    fn died(&mut self) -> Option<MachineEnd> {
+        let status = self.ended()?;
+        let by = self.heard.guest_end().unwrap_or(emulator_end(status));
+        let heard = self.heard.words();
+        Some(end(by, status, &heard, &self.process, &self.serial))
     }
 
     async fn console(&self) -> Vec<String> {
@@ -105,8 +117,22 @@ fn accelerator_here() -> arguments::Accelerator {
     accelerator::choose(Path::new("/dev/kvm"), Path::new("/proc/cpuinfo"))
 }
 
+/// What the end of QEMU itself says.
+fn emulator_end(status: ExitStatus) -> EndedBy {
+    match (status.signal(), status.code()) {
+        (Some(signal), _) => EndedBy::Signal(signal),
+        (None, code) => EndedBy::Exit(code.unwrap_or_default()),
+    }
+}
+
 /// How a machine ended, with the last lines of QEMU and of the serial console.
-fn last_words(status: &str, heard: &[String], process: &Running, serial: &Path) -> String {
+fn end(
+    by: EndedBy,
+    status: ExitStatus,
+    heard: &[String],
+    process: &Running,
+    serial: &Path,
+) -> MachineEnd {
     let mut words = format!("QEMU ended ({status})");
     for event in heard {
         words.push_str("; ");
@@ -120,7 +146,7 @@ fn last_words(status: &str, heard: &[String], process: &Running, serial: &Path) 
         words.push_str("\nlast on the serial console:");
         words.push_str(&last_lines(&console));
     }
-    words
+    MachineEnd { by, words }
 }
 
 /// The id of the run that `work` is the work folder of.
@@ -196,8 +222,8 @@ impl Launch<'_> {
         let role = boot.role;
         let files = files::Files::make(self, way).await?;
         let marker = format!("guest=vault-bake-{}-{role}", run_of(work));
-        let control = format!("{role}.qmp");
-        let serial = PathBuf::from(format!("serial-{role}.log"));
+        let control = Part::Control.of(role);
+        let serial = Part::Serial.of(role);
         let arguments = Arguments {
             marker: &marker,
             spec: files::shape(&boot)?,
@@ -210,7 +236,7 @@ impl Launch<'_> {
             identity: files.identity.as_deref(),
             upload: files.upload.as_deref(),
             serial: &serial,
-            control: Path::new(&control),
+            control: &control,
             keys: files.keys.as_deref(),
             memory: files.memory.as_deref(),
         }
@@ -231,6 +257,7 @@ impl Launch<'_> {
         Ok(QemuMachine {
             role: role.to_owned(),
             process,
+            ended_since: None,
             heard: qmp.heard(),
             qmp,
             serial,
@@ -269,49 +296,48 @@ async fn control_connection(
         interrupt,
         ..
     } = *launch;
-    let name = format!("{role}.qmp");
+    let died = |end: MachineEnd| BuilderError::Died {
+        machine: role.to_owned(),
+        end: Box::new(end),
+    };
+    let name = Part::Control.of(role);
     let mut ended = None;
     let connected = Wait::new(format!("QEMU of machine {role}"), CONTROL_DEADLINE)
         .until(events, interrupt, || {
             ended = process.ended();
-            let ended = ended;
-            let name = &name;
+            let (ended, name) = (ended, &name);
             async move {
                 if ended.is_some() {
                     return Seen::Never(());
                 }
-                match Qmp::connect(work, name).await {
-                    Ok(qmp) => Seen::Ready(qmp),
+                match Qmp::open(work, name).await {
+                    Ok(opened) => Seen::Ready(opened),
                     Err(error) => Seen::NotYet(error.to_string()),
                 }
             }
         })
         .await;
-    let died = |words: String| BuilderError::Died {
-        machine: role.to_owned(),
-        words,
-    };
     match (connected, ended) {
-        (Ok(mut qmp), _) => match qmp.ssh_port().await {
-            Ok(port) => Ok((qmp, port)),
-            Err(error) => Err(BuilderError::Control {
-                machine: role.to_owned(),
-                why: error.to_string(),
-            }),
-        },
+        (Ok(opened), _) => Ok(opened),
         (Err(WaitError::Interrupted(error)), _) => Err(error.into()),
-        (Err(_), Some(status)) => {
-            process.failure(status).await;
-            Err(died(last_words(&status.to_string(), &[], process, serial)))
+        (Err(WaitError::Deadline { waited_s, last, .. }), None) => Err(died(MachineEnd {
+            by: EndedBy::NeverStarted,
+            words: format!("QEMU did not open its control connection within {waited_s} s: {last}")
+                + &last_lines(&process.last_lines()),
+        })),
+        (Err(_), ended) => {
+            let status = match ended {
+                Some(status) => status,
+                None => process.wait().await?,
+            };
+            process.said_all(LAST_WORDS).await;
+            let by = emulator_end(status);
+            Err(died(end(by, status, &[], process, serial)))
         }
-        (Err(WaitError::Deadline { waited_s, last, .. }), None) => {
-            let words =
-                format!("QEMU did not open its control connection within {waited_s} s: {last}");
-            Err(died(words + &last_lines(&process.last_lines())))
-        }
-        (Err(WaitError::Never(())), None) => Err(died("QEMU ended".into())),
     }
 }
 
 /// QEMU opens its control connection before the guest runs its first instruction.
 const CONTROL_DEADLINE: Duration = Duration::from_secs(30);
+/// How long what a process said last may be on its way after its end.
+const LAST_WORDS: Duration = Duration::from_secs(1);

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::socket;
+use crate::builder::EndedBy;
 
 /// What QEMU said by itself that tells why a machine ended.
 #[derive(Clone, Default)]
@@ -28,7 +29,7 @@ impl Heard {
                     .as_str()
                     .unwrap_or("no reason given")
             ),
-            Some("GUEST_PANICKED") => "the guest's kernel panicked".into(),
+            Some("GUEST_PANICKED") => PANICKED.into(),
             Some("WATCHDOG") => "the guest's watchdog fired".into(),
             Some("BLOCK_IO_ERROR") => format!(
                 "a disk failed: {}",
@@ -52,13 +53,23 @@ impl Heard {
             .clone()
     }
 
-    /// Whether the guest switched itself off, as opposed to QEMU or somebody else.
-    pub fn guest_shut_down(&self) -> bool {
-        self.words().iter().any(|words| words == GUEST_SHUTDOWN)
+    /// What the guest itself did to end the machine, if it did: a later signal to QEMU changes nothing about that.
+    pub fn guest_end(&self) -> Option<EndedBy> {
+        self.words().iter().find_map(|words| {
+            let known = |(said, _): &&(&str, EndedBy)| said == words;
+            GUEST_ENDS.iter().find(known).map(|(_, by)| *by)
+        })
     }
 }
 
-const GUEST_SHUTDOWN: &str = "shut down (guest-shutdown)";
+const PANICKED: &str = "the guest's kernel panicked";
+/// Of QEMU's reasons to shut down, those that come from the guest.
+const GUEST_ENDS: [(&str, EndedBy); 4] = [
+    (PANICKED, EndedBy::GuestPanic),
+    ("shut down (guest-panic)", EndedBy::GuestPanic),
+    ("shut down (guest-shutdown)", EndedBy::GuestShutdown),
+    ("shut down (guest-reset)", EndedBy::GuestReset),
+];
 const HEARD_LIMIT: usize = 100;
 
 /// An open control connection. Events are taken in as they come, also between commands.
@@ -70,9 +81,16 @@ pub(super) struct Qmp {
 }
 
 impl Qmp {
-    /// Connects to the socket `name` in `folder`.
-    pub async fn connect(folder: &Path, name: &str) -> io::Result<Self> {
-        let stream = socket::connect(folder, Path::new(name)).await?;
+    /// Connects to the socket `name` in `folder`, and learns the port of this computer that is forwarded to port 22 of the
+    /// guest. QEMU may not be there yet, or end meanwhile.
+    pub async fn open(folder: &Path, name: &Path) -> io::Result<(Self, u16)> {
+        let mut opened = Self::connect(folder, name).await?;
+        let port = opened.ssh_port().await?;
+        Ok((opened, port))
+    }
+
+    async fn connect(folder: &Path, name: &Path) -> io::Result<Self> {
+        let stream = socket::connect(folder, name).await?;
         let (read, write) = stream.into_split();
         let mut lines = BufReader::new(read).lines();
         if lines.next_line().await?.is_none() {
@@ -96,6 +114,11 @@ impl Qmp {
         self.heard.clone()
     }
 
+    /// Whether the connection was read to its end.
+    pub fn has_heard_all(&self) -> bool {
+        self.reading.is_finished()
+    }
+
     /// Runs a command and returns its answer.
     pub async fn run(&mut self, command: &str, arguments: Value) -> io::Result<Value> {
         let mut line = json!({ "execute": command, "arguments": arguments }).to_string();
@@ -109,8 +132,7 @@ impl Qmp {
         Ok(answer["return"].take())
     }
 
-    /// The port of this computer that is forwarded to port 22 of the guest.
-    pub async fn ssh_port(&mut self) -> io::Result<u16> {
+    async fn ssh_port(&mut self) -> io::Result<u16> {
         let arguments = json!({ "command-line": "info usernet" });
         let text = self.run("human-monitor-command", arguments).await?;
         let text = text.as_str().unwrap_or_default();

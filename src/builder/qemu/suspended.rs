@@ -126,9 +126,11 @@ impl Place {
         cache::write_record(&self.record(), &record)
     }
 
-    /// Forgets what could not be resumed.
-    pub fn forget(&self) -> Result<(), BuilderError> {
-        remove(&self.record())
+    /// Forgets what `run` suspended and could not be resumed, or what it left of one that could not be suspended.
+    pub fn forget(&self, run: &str) -> Result<(), BuilderError> {
+        remove(&self.record())?;
+        remove(&self.folder.join(format!("{run}.memory")))?;
+        remove(&self.folder.join(format!("{run}.qcow2")))
     }
 
     fn record(&self) -> PathBuf {

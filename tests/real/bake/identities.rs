@@ -195,7 +195,7 @@ pub async fn judge(artifact: &Path) {
     let rebooting = node.session.reboot(
         &restart,
         BOOT_DEADLINE,
-        async || machine.died(),
+        async || machine.died().map(|end| end.to_string()),
         &world.events,
         &world.interrupt,
     );

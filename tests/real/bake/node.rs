@@ -38,7 +38,7 @@ pub struct Node {
 impl Node {
     pub async fn of(world: &World, machine: &mut impl Machine) -> Self {
         let endpoint = machine.endpoint();
-        let died = async || machine.died();
+        let died = async || machine.died().map(|end| end.to_string());
         let session = Session::connect(
             &endpoint,
             &world.keys,

@@ -20,6 +20,7 @@ async fn boots_and_captures(run: &str, firmware: Firmware) {
         keys: &world.keys,
         identity: None,
         role: "build",
+        again: false,
     };
     let mut machine = world
         .qemu

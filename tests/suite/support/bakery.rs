@@ -22,7 +22,7 @@ use vault_bake::world::{World, runs};
 
 use super::plan::{plan, provisioner};
 use super::signing::{signer, trust};
-use super::standin::StandIn;
+use super::standin::{Ending, StandIn};
 
 /// The steps of an image that can be baked anywhere: a step with a check, and a seal with a check.
 pub fn steps() -> Vec<PlannedStep> {
@@ -50,6 +50,8 @@ pub struct Bakery {
     pub test: bool,
     /// Wanted, or the next free one.
     pub version: Option<ImageVersion>,
+    /// How machines end by themselves.
+    pub ends: Option<fn(&str, u32) -> Option<Ending>>,
     /// Raised by hooks.
     pub interrupt: Interrupt,
     heard: Arc<Mutex<Vec<Event>>>,
@@ -67,6 +69,7 @@ impl Bakery {
             layers: false,
             test: true,
             version: None,
+            ends: None,
             interrupt: Interrupt::default(),
             heard: Arc::default(),
         }
@@ -151,6 +154,8 @@ impl Bakery {
             captured: self.captured,
             layers: self.layers,
             fails_at: self.fails_at,
+            ends: self.ends,
+            starts: Mutex::default(),
         }
     }
 

@@ -1,13 +1,15 @@
 //! A builder whose machines are there at once: each is a real `sshd` on 127.0.0.1. What a bake does over SSH happens for
 //! real, on this computer, in a temporary folder.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
 use vault_bake::builder::{
     AccessBy, Artifact, Boot, Builder, BuilderError, Captured, CapturedFile, Content, Disk,
-    DiskFile, Layer, LayerFile, Machine, Made,
+    DiskFile, EndedBy, Layer, LayerFile, Machine, MachineEnd, Made,
 };
 use vault_bake::definition::Firmware;
 use vault_bake::digest::Digest;
@@ -31,11 +33,51 @@ pub struct StandIn {
     pub captured: fn(&str) -> String,
     /// Whether its machines leave layers. They have no disk, so a layer is its record alone.
     pub layers: bool,
+    /// How the machine of a role ends at its first, second … start, if it does not go on until it is dropped.
+    pub ends: Option<fn(&str, u32) -> Option<Ending>>,
+    /// How often machines were started, by role.
+    pub starts: Mutex<BTreeMap<String, u32>>,
+}
+
+/// An end that a stand-in machine comes to.
+#[derive(Clone, Copy)]
+pub struct Ending {
+    /// When.
+    pub at: Moment,
+    /// What ended it.
+    pub by: EndedBy,
+}
+
+/// When a machine ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// Before its builder has it.
+    Start,
+    /// Before it lets anybody in.
+    Boot,
+    /// As soon as a script in it writes the file `gone` into the cache's folder, and with the connection.
+    Work,
+}
+
+/// A file whose being there ends the machines that end at [`Moment::Work`].
+pub fn gone(cache: &Path) -> PathBuf {
+    cache.with_file_name("gone")
+}
+
+/// A script that ends the machine it runs in, by its connection: the machine is gone from then on.
+pub fn gone_script(cache: &Path) -> String {
+    let gone = gone(cache).display().to_string();
+    // The nearest `sshd` above is the one that serves the connection.
+    format!(
+        "touch {gone}\npid=$$\nuntil grep -q ^sshd /proc/$pid/comm; do pid=$(awk '{{print $4}}' /proc/$pid/stat); done\nkill -KILL $pid\nsleep 5\n"
+    )
 }
 
 /// A stand-in machine. Dropping it ends it.
 pub struct StandInMachine {
     process: Running,
+    ending: Option<Ending>,
+    gone: PathBuf,
     endpoint: Endpoint,
     host_key: Secret,
 }
@@ -160,6 +202,26 @@ impl Builder for StandIn {
             Stage::Boot
         };
         self.check(stage)?;
+        let start = {
+            let mut starts = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
+            let start = starts.entry(boot.role.to_owned()).or_default();
+            *start += 1;
+            *start
+        };
+        assert_eq!(boot.again, start == 2, "a second start is told as such");
+        let ending = self.ends.and_then(|ends| ends(boot.role, start));
+        if let Some(Ending {
+            at: Moment::Start,
+            by,
+        }) = ending
+        {
+            return Err(BuilderError::Died {
+                machine: boot.role.to_owned(),
+                end: Box::new(end(by)),
+            });
+        }
+        // The folder of a machine that is gone.
+        let _ = fs::remove_dir_all(teardown.work().join(boot.role));
         let at = teardown.work().join(boot.role);
         fs::create_dir(&at).map_err(|error| BuilderError::File {
             path: at.clone(),
@@ -184,6 +246,8 @@ impl Builder for StandIn {
             .start()?;
         Ok(StandInMachine {
             process,
+            ending,
+            gone: gone(&self.cache),
             endpoint: sshd::endpoint(address),
             host_key: boot.keys.host_private.clone(),
         })
@@ -220,14 +284,26 @@ impl Builder for StandIn {
     }
 }
 
+fn end(by: EndedBy) -> MachineEnd {
+    MachineEnd {
+        by,
+        words: "its last words".to_owned(),
+    }
+}
+
 impl Machine for StandInMachine {
     fn endpoint(&self) -> Endpoint {
         self.endpoint.clone()
     }
 
-    fn died(&mut self) -> Option<String> {
-        let status = self.process.ended()?;
-        Some(format!("sshd ended ({status})"))
+    fn died(&mut self) -> Option<MachineEnd> {
+        match self.ending {
+            Some(Ending { at, by }) if at == Moment::Boot || self.gone.exists() => Some(end(by)),
+            _ => {
+                let status = self.process.ended()?;
+                Some(end(EndedBy::Exit(status.code().unwrap_or_default())))
+            }
+        }
     }
 
     async fn console(&self) -> Vec<String> {

@@ -3,17 +3,17 @@
 use std::io::{IsTerminal, stdin};
 
 use vault_bake::bake::{BakeError, OnError, Order, bake};
-use vault_bake::builder::LayerRules;
-use vault_bake::builder::qemu::{Qemu, QemuSettings};
+use vault_bake::builder::qemu::{self, Qemu, QemuSettings};
+use vault_bake::builder::{LayerRules, Requirement};
 use vault_bake::definition::BuilderKind;
 use vault_bake::manifest::ImageVersion;
-use vault_bake::plan::{PlannedMachine, PlannedOutput};
+use vault_bake::plan::{Plan, PlannedMachine, PlannedOutput, PlannedStep, StepKind};
 use vault_bake::record::{Revision, date};
 
 use crate::args::{self, Image, Releases};
 use crate::azure;
 use crate::commands::test::auditor;
-use crate::commands::{lint, plan};
+use crate::commands::{doctor, lint, plan};
 use crate::exit::{Exit, Failure};
 use crate::output::tell;
 use crate::report::seconds;
@@ -38,6 +38,9 @@ pub async fn run(
     wish: Wish,
 ) -> Result<Exit, Failure> {
     let plan = plan::make(session, image, releases, wish.builder)?;
+    if !wish.dry_run {
+        doctor::guard(&format!("build {}", plan.image), needs(session, &plan))?;
+    }
     lint::guard(&plan)?;
     if wish.dry_run {
         plan::print(session, &plan);
@@ -107,6 +110,16 @@ pub async fn run(
         }
         _ => Ok(Exit::Done),
     }
+}
+
+/// What has to be on this computer before the bake begins.
+fn needs(session: &Session, plan: &Plan) -> Vec<Requirement> {
+    let mut needs = qemu::build_requirements(&QemuSettings::new(&session.cache), &plan.base);
+    let is_playbook = |step: &PlannedStep| matches!(step.kind, StepKind::Ansible { .. });
+    if plan.steps.iter().any(is_playbook) {
+        needs.push(doctor::ansible());
+    }
+    needs
 }
 
 fn decide(wanted: args::OnError, error: &BakeError) -> OnError {

@@ -1,9 +1,11 @@
 //! `doctor`: what this machine lacks, and how to get it.
 
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use vault_bake::builder::qemu::{self, QemuSettings};
-use vault_bake::builder::{LayerUse, SuspendedUse};
+use vault_bake::builder::{LayerUse, Requirement, SuspendedUse};
 use vault_bake::provision::Lynis;
 use vault_bake::store::backend::Backend as _;
 
@@ -26,20 +28,11 @@ pub async fn run(session: &Session) -> Result<Exit, Failure> {
     let path = search_path();
     let mut findings: Vec<Finding> = qemu::requirements(&QemuSettings::new(&session.cache))
         .into_iter()
-        .map(|need| Finding {
-            found: found(&path, &need.program),
-            get: format!("apt-get install {}", need.package),
-            what: need.program.display().to_string(),
-            why: need.why.to_owned(),
-            optional: false,
-        })
+        .map(|need| required(&path, need))
         .collect();
     findings.push(Finding {
-        what: "ansible-playbook".to_owned(),
-        found: found(&path, Path::new("ansible-playbook")),
-        why: "runs the `ansible` steps of definitions that have some".to_owned(),
-        get: "apt-get install ansible-core".to_owned(),
         optional: true,
+        ..required(&path, ansible())
     });
     let lynis = Lynis::default().script;
     findings.push(Finding {
@@ -100,6 +93,59 @@ pub async fn run(session: &Session) -> Result<Exit, Failure> {
     Ok(if lacking { Exit::Failed } else { Exit::Done })
 }
 
+/// What `ansible` steps need.
+pub fn ansible() -> Requirement {
+    Requirement {
+        program: "ansible-playbook".into(),
+        package: "ansible-core",
+        why: "runs the `ansible` steps of definitions that have some",
+    }
+}
+
+fn required(path: &[PathBuf], need: Requirement) -> Finding {
+    Finding {
+        found: found(path, &need.program),
+        get: format!("apt-get install {}", need.package),
+        what: need.program.display().to_string(),
+        why: need.why.to_owned(),
+        optional: false,
+    }
+}
+
+/// Refuses what is about to begin, in a word or two, if this computer lacks something that it needs.
+pub fn guard(what: &str, needs: Vec<Requirement>) -> Result<(), Failure> {
+    let path = search_path();
+    let mut lines = Vec::new();
+    let mut packages = BTreeSet::new();
+    for need in needs {
+        let package = need.package;
+        let finding = required(&path, need);
+        if !finding.found {
+            packages.insert(package);
+            lines.push(finding.missing());
+        }
+    }
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "cannot {what}: this computer lacks what it needs\n{}",
+        lines.join("\n")
+    );
+    let packages = Vec::from_iter(packages).join(" ");
+    Err(Failure::new(Exit::Failed, message).hint(format!(
+        "Run `apt-get install {packages}`. `vault-bake doctor` lists everything that vault-bake needs"
+    )))
+}
+
+impl Finding {
+    /// That it is missing, and how to get it.
+    fn missing(&self) -> String {
+        let Self { what, why, get, .. } = self;
+        format!("missing  {what}: {why}\n         get it: {get}")
+    }
+}
+
 fn show(session: &Session, finding: &Finding) {
     let Finding {
         what,
@@ -115,7 +161,7 @@ fn show(session: &Session, finding: &Finding) {
     } else if *found {
         print_line(&format!("ok       {what}"));
     } else {
-        print_line(&format!("missing  {what}: {why}\n         get it: {get}"));
+        print_line(&finding.missing());
     }
 }
 
@@ -123,7 +169,11 @@ fn found(path: &[PathBuf], program: &Path) -> bool {
     if program.is_absolute() {
         return program.exists();
     }
-    path.iter().any(|folder| folder.join(program).is_file())
+    let can_run = |path: PathBuf| {
+        let metadata = path.metadata();
+        metadata.is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0)
+    };
+    path.iter().any(|folder| can_run(folder.join(program)))
 }
 
 async fn reachable(place: &Place) -> Result<Finding, Failure> {

@@ -1,12 +1,12 @@
 //! `test`: boots a recorded image, checks it, and records the result.
 
 use vault_bake::bake;
-use vault_bake::builder::qemu::{Qemu, QemuSettings};
+use vault_bake::builder::qemu::{self, Qemu, QemuSettings};
 use vault_bake::plan::PlannedMachine;
 use vault_bake::provision::Lynis;
 
 use crate::azure;
-use crate::commands::{print_json, print_line};
+use crate::commands::{doctor, print_json, print_line};
 use crate::exit::{Exit, Failure};
 use crate::world::{Session, clock, resolve};
 
@@ -47,7 +47,10 @@ pub async fn run(
             bake::test(&builder, &store, digest, lynis.as_ref(), &world).await?
         }
         PlannedMachine::Qemu(_) => {
-            let builder = Qemu::new(QemuSettings::new(&session.cache));
+            let settings = QemuSettings::new(&session.cache);
+            let needs = qemu::test_requirements(&settings, checks.firmware, checks.access);
+            doctor::guard(&format!("test {}", manifest.name()), needs)?;
+            let builder = Qemu::new(settings);
             bake::test(&builder, &store, digest, lynis.as_ref(), &world).await?
         }
     };

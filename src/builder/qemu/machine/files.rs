@@ -9,6 +9,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::arguments::{Accelerator, Uefi};
+use super::parts::{self, Part};
 use super::{Launch, Way};
 use crate::builder::access::{self, Purpose};
 use crate::builder::qemu::suspended::Suspended;
@@ -34,7 +35,8 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Makes all that a machine asks for that comes to run in this `way`, in its work folder.
+    /// Makes all that a machine asks for that comes to run in this `way`, in its work folder. An earlier start of it may have
+    /// failed at any point.
     pub async fn make(launch: &Launch<'_>, way: Way<'_>) -> Result<Self, BuilderError> {
         let Launch {
             settings,
@@ -44,6 +46,7 @@ impl Files {
             interrupt,
             ..
         } = launch;
+        parts::clear(boot.role, work)?;
         let (credential, cloud_seed) = match (boot.disk.access, way) {
             (_, Way::Resume(_)) => (None, None),
             (AccessBy::Credentials, _) => (Some(credential(boot, *accelerator, work)?), None),
@@ -69,45 +72,14 @@ impl Files {
             upload: upload(boot, work)?,
             keys: match way {
                 Way::Boot => None,
-                Way::BootToSuspend | Way::Resume(_) => Some(keys_socket(boot.role)),
+                Way::BootToSuspend | Way::Resume(_) => Some(Part::Keys.of(boot.role)),
             },
             memory: match way {
                 Way::Boot | Way::BootToSuspend => None,
-                Way::Resume(_) => Some(memory_socket(boot.role)),
+                Way::Resume(_) => Some(Part::Memory.of(boot.role)),
             },
         })
     }
-}
-
-/// Removes what a machine left that is to be started once more. Its process was killed, and may take a moment to let go of its disk's
-/// lock: another file of that name has none.
-pub fn forget(role: &str, work: &Path) -> Result<(), BuilderError> {
-    let disks = [overlay_name(role), upload_name(role), vars_name(role)];
-    for name in disks.into_iter().chain([memory_socket(role)]) {
-        let path = work.join(name);
-        if path.exists() {
-            fs::remove_file(&path).map_err(BuilderError::file(&path))?;
-        }
-    }
-    Ok(())
-}
-
-/// The socket that keys come by.
-pub fn keys_socket(role: &str) -> PathBuf {
-    PathBuf::from(format!("{role}.keys"))
-}
-
-/// The socket that memory goes and comes by.
-pub fn memory_socket(role: &str) -> PathBuf {
-    PathBuf::from(format!("{role}.memory"))
-}
-
-fn upload_name(role: &str) -> PathBuf {
-    PathBuf::from(format!("upload-{role}.raw"))
-}
-
-fn vars_name(role: &str) -> PathBuf {
-    PathBuf::from(format!("vars-{role}.fd"))
 }
 
 /// The machine's shape, where it is one of this computer.
@@ -146,7 +118,7 @@ async fn overlay(
             machine.disk_gib
         )));
     }
-    let name = overlay_name(boot.role);
+    let name = Part::Overlay.of(boot.role);
     let base = fs::canonicalize(&disk.path).map_err(BuilderError::file(&disk.path))?;
     let (format, below) = match boot.layer {
         Some(layer) => ("qcow2", layer.disk.clone()),
@@ -169,13 +141,9 @@ fn resumed_overlay(
     boot: &Boot<'_>,
     work: &Path,
 ) -> Result<PathBuf, BuilderError> {
-    let name = overlay_name(boot.role);
+    let name = Part::Overlay.of(boot.role);
     fs::copy(&kept.overlay, work.join(&name)).map_err(BuilderError::file(&kept.overlay))?;
     Ok(name)
-}
-
-fn overlay_name(role: &str) -> PathBuf {
-    PathBuf::from(format!("overlay-{role}.qcow2"))
 }
 
 /// What firmware a machine gets: its variables in the file `vars`.
@@ -213,7 +181,7 @@ fn firmware_pair(settings: &QemuSettings) -> Result<&(PathBuf, PathBuf), Builder
 /// Finds UEFI firmware, and gives the machine variables of its own.
 fn uefi(settings: &QemuSettings, role: &str, work: &Path) -> Result<Uefi, BuilderError> {
     let (code, vars) = firmware_pair(settings)?;
-    let name = vars_name(role);
+    let name = Part::FirmwareVariables.of(role);
     let own = work.join(&name);
     let mut source = File::open(vars).map_err(BuilderError::file(vars))?;
     create(&own)
@@ -231,7 +199,7 @@ fn credential(
     accelerator: Accelerator,
     work: &Path,
 ) -> Result<PathBuf, BuilderError> {
-    let name = PathBuf::from(format!("credential-{}", boot.role));
+    let name = Part::Credential.of(boot.role);
     let purpose = match boot.role {
         "build" => Purpose::Build {
             emulated: accelerator == Accelerator::Tcg,
@@ -250,8 +218,8 @@ async fn cloud_seed(
     work: &Path,
     interrupt: &Interrupt,
 ) -> Result<PathBuf, BuilderError> {
-    let name = format!("cloud-{}.raw", boot.role);
-    let folder = work.join(format!("cloud-{}", boot.role));
+    let name = Part::CloudSeed.of(boot.role);
+    let folder = work.join(Part::CloudFolder.of(boot.role));
     fs::create_dir(&folder).map_err(BuilderError::file(&folder))?;
     let instance = format!("{}-{}", super::run_of(work), boot.role);
     write(
@@ -268,14 +236,17 @@ async fn cloud_seed(
         .map_err(BuilderError::file(&image))?;
     let tools = &settings.tools;
     Program::new(&tools.mformat)
-        .args(["-i", &name, "-v", "CIDATA", "-T"])
+        .arg("-i")
+        .arg(&name)
+        .args(["-v", "CIDATA", "-T"])
         .arg(SEED_SECTORS.to_string())
         .arg("::")
         .in_folder(work)
         .run(interrupt)
         .await?;
     Program::new(&tools.mcopy)
-        .args(["-i", &name])
+        .arg("-i")
+        .arg(&name)
         .arg(folder.join("user-data"))
         .arg(folder.join("meta-data"))
         .arg("::/")
@@ -283,7 +254,7 @@ async fn cloud_seed(
         .run(interrupt)
         .await?;
     fs::remove_dir_all(&folder).map_err(BuilderError::file(&folder))?;
-    Ok(PathBuf::from(name))
+    Ok(name)
 }
 
 /// Writes a node's identity as a raw disk: the archive, filled up to whole sectors.
@@ -291,7 +262,7 @@ fn identity(boot: &Boot<'_>, work: &Path) -> Result<Option<PathBuf>, BuilderErro
     let Some(archive) = boot.identity else {
         return Ok(None);
     };
-    let name = PathBuf::from(format!("identity-{}.raw", boot.role));
+    let name = Part::Identity.of(boot.role);
     let mut content = archive.to_vec();
     content.resize(content.len().next_multiple_of(512).max(512), 0);
     write(&work.join(&name), &content)?;
@@ -304,7 +275,7 @@ fn upload(boot: &Boot<'_>, work: &Path) -> Result<Option<PathBuf>, BuilderError>
     if boot.role != "build" {
         return Ok(None);
     }
-    let name = upload_name(boot.role);
+    let name = Part::Upload.of(boot.role);
     let path = work.join(&name);
     create(&path)
         .and_then(|file| file.set_len(UPLOAD_BYTES))

@@ -10,6 +10,7 @@ use serde_json::json;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Mutex;
 
+use super::parts::Part;
 use super::{Launch, QemuMachine, files};
 use crate::builder::BuilderError;
 use crate::builder::qemu::{cache, capture, socket};
@@ -25,7 +26,7 @@ pub(super) async fn take(
     let folder = to.parent().unwrap_or(Path::new("."));
     let most_mib = u64::from(files::shape(&launch.boot)?.memory_mib);
     capture::need_space(folder, most_mib)?;
-    let name = files::memory_socket(launch.boot.role);
+    let name = Part::Memory.of(launch.boot.role);
     let listener = socket::listen(launch.work, &name).map_err(|error| machine.refusal(error))?;
     machine
         .control(
@@ -57,7 +58,7 @@ pub(super) async fn give(
     from: &Path,
 ) -> Result<Digest, BuilderError> {
     let content = File::open(from).map_err(BuilderError::file(from))?;
-    let socket = socket::connect(launch.work, &files::memory_socket(launch.boot.role)).await;
+    let socket = socket::connect(launch.work, &Part::Memory.of(launch.boot.role)).await;
     let socket = socket.map_err(|error| machine.refusal(error))?;
     let path = from.to_owned();
     let sending = cache::blocking(launch.interrupt, move || {

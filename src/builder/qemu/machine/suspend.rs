@@ -11,13 +11,15 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::arguments::{Accelerator, Arguments};
+use super::parts::Part;
 use super::{Launch, QemuMachine, Way, files, handover, memory};
 use crate::builder::access::{self, Purpose};
 use crate::builder::qemu::cache;
 use crate::builder::qemu::suspended::{Place, Suspended};
-use crate::builder::{AccessBy, Boot, BuilderError, Kernel, Machine as _, Resumed};
+use crate::builder::{AccessBy, Boot, BuilderError, Kernel, Machine as _, Resumed, start};
 use crate::digest::Digest;
 use crate::event::Events;
+use crate::process::ProcessError;
 use crate::secret::Scrubber;
 use crate::ssh::{Connector, Keys, Session, SshError};
 use crate::teardown::Teardown;
@@ -40,8 +42,7 @@ pub(super) async fn start(
                 let note =
                     format!("the suspended machine does not resume, so one is booted: {error}");
                 launch.events.note(note);
-                place.forget()?;
-                files::forget(launch.boot.role, launch.work)?;
+                place.forget(&kept.run)?;
             }
         }
     }
@@ -50,8 +51,7 @@ pub(super) async fn start(
             launch.interrupt.check()?;
             let note = format!("the machine could not be suspended, so it boots again: {error}");
             launch.events.note(note);
-            place.forget()?;
-            files::forget(launch.boot.role, launch.work)?;
+            place.forget(&super::run_of(launch.work))?;
             launch.start(Way::Boot, teardown).await
         }
         started => started,
@@ -60,10 +60,12 @@ pub(super) async fn start(
 
 /// Whether it would be the same without anything suspended.
 fn is_final(error: &BuilderError) -> bool {
-    matches!(
-        error,
-        BuilderError::Interrupted(_) | BuilderError::NotUp { .. }
-    )
+    match error {
+        BuilderError::Interrupted(_) | BuilderError::NotUp { .. } => true,
+        BuilderError::Process(error) => matches!(error, ProcessError::Start { .. }),
+        BuilderError::Died { end, .. } => !end.by.is_platform(),
+        _ => false,
+    }
 }
 
 /// Where the machine would be kept; nothing where it has to start as computers do.
@@ -77,6 +79,7 @@ fn place(launch: &Launch<'_>) -> Result<Option<Place>, BuilderError> {
     let fits = settings.suspend
         && *accelerator == Accelerator::Tcg
         && boot.role == "build"
+        && !boot.again
         && boot.disk.access == AccessBy::Credentials
         && boot.identity.is_none();
     let (true, Some(kernel)) = (fits, &boot.disk.kernel) else {
@@ -172,12 +175,7 @@ async fn boot_and_keep(
     let mut port = machine.port(launch.work).await?;
     let session = match logged_in(launch, &mut machine, &passing).await {
         Ok(session) => session,
-        Err(error) => {
-            return Err(BuilderError::NotUp {
-                error: Box::new(error),
-                console: machine.console().await,
-            });
-        }
+        Err(error) => return Err(start::not_up(boot.role, error, &mut machine).await),
     };
     let asked = session.output(handover::stand_by(), interrupt).await;
     asked.map_err(|error| machine.refusal(error))?;
@@ -230,7 +228,7 @@ async fn logged_in(
         let alive = || Seen::NotYet("it lives".to_owned());
         let seen = machine
             .died()
-            .map_or_else(alive, Seen::<_, SshError>::Ready);
+            .map_or_else(alive, |end| Seen::<_, SshError>::Ready(end.to_string()));
         std::future::ready(seen)
     });
     tokio::select! {
@@ -275,7 +273,7 @@ impl QemuMachine {
 
     /// The port that it takes keys by.
     async fn port(&self, work: &Path) -> Result<handover::Port, BuilderError> {
-        let port = handover::Port::connect(work, &files::keys_socket(&self.role)).await;
+        let port = handover::Port::connect(work, &Part::Keys.of(&self.role)).await;
         port.map_err(|error| self.refusal(error))
     }
 
@@ -283,7 +281,7 @@ impl QemuMachine {
         clippy::needless_pass_by_value,
         reason = "errors and words are handed over where they arise"
     )]
-    pub(super) fn refusal(&self, why: impl ToString) -> BuilderError {
+    pub(in crate::builder::qemu) fn refusal(&self, why: impl ToString) -> BuilderError {
         BuilderError::Control {
             machine: self.role.clone(),
             why: why.to_string(),

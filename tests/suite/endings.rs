@@ -1,0 +1,281 @@
+//! Machines that end by themselves, in bakes with stand-in machines: whose fault it is decides what is recorded.
+
+use jiff::Timestamp;
+use vault_bake::bake::BakeError;
+use vault_bake::builder::EndedBy;
+use vault_bake::event::Event;
+use vault_bake::plan::PlannedStep;
+use vault_bake::trial::BOOT_CHECK;
+
+use crate::support::bakery::{Bakery, steps};
+use crate::support::plan::provisioner;
+use crate::support::standin::{Ending, Moment, gone, gone_script};
+
+/// Those of a machine's ends that say nothing about the image, and may not come again.
+const CRASH: EndedBy = EndedBy::Signal(6);
+
+fn ends(at: Moment, by: EndedBy) -> Option<Ending> {
+    Some(Ending { at, by })
+}
+
+/// How often a second start was announced.
+fn second_starts(bakery: &Bakery) -> usize {
+    let heard = bakery.heard();
+    let is_it = |event: &&Event| matches!(event, Event::Warning { message } if message.contains("started once more"));
+    heard.iter().filter(is_it).count()
+}
+
+async fn state(bakery: &Bakery) -> String {
+    let store = bakery.store().await;
+    let rows = store.images(Timestamp::UNIX_EPOCH).await.expect("a list");
+    assert_eq!(rows.len(), 1);
+    rows[0].state.to_string()
+}
+
+/// Steps whose check ends the machine of a test while it runs, once.
+fn deadly_check(bakery: &Bakery) -> Vec<PlannedStep> {
+    let (cache, mut deadly) = (bakery.cache(), steps());
+    let check = format!(
+        "if [ \"$VB_PHASE\" = image ] && [ ! -e {} ]; then\n{}fi\necho 'ok 1 - app.works: it holds'\necho 1..1\n",
+        gone(&cache).display(),
+        gone_script(&cache),
+    );
+    deadly[0] = provisioner("app", "true\n", Some(&check));
+    deadly
+}
+
+type Ends = fn(&str, u32) -> Option<Ending>;
+
+/// What ends the first test machine, and how far it came.
+const ONCE: [(&str, Ends); 6] = [
+    ("a crash at its start", |role, start| match (role, start) {
+        ("test", 1) => ends(Moment::Start, CRASH),
+        _ => None,
+    }),
+    ("an emulator that refuses", |role, start| {
+        match (role, start) {
+            ("test", 1) => ends(Moment::Start, EndedBy::Exit(1)),
+            _ => None,
+        }
+    }),
+    ("an emulator that hangs", |role, start| {
+        match (role, start) {
+            ("test", 1) => ends(Moment::Start, EndedBy::NeverStarted),
+            _ => None,
+        }
+    }),
+    ("a crash while it boots", |role, start| {
+        match (role, start) {
+            ("test", 1) => ends(Moment::Boot, CRASH),
+            _ => None,
+        }
+    }),
+    ("a kill while it boots", |role, start| match (role, start) {
+        ("test", 1) => ends(Moment::Boot, EndedBy::Signal(9)),
+        _ => None,
+    }),
+    ("a crash in the middle of checks", |role, start| {
+        match (role, start) {
+            ("test", 1) => ends(Moment::Work, CRASH),
+            _ => None,
+        }
+    }),
+];
+
+#[tokio::test]
+async fn a_tested_machine_that_its_platform_ends_is_started_once_more() {
+    for (name, ends) in ONCE {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut bakery = Bakery::new(folder.path(), steps());
+        if name.contains("checks") {
+            bakery.plan.steps = deadly_check(&bakery);
+        }
+        bakery.ends = Some(ends);
+        let baked = bakery.bake(|_| {}).await;
+        let baked = baked.unwrap_or_else(|failed| panic!("{name}: {failed}"));
+        let test = baked.tested.expect("a test");
+        assert!(test.passed && test.failure.is_none(), "{name}: {test:?}");
+        assert_eq!(test.checks.len(), 3, "{name}: of the second start alone");
+        assert_eq!(second_starts(&bakery), 1, "{name}");
+        assert_eq!(state(&bakery).await, "tested", "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_test_whose_machine_its_platform_ends_twice_is_no_test() {
+    let twice: [(&str, Ends); 4] = [
+        ("at its start", |role, _| {
+            (role == "test").then(|| ends(Moment::Start, CRASH))?
+        }),
+        ("while it boots", |role, _| {
+            (role == "test").then(|| ends(Moment::Boot, CRASH))?
+        }),
+        ("in checks", |role, _| {
+            (role == "test").then(|| ends(Moment::Work, CRASH))?
+        }),
+        ("in two ways", |role, start| match (role, start) {
+            ("test", 1) => ends(Moment::Boot, EndedBy::Exit(1)),
+            ("test", _) => ends(Moment::Start, EndedBy::Signal(9)),
+            _ => None,
+        }),
+    ];
+    for (name, ends) in twice {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut bakery = Bakery::new(folder.path(), steps());
+        if name == "in checks" {
+            bakery.plan.steps = deadly_check(&bakery);
+        }
+        bakery.ends = Some(ends);
+        let failed = bakery.bake(|_| {}).await.expect_err("no test");
+        assert!(failed.error.is_platform(), "{name}: {failed}");
+        assert!(matches!(failed.error, BakeError::Trial(_)), "{name}");
+        assert_eq!(second_starts(&bakery), 1, "{name}");
+        assert_eq!(state(&bakery).await, "untested", "{name}");
+        let tested = |event: &Event| matches!(event, Event::Tested { .. });
+        assert!(!bakery.heard().iter().any(tested), "{name}");
+        // On another day it passes.
+        bakery.ends = None;
+        let store = bakery.store().await;
+        let rows = store.images(Timestamp::UNIX_EPOCH).await.expect("a list");
+        let tested = bakery.retest(&store, rows[0].digest).await;
+        let tested = tested.unwrap_or_else(|failed| panic!("{name}: {failed}"));
+        assert!(tested.record.passed, "{name}");
+        assert_eq!(state(&bakery).await, "tested", "{name}");
+    }
+}
+
+/// The image's own fault is told at the first start, and is recorded.
+#[tokio::test]
+async fn an_image_that_ends_its_machine_has_failed_its_test() {
+    let cases: [(&str, Ends); 4] = [
+        ("kernel panicked", |role, _| {
+            (role == "test").then(|| ends(Moment::Boot, EndedBy::GuestPanic))?
+        }),
+        ("switched itself off", |role, _| {
+            (role == "test").then(|| ends(Moment::Boot, EndedBy::GuestShutdown))?
+        }),
+        ("did not report that it is up", |role, _| {
+            (role == "test").then(|| ends(Moment::Boot, EndedBy::GuestNotReady))?
+        }),
+        ("in checks: the guest switched itself off", |role, _| {
+            (role == "test").then(|| ends(Moment::Work, EndedBy::GuestShutdown))?
+        }),
+    ];
+    for (name, ends) in cases {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut bakery = Bakery::new(folder.path(), steps());
+        let in_checks = name.starts_with("in checks");
+        if in_checks {
+            bakery.plan.steps = deadly_check(&bakery);
+        }
+        bakery.ends = Some(ends);
+        let baked = bakery.bake(|_| {}).await;
+        let baked = baked.unwrap_or_else(|failed| panic!("{name}: {failed}"));
+        let test = baked.tested.expect("a test");
+        assert!(!test.passed, "{name}");
+        let failure = test.failure.expect("what went wrong");
+        assert!(
+            failure.contains(name.trim_start_matches("in checks: ")),
+            "{failure}"
+        );
+        assert_eq!(second_starts(&bakery), 0, "{name}");
+        let boot = &test.checks[0];
+        assert_eq!((boot.id.as_str(), boot.ok), (BOOT_CHECK, in_checks));
+        let tested = bakery.heard().into_iter().find_map(|event| match event {
+            Event::Tested {
+                checks,
+                failed,
+                failure,
+                ..
+            } => Some((checks, failed, failure.is_some())),
+            _ => None,
+        });
+        let failed = usize::from(!in_checks);
+        assert_eq!(tested, Some((1, failed, true)), "{name}: never 0 of 0");
+    }
+}
+
+/// What a cloud does not give is not asked for again at once, and says nothing about the image either.
+#[tokio::test]
+async fn a_machine_that_a_cloud_does_not_give_is_no_test() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut bakery = Bakery::new(folder.path(), steps());
+    bakery.ends = Some(|role, _| (role == "test").then(|| ends(Moment::Boot, EndedBy::Cloud))?);
+    let failed = bakery.bake(|_| {}).await.expect_err("no test");
+    assert!(failed.error.is_platform(), "{failed}");
+    assert_eq!(second_starts(&bakery), 0);
+    assert_eq!(state(&bakery).await, "untested");
+}
+
+#[tokio::test]
+async fn a_build_vm_that_its_platform_ends_at_its_start_is_started_once_more() {
+    let cases: [(bool, Ends); 4] = [
+        (true, |role, start| match (role, start) {
+            ("build", 1) => ends(Moment::Start, CRASH),
+            _ => None,
+        }),
+        (true, |role, start| match (role, start) {
+            ("build", 1) => ends(Moment::Boot, EndedBy::Signal(9)),
+            _ => None,
+        }),
+        (false, |role, _| {
+            (role == "build").then(|| ends(Moment::Boot, CRASH))?
+        }),
+        (false, |role, _| {
+            (role == "build").then(|| ends(Moment::Start, EndedBy::Exit(1)))?
+        }),
+    ];
+    for (succeeds, ends) in cases {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut bakery = Bakery::new(folder.path(), steps());
+        bakery.ends = Some(ends);
+        let result = bakery.bake(|_| {}).await;
+        assert_eq!(second_starts(&bakery), 1);
+        match result {
+            Ok(baked) => assert!(succeeds && baked.tested.is_some_and(|test| test.passed)),
+            Err(failed) => assert!(!succeeds && failed.error.is_platform(), "{failed}"),
+        }
+        assert_eq!(bakery.verify().await.manifests, u64::from(succeeds));
+        assert!(bakery.left_behind().await.is_empty());
+    }
+}
+
+/// The fault is the platform's, what was done before is kept, and the next bake does the rest.
+#[tokio::test]
+async fn a_build_vm_that_dies_in_a_step_costs_that_step_alone() {
+    for (by, is_platform) in [(CRASH, true), (EndedBy::GuestPanic, false)] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut bakery = Bakery::new(folder.path(), steps());
+        let cache = bakery.cache();
+        let deadly = format!(
+            "[ -e {} ] && exit 0\n{}",
+            gone(&cache).display(),
+            gone_script(&cache)
+        );
+        let deadly = provisioner("deadly", &deadly, None);
+        bakery.plan.steps.insert(1, deadly);
+        bakery.layers = true;
+        bakery.ends = Some(match is_platform {
+            true => |role, _| (role == "build").then(|| ends(Moment::Work, CRASH))?,
+            false => {
+                |role, _| (role == "build").then(|| ends(Moment::Work, EndedBy::GuestPanic))?
+            }
+        });
+        let failed = bakery.bake(|_| {}).await.expect_err("its machine is gone");
+        assert_eq!(failed.error.is_platform(), is_platform, "{failed}");
+        let BakeError::Died { end, .. } = &failed.error else {
+            panic!("{failed}");
+        };
+        assert_eq!(end.by, by);
+        assert!(
+            failed.to_string().starts_with("the build VM is gone: "),
+            "{failed}"
+        );
+        assert_eq!(second_starts(&bakery), 0, "what it had done is lost");
+        bakery.ends = None;
+        bakery.bake(|_| {}).await.expect("a bake");
+        let heard = bakery.heard();
+        let resumed = |event: &Event| matches!(event, Event::Note { message } if message.starts_with("1 of 3 steps are in a layer"));
+        assert!(heard.iter().any(resumed), "{heard:?}");
+    }
+}

@@ -1,0 +1,297 @@
+//! Starts that fail: what an earlier one left is in the way of no later one, and what ended a machine is told apart.
+
+use std::fs;
+use std::os::unix::net::UnixListener;
+
+use vault_bake::builder::qemu::kvm_works;
+use vault_bake::builder::{AccessBy, BuilderError, EndedBy, Machine as _};
+use vault_bake::definition::Firmware;
+
+use super::fake::{Lab, Run, Start};
+
+const RUNS: Start = Start::Run(Run {
+    keys: false,
+    closes_keys: false,
+    memory: false,
+    refuses: "",
+    status: "running",
+    says: "",
+    ends_after: "",
+    ends: "",
+});
+
+/// A QEMU that runs, but for what `change` does to it.
+fn runs(change: impl FnOnce(&mut Run)) -> Start {
+    let mut run = Run {
+        status: "paused",
+        ..Run::default()
+    };
+    change(&mut run);
+    Start::Run(run)
+}
+
+/// Every file, folder and socket that any start of a machine makes.
+fn leave_everything(lab: &Lab, role: &str) {
+    let work = lab.teardown.work();
+    let files = [
+        format!("overlay-{role}.qcow2"),
+        format!("upload-{role}.raw"),
+        format!("vars-{role}.fd"),
+        format!("credential-{role}"),
+        format!("cloud-{role}.raw"),
+        format!("identity-{role}.raw"),
+        format!("serial-{role}.log"),
+    ];
+    for name in files {
+        fs::write(work.join(name), "of an earlier start").expect("a file");
+    }
+    let seed = work.join(format!("cloud-{role}"));
+    fs::create_dir(&seed).expect("a folder");
+    fs::write(seed.join("user-data"), "of an earlier start").expect("a file");
+    for end in ["qmp", "keys", "memory"] {
+        let socket = UnixListener::bind(work.join(format!("{role}.{end}")));
+        drop(socket.expect("a socket"));
+    }
+}
+
+#[tokio::test]
+async fn what_an_earlier_start_left_is_in_the_way_of_no_later_one() {
+    for firmware in [Firmware::Bios, Firmware::Uefi] {
+        for access in [AccessBy::Credentials, AccessBy::CloudInit] {
+            for role in ["build", "test"] {
+                let mut lab = Lab::new(firmware, access);
+                lab.settings.suspend = false;
+                leave_everything(&lab, role);
+                let booted = lab.boot(&[RUNS], role, false).await;
+                if let Err(error) = booted {
+                    panic!("{firmware:?} {access:?} {role}: {error}");
+                }
+                let stale: Vec<_> = fs::read_dir(lab.teardown.work())
+                    .expect("the work folder")
+                    .map(|entry| entry.expect("an entry").path())
+                    .filter(|path| path.metadata().is_ok_and(|it| it.len() < 100))
+                    .filter(|path| {
+                        fs::read_to_string(path).is_ok_and(|text| text == "of an earlier start")
+                    })
+                    .collect();
+                assert_eq!(stale, Vec::<std::path::PathBuf>::new());
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn wherever_a_snapshot_fails_the_machine_boots_from_scratch() {
+    if skipped() {
+        return;
+    }
+    let cases: [(&str, Start); 4] = [
+        ("QEMU crashes", Start::Abort),
+        ("QEMU refuses", Start::Refuse),
+        ("no port for keys", runs(|_| {})),
+        (
+            "QEMU crashes while the guest boots",
+            runs(|run| {
+                run.keys = true;
+                run.ends_after = "human-monitor-command";
+                run.ends = "kill -ABRT $$";
+            }),
+        ),
+    ];
+    for firmware in [Firmware::Bios, Firmware::Uefi] {
+        for (name, first) in &cases {
+            let mut lab = Lab::new(firmware, AccessBy::Credentials);
+            let booted = lab.boot(&[*first, RUNS], "build", false).await;
+            let mut machine = booted.unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(machine.died(), None, "{name}");
+            assert_eq!(lab.starts(), 2, "{name}");
+            let told = lab.told().join("\n");
+            assert!(
+                told.starts_with("the machine could not be suspended, so it boots again: "),
+                "{name}: {told}"
+            );
+            assert_eq!(lab.snapshots(), Vec::<String>::new(), "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn wherever_a_resume_fails_the_machine_boots_from_scratch() {
+    if skipped() {
+        return;
+    }
+    let all = |run: &mut Run| {
+        run.keys = true;
+        run.memory = true;
+    };
+    let cases: [(&str, &str, Start); 10] = [
+        ("signal 6", "memory", Start::Abort),
+        ("exit status 1", "memory", Start::Refuse),
+        (
+            "told to refuse",
+            "memory",
+            runs(|run| run.refuses = "query-version"),
+        ),
+        // Its socket for memory is not there.
+        ("No such file", "memory", runs(|run| run.keys = true)),
+        ("its memory is not what it was", "another", runs(all)),
+        (
+            "told to refuse",
+            "memory",
+            runs(|run| {
+                all(run);
+                run.refuses = "query-status";
+            }),
+        ),
+        (
+            "failed",
+            "memory",
+            runs(|run| {
+                all(run);
+                run.status = "failed";
+            }),
+        ),
+        (
+            "told to refuse",
+            "memory",
+            runs(|run| {
+                all(run);
+                run.refuses = "cont";
+            }),
+        ),
+        // The port for keys is not there.
+        ("No such file", "memory", runs(|run| run.memory = true)),
+        (
+            "machine build: ",
+            "memory",
+            runs(|run| {
+                all(run);
+                run.closes_keys = true;
+            }),
+        ),
+    ];
+    for firmware in [Firmware::Bios, Firmware::Uefi] {
+        for (why, memory, first) in &cases {
+            let mut lab = Lab::new(firmware, AccessBy::Credentials);
+            lab.put_snapshot(memory);
+            // The next start makes a new snapshot, which fails as well.
+            let starts = [*first, Start::Abort, RUNS];
+            let booted = lab.boot(&starts, "build", false).await;
+            let mut machine = booted.unwrap_or_else(|error| panic!("{why}: {error}"));
+            assert_eq!(machine.died(), None, "{why}");
+            assert_eq!(machine.resumed(), None, "{why}");
+            assert_eq!(lab.starts(), 3, "{why}");
+            let told = lab.told();
+            let said = |prefix: &str, text: &str| {
+                let is_it = |one: &String| one.starts_with(prefix) && one.contains(text);
+                assert!(told.iter().any(is_it), "{why}: {told:?}");
+            };
+            said(
+                "the suspended machine does not resume, so one is booted: ",
+                why,
+            );
+            said(
+                "the machine could not be suspended, so it boots again: ",
+                "signal 6",
+            );
+            assert_eq!(lab.snapshots(), Vec::<String>::new(), "{why}");
+        }
+    }
+}
+
+/// A program that is not there is missing in every way to start: it is told once, and a snapshot is not lost by it.
+#[tokio::test]
+async fn a_missing_qemu_is_told_as_such_and_costs_no_snapshot() {
+    if skipped() {
+        return;
+    }
+    for has_snapshot in [false, true] {
+        let mut lab = Lab::new(Firmware::Bios, AccessBy::Credentials);
+        lab.settings.tools.qemu_system = "/nonexistent/qemu-system-x86_64".into();
+        if has_snapshot {
+            lab.put_snapshot("memory");
+        }
+        let before = lab.snapshots();
+        let error = lab.boot(&[], "build", false).await.err().expect("no QEMU");
+        let expected =
+            "qemu-system-x86_64 could not be started: No such file or directory (os error 2)";
+        assert_eq!(error.to_string(), expected);
+        assert_eq!(lab.told(), Vec::<String>::new());
+        assert_eq!(lab.snapshots(), before);
+    }
+}
+
+/// A second start after the platform ended the first one uses nothing that may have been the cause.
+#[tokio::test]
+async fn a_second_start_uses_no_snapshot() {
+    let mut lab = Lab::new(Firmware::Bios, AccessBy::Credentials);
+    lab.put_snapshot("memory");
+    let booted = lab.boot(&[RUNS], "build", true).await;
+    assert_eq!(booted.expect("a machine").resumed(), None);
+    assert_eq!(lab.told(), Vec::<String>::new());
+    assert_eq!(lab.snapshots().len(), 3, "it is there for the next one");
+}
+
+#[tokio::test]
+async fn what_ended_a_machine_that_ran_is_told_apart() {
+    let cases: [(&str, &str, EndedBy); 11] = [
+        ("kill -ABRT $$", "", EndedBy::Signal(6)),
+        ("kill -KILL $$", "", EndedBy::Signal(9)),
+        ("kill -SEGV $$", "", EndedBy::Signal(11)),
+        ("echo 'out of memory' >&2; exit 1", "", EndedBy::Exit(1)),
+        // The host asked QEMU to end, which it does without an error.
+        ("exit 0", "host-signal", EndedBy::Exit(0)),
+        ("exit 0", "host-qmp-quit", EndedBy::Exit(0)),
+        ("exit 0", "host-error", EndedBy::Exit(0)),
+        ("exit 0", "guest-shutdown", EndedBy::GuestShutdown),
+        ("exit 0", "guest-reset", EndedBy::GuestReset),
+        ("exit 0", "guest-panic", EndedBy::GuestPanic),
+        // What the guest did first counts.
+        ("kill -ABRT $$", "guest-panic", EndedBy::GuestPanic),
+    ];
+    for (ends, says, expected) in cases {
+        let mut lab = Lab::new(Firmware::Bios, AccessBy::Credentials);
+        let start = runs(|run| {
+            run.says = says;
+            run.ends = ends;
+        });
+        let mut machine = lab.boot(&[start], "test", false).await.expect("a machine");
+        assert_eq!(machine.died(), None);
+        let end = lab.end(&mut machine).await;
+        assert_eq!(end.by, expected, "{ends} {says}: {end}");
+        let is_guest = says.starts_with("guest-");
+        assert_eq!(end.by.is_platform(), !is_guest, "{end}");
+        assert_eq!(machine.died(), Some(end), "it does not change");
+    }
+}
+
+#[tokio::test]
+async fn what_ended_a_machine_that_never_ran_is_told_with_its_words() {
+    let mut shown = Vec::new();
+    for start in [Start::Abort, Start::Refuse] {
+        let mut lab = Lab::new(Firmware::Bios, AccessBy::Credentials);
+        let error = lab.boot(&[start], "test", false).await.err();
+        let error = error.expect("no machine");
+        let BuilderError::Died { end, .. } = &error else {
+            panic!("{error}");
+        };
+        assert!(end.by.is_platform() && end.by.is_worth_another_start());
+        shown.push(error.to_string());
+    }
+    insta::assert_snapshot!(shown.join("\n"), @"
+    machine test: its emulator was ended by signal 6 (SIGABRT, as after a failed assertion): QEMU ended (signal: 6 (SIGABRT))
+      | msix_table_mmio_write: Assertion failed.
+    the serial console stayed empty
+    machine test: its emulator ended by itself (exit status 1): QEMU ended (exit status: 1)
+      | cannot set up guest memory
+    the serial console stayed empty
+    ");
+}
+
+#[expect(clippy::print_stderr, reason = "a skipped test says why")]
+fn skipped() -> bool {
+    if kvm_works() {
+        eprintln!("SKIPPED: machines boot under KVM, and have no snapshots");
+    }
+    kvm_works()
+}
