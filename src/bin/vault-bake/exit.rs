@@ -6,13 +6,15 @@ use std::process::ExitCode;
 
 use vault_bake::bake::{BakeError, Failed};
 use vault_bake::builder::BuilderError;
-use vault_bake::definition::DefinitionError;
+use vault_bake::builder::qemu::UserIds;
+use vault_bake::definition::{DefinitionError, Place, Problem, Problems};
 use vault_bake::deployment::PlanError as PlanFileError;
 use vault_bake::http::FetchError;
 use vault_bake::lint::LintError;
 use vault_bake::lock::LockError;
 use vault_bake::pin::PinError;
 use vault_bake::plan::PlanError;
+use vault_bake::process::ProcessError;
 use vault_bake::provision::ProvisionError;
 use vault_bake::provisioner::ProvisionerError;
 use vault_bake::release::ReleaseError;
@@ -60,6 +62,8 @@ pub struct Failure {
     message: String,
     hint: Option<String>,
     left_behind: Vec<String>,
+    /// Where files are wrong: each problem. The message names the first.
+    problems: Vec<Problem>,
 }
 
 impl Failure {
@@ -70,6 +74,7 @@ impl Failure {
             message: message.into(),
             hint: None,
             left_behind: Vec::new(),
+            problems: Vec::new(),
         }
     }
 
@@ -116,13 +121,26 @@ impl Failure {
     /// Tells people, or programs, and gives the exit status.
     pub fn print(&self, json: bool, log: Option<&Path>) -> Exit {
         if json {
-            print_json(&serde_json::json!({
+            let mut failed = serde_json::json!({
                 "event": "failed", "exit": self.exit as u8, "error": self.message, "hint": self.hint,
                 "left_behind": self.left_behind, "log": log,
-            }));
+            });
+            if !self.problems.is_empty() {
+                let problem = |problem: &Problem| {
+                    let Place { file, line, key } = &problem.place;
+                    serde_json::json!({
+                        "file": file, "line": line, "key": key,
+                        "message": problem.message, "hint": problem.hint,
+                    })
+                };
+                failed["problems"] = self.problems.iter().map(problem).collect();
+            }
+            print_json(&failed);
             return self.exit;
         }
         let mut lines = vec![format!("error: {}", self.message)];
+        let later = self.problems.iter().skip(1);
+        lines.extend(later.map(|problem| format!("error: {problem}")));
         lines.extend(
             self.left_behind
                 .iter()
@@ -150,9 +168,6 @@ macro_rules! failures {
 }
 
 failures! {
-    DefinitionError => |_| Exit::Usage;
-    ProvisionerError => |_| Exit::Usage;
-    PlanError => |_| Exit::Usage;
     LintError => |_| Exit::Usage;
     LockError => lock;
     StoreError => store;
@@ -160,6 +175,45 @@ failures! {
     ResolveError => |error| kind(error.is_integrity(), error.is_conflict(), error.is_invalid());
     PlanFileError => |_| Exit::Usage;
     JournalError => |_| Exit::Failed;
+}
+
+impl From<Problems> for Failure {
+    fn from(problems: Problems) -> Self {
+        let problems: Vec<Problem> = problems.into_iter().collect();
+        let first = problems.first().map(ToString::to_string);
+        Self {
+            problems,
+            ..Self::usage(first.unwrap_or_default())
+        }
+    }
+}
+
+impl From<DefinitionError> for Failure {
+    fn from(error: DefinitionError) -> Self {
+        match error {
+            DefinitionError::Invalid(problems) => problems.into(),
+            DefinitionError::Read { .. } => Self::usage(error.to_string()),
+        }
+    }
+}
+
+impl From<ProvisionerError> for Failure {
+    fn from(error: ProvisionerError) -> Self {
+        match error {
+            ProvisionerError::Invalid(problems) => problems.into(),
+            other => Self::usage(other.to_string()),
+        }
+    }
+}
+
+impl From<PlanError> for Failure {
+    fn from(error: PlanError) -> Self {
+        match error {
+            PlanError::Invalid(problems) => problems.into(),
+            PlanError::Provisioner(error) => error.into(),
+            other => Self::usage(other.to_string()),
+        }
+    }
 }
 
 impl From<Interrupted> for Failure {
@@ -177,7 +231,7 @@ impl From<Failed> for Failure {
                 kept.login
             ));
         } else if let Some(hint) = hint(&failed.error) {
-            failure.hint = Some(hint.to_owned());
+            failure.hint = Some(hint);
         }
         failure.leaking(&failed.leaks)
     }
@@ -238,17 +292,24 @@ fn bake(error: &BakeError) -> Exit {
     }
 }
 
-fn hint(error: &BakeError) -> Option<&'static str> {
-    match error {
-        BakeError::Builder(BuilderError::NotUp { .. }) => Some(
-            "`vault-bake doctor` says what this machine lacks; boot_timeout_s in [machine.qemu] allows more time",
-        ),
-        BakeError::Residue(_) => Some(
-            "a step before the seal has to remove it, or must not write it to the disk at all; disk.programs: something put another program in the place of a release's; nothing was recorded",
-        ),
-        BakeError::Provision(_) => {
-            Some("`--on-error keep` leaves the machine running, to log in and look")
+fn hint(error: &BakeError) -> Option<String> {
+    let words = match error {
+        BakeError::Builder(BuilderError::NotUp { .. }) => {
+            "`vault-bake doctor` says what this machine lacks; boot_timeout_s in [machine.qemu] allows more time"
         }
-        _ => None,
-    }
+        BakeError::Builder(BuilderError::Process(ProcessError::Failed { program, .. }))
+            if program == "mmdebstrap" =>
+        {
+            let lacks = UserIds::of_this_user().lacks();
+            return (!lacks.is_empty()).then(|| lacks.join("\nhint: "));
+        }
+        BakeError::Residue(_) => {
+            "a step before the seal has to remove it, or must not write it to the disk at all; disk.programs: something put another program in the place of a release's; nothing was recorded"
+        }
+        BakeError::Provision(_) => {
+            "`--on-error keep` leaves the machine running, to log in and look"
+        }
+        _ => return None,
+    };
+    Some(words.to_owned())
 }

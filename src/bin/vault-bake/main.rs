@@ -7,6 +7,7 @@ mod exit;
 mod keys;
 mod place;
 mod report;
+mod variables;
 mod world;
 
 use std::process::ExitCode;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use vault_bake::builder::qemu::{self, QemuSettings};
+use vault_bake::builder::qemu::{self, QemuSettings, UserIds};
 use vault_bake::builder::{LayerUse, SuspendedUse};
 use vault_bake::provision::Lynis;
 use vault_bake::store::backend::Backend as _;
@@ -34,6 +34,7 @@ pub async fn run(session: &Session) -> Result<Exit, Failure> {
             optional: false,
         })
         .collect();
+    findings.extend(user_namespaces());
     findings.push(Finding {
         what: "ansible-playbook".to_owned(),
         found: found(&path, Path::new("ansible-playbook")),
@@ -98,6 +99,22 @@ pub async fn run(session: &Session) -> Result<Exit, Failure> {
         .iter()
         .any(|finding| !finding.found && !finding.optional);
     Ok(if lacking { Exit::Failed } else { Exit::Done })
+}
+
+/// What a user other than root needs of the system beside programs.
+fn user_namespaces() -> Option<Finding> {
+    let ids = UserIds::of_this_user();
+    if ids.uid == 0 {
+        return None;
+    }
+    let lacks = ids.lacks();
+    Some(Finding {
+        what: "user namespaces with ids of /etc/subuid and /etc/subgid".to_owned(),
+        found: lacks.is_empty(),
+        why: "makes native bases as a user other than root".to_owned(),
+        get: lacks.join("\n         get it: "),
+        optional: false,
+    })
 }
 
 fn show(session: &Session, finding: &Finding) {
