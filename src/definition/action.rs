@@ -312,7 +312,7 @@ fn environment_name(at: &Place, name: &str) -> Result<(), Problem> {
     if name.starts_with("VB_") {
         return Err(at
             .problem("names that begin with `VB_` are vault-bake's own; expected another one")
-            .hint("see the names that every script is given in the README"));
+            .hint("docs/definition.md lists those that every script is given"));
     }
     identifier(at, name, "an environment variable")
 }

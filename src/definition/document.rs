@@ -196,7 +196,7 @@ impl Table {
     /// Takes the value of `key`; `expected` says what it should be, as in `` `schema = 1` ``.
     pub(crate) fn need(&mut self, key: &str, expected: &str) -> Result<Item, Problem> {
         self.take(key).ok_or_else(|| {
-            if self.misspelt.iter().any(|meant| meant == key) {
+            if self.is_misspelt(key) {
                 return self.at.below(key).told();
             }
             self.at
@@ -208,6 +208,11 @@ impl Table {
                     table => format!("add `{key}` to `{table}`"),
                 })
         })
+    }
+
+    /// Whether `key` is missing, and an unknown one was probably meant to be it.
+    pub(crate) fn is_misspelt(&self, key: &str) -> bool {
+        self.misspelt.iter().any(|meant| meant == key)
     }
 
     /// Takes the table at `key`, where there is one.

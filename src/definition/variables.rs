@@ -316,6 +316,10 @@ fn declared(name: &str, mut table: Table, given: Option<&String>) -> Result<Valu
                 .hint(format!("give another value: `--var {name}=…`"))
         }),
         (None, Some(value)) => Ok(Value::Plain(value)),
+        // What was meant to make it optional, or a secret, is misspelt.
+        (None, None) if table.is_misspelt("default") || table.is_misspelt("sensitive") => {
+            Err(at.told())
+        }
         (None, None) => Err(at
             .problem("has no value; expected a default or a given value")
             .hint(format!("give it: `--var {name}=…`"))),

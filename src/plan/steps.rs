@@ -106,6 +106,11 @@ fn provision(
     definition: &Definition,
 ) -> Result<Decided, Vec<Problem>> {
     let inputs = inputs::decide(step, given, provisioner)?;
+    let named = |product: &String| definition.releases.contains_key(product);
+    if !provisioner.releases.iter().all(named) {
+        // What is wrong with that is found with the order of steps, or in the definition.
+        return Err(vec![step.at.told()]);
+    }
     let configured = provisioner.configures.iter();
     let configured =
         configured.map(|product| configured_file(step, product, &inputs.plain, definition));

@@ -135,7 +135,8 @@ impl State {
         let current = self.running.last().copied();
         match &mut self.face {
             Face::Json => {
-                let line = serde_json::to_string(event).unwrap_or_default();
+                let mut line = serde_json::to_value(event).unwrap_or_default();
+                line["time"] = crate::world::clock().to_string().into();
                 // Nobody reads any more: the run goes on, its log has everything.
                 let _ = writeln!(io::stdout().lock(), "{line}");
             }
@@ -186,8 +187,11 @@ fn show_bars(
             what,
             done_bytes,
             total_bytes,
-        } => {
+        } if total_bytes.is_none_or(|total| total >= LEAST_SHOWN_BYTES) => {
             moving.inspect(|bar| bar.set_message(progress(what, *done_bytes, *total_bytes)));
+        }
+        Event::Checked { check, .. } => {
+            moving.inspect(|bar| bar.set_message(format!("checked {check}")));
         }
         _ => {}
     }
@@ -196,6 +200,9 @@ fn show_bars(
         let _ = all.println(line);
     }
 }
+
+/// Less than this is done before it is read, and would stay on the screen as "0 of 0 MiB".
+const LEAST_SHOWN_BYTES: u64 = 1 << 20;
 
 fn progress(what: &str, done_bytes: u64, total_bytes: Option<u64>) -> String {
     let mib = |bytes: u64| bytes / (1024 * 1024);
@@ -237,7 +244,14 @@ fn lasting_line(event: &Event) -> Option<String> {
             check,
             description,
             ok: false,
-        } => format!("  not ok: {check}: {description}"),
+            diagnostics,
+        } => {
+            let lines = diagnostics.iter().map(|line| format!("\n    # {line}"));
+            format!(
+                "  not ok: {check}: {description}{}",
+                lines.collect::<String>()
+            )
+        }
         Event::Note { message } => message.clone(),
         Event::Warning { message } => format!("warning: {message}"),
         Event::Recorded {
