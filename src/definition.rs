@@ -13,6 +13,7 @@ mod base;
 mod settings;
 mod azure;
 pub(crate) mod files;
+pub(crate) mod script;
 mod action;
 mod steps;
 
@@ -27,14 +28,17 @@ use settings::PerBuilder;
 use variables::Variables;
 
 pub use azure::{
-    Address, AzureBase, AzureMachine, AzureOutput, AzureSpec, GalleryOutput, Security, TAG_PREFIX,
+    Address, AzureBase, AzureMachine, AzureOutput, AzureSpec, GalleryOutput, LONGEST_IMAGE_NAME,
+    Security, TAG_PREFIX,
 };
 pub use base::{Firmware, QemuBase};
 pub use kind::Type;
 pub(crate) use kind::is_name;
-pub(crate) use problem::listed;
-pub use problem::{Place, Problem};
-pub use settings::{Compression, MachineSpec, Network, OutputSpec, PRODUCTS, ReleaseSource};
+pub(crate) use problem::{Found, listed};
+pub use problem::{Place, Problem, Problems, meant};
+pub use settings::{
+    Compression, MachineSpec, Network, OutputSpec, PRODUCTS, ReleaseSource, fingerprint,
+};
 pub use steps::{Action, Step};
 pub use variables::Value;
 
@@ -76,6 +80,14 @@ pub struct Definition {
     pub digest: Digest,
 }
 
+/// What could be read of a definition.
+pub struct Draft {
+    /// The definition, without what could not be read: not to be baked where there are problems.
+    pub definition: Definition,
+    /// All that is wrong in it.
+    pub problems: Option<Problems>,
+}
+
 /// Who bakes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BuilderKind {
@@ -96,9 +108,15 @@ pub enum DefinitionError {
         /// Why not.
         error: std::io::Error,
     },
-    /// Something in it is wrong.
+    /// Something in it is wrong: all that is.
     #[error(transparent)]
-    Invalid(#[from] Problem),
+    Invalid(#[from] Problems),
+}
+
+impl From<Problem> for DefinitionError {
+    fn from(problem: Problem) -> Self {
+        Self::Invalid(problem.into())
+    }
 }
 
 impl Definition {
@@ -107,23 +125,38 @@ impl Definition {
         folder_or_file: &Path,
         given: &BTreeMap<String, String>,
     ) -> Result<Self, DefinitionError> {
+        let Draft {
+            definition,
+            problems,
+        } = Self::draft(folder_or_file, given)?;
+        match problems {
+            Some(problems) => Err(problems.into()),
+            None => Ok(definition),
+        }
+    }
+
+    /// Reads what can be read of the definition in `folder_or_file`, for a caller that has more to say of it. An error is a
+    /// file that cannot be read, is no TOML, or is of another schema.
+    pub fn draft(
+        folder_or_file: &Path,
+        given: &BTreeMap<String, String>,
+    ) -> Result<Draft, DefinitionError> {
         let file = file_of(folder_or_file);
         let text = std::fs::read_to_string(&file).map_err(|error| DefinitionError::Read {
             path: file.clone(),
             error,
         })?;
-        Ok(Self::parse(&file, &text, given)?)
+        Ok(Self::parse_draft(&file, &text, given)?)
     }
 
-    /// The names of the variables that a definition declares, so that a caller can look for their values. None where it
+    /// The names of the variables that a definition declares, so that a caller can look for their values. `None` where it
     /// cannot be read: [`Self::load`] says why.
-    pub fn variable_names(folder_or_file: &Path) -> Vec<String> {
-        let text = std::fs::read_to_string(file_of(folder_or_file)).unwrap_or_default();
-        let table: toml::Table = text.parse().unwrap_or_default();
+    pub fn variable_names(folder_or_file: &Path) -> Option<Vec<String>> {
+        let text = std::fs::read_to_string(file_of(folder_or_file)).ok()?;
+        let table: toml::Table = text.parse().ok()?;
         let variables = table.get("variables").and_then(toml::Value::as_table);
-        variables
-            .map(|variables| variables.keys().cloned().collect())
-            .unwrap_or_default()
+        let names = variables.map(|variables| variables.keys().cloned().collect());
+        Some(names.unwrap_or_default())
     }
 
     /// Reads a definition from its `text`, as [`Self::load`] does from the disk. `file` names the image and its folder, where the
@@ -132,51 +165,93 @@ impl Definition {
         file: &Path,
         text: &str,
         given: &BTreeMap<String, String>,
-    ) -> Result<Self, Problem> {
+    ) -> Result<Self, Problems> {
+        let Draft {
+            definition,
+            problems,
+        } = Self::parse_draft(file, text, given)?;
+        problems.map_or(Ok(definition), Err)
+    }
+
+    fn parse_draft(
+        file: &Path,
+        text: &str,
+        given: &BTreeMap<String, String>,
+    ) -> Result<Draft, Problem> {
         let mut root = Table::parse(file, text)?;
         root.schema(SCHEMA)?;
-        root.only(&KEYS)?;
+        let found = root.found.clone();
+        let definition = Self::read(file, root, given);
+        Ok(Draft {
+            definition,
+            problems: found.finish(),
+        })
+    }
+
+    /// Reads `root`, the content of `file`. Problems are noted on the way, so that one does not hide another; what they
+    /// concern is left out.
+    fn read(file: &Path, mut root: Table, given: &BTreeMap<String, String>) -> Self {
+        root.only(&KEYS);
+        let found = root.found.clone();
         let start = Place::start_of(file);
         let folder = file.parent().unwrap_or(Path::new("")).to_owned();
-        let name = image_name(&start, file)?;
-        let variables = Variables::read(root.take_table("variables")?, &start, given)?;
-        let item = root.need("description", "what the image is, in a sentence")?;
-        let description = variables.text(item)?;
-        let bases = root.need("base", "`[base.qemu]` or `[base.azure]`")?;
-        let bases_at = bases.at.clone();
-        let bases = PerBuilder::of(bases.table()?)?;
-        if bases.qemu.is_none() && bases.azure.is_none() {
-            return Err(bases_at
-                .problem("empty; expected `[base.qemu]` or `[base.azure]`")
-                .hint("an image is baked from something"));
+        let name = found.value(image_name(&start, file)).unwrap_or_default();
+        let declared = found.value(root.take_table("variables")).flatten();
+        let variables = Variables::read(declared, &start, given, &found);
+        let description = "what the image is, in a sentence";
+        let description = root.required("description", description, |item| variables.text(item));
+        let bases = found.value(bases(&mut root)).unwrap_or_default();
+        let machines = found.value(PerBuilder::take(&mut root, "machine"));
+        let outputs = found.value(PerBuilder::take(&mut root, "output"));
+        let (machines, outputs) = (machines.unwrap_or_default(), outputs.unwrap_or_default());
+        let qemu = bases
+            .qemu
+            .and_then(|base| found.value(base::read(base, &variables, &folder)));
+        let of_azure = [bases.azure, machines.azure, outputs.azure];
+        let azure = found
+            .value(azure::read(&start, of_azure, &variables))
+            .flatten();
+        if let Some(azure) = &azure {
+            found.value(azure::image_name(&start, &name, azure));
         }
-        let machines = PerBuilder::take(&mut root, "machine")?;
-        let outputs = PerBuilder::take(&mut root, "output")?;
-        let qemu = bases.qemu.map(|base| base::read(base, &variables, &folder));
-        let azure = azure::read(
-            &start,
-            [bases.azure, machines.azure, outputs.azure],
-            &variables,
-        )?;
+        let releases = found.value(settings::releases(&mut root, &variables));
+        let source = settings::release_source(&mut root, &variables, &folder);
+        let allowed = found.value(settings::allowed(&mut root, &variables));
+        let steps = found.value(steps::read(&mut root, &variables, &folder));
         let mut definition = Self {
             name,
-            description,
-            qemu: qemu.transpose()?,
+            description: description.unwrap_or_default(),
+            qemu,
             azure,
-            releases: settings::releases(&mut root, &variables)?,
-            release_source: settings::release_source(&mut root, &variables, &folder)?,
-            allowed: settings::allowed(&mut root, &variables)?,
-            steps: steps::read(&mut root, &variables, &folder)?,
-            machine: settings::machine(machines.qemu, &variables)?,
-            output: settings::output(outputs.qemu, &variables)?,
+            releases: releases.unwrap_or_default(),
+            release_source: found.value(source).unwrap_or_default(),
+            allowed: allowed.unwrap_or_default(),
+            steps: steps.unwrap_or_default(),
+            machine: settings::machine(machines.qemu, &variables),
+            output: settings::output(outputs.qemu, &variables),
             variables: variables.into_values(),
             folder,
             file: file.to_owned(),
             digest: Digest::of([]),
         };
         definition.digest = Digest::of_value(&definition);
-        Ok(definition)
+        definition
     }
+}
+
+/// The bases, of which there is at least one.
+fn bases(root: &mut Table) -> Result<PerBuilder, Problem> {
+    let item = root.need("base", "`[base.qemu]` or `[base.azure]`")?;
+    let at = item.at.clone();
+    let noted = item.found.clone();
+    let before = noted.count();
+    let bases = PerBuilder::of(item.table()?)?;
+    if bases.qemu.is_none() && bases.azure.is_none() && noted.count() == before {
+        return Err(at
+            .problem("empty; expected `[base.qemu]` or `[base.azure]`")
+            .hint("an image is baked from something"));
+    }
+    Ok(bases)
 }
 
 fn file_of(folder_or_file: &Path) -> PathBuf {

@@ -110,6 +110,9 @@ pub enum Event {
         description: String,
         /// Whether it holds; a skipped check counts as held and says `# SKIP` in the description.
         ok: bool,
+        /// What the check printed about it, a line each.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        diagnostics: Vec<String>,
     },
     /// Something long advances.
     Progress {

@@ -17,12 +17,12 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::definition::{
-    AzureBase, AzureMachine, AzureOutput, BuilderKind, Definition, MachineSpec, OutputSpec,
-    Problem, QemuBase, Value,
+    AzureBase, AzureMachine, AzureOutput, BuilderKind, Definition, Draft, MachineSpec, OutputSpec,
+    Problem, Problems, QemuBase, Value,
 };
 use crate::digest::Digest;
 use crate::lock::{self, Lock, LockedBase, LockedImage};
-use crate::provisioner::Provisioners;
+use crate::provisioner::{ProvisionerError, Provisioners};
 use crate::release::{LockedRelease, Source};
 use crate::secret::{Scrubber, Secret};
 
@@ -205,9 +205,12 @@ pub struct PlannedFile {
 /// A plan that cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
-    /// Something in the definition is wrong, seen together with its provisioners.
+    /// Something in the definition is wrong, seen together with its provisioners: all that is.
     #[error(transparent)]
-    Invalid(#[from] Problem),
+    Invalid(#[from] Problems),
+    /// A provisioner cannot be had.
+    #[error(transparent)]
+    Provisioner(ProvisionerError),
     /// The lock is for another definition.
     #[error("image.lock was made for another definition; run `vault-bake lock {image}`")]
     StaleLock {
@@ -242,18 +245,12 @@ pub enum PlanError {
         /// As in `azure`.
         builder: &'static str,
     },
-    /// A template cannot be rendered.
-    #[error("step {step}: {}:{line}: {reason}\nhint: templates know `inputs.NAME` (sensitive ones excepted), `image` and `releases.PRODUCT.version`", file.display())]
-    Template {
-        /// The step.
-        step: String,
-        /// The template.
-        file: PathBuf,
-        /// Its line, from 1.
-        line: usize,
-        /// What is wrong.
-        reason: String,
-    },
+}
+
+impl From<Problem> for PlanError {
+    fn from(problem: Problem) -> Self {
+        Self::Invalid(problem.into())
+    }
 }
 
 /// Decides everything that a bake of `definition` does.
@@ -296,16 +293,66 @@ pub fn plan(
     })
 }
 
+/// Refuses a builder that the definition has no base for.
+pub fn has_base(definition: &Definition, builder: BuilderKind) -> Result<(), PlanError> {
+    base::named(definition, builder)
+}
+
 /// Judges all of a plan that can be judged before there is a lock, and gives its steps.
 pub fn judge(
     definition: &Definition,
     provisioners: &Provisioners,
 ) -> Result<Vec<PlannedStep>, PlanError> {
-    order::judge(definition, provisioners)?;
-    let steps = definition.steps.iter();
-    steps
-        .map(|step| steps::decide(step, definition, provisioners))
-        .collect()
+    let of_order = order::judge(definition, provisioners);
+    let (steps, of_steps) = decide(definition, provisioners);
+    match Problems::of(of_order.into_iter().chain(of_steps)) {
+        Some(problems) => Err(problems.into()),
+        None => Ok(steps),
+    }
+}
+
+/// Judges a draft with the provisioners that `search` has, and gives the definition with them; or all that is wrong with
+/// either.
+pub fn check(draft: Draft, search: &[PathBuf]) -> Result<(Definition, Provisioners), PlanError> {
+    let Draft {
+        definition,
+        problems,
+    } = draft;
+    let (provisioners, of_provisioners) =
+        Provisioners::find(search, &definition).map_err(PlanError::Provisioner)?;
+    // Which step is last is known only where all could be read.
+    let of_order = match problems {
+        Some(_) => Vec::new(),
+        None => order::judge(&definition, &provisioners),
+    };
+    let (_, of_steps) = decide(&definition, &provisioners);
+    // What has no provisioner was told by its search.
+    let found = |problem: &Problem| {
+        let told = of_provisioners.iter();
+        !told.clone().any(|other| other.place == problem.place)
+    };
+    let later = of_order.into_iter().chain(of_steps).filter(found);
+    let later: Vec<Problem> = later.collect();
+    let first = problems.into_iter().flatten().chain(of_provisioners);
+    match Problems::of(first.chain(later)) {
+        Some(problems) => Err(problems.into()),
+        None => Ok((definition, provisioners)),
+    }
+}
+
+/// The steps that can be decided, and what is wrong with the others.
+fn decide(
+    definition: &Definition,
+    provisioners: &Provisioners,
+) -> (Vec<PlannedStep>, Vec<Problem>) {
+    let (mut steps, mut problems) = (Vec::new(), Vec::new());
+    for step in &definition.steps {
+        match steps::decide(step, definition, provisioners) {
+            Ok(step) => steps.push(step),
+            Err(found) => problems.extend(found),
+        }
+    }
+    (steps, problems)
 }
 
 impl Plan {

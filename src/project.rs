@@ -1,6 +1,6 @@
 //! What holds for a whole project: `vault-bake.toml`, beside `images/`.
 //!
-//! In: the text of the file. Out: a [`Project`], or a [`Problem`] with line, key and hint. Deliberately takes no
+//! In: the text of the file. Out: a [`Project`], or [`Problems`] with line, key and hint. Deliberately takes no
 //! secret: a shared access signature is given by whoever calls.
 
 mod subscription;
@@ -10,7 +10,7 @@ use std::path::Path;
 
 use crate::azure::{Cloud, Kind, Named, Source, SourceError};
 use crate::definition::document::{Item, Table};
-use crate::definition::{Problem, listed};
+use crate::definition::{Problem, Problems, listed};
 use crate::secret::Secret;
 use crate::store::blob::Credential;
 
@@ -66,36 +66,34 @@ pub enum NoCredential {
 
 impl Project {
     /// Reads `text`, the content of `file`.
-    pub fn parse(file: &Path, text: &str) -> Result<Self, Problem> {
-        let mut root = Table::parse(file, text)?;
-        root.only(&["store", "azure"])?;
-        let subscription = match root.take_table("azure")? {
-            Some(table) => subscription::read(table)?,
-            None => Subscription::default(),
-        };
-        let Some(mut store) = root.take_table("store")? else {
-            return Ok(Self {
-                subscription,
-                ..Self::default()
+    pub fn parse(file: &Path, text: &str) -> Result<Self, Problems> {
+        let root = Table::parse(file, text)?;
+        let found = root.found.clone();
+        found.end(Ok(Self::read(root)))
+    }
+
+    fn read(mut root: Table) -> Self {
+        let mut project = Self::default();
+        root.only(&["store", "azure"]);
+        root.set("azure", &mut project.subscription, |item| {
+            subscription::read(item.table()?)
+        });
+        let found = root.found.clone();
+        let store = found.value(root.take_table("store"));
+        if let Some(mut store) = store.flatten() {
+            store.only(&["at", "azure"]);
+            store.set("at", &mut project.store, |item| item.text().map(Some));
+            store.set("azure", &mut project.azure, |item| {
+                Azure::parse(item.table()?)
             });
-        };
-        store.only(&["at", "azure"])?;
-        let at = store.take("at").map(Item::text).transpose()?;
-        let azure = match store.take_table("azure")? {
-            Some(table) => Azure::parse(table)?,
-            None => Azure::default(),
-        };
-        Ok(Self {
-            store: at,
-            azure,
-            subscription,
-        })
+        }
+        project
     }
 }
 
 impl Azure {
     fn parse(mut table: Table) -> Result<Self, Problem> {
-        table.only(&["credential", "client_id", "tenant_id"])?;
+        table.only(&["credential", "client_id", "tenant_id"]);
         let proof = table.take("credential").map(Proof::parse).transpose()?;
         let mut id = |key: &str, allowed: fn(Kind) -> bool, what: &str| {
             let Some(item) = table.take(key) else {

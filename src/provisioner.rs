@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::definition::files::{LARGEST_BYTES, files_below};
-use crate::definition::{Action, Definition, Problem, listed};
+use crate::definition::{Action, Definition, Place, Problem, Problems, listed, script};
 use crate::digest::Digest;
 
-pub use metadata::Input;
+pub use metadata::{Input, Pattern};
 
 /// A provisioner, read.
 #[derive(Clone, Debug)]
@@ -72,7 +72,7 @@ pub struct Provisioners {
 pub enum ProvisionerError {
     /// Something in its `provisioner.toml`, or in the step that names it, is wrong.
     #[error(transparent)]
-    Invalid(#[from] Problem),
+    Invalid(#[from] Problems),
     /// A file could not be read.
     #[error("{}: {error}", path.display())]
     Read {
@@ -138,6 +138,10 @@ impl Provisioner {
         if !files.iter().any(|file| file.path == INSTALL) {
             return Err(lacks(INSTALL));
         }
+        let refused = files.iter().filter_map(|file| refused(folder, file));
+        if let Some(problems) = Problems::of(refused) {
+            return Err(problems.into());
+        }
         Ok(Self {
             digest: Digest::of_value(&(Digest::of(text), &files)),
             name,
@@ -163,32 +167,40 @@ impl Provisioners {
     /// Reads all provisioners that `definition` names. The first folder of `search` that has one of that name counts,
     /// and the first one that has a `lib.sh`.
     pub fn load(search: &[PathBuf], definition: &Definition) -> Result<Self, ProvisionerError> {
-        let mut by_name = BTreeMap::new();
+        let (provisioners, problems) = Self::find(search, definition)?;
+        match Problems::of(problems) {
+            Some(problems) => Err(problems.into()),
+            None => Ok(provisioners),
+        }
+    }
+
+    /// The provisioners that can be had, as [`Self::load`] reads them, and what is wrong with the others.
+    pub(crate) fn find(
+        search: &[PathBuf],
+        definition: &Definition,
+    ) -> Result<(Self, Vec<Problem>), ProvisionerError> {
+        let mut by_name: BTreeMap<String, Option<Provisioner>> = BTreeMap::new();
+        let mut problems = Vec::new();
         for step in &definition.steps {
             let Action::Provisioner { provisioner, .. } = &step.action else {
                 continue;
             };
-            if by_name.contains_key(provisioner) {
+            if matches!(by_name.get(provisioner), Some(Some(_))) {
                 continue;
             }
             let Some(folder) = find(search, provisioner) else {
-                let all = available(search);
-                let known = || all.iter().map(String::as_str);
-                return Err(step
-                    .at
-                    .below("provisioner")
-                    .problem(format!(
-                        "no provisioner `{provisioner}`; expected one of {}",
-                        listed(known())
-                    ))
-                    .did_you_mean(
-                        provisioner,
-                        known(),
-                        format!("searched were {}", folders(search)),
-                    )
-                    .into());
+                problems.push(unknown(search, &step.at, provisioner));
+                continue;
             };
-            by_name.insert(provisioner.clone(), Provisioner::load(&folder)?);
+            let loaded = match Provisioner::load(&folder) {
+                Ok(loaded) => Some(loaded),
+                Err(ProvisionerError::Invalid(found)) => {
+                    problems.extend(found);
+                    None
+                }
+                Err(error) => return Err(error),
+            };
+            by_name.insert(provisioner.clone(), loaded);
         }
         let lib = search
             .iter()
@@ -196,11 +208,35 @@ impl Provisioners {
             .ok_or_else(|| ProvisionerError::NoLib {
                 searched: search.to_vec(),
             })?;
-        Ok(Self {
-            by_name,
-            lib: read(lib, Path::new(LIB))?,
-        })
+        let found = by_name.into_iter();
+        let by_name = found.filter_map(|(name, one)| Some((name, one?))).collect();
+        let folder = lib;
+        let lib = read(folder, Path::new(LIB))?;
+        problems.extend(refused(folder, &lib));
+        Ok((Self { by_name, lib }, problems))
     }
+}
+
+fn unknown(search: &[PathBuf], step: &Place, provisioner: &str) -> Problem {
+    let all = available(search);
+    let known = || all.iter().map(String::as_str);
+    step.below("provisioner")
+        .problem(format!(
+            "no provisioner `{provisioner}`; expected one of {}",
+            listed(known())
+        ))
+        .did_you_mean(
+            provisioner,
+            known(),
+            format!("searched were {}", folders(search)),
+        )
+}
+
+/// What is wrong with the form of a file that runs: a script by its name, or by its first line. Others are data.
+fn refused(folder: &Path, file: &SourceFile) -> Option<Problem> {
+    let runs = file.path.ends_with(".sh") || file.content.starts_with(b"#!");
+    let file_there = folder.join(&file.path);
+    runs.then(|| script::unix_lines(&file_there, &file.content).err())?
 }
 
 /// The names of all provisioners in the folders of `search`.

@@ -22,6 +22,7 @@ use crate::event::Events;
 use crate::wait::Interrupt;
 
 mod archive;
+mod armour;
 mod cache;
 mod certificate;
 mod error;

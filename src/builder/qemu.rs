@@ -15,6 +15,7 @@ mod requirement;
 mod settings;
 mod socket;
 mod suspended;
+mod user_ids;
 
 use std::path::PathBuf;
 
@@ -35,6 +36,7 @@ use crate::wait::Interrupt;
 pub use machine::QemuMachine;
 pub use requirement::{build_requirements, requirements, test_requirements};
 pub use settings::{QemuSettings, Tools};
+pub use user_ids::UserIds;
 
 /// Whether machines run under KVM here; else under software emulation.
 pub fn kvm_works() -> bool {

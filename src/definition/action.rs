@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::base::no_file;
-use super::document::{Item, Table};
+use super::document::{Item, Raw, Table};
 use super::files;
 use super::problem::{Place, Problem, listed};
+use super::script;
 use super::steps::{Action, Entries, entries};
 use super::variables::{Value, Variables};
 use crate::digest::Digest;
@@ -33,7 +34,7 @@ pub(super) fn read(
         .into_iter()
         .chain(own_keys(kind).iter().copied())
         .collect();
-    table.only(&known)?;
+    table.only(&known);
     let item = table.need(kind, "what the step does")?;
     match kind {
         "provisioner" => provisioner(item, table, variables),
@@ -111,23 +112,22 @@ fn shell(
     variables: &Variables,
     folder: &Path,
 ) -> Result<Read, Problem> {
-    let at = item.at.clone();
-    let text = variables.text(item)?;
-    let (name, script) = if kind == "inline" {
-        (format!("inline-{number}"), text)
+    let (at, found) = (item.at.clone(), item.found.clone());
+    let script = if kind == "inline" {
+        inline(item, variables).map(|script| (format!("inline-{number}"), script))
     } else {
-        let path = PathBuf::from(text);
-        let script = String::from_utf8(content(&at, folder, &path)?).map_err(|_| {
-            at.problem(format!("{} is not text; expected a script", path.display()))
-                .hint("programs go in by `file`, and a script runs them")
-        })?;
-        (file_name(&path), script)
+        file_script(item, variables, folder)
     };
-    if script.trim().is_empty() {
-        return Err(at
-            .problem("an empty script; expected POSIX sh")
-            .hint("remove the step"));
-    }
+    let script = script.and_then(|(name, script)| {
+        if script.trim().is_empty() {
+            return Err(at
+                .problem("an empty script; expected POSIX sh")
+                .hint("remove the step"));
+        }
+        variables.reaches(&at, &script)?;
+        Ok((name, script))
+    });
+    let script = found.value(script);
     let Entries { values: env, lines } = entries(table, "env", variables, environment_name)?;
     if let Some((name, _)) = env
         .iter()
@@ -137,11 +137,49 @@ fn shell(
             .problem("a list; expected text, an integer, or true or false")
             .hint("write `{{ var.NAME | join(\" \") }}`"));
     }
+    let (name, script) = script.ok_or_else(|| at.told())?;
     Ok(Read {
         action: Action::Shell { script, env },
         name,
         lines,
     })
+}
+
+/// The text of an `inline` step: one text, or a list of lines.
+fn inline(item: Item, variables: &Variables) -> Result<String, Problem> {
+    let at = item.at.clone();
+    let text = match &item.raw {
+        Raw::List(_) => {
+            let lines = variables.texts(item)?.into_iter();
+            lines.map(|(_, line)| line + "\n").collect()
+        }
+        _ => variables.text(item)?,
+    };
+    match script::windows_line(text.as_bytes()) {
+        None => Ok(text),
+        Some(line) => Err(script::refused(
+            &at,
+            &format!("line {line} of the script ends with a carriage return"),
+        )
+        .hint("save the file with LF line ends; `printf '\\r'` prints a carriage return")),
+    }
+}
+
+/// The name and text of a script in a file.
+fn file_script(
+    item: Item,
+    variables: &Variables,
+    folder: &Path,
+) -> Result<(String, String), Problem> {
+    let at = item.at.clone();
+    let path = PathBuf::from(variables.text(item)?);
+    let bytes = content(&at, folder, &path)?;
+    script::unix_lines(&folder.join(&path), &bytes)?;
+    let script = String::from_utf8(bytes).map_err(|_| {
+        at.problem(format!("{} is not text; expected a script", path.display()))
+            .hint("programs go in by `file`, and a script runs them")
+    })?;
+    Ok((file_name(&path), script))
 }
 
 fn file(
@@ -150,26 +188,35 @@ fn file(
     variables: &Variables,
     folder: &Path,
 ) -> Result<Read, Problem> {
-    let at = item.at.clone();
-    let source = PathBuf::from(variables.text(item)?);
-    let content = content(&at, folder, &source)?;
-    let item = table.need("destination", "the absolute path in the image")?;
-    let at = item.at.clone();
-    let destination = files::destination(&at, variables.text(item)?)?;
-    let mode = match table.take("mode") {
-        Some(item) => {
-            let at = item.at.clone();
-            files::mode(&at, &variables.text(item)?)?
+    let (at, found) = (item.at.clone(), item.found.clone());
+    let source = variables.text(item).and_then(|source| {
+        let source = PathBuf::from(source);
+        if folder.join(&source).is_dir() {
+            return Err(at
+                .problem(format!(
+                    "{} is a folder; a file step takes one file",
+                    folder.join(&source).display()
+                ))
+                .hint("make a `[[step]]` of each file, or pack them: a step for the archive, and a script that unpacks it"));
         }
-        None => 0o644,
-    };
-    let owner = match table.take("owner") {
-        Some(item) => {
-            let at = item.at.clone();
-            files::owner(&at, variables.text(item)?)?
-        }
-        None => String::from("root:root"),
-    };
+        Ok((content(&at, folder, &source)?, source))
+    });
+    let source = found.value(source);
+    let destination = table.required("destination", "the absolute path in the image", |item| {
+        let at = item.at.clone();
+        files::destination(&at, variables.text(item)?)
+    });
+    let mut mode = 0o644;
+    table.set("mode", &mut mode, |item| {
+        let at = item.at.clone();
+        files::mode(&at, &variables.text(item)?)
+    });
+    let mut owner = String::from("root:root");
+    table.set("owner", &mut owner, |item| {
+        let at = item.at.clone();
+        files::owner(&at, variables.text(item)?)
+    });
+    let ((content, source), destination) = source.zip(destination).ok_or_else(|| at.told())?;
     Ok(Read {
         name: file_name(&source),
         action: Action::File {
@@ -265,7 +312,7 @@ fn environment_name(at: &Place, name: &str) -> Result<(), Problem> {
     if name.starts_with("VB_") {
         return Err(at
             .problem("names that begin with `VB_` are vault-bake's own; expected another one")
-            .hint("see the names that every script is given in the README"));
+            .hint("docs/definition.md lists those that every script is given"));
     }
     identifier(at, name, "an environment variable")
 }

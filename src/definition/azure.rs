@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::document::Table;
+use super::document::{Item, Table};
 use super::problem::{Place, Problem, listed};
 use super::settings::choice;
 use super::variables::Variables;
@@ -167,15 +167,42 @@ pub(super) fn read(
                 "add `[{name}]`, or remove the other tables for azure"
             )));
     };
-    let base = base(of_base, variables)?;
-    let machine = machine(of_machine, variables)?;
-    let output = output::read(of_output, variables, &machine)?;
+    let found = of_base.found.clone();
+    let output_at = of_output.at.clone();
+    let base = found.value(base(of_base, variables));
+    let machine = found.value(machine(of_machine, variables));
+    let output = output::read(of_output, variables, machine.as_ref());
+    let output = found.value(output);
+    let (base, (machine, output)) = base
+        .zip(machine.zip(output))
+        .ok_or_else(|| output_at.told())?;
     Ok(Some(AzureSpec {
         base,
         machine,
         output,
     }))
 }
+
+/// Refuses an image's name with which a managed image, `NAME-VERSION`, would have a name that is too long for Azure.
+pub(super) fn image_name(start: &Place, name: &str, azure: &AzureSpec) -> Result<(), Problem> {
+    let most = LONGEST_IMAGE_NAME - 1 - USUAL_VERSION.len();
+    if !azure.output.managed_image || name.len() <= most {
+        return Ok(());
+    }
+    Err(start
+        .below("name")
+        .problem(format!(
+            "the image's name has {} characters, and its managed images would be called {name}-{USUAL_VERSION}, which is longer than the {LONGEST_IMAGE_NAME} that Azure takes; expected at most {most}",
+            name.len()
+        ))
+        .hint("rename the folder, or set `managed_image = false` and name a gallery"))
+}
+
+/// The longest name of a managed image:
+/// <https://learn.microsoft.com/azure/azure-resource-manager/management/resource-name-rules>.
+pub const LONGEST_IMAGE_NAME: usize = 80;
+/// A version as long as one that is chosen for an image may become.
+const USUAL_VERSION: &str = "2026.1231.999";
 
 const KINDS: [&str; 3] = ["marketplace", "gallery", "managed-image"];
 
@@ -196,10 +223,10 @@ fn base(mut table: Table, variables: &Variables) -> Result<AzureBase, Problem> {
                 "`marketplace` is where distributions publish theirs",
             ));
     }
+    let at = table.at.clone();
     if kind == KINDS[0] {
-        table.only(&["kind", "publisher", "offer", "sku", "version"])?;
-        let mut part = |key: &str| {
-            let item = table.need(key, "as `az vm image list` prints it")?;
+        table.only(&["kind", "publisher", "offer", "sku", "version"]);
+        let read = |key: &str, item: Item| {
             let at = item.at.clone();
             let text = variables.text(item)?;
             let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
@@ -210,14 +237,22 @@ fn base(mut table: Table, variables: &Variables) -> Result<AzureBase, Problem> {
             }
             Ok(text)
         };
+        let parts = ["publisher", "offer", "sku", "version"].map(|key| {
+            table.required(key, "as `az vm image list` prints it", |item| {
+                read(key, item)
+            })
+        });
+        let [Some(publisher), Some(offer), Some(sku), Some(version)] = parts else {
+            return Err(at.told());
+        };
         return Ok(AzureBase::Marketplace {
-            publisher: part("publisher")?,
-            offer: part("offer")?,
-            sku: part("sku")?,
-            version: part("version")?,
+            publisher,
+            offer,
+            sku,
+            version,
         });
     }
-    table.only(&["kind", "id"])?;
+    table.only(&["kind", "id"]);
     let id = table.need("id", "a resource id, `/subscriptions/…`")?;
     Ok(if kind == KINDS[1] {
         let types = "Microsoft.Compute/galleries/images[/versions]";
@@ -254,11 +289,14 @@ fn machine(mut table: Table, variables: &Variables) -> Result<AzureMachine, Prob
         "ssh_port",
         "boot_timeout_s",
         "tags",
-    ])?;
-    let location = table.need("location", "a region, as in \"westeurope\"")?;
+    ]);
     let whole = table.at.clone();
+    let found = table.found.clone();
+    let location = table.required("location", "a region, as in \"westeurope\"", |item| {
+        plain(item, variables, "a region, as in `westeurope`")
+    });
     let mut machine = AzureMachine {
-        location: plain(location, variables, "a region, as in `westeurope`")?,
+        location: location.clone().unwrap_or_default(),
         vm_size: String::from("Standard_D2s_v5"),
         zone: None,
         disk_gib: None,
@@ -274,87 +312,112 @@ fn machine(mut table: Table, variables: &Variables) -> Result<AzureMachine, Prob
         boot_timeout_s: 600,
         tags: BTreeMap::new(),
     };
-    if let Some(item) = table.take("vm_size") {
-        machine.vm_size = plain(item, variables, "a size, as in `Standard_D2s_v5`")?;
+    found.value(placed(&mut table, variables, &mut machine));
+    shaped(&mut table, variables, &mut machine);
+    if let Some(tags) = found.value(table.take_table("tags")).flatten() {
+        machine.tags = found.value(read_tags(tags, variables)).unwrap_or_default();
     }
-    if let Some(item) = table.take("zone") {
-        machine.zone = Some(plain(item, variables, "a zone, as in `1`")?);
-    }
-    if let Some(item) = table.take("disk_gib") {
-        machine.disk_gib = Some(variables.integer(item, 4, 4095)?);
-    }
-    if let Some(item) = table.take("disk_type") {
-        machine.disk_type = plain(item, variables, "a kind of disk, as in `Premium_LRS`")?;
-    }
-    if let Some(item) = table.take("security") {
-        machine.security = choice(
-            item,
-            variables,
-            &[
-                ("standard", Security::Standard),
-                ("trusted-launch", Security::TrustedLaunch),
-            ],
-        )?;
-    }
-    if let Some(item) = table.take("spot") {
-        machine.spot = variables.flag(item)?;
-    }
-    if let Some(item) = table.take("resource_group") {
-        machine.resource_group = Some(group(item, variables)?);
-    }
+    location.map(|_| machine).ok_or_else(|| whole.told())
+}
+
+/// Reads the keys of a machine that say what it is.
+fn shaped(table: &mut Table, variables: &Variables, machine: &mut AzureMachine) {
+    let words = |expected| move |item| plain(item, variables, expected);
+    table.set(
+        "vm_size",
+        &mut machine.vm_size,
+        words("a size, as in `Standard_D2s_v5`"),
+    );
+    table.set("zone", &mut machine.zone, |item| {
+        plain(item, variables, "a zone, as in `1`").map(Some)
+    });
+    table.set("disk_gib", &mut machine.disk_gib, |item| {
+        variables.integer(item, 4, 4095).map(Some)
+    });
+    table.set(
+        "disk_type",
+        &mut machine.disk_type,
+        words("a kind of disk, as in `Premium_LRS`"),
+    );
+    let kinds = [
+        ("standard", Security::Standard),
+        ("trusted-launch", Security::TrustedLaunch),
+    ];
+    table.set("security", &mut machine.security, |item| {
+        choice(item, variables, &kinds)
+    });
+    table.set("spot", &mut machine.spot, |item| variables.flag(item));
+    table.set("boot_timeout_s", &mut machine.boot_timeout_s, |item| {
+        variables.integer(item, 30, 3600).map(u64::from)
+    });
+    let found = table.found.clone();
+    table.set("identities", &mut machine.identities, |item| {
+        let at = item.at.clone();
+        let identity = |item| {
+            let types = "Microsoft.ManagedIdentity/userAssignedIdentities";
+            resource(item, variables, types, |kinds| {
+                kinds == ["userAssignedIdentities"]
+            })
+        };
+        found.all(&at, item.list()?.into_iter().map(identity))
+    });
+}
+
+/// Reads the keys of a machine that say where it is and how it is reached.
+fn placed(
+    table: &mut Table,
+    variables: &Variables,
+    machine: &mut AzureMachine,
+) -> Result<(), Problem> {
+    let whole = table.at.clone();
+    let found = table.found.clone();
+    table.set("resource_group", &mut machine.resource_group, |item| {
+        group(item, variables).map(Some)
+    });
+    let mut has_subnet = false;
     if let Some(item) = table.take("subnet") {
+        has_subnet = true;
         let types = "Microsoft.Network/virtualNetworks/subnets";
-        let subnet = resource(item, variables, types, |kinds| {
+        machine.subnet = found.value(resource(item, variables, types, |kinds| {
             kinds == ["virtualNetworks", "subnets"]
-        })?;
-        machine.subnet = Some(subnet);
+        }));
     }
-    if let Some(item) = table.take("address") {
-        machine.address = choice(
-            item,
-            variables,
-            &[("public", Address::Public), ("private", Address::Private)],
-        )?;
-    }
+    let ways = [("public", Address::Public), ("private", Address::Private)];
+    table.set("address", &mut machine.address, |item| {
+        choice(item, variables, &ways)
+    });
     let allowed = table.take("allow_from");
     let says_who = allowed.is_some();
     if let Some(item) = allowed {
-        for (at, text) in variables.texts(item)? {
-            machine.allow_from.push(range(&at, text)?);
-        }
+        let at = item.at.clone();
+        let ranges = variables.texts(item).and_then(|texts| {
+            let ranges = texts.into_iter();
+            found.all(&at, ranges.map(|(at, text)| range(&at, text)))
+        });
+        machine.allow_from = found.value(ranges).unwrap_or_default();
     }
-    if let Some(item) = table.take("identities") {
-        for item in item.list()? {
-            let types = "Microsoft.ManagedIdentity/userAssignedIdentities";
-            let identity = resource(item, variables, types, |kinds| {
-                kinds == ["userAssignedIdentities"]
-            })?;
-            machine.identities.push(identity);
-        }
-    }
-    if let Some(item) = table.take("ssh_port") {
-        machine.ssh_port =
-            u16::try_from(variables.integer(item, 1, 65535)?).expect("it is in range");
-    }
-    if let Some(item) = table.take("boot_timeout_s") {
-        machine.boot_timeout_s = u64::from(variables.integer(item, 30, 3600)?);
-    }
-    if let Some(tags) = table.take_table("tags")? {
-        machine.tags = read_tags(tags, variables)?;
-    }
-    reachable(&whole, &machine, says_who)?;
-    Ok(machine)
+    table.set("ssh_port", &mut machine.ssh_port, |item| {
+        let at = item.at.clone();
+        let port = variables.integer(item, 1, 65535)?;
+        u16::try_from(port).map_err(|_| at.problem("no port; expected 1 to 65535"))
+    });
+    reachable(&whole, machine, says_who, has_subnet)
 }
 
 /// Whether a machine can be reached as the table says.
-fn reachable(table: &Place, machine: &AzureMachine, says_who: bool) -> Result<(), Problem> {
+fn reachable(
+    table: &Place,
+    machine: &AzureMachine,
+    says_who: bool,
+    has_subnet: bool,
+) -> Result<(), Problem> {
     match machine.address {
         // A variable that is empty so far is no matter until the builder is Azure.
         Address::Public if !says_who => Err(table
             .below("allow_from")
             .problem("missing; expected the addresses that bakes are run from")
             .hint("as in `allow_from = [\"203.0.113.7\"]`, or `address = \"private\"` with a `subnet`")),
-        Address::Private if machine.subnet.is_none() => Err(table
+        Address::Private if !has_subnet => Err(table
             .below("subnet")
             .problem("missing; expected the id of a subnet that this machine reaches")
             .hint("a machine without a public address is reached through a network that exists already")),
@@ -365,25 +428,39 @@ fn reachable(table: &Place, machine: &AzureMachine, says_who: bool) -> Result<()
 /// Our own tags begin with this.
 pub const TAG_PREFIX: &str = "vault-bake-";
 
-/// At most 50 tags with names of 512 and values of 256 characters:
+/// At most 50 tags with names of 512 and values of 256 characters, and names that differ in more than case:
 /// <https://learn.microsoft.com/azure/azure-resource-manager/management/tag-resources>. Some are ours.
 fn read_tags(table: Table, variables: &Variables) -> Result<BTreeMap<String, String>, Problem> {
-    let mut tags = BTreeMap::new();
-    for (name, item) in table.items() {
+    let (at, found) = (table.at.clone(), table.found.clone());
+    let mut seen: BTreeMap<String, String> = BTreeMap::new();
+    let tag = |(name, item): (String, Item)| {
         let at = item.at.clone();
         let value = variables.text(item)?;
-        let refused = name.len() > 512 || name.contains(['<', '>', '%', '&', '\\', '?', '/']);
-        if refused || name.to_ascii_lowercase().starts_with(TAG_PREFIX) || value.len() > 256 {
+        let refused = name.is_empty()
+            || name.chars().count() > 512
+            || name.contains(['<', '>', '%', '&', '\\', '?', '/']);
+        if refused
+            || name.to_ascii_lowercase().starts_with(TAG_PREFIX)
+            || value.chars().count() > 256
+        {
             return Err(at
                 .problem("not a tag; expected a name without `<>%&\\?/`, not beginning with `vault-bake-`, and a value of up to 256 characters")
                 .hint("our own tags are added by themselves"));
         }
-        tags.insert(name, value);
-        if tags.len() > 40 {
+        if let Some(other) = seen.insert(name.to_lowercase(), name.clone()) {
             return Err(at
-                .problem("more than 40 tags; Azure takes 50, and some are ours")
-                .hint("remove some"));
+                .problem(format!(
+                    "differs from `{other}` in case alone, and is one tag with it to Azure; expected one of them"
+                ))
+                .hint("remove one"));
         }
+        Ok((name, value))
+    };
+    let tags = found.all(&at, table.items().into_iter().map(tag))?;
+    if tags.len() > 40 {
+        return Err(at
+            .problem("more than 40 tags; Azure takes 50, and some are ours")
+            .hint("remove some"));
     }
-    Ok(tags)
+    Ok(tags.into_iter().collect())
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::document::Table;
+use super::document::{Item, Table};
 use super::problem::{Place, Problem, listed};
 use super::variables::Variables;
 use crate::http;
@@ -91,46 +91,43 @@ pub(super) fn read(
 }
 
 fn packages(mut table: Table, variables: &Variables) -> Result<QemuBase, Problem> {
-    table.only(&["kind", "mirror", "suite", "extra", "packages", "firmware"])?;
-    let mirror = match table.take("mirror") {
-        Some(item) => {
-            let at = item.at.clone();
-            let mirror = variables.text(item)?;
-            mirror_url(&at, &mirror)?;
-            mirror.trim_end_matches('/').to_owned()
-        }
-        None => String::from(DEFAULT_MIRROR),
-    };
-    let suite = match table.take("suite") {
-        Some(item) => {
-            let at = item.at.clone();
-            let suite = variables.text(item)?;
-            suite_name(&at, &suite)?;
-            suite
-        }
-        None => String::from(DEFAULT_SUITE),
-    };
-    let extra = match table.take("extra") {
-        Some(item) => variables
-            .texts(item)?
-            .into_iter()
-            .map(|(at, line)| extra_line(&at, &line))
-            .collect::<Result<_, _>>()?,
-        None => updates(&mirror, &suite),
-    };
+    table.only(&["kind", "mirror", "suite", "extra", "packages", "firmware"]);
+    let mut mirror = String::from(DEFAULT_MIRROR);
+    table.set("mirror", &mut mirror, |item| {
+        let at = item.at.clone();
+        let mirror = variables.text(item)?;
+        mirror_url(&at, &mirror)?;
+        Ok(mirror.trim_end_matches('/').to_owned())
+    });
+    let mut suite = String::from(DEFAULT_SUITE);
+    table.set("suite", &mut suite, |item| {
+        let at = item.at.clone();
+        let suite = variables.text(item)?;
+        suite_name(&at, &suite)?;
+        Ok(suite)
+    });
+    let mut extra = updates(&mirror, &suite);
+    let found = table.found.clone();
+    table.set("extra", &mut extra, |item| {
+        let at = item.at.clone();
+        let lines = variables.texts(item)?.into_iter();
+        found.all(&at, lines.map(|(at, line)| extra_line(&at, &line)))
+    });
     let mut packages = Vec::new();
-    if let Some(item) = table.take("packages") {
-        for (at, name) in variables.texts(item)? {
-            package_name(&at, &name)?;
-            packages.push(name);
-        }
-    }
+    table.set("packages", &mut packages, |item| {
+        let at = item.at.clone();
+        let names = variables.texts(item)?.into_iter();
+        found.all(
+            &at,
+            names.map(|(at, name)| package_name(&at, &name).map(|()| name)),
+        )
+    });
     Ok(QemuBase::Packages {
         mirror,
         suite,
         extra,
         packages,
-        firmware: firmware(&mut table, variables)?,
+        firmware: firmware(&mut table, variables),
     })
 }
 
@@ -139,53 +136,68 @@ fn cloud_image(
     variables: &Variables,
     folder: &Path,
 ) -> Result<QemuBase, Problem> {
-    table.only(&["kind", "url", "sha512", "firmware"])?;
-    let item = table.need("url", "`https://…` or a path")?;
-    let at = item.at.clone();
-    let url = variables.text(item)?;
-    match http::local_path(&url) {
-        Some(path) if !folder.join(&path).is_file() => return Err(no_file(&at, folder, &path)),
-        None if !url.starts_with("https://") => {
-            return Err(at
-                .problem(format!(
-                    "`{url}`; expected `https://…`, `file:///…` or a path"
-                ))
-                .hint("an image is fetched over TLS, though its digest is what counts"));
-        }
-        Some(_) | None => {}
-    }
-    let item = table.need("sha512", "128 hex digits")?;
-    let at = item.at.clone();
-    let sha512 = variables.text(item)?.to_ascii_lowercase();
-    if sha512.len() != 128 || !sha512.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(at
-            .problem(format!(
-                "not a SHA-512; expected 128 hex digits, found {} characters",
-                sha512.chars().count()
-            ))
-            .hint("take it from the distribution's SHA512SUMS, after its signature was verified"));
-    }
+    table.only(&["kind", "url", "sha512", "firmware"]);
+    let at = table.at.clone();
+    let url = table.required("url", "`https://…` or a path", |item| {
+        image_url(item, variables, folder)
+    });
+    let sha512 = table.required("sha512", "128 hex digits", |item| sha512(item, variables));
+    let firmware = firmware(&mut table, variables);
+    let (url, sha512) = url.zip(sha512).ok_or_else(|| at.told())?;
     Ok(QemuBase::CloudImage {
         url,
         sha512,
-        firmware: firmware(&mut table, variables)?,
+        firmware,
     })
 }
 
-fn firmware(table: &mut Table, variables: &Variables) -> Result<Firmware, Problem> {
-    let Some(item) = table.take("firmware") else {
-        return Ok(Firmware::Bios);
-    };
+fn image_url(item: Item, variables: &Variables, folder: &Path) -> Result<String, Problem> {
     let at = item.at.clone();
-    match variables.text(item)?.as_str() {
-        "bios" => Ok(Firmware::Bios),
-        "uefi" => Ok(Firmware::Uefi),
-        other => Err(at
+    let url = variables.text(item)?;
+    match http::local_path(&url) {
+        Some(path) if !folder.join(&path).is_file() => Err(no_file(&at, folder, &path)),
+        None if !url.starts_with("https://") => Err(at
             .problem(format!(
-                "`{other}` is no firmware; expected `bios` or `uefi`"
+                "`{url}`; expected `https://…`, `file:///…` or a path"
             ))
-            .did_you_mean(other, ["bios", "uefi"], "leave it out for `bios`")),
+            .hint("an image is fetched over TLS, though its digest is what counts")),
+        Some(_) | None => Ok(url),
     }
+}
+
+fn sha512(item: Item, variables: &Variables) -> Result<String, Problem> {
+    let at = item.at.clone();
+    let sha512 = variables.text(item)?.to_ascii_lowercase();
+    if sha512.len() == 128 && sha512.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(sha512);
+    }
+    Err(at
+        .problem(format!(
+            "not a SHA-512; expected 128 hex digits, found {} characters",
+            sha512.chars().count()
+        ))
+        .hint("take it from the distribution's SHA512SUMS, after its signature was verified"))
+}
+
+fn firmware(table: &mut Table, variables: &Variables) -> Firmware {
+    let mut firmware = Firmware::Bios;
+    let known = [("bios", Firmware::Bios), ("uefi", Firmware::Uefi)];
+    table.set("firmware", &mut firmware, |item| {
+        let at = item.at.clone();
+        let given = variables.text(item)?;
+        let found = known.into_iter().find(|(name, _)| *name == given);
+        found.map(|(_, firmware)| firmware).ok_or_else(|| {
+            at.problem(format!(
+                "`{given}` is no firmware; expected `bios` or `uefi`"
+            ))
+            .did_you_mean(
+                &given,
+                known.map(|(name, _)| name),
+                "leave it out for `bios`",
+            )
+        })
+    });
+    firmware
 }
 
 /// The security and update suites that belong to `suite`, where the mirror is laid out as Debian's is.
@@ -254,13 +266,26 @@ fn package_name(at: &Place, name: &str) -> Result<(), Problem> {
         .hint("one name an entry; versions are the lock's business"))
 }
 
-/// The problem that a file is missing which the definition names.
+/// The problem that what the definition names is not a file that can be read.
 pub(super) fn no_file(at: &Place, folder: &Path, path: &Path) -> Problem {
-    at.problem(format!(
-        "no such file: {}; expected one",
-        folder.join(path).display()
-    ))
-    .hint("paths start at the folder of the definition")
+    let whole = folder.join(path);
+    let shown = whole.display();
+    match std::fs::metadata(&whole) {
+        Ok(meta) if meta.is_dir() => at
+            .problem(format!("{shown} is a folder; expected a file"))
+            .hint("name one file of it"),
+        Ok(_) => at
+            .problem(format!(
+                "{shown} is neither a file nor a folder; expected a file"
+            ))
+            .hint("name a file with content of its own"),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => at
+            .problem(format!("no such file: {shown}; expected one"))
+            .hint("paths start at the folder of the definition"),
+        Err(error) => at
+            .problem(format!("cannot read {shown}: {error}"))
+            .hint("paths start at the folder of the definition"),
+    }
 }
 
 const DEFAULT_MIRROR: &str = "http://deb.debian.org/debian";

@@ -8,13 +8,15 @@ use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
 
-use super::problem::{Place, Problem, listed};
+use super::problem::{Found, Place, Problem, listed, meant};
 
 /// A value and its place.
 #[derive(Clone, Debug)]
 pub(crate) struct Item {
     /// Where it is.
     pub(crate) at: Place,
+    /// The problems of its file.
+    pub(crate) found: Found,
     /// What it is.
     pub(crate) raw: Raw,
 }
@@ -36,6 +38,10 @@ pub(crate) enum Raw {
 pub(crate) struct Table {
     /// Where it is.
     pub(crate) at: Place,
+    /// The problems of its file.
+    pub(crate) found: Found,
+    /// Known keys that an unknown one was probably meant to be.
+    misspelt: Vec<String>,
     entries: BTreeMap<String, (usize, Raw)>,
 }
 
@@ -65,26 +71,31 @@ impl Item {
         let Raw::List(items) = self.raw else {
             return Err(self.unlike(LIST));
         };
-        let at = self.at;
+        let (at, found) = (self.at, self.found);
         let item = |(index, (line, raw))| Item {
             at: Place {
                 line,
                 key: format!("{}[{}]", at.key, index + 1),
                 ..at.clone()
             },
+            found: found.clone(),
             raw,
         };
         Ok(items.into_iter().enumerate().map(item).collect())
     }
 
     pub(crate) fn texts(self) -> Result<Vec<String>, Problem> {
-        self.list()?.into_iter().map(Item::text).collect()
+        let (at, found) = (self.at.clone(), self.found.clone());
+        let items = self.list()?.into_iter();
+        found.all(&at, items.map(Item::text))
     }
 
     pub(crate) fn table(self) -> Result<Table, Problem> {
         match self.raw {
             Raw::Table(entries) => Ok(Table {
                 at: self.at,
+                found: self.found,
+                misspelt: Vec::new(),
                 entries,
             }),
             _ => Err(self.unlike(TABLE)),
@@ -119,21 +130,33 @@ impl Table {
         let Raw::Table(entries) = table(text, root.get_ref()) else {
             unreachable!("a document's root is a table");
         };
-        Ok(Self { at, entries })
+        Ok(Self {
+            at,
+            found: Found::default(),
+            misspelt: Vec::new(),
+            entries,
+        })
     }
 
-    /// Refuses keys other than `known`.
-    pub(crate) fn only(&self, known: &[&str]) -> Result<(), Problem> {
-        for (key, (line, _)) in &self.entries {
-            if !known.contains(&key.as_str()) {
-                let all = listed(known.iter().copied());
-                return Err(self
-                    .place(key, *line)
-                    .problem(format!("unknown key; expected one of {all}"))
-                    .did_you_mean(key, known.iter().copied(), "remove it"));
-            }
+    /// Notes keys other than `known` as problems, and leaves them out of what follows.
+    pub(crate) fn only(&mut self, known: &[&str]) {
+        let unknown = |key: &&String| !known.contains(&key.as_str());
+        let unknown: Vec<String> = self.entries.keys().filter(unknown).cloned().collect();
+        for key in unknown {
+            let Some(item) = self.take(&key) else {
+                continue;
+            };
+            // A key that is there already, or that is missing: the latter is more likely meant.
+            let absent = known.iter().copied();
+            let absent = absent.filter(|known| !self.entries.contains_key(*known));
+            self.misspelt.extend(meant(&key, absent).map(str::to_owned));
+            let all = listed(known.iter().copied());
+            let problem = item
+                .at
+                .problem(format!("unknown key; expected one of {all}"))
+                .did_you_mean(&key, known.iter().copied(), "remove it");
+            self.found.note(problem);
         }
-        Ok(())
     }
 
     /// Takes the value of `key`, where it has one.
@@ -141,13 +164,41 @@ impl Table {
         let (line, raw) = self.entries.remove(key)?;
         Some(Item {
             at: self.place(key, line),
+            found: self.found.clone(),
             raw,
         })
+    }
+
+    /// Reads the value of `key` into `to`, where it has one. A problem with it is noted, and `to` stays what it was.
+    pub(crate) fn set<T>(
+        &mut self,
+        key: &str,
+        to: &mut T,
+        read: impl FnOnce(Item) -> Result<T, Problem>,
+    ) {
+        let value = self.take(key).and_then(|item| self.found.value(read(item)));
+        if let Some(value) = value {
+            *to = value;
+        }
+    }
+
+    /// Reads the value of `key`, which must have one, as [`Self::need`] does. `None` after a problem was noted.
+    pub(crate) fn required<T>(
+        &mut self,
+        key: &str,
+        expected: &str,
+        read: impl FnOnce(Item) -> Result<T, Problem>,
+    ) -> Option<T> {
+        let read = self.need(key, expected).and_then(read);
+        self.found.value(read)
     }
 
     /// Takes the value of `key`; `expected` says what it should be, as in `` `schema = 1` ``.
     pub(crate) fn need(&mut self, key: &str, expected: &str) -> Result<Item, Problem> {
         self.take(key).ok_or_else(|| {
+            if self.is_misspelt(key) {
+                return self.at.below(key).told();
+            }
             self.at
                 .below(key)
                 .problem(format!("missing; expected {expected}"))
@@ -157,6 +208,11 @@ impl Table {
                     table => format!("add `{key}` to `{table}`"),
                 })
         })
+    }
+
+    /// Whether `key` is missing, and an unknown one was probably meant to be it.
+    pub(crate) fn is_misspelt(&self, key: &str) -> bool {
+        self.misspelt.iter().any(|meant| meant == key)
     }
 
     /// Takes the table at `key`, where there is one.

@@ -7,6 +7,7 @@ use serde_json::Value as Json;
 
 use super::document::Item;
 use super::problem::{Problem, listed};
+use super::text;
 
 /// What a variable or an input may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -66,30 +67,80 @@ impl Type {
         }
     }
 
-    /// Reads a value of it from the file.
-    pub(crate) fn read_value(self, item: Item) -> Result<Json, Problem> {
-        Ok(match self {
+    /// Reads a default of it from the file. Templates are not filled in there, so one is refused.
+    pub(crate) fn read_default(self, item: Item) -> Result<Json, Problem> {
+        let at = item.at.clone();
+        let value = match self {
             Self::String => Json::from(item.text()?),
             Self::Integer => Json::from(item.integer()?),
             Self::Boolean => Json::from(item.flag()?),
             Self::List => Json::from(item.texts()?),
-        })
-    }
-
-    /// Reads a value of it from text that was given on a command line. A list is comma-separated.
-    pub(super) fn parse(self, text: &str) -> Option<Json> {
-        match self {
-            Self::String => Some(Json::from(text)),
-            Self::Integer => text.parse::<i64>().ok().map(Json::from),
-            Self::Boolean => text.parse::<bool>().ok().map(Json::from),
-            Self::List if text.is_empty() => Some(Json::Array(Vec::new())),
-            Self::List => Some(
-                text.split(',')
-                    .map(|item| Json::from(item.trim()))
-                    .collect(),
-            ),
+        };
+        let texts: Vec<&str> = match &value {
+            Json::Array(items) => items.iter().filter_map(Json::as_str).collect(),
+            other => other.as_str().into_iter().collect(),
+        };
+        match texts.into_iter().find(|text| text::names_a_variable(text)) {
+            None => Ok(value),
+            Some(text) => Err(at
+                .problem(format!(
+                    "`{text}` would stay as it is: a default is not a template; expected a plain value"
+                ))
+                .hint("write the template where the variable is used, as in `\"{{ var.a }}-{{ var.b }}\"`")),
         }
     }
+
+    /// Reads a value of it from text that was given on a command line or in the environment; or says what is wrong with it.
+    ///
+    /// A list is separated by commas or line ends, or is in brackets as in JSON and TOML.
+    pub(super) fn parse(self, text: &str) -> Result<Json, String> {
+        match self {
+            Self::String => Ok(Json::from(text)),
+            Self::Integer => text.parse::<i64>().map(Json::from).map_err(drop),
+            Self::Boolean => text.parse::<bool>().map(Json::from).map_err(drop),
+            Self::List if text.trim_start().starts_with('[') => return bracketed(text.trim()),
+            Self::List => return separated(text),
+        }
+        .map_err(|()| format!("expected {}", self.expected()))
+    }
+}
+
+/// A list in brackets: JSON, or TOML, which has single quotes as well.
+fn bracketed(text: &str) -> Result<Json, String> {
+    let items = serde_json::from_str::<Vec<Json>>(text).ok().or_else(|| {
+        let table = format!("list = {text}").parse::<toml::Table>().ok()?;
+        let list = serde_json::to_value(table.get("list")?).ok()?;
+        list.as_array().cloned()
+    });
+    let items = items.ok_or(
+        "expected a list of texts in quotes, as in `[\"a\", \"b\"]`, or without brackets, as in `a,b`",
+    )?;
+    match items.iter().position(|item| !item.is_string()) {
+        None => Ok(Json::Array(items)),
+        Some(odd) => Err(format!(
+            "item {} is no text; expected it in quotes",
+            odd + 1
+        )),
+    }
+}
+
+/// A list without brackets. What looks like a piece of one with brackets is no item.
+fn separated(text: &str) -> Result<Json, String> {
+    if text.trim().is_empty() {
+        return Ok(Json::Array(Vec::new()));
+    }
+    let items: Vec<&str> = text.trim().split([',', '\n']).map(str::trim).collect();
+    for item in &items {
+        if item.is_empty() {
+            return Err(String::from("an item is empty; expected as in `a,b`"));
+        }
+        if item.contains(['"', '\'', '[', ']']) {
+            return Err(format!(
+                "the item `{item}` has quotes or brackets; expected as in `a,b` or `[\"a\", \"b\"]`"
+            ));
+        }
+    }
+    Ok(items.into_iter().collect())
 }
 
 /// Whether `name` is a name of a variable or an input: `[a-z][a-z0-9_]*`.

@@ -95,10 +95,10 @@ impl Default for ReleaseSource {
 pub const PRODUCTS: [&str; 2] = ["consul", "vault"];
 
 /// Reads `[machine.qemu]`.
-pub(super) fn machine(table: Option<Table>, variables: &Variables) -> Result<MachineSpec, Problem> {
+pub(super) fn machine(table: Option<Table>, variables: &Variables) -> MachineSpec {
     let mut machine = MachineSpec::default();
     let Some(mut table) = table else {
-        return Ok(machine);
+        return machine;
     };
     table.only(&[
         "cpus",
@@ -106,48 +106,37 @@ pub(super) fn machine(table: Option<Table>, variables: &Variables) -> Result<Mac
         "disk_gib",
         "network",
         "boot_timeout_s",
-    ])?;
-    if let Some(item) = table.take("cpus") {
-        machine.cpus = variables.integer(item, 1, 64)?;
-    }
-    if let Some(item) = table.take("memory_mib") {
-        machine.memory_mib = variables.integer(item, 512, 1 << 20)?;
-    }
-    if let Some(item) = table.take("disk_gib") {
-        machine.disk_gib = variables.integer(item, 2, 2048)?;
-    }
-    if let Some(item) = table.take("boot_timeout_s") {
-        machine.boot_timeout_s = u64::from(variables.integer(item, 10, 3600)?);
-    }
-    if let Some(item) = table.take("network") {
-        machine.network = choice(
-            item,
-            variables,
-            &[("outbound", Network::Outbound), ("none", Network::None)],
-        )?;
-    }
-    Ok(machine)
+    ]);
+    let number = |least, most| move |item| variables.integer(item, least, most);
+    table.set("cpus", &mut machine.cpus, number(1, 64));
+    table.set("memory_mib", &mut machine.memory_mib, number(512, 1 << 20));
+    table.set("disk_gib", &mut machine.disk_gib, number(2, 2048));
+    table.set("boot_timeout_s", &mut machine.boot_timeout_s, |item| {
+        variables.integer(item, 10, 3600).map(u64::from)
+    });
+    let networks = [("outbound", Network::Outbound), ("none", Network::None)];
+    table.set("network", &mut machine.network, |item| {
+        choice(item, variables, &networks)
+    });
+    machine
 }
 
 /// Reads `[output.qemu]`.
-pub(super) fn output(table: Option<Table>, variables: &Variables) -> Result<OutputSpec, Problem> {
+pub(super) fn output(table: Option<Table>, variables: &Variables) -> OutputSpec {
     let mut output = OutputSpec::default();
     let Some(mut table) = table else {
-        return Ok(output);
+        return output;
     };
-    table.only(&["compression"])?;
-    if let Some(item) = table.take("compression") {
-        output.compression = choice(
-            item,
-            variables,
-            &[
-                ("zstd", Compression::Zstd),
-                ("zlib", Compression::Zlib),
-                ("none", Compression::None),
-            ],
-        )?;
-    }
-    Ok(output)
+    table.only(&["compression"]);
+    let known = [
+        ("zstd", Compression::Zstd),
+        ("zlib", Compression::Zlib),
+        ("none", Compression::None),
+    ];
+    table.set("compression", &mut output.compression, |item| {
+        choice(item, variables, &known)
+    });
+    output
 }
 
 /// Reads `[releases]`.
@@ -155,10 +144,11 @@ pub(super) fn releases(
     root: &mut Table,
     variables: &Variables,
 ) -> Result<BTreeMap<String, String>, Problem> {
-    let Some(table) = root.take_table("releases")? else {
+    let Some(mut table) = root.take_table("releases")? else {
         return Ok(BTreeMap::new());
     };
-    table.only(&PRODUCTS)?;
+    table.only(&PRODUCTS);
+    let (at, found) = (table.at.clone(), table.found.clone());
     let release = |(product, item): (String, Item)| {
         let at = item.at.clone();
         let version = variables.text(item)?;
@@ -171,7 +161,8 @@ pub(super) fn releases(
         }
         Ok((product, version))
     };
-    table.items().into_iter().map(release).collect()
+    let releases = found.all(&at, table.items().into_iter().map(release))?;
+    Ok(releases.into_iter().collect())
 }
 
 /// Reads `[lint]`: rules that may be broken, and why. Which rules there are is for the linter to say.
@@ -182,7 +173,7 @@ pub(super) fn allowed(
     let Some(mut lint) = root.take_table("lint")? else {
         return Ok(BTreeMap::new());
     };
-    lint.only(&["allow"])?;
+    lint.only(&["allow"]);
     let allow = lint.take_table("allow")?;
     let one = |(rule, item): (String, Item)| {
         let at = item.at.clone();
@@ -193,7 +184,8 @@ pub(super) fn allowed(
         }
     };
     let items = allow.map(Table::items).unwrap_or_default();
-    items.into_iter().map(one).collect()
+    let allowed = lint.found.all(&lint.at, items.into_iter().map(one))?;
+    Ok(allowed.into_iter().collect())
 }
 
 /// Reads `[release_source]`.
@@ -206,24 +198,28 @@ pub(super) fn release_source(
     let Some(mut table) = root.take_table("release_source")? else {
         return Ok(source);
     };
-    table.only(&["mirror", "key_file", "fingerprint"])?;
-    if let Some(item) = table.take("mirror") {
+    table.only(&["mirror", "key_file", "fingerprint"]);
+    table.set("mirror", &mut source.mirror, |item| {
         let at = item.at.clone();
-        source.mirror = variables.text(item)?.trim_end_matches('/').to_owned();
-        release_mirror(&at, &source.mirror, folder)?;
-    }
-    if let Some(item) = table.take("key_file") {
+        let mirror = variables.text(item)?.trim_end_matches('/').to_owned();
+        release_mirror(&at, &mirror, folder)?;
+        Ok(mirror)
+    });
+    table.set("key_file", &mut source.key_file, |item| {
         let at = item.at.clone();
         let path = PathBuf::from(variables.text(item)?);
-        if !folder.join(&path).is_file() {
-            return Err(no_file(&at, folder, &path));
+        match folder.join(&path).is_file() {
+            true => Ok(Some(path)),
+            false => Err(no_file(&at, folder, &path)),
         }
-        source.key_file = Some(path);
-    }
-    if let Some(item) = table.take("fingerprint") {
+    });
+    table.set("fingerprint", &mut source.fingerprint, |item| {
         let at = item.at.clone();
-        source.fingerprint = fingerprint(&at, &variables.text(item)?)?;
-    }
+        fingerprint(&variables.text(item)?).map_err(|why| {
+            at.problem(why)
+                .hint("`gpg --show-keys --with-fingerprint KEYFILE` prints it")
+        })
+    });
     Ok(source)
 }
 
@@ -251,16 +247,29 @@ fn is_of_this_machine(url: &str) -> bool {
     })
 }
 
-fn fingerprint(at: &Place, text: &str) -> Result<String, Problem> {
-    let digits: String = text.chars().filter(|c| !c.is_whitespace()).collect();
-    if digits.len() == 40 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Ok(digits.to_ascii_uppercase());
-    }
-    Err(at
-        .problem(format!(
-            "`{text}` is no OpenPGP fingerprint; expected 40 hex digits"
+/// An OpenPGP fingerprint as people and programs print one, with blanks, colons or `0x`, as 40 upper-case hex digits; or
+/// what is wrong with it. Flags, environment and files are all read by this.
+pub fn fingerprint(text: &str) -> Result<String, String> {
+    let bare: String = text
+        .chars()
+        .filter(|c| !c.is_whitespace() && !matches!(c, ':' | '\u{200b}' | '\u{feff}'))
+        .collect();
+    let digits = bare.strip_prefix("0x").or_else(|| bare.strip_prefix("0X"));
+    let digits = digits.unwrap_or(&bare);
+    let count = digits.chars().count();
+    let refused = |why: &str| {
+        Err(format!(
+            "`{text}` is no OpenPGP fingerprint; expected 40 hex digits, {why}"
         ))
-        .hint("`gpg --show-keys KEYFILE` prints it; the short key id is not enough"))
+    };
+    match digits.chars().find(|c| !c.is_ascii_hexdigit()) {
+        Some(odd) => refused(&format!("found `{odd}`")),
+        None if count == 40 => Ok(digits.to_ascii_uppercase()),
+        None if matches!(count, 8 | 16) => refused(&format!(
+            "found the {count} of a key id, which do not tell keys apart"
+        )),
+        None => refused(&format!("found {count}")),
+    }
 }
 
 /// The tables of a section, one for each builder.
@@ -283,10 +292,12 @@ impl PerBuilder {
 
     /// The same of a section that was taken already.
     pub(super) fn of(mut table: Table) -> Result<Self, Problem> {
-        table.only(&["qemu", "azure"])?;
+        table.only(&["qemu", "azure"]);
+        let found = table.found.clone();
+        let mut of = |builder: &str| found.value(table.take_table(builder)).flatten();
         Ok(Self {
-            qemu: table.take_table("qemu")?,
-            azure: table.take_table("azure")?,
+            qemu: of("qemu"),
+            azure: of("azure"),
         })
     }
 }

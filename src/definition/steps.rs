@@ -89,7 +89,7 @@ pub enum Action {
     Reboot,
 }
 
-/// Reads the steps.
+/// Reads the steps; those that cannot be read are left out, and their problems noted.
 pub(super) fn read(
     root: &mut Table,
     variables: &Variables,
@@ -103,9 +103,9 @@ pub(super) fn read(
             .problem("no steps; expected at least one `[[step]]`")
             .hint("the last one is `provisioner = \"seal\"`"));
     }
-    let mut steps = Vec::new();
     let mut names: HashMap<String, usize> = HashMap::new();
-    for (index, item) in items.into_iter().enumerate() {
+    let found = root.found.clone();
+    let read = items.into_iter().enumerate().map(|(index, item)| {
         let step = step(index + 1, item.table()?, variables, folder)?;
         if let Some(first) = names.insert(step.name.clone(), step.at.line) {
             return Err(step
@@ -117,9 +117,9 @@ pub(super) fn read(
                 ))
                 .hint("give one of them `name = \"…\"`"));
         }
-        steps.push(step);
-    }
-    Ok(steps)
+        Ok(step)
+    });
+    Ok(read.filter_map(|read| found.value(read)).collect())
 }
 
 fn step(
@@ -128,19 +128,24 @@ fn step(
     variables: &Variables,
     folder: &Path,
 ) -> Result<Step, Problem> {
-    let at = table.at.clone();
-    let read = action::read(number, &mut table, variables, folder)?;
+    let (at, found) = (table.at.clone(), table.found.clone());
+    let read = found.value(action::read(number, &mut table, variables, folder));
     let name = match table.take("name") {
         Some(item) => {
             let at = item.at.clone();
-            step_name(&at, variables.text(item)?)?
+            let name = variables.text(item).and_then(|name| step_name(&at, name));
+            found.value(name)
         }
-        None => step_name(&at.below("name"), read.name)?,
+        None => read
+            .as_ref()
+            .and_then(|read| found.value(step_name(&at.below("name"), read.name.clone()))),
     };
-    let timeout_s = match table.take("timeout_s") {
-        Some(item) => Some(u64::from(variables.integer(item, 1, LONGEST_TIMEOUT_S)?)),
-        None => None,
-    };
+    let mut timeout_s = None;
+    table.set("timeout_s", &mut timeout_s, |item| {
+        let seconds = variables.integer(item, 1, LONGEST_TIMEOUT_S)?;
+        Ok(Some(u64::from(seconds)))
+    });
+    let (read, name) = read.zip(name).ok_or_else(|| at.told())?;
     Ok(Step {
         name,
         action: read.action,
@@ -179,10 +184,9 @@ pub(super) fn entries(
     variables: &Variables,
     judge: impl Fn(&Place, &str) -> Result<(), Problem>,
 ) -> Result<Entries, Problem> {
-    let mut values = BTreeMap::new();
     let mut lines = BTreeMap::new();
     let items = table.take_table(key)?.map(Table::items).unwrap_or_default();
-    for (name, item) in items {
+    let read = items.into_iter().map(|(name, item)| {
         judge(&item.at, &name)?;
         lines.insert(name.clone(), item.at.line);
         let at = item.at.clone();
@@ -193,8 +197,9 @@ pub(super) fn entries(
                 .problem("contains a NUL character; expected text")
                 .hint("scripts cannot hold one: write it in another form, such as base64"));
         }
-        values.insert(name, value);
-    }
+        Ok((name, value))
+    });
+    let values = table.found.all(&table.at, read)?.into_iter().collect();
     Ok(Entries { values, lines })
 }
 

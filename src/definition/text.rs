@@ -47,6 +47,20 @@ pub(super) fn escaped(text: &str) -> String {
     text.replace("{{", "{{ '{{' }}")
 }
 
+/// Whether `text` has a template in it that names a variable.
+pub(super) fn names_a_variable(text: &str) -> bool {
+    let mut rest = text;
+    while let Some(open) = rest.find("{{") {
+        rest = &rest[open + 2..];
+        let inside = &rest[..closing(rest).unwrap_or(0)];
+        let word = |c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '.');
+        if inside.split(word).any(|word| word.starts_with("var.")) {
+            return true;
+        }
+    }
+    false
+}
+
 /// The value of `expression`. `judge` is asked about every variable that it names, before anything is evaluated.
 pub(super) fn evaluate(
     at: &Place,

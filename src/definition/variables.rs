@@ -4,14 +4,14 @@
 //! whole value only: it is not in what texts are rendered with, so it cannot become part of one. Deliberately
 //! renders nothing but `{{ … }}`: `${#list}` of a shell script stays what it is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::Value as Json;
 
 use super::document::{Item, Raw, Table};
 use super::kind::{Type, is_name};
-use super::problem::{Place, Problem, listed};
+use super::problem::{Found, Place, Problem, listed, meant};
 use super::text::{self, Part};
 use crate::secret::{SHORTEST_SECRET_BYTES, Secret};
 
@@ -45,42 +45,48 @@ impl Serialize for Value {
 pub(super) struct Variables {
     values: BTreeMap<String, Value>,
     plain: BTreeMap<String, Json>,
+    /// Those that have no value, for a reason that was given.
+    broken: BTreeSet<String>,
 }
 
 impl Variables {
-    /// Reads the declarations and takes what was given for them.
+    /// Reads the declarations and takes what was given for them. Problems are noted in `found`.
     pub(super) fn read(
         table: Option<Table>,
         start: &Place,
         given: &BTreeMap<String, String>,
-    ) -> Result<Self, Problem> {
+        found: &Found,
+    ) -> Self {
         let at = table
             .as_ref()
             .map_or_else(|| start.below("variables"), |table| table.at.clone());
         let mut values = BTreeMap::new();
+        let mut broken = BTreeSet::new();
         for (name, item) in table.map(Table::items).unwrap_or_default() {
-            if !is_name(&name) {
-                return Err(item
-                    .at
-                    .problem("not a variable's name; expected lower-case letters, digits and `_`, a letter first")
-                    .hint("templates name it as `{{ var.NAME }}`"));
+            let value = variable(&name, item, given.get(&name));
+            match found.value(value) {
+                Some(value) => {
+                    values.insert(name, value);
+                }
+                None => {
+                    broken.insert(name);
+                }
             }
-            let value = declared(&name, item.table()?, given.get(&name))?;
-            values.insert(name, value);
         }
-        if let Some(name) = given.keys().find(|name| !values.contains_key(*name)) {
-            let known = || values.keys().map(String::as_str);
-            return Err(at
-                .below(name)
-                .problem(format!(
-                    "given but not declared; expected one of {}",
-                    listed(known())
-                ))
-                .did_you_mean(
-                    name,
-                    known(),
-                    format!("declare it with `[variables.{name}]`"),
-                ));
+        for name in given.keys() {
+            if values.contains_key(name) || broken.contains(name) {
+                continue;
+            }
+            let known = || values.keys().chain(&broken).map(String::as_str);
+            let problem = at.below(name).problem(format!(
+                "given but not declared; expected one of {}",
+                listed(known())
+            ));
+            found.note(problem.did_you_mean(
+                name,
+                known(),
+                format!("declare it with `[variables.{name}]`"),
+            ));
         }
         let plain = values
             .iter()
@@ -89,7 +95,11 @@ impl Variables {
                 Value::Secret { .. } => None,
             })
             .collect();
-        Ok(Self { values, plain })
+        Self {
+            values,
+            plain,
+            broken,
+        }
     }
 
     /// All of them, by name.
@@ -99,24 +109,20 @@ impl Variables {
 
     /// Text, with variables filled in.
     pub(super) fn text(&self, item: Item) -> Result<String, Problem> {
-        let at = item.at.clone();
+        let (at, found) = (item.at.clone(), item.found.clone());
         let source = item.text()?;
-        let mut filled = String::with_capacity(source.len());
-        for part in text::parts(&at, &source)? {
-            match part {
-                Part::Literal(literal) => filled.push_str(literal),
-                Part::Expression(expression) => match self.evaluate(&at, expression)? {
-                    Json::String(value) => filled.push_str(&value),
-                    Json::Array(_) => {
-                        return Err(at
-                            .problem(format!("`{{{{{expression}}}}}` is a list; expected text"))
-                            .hint("write `{{ var.NAME | join(\" \") }}`"));
-                    }
-                    value => filled.push_str(&value.to_string()),
-                },
-            }
-        }
-        Ok(filled)
+        let parts = text::parts(&at, &source)?.into_iter();
+        let filled = parts.map(|part| match part {
+            Part::Literal(literal) => Ok(literal.to_owned()),
+            Part::Expression(expression) => match self.evaluate(&at, expression)? {
+                Json::String(value) => Ok(value),
+                Json::Array(_) => Err(at
+                    .problem(format!("`{{{{{expression}}}}}` is a list; expected text"))
+                    .hint("write `{{ var.NAME | join(\" \") }}`")),
+                value => Ok(value.to_string()),
+            },
+        });
+        Ok(found.all(&at, filled)?.concat())
     }
 
     /// An integer in a range, or a text that is nothing but an integer variable.
@@ -141,11 +147,12 @@ impl Variables {
 
     /// Texts, or a text that is nothing but a list variable.
     pub(super) fn texts(&self, item: Item) -> Result<Vec<(Place, String)>, Problem> {
-        self.whole(item)?
-            .list()?
-            .into_iter()
-            .map(|item| Ok((item.at.clone(), self.text(item)?)))
-            .collect()
+        let (at, found) = (item.at.clone(), item.found.clone());
+        let items = self.whole(item)?.list()?.into_iter();
+        found.all(
+            &at,
+            items.map(|item| Ok((item.at.clone(), self.text(item)?))),
+        )
     }
 
     /// A value for a script: the only kind of place in which a sensitive variable may stand.
@@ -217,8 +224,9 @@ impl Variables {
                     .hint(format!(
                         "it may only be the whole value of an entry of `env`, `inputs` or ansible `variables`: `\"{{{{ var.{name} }}}}\"`"
                     ))),
+                None if self.broken.contains(name) => Err(at.told()),
                 None => {
-                    let known = || self.values.keys().map(String::as_str);
+                    let known = || self.values.keys().chain(&self.broken).map(String::as_str);
                     Err(at
                         .problem(format!(
                             "undefined variable `{name}`; expected one of {}",
@@ -229,28 +237,89 @@ impl Variables {
             }
         })
     }
+
+    /// Refuses a script that reads `VB_VAR_…`: these are for the caller's environment, and no step has them.
+    pub(super) fn reaches(&self, at: &Place, script: &str) -> Result<(), Problem> {
+        let Some((line, name)) = variable_read_by(script) else {
+            return Ok(());
+        };
+        let known = self.values.keys().chain(&self.broken).map(String::as_str);
+        let name = meant(&name, known).unwrap_or(&name).to_owned();
+        let upper = name.to_uppercase();
+        Err(at
+            .problem(format!(
+                "line {line} of the script reads a `VB_VAR_…` variable, and no step is given one; expected an entry of `env`"
+            ))
+            .hint(format!(
+                "add `env = {{ {upper} = \"{{{{ var.{name} }}}}\" }}` to the step and read `${upper}`"
+            )))
+    }
 }
 
-/// The value of one declared variable.
-fn declared(name: &str, mut table: Table, given: Option<&String>) -> Result<Value, Problem> {
-    table.only(&["type", "default", "description", "sensitive"])?;
-    let at = table.at.clone();
-    let kind = Type::read(table.need("type", "string, integer, boolean or list")?)?;
-    if let Some(item) = table.take("description") {
-        item.text()?;
+/// The name of the first `VB_VAR_NAME` that a script reads and does not set itself, with its line, from 1.
+pub(crate) fn variable_read_by(script: &str) -> Option<(usize, String)> {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    for (index, line) in script.lines().enumerate() {
+        if line.trim_start().starts_with('#') {
+            continue;
+        }
+        for (start, _) in line.match_indices(VARIABLE) {
+            let rest = &line[start + VARIABLE.len()..];
+            let end = rest.find(|c| !word(c)).unwrap_or(rest.len());
+            let before = &line[..start];
+            let own = before.ends_with(word) || end == 0;
+            // `$NAME` and `${NAME}` of shells; a name in quotes, as other languages ask for one.
+            let reads = before.ends_with('$')
+                || before.ends_with("${")
+                || before.ends_with("${#")
+                || before.ends_with(['"', '\'']) && rest[end..].starts_with(['"', '\'']);
+            let set = format!("{VARIABLE}{}=", &rest[..end]);
+            if reads && !own && !script.contains(&set) {
+                return Some((index + 1, rest[..end].to_owned()));
+            }
+        }
     }
-    let sensitive = table.take("sensitive").map(Item::flag).transpose()?;
+    None
+}
+
+/// How the environment names a variable of a definition.
+const VARIABLE: &str = "VB_VAR_";
+
+/// The value of one variable that the file declares.
+fn variable(name: &str, item: Item, given: Option<&String>) -> Result<Value, Problem> {
+    if !is_name(name) {
+        return Err(item
+            .at
+            .problem("not a variable's name; expected lower-case letters, digits and `_`, a letter first")
+            .hint("templates name it as `{{ var.NAME }}`"));
+    }
+    declared(name, item.table()?, given)
+}
+
+fn declared(name: &str, mut table: Table, given: Option<&String>) -> Result<Value, Problem> {
+    table.only(&["type", "default", "description", "sensitive"]);
+    let (at, found) = (table.at.clone(), table.found.clone());
+    let kind = table.required("type", "string, integer, boolean or list", Type::read);
+    let described = table.take("description").map(Item::text).transpose();
+    found.value(described);
+    let mut sensitive = false;
+    table.set("sensitive", &mut sensitive, Item::flag);
     let default = table.take("default");
-    if sensitive == Some(true) {
+    let kind = kind.ok_or_else(|| at.told())?;
+    if sensitive {
         return secret(name, &at, kind, default, given);
     }
-    let default = default.map(|item| kind.read_value(item)).transpose()?;
+    let default = default.map(|item| kind.read_default(item)).transpose()?;
     match (given, default) {
-        (Some(text), _) => kind.parse(text).map(Value::Plain).ok_or_else(|| {
-            at.problem(format!("`{text}` was given; expected {}", kind.expected()))
+        (Some(text), _) => kind.parse(text).map(Value::Plain).map_err(|why| {
+            at.problem(format!("`{text}` was given; {why}"))
                 .hint(format!("give another value: `--var {name}=…`"))
         }),
         (None, Some(value)) => Ok(Value::Plain(value)),
+        // What was meant to make it optional, or a secret, is misspelt.
+        (None, None) if table.is_misspelt("default") || table.is_misspelt("sensitive") => {
+            Err(at.told())
+        }
         (None, None) => Err(at
             .problem("has no value; expected a default or a given value")
             .hint(format!("give it: `--var {name}=…`"))),
@@ -264,10 +333,7 @@ fn secret(
     default: Option<Item>,
     given: Option<&String>,
 ) -> Result<Value, Problem> {
-    let how = format!(
-        "give it: `VB_VAR_{}=…` in the environment",
-        name.to_uppercase()
-    );
+    let how = format!("give it: `{VARIABLE}{name}=…` in the environment");
     if kind != Type::String {
         return Err(at
             .below("type")

@@ -36,6 +36,15 @@ pub(super) fn decide(
     }
 }
 
+/// Refuses a builder that the definition has no base for.
+pub(super) fn named(definition: &Definition, builder: BuilderKind) -> Result<(), PlanError> {
+    match builder {
+        BuilderKind::Qemu if definition.qemu.is_none() => Err(other(definition, "qemu")),
+        BuilderKind::Azure if definition.azure.is_none() => Err(other(definition, "azure")),
+        BuilderKind::Qemu | BuilderKind::Azure => Ok(()),
+    }
+}
+
 fn broken(definition: &Definition, reason: &str) -> PlanError {
     PlanError::BrokenLock {
         image: definition.name.clone(),
@@ -84,10 +93,10 @@ fn azure(definition: &Definition, lock: &Lock) -> Result<Decided, PlanError> {
     let wanted = wanted.ok_or_else(|| other(definition, "azure"))?;
     if wanted.machine.address == Address::Public && wanted.machine.allow_from.is_empty() {
         let at = Place::start_of(&definition.file).below("machine.azure.allow_from");
-        return Err(PlanError::Invalid(
-            at.problem("empty; expected the addresses that bakes are run from")
-                .hint("where it is a variable, give its value, as in `--var azure_allow_from=203.0.113.7`"),
-        ));
+        return Err(at
+            .problem("empty; expected the addresses that bakes are run from")
+            .hint("where it is a variable, give its value, as in `--var azure_allow_from=203.0.113.7`")
+            .into());
     }
     let locked = lock.azure.clone();
     let locked = locked.ok_or_else(|| not_locked(definition, "azure"))?;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value as Json;
 
 use super::EnvValue;
-use crate::definition::{Problem, Step, Value, listed};
+use crate::definition::{Problem, Step, Value, listed, meant};
 use crate::provisioner::{Input, Provisioner};
 
 /// Every input of a provisioner, decided.
@@ -16,25 +16,26 @@ pub(super) struct Inputs {
     pub(super) plain: BTreeMap<String, Json>,
 }
 
-/// Decides the inputs of `step`: given ones, checked, and defaults.
+/// Decides the inputs of `step`: given ones, checked, and defaults; or says all that is wrong with them.
 pub(super) fn decide(
     step: &Step,
     given: &BTreeMap<String, Value>,
     provisioner: &Provisioner,
-) -> Result<Inputs, Problem> {
-    if let Some(name) = given
+) -> Result<Inputs, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let mut misspelt = Vec::new();
+    let known = || provisioner.inputs.keys().map(String::as_str);
+    for name in given
         .keys()
-        .find(|name| !provisioner.inputs.contains_key(*name))
+        .filter(|name| !known().any(|known| known == *name))
     {
-        let known = || provisioner.inputs.keys().map(String::as_str);
-        return Err(step
-            .input_at(name)
-            .problem(format!(
-                "unknown input of `{}`; expected one of {}",
-                provisioner.name,
-                listed(known())
-            ))
-            .did_you_mean(name, known(), "remove it"));
+        misspelt.extend(meant(name, known()));
+        let problem = step.input_at(name).problem(format!(
+            "unknown input of `{}`; expected one of {}",
+            provisioner.name,
+            listed(known())
+        ));
+        problems.push(problem.did_you_mean(name, known(), "remove it"));
     }
     let mut inputs = Inputs {
         env: BTreeMap::new(),
@@ -42,16 +43,29 @@ pub(super) fn decide(
     };
     for (name, input) in &provisioner.inputs {
         let value = match given.get(name) {
-            Some(value) => checked(step, name, input, value)?,
-            None => Value::Plain(default(step, name, input, provisioner)?),
+            Some(value) => checked(step, name, input, value),
+            None if input.default.is_none() && misspelt.contains(&name.as_str()) => continue,
+            None => default(step, name, input, provisioner).map(Value::Plain),
         };
-        if let (false, Value::Plain(value)) = (input.sensitive, &value) {
-            inputs.plain.insert(name.clone(), value.clone());
+        match value {
+            Ok(value) => inputs.take(name, input, &value),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    match problems.is_empty() {
+        true => Ok(inputs),
+        false => Err(problems),
+    }
+}
+
+impl Inputs {
+    fn take(&mut self, name: &str, input: &Input, value: &Value) {
+        if let (false, Value::Plain(value)) = (input.sensitive, value) {
+            self.plain.insert(name.to_owned(), value.clone());
         }
         let variable = format!("VB_INPUT_{}", name.to_uppercase());
-        inputs.env.insert(variable, EnvValue::of(&value));
+        self.env.insert(variable, EnvValue::of(value));
     }
-    Ok(inputs)
 }
 
 fn checked(step: &Step, name: &str, input: &Input, value: &Value) -> Result<Value, Problem> {
@@ -71,7 +85,15 @@ fn checked(step: &Step, name: &str, input: &Input, value: &Value) -> Result<Valu
             .hint(format!(
                 "declare one with `sensitive = true` and write `{name} = \"{{{{ var.NAME }}}}\"`"
             ))),
-        Value::Plain(plain) if input.kind.fits(plain) => Ok(value.clone()),
+        Value::Plain(plain) if input.kind.fits(plain) => {
+            let pattern = input.pattern.as_ref();
+            match pattern.and_then(|pattern| pattern.odd(plain)) {
+                None => Ok(value.clone()),
+                Some(odd) => Err(at()
+                    .problem(format!("`{odd}` is not of the form that is expected here"))
+                    .hint(input.description.clone())),
+            }
+        }
         Value::Plain(plain) => Err(at()
             .problem(format!("expected {}, found `{plain}`", input.kind.expected()))
             .hint(input.description.clone())),

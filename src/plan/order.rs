@@ -3,35 +3,45 @@
 use crate::definition::{Action, Definition, Problem, Step, listed};
 use crate::provisioner::{Provisioner, Provisioners};
 
-/// Refuses an order that the provisioners do not allow.
-pub(super) fn judge(definition: &Definition, provisioners: &Provisioners) -> Result<(), Problem> {
+/// What is wrong with the order of steps, by what their provisioners allow.
+pub(super) fn judge(definition: &Definition, provisioners: &Provisioners) -> Vec<Problem> {
+    let mut problems = Vec::new();
     for (index, step) in definition.steps.iter().enumerate() {
-        let provisioner = provisioner(step, provisioners)?;
         let last = index + 1 == definition.steps.len();
+        let provisioner = match provisioner(step, provisioners) {
+            Ok(provisioner) => provisioner,
+            // It may be the seal.
+            Err(problem) => {
+                problems.push(problem);
+                continue;
+            }
+        };
         match provisioner {
             Some(provisioner) if provisioner.seal && !last => {
-                return Err(step
-                    .at
-                    .problem(format!(
-                        "`{}` seals the image; expected it to be the last step",
-                        provisioner.name
-                    ))
-                    .hint("move it to the end, once"));
+                problems.push(
+                    step.at
+                        .problem(format!(
+                            "`{}` seals the image; expected it to be the last step",
+                            provisioner.name
+                        ))
+                        .hint("move it to the end, once"),
+                );
             }
             Some(provisioner) => {
-                after(definition, index, provisioner)?;
-                releases(definition, step, provisioner)?;
+                problems.extend(after(definition, index, provisioner).err());
+                problems.extend(releases(definition, step, provisioner).err());
             }
             None => {}
         }
         if last && !provisioner.is_some_and(|provisioner| provisioner.seal) {
-            return Err(step
-                .at
-                .problem("the last step does not seal the image; expected one that does")
-                .hint("add a `[[step]]` with `provisioner = \"seal\"` at the end"));
+            problems.push(
+                step.at
+                    .problem("the last step does not seal the image; expected one that does")
+                    .hint("add a `[[step]]` with `provisioner = \"seal\"` at the end"),
+            );
         }
     }
-    Ok(())
+    problems
 }
 
 /// The provisioner that `step` names, where it names one.

@@ -5,12 +5,10 @@ use std::collections::BTreeMap;
 use semver::Version;
 use serde_json::json;
 
-use super::{
-    EnvValue, Interpreter, PAYLOAD, PlanError, PlannedFile, PlannedStep, SCRIPT, StepKind,
-};
+use super::{EnvValue, Interpreter, PAYLOAD, PlannedFile, PlannedStep, SCRIPT, StepKind};
 use super::{inputs, order, template};
 use crate::configuration;
-use crate::definition::{Action, Definition, Step, Value};
+use crate::definition::{Action, Definition, Problem, Step, Value};
 use crate::digest::Digest;
 use crate::provisioner::{CHECK, INSTALL, Provisioner, Provisioners, SourceFile};
 
@@ -28,12 +26,15 @@ pub(super) fn decide(
     step: &Step,
     definition: &Definition,
     provisioners: &Provisioners,
-) -> Result<PlannedStep, PlanError> {
+) -> Result<PlannedStep, Vec<Problem>> {
     let decided = match &step.action {
-        Action::Provisioner { inputs, .. } => match order::provisioner(step, provisioners)? {
-            Some(provisioner) => provision(step, inputs, provisioner, definition)?,
-            None => unreachable!("a provisioner step names a provisioner"),
-        },
+        Action::Provisioner { inputs, .. } => {
+            let found = order::provisioner(step, provisioners);
+            match found.map_err(|problem| vec![problem])? {
+                Some(provisioner) => provision(step, inputs, provisioner, definition)?,
+                None => unreachable!("a provisioner step names a provisioner"),
+            }
+        }
         Action::Shell { script, env } => {
             readable(step, "", script.as_bytes())?;
             shell(script, env, definition)
@@ -106,32 +107,40 @@ fn provision(
     given: &BTreeMap<String, Value>,
     provisioner: &Provisioner,
     definition: &Definition,
-) -> Result<Decided, PlanError> {
+) -> Result<Decided, Vec<Problem>> {
     for file in &provisioner.files {
         if [INSTALL, CHECK].contains(&file.path.as_str()) {
-            readable(
-                step,
-                &format!("{}/{}: ", provisioner.name, file.path),
-                &file.content,
-            )?;
+            let name = format!("{}/{}: ", provisioner.name, file.path);
+            readable(step, &name, &file.content)?;
         }
     }
     let inputs = inputs::decide(step, given, provisioner)?;
-    let mut files = provisioner
-        .files
-        .iter()
-        .map(|file| {
-            if file.path.starts_with(TEMPLATES) {
-                template::render(step, provisioner, file, &inputs.plain, definition)
-            } else {
-                Ok(PlannedFile::from(file))
-            }
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    if let Some(product) = &provisioner.configures {
-        files.push(configured(step, product, &inputs.plain, definition)?);
-        files.sort_by(|a, b| a.path.cmp(&b.path));
+    let named = |product: &String| definition.releases.contains_key(product);
+    if !provisioner.releases.iter().all(named) {
+        // What is wrong with that is found with the order of steps, or in the definition.
+        return Err(vec![step.at.told()]);
     }
+    let configured = provisioner.configures.iter();
+    let configured =
+        configured.map(|product| configured_file(step, product, &inputs.plain, definition));
+    let own = provisioner.files.iter().map(|file| {
+        if file.path.starts_with(TEMPLATES) {
+            template::render(step, provisioner, file, &inputs.plain, definition)
+        } else {
+            Ok(PlannedFile::from(file))
+        }
+    });
+    let (mut files, mut problems) = (Vec::new(), Vec::new());
+    for file in own.chain(configured) {
+        match file {
+            Ok(file) => files.push(file),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    files.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(Decided {
         kind: StepKind::Provisioner {
             provisioner: provisioner.name.clone(),
@@ -146,38 +155,36 @@ fn provision(
 }
 
 /// Refuses a script whose first line no machine can follow.
-fn readable(step: &Step, file: &str, script: &[u8]) -> Result<(), PlanError> {
-    Interpreter::of(script)
-        .map(|_interpreter| ())
-        .map_err(|error| {
-            let problem = step.at.problem(format!("{file}{error}"));
-            PlanError::Invalid(
-                problem
-                    .hint("write `#!/bin/sh`, or leave it out: the script then runs under `sh -e`"),
-            )
-        })
+fn readable(step: &Step, file: &str, script: &[u8]) -> Result<(), Vec<Problem>> {
+    let Err(error) = Interpreter::of(script) else {
+        return Ok(());
+    };
+    let problem = step.at.problem(format!("{file}{error}"));
+    let hint = "write `#!/bin/sh`, or leave it out: the script then runs under `sh -e`";
+    Err(vec![problem.hint(hint)])
 }
 
 /// The file of a product, made of typed values.
-fn configured(
+fn configured_file(
     step: &Step,
     product: &str,
     inputs: &BTreeMap<String, serde_json::Value>,
     definition: &Definition,
-) -> Result<PlannedFile, PlanError> {
-    let version = Version::parse(&definition.releases[product]);
-    let version = version.expect("the definition was read");
+) -> Result<PlannedFile, Problem> {
+    // Without one there is a problem already: of the definition, or of the order of steps.
+    let version = definition.releases.get(product);
+    let version = version.and_then(|version| Version::parse(version).ok());
+    let version = version.ok_or_else(|| step.at.told())?;
     match configuration::file(product, &version, inputs) {
         Ok((name, text)) => Ok(PlannedFile::new(
             &format!("{CONFIGURATION}{name}"),
             0o644,
             text.into_bytes(),
         )),
-        Err(refused) => Err(PlanError::Invalid(
-            step.input_at(&refused.input)
-                .problem(refused.to_string())
-                .hint(format!("it becomes part of {product}'s configuration")),
-        )),
+        Err(refused) => Err(step
+            .input_at(&refused.input)
+            .problem(refused.to_string())
+            .hint(format!("it becomes part of {product}'s configuration"))),
     }
 }
 

@@ -10,8 +10,8 @@ use serde_json::{Value as Json, json};
 
 use crate::changes::{CHANGES, Change};
 
-use super::{PlanError, PlannedFile};
-use crate::definition::{Definition, Step};
+use super::PlannedFile;
+use crate::definition::{Definition, Place, Problem, Step};
 use crate::provisioner::{Provisioner, SourceFile};
 
 /// Renders one template of `provisioner`.
@@ -21,12 +21,15 @@ pub(super) fn render(
     file: &SourceFile,
     inputs: &BTreeMap<String, Json>,
     definition: &Definition,
-) -> Result<PlannedFile, PlanError> {
-    let fail = |line: usize, reason: String| PlanError::Template {
-        step: step.name.clone(),
-        file: provisioner.folder.join(&file.path),
-        line,
-        reason,
+) -> Result<PlannedFile, Problem> {
+    let fail = |line: usize, reason: String| {
+        let at = Place {
+            line,
+            ..Place::start_of(&provisioner.folder.join(&file.path))
+        };
+        at.problem(format!("in step {}: {reason}", step.name)).hint(
+            "templates know `inputs.NAME` (sensitive ones excepted), `image` and `releases.PRODUCT.version`",
+        )
     };
     let source = std::str::from_utf8(&file.content).map_err(|error| {
         let newlines = file.content[..error.valid_up_to()].iter();

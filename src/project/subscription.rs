@@ -63,7 +63,7 @@ pub(super) fn read(mut table: Table) -> Result<Subscription, Problem> {
         "client_id",
         "cloud",
         "endpoints",
-    ])?;
+    ]);
     let mut text = |key: &str| table.take(key).map(Item::text).transpose();
     let id = text("subscription")?;
     let (tenant, client) = (text("tenant_id")?, text("client_id")?);
@@ -107,7 +107,7 @@ fn named(item: Item) -> Result<CloudChoice, Problem> {
 fn custom(item: Item) -> Result<CloudChoice, Problem> {
     let at = item.at.clone();
     let mut table = item.table()?;
-    table.only(&["management", "authority", "blob_suffix", "audience"])?;
+    table.only(&["management", "authority", "blob_suffix", "audience"]);
     let choice = CloudChoice::Custom {
         management: table.need("management", "`https://HOST`")?.text()?,
         authority: table.need("authority", "`https://HOST`")?.text()?,

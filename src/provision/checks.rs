@@ -175,7 +175,7 @@ async fn check(
     };
     let mut records: Vec<CheckRecord> = tests
         .into_iter()
-        .map(|test| record(guest.events, step, &name, test))
+        .map(|test| record(guest.events, step, test))
         .collect();
     records.extend(why.map(|why| whole(guest.events, step, why)));
     Ok(records)
@@ -190,10 +190,10 @@ fn whole(events: &Events, step: &PlannedStep, why: String) -> CheckRecord {
         skipped: None,
         diagnostics: Vec::new(),
     };
-    record(events, step, "", test)
+    record(events, step, test)
 }
 
-fn record(events: &Events, step: &PlannedStep, name: &str, test: Test) -> CheckRecord {
+fn record(events: &Events, step: &PlannedStep, test: Test) -> CheckRecord {
     let skipped = test.skipped.as_ref();
     events.emit(&Event::Checked {
         check: test.id.clone(),
@@ -202,10 +202,8 @@ fn record(events: &Events, step: &PlannedStep, name: &str, test: Test) -> CheckR
             |reason| format!("{} # SKIP {reason}", test.description),
         ),
         ok: test.ok,
+        diagnostics: test.diagnostics,
     });
-    for line in test.diagnostics {
-        output(events, name, line);
-    }
     CheckRecord {
         id: test.id,
         description: test.description,

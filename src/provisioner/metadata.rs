@@ -5,11 +5,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use regex::Regex;
 use serde_json::Value as Json;
 
 use crate::configuration;
 use crate::definition::document::{Item, Table};
-use crate::definition::{PRODUCTS, Problem, Type, is_name, listed};
+use crate::definition::{Found, PRODUCTS, Place, Problem, Problems, Type, is_name, listed};
 
 /// What a provisioner may be given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub struct Input {
     pub description: String,
     /// Whether it only ever becomes an environment variable, and takes its value from a sensitive variable.
     pub sensitive: bool,
+    /// What the whole of a text, or of each item of a list, has to match.
+    pub pattern: Option<Pattern>,
 }
 
 /// What `provisioner.toml` says.
@@ -36,8 +39,13 @@ pub(super) struct Metadata {
 }
 
 /// Reads the content of `file`.
-pub(super) fn parse(file: &Path, text: &str) -> Result<Metadata, Problem> {
-    let mut root = Table::parse(file, text)?;
+pub(super) fn parse(file: &Path, text: &str) -> Result<Metadata, Problems> {
+    let root = Table::parse(file, text)?;
+    let found = root.found.clone();
+    found.end(read(root))
+}
+
+fn read(mut root: Table) -> Result<Metadata, Problem> {
     root.schema(SCHEMA)?;
     root.only(&[
         "schema",
@@ -48,34 +56,32 @@ pub(super) fn parse(file: &Path, text: &str) -> Result<Metadata, Problem> {
         "configures",
         "seal",
         "inputs",
-    ])?;
-    let texts = |item: Option<Item>| {
-        item.map(Item::texts)
-            .transpose()
-            .map(Option::unwrap_or_default)
+    ]);
+    let (at, found) = (root.at.clone(), root.found.clone());
+    let description = root.required("description", "what it does, in a sentence", Item::text);
+    let mut metadata = Metadata {
+        description: description.clone().unwrap_or_default(),
+        timeout_s: DEFAULT_TIMEOUT_S,
+        after: Vec::new(),
+        releases: Vec::new(),
+        configures: None,
+        seal: false,
+        inputs: BTreeMap::new(),
     };
-    let releases = releases(root.take("releases"))?;
-    Ok(Metadata {
-        description: root
-            .need("description", "what it does, in a sentence")?
-            .text()?,
-        timeout_s: timeout(root.take("timeout_s"))?,
-        after: texts(root.take("after"))?,
-        configures: configures(root.take("configures"), &releases)?,
-        releases,
-        seal: root
-            .take("seal")
-            .map(Item::flag)
-            .transpose()?
-            .unwrap_or(false),
-        inputs: inputs(root.take_table("inputs")?)?,
-    })
+    root.set("timeout_s", &mut metadata.timeout_s, timeout);
+    root.set("after", &mut metadata.after, Item::texts);
+    root.set("releases", &mut metadata.releases, releases);
+    root.set("configures", &mut metadata.configures, |item| {
+        configures(item, &metadata.releases)
+    });
+    root.set("seal", &mut metadata.seal, Item::flag);
+    root.set("inputs", &mut metadata.inputs, |item| {
+        inputs(&at, item.table()?, &found)
+    });
+    description.map(|_| metadata).ok_or_else(|| at.told())
 }
 
-fn timeout(item: Option<Item>) -> Result<u64, Problem> {
-    let Some(item) = item else {
-        return Ok(DEFAULT_TIMEOUT_S);
-    };
+fn timeout(item: Item) -> Result<u64, Problem> {
     let at = item.at.clone();
     let number = item.integer()?;
     u64::try_from(number)
@@ -89,9 +95,9 @@ fn timeout(item: Option<Item>) -> Result<u64, Problem> {
         })
 }
 
-fn releases(item: Option<Item>) -> Result<Vec<String>, Problem> {
+fn releases(item: Item) -> Result<Vec<String>, Problem> {
     let mut products = Vec::new();
-    for item in item.map(Item::list).transpose()?.unwrap_or_default() {
+    for item in item.list()? {
         let at = item.at.clone();
         let product = item.text()?;
         if !PRODUCTS.contains(&product.as_str()) {
@@ -108,8 +114,7 @@ fn releases(item: Option<Item>) -> Result<Vec<String>, Problem> {
 }
 
 /// What is configured is one of the products that are installed, whose version decides over its keys.
-fn configures(item: Option<Item>, releases: &[String]) -> Result<Option<String>, Problem> {
-    let Some(item) = item else { return Ok(None) };
+fn configures(item: Item, releases: &[String]) -> Result<Option<String>, Problem> {
     let at = item.at.clone();
     let product = item.text()?;
     if !configuration::PRODUCTS.contains(&product.as_str()) || !releases.contains(&product) {
@@ -123,8 +128,7 @@ fn configures(item: Option<Item>, releases: &[String]) -> Result<Option<String>,
     Ok(Some(product))
 }
 
-fn inputs(table: Option<Table>) -> Result<BTreeMap<String, Input>, Problem> {
-    let items = table.map(Table::items).unwrap_or_default();
+fn inputs(at: &Place, table: Table, found: &Found) -> Result<BTreeMap<String, Input>, Problem> {
     let read = |(name, item): (String, Item)| {
         if !is_name(&name) {
             return Err(item
@@ -135,33 +139,59 @@ fn inputs(table: Option<Table>) -> Result<BTreeMap<String, Input>, Problem> {
         let input = input(item.table()?)?;
         Ok((name, input))
     };
-    items.into_iter().map(read).collect()
+    let inputs = found.all(at, table.items().into_iter().map(read))?;
+    Ok(inputs.into_iter().collect())
 }
 
 fn input(mut table: Table) -> Result<Input, Problem> {
-    table.only(&["type", "default", "description", "sensitive"])?;
-    let kind = Type::read(table.need("type", "string, integer, boolean or list")?)?;
-    let description = table
-        .need("description", "what it is for, in a sentence")?
-        .text()?;
-    let flag = table.take("sensitive").map(Item::flag).transpose()?;
-    let sensitive = flag.unwrap_or(false);
-    let at = table.at.clone();
+    table.only(&["type", "default", "description", "sensitive", "pattern"]);
+    let (at, found) = (table.at.clone(), table.found.clone());
+    let kind = table.required("type", "string, integer, boolean or list", Type::read);
+    let description = table.required("description", "what it is for, in a sentence", Item::text);
+    let mut sensitive = false;
+    table.set("sensitive", &mut sensitive, Item::flag);
+    let mut pattern = None;
+    table.set("pattern", &mut pattern, |item| {
+        let at = item.at.clone();
+        Pattern::new(&item.text()?).map(Some).map_err(|why| {
+            at.problem(format!("not a regular expression: {why}"))
+                .hint("as in `pattern = \"[a-z]+\"`; the whole value has to match it")
+        })
+    });
+    let default = table.take("default");
+    let (kind, description) = kind.zip(description).ok_or_else(|| at.told())?;
     if sensitive && kind != Type::String {
-        return Err(at
-            .below("type")
-            .problem("a sensitive input is a string; expected `type = \"string\"`")
-            .hint("sensitive variables are strings"));
+        found.note(
+            at.below("type")
+                .problem("a sensitive input is a string; expected `type = \"string\"`")
+                .hint("sensitive variables are strings"),
+        );
     }
-    let default = match table.take("default") {
+    if pattern.is_some() && (sensitive || !matches!(kind, Type::String | Type::List)) {
+        found.note(
+            at.below("pattern")
+                .problem(
+                    "a pattern for what is no plain text; expected one of a string or of a list",
+                )
+                .hint("remove it"),
+        );
+    }
+    let default = match default {
         Some(item) => {
             let at = item.at.clone();
-            let value = kind.read_value(item)?;
+            let value = kind.read_default(item)?;
             // Empty means that there is none, which is no secret.
             if sensitive && value.as_str() != Some("") {
                 return Err(at
                     .problem("a default for a sensitive input; expected none, or the empty text")
                     .hint("`default = \"\"` makes it optional"));
+            }
+            if let Some(odd) = pattern.as_ref().and_then(|pattern| pattern.odd(&value)) {
+                return Err(at
+                    .problem(format!(
+                        "`{odd}` does not match the pattern; expected one that does"
+                    ))
+                    .hint("defaults are checked as values are"));
             }
             Some(value)
         }
@@ -172,8 +202,39 @@ fn input(mut table: Table) -> Result<Input, Problem> {
         default,
         description,
         sensitive,
+        pattern,
     })
 }
+
+/// A regular expression that a whole text has to match.
+#[derive(Clone, Debug)]
+pub struct Pattern(Regex);
+
+impl Pattern {
+    fn new(text: &str) -> Result<Self, regex::Error> {
+        // By itself first: what is put around it must not make sense of what makes none.
+        Regex::new(text)?;
+        Regex::new(&format!("\\A(?:{text})\\z")).map(Self)
+    }
+
+    /// The first text in `value` that does not match.
+    pub(crate) fn odd<'a>(&self, value: &'a Json) -> Option<&'a str> {
+        let texts = match value {
+            Json::Array(items) => items.as_slice(),
+            one => std::slice::from_ref(one),
+        };
+        let mut texts = texts.iter().filter_map(Json::as_str);
+        texts.find(|text| !self.0.is_match(text))
+    }
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+impl Eq for Pattern {}
 
 const SCHEMA: i64 = 1;
 const DEFAULT_TIMEOUT_S: u64 = 600;

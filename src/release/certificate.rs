@@ -11,6 +11,7 @@ use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{PublicKey, PublicSubkey, Signature, SignatureType};
 use pgp::types::{Fingerprint, KeyDetails, Tag};
 
+use super::armour;
 use super::signature::{SignatureError, rfc3339};
 
 /// A key of the certificate that may sign.
@@ -25,31 +26,48 @@ pub(super) enum Signer<'a> {
 pub(super) struct Certificate(SignedPublicKey);
 
 impl Certificate {
-    /// Reads `bytes` and takes the certificate whose primary key has the fingerprint `pin` (40 hex digits).
+    /// Reads `bytes` and takes the certificate whose primary key has the fingerprint `pin` (40 hex digits), wherever it is in
+    /// them. Several copies of it, such as an expired one and the renewed one, count together.
     pub(super) fn pinned(bytes: &[u8], pin: &str) -> Result<Self, SignatureError> {
-        let malformed = |error: pgp::errors::Error| SignatureError::Malformed {
-            what: "the certificate",
-            reason: error.to_string(),
-        };
-        let mut found = Vec::new();
-        let (certificates, _) =
-            SignedPublicKey::from_reader_many(Cursor::new(bytes)).map_err(malformed)?;
-        for certificate in certificates {
-            let certificate = certificate.map_err(malformed)?;
-            let fingerprint = upper_hex(&certificate.fingerprint());
-            if fingerprint.eq_ignore_ascii_case(pin) {
-                return Ok(Self(certificate));
+        let mut pinned: Option<SignedPublicKey> = None;
+        let mut others = Vec::new();
+        let mut malformed = None;
+        for block in armour::blocks(bytes) {
+            // A block that cannot be read, or the rest of one, may be of another program's or of another time.
+            let mut read = || -> Result<(), pgp::errors::Error> {
+                let (certificates, _) = SignedPublicKey::from_reader_many(Cursor::new(&block))?;
+                for certificate in certificates {
+                    let certificate = certificate?;
+                    let fingerprint = upper_hex(&certificate.fingerprint());
+                    if !fingerprint.eq_ignore_ascii_case(pin) {
+                        others.push(fingerprint);
+                        continue;
+                    }
+                    match &mut pinned {
+                        Some(pinned) => join(pinned, certificate),
+                        None => pinned = Some(certificate),
+                    }
+                }
+                Ok(())
+            };
+            if let Err(error) = read() {
+                malformed.get_or_insert(error.to_string());
             }
-            found.push(fingerprint);
         }
-        Err(SignatureError::OtherCertificate {
-            expected: pin.to_ascii_uppercase(),
-            found: if found.is_empty() {
-                "none".to_owned()
-            } else {
-                found.join(", ")
-            },
-        })
+        match (pinned, malformed) {
+            (Some(certificate), _) => Ok(Self(certificate)),
+            (None, Some(reason)) if others.is_empty() => Err(SignatureError::Malformed {
+                what: "the certificate",
+                reason: armour::what_it_is(bytes).map_or(reason, str::to_owned),
+            }),
+            (None, _) => Err(SignatureError::OtherCertificate {
+                expected: pin.to_ascii_uppercase(),
+                found: match others.is_empty() {
+                    true => "none".to_owned(),
+                    false => others.join(", "),
+                },
+            }),
+        }
     }
 
     /// The primary fingerprint, 40 upper-case hex digits.
@@ -183,6 +201,26 @@ impl Certificate {
             ));
         }
         check_lifetime(key, binding, signed_at)
+    }
+}
+
+/// Adds to a certificate what another copy of it has: all signatures of both are looked at, so a revocation in either counts.
+fn join(one: &mut SignedPublicKey, other: SignedPublicKey) {
+    let (into, from) = (&mut one.details, other.details);
+    into.revocation_signatures
+        .extend(from.revocation_signatures);
+    into.direct_signatures.extend(from.direct_signatures);
+    into.users.extend(from.users);
+    for subkey in other.public_subkeys {
+        let fingerprint = subkey.key.fingerprint();
+        let known = one.public_subkeys.iter_mut();
+        match known
+            .into_iter()
+            .find(|known| known.key.fingerprint() == fingerprint)
+        {
+            Some(known) => known.signatures.extend(subkey.signatures),
+            None => one.public_subkeys.push(subkey),
+        }
     }
 }
 

@@ -6,8 +6,10 @@
 )]
 
 mod channels;
+mod early;
 mod gc;
 mod records;
+mod variables;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -152,9 +154,30 @@ fn errors_name_the_thing_and_the_way_out() {
             shown(folder.path(), &output)
         ));
     }
-    insta::with_settings!({filters => vec![(r"sha256:[0-9a-f]{64}", "DIGEST")]}, {
+    let filters = vec![
+        (r"sha256:[0-9a-f]{64}", "DIGEST"),
+        (r#""elapsed_ms":\d+"#, r#""elapsed_ms":MS"#),
+        (r#""time":"[^"]+""#, r#""time":"TIME""#),
+    ];
+    insta::with_settings!({filters => filters}, {
         insta::assert_snapshot!(table.join("\n"));
     });
+}
+
+#[test]
+fn the_short_help_is_about_the_verb_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    for verb in ["validate", "build", "images"] {
+        let output = run(folder.path(), &[verb, "-h"]);
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            !text.contains("--signing-key") && text.contains("--help"),
+            "{text}"
+        );
+    }
+    insta::assert_snapshot!(String::from_utf8_lossy(
+        &run(folder.path(), &["lock", "-h"]).stdout
+    ));
 }
 
 #[test]
@@ -266,6 +289,23 @@ fn completions_know_the_verbs() {
             text.contains("sweep") && text.contains("on-error"),
             "{shell}"
         );
+    }
+}
+
+#[test]
+fn a_reader_that_has_enough_of_a_completion_script_ends_nothing() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_vault-bake"))
+            .args(["completions", shell])
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        // As `head -c0` does.
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{shell}");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{shell}");
     }
 }
 

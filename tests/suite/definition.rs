@@ -239,3 +239,127 @@ fn a_definition_for_azure_alone_is_read_whole() {
     insta::assert_json_snapshot!(load("azure.toml", &[]).azure);
     assert!(load("azure.toml", &[]).qemu.is_none());
 }
+
+#[test]
+fn scripts_with_windows_line_ends_are_refused_in_every_language() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("node.toml");
+    let scripts = [
+        (
+            "crlf.sh",
+            "#!/bin/bash\r\nset -e\r\necho hello >/etc/bakestuff\r\n",
+        ),
+        ("first.sh", "#!/bin/bash\r\nset -e\necho hello\n"),
+        ("last.sh", "set -e\n\necho hello\r\n"),
+        ("end.sh", "echo one\necho two\r"),
+        ("old-mac.sh", "echo one\recho two\r"),
+        ("tool.py", "#!/usr/bin/python3\r\nprint(1)\r\n"),
+        ("bom.sh", "\u{feff}#!/bin/sh\r\ntrue\r\n"),
+        ("data.sh", "printf 'a\rb' >/etc/data\n"),
+        ("unix.sh", "#!/bin/sh\ntrue\n"),
+    ];
+    let text = std::fs::read_to_string("tests/definitions/valid/least.toml").unwrap();
+    let told = |step: &str| {
+        std::fs::write(&file, format!("{text}[[step]]\n{step}\n")).unwrap();
+        let told = Definition::load(&file, &BTreeMap::new());
+        let told = told.map_or_else(|error| error.to_string(), |_| String::from("read"));
+        told.replace(&folder.path().display().to_string(), "FOLDER")
+    };
+    let mut table = Vec::new();
+    for (name, content) in scripts {
+        std::fs::write(folder.path().join(name), content).unwrap();
+        table.push(told(&format!("shell = \"{name}\"")));
+        // As a file it is data, and nobody's to judge.
+        assert_eq!(
+            told(&format!("file = \"{name}\"\ndestination = \"/etc/{name}\"")),
+            "read"
+        );
+    }
+    table.push(told("inline = \"\"\"\r\nset -e\r\ntrue\r\n\"\"\""));
+    insta::assert_snapshot!(table.join("\n"));
+}
+
+#[test]
+fn a_fingerprint_is_read_as_people_and_programs_print_it() {
+    let cases = [
+        "C874011F0AB405110D02105534365D9472D7468F",
+        "c874011f0ab405110d02105534365d9472d7468f",
+        "C874 011F 0AB4 0511 0D02  1055 3436 5D94 72D7 468F",
+        "0xC874011F0AB405110D02105534365D9472D7468F",
+        "0X c874 011f 0ab4 0511 0d02 1055 3436 5d94 72d7 468f\n",
+        "C8:74:01:1F:0A:B4:05:11:0D:02:10:55:34:36:5D:94:72:D7:46:8F",
+        "\u{a0}C874\u{a0}011F 0AB4\t0511 0D02 1055 3436 5D94 72D7 468F ",
+        "34365D9472D7468F",
+        "0x72D7468F",
+        "",
+        "C874011F0AB405110D02105534365D9472D7468",
+        "C874011F0AB405110D02105534365D9472D7468FF",
+        "C874011F0AB405110D02105534365D9472D7468G",
+        "HashiCorp Security",
+    ];
+    let lines = cases.map(|text| {
+        let read = vault_bake::definition::fingerprint(text);
+        format!(
+            "{text:?}: {}",
+            read.unwrap_or_else(|why| format!("refused: {why}"))
+        )
+    });
+    insta::assert_snapshot!(lines.join("\n"));
+}
+
+#[test]
+fn words_of_other_programs_lead_to_ours() {
+    let known = [
+        "destination",
+        "file",
+        "mode",
+        "owner",
+        "memory_mib",
+        "cpus",
+        "disk_gib",
+        "boot_timeout_s",
+        "timeout_s",
+        "env",
+        "inputs",
+        "provisioner",
+        "inline",
+        "shell",
+        "integer",
+        "string",
+        "list",
+        "boolean",
+    ];
+    let given = [
+        "to",
+        "dest",
+        "Destination",
+        "source",
+        "permissions",
+        "memory",
+        "ram",
+        "Memory-MiB",
+        "cpu",
+        "cores",
+        "disk",
+        "timeout",
+        "environment_vars",
+        "vars",
+        "provisoner",
+        "commands",
+        "script",
+        "int",
+        "bool",
+        "array",
+        "list(string)",
+        "x",
+        "foo",
+        "xyz",
+    ];
+    let lines = given.map(|word| {
+        format!(
+            "{word}: {}",
+            vault_bake::definition::meant(word, known).unwrap_or("-")
+        )
+    });
+    insta::assert_snapshot!(lines.join("\n"));
+}

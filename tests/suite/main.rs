@@ -36,6 +36,7 @@ mod ssh;
 mod store;
 mod support;
 mod tidy;
+mod user_ids;
 
 /// Shared with the tests against real components, which know it by this name.
 use manifest::sample;

@@ -157,3 +157,69 @@ fn the_first_folder_that_has_one_counts() {
     assert_eq!(found.by_name["seal"].files[0].content, b"own\n");
     assert_eq!(found.lib.content, b"shipped\n");
 }
+
+#[test]
+fn scripts_with_windows_line_ends_are_refused_and_data_is_not() {
+    let unix = "#!/bin/sh\ntrue\n";
+    let cases = [
+        ("install.sh", "#!/bin/sh\r\ntrue\r\n"),
+        ("install.sh", "#!/bin/bash\r\ntrue\n"),
+        ("install.sh", "#!/bin/sh\ntrue\n\nset -e\r\n"),
+        ("check.sh", "true\r\n"),
+        ("lib/own.sh", "f() {\n:\r\n}\n"),
+        ("files/tool", "#!/usr/bin/env python3\r\nprint(1)\r\n"),
+        ("templates/run", "#!/bin/sh\r\n"),
+        ("templates/hook.sh", "echo {{ image }}\r\n"),
+        ("files/readme.txt", "a\r\nb\r\n"),
+        ("templates/server.ini", "a = 1\r\n"),
+        ("files/text", "a\rb"),
+    ];
+    let mut table = Vec::new();
+    for (path, content) in cases {
+        let folder = tempfile::tempdir().unwrap();
+        let part = folder.path().join("part");
+        make(
+            &part,
+            &[
+                ("provisioner.toml", METADATA),
+                ("install.sh", unix),
+                (path, content),
+            ],
+        );
+        let told =
+            Provisioner::load(&part).map_or_else(|error| error.to_string(), |_| "read".to_owned());
+        table.push(format!(
+            "{path} {content:?}\n  {}",
+            told.replace(&folder.path().display().to_string(), "FOLDER")
+        ));
+    }
+    insta::assert_snapshot!(table.join("\n"));
+}
+
+#[test]
+fn a_pattern_is_matched_by_the_whole_of_each_text() {
+    let told = |lines: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let part = folder.path().join("part");
+        let metadata = format!("{METADATA}[inputs.a]\ndescription = \"A\"\n{lines}");
+        make(
+            &part,
+            &[("provisioner.toml", &metadata), ("install.sh", "true\n")],
+        );
+        let told =
+            Provisioner::load(&part).map_or_else(|error| error.to_string(), |_| "read".to_owned());
+        format!(
+            "{lines}  {}",
+            told.replace(&folder.path().display().to_string(), "FOLDER")
+        )
+    };
+    let table = [
+        told("type = \"list\"\npattern = \"[a-z]+\"\ndefault = [\"a\", \"b c\"]\n"),
+        told("type = \"string\"\npattern = \"a|b\"\ndefault = \"ab\"\n"),
+        told("type = \"string\"\npattern = \"a|b\"\ndefault = \"b\"\n"),
+        told("type = \"string\"\npattern = \"a)(b\"\n"),
+        told("type = \"integer\"\npattern = \"1\"\n"),
+        told("type = \"string\"\ndefault = \"{{ var.x }}\"\n"),
+    ];
+    insta::assert_snapshot!(table.join("\n"));
+}

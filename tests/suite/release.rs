@@ -16,6 +16,7 @@ use vault_bake::wait::Interrupt;
 mod archives;
 mod cache;
 mod gpg;
+mod key_files;
 
 use gpg::{ARCHIVE, Lab, VERSION, lab};
 

@@ -335,7 +335,8 @@ pub struct Image {
 /// Values of variables.
 #[derive(Args)]
 pub struct Vars {
-    /// Value of a variable; sensitive ones better through the environment, as VB_VAR_NAME
+    /// Value of a variable, for a list as in `a,b` or `["a","b"]`; sensitive ones better through the environment, as
+    /// VB_VAR_name, with the name as the definition has it
     #[arg(long = "var", value_name = "NAME=VALUE")]
     pub vars: Vec<String>,
 }

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use vault_bake::bake::{BakeError, Failed};
 use vault_bake::builder::BuilderError;
-use vault_bake::definition::DefinitionError;
+use vault_bake::builder::qemu::UserIds;
+use vault_bake::definition::{DefinitionError, Place, Problem, Problems};
 use vault_bake::deployment::PlanError as PlanFileError;
 use vault_bake::http::FetchError;
 use vault_bake::lint::LintError;
@@ -60,6 +61,8 @@ pub struct Failure {
     message: String,
     hint: Option<String>,
     left_behind: Vec<String>,
+    /// Where files are wrong: each problem. The message names the first.
+    problems: Vec<Problem>,
 }
 
 impl Failure {
@@ -70,6 +73,7 @@ impl Failure {
             message: message.into(),
             hint: None,
             left_behind: Vec::new(),
+            problems: Vec::new(),
         }
     }
 
@@ -116,13 +120,26 @@ impl Failure {
     /// Tells people, or programs, and gives the exit status.
     pub fn print(&self, json: bool, log: Option<&Path>) -> Exit {
         if json {
-            print_json(&serde_json::json!({
+            let mut failed = serde_json::json!({
                 "event": "failed", "exit": self.exit as u8, "error": self.message, "hint": self.hint,
                 "left_behind": self.left_behind, "log": log,
-            }));
+            });
+            if !self.problems.is_empty() {
+                let problem = |problem: &Problem| {
+                    let Place { file, line, key } = &problem.place;
+                    serde_json::json!({
+                        "file": file, "line": line, "key": key,
+                        "message": problem.message, "hint": problem.hint,
+                    })
+                };
+                failed["problems"] = self.problems.iter().map(problem).collect();
+            }
+            print_json(&failed);
             return self.exit;
         }
         let mut lines = vec![format!("error: {}", self.message)];
+        let later = self.problems.iter().skip(1);
+        lines.extend(later.map(|problem| format!("error: {problem}")));
         lines.extend(
             self.left_behind
                 .iter()
@@ -149,9 +166,6 @@ macro_rules! failures {
 }
 
 failures! {
-    DefinitionError => |_| Exit::Usage;
-    ProvisionerError => |_| Exit::Usage;
-    PlanError => |_| Exit::Usage;
     LintError => |_| Exit::Usage;
     LockError => lock;
     StoreError => store;
@@ -159,6 +173,45 @@ failures! {
     ResolveError => |error| kind(error.is_integrity(), error.is_conflict(), error.is_invalid());
     PlanFileError => |_| Exit::Usage;
     JournalError => |_| Exit::Failed;
+}
+
+impl From<Problems> for Failure {
+    fn from(problems: Problems) -> Self {
+        let problems: Vec<Problem> = problems.into_iter().collect();
+        let first = problems.first().map(ToString::to_string);
+        Self {
+            problems,
+            ..Self::usage(first.unwrap_or_default())
+        }
+    }
+}
+
+impl From<DefinitionError> for Failure {
+    fn from(error: DefinitionError) -> Self {
+        match error {
+            DefinitionError::Invalid(problems) => problems.into(),
+            DefinitionError::Read { .. } => Self::usage(error.to_string()),
+        }
+    }
+}
+
+impl From<ProvisionerError> for Failure {
+    fn from(error: ProvisionerError) -> Self {
+        match error {
+            ProvisionerError::Invalid(problems) => problems.into(),
+            other => Self::usage(other.to_string()),
+        }
+    }
+}
+
+impl From<PlanError> for Failure {
+    fn from(error: PlanError) -> Self {
+        match error {
+            PlanError::Invalid(problems) => problems.into(),
+            PlanError::Provisioner(error) => error.into(),
+            other => Self::usage(other.to_string()),
+        }
+    }
 }
 
 impl From<Interrupted> for Failure {
@@ -176,7 +229,7 @@ impl From<Failed> for Failure {
                 kept.login
             ));
         } else if let Some(hint) = hint(&failed.error) {
-            failure.hint = Some(hint.to_owned());
+            failure.hint = Some(hint);
         }
         failure.leaking(&failed.leaks)
     }
@@ -238,35 +291,40 @@ fn bake(error: &BakeError) -> Exit {
     }
 }
 
-fn hint(error: &BakeError) -> Option<&'static str> {
-    match error {
-        BakeError::Died { end, .. } if end.by.is_platform() => Some(
-            "Run the same command again: it resumes after the last cached step. If it fails the same way, look for the cause on this computer, as in `journalctl -k`: memory that ran out, or a defect of QEMU",
-        ),
+fn hint(error: &BakeError) -> Option<String> {
+    let words = match error {
+        BakeError::Died { end, .. } if end.by.is_platform() => {
+            "Run the same command again: it resumes after the last cached step. If it fails the same way, look for the cause on this computer, as in `journalctl -k`: memory that ran out, or a defect of QEMU"
+        }
+        BakeError::Died { error, .. } => return hint(error),
         BakeError::Builder(BuilderError::Died { end, .. }) if end.by.is_worth_another_start() => {
-            Some(
-                "Look for the cause on this computer, as in `journalctl -k`: memory that ran out, or a defect of QEMU; `vault-bake doctor` says what this computer lacks",
-            )
+            "Look for the cause on this computer, as in `journalctl -k`: memory that ran out, or a defect of QEMU; `vault-bake doctor` says what this computer lacks"
         }
         BakeError::Builder(BuilderError::Process(ProcessError::Start { .. })) => {
-            Some("Run `vault-bake doctor`: it says what this computer lacks, and how to get it")
+            "Run `vault-bake doctor`: it says what this computer lacks, and how to get it"
         }
-        BakeError::Trial(_) => Some(
-            "No test was recorded: the error says nothing about the image. Run `vault-bake test` to test it",
-        ),
-        BakeError::Builder(BuilderError::NotUp { .. }) => Some(
-            "`vault-bake doctor` says what this machine lacks; boot_timeout_s in [machine.qemu] allows more time",
-        ),
-        BakeError::Residue(_) => Some(
-            "a step before the seal has to remove it, or must not write it to the disk at all; disk.programs: something put another program in the place of a release's; nothing was recorded",
-        ),
-        BakeError::Provision(ProvisionError::WentAway { .. }) => Some(
-            "a step must leave the machine as it runs. Restart it by a step of its own, `reboot = true`, and not in this step or in what earlier steps left running",
-        ),
-        BakeError::Died { error, .. } => hint(error),
+        BakeError::Trial(_) => {
+            "No test was recorded: the error says nothing about the image. Run `vault-bake test` to test it"
+        }
+        BakeError::Builder(BuilderError::NotUp { .. }) => {
+            "`vault-bake doctor` says what this machine lacks; boot_timeout_s in [machine.qemu] allows more time"
+        }
+        BakeError::Builder(BuilderError::Process(ProcessError::Failed { program, .. }))
+            if program == "mmdebstrap" =>
+        {
+            let lacks = UserIds::of_this_user().lacks();
+            return (!lacks.is_empty()).then(|| lacks.join("\nhint: "));
+        }
+        BakeError::Residue(_) => {
+            "a step before the seal has to remove it, or must not write it to the disk at all; disk.programs: something put another program in the place of a release's; nothing was recorded"
+        }
+        BakeError::Provision(ProvisionError::WentAway { .. }) => {
+            "a step must leave the machine as it runs. Restart it by a step of its own, `reboot = true`, and not in this step or in what earlier steps left running"
+        }
         BakeError::Provision(_) => {
-            Some("`--on-error keep` leaves the machine running, to log in and look")
+            "`--on-error keep` leaves the machine running, to log in and look"
         }
-        _ => None,
-    }
+        _ => return None,
+    };
+    Some(words.to_owned())
 }

@@ -8,6 +8,7 @@ mod keys;
 mod output;
 mod place;
 mod report;
+mod variables;
 mod world;
 
 use std::process::ExitCode;

@@ -11,7 +11,6 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use vault_bake::azure::{Cloud, CloudError, Wire};
-use vault_bake::definition::Problem;
 use vault_bake::project::{self, NoCredential, Project};
 use vault_bake::secret::Secret;
 use vault_bake::store::backend::BackendError;
@@ -67,12 +66,23 @@ impl Place {
     /// The store's backend.
     pub fn open(&self) -> Result<AnyBackend, Failure> {
         Ok(match self {
-            Self::Folder(folder) => Dir::new(folder).into(),
+            Self::Folder(folder) => {
+                if folder.exists() && !folder.is_dir() {
+                    return Err(unusable_store(folder, "it is no folder"));
+                }
+                Dir::new(folder).into()
+            }
             Self::Container(address, credential) => {
                 Blob::new(address.clone(), credential, &Wire::real(clock))?.into()
             }
         })
     }
+}
+
+/// A folder that cannot be a store.
+pub fn unusable_store(folder: &Path, why: impl std::fmt::Display) -> Failure {
+    let message = format!("cannot use {} as the store: {why}", folder.display());
+    Failure::usage(message).hint("name another folder with `--store`, or make this one writable")
 }
 
 /// `cloud`, with the authority that the environment names, where it does.
@@ -101,12 +111,6 @@ pub fn project(folder: &Path) -> Result<Project, Failure> {
         Ok(text) => Ok(Project::parse(path, &text)?),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Project::default()),
         Err(error) => Err(Failure::usage(format!("{}: {error}", path.display()))),
-    }
-}
-
-impl From<Problem> for Failure {
-    fn from(problem: Problem) -> Self {
-        Self::usage(problem.to_string())
     }
 }
 

@@ -138,7 +138,9 @@ impl State {
         let current = self.running.last().copied();
         match &mut self.face {
             Face::Json => {
-                print_json(event);
+                let mut value = serde_json::to_value(event).unwrap_or_default();
+                value["time"] = crate::world::clock().to_string().into();
+                print_json(&value);
             }
             Face::Lines => {
                 if let Some(line) = lasting_line(event) {
@@ -186,7 +188,10 @@ fn show_bars(
             what,
             done_bytes,
             total_bytes,
-        } => say(progress(what, *done_bytes, *total_bytes)),
+        } if total_bytes.is_none_or(|total| total >= LEAST_SHOWN_BYTES) => {
+            say(progress(what, *done_bytes, *total_bytes));
+        }
+        Event::Checked { check, .. } => say(format!("checked {check}")),
         _ => {}
     }
     if let Some(line) = lasting_line(event) {
@@ -194,6 +199,9 @@ fn show_bars(
         let _ = all.println(visible(&line));
     }
 }
+
+/// Less than this is done before it is read, and would stay on the screen as "0 of 0 MiB".
+const LEAST_SHOWN_BYTES: u64 = 1 << 20;
 
 fn progress(what: &str, done_bytes: u64, total_bytes: Option<u64>) -> String {
     let mib = |bytes: u64| bytes / (1024 * 1024);
@@ -235,7 +243,14 @@ fn lasting_line(event: &Event) -> Option<String> {
             check,
             description,
             ok: false,
-        } => format!("  not ok: {check}: {description}"),
+            diagnostics,
+        } => {
+            let lines = diagnostics.iter().map(|line| format!("\n    # {line}"));
+            format!(
+                "  not ok: {check}: {description}{}",
+                lines.collect::<String>()
+            )
+        }
         Event::Note { message } => message.clone(),
         Event::Warning { message } => format!("warning: {message}"),
         Event::Recorded {

@@ -5,27 +5,28 @@
     reason = "this is the one door to environment and clock"
 )]
 
-use std::collections::BTreeMap;
 use std::env;
 use std::path::{Path, PathBuf};
 
 use include_dir::include_dir;
 use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
-use vault_bake::definition::Definition;
+use vault_bake::definition::{Definition, fingerprint};
 use vault_bake::digest::Digest;
 use vault_bake::event::Events;
 use vault_bake::manifest::{InvalidReference, Reference, Tool};
+use vault_bake::plan;
+use vault_bake::provisioner::Provisioners;
 use vault_bake::sign::Trust;
 use vault_bake::ssh::GUEST_WORK;
-use vault_bake::store::{AnyBackend, Store};
+use vault_bake::store::{AnyBackend, Store, StoreError};
 use vault_bake::wait::Interrupt;
 use vault_bake::world::{World, runs};
 
 use crate::args::{Global, Releases, Vars};
 use crate::exit::{Exit, Failure};
 use crate::keys::KeyRing;
-use crate::place::Place;
+use crate::place::{Place, unusable_store};
 use crate::report::Report;
 
 /// The shipped provisioners travel in the binary, so that it works without a checkout.
@@ -112,11 +113,26 @@ impl Session {
         ])
     }
 
+    /// Refuses a cache that nothing can be written to. Asked before anything is done that needs it.
+    pub fn check_cache(&self) -> Result<(), Failure> {
+        let usable = std::fs::create_dir_all(&self.cache)
+            .and_then(|()| tempfile::tempfile_in(&self.cache).map(drop));
+        usable.map_err(|error| self.unusable_cache(&error))
+    }
+
+    fn unusable_cache(&self, error: &std::io::Error) -> Failure {
+        let why = match self.cache.exists() && !self.cache.is_dir() {
+            true => "it is no folder".to_owned(),
+            false => error.to_string(),
+        };
+        let message = format!("cannot use {} as the cache: {why}", self.cache.display());
+        Failure::usage(message)
+            .hint("name another folder with `--cache`, or make this one writable")
+    }
+
     /// Unpacks the shipped provisioners into the cache, once for each content.
     fn shipped_provisioners(&self) -> Result<PathBuf, Failure> {
-        let failed = |error: std::io::Error| {
-            Failure::new(Exit::Failed, format!("shipped provisioners: {error}"))
-        };
+        let failed = |error: std::io::Error| self.unusable_cache(&error);
         let folder = self
             .cache
             .join("provisioners")
@@ -150,20 +166,28 @@ impl Session {
         Ok(names)
     }
 
-    /// Reads the definition of an image.
+    /// Reads the definition of an image, with releases from where the definition says.
     pub fn load(&self, image: &str, vars: &Vars) -> Result<Definition, Failure> {
         let path = self.definition(image);
-        Ok(Definition::load(&path, &variables(&path, vars)?)?)
+        Ok(Definition::load(&path, &self.variables(&path, vars)?)?)
+    }
+
+    /// Reads and judges the definition of an image and the provisioners that it names; or fails with all that is wrong.
+    pub fn check(&self, image: &str, vars: &Vars) -> Result<(Definition, Provisioners), Failure> {
+        let path = self.definition(image);
+        let draft = Definition::draft(&path, &self.variables(&path, vars)?)?;
+        Ok(plan::check(draft, &self.provisioners()?)?)
     }
 
     /// The same, with releases from where the command line says.
-    pub fn load_from(
+    pub fn check_from(
         &self,
         image: &str,
         vars: &Vars,
         releases: &Releases,
-    ) -> Result<Definition, Failure> {
-        let mut definition = self.load(image, vars)?;
+    ) -> Result<(Definition, Provisioners), Failure> {
+        self.warn_of_variables(&[image.to_owned()]);
+        let (mut definition, provisioners) = self.check(image, vars)?;
         let source = &mut definition.release_source;
         if let Some(mirror) = &releases.releases {
             source.mirror = if mirror.contains("://") {
@@ -173,18 +197,32 @@ impl Session {
             };
         }
         if let Some(key_file) = &releases.release_key_file {
+            if !key_file.is_file() {
+                let message = format!("--release-key-file {}: no such file", key_file.display());
+                return Err(Failure::usage(message));
+            }
             source.key_file = Some(PathBuf::from(absolute(key_file)?));
         }
-        if let Some(fingerprint) = &releases.release_fingerprint {
-            source.fingerprint.clone_from(fingerprint);
+        if let Some(text) = &releases.release_fingerprint {
+            source.fingerprint = fingerprint(text)
+                .map_err(|why| Failure::usage(format!("--release-fingerprint: {why}")))?;
         }
-        Ok(definition)
+        Ok((definition, provisioners))
     }
 
     /// Where the store is. Read when it is needed: most verbs need none.
     pub fn place(&self) -> Result<Place, Failure> {
         let fallback = || Ok(home("XDG_DATA_HOME", ".local/share")?.join("store"));
         Place::choose(self.store.clone(), &self.here, &self.project, fallback)
+    }
+
+    /// The store to read, where there is one.
+    pub async fn existing_store(&self) -> Result<Option<Store<AnyBackend>>, Failure> {
+        let opening = Store::open(self.place()?.open()?);
+        match self.interrupt.or(opening).await? {
+            Err(StoreError::NoStore(_)) => Ok(None),
+            opened => self.believing(opened?).map(Some),
+        }
     }
 
     /// The store, which must be there, to read.
@@ -207,7 +245,11 @@ impl Session {
             Some(trust) => trust,
             None => Trust::only(signer.public()),
         };
-        let opening = Store::open_or_create(self.place()?.open()?, &trust, clock());
+        let place = self.place()?;
+        if let Place::Folder(folder) = &place {
+            std::fs::create_dir_all(folder).map_err(|error| unusable_store(folder, error))?;
+        }
+        let opening = Store::open_or_create(place.open()?, &trust, clock());
         let store = self.believing(self.interrupt.or(opening).await??)?;
         Ok(store.signing(vec![signer], self.interrupt.clone()))
     }
@@ -285,23 +327,6 @@ pub async fn resolve(store: &Store<AnyBackend>, reference: &str) -> Result<Diges
         .parse()
         .map_err(|error: InvalidReference| Failure::usage(error.to_string()))?;
     Ok(store.resolve(&reference).await?)
-}
-
-/// The values given for the variables of a definition: the environment's `VB_VAR_NAME` for those that it declares, and
-/// over them `--var`.
-fn variables(path: &Path, given: &Vars) -> Result<BTreeMap<String, String>, Failure> {
-    let declared = Definition::variable_names(path);
-    let mut values: BTreeMap<String, String> = declared
-        .into_iter()
-        .filter_map(|name| Some((name.clone(), env::var(format!("VB_VAR_{name}")).ok()?)))
-        .collect();
-    for pair in &given.vars {
-        let Some((name, value)) = pair.split_once('=') else {
-            return Err(Failure::usage(format!("--var {pair}: expected NAME=VALUE")));
-        };
-        values.insert(name.to_owned(), value.to_owned());
-    }
-    Ok(values)
 }
 
 fn absolute(path: &Path) -> Result<String, Failure> {

@@ -21,6 +21,31 @@ pub(super) fn plain(item: Item, variables: &Variables, expected: &str) -> Result
         .hint("letters, digits, `-`, `_` and `.`, at most 80"))
 }
 
+/// A name of something in Microsoft.Compute: up to 80 letters, digits and characters of `beside`, a letter or digit at both
+/// ends. Rules: <https://learn.microsoft.com/azure/azure-resource-manager/management/resource-name-rules>.
+pub(super) fn compute_name(
+    item: Item,
+    variables: &Variables,
+    what: &str,
+    beside: &str,
+) -> Result<String, Problem> {
+    let at = item.at.clone();
+    let text = variables.text(item)?;
+    let allowed = |c: char| c.is_ascii_alphanumeric() || beside.contains(c);
+    let end = |c: char| c.is_ascii_alphanumeric();
+    if text.len() <= 80 && text.chars().all(allowed) && text.starts_with(end) && text.ends_with(end)
+    {
+        return Ok(text);
+    }
+    let marks: Vec<String> = beside.chars().map(|mark| format!("`{mark}`")).collect();
+    Err(at
+        .problem(format!(
+            "`{text}` cannot name {what}; expected up to 80 letters, digits, {}, a letter or digit at both ends",
+            marks.join(", ")
+        ))
+        .hint("its name alone, not its id"))
+}
+
 /// Rules: <https://learn.microsoft.com/azure/azure-resource-manager/management/resource-name-rules>.
 pub(super) fn group(item: Item, variables: &Variables) -> Result<String, Problem> {
     let at = item.at.clone();

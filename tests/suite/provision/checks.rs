@@ -44,6 +44,7 @@ async fn all_checks_run_and_the_error_names_those_that_failed() {
                 check,
                 description,
                 ok,
+                ..
             } => Some(format!("{ok} {check}: {description}")),
             Event::Output { source, line } => Some(format!("{source} | {line}")),
             _ => None,

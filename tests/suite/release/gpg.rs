@@ -226,6 +226,15 @@ fn build() -> Lab {
     let other = Home::new();
     other.key("never");
     certificates.insert("other", other.export());
+    let armoured = ["--armor", "--export"];
+    certificates.insert("other, armoured", other.gpg(NOW, &armoured, b""));
+    certificates.insert(
+        "other, private",
+        other.gpg(NOW, &["--armor", "--export-secret-keys"], b""),
+    );
+    home.gpg(NOW, &["--import"], &certificates["other"]);
+    certificates.insert("both, armoured", home.gpg(NOW, &armoured, b""));
+    certificates.insert("both", home.gpg(NOW, &["--export"], b""));
     signatures.insert("other", other.sign(LATER, &[], &good));
     Lab {
         fingerprint: prints[0].clone(),
@@ -316,6 +325,10 @@ fn expiring(
     home.key("1y");
     let prints = home.fingerprints();
     certificates.insert("expiring", home.export());
+    certificates.insert(
+        "expiring, armoured",
+        home.gpg(NOW, &["--armor", "--export"], b""),
+    );
     signatures.insert("expiring, in time", home.sign(LATER, &[], good));
     home.gpg(
         "20240601T000000!",
@@ -323,6 +336,10 @@ fn expiring(
         b"",
     );
     certificates.insert("prolonged", home.export());
+    certificates.insert(
+        "prolonged, armoured",
+        home.gpg(NOW, &["--armor", "--export"], b""),
+    );
     signatures.insert(
         "expiring, too late",
         home.sign("20250401T000000!", &[], good),

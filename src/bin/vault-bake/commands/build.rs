@@ -1,11 +1,13 @@
 //! `build`: bakes an image, records it, and tries it.
 
 use std::io::{IsTerminal, stdin};
+use std::time::Instant;
 
-use vault_bake::bake::{BakeError, OnError, Order, bake};
+use vault_bake::bake::{BakeError, Failed, OnError, Order, bake};
 use vault_bake::builder::qemu::{self, Qemu, QemuSettings};
 use vault_bake::builder::{LayerRules, Requirement};
-use vault_bake::definition::BuilderKind;
+use vault_bake::definition::{BuilderKind, LONGEST_IMAGE_NAME};
+use vault_bake::event::millis;
 use vault_bake::manifest::ImageVersion;
 use vault_bake::plan::{Plan, PlannedMachine, PlannedOutput, PlannedStep, StepKind};
 use vault_bake::record::{Revision, date};
@@ -13,7 +15,7 @@ use vault_bake::record::{Revision, date};
 use crate::args::{self, Image, Releases};
 use crate::azure;
 use crate::commands::test::auditor;
-use crate::commands::{doctor, lint, plan};
+use crate::commands::{doctor, lint, plan, print_json};
 use crate::exit::{Exit, Failure};
 use crate::output::tell;
 use crate::report::seconds;
@@ -31,13 +33,57 @@ pub struct Wish {
     pub builder: BuilderKind,
 }
 
+/// What a build came to, for programs.
+#[derive(Default)]
+struct Summary {
+    image: Option<String>,
+    version: Option<String>,
+    manifest: Option<String>,
+    state: Option<&'static str>,
+}
+
 pub async fn run(
     session: &Session,
     image: &Image,
     releases: &Releases,
     wish: Wish,
 ) -> Result<Exit, Failure> {
+    let began = Instant::now();
+    let dry_run = wish.dry_run;
+    let mut summary = Summary::default();
+    let built = build(session, image, releases, wish, &mut summary).await;
+    if !session.json || dry_run {
+        return built;
+    }
+    let log = session.report.log_path();
+    let exit = built.unwrap_or_else(|failure| failure.print(true, log.as_deref()));
+    print_json(&serde_json::json!({
+        "event": "finished", "time": clock(), "image": summary.image, "version": summary.version,
+        "manifest": summary.manifest, "state": summary.state, "exit": exit as u8,
+        "elapsed_ms": millis(began.elapsed()), "log": log,
+    }));
+    Ok(exit)
+}
+
+async fn build(
+    session: &Session,
+    image: &Image,
+    releases: &Releases,
+    wish: Wish,
+    summary: &mut Summary,
+) -> Result<Exit, Failure> {
+    let version = wish
+        .version
+        .map(|text| text.parse::<ImageVersion>())
+        .transpose();
+    let version = version.map_err(|error| Failure::usage(error.to_string()))?;
+    session.check_cache()?;
     let plan = plan::make(session, image, releases, wish.builder)?;
+    summary.image = Some(plan.image.clone());
+    if let Some(version) = version {
+        summary.version = Some(version.to_string());
+        refuse_taken(session, &plan, version).await?;
+    }
     if !wish.dry_run {
         doctor::guard(&format!("build {}", plan.image), needs(session, &plan))?;
     }
@@ -46,11 +92,6 @@ pub async fn run(
         plan::print(session, &plan);
         return Ok(Exit::Done);
     }
-    let version = wish
-        .version
-        .map(|text| text.parse::<ImageVersion>())
-        .transpose();
-    let version = version.map_err(|error| Failure::usage(error.to_string()))?;
     let lynis = auditor(wish.audit)?;
     let store = session.open_or_create_store().await?;
     let tool = session.tool();
@@ -87,6 +128,13 @@ pub async fn run(
             bake(&Qemu::new(settings), &store, &order, &world).await?
         }
     };
+    summary.version = Some(baked.manifest.version.to_string());
+    summary.manifest = Some(baked.digest.to_string());
+    summary.state = Some(match &baked.tested {
+        None => "untested",
+        Some(record) if record.passed => "tested",
+        Some(_) => "failed",
+    });
     if !session.json {
         print_timings(session);
     }
@@ -120,6 +168,39 @@ fn needs(session: &Session, plan: &Plan) -> Vec<Requirement> {
         needs.push(doctor::ansible());
     }
     needs
+}
+
+/// Refuses a version that is taken, or that the builder cannot use, before anything is fetched or made.
+async fn refuse_taken(
+    session: &Session,
+    plan: &Plan,
+    version: ImageVersion,
+) -> Result<(), Failure> {
+    let name = format!("{}-{version}", plan.image);
+    if let PlannedOutput::Azure(output) = &plan.output
+        && output.managed_image
+        && name.len() > LONGEST_IMAGE_NAME
+    {
+        return Err(Failure::usage(format!(
+            "{name} has {} characters; a managed image's name has at most {LONGEST_IMAGE_NAME}",
+            name.len()
+        ))
+        .hint("give a shorter `--version`"));
+    }
+    let Some(store) = session.existing_store().await? else {
+        return Ok(());
+    };
+    let history = session.interrupt.or(store.history()).await??;
+    match history.by_name(&plan.image, version) {
+        None => Ok(()),
+        Some(_) => {
+            let name = format!("{}@{version}", plan.image);
+            Err(
+                Failure::from(Failed::from(BakeError::VersionTaken { name }))
+                    .hint("leave `--version` out for the next free one"),
+            )
+        }
+    }
 }
 
 fn decide(wanted: args::OnError, error: &BakeError) -> OnError {

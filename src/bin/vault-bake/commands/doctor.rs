@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use vault_bake::builder::qemu::{self, QemuSettings};
+use vault_bake::builder::qemu::{self, QemuSettings, UserIds};
 use vault_bake::builder::{LayerUse, Requirement, SuspendedUse};
 use vault_bake::provision::Lynis;
 use vault_bake::store::backend::Backend as _;
@@ -30,6 +30,7 @@ pub async fn run(session: &Session) -> Result<Exit, Failure> {
         .into_iter()
         .map(|need| required(&path, need))
         .collect();
+    findings.extend(user_namespaces());
     findings.push(Finding {
         optional: true,
         ..required(&path, ansible())
@@ -144,6 +145,22 @@ impl Finding {
         let Self { what, why, get, .. } = self;
         format!("missing  {what}: {why}\n         get it: {get}")
     }
+}
+
+/// What a user other than root needs of the system beside programs.
+fn user_namespaces() -> Option<Finding> {
+    let ids = UserIds::of_this_user();
+    if ids.uid == 0 {
+        return None;
+    }
+    let lacks = ids.lacks();
+    Some(Finding {
+        what: "user namespaces with ids of /etc/subuid and /etc/subgid".to_owned(),
+        found: lacks.is_empty(),
+        why: "makes native bases as a user other than root".to_owned(),
+        get: lacks.join("\n         get it: "),
+        optional: false,
+    })
 }
 
 fn show(session: &Session, finding: &Finding) {

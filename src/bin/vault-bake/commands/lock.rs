@@ -1,9 +1,11 @@
 //! `lock`: resolves every input to an exact version and digest.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use vault_bake::definition::{BuilderKind, Definition};
 use vault_bake::lock::{self, Bases, DEBIAN_KEYRING, Lock, Network};
+use vault_bake::plan;
 
 use crate::args::{Image, Releases};
 use crate::azure;
@@ -18,7 +20,11 @@ pub async fn run(
     builder: Option<BuilderKind>,
     dry_run: bool,
 ) -> Result<Exit, Failure> {
-    let definition = session.load_from(&image.image, &image.vars, releases)?;
+    session.check_cache()?;
+    let (definition, _) = session.check_from(&image.image, &image.vars, releases)?;
+    if let Some(builder) = builder {
+        plan::has_base(&definition, builder)?;
+    }
     let network = Network {
         keyring: PathBuf::from(DEBIAN_KEYRING),
         now: clock(),
@@ -55,12 +61,22 @@ pub fn path(image: &Image, definition: &Definition) -> PathBuf {
         .unwrap_or_else(|| definition.folder.join("image.lock"))
 }
 
-/// Says loudly where what is baked is not the vendor's own.
+/// Says in one line where what is baked is not the vendor's own.
 pub fn warn_of_fixtures(session: &Session, lock: &Lock) {
-    for release in lock.releases.iter().filter(|release| !release.official) {
+    let others = lock.releases.iter().filter(|release| !release.official);
+    let names: Vec<String> = others
+        .clone()
+        .map(|release| format!("{} {}", release.product, release.version))
+        .collect();
+    let signers: BTreeSet<&str> = others
+        .map(|release| release.primary_fingerprint.as_str())
+        .collect();
+    let signers: Vec<&str> = signers.into_iter().collect();
+    if !names.is_empty() {
         session.events.warn(format!(
-            "{} {} is NOT HashiCorp's: it is signed by {} ({}), and the manifest will say so",
-            release.product, release.version, release.primary_fingerprint, release.signer
+            "NOT HashiCorp's releases: {}; signed by {}",
+            names.join(", "),
+            signers.join(", ")
         ));
     }
 }

@@ -3,7 +3,6 @@
 use vault_bake::definition::BuilderKind;
 use vault_bake::lock::Lock;
 use vault_bake::plan::{Plan, plan};
-use vault_bake::provisioner::Provisioners;
 
 use crate::args::{Image, Releases};
 use crate::commands::{lock, print_json, print_line};
@@ -27,8 +26,7 @@ pub fn make(
     releases: &Releases,
     builder: BuilderKind,
 ) -> Result<Plan, Failure> {
-    let definition = session.load_from(&image.image, &image.vars, releases)?;
-    let provisioners = Provisioners::load(&session.provisioners()?, &definition)?;
+    let (definition, provisioners) = session.check_from(&image.image, &image.vars, releases)?;
     let lock = Lock::load(&lock::path(image, &definition))?;
     let plan = plan(&definition, &lock, &provisioners, builder)?;
     lock::warn_of_fixtures(session, &lock);

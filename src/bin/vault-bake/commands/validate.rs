@@ -1,8 +1,5 @@
 //! `validate`: checks definitions, without network and without side effects.
 
-use vault_bake::definition::Definition;
-use vault_bake::provisioner::Provisioners;
-
 use crate::args::Vars;
 use crate::commands::{print_json, print_line};
 use crate::exit::{Exit, Failure};
@@ -14,9 +11,14 @@ pub fn run(session: &Session, images: &[String], vars: &Vars) -> Result<Exit, Fa
     } else {
         images.to_vec()
     };
+    session.warn_of_variables(&images);
     let mut exit = Exit::Done;
     for image in &images {
-        match check(session, image, vars) {
+        let vars = session.shared_vars(image, &images, vars)?;
+        match session
+            .check(image, &vars)
+            .map(|(definition, _)| definition)
+        {
             Ok(definition) if session.json => {
                 print_json(
                     &serde_json::json!({"image": definition.name, "valid": true, "digest": definition.digest}),
@@ -31,11 +33,4 @@ pub fn run(session: &Session, images: &[String], vars: &Vars) -> Result<Exit, Fa
         }
     }
     Ok(exit)
-}
-
-fn check(session: &Session, image: &str, vars: &Vars) -> Result<Definition, Failure> {
-    let definition = session.load(image, vars)?;
-    let provisioners = Provisioners::load(&session.provisioners()?, &definition)?;
-    vault_bake::plan::judge(&definition, &provisioners)?;
-    Ok(definition)
 }

@@ -1,0 +1,159 @@
+//! Values of variables, from the command line and from the environment.
+
+use super::*;
+
+/// A project of three images: `app` with a secret and lists, `web` without either, and `nodes` with the shipped inputs.
+fn variables_project() -> tempfile::TempDir {
+    let folder = project();
+    let write = |image: &str, text: &str| {
+        let folder = folder.path().join("images").join(image);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("image.toml"), text).unwrap();
+    };
+    let head = "schema = 1\ndescription = \"an image\"\nbase.qemu.kind = \"packages\"\n";
+    let seal = "\n[[step]]\nprovisioner = \"seal\"\n";
+    write(
+        "app",
+        &format!(
+            "{head}\n[variables.token]\ntype = \"string\"\nsensitive = true\n\n[variables.users]\ntype = \"list\"\ndefault = []\n\n\
+         [[step]]\ninline = \"true\"\nenv = {{ TOKEN = \"{{{{ var.token }}}}\", USERS = \"{{{{ var.users | join(' ') }}}}\" }}\n{seal}"
+        ),
+    );
+    write(
+        "nodes",
+        &format!(
+            "{head}\n[variables.key_vaults]\ntype = \"list\"\ndefault = []\n\n[variables.login_users]\ntype = \"list\"\ndefault = []\n\n\
+         [[step]]\nprovisioner = \"base\"\ninputs = {{ key_vaults = \"{{{{ var.key_vaults }}}}\" }}\n\n\
+         [[step]]\nprovisioner = \"harden\"\ninputs = {{ login_users = \"{{{{ var.login_users }}}}\" }}\n{seal}"
+        ),
+    );
+    folder
+}
+
+/// Runs the binary with variables of the environment, and shows what came.
+fn told(folder: &Path, environment: &[(&str, &str)], arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_vault-bake"))
+        .args(arguments)
+        .current_dir(folder)
+        .env_clear()
+        .env("HOME", folder)
+        .env("PATH", "/usr/bin:/bin")
+        .envs(environment.iter().copied())
+        .output()
+        .unwrap();
+    let set = environment
+        .iter()
+        .map(|(name, value)| format!("{name}={value} "));
+    format!(
+        "=== {}vault-bake {}\n{}",
+        set.collect::<String>(),
+        arguments.join(" "),
+        shown(folder, &output)
+    )
+}
+
+#[test]
+fn a_variable_of_the_environment_is_used_or_named() {
+    let folder = variables_project();
+    let folder = folder.path();
+    let token = ("VB_VAR_token", "hush-0123");
+    let cases: [(&[(&str, &str)], &[&str]); 10] = [
+        (&[], &["validate", "app"]),
+        (&[token], &["validate", "app"]),
+        (&[("VB_VAR_TOKEN", "hush-0123")], &["validate", "app"]),
+        (
+            &[token, ("VB_VAR_TOKEN", "hush-0123")],
+            &["validate", "app"],
+        ),
+        (
+            &[token, ("VB_VAR_TOKEN", "hush-4567")],
+            &["validate", "app"],
+        ),
+        (&[("VB_VAR_tokn", "hush-0123")], &["validate", "app"]),
+        (
+            &[token, ("VB_VAR_user", "a"), ("VB_VAR_fooo", "1")],
+            &["validate", "app"],
+        ),
+        (
+            &[
+                token,
+                ("VB_VAR_greeting", "hi"),
+                ("VB_VAR_KEY_VAULTS", "https://a.vault.azure.net"),
+            ],
+            &["validate"],
+        ),
+        (&[token, ("VB_VAR_greting", "hi")], &["validate"]),
+        (&[token, ("VB_VAR_users", "[\"a\",")], &["validate", "app"]),
+    ];
+    let told = cases.map(|(environment, arguments)| told(folder, environment, arguments));
+    insta::with_settings!({filters => vec![(r"sha256:[0-9a-f]{64}", "DIGEST")]}, {
+        insta::assert_snapshot!(told.join("\n"));
+    });
+}
+
+#[test]
+fn variables_of_the_command_line_are_checked_where_they_are_given() {
+    let folder = variables_project();
+    let folder = folder.path();
+    let token = [("VB_VAR_token", "hush-0123")];
+    let cases: [&[&str]; 16] = [
+        &["validate", "app", "--var", "users=[\"a\",\"b\"]"],
+        &["validate", "app", "--var", "users=a,b"],
+        &["validate", "app", "--var", "users=\"a\",\"b\""],
+        &["validate", "app", "--var", "users=[a,b]"],
+        &["validate", "app", "--var", "user=a"],
+        &["validate", "app", "--var", "USERS=a"],
+        // One that some of the images have is theirs; one that none has is an error of each.
+        &["validate", "--var", "users=a", "--var", "greeting=hi"],
+        &["validate", "app", "web", "--var", "greting=hi"],
+        &[
+            "validate",
+            "nodes",
+            "--var",
+            "key_vaults=https://a.vault.azure.net,https://b.vault.azure.net",
+        ],
+        &[
+            "validate",
+            "nodes",
+            "--var",
+            "key_vaults=[\"https://a.vault.azure.net\"]",
+        ],
+        &["validate", "nodes", "--var", "key_vaults=http://x"],
+        &["plan", "nodes", "--var", "key_vaults=http://x"],
+        &["lock", "nodes", "--var", "key_vaults=https://a https://b"],
+        &["build", "nodes", "--var", "key_vaults=https://"],
+        &["validate", "nodes", "--var", "login_users=root; rm"],
+        &[
+            "validate",
+            "nodes",
+            "--var",
+            "login_users=[\"ops\", \"Ops Team\"]",
+        ],
+    ];
+    let told = cases.map(|arguments| told(folder, &token, arguments));
+    insta::assert_snapshot!(told.join("\n"));
+}
+
+#[test]
+fn a_list_in_brackets_means_the_same_as_one_without() {
+    let folder = variables_project();
+    let of = |given: &str| {
+        let definition = folder.path().join("images/nodes");
+        let given = BTreeMap::from([("login_users".to_owned(), given.to_owned())]);
+        Definition::load(&definition, &given)
+            .unwrap_or_else(|error| panic!("{error}"))
+            .digest
+    };
+    let forms = [
+        "[\"a\",\"b\"]",
+        "['a', 'b']",
+        "[\"a\", 'b',]",
+        " [ \"a\" , \"b\" ] ",
+        "a,b",
+        " a , b ",
+        "a\nb",
+    ];
+    assert!(forms.iter().all(|form| of(form) == of(forms[0])));
+    assert_eq!(of("[]"), of(""));
+    assert_ne!(of("[\"a,b\"]"), of("a,b"));
+}
