@@ -15,6 +15,7 @@ mod deployment;
 mod faults;
 mod fuzz;
 mod ground;
+mod hcl1;
 mod identity;
 mod layers;
 mod lint;
