@@ -6,6 +6,7 @@
 
 mod consul;
 mod document;
+mod error;
 mod names;
 mod read;
 mod suites;
@@ -15,13 +16,14 @@ mod vault;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use semver::Version;
 use serde::Serialize;
 use serde_json::Value;
 
 use document::Node;
+pub use error::LintError;
 
 use crate::changes::Change;
 use crate::hcl1::{Position, SyntaxError};
@@ -53,6 +55,14 @@ impl Product {
         match self {
             Self::Consul => "Consul",
             Self::Vault => "Vault",
+        }
+    }
+
+    /// What a definition allows instead of a rule, so that files of this product are left unchecked that cannot be read.
+    pub fn unreadable(self) -> &'static str {
+        match self {
+            Self::Consul => "consul.unreadable",
+            Self::Vault => "vault.unreadable",
         }
     }
 
@@ -137,40 +147,6 @@ impl fmt::Display for Finding {
     }
 }
 
-/// A configuration that cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum LintError {
-    /// A file cannot be opened.
-    #[error("{}: {error}", path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// Why.
-        error: std::io::Error,
-    },
-    /// It is neither HCL 1 nor JSON, or sets something twice.
-    #[error("{file}:{at}: {why}")]
-    Syntax {
-        /// The file.
-        file: String,
-        /// The place in it.
-        at: Position,
-        /// What is wrong there.
-        why: String,
-    },
-    /// A rule that is allowed to be broken is none.
-    #[error("`{0}` is no rule of the linter; `vault-bake lint --rules` lists them")]
-    Rule(String),
-    /// There is nothing to look at.
-    #[error("{}: no file ends in .hcl or .json; name the file itself, or the folder that {product} is given", path.display())]
-    Nothing {
-        /// The folder.
-        path: PathBuf,
-        /// Whose.
-        product: &'static str,
-    },
-}
-
 /// The files of one product that a node reads together.
 pub struct Configuration {
     product: Product,
@@ -244,6 +220,7 @@ impl Configuration {
     pub fn add(&mut self, file: &str, text: &str) -> Result<(), LintError> {
         let node = read::parse(self.product, self.files.len(), file, text);
         let node = node.map_err(|SyntaxError { at, why }| LintError::Syntax {
+            product: self.product,
             file: file.to_owned(),
             at,
             why,
@@ -259,6 +236,7 @@ impl Configuration {
             Err(error) => {
                 let (good, _) = bytes.split_at(error.valid_up_to());
                 Err(LintError::Syntax {
+                    product: self.product,
                     file: file.to_owned(),
                     at: Position::START.after(&String::from_utf8_lossy(good)),
                     why: "cannot read this as text: expected UTF-8".to_owned(),
@@ -351,7 +329,10 @@ pub fn of_steps(
     releases: &BTreeMap<String, String>,
     allowed: &BTreeMap<String, String>,
 ) -> Result<Vec<Finding>, LintError> {
-    let known = |id: &&String| rules().any(|rule| rule.id == **id);
+    let known = |id: &&String| {
+        let unreadable = Product::ALL.map(Product::unreadable);
+        rules().any(|rule| rule.id == **id) || unreadable.contains(&id.as_str())
+    };
     if let Some(unknown) = allowed.keys().find(|id| !known(id)) {
         return Err(LintError::Rule(unknown.clone()));
     }
@@ -362,7 +343,12 @@ pub fn of_steps(
         let mut configuration = Configuration::new(product, version, Role::Image);
         for step in steps {
             for (file, content) in files_of(product, step) {
-                configuration.add_bytes(&format!("{}: {file}", step.name), content)?;
+                let added = configuration.add_bytes(&format!("{}: {file}", step.name), content);
+                let accepted = allowed.contains_key(product.unreadable());
+                match added {
+                    Err(LintError::Syntax { .. }) if accepted => {}
+                    other => other?,
+                }
             }
         }
         if !configuration.files.is_empty() {

@@ -1,6 +1,7 @@
 //! The linter: every rule with what breaks it and with what does not, and the ways in which files may say it.
 
 mod cases;
+mod reading;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
