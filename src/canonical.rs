@@ -111,17 +111,12 @@ pub fn parse_any_layout(bytes: &[u8], most_bytes: usize) -> Result<Value, Canoni
             most: most_bytes,
         });
     }
-    Ok(strict(bytes, true)?)
+    Ok(strict(bytes)?)
 }
 
-/// The value of other people's JSON: anything that JSON may hold, but no key twice, which readers differ about.
-pub(crate) fn parse_unambiguous(bytes: &[u8]) -> Result<Value, serde_json::Error> {
-    strict(bytes, false)
-}
-
-fn strict(bytes: &[u8], record: bool) -> Result<Value, serde_json::Error> {
+fn strict(bytes: &[u8]) -> Result<Value, serde_json::Error> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let value = Strict { depth: 0, record }.deserialize(&mut json)?;
+    let value = Strict { depth: 0 }.deserialize(&mut json)?;
     json.end()?;
     Ok(value)
 }
@@ -130,8 +125,6 @@ fn strict(bytes: &[u8], record: bool) -> Result<Value, serde_json::Error> {
 #[derive(Clone, Copy)]
 struct Strict {
     depth: usize,
-    /// Whether what records never hold is refused as well.
-    record: bool,
 }
 
 impl Strict {
@@ -140,7 +133,7 @@ impl Strict {
             return Err(E::custom(format!("nested deeper than {MAX_DEPTH}")));
         }
         let depth = self.depth + 1;
-        Ok(Self { depth, ..self })
+        Ok(Self { depth })
     }
 }
 
@@ -164,32 +157,26 @@ impl<'de> Visitor<'de> for Strict {
     }
 
     fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
-        if self.record && value > MAX_INTEGER {
+        if value > MAX_INTEGER {
             return Err(E::custom(format!("integer {value} is beyond 2^53 - 1")));
         }
         Ok(value.into())
     }
 
     fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
-        if self.record && value.unsigned_abs() > MAX_INTEGER {
+        if value.unsigned_abs() > MAX_INTEGER {
             return Err(E::custom(format!("integer {value} is beyond 2^53 - 1")));
         }
         Ok(value.into())
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
-        if self.record {
-            let why = format!("number {value:e} is no integer within 2^53 - 1");
-            return Err(E::custom(why));
-        }
-        Ok(value.into())
+        let why = format!("number {value:e} is no integer within 2^53 - 1");
+        Err(E::custom(why))
     }
 
     fn visit_unit<E: Error>(self) -> Result<Value, E> {
-        if self.record {
-            return Err(E::custom("null: leave out what is absent"));
-        }
-        Ok(Value::Null)
+        Err(E::custom("null: leave out what is absent"))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {
@@ -209,7 +196,7 @@ impl<'de> Visitor<'de> for Strict {
         let inner = self.deeper()?;
         let mut object = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
-            if self.record && !key.is_ascii() {
+            if !key.is_ascii() {
                 return Err(A::Error::custom(format!("key `{key}` is not ASCII")));
             }
             if object.contains_key(&key) {

@@ -102,6 +102,7 @@
 // ground
 pub mod digest;
 pub mod canonical;
+pub mod hcl1;
 pub mod secret;
 pub mod terminal;
 pub mod event;

@@ -1,120 +1,218 @@
-//! One file: HCL or JSON, as a tree. What stands there twice is an error, because readers differ in what they take.
+//! One file as a tree, read as its product reads it. What products take differently is an error.
 
-use hcl::expr::{Expression, ObjectKey};
-use hcl::structure::{Body, Structure};
-use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 
-use super::{Product, tree};
-use crate::canonical;
+use super::Product;
+use super::document::{Inner, Node};
+use super::names::Scope;
+use crate::hcl1::{
+    Element, Item, JsonDialect, Key, Position, SyntaxError, Value, is_json, parse_hcl, parse_json,
+};
 
-/// Where Consul has an object, and files may have a block or a list of them.
-const SECTIONS: &[&str] = &[
-    "acl",
-    "addresses",
-    "auto_config",
-    "auto_encrypt",
-    "autopilot",
-    "connect",
-    "ca_config",
-    "defaults",
-    "grpc",
-    "http_config",
-    "https",
-    "internal_rpc",
-    "limits",
-    "peering",
-    "performance",
-    "ports",
-    "telemetry",
-    "tls",
-    "tokens",
-    "ui_config",
-    "unix_sockets",
-];
-
-pub(super) fn parse(product: Product, file: &str, text: &str) -> Result<Value, String> {
-    let mut value = match file.ends_with(".json") {
-        true => canonical::parse_unambiguous(text.as_bytes()).map_err(|error| error.to_string())?,
-        false => hcl(text)?,
+/// Reads a file whose number is `number`.
+pub(super) fn parse(
+    product: Product,
+    number: usize,
+    file: &str,
+    text: &str,
+) -> Result<Node, SyntaxError> {
+    let dialect = Dialect::of(product, file, text);
+    let items = match dialect {
+        // Consul passes over a file without a character.
+        Dialect::Json if text.is_empty() => Ok(Vec::new()),
+        Dialect::Json => parse_json(text, JsonDialect::Strict),
+        Dialect::Hcl1Json => parse_json(text, JsonDialect::Hcl1),
+        Dialect::Hcl1 => parse_hcl(text),
     };
-    if !value.is_object() {
-        return Err("expected an object with the configuration's keys".to_owned());
-    }
-    if product == Product::Consul {
-        tree::unfold(&mut value, SECTIONS);
-    }
-    Ok(value)
-}
-
-fn twice(key: &str) -> String {
-    format!("`{key}` stands there twice; readers differ in which one they take")
-}
-
-fn hcl(text: &str) -> Result<Value, String> {
-    body(&hcl::parse(text).map_err(|error| error.to_string())?)
-}
-
-/// Blocks become lists of objects, because there may be several; labels become objects around them.
-fn body(body: &Body) -> Result<Value, String> {
-    let mut all = Map::new();
-    for structure in body {
-        match structure {
-            Structure::Attribute(attribute) => {
-                let key = attribute.key.to_string();
-                let value = expression(&attribute.expr).map_err(|why| format!("`{key}`: {why}"))?;
-                if all.insert(key.clone(), value).is_some() {
-                    return Err(twice(&key));
-                }
-            }
-            Structure::Block(block) => {
-                let inner = self::body(&block.body)?;
-                let labels = block.labels.iter().rev();
-                let value = labels.fold(inner, |inner, label| {
-                    let label = label.as_str().to_owned();
-                    Value::Object(Map::from_iter([(label, inner)]))
-                });
-                let key = block.identifier.to_string();
-                let list = all.entry(&key).or_insert_with(|| Value::Array(Vec::new()));
-                list.as_array_mut().ok_or_else(|| twice(&key))?.push(value);
-            }
-        }
-    }
-    Ok(Value::Object(all))
-}
-
-fn expression(expression: &Expression) -> Result<Value, String> {
-    Ok(match expression {
-        Expression::Null => Value::Null,
-        Expression::Bool(flag) => (*flag).into(),
-        Expression::Number(number) => match (number.as_i64(), number.as_f64()) {
-            (Some(whole), _) => whole.into(),
-            (None, fraction) => fraction.into(),
-        },
-        Expression::String(text) => text.as_str().into(),
-        Expression::Array(all) => {
-            let all: Result<Vec<Value>, String> = all.iter().map(self::expression).collect();
-            Value::Array(all?)
-        }
-        Expression::Object(all) => {
-            let mut object = Map::new();
-            for (key, value) in all {
-                let key = match key {
-                    ObjectKey::Identifier(key) => key.to_string(),
-                    ObjectKey::Expression(key) => match self::expression(key)? {
-                        Value::String(key) => key,
-                        other => return Err(format!("{other} is no key")),
-                    },
-                    other => return Err(format!("{other:?} is no key")),
-                };
-                let value = self::expression(value)?;
-                if object.insert(key.clone(), value).is_some() {
-                    return Err(twice(&key));
-                }
-            }
-            Value::Object(object)
-        }
-        // Neither product has expressions: what looks like one stands for itself.
-        Expression::TemplateExpr(template) => template.to_string().into(),
-        other => return Err(format!("{other:?} is no plain value")),
+    let items = items.map_err(|error| SyntaxError {
+        why: format!(
+            "cannot read this as {}: {}",
+            dialect.name(product),
+            error.why
+        ),
+        ..error
+    })?;
+    let reader = Reader {
+        product,
+        file: number,
+        dialect,
+    };
+    Ok(Node {
+        inner: Inner::Object(reader.object(&items, &Scope::root(product))?),
+        file: number,
+        ..Node::empty()
     })
+}
+
+/// What a product takes a file for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Dialect {
+    Hcl1,
+    /// JSON as HCL 1 reads it.
+    Hcl1Json,
+    Json,
+}
+
+impl Dialect {
+    /// Consul goes by the name first, and both by the first character then.
+    fn of(product: Product, file: &str, text: &str) -> Self {
+        match product {
+            Product::Consul if file.ends_with(".json") => Self::Json,
+            _ if is_json(text) => Self::Hcl1Json,
+            _ => Self::Hcl1,
+        }
+    }
+
+    fn name(self, product: Product) -> String {
+        let product = product.title();
+        match self {
+            Self::Hcl1 => format!("HCL 1, as {product} reads it"),
+            Self::Hcl1Json => {
+                format!("JSON, as {product} reads a file whose first character is `{{`")
+            }
+            Self::Json => format!("JSON, as {product} reads a file whose name ends in .json"),
+        }
+    }
+}
+
+struct Reader {
+    product: Product,
+    file: usize,
+    dialect: Dialect,
+}
+
+type Read<T> = Result<T, SyntaxError>;
+
+impl Reader {
+    fn object(&self, items: &[Item], scope: &Scope) -> Read<BTreeMap<String, Node>> {
+        let mut all = BTreeMap::new();
+        for item in items {
+            let Some((key, labels)) = item.keys.split_first() else {
+                continue;
+            };
+            let inside = labels.iter().fold(scope.below(&key.name), |scope, label| {
+                scope.below(&label.name)
+            });
+            let inner = self.inner(&item.value, &inside)?;
+            let mut node = self.node(item.keys.last().unwrap_or(key), inner);
+            // Labels become objects around the body.
+            for at in (0..labels.len()).rev() {
+                let above = item.keys[..=at]
+                    .iter()
+                    .fold(scope.clone(), |scope, key| scope.below(&key.name));
+                let inner = BTreeMap::from([(above.name(&labels[at].name), node)]);
+                node = self.node(&item.keys[at], Inner::Object(inner));
+            }
+            if self.dialect == Dialect::Hcl1 && !item.assigned {
+                node = node.into_block();
+            }
+            let name = scope.name(&key.name);
+            match all.get_mut(&name) {
+                None => _ = all.insert(name, node),
+                Some(old) => self.join(old, node, key)?,
+            }
+        }
+        for (name, node) in &mut all {
+            if scope.is_section(name) {
+                self.unfold(name, node)?;
+            }
+        }
+        Ok(all)
+    }
+
+    fn node(&self, key: &Key, inner: Inner) -> Node {
+        Node {
+            file: self.file,
+            at: key.at,
+            spelled: key.name.clone(),
+            inner,
+        }
+    }
+
+    fn inner(&self, value: &Value, scope: &Scope) -> Read<Inner> {
+        Ok(Inner::Leaf(match value {
+            Value::Null => serde_json::Value::Null,
+            Value::Bool(flag) => (*flag).into(),
+            Value::Integer(number) => (*number).into(),
+            Value::Float(number) => (*number).into(),
+            Value::Text(text) => text.as_str().into(),
+            Value::Object(items) => return Ok(Inner::Object(self.object(items, scope)?)),
+            Value::List(elements) => {
+                let nodes = elements.iter().map(|element| self.element(element, scope));
+                return Ok(Inner::List(nodes.collect::<Read<Vec<Node>>>()?));
+            }
+        }))
+    }
+
+    fn element(&self, element: &Element, scope: &Scope) -> Read<Node> {
+        Ok(Node {
+            file: self.file,
+            at: element.at,
+            spelled: String::new(),
+            inner: self.inner(&element.value, scope)?,
+        })
+    }
+
+    /// A key for the second time: objects are blocks then; nothing else may be there twice.
+    fn join(&self, old: &mut Node, new: Node, key: &Key) -> Read<()> {
+        let is_hcl = self.dialect != Dialect::Json;
+        let lists = self.dialect == Dialect::Hcl1
+            && [&*old, &new]
+                .iter()
+                .any(|one| matches!(one.inner, Inner::List(_)));
+        match (old.objects(), new.objects()) {
+            (Some(mut objects), Some(more)) if is_hcl && !lists => {
+                objects.extend(more);
+                old.inner = Inner::Blocks(objects);
+                Ok(())
+            }
+            _ => Err(self.twice(key, old)),
+        }
+    }
+
+    fn twice(&self, key: &Key, first: &Node) -> SyntaxError {
+        let (name, first, line) = (&key.name, &first.spelled, first.at.line);
+        let same = name == first;
+        let taken = match (self.product, self.dialect) {
+            (Product::Consul, _) if same => "Consul takes the last one",
+            (Product::Consul, _) => "Consul takes both for the same key and refuses the file",
+            (Product::Vault, Dialect::Hcl1) if same => {
+                "Vault takes the last one, and from 1.21 on refuses the file"
+            }
+            (Product::Vault, _) if same => "Vault takes the last one",
+            (Product::Vault, _) => "Vault takes both for the same key, and the last one counts",
+        };
+        let again = match same {
+            true => format!("`{name}` is set again, first on line {line}"),
+            false => format!("`{name}` is set after `{first}` of line {line}"),
+        };
+        SyntaxError {
+            at: key.at,
+            why: format!("{again}: {taken}; remove one of them"),
+        }
+    }
+
+    /// Makes one object of the only block of a section.
+    fn unfold(&self, name: &str, node: &mut Node) -> Read<()> {
+        let is_list = matches!(node.inner, Inner::List(_) | Inner::Blocks(_));
+        let Some(mut objects) = node.objects().filter(|_| is_list) else {
+            return Ok(());
+        };
+        if let Some(second) = objects.get(1) {
+            return Err(self.second(name, node.at, second.at));
+        }
+        if let Some(only) = objects.pop() {
+            node.inner = only.inner;
+        }
+        Ok(())
+    }
+
+    fn second(&self, name: &str, first: Position, second: Position) -> SyntaxError {
+        let product = self.product.title();
+        let why = format!(
+            "`{name}` is here again, first on line {}: {product} takes one only and refuses the file; write both as one",
+            first.line
+        );
+        SyntaxError { at: second, why }
+    }
 }

@@ -1,24 +1,10 @@
 //! Looking things up in a configuration as loosely as both products read theirs.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// What stands at `key`, as in `tls.defaults.ca_file`.
 pub(super) fn at<'a>(root: &'a Value, key: &str) -> Option<&'a Value> {
     key.split('.').try_fold(root, |value, key| value.get(key))
-}
-
-/// How much of `key` is there.
-pub(super) fn depth(root: &Value, key: &str) -> usize {
-    let keys = key.split(['.', '[']).map(|key| key.trim_end_matches(']'));
-    let mut value = Some(root);
-    let found = keys.take_while(|key| {
-        value = value.and_then(|value| match key.parse::<usize>() {
-            Ok(index) => value.get(index).or_else(|| value.get(*key)),
-            Err(_) => value.get(*key),
-        });
-        value.is_some()
-    });
-    found.count()
 }
 
 /// A truth value, in any of the forms of Go's `strconv.ParseBool`.
@@ -163,36 +149,5 @@ pub(super) fn set_anywhere(value: &Value, name: &str, below: &str, found: &mut V
             }
         }
         _ => {}
-    }
-}
-
-/// Adds what `more` says: of scalars the later one counts, lists are joined, objects are merged.
-pub(super) fn merge(into: &mut Value, more: &Value) {
-    match (into, more) {
-        (Value::Object(into), Value::Object(more)) => {
-            for (key, value) in more {
-                match into.get_mut(key) {
-                    Some(old) => merge(old, value),
-                    None => _ = into.insert(key.clone(), value.clone()),
-                }
-            }
-        }
-        (Value::Array(into), Value::Array(more)) => into.extend(more.iter().cloned()),
-        (into, more) => *into = more.clone(),
-    }
-}
-
-/// Makes an object of a list of objects, as HCL's blocks are, wherever the key is one of `sections`.
-pub(super) fn unfold(value: &mut Value, sections: &[&str]) {
-    let Value::Object(all) = value else { return };
-    for (key, value) in all {
-        if sections.contains(&key.as_str())
-            && let Value::Array(parts) = value
-        {
-            let mut whole = Value::Object(Map::new());
-            parts.iter().for_each(|part| merge(&mut whole, part));
-            *value = whole;
-        }
-        unfold(value, sections);
     }
 }

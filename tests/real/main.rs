@@ -3,6 +3,7 @@
 mod azure;
 mod azurite;
 mod bake;
+mod consul_files;
 mod fixture_vault;
 mod judges;
 mod lock;

@@ -255,6 +255,43 @@ fn nothing_unsafe_is_built_without_a_reason() {
     assert!(found.contains("exit 0"), "{found}");
 }
 
+/// A file that the linter cannot read stops a bake, with its place and with a way to go on.
+#[test]
+fn a_build_with_an_unreadable_file_says_how_to_go_on() {
+    let folder = project();
+    let image = folder.path().join("images/web");
+    fs::write(image.join("vault.hcl"), "ui = true\nlistener = var.tcp\n").unwrap();
+    let file = image.join("image.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let step = "[[step]]\nfile = \"vault.hcl\"\ndestination = \"/etc/vault.d/vault.hcl\"\n\n[[step]]\nprovisioner";
+    let text = text.replace("[[step]]\nprovisioner", step);
+    let base = format!(
+        "kind = \"cloud-image\"\nurl = \"https://example.org/base.qcow2\"\nsha512 = \"{}\"\n",
+        "0".repeat(128)
+    );
+    let text = text.replace(
+        "base.qemu.kind = \"packages\"\n",
+        &format!("[base.qemu]\n{base}"),
+    );
+    let built = |text: &str| {
+        fs::write(&file, text).unwrap();
+        let definition = Definition::load(&image, &BTreeMap::new()).unwrap();
+        let lock = format!(
+            "schema = 1\nwanted = \"{}\"\n[qemu]\n{base}",
+            wanted(&definition)
+        );
+        fs::write(image.join("image.lock"), lock).unwrap();
+        let build = run(folder.path(), &["build", "web", "--dry-run"]);
+        (build.status.code(), shown(folder.path(), &build))
+    };
+    let (code, refused) = built(&text);
+    assert_eq!(code, Some(2), "{refused}");
+    insta::assert_snapshot!("lint_unreadable_build", refused);
+    let allow = "[lint.allow]\n\"vault.unreadable\" = \"a test\"\n\n[[step]]\nname";
+    let (code, allowed) = built(&text.replace("[[step]]\nname", allow));
+    assert_eq!(code, Some(0), "{allowed}");
+}
+
 #[test]
 fn doctor_says_what_is_missing_and_where_to_get_it() {
     let folder = tempfile::tempdir().unwrap();

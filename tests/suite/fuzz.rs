@@ -1,5 +1,7 @@
 //! The seeds of the fuzz targets go through the same checks here, so that neither can rot.
 
+#[path = "../../fuzz/checks/configuration.rs"]
+mod configuration;
 #[path = "../../fuzz/checks/definition.rs"]
 mod definition;
 #[path = "../../fuzz/checks/envelope.rs"]
@@ -23,7 +25,8 @@ const MOST_BYTES: u64 = 200 * 1024;
 
 type Check = fn(&[u8]) -> bool;
 
-const TARGETS: [(&str, Check); 6] = [
+const TARGETS: [(&str, Check); 7] = [
+    ("configuration", configuration::check),
     ("definition", definition::check),
     ("envelope", envelope::check),
     ("event", event::check),

@@ -1,6 +1,7 @@
 //! The linter: every rule with what breaks it and with what does not, and the ways in which files may say it.
 
 mod cases;
+mod reading;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -83,14 +84,14 @@ fn hcl_json_and_old_keys_mean_the_same() {
         verify_incoming        = true
         verify_outgoing        = true
         verify_server_hostname = true
-        ports { http = -1 }
-        ports { https = 8501 }
+        ports { http = -1, https = 8501 }
         ports = { serf_wan = -1 }
     "#;
     let mut old = Configuration::new(Product::Consul, Some("1.8.7".parse().unwrap()), Role::Node);
     let twice = old.add("a.hcl", consul).unwrap_err();
-    insta::assert_snapshot!(twice.to_string(), @"a.hcl: `ports` stands there twice; readers differ in which one they take");
-    let consul = consul.replace("ports = {", "ports {");
+    insta::assert_snapshot!(twice.to_string(), @"a.hcl:15:9: `ports` is here again, first on line 14: Consul takes one only and refuses the file; write both as one");
+    let consul = consul.replace("8501 }\n        ports = {", "8501");
+    let consul = consul.replace("8501 serf", "8501, serf");
     old.add("a.hcl", &consul).unwrap();
     old.add(
         "b.json",

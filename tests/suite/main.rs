@@ -16,6 +16,7 @@ mod endings;
 mod faults;
 mod fuzz;
 mod ground;
+mod hcl1;
 mod identity;
 mod layers;
 mod lint;

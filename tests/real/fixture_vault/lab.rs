@@ -232,7 +232,7 @@ pub fn stand_in() -> PathBuf {
 }
 
 /// Takes a release from the mirror the way a bake does, and puts its binary into `folder`.
-async fn unpack(mirror: &Path, product: &str, version: &str, folder: &Path) {
+pub async fn unpack(mirror: &Path, product: &str, version: &str, folder: &Path) {
     let fingerprint = fs::read_to_string(mirror.join("fingerprint")).expect("the fingerprint");
     let source = Source {
         base: mirror.display().to_string(),

@@ -2,7 +2,7 @@
 
 use semver::Version;
 use serde_json::json;
-use vault_bake::lint::{Configuration, Finding, Product, of_plan, of_steps, rules};
+use vault_bake::lint::{Configuration, Finding, LintError, Product, of_plan, of_steps, rules};
 use vault_bake::plan::{Plan, judge};
 use vault_bake::provisioner::Provisioners;
 
@@ -53,7 +53,7 @@ pub fn run(session: &Session, wish: &Lint) -> Result<Exit, Failure> {
 
 /// Refuses a plan that configures what is not safe.
 pub fn guard(plan: &Plan) -> Result<(), Failure> {
-    let found = of_plan(plan)?;
+    let found = of_plan(plan).map_err(unread)?;
     if found.is_empty() {
         return Ok(());
     }
@@ -67,11 +67,22 @@ pub fn guard(plan: &Plan) -> Result<(), Failure> {
     ))
 }
 
+/// A file of an image that the linter cannot read.
+fn unread(error: LintError) -> Failure {
+    let way_out = error.way_out();
+    let failure = Failure::from(error);
+    match way_out {
+        Some(way_out) => failure.hint(way_out),
+        None => failure,
+    }
+}
+
 fn of_image(session: &Session, image: &str, vars: &Vars) -> Result<Vec<Finding>, Failure> {
     let definition = session.load(image, vars)?;
     let provisioners = Provisioners::load(&session.provisioners()?, &definition)?;
     let steps = judge(&definition, &provisioners)?;
-    let mut found = of_steps(&steps, &definition.releases, &definition.allowed)?;
+    let found = of_steps(&steps, &definition.releases, &definition.allowed);
+    let mut found = found.map_err(unread)?;
     for finding in &mut found {
         finding.file = format!("{}: {}", definition.name, finding.file);
     }
