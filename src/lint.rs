@@ -4,8 +4,13 @@
 //! with its reason, its source and its way out. Both products start with much that leaves a cluster open, and their own
 //! validation does not object; so does nobody after them. Deliberately no check of what they refuse themselves.
 
+mod address;
 mod consul;
+mod environment;
+mod join;
+mod modes;
 mod read;
+mod secrets;
 mod suites;
 mod tree;
 mod vault;
@@ -63,10 +68,22 @@ pub enum Role {
     Founder,
 }
 
+/// What a finding means for what is to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Not safe: `lint` exits with 6, and `build` stops.
+    Unsafe,
+    /// Worth knowing; changes no exit code.
+    Note,
+}
+
 /// A rule: something that starts and is not safe.
 pub struct Rule {
     /// Stable, as in `consul.gossip-key`.
     pub id: &'static str,
+    /// Whether it stops a build.
+    pub severity: Severity,
     /// Why it is not safe, in a sentence.
     pub reason: &'static str,
     /// Who says so.
@@ -86,6 +103,8 @@ pub fn rules() -> impl Iterator<Item = &'static Rule> {
 pub struct Finding {
     /// The rule's id.
     pub rule: &'static str,
+    /// Whether it stops a build.
+    pub severity: Severity,
     /// The file that says so; for what is missing, one of those that should.
     pub file: String,
     /// Where in it, as in `ports.http`.
@@ -104,6 +123,7 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             rule,
+            severity,
             file,
             key,
             found,
@@ -112,9 +132,13 @@ impl fmt::Display for Finding {
             fix,
         } = self;
         let key = if key.is_empty() { "all" } else { key };
+        let note = match severity {
+            Severity::Unsafe => "",
+            Severity::Note => "note: ",
+        };
         write!(
             f,
-            "{file}: {key}: {found}\n  {rule}: {reason}\n  instead: {fix}\n  source:  {source}"
+            "{note}{file}: {key}: {found}\n  {rule}: {reason}\n  instead: {fix}\n  source:  {source}"
         )
     }
 }
@@ -157,12 +181,16 @@ pub struct Configuration {
     version: Option<Version>,
     role: Role,
     files: Vec<(String, Value)>,
+    /// What its unit sets beside the files.
+    environment: Vec<(String, Value)>,
 }
 
 /// What rules look at.
 struct Subject<'a> {
     /// All files as one.
     root: &'a Value,
+    /// Variables and their values.
+    environment: &'a Value,
     files: usize,
     version: Option<&'a Version>,
     role: Role,
@@ -201,12 +229,6 @@ fn must_not_be(root: &Value, refused: bool, keys: &[&str]) -> Vec<Hit> {
     broken.map(|key| hit(key, shown(root, key))).collect()
 }
 
-/// A mode of a socket at `key`, where it lets every user of the machine in.
-fn open_to_all(root: &Value, key: &str) -> Option<Hit> {
-    let mode = tree::text(root, key)?;
-    (!mode.ends_with('0')).then(|| hit(key, mode))
-}
-
 impl Configuration {
     /// A configuration without files yet. `version` decides where versions differ; without one the newest is meant.
     pub fn new(product: Product, version: Option<Version>, role: Role) -> Self {
@@ -215,11 +237,17 @@ impl Configuration {
             version,
             role,
             files: Vec::new(),
+            environment: Vec::new(),
         }
     }
 
     /// Adds a file by its name and content; one whose name ends in `.json` is JSON, all others are HCL.
     pub fn add(&mut self, file: &str, text: &str) -> Result<(), LintError> {
+        if environment::is_environment(file) {
+            let variables = environment::parse(file, text);
+            self.environment.push((file.to_owned(), variables));
+            return Ok(());
+        }
         let value = read::parse(self.product, file, text).map_err(|why| LintError::Syntax {
             file: file.to_owned(),
             why,
@@ -239,10 +267,14 @@ impl Configuration {
             let entries = fs::read_dir(path).map_err(failed(path))?;
             let all: Result<Vec<_>, _> = entries.map(|entry| Ok(entry?.path())).collect();
             files = all.map_err(failed(path))?;
-            files.retain(|file| is_configuration(&file.to_string_lossy()));
+            files.retain(|file| is_read(&file.to_string_lossy()));
             files.sort();
         }
-        if files.is_empty() {
+        if !files
+            .iter()
+            .any(|file| is_configuration(&file.to_string_lossy()))
+            && path.is_dir()
+        {
             return Err(LintError::Nothing {
                 path: path.to_owned(),
                 product: self.product.name(),
@@ -261,8 +293,13 @@ impl Configuration {
         for (_, value) in &self.files {
             tree::merge(&mut root, value);
         }
+        let mut environment = Value::Object(serde_json::Map::new());
+        for (_, variables) in &self.environment {
+            tree::merge(&mut environment, variables);
+        }
         let subject = Subject {
             root: &root,
+            environment: &environment,
             files: self.files.len(),
             version: self.version.as_ref(),
             role: self.role,
@@ -271,9 +308,13 @@ impl Configuration {
             let hits = (rule.check)(&subject).into_iter();
             hits.map(move |hit| (rule, hit))
         };
+        // Variables alone are part of a configuration: nothing is missing there.
+        let alone = self.files.is_empty();
         let all = self.product.rules().flat_map(broken);
+        let all = all.filter(|(_, hit)| !alone || environment.get(&hit.key).is_some());
         all.map(|(rule, hit)| Finding {
             rule: rule.id,
+            severity: rule.severity,
             file: self.origin(&hit.key),
             key: hit.key,
             found: hit.found,
@@ -287,13 +328,19 @@ impl Configuration {
     /// The last file that says most of `key`.
     fn origin(&self, key: &str) -> String {
         let depth = |value: &Value| tree::depth(value, key);
-        let best = self.files.iter().max_by_key(|(_, value)| depth(value));
+        let all = self.environment.iter().chain(&self.files);
+        let best = all.max_by_key(|(_, value)| depth(value));
         best.map(|(file, _)| file.clone()).unwrap_or_default()
     }
 }
 
 fn is_configuration(name: &str) -> bool {
     [".hcl", ".json"].iter().any(|end| name.ends_with(end))
+}
+
+/// Whether rules look at a file of a folder: configuration, or variables of the unit.
+fn is_read(name: &str) -> bool {
+    is_configuration(name) || environment::is_environment(name)
 }
 
 /// What an image's steps configure, and what is not safe in it: what provisioners get from [`crate::configuration`], templates of
@@ -320,7 +367,7 @@ pub fn of_steps(
                 configuration.add(&format!("{}: {file}", step.name), &text)?;
             }
         }
-        if !configuration.files.is_empty() {
+        if !configuration.files.is_empty() || !configuration.environment.is_empty() {
             findings.extend(configuration.lint());
         }
     }
@@ -346,14 +393,15 @@ fn files_of(product: Product, step: &PlannedStep) -> Vec<(&str, &[u8])> {
             let template = ["json", "hcl"].map(|end| format!("templates/{name}.{end}"));
             let ours = [&template[..], &[format!("{CONFIGURATION}{name}.json")]].concat();
             files
-                .filter(|(path, _)| ours.iter().any(|one| one == path))
+                .filter(|(path, _)| {
+                    ours.iter().any(|one| one == path) || environment::is_of(name, path)
+                })
                 .collect()
         }
         StepKind::File { destination, .. } => {
             let below = destination.starts_with(&format!("/etc/{name}.d/"));
-            let payload = files
-                .next()
-                .filter(|_| below && is_configuration(destination));
+            let read = (below && is_read(destination)) || environment::is_of(name, destination);
+            let payload = files.next().filter(|_| read);
             payload
                 .map(|(_, content)| (destination.as_str(), content))
                 .into_iter()
