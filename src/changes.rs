@@ -18,17 +18,28 @@ pub struct Change {
 }
 
 /// All of them, by product and version.
-pub const CHANGES: [&Change; 7] = [
+pub const CHANGES: [&Change; 10] = [
+    &CONSUL_ACL,
     &CONSUL_UI_CONFIG,
     &CONSUL_INITIAL_MANAGEMENT,
     &CONSUL_TLS,
     &CONSUL_PEERING,
     &CONSUL_GRPC_TLS,
+    &CONSUL_TLS_DEFAULTS_HOSTNAME,
     &CONSUL_HTTP_CONFIG,
     &CONSUL_LONG_REQUESTS,
+    &VAULT_MLOCK,
 ];
 
 const UPGRADE: &str = "https://developer.hashicorp.com/consul/docs/upgrade/version-specific";
+
+/// See [`Change::what`].
+pub const CONSUL_ACL: Change = Change {
+    name: "consul.acl",
+    since: Version::new(1, 4, 0),
+    what: "`acl` has what began with `acl_`; the old keys are read where it says nothing",
+    source: UPGRADE,
+};
 
 /// See [`Change::what`].
 pub const CONSUL_UI_CONFIG: Change = Change {
@@ -71,6 +82,14 @@ pub const CONSUL_GRPC_TLS: Change = Change {
 };
 
 /// See [`Change::what`].
+pub const CONSUL_TLS_DEFAULTS_HOSTNAME: Change = Change {
+    name: "consul.tls-defaults-hostname",
+    since: Version::new(1, 17, 0),
+    what: "`tls.defaults.verify_server_hostname` counts; before, it is ignored",
+    source: "https://github.com/hashicorp/consul/pull/17155",
+};
+
+/// See [`Change::what`].
 pub const CONSUL_HTTP_CONFIG: Change = Change {
     name: "consul.http-config",
     since: Version::new(1, 22, 4),
@@ -84,6 +103,14 @@ pub const CONSUL_LONG_REQUESTS: Change = Change {
     since: Version::new(2, 0, 0),
     what: "that bound is 15 minutes where nothing is said",
     source: UPGRADE,
+};
+
+/// See [`Change::what`].
+pub const VAULT_MLOCK: Change = Change {
+    name: "vault.mlock",
+    since: Version::new(1, 20, 0),
+    what: "with integrated storage, Vault does not start unless `disable_mlock` is set to true or false",
+    source: "https://developer.hashicorp.com/vault/docs/configuration#disable_mlock",
 };
 
 impl Change {

@@ -4,11 +4,16 @@
 //! with its reason, its source and its way out. Both products start with much that leaves a cluster open, and their own
 //! validation does not object; so does nobody after them. Deliberately no check of what they refuse themselves.
 
+mod address;
 mod consul;
 mod document;
+mod environment;
 mod error;
+mod join;
+mod modes;
 mod names;
 mod read;
+mod secrets;
 mod suites;
 mod tree;
 mod vault;
@@ -86,10 +91,22 @@ pub enum Role {
     Founder,
 }
 
+/// What a finding means for what is to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Not safe: `lint` exits with 6, and `build` stops.
+    Unsafe,
+    /// Worth knowing; changes no exit code.
+    Note,
+}
+
 /// A rule: something that starts and is not safe.
 pub struct Rule {
     /// Stable, as in `consul.gossip-key`.
     pub id: &'static str,
+    /// Whether it stops a build.
+    pub severity: Severity,
     /// Why it is not safe, in a sentence.
     pub reason: &'static str,
     /// Who says so.
@@ -109,6 +126,8 @@ pub fn rules() -> impl Iterator<Item = &'static Rule> {
 pub struct Finding {
     /// The rule's id.
     pub rule: &'static str,
+    /// Whether it stops a build.
+    pub severity: Severity,
     /// The file that says so; for what is missing, one of those that should.
     pub file: String,
     /// Its line, counted from 1. For what is missing it is the line of the block that lacks it, if there is one.
@@ -130,6 +149,7 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             rule,
+            severity,
             file,
             line,
             key,
@@ -140,9 +160,13 @@ impl fmt::Display for Finding {
         } = self;
         let key = if key.is_empty() { "all" } else { key };
         let line = line.map(|line| format!(":{line}")).unwrap_or_default();
+        let note = match severity {
+            Severity::Unsafe => "",
+            Severity::Note => "note: ",
+        };
         write!(
             f,
-            "{file}{line}: {key}: {found}\n  {rule}: {reason}\n  instead: {fix}\n  source:  {source}"
+            "{note}{file}{line}: {key}: {found}\n  {rule}: {reason}\n  instead: {fix}\n  source:  {source}"
         )
     }
 }
@@ -153,12 +177,16 @@ pub struct Configuration {
     version: Option<Version>,
     role: Role,
     files: Vec<(String, Node)>,
+    /// What its unit sets beside the files.
+    environment: Vec<(String, Value)>,
 }
 
 /// What rules look at.
 struct Subject<'a> {
     /// All files as one.
     root: &'a Value,
+    /// Variables and their values.
+    environment: &'a Value,
     files: usize,
     version: Option<&'a Version>,
     role: Role,
@@ -197,12 +225,6 @@ fn must_not_be(root: &Value, refused: bool, keys: &[&str]) -> Vec<Hit> {
     broken.map(|key| hit(key, shown(root, key))).collect()
 }
 
-/// A mode of a socket at `key`, where it lets every user of the machine in.
-fn open_to_all(root: &Value, key: &str) -> Option<Hit> {
-    let mode = tree::text(root, key)?;
-    (!mode.ends_with('0')).then(|| hit(key, mode))
-}
-
 impl Configuration {
     /// A configuration without files yet. `version` decides where versions differ; without one the newest is meant.
     pub fn new(product: Product, version: Option<Version>, role: Role) -> Self {
@@ -211,6 +233,7 @@ impl Configuration {
             version,
             role,
             files: Vec::new(),
+            environment: Vec::new(),
         }
     }
 
@@ -218,6 +241,11 @@ impl Configuration {
     ///
     /// For Consul, one whose name ends in `.json` is JSON. Otherwise the first character decides: JSON starts with `{`.
     pub fn add(&mut self, file: &str, text: &str) -> Result<(), LintError> {
+        if environment::is_environment(file) {
+            let variables = environment::parse(file, text);
+            self.environment.push((file.to_owned(), variables));
+            return Ok(());
+        }
         let node = read::parse(self.product, self.files.len(), file, text);
         let node = node.map_err(|SyntaxError { at, why }| LintError::Syntax {
             product: self.product,
@@ -256,10 +284,14 @@ impl Configuration {
             let entries = fs::read_dir(path).map_err(failed(path))?;
             let all: Result<Vec<_>, _> = entries.map(|entry| Ok(entry?.path())).collect();
             files = all.map_err(failed(path))?;
-            files.retain(|file| is_configuration(&file.to_string_lossy()));
+            files.retain(|file| is_read(&file.to_string_lossy()));
             files.sort();
         }
-        if files.is_empty() {
+        if !files
+            .iter()
+            .any(|file| is_configuration(&file.to_string_lossy()))
+            && path.is_dir()
+        {
             return Err(LintError::Nothing {
                 path: path.to_owned(),
                 product: self.product.name(),
@@ -279,8 +311,14 @@ impl Configuration {
             document.merge(node.clone());
         }
         let root = document.to_value();
+        let variables = self
+            .environment
+            .iter()
+            .filter_map(|(_, one)| one.as_object());
+        let environment = Value::Object(variables.flat_map(Clone::clone).collect());
         let subject = Subject {
             root: &root,
+            environment: &environment,
             files: self.files.len(),
             version: self.version.as_ref(),
             role: self.role,
@@ -289,23 +327,27 @@ impl Configuration {
             let hits = (rule.check)(&subject).into_iter();
             hits.map(move |hit| (rule, hit))
         };
+        // Variables alone are part of a configuration: nothing is missing there.
+        let alone = self.files.is_empty();
         let all = self.product.rules().flat_map(broken);
+        let all = all.filter(|(_, hit)| !alone || environment.get(&hit.key).is_some());
         all.map(|(rule, hit)| self.finding(rule, &document, hit))
             .collect()
     }
 
     fn finding(&self, rule: &'static Rule, document: &Node, hit: Hit) -> Finding {
         let located = document.locate(&hit.key);
-        // What is missing altogether belongs into any of the files; the last one counts.
-        let last = self.files.len().saturating_sub(1);
-        let file = located.place.map_or(last, |(file, _)| file);
+        let sets = |(_, variables): &&(String, Value)| variables.get(&hit.key).is_some();
+        let file = match (located.place, self.environment.iter().rfind(sets)) {
+            (Some((file, _)), _) => self.files.get(file).map(|(file, _)| file),
+            (None, Some((file, _))) => Some(file),
+            // What is missing altogether belongs into any of the files; the last one counts.
+            (None, None) => self.files.last().map(|(file, _)| file),
+        };
         Finding {
             rule: rule.id,
-            file: self
-                .files
-                .get(file)
-                .map(|(file, _)| file.clone())
-                .unwrap_or_default(),
+            severity: rule.severity,
+            file: file.cloned().unwrap_or_default(),
             line: located.place.map(|(_, line)| line),
             key: located.key,
             found: hit.found,
@@ -318,6 +360,11 @@ impl Configuration {
 
 fn is_configuration(name: &str) -> bool {
     [".hcl", ".json"].iter().any(|end| name.ends_with(end))
+}
+
+/// Whether rules look at a file of a folder: configuration, or variables of the unit.
+fn is_read(name: &str) -> bool {
+    is_configuration(name) || environment::is_environment(name)
 }
 
 /// What an image's steps configure, and what is not safe in it: what provisioners get from [`crate::configuration`], templates of
@@ -351,7 +398,7 @@ pub fn of_steps(
                 }
             }
         }
-        if !configuration.files.is_empty() {
+        if !configuration.files.is_empty() || !configuration.environment.is_empty() {
             findings.extend(configuration.lint());
         }
     }
@@ -377,14 +424,15 @@ fn files_of(product: Product, step: &PlannedStep) -> Vec<(&str, &[u8])> {
             let template = ["json", "hcl"].map(|end| format!("templates/{name}.{end}"));
             let ours = [&template[..], &[format!("{CONFIGURATION}{name}.json")]].concat();
             files
-                .filter(|(path, _)| ours.iter().any(|one| one == path))
+                .filter(|(path, _)| {
+                    ours.iter().any(|one| one == path) || environment::is_of(name, path)
+                })
                 .collect()
         }
         StepKind::File { destination, .. } => {
             let below = destination.starts_with(&format!("/etc/{name}.d/"));
-            let payload = files
-                .next()
-                .filter(|_| below && is_configuration(destination));
+            let read = (below && is_read(destination)) || environment::is_of(name, destination);
+            let payload = files.next().filter(|_| read);
             payload
                 .map(|(_, content)| (destination.as_str(), content))
                 .into_iter()

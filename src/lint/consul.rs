@@ -12,17 +12,26 @@ macro_rules! page {
     };
 }
 
+mod acl;
 mod doors;
 mod members;
+mod secrets;
 mod tls;
 
-use crate::changes::CONSUL_TLS;
+use crate::changes::{CONSUL_TLS, CONSUL_TLS_DEFAULTS_HOSTNAME};
 
-use super::tree::{is, is_loopback, number, text};
+use super::address::{is_loopback, is_socket};
+use super::tree::{is, number, text};
 use super::{Hit, Role, Rule, Subject, hit, shown};
 
 /// All of them.
-pub(super) const RULES: &[&[Rule]] = &[members::RULES, tls::RULES, doors::RULES];
+pub(super) const RULES: &[&[Rule]] = &[
+    members::RULES,
+    secrets::RULES,
+    acl::RULES,
+    tls::RULES,
+    doors::RULES,
+];
 
 const SECURITY: &str = "https://developer.hashicorp.com/consul/docs/secure/security-model/core";
 const UPGRADE: &str = "https://developer.hashicorp.com/consul/docs/upgrade/version-specific";
@@ -37,9 +46,19 @@ fn must_be(s: &Subject, wanted: bool, key: &str) -> Vec<Hit> {
     }
 }
 
+/// Whether it is a client that gets the gossip key, access control and certificates from the servers.
+fn is_configured_by_servers(s: &Subject) -> bool {
+    is(s.root, "auto_config.enabled") == Some(true) && is(s.root, "server") != Some(true)
+}
+
+/// Whether the servers give it a certificate.
+fn is_certified_by_servers(s: &Subject) -> bool {
+    is(s.root, "auto_encrypt.tls") == Some(true) || is_configured_by_servers(s)
+}
+
 /// Whether it is a server, or may become one.
 fn serves(s: &Subject) -> bool {
-    is(s.root, "server").unwrap_or(s.role == Role::Image)
+    is(s.root, "server").unwrap_or(s.role == Role::Image && !is_configured_by_servers(s))
 }
 
 fn below(place: &str, name: &str) -> String {
@@ -50,7 +69,7 @@ fn below(place: &str, name: &str) -> String {
 }
 
 /// Where a TLS setting may stand, what counts first: `tls` has it since 1.12, before that the top.
-fn tls_keys(scope: &str, name: &str) -> Vec<String> {
+fn tls_keys(s: &Subject, scope: &str, name: &str) -> Vec<String> {
     let own = below(&format!("tls.{scope}"), name);
     // Keys of their own before 1.12.
     let legacy = match (scope, name) {
@@ -58,7 +77,8 @@ fn tls_keys(scope: &str, name: &str) -> Vec<String> {
         ("https", "verify_incoming") => Some("verify_incoming_https".to_owned()),
         _ => None,
     };
-    let defaults = (name != "verify_server_hostname").then(|| below("tls.defaults", name));
+    let inherited = name != "verify_server_hostname" || s.has(&CONSUL_TLS_DEFAULTS_HOSTNAME);
+    let defaults = inherited.then(|| below("tls.defaults", name));
     let places = [Some(own), legacy, defaults, Some(name.to_owned())];
     places.into_iter().flatten().collect()
 }
@@ -86,8 +106,10 @@ fn preferred(s: &Subject, scope: &str, name: &str) -> String {
 /// The key that decides a TLS flag, and what it says. Before 1.12 a flag for all is not taken back by one for a part.
 fn tls_flag(s: &Subject, scope: &str, name: &str) -> Option<(String, bool)> {
     let flag = |key: String| is(s.root, &key).map(|flag| (key, flag));
-    let mut flags: Vec<(String, bool)> =
-        tls_keys(scope, name).into_iter().filter_map(flag).collect();
+    let mut flags: Vec<(String, bool)> = tls_keys(s, scope, name)
+        .into_iter()
+        .filter_map(flag)
+        .collect();
     if !s.has(&CONSUL_TLS) {
         flags.sort_by_key(|(_, flag)| !flag);
     }
@@ -99,7 +121,7 @@ fn tls_is(s: &Subject, scope: &str, name: &str) -> Option<bool> {
 }
 
 fn tls_text<'a>(s: &Subject<'a>, scope: &str, name: &str) -> Option<&'a str> {
-    tls_keys(scope, name)
+    tls_keys(s, scope, name)
         .iter()
         .find_map(|key| text(s.root, key))
 }
@@ -148,5 +170,5 @@ fn exposed(s: &Subject, service: &str, default: bool) -> Vec<Hit> {
 fn is_local(addresses: &str) -> bool {
     addresses
         .split_whitespace()
-        .all(|address| is_loopback(address) || address.starts_with("unix://"))
+        .all(|address| is_loopback(address) || is_socket(address))
 }

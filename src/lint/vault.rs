@@ -2,22 +2,38 @@
 //!
 //! From Vault's reference of configuration and its production hardening: <https://developer.hashicorp.com/vault/docs>.
 
+mod backends;
+mod environment;
+mod keys;
 mod listener;
+mod raft;
+mod seals;
 mod server;
 mod storage;
 
 use serde_json::Value;
 
-use super::tree::{Block, blocks, is, is_loopback, items, text};
-use super::{Hit, Rule, Subject, hit};
+use super::address::{authority, has_scheme, is_loopback, is_wildcard};
+use super::tree::{Block, blocks, is, items, text};
+use super::{Hit, Rule, Subject, hit, secrets};
 
 /// All of them.
-pub(super) const RULES: &[&[Rule]] = &[listener::RULES, storage::RULES, server::RULES];
+pub(super) const RULES: &[&[Rule]] = &[
+    listener::RULES,
+    storage::RULES,
+    raft::RULES,
+    seals::RULES,
+    server::RULES,
+    environment::RULES,
+    keys::RULES,
+];
 
 const CONFIGURATION: &str = "https://developer.hashicorp.com/vault/docs/configuration";
 const HARDENING: &str = "https://developer.hashicorp.com/vault/docs/concepts/production-hardening";
 const LISTENER: &str = "https://developer.hashicorp.com/vault/docs/configuration/listener/tcp";
 const CONSUL: &str = "https://developer.hashicorp.com/vault/docs/configuration/storage/consul";
+const RAFT: &str = "https://developer.hashicorp.com/vault/docs/configuration/storage/raft";
+const STORAGE: &str = "https://developer.hashicorp.com/vault/docs/configuration/storage";
 const HA: &str = "https://developer.hashicorp.com/vault/docs/concepts/ha";
 
 /// The port of the API where an address names none.
@@ -28,12 +44,19 @@ fn missing(body: &Value, keys: &[&str]) -> Vec<Hit> {
     missing.map(|key| hit(key, "nothing")).collect()
 }
 
-/// A secret's place; what stands there is not shown.
+/// A secret's place, which is shown, unlike the secret.
 fn secret(body: &Value, key: &str) -> Vec<Hit> {
     text(body, key)
+        .filter(|text| !secrets::is_placeholder(text))
         .map(|_| hit(key, "a secret"))
         .into_iter()
         .collect()
+}
+
+/// Every place of a secret below `body`, by names, by looks, and by what `known` says of a place.
+fn secret_keys(body: &Value, known: &dyn Fn(&str) -> Option<bool>) -> Vec<Hit> {
+    let keys = secrets::keys(body, known).into_iter();
+    keys.map(|key| hit(&key, "a secret")).collect()
 }
 
 fn old_tls(body: &Value) -> Vec<Hit> {
@@ -57,20 +80,36 @@ fn within<'a>(
     all
 }
 
-fn of_listeners(s: &Subject, check: impl Fn(&Value) -> Vec<Hit>) -> Vec<Hit> {
-    within(
-        blocks(s.root, "listener")
-            .into_iter()
-            .filter(|one| one.label == "tcp"),
-        check,
-    )
+/// All listeners of a kind; the kind is a label, or the key `type`.
+fn listeners<'a>(s: &Subject<'a>, kind: &str) -> Vec<Block<'a>> {
+    let labelled = blocks(s.root, "listener").into_iter();
+    let mut all: Vec<Block> = labelled
+        .filter(|one| one.label == kind && one.body.is_object())
+        .collect();
+    for (key, body) in items(s.root.get("listener"), "listener") {
+        if let Some(label) = text(body, "type")
+            && label.eq_ignore_ascii_case(kind)
+        {
+            all.push(Block { label, key, body });
+        }
+    }
+    all
 }
 
-/// A flag within a block of a listener that others can reach.
+fn of_listeners(s: &Subject, check: impl Fn(&Value) -> Vec<Hit>) -> Vec<Hit> {
+    within(listeners(s, "tcp").into_iter(), check)
+}
+
+/// Whether only this machine reaches a listener; without an address Vault listens on 127.0.0.1.
+fn is_local(listener: &Value) -> bool {
+    text(listener, "address").is_none_or(is_loopback)
+}
+
+/// A flag within a block of a listener that other machines can reach.
 fn of_open_listeners(s: &Subject, key: &str) -> Vec<Hit> {
-    of_listeners(s, |body| match text(body, "address") {
-        Some(address) if is_loopback(address) => Vec::new(),
-        _ => deep(body, key),
+    of_listeners(s, |body| match is_local(body) {
+        true => Vec::new(),
+        false => deep(body, key),
     })
 }
 
@@ -83,9 +122,12 @@ fn deep(body: &Value, key: &str) -> Vec<Hit> {
         .collect()
 }
 
-/// The storage, under either of its names.
+/// Names under which Vault reads a storage.
+const STORAGES: &[&str] = &["storage", "backend", "ha_storage", "ha_backend"];
+
+/// The storages, under all of their names.
 fn storage<'a>(s: &Subject<'a>) -> Vec<Block<'a>> {
-    ["storage", "backend", "ha_storage"]
+    STORAGES
         .iter()
         .flat_map(|name| blocks(s.root, name))
         .collect()
@@ -99,34 +141,18 @@ fn of_consul(s: &Subject, check: impl Fn(&Value) -> Vec<Hit>) -> Vec<Hit> {
 }
 
 fn over_tls(body: &Value) -> bool {
-    text(body, "scheme") == Some("https")
-        || text(body, "address").is_some_and(|one| one.starts_with("https://"))
+    text(body, "scheme").is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"))
+        || text(body, "address").is_some_and(|one| has_scheme(one, "https"))
 }
 
-fn advertised(s: &Subject, key: &str) -> Vec<Hit> {
-    match text(s.root, key) {
-        Some(found)
-            if !found.starts_with("https://")
-                || is_loopback(host(found))
-                || host(found).starts_with("0.0.0.0") =>
-        {
-            vec![hit(key, found)]
-        }
-        Some(_) => Vec::new(),
-        None => vec![hit(key, "nothing")],
-    }
-}
-
-/// Host and port of an address, without its scheme.
-fn host(address: &str) -> &str {
-    let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
-    rest.split('/').next().unwrap_or(rest)
+/// Whether an address that is told to others leads them to themselves, or nowhere.
+fn is_misleading(address: &str) -> bool {
+    is_loopback(address) || is_wildcard(address)
 }
 
 /// The port of an address; Go's templates may stand in it.
 fn port(address: &str) -> &str {
-    let host = host(address);
-    match host.rsplit_once(':') {
+    match authority(address).rsplit_once(':') {
         Some((_, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => port,
         _ => API_PORT,
     }

@@ -3,11 +3,12 @@
 use super::{LONGEST_WAIT_S, UPGRADE, exposed, is_open, open_port, serves};
 use crate::changes::{CONSUL_GRPC_TLS, CONSUL_HTTP_CONFIG, CONSUL_LONG_REQUESTS};
 use crate::lint::tree::{at, is, seconds};
-use crate::lint::{Rule, hit, must_not_be, open_to_all, shown};
+use crate::lint::{Rule, Severity, hit, modes, must_not_be, shown};
 
 pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
         id: "consul.http-port",
+        severity: Severity::Unsafe,
         reason: "the plaintext API is open; that is the default",
         source: page!("general"),
         fix: "set `ports.http` to -1 and `ports.https` to 8501",
@@ -15,6 +16,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     },
     Rule {
         id: "consul.https-port",
+        severity: Severity::Unsafe,
         reason: "there is no API over TLS; that is the default",
         source: page!("general"),
         fix: "set `ports.https` to 8501",
@@ -25,6 +27,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     },
     Rule {
         id: "consul.grpc-port",
+        severity: Severity::Unsafe,
         reason: "since 1.14 this port is plaintext only",
         source: page!("general"),
         fix: "set `ports.grpc` to -1, and `ports.grpc_tls` where it is needed",
@@ -32,6 +35,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     },
     Rule {
         id: "consul.grpc-tls-port",
+        severity: Severity::Unsafe,
         reason: "servers open it on their own, for a mesh that is not used",
         source: page!("general"),
         fix: "set `ports.grpc_tls` to -1",
@@ -46,6 +50,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     },
     Rule {
         id: "consul.dns-address",
+        severity: Severity::Unsafe,
         reason: "DNS is plaintext and tells everybody who asks where everything is",
         source: page!("general"),
         fix: "set `ports.dns` to -1, or `addresses.dns` to 127.0.0.1",
@@ -53,6 +58,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     },
     Rule {
         id: "consul.wan-gossip",
+        severity: Severity::Unsafe,
         reason: "servers open port 8302 for other datacenters on their own",
         source: page!("general"),
         fix: "set `ports.serf_wan` to -1 where there is one datacenter",
@@ -67,6 +73,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     },
     Rule {
         id: "consul.script-checks",
+        severity: Severity::Unsafe,
         reason: "whoever may register a check runs programs on this machine",
         source: page!("general"),
         fix: "set `enable_script_checks` and `enable_local_script_checks` to false",
@@ -80,6 +87,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     },
     Rule {
         id: "consul.remote-exec",
+        severity: Severity::Unsafe,
         reason: "`consul exec` runs programs on this machine",
         source: page!("general"),
         fix: "set `disable_remote_exec` to true",
@@ -87,6 +95,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     },
     Rule {
         id: "consul.debug",
+        severity: Severity::Unsafe,
         reason: "profiles hold memory, and memory holds secrets",
         source: page!("general"),
         fix: "set `enable_debug` to false",
@@ -94,6 +103,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     },
     Rule {
         id: "consul.http-timeouts",
+        severity: Severity::Unsafe,
         reason: "long requests are cut, that of Vault's lock among them; the default was 30 s from 1.22.4 until 2.0",
         source: UPGRADE,
         fix: "set `http_config.read_timeout` and `http_config.write_timeout` to \"15m\"",
@@ -116,13 +126,15 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     },
     Rule {
         id: "consul.socket-mode",
+        severity: Severity::Unsafe,
         reason: "every user of the machine may speak to the agent",
         source: page!("general"),
         fix: "set `unix_sockets.mode` to \"0660\" or less",
-        check: |s| {
-            open_to_all(s.root, "unix_sockets.mode")
-                .into_iter()
-                .collect()
+        check: |s| match at(s.root, "unix_sockets.mode") {
+            Some(mode) if modes::socket_is_open(mode) => {
+                vec![hit("unix_sockets.mode", shown(s.root, "unix_sockets.mode"))]
+            }
+            _ => Vec::new(),
         },
     },
 ];

@@ -1,18 +1,22 @@
 //! Who is believed: TLS between agents, and to the API.
 
-use super::{SECURITY, everywhere, exposed, preferred, serves, tls_is, tls_must_be, tls_text};
+use super::{
+    SECURITY, everywhere, exposed, is_certified_by_servers, is_configured_by_servers, preferred,
+    serves, tls_is, tls_must_be, tls_text,
+};
 use crate::lint::suites::weak_suite;
-use crate::lint::tree::{is, set_anywhere, text, texts};
-use crate::lint::{Rule, hit};
+use crate::lint::tree::{set_anywhere, text, texts};
+use crate::lint::{Rule, Severity, hit};
 
 pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
         id: "consul.tls-files",
+        severity: Severity::Unsafe,
         reason: "without a CA and a certificate of its own the agent cannot speak TLS at all",
         source: page!("tls"),
         fix: "set `ca_file`, `cert_file` and `key_file` in `tls.defaults`",
         check: |s| {
-            let automatic = is(s.root, "auto_encrypt.tls") == Some(true);
+            let automatic = is_certified_by_servers(s);
             let missing = [
                 (["ca_file", "ca_path"], false),
                 (["cert_file", "cert_file"], automatic),
@@ -31,6 +35,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     },
     Rule {
         id: "consul.tls-not-enabled",
+        severity: Severity::Unsafe,
         reason: "files alone enable nothing: with no verify flag set the agent talks in clear",
         source: page!("tls"),
         fix: "set `verify_incoming` and `verify_outgoing` in `tls.defaults`",
@@ -52,6 +57,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     },
     Rule {
         id: "consul.verify-incoming",
+        severity: Severity::Unsafe,
         reason: "whoever reaches the server's port may speak as a member of the cluster",
         source: SECURITY,
         fix: "set `tls.defaults.verify_incoming` or `tls.internal_rpc.verify_incoming` to true",
@@ -62,6 +68,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     },
     Rule {
         id: "consul.verify-outgoing",
+        severity: Severity::Unsafe,
         reason: "the agent believes whoever answers",
         source: SECURITY,
         fix: "set `tls.defaults.verify_outgoing` to true",
@@ -69,13 +76,18 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     },
     Rule {
         id: "consul.verify-server-hostname",
+        severity: Severity::Unsafe,
         reason: "any member with a certificate of the CA can pass for a server and take over the cluster",
         source: SECURITY,
         fix: "set `tls.internal_rpc.verify_server_hostname` to true",
-        check: |s| tls_must_be(s, "internal_rpc", "verify_server_hostname"),
+        check: |s| match is_configured_by_servers(s) {
+            true => Vec::new(),
+            false => tls_must_be(s, "internal_rpc", "verify_server_hostname"),
+        },
     },
     Rule {
         id: "consul.https-verify-incoming",
+        severity: Severity::Unsafe,
         reason: "the API is open beyond this machine to whoever has no certificate",
         source: page!("tls"),
         fix: "bind the API to 127.0.0.1, or set `verify_incoming` in `tls.defaults` or `tls.https` to true",
@@ -86,6 +98,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     },
     Rule {
         id: "consul.tls-min-version",
+        severity: Severity::Unsafe,
         reason: "TLS 1.0 and 1.1 are broken and withdrawn (RFC 8996)",
         source: page!("tls"),
         fix: "set `tls_min_version` to \"TLSv1_2\" or \"TLSv1_3\"; \"tls12\" before Consul 1.12",
@@ -108,6 +121,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     },
     Rule {
         id: "consul.tls-cipher-suites",
+        severity: Severity::Unsafe,
         reason: "the list has suites without forward secrecy or without authenticated encryption",
         source: page!("tls"),
         fix: "leave `tls_cipher_suites` out: the defaults are good",
@@ -119,6 +133,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     },
     Rule {
         id: "consul.check-skip-verify",
+        severity: Severity::Unsafe,
         reason: "a check that believes whoever answers says nothing of the service",
         source: "https://developer.hashicorp.com/consul/docs/reference/service/health-check",
         fix: "remove it, and name the CA",

@@ -2,14 +2,17 @@
 
 use serde_json::Value;
 
-use super::{LISTENER, deep, missing, of_listeners, of_open_listeners, old_tls};
+use super::{
+    LISTENER, deep, is_local, listeners, missing, of_listeners, of_open_listeners, old_tls,
+};
 use crate::lint::suites::weak_suite;
-use crate::lint::tree::{Block, at, blocks, is, text, texts};
-use crate::lint::{Hit, Rule, hit, must_not_be};
+use crate::lint::tree::{Block, at, blocks, is, number, text, texts};
+use crate::lint::{Hit, Rule, Severity, hit, modes, must_not_be};
 
 pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
         id: "vault.listener",
+        severity: Severity::Unsafe,
         reason: "nobody says where Vault listens, nor with which certificate",
         source: LISTENER,
         fix: "add a `listener \"tcp\"` with a certificate",
@@ -20,13 +23,33 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     },
     Rule {
         id: "vault.listener-plaintext",
+        severity: Severity::Unsafe,
         reason: "tokens and secrets go over the network in clear",
         source: LISTENER,
         fix: "remove `tls_disable`, and name a certificate and its key",
-        check: |s| of_listeners(s, |body| must_not_be(body, true, &["tls_disable"])),
+        check: |s| {
+            of_listeners(s, |body| match is_local(body) {
+                true => Vec::new(),
+                false => must_not_be(body, true, &["tls_disable"]),
+            })
+        },
+    },
+    Rule {
+        id: "vault.listener-plaintext-local",
+        severity: Severity::Note,
+        reason: "in clear on this machine: a process that takes the port while Vault is down gets the tokens of clients",
+        source: LISTENER,
+        fix: "remove `tls_disable`, or use a `listener \"unix\"` with a mode",
+        check: |s| {
+            of_listeners(s, |body| match is_local(body) {
+                true => must_not_be(body, true, &["tls_disable"]),
+                false => Vec::new(),
+            })
+        },
     },
     Rule {
         id: "vault.listener-certificate",
+        severity: Severity::Unsafe,
         reason: "a listener without certificate and key does not serve TLS",
         source: LISTENER,
         fix: "set `tls_cert_file` and `tls_key_file`",
@@ -39,6 +62,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     },
     Rule {
         id: "vault.listener-tls-min-version",
+        severity: Severity::Unsafe,
         reason: "TLS 1.0 and 1.1 are broken and withdrawn (RFC 8996)",
         source: LISTENER,
         fix: "set `tls_min_version` to \"tls12\" or \"tls13\", or leave it out",
@@ -46,6 +70,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     },
     Rule {
         id: "vault.listener-tls-max-version",
+        severity: Severity::Unsafe,
         reason: "what is newest and best is switched off",
         source: LISTENER,
         fix: "remove `tls_max_version`",
@@ -58,6 +83,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     },
     Rule {
         id: "vault.listener-cipher-suites",
+        severity: Severity::Unsafe,
         reason: "the list has suites without forward secrecy or without authenticated encryption",
         source: LISTENER,
         fix: "leave `tls_cipher_suites` out: the defaults are good",
@@ -72,6 +98,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     },
     Rule {
         id: "vault.listener-client-certificates",
+        severity: Severity::Unsafe,
         reason: "clients are asked for no certificate although the other key demands one; Vault obeys one of the two",
         source: LISTENER,
         fix: "remove `tls_disable_client_certs`",
@@ -87,6 +114,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     },
     Rule {
         id: "vault.listener-client-ca",
+        severity: Severity::Unsafe,
         reason: "certificates of clients are demanded, and any public authority may issue them",
         source: LISTENER,
         fix: "set `tls_client_ca_file` to the authority of your clients",
@@ -101,6 +129,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     },
     Rule {
         id: "vault.listener-forwarded-for",
+        severity: Severity::Unsafe,
         reason: "whoever reaches the listener chooses the address that the audit log shows",
         source: LISTENER,
         fix: "leave the `x_forwarded_for_reject_…` keys at their default, true, and name the load balancers alone",
@@ -127,6 +156,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     },
     Rule {
         id: "vault.listener-proxy-protocol",
+        severity: Severity::Unsafe,
         reason: "whoever reaches the listener chooses the address that the audit log shows",
         source: LISTENER,
         fix: "use `deny_unauthorized` with `proxy_protocol_authorized_addrs`",
@@ -139,13 +169,15 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     },
     Rule {
         id: "vault.unauthenticated-metrics",
-        reason: "figures of the cluster for everybody; names of mounts and paths are among them",
+        severity: Severity::Unsafe,
+        reason: "figures of the cluster, with names of mounts and paths, for every client that reaches the listener",
         source: LISTENER,
         fix: "remove it, and give the collector a token; or use a listener of its own on 127.0.0.1",
         check: |s| of_open_listeners(s, "telemetry.unauthenticated_metrics_access"),
     },
     Rule {
         id: "vault.unauthenticated-pprof",
+        severity: Severity::Unsafe,
         reason: "profiles hold memory, and memory holds secrets",
         source: LISTENER,
         fix: "remove it",
@@ -157,6 +189,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     },
     Rule {
         id: "vault.unauthenticated-requests",
+        severity: Severity::Unsafe,
         reason: "who asks for what at this moment, for everybody",
         source: LISTENER,
         fix: "remove it",
@@ -169,6 +202,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     },
     Rule {
         id: "vault.unauthenticated-operations",
+        severity: Severity::Unsafe,
         reason: "since 2.0 a new root token and new unseal keys need a token; this takes it back",
         source: "https://developer.hashicorp.com/vault/docs/updates/important-changes",
         fix: "remove `enable_unauthenticated_access`",
@@ -180,19 +214,58 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     },
     Rule {
         id: "vault.socket-mode",
+        severity: Severity::Unsafe,
         reason: "every user of the machine may speak to Vault",
         source: "https://developer.hashicorp.com/vault/docs/configuration/listener/unix",
         fix: "set `socket_mode` to \"0660\" or less",
         check: |s| {
-            let all = blocks(s.root, "listener")
-                .into_iter()
-                .filter(|one| one.label == "unix");
             let open = |one: Block| {
-                let mode = text(one.body, "socket_mode")?;
-                mode.chars().last().filter(|last| *last != '0')?;
-                Some(hit(&format!("{}.socket_mode", one.key), mode))
+                let mode = one.body.get("socket_mode")?;
+                let found = mode
+                    .as_str()
+                    .map_or_else(|| mode.to_string(), str::to_owned);
+                modes::socket_is_open(mode).then(|| hit(&format!("{}.socket_mode", one.key), found))
             };
-            all.filter_map(open).collect()
+            listeners(s, "unix").into_iter().filter_map(open).collect()
+        },
+    },
+    Rule {
+        id: "vault.listener-cors",
+        severity: Severity::Unsafe,
+        reason: "pages of every site may call Vault from a user's browser",
+        source: "https://developer.hashicorp.com/vault/api-docs/system/config-cors",
+        fix: "name the origins in `cors_allowed_origins`, or leave it out",
+        check: |s| {
+            of_listeners(s, |body| {
+                let off = is(body, "cors_enabled") == Some(false);
+                let all = texts(body, "cors_allowed_origins");
+                match !off
+                    && all
+                        .iter()
+                        .any(|one| one.split(',').any(|one| one.trim() == "*"))
+                {
+                    true => vec![hit("cors_allowed_origins", "*")],
+                    false => Vec::new(),
+                }
+            })
+        },
+    },
+    Rule {
+        id: "vault.listener-request-size",
+        severity: Severity::Unsafe,
+        reason: "a client without a token can fill Vault's memory with one request: a number below 0 turns the limit off",
+        source: LISTENER,
+        fix: "leave it out, or set it to the bytes that your largest request needs",
+        check: |s| {
+            of_listeners(s, |body| {
+                let keys = ["max_request_size", "max_token_header_size"];
+                let limits = keys
+                    .iter()
+                    .filter_map(|key| Some((key, number(body, key)?)));
+                let off = limits.filter(|(_, limit)| *limit < 0);
+                off.map(|(key, limit)| hit(key, limit.to_string()))
+                    .collect()
+            })
         },
     },
 ];

@@ -1,18 +1,26 @@
-//! What Vault relies on: storage, registration, seal.
+//! What Vault relies on: storage and registration.
 
-use super::{CONSUL, host, missing, of_consul, old_tls, over_tls, secret, storage, within};
-use crate::lint::tree::{blocks, is_loopback, text};
-use crate::lint::{Rule, hit, must_not_be};
+use serde_json::Value;
+
+use super::{
+    CONFIGURATION, CONSUL, STORAGE, STORAGES, backends, missing, of_consul, old_tls, over_tls,
+    secret, secret_keys, storage, within,
+};
+use crate::lint::address::{is_loopback, is_socket};
+use crate::lint::tree::{blocks, text};
+use crate::lint::{Hit, Rule, Severity, Subject, hit, must_not_be};
 
 pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
         id: "vault.storage",
+        severity: Severity::Unsafe,
         reason: "what is stored is gone with the process or the machine, and no other node can take over",
-        source: "https://developer.hashicorp.com/vault/docs/configuration/storage",
+        source: STORAGE,
         fix: "use `storage \"consul\"`",
         check: |s| {
             let all = storage(s);
-            match all.is_empty() {
+            // A storage for high availability alone stores nothing.
+            match all.iter().all(|one| one.key.starts_with("ha_")) {
                 true => vec![hit("storage", "nothing")],
                 false => {
                     let poor = all
@@ -25,32 +33,31 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     },
     Rule {
         id: "vault.storage-plaintext",
-        reason: "Vault's token for Consul, and all that it stores, go in clear; that is the default",
-        source: CONSUL,
-        fix: "set `scheme` to \"https\"",
+        severity: Severity::Unsafe,
+        reason: "credentials for the storage, and all that Vault keeps there, go in clear; with Consul that is the default",
+        source: STORAGE,
+        fix: "use TLS: with Consul, set `scheme` to \"https\"",
         check: |s| {
-            of_consul(s, |body| {
-                match (text(body, "address"), text(body, "scheme")) {
-                    (Some(address), _)
-                        if address.starts_with("unix://") || address.starts_with("https://") =>
-                    {
-                        Vec::new()
-                    }
-                    (_, Some("https")) => Vec::new(),
-                    (_, found) => vec![hit("scheme", found.unwrap_or("nothing"))],
-                }
-            })
+            let mut hits = of_consul(s, consul_plaintext);
+            hits.extend(clear(s));
+            hits
         },
     },
     Rule {
         id: "vault.storage-skip-verify",
-        reason: "Vault gives its token and its data to whoever answers",
-        source: CONSUL,
+        severity: Severity::Unsafe,
+        reason: "Vault gives its credentials and its data to any server that answers",
+        source: STORAGE,
         fix: "remove `tls_skip_verify`, and set `tls_ca_file`",
-        check: |s| of_consul(s, |body| must_not_be(body, true, &["tls_skip_verify"])),
+        check: |s| {
+            within(storage(s).into_iter(), |body| {
+                must_not_be(body, true, &["tls_skip_verify"])
+            })
+        },
     },
     Rule {
         id: "vault.storage-ca",
+        severity: Severity::Unsafe,
         reason: "any public authority may vouch for the agent",
         source: CONSUL,
         fix: "set `tls_ca_file` to the authority of the cluster",
@@ -63,6 +70,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     },
     Rule {
         id: "vault.storage-certificate",
+        severity: Severity::Unsafe,
         reason: "an agent that demands no certificate answers every process of the machine",
         source: CONSUL,
         fix: "set `tls_cert_file` and `tls_key_file`, and `verify_incoming` at the agent",
@@ -75,19 +83,21 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     },
     Rule {
         id: "vault.storage-tls-min-version",
+        severity: Severity::Unsafe,
         reason: "TLS 1.0 and 1.1 are broken and withdrawn (RFC 8996)",
-        source: CONSUL,
+        source: STORAGE,
         fix: "set `tls_min_version` to \"tls12\" or \"tls13\", or leave it out",
-        check: |s| of_consul(s, old_tls),
+        check: |s| within(storage(s).into_iter(), old_tls),
     },
     Rule {
         id: "vault.storage-local",
+        severity: Severity::Unsafe,
         reason: "an agent elsewhere adds a network and a failure between Vault and its lock",
         source: CONSUL,
         fix: "speak to the agent of this machine: 127.0.0.1:8501",
         check: |s| {
             of_consul(s, |body| match text(body, "address") {
-                Some(address) if !address.starts_with("unix://") && !is_loopback(host(address)) => {
+                Some(address) if !is_socket(address) && !is_loopback(address) => {
                     vec![hit("address", address)]
                 }
                 _ => Vec::new(),
@@ -96,14 +106,46 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     },
     Rule {
         id: "vault.storage-token",
+        severity: Severity::Unsafe,
         reason: "a token in a file is copied with it",
         source: CONSUL,
         fix: "give it as CONSUL_HTTP_TOKEN from tmpfs when the node boots",
         check: |s| of_consul(s, |body| secret(body, "token")),
     },
     Rule {
+        id: "vault.storage-secret",
+        severity: Severity::Unsafe,
+        reason: "a password or key in a file is copied with it",
+        source: STORAGE,
+        fix: "give the machine a managed identity, or give the secret as an environment variable from tmpfs when the node boots",
+        check: |s| {
+            let others = storage(s).into_iter();
+            others
+                .filter(|one| !matches!(one.label, "consul" | "raft"))
+                .flat_map(|one| {
+                    let table = backends::named(one.label);
+                    within([one].into_iter(), |body| {
+                        secret_keys(body, &|path| {
+                            let known = table.is_some_and(|table| table.secrets.contains(&path));
+                            known.then_some(true)
+                        })
+                    })
+                })
+                .collect()
+        },
+    },
+    Rule {
+        id: "vault.secret",
+        severity: Severity::Unsafe,
+        reason: "a secret in a file is copied with it",
+        source: CONFIGURATION,
+        fix: "leave it out, and give it as an environment variable from tmpfs when the node boots",
+        check: elsewhere,
+    },
+    Rule {
         id: "vault.registration",
-        reason: "Vault registers itself at an agent in clear, or at whoever answers",
+        severity: Severity::Unsafe,
+        reason: "Vault registers itself at an agent in clear, or at any server that answers",
         source: "https://developer.hashicorp.com/vault/docs/configuration/service-registration/consul",
         fix: "set `scheme` to \"https\", and remove `tls_skip_verify` and `token`",
         check: |s| {
@@ -113,43 +155,40 @@ pub(in crate::lint) const RULES: &[Rule] = &[
             within(all, |body| {
                 let mut hits = must_not_be(body, true, &["tls_skip_verify"]);
                 hits.extend(secret(body, "token"));
-                if !over_tls(body)
-                    && !text(body, "address").is_some_and(|one| one.starts_with("unix://"))
-                {
+                if !over_tls(body) && !text(body, "address").is_some_and(is_socket) {
                     hits.push(hit("scheme", text(body, "scheme").unwrap_or("nothing")));
                 }
                 hits
             })
         },
     },
-    Rule {
-        id: "vault.seal-secret",
-        reason: "who reads the file can unseal Vault",
-        source: "https://developer.hashicorp.com/vault/docs/configuration/seal",
-        fix: "leave it out, and give the machine a managed identity",
-        check: |s| {
-            let keys = [
-                "client_secret",
-                "secret_key",
-                "token",
-                "pin",
-                "credentials",
-                "current_key",
-            ];
-            within(blocks(s.root, "seal").into_iter(), |body| {
-                keys.iter().flat_map(|key| secret(body, key)).collect()
-            })
-        },
-    },
-    Rule {
-        id: "vault.seal-skip-verify",
-        reason: "Vault gives the key of its keys to whoever answers",
-        source: "https://developer.hashicorp.com/vault/docs/configuration/seal/transit",
-        fix: "remove `tls_skip_verify`, and set `tls_ca_cert`",
-        check: |s| {
-            within(blocks(s.root, "seal").into_iter(), |body| {
-                must_not_be(body, true, &["tls_skip_verify"])
-            })
-        },
-    },
 ];
+
+fn consul_plaintext(body: &Value) -> Vec<Hit> {
+    match over_tls(body) || text(body, "address").is_some_and(is_socket) {
+        true => Vec::new(),
+        false => vec![hit("scheme", text(body, "scheme").unwrap_or("nothing"))],
+    }
+}
+
+/// Storages that other machines serve in clear, by the table of backends.
+fn clear(s: &Subject) -> Vec<Hit> {
+    let all = storage(s).into_iter();
+    all.filter_map(|one| {
+        let key = backends::named(one.label)?.clear_key(one.body)?;
+        // A connection string may have a password in it.
+        Some(hit(&format!("{}.{key}", one.key), "in clear"))
+    })
+    .collect()
+}
+
+/// Secrets outside of the stanzas that have rules of their own.
+fn elsewhere(s: &Subject) -> Vec<Hit> {
+    let own = [STORAGES, super::seals::STANZAS, &["service_registration"]].concat();
+    secret_keys(s.root, &|path| match path {
+        "license" => Some(true),
+        // Seen by every client.
+        path if path.ends_with("custom_response_headers") => Some(false),
+        path => own.contains(&path).then_some(false),
+    })
+}

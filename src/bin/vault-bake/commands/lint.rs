@@ -2,7 +2,9 @@
 
 use semver::Version;
 use serde_json::json;
-use vault_bake::lint::{Configuration, Finding, LintError, Product, of_plan, of_steps, rules};
+use vault_bake::lint::{
+    Configuration, Finding, LintError, Product, Severity, of_plan, of_steps, rules,
+};
 use vault_bake::plan::{Plan, judge};
 use vault_bake::provisioner::Provisioners;
 
@@ -45,15 +47,21 @@ pub fn run(session: &Session, wish: &Lint) -> Result<Exit, Failure> {
         }
     }
     tell(session, &found);
-    Ok(match found.is_empty() {
-        true => Exit::Done,
-        false => Exit::Conflict,
+    Ok(match found.iter().any(is_unsafe) {
+        true => Exit::Conflict,
+        false => Exit::Done,
     })
+}
+
+/// Whether a finding stops a build; a note does not.
+fn is_unsafe(finding: &Finding) -> bool {
+    finding.severity == Severity::Unsafe
 }
 
 /// Refuses a plan that configures what is not safe.
 pub fn guard(plan: &Plan) -> Result<(), Failure> {
-    let found = of_plan(plan).map_err(unread)?;
+    let mut found = of_plan(plan).map_err(unread)?;
+    found.retain(is_unsafe);
     if found.is_empty() {
         return Ok(());
     }
@@ -97,9 +105,12 @@ fn tell(session: &Session, found: &[Finding]) {
         }
     }
     if !session.json {
-        print_line(&match found.len() {
-            0 => format!("nothing found by {} rules", rules().count()),
-            count => format!("{count} found"),
+        let notes = found.iter().filter(|one| !is_unsafe(one)).count();
+        print_line(&match (found.len() - notes, notes) {
+            (0, 0) => format!("nothing found by {} rules", rules().count()),
+            (count, 0) => format!("{count} found"),
+            (count, 1) => format!("{count} found, 1 note"),
+            (count, notes) => format!("{count} found, {notes} notes"),
         });
     }
 }
@@ -108,7 +119,7 @@ fn list(session: &Session) {
     for rule in rules() {
         match session.json {
             true => print_json(
-                &json!({"rule": rule.id, "reason": rule.reason, "fix": rule.fix, "source": rule.source}),
+                &json!({"rule": rule.id, "severity": rule.severity, "reason": rule.reason, "fix": rule.fix, "source": rule.source}),
             ),
             false => print_line(&format!(
                 "{}\n  {}\n  instead: {}\n  source:  {}",

@@ -1,0 +1,81 @@
+//! Access control, by the keys of every version.
+//!
+//! Before 1.4 there is no stanza `acl`: `acl_datacenter` enables access control, and the other keys begin with `acl_`. Later versions
+//! read the old keys where the stanza says nothing.
+
+use super::is_configured_by_servers;
+use crate::changes::CONSUL_ACL;
+use crate::lint::tree::{is, text};
+use crate::lint::{Hit, Rule, Severity, Subject, hit, must_not_be, shown};
+
+pub(in crate::lint) const RULES: &[Rule] = &[
+    Rule {
+        id: "consul.acl-enabled",
+        severity: Severity::Unsafe,
+        reason: "without access control every client that reaches the API may read and change everything, Vault's storage included",
+        source: page!("acl"),
+        fix: "set `acl.enabled` to true; before Consul 1.4, set `acl_datacenter`",
+        check: |s| {
+            let implied = text(s.root, "acl_datacenter").is_some();
+            let enabled = s.has(&CONSUL_ACL) && is(s.root, "acl.enabled") == Some(true);
+            match implied || enabled || is_configured_by_servers(s) {
+                true => Vec::new(),
+                false => {
+                    let key = match s.has(&CONSUL_ACL) {
+                        true => "acl.enabled",
+                        false => "acl_datacenter",
+                    };
+                    vec![hit(key, shown(s.root, key))]
+                }
+            }
+        },
+    },
+    Rule {
+        id: "consul.acl-default-deny",
+        severity: Severity::Unsafe,
+        reason: "what no rule speaks of is allowed; that is the default",
+        source: page!("acl"),
+        fix: "set `acl.default_policy` to \"deny\"; before Consul 1.4, `acl_default_policy`",
+        check: |s| match policy(s, "default_policy") {
+            _ if is_configured_by_servers(s) => Vec::new(),
+            (_, Some("deny")) => Vec::new(),
+            (key, found) => vec![hit(&key, found.unwrap_or("nothing"))],
+        },
+    },
+    Rule {
+        id: "consul.acl-down-policy",
+        severity: Severity::Unsafe,
+        reason: "while no server answers, everything is allowed",
+        source: page!("acl"),
+        fix: "set `acl.down_policy` to \"extend-cache\" or \"deny\"; before Consul 1.4, `acl_down_policy`",
+        check: |s| match policy(s, "down_policy") {
+            (key, Some("allow")) => vec![hit(&key, "allow")],
+            _ => Vec::new(),
+        },
+    },
+    Rule {
+        id: "consul.token-persistence",
+        severity: Severity::Unsafe,
+        reason: "tokens that are set by the API are written to the disk",
+        source: page!("acl"),
+        fix: "set `acl.enable_token_persistence` to false, and give tokens at boot",
+        check: token_persistence,
+    },
+];
+
+fn token_persistence(s: &Subject) -> Vec<Hit> {
+    must_not_be(s.root, true, &["acl.enable_token_persistence"])
+}
+
+/// What a policy is set to, and by which key: the stanza's first, if the version has it.
+fn policy<'a>(s: &Subject<'a>, name: &str) -> (String, Option<&'a str>) {
+    let stanza = format!("acl.{name}");
+    let old = format!("acl_{name}");
+    let found = text(s.root, &stanza).filter(|_| s.has(&CONSUL_ACL));
+    match (found, text(s.root, &old)) {
+        (Some(found), _) => (stanza, Some(found)),
+        (None, Some(found)) => (old, Some(found)),
+        (None, None) if s.has(&CONSUL_ACL) => (stanza, None),
+        (None, None) => (old, None),
+    }
+}

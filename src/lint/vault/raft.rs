@@ -1,0 +1,128 @@
+//! How nodes join a cluster with integrated storage.
+
+use std::borrow::Cow;
+
+use serde_json::Value;
+
+use super::{RAFT, storage};
+use crate::changes::VAULT_MLOCK;
+use crate::lint::address::{has_scheme, is_loopback};
+use crate::lint::tree::{at, items, text};
+use crate::lint::{Hit, Rule, Severity, Subject, hit, join};
+
+/// Keys of a `retry_join`.
+pub(super) const JOIN_KEYS: &[&str] = &[
+    "auto_join",
+    "auto_join_scheme",
+    "auto_join_port",
+    "leader_api_addr",
+    "leader_ca_cert",
+    "leader_client_cert",
+    "leader_client_key",
+    "leader_ca_cert_file",
+    "leader_client_cert_file",
+    "leader_client_key_file",
+    "leader_tls_servername",
+];
+
+pub(in crate::lint) const RULES: &[Rule] = &[
+    Rule {
+        id: "vault.raft-join-plaintext",
+        severity: Severity::Unsafe,
+        reason: "the node asks the leader in clear to let it in: what answers may be another machine, and the keys of the cluster's own TLS go over this connection",
+        source: RAFT,
+        fix: "use https:// in `leader_api_addr` and leave `auto_join_scheme` out, with `leader_ca_cert_file` and `leader_tls_servername`",
+        check: |s| of_joins(s, plaintext),
+    },
+    Rule {
+        id: "vault.raft-join-secret",
+        severity: Severity::Unsafe,
+        reason: "a secret of the cloud, or the private key of a node, can be read in the file and is copied with it",
+        source: RAFT,
+        fix: "give the machine a managed identity, and use `leader_client_key_file` for a key",
+        check: |s| of_joins(s, secrets),
+    },
+    Rule {
+        id: "vault.mlock-unset",
+        severity: Severity::Unsafe,
+        reason: "since 1.20, Vault with integrated storage does not start unless `disable_mlock` is set",
+        source: "https://developer.hashicorp.com/vault/docs/configuration#disable_mlock",
+        fix: "set `disable_mlock` to true on a machine without swap, otherwise to false",
+        check: |s| {
+            let mut storage = storage(s).into_iter();
+            let raft = storage.any(|one| one.label == "raft" && !one.key.starts_with("ha_"));
+            let set = at(s.root, "disable_mlock").is_some()
+                || text(s.environment, "VAULT_DISABLE_MLOCK").is_some();
+            match raft && !set && s.has(&VAULT_MLOCK) {
+                true => vec![hit("disable_mlock", "nothing")],
+                false => Vec::new(),
+            }
+        },
+    },
+];
+
+fn of_joins(s: &Subject, check: impl Fn(&Value) -> Vec<Hit>) -> Vec<Hit> {
+    let mut hits = Vec::new();
+    for storage in storage(s).into_iter().filter(|one| one.label == "raft") {
+        for (key, join) in joins(&storage.key, storage.body) {
+            let found = check(&join).into_iter();
+            hits.extend(found.map(|one| hit(&format!("{key}.{}", one.key), one.found)));
+        }
+    }
+    hits
+}
+
+/// The joins of a storage: blocks of HCL, an object or a list of JSON, or a text with a list of JSON.
+pub(super) fn joins<'a>(storage: &str, body: &'a Value) -> Vec<(String, Cow<'a, Value>)> {
+    let name = format!("{storage}.retry_join");
+    if let Some(json) = text(body, "retry_join") {
+        let Ok(value) = serde_json::from_str::<Value>(json) else {
+            return Vec::new();
+        };
+        let all = items(Some(&value), &name).into_iter();
+        return all
+            .map(|(key, join)| (key, Cow::Owned(lower_keys(join))))
+            .collect();
+    }
+    let all = items(body.get("retry_join"), &name).into_iter();
+    all.map(|(key, join)| (key, Cow::Borrowed(join))).collect()
+}
+
+/// The same object with its keys in lower case: the text within a text is read later than the file.
+fn lower_keys(value: &Value) -> Value {
+    match value {
+        Value::Object(all) => {
+            let all = all.iter();
+            let lower = all.map(|(key, value)| (key.to_ascii_lowercase(), value.clone()));
+            Value::Object(lower.collect())
+        }
+        other => other.clone(),
+    }
+}
+
+fn plaintext(join: &Value) -> Vec<Hit> {
+    let mut hits = Vec::new();
+    if let Some(leader) = text(join, "leader_api_addr")
+        && has_scheme(leader, "http")
+        && !is_loopback(leader)
+    {
+        hits.push(hit("leader_api_addr", leader));
+    }
+    if let Some(scheme) = text(join, "auto_join_scheme")
+        && scheme.eq_ignore_ascii_case("http")
+    {
+        hits.push(hit("auto_join_scheme", scheme));
+    }
+    hits
+}
+
+fn secrets(join: &Value) -> Vec<Hit> {
+    let mut hits = Vec::new();
+    if text(join, "auto_join").is_some_and(join::has_secret) {
+        hits.push(hit("auto_join", "a secret"));
+    }
+    if text(join, "leader_client_key").is_some() {
+        hits.push(hit("leader_client_key", "a secret"));
+    }
+    hits
+}
