@@ -16,7 +16,7 @@ pub(super) fn has_secret(text: &str) -> bool {
         }
         match PATHS.contains(&key.as_str()) {
             true => value.starts_with('{'),
-            false => secrets::is_secret_name(key) || secrets::has_secret(value),
+            false => secrets::is_secret_name(key) || secrets::has_user_and_password(value),
         }
     })
 }

@@ -107,7 +107,7 @@ pub(super) fn has_secret(text: &str) -> bool {
 }
 
 /// A password in a URL, as in `postgres://user:password@host`, or before the address of MySQL.
-fn has_user_and_password(text: &str) -> bool {
+pub(super) fn has_user_and_password(text: &str) -> bool {
     let Some((_, rest)) = text.split_once("://") else {
         return false;
     };
@@ -185,7 +185,8 @@ fn walk(
         }
         Value::String(text) => {
             let named = known_here == Some(true) || is_secret_name(name);
-            if (named && !is_placeholder(text)) || has_secret(text) {
+            let flag = matches!(text.as_str(), "true" | "false");
+            if (named && !flag && !is_placeholder(text)) || has_secret(text) {
                 found.push(path.to_owned());
             }
         }

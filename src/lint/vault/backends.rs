@@ -21,7 +21,7 @@ pub(super) const COMMON: &[&str] = &[
 pub(super) struct Backend {
     /// Its label, as in `storage "raft"`.
     pub name: &'static str,
-    /// Its keys in lower case, but for [`COMMON`].
+    /// Its keys, which count in this spelling alone, without those of [`COMMON`].
     pub keys: &'static [&'static str],
     /// Those that are secrets although their names do not say so.
     pub secrets: &'static [&'static str],
@@ -117,14 +117,14 @@ const BACKENDS: &[Backend] = &[
     Backend {
         name: "azure",
         keys: &[
-            "accountname",
-            "accountkey",
+            "accountName",
+            "accountKey",
             "container",
             "environment",
             "arm_endpoint",
-            "testhost",
+            "testHost",
         ],
-        secrets: &["accountkey"],
+        secrets: &["accountKey"],
         clear: Clear::Scheme(&["arm_endpoint"], "http"),
     },
     Backend {
@@ -277,6 +277,8 @@ const BACKENDS: &[Backend] = &[
             "appname",
             "connectiontimeout",
             "loglevel",
+            "connectionTimeout",
+            "logLevel",
         ],
         secrets: &[],
         clear: Clear::Never,
@@ -355,7 +357,7 @@ const BACKENDS: &[Backend] = &[
             "last_contact_threshold",
             "dead_server_last_contact_threshold",
             "server_stabilization_time",
-            "donotstorelateststate",
+            "doNotStoreLatestState",
         ],
         secrets: &[],
         clear: Clear::Never,

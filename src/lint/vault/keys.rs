@@ -141,7 +141,7 @@ fn suggestion(key: &str, known: &[&[&str]]) -> String {
 }
 
 fn nearest<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let plain = |name: &str| name.replace(['-', '_'], "");
+    let plain = |name: &str| name.replace(['-', '_'], "").to_ascii_lowercase();
     let slips = known.map(|name| {
         let slips = strsim::damerau_levenshtein(&plain(key), &plain(name));
         (slips, name)

@@ -1,7 +1,5 @@
 //! How nodes join a cluster with integrated storage.
 
-use std::borrow::Cow;
-
 use serde_json::Value;
 
 use super::{RAFT, storage};
@@ -73,22 +71,19 @@ fn of_joins(s: &Subject, check: impl Fn(&Value) -> Vec<Hit>) -> Vec<Hit> {
 }
 
 /// The joins of a storage: blocks of HCL, an object or a list of JSON, or a text with a list of JSON.
-pub(super) fn joins<'a>(storage: &str, body: &'a Value) -> Vec<(String, Cow<'a, Value>)> {
+///
+/// Vault reads all of these as JSON in the end, which compares keys without case.
+pub(super) fn joins(storage: &str, body: &Value) -> Vec<(String, Value)> {
     let name = format!("{storage}.retry_join");
-    if let Some(json) = text(body, "retry_join") {
-        let Ok(value) = serde_json::from_str::<Value>(json) else {
-            return Vec::new();
-        };
-        let all = items(Some(&value), &name).into_iter();
-        return all
-            .map(|(key, join)| (key, Cow::Owned(lower_keys(join))))
-            .collect();
-    }
-    let all = items(body.get("retry_join"), &name).into_iter();
-    all.map(|(key, join)| (key, Cow::Borrowed(join))).collect()
+    let in_text = text(body, "retry_join").map(serde_json::from_str::<Value>);
+    let joins = match &in_text {
+        Some(json) => json.as_ref().ok(),
+        None => body.get("retry_join"),
+    };
+    let all = items(joins, &name).into_iter();
+    all.map(|(key, join)| (key, lower_keys(join))).collect()
 }
 
-/// The same object with its keys in lower case: the text within a text is read later than the file.
 fn lower_keys(value: &Value) -> Value {
     match value {
         Value::Object(all) => {

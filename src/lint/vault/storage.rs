@@ -126,7 +126,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
                     let table = backends::named(one.label);
                     within([one].into_iter(), |body| {
                         secret_keys(body, &|path| {
-                            let known = table.is_some_and(|table| table.secrets.contains(&path));
+                            let known = table.is_some_and(|one| one.secrets.contains(&path));
                             known.then_some(true)
                         })
                     })

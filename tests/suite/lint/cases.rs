@@ -47,11 +47,12 @@ pub fn vault() -> Value {
         "api_addr": "https://{{ GetPrivateIP }}:8200",
         "cluster_addr": "https://{{ GetPrivateIP }}:8201",
         "disable_mlock": false,
+        "seal": { "azurekeyvault": { "vault_name": "v", "key_name": "k" } },
     })
 }
 
 /// Changes what `patch` names; null removes.
-fn patched(mut value: Value, patch: &Value) -> Value {
+pub fn patched(mut value: Value, patch: &Value) -> Value {
     fn apply(value: &mut Value, patch: &Value) {
         let Value::Object(patch) = patch else {
             *value = patch.clone();
@@ -80,6 +81,11 @@ pub fn at(key: &str, leaf: Value) -> Value {
 fn listener(body: &Value) -> Value {
     let tcp = patched(vault()["listener"][0]["tcp"].clone(), body);
     json!({ "listener": [{ "tcp": tcp }] })
+}
+
+/// Integrated storage with one join.
+fn raft(join: &Value) -> Value {
+    json!({ "storage": { "consul": null, "raft": { "path": "/d", "retry_join": [join] } } })
 }
 
 fn storage(body: &Value) -> Value {
@@ -251,7 +257,8 @@ pub fn consul_cases() -> Vec<Case> {
             "consul.verify-server-hostname",
             json!({ "tls": { "internal_rpc": null, "defaults": { "verify_server_hostname": true } } }),
             json!({ "tls": { "internal_rpc": null }, "verify_server_hostname": true }),
-        ),
+        )
+        .version("1.16.0"),
         case(
             "consul.https-verify-incoming",
             json!({ "client_addr": "10.0.0.4", "tls": { "https": { "verify_incoming": false } } }),
@@ -542,7 +549,7 @@ pub fn vault_cases() -> Vec<Case> {
         case(
             "vault.seal-secret",
             json!({ "seal": { "azurekeyvault": { "vault_name": "v", "key_name": "k", "client_secret": "s" } } }),
-            json!({ "seal": { "azurekeyvault": { "vault_name": "v", "key_name": "k" } } }),
+            none(),
         ),
         case(
             "vault.seal-skip-verify",
@@ -567,18 +574,22 @@ pub fn vault_cases() -> Vec<Case> {
         ),
         case(
             "vault.cluster-addr",
+            json!({ "cluster_addr": "https://localhost:8201" }),
             json!({ "cluster_addr": null }),
-            json!({ "cluster_addr": "https://10.0.0.4:8201" }),
         ),
         case(
             "vault.ha-disabled",
             json!({ "disable_clustering": true }),
             json!({ "disable_clustering": false }),
         ),
-        case("vault.mlock", json!({ "disable_mlock": null }), none()),
         case(
             "vault.mlock",
             json!({ "disable_mlock": true }),
+            json!({ "disable_mlock": null }),
+        ),
+        case(
+            "vault.mlock",
+            json!({ "disable_mlock": "1" }),
             json!({ "disable_mlock": true, "storage": { "consul": null, "raft": { "path": "/opt" } } }),
         ),
         case(
@@ -611,6 +622,84 @@ pub fn vault_cases() -> Vec<Case> {
             "vault.plugin-permissions",
             json!({ "plugin_file_permissions": "0777" }),
             json!({ "plugin_file_permissions": "0550" }),
+        ),
+        case(
+            "vault.plugin-permissions",
+            json!({ "plugin_file_permissions": 777 }),
+            json!({ "plugin_file_permissions": 511 }),
+        ),
+        case(
+            "vault.seal",
+            json!({ "seal": null }),
+            json!({ "seal": null, "hsm": { "pkcs11": { "lib": "/usr/lib/hsm.so" } } }),
+        ),
+        case(
+            "vault.seal-plaintext",
+            json!({ "seal": { "transit": { "address": "HTTP://10.0.0.9:8200" } } }),
+            json!({ "seal": { "transit": { "address": "http://127.0.0.1:8200" } } }),
+        ),
+        case(
+            "vault.storage-secret",
+            json!({ "storage": { "consul": null, "s3": { "bucket": "b", "secret_key": "k" } } }),
+            json!({ "storage": { "consul": null, "s3": { "bucket": "b" } } }),
+        ),
+        case(
+            "vault.secret",
+            json!({ "telemetry": { "circonus_api_token": "k" } }),
+            json!({ "telemetry": { "circonus_api_app": "vault" } }),
+        ),
+        case(
+            "vault.raft-join-plaintext",
+            raft(&json!({ "leader_api_addr": "http://10.0.0.6:8200" })),
+            raft(&json!({ "leader_api_addr": "https://10.0.0.6:8200" })),
+        ),
+        case(
+            "vault.raft-join-secret",
+            raft(&json!({ "auto_join": "provider=linode api_token=k" })),
+            raft(&json!({ "auto_join": "provider=linode tag_name=vault" })),
+        ),
+        case(
+            "vault.mlock-unset",
+            json!({ "disable_mlock": null, "storage": { "consul": null, "raft": { "path": "/d" } } }),
+            json!({ "disable_mlock": true, "storage": { "consul": null, "raft": { "path": "/d" } } }),
+        )
+        .version("1.20.0"),
+        case(
+            "vault.listener-plaintext-local",
+            json!({ "listener": [vault()["listener"][0], { "tcp": { "address": "127.0.0.1:8210", "tls_disable": 1 } }] }),
+            json!({ "listener": [vault()["listener"][0], { "tcp": {
+                "address": "127.0.0.1:8210", "tls_cert_file": "/c", "tls_key_file": "/k",
+            } }] }),
+        ),
+        case(
+            "vault.listener-cors",
+            listener(&json!({ "cors_enabled": true, "cors_allowed_origins": ["*"] })),
+            listener(&json!({ "cors_enabled": true, "cors_allowed_origins": ["https://a.example"] })),
+        ),
+        case(
+            "vault.listener-request-size",
+            listener(&json!({ "max_request_size": -1 })),
+            listener(&json!({ "max_request_size": 0 })),
+        ),
+        case(
+            "vault.audit-prefix",
+            json!({ "allow_audit_log_prefixing": true }),
+            json!({ "allow_audit_log_prefixing": false }),
+        ),
+        case(
+            "vault.post-unseal-trace",
+            json!({ "enable_post_unseal_trace": true }),
+            json!({ "enable_post_unseal_trace": "false" }),
+        ),
+        case(
+            "vault.telemetry-plaintext",
+            json!({ "telemetry": { "statsd_address": "stats.example:8125" } }),
+            json!({ "telemetry": { "statsd_address": "127.0.0.1:8125" } }),
+        ),
+        case(
+            "vault.unknown-key",
+            listener(&json!({ "tls-min-version": "tls13" })),
+            listener(&json!({ "tls_min_version": "tls13" })),
         ),
     ]
 }

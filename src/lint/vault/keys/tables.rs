@@ -23,6 +23,7 @@ pub(super) const TOP: &[&str] = &[
     "request_limiter",
     "adaptive_overload_protection",
     "rotation_manager",
+    "enable_multiseal",
     "kms_library",
     "cache_size",
     "disable_cache",
