@@ -10,7 +10,7 @@ use crate::wait::Interrupted;
 pub enum ProvisionError {
     /// A step ended with a status other than 0.
     #[error(
-        "step {step} failed on {endpoint} (exit {exit}){}\n  hint: build again with `--on-error keep` to log in and look",
+        "step {step} failed on {endpoint} (exit {exit}){}",
         last_lines(.last)
     )]
     Step {
