@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::definition::{
     AzureBase, AzureMachine, AzureOutput, BuilderKind, Definition, Draft, MachineSpec, OutputSpec,
-    Problem, Problems, QemuBase, Value,
+    Place, Problem, Problems, QemuBase, Value,
 };
 use crate::digest::Digest;
 use crate::lock::{self, Lock, LockedBase, LockedImage};
@@ -326,13 +326,17 @@ pub fn check(draft: Draft, search: &[PathBuf]) -> Result<(Definition, Provisione
         None => order::judge(&definition, &provisioners),
     };
     let (_, of_steps) = decide(&definition, &provisioners);
-    // What has no provisioner was told by its search.
-    let found = |problem: &Problem| {
-        let told = of_provisioners.iter();
-        !told.clone().any(|other| other.place == problem.place)
-    };
-    let later = of_order.into_iter().chain(of_steps).filter(found);
-    let later: Vec<Problem> = later.collect();
+    // A step without its provisioner was told by the search for it.
+    let lacking: Vec<Place> = definition
+        .steps
+        .iter()
+        .filter(|step| order::provisioner(step, &provisioners).is_err())
+        .map(|step| step.at.below("provisioner"))
+        .collect();
+    let later = of_order.into_iter().chain(of_steps);
+    let later: Vec<Problem> = later
+        .filter(|problem| !lacking.contains(&problem.place))
+        .collect();
     let first = problems.into_iter().flatten().chain(of_provisioners);
     match Problems::of(first.chain(later)) {
         Some(problems) => Err(problems.into()),

@@ -11,7 +11,7 @@ use crate::wait::Interrupted;
 pub enum ProvisionError {
     /// A step ended with a status other than 0.
     #[error(
-        "step {step} failed on {endpoint} (exit {exit}){}{}\n  hint: build again with `--on-error keep` to log in and look",
+        "step {step} failed on {endpoint} (exit {exit}){}{}",
         last_lines(.last), disk_full(.full.as_deref())
     )]
     Step {

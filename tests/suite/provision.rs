@@ -241,12 +241,8 @@ async fn a_step_that_fails_is_named_with_its_last_lines_and_ends_it() {
         .lines()
         .filter(|line| !line.contains("| line"))
         .collect();
-    insta::assert_debug_snapshot!(ends, @r#"
-    [
-        "step vault/install failed on HOST (exit 4)",
-        "  hint: build again with `--on-error keep` to log in and look",
-    ]
-    "#);
+    // Whether the machine was kept decides the hint, and is not known here.
+    assert_eq!(ends, ["step vault/install failed on HOST (exit 4)"]);
     assert!(!world.heard.lines().contains(&"never".to_owned()));
 }
 

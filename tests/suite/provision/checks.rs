@@ -44,8 +44,12 @@ async fn all_checks_run_and_the_error_names_those_that_failed() {
                 check,
                 description,
                 ok,
-                ..
-            } => Some(format!("{ok} {check}: {description}")),
+                diagnostics,
+            } => Some(
+                format!("{ok} {check}: {description} {}", diagnostics.join(" | "))
+                    .trim_end()
+                    .to_owned(),
+            ),
             Event::Output { source, line } => Some(format!("{source} | {line}")),
             _ => None,
         })
@@ -56,12 +60,11 @@ async fn all_checks_run_and_the_error_names_those_that_failed() {
     dies/check | oops
     false dies.check-script: its checks hold, but it ended with 9
     false mute.check-script: it ended with 3, and it printed no plan `1..N`
-    false vault.tls: only TLS
+    false vault.tls: only TLS found plain
     true base.one: one holds
     true base.two: two # SKIP no disk
     true dies.one: one
     true vault.up: it is up
-    vault/check | found plain
     "#);
 
     let (record, checks) = seal(&world.guest(), &session, &clock).await.unwrap();

@@ -50,7 +50,14 @@ pub async fn run(
 ) -> Result<Exit, Failure> {
     let began = Instant::now();
     let dry_run = wish.dry_run;
-    let mut summary = Summary::default();
+    let folder = session.definition(&image.image);
+    let name = folder
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned());
+    let mut summary = Summary {
+        image: name,
+        ..Summary::default()
+    };
     let built = build(session, image, releases, wish, &mut summary).await;
     if !session.json || dry_run {
         return built;

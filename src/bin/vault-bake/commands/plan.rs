@@ -2,7 +2,7 @@
 
 use vault_bake::definition::BuilderKind;
 use vault_bake::lock::Lock;
-use vault_bake::plan::{Plan, plan};
+use vault_bake::plan::{Plan, has_base, plan};
 
 use crate::args::{Image, Releases};
 use crate::commands::{lock, print_json, print_line};
@@ -27,6 +27,7 @@ pub fn make(
     builder: BuilderKind,
 ) -> Result<Plan, Failure> {
     let (definition, provisioners) = session.check_from(&image.image, &image.vars, releases)?;
+    has_base(&definition, builder)?;
     let lock = Lock::load(&lock::path(image, &definition))?;
     let plan = plan(&definition, &lock, &provisioners, builder)?;
     lock::warn_of_fixtures(session, &lock);
