@@ -7,6 +7,7 @@
 
 mod channels;
 mod gc;
+mod needs;
 mod records;
 
 use std::collections::{BTreeMap, BTreeSet};
