@@ -5,14 +5,13 @@
 //! interrupt. Deliberately never goes through a shell and never logs arguments.
 
 mod group;
+mod tail;
 mod users;
 
-use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
@@ -23,6 +22,8 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
 use crate::wait::{Interrupt, Interrupted};
+
+use tail::Tail;
 
 pub(crate) use group::{all_processes, members};
 pub use users::{Users, users};
@@ -375,30 +376,4 @@ async fn next_line<R: AsyncBufRead + Unpin>(
         *stream = None;
     }
     read
-}
-
-/// The last lines of a stream.
-#[derive(Clone, Default)]
-struct Tail(Arc<Mutex<VecDeque<String>>>);
-
-impl Tail {
-    async fn fill(self, stream: impl AsyncRead + Unpin) {
-        let mut lines = split(stream);
-        while let Ok(Some(line)) = lines.next_segment().await {
-            let mut tail = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if tail.len() == LAST_LINES {
-                tail.pop_front();
-            }
-            tail.push_back(String::from_utf8_lossy(&line).trim_end().to_owned());
-        }
-    }
-
-    fn lines(&self) -> Vec<String> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .iter()
-            .cloned()
-            .collect()
-    }
 }

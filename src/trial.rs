@@ -255,11 +255,12 @@ pub async fn run<B: Builder>(
         run,
         world,
     };
-    let mut outcome = match attempt.make(false, teardown).await {
+    // Each is a large thing to be part of its caller.
+    let mut outcome = match Box::pin(attempt.make(false, teardown)).await {
         Err(TrialError::Builder(error)) if start::is_worth_another_start(&error) => {
             world.interrupt.check()?;
             start::announce(&error, world.events);
-            attempt.make(true, teardown).await?
+            Box::pin(attempt.make(true, teardown)).await?
         }
         made => made?,
     };

@@ -23,7 +23,9 @@ pub(crate) async fn start<B: Builder>(
     (events, interrupt): (&Events, &Interrupt),
 ) -> Result<Session, BuilderError> {
     let log_in = (events, interrupt);
-    match start_once(builder, boot, scrubber, held, teardown, log_in).await {
+    // Each is a large thing to be part of its caller.
+    let first = Box::pin(start_once(builder, boot, scrubber, held, teardown, log_in)).await;
+    match first {
         Err(error) if is_worth_another_start(&error) => {
             interrupt.check()?;
             announce(&error, events);
@@ -32,7 +34,7 @@ pub(crate) async fn start<B: Builder>(
                 again: true,
                 ..boot
             };
-            start_once(builder, boot, scrubber, held, teardown, log_in).await
+            Box::pin(start_once(builder, boot, scrubber, held, teardown, log_in)).await
         }
         started => started,
     }

@@ -11,7 +11,7 @@ use vault_bake::event::{Event, Events, Stage};
 use vault_bake::lock::Generation;
 
 use crate::ground::{Ground, KEPT, base, gallery};
-use crate::simulator::{Config, Policy};
+use crate::simulator::{Config, Fault, FaultKind, Policy};
 use crate::support::bakery::{Bakery, steps};
 
 #[tokio::test]
@@ -323,4 +323,57 @@ async fn what_no_journal_knows_of_is_swept_by_its_tags() {
 /// Whether a request changes nothing.
 fn asks(operation: &str) -> bool {
     operation.starts_with("GET ") || ["POST token", "POST policy restrictions"].contains(&operation)
+}
+
+/// If Azure has no machine for a test, the image is not to blame: nothing is recorded.
+#[tokio::test]
+async fn a_machine_that_azure_cannot_give_says_nothing_about_the_image() {
+    for code in NOT_GIVEN {
+        // The first machine is the one that the image is made in.
+        let mut ground = failing(2, code);
+        let failed = ground.bake(|_| {}).await.expect_err("no test");
+        assert!(failed.error.is_platform(), "{code}: {failed}");
+        assert!(failed.to_string().contains(code), "{failed}");
+        let store = ground.bakery.store().await;
+        let rows = store.images(jiff::Timestamp::UNIX_EPOCH).await;
+        let rows = rows.expect("a list");
+        assert_eq!(rows[0].state.to_string(), "untested", "{code}");
+        ground.well();
+    }
+}
+
+/// What Azure cannot give is its fault, what a guest reports of itself is not.
+#[tokio::test]
+async fn what_azure_says_of_a_machine_tells_whose_fault_it_is() {
+    let guest = ["OSProvisioningTimedOut", "OSProvisioningClientError"];
+    for code in NOT_GIVEN.into_iter().chain(guest) {
+        let mut ground = failing(1, code);
+        // Nothing answers there.
+        ground.machine.ssh_port = 9;
+        let failed = ground.bake(|_| {}).await.expect_err("no machine");
+        let is_platform = !guest.contains(&code);
+        assert_eq!(failed.error.is_platform(), is_platform, "{failed}");
+        assert!(failed.to_string().contains(code), "{failed}");
+        ground.well();
+    }
+}
+
+const NOT_GIVEN: [&str; 7] = [
+    "AllocationFailed",
+    "ZonalAllocationFailed",
+    "OverconstrainedAllocationRequest",
+    "OverconstrainedZonalAllocationRequest",
+    "SkuNotAvailable",
+    "QuotaExceeded",
+    "InternalExecutionError",
+];
+
+/// A subscription in which the making of the machine with this number ends with this code.
+fn failing(number: usize, code: &str) -> Ground {
+    let machine = "PUT Microsoft.Compute/virtualMachines";
+    let fault = Fault::at(machine, number, FaultKind::Fails(code.to_owned()));
+    Ground::new(Config {
+        faults: vec![fault],
+        ..Config::default()
+    })
 }

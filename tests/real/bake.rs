@@ -9,6 +9,9 @@ mod leaving;
 mod node;
 pub mod shop;
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
 use shop::{Shop, said};
 use vault_bake::builder::qemu::kvm_works;
 use vault_bake::trial::LEAST_INDEX;
@@ -75,8 +78,26 @@ async fn the_quickstart_with_a_secret_is_baked_tested_and_tested_again() {
         "{shown}"
     );
 
-    let again = shop.run(&["test", "quick"], &[]).await;
+    // An emulator that crashes says nothing about the image: twice is an error and no test, once is followed by another start.
+    let crashed = shop
+        .run(&["test", "quick"], &[("PATH", &crashing_qemu(&shop, 2))])
+        .await;
+    let text = said(&crashed);
+    assert_eq!(crashed.status.code(), Some(1), "{text}");
+    assert!(
+        text.contains("could not be tested: machine test: its emulator was ended by signal 6"),
+        "{text}"
+    );
+    shop.assert_nothing_left().await;
+    let again = shop
+        .run(&["test", "quick"], &[("PATH", &crashing_qemu(&shop, 1))])
+        .await;
     assert_eq!(again.status.code(), Some(0), "{}", said(&again));
+    assert!(
+        said(&again).contains("started once more"),
+        "{}",
+        said(&again)
+    );
     let verified = shop.run(&["verify"], &[]).await;
     assert_eq!(verified.status.code(), Some(0), "{}", said(&verified));
     assert!(
@@ -86,6 +107,28 @@ async fn the_quickstart_with_a_secret_is_baked_tested_and_tested_again() {
     );
     shop.assert_nothing_left().await;
     identities::judge(&shop.artifact()).await;
+}
+
+/// A search path with a QEMU that aborts after a second, so many times.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the search path of the tests is extended"
+)]
+fn crashing_qemu(shop: &Shop, times: u32) -> String {
+    let tools = shop.root().join("cache/tools");
+    fs::create_dir_all(&tools).expect("a folder");
+    let left = tools.join("left");
+    fs::write(&left, times.to_string()).expect("a file");
+    let text = format!(
+        "#!/bin/sh\nulimit -c 0\nqemu=/usr/bin/qemu-system-x86_64\nleft=$(cat {left})\n[ \"$left\" -gt 0 ] || exec $qemu \"$@\"\n\
+         echo $((left - 1)) >{left}\n$qemu \"$@\" &\nsleep 1\nkill -ABRT $!\nwait $!\nkill -ABRT $$\n",
+        left = left.display()
+    );
+    let program = tools.join("qemu-system-x86_64");
+    fs::write(&program, text).expect("a script");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("a program");
+    let path = std::env::var("PATH").unwrap_or_default();
+    format!("{}:{path}", tools.display())
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@
 mod channels;
 mod early;
 mod gc;
+mod needs;
 mod records;
 mod variables;
 
