@@ -143,6 +143,11 @@ pub fn with(version: &str, vault: &str, consul: &str) -> Manifest {
 
 /// Records a bake that passed its test. The disk is `disk VERSION`.
 pub async fn bake(store: &Store<Dir>, manifest: &Manifest) -> Digest {
+    bake_with(store, manifest, Some(true)).await
+}
+
+/// Records a bake, and its test where there was one. The disk is `disk VERSION`.
+pub async fn bake_with(store: &Store<Dir>, manifest: &Manifest, passed: Option<bool>) -> Digest {
     let disk = format!("disk {}", manifest.version);
     let captured = store
         .backend()
@@ -155,8 +160,10 @@ pub async fn bake(store: &Store<Dir>, manifest: &Manifest) -> Digest {
         .unwrap();
     store.put_packages(&packages(), "dpkg").await.unwrap();
     let digest = store.put_manifest(manifest, now()).await.unwrap();
-    let record = test_record(digest, now(), true);
-    store.put_test(&record, now()).await.unwrap();
+    if let Some(passed) = passed {
+        let record = test_record(digest, now(), passed);
+        store.put_test(&record, now()).await.unwrap();
+    }
     digest
 }
 

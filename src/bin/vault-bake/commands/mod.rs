@@ -7,6 +7,7 @@ pub mod completions;
 pub mod diff;
 pub mod doctor;
 pub mod gc;
+mod gc_sources;
 pub mod images;
 pub mod lint;
 pub mod lock;
@@ -25,12 +26,19 @@ pub mod trust;
 pub mod validate;
 pub mod verify;
 
-use std::io::{Write, stderr, stdout};
+use std::io::{IsTerminal as _, Write, stderr, stdout};
 
 /// Prints a result for people. Results go to standard output, what happens on the way to standard error.
 pub fn print_line(line: &str) {
     // Whoever read us has gone; the exit status still says what happened.
     let _ = writeln!(stdout().lock(), "{}", line.trim_end_matches('\n'));
+}
+
+/// Prints the header of a table, to people at a terminal only.
+pub fn print_header(line: &str) {
+    if stdout().is_terminal() {
+        print_line(line.trim_end());
+    }
 }
 
 /// Tells people something beside a result that programs read whole.
