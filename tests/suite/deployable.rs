@@ -250,3 +250,27 @@ async fn a_revocation_that_cannot_be_meant_is_said() {
     settings.add_filter(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME");
     settings.bind(|| insta::assert_snapshot!(told.join("\n")));
 }
+
+#[tokio::test]
+async fn tables_have_a_header_at_a_terminal_alone() {
+    let ground = Ground::new();
+    let store = ground.store().await;
+    let first = bake(&store, &with("1.0.0", "1.20.0", "1.8.7")).await;
+    promote(&store, &first).await;
+    bake_with(&store, &with("1.0.1", "1.20.0", "1.8.7"), Some(false)).await;
+    let mut seen = Vec::new();
+    for arguments in ["images", "images --json", "channel", "channel list"] {
+        let Some(text) = ground.on_terminal(arguments) else {
+            #[expect(clippy::print_stderr, reason = "a skipped test says so")]
+            let () = eprintln!("skipped: no `script` on this machine");
+            return;
+        };
+        seen.push(format!("$ vault-bake {arguments}\n{text}"));
+        let piped: Vec<&str> = arguments.split(' ').collect();
+        assert!(!ground.told(&piped).contains("IMAGE"), "{arguments}");
+    }
+    let mut settings = settled();
+    settings.add_filter(r"\b[0-9a-f]{12}\b", "SHORT");
+    settings.add_filter(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME");
+    settings.bind(|| insta::assert_snapshot!(seen.join("\n")));
+}

@@ -112,20 +112,20 @@ async fn a_plan_knows_the_files_that_it_was_made_with() {
             &["promote", "quickstart@1.0.2", "prod"],
             &plan,
             // Another computer does not know them.
-            &["gc", "--apply", "10", "--cache", "another"],
+            &["gc", "--apply", "9", "--cache", "another"],
         ],
     );
     // The files are read again: what they say now counts.
     fs::write(ground.path("in-use.txt"), "quickstart@1.0.1\n").unwrap();
     text += "\n";
-    text += &told(&ground, &[&["gc", "--apply", "10"]]);
+    text += &told(&ground, &[&["gc", "--apply", "9"]]);
     fs::write(ground.path("in-use.txt"), "other@3.0.0\n").unwrap();
     text += "\n";
     text += &told(
         &ground,
         &[
-            &["gc", "--apply", "10", "--in-use", "more.txt"],
-            &["gc", "--apply", "10"],
+            &["gc", "--apply", "9", "--in-use", "more.txt"],
+            &["gc", "--apply", "9"],
         ],
     );
     assert_session("gc_sources", &text);

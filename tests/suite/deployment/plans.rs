@@ -306,6 +306,12 @@ fn plans() -> Vec<(&'static str, Value)> {
     read["change"]["actions"] = json!(["read"]);
     let mut gone = vm("azurerm_linux_virtual_machine.gone", &gallery("1.0.3"), "");
     gone["change"]["actions"] = json!(["delete"]);
+    let mut same = vm(
+        "azurerm_linux_virtual_machine.same",
+        &gallery("1.0.3"),
+        &gallery("1.0.3"),
+    );
+    same["change"]["actions"] = json!(["no-op"]);
     let mut partial = plan(&[vm("azurerm_linux_virtual_machine.x", "", &good)]);
     partial["complete"] = false.into();
     let mut deferred = plan(&[]);
@@ -340,6 +346,7 @@ fn plans() -> Vec<(&'static str, Value)> {
         ("in a module of a module", plan(&[nested])),
         ("a data source", plan(&[read])),
         ("a machine that goes", plan(&[gone])),
+        ("a machine that stays as it is", plan(&[same])),
         ("not complete", partial),
         ("deferred", deferred),
         ("errored", errored),

@@ -80,6 +80,23 @@ impl Ground {
         child.wait_with_output().unwrap()
     }
 
+    /// What a person sees at a terminal; none where this machine has no `script` to make one.
+    pub fn on_terminal(&self, arguments: &str) -> Option<String> {
+        let binary = env!("CARGO_BIN_EXE_vault-bake");
+        let output = Command::new("script")
+            .args(["-qec", &format!("{binary} {arguments}"), "/dev/null"])
+            .current_dir(self.folder.path())
+            .env_clear()
+            .env("HOME", self.folder.path())
+            .env("PATH", "/usr/bin:/bin")
+            .env("VAULT_BAKE_STORE", self.path("store"))
+            .stdin(Stdio::null())
+            .output()
+            .ok()?;
+        let text = String::from_utf8(output.stdout).unwrap();
+        Some(text.replace('\r', ""))
+    }
+
     /// Runs the binary with the store and tells how it went.
     pub fn told(&self, arguments: &[&str]) -> String {
         self.shown(arguments, &self.run(arguments, b"", true))
