@@ -16,7 +16,7 @@ use crate::manifest::{ImageVersion, Reference};
 use crate::pin::{PinError, PinFile, PinnedOutput};
 use crate::sign::Trust;
 use crate::store::backend::Backend;
-use crate::store::{Store, StoreError, Verdict};
+use crate::store::{Allow, Chosen, DeployState, Obstacle, Store, StoreError};
 
 pub use external::Query;
 pub use format::{FIELDS, Format};
@@ -53,34 +53,9 @@ pub struct Resolved {
     /// Products and their versions.
     pub releases: BTreeMap<String, String>,
     /// Whether it may be deployed.
-    pub standing: Standing,
+    pub standing: DeployState,
     /// What people should know, a sentence each.
     pub warnings: Vec<String>,
-}
-
-/// What is known of revocations.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Standing {
-    /// There is none.
-    Good,
-    /// There is one for later.
-    Scheduled,
-    /// It is revoked, and somebody wants it all the same.
-    Revoked,
-    /// Nobody looked: a pin file knows nothing of what came after it.
-    NotChecked,
-}
-
-impl Standing {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Good => "good",
-            Self::Scheduled => "scheduled",
-            Self::Revoked => "revoked",
-            Self::NotChecked => "not-checked",
-        }
-    }
 }
 
 /// Nothing could be resolved, or not in this form.
@@ -97,10 +72,14 @@ pub enum ResolveError {
         there: Vec<String>,
     },
     /// It must not be deployed.
-    #[error("{why}; `--allow-revoked` takes it all the same")]
+    #[error("cannot deploy {name}: {why}")]
     Refused {
+        /// As asked for.
+        name: String,
         /// Why, and what to use instead.
         why: String,
+        /// What to do, as an imperative.
+        way_out: String,
     },
     /// A value that the form cannot hold.
     #[error("{field} is {value:?}, which {format} cannot hold: {why}")]
@@ -144,31 +123,29 @@ impl Resolved {
         })
     }
 
-    /// An output of a recorded image, as the store says at the time `now`. One that is revoked, or whose artifact was
-    /// removed, only where `allow_revoked`.
+    /// An output of a recorded image, as the store says at the time `now`. A name alone means the newest image that may be
+    /// deployed. What must not be deployed is refused, unless `allow` accepts the reason.
     pub async fn from_store<B: Backend>(
         store: &Store<B>,
         reference: &Reference,
         target: Option<&str>,
-        allow_revoked: bool,
+        allow: Allow,
         now: Timestamp,
     ) -> Result<Self, ResolveError> {
         let name = reference.to_string();
         let history = store.history().await?;
-        let digest = store.resolve(reference).await?;
-        let (mut standing, mut warnings) = (Standing::Good, Vec::new());
-        match store.verdict(&history, &digest, now).await? {
-            Verdict::Good => {}
-            Verdict::Scheduled(why) => {
-                standing = Standing::Scheduled;
-                warnings.push(why);
-            }
-            Verdict::Refused(why) if allow_revoked => {
-                standing = Standing::Revoked;
-                warnings.push(why);
-            }
-            Verdict::Refused(why) => return Err(ResolveError::Refused { why }),
+        let Chosen {
+            manifest: digest,
+            status,
+            passed_over,
+        } = store.choose(&history, reference, allow, now).await?;
+        if let Some(obstacle) = status.refusal(allow) {
+            return Err(ResolveError::refused(&name, reference, obstacle));
         }
+        let mut warnings = status.warnings();
+        let passed_over = passed_over.and_then(|newest| newest.remark());
+        warnings.extend(passed_over.map(|why| format!("the newest image is passed over: {why}")));
+        let standing = status.state();
         let position = match reference {
             Reference::Channel { image, channel } => {
                 let positions = history.channel(image, channel).iter().rev();
@@ -216,7 +193,7 @@ impl Resolved {
             firmware: output.firmware.clone(),
             file_digest: output.digest,
             releases: BTreeMap::new(),
-            standing: Standing::NotChecked,
+            standing: DeployState::NotChecked,
             warnings: Vec::new(),
         }
     }
@@ -248,6 +225,31 @@ fn choose<'a>(
 }
 
 impl ResolveError {
+    fn refused(name: &str, reference: &Reference, obstacle: &Obstacle) -> Self {
+        let Obstacle { why, way_out, .. } = obstacle;
+        let why = match reference {
+            Reference::Newest { .. } => format!("no image of this name may be; the newest: {why}"),
+            _ => why.clone(),
+        };
+        let way_out = match obstacle.option() {
+            Some(option) => format!("{way_out} To deploy it anyway, pass `{option}`."),
+            None => way_out.clone(),
+        };
+        Self::Refused {
+            name: name.to_owned(),
+            why,
+            way_out,
+        }
+    }
+
+    /// What to do, as an imperative.
+    pub fn way_out(&self) -> Option<&str> {
+        match self {
+            Self::Refused { way_out, .. } => Some(way_out),
+            _ => None,
+        }
+    }
+
     /// Whether something is not what was signed: exit code 7.
     pub fn is_integrity(&self) -> bool {
         match self {

@@ -19,6 +19,7 @@ mod artifact;
 pub mod backend;
 pub mod blob;
 mod channels;
+mod deploy_status;
 pub mod dir;
 mod error;
 pub mod event;
@@ -33,7 +34,6 @@ mod report;
 pub mod proof;
 pub mod revocation;
 mod sbom;
-mod verdict;
 mod verify;
 mod write;
 
@@ -56,11 +56,11 @@ use proof::Identity;
 pub use any::AnyBackend;
 pub use blob::Blob;
 pub use channels::Rollback;
+pub use deploy_status::{Allow, Chosen, DeployState, DeployStatus, Obstacle};
 pub use dir::Dir;
 pub use error::StoreError;
 pub use images::{ImageRow, TestState};
-pub use report::{Finding, Report};
-pub use verdict::Verdict;
+pub use report::{Finding, Missing, Report};
 pub use verify::Depth;
 
 /// The schema of the stores that are written.

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use jiff::Timestamp;
 
-use super::uses::{LOCAL, Use, key};
+use super::uses::{LOCAL, Plan, Planned, key};
 use crate::digest::Digest;
 use crate::manifest::Manifest;
 use crate::pin::{PinError, PinFile, PinnedOutput};
 use crate::sign::Trust;
 use crate::store::backend::Backend;
 use crate::store::history::{History, Recorded};
-use crate::store::{Store, StoreError, Verdict};
+use crate::store::{DeployStatus, Store, StoreError};
 
 /// An image that a record has.
 pub(super) struct Known {
@@ -20,8 +20,8 @@ pub(super) struct Known {
     pub(super) class: String,
     pub(super) machine: String,
     pub(super) releases: BTreeMap<String, String>,
-    /// None where nobody could look.
-    pub(super) verdict: Option<Verdict>,
+    /// Whether it may be deployed; none where no store was asked.
+    pub(super) status: Option<DeployStatus>,
     /// Channels that held it and hold another image now.
     pub(super) newer: Vec<String>,
 }
@@ -32,6 +32,7 @@ pub struct Catalogue {
     known: HashMap<String, Known>,
     /// Where pins are given, only what they name may be deployed.
     pinned: Option<HashSet<String>>,
+    from_store: bool,
 }
 
 impl Catalogue {
@@ -51,17 +52,25 @@ impl Catalogue {
         Ok(catalogue)
     }
 
-    /// What a store says at the time `now` of the images that `uses` name. Images that are looked up by what the log says
+    /// What a store says at the time `now` of the images that `plan` names. Images that are looked up by what the log says
     /// cost nothing; others, the reading of manifests, newest first, until all are found.
     pub async fn of_store<B: Backend>(
         store: &Store<B>,
-        uses: &[Use],
+        plan: &Plan,
         now: Timestamp,
     ) -> Result<Self, StoreError> {
         let history = store.history().await?;
-        let ids = uses.iter().flat_map(|one| [&one.before, &one.after]);
-        let mut wanted: BTreeSet<String> = ids.flatten().map(|id| key(id)).collect();
-        let mut catalogue = Self::default();
+        let mut wanted: BTreeSet<String> = BTreeSet::new();
+        for one in &plan.uses {
+            wanted.extend(one.before.iter().map(|id| key(id)));
+            if let Planned::Id(id) = &one.after {
+                wanted.insert(key(id));
+            }
+        }
+        let mut catalogue = Self {
+            from_store: true,
+            ..Self::default()
+        };
         let local = |id: &String| {
             let hex = id.strip_prefix(LOCAL)?.split('.').next()?;
             format!("sha256:{hex}").parse::<Digest>().ok()
@@ -81,7 +90,7 @@ impl Catalogue {
             let manifest = store.manifest(digest).await?;
             for (id, mut known) in known_outputs(&manifest) {
                 if wanted.remove(&id) {
-                    known.verdict = Some(store.verdict(&history, digest, now).await?);
+                    known.status = Some(store.evaluate(&history, digest, now).await?);
                     known.newer = newer(&history, recorded);
                     catalogue.known.insert(id, known);
                 }
@@ -98,6 +107,15 @@ impl Catalogue {
         }
         self.pinned = pins.pinned;
         self
+    }
+
+    /// What it was made from.
+    pub(super) fn source(&self) -> &'static str {
+        match (self.from_store, self.pinned.is_some()) {
+            (true, _) => "store",
+            (false, true) => "pin file",
+            (false, false) => "catalogue",
+        }
     }
 
     pub(super) fn find(&self, id: &str) -> Option<&Known> {
@@ -118,7 +136,7 @@ impl Known {
             class: output.class.clone(),
             machine: format!("{} {}", output.arch, output.firmware),
             releases,
-            verdict: None,
+            status: None,
             newer: Vec::new(),
         }
     }

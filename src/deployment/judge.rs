@@ -1,13 +1,14 @@
 //! What is to be said of the images of a plan.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::Serialize;
 
 use super::catalogue::{Catalogue, Known};
-use super::uses::{Use, class, moves};
+use super::uses::{Plan, Planned, Use, class, key, moves};
 use crate::manifest::succession::{Obstacle, Runs, Shape, Versions, obstacles};
-use crate::store::Verdict;
+use crate::store::{Allow, DeployState};
 
 /// What is to be said of one image at one place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -32,8 +33,16 @@ pub struct Finding {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// Revoked, or its artifact was removed.
+    /// Revoked.
     Revoked,
+    /// Its artifact was removed.
+    Removed,
+    /// Its artifact is not in the store.
+    Missing,
+    /// Its last test failed.
+    Failed,
+    /// It was never tested.
+    Untested,
     /// Vault or Consul would become older.
     Downgrade,
     /// Another class of image: a scale set cannot change that, and a machine is replaced.
@@ -42,6 +51,8 @@ pub enum Kind {
     Untracked,
     /// Not known before the plan is applied.
     Unknown,
+    /// An image without an id, as those of a marketplace: it cannot be looked up.
+    NotChecked,
     /// Will be revoked.
     Scheduled,
     /// A channel that held it holds another one now.
@@ -50,22 +61,51 @@ pub enum Kind {
     Tracked,
 }
 
+/// What is refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mode {
+    /// Whether images that cannot be checked are listed only.
+    pub lenient: bool,
+    /// Obstacles that are accepted.
+    pub allow: Allow,
+}
+
 impl Kind {
-    fn blocks(self, strict: bool) -> bool {
+    fn blocks(self, mode: Mode) -> bool {
         match self {
-            Self::Revoked | Self::Downgrade | Self::ClassChange => true,
-            Self::Untracked | Self::Unknown => strict,
+            Self::Revoked => !mode.allow.revoked,
+            Self::Failed | Self::Untested => !mode.allow.untested,
+            Self::Removed | Self::Missing | Self::Downgrade | Self::ClassChange => true,
+            Self::Untracked | Self::Unknown | Self::NotChecked => !mode.lenient,
             Self::Scheduled | Self::Newer | Self::Tracked => false,
+        }
+    }
+
+    fn of(state: DeployState) -> Self {
+        match state {
+            DeployState::Revoked => Self::Revoked,
+            DeployState::Removed => Self::Removed,
+            DeployState::Missing => Self::Missing,
+            DeployState::Failed => Self::Failed,
+            DeployState::Untested => Self::Untested,
+            DeployState::Scheduled => Self::Scheduled,
+            DeployState::NotChecked => Self::NotChecked,
+            DeployState::Good => Self::Tracked,
         }
     }
 
     fn word(self) -> &'static str {
         match self {
             Self::Revoked => "REVOKED",
+            Self::Removed => "REMOVED",
+            Self::Missing => "MISSING",
+            Self::Failed => "FAILED",
+            Self::Untested => "UNTESTED",
             Self::Downgrade => "DOWNGRADE",
             Self::ClassChange => "CLASS CHANGE",
             Self::Untracked => "untracked",
             Self::Unknown => "unknown",
+            Self::NotChecked => "NOT CHECKED",
             Self::Scheduled => "scheduled",
             Self::Newer => "newer",
             Self::Tracked => "tracked",
@@ -82,6 +122,19 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// What could not be looked at, in words.
     pub not_checked: Vec<String>,
+    /// How many images the plan names by an id.
+    pub images: usize,
+    /// How many of those are known.
+    pub known: usize,
+    /// Where those were looked for: `store` or `pin file`.
+    pub source: &'static str,
+}
+
+impl Report {
+    /// Whether not one image is known: then probably another store was meant.
+    pub fn is_all_strange(&self) -> bool {
+        self.images > 0 && self.known == 0
+    }
 }
 
 impl fmt::Display for Report {
@@ -99,6 +152,13 @@ impl fmt::Display for Report {
         }
         for line in &self.not_checked {
             writeln!(f, "NOT CHECKED  {}", printable(line))?;
+        }
+        if self.is_all_strange() {
+            let (images, source) = (self.images, self.source);
+            writeln!(
+                f,
+                "0 of {images} images are known to this {source}: is it the right one? give another with --store or --pins"
+            )?;
         }
         let verdict = if self.refused {
             "NOT to be applied"
@@ -121,32 +181,50 @@ fn printable(line: &str) -> String {
     line.chars().map(escape).collect()
 }
 
-/// Looks at every image that a plan uses. `strict` refuses those that no record has.
-pub fn judge(uses: &[Use], catalogue: &Catalogue, strict: bool) -> Report {
-    let mut report = Report::default();
-    for one in uses {
+/// Looks at every image that a plan uses, and says whether it may be applied. What is not known is refused, unless `mode` is
+/// lenient; a plan of whose images not one is known is always.
+pub fn judge(plan: &Plan, catalogue: &Catalogue, mode: Mode) -> Report {
+    let ids = plan.uses.iter().filter_map(|one| match &one.after {
+        Planned::Id(id) => Some(key(id)),
+        _ => None,
+    });
+    let ids: BTreeSet<String> = ids.collect();
+    let mut report = Report {
+        images: ids.len(),
+        known: ids.iter().filter(|id| catalogue.find(id).is_some()).count(),
+        source: catalogue.source(),
+        not_checked: plan.notes.clone(),
+        ..Report::default()
+    };
+    for one in &plan.uses {
         look(one, catalogue, &mut report);
     }
     report.findings.sort_by(|a, b| {
         let key = |one: &Finding| (one.kind, one.address.clone(), one.attribute.clone());
         key(a).cmp(&key(b))
     });
-    report.refused = report.findings.iter().any(|one| one.kind.blocks(strict));
+    report.refused = report.findings.iter().any(|one| one.kind.blocks(mode));
+    report.refused |= report.is_all_strange();
     report.not_checked.sort();
     report.not_checked.dedup();
     report
 }
 
 fn look(one: &Use, catalogue: &Catalogue, report: &mut Report) {
-    let known = one.after.as_ref().and_then(|id| catalogue.find(id));
+    let id = match &one.after {
+        Planned::Id(id) => Some(id),
+        _ => None,
+    };
+    let known = id.and_then(|id| catalogue.find(id));
     let mut found = Vec::new();
     match (&one.after, known) {
-        (None, _) => found.push((
+        (Planned::Unknown, _) => found.push((
             Kind::Unknown,
             "known only once the plan is applied; use the id of a pin".to_owned(),
         )),
-        (Some(id), None) => found.push((Kind::Untracked, untracked(id))),
-        (Some(id), Some(known)) => {
+        (Planned::Unseen(why), _) => found.push((Kind::NotChecked, why.clone())),
+        (Planned::Id(id), None) => found.push((Kind::Untracked, untracked(id))),
+        (Planned::Id(id), Some(known)) => {
             if catalogue.is_unpinned(id) {
                 let text = format!("{} is recorded, but no pin names it", known.label);
                 found.push((Kind::Untracked, text));
@@ -154,7 +232,7 @@ fn look(one: &Use, catalogue: &Catalogue, report: &mut Report) {
             stands(known, &mut found, report);
         }
     }
-    if let (Some(before), Some(after)) = (&one.before, &one.after)
+    if let (Some(before), Some(after)) = (&one.before, id)
         && before != after
     {
         compare((before, after), catalogue, &mut found, report);
@@ -168,7 +246,7 @@ fn look(one: &Use, catalogue: &Catalogue, report: &mut Report) {
             kind,
             address: one.address.clone(),
             attribute: one.attribute.clone(),
-            id: one.after.clone(),
+            id: id.cloned(),
             image: known.map(|known| known.label.clone()),
             text,
         }));
@@ -183,10 +261,12 @@ fn untracked(id: &str) -> String {
 }
 
 fn stands(known: &Known, found: &mut Vec<(Kind, String)>, report: &mut Report) {
-    match &known.verdict {
-        Some(Verdict::Good) => {}
-        Some(Verdict::Refused(why)) => found.push((Kind::Revoked, why.clone())),
-        Some(Verdict::Scheduled(why)) => found.push((Kind::Scheduled, why.clone())),
+    match &known.status {
+        Some(status) => {
+            let obstacles = status.obstacles.iter();
+            found.extend(obstacles.map(|one| (Kind::of(one.state), one.why.clone())));
+            found.extend(status.scheduled.clone().map(|why| (Kind::Scheduled, why)));
+        }
         None => report.not_checked.push(
             "whether anything was revoked, or a channel moved: give the store with --store"
                 .to_owned(),

@@ -1,14 +1,25 @@
-//! The images that a plan uses: found by the form of their ids, and by the attributes that hold them.
+//! The images that a plan uses.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-/// Attributes of Azure's resources that hold the id of an image.
-const IMAGE_ATTRIBUTES: [&str; 2] = ["source_image_id", "image_id"];
+use super::find::{Found, find};
+use super::plan_file::{self, PlanError};
 
 /// Where artifacts of a folder's store are, below the store.
 pub(super) const LOCAL: &str = "artifacts/sha256/";
+
+/// What a plan says of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Planned {
+    /// The id of an image.
+    Id(String),
+    /// Known only once the plan is applied.
+    Unknown,
+    /// An image that has no id in the plan: why, in words.
+    Unseen(String),
+}
 
 /// An image at one place of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,120 +30,140 @@ pub struct Use {
     pub attribute: String,
     /// What runs now, where anything does.
     pub before: Option<String>,
-    /// What is planned; none where that is known only once it is applied.
-    pub after: Option<String>,
+    /// What is planned.
+    pub after: Planned,
 }
 
-/// What was read is no plan.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "{what}: {why}; expected what `terraform show -json PLANFILE` prints: an object with `format_version`, and with \
-     `planned_values` or `resource_changes`"
-)]
-pub struct PlanError {
-    /// The file.
-    pub what: String,
-    /// What is wrong.
-    pub why: String,
+/// All images that a plan uses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The images, by address and attribute.
+    pub uses: Vec<Use>,
+    /// What cannot be told from the plan, in words.
+    pub notes: Vec<String>,
 }
 
-/// All images that the plan in `bytes` uses after it is applied. `what` is what messages call it.
-pub fn uses(what: &str, bytes: &[u8]) -> Result<Vec<Use>, PlanError> {
-    let wrong = |why: String| PlanError {
-        what: what.to_owned(),
-        why,
-    };
-    let plan: Value =
-        serde_json::from_slice(bytes).map_err(|error| wrong(format!("not JSON: {error}")))?;
-    if !plan.is_object() {
-        return Err(wrong("not an object".to_owned()));
-    }
-    let version = plan["format_version"].as_str();
-    let version = version.ok_or_else(|| wrong("no `format_version`".to_owned()))?;
-    if !matches!(version.split('.').next(), Some("0" | "1")) {
-        return Err(wrong(format!("`format_version` is {version:?}, not 1.x")));
-    }
-    let (planned, changes) = (plan.get("planned_values"), plan.get("resource_changes"));
-    if planned.is_none() && changes.is_none() {
-        let hint = match plan.get("values") {
-            Some(_) => "a state, not a plan",
-            None => "neither `planned_values` nor `resource_changes`",
+impl Plan {
+    /// Reads what `terraform show -json` printed: all images that are used after the plan is applied. `what` is what
+    /// messages call it.
+    pub fn read(what: &str, bytes: &[u8]) -> Result<Self, PlanError> {
+        let wrong = |why: String| PlanError {
+            what: what.to_owned(),
+            why,
         };
-        return Err(wrong(hint.to_owned()));
+        let plan = plan_file::read(bytes).map_err(wrong)?;
+        Reader::default().read(&plan).map_err(wrong)
     }
-    let mut found = BTreeMap::new();
-    if let Some(changes) = changes {
-        let changes = changes.as_array();
-        for change in changes.ok_or_else(|| wrong("`resource_changes` is no list".to_owned()))? {
-            changed(change, &mut found).map_err(|why| wrong(format!("resource_changes: {why}")))?;
-        }
-    }
-    if let Some(planned) = planned {
-        let root = planned.get("root_module");
-        if let Some(root) = root {
-            module(root, &mut found).map_err(|why| wrong(format!("planned_values: {why}")))?;
-        } else if !planned.is_object() {
-            return Err(wrong("`planned_values` is no object".to_owned()));
-        }
-    }
-    Ok(found.into_values().collect())
 }
 
-type Found = BTreeMap<(String, String), Use>;
+#[derive(Default)]
+struct Reader {
+    uses: BTreeMap<(String, String), Use>,
+    notes: Vec<String>,
+    /// Resources that a change is about.
+    changed: BTreeSet<String>,
+}
+
+impl Reader {
+    fn read(mut self, plan: &Value) -> Result<Plan, String> {
+        for change in list(plan, "resource_changes")? {
+            let named = |why: String| format!("resource_changes: {why}");
+            self.change(change).map_err(named)?;
+        }
+        for deferred in list(plan, "deferred_changes")? {
+            let named = |why: String| format!("deferred_changes: {why}");
+            let change = deferred.get("resource_change");
+            let change = change.ok_or_else(|| named("one without `resource_change`".to_owned()))?;
+            self.change(change).map_err(named)?;
+        }
+        match &plan["planned_values"] {
+            Value::Null => {}
+            planned @ Value::Object(_) => {
+                let named = |why: String| format!("planned_values: {why}");
+                self.module(&planned["root_module"]).map_err(named)?;
+            }
+            _ => return Err("`planned_values` is no object".to_owned()),
+        }
+        if plan["complete"] == false {
+            self.notes.push(
+                "changes that Terraform leaves to another plan, as this one is not complete: check that one as well".to_owned(),
+            );
+        }
+        Ok(Plan {
+            uses: self.uses.into_values().collect(),
+            notes: self.notes,
+        })
+    }
+
+    fn change(&mut self, resource: &Value) -> Result<(), String> {
+        let address = address(resource)?;
+        let change = resource.get("change").filter(|change| change.is_object());
+        let change = change.ok_or_else(|| format!("{address} has no `change`"))?;
+        self.changed.insert(address.to_owned());
+        if is_data(resource) {
+            return Ok(());
+        }
+        let kind = kind(resource, address);
+        let before = find(kind, &change["before"], &Value::Null);
+        let after = find(kind, &change["after"], &change["after_unknown"]);
+        self.note(address, after, &before.images);
+        Ok(())
+    }
+
+    fn module(&mut self, module: &Value) -> Result<(), String> {
+        for resource in list(module, "resources")? {
+            let address = address(resource)?;
+            if self.changed.contains(address) || is_data(resource) {
+                continue;
+            }
+            let found = find(kind(resource, address), &resource["values"], &Value::Null);
+            self.note(address, found, &BTreeMap::new());
+        }
+        for child in list(module, "child_modules")? {
+            self.module(child)?;
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, address: &str, found: Found, before: &BTreeMap<String, Planned>) {
+        for (attribute, after) in found.images {
+            let key = (address.to_owned(), attribute.clone());
+            let before = match before.get(&attribute) {
+                Some(Planned::Id(id)) => Some(id.clone()),
+                _ => None,
+            };
+            self.uses.entry(key).or_insert_with(|| Use {
+                address: address.to_owned(),
+                attribute,
+                before,
+                after,
+            });
+        }
+        for (attribute, source) in found.sources {
+            self.notes.push(format!(
+                "what is on {source}, which {address} is made from ({attribute})"
+            ));
+        }
+    }
+}
 
 fn address(resource: &Value) -> Result<&str, String> {
     let address = resource["address"].as_str();
     address.ok_or_else(|| "a resource without `address`".to_owned())
 }
 
-fn changed(resource: &Value, found: &mut Found) -> Result<(), String> {
-    let address = address(resource)?;
-    let kind = resource["type"].as_str().unwrap_or_default();
-    let change = resource.get("change").filter(|change| change.is_object());
-    let change = change.ok_or_else(|| format!("{address} has no `change`"))?;
-    let before = ids(kind, &change["before"]);
-    let mut note = |attribute: &String, after: Option<String>| {
-        let key = (address.to_owned(), attribute.clone());
-        found.entry(key).or_insert_with(|| Use {
-            address: address.to_owned(),
-            attribute: attribute.clone(),
-            before: before.get(attribute).cloned(),
-            after,
-        });
-    };
-    for (attribute, id) in ids(kind, &change["after"]) {
-        note(&attribute, Some(id));
+/// The type of a resource. Its address says it as well: `module.a["x"].TYPE.NAME["key"]`.
+fn kind<'a>(resource: &'a Value, address: &'a str) -> &'a str {
+    if let Some(kind) = resource["type"].as_str() {
+        return kind;
     }
-    let mut unknown = Vec::new();
-    if is_azure(kind) {
-        walk_unknown(&change["after_unknown"], &mut String::new(), &mut unknown);
-        // The body of a request may hold an image anywhere.
-        if change["after_unknown"]["body"] == true {
-            unknown.push("body".to_owned());
-        }
-    }
-    unknown.iter().for_each(|attribute| note(attribute, None));
-    Ok(())
+    let known = |part: &&str| super::places::is_known(part);
+    address.split('.').find(known).unwrap_or_default()
 }
 
-fn module(module: &Value, found: &mut Found) -> Result<(), String> {
-    for resource in list(module, "resources")? {
-        let address = address(resource)?;
-        let kind = resource["type"].as_str().unwrap_or_default();
-        for (attribute, id) in ids(kind, &resource["values"]) {
-            let key = (address.to_owned(), attribute.clone());
-            found.entry(key).or_insert_with(|| Use {
-                address: address.to_owned(),
-                attribute,
-                before: None,
-                after: Some(id),
-            });
-        }
-    }
-    for child in list(module, "child_modules")? {
-        self::module(child, found)?;
-    }
-    Ok(())
+/// Whether it is only read: what it reads is used by others, if at all.
+fn is_data(resource: &Value) -> bool {
+    resource["mode"] == "data"
 }
 
 /// A list that may be absent. One in another form is not passed over: what is in it would go unseen.
@@ -144,85 +175,14 @@ fn list<'a>(module: &'a Value, key: &str) -> Result<&'a [Value], String> {
     }
 }
 
-fn is_azure(kind: &str) -> bool {
-    kind.starts_with("azurerm_") || kind.starts_with("azapi_")
-}
-
-/// Attributes that hold ids of images, and the ids.
-fn ids(kind: &str, values: &Value) -> BTreeMap<String, String> {
-    let mut found = BTreeMap::new();
-    walk(is_azure(kind), values, &mut String::new(), &mut found);
-    found
-}
-
-fn walk(azure: bool, value: &Value, path: &mut String, found: &mut BTreeMap<String, String>) {
-    match value {
-        Value::String(text) => {
-            let attribute = path.rsplit('.').next().unwrap_or_default();
-            let named = azure && IMAGE_ATTRIBUTES.contains(&attribute) && !text.is_empty();
-            // An image's own id is no use of it.
-            if path != "id" && (named || is_image(text)) {
-                found.insert(path.clone(), text.clone());
-            } else if let Some(inner) = embedded(text) {
-                walk(azure, &inner, path, found);
-            }
-        }
-        Value::Array(items) => {
-            for (at, item) in items.iter().enumerate() {
-                deeper(path, &at.to_string(), |path| walk(azure, item, path, found));
-            }
-        }
-        Value::Object(entries) => {
-            for (key, value) in entries {
-                deeper(path, key, |path| walk(azure, value, path, found));
-            }
-        }
-        _ => {}
-    }
-}
-
-fn walk_unknown(value: &Value, path: &mut String, found: &mut Vec<String>) {
-    match value {
-        Value::Bool(true) => {
-            let attribute = path.rsplit('.').next().unwrap_or_default();
-            if IMAGE_ATTRIBUTES.contains(&attribute) {
-                found.push(path.clone());
-            }
-        }
-        Value::Array(items) => {
-            for (at, item) in items.iter().enumerate() {
-                deeper(path, &at.to_string(), |path| {
-                    walk_unknown(item, path, found);
-                });
-            }
-        }
-        Value::Object(entries) => {
-            for (key, value) in entries {
-                deeper(path, key, |path| walk_unknown(value, path, found));
-            }
-        }
-        _ => {}
-    }
-}
-
-fn deeper(path: &mut String, key: &str, then: impl FnOnce(&mut String)) {
-    let length = path.len();
-    if length > 0 {
-        path.push('.');
-    }
-    path.push_str(key);
-    then(path);
-    path.truncate(length);
-}
-
 /// Some resources take a request's body as JSON within a text.
-fn embedded(text: &str) -> Option<Value> {
+pub(super) fn embedded(text: &str) -> Option<Value> {
     let value = text.trim_start().starts_with('{');
     let value = value.then(|| serde_json::from_str::<Value>(text).ok())??;
     value.is_object().then_some(value)
 }
 
-fn is_image(text: &str) -> bool {
+pub(super) fn is_image(text: &str) -> bool {
     text.contains(LOCAL) || class(text).is_some()
 }
 

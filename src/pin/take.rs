@@ -9,7 +9,7 @@ use crate::sign::Trust;
 use crate::store::backend::Backend;
 use crate::store::history::History;
 use crate::store::proof::Logged;
-use crate::store::{Store, StoreError, Verdict};
+use crate::store::{Allow, DeployStatus, Store, StoreError};
 
 /// A pin that moved on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,6 +104,21 @@ impl PinFile {
             self.pins.insert(one.name.clone(), one.to.clone());
         }
         Ok(moves)
+    }
+
+    /// Whether the pinned images may be deployed at the time `now`, by the pins' names.
+    pub async fn evaluate<B: Backend>(
+        &self,
+        store: &Store<B>,
+        history: &History,
+        now: Timestamp,
+    ) -> Result<BTreeMap<String, DeployStatus>, StoreError> {
+        let mut statuses = BTreeMap::new();
+        for (name, pin) in &self.pins {
+            let status = store.evaluate(history, &pin.manifest, now).await?;
+            statuses.insert(name.clone(), status);
+        }
+        Ok(statuses)
     }
 
     /// Whether `store` has all that the file remembers of its log: it is the same store, and not an older copy.
@@ -208,11 +223,13 @@ async fn take<B: Backend>(
     let Some(position) = positions.last() else {
         return Err(StoreError::NoChannel(place).into());
     };
-    if let Verdict::Refused(why) = store.verdict(history, &position.to, now).await? {
+    let status = store.evaluate(history, &position.to, now).await?;
+    if let Some(obstacle) = status.refusal(Allow::default()) {
         return Err(PinError::Refused {
             pin: name.to_owned(),
             why: format!(
-                "{why}; `vault-bake promote` or `vault-bake rollback` takes {place} to another image"
+                "{}; `vault-bake promote` or `vault-bake rollback` takes {place} to another image",
+                obstacle.why
             ),
         });
     }

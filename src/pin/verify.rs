@@ -24,6 +24,10 @@ pub struct Proved {
     pub proved: Vec<String>,
     /// What could not be looked at, in words.
     pub not_proved: Vec<String>,
+    /// The pins that must not be deployed any more, by the store's word, and why.
+    pub refused: Vec<String>,
+    /// How many pins the file has.
+    pub pins: usize,
     /// The lines of those that a store answers.
     #[serde(skip)]
     by_store: Vec<String>,
@@ -31,13 +35,23 @@ pub struct Proved {
 
 impl fmt::Display for Proved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in &self.refused {
+            writeln!(f, "REFUSED     {line}")?;
+        }
         for line in &self.proved {
             writeln!(f, "proved      {line}")?;
         }
         for line in &self.not_proved {
             writeln!(f, "NOT PROVED  {line}")?;
         }
-        write!(f, "{}: sound, as far as proved", self.file)
+        match self.refused.len() {
+            0 => write!(f, "{}: sound, as far as proved", self.file),
+            refused => write!(
+                f,
+                "REFUSED: {}: {refused} of {} pins must not be deployed",
+                self.file, self.pins
+            ),
+        }
     }
 }
 
@@ -127,6 +141,8 @@ impl PinFile {
             file: self.name.clone(),
             proved,
             not_proved,
+            refused: Vec::new(),
+            pins: self.pins.len(),
             by_store,
         })
     }

@@ -65,6 +65,65 @@ pub struct Grant {
     pub channels: BTreeSet<String>,
 }
 
+impl Grant {
+    /// Whether it gives `role` for `image` and, where one is concerned, `channel`.
+    fn covers(&self, role: Role, image: &str, channel: Option<&str>) -> bool {
+        let named = |patterns: &BTreeSet<String>, name: &str| {
+            patterns.iter().any(|pattern| matches(pattern, name))
+        };
+        self.role == role
+            && named(&self.images, image)
+            && channel.is_none_or(|channel| named(&self.channels, channel))
+    }
+}
+
+/// Which keys signed, and which ones a trust policy asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shortage {
+    /// The keys that signed.
+    pub signed: BTreeSet<KeyId>,
+    /// The keys that have the role.
+    pub trusted: BTreeSet<KeyId>,
+    /// How many of those have to sign.
+    pub threshold: u64,
+}
+
+impl Shortage {
+    /// How many of the trusted keys signed.
+    pub fn count(&self) -> usize {
+        self.trusted.intersection(&self.signed).count()
+    }
+}
+
+impl std::fmt::Display for Shortage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let list = |keys: &BTreeSet<KeyId>| {
+            let keys: Vec<String> = keys.iter().map(KeyId::to_string).collect();
+            keys.join(", ")
+        };
+        let signed = match self.signed.is_empty() {
+            true => "no key".to_owned(),
+            false => list(&self.signed),
+        };
+        let trusted = list(&self.trusted);
+        match (self.count(), self.trusted.is_empty()) {
+            (_, true) => write!(
+                f,
+                "signed by {signed}, and the trust policy gives that role to no key"
+            ),
+            (0, _) => write!(
+                f,
+                "signed by {signed}, and the trust policy gives that role to {trusted}"
+            ),
+            (count, _) => write!(
+                f,
+                "the trust policy asks for the signatures of {} of the keys {trusted}, and {count} signed: {signed}",
+                self.threshold
+            ),
+        }
+    }
+}
+
 fn one() -> u64 {
     1
 }
@@ -196,27 +255,49 @@ impl Trust {
     ) -> bool {
         self.grants.iter().any(|grant| {
             let enough = grant.keys.intersection(signers).count() as u64 >= grant.threshold;
-            let named = |patterns: &BTreeSet<String>, name: &str| {
-                patterns.iter().any(|pattern| matches(pattern, name))
-            };
-            grant.role == role
-                && enough
-                && named(&grant.images, image)
-                && channel.is_none_or(|channel| named(&grant.channels, channel))
+            enough && grant.covers(role, image, channel)
         })
+    }
+
+    /// What `signers` lack to hold `role` for `image` and, where one is concerned, `channel`: by the grant that they are
+    /// nearest to.
+    pub fn shortage(
+        &self,
+        role: Role,
+        signers: &BTreeSet<KeyId>,
+        image: &str,
+        channel: Option<&str>,
+    ) -> Shortage {
+        let fitting = self.grants.iter();
+        let fitting = fitting.filter(|grant| grant.covers(role, image, channel));
+        let lacking = |grant: &&Grant| {
+            let signed = grant.keys.intersection(signers).count() as u64;
+            (signed == 0, grant.threshold.saturating_sub(signed))
+        };
+        let nearest = fitting.min_by_key(lacking);
+        Shortage {
+            signed: signers.clone(),
+            trusted: nearest.map(|grant| grant.keys.clone()).unwrap_or_default(),
+            threshold: nearest.map_or(1, |grant| grant.threshold),
+        }
     }
 
     /// Whether this policy may follow `old` by the word of `signers`: roots of both have to agree.
     pub fn may_follow(&self, old: &Self, signers: &BTreeSet<KeyId>) -> Result<(), String> {
         if self.version != old.version + 1 {
             return Err(format!(
-                "the policy has version {}, but what is in force is {}",
-                self.version, old.version
+                "the policy has version {}, and the one in force has {}: set it to {}",
+                self.version,
+                old.version,
+                old.version + 1
             ));
         }
         for (whose, policy) in [("the old", old), ("the new", self)] {
             if !policy.allows(Role::Root, signers, "", None) {
-                return Err(format!("not enough roots of {whose} policy signed it"));
+                let shortage = policy.shortage(Role::Root, signers, "", None);
+                return Err(format!(
+                    "not enough roots of {whose} policy signed it: {shortage}"
+                ));
             }
         }
         Ok(())

@@ -7,9 +7,8 @@ use jiff::Timestamp;
 
 use super::backend::Backend;
 use super::event::{Body, ChannelSet, Reason};
-use super::history::{Admission, History, Recorded};
-use super::verify::Signed;
-use super::{Store, StoreError, Verdict, new_id};
+use super::history::{History, Recorded};
+use super::{Allow, Store, StoreError, new_id};
 use crate::digest::Digest;
 use crate::manifest::succession::{Obstacle, Versions, obstacles};
 use crate::manifest::{Manifest, Output};
@@ -92,7 +91,7 @@ impl<B: Backend> Store<B> {
             (Err(StoreError::Refused { what, why }), None) => {
                 let other = self.other_target(&history, present.to, &set, now).await?;
                 let why = other.map_or(why.clone(), |other| {
-                    format!("{why}; `--to {other}` would do")
+                    format!("{}; `--to {other}` would do", why.trim_end_matches('.'))
                 });
                 Err(StoreError::Refused { what, why })
             }
@@ -147,32 +146,20 @@ impl<B: Backend> Store<B> {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let body = Body::ChannelSet(set.clone());
-        match history.admits(&body, &self.own_keys(), now.into())? {
-            Admission::New | Admission::Already => {}
+        let admitted = history.admits(&body, &self.own_keys(), now.into());
+        if let Err(error) = &admitted
+            && !matches!(error, StoreError::Refused { .. })
+        {
+            return admitted.map(|_| ());
         }
-        let refused = |why: String| StoreError::Refused {
-            what: format!("{}:{}", set.image, set.channel),
-            why,
-        };
-        let name = target.put.name();
-        if let Verdict::Refused(why) = self.verdict(history, &set.to, now).await? {
-            return Err(refused(format!(
-                "{why}; `vault-bake restore` takes a revocation back"
-            )));
+        let status = self.evaluate(history, &target.put.manifest, now).await?;
+        if let Some(obstacle) = status.refusal(Allow::default()) {
+            return Err(StoreError::Refused {
+                what: format!("{}:{}", set.image, set.channel),
+                why: format!("{}. {}", obstacle.why, obstacle.way_out),
+            });
         }
-        let signed = [Signed::manifest(target)];
-        let mut checked = self.check_envelopes(history, &signed).await;
-        checked.pop().expect("one for each")?;
-        let manifest = self.manifest(&set.to).await?;
-        for output in manifest.outputs.iter().filter(|one| one.target == "local") {
-            if !self.backend.exists(&output.id).await? {
-                return Err(refused(format!(
-                    "the artifact of {name} is gone ({}); bake it again",
-                    output.id
-                )));
-            }
-        }
-        Ok(())
+        admitted.map(|_| ())
     }
 }
 

@@ -6,7 +6,7 @@ use super::SCHEMA;
 use super::backend::BackendError;
 use crate::digest::Digest;
 use crate::manifest::ManifestError;
-use crate::sign::{Role, SignError};
+use crate::sign::{Role, Shortage, SignError};
 
 /// The store failed, refused, or holds something that it should not.
 #[derive(Debug, thiserror::Error)]
@@ -108,12 +108,14 @@ pub enum StoreError {
     #[error(transparent)]
     Sign(#[from] SignError),
     /// The keys at hand may not say so.
-    #[error("the signing key does not hold the role {role} for {of}, by the store's trust policy")]
+    #[error("cannot act as {role} for {of}: {shortage}")]
     NotAllowed {
         /// What would be needed.
         role: Role,
         /// An image, or an image and a channel.
         of: String,
+        /// Which keys signed, and which the trust policy asks for.
+        shortage: Shortage,
     },
     /// A trust policy that may not follow the one in force.
     #[error("trust policy refused: {0}")]

@@ -22,7 +22,7 @@ use crate::sign::{KeyId, Trust};
 
 pub(super) use frame::Frame;
 pub(super) use read::{ReadEntry, parse};
-pub use removal::Planned;
+pub use removal::{Planned, Removal};
 
 /// A recorded manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,8 +37,8 @@ pub struct Recorded {
     pub tests: Vec<Tested>,
     /// The entries that planned to remove its artifact, in order.
     pub planned: Vec<u64>,
-    /// Why its artifact was removed, where it was.
-    pub deleted: Option<String>,
+    /// The removal of its artifact, where it was removed.
+    pub deleted: Option<Removal>,
 }
 
 /// A recorded test.
@@ -363,7 +363,7 @@ impl History {
             }
             Body::ArtifactDeleted { manifest, why, .. } => {
                 if let Some(recorded) = self.recorded_mut(&manifest) {
-                    recorded.deleted = Some(why);
+                    recorded.deleted = Some(Removal { seq, why });
                 }
             }
         }

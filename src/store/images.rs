@@ -1,11 +1,13 @@
 //! Finding what was recorded: by name, by digest, all of it.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::Serialize;
 
 use super::backend::Backend;
-use super::history::{Recorded, Revocation};
+use super::history::{History, Recorded, Removal, Revocation};
 use super::{Store, StoreError, object_name};
 use crate::digest::Digest;
 use crate::manifest::{ImageVersion, Manifest, Moment, Reference, TestRecord};
@@ -31,8 +33,10 @@ pub struct ImageRow {
     pub fixture: bool,
     /// Why it is revoked, where it is.
     pub revoked: Option<String>,
-    /// Why its artifact was removed, where it was.
-    pub removed: Option<String>,
+    /// The removal of its artifact, where it was removed.
+    pub removed: Option<Removal>,
+    /// The channels that hold it.
+    pub channels: Vec<String>,
 }
 
 /// What is known of whether an image works: its last test counts.
@@ -201,8 +205,22 @@ impl<B: Backend> Store<B> {
                 row.revoked = revoked.get(&row.digest).cloned();
             }
         }
+        name_channels(&history, &mut rows);
         rows.sort_by(|a, b| a.image.cmp(&b.image));
         Ok(rows)
+    }
+}
+
+/// Says of each row which channels hold it.
+fn name_channels(history: &History, rows: &mut [ImageRow]) {
+    let mut holders: HashMap<Digest, Vec<String>> = HashMap::new();
+    for (_, channel, generations) in history.channels() {
+        if let Some(last) = generations.last() {
+            holders.entry(last.to).or_default().push(channel.to_owned());
+        }
+    }
+    for row in rows {
+        row.channels = holders.remove(&row.digest).unwrap_or_default();
     }
 }
 
@@ -221,5 +239,6 @@ fn row(recorded: &Recorded, artifacts: &[String]) -> ImageRow {
         fixture: put.fixture,
         revoked: None,
         removed: recorded.deleted.clone(),
+        channels: Vec::new(),
     }
 }

@@ -106,6 +106,8 @@ pub(super) async fn beyond(
             names
         }
     };
+    // Other files have no effect on what the log says; a check of the whole store reports them.
+    names.retain(|name| entry_seq(name).is_some());
     let last = names.pop();
     Ok(last.filter(|last| head == 0 || *last > entry_name(head)))
 }

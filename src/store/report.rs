@@ -25,13 +25,34 @@ pub struct Report {
     /// Objects that nothing names: left by a writer that was killed, or by a log whose end is gone.
     pub left_over: Vec<String>,
     /// Artifacts of recorded images that are not there.
-    pub artifacts_missing: Vec<String>,
+    pub artifacts_missing: Vec<Missing>,
     /// Artifacts that were removed by the log's word, and are still there: a removal was cut short.
     pub removals_unfinished: Vec<String>,
     /// What is known now, in words. Nothing where the store is not sound.
     pub proved: Vec<&'static str>,
     /// What is not, and what would tell.
     pub not_proved: Vec<&'static str>,
+}
+
+/// An artifact that is not there, although the log does not say that it was removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Missing {
+    /// Its file in the store.
+    pub file: String,
+    /// The images that it belongs to, as `image@version`.
+    pub images: Vec<String>,
+    /// The channels that hold one of them: then the store is not sound.
+    pub channels: Vec<String>,
+}
+
+impl Missing {
+    pub(super) fn of(file: String) -> Self {
+        Self {
+            file,
+            images: Vec::new(),
+            channels: Vec::new(),
+        }
+    }
 }
 
 /// Something that is not as it was stored.
@@ -157,8 +178,10 @@ impl std::fmt::Display for Report {
         for void in &self.voids {
             writeln!(f, "void      entry {}: {}", void.seq, void.why)?;
         }
-        for what in &self.artifacts_missing {
-            writeln!(f, "missing   {what}")?;
+        let not_held = |one: &&Missing| one.channels.is_empty();
+        for one in self.artifacts_missing.iter().filter(not_held) {
+            let Missing { file, images, .. } = one;
+            writeln!(f, "missing   {file}: {}; in no channel", images.join(", "))?;
         }
         for what in &self.removals_unfinished {
             let way_out =

@@ -72,7 +72,12 @@ impl Rule {
             } if from > to => Err(format!("{from} comes after {to}")),
             Self::Release { below, .. } => match semver::Version::parse(below) {
                 Ok(_) => Ok(()),
-                Err(error) => Err(format!("`{below}` is no version of a release: {error}")),
+                Err(_) if semver::Version::parse(&format!("{below}.0")).is_ok() => Err(format!(
+                    "`{below}` is no whole version of a release: write {below}.0"
+                )),
+                Err(error) => Err(format!(
+                    "`{below}` is no version of a release ({error}): write one as in 1.16.0"
+                )),
             },
             _ => Ok(()),
         }
@@ -136,7 +141,7 @@ enum Holds {
 
 /// What revocations say of a manifest at some time.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Standing {
+pub struct RevocationStatus {
     /// In force.
     pub revoked: Vec<Revocation>,
     /// Not yet in force.
@@ -146,7 +151,7 @@ pub struct Standing {
     pub inherited_from: Option<Digest>,
 }
 
-impl Standing {
+impl RevocationStatus {
     /// Whether it may be deployed.
     pub fn is_good(&self) -> bool {
         self.revoked.is_empty()
@@ -162,13 +167,13 @@ impl Revocation {
 
 impl<B: Backend> Store<B> {
     /// What revocations say of a recorded manifest at the time `now`.
-    pub async fn standing(
+    pub async fn revocation_status(
         &self,
         history: &History,
         manifest: &Digest,
         now: Timestamp,
-    ) -> Result<Standing, StoreError> {
-        let mut standing = Standing::default();
+    ) -> Result<RevocationStatus, StoreError> {
+        let mut standing = RevocationStatus::default();
         let mut next = history.by_digest(manifest);
         let mut seen = BTreeSet::new();
         while let Some(recorded) = next.filter(|one| seen.insert(one.put.manifest)) {
@@ -231,6 +236,48 @@ impl<B: Backend> Store<B> {
         Ok(affected)
     }
 
+    /// Why a rule is about no recorded image, where it names something that none of them ever had; for people who misspelt it.
+    pub async fn unknown_to(
+        &self,
+        history: &History,
+        rule: &Rule,
+    ) -> Result<Option<String>, StoreError> {
+        let recorded = history.recorded().iter();
+        let (what, name, known) = match rule {
+            Rule::Versions { image, .. } => {
+                let known = recorded.map(|one| one.put.image.clone());
+                (
+                    "image was ever recorded with the name",
+                    image,
+                    known.collect(),
+                )
+            }
+            Rule::Release { product, .. } => {
+                let known = recorded.flat_map(|one| one.put.releases.keys().cloned());
+                ("image ever had a release of", product, known.collect())
+            }
+            Rule::Package { name, .. } => {
+                let known = self.package_names(history).await?;
+                ("image ever had a package of the name", name, known)
+            }
+            Rule::Manifests { .. } | Rule::Input { .. } => return Ok(None),
+        };
+        Ok(said_of_unknown(what, name, &known))
+    }
+
+    /// The names of all packages of all images, and of what they were built from.
+    async fn package_names(&self, history: &History) -> Result<BTreeSet<String>, StoreError> {
+        let (mut lists, mut names) = (BTreeSet::new(), BTreeSet::new());
+        for recorded in history.recorded() {
+            let manifest = self.manifest(&recorded.put.manifest).await?;
+            if lists.insert(manifest.packages.digest) {
+                let packages = self.packages(&manifest).await?.into_iter();
+                names.extend(packages.flat_map(|one| [one.name, one.source]));
+            }
+        }
+        Ok(names)
+    }
+
     async fn holds(&self, rule: &Rule, recorded: &Recorded) -> Result<bool, StoreError> {
         match rule.holds(recorded) {
             Holds::Yes => return Ok(true),
@@ -257,6 +304,17 @@ impl<B: Backend> Store<B> {
             _ => false,
         })
     }
+}
+
+fn said_of_unknown(what: &str, name: &str, known: &BTreeSet<String>) -> Option<String> {
+    if known.iter().any(|one| matches(name, one)) {
+        return None;
+    }
+    let distance = |one: &&String| strsim::damerau_levenshtein(one, name);
+    let near = known.iter().filter(|one| distance(one) <= name.len() / 3);
+    let near = near.min_by_key(distance);
+    let near = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+    Some(format!("no {what} `{name}`{near}"))
 }
 
 /// The recorded image whose artifact `recorded` was made from.

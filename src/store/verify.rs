@@ -12,9 +12,9 @@ use std::sync::Arc;
 use super::backend::{Backend, BackendError};
 use super::event::ManifestPut;
 use super::history::{History, Recorded};
-use super::log::{self, ENTRIES, Look, entry_name, entry_seq};
+use super::log::{self, Look, entry_seq};
 use super::parallel::{in_order, of_task};
-use super::report::Report;
+use super::report::{Missing, Report};
 use super::{Store, StoreError, object_digest, object_name};
 use crate::digest::Digest;
 use crate::manifest::CHECKS_ROLE;
@@ -62,7 +62,7 @@ impl<'a> Signed<'a> {
     }
 
     /// A manifest and its tests.
-    fn of(recorded: &'a Recorded) -> impl Iterator<Item = Self> {
+    pub(super) fn of(recorded: &'a Recorded) -> impl Iterator<Item = Self> {
         let manifest = Self::manifest(recorded);
         let tests = recorded.tests.iter().map(move |one| Self {
             seq: one.seq,
@@ -92,10 +92,10 @@ impl<B: Backend> Store<B> {
         report.keep(self.check_pinned(&history))?;
         report.entries = history.head();
         report.voids = history.voids().to_vec();
-        let (head, backend) = (history.head(), self.backend.clone());
+        let backend = self.backend.clone();
         let entries = tokio::spawn(async move { backend.list("log/").await });
         let mut named = self.check_manifests(history, &mut report).await?;
-        check_entries(head, of_task(entries.await)?, &mut report);
+        check_entries(of_task(entries.await)?, &mut report);
         // The names of a large store take as much memory as a part of its history, which is gone by now.
         let objects = self.kept_objects().await?;
         let packages = std::mem::take(&mut named.packages);
@@ -106,6 +106,7 @@ impl<B: Backend> Store<B> {
         self.check_removed(named.removed, &mut report).await?;
         self.check_artifacts(named.artifacts, depth, &mut report)
             .await?;
+        self.name_missing(&mut report).await?;
         self.check_objects(objects, named.records, &mut report)
             .await?;
         report.say_what_was_proved(depth, self.pinned.is_some());
@@ -292,12 +293,12 @@ impl<B: Backend> Store<B> {
         for (name, digest) in artifacts {
             if depth == Depth::Records {
                 if !self.backend.exists(&name).await? {
-                    report.artifacts_missing.push(name);
+                    report.artifacts_missing.push(Missing::of(name));
                 }
                 continue;
             }
             match self.backend.digest(&name).await? {
-                None => report.artifacts_missing.push(name),
+                None => report.artifacts_missing.push(Missing::of(name)),
                 Some(found) => {
                     report.artifacts += 1;
                     if found != digest {
@@ -306,6 +307,41 @@ impl<B: Backend> Store<B> {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Says of missing artifacts whose they are. What a channel holds has to be there.
+    async fn name_missing(&self, report: &mut Report) -> Result<(), StoreError> {
+        if report.artifacts_missing.is_empty() {
+            return Ok(());
+        }
+        // Read again: to keep it for the whole check would take memory that is hardly ever needed.
+        let mut history = self.empty_history();
+        let read = log::advance(&mut history, &self.backend).await;
+        report.keep(read)?;
+        let mut missing = std::mem::take(&mut report.artifacts_missing);
+        for recorded in history
+            .recorded()
+            .iter()
+            .filter(|one| one.deleted.is_none())
+        {
+            let Some(manifest) = report.keep(self.manifest(&recorded.put.manifest).await)? else {
+                continue;
+            };
+            let files = manifest.outputs.iter().map(|output| &output.id);
+            let files: Vec<&String> = files.collect();
+            for one in missing.iter_mut().filter(|one| files.contains(&&one.file)) {
+                let name = recorded.put.name();
+                let holders = history.holders(&recorded.put.manifest);
+                for (image, channel, _) in holders {
+                    let channel = format!("{image}:{channel}");
+                    report.find(&one.file, format!("missing: {name}, which {channel} holds"));
+                    one.channels.push(channel);
+                }
+                one.images.push(name);
+            }
+        }
+        report.artifacts_missing = missing;
         Ok(())
     }
 
@@ -350,14 +386,11 @@ impl<B: Backend> Store<B> {
 }
 
 /// Nothing but entries in the log.
-fn check_entries(head: u64, names: Vec<String>, report: &mut Report) {
-    // What comes after the head was judged by the replay.
-    let next = entry_name(head + 1);
+fn check_entries(names: Vec<String>, report: &mut Report) {
     for name in names {
-        let judged = name.starts_with(ENTRIES) && name >= next;
-        let known = entry_seq(&name).is_some_and(|seq| (1..=head).contains(&seq));
-        if !judged && !known {
-            report.find(name, "is no entry of the log");
+        // What comes after the head was judged by the replay.
+        if entry_seq(&name).is_none_or(|seq| seq == 0) {
+            report.find(name, "is no entry of the log: move it out of the store");
         }
     }
 }

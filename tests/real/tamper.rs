@@ -93,7 +93,8 @@ async fn complaint(root: &Path) -> Option<String> {
     match examined.await {
         Ok(report) if !report.is_sound() => Some(report.findings[0].why.clone()),
         Ok(report) => {
-            let mut noticed = report.left_over.iter().chain(&report.artifacts_missing);
+            let missing = report.artifacts_missing.iter().map(|one| &one.file);
+            let mut noticed = report.left_over.iter().chain(missing);
             noticed.next().map(|name| format!("noticed: {name}"))
         }
         // The name of the schema itself was altered.

@@ -5,7 +5,7 @@
     reason = "the binary is used as a person does, from outside"
 )]
 
-mod channels;
+pub(crate) mod channels;
 mod early;
 mod gc;
 mod needs;

@@ -11,6 +11,7 @@ mod canonical;
 mod cli;
 mod definition;
 mod far;
+mod deployable;
 mod deployment;
 mod endings;
 mod faults;

@@ -6,7 +6,8 @@ use std::fs;
 
 use serde_json::Value;
 use vault_bake::pin::{PinFile, PinnedOutput};
-use vault_bake::resolve::{FIELDS, Format, Resolved, Standing};
+use vault_bake::resolve::{FIELDS, Format, Resolved};
+use vault_bake::store::DeployState;
 
 use crate::manifest::sample::digest;
 use crate::support::recorded::{Ground, bake, in_cloud, promote, revoke, settled, with};
@@ -39,7 +40,7 @@ fn hostile(id: &str) -> Resolved {
         firmware: "uefi".into(),
         file_digest: digest("file"),
         releases: [("vault".to_owned(), "1.21.0".to_owned())].into(),
-        standing: Standing::Scheduled,
+        standing: DeployState::Scheduled,
         warnings: vec![id.into(), "second".into()],
     }
 }

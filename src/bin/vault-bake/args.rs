@@ -157,9 +157,10 @@ pub enum Verb {
     },
     /// Move a channel to an image that was tested, is not revoked, and whose artifact is there
     Promote {
-        /// What to promote: `name@version`, `sha256:…`, `name:channel` or a name (the newest)
+        /// What to promote: `name@version`, `sha256:…`, `name:channel` or a name (the newest that may be
+        /// deployed)
         reference: String,
-        /// The channel, as in `staging`; it is made where it is not there
+        /// The channel, as in `staging` or `name:staging`; it is made where it is not there
         channel: String,
         /// Only where the channel is at this generation
         #[arg(long, value_name = "GENERATION")]
@@ -190,9 +191,9 @@ pub enum Verb {
     },
     /// Show where channels stand, and every position that they ever had
     Channel {
-        /// What to show
+        /// What to show [default: list]
         #[command(subcommand)]
-        verb: ChannelVerb,
+        verb: Option<ChannelVerb>,
     },
     /// Revoke images by a rule that also holds for those to come
     Revoke(Box<Revoke>),

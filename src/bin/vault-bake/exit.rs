@@ -18,6 +18,7 @@ use vault_bake::provision::ProvisionError;
 use vault_bake::provisioner::ProvisionerError;
 use vault_bake::release::ReleaseError;
 use vault_bake::resolve::ResolveError;
+use vault_bake::sign::{Role, Shortage};
 use vault_bake::store::StoreError;
 use vault_bake::teardown::{JournalError, Leak};
 use vault_bake::wait::Interrupted;
@@ -168,9 +169,7 @@ macro_rules! failures {
 failures! {
     LintError => |_| Exit::Usage;
     LockError => lock;
-    StoreError => store;
     PinError => |error| kind(error.is_integrity(), error.is_conflict(), error.is_invalid());
-    ResolveError => |error| kind(error.is_integrity(), error.is_conflict(), error.is_invalid());
     PlanFileError => |_| Exit::Usage;
     JournalError => |_| Exit::Failed;
 }
@@ -212,6 +211,46 @@ impl From<PlanError> for Failure {
             other => Self::usage(other.to_string()),
         }
     }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let failure = Self::new(store(&error), error.to_string());
+        match &error {
+            StoreError::NotAllowed { role, shortage, .. } => {
+                failure.hint(key_hint(*role, shortage))
+            }
+            _ => failure,
+        }
+    }
+}
+
+impl From<ResolveError> for Failure {
+    fn from(error: ResolveError) -> Self {
+        let exit = kind(
+            error.is_integrity(),
+            error.is_conflict(),
+            error.is_invalid(),
+        );
+        let failure = Self::new(exit, error.to_string());
+        match error.way_out() {
+            Some(way_out) => failure.hint(way_out),
+            None => failure,
+        }
+    }
+}
+
+/// The way out where the signing key is not one of those that may.
+fn key_hint(role: Role, shortage: &Shortage) -> String {
+    if shortage.count() > 0 {
+        return format!(
+            "This command signs with one key. Have a root lower the threshold of the role {role} with `vault-bake trust set`."
+        );
+    }
+    format!(
+        "Use a key that has the role, with --signing-key; it may be on another machine. Or send `vault-bake trust key` to a root, \
+         who adds your key to the role {role} with `vault-bake trust set`."
+    )
 }
 
 impl From<Interrupted> for Failure {

@@ -164,7 +164,7 @@ async fn dispatch(verb: Verb, session: &Session) -> Result<Exit, Failure> {
             };
             commands::rollback::run(session, &channel, wish).await
         }
-        Verb::Channel { verb } => commands::channel::run(session, &verb).await,
+        Verb::Channel { verb } => commands::channel::run(session, verb.as_ref()).await,
         Verb::Revoke(revoke) => commands::revoke::run(session, &revoke).await,
         Verb::Restore {
             entry,

@@ -12,6 +12,13 @@ pub fn print_line(line: &str) {
     let _ = writeln!(stdout().lock(), "{}", visible(line.trim_end_matches('\n')));
 }
 
+/// Prints the header of a table, to people at a terminal only.
+pub fn print_header(line: &str) {
+    if stdout().is_terminal() {
+        print_line(line.trim_end());
+    }
+}
+
 /// Prints text that has its line ends already.
 pub fn print_text(text: &str) {
     let _ = stdout().lock().write_all(visible(text).as_bytes());

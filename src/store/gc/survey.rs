@@ -233,6 +233,8 @@ impl<B: Backend> Store<B> {
             let image = one.put.image.as_str();
             row.why = match (one.state(), found.get(image)) {
                 (TestState::Tested, Some(newest)) => format!("{newest} is newer and tested"),
+                (TestState::Failed, _) => "it had failed its test".to_owned(),
+                (TestState::Untested, _) => "it was never tested".to_owned(),
                 (state, _) => state.to_string(),
             };
             if found.contains_key(image)
@@ -241,9 +243,11 @@ impl<B: Backend> Store<B> {
             {
                 continue;
             }
-            let standing = self.standing(history, &one.put.manifest, now).await?;
+            let standing = self
+                .revocation_status(history, &one.put.manifest, now)
+                .await?;
             match standing.revoked.first() {
-                Some(revocation) => row.why = format!("revoked by entry {}", revocation.seq),
+                Some(revocation) => row.why = format!("it was revoked by entry {}", revocation.seq),
                 None => {
                     found.insert(image, row.name.clone());
                     row.hold(Hold::NewestTested);

@@ -26,6 +26,27 @@ pub struct Planned {
     pub keep: Keep,
 }
 
+/// The removal of an artifact.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removal {
+    /// The number of the entry that says so.
+    pub seq: u64,
+    /// Why, in words.
+    pub why: String,
+}
+
+impl std::fmt::Display for Removal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Entries of older versions have the state alone.
+        let why = match self.why.as_str() {
+            "failed" => "it had failed its test",
+            "untested" => "it was never tested",
+            why => why,
+        };
+        write!(f, "by gc (entry {}): {why}", self.seq)
+    }
+}
+
 impl Planned {
     /// From when on it may be carried out.
     pub fn due(&self) -> Moment {

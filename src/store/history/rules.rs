@@ -104,6 +104,7 @@ impl History {
             return Ok(());
         }
         Err(StoreError::NotAllowed {
+            shortage: self.trust().shortage(role, signers, image, channel),
             role,
             of: match (image, channel) {
                 ("", _) => "this store".to_owned(),
@@ -148,16 +149,15 @@ impl History {
             return Err(refused(format!("{} is another image", to.put.name())));
         }
         if to.state() != TestState::Tested {
-            return Err(refused(format!(
-                "{} is {}; `vault-bake test {}` tests it",
-                to.put.name(),
-                to.state(),
-                to.put.name()
-            )));
+            let name = to.put.name();
+            return Err(refused(match to.state() {
+                TestState::Failed => format!("{name} failed its test"),
+                _ => format!("{name} is untested; `vault-bake test {name}` tests it"),
+            }));
         }
         if let Some(why) = &to.deleted {
             return Err(refused(format!(
-                "the artifact of {} was removed ({why}); choose another image, or bake one",
+                "the artifact of {} was removed {why}; choose another image, or bake one",
                 to.put.name()
             )));
         }

@@ -12,7 +12,7 @@ use crate::digest::Digest;
 const BLOCK_BYTES: usize = 16 * 1024;
 
 /// Stands at the end of the file. Its number grows with every change of what is in the file.
-const FORMAT: &[u8; 32] = b"vault-bake history, format 0002\n";
+const FORMAT: &[u8; 32] = b"vault-bake history, format 0003\n";
 
 /// The size of the content, the format, and the digest over both and over the digests of all blocks.
 const FOOT_BYTES: usize = 8 + FORMAT.len() + 32;

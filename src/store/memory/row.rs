@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::manifest::Moment;
 use crate::store::event::ManifestPut;
-use crate::store::history::{Recorded, Tested};
+use crate::store::history::{Recorded, Removal, Tested};
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct Row<'a> {
@@ -28,7 +28,7 @@ pub(super) struct Row<'a> {
     base: [u8; 32],
     tests: Vec<Test>,
     planned: Cow<'a, [u64]>,
-    deleted: Option<&'a str>,
+    deleted: Option<(u64, &'a str)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -85,7 +85,7 @@ impl<'a> Row<'a> {
             base: *base.bytes(),
             tests: tests.collect(),
             planned: planned.as_slice().into(),
-            deleted: deleted.as_deref(),
+            deleted: deleted.as_ref().map(|one| (one.seq, one.why.as_str())),
         }
     }
 
@@ -118,7 +118,10 @@ impl<'a> Row<'a> {
             },
             tests: tests.collect(),
             planned: self.planned.to_vec(),
-            deleted: self.deleted.map(str::to_owned),
+            deleted: self.deleted.map(|(seq, why)| Removal {
+                seq,
+                why: why.to_owned(),
+            }),
         })
     }
 }

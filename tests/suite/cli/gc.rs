@@ -41,7 +41,6 @@ async fn images_are_planned_to_go_and_removed_while_their_records_stay() {
             &gc(&["--plan", "--in-use", "in-use.txt"]),
             &["gc", "--apply", "11", "--in-use", "in-use.txt"],
             &gc(&["--plan", "--grace", "0", "--in-use", "in-use.txt"]),
-            &["gc", "--apply", "12"],
             &[
                 "gc",
                 "--apply",
@@ -52,9 +51,11 @@ async fn images_are_planned_to_go_and_removed_while_their_records_stay() {
                 "vault-bake.pins.json",
                 "--json",
             ],
+            &["gc", "--apply", "12"],
             &["gc", "--apply", "12", "--in-use", "in-use.txt"],
-            &["gc", "--apply", "12", "--in-use", "in-use.txt"],
+            &["gc", "--apply", "12", "--cache", "another"],
             &["gc", "--apply", "3"],
+            &["resolve", "quickstart@1.0.1"],
             &["images"],
             &["promote", "quickstart@1.0.1", "prod"],
             &["rollback", "quickstart:prod", "--reason", "too slow"],
@@ -77,4 +78,55 @@ fn times_that_mean_nothing_are_refused() {
         &["gc", "--apply", "3", "--grace", "1h"],
     ];
     assert_session("gc_refusals", &session(folder.path(), &commands));
+}
+
+#[tokio::test]
+async fn a_plan_knows_the_files_that_it_was_made_with() {
+    let ground = Ground::new();
+    let store = ground.store().await;
+    for version in ["1.0.0", "1.0.1", "1.0.2"] {
+        bake(&store, &sample(version, &format!("disk {version}"))).await;
+    }
+    key_of(&ground.path(""));
+    fs::write(ground.path("in-use.txt"), "other@3.0.0\n").unwrap();
+    fs::write(ground.path("more.txt"), "quickstart@1.0.1\n").unwrap();
+    let plan = [
+        "gc",
+        "--plan",
+        "--grace",
+        "0",
+        "--min-age",
+        "0",
+        "--keep-generations",
+        "1",
+        "--pins",
+        "vault-bake.pins.json",
+        "--in-use",
+        "in-use.txt",
+    ];
+    let mut text = told(
+        &ground,
+        &[
+            &["promote", "quickstart@1.0.0", "prod"],
+            &["pin", "quickstart:prod"],
+            &["promote", "quickstart@1.0.2", "prod"],
+            &plan,
+            // Another computer does not know them.
+            &["gc", "--apply", "9", "--cache", "another"],
+        ],
+    );
+    // The files are read again: what they say now counts.
+    fs::write(ground.path("in-use.txt"), "quickstart@1.0.1\n").unwrap();
+    text += "\n";
+    text += &told(&ground, &[&["gc", "--apply", "9"]]);
+    fs::write(ground.path("in-use.txt"), "other@3.0.0\n").unwrap();
+    text += "\n";
+    text += &told(
+        &ground,
+        &[
+            &["gc", "--apply", "9", "--in-use", "more.txt"],
+            &["gc", "--apply", "9"],
+        ],
+    );
+    assert_session("gc_sources", &text);
 }

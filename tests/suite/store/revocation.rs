@@ -135,7 +135,8 @@ async fn a_rule_holds_for_what_comes_later_until_it_is_taken_back() {
         let mut lines = Vec::new();
         for digest in &family {
             let name = history.by_digest(digest).unwrap().put.name();
-            let standing = store.standing(&history, digest, now()).await.unwrap();
+            let standing = store.revocation_status(&history, digest, now());
+            let standing = standing.await.unwrap();
             let whys = |list: &[vault_bake::store::history::Revocation]| {
                 let whys: Vec<&str> = list.iter().map(|one| one.revoke.why.as_str()).collect();
                 whys.join(", ")

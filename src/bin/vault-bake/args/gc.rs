@@ -26,7 +26,7 @@ pub struct Gc {
     /// How long every image stays, as in 30d
     #[arg(long, value_name = "TIME", default_value = "30d", value_parser = seconds)]
     pub min_age: u64,
-    /// Pin file of a deployment: its images stay; for each deployment one
+    /// Pin file of a deployment: its images stay; for each deployment one [with --apply: those of the plan]
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub pins: Vec<PathBuf>,
     /// File with what running nodes use, one a line: ids, paths, `sha256:…`, `name@version` or names of images; those stay

@@ -27,7 +27,8 @@ pub struct Pin {
 /// Resolving.
 #[derive(Args)]
 pub struct Resolve {
-    /// With --pins the name of a pin; else `name:channel`, `name@version`, `sha256:…` or a name (the newest)
+    /// With --pins the name of a pin; else `name:channel`, `name@version`, `sha256:…` or a name (the newest that
+    /// may be deployed)
     #[arg(value_name = "REF|NAME")]
     pub reference: Option<String>,
     /// Ask this pin file alone, no store and no network: what deployments do
@@ -45,9 +46,12 @@ pub struct Resolve {
     /// A field, and the parameter of the Bicep file that gets it, as in image_id=vmImageId; may be repeated
     #[arg(long, value_name = "FIELD=PARAMETER")]
     pub map: Vec<String>,
-    /// Take a revoked image all the same
+    /// Accept an image that is revoked
     #[arg(long, conflicts_with = "pins")]
     pub allow_revoked: bool,
+    /// Accept an image that was not tested, or that failed its test
+    #[arg(long, conflicts_with = "pins")]
+    pub allow_untested: bool,
 }
 
 /// Forms of an answer.
@@ -78,7 +82,16 @@ pub struct CheckPlan {
     /// Only what this pin file pins is tracked; without --store, the file alone is asked
     #[arg(long, value_name = "FILE")]
     pub pins: Option<PathBuf>,
-    /// Refuse images that no record has, or that are known only once the plan is applied
-    #[arg(long)]
+    /// Refuse images that no record has, or that cannot be checked: the default
+    #[arg(long, conflicts_with = "lenient")]
     pub strict: bool,
+    /// List images that are not known instead of refusing them
+    #[arg(long)]
+    pub lenient: bool,
+    /// Accept images that are revoked
+    #[arg(long)]
+    pub allow_revoked: bool,
+    /// Accept images that were not tested, or that failed their test
+    #[arg(long)]
+    pub allow_untested: bool,
 }

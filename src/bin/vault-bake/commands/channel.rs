@@ -1,27 +1,26 @@
-//! `channel`: where channels stand, and stood.
+//! `channel`: where channels stand, and stood, and whether their images may be deployed.
 
-use vault_bake::store::StoreError;
 use vault_bake::store::history::{Generation, History};
+use vault_bake::store::{AnyBackend, DeployState, Store, StoreError};
 
 use crate::args::ChannelVerb;
 use crate::commands::rollback::split;
-use crate::commands::{print_json, print_line};
+use crate::commands::{print_header, print_json, print_line};
 use crate::exit::{Exit, Failure};
-use crate::world::Session;
+use crate::world::{Session, clock};
 
-pub async fn run(session: &Session, verb: &ChannelVerb) -> Result<Exit, Failure> {
-    let history = session.open_store().await?.history().await?;
+pub async fn run(session: &Session, verb: Option<&ChannelVerb>) -> Result<Exit, Failure> {
+    let store = session.open_store().await?;
+    let history = store.history().await?;
+    let view = View {
+        session,
+        store: &store,
+        history: &history,
+    };
     match verb {
-        ChannelVerb::List { image } => {
-            for (name, channel, generations) in history.channels() {
-                if image.as_ref().is_none_or(|image| image == name) {
-                    generations.iter().rev().take(1).for_each(|generation| {
-                        show(session, &history, &format!("{name}:{channel}"), generation);
-                    });
-                }
-            }
-        }
-        ChannelVerb::Show { channel } => {
+        None => view.list(None).await?,
+        Some(ChannelVerb::List { image }) => view.list(image.as_deref()).await?,
+        Some(ChannelVerb::Show { channel }) => {
             let (name, wanted) = match channel.split_once('@') {
                 Some((name, generation)) => (name, Some(number(generation)?)),
                 None => (channel.as_str(), None),
@@ -32,11 +31,11 @@ pub async fn run(session: &Session, verb: &ChannelVerb) -> Result<Exit, Failure>
                 Some(wanted) => generations.iter().find(|one| one.generation == wanted),
             };
             let missing = || StoreError::NoChannel(channel.clone());
-            show(session, &history, name, found.ok_or_else(missing)?);
+            view.print(name, found.ok_or_else(missing)?).await?;
         }
-        ChannelVerb::Log { channel } => {
+        Some(ChannelVerb::Log { channel }) => {
             for generation in positions(&history, channel)?.iter().rev() {
-                show(session, &history, channel, generation);
+                view.print(channel, generation).await?;
             }
         }
     }
@@ -56,21 +55,58 @@ fn positions<'a>(history: &'a History, name: &str) -> Result<&'a [Generation], F
     }
 }
 
-fn show(session: &Session, history: &History, channel: &str, generation: &Generation) {
-    let recorded = history.by_digest(&generation.to);
-    let name = recorded.map_or_else(|| generation.to.to_string(), |one| one.put.name());
-    if session.json {
-        let mut value = serde_json::to_value(generation).unwrap_or_default();
-        value["channel"] = channel.into();
-        value["name"] = name.into();
-        print_json(&value);
-        return;
+struct View<'a> {
+    session: &'a Session,
+    store: &'a Store<AnyBackend>,
+    history: &'a History,
+}
+
+impl View<'_> {
+    async fn list(&self, image: Option<&str>) -> Result<(), Failure> {
+        if !self.session.json {
+            print_header(&columns("CHANNEL", "GEN", "IMAGE", "SINCE", "REASON"));
+        }
+        for (name, channel, generations) in self.history.channels() {
+            let wanted = image.is_none_or(|image| image == name);
+            if let Some(last) = generations.last().filter(|_| wanted) {
+                self.print(&format!("{name}:{channel}"), last).await?;
+            }
+        }
+        Ok(())
     }
-    let note = generation.note.as_ref();
-    let note = note.map_or(String::new(), |note| format!("  {note}"));
-    let line = format!(
-        "{channel:<28} {:>4}  {name:<28} {}  {:<8}{note}",
-        generation.generation, generation.at, generation.reason
-    );
-    print_line(line.trim_end());
+
+    async fn print(&self, channel: &str, generation: &Generation) -> Result<(), Failure> {
+        let status = self.store.evaluate(self.history, &generation.to, clock());
+        let status = status.await?;
+        if self.session.json {
+            let mut value = serde_json::to_value(generation).unwrap_or_default();
+            value["channel"] = channel.into();
+            value["name"] = status.name.clone().into();
+            value["standing"] = status.state().as_str().into();
+            if let Some(why) = status.remark() {
+                value["why"] = why.into();
+            }
+            print_json(&value);
+            return Ok(());
+        }
+        let note = generation.note.as_ref();
+        let note = note.map_or(String::new(), |note| format!("  {note}"));
+        let standing = match (status.state(), status.remark()) {
+            (DeployState::Good, _) | (_, None) => String::new(),
+            (state, Some(why)) => format!("  {}: {why}", state.as_str().to_uppercase()),
+        };
+        let line = columns(
+            channel,
+            &generation.generation.to_string(),
+            &status.name,
+            &generation.at.to_string(),
+            &generation.reason.to_string(),
+        );
+        print_line(format!("{line}{note}{standing}").trim_end());
+        Ok(())
+    }
+}
+
+fn columns(channel: &str, generation: &str, image: &str, at: &str, reason: &str) -> String {
+    format!("{channel:<28} {generation:>4}  {image:<28} {at:<20}  {reason:<8}")
 }

@@ -1,6 +1,7 @@
 //! `check-plan`: whether a Terraform plan may be applied, as far as images are concerned.
 
-use vault_bake::deployment::{Catalogue, judge, uses};
+use vault_bake::deployment::{Catalogue, Mode, Plan, judge};
+use vault_bake::store::Allow;
 
 use crate::args::pins::CheckPlan;
 use crate::commands::{pin, print_json, print_line};
@@ -11,7 +12,7 @@ pub async fn run(session: &Session, wish: &CheckPlan) -> Result<Exit, Failure> {
     let name = wish.plan.display().to_string();
     let bytes =
         std::fs::read(&wish.plan).map_err(|error| Failure::usage(format!("{name}: {error}")))?;
-    let uses = uses(&name, &bytes)?;
+    let plan = Plan::read(&name, &bytes)?;
     let pins = match &wish.pins {
         None => None,
         Some(path) => {
@@ -24,7 +25,7 @@ pub async fn run(session: &Session, wish: &CheckPlan) -> Result<Exit, Failure> {
         Some((_, pins)) if !session.store_named() => pins,
         pins => {
             let store = session.open_store().await?;
-            let recorded = Catalogue::of_store(&store, &uses, clock()).await?;
+            let recorded = Catalogue::of_store(&store, &plan, clock()).await?;
             match pins {
                 None => recorded,
                 Some((file, pins)) => {
@@ -35,7 +36,14 @@ pub async fn run(session: &Session, wish: &CheckPlan) -> Result<Exit, Failure> {
             }
         }
     };
-    let report = judge(&uses, &catalogue, wish.strict);
+    let mode = Mode {
+        lenient: wish.lenient,
+        allow: Allow {
+            revoked: wish.allow_revoked,
+            untested: wish.allow_untested,
+        },
+    };
+    let report = judge(&plan, &catalogue, mode);
     if session.json {
         print_json(&serde_json::json!(report));
     } else {

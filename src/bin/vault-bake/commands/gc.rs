@@ -8,6 +8,7 @@ use vault_bake::store::history::{History, Planned};
 use vault_bake::store::{AnyBackend, Store};
 
 use crate::args::gc::Gc;
+use crate::commands::gc_sources::Sources;
 use crate::commands::{pin, print_json, print_line};
 use crate::exit::{Exit, Failure};
 use crate::world::{PROC, Session, clock};
@@ -23,9 +24,13 @@ pub async fn run(session: &Session, wish: &Gc) -> Result<Exit, Failure> {
         return session.reading(dry_run(session, wish, &keep)).await;
     }
     let store = session.open_signing_store().await?;
-    let outside = outside(session, wish, &store).await?;
     match wish.apply {
         Some(entry) => {
+            let sources = Sources::of_plan(wish, &session.cache, &store.origin(), entry);
+            if sources != Sources::given(wish) {
+                tell_sources(session, &sources);
+            }
+            let outside = outside(session, &sources, &store).await?;
             let applied = store.apply_gc(entry, &outside, clock()).await?;
             tell_applied(session, entry, &applied, &outside);
             Ok(if applied.failed.is_empty() {
@@ -35,8 +40,13 @@ pub async fn run(session: &Session, wish: &Gc) -> Result<Exit, Failure> {
             })
         }
         None => {
+            let sources = Sources::given(wish);
+            let outside = outside(session, &sources, &store).await?;
             let planned = store.plan_gc(&keep, &outside, wish.grace, clock());
             let (survey, planned) = planned.await?;
+            if let Some(planned) = &planned {
+                sources.remember(&session.cache, &store.origin(), planned.seq)?;
+            }
             tell_survey(session, &survey);
             tell_plan(session, &survey, planned.as_ref(), &outside);
             Ok(Exit::Done)
@@ -46,7 +56,7 @@ pub async fn run(session: &Session, wish: &Gc) -> Result<Exit, Failure> {
 
 async fn dry_run(session: &Session, wish: &Gc, keep: &Keep) -> Result<Exit, Failure> {
     let store = session.open_store().await?;
-    let outside = outside(session, wish, &store).await?;
+    let outside = outside(session, &Sources::given(wish), &store).await?;
     let history = store.history().await?;
     let survey = store.survey(&history, keep, &outside, clock()).await?;
     tell_survey(session, &survey);
@@ -57,14 +67,14 @@ async fn dry_run(session: &Session, wish: &Gc, keep: &Keep) -> Result<Exit, Fail
 /// All that holds images and is not in the log.
 async fn outside(
     session: &Session,
-    wish: &Gc,
+    sources: &Sources,
     store: &Store<AnyBackend>,
 ) -> Result<Outside, Failure> {
     let mut outside = Outside::default();
     let trust = session.keys.trust()?;
-    if !wish.pins.is_empty() {
+    if !sources.pins.is_empty() {
         let history = store.history().await?;
-        for path in &wish.pins {
+        for path in &sources.pins {
             let file = match pin::parse(path) {
                 // Nobody knows what it would hold.
                 Err(failure) if path.exists() => return Err(failure.ending_with(Exit::Integrity)),
@@ -74,13 +84,22 @@ async fn outside(
                 .await?;
         }
     }
-    for path in &wish.in_use {
+    for path in &sources.in_use {
         let list = std::fs::read_to_string(path);
         let list = list.map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
         outside.in_use(&list);
     }
     store.see_processes(&mut outside, Path::new(PROC)).await?;
     Ok(outside)
+}
+
+fn tell_sources(session: &Session, sources: &Sources) {
+    let all = sources.pins.iter().chain(&sources.in_use);
+    let all: Vec<String> = all.map(|path| path.display().to_string()).collect();
+    session.events.note(format!(
+        "looking at what the plan was made with: {}",
+        all.join(", ")
+    ));
 }
 
 fn tell_survey(session: &Session, survey: &Survey) {

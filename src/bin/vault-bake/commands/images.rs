@@ -2,7 +2,7 @@
 
 use vault_bake::store::ImageRow;
 
-use crate::commands::print_line;
+use crate::commands::{print_header, print_line};
 use crate::exit::{Exit, Failure};
 use crate::world::{Session, clock};
 
@@ -17,6 +17,9 @@ pub async fn run(session: &Session, name: Option<&str>) -> Result<Exit, Failure>
             false => line(row),
         })
         .collect();
+    if !session.json && !lines.is_empty() {
+        print_header(&columns("IMAGE", "TEST", "SIZE", "MANIFEST", "CHANNELS"));
+    }
     // At once: a write for each of a hundred thousand lines takes longer than all the rest.
     if !lines.is_empty() {
         print_line(&lines.join("\n"));
@@ -24,8 +27,12 @@ pub async fn run(session: &Session, name: Option<&str>) -> Result<Exit, Failure>
     Ok(Exit::Done)
 }
 
+fn columns(name: &str, state: &str, size: &str, manifest: &str, channels: &str) -> String {
+    let line = format!("{name:<32} {state:<9} {size:>10}  {manifest:<12}  {channels}");
+    line.trim_end().to_owned()
+}
+
 fn line(row: &ImageRow) -> String {
-    let name = format!("{}@{}", row.image, row.version);
     let mut marks = Vec::new();
     if row.fixture {
         marks.push("  FIXTURE RELEASES".to_owned());
@@ -34,15 +41,16 @@ fn line(row: &ImageRow) -> String {
         marks.push(format!("  REVOKED: {why}"));
     }
     match (&row.removed, row.artifact_present) {
-        (Some(why), _) => marks.push(format!("  image file removed: {why}")),
+        (Some(removal), _) => marks.push(format!("  image file removed {removal}")),
         (None, false) => marks.push("  image file missing".to_owned()),
         (None, true) => {}
     }
-    let marks = marks.concat();
-    format!(
-        "{name:<32} {:<9} {:>6} MiB  {}{marks}",
-        row.state.to_string(),
-        row.size / (1024 * 1024),
-        row.digest.short()
-    )
+    let line = columns(
+        &format!("{}@{}", row.image, row.version),
+        &row.state.to_string(),
+        &format!("{} MiB", row.size / (1024 * 1024)),
+        &row.digest.short(),
+        &row.channels.join(", "),
+    );
+    line + &marks.concat()
 }

@@ -7,6 +7,7 @@ pub mod completions;
 pub mod diff;
 pub mod doctor;
 pub mod gc;
+mod gc_sources;
 pub mod images;
 pub mod lint;
 pub mod lock;
@@ -25,4 +26,6 @@ pub mod trust;
 pub mod validate;
 pub mod verify;
 
-pub use crate::output::{print_file, print_json, print_line, print_text, print_warning};
+pub use crate::output::{
+    print_file, print_header, print_json, print_line, print_text, print_warning,
+};

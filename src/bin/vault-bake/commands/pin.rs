@@ -4,8 +4,9 @@ use std::path::Path;
 
 use vault_bake::manifest::diff::{Difference, diff};
 use vault_bake::pin::{Move, Pin, PinFile, replace};
-use vault_bake::store::Store;
 use vault_bake::store::backend::Backend;
+use vault_bake::store::history::History;
+use vault_bake::store::{Allow, Store};
 
 use crate::args::pins;
 use crate::commands::rollback::split;
@@ -35,7 +36,8 @@ pub async fn run(session: &Session, wish: &pins::Pin) -> Result<Exit, Failure> {
         if !moves.is_empty() {
             write(wish, &file)?;
         }
-        return tell_moves(session, wish, &file, &store, &moves).await;
+        tell_moves(session, wish, &store, &moves).await?;
+        return tell_others(session, wish, &file, (&store, &history), &moves).await;
     }
     if wish.names.len() > 1 && wish.name.is_some() {
         return Err(Failure::usage(
@@ -88,10 +90,9 @@ fn tell_new(session: &Session, wish: &pins::Pin, name: &str, pin: &Pin) {
 async fn tell_moves<B: Backend>(
     session: &Session,
     wish: &pins::Pin,
-    file: &PinFile,
     store: &Store<B>,
     moves: &[Move],
-) -> Result<Exit, Failure> {
+) -> Result<(), Failure> {
     for one in moves {
         let difference = difference(store, one).await?;
         if session.json {
@@ -110,19 +111,58 @@ async fn tell_moves<B: Backend>(
         ));
         print_line(&difference.to_string());
     }
+    Ok(())
+}
+
+/// The pins that stay where they are. Those that must not be deployed any more end the call with an error.
+async fn tell_others<B: Backend>(
+    session: &Session,
+    wish: &pins::Pin,
+    file: &PinFile,
+    (store, history): (&Store<B>, &History),
+    moves: &[Move],
+) -> Result<Exit, Failure> {
+    let statuses = file.evaluate(store, history, clock()).await?;
     let stays = |name: &&String| {
         let wanted = wish.names.is_empty() || wish.names.contains(*name);
         wanted && !moves.iter().any(|one| one.name == **name)
     };
+    let mut refused = Vec::new();
     for name in file.pins().keys().filter(stays) {
-        let pin = file.pin(name)?;
+        let (pin, status) = (file.pin(name)?, &statuses[name]);
+        let obstacle = status.refusal(Allow::default());
         if session.json {
-            print_json(&serde_json::json!({ "moved": false, "pin": name, "to": short(pin) }));
+            print_json(&serde_json::json!({
+                "moved": false, "pin": name, "to": short(pin), "standing": status.state(), "why": status.remark(),
+            }));
         } else {
-            print_line(&format!("up to date {}", line(name, pin)));
+            let verb = if obstacle.is_some() {
+                "REFUSED"
+            } else {
+                "up to date"
+            };
+            let remark = status
+                .remark()
+                .map_or(String::new(), |why| format!(": {why}"));
+            print_line(&format!("{verb} {}{remark}", line(name, pin)));
+        }
+        if obstacle.is_some() {
+            refused.push(format!("{}:{}", pin.image, pin.channel));
         }
     }
-    Ok(Exit::Done)
+    let Some(channel) = refused.first() else {
+        return Ok(Exit::Done);
+    };
+    let why = format!(
+        "cannot update all pins: {} must not be deployed any more, and the channel holds no other image",
+        match refused.len() {
+            1 => "the image of 1 pin".to_owned(),
+            several => format!("the images of {several} pins"),
+        }
+    );
+    Err(Failure::new(Exit::Conflict, why).hint(format!(
+        "Move the channel with `vault-bake promote IMAGE {channel}` or `vault-bake rollback {channel}`, then repeat."
+    )))
 }
 
 async fn difference<B: Backend>(store: &Store<B>, one: &Move) -> Result<Difference, Failure> {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use vault_bake::manifest::{InvalidReference, Reference};
 use vault_bake::resolve::{Format, Query, Resolved};
+use vault_bake::store::Allow;
 
 use crate::args::pins::{Form, Resolve};
 use crate::commands::{pin, print_text, print_warning};
@@ -40,7 +41,11 @@ async fn answer(session: &Session, wish: &Resolve) -> Result<String, Failure> {
                 .parse()
                 .map_err(|error: InvalidReference| Failure::usage(error.to_string()))?;
             let store = session.open_store().await?;
-            Resolved::from_store(&store, &reference, target, wish.allow_revoked, clock()).await?
+            let allow = Allow {
+                revoked: wish.allow_revoked,
+                untested: wish.allow_untested,
+            };
+            Resolved::from_store(&store, &reference, target, allow, clock()).await?
         }
     };
     let text = resolved.write(&format)?;

@@ -8,7 +8,7 @@ use vault_bake::manifest::ImageVersion;
 use vault_bake::store::event::{Body, Revoke};
 use vault_bake::store::history::History;
 use vault_bake::store::revocation::Rule;
-use vault_bake::store::{AnyBackend, Store};
+use vault_bake::store::{Allow, AnyBackend, Store};
 
 use crate::args;
 use crate::commands::{print_json, print_line};
@@ -43,12 +43,46 @@ pub async fn run(session: &Session, wish: &args::Revoke) -> Result<Exit, Failure
     };
     let history = store.history().await?;
     let concerned = concerned(&store, &history, &revoke.rule).await?;
+    if let Some(digest) = &revoke.replacement {
+        check_replacement(session, &store, &history, digest, &concerned).await?;
+    }
+    if concerned.is_empty()
+        && let Some(warning) = store.unknown_to(&history, &revoke.rule).await?
+    {
+        session.events.note(format!("warning: {warning}"));
+    }
     if !wish.dry_run {
         let body = Body::Revoke(revoke.clone());
         store.append(new_id(), clock(), body).await?;
     }
     tell(session, wish.dry_run, &revoke, &concerned);
     Ok(Exit::Done)
+}
+
+/// What is revoked by the same rule is no way out.
+async fn check_replacement(
+    session: &Session,
+    store: &Store<AnyBackend>,
+    history: &History,
+    digest: &Digest,
+    concerned: &[Concerned],
+) -> Result<(), Failure> {
+    if let Some(one) = concerned.iter().find(|one| one.manifest == *digest) {
+        let why = format!(
+            "cannot use {} instead: this revocation is about it as well",
+            one.name
+        );
+        return Err(Failure::usage(why)
+            .hint("Name an image with --use that the rule is not about, or leave it out."));
+    }
+    let status = store.evaluate(history, digest, clock()).await?;
+    if let Some(obstacle) = status.refusal(Allow::default()) {
+        let why = &obstacle.why;
+        session.events.note(format!(
+            "warning: what to use instead must not be deployed itself: {why}"
+        ));
+    }
+    Ok(())
 }
 
 /// An image that a rule is about, and the channels that hold it.

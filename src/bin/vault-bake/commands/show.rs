@@ -2,19 +2,30 @@
 
 use crate::commands::print_line;
 use crate::exit::{Exit, Failure};
-use crate::world::Session;
+use crate::world::{Session, clock};
 
 pub async fn run(session: &Session, reference: &str) -> Result<Exit, Failure> {
     let (store, digest) = session.find(reference).await?;
+    let history = store.history().await?;
+    let status = store.evaluate(&history, &digest, clock()).await?;
+    let remark = status.remark();
     if session.json {
+        let warn = |why: String| session.events.note(format!("warning: {why}"));
+        remark.into_iter().for_each(warn);
         // The stored bytes themselves: their SHA-256 is the manifest's name.
         print_line(&String::from_utf8_lossy(&store.object(&digest).await?));
         return Ok(Exit::Done);
     }
     let manifest = store.manifest(&digest).await?;
     print_line(&format!("{digest}\n{manifest}"));
-    if let Some(why) = store.recorded(&digest).await?.deleted {
-        print_line(&format!("removed   the image file is gone: {why}"));
+    let remark = remark.map_or(String::new(), |why| format!(": {why}"));
+    print_line(&format!("standing  {}{remark}", status.state().as_str()));
+    let channels: Vec<String> = history
+        .holders(&digest)
+        .map(|(image, channel, generation)| format!("{image}:{channel} (generation {generation})"))
+        .collect();
+    if !channels.is_empty() {
+        print_line(&format!("channels  {}", channels.join(", ")));
     }
     for test in store.tests(&digest).await? {
         let failed: Vec<&str> = test

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use vault_bake::pin::PinFile;
-use vault_bake::store::{Depth, Verdict};
+use vault_bake::store::{Allow, Depth};
 
 use crate::commands::{pin, print_json, print_line};
 use crate::exit::{Exit, Failure};
@@ -36,23 +36,17 @@ pub async fn pins(session: &Session, path: &Path) -> Result<Exit, Failure> {
         parsed => parsed?,
     };
     let mut proved = file.verify(session.keys.trust()?.as_ref())?;
-    let mut refused = Vec::new();
     if session.store_named() {
-        let (head, against) = against_store(session, &file).await?;
+        let (head, refused) = against_store(session, &file).await?;
         proved.continued_by(head);
-        refused = against;
+        proved.refused = refused;
     }
     if session.json {
-        let mut value = serde_json::to_value(&proved).unwrap_or_default();
-        value["refused"] = serde_json::json!(refused);
-        print_json(&value);
+        print_json(&serde_json::to_value(&proved).unwrap_or_default());
     } else {
-        for why in &refused {
-            print_line(&format!("REFUSED     {why}"));
-        }
         print_line(&proved.to_string());
     }
-    Ok(if refused.is_empty() {
+    Ok(if proved.refused.is_empty() {
         Exit::Done
     } else {
         Exit::Conflict
@@ -65,13 +59,13 @@ async fn against_store(session: &Session, file: &PinFile) -> Result<(u64, Vec<St
     let history = store.history().await?;
     file.check_continued(&store, &history).await?;
     let mut refused = Vec::new();
-    for (name, pin) in file.pins() {
-        match store.verdict(&history, &pin.manifest, clock()).await? {
-            Verdict::Good => {}
-            Verdict::Scheduled(why) => {
-                session.events.note(format!("warning: pin {name}: {why}"));
+    for (name, status) in file.evaluate(&store, &history, clock()).await? {
+        match status.refusal(Allow::default()) {
+            Some(obstacle) => refused.push(format!("pin {name}: {}", obstacle.why)),
+            None => {
+                let warnings = status.warnings().into_iter();
+                warnings.for_each(|why| session.events.note(format!("warning: pin {name}: {why}")));
             }
-            Verdict::Refused(why) => refused.push(format!("pin {name}: {why}")),
         }
     }
     Ok((history.head(), refused))

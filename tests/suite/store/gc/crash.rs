@@ -41,7 +41,7 @@ async fn killed_between_event_and_bytes_in_a_folder() {
     assert_eq!(report.removals_unfinished, [file("1.0.0")]);
     assert!(report.to_string().contains("finishes it"), "{report}");
     let refused = store.plan_promotion(&old, "prod", None, None, after_days(41));
-    insta::assert_snapshot!(refused.await.unwrap_err(), @"quickstart:prod: the artifact of quickstart@1.0.0 was removed (old); choose another image, or bake one");
+    insta::assert_snapshot!(refused.await.unwrap_err(), @"quickstart:prod: the artifact of quickstart@1.0.0 was removed by gc (entry 6): old. Bake it again, or choose another image.");
     // A node that uses the bytes keeps them a while longer.
     let mut outside = Outside::default();
     outside.in_use("quickstart@1.0.0");

@@ -61,7 +61,7 @@ async fn what_is_wrong_is_made_anew() {
         fs::read(folder.path().join(store.origin().hex()).join("history")).unwrap()
     };
     let format = sound.len() - 34;
-    assert_eq!(sound[format], b'2');
+    assert_eq!(sound[format], b'3');
     assert_eq!(sealed(&sound, |_| ()), sound);
     let mut cases: Vec<(String, Vec<u8>)> = vec![
         ("empty".into(), Vec::new()),

@@ -1,0 +1,320 @@
+//! Whether a recorded image may be deployed: one rule for every command that names an image.
+//!
+//! In: the history and the digest of a manifest. Out: a [`DeployStatus`]: tested, passed, not revoked, signed, artifact there;
+//! or what speaks against it, and the way out. Which obstacles to accept is the caller's choice: [`Allow`].
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::backend::Backend;
+use super::history::{History, Recorded};
+use super::revocation::RevocationStatus;
+use super::verify::Signed;
+use super::{Store, StoreError, TestState};
+use crate::digest::Digest;
+use crate::manifest::Reference;
+
+/// At most so many failed checks are named.
+const MOST_CHECKS: usize = 3;
+
+/// Whether an image may be deployed, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeployState {
+    /// Nothing speaks against it.
+    Good,
+    /// It will be revoked.
+    Scheduled,
+    /// It is revoked.
+    Revoked,
+    /// Its artifact was removed, by the log's word.
+    Removed,
+    /// Its artifact is not in the store, although the log does not say that it was removed.
+    Missing,
+    /// Its last test failed.
+    Failed,
+    /// It was never tested.
+    Untested,
+    /// No store was asked: a pin file alone does not know of later events.
+    NotChecked,
+}
+
+impl DeployState {
+    /// The word that JSON has.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Scheduled => "scheduled",
+            Self::Revoked => "revoked",
+            Self::Removed => "removed",
+            Self::Missing => "missing",
+            Self::Failed => "failed",
+            Self::Untested => "untested",
+            Self::NotChecked => "not-checked",
+        }
+    }
+}
+
+/// One thing that speaks against deploying an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Obstacle {
+    /// Which.
+    pub state: DeployState,
+    /// In words, with the image's name.
+    pub why: String,
+    /// What to do, as an imperative.
+    pub way_out: String,
+}
+
+impl Obstacle {
+    /// The option that accepts it, if one does.
+    pub fn option(&self) -> Option<&'static str> {
+        match self.state {
+            DeployState::Revoked => Some("--allow-revoked"),
+            DeployState::Failed | DeployState::Untested => Some("--allow-untested"),
+            _ => None,
+        }
+    }
+}
+
+/// The obstacles that a caller accepts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Allow {
+    /// A revocation.
+    pub revoked: bool,
+    /// A test that was not made, or that failed.
+    pub untested: bool,
+}
+
+impl Allow {
+    fn accepts(self, obstacle: &Obstacle) -> bool {
+        match obstacle.state {
+            DeployState::Revoked => self.revoked,
+            DeployState::Failed | DeployState::Untested => self.untested,
+            _ => false,
+        }
+    }
+}
+
+/// Whether an image may be deployed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeployStatus {
+    /// `image@version`.
+    pub name: String,
+    /// What speaks against it, the most serious first.
+    pub obstacles: Vec<Obstacle>,
+    /// The revocation to come, in words.
+    pub scheduled: Option<String>,
+}
+
+impl DeployStatus {
+    /// In one word.
+    pub fn state(&self) -> DeployState {
+        match (self.obstacles.first(), &self.scheduled) {
+            (Some(obstacle), _) => obstacle.state,
+            (None, Some(_)) => DeployState::Scheduled,
+            (None, None) => DeployState::Good,
+        }
+    }
+
+    /// The first obstacle that `allow` does not accept.
+    pub fn refusal(&self, allow: Allow) -> Option<&Obstacle> {
+        self.obstacles.iter().find(|one| !allow.accepts(one))
+    }
+
+    /// What to tell people about an image that is taken: accepted obstacles, and the revocation to come.
+    pub fn warnings(&self) -> Vec<String> {
+        let accepted = self.obstacles.iter().map(|one| one.why.clone());
+        accepted.chain(self.scheduled.clone()).collect()
+    }
+
+    /// What speaks against it or will, in words; nothing for a good image.
+    pub fn remark(&self) -> Option<String> {
+        let first = self.obstacles.first().map(|one| one.why.clone());
+        first.or_else(|| self.scheduled.clone())
+    }
+}
+
+/// The image that a reference means, with its status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chosen {
+    /// The digest of its manifest.
+    pub manifest: Digest,
+    /// Whether it may be deployed.
+    pub status: DeployStatus,
+    /// The newest image, where a name alone was given and that one must not be deployed.
+    pub passed_over: Option<DeployStatus>,
+}
+
+impl<B: Backend> Store<B> {
+    /// Whether a recorded manifest may be deployed at the time `now`. A signature that does not hold is an error.
+    pub async fn evaluate(
+        &self,
+        history: &History,
+        manifest: &Digest,
+        now: Timestamp,
+    ) -> Result<DeployStatus, StoreError> {
+        let recorded = history.known(manifest)?;
+        let name = recorded.put.name();
+        let signed: Vec<Signed<'_>> = Signed::of(recorded).collect();
+        for checked in self.check_envelopes(history, &signed).await {
+            checked?;
+        }
+        let revocations = self.revocation_status(history, manifest, now).await?;
+        let mut obstacles = Vec::new();
+        obstacles.extend(revoked(history, &name, &revocations));
+        obstacles.extend(self.artifact_obstacle(recorded, &name).await?);
+        obstacles.extend(self.test_obstacle(recorded, &name).await?);
+        Ok(DeployStatus {
+            scheduled: scheduled(history, &name, &revocations),
+            name,
+            obstacles,
+        })
+    }
+
+    /// The image that `reference` means to a deployment, at the time `now`. A name alone means the newest image without an
+    /// obstacle that `allow` does not accept; if every image has one, the newest.
+    pub async fn choose(
+        &self,
+        history: &History,
+        reference: &Reference,
+        allow: Allow,
+        now: Timestamp,
+    ) -> Result<Chosen, StoreError> {
+        let Reference::Newest { image } = reference else {
+            let manifest = self.resolve(reference).await?;
+            return Ok(Chosen {
+                status: self.evaluate(history, &manifest, now).await?,
+                manifest,
+                passed_over: None,
+            });
+        };
+        let mut newest: Option<Chosen> = None;
+        let of_image = history.recorded().iter().rev();
+        for recorded in of_image.filter(|one| one.put.image == *image) {
+            let manifest = recorded.put.manifest;
+            let status = self.evaluate(history, &manifest, now).await?;
+            if status.refusal(allow).is_none() {
+                return Ok(Chosen {
+                    manifest,
+                    status,
+                    passed_over: newest.map(|newest| newest.status),
+                });
+            }
+            newest.get_or_insert(Chosen {
+                manifest,
+                status,
+                passed_over: None,
+            });
+        }
+        newest.ok_or_else(|| StoreError::NotFound(reference.to_string()))
+    }
+
+    async fn artifact_obstacle(
+        &self,
+        recorded: &Recorded,
+        name: &str,
+    ) -> Result<Option<Obstacle>, StoreError> {
+        if let Some(removal) = &recorded.deleted {
+            return Ok(Some(Obstacle {
+                state: DeployState::Removed,
+                why: format!("the artifact of {name} was removed {removal}"),
+                way_out: "Bake it again, or choose another image.".to_owned(),
+            }));
+        }
+        let manifest = self.manifest(&recorded.put.manifest).await?;
+        for output in manifest.outputs.iter().filter(|one| one.target == "local") {
+            if !self.backend.exists(&output.id).await? {
+                return Ok(Some(Obstacle {
+                    state: DeployState::Missing,
+                    why: format!("the artifact of {name} is missing ({})", output.id),
+                    way_out: "Restore the file from a copy of the store, or bake the image again."
+                        .to_owned(),
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn test_obstacle(
+        &self,
+        recorded: &Recorded,
+        name: &str,
+    ) -> Result<Option<Obstacle>, StoreError> {
+        Ok(match (recorded.state(), recorded.tests.last()) {
+            (TestState::Tested, _) => None,
+            (TestState::Failed, Some(last)) => Some(Obstacle {
+                state: DeployState::Failed,
+                why: format!("{name} failed its test{}", self.failure(&last.test).await?),
+                way_out: format!(
+                    "Choose another image, or bake one; `vault-bake show {name}` shows the test."
+                ),
+            }),
+            _ => Some(Obstacle {
+                state: DeployState::Untested,
+                why: format!("{name} is untested"),
+                way_out: format!("Run `vault-bake test {name}`."),
+            }),
+        })
+    }
+
+    /// What failed in a test, in brackets.
+    async fn failure(&self, test: &Digest) -> Result<String, StoreError> {
+        let record = self.test(test).await?;
+        let failed = record.checks.iter().filter(|check| !check.ok);
+        let failed: Vec<&str> = failed.map(|check| check.id.as_str()).collect();
+        let more = match failed.len().saturating_sub(MOST_CHECKS) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let named = failed[..failed.len().min(MOST_CHECKS)].join(", ");
+        Ok(match (named.is_empty(), record.failure) {
+            (false, _) => format!(" ({named}{more})"),
+            (true, Some(failure)) => format!(" ({failure})"),
+            (true, None) => String::new(),
+        })
+    }
+}
+
+fn revoked(history: &History, name: &str, status: &RevocationStatus) -> Option<Obstacle> {
+    let one = status.revoked.first()?;
+    let inherited = status.inherited_from.as_ref().map(|from| {
+        let from = history.by_digest(from);
+        from.map_or_else(String::new, |one| {
+            format!(", inherited from {}", one.put.name())
+        })
+    });
+    Some(Obstacle {
+        state: DeployState::Revoked,
+        why: format!(
+            "{name} is revoked by entry {}{} ({}){}",
+            one.seq,
+            inherited.unwrap_or_default(),
+            one.revoke.why,
+            instead(history, one.revoke.replacement)
+        ),
+        way_out: format!(
+            "Choose another image; `vault-bake restore {}` takes the revocation back.",
+            one.seq
+        ),
+    })
+}
+
+fn scheduled(history: &History, name: &str, status: &RevocationStatus) -> Option<String> {
+    let one = status.scheduled.first()?;
+    Some(format!(
+        "{name} will be revoked on {} by entry {} ({}){}",
+        one.revoke.effective_at,
+        one.seq,
+        one.revoke.why,
+        instead(history, one.revoke.replacement)
+    ))
+}
+
+fn instead(history: &History, replacement: Option<Digest>) -> String {
+    let named = replacement.and_then(|digest| history.by_digest(&digest));
+    named.map_or_else(String::new, |one| {
+        let put = &one.put;
+        format!("; use {} ({}) instead", put.name(), put.manifest)
+    })
+}
