@@ -156,6 +156,8 @@ impl Scope {
 
     /// Whether `name` has one object in it and no list.
     pub(super) fn is_section(&self, name: &str) -> bool {
-        !self.exact && self.product == Product::Consul && SECTIONS_OF_CONSUL.contains(&name)
+        // A service may have several `ports`.
+        let one = name != "ports" || self.depth == 0;
+        one && !self.exact && self.product == Product::Consul && SECTIONS_OF_CONSUL.contains(&name)
     }
 }

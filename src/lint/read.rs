@@ -109,7 +109,7 @@ impl Reader {
             let name = scope.name(&key.name);
             match all.get_mut(&name) {
                 None => _ = all.insert(name, node),
-                Some(old) => self.join(old, node, key)?,
+                Some(old) => self.join(old, &node, key)?,
             }
         }
         for (name, node) in &mut all {
@@ -154,14 +154,10 @@ impl Reader {
     }
 
     /// A key for the second time: objects are blocks then; nothing else may be there twice.
-    fn join(&self, old: &mut Node, new: Node, key: &Key) -> Read<()> {
+    fn join(&self, old: &mut Node, new: &Node, key: &Key) -> Read<()> {
         let is_hcl = self.dialect != Dialect::Json;
-        let lists = self.dialect == Dialect::Hcl1
-            && [&*old, &new]
-                .iter()
-                .any(|one| matches!(one.inner, Inner::List(_)));
         match (old.objects(), new.objects()) {
-            (Some(mut objects), Some(more)) if is_hcl && !lists => {
+            (Some(mut objects), Some(more)) if is_hcl => {
                 objects.extend(more);
                 old.inner = Inner::Blocks(objects);
                 Ok(())

@@ -95,7 +95,7 @@ fn hcl_json_and_old_keys_mean_the_same() {
     "#;
     let mut old = Configuration::new(Product::Consul, Some("1.8.7".parse().unwrap()), Role::Node);
     let twice = old.add("a.hcl", consul).unwrap_err();
-    insta::assert_snapshot!(twice.to_string(), @"a.hcl:15:9: `ports` is here again, first on line 14: Consul takes one only and refuses the file; write both as one");
+    insta::assert_snapshot!(twice.to_string(), @"a.hcl:16:9: `ports` is here again, first on line 15: Consul takes one only and refuses the file; write both as one");
     let consul = consul.replace("8501 }\n        ports = {", "8501");
     let consul = consul.replace("8501 serf", "8501, serf");
     old.add("a.hcl", &consul).unwrap();

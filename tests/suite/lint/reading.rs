@@ -64,6 +64,18 @@ fn files_of_both_products_are_read_as_they_read_them() {
         (VAULT, "telemetry.hcl", "Listener \"tcp\" {\n  Telemetry {\n    Unauthenticated_Metrics_Access = true\n  }\n}\n".to_owned(), "telemetry.hcl:3: vault.unauthenticated-metrics Listener.tcp.Telemetry.Unauthenticated_Metrics_Access"),
         // The body of a storage is read by the exact keys: this one has no scheme.
         (VAULT, "exact.hcl", "storage \"Consul\" {\n  address = \"127.0.0.1:8501\"\n  Scheme = \"https\"\n}\n".to_owned(), "exact.hcl:1: vault.storage-plaintext storage.Consul.scheme"),
+        (
+            VAULT,
+            "lists.hcl",
+            "listener = [{\n  tcp = {}\n}]\nlistener = [{\n  tcp = {\n    tls_disable = 1\n  }\n}]\n".to_owned(),
+            "lists.hcl:6: vault.listener-plaintext listener[1].tcp.tls_disable",
+        ),
+        (
+            CONSUL,
+            "ports.hcl",
+            "service {\n  ports {\n    name = \"a\"\n  }\n  ports {\n    name = \"b\"\n  }\n}\nports {\n  http = 1\n}\n".to_owned(),
+            "ports.hcl:10: consul.http-port ports.http",
+        ),
         (CONSUL, "commas.hcl", "server = true,\nacl = {\n  enabled = false\n  default_policy = \"deny\"\n},\n".to_owned(), "commas.hcl:3: consul.acl-enabled acl.enabled"),
         (CONSUL, "in-object.hcl", "acl = {\n  enabled = true\n  tokens {\n    agent = \"x\"\n  }\n  default_policy = \"allow\"\n}\n".to_owned(), "in-object.hcl:6: consul.acl-default-deny acl.default_policy"),
         (CONSUL, "case.hcl", "Ports {\n  HTTP = 8500\n}\n".to_owned(), "case.hcl:2: consul.http-port Ports.HTTP"),
