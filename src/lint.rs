@@ -11,11 +11,11 @@ mod join;
 mod modes;
 mod read;
 mod secrets;
+mod steps;
 mod suites;
 mod tree;
 mod vault;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::changes::Change;
-use crate::plan::{CONFIGURATION, Plan, PlannedStep, StepKind};
+
+pub use steps::{of_plan, of_steps};
 
 /// Whose configuration it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -317,7 +318,10 @@ impl Configuration {
             severity: rule.severity,
             file: self.origin(&hit.key),
             key: hit.key,
-            found: hit.found,
+            found: match secrets::has_user_and_password(&hit.found) {
+                true => "an address with a password".to_owned(),
+                false => hit.found,
+            },
             reason: rule.reason,
             source: rule.source,
             fix: rule.fix,
@@ -341,72 +345,4 @@ fn is_configuration(name: &str) -> bool {
 /// Whether rules look at a file of a folder: configuration, or variables of the unit.
 fn is_read(name: &str) -> bool {
     is_configuration(name) || environment::is_environment(name)
-}
-
-/// What an image's steps configure, and what is not safe in it: what provisioners get from [`crate::configuration`], templates of
-/// theirs that are called after a product, as in `templates/vault.hcl`, and files that are put into `/etc/vault.d/` or `/etc/consul.d/`.
-///
-/// `releases` are products and their versions; `allowed` are rules that may be broken, and why.
-pub fn of_steps(
-    steps: &[PlannedStep],
-    releases: &BTreeMap<String, String>,
-    allowed: &BTreeMap<String, String>,
-) -> Result<Vec<Finding>, LintError> {
-    let known = |id: &&String| rules().any(|rule| rule.id == **id);
-    if let Some(unknown) = allowed.keys().find(|id| !known(id)) {
-        return Err(LintError::Rule(unknown.clone()));
-    }
-    let mut findings = Vec::new();
-    for product in Product::ALL {
-        let version = releases.get(product.name());
-        let version = version.and_then(|version| Version::parse(version).ok());
-        let mut configuration = Configuration::new(product, version, Role::Image);
-        for step in steps {
-            for (file, content) in files_of(product, step) {
-                let text = String::from_utf8_lossy(content);
-                configuration.add(&format!("{}: {file}", step.name), &text)?;
-            }
-        }
-        if !configuration.files.is_empty() || !configuration.environment.is_empty() {
-            findings.extend(configuration.lint());
-        }
-    }
-    findings.retain(|finding| !allowed.contains_key(finding.rule));
-    Ok(findings)
-}
-
-/// The same of a plan.
-pub fn of_plan(plan: &Plan) -> Result<Vec<Finding>, LintError> {
-    let releases = plan.releases.iter();
-    let releases = releases.map(|release| (release.product.clone(), release.version.clone()));
-    of_steps(&plan.steps, &releases.collect(), &plan.allowed)
-}
-
-fn files_of(product: Product, step: &PlannedStep) -> Vec<(&str, &[u8])> {
-    let mut files = step
-        .files
-        .iter()
-        .map(|file| (file.path.as_str(), &file.content[..]));
-    let name = product.name();
-    match &step.kind {
-        StepKind::Provisioner { .. } => {
-            let template = ["json", "hcl"].map(|end| format!("templates/{name}.{end}"));
-            let ours = [&template[..], &[format!("{CONFIGURATION}{name}.json")]].concat();
-            files
-                .filter(|(path, _)| {
-                    ours.iter().any(|one| one == path) || environment::is_of(name, path)
-                })
-                .collect()
-        }
-        StepKind::File { destination, .. } => {
-            let below = destination.starts_with(&format!("/etc/{name}.d/"));
-            let read = (below && is_read(destination)) || environment::is_of(name, destination);
-            let payload = files.next().filter(|_| read);
-            payload
-                .map(|(_, content)| (destination.as_str(), content))
-                .into_iter()
-                .collect()
-        }
-        _ => Vec::new(),
-    }
 }

@@ -1,0 +1,76 @@
+//! The configuration that an image's steps put into it.
+
+use std::collections::BTreeMap;
+
+use semver::Version;
+
+use super::{Configuration, Finding, LintError, Product, Role, environment, is_read, rules};
+use crate::plan::{CONFIGURATION, Plan, PlannedStep, StepKind};
+
+/// What an image's steps configure, and what is not safe in it: what provisioners get from [`crate::configuration`], templates of
+/// theirs that are called after a product, as in `templates/vault.hcl`, and files that are put into `/etc/vault.d/` or `/etc/consul.d/`.
+///
+/// `releases` are products and their versions; `allowed` are rules that may be broken, and why.
+pub fn of_steps(
+    steps: &[PlannedStep],
+    releases: &BTreeMap<String, String>,
+    allowed: &BTreeMap<String, String>,
+) -> Result<Vec<Finding>, LintError> {
+    let known = |id: &&String| rules().any(|rule| rule.id == **id);
+    if let Some(unknown) = allowed.keys().find(|id| !known(id)) {
+        return Err(LintError::Rule(unknown.clone()));
+    }
+    let mut findings = Vec::new();
+    for product in Product::ALL {
+        let version = releases.get(product.name());
+        let version = version.and_then(|version| Version::parse(version).ok());
+        let mut configuration = Configuration::new(product, version, Role::Image);
+        for step in steps {
+            for (file, content) in files_of(product, step) {
+                let text = String::from_utf8_lossy(content);
+                configuration.add(&format!("{}: {file}", step.name), &text)?;
+            }
+        }
+        if !configuration.files.is_empty() || !configuration.environment.is_empty() {
+            findings.extend(configuration.lint());
+        }
+    }
+    findings.retain(|finding| !allowed.contains_key(finding.rule));
+    Ok(findings)
+}
+
+/// The same of a plan.
+pub fn of_plan(plan: &Plan) -> Result<Vec<Finding>, LintError> {
+    let releases = plan.releases.iter();
+    let releases = releases.map(|release| (release.product.clone(), release.version.clone()));
+    of_steps(&plan.steps, &releases.collect(), &plan.allowed)
+}
+
+fn files_of(product: Product, step: &PlannedStep) -> Vec<(&str, &[u8])> {
+    let mut files = step
+        .files
+        .iter()
+        .map(|file| (file.path.as_str(), &file.content[..]));
+    let name = product.name();
+    match &step.kind {
+        StepKind::Provisioner { .. } => {
+            let template = ["json", "hcl"].map(|end| format!("templates/{name}.{end}"));
+            let ours = [&template[..], &[format!("{CONFIGURATION}{name}.json")]].concat();
+            files
+                .filter(|(path, _)| {
+                    ours.iter().any(|one| one == path) || environment::is_of(name, path)
+                })
+                .collect()
+        }
+        StepKind::File { destination, .. } => {
+            let below = destination.starts_with(&format!("/etc/{name}.d/"));
+            let read = (below && is_read(destination)) || environment::is_of(name, destination);
+            let payload = files.next().filter(|_| read);
+            payload
+                .map(|(_, content)| (destination.as_str(), content))
+                .into_iter()
+                .collect()
+        }
+        _ => Vec::new(),
+    }
+}
