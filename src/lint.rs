@@ -350,7 +350,10 @@ impl Configuration {
             file: file.cloned().unwrap_or_default(),
             line: located.place.map(|(_, line)| line),
             key: located.key,
-            found: hit.found,
+            found: match secrets::has_user_and_password(&hit.found) {
+                true => "an address with a password".to_owned(),
+                false => hit.found,
+            },
             reason: rule.reason,
             source: rule.source,
             fix: rule.fix,

@@ -138,7 +138,7 @@ fn has_marked_secret(text: &str) -> bool {
             !is_placeholder(&rest[..end]) && !rest.starts_with(['=', '$', '{', '<'])
         })
     };
-    MARKERS.iter().any(|marker| follows(marker))
+    MARKERS.iter().any(follows)
 }
 
 /// Every key of a tree with a secret in it. `known` says of a path that it is one, or none, whatever its name.

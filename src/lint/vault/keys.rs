@@ -150,7 +150,10 @@ fn nearest<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a st
         clippy::cast_precision_loss,
         reason = "names are far shorter than 2^52 letters"
     )]
-    let close = |(slips, name): &(usize, &str)| (*slips as f64) < SLIPS * plain(name).len() as f64;
+    let close = |(slips, name): &(usize, &str)| {
+        let shortened = key.len() > 4 && plain(name).starts_with(&plain(key));
+        shortened || (*slips as f64) < SLIPS * plain(name).len() as f64
+    };
     slips
         .filter(close)
         .min_by_key(|(slips, _)| *slips)
