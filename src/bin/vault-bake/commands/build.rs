@@ -38,7 +38,7 @@ pub async fn run(
 ) -> Result<Exit, Failure> {
     let plan = plan::make(session, image, releases, wish.builder)?;
     if !wish.dry_run {
-        doctor::guard(&format!("build {}", plan.image), needs(session, &plan))?;
+        doctor::guard(&format!("build {}", plan.image), &needs(session, &plan))?;
     }
     lint::guard(&plan)?;
     if wish.dry_run {
