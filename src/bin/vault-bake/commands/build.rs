@@ -92,7 +92,7 @@ async fn build(
         refuse_taken(session, &plan, version).await?;
     }
     if !wish.dry_run {
-        doctor::guard(&format!("build {}", plan.image), needs(session, &plan))?;
+        doctor::guard(&format!("build {}", plan.image), &needs(session, &plan))?;
     }
     lint::guard(&plan)?;
     if wish.dry_run {

@@ -27,13 +27,13 @@ struct Finding {
 pub async fn run(session: &Session) -> Result<Exit, Failure> {
     let path = search_path();
     let mut findings: Vec<Finding> = qemu::requirements(&QemuSettings::new(&session.cache))
-        .into_iter()
+        .iter()
         .map(|need| required(&path, need))
         .collect();
     findings.extend(user_namespaces());
     findings.push(Finding {
         optional: true,
-        ..required(&path, ansible())
+        ..required(&path, &ansible())
     });
     let lynis = Lynis::default().script;
     findings.push(Finding {
@@ -103,7 +103,7 @@ pub fn ansible() -> Requirement {
     }
 }
 
-fn required(path: &[PathBuf], need: Requirement) -> Finding {
+fn required(path: &[PathBuf], need: &Requirement) -> Finding {
     Finding {
         found: found(path, &need.program),
         get: format!("apt-get install {}", need.package),
@@ -114,15 +114,14 @@ fn required(path: &[PathBuf], need: Requirement) -> Finding {
 }
 
 /// Refuses what is about to begin, in a word or two, if this computer lacks something that it needs.
-pub fn guard(what: &str, needs: Vec<Requirement>) -> Result<(), Failure> {
+pub fn guard(what: &str, needs: &[Requirement]) -> Result<(), Failure> {
     let path = search_path();
     let mut lines = Vec::new();
     let mut packages = BTreeSet::new();
     for need in needs {
-        let package = need.package;
         let finding = required(&path, need);
         if !finding.found {
-            packages.insert(package);
+            packages.insert(need.package);
             lines.push(finding.missing());
         }
     }

@@ -49,7 +49,7 @@ pub async fn run(
         PlannedMachine::Qemu(_) => {
             let settings = QemuSettings::new(&session.cache);
             let needs = qemu::test_requirements(&settings, checks.firmware, checks.access);
-            doctor::guard(&format!("test {}", manifest.name()), needs)?;
+            doctor::guard(&format!("test {}", manifest.name()), &needs)?;
             let builder = Qemu::new(settings);
             bake::test(&builder, &store, digest, lynis.as_ref(), &world).await?
         }
