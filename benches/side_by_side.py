@@ -33,7 +33,7 @@ NEXT_VAULT = os.environ.get("BENCH_NEXT_VAULT", "")
 CACHE = Path(os.environ.get("VAULT_BAKE_CACHE") or OUT / "cache")
 MACHINE = ["-machine", "q35,graphics=off", "-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max,erms=off,fsrm=off,la57=off"]
 CONVERT = ["qemu-img", "convert", "-O", "qcow2", "-W", "-m", "16", "-c", "-o", "compression_type=zstd"]
-PACKAGES = ["nftables", "openssl", "python3", "systemd-timesyncd"]
+PACKAGES = ["jq", "nftables", "openssl", "python3", "systemd-timesyncd"]
 
 # What two bakes of the same never share, whoever bakes: ids of runs, caches by time, and what dpkg notes as it goes.
 DIFFERS = re.compile(

@@ -51,7 +51,7 @@
 //!     description = "as small as an image can be"
 //!     [base.qemu]
 //!     kind = "packages"
-//!     packages = ["nftables", "openssl", "python3", "systemd-timesyncd"]
+//!     packages = ["jq", "nftables", "openssl", "python3", "systemd-timesyncd"]
 //!     [[step]]
 //!     inline = "echo hello >/etc/motd"
 //!     [[step]]

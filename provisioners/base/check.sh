@@ -6,10 +6,30 @@ set -u
 
 tools_there() {
     wrong=0
-    for tool in openssl tar ssh-keygen systemctl ss gzip sha256sum setpriv; do
+    for tool in openssl tar jq ssh-keygen systemctl ss gzip sha256sum setpriv; do
         have "$tool" || { say "$tool is missing"; wrong=1; }
     done
     return "$wrong"
+}
+
+identity_files() {
+    owned_as 755 root:root /usr/lib/vault-bake/identity || return 1
+    owned_as 644 root:root /usr/lib/vault-bake/identity.jq
+}
+
+# The reader that is here, with the rules that are here, must know a key of the image in another spelling.
+refuses_escapes() {
+    printf '{"schema":1,"node":"a","datacenter":"a"}' >/run/vault-bake-check.node
+    printf '{"\\u0076erify_incoming":false}' >/run/vault-bake-check.fragment
+    words=$(jq -nr --stream --slurpfile node /run/vault-bake-check.node --slurpfile fragment /run/vault-bake-check.fragment \
+        --argjson env null -f /usr/lib/vault-bake/identity.jq /run/vault-bake-check.node /run/vault-bake-check.fragment 2>&1)
+    status=$?
+    rm -f /run/vault-bake-check.node /run/vault-bake-check.fragment
+    say "status $status: $words"
+    case $words in
+        refused*verify_incoming*'belongs to the image'*) ;;
+        *) return 1 ;;
+    esac
 }
 
 # Without a seed the unit must fail, with words, and leave nothing behind.
@@ -79,7 +99,7 @@ own_host_key() {
 
 check base.tools 'the programs that the image relies on are there' tools_there
 check base.no-upgrades 'nothing upgrades the node by itself' masked apt-daily.timer apt-daily-upgrade.timer unattended-upgrades.service
-check base.identity-files 'the identity program belongs to root' owned_as 755 root:root /usr/lib/vault-bake/identity
+check base.identity-files 'the identity program belongs to root' identity_files
 check base.units-valid 'its units are valid' systemd-analyze verify --man=no /etc/systemd/system/vault-bake-identity.service \
     /etc/systemd/system/vault-bake-renew-identity.service /etc/systemd/system/vault-bake-hostkeys.service
 check base.identity-sandboxed 'the identity unit is confined' sandboxed vault-bake-identity.service 30
@@ -102,6 +122,7 @@ if [ -n "${VB_INPUT_KEY_VAULTS:-}" ]; then
 fi
 
 if [ "$VB_PHASE" = build ]; then
+    check base.identity-reads 'identity archives are read in every spelling' refuses_escapes
     check base.identity-refuses 'the identity unit refuses a machine without a seed' refuses_without_seed
 else
     check base.booted 'no unit failed at boot' no_failed_units

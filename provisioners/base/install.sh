@@ -50,6 +50,8 @@ keep_time() {
 }
 
 place_units() {
+    have jq || die 'jq is not in the base, and identity archives are read with it: add the package jq'
+    place 0644 root:root files/identity.jq /usr/lib/vault-bake/identity.jq
     place 0755 root:root files/identity /usr/lib/vault-bake/identity
     place 0644 root:root templates/identity.conf /etc/vault-bake/identity.conf
     for unit in vault-bake-identity.service vault-bake-renew-identity.service vault-bake-renew-identity.timer vault-bake-hostkeys.service; do

@@ -22,6 +22,10 @@ pub(super) fn of(refusal: &Refusal) -> (Class, Option<&'static str>) {
             );
         }
     }
+    let names_security = refusal.message.contains("securityProfile.securityType");
+    if names_security && (refusal.is("InvalidParameter") || refusal.is("BadRequest")) {
+        return (Class::Fatal, Some(STANDARD));
+    }
     // The innermost code says more.
     for code in [&refusal.leaf, &refusal.code] {
         let row = CODES
@@ -86,6 +90,7 @@ const IN_USE: [&str; 6] = [
 
 const QUOTA: &str =
     "ask for more quota, free some, or choose another size family or region (`az vm list-usage`)";
+const STANDARD: &str = "the subscription may not use the standard security type: run `az feature register --namespace Microsoft.Compute --name UseStandardSecurityType`, wait until it is registered, and run `az provider register --namespace Microsoft.Compute`; or set `security = \"trusted-launch\"` and leave a gallery version instead of a managed image";
 const CAPACITY: &str = "choose another size, zone or region, or no spot machine";
 const ROLE: &str = "the identity lacks a role here: docs/azure.md lists the least that is needed";
 const IMAGE: &str = "check publisher, offer, sku and version, or run `vault-bake lock` again";

@@ -82,7 +82,7 @@ pub enum AzureError {
     },
     /// The machine became another than was asked for.
     #[error(
-        "machine {machine} became a {found} one though `{wanted}` was asked for; the subscription may default to it"
+        "machine {machine} became a {found} one though `{wanted}` was asked for; a policy of the subscription may have changed it"
     )]
     Security {
         /// Its name.

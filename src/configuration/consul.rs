@@ -82,6 +82,7 @@ pub struct Agent {
     #[serde(skip_serializing_if = "Option::is_none")]
     http_config: Option<HttpConfig>,
     performance: Performance,
+    retry_interval: &'static str,
     leave_on_terminate: bool,
     enable_script_checks: bool,
     enable_local_script_checks: bool,
@@ -250,6 +251,8 @@ impl Agent {
             performance: Performance {
                 raft_multiplier: inputs.raft_multiplier,
             },
+            // Consul's 30 s, when servers start together, are 90 s until they have found each other.
+            retry_interval: "3s",
             leave_on_terminate: inputs.leave_on_terminate,
             enable_script_checks: false,
             enable_local_script_checks: false,

@@ -96,6 +96,11 @@ async fn options_are_what_azure_is_asked_for() {
             Some(("V2", features("TrustedLaunchSupported"))),
         ),
         (
+            "a base that Azure would start as trusted launch",
+            second_generation,
+            None,
+        ),
+        (
             "a zone, a larger and faster disk, an image in all zones",
             |ground| {
                 ground.machine.zone = Some("1".to_owned());
@@ -148,6 +153,25 @@ async fn options_are_what_azure_is_asked_for() {
         }
     }
     insta::assert_snapshot!(lines.join("\n"));
+}
+
+/// Azure may take the standard type only where a feature is registered: it says so when the machine is asked for, and no earlier.
+#[tokio::test]
+async fn a_standard_machine_that_azure_refuses_has_a_way_out() {
+    let mut ground = Ground::new(Config {
+        unregistered_features: vec!["UseStandardSecurityType".to_owned()],
+        ..Config::default()
+    });
+    second_generation(&mut ground);
+    ground.given_now();
+    let failed = ground.bake(|_| {}).await.err().expect("no machine");
+    let words = failed.to_string();
+    assert!(
+        words.contains("securityProfile.securityType")
+            && words.contains("--name UseStandardSecurityType"),
+        "{words}"
+    );
+    assert_eq!(ground.left_names(), Vec::<String>::new());
 }
 
 /// A bake that cannot succeed ends before anything is made.

@@ -58,6 +58,7 @@ pub fn vm(arm: &Arm) -> Value {
                 "keyData": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0000000000000000000000000000000000000000ab x" }] } } },
         "networkProfile": { "networkInterfaces": [{ "id": arm.id("Microsoft.Network/networkInterfaces/nic"),
             "properties": { "primary": true, "deleteOption": "Delete" } }] },
+        "securityProfile": { "securityType": "Standard" },
         "diagnosticsProfile": { "bootDiagnostics": { "enabled": true } } } })
 }
 

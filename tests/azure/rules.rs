@@ -70,3 +70,45 @@ async fn what_depends_on_each_other_is_refused_in_the_wrong_order() {
         "nothing takes time here"
     );
 }
+
+/// What a machine becomes by version, image, size and what was asked for.
+#[tokio::test]
+async fn a_machine_is_a_trusted_launch_one_unless_it_asks_for_another() {
+    let cases = [
+        ("2025-11-01", "12-gen2", "Standard_D2s_v5", ""),
+        ("2025-11-01", "12-gen2", "Standard_D2s_v5", "Standard"),
+        ("2025-11-01", "12-gen2", "Standard_D2s_v5", "TrustedLaunch"),
+        ("2025-11-01", "12", "Standard_D2s_v5", ""),
+        ("2025-11-01", "12", "Standard_D2s_v5", "Standard"),
+        ("2025-11-01", "12-arm64", "Standard_D2ps_v5", ""),
+        ("2025-04-01", "12-gen2", "Standard_D2s_v5", ""),
+    ];
+    let mut lines = Vec::new();
+    for (version, sku, size, asked) in cases {
+        let arm = Arm::start(Config::default()).await;
+        bodies::network(&arm).await;
+        let mut vm = bodies::vm(&arm);
+        let properties = &mut vm["properties"];
+        properties["storageProfile"]["imageReference"]["sku"] = json!(sku);
+        properties["hardwareProfile"]["vmSize"] = json!(size);
+        properties["securityProfile"] = match asked {
+            "" => json!({}),
+            asked => json!({ "securityType": asked }),
+        };
+        let ended = arm.run("PUT", VM, version, Some(&vm)).await;
+        let made = arm.get(VM, COMPUTE).await.body;
+        let found = &made["properties"]["securityProfile"]["securityType"];
+        lines.push(format!(
+            "{version} {sku} {size} '{asked}': {ended}, {found}"
+        ));
+    }
+    insta::assert_snapshot!(lines.join("\n"), @r#"
+    2025-11-01 12-gen2 Standard_D2s_v5 '': Succeeded, "TrustedLaunch"
+    2025-11-01 12-gen2 Standard_D2s_v5 'Standard': Succeeded, "Standard"
+    2025-11-01 12-gen2 Standard_D2s_v5 'TrustedLaunch': Succeeded, "TrustedLaunch"
+    2025-11-01 12 Standard_D2s_v5 '': Succeeded, "Standard"
+    2025-11-01 12 Standard_D2s_v5 'Standard': Succeeded, "Standard"
+    2025-11-01 12-arm64 Standard_D2ps_v5 '': Succeeded, "Standard"
+    2025-04-01 12-gen2 Standard_D2s_v5 '': Succeeded, "Standard"
+    "#);
+}

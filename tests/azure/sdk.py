@@ -213,6 +213,7 @@ def machine(name, disk):
                     }
                 ]
             },
+            "securityProfile": {"securityType": "Standard"},
             "diagnosticsProfile": {"bootDiagnostics": {"enabled": True}},
         },
     }

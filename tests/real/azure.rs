@@ -14,7 +14,8 @@ use crate::simulator::{Config, Simulator};
 use machines::QemuMachines;
 
 /// What the quickstart needs, and what reads custom data.
-const PACKAGES: [&str; 5] = [
+const PACKAGES: [&str; 6] = [
+    "jq",
     "nftables",
     "openssl",
     "python3",

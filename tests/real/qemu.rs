@@ -215,7 +215,7 @@ fn spec() -> MachineSpec {
 }
 
 /// Those of the quickstart, so that all real tests share one base.
-const PACKAGES: [&str; 4] = ["nftables", "openssl", "python3", "systemd-timesyncd"];
+const PACKAGES: [&str; 5] = ["jq", "nftables", "openssl", "python3", "systemd-timesyncd"];
 
 /// The default base of today.
 async fn planned(

@@ -14,7 +14,7 @@ use crate::definition::{AzureMachine, GalleryOutput, Security};
 use crate::lock::{Generation, ImageReference, PurchasePlan};
 use crate::ssh::Keys;
 
-/// Virtual machines, images. The first version that says which security a machine has.
+/// Virtual machines, images. The first version that knows the security type `Standard`, in requests and in answers.
 pub const COMPUTE: &str = "2025-11-01";
 /// Disks.
 pub const DISKS: &str = "2025-01-02";
@@ -172,12 +172,14 @@ pub fn machine(
         body["plan"] = json!(plan);
     }
     let properties = &mut body["properties"];
-    if machine.security == Security::TrustedLaunch {
-        properties["securityProfile"] = json!({
+    // Never left out: from 2025-11-01 on, Azure's default for the second generation is Trusted Launch.
+    properties["securityProfile"] = match machine.security {
+        Security::Standard => json!({ "securityType": "Standard" }),
+        Security::TrustedLaunch => json!({
             "securityType": "TrustedLaunch",
             "uefiSettings": { "secureBootEnabled": true, "vTpmEnabled": true },
-        });
-    }
+        }),
+    };
     if machine.spot {
         properties["priority"] = json!("Spot");
         properties["evictionPolicy"] = json!("Delete");

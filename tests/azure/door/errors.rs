@@ -57,6 +57,13 @@ async fn errors_are_flattened_judged_and_explained() {
             409,
             simple("OperationNotAllowed", "The operation is not allowed now."),
         ),
+        (
+            400,
+            simple(
+                "InvalidParameter",
+                "The value of parameter securityProfile.securityType is invalid.",
+            ),
+        ),
         (409, simple("SkuNotAvailable", "The size is not available.")),
         (400, simple("ImageNotFound", "The image was not found.")),
         (409, simple("ScopeLocked", "The scope is locked.")),

@@ -19,6 +19,13 @@ pub struct Size {
     pub generations: &'static str,
 }
 
+impl Size {
+    /// The capability of this name.
+    pub fn trusted_launch_disabled(&self) -> bool {
+        self.architecture != "x64"
+    }
+}
+
 const SIZES: &[Size] = &[
     Size {
         name: "Standard_B2s",
@@ -202,7 +209,7 @@ fn sku(world: &World, size: &Size, location: &str) -> Value {
         "capabilities": [capability("vCPUs", &size.cores.to_string()), capability("HyperVGenerations", size.generations),
             capability("CpuArchitectureType", size.architecture), capability("PremiumIO", "True"),
             capability("LowPriorityCapable", "True"), capability("EphemeralOSDiskSupported", "False"),
-            capability("TrustedLaunchDisabled", if size.architecture == "x64" { "False" } else { "True" })],
+            capability("TrustedLaunchDisabled", if size.trusted_launch_disabled() { "True" } else { "False" })],
         "restrictions": restrictions })
 }
 

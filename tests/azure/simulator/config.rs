@@ -47,6 +47,8 @@ pub struct Config {
     pub restricted: Vec<String>,
     /// Providers that nobody registered.
     pub unregistered: Vec<String>,
+    /// Features of `Microsoft.Compute` that are not registered and have to be.
+    pub unregistered_features: Vec<String>,
     pub policies: Vec<Policy>,
     /// Entries of one page of a list.
     pub page: usize,
@@ -86,6 +88,7 @@ impl Default for Config {
             public_addresses: 20,
             restricted: Vec::new(),
             unregistered: Vec::new(),
+            unregistered_features: Vec::new(),
             policies: Vec::new(),
             page: 50,
         }

@@ -84,7 +84,22 @@ fn spoiled(now: Timestamp) -> BTreeMap<&'static str, Vec<u8>> {
         identity.to_tar()
     };
     let old = new(now - SignedDuration::from_hours(24));
+    let with_keys = |keys: &str| {
+        with(&|identity| {
+            let fragment = identity.consul_fragment.expose();
+            identity.consul_fragment =
+                Secret::new(fragment.replacen('{', &format!("{{{keys},"), 1));
+        })
+    };
     BTreeMap::from([
+        (
+            "a key of the image in escapes",
+            with_keys(r#""\u0076erify_incoming": false"#),
+        ),
+        (
+            "a key of the image in capitals",
+            with_keys(r#""VERIFY_INCOMING_HTTPS": false"#),
+        ),
         ("expired certificates", old.to_tar()),
         (
             "another authority",

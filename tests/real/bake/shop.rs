@@ -23,7 +23,7 @@ use crate::fixture_vault::lab;
 use crate::qemu::{cache, found, is_late};
 
 /// What the small image and the quickstart share, so that they share a base.
-const PACKAGES: &str = r#"["nftables", "openssl", "python3", "systemd-timesyncd"]"#;
+const PACKAGES: &str = r#"["jq", "nftables", "openssl", "python3", "systemd-timesyncd"]"#;
 
 /// Whether whoever runs the tests wants the one that takes as long as some others together.
 pub fn audits() -> bool {

@@ -60,7 +60,7 @@ const VAULT_NAMES: [&str; 2] = ["vault.service.consul", "localhost"];
 const FRAGMENT: &str = r#"{"node_name": "vb-node-1", "datacenter": "dc1", "server": true, "bootstrap_expect": 1,
     "encrypt": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=", "acl": {"tokens": {"agent": "t"}}}"#;
 
-fn put(seed: &mut Seed, name: &str, content: impl Into<Vec<u8>>) {
+pub fn put(seed: &mut Seed, name: &str, content: impl Into<Vec<u8>>) {
     seed.insert(name.to_owned(), content.into());
 }
 
@@ -116,8 +116,12 @@ pub struct Node {
 impl Node {
     /// Nothing where this machine lacks what the program needs.
     pub fn new() -> Option<Self> {
-        if !Path::new("/usr/bin/openssl").exists() || !Path::new("/dev/shm").is_dir() {
-            skipped("openssl or /dev/shm is not here");
+        let there = |path| Path::new(path).exists();
+        if !["/usr/bin/openssl", "/usr/bin/jq", "/dev/shm"]
+            .into_iter()
+            .all(there)
+        {
+            skipped("openssl, jq or /dev/shm is not here");
             return None;
         }
         let run = tempfile::tempdir_in("/dev/shm").unwrap();
@@ -135,7 +139,7 @@ impl Node {
     }
 
     /// Its words, and whether it was content.
-    fn take(&self, seed: &[u8]) -> (bool, String) {
+    pub fn take(&self, seed: &[u8]) -> (bool, String) {
         fs::write(self.files.path().join("seed"), seed).unwrap();
         self.take_fetched()
     }
@@ -167,6 +171,7 @@ impl Node {
             .env("VB_IDENTITY_CONFIG", files.join("identity.conf"))
             .env("VB_IDENTITY_RUN", self.run.path())
             .env("VB_IDENTITY_UNITS", files)
+            .env("VB_IDENTITY_RULES", folder().join("base/files/identity.jq"))
             .output()
             .unwrap();
         let words = [output.stdout, output.stderr].concat();

@@ -59,6 +59,41 @@ pub fn sized(
     Ok(size)
 }
 
+/// Whether a machine of this size, from this image, can be a Trusted Launch one.
+fn takes_trusted_launch(facts: &Facts, size: &Size) -> bool {
+    let image = facts.generation == "V2" && facts.security.starts_with("TrustedLaunch");
+    image && !size.trusted_launch_disabled()
+}
+
+/// The security type of a machine: what was asked for, or the service's default, which is Trusted Launch from
+/// [`TRUSTED_LAUNCH_DEFAULT`] on where image and size allow it.
+pub fn security(
+    world: &World,
+    version: &str,
+    facts: &Facts,
+    size: &Size,
+    body: &Value,
+) -> Result<String, Refusal> {
+    let asked = text(body, "/properties/securityProfile/securityType");
+    let features = &world.config.unregistered_features;
+    if asked == "Standard" && features.iter().any(|one| one == "UseStandardSecurityType") {
+        return Err(Refusal::parameter(
+            "securityProfile.securityType",
+            "The value of parameter securityProfile.securityType is invalid.",
+        ));
+    }
+    let by_default = version >= TRUSTED_LAUNCH_DEFAULT && takes_trusted_launch(facts, size);
+    Ok(match (asked, by_default) {
+        ("", true) => "TrustedLaunch".to_owned(),
+        ("", false) => "Standard".to_owned(),
+        (asked, _) => asked.to_owned(),
+    })
+}
+
+/// The first api-version whose machines of the second generation are Trusted Launch ones unless they ask for `Standard`, as
+/// <https://learn.microsoft.com/azure/virtual-machines/trusted-launch-faq> announces it.
+const TRUSTED_LAUNCH_DEFAULT: &str = "2025-11-01";
+
 /// Cores of a location that are in use by others than `id`.
 pub fn cores_used(world: &World, location: &str, id: &str) -> u64 {
     let machines = world
@@ -81,7 +116,7 @@ pub fn cores_used(world: &World, location: &str, id: &str) -> u64 {
 }
 
 /// Generation, architecture and security of an image go with the size and the security profile.
-pub fn fits(facts: &Facts, size: &Size, body: &Value) -> Result<(), Refusal> {
+pub fn fits(facts: &Facts, size: &Size, body: &Value, security: &str) -> Result<(), Refusal> {
     if size.architecture != facts.architecture {
         let text = format!(
             "Cannot create a VM of size '{}' because this VM size only supports a CPU Architecture of '{}', but an image or disk with CPU Architecture '{}' was given.",
@@ -100,16 +135,8 @@ pub fn fits(facts: &Facts, size: &Size, body: &Value) -> Result<(), Refusal> {
         );
         return Err(Refusal::new(400, "BadRequest", text));
     }
-    let security = [
-        text(body, "/properties/securityProfile/securityType"),
-        text(
-            body,
-            "/properties/virtualMachineProfile/securityProfile/securityType",
-        ),
-    ];
-    let trusted = security.contains(&"TrustedLaunch");
-    let able = facts.generation == "V2" && facts.security.starts_with("TrustedLaunch");
-    if trusted && !able {
+    let trusted = security == "TrustedLaunch";
+    if trusted && !takes_trusted_launch(facts, size) {
         return Err(Refusal::new(
             400,
             "BadRequest",

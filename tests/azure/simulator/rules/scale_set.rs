@@ -69,7 +69,8 @@ fn modelled(world: &World, call: &Call, body: &Value) -> Result<(), Refusal> {
             .unwrap_or_default(),
         location,
     )?;
-    image_fits(&facts, size, body)
+    let security = "/properties/virtualMachineProfile/securityProfile/securityType";
+    image_fits(&facts, size, body, text(body, security))
 }
 
 /// A new set begins to make its instances.

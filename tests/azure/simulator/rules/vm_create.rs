@@ -11,7 +11,7 @@ use super::super::machines::{Source, Spec};
 use super::super::operations::Work;
 use super::super::resources::work;
 use super::super::world::{Resource, World, list, now, text};
-use super::capacity::{fits, sized};
+use super::capacity::{fits, security, sized};
 use super::os_profile;
 use super::source;
 use super::{DISK, NIC, NOT_FOUND, VM, firewall, network, referred};
@@ -38,16 +38,11 @@ pub fn put(
         ));
     }
     let facts = source::of(world, reference, &location)?;
-    fits(&facts, size, body)?;
+    let security = security(world, &call.version, &facts, size, body)?;
+    fits(&facts, size, body, &security)?;
     interfaces(world, call, body)?;
     os_profile::check(world, body, &facts)?;
     let disk = disk_of(world, call, body)?;
-    let security = text(body, "/properties/securityProfile/securityType");
-    let security = if security.is_empty() {
-        "Standard"
-    } else {
-        security
-    };
     let source = match &facts.source {
         Source::Marketplace {
             publisher,
