@@ -164,7 +164,7 @@ async fn a_standard_machine_that_azure_refuses_has_a_way_out() {
     });
     second_generation(&mut ground);
     ground.given_now();
-    let failed = ground.bake(|_| {}).await.err().expect("no machine");
+    let failed = ground.bake(|_| {}).await.expect_err("no machine");
     let words = failed.to_string();
     assert!(
         words.contains("securityProfile.securityType")

@@ -266,10 +266,12 @@ impl Layout<'_> {
     fn value(&mut self, value: &Value) -> String {
         match value {
             Value::Bool(flag) => flag.to_string(),
-            Value::Integer(number) if *number >= 0 && self.next % 3 == 0 => match self.next % 2 {
-                0 => format!("0x{number:x}"),
-                _ => format!("0{number:o}"),
-            },
+            Value::Integer(number) if *number >= 0 && self.next.is_multiple_of(3) => {
+                match self.next % 2 {
+                    0 => format!("0x{number:x}"),
+                    _ => format!("0{number:o}"),
+                }
+            }
             Value::Integer(number) => number.to_string(),
             Value::Float(number) => format!("{number:e}").replace("e0", ".0e0"),
             Value::Text(text) => {

@@ -52,12 +52,15 @@ fn told(folder: &Path, environment: &[(&str, &str)], arguments: &[&str]) -> Stri
     )
 }
 
+/// Variables of the environment, and arguments.
+type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
+
 #[test]
 fn a_variable_of_the_environment_is_used_or_named() {
     let folder = variables_project();
     let folder = folder.path();
     let token = ("VB_VAR_token", "hush-0123");
-    let cases: [(&[(&str, &str)], &[&str]); 10] = [
+    let cases: [Case; 10] = [
         (&[], &["validate", "app"]),
         (&[token], &["validate", "app"]),
         (&[("VB_VAR_TOKEN", "hush-0123")], &["validate", "app"]),

@@ -204,7 +204,9 @@ fn both(mut one: Value, other: &Value) -> Value {
 
 /// A storage instead of Consul.
 fn stored(name: &str, body: Value) -> Value {
-    json!({ "storage": { "consul": null, name: body } })
+    let mut storage = json!({ "consul": null });
+    storage[name] = body;
+    json!({ "storage": storage })
 }
 
 /// A change of the first listener.

@@ -109,7 +109,7 @@ fn what_is_no_single_object_of_json_is_refused() {
     table += &refusals(&nodes, members).expect("the programs are there");
     let bytes = |seed: &mut Seed, _: &str| {
         let latin1 = [
-            FRAGMENT[..14].as_bytes(),
+            &FRAGMENT.as_bytes()[..14],
             b"\xff",
             &FRAGMENT.as_bytes()[15..],
         ]
