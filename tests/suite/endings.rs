@@ -276,6 +276,7 @@ async fn a_build_vm_that_dies_in_a_step_costs_that_step_alone() {
         bakery.bake(|_| {}).await.expect("a bake");
         let heard = bakery.heard();
         let resumed = |event: &Event| matches!(event, Event::Note { message } if message.starts_with("1 of 3 steps are in a layer"));
-        assert!(heard.iter().any(resumed), "{heard:?}");
+        // A guest that ended by itself may have been on its way to something else in the steps before.
+        assert_eq!(heard.iter().any(resumed), is_platform, "{heard:?}");
     }
 }

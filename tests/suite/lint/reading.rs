@@ -55,19 +55,19 @@ fn files_of_both_products_are_read_as_they_read_them() {
         (VAULT, "block-case.hcl", server("  tls_disable = 1\n}\n").replace("listener", "LISTENER"), "block-case.hcl:11: vault.listener-plaintext LISTENER.tcp.tls_disable"),
         (VAULT, "label-case.hcl", server("  tls_disable = 1\n}\n").replace("\"tcp\"", "\"TCP\""), "label-case.hcl:11: vault.listener-plaintext listener.TCP.tls_disable"),
         (VAULT, "long-s.hcl", server("  tl\u{17f}_disable = 1\n}\n"), "long-s.hcl:11: vault.listener-plaintext listener.tcp.tl\u{17f}_disable"),
-        (VAULT, "assigned.hcl", "listener = {\n  tcp = {\n    TLS_DISABLE = \"true\"\n  }\n}\n".to_owned(), "assigned.hcl:3: vault.listener-plaintext listener.tcp.TLS_DISABLE"),
-        (VAULT, "json", "\n {\"Listener\": [{\"TCP\":\n{\"tls_Disable\": 1,},},]}".to_owned(), "json:3: vault.listener-plaintext Listener[0].TCP.tls_Disable"),
-        (VAULT, "hcl.json", "listener \"tcp\" {\n  tls_disable = 1\n}\n".to_owned(), "hcl.json:2: vault.listener-plaintext listener.tcp.tls_disable"),
-        (VAULT, "twice.json", "{\"listener\": {\"tcp\": {}},\n\"listener\": {\"tcp\": {\"tls_disable\": 1}}}".to_owned(), "twice.json:2: vault.listener-plaintext listener[1].tcp.tls_disable"),
+        (VAULT, "assigned.hcl", "listener = {\n  tcp = {\n    TLS_DISABLE = \"true\", address = \"10.0.0.5:8200\"\n  }\n}\n".to_owned(), "assigned.hcl:3: vault.listener-plaintext listener.tcp.TLS_DISABLE"),
+        (VAULT, "json", "\n {\"Listener\": [{\"TCP\":\n{\"tls_Disable\": 1, \"address\": \"10.0.0.5:8200\",},},]}".to_owned(), "json:3: vault.listener-plaintext Listener[0].TCP.tls_Disable"),
+        (VAULT, "hcl.json", "listener \"tcp\" {\n  tls_disable = 1, address = \"10.0.0.5:8200\"\n}\n".to_owned(), "hcl.json:2: vault.listener-plaintext listener.tcp.tls_disable"),
+        (VAULT, "twice.json", "{\"listener\": {\"tcp\": {}},\n\"listener\": {\"tcp\": {\"tls_disable\": 1, \"address\": \"10.0.0.5:8200\"}}}".to_owned(), "twice.json:2: vault.listener-plaintext listener[1].tcp.tls_disable"),
         (VAULT, "lacks.hcl", "listener \"unix\" {}\n\nlistener \"tcp\" {\n  address = \"x\"\n}\n".to_owned(), "lacks.hcl:3: vault.listener-certificate listener[1].tcp.tls_key_file"),
         (VAULT, "none.hcl", "ui = true\n".to_owned(), "none.hcl: vault.listener listener"),
-        (VAULT, "telemetry.hcl", "Listener \"tcp\" {\n  Telemetry {\n    Unauthenticated_Metrics_Access = true\n  }\n}\n".to_owned(), "telemetry.hcl:3: vault.unauthenticated-metrics Listener.tcp.Telemetry.Unauthenticated_Metrics_Access"),
+        (VAULT, "telemetry.hcl", "Listener \"tcp\" { address = \"10.0.0.5:8200\"\n  Telemetry {\n    Unauthenticated_Metrics_Access = true\n  }\n}\n".to_owned(), "telemetry.hcl:3: vault.unauthenticated-metrics Listener.tcp.Telemetry.Unauthenticated_Metrics_Access"),
         // The body of a storage is read by the exact keys: this one has no scheme.
         (VAULT, "exact.hcl", "storage \"Consul\" {\n  address = \"127.0.0.1:8501\"\n  Scheme = \"https\"\n}\n".to_owned(), "exact.hcl:1: vault.storage-plaintext storage.Consul.scheme"),
         (
             VAULT,
             "lists.hcl",
-            "listener = [{\n  tcp = {}\n}]\nlistener = [{\n  tcp = {\n    tls_disable = 1\n  }\n}]\n".to_owned(),
+            "listener = [{\n  tcp = {}\n}]\nlistener = [{\n  tcp = {\n    tls_disable = 1, address = \"10.0.0.5:8200\"\n  }\n}]\n".to_owned(),
             "lists.hcl:6: vault.listener-plaintext listener[1].tcp.tls_disable",
         ),
         (
@@ -175,7 +175,10 @@ fn findings_of_several_files_name_the_right_one() {
     let mut listeners = Configuration::new(VAULT, None, Role::Node);
     listeners.add("a.json", &vault().to_string()).unwrap();
     listeners
-        .add("b.hcl", "\n\nlistener \"tcp\" {\n  tls_disable = 1\n}\n")
+        .add(
+            "b.hcl",
+            "\n\nlistener \"tcp\" {\n  tls_disable = 1, address = \"10.0.0.5:8200\"\n}\n",
+        )
         .unwrap();
     let found = listeners.lint();
     let plain = found
