@@ -4,10 +4,12 @@
 //! nothing of what the file is for.
 
 use std::cell::RefCell;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
+
+use crate::terminal::visible_line;
 
 /// A key in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -253,10 +255,7 @@ struct Plain<'a>(&'a str);
 
 impl fmt::Display for Plain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.chars().try_for_each(|c| match c {
-            c if c.is_control() => write!(f, "{}", c.escape_default()),
-            c => f.write_char(c),
-        })
+        f.write_str(&visible_line(self.0))
     }
 }
 

@@ -9,6 +9,7 @@ use super::catalogue::{Catalogue, Known};
 use super::uses::{Plan, Planned, Use, class, key, moves};
 use crate::manifest::succession::{Obstacle, Runs, Shape, Versions, obstacles};
 use crate::store::{Allow, DeployState};
+use crate::terminal::visible_line;
 
 /// What is to be said of one image at one place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -148,10 +149,10 @@ impl fmt::Display for Report {
                 ..
             } = finding;
             let line = format!("{:<12} {address} {attribute}: {text}", kind.word());
-            writeln!(f, "{}", printable(&line))?;
+            writeln!(f, "{}", visible_line(&line))?;
         }
         for line in &self.not_checked {
-            writeln!(f, "NOT CHECKED  {}", printable(line))?;
+            writeln!(f, "NOT CHECKED  {}", visible_line(line))?;
         }
         if self.is_all_strange() {
             let (images, source) = (self.images, self.source);
@@ -167,18 +168,6 @@ impl fmt::Display for Report {
         };
         write!(f, "{verdict}, as far as images are concerned")
     }
-}
-
-/// A plan may name things as it likes; it may not draw on our terminal.
-fn printable(line: &str) -> String {
-    let escape = |c: char| {
-        if c.is_control() {
-            c.escape_default().to_string()
-        } else {
-            c.to_string()
-        }
-    };
-    line.chars().map(escape).collect()
 }
 
 /// Looks at every image that a plan uses, and says whether it may be applied. What is not known is refused, unless `mode` is

@@ -187,11 +187,11 @@ fn a_problem_is_told_in_one_line_without_control_characters() {
         told("[[step]]\nprovisioner = \"a\\u0085\"\n"),
     ];
     insta::assert_snapshot!(lines.join("\n"), @r#"
-    node.toml:10: releases.vault: `\u{1b}[2J\n1` is no version; expected MAJOR.MINOR.PATCH
+    node.toml:10: releases.vault: `^[[2J^J1` is no version; expected MAJOR.MINOR.PATCH
     hint: name one release exactly, as in "1.21.1"
-    node.toml:9: \u{1b}]0;x\u{7}\r\n: unknown key; expected one of `schema`, `description`, `variables`, `base`, `releases`, `release_source`, `lint`, `machine`, `output`, `step`
+    node.toml:9: ^[]0;x^G^M^J: unknown key; expected one of `schema`, `description`, `variables`, `base`, `releases`, `release_source`, `lint`, `machine`, `output`, `step`
     hint: remove it
-    node.toml:9: step[2].name: `a\u{85}` cannot name a step; expected at most 64 letters, digits, `.`, `_` or `-`
+    node.toml:9: step[2].name: `a<U+0085>` cannot name a step; expected at most 64 letters, digits, `.`, `_` or `-`
     hint: give it `name = "…"`
     "#);
 }

@@ -37,6 +37,7 @@ mod resolve;
 mod ssh;
 mod store;
 mod support;
+mod terminal;
 mod tidy;
 mod user_ids;
 

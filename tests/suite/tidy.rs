@@ -109,6 +109,31 @@ fn files_stay_small() {
     );
 }
 
+/// Text becomes output at one place, which shows what a terminal would obey.
+#[test]
+fn one_file_of_the_binary_writes_to_the_terminal() {
+    let writes = |file: &PathBuf| {
+        let text = fs::read_to_string(file).expect("a source file");
+        let calls = ["stdout()", "stderr()", "println!", "print!("];
+        // Asking whether something is a terminal writes nothing.
+        let lines = text.lines().filter(|line| !line.contains("is_terminal()"));
+        lines
+            .filter(|line| calls.iter().any(|call| line.contains(call)))
+            .count()
+            > 0
+    };
+    let writers: Vec<PathBuf> = rust_files(&root().join("src/bin"))
+        .into_iter()
+        .filter(writes)
+        .map(|file| {
+            file.strip_prefix(root().join("src/bin/vault-bake"))
+                .expect("below")
+                .to_owned()
+        })
+        .collect();
+    assert_eq!(writers, [Path::new("output.rs")]);
+}
+
 #[test]
 fn every_module_says_what_it_is_for() {
     let silent: Vec<PathBuf> = rust_files(&root().join("src"))
