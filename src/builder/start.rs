@@ -63,7 +63,7 @@ pub(crate) async fn start_once<B: Builder>(
     }
 }
 
-/// The error that it is if nobody could log in to `machine`.
+/// The error that it is if no login to `machine` succeeded.
 pub(super) async fn not_up<M: Machine>(
     role: &str,
     error: SshError,

@@ -112,7 +112,7 @@ pub(super) fn has_user_and_password(text: &str) -> bool {
         return false;
     };
     let end = rest.find(['/', '?', ' ']).unwrap_or(rest.len());
-    // A password may have a `/` in it, if nobody encoded it.
+    // A password may have a `/` in it, if it was not encoded.
     let user = rest[..end]
         .rsplit_once('@')
         .or_else(|| rest.rsplit_once('@'));

@@ -173,7 +173,7 @@ impl<B: Builder> Attempt<'_, B> {
     }
 }
 
-/// What it says about an image that nobody could log in to.
+/// What it says about an image to which no login succeeded.
 fn not_up(error: BuilderError) -> Result<Outcome, TrialError> {
     let failed = |why: String| {
         let failure = format!("the image did not come up: {why}");
