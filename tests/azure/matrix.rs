@@ -263,7 +263,12 @@ async fn killed(fault: &Fault) -> Killed {
         std::thread::sleep(Duration::from_millis(2));
     }
     let _ = child.0.kill();
-    let killed = child.0.wait().expect("a child").signal() == Some(9);
+    let ended = child.0.wait().expect("a child");
+    let killed = ended.signal() == Some(9);
+    assert!(
+        killed || ended.success(),
+        "{fault:?}: the bake ended with {ended}"
+    );
     std::fs::remove_file(&ca).expect("a certificate");
     ground.simulator.set_faults(Vec::new());
     let swept = ground.sweep().await;
