@@ -29,7 +29,7 @@ use serde_json::Value;
 
 use document::Node;
 pub use error::LintError;
-pub use steps::{of_plan, of_steps};
+pub use steps::{check_allowed, of_plan, of_steps};
 
 use crate::changes::Change;
 use crate::hcl1::{Position, SyntaxError};

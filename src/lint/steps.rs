@@ -18,13 +18,7 @@ pub fn of_steps(
     releases: &BTreeMap<String, String>,
     allowed: &BTreeMap<String, String>,
 ) -> Result<Vec<Finding>, LintError> {
-    let known = |id: &&String| {
-        let unreadable = Product::ALL.map(Product::unreadable);
-        rules().any(|rule| rule.id == **id) || unreadable.contains(&id.as_str())
-    };
-    if let Some(unknown) = allowed.keys().find(|id| !known(id)) {
-        return Err(LintError::Rule(unknown.clone()));
-    }
+    check_allowed(allowed)?;
     let mut findings = Vec::new();
     for product in Product::ALL {
         let version = releases.get(product.name());
@@ -46,6 +40,18 @@ pub fn of_steps(
     }
     findings.retain(|finding| !allowed.contains_key(finding.rule));
     Ok(findings)
+}
+
+/// Refuses to allow what no rule of the linter finds.
+pub fn check_allowed(allowed: &BTreeMap<String, String>) -> Result<(), LintError> {
+    let known = |id: &&String| {
+        let unreadable = Product::ALL.map(Product::unreadable);
+        rules().any(|rule| rule.id == **id) || unreadable.contains(&id.as_str())
+    };
+    match allowed.keys().find(|id| !known(id)) {
+        Some(unknown) => Err(LintError::Rule(unknown.clone())),
+        None => Ok(()),
+    }
 }
 
 /// The same of a plan.

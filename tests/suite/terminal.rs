@@ -81,6 +81,9 @@ fn what_others_write_reaches_no_terminal_raw() {
         &["--cache", "/dev/null", "build", bad],
         &["test", bad],
         &["verify", "--pins", bad],
+        &["gc", "--apply", bad],
+        &["resolve", "web", "--format", bad],
+        &[bad],
     ] {
         for json in [false, true] {
             let output = Command::new(env!("CARGO_BIN_EXE_vault-bake"))

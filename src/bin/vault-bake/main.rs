@@ -17,9 +17,11 @@ use std::time::Duration;
 use clap::Parser;
 use vault_bake::builder::LayerRules;
 use vault_bake::ssh;
+use vault_bake::terminal::visible;
 
 use crate::args::{Cli, Verb};
 use crate::exit::{Exit, Failure};
+use crate::output::tell;
 use crate::world::Session;
 
 /// Records are many small texts, and reading them is mostly making room for them: a sixth faster than with the system's.
@@ -30,7 +32,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
     let processors = std::thread::available_parallelism().map_or(2, |count| count.get().max(2));
     let Ok(runtime) = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(processors)
@@ -44,6 +49,16 @@ fn main() -> ExitCode {
     runtime.shutdown_timeout(LAST_WAIT);
     ssh::settle(LAST_WAIT);
     exit.into()
+}
+
+/// Prints what clap says, in its own way unless an argument has characters in it that a terminal obeys.
+fn refuse(error: &clap::Error) -> ExitCode {
+    let text = error.render().to_string();
+    if visible(&text) == text {
+        error.exit();
+    }
+    tell(&text);
+    Exit::Usage.into()
 }
 
 async fn run(cli: Cli) -> Exit {

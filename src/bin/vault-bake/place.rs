@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use vault_bake::azure::{Cloud, CloudError, Wire};
@@ -67,8 +68,8 @@ impl Place {
     pub fn open(&self) -> Result<AnyBackend, Failure> {
         Ok(match self {
             Self::Folder(folder) => {
-                if folder.exists() && !folder.is_dir() {
-                    return Err(unusable_store(folder, "it is no folder"));
+                if let Some(why) = unreadable(folder) {
+                    return Err(unusable_store(folder, why));
                 }
                 Dir::new(folder).into()
             }
@@ -77,6 +78,17 @@ impl Place {
             }
         })
     }
+}
+
+/// Why a folder cannot be read as a store, if so. One that is not there is none yet.
+fn unreadable(folder: &Path) -> Option<String> {
+    let file = match std::fs::metadata(folder) {
+        Ok(found) if !found.is_dir() => return Some("it is no folder".to_owned()),
+        Ok(_) => std::fs::File::open(folder.join("store.json")).map(drop),
+        Err(error) => Err(error),
+    };
+    let error = file.err()?;
+    (error.kind() == ErrorKind::PermissionDenied).then(|| error.to_string())
 }
 
 /// A folder that cannot be a store.

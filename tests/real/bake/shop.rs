@@ -329,7 +329,8 @@ impl Shop {
 
     /// The artifact of an image.
     pub async fn artifact_of(&self, image: &str) -> PathBuf {
-        let shown = said(&self.run(&["show", image, "--json"], &[]).await);
+        let shown = self.run(&["show", image, "--json"], &[]).await.stdout;
+        let shown = String::from_utf8_lossy(&shown);
         let shown: serde_json::Value = serde_json::from_str(&shown).expect("a statement");
         let id = &shown["predicate"]["outputs"][0]["id"];
         let id = id.as_str().unwrap_or_else(|| panic!("{shown:#}"));

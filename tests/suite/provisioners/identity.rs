@@ -263,6 +263,9 @@ fn spoiled() -> Vec<(&'static str, Seed)> {
     case("climbs out", &|seed| put(seed, "../etc/passwd", "x"));
     case("absolute", &|seed| put(seed, "/etc/passwd", "x"));
     case("unknown member", &|seed| put(seed, "vault/extra", "x"));
+    case("two names in one", &|seed| {
+        put(seed, "node.json consul/ca.pem", "x")
+    });
     case("other schema", &|seed| {
         put(seed, "node.json", r#"{"schema":2}"#);
     });

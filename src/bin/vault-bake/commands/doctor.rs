@@ -146,20 +146,24 @@ impl Finding {
     }
 }
 
-/// What a user other than root needs of the system beside programs.
-fn user_namespaces() -> Option<Finding> {
+/// What a user other than root needs of the system in addition to programs: a finding for each thing that is lacking.
+fn user_namespaces() -> Vec<Finding> {
     let ids = UserIds::of_this_user();
     if ids.uid == 0 {
-        return None;
+        return Vec::new();
     }
-    let lacks = ids.lacks();
-    Some(Finding {
+    let finding = |found: bool, get: String| Finding {
         what: "user namespaces with ids of /etc/subuid and /etc/subgid".to_owned(),
-        found: lacks.is_empty(),
+        found,
         why: "makes native bases as a user other than root".to_owned(),
-        get: lacks.join("\n         get it: "),
+        get,
         optional: false,
-    })
+    };
+    let lacks = ids.lacks();
+    if lacks.is_empty() {
+        return vec![finding(true, String::new())];
+    }
+    lacks.into_iter().map(|lack| finding(false, lack)).collect()
 }
 
 fn show(session: &Session, finding: &Finding) {

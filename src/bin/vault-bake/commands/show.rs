@@ -1,6 +1,6 @@
 //! `show`: the manifest of an image, and its tests.
 
-use crate::commands::print_line;
+use crate::commands::{print_file, print_line, print_warning};
 use crate::exit::{Exit, Failure};
 use crate::world::{Session, clock};
 
@@ -10,10 +10,11 @@ pub async fn run(session: &Session, reference: &str) -> Result<Exit, Failure> {
     let status = store.evaluate(&history, &digest, clock()).await?;
     let remark = status.remark();
     if session.json {
-        let warn = |why: String| session.events.note(format!("warning: {why}"));
-        remark.into_iter().for_each(warn);
+        // Standard output has the statement alone, for programs that read it whole.
+        remark.iter().for_each(|why| print_warning(why));
         // The stored bytes themselves: their SHA-256 is the manifest's name.
-        print_line(&String::from_utf8_lossy(&store.object(&digest).await?));
+        print_file(&store.object(&digest).await?);
+        print_line("");
         return Ok(Exit::Done);
     }
     let manifest = store.manifest(&digest).await?;

@@ -1,5 +1,7 @@
 //! `validate`: checks definitions, without network and without side effects.
 
+use vault_bake::lint;
+
 use crate::args::Vars;
 use crate::commands::{print_json, print_line};
 use crate::exit::{Exit, Failure};
@@ -15,10 +17,10 @@ pub fn run(session: &Session, images: &[String], vars: &Vars) -> Result<Exit, Fa
     let mut exit = Exit::Done;
     for image in &images {
         let vars = session.shared_vars(image, &images, vars)?;
-        match session
-            .check(image, &vars)
-            .map(|(definition, _)| definition)
-        {
+        match session.check(image, &vars).and_then(|(definition, _)| {
+            lint::check_allowed(&definition.allowed)?;
+            Ok(definition)
+        }) {
             Ok(definition) if session.json => {
                 print_json(
                     &serde_json::json!({"image": definition.name, "valid": true, "digest": definition.digest}),
