@@ -5,6 +5,7 @@
 //! validation does not object; so does nobody after them. Deliberately no check of what they refuse themselves.
 
 mod address;
+mod command;
 mod consul;
 mod document;
 mod environment;
@@ -12,6 +13,7 @@ mod error;
 mod join;
 mod modes;
 mod names;
+mod overlay;
 mod read;
 mod secrets;
 mod steps;
@@ -27,7 +29,7 @@ use semver::Version;
 use serde::Serialize;
 use serde_json::Value;
 
-use document::Node;
+use document::{Located, Node};
 pub use error::LintError;
 pub use steps::{of_plan, of_steps};
 
@@ -145,6 +147,13 @@ pub struct Finding {
     pub fix: &'static str,
 }
 
+impl Finding {
+    /// Whether it says of a file that no rule has looked at it.
+    pub fn is_unchecked(&self) -> bool {
+        Product::ALL.iter().any(|one| one.unreadable() == self.rule)
+    }
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -164,9 +173,13 @@ impl fmt::Display for Finding {
             Severity::Unsafe => "",
             Severity::Note => "note: ",
         };
+        let place = match self.is_unchecked() {
+            true => format!("{file}{line} {found}"),
+            false => format!("{file}{line}: {key}: {found}"),
+        };
         write!(
             f,
-            "{note}{file}{line}: {key}: {found}\n  {rule}: {reason}\n  instead: {fix}\n  source:  {source}"
+            "{note}{place}\n  {rule}: {reason}\n  instead: {fix}\n  source:  {source}"
         )
     }
 }
@@ -310,6 +323,9 @@ impl Configuration {
         for (_, node) in &self.files {
             document.merge(node.clone());
         }
+        if self.product == Product::Vault {
+            overlay::apply(&mut document, &self.environment, self.files.len());
+        }
         let root = document.to_value();
         let variables = self
             .environment
@@ -330,16 +346,33 @@ impl Configuration {
         // Variables alone are part of a configuration: nothing is missing there.
         let alone = self.files.is_empty();
         let all = self.product.rules().flat_map(broken);
-        let all = all.filter(|(_, hit)| !alone || environment.get(&hit.key).is_some());
-        all.map(|(rule, hit)| self.finding(rule, &document, hit))
+        let located = all.map(|(rule, hit)| (rule, document.locate(&hit.key), hit));
+        let kept = located.filter(|(_, located, hit)| match self.variables_at(located) {
+            // A variable is where secrets belong; in an image another rule finds it.
+            Some(_) => hit.found != "a secret",
+            None => !alone || environment.get(&hit.key).is_some(),
+        });
+        kept.map(|(rule, located, hit)| self.finding(rule, located, hit))
             .collect()
     }
 
-    fn finding(&self, rule: &'static Rule, document: &Node, hit: Hit) -> Finding {
-        let located = document.locate(&hit.key);
+    /// The file with the variable that sets what is at this place.
+    fn variables_at(&self, located: &Located) -> Option<&String> {
+        let (file, _) = located.place?;
+        let variables = self.environment.get(file.checked_sub(self.files.len())?);
+        variables.map(|(file, _)| file)
+    }
+
+    fn finding(&self, rule: &'static Rule, mut located: Located, hit: Hit) -> Finding {
         let sets = |(_, variables): &&(String, Value)| variables.get(&hit.key).is_some();
+        let of_variable = self.variables_at(&located);
+        if of_variable.is_some() {
+            located.key = located.spelled;
+            located.place = None;
+        }
         let file = match (located.place, self.environment.iter().rfind(sets)) {
             (Some((file, _)), _) => self.files.get(file).map(|(file, _)| file),
+            (None, _) if of_variable.is_some() => of_variable,
             (None, Some((file, _))) => Some(file),
             // What is missing altogether belongs into any of the files; the last one counts.
             (None, None) => self.files.last().map(|(file, _)| file),

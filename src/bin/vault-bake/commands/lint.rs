@@ -12,6 +12,7 @@ use crate::args::Vars;
 use crate::args::lint::Lint;
 use crate::commands::{print_json, print_line};
 use crate::exit::{Exit, Failure};
+use crate::output::print_warning;
 use crate::world::Session;
 
 pub fn run(session: &Session, wish: &Lint) -> Result<Exit, Failure> {
@@ -58,9 +59,12 @@ fn is_unsafe(finding: &Finding) -> bool {
     finding.severity == Severity::Unsafe
 }
 
-/// Refuses a plan that configures what is not safe.
+/// Refuses a plan that configures what is not safe, and says which files it leaves unchecked.
 pub fn guard(plan: &Plan) -> Result<(), Failure> {
     let mut found = of_plan(plan).map_err(unread)?;
+    for one in found.iter().filter(|one| one.is_unchecked()) {
+        print_warning(&format!("{} {}", one.file, one.found));
+    }
     found.retain(is_unsafe);
     if found.is_empty() {
         return Ok(());
