@@ -10,6 +10,7 @@ mod consul;
 mod document;
 mod environment;
 mod error;
+mod finding;
 mod join;
 mod modes;
 mod names;
@@ -21,16 +22,15 @@ mod suites;
 mod tree;
 mod vault;
 
-use std::fmt;
 use std::fs;
 use std::path::Path;
 
 use semver::Version;
-use serde::Serialize;
 use serde_json::Value;
 
 use document::{Located, Node};
 pub use error::LintError;
+pub use finding::{Finding, Severity};
 pub use steps::{of_plan, of_steps};
 
 use crate::changes::Change;
@@ -93,16 +93,6 @@ pub enum Role {
     Founder,
 }
 
-/// What a finding means for what is to come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// Not safe: `lint` exits with 6, and `build` stops.
-    Unsafe,
-    /// Worth knowing; changes no exit code.
-    Note,
-}
-
 /// A rule: something that starts and is not safe.
 pub struct Rule {
     /// Stable, as in `consul.gossip-key`.
@@ -121,67 +111,6 @@ pub struct Rule {
 /// All rules, Consul's first.
 pub fn rules() -> impl Iterator<Item = &'static Rule> {
     Product::ALL.into_iter().flat_map(Product::rules)
-}
-
-/// A place where a rule is broken.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// The rule's id.
-    pub rule: &'static str,
-    /// Whether it stops a build.
-    pub severity: Severity,
-    /// The file that says so; for what is missing, one of those that should.
-    pub file: String,
-    /// Its line, counted from 1. For what is missing it is the line of the block that lacks it, if there is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub line: Option<usize>,
-    /// Where in it, as in `ports.http`, spelled as the file does.
-    pub key: String,
-    /// What stands there.
-    pub found: String,
-    /// Why that is not safe.
-    pub reason: &'static str,
-    /// Who says so.
-    pub source: &'static str,
-    /// What to write instead.
-    pub fix: &'static str,
-}
-
-impl Finding {
-    /// Whether it says of a file that no rule has looked at it.
-    pub fn is_unchecked(&self) -> bool {
-        Product::ALL.iter().any(|one| one.unreadable() == self.rule)
-    }
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            rule,
-            severity,
-            file,
-            line,
-            key,
-            found,
-            reason,
-            source,
-            fix,
-        } = self;
-        let key = if key.is_empty() { "all" } else { key };
-        let line = line.map(|line| format!(":{line}")).unwrap_or_default();
-        let note = match severity {
-            Severity::Unsafe => "",
-            Severity::Note => "note: ",
-        };
-        let place = match self.is_unchecked() {
-            true => format!("{file}{line} {found}"),
-            false => format!("{file}{line}: {key}: {found}"),
-        };
-        write!(
-            f,
-            "{note}{place}\n  {rule}: {reason}\n  instead: {fix}\n  source:  {source}"
-        )
-    }
 }
 
 /// The files of one product that a node reads together.

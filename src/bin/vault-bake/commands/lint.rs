@@ -10,9 +10,8 @@ use vault_bake::provisioner::Provisioners;
 
 use crate::args::Vars;
 use crate::args::lint::Lint;
-use crate::commands::{print_json, print_line};
+use crate::commands::{print_json, print_line, print_warning};
 use crate::exit::{Exit, Failure};
-use crate::output::print_warning;
 use crate::world::Session;
 
 pub fn run(session: &Session, wish: &Lint) -> Result<Exit, Failure> {
