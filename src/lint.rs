@@ -5,13 +5,16 @@
 //! validation does not object; so does nobody after them. Deliberately no check of what they refuse themselves.
 
 mod address;
+mod command;
 mod consul;
 mod document;
 mod environment;
 mod error;
+mod finding;
 mod join;
 mod modes;
 mod names;
+mod overlay;
 mod read;
 mod secrets;
 mod steps;
@@ -19,16 +22,15 @@ mod suites;
 mod tree;
 mod vault;
 
-use std::fmt;
 use std::fs;
 use std::path::Path;
 
 use semver::Version;
-use serde::Serialize;
 use serde_json::Value;
 
-use document::Node;
+use document::{Located, Node};
 pub use error::LintError;
+pub use finding::{Finding, Severity};
 pub use steps::{check_allowed, of_plan, of_steps};
 
 use crate::changes::Change;
@@ -91,16 +93,6 @@ pub enum Role {
     Founder,
 }
 
-/// What a finding means for what is to come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// Not safe: `lint` exits with 6, and `build` stops.
-    Unsafe,
-    /// Worth knowing; changes no exit code.
-    Note,
-}
-
 /// A rule: something that starts and is not safe.
 pub struct Rule {
     /// Stable, as in `consul.gossip-key`.
@@ -119,56 +111,6 @@ pub struct Rule {
 /// All rules, Consul's first.
 pub fn rules() -> impl Iterator<Item = &'static Rule> {
     Product::ALL.into_iter().flat_map(Product::rules)
-}
-
-/// A place where a rule is broken.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// The rule's id.
-    pub rule: &'static str,
-    /// Whether it stops a build.
-    pub severity: Severity,
-    /// The file that says so; for what is missing, one of those that should.
-    pub file: String,
-    /// Its line, counted from 1. For what is missing it is the line of the block that lacks it, if there is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub line: Option<usize>,
-    /// Where in it, as in `ports.http`, spelled as the file does.
-    pub key: String,
-    /// What stands there.
-    pub found: String,
-    /// Why that is not safe.
-    pub reason: &'static str,
-    /// Who says so.
-    pub source: &'static str,
-    /// What to write instead.
-    pub fix: &'static str,
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            rule,
-            severity,
-            file,
-            line,
-            key,
-            found,
-            reason,
-            source,
-            fix,
-        } = self;
-        let key = if key.is_empty() { "all" } else { key };
-        let line = line.map(|line| format!(":{line}")).unwrap_or_default();
-        let note = match severity {
-            Severity::Unsafe => "",
-            Severity::Note => "note: ",
-        };
-        write!(
-            f,
-            "{note}{file}{line}: {key}: {found}\n  {rule}: {reason}\n  instead: {fix}\n  source:  {source}"
-        )
-    }
 }
 
 /// The files of one product that a node reads together.
@@ -310,6 +252,9 @@ impl Configuration {
         for (_, node) in &self.files {
             document.merge(node.clone());
         }
+        if self.product == Product::Vault {
+            overlay::apply(&mut document, &self.environment, self.files.len());
+        }
         let root = document.to_value();
         let variables = self
             .environment
@@ -330,16 +275,33 @@ impl Configuration {
         // Variables alone are part of a configuration: nothing is missing there.
         let alone = self.files.is_empty();
         let all = self.product.rules().flat_map(broken);
-        let all = all.filter(|(_, hit)| !alone || environment.get(&hit.key).is_some());
-        all.map(|(rule, hit)| self.finding(rule, &document, hit))
+        let located = all.map(|(rule, hit)| (rule, document.locate(&hit.key), hit));
+        let kept = located.filter(|(_, located, hit)| match self.variables_at(located) {
+            // A variable is where secrets belong; in an image another rule finds it.
+            Some(_) => hit.found != "a secret",
+            None => !alone || environment.get(&hit.key).is_some(),
+        });
+        kept.map(|(rule, located, hit)| self.finding(rule, located, hit))
             .collect()
     }
 
-    fn finding(&self, rule: &'static Rule, document: &Node, hit: Hit) -> Finding {
-        let located = document.locate(&hit.key);
+    /// The file with the variable that sets what is at this place.
+    fn variables_at(&self, located: &Located) -> Option<&String> {
+        let (file, _) = located.place?;
+        let variables = self.environment.get(file.checked_sub(self.files.len())?);
+        variables.map(|(file, _)| file)
+    }
+
+    fn finding(&self, rule: &'static Rule, mut located: Located, hit: Hit) -> Finding {
         let sets = |(_, variables): &&(String, Value)| variables.get(&hit.key).is_some();
+        let of_variable = self.variables_at(&located);
+        if of_variable.is_some() {
+            located.key = located.spelled;
+            located.place = None;
+        }
         let file = match (located.place, self.environment.iter().rfind(sets)) {
             (Some((file, _)), _) => self.files.get(file).map(|(file, _)| file),
+            (None, _) if of_variable.is_some() => of_variable,
             (None, Some((file, _))) => Some(file),
             // What is missing altogether belongs into any of the files; the last one counts.
             (None, None) => self.files.last().map(|(file, _)| file),

@@ -182,10 +182,9 @@ impl Reader<'_> {
                 Some('\\') => match self.dialect {
                     JsonDialect::Strict => self.strict_escape(here, &mut bytes)?,
                     JsonDialect::Hcl1 => match escape(&mut self.scanner, here)? {
-                        (_, Some(decoded)) if decoded != "\u{fffd}".as_bytes() => {
-                            bytes.extend(decoded);
-                        }
-                        (raw, _) => return Err(no_escape(here, &raw)),
+                        (raw, _) if is_half(&raw) => return Err(half(here, &raw)),
+                        (_, Some(decoded)) => bytes.extend(decoded),
+                        (raw, None) => return Err(no_escape(here, &raw)),
                     },
                 },
                 Some(c) => bytes.extend(c.encode_utf8(&mut [0; 4]).as_bytes()),
@@ -241,4 +240,18 @@ impl Reader<'_> {
 
 fn no_escape(at: Position, found: &str) -> SyntaxError {
     SyntaxError::new(at, format!("`{found}` is no escape sequence here"))
+}
+
+/// Whether an escape sequence is half of a pair of UTF-16.
+fn is_half(raw: &str) -> bool {
+    let digits = raw.strip_prefix("\\u").or(raw.strip_prefix("\\U"));
+    let number = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
+    number.is_some_and(|number| (0xd800..0xe000).contains(&number))
+}
+
+fn half(at: Position, found: &str) -> SyntaxError {
+    let why = format!(
+        "`{found}` is half of a pair, and HCL 1 joins none: it takes each for an unknown character, and as of Go 1.18 it panics; write the character itself"
+    );
+    SyntaxError::new(at, why)
 }

@@ -93,3 +93,50 @@ fn numbers(host: &str) -> Option<Vec<u32>> {
     let all: Vec<u32> = host.split('.').map(number).collect::<Option<_>>()?;
     (all.len() <= 4).then_some(all)
 }
+
+/// Whether networks, taken together, have every public address of IPv4 or of IPv6 in them. An element may have several.
+pub(super) fn are_everything(networks: &[&str]) -> bool {
+    let all = networks.iter().flat_map(|one| one.split(','));
+    let (mut v4, mut v6) = (Vec::new(), Vec::new());
+    for network in all.map(|one| one.trim_matches(['[', ']', '"', ' '])) {
+        let (address, length) = match network.split_once('/') {
+            Some((address, length)) => (address, length.parse().ok()),
+            None => (network, Some(u32::from(u8::MAX))),
+        };
+        match (address.parse::<IpAddr>(), length) {
+            (Ok(IpAddr::V4(address)), Some(length)) => {
+                v4.push(range(address.to_bits().into(), 32, length));
+            }
+            (Ok(IpAddr::V6(address)), Some(length)) => {
+                v6.push(range(address.to_bits(), 128, length));
+            }
+            _ => {}
+        }
+    }
+    // From 1.0.0.0 to 223.255.255.255, and 2000::/3.
+    cover(v4, 0x0100_0000, 0xdfff_ffff) || cover(v6, 0x2 << 124, (0x4 << 124) - 1)
+}
+
+/// The first and the last address of a network; `bits` is the length of an address.
+fn range(address: u128, bits: u32, length: u32) -> (u128, u128) {
+    let free = bits.saturating_sub(length);
+    let low = 1_u128
+        .checked_shl(free)
+        .map_or(u128::MAX, |above| above - 1);
+    (address & !low, address | low)
+}
+
+/// Whether `ranges` leave no gap between `first` and `last`.
+fn cover(mut ranges: Vec<(u128, u128)>, first: u128, last: u128) -> bool {
+    ranges.sort_unstable();
+    let mut open = first;
+    for (low, high) in ranges {
+        if low <= open && high >= open {
+            if high >= last {
+                return true;
+            }
+            open = high + 1;
+        }
+    }
+    false
+}

@@ -33,6 +33,8 @@ pub(super) enum Inner {
 pub(super) struct Located {
     /// As the files spell it; what is missing, as the rule does.
     pub key: String,
+    /// The last part of the key that is there.
+    pub spelled: String,
     /// The file and the line of the deepest part of the key that is there; `None` if no part of it is.
     pub place: Option<(usize, usize)>,
 }
@@ -121,6 +123,7 @@ impl Node {
     pub(super) fn locate(&self, key: &str) -> Located {
         let mut found = Located {
             key: String::new(),
+            spelled: String::new(),
             place: None,
         };
         let (mut node, mut rest) = (self, key);
@@ -129,6 +132,7 @@ impl Node {
             found.key += if dot { "." } else { "" };
             found.key += &shown;
             found.place = Some((next.file, next.at.line));
+            found.spelled.clone_from(&next.spelled);
             (node, rest) = (next, left);
         }
         let dot = !found.key.is_empty() && !rest.is_empty() && !rest.starts_with(['.', '[']);

@@ -4,6 +4,8 @@
 
 use serde_json::Value;
 
+use super::command;
+
 /// What names of keys with a secret end in, in lower case and without `-`.
 const SECRET_NAMES: &[&str] = &[
     "token",
@@ -141,6 +143,15 @@ fn has_marked_secret(text: &str) -> bool {
     MARKERS.iter().any(follows)
 }
 
+/// Whether a text is JSON with a secret in it, as the body of a check or a piece of Envoy's configuration.
+fn has_inner_secret(text: &str) -> bool {
+    let is_json = text.trim_start().starts_with(['{', '[']);
+    let inner = is_json
+        .then(|| serde_json::from_str::<Value>(text).ok())
+        .flatten();
+    inner.is_some_and(|inner| !keys(&inner, &|_| None).is_empty())
+}
+
 /// Every key of a tree with a secret in it. `known` says of a path that it is one, or none, whatever its name.
 pub(super) fn keys(root: &Value, known: &dyn Fn(&str) -> Option<bool>) -> Vec<String> {
     let mut found = Vec::new();
@@ -163,7 +174,9 @@ fn walk(
         Value::Object(all) => {
             let text = |key: &str| all.get(key).and_then(Value::as_str);
             // A header as a pair.
-            let header = text("name").is_some_and(is_secret_name);
+            let header = ["name", "key"]
+                .iter()
+                .any(|key| text(key).is_some_and(is_secret_name));
             for (key, value) in all {
                 let inner = match path {
                     "" => key.clone(),
@@ -173,12 +186,19 @@ fn walk(
                 let named = match name == "tokens" && key != "accessor_id" {
                     true => "token",
                     false if header && key == "value" => "authorization",
+                    // Envoy's places of a text.
+                    false if matches!(key.as_str(), "inline_string" | "inline_bytes") => name,
                     false => key,
                 };
                 walk(value, named, &inner, known, found);
             }
         }
         Value::Array(all) => {
+            if name.eq_ignore_ascii_case("args") {
+                let words = all.iter().map(|word| word.as_str().unwrap_or_default());
+                let secret = command::secret_words(&words.collect::<Vec<_>>());
+                found.extend(secret.iter().map(|at| format!("{path}[{at}]")));
+            }
             for (at, value) in all.iter().enumerate() {
                 walk(value, name, &format!("{path}[{at}]"), known, found);
             }
@@ -186,7 +206,9 @@ fn walk(
         Value::String(text) => {
             let named = known_here == Some(true) || is_secret_name(name);
             let flag = matches!(text.as_str(), "true" | "false");
-            if (named && !flag && !is_placeholder(text)) || has_secret(text) {
+            let line = matches!(name, "args" | "script") && command::is_command(text);
+            let secret = (named && !flag && !is_placeholder(text)) || line || has_secret(text);
+            if (secret || has_inner_secret(text)) && !found.iter().any(|one| one == path) {
                 found.push(path.to_owned());
             }
         }

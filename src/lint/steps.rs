@@ -6,13 +6,17 @@ use std::collections::BTreeMap;
 
 use semver::Version;
 
-use super::{Configuration, Finding, LintError, Product, Role, environment, is_read, rules};
+use super::{
+    Configuration, Finding, LintError, Product, Role, Severity, environment, is_read, rules,
+};
+use crate::hcl1::Position;
 use crate::plan::{CONFIGURATION, Plan, PlannedStep, StepKind};
 
 /// What an image's steps configure, and what is not safe in it: what provisioners get from [`crate::configuration`], templates of
 /// theirs that are called after a product, as in `templates/vault.hcl`, and files that are put into `/etc/vault.d/` or `/etc/consul.d/`.
 ///
-/// `releases` are products and their versions; `allowed` are rules that may be broken, and why.
+/// `releases` are products and their versions; `allowed` are rules that may be broken, and why. A file that is left unchecked for
+/// such a reason has a note, which comes first.
 pub fn of_steps(
     steps: &[PlannedStep],
     releases: &BTreeMap<String, String>,
@@ -20,6 +24,7 @@ pub fn of_steps(
 ) -> Result<Vec<Finding>, LintError> {
     check_allowed(allowed)?;
     let mut findings = Vec::new();
+    let mut unchecked = Vec::new();
     for product in Product::ALL {
         let version = releases.get(product.name());
         let version = version.and_then(|version| Version::parse(version).ok());
@@ -27,10 +32,12 @@ pub fn of_steps(
         for step in steps {
             for (file, content) in files_of(product, step) {
                 let added = configuration.add_bytes(&format!("{}: {file}", step.name), content);
-                let accepted = allowed.contains_key(product.unreadable());
-                match added {
-                    Err(LintError::Syntax { .. }) if accepted => {}
-                    other => other?,
+                let accepted = allowed.get(product.unreadable());
+                match (added, accepted) {
+                    (Err(LintError::Syntax { file, at, .. }), Some(reason)) => {
+                        unchecked.push(left_unchecked(product, file, at, reason));
+                    }
+                    (other, _) => other?,
                 }
             }
         }
@@ -39,7 +46,28 @@ pub fn of_steps(
         }
     }
     findings.retain(|finding| !allowed.contains_key(finding.rule));
-    Ok(findings)
+    unchecked.extend(findings);
+    Ok(unchecked)
+}
+
+/// A note about a file that no rule has looked at, because the definition says so.
+fn left_unchecked(product: Product, file: String, at: Position, reason: &str) -> Finding {
+    Finding {
+        rule: product.unreadable(),
+        severity: Severity::Note,
+        file,
+        line: Some(at.line),
+        key: String::new(),
+        found: format!("is left unchecked: {reason}"),
+        reason: "no rule looks at a file that cannot be read",
+        source: match product {
+            Product::Consul => {
+                "https://developer.hashicorp.com/consul/docs/reference/agent/configuration-file"
+            }
+            Product::Vault => "https://developer.hashicorp.com/vault/docs/configuration",
+        },
+        fix: "correct the file at this line, and remove the rule from `[lint.allow]`",
+    }
 }
 
 /// Refuses to allow what no rule of the linter finds.

@@ -7,11 +7,11 @@ pub(super) fn at<'a>(root: &'a Value, key: &str) -> Option<&'a Value> {
     key.split('.').try_fold(root, |value, key| value.get(key))
 }
 
-/// A truth value, in any of the forms of Go's `strconv.ParseBool`.
+/// A truth value, in any of the forms of Go's `strconv.ParseBool`; a number is true unless it is 0, as in `1.0`.
 pub(super) fn is(root: &Value, key: &str) -> Option<bool> {
     match at(root, key)? {
         Value::Bool(flag) => Some(*flag),
-        Value::Number(number) => Some(number.as_i64()? != 0),
+        Value::Number(number) => Some(number.as_f64()? != 0.0),
         Value::String(text) => match text.as_str() {
             "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
             "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),

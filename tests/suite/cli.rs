@@ -291,6 +291,23 @@ fn a_build_with_an_unreadable_file_says_how_to_go_on() {
     let allow = "[lint.allow]\n\"vault.unreadable\" = \"a test\"\n\n[[step]]\nname";
     let (code, allowed) = built(&text.replace("[[step]]\nname", allow));
     assert_eq!(code, Some(0), "{allowed}");
+    let note = "is left unchecked: a test";
+    assert!(allowed.contains(note), "{allowed}");
+    let lint = |flags: &[&str]| {
+        let lint = run(folder.path(), &[&["lint", "web"][..], flags].concat());
+        (lint.status.code(), shown(folder.path(), &lint))
+    };
+    let (code, text) = lint(&[]);
+    assert!(code == Some(0) && text.contains(note), "{text}");
+    assert!(
+        text.contains("1 note") && !text.contains("nothing found"),
+        "{text}"
+    );
+    let (code, json) = lint(&["--json"]);
+    assert!(
+        code == Some(0) && json.contains("\"is left unchecked: a test\""),
+        "{json}"
+    );
 }
 
 #[test]

@@ -162,6 +162,7 @@ fn json_is_read_as_each_reader_does() {
         r#"{"a": [1, 2,]}"#,
         r#"{"a": "\/"}"#,
         r#"{"a": "\ud83d\ude00"}"#,
+        r#"{"a": "\ufffd"}"#,
         r#"{"a": "\x41"}"#,
         "{\"a\": \"tab\t\"}",
         r#"{"a": [true]}"#,

@@ -49,6 +49,8 @@ fn every_rule_finds_what_breaks_it_and_nothing_else() {
         "vault.one-file",
         "vault.pending-removal",
         "vault.environment-secret",
+        "vault.environment-skip-verify",
+        "vault.environment-unread",
         "consul.tls-not-enabled",
     ];
     let untried = rules()

@@ -6,7 +6,8 @@ mod table;
 
 use serde_json::Value;
 
-use crate::lint::address::{has_scheme, is_loopback, is_socket};
+use crate::lint::address::{authority, has_scheme, is_loopback, is_socket};
+use crate::lint::secrets;
 use crate::lint::tree::{is, text};
 use table::BACKENDS;
 
@@ -39,7 +40,7 @@ enum Clear {
     Scheme(&'static [&'static str], &'static str),
     /// TLS that this key turns on, for the hosts under another.
     Unless(&'static str, &'static str),
-    /// `sslmode` in a connection string.
+    /// `sslmode` in a connection string. Without one the driver falls back to plaintext, as with `prefer`.
     SslMode(&'static str),
     /// S3, which has a flag and an endpoint.
     DisableSsl,
@@ -51,8 +52,8 @@ pub(super) fn named(label: &str) -> Option<&'static Backend> {
 }
 
 impl Backend {
-    /// The key by which credentials and data go over the network in clear.
-    pub(super) fn clear_key(&self, body: &Value) -> Option<&'static str> {
+    /// The key by which credentials and data go over the network in clear. `mode` is that of a variable, for PostgreSQL.
+    pub(super) fn clear_key(&self, body: &Value, mode: Option<&str>) -> Option<&'static str> {
         let hosts = |key: &str| text(body, key).map(|all| all.split(',').all(is_loopback));
         match &self.clear {
             Clear::Never => None,
@@ -67,10 +68,12 @@ impl Backend {
                 (!on && hosts(at) == Some(false)).then_some(*at)
             }
             Clear::SslMode(key) => {
-                let url = text(body, key)?;
-                let mode = url.split_once("sslmode=")?.1;
+                let url = text(body, key).filter(|url| !secrets::is_placeholder(url))?;
+                let given = url.split_once("sslmode=").map(|(_, mode)| mode);
+                let mode = given.or(mode).unwrap_or_default();
+                let mode = mode.trim_start_matches([' ', '\'']);
                 let mode = mode.split(['&', ' ', '\'']).next()?;
-                let weak = ["disable", "allow", "prefer"].contains(&mode);
+                let weak = ["", "disable", "allow", "prefer"].contains(&mode);
                 (weak && !is_of_this_machine(url)).then_some(*key)
             }
             Clear::DisableSsl if is(body, "disable_ssl") == Some(true) => Some("disable_ssl"),
@@ -81,10 +84,19 @@ impl Backend {
     }
 }
 
-/// Whether a connection string is one for this machine: as a URL, or as words with `host=`.
+/// Whether a connection string is one for this machine: as a URL, or as words with `host=`. A URL may have several hosts, or
+/// none, and that of a socket as its parameter.
 fn is_of_this_machine(url: &str) -> bool {
     if url.contains("://") {
-        return is_loopback(url);
+        let hosts = authority(url);
+        let named = url
+            .split(['?', '&'])
+            .find_map(|one| one.strip_prefix("host="));
+        return match (hosts, named) {
+            ("", None) => true,
+            ("", Some(host)) => host.starts_with(['/', '%']) || is_loopback(host),
+            (hosts, _) => hosts.split(',').all(is_loopback),
+        };
     }
     let host = url
         .split_whitespace()

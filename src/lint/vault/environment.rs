@@ -1,6 +1,8 @@
-//! Variables that Vault's unit sets, and that Vault reads before its files.
+//! Variables that Vault's unit sets. Those that count for a key are looked at as that key, by its own rules.
 
-use crate::lint::{Hit, Role, Rule, Severity, Subject, hit, secrets};
+use super::of_consul;
+use crate::lint::tree::{is, text};
+use crate::lint::{Hit, Role, Rule, Severity, Subject, hit, must_not_be, secrets};
 
 pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
@@ -22,7 +24,82 @@ pub(in crate::lint) const RULES: &[Rule] = &[
             Role::Node | Role::Founder => Vec::new(),
         },
     },
+    Rule {
+        id: "vault.environment-skip-verify",
+        severity: Severity::Unsafe,
+        reason: "a transit seal, and every client that the unit starts, gives its token to any server that answers",
+        source: "https://developer.hashicorp.com/vault/docs/commands",
+        fix: "remove the variable, and name the authority in VAULT_CACERT or CONSUL_CACERT",
+        check: |s| {
+            let mut hits = must_not_be(s.environment, true, &["VAULT_SKIP_VERIFY"]);
+            hits.extend(must_not_be(
+                s.environment,
+                false,
+                &["CONSUL_HTTP_SSL_VERIFY"],
+            ));
+            hits
+        },
+    },
+    Rule {
+        id: "vault.environment-unread",
+        severity: Severity::Note,
+        reason: "Vault does not take this key from a variable, so that what was meant is not set",
+        source: super::CONFIGURATION,
+        fix: "remove the variable, and set what is meant in Vault's file",
+        check: unread,
+    },
 ];
+
+/// Keys that have no variable, although others do.
+const UNREAD: &[&str] = &[
+    "allow_audit_log_prefixing",
+    "cluster_name",
+    "default_lease_ttl",
+    "disable_cache",
+    "disable_clustering",
+    "enable_post_unseal_trace",
+    "introspection_endpoint",
+    "max_lease_ttl",
+    "plugin_directory",
+    "plugin_file_permissions",
+    "plugin_file_uid",
+    "raw_storage_endpoint",
+];
+
+/// Variables that Vault does not read, and those that are for naught because its file sets the key.
+fn unread(s: &Subject) -> Vec<Hit> {
+    let names = s
+        .environment
+        .as_object()
+        .into_iter()
+        .flat_map(|all| all.keys());
+    let meant = names.filter_map(|name| {
+        let key = name.strip_prefix("VAULT_")?.to_ascii_lowercase();
+        let found = format!("the file alone sets `{key}`");
+        UNREAD.contains(&key.as_str()).then(|| hit(name, found))
+    });
+    let mut hits: Vec<Hit> = meant.collect();
+    let address = text(s.environment, "CONSUL_HTTP_ADDR");
+    let plain = is(s.environment, "CONSUL_HTTP_SSL") == Some(false);
+    let other = of_consul(s, |body| {
+        let set = |key| text(body, key);
+        let mut hits = Vec::new();
+        if address.is_some() && set("address").is_some_and(|one| Some(one) != address) {
+            hits.push(hit("CONSUL_HTTP_ADDR", "the file's `address` counts"));
+        }
+        if plain && set("scheme").is_some() {
+            hits.push(hit("CONSUL_HTTP_SSL", "the file's `scheme` counts"));
+        }
+        hits
+    });
+    for Hit { key, found } in other {
+        let name = key.rsplit('.').next().unwrap_or(&key);
+        if !hits.iter().any(|one| one.key == name) {
+            hits.push(hit(name, found));
+        }
+    }
+    hits
+}
 
 /// Variables with such a name that are set to something other than a false value.
 fn named(s: &Subject, wanted: impl Fn(&str) -> bool) -> Vec<Hit> {

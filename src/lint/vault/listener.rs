@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::{
     LISTENER, deep, is_local, listeners, missing, of_listeners, of_open_listeners, old_tls,
 };
+use crate::lint::address::are_everything;
 use crate::lint::suites::weak_suite;
 use crate::lint::tree::{Block, at, blocks, is, number, text, texts};
 use crate::lint::{Hit, Rule, Severity, hit, modes, must_not_be};
@@ -143,13 +144,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
                     .iter()
                     .flat_map(|key| must_not_be(body, false, &[key]))
                     .collect();
-                let all = |one: &&str| one.split(',').any(|net| net.trim().ends_with("/0"));
-                let nets = texts(body, "x_forwarded_for_authorized_addrs");
-                hits.extend(
-                    nets.iter()
-                        .find(|one| all(one))
-                        .map(|net| hit("x_forwarded_for_authorized_addrs", *net)),
-                );
+                hits.extend(everyone(body, "x_forwarded_for_authorized_addrs"));
                 hits
             })
         },
@@ -159,11 +154,12 @@ pub(in crate::lint) const RULES: &[Rule] = &[
         severity: Severity::Unsafe,
         reason: "whoever reaches the listener chooses the address that the audit log shows",
         source: LISTENER,
-        fix: "use `deny_unauthorized` with `proxy_protocol_authorized_addrs`",
+        fix: "use `deny_unauthorized`, and name the load balancers alone in `proxy_protocol_authorized_addrs`",
         check: |s| {
             of_listeners(s, |body| match text(body, "proxy_protocol_behavior") {
                 Some("use_always") => vec![hit("proxy_protocol_behavior", "use_always")],
-                _ => Vec::new(),
+                Some(_) => everyone(body, "proxy_protocol_authorized_addrs"),
+                None => Vec::new(),
             })
         },
     },
@@ -269,3 +265,12 @@ pub(in crate::lint) const RULES: &[Rule] = &[
         },
     },
 ];
+
+/// Networks that are every address together.
+fn everyone(body: &Value, key: &str) -> Vec<Hit> {
+    let networks = texts(body, key);
+    match are_everything(&networks) {
+        true => vec![hit(key, networks.join(", "))],
+        false => Vec::new(),
+    }
+}

@@ -49,8 +49,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
         check: |s| {
             let mut storage = storage(s).into_iter();
             let raft = storage.any(|one| one.label == "raft" && !one.key.starts_with("ha_"));
-            let set = at(s.root, "disable_mlock").is_some()
-                || text(s.environment, "VAULT_DISABLE_MLOCK").is_some();
+            let set = at(s.root, "disable_mlock").is_some();
             match raft && !set && s.has(&VAULT_MLOCK) {
                 true => vec![hit("disable_mlock", "nothing")],
                 false => Vec::new(),

@@ -71,7 +71,8 @@ pub(in crate::lint) const RULES: &[Rule] = &[
         fix: "remove `disable_mlock` or set it to false, and set LimitMEMLOCK in the unit to infinity",
         check: |s| match (
             is(s.root, "disable_mlock"),
-            storage(s).iter().any(|one| one.label == "raft"),
+            // Of variables alone the storage is unknown.
+            s.files == 0 || storage(s).iter().any(|one| one.label == "raft"),
         ) {
             (Some(true), false) => vec![hit("disable_mlock", shown(s.root, "disable_mlock"))],
             _ => Vec::new(),
@@ -169,7 +170,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
 /// The address of the API, in any place where Vault takes it from.
 fn api_addr(s: &Subject) -> Vec<Hit> {
     let bad = |address: &str| !has_scheme(address, "https") || is_misleading(address);
-    let mut set = text(s.environment, "VAULT_API_ADDR").is_some();
+    let mut set = false;
     let mut hits = Vec::new();
     for (key, address) in addresses(s, &["api_addr"], &["redirect_addr", "advertise_addr"]) {
         set = true;

@@ -174,8 +174,9 @@ fn consul_plaintext(body: &Value) -> Vec<Hit> {
 /// Storages that other machines serve in clear, by the table of backends.
 fn clear(s: &Subject) -> Vec<Hit> {
     let all = storage(s).into_iter();
+    let mode = text(s.environment, "PGSSLMODE");
     all.filter_map(|one| {
-        let key = backends::named(one.label)?.clear_key(one.body)?;
+        let key = backends::named(one.label)?.clear_key(one.body, mode)?;
         // A connection string may have a password in it.
         Some(hit(&format!("{}.{key}", one.key), "in clear"))
     })
@@ -187,6 +188,10 @@ fn elsewhere(s: &Subject) -> Vec<Hit> {
     let own = [STORAGES, super::seals::STANZAS, &["service_registration"]].concat();
     secret_keys(s.root, &|path| match path {
         "license" => Some(true),
+        // The submission URL of Circonus ends in a secret.
+        path if path.starts_with("telemetry") && path.ends_with(".circonus_submission_url") => {
+            Some(true)
+        }
         // Seen by every client.
         path if path.ends_with("custom_response_headers") => Some(false),
         path => own.contains(&path).then_some(false),

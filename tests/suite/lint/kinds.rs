@@ -10,8 +10,11 @@ use vault_bake::lint::{Configuration, Finding, Product, Role, Severity};
 
 use super::cases::{at, consul, patched, vault};
 
+mod commands;
 mod places;
 mod tables;
+mod values;
+mod variables;
 
 /// Whole files: what is unsafe in each. A folder below `tests/lint`, and the version.
 const FILES: &[(&str, Option<&str>, &[&str])] = &[

@@ -221,7 +221,10 @@ fn an_unreadable_file_of_an_image_is_refused_or_allowed() {
         let provisioners = Provisioners::load(&[provisioners], &definition).unwrap();
         let steps = judge(&definition, &provisioners).unwrap();
         match of_steps(&steps, &definition.releases, &definition.allowed) {
-            Ok(found) => format!("{} found", found.len()),
+            Ok(found) => {
+                let texts: Vec<String> = found.iter().map(ToString::to_string).collect();
+                texts.join("\n")
+            }
             Err(error) => format!("{error}\n    hint: {}", error.way_out().unwrap_or_default()),
         }
     };

@@ -10,7 +10,7 @@ use vault_bake::provisioner::Provisioners;
 
 use crate::args::Vars;
 use crate::args::lint::Lint;
-use crate::commands::{print_json, print_line};
+use crate::commands::{print_json, print_line, print_warning};
 use crate::exit::{Exit, Failure};
 use crate::world::Session;
 
@@ -58,9 +58,12 @@ fn is_unsafe(finding: &Finding) -> bool {
     finding.severity == Severity::Unsafe
 }
 
-/// Refuses a plan that configures what is not safe.
+/// Refuses a plan that configures what is not safe, and says which files it leaves unchecked.
 pub fn guard(plan: &Plan) -> Result<(), Failure> {
     let mut found = of_plan(plan).map_err(unread)?;
+    for one in found.iter().filter(|one| one.is_unchecked()) {
+        print_warning(&format!("{} {}", one.file, one.found));
+    }
     found.retain(is_unsafe);
     if found.is_empty() {
         return Ok(());
