@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::places::{self, Role};
-use super::request::{self, Request};
+use super::request::{self, Named, Request, overlay};
 use super::uses::{Planned, embedded, is_image};
 
 /// The images of a resource, by attribute.
@@ -32,7 +32,7 @@ pub(super) fn find(kind: &str, after: &Value, unknown: &Value) -> Found {
         }
         return found;
     }
-    let resource = Resource { after };
+    let resource = Resource { after, unknown };
     for (path, role) in places::places(kind) {
         let path: Vec<&str> = path.split('.').collect();
         let at = (after, unknown, &mut String::new());
@@ -64,6 +64,18 @@ impl Found {
         self.images.insert(path, Planned::Id(id.to_owned()));
     }
 
+    /// What a request names.
+    fn request(&mut self, request: &Request<'_>, path: &str) {
+        for (path, named) in request.find(path) {
+            match named {
+                Named::Image(Planned::Id(id)) => self.id(path, &id),
+                Named::Image(Planned::Unknown) => self.unknown(path),
+                Named::Image(Planned::Unseen(why)) => self.unseen(path, why),
+                Named::Source(source) => self.sources.push((path, source)),
+            }
+        }
+    }
+
     /// What is computed beside a known disk says nothing.
     fn take_os_disks(&mut self) {
         let disks = std::mem::take(&mut self.os_disks);
@@ -82,6 +94,7 @@ type At<'a, 'p> = (&'a Value, &'a Value, &'p mut String);
 
 struct Resource<'a> {
     after: &'a Value,
+    unknown: &'a Value,
 }
 
 impl Resource<'_> {
@@ -130,6 +143,10 @@ impl Resource<'_> {
             Role::OsDisk => {
                 found.os_disks.insert(path, Planned::Unknown);
             }
+            Role::Volume => {
+                let volume = "a volume that is known only once the plan is applied";
+                found.sources.push((path, volume.to_owned()));
+            }
             // Computed, unless it is asked for.
             Role::Import if !self.imports() => {}
             Role::Template if text(&self.after["template_spec_version_id"]).is_some() => {}
@@ -145,8 +162,7 @@ impl Resource<'_> {
             (Role::Reference, _) => reference((after, unknown), &path, found),
             (Role::Body, _) => {
                 let kind = self.after["type"].as_str().unwrap_or_default();
-                let request = Request::of_body(kind, after, unknown);
-                request.find(&path, found_in(found));
+                found.request(&Request::of_body(kind, after, unknown), &path);
             }
             (_, None) => {}
             (Role::Image, Some(id)) => found.id(path, id),
@@ -158,16 +174,15 @@ impl Resource<'_> {
                 let why = format!("what is on the disk {disk}, which is no image");
                 found.os_disks.insert(path, Planned::Unseen(why));
             }
-            (Role::Source | Role::Import, Some(source)) => {
+            (Role::Source | Role::Import | Role::Volume, Some(source)) => {
                 found.names_image = true;
                 if !is_image(source) {
                     found.sources.push((path, source.to_owned()));
                 }
             }
             (Role::Template, Some(template)) => {
-                let parameters = self.parameters();
-                let request = Request::of_template(template, parameters);
-                request.find(&path, found_in(found));
+                let request = Request::of_template(template, &self.parameters());
+                found.request(&request, &path);
             }
             (Role::Elsewhere, Some(id)) => {
                 found.unseen(path, format!("a template that is not in the plan, {id}"));
@@ -186,18 +201,21 @@ impl Resource<'_> {
         names.iter().find_map(|name| text(&self.after[*name]))
     }
 
-    fn parameters(&self) -> Option<&str> {
+    /// The parameters of a template: as text, or each by its name.
+    fn parameters(&self) -> Value {
         let names = ["parameters_content", "parameters_body"];
-        names.iter().find_map(|name| text(&self.after[*name]))
-    }
-}
-
-/// Where requests put what they find.
-fn found_in(found: &mut Found) -> impl FnMut(String, Planned) {
-    |path, planned| match planned {
-        Planned::Id(id) => found.id(path, &id),
-        Planned::Unknown => found.unknown(path),
-        Planned::Unseen(why) => found.unseen(path, why),
+        let text = names.iter().find_map(|name| text(&self.after[*name]));
+        if let Some(text) = text {
+            return serde_json::from_str(text).unwrap_or_default();
+        }
+        let named = overlay(&self.after["parameters"], &self.unknown["parameters"]);
+        let Value::Object(named) = named else {
+            return Value::Null;
+        };
+        let named = named.into_iter();
+        named
+            .map(|(name, value)| (name, json!({ "value": value })))
+            .collect()
     }
 }
 

@@ -15,7 +15,9 @@ pub(super) enum Role {
     OsDisk,
     /// A disk, snapshot or machine that a disk or an image is made from.
     Source,
-    /// The same, and computed where `create_option` does not import a disk.
+    /// A volume that a disk or a machine is made from, mostly one of the same plan, at which its image is looked up.
+    Volume,
+    /// What `Source` is, and computed where `create_option` does not import a disk.
     Import,
     /// A block without an image of its own that is never unknown as a whole, unless all about the machine is.
     Block,
@@ -39,6 +41,7 @@ pub(super) struct Row {
 
 use Role::{
     Block, Body, Elsewhere, Image, Import, Named, OsDisk, Parameters, Reference, Source, Template,
+    Volume,
 };
 
 const TABLE: &[Row] = &[
@@ -210,12 +213,23 @@ const TABLE: &[Row] = &[
     Row {
         kinds: &["libvirt_volume"],
         boots: false,
-        places: &[("source", Image), ("create.content.url", Image)],
+        places: &[
+            ("source", Image),
+            ("create.content.url", Image),
+            ("base_volume_id", Volume),
+            ("base_volume_name", Volume),
+            ("backing_store.path", Volume),
+        ],
     },
     Row {
         kinds: &["libvirt_domain"],
         boots: false,
-        places: &[("disk.file", Image), ("disk.url", Image)],
+        places: &[
+            ("disk.file", Image),
+            ("disk.url", Image),
+            ("disk.volume_id", Volume),
+            ("devices.disks.source.file.file", Image),
+        ],
     },
     Row {
         kinds: &["openstack_images_image_v2"],

@@ -1,98 +1,23 @@
 //! Requests to Azure's resource manager within a plan: bodies of `azapi` resources, and ARM templates.
 //!
-//! Both are trees in the words of Azure's interface, whose keys have no case. In a template values may be expressions:
-//! `parameters('x')` and `variables('x')` are looked up, whatever else Azure alone can tell.
+//! Both are trees in the words of Azure's interface. In a template values may be expressions: what those of them are that
+//! an image can be in or below is looked up, and what cannot be told is said to be unknown.
+
+mod scope;
+mod words;
 
 use serde_json::Value;
 
-use super::find::{child, deeper, keys, marketplace, text};
+use super::find::{child, keys, marketplace, text};
 use super::uses::{Planned, embedded, is_image};
+use scope::{DEEPEST, Scope, get};
+use words::{Place, REFERENCE_IDS, REFERENCE_NAMES, SECTIONS};
 
-/// Keys that have the id of an image.
-const IDS: [&str; 9] = [
-    "imageid",
-    "sourceimageid",
-    "customimageid",
-    "galleryimageid",
-    "imagereferenceid",
-    "galleryimagereferenceid",
-    "managedimageid",
-    "imageuri",
-    "imageversionid",
-];
+pub(super) use scope::overlay;
+pub(super) use words::may_name_images;
 
-/// Keys that have an object which names an image.
-const REFERENCES: [&str; 5] = [
-    "imagereference",
-    "galleryimagereference",
-    "sourceimagereference",
-    "storageimagereference",
-    "images",
-];
-
-/// Keys of such an object that have an id.
-const REFERENCE_IDS: [&str; 5] = [
-    "id",
-    "resourceid",
-    "communitygalleryimageid",
-    "sharedgalleryimageid",
-    "virtualmachineimageid",
-];
-
-/// Keys of such an object that name an image of a marketplace, or of the service.
-const REFERENCE_NAMES: [&str; 5] = ["publisher", "offer", "sku", "version", "wellknownimagename"];
-
-/// Keys below which an image may stand: not known as a whole, they hide it.
-const HIDING: [&str; 24] = [
-    "properties",
-    "storageprofile",
-    "virtualmachineprofile",
-    "basevirtualmachineprofile",
-    "creationdata",
-    "osdisk",
-    "source",
-    "template",
-    "templatelink",
-    "parameters",
-    "variables",
-    "resources",
-    "value",
-    "deploymentconfiguration",
-    "virtualmachineconfiguration",
-    "fabricprofile",
-    "agentpoolprofiles",
-    "nodetypes",
-    "vmprofile",
-    "vmtemplate",
-    "image",
-    "sourceresourceid",
-    "sourceuri",
-    "snapshotid",
-];
-
-/// Services without machines. What a resource of another type may hold is not known.
-const WITHOUT_IMAGES: [&str; 10] = [
-    "microsoft.network",
-    "microsoft.storage",
-    "microsoft.keyvault",
-    "microsoft.authorization",
-    "microsoft.insights",
-    "microsoft.operationalinsights",
-    "microsoft.managedidentity",
-    "microsoft.eventgrid",
-    "microsoft.eventhub",
-    "microsoft.servicebus",
-];
-
-/// Expressions that name one another are followed so far.
-const DEEPEST: usize = 8;
-
-/// Whether a request of this type, as in `Microsoft.Compute/virtualMachines@2025-04-01`, may name an image.
-pub(super) fn may_name_images(kind: Option<&str>) -> bool {
-    let service = kind.and_then(|kind| kind.split('/').next());
-    let service = service.map(str::to_ascii_lowercase);
-    service.is_none_or(|service| !WITHOUT_IMAGES.contains(&service.as_str()))
-}
+/// Within one request, so many expressions are followed; what is left is unknown.
+const MOST: usize = 5000;
 
 /// Whether parameters that are not known may say which image a template deploys.
 pub(super) fn parameters_matter(template: Option<&str>) -> bool {
@@ -112,21 +37,27 @@ pub(super) fn parameters_matter(template: Option<&str>) -> bool {
     asks.is_some_and(|asks| !asks.is_empty()) && words.iter().any(|word| lower.contains(word))
 }
 
+/// What a request names.
+pub(super) enum Named {
+    /// An image.
+    Image(Planned),
+    /// A disk, snapshot or machine that something is made from.
+    Source(String),
+}
+
 /// A request, with what its expressions may name.
 pub(super) struct Request<'a> {
     tree: Option<Value>,
     unknown: &'a Value,
-    parameters: Value,
-    /// Whether its texts may be expressions.
+    kind: Option<String>,
+    scope: Scope,
     is_template: bool,
-    /// Whether a machine with a disk and without an image is worth a word.
-    starts_machine: bool,
 }
 
 impl<'a> Request<'a> {
     /// The body of a request about a resource of the type `kind`: an object, or one as text.
     pub(super) fn of_body(kind: &str, body: &Value, unknown: &'a Value) -> Self {
-        let kind = kind.to_ascii_lowercase();
+        let (kind, _) = kind.split_once('@').unwrap_or((kind, ""));
         Self {
             tree: match body {
                 Value::String(text) if text.trim().is_empty() => Some(Value::Null),
@@ -134,181 +65,295 @@ impl<'a> Request<'a> {
                 body => Some(body.clone()),
             },
             unknown,
-            parameters: Value::Null,
-            is_template: kind.starts_with("microsoft.resources/deployments"),
-            starts_machine: kind.starts_with("microsoft.compute/virtualmachines@")
-                || kind.starts_with("microsoft.compute/virtualmachinescalesets@"),
+            kind: Some(kind.to_ascii_lowercase()).filter(|kind| !kind.is_empty()),
+            scope: Scope::default(),
+            is_template: false,
         }
     }
 
     /// A template, with its parameters where those are known.
-    pub(super) fn of_template(template: &str, parameters: Option<&str>) -> Self {
-        let parameters = parameters.and_then(|text| serde_json::from_str(text).ok());
+    pub(super) fn of_template(template: &str, parameters: &Value) -> Self {
+        let tree = serde_json::from_str(template).ok();
         Self {
-            tree: serde_json::from_str(template).ok(),
+            scope: Scope::of(tree.as_ref().unwrap_or(&Value::Null), parameters),
+            tree,
             unknown: &Value::Null,
-            parameters: parameters.unwrap_or_default(),
+            kind: None,
             is_template: true,
-            starts_machine: false,
         }
     }
 
-    /// Gives every image of it to `found`, with its path below `path`.
-    pub(super) fn find(&self, path: &str, mut found: impl FnMut(String, Planned)) {
+    /// All that it names, with its path below `path`.
+    pub(super) fn find(&self, path: &str) -> Vec<(String, Named)> {
         let Some(tree) = &self.tree else {
             let why = "a request that is no JSON, so no image in it can be found";
-            return found(path.to_owned(), Planned::Unseen(why.to_owned()));
+            let unseen = Named::Image(Planned::Unseen(why.to_owned()));
+            return vec![(path.to_owned(), unseen)];
         };
-        let mut any = false;
-        let mut note = |path: &str, planned: Planned| {
-            any = true;
-            found(path.to_owned(), planned);
+        let mut walk = Walk {
+            path: path.to_owned(),
+            found: Vec::new(),
+            left: MOST,
         };
-        let mut here = path.to_owned();
-        self.walk("", (tree, self.unknown), &mut here, &mut note);
-        let disk = get(get(tree, "properties"), "storageprofile");
-        let profile = get(get(tree, "properties"), "virtualmachineprofile");
-        let disk = disk.is_object() || get(profile, "storageprofile").is_object();
-        if self.starts_machine && disk && !any {
-            let why = "no image is named, so what it starts is not in the plan";
-            found(path.to_owned(), Planned::Unseen(why.to_owned()));
-        }
+        let root = At {
+            key: "",
+            value: tree,
+            unknown: self.unknown,
+            scope: &self.scope,
+            expanded: 0,
+            is_template: self.is_template,
+        };
+        walk.resource(self.kind.clone(), root);
+        walk.found
     }
+}
 
-    fn walk(
-        &self,
-        key: &str,
-        (value, unknown): (&Value, &Value),
-        path: &mut String,
-        found: &mut dyn FnMut(&str, Planned),
-    ) {
-        let names = |list: &[&str]| list.iter().any(|one| key.eq_ignore_ascii_case(one));
-        if *unknown == Value::Bool(true) {
-            if key.is_empty() || names(&IDS) || names(&REFERENCES) || names(&HIDING) {
-                found(path, Planned::Unknown);
-            }
+/// A place of a request.
+#[derive(Clone, Copy)]
+struct At<'a> {
+    /// What is in a list is what the list is called.
+    key: &'a str,
+    value: &'a Value,
+    unknown: &'a Value,
+    scope: &'a Scope,
+    /// How many expressions within one another led here.
+    expanded: usize,
+    is_template: bool,
+}
+
+/// What was seen of one resource.
+struct Resource {
+    kind: Option<String>,
+    may_name_images: bool,
+    names_image: bool,
+    has_disk: bool,
+    disks: Vec<(String, Planned)>,
+}
+
+struct Walk {
+    path: String,
+    found: Vec<(String, Named)>,
+    left: usize,
+}
+
+impl Walk {
+    /// A resource with all that is in it.
+    fn resource(&mut self, kind: Option<String>, at: At<'_>) {
+        let mut resource = Resource {
+            may_name_images: may_name_images(kind.as_deref()),
+            kind,
+            names_image: false,
+            has_disk: false,
+            disks: Vec::new(),
+        };
+        self.inside(at, &mut resource);
+        if resource.names_image {
             return;
         }
-        if names(&IDS) && text(value).is_some() {
-            return self.id(value, path, found);
+        let starts_machine = matches!(
+            resource.kind.as_deref(),
+            Some("microsoft.compute/virtualmachines" | "microsoft.compute/virtualmachinescalesets")
+        );
+        if starts_machine && resource.has_disk && resource.disks.is_empty() {
+            let why = "no image is named, so what it starts is not in the plan";
+            return self.note(Planned::Unseen(why.to_owned()), &mut resource);
         }
-        let one_reference = value.is_object() || value.is_string() || unknown.is_object();
-        if names(&REFERENCES) && one_reference {
-            return self.reference((value, unknown), path, found);
+        // What is computed beside a known disk says nothing.
+        let disks = std::mem::take(&mut resource.disks);
+        let known = disks.iter().any(|(_, disk)| *disk != Planned::Unknown);
+        let counts = disks.into_iter();
+        let counts = counts.filter(|(_, disk)| !known || *disk != Planned::Unknown);
+        (self.found).extend(counts.map(|(path, disk)| (path, Named::Image(disk))));
+    }
+
+    fn note(&mut self, planned: Planned, resource: &mut Resource) {
+        resource.names_image = true;
+        self.found.push((self.path.clone(), Named::Image(planned)));
+    }
+
+    fn walk(&mut self, at: At<'_>, resource: &mut Resource) {
+        if *at.unknown == Value::Bool(true) {
+            return self.unknown(at.key, false, resource);
         }
-        if key.eq_ignore_ascii_case("templateLink") && value.is_object() {
+        if !at.scope.is_expression(at.value) {
+            return self.plain(at, resource);
+        }
+        let follows = at.expanded < DEEPEST && self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        let value = follows.then(|| at.scope.resolved(at.value)).flatten();
+        match &value {
+            Some(value) => {
+                let expanded = at.expanded + 1;
+                let at = At {
+                    value,
+                    expanded,
+                    ..at
+                };
+                self.plain(at, resource);
+            }
+            None => self.unknown(at.key, true, resource),
+        }
+    }
+
+    /// A value that is not known: to Terraform, or as an expression.
+    fn unknown(&mut self, key: &str, is_expression: bool, resource: &mut Resource) {
+        let place = words::place(&self.path).filter(|_| resource.may_name_images);
+        if place == Some(Place::Disk) {
+            return resource.disks.push((self.path.clone(), Planned::Unknown));
+        }
+        let hides = words::hides(key) && (!is_expression || resource.may_name_images);
+        let whole = !is_expression && (key.is_empty() || words::names_values(key));
+        if place.is_some() || hides || whole || words::is_id(key) || words::is_reference(key) {
+            self.note(Planned::Unknown, resource);
+        }
+    }
+
+    fn plain(&mut self, at: At<'_>, resource: &mut Resource) {
+        if let Some(text) = text(at.value) {
+            let place = words::place(&self.path).filter(|_| resource.may_name_images);
+            if let Some(place) = place {
+                return self.place(place, text, resource);
+            }
+            if words::is_id(at.key) {
+                return self.note(Planned::Id(text.to_owned()), resource);
+            }
+        }
+        let one = at.value.is_object() || at.value.is_string() || at.unknown.is_object();
+        if words::is_reference(at.key) && one {
+            return self.reference(at, resource);
+        }
+        if at.key.eq_ignore_ascii_case("templateLink") && at.value.is_object() {
             let why = "a linked template, which is not in the plan";
-            return found(path, Planned::Unseen(why.to_owned()));
+            return self.note(Planned::Unseen(why.to_owned()), resource);
         }
-        if let Some(inner) = value.as_str().and_then(embedded) {
-            return self.walk(key, (&inner, &Value::Null), path, found);
+        if let Some(value) = &at.value.as_str().and_then(embedded) {
+            let unknown = &Value::Null;
+            let at = At {
+                value,
+                unknown,
+                ..at
+            };
+            return self.plain(at, resource);
         }
-        let items = value.is_array() || unknown.is_array();
+        let is_storage = at.key.eq_ignore_ascii_case("storageProfile");
+        resource.has_disk |= is_storage && at.value.is_object();
+        match kind(&at, resource) {
+            Some(kind) => self.resource(kind, at),
+            None => self.inside(at, resource),
+        }
+    }
+
+    /// All that is in a value.
+    fn inside(&mut self, at: At<'_>, resource: &mut Resource) {
+        let (value, unknown) = (at.value, at.unknown);
+        if at.key.is_empty() && *unknown == Value::Bool(true) {
+            return self.unknown("", false, resource);
+        }
+        let nested = nested(&at);
+        let nested = nested.as_ref();
+        let items = value.is_array() || unknown.is_array() || is_named_list(&at);
         for name in keys(value, unknown) {
-            let inner = (child(value, &name), child(unknown, &name));
-            // What is in a list is what the list is called.
-            let key = if items { key } else { &name };
-            deeper(path, &name, |path| self.walk(key, inner, path, found));
+            if at.is_template && SECTIONS.iter().any(|one| name.eq_ignore_ascii_case(one)) {
+                continue;
+            }
+            let template = nested.filter(|_| name.eq_ignore_ascii_case("template"));
+            let inner = At {
+                key: if items { at.key } else { &name },
+                value: template.map_or(child(value, &name), |(template, _)| template),
+                unknown: child(unknown, &name),
+                scope: template.map_or(at.scope, |(_, scope)| scope),
+                is_template: template.is_some(),
+                ..at
+            };
+            let length = self.path.len();
+            self.path.push('.');
+            self.path.push_str(&name);
+            self.walk(inner, resource);
+            self.path.truncate(length);
         }
     }
 
-    fn id(&self, value: &Value, path: &str, found: &mut dyn FnMut(&str, Planned)) {
-        match self.resolved(value, DEEPEST) {
-            Some(Value::String(id)) if !id.is_empty() => found(path, Planned::Id(id)),
-            Some(Value::String(_)) => {}
-            _ => found(path, Planned::Unknown),
+    fn place(&mut self, place: Place, text: &str, resource: &mut Resource) {
+        let id = Planned::Id(text.to_owned());
+        match place {
+            _ if is_image(text) => self.note(id, resource),
+            Place::Image => self.note(id, resource),
+            Place::Disk => {
+                let why = format!("what is on the disk {text}, which is no image");
+                let disk = Planned::Unseen(why);
+                resource.disks.push((self.path.clone(), disk));
+            }
+            Place::Source => {
+                let source = Named::Source(text.to_owned());
+                self.found.push((self.path.clone(), source));
+            }
         }
     }
 
-    fn reference(
-        &self,
-        (value, unknown): (&Value, &Value),
-        path: &str,
-        found: &mut dyn FnMut(&str, Planned),
-    ) {
-        let value = match self.resolved(value, DEEPEST) {
+    fn reference(&mut self, at: At<'_>, resource: &mut Resource) {
+        let (value, unknown) = (at.value, at.unknown);
+        match text(value) {
             // In the words of some services the id itself.
-            Some(Value::String(id)) if is_image(&id) => return found(path, Planned::Id(id)),
-            Some(value @ (Value::Object(_) | Value::Null)) => value,
-            _ => return found(path, Planned::Unknown),
-        };
+            Some(id) if is_image(id) => return self.note(Planned::Id(id.to_owned()), resource),
+            None if value.is_object() || value.is_null() => {}
+            _ => return self.note(Planned::Unknown, resource),
+        }
         for key in REFERENCE_IDS {
-            let path = format!("{path}.{key}");
-            if *get(unknown, key) == Value::Bool(true) {
-                return found(&path, Planned::Unknown);
-            }
-            if text(get(&value, key)).is_some() {
-                return self.id(get(&value, key), &path, found);
-            }
+            let id = get(value, key);
+            let planned = match at.scope.resolved(id) {
+                _ if *get(unknown, key) == Value::Bool(true) => Planned::Unknown,
+                Some(Value::Null) => continue,
+                Some(Value::String(id)) if id.is_empty() => continue,
+                Some(Value::String(id)) => Planned::Id(id),
+                _ => Planned::Unknown,
+            };
+            let length = self.path.len();
+            self.path.push('.');
+            self.path.push_str(key);
+            self.note(planned, resource);
+            return self.path.truncate(length);
         }
-        if REFERENCE_NAMES
-            .iter()
-            .any(|key| *get(unknown, key) == Value::Bool(true))
-        {
-            return found(path, Planned::Unknown);
+        let later = |key: &&str| *get(unknown, key) == Value::Bool(true);
+        if REFERENCE_NAMES.iter().any(later) {
+            return self.note(Planned::Unknown, resource);
         }
-        let names = REFERENCE_NAMES
-            .iter()
-            .filter_map(|key| text(get(&value, key)));
-        let names: Vec<&str> = names.collect();
+        let names = REFERENCE_NAMES.iter();
+        let names: Vec<&str> = names.filter_map(|key| text(get(value, key))).collect();
         if !names.is_empty() {
-            found(path, Planned::Unseen(marketplace(&names.join(":"))));
-        }
-    }
-
-    /// The value that an expression stands for; none where Azure alone can tell.
-    fn resolved(&self, value: &Value, deepest: usize) -> Option<Value> {
-        let expression = value.as_str().and_then(|text| text.strip_prefix('['));
-        let expression = expression.filter(|text| self.is_template && !text.starts_with('['));
-        let Some(expression) = expression else {
-            return Some(value.clone());
-        };
-        let expression = expression.trim_end().strip_suffix(']')?.trim();
-        let tree = self.tree.as_ref()?;
-        // The body of a deployment has its template one level down.
-        let template = match get(get(tree, "properties"), "template") {
-            Value::Null => tree,
-            template => template,
-        };
-        let found = if let Some(name) = argument(expression, "parameters") {
-            let given = [&self.parameters, get(get(tree, "properties"), "parameters")];
-            let given = given.map(|given| get(parameters_of(given), name));
-            let given = given.into_iter().map(|one| get(one, "value"));
-            let default = get(get(get(template, "parameters"), name), "defaultValue");
-            let mut all = given.chain([default]);
-            all.find(|value| !value.is_null())?
-        } else {
-            get(
-                get(template, "variables"),
-                argument(expression, "variables")?,
-            )
-        };
-        match (found, deepest) {
-            (Value::Null, _) | (_, 0) => None,
-            (found, _) => self.resolved(found, deepest - 1),
+            self.note(Planned::Unseen(marketplace(&names.join(":"))), resource);
         }
     }
 }
 
-/// A parameter file has them one level down.
-fn parameters_of(value: &Value) -> &Value {
-    match get(value, "parameters") {
-        inner @ Value::Object(entries) if !entries.contains_key("value") => inner,
-        _ => value,
-    }
+/// The type of a resource that begins at a place of a template, where one does; none where an expression tells it.
+fn kind(at: &At<'_>, above: &Resource) -> Option<Option<String>> {
+    let is_resource = at.key.eq_ignore_ascii_case("resources") && at.value.is_object();
+    let kind = get(at.value, "type").as_str().filter(|_| is_resource)?;
+    let kind = at.scope.resolved(&kind.into());
+    let kind = kind.and_then(|kind| Some(kind.as_str()?.to_ascii_lowercase()));
+    // A resource within another one is named by the rest of its type.
+    Some(match (kind, &above.kind) {
+        (Some(kind), Some(above)) if !kind.contains('/') => Some(format!("{above}/{kind}")),
+        (kind, _) => kind,
+    })
 }
 
-/// `x` of `function('x')`.
-fn argument<'a>(expression: &'a str, function: &str) -> Option<&'a str> {
-    let rest = expression.strip_prefix(function)?.trim_start();
-    let inner = rest.strip_prefix('(')?.strip_suffix(')')?.trim();
-    let name = inner.strip_prefix('\'')?.strip_suffix('\'')?;
-    (!name.contains('\'')).then_some(name)
+/// Whether resources are in an object, by the names of newer templates.
+fn is_named_list(at: &At<'_>) -> bool {
+    at.key.eq_ignore_ascii_case("resources")
+        && at.value.is_object()
+        && get(at.value, "type").is_null()
 }
 
-/// The value of a key, whatever its case.
-fn get<'a>(value: &'a Value, key: &str) -> &'a Value {
-    let entries = value.as_object().into_iter().flatten();
-    let mut entries = entries.filter(|(name, _)| name.eq_ignore_ascii_case(key));
-    entries.next().map_or(&Value::Null, |(_, value)| value)
+/// The template within the properties of a deployment, with what its expressions mean.
+fn nested(at: &At<'_>) -> Option<(Value, Scope)> {
+    let template = get(at.value, "template");
+    let template = match template {
+        Value::String(text) => embedded(text).or_else(|| at.scope.resolved(template))?,
+        template => template.clone(),
+    };
+    let is_template = ["$schema", "resources"].map(|key| !get(&template, key).is_null());
+    let scope = || at.scope.within(at.value, &template, at.unknown);
+    let scope = is_template.contains(&true).then(scope)?;
+    Some((template, scope))
 }

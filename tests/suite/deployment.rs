@@ -1,6 +1,7 @@
 //! `check-plan`: what is found in a plan, and what is said of it.
 
 mod plans;
+mod templates;
 
 use std::fs;
 
