@@ -228,7 +228,7 @@ async fn take<B: Backend>(
         return Err(PinError::Refused {
             pin: name.to_owned(),
             why: format!(
-                "{}; `vault-bake promote` or `vault-bake rollback` takes {place} to another image",
+                "{}; `vault-bake promote IMAGE {place}` or `vault-bake rollback {place} --reason \"…\"` takes it to another image",
                 obstacle.why
             ),
         });

@@ -54,6 +54,10 @@ impl Backend for AnyBackend {
         whichever!(self, backend => backend.exists(name).await)
     }
 
+    async fn size(&self, name: &str) -> Result<Option<u64>, BackendError> {
+        whichever!(self, backend => backend.size(name).await)
+    }
+
     async fn create(&self, name: &str, bytes: &[u8]) -> Result<Created, BackendError> {
         whichever!(self, backend => backend.create(name, bytes).await)
     }

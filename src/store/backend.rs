@@ -35,6 +35,9 @@ pub trait Backend: Send + Sync + 'static {
     /// Whether there is something under `name`.
     fn exists(&self, name: &str) -> impl Future<Output = Result<bool, BackendError>> + Send;
 
+    /// How many bytes are under `name`. What is there and is no file is [`BackendError::NoFile`].
+    fn size(&self, name: &str) -> impl Future<Output = Result<Option<u64>, BackendError>> + Send;
+
     /// Puts `bytes` under `name` if it is free. Readers see all of the bytes or none. Returns once they are durable.
     fn create(
         &self,
@@ -136,6 +139,9 @@ pub enum BackendError {
         /// Of the file.
         found: Digest,
     },
+    /// Something that cannot have bytes is there, as a folder.
+    #[error("store: {0} is no file")]
+    NoFile(String),
     /// Something else than an artifact was to be removed.
     #[error("store: `{0}` is no artifact, and nothing else is ever removed")]
     Permanent(String),

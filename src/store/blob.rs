@@ -183,6 +183,10 @@ impl Backend for Blob {
         }
     }
 
+    async fn size(&self, name: &str) -> Result<Option<u64>, BackendError> {
+        transfer::size(self, name).await
+    }
+
     async fn create(&self, name: &str, bytes: &[u8]) -> Result<Created, BackendError> {
         let client = &self.client(name)?.block_blob_client();
         let bytes = &Bytes::copy_from_slice(bytes);

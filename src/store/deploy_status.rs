@@ -6,13 +6,13 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::backend::Backend;
+use super::backend::{Backend, BackendError};
 use super::history::{History, Recorded};
 use super::revocation::RevocationStatus;
 use super::verify::Signed;
 use super::{Store, StoreError, TestState};
 use crate::digest::Digest;
-use crate::manifest::Reference;
+use crate::manifest::{Output, Reference};
 
 /// At most so many failed checks are named.
 const MOST_CHECKS: usize = 3;
@@ -224,16 +224,32 @@ impl<B: Backend> Store<B> {
         }
         let manifest = self.manifest(&recorded.put.manifest).await?;
         for output in manifest.outputs.iter().filter(|one| one.target == "local") {
-            if !self.backend.exists(&output.id).await? {
+            if let Some(why) = self.file_obstacle(output).await? {
                 return Ok(Some(Obstacle {
                     state: DeployState::Missing,
-                    why: format!("the artifact of {name} is missing ({})", output.id),
+                    why: format!("the artifact of {name} is {why} ({})", output.id),
                     way_out: "Restore the file from a copy of the store, or bake the image again."
                         .to_owned(),
                 }));
             }
         }
         Ok(None)
+    }
+
+    /// Why the file of an output cannot be the one that was recorded, as far as that can be told without reading it.
+    async fn file_obstacle(&self, output: &Output) -> Result<Option<String>, StoreError> {
+        let found = match self.backend.size(&output.id).await {
+            Err(BackendError::NoFile(_)) => return Ok(Some("no file".to_owned())),
+            found => found?,
+        };
+        let wanted = output.local_file().map(|file| file.size);
+        Ok(match (found, wanted) {
+            (None, _) => Some("missing".to_owned()),
+            (Some(found), Some(wanted)) if found != wanted => Some(format!(
+                "another file, of {found} bytes instead of {wanted}"
+            )),
+            _ => None,
+        })
     }
 
     async fn test_obstacle(
@@ -277,25 +293,35 @@ impl<B: Backend> Store<B> {
 }
 
 fn revoked(history: &History, name: &str, status: &RevocationStatus) -> Option<Obstacle> {
-    let one = status.revoked.first()?;
+    let (one, others) = status.revoked.split_first()?;
     let inherited = status.inherited_from.as_ref().map(|from| {
         let from = history.by_digest(from);
         from.map_or_else(String::new, |one| {
             format!(", inherited from {}", one.put.name())
         })
     });
+    let others = others.iter();
+    let others = others.map(|one| format!("; and by entry {} ({})", one.seq, one.revoke.why));
+    let restores = status.revoked.iter();
+    let restores = restores.map(|one| format!("`vault-bake restore {} --reason \"…\"`", one.seq));
+    let restores: Vec<String> = restores.collect();
+    let take_back = match restores.len() {
+        1 => "takes the revocation back",
+        _ => "take the revocations back",
+    };
     Some(Obstacle {
         state: DeployState::Revoked,
         why: format!(
-            "{name} is revoked by entry {}{} ({}){}",
+            "{name} is revoked by entry {}{} ({}){}{}",
             one.seq,
             inherited.unwrap_or_default(),
             one.revoke.why,
-            instead(history, one.revoke.replacement)
+            instead(history, one.revoke.replacement),
+            others.collect::<String>()
         ),
         way_out: format!(
-            "Choose another image; `vault-bake restore {}` takes the revocation back.",
-            one.seq
+            "Choose another image; {} {take_back}.",
+            restores.join(" and ")
         ),
     })
 }

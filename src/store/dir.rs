@@ -175,6 +175,9 @@ impl Backend for Dir {
     }
 
     async fn digest(&self, name: &str) -> Result<Option<Digest>, BackendError> {
+        if self.size(name).await?.is_none() {
+            return Ok(None);
+        }
         let path = self.path(name)?;
         let hashed = tokio::task::spawn_blocking(move || Digest::of_file(&path)).await;
         match hashed.map_err(|error| io_error(name)(io::Error::other(error)))? {
@@ -186,6 +189,15 @@ impl Backend for Dir {
 
     async fn exists(&self, name: &str) -> Result<bool, BackendError> {
         self.path(name)?.try_exists().map_err(io_error(name))
+    }
+
+    async fn size(&self, name: &str) -> Result<Option<u64>, BackendError> {
+        match fs::metadata(self.path(name)?) {
+            Ok(data) if data.is_file() => Ok(Some(data.len())),
+            Ok(_) => Err(BackendError::NoFile(name.to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(io_error(name)(error)),
+        }
     }
 
     async fn create(&self, name: &str, bytes: &[u8]) -> Result<Created, BackendError> {

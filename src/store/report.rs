@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::history::Void;
 use super::{Depth, StoreError};
+use crate::terminal::visible_line;
 
 /// What a check of the whole store found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -28,6 +29,9 @@ pub struct Report {
     pub artifacts_missing: Vec<Missing>,
     /// Artifacts that were removed by the log's word, and are still there: a removal was cut short.
     pub removals_unfinished: Vec<String>,
+    /// Files beside the artifacts whose names no store gives.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stray: Vec<String>,
     /// What is known now, in words. Nothing where the store is not sound.
     pub proved: Vec<&'static str>,
     /// What is not, and what would tell.
@@ -139,6 +143,7 @@ impl Report {
             artifacts_missing,
             removals_unfinished,
             // Said of the whole alone.
+            stray: _,
             proved: _,
             not_proved: _,
         } = part;
@@ -187,6 +192,13 @@ impl std::fmt::Display for Report {
             let way_out =
                 "removed by the log, and still there; `vault-bake gc --apply` finishes it";
             writeln!(f, "unfinished {what}: {way_out}")?;
+        }
+        for what in &self.stray {
+            let what = visible_line(what);
+            writeln!(
+                f,
+                "stray     {what}: no file of the store: move it out of it"
+            )?;
         }
         for what in &self.left_over {
             writeln!(f, "left over {what}")?;

@@ -4,17 +4,19 @@
 //! nothing else, what they named stays behind and is reported as left over. Only somebody who remembers the head can
 //! say more.
 
+mod artifacts;
+
 use std::collections::HashSet;
 use std::iter;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::backend::{Backend, BackendError};
+use super::backend::{ARTIFACTS, Backend, BackendError, is_store_name};
 use super::event::ManifestPut;
 use super::history::{History, Recorded};
 use super::log::{self, Look, entry_seq};
 use super::parallel::{in_order, of_task};
-use super::report::{Missing, Report};
+use super::report::Report;
 use super::{Store, StoreError, object_digest, object_name};
 use crate::digest::Digest;
 use crate::manifest::CHECKS_ROLE;
@@ -98,6 +100,9 @@ impl<B: Backend> Store<B> {
         check_entries(of_task(entries.await)?, &mut report);
         // The names of a large store take as much memory as a part of its history, which is gone by now.
         let objects = self.kept_objects().await?;
+        let mut there = self.backend.list(ARTIFACTS).await?;
+        there.retain(|name| !is_store_name(name));
+        report.stray = there;
         let packages = std::mem::take(&mut named.packages);
         named.records.extend(&packages);
         self.check_packages(packages, &mut report).await?;
@@ -265,84 +270,6 @@ impl<B: Backend> Store<B> {
             }
         })
         .collect()
-    }
-
-    /// What the log says was removed may be gone, or is about to be: whoever removes writes the event first.
-    async fn check_removed(
-        &self,
-        names: HashSet<String>,
-        report: &mut Report,
-    ) -> Result<(), StoreError> {
-        for name in names {
-            if self.backend.exists(&name).await? {
-                report.removals_unfinished.push(name);
-            }
-        }
-        report.removals_unfinished.sort_unstable();
-        Ok(())
-    }
-
-    async fn check_artifacts(
-        &self,
-        artifacts: HashSet<(String, Digest)>,
-        depth: Depth,
-        report: &mut Report,
-    ) -> Result<(), StoreError> {
-        let mut artifacts: Vec<(String, Digest)> = artifacts.into_iter().collect();
-        artifacts.sort_unstable();
-        for (name, digest) in artifacts {
-            if depth == Depth::Records {
-                if !self.backend.exists(&name).await? {
-                    report.artifacts_missing.push(Missing::of(name));
-                }
-                continue;
-            }
-            match self.backend.digest(&name).await? {
-                None => report.artifacts_missing.push(Missing::of(name)),
-                Some(found) => {
-                    report.artifacts += 1;
-                    if found != digest {
-                        report.find(name, format!("its content has the digest {found}"));
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Says of missing artifacts whose they are. What a channel holds has to be there.
-    async fn name_missing(&self, report: &mut Report) -> Result<(), StoreError> {
-        if report.artifacts_missing.is_empty() {
-            return Ok(());
-        }
-        // Read again: to keep it for the whole check would take memory that is hardly ever needed.
-        let mut history = self.empty_history();
-        let read = log::advance(&mut history, &self.backend).await;
-        report.keep(read)?;
-        let mut missing = std::mem::take(&mut report.artifacts_missing);
-        for recorded in history
-            .recorded()
-            .iter()
-            .filter(|one| one.deleted.is_none())
-        {
-            let Some(manifest) = report.keep(self.manifest(&recorded.put.manifest).await)? else {
-                continue;
-            };
-            let files = manifest.outputs.iter().map(|output| &output.id);
-            let files: Vec<&String> = files.collect();
-            for one in missing.iter_mut().filter(|one| files.contains(&&one.file)) {
-                let name = recorded.put.name();
-                let holders = history.holders(&recorded.put.manifest);
-                for (image, channel, _) in holders {
-                    let channel = format!("{image}:{channel}");
-                    report.find(&one.file, format!("missing: {name}, which {channel} holds"));
-                    one.channels.push(channel);
-                }
-                one.images.push(name);
-            }
-        }
-        report.artifacts_missing = missing;
-        Ok(())
     }
 
     /// All objects that there are, sorted; and names that are none of an object.

@@ -274,3 +274,103 @@ async fn tables_have_a_header_at_a_terminal_alone() {
     settings.add_filter(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME");
     settings.bind(|| insta::assert_snapshot!(seen.join("\n")));
 }
+
+/// Ways in which a file has the name of an artifact, and is another one.
+fn spoil(what: &str, file: &std::path::Path) {
+    fs::remove_file(file).unwrap();
+    match what {
+        "empty" => fs::write(file, "").unwrap(),
+        "other bytes" => fs::write(file, "junk that is longer").unwrap(),
+        "a folder" => fs::create_dir(file).unwrap(),
+        "a folder with the file" => {
+            fs::create_dir(file).unwrap();
+            fs::write(file.join("x.qcow2"), "disk 1.0.0").unwrap();
+        }
+        _ => std::os::unix::fs::symlink("nowhere", file).unwrap(),
+    }
+}
+
+#[tokio::test]
+async fn what_only_has_the_name_of_an_artifact_is_not_deployed() {
+    let mut told = Vec::new();
+    for what in [
+        "empty",
+        "other bytes",
+        "a folder",
+        "a folder with the file",
+        "a link to nothing",
+    ] {
+        let ground = Ground::new();
+        let store = ground.store().await;
+        promote(
+            &store,
+            &bake(&store, &with("1.0.0", "1.20.0", "1.8.7")).await,
+        )
+        .await;
+        plan(&ground, "1.0.0");
+        spoil(what, &disk(&ground, "1.0.0"));
+        told.push(format!("# {what}"));
+        for (arguments, exit) in [
+            (&["resolve", "quickstart:prod"][..], 6),
+            (&["check-plan", "plan.json"], 6),
+            (&["verify"], 7),
+        ] {
+            let text = ground.told(arguments);
+            assert!(text.ends_with(&format!("exit {exit}\n")), "{what}: {text}");
+            told.push(text);
+        }
+    }
+    settled().bind(|| insta::assert_snapshot!(told.join("\n")));
+}
+
+#[tokio::test]
+async fn a_stray_file_beside_the_artifacts_stops_nothing() {
+    let ground = Ground::new();
+    let store = ground.store().await;
+    key_of(&ground.path(""));
+    bake(&store, &with("1.0.0", "1.20.0", "1.8.7")).await;
+    fs::write(ground.path("store/artifacts/sha256/copy (1).qcow2"), "x").unwrap();
+    fs::write(ground.path("store/artifacts/a\u{1b}[2J"), "x").unwrap();
+    let told = [&["gc"][..], &["gc", "--plan"], &["verify"]].map(|arguments| {
+        let text = ground.told(arguments);
+        assert!(text.ends_with("exit 0\n"), "{text}");
+        text
+    });
+    let mut settings = settled();
+    settings.add_filter(r"\b[0-9a-f]{12}\b", "SHORT");
+    settings.add_filter(r"NOT SEEN   \d+ processes.*\n", "");
+    settings.add_filter(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME");
+    settings.bind(|| insta::assert_snapshot!(told.join("\n")));
+}
+
+/// The commands between backquotes, with something for each `…`.
+fn commands(text: &str) -> Vec<String> {
+    let quoted = text.split('`').skip(1).step_by(2);
+    let commands = quoted.filter(|one| one.starts_with("vault-bake "));
+    commands.map(|one| one.replace('…', "because")).collect()
+}
+
+#[tokio::test]
+async fn every_revocation_is_named_with_what_takes_it_back() {
+    let ground = Ground::new();
+    let store = ground.store().await;
+    key_of(&ground.path(""));
+    let first = bake(&store, &with("1.0.0", "1.20.0", "1.8.7")).await;
+    revoke(&store, first, None, "2026-11-22T19:00:00Z").await;
+    revoke(&store, first, None, "2026-11-22T20:00:00Z").await;
+    let refused = ground.told(&["resolve", "quickstart@1.0.0"]);
+    let hints = commands(&refused);
+    assert_eq!(hints.len(), 2, "{refused}");
+    let mut told = vec![refused];
+    for hint in hints {
+        let words: Vec<&str> = hint.split(' ').map(|word| word.trim_matches('"')).collect();
+        let ["vault-bake", arguments @ ..] = &words[..] else {
+            panic!("{hint}");
+        };
+        let text = ground.told(arguments);
+        assert!(text.ends_with("exit 0\n"), "{text}");
+        told.push(text);
+    }
+    told.push(ground.told(&["resolve", "quickstart@1.0.0", "--format", "plain"]));
+    settled().bind(|| insta::assert_snapshot!(told.join("\n")));
+}

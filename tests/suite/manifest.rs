@@ -18,7 +18,7 @@ use vault_bake::manifest::{
 };
 use vault_bake::release::{LockedRelease, Verified};
 
-use sample::{check, digest, packages, sample, sample_with_everything, test_record};
+use sample::{check, digest, golden as sample, packages, sample_with_everything, test_record};
 
 #[test]
 fn golden_bytes() {

@@ -115,7 +115,8 @@ impl Scope {
 
     /// A value whose expressions are all evaluated, as far as that can be.
     fn deep(&self, value: &Value) -> Value {
-        self.deeply(value, DEEPEST, &mut MOST.clone())
+        let mut most = MOST;
+        self.deeply(value, DEEPEST, &mut most)
     }
 
     fn deeply(&self, value: &Value, deepest: usize, most: &mut usize) -> Value {

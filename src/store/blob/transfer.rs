@@ -148,6 +148,16 @@ pub(super) async fn fetch(
     read(blob, name, file).await
 }
 
+/// How many bytes the blob `name` has.
+pub(super) async fn size(blob: &Blob, name: &str) -> Result<Option<u64>, BackendError> {
+    let client = &blob.client(name)?;
+    match tried(|| extent(client)).await {
+        Ok((size, _)) => Ok(Some(size)),
+        Err(error) if is_absent(&error) => Ok(None),
+        Err(error) => Err(blob.failed(name, &error)),
+    }
+}
+
 /// Reads the blob `name` into `writer`, in order, several blocks ahead.
 pub(super) async fn read(
     blob: &Blob,

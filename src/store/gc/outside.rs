@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::digest::Digest;
 use crate::process;
-use crate::store::backend::{ARTIFACTS, ArtifactName, Backend, BackendError};
+use crate::store::backend::{ARTIFACTS, ArtifactName, Backend, BackendError, is_store_name};
 use crate::store::event::Keep;
 use crate::store::{Store, StoreError};
 
@@ -27,6 +27,7 @@ pub struct Outside {
     /// By file in the store.
     open: BTreeMap<ArtifactName, BTreeSet<String>>,
     not_seen: Vec<String>,
+    stray: Vec<String>,
 }
 
 /// What an image may be called in a list.
@@ -97,6 +98,11 @@ impl Outside {
         pins.or_else(|| lacking(self.lists, keep.in_use_lists, "lists of use", "--in-use"))
     }
 
+    /// Files beside the artifacts whose names no store gives, so that no image can need them.
+    pub fn stray(&self) -> &[String] {
+        &self.stray
+    }
+
     pub(super) fn pins_of(&self, manifest: &Digest) -> impl Iterator<Item = &String> {
         self.pins.get(manifest).into_iter().flatten()
     }
@@ -155,6 +161,10 @@ impl<B: Backend> Store<B> {
     ) -> Result<(), StoreError> {
         let mut files = BTreeMap::new();
         for name in self.backend.list(ARTIFACTS).await? {
+            if !is_store_name(&name) {
+                outside.stray.push(name);
+                continue;
+            }
             if let Some(path) = self.backend.local_file(&name)? {
                 files.insert(path, ArtifactName::new(&name)?);
             }

@@ -6,7 +6,7 @@ use serde_json::json;
 use vault_bake::manifest::diff::diff;
 use vault_bake::manifest::{CheckFact, Input, Package, debian};
 
-use super::sample::{check, digest, packages, release, sample, step};
+use super::sample::{check, digest, golden as sample, packages, release, step};
 
 #[test]
 fn debian_versions_are_ordered_as_dpkg_orders_them() {

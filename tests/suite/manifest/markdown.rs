@@ -4,7 +4,7 @@ use serde_json::json;
 use vault_bake::manifest::Package;
 use vault_bake::manifest::diff::diff;
 
-use super::sample::{EVIL, check, difference, digest, packages, release, sample, step};
+use super::sample::{EVIL, check, difference, digest, golden as sample, packages, release, step};
 
 #[test]
 fn a_difference_in_markdown() {

@@ -105,6 +105,15 @@ pub fn packages() -> Vec<Package> {
 
 /// The manifest of a bake whose disk has the content `disk`.
 pub fn sample(version: &str, disk: &str) -> Manifest {
+    let mut manifest = golden(version, disk);
+    if let Some(file) = &mut manifest.outputs[0].file {
+        file.size = disk.len() as u64;
+    }
+    manifest
+}
+
+/// The same with the size of a real disk, for manifests that are in no store.
+pub fn golden(version: &str, disk: &str) -> Manifest {
     let file = FileFact {
         digest: digest(disk),
         size: 410_000_123,
@@ -178,7 +187,7 @@ pub fn sample(version: &str, disk: &str) -> Manifest {
 
 /// A manifest in which nothing is absent.
 pub fn sample_with_everything() -> Manifest {
-    let mut manifest = sample("2026.1122.0", "disk");
+    let mut manifest = golden("2026.1122.0", "disk");
     manifest.resumed = Some(ResumedFact {
         bake: "019aad5f-0a00-7000-8000-000000000000".into(),
         memory_sha256: Digest::of("memory"),

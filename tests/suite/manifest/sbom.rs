@@ -6,7 +6,7 @@ use vault_bake::canonical;
 use vault_bake::digest::{Digest, canonical_json};
 use vault_bake::manifest::{Manifest, Package, sbom};
 
-use super::sample::{digest, packages, sample, sample_with_everything};
+use super::sample::{digest, golden as sample, packages, sample_with_everything};
 
 fn document(manifest: &Manifest, packages: &[Package]) -> Value {
     serde_json::from_slice(&sbom(manifest, packages)).unwrap()

@@ -15,7 +15,7 @@ use vault_bake::manifest::{
 
 use crate::support::recorded::in_cloud;
 
-use super::sample::{self, check, digest, packages, sample, sample_with_everything};
+use super::sample::{self, check, digest, golden as sample, packages, sample_with_everything};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

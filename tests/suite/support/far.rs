@@ -57,6 +57,10 @@ impl Backend for Far {
         self.dir.exists(name).await
     }
 
+    async fn size(&self, name: &str) -> Result<Option<u64>, BackendError> {
+        self.dir.size(name).await
+    }
+
     async fn create(&self, name: &str, bytes: &[u8]) -> Result<Created, BackendError> {
         self.dir.create(name, bytes).await
     }

@@ -64,6 +64,10 @@ impl Backend for Shelf {
         Ok(self.look(name).is_some())
     }
 
+    async fn size(&self, name: &str) -> Result<Option<u64>, BackendError> {
+        Ok(self.look(name).map(|bytes| bytes.len() as u64))
+    }
+
     async fn create(&self, name: &str, bytes: &[u8]) -> Result<Created, BackendError> {
         let mut files = self.files.lock().unwrap();
         if files.contains_key(name) {

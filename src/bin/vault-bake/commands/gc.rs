@@ -6,6 +6,7 @@ use vault_bake::store::event::Keep;
 use vault_bake::store::gc::{Applied, MOST_ITEMS, Outside, Presence, Row, Sum, Survey};
 use vault_bake::store::history::{History, Planned};
 use vault_bake::store::{AnyBackend, Store};
+use vault_bake::terminal::visible_line;
 
 use crate::args::gc::Gc;
 use crate::commands::gc_sources::Sources;
@@ -90,6 +91,12 @@ async fn outside(
         outside.in_use(&list);
     }
     store.see_processes(&mut outside, Path::new(PROC)).await?;
+    for name in outside.stray() {
+        let name = visible_line(name);
+        session.events.note(format!(
+            "warning: {name} is no file of the store, and is left alone: move it out of it"
+        ));
+    }
     Ok(outside)
 }
 

@@ -161,7 +161,7 @@ async fn tell_others<B: Backend>(
         }
     );
     Err(Failure::new(Exit::Conflict, why).hint(format!(
-        "Move the channel with `vault-bake promote IMAGE {channel}` or `vault-bake rollback {channel}`, then repeat."
+        "Move the channel with `vault-bake promote IMAGE {channel}` or `vault-bake rollback {channel} --reason \"…\"`, then repeat."
     )))
 }
 

@@ -348,6 +348,10 @@ impl Backend for Meddled {
         self.shelf.exists(name).await
     }
 
+    async fn size(&self, name: &str) -> Result<Option<u64>, BackendError> {
+        self.shelf.size(name).await
+    }
+
     async fn create(&self, name: &str, bytes: &[u8]) -> Result<Created, BackendError> {
         let next = match name.starts_with("log/") {
             true => self.next.lock().unwrap().take(),

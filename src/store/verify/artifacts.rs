@@ -1,0 +1,96 @@
+//! Whether the files of artifacts are there, and are what the records say.
+
+use std::collections::HashSet;
+
+use super::Depth;
+use crate::digest::Digest;
+use crate::store::backend::{Backend, BackendError};
+use crate::store::report::{Missing, Report};
+use crate::store::{Store, StoreError, log};
+
+impl<B: Backend> Store<B> {
+    /// What the log says was removed may be gone, or is about to be: whoever removes writes the event first.
+    pub(super) async fn check_removed(
+        &self,
+        names: HashSet<String>,
+        report: &mut Report,
+    ) -> Result<(), StoreError> {
+        for name in names {
+            if self.backend.exists(&name).await? {
+                report.removals_unfinished.push(name);
+            }
+        }
+        report.removals_unfinished.sort_unstable();
+        Ok(())
+    }
+
+    pub(super) async fn check_artifacts(
+        &self,
+        artifacts: HashSet<(String, Digest)>,
+        depth: Depth,
+        report: &mut Report,
+    ) -> Result<(), StoreError> {
+        let mut artifacts: Vec<(String, Digest)> = artifacts.into_iter().collect();
+        artifacts.sort_unstable();
+        for (name, digest) in artifacts {
+            let found = match depth {
+                Depth::Records => {
+                    let size = self.backend.size(&name).await;
+                    size.map(|size| size.map(|_| digest))
+                }
+                Depth::Artifacts => self.backend.digest(&name).await,
+            };
+            let found = match found {
+                Err(BackendError::NoFile(_)) => {
+                    report.find(name, "is no file: move it out of the store");
+                    continue;
+                }
+                found => found?,
+            };
+            let Some(found) = found else {
+                report.artifacts_missing.push(Missing::of(name));
+                continue;
+            };
+            report.artifacts += u64::from(depth == Depth::Artifacts);
+            if found != digest {
+                report.find(name, format!("its content has the digest {found}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Says of missing artifacts whose they are. What a channel holds has to be there.
+    pub(super) async fn name_missing(&self, report: &mut Report) -> Result<(), StoreError> {
+        if report.artifacts_missing.is_empty() {
+            return Ok(());
+        }
+        // Read again: to keep it for the whole check would take memory that is hardly ever needed.
+        let mut history = self.empty_history();
+        let read = log::advance(&mut history, &self.backend).await;
+        report.keep(read)?;
+        let mut missing = std::mem::take(&mut report.artifacts_missing);
+        for recorded in history
+            .recorded()
+            .iter()
+            .filter(|one| one.deleted.is_none())
+        {
+            let Some(manifest) = report.keep(self.manifest(&recorded.put.manifest).await)? else {
+                continue;
+            };
+            let files = manifest.outputs.iter().map(|output| &output.id);
+            let files: Vec<&String> = files.collect();
+            for one in missing.iter_mut().filter(|one| files.contains(&&one.file)) {
+                let name = recorded.put.name();
+                let holders = history.holders(&recorded.put.manifest);
+                for (image, channel, _) in holders {
+                    let channel = format!("{image}:{channel}");
+                    report.find(&one.file, format!("missing: {name}, which {channel} holds"));
+                    one.channels.push(channel);
+                }
+                one.images.push(name);
+            }
+        }
+        report.artifacts_missing = missing;
+        Ok(())
+    }
+}
