@@ -154,6 +154,10 @@ fn input(mut table: Table) -> Result<Input, Problem> {
     table.set("pattern", &mut pattern, |item| {
         let at = item.at.clone();
         Pattern::new(&item.text()?).map(Some).map_err(|why| {
+            // The lines before draw the place, which one line cannot.
+            let why = why.to_string();
+            let why = why.lines().last().unwrap_or_default();
+            let why = why.trim_start_matches("error: ");
             at.problem(format!("not a regular expression: {why}"))
                 .hint("as in `pattern = \"[a-z]+\"`; the whole value has to match it")
         })
