@@ -264,7 +264,7 @@ fn spoiled() -> Vec<(&'static str, Seed)> {
     case("absolute", &|seed| put(seed, "/etc/passwd", "x"));
     case("unknown member", &|seed| put(seed, "vault/extra", "x"));
     case("two names in one", &|seed| {
-        put(seed, "node.json consul/ca.pem", "x")
+        put(seed, "node.json consul/ca.pem", "x");
     });
     case("other schema", &|seed| {
         put(seed, "node.json", r#"{"schema":2}"#);
