@@ -9,7 +9,7 @@ use crate::store::report::{Missing, Report};
 use crate::store::{Store, StoreError, log};
 
 impl<B: Backend> Store<B> {
-    /// What the log says was removed may be gone, or is about to be: whoever removes writes the event first.
+    /// What the log says was removed may be gone, or is about to be: its event is written before the removal.
     pub(super) async fn check_removed(
         &self,
         names: HashSet<String>,
