@@ -131,7 +131,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
         id: "vault.listener-forwarded-for",
         severity: Severity::Unsafe,
-        reason: "whoever reaches the listener chooses the address that the audit log shows",
+        reason: "each client that reaches the listener chooses the address that the audit log shows",
         source: LISTENER,
         fix: "leave the `x_forwarded_for_reject_…` keys at their default, true, and name the load balancers alone",
         check: |s| {
@@ -152,7 +152,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
         id: "vault.listener-proxy-protocol",
         severity: Severity::Unsafe,
-        reason: "whoever reaches the listener chooses the address that the audit log shows",
+        reason: "each client that reaches the listener chooses the address that the audit log shows",
         source: LISTENER,
         fix: "use `deny_unauthorized`, and name the load balancers alone in `proxy_protocol_authorized_addrs`",
         check: |s| {

@@ -74,3 +74,33 @@ async fn a_script_that_is_ended_by_a_shutdown_is_told_from_one_that_ends_by_itse
         assert!(error.contains(expected), "{error}");
     }
 }
+
+#[tokio::test]
+#[expect(clippy::print_stderr, reason = "a skipped test says why")]
+async fn a_step_that_fails_on_a_full_disk_names_the_file_system() {
+    let fills = "dd if=/dev/zero of=fill bs=64k 2>/dev/null\n";
+    let own = step("own", StepKind::Shell, &[("script.sh", fills)]);
+    let (world, session) = World::new(vec![own], Scrubber::default()).await;
+    let (events, interrupt) = (&world.events, &world.interrupt);
+    let script = |text: String| Script {
+        name: "mount".to_owned(),
+        text,
+        timeout: SOON,
+    };
+    let mount = script(format!("mount -t tmpfs -o size=2m tmpfs '{}'", world.work));
+    let mounted = session.run(mount, events, interrupt).await.unwrap();
+    if mounted.exit != 0 {
+        eprintln!("SKIPPED: no file system can be mounted here: {mounted:?}");
+        return;
+    }
+    let after = session.another(events, interrupt).await.unwrap();
+    upload(&world.guest(), &session, 0).await.unwrap();
+    let error = world.steps(session).await.unwrap_err().to_string();
+    let unmount = script(format!("umount -l '{}'", world.work));
+    after.run(unmount, events, interrupt).await.unwrap();
+    let full = format!(
+        "the machine's disk is full: {} has 0 of 2 MiB free; give it more with `disk_gib`",
+        world.work
+    );
+    assert!(error.contains(&full), "{error}");
+}
