@@ -13,14 +13,13 @@ async fn a_step_that_restarts_its_machine_fails_each_time_and_leaves_no_layer() 
         |name: &str, line: &str| format!("[[step]]\nname = \"{name}\"\ninline = \"{line}\"\n\n");
     let build = ["build", "leaving", "--skip-test"];
     // Each twice, were it not for the time: a second bake must not continue from layers of the first.
+    // A machine that is isolated may still answer the question that follows, or stop the server before it is asked.
+    let isolated = ["it left multi-user.target", "the connection was lost"];
     for (line, seen) in [
-        ("reboot", ""),
-        ("reboot", ""),
-        (
-            "systemctl isolate rescue.target",
-            "it left multi-user.target",
-        ),
-        ("shutdown -r +5", "a shutdown is scheduled"),
+        ("reboot", &[""][..]),
+        ("reboot", &[""]),
+        ("systemctl isolate rescue.target", &isolated),
+        ("shutdown -r +5", &["a shutdown is scheduled"]),
     ] {
         let steps = [
             step("first", "true"),
@@ -34,7 +33,7 @@ async fn a_step_that_restarts_its_machine_fails_each_time_and_leaves_no_layer() 
         assert_eq!(built.status.code(), Some(3), "{line}: {words}");
         let error = "error: step leaves/script cannot be completed: the machine root@";
         assert!(
-            words.contains(error) && words.contains(seen),
+            words.contains(error) && seen.iter().any(|seen| words.contains(seen)),
             "{line}: {words}"
         );
         assert!(words.contains("`reboot = true`"), "{line}: {words}");
