@@ -38,6 +38,7 @@ mod ssh;
 mod store;
 mod support;
 mod terminal;
+mod test_report;
 mod tidy;
 mod user_ids;
 

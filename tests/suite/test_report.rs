@@ -1,0 +1,66 @@
+//! `scripts/test-report` on a JUnit report as the tests' runner writes it.
+
+use std::fs;
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+const JUNIT: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
+<testsuites name="nextest-run" tests="3" failures="0" errors="0">
+  <testsuite name="vault-bake::real" tests="2" disabled="0" errors="0" failures="0">
+    <testcase name="bake::quickstart" classname="vault-bake::real" time="61.234"/>
+    <testcase name="bake::audit" classname="vault-bake::real" time="0.013">
+      <system-err>SKIPPED: the audit needs KVM
+SKIPPED: the audit needs KVM
+</system-err>
+    </testcase>
+  </testsuite>
+  <testsuite name="vault-bake::suite" tests="1" disabled="0" errors="0" failures="0">
+    <testcase name="pin::read" classname="vault-bake::suite" time="0.5"/>
+  </testsuite>
+</testsuites>
+"#;
+
+/// The exit status and output of a report about a run that began so many minutes ago.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the script is used as the Makefile does, by its own clock"
+)]
+fn report(minutes: u64, rest: &[&str]) -> (Option<i32>, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let junit = folder.path().join("junit.xml");
+    fs::write(&junit, JUNIT).unwrap();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let began = (now.as_secs() - 60 * minutes).to_string();
+    let output = Command::new("python3")
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/test-report"))
+        .arg(&junit)
+        .arg(began)
+        .args(rest)
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    (output.status.code(), text)
+}
+
+#[test]
+fn the_slowest_tests_and_the_reasons_for_skips_are_printed() {
+    let (status, text) = report(3, &[]);
+    assert_eq!(status, Some(0));
+    insta::assert_snapshot!(text, @"");
+}
+
+#[test]
+fn a_run_over_the_budget_by_a_fifth_fails_on_the_reference_machine_alone() {
+    let table = [
+        (25, "reference", 0),
+        (29, "reference", 0),
+        (31, "reference", 1),
+        (31, "other", 0),
+    ];
+    for (minutes, machine, expected) in table {
+        let (status, text) = report(minutes, &["25", machine]);
+        assert_eq!(status, Some(expected), "{minutes} {machine}: {text}");
+        assert_eq!(text.contains("FAILED"), expected == 1, "{text}");
+        assert!(text.contains("61.2 s  real bake::quickstart"), "{text}");
+    }
+}
