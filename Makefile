@@ -15,7 +15,7 @@ quickstart: setup ## Bake, check and record an image in a real virtual machine
 	@sh scripts/quickstart
 
 lint: ## Formatting and clippy
-	cargo fmt --check
+	cargo fmt --all --check
 	cargo clippy --locked --all-targets -- -D warnings
 
 # Most of a fast test is waiting for a server that it started, so more of them run at once than there are processors.
