@@ -18,7 +18,7 @@ quickstart: setup ## Bake, check and record an image in a real virtual machine
 	@sh scripts/quickstart
 
 lint: ## Formatting and clippy
-	cargo fmt --check
+	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 
 test-fast: setup-runner ## The tests that start no VM: seconds, to be run all the time

@@ -12,33 +12,15 @@
     reason = "a program of its own, not part of the library"
 )]
 
-#[path = "../tests/azure/bodies.rs"]
-#[expect(dead_code, reason = "tests need more of it")]
-mod bodies;
-#[path = "../tests/azure/client.rs"]
-#[expect(dead_code, reason = "tests need more of it")]
-mod client;
-#[path = "../tests/azure/ground.rs"]
-#[expect(dead_code, reason = "tests need more of it")]
-mod ground;
-#[path = "../tests/azure/guest.rs"]
-mod guest;
-#[path = "../tests/azure/simulator/mod.rs"]
-#[expect(dead_code, unused_imports, reason = "tests need more of it")]
-mod simulator;
-#[path = "../tests/azure/support.rs"]
-mod support;
-
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use testing::azure::Config;
+use testing::azure::bodies::{self, IMAGE, NIC, NSG, PIP, VM, VNET};
+use testing::azure::client::{COMPUTE, DISKS, NETWORK, RESOURCES, RawClient};
+use testing::azure::harness::AzureHarness;
+use testing::plan::provisioner;
 use vault_bake::event::{Event, Stage};
-
-use bodies::{IMAGE, NIC, NSG, PIP, VM, VNET};
-use client::{Arm, COMPUTE, DISKS, NETWORK, RESOURCES};
-use ground::Ground;
-use simulator::Config;
-use support::plan::provisioner;
 
 /// A modelled second takes so long.
 const SCALE: f64 = 0.05;
@@ -89,19 +71,19 @@ fn config() -> Config {
 
 /// Until the record is written, and until all else is gone; without the steps.
 async fn ours() -> (f64, f64) {
-    let mut ground = Ground::new(config());
-    ground.pace = SCALE;
-    ground.request_timeout = Duration::from_secs(10);
-    ground.bakery.test = false;
+    let mut azure = AzureHarness::new(config());
+    azure.pace = SCALE;
+    azure.request_timeout = Duration::from_secs(10);
+    azure.harness.test = false;
     let sleep = |modelled_s: f64| format!("sleep {}\n", modelled_s * SCALE);
     // The guest answers at once, so its boot is part of the first step, and counted.
     let steps = sleep(BOOT_S + STEPS_S);
     let check = "echo 'ok 1 - app.works: it holds'\necho 1..1\n";
-    ground.bakery.plan.steps[0] = provisioner("app", &steps, Some(check));
+    azure.harness.plan.steps[0] = provisioner("app", &steps, Some(check));
     let recorded = Arc::new(Mutex::new(None));
     let seen = Arc::clone(&recorded);
     let began = Instant::now();
-    let baked = ground.bake(move |event| {
+    let baked = azure.bake(move |event| {
         if matches!(
             event,
             Event::StageFinished {
@@ -115,14 +97,14 @@ async fn ours() -> (f64, f64) {
     let baked = baked.await.unwrap_or_else(|failed| panic!("{failed}"));
     let gone = began.elapsed();
     assert!(baked.leaks.is_empty(), "{:?}", baked.leaks);
-    ground.well();
+    azure.well();
     let recorded = recorded.lock().expect("nobody panicked").expect("a record");
     (modelled(recorded) - STEPS_S, modelled(gone) - STEPS_S)
 }
 
 /// Until there is an artifact, without the steps.
 async fn packer() -> f64 {
-    let arm = &Arm::start(config()).await;
+    let arm = &RawClient::start(config()).await;
     let began = Instant::now();
     for path in ["S/resourcegroups/rg", IMAGE] {
         arm.get(path, if path == IMAGE { COMPUTE } else { RESOURCES })
@@ -172,7 +154,7 @@ async fn packer() -> f64 {
 }
 
 async fn done(
-    arm: &Arm,
+    arm: &RawClient,
     method: &str,
     path: &str,
     version: &str,

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
+use testing::{sample, signing};
 use uuid::Uuid;
 use vault_bake::digest::{Digest, canonical_json};
 use vault_bake::manifest::{Manifest, Reference, packages_bytes};
@@ -26,13 +27,6 @@ use vault_bake::sign::{Envelope, STATEMENT_PAYLOAD_TYPE, Signer, sign};
 use vault_bake::store::event::{self, Body, ChannelSet, ManifestPut, Reason};
 use vault_bake::store::{Depth, Dir, Store};
 use vault_bake::wait::Interrupt;
-
-#[path = "../tests/suite/manifest/sample.rs"]
-#[expect(dead_code, reason = "tests have more samples than are needed here")]
-mod sample;
-#[path = "../tests/suite/support/signing.rs"]
-#[expect(dead_code, reason = "tests open stores in more ways")]
-mod signing;
 
 /// As the binary has it.
 #[global_allocator]

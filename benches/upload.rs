@@ -10,10 +10,6 @@
     reason = "a program of its own, which times others"
 )]
 
-#[path = "../tests/suite/support/sshd.rs"]
-#[expect(dead_code, reason = "tests need more of it")]
-mod sshd;
-
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -25,7 +21,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-use sshd::Sshd;
+use testing::sshd::{self, Sshd};
 use vault_bake::event::Events;
 use vault_bake::secret::Scrubber;
 use vault_bake::ssh::{Endpoint, Keys, Packing, Session};

@@ -4,20 +4,19 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use testing::azure::harness::{AzureHarness, KEPT, base, gallery};
+use testing::azure::{Config, Fault, FaultKind, Policy};
+use testing::harness::{FakeBuilderHarness, steps};
 use tokio::sync::Notify;
 use vault_bake::builder::azure::sweep_expired;
 use vault_bake::definition::Security;
 use vault_bake::event::{Event, Events, Stage};
 use vault_bake::lock::Generation;
 
-use crate::ground::{Ground, KEPT, base, gallery};
-use crate::simulator::{Config, Fault, FaultKind, Policy};
-use crate::support::bakery::{Bakery, steps};
-
 #[tokio::test]
 async fn a_bake_leaves_a_tested_managed_image_and_nothing_else() {
-    let mut ground = Ground::new(Config::default());
-    let baked = ground
+    let mut azure = AzureHarness::new(Config::default());
+    let baked = azure
         .bake(|_| {})
         .await
         .unwrap_or_else(|failed| panic!("{failed}"));
@@ -28,29 +27,29 @@ async fn a_bake_leaves_a_tested_managed_image_and_nothing_else() {
         baked.tested
     );
     assert_eq!(
-        ground.left_names(),
+        azure.left_names(),
         ["Microsoft.Compute/images quickstart-1.2.3"]
     );
-    ground.well();
-    assert!(ground.bakery.verify().await.is_sound());
+    azure.well();
+    assert!(azure.harness.verify().await.is_sound());
 }
 
 /// Nothing but interface and machine are made: no address, no firewall, no network.
 #[tokio::test]
 async fn a_machine_without_a_public_address_is_baked_in_a_network_of_ours() {
-    let mut ground = Ground::new(Config::default());
-    ground.with_subnet().await;
-    ground.given_now();
-    let asked = ground.simulator.requests().len();
-    let baked = ground.bake(|_| {}).await;
+    let mut azure = AzureHarness::new(Config::default());
+    azure.with_subnet().await;
+    azure.given_now();
+    let asked = azure.simulator.requests().len();
+    let baked = azure.bake(|_| {}).await;
     let baked = baked.unwrap_or_else(|failed| panic!("{failed}"));
     assert!(baked.tested.is_some_and(|test| test.passed) && baked.leaks.is_empty());
-    ground.well();
+    azure.well();
     assert_eq!(
-        ground.left_names(),
+        azure.left_names(),
         ["Microsoft.Compute/images quickstart-1.2.3"]
     );
-    let made: BTreeSet<String> = ground.simulator.requests()[asked..]
+    let made: BTreeSet<String> = azure.simulator.requests()[asked..]
         .iter()
         .map(|request| request.operation.clone())
         .filter(|operation| operation.starts_with("PUT"))
@@ -59,10 +58,14 @@ async fn a_machine_without_a_public_address_is_baked_in_a_network_of_ours() {
 }
 
 /// What a variant changes, and what its bake leaves.
-type Variant = (&'static str, fn(&mut Ground), Option<(&'static str, Value)>);
+type Variant = (
+    &'static str,
+    fn(&mut AzureHarness),
+    Option<(&'static str, Value)>,
+);
 
-fn second_generation(ground: &mut Ground) {
-    ground.base = base("12-gen2", Generation::V2);
+fn second_generation(azure: &mut AzureHarness) {
+    azure.base = base("12-gen2", Generation::V2);
 }
 
 fn features(of: &str) -> Value {
@@ -75,23 +78,23 @@ async fn options_are_what_azure_is_asked_for() {
     let variants: Vec<Variant> = vec![
         (
             "a version in a gallery, straight from the machine",
-            |ground| ground.output.managed_image = false,
+            |azure| azure.output.managed_image = false,
             Some(("V1", json!([]))),
         ),
         (
             "trusted launch",
-            |ground| {
-                second_generation(ground);
-                ground.machine.security = Security::TrustedLaunch;
-                ground.output.managed_image = false;
+            |azure| {
+                second_generation(azure);
+                azure.machine.security = Security::TrustedLaunch;
+                azure.output.managed_image = false;
             },
             Some(("V2", features("TrustedLaunch"))),
         ),
         (
             "a definition that takes managed images alone",
-            |ground| {
-                second_generation(ground);
-                ground.output.managed_image = false;
+            |azure| {
+                second_generation(azure);
+                azure.output.managed_image = false;
             },
             Some(("V2", features("TrustedLaunchSupported"))),
         ),
@@ -102,31 +105,31 @@ async fn options_are_what_azure_is_asked_for() {
         ),
         (
             "a zone, a larger and faster disk, an image in all zones",
-            |ground| {
-                ground.machine.zone = Some("1".to_owned());
-                ground.machine.disk_gib = Some(40);
-                ground.machine.disk_type = "Premium_LRS".to_owned();
-                ground.output.zone_resilient = true;
+            |azure| {
+                azure.machine.zone = Some("1".to_owned());
+                azure.machine.disk_gib = Some(40);
+                azure.machine.disk_type = "Premium_LRS".to_owned();
+                azure.output.zone_resilient = true;
             },
             None,
         ),
-        ("spot", |ground| ground.machine.spot = true, None),
+        ("spot", |azure| azure.machine.spot = true, None),
         (
             "a group that exists",
-            |ground| ground.machine.resource_group = Some("work".to_owned()),
+            |azure| azure.machine.resource_group = Some("work".to_owned()),
             None,
         ),
     ];
     let mut lines = Vec::new();
     for (name, change, definition) in variants {
-        let mut ground = Ground::new(Config::default());
-        ground.simulator.put_group("work");
+        let mut azure = AzureHarness::new(Config::default());
+        azure.simulator.put_group("work");
         if let Some((generation, features)) = definition {
-            ground.with_gallery(generation, features).await;
+            azure.with_gallery(generation, features).await;
         }
-        ground.given_now();
-        change(&mut ground);
-        let baked = ground.bake(|_| {}).await;
+        azure.given_now();
+        change(&mut azure);
+        let baked = azure.bake(|_| {}).await;
         let baked = baked.unwrap_or_else(|failed| panic!("{name}: {failed}"));
         let passed = baked.tested.is_some_and(|test| test.passed);
         assert!(
@@ -134,13 +137,13 @@ async fn options_are_what_azure_is_asked_for() {
             "{name}: {:?}",
             baked.leaks
         );
-        ground.well();
-        lines.push(format!("{name}: {}", ground.left_names().join(", ")));
+        azure.well();
+        lines.push(format!("{name}: {}", azure.left_names().join(", ")));
         for output in &baked.manifest.outputs {
             let cloud = output.cloud.as_ref().expect("what Azure said");
             let (class, firmware) = (&output.class, &output.firmware);
             lines.push(format!("    {class} {firmware} {}", cloud.security));
-            let there = ground.simulator.resources();
+            let there = azure.simulator.resources();
             let there = there
                 .iter()
                 .find(|one| one.id == output.id)
@@ -158,26 +161,26 @@ async fn options_are_what_azure_is_asked_for() {
 /// Azure may take the standard type only where a feature is registered: it says so when the machine is asked for, and no earlier.
 #[tokio::test]
 async fn a_standard_machine_that_azure_refuses_has_a_way_out() {
-    let mut ground = Ground::new(Config {
+    let mut azure = AzureHarness::new(Config {
         unregistered_features: vec!["UseStandardSecurityType".to_owned()],
         ..Config::default()
     });
-    second_generation(&mut ground);
-    ground.given_now();
-    let failed = ground.bake(|_| {}).await.expect_err("no machine");
+    second_generation(&mut azure);
+    azure.given_now();
+    let failed = azure.bake(|_| {}).await.expect_err("no machine");
     let words = failed.to_string();
     assert!(
         words.contains("securityProfile.securityType")
             && words.contains("--name UseStandardSecurityType"),
         "{words}"
     );
-    assert_eq!(ground.left_names(), Vec::<String>::new());
+    assert_eq!(azure.left_names(), Vec::<String>::new());
 }
 
 /// A bake that cannot succeed ends before anything is made.
 #[tokio::test]
 async fn what_cannot_succeed_is_refused_before_anything_is_made() {
-    type Case = (&'static str, fn(&mut Config), fn(&mut Ground));
+    type Case = (&'static str, fn(&mut Config), fn(&mut AzureHarness));
     let cases: Vec<Case> = vec![
         (
             "size not sold to us",
@@ -242,18 +245,18 @@ async fn what_cannot_succeed_is_refused_before_anything_is_made() {
     for (name, configure, change) in cases {
         let mut config = Config::default();
         configure(&mut config);
-        let mut ground = Ground::new(config);
-        change(&mut ground);
-        let failed = ground
+        let mut azure = AzureHarness::new(config);
+        change(&mut azure);
+        let failed = azure
             .bake(|_| {})
             .await
             .err()
             .unwrap_or_else(|| panic!("{name}: it succeeded"));
         lines.push(format!("{name}\n    {failed}"));
-        let changed = ground.simulator.requests().into_iter();
+        let changed = azure.simulator.requests().into_iter();
         let changed: Vec<_> = changed.filter(|one| !asks(&one.operation)).collect();
         assert!(changed.is_empty(), "{name}: {changed:?}");
-        ground.well();
+        azure.well();
     }
     insta::with_settings!({filters => vec![(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "UUID")]}, {
         insta::assert_snapshot!(lines.join("\n"));
@@ -263,48 +266,48 @@ async fn what_cannot_succeed_is_refused_before_anything_is_made() {
 /// An image is never replaced, and is tried again from what was recorded.
 #[tokio::test]
 async fn an_image_is_made_once_and_tried_as_often_as_one_likes() {
-    let mut ground = Ground::new(Config::default());
-    let baked = ground
+    let mut azure = AzureHarness::new(Config::default());
+    let baked = azure
         .bake(|_| {})
         .await
         .unwrap_or_else(|failed| panic!("{failed}"));
-    let tested = ground.retest(baked.digest).await;
+    let tested = azure.retest(baked.digest).await;
     let tested = tested.unwrap_or_else(|failed| panic!("{failed}"));
     assert!(
         tested.record.passed && tested.leaks.is_empty(),
         "{tested:?}"
     );
-    ground.bakery.plan.image = "other".to_owned();
-    ground.output.resource_group = KEPT.to_owned();
-    let before = ground.left_names();
-    ground.bakery.plan.image = "quickstart".to_owned();
+    azure.harness.plan.image = "other".to_owned();
+    azure.output.resource_group = KEPT.to_owned();
+    let before = azure.left_names();
+    azure.harness.plan.image = "quickstart".to_owned();
     // Recorded elsewhere, as by a store that is lost.
     let other = tempfile::tempdir().expect("a folder");
-    ground.yard.bakery = {
-        let mut bakery = Bakery::new(other.path(), steps());
-        bakery.plan = ground.bakery.plan.clone();
-        bakery.version = ground.bakery.version;
-        bakery
+    azure.setup.harness = {
+        let mut harness = FakeBuilderHarness::new(other.path(), steps());
+        harness.plan = azure.harness.plan.clone();
+        harness.version = azure.harness.version;
+        harness
     };
-    let failed = ground.bake(|_| {}).await.expect_err("it is there");
+    let failed = azure.bake(|_| {}).await.expect_err("it is there");
     assert!(
         failed
             .to_string()
             .contains("exists already; images are never replaced"),
         "{failed}"
     );
-    assert_eq!(ground.left_names(), before);
-    ground.well();
+    assert_eq!(azure.left_names(), before);
+    azure.well();
 }
 
 /// Without any journal: what has run out is found by its tags, and nothing else is taken.
 #[tokio::test]
 async fn what_no_journal_knows_of_is_swept_by_its_tags() {
-    let mut ground = Ground::new(Config::default());
-    ground.simulator.put_group("work");
-    ground.given_now();
+    let mut azure = AzureHarness::new(Config::default());
+    azure.simulator.put_group("work");
+    azure.given_now();
     // A machine in a group that exists: what is left are single resources.
-    ground.machine.resource_group = Some("work".to_owned());
+    azure.machine.resource_group = Some("work".to_owned());
     let up = Arc::new(Notify::new());
     let told = Arc::clone(&up);
     let hook = move |event: &Event| {
@@ -319,12 +322,12 @@ async fn what_no_journal_knows_of_is_swept_by_its_tags() {
     };
     // Dropped, as by whoever kills us.
     tokio::select! {
-        _ = ground.bake(hook) => panic!("it ended"),
+        _ = azure.bake(hook) => panic!("it ended"),
         () = up.notified() => {}
     }
-    std::fs::remove_dir_all(ground.bakery.cache().join("runs")).expect("the journals");
-    assert!(ground.left().len() > 5, "{:?}", ground.left_names());
-    let arm = ground.arm();
+    std::fs::remove_dir_all(azure.harness.cache().join("runs")).expect("the journals");
+    assert!(azure.left().len() > 5, "{:?}", azure.left_names());
+    let arm = azure.arm();
     let at = |text: &str| text.parse().expect("a time");
     let silent = Events::silent();
     let early = sweep_expired(&arm, at("2098-01-01T00:00:00Z"), false, &silent).await;
@@ -332,16 +335,16 @@ async fn what_no_journal_knows_of_is_swept_by_its_tags() {
     assert!(early.is_empty(), "nothing has run out yet: {early:?}");
     let dry = sweep_expired(&arm, at("2100-01-01T00:00:00Z"), true, &silent).await;
     // The disk carries no tag of ours, and goes with its machine.
-    let disks = ground.left().into_iter();
+    let disks = azure.left().into_iter();
     let disks = disks
         .filter(|one| one.kind == "Microsoft.Compute/disks")
         .count();
-    assert_eq!(dry.expect("a list").len() + disks, ground.left().len());
+    assert_eq!(dry.expect("a list").len() + disks, azure.left().len());
     let swept = sweep_expired(&arm, at("2100-01-01T00:00:00Z"), false, &silent).await;
     let swept = swept.expect("a list");
     assert!(swept.iter().all(|one| one.left.is_none()), "{swept:?}");
-    assert_eq!(ground.left_names(), Vec::<String>::new());
-    ground.well();
+    assert_eq!(azure.left_names(), Vec::<String>::new());
+    azure.well();
 }
 
 /// Whether a request changes nothing.
@@ -354,15 +357,15 @@ fn asks(operation: &str) -> bool {
 async fn a_machine_that_azure_cannot_give_says_nothing_about_the_image() {
     for code in NOT_GIVEN {
         // The first machine is the one that the image is made in.
-        let mut ground = failing(2, code);
-        let failed = ground.bake(|_| {}).await.expect_err("no test");
+        let mut azure = failing(2, code);
+        let failed = azure.bake(|_| {}).await.expect_err("no test");
         assert!(failed.error.is_platform(), "{code}: {failed}");
         assert!(failed.to_string().contains(code), "{failed}");
-        let store = ground.bakery.store().await;
+        let store = azure.harness.store().await;
         let rows = store.images(jiff::Timestamp::UNIX_EPOCH).await;
         let rows = rows.expect("a list");
         assert_eq!(rows[0].state.to_string(), "untested", "{code}");
-        ground.well();
+        azure.well();
     }
 }
 
@@ -371,14 +374,14 @@ async fn a_machine_that_azure_cannot_give_says_nothing_about_the_image() {
 async fn what_azure_says_of_a_machine_tells_whose_fault_it_is() {
     let guest = ["OSProvisioningTimedOut", "OSProvisioningClientError"];
     for code in NOT_GIVEN.into_iter().chain(guest) {
-        let mut ground = failing(1, code);
+        let mut azure = failing(1, code);
         // Nothing answers there.
-        ground.machine.ssh_port = 9;
-        let failed = ground.bake(|_| {}).await.expect_err("no machine");
+        azure.machine.ssh_port = 9;
+        let failed = azure.bake(|_| {}).await.expect_err("no machine");
         let is_platform = !guest.contains(&code);
         assert_eq!(failed.error.is_platform(), is_platform, "{failed}");
         assert!(failed.to_string().contains(code), "{failed}");
-        ground.well();
+        azure.well();
     }
 }
 
@@ -393,10 +396,10 @@ const NOT_GIVEN: [&str; 7] = [
 ];
 
 /// A subscription in which the making of the machine with this number ends with this code.
-fn failing(number: usize, code: &str) -> Ground {
+fn failing(number: usize, code: &str) -> AzureHarness {
     let machine = "PUT Microsoft.Compute/virtualMachines";
     let fault = Fault::at(machine, number, FaultKind::Fails(code.to_owned()));
-    Ground::new(Config {
+    AzureHarness::new(Config {
         faults: vec![fault],
         ..Config::default()
     })

@@ -10,7 +10,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::simulator::{Config, Fault, FaultKind, Simulator, Style};
+use testing::azure::{Config, Fault, FaultKind, Simulator, Style};
 
 const TOKEN: &str = "a-token-of-the-test";
 

@@ -17,27 +17,27 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::ground::{Ground, Yard, gallery};
-use crate::simulator::{Config, Fault, FaultKind, Request};
+use testing::azure::harness::{AzureBakeSetup, AzureHarness, gallery};
+use testing::azure::{Config, Fault, FaultKind, Request};
 
 /// So many cases at a time: most of a case is waiting.
 const THREADS: usize = 4;
 
 /// A world whose bakes ask for everything: a group of their own, a managed image and a version in a gallery.
-async fn world() -> Ground {
-    let mut ground = Ground::new(Config::default());
-    ground.with_gallery("V1", json!([])).await;
-    ground
+async fn world() -> AzureHarness {
+    let mut azure = AzureHarness::new(Config::default());
+    azure.with_gallery("V1", json!([])).await;
+    azure
 }
 
 /// The requests of a bake to which nothing happens.
 fn requests() -> Vec<Request> {
     alone(async {
-        let mut ground = world().await;
-        let before = ground.simulator.requests().len();
-        let baked = ground.bake(|_| {}).await;
+        let mut azure = world().await;
+        let before = azure.simulator.requests().len();
+        let baked = azure.bake(|_| {}).await;
         assert!(baked.is_ok_and(|baked| baked.tested.is_some_and(|test| test.passed)));
-        ground.simulator.requests().split_off(before)
+        azure.simulator.requests().split_off(before)
     })
 }
 
@@ -168,9 +168,9 @@ fn names(operation: &str) -> Vec<&str> {
 
 /// Bakes with a fault; what it said where it failed.
 async fn faulted(fault: &Fault) -> Option<String> {
-    let mut ground = world().await;
-    ground.simulator.set_faults(vec![fault.clone()]);
-    let result = ground.bake(|_| {}).await;
+    let mut azure = world().await;
+    azure.simulator.set_faults(vec![fault.clone()]);
+    let result = azure.bake(|_| {}).await;
     let said = match &result {
         Ok(baked) => {
             let failure = baked.tested.as_ref().and_then(|test| test.failure.clone());
@@ -181,25 +181,25 @@ async fn faulted(fault: &Fault) -> Option<String> {
         Err(failed) => Some(failed.to_string()),
     };
     // What was left behind was said, and goes once the fault is over.
-    ground.simulator.set_faults(Vec::new());
+    azure.simulator.set_faults(Vec::new());
     let leaked = match &result {
         Ok(baked) => !baked.leaks.is_empty(),
         Err(failed) => !failed.leaks.is_empty(),
     };
     if leaked {
-        let swept = ground.sweep().await;
+        let swept = azure.sweep().await;
         assert!(
             swept.iter().all(|one| one.leaks.is_empty()),
             "{fault:?}: {swept:?}"
         );
     }
-    settled(&ground, &format!("{fault:?}")).await;
+    settled(&azure, &format!("{fault:?}")).await;
     said.map(|said| said.lines().next().unwrap_or_default().to_owned())
 }
 
 /// Nothing is there but what the store has a record of, and nobody else's things were touched.
-async fn settled(ground: &Ground, case: &str) {
-    let report = ground.bakery.verify().await;
+async fn settled(azure: &AzureHarness, case: &str) {
+    let report = azure.harness.verify().await;
     assert!(report.is_sound(), "{case}: {report}");
     let kept: &[&str] = match report.manifests {
         0 => &[],
@@ -208,9 +208,9 @@ async fn settled(ground: &Ground, case: &str) {
             "Microsoft.Compute/images quickstart-1.2.3",
         ],
     };
-    assert_eq!(ground.left_names(), kept, "{case}");
-    ground.well();
-    let left = ground.bakery.left_behind().await;
+    assert_eq!(azure.left_names(), kept, "{case}");
+    azure.well();
+    let left = azure.harness.left_behind().await;
     assert!(left.is_empty(), "{case}: {left:?}");
 }
 
@@ -239,21 +239,21 @@ fn matrix_of_kills() {
 
 /// Kills a bake at a request, sweeps, and says whether there is a record.
 async fn killed(fault: &Fault) -> Killed {
-    let ground = world().await;
-    ground.simulator.set_faults(vec![fault.clone()]);
-    let ca = ground.folder.path().join("store").with_file_name("ca.pem");
-    std::fs::write(&ca, ground.simulator.ca_pem()).expect("a certificate");
+    let azure = world().await;
+    azure.simulator.set_faults(vec![fault.clone()]);
+    let ca = azure.folder.path().join("store").with_file_name("ca.pem");
+    std::fs::write(&ca, azure.simulator.ca_pem()).expect("a certificate");
     let child = Command::new(std::env::current_exe().expect("this test"))
         .args(["--exact", "matrix::a_bake_that_is_killed", "--ignored"])
-        .env("AZURE_ROOT", ground.folder.path())
-        .env("AZURE_URL", &ground.url)
+        .env("AZURE_ROOT", azure.folder.path())
+        .env("AZURE_URL", &azure.url)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn();
     let mut child = Reaped(child.expect("this test again"));
     let asked = || {
-        let requests = ground.simulator.requests();
+        let requests = azure.simulator.requests();
         requests
             .iter()
             .any(|one| fault.hits(&one.operation, one.nth))
@@ -270,16 +270,16 @@ async fn killed(fault: &Fault) -> Killed {
         "{fault:?}: the bake ended with {ended}"
     );
     std::fs::remove_file(&ca).expect("a certificate");
-    ground.simulator.set_faults(Vec::new());
-    let swept = ground.sweep().await;
+    azure.simulator.set_faults(Vec::new());
+    let swept = azure.sweep().await;
     assert!(
         swept.iter().all(|one| one.leaks.is_empty()),
         "{fault:?}: {swept:?}"
     );
-    settled(&ground, &format!("{fault:?}")).await;
+    settled(&azure, &format!("{fault:?}")).await;
     Killed {
         asked: killed,
-        recorded: ground.bakery.verify().await.manifests > 0,
+        recorded: azure.harness.verify().await.manifests > 0,
     }
 }
 
@@ -305,7 +305,7 @@ async fn a_bake_that_is_killed() {
     let url = std::env::var("AZURE_URL").expect("a subscription");
     let root = std::path::Path::new(&root);
     let ca = std::fs::read_to_string(root.join("ca.pem")).expect("a certificate");
-    let mut yard = Yard::new(root, &url, &ca);
-    yard.output.gallery = Some(gallery());
-    let _ = yard.bake(|_| {}).await;
+    let mut setup = AzureBakeSetup::new(root, &url, &ca);
+    setup.output.gallery = Some(gallery());
+    let _ = setup.bake(|_| {}).await;
 }

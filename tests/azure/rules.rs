@@ -2,13 +2,15 @@
 
 use serde_json::json;
 
-use crate::bodies::{self, DEFINITION, GALLERY as SHELF, IMAGE, NIC, NSG, VERSION, VM, VNET};
-use crate::client::{Arm, COMPUTE, DISKS, GALLERY, LOCKS, NETWORK, RESOURCES};
-use crate::simulator::Config;
+use testing::azure::Config;
+use testing::azure::bodies::{
+    self, DEFINITION, GALLERY as SHELF, IMAGE, NIC, NSG, VERSION, VM, VNET,
+};
+use testing::azure::client::{COMPUTE, DISKS, GALLERY, LOCKS, NETWORK, RESOURCES, RawClient};
 
 #[tokio::test]
 async fn what_depends_on_each_other_is_refused_in_the_wrong_order() {
-    let arm = Arm::start(Config::default()).await;
+    let arm = RawClient::start(Config::default()).await;
     bodies::machine(&arm).await;
     let image = bodies::image(&arm);
     let from_image = bodies::version(&json!({ "id": arm.id("Microsoft.Compute/images/image") }));
@@ -85,7 +87,7 @@ async fn a_machine_is_a_trusted_launch_one_unless_it_asks_for_another() {
     ];
     let mut lines = Vec::new();
     for (version, sku, size, asked) in cases {
-        let arm = Arm::start(Config::default()).await;
+        let arm = RawClient::start(Config::default()).await;
         bodies::network(&arm).await;
         let mut vm = bodies::vm(&arm);
         let properties = &mut vm["properties"];

@@ -1,12 +1,12 @@
 //! A bake's whole sequence, by a plain client.
 
-use crate::bodies::{self, IMAGE, NIC, VM};
-use crate::client::{Arm, COMPUTE, NETWORK, RESOURCES};
-use crate::simulator::Config;
+use testing::azure::Config;
+use testing::azure::bodies::{self, IMAGE, NIC, VM};
+use testing::azure::client::{COMPUTE, NETWORK, RESOURCES, RawClient};
 
 #[tokio::test]
 async fn a_machine_becomes_an_image_and_leaves_nothing() {
-    let arm = Arm::start(Config::default()).await;
+    let arm = RawClient::start(Config::default()).await;
     bodies::generalized(&arm).await;
     let view = arm.get(&format!("{VM}/instanceView"), COMPUTE).await.body;
     let codes: Vec<&str> = view["statuses"]

@@ -10,8 +10,8 @@ use serde_json::json;
 
 use crate::azurite::server::{azurite, sas};
 use crate::bake::shop::{Shop, said};
-use crate::simulator::{Config, Simulator};
 use machines::QemuMachines;
+use testing::azure::{Config, Simulator};
 
 /// What the quickstart needs, and what reads custom data.
 const PACKAGES: [&str; 6] = [

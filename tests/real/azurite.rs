@@ -3,7 +3,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
-    reason = "a test whose preparation fails has failed, and a storm says how hard it blew"
+    reason = "a test whose preparation fails has failed, and the crash test prints its counts"
 )]
 
 mod faults;
@@ -11,7 +11,7 @@ mod names;
 mod person;
 mod proxy;
 pub mod server;
-pub mod storm;
+pub mod crash_test;
 mod stores;
 
 use vault_bake::store::backend::{Backend, Created};

@@ -6,10 +6,9 @@ mod sbom;
 
 use std::path::{Path, PathBuf};
 
+use testing::sample;
 use vault_bake::process::Program;
 use vault_bake::wait::Interrupt;
-
-use crate::sample;
 
 /// The Python that `scripts/setup tests` made for the judges; `None` where it could not.
 fn python() -> Option<PathBuf> {

@@ -11,14 +11,13 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
+use testing::crash_test::{now, put};
+use testing::sample::test_record;
+use testing::signing::signed_store;
 use vault_bake::store::event::{Body, Keep, Revoke};
 use vault_bake::store::gc::Outside;
 use vault_bake::store::revocation::Rule;
 use vault_bake::store::{Depth, Dir, Store, StoreError};
-
-use crate::azurite::storm::shared::{now, put};
-use crate::sample::test_record;
-use crate::signing::signed_store;
 
 /// A store with an entry of every kind that there is but the change of its policy.
 async fn make(root: &Path, scratch: &Path) {

@@ -1,17 +1,16 @@
-//! Bakes with stand-in machines: what is recorded, what is said, what may never be seen.
+//! Bakes with fake machines: what is recorded, what is said, what may never be seen.
 
 use jiff::Timestamp;
+use testing::harness::{FakeBuilderHarness, steps};
+use testing::plan::{provisioner, with_secret};
 use vault_bake::event::{Event, Stage};
 use vault_bake::manifest::Manifest;
-
-use crate::support::bakery::{Bakery, steps};
-use crate::support::plan::{provisioner, with_secret};
 
 #[tokio::test]
 async fn a_bake_records_an_image_and_its_test() {
     let folder = tempfile::tempdir().expect("a folder");
-    let bakery = Bakery::new(folder.path(), steps());
-    let baked = bakery.bake(|_| {}).await.expect("a bake");
+    let harness = FakeBuilderHarness::new(folder.path(), steps());
+    let baked = harness.bake(|_| {}).await.expect("a bake");
     assert!(baked.leaks.is_empty());
     let test = baked.tested.expect("a test");
     let ids: Vec<&str> = test.checks.iter().map(|check| check.id.as_str()).collect();
@@ -19,7 +18,7 @@ async fn a_bake_records_an_image_and_its_test() {
     assert_eq!(ids, ["boot.answers", "app.works", "seal.holds"]);
     assert_eq!(test.manifest, baked.digest);
 
-    let store = bakery.store().await;
+    let store = harness.store().await;
     let rows = store.images(Timestamp::UNIX_EPOCH).await.expect("a list");
     assert_eq!(rows.len(), 1);
     assert_eq!(rows[0].state.to_string(), "tested");
@@ -33,7 +32,7 @@ async fn a_bake_records_an_image_and_its_test() {
     assert_eq!(sbom, Some(again));
     assert_eq!(baked.manifest.builder.name, "stand-in");
     assert_eq!(baked.manifest.steps.len(), 2);
-    let stages: Vec<String> = bakery
+    let stages: Vec<String> = harness
         .heard()
         .iter()
         .filter_map(|event| match event {
@@ -52,21 +51,21 @@ async fn an_image_that_fails_its_checks_is_recorded_as_failed() {
     let check = "if [ \"$VB_PHASE\" = image ]; then echo 'not ok 1 - app.works: no'; else echo 'ok 1 - app.works: yes'; fi\necho 1..1\n";
     let mut with_bad_check = steps();
     with_bad_check[0] = provisioner("app", "true\n", Some(check));
-    let bakery = Bakery::new(folder.path(), with_bad_check);
-    let baked = bakery
+    let harness = FakeBuilderHarness::new(folder.path(), with_bad_check);
+    let baked = harness
         .bake(|_| {})
         .await
         .expect("it is recorded all the same");
     let test = baked.tested.expect("a test");
     assert!(!test.passed);
-    let rows = bakery
+    let rows = harness
         .store()
         .await
         .images(Timestamp::UNIX_EPOCH)
         .await
         .expect("a list");
     assert_eq!(rows[0].state.to_string(), "failed");
-    assert!(bakery.left_behind().await.is_empty());
+    assert!(harness.left_behind().await.is_empty());
 }
 
 #[tokio::test]
@@ -78,22 +77,22 @@ async fn a_failed_check_in_the_build_records_nothing() {
         "true\n",
         Some("echo 'not ok 1 - app.works: no'\necho 1..1\n"),
     );
-    let bakery = Bakery::new(folder.path(), failing);
-    let failed = bakery.bake(|_| {}).await.expect_err("a check failed");
+    let harness = FakeBuilderHarness::new(folder.path(), failing);
+    let failed = harness.bake(|_| {}).await.expect_err("a check failed");
     let text = failed.to_string();
     assert!(
         text.contains("1 of 1 checks failed") && text.contains("app.works"),
         "{text}"
     );
-    assert_eq!(bakery.verify().await.manifests, 0);
+    assert_eq!(harness.verify().await.manifests, 0);
 }
 
 #[tokio::test]
 async fn a_disk_with_anything_left_on_it_is_not_recorded() {
     for rule in ["disk.private-keys", "disk.run-secrets"] {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut bakery = Bakery::new(folder.path(), steps());
-        bakery.captured = match rule {
+        let mut harness = FakeBuilderHarness::new(folder.path(), steps());
+        harness.captured = match rule {
             "disk.private-keys" => str::to_owned,
             // In the middle of other bytes, and without what makes it look like a key.
             _ => |key| {
@@ -101,44 +100,44 @@ async fn a_disk_with_anything_left_on_it_is_not_recorded() {
                 format!("{}{line}", "x".repeat(5_000_000))
             },
         };
-        let failed = bakery
+        let failed = harness
             .bake(|_| {})
             .await
             .expect_err("the key is on the disk");
         let text = failed.to_string();
         assert!(text.contains(rule), "{text}");
         assert!(text.contains("in no file"), "{text}");
-        assert_eq!(bakery.verify().await.manifests, 0);
-        assert!(bakery.left_behind().await.is_empty());
+        assert_eq!(harness.verify().await.manifests, 0);
+        assert!(harness.left_behind().await.is_empty());
     }
 }
 
 #[tokio::test]
 async fn a_version_is_taken_once_and_refused_before_anything_is_started() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut bakery = Bakery::new(folder.path(), steps());
-    bakery.test = false;
-    bakery.version = Some("1.2.3".parse().expect("a version"));
-    bakery.bake(|_| {}).await.expect("the first");
-    let before = bakery.heard().len();
-    let failed = bakery.bake(|_| {}).await.expect_err("taken");
+    let mut harness = FakeBuilderHarness::new(folder.path(), steps());
+    harness.test = false;
+    harness.version = Some("1.2.3".parse().expect("a version"));
+    harness.bake(|_| {}).await.expect("the first");
+    let before = harness.heard().len();
+    let failed = harness.bake(|_| {}).await.expect_err("taken");
     insta::assert_snapshot!(failed, @"quickstart@1.2.3 is recorded already, and records are never rewritten; bake another version");
-    let booted = bakery.heard()[before..].contains(&Event::StageStarted { stage: Stage::Boot });
+    let booted = harness.heard()[before..].contains(&Event::StageStarted { stage: Stage::Boot });
     assert!(!booted, "a version that is taken is refused early");
 }
 
 #[tokio::test]
 async fn bakes_at_once_do_not_disturb_each_other() {
     let folder = tempfile::tempdir().expect("a folder");
-    let bakeries: Vec<Bakery> = (0..4)
+    let harnesses: Vec<FakeBuilderHarness> = (0..4)
         .map(|n| {
-            let mut bakery = Bakery::new(folder.path(), steps());
-            bakery.guest = format!("guest-{n}");
-            bakery
+            let mut harness = FakeBuilderHarness::new(folder.path(), steps());
+            harness.guest = format!("guest-{n}");
+            harness
         })
         .collect();
-    let [a, b, c, d] = &bakeries[..] else {
-        unreachable!("four bakeries")
+    let [a, b, c, d] = &harnesses[..] else {
+        unreachable!("four harnesses")
     };
     let (a, b, c, d) = tokio::join!(
         a.bake(|_| {}),
@@ -163,8 +162,8 @@ async fn bakes_at_once_do_not_disturb_each_other() {
         .collect();
     versions.sort_unstable();
     assert_eq!(versions, [0, 1, 2, 3]);
-    assert!(bakeries[0].left_behind().await.is_empty());
-    assert!(bakeries[0].verify().await.is_sound());
+    assert!(harnesses[0].left_behind().await.is_empty());
+    assert!(harnesses[0].verify().await.is_sound());
 }
 
 #[tokio::test]
@@ -178,10 +177,10 @@ async fn a_secret_is_seen_by_its_step_and_by_nobody_else() {
     );
     let mut secretive = steps();
     secretive[0] = with_secret(provisioner("app", &install, None), "TOKEN", CANARY);
-    let bakery = Bakery::new(folder.path(), secretive);
+    let harness = FakeBuilderHarness::new(folder.path(), secretive);
     let arguments = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
     let seen = std::sync::Arc::clone(&arguments);
-    let baked = bakery
+    let baked = harness
         .bake(move |event| {
             if matches!(event, Event::Output { .. }) {
                 seen.lock().expect("a list").extend(all_arguments());
@@ -199,7 +198,7 @@ async fn a_secret_is_seen_by_its_step_and_by_nobody_else() {
         !arguments.iter().any(|line| line.contains(CANARY)),
         "in an argument list"
     );
-    let heard = serde_json::to_string(&bakery.heard()).expect("events are JSON");
+    let heard = serde_json::to_string(&harness.heard()).expect("events are JSON");
     assert!(
         heard.contains("the token is [secret]") && !heard.contains(CANARY),
         "in an event"

@@ -3,54 +3,56 @@
 use std::fs;
 
 use serde_json::{Value, json};
+use testing::recorded_store::{
+    RecordedStore, bake, bake_with, now, promote, revoke, settled, with,
+};
+use testing::signing::key_pem;
 use vault_bake::store::{Allow, DeployState, Depth};
 
 use crate::cli::channels::key_of;
-use crate::support::recorded::{Ground, bake, bake_with, now, promote, revoke, settled, with};
-use crate::support::signing::key_pem;
 
 const FILE: &str = "vault-bake.pins.json";
 
 /// A plan that makes a volume of the image whose disk is `disk VERSION`.
-fn plan(ground: &Ground, version: &str) {
+fn plan(recorded: &RecordedStore, version: &str) {
     let hex = vault_bake::digest::Digest::of(format!("disk {version}")).hex();
     let after = json!({ "source": format!("/srv/store/artifacts/sha256/{hex}.qcow2") });
     let plan = json!({ "format_version": "1.2", "resource_changes": [{
         "address": "libvirt_volume.x", "mode": "managed", "type": "libvirt_volume", "name": "x",
         "change": { "actions": ["create"], "before": Value::Null, "after": after, "after_unknown": {} },
     }] });
-    fs::write(ground.path("plan.json"), plan.to_string()).unwrap();
+    fs::write(recorded.path("plan.json"), plan.to_string()).unwrap();
 }
 
-fn disk(ground: &Ground, version: &str) -> std::path::PathBuf {
+fn disk(recorded: &RecordedStore, version: &str) -> std::path::PathBuf {
     let hex = vault_bake::digest::Digest::of(format!("disk {version}")).hex();
-    ground.path(&format!("store/artifacts/sha256/{hex}.qcow2"))
+    recorded.path(&format!("store/artifacts/sha256/{hex}.qcow2"))
 }
 
 #[tokio::test]
 async fn an_image_in_every_state_at_every_gate() {
-    let ground = Ground::new();
-    let store = ground.store().await;
-    key_of(&ground.path(""));
+    let recorded = RecordedStore::new(crate::VAULT_BAKE);
+    let store = recorded.store().await;
+    key_of(&recorded.path(""));
     bake(&store, &with("1.0.0", "1.20.0", "1.8.7")).await;
     bake_with(&store, &with("1.0.1", "1.20.0", "1.8.7"), Some(false)).await;
     bake_with(&store, &with("1.0.2", "1.20.0", "1.8.7"), None).await;
     let bad = bake(&store, &with("1.0.3", "1.20.0", "1.8.7")).await;
     revoke(&store, bad, None, "2026-11-22T19:00:00Z").await;
     bake(&store, &with("1.0.4", "1.20.0", "1.8.7")).await;
-    fs::remove_file(disk(&ground, "1.0.4")).unwrap();
+    fs::remove_file(disk(&recorded, "1.0.4")).unwrap();
     let worse = bake_with(&store, &with("1.0.5", "1.20.0", "1.8.7"), Some(false)).await;
     revoke(&store, worse, None, "2026-11-22T19:00:00Z").await;
     let mut told = Vec::new();
     for version in ["1.0.0", "1.0.1", "1.0.2", "1.0.3", "1.0.4", "1.0.5"] {
         let name = format!("quickstart@{version}");
-        plan(&ground, version);
-        told.push(ground.told(&["resolve", &name]));
-        told.push(ground.told(&["promote", &name, "prod", "--dry-run"]));
-        told.push(ground.told(&["check-plan", "plan.json"]));
-        told.push(ground.told(&["check-plan", "plan.json", "--lenient", "--allow-untested"]));
+        plan(&recorded, version);
+        told.push(recorded.told(&["resolve", &name]));
+        told.push(recorded.told(&["promote", &name, "prod", "--dry-run"]));
+        told.push(recorded.told(&["check-plan", "plan.json"]));
+        told.push(recorded.told(&["check-plan", "plan.json", "--lenient", "--allow-untested"]));
         for allow in ["--allow-untested", "--allow-revoked"] {
-            told.push(ground.told(&["resolve", &name, allow, "--format", "plain"]));
+            told.push(recorded.told(&["resolve", &name, allow, "--format", "plain"]));
         }
     }
     settled().bind(|| insta::assert_snapshot!(told.join("\n")));
@@ -58,30 +60,30 @@ async fn an_image_in_every_state_at_every_gate() {
 
 #[tokio::test]
 async fn a_bare_name_means_the_newest_image_that_may_be_deployed() {
-    let ground = Ground::new();
-    let store = ground.store().await;
-    key_of(&ground.path(""));
+    let recorded = RecordedStore::new(crate::VAULT_BAKE);
+    let store = recorded.store().await;
+    key_of(&recorded.path(""));
     bake_with(&store, &with("1.0.0", "1.20.0", "1.8.7"), Some(false)).await;
-    let mut told = vec![ground.told(&["resolve", "quickstart"])];
+    let mut told = vec![recorded.told(&["resolve", "quickstart"])];
     bake(&store, &with("1.0.1", "1.20.0", "1.8.7")).await;
     bake_with(&store, &with("1.0.2", "1.20.0", "1.8.7"), None).await;
-    told.push(ground.told(&["resolve", "quickstart"]));
-    told.push(ground.told(&[
+    told.push(recorded.told(&["resolve", "quickstart"]));
+    told.push(recorded.told(&[
         "resolve",
         "quickstart",
         "--allow-untested",
         "--format",
         "plain",
     ]));
-    told.push(ground.told(&["promote", "quickstart", "prod"]));
-    told.push(ground.told(&["resolve", "other"]));
+    told.push(recorded.told(&["promote", "quickstart", "prod"]));
+    told.push(recorded.told(&["resolve", "other"]));
     settled().bind(|| insta::assert_snapshot!(told.join("\n")));
 }
 
 #[tokio::test]
 async fn a_record_with_a_forged_signature_is_never_deployable() {
-    let ground = Ground::new();
-    let store = ground.store().await;
+    let recorded = RecordedStore::new(crate::VAULT_BAKE);
+    let store = recorded.store().await;
     let digest = bake(&store, &with("1.0.0", "1.20.0", "1.8.7")).await;
     let history = store.history().await.unwrap();
     let status = store.evaluate(&history, &digest, now()).await.unwrap();
@@ -91,20 +93,20 @@ async fn a_record_with_a_forged_signature_is_never_deployable() {
     );
     let envelope = history.by_digest(&digest).unwrap().put.envelope.hex();
     let (first, rest) = envelope.split_at(2);
-    fs::remove_file(ground.path(&format!("store/objects/sha256/{first}/{rest}"))).unwrap();
+    fs::remove_file(recorded.path(&format!("store/objects/sha256/{first}/{rest}"))).unwrap();
     let error = store.evaluate(&history, &digest, now()).await.unwrap_err();
     assert!(error.is_integrity(), "{error}");
 }
 
 #[tokio::test]
 async fn a_revocation_is_seen_wherever_a_person_looks() {
-    let ground = Ground::new();
-    let store = ground.store().await;
-    key_of(&ground.path(""));
+    let recorded = RecordedStore::new(crate::VAULT_BAKE);
+    let store = recorded.store().await;
+    key_of(&recorded.path(""));
     let first = bake(&store, &with("1.0.0", "1.20.0", "1.8.7")).await;
     promote(&store, &first).await;
     assert!(
-        ground
+        recorded
             .told(&["pin", "quickstart:prod"])
             .ends_with("exit 0\n")
     );
@@ -130,10 +132,10 @@ async fn a_revocation_is_seen_wherever_a_person_looks() {
         &["pin", "--update"],
         &["verify", "--pins", FILE],
     ] {
-        told.push(ground.told(arguments));
+        told.push(recorded.told(arguments));
     }
     // The stored bytes alone are the answer for programs, so the word goes beside them.
-    let shown = ground.run(&["show", "quickstart@1.0.0", "--json"], b"", true);
+    let shown = recorded.run(&["show", "quickstart@1.0.0", "--json"], b"", true);
     told.push(String::from_utf8(shown.stderr).unwrap());
     let mut settings = settled();
     settings.add_filter(r"\b[0-9a-f]{12}\b", "SHORT");
@@ -143,38 +145,38 @@ async fn a_revocation_is_seen_wherever_a_person_looks() {
 
 #[tokio::test]
 async fn a_store_is_not_sound_without_the_artifact_of_a_channel() {
-    let ground = Ground::new();
-    let store = ground.store().await;
+    let recorded = RecordedStore::new(crate::VAULT_BAKE);
+    let store = recorded.store().await;
     let first = bake(&store, &with("1.0.0", "1.20.0", "1.8.7")).await;
     promote(&store, &first).await;
     bake(&store, &with("1.0.1", "1.20.0", "1.8.7")).await;
-    fs::remove_file(disk(&ground, "1.0.1")).unwrap();
+    fs::remove_file(disk(&recorded, "1.0.1")).unwrap();
     let report = store.verify(Depth::Records).await.unwrap();
     assert!(
         report.is_sound() && report.artifacts_missing.len() == 1,
         "{report}"
     );
-    fs::remove_file(disk(&ground, "1.0.0")).unwrap();
+    fs::remove_file(disk(&recorded, "1.0.0")).unwrap();
     let told = [
-        ground.told(&["verify"]),
-        ground.told(&["verify", "--records-only"]),
+        recorded.told(&["verify"]),
+        recorded.told(&["verify", "--records-only"]),
     ];
     insta::assert_snapshot!(told.join("\n"));
 }
 
 #[tokio::test]
 async fn a_stray_file_in_the_log_is_called_that() {
-    let ground = Ground::new();
-    let store = ground.store().await;
+    let recorded = RecordedStore::new(crate::VAULT_BAKE);
+    let store = recorded.store().await;
     bake(&store, &with("1.0.0", "1.20.0", "1.8.7")).await;
-    let folder = ground.path("store/log/entries/000/000");
+    let folder = recorded.path("store/log/entries/000/000");
     let mut told = Vec::new();
     for name in ["zzz", "002.bak", ".DS_Store"] {
         fs::write(folder.join(name), "stray").unwrap();
         told.push(format!(
             "{name}\n{}{}",
-            ground.told(&["images"]),
-            ground.told(&["verify"])
+            recorded.told(&["images"]),
+            recorded.told(&["verify"])
         ));
         fs::remove_file(folder.join(name)).unwrap();
     }
@@ -187,20 +189,20 @@ async fn a_stray_file_in_the_log_is_called_that() {
 async fn a_key_that_may_not_sign_is_named_with_those_that_may() {
     use std::os::unix::fs::PermissionsExt as _;
 
-    let ground = Ground::new();
-    let store = ground.store().await;
-    key_of(&ground.path(""));
+    let recorded = RecordedStore::new(crate::VAULT_BAKE);
+    let store = recorded.store().await;
+    key_of(&recorded.path(""));
     bake(&store, &with("1.0.0", "1.20.0", "1.8.7")).await;
-    let stranger = ground.path("stranger.pem");
+    let stranger = recorded.path("stranger.pem");
     fs::write(&stranger, key_pem(9)).unwrap();
     fs::set_permissions(&stranger, fs::Permissions::from_mode(0o600)).unwrap();
     let promotion = ["promote", "quickstart@1.0.0", "prod"];
     let mut told =
-        vec![ground.told(&[&promotion[..], &["--signing-key", "stranger.pem"]].concat())];
+        vec![recorded.told(&[&promotion[..], &["--signing-key", "stranger.pem"]].concat())];
     // Two promoters from now on: one signature is not enough, and that is what is said.
-    let policy = ground.run(&["trust", "show"], b"", true).stdout;
+    let policy = recorded.run(&["trust", "show"], b"", true).stdout;
     let mut policy: Value = serde_json::from_slice(&policy).unwrap();
-    let other = crate::support::signing::key(2);
+    let other = testing::signing::key(2);
     let other = other.public();
     policy["keys"][other.id().to_string()] = json!(other);
     for grant in policy["grants"].as_array_mut().unwrap() {
@@ -212,20 +214,20 @@ async fn a_key_that_may_not_sign_is_named_with_those_that_may() {
             grant["threshold"] = 2.into();
         }
     }
-    fs::write(ground.path("next.json"), policy.to_string()).unwrap();
-    told.push(ground.told(&["trust", "set", "next.json"]));
+    fs::write(recorded.path("next.json"), policy.to_string()).unwrap();
+    told.push(recorded.told(&["trust", "set", "next.json"]));
     policy["version"] = 2.into();
-    fs::write(ground.path("next.json"), policy.to_string()).unwrap();
-    told.push(ground.told(&["trust", "set", "next.json"]));
-    told.push(ground.told(&promotion));
+    fs::write(recorded.path("next.json"), policy.to_string()).unwrap();
+    told.push(recorded.told(&["trust", "set", "next.json"]));
+    told.push(recorded.told(&promotion));
     settled().bind(|| insta::assert_snapshot!(told.join("\n")));
 }
 
 #[tokio::test]
 async fn a_revocation_that_cannot_be_meant_is_said() {
-    let ground = Ground::new();
-    let store = ground.store().await;
-    key_of(&ground.path(""));
+    let recorded = RecordedStore::new(crate::VAULT_BAKE);
+    let store = recorded.store().await;
+    key_of(&recorded.path(""));
     bake(&store, &with("1.0.0", "1.20.0", "1.8.7")).await;
     bake_with(&store, &with("1.0.1", "1.20.0", "1.8.7"), None).await;
     let mut told = Vec::new();
@@ -243,7 +245,7 @@ async fn a_revocation_that_cannot_be_meant_is_said() {
         &["--versions-of", "quickstrat"],
         &["--versions-of", "quick*", "--from", "9.0.0"],
     ] {
-        told.push(ground.told(&[&["revoke"], arguments, &why].concat()));
+        told.push(recorded.told(&[&["revoke"], arguments, &why].concat()));
     }
     let mut settings = settled();
     settings.add_filter(r"\b[0-9a-f]{12}\b", "SHORT");
@@ -253,21 +255,21 @@ async fn a_revocation_that_cannot_be_meant_is_said() {
 
 #[tokio::test]
 async fn tables_have_a_header_at_a_terminal_alone() {
-    let ground = Ground::new();
-    let store = ground.store().await;
+    let recorded = RecordedStore::new(crate::VAULT_BAKE);
+    let store = recorded.store().await;
     let first = bake(&store, &with("1.0.0", "1.20.0", "1.8.7")).await;
     promote(&store, &first).await;
     bake_with(&store, &with("1.0.1", "1.20.0", "1.8.7"), Some(false)).await;
     let mut seen = Vec::new();
     for arguments in ["images", "images --json", "channel", "channel list"] {
-        let Some(text) = ground.on_terminal(arguments) else {
+        let Some(text) = recorded.on_terminal(arguments) else {
             #[expect(clippy::print_stderr, reason = "a skipped test says so")]
             let () = eprintln!("skipped: no `script` on this machine");
             return;
         };
         seen.push(format!("$ vault-bake {arguments}\n{text}"));
         let piped: Vec<&str> = arguments.split(' ').collect();
-        assert!(!ground.told(&piped).contains("IMAGE"), "{arguments}");
+        assert!(!recorded.told(&piped).contains("IMAGE"), "{arguments}");
     }
     let mut settings = settled();
     settings.add_filter(r"\b[0-9a-f]{12}\b", "SHORT");
@@ -300,22 +302,22 @@ async fn what_only_has_the_name_of_an_artifact_is_not_deployed() {
         "a folder with the file",
         "a link to nothing",
     ] {
-        let ground = Ground::new();
-        let store = ground.store().await;
+        let recorded = RecordedStore::new(crate::VAULT_BAKE);
+        let store = recorded.store().await;
         promote(
             &store,
             &bake(&store, &with("1.0.0", "1.20.0", "1.8.7")).await,
         )
         .await;
-        plan(&ground, "1.0.0");
-        spoil(what, &disk(&ground, "1.0.0"));
+        plan(&recorded, "1.0.0");
+        spoil(what, &disk(&recorded, "1.0.0"));
         told.push(format!("# {what}"));
         for (arguments, exit) in [
             (&["resolve", "quickstart:prod"][..], 6),
             (&["check-plan", "plan.json"], 6),
             (&["verify"], 7),
         ] {
-            let text = ground.told(arguments);
+            let text = recorded.told(arguments);
             assert!(text.ends_with(&format!("exit {exit}\n")), "{what}: {text}");
             told.push(text);
         }
@@ -325,14 +327,14 @@ async fn what_only_has_the_name_of_an_artifact_is_not_deployed() {
 
 #[tokio::test]
 async fn a_stray_file_beside_the_artifacts_stops_nothing() {
-    let ground = Ground::new();
-    let store = ground.store().await;
-    key_of(&ground.path(""));
+    let recorded = RecordedStore::new(crate::VAULT_BAKE);
+    let store = recorded.store().await;
+    key_of(&recorded.path(""));
     bake(&store, &with("1.0.0", "1.20.0", "1.8.7")).await;
-    fs::write(ground.path("store/artifacts/sha256/copy (1).qcow2"), "x").unwrap();
-    fs::write(ground.path("store/artifacts/a\u{1b}[2J"), "x").unwrap();
+    fs::write(recorded.path("store/artifacts/sha256/copy (1).qcow2"), "x").unwrap();
+    fs::write(recorded.path("store/artifacts/a\u{1b}[2J"), "x").unwrap();
     let told = [&["gc"][..], &["gc", "--plan"], &["verify"]].map(|arguments| {
-        let text = ground.told(arguments);
+        let text = recorded.told(arguments);
         assert!(text.ends_with("exit 0\n"), "{text}");
         text
     });
@@ -352,13 +354,13 @@ fn commands(text: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn every_revocation_is_named_with_what_takes_it_back() {
-    let ground = Ground::new();
-    let store = ground.store().await;
-    key_of(&ground.path(""));
+    let recorded = RecordedStore::new(crate::VAULT_BAKE);
+    let store = recorded.store().await;
+    key_of(&recorded.path(""));
     let first = bake(&store, &with("1.0.0", "1.20.0", "1.8.7")).await;
     revoke(&store, first, None, "2026-11-22T19:00:00Z").await;
     revoke(&store, first, None, "2026-11-22T20:00:00Z").await;
-    let refused = ground.told(&["resolve", "quickstart@1.0.0"]);
+    let refused = recorded.told(&["resolve", "quickstart@1.0.0"]);
     let hints = commands(&refused);
     assert_eq!(hints.len(), 2, "{refused}");
     let mut told = vec![refused];
@@ -367,10 +369,10 @@ async fn every_revocation_is_named_with_what_takes_it_back() {
         let ["vault-bake", arguments @ ..] = &words[..] else {
             panic!("{hint}");
         };
-        let text = ground.told(arguments);
+        let text = recorded.told(arguments);
         assert!(text.ends_with("exit 0\n"), "{text}");
         told.push(text);
     }
-    told.push(ground.told(&["resolve", "quickstart@1.0.0", "--format", "plain"]));
+    told.push(recorded.told(&["resolve", "quickstart@1.0.0", "--format", "plain"]));
     settled().bind(|| insta::assert_snapshot!(told.join("\n")));
 }

@@ -6,10 +6,9 @@ mod templates;
 use std::fs;
 
 use serde_json::{Value, json};
+use testing::recorded_store::{RecordedStore, bake, in_cloud, promote, revoke, settled, with};
 use vault_bake::deployment::{Plan, Planned, Use};
 use vault_bake::manifest::Manifest;
-
-use crate::support::recorded::{Ground, bake, in_cloud, promote, revoke, settled, with};
 
 const FILE: &str = "vault-bake.pins.json";
 
@@ -134,7 +133,7 @@ fn images_are_found_wherever_they_stand() {
 
 #[test]
 fn what_is_no_plan_is_refused_with_what_was_expected() {
-    let ground = Ground::new();
+    let recorded = RecordedStore::new(crate::VAULT_BAKE);
     let table = [
         ("empty", String::new()),
         ("not JSON", "Terraform will perform".into()),
@@ -172,19 +171,19 @@ fn what_is_no_plan_is_refused_with_what_was_expected() {
     ];
     let mut told = Vec::new();
     for (what, text) in table {
-        fs::write(ground.path("plan.json"), text).unwrap();
-        let line = ground.told(&["check-plan", "plan.json"]);
+        fs::write(recorded.path("plan.json"), text).unwrap();
+        let line = recorded.told(&["check-plan", "plan.json"]);
         assert!(line.ends_with("exit 2\n"), "{what}: {line}");
         told.push(format!("{what}\n{line}"));
     }
-    told.push(ground.told(&["check-plan", "none.json"]));
+    told.push(recorded.told(&["check-plan", "none.json"]));
     insta::assert_snapshot!(told.join("\n"));
 }
 
 /// A store with five images. The channel held 1.0.0 and 1.0.1, and holds 1.0.2.
-async fn ground() -> Ground {
-    let ground = Ground::new();
-    let store = ground.store().await;
+async fn recorded() -> RecordedStore {
+    let recorded = RecordedStore::new(crate::VAULT_BAKE);
+    let store = recorded.store().await;
     for (version, vault, consul) in [
         ("1.0.0", "1.20.0", "1.8.7"),
         ("1.0.1", "1.20.0", "1.8.7"),
@@ -198,12 +197,12 @@ async fn ground() -> Ground {
     revoke(&store, bad, Some(instead.unwrap()), "2026-11-22T19:00:00Z").await;
     let soon = bake(&store, &in_azure("1.0.4", "1.21.0", "1.9.0", true)).await;
     revoke(&store, soon, None, "2100-01-01T00:00:00Z").await;
-    ground
+    recorded
 }
 
 #[tokio::test]
 async fn every_kind_of_finding_and_its_exit() {
-    let ground = ground().await;
+    let recorded = recorded().await;
     let disk = vault_bake::digest::Digest::of("disk 1.0.2").hex();
     let local = format!("/var/lib/images/artifacts/sha256/{disk}.qcow2");
     let shouted = gallery("1.0.2")
@@ -275,14 +274,14 @@ async fn every_kind_of_finding_and_its_exit() {
     ];
     let mut told = Vec::new();
     for (what, changes) in table {
-        fs::write(ground.path("plan.json"), plan(&changes).to_string()).unwrap();
-        let text = ground.told(&["check-plan", "plan.json"]);
+        fs::write(recorded.path("plan.json"), plan(&changes).to_string()).unwrap();
+        let text = recorded.told(&["check-plan", "plan.json"]);
         assert!(
             !text.contains("hunter2") && !text.contains('\u{1b}'),
             "{text}"
         );
         let code = |option| {
-            let output = ground.run(&["check-plan", option, "plan.json"], b"", true);
+            let output = recorded.run(&["check-plan", option, "plan.json"], b"", true);
             output.status.code().unwrap()
         };
         let (strict, lenient) = (code("--strict"), code("--lenient"));
@@ -292,32 +291,36 @@ async fn every_kind_of_finding_and_its_exit() {
         );
         told.push(format!("{what}\n{text}with --lenient: exit {lenient}\n"));
     }
-    let json = ground.told(&["check-plan", "plan.json", "--json"]);
+    let json = recorded.told(&["check-plan", "plan.json", "--json"]);
     told.push(json);
     settled().bind(|| insta::assert_snapshot!(told.join("\n")));
 }
 
 #[tokio::test]
 async fn pins_say_what_is_tracked() {
-    let ground = ground().await;
-    assert!(ground.told(&["pin", "quickstart:prod"]).contains("exit 0"));
+    let recorded = recorded().await;
+    assert!(
+        recorded
+            .told(&["pin", "quickstart:prod"])
+            .contains("exit 0")
+    );
     let changes = [
         vm("vm.pinned", &gallery("1.0.1"), &gallery("1.0.2")),
         vm("vm.recorded", "", &gallery("1.0.1")),
         vm("vm.strange", "", &gallery("9.9.9")),
     ];
-    fs::write(ground.path("plan.json"), plan(&changes).to_string()).unwrap();
+    fs::write(recorded.path("plan.json"), plan(&changes).to_string()).unwrap();
     let arguments = ["check-plan", "plan.json", "--pins", FILE];
-    let mut told = vec![ground.told_alone(&arguments), ground.told(&arguments)];
+    let mut told = vec![recorded.told_alone(&arguments), recorded.told(&arguments)];
     let lenient = ["check-plan", "plan.json", "--pins", FILE, "--lenient"];
-    told.push(ground.told_alone(&lenient));
+    told.push(recorded.told_alone(&lenient));
     // Other pins than those that the store gave.
-    let text = fs::read_to_string(ground.path(FILE)).unwrap();
+    let text = fs::read_to_string(recorded.path(FILE)).unwrap();
     fs::write(
-        ground.path(FILE),
+        recorded.path(FILE),
         text.replace("\"arch\": \"x86_64\"", "\"arch\": \"arm\""),
     )
     .unwrap();
-    told.push(ground.told_alone(&arguments));
+    told.push(recorded.told_alone(&arguments));
     settled().bind(|| insta::assert_snapshot!(told.join("\n")));
 }

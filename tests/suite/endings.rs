@@ -1,15 +1,14 @@
-//! Machines that end by themselves, in bakes with stand-in machines: whose fault it is decides what is recorded.
+//! Machines that end by themselves, in bakes with fake machines: whose fault it is decides what is recorded.
 
 use jiff::Timestamp;
+use testing::fake_builder::{Ending, Moment, gone, gone_script};
+use testing::harness::{FakeBuilderHarness, steps};
+use testing::plan::provisioner;
 use vault_bake::bake::BakeError;
 use vault_bake::builder::EndedBy;
 use vault_bake::event::Event;
 use vault_bake::plan::PlannedStep;
 use vault_bake::trial::BOOT_CHECK;
-
-use crate::support::bakery::{Bakery, steps};
-use crate::support::plan::provisioner;
-use crate::support::standin::{Ending, Moment, gone, gone_script};
 
 /// Those of a machine's ends that say nothing about the image, and may not come again.
 const CRASH: EndedBy = EndedBy::Signal(6);
@@ -19,22 +18,22 @@ fn ends(at: Moment, by: EndedBy) -> Option<Ending> {
 }
 
 /// How often a second start was announced.
-fn second_starts(bakery: &Bakery) -> usize {
-    let heard = bakery.heard();
+fn second_starts(harness: &FakeBuilderHarness) -> usize {
+    let heard = harness.heard();
     let is_it = |event: &&Event| matches!(event, Event::Warning { message } if message.contains("started once more"));
     heard.iter().filter(is_it).count()
 }
 
-async fn state(bakery: &Bakery) -> String {
-    let store = bakery.store().await;
+async fn state(harness: &FakeBuilderHarness) -> String {
+    let store = harness.store().await;
     let rows = store.images(Timestamp::UNIX_EPOCH).await.expect("a list");
     assert_eq!(rows.len(), 1);
     rows[0].state.to_string()
 }
 
 /// Steps whose check ends the machine of a test while it runs, once.
-fn deadly_check(bakery: &Bakery) -> Vec<PlannedStep> {
-    let (cache, mut deadly) = (bakery.cache(), steps());
+fn deadly_check(harness: &FakeBuilderHarness) -> Vec<PlannedStep> {
+    let (cache, mut deadly) = (harness.cache(), steps());
     let check = format!(
         "if [ \"$VB_PHASE\" = image ] && [ ! -e {} ]; then\n{}fi\necho 'ok 1 - app.works: it holds'\necho 1..1\n",
         gone(&cache).display(),
@@ -86,18 +85,18 @@ const ONCE: [(&str, Ends); 6] = [
 async fn a_tested_machine_that_its_platform_ends_is_started_once_more() {
     for (name, ends) in ONCE {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut bakery = Bakery::new(folder.path(), steps());
+        let mut harness = FakeBuilderHarness::new(folder.path(), steps());
         if name.contains("checks") {
-            bakery.plan.steps = deadly_check(&bakery);
+            harness.plan.steps = deadly_check(&harness);
         }
-        bakery.ends = Some(ends);
-        let baked = bakery.bake(|_| {}).await;
+        harness.ends = Some(ends);
+        let baked = harness.bake(|_| {}).await;
         let baked = baked.unwrap_or_else(|failed| panic!("{name}: {failed}"));
         let test = baked.tested.expect("a test");
         assert!(test.passed && test.failure.is_none(), "{name}: {test:?}");
         assert_eq!(test.checks.len(), 3, "{name}: of the second start alone");
-        assert_eq!(second_starts(&bakery), 1, "{name}");
-        assert_eq!(state(&bakery).await, "tested", "{name}");
+        assert_eq!(second_starts(&harness), 1, "{name}");
+        assert_eq!(state(&harness).await, "tested", "{name}");
     }
 }
 
@@ -121,26 +120,26 @@ async fn a_test_whose_machine_its_platform_ends_twice_is_no_test() {
     ];
     for (name, ends) in twice {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut bakery = Bakery::new(folder.path(), steps());
+        let mut harness = FakeBuilderHarness::new(folder.path(), steps());
         if name == "in checks" {
-            bakery.plan.steps = deadly_check(&bakery);
+            harness.plan.steps = deadly_check(&harness);
         }
-        bakery.ends = Some(ends);
-        let failed = bakery.bake(|_| {}).await.expect_err("no test");
+        harness.ends = Some(ends);
+        let failed = harness.bake(|_| {}).await.expect_err("no test");
         assert!(failed.error.is_platform(), "{name}: {failed}");
         assert!(matches!(failed.error, BakeError::Trial(_)), "{name}");
-        assert_eq!(second_starts(&bakery), 1, "{name}");
-        assert_eq!(state(&bakery).await, "untested", "{name}");
+        assert_eq!(second_starts(&harness), 1, "{name}");
+        assert_eq!(state(&harness).await, "untested", "{name}");
         let tested = |event: &Event| matches!(event, Event::Tested { .. });
-        assert!(!bakery.heard().iter().any(tested), "{name}");
+        assert!(!harness.heard().iter().any(tested), "{name}");
         // On another day it passes.
-        bakery.ends = None;
-        let store = bakery.store().await;
+        harness.ends = None;
+        let store = harness.store().await;
         let rows = store.images(Timestamp::UNIX_EPOCH).await.expect("a list");
-        let tested = bakery.retest(&store, rows[0].digest).await;
+        let tested = harness.retest(&store, rows[0].digest).await;
         let tested = tested.unwrap_or_else(|failed| panic!("{name}: {failed}"));
         assert!(tested.record.passed, "{name}");
-        assert_eq!(state(&bakery).await, "tested", "{name}");
+        assert_eq!(state(&harness).await, "tested", "{name}");
     }
 }
 
@@ -163,13 +162,13 @@ async fn an_image_that_ends_its_machine_has_failed_its_test() {
     ];
     for (name, ends) in cases {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut bakery = Bakery::new(folder.path(), steps());
+        let mut harness = FakeBuilderHarness::new(folder.path(), steps());
         let in_checks = name.starts_with("in checks");
         if in_checks {
-            bakery.plan.steps = deadly_check(&bakery);
+            harness.plan.steps = deadly_check(&harness);
         }
-        bakery.ends = Some(ends);
-        let baked = bakery.bake(|_| {}).await;
+        harness.ends = Some(ends);
+        let baked = harness.bake(|_| {}).await;
         let baked = baked.unwrap_or_else(|failed| panic!("{name}: {failed}"));
         let test = baked.tested.expect("a test");
         assert!(!test.passed, "{name}");
@@ -178,10 +177,10 @@ async fn an_image_that_ends_its_machine_has_failed_its_test() {
             failure.contains(name.trim_start_matches("in checks: ")),
             "{failure}"
         );
-        assert_eq!(second_starts(&bakery), 0, "{name}");
+        assert_eq!(second_starts(&harness), 0, "{name}");
         let boot = &test.checks[0];
         assert_eq!((boot.id.as_str(), boot.ok), (BOOT_CHECK, in_checks));
-        let tested = bakery.heard().into_iter().find_map(|event| match event {
+        let tested = harness.heard().into_iter().find_map(|event| match event {
             Event::Tested {
                 checks,
                 failed,
@@ -199,12 +198,12 @@ async fn an_image_that_ends_its_machine_has_failed_its_test() {
 #[tokio::test]
 async fn a_machine_that_a_cloud_does_not_give_is_no_test() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut bakery = Bakery::new(folder.path(), steps());
-    bakery.ends = Some(|role, _| (role == "test").then(|| ends(Moment::Boot, EndedBy::Cloud))?);
-    let failed = bakery.bake(|_| {}).await.expect_err("no test");
+    let mut harness = FakeBuilderHarness::new(folder.path(), steps());
+    harness.ends = Some(|role, _| (role == "test").then(|| ends(Moment::Boot, EndedBy::Cloud))?);
+    let failed = harness.bake(|_| {}).await.expect_err("no test");
     assert!(failed.error.is_platform(), "{failed}");
-    assert_eq!(second_starts(&bakery), 0);
-    assert_eq!(state(&bakery).await, "untested");
+    assert_eq!(second_starts(&harness), 0);
+    assert_eq!(state(&harness).await, "untested");
 }
 
 #[tokio::test]
@@ -227,16 +226,16 @@ async fn a_build_vm_that_its_platform_ends_at_its_start_is_started_once_more() {
     ];
     for (succeeds, ends) in cases {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut bakery = Bakery::new(folder.path(), steps());
-        bakery.ends = Some(ends);
-        let result = bakery.bake(|_| {}).await;
-        assert_eq!(second_starts(&bakery), 1);
+        let mut harness = FakeBuilderHarness::new(folder.path(), steps());
+        harness.ends = Some(ends);
+        let result = harness.bake(|_| {}).await;
+        assert_eq!(second_starts(&harness), 1);
         match result {
             Ok(baked) => assert!(succeeds && baked.tested.is_some_and(|test| test.passed)),
             Err(failed) => assert!(!succeeds && failed.error.is_platform(), "{failed}"),
         }
-        assert_eq!(bakery.verify().await.manifests, u64::from(succeeds));
-        assert!(bakery.left_behind().await.is_empty());
+        assert_eq!(harness.verify().await.manifests, u64::from(succeeds));
+        assert!(harness.left_behind().await.is_empty());
     }
 }
 
@@ -245,23 +244,23 @@ async fn a_build_vm_that_its_platform_ends_at_its_start_is_started_once_more() {
 async fn a_build_vm_that_dies_in_a_step_costs_that_step_alone() {
     for (by, is_platform) in [(CRASH, true), (EndedBy::GuestPanic, false)] {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut bakery = Bakery::new(folder.path(), steps());
-        let cache = bakery.cache();
+        let mut harness = FakeBuilderHarness::new(folder.path(), steps());
+        let cache = harness.cache();
         let deadly = format!(
             "[ -e {} ] && exit 0\n{}",
             gone(&cache).display(),
             gone_script(&cache)
         );
         let deadly = provisioner("deadly", &deadly, None);
-        bakery.plan.steps.insert(1, deadly);
-        bakery.layers = true;
-        bakery.ends = Some(match is_platform {
+        harness.plan.steps.insert(1, deadly);
+        harness.layers = true;
+        harness.ends = Some(match is_platform {
             true => |role, _| (role == "build").then(|| ends(Moment::Work, CRASH))?,
             false => {
                 |role, _| (role == "build").then(|| ends(Moment::Work, EndedBy::GuestPanic))?
             }
         });
-        let failed = bakery.bake(|_| {}).await.expect_err("its machine is gone");
+        let failed = harness.bake(|_| {}).await.expect_err("its machine is gone");
         assert_eq!(failed.error.is_platform(), is_platform, "{failed}");
         let BakeError::Died { end, .. } = &failed.error else {
             panic!("{failed}");
@@ -271,10 +270,10 @@ async fn a_build_vm_that_dies_in_a_step_costs_that_step_alone() {
             failed.to_string().starts_with("the build VM is gone: "),
             "{failed}"
         );
-        assert_eq!(second_starts(&bakery), 0, "what it had done is lost");
-        bakery.ends = None;
-        bakery.bake(|_| {}).await.expect("a bake");
-        let heard = bakery.heard();
+        assert_eq!(second_starts(&harness), 0, "what it had done is lost");
+        harness.ends = None;
+        harness.bake(|_| {}).await.expect("a bake");
+        let heard = harness.heard();
         let resumed = |event: &Event| matches!(event, Event::Note { message } if message.starts_with("1 of 3 steps are in a layer"));
         // A guest that ended by itself may have been on its way to something else in the steps before.
         assert_eq!(heard.iter().any(resumed), is_platform, "{heard:?}");

@@ -3,12 +3,11 @@
 use std::process::Stdio;
 use std::time::Duration;
 
+use testing::harness::{FakeBuilderHarness, steps};
+use testing::plan::provisioner;
 use vault_bake::bake::BakeError;
 use vault_bake::event::{Event, Events, Stage};
 use vault_bake::wait::{Interrupt, Seen, Wait};
-
-use crate::support::bakery::{Bakery, steps};
-use crate::support::plan::provisioner;
 
 const STAGES: [Stage; 10] = [
     Stage::Fetch,
@@ -33,17 +32,17 @@ async fn a_failure_in_any_stage_leaves_nothing_and_a_sound_store() {
     let mut table = Vec::new();
     for stage in STAGES {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut bakery = Bakery::new(folder.path(), steps());
-        bakery.store().await;
-        bakery.fail_at(stage);
-        let result = bakery.bake(|_| {}).await;
+        let mut harness = FakeBuilderHarness::new(folder.path(), steps());
+        harness.store().await;
+        harness.fail_at(stage);
+        let result = harness.bake(|_| {}).await;
         let said = match &result {
             Ok(baked) => format!("recorded, {} leaked", baked.leaks.len()),
             Err(failed) => failed
                 .to_string()
                 .replace(&folder.path().display().to_string(), "ROOT"),
         };
-        let mut left = bakery.left_behind().await;
+        let mut left = harness.left_behind().await;
         if stage == Stage::Cleanup {
             // What cannot be removed stays in the journal, for a sweep that can.
             assert!(
@@ -57,7 +56,7 @@ async fn a_failure_in_any_stage_leaves_nothing_and_a_sound_store() {
             // What was in the way goes; what the store had before it must hold without it.
             std::fs::remove_file(folder.path().join("store/artifacts")).expect("a file");
         }
-        let report = bakery.verify().await;
+        let report = harness.verify().await;
         assert!(report.is_sound(), "{stage}: {report}");
         assert_eq!(
             report.manifests,
@@ -78,9 +77,9 @@ async fn a_failure_in_any_stage_leaves_nothing_and_a_sound_store() {
 async fn an_interrupt_in_any_stage_leaves_nothing_and_a_sound_store() {
     for stage in STAGES {
         let folder = tempfile::tempdir().expect("a folder");
-        let bakery = Bakery::new(folder.path(), steps());
-        let interrupt = bakery.interrupt.clone();
-        let result = bakery
+        let harness = FakeBuilderHarness::new(folder.path(), steps());
+        let interrupt = harness.interrupt.clone();
+        let result = harness
             .bake(move |event| {
                 if *event == (Event::StageStarted { stage }) {
                     interrupt.raise();
@@ -95,9 +94,9 @@ async fn an_interrupt_in_any_stage_leaves_nothing_and_a_sound_store() {
             // Recording and cleaning up are short and always finished.
             Ok(_) => assert_eq!(stage, Stage::Cleanup),
         }
-        let left = bakery.left_behind().await;
+        let left = harness.left_behind().await;
         assert!(left.is_empty(), "{stage}: {left:?}");
-        let report = bakery.verify().await;
+        let report = harness.verify().await;
         assert!(report.is_sound(), "{stage}: {report}");
         assert_eq!(
             report.manifests,
@@ -112,9 +111,9 @@ async fn a_second_interrupt_leaves_at_once_and_still_removes_everything() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut slow = steps();
     slow[0] = provisioner("app", "sleep 2\n", None);
-    let bakery = Bakery::new(folder.path(), slow);
-    let interrupt = bakery.interrupt.clone();
-    let result = bakery
+    let harness = FakeBuilderHarness::new(folder.path(), slow);
+    let interrupt = harness.interrupt.clone();
+    let result = harness
         .bake(move |event| {
             if matches!(event, Event::StepStarted { .. }) {
                 interrupt.raise();
@@ -131,7 +130,7 @@ async fn a_second_interrupt_leaves_at_once_and_still_removes_everything() {
     let quiet = Interrupt::default();
     Wait::new("the end of all processes", Duration::from_secs(20))
         .until(&Events::silent(), &quiet, || async {
-            match bakery.left_behind().await {
+            match harness.left_behind().await {
                 left if left.is_empty() => Seen::Ready(()),
                 left => Seen::<(), std::convert::Infallible>::NotYet(left.join("\n")),
             }
@@ -156,14 +155,14 @@ async fn after_a_kill_at_the_end_of_any_stage_a_sweep_leaves_nothing_and_a_sound
 
 async fn kill_and_sweep(stage: Stage, end: bool) {
     let folder = tempfile::tempdir().expect("a folder");
-    let bakery = Bakery::new(folder.path(), steps());
-    bakery.store().await;
+    let harness = FakeBuilderHarness::new(folder.path(), steps());
+    harness.store().await;
     let died = bake_and_die(folder.path(), stage, end).await;
     assert!(died, "{stage}: the process was to be killed");
-    bakery.sweep().await;
-    let left = bakery.left_behind().await;
+    harness.sweep().await;
+    let left = harness.left_behind().await;
     assert!(left.is_empty(), "{stage} (end: {end}): {left:?}");
-    let report = bakery.verify().await;
+    let report = harness.verify().await;
     assert!(report.is_sound(), "{stage} (end: {end}): {report}");
     let recorded = recorded_before(stage) || (stage == Stage::Record && end);
     assert_eq!(
@@ -211,7 +210,7 @@ async fn a_process_that_dies() {
         return;
     }
     let (stage, end) = (wanted("VB_TEST_STAGE"), wanted("VB_TEST_END") == "true");
-    let bakery = Bakery::new(std::path::Path::new(&root), steps());
+    let harness = FakeBuilderHarness::new(std::path::Path::new(&root), steps());
     let die = move |event: &Event| {
         let here = match event {
             Event::StageStarted { stage } if !end => stage,
@@ -223,5 +222,5 @@ async fn a_process_that_dies() {
             let _ = rustix::process::kill_process(own, rustix::process::Signal::KILL);
         }
     };
-    let _ = bakery.bake(die).await;
+    let _ = harness.bake(die).await;
 }

@@ -4,15 +4,14 @@ use std::fs;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use testing::harness::{FakeBuilderHarness, missing_release};
+use testing::plan::{plan, provisioner, step, with_secret};
 use vault_bake::bake::{Baked, layer_keys};
 use vault_bake::builder::{AccessBy, Content, Disk, DiskFile};
 use vault_bake::definition::Firmware;
 use vault_bake::digest::Digest;
 use vault_bake::event::Event;
 use vault_bake::plan::{Plan, PlannedMachine, PlannedStep, StepKind};
-
-use crate::support::bakery::{Bakery, missing_release};
-use crate::support::plan::{plan, provisioner, step, with_secret};
 
 /// A step as a property sees it: two of the same are told apart by nothing that a machine could see.
 #[derive(Clone, Debug, PartialEq)]
@@ -178,8 +177,8 @@ proptest! {
 }
 
 /// The steps that a bake did, by name, the seal among them.
-fn did(bakery: &Bakery, since: usize) -> String {
-    let heard = bakery.heard();
+fn did(harness: &FakeBuilderHarness, since: usize) -> String {
+    let heard = harness.heard();
     let steps = heard[since..].iter().filter_map(|event| match event {
         Event::StepStarted { step, .. } => step.split('/').next().map(str::to_owned),
         _ => None,
@@ -209,16 +208,16 @@ fn layers(baked: &Baked) -> String {
 async fn what_is_in_a_layer_is_not_done_again_and_the_record_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let steps = vec![app("one", "true\n"), app("two", "true\n"), seal()];
-    let mut bakery = Bakery::new(folder.path(), steps);
-    bakery.layers = true;
-    bakery.test = false;
-    let first = bakery.bake(|_| {}).await.unwrap();
-    assert_eq!(did(&bakery, 0), "one two seal");
+    let mut harness = FakeBuilderHarness::new(folder.path(), steps);
+    harness.layers = true;
+    harness.test = false;
+    let first = harness.bake(|_| {}).await.unwrap();
+    assert_eq!(did(&harness, 0), "one two seal");
     assert_eq!(layers(&first), "");
 
-    let since = bakery.heard().len();
-    let second = bakery.bake(|_| {}).await.unwrap();
-    assert_eq!(did(&bakery, since), "seal");
+    let since = harness.heard().len();
+    let second = harness.bake(|_| {}).await.unwrap();
+    assert_eq!(did(&harness, since), "seal");
     assert_eq!(layers(&second), "one two");
     let made_by = |baked: &Baked| baked.manifest.layers[0].bake.clone();
     assert_eq!(made_by(&second), first.manifest.bake);
@@ -226,10 +225,10 @@ async fn what_is_in_a_layer_is_not_done_again_and_the_record_says_so() {
     assert_eq!(second.manifest.steps[..2], first.manifest.steps[..2]);
     assert_eq!(second.manifest.steps.len(), 3);
 
-    let since = bakery.heard().len();
-    bakery.plan.steps[1] = app("two", "echo changed\n");
-    let third = bakery.bake(|_| {}).await.unwrap();
-    assert_eq!(did(&bakery, since), "two seal");
+    let since = harness.heard().len();
+    harness.plan.steps[1] = app("two", "echo changed\n");
+    let third = harness.bake(|_| {}).await.unwrap();
+    assert_eq!(did(&harness, since), "two seal");
     assert_eq!(layers(&third), "one");
 }
 
@@ -237,15 +236,15 @@ async fn what_is_in_a_layer_is_not_done_again_and_the_record_says_so() {
 async fn a_bake_whose_late_step_was_mended_continues_before_it() {
     let folder = tempfile::tempdir().unwrap();
     let steps = vec![app("one", "true\n"), app("late", "exit 3\n"), seal()];
-    let mut bakery = Bakery::new(folder.path(), steps);
-    bakery.layers = true;
-    bakery.test = false;
-    let failed = bakery.bake(|_| {}).await.unwrap_err();
+    let mut harness = FakeBuilderHarness::new(folder.path(), steps);
+    harness.layers = true;
+    harness.test = false;
+    let failed = harness.bake(|_| {}).await.unwrap_err();
     assert!(failed.to_string().contains("late/install"), "{failed}");
-    let since = bakery.heard().len();
-    bakery.plan.steps[1] = app("late", "exit 0\n");
-    bakery.bake(|_| {}).await.unwrap();
-    assert_eq!(did(&bakery, since), "late seal");
+    let since = harness.heard().len();
+    harness.plan.steps[1] = app("late", "exit 0\n");
+    harness.bake(|_| {}).await.unwrap();
+    assert_eq!(did(&harness, since), "late seal");
 }
 
 #[tokio::test]
@@ -258,15 +257,15 @@ async fn nothing_is_kept_from_a_step_with_a_secret_on() {
         app("two", "true\n"),
         seal(),
     ];
-    let mut bakery = Bakery::new(folder.path(), steps);
-    bakery.layers = true;
-    bakery.test = false;
-    bakery.bake(|_| {}).await.unwrap();
-    let kept = fs::read_dir(bakery.cache().join("stand-in-layers")).unwrap();
+    let mut harness = FakeBuilderHarness::new(folder.path(), steps);
+    harness.layers = true;
+    harness.test = false;
+    harness.bake(|_| {}).await.unwrap();
+    let kept = fs::read_dir(harness.cache().join("stand-in-layers")).unwrap();
     assert_eq!(kept.count(), 1);
-    let since = bakery.heard().len();
-    bakery.bake(|_| {}).await.unwrap();
-    assert_eq!(did(&bakery, since), "secretive two seal");
+    let since = harness.heard().len();
+    harness.bake(|_| {}).await.unwrap();
+    assert_eq!(did(&harness, since), "secretive two seal");
 }
 
 /// Ends the session that it runs in, as a machine does that restarts.
@@ -281,25 +280,25 @@ async fn no_layer_is_kept_of_a_run_whose_machine_went_away() {
         app("three", "true\n"),
         seal(),
     ];
-    let mut bakery = Bakery::new(folder.path(), steps);
-    bakery.layers = true;
-    bakery.test = false;
-    bakery.bake(|_| {}).await.unwrap_err();
+    let mut harness = FakeBuilderHarness::new(folder.path(), steps);
+    harness.layers = true;
+    harness.test = false;
+    harness.bake(|_| {}).await.unwrap_err();
 
     // The layer of the run before stays; what this run did before the machine went away is not kept.
-    bakery.plan.steps[1] = app("two", "true\n");
-    bakery.plan.steps[2] = app("three", LEAVES);
-    let since = bakery.heard().len();
-    let failed = bakery.bake(|_| {}).await.unwrap_err();
+    harness.plan.steps[1] = app("two", "true\n");
+    harness.plan.steps[2] = app("three", LEAVES);
+    let since = harness.heard().len();
+    let failed = harness.bake(|_| {}).await.unwrap_err();
     let failed = failed.to_string();
     assert!(
         failed.starts_with("step three/install cannot be completed: the machine "),
         "{failed}"
     );
-    assert_eq!(did(&bakery, since), "two three");
+    assert_eq!(did(&harness, since), "two three");
     for _ in 0..2 {
-        let since = bakery.heard().len();
-        bakery.bake(|_| {}).await.unwrap_err();
-        assert_eq!(did(&bakery, since), "two three");
+        let since = harness.heard().len();
+        harness.bake(|_| {}).await.unwrap_err();
+        assert_eq!(did(&harness, since), "two three");
     }
 }

@@ -10,7 +10,7 @@ mod bakes;
 mod canonical;
 mod cli;
 mod definition;
-mod far;
+mod remote;
 mod deployable;
 mod deployment;
 mod endings;
@@ -36,11 +36,10 @@ mod sign;
 mod resolve;
 mod ssh;
 mod store;
-mod support;
 mod terminal;
 mod test_report;
 mod tidy;
 mod user_ids;
 
-/// Shared with the tests against real components, which know it by this name.
-use manifest::sample;
+/// The binary under test.
+const VAULT_BAKE: &str = env!("CARGO_BIN_EXE_vault-bake");

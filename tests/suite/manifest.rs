@@ -4,12 +4,14 @@
 
 mod diff;
 mod markdown;
-pub mod sample;
 mod sbom;
 mod schemas;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use testing::sample::{
+    check, digest, golden as sample, packages, sample_with_everything, test_record,
+};
 use vault_bake::canonical;
 use vault_bake::digest::canonical_json;
 use vault_bake::manifest::{
@@ -17,8 +19,6 @@ use vault_bake::manifest::{
     parse_packages,
 };
 use vault_bake::release::{LockedRelease, Verified};
-
-use sample::{check, digest, golden as sample, packages, sample_with_everything, test_record};
 
 #[test]
 fn golden_bytes() {

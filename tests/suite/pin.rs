@@ -6,15 +6,14 @@ pub mod tamper;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 
+use testing::recorded_store::{RecordedStore, bake, now, promote, revoke, settled, with};
 use vault_bake::pin::{PinError, PinFile};
-
-use crate::support::recorded::{Ground, bake, now, promote, revoke, settled, with};
 
 const FILE: &str = "vault-bake.pins.json";
 
 /// A pin file with the pin `quickstart:prod`, of a store with two images of which the channel holds the first.
-async fn pinned(ground: &Ground) -> PinFile {
-    let store = ground.store().await;
+async fn pinned(recorded: &RecordedStore) -> PinFile {
+    let store = recorded.store().await;
     let first = bake(&store, &with("1.0.0", "1.20.0", "1.8.7")).await;
     promote(&store, &first).await;
     let history = store.history().await.unwrap();
@@ -26,10 +25,10 @@ async fn pinned(ground: &Ground) -> PinFile {
 
 #[tokio::test]
 async fn golden_file() {
-    let ground = Ground::new();
-    let file = pinned(&ground).await;
+    let recorded = RecordedStore::new(crate::VAULT_BAKE);
+    let file = pinned(&recorded).await;
     let text = file.to_text();
-    assert!(text.ends_with("}\n") && !text.contains(&ground.path("").display().to_string()));
+    assert!(text.ends_with("}\n") && !text.contains(&recorded.path("").display().to_string()));
     assert_eq!(PinFile::parse("pins", text.as_bytes()).unwrap(), file);
     settled().bind(|| insta::assert_snapshot!(text));
     // Another layout is the same file, and is put back into ours.
@@ -40,35 +39,35 @@ async fn golden_file() {
 
 #[tokio::test]
 async fn a_deployment_pins_moves_on_and_verifies() {
-    let ground = Ground::new();
-    let store = ground.store().await;
+    let recorded = RecordedStore::new(crate::VAULT_BAKE);
+    let store = recorded.store().await;
     let first = bake(&store, &with("1.0.0", "1.20.0", "1.8.7")).await;
     promote(&store, &first).await;
     let mut told = vec![
-        ground.told(&["pin", "--update"]),
-        ground.told(&["pin", "quickstart:prod", "--dry-run"]),
+        recorded.told(&["pin", "--update"]),
+        recorded.told(&["pin", "quickstart:prod", "--dry-run"]),
     ];
-    assert!(!ground.path(FILE).exists());
-    told.push(ground.told(&["pin", "quickstart:prod"]));
-    told.push(ground.told(&["pin", "quickstart:prod"]));
-    told.push(ground.told(&["pin", "quickstart:prod", "--as", "blue"]));
-    told.push(ground.told(&["pin", "quickstart:prod", "--as", "b/lue"]));
-    told.push(ground.told(&["pin", "quickstart:qa"]));
-    told.push(ground.told(&["pin", "quickstart"]));
-    told.push(ground.told(&["pin", "--update"]));
+    assert!(!recorded.path(FILE).exists());
+    told.push(recorded.told(&["pin", "quickstart:prod"]));
+    told.push(recorded.told(&["pin", "quickstart:prod"]));
+    told.push(recorded.told(&["pin", "quickstart:prod", "--as", "blue"]));
+    told.push(recorded.told(&["pin", "quickstart:prod", "--as", "b/lue"]));
+    told.push(recorded.told(&["pin", "quickstart:qa"]));
+    told.push(recorded.told(&["pin", "quickstart"]));
+    told.push(recorded.told(&["pin", "--update"]));
     let second = bake(&store, &with("1.0.1", "1.21.0", "1.8.7")).await;
     promote(&store, &second).await;
-    let before = fs::read(ground.path(FILE)).unwrap();
-    told.push(ground.told(&["pin", "--update", "--dry-run", "blue"]));
-    assert_eq!(fs::read(ground.path(FILE)).unwrap(), before);
-    told.push(ground.told(&["pin", "--update", "blue"]));
-    told.push(ground.told(&["pin", "--update", "green"]));
-    told.push(ground.told(&["pin", "--update", "--json"]));
-    told.push(ground.told_alone(&["verify", "--pins", FILE]));
-    told.push(ground.told(&["verify", "--pins", FILE]));
-    let after = fs::read(ground.path(FILE)).unwrap();
-    told.push(ground.told(&["pin", "--update"]));
-    assert_eq!(fs::read(ground.path(FILE)).unwrap(), after);
+    let before = fs::read(recorded.path(FILE)).unwrap();
+    told.push(recorded.told(&["pin", "--update", "--dry-run", "blue"]));
+    assert_eq!(fs::read(recorded.path(FILE)).unwrap(), before);
+    told.push(recorded.told(&["pin", "--update", "blue"]));
+    told.push(recorded.told(&["pin", "--update", "green"]));
+    told.push(recorded.told(&["pin", "--update", "--json"]));
+    told.push(recorded.told_alone(&["verify", "--pins", FILE]));
+    told.push(recorded.told(&["verify", "--pins", FILE]));
+    let after = fs::read(recorded.path(FILE)).unwrap();
+    told.push(recorded.told(&["pin", "--update"]));
+    assert_eq!(fs::read(recorded.path(FILE)).unwrap(), after);
     let mut settings = settled();
     settings.add_filter(r"\b[0-9a-f]{12}\b", "SHORT");
     settings.bind(|| insta::assert_snapshot!(told.join("\n")));
@@ -76,25 +75,25 @@ async fn a_deployment_pins_moves_on_and_verifies() {
 
 #[tokio::test]
 async fn a_file_is_replaced_whole_and_keeps_its_mode() {
-    let ground = Ground::new();
-    let store = ground.store().await;
+    let recorded = RecordedStore::new(crate::VAULT_BAKE);
+    let store = recorded.store().await;
     let first = bake(&store, &with("1.0.0", "1.20.0", "1.8.7")).await;
     promote(&store, &first).await;
-    fs::create_dir(ground.path("real")).unwrap();
-    let (real, link) = (ground.path("real/pins.json"), ground.path("pins.json"));
+    fs::create_dir(recorded.path("real")).unwrap();
+    let (real, link) = (recorded.path("real/pins.json"), recorded.path("pins.json"));
     assert!(
-        ground
+        recorded
             .told(&["pin", "quickstart:prod", "--file", "real/pins.json"])
             .contains("exit 0")
     );
     fs::set_permissions(&real, Permissions::from_mode(0o640)).unwrap();
     std::os::unix::fs::symlink(&real, &link).unwrap();
-    let told = ground.told(&["pin", "quickstart:prod", "--as", "b", "--file", "pins.json"]);
+    let told = recorded.told(&["pin", "quickstart:prod", "--as", "b", "--file", "pins.json"]);
     assert!(told.contains("exit 0"), "{told}");
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     let mode = fs::metadata(&real).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o640);
-    let names: Vec<_> = fs::read_dir(ground.path("real")).unwrap().collect();
+    let names: Vec<_> = fs::read_dir(recorded.path("real")).unwrap().collect();
     assert_eq!(names.len(), 1, "a temporary file stayed behind");
     let file = PinFile::parse("pins", &fs::read(&real).unwrap()).unwrap();
     assert_eq!(file.pins().len(), 2);
@@ -102,21 +101,21 @@ async fn a_file_is_replaced_whole_and_keeps_its_mode() {
 
 #[tokio::test]
 async fn what_is_revoked_is_not_pinned_and_shows_where_it_is() {
-    let ground = Ground::new();
-    let store = ground.store().await;
+    let recorded = RecordedStore::new(crate::VAULT_BAKE);
+    let store = recorded.store().await;
     let first = bake(&store, &with("1.0.0", "1.20.0", "1.8.7")).await;
     promote(&store, &first).await;
-    let mut told = vec![ground.told(&["pin", "quickstart:prod"])];
+    let mut told = vec![recorded.told(&["pin", "quickstart:prod"])];
     let second = bake(&store, &with("1.0.1", "1.21.0", "1.8.7")).await;
     promote(&store, &second).await;
     revoke(&store, second, Some(first), "2026-11-22T19:00:00Z").await;
-    told.push(ground.told(&["pin", "--update"]));
-    told.push(ground.told(&["verify", "--pins", FILE]));
+    told.push(recorded.told(&["pin", "--update"]));
+    told.push(recorded.told(&["verify", "--pins", FILE]));
     revoke(&store, first, None, "2100-01-01T00:00:00Z").await;
-    told.push(ground.told(&["verify", "--pins", FILE]));
+    told.push(recorded.told(&["verify", "--pins", FILE]));
     revoke(&store, first, None, "2026-11-22T19:00:00Z").await;
-    told.push(ground.told(&["verify", "--pins", FILE]));
-    told.push(ground.told_alone(&["verify", "--pins", FILE]));
+    told.push(recorded.told(&["verify", "--pins", FILE]));
+    told.push(recorded.told_alone(&["verify", "--pins", FILE]));
     let mut settings = settled();
     settings.add_filter(r"\b[0-9a-f]{12}\b", "SHORT");
     settings.bind(|| insta::assert_snapshot!(told.join("\n")));
@@ -124,8 +123,8 @@ async fn what_is_revoked_is_not_pinned_and_shows_where_it_is() {
 
 #[tokio::test]
 async fn what_is_no_pin_file_is_named() {
-    let ground = Ground::new();
-    let text = pinned(&ground).await.to_text();
+    let recorded = RecordedStore::new(crate::VAULT_BAKE);
+    let text = pinned(&recorded).await.to_text();
     let table: [(&str, String); 12] = [
         ("empty", String::new()),
         ("not JSON", "pins: []".into()),
@@ -174,29 +173,33 @@ async fn what_is_no_pin_file_is_named() {
     settled().bind(|| insta::assert_snapshot!(lines.join("\n")));
     // Whoever asks for proof of a file that is there, and gets none, has no merely misspelt command.
     let broken = text.replacen("\"sig\": \"", "\"sig\": \"!", 7);
-    fs::write(ground.path(FILE), broken).unwrap();
+    fs::write(recorded.path(FILE), broken).unwrap();
     let told = [
-        ground.told_alone(&["verify", "--pins", FILE]),
-        ground.told_alone(&["verify", "--pins", "none.json"]),
-        ground.told_alone(&["verify", "--pins", FILE, "--records-only"]),
-        ground.told(&["pin", "--update"]),
+        recorded.told_alone(&["verify", "--pins", FILE]),
+        recorded.told_alone(&["verify", "--pins", "none.json"]),
+        recorded.told_alone(&["verify", "--pins", FILE, "--records-only"]),
+        recorded.told(&["pin", "--update"]),
     ];
     insta::assert_snapshot!(told.join("\n"));
 }
 
 #[tokio::test]
 async fn older_copies_and_other_stores_are_noticed() {
-    let ground = Ground::new();
-    let store = ground.store().await;
+    let recorded = RecordedStore::new(crate::VAULT_BAKE);
+    let store = recorded.store().await;
     let first = bake(&store, &with("1.0.0", "1.20.0", "1.8.7")).await;
     let second = bake(&store, &with("1.0.1", "1.21.0", "1.8.7")).await;
     promote(&store, &first).await;
-    ground.copy_store("yesterday");
+    recorded.copy_store("yesterday");
     promote(&store, &second).await;
-    assert!(ground.told(&["pin", "quickstart:prod"]).contains("exit 0"));
+    assert!(
+        recorded
+            .told(&["pin", "quickstart:prod"])
+            .contains("exit 0")
+    );
 
     // The same name, the same images, the same key: another store all the same.
-    let other = Ground::new();
+    let other = RecordedStore::new(crate::VAULT_BAKE);
     let theirs = other.store().await;
     for manifest in [
         with("1.0.0", "1.20.0", "1.8.7"),
@@ -205,9 +208,8 @@ async fn older_copies_and_other_stores_are_noticed() {
         promote(&theirs, &bake(&theirs, &manifest).await).await;
     }
     // Yesterday's copy that went on by itself: as long as ours, and another history.
-    let root = ground.path("yesterday");
-    let forked =
-        crate::support::recorded::open(&root, &crate::support::signing::trust(), &[1]).await;
+    let root = recorded.path("yesterday");
+    let forked = testing::recorded_store::open(&root, &testing::signing::trust(), &[1]).await;
     let mut lines = Vec::new();
     let yesterday = root.display().to_string();
     let elsewhere = other.path("store").display().to_string();
@@ -218,10 +220,10 @@ async fn older_copies_and_other_stores_are_noticed() {
             vec!["verify", "--pins", FILE, "--store", store],
         ] {
             // A machine that has never seen the store remembers nothing of it: the file alone has to tell.
-            let cache = ground.path(&format!("cache-{}", lines.len()));
+            let cache = recorded.path(&format!("cache-{}", lines.len()));
             let cache = cache.display().to_string();
             let arguments = [&arguments[..], &["--cache", &cache]].concat();
-            let output = ground.run(&arguments, b"", false);
+            let output = recorded.run(&arguments, b"", false);
             assert_eq!(output.status.code(), Some(7), "{what}");
             let text = String::from_utf8_lossy(&output.stderr).into_owned();
             lines.push(format!("{what}, {}: {text}", arguments[0]));
@@ -233,15 +235,15 @@ async fn older_copies_and_other_stores_are_noticed() {
     promote(&forked, &third).await;
     ask("a copy that went on by itself", &yesterday);
     settled().bind(|| insta::assert_snapshot!(lines.join("")));
-    assert!(ground.told(&["pin", "--update"]).contains("up to date"));
+    assert!(recorded.told(&["pin", "--update"]).contains("up to date"));
 }
 
 #[tokio::test]
 async fn generations_in_a_store_only_grow() {
-    let ground = Ground::new();
-    let mut file = pinned(&ground).await;
+    let recorded = RecordedStore::new(crate::VAULT_BAKE);
+    let mut file = pinned(&recorded).await;
     // The library's own guard, where the log's end was not looked at.
-    let other = Ground::new();
+    let other = RecordedStore::new(crate::VAULT_BAKE);
     let store = other.store().await;
     let another = bake(&store, &with("1.0.5", "1.21.0", "1.8.7")).await;
     promote(&store, &another).await;

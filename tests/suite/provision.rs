@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tempfile::TempDir;
+use testing::plan::{plan, provisioner, step, with_env, with_secret};
+use testing::sshd::Sshd;
 use vault_bake::digest::Digest;
 use vault_bake::event::{Event, Events};
 use vault_bake::plan::{Plan, PlannedStep, StepKind};
@@ -24,8 +26,6 @@ use vault_bake::ssh::{Keys, Reboot, Script, Session};
 use vault_bake::wait::Interrupt;
 
 use crate::ssh::{Heard, SOON, connect};
-use crate::support::plan::{plan, provisioner, step, with_env, with_secret};
-use crate::support::sshd::Sshd;
 
 /// Everything that a [`Guest`] borrows.
 struct World {
@@ -250,7 +250,7 @@ async fn a_step_that_fails_is_named_with_its_last_lines_and_ends_it() {
 async fn shell_and_file_steps_do_what_they_say() {
     let folder = tempfile::tempdir().unwrap();
     let to = folder.path().join("etc/it's a file");
-    let owner = crate::support::sshd::endpoint(([127, 0, 0, 1], 1).into()).user;
+    let owner = testing::sshd::endpoint(([127, 0, 0, 1], 1).into()).user;
     let file = StepKind::File {
         destination: to.display().to_string(),
         mode: 0o640,

@@ -5,23 +5,26 @@ mod terraform;
 use std::fs;
 
 use serde_json::Value;
+use testing::recorded_store::{RecordedStore, bake, in_cloud, promote, revoke, settled, with};
+use testing::sample::digest;
 use vault_bake::pin::{PinFile, PinnedOutput};
 use vault_bake::resolve::{FIELDS, Format, Resolved};
 use vault_bake::store::DeployState;
 
-use crate::manifest::sample::digest;
-use crate::support::recorded::{Ground, bake, in_cloud, promote, revoke, settled, with};
-
 const FILE: &str = "vault-bake.pins.json";
 
 /// A store whose channel holds 1.0.0, pinned.
-async fn ground() -> Ground {
-    let ground = Ground::new();
-    let store = ground.store().await;
+async fn recorded() -> RecordedStore {
+    let recorded = RecordedStore::new(crate::VAULT_BAKE);
+    let store = recorded.store().await;
     let first = bake(&store, &with("1.0.0", "1.20.0", "1.8.7")).await;
     promote(&store, &first).await;
-    assert!(ground.told(&["pin", "quickstart:prod"]).contains("exit 0"));
-    ground
+    assert!(
+        recorded
+            .told(&["pin", "quickstart:prod"])
+            .contains("exit 0")
+    );
+    recorded
 }
 
 /// A form with an image id, and warnings, of the caller's.
@@ -49,7 +52,7 @@ const ID: &str = "/subscriptions/s/resourceGroups/r/providers/Microsoft.Compute/
 
 #[tokio::test]
 async fn every_form_of_a_pin_needs_the_file_alone() {
-    let ground = ground().await;
+    let recorded = recorded().await;
     let mut told = Vec::new();
     for form in ["json", "plain", "tfvars", "env", "github"] {
         let arguments = [
@@ -60,7 +63,7 @@ async fn every_form_of_a_pin_needs_the_file_alone() {
             "--format",
             form,
         ];
-        told.push(ground.told_alone(&arguments));
+        told.push(recorded.told_alone(&arguments));
     }
     let pinned = ["resolve", "--pins", FILE, "quickstart:prod"];
     let more: [&[&str]; 9] = [
@@ -96,50 +99,50 @@ async fn every_form_of_a_pin_needs_the_file_alone() {
         &["--target", "azure/westeurope"],
     ];
     for arguments in more {
-        told.push(ground.told_alone(&[&pinned[..], arguments].concat()));
+        told.push(recorded.told_alone(&[&pinned[..], arguments].concat()));
     }
-    told.push(ground.told_alone(&["resolve", "--pins", FILE, "green"]));
-    told.push(ground.told_alone(&["resolve", "--pins", "nothing.json", "green"]));
-    told.push(ground.told_alone(&["resolve", "--pins", FILE]));
-    told.push(ground.told_alone(&["resolve", "--map", "image_id=a", "quickstart"]));
+    told.push(recorded.told_alone(&["resolve", "--pins", FILE, "green"]));
+    told.push(recorded.told_alone(&["resolve", "--pins", "nothing.json", "green"]));
+    told.push(recorded.told_alone(&["resolve", "--pins", FILE]));
+    told.push(recorded.told_alone(&["resolve", "--map", "image_id=a", "quickstart"]));
     settled().bind(|| insta::assert_snapshot!(told.join("\n")));
 }
 
 #[tokio::test]
 async fn a_store_is_asked_for_revocations_too() {
-    let ground = ground().await;
-    let store = ground.store().await;
+    let recorded = recorded().await;
+    let store = recorded.store().await;
     let second = bake(&store, &with("1.0.1", "1.21.0", "1.8.7")).await;
     let mut told = Vec::new();
     let asked = ["resolve", "quickstart:prod"];
-    told.push(ground.told(&asked));
-    told.push(ground.told(&["resolve", "quickstart@1.0.1", "--format", "plain"]));
-    told.push(ground.told(&["resolve", "quickstart:qa"]));
-    told.push(ground.told(&["resolve", "quick start"]));
+    told.push(recorded.told(&asked));
+    told.push(recorded.told(&["resolve", "quickstart@1.0.1", "--format", "plain"]));
+    told.push(recorded.told(&["resolve", "quickstart:qa"]));
+    told.push(recorded.told(&["resolve", "quick start"]));
     let held = store
         .resolve(&"quickstart:prod".parse().unwrap())
         .await
         .unwrap();
     revoke(&store, held, Some(second), "2100-01-01T00:00:00Z").await;
-    told.push(ground.told(&asked));
-    told.push(ground.told(&["resolve", "quickstart:prod", "--format", "github"]));
+    told.push(recorded.told(&asked));
+    told.push(recorded.told(&["resolve", "quickstart:prod", "--format", "github"]));
     revoke(&store, held, Some(second), "2026-11-22T19:00:00Z").await;
-    told.push(ground.told(&asked));
+    told.push(recorded.told(&asked));
     let pushed = ["resolve", "quickstart:prod", "--allow-revoked", "--format"];
-    told.push(ground.told(&[&pushed[..], &["plain"]].concat()));
-    told.push(ground.told(&[&pushed[..], &["json", "--json"]].concat()));
+    told.push(recorded.told(&[&pushed[..], &["plain"]].concat()));
+    told.push(recorded.told(&[&pushed[..], &["json", "--json"]].concat()));
     // The file alone says the same as before: it cannot know.
-    told.push(ground.told(&["resolve", "--pins", FILE, "quickstart:prod"]));
+    told.push(recorded.told(&["resolve", "--pins", FILE, "quickstart:prod"]));
     settled().bind(|| insta::assert_snapshot!(told.join("\n")));
 }
 
 #[tokio::test]
 async fn a_file_that_does_not_prove_itself_resolves_nothing() {
-    let ground = ground().await;
-    let text = fs::read_to_string(ground.path(FILE)).unwrap();
+    let recorded = recorded().await;
+    let text = fs::read_to_string(recorded.path(FILE)).unwrap();
     let lie = text.replace("\"class\": \"qcow2\"", "\"class\": \"vhd\"");
     assert_ne!(lie, text);
-    fs::write(ground.path(FILE), lie).unwrap();
+    fs::write(recorded.path(FILE), lie).unwrap();
     for form in [
         "json",
         "plain",
@@ -156,7 +159,7 @@ async fn a_file_that_does_not_prove_itself_resolves_nothing() {
             "--format",
             form,
         ];
-        let output = ground.run(&arguments, b"{}", false);
+        let output = recorded.run(&arguments, b"{}", false);
         assert_eq!(output.status.code(), Some(7), "{form}");
         assert!(output.stdout.is_empty(), "{form}");
     }
@@ -164,8 +167,8 @@ async fn a_file_that_does_not_prove_itself_resolves_nothing() {
 
 #[tokio::test]
 async fn an_image_with_several_outputs_is_not_guessed_at() {
-    let ground = Ground::new();
-    let store = ground.store().await;
+    let recorded = RecordedStore::new(crate::VAULT_BAKE);
+    let store = recorded.store().await;
     let mut manifest = with("1.0.0", "1.20.0", "1.8.7");
     for region in ["westeurope", "northeurope"] {
         let id = ID.replace("/g/", &format!("/{region}/"));
@@ -173,7 +176,11 @@ async fn an_image_with_several_outputs_is_not_guessed_at() {
         manifest.outputs.push(output);
     }
     promote(&store, &bake(&store, &manifest).await).await;
-    assert!(ground.told(&["pin", "quickstart:prod"]).contains("exit 0"));
+    assert!(
+        recorded
+            .told(&["pin", "quickstart:prod"])
+            .contains("exit 0")
+    );
     let mut told = Vec::new();
     for asked in [
         vec!["quickstart:prod"],
@@ -190,11 +197,11 @@ async fn an_image_with_several_outputs_is_not_guessed_at() {
             target
                 .iter()
                 .for_each(|target| arguments.extend(["--target", target]));
-            told.push(ground.told(&arguments));
+            told.push(recorded.told(&arguments));
         }
     }
     settled().bind(|| insta::assert_snapshot!(told.join("\n")));
-    let file = PinFile::parse(FILE, &fs::read(ground.path(FILE)).unwrap()).unwrap();
+    let file = PinFile::parse(FILE, &fs::read(recorded.path(FILE)).unwrap()).unwrap();
     let outputs: Vec<PinnedOutput> = manifest.outputs.iter().map(PinnedOutput::from).collect();
     assert_eq!(file.pin("quickstart:prod").unwrap().outputs, outputs);
 }

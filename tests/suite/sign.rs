@@ -14,14 +14,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use testing::signing::{key, key_pem, signer, trust};
 use vault_bake::digest::canonical_json;
 use vault_bake::sign::{
     Envelope, PublicKey, STATEMENT_PAYLOAD_TYPE, SignError, Signer, SigningKey, Trust, matches,
     pre_authentication_encoding, sign,
 };
 use vault_bake::wait::Interrupt;
-
-use crate::support::signing::{key, key_pem, signer, trust};
 
 async fn signed(payload: &[u8], signers: &[Signer]) -> Envelope {
     let payload = payload.to_vec();

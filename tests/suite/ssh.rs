@@ -7,12 +7,11 @@ mod uploads;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use testing::sshd::Sshd;
 use vault_bake::event::{Event, Events};
 use vault_bake::secret::Scrubber;
 use vault_bake::ssh::{Keys, Script, Session, SshError};
 use vault_bake::wait::Interrupt;
-
-use crate::support::sshd::Sshd;
 
 /// Remembers all events.
 #[derive(Clone, Default)]

@@ -10,7 +10,6 @@ mod gc;
 mod memory;
 mod revocation;
 mod sbom;
-mod storm;
 mod trust;
 mod tamper;
 mod writers;
@@ -23,6 +22,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use tempfile::TempDir;
+use testing::sample::{self, check, packages, sample};
+use testing::signing::{signer, trust};
 use uuid::Uuid;
 use vault_bake::digest::{Digest, canonical_json};
 use vault_bake::manifest::{Manifest, Reference, TestRecord};
@@ -32,9 +33,6 @@ use vault_bake::store::dir::Dir;
 use vault_bake::store::event::{Body, ManifestPut, PAYLOAD_TYPE};
 use vault_bake::store::{Depth, Store, StoreError, TestState};
 use vault_bake::wait::Interrupt;
-
-use crate::manifest::sample::{self, check, packages, sample};
-use crate::support::signing::{signer, trust};
 
 fn now() -> Timestamp {
     "2026-11-22T19:30:00Z".parse().unwrap()

@@ -18,10 +18,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+use testing::azure::{Machines, Source, Spec};
 use vault_bake::builder::DiskFile;
 use vault_bake::builder::qemu::machine::arguments::Accelerator;
-
-use crate::simulator::{Machines, Source, Spec};
 
 /// Machines that run.
 pub struct QemuMachines {

@@ -3,6 +3,8 @@
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+use testing::crash_test::{now, put};
+use testing::signing::signed_store;
 use vault_bake::digest::Digest;
 use vault_bake::store::backend::{Backend as _, BackendError, Created};
 use vault_bake::store::{Blob, Depth, Store};
@@ -10,8 +12,6 @@ use vault_bake::store::{Blob, Depth, Store};
 use super::proxy::{Fault, Proxy, Rule};
 use super::read;
 use super::server::{azurite, open};
-use super::storm::shared::{now, put};
-use crate::signing::signed_store;
 
 /// Creates the next name under the rules.
 async fn create(

@@ -14,8 +14,8 @@ use openssl::base64::encode_block;
 use tempfile::TempDir;
 
 use super::server::{Azurite, azurite, sas};
-use super::storm::shared::{now, put};
-use crate::signing::signed_store;
+use testing::crash_test::{now, put};
+use testing::signing::signed_store;
 
 /// Runs the binary in `folder`, with nothing in the environment but this.
 fn run(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Output {

@@ -4,6 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use tempfile::TempDir;
+use testing::crash_test::{now, put};
+use testing::sample::{packages, sample, test_record};
+use testing::signing::signed_store;
 use vault_bake::digest::Digest;
 use vault_bake::store::backend::{Backend as _, Created};
 use vault_bake::store::event::Keep;
@@ -11,9 +14,6 @@ use vault_bake::store::gc::{Applied, Outside};
 use vault_bake::store::{Blob, Depth, Store, StoreError};
 
 use super::server::{azurite, open, open_with};
-use super::storm::shared::{now, put};
-use crate::sample::{packages, sample, test_record};
-use crate::signing::signed_store;
 
 async fn store(blob: Blob) -> Store<Blob> {
     signed_store(blob, now()).await

@@ -1,7 +1,7 @@
 //! Differences in markdown, as GitHub renders them.
 
-use super::sample::{EVIL, difference};
 use super::{judged, python};
+use testing::sample::{EVIL, difference};
 
 /// Renders every document of standard input (they stand between NULs) and prints a line each: its tags, in order.
 const JUDGE: &str = "

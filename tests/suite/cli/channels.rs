@@ -3,12 +3,12 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use jiff::Timestamp;
+use testing::sample::test_record;
+use testing::signing::{key_pem, signer};
 use vault_bake::store::{Dir, Store};
 use vault_bake::wait::Interrupt;
 
 use super::*;
-use crate::manifest::sample::test_record;
-use crate::support::signing::{key_pem, signer};
 
 /// A store with three tested images (the last with an older Vault), and the key that may write to it.
 async fn tested(home: &Path) {

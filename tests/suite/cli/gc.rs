@@ -2,12 +2,12 @@
 
 use super::channels::{assert_session, key_of, session};
 use super::*;
-use crate::manifest::sample::sample;
-use crate::support::recorded::{Ground, bake};
+use testing::recorded_store::{RecordedStore, bake};
+use testing::sample::sample;
 
 /// Without what differs with who runs the tests.
-fn told(ground: &Ground, commands: &[&[&str]]) -> String {
-    let said = commands.iter().map(|arguments| ground.told(arguments));
+fn told(recorded: &RecordedStore, commands: &[&[&str]]) -> String {
+    let said = commands.iter().map(|arguments| recorded.told(arguments));
     let text = said.collect::<Vec<_>>().join("\n");
     let lines = text.lines();
     let same =
@@ -17,20 +17,20 @@ fn told(ground: &Ground, commands: &[&[&str]]) -> String {
 
 #[tokio::test]
 async fn images_are_planned_to_go_and_removed_while_their_records_stay() {
-    let ground = Ground::new();
-    let store = ground.store().await;
+    let recorded = RecordedStore::new(crate::VAULT_BAKE);
+    let store = recorded.store().await;
     for version in ["1.0.0", "1.0.1", "1.0.2", "1.0.3"] {
         bake(&store, &sample(version, &format!("disk {version}"))).await;
     }
-    key_of(&ground.path(""));
+    key_of(&recorded.path(""));
     let list = "# what the fleet runs\nquickstart@1.0.2\nother@3.0.0\n";
-    fs::write(ground.path("in-use.txt"), list).unwrap();
+    fs::write(recorded.path("in-use.txt"), list).unwrap();
     let gc = |more: &[&'static str]| {
         let rest = ["--min-age", "0", "--keep-generations", "1"];
         [&["gc"], more, &rest].concat()
     };
     let text = told(
-        &ground,
+        &recorded,
         &[
             &["gc"],
             &["promote", "quickstart@1.0.0", "prod"],
@@ -82,14 +82,14 @@ fn times_that_mean_nothing_are_refused() {
 
 #[tokio::test]
 async fn a_plan_knows_the_files_that_it_was_made_with() {
-    let ground = Ground::new();
-    let store = ground.store().await;
+    let recorded = RecordedStore::new(crate::VAULT_BAKE);
+    let store = recorded.store().await;
     for version in ["1.0.0", "1.0.1", "1.0.2"] {
         bake(&store, &sample(version, &format!("disk {version}"))).await;
     }
-    key_of(&ground.path(""));
-    fs::write(ground.path("in-use.txt"), "other@3.0.0\n").unwrap();
-    fs::write(ground.path("more.txt"), "quickstart@1.0.1\n").unwrap();
+    key_of(&recorded.path(""));
+    fs::write(recorded.path("in-use.txt"), "other@3.0.0\n").unwrap();
+    fs::write(recorded.path("more.txt"), "quickstart@1.0.1\n").unwrap();
     let plan = [
         "gc",
         "--plan",
@@ -105,7 +105,7 @@ async fn a_plan_knows_the_files_that_it_was_made_with() {
         "in-use.txt",
     ];
     let mut text = told(
-        &ground,
+        &recorded,
         &[
             &["promote", "quickstart@1.0.0", "prod"],
             &["pin", "quickstart:prod"],
@@ -116,13 +116,13 @@ async fn a_plan_knows_the_files_that_it_was_made_with() {
         ],
     );
     // The files are read again: what they say now counts.
-    fs::write(ground.path("in-use.txt"), "quickstart@1.0.1\n").unwrap();
+    fs::write(recorded.path("in-use.txt"), "quickstart@1.0.1\n").unwrap();
     text += "\n";
-    text += &told(&ground, &[&["gc", "--apply", "9"]]);
-    fs::write(ground.path("in-use.txt"), "other@3.0.0\n").unwrap();
+    text += &told(&recorded, &[&["gc", "--apply", "9"]]);
+    fs::write(recorded.path("in-use.txt"), "other@3.0.0\n").unwrap();
     text += "\n";
     text += &told(
-        &ground,
+        &recorded,
         &[
             &["gc", "--apply", "9", "--in-use", "more.txt"],
             &["gc", "--apply", "9"],

@@ -5,11 +5,11 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use testing::harness::{FakeBuilderHarness, steps};
 use vault_bake::definition::Definition;
 use vault_bake::lock::wanted;
 
 use super::project;
-use crate::support::bakery::{Bakery, steps};
 
 /// Runs the binary where no program is to be found by name.
 fn run_without_programs(folder: &Path, arguments: &[&str]) -> Output {
@@ -99,9 +99,9 @@ fn a_build_needs_only_what_its_base_needs() {
 #[tokio::test]
 async fn a_test_is_refused_before_it_begins_with_all_that_is_missing() {
     let folder = tempfile::tempdir().unwrap();
-    let mut bakery = Bakery::new(folder.path(), steps());
-    bakery.test = false;
-    bakery.bake(|_| {}).await.unwrap();
+    let mut harness = FakeBuilderHarness::new(folder.path(), steps());
+    harness.test = false;
+    harness.bake(|_| {}).await.unwrap();
     let store = folder.path().join("store").display().to_string();
     let tested = run_without_programs(folder.path(), &["--store", &store, "test", "quickstart"]);
     let text = String::from_utf8_lossy(&tested.stderr);
@@ -109,7 +109,7 @@ async fn a_test_is_refused_before_it_begins_with_all_that_is_missing() {
     assert!(text.contains("error: cannot test quickstart@"), "{text}");
     insta::assert_snapshot!(missing(&text).join(" "), @"qemu-system-x86_64 qemu-img");
     assert_eq!(
-        bakery
+        harness
             .store()
             .await
             .images(jiff::Timestamp::UNIX_EPOCH)

@@ -1,13 +1,13 @@
 //! The verbs that read records: their formats, on a store with three images.
 
 use jiff::Timestamp;
+use testing::sample::{packages, release, sample};
+use testing::signing::{signer, trust};
 use vault_bake::digest::Digest;
 use vault_bake::store::{Dir, Store};
 use vault_bake::wait::Interrupt;
 
 use super::*;
-use crate::manifest::sample::{packages, release, sample};
-use crate::support::signing::{signer, trust};
 
 /// A store where the binary looks for it: 1.0.0 without an SBOM, 1.0.1 with one, 1.0.2 with an older Vault.
 pub async fn recorded(home: &Path) {

@@ -14,16 +14,16 @@ fn made(kind: &str, after: Value, unknown: Value) -> Value {
 }
 
 /// What `check-plan` says of a file, and how it ends, with and without `--lenient`.
-fn both(ground: &Ground, file: &str) -> String {
-    let text = ground.told(&["check-plan", file]);
-    let lenient = ground.run(&["check-plan", file, "--lenient"], b"", true);
+fn both(recorded: &RecordedStore, file: &str) -> String {
+    let text = recorded.told(&["check-plan", file]);
+    let lenient = recorded.run(&["check-plan", file, "--lenient"], b"", true);
     let lenient = lenient.status.code().unwrap();
     format!("{text}with --lenient: exit {lenient}\n")
 }
 
 #[tokio::test]
 async fn plans_of_reports_are_refused_or_read() {
-    let ground = ground().await;
+    let recorded = recorded().await;
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/suite/fixtures/plans");
     let mut names: Vec<_> = fs::read_dir(folder)
         .unwrap()
@@ -33,8 +33,8 @@ async fn plans_of_reports_are_refused_or_read() {
     let mut told = Vec::new();
     for path in names {
         let name = path.file_name().unwrap().to_str().unwrap();
-        fs::copy(&path, ground.path(name)).unwrap();
-        told.push(ground.told(&["check-plan", name, "--strict"]));
+        fs::copy(&path, recorded.path(name)).unwrap();
+        told.push(recorded.told(&["check-plan", name, "--strict"]));
     }
     settled().bind(|| insta::assert_snapshot!(told.join("\n")));
 }
@@ -449,11 +449,11 @@ fn plans() -> Vec<(&'static str, Value)> {
 
 #[tokio::test]
 async fn plans_of_all_kinds() {
-    let ground = ground().await;
+    let recorded = recorded().await;
     let mut told = Vec::new();
     for (what, plan) in plans() {
-        fs::write(ground.path("plan.json"), plan.to_string()).unwrap();
-        told.push(format!("{what}\n{}", both(&ground, "plan.json")));
+        fs::write(recorded.path("plan.json"), plan.to_string()).unwrap();
+        told.push(format!("{what}\n{}", both(&recorded, "plan.json")));
     }
     settled().bind(|| insta::assert_snapshot!(told.join("\n")));
 }
@@ -494,18 +494,18 @@ fn a_plan_is_read_as_shells_write_it() {
 
 #[tokio::test]
 async fn another_store_is_never_green() {
-    let ground = ground().await;
-    let other = Ground::new();
+    let recorded = recorded().await;
+    let other = RecordedStore::new(crate::VAULT_BAKE);
     bake(
         &other.store().await,
         &in_azure("7.0.0", "1.20.0", "1.8.7", false),
     )
     .await;
     let plan = plan(&[vm("azurerm_linux_virtual_machine.x", "", &gallery("1.0.2"))]);
-    fs::write(ground.path("plan.json"), plan.to_string()).unwrap();
+    fs::write(recorded.path("plan.json"), plan.to_string()).unwrap();
     fs::write(other.path("plan.json"), plan.to_string()).unwrap();
     assert!(
-        ground
+        recorded
             .told(&["check-plan", "plan.json"])
             .ends_with("exit 0\n")
     );

@@ -395,7 +395,7 @@ fn sources() -> Vec<(&'static str, Value)> {
 
 #[tokio::test]
 async fn what_a_request_deploys_is_told_or_said_to_be_unknown() {
-    let ground = ground().await;
+    let recorded = recorded().await;
     for (what, table) in [
         ("scopes", scopes()),
         ("expressions", expressions()),
@@ -403,8 +403,8 @@ async fn what_a_request_deploys_is_told_or_said_to_be_unknown() {
     ] {
         let mut told = Vec::new();
         for (what, plan) in table {
-            fs::write(ground.path("plan.json"), plan.to_string()).unwrap();
-            let text = ground.told(&["check-plan", "plan.json"]);
+            fs::write(recorded.path("plan.json"), plan.to_string()).unwrap();
+            let text = recorded.told(&["check-plan", "plan.json"]);
             told.push(format!("{what}\n{text}"));
         }
         settled().bind(|| insta::assert_snapshot!(what, told.join("\n")));

@@ -3,15 +3,15 @@
 use std::fs;
 
 use serde_json::{Value, json};
+use testing::recorded_store::{RecordedStore, every_kind};
+use testing::sample::{packages, sample, sample_with_everything};
+use testing::signing::trust;
 use vault_bake::digest::{Digest, canonical_json};
 use vault_bake::manifest::packages_bytes;
 use vault_bake::store::{Dir, Store};
 
 use super::root;
-use crate::manifest::sample::{packages, sample, sample_with_everything};
 use crate::pin::tamper::small;
-use crate::support::recorded::{Ground, every_kind};
-use crate::support::signing::trust;
 
 fn write(target: &str, name: &str, bytes: &[u8]) {
     let folder = root().join("seeds").join(target);
@@ -32,8 +32,8 @@ async fn write_seeds() {
     let policy = trust().to_bytes();
     fs::write(root().join("checks/trust.json"), &policy).unwrap();
     manifests();
-    let ground = Ground::new();
-    let store = ground.store().await;
+    let recorded = RecordedStore::new(crate::VAULT_BAKE);
+    let store = recorded.store().await;
     let digest = every_kind(&store).await;
     events(&store).await;
     pins().await;

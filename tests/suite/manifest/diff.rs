@@ -3,10 +3,9 @@
 use std::cmp::Ordering;
 
 use serde_json::json;
+use testing::sample::{check, digest, golden as sample, packages, release, step};
 use vault_bake::manifest::diff::diff;
 use vault_bake::manifest::{CheckFact, Input, Package, debian};
-
-use super::sample::{check, digest, golden as sample, packages, release, step};
 
 #[test]
 fn debian_versions_are_ordered_as_dpkg_orders_them() {

@@ -1,10 +1,9 @@
 //! Differences as markdown: what is said, and that nothing in a name or a value can say anything else.
 
 use serde_json::json;
+use testing::sample::{EVIL, check, difference, digest, golden as sample, packages, release, step};
 use vault_bake::manifest::Package;
 use vault_bake::manifest::diff::diff;
-
-use super::sample::{EVIL, check, difference, digest, golden as sample, packages, release, step};
 
 #[test]
 fn a_difference_in_markdown() {

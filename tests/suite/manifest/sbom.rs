@@ -2,11 +2,10 @@
 
 use proptest::prelude::*;
 use serde_json::Value;
+use testing::sample::{digest, golden as sample, packages, sample_with_everything};
 use vault_bake::canonical;
 use vault_bake::digest::{Digest, canonical_json};
 use vault_bake::manifest::{Manifest, Package, sbom};
-
-use super::sample::{digest, golden as sample, packages, sample_with_everything};
 
 fn document(manifest: &Manifest, packages: &[Package]) -> Value {
     serde_json::from_slice(&sbom(manifest, packages)).unwrap()

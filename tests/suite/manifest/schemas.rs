@@ -8,14 +8,12 @@ use std::path::Path;
 
 use jsonschema::Validator;
 use serde_json::{Value, json};
+use testing::recorded_store::in_cloud;
+use testing::sample::{self, check, digest, golden as sample, packages, sample_with_everything};
 use vault_bake::digest::canonical_json;
 use vault_bake::manifest::{
     AuditFact, Manifest, SCHEMA, TEST_SCHEMA, TestRecord, packages_bytes, parse_packages,
 };
-
-use crate::support::recorded::in_cloud;
-
-use super::sample::{self, check, digest, golden as sample, packages, sample_with_everything};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -3,14 +3,14 @@
 use std::fs;
 
 use serde_json::{Value, json};
+use testing::recorded_store::{RecordedStore, bake, now, open, promote, settled, with};
+use testing::signing::{key, trust};
 use vault_bake::pin::{PinError, PinFile};
 use vault_bake::sign::{PublicKey, Trust};
 use vault_bake::store::event::Body;
 use vault_bake::store::{Dir, Store};
 
 use super::{FILE, pinned};
-use crate::support::recorded::{Ground, bake, now, open, promote, settled, with};
-use crate::support::signing::{key, trust};
 
 fn public(n: u8) -> PublicKey {
     key(n).public().clone()
@@ -56,18 +56,18 @@ fn verify(value: &Value, given: Option<&Trust>) -> Result<(), PinError> {
 
 #[tokio::test]
 async fn lies_are_named_by_pin_and_field() {
-    let ground = Ground::new();
-    let sound = json_of(&pinned(&ground).await);
+    let recorded = RecordedStore::new(crate::VAULT_BAKE);
+    let sound = json_of(&pinned(&recorded).await);
     // A second image, and the same channel and another one at other images: proofs to mix up.
-    let store = ground.store().await;
+    let store = recorded.store().await;
     let second = bake(&store, &with("1.0.1", "1.21.0", "1.8.7")).await;
     promote(&store, &second).await;
     let later = json_of(&file_of(&store).await);
     // The same of another store, signed by the same key.
-    let other = Ground::new();
+    let other = RecordedStore::new(crate::VAULT_BAKE);
     let foreign = json_of(&pinned(&other).await);
     // And of a store that another key rules.
-    let strange = Ground::new();
+    let strange = RecordedStore::new(crate::VAULT_BAKE);
     let theirs = strange.store_of(&Trust::only(&public(2)), &[2]).await;
     let image = bake(&theirs, &with("1.0.0", "1.20.0", "1.8.7")).await;
     promote(&theirs, &image).await;
@@ -188,18 +188,18 @@ async fn lies_are_named_by_pin_and_field() {
 
 #[tokio::test]
 async fn a_whole_file_of_somebody_else_shows_only_to_those_who_have_a_policy() {
-    let ground = Ground::new();
-    let store = ground.store_of(&Trust::only(&public(2)), &[2]).await;
+    let recorded = RecordedStore::new(crate::VAULT_BAKE);
+    let store = recorded.store_of(&Trust::only(&public(2)), &[2]).await;
     let image = bake(&store, &with("1.0.0", "1.20.0", "1.8.7")).await;
     promote(&store, &image).await;
     let file = file_of(&store).await;
-    fs::write(ground.path(FILE), file.to_text()).unwrap();
-    fs::write(ground.path("trust.json"), trust().to_bytes()).unwrap();
+    fs::write(recorded.path(FILE), file.to_text()).unwrap();
+    fs::write(recorded.path("trust.json"), trust().to_bytes()).unwrap();
     assert!(file.verify(None).is_ok());
     let verify = ["verify", "--pins", FILE, "--trust", "trust.json"];
     let told = [
-        ground.told_alone(&verify),
-        ground.told_alone(&[
+        recorded.told_alone(&verify),
+        recorded.told_alone(&[
             "resolve",
             "--pins",
             FILE,
@@ -210,19 +210,19 @@ async fn a_whole_file_of_somebody_else_shows_only_to_those_who_have_a_policy() {
     ];
     insta::assert_snapshot!(told.join("\n"));
     fs::write(
-        ground.path("trust.json"),
+        recorded.path("trust.json"),
         Trust::only(&public(2)).to_bytes(),
     )
     .unwrap();
-    let told = ground.told_alone(&verify);
+    let told = recorded.told_alone(&verify);
     settled().bind(|| insta::assert_snapshot!(told));
 }
 
 #[tokio::test]
 async fn two_promoters_have_to_agree() {
-    let ground = Ground::new();
+    let recorded = RecordedStore::new(crate::VAULT_BAKE);
     let policy = policy(1, 1, 2, [3, 4]);
-    let root = ground.path("store");
+    let root = recorded.path("store");
     let builder = open(&root, &policy, &[2]).await;
     let image = bake(&builder, &with("1.0.0", "1.20.0", "1.8.7")).await;
     let both = open(&root, &policy, &[3, 4]).await;
@@ -256,9 +256,9 @@ async fn two_promoters_have_to_agree() {
 
 #[tokio::test]
 async fn pins_outlive_a_rotated_policy() {
-    let ground = Ground::new();
+    let recorded = RecordedStore::new(crate::VAULT_BAKE);
     let (old, new) = (policy(1, 1, 2, [3, 4]), policy(2, 1, 5, [4, 6]));
-    let root = ground.path("store");
+    let root = recorded.path("store");
     let image = bake(
         &open(&root, &old, &[2]).await,
         &with("1.0.0", "1.20.0", "1.8.7"),
@@ -289,11 +289,11 @@ async fn pins_outlive_a_rotated_policy() {
     )
     .await;
     promote(&open(&root, &old, &[4, 6]).await, &second).await;
-    fs::write(ground.path(FILE), before.to_text()).unwrap();
-    fs::write(ground.path("trust.json"), new.to_bytes()).unwrap();
+    fs::write(recorded.path(FILE), before.to_text()).unwrap();
+    fs::write(recorded.path("trust.json"), new.to_bytes()).unwrap();
     let told = [
-        ground.told(&["pin", "--update"]),
-        ground.told(&["verify", "--pins", FILE, "--trust", "trust.json"]),
+        recorded.told(&["pin", "--update"]),
+        recorded.told(&["verify", "--pins", FILE, "--trust", "trust.json"]),
     ];
     let mut settings = settled();
     settings.add_filter(r"\b[0-9a-f]{12}\b", "SHORT");
@@ -326,9 +326,9 @@ async fn pins_outlive_a_rotated_policy() {
 #[tokio::test]
 async fn entries_that_the_store_never_had_are_noticed_by_it() {
     // Whoever has the keys can sign entries of any number; the store's log does not have them.
-    let ground = Ground::new();
-    let file = pinned(&ground).await;
-    let other = Ground::new();
+    let recorded = RecordedStore::new(crate::VAULT_BAKE);
+    let file = pinned(&recorded).await;
+    let other = RecordedStore::new(crate::VAULT_BAKE);
     let foreign = pinned(&other).await;
     let mut value = json_of(&file);
     // Proofs of the other store name the same image and manifest, and are signed by the same key.
@@ -343,7 +343,7 @@ async fn entries_that_the_store_never_had_are_noticed_by_it() {
         open.contains("that the store's log has these entries"),
         "{open}"
     );
-    let store = ground.store().await;
+    let store = recorded.store().await;
     let history = store.history().await.unwrap();
     let error = mixed.check_continued(&store, &history).await.unwrap_err();
     assert!(error.is_integrity());
@@ -353,9 +353,9 @@ async fn entries_that_the_store_never_had_are_noticed_by_it() {
 
 #[tokio::test]
 async fn a_hidden_change_of_policy_shows_to_the_store_and_to_those_who_have_the_policy() {
-    let ground = Ground::new();
+    let recorded = RecordedStore::new(crate::VAULT_BAKE);
     let (old, new) = (policy(1, 1, 2, [3, 4]), policy(2, 1, 2, [3, 4]));
-    let root = ground.path("store");
+    let root = recorded.path("store");
     let image = with("1.0.0", "1.20.0", "1.8.7");
     let image = bake(&open(&root, &old, &[2]).await, &image).await;
     let update = Body::TrustUpdate { trust: new.clone() };

@@ -3,13 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
+use testing::recorded_store::{RecordedStore, bake, now, promote};
+use testing::sample::sample;
+use testing::signing::key;
 use vault_bake::manifest::Manifest;
 use vault_bake::pin::PinFile;
 use vault_bake::sign::Trust;
-
-use crate::manifest::sample::sample;
-use crate::support::recorded::{Ground, bake, now, promote};
-use crate::support::signing::key;
 
 /// Whether a file with this text is refused: it cannot be read, or does not prove what it says.
 fn is_refused(bytes: &[u8]) -> bool {
@@ -56,7 +55,7 @@ fn unnoticed(bytes: &[u8], places: &[usize], mask: u8) -> Vec<usize> {
 
 /// A file with one pin, as small as it can be: a policy of three grants, a manifest that says as little as one may.
 pub async fn small(name: Option<&str>) -> String {
-    let ground = Ground::new();
+    let recorded = RecordedStore::new(crate::VAULT_BAKE);
     let (id, key) = (key(1).public().id(), key(1).public().clone());
     let grant = |role: &str| json!({ "role": role, "keys": [id] });
     let policy = json!({
@@ -64,7 +63,7 @@ pub async fn small(name: Option<&str>) -> String {
         "grants": [grant("root"), grant("builder"), grant("promoter")],
     });
     let policy = Trust::from_json(policy.to_string().as_bytes()).unwrap();
-    let store = ground.store_of(&policy, &[1]).await;
+    let store = recorded.store_of(&policy, &[1]).await;
     let manifest = Manifest {
         releases: vec![],
         variables: BTreeMap::new(),

@@ -1,11 +1,11 @@
 //! Checks and the seal.
 
+use testing::plan::provisioner;
 use vault_bake::event::Event;
 use vault_bake::provision::{ProvisionError, observe, run_checks, seal};
 use vault_bake::secret::Scrubber;
 
 use super::{World, clock};
-use crate::support::plan::provisioner;
 
 #[tokio::test]
 async fn all_checks_run_and_the_error_names_those_that_failed() {

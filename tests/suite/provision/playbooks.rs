@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
+use testing::plan::{step, with_secret};
 use vault_bake::digest::Digest;
 use vault_bake::plan::StepKind;
 use vault_bake::provision::ProvisionError;
 use vault_bake::secret::{Scrubber, Secret};
 
 use super::World;
-use crate::support::plan::{step, with_secret};
 
 #[expect(clippy::print_stderr, reason = "a skipped test carries its reason")]
 fn has_ansible() -> bool {

@@ -11,13 +11,13 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
-use super::{FILE, ground};
-use crate::support::recorded::{Ground, bake, promote, revoke, settled, with};
+use super::{FILE, recorded};
+use testing::recorded_store::{RecordedStore, bake, promote, revoke, settled, with};
 
 /// Asks as Terraform asks: the program with its arguments, the query on standard input.
-fn ask(ground: &Ground, arguments: &[&str], query: &[u8], store: bool) -> Output {
+fn ask(recorded: &RecordedStore, arguments: &[&str], query: &[u8], store: bool) -> Output {
     let program = ["resolve", "--format", "terraform-external"];
-    ground.run(&[&program[..], arguments].concat(), query, store)
+    recorded.run(&[&program[..], arguments].concat(), query, store)
 }
 
 /// Reads as Terraform reads: a map of texts, and nothing beside it.
@@ -30,39 +30,44 @@ fn map(output: &Output) -> Value {
 
 #[tokio::test]
 async fn external_answers_with_texts_alone() {
-    let ground = ground().await;
+    let recorded = recorded().await;
     let by_pin = json!({ "pin": "quickstart:prod" }).to_string();
-    let answer = ask(&ground, &[], by_pin.as_bytes(), false);
+    let answer = ask(&recorded, &[], by_pin.as_bytes(), false);
     settled().bind(|| {
         insta::assert_snapshot!(serde_json::to_string_pretty(&map(&answer)).unwrap());
     });
     let full =
         json!({ "pin": "quickstart:prod", "pins_file": FILE, "target": "local" }).to_string();
     let same = [
-        ask(&ground, &[], full.as_bytes(), false),
-        ask(&ground, &["--pins", FILE, "quickstart:prod"], b"{}", false),
+        ask(&recorded, &[], full.as_bytes(), false),
         ask(
-            &ground,
+            &recorded,
+            &["--pins", FILE, "quickstart:prod"],
+            b"{}",
+            false,
+        ),
+        ask(
+            &recorded,
             &["--pins", FILE, "quickstart:prod"],
             full.as_bytes(),
             false,
         ),
-        ask(&ground, &["--json"], by_pin.as_bytes(), false),
+        ask(&recorded, &["--json"], by_pin.as_bytes(), false),
     ];
     for output in same {
         assert_eq!(map(&output), map(&answer));
         assert!(output.stderr.is_empty());
     }
     let reference = json!({ "ref": "quickstart@1.0.0", "target": "local" }).to_string();
-    let stored = map(&ask(&ground, &[], reference.as_bytes(), true));
+    let stored = map(&ask(&recorded, &[], reference.as_bytes(), true));
     assert_eq!(stored["image_id"], map(&answer)["image_id"]);
     assert_eq!(stored["standing"], "good");
 }
 
 #[tokio::test]
 async fn external_fails_with_one_line_and_no_answer() {
-    let ground = ground().await;
-    let store = ground.store().await;
+    let recorded = recorded().await;
+    let store = recorded.store().await;
     let second = bake(&store, &with("1.0.1", "1.21.0", "1.8.7")).await;
     promote(&store, &second).await;
     revoke(&store, second, None, "2026-11-22T19:00:00Z").await;
@@ -93,7 +98,7 @@ async fn external_fails_with_one_line_and_no_answer() {
     ];
     let mut lines = Vec::new();
     for (what, arguments, query) in table {
-        let output = ask(&ground, arguments, query.as_bytes(), true);
+        let output = ask(&recorded, arguments, query.as_bytes(), true);
         assert_ne!(output.status.code(), Some(0), "{what}");
         assert!(output.stdout.is_empty(), "{what}");
         let text = String::from_utf8(output.stderr).unwrap();
@@ -105,7 +110,7 @@ async fn external_fails_with_one_line_and_no_answer() {
     }
     settled().bind(|| insta::assert_snapshot!(lines.join("")));
     let revoked = br#"{"ref": "quickstart:prod"}"#;
-    let taken = map(&ask(&ground, &["--allow-revoked"], revoked, true));
+    let taken = map(&ask(&recorded, &["--allow-revoked"], revoked, true));
     assert_eq!(taken["standing"], "revoked");
     assert!(
         taken["warnings"]
@@ -130,8 +135,8 @@ async fn the_real_terraform_reads_the_variables_and_its_plan_is_checked() {
     let Some(program) = terraform() else {
         return;
     };
-    let ground = ground().await;
-    let deployment = ground.path("deployment");
+    let recorded = recorded().await;
+    let deployment = recorded.path("deployment");
     fs::create_dir(&deployment).unwrap();
     let tfvars = [
         "resolve",
@@ -141,7 +146,7 @@ async fn the_real_terraform_reads_the_variables_and_its_plan_is_checked() {
         "--format",
         "tfvars",
     ];
-    let tfvars = ground.run(&tfvars, b"", false);
+    let tfvars = recorded.run(&tfvars, b"", false);
     fs::write(deployment.join("image.auto.tfvars.json"), &tfvars.stdout).unwrap();
     // A resource that needs no provider to be fetched.
     let main = r#"
@@ -159,7 +164,7 @@ async fn the_real_terraform_reads_the_variables_and_its_plan_is_checked() {
             .args(arguments)
             .current_dir(&deployment)
             .env_clear()
-            .env("HOME", ground.path(""))
+            .env("HOME", recorded.path(""))
             .env("PATH", "/usr/bin:/bin")
             .env("CHECKPOINT_DISABLE", "1")
             .env("TF_IN_AUTOMATION", "1")
@@ -177,17 +182,17 @@ async fn the_real_terraform_reads_the_variables_and_its_plan_is_checked() {
         read["planned_values"]["outputs"]["vault"]["value"],
         "1.20.0"
     );
-    fs::write(ground.path("plan.json"), &plan).unwrap();
+    fs::write(recorded.path("plan.json"), &plan).unwrap();
     let mut told = vec![
-        ground.told_alone(&["check-plan", "plan.json", "--pins", FILE, "--strict"]),
-        ground.told(&["check-plan", "plan.json", "--strict"]),
+        recorded.told_alone(&["check-plan", "plan.json", "--pins", FILE, "--strict"]),
+        recorded.told(&["check-plan", "plan.json", "--strict"]),
     ];
-    let store = ground.store().await;
+    let store = recorded.store().await;
     let held = store
         .resolve(&"quickstart:prod".parse().unwrap())
         .await
         .unwrap();
     revoke(&store, held, None, "2026-11-22T19:00:00Z").await;
-    told.push(ground.told(&["check-plan", "plan.json"]));
+    told.push(recorded.told(&["check-plan", "plan.json"]));
     settled().bind(|| insta::assert_snapshot!(told.join("\n")));
 }

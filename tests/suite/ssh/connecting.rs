@@ -1,6 +1,8 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use testing::network;
+use testing::sshd::{Sshd, endpoint, free_port};
 use vault_bake::event::Events;
 use vault_bake::process::Program;
 use vault_bake::secret::Scrubber;
@@ -8,8 +10,6 @@ use vault_bake::ssh::{Connector, Keys, Patience, Session, SshError, Stage, settl
 use vault_bake::wait::Interrupt;
 
 use super::{SOON, connect, script};
-use crate::support::sshd::{Sshd, endpoint, free_port};
-use crate::support::wire;
 
 fn impatient() -> Patience {
     Patience {
@@ -47,16 +47,16 @@ async fn each_stage_that_is_not_passed_is_named() {
     let cases = [
         (refused, Stage::Tcp, "connection refused"),
         (
-            wire::closing(),
+            network::closing(),
             Stage::Banner,
             "connected, but closed before a banner",
         ),
         (
-            wire::silent(),
+            network::silent(),
             Stage::Banner,
             "connected, but nothing was said for",
         ),
-        (wire::babbling(), Stage::KeyExchange, "SSH-2.0-Babble: "),
+        (network::babbling(), Stage::KeyExchange, "SSH-2.0-Babble: "),
     ];
     let keys = Keys::generate();
     for (address, expected, saying) in cases {
@@ -155,7 +155,7 @@ async fn a_machine_that_dies_ends_the_wait_at_once_even_during_a_try() {
         (looks > 2).then(|| "kernel panic".to_owned())
     };
     let (events, interrupt) = (Events::silent(), Interrupt::default());
-    let (to, keys) = (endpoint(wire::silent()), Keys::generate());
+    let (to, keys) = (endpoint(network::silent()), Keys::generate());
     let scrubber = Scrubber::default();
     let session = Session::connect(&to, &keys, SOON, died, scrubber, &events, &interrupt).await;
     let error = session.err().unwrap();
@@ -169,7 +169,7 @@ async fn a_machine_that_dies_ends_the_wait_at_once_even_during_a_try() {
 #[tokio::test]
 async fn an_interrupt_ends_the_wait_at_once() {
     let interrupt = Interrupt::default();
-    let (to, keys) = (endpoint(wire::silent()), Keys::generate());
+    let (to, keys) = (endpoint(network::silent()), Keys::generate());
     let alive = async || None;
     let (scrubber, events) = (Scrubber::default(), Events::silent());
     let began = Instant::now();

@@ -1,5 +1,7 @@
 use std::time::{Duration, Instant};
 
+use testing::network::Proxy;
+use testing::sshd::{Sshd, endpoint, free_port};
 use vault_bake::digest::Digest;
 use vault_bake::event::Events;
 use vault_bake::secret::{Scrubber, Secret};
@@ -7,8 +9,6 @@ use vault_bake::ssh::{Connector, Keys, Patience, Reboot, Script, SshError};
 use vault_bake::wait::Interrupt;
 
 use super::{Heard, SOON, eventually, script, session};
-use crate::support::sshd::{Sshd, endpoint, free_port};
-use crate::support::wire::Wire;
 
 fn runs(pid: &str) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
@@ -162,9 +162,9 @@ async fn dropping_the_future_ends_the_script_and_the_thread() {
     let keys = Keys::generate();
     let sshd = Sshd::start(&keys);
     // The kernel keeps 15 bytes of a thread's name: the whole address but for the port, so no other test may have it.
-    let wire = Wire::from([127, 77, 0, 1], sshd.address);
+    let proxy = Proxy::from([127, 77, 0, 1], sshd.address);
     let (alive, silent) = (async || None, Events::silent());
-    let session = Connector::new(&endpoint(wire.address), &keys, Scrubber::default())
+    let session = Connector::new(&endpoint(proxy.address), &keys, Scrubber::default())
         .unwrap()
         .connect(SOON, alive, &silent, &Interrupt::default())
         .await
@@ -212,10 +212,10 @@ async fn nothing_of_a_script_is_in_any_argument_list() {
 async fn a_cut_connection_is_an_error_of_its_own() {
     let keys = Keys::generate();
     let sshd = Sshd::start(&keys);
-    let wire = Wire::to(sshd.address);
+    let proxy = Proxy::to(sshd.address);
     let (alive, heard) = (async || None, Heard::default());
     let (events, interrupt) = (heard.events(), Interrupt::default());
-    let connector = Connector::new(&endpoint(wire.address), &keys, Scrubber::default()).unwrap();
+    let connector = Connector::new(&endpoint(proxy.address), &keys, Scrubber::default()).unwrap();
     let session = connector
         .connect(SOON, alive, &events, &interrupt)
         .await
@@ -223,7 +223,7 @@ async fn a_cut_connection_is_an_error_of_its_own() {
     let running = session.run(script("echo ready; sleep 5"), &events, &interrupt);
     let (ended, ()) = tokio::join!(running, async {
         assert!(eventually(|| !heard.lines().is_empty()).await);
-        wire.cut();
+        proxy.cut();
     });
     let error = ended.unwrap_err();
     assert!(
@@ -255,14 +255,14 @@ async fn a_killed_server_process_is_a_lost_connection_too() {
 async fn a_peer_that_goes_quiet_is_not_waited_for_forever() {
     let keys = Keys::generate();
     let sshd = Sshd::start(&keys);
-    let wire = Wire::to(sshd.address);
+    let proxy = Proxy::to(sshd.address);
     let (alive, heard) = (async || None, Heard::default());
     let (events, interrupt) = (heard.events(), Interrupt::default());
     let patience = Patience {
         silence: Duration::from_secs(7),
         ..Patience::default()
     };
-    let connector = Connector::new(&endpoint(wire.address), &keys, Scrubber::default()).unwrap();
+    let connector = Connector::new(&endpoint(proxy.address), &keys, Scrubber::default()).unwrap();
     let connector = connector.patience(patience);
     let session = connector
         .connect(SOON, alive, &events, &interrupt)
@@ -278,7 +278,7 @@ async fn a_peer_that_goes_quiet_is_not_waited_for_forever() {
     let running = session.run(script("echo ready; sleep 20"), &events, &interrupt);
     let (ended, ()) = tokio::join!(running, async {
         assert!(eventually(|| !heard.lines().is_empty()).await);
-        wire.go_quiet();
+        proxy.go_quiet();
     });
     let error = ended.unwrap_err();
     assert_eq!(

@@ -4,6 +4,7 @@ use std::fs;
 
 use serde_json::json;
 use tempfile::TempDir;
+use testing::sample::{release, sample};
 use vault_bake::digest::Digest;
 use vault_bake::manifest::{Manifest, Output};
 use vault_bake::store::event::{Body, Revoke};
@@ -11,7 +12,6 @@ use vault_bake::store::revocation::Rule;
 use vault_bake::store::{Dir, Rollback, Store, StoreError};
 
 use super::{append_raw, now, put, put_as, store, test_record};
-use crate::manifest::sample::{release, sample};
 
 /// Records a bake that passed its test.
 async fn good(store: &Store<Dir>, version: &str) -> Digest {

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use tempfile::TempDir;
+use testing::signing::{signer, trust};
 use vault_bake::digest::Digest;
 use vault_bake::store::backend::{Backend as _, Created};
 use vault_bake::store::dir::{Dir, Publish};
@@ -12,7 +13,6 @@ use vault_bake::store::{Depth, Store};
 use vault_bake::wait::Interrupt;
 
 use super::{files, now, store};
-use crate::support::signing::{signer, trust};
 
 #[tokio::test]
 async fn a_folder_without_links_publishes_by_rename() {

@@ -7,6 +7,10 @@ mod users;
 
 use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
+use testing::memory_backend::MemoryBackend;
+use testing::recorded_store::in_cloud;
+use testing::sample::{packages, sample};
+use testing::signing::signed_store;
 use vault_bake::digest::Digest;
 use vault_bake::manifest::Manifest;
 use vault_bake::store::backend::Backend;
@@ -16,10 +20,6 @@ use vault_bake::store::revocation::Rule;
 use vault_bake::store::{Dir, Store};
 
 use super::{now, store, test_record};
-use crate::manifest::sample::{packages, sample};
-use crate::support::recorded::in_cloud;
-use crate::support::shelf::Shelf;
-use crate::support::signing::signed_store;
 
 /// What the tests keep, where they do not say otherwise: two generations, and whatever is younger than a day.
 const KEEP: Keep = Keep {
@@ -32,8 +32,8 @@ const KEEP: Keep = Keep {
 const HOUR_S: u64 = 60 * 60;
 
 /// A store in memory that remembers in this folder, and so need not read its log again for every call.
-async fn on_shelf(memory: &TempDir) -> Store<Shelf> {
-    let store = signed_store(Shelf::default(), now()).await;
+async fn in_memory(memory: &TempDir) -> Store<MemoryBackend> {
+    let store = signed_store(MemoryBackend::default(), now()).await;
     store.remembering(memory.path())
 }
 
@@ -125,7 +125,7 @@ async fn plan<B: Backend>(
 #[tokio::test]
 async fn every_kind_of_hold() {
     let memory = TempDir::new().unwrap();
-    let store = on_shelf(&memory).await;
+    let store = in_memory(&memory).await;
     let outside = &mut Outside::default();
     // Four generations of prod, of which two are kept; staging holds what nobody else does.
     let mut promoted = Vec::new();
@@ -280,7 +280,7 @@ async fn every_kind_of_hold() {
 #[tokio::test]
 async fn a_plan_names_two_hundred_at_most_and_another_one_the_rest() {
     let memory = TempDir::new().unwrap();
-    let store = on_shelf(&memory).await;
+    let store = in_memory(&memory).await;
     for n in 0..205 {
         let version = format!("1.0.{n}");
         record(&store, &sample(&version, &version), &version, None, now()).await;

@@ -8,6 +8,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use testing::memory_backend::MemoryBackend;
+use testing::sample::{packages, sample};
+use testing::signing::{signer, trust};
 use uuid::Uuid;
 use vault_bake::digest::{Digest, canonical_json};
 use vault_bake::manifest::Reference;
@@ -19,24 +22,21 @@ use vault_bake::store::{Depth, Store, StoreError};
 use vault_bake::wait::Interrupt;
 
 use super::now;
-use crate::manifest::sample::{packages, sample};
-use crate::support::shelf::Shelf;
-use crate::support::signing::{signer, trust};
 
 /// A log that is written to without a look at the rules.
 struct Writer {
-    shelf: Shelf,
+    backend: MemoryBackend,
     seq: u64,
     prev: Digest,
 }
 
 impl Writer {
     async fn new() -> Self {
-        let shelf = Shelf::default();
-        let store = Store::open_or_create(shelf.clone(), &trust(), now()).await;
+        let backend = MemoryBackend::default();
+        let store = Store::open_or_create(backend.clone(), &trust(), now()).await;
         Self {
             prev: store.unwrap().origin(),
-            shelf,
+            backend,
             seq: 0,
         }
     }
@@ -51,7 +51,7 @@ impl Writer {
         let envelope = sign(PAYLOAD_TYPE, payload, &signers, &interrupt).await;
         let bytes = envelope.unwrap().to_bytes();
         self.prev = Digest::of(&bytes);
-        self.shelf.create(&name(self.seq), &bytes).await.unwrap();
+        self.backend.create(&name(self.seq), &bytes).await.unwrap();
     }
 
     /// Records that many manifests, of three images, whose objects are not there.
@@ -80,12 +80,12 @@ fn name(seq: u64) -> String {
     format!("log/entries/000/{:03}/{:03}", seq / 1000, seq % 1000)
 }
 
-async fn plain(shelf: &Shelf) -> Store<Shelf> {
-    Store::open(shelf.clone()).await.unwrap()
+async fn plain(backend: &MemoryBackend) -> Store<MemoryBackend> {
+    Store::open(backend.clone()).await.unwrap()
 }
 
-async fn remembering(shelf: &Shelf, memory: &Path) -> Store<Shelf> {
-    plain(shelf).await.remembering(memory)
+async fn remembering(backend: &MemoryBackend, memory: &Path) -> Store<MemoryBackend> {
+    plain(backend).await.remembering(memory)
 }
 
 /// All that a history says, field by field; of ids those that `known` names.
@@ -118,7 +118,7 @@ fn told(history: &History, known: u64) -> BTreeMap<&'static str, String> {
     ])
 }
 
-async fn resolved(store: &Store<Shelf>, reference: &str) -> String {
+async fn resolved(store: &Store<MemoryBackend>, reference: &str) -> String {
     let reference: Reference = reference.parse().unwrap();
     match store.resolve(&reference).await {
         Ok(digest) => digest.to_string(),
@@ -131,19 +131,19 @@ async fn what_is_remembered_is_not_read_again_except_by_verify() {
     let memory = TempDir::new().unwrap();
     let mut writer = Writer::new().await;
     writer.put(300).await;
-    let store = remembering(&writer.shelf, memory.path()).await;
-    let _ = writer.shelf.asked();
+    let store = remembering(&writer.backend, memory.path()).await;
+    let _ = writer.backend.asked();
     store.history().await.unwrap();
     // All entries, the one that was not there, and all names.
-    assert!(writer.shelf.asked().0 > 300);
+    assert!(writer.backend.asked().0 > 300);
     let wanted = Digest::of("manifest 7").to_string();
     for reference in ["image-1@1.0.7", "image-1", &wanted, &wanted[..21]] {
         assert!(resolved(&store, reference).await.starts_with("sha256:"));
         // The last that is remembered and the one that would come next; this folder's names and the next one's.
-        assert_eq!(writer.shelf.asked(), (2, 300), "{reference}");
+        assert_eq!(writer.backend.asked(), (2, 300), "{reference}");
     }
     assert_eq!(store.images(now()).await.unwrap().len(), 300);
-    assert_eq!(writer.shelf.asked(), (2, 300));
+    assert_eq!(writer.backend.asked(), (2, 300));
     // A few entries more, read each time until they are worth remembering.
     writer.put(5).await;
     for _ in 0..2 {
@@ -151,33 +151,35 @@ async fn what_is_remembered_is_not_read_again_except_by_verify() {
             resolved(&store, "image-1@1.0.304").await,
             Digest::of("manifest 304").to_string()
         );
-        assert_eq!(writer.shelf.asked(), (2 + 5, 305));
+        assert_eq!(writer.backend.asked(), (2 + 5, 305));
     }
     writer.put(60).await;
     resolved(&store, "image-1@1.0.304").await;
-    let _ = writer.shelf.asked();
+    let _ = writer.backend.asked();
     resolved(&store, "image-2@1.0.365").await;
-    assert_eq!(writer.shelf.asked(), (2, 365));
+    assert_eq!(writer.backend.asked(), (2, 365));
 
-    writer.shelf.alter(&name(1), |bytes| bytes[40] ^= 1);
+    writer.backend.alter(&name(1), |bytes| bytes[40] ^= 1);
     assert!(store.history().await.is_ok());
     let report = store.verify(Depth::Records).await.unwrap();
     assert_eq!(report.findings[0].what, name(1));
-    assert!(plain(&writer.shelf).await.history().await.is_err());
+    assert!(plain(&writer.backend).await.history().await.is_err());
 }
 
 #[tokio::test]
 async fn a_store_that_went_back_is_noticed() {
-    type Change = fn(&Shelf, &Shelf);
+    type Change = fn(&MemoryBackend, &MemoryBackend);
     let cases: [(&str, Change); 3] = [
-        ("the last entry is gone", |shelf, _| shelf.remove(&name(20))),
-        ("all entries are gone", |shelf, _| {
-            (1..=20).for_each(|seq| shelf.remove(&name(seq)));
+        ("the last entry is gone", |backend, _| {
+            backend.remove(&name(20))
         }),
-        ("another history", |shelf, other| {
+        ("all entries are gone", |backend, _| {
+            (1..=20).for_each(|seq| backend.remove(&name(seq)));
+        }),
+        ("another history", |backend, other| {
             for seq in 15..=20 {
                 let bytes = other.files.lock().unwrap()[&name(seq)].clone();
-                shelf.alter(&name(seq), |entry| *entry = bytes);
+                backend.alter(&name(seq), |entry| *entry = bytes);
             }
         }),
     ];
@@ -186,15 +188,15 @@ async fn a_store_that_went_back_is_noticed() {
         let mut writer = Writer::new().await;
         writer.put(14).await;
         let mut other = Writer {
-            shelf: writer.shelf.copy(),
+            backend: writer.backend.copy(),
             ..writer
         };
         other.append(99, "manifest.put", manifest(99, 0)).await;
         other.put(5).await;
         writer.put(6).await;
-        let store = remembering(&writer.shelf, memory.path()).await;
+        let store = remembering(&writer.backend, memory.path()).await;
         store.history().await.unwrap();
-        change(&writer.shelf, &other.shelf);
+        change(&writer.backend, &other.backend);
         let reference = "image-1".parse().unwrap();
         let errors = [
             store.history().await.err().unwrap(),
@@ -207,7 +209,7 @@ async fn a_store_that_went_back_is_noticed() {
             let shown = shown.replace(&memory.path().display().to_string(), "MEMORY");
             let shown = shown.replace(&store.origin().hex(), "ORIGIN");
             insta::allow_duplicates! {
-                insta::assert_snapshot!(shown, @"integrity: the store the shelf is older than what was seen of it here before: its entry 20 is gone or another; restore it from a newer copy, or, if going back is meant, delete MEMORY/ORIGIN");
+                insta::assert_snapshot!(shown, @"integrity: the store memory:test is older than what was seen of it here before: its entry 20 is gone or another; restore it from a newer copy, or, if going back is meant, delete MEMORY/ORIGIN");
             }
         }
         // Whoever means it deletes what is remembered.
@@ -233,10 +235,11 @@ async fn a_gap_is_noticed() {
         let memory = TempDir::new().unwrap();
         let mut writer = Writer::new().await;
         writer.put(remembered).await;
-        let store = remembering(&writer.shelf, memory.path()).await;
+        let store = remembering(&writer.backend, memory.path()).await;
         store.history().await.unwrap();
         writer.put(more).await;
-        gone.iter().for_each(|seq| writer.shelf.remove(&name(*seq)));
+        gone.iter()
+            .for_each(|seq| writer.backend.remove(&name(*seq)));
         let reference = "image-1".parse().unwrap();
         for error in [
             store.resolve(&reference).await.err().unwrap(),
@@ -263,9 +266,9 @@ fn findings_stand_in_the_same_order_every_time() {
         builder.worker_threads(threads).build().unwrap()
     };
     let memory = TempDir::new().unwrap();
-    let (shelf, names) = build(1).block_on(async {
-        let shelf = Shelf::default();
-        let store = Store::open_or_create(shelf.clone(), &trust(), now()).await;
+    let (backend, names) = build(1).block_on(async {
+        let backend = MemoryBackend::default();
+        let store = Store::open_or_create(backend.clone(), &trust(), now()).await;
         let store = store.unwrap().remembering(memory.path());
         let store = store.signing(vec![signer(1)], Interrupt::default());
         let mut names = Vec::new();
@@ -275,16 +278,16 @@ fn findings_stand_in_the_same_order_every_time() {
             let mut manifest = sample(&format!("1.0.{n}"), &format!("disk {n}"));
             manifest.packages = store.put_packages(&list, "dpkg").await.unwrap();
             let artifact = manifest.outputs[0].id.clone();
-            shelf.create(&artifact, b"another disk").await.unwrap();
+            backend.create(&artifact, b"another disk").await.unwrap();
             store.put_manifest(&manifest, now()).await.unwrap();
             let hex = manifest.digest().hex();
             names.push(format!("objects/sha256/{}/{}", &hex[..2], &hex[2..]));
         }
-        (shelf, names)
+        (backend, names)
     });
     // Seven lists, and of each manifest itself and its envelope.
     assert_eq!(
-        shelf
+        backend
             .files
             .lock()
             .unwrap()
@@ -293,20 +296,25 @@ fn findings_stand_in_the_same_order_every_time() {
             .count(),
         7 + 2 * 150
     );
-    let _ = shelf.asked();
+    let _ = backend.asked();
     let check = |threads| {
-        build(threads)
-            .block_on(async { plain(&shelf).await.verify(Depth::Artifacts).await.unwrap() })
+        build(threads).block_on(async {
+            plain(&backend)
+                .await
+                .verify(Depth::Artifacts)
+                .await
+                .unwrap()
+        })
     };
     assert_eq!(check(2).findings.len(), 150, "every disk is another");
     // All once, but for the two reads beyond the end of the log, of which each thread may do some.
-    let (read, _) = shelf.asked();
+    let (read, _) = backend.asked();
     assert!(
         (1 + 150 + 7 + 300 + 150..=1 + 150 + 7 + 300 + 150 + 64).contains(&read),
         "{read}"
     );
     for name in names.iter().step_by(3) {
-        shelf.alter(name, |bytes| bytes[100] ^= 1);
+        backend.alter(name, |bytes| bytes[100] ^= 1);
     }
     let first = check(1);
     assert_eq!(

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use tempfile::TempDir;
+use testing::sample::{digest, release, sample};
 use vault_bake::digest::Digest;
 use vault_bake::manifest::Manifest;
 use vault_bake::store::event::{Body, Revoke};
@@ -10,7 +11,6 @@ use vault_bake::store::revocation::Rule;
 use vault_bake::store::{Dir, Store, StoreError};
 
 use super::{now, put_as, store};
-use crate::manifest::sample::{digest, release, sample};
 
 /// Quickstart 1.0.0 with Vault 1.20.0, 1.0.1 with 1.21.1; `app` 2.0.0 made from the artifact of the first.
 async fn family(store: &Store<Dir>) -> Vec<Digest> {

@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use testing::signing::{key, signer};
 use vault_bake::sign::{PublicKey, Trust};
 use vault_bake::store::event::Body;
 use vault_bake::store::{Depth, Dir, Store, StoreError};
 use vault_bake::wait::Interrupt;
 
 use super::{append_as, now, put, store, test_record};
-use crate::support::signing::{key, signer};
 
 fn public(n: u8) -> PublicKey {
     key(n).public().clone()
@@ -140,7 +140,7 @@ async fn a_policy_changes_by_roots_of_both_and_judges_only_what_follows() {
         store.trusting(value).history().await.map(|_| ())
     };
     believing(policy(&team(2))).await.unwrap();
-    believing(crate::support::signing::trust()).await.unwrap();
+    believing(testing::signing::trust()).await.unwrap();
     let error = believing(policy(&team(3))).await.unwrap_err();
     assert!(error.is_integrity());
 }

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use testing::crash_test::{assert_nothing_is_lost, kill_writers, write_until_killed};
+use testing::sample::{packages, sample};
 use vault_bake::digest::Digest;
 use vault_bake::process::Program;
 use vault_bake::store::{Depth, StoreError};
 
-use super::storm::{assert_nothing_is_lost, rage, write_until_killed};
 use super::{files, now, put, store};
-use crate::manifest::sample::{packages, sample};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn writers_at_the_same_time_lose_nothing() {
@@ -79,12 +79,12 @@ async fn of_many_writers_of_one_version_one_wins() {
     assert_eq!(report.entries, 1);
 }
 
-/// One of the processes of the storm below: records bakes until it is killed, and notes which were acknowledged.
+/// One of the processes of the crash test below: records bakes until it is killed, and notes which were acknowledged.
 #[tokio::test]
-#[ignore = "started by the storm"]
-async fn a_writer_of_the_storm() {
-    #[expect(clippy::disallowed_methods, reason = "the storm says where")]
-    let Ok(folder) = std::env::var("VAULT_BAKE_STORM") else {
+#[ignore = "started by the crash test"]
+async fn a_writer_to_kill() {
+    #[expect(clippy::disallowed_methods, reason = "the crash test names the folder")]
+    let Ok(folder) = std::env::var("VAULT_BAKE_CRASH_TEST") else {
         return;
     };
     let folder = PathBuf::from(folder);
@@ -96,16 +96,12 @@ async fn killed_writers_lose_nothing_that_was_acknowledged() {
     let folder = TempDir::new().unwrap();
     let start = || {
         Program::new(std::env::current_exe().unwrap())
-            .args([
-                "--ignored",
-                "--exact",
-                "store::writers::a_writer_of_the_storm",
-            ])
-            .env("VAULT_BAKE_STORM", folder.path())
+            .args(["--ignored", "--exact", "store::writers::a_writer_to_kill"])
+            .env("VAULT_BAKE_CRASH_TEST", folder.path())
             .start()
             .unwrap()
     };
-    rage(3, 45, Duration::from_millis(40), folder.path(), start).await;
+    kill_writers(3, 45, Duration::from_millis(40), folder.path(), start).await;
     let store = store(&folder.path().join("store")).await;
     assert_nothing_is_lost(&store, folder.path()).await;
 }

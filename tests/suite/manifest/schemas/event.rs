@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use jsonschema::Validator;
 use serde_json::{Value, json};
+use testing::recorded_store::{RecordedStore, every_kind};
+use testing::sample::digest;
 use vault_bake::digest::canonical_json;
 use vault_bake::manifest::is_name;
 use vault_bake::sign::{Envelope, Signature, Trust};
@@ -11,13 +13,11 @@ use vault_bake::store::event::{Body, PAYLOAD_TYPE};
 use vault_bake::store::proof::Logged;
 
 use super::{compare, disagreements, schema, validator, value};
-use crate::manifest::sample::digest;
-use crate::support::recorded::{Ground, every_kind};
 
 /// All that a store writes, in the order of its log.
 async fn written() -> Vec<Value> {
-    let ground = Ground::new();
-    let store = ground.store().await;
+    let recorded = RecordedStore::new(crate::VAULT_BAKE);
+    let store = recorded.store().await;
     every_kind(&store).await;
     let head = store.history().await.unwrap().head();
     let mut events = Vec::new();

@@ -1,9 +1,9 @@
 //! What a killed or failing removal leaves, and that another call finishes it.
 
+use testing::remote_backend::RemoteBackend;
 use vault_bake::store::Depth;
 
 use super::*;
-use crate::support::far::Far;
 
 /// Two old images, the first for nobody, and a plan for it that is due.
 async fn planned<B: Backend>(store: &Store<B>) -> (Digest, u64) {
@@ -83,8 +83,8 @@ async fn killed_between_event_and_bytes_in_a_folder() {
 #[tokio::test]
 async fn a_service_that_is_lost_between_event_and_bytes() {
     let folder = TempDir::new().unwrap();
-    let far = Far::new(folder.path().join("far"), false);
-    let store = signed_store(far, now()).await;
+    let remote = RemoteBackend::new(folder.path().join("remote"), false);
+    let store = signed_store(remote, now()).await;
     let (old, entry) = planned(&store).await;
     store.backend().lose(true);
     let outside = Outside::default();

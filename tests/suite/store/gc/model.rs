@@ -27,7 +27,7 @@ struct Image {
 
 struct Model {
     _memory: TempDir,
-    store: Store<Shelf>,
+    store: Store<MemoryBackend>,
     images: Vec<Image>,
     channels: [Vec<usize>; 2],
     pinned: BTreeSet<usize>,
@@ -45,7 +45,7 @@ impl Model {
     async fn new() -> Self {
         let memory = TempDir::new().unwrap();
         Self {
-            store: on_shelf(&memory).await,
+            store: in_memory(&memory).await,
             _memory: memory,
             images: Vec::new(),
             channels: [Vec::new(), Vec::new()],
@@ -324,32 +324,32 @@ fn nothing_held_is_ever_removed_and_what_is_free_goes() {
     println!("{} files removed", removals.get());
 }
 
-/// A shelf on which somebody else writes right before the next entry of the log.
+/// A backend on which another process writes right before the next entry of the log.
 struct Meddled {
-    shelf: Shelf,
+    backend: MemoryBackend,
     /// What is moved to `prod`, once.
     next: Mutex<Option<Digest>>,
 }
 
 impl Backend for Meddled {
     fn place(&self) -> String {
-        self.shelf.place()
+        self.backend.place()
     }
 
     async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, BackendError> {
-        self.shelf.get(name).await
+        self.backend.get(name).await
     }
 
     async fn digest(&self, name: &str) -> Result<Option<Digest>, BackendError> {
-        self.shelf.digest(name).await
+        self.backend.digest(name).await
     }
 
     async fn exists(&self, name: &str) -> Result<bool, BackendError> {
-        self.shelf.exists(name).await
+        self.backend.exists(name).await
     }
 
     async fn size(&self, name: &str) -> Result<Option<u64>, BackendError> {
-        self.shelf.size(name).await
+        self.backend.size(name).await
     }
 
     async fn create(&self, name: &str, bytes: &[u8]) -> Result<Created, BackendError> {
@@ -358,10 +358,10 @@ impl Backend for Meddled {
             false => None,
         };
         if let Some(manifest) = next {
-            let other = signed_store(self.shelf.clone(), now()).await;
+            let other = signed_store(self.backend.clone(), now()).await;
             promote(&other, &manifest, "prod").await;
         }
-        self.shelf.create(name, bytes).await
+        self.backend.create(name, bytes).await
     }
 
     async fn create_file(
@@ -370,27 +370,27 @@ impl Backend for Meddled {
         from: &Path,
         digest: &Digest,
     ) -> Result<Created, BackendError> {
-        self.shelf.create_file(name, from, digest).await
+        self.backend.create_file(name, from, digest).await
     }
 
     async fn fetch_file(&self, name: &str, to: &Path) -> Result<Option<Digest>, BackendError> {
-        self.shelf.fetch_file(name, to).await
+        self.backend.fetch_file(name, to).await
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<String>, BackendError> {
-        self.shelf.list(prefix).await
+        self.backend.list(prefix).await
     }
 
     async fn remove(&self, name: &ArtifactName) -> Result<(), BackendError> {
-        Backend::remove(&self.shelf, name).await
+        Backend::remove(&self.backend, name).await
     }
 }
 
 #[tokio::test]
 async fn a_writer_who_is_faster_is_seen_by_plan_and_removal() {
-    let shelf = Shelf::default();
+    let backend = MemoryBackend::default();
     let meddled = Meddled {
-        shelf: shelf.clone(),
+        backend: backend.clone(),
         next: Mutex::default(),
     };
     let store = signed_store(meddled, now()).await;

@@ -1,13 +1,13 @@
 //! Whose word removes an artifact, and when: forged, early and careless events are void for every reader.
 
 use serde_json::{Value, json};
+use testing::signing::{key, signer};
 use vault_bake::sign::Trust;
 use vault_bake::store::{Depth, StoreError};
 use vault_bake::wait::Interrupt;
 
 use super::*;
 use crate::store::{append_as, append_raw};
-use crate::support::signing::{key, signer};
 
 fn item(version: &str, manifest: Digest) -> Value {
     let file = sample(version, version).outputs[0].file.clone().unwrap();

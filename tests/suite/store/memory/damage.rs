@@ -42,10 +42,10 @@ async fn what_is_wrong_is_made_anew() {
     let folder = TempDir::new().unwrap();
     let mut writer = Writer::new().await;
     writer.put(6).await;
-    let scratch = plain(&writer.shelf).await;
+    let scratch = plain(&writer.backend).await;
     let expected = told(&scratch.history().await.unwrap(), 10);
     let newest = resolved(&scratch, "image-1").await;
-    let store = remembering(&writer.shelf, folder.path()).await;
+    let store = remembering(&writer.backend, folder.path()).await;
     store.history().await.unwrap();
     let own = folder.path().join(store.origin().hex());
     let file = own.join("history");
@@ -56,7 +56,7 @@ async fn what_is_wrong_is_made_anew() {
     let another = {
         let (folder, mut writer) = (TempDir::new().unwrap(), Writer::new().await);
         writer.put(3).await;
-        let store = remembering(&writer.shelf, folder.path()).await;
+        let store = remembering(&writer.backend, folder.path()).await;
         store.history().await.unwrap();
         fs::read(folder.path().join(store.origin().hex()).join("history")).unwrap()
     };
@@ -136,7 +136,7 @@ async fn a_place_that_cannot_be_written_to_is_no_error() {
     writer.put(3).await;
     let no_folder: PathBuf = folder.path().join("file");
     fs::write(&no_folder, "").unwrap();
-    let store = remembering(&writer.shelf, &no_folder).await;
+    let store = remembering(&writer.backend, &no_folder).await;
     assert_eq!(store.history().await.unwrap().head(), 3);
     assert_eq!(store.images(now()).await.unwrap().len(), 3);
 }
@@ -148,10 +148,10 @@ async fn several_may_remember_at_once() {
     writer.put(40).await;
     let mut readers = tokio::task::JoinSet::new();
     for _ in 0..8 {
-        let (shelf, memory) = (writer.shelf.clone(), folder.path().to_owned());
+        let (backend, memory) = (writer.backend.clone(), folder.path().to_owned());
         readers.spawn(async move {
             for round in 0..6 {
-                let store = remembering(&shelf, &memory).await;
+                let store = remembering(&backend, &memory).await;
                 assert_eq!(store.history().await.unwrap().recorded().len(), 40);
                 if round % 2 == 0 {
                     // Another may have done the same just before.
@@ -161,11 +161,11 @@ async fn several_may_remember_at_once() {
         });
     }
     readers.join_all().await;
-    let store = remembering(&writer.shelf, folder.path()).await;
+    let store = remembering(&writer.backend, folder.path()).await;
     store.history().await.unwrap();
-    let _ = writer.shelf.asked();
+    let _ = writer.backend.asked();
     store.history().await.unwrap();
-    assert_eq!(writer.shelf.asked(), (2, 40));
+    assert_eq!(writer.backend.asked(), (2, 40));
     assert_eq!(files(folder.path()).len(), 1);
 }
 

@@ -3,12 +3,12 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use testing::memory_backend::MemoryBackend;
+use testing::signing::trust;
 use vault_bake::digest::Digest;
 use vault_bake::store::Store;
 
 use super::{Writer, manifest, now, plain, remembering, resolved, told};
-use crate::support::shelf::Shelf;
-use crate::support::signing::trust;
 
 /// What happens, and three numbers to choose with.
 type Op = (u8, u64, u64, bool);
@@ -30,7 +30,7 @@ async fn append(writer: &mut Writer, (what, a, b, odd): Op) {
             let body = json!({ "manifest": of(a), "test": test, "envelope": test, "passed": odd || b > 3 });
             ("test.put", body)
         }
-        7..=9 => ("channel.set", channel_set(&writer.shelf, n, b).await),
+        7..=9 => ("channel.set", channel_set(&writer.backend, n, b).await),
         10 => ("revoke", revoke(a, b, odd)),
         11 => {
             let body =
@@ -42,19 +42,19 @@ async fn append(writer: &mut Writer, (what, a, b, odd): Op) {
             json!({ "manifest": of(a), "plan": writer.seq.saturating_sub(b / 2), "why": "old" }),
         ),
         16 | 17 => ("gc.plan", gc_plan(a, b, odd)),
-        13 => ("trust.update", trust_update(&writer.shelf, odd).await),
+        13 => ("trust.update", trust_update(&writer.backend, odd).await),
         14 => ("heartbeat", json!({ "of": a })),
         _ => ("test.put", json!({ "manifest": of(a) })),
     };
     writer.append(id, kind, body).await;
 }
 
-async fn channel_set(shelf: &Shelf, n: u64, b: u64) -> Value {
+async fn channel_set(backend: &MemoryBackend, n: u64, b: u64) -> Value {
     let (image, channel) = (
         format!("image-{}", n % 2),
         ["dev", "prod"][(b % 2) as usize],
     );
-    let history = plain(shelf).await.history().await.unwrap();
+    let history = plain(backend).await.history().await.unwrap();
     let present = history.channel(&image, channel).last();
     let mut body = json!({
         "image": image, "channel": channel, "to": of(n), "reason": "promote", "note": format!("note {b}"),
@@ -97,14 +97,14 @@ fn revoke(a: u64, b: u64, odd: bool) -> Value {
 }
 
 /// The same policy with the next version, or one too far.
-async fn trust_update(shelf: &Shelf, odd: bool) -> Value {
-    let history = plain(shelf).await.history().await.unwrap();
+async fn trust_update(backend: &MemoryBackend, odd: bool) -> Value {
+    let history = plain(backend).await.history().await.unwrap();
     let mut next = json!(trust());
     next["version"] = (history.trust().version() + 1 + u64::from(odd)).into();
     json!({ "trust": next })
 }
 
-async fn agree(store: &Store<Shelf>, scratch: &Store<Shelf>, ids: u64) {
+async fn agree(store: &Store<MemoryBackend>, scratch: &Store<MemoryBackend>, ids: u64) {
     let mut references = vec!["image-9".to_owned(), "image-0:none".to_owned()];
     for image in 0..3 {
         references.push(format!("image-{image}"));
@@ -134,8 +134,8 @@ async fn agree(store: &Store<Shelf>, scratch: &Store<Shelf>, ids: u64) {
 async fn play(ops: Vec<Op>, cuts: Vec<usize>) {
     let memory = TempDir::new().unwrap();
     let mut writer = Writer::new().await;
-    let store = remembering(&writer.shelf, memory.path()).await;
-    let scratch = plain(&writer.shelf).await;
+    let store = remembering(&writer.backend, memory.path()).await;
+    let scratch = plain(&writer.backend).await;
     let count = ops.len() as u64 + 2;
     for (at, op) in ops.into_iter().enumerate() {
         append(&mut writer, op).await;

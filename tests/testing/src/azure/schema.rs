@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Mutex};
 
 use jsonschema::Validator;
@@ -29,7 +29,7 @@ fn folder() -> PathBuf {
     #[expect(clippy::disallowed_methods, reason = "where a test finds its material")]
     let named = std::env::var_os("VAULT_BAKE_AZURE_SCHEMAS");
     named.map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/azure-schemas"),
+        || crate::root().join("../shared/azure-schemas"),
         PathBuf::from,
     )
 }

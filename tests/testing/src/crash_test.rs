@@ -1,4 +1,4 @@
-//! A storm: processes that record bakes until they are killed, and what holds afterwards. Any backend can stand in it.
+//! A crash test: processes record bakes until they are killed; afterwards the store is checked. Takes any backend.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -59,7 +59,7 @@ pub async fn write_until_killed<B: Backend>(store: &Store<B>, folder: &Path) {
 
 /// Keeps `writers` processes running and kills one of them at a time, `kills` times, `pause` and a little apart. Before
 /// each have been killed once more somebody got something done, however slow the machine: `folder` says so.
-pub async fn rage(
+pub async fn kill_writers(
     writers: usize,
     kills: usize,
     pause: Duration,
@@ -84,7 +84,7 @@ pub async fn rage(
         let apart = Duration::from_millis(7 * (kill as u64 % 11));
         #[expect(
             clippy::disallowed_methods,
-            reason = "a storm has no condition to wait for"
+            reason = "a crash test has no condition to wait for"
         )]
         tokio::time::sleep(pause + apart).await;
         // Dropping it kills it, wherever it is.
@@ -108,7 +108,7 @@ fn acknowledged(folder: &Path) -> Vec<Digest> {
     texts.flat_map(whole).collect()
 }
 
-/// After the storm: the store is sound, every acknowledged bake is there, and none is there twice. Returns how many
+/// After the kills: the store is sound, every acknowledged bake is there, and none is there twice. Returns how many
 /// were acknowledged.
 pub async fn assert_nothing_is_lost<B: Backend>(store: &Store<B>, folder: &Path) -> u64 {
     let report = store.verify(Depth::Artifacts).await.unwrap();

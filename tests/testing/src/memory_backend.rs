@@ -1,4 +1,4 @@
-//! A backend in memory that counts what it is asked for.
+//! A backend in memory that counts its requests.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,13 +11,13 @@ use vault_bake::store::backend::{ArtifactName, Backend, BackendError, Created};
 
 /// Names and bytes. Clones share them.
 #[derive(Clone, Default)]
-pub struct Shelf {
+pub struct MemoryBackend {
     pub files: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
     gets: Arc<AtomicU64>,
     listed: Arc<AtomicU64>,
 }
 
-impl Shelf {
+impl MemoryBackend {
     /// Another one with the same content.
     pub fn copy(&self) -> Self {
         Self {
@@ -47,9 +47,9 @@ impl Shelf {
     }
 }
 
-impl Backend for Shelf {
+impl Backend for MemoryBackend {
     fn place(&self) -> String {
-        "the shelf".to_owned()
+        "memory:test".to_owned()
     }
 
     async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, BackendError> {

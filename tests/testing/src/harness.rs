@@ -1,4 +1,4 @@
-//! Everything around a bake with stand-in machines, in one temporary folder.
+//! What a bake with the fake builder needs, in one temporary folder.
 
 use std::convert::Infallible;
 use std::fs;
@@ -20,9 +20,9 @@ use vault_bake::teardown::{Cloud, Swept, sweep};
 use vault_bake::wait::{Interrupt, Seen, Wait};
 use vault_bake::world::{World, runs};
 
-use super::plan::{plan, provisioner};
-use super::signing::{signer, trust};
-use super::standin::{Ending, StandIn};
+use crate::fake_builder::{Ending, FakeBuilder};
+use crate::plan::{plan, provisioner};
+use crate::signing::{signer, trust};
 
 /// The steps of an image that can be baked anywhere: a step with a check, and a seal with a check.
 pub fn steps() -> Vec<PlannedStep> {
@@ -33,12 +33,12 @@ pub fn steps() -> Vec<PlannedStep> {
     ]
 }
 
-/// A bakery in a folder of its own.
-pub struct Bakery {
+/// A bake with the fake builder, in a folder of its own.
+pub struct FakeBuilderHarness {
     root: PathBuf,
     /// What to bake.
     pub plan: Plan,
-    /// Where its machines have their uploads. Machines have a disk of their own each; two that run at once here need two folders.
+    /// The folder for uploads. Two bakes that run at once need two folders.
     pub guest: String,
     /// The stage that fails.
     pub fails_at: Option<Stage>,
@@ -57,8 +57,8 @@ pub struct Bakery {
     heard: Arc<Mutex<Vec<Event>>>,
 }
 
-impl Bakery {
-    /// A bakery below `root` that bakes `steps`.
+impl FakeBuilderHarness {
+    /// Makes a harness below `root` that bakes `steps`.
     pub fn new(root: &Path, steps: Vec<PlannedStep>) -> Self {
         Self {
             root: root.to_owned(),
@@ -124,7 +124,7 @@ impl Bakery {
         store: &Store<S>,
         hook: impl Fn(&Event) + Send + Sync + 'static,
     ) -> Result<Baked, Failed> {
-        self.bake_with(&self.stand_in(), store, hook).await
+        self.bake_with(&self.builder(), store, hook).await
     }
 
     /// Bakes with any builder.
@@ -148,8 +148,8 @@ impl Bakery {
         .await
     }
 
-    fn stand_in(&self) -> StandIn {
-        StandIn {
+    fn builder(&self) -> FakeBuilder {
+        FakeBuilder {
             cache: self.cache(),
             captured: self.captured,
             layers: self.layers,
@@ -165,7 +165,7 @@ impl Bakery {
         store: &Store<S>,
         manifest: Digest,
     ) -> Result<Tested, Failed> {
-        self.retest_with(&self.stand_in(), store, manifest).await
+        self.retest_with(&self.builder(), store, manifest).await
     }
 
     /// The same with any builder.
@@ -252,7 +252,7 @@ impl Bakery {
             .expect("a report")
     }
 
-    /// What is there that should not be: processes, and files outside of the base, the store and the stand-in guests.
+    /// What is there that should not be: processes, and files outside of the base, the store and the fake guests.
     /// What runs inside of a guest is waited for: it ends with its connection, while a real machine takes it with it.
     pub async fn left_behind(&self) -> Vec<String> {
         let guests = self.root.join("guest").display().to_string();

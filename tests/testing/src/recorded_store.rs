@@ -1,4 +1,4 @@
-//! A store with images in it, tested and promoted, and the binary that is run against it.
+//! A store with recorded images, and the binary to run against it.
 
 #![expect(
     clippy::disallowed_methods,
@@ -23,8 +23,8 @@ use vault_bake::store::revocation::Rule;
 use vault_bake::store::{Dir, Rollback, Store};
 use vault_bake::wait::Interrupt;
 
-use super::signing::{key, signer, trust};
-use crate::manifest::sample::{packages, release, sample, test_record};
+use crate::sample::{packages, release, sample, test_record};
+use crate::signing::{key, signer, trust};
 
 /// When everything in these stores happens.
 pub fn now() -> Timestamp {
@@ -32,15 +32,17 @@ pub fn now() -> Timestamp {
 }
 
 /// A folder with a store, below which the binary runs.
-pub struct Ground {
+pub struct RecordedStore {
     folder: TempDir,
+    binary: &'static str,
 }
 
-impl Ground {
-    /// A folder without a store.
-    pub fn new() -> Self {
+impl RecordedStore {
+    /// A folder without a store; `binary` is the path of `vault-bake`.
+    pub fn new(binary: &'static str) -> Self {
         Self {
             folder: TempDir::new().unwrap(),
+            binary,
         }
     }
 
@@ -60,7 +62,7 @@ impl Ground {
 
     /// Runs the binary in the folder, its store `store` named where `store` says so.
     pub fn run(&self, arguments: &[&str], input: &[u8], store: bool) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_vault-bake"));
+        let mut command = Command::new(self.binary);
         command
             .args(arguments)
             .current_dir(self.folder.path())
@@ -82,7 +84,7 @@ impl Ground {
 
     /// What a person sees at a terminal; none where this machine has no `script` to make one.
     pub fn on_terminal(&self, arguments: &str) -> Option<String> {
-        let binary = env!("CARGO_BIN_EXE_vault-bake");
+        let binary = self.binary;
         let output = Command::new("script")
             .args(["-qec", &format!("{binary} {arguments}"), "/dev/null"])
             .current_dir(self.folder.path())

@@ -1,4 +1,4 @@
-//! A builder whose machines are there at once: each is a real `sshd` on 127.0.0.1. What a bake does over SSH happens for
+//! A builder whose machines start at once: each is a real `sshd` on 127.0.0.1. What a bake does over SSH happens for
 //! real, on this computer, in a temporary folder.
 
 use std::collections::BTreeMap;
@@ -21,10 +21,10 @@ use vault_bake::ssh::Endpoint;
 use vault_bake::teardown::{Teardown, Undo};
 use vault_bake::wait::Interrupt;
 
-use super::sshd;
+use crate::sshd;
 
-/// Makes stand-in machines, and fails where it is told to.
-pub struct StandIn {
+/// Makes fake machines, and fails where it is told to.
+pub struct FakeBuilder {
     /// Where its base disk is kept.
     pub cache: PathBuf,
     /// The stage that fails.
@@ -39,7 +39,7 @@ pub struct StandIn {
     pub starts: Mutex<BTreeMap<String, u32>>,
 }
 
-/// An end that a stand-in machine comes to.
+/// An end that a fake machine comes to.
 #[derive(Clone, Copy)]
 pub struct Ending {
     /// When.
@@ -73,8 +73,8 @@ pub fn gone_script(cache: &Path) -> String {
     )
 }
 
-/// A stand-in machine. Dropping it ends it.
-pub struct StandInMachine {
+/// A fake machine. Dropping it ends it.
+pub struct FakeMachine {
     process: Running,
     ending: Option<Ending>,
     gone: PathBuf,
@@ -82,7 +82,7 @@ pub struct StandInMachine {
     host_key: Secret,
 }
 
-impl StandIn {
+impl FakeBuilder {
     fn check(&self, stage: Stage) -> Result<(), BuilderError> {
         if self.fails_at == Some(stage) {
             return Err(BuilderError::Late(format!("{stage} was told to fail")));
@@ -91,14 +91,14 @@ impl StandIn {
     }
 }
 
-impl StandIn {
+impl FakeBuilder {
     fn layer_of(&self, key: &Digest) -> PathBuf {
         self.cache.join("stand-in-layers").join(key.hex())
     }
 }
 
-impl Builder for StandIn {
-    type Machine = StandInMachine;
+impl Builder for FakeBuilder {
+    type Machine = FakeMachine;
 
     fn name(&self) -> &'static str {
         "stand-in"
@@ -158,7 +158,7 @@ impl Builder for StandIn {
 
     async fn keep_layer(
         &self,
-        _machine: &mut StandInMachine,
+        _machine: &mut FakeMachine,
         made: Made,
         _interrupt: &Interrupt,
     ) -> Result<(), BuilderError> {
@@ -172,7 +172,7 @@ impl Builder for StandIn {
 
     async fn forget_layers(
         &self,
-        _machine: Option<&mut StandInMachine>,
+        _machine: Option<&mut FakeMachine>,
         run: &str,
     ) -> Result<(), BuilderError> {
         let folder = self.cache.join("stand-in-layers");
@@ -195,7 +195,7 @@ impl Builder for StandIn {
         teardown: &mut Teardown,
         _events: &Events,
         _interrupt: &Interrupt,
-    ) -> Result<StandInMachine, BuilderError> {
+    ) -> Result<FakeMachine, BuilderError> {
         let stage = if boot.role == "test" {
             Stage::Test
         } else {
@@ -244,7 +244,7 @@ impl Builder for StandIn {
             .args(["-c", "/usr/sbin/sshd -D -e -f \"$0\"; exit $?"])
             .arg(config)
             .start()?;
-        Ok(StandInMachine {
+        Ok(FakeMachine {
             process,
             ending,
             gone: gone(&self.cache),
@@ -255,7 +255,7 @@ impl Builder for StandIn {
 
     async fn capture(
         &self,
-        machine: StandInMachine,
+        machine: FakeMachine,
         to: PathBuf,
         _teardown: &mut Teardown,
         _events: &Events,
@@ -291,7 +291,7 @@ fn end(by: EndedBy) -> MachineEnd {
     }
 }
 
-impl Machine for StandInMachine {
+impl Machine for FakeMachine {
     fn endpoint(&self) -> Endpoint {
         self.endpoint.clone()
     }

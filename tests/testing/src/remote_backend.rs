@@ -1,4 +1,4 @@
-//! A backend that keeps no files of this machine: what a container is to a bake.
+//! A backend that a bake takes for a remote one, such as a blob container; it can block or fail.
 
 use std::future::pending;
 use std::path::{Path, PathBuf};
@@ -9,8 +9,8 @@ use vault_bake::digest::Digest;
 use vault_bake::store::Dir;
 use vault_bake::store::backend::{ArtifactName, Backend, BackendError, Created};
 
-/// Far away, for all that a bake can tell.
-pub struct Far {
+/// A folder that claims to be remote.
+pub struct RemoteBackend {
     dir: Dir,
     /// Whether files never arrive.
     stuck: bool,
@@ -20,7 +20,7 @@ pub struct Far {
     lost: AtomicBool,
 }
 
-impl Far {
+impl RemoteBackend {
     pub fn new(root: PathBuf, stuck: bool) -> Self {
         Self {
             dir: Dir::new(root),
@@ -40,7 +40,7 @@ impl Far {
     }
 }
 
-impl Backend for Far {
+impl Backend for RemoteBackend {
     fn place(&self) -> String {
         String::from("https://far.example/away")
     }

@@ -1,4 +1,4 @@
-//! Servers that are no good, and a wire that can be cut or go quiet.
+//! Servers that misbehave, and a proxy whose connections can be cut or go quiet.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -45,15 +45,15 @@ pub fn babbling() -> SocketAddr {
     })
 }
 
-/// A wire to a real server.
-pub struct Wire {
+/// A proxy to a real server.
+pub struct Proxy {
     /// Its near end.
     pub address: SocketAddr,
     quiet: Arc<AtomicBool>,
     ends: Arc<Mutex<Vec<TcpStream>>>,
 }
 
-impl Wire {
+impl Proxy {
     /// Leads to `far`.
     pub fn to(far: SocketAddr) -> Self {
         Self::from([127, 0, 0, 1], far)

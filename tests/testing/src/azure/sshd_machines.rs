@@ -1,5 +1,5 @@
-//! Guests for the virtual machines of a simulator: each is a real `sshd` at the machine's own loopback address, with the host
-//! key and the user's key that the machine's custom data brings. What a bake does over SSH happens for real.
+//! Virtual machines of a simulator: each is a real `sshd` at the machine's own loopback address, with the host key and
+//! the user's key of the machine's custom data. What a bake does over SSH happens for real.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -7,43 +7,43 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
 
-use crate::simulator::{Machines, Spec};
-use crate::support::sshd::{Sshd, own_name};
+use super::{Machines, Spec};
+use crate::sshd::{Sshd, own_name};
 
-/// Guests by the id of their machine.
+/// Servers by the id of their machine.
 #[derive(Default)]
-pub struct Guests(Mutex<HashMap<String, Guest>>);
+pub struct SshdMachines(Mutex<HashMap<String, SshdMachine>>);
 
-struct Guest {
+struct SshdMachine {
     spec: Spec,
     server: Option<Sshd>,
 }
 
-impl Guests {
-    fn with<T>(&self, id: &str, work: impl FnOnce(&mut Guest) -> T) -> Result<T, String> {
-        let mut guests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let guest = guests.get_mut(id);
-        guest.map(work).ok_or_else(|| format!("no machine {id}"))
+impl SshdMachines {
+    fn with<T>(&self, id: &str, work: impl FnOnce(&mut SshdMachine) -> T) -> Result<T, String> {
+        let mut machines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let machine = machines.get_mut(id);
+        machine.map(work).ok_or_else(|| format!("no machine {id}"))
     }
 }
 
-impl Machines for Guests {
+impl Machines for SshdMachines {
     fn create(&self, spec: &Spec) -> Result<(), String> {
-        let guest = Guest {
+        let machine = SshdMachine {
             spec: spec.clone(),
             server: None,
         };
-        let mut guests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        guests.insert(spec.id.clone(), guest);
-        drop(guests);
+        let mut machines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        machines.insert(spec.id.clone(), machine);
+        drop(machines);
         self.start(&spec.id)
     }
 
     fn start(&self, id: &str) -> Result<(), String> {
-        self.with(id, |guest| {
-            let config = &guest.spec.custom_data;
+        self.with(id, |machine| {
+            let config = &machine.spec.custom_data;
             let keys = [file(config, "host_key"), file(config, "authorized_keys")];
-            guest.server = guest
+            machine.server = machine
                 .spec
                 .ssh
                 .map(|at| Sshd::start_with(&keys[0], &keys[1], at));
@@ -51,7 +51,7 @@ impl Machines for Guests {
     }
 
     fn stop(&self, id: &str) -> Result<(), String> {
-        self.with(id, |guest| drop(guest.server.take()))
+        self.with(id, |machine| drop(machine.server.take()))
     }
 
     fn capture(&self, _id: &str, _image: &str) -> Result<Option<PathBuf>, String> {
@@ -64,12 +64,12 @@ impl Machines for Guests {
     }
 
     fn discard(&self, id: &str) {
-        let mut guests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        guests.remove(id);
+        let mut machines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        machines.remove(id);
     }
 
     fn serial_log(&self, id: &str) -> String {
-        let log = self.with(id, |guest| guest.server.as_ref().map(Sshd::log));
+        let log = self.with(id, |machine| machine.server.as_ref().map(Sshd::log));
         log.ok().flatten().unwrap_or_default()
     }
 

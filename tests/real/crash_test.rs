@@ -1,23 +1,22 @@
-//! The storm of the fast suite, as it blows in earnest: a thousand kills.
+//! The crash test of the fast suite, with a thousand kills.
 
-#![expect(clippy::print_stdout, reason = "a storm says how hard it blew")]
+#![expect(clippy::print_stdout, reason = "the crash test prints its counts")]
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use testing::crash_test::{assert_nothing_is_lost, kill_writers, now, write_until_killed};
+use testing::signing::signed_store;
 use vault_bake::process::Program;
 use vault_bake::store::Dir;
 
-use crate::azurite::storm::shared::{assert_nothing_is_lost, now, rage, write_until_killed};
-use crate::signing::signed_store;
-
-/// One of the processes of the storm below.
+/// One of the processes of the crash test below.
 #[tokio::test]
-#[ignore = "started by the storm"]
-#[expect(clippy::disallowed_methods, reason = "the storm says where")]
+#[ignore = "started by the crash test"]
+#[expect(clippy::disallowed_methods, reason = "the crash test names the folder")]
 async fn a_writer_in_a_folder() {
-    let Ok(folder) = std::env::var("VAULT_BAKE_STORM").map(PathBuf::from) else {
+    let Ok(folder) = std::env::var("VAULT_BAKE_CRASH_TEST").map(PathBuf::from) else {
         return;
     };
     let store = signed_store(Dir::new(folder.join("store")), now()).await;
@@ -33,12 +32,12 @@ async fn a_thousand_kills_lose_nothing_that_was_acknowledged() {
         let start = || {
             let own = std::env::current_exe().expect("this test");
             Program::new(own)
-                .args(["--ignored", "--exact", "storm::a_writer_in_a_folder"])
-                .env("VAULT_BAKE_STORM", folder.path())
+                .args(["--ignored", "--exact", "crash_test::a_writer_in_a_folder"])
+                .env("VAULT_BAKE_CRASH_TEST", folder.path())
                 .start()
                 .expect("a writer")
         };
-        rage(4, 200, Duration::from_millis(20), folder.path(), start).await;
+        kill_writers(4, 200, Duration::from_millis(20), folder.path(), start).await;
         let store = signed_store(Dir::new(folder.path().join("store")), now()).await;
         acknowledged += assert_nothing_is_lost(&store, folder.path()).await;
     }

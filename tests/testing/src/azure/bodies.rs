@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::client::{Arm, COMPUTE, NETWORK, RESOURCES};
+use super::client::{COMPUTE, NETWORK, RESOURCES, RawClient};
 
 pub const NSG: &str = "G/Microsoft.Network/networkSecurityGroups/nsg";
 pub const VNET: &str = "G/Microsoft.Network/virtualNetworks/vnet";
@@ -25,7 +25,7 @@ pub fn nsg() -> Value {
         "destinationAddressPrefix": "*", "destinationPortRange": "2222" } }] } })
 }
 
-pub fn vnet(arm: &Arm) -> Value {
+pub fn vnet(arm: &RawClient) -> Value {
     json!({ "location": "westeurope", "properties": {
         "addressSpace": { "addressPrefixes": ["10.0.0.0/16"] },
         "subnets": [{ "name": "default", "properties": { "addressPrefix": "10.0.0.0/24",
@@ -38,14 +38,14 @@ pub fn pip() -> Value {
         "properties": { "publicIPAllocationMethod": "Static" } })
 }
 
-pub fn nic(arm: &Arm) -> Value {
+pub fn nic(arm: &RawClient) -> Value {
     json!({ "location": "westeurope", "properties": { "ipConfigurations": [{ "name": "one", "properties": {
         "subnet": { "id": arm.id("Microsoft.Network/virtualNetworks/vnet/subnets/default") },
         "publicIPAddress": { "id": arm.id("Microsoft.Network/publicIPAddresses/pip"),
             "properties": { "deleteOption": "Delete" } } } }] } })
 }
 
-pub fn vm(arm: &Arm) -> Value {
+pub fn vm(arm: &RawClient) -> Value {
     json!({ "location": "westeurope", "tags": { "vault-bake-id": "1" }, "properties": {
         "hardwareProfile": { "vmSize": "Standard_D2s_v5" },
         "storageProfile": {
@@ -62,7 +62,7 @@ pub fn vm(arm: &Arm) -> Value {
         "diagnosticsProfile": { "bootDiagnostics": { "enabled": true } } } })
 }
 
-pub fn image(arm: &Arm) -> Value {
+pub fn image(arm: &RawClient) -> Value {
     json!({ "location": "westeurope", "properties": { "hyperVGeneration": "V2",
         "sourceVirtualMachine": { "id": arm.id("Microsoft.Compute/virtualMachines/vm") },
         "storageProfile": { "zoneResilient": true } } })
@@ -85,7 +85,7 @@ pub fn version(source: &Value) -> Value {
 }
 
 /// The group `rg` with all that a machine needs.
-pub async fn network(arm: &Arm) {
+pub async fn network(arm: &RawClient) {
     let said = arm.put("S/resourcegroups/rg", RESOURCES, &group()).await;
     assert!(said.status < 300, "{said:?}");
     for (path, body) in [
@@ -100,14 +100,14 @@ pub async fn network(arm: &Arm) {
 }
 
 /// The same with a machine that runs.
-pub async fn machine(arm: &Arm) {
+pub async fn machine(arm: &RawClient) {
     network(arm).await;
     let ended = arm.run("PUT", VM, COMPUTE, Some(&vm(arm))).await;
     assert_eq!(ended, "Succeeded");
 }
 
 /// The same with the machine stopped and generalized.
-pub async fn generalized(arm: &Arm) {
+pub async fn generalized(arm: &RawClient) {
     machine(arm).await;
     let stop = format!("{VM}/deallocate");
     assert_eq!(arm.run("POST", &stop, COMPUTE, None).await, "Succeeded");

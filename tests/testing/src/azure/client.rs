@@ -1,9 +1,9 @@
-//! A plain client of ARM: it sends what it is told, follows operations, and knows no rules.
+//! A plain client of Azure Resource Manager: it sends requests as given and follows operations.
 
 use reqwest::{Certificate, Client, Method};
 use serde_json::{Value, json};
 
-use crate::simulator::{Config, Simulator};
+use super::{Config, Simulator};
 
 pub const RESOURCES: &str = "2025-04-01";
 pub const NETWORK: &str = "2025-05-01";
@@ -14,13 +14,13 @@ pub const LOCKS: &str = "2020-05-01";
 
 /// An answer.
 #[derive(Clone, Debug)]
-pub struct Said {
+pub struct RawResponse {
     pub status: u16,
     pub headers: reqwest::header::HeaderMap,
     pub body: Value,
 }
 
-impl Said {
+impl RawResponse {
     pub fn header(&self, name: &str) -> Option<String> {
         Some(self.headers.get(name)?.to_str().ok()?.to_owned())
     }
@@ -35,13 +35,13 @@ impl Said {
 }
 
 /// A simulator with a client that it lets in.
-pub struct Arm {
+pub struct RawClient {
     pub simulator: Simulator,
     pub client: Client,
     pub token: String,
 }
 
-impl Arm {
+impl RawClient {
     pub async fn start(config: Config) -> Self {
         let (tenant, id, secret) = (
             config.tenant.clone(),
@@ -71,7 +71,7 @@ impl Arm {
     }
 
     /// Asks the authority.
-    pub async fn token(&self, tenant: &str, form: String) -> Said {
+    pub async fn token(&self, tenant: &str, form: String) -> RawResponse {
         let url = format!("{}/{tenant}/oauth2/v2.0/token", self.simulator.url());
         let request = self.client.post(url).body(form);
         read(request.send().await.expect("an answer")).await
@@ -106,7 +106,7 @@ impl Arm {
         version: &str,
         body: Option<&Value>,
         headers: &[(&str, &str)],
-    ) -> Result<Said, reqwest::Error> {
+    ) -> Result<RawResponse, reqwest::Error> {
         let method: Method = method.parse().expect("a method");
         let mut request = self.client.request(method, self.url(path, version));
         if !self.token.is_empty() {
@@ -129,16 +129,16 @@ impl Arm {
         path: &str,
         version: &str,
         body: Option<&Value>,
-    ) -> Said {
+    ) -> RawResponse {
         let said = self.try_send(method, path, version, body, &[]).await;
         said.unwrap_or_else(|error| panic!("{method} {path}: {error:?}"))
     }
 
-    pub async fn get(&self, path: &str, version: &str) -> Said {
+    pub async fn get(&self, path: &str, version: &str) -> RawResponse {
         self.send("GET", path, version, None).await
     }
 
-    pub async fn put(&self, path: &str, version: &str, body: &Value) -> Said {
+    pub async fn put(&self, path: &str, version: &str, body: &Value) -> RawResponse {
         self.send("PUT", path, version, Some(body)).await
     }
 
@@ -157,7 +157,7 @@ impl Arm {
         self.follow(&said).await
     }
 
-    pub async fn follow(&self, said: &Said) -> String {
+    pub async fn follow(&self, said: &RawResponse) -> String {
         if let Some(url) = said.header("azure-asyncoperation") {
             loop {
                 let now = self.get(&url, "").await;
@@ -194,12 +194,12 @@ impl Arm {
     }
 }
 
-async fn read(response: reqwest::Response) -> Said {
+async fn read(response: reqwest::Response) -> RawResponse {
     let status = response.status().as_u16();
     let headers = response.headers().clone();
     let text = response.text().await.expect("a body");
     let body = serde_json::from_str(&text).unwrap_or_else(|_| json!(text));
-    Said {
+    RawResponse {
         status,
         headers,
         body,

@@ -4,29 +4,25 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use testing::crash_test::{assert_nothing_is_lost, kill_writers, now, write_until_killed};
+use testing::signing::signed_store;
 use vault_bake::process::Program;
 use vault_bake::store::Store;
 
 use super::server::{azurite, open};
 
-#[path = "../../suite/store/storm.rs"]
-pub mod shared;
-
-use crate::signing::signed_store;
-use shared::{assert_nothing_is_lost, now, rage, write_until_killed};
-
-/// One of the processes of the storm below.
+/// One of the processes of the crash test below.
 #[tokio::test]
-#[ignore = "started by the storm"]
-#[expect(clippy::disallowed_methods, reason = "the storm says where")]
-async fn a_writer_of_the_storm() {
+#[ignore = "started by the crash test"]
+#[expect(clippy::disallowed_methods, reason = "the crash test names the folder")]
+async fn a_writer_to_kill() {
     let (Ok(folder), Ok(port)) = (
-        std::env::var("VAULT_BAKE_STORM"),
-        std::env::var("VAULT_BAKE_STORM_PORT"),
+        std::env::var("VAULT_BAKE_CRASH_TEST"),
+        std::env::var("VAULT_BAKE_CRASH_TEST_PORT"),
     ) else {
         return;
     };
-    let blob = open(port.parse().unwrap(), "storm");
+    let blob = open(port.parse().unwrap(), "crash-test");
     let store = signed_store(blob, now()).await;
     write_until_killed(&store, &PathBuf::from(folder)).await;
 }
@@ -34,22 +30,22 @@ async fn a_writer_of_the_storm() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_writers_lose_nothing_that_was_acknowledged() {
     let Some(azurite) = azurite() else { return };
-    azurite.container("storm").await;
+    azurite.container("crash-test").await;
     let folder = TempDir::new().unwrap();
     let start = || {
         Program::new(std::env::current_exe().unwrap())
             .args([
                 "--ignored",
                 "--exact",
-                "azurite::storm::a_writer_of_the_storm",
+                "azurite::crash_test::a_writer_to_kill",
             ])
-            .env("VAULT_BAKE_STORM", folder.path())
-            .env("VAULT_BAKE_STORM_PORT", azurite.port.to_string())
+            .env("VAULT_BAKE_CRASH_TEST", folder.path())
+            .env("VAULT_BAKE_CRASH_TEST_PORT", azurite.port.to_string())
             .start()
             .unwrap()
     };
-    rage(4, 64, Duration::from_millis(150), folder.path(), start).await;
-    let store = Store::open(open(azurite.port, "storm")).await.unwrap();
+    kill_writers(4, 64, Duration::from_millis(150), folder.path(), start).await;
+    let store = Store::open(open(azurite.port, "crash-test")).await.unwrap();
     let acknowledged = assert_nothing_is_lost(&store, folder.path()).await;
     println!("64 kills, {acknowledged} acknowledged, none lost");
 }

@@ -1,4 +1,4 @@
-//! Everything around a bake on Azure: a simulated subscription with guests in it and with what is not ours, a bakery, a door.
+//! What a bake on Azure needs: a simulated subscription with resources of others in it, a bake setup, and a client.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -20,10 +20,10 @@ use vault_bake::plan::{PlannedBase, PlannedMachine, PlannedOutput};
 use vault_bake::secret::Secret;
 use vault_bake::wait::{Interrupt, Pace};
 
-use crate::guest::Guests;
-use crate::simulator::{Config, Decoys, Shown, Simulator};
-use crate::support::bakery::{Bakery, clock, steps};
-use crate::support::sshd::own_name;
+use super::sshd_machines::SshdMachines;
+use super::{Config, Decoys, Shown, Simulator};
+use crate::harness::{FakeBuilderHarness, clock, steps};
+use crate::sshd::own_name;
 
 /// Pauses are so much shorter than on Azure.
 const PACE: f64 = 0.005;
@@ -32,9 +32,9 @@ pub const KEPT: &str = "images";
 /// What is made is long gone by then, and not before.
 const EXPIRES: &str = "2099-01-01T00:00:00Z";
 
-/// Who bakes in a subscription.
-pub struct Yard {
-    pub bakery: Bakery,
+/// What to bake in a subscription, and how to reach it.
+pub struct AzureBakeSetup {
+    pub harness: FakeBuilderHarness,
     pub machine: AzureMachine,
     pub output: AzureOutput,
     pub base: LockedImage,
@@ -46,27 +46,27 @@ pub struct Yard {
     client: Arc<reqwest::Client>,
 }
 
-/// The same with the subscription.
-pub struct Ground {
+/// A bake setup with its simulated subscription.
+pub struct AzureHarness {
     pub folder: TempDir,
     pub simulator: Simulator,
-    pub yard: Yard,
+    pub setup: AzureBakeSetup,
     /// What was there before: ids in small letters.
     given: BTreeSet<String>,
     decoys: Decoys,
 }
 
-impl std::ops::Deref for Ground {
-    type Target = Yard;
+impl std::ops::Deref for AzureHarness {
+    type Target = AzureBakeSetup;
 
-    fn deref(&self) -> &Yard {
-        &self.yard
+    fn deref(&self) -> &AzureBakeSetup {
+        &self.setup
     }
 }
 
-impl std::ops::DerefMut for Ground {
-    fn deref_mut(&mut self) -> &mut Yard {
-        &mut self.yard
+impl std::ops::DerefMut for AzureHarness {
+    fn deref_mut(&mut self) -> &mut AzureBakeSetup {
+        &mut self.setup
     }
 }
 
@@ -117,12 +117,12 @@ pub fn gallery() -> GalleryOutput {
     }
 }
 
-impl Yard {
-    /// A bakery below `root` for the subscription at `url`, whose certificate `ca_pem` vouches for.
+impl AzureBakeSetup {
+    /// A setup below `root` for the subscription at `url`, whose certificate `ca_pem` vouches for.
     pub fn new(root: &Path, url: &str, ca_pem: &str) -> Self {
         let base_image = base("12", Generation::V1);
-        let mut bakery = Bakery::new(root, steps());
-        bakery.plan.base = PlannedBase::Azure {
+        let mut harness = FakeBuilderHarness::new(root, steps());
+        harness.plan.base = PlannedBase::Azure {
             wanted: AzureBase::Marketplace {
                 publisher: "Debian".to_owned(),
                 offer: "debian-12".to_owned(),
@@ -131,14 +131,14 @@ impl Yard {
             },
             locked: base_image.clone(),
         };
-        bakery.version = Some("1.2.3".parse().expect("a version"));
+        harness.version = Some("1.2.3".parse().expect("a version"));
         let certificate = reqwest::Certificate::from_pem(ca_pem.as_bytes());
         let client = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .tls_certs_only([certificate.expect("a certificate")]);
         Self {
-            bakery,
+            harness,
             machine: machine(),
             output: AzureOutput {
                 resource_group: KEPT.to_owned(),
@@ -154,7 +154,7 @@ impl Yard {
         }
     }
 
-    /// A door to the subscription.
+    /// A client of the subscription.
     pub fn arm(&self) -> Arm {
         let url = &self.url;
         let settings = ArmSettings {
@@ -175,15 +175,15 @@ impl Yard {
             run: "test".to_owned(),
             request_timeout: self.request_timeout,
         };
-        Arm::new(settings, &Events::silent(), &Interrupt::default()).expect("a door")
+        Arm::new(settings, &Events::silent(), &Interrupt::default()).expect("a client")
     }
 
     fn builder(&self) -> Azure {
         let job = Job {
             machine: self.machine.clone(),
             output: self.output.clone(),
-            image: self.bakery.plan.image.clone(),
-            version: self.bakery.version.expect("a version").to_string(),
+            image: self.harness.plan.image.clone(),
+            version: self.harness.version.expect("a version").to_string(),
             user: own_name(),
             expires: EXPIRES.to_owned(),
         };
@@ -195,20 +195,20 @@ impl Yard {
         &mut self,
         hook: impl Fn(&Event) + Send + Sync + 'static,
     ) -> Result<Baked, Failed> {
-        let plan = &mut self.bakery.plan;
+        let plan = &mut self.harness.plan;
         plan.machine = PlannedMachine::Azure(Box::new(self.machine.clone()));
         plan.output = PlannedOutput::Azure(self.output.clone());
         if let PlannedBase::Azure { locked, .. } = &mut plan.base {
             *locked = self.base.clone();
         }
-        let store = self.bakery.store().await;
-        self.bakery.bake_with(&self.builder(), &store, hook).await
+        let store = self.harness.store().await;
+        self.harness.bake_with(&self.builder(), &store, hook).await
     }
 
     /// Tries a recorded image.
     pub async fn retest(&self, manifest: Digest) -> Result<Tested, Failed> {
-        let store = self.bakery.store().await;
-        self.bakery
+        let store = self.harness.store().await;
+        self.harness
             .retest_with(&self.builder(), &store, manifest)
             .await
     }
@@ -216,7 +216,7 @@ impl Yard {
     /// Sweeps by the journals of dead runs.
     pub async fn sweep(&self) -> Vec<vault_bake::teardown::Swept> {
         let cleaner = Cleaner::new(&self.arm());
-        self.bakery.sweep_in(Some(&cleaner)).await
+        self.harness.sweep_in(Some(&cleaner)).await
     }
 }
 
@@ -225,12 +225,12 @@ fn ids(simulator: &Simulator) -> BTreeSet<String> {
     shown.map(|one| one.id.to_ascii_lowercase()).collect()
 }
 
-impl Ground {
+impl AzureHarness {
     /// A subscription with the group that images go to, and decoys.
     pub fn new(config: Config) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let simulator = Simulator::start(Config {
-            machines: Arc::new(Guests::default()),
+            machines: Arc::new(SshdMachines::default()),
             ..config
         });
         simulator.put_group(KEPT);
@@ -245,12 +245,12 @@ impl Ground {
             ],
         );
         let given = ids(&simulator);
-        let yard = Yard::new(folder.path(), &simulator.url(), simulator.ca_pem());
+        let setup = AzureBakeSetup::new(folder.path(), &simulator.url(), simulator.ca_pem());
         Self {
             folder,
             given,
             simulator,
-            yard,
+            setup,
             decoys,
         }
     }
@@ -281,11 +281,11 @@ impl Ground {
         let wanted = gallery();
         let arm = self.arm();
         let group = ResourceId::group(arm.subscription(), KEPT);
-        let shelf = group.resource("Microsoft.Compute/galleries", &wanted.name);
-        let definition = shelf.child("images", &wanted.definition);
+        let gallery = group.resource("Microsoft.Compute/galleries", &wanted.name);
+        let definition = gallery.child("images", &wanted.definition);
         let bodies = [
             (
-                &shelf,
+                &gallery,
                 json!({ "location": "westeurope", "properties": {} }),
             ),
             (

@@ -3,24 +3,23 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
+use testing::harness::{FakeBuilderHarness, clock, steps};
+use testing::remote_backend::RemoteBackend;
+use testing::signing::signed_store;
 use vault_bake::bake::BakeError;
 use vault_bake::event::{Event, Stage};
 use vault_bake::store::Depth;
 use vault_bake::world::runs;
 
-use crate::support::bakery::{Bakery, clock, steps};
-use crate::support::far::Far;
-use crate::support::signing::signed_store;
-
 #[tokio::test]
 async fn an_image_in_a_far_store_is_fetched_checked_and_booted() {
     let folder = tempfile::tempdir().unwrap();
-    let bakery = Bakery::new(folder.path(), steps());
-    let far = Far::new(folder.path().join("store"), false);
-    let store = signed_store(far, clock()).await;
-    let baked = bakery.bake_into(&store, |_| {}).await.unwrap();
+    let harness = FakeBuilderHarness::new(folder.path(), steps());
+    let remote = RemoteBackend::new(folder.path().join("store"), false);
+    let store = signed_store(remote, clock()).await;
+    let baked = harness.bake_into(&store, |_| {}).await.unwrap();
     assert!(baked.tested.is_some_and(|record| record.passed) && baked.leaks.is_empty());
-    let recorded = bakery.heard().into_iter().find_map(|event| match event {
+    let recorded = harness.heard().into_iter().find_map(|event| match event {
         Event::Recorded { artifact, .. } => Some(artifact),
         _ => None,
     });
@@ -30,13 +29,13 @@ async fn an_image_in_a_far_store_is_fetched_checked_and_booted() {
         format!("https://far.example/away/{name}")
     );
 
-    let again = bakery.retest(&store, baked.digest).await.unwrap();
+    let again = harness.retest(&store, baked.digest).await.unwrap();
     assert!(again.record.passed && again.leaks.is_empty());
     let fetched = store.backend().fetched();
     assert_eq!(fetched.len(), 2);
     for to in fetched {
         assert!(
-            to.starts_with(runs(&bakery.cache())) && !to.exists(),
+            to.starts_with(runs(&harness.cache())) && !to.exists(),
             "{}",
             to.display()
         );
@@ -46,27 +45,27 @@ async fn an_image_in_a_far_store_is_fetched_checked_and_booted() {
     let disk = folder.path().join("store").join(name);
     fs::set_permissions(&disk, fs::Permissions::from_mode(0o644)).unwrap();
     fs::write(&disk, "another disk").unwrap();
-    let refused = bakery.retest(&store, baked.digest).await.unwrap_err();
+    let refused = harness.retest(&store, baked.digest).await.unwrap_err();
     let integrity = matches!(&refused.error, BakeError::Store(error) if error.is_integrity());
     assert!(integrity, "{refused}");
     fs::remove_file(&disk).unwrap();
-    let gone = bakery.retest(&store, baked.digest).await.unwrap_err();
+    let gone = harness.retest(&store, baked.digest).await.unwrap_err();
     assert!(matches!(gone.error, BakeError::NoArtifact { .. }), "{gone}");
-    let left = bakery.left_behind().await;
+    let left = harness.left_behind().await;
     assert!(left.is_empty(), "{left:?}");
 }
 
 #[tokio::test]
 async fn an_interrupt_ends_a_long_upload() {
     let folder = tempfile::tempdir().unwrap();
-    let bakery = Bakery::new(folder.path(), steps());
-    let far = Far::new(folder.path().join("store"), true);
-    let store = signed_store(far, clock()).await;
-    let interrupt = bakery.interrupt.clone();
+    let harness = FakeBuilderHarness::new(folder.path(), steps());
+    let remote = RemoteBackend::new(folder.path().join("store"), true);
+    let store = signed_store(remote, clock()).await;
+    let interrupt = harness.interrupt.clone();
     let recording = Event::StageStarted {
         stage: Stage::Record,
     };
-    let failed = bakery
+    let failed = harness
         .bake_into(&store, move |event| {
             if *event == recording {
                 interrupt.raise();
@@ -78,7 +77,7 @@ async fn an_interrupt_ends_a_long_upload() {
         matches!(failed.error, BakeError::Interrupted(_)),
         "{failed}"
     );
-    let left = bakery.left_behind().await;
+    let left = harness.left_behind().await;
     assert!(left.is_empty(), "{left:?}");
     let report = store.verify(Depth::Artifacts).await.unwrap();
     assert!(report.is_sound() && report.manifests == 0, "{report}");

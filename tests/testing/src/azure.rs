@@ -6,11 +6,14 @@
 
 mod answer;
 mod authority;
+pub mod bodies;
 mod call;
 mod catalogue;
+pub mod client;
 mod config;
 mod decoys;
 mod faults;
+pub mod harness;
 mod kinds;
 mod latency;
 mod machines;
@@ -21,6 +24,7 @@ mod rules;
 mod schema;
 mod scopes;
 mod service;
+pub mod sshd_machines;
 mod wire;
 mod world;
 
