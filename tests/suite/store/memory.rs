@@ -171,7 +171,7 @@ async fn a_store_that_went_back_is_noticed() {
     type Change = fn(&MemoryBackend, &MemoryBackend);
     let cases: [(&str, Change); 3] = [
         ("the last entry is gone", |backend, _| {
-            backend.remove(&name(20))
+            backend.remove(&name(20));
         }),
         ("all entries are gone", |backend, _| {
             (1..=20).for_each(|seq| backend.remove(&name(seq)));
