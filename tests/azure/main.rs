@@ -7,6 +7,8 @@ mod door;
 mod fidelity;
 mod ground;
 mod guest;
+#[path = "../judged/mod.rs"]
+mod judged;
 mod matrix;
 mod rules;
 #[expect(dead_code, unused_imports, reason = "rollouts will ask for more of it")]

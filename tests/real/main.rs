@@ -5,6 +5,8 @@ mod azurite;
 mod bake;
 mod consul_files;
 mod fixture_vault;
+#[path = "../judged/mod.rs"]
+mod judged;
 mod judges;
 mod lock;
 mod qemu;

@@ -81,7 +81,7 @@ async fn of_many_writers_of_one_version_one_wins() {
 
 /// One of the processes of the storm below: records bakes until it is killed, and notes which were acknowledged.
 #[tokio::test]
-#[ignore = "started by the storm"]
+#[ignore = "started by `killed_writers_lose_nothing_that_was_acknowledged`"]
 async fn a_writer_of_the_storm() {
     #[expect(clippy::disallowed_methods, reason = "the storm says where")]
     let Ok(folder) = std::env::var("VAULT_BAKE_STORM") else {
