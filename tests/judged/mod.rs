@@ -30,8 +30,7 @@ impl Changed {
             "{name} changed since it was judged, and there is no judge here: run `sh scripts/setup tests`"
         );
         panic!(
-            "{name} changed, and was judged well. Write that down: echo {digest} >{}",
-            file(&name).display()
+            "{name} changed, and was judged well. Write that down: echo {digest} >tests/judged/{name}"
         );
     }
 }
