@@ -1,6 +1,6 @@
 //! Microsoft's own clients for Python drive the simulator through a whole bake, in every style in which Azure tells of
-//! long-running operations: what they understand, the simulator says as the service does. They take long, so they are asked
-//! when the simulator changed, and in `exhaustive`.
+//! long-running operations: what they understand, the simulator says as the service does. They run if the
+//! simulator changed, and in `exhaustive`.
 
 #![expect(
     clippy::disallowed_methods,
@@ -59,7 +59,7 @@ fn driven(style: Option<Style>) -> Option<(String, Simulator)> {
     Some((said, simulator))
 }
 
-/// Drives the simulator in every style, and checks what the clients understood. False where there are no clients here.
+/// Drives the simulator in every style and checks what the clients understood. Returns false if they are not installed.
 fn understood() -> bool {
     let styles = [
         None,
@@ -86,8 +86,8 @@ fn understood() -> bool {
     true
 }
 
-/// Everything that the clients' verdict depends on: the simulator's sources without lines of comments, what the clients
-/// do, and their versions.
+/// Returns everything that the clients' verdict depends on: the simulator's sources without lines of comments, what
+/// the clients do, and their versions.
 fn judged() -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut text = judged::pinned("azure-mgmt");
@@ -102,7 +102,7 @@ fn judged() -> String {
     text
 }
 
-/// The files with source code below a folder, in order.
+/// Returns the files with source code below a folder, sorted.
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let entries =
         fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));

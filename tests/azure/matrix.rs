@@ -1,8 +1,8 @@
-//! Requests of a bake × what can happen to them; and a kill -9 at a request, before its effect and after.
+//! Faults at the requests of a bake; and a kill -9 at a request, before its effect and after.
 //!
-//! A bake succeeds, or fails and says which operation on which resource failed and why. Either way nothing of it is left but
-//! what its record names, nothing of others is touched, and the store is sound. A sample is tried here, and everything in
-//! `exhaustive`.
+//! A bake succeeds, or fails and says which operation on which resource failed and why. Either way nothing of it is
+//! left but what its record names, nothing of others is touched, and the store is sound. `make test` runs a sample;
+//! `exhaustive` has every pair.
 
 #![expect(
     clippy::disallowed_methods,
@@ -26,15 +26,15 @@ use crate::simulator::{Config, Fault, FaultKind, Request};
 /// Cases at a time: most of a case is waiting.
 const THREADS: usize = 6;
 
-/// How fast a world is, and how long it waits for one answer.
+/// The time scale of a bake.
 #[derive(Clone, Copy)]
 struct Speed {
-    /// What pauses and deadlines of Azure are multiplied with.
+    /// The factor of all pauses and deadlines.
     pace: f64,
     request_timeout: Duration,
 }
 
-/// No deadline passes, also on a computer that is busy with something else: the shortest, for a part of the network, is 6 s.
+/// No deadline passes on a busy computer: the shortest, of a part of the network, is 6 s.
 const UNHURRIED: Speed = Speed {
     pace: 0.02,
     request_timeout: Duration::from_secs(60),
@@ -54,8 +54,8 @@ async fn world(speed: Speed) -> Ground {
     ground
 }
 
-/// The requests of a bake to which nothing happens, in an order that is the same every time: networks come first, whose
-/// deadline is the shortest.
+/// Returns the requests of a bake without faults, in a fixed order. Networks come first among the creations, because
+/// their deadline is the shortest and the first kind of fault is `Stuck`.
 fn requests() -> Vec<Request> {
     let mut requests = alone(async {
         let mut ground = world(UNHURRIED).await;
@@ -68,14 +68,14 @@ fn requests() -> Vec<Request> {
     requests
 }
 
-/// Requests that the library treats alike when something goes wrong.
+/// Requests that the library retries and reports alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Class {
     Token,
     Reads,
-    /// Questions about an operation that goes on.
+    /// The state of a long-running operation.
     Polls,
-    /// Writes that are done when they are answered.
+    /// Writes that are done when they are answered; long-running ones are in the next three.
     Writes,
     Creations,
     Actions,
@@ -98,7 +98,7 @@ impl Class {
         }
     }
 
-    /// The requests of this class, of which there must be some.
+    /// Returns the requests of this class. A bake must have some.
     fn only(self, requests: &[Request]) -> Vec<Request> {
         let mut own = requests.to_vec();
         own.retain(|request| Self::of(request, requests) == self);
@@ -111,7 +111,7 @@ impl Class {
     }
 }
 
-/// Every kind of fault at every request.
+/// Returns every kind of fault at every request.
 fn all(requests: &[Request], kinds: &[FaultKind]) -> Vec<Fault> {
     let mut cases = Vec::new();
     for request in requests {
@@ -121,7 +121,7 @@ fn all(requests: &[Request], kinds: &[FaultKind]) -> Vec<Fault> {
     cases
 }
 
-/// As few cases of one class as have every kind of fault and every request.
+/// Returns as few cases as have every kind of fault and every request of one class.
 fn sample(requests: &[Request], kinds: &[FaultKind]) -> Vec<Fault> {
     let pairs = requests.iter().cycle().zip(kinds.iter().cycle());
     let cases: Vec<Fault> = pairs

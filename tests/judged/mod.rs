@@ -1,17 +1,18 @@
-//! What programs of others judged last. They take long, so outside of `exhaustive` they run only on what changed since.
+//! Digests of what external validators checked last. Outside of `exhaustive` a validator runs only if its input
+//! changed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use vault_bake::digest::Digest;
 
-/// Something that is not what was judged last.
+/// Input that differs from what was checked last.
 pub struct Changed {
     name: String,
     digest: Digest,
 }
 
-/// `None` if `judged`, everything that the verdict depends on, is what was judged last under this name.
+/// Returns `None` if `judged`, everything that the verdict depends on, is what was checked last under this name.
 pub fn changed(name: &str, judged: &[u8]) -> Option<Changed> {
     let digest = Digest::of(judged);
     let last = fs::read_to_string(file(name)).unwrap_or_default();
@@ -22,20 +23,20 @@ pub fn changed(name: &str, judged: &[u8]) -> Option<Changed> {
 }
 
 impl Changed {
-    /// Fails, and says what to do: `was_judged` is false where there is no judge on this computer.
+    /// Fails and names the way out. `was_judged` is false if the validator is not installed.
     pub fn refuse(self, was_judged: bool) -> ! {
         let Self { name, digest } = self;
         assert!(
             was_judged,
-            "{name} changed since it was judged, and there is no judge here: run `sh scripts/setup tests`"
+            "cannot check {name}, which changed: its validator is missing. Run `sh scripts/setup tests`."
         );
         panic!(
-            "{name} changed, and was judged well. Write that down: echo {digest} >tests/judged/{name}"
+            "{name} changed, and its validator accepts it. Commit that: echo {digest} >tests/judged/{name}"
         );
     }
 }
 
-/// The lines of `scripts/setup` with the versions of the judges.
+/// Returns the lines of `scripts/setup` that pin the version of a validator.
 pub fn pinned(package: &str) -> String {
     let text = fs::read_to_string(root().join("scripts/setup")).expect("the script");
     let lines: Vec<&str> = text.lines().filter(|line| line.contains("==")).collect();

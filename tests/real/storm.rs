@@ -1,4 +1,4 @@
-//! The storm of the fast suite, as it blows in earnest: a hundred kills, and a thousand.
+//! The storm of the fast suite with more kills: a hundred, and a thousand in `exhaustive`.
 
 #![expect(clippy::print_stdout, reason = "a storm says how hard it blew")]
 
@@ -24,9 +24,9 @@ async fn a_writer_in_a_folder() {
     write_until_killed(&store, &folder).await;
 }
 
-/// Kills a writer `kills` times in each of `stores`: a few, because every writer reads the whole log of its store when it
-/// starts.
-async fn blow(stores: usize, kills: usize) {
+/// Kills a writer `kills` times in each of `stores` stores. Several, because every writer reads the whole log of its
+/// store when it starts.
+async fn kill_writers(stores: usize, kills: usize) {
     let mut acknowledged = 0;
     for _ in 0..stores {
         let folder = TempDir::new().expect("a folder");
@@ -48,12 +48,12 @@ async fn blow(stores: usize, kills: usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_kills_lose_nothing_that_was_acknowledged() {
-    blow(1, 100).await;
+    kill_writers(1, 100).await;
 }
 
 mod exhaustive {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_thousand_kills_lose_nothing_that_was_acknowledged() {
-        super::blow(5, 200).await;
+        super::kill_writers(5, 200).await;
     }
 }

@@ -1,5 +1,5 @@
-//! Bytes of every file of a small store, and every file: what is altered is noticed. One byte of every field is tried here,
-//! and in `exhaustive` every one.
+//! Bytes of every file of a small store, and every file: what is altered is noticed. `make test` alters one byte of
+//! every field, `exhaustive` every byte.
 
 #![expect(
     clippy::unwrap_used,
@@ -113,12 +113,12 @@ async fn complaint(root: &Path) -> Option<String> {
 #[derive(Clone)]
 enum Form {
     Everything,
-    /// A byte of each field and one other file of each folder, chosen by this seed.
+    /// One byte of each field, and one other file of each folder, chosen by this seed.
     Sample(u64),
 }
 
 impl Form {
-    /// A sample by the seed in `VAULT_BAKE_SEED`, or by a new one.
+    /// Returns a sample by the seed in `VAULT_BAKE_SEED`, or by a random one.
     #[expect(clippy::disallowed_methods, reason = "a person repeats a sample")]
     fn sample() -> Self {
         let wanted = std::env::var("VAULT_BAKE_SEED").ok();
@@ -130,7 +130,7 @@ impl Form {
         Self::Sample(seed)
     }
 
-    /// Which of `among` things to take, the same each time for the same `of`.
+    /// Returns which of `among` to take: always the same for the same `of`.
     fn choose(&self, of: &str, among: Range<usize>) -> Vec<usize> {
         match self {
             Self::Everything => among.collect(),
@@ -143,14 +143,14 @@ impl Form {
         }
     }
 
-    /// The places in a file to alter.
+    /// Returns the places in a file to alter.
     fn places(&self, name: &Path, bytes: &[u8]) -> BTreeSet<usize> {
         let fields = fields(bytes).into_iter();
         let chosen = fields.flat_map(|field| self.choose(&format!("{name:?} {field:?}"), field));
         chosen.collect()
     }
 
-    /// The other files to put in the place of a file.
+    /// Returns the other files that replace a file.
     fn swaps<'a>(&self, name: &Path, others: &'a [PathBuf]) -> Vec<&'a PathBuf> {
         let kind = |path: &Path| path.iter().next().unwrap().to_owned();
         let kinds: BTreeSet<_> = others.iter().map(|other| kind(other)).collect();
@@ -167,7 +167,7 @@ impl Form {
     }
 }
 
-/// The fields of a record, among them those of its payload, which is JSON as base64. They cover all of it.
+/// Returns the fields of a record and those of its payload, which is JSON in base64. Together they cover every byte.
 fn fields(bytes: &[u8]) -> Vec<Range<usize>> {
     let mut all = Vec::new();
     for piece in pieces(bytes) {
@@ -194,7 +194,7 @@ fn fields(bytes: &[u8]) -> Vec<Range<usize>> {
     all
 }
 
-/// JSON between its commas, brackets and line ends.
+/// Splits JSON at commas, brackets and line ends.
 fn pieces(bytes: &[u8]) -> Vec<Range<usize>> {
     let (mut all, mut start, mut quoted, mut escaped) = (Vec::new(), 0, false, false);
     for (at, byte) in bytes.iter().enumerate() {
@@ -215,7 +215,7 @@ fn pieces(bytes: &[u8]) -> Vec<Range<usize>> {
     all
 }
 
-/// Alters the file `name` in the ways of `form`, and puts it back. How many ways there were.
+/// Alters the file `name` in the ways of `form`, restores it and returns how many ways there were.
 async fn alter(
     form: &Form,
     sound: &Path,
@@ -288,7 +288,7 @@ async fn alter(
     cases + 2
 }
 
-/// Alters every file of a store in the ways of `form`. How many ways there were.
+/// Alters every file of a store in the ways of `form` and returns how many there were.
 async fn alter_all(form: Form) -> usize {
     let folder = TempDir::new().unwrap();
     let sound = folder.path().join("sound");

@@ -8,46 +8,46 @@ fn faults_of(class: Class) {
 }
 
 #[test]
-fn all_faults_of_the_token() {
+fn every_fault_of_the_token_is_survived_or_named() {
     faults_of(Class::Token);
 }
 
 #[test]
-fn all_faults_of_reads() {
+fn every_fault_of_reads_is_survived_or_named() {
     faults_of(Class::Reads);
 }
 
 #[test]
-fn all_faults_of_polls() {
+fn every_fault_of_polls_is_survived_or_named() {
     faults_of(Class::Polls);
 }
 
 #[test]
-fn all_faults_of_writes() {
+fn every_fault_of_writes_is_survived_or_named() {
     faults_of(Class::Writes);
 }
 
 #[test]
-fn all_faults_of_creations() {
+fn every_fault_of_creations_is_survived_or_named() {
     faults_of(Class::Creations);
 }
 
 #[test]
-fn all_faults_of_actions() {
+fn every_fault_of_actions_is_survived_or_named() {
     faults_of(Class::Actions);
 }
 
 #[test]
-fn all_faults_of_removals() {
+fn every_fault_of_removals_is_survived_or_named() {
     faults_of(Class::Removals);
 }
 
 #[test]
-fn kills_before_the_effect_of_every_request() {
+fn a_bake_killed_before_the_effect_of_any_request_is_swept_clean() {
     kills::check(&all(&requests(), &[FaultKind::HeldBefore]));
 }
 
 #[test]
-fn kills_after_the_effect_of_every_request() {
+fn a_bake_killed_after_the_effect_of_any_request_is_swept_clean() {
     kills::check(&all(&requests(), &[FaultKind::HeldAfter]));
 }

@@ -1,4 +1,4 @@
-//! A fault at a request: by class of request, and what came of it as a table.
+//! Bakes with a fault at one request. The outcomes are a table for each class of requests.
 
 use std::fs;
 use std::time::Instant;
@@ -22,10 +22,10 @@ const KINDS: [fn() -> FaultKind; 10] = [
     || FaultKind::Fails("InternalExecutionError".to_owned()),
 ];
 
-/// By operation and kind whether bakes with this fault succeed (`ok`) or fail.
+/// `ok` or `fails`, by operation and kind of fault.
 type Table = BTreeMap<String, BTreeMap<String, String>>;
 
-/// Bakes with each of `cases` and shows what came of each: `ok` or `fails`. A failure has to name the operation.
+/// Bakes with each of `cases` and returns the outcomes, `ok` or `fails`. An error must name the operation.
 fn baked(class: Class, cases: &[Fault]) -> Vec<&'static str> {
     let began = Instant::now();
     let outcomes = each(cases, |fault| faulted(class, fault));
@@ -50,7 +50,7 @@ fn baked(class: Class, cases: &[Fault]) -> Vec<&'static str> {
     outcomes
 }
 
-/// Each request of a class once and each fault once; what comes of it is what the table of all of them has.
+/// Bakes with each request of a class hit once and each kind of fault used once, and compares with the committed table.
 fn sampled(class: Class) {
     let requests = class.only(&requests());
     let kinds = KINDS.map(|kind| kind());
@@ -60,20 +60,20 @@ fn sampled(class: Class) {
     let known: BTreeSet<&String> = table.keys().collect();
     assert_eq!(
         operations, known,
-        "make the tables anew with the tests in `matrix::exhaustive`"
+        "a bake sends other requests: run `INSTA_UPDATE=always cargo test --test azure matrix::exhaustive`"
     );
     for (fault, outcome) in cases.iter().zip(baked(class, &cases)) {
         let expected = &table[&fault.operation][&word(&fault.kind)];
         let occurrences = requests
             .iter()
             .filter(|one| one.operation == fault.operation);
-        // The table has `fails` where one of several occurrences fails.
+        // The table has `fails` if one of several occurrences fails.
         let fits = expected == outcome || (expected == "fails" && occurrences.count() > 1);
         assert!(fits, "{fault:?}: {outcome}, and the table has {expected}");
     }
 }
 
-/// Every fault at every request of a class, as a table.
+/// Bakes with every fault at every request of a class, and returns the table.
 pub fn everything(class: Class) -> String {
     let requests = class.only(&requests());
     let kinds = KINDS.map(|kind| kind());
@@ -96,12 +96,12 @@ pub fn everything(class: Class) -> String {
     lines.join("\n")
 }
 
-/// The name of the snapshot with the table of a class.
+/// Returns the name of the snapshot with the table of a class.
 pub fn table_name(class: Class) -> String {
     format!("faults_{class:?}").to_lowercase()
 }
 
-/// The table of a class, as it is committed.
+/// Reads the committed table of a class.
 fn read_table(class: Class) -> Table {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/azure/matrix/snapshots");
     let path = format!(
@@ -130,7 +130,8 @@ fn read_table(class: Class) -> Table {
     lines.map(row).collect()
 }
 
-/// A column of the table. A poll that fails or is not answered ends some operations and not others, by how many there are.
+/// A column of the table. A poll that fails or is not answered ends some operations and not others, by how many there
+/// are.
 fn word(kind: &FaultKind) -> String {
     match kind {
         FaultKind::Throttled(_) => "429".to_owned(),
@@ -175,15 +176,15 @@ fn is_named(fault: &Fault, said: &str) -> bool {
         .any(|name| said.contains(name))
 }
 
-/// Bakes with a fault; what it said where it failed. What never ends takes a deadline, which other requests have too: where
-/// one of those was late, which a busy computer does, the bake is repeated with more time.
+/// Bakes with a fault and returns the error, if any. `Stuck` ends by a deadline that other requests share. If a busy
+/// computer made another request miss it, the bake is repeated with more time.
 fn faulted(class: Class, fault: &Fault) -> Option<String> {
     if fault.kind != FaultKind::Stuck {
         return alone(faulted_at(fault, UNHURRIED));
     }
     let speeds = match class.goes_on() {
         true => [(0.005, 60), (0.02, 60), (0.08, 60)],
-        // Two seconds at a pace at which the shortest deadline of an operation is six.
+        // The shortest deadline of an operation is 6 s at the first of these paces.
         false => [(0.02, 2), (0.08, 8), (0.3, 30)],
     };
     let mut said = None;
@@ -237,36 +238,36 @@ async fn faulted_at(fault: &Fault, speed: Speed) -> Option<String> {
 }
 
 #[test]
-fn a_sample_of_faults_of_the_token() {
+fn faults_of_the_token_are_survived_or_named() {
     sampled(Class::Token);
 }
 
 #[test]
-fn a_sample_of_faults_of_reads() {
+fn faults_of_reads_are_survived_or_named() {
     sampled(Class::Reads);
 }
 
 #[test]
-fn a_sample_of_faults_of_polls() {
+fn faults_of_polls_are_survived_or_named() {
     sampled(Class::Polls);
 }
 
 #[test]
-fn a_sample_of_faults_of_writes() {
+fn faults_of_writes_are_survived_or_named() {
     sampled(Class::Writes);
 }
 
 #[test]
-fn a_sample_of_faults_of_creations() {
+fn faults_of_creations_are_survived_or_named() {
     sampled(Class::Creations);
 }
 
 #[test]
-fn a_sample_of_faults_of_actions() {
+fn faults_of_actions_are_survived_or_named() {
     sampled(Class::Actions);
 }
 
 #[test]
-fn a_sample_of_faults_of_removals() {
+fn faults_of_removals_are_survived_or_named() {
     sampled(Class::Removals);
 }

@@ -9,9 +9,10 @@ use super::{
     sample, settled, world,
 };
 
-/// Before the effect of one request, after that of the next: each request once, and both in each class.
+/// Kills before the effect of one request and after the effect of the next: each request once, both kinds in each
+/// class.
 #[test]
-fn a_sample_of_kills() {
+fn killed_bakes_are_swept_clean() {
     let requests = requests();
     let classes: BTreeSet<Class> = requests
         .iter()
@@ -105,7 +106,7 @@ impl Drop for Reaped {
 }
 
 #[tokio::test]
-#[ignore = "started by `check`, which kills it, as a process of its own"]
+#[ignore = "started by `killed_bakes_are_swept_clean` and `exhaustive`, as a process of its own"]
 async fn a_bake_that_is_killed() {
     let root = std::env::var("AZURE_ROOT").expect("a folder");
     let url = std::env::var("AZURE_URL").expect("a subscription");

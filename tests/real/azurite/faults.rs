@@ -27,7 +27,7 @@ async fn create(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_networks_and_services_do_loses_nothing_and_claims_nothing() {
+async fn disturbed_requests_lose_nothing_and_claim_nothing() {
     let Some(azurite) = azurite() else { return };
     tokio::join!(
         a_create_that_was_disturbed_happened_once_or_not_at_all(&azurite),

@@ -12,7 +12,7 @@ use super::server::{Azurite, azurite, open, sas, sas_until, url};
 use super::{read, won};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_name_is_one_writers_and_is_listed_and_guarded() {
+async fn names_are_created_once_listed_and_guarded() {
     let Some(azurite) = azurite() else { return };
     tokio::join!(
         a_name_is_created_once_and_read_as_often_as_one_likes(&azurite),

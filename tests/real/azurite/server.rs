@@ -24,13 +24,13 @@ const KEY: &str =
 const VERSION: &str = "2025-11-05";
 const NEVER: &str = "2099-01-01T00:00:00Z";
 
-/// A server, which ends with this value. To start it takes a second of a processor, so the cases of a file share one.
+/// A server, which ends with this value. Its start takes 1 s of CPU time, so the cases of a file share one.
 pub struct Azurite {
     child: Child,
     pub port: u16,
 }
 
-/// A server; nothing, with the reason printed, where it is not installed.
+/// Starts a server. Returns `None` and prints the reason if Azurite is not installed.
 pub fn azurite() -> Option<Azurite> {
     Azurite::start(&[])
 }

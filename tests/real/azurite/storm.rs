@@ -31,7 +31,7 @@ async fn a_writer_of_the_storm() {
     write_until_killed(&store, &PathBuf::from(folder)).await;
 }
 
-async fn blow(kills: usize) {
+async fn kill_writers(kills: usize) {
     let Some(azurite) = azurite() else { return };
     azurite.container("storm").await;
     let folder = TempDir::new().unwrap();
@@ -55,12 +55,12 @@ async fn blow(kills: usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_writers_lose_nothing_that_was_acknowledged() {
-    blow(16).await;
+    kill_writers(16).await;
 }
 
 mod exhaustive {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn sixty_four_killed_writers_lose_nothing_that_was_acknowledged() {
-        super::blow(64).await;
+        super::kill_writers(64).await;
     }
 }

@@ -38,7 +38,7 @@ async fn packages() -> Vec<Package> {
     list.lines().map(package).collect()
 }
 
-/// Documents of every kind; one of them has these packages.
+/// Returns a document of every kind; one of them has these packages.
 fn documents(packages: Vec<Package>) -> Vec<Vec<u8>> {
     let least = sample::sample("1.2.3", "disk");
     let mut rpm = sample::sample_with_everything();
@@ -65,7 +65,7 @@ fn documents(packages: Vec<Package>) -> Vec<Vec<u8>> {
     cases.iter().map(document).collect()
 }
 
-/// Whether all are valid. False where there is no judge here.
+/// Asserts that all are valid. Returns false if the validator is not installed.
 async fn are_valid(documents: &[Vec<u8>]) -> bool {
     let Some(python) = python() else { return false };
     let said = judged(&python, JUDGE, documents.join(&0)).await;

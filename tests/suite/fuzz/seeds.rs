@@ -1,5 +1,5 @@
-//! The seeds that are real records, and the hostile ones that are made from them, are what is written today. After a change
-//! of a format, `VAULT_BAKE_WRITE_SEEDS=1 cargo test --test suite fuzz::seeds` writes them anew.
+//! Seeds that are real records, and hostile ones made from them. A test compares them with what the formats give now.
+//! After a change of a format, `VAULT_BAKE_WRITE_SEEDS=1 cargo test --test suite fuzz::seeds` writes them anew.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -35,7 +35,7 @@ fn replaced(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
 
 #[tokio::test]
 #[expect(clippy::disallowed_methods, reason = "a person has them written")]
-async fn seeds_are_what_is_written_today() {
+async fn seeds_are_what_the_formats_give_now() {
     let made = make().await.0;
     if std::env::var("VAULT_BAKE_WRITE_SEEDS").is_ok() {
         // Their names have numbers, which change.
@@ -59,7 +59,7 @@ async fn seeds_are_what_is_written_today() {
     assert_eq!(
         there.count(),
         events.count(),
-        "events that are not written today"
+        "events that no format gives now"
     );
 }
 
