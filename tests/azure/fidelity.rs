@@ -1,5 +1,6 @@
 //! Microsoft's own clients for Python drive the simulator through a whole bake, in every style in which Azure tells of
-//! long-running operations: what they understand, the simulator says as the service does.
+//! long-running operations: what they understand, the simulator says as the service does. They run if the
+//! simulator changed, and in `exhaustive`.
 
 #![expect(
     clippy::disallowed_methods,
@@ -7,12 +8,17 @@
     reason = "the clients are a program of their own, and a skipped test says why"
 )]
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use testing::azure::{Config, Fault, FaultKind, Simulator, Style};
+use testing::judged;
 
 const TOKEN: &str = "a-token-of-the-test";
+/// Where the simulator's sources are, and what the clients do.
+const SIMULATOR: &str = "tests/testing/src/azure";
+const CLIENTS: &str = "tests/azure/sdk.py";
 
 /// What the clients said, and the simulator that they said it of.
 fn driven(style: Option<Style>) -> Option<(String, Simulator)> {
@@ -40,7 +46,7 @@ fn driven(style: Option<Style>) -> Option<(String, Simulator)> {
     let ca = folder.path().join("ca.pem");
     std::fs::write(&ca, simulator.ca_pem()).expect("a certificate");
     let output = Command::new(python)
-        .arg(root.join("tests/azure/sdk.py"))
+        .arg(root.join(CLIENTS))
         .arg(simulator.url())
         .arg(&ca)
         .args([&simulator.subscription(), TOKEN])
@@ -53,8 +59,8 @@ fn driven(style: Option<Style>) -> Option<(String, Simulator)> {
     Some((said, simulator))
 }
 
-#[test]
-fn microsofts_clients_understand_the_simulator_in_every_style() {
+/// Drives the simulator in every style and checks what the clients understood. Returns false if they are not installed.
+fn understood() -> bool {
     let styles = [
         None,
         Some(Style::AsyncOperation),
@@ -67,7 +73,7 @@ fn microsofts_clients_understand_the_simulator_in_every_style() {
         running.map(|one| one.join().expect("a style")).into()
     });
     let Some(all) = all.into_iter().collect::<Option<Vec<_>>>() else {
-        return;
+        return false;
     };
     for (_, simulator) in &all {
         assert_eq!(simulator.violations(), Vec::<String>::new());
@@ -76,5 +82,53 @@ fn microsofts_clients_understand_the_simulator_in_every_style() {
     for ((said, _), style) in all.iter().zip(styles).skip(1) {
         assert_eq!(*said, all[0].0, "{style:?}");
     }
-    insta::assert_snapshot!(all[0].0);
+    insta::assert_snapshot!("what_microsofts_clients_understand", all[0].0);
+    true
+}
+
+/// Returns everything that the clients' verdict depends on: the simulator's sources without lines of comments, what
+/// the clients do, and their versions.
+fn judged() -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut text = judged::pinned("azure-mgmt");
+    text += &fs::read_to_string(root.join(CLIENTS)).expect("the clients");
+    for path in sources(&root.join(SIMULATOR)) {
+        let source = fs::read_to_string(&path).expect("a source");
+        let is_code = |line: &&str| !line.trim_start().starts_with("//");
+        let code: Vec<&str> = source.lines().filter(is_code).collect();
+        let name = path.strip_prefix(root.join(SIMULATOR)).expect("below it");
+        text += &format!("\n{}\n{}", name.display(), code.join("\n"));
+    }
+    text
+}
+
+/// Returns the files with source code below a folder, sorted.
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let entries =
+        fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let mut paths: Vec<PathBuf> = entries
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    paths.sort();
+    let below = |path: PathBuf| match path.is_dir() {
+        true => sources(&path),
+        false => vec![path],
+    };
+    let mut all: Vec<PathBuf> = paths.into_iter().flat_map(below).collect();
+    all.retain(|path| path.extension().is_some_and(|it| it == "rs"));
+    all
+}
+
+#[test]
+fn microsofts_clients_were_asked_since_the_simulator_changed() {
+    if let Some(changed) = judged::changed("simulator", judged().as_bytes()) {
+        changed.refuse(understood());
+    }
+}
+
+mod exhaustive {
+    #[test]
+    fn microsofts_clients_understand_the_simulator_in_every_style() {
+        super::understood();
+    }
 }

@@ -1,4 +1,5 @@
-//! Every byte of every file of a small store, and every file: what is altered is noticed.
+//! Bytes of every file of a small store, and every file: what is altered is noticed. `make test` alters one byte of
+//! every field, `exhaustive` every byte.
 
 #![expect(
     clippy::unwrap_used,
@@ -6,18 +7,23 @@
     reason = "a test whose preparation fails has failed, and a table says how many cases it has"
 )]
 
+use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
+use std::hash::{BuildHasher as _, RandomState};
+use std::ops::Range;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
-use testing::crash_test::{now, put};
-use testing::sample::test_record;
-use testing::signing::signed_store;
+use vault_bake::digest::Digest;
 use vault_bake::store::event::{Body, Keep, Revoke};
 use vault_bake::store::gc::Outside;
 use vault_bake::store::revocation::Rule;
 use vault_bake::store::{Depth, Dir, Store, StoreError};
+
+use testing::crash_test::{now, put};
+use testing::sample::test_record;
+use testing::signing::signed_store;
 
 /// A store with an entry of every kind that there is but the change of its policy.
 async fn make(root: &Path, scratch: &Path) {
@@ -103,20 +109,136 @@ async fn complaint(root: &Path) -> Option<String> {
     }
 }
 
-/// Alters the file `name` in every way, and puts it back. How many ways there were.
-async fn alter(sound: &Path, altered: &Path, name: &Path, others: &[PathBuf]) -> usize {
+/// What is tried.
+#[derive(Clone)]
+enum Form {
+    Everything,
+    /// One byte of each field, and one other file of each folder, chosen by this seed.
+    Sample(u64),
+}
+
+impl Form {
+    /// Returns a sample by the seed in `VAULT_BAKE_SEED`, or by a random one.
+    #[expect(clippy::disallowed_methods, reason = "a person repeats a sample")]
+    fn sample() -> Self {
+        let wanted = std::env::var("VAULT_BAKE_SEED").ok();
+        let seed = wanted.map_or_else(
+            || RandomState::new().hash_one("a seed"),
+            |seed| seed.parse().expect("VAULT_BAKE_SEED is a number"),
+        );
+        println!("VAULT_BAKE_SEED={seed}");
+        Self::Sample(seed)
+    }
+
+    /// Returns which of `among` to take: always the same for the same `of`.
+    fn choose(&self, of: &str, among: Range<usize>) -> Vec<usize> {
+        match self {
+            Self::Everything => among.collect(),
+            Self::Sample(seed) => {
+                let digest = Digest::of(format!("{seed} {of}")).to_string();
+                let hex = &digest[digest.len() - 15..];
+                let number = usize::from_str_radix(hex, 16).unwrap();
+                vec![among.start + number % among.len()]
+            }
+        }
+    }
+
+    /// Returns the places in a file to alter.
+    fn places(&self, name: &Path, bytes: &[u8]) -> BTreeSet<usize> {
+        let fields = fields(bytes).into_iter();
+        let chosen = fields.flat_map(|field| self.choose(&format!("{name:?} {field:?}"), field));
+        chosen.collect()
+    }
+
+    /// Returns the other files that replace a file.
+    fn swaps<'a>(&self, name: &Path, others: &'a [PathBuf]) -> Vec<&'a PathBuf> {
+        let kind = |path: &Path| path.iter().next().unwrap().to_owned();
+        let kinds: BTreeSet<_> = others.iter().map(|other| kind(other)).collect();
+        let of = |wanted| -> Vec<&PathBuf> {
+            let alike = |other: &&PathBuf| *other != name && kind(other) == wanted;
+            let alike: Vec<&PathBuf> = others.iter().filter(alike).collect();
+            let chosen = match alike.len() {
+                0 => vec![],
+                some => self.choose(&format!("{name:?} {wanted:?}"), 0..some),
+            };
+            chosen.into_iter().map(|at| alike[at]).collect()
+        };
+        kinds.into_iter().flat_map(of).collect()
+    }
+}
+
+/// Returns the fields of a record and those of its payload, which is JSON in base64. Together they cover every byte.
+fn fields(bytes: &[u8]) -> Vec<Range<usize>> {
+    let mut all = Vec::new();
+    for piece in pieces(bytes) {
+        let text = std::str::from_utf8(&bytes[piece.clone()]).unwrap();
+        let head = "\"payload\":\"";
+        let payload = text.find(head).and_then(|at| {
+            let start = at + head.len();
+            let length = text[start..].find('"')?;
+            let decoded = openssl::base64::decode_block(&text[start..start + length]).ok()?;
+            Some((piece.start + start, length, decoded))
+        });
+        if let Some((start, length, decoded)) = payload {
+            // Four letters hold three bytes.
+            let letters = |field: Range<usize>| {
+                start + field.start * 4 / 3..start + (field.end * 4).div_ceil(3).min(length)
+            };
+            all.push(piece.start..start);
+            all.extend(pieces(&decoded).into_iter().map(letters));
+            all.push(start + length..piece.end);
+        } else {
+            all.push(piece);
+        }
+    }
+    all
+}
+
+/// Splits JSON at commas, brackets and line ends.
+fn pieces(bytes: &[u8]) -> Vec<Range<usize>> {
+    let (mut all, mut start, mut quoted, mut escaped) = (Vec::new(), 0, false, false);
+    for (at, byte) in bytes.iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b',' | b'{' | b'}' | b'[' | b']' | b'\n' if !quoted => {
+                all.push(start..at + 1);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    if start < bytes.len() {
+        all.push(start..bytes.len());
+    }
+    all
+}
+
+/// Alters the file `name` in the ways of `form`, restores it and returns how many ways there were.
+async fn alter(
+    form: &Form,
+    sound: &Path,
+    altered: &Path,
+    name: &Path,
+    others: &[PathBuf],
+) -> usize {
+    let seed = match form {
+        Form::Everything => String::new(),
+        Form::Sample(seed) => format!(" (VAULT_BAKE_SEED={seed})"),
+    };
     let path = altered.join(name);
     let bytes = fs::read(&path).unwrap();
     let mut cases = 0;
-    for at in 0..bytes.len() {
+    for at in form.places(name, &bytes) {
         let mut flipped = bytes.clone();
         flipped[at] ^= 1 << (at % 8);
         fs::write(&path, &flipped).unwrap();
         let found = complaint(altered).await;
-        let found = found.unwrap_or_else(|| panic!("{} byte {at}", name.display()));
+        let found = found.unwrap_or_else(|| panic!("{} byte {at}{seed}", name.display()));
         assert!(
             !found.starts_with("noticed"),
-            "{} byte {at}",
+            "{} byte {at}{seed}",
             name.display()
         );
         cases += 1;
@@ -126,10 +248,15 @@ async fn alter(sound: &Path, altered: &Path, name: &Path, others: &[PathBuf]) ->
         assert!(complaint(altered).await.is_some(), "{} cut", name.display());
         cases += 1;
     }
-    for other in others.iter().filter(|other| *other != name) {
+    for other in form.swaps(name, others) {
         fs::copy(sound.join(other), &path).unwrap();
         let found = complaint(altered).await;
-        assert!(found.is_some(), "{} is {}", name.display(), other.display());
+        assert!(
+            found.is_some(),
+            "{} is {}{seed}",
+            name.display(),
+            other.display()
+        );
         cases += 1;
     }
     fs::remove_file(&path).unwrap();
@@ -161,8 +288,8 @@ async fn alter(sound: &Path, altered: &Path, name: &Path, others: &[PathBuf]) ->
     cases + 2
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_byte_and_every_file_of_a_store_counts() {
+/// Alters every file of a store in the ways of `form` and returns how many there were.
+async fn alter_all(form: Form) -> usize {
     let folder = TempDir::new().unwrap();
     let sound = folder.path().join("sound");
     make(&sound, folder.path()).await;
@@ -172,11 +299,11 @@ async fn every_byte_and_every_file_of_a_store_counts() {
     for worker in 0..2 {
         let altered = folder.path().join(format!("altered-{worker}"));
         copy(&sound, &altered);
-        let (sound, names) = (sound.clone(), names.clone());
+        let (form, sound, names) = (form.clone(), sound.clone(), names.clone());
         workers.spawn(async move {
             let mut cases = 0;
             for name in names.iter().skip(worker).step_by(2) {
-                cases += alter(&sound, &altered, name, &names).await;
+                cases += alter(&form, &sound, &altered, name, &names).await;
             }
             assert_eq!(complaint(&altered).await, None);
             cases
@@ -187,5 +314,21 @@ async fn every_byte_and_every_file_of_a_store_counts() {
         "{cases} alterations of {} files, every one noticed",
         names.len()
     );
-    assert!(cases > 10_000);
+    cases
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_field_and_every_file_of_a_store_counts() {
+    let cases = alter_all(Form::sample()).await;
+    assert!(cases > 500, "{cases}");
+}
+
+mod exhaustive {
+    use super::{Form, alter_all};
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn every_byte_and_every_file_of_a_store_counts() {
+        let cases = alter_all(Form::Everything).await;
+        assert!(cases > 10_000, "{cases}");
+    }
 }

@@ -198,7 +198,7 @@ async fn bake_and_die(root: &std::path::Path, stage: Stage, end: bool) -> bool {
 }
 
 #[tokio::test]
-#[ignore = "started by the table of kills, as a process of its own"]
+#[ignore = "started by the tests `after_a_kill_at_…`, as a process of its own"]
 #[expect(
     clippy::disallowed_methods,
     reason = "the table says by the environment what to do"

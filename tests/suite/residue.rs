@@ -355,7 +355,7 @@ const PARTS: u64 = 200;
 const OPEN_FILES: u64 = 64;
 
 #[test]
-#[ignore = "started by the test below, as a process of its own that may have few files open"]
+#[ignore = "started by `a_disk_of_more_parts_than_files_may_be_open_is_looked_through`, as a process of its own that may have few files open"]
 fn a_process_with_few_files() {
     let folder = TempDir::new().expect("a folder");
     let path = folder.path().join("disk");

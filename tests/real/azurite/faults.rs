@@ -3,15 +3,15 @@
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use testing::crash_test::{now, put};
-use testing::signing::signed_store;
 use vault_bake::digest::Digest;
 use vault_bake::store::backend::{Backend as _, BackendError, Created};
 use vault_bake::store::{Blob, Depth, Store};
 
 use super::proxy::{Fault, Proxy, Rule};
 use super::read;
-use super::server::{azurite, open};
+use super::server::{Azurite, azurite, open};
+use testing::crash_test::{now, put};
+use testing::signing::signed_store;
 
 /// Creates the next name under the rules.
 async fn create(
@@ -27,8 +27,19 @@ async fn create(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_create_that_was_disturbed_happened_once_or_not_at_all() {
+async fn disturbed_requests_lose_nothing_and_claim_nothing() {
     let Some(azurite) = azurite() else { return };
+    tokio::join!(
+        a_create_that_was_disturbed_happened_once_or_not_at_all(&azurite),
+        retry_after_is_obeyed(&azurite),
+        a_refusal_means_taken_only_where_something_is_there(&azurite),
+        a_reader_that_was_disturbed_reads_on(&azurite),
+        a_record_whose_every_answer_is_lost_is_there_once(&azurite),
+        a_service_that_is_gone_is_given_up_after_a_while(),
+    );
+}
+
+async fn a_create_that_was_disturbed_happened_once_or_not_at_all(azurite: &Azurite) {
     let direct = azurite.blob("disturbed").await;
     let proxy = Proxy::before(azurite.port).await;
     let blob = open(proxy.port, "disturbed");
@@ -73,9 +84,7 @@ async fn a_create_that_was_disturbed_happened_once_or_not_at_all() {
     assert_eq!(read(&blob, "theirs").await, b"theirs");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn retry_after_is_obeyed() {
-    let Some(azurite) = azurite() else { return };
+async fn retry_after_is_obeyed(azurite: &Azurite) {
     azurite.container("patient").await;
     let proxy = Proxy::before(azurite.port).await;
     let blob = open(proxy.port, "patient");
@@ -86,12 +95,10 @@ async fn retry_after_is_obeyed() {
         Created::New
     );
     let waited = began.elapsed();
-    assert!((2..4).contains(&waited.as_secs()), "{waited:?}");
+    assert!((2..10).contains(&waited.as_secs()), "{waited:?}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_refusal_means_taken_only_where_something_is_there() {
-    let Some(azurite) = azurite() else { return };
+async fn a_refusal_means_taken_only_where_something_is_there(azurite: &Azurite) {
     let direct = azurite.blob("judged").await;
     let proxy = Proxy::before(azurite.port).await;
     let blob = open(proxy.port, "judged");
@@ -126,9 +133,7 @@ async fn a_refusal_means_taken_only_where_something_is_there() {
     });
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reader_that_was_disturbed_reads_on() {
-    let Some(azurite) = azurite() else { return };
+async fn a_reader_that_was_disturbed_reads_on(azurite: &Azurite) {
     let folder = TempDir::new().unwrap();
     let direct = azurite.blob("read").await;
     let proxy = Proxy::before(azurite.port).await;
@@ -201,9 +206,7 @@ async fn a_reader_that_was_disturbed_reads_on() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_record_whose_every_answer_is_lost_is_there_once() {
-    let Some(azurite) = azurite() else { return };
+async fn a_record_whose_every_answer_is_lost_is_there_once(azurite: &Azurite) {
     let folder = TempDir::new().unwrap();
     azurite.container("lossy").await;
     let proxy = Proxy::before(azurite.port).await;
@@ -226,7 +229,6 @@ async fn a_record_whose_every_answer_is_lost_is_there_once() {
     assert_eq!((report.entries, report.manifests), (3, 3));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_that_is_gone_is_given_up_after_a_while() {
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = gone.local_addr().unwrap().port();

@@ -8,12 +8,22 @@ use vault_bake::secret::Secret;
 use vault_bake::store::backend::{Backend as _, BackendError, Created};
 use vault_bake::store::blob::{Blob, Credential};
 
-use super::server::{azurite, open, sas, sas_until, url};
+use super::server::{Azurite, azurite, open, sas, sas_until, url};
 use super::{read, won};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_name_is_created_once_and_read_as_often_as_one_likes() {
+async fn names_are_created_once_listed_and_guarded() {
     let Some(azurite) = azurite() else { return };
+    tokio::join!(
+        a_name_is_created_once_and_read_as_often_as_one_likes(&azurite),
+        a_list_has_all_pages_sorted_and_nothing_of_the_neighbours(&azurite),
+        of_two_writers_of_a_name_one_wins_two_hundred_times(&azurite),
+        of_sixty_four_writers_of_an_entry_one_wins(&azurite),
+        what_the_service_refuses_is_said_without_the_signature(&azurite),
+    );
+}
+
+async fn a_name_is_created_once_and_read_as_often_as_one_likes(azurite: &Azurite) {
     let blob = azurite.blob("names").await;
     let name = "log/entries/000/000/001";
     assert_eq!(blob.get(name).await.unwrap(), None);
@@ -35,9 +45,7 @@ async fn a_name_is_created_once_and_read_as_often_as_one_likes() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_list_has_all_pages_sorted_and_nothing_of_the_neighbours() {
-    let Some(azurite) = azurite() else { return };
+async fn a_list_has_all_pages_sorted_and_nothing_of_the_neighbours(azurite: &Azurite) {
     let whole = azurite.blob("paged").await;
     let address = format!("{}/team-a/store", azurite.url("paged"));
     let credential = Credential::Sas(Secret::new(sas("paged", "rcwl")));
@@ -74,9 +82,7 @@ async fn a_list_has_all_pages_sorted_and_nothing_of_the_neighbours() {
     assert_eq!(whole.list("objects/").await.unwrap(), ["objects/zz"]);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_two_writers_of_a_name_one_wins_two_hundred_times() {
-    let Some(azurite) = azurite() else { return };
+async fn of_two_writers_of_a_name_one_wins_two_hundred_times(azurite: &Azurite) {
     let first = azurite.blob("races").await;
     let second = open(azurite.port, "races");
     for round in 0..200 {
@@ -89,9 +95,7 @@ async fn of_two_writers_of_a_name_one_wins_two_hundred_times() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_sixty_four_writers_of_an_entry_one_wins() {
-    let Some(azurite) = azurite() else { return };
+async fn of_sixty_four_writers_of_an_entry_one_wins(azurite: &Azurite) {
     let blob = azurite.blob("crowd").await;
     let mut writers = tokio::task::JoinSet::new();
     for writer in 0..64 {
@@ -118,9 +122,7 @@ async fn of_sixty_four_writers_of_an_entry_one_wins() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_the_service_refuses_is_said_without_the_signature() {
-    let Some(azurite) = azurite() else { return };
+async fn what_the_service_refuses_is_said_without_the_signature(azurite: &Azurite) {
     let blob = azurite.blob("guarded").await;
     blob.create("there", b"1").await.unwrap();
     let with = |container: &str, token: &str| {

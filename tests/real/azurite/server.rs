@@ -2,13 +2,12 @@
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "the emulator is shared by tests with a runtime each, and so belongs to none of them"
+    reason = "the emulator outlives what waits for it, and so belongs to no runtime"
 )]
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use openssl::hash::MessageDigest;
@@ -25,22 +24,15 @@ const KEY: &str =
 const VERSION: &str = "2025-11-05";
 const NEVER: &str = "2099-01-01T00:00:00Z";
 
-/// A server, which ends with the last test that uses it.
+/// A server, which ends with this value. Its start takes 1 s of CPU time, so the cases of a file share one.
 pub struct Azurite {
     child: Child,
     pub port: u16,
 }
 
-/// The server that the tests share; nothing, with the reason printed, where it is not installed.
-pub fn azurite() -> Option<Arc<Azurite>> {
-    static SHARED: Mutex<Weak<Azurite>> = Mutex::new(Weak::new());
-    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(running) = shared.upgrade() {
-        return Some(running);
-    }
-    let started = Arc::new(Azurite::start(&[])?);
-    *shared = Arc::downgrade(&started);
-    Some(started)
+/// Starts a server. Returns `None` and prints the reason if Azurite is not installed.
+pub fn azurite() -> Option<Azurite> {
+    Azurite::start(&[])
 }
 
 fn script() -> PathBuf {

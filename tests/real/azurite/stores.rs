@@ -4,24 +4,34 @@ use std::fs;
 use std::path::Path;
 
 use tempfile::TempDir;
-use testing::crash_test::{now, put};
-use testing::sample::{packages, sample, test_record};
-use testing::signing::signed_store;
 use vault_bake::digest::Digest;
 use vault_bake::store::backend::{Backend as _, Created};
 use vault_bake::store::event::Keep;
 use vault_bake::store::gc::{Applied, Outside};
 use vault_bake::store::{Blob, Depth, Store, StoreError};
 
-use super::server::{azurite, open, open_with};
+use super::server::{Azurite, azurite, open, open_with};
+use testing::crash_test::{now, put};
+use testing::sample::{packages, sample, test_record};
+use testing::signing::signed_store;
 
 async fn store(blob: Blob) -> Store<Blob> {
     signed_store(blob, now()).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_bake_is_recorded_found_tested_and_proved() {
+async fn a_store_in_a_container_keeps_what_it_was_given() {
     let Some(azurite) = azurite() else { return };
+    tokio::join!(
+        a_bake_is_recorded_found_tested_and_proved(&azurite),
+        what_nothing_holds_is_removed_and_its_record_stays(&azurite),
+        of_sixteen_writers_of_one_version_one_wins(&azurite),
+        a_big_artifact_goes_up_and_comes_back_and_a_flipped_byte_is_noticed(&azurite),
+        two_senders_of_one_artifact_agree(&azurite),
+    );
+}
+
+async fn a_bake_is_recorded_found_tested_and_proved(azurite: &Azurite) {
     let folder = TempDir::new().unwrap();
     let store = store(azurite.blob("bakes").await).await;
     let first = put(&store, folder.path(), "2026.1122.0", "disk 0")
@@ -80,9 +90,7 @@ async fn a_bake_is_recorded_found_tested_and_proved() {
 }
 
 /// Blobs are removed as files are: by a plan, an event, and not when something holds them.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_nothing_holds_is_removed_and_its_record_stays() {
-    let Some(azurite) = azurite() else { return };
+async fn what_nothing_holds_is_removed_and_its_record_stays(azurite: &Azurite) {
     let folder = TempDir::new().unwrap();
     let store = store(azurite.blob("retention").await).await;
     let mut recorded = Vec::new();
@@ -133,9 +141,7 @@ async fn what_nothing_holds_is_removed_and_its_record_stays() {
     assert_eq!((report.manifests, report.artifacts), (3, 2));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_sixteen_writers_of_one_version_one_wins() {
-    let Some(azurite) = azurite() else { return };
+async fn of_sixteen_writers_of_one_version_one_wins(azurite: &Azurite) {
     azurite.container("sixteen").await;
     let folder = TempDir::new().unwrap();
     let mut writers = tokio::task::JoinSet::new();
@@ -188,9 +194,7 @@ fn file(folder: &Path, bytes: &[u8]) -> std::path::PathBuf {
     path
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_big_artifact_goes_up_and_comes_back_and_a_flipped_byte_is_noticed() {
-    let Some(azurite) = azurite() else { return };
+async fn a_big_artifact_goes_up_and_comes_back_and_a_flipped_byte_is_noticed(azurite: &Azurite) {
     let folder = TempDir::new().unwrap();
     let store = store(azurite.blob("artifacts").await).await;
     let mut disk = disk();
@@ -251,9 +255,7 @@ async fn a_big_artifact_goes_up_and_comes_back_and_a_flipped_byte_is_noticed() {
     assert_eq!(store.artifact(&gone, folder.path()).await.unwrap(), None);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_senders_of_one_artifact_agree() {
-    let Some(azurite) = azurite() else { return };
+async fn two_senders_of_one_artifact_agree(azurite: &Azurite) {
     let folder = TempDir::new().unwrap();
     let blob = azurite.blob("senders").await;
     let bytes = &disk()[..9_000_000];

@@ -1,22 +1,29 @@
-//! Writes the seeds that are real records: made anew after changes of a format. The hostile ones are made from them.
+//! Seeds that are real records, and hostile ones made from them. A test makes them anew and checks them.
+//! After a change of a format, `VAULT_BAKE_WRITE_SEEDS=1 cargo test --test suite fuzz::seeds` writes them anew.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use serde_json::{Value, json};
-use testing::recorded_store::{RecordedStore, every_kind};
-use testing::sample::{packages, sample, sample_with_everything};
-use testing::signing::trust;
 use vault_bake::digest::{Digest, canonical_json};
 use vault_bake::manifest::packages_bytes;
 use vault_bake::store::{Dir, Store};
 
-use super::root;
+use super::{TARGETS, root};
 use crate::pin::tamper::small;
+use testing::recorded_store::{RecordedStore, every_kind};
+use testing::sample::{packages, sample, sample_with_everything};
+use testing::signing::trust;
 
-fn write(target: &str, name: &str, bytes: &[u8]) {
-    let folder = root().join("seeds").join(target);
-    fs::create_dir_all(&folder).unwrap();
-    fs::write(folder.join(name), bytes).unwrap();
+/// Contents by path below `fuzz/`.
+#[derive(Default)]
+struct Seeds(BTreeMap<String, Vec<u8>>);
+
+impl Seeds {
+    fn write(&mut self, target: &str, name: &str, bytes: &[u8]) {
+        let path = format!("seeds/{target}/{name}");
+        self.0.insert(path, bytes.to_vec());
+    }
 }
 
 /// `bytes` with one text in the place of another, which has to be there.
@@ -26,19 +33,60 @@ fn replaced(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
     text.replacen(from, to, 1).into_bytes()
 }
 
+/// The committed seeds have ids of their own, so only names are compared.
 #[tokio::test]
-#[ignore = "writes fuzz/seeds anew; run it after changes of a format"]
-async fn write_seeds() {
+#[expect(clippy::disallowed_methods, reason = "a person has them written")]
+async fn seeds_made_now_are_what_their_names_say_and_are_committed() {
+    let made = make().await.0;
+    for (path, bytes) in &made {
+        // The policy is no seed.
+        let Some(seed) = path.strip_prefix("seeds/") else {
+            continue;
+        };
+        let (target, name) = seed.split_once('/').unwrap();
+        let (_, check) = TARGETS.iter().find(|(known, _)| *known == target).unwrap();
+        assert_eq!(check(bytes), name.starts_with("good-"), "{path}");
+    }
+    if std::env::var("VAULT_BAKE_WRITE_SEEDS").is_ok() {
+        // Their names have numbers, which change.
+        fs::remove_dir_all(root().join("seeds/event")).unwrap();
+        for (path, bytes) in &made {
+            let path = root().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        }
+    }
+    let missing: Vec<&String> = made
+        .keys()
+        .filter(|path| !root().join(path).exists())
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "a format changed: run `VAULT_BAKE_WRITE_SEEDS=1 cargo test --test suite fuzz::seeds`, which writes {missing:?}"
+    );
+    let events = made.keys().filter(|path| path.starts_with("seeds/event/"));
+    let there = fs::read_dir(root().join("seeds/event")).unwrap();
+    assert_eq!(
+        there.count(),
+        events.count(),
+        "events that no format gives now"
+    );
+}
+
+/// Makes the seeds and the policy that signs them.
+async fn make() -> Seeds {
+    let mut all = Seeds::default();
+    let seeds = &mut all;
     let policy = trust().to_bytes();
-    fs::write(root().join("checks/trust.json"), &policy).unwrap();
-    manifests();
+    seeds.0.insert("checks/trust.json".into(), policy);
+    manifests(seeds);
     let recorded = RecordedStore::new(crate::VAULT_BAKE);
     let store = recorded.store().await;
     let digest = every_kind(&store).await;
-    events(&store).await;
-    pins().await;
+    events(seeds, &store).await;
+    pins(seeds).await;
     let signed = store.logged(1).await.unwrap().unwrap().envelope.to_bytes();
-    write("envelope", "good-event", &signed);
+    seeds.write("envelope", "good-event", &signed);
     let listed = store.history().await.unwrap();
     let put = &listed.by_digest(&digest).unwrap().put;
     let envelope = store
@@ -46,28 +94,29 @@ async fn write_seeds() {
         .await
         .unwrap()
         .to_bytes();
-    write("envelope", "good-manifest", &envelope);
+    seeds.write("envelope", "good-manifest", &envelope);
     let (from, to) = ("\"payload\":", "\"payload\": ");
-    write("envelope", "bad-layout", &replaced(&signed, from, to));
+    seeds.write("envelope", "bad-layout", &replaced(&signed, from, to));
     let mut value: Value = serde_json::from_slice(&signed).unwrap();
     let signature = value["signatures"][0].clone();
     value["signatures"] = json!([signature, signature]);
-    write("envelope", "good-twice-by-one", &canonical_json(&value));
+    seeds.write("envelope", "good-twice-by-one", &canonical_json(&value));
     value["signatures"] = json!([]);
-    write("envelope", "bad-unsigned", &canonical_json(&value));
+    seeds.write("envelope", "bad-unsigned", &canonical_json(&value));
     value["signatures"] = json!([[signature["keyid"], signature["sig"]]]);
-    write("envelope", "bad-list-as-object", &canonical_json(&value));
+    seeds.write("envelope", "bad-list-as-object", &canonical_json(&value));
+    all
 }
 
-fn manifests() {
+fn manifests(seeds: &mut Seeds) {
     let least = sample("1.0.0", "disk").to_bytes();
-    write("manifest", "good-sample", &least);
+    seeds.write("manifest", "good-sample", &least);
     let full = sample_with_everything();
-    write("manifest", "good-everything", &full.to_bytes());
+    seeds.write("manifest", "good-everything", &full.to_bytes());
     let mut later: Value = serde_json::from_slice(&least).unwrap();
     later["predicate"]["later"] = json!({ "digest": "x" });
-    write("manifest", "good-later-field", &canonical_json(&later));
-    write("manifest", "good-packages", &packages_bytes(&packages()));
+    seeds.write("manifest", "good-later-field", &canonical_json(&later));
+    seeds.write("manifest", "good-packages", &packages_bytes(&packages()));
     for (name, from, to) in [
         (
             "bad-another-schema",
@@ -96,28 +145,26 @@ fn manifests() {
         ),
         ("bad-path", "\"id\":\"artifacts/", "\"id\":\"../artifacts/"),
     ] {
-        write("manifest", name, &replaced(&least, from, to));
+        seeds.write("manifest", name, &replaced(&least, from, to));
     }
-    write("manifest", "bad-deep", "[".repeat(100).as_bytes());
+    seeds.write("manifest", "bad-deep", "[".repeat(100).as_bytes());
 }
 
-async fn events(store: &Store<Dir>) {
-    // Their names have numbers, which change.
-    let _ = fs::remove_dir_all(root().join("seeds/event"));
+async fn events(seeds: &mut Seeds, store: &Store<Dir>) {
     let head = store.history().await.unwrap().head();
     for seq in 1..=head {
         let payload = store.logged(seq).await.unwrap().unwrap().envelope.payload;
         let value: Value = serde_json::from_slice(&payload).unwrap();
         let kind = value["kind"].as_str().unwrap();
-        write("event", &format!("good-{seq:02}-{kind}"), &payload);
+        seeds.write("event", &format!("good-{seq:02}-{kind}"), &payload);
     }
     let put = store.logged(1).await.unwrap().unwrap().envelope.payload;
-    write(
+    seeds.write(
         "event",
         "good-unknown-kind",
         &replaced(&put, "manifest.put", "manifest.pat"),
     );
-    write(
+    seeds.write(
         "event",
         "good-later-field",
         &replaced(&put, "\"id\":", "\"i\":{},\"id\":"),
@@ -126,8 +173,8 @@ async fn events(store: &Store<Dir>) {
     let critical = replaced(&unknown, ",\"id\":", ",\"critical\":true,\"id\":");
     // Keys are in order: `critical` stands before `id` and after `body`.
     let value: Value = serde_json::from_slice(&critical).unwrap();
-    write("event", "bad-unknown-critical", &canonical_json(&value));
-    other_forms();
+    seeds.write("event", "bad-unknown-critical", &canonical_json(&value));
+    other_forms(seeds);
     for (name, from, to) in [
         ("bad-id", "\"id\":\"", "\"id\":\"urn:uuid:"),
         ("bad-digest", "sha256:", "sha256:A"),
@@ -139,13 +186,13 @@ async fn events(store: &Store<Dir>) {
         ("bad-time", "30:00Z\"", "30:00.0Z\""),
         ("bad-layout", "\"kind\":", "\"kind\" :"),
     ] {
-        write("event", name, &replaced(&put, from, to));
+        seeds.write("event", name, &replaced(&put, from, to));
     }
 }
 
 /// Events that serde would read although they were never written: a list in the place of an object, its items in the order
 /// of our fields; a number in the place of a rule's name.
-fn other_forms() {
+fn other_forms(seeds: &mut Seeds) {
     let digest = Digest::of("manifest");
     let bodies = [
         (
@@ -179,7 +226,7 @@ fn other_forms() {
         })
     };
     for (name, kind, body) in &bodies {
-        write(
+        seeds.write(
             "event",
             &format!("bad-other-{name}"),
             &canonical_json(&event(kind, body)),
@@ -193,19 +240,19 @@ fn other_forms() {
         "schema", "seq", "prev", "id", "at", "kind", "body", "critical",
     ];
     let list: Value = fields.iter().map(|field| whole[*field].clone()).collect();
-    write("event", "bad-other-event", &canonical_json(&list));
+    seeds.write("event", "bad-other-event", &canonical_json(&list));
 }
 
 /// Of a file as small as one can be.
-async fn pins() {
+async fn pins(seeds: &mut Seeds) {
     let text = small(None).await.into_bytes();
-    write("pins", "good-one", &text);
+    seeds.write("pins", "good-one", &text);
     let value: Value = serde_json::from_slice(&text).unwrap();
-    write("pins", "good-other-layout", value.to_string().as_bytes());
+    seeds.write("pins", "good-other-layout", value.to_string().as_bytes());
     let mut none = value;
     none["pins"] = json!({});
     let none = none.to_string().into_bytes();
-    write("pins", "good-no-pins", &none);
+    seeds.write("pins", "good-no-pins", &none);
     for (name, from, to) in [
         ("good-other-head", "\"seq\":3", "\"seq\":4"),
         ("good-other-signature", "\"sig\":\"", "\"sig\":\"AAAA"),
@@ -214,12 +261,12 @@ async fn pins() {
         ("bad-unknown-key", "\"seq\":", "\"colour\":1,\"seq\":"),
         ("bad-number", "\"seq\":", "\"seq\":-"),
     ] {
-        write("pins", name, &replaced(&none, from, to));
+        seeds.write("pins", name, &replaced(&none, from, to));
     }
     for (name, from, to) in [
         ("good-own-name", "\"quickstart:prod\"", "\"blue\""),
         ("bad-name", "\"quickstart:prod\"", "\"quickstart:qa\""),
     ] {
-        write("pins", name, &replaced(&text, from, to));
+        seeds.write("pins", name, &replaced(&text, from, to));
     }
 }

@@ -189,7 +189,7 @@ async fn a_key_of_another_kind_is_refused_before_anything_is_tried() {
 }
 
 #[tokio::test]
-#[ignore = "started by the test below, as a process of its own: it counts all sessions of a process"]
+#[ignore = "started by `a_process_can_end_after_all_of_its_sessions`, as a process of its own: it counts all sessions of a process"]
 async fn a_process_with_one_session() {
     let keys = Keys::generate();
     let server = Sshd::start(&keys);

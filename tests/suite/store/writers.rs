@@ -81,7 +81,7 @@ async fn of_many_writers_of_one_version_one_wins() {
 
 /// One of the processes of the crash test below: records bakes until it is killed, and notes which were acknowledged.
 #[tokio::test]
-#[ignore = "started by the crash test"]
+#[ignore = "started by `killed_writers_lose_nothing_that_was_acknowledged`"]
 async fn a_writer_to_kill() {
     #[expect(clippy::disallowed_methods, reason = "the crash test names the folder")]
     let Ok(folder) = std::env::var("VAULT_BAKE_CRASH_TEST") else {

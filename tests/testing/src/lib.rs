@@ -14,6 +14,7 @@ pub mod azure;
 pub mod crash_test;
 pub mod fake_builder;
 pub mod harness;
+pub mod judged;
 pub mod memory_backend;
 pub mod network;
 pub mod plan;

@@ -1,0 +1,273 @@
+//! Bakes with a fault at one request. The outcomes are a table for each class of requests.
+
+use std::fs;
+use std::time::Instant;
+
+use super::{
+    BTreeMap, BTreeSet, Class, Duration, Fault, FaultKind, Speed, UNHURRIED, all, alone, each,
+    requests, sample, settled, world,
+};
+
+const KINDS: [fn() -> FaultKind; 10] = [
+    // First, because its cases take longest.
+    || FaultKind::Stuck,
+    || FaultKind::TokenExpired,
+    || FaultKind::Throttled(1),
+    || FaultKind::Status(500),
+    || FaultKind::Status(503),
+    || FaultKind::ResetBefore,
+    || FaultKind::ResetAfter,
+    || FaultKind::Busy,
+    || FaultKind::NotFound,
+    || FaultKind::Fails("InternalExecutionError".to_owned()),
+];
+
+/// `ok` or `fails`, by operation and kind of fault.
+type Table = BTreeMap<String, BTreeMap<String, String>>;
+
+/// Bakes with each of `cases` and returns the outcomes, `ok` or `fails`. An error must name the operation.
+fn baked(class: Class, cases: &[Fault]) -> Vec<&'static str> {
+    let began = Instant::now();
+    let outcomes = each(cases, |fault| faulted(class, fault));
+    let outcomes: Vec<&str> = cases
+        .iter()
+        .zip(&outcomes)
+        .map(|(fault, outcome)| match outcome {
+            None => "ok",
+            Some(said) => {
+                assert!(is_named(fault, said), "{fault:?} is not named: {said}");
+                "fails"
+            }
+        })
+        .collect();
+    let good = outcomes.iter().filter(|outcome| **outcome == "ok").count();
+    println!(
+        "{class:?}: {} cases of faults in {:.0} s: {good} bakes succeeded, {} failed and said why",
+        cases.len(),
+        began.elapsed().as_secs_f64(),
+        cases.len() - good
+    );
+    outcomes
+}
+
+/// Bakes with each request of a class hit once and each kind of fault used once, and compares with the committed table.
+fn sampled(class: Class) {
+    let requests = class.only(&requests());
+    let kinds = KINDS.map(|kind| kind());
+    let cases = sample(&requests, &kinds);
+    let table = read_table(class);
+    let operations: BTreeSet<&String> = requests.iter().map(|one| &one.operation).collect();
+    let known: BTreeSet<&String> = table.keys().collect();
+    assert_eq!(
+        operations, known,
+        "a bake sends other requests: run `INSTA_UPDATE=always cargo test --test azure matrix::exhaustive`"
+    );
+    for (fault, outcome) in cases.iter().zip(baked(class, &cases)) {
+        let expected = &table[&fault.operation][&word(&fault.kind)];
+        let occurrences = requests
+            .iter()
+            .filter(|one| one.operation == fault.operation);
+        // The table has `fails` if one of several occurrences fails.
+        let fits = expected == outcome || (expected == "fails" && occurrences.count() > 1);
+        assert!(fits, "{fault:?}: {outcome}, and the table has {expected}");
+    }
+}
+
+/// Bakes with every fault at every request of a class, and returns the table.
+pub fn everything(class: Class) -> String {
+    let requests = class.only(&requests());
+    let kinds = KINDS.map(|kind| kind());
+    let cases = all(&requests, &kinds);
+    let mut table = Table::new();
+    for (fault, outcome) in cases.iter().zip(baked(class, &cases)) {
+        let row = table.entry(fault.operation.clone()).or_default();
+        let cell = row.entry(word(&fault.kind)).or_insert("ok".to_owned());
+        if outcome == "fails" {
+            outcome.clone_into(cell);
+        }
+    }
+    let columns: Vec<String> = kinds.iter().map(word).collect();
+    let mut lines = vec![format!("{:<78} {}", "operation", columns.join(" "))];
+    for (operation, row) in table {
+        let cell = |column: &String| format!("{:<width$}", row[column], width = column.len());
+        let cells: Vec<String> = columns.iter().map(cell).collect();
+        lines.push(format!("{operation:<78} {}", cells.join(" ").trim_end()));
+    }
+    lines.join("\n")
+}
+
+/// Returns the name of the snapshot with the table of a class.
+pub fn table_name(class: Class) -> String {
+    format!("faults_{class:?}").to_lowercase()
+}
+
+/// Reads the committed table of a class.
+fn read_table(class: Class) -> Table {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/azure/matrix/snapshots");
+    let path = format!(
+        "{folder}/azure__matrix__exhaustive__{}.snap",
+        table_name(class)
+    );
+    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let mut lines = text
+        .lines()
+        .skip_while(|line| !line.starts_with("operation "));
+    let columns: Vec<&str> = lines
+        .next()
+        .expect("a heading")
+        .split_whitespace()
+        .skip(1)
+        .collect();
+    let row = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let (operation, cells) = words.split_at(words.len() - columns.len());
+        let cells = columns
+            .iter()
+            .zip(cells)
+            .map(|(column, cell)| ((*column).to_owned(), (*cell).to_owned()));
+        (operation.join(" "), cells.collect())
+    };
+    lines.map(row).collect()
+}
+
+/// A column of the table. A poll that fails or is not answered ends some operations and not others, by how many there
+/// are.
+fn word(kind: &FaultKind) -> String {
+    match kind {
+        FaultKind::Throttled(_) => "429".to_owned(),
+        FaultKind::Status(status) => status.to_string(),
+        FaultKind::ResetBefore => "reset-before".to_owned(),
+        FaultKind::ResetAfter => "reset-after".to_owned(),
+        FaultKind::Busy => "409-busy".to_owned(),
+        FaultKind::NotFound => "404".to_owned(),
+        FaultKind::Fails(_) => "failed".to_owned(),
+        FaultKind::Stuck => "stuck".to_owned(),
+        FaultKind::TokenExpired => "401".to_owned(),
+        other => format!("{other:?}"),
+    }
+}
+
+/// What an error about this operation says of it.
+fn names(operation: &str) -> Vec<&str> {
+    match operation {
+        "POST token" => vec!["no token"],
+        "POST policy restrictions" => vec!["policies"],
+        "GET provider" => vec!["GET Microsoft.", "the provider is"],
+        "PATCH tags" => vec!["PATCH Microsoft.Resources/tags"],
+        "GET marketplace version" => vec!["base Debian", "skus/versions"],
+        other => {
+            let kind = other.rsplit(' ').next().unwrap_or_default();
+            let action = kind.rsplit('/').next().unwrap_or_default();
+            let more = match action {
+                "resourceGroups" => "resource group",
+                "images" => "image definition",
+                "virtualMachines" => "the machine is gone",
+                "usages" => "locations/usages",
+                other => other,
+            };
+            vec![kind, action, more]
+        }
+    }
+}
+
+fn is_named(fault: &Fault, said: &str) -> bool {
+    names(&fault.operation)
+        .iter()
+        .any(|name| said.contains(name))
+}
+
+/// Bakes with a fault and returns the error, if any. `Stuck` ends by a deadline that other requests share. If a busy
+/// computer made another request miss it, the bake is repeated with more time.
+fn faulted(class: Class, fault: &Fault) -> Option<String> {
+    if fault.kind != FaultKind::Stuck {
+        return alone(faulted_at(fault, UNHURRIED));
+    }
+    let speeds = match class.goes_on() {
+        true => [(0.005, 60), (0.02, 60), (0.08, 60)],
+        // The shortest deadline of an operation is 6 s at the first of these paces.
+        false => [(0.02, 2), (0.08, 8), (0.3, 30)],
+    };
+    let mut said = None;
+    for (pace, request_timeout_s) in speeds {
+        let request_timeout = Duration::from_secs(request_timeout_s);
+        said = alone(faulted_at(
+            fault,
+            Speed {
+                pace,
+                request_timeout,
+            },
+        ));
+        match &said {
+            Some(text) if !(class.goes_on() && is_named(fault, text)) => {
+                println!("{fault:?} at {pace}: {text}");
+            }
+            _ => break,
+        }
+    }
+    said
+}
+
+async fn faulted_at(fault: &Fault, speed: Speed) -> Option<String> {
+    let mut azure = world(speed).await;
+    azure.simulator.set_faults(vec![fault.clone()]);
+    let result = azure.bake(|_| {}).await;
+    let said = match &result {
+        Ok(baked) => {
+            let failure = baked.tested.as_ref().and_then(|test| test.failure.clone());
+            let leaks = baked.leaks.iter().map(|leak| format!("left: {leak:?}"));
+            let all: Vec<String> = failure.into_iter().chain(leaks).collect();
+            (!all.is_empty()).then(|| all.join("; "))
+        }
+        Err(failed) => Some(failed.to_string()),
+    };
+    // What was left behind was said, and goes once the fault is over.
+    azure.simulator.set_faults(Vec::new());
+    let leaked = match &result {
+        Ok(baked) => !baked.leaks.is_empty(),
+        Err(failed) => !failed.leaks.is_empty(),
+    };
+    if leaked {
+        let swept = azure.sweep().await;
+        assert!(
+            swept.iter().all(|one| one.leaks.is_empty()),
+            "{fault:?}: {swept:?}"
+        );
+    }
+    settled(&azure, &format!("{fault:?}")).await;
+    said.map(|said| said.lines().next().unwrap_or_default().to_owned())
+}
+
+#[test]
+fn faults_of_the_token_are_survived_or_named() {
+    sampled(Class::Token);
+}
+
+#[test]
+fn faults_of_reads_are_survived_or_named() {
+    sampled(Class::Reads);
+}
+
+#[test]
+fn faults_of_polls_are_survived_or_named() {
+    sampled(Class::Polls);
+}
+
+#[test]
+fn faults_of_writes_are_survived_or_named() {
+    sampled(Class::Writes);
+}
+
+#[test]
+fn faults_of_creations_are_survived_or_named() {
+    sampled(Class::Creations);
+}
+
+#[test]
+fn faults_of_actions_are_survived_or_named() {
+    sampled(Class::Actions);
+}
+
+#[test]
+fn faults_of_removals_are_survived_or_named() {
+    sampled(Class::Removals);
+}
