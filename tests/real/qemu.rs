@@ -6,7 +6,6 @@ mod base;
 mod machines;
 mod suspended;
 
-use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -37,11 +36,8 @@ pub struct World {
 }
 
 impl World {
-    /// Nothing, with the reason printed, where a tool is missing or it is too late.
+    /// Returns nothing, with the reason printed, if a tool is missing.
     pub fn begin(run: &str) -> Option<Self> {
-        if is_late() {
-            return None;
-        }
         Self::begin_with(run, Tools::default())
     }
 
@@ -153,34 +149,6 @@ pub fn cache() -> PathBuf {
     )
 }
 
-/// Whether no test should start machines any more, with the reason printed: `make test` says until when. A computer that
-/// emulates several times slower than others would else take hours. A test that was in time goes on to its end: each has a
-/// thread of its own.
-pub fn is_late() -> bool {
-    thread_local!(static LATE: OnceCell<bool> = const { OnceCell::new() });
-    LATE.with(|late| *late.get_or_init(time_is_over))
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    clippy::print_stderr,
-    reason = "a skipped test says why, by the clock that `make` goes by"
-)]
-fn time_is_over() -> bool {
-    let Ok(until_s) = std::env::var("VAULT_BAKE_TEST_UNTIL") else {
-        return false;
-    };
-    let until_s: u64 = until_s.parse().expect("seconds since 1970");
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let late = now.is_ok_and(|now| now.as_secs() > until_s);
-    if late {
-        eprintln!(
-            "SKIPPED: the time for tests with machines is over; VAULT_BAKE_TEST_MINUTES gives more"
-        );
-    }
-    late
-}
-
 #[expect(
     clippy::disallowed_methods,
     reason = "programs are found by the search path"
@@ -211,6 +179,16 @@ fn spec() -> MachineSpec {
         disk_gib: 8,
         network: Network::Outbound,
         boot_timeout_s: 300,
+    }
+}
+
+/// Returns the shape of the quickstart's build VM: build VMs of this shape resume from one VM snapshot.
+fn build_spec() -> MachineSpec {
+    MachineSpec {
+        memory_mib: 2048,
+        disk_gib: 4,
+        network: Network::None,
+        ..spec()
     }
 }
 

@@ -20,7 +20,7 @@ use tokio::process::{Child, Command};
 use vault_bake::builder::qemu::{QemuSettings, requirements};
 
 use crate::fixture_vault::lab;
-use crate::qemu::{cache, found, is_late};
+use crate::qemu::{cache, found};
 
 /// What the small image and the quickstart share, so that they share a base.
 const PACKAGES: &str = r#"["jq", "nftables", "openssl", "python3", "systemd-timesyncd"]"#;
@@ -100,9 +100,6 @@ impl Shop {
 
     #[expect(clippy::print_stderr, reason = "a skipped test says why")]
     fn open_with(releases: Releases, also: &[&str]) -> Option<Self> {
-        if is_late() {
-            return None;
-        }
         let needs = requirements(&QemuSettings::new(cache()));
         let needs = needs
             .into_iter()
@@ -158,11 +155,11 @@ impl Shop {
         text
     }
 
-    /// A definition with nothing but `steps` and the seal.
+    /// A definition with `steps` and the seal alone. Its build VM is like the quickstart's, so both resume from one VM snapshot.
     pub fn small(&self, steps: &str) -> String {
         format!(
             "schema = 1\ndescription = \"small\"\n\n[base.qemu]\nkind = \"packages\"\npackages = {PACKAGES}\n\n\
-             [machine.qemu]\nmemory_mib = 1024\nnetwork = \"none\"\n\n{steps}\n[[step]]\nprovisioner = \"seal\"\n"
+             [machine.qemu]\nmemory_mib = 2048\nnetwork = \"none\"\n\n{steps}\n[[step]]\nprovisioner = \"seal\"\n"
         )
     }
 
