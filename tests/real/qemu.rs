@@ -195,7 +195,7 @@ fn build_spec() -> MachineSpec {
 /// Those of the quickstart, so that all real tests share one base.
 const PACKAGES: [&str; 5] = ["jq", "nftables", "openssl", "python3", "systemd-timesyncd"];
 
-/// The default base of today.
+/// Plans the default base of today. Its suites are in the order of a definition's defaults: another order is another base.
 async fn planned(
     packages: &[&str],
     firmware: Firmware,
@@ -207,8 +207,8 @@ async fn planned(
     let mut index = Vec::new();
     for (mirror, suite) in [
         (debian, "bookworm"),
-        (debian, "bookworm-updates"),
         (security, "bookworm-security"),
+        (debian, "bookworm-updates"),
     ] {
         let url = format!("{mirror}/dists/{suite}/InRelease");
         let bytes = http::fetch_bytes(&url, 1 << 24, events, interrupt)
@@ -226,8 +226,8 @@ async fn planned(
             mirror: debian.into(),
             suite: "bookworm".into(),
             extra: vec![
-                format!("{debian} bookworm-updates"),
                 format!("{security} bookworm-security"),
+                format!("{debian} bookworm-updates"),
             ],
             packages: packages.iter().map(ToString::to_string).collect(),
             firmware,

@@ -5,6 +5,7 @@
     reason = "these tests use the binary as a person does, from outside"
 )]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
@@ -357,20 +358,15 @@ impl Shop {
     /// Collects the arguments of all processes until it is stopped.
     pub fn watch_arguments(&self) -> Watch {
         let stop = Arc::new(AtomicBool::new(false));
-        let seen = Arc::new(Mutex::new(String::new()));
+        let seen = Arc::new(Mutex::new(BTreeSet::new()));
         let watching = (Arc::clone(&stop), Arc::clone(&seen));
         let thread = std::thread::spawn(move || {
             while !watching.0.load(Ordering::Relaxed) {
                 let now = command_lines();
                 let mut seen = watching.1.lock().expect("a list");
-                for line in now.lines() {
-                    if !seen.contains(line) {
-                        seen.push_str(line);
-                        seen.push('\n');
-                    }
-                }
+                seen.extend(now.lines().map(str::to_owned));
                 drop(seen);
-                std::thread::sleep(Duration::from_millis(50));
+                std::thread::sleep(Duration::from_millis(100));
             }
         });
         Watch { stop, seen, thread }
@@ -380,7 +376,7 @@ impl Shop {
 /// Sees the arguments of all processes.
 pub struct Watch {
     stop: Arc<AtomicBool>,
-    seen: Arc<Mutex<String>>,
+    seen: Arc<Mutex<BTreeSet<String>>>,
     thread: std::thread::JoinHandle<()>,
 }
 
@@ -389,7 +385,8 @@ impl Watch {
     pub fn stop(self) -> String {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().expect("the watching ends");
-        self.seen.lock().expect("a list").clone()
+        let seen = self.seen.lock().expect("a list");
+        seen.iter().map(|line| format!("{line}\n")).collect()
     }
 }
 
