@@ -6,13 +6,14 @@ mod base;
 mod machines;
 mod suspended;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tokio::io::AsyncReadExt as _;
 use vault_bake::builder::qemu::{Qemu, QemuMachine, QemuSettings, Tools, requirements};
 use vault_bake::builder::{Boot, Builder as _, BuilderError, Content, Disk, DiskFile, Machine};
-use vault_bake::definition::{Firmware, MachineSpec, Network, QemuBase};
+use vault_bake::definition::{Definition, Firmware, MachineSpec, Network, QemuBase};
 use vault_bake::digest::Digest;
 use vault_bake::event::{Event, Events};
 use vault_bake::http;
@@ -195,21 +196,35 @@ fn build_spec() -> MachineSpec {
 /// Those of the quickstart, so that all real tests share one base.
 const PACKAGES: [&str; 5] = ["jq", "nftables", "openssl", "python3", "systemd-timesyncd"];
 
-/// Plans the default base of today. Its suites are in the order of a definition's defaults: another order is another base.
+/// Plans today's base of a definition with these packages: of the same packages, all tests share one base.
 async fn planned(
     packages: &[&str],
     firmware: Firmware,
     events: &Events,
     interrupt: &Interrupt,
 ) -> PlannedBase {
-    let debian = "http://deb.debian.org/debian";
-    let security = "http://deb.debian.org/debian-security";
+    let firmware = match firmware {
+        Firmware::Bios => "bios",
+        Firmware::Uefi => "uefi",
+    };
+    let text = format!(
+        "schema = 1\ndescription = \"base\"\n\n[base.qemu]\nkind = \"packages\"\npackages = {packages:?}\n\
+         firmware = \"{firmware}\"\n\n[[step]]\nprovisioner = \"seal\"\n"
+    );
+    let definition = Definition::parse(Path::new("base/image.toml"), &text, &BTreeMap::new());
+    let wanted = definition.expect("a definition").qemu.expect("a base");
+    let QemuBase::Packages {
+        mirror,
+        suite,
+        extra,
+        ..
+    } = &wanted
+    else {
+        panic!("packages are wanted: {wanted:?}");
+    };
     let mut index = Vec::new();
-    for (mirror, suite) in [
-        (debian, "bookworm"),
-        (security, "bookworm-security"),
-        (debian, "bookworm-updates"),
-    ] {
+    for line in [format!("{mirror} {suite}")].iter().chain(extra) {
+        let (mirror, suite) = line.split_once(' ').expect("a mirror and a suite");
         let url = format!("{mirror}/dists/{suite}/InRelease");
         let bytes = http::fetch_bytes(&url, 1 << 24, events, interrupt)
             .await
@@ -222,16 +237,7 @@ async fn planned(
         });
     }
     PlannedBase::Qemu {
-        wanted: QemuBase::Packages {
-            mirror: debian.into(),
-            suite: "bookworm".into(),
-            extra: vec![
-                format!("{security} bookworm-security"),
-                format!("{debian} bookworm-updates"),
-            ],
-            packages: packages.iter().map(ToString::to_string).collect(),
-            firmware,
-        },
+        wanted,
         locked: LockedBase::Packages { index },
     }
 }
