@@ -13,7 +13,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use layered::{assert_same, did, tree};
-use shop::{Shop, said};
+use shop::{Shop, said, watch_arguments};
 
 /// What no log, record or disk may have.
 const CANARY: &str = "canary-7hT2-xylophone";
@@ -35,7 +35,7 @@ async fn the_quickstart_with_a_secret_is_baked_in_two_goes_and_tested() {
         "{plan}"
     );
 
-    let arguments = shop.watch_arguments();
+    let arguments = watch_arguments();
     let build = ["build", "quick", "--json"];
     let failed = shop.run(&build, &secret).await;
     assert_eq!(failed.status.code(), Some(3), "{}", said(&failed));

@@ -5,14 +5,12 @@
     reason = "these tests use the binary as a person does, from outside"
 )]
 
-use std::collections::BTreeSet;
+mod watch;
+
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use semver::Version;
 use tempfile::TempDir;
@@ -22,6 +20,8 @@ use vault_bake::builder::qemu::{QemuSettings, requirements};
 
 use crate::fixture_vault::lab;
 use crate::qemu::{cache, found};
+use watch::command_lines;
+pub use watch::watch_arguments;
 
 /// What the small image and the quickstart share, so that they share a base.
 const PACKAGES: &str = r#"["jq", "nftables", "openssl", "python3", "systemd-timesyncd"]"#;
@@ -354,40 +354,6 @@ impl Shop {
             .expect("grep");
         found.success()
     }
-
-    /// Collects the arguments of all processes until it is stopped.
-    pub fn watch_arguments(&self) -> Watch {
-        let stop = Arc::new(AtomicBool::new(false));
-        let seen = Arc::new(Mutex::new(BTreeSet::new()));
-        let watching = (Arc::clone(&stop), Arc::clone(&seen));
-        let thread = std::thread::spawn(move || {
-            while !watching.0.load(Ordering::Relaxed) {
-                let now = command_lines();
-                let mut seen = watching.1.lock().expect("a list");
-                seen.extend(now.lines().map(str::to_owned));
-                drop(seen);
-                std::thread::sleep(Duration::from_millis(100));
-            }
-        });
-        Watch { stop, seen, thread }
-    }
-}
-
-/// Sees the arguments of all processes.
-pub struct Watch {
-    stop: Arc<AtomicBool>,
-    seen: Arc<Mutex<BTreeSet<String>>>,
-    thread: std::thread::JoinHandle<()>,
-}
-
-impl Watch {
-    /// Ends it, and gives what it saw.
-    pub fn stop(self) -> String {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().expect("the watching ends");
-        let seen = self.seen.lock().expect("a list");
-        seen.iter().map(|line| format!("{line}\n")).collect()
-    }
 }
 
 /// All that a run of the binary printed.
@@ -399,14 +365,6 @@ pub fn said(output: &Output) -> String {
         String::from_utf8_lossy(&output.stderr),
         signal.map_or_else(String::new, |signal| format!("killed by signal {signal}")),
     )
-}
-
-fn command_lines() -> String {
-    let entries = fs::read_dir("/proc").expect("a proc file system");
-    let lines = entries.filter_map(|entry| fs::read(entry.ok()?.path().join("cmdline")).ok());
-    lines
-        .map(|line| String::from_utf8_lossy(&line).replace('\0', " ") + "\n")
-        .collect()
 }
 
 fn copy(from: &Path, to: &Path) {
