@@ -6,14 +6,14 @@ mod base;
 mod machines;
 mod suspended;
 
-use std::cell::OnceCell;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tokio::io::AsyncReadExt as _;
 use vault_bake::builder::qemu::{Qemu, QemuMachine, QemuSettings, Tools, requirements};
 use vault_bake::builder::{Boot, Builder as _, BuilderError, Content, Disk, DiskFile, Machine};
-use vault_bake::definition::{Firmware, MachineSpec, Network, QemuBase};
+use vault_bake::definition::{Definition, Firmware, MachineSpec, Network, QemuBase};
 use vault_bake::digest::Digest;
 use vault_bake::event::{Event, Events};
 use vault_bake::http;
@@ -37,11 +37,8 @@ pub struct World {
 }
 
 impl World {
-    /// Nothing, with the reason printed, where a tool is missing or it is too late.
+    /// Returns nothing, with the reason printed, if a tool is missing.
     pub fn begin(run: &str) -> Option<Self> {
-        if is_late() {
-            return None;
-        }
         Self::begin_with(run, Tools::default())
     }
 
@@ -153,34 +150,6 @@ pub fn cache() -> PathBuf {
     )
 }
 
-/// Whether no test should start machines any more, with the reason printed: `make test` says until when. A computer that
-/// emulates several times slower than others would else take hours. A test that was in time goes on to its end: each has a
-/// thread of its own.
-pub fn is_late() -> bool {
-    thread_local!(static LATE: OnceCell<bool> = const { OnceCell::new() });
-    LATE.with(|late| *late.get_or_init(time_is_over))
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    clippy::print_stderr,
-    reason = "a skipped test says why, by the clock that `make` goes by"
-)]
-fn time_is_over() -> bool {
-    let Ok(until_s) = std::env::var("VAULT_BAKE_TEST_UNTIL") else {
-        return false;
-    };
-    let until_s: u64 = until_s.parse().expect("seconds since 1970");
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let late = now.is_ok_and(|now| now.as_secs() > until_s);
-    if late {
-        eprintln!(
-            "SKIPPED: the time for tests with machines is over; VAULT_BAKE_TEST_MINUTES gives more"
-        );
-    }
-    late
-}
-
 #[expect(
     clippy::disallowed_methods,
     reason = "programs are found by the search path"
@@ -214,24 +183,48 @@ fn spec() -> MachineSpec {
     }
 }
 
+/// Returns the shape of the quickstart's build VM: build VMs of this shape resume from one VM snapshot.
+fn build_spec() -> MachineSpec {
+    MachineSpec {
+        memory_mib: 2048,
+        disk_gib: 4,
+        network: Network::None,
+        ..spec()
+    }
+}
+
 /// Those of the quickstart, so that all real tests share one base.
 const PACKAGES: [&str; 5] = ["jq", "nftables", "openssl", "python3", "systemd-timesyncd"];
 
-/// The default base of today.
+/// Plans today's base of a definition with these packages: of the same packages, all tests share one base.
 async fn planned(
     packages: &[&str],
     firmware: Firmware,
     events: &Events,
     interrupt: &Interrupt,
 ) -> PlannedBase {
-    let debian = "http://deb.debian.org/debian";
-    let security = "http://deb.debian.org/debian-security";
+    let firmware = match firmware {
+        Firmware::Bios => "bios",
+        Firmware::Uefi => "uefi",
+    };
+    let text = format!(
+        "schema = 1\ndescription = \"base\"\n\n[base.qemu]\nkind = \"packages\"\npackages = {packages:?}\n\
+         firmware = \"{firmware}\"\n\n[[step]]\nprovisioner = \"seal\"\n"
+    );
+    let definition = Definition::parse(Path::new("base/image.toml"), &text, &BTreeMap::new());
+    let wanted = definition.expect("a definition").qemu.expect("a base");
+    let QemuBase::Packages {
+        mirror,
+        suite,
+        extra,
+        ..
+    } = &wanted
+    else {
+        panic!("packages are wanted: {wanted:?}");
+    };
     let mut index = Vec::new();
-    for (mirror, suite) in [
-        (debian, "bookworm"),
-        (debian, "bookworm-updates"),
-        (security, "bookworm-security"),
-    ] {
+    for line in [format!("{mirror} {suite}")].iter().chain(extra) {
+        let (mirror, suite) = line.split_once(' ').expect("a mirror and a suite");
         let url = format!("{mirror}/dists/{suite}/InRelease");
         let bytes = http::fetch_bytes(&url, 1 << 24, events, interrupt)
             .await
@@ -244,16 +237,7 @@ async fn planned(
         });
     }
     PlannedBase::Qemu {
-        wanted: QemuBase::Packages {
-            mirror: debian.into(),
-            suite: "bookworm".into(),
-            extra: vec![
-                format!("{debian} bookworm-updates"),
-                format!("{security} bookworm-security"),
-            ],
-            packages: packages.iter().map(ToString::to_string).collect(),
-            firmware,
-        },
+        wanted,
         locked: LockedBase::Packages { index },
     }
 }

@@ -1,4 +1,4 @@
-//! Bakes that continue from layers, on real disks.
+//! Which steps a bake did, and which files its disk has: to compare bakes that continue from layers with others.
 
 #![expect(
     clippy::disallowed_methods,
@@ -7,16 +7,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use vault_bake::builder::qemu::kvm_works;
 use vault_bake::digest::Digest;
 
-use super::shop::{Shop, said};
-
-/// The steps that a bake did, the seal among them.
-fn did(events: &str) -> String {
+/// Returns the steps that a bake did, the seal among them.
+pub fn did(events: &str) -> String {
     let step = |line: &str| {
         let event: serde_json::Value = serde_json::from_str(line).ok()?;
         let step = event["event"] == "step-started";
@@ -30,62 +27,7 @@ fn did(events: &str) -> String {
         .join(" ")
 }
 
-#[tokio::test]
-async fn a_step_that_fails_late_is_mended_and_the_bake_goes_on_from_there() {
-    let Some(shop) = Shop::open(&[]).await else {
-        return;
-    };
-    let steps = |late: &str| {
-        let step = |name: &str, line: &str| {
-            format!("[[step]]\nname = \"{name}\"\ninline = \"{line}\"\n\n")
-        };
-        let files = "dd if=/dev/urandom of=/opt/early bs=1M count=8 status=none; sha256sum /opt/early >/opt/early.sum";
-        shop.small(&(step("early", files) + &step("late", late)))
-    };
-    let build = ["build", "late", "--skip-test", "--json"];
-    shop.define("late", &steps("echo halfway >/opt/half; exit 3"));
-    shop.lock("late").await;
-    let failed = shop.run(&build, &[]).await;
-    assert_eq!(failed.status.code(), Some(3), "{}", said(&failed));
-    assert_eq!(did(&said(&failed)), "early late");
-    shop.assert_nothing_left().await;
-
-    // What was written before is there, whole; what the failed step wrote is not.
-    shop.define(
-        "late",
-        &steps("sha256sum -c /opt/early.sum && test ! -e /opt/half"),
-    );
-    shop.lock("late").await;
-    let mended = shop.run(&build, &[]).await;
-    assert_eq!(mended.status.code(), Some(0), "{}", said(&mended));
-    assert_eq!(did(&said(&mended)), "late seal");
-    let shown = said(&shop.run(&["show", "late"], &[]).await);
-    assert!(shown.contains("layers of earlier bakes"), "{shown}");
-    let doctor = said(&shop.run(&["doctor"], &[]).await);
-    assert!(
-        doctor.contains("2 layers of earlier bakes take"),
-        "{doctor}"
-    );
-
-    // A layer that is not what its record says is not used, nor is what builds on it.
-    let layers = shop.root().join("cache/layers");
-    let early = fs::read_dir(&layers).expect("layers");
-    let early = early.map(|entry| entry.expect("an entry").path());
-    let first: PathBuf = early
-        .filter(|path| path.to_string_lossy().ends_with("-1.qcow2"))
-        .min_by_key(|path| fs::metadata(path).and_then(|file| file.modified()).ok())
-        .expect("the first layer");
-    let mut bytes = fs::read(&first).expect("a layer");
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    fs::write(&first, bytes).expect("a spoilt layer");
-    let cold = shop.run(&build, &[]).await;
-    assert_eq!(did(&said(&cold)), "early late seal", "{}", said(&cold));
-    assert_eq!(cold.status.code(), Some(0), "{}", said(&cold));
-    shop.assert_nothing_left().await;
-}
-
-/// Differs between any two bakes of the same: the run that the seal names, caches by time, and what is noted as things go.
+/// Paths that differ between any two bakes: the run in the seal's record, caches by time, and logs.
 const DIFFERS: [&str; 8] = [
     "/etc/vault-bake/release.json",
     "/etc/.updated",
@@ -97,51 +39,8 @@ const DIFFERS: [&str; 8] = [
     "/var/log/",
 ];
 
-#[tokio::test]
-async fn a_bake_from_layers_gives_the_files_that_a_cold_one_gives() {
-    if !Path::new("/usr/sbin/debugfs").exists() {
-        #[expect(clippy::print_stderr, reason = "a skipped test says why")]
-        {
-            eprintln!("SKIPPED: /usr/sbin/debugfs is missing");
-        }
-        return;
-    }
-    let Some(shop) = Shop::open(&["python3"]).await else {
-        return;
-    };
-    shop.define("quick", &shop.quickstart());
-    shop.lock("quick").await;
-    let bake = async |options: &[&str], steps: &str| {
-        let build = [&["build", "quick", "--json"], options].concat();
-        let baked = shop.run(&build, &[]).await;
-        let said = said(&baked);
-        assert_eq!(baked.status.code(), Some(0), "{said}");
-        assert_eq!(did(&said), steps);
-        assert!(!said.contains("sees no disk"), "{said}");
-        (tree(&shop.artifact_of("quick").await), said)
-    };
-    let all = "base consul vault harden seal";
-    let (before, _) = bake(&["--fresh-boot", "--skip-test"], all).await;
-    assert!(before.len() > 5_000, "{} files", before.len());
-    // The image is tried as well: it is as good as one that was made in one go.
-    let (after, booted) = bake(&[], "seal").await;
-    assert_same(&before, &after);
-    // Once more: the machine goes on where the one before was suspended, with keys and a clock of its own.
-    let (again, resumed) = bake(&["--skip-test"], "seal").await;
-    assert_same(&before, &again);
-    let goes_on = |said: &str| said.contains("the machine goes on where run ");
-    assert!(!goes_on(&booted), "{booted}");
-    if !kvm_works() {
-        assert!(goes_on(&resumed), "{resumed}");
-        let shown = said(&shop.run(&["show", "quick"], &[]).await);
-        assert!(
-            shown.contains("machine suspended after its start by bake"),
-            "{shown}"
-        );
-    }
-}
-
-fn assert_same(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) {
+/// Asserts that two disks have the same files.
+pub fn assert_same(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) {
     let changed = before
         .iter()
         .filter(|(name, what)| after.get(*name) != Some(what));
@@ -156,8 +55,8 @@ fn digest(tree: &BTreeMap<String, String>) -> Digest {
     Digest::of_value(tree)
 }
 
-/// Every file of an image's root file system, by its path, with what it is.
-fn tree(image: &Path) -> BTreeMap<String, String> {
+/// Returns the files of an image's root file system: the digest, or the kind, by path.
+pub fn tree(image: &Path) -> BTreeMap<String, String> {
     let folder = tempfile::tempdir().expect("a folder");
     let raw = folder.path().join("raw");
     let out = folder.path().join("tree");
@@ -215,4 +114,105 @@ fn run(program: &str, arguments: &[&str]) -> String {
         "{program} {arguments:?}: {output:?}"
     );
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+mod exhaustive {
+    use std::path::PathBuf;
+
+    use vault_bake::builder::qemu::kvm_works;
+
+    use super::super::shop::{Shop, said};
+    use super::*;
+
+    #[tokio::test]
+    async fn a_bake_continues_after_a_failed_step_and_not_from_a_spoilt_layer() {
+        let Some(shop) = Shop::open(&[]).await else {
+            return;
+        };
+        let steps = |late: &str| {
+            let step = |name: &str, line: &str| {
+                format!("[[step]]\nname = \"{name}\"\ninline = \"{line}\"\n\n")
+            };
+            let files = "dd if=/dev/urandom of=/opt/early bs=1M count=8 status=none; sha256sum /opt/early >/opt/early.sum";
+            shop.small(&(step("early", files) + &step("late", late)))
+        };
+        let build = ["build", "late", "--skip-test", "--json"];
+        shop.define("late", &steps("echo halfway >/opt/half; exit 3"));
+        shop.lock("late").await;
+        let failed = shop.run(&build, &[]).await;
+        assert_eq!(failed.status.code(), Some(3), "{}", said(&failed));
+        assert_eq!(did(&said(&failed)), "early late");
+        shop.assert_nothing_left().await;
+
+        // Files of earlier steps are there, whole; those of the failed step are not.
+        shop.define(
+            "late",
+            &steps("sha256sum -c /opt/early.sum && test ! -e /opt/half"),
+        );
+        shop.lock("late").await;
+        let mended = shop.run(&build, &[]).await;
+        assert_eq!(mended.status.code(), Some(0), "{}", said(&mended));
+        assert_eq!(did(&said(&mended)), "late seal");
+        let shown = said(&shop.run(&["show", "late"], &[]).await);
+        assert!(shown.contains("layers of earlier bakes"), "{shown}");
+        let doctor = said(&shop.run(&["doctor"], &[]).await);
+        assert!(
+            doctor.contains("2 layers of earlier bakes take"),
+            "{doctor}"
+        );
+
+        // A layer whose bytes changed is not used, nor are those on top of it.
+        let layers = shop.root().join("cache/layers");
+        let early = fs::read_dir(&layers).expect("layers");
+        let early = early.map(|entry| entry.expect("an entry").path());
+        let first: PathBuf = early
+            .filter(|path| path.to_string_lossy().ends_with("-1.qcow2"))
+            .min_by_key(|path| fs::metadata(path).and_then(|file| file.modified()).ok())
+            .expect("the first layer");
+        let mut bytes = fs::read(&first).expect("a layer");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&first, bytes).expect("a spoilt layer");
+        let cold = shop.run(&build, &[]).await;
+        assert_eq!(did(&said(&cold)), "early late seal", "{}", said(&cold));
+        assert_eq!(cold.status.code(), Some(0), "{}", said(&cold));
+        shop.assert_nothing_left().await;
+    }
+
+    #[tokio::test]
+    async fn a_bake_from_layers_gives_the_files_that_a_cold_one_gives() {
+        let Some(shop) = Shop::open(&["python3", "/usr/sbin/debugfs"]).await else {
+            return;
+        };
+        shop.define("quick", &shop.quickstart());
+        shop.lock("quick").await;
+        let bake = async |options: &[&str], steps: &str| {
+            let build = [&["build", "quick", "--json"], options].concat();
+            let baked = shop.run(&build, &[]).await;
+            let said = said(&baked);
+            assert_eq!(baked.status.code(), Some(0), "{said}");
+            assert_eq!(did(&said), steps);
+            assert!(!said.contains("sees no disk"), "{said}");
+            (tree(&shop.artifact_of("quick").await), said)
+        };
+        let all = "base consul vault harden seal";
+        let (before, _) = bake(&["--fresh-boot", "--skip-test"], all).await;
+        assert!(before.len() > 5_000, "{} files", before.len());
+        // The boot test passes too.
+        let (after, booted) = bake(&[], "seal").await;
+        assert_same(&before, &after);
+        // The third bake resumes from the VM snapshot that the second one saved.
+        let (again, resumed) = bake(&["--skip-test"], "seal").await;
+        assert_same(&before, &again);
+        let goes_on = |said: &str| said.contains("the machine goes on where run ");
+        assert!(!goes_on(&booted), "{booted}");
+        if !kvm_works() {
+            assert!(goes_on(&resumed), "{resumed}");
+            let shown = said(&shop.run(&["show", "quick"], &[]).await);
+            assert!(
+                shown.contains("machine suspended after its start by bake"),
+                "{shown}"
+            );
+        }
+    }
 }

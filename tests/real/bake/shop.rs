@@ -5,13 +5,12 @@
     reason = "these tests use the binary as a person does, from outside"
 )]
 
+mod watch;
+
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use semver::Version;
 use tempfile::TempDir;
@@ -20,7 +19,9 @@ use tokio::process::{Child, Command};
 use vault_bake::builder::qemu::{QemuSettings, requirements};
 
 use crate::fixture_vault::lab;
-use crate::qemu::{cache, found, is_late};
+use crate::qemu::{cache, found};
+use watch::command_lines;
+pub use watch::watch_arguments;
 
 /// What the small image and the quickstart share, so that they share a base.
 const PACKAGES: &str = r#"["jq", "nftables", "openssl", "python3", "systemd-timesyncd"]"#;
@@ -100,9 +101,6 @@ impl Shop {
 
     #[expect(clippy::print_stderr, reason = "a skipped test says why")]
     fn open_with(releases: Releases, also: &[&str]) -> Option<Self> {
-        if is_late() {
-            return None;
-        }
         let needs = requirements(&QemuSettings::new(cache()));
         let needs = needs
             .into_iter()
@@ -158,11 +156,11 @@ impl Shop {
         text
     }
 
-    /// A definition with nothing but `steps` and the seal.
+    /// A definition with `steps` and the seal alone. Its build VM is like the quickstart's, so both resume from one VM snapshot.
     pub fn small(&self, steps: &str) -> String {
         format!(
             "schema = 1\ndescription = \"small\"\n\n[base.qemu]\nkind = \"packages\"\npackages = {PACKAGES}\n\n\
-             [machine.qemu]\nmemory_mib = 1024\nnetwork = \"none\"\n\n{steps}\n[[step]]\nprovisioner = \"seal\"\n"
+             [machine.qemu]\nmemory_mib = 2048\nnetwork = \"none\"\n\n{steps}\n[[step]]\nprovisioner = \"seal\"\n"
         )
     }
 
@@ -356,44 +354,6 @@ impl Shop {
             .expect("grep");
         found.success()
     }
-
-    /// Collects the arguments of all processes until it is stopped.
-    pub fn watch_arguments(&self) -> Watch {
-        let stop = Arc::new(AtomicBool::new(false));
-        let seen = Arc::new(Mutex::new(String::new()));
-        let watching = (Arc::clone(&stop), Arc::clone(&seen));
-        let thread = std::thread::spawn(move || {
-            while !watching.0.load(Ordering::Relaxed) {
-                let now = command_lines();
-                let mut seen = watching.1.lock().expect("a list");
-                for line in now.lines() {
-                    if !seen.contains(line) {
-                        seen.push_str(line);
-                        seen.push('\n');
-                    }
-                }
-                drop(seen);
-                std::thread::sleep(Duration::from_millis(50));
-            }
-        });
-        Watch { stop, seen, thread }
-    }
-}
-
-/// Sees the arguments of all processes.
-pub struct Watch {
-    stop: Arc<AtomicBool>,
-    seen: Arc<Mutex<String>>,
-    thread: std::thread::JoinHandle<()>,
-}
-
-impl Watch {
-    /// Ends it, and gives what it saw.
-    pub fn stop(self) -> String {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().expect("the watching ends");
-        self.seen.lock().expect("a list").clone()
-    }
 }
 
 /// All that a run of the binary printed.
@@ -405,14 +365,6 @@ pub fn said(output: &Output) -> String {
         String::from_utf8_lossy(&output.stderr),
         signal.map_or_else(String::new, |signal| format!("killed by signal {signal}")),
     )
-}
-
-fn command_lines() -> String {
-    let entries = fs::read_dir("/proc").expect("a proc file system");
-    let lines = entries.filter_map(|entry| fs::read(entry.ok()?.path().join("cmdline")).ok());
-    lines
-        .map(|line| String::from_utf8_lossy(&line).replace('\0', " ") + "\n")
-        .collect()
 }
 
 fn copy(from: &Path, to: &Path) {

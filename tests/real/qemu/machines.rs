@@ -192,7 +192,8 @@ async fn a_lock_of_another_day_is_refused_before_anything_is_installed() {
     else {
         panic!("packages were planned");
     };
-    index[1].sha256 = Digest::of("another day");
+    let updates = index.iter_mut().find(|one| one.suite == "bookworm-updates");
+    updates.expect("an index").sha256 = Digest::of("another day");
     let error = qemu
         .base(&base, &mut world.teardown, &world.events, &world.interrupt)
         .await

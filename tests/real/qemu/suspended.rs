@@ -1,18 +1,16 @@
-//! Machines that go on where one like them stood still.
+//! Build VMs that resume from a VM snapshot.
 
-use std::fs;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use vault_bake::builder::qemu::kvm_works;
 use vault_bake::builder::{Disk, Machine};
-use vault_bake::definition::Firmware;
+use vault_bake::definition::{Firmware, MachineSpec};
 use vault_bake::event::{Event, Events};
 use vault_bake::secret::Scrubber;
 use vault_bake::ssh::{Connector, Script};
 
-use super::{BOOT_DEADLINE, PACKAGES, World, cache, spec};
+use super::{BOOT_DEADLINE, PACKAGES, World, build_spec};
 
 /// What a machine says of itself.
 struct Said {
@@ -31,8 +29,8 @@ systemctl list-timers --no-legend | grep -c . || true
 cat /proc/sys/kernel/randomize_va_space
 "#;
 
-/// One run: a machine of `disk` that no other test has, asked what it is.
-async fn run(run: &str, disk: Option<Disk>) -> Option<(Said, Disk)> {
+/// Starts a build VM of this shape in a run of its own, and asks it what it is.
+async fn run(run: &str, spec: MachineSpec, disk: Option<Disk>) -> Option<(Said, Disk)> {
     let mut world = World::begin(run)?;
     let notes: Arc<Mutex<Vec<String>>> = Arc::default();
     let noted = Arc::clone(&notes);
@@ -46,10 +44,8 @@ async fn run(run: &str, disk: Option<Disk>) -> Option<(Said, Disk)> {
         Some(disk) => disk,
         None => world.base(&PACKAGES, Firmware::Bios).await,
     };
-    let mut machine = spec();
-    machine.memory_mib = 1000;
     let (events, interrupt) = (world.events.clone(), world.interrupt.clone());
-    let booting = world.try_boot(&disk, machine, "build", None);
+    let booting = world.try_boot(&disk, spec, "build", None);
     let machine = booting.await.expect("a machine");
     let connector = Connector::new(&machine.endpoint(), &world.keys, Scrubber::default());
     let connecting = connector.expect("keys");
@@ -87,80 +83,134 @@ async fn run(run: &str, disk: Option<Disk>) -> Option<(Said, Disk)> {
     Some((said, disk))
 }
 
-/// The record of the machine that `run` suspended.
-fn record_of(run: &str) -> Option<PathBuf> {
-    let records = fs::read_dir(cache().join("suspended")).ok()?.flatten();
-    let mut paths = records
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|end| end == "json"));
-    let is_it = |path: &PathBuf| {
-        let text = fs::read_to_string(path).unwrap_or_default();
-        let record: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-        record["run"] == run
-    };
-    paths.find(is_it)
-}
-
-/// Its memory.
-fn memory_of(run: &str) -> PathBuf {
-    cache().join("suspended").join(format!("{run}.memory"))
-}
-
-/// One of an earlier time, also of a test that was killed, would be resumed.
-fn forget(run: &str) {
-    let memory = memory_of(run);
-    let disk = memory.with_extension("qcow2");
-    for path in record_of(run).into_iter().chain([memory, disk]) {
-        if path.exists() {
-            fs::remove_file(path).expect("it is forgotten");
-        }
+/// Asserts that it has the keys of its run and none of the snapshot's, no timers, and fixed addresses.
+fn assert_facts(said: &Said) {
+    insta::allow_duplicates! {
+        insta::assert_snapshot!(said.facts, @"
+        0
+        KEY OF THIS RUN
+        0
+        0
+        ");
     }
+}
+
+#[expect(clippy::print_stderr, reason = "a skipped test says why")]
+fn skipped() -> bool {
+    if kvm_works() {
+        eprintln!("SKIPPED: build VMs boot under KVM, and have no snapshots");
+    }
+    kvm_works()
 }
 
 #[tokio::test]
-#[expect(clippy::print_stderr, reason = "a skipped test says why")]
-async fn a_machine_goes_on_where_one_was_suspended_and_is_still_its_own() {
-    if kvm_works() {
-        eprintln!("SKIPPED: machines boot under KVM, none is suspended");
+async fn build_vms_that_resume_from_a_snapshot_have_keys_clock_and_randomness_of_their_own() {
+    if skipped() {
         return;
     }
-    for old in ["suspend-first", "suspend-third"] {
-        forget(old);
-    }
-    let Some((first, disk)) = run("suspend-first", None).await else {
+    // If no other test has left a snapshot, the first one boots.
+    let Some((first, disk)) = run("resume-first", build_spec(), None).await else {
         return;
     };
-    assert_eq!(first.resumed, None);
-    insta::assert_snapshot!(first.facts, @"
-    0
-    KEY OF THIS RUN
-    0
-    0
-    ");
+    assert_facts(&first);
     let mut random = vec![first.random];
-    for again in ["suspend-again", "suspend-once-more"] {
-        let (said, _) = run(again, Some(disk.clone())).await.expect("a machine");
-        assert_eq!(said.resumed.as_deref(), Some("suspend-first"));
-        assert_eq!(said.facts, first.facts);
+    for again in ["resume-again", "resume-once-more"] {
+        let again = run(again, build_spec(), Some(disk.clone())).await;
+        let (said, _) = again.expect("a machine");
+        assert!(said.resumed.is_some(), "{:?}", said.notes);
+        assert_facts(&said);
         assert!(!random.contains(&said.random), "it has its own randomness");
         random.push(said.random);
     }
-    // Where its memory is another one, though nobody touched it as far as times tell, a machine boots, and is kept in its place.
-    let memory = memory_of("suspend-first");
-    let written = fs::metadata(&memory).and_then(|file| file.modified());
-    let mut bytes = fs::read(&memory).expect("the memory");
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    fs::write(&memory, bytes).expect("another memory");
-    let file = fs::File::options().write(true).open(&memory);
-    let touched = file.and_then(|file| file.set_modified(written?));
-    touched.expect("as if untouched");
-    let (third, _) = run("suspend-third", Some(disk)).await.expect("a machine");
-    assert_eq!(third.resumed, None);
-    assert_eq!(third.facts, first.facts);
-    let told = third.notes.iter().any(|note| {
-        note.contains("does not resume") && note.contains("its memory is not what it was")
-    });
-    assert!(told, "{:?}", third.notes);
-    assert!(record_of("suspend-third").is_some());
+}
+
+mod exhaustive {
+    use std::fs;
+    use std::path::PathBuf;
+
+    use super::super::{cache, spec};
+    use super::*;
+
+    /// Returns a shape that no other test has.
+    fn own_spec() -> MachineSpec {
+        MachineSpec {
+            memory_mib: 1000,
+            ..spec()
+        }
+    }
+
+    /// The record of the machine that `run` suspended.
+    fn record_of(run: &str) -> Option<PathBuf> {
+        let records = fs::read_dir(cache().join("suspended")).ok()?.flatten();
+        let mut paths = records
+            .map(|entry| entry.path())
+            .filter(|path| path.extension().is_some_and(|end| end == "json"));
+        let is_it = |path: &PathBuf| {
+            let text = fs::read_to_string(path).unwrap_or_default();
+            let record: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+            record["run"] == run
+        };
+        paths.find(is_it)
+    }
+
+    /// Its memory.
+    fn memory_of(run: &str) -> PathBuf {
+        cache().join("suspended").join(format!("{run}.memory"))
+    }
+
+    /// One of an earlier time, also of a test that was killed, would be resumed.
+    fn forget(run: &str) {
+        let memory = memory_of(run);
+        let disk = memory.with_extension("qcow2");
+        for path in record_of(run).into_iter().chain([memory, disk]) {
+            if path.exists() {
+                fs::remove_file(path).expect("it is forgotten");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_build_vm_boots_if_the_memory_of_its_snapshot_changed() {
+        if skipped() {
+            return;
+        }
+        for old in ["suspend-first", "suspend-third"] {
+            forget(old);
+        }
+        let Some((first, disk)) = run("suspend-first", own_spec(), None).await else {
+            return;
+        };
+        assert_eq!(first.resumed, None);
+        assert_facts(&first);
+        let mut random = vec![first.random];
+        for again in ["suspend-again", "suspend-once-more"] {
+            let (said, _) = run(again, own_spec(), Some(disk.clone()))
+                .await
+                .expect("a machine");
+            assert_eq!(said.resumed.as_deref(), Some("suspend-first"));
+            assert_facts(&said);
+            assert!(!random.contains(&said.random), "it has its own randomness");
+            random.push(said.random);
+        }
+        // If the memory is another one, with the old time and size, a build VM boots, and leaves a new snapshot.
+        let memory = memory_of("suspend-first");
+        let written = fs::metadata(&memory).and_then(|file| file.modified());
+        let mut bytes = fs::read(&memory).expect("the memory");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&memory, bytes).expect("another memory");
+        let file = fs::File::options().write(true).open(&memory);
+        let touched = file.and_then(|file| file.set_modified(written?));
+        touched.expect("as if untouched");
+        let (third, _) = run("suspend-third", own_spec(), Some(disk))
+            .await
+            .expect("a machine");
+        assert_eq!(third.resumed, None);
+        assert_facts(&third);
+        let told = third.notes.iter().any(|note| {
+            note.contains("does not resume") && note.contains("its memory is not what it was")
+        });
+        assert!(told, "{:?}", third.notes);
+        assert!(record_of("suspend-third").is_some());
+    }
 }
