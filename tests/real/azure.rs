@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::azurite::server::{azurite, sas};
-use crate::bake::shop::{Shop, said};
+use crate::project::{TestProject, said};
 use machines::QemuMachines;
 use testing::azure::{Config, Simulator};
 
@@ -24,8 +24,8 @@ const PACKAGES: [&str; 6] = [
 ];
 
 /// The shipped definition, for the machines that stand behind the simulator: they start by BIOS and listen where they can.
-fn definition(shop: &Shop) -> String {
-    let mut text = shop.quickstart();
+fn definition(project: &TestProject) -> String {
+    let mut text = project.quickstart();
     for (shipped, here) in [
         ("sku = \"12-gen2\"", "sku = \"12\""),
         ("[output.azure]", "ssh_port = 2222\n\n[output.azure]"),
@@ -53,7 +53,7 @@ mod exhaustive {
 
     #[tokio::test]
     async fn a_bake_on_azure_ends_with_a_tested_image_and_nothing_else() {
-        let Some(mut shop) = Shop::open(&["mformat", "mcopy"]).await else {
+        let Some(mut project) = TestProject::open(&["mformat", "mcopy"]).await else {
             return;
         };
         let Some(azurite) = azurite() else { return };
@@ -81,15 +81,15 @@ mod exhaustive {
             .map(|one| one.id)
             .collect();
         azurite.container("endtoend").await;
-        shop.store = azurite.url("endtoend");
-        shop.define("quick", &definition(&shop));
-        shop.configure(&format!(
+        project.store = azurite.url("endtoend");
+        project.define("quick", &definition(&project));
+        project.configure(&format!(
             "[azure]\nsubscription = \"{}\"\ncredential = \"client-secret\"\n\n\
              [azure.endpoints]\nmanagement = \"{1}\"\nauthority = \"{1}\"\nblob_suffix = \"127.0.0.1\"\n",
             simulator.subscription(),
             simulator.url()
         ));
-        let ca = shop.root().join("config/ca.pem");
+        let ca = project.root().join("config/ca.pem");
         write(&ca, simulator.ca_pem());
         let (ca, signature) = (ca.display().to_string(), sas("endtoend", "rcwl"));
         let environment: [(&str, &str); 6] = [
@@ -101,10 +101,10 @@ mod exhaustive {
             ("VAULT_BAKE_STORE_SAS", &signature),
         ];
 
-        let locked = shop.run(&["lock", "quick"], &environment).await;
+        let locked = project.run(&["lock", "quick"], &environment).await;
         assert!(locked.status.success(), "{}", said(&locked));
         let build = ["build", "quick", "--builder", "azure", "--json"];
-        let built = shop.run(&build, &environment).await;
+        let built = project.run(&build, &environment).await;
         assert_eq!(built.status.code(), Some(0), "{}", said(&built));
         assert_eq!(simulator.violations(), Vec::<String>::new());
         assert_eq!(simulator.touched(&decoys), Vec::<String>::new());
@@ -113,7 +113,7 @@ mod exhaustive {
             image.len() == 1 && image[0].contains("/images/quick-"),
             "the image alone: {image:?}"
         );
-        shop.assert_nothing_left().await;
+        project.assert_nothing_left().await;
 
         let commands: [(&[&str], &str); 5] = [
             (&["show", "quick"], "azure-managed-image"),
@@ -123,7 +123,7 @@ mod exhaustive {
             (&["sweep"], ""),
         ];
         for (arguments, expected) in commands {
-            let output = shop.run(arguments, &environment).await;
+            let output = project.run(arguments, &environment).await;
             let text = said(&output);
             assert_eq!(output.status.code(), Some(0), "{arguments:?}: {text}");
             assert!(text.contains(expected), "{arguments:?}: {text}");

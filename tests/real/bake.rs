@@ -7,29 +7,28 @@ mod identities;
 mod layered;
 mod leaving;
 mod node;
-pub mod shop;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
+use crate::project::{TestProject, said, watch_arguments};
 use layered::{assert_same, did, tree};
-use shop::{Shop, said, watch_arguments};
 
 /// What no log, record or disk may have.
 const CANARY: &str = "canary-7hT2-xylophone";
 
 #[tokio::test]
 async fn the_quickstart_with_a_secret_is_baked_in_two_goes_and_tested() {
-    let Some(shop) = Shop::open(&["python3", "/usr/sbin/debugfs"]).await else {
+    let Some(project) = TestProject::open(&["python3", "/usr/sbin/debugfs"]).await else {
         return;
     };
     let secret = [("VB_VAR_token", CANARY)];
-    shop.define(
+    project.define(
         "quick",
-        &with_secret(&shop, "echo halfway >/opt/half; exit 3"),
+        &with_secret(&project, "echo halfway >/opt/half; exit 3"),
     );
-    shop.lock("quick").await;
-    let plan = said(&shop.run(&["plan", "quick"], &secret).await);
+    project.lock("quick").await;
+    let plan = said(&project.run(&["plan", "quick"], &secret).await);
     assert!(
         plan.contains("secretive") && !plan.contains(CANARY),
         "{plan}"
@@ -37,16 +36,16 @@ async fn the_quickstart_with_a_secret_is_baked_in_two_goes_and_tested() {
 
     let arguments = watch_arguments();
     let build = ["build", "quick", "--json"];
-    let failed = shop.run(&build, &secret).await;
+    let failed = project.run(&build, &secret).await;
     assert_eq!(failed.status.code(), Some(3), "{}", said(&failed));
     assert_eq!(did(&said(&failed)), "base consul vault secretive");
-    shop.assert_nothing_left().await;
+    project.assert_nothing_left().await;
 
     // QEMU aborts at the first start of the boot test, which says nothing about the image: there is a second start.
-    shop.define("quick", &with_secret(&shop, "test ! -e /opt/half"));
-    shop.lock("quick").await;
-    let crashing = crashing_qemu(&shop, 1);
-    let built = shop
+    project.define("quick", &with_secret(&project, "test ! -e /opt/half"));
+    project.lock("quick").await;
+    let crashing = crashing_qemu(&project, 1);
+    let built = project
         .run(
             &[&build[..], &["--fresh-boot"]].concat(),
             &[secret[0], ("PATH", &crashing)],
@@ -68,41 +67,42 @@ async fn the_quickstart_with_a_secret_is_baked_in_two_goes_and_tested() {
         assert!(!events.contains(CANARY), "in an event");
         assert!(events.contains("it is [secret]"), "{events}");
     }
-    shop.assert_nothing_left().await;
-    assert_eq!(shop.files_with(CANARY), Vec::<String>::new());
-    assert!(!shop.raw_disk_has(CANARY).await, "on the captured disk");
+    project.assert_nothing_left().await;
+    assert_eq!(project.files_with(CANARY), Vec::<String>::new());
+    assert!(!project.raw_disk_has(CANARY).await, "on the captured disk");
     assert!(
-        shop.raw_disk_has(&vault_bake::digest::Digest::of(CANARY).hex())
+        project
+            .raw_disk_has(&vault_bake::digest::Digest::of(CANARY).hex())
             .await,
         "the step had its secret"
     );
-    assert_is_recorded(&shop).await;
+    assert_is_recorded(&project).await;
 
     // A bake that does all steps in one go gives the same files.
-    let continued = tree(&shop.artifact_of("quick").await);
+    let continued = tree(&project.artifact_of("quick").await);
     assert!(continued.len() > 5_000, "{} files", continued.len());
     let cold = [&build[..], &["--no-cache", "--skip-test"]].concat();
-    let cold = said(&shop.run(&cold, &secret).await);
+    let cold = said(&project.run(&cold, &secret).await);
     assert_eq!(did(&cold), "base consul vault secretive harden seal");
-    assert_same(&tree(&shop.artifact_of("quick").await), &continued);
-    identities::judge(&shop.artifact()).await;
+    assert_same(&tree(&project.artifact_of("quick").await), &continued);
+    identities::judge(&project.artifact()).await;
 }
 
 /// Returns the quickstart's definition with a step before the last two that prints a secret, and then does `more`.
-fn with_secret(shop: &Shop, more: &str) -> String {
+fn with_secret(project: &TestProject, more: &str) -> String {
     let variable = "[variables.token]\ntype = \"string\"\nsensitive = true\n\n[base.qemu]";
     let harden = "[[step]]\nprovisioner = \"harden\"";
     let step = format!(
         "[[step]]\nname = \"secretive\"\ninline = '''\nprintf %s \"$TOKEN\" | sha256sum | cut -c1-64 >/etc/seen\n\
          echo \"it is $TOKEN\"\nsleep 1\n{more}\n'''\nenv = {{ TOKEN = \"{{{{ var.token }}}}\" }}\n\n{harden}"
     );
-    let definition = shop.quickstart();
+    let definition = project.quickstart();
     let definition = definition.replace("[base.qemu]", variable);
     definition.replace(harden, &step)
 }
 
 /// Asserts what the store says of the one bake: its test passed, its releases are fixtures, its first steps are layers.
-async fn assert_is_recorded(shop: &Shop) {
+async fn assert_is_recorded(project: &TestProject) {
     let commands: [(&[&str], &[&str]); 5] = [
         (&["images"], &["tested", "FIXTURE RELEASES"]),
         (
@@ -114,7 +114,7 @@ async fn assert_is_recorded(shop: &Shop) {
         (&["verify"], &["1 manifests, 1 tests"]),
     ];
     for (command, expected) in commands {
-        let output = shop.run(command, &[]).await;
+        let output = project.run(command, &[]).await;
         let text = said(&output);
         if command != ["doctor"] {
             assert_eq!(output.status.code(), Some(0), "{command:?}: {text}");
@@ -130,8 +130,8 @@ async fn assert_is_recorded(shop: &Shop) {
     clippy::disallowed_methods,
     reason = "the search path of the tests is extended"
 )]
-fn crashing_qemu(shop: &Shop, times: u32) -> String {
-    let tools = shop.root().join("cache/tools");
+fn crashing_qemu(project: &TestProject, times: u32) -> String {
+    let tools = project.root().join("cache/tools");
     fs::create_dir_all(&tools).expect("a folder");
     let left = tools.join("left");
     fs::write(&left, times.to_string()).expect("a file");
@@ -150,18 +150,18 @@ fn crashing_qemu(shop: &Shop, times: u32) -> String {
 
 #[tokio::test]
 async fn of_two_bakes_at_once_one_reboots_and_one_fails_by_what_its_seal_does_not_see() {
-    let Some(shop) = Shop::open(&["python3"]).await else {
+    let Some(project) = TestProject::open(&["python3"]).await else {
         return;
     };
-    shop.define("reboots", &shop.small(REBOOTS));
+    project.define("reboots", &project.small(REBOOTS));
     // No check of the seal looks there.
     let step = "[[step]]\nname = \"leaving\"\ninline = \"openssl genpkey -algorithm ed25519 -out /usr/share/left.pem\"\n";
-    shop.define("leaves", &shop.small(step));
-    shop.lock("reboots").await;
-    shop.lock("leaves").await;
+    project.define("leaves", &project.small(step));
+    project.lock("reboots").await;
+    project.lock("leaves").await;
     let (reboots, leaves) = tokio::join!(
-        shop.run(&["build", "reboots", "--skip-test"], &[]),
-        shop.run(&["build", "leaves"], &[])
+        project.run(&["build", "reboots", "--skip-test"], &[]),
+        project.run(&["build", "leaves"], &[])
     );
     assert_eq!(reboots.status.code(), Some(0), "{}", said(&reboots));
     let text = said(&leaves);
@@ -169,16 +169,16 @@ async fn of_two_bakes_at_once_one_reboots_and_one_fails_by_what_its_seal_does_no
     let found =
         "the captured disk is not clean, 1 found:\n  disk.private-keys: /usr/share/left.pem\n";
     assert!(text.contains(found), "{text}");
-    let images = said(&shop.run(&["images"], &[]).await);
+    let images = said(&project.run(&["images"], &[]).await);
     assert_eq!(images.matches("untested").count(), 1, "{images}");
-    let verified = shop.run(&["verify"], &[]).await;
+    let verified = project.run(&["verify"], &[]).await;
     assert_eq!(verified.status.code(), Some(0), "{}", said(&verified));
     assert!(
         said(&verified).contains("1 manifests"),
         "{}",
         said(&verified)
     );
-    shop.assert_nothing_left().await;
+    project.assert_nothing_left().await;
 }
 
 /// Steps with a reboot between them, after which the work folder is there again.
@@ -187,7 +187,7 @@ const REBOOTS: &str =
 
 #[tokio::test]
 async fn shipped_servers_are_baked_and_form_a_cluster() {
-    let Some(shop) = Shop::open_with_given(&["python3"]).await else {
+    let Some(project) = TestProject::open_with_given(&["python3"]).await else {
         return;
     };
     // There is no Key Vault here, so nodes take their identity from a disk, which comes first.
@@ -196,14 +196,14 @@ async fn shipped_servers_are_baked_and_form_a_cluster() {
         ("consul-server", &[][..]),
         ("vault-server", &["--skip-test"]),
     ] {
-        shop.define(name, &shop.server(name));
-        shop.lock(name).await;
-        let built = shop
+        project.define(name, &project.server(name));
+        project.lock(name).await;
+        let built = project
             .run(&[&["build", name], more].concat(), &[vaults])
             .await;
         assert_eq!(built.status.code(), Some(0), "{}", said(&built));
     }
-    let shown = said(&shop.run(&["show", "consul-server", "--json"], &[]).await);
+    let shown = said(&project.run(&["show", "consul-server", "--json"], &[]).await);
     for (id, looked_at) in [
         ("base.fetch-required", true),
         ("disk.gossip-keys", true),
@@ -213,70 +213,70 @@ async fn shipped_servers_are_baked_and_form_a_cluster() {
         let held = format!(r#""id":"{id}","ok":true,"step""#);
         assert_eq!(shown.contains(&held), looked_at, "{id}: {shown}");
     }
-    shop.assert_nothing_left().await;
+    project.assert_nothing_left().await;
     let (consul, vault) = (
-        shop.artifact_of("consul-server"),
-        shop.artifact_of("vault-server"),
+        project.artifact_of("consul-server"),
+        project.artifact_of("vault-server"),
     );
-    cluster::judge(&consul.await, &vault.await, shop.consul()).await;
+    cluster::judge(&consul.await, &vault.await, project.consul()).await;
 }
 
 #[tokio::test]
 async fn a_wrong_byte_in_a_release_reaches_no_machine() {
-    let Some(shop) = Shop::open(&["python3"]).await else {
+    let Some(project) = TestProject::open(&["python3"]).await else {
         return;
     };
-    shop.define("quick", &shop.quickstart());
-    shop.lock("quick").await;
-    shop.spoil_release();
-    let built = shop.run(&["build", "quick", "--json"], &[]).await;
+    project.define("quick", &project.quickstart());
+    project.lock("quick").await;
+    project.spoil_release();
+    let built = project.run(&["build", "quick", "--json"], &[]).await;
     assert_eq!(built.status.code(), Some(7), "{}", said(&built));
     assert!(
         !said(&built).contains("\"stage\":\"upload\""),
         "nothing was uploaded"
     );
-    shop.assert_nothing_left().await;
+    project.assert_nothing_left().await;
 }
 
 mod exhaustive {
     use vault_bake::builder::qemu::kvm_works;
     use vault_bake::trial::LEAST_INDEX;
 
-    use super::shop::audits;
     use super::*;
+    use crate::project::audits;
 
     #[tokio::test]
     async fn two_bakes_of_an_image_at_once_with_a_reboot_do_not_disturb_each_other() {
-        let Some(shop) = Shop::open(&[]).await else {
+        let Some(project) = TestProject::open(&[]).await else {
             return;
         };
-        shop.define("twin", &shop.small(REBOOTS));
-        shop.lock("twin").await;
+        project.define("twin", &project.small(REBOOTS));
+        project.lock("twin").await;
         let build = ["build", "twin", "--skip-test"];
-        let (one, two) = tokio::join!(shop.run(&build, &[]), shop.run(&build, &[]));
+        let (one, two) = tokio::join!(project.run(&build, &[]), project.run(&build, &[]));
         for built in [one, two] {
             assert_eq!(built.status.code(), Some(0), "{}", said(&built));
         }
-        let images = said(&shop.run(&["images"], &[]).await);
+        let images = said(&project.run(&["images"], &[]).await);
         assert_eq!(images.matches("untested").count(), 2, "{images}");
-        assert_eq!(shop.run(&["verify"], &[]).await.status.code(), Some(0));
-        shop.assert_nothing_left().await;
+        assert_eq!(project.run(&["verify"], &[]).await.status.code(), Some(0));
+        project.assert_nothing_left().await;
     }
 
     /// A QEMU that crashes says nothing about the image: after one crash there is a second start, after two there is no test.
     #[tokio::test]
     async fn a_boot_test_whose_qemu_crashes_twice_is_an_error_and_no_test() {
-        let Some(shop) = Shop::open(&[]).await else {
+        let Some(project) = TestProject::open(&[]).await else {
             return;
         };
-        shop.define("small", &shop.small("[[step]]\ninline = \"true\"\n"));
-        shop.lock("small").await;
-        let built = shop.run(&["build", "small", "--skip-test"], &[]).await;
+        project.define("small", &project.small("[[step]]\ninline = \"true\"\n"));
+        project.lock("small").await;
+        let built = project.run(&["build", "small", "--skip-test"], &[]).await;
         assert_eq!(built.status.code(), Some(0), "{}", said(&built));
         let test = async |crashes| {
-            let path = crashing_qemu(&shop, crashes);
-            let tested = shop.run(&["test", "small"], &[("PATH", &path)]).await;
-            shop.assert_nothing_left().await;
+            let path = crashing_qemu(&project, crashes);
+            let tested = project.run(&["test", "small"], &[("PATH", &path)]).await;
+            project.assert_nothing_left().await;
             (tested.status.code(), said(&tested))
         };
         let (exit, text) = test(2).await;
@@ -286,7 +286,7 @@ mod exhaustive {
         let (exit, text) = test(1).await;
         assert_eq!(exit, Some(0), "{text}");
         assert!(text.contains("started once more"), "{text}");
-        let verified = said(&shop.run(&["verify"], &[]).await);
+        let verified = said(&project.run(&["verify"], &[]).await);
         assert!(verified.contains("1 manifests, 1 tests"), "{verified}");
     }
 
@@ -300,14 +300,16 @@ mod exhaustive {
             );
             return;
         }
-        let Some(shop) = Shop::open(&["/usr/sbin/lynis"]).await else {
+        let Some(project) = TestProject::open(&["/usr/sbin/lynis"]).await else {
             return;
         };
-        shop.define("vault-server", &shop.server("vault-server"));
-        shop.lock("vault-server").await;
-        let built = shop.run(&["build", "vault-server", "--audit"], &[]).await;
+        project.define("vault-server", &project.server("vault-server"));
+        project.lock("vault-server").await;
+        let built = project
+            .run(&["build", "vault-server", "--audit"], &[])
+            .await;
         assert_eq!(built.status.code(), Some(0), "{}", said(&built));
-        let shown = said(&shop.run(&["show", "vault-server"], &[]).await);
+        let shown = said(&project.run(&["show", "vault-server"], &[]).await);
         let line = shown.lines().find(|line| line.contains("hardening index"));
         let numbers = line
             .unwrap_or_else(|| panic!("{shown}"))
@@ -318,6 +320,6 @@ mod exhaustive {
             panic!("{shown}");
         };
         assert!(index >= LEAST_INDEX && base < index, "{shown}");
-        shop.assert_nothing_left().await;
+        project.assert_nothing_left().await;
     }
 }

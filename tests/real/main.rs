@@ -8,5 +8,6 @@ mod crash_test;
 mod fixture_vault;
 mod judges;
 mod lock;
+mod project;
 mod qemu;
 mod tamper;

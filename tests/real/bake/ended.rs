@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use tokio::process::{Child, Command};
 
-use super::shop::{Shop, said};
+use crate::project::{TestProject, said};
 
 /// A stage in which a bake ends.
 struct Stage {
@@ -29,24 +29,24 @@ const PROVISION: Stage = Stage {
 const BUILD: [&str; 4] = ["build", "small", "--skip-test", "--json"];
 
 /// A project whose image has a step that takes three seconds.
-async fn small_shop() -> Option<Shop> {
-    let shop = Shop::open(&[]).await?;
-    shop.define(
+async fn small_project() -> Option<TestProject> {
+    let project = TestProject::open(&[]).await?;
+    project.define(
         "small",
-        &shop.small("[[step]]\nname = \"slow\"\ninline = \"sleep 3\"\n"),
+        &project.small("[[step]]\nname = \"slow\"\ninline = \"sleep 3\"\n"),
     );
-    shop.lock("small").await;
-    Some(shop)
+    project.lock("small").await;
+    Some(project)
 }
 
 /// A definition whose step prints characters that a terminal obeys, and fails.
-fn failing(shop: &Shop) -> String {
-    shop.small("[[step]]\nname = \"failing\"\ninline = \"printf 'on purpose\\\\033]0;t\\\\007\\\\033[2J\\\\302\\\\233' >&2; exit 4\"\n")
+fn failing(project: &TestProject) -> String {
+    project.small("[[step]]\nname = \"failing\"\ninline = \"printf 'on purpose\\\\033]0;t\\\\007\\\\033[2J\\\\302\\\\233' >&2; exit 4\"\n")
 }
 
 /// Asserts that output and logs have what the failed step printed, without a character that a terminal obeys.
-fn assert_nothing_is_obeyed(shop: &Shop, built: &std::process::Output) {
-    let logs = fs::read_dir(shop.root().join("cache/logs")).expect("logs");
+fn assert_nothing_is_obeyed(project: &TestProject, built: &std::process::Output) {
+    let logs = fs::read_dir(project.root().join("cache/logs")).expect("logs");
     let logs = logs.map(|log| fs::read_to_string(log.expect("a log").path()).expect("a log"));
     let texts: Vec<String> = logs.chain([said(built)]).collect();
     let obeyed = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
@@ -59,11 +59,11 @@ fn assert_nothing_is_obeyed(shop: &Shop, built: &std::process::Output) {
 
 #[tokio::test]
 async fn a_build_vm_is_kept_after_a_failed_step_until_a_sweep() {
-    let Some(shop) = small_shop().await else {
+    let Some(project) = small_project().await else {
         return;
     };
-    shop.define("small", &failing(&shop));
-    let built = shop
+    project.define("small", &failing(&project));
+    let built = project
         .run(&["build", "small", "--on-error", "keep"], &[])
         .await;
     let text = said(&built);
@@ -72,7 +72,7 @@ async fn a_build_vm_is_kept_after_a_failed_step_until_a_sweep() {
         text.contains("step failing/script failed on root@"),
         "{text}"
     );
-    assert_nothing_is_obeyed(&shop, &built);
+    assert_nothing_is_obeyed(&project, &built);
     let login = text
         .lines()
         .find(|line| line.trim().starts_with("ssh -i "))
@@ -81,9 +81,9 @@ async fn a_build_vm_is_kept_after_a_failed_step_until_a_sweep() {
     let inside = Command::new("sh").args(["-c", &command]).output().await;
     let inside = said(&inside.expect("ssh"));
     assert!(inside.contains("Debian"), "{login}: {inside}");
-    assert_eq!(shop.run(&["sweep"], &[]).await.status.code(), Some(0));
-    shop.assert_nothing_left().await;
-    assert_store_is_empty(&shop).await;
+    assert_eq!(project.run(&["sweep"], &[]).await.status.code(), Some(0));
+    project.assert_nothing_left().await;
+    assert_store_is_empty(&project).await;
 }
 
 #[tokio::test]
@@ -92,17 +92,17 @@ async fn after_sigint_in_a_step_nothing_is_left() {
 }
 
 async fn interrupt_in(stages: &[Stage]) {
-    let Some(shop) = small_shop().await else {
+    let Some(project) = small_project().await else {
         return;
     };
     for Stage { name, event } in stages {
-        let mut child = shop.run_until(&BUILD, None, event).await;
+        let mut child = project.run_until(&BUILD, None, event).await;
         send(&child, Signal::INT);
         let status = child.wait().await.expect("its end");
         assert_eq!(status.code(), Some(130), "{name}");
-        shop.assert_nothing_left().await;
+        project.assert_nothing_left().await;
     }
-    assert_store_is_empty(&shop).await;
+    assert_store_is_empty(&project).await;
 }
 
 #[tokio::test]
@@ -111,24 +111,24 @@ async fn after_sigkill_in_a_step_a_sweep_leaves_nothing() {
 }
 
 async fn kill_in(stages: &[Stage]) {
-    let Some(shop) = small_shop().await else {
+    let Some(project) = small_project().await else {
         return;
     };
     // The sweeps must not remove a file of another bake.
-    let decoy = shop.root().join("images/decoy");
+    let decoy = project.root().join("images/decoy");
     fs::write(&decoy, "not ours to remove").expect("a file");
     for Stage { name, event } in stages {
-        let mut child = shop.run_until(&BUILD, None, event).await;
+        let mut child = project.run_until(&BUILD, None, event).await;
         send(&child, Signal::KILL);
         child.wait().await.expect("its end");
-        let would = said(&shop.run(&["sweep", "--dry-run"], &[]).await);
+        let would = said(&project.run(&["sweep", "--dry-run"], &[]).await);
         assert!(would.contains("would sweep"), "{name}: {would}");
-        let swept = shop.run(&["sweep"], &[]).await;
+        let swept = project.run(&["sweep"], &[]).await;
         assert_eq!(swept.status.code(), Some(0), "{name}: {}", said(&swept));
-        shop.assert_nothing_left().await;
+        project.assert_nothing_left().await;
         assert!(decoy.exists());
     }
-    assert_store_is_empty(&shop).await;
+    assert_store_is_empty(&project).await;
 }
 
 fn send(child: &Child, signal: Signal) {
@@ -139,8 +139,8 @@ fn send(child: &Child, signal: Signal) {
     kill_process(pid, signal).expect("a signal");
 }
 
-async fn assert_store_is_empty(shop: &Shop) {
-    let verified = shop.run(&["verify"], &[]).await;
+async fn assert_store_is_empty(project: &TestProject) {
+    let verified = project.run(&["verify"], &[]).await;
     let text = said(&verified);
     assert_eq!(verified.status.code(), Some(0), "{text}");
     assert!(text.contains("0 manifests"), "{text}");
@@ -173,12 +173,12 @@ mod exhaustive {
 
     #[tokio::test]
     async fn after_a_failure_in_each_stage_nothing_is_left() {
-        let Some(shop) = small_shop().await else {
+        let Some(project) = small_project().await else {
             return;
         };
-        let quick = shop.small("[[step]]\ninline = \"true\"\n");
+        let quick = project.small("[[step]]\ninline = \"true\"\n");
         let impatient = quick.replace("network", "boot_timeout_s = 10\nnetwork");
-        let tools = broken_qemu_img(&shop);
+        let tools = broken_qemu_img(&project);
         let path = std::env::var("PATH").unwrap_or_default();
         let broken = format!("{}:{path}", tools.display());
         // A build VM that resumes from a VM snapshot answers in time.
@@ -193,7 +193,7 @@ mod exhaustive {
             ),
             (
                 "provision",
-                failing(&shop),
+                failing(&project),
                 &path,
                 &[],
                 3,
@@ -201,22 +201,22 @@ mod exhaustive {
             ),
             ("capture", quick, &broken, &[], 1, "no space, says the test"),
         ] {
-            shop.define("small", &definition);
+            project.define("small", &definition);
             let build = [&BUILD[..], more].concat();
-            let built = shop.run(&build, &[("PATH", path)]).await;
+            let built = project.run(&build, &[("PATH", path)]).await;
             assert_eq!(built.status.code(), Some(exit), "{stage}: {}", said(&built));
             assert!(said(&built).contains(words), "{stage}: {}", said(&built));
             if stage == "provision" {
-                assert_nothing_is_obeyed(&shop, &built);
+                assert_nothing_is_obeyed(&project, &built);
             }
-            shop.assert_nothing_left().await;
+            project.assert_nothing_left().await;
         }
-        assert_store_is_empty(&shop).await;
+        assert_store_is_empty(&project).await;
     }
 
     /// A folder with a `qemu-img` that cannot convert.
-    fn broken_qemu_img(shop: &Shop) -> PathBuf {
-        let tools = shop.root().join("cache/tools");
+    fn broken_qemu_img(project: &TestProject) -> PathBuf {
+        let tools = project.root().join("cache/tools");
         fs::create_dir_all(&tools).expect("a folder");
         let path = tools.join("qemu-img");
         let text = "#!/bin/sh\n[ \"$1\" != convert ] || { echo 'no space, says the test' >&2; exit 1; }\nexec /usr/bin/qemu-img \"$@\"\n";

@@ -121,12 +121,12 @@ mod exhaustive {
 
     use vault_bake::builder::qemu::kvm_works;
 
-    use super::super::shop::{Shop, said};
     use super::*;
+    use crate::project::{TestProject, said};
 
     #[tokio::test]
     async fn a_bake_continues_after_a_failed_step_and_not_from_a_spoilt_layer() {
-        let Some(shop) = Shop::open(&[]).await else {
+        let Some(project) = TestProject::open(&[]).await else {
             return;
         };
         let steps = |late: &str| {
@@ -134,35 +134,35 @@ mod exhaustive {
                 format!("[[step]]\nname = \"{name}\"\ninline = \"{line}\"\n\n")
             };
             let files = "dd if=/dev/urandom of=/opt/early bs=1M count=8 status=none; sha256sum /opt/early >/opt/early.sum";
-            shop.small(&(step("early", files) + &step("late", late)))
+            project.small(&(step("early", files) + &step("late", late)))
         };
         let build = ["build", "late", "--skip-test", "--json"];
-        shop.define("late", &steps("echo halfway >/opt/half; exit 3"));
-        shop.lock("late").await;
-        let failed = shop.run(&build, &[]).await;
+        project.define("late", &steps("echo halfway >/opt/half; exit 3"));
+        project.lock("late").await;
+        let failed = project.run(&build, &[]).await;
         assert_eq!(failed.status.code(), Some(3), "{}", said(&failed));
         assert_eq!(did(&said(&failed)), "early late");
-        shop.assert_nothing_left().await;
+        project.assert_nothing_left().await;
 
         // Files of earlier steps are there, whole; those of the failed step are not.
-        shop.define(
+        project.define(
             "late",
             &steps("sha256sum -c /opt/early.sum && test ! -e /opt/half"),
         );
-        shop.lock("late").await;
-        let mended = shop.run(&build, &[]).await;
+        project.lock("late").await;
+        let mended = project.run(&build, &[]).await;
         assert_eq!(mended.status.code(), Some(0), "{}", said(&mended));
         assert_eq!(did(&said(&mended)), "late seal");
-        let shown = said(&shop.run(&["show", "late"], &[]).await);
+        let shown = said(&project.run(&["show", "late"], &[]).await);
         assert!(shown.contains("layers of earlier bakes"), "{shown}");
-        let doctor = said(&shop.run(&["doctor"], &[]).await);
+        let doctor = said(&project.run(&["doctor"], &[]).await);
         assert!(
             doctor.contains("2 layers of earlier bakes take"),
             "{doctor}"
         );
 
         // A layer whose bytes changed is not used, nor are those on top of it.
-        let layers = shop.root().join("cache/layers");
+        let layers = project.root().join("cache/layers");
         let early = fs::read_dir(&layers).expect("layers");
         let early = early.map(|entry| entry.expect("an entry").path());
         let first: PathBuf = early
@@ -173,27 +173,27 @@ mod exhaustive {
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
         fs::write(&first, bytes).expect("a spoilt layer");
-        let cold = shop.run(&build, &[]).await;
+        let cold = project.run(&build, &[]).await;
         assert_eq!(did(&said(&cold)), "early late seal", "{}", said(&cold));
         assert_eq!(cold.status.code(), Some(0), "{}", said(&cold));
-        shop.assert_nothing_left().await;
+        project.assert_nothing_left().await;
     }
 
     #[tokio::test]
     async fn a_bake_from_layers_gives_the_files_that_a_cold_one_gives() {
-        let Some(shop) = Shop::open(&["python3", "/usr/sbin/debugfs"]).await else {
+        let Some(project) = TestProject::open(&["python3", "/usr/sbin/debugfs"]).await else {
             return;
         };
-        shop.define("quick", &shop.quickstart());
-        shop.lock("quick").await;
+        project.define("quick", &project.quickstart());
+        project.lock("quick").await;
         let bake = async |options: &[&str], steps: &str| {
             let build = [&["build", "quick", "--json"], options].concat();
-            let baked = shop.run(&build, &[]).await;
+            let baked = project.run(&build, &[]).await;
             let said = said(&baked);
             assert_eq!(baked.status.code(), Some(0), "{said}");
             assert_eq!(did(&said), steps);
             assert!(!said.contains("sees no disk"), "{said}");
-            (tree(&shop.artifact_of("quick").await), said)
+            (tree(&project.artifact_of("quick").await), said)
         };
         let all = "base consul vault harden seal";
         let (before, _) = bake(&["--fresh-boot", "--skip-test"], all).await;
@@ -208,7 +208,7 @@ mod exhaustive {
         assert!(!goes_on(&booted), "{booted}");
         if !kvm_works() {
             assert!(goes_on(&resumed), "{resumed}");
-            let shown = said(&shop.run(&["show", "quick"], &[]).await);
+            let shown = said(&project.run(&["show", "quick"], &[]).await);
             assert!(
                 shown.contains("machine suspended after its start by bake"),
                 "{shown}"

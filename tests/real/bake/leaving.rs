@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::shop::{Shop, said};
+use crate::project::{TestProject, said};
 
 /// A step's command, and the words for it, one of which the error has.
 type Case = (&'static str, &'static [&'static str]);
@@ -15,7 +15,7 @@ async fn a_step_that_reboots_its_build_vm_fails_and_leaves_no_layer() {
 }
 
 async fn leave_by(cases: &[Case]) {
-    let Some(shop) = Shop::open(&[]).await else {
+    let Some(project) = TestProject::open(&[]).await else {
         return;
     };
     let step =
@@ -27,9 +27,9 @@ async fn leave_by(cases: &[Case]) {
             step("leaves", line),
             step("next", "true"),
         ];
-        shop.define("leaving", &shop.small(&steps.concat()));
-        shop.lock("leaving").await;
-        let built = shop.run(&build, &[]).await;
+        project.define("leaving", &project.small(&steps.concat()));
+        project.lock("leaving").await;
+        let built = project.run(&build, &[]).await;
         let words = said(&built);
         assert_eq!(built.status.code(), Some(3), "{line}: {words}");
         let error = "error: step leaves/script cannot be completed: the machine root@";
@@ -39,14 +39,14 @@ async fn leave_by(cases: &[Case]) {
         );
         assert!(words.contains("`reboot = true`"), "{line}: {words}");
         assert!(!words.contains("next/script"), "{line}: {words}");
-        let layers = fs::read_dir(shop.root().join("cache/layers"))
+        let layers = fs::read_dir(project.root().join("cache/layers"))
             .into_iter()
             .flatten();
         let records = layers
             .flatten()
             .filter(|entry| entry.path().extension().is_some_and(|end| end == "json"));
         assert_eq!(records.count(), 0, "{line}: {words}");
-        shop.assert_nothing_left().await;
+        project.assert_nothing_left().await;
     }
 }
 

@@ -32,7 +32,7 @@ pub fn audits() -> bool {
 }
 
 /// A project of its own.
-pub struct Shop {
+pub struct TestProject {
     folder: TempDir,
     mirror: PathBuf,
     releases: Releases,
@@ -85,7 +85,7 @@ impl Releases {
     }
 }
 
-impl Shop {
+impl TestProject {
     /// Opens one with fixture releases; nothing, with the reason printed, where this machine lacks something.
     pub async fn open(also: &[&str]) -> Option<Self> {
         Self::open_with(Releases::fixture().await?, also)
