@@ -16,6 +16,8 @@ use shop::{Shop, said};
 use vault_bake::builder::qemu::kvm_works;
 use vault_bake::trial::LEAST_INDEX;
 
+use crate::nodes::Kind;
+
 /// What no log, record or disk may have.
 const CANARY: &str = "canary-7hT2-xylophone";
 
@@ -106,7 +108,7 @@ async fn the_quickstart_with_a_secret_is_baked_tested_and_tested_again() {
         said(&verified)
     );
     shop.assert_nothing_left().await;
-    identities::judge(&shop.artifact()).await;
+    identities::judge(&shop.artifact(), Kind::Fastest).await;
 }
 
 /// A search path with a QEMU that aborts after a second, so many times.
@@ -156,20 +158,26 @@ async fn two_bakes_at_once_with_a_restart_do_not_disturb_each_other() {
 
 #[tokio::test]
 async fn shipped_servers_are_baked_and_form_a_cluster() {
+    bake_a_cluster(Kind::Fastest).await;
+}
+
+/// Bakes both shipped servers, tests one in a VM, which starts by UEFI as shipped, and makes nodes of them.
+async fn bake_a_cluster(kind: Kind) {
     let Some(shop) = Shop::open_with_given(&["python3"]).await else {
         return;
     };
     // There is no Key Vault here, so nodes take their identity from a disk, which comes first.
     let vaults = ("VB_VAR_key_vaults", "https://images.vault.azure.net");
-    for (name, more) in [
-        ("consul-server", &[][..]),
-        ("vault-server", &["--skip-test"]),
+    // Without ssh a node answers on its port of ssh only to who put a key into its memory, as a boot test does.
+    for (name, ssh, more) in [
+        ("consul-server", "false", &[][..]),
+        ("vault-server", "true", &["--skip-test"]),
     ] {
         shop.define(name, &shop.server(name));
         shop.lock(name).await;
-        let built = shop
-            .run(&[&["build", name], more].concat(), &[vaults])
-            .await;
+        let variables = [vaults, ("VB_VAR_ssh", ssh)];
+        let build = [&["build", name], more].concat();
+        let built = shop.run(&build, &variables).await;
         assert_eq!(built.status.code(), Some(0), "{}", said(&built));
     }
     let shown = said(&shop.run(&["show", "consul-server", "--json"], &[]).await);
@@ -177,6 +185,7 @@ async fn shipped_servers_are_baked_and_form_a_cluster() {
         ("base.fetch-required", true),
         ("disk.gossip-keys", true),
         ("harden.audit-rules", true),
+        ("harden.no-ssh", true),
         ("vault.binary", false),
     ] {
         let held = format!(r#""id":"{id}","ok":true,"step""#);
@@ -187,7 +196,29 @@ async fn shipped_servers_are_baked_and_form_a_cluster() {
         shop.artifact_of("consul-server"),
         shop.artifact_of("vault-server"),
     );
-    cluster::judge(&consul.await, &vault.await, shop.consul()).await;
+    cluster::judge(&consul.await, &vault.await, shop.consul(), kind).await;
+}
+
+mod exhaustive {
+    use super::*;
+
+    /// Nodes as VMs, which have a kernel and a boot loader of their own.
+    #[tokio::test]
+    async fn shipped_servers_form_a_cluster_of_vms() {
+        bake_a_cluster(Kind::Machines).await;
+    }
+
+    #[tokio::test]
+    async fn vms_of_the_quickstart_take_and_refuse_identities() {
+        let Some(shop) = Shop::open(&["python3"]).await else {
+            return;
+        };
+        shop.define("quick", &shop.quickstart());
+        shop.lock("quick").await;
+        let built = shop.run(&["build", "quick", "--skip-test"], &[]).await;
+        assert_eq!(built.status.code(), Some(0), "{}", said(&built));
+        identities::judge(&shop.artifact(), Kind::Machines).await;
+    }
 }
 
 /// Lynis starts thousands of programs, which takes some twenty minutes where machines are emulated.

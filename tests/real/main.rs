@@ -7,6 +7,7 @@ mod consul_files;
 mod fixture_vault;
 mod judges;
 mod lock;
+mod nodes;
 mod qemu;
 mod storm;
 mod tamper;
