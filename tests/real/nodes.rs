@@ -38,6 +38,14 @@ pub enum Network {
     Shared,
 }
 
+/// How a node goes down before it starts again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Down {
+    InOrder,
+    /// At once, as by a loss of power.
+    Crash,
+}
+
 /// What tests run their nodes on.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -90,6 +98,11 @@ impl Nodes {
         }
     }
 
+    /// Whether scripts run by ssh, with a key that was put into the memory of each node.
+    pub fn are_reached_by_ssh(&self) -> bool {
+        matches!(self, Self::Machines(_))
+    }
+
     /// Ends all, and asserts that nothing is left.
     pub async fn finish(self) {
         match self {
@@ -124,14 +137,17 @@ impl Node {
         }
     }
 
-    /// Restarts the node in order, and returns once it has booted.
-    pub async fn restart(&mut self) {
+    /// Restarts the node, and returns once it has booted.
+    pub async fn restart(&mut self, down: Down) {
         match self {
             Self::Container(container) => {
-                container.power_off().await;
+                match down {
+                    Down::InOrder => container.power_off().await,
+                    Down::Crash => container.kill().await,
+                }
                 container.start_again().await;
             }
-            Self::Machine(machine) => machine.restart().await,
+            Self::Machine(machine) => machine.restart(down).await,
         }
     }
 

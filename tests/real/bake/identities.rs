@@ -8,7 +8,7 @@ use vault_bake::identity::{Identity, Leaf};
 use vault_bake::secret::Secret;
 
 use super::node::Authority;
-use crate::nodes::{Kind, Network, Node, Nodes};
+use crate::nodes::{Down, Kind, Network, Node, Nodes};
 
 /// What a node says of itself, once Consul has made its id.
 const WHO: &str = r"
@@ -203,9 +203,11 @@ pub async fn judge(artifact: &Path, kind: Kind) {
     }
     let listening = second.says(LISTENING).await;
     insta::assert_snapshot!("listening", listening.replace(&second.address(), "ADDRESS"));
-    second.restart().await;
-    assert_eq!(second.says(STATES).await, ALL_UP, "after a restart");
-    assert_eq!(second.says(WHO).await, other, "it is the same node");
+    for down in [Down::InOrder, Down::Crash] {
+        second.restart(down).await;
+        assert_eq!(second.says(STATES).await, ALL_UP, "after a restart");
+        assert_eq!(second.says(WHO).await, other, "it is the same node");
+    }
 
     // It has waited for one meanwhile.
     without.booted().await;

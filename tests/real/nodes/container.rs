@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use vault_bake::event::Events;
@@ -17,6 +18,9 @@ use crate::qemu::found;
 
 /// Of a boot. A node without an identity waits half a minute for one.
 const BOOT_DEADLINE: Duration = Duration::from_secs(180);
+
+/// Of an orderly power-off, or a crash.
+const END_DEADLINE: Duration = Duration::from_secs(120);
 
 /// Of a script in a node.
 const SCRIPT_DEADLINE: Duration = Duration::from_secs(300);
@@ -80,6 +84,8 @@ cat >$node/identity
 /// Starts node `$1` in place of this shell. Its console is standard error.
 const START: &str = r#"
 node=/run/nodes/$1
+# The network of a node that was killed is removed a little later.
+ip link delete vb-node-$1 2>/dev/null
 set --
 [ ! -s $node/identity ] || set -- --bind-ro=$node/identity:/dev/disk/by-id/virtio-vault-bake-seed
 exec systemd-nspawn --quiet --boot --register=no --keep-unit --machine=node-${node##*/} --directory=$node/root --network-bridge=nodes \
@@ -300,10 +306,7 @@ impl Container {
             }
         });
         if let Err(error) = waiting.await {
-            panic!(
-                "{error}\n{}",
-                visible(&self.running.last_lines().join("\n"))
-            );
+            panic!("{error}\n{}", self.console());
         }
     }
 
@@ -315,18 +318,17 @@ impl Container {
     }
 
     async fn run(&self, script: &str, input: impl Into<Vec<u8>>) -> Vec<u8> {
-        let console = || visible(&self.running.last_lines().join("\n")).into_owned();
         let leader = self
             .leader()
-            .unwrap_or_else(|| panic!("the node has ended:\n{}", console()));
+            .unwrap_or_else(|| panic!("the node has ended:\n{}", self.console()));
         let program = within(leader).args(["sh", "-c", script]).input(input);
         let interrupt = Interrupt::default();
         let running = program.run(&interrupt);
         match tokio::time::timeout(SCRIPT_DEADLINE, running).await {
-            Ok(output) => output.unwrap_or_else(|error| panic!("{error}\n{}", console())),
+            Ok(output) => output.unwrap_or_else(|error| panic!("{error}\n{}", self.console())),
             Err(_) => panic!(
                 "a script did not end within {SCRIPT_DEADLINE:?}:\n{script}\n{}",
-                console()
+                self.console()
             ),
         }
     }
@@ -338,20 +340,33 @@ impl Container {
 
     /// Powers it off in order.
     pub async fn power_off(&mut self) {
-        let leader = self.leader().expect("it runs");
-        let signal = Program::new("kill").args(["-s", "RTMIN+4", &leader.to_string()]);
-        let signalled = signal.run(&Interrupt::default()).await;
-        signalled.expect("a signal");
-        let ended = tokio::time::timeout(SCRIPT_DEADLINE, self.running.wait()).await;
-        let console = || visible(&self.running.last_lines().join("\n")).into_owned();
-        let status = ended.unwrap_or_else(|_| panic!("it did not power off:\n{}", console()));
-        let status = status.expect("a status");
-        assert!(status.success(), "{status}: {}", console());
+        let status = self.end("RTMIN+4").await;
+        assert!(status.success(), "{status}:\n{}", self.console());
     }
 
     /// Kills it, as a crash does.
     pub async fn kill(&mut self) {
-        self.running.kill().await;
+        self.end("KILL").await;
+    }
+
+    /// Sends its first process a signal and waits for its end.
+    async fn end(&mut self, signal: &str) -> ExitStatus {
+        let leader = self.leader().expect("it runs");
+        let sending = Program::new("kill").args(["-s", signal, &leader.to_string()]);
+        let sent = sending.run(&Interrupt::default()).await;
+        sent.expect("a signal");
+        match tokio::time::timeout(END_DEADLINE, self.running.wait()).await {
+            Ok(status) => status.expect("a status"),
+            Err(_) => panic!(
+                "it did not end within {END_DEADLINE:?}:\n{}",
+                self.console()
+            ),
+        }
+    }
+
+    /// The last lines of its console.
+    fn console(&self) -> String {
+        visible(&self.running.last_lines().join("\n")).into_owned()
     }
 
     /// Starts it again with its disk, after it has ended.

@@ -15,7 +15,7 @@ use vault_bake::secret::Scrubber;
 use vault_bake::ssh::{Archive, Keys, Reboot, Script, Session};
 use vault_bake::wait::Interrupt;
 
-use super::Network;
+use super::{Down, Network};
 use crate::qemu::{BOOT_DEADLINE, World};
 
 /// Gives a node's second network card its address, by its number.
@@ -165,10 +165,13 @@ impl VmNode {
         self.says(link).await;
     }
 
-    pub async fn restart(&mut self) {
+    pub async fn restart(&mut self, down: Down) {
         let session = self.session.take().expect("it is connected");
         let machine = &mut self.machine;
-        let restart = Reboot::default();
+        let mut restart = Reboot::default();
+        if down == Down::Crash {
+            restart.command = "(sleep 1; echo b >/proc/sysrq-trigger) >/dev/null 2>&1 &".to_owned();
+        }
         let restarting = session.reboot(
             &restart,
             BOOT_DEADLINE,
