@@ -2,11 +2,15 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// A folder for one test, in each hierarchy that systemd uses. Dropping it removes the groups, which must be empty.
 pub struct ControlGroups(Vec<PathBuf>);
 
 const NAME: &str = "vault-bake-nodes-";
+
+/// Of the end of processes that were killed.
+const DEADLINE: Duration = Duration::from_secs(30);
 
 impl ControlGroups {
     pub fn make() -> Result<Self, String> {
@@ -31,18 +35,18 @@ impl ControlGroups {
             return Err("there is no control group for systemd".to_owned());
         }
         let groups = Self(folders);
-        groups.make_each(&groups.0)?;
+        Self::make_each(&groups.0)?;
         Ok(groups)
     }
 
     /// Makes a group for one node, and returns its folders.
     pub fn add(&self, node: &str) -> Result<Vec<PathBuf>, String> {
         let folders: Vec<_> = self.0.iter().map(|folder| folder.join(node)).collect();
-        self.make_each(&folders)?;
+        Self::make_each(&folders)?;
         Ok(folders)
     }
 
-    fn make_each(&self, folders: &[PathBuf]) -> Result<(), String> {
+    fn make_each(folders: &[PathBuf]) -> Result<(), String> {
         for folder in folders {
             let made = fs::create_dir_all(folder);
             made.map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
@@ -50,9 +54,20 @@ impl ControlGroups {
         Ok(())
     }
 
-    /// Removes all, and returns the folders that could not be removed.
+    /// Removes all, and returns the folders that could not be removed. Killed processes take a moment to leave them.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a destructor cannot await, and this takes milliseconds on an idle computer"
+    )]
     pub fn remove(&self) -> Vec<PathBuf> {
-        self.0.iter().flat_map(|folder| remove(folder)).collect()
+        let began = Instant::now();
+        loop {
+            let left: Vec<_> = self.0.iter().flat_map(|folder| remove(folder)).collect();
+            if left.is_empty() || began.elapsed() > DEADLINE {
+                return left;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 }
 
