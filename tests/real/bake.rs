@@ -14,6 +14,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use crate::project::{TestProject, said, watch_arguments};
 use layered::{assert_same, did, tree};
 
+use crate::nodes::Kind;
+
 /// What no log, record or disk may have.
 const CANARY: &str = "canary-7hT2-xylophone";
 
@@ -85,7 +87,7 @@ async fn the_quickstart_with_a_secret_is_baked_in_two_goes_and_tested() {
     let cold = said(&project.run(&cold, &secret).await);
     assert_eq!(did(&cold), "base consul vault secretive harden seal");
     assert_same(&tree(&project.artifact_of("quick").await), &continued);
-    identities::judge(&project.artifact()).await;
+    identities::judge(&project.artifact_of("quick").await, Kind::Fastest).await;
 }
 
 /// Returns the quickstart's definition with a step before the last two that prints a secret, and then does `more`.
@@ -187,21 +189,38 @@ const REBOOTS: &str =
 
 #[tokio::test]
 async fn shipped_servers_are_baked_and_form_a_cluster() {
+    bake_a_cluster(Kind::Fastest).await;
+}
+
+/// Bakes both shipped servers, tests one in a VM, which starts by UEFI as shipped, and makes nodes of them.
+async fn bake_a_cluster(kind: Kind) {
     let Some(project) = TestProject::open_with_given(&["python3"]).await else {
         return;
     };
     // There is no Key Vault here, so nodes take their identity from a disk, which comes first.
     let vaults = ("VB_VAR_key_vaults", "https://images.vault.azure.net");
-    for (name, more) in [
-        ("consul-server", &[][..]),
-        ("vault-server", &["--skip-test"]),
+    // Without ssh a node answers on its port of ssh only to who put a key into its memory, as a boot test does.
+    for (name, ssh, more) in [
+        ("consul-server", "false", &["--json"][..]),
+        ("vault-server", "true", &["--skip-test"]),
     ] {
         project.define(name, &project.server(name));
         project.lock(name).await;
-        let built = project
-            .run(&[&["build", name], more].concat(), &[vaults])
-            .await;
-        assert_eq!(built.status.code(), Some(0), "{}", said(&built));
+        let variables = [vaults, ("VB_VAR_ssh", ssh)];
+        let build = [&["build", name], more].concat();
+        let built = project.run(&build, &variables).await;
+        let text = said(&built);
+        assert_eq!(built.status.code(), Some(0), "{text}");
+        if ssh == "false" {
+            // In the build VM, and in the VM of the boot test.
+            assert_eq!(
+                text.matches(r#""check":"harden.no-ssh""#).count(),
+                2,
+                "{text}"
+            );
+            let skipped = "no ssh server starts on a node # SKIP";
+            assert!(!text.contains(skipped), "{text}");
+        }
     }
     let shown = said(&project.run(&["show", "consul-server", "--json"], &[]).await);
     for (id, looked_at) in [
@@ -218,7 +237,7 @@ async fn shipped_servers_are_baked_and_form_a_cluster() {
         project.artifact_of("consul-server"),
         project.artifact_of("vault-server"),
     );
-    cluster::judge(&consul.await, &vault.await, project.consul()).await;
+    cluster::judge(&consul.await, &vault.await, project.consul(), kind).await;
 }
 
 #[tokio::test]
@@ -244,6 +263,24 @@ mod exhaustive {
 
     use super::*;
     use crate::project::audits;
+
+    /// Nodes as VMs, which have a kernel and a boot loader of their own.
+    #[tokio::test]
+    async fn shipped_servers_form_a_cluster_of_vms() {
+        bake_a_cluster(Kind::Machines).await;
+    }
+
+    #[tokio::test]
+    async fn vms_of_the_quickstart_take_and_refuse_identities() {
+        let Some(project) = TestProject::open(&["python3"]).await else {
+            return;
+        };
+        project.define("quick", &project.quickstart());
+        project.lock("quick").await;
+        let built = project.run(&["build", "quick", "--skip-test"], &[]).await;
+        assert_eq!(built.status.code(), Some(0), "{}", said(&built));
+        identities::judge(&project.artifact(), Kind::Machines).await;
+    }
 
     #[tokio::test]
     async fn two_bakes_of_an_image_at_once_with_a_reboot_do_not_disturb_each_other() {

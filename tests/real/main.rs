@@ -8,6 +8,7 @@ mod crash_test;
 mod fixture_vault;
 mod judges;
 mod lock;
+mod nodes;
 mod project;
 mod qemu;
 mod tamper;

@@ -141,19 +141,14 @@ impl TestProject {
         text
     }
 
-    /// The shipped definition `name`, for the firmware that starts faster, with what the stand-in for Vault runs on.
+    /// The shipped definition `name`, with what the stand-in for Vault runs on.
     pub fn server(&self, name: &str) -> String {
         let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("images");
         let text = fs::read_to_string(images.join(name).join("image.toml"));
-        let mut text = text.expect("the definition");
-        for (shipped, here) in [
-            ("firmware = \"uefi\"", "firmware = \"bios\""),
-            ("\"openssl\"]", "\"openssl\", \"python3\"]"),
-        ] {
-            assert!(text.contains(shipped), "it has no {shipped} any more");
-            text = text.replace(shipped, here);
-        }
-        text
+        let text = text.expect("the definition");
+        let (shipped, here) = ("\"openssl\"]", "\"openssl\", \"python3\"]");
+        assert!(text.contains(shipped), "it has no {shipped} any more");
+        text.replace(shipped, here)
     }
 
     /// A definition with `steps` and the seal alone. Its build VM is like the quickstart's, so both resume from one VM snapshot.

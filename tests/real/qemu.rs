@@ -97,7 +97,7 @@ impl World {
         disk: &Disk,
         role: &str,
         identity: Option<&[u8]>,
-    ) -> impl Machine + use<> {
+    ) -> QemuMachine {
         let booting = self.try_boot(disk, spec(), role, identity);
         booting.await.expect("a machine")
     }

@@ -11,31 +11,35 @@ use vault_bake::builder::qemu::Tools;
 use vault_bake::event::Events;
 use vault_bake::wait::{Interrupt, Seen, Wait};
 
-use super::node::disk;
+use crate::nodes::disk;
 use crate::project::{TestProject, said};
 use crate::qemu::{BOOT_DEADLINE, World};
 
-#[tokio::test]
-async fn a_node_without_ssh_lets_in_only_who_runs_its_machine() {
-    let Some(project) = TestProject::open(&["python3"]).await else {
-        return;
-    };
-    let harden = "provisioner = \"harden\"\n";
-    let open = project.quickstart();
-    assert!(open.contains(harden), "the quickstart is hardened");
-    let inputs = format!("{harden}inputs = {{ ssh = false }}\n");
-    project.define("closed", &open.replace(harden, &inputs));
-    project.lock("closed").await;
-    // The trial of the image comes in: by a key that it puts into memory.
-    let built = project.run(&["build", "closed", "--json"], &[]).await;
-    assert_eq!(built.status.code(), Some(0), "{}", said(&built));
-    let checked = said(&built);
-    assert!(
-        !checked.contains("no ssh server starts on a node # SKIP"),
-        "{checked}"
-    );
-    assert!(checked.contains("\"check\":\"harden.no-ssh\""), "{checked}");
-    judge(&project.artifact()).await;
+mod exhaustive {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_node_without_ssh_lets_in_only_who_runs_its_machine() {
+        let Some(project) = TestProject::open(&["python3"]).await else {
+            return;
+        };
+        let harden = "provisioner = \"harden\"\n";
+        let open = project.quickstart();
+        assert!(open.contains(harden), "the quickstart is hardened");
+        let inputs = format!("{harden}inputs = {{ ssh = false }}\n");
+        project.define("closed", &open.replace(harden, &inputs));
+        project.lock("closed").await;
+        // The trial of the image comes in: by a key that it puts into memory.
+        let built = project.run(&["build", "closed", "--json"], &[]).await;
+        assert_eq!(built.status.code(), Some(0), "{}", said(&built));
+        let checked = said(&built);
+        assert!(
+            !checked.contains("no ssh server starts on a node # SKIP"),
+            "{checked}"
+        );
+        assert!(checked.contains("\"check\":\"harden.no-ssh\""), "{checked}");
+        judge(&project.artifact()).await;
+    }
 }
 
 /// Starts the image as a node is started, without anything in its memory, and knocks.

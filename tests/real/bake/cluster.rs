@@ -1,32 +1,23 @@
 //! A Consul server and two Vault nodes, from captured images, on a network of their own.
 
-use std::fs;
-use std::net::UdpSocket;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use semver::Version;
 use serde_json::json;
-use vault_bake::builder::qemu::Tools;
 use vault_bake::changes::CONSUL_INITIAL_MANAGEMENT;
 
-use super::node::{Authority, Node, disk};
-use crate::qemu::World;
-
-/// A node's second network card, by its number.
-const NETWORK: &str = "
-mkdir -p /run/systemd/network
-printf '[Match]\nMACAddress=52:54:00:77:00:0NUMBER\n\n[Network]\nAddress=10.77.0.NUMBER/24\n' >/run/systemd/network/05-cluster.network
-networkctl reload
-left=60
-until ip -4 -o addr | grep -q 10.77.0.NUMBER/ || [ $left -eq 0 ]; do left=$((left - 1)); sleep 1; done
-ip -4 -o addr | grep -o 10.77.0.NUMBER/
-";
+use super::node::Authority;
+use crate::nodes::{Kind, Network, Nodes};
 
 /// The agent beside us, asked as one of the cluster.
 const CONSUL: &str = "
 export CONSUL_HTTP_ADDR=https://127.0.0.1:8501 CONSUL_CACERT=/run/consul-tls/ca.pem CONSUL_CLIENT_CERT=/run/consul-tls/tls.crt
 export CONSUL_CLIENT_KEY=/run/consul-tls/tls.key CONSUL_HTTP_TOKEN=TOKEN
+";
+
+/// Whether the node took its identity, and why not.
+const IDENTITY: &str = "
+systemctl is-active vault-bake-identity.service || journalctl --boot --unit vault-bake-identity.service --output cat | tail -n 3
 ";
 
 /// Who is in the cluster, and what an agent says of gossip and of those without a token.
@@ -59,14 +50,14 @@ ask session/info/$session | grep -o '"Node":"[^"]*"'
 /// What others see of two nodes: every port that answers, and what it says to who does not speak TLS as it should.
 const OUTSIDE: &str = r#"
 python3 - 10.77.0.1 10.77.0.2 <<'END'
-import resource, select, socket, sys, time
+import concurrent.futures, multiprocessing, resource, select, socket, sys, time
+# Each process may have so many connections.
 AT_ONCE = 8000
-resource.setrlimit(resource.RLIMIT_NOFILE, (2 * AT_ONCE, 2 * AT_ONCE))
-wanted = [(host, port) for host in sys.argv[1:] for port in range(1, 65536)]
-answered = []
-for start in range(0, len(wanted), AT_ONCE):
+PROCESSES = 4
+def answering(wanted):
+    answered = []
     poll, open_ones = select.poll(), {}
-    for address in wanted[start:start + AT_ONCE]:
+    for address in wanted:
         one = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         one.setblocking(False)
         one.connect_ex(address)
@@ -81,6 +72,12 @@ for start in range(0, len(wanted), AT_ONCE):
                 answered.append(address)
     for one, _ in open_ones.values():
         one.close()
+    return answered
+resource.setrlimit(resource.RLIMIT_NOFILE, (2 * AT_ONCE, 2 * AT_ONCE))
+wanted = [(host, port) for host in sys.argv[1:] for port in range(1, 65536)]
+parts = [wanted[start:start + AT_ONCE] for start in range(0, len(wanted), AT_ONCE)]
+with concurrent.futures.ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("fork")) as pool:
+    answered = [address for part in pool.map(answering, parts) for address in part]
 for host, port in sorted(answered):
     print(f"{host} answers on {port}")
 END
@@ -91,24 +88,6 @@ for version in tls1_1 tls1_2 tls1_3; do
 done
 "#;
 
-/// What starts machines whose second network cards see each other, and nobody else: packets go through one group on the loopback
-/// device.
-fn on_one_network(folder: &Path) -> PathBuf {
-    let port = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
-    let port = port.expect("a free port").port();
-    let script = format!(
-        r#"#!/bin/sh
-[ "$1" = -name ] || exec qemu-system-x86_64 "$@"
-exec qemu-system-x86_64 "$@" -netdev socket,id=cluster,mcast=230.77.0.1:{port},localaddr=127.0.0.1 \
-    -device "virtio-net-pci,netdev=cluster,romfile=,mac=52:54:00:77:00:0${{2##*-}}"
-"#
-    );
-    let program = folder.join("qemu");
-    fs::write(&program, script).expect("a program");
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("it may run");
-    program
-}
-
 /// What all nodes share.
 struct Cluster {
     authority: Authority,
@@ -116,6 +95,8 @@ struct Cluster {
     gossip_key: String,
     /// Of Consul.
     version: Version,
+    /// Whether Vault may lock its memory.
+    locks_memory: bool,
 }
 
 impl Cluster {
@@ -150,10 +131,13 @@ impl Cluster {
         if !is_server {
             let names = ["vault.service.consul", "localhost", "127.0.0.1", &address];
             let vault = self.authority.issue(&names);
-            let environment = format!(
+            let mut environment = format!(
                 "CONSUL_HTTP_TOKEN={}\nVAULT_API_ADDR=https://{address}:8200\nVAULT_CLUSTER_ADDR=https://{address}:8201\n",
                 self.token
             );
+            if !self.locks_memory {
+                environment.push_str("VAULT_DISABLE_MLOCK=true\n");
+            }
             files.extend([
                 ("vault/ca.pem", self.authority.pem()),
                 ("vault/tls.crt", vault.0),
@@ -180,55 +164,32 @@ impl Cluster {
     }
 }
 
-/// Starts one machine of the first image and two of the second.
-pub async fn judge(consul: &Path, vault: &Path, version: Version) {
-    let folder = tempfile::tempdir().expect("a folder");
-    let tools = Tools {
-        qemu_system: on_one_network(folder.path()),
-        ..Tools::default()
-    };
-    let Some(mut world) = World::begin_with("cluster", tools) else {
+/// Starts one node of the first image and two of the second.
+pub async fn judge(consul: &Path, vault: &Path, version: Version, kind: Kind) {
+    let Some(mut nodes) = Nodes::begin("cluster", Network::Shared, kind).await else {
         return;
     };
-    let (consul, vault) = (disk(consul), disk(vault));
-    let mut machines = Vec::new();
-    for (number, disk) in [(1, &consul), (2, &vault), (3, &vault)] {
-        let role = format!("node-{number}");
-        machines.push(world.boot_with(disk, &role, None).await);
-    }
-    let mut nodes = Vec::new();
-    for machine in &mut machines {
-        nodes.push(Node::of(&world, machine).await);
-    }
     let cluster = Cluster {
         authority: Authority::new(),
         token: "5e3a0c5e-7c5c-4b1e-9d7a-1f3f6f1d2b90".to_owned(),
         gossip_key: openssl::base64::encode_block(&[7; 32]),
         version,
+        locks_memory: nodes.may_lock_memory(),
     };
-    for (number, node) in (1_u8..).zip(&nodes) {
-        let script = NETWORK.replace("NUMBER", &number.to_string());
-        assert_ne!(
-            node.says(&world, &script).await,
-            "",
-            "node {number} has its address"
-        );
-        node.put(&world, cluster.identity(number)).await;
-        let start = "systemctl reset-failed\nsystemctl restart vault-bake-identity.service\nsystemctl start --no-block consul.service vault.service || systemctl start --no-block consul.service\n";
-        node.says(&world, start).await;
+    let (consul, vault) = (nodes.image(consul).await, nodes.image(vault).await);
+    let mut server = nodes.start(&consul, 1, Some(cluster.identity(1))).await;
+    let mut first = nodes.start(&vault, 2, Some(cluster.identity(2))).await;
+    let mut second = nodes.start(&vault, 3, Some(cluster.identity(3))).await;
+    for node in [&mut server, &mut first, &mut second] {
+        node.booted().await;
+        assert_eq!(node.says(IDENTITY).await, "active");
     }
-    let [_, first, second] = &nodes[..] else {
-        unreachable!("three were started");
-    };
-    insta::assert_snapshot!(
-        "members",
-        first.says(&world, &cluster.consul(MEMBERS)).await
-    );
+    insta::assert_snapshot!("members", first.says(&cluster.consul(MEMBERS)).await);
 
     let init = format!(
         "{VAULT}becomes 501\napi --request PUT --data '{{\"secret_shares\":1,\"secret_threshold\":1}}' https://127.0.0.1:8200/v1/sys/init\n"
     );
-    let made = first.says(&world, &init).await;
+    let made = first.says(&init).await;
     let made = made.strip_prefix("501\n").or(made.strip_prefix("501"));
     let made: serde_json::Value = serde_json::from_str(made.unwrap_or_default()).expect("keys");
     let key = made["keys"][0].as_str().expect("a key");
@@ -237,29 +198,22 @@ pub async fn judge(consul: &Path, vault: &Path, version: Version) {
             "{VAULT}becomes 503 >&2\napi --request PUT --data '{{\"key\":\"{key}\"}}' https://127.0.0.1:8200/v1/sys/unseal >&2\nbecomes {health}\n"
         )
     };
-    assert_eq!(
-        first.says(&world, &unseal(200)).await,
-        "200",
-        "it is active"
-    );
-    assert_eq!(
-        second.says(&world, &unseal(429)).await,
-        "429",
-        "it stands by"
-    );
+    assert_eq!(first.says(&unseal(200)).await, "200", "it is active");
+    assert_eq!(second.says(&unseal(429)).await, "429", "it stands by");
     let holder = cluster.consul(HOLDER);
-    assert_eq!(second.says(&world, &holder).await, r#""Node":"node-2""#);
+    assert_eq!(second.says(&holder).await, r#""Node":"node-2""#);
 
-    insta::assert_snapshot!("outside", second.says(&world, OUTSIDE).await);
+    let mut outside = second.says(OUTSIDE).await;
+    if nodes.are_reached_by_ssh() {
+        // The server's image has no ssh, and a key in the memory of a VM starts it there.
+        outside = outside.replacen("10.77.0.1 answers on 22\n", "", 1);
+    }
+    insta::assert_snapshot!("outside", outside);
 
-    first.says(&world, "systemctl stop vault.service\n").await;
+    first.says("systemctl stop vault.service\n").await;
     let takes_over = format!("{VAULT}becomes 200\n");
-    assert_eq!(
-        second.says(&world, &takes_over).await,
-        "200",
-        "it took over"
-    );
-    assert_eq!(second.says(&world, &holder).await, r#""Node":"node-3""#);
-    drop((nodes, machines));
-    world.finish().await;
+    assert_eq!(second.says(&takes_over).await, "200", "it took over");
+    assert_eq!(second.says(&holder).await, r#""Node":"node-3""#);
+    drop((server, first, second));
+    nodes.finish().await;
 }

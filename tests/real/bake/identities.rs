@@ -1,16 +1,14 @@
-//! A captured image as two nodes: what a node is by itself, which identities it believes, and what it does with one that holds.
+//! A captured image as three nodes: what a node is by itself, which identities it refuses, and what it does with one that it takes.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
-use vault_bake::builder::Machine as _;
 use vault_bake::identity::{Identity, Leaf};
 use vault_bake::secret::Secret;
-use vault_bake::ssh::Reboot;
 
-use super::node::{Authority, Node, disk};
-use crate::qemu::{BOOT_DEADLINE, World};
+use super::node::Authority;
+use crate::nodes::{Down, Kind, Network, Node, Nodes};
 
 /// What a node says of itself, once Consul has made its id.
 const WHO: &str = r"
@@ -19,11 +17,15 @@ until [ -s /var/lib/consul/node-id ] || [ $left -eq 0 ]; do left=$((left - 1)); 
 cat /etc/machine-id /etc/ssh/ssh_host_ed25519_key.pub /var/lib/consul/node-id
 ";
 
-/// Both services, after each had its chance.
+/// Starts both services.
 const SERVICES: &str = r"
 systemctl reset-failed
 systemctl restart vault-bake-identity.service || :
 systemctl start consul.service vault.service || :
+";
+
+/// What became of the three units.
+const STATES: &str = r"
 for unit in vault-bake-identity consul vault; do printf '%s: ' $unit; systemctl is-active $unit || :; done
 ";
 
@@ -49,23 +51,18 @@ done
 ss -Hlntu | awk '{print $1, $5}' | sed 's/%[a-z0-9]*//' | grep -v ':68$' | sort -u
 ";
 
-impl Node {
-    /// Gives it another identity while its services run, and says whether that was taken.
-    async fn renewed(&self, world: &World, tar: Vec<u8>) -> bool {
-        self.put(world, tar).await;
-        let words = self.says(
-            world,
-            "systemctl reload vault-bake-identity.service && echo taken || echo refused\n",
-        );
-        words.await == "taken"
-    }
+/// Gives a node another identity while its services run, and returns whether it was taken.
+async fn renew(node: &Node, tar: Vec<u8>) -> bool {
+    node.put(tar).await;
+    let reload = "systemctl reload vault-bake-identity.service && echo taken || echo refused\n";
+    node.says(reload).await == "taken"
+}
 
-    /// Gives it another identity, and says what became of it.
-    async fn given(&self, world: &World, tar: Vec<u8>) -> (String, String) {
-        self.put(world, tar).await;
-        let services = self.says(world, SERVICES).await;
-        (services, self.says(world, WHY).await)
-    }
+/// Gives a node another identity, starts all with it, and returns what became of the units, and why.
+async fn give(node: &Node, tar: Vec<u8>) -> (String, String) {
+    node.put(tar).await;
+    let states = node.says(&format!("{SERVICES}{STATES}")).await;
+    (states, node.says(WHY).await)
 }
 
 const ALL_DOWN: &str = "vault-bake-identity: failed\nconsul: inactive\nvault: inactive";
@@ -136,29 +133,29 @@ fn certify(identity: &mut Identity, authority: &Authority) {
     identity.vault = leaf("vault.service.consul");
 }
 
-/// The node ends with an identity that holds, and has taken new certificates without a restart of anything.
-async fn judge_renewal(world: &World, node: &Node, now: Timestamp) {
+/// A node with an identity that it takes, and certificates that it takes later without a restart.
+async fn judge_renewal(node: &Node, now: Timestamp) {
     let authority = Authority::new();
     let mut identity = new(now);
     certify(&mut identity, &authority);
-    assert_eq!(node.given(world, identity.to_tar()).await.0, ALL_UP);
-    let before = node.says(world, SERVING).await;
+    assert_eq!(give(node, identity.to_tar()).await.0, ALL_UP);
+    let before = node.says(SERVING).await;
 
-    assert!(!node.renewed(world, new(now).to_tar()).await);
-    let refused = node.says(world, "journalctl --boot --unit vault-bake-identity.service --output cat | grep 'not renewed' | tail -n 1");
-    insta::assert_snapshot!(refused.await, @"vault-bake identity not renewed: consul/node.json is not what runs here; only certificates and their keys can be renewed, anything else needs a restart of vault-bake-identity.service");
+    assert!(!renew(node, new(now).to_tar()).await);
+    let refused = "journalctl --boot --unit vault-bake-identity.service --output cat | grep 'not renewed' | tail -n 1";
+    insta::assert_snapshot!(node.says(refused).await, @"vault-bake identity not renewed: consul/node.json is not what runs here; only certificates and their keys can be renewed, anything else needs a restart of vault-bake-identity.service");
     assert_eq!(
-        node.says(world, SERVING).await,
+        node.says(SERVING).await,
         before,
         "what is refused changes nothing"
     );
 
     certify(&mut identity, &authority);
-    assert!(node.renewed(world, identity.to_tar()).await);
-    // Both were told; when they have read it is theirs to say.
+    assert!(renew(node, identity.to_tar()).await);
+    // A reload returns before they have read the new files.
     let mut after = String::new();
-    for _ in 0..10 {
-        after = node.says(world, &format!("sleep 3\n{SERVING}")).await;
+    for _ in 0..30 {
+        after = node.says(&format!("sleep 1\n{SERVING}")).await;
         let lines = before.lines().zip(after.lines());
         let new: Vec<bool> = lines.map(|(before, after)| before != after).collect();
         if new == [true, true, false, false] {
@@ -168,57 +165,55 @@ async fn judge_renewal(world: &World, node: &Node, now: Timestamp) {
     panic!("certificates are new, and processes are not:\n{before}\n{after}");
 }
 
-/// Starts the image at `artifact` twice.
+/// Starts the image at `artifact` three times.
 #[expect(
     clippy::disallowed_methods,
     reason = "a node's clock is today's, and so are its certificates"
 )]
-pub async fn judge(artifact: &Path) {
-    let Some(mut world) = World::begin("identities") else {
+pub async fn judge(artifact: &Path, kind: Kind) {
+    let Some(mut nodes) = Nodes::begin("identities", Network::Separate, kind).await else {
         return;
     };
-    let disk = disk(artifact);
+    let image = nodes.image(artifact).await;
     let now = Timestamp::now();
+    let mut refused = spoiled(now).into_iter();
+    let (name, tar) = refused.next().expect("one at least");
+    let mut without = nodes.start(&image, 1, None).await;
+    let mut first = nodes.start(&image, 2, Some(tar)).await;
+    let mut second = nodes.start(&image, 3, Some(new(now).to_tar())).await;
 
-    let mut machine = world.boot_with(&disk, "first", None).await;
-    let node = Node::of(&world, &mut machine).await;
-    assert_eq!(node.says(&world, SERVICES).await, ALL_DOWN);
-    let mut words = vec![format!("none: {}", node.says(&world, WHY).await)];
-    for (name, tar) in spoiled(now) {
-        let (services, why) = node.given(&world, tar).await;
-        assert_eq!(services, ALL_DOWN, "{name}: {why}");
+    first.booted().await;
+    assert_eq!(first.says(STATES).await, ALL_DOWN, "{name}");
+    let mut words = vec![format!("{name}: {}", first.says(WHY).await)];
+    for (name, tar) in refused {
+        let (states, why) = give(&first, tar).await;
+        assert_eq!(states, ALL_DOWN, "{name}: {why}");
         words.push(format!("{name}: {why}"));
     }
-    insta::assert_snapshot!("identities_refused", words.join("\n"));
-    judge_renewal(&world, &node, now).await;
-    let first = node.says(&world, WHO).await;
-    drop((node, machine));
+    judge_renewal(&first, now).await;
+    let one = first.says(WHO).await;
 
-    let identity = new(now).to_tar();
-    let mut machine = world.boot_with(&disk, "second", Some(&identity)).await;
-    let node = Node::of(&world, &mut machine).await;
-    assert_eq!(node.says(&world, SERVICES).await, ALL_UP);
-    let second = node.says(&world, WHO).await;
-    let pairs: Vec<(&str, &str)> = first.lines().zip(second.lines()).collect();
-    assert_eq!(pairs.len(), 3, "{first}\n{second}");
+    second.booted().await;
+    assert_eq!(second.says(STATES).await, ALL_UP);
+    let other = second.says(WHO).await;
+    let pairs: Vec<(&str, &str)> = one.lines().zip(other.lines()).collect();
+    assert_eq!(pairs.len(), 3, "{one}\n{other}");
     for (one, other) in &pairs {
         assert_ne!(one, other, "two nodes have it in common");
     }
-    insta::assert_snapshot!("listening", node.says(&world, LISTENING).await);
+    let listening = second.says(LISTENING).await;
+    insta::assert_snapshot!("listening", listening.replace(&second.address(), "ADDRESS"));
+    for down in [Down::InOrder, Down::Crash] {
+        second.restart(down).await;
+        assert_eq!(second.says(STATES).await, ALL_UP, "after a restart");
+        assert_eq!(second.says(WHO).await, other, "it is the same node");
+    }
 
-    let restart = Reboot::default();
-    let rebooting = node.session.reboot(
-        &restart,
-        BOOT_DEADLINE,
-        async || machine.died().map(|end| end.to_string()),
-        &world.events,
-        &world.interrupt,
-    );
-    let node = Node {
-        session: rebooting.await.expect("it comes back"),
-    };
-    assert_eq!(node.says(&world, SERVICES).await, ALL_UP, "after a restart");
-    assert_eq!(node.says(&world, WHO).await, second, "it is the same node");
-    drop((node, machine));
-    world.finish().await;
+    // It has waited for one meanwhile.
+    without.booted().await;
+    assert_eq!(without.says(STATES).await, ALL_DOWN);
+    words.insert(0, format!("none: {}", without.says(WHY).await));
+    insta::assert_snapshot!("identities_refused", words.join("\n"));
+    drop((without, first, second));
+    nodes.finish().await;
 }
