@@ -62,6 +62,8 @@ pub struct Lab {
     pub disk: Disk,
     pub teardown: Teardown,
     pub keys: Keys,
+    /// The size of the disks that boot. A snapshot of [`Lab::put_snapshot`] has the size that is here at first.
+    pub disk_gib: u32,
     told: Arc<Mutex<Vec<String>>>,
 }
 
@@ -120,6 +122,7 @@ impl Lab {
             settings,
             disk,
             keys: Keys::generate(),
+            disk_gib: spec().disk_gib,
             told: Arc::default(),
             folder,
         }
@@ -161,7 +164,10 @@ impl Lab {
                 told.push(message.clone());
             }
         });
-        let machine = PlannedMachine::Qemu(spec());
+        let machine = PlannedMachine::Qemu(MachineSpec {
+            disk_gib: self.disk_gib,
+            ..spec()
+        });
         let boot = Boot {
             disk: &self.disk,
             layer: None,
@@ -267,6 +273,7 @@ impl Lab {
         Digest::of_value(&json!({
             "recipe": 1,
             "arguments": arguments.list(),
+            "disk_gib": spec.disk_gib,
             "kernel": [stamp(&kernel.image), stamp(&kernel.initrd)],
             "base": self.disk.file().expect("a file").sha256,
             "layers": [],

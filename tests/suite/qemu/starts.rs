@@ -232,6 +232,32 @@ async fn a_second_start_uses_no_snapshot() {
     assert_eq!(lab.snapshots().len(), 3, "it is there for the next one");
 }
 
+/// The disk of a snapshot has the size that it had, so a larger one is not resumed from it.
+#[tokio::test]
+async fn a_build_vm_with_another_disk_size_uses_no_snapshot() {
+    if skipped() {
+        return;
+    }
+    let resumes = || {
+        runs(|run| {
+            run.keys = true;
+            run.memory = true;
+        })
+    };
+    for (more_gib, resumed) in [(0, true), (1, false)] {
+        let mut lab = Lab::new(Firmware::Bios, AccessBy::Credentials);
+        lab.put_snapshot("memory");
+        lab.disk_gib += more_gib;
+        let starts = match resumed {
+            true => [resumes()],
+            false => [RUNS],
+        };
+        let booted = lab.boot(&starts, "build", false).await;
+        let machine = booted.unwrap_or_else(|error| panic!("{more_gib}: {error}"));
+        assert_eq!(machine.resumed().is_some(), resumed, "{more_gib} GiB more");
+    }
+}
+
 #[tokio::test]
 async fn what_ended_a_machine_that_ran_is_told_apart() {
     let cases: [(&str, &str, EndedBy); 11] = [

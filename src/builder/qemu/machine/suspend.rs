@@ -117,6 +117,8 @@ fn place(launch: &Launch<'_>) -> Result<Option<Place>, BuilderError> {
     let key = Digest::of_value(&json!({
         "recipe": RECIPE,
         "arguments": arguments.list(),
+        // The overlay of a resumed machine keeps its size, which is in no argument.
+        "disk_gib": arguments.spec.disk_gib,
         "kernel": [cache::Stamp::of(&kernel.image)?, cache::Stamp::of(&kernel.initrd)?],
         "base": disk.sha256,
         "layers": layers,
