@@ -26,6 +26,7 @@ mod manifest;
 mod pin;
 mod plan;
 mod project;
+mod promises;
 mod provision;
 mod provisioner;
 mod provisioners;
