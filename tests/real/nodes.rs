@@ -14,14 +14,14 @@ use machine::{Machines, VmNode};
 
 /// What the nodes of one test run on.
 pub enum Nodes {
-    Containers(Containers),
-    Machines(Machines),
+    Containers(Box<Containers>),
+    Machines(Box<Machines>),
 }
 
 /// What [`Nodes::start`] starts from; nodes share it.
 pub enum Image {
     Mounted(container::Image),
-    Disk(vault_bake::builder::Disk),
+    Disk(Box<vault_bake::builder::Disk>),
 }
 
 /// A running node.
@@ -60,18 +60,18 @@ impl Nodes {
     pub async fn begin(run: &str, network: Network, kind: Kind) -> Option<Self> {
         if kind == Kind::Fastest {
             match Containers::begin().await {
-                Ok(containers) => return Some(Self::Containers(containers)),
+                Ok(containers) => return Some(Self::Containers(Box::new(containers))),
                 Err(reason) => eprintln!("no containers here, so nodes are VMs: {reason}"),
             }
         }
-        Machines::begin(run, network).map(Self::Machines)
+        Machines::begin(run, network).map(|machines| Self::Machines(Box::new(machines)))
     }
 
     /// Makes the captured disk ready for nodes.
     pub async fn image(&mut self, artifact: &Path) -> Image {
         match self {
             Self::Containers(containers) => Image::Mounted(containers.mount(artifact).await),
-            Self::Machines(_) => Image::Disk(disk(artifact)),
+            Self::Machines(_) => Image::Disk(Box::new(disk(artifact))),
         }
     }
 
