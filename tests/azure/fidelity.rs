@@ -90,16 +90,16 @@ fn understood() -> bool {
 /// the clients do, and their versions.
 fn judged() -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut text = judged::pinned("azure-mgmt");
-    text += &fs::read_to_string(root.join(CLIENTS)).expect("the clients");
+    let clients = fs::read_to_string(root.join(CLIENTS)).expect("the clients");
+    let mut parts = vec![judged::pinned("azure-mgmt"), clients];
     for path in sources(&root.join(SIMULATOR)) {
         let source = fs::read_to_string(&path).expect("a source");
         let is_code = |line: &&str| !line.trim_start().starts_with("//");
         let code: Vec<&str> = source.lines().filter(is_code).collect();
         let name = path.strip_prefix(root.join(SIMULATOR)).expect("below it");
-        text += &format!("\n{}\n{}", name.display(), code.join("\n"));
+        parts.push(format!("\n{}\n{}", name.display(), code.join("\n")));
     }
-    text
+    parts.concat()
 }
 
 /// Returns the files with source code below a folder, sorted.
