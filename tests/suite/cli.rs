@@ -10,11 +10,13 @@ mod early;
 mod gc;
 mod needs;
 mod records;
+mod runs;
+mod started;
 mod variables;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use vault_bake::definition::Definition;

@@ -93,9 +93,23 @@ async fn a_record_with_a_forged_signature_is_never_deployable() {
     );
     let envelope = history.by_digest(&digest).unwrap().put.envelope.hex();
     let (first, rest) = envelope.split_at(2);
-    fs::remove_file(recorded.path(&format!("store/objects/sha256/{first}/{rest}"))).unwrap();
-    let error = store.evaluate(&history, &digest, now()).await.unwrap_err();
-    assert!(error.is_integrity(), "{error}");
+    let path = recorded.path(&format!("store/objects/sha256/{first}/{rest}"));
+    let mut forged: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let signature = &mut forged["signatures"][0]["sig"];
+    let mut bytes = openssl::base64::decode_block(signature.as_str().unwrap()).unwrap();
+    bytes[10] ^= 1;
+    *signature = openssl::base64::encode_block(&bytes).into();
+    fs::remove_file(&path).unwrap();
+    for put in [Some(forged.to_string()), None] {
+        if let Some(text) = &put {
+            fs::write(&path, text).unwrap();
+        }
+        let error = store.evaluate(&history, &digest, now()).await.unwrap_err();
+        assert!(error.is_integrity(), "{error}");
+        let resolved = recorded.run(&["resolve", "quickstart@1.0.0"], b"", true);
+        assert_eq!(resolved.status.code(), Some(7), "{put:?}");
+        let _ = fs::remove_file(&path);
+    }
 }
 
 #[tokio::test]
@@ -264,7 +278,7 @@ async fn tables_have_a_header_at_a_terminal_alone() {
     for arguments in ["images", "images --json", "channel", "channel list"] {
         let Some(text) = recorded.on_terminal(arguments) else {
             #[expect(clippy::print_stderr, reason = "a skipped test says so")]
-            let () = eprintln!("skipped: no `script` on this machine");
+            let () = eprintln!("SKIPPED: no `script` on this machine");
             return;
         };
         seen.push(format!("$ vault-bake {arguments}\n{text}"));

@@ -7,10 +7,11 @@ use proptest::prelude::*;
 use testing::harness::{FakeBuilderHarness, missing_release};
 use testing::plan::{plan, provisioner, step, with_secret};
 use vault_bake::bake::{Baked, layer_keys};
-use vault_bake::builder::{AccessBy, Content, Disk, DiskFile};
+use vault_bake::builder::{AccessBy, Content, Disk, DiskFile, Resumed};
 use vault_bake::definition::Firmware;
 use vault_bake::digest::Digest;
 use vault_bake::event::Event;
+use vault_bake::manifest::Manifest;
 use vault_bake::plan::{Plan, PlannedMachine, PlannedStep, StepKind};
 
 /// A step as a property sees it: two of the same are told apart by nothing that a machine could see.
@@ -266,6 +267,45 @@ async fn nothing_is_kept_from_a_step_with_a_secret_on() {
     let since = harness.heard().len();
     harness.bake(|_| {}).await.unwrap();
     assert_eq!(did(&harness, since), "secretive two seal");
+}
+
+#[tokio::test]
+async fn where_no_layer_is_kept_every_step_is_done_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let steps = vec![app("one", "true\n"), seal()];
+    let mut harness = FakeBuilderHarness::new(folder.path(), steps);
+    harness.test = false;
+    for _ in 0..2 {
+        let since = harness.heard().len();
+        let baked = harness.bake(|_| {}).await.unwrap();
+        assert_eq!(
+            (did(&harness, since).as_str(), layers(&baked).as_str()),
+            ("one seal", "")
+        );
+    }
+    assert!(!harness.cache().join("stand-in-layers").exists());
+}
+
+#[tokio::test]
+async fn the_manifest_says_whether_its_build_vm_resumed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut harness = FakeBuilderHarness::new(folder.path(), vec![seal()]);
+    harness.test = false;
+    let booted = harness.bake(|_| {}).await.unwrap().manifest;
+    assert_eq!(booted.resumed, None);
+    let from = Resumed {
+        run: "the-first-run".to_owned(),
+        memory_sha256: Digest::of("memory"),
+    };
+    harness.resumed = Some(from.clone());
+    let resumed = harness.bake(|_| {}).await.unwrap().manifest;
+    let fact = resumed.resumed.as_ref().unwrap();
+    assert_eq!(
+        (&fact.bake, fact.memory_sha256),
+        (&from.run, from.memory_sha256)
+    );
+    let is_shown = |manifest: &Manifest| manifest.to_string().contains("the-first-run");
+    assert!(is_shown(&resumed) && !is_shown(&booted));
 }
 
 /// Ends the session that it runs in, as a machine does that restarts.

@@ -14,6 +14,8 @@ mod remote;
 mod deployable;
 mod deployment;
 mod endings;
+mod event;
+mod exits;
 mod faults;
 mod fuzz;
 mod ground;
@@ -33,6 +35,7 @@ mod provisioners;
 mod qemu;
 mod release;
 mod residue;
+mod secret;
 mod sign;
 mod resolve;
 mod ssh;
@@ -41,6 +44,16 @@ mod terminal;
 mod test_report;
 mod tidy;
 mod user_ids;
+
+// How the binary ends is decided in these files: the tests call the same functions.
+#[path = "../../src/bin/vault-bake/ending.rs"]
+mod ending;
+#[expect(dead_code, reason = "most of it is used by commands alone")]
+#[path = "../../src/bin/vault-bake/exit.rs"]
+mod exit;
+#[expect(dead_code, reason = "most of it is used by commands alone")]
+#[path = "../../src/bin/vault-bake/output.rs"]
+mod output;
 
 /// The binary under test.
 const VAULT_BAKE: &str = env!("CARGO_BIN_EXE_vault-bake");

@@ -61,7 +61,7 @@ fn run(program: &str, arguments: &[&Path]) -> Option<Output> {
 
 #[expect(clippy::print_stderr, reason = "a skipped test says why")]
 fn skipped(reason: &str) {
-    eprintln!("skipped: {reason}");
+    eprintln!("SKIPPED: {reason}");
 }
 
 fn assert_accepted(output: &Output) {

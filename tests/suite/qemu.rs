@@ -1,5 +1,6 @@
 //! The QEMU builder without machines: command lines, keys, and bases that are refused.
 
+mod documented;
 mod fake;
 mod layers;
 mod refusals;

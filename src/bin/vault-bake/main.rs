@@ -3,6 +3,7 @@
 mod args;
 mod azure;
 mod commands;
+mod ending;
 mod exit;
 mod keys;
 mod output;

@@ -216,7 +216,7 @@ pub async fn installed(program: &str) -> bool {
         .await
         .is_ok();
     if !found {
-        eprintln!("skipped: {program} is not installed");
+        eprintln!("SKIPPED: {program} is not installed");
     }
     found
 }

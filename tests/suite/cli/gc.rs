@@ -66,6 +66,48 @@ async fn images_are_planned_to_go_and_removed_while_their_records_stay() {
     assert_session("gc", &text);
 }
 
+#[tokio::test]
+async fn a_pin_file_that_is_false_or_of_another_store_stops_everything() {
+    let [recorded, other] = [(); 2].map(|()| RecordedStore::new(crate::VAULT_BAKE));
+    for one in [&recorded, &other] {
+        let store = one.store().await;
+        for version in ["1.0.0", "1.0.1"] {
+            bake(&store, &sample(version, &format!("disk {version}"))).await;
+        }
+        key_of(&one.path(""));
+        for command in [
+            &["promote", "quickstart@1.0.0", "prod"][..],
+            &["pin", "quickstart:prod"],
+        ] {
+            let output = one.run(command, b"", true);
+            assert_eq!(output.status.code(), Some(0), "{output:?}");
+        }
+    }
+    let sound = fs::read_to_string(recorded.path("vault-bake.pins.json")).unwrap();
+    let lie = sound.replace("\"1.0.0\"", "\"1.0.1\"");
+    assert_ne!(lie, sound);
+    fs::write(recorded.path("false.json"), lie).unwrap();
+    fs::copy(
+        other.path("vault-bake.pins.json"),
+        recorded.path("foreign.json"),
+    )
+    .unwrap();
+    let mut text = Vec::new();
+    for (file, status) in [
+        ("vault-bake.pins.json", 0),
+        ("false.json", 7),
+        ("foreign.json", 7),
+    ] {
+        for verb in [&["gc"][..], &["gc", "--plan", "--grace", "0"]] {
+            let arguments = [verb, &["--min-age", "0", "--pins", file]].concat();
+            let told = told(&recorded, &[&arguments]);
+            assert!(told.ends_with(&format!("exit {status}")), "{told}");
+            text.extend((status > 0).then_some(told));
+        }
+    }
+    assert_session("gc_pins", &text.join("\n"));
+}
+
 #[test]
 fn times_that_mean_nothing_are_refused() {
     let folder = tempfile::tempdir().unwrap();

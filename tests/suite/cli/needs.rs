@@ -26,7 +26,7 @@ fn run_without_programs(folder: &Path, arguments: &[&str]) -> Output {
 }
 
 /// Has the project's image start from this base, and locks it.
-fn lock(folder: &Path, base: &str, locked: &str) {
+pub(super) fn lock(folder: &Path, base: &str, locked: &str) {
     let image = folder.join("images/web");
     let file = image.join("image.toml");
     let text = fs::read_to_string(&file).unwrap();

@@ -38,7 +38,7 @@ fn debian_versions_are_ordered_as_dpkg_orders_them() {
     ];
     if !std::path::Path::new("/usr/bin/dpkg").exists() {
         #[expect(clippy::print_stderr, reason = "a skipped test says so")]
-        let () = eprintln!("skipped: no dpkg to compare with");
+        let () = eprintln!("SKIPPED: no dpkg to compare with");
         return;
     }
     // One shell asks for all pairs and prints those that dpkg orders otherwise.

@@ -14,7 +14,7 @@ use super::World;
 fn has_ansible() -> bool {
     let installed = Path::new("/usr/bin/ansible-playbook").exists();
     if !installed {
-        eprintln!("skipped: ansible-playbook is not installed");
+        eprintln!("SKIPPED: ansible-playbook is not installed");
     }
     installed
 }

@@ -127,6 +127,21 @@ fn base(name: &str) -> DiskFile {
     }
 }
 
+/// Keys of a run reach the disk of a cloud image by cloud-init, and a layer would hand them on.
+#[test]
+fn a_build_from_a_cloud_image_keeps_no_layer() {
+    let keeps = |access| {
+        let disk = Disk {
+            content: Content::File(base("base")),
+            firmware: Firmware::Bios,
+            access,
+            kernel: None,
+        };
+        Qemu::new(QemuSettings::new("/nonexistent")).keeps_layers(&disk)
+    };
+    assert!(keeps(AccessBy::Credentials) && !keeps(AccessBy::CloudInit));
+}
+
 #[tokio::test]
 async fn the_longest_sound_chain_is_found() {
     let shelf = Shelf::new();

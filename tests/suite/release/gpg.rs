@@ -40,7 +40,7 @@ pub fn lab() -> Option<&'static Lab> {
     })
     .as_ref()
     .or_else(|| {
-        note("skipped: gpg is not installed");
+        note("SKIPPED: gpg is not installed");
         None
     })
 }

@@ -58,7 +58,7 @@ async fn an_artifact_from_another_file_system_is_copied_and_checked() {
     let shm = Path::new("/dev/shm");
     let Ok(elsewhere) = TempDir::new_in(shm) else {
         #[expect(clippy::print_stderr, reason = "a skipped test says so")]
-        let () = eprintln!("skipped: no second file system at {}", shm.display());
+        let () = eprintln!("SKIPPED: no second file system at {}", shm.display());
         return;
     };
     let folder = TempDir::new().unwrap();

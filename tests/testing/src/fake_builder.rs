@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use jiff::Timestamp;
 use vault_bake::builder::{
     AccessBy, Artifact, Boot, Builder, BuilderError, Captured, CapturedFile, Content, Disk,
-    DiskFile, EndedBy, Layer, LayerFile, Machine, MachineEnd, Made,
+    DiskFile, EndedBy, Layer, LayerFile, Machine, MachineEnd, Made, Resumed,
 };
 use vault_bake::definition::Firmware;
 use vault_bake::digest::Digest;
@@ -33,6 +33,8 @@ pub struct FakeBuilder {
     pub captured: fn(&str) -> String,
     /// Whether its machines leave layers. They have no disk, so a layer is its record alone.
     pub layers: bool,
+    /// What its build VMs say that they resumed from.
+    pub resumed: Option<Resumed>,
     /// How the machine of a role ends at its first, second … start, if it does not go on until it is dropped.
     pub ends: Option<fn(&str, u32) -> Option<Ending>>,
     /// How often machines were started, by role.
@@ -76,6 +78,7 @@ pub fn gone_script(cache: &Path) -> String {
 /// A fake machine. Dropping it ends it.
 pub struct FakeMachine {
     process: Running,
+    resumed: Option<Resumed>,
     ending: Option<Ending>,
     gone: PathBuf,
     endpoint: Endpoint,
@@ -246,6 +249,7 @@ impl Builder for FakeBuilder {
             .start()?;
         Ok(FakeMachine {
             process,
+            resumed: self.resumed.clone().filter(|_| boot.role == "build"),
             ending,
             gone: gone(&self.cache),
             endpoint: sshd::endpoint(address),
@@ -294,6 +298,10 @@ fn end(by: EndedBy) -> MachineEnd {
 impl Machine for FakeMachine {
     fn endpoint(&self) -> Endpoint {
         self.endpoint.clone()
+    }
+
+    fn resumed(&self) -> Option<&Resumed> {
+        self.resumed.as_ref()
     }
 
     fn died(&mut self) -> Option<MachineEnd> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use vault_bake::bake::{Baked, Failed, OnError, Order, Tested, bake, test};
-use vault_bake::builder::Builder;
+use vault_bake::builder::{Builder, Resumed};
 use vault_bake::digest::Digest;
 use vault_bake::event::{Event, Events, Stage};
 use vault_bake::manifest::{ImageVersion, Tool};
@@ -46,6 +46,8 @@ pub struct FakeBuilderHarness {
     pub captured: fn(&str) -> String,
     /// Whether its machines leave layers, and continue from them.
     pub layers: bool,
+    /// What its build VMs say that they resumed from.
+    pub resumed: Option<Resumed>,
     /// Whether images are tried.
     pub test: bool,
     /// Wanted, or the next free one.
@@ -67,6 +69,7 @@ impl FakeBuilderHarness {
             fails_at: None,
             captured: |_| "a captured disk".to_owned(),
             layers: false,
+            resumed: None,
             test: true,
             version: None,
             ends: None,
@@ -153,6 +156,7 @@ impl FakeBuilderHarness {
             cache: self.cache(),
             captured: self.captured,
             layers: self.layers,
+            resumed: self.resumed.clone(),
             fails_at: self.fails_at,
             ends: self.ends,
             starts: Mutex::default(),

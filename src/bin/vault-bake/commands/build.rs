@@ -16,6 +16,7 @@ use crate::args::{self, Image, Releases};
 use crate::azure;
 use crate::commands::test::auditor;
 use crate::commands::{doctor, lint, plan, print_json};
+use crate::ending;
 use crate::exit::{Exit, Failure};
 use crate::output::tell;
 use crate::report::seconds;
@@ -137,34 +138,11 @@ async fn build(
     };
     summary.version = Some(baked.manifest.version.to_string());
     summary.manifest = Some(baked.digest.to_string());
-    summary.state = Some(match &baked.tested {
-        None => "untested",
-        Some(record) if record.passed => "tested",
-        Some(_) => "failed",
-    });
+    summary.state = Some(ending::state(baked.tested.as_ref()));
     if !session.json {
         print_timings(session);
     }
-    if !baked.leaks.is_empty() {
-        return Err(Failure::new(
-            Exit::Leaked,
-            "the bake is recorded, but something is left behind",
-        )
-        .leaking(&baked.leaks));
-    }
-    match baked.tested {
-        Some(record) if !record.passed => {
-            let name = baked.manifest.name();
-            Err(Failure::new(
-                Exit::Checks,
-                format!("{name} is recorded, but failed its test"),
-            )
-            .hint(format!(
-                "`vault-bake test {name}` repeats it; its log has what each check said"
-            )))
-        }
-        _ => Ok(Exit::Done),
-    }
+    ending::of_build(&baked)
 }
 
 /// What has to be on this computer before the bake begins.

@@ -7,6 +7,7 @@ use vault_bake::provision::Lynis;
 
 use crate::azure;
 use crate::commands::{doctor, print_json, print_line};
+use crate::ending;
 use crate::exit::{Exit, Failure};
 use crate::world::{Session, clock, resolve};
 
@@ -54,17 +55,7 @@ pub async fn run(
             bake::test(&builder, &store, digest, lynis.as_ref(), &world).await?
         }
     };
-    let failed = || Failure::new(Exit::Checks, format!("{} failed its test", manifest.name()));
-    match (tested.leaks.is_empty(), tested.record.passed) {
-        (true, true) => Ok(Exit::Done),
-        (true, false) => Err(failed()),
-        (false, true) => Err(Failure::new(
-            Exit::Leaked,
-            "the test passed, but something is left behind",
-        )
-        .leaking(&tested.leaks)),
-        (false, false) => Err(failed().leaking(&tested.leaks)),
-    }
+    ending::of_test(&manifest.name(), &tested)
 }
 
 /// Lynis, where an audit is wanted: it has to be there before there is a machine.
