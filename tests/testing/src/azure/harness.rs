@@ -149,7 +149,8 @@ impl AzureBakeSetup {
             base: base_image,
             url: url.to_owned(),
             pace: PACE,
-            request_timeout: Duration::from_millis(500),
+            // No computer is too busy to answer itself by then.
+            request_timeout: Duration::from_secs(10),
             client: Arc::new(client.build().expect("a client")),
         }
     }
