@@ -102,6 +102,9 @@ fn judged() -> String {
     parts.concat()
 }
 
+/// Files beside the simulator that use it and are no part of it.
+const USERS: [&str; 3] = ["bodies.rs", "client.rs", "harness.rs"];
+
 /// Returns the files with source code below a folder, sorted.
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let entries =
@@ -115,7 +118,10 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
         false => vec![path],
     };
     let mut all: Vec<PathBuf> = paths.into_iter().flat_map(below).collect();
-    all.retain(|path| path.extension().is_some_and(|it| it == "rs"));
+    all.retain(|path| {
+        let uses = USERS.iter().any(|name| path.ends_with(name));
+        !uses && path.extension().is_some_and(|it| it == "rs")
+    });
     all
 }
 
