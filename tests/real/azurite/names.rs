@@ -55,11 +55,9 @@ async fn a_list_has_all_pages_sorted_and_nothing_of_the_neighbours(azurite: &Azu
     let mut wanted: Vec<String> = (0..25)
         .map(|at| format!("objects/{:02}/x", at * 7 % 25))
         .collect();
+    // If an answer was lost, a create that is repeated finds its own name: the lists below show that all are there.
     for name in &wanted {
-        assert_eq!(
-            below.create(name, name.as_bytes()).await.unwrap(),
-            Created::New
-        );
+        below.create(name, name.as_bytes()).await.unwrap();
     }
     wanted.sort();
     for name in [
