@@ -21,6 +21,13 @@ async fn a_step_after_which_the_machine_leaves_fails_and_says_what_was_seen() {
         ("is no systemd's", String::new()),
         ("shuts down", state("active", 9, "", "Job=77")),
         ("shuts down, and left", state("inactive", 9, "", "Job=77")),
+        (
+            "has shut down",
+            state("active", 9, "", "Job=0").replace(
+                "shutdown.target\nActiveState=inactive",
+                "shutdown.target\nActiveState=active",
+            ),
+        ),
         ("was isolated", state("inactive", 9, "", "Job=0")),
         (
             "is scheduled to go",
