@@ -12,7 +12,7 @@ use vault_bake::bake::BakeError;
 use vault_bake::builder::azure::sweep_expired;
 use vault_bake::event::{Event, Events};
 
-/// The actions that Azure asks the role of whoever sends this request for.
+/// The actions that the role must allow for this request.
 fn actions(operation: &str) -> Vec<String> {
     let (method, what) = operation.split_once(' ').expect("a method");
     let verb = match method {

@@ -1,4 +1,4 @@
-//! Builds by the binary that begin and fail: QEMU is a script, and whoever answers in its place has another host key.
+//! Builds by the binary that begin and fail: QEMU is a script, and a server with another host key answers in its place.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -156,7 +156,7 @@ fn serve(lab: &Path, port: u16) {
         let control = UnixListener::bind(Path::new(work.trim()).join("build.qmp")).unwrap();
         thread::spawn(move || {
             for connection in control.incoming().flatten() {
-                // Whoever asks may go at any time.
+                // The client may go at any time.
                 let _ = answer(connection, port);
             }
         });

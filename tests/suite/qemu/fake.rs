@@ -331,7 +331,7 @@ async fn serve(lab: PathBuf, work: PathBuf, role: String, starts: Vec<Start>) {
         let end = lab.join("end");
         tokio::spawn(async move {
             if let Ok((stream, _)) = control.accept().await {
-                // Whoever asks may go at any time.
+                // The client may go at any time.
                 let _ = answer(stream, run, &end).await;
             }
         });
