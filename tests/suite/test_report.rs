@@ -74,3 +74,19 @@ fn a_run_over_the_budget_by_a_fifth_fails_on_the_reference_machine_alone() {
         assert!(text.contains("61.2 s  real bake::quickstart"), "{text}");
     }
 }
+
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the script is used as the Makefile does"
+)]
+fn a_run_that_wrote_no_report_fails() {
+    let output = Command::new("python3")
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/test-report"))
+        .args(["/nonexistent/junit.xml", "0"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    insta::assert_snapshot!(text, @"FAILED: no test ran, as there is no /nonexistent/junit.xml");
+}

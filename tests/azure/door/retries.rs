@@ -228,14 +228,14 @@ async fn where_nothing_is_left_requests_come_apart() {
     let left = "Microsoft.Compute/PutVM3Min;0,Microsoft.Compute/PutVM30Min;900";
     let reply = say(200, &json!({})).with("x-ms-ratelimit-remaining-resource", left);
     play.on("PUT /one", [reply]);
-    for _ in 0..3 {
+    for _ in 0..6 {
         let put = door.put("/subscriptions/s1/one", API, &json!({})).await;
         put.unwrap().finish(Duration::ZERO).await.unwrap();
     }
-    // Ten writes a second are given back. A single one may arrive late.
+    // Ten writes a second are given back. On a busy computer a single one may arrive late, so all five gaps count together.
     let heard = play.heard();
-    let all = heard[2].at - heard[0].at;
-    assert!(all >= Duration::from_millis(130), "{all:?}");
+    let all = heard[5].at - heard[0].at;
+    assert!(all >= Duration::from_millis(400), "{all:?}");
 }
 
 #[tokio::test]
