@@ -59,7 +59,7 @@ fn name_of(number: u64) -> (String, String) {
 async fn open(folder: &Path, memory: bool) -> Store<Dir> {
     let store = Store::open(Dir::new(folder.join("store"))).await.unwrap();
     match memory {
-        true => store.remembering(folder.join("memory")),
+        true => store.with_cache(folder.join("memory")),
         false => store,
     }
 }

@@ -13,16 +13,16 @@ mod credential;
 mod error;
 mod hint;
 mod id;
-mod operation;
+mod long_running;
 mod retry;
-mod wire;
+mod transport;
 
-pub use arm::{Arm, ArmSettings};
+pub use arm::{ArmClient, ArmOptions};
 pub use cloud::{Cloud, CloudError};
-pub use credential::{Kind, Named, Source, SourceError, Tokens, Who};
+pub use credential::{Auth, CredentialError, CredentialSource, Kind, Named, Tokens};
 pub use error::{ArmError, Class, Operation, Refusal};
 pub use id::{IdError, ResourceId};
-pub use operation::Started;
-pub use wire::{Clock, Wire};
+pub use long_running::LongRunningOperation;
+pub use transport::{AzureTransport, Clock};
 
-pub(crate) use wire::{cause, first_line, why_no_token};
+pub(crate) use transport::{cause, first_line, why_no_token};

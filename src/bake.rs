@@ -4,45 +4,45 @@
 //! In: a plan, a builder, a store. Out: the manifest and the test's result, or what failed and what was left behind.
 //! Deliberately does nothing itself: every stage is a call of the module that knows it.
 
-mod layers;
-mod looking;
-mod order;
+mod layer_cache;
+mod scan;
+mod options;
 mod outcome;
-mod recording;
-mod retest;
-mod uploading;
+mod store_build;
+mod test;
+mod uploads;
 
 use std::path::Path;
 
 use tokio::try_join;
 
+use crate::boot_test::Audits;
+use crate::build_record::Provisioned;
 use crate::builder::{self, Artifact, Boot, Builder, Captured, Disk, Machine};
 use crate::digest::Digest;
 use crate::event::{Event, Stage};
-use crate::provision::{self, CheckRecord, Guest, Installed};
-use crate::record::Provisioned;
+use crate::guest_steps::{self, CheckRecord, Guest, Installed};
 use crate::release::{self, Verified};
+use crate::run_context::RunContext;
 use crate::ssh::{Keys, Reboot, Session};
 use crate::store::Store;
 use crate::store::backend::Backend;
 use crate::teardown::Teardown;
-use crate::trial::Audits;
-use crate::world::World;
 
-use layers::Start;
+use layer_cache::Start;
 
-pub use layers::layer_keys;
-pub use order::{OnError, Order};
+pub use layer_cache::layer_keys;
+pub use options::{BakeOptions, OnError};
 pub use outcome::{BakeError, Baked, Failed, Kept, Tested};
-pub use retest::{stored_checks, test};
+pub use test::{stored_checks, test};
 
 /// Bakes an image, records it and, where the order says so, tries it. Whatever happens, what was temporary is removed
 /// at the end, but for the machine of a failed bake that the order's `on_error` wants kept.
 pub async fn bake<B: Builder, S: Backend>(
     builder: &B,
     store: &Store<S>,
-    order: &Order<'_>,
-    world: &World<'_>,
+    order: &BakeOptions<'_>,
+    world: &RunContext<'_>,
 ) -> Result<Baked, Failed> {
     let run = world.new_run();
     let subject = format!("bake of {}", order.plan.image);
@@ -51,7 +51,7 @@ pub async fn bake<B: Builder, S: Backend>(
         subject,
     });
     let mut teardown = Teardown::begin(&world.runs(), &run)?;
-    teardown.undoing_by(builder.cloud());
+    teardown.set_cloud_cleaner(builder.cloud());
     let mut machine = None;
     let keys = Keys::generate();
     let bake = Bake {
@@ -70,7 +70,7 @@ pub async fn bake<B: Builder, S: Backend>(
         Err(error) => {
             let error = outcome::explain(error, machine.as_mut(), world).await;
             if error.went_away() {
-                layers::forget(builder, machine.as_mut(), &run, world).await;
+                layer_cache::forget(builder, machine.as_mut(), &run, world).await;
             }
             match machine.take_if(|_| order.keeps(&error)) {
                 Some(machine) => Err(outcome::keep(error, machine, &keys, teardown)),
@@ -88,8 +88,8 @@ pub async fn bake<B: Builder, S: Backend>(
 struct Bake<'a, B, S> {
     builder: &'a B,
     store: &'a Store<S>,
-    order: &'a Order<'a>,
-    world: &'a World<'a>,
+    order: &'a BakeOptions<'a>,
+    world: &'a RunContext<'a>,
     run: &'a str,
     keys: &'a Keys,
 }
@@ -120,7 +120,7 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
             lynis: lynis.clone(),
             base: Some(facts.start.disk.content.clone()),
         });
-        let recording = recording::put(self, &facts, teardown);
+        let recording = store_build::put(self, &facts, teardown);
         let (digest, manifest, checks) = self.stage(Stage::Record, recording).await?;
         let baked = Baked {
             manifest,
@@ -131,7 +131,7 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
         if !self.order.test {
             return Ok(baked);
         }
-        let trial = retest::record(
+        let trial = test::record(
             self.builder,
             self.store,
             (baked.digest, &baked.manifest),
@@ -199,7 +199,7 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
     /// Runs beside [`Self::start`]: nothing of a release is needed before the upload. A machine that can be shown a folder finds them
     /// unpacked.
     async fn fetch(&self, local_work: &Path) -> Result<Vec<Verified>, BakeError> {
-        let World {
+        let RunContext {
             events,
             interrupt,
             cache,
@@ -213,8 +213,8 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
                 verified
                     .push(release::fetch(source, locked, cache, now(), events, interrupt).await?);
             }
-            if self.builder.shows_folders() {
-                uploading::unpack(self, &verified, local_work).await?;
+            if self.builder.supports_upload_disk() {
+                uploads::unpack(self, &verified, local_work).await?;
             }
             Ok::<_, BakeError>(verified)
         };
@@ -226,7 +226,7 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
         held: &mut Option<B::Machine>,
         teardown: &mut Teardown,
     ) -> Result<(Start, Session), BakeError> {
-        let World {
+        let RunContext {
             events, interrupt, ..
         } = *self.world;
         let plan = self.order.plan;
@@ -254,7 +254,7 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
         start.resumed = held.as_ref().and_then(Machine::resumed).cloned();
         // Else the cache could not be bounded before the bake ends.
         if let Some(layer) = &mut start.layer {
-            layer.let_go();
+            layer.release();
         }
         Ok((start, session))
     }
@@ -267,7 +267,7 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
         (releases, start): (&[Verified], &Start),
         local_work: &Path,
     ) -> Result<Provisioned, BakeError> {
-        let World {
+        let RunContext {
             events,
             interrupt,
             guest_work,
@@ -293,18 +293,19 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
             interrupt,
         };
         let upload = async {
-            guest.shown = uploading::show(&guest, machine.as_ref()).await?;
-            provision::upload(&guest, &session, start.done.len()).await?;
+            guest.shown = uploads::show(&guest, machine.as_ref()).await?;
+            guest_steps::upload(&guest, &session, start.done.len()).await?;
             Ok::<_, BakeError>(())
         };
         self.stage(Stage::Upload, upload).await?;
         let steps = async {
-            let (session, steps) = layers::do_steps(self, machine, &guest, session, start).await?;
-            let provision::Observed {
+            let (session, steps) =
+                layer_cache::do_steps(self, machine, &guest, session, start).await?;
+            let guest_steps::Observed {
                 checks,
                 packages,
                 boot,
-            } = provision::observe(&guest, &session).await?;
+            } = guest_steps::observe(&guest, &session).await?;
             let provisioned = Provisioned {
                 steps,
                 checks,
@@ -315,7 +316,7 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
         };
         let (session, mut provisioned) = self.stage(Stage::Provision, steps).await?;
         let (step, checks) = self
-            .stage(Stage::Seal, provision::seal(&guest, &session, now))
+            .stage(Stage::Seal, guest_steps::seal(&guest, &session, now))
             .await?;
         provisioned.steps.push(step);
         provisioned.checks.extend(checks);
@@ -328,7 +329,7 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
         releases: &[Verified],
         teardown: &mut Teardown,
     ) -> Result<(Artifact, Vec<CheckRecord>), BakeError> {
-        let World {
+        let RunContext {
             events, interrupt, ..
         } = *self.world;
         let machine = held.take().ok_or(BakeError::NoMachine)?;
@@ -340,7 +341,7 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
                 .builder
                 .capture(machine, to, teardown, events, interrupt);
             let Captured { artifact, raw } = capturing.await?;
-            let looked = looking::look_through(self, raw.as_deref(), releases).await?;
+            let looked = scan::scan_disk(self, raw.as_deref(), releases).await?;
             Ok::<_, BakeError>((artifact, looked))
         };
         self.stage(Stage::Capture, capture).await

@@ -11,7 +11,7 @@ mod end;
 mod layer;
 pub mod qemu;
 pub(crate) mod start;
-mod suspended;
+mod snapshot;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ pub use artifact::{Artifact, Captured, CapturedFile, CapturedImage, CapturedKind
 pub use disk::{AccessBy, Content, Disk, DiskFile, Kernel};
 pub use end::{EndedBy, MachineEnd};
 pub use layer::{Layer, LayerFile, LayerRules, LayerUse, Made};
-pub use suspended::{Resumed, SuspendedUse};
+pub use snapshot::{Resumed, SnapshotUse};
 
 /// What a machine is started with.
 #[derive(Clone, Copy)]
@@ -187,6 +187,11 @@ impl From<azure::AzureError> for BuilderError {
 }
 
 impl BuilderError {
+    /// Returns what to do about it, as an imperative, if there is something to do.
+    pub fn hint(&self) -> Option<String> {
+        None
+    }
+
     /// Says which file an input or output error is about.
     pub(crate) fn file(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
         move |error| Self::File {
@@ -225,7 +230,7 @@ pub trait Builder: Sync {
     ) -> impl Future<Output = Result<Disk, BuilderError>> + Send;
 
     /// Whether its machines can be shown a folder: [`Machine::show`].
-    fn shows_folders(&self) -> bool {
+    fn supports_upload_disk(&self) -> bool {
         false
     }
 
@@ -290,7 +295,7 @@ pub trait Builder: Sync {
     ) -> impl Future<Output = Result<Captured, BuilderError>> + Send;
 
     /// Writes on images of a cloud which manifest they belong to. A file says so by its digest.
-    fn mark(
+    fn tag_artifact(
         &self,
         artifact: &Artifact,
         manifest: &Digest,
@@ -325,7 +330,7 @@ pub trait Machine: Send {
 
     /// Shows it the content of `folder`, which it cannot change, as an ext2 file system on its disk [`crate::ssh::UPLOAD_DISK`]; false
     /// where it has no such disk.
-    fn show(
+    fn attach_uploads(
         &self,
         folder: &Path,
         interrupt: &Interrupt,
@@ -343,7 +348,7 @@ pub trait Machine: Send {
     fn died(&mut self) -> Option<MachineEnd>;
 
     /// Lets it run on beyond us.
-    fn leave(self);
+    fn detach(self);
 
     /// The last lines of its serial console.
     fn console(&self) -> impl Future<Output = Vec<String>> + Send;

@@ -10,7 +10,7 @@ mod text;
 mod kind;
 mod variables;
 mod base;
-mod settings;
+mod options;
 mod azure;
 pub(crate) mod files;
 pub(crate) mod script;
@@ -24,7 +24,7 @@ use serde::Serialize;
 
 use crate::digest::Digest;
 use document::Table;
-use settings::PerBuilder;
+use options::PerBuilder;
 use variables::Variables;
 
 pub use azure::{
@@ -34,11 +34,11 @@ pub use azure::{
 pub use base::{Firmware, QemuBase};
 pub use kind::Type;
 pub(crate) use kind::is_name;
-pub(crate) use problem::{Found, listed};
-pub use problem::{Place, Problem, Problems, meant};
-pub use settings::{
+pub use options::{
     Compression, MachineSpec, Network, OutputSpec, PRODUCTS, ReleaseSource, fingerprint,
 };
+pub(crate) use problem::{Found, listed};
+pub use problem::{Location, Problem, Problems, meant};
 pub use steps::{Action, Step};
 pub use variables::Value;
 
@@ -111,6 +111,13 @@ pub enum DefinitionError {
     /// Something in it is wrong: all that is.
     #[error(transparent)]
     Invalid(#[from] Problems),
+}
+
+impl DefinitionError {
+    /// Returns what to do about it, as an imperative, if there is something to do.
+    pub fn hint(&self) -> Option<String> {
+        None
+    }
 }
 
 impl From<Problem> for DefinitionError {
@@ -193,7 +200,7 @@ impl Definition {
     fn read(file: &Path, mut root: Table, given: &BTreeMap<String, String>) -> Self {
         root.only(&KEYS);
         let found = root.found.clone();
-        let start = Place::start_of(file);
+        let start = Location::start_of(file);
         let folder = file.parent().unwrap_or(Path::new("")).to_owned();
         let name = found.value(image_name(&start, file)).unwrap_or_default();
         let declared = found.value(root.take_table("variables")).flatten();
@@ -214,9 +221,9 @@ impl Definition {
         if let Some(azure) = &azure {
             found.value(azure::image_name(&start, &name, azure));
         }
-        let releases = found.value(settings::releases(&mut root, &variables));
-        let source = settings::release_source(&mut root, &variables, &folder);
-        let allowed = found.value(settings::allowed(&mut root, &variables));
+        let releases = found.value(options::releases(&mut root, &variables));
+        let source = options::release_source(&mut root, &variables, &folder);
+        let allowed = found.value(options::allowed(&mut root, &variables));
         let steps = found.value(steps::read(&mut root, &variables, &folder));
         let mut definition = Self {
             name,
@@ -227,8 +234,8 @@ impl Definition {
             release_source: found.value(source).unwrap_or_default(),
             allowed: allowed.unwrap_or_default(),
             steps: steps.unwrap_or_default(),
-            machine: settings::machine(machines.qemu, &variables),
-            output: settings::output(outputs.qemu, &variables),
+            machine: options::machine(machines.qemu, &variables),
+            output: options::output(outputs.qemu, &variables),
             variables: variables.into_values(),
             folder,
             file: file.to_owned(),
@@ -263,7 +270,7 @@ fn file_of(folder_or_file: &Path) -> PathBuf {
 }
 
 /// The image's name: of the folder, or of the file where it is not called `image.toml`.
-fn image_name(start: &Place, file: &Path) -> Result<String, Problem> {
+fn image_name(start: &Location, file: &Path) -> Result<String, Problem> {
     let named = if file.file_name().is_some_and(|name| name == FILE) {
         let folder = file.parent().unwrap_or(Path::new(""));
         // A folder given as `.` has its name only on the disk.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::event::{Event, Events};
-use crate::wait::{Interrupt, Interrupted, Seen, Wait, WaitError};
+use crate::wait::{Interrupt, Interrupted, Poll, Wait, WaitError};
 
 /// A fetch that failed.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +50,13 @@ pub enum FetchError {
     /// We were asked to stop.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
+}
+
+impl FetchError {
+    /// Returns what to do about it, as an imperative, if there is something to do.
+    pub fn hint(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Fetches `url` into memory, at most `limit_bytes`.
@@ -114,16 +121,16 @@ async fn fetch<W: Write + Send>(
             async move {
                 let mut sink = match sink {
                     Ok(sink) => sink,
-                    Err(error) => return Seen::Never(error),
+                    Err(error) => return Poll::Never(error),
                 };
                 match transfer(client, url, limit_bytes, events, &mut sink).await {
-                    Ok(()) => Seen::Ready(sink),
+                    Ok(()) => Poll::Ready(sink),
                     Err(error @ FetchError::Unreachable { .. })
                         if tries.fetch_add(1, Ordering::Relaxed) < RETRIES =>
                     {
-                        Seen::NotYet(error.to_string())
+                        Poll::NotYet(error.to_string())
                     }
-                    Err(error) => Seen::Never(error),
+                    Err(error) => Poll::Never(error),
                 }
             }
         })

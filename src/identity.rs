@@ -14,7 +14,7 @@ use openssl::error::ErrorStack;
 use openssl::rand::rand_bytes;
 use serde_json::json;
 
-use crate::configuration::{consul, text};
+use crate::product_config::{consul, text};
 use crate::secret::Secret;
 
 use authority::Authority;
@@ -74,6 +74,13 @@ pub enum IdentityError {
     /// The version of Consul is none.
     #[error("`{0}` is not a version of Consul: expected MAJOR.MINOR.PATCH, as in 1.21.1")]
     ConsulVersion(String),
+}
+
+impl IdentityError {
+    /// Returns what to do about it, as an imperative, if there is something to do.
+    pub fn hint(&self) -> Option<String> {
+        None
+    }
 }
 
 impl Identity {

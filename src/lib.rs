@@ -114,8 +114,8 @@ pub mod sign;
 pub mod azure;
 
 // image
-pub mod changes;
-pub mod configuration;
+pub mod version_changes;
+pub mod product_config;
 pub mod definition;
 pub mod release;
 pub mod lock;
@@ -127,17 +127,17 @@ pub mod lint;
 pub mod ssh;
 pub mod identity;
 pub mod builder;
-pub mod provision;
-pub mod residue;
+pub mod guest_steps;
+pub mod leak_scan;
 pub mod manifest;
 pub mod store;
-pub mod project;
-pub mod world;
-pub mod record;
-pub mod trial;
+pub mod project_file;
+pub mod run_context;
+pub mod build_record;
+pub mod boot_test;
 pub mod bake;
 
 // deployment
 pub mod pin;
 pub mod resolve;
-pub mod deployment;
+pub mod terraform;

@@ -33,8 +33,8 @@ pub use error::LintError;
 pub use finding::{Finding, Severity};
 pub use steps::{check_allowed, of_plan, of_steps};
 
-use crate::changes::Change;
 use crate::hcl1::{Position, SyntaxError};
+use crate::version_changes::VersionChange;
 
 /// Whose configuration it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,7 +136,7 @@ struct Subject<'a> {
 
 impl Subject<'_> {
     /// Whether it is for a version with this change. Of what nobody named the newest is thought.
-    fn has(&self, change: &Change) -> bool {
+    fn has(&self, change: &VersionChange) -> bool {
         self.version.is_none_or(|version| change.is_in(version))
     }
 }

@@ -12,15 +12,15 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::definition::{AzureSpec, BuilderKind, Definition, Place, Problem, QemuBase};
+use crate::definition::{AzureSpec, BuilderKind, Definition, Location, Problem, QemuBase};
 use crate::digest::Digest;
 use crate::event::Events;
 use crate::http::FetchError;
 use crate::process::ProcessError;
-use crate::release::{LockedRelease, ReleaseError, Source};
+use crate::release::{LockedRelease, ReleaseError, ReleaseMirror};
 use crate::wait::Interrupt;
 
-pub use image::{Generation, ImageReference, LockedImage, PurchasePlan};
+pub use image::{ImageReference, LockedImage, PurchasePlan, VmGeneration};
 pub use network::{DEBIAN_KEYRING, Network};
 
 /// The lock of one definition.
@@ -137,6 +137,13 @@ pub enum LockError {
     Release(#[from] ReleaseError),
 }
 
+impl LockError {
+    /// Returns what to do about it, as an imperative, if there is something to do.
+    pub fn hint(&self) -> Option<String> {
+        None
+    }
+}
+
 /// Whom to ask what there is: [`Network`], or a stand-in.
 pub trait Index: Sync {
     /// The signed index of a suite.
@@ -159,7 +166,7 @@ pub trait Index: Sync {
     /// A release.
     fn release(
         &self,
-        source: &Source,
+        source: &ReleaseMirror,
         product: &str,
         version: &str,
         events: &Events,
@@ -201,7 +208,7 @@ pub async fn resolve(
     events: &Events,
     interrupt: &Interrupt,
 ) -> Result<Lock, LockError> {
-    let wanted = wanted(definition);
+    let wanted = requested_releases(definition);
     let before = bases.before(&wanted);
     let qemu = match &definition.qemu {
         _ if !bases.has(BuilderKind::Qemu) => before.and_then(|lock| lock.qemu.clone()),
@@ -241,7 +248,7 @@ pub async fn resolve(
 }
 
 /// The digest of what a lock of `definition` is for: its base, its releases and their source.
-pub fn wanted(definition: &Definition) -> Digest {
+pub fn requested_releases(definition: &Definition) -> Digest {
     let (qemu, releases) = (&definition.qemu, &definition.releases);
     let source = &definition.release_source;
     // What a definition without Azure was locked as stays what it was.
@@ -255,9 +262,9 @@ pub fn wanted(definition: &Definition) -> Digest {
 }
 
 /// Where the releases of `definition` come from, with its paths made whole.
-pub fn source(definition: &Definition) -> Source {
+pub fn source(definition: &Definition) -> ReleaseMirror {
     let wanted = &definition.release_source;
-    Source {
+    ReleaseMirror {
         base: whole(&definition.folder, &wanted.mirror),
         key_file: wanted
             .key_file
@@ -299,16 +306,16 @@ impl Lock {
             let start = error.span().map_or(0, |span| span.start);
             let newlines = text.bytes().take(start).filter(|byte| *byte == b'\n');
             let line = 1 + newlines.count();
-            Place {
+            Location {
                 line,
-                ..Place::start_of(path)
+                ..Location::start_of(path)
             }
             .problem(format!("not a lock: {}", error.message().trim()))
             .hint("locks are written by `vault-bake lock`, never by hand")
         };
         let Version { schema } = toml::from_str(&text).map_err(|error| at(&error))?;
         if schema != SCHEMA {
-            return Err(Place::start_of(path)
+            return Err(Location::start_of(path)
                 .below("schema")
                 .problem(format!(
                     "schema {schema} is unknown to this version; expected {SCHEMA}"

@@ -27,8 +27,8 @@ use crate::sign::{SignError, Statement, Subject};
 
 pub use evidence::{AuditFact, TEST_SCHEMA, TestRecord};
 pub use facts::{
-    Base, BuilderFact, CHECKS_ROLE, CheckFact, CloudFact, Descriptor, FileFact, Host, Input,
-    LayerFact, Os, Output, ReleaseFact, Repro, ResumedFact, Source, StepFact, Tool,
+    Base, BuilderFact, CHECKS_ROLE, CheckFact, CloudFact, DefinitionFact, Descriptor, FileFact,
+    Host, Input, LayerFact, Os, Output, ReleaseFact, Repro, ResumedFact, StepFact, Tool,
 };
 pub use moment::Moment;
 pub use packages::{Package, Packages, packages_bytes, parse_packages};
@@ -110,7 +110,7 @@ pub struct Manifest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sbom: Option<Descriptor>,
     /// Where the definition came from.
-    pub source: Source,
+    pub source: DefinitionFact,
     /// What was done, in order.
     pub steps: Vec<StepFact>,
     /// Variables' values; secret ones as `{"secret": name}`.

@@ -9,7 +9,7 @@
 mod error;
 mod file;
 mod hold;
-mod take;
+mod update;
 mod verify;
 
 use std::collections::BTreeMap;
@@ -25,7 +25,7 @@ use crate::store::proof::Identity;
 
 pub use error::PinError;
 pub use file::replace;
-pub use take::Move;
+pub use update::Move;
 pub use verify::Proved;
 
 /// The schema of the files that are written.

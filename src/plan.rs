@@ -17,13 +17,13 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::definition::{
-    AzureBase, AzureMachine, AzureOutput, BuilderKind, Definition, Draft, MachineSpec, OutputSpec,
-    Place, Problem, Problems, QemuBase, Value,
+    AzureBase, AzureMachine, AzureOutput, BuilderKind, Definition, Draft, Location, MachineSpec,
+    OutputSpec, Problem, Problems, QemuBase, Value,
 };
 use crate::digest::Digest;
 use crate::lock::{self, Lock, LockedBase, LockedImage};
 use crate::provisioner::{ProvisionerError, Provisioners};
-use crate::release::{LockedRelease, Source};
+use crate::release::{LockedRelease, ReleaseMirror};
 use crate::secret::{Scrubber, Secret};
 
 /// What a bake does.
@@ -44,7 +44,7 @@ pub struct Plan {
     /// The releases that are installed. Paths in them are whole.
     pub releases: Vec<LockedRelease>,
     /// Where they come from. Paths in it are whole.
-    pub release_source: Source,
+    pub release_source: ReleaseMirror,
     /// The machine.
     pub machine: PlannedMachine,
     /// What is left of it.
@@ -247,6 +247,13 @@ pub enum PlanError {
     },
 }
 
+impl PlanError {
+    /// Returns what to do about it, as an imperative, if there is something to do.
+    pub fn hint(&self) -> Option<String> {
+        None
+    }
+}
+
 impl From<Problem> for PlanError {
     fn from(problem: Problem) -> Self {
         Self::Invalid(problem.into())
@@ -261,7 +268,7 @@ pub fn plan(
     builder: BuilderKind,
 ) -> Result<Plan, PlanError> {
     let (base, machine, output) = base::decide(definition, lock, builder)?;
-    let steps = judge(definition, provisioners)?;
+    let steps = evaluate(definition, provisioners)?;
     let secret = |value: &Value| match value {
         Value::Secret { value, .. } => Some(value.clone()),
         Value::Plain(_) => None,
@@ -299,11 +306,11 @@ pub fn has_base(definition: &Definition, builder: BuilderKind) -> Result<(), Pla
 }
 
 /// Judges all of a plan that can be judged before there is a lock, and gives its steps.
-pub fn judge(
+pub fn evaluate(
     definition: &Definition,
     provisioners: &Provisioners,
 ) -> Result<Vec<PlannedStep>, PlanError> {
-    let of_order = order::judge(definition, provisioners);
+    let of_order = order::evaluate(definition, provisioners);
     let (steps, of_steps) = decide(definition, provisioners);
     match Problems::of(of_order.into_iter().chain(of_steps)) {
         Some(problems) => Err(problems.into()),
@@ -323,11 +330,11 @@ pub fn check(draft: Draft, search: &[PathBuf]) -> Result<(Definition, Provisione
     // Which step is last is known only where all could be read.
     let of_order = match problems {
         Some(_) => Vec::new(),
-        None => order::judge(&definition, &provisioners),
+        None => order::evaluate(&definition, &provisioners),
     };
     let (_, of_steps) = decide(&definition, &provisioners);
     // A step without its provisioner was told by the search for it.
-    let lacking: Vec<Place> = definition
+    let lacking: Vec<Location> = definition
         .steps
         .iter()
         .filter(|step| order::provisioner(step, &provisioners).is_err())

@@ -65,6 +65,13 @@ pub enum ProcessError {
     Interrupted(#[from] Interrupted),
 }
 
+impl ProcessError {
+    /// Returns what to do about it, as an imperative, if there is something to do.
+    pub fn hint(&self) -> Option<String> {
+        None
+    }
+}
+
 /// The last lines of something as an indented block that follows an error's first line; nothing where there are none.
 pub fn last_lines(lines: &[String]) -> String {
     lines.iter().map(|line| format!("\n  | {line}")).collect()

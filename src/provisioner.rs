@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::definition::files::{LARGEST_BYTES, files_below};
-use crate::definition::{Action, Definition, Place, Problem, Problems, listed, script};
+use crate::definition::{Action, Definition, Location, Problem, Problems, listed, script};
 use crate::digest::Digest;
 
 pub use metadata::{Input, Pattern};
@@ -105,6 +105,13 @@ pub enum ProvisionerError {
         /// Where it was looked for.
         searched: Vec<PathBuf>,
     },
+}
+
+impl ProvisionerError {
+    /// Returns what to do about it, as an imperative, if there is something to do.
+    pub fn hint(&self) -> Option<String> {
+        None
+    }
 }
 
 impl Provisioner {
@@ -217,7 +224,7 @@ impl Provisioners {
     }
 }
 
-fn unknown(search: &[PathBuf], step: &Place, provisioner: &str) -> Problem {
+fn unknown(search: &[PathBuf], step: &Location, provisioner: &str) -> Problem {
     let all = available(search);
     let known = || all.iter().map(String::as_str);
     step.below("provisioner")

@@ -44,7 +44,7 @@ pub const OFFICIAL_FINGERPRINT: &str = "C874011F0AB405110D02105534365D9472D7468F
 
 /// Where releases come from and whose signature they must bear.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Source {
+pub struct ReleaseMirror {
     /// `https://…`, `http://127.0.0.1…` or `file:///…`/a folder; laid out as HashiCorp's server is:
     /// `<base>/<product>/<version>/<product>_<version>_SHA256SUMS`.
     pub base: String,
@@ -54,7 +54,7 @@ pub struct Source {
     pub fingerprint: String,
 }
 
-impl Source {
+impl ReleaseMirror {
     /// HashiCorp's release server and key.
     pub fn official() -> Self {
         Self {
@@ -143,7 +143,7 @@ struct Unpacked {
 ///
 /// The key is fetched anew, so that a revocation is noticed; a release that was withdrawn is refused.
 pub async fn resolve(
-    source: &Source,
+    source: &ReleaseMirror,
     product: &str,
     version: &str,
     now: Timestamp,
@@ -181,7 +181,7 @@ pub async fn resolve(
 /// What the cache has is hashed again and not fetched again; a release that is all there needs no network. The key
 /// of the cache is good enough here: the lock names every byte, so that a key that was stolen later changes none.
 pub async fn fetch(
-    source: &Source,
+    source: &ReleaseMirror,
     locked: &LockedRelease,
     cache: &Path,
     now: Timestamp,

@@ -79,7 +79,7 @@ pub enum ResolveError {
         /// Why, and what to use instead.
         why: String,
         /// What to do, as an imperative.
-        way_out: String,
+        hint: String,
     },
     /// A value that the form cannot hold.
     #[error("{field} is {value:?}, which {format} cannot hold: {why}")]
@@ -226,26 +226,28 @@ fn choose<'a>(
 
 impl ResolveError {
     fn refused(name: &str, reference: &Reference, obstacle: &Obstacle) -> Self {
-        let Obstacle { why, way_out, .. } = obstacle;
+        let Obstacle { why, hint, .. } = obstacle;
         let why = match reference {
             Reference::Newest { .. } => format!("no image of this name may be; the newest: {why}"),
             _ => why.clone(),
         };
-        let way_out = match obstacle.option() {
-            Some(option) => format!("{way_out} To deploy it anyway, pass `{option}`."),
-            None => way_out.clone(),
+        let hint = match obstacle.option() {
+            Some(option) => format!("{hint} To deploy it anyway, pass `{option}`."),
+            None => hint.clone(),
         };
         Self::Refused {
             name: name.to_owned(),
             why,
-            way_out,
+            hint,
         }
     }
 
     /// What to do, as an imperative.
-    pub fn way_out(&self) -> Option<&str> {
+    pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Refused { way_out, .. } => Some(way_out),
+            Self::Refused { hint, .. } => Some(hint.clone()),
+            Self::Pin(error) => error.hint(),
+            Self::Store(error) => error.hint(),
             _ => None,
         }
     }

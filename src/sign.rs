@@ -72,3 +72,10 @@ pub enum SignError {
         why: &'static str,
     },
 }
+
+impl SignError {
+    /// Returns what to do about it, as an imperative, if there is something to do.
+    pub fn hint(&self) -> Option<String> {
+        None
+    }
+}

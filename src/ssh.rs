@@ -11,7 +11,7 @@ mod error;
 mod handshake;
 mod keys;
 mod kill;
-mod link;
+mod channel;
 mod output;
 mod reboot;
 mod script;
@@ -30,17 +30,17 @@ use crate::secret::Scrubber;
 use crate::wait::{Interrupt, Interrupted, Urgency};
 
 pub use archive::{Archive, Packing};
+pub use channel::Patience;
 pub use connect::Connector;
-pub use error::{SshError, Stage};
+pub use error::{ConnectStage, SshError};
 pub use keys::{InvalidKey, Keys, fingerprint};
-pub use link::Patience;
 pub use output::Ended;
 pub use reboot::Reboot;
 pub use script::Captured;
 pub use shell::{InvalidVariable, export, quote};
-pub use threads::settle;
+pub use threads::join_all;
 
-use link::{Cancel, Job, Link};
+use channel::{Cancel, Job, Link};
 
 /// Where everything that is uploaded lives in a guest: a tmpfs, gone with the next restart.
 pub const GUEST_WORK: &str = "/run/vault-bake/work";

@@ -27,9 +27,9 @@ pub mod gc;
 pub mod history;
 mod images;
 mod log;
-mod memory;
+mod local_cache;
 mod parallel;
-mod recall;
+mod cached_history;
 mod report;
 pub mod proof;
 pub mod revocation;
@@ -60,7 +60,7 @@ pub use deploy_status::{Allow, Chosen, DeployState, DeployStatus, Obstacle};
 pub use dir::Dir;
 pub use error::StoreError;
 pub use images::{ImageRow, TestState};
-pub use report::{Finding, Missing, Report};
+pub use report::{Defect, Missing, Report};
 pub use verify::Depth;
 
 /// The schema of the stores that are written.

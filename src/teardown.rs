@@ -76,14 +76,14 @@ impl fmt::Display for Undo {
 
 /// Something that is still there and could not be removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Leak {
+pub struct Leftover {
     /// What.
     pub what: String,
     /// Why it could not be removed.
     pub why: String,
 }
 
-impl fmt::Display for Leak {
+impl fmt::Display for Leftover {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.what, self.why)
     }
@@ -95,6 +95,13 @@ impl fmt::Display for Leak {
 pub struct JournalError {
     path: PathBuf,
     error: io::Error,
+}
+
+impl JournalError {
+    /// Returns what to do about it, as an imperative, if there is something to do.
+    pub fn hint(&self) -> Option<String> {
+        None
+    }
 }
 
 /// The undo stack of one run, kept in a journal on disk and in a work folder of the run's own.
@@ -157,7 +164,7 @@ impl Teardown {
     }
 
     /// Has resources of a cloud deleted by `cloud`.
-    pub fn undoing_by(&mut self, cloud: Option<Arc<dyn Cloud>>) {
+    pub fn set_cloud_cleaner(&mut self, cloud: Option<Arc<dyn Cloud>>) {
         self.cloud = cloud;
     }
 
@@ -202,7 +209,7 @@ impl Teardown {
 
     /// Undoes everything, last first, goes on after a failure, and returns what is still there. Where `interrupt`
     /// says to leave now, removal is started but not waited for.
-    pub async fn finish(self, events: &Events, interrupt: &Interrupt) -> Vec<Leak> {
+    pub async fn finish(self, events: &Events, interrupt: &Interrupt) -> Vec<Leftover> {
         let cloud = self.cloud.as_deref();
         let leaks = undo_all(&self.undos, cloud, events, interrupt).await;
         if leaks.is_empty() {
@@ -226,7 +233,7 @@ pub struct Swept {
     /// What its journal names, last first.
     pub undos: Vec<Undo>,
     /// What is still there.
-    pub leaks: Vec<Leak>,
+    pub leaks: Vec<Leftover>,
 }
 
 /// Removes what dead runs left under `runs`. With `dry_run` only says what it would remove.
@@ -328,7 +335,7 @@ async fn undo_all(
     cloud: Option<&dyn Cloud>,
     events: &Events,
     interrupt: &Interrupt,
-) -> Vec<Leak> {
+) -> Vec<Leftover> {
     let mut leaks = Vec::new();
     // What is in a group of ours goes with the group.
     let goes_with = |undo: &Undo| match undo {
@@ -345,7 +352,7 @@ async fn undo_all(
             }),
             Ok(false) => {}
             Err(why) => {
-                let leak = Leak {
+                let leak = Leftover {
                     what: undo.to_string(),
                     why,
                 };

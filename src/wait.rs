@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use crate::event::{Event, Events, millis};
 
 /// What a probe saw.
-pub enum Seen<T, E> {
+pub enum Poll<T, E> {
     /// It is there.
     Ready(T),
     /// Not yet; in a few words what there was instead.
@@ -118,9 +118,9 @@ impl Interrupt {
 /// How fast time is taken to pass between two looks: as it does, or faster, for services that are played.
 /// Of deadlines, those of who has a pace are scaled with it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Pace(f64);
+pub struct TimeScale(f64);
 
-impl Pace {
+impl TimeScale {
     /// As time passes.
     pub const REAL: Self = Self(1.0);
 
@@ -183,7 +183,7 @@ impl Wait {
         mut probe: impl FnMut() -> F,
     ) -> Result<T, WaitError<E>>
     where
-        F: Future<Output = Seen<T, E>>,
+        F: Future<Output = Poll<T, E>>,
     {
         let began = Instant::now();
         let mut pause = self.first_pause;
@@ -192,13 +192,13 @@ impl Wait {
         loop {
             let left = self.deadline.saturating_sub(began.elapsed());
             let asked = match interrupt.or(tokio::time::timeout(left, probe())).await? {
-                Ok(Seen::Ready(value)) => return Ok(value),
-                Ok(Seen::Never(error)) => return Err(WaitError::Never(error)),
-                Ok(Seen::NotYet(seen)) => {
+                Ok(Poll::Ready(value)) => return Ok(value),
+                Ok(Poll::Never(error)) => return Err(WaitError::Never(error)),
+                Ok(Poll::NotYet(seen)) => {
                     last = seen;
                     None
                 }
-                Ok(Seen::Later(seen, asked)) => {
+                Ok(Poll::Later(seen, asked)) => {
                     last = seen;
                     Some(asked)
                 }

@@ -17,23 +17,23 @@ use azure_core::http::{ClientOptions, Method, Pipeline, RetryOptions, Url};
 use serde_json::Value;
 
 use super::answer::Answer;
-use super::credential::{Tokens, Who};
+use super::credential::{Auth, Tokens};
 use super::error::{ArmError, Operation, Refusal};
-use super::operation::Started;
+use super::long_running::LongRunningOperation;
 use super::retry::Limiter;
-use super::wire::RunAgent;
+use super::transport::RunAgent;
 use crate::event::Events;
 use crate::wait::Interrupt;
 
-mod ask;
+mod request;
 
-pub(super) use ask::{Ask, Fault};
+pub(super) use request::{ArmRequest, TransportError};
 
 /// What a door is made of.
 #[derive(Clone)]
-pub struct ArmSettings {
+pub struct ArmOptions {
     /// Who we are, in which cloud, over which wire.
-    pub who: Who,
+    pub who: Auth,
     /// The subscription's id.
     pub subscription: String,
     /// The id of the run, for the user agent of all requests.
@@ -44,7 +44,7 @@ pub struct ArmSettings {
 
 /// The door. Clones share the limit of requests and the tokens.
 #[derive(Clone)]
-pub struct Arm {
+pub struct ArmClient {
     pub(super) inner: Arc<Inner>,
     pub(super) events: Events,
     pub(super) interrupt: Interrupt,
@@ -53,16 +53,16 @@ pub struct Arm {
 }
 
 pub(super) struct Inner {
-    pub(super) settings: ArmSettings,
+    pub(super) settings: ArmOptions,
     pub(super) limiter: Limiter,
     tokens: Arc<Tokens>,
     pipeline: Pipeline,
 }
 
-impl Arm {
+impl ArmClient {
     /// A door. Nothing is asked of the service yet. `interrupt` ends every request and every wait.
     pub fn new(
-        settings: ArmSettings,
+        settings: ArmOptions,
         events: &Events,
         interrupt: &Interrupt,
     ) -> Result<Self, ArmError> {
@@ -180,7 +180,7 @@ impl Arm {
         path: impl Display,
         api: &str,
         body: &Value,
-    ) -> Result<Started, ArmError> {
+    ) -> Result<LongRunningOperation, ArmError> {
         let path = path.to_string();
         let ask = self.ask(Method::Put, &path, "", api, &[])?.body(body);
         let got = self.answered(&ask).await?.answer;
@@ -194,7 +194,7 @@ impl Arm {
         path: impl Display,
         api: &str,
         body: &Value,
-    ) -> Result<Started, ArmError> {
+    ) -> Result<LongRunningOperation, ArmError> {
         let path = path.to_string();
         let mut ask = self.ask(Method::Put, &path, "", api, &[])?.body(body);
         ask.only_new = true;
@@ -215,7 +215,7 @@ impl Arm {
         path: impl Display,
         api: &str,
         body: &Value,
-    ) -> Result<Started, ArmError> {
+    ) -> Result<LongRunningOperation, ArmError> {
         let path = path.to_string();
         let ask = self.ask(Method::Patch, &path, "", api, &[])?.body(body);
         let got = self.answered(&ask).await?.answer;
@@ -231,7 +231,7 @@ impl Arm {
         api: &str,
         query: &[(&str, &str)],
         body: Option<&Value>,
-    ) -> Result<Started, ArmError> {
+    ) -> Result<LongRunningOperation, ArmError> {
         let path = path.to_string();
         let mut ask = self.ask(Method::Post, &path, action, api, query)?;
         if let Some(body) = body {
@@ -247,7 +247,7 @@ impl Arm {
         path: impl Display,
         api: &str,
         query: &[(&str, &str)],
-    ) -> Result<Started, ArmError> {
+    ) -> Result<LongRunningOperation, ArmError> {
         let path = path.to_string();
         let ask = self.ask(Method::Delete, &path, "", api, query)?;
         let mut got = self.answered(&ask).await?.answer;
@@ -283,12 +283,18 @@ impl Arm {
         response.status().is_success().then(text)
     }
 
-    fn started(&self, ask: Ask, path: &str, api: &str, got: Answer) -> Result<Started, ArmError> {
+    fn started(
+        &self,
+        ask: ArmRequest,
+        path: &str,
+        api: &str,
+        got: Answer,
+    ) -> Result<LongRunningOperation, ArmError> {
         if !got.is_success() {
             return Err(ask.refused(self, &got));
         }
         let look = self.ask(Method::Get, path, "", api, &[])?;
-        Ok(Started::new(self.clone(), ask, look, got))
+        Ok(LongRunningOperation::new(self.clone(), ask, look, got))
     }
 
     fn ask(
@@ -298,7 +304,7 @@ impl Arm {
         action: &str,
         api: &str,
         query: &[(&str, &str)],
-    ) -> Result<Ask, ArmError> {
+    ) -> Result<ArmRequest, ArmError> {
         let verb = format!("{} {action}", method.as_str());
         let operation = Operation::new(verb.trim_end(), path);
         let mut url = self.inner.settings.who.cloud.arm().clone();
@@ -317,7 +323,7 @@ impl Arm {
         url.query_pairs_mut()
             .extend_pairs([("api-version", api)])
             .extend_pairs(query);
-        Ok(Ask {
+        Ok(ArmRequest {
             operation,
             method,
             url,

@@ -12,7 +12,7 @@ mod certificate;
 mod github;
 mod tokens;
 
-pub use tokens::{Tokens, Who};
+pub use tokens::{Auth, Tokens};
 
 /// The kinds of sources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ impl Kind {
 
 /// The one source of tokens.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Source {
+pub enum CredentialSource {
     /// An application's password.
     ClientSecret {
         /// The tenant's id.
@@ -109,7 +109,7 @@ pub enum Source {
 
 /// A source that cannot be used. There is no going on to another.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SourceError {
+pub enum CredentialError {
     /// Something of it was not given.
     #[error("the credential `{who}` needs {what}, and there is none")]
     Missing {
@@ -128,6 +128,13 @@ pub enum SourceError {
     },
 }
 
+impl CredentialError {
+    /// Returns what to do about it, as an imperative, if there is something to do.
+    pub fn hint(&self) -> Option<String> {
+        None
+    }
+}
+
 /// What a configuration says of who we are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Named {
@@ -139,12 +146,12 @@ pub struct Named {
     pub client: Option<String>,
 }
 
-impl Source {
+impl CredentialSource {
     /// The source that `named` says, or else the first that `environment` is set up for, or else the developer's tools.
     pub fn choose(
         named: &Named,
         environment: &BTreeMap<String, String>,
-    ) -> Result<Self, SourceError> {
+    ) -> Result<Self, CredentialError> {
         let given = Given { named, environment };
         let kind = named.kind.unwrap_or_else(|| given.kind());
         given.source(kind)
@@ -194,9 +201,9 @@ impl Given<'_> {
         found.unwrap_or(Kind::DeveloperTools)
     }
 
-    fn source(&self, kind: Kind) -> Result<Source, SourceError> {
+    fn source(&self, kind: Kind) -> Result<CredentialSource, CredentialError> {
         let needs = |what: &'static str| {
-            self.variable(what).ok_or(SourceError::Missing {
+            self.variable(what).ok_or(CredentialError::Missing {
                 who: kind.name(),
                 what,
             })
@@ -204,33 +211,33 @@ impl Given<'_> {
         let tenant = || self.named.tenant.clone().map_or_else(|| needs(TENANT), Ok);
         let client = || self.named.client.clone().map_or_else(|| needs(CLIENT), Ok);
         Ok(match kind {
-            Kind::ClientSecret => Source::ClientSecret {
+            Kind::ClientSecret => CredentialSource::ClientSecret {
                 tenant: tenant()?,
                 client: client()?,
                 secret: Secret::new(needs(SECRET)?),
             },
-            Kind::Certificate => Source::Certificate {
+            Kind::Certificate => CredentialSource::Certificate {
                 tenant: tenant()?,
                 client: client()?,
                 path: PathBuf::from(needs(CERTIFICATE)?),
                 password: self.variable(PASSWORD).map(Secret::new),
             },
-            Kind::WorkloadIdentity => Source::WorkloadIdentity {
+            Kind::WorkloadIdentity => CredentialSource::WorkloadIdentity {
                 tenant: tenant()?,
                 client: client()?,
                 token_file: PathBuf::from(needs(TOKEN_FILE)?),
             },
-            Kind::GitHub => Source::GitHub {
+            Kind::GitHub => CredentialSource::GitHub {
                 tenant: tenant()?,
                 client: client()?,
                 url: needs(GITHUB_URL)?,
                 token: Secret::new(needs(GITHUB_TOKEN)?),
             },
             // The system's own identity has no id: a variable that is there for another purpose must not choose one.
-            Kind::ManagedIdentity => Source::ManagedIdentity {
+            Kind::ManagedIdentity => CredentialSource::ManagedIdentity {
                 client: self.named.client.clone(),
             },
-            Kind::DeveloperTools => Source::DeveloperTools,
+            Kind::DeveloperTools => CredentialSource::DeveloperTools,
         })
     }
 

@@ -185,15 +185,16 @@ impl ArmError {
     }
 
     /// What to do about it, where we know.
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
             Self::Refused(refusal) => hint::of(refusal).1,
             Self::Credential { .. } => Some(
                 "a configured source is the only one asked: repair it, or configure another one",
             ),
             Self::Foreign { .. } => Some("check the cloud's management endpoint"),
             _ => None,
-        }
+        };
+        hint.map(str::to_owned)
     }
 
     /// The service's refusal, where it was one.

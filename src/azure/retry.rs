@@ -6,7 +6,7 @@ use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use crate::wait::Pace;
+use crate::wait::TimeScale;
 
 /// What is counted apart by the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ impl Bucket {
 
 /// The limit that all callers share.
 pub(super) struct Limiter {
-    pace: Pace,
+    pace: TimeScale,
     buckets: Mutex<[Level; 3]>,
 }
 
@@ -50,7 +50,7 @@ struct Level {
 }
 
 impl Limiter {
-    pub(super) fn new(pace: Pace) -> Self {
+    pub(super) fn new(pace: TimeScale) -> Self {
         let now = Instant::now();
         let full = |bucket: Bucket| Level {
             left: bucket.limits().0,
@@ -98,7 +98,7 @@ impl Limiter {
         });
     }
 
-    fn with<T>(&self, bucket: Bucket, work: impl FnOnce(&mut Level, Pace) -> T) -> T {
+    fn with<T>(&self, bucket: Bucket, work: impl FnOnce(&mut Level, TimeScale) -> T) -> T {
         let mut buckets = match self.buckets.lock() {
             Ok(buckets) => buckets,
             Err(poisoned) => poisoned.into_inner(),

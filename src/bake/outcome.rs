@@ -5,19 +5,19 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::boot_test::BootTestError;
 use crate::builder::{BuilderError, Machine, MachineEnd, start};
 use crate::digest::Digest;
 use crate::event::Stage;
+use crate::guest_steps::ProvisionError;
+use crate::leak_scan::{Leak, LeakScanError};
 use crate::manifest::{Manifest, TestRecord};
-use crate::provision::ProvisionError;
 use crate::release::ReleaseError;
-use crate::residue::{Residue, ResidueError};
+use crate::run_context::RunContext;
 use crate::ssh::{Endpoint, Keys};
 use crate::store::StoreError;
-use crate::teardown::{JournalError, Leak, Teardown};
-use crate::trial::TrialError;
+use crate::teardown::{JournalError, Leftover, Teardown};
 use crate::wait::Interrupted;
-use crate::world::World;
 
 /// A recorded image.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub struct Baked {
     /// The result of its test, where it was tested.
     pub tested: Option<TestRecord>,
     /// What could not be removed.
-    pub leaks: Vec<Leak>,
+    pub leaks: Vec<Leftover>,
 }
 
 /// A test that was made again.
@@ -38,7 +38,7 @@ pub struct Tested {
     /// The result, which is in the store by now.
     pub record: TestRecord,
     /// What could not be removed.
-    pub leaks: Vec<Leak>,
+    pub leaks: Vec<Leftover>,
 }
 
 /// A run that failed, and what is left of it.
@@ -48,7 +48,7 @@ pub struct Failed {
     /// Why.
     pub error: BakeError,
     /// What could not be removed.
-    pub leaks: Vec<Leak>,
+    pub leaks: Vec<Leftover>,
     /// The machine, where it was kept.
     pub kept: Option<Kept>,
 }
@@ -93,13 +93,13 @@ pub enum BakeError {
     Provision(#[from] ProvisionError),
     /// The image could not be tried.
     #[error("the image is recorded, but could not be tested: {0}")]
-    Trial(#[from] TrialError),
+    Trial(#[from] BootTestError),
     /// Something is left on the captured disk. Nothing was recorded.
     #[error("{}", left(.0))]
-    Residue(BTreeSet<Residue>),
+    Residue(BTreeSet<Leak>),
     /// The captured disk could not be looked through.
     #[error(transparent)]
-    Unread(#[from] ResidueError),
+    Unread(#[from] LeakScanError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -124,6 +124,11 @@ pub enum BakeError {
 }
 
 impl BakeError {
+    /// Returns what to do about it, as an imperative, if there is something to do.
+    pub fn hint(&self) -> Option<String> {
+        None
+    }
+
     /// Whether the machine shut down or restarted by itself. If its platform ended it, its steps are done all the same.
     pub(super) fn went_away(&self) -> bool {
         match self {
@@ -137,7 +142,7 @@ impl BakeError {
 /// So many of what is left on a disk are named.
 const NAMED: usize = 20;
 
-fn left(found: &BTreeSet<Residue>) -> String {
+fn left(found: &BTreeSet<Leak>) -> String {
     let mut text = format!("the captured disk is not clean, {} found:", found.len());
     for residue in found.iter().take(NAMED) {
         text.push_str("\n  ");
@@ -169,7 +174,7 @@ impl From<JournalError> for Failed {
 pub(super) async fn explain<M: Machine>(
     error: BakeError,
     machine: Option<&mut M>,
-    world: &World<'_>,
+    world: &RunContext<'_>,
 ) -> BakeError {
     if let Err(interrupted) = world.interrupt.check() {
         return interrupted.into();
@@ -206,7 +211,7 @@ impl BakeError {
         match self {
             Self::Died { end, .. }
             | Self::Builder(BuilderError::Died { end, .. })
-            | Self::Trial(TrialError::Builder(BuilderError::Died { end, .. })) => {
+            | Self::Trial(BootTestError::Builder(BuilderError::Died { end, .. })) => {
                 end.by.is_platform()
             }
             _ => false,
@@ -226,8 +231,8 @@ impl BakeError {
 pub(super) async fn clean_up<M: Machine>(
     machine: Option<M>,
     teardown: Teardown,
-    world: &World<'_>,
-) -> Vec<Leak> {
+    world: &RunContext<'_>,
+) -> Vec<Leftover> {
     drop(machine);
     let undoing = async {
         Ok::<_, std::convert::Infallible>(teardown.finish(world.events, world.interrupt).await)
@@ -244,7 +249,7 @@ pub(super) fn keep<M: Machine>(
     teardown: Teardown,
 ) -> Failed {
     let endpoint = machine.endpoint();
-    machine.leave();
+    machine.detach();
     let folder = teardown.abandon();
     let login = match write_keys(&folder, &endpoint, keys) {
         Ok(login) => login,

@@ -16,12 +16,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use crate::azure::{Arm, ArmError, ResourceId};
+use crate::azure::{ArmClient, ArmError, ResourceId};
 use crate::builder::{AccessBy, Artifact, Boot, Builder, BuilderError, Captured, Content, Disk};
 use crate::definition::{AzureMachine, AzureOutput, Firmware, GalleryOutput};
 use crate::digest::Digest;
 use crate::event::Events;
-use crate::lock::{Generation, LockedImage};
+use crate::lock::{LockedImage, VmGeneration};
 use crate::plan::PlannedBase;
 use crate::teardown::{Cloud, Teardown};
 use crate::wait::Interrupt;
@@ -49,7 +49,7 @@ pub struct Job {
 
 /// Builds on Azure.
 pub struct Azure {
-    arm: Arm,
+    arm: ArmClient,
     job: Job,
     /// Whether a gallery version needs a managed image to be made of: known after the first look.
     needs_image: AtomicBool,
@@ -108,6 +108,11 @@ fn hint(error: &ArmError) -> String {
 }
 
 impl AzureError {
+    /// Returns what to do about it, as an imperative, if there is something to do.
+    pub fn hint(&self) -> Option<String> {
+        None
+    }
+
     /// Whether it is an interrupt in other clothes.
     pub fn is_interrupt(&self) -> bool {
         matches!(
@@ -156,7 +161,7 @@ impl Job {
 
 impl Azure {
     /// A builder that does `job` through `arm`. Asks nothing yet.
-    pub fn new(arm: Arm, job: Job) -> Self {
+    pub fn new(arm: ArmClient, job: Job) -> Self {
         Self {
             arm,
             job,
@@ -182,7 +187,7 @@ impl Builder for Azure {
         let PlannedBase::Azure { locked, .. } = base else {
             return Err(BuilderError::OtherBuilder);
         };
-        let known = preflight::look(self, locked, events).await?;
+        let known = preflight::check(self, locked, events).await?;
         self.needs_image.store(known.needs_image, Relaxed);
         Ok(disk(locked))
     }
@@ -212,7 +217,7 @@ impl Builder for Azure {
         })
     }
 
-    async fn mark(
+    async fn tag_artifact(
         &self,
         artifact: &Artifact,
         manifest: &Digest,
@@ -240,8 +245,8 @@ fn disk(locked: &LockedImage) -> Disk {
     Disk {
         content: Content::Azure(locked.clone()),
         firmware: match locked.generation {
-            Generation::V1 => Firmware::Bios,
-            Generation::V2 => Firmware::Uefi,
+            VmGeneration::V1 => Firmware::Bios,
+            VmGeneration::V2 => Firmware::Uefi,
         },
         access: AccessBy::CustomData,
         kernel: None,

@@ -34,7 +34,7 @@ impl Layer {
     }
 
     /// Holds on to it no more: a machine that started from it does so itself.
-    pub fn let_go(&mut self) {
+    pub fn release(&mut self) {
         self.in_use = None;
     }
 }

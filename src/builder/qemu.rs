@@ -8,13 +8,13 @@ mod cache;
 mod capture;
 mod disk_image;
 mod image;
-mod layers;
+mod layer_cache;
 pub mod machine;
 mod qmp;
 mod requirement;
-mod settings;
+mod options;
 mod socket;
-mod suspended;
+mod snapshot_cache;
 mod user_ids;
 
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ use jiff::Timestamp;
 
 use crate::builder::{
     AccessBy, Boot, Builder, BuilderError, Captured, Content, Disk, Layer, LayerUse, Made,
-    SuspendedUse,
+    SnapshotUse,
 };
 use crate::definition::QemuBase;
 use crate::digest::Digest;
@@ -34,8 +34,8 @@ use crate::teardown::Teardown;
 use crate::wait::Interrupt;
 
 pub use machine::QemuMachine;
+pub use options::{QemuOptions, Tools};
 pub use requirement::{build_requirements, requirements, test_requirements};
-pub use settings::{QemuSettings, Tools};
 pub use user_ids::UserIds;
 
 /// Whether machines run under KVM here; else under software emulation.
@@ -44,23 +44,23 @@ pub fn kvm_works() -> bool {
 }
 
 /// What the layers of a cache take.
-pub fn layer_use(settings: &QemuSettings) -> LayerUse {
-    layers::usage(settings)
+pub fn layer_use(settings: &QemuOptions) -> LayerUse {
+    layer_cache::usage(settings)
 }
 
 /// What the suspended machines of a cache take.
-pub fn suspended_use(settings: &QemuSettings) -> SuspendedUse {
-    suspended::usage(settings)
+pub fn snapshot_use(settings: &QemuOptions) -> SnapshotUse {
+    snapshot_cache::usage(settings)
 }
 
 /// Builds with QEMU on this computer.
 pub struct Qemu {
-    settings: QemuSettings,
+    settings: QemuOptions,
 }
 
 impl Qemu {
     /// A builder with `settings`. Touches nothing yet.
-    pub fn new(settings: QemuSettings) -> Self {
+    pub fn new(settings: QemuOptions) -> Self {
         Self { settings }
     }
 }
@@ -88,7 +88,7 @@ impl Builder for Qemu {
                 wanted: QemuBase::CloudImage { firmware, .. },
                 locked: LockedBase::CloudImage { url, sha512 },
             } => {
-                let wanted = image::Wanted {
+                let wanted = image::ImageRequest {
                     url,
                     sha512,
                     firmware: *firmware,
@@ -100,7 +100,7 @@ impl Builder for Qemu {
         }
     }
 
-    fn shows_folders(&self) -> bool {
+    fn supports_upload_disk(&self) -> bool {
         true
     }
 
@@ -111,11 +111,11 @@ impl Builder for Qemu {
         now: Timestamp,
         interrupt: &Interrupt,
     ) -> Result<Option<Layer>, BuilderError> {
-        suspended::prune(&self.settings, now)?;
+        snapshot_cache::prune(&self.settings, now)?;
         if keys.is_empty() {
             return Ok(None);
         }
-        layers::find(&self.settings, disk.file()?, keys, now, interrupt).await
+        layer_cache::find(&self.settings, disk.file()?, keys, now, interrupt).await
     }
 
     /// Only where keys of a run never touch the disk: a layer with them in it would hand them on.
@@ -141,7 +141,7 @@ impl Builder for Qemu {
             // What is being recorded would be there after all.
             machine.finish_recording().await;
         }
-        layers::forget(&self.settings, run)
+        layer_cache::forget(&self.settings, run)
     }
 
     async fn boot(

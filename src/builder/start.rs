@@ -10,7 +10,7 @@ use crate::event::Events;
 use crate::secret::Scrubber;
 use crate::ssh::{Session, SshError};
 use crate::teardown::Teardown;
-use crate::wait::{Interrupt, Seen, Wait, WaitError};
+use crate::wait::{Interrupt, Poll, Wait, WaitError};
 
 /// Starts a machine, logs in, and does so once more if the platform ended the first machine. `held` has the last one
 /// that was started, also after an error.
@@ -102,8 +102,8 @@ pub(crate) async fn end_of<M: Machine>(
     let waited = Wait::new("the end of the machine", END_DEADLINE)
         .until(&Events::silent(), interrupt, || {
             let seen = match machine.died() {
-                Some(end) => Seen::Ready(end),
-                None => Seen::NotYet("it runs".to_owned()),
+                Some(end) => Poll::Ready(end),
+                None => Poll::NotYet("it runs".to_owned()),
             };
             async { seen }
         })

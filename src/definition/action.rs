@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::base::no_file;
 use super::document::{Item, Raw, Table};
 use super::files;
-use super::problem::{Place, Problem, listed};
+use super::problem::{Location, Problem, listed};
 use super::script;
 use super::steps::{Action, Entries, entries};
 use super::variables::{Value, Variables};
@@ -137,7 +137,7 @@ fn shell(
             .problem("a list; expected text, an integer, or true or false")
             .hint("write `{{ var.NAME | join(\" \") }}`"));
     }
-    let (name, script) = script.ok_or_else(|| at.told())?;
+    let (name, script) = script.ok_or_else(|| at.described())?;
     Ok(Read {
         action: Action::Shell { script, env },
         name,
@@ -216,7 +216,7 @@ fn file(
         let at = item.at.clone();
         files::owner(&at, variables.text(item)?)
     });
-    let ((content, source), destination) = source.zip(destination).ok_or_else(|| at.told())?;
+    let ((content, source), destination) = source.zip(destination).ok_or_else(|| at.described())?;
     Ok(Read {
         name: file_name(&source),
         action: Action::File {
@@ -283,7 +283,7 @@ fn reboot(number: usize, item: Item, variables: &Variables) -> Result<Read, Prob
 }
 
 /// The content of a file that the definition names.
-fn content(at: &Place, folder: &Path, path: &Path) -> Result<Vec<u8>, Problem> {
+fn content(at: &Location, folder: &Path, path: &Path) -> Result<Vec<u8>, Problem> {
     let whole = folder.join(path);
     let meta = std::fs::metadata(&whole)
         .ok()
@@ -308,7 +308,7 @@ fn content(at: &Place, folder: &Path, path: &Path) -> Result<Vec<u8>, Problem> {
     })
 }
 
-fn environment_name(at: &Place, name: &str) -> Result<(), Problem> {
+fn environment_name(at: &Location, name: &str) -> Result<(), Problem> {
     if name.starts_with("VB_") {
         return Err(at
             .problem("names that begin with `VB_` are vault-bake's own; expected another one")
@@ -317,11 +317,11 @@ fn environment_name(at: &Place, name: &str) -> Result<(), Problem> {
     identifier(at, name, "an environment variable")
 }
 
-fn ansible_name(at: &Place, name: &str) -> Result<(), Problem> {
+fn ansible_name(at: &Location, name: &str) -> Result<(), Problem> {
     identifier(at, name, "an ansible variable")
 }
 
-fn identifier(at: &Place, name: &str, what: &str) -> Result<(), Problem> {
+fn identifier(at: &Location, name: &str, what: &str) -> Result<(), Problem> {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
     if name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.chars().all(plain) {
         return Ok(());
@@ -333,8 +333,8 @@ fn identifier(at: &Place, name: &str, what: &str) -> Result<(), Problem> {
         .hint("as in `HTTP_PROXY`"))
 }
 
-fn at_entry(table: &Table, key: &str, name: &str, lines: &BTreeMap<String, usize>) -> Place {
-    Place {
+fn at_entry(table: &Table, key: &str, name: &str, lines: &BTreeMap<String, usize>) -> Location {
+    Location {
         line: lines.get(name).copied().unwrap_or(table.at.line),
         ..table.at.below(key).below(name)
     }

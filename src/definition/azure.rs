@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::document::{Item, Table};
-use super::problem::{Place, Problem, listed};
+use super::problem::{Location, Problem, listed};
 use super::variables::Variables;
 use values::resource;
 
@@ -149,7 +149,7 @@ pub struct GalleryOutput {
 
 /// Reads `[base.azure]`, `[machine.azure]` and `[output.azure]`: all of them, or none.
 pub(super) fn read(
-    start: &Place,
+    start: &Location,
     tables: [Option<Table>; 3],
     variables: &Variables,
 ) -> Result<Option<AzureSpec>, Problem> {
@@ -175,7 +175,7 @@ pub(super) fn read(
     let output = found.value(output);
     let (base, (machine, output)) = base
         .zip(machine.zip(output))
-        .ok_or_else(|| output_at.told())?;
+        .ok_or_else(|| output_at.described())?;
     Ok(Some(AzureSpec {
         base,
         machine,
@@ -184,7 +184,7 @@ pub(super) fn read(
 }
 
 /// Refuses an image's name with which a managed image, `NAME-VERSION`, would have a name that is too long for Azure.
-pub(super) fn image_name(start: &Place, name: &str, azure: &AzureSpec) -> Result<(), Problem> {
+pub(super) fn image_name(start: &Location, name: &str, azure: &AzureSpec) -> Result<(), Problem> {
     let most = LONGEST_IMAGE_NAME - 1 - USUAL_VERSION.len();
     if !azure.output.managed_image || name.len() <= most {
         return Ok(());
@@ -243,7 +243,7 @@ fn base(mut table: Table, variables: &Variables) -> Result<AzureBase, Problem> {
             })
         });
         let [Some(publisher), Some(offer), Some(sku), Some(version)] = parts else {
-            return Err(at.told());
+            return Err(at.described());
         };
         return Ok(AzureBase::Marketplace {
             publisher,

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::document::{Item, Table};
-use super::problem::{Place, Problem, listed};
+use super::problem::{Location, Problem, listed};
 use super::variables::Variables;
 use crate::http;
 
@@ -143,7 +143,7 @@ fn cloud_image(
     });
     let sha512 = table.required("sha512", "128 hex digits", |item| sha512(item, variables));
     let firmware = firmware(&mut table, variables);
-    let (url, sha512) = url.zip(sha512).ok_or_else(|| at.told())?;
+    let (url, sha512) = url.zip(sha512).ok_or_else(|| at.described())?;
     Ok(QemuBase::CloudImage {
         url,
         sha512,
@@ -211,7 +211,7 @@ fn updates(mirror: &str, suite: &str) -> Vec<String> {
     }
 }
 
-fn extra_line(at: &Place, line: &str) -> Result<String, Problem> {
+fn extra_line(at: &Location, line: &str) -> Result<String, Problem> {
     let mut words = line.split_whitespace();
     let (Some(mirror), Some(suite), None) = (words.next(), words.next(), words.next()) else {
         return Err(at
@@ -223,7 +223,7 @@ fn extra_line(at: &Place, line: &str) -> Result<String, Problem> {
     Ok(format!("{} {suite}", mirror.trim_end_matches('/')))
 }
 
-fn mirror_url(at: &Place, mirror: &str) -> Result<(), Problem> {
+fn mirror_url(at: &Location, mirror: &str) -> Result<(), Problem> {
     let known = ["http://", "https://", "file:///"];
     let plain = !mirror.contains(|c: char| c.is_whitespace() || c.is_control());
     if plain && known.iter().any(|scheme| mirror.starts_with(scheme)) {
@@ -238,7 +238,7 @@ fn mirror_url(at: &Place, mirror: &str) -> Result<(), Problem> {
         )))
 }
 
-fn suite_name(at: &Place, suite: &str) -> Result<(), Problem> {
+fn suite_name(at: &Location, suite: &str) -> Result<(), Problem> {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-./".contains(c);
     if suite.starts_with(|c: char| c.is_ascii_lowercase())
         && suite.chars().all(allowed)
@@ -251,7 +251,7 @@ fn suite_name(at: &Place, suite: &str) -> Result<(), Problem> {
         .hint("as in \"bookworm\""))
 }
 
-fn package_name(at: &Place, name: &str) -> Result<(), Problem> {
+fn package_name(at: &Location, name: &str) -> Result<(), Problem> {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c);
     if name.len() > 1
         && name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
@@ -267,7 +267,7 @@ fn package_name(at: &Place, name: &str) -> Result<(), Problem> {
 }
 
 /// The problem that what the definition names is not a file that can be read.
-pub(super) fn no_file(at: &Place, folder: &Path, path: &Path) -> Problem {
+pub(super) fn no_file(at: &Location, folder: &Path, path: &Path) -> Problem {
     let whole = folder.join(path);
     let shown = whole.display();
     match std::fs::metadata(&whole) {

@@ -8,13 +8,13 @@ use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
 
-use super::problem::{Found, Place, Problem, listed, meant};
+use super::problem::{Found, Location, Problem, listed, meant};
 
 /// A value and its place.
 #[derive(Clone, Debug)]
 pub(crate) struct Item {
     /// Where it is.
-    pub(crate) at: Place,
+    pub(crate) at: Location,
     /// The problems of its file.
     pub(crate) found: Found,
     /// What it is.
@@ -37,7 +37,7 @@ pub(crate) enum Raw {
 #[derive(Clone, Debug)]
 pub(crate) struct Table {
     /// Where it is.
-    pub(crate) at: Place,
+    pub(crate) at: Location,
     /// The problems of its file.
     pub(crate) found: Found,
     /// Known keys that an unknown one was probably meant to be.
@@ -73,7 +73,7 @@ impl Item {
         };
         let (at, found) = (self.at, self.found);
         let item = |(index, (line, raw))| Item {
-            at: Place {
+            at: Location {
                 line,
                 key: format!("{}[{}]", at.key, index + 1),
                 ..at.clone()
@@ -120,10 +120,10 @@ impl Item {
 impl Table {
     /// Reads `text`, the content of `file`.
     pub(crate) fn parse(file: &Path, text: &str) -> Result<Self, Problem> {
-        let at = Place::start_of(file);
+        let at = Location::start_of(file);
         let root = DeTable::parse(text).map_err(|error| {
             let line = error.span().map_or(1, |span| line_of(text, span.start));
-            Place { line, ..at.clone() }
+            Location { line, ..at.clone() }
                 .problem(format!("not valid TOML: {}", error.message().trim()))
                 .hint("text stands in double quotes, and a key stands once in its table")
         })?;
@@ -197,7 +197,7 @@ impl Table {
     pub(crate) fn need(&mut self, key: &str, expected: &str) -> Result<Item, Problem> {
         self.take(key).ok_or_else(|| {
             if self.is_misspelt(key) {
-                return self.at.below(key).told();
+                return self.at.below(key).described();
             }
             self.at
                 .below(key)
@@ -251,8 +251,8 @@ impl Table {
             .collect()
     }
 
-    fn place(&self, key: &str, line: usize) -> Place {
-        Place {
+    fn place(&self, key: &str, line: usize) -> Location {
+        Location {
             line,
             ..self.at.below(key)
         }

@@ -5,14 +5,14 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::problem::{Place, Problem};
+use super::problem::{Location, Problem};
 use crate::digest::Digest;
 
 /// The largest file that a step may carry, in bytes: plans hold them in memory.
 pub(crate) const LARGEST_BYTES: u64 = 64 << 20;
 
 /// A path in the image.
-pub(super) fn destination(at: &Place, path: String) -> Result<String, Problem> {
+pub(super) fn destination(at: &Location, path: String) -> Result<String, Problem> {
     let parts: Vec<&str> = path.split('/').skip(1).collect();
     let plain = parts.iter().all(|part| !matches!(*part, "" | "." | ".."));
     if !path.starts_with('/') || !plain || path.contains(char::is_control) {
@@ -34,7 +34,7 @@ pub(super) fn destination(at: &Place, path: String) -> Result<String, Problem> {
 }
 
 /// A mode as text, as in `0644`.
-pub(super) fn mode(at: &Place, text: &str) -> Result<u32, Problem> {
+pub(super) fn mode(at: &Location, text: &str) -> Result<u32, Problem> {
     let octal = matches!(text.len(), 3 | 4) && text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
     octal
         .then(|| u32::from_str_radix(text, 8).ok())
@@ -46,7 +46,7 @@ pub(super) fn mode(at: &Place, text: &str) -> Result<u32, Problem> {
 }
 
 /// An owner, as in `root:root`.
-pub(super) fn owner(at: &Place, text: String) -> Result<String, Problem> {
+pub(super) fn owner(at: &Location, text: String) -> Result<String, Problem> {
     let name = |name: &str| {
         name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
             && name

@@ -13,7 +13,7 @@ use crate::terminal::visible_line;
 
 /// A key in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct Location {
     /// The file, as the caller named it.
     pub file: Arc<Path>,
     /// Its line, from 1.
@@ -22,7 +22,7 @@ pub struct Place {
     pub key: String,
 }
 
-impl Place {
+impl Location {
     /// The beginning of `file`.
     pub fn start_of(file: &Path) -> Self {
         Self {
@@ -57,7 +57,7 @@ impl Place {
     }
 
     /// What follows here from a problem that was noted already: it ends the reading of a value, and is not told.
-    pub(crate) fn told(&self) -> Problem {
+    pub(crate) fn described(&self) -> Problem {
         Problem {
             told: true,
             ..self.problem("not read, for a reason that was given before")
@@ -65,7 +65,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.file.display(), self.line)?;
         if self.key.is_empty() {
@@ -81,7 +81,7 @@ impl fmt::Display for Place {
 #[error("{place}: {}{}", Plain(message), second_line(hint.as_deref()))]
 pub struct Problem {
     /// Where.
-    pub place: Place,
+    pub place: Location,
     /// What, and what was expected.
     pub message: String,
     /// What to do about it.
@@ -155,14 +155,14 @@ impl Found {
     /// All values; or, after the problem of each was noted, one at `at` that is not told again.
     pub(crate) fn all<T>(
         &self,
-        at: &Place,
+        at: &Location,
         read: impl Iterator<Item = Result<T, Problem>>,
     ) -> Result<Vec<T>, Problem> {
         let values: Vec<Option<T>> = read.map(|read| self.value(read)).collect();
         values
             .into_iter()
             .collect::<Option<_>>()
-            .ok_or_else(|| at.told())
+            .ok_or_else(|| at.described())
     }
 
     /// All that was noted, where something was.

@@ -5,16 +5,16 @@
 
 use std::path::Path;
 
-use super::problem::{Place, Problem};
+use super::problem::{Location, Problem};
 
 /// Refuses a script in `file` with the line ends of Windows, or of old Macs, in whatever language it is.
 pub(crate) fn unix_lines(file: &Path, script: &[u8]) -> Result<(), Problem> {
     let Some(line) = windows_line(script) else {
         return Ok(());
     };
-    let at = Place {
+    let at = Location {
         line,
-        ..Place::start_of(file)
+        ..Location::start_of(file)
     };
     Err(
         refused(&at, "the line ends with a carriage return").hint(format!(
@@ -25,7 +25,7 @@ pub(crate) fn unix_lines(file: &Path, script: &[u8]) -> Result<(), Problem> {
 }
 
 /// What is wrong with a script in which a line ends so.
-pub(crate) fn refused(at: &Place, what: &str) -> Problem {
+pub(crate) fn refused(at: &Location, what: &str) -> Problem {
     at.problem(format!(
         "{what}: Windows line ends (CRLF), which become part of commands and values; expected LF"
     ))

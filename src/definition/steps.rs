@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::action;
 use super::document::Table;
-use super::problem::{Place, Problem};
+use super::problem::{Location, Problem};
 use super::variables::{Value, Variables};
 use crate::digest::Digest;
 
@@ -25,7 +25,7 @@ pub struct Step {
     pub timeout_s: Option<u64>,
     /// Where it stands.
     #[serde(skip)]
-    pub at: Place,
+    pub at: Location,
     /// The lines of its entries of `inputs`, `env` or `variables`.
     #[serde(skip)]
     pub(super) lines: BTreeMap<String, usize>,
@@ -33,9 +33,9 @@ pub struct Step {
 
 impl Step {
     /// Where the entry `name` of its `inputs` stands; the step itself where it has no such entry.
-    pub fn input_at(&self, name: &str) -> Place {
+    pub fn input_at(&self, name: &str) -> Location {
         let at = self.at.below("inputs").below(name);
-        Place {
+        Location {
             line: self.lines.get(name).copied().unwrap_or(self.at.line),
             ..at
         }
@@ -145,7 +145,7 @@ fn step(
         let seconds = variables.integer(item, 1, LONGEST_TIMEOUT_S)?;
         Ok(Some(u64::from(seconds)))
     });
-    let (read, name) = read.zip(name).ok_or_else(|| at.told())?;
+    let (read, name) = read.zip(name).ok_or_else(|| at.described())?;
     Ok(Step {
         name,
         action: read.action,
@@ -156,7 +156,7 @@ fn step(
 }
 
 /// A step's files lie in a folder of its name.
-fn step_name(at: &Place, name: String) -> Result<String, Problem> {
+fn step_name(at: &Location, name: String) -> Result<String, Problem> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if name.len() <= LONGEST_NAME
         && name.starts_with(|c: char| c.is_ascii_alphanumeric())
@@ -182,7 +182,7 @@ pub(super) fn entries(
     table: &mut Table,
     key: &str,
     variables: &Variables,
-    judge: impl Fn(&Place, &str) -> Result<(), Problem>,
+    judge: impl Fn(&Location, &str) -> Result<(), Problem>,
 ) -> Result<Entries, Problem> {
     let mut lines = BTreeMap::new();
     let items = table.take_table(key)?.map(Table::items).unwrap_or_default();

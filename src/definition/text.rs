@@ -9,7 +9,7 @@ use minijinja::value::Serde;
 use minijinja::{Environment, UndefinedBehavior};
 use serde_json::Value as Json;
 
-use super::problem::{Place, Problem};
+use super::problem::{Location, Problem};
 
 /// A piece of a text.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub(super) enum Part<'a> {
 }
 
 /// Takes `text` apart.
-pub(super) fn parts<'a>(at: &Place, text: &'a str) -> Result<Vec<Part<'a>>, Problem> {
+pub(super) fn parts<'a>(at: &Location, text: &'a str) -> Result<Vec<Part<'a>>, Problem> {
     let mut parts = Vec::new();
     let mut rest = text;
     while let Some(open) = rest.find("{{") {
@@ -63,7 +63,7 @@ pub(super) fn names_a_variable(text: &str) -> bool {
 
 /// The value of `expression`. `judge` is asked about every variable that it names, before anything is evaluated.
 pub(super) fn evaluate(
-    at: &Place,
+    at: &Location,
     expression: &str,
     variables: &BTreeMap<String, Json>,
     judge: impl Fn(&str) -> Result<(), Problem>,

@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 
 use super::document::{Item, Raw, Table};
 use super::kind::{Type, is_name};
-use super::problem::{Found, Place, Problem, listed, meant};
+use super::problem::{Found, Location, Problem, listed, meant};
 use super::text::{self, Part};
 use crate::secret::{SHORTEST_SECRET_BYTES, Secret};
 
@@ -53,7 +53,7 @@ impl Variables {
     /// Reads the declarations and takes what was given for them. Problems are noted in `found`.
     pub(super) fn read(
         table: Option<Table>,
-        start: &Place,
+        start: &Location,
         given: &BTreeMap<String, String>,
         found: &Found,
     ) -> Self {
@@ -146,7 +146,7 @@ impl Variables {
     }
 
     /// Texts, or a text that is nothing but a list variable.
-    pub(super) fn texts(&self, item: Item) -> Result<Vec<(Place, String)>, Problem> {
+    pub(super) fn texts(&self, item: Item) -> Result<Vec<(Location, String)>, Problem> {
         let (at, found) = (item.at.clone(), item.found.clone());
         let items = self.whole(item)?.list()?.into_iter();
         found.all(
@@ -213,7 +213,7 @@ impl Variables {
         Ok(Item { raw, ..item })
     }
 
-    fn evaluate(&self, at: &Place, expression: &str) -> Result<Json, Problem> {
+    fn evaluate(&self, at: &Location, expression: &str) -> Result<Json, Problem> {
         text::evaluate(at, expression, &self.plain, |name| {
             match self.values.get(name) {
                 Some(Value::Plain(_)) => Ok(()),
@@ -224,7 +224,7 @@ impl Variables {
                     .hint(format!(
                         "it may only be the whole value of an entry of `env`, `inputs` or ansible `variables`: `\"{{{{ var.{name} }}}}\"`"
                     ))),
-                None if self.broken.contains(name) => Err(at.told()),
+                None if self.broken.contains(name) => Err(at.described()),
                 None => {
                     let known = || self.values.keys().chain(&self.broken).map(String::as_str);
                     Err(at
@@ -239,7 +239,7 @@ impl Variables {
     }
 
     /// Refuses a script that reads `VB_VAR_…`: these are for the caller's environment, and no step has them.
-    pub(super) fn reaches(&self, at: &Place, script: &str) -> Result<(), Problem> {
+    pub(super) fn reaches(&self, at: &Location, script: &str) -> Result<(), Problem> {
         let Some((line, name)) = variable_read_by(script) else {
             return Ok(());
         };
@@ -305,7 +305,7 @@ fn declared(name: &str, mut table: Table, given: Option<&String>) -> Result<Valu
     let mut sensitive = false;
     table.set("sensitive", &mut sensitive, Item::flag);
     let default = table.take("default");
-    let kind = kind.ok_or_else(|| at.told())?;
+    let kind = kind.ok_or_else(|| at.described())?;
     if sensitive {
         return secret(name, &at, kind, default, given);
     }
@@ -318,7 +318,7 @@ fn declared(name: &str, mut table: Table, given: Option<&String>) -> Result<Valu
         (None, Some(value)) => Ok(Value::Plain(value)),
         // What was meant to make it optional, or a secret, is misspelt.
         (None, None) if table.is_misspelt("default") || table.is_misspelt("sensitive") => {
-            Err(at.told())
+            Err(at.described())
         }
         (None, None) => Err(at
             .problem("has no value; expected a default or a given value")
@@ -328,7 +328,7 @@ fn declared(name: &str, mut table: Table, given: Option<&String>) -> Result<Valu
 
 fn secret(
     name: &str,
-    at: &Place,
+    at: &Location,
     kind: Type,
     default: Option<Item>,
     given: Option<&String>,

@@ -13,12 +13,12 @@ macro_rules! page {
 }
 
 mod acl;
-mod doors;
+mod ports;
 mod members;
 mod secrets;
 mod tls;
 
-use crate::changes::{CONSUL_TLS, CONSUL_TLS_DEFAULTS_HOSTNAME};
+use crate::version_changes::{CONSUL_TLS, CONSUL_TLS_DEFAULTS_HOSTNAME};
 
 use super::address::{is_loopback, is_socket};
 use super::tree::{is, number, text};
@@ -30,7 +30,7 @@ pub(super) const RULES: &[&[Rule]] = &[
     secrets::RULES,
     acl::RULES,
     tls::RULES,
-    doors::RULES,
+    ports::RULES,
 ];
 
 const SECURITY: &str = "https://developer.hashicorp.com/consul/docs/secure/security-model/core";

@@ -43,7 +43,7 @@ pub enum LintError {
 
 impl LintError {
     /// How a bake goes on in spite of it.
-    pub fn way_out(&self) -> Option<String> {
+    pub fn hint(&self) -> Option<String> {
         let Self::Syntax { product, .. } = self else {
             return None;
         };

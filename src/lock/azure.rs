@@ -3,8 +3,8 @@
 
 use serde_json::Value;
 
-use super::{Generation, ImageReference, LockError, LockedImage, PurchasePlan};
-use crate::azure::{Arm, ArmError};
+use super::{ImageReference, LockError, LockedImage, PurchasePlan, VmGeneration};
+use crate::azure::{ArmClient, ArmError};
 use crate::definition::{AzureBase, AzureSpec};
 
 /// Images of the marketplace, managed images.
@@ -13,7 +13,7 @@ const COMPUTE: &str = "2025-11-01";
 const GALLERY: &str = "2024-03-03";
 
 /// Asks Azure for the image that `wanted` starts from.
-pub(super) async fn image(arm: &Arm, wanted: &AzureSpec) -> Result<LockedImage, LockError> {
+pub(super) async fn image(arm: &ArmClient, wanted: &AzureSpec) -> Result<LockedImage, LockError> {
     let location = &wanted.machine.location;
     match &wanted.base {
         AzureBase::Marketplace {
@@ -43,7 +43,7 @@ fn refused(image: &str, error: &ArmError) -> LockError {
 }
 
 async fn marketplace(
-    arm: &Arm,
+    arm: &ArmClient,
     location: &str,
     [publisher, offer, sku, version]: [&str; 4],
 ) -> Result<LockedImage, LockError> {
@@ -117,7 +117,7 @@ async fn marketplace(
     })
 }
 
-async fn gallery(arm: &Arm, id: &str, location: &str) -> Result<LockedImage, LockError> {
+async fn gallery(arm: &ArmClient, id: &str, location: &str) -> Result<LockedImage, LockError> {
     let (definition, version) = match id.split_once("/versions/") {
         Some((definition, version)) => (definition, Some(version.to_owned())),
         None => (id, None),
@@ -152,7 +152,11 @@ async fn gallery(arm: &Arm, id: &str, location: &str) -> Result<LockedImage, Loc
 }
 
 /// The newest version that is whole, in the region, and not withheld from those who ask for the latest.
-async fn newest_version(arm: &Arm, definition: &str, location: &str) -> Result<String, LockError> {
+async fn newest_version(
+    arm: &ArmClient,
+    definition: &str,
+    location: &str,
+) -> Result<String, LockError> {
     let all = arm
         .list(format!("{definition}/versions"), GALLERY, &[])
         .await;
@@ -185,7 +189,7 @@ async fn newest_version(arm: &Arm, definition: &str, location: &str) -> Result<S
     })
 }
 
-async fn managed(arm: &Arm, id: &str) -> Result<LockedImage, LockError> {
+async fn managed(arm: &ArmClient, id: &str) -> Result<LockedImage, LockError> {
     let found = arm
         .get(id, COMPUTE)
         .await
@@ -208,10 +212,10 @@ fn numbers(version: &str) -> Vec<u64> {
         .collect()
 }
 
-fn generation(value: &Value) -> Generation {
+fn generation(value: &Value) -> VmGeneration {
     match value.as_str() {
-        Some("V2") => Generation::V2,
-        _ => Generation::V1,
+        Some("V2") => VmGeneration::V2,
+        _ => VmGeneration::V1,
     }
 }
 

@@ -11,7 +11,7 @@ pub struct LockedImage {
     /// Which.
     pub image: ImageReference,
     /// How it starts.
-    pub generation: Generation,
+    pub generation: VmGeneration,
     /// As in `x86_64` or `aarch64`.
     pub arch: String,
     /// What Azure says of its security, as in `TrustedLaunchSupported`.
@@ -51,7 +51,7 @@ pub enum ImageReference {
 
 /// How a machine on Azure starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Generation {
+pub enum VmGeneration {
     /// By BIOS.
     V1,
     /// By UEFI.
@@ -84,7 +84,7 @@ impl fmt::Display for ImageReference {
     }
 }
 
-impl Generation {
+impl VmGeneration {
     /// As Azure writes it.
     pub fn as_str(self) -> &'static str {
         match self {

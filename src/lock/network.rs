@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::{Index, LockError, LockedImage, PackageIndex};
-use crate::azure::Arm;
+use crate::azure::ArmClient;
 use crate::definition::AzureSpec;
 use crate::digest::Digest;
 use crate::event::Events;
 use crate::http;
 use crate::process::{ProcessError, Program};
-use crate::release::{self, LockedRelease, Source};
+use crate::release::{self, LockedRelease, ReleaseMirror};
 use crate::wait::Interrupt;
 
 /// The keyring of Debian's package `debian-archive-keyring`.
@@ -27,7 +27,7 @@ pub struct Network {
     /// The time by which an index has expired or not.
     pub now: Timestamp,
     /// The door to the subscription, where there is one.
-    pub azure: Option<Arm>,
+    pub azure: Option<ArmClient>,
 }
 
 impl Index for Network {
@@ -67,7 +67,7 @@ impl Index for Network {
                 keyring: self.keyring.clone(),
                 error: Box::new(error),
             })?;
-        let date = judge(&signed, suite, self.now).map_err(|reason| LockError::Index {
+        let date = evaluate(&signed, suite, self.now).map_err(|reason| LockError::Index {
             suite: suite.to_owned(),
             url,
             reason,
@@ -82,7 +82,7 @@ impl Index for Network {
 
     async fn release(
         &self,
-        source: &Source,
+        source: &ReleaseMirror,
         product: &str,
         version: &str,
         events: &Events,
@@ -109,7 +109,7 @@ async fn verified(
 }
 
 /// The date of an index, where it is the one of `suite` and has not expired at `now`.
-fn judge(signed: &str, suite: &str, now: Timestamp) -> Result<Timestamp, String> {
+fn evaluate(signed: &str, suite: &str, now: Timestamp) -> Result<Timestamp, String> {
     let field = |name: &str| {
         signed
             .lines()

@@ -23,23 +23,23 @@ pub struct Difference {
     /// The second image, `name@version`.
     pub to: String,
     /// Products, by name.
-    pub releases: Vec<Changed>,
+    pub releases: Vec<FieldChange>,
     /// The base: the digest of its disk, the system in the image, and all that was requested and resolved, by path.
-    pub base: Vec<Changed>,
+    pub base: Vec<FieldChange>,
     /// Packages; none where a list was not at hand.
-    pub packages: Option<Vec<Changed>>,
+    pub packages: Option<Vec<FieldChange>>,
     /// Steps, by name: what they do is another where the digest is.
-    pub steps: Vec<Changed>,
+    pub steps: Vec<FieldChange>,
     /// Whether the same steps come in another order.
     pub steps_reordered: bool,
     /// Other inputs, by role and name: digests.
-    pub inputs: Vec<Changed>,
+    pub inputs: Vec<FieldChange>,
     /// Variables with another value, by name: values as JSON.
-    pub variables: Vec<Changed>,
+    pub variables: Vec<FieldChange>,
     /// Checks, by id: `ok`, `not ok` or `skipped`.
-    pub checks: Vec<Changed>,
+    pub checks: Vec<FieldChange>,
     /// What came out, by target: its class, architecture and firmware.
-    pub outputs: Vec<Changed>,
+    pub outputs: Vec<FieldChange>,
     /// Size of the files in bytes, first and second.
     pub size: (u64, u64),
     /// Size of the disks in bytes, first and second.
@@ -48,11 +48,11 @@ pub struct Difference {
 
 /// One thing that is different.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Changed {
+pub struct FieldChange {
     /// Its name.
     pub name: String,
     /// How.
-    pub change: Change,
+    pub change: ChangeKind,
     /// In the first image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
@@ -64,7 +64,7 @@ pub struct Changed {
 /// How a thing is different.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Change {
+pub enum ChangeKind {
     /// Only in the second.
     Added,
     /// Only in the first.
@@ -97,10 +97,10 @@ impl Difference {
     }
 
     /// Releases and packages that are older in the second image: what nobody should find out later.
-    pub fn downgrades(&self) -> impl Iterator<Item = &Changed> {
+    pub fn downgrades(&self) -> impl Iterator<Item = &FieldChange> {
         let packages = self.packages.iter().flatten();
         let all = self.releases.iter().chain(packages);
-        all.filter(|changed| changed.change == Change::Down)
+        all.filter(|changed| changed.change == ChangeKind::Down)
     }
 }
 
@@ -152,20 +152,20 @@ fn changes(
     a: &BTreeMap<String, String>,
     b: &BTreeMap<String, String>,
     order: impl Fn(&str, &str) -> Option<Ordering>,
-) -> Vec<Changed> {
+) -> Vec<FieldChange> {
     let changed = |name: &String| {
         let (from, to) = (a.get(name), b.get(name));
         let change = match (from, to) {
             (Some(from), Some(to)) if from == to => return None,
             (Some(from), Some(to)) => match order(from, to) {
-                Some(Ordering::Less) => Change::Up,
-                Some(Ordering::Greater) => Change::Down,
-                Some(Ordering::Equal) | None => Change::Other,
+                Some(Ordering::Less) => ChangeKind::Up,
+                Some(Ordering::Greater) => ChangeKind::Down,
+                Some(Ordering::Equal) | None => ChangeKind::Other,
             },
-            (None, _) => Change::Added,
-            (Some(_), None) => Change::Removed,
+            (None, _) => ChangeKind::Added,
+            (Some(_), None) => ChangeKind::Removed,
         };
-        Some(Changed {
+        Some(FieldChange {
             name: name.clone(),
             change,
             from: from.cloned(),

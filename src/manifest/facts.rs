@@ -80,7 +80,7 @@ impl From<&Verified> for ReleaseFact {
 
 /// Where the definition came from, and what was decided from it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Source {
+pub struct DefinitionFact {
     /// The commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,

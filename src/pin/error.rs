@@ -98,6 +98,11 @@ pub enum PinError {
 }
 
 impl PinError {
+    /// Returns what to do about it, as an imperative, if there is something to do.
+    pub fn hint(&self) -> Option<String> {
+        None
+    }
+
     /// Whether something is not what was signed, or a store lacks what the file remembers: exit code 7.
     pub fn is_integrity(&self) -> bool {
         match self {

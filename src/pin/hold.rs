@@ -4,7 +4,7 @@ use super::{PinError, PinFile};
 use crate::sign::Trust;
 use crate::store::Store;
 use crate::store::backend::Backend;
-use crate::store::gc::Outside;
+use crate::store::gc::ExternalUses;
 use crate::store::history::History;
 
 impl PinFile {
@@ -12,13 +12,13 @@ impl PinFile {
     /// another store's, is an error: nobody knows what it would hold.
     pub async fn hold<B: Backend>(
         &self,
-        outside: &mut Outside,
+        outside: &mut ExternalUses,
         trust: Option<&Trust>,
         store: &Store<B>,
         history: &History,
     ) -> Result<(), PinError> {
         self.verify(trust)?;
-        self.check_continued(store, history).await?;
+        self.check_store_lineage(store, history).await?;
         let pins = self.pins.iter();
         outside.pinned(pins.map(|(name, pin)| (pin.manifest, format!("{name} in {}", self.name))));
         Ok(())

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{PlanError, PlannedBase, PlannedMachine, PlannedOutput};
-use crate::definition::{Address, AzureBase, BuilderKind, Definition, Place, QemuBase};
+use crate::definition::{Address, AzureBase, BuilderKind, Definition, Location, QemuBase};
 use crate::lock::{self, ImageReference, Lock, LockedBase};
 
 type Decided = (PlannedBase, PlannedMachine, PlannedOutput);
@@ -14,7 +14,7 @@ pub(super) fn decide(
     lock: &Lock,
     builder: BuilderKind,
 ) -> Result<Decided, PlanError> {
-    if lock.wanted != lock::wanted(definition) {
+    if lock.wanted != lock::requested_releases(definition) {
         return Err(PlanError::StaleLock {
             image: definition.name.clone(),
         });
@@ -92,7 +92,7 @@ fn azure(definition: &Definition, lock: &Lock) -> Result<Decided, PlanError> {
     let wanted = definition.azure.clone();
     let wanted = wanted.ok_or_else(|| other(definition, "azure"))?;
     if wanted.machine.address == Address::Public && wanted.machine.allow_from.is_empty() {
-        let at = Place::start_of(&definition.file).below("machine.azure.allow_from");
+        let at = Location::start_of(&definition.file).below("machine.azure.allow_from");
         return Err(at
             .problem("empty; expected the addresses that bakes are run from")
             .hint("where it is a variable, give its value, as in `--var azure_allow_from=203.0.113.7`")

@@ -87,7 +87,7 @@ fn checked(step: &Step, name: &str, input: &Input, value: &Value) -> Result<Valu
             ))),
         Value::Plain(plain) if input.kind.fits(plain) => {
             let pattern = input.pattern.as_ref();
-            match pattern.and_then(|pattern| pattern.odd(plain)) {
+            match pattern.and_then(|pattern| pattern.malformed(plain)) {
                 None => Ok(value.clone()),
                 Some(odd) => Err(at()
                     .problem(format!("`{odd}` is not of the form that is expected here"))

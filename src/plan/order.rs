@@ -4,7 +4,7 @@ use crate::definition::{Action, Definition, Problem, Step, listed};
 use crate::provisioner::{Provisioner, Provisioners};
 
 /// What is wrong with the order of steps, by what their provisioners allow.
-pub(super) fn judge(definition: &Definition, provisioners: &Provisioners) -> Vec<Problem> {
+pub(super) fn evaluate(definition: &Definition, provisioners: &Provisioners) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (index, step) in definition.steps.iter().enumerate() {
         let last = index + 1 == definition.steps.len();

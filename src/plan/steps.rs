@@ -7,9 +7,9 @@ use serde_json::json;
 
 use super::{EnvValue, Interpreter, PAYLOAD, PlannedFile, PlannedStep, SCRIPT, StepKind};
 use super::{inputs, order, template};
-use crate::configuration;
 use crate::definition::{Action, Definition, Problem, Step, Value};
 use crate::digest::Digest;
+use crate::product_config;
 use crate::provisioner::{CHECK, INSTALL, Provisioner, Provisioners, SourceFile};
 
 /// What a step does before its digest is taken.
@@ -118,7 +118,7 @@ fn provision(
     let named = |product: &String| definition.releases.contains_key(product);
     if !provisioner.releases.iter().all(named) {
         // What is wrong with that is found with the order of steps, or in the definition.
-        return Err(vec![step.at.told()]);
+        return Err(vec![step.at.described()]);
     }
     let configured = provisioner.configures.iter();
     let configured =
@@ -174,8 +174,8 @@ fn configured_file(
     // Without one there is a problem already: of the definition, or of the order of steps.
     let version = definition.releases.get(product);
     let version = version.and_then(|version| Version::parse(version).ok());
-    let version = version.ok_or_else(|| step.at.told())?;
-    match configuration::file(product, &version, inputs) {
+    let version = version.ok_or_else(|| step.at.described())?;
+    match product_config::file(product, &version, inputs) {
         Ok((name, text)) => Ok(PlannedFile::new(
             &format!("{CONFIGURATION}{name}"),
             0o644,

@@ -8,10 +8,10 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, es
 use semver::Version;
 use serde_json::{Value as Json, json};
 
-use crate::changes::{CHANGES, Change};
+use crate::version_changes::{CHANGES, VersionChange};
 
 use super::PlannedFile;
-use crate::definition::{Definition, Place, Problem, Step};
+use crate::definition::{Definition, Location, Problem, Step};
 use crate::provisioner::{Provisioner, SourceFile};
 
 /// Renders one template of `provisioner`.
@@ -23,9 +23,9 @@ pub(super) fn render(
     definition: &Definition,
 ) -> Result<PlannedFile, Problem> {
     let fail = |line: usize, reason: String| {
-        let at = Place {
+        let at = Location {
             line,
-            ..Place::start_of(&provisioner.folder.join(&file.path))
+            ..Location::start_of(&provisioner.folder.join(&file.path))
         };
         at.problem(format!("in step {}: {reason}", step.name)).hint(
             "templates know `inputs.NAME` (sensitive ones excepted), `image` and `releases.PRODUCT.version`",
@@ -91,7 +91,7 @@ fn environment() -> Result<Environment<'static>, Error> {
 
 /// Whether `version` has the change of this name.
 fn since(version: &str, change: &str) -> Result<bool, Error> {
-    let change = Change::named(change).ok_or_else(|| {
+    let change = VersionChange::named(change).ok_or_else(|| {
         let names = CHANGES.map(|change| change.name).join(", ");
         let text = format!("`{change}` is no change that is known; expected one of: {names}");
         Error::new(ErrorKind::InvalidOperation, text)

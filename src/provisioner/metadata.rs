@@ -8,9 +8,9 @@ use std::path::Path;
 use regex::Regex;
 use serde_json::Value as Json;
 
-use crate::configuration;
 use crate::definition::document::{Item, Table};
-use crate::definition::{Found, PRODUCTS, Place, Problem, Problems, Type, is_name, listed};
+use crate::definition::{Found, Location, PRODUCTS, Problem, Problems, Type, is_name, listed};
+use crate::product_config;
 
 /// What a provisioner may be given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +78,7 @@ fn read(mut root: Table) -> Result<Metadata, Problem> {
     root.set("inputs", &mut metadata.inputs, |item| {
         inputs(&at, item.table()?, &found)
     });
-    description.map(|_| metadata).ok_or_else(|| at.told())
+    description.map(|_| metadata).ok_or_else(|| at.described())
 }
 
 fn timeout(item: Item) -> Result<u64, Problem> {
@@ -117,18 +117,18 @@ fn releases(item: Item) -> Result<Vec<String>, Problem> {
 fn configures(item: Item, releases: &[String]) -> Result<Option<String>, Problem> {
     let at = item.at.clone();
     let product = item.text()?;
-    if !configuration::PRODUCTS.contains(&product.as_str()) || !releases.contains(&product) {
+    if !product_config::PRODUCTS.contains(&product.as_str()) || !releases.contains(&product) {
         return Err(at
             .problem(format!(
                 "nothing configures `{product}`; expected one of {} that is in `releases` too",
-                listed(configuration::PRODUCTS)
+                listed(product_config::PRODUCTS)
             ))
             .hint("what is not ours to write is a template: a file below `templates/`"));
     }
     Ok(Some(product))
 }
 
-fn inputs(at: &Place, table: Table, found: &Found) -> Result<BTreeMap<String, Input>, Problem> {
+fn inputs(at: &Location, table: Table, found: &Found) -> Result<BTreeMap<String, Input>, Problem> {
     let read = |(name, item): (String, Item)| {
         if !is_name(&name) {
             return Err(item
@@ -163,7 +163,7 @@ fn input(mut table: Table) -> Result<Input, Problem> {
         })
     });
     let default = table.take("default");
-    let (kind, description) = kind.zip(description).ok_or_else(|| at.told())?;
+    let (kind, description) = kind.zip(description).ok_or_else(|| at.described())?;
     if sensitive && kind != Type::String {
         found.note(
             at.below("type")
@@ -190,7 +190,10 @@ fn input(mut table: Table) -> Result<Input, Problem> {
                     .problem("a default for a sensitive input; expected none, or the empty text")
                     .hint("`default = \"\"` makes it optional"));
             }
-            if let Some(odd) = pattern.as_ref().and_then(|pattern| pattern.odd(&value)) {
+            if let Some(odd) = pattern
+                .as_ref()
+                .and_then(|pattern| pattern.malformed(&value))
+            {
                 return Err(at
                     .problem(format!(
                         "`{odd}` does not match the pattern; expected one that does"
@@ -222,7 +225,7 @@ impl Pattern {
     }
 
     /// The first text in `value` that does not match.
-    pub(crate) fn odd<'a>(&self, value: &'a Json) -> Option<&'a str> {
+    pub(crate) fn malformed<'a>(&self, value: &'a Json) -> Option<&'a str> {
         let texts = match value {
             Json::Array(items) => items.as_slice(),
             one => std::slice::from_ref(one),

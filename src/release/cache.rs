@@ -21,7 +21,7 @@ use crate::wait::Interrupt;
 pub(super) struct Cache(PathBuf);
 
 /// What is wanted: a file of this name and digest, which the lock names.
-pub(super) struct Wanted {
+pub(super) struct CachedFile {
     /// The file's name.
     pub(super) file: String,
     /// The digest that it must have.
@@ -53,7 +53,7 @@ impl Cache {
     /// The file that is `wanted`, from the cache or from where it comes from, and its size in bytes.
     pub(super) async fn file(
         &self,
-        wanted: &Wanted,
+        wanted: &CachedFile,
         events: &Events,
         interrupt: &Interrupt,
     ) -> Result<(PathBuf, u64), ReleaseError> {
@@ -92,7 +92,7 @@ impl Cache {
     /// The bytes of a small file that is `wanted`.
     pub(super) async fn bytes(
         &self,
-        wanted: &Wanted,
+        wanted: &CachedFile,
         events: &Events,
         interrupt: &Interrupt,
     ) -> Result<Vec<u8>, ReleaseError> {

@@ -106,6 +106,11 @@ pub enum ReleaseError {
 }
 
 impl ReleaseError {
+    /// Returns what to do about it, as an imperative, if there is something to do.
+    pub fn hint(&self) -> Option<String> {
+        None
+    }
+
     /// Whether something was there and cannot be trusted, as opposed to something that could not be had.
     pub fn is_integrity(&self) -> bool {
         match self {

@@ -5,10 +5,10 @@
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::cache::{Cache, Wanted, put};
+use super::cache::{Cache, CachedFile, put};
 use super::signature::{self, Signed};
 use super::sums::Sums;
-use super::{LockedRelease, OFFICIAL_BASE, OFFICIAL_KEY_URL, ReleaseError, Source};
+use super::{LockedRelease, OFFICIAL_BASE, OFFICIAL_KEY_URL, ReleaseError, ReleaseMirror};
 use crate::digest::Digest;
 use crate::event::Events;
 use crate::http::{self, FetchError};
@@ -16,7 +16,7 @@ use crate::wait::Interrupt;
 
 /// One release at a source.
 pub(super) struct Publication<'a> {
-    source: &'a Source,
+    source: &'a ReleaseMirror,
     product: &'a str,
     version: &'a str,
 }
@@ -24,7 +24,7 @@ pub(super) struct Publication<'a> {
 impl<'a> Publication<'a> {
     /// The release `version` of `product`; names that would lead elsewhere are refused.
     pub(super) fn new(
-        source: &'a Source,
+        source: &'a ReleaseMirror,
         product: &'a str,
         version: &'a str,
     ) -> Result<Self, ReleaseError> {
@@ -223,8 +223,8 @@ impl<'a> Publication<'a> {
     }
 
     /// The sums file that the lock names.
-    pub(super) fn locked_sums(&self, locked: &LockedRelease) -> Wanted {
-        Wanted {
+    pub(super) fn locked_sums(&self, locked: &LockedRelease) -> CachedFile {
+        CachedFile {
             file: self.sums_file(),
             digest: locked.sums_sha256,
             url: self.sums_url(),
@@ -233,8 +233,8 @@ impl<'a> Publication<'a> {
     }
 
     /// The signature that the lock names.
-    pub(super) fn locked_signature(&self, locked: &LockedRelease) -> Wanted {
-        Wanted {
+    pub(super) fn locked_signature(&self, locked: &LockedRelease) -> CachedFile {
+        CachedFile {
             file: format!("{}.sig", self.sums_file()),
             digest: locked.signature_sha256,
             url: self.signature_url(),
@@ -243,8 +243,8 @@ impl<'a> Publication<'a> {
     }
 
     /// The archive that the lock names.
-    pub(super) fn locked_archive(&self, locked: &LockedRelease) -> Wanted {
-        Wanted {
+    pub(super) fn locked_archive(&self, locked: &LockedRelease) -> CachedFile {
+        CachedFile {
             file: self.archive_file(),
             digest: locked.sha256,
             url: self.archive_url(),

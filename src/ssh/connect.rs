@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, oneshot};
 
-use super::error::{SshError, Stage};
+use super::channel::{Cancel, Patience};
+use super::error::{ConnectStage, SshError};
 use super::handshake::{self, Missed, MissedKind, Target};
-use super::link::{Cancel, Patience};
 use super::{Endpoint, Keys, Session, keys, threads};
 use crate::event::Events;
 use crate::secret::Scrubber;
-use crate::wait::{Interrupt, Seen, Wait, WaitError};
+use crate::wait::{Interrupt, Poll, Wait, WaitError};
 
 /// Opens sessions with one machine.
 #[derive(Clone)]
@@ -33,7 +33,7 @@ const LOOK_AFTER: Duration = Duration::from_millis(200);
 struct Tries<D> {
     died: D,
     banner: Duration,
-    stage: Stage,
+    stage: ConnectStage,
     refusals: u32,
     first_refusal: Option<Instant>,
 }
@@ -80,7 +80,7 @@ impl Connector {
         let tries = Mutex::new(Tries {
             died,
             banner: self.target.patience.banner,
-            stage: Stage::Tcp,
+            stage: ConnectStage::Tcp,
             refusals: 0,
             first_refusal: None,
         });
@@ -106,25 +106,25 @@ impl Connector {
     async fn look<D: AsyncFnMut() -> Option<String>>(
         &self,
         tries: &mut Tries<D>,
-    ) -> Seen<Session, SshError> {
+    ) -> Poll<Session, SshError> {
         let cancel = Cancel::default();
         let _ended_when_dropped = cancel.on_drop();
         let mut outcome = match self.start(tries.banner, cancel) {
             Ok(outcome) => outcome,
-            Err(error) => return Seen::Never(error),
+            Err(error) => return Poll::Never(error),
         };
         loop {
             if let Some(words) = (tries.died)().await {
-                return Seen::Never(SshError::Died {
+                return Poll::Never(SshError::Died {
                     endpoint: self.endpoint().to_string(),
                     words,
                 });
             }
             match tokio::time::timeout(LOOK_AFTER, &mut outcome).await {
                 Err(_still_trying) => {}
-                Ok(Ok(Ok(session))) => return Seen::Ready(session),
+                Ok(Ok(Ok(session))) => return Poll::Ready(session),
                 Ok(Ok(Err(missed))) => return self.judge(tries, missed),
-                Ok(Err(_gone)) => return Seen::NotYet("the try ended without a word".to_owned()),
+                Ok(Err(_gone)) => return Poll::NotYet("the try ended without a word".to_owned()),
             }
         }
     }
@@ -155,7 +155,7 @@ impl Connector {
         Ok(outcome)
     }
 
-    fn judge<D>(&self, tries: &mut Tries<D>, missed: Missed) -> Seen<Session, SshError> {
+    fn judge<D>(&self, tries: &mut Tries<D>, missed: Missed) -> Poll<Session, SshError> {
         tries.stage = missed.stage;
         match missed.kind {
             MissedKind::TryAgain => {}
@@ -166,7 +166,7 @@ impl Connector {
                 tries.banner = (tries.banner * 5 / 4).min(most);
             }
             MissedKind::OtherHost(found) => {
-                return Seen::Never(SshError::HostKey {
+                return Poll::Never(SshError::HostKey {
                     endpoint: self.endpoint().to_string(),
                     expected: keys::fingerprint(&self.target.host_key),
                     found,
@@ -176,13 +176,13 @@ impl Connector {
                 tries.refusals += 1;
                 let first = *tries.first_refusal.get_or_insert_with(Instant::now);
                 if tries.refusals >= REFUSALS.0 && first.elapsed() >= REFUSALS.1 {
-                    return Seen::Never(SshError::Refused {
+                    return Poll::Never(SshError::Refused {
                         endpoint: self.endpoint().to_string(),
                         tries: tries.refusals,
                     });
                 }
             }
         }
-        Seen::NotYet(missed.seen)
+        Poll::NotYet(missed.seen)
     }
 }

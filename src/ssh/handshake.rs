@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use ssh2::{ErrorCode, MethodType};
 
-use super::error::Stage;
-use super::link::{Cancel, Link, Patience, Stop, Until};
+use super::channel::{Cancel, Link, Patience, Stop, Until};
+use super::error::ConnectStage;
 use super::{Endpoint, keys};
 use crate::secret::Secret;
 
@@ -26,7 +26,7 @@ pub(super) struct Target {
 /// A try that did not lead in.
 #[derive(Debug)]
 pub(super) struct Missed {
-    pub(super) stage: Stage,
+    pub(super) stage: ConnectStage,
     pub(super) seen: String,
     pub(super) kind: MissedKind,
 }
@@ -50,14 +50,15 @@ const REFUSED: [ErrorCode; 2] = [ErrorCode::Session(-18), ErrorCode::Session(-19
 /// Connects, agrees on keys, checks the host key and logs in. Waits `banner` for the server's first words.
 pub(super) fn log_in(target: &Target, banner: Duration, cancel: &Cancel) -> Result<Link, Missed> {
     let socket = connect(target)?;
-    let mut link = prepare(socket, target.patience).map_err(|why| missed(Stage::Tcp, why))?;
+    let mut link =
+        prepare(socket, target.patience).map_err(|why| missed(ConnectStage::Tcp, why))?;
     shake_hands(&mut link, banner, cancel)?;
     check_host(&link, target)?;
     authenticate(&mut link, target, cancel)?;
     Ok(link)
 }
 
-fn missed(stage: Stage, seen: impl Into<String>) -> Missed {
+fn missed(stage: ConnectStage, seen: impl Into<String>) -> Missed {
     Missed {
         stage,
         seen: seen.into(),
@@ -76,7 +77,7 @@ fn connect(target: &Target) -> Result<TcpStream, Missed> {
             ),
             _ => error.to_string(),
         };
-        missed(Stage::Tcp, seen)
+        missed(ConnectStage::Tcp, seen)
     })
 }
 
@@ -130,22 +131,23 @@ fn unfinished(stop: Stop, banner: Option<String>, limit: Duration) -> Missed {
         (Stop::Deadline, None) => Missed {
             kind: MissedKind::Silent,
             ..missed(
-                Stage::Banner,
+                ConnectStage::Banner,
                 format!("connected, but nothing was said for {limit_s:.1} s"),
             )
         },
         (Stop::Broken(why), None) => missed(
-            Stage::Banner,
+            ConnectStage::Banner,
             format!("connected, but closed before a banner ({})", why.trim()),
         ),
         (Stop::Deadline, Some(banner)) => missed(
-            Stage::KeyExchange,
+            ConnectStage::KeyExchange,
             format!("{banner}: no keys agreed upon within {limit_s:.1} s"),
         ),
-        (Stop::Broken(why), Some(banner)) => {
-            missed(Stage::KeyExchange, format!("{banner}: {}", why.trim()))
-        }
-        (Stop::Cancelled | Stop::TooMuch, _) => missed(Stage::Banner, "cancelled"),
+        (Stop::Broken(why), Some(banner)) => missed(
+            ConnectStage::KeyExchange,
+            format!("{banner}: {}", why.trim()),
+        ),
+        (Stop::Cancelled | Stop::TooMuch, _) => missed(ConnectStage::Banner, "cancelled"),
     }
 }
 
@@ -156,7 +158,7 @@ fn check_host(link: &Link, target: &Target) -> Result<(), Missed> {
     }
     let fingerprint = keys::fingerprint(found);
     Err(Missed {
-        stage: Stage::HostKey,
+        stage: ConnectStage::HostKey,
         seen: format!("another host key, {fingerprint}"),
         kind: MissedKind::OtherHost(fingerprint),
     })
@@ -183,13 +185,13 @@ fn authenticate(link: &mut Link, target: &Target, cancel: &Cancel) -> Result<(),
             Err(error) if REFUSED.contains(&error.code()) => {
                 return Err(Missed {
                     kind: MissedKind::KeyRefused,
-                    ..missed(Stage::Authentication, "our key was refused")
+                    ..missed(ConnectStage::Authentication, "our key was refused")
                 });
             }
             Err(error) => Stop::from(error),
         };
         return Err(missed(
-            Stage::Authentication,
+            ConnectStage::Authentication,
             match stop {
                 Stop::Broken(why) => why,
                 Stop::Deadline => "the login took too long".to_owned(),

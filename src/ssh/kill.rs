@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::time::{Duration, Instant};
 
-use super::link::{Cancel, Link, Stop, Until};
+use super::channel::{Cancel, Link, Stop, Until};
 
 /// At the most, for asking, making and looking.
 const KILL: Duration = Duration::from_secs(20);

@@ -31,7 +31,7 @@ const GROUP: &str = "@vault-bake pgid=";
 const EXIT: &str = "@vault-bake exit=";
 
 /// What makes a script tell its process group, before anything else, and at last its exit status.
-pub(super) fn telling() -> String {
+pub(super) fn with_events() -> String {
     format!("trap 'echo \"{EXIT}$?\"' EXIT\necho \"{GROUP}$$\"\n")
 }
 
@@ -51,7 +51,7 @@ pub(super) struct Output {
 
 impl Output {
     /// Tells each line to `events`, as printed by `source`.
-    pub(super) fn told(source: &str, events: &Events, scrubber: Scrubber) -> Self {
+    pub(super) fn next_line(source: &str, events: &Events, scrubber: Scrubber) -> Self {
         Self {
             told: Some((source.to_owned(), events.clone())),
             ..Self::kept_last(scrubber)
@@ -131,10 +131,10 @@ impl Output {
         // What a script printed last may lack its newline, and then stands before the control line.
         let printed = match line.rfind("@vault-bake ") {
             Some(start) if self.control(&line[start..]) => &line[..start],
-            _ => return self.tell(line),
+            _ => return self.emit_line(line),
         };
         if !printed.is_empty() {
-            self.tell(printed);
+            self.emit_line(printed);
         }
     }
 
@@ -154,7 +154,7 @@ impl Output {
         }
     }
 
-    fn tell(&mut self, line: &str) {
+    fn emit_line(&mut self, line: &str) {
         let line = cut(&self.scrubber.scrub(line));
         // Writing to a sink cannot fail.
         let _ = writeln!(self.log, "{line}");

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::{Script, Session, SshError, quote};
 use crate::event::Events;
-use crate::wait::{Interrupt, Seen, Wait, WaitError};
+use crate::wait::{Interrupt, Poll, Wait, WaitError};
 
 /// How a machine restarts and how its boots are told apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,20 +85,20 @@ pub(super) async fn reboot(
             Ok(session) => session,
             // Too short to have seen anything, so what was seen before is told.
             Err(SshError::NotUp { waited_s: 0, .. }) if last.is_some() => {
-                return Seen::NotYet(last.clone().unwrap_or_default());
+                return Poll::NotYet(last.clone().unwrap_or_default());
             }
-            Err(error) => return Seen::Never(error),
+            Err(error) => return Poll::Never(error),
         };
         let seen = match boot_id(&session, reboot, LOOK, interrupt).await {
-            Ok(id) if id != before => return Seen::Ready(session),
+            Ok(id) if id != before => return Poll::Ready(session),
             Ok(_) => "the machine still runs the old boot".to_owned(),
             Err(SshError::Lost { why, .. }) => format!("connection lost: {why}"),
             // A machine that goes down may still let us in and then say nothing more.
             Err(SshError::TimedOut { .. }) => "it lets us in, and does not answer".to_owned(),
-            Err(error) => return Seen::Never(error),
+            Err(error) => return Poll::Never(error),
         };
         *last = Some(seen.clone());
-        Seen::NotYet(seen)
+        Poll::NotYet(seen)
     })
     .await;
     waited.map_err(|error| match error {

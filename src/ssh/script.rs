@@ -7,9 +7,9 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::time::{Duration, Instant};
 
 use super::Script;
+use super::channel::{Cancel, Link, Stop, Until};
 use super::error::SshError;
 use super::kill::kill;
-use super::link::{Cancel, Link, Stop, Until};
 use super::output::{self, Ended, Output};
 use crate::event::Events;
 use crate::secret::Scrubber;
@@ -38,8 +38,12 @@ pub(super) fn run(
     events: &Events,
     cancel: &Cancel,
 ) -> Result<Ended, SshError> {
-    let text = format!("exec 2>&1\n{}{}", output::telling(), compound(&script.text));
-    let mut out = Output::told(&script.name, events, scrubber.clone());
+    let text = format!(
+        "exec 2>&1\n{}{}",
+        output::with_events(),
+        compound(&script.text)
+    );
+    let mut out = Output::next_line(&script.name, events, scrubber.clone());
     // What is not the script's own, as a message of `setsid`, still comes on the other stream.
     let mut err = Output::kept_last(scrubber);
     let exit = attend(link, script, text.as_bytes(), (&mut out, &mut err), cancel)?;
@@ -67,7 +71,7 @@ pub(super) fn capture(
     scrubber: Scrubber,
     cancel: &Cancel,
 ) -> Result<Captured, SshError> {
-    let text = format!("{}{}", output::telling(), compound(&script.text));
+    let text = format!("{}{}", output::with_events(), compound(&script.text));
     let mut out = Output::kept(scrubber.clone());
     let mut err = Output::kept_last(scrubber);
     let exit = attend(link, script, text.as_bytes(), (&mut out, &mut err), cancel)?;
@@ -103,7 +107,7 @@ fn attend(
     };
     let ended = running.attend(until, out, err);
     let stop = match ended {
-        Ok(status) => return judge(script, status, out, err),
+        Ok(status) => return evaluate(script, status, out, err),
         Err(stop) => stop,
     };
     let killed = match &stop {
@@ -135,7 +139,7 @@ struct Status {
     signal: Option<String>,
 }
 
-fn judge(
+fn evaluate(
     script: &Script,
     status: Status,
     out: &mut Output,

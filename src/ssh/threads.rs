@@ -27,7 +27,7 @@ pub(super) fn start(name: String, work: impl FnOnce() + Send + 'static) -> io::R
 
 /// Blocks until every session that was dropped has taken leave of its machine, and every try that was given up has ended,
 /// but no longer than `within`. Returns whether nothing of a session is left. For the end of a process.
-pub fn settle(within: Duration) -> bool {
+pub fn join_all(within: Duration) -> bool {
     wait::block(within, || started().iter().all(JoinHandle::is_finished));
     let mut started = started();
     for thread in started.extract_if(.., |thread| thread.is_finished()) {

@@ -7,8 +7,8 @@ use std::io::{self, ErrorKind, Read as _, Write};
 use std::time::{Duration, Instant};
 
 use super::archive::Archive;
+use super::channel::{Cancel, Link, Stop, Until};
 use super::error::SshError;
-use super::link::{Cancel, Link, Stop, Until};
 use super::output::Output;
 use super::script;
 use super::{GUEST_WORK, Script, UPLOAD_DISK, quote};
@@ -60,7 +60,7 @@ impl Upload {
         let (exit, last) = remote.end().map_err(stopped)?;
         match (exit, written) {
             (0, Ok(())) => {
-                progress.tell();
+                progress.report();
                 Ok(())
             }
             // Why the remote command ended early says more than that it did.
@@ -174,11 +174,11 @@ impl<'a> Progress<'a> {
         self.done_bytes += bytes;
         if self.told.elapsed() >= TELL_EVERY {
             self.told = Instant::now();
-            self.tell();
+            self.report();
         }
     }
 
-    fn tell(&self) {
+    fn report(&self) {
         self.upload.events.emit(&Event::Progress {
             what: "upload".to_owned(),
             done_bytes: self.done_bytes,

@@ -160,6 +160,13 @@ pub enum BackendError {
     },
 }
 
+impl BackendError {
+    /// Returns what to do about it, as an imperative, if there is something to do.
+    pub fn hint(&self) -> Option<String> {
+        None
+    }
+}
+
 /// Whether `name` stays within the store.
 pub fn is_store_name(name: &str) -> bool {
     let part = |part: &str| {

@@ -31,7 +31,7 @@ use azure_storage_blob::{BlobClient, BlobContainerClient, BlobContainerClientOpt
 use futures::TryStreamExt as _;
 
 use super::backend::{ArtifactName, Backend, BackendError, Created, is_store_name};
-use crate::azure::Wire;
+use crate::azure::AzureTransport;
 use crate::digest::Digest;
 use credential::Proof;
 use fault::{is_absent, is_taken, tried};
@@ -59,7 +59,7 @@ impl Blob {
     pub fn new(
         address: BlobAddress,
         credential: &Credential,
-        wire: &Wire,
+        wire: &AzureTransport,
     ) -> Result<Self, BackendError> {
         let service = |why: String| BackendError::Service {
             place: address.place(),
@@ -121,7 +121,11 @@ impl Blob {
     }
 
     /// What a create that failed amounts to. That the name is taken is only said after it was seen.
-    async fn settle(&self, name: &str, error: azure_core::Error) -> Result<Created, BackendError> {
+    async fn explain_failed_create(
+        &self,
+        name: &str,
+        error: azure_core::Error,
+    ) -> Result<Created, BackendError> {
         let unclear = is_taken(&error) || fault::passing(&error).is_some();
         if unclear && self.exists(name).await? {
             return Ok(Created::Exists);
@@ -201,7 +205,7 @@ impl Backend for Blob {
         });
         match put.await {
             Ok(_) => Ok(Created::New),
-            Err(error) => self.settle(name, error).await,
+            Err(error) => self.explain_failed_create(name, error).await,
         }
     }
 

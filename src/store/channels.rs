@@ -156,7 +156,7 @@ impl<B: Backend> Store<B> {
         if let Some(obstacle) = status.refusal(Allow::default()) {
             return Err(StoreError::Refused {
                 what: format!("{}:{}", set.image, set.channel),
-                why: format!("{}. {}", obstacle.why, obstacle.way_out),
+                why: format!("{}. {}", obstacle.why, obstacle.hint),
             });
         }
         admitted.map(|_| ())

@@ -63,7 +63,7 @@ pub struct Obstacle {
     /// In words, with the image's name.
     pub why: String,
     /// What to do, as an imperative.
-    pub way_out: String,
+    pub hint: String,
 }
 
 impl Obstacle {
@@ -219,7 +219,7 @@ impl<B: Backend> Store<B> {
             return Ok(Some(Obstacle {
                 state: DeployState::Removed,
                 why: format!("the artifact of {name} was removed {removal}"),
-                way_out: "Bake it again, or choose another image.".to_owned(),
+                hint: "Bake it again, or choose another image.".to_owned(),
             }));
         }
         let manifest = self.manifest(&recorded.put.manifest).await?;
@@ -228,7 +228,7 @@ impl<B: Backend> Store<B> {
                 return Ok(Some(Obstacle {
                     state: DeployState::Missing,
                     why: format!("the artifact of {name} is {why} ({})", output.id),
-                    way_out: "Restore the file from a copy of the store, or bake the image again."
+                    hint: "Restore the file from a copy of the store, or bake the image again."
                         .to_owned(),
                 }));
             }
@@ -262,14 +262,14 @@ impl<B: Backend> Store<B> {
             (TestState::Failed, Some(last)) => Some(Obstacle {
                 state: DeployState::Failed,
                 why: format!("{name} failed its test{}", self.failure(&last.test).await?),
-                way_out: format!(
+                hint: format!(
                     "Choose another image, or bake one; `vault-bake show {name}` shows the test."
                 ),
             }),
             _ => Some(Obstacle {
                 state: DeployState::Untested,
                 why: format!("{name} is untested"),
-                way_out: format!("Run `vault-bake test {name}`."),
+                hint: format!("Run `vault-bake test {name}`."),
             }),
         })
     }
@@ -319,7 +319,7 @@ fn revoked(history: &History, name: &str, status: &RevocationStatus) -> Option<O
             instead(history, one.revoke.replacement),
             others.collect::<String>()
         ),
-        way_out: format!(
+        hint: format!(
             "Choose another image; {} {take_back}.",
             restores.join(" and ")
         ),

@@ -116,12 +116,12 @@ impl Dir {
             Err(error) => return Err(failed(error)),
         };
         // The loser's next entry stands on the winner's, so it has to be durable for the loser too.
-        self.settle(folder).map_err(failed)?;
+        self.flush_folder(folder).map_err(failed)?;
         Ok(created)
     }
 
     /// Makes the entries of `folder` durable, and once those of all folders up to the root and its own place.
-    fn settle(&self, folder: &Path) -> io::Result<()> {
+    fn flush_folder(&self, folder: &Path) -> io::Result<()> {
         File::open(folder)?.sync_all()?;
         let settled = || {
             self.0

@@ -166,6 +166,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Returns what to do about it, as an imperative, if there is something to do.
+    pub fn hint(&self) -> Option<String> {
+        None
+    }
+
     /// Whether something stored is not what it was: exit code 7.
     pub fn is_integrity(&self) -> bool {
         match self {

@@ -212,7 +212,7 @@ pub struct Revoke {
 #[serde(deny_unknown_fields)]
 pub struct GcPlan {
     /// What is to be removed; at least one, none twice.
-    pub items: Vec<Doomed>,
+    pub items: Vec<PlannedDeletion>,
     /// How long after this event nothing may be removed yet, in seconds.
     pub grace_s: u64,
     /// What was kept, and what was looked at for that.
@@ -222,7 +222,7 @@ pub struct GcPlan {
 /// An artifact that nothing holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Doomed {
+pub struct PlannedDeletion {
     /// The manifest that it belongs to.
     pub manifest: Digest,
     /// Of its file.
@@ -261,10 +261,10 @@ impl Body {
     ];
 
     /// Reads the body of an event of one of the [`Self::KINDS`].
-    pub(super) fn read(kind: &str, said: Said) -> Result<Self, String> {
+    pub(super) fn read(kind: &str, said: ParsedPayload) -> Result<Self, String> {
         let body = match said {
-            Said::Put(put) => return Ok(Self::ManifestPut(put)),
-            Said::Any(body) => body,
+            ParsedPayload::Put(put) => return Ok(Self::ManifestPut(put)),
+            ParsedPayload::Any(body) => body,
         };
         let words = |error: serde_json::Error| error.to_string();
         shape::check(&body, OBJECTS).map_err(words)?;
@@ -296,7 +296,7 @@ impl Body {
 
 /// One event, as it is signed. Fields stand in the order of their names, as in canonical JSON.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Entry<B = Said> {
+pub(super) struct Entry<B = ParsedPayload> {
     pub(super) at: Moment,
     pub(super) body: B,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -310,7 +310,7 @@ pub(super) struct Entry<B = Said> {
 }
 
 /// A body, as far as it is read together with the event around it.
-pub(super) enum Said {
+pub(super) enum ParsedPayload {
     /// Nearly all of a log are these, so they are read at once as what they are.
     Put(ManifestPut),
     /// Any other, perhaps of a kind that this version does not know.
@@ -319,7 +319,7 @@ pub(super) enum Said {
 
 impl<B> Entry<B> {
     /// The same event, its body taken as `said`.
-    pub(super) fn said(self, said: impl FnOnce(B) -> Said) -> Entry {
+    pub(super) fn parsed_payload(self, said: impl FnOnce(B) -> ParsedPayload) -> Entry {
         Entry {
             at: self.at,
             body: said(self.body),

@@ -14,12 +14,12 @@ mod survey;
 use jiff::Timestamp;
 
 use super::backend::Backend;
-use super::event::{Body, Doomed, GcPlan, Keep};
+use super::event::{Body, GcPlan, Keep, PlannedDeletion};
 use super::history::{History, Planned};
 use super::{Store, StoreError, new_id};
 
 pub use apply::{Applied, Failed, Gone, Skipped};
-pub use outside::Outside;
+pub use outside::ExternalUses;
 pub use survey::{Hold, Presence, Row, Sum, Survey};
 
 use known::Known;
@@ -33,10 +33,10 @@ impl<B: Backend> Store<B> {
         &self,
         history: &History,
         keep: &Keep,
-        outside: &Outside,
+        outside: &ExternalUses,
         now: Timestamp,
     ) -> Result<Survey, StoreError> {
-        self.judge(history, &mut Known::default(), keep, outside, now)
+        self.classify(history, &mut Known::default(), keep, outside, now)
             .await
     }
 
@@ -45,7 +45,7 @@ impl<B: Backend> Store<B> {
     pub async fn plan_gc(
         &self,
         keep: &Keep,
-        outside: &Outside,
+        outside: &ExternalUses,
         grace_s: u64,
         now: Timestamp,
     ) -> Result<(Survey, Option<Planned>), StoreError> {
@@ -56,8 +56,10 @@ impl<B: Backend> Store<B> {
         let mut history = self.history().await?;
         let mut known = Known::default();
         loop {
-            let survey = self.judge(&history, &mut known, keep, outside, now).await?;
-            let items = survey.doomed();
+            let survey = self
+                .classify(&history, &mut known, keep, outside, now)
+                .await?;
+            let items = survey.planned_deletion();
             if items.is_empty() {
                 return Ok((survey, None));
             }
@@ -86,9 +88,9 @@ impl<B: Backend> Store<B> {
 
 impl Survey {
     /// What a plan may name now: whatever nothing holds, the oldest first.
-    fn doomed(&self) -> Vec<Doomed> {
+    fn planned_deletion(&self) -> Vec<PlannedDeletion> {
         let going = self.rows.iter().filter(|row| row.goes());
-        let item = |row: &Row| Doomed {
+        let item = |row: &Row| PlannedDeletion {
             manifest: row.manifest,
             artifact: row.artifact,
             size: row.size,

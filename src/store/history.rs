@@ -228,10 +228,10 @@ impl History {
     }
 
     /// Takes the entry that comes next.
-    pub(super) fn take(&mut self, read: ReadEntry) -> Result<(), StoreError> {
+    pub(super) fn admit(&mut self, read: ReadEntry) -> Result<(), StoreError> {
         let seq = self.head + 1;
         let broken = |why: String| StoreError::integrity(entry_name(seq), why);
-        let (digest, signers, entry) = read.judged_by(self.trust()).map_err(broken)?;
+        let (digest, signers, entry) = read.admitted_under(self.trust()).map_err(broken)?;
         if entry.seq != seq {
             return Err(broken(format!("it says that it is entry {}", entry.seq)));
         }

@@ -19,7 +19,7 @@ pub(super) const AT_A_TIME: u64 = 128;
 
 /// Where entries beyond the head are looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Look {
+pub(super) enum LogView {
     /// Everywhere: every name is listed.
     Everywhere,
     /// In the folder of the entry that would come next, and in the one after that: two requests, however long the log is.
@@ -65,7 +65,7 @@ pub(super) async fn read(
 fn take(history: &mut History, entries: Vec<ReadEntry>) -> Result<ControlFlow<()>, StoreError> {
     let whole = entries.len() as u64 == AT_A_TIME;
     for entry in entries {
-        history.take(entry)?;
+        history.admit(entry)?;
     }
     Ok(if whole {
         ControlFlow::Continue(())
@@ -78,7 +78,7 @@ fn take(history: &mut History, entries: Vec<ReadEntry>) -> Result<ControlFlow<()
 pub(super) async fn check_end<B: Backend>(
     history: &mut History,
     backend: &Arc<B>,
-    look: Look,
+    look: LogView,
 ) -> Result<(), StoreError> {
     let Some(last) = beyond(history.head(), &**backend, look).await? else {
         return Ok(());
@@ -96,11 +96,11 @@ pub(super) async fn check_end<B: Backend>(
 pub(super) async fn beyond(
     head: u64,
     backend: &impl Backend,
-    look: Look,
+    look: LogView,
 ) -> Result<Option<String>, BackendError> {
     let mut names = match look {
-        Look::Everywhere => backend.list(ENTRIES).await?,
-        Look::Nearby => {
+        LogView::Everywhere => backend.list(ENTRIES).await?,
+        LogView::Nearby => {
             let mut names = backend.list(&folder(head + 1)).await?;
             names.extend(backend.list(&folder(head + 1001)).await?);
             names

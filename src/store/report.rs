@@ -20,7 +20,7 @@ pub struct Report {
     /// Artifacts that were hashed.
     pub artifacts: u64,
     /// What is not as it was stored. Empty: the store is sound.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<Defect>,
     /// Entries without effect.
     pub voids: Vec<Void>,
     /// Objects that nothing names: left by a writer that was killed, or by a log whose end is gone.
@@ -61,7 +61,7 @@ impl Missing {
 
 /// Something that is not as it was stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
+pub struct Defect {
     /// The name of the object, entry or file.
     pub what: String,
     /// What is wrong.
@@ -76,7 +76,7 @@ impl Report {
 
     /// Says what a check of this `depth` proves, and what it cannot. `pinned`: the reader's own policy was held against the
     /// store.
-    pub(super) fn say_what_was_proved(&mut self, depth: Depth, pinned: bool) {
+    pub(super) fn record_proof(&mut self, depth: Depth, pinned: bool) {
         let (own, open) = match pinned {
             true => (
                 &["the trust policy that you gave is, or was, in force"][..],
@@ -119,7 +119,7 @@ impl Report {
         match result {
             Ok(value) => Ok(Some(value)),
             Err(StoreError::Integrity { what, why }) => {
-                self.findings.push(Finding { what, why });
+                self.findings.push(Defect { what, why });
                 Ok(None)
             }
             Err(error @ StoreError::Unreadable { .. }) if error.is_integrity() => {
@@ -160,7 +160,7 @@ impl Report {
     }
 
     pub(super) fn find(&mut self, what: impl Into<String>, why: impl Into<String>) {
-        self.findings.push(Finding {
+        self.findings.push(Defect {
             what: what.into(),
             why: why.into(),
         });
@@ -177,7 +177,7 @@ impl std::fmt::Display for Report {
             artifacts,
             ..
         } = self;
-        for Finding { what, why } in &self.findings {
+        for Defect { what, why } in &self.findings {
             writeln!(f, "WRONG     {what}: {why}")?;
         }
         for void in &self.voids {
@@ -189,9 +189,8 @@ impl std::fmt::Display for Report {
             writeln!(f, "missing   {file}: {}; in no channel", images.join(", "))?;
         }
         for what in &self.removals_unfinished {
-            let way_out =
-                "removed by the log, and still there; `vault-bake gc --apply` finishes it";
-            writeln!(f, "unfinished {what}: {way_out}")?;
+            let hint = "removed by the log, and still there; `vault-bake gc --apply` finishes it";
+            writeln!(f, "unfinished {what}: {hint}")?;
         }
         for what in &self.stray {
             let what = visible_line(what);

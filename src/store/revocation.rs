@@ -84,7 +84,7 @@ impl Rule {
     }
 
     /// Whether it is about `recorded`, as far as the log alone can tell.
-    fn holds(&self, recorded: &Recorded) -> Holds {
+    fn holds(&self, recorded: &Recorded) -> RuleMatch {
         let put = &recorded.put;
         let holds = match self {
             Self::Manifests { manifests } => manifests.contains(&put.manifest),
@@ -104,9 +104,9 @@ impl Rule {
                 }
             }
             Self::Input { digest } if put.base == *digest => true,
-            Self::Input { .. } | Self::Package { .. } => return Holds::AskManifest,
+            Self::Input { .. } | Self::Package { .. } => return RuleMatch::AskManifest,
         };
-        if holds { Holds::Yes } else { Holds::No }
+        if holds { RuleMatch::Yes } else { RuleMatch::No }
     }
 }
 
@@ -133,7 +133,7 @@ impl std::fmt::Display for Rule {
     }
 }
 
-enum Holds {
+enum RuleMatch {
     Yes,
     No,
     AskManifest,
@@ -262,7 +262,7 @@ impl<B: Backend> Store<B> {
             }
             Rule::Manifests { .. } | Rule::Input { .. } => return Ok(None),
         };
-        Ok(said_of_unknown(what, name, &known))
+        Ok(unknown_note(what, name, &known))
     }
 
     /// The names of all packages of all images, and of what they were built from.
@@ -280,9 +280,9 @@ impl<B: Backend> Store<B> {
 
     async fn holds(&self, rule: &Rule, recorded: &Recorded) -> Result<bool, StoreError> {
         match rule.holds(recorded) {
-            Holds::Yes => return Ok(true),
-            Holds::No => return Ok(false),
-            Holds::AskManifest => {}
+            RuleMatch::Yes => return Ok(true),
+            RuleMatch::No => return Ok(false),
+            RuleMatch::AskManifest => {}
         }
         let manifest = self.manifest(&recorded.put.manifest).await?;
         Ok(match rule {
@@ -306,7 +306,7 @@ impl<B: Backend> Store<B> {
     }
 }
 
-fn said_of_unknown(what: &str, name: &str, known: &BTreeSet<String>) -> Option<String> {
+fn unknown_note(what: &str, name: &str, known: &BTreeSet<String>) -> Option<String> {
     if known.iter().any(|one| matches(name, one)) {
         return None;
     }

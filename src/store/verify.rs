@@ -14,7 +14,7 @@ use std::sync::Arc;
 use super::backend::{ARTIFACTS, Backend, BackendError, is_store_name};
 use super::event::ManifestPut;
 use super::history::{History, Recorded};
-use super::log::{self, Look, entry_seq};
+use super::log::{self, LogView, entry_seq};
 use super::parallel::{in_order, of_task};
 use super::report::Report;
 use super::{Store, StoreError, object_digest, object_name};
@@ -87,7 +87,7 @@ impl<B: Backend> Store<B> {
         let mut history = self.empty_history();
         let replayed = log::advance(&mut history, &self.backend).await;
         let replayed = match replayed {
-            Ok(()) => log::check_end(&mut history, &self.backend, Look::Everywhere).await,
+            Ok(()) => log::check_end(&mut history, &self.backend, LogView::Everywhere).await,
             broken => broken,
         };
         report.keep(replayed)?;
@@ -114,7 +114,7 @@ impl<B: Backend> Store<B> {
         self.name_missing(&mut report).await?;
         self.check_objects(objects, named.records, &mut report)
             .await?;
-        report.say_what_was_proved(depth, self.pinned.is_some());
+        report.record_proof(depth, self.pinned.is_some());
         Ok(report)
     }
 

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal};
 
 use crate::event::Events;
 use crate::process::{all_processes, members};
-use crate::wait::{Interrupt, Seen, Urgency, Wait, WaitError};
+use crate::wait::{Interrupt, Poll, Urgency, Wait, WaitError};
 
 /// Ends every process marked by `marker`, and waits until it is gone unless we are to leave now.
 pub(super) async fn end(
@@ -41,8 +41,8 @@ pub(super) async fn end(
     let gone = Wait::new(format!("the end of process {marker}"), PROCESS_END)
         .until(events, &Interrupt::default(), || async {
             match left() {
-                0 => Seen::Ready(()),
-                left => Seen::<(), std::convert::Infallible>::NotYet(format!("{left} left")),
+                0 => Poll::Ready(()),
+                left => Poll::<(), std::convert::Infallible>::NotYet(format!("{left} left")),
             }
         })
         .await;

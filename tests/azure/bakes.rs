@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use vault_bake::builder::azure::sweep_expired;
 use vault_bake::definition::Security;
 use vault_bake::event::{Event, Events, Stage};
-use vault_bake::lock::Generation;
+use vault_bake::lock::VmGeneration;
 
 #[tokio::test]
 async fn a_bake_leaves_a_tested_managed_image_and_nothing_else() {
@@ -65,7 +65,7 @@ type Variant = (
 );
 
 fn second_generation(azure: &mut AzureHarness) {
-    azure.base = base("12-gen2", Generation::V2);
+    azure.base = base("12-gen2", VmGeneration::V2);
 }
 
 fn features(of: &str) -> Value {
@@ -210,12 +210,16 @@ async fn what_cannot_succeed_is_refused_before_anything_is_made() {
             |_| {},
             |g| g.output.resource_group = "elsewhere".to_owned(),
         ),
-        ("base gone", |_| {}, |g| g.base = base("11", Generation::V1)),
+        (
+            "base gone",
+            |_| {},
+            |g| g.base = base("11", VmGeneration::V1),
+        ),
         (
             "processor",
             |_| {},
             |g| {
-                g.base = base("12-arm64", Generation::V2);
+                g.base = base("12-arm64", VmGeneration::V2);
                 g.base.arch = "aarch64".to_owned();
             },
         ),

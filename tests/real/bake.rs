@@ -258,8 +258,8 @@ async fn a_wrong_byte_in_a_release_reaches_no_machine() {
 }
 
 mod exhaustive {
+    use vault_bake::boot_test::LEAST_INDEX;
     use vault_bake::builder::qemu::kvm_works;
-    use vault_bake::trial::LEAST_INDEX;
 
     use super::*;
     use crate::project::audits;

@@ -7,7 +7,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use vault_bake::event::Events;
 use vault_bake::process::Program;
-use vault_bake::wait::{Interrupt, Seen, Wait};
+use vault_bake::wait::{Interrupt, Poll, Wait};
 
 pub mod lab;
 
@@ -206,9 +206,9 @@ async fn a_new_certificate_is_taken_on_hangup(lab: &Lab, node: &Node) {
     Wait::new("the new certificate", Duration::from_secs(10))
         .until(&Events::silent(), &Interrupt::default(), || async {
             if certificate(node.base.clone()).await == before {
-                Seen::<_, String>::NotYet("the old one".to_owned())
+                Poll::<_, String>::NotYet("the old one".to_owned())
             } else {
-                Seen::Ready(())
+                Poll::Ready(())
             }
         })
         .await

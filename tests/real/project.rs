@@ -16,7 +16,7 @@ use semver::Version;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
-use vault_bake::builder::qemu::{QemuSettings, requirements};
+use vault_bake::builder::qemu::{QemuOptions, requirements};
 
 use crate::fixture_vault::lab;
 use crate::qemu::{cache, found};
@@ -101,7 +101,7 @@ impl TestProject {
 
     #[expect(clippy::print_stderr, reason = "a skipped test says why")]
     fn open_with(releases: Releases, also: &[&str]) -> Option<Self> {
-        let needs = requirements(&QemuSettings::new(cache()));
+        let needs = requirements(&QemuOptions::new(cache()));
         let needs = needs
             .into_iter()
             .map(|need| need.program)

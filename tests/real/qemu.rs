@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tokio::io::AsyncReadExt as _;
-use vault_bake::builder::qemu::{Qemu, QemuMachine, QemuSettings, Tools, requirements};
+use vault_bake::builder::qemu::{Qemu, QemuMachine, QemuOptions, Tools, requirements};
 use vault_bake::builder::{Boot, Builder as _, BuilderError, Content, Disk, DiskFile, Machine};
 use vault_bake::definition::{Definition, Firmware, MachineSpec, Network, QemuBase};
 use vault_bake::digest::Digest;
@@ -21,7 +21,7 @@ use vault_bake::lock::{LockedBase, PackageIndex};
 use vault_bake::plan::{PlannedBase, PlannedMachine};
 use vault_bake::ssh::Keys;
 use vault_bake::teardown::Teardown;
-use vault_bake::wait::{Interrupt, Seen, Wait};
+use vault_bake::wait::{Interrupt, Poll, Wait};
 
 /// Under emulation, with other machines beside it.
 pub const BOOT_DEADLINE: Duration = Duration::from_secs(300);
@@ -45,9 +45,9 @@ impl World {
     /// The same with other programs.
     #[expect(clippy::print_stderr, reason = "a skipped test says why")]
     pub fn begin_with(run: &str, tools: Tools) -> Option<Self> {
-        let settings = QemuSettings {
+        let settings = QemuOptions {
             tools,
-            ..QemuSettings::new(cache())
+            ..QemuOptions::new(cache())
         };
         for requirement in requirements(&settings) {
             if !found(&requirement.program) {
@@ -264,12 +264,12 @@ async fn banner(world: &World, machine: &mut impl Machine) -> String {
             let died = machine.died();
             async move {
                 if let Some(end) = died {
-                    return Seen::Never(std::io::Error::other(end.to_string()));
+                    return Poll::Never(std::io::Error::other(end.to_string()));
                 }
                 match first_bytes(address).await {
-                    Ok(text) if text.starts_with("SSH-2.0") => Seen::Ready(text),
-                    Ok(text) => Seen::NotYet(format!("answered {text:?}")),
-                    Err(error) => Seen::NotYet(error.to_string()),
+                    Ok(text) if text.starts_with("SSH-2.0") => Poll::Ready(text),
+                    Ok(text) => Poll::NotYet(format!("answered {text:?}")),
+                    Err(error) => Poll::NotYet(error.to_string()),
                 }
             }
         })

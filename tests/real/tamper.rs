@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use vault_bake::digest::Digest;
 use vault_bake::store::event::{Body, Keep, Revoke};
-use vault_bake::store::gc::Outside;
+use vault_bake::store::gc::ExternalUses;
 use vault_bake::store::revocation::Rule;
 use vault_bake::store::{Depth, Dir, Store, StoreError};
 
@@ -58,7 +58,7 @@ async fn make(root: &Path, scratch: &Path) {
         pin_files: 0,
         in_use_lists: 0,
     };
-    let outside = Outside::default();
+    let outside = ExternalUses::default();
     let (_, plan) = store.plan_gc(&keep, &outside, 0, now()).await.unwrap();
     let removed = store.apply_gc(plan.unwrap().seq, &outside, now()).await;
     assert_eq!(removed.unwrap().removed.len(), 1);

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use vault_bake::definition::Definition;
-use vault_bake::lock::wanted;
+use vault_bake::lock::requested_releases;
 
 /// Runs the binary in `folder`, with store and cache below it.
 fn run(folder: &Path, arguments: &[&str]) -> Output {
@@ -222,7 +222,7 @@ fn nothing_unsafe_is_built_without_a_reason() {
         let definition = Definition::load(&image, &BTreeMap::new()).unwrap();
         let lock = format!(
             "schema = 1\nwanted = \"{}\"\n[qemu]\n{base}",
-            wanted(&definition)
+            requested_releases(&definition)
         );
         fs::write(image.join("image.lock"), lock).unwrap();
         let build = run(folder.path(), &["build", "web", "--dry-run"]);
@@ -281,7 +281,7 @@ fn a_build_with_an_unreadable_file_says_how_to_go_on() {
         let definition = Definition::load(&image, &BTreeMap::new()).unwrap();
         let lock = format!(
             "schema = 1\nwanted = \"{}\"\n[qemu]\n{base}",
-            wanted(&definition)
+            requested_releases(&definition)
         );
         fs::write(image.join("image.lock"), lock).unwrap();
         let build = run(folder.path(), &["build", "web", "--dry-run"]);

@@ -7,8 +7,8 @@ use std::fs;
 
 use serde_json::{Value, json};
 use testing::recorded_store::{RecordedStore, bake, in_cloud, promote, revoke, settled, with};
-use vault_bake::deployment::{Plan, Planned, Use};
 use vault_bake::manifest::Manifest;
+use vault_bake::terraform::{Plan, Planned, Use};
 
 const FILE: &str = "vault-bake.pins.json";
 

@@ -5,10 +5,10 @@ use testing::fake_builder::{Ending, Moment, gone, gone_script};
 use testing::harness::{FakeBuilderHarness, steps};
 use testing::plan::provisioner;
 use vault_bake::bake::BakeError;
+use vault_bake::boot_test::BOOT_CHECK;
 use vault_bake::builder::EndedBy;
 use vault_bake::event::Event;
 use vault_bake::plan::PlannedStep;
-use vault_bake::trial::BOOT_CHECK;
 
 /// Those of a machine's ends that say nothing about the image, and may not come again.
 const CRASH: EndedBy = EndedBy::Signal(6);

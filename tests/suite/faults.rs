@@ -7,7 +7,7 @@ use testing::harness::{FakeBuilderHarness, steps};
 use testing::plan::provisioner;
 use vault_bake::bake::BakeError;
 use vault_bake::event::{Event, Events, Stage};
-use vault_bake::wait::{Interrupt, Seen, Wait};
+use vault_bake::wait::{Interrupt, Poll, Wait};
 
 const STAGES: [Stage; 10] = [
     Stage::Fetch,
@@ -131,8 +131,8 @@ async fn a_second_interrupt_leaves_at_once_and_still_removes_everything() {
     Wait::new("the end of all processes", Duration::from_secs(20))
         .until(&Events::silent(), &quiet, || async {
             match harness.left_behind().await {
-                left if left.is_empty() => Seen::Ready(()),
-                left => Seen::<(), std::convert::Infallible>::NotYet(left.join("\n")),
+                left if left.is_empty() => Poll::Ready(()),
+                left => Poll::<(), std::convert::Infallible>::NotYet(left.join("\n")),
             }
         })
         .await

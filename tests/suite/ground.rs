@@ -9,7 +9,7 @@ use vault_bake::event::Events;
 use vault_bake::process::{ProcessError, Program};
 use vault_bake::secret::{Scrubber, Secret};
 use vault_bake::teardown::{Teardown, Undo, sweep};
-use vault_bake::wait::{Interrupt, Seen, Urgency, Wait, WaitError};
+use vault_bake::wait::{Interrupt, Poll, Urgency, Wait, WaitError};
 
 #[test]
 fn digests_are_read_as_they_are_written_and_in_no_other_way() {
@@ -71,7 +71,7 @@ async fn a_wait_says_what_it_saw_last_and_ends_on_an_interrupt() {
     let wait = Wait::new("the moon", Duration::from_millis(200));
     let error = wait
         .until(&events, &interrupt, || async {
-            Seen::<(), std::io::Error>::NotYet("a cloud".into())
+            Poll::<(), std::io::Error>::NotYet("a cloud".into())
         })
         .await
         .expect_err("nothing to be seen");
@@ -79,7 +79,7 @@ async fn a_wait_says_what_it_saw_last_and_ends_on_an_interrupt() {
 
     let hanging = wait
         .until(&events, &interrupt, || {
-            std::future::pending::<Seen<(), std::io::Error>>()
+            std::future::pending::<Poll<(), std::io::Error>>()
         })
         .await;
     assert!(
@@ -92,7 +92,7 @@ async fn a_wait_says_what_it_saw_last_and_ends_on_an_interrupt() {
     let long = Wait::new("ever", Duration::from_secs(60));
     let ended = long
         .until(&events, &interrupt, || async {
-            Seen::<(), std::io::Error>::NotYet(String::new())
+            Poll::<(), std::io::Error>::NotYet(String::new())
         })
         .await;
     assert!(matches!(ended, Err(WaitError::Interrupted(_))));
@@ -167,8 +167,8 @@ async fn children_and_their_children_end_with_us() {
         let (events, quiet) = (Events::silent(), Interrupt::default());
         let started = noticing.until(&events, &quiet, || async {
             match grandchild(&pid_file) {
-                Some(pid) => Seen::Ready(pid),
-                None => Seen::<u32, std::convert::Infallible>::NotYet("none".into()),
+                Some(pid) => Poll::Ready(pid),
+                None => Poll::<u32, std::convert::Infallible>::NotYet("none".into()),
             }
         });
         let pid = tokio::select! {
@@ -179,9 +179,9 @@ async fn children_and_their_children_end_with_us() {
             .until(&events, &quiet, || async {
                 let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
                 if state.is_empty() || state.contains(") Z ") {
-                    Seen::Ready(())
+                    Poll::Ready(())
                 } else {
-                    Seen::<(), std::convert::Infallible>::NotYet(state)
+                    Poll::<(), std::convert::Infallible>::NotYet(state)
                 }
             })
             .await;
@@ -231,8 +231,8 @@ async fn a_dropped_program_is_gone_with_its_children() {
     Wait::new("all children", Duration::from_secs(20))
         .until(&events, &interrupt, || async {
             match members(group) {
-                3.. if ready.exists() => Seen::Ready(()),
-                n => Seen::<(), std::convert::Infallible>::NotYet(format!("{n} processes")),
+                3.. if ready.exists() => Poll::Ready(()),
+                n => Poll::<(), std::convert::Infallible>::NotYet(format!("{n} processes")),
             }
         })
         .await
@@ -276,9 +276,9 @@ async fn a_sweep_takes_dead_runs_and_leaves_living_ones() {
     let would = Wait::new("a lock that nobody holds", Duration::from_secs(10))
         .until(&events, &interrupt, || async {
             match sweep(&runs, true, None, &events, &interrupt).await {
-                Ok(would) if would.is_empty() => Seen::NotYet("nothing dead".to_owned()),
-                Ok(would) => Seen::Ready(would),
-                Err(error) => Seen::Never(error),
+                Ok(would) if would.is_empty() => Poll::NotYet("nothing dead".to_owned()),
+                Ok(would) => Poll::Ready(would),
+                Err(error) => Poll::Never(error),
             }
         })
         .await

@@ -13,7 +13,7 @@ use serde_json::json;
 use vault_bake::definition::Definition;
 use vault_bake::identity::Identity;
 use vault_bake::lint::{Configuration, Finding, Product, Role, Severity, of_steps, rules};
-use vault_bake::plan::judge;
+use vault_bake::plan::evaluate;
 use vault_bake::provisioner::Provisioners;
 
 use crate::provisioners::rendered;
@@ -211,7 +211,7 @@ fn shipped_images_have_no_finding() {
             let definition = Definition::load(&root.join("images").join(image), &given).unwrap();
             let provisioners =
                 Provisioners::load(&[root.join("provisioners")], &definition).unwrap();
-            let steps = judge(&definition, &provisioners).unwrap();
+            let steps = evaluate(&definition, &provisioners).unwrap();
             let found = of_steps(&steps, &definition.releases, &definition.allowed).unwrap();
             let expected: &[&str] = match image {
                 "consul-server" => &[],
@@ -267,7 +267,7 @@ fn a_definition_may_say_why() {
         })?;
         let provisioners = Path::new(env!("CARGO_MANIFEST_DIR")).join("provisioners");
         let provisioners = Provisioners::load(&[provisioners], &definition).unwrap();
-        let steps = judge(&definition, &provisioners).unwrap();
+        let steps = evaluate(&definition, &provisioners).unwrap();
         let found = of_steps(&steps, &definition.releases, &definition.allowed);
         let found = found.map_err(|error| error.to_string())?;
         Ok::<_, String>(

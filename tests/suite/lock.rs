@@ -7,10 +7,10 @@ use vault_bake::definition::{AzureBase, AzureSpec, BuilderKind, Definition};
 use vault_bake::digest::Digest;
 use vault_bake::event::Events;
 use vault_bake::lock::{
-    self, Bases, Generation, ImageReference, Index, Lock, LockError, LockedImage, Network,
-    PackageIndex,
+    self, Bases, ImageReference, Index, Lock, LockError, LockedImage, Network, PackageIndex,
+    VmGeneration,
 };
-use vault_bake::release::{LockedRelease, Source};
+use vault_bake::release::{LockedRelease, ReleaseMirror};
 use vault_bake::wait::Interrupt;
 
 /// A network that has everything that it is asked for.
@@ -57,7 +57,7 @@ impl Index for StandIn {
         };
         Ok(LockedImage {
             image,
-            generation: Generation::V2,
+            generation: VmGeneration::V2,
             arch: "x86_64".to_owned(),
             security: None,
             plan: None,
@@ -66,7 +66,7 @@ impl Index for StandIn {
 
     async fn release(
         &self,
-        source: &Source,
+        source: &ReleaseMirror,
         product: &str,
         version: &str,
         _events: &Events,
@@ -162,7 +162,9 @@ fn a_lock_is_for_base_releases_and_their_source_alone() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("node.toml");
         std::fs::write(&file, text).unwrap();
-        lock::wanted(&Definition::load(&file, &BTreeMap::new()).unwrap_or_else(|e| panic!("{e}")))
+        lock::requested_releases(
+            &Definition::load(&file, &BTreeMap::new()).unwrap_or_else(|e| panic!("{e}")),
+        )
     };
     let text = std::fs::read_to_string("tests/definitions/valid/least.toml").unwrap();
     let first = wanted(&text);

@@ -3,19 +3,19 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use vault_bake::azure::{Cloud, Kind, Source};
-use vault_bake::project::{Azure, NoCredential, Project, Proof};
+use vault_bake::azure::{Cloud, CredentialSource, Kind};
+use vault_bake::project_file::{Azure, NoCredential, ProjectFile, Proof};
 use vault_bake::secret::Secret;
 use vault_bake::store::blob::Credential;
 
-fn parse(text: &str) -> Result<Project, String> {
-    Project::parse(Path::new("vault-bake.toml"), text).map_err(|problem| problem.to_string())
+fn parse(text: &str) -> Result<ProjectFile, String> {
+    ProjectFile::parse(Path::new("vault-bake.toml"), text).map_err(|problem| problem.to_string())
 }
 
 #[test]
 fn everything_may_be_left_out() {
-    assert_eq!(parse("").unwrap(), Project::default());
-    assert_eq!(parse("[store]\n").unwrap(), Project::default());
+    assert_eq!(parse("").unwrap(), ProjectFile::default());
+    assert_eq!(parse("[store]\n").unwrap(), ProjectFile::default());
     let text = "[store]\nat = \"https://acme.blob.core.windows.net/images\"\n\n[store.azure]\n\
         credential = \"managed-identity\"\nclient_id = \"11111111-2222\"\n";
     let project = parse(text).unwrap();
@@ -147,7 +147,7 @@ fn the_ids_of_the_file_go_before_the_environments() {
     let credential = azure.credential(None, &environment.into(), &cloud);
     assert!(credential.is_ok_and(|credential| credential
         == Credential::Identity {
-            source: Source::GitHub {
+            source: CredentialSource::GitHub {
                 tenant: String::from("ours"),
                 client: String::from("mine"),
                 url: String::from("https://x"),

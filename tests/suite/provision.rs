@@ -16,10 +16,10 @@ use testing::plan::{plan, provisioner, step, with_env, with_secret};
 use testing::sshd::Sshd;
 use vault_bake::digest::Digest;
 use vault_bake::event::{Event, Events};
-use vault_bake::plan::{Plan, PlannedStep, StepKind};
-use vault_bake::provision::{
+use vault_bake::guest_steps::{
     Guest, Installed, ProvisionError, boot_facts, inventory, run_step, seal, upload,
 };
+use vault_bake::plan::{Plan, PlannedStep, StepKind};
 use vault_bake::release::{LockedRelease, Verified};
 use vault_bake::secret::{Scrubber, Secret};
 use vault_bake::ssh::{Keys, Reboot, Script, Session};

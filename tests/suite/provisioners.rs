@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use semver::Version;
-use vault_bake::changes::{CHANGES, CONSUL_TLS, Change};
 use vault_bake::definition::Definition;
-use vault_bake::plan::judge;
+use vault_bake::plan::evaluate;
 use vault_bake::provisioner::Provisioners;
+use vault_bake::version_changes::{CHANGES, CONSUL_TLS, VersionChange};
 
 const NAMES: [&str; 5] = ["base", "consul", "vault", "harden", "seal"];
 
@@ -252,7 +252,7 @@ pub fn rendered(path: &str, versions: &[(&str, &str)]) -> String {
     let image = folder().with_file_name("images").join("vault-server");
     let definition = Definition::load(&image, &given.collect()).unwrap();
     let provisioners = Provisioners::load(&[folder()], &definition).unwrap();
-    let steps = judge(&definition, &provisioners).unwrap();
+    let steps = evaluate(&definition, &provisioners).unwrap();
     let mut files = steps.iter().flat_map(|step| &step.files);
     let file = files.find(|file| file.path == path);
     String::from_utf8(file.unwrap().content.clone()).unwrap()
@@ -298,7 +298,10 @@ fn inputs_that_fit_no_configuration_are_refused_by_name() {
         fs::write(image.join("image.toml"), changed).unwrap();
         let definition = Definition::load(&image, &BTreeMap::new()).unwrap();
         let provisioners = Provisioners::load(&[folder()], &definition).unwrap();
-        let error = judge(&definition, &provisioners).err().unwrap().to_string();
+        let error = evaluate(&definition, &provisioners)
+            .err()
+            .unwrap()
+            .to_string();
         error.replace(&place.path().display().to_string(), "FOLDER")
     };
     let cases = [
@@ -355,7 +358,7 @@ fn each_change_begins_with_its_version() {
             "{}",
             change.name
         );
-        assert_eq!(Change::named(change.name), Some(change));
+        assert_eq!(VersionChange::named(change.name), Some(change));
     }
     assert!(CONSUL_TLS.is_in(&"1.12.0-rc1+ent".parse().unwrap()));
 }

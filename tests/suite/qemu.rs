@@ -12,7 +12,7 @@ use vault_bake::builder::Kernel;
 use vault_bake::builder::access::{self, Purpose};
 use vault_bake::builder::qemu::machine::accelerator;
 use vault_bake::builder::qemu::machine::arguments::{Accelerator, Arguments, Uefi};
-use vault_bake::builder::qemu::{QemuSettings, requirements};
+use vault_bake::builder::qemu::{QemuOptions, requirements};
 use vault_bake::definition::{MachineSpec, Network};
 use vault_bake::secret::Secret;
 use vault_bake::ssh::Keys;
@@ -293,7 +293,7 @@ fn kvm_is_used_only_where_a_processor_virtualizes() {
 
 #[test]
 fn requirements_name_packages() {
-    let lines: Vec<String> = requirements(&QemuSettings::new("cache"))
+    let lines: Vec<String> = requirements(&QemuOptions::new("cache"))
         .iter()
         // Needed by users other than root only.
         .filter(|one| !matches!(one.package, "uidmap" | "fakeroot"))

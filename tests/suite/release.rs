@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use vault_bake::digest::Digest;
 use vault_bake::event::Events;
 use vault_bake::release::{
-    LockedRelease, ReleaseError, Source, Verified, fetch, resolve, signature,
+    LockedRelease, ReleaseError, ReleaseMirror, Verified, fetch, resolve, signature,
 };
 use vault_bake::wait::Interrupt;
 
@@ -23,14 +23,14 @@ use gpg::{ARCHIVE, Lab, VERSION, lab};
 /// A mirror folder with one release, and a cache beside it.
 struct Mirror {
     folder: tempfile::TempDir,
-    source: Source,
+    source: ReleaseMirror,
 }
 
 impl Mirror {
     fn new(lab: &Lab, sums: &[u8], signature: &[u8], archive: &[u8], certificate: &[u8]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let mirror = Self {
-            source: Source {
+            source: ReleaseMirror {
                 base: folder.path().join("mirror").display().to_string(),
                 key_file: Some(folder.path().join("key")),
                 fingerprint: lab.fingerprint.clone(),
@@ -379,7 +379,7 @@ fn unsigned_area(signature: &[u8]) -> std::ops::Range<usize> {
 
 #[test]
 fn the_official_source_pins_hashicorps_key_in_full() {
-    let official = Source::official();
+    let official = ReleaseMirror::official();
     assert_eq!(
         official.fingerprint,
         "C874011F0AB405110D02105534365D9472D7468F"

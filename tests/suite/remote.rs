@@ -8,8 +8,8 @@ use testing::remote_backend::RemoteBackend;
 use testing::signing::signed_store;
 use vault_bake::bake::BakeError;
 use vault_bake::event::{Event, Stage};
+use vault_bake::run_context::runs;
 use vault_bake::store::Depth;
-use vault_bake::world::runs;
 
 #[tokio::test]
 async fn an_image_in_a_far_store_is_fetched_checked_and_booted() {

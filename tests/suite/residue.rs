@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use gpt::mbr::ProtectiveMBR;
 use tempfile::TempDir;
 use vault_bake::digest::Digest;
+use vault_bake::leak_scan::{self, Programs, ScanReport, SecretPatterns};
 use vault_bake::process::Program;
-use vault_bake::residue::{self, Looked, Needles, Programs};
 use vault_bake::secret::Secret;
 use vault_bake::wait::Interrupt;
 
@@ -136,22 +136,23 @@ impl Disk {
             .expect("it is deleted");
     }
 
-    fn scan(&self) -> Looked {
+    fn scan(&self) -> ScanReport {
         scan(&self.path())
     }
 }
 
-fn scan(path: &Path) -> Looked {
+fn scan(path: &Path) -> ScanReport {
     let secrets = [Secret::new(RUN_SECRET), Secret::new("short")];
     let programs = Programs::new([("vault", Digest::of(BINARY))]);
-    residue::scan(path, &Needles::new(&secrets), &programs).expect("a disk that can be read")
+    leak_scan::scan(path, &SecretPatterns::new(&secrets), &programs)
+        .expect("a disk that can be read")
 }
 
-fn found(looked: &Looked) -> Vec<String> {
+fn found(looked: &ScanReport) -> Vec<String> {
     looked.found.iter().map(ToString::to_string).collect()
 }
 
-fn breaks(looked: &Looked) -> String {
+fn breaks(looked: &ScanReport) -> String {
     let rules: BTreeSet<&str> = looked.found.iter().map(|residue| residue.rule).collect();
     rules.into_iter().collect::<Vec<_>>().join(" ")
 }
@@ -173,14 +174,14 @@ async fn every_class_of_residue_is_found_and_named() {
         assert_eq!(
             failed.map(|record| record.id).collect::<Vec<_>>().join(" "),
             {
-                let mut wanted: Vec<&str> = residue::rules().map(|rule| rule.id).collect();
+                let mut wanted: Vec<&str> = leak_scan::rules().map(|rule| rule.id).collect();
                 wanted.retain(|id| rules.split(' ').any(|rule| rule == *id));
                 wanted.join(" ")
             }
         );
         seen.extend(rules.split(' '));
     }
-    let all: BTreeSet<&str> = residue::rules().map(|rule| rule.id).collect();
+    let all: BTreeSet<&str> = leak_scan::rules().map(|rule| rule.id).collect();
     assert_eq!(seen, all, "every rule has a case");
     println!("{} cases of {} rules", CASES.len(), all.len());
 }
@@ -236,7 +237,7 @@ async fn programs_of_releases_are_those_that_were_verified() {
     let disk = Disk::with(&[("usr/bin/vault", BINARY), ("usr/bin/other", "")]).await;
     let judged = |content: &str, product| {
         let programs = Programs::new([(product, Digest::of(content))]);
-        let looked = residue::scan(&disk.path(), &Needles::default(), &programs);
+        let looked = leak_scan::scan(&disk.path(), &SecretPatterns::default(), &programs);
         let looked = looked.expect("a disk that can be read");
         let record = looked.records().pop().expect("a record");
         let broken: String = found(&looked)
@@ -326,8 +327,8 @@ fn what_cannot_be_looked_into_is_said_and_never_called_clean() {
     let mut broken = vec![0; 1 << 20];
     broken[1080..1082].copy_from_slice(&[0x53, 0xef]);
     fs::write(&path, broken).expect("a disk");
-    let error =
-        residue::scan(&path, &Needles::default(), &Programs::default()).expect_err("it is damaged");
+    let error = leak_scan::scan(&path, &SecretPatterns::default(), &Programs::default())
+        .expect_err("it is damaged");
     assert!(
         error
             .to_string()

@@ -81,9 +81,9 @@ pub async fn eventually(what: impl Fn() -> bool) -> bool {
     let seen = wait
         .until(&Events::silent(), &Interrupt::default(), || async {
             if what() {
-                vault_bake::wait::Seen::Ready(())
+                vault_bake::wait::Poll::Ready(())
             } else {
-                vault_bake::wait::Seen::<(), std::convert::Infallible>::NotYet("not so".to_owned())
+                vault_bake::wait::Poll::<(), std::convert::Infallible>::NotYet("not so".to_owned())
             }
         })
         .await;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use vault_bake::trial::{AUDIT_CHECK, LEAST_INDEX};
+use vault_bake::boot_test::{AUDIT_CHECK, LEAST_INDEX};
 
 const LONGEST_FILE_LINES: usize = 400;
 
@@ -238,7 +238,7 @@ fn every_check_is_documented_and_every_documented_check_is_made() {
             made.entry(id).or_default().push(words);
         }
     }
-    for rule in vault_bake::residue::rules() {
+    for rule in vault_bake::leak_scan::rules() {
         let (id, words) = (rule.id.to_owned(), rule.words.to_owned());
         made.entry(id).or_default().push(words);
     }

@@ -18,8 +18,8 @@ use openssl::sign::{RsaPssSaltlen, Signer};
 use openssl::x509::X509;
 use serde_json::json;
 
-use super::Who;
-use crate::azure::wire::Clock;
+use super::Auth;
+use crate::azure::transport::Clock;
 use crate::secret::Secret;
 
 /// A certificate with its key, and for whom it signs what.
@@ -37,7 +37,7 @@ impl Certificate {
         password: Option<&Secret>,
         tenant: &str,
         client: &str,
-        who: &Who,
+        who: &Auth,
     ) -> Result<Self, String> {
         let place = path.display();
         let bytes = std::fs::read(path).map_err(|error| format!("{place}: {error}"))?;

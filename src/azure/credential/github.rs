@@ -14,7 +14,7 @@ use azure_core::http::{
 use azure_identity::ClientAssertion;
 use serde_json::Value;
 
-use crate::azure::wire::cause;
+use crate::azure::transport::cause;
 use crate::secret::Secret;
 
 /// A job.

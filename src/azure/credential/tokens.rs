@@ -18,25 +18,25 @@ use azure_identity::{
 
 use super::certificate::Certificate;
 use super::github::Job;
-use super::{Source, SourceError};
+use super::{CredentialError, CredentialSource};
 use crate::azure::cloud::Cloud;
-use crate::azure::wire::{Wire, cause};
+use crate::azure::transport::{AzureTransport, cause};
 use crate::secret::{SCRUBBED, Scrubber, Secret};
 
 /// Who we are, in which cloud, over which wire.
 #[derive(Clone)]
-pub struct Who {
+pub struct Auth {
     /// Where tokens come from.
-    pub source: Source,
+    pub source: CredentialSource,
     /// Whose tokens.
     pub cloud: Cloud,
     /// What carries the requests for them.
-    pub wire: Wire,
+    pub wire: AzureTransport,
 }
 
-impl Who {
+impl Auth {
     /// A source of tokens. Nothing is asked for yet; files that are named are read.
-    pub fn tokens(&self) -> Result<Tokens, SourceError> {
+    pub fn tokens(&self) -> Result<Tokens, CredentialError> {
         Ok(Tokens {
             current: Mutex::new(self.credential()?),
             given: Mutex::new(Vec::new()),
@@ -44,13 +44,13 @@ impl Who {
         })
     }
 
-    fn credential(&self) -> Result<Arc<dyn TokenCredential>, SourceError> {
+    fn credential(&self) -> Result<Arc<dyn TokenCredential>, CredentialError> {
         let unusable = |error: azure_core::Error| self.unusable(&cause(&error));
         let assertion = |options| ClientAssertionCredentialOptions {
             client_options: options,
         };
         Ok(match &self.source {
-            Source::ClientSecret {
+            CredentialSource::ClientSecret {
                 tenant,
                 client,
                 secret,
@@ -61,7 +61,7 @@ impl Who {
                 ClientSecretCredential::new(tenant, client.clone(), secret, Some(options))
                     .map_err(unusable)?
             }
-            Source::Certificate {
+            CredentialSource::Certificate {
                 tenant,
                 client,
                 path,
@@ -74,7 +74,7 @@ impl Who {
                 ClientAssertionCredential::new(tenant, client, read, Some(options))
                     .map_err(unusable)?
             }
-            Source::GitHub {
+            CredentialSource::GitHub {
                 tenant,
                 client,
                 url,
@@ -87,7 +87,7 @@ impl Who {
                 ClientAssertionCredential::new(tenant, client, job, Some(options))
                     .map_err(unusable)?
             }
-            Source::WorkloadIdentity {
+            CredentialSource::WorkloadIdentity {
                 tenant,
                 client,
                 token_file,
@@ -101,7 +101,7 @@ impl Who {
                 let why = format!("{}: {}", token_file.display(), cause(&error));
                 self.unusable(&why)
             })?,
-            Source::ManagedIdentity { client } => {
+            CredentialSource::ManagedIdentity { client } => {
                 let metadata =
                     Url::parse(METADATA).map_err(|error| self.unusable(&error.to_string()))?;
                 ManagedIdentityCredential::new(Some(ManagedIdentityCredentialOptions {
@@ -110,11 +110,13 @@ impl Who {
                 }))
                 .map_err(unusable)?
             }
-            Source::DeveloperTools => DeveloperToolsCredential::new(None).map_err(unusable)?,
+            CredentialSource::DeveloperTools => {
+                DeveloperToolsCredential::new(None).map_err(unusable)?
+            }
         })
     }
 
-    fn options(&self, url: &Url) -> Result<ClientOptions, SourceError> {
+    fn options(&self, url: &Url) -> Result<ClientOptions, CredentialError> {
         let transport = self.wire.to(url);
         let transport = transport.map_err(|error| self.unusable(&error.to_string()))?;
         let first = self.wire.pace.of(FIRST_PAUSE).as_millis();
@@ -133,8 +135,8 @@ impl Who {
         })
     }
 
-    fn unusable(&self, why: &str) -> SourceError {
-        SourceError::Unusable {
+    fn unusable(&self, why: &str) -> CredentialError {
+        CredentialError::Unusable {
             who: self.source.kind().name(),
             why: redact(&Scrubber::new(&self.source.secrets()).scrub(why)),
         }
@@ -143,7 +145,7 @@ impl Who {
 
 /// What makes tokens. Clients of Microsoft's take it as theirs.
 pub struct Tokens {
-    who: Who,
+    who: Auth,
     current: Mutex<Arc<dyn TokenCredential>>,
     /// The tokens that were given out last.
     given: Mutex<Vec<Secret>>,
@@ -151,7 +153,7 @@ pub struct Tokens {
 
 impl Tokens {
     /// Forgets every token: the next one is new. The clients below keep theirs and cannot be told, so they are made anew.
-    pub fn renew(&self) -> Result<(), SourceError> {
+    pub fn renew(&self) -> Result<(), CredentialError> {
         let new = self.who.credential()?;
         *locked(&self.current) = new;
         Ok(())

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use vault_bake::azure::{Arm, ArmSettings, Source, Who, Wire};
+use vault_bake::azure::{ArmClient, ArmOptions, Auth, AzureTransport, CredentialSource};
 use vault_bake::builder::azure::{Azure, Job};
 use vault_bake::definition::{AzureMachine, AzureOutput};
 use vault_bake::manifest::Manifest;
-use vault_bake::project::Subscription;
+use vault_bake::project_file::Subscription;
 
 use crate::exit::{Exit, Failure};
-use crate::place;
-use crate::world::{Session, clock};
+use crate::invocation::{Invocation, clock};
+use crate::store_location;
 
 /// The variable that names a subscription where the project's file names none.
 const SUBSCRIPTION: &str = "AZURE_SUBSCRIPTION_ID";
@@ -23,32 +23,32 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 const LIFETIME: SignedDuration = SignedDuration::from_hours(12);
 
 /// The door to the subscription, where one is configured.
-pub fn door_if_any(session: &Session, run: &str) -> Result<Option<Arm>, Failure> {
-    let Subscription { id, who, cloud } = place::project(&session.project)?.subscription;
-    let environment = place::environment();
+pub fn client_if_configured(session: &Invocation, run: &str) -> Result<Option<ArmClient>, Failure> {
+    let Subscription { id, who, cloud } = store_location::project(&session.project)?.subscription;
+    let environment = store_location::environment();
     let Some(subscription) = id.or_else(|| environment.get(SUBSCRIPTION).cloned()) else {
         return Ok(None);
     };
-    let cloud = place::with_authority(cloud.cloud()?, &environment)?;
-    let source = Source::choose(&who, &environment);
-    let settings = ArmSettings {
-        who: Who {
+    let cloud = store_location::with_authority(cloud.cloud()?, &environment)?;
+    let source = CredentialSource::choose(&who, &environment);
+    let settings = ArmOptions {
+        who: Auth {
             source: source.map_err(|error| Failure::usage(error.to_string()))?,
             cloud,
-            wire: Wire::real(clock),
+            wire: AzureTransport::real(clock),
         },
         subscription,
         run: run.to_owned(),
         request_timeout: REQUEST_TIMEOUT,
     };
-    let arm = Arm::new(settings, &session.events, &session.interrupt);
+    let arm = ArmClient::new(settings, &session.events, &session.interrupt);
     arm.map(Some)
         .map_err(|error| Failure::new(Exit::Failed, error.to_string()))
 }
 
 /// The door to the subscription, which there has to be.
-pub fn door(session: &Session, run: &str) -> Result<Arm, Failure> {
-    door_if_any(session, run)?.ok_or_else(|| {
+pub fn client(session: &Invocation, run: &str) -> Result<ArmClient, Failure> {
+    client_if_configured(session, run)?.ok_or_else(|| {
         Failure::usage("no Azure subscription is configured").hint(format!(
             "set {SUBSCRIPTION}, or `subscription` in `[azure]` of vault-bake.toml"
         ))
@@ -57,7 +57,7 @@ pub fn door(session: &Session, run: &str) -> Result<Arm, Failure> {
 
 /// A builder for the image `image` of `version`.
 pub fn builder(
-    session: &Session,
+    session: &Invocation,
     image: &str,
     version: &str,
     machine: &AzureMachine,
@@ -73,12 +73,12 @@ pub fn builder(
             .strftime("%Y-%m-%dT%H:%M:%SZ")
             .to_string(),
     };
-    Ok(Azure::new(door(session, image)?, job))
+    Ok(Azure::new(client(session, image)?, job))
 }
 
 /// A builder that starts the images of a recorded manifest and makes none.
 pub fn tester(
-    session: &Session,
+    session: &Invocation,
     manifest: &Manifest,
     machine: &AzureMachine,
 ) -> Result<Azure, Failure> {

@@ -6,24 +6,24 @@ use std::process::ExitCode;
 use vault_bake::bake::{BakeError, Failed};
 use vault_bake::builder::BuilderError;
 use vault_bake::builder::qemu::UserIds;
-use vault_bake::definition::{DefinitionError, Place, Problem, Problems};
-use vault_bake::deployment::PlanError as PlanFileError;
+use vault_bake::definition::{DefinitionError, Location, Problem, Problems};
+use vault_bake::guest_steps::ProvisionError;
 use vault_bake::http::FetchError;
 use vault_bake::lint::LintError;
 use vault_bake::lock::LockError;
 use vault_bake::pin::PinError;
 use vault_bake::plan::PlanError;
 use vault_bake::process::ProcessError;
-use vault_bake::provision::ProvisionError;
 use vault_bake::provisioner::ProvisionerError;
 use vault_bake::release::ReleaseError;
 use vault_bake::resolve::ResolveError;
 use vault_bake::sign::{Role, Shortage};
 use vault_bake::store::StoreError;
-use vault_bake::teardown::{JournalError, Leak};
+use vault_bake::teardown::{JournalError, Leftover};
+use vault_bake::terraform::PlanFileError;
 use vault_bake::wait::Interrupted;
 
-use crate::output::{print_json, tell, tell_line};
+use crate::output::{eprint_line, eprint_text, print_json};
 
 /// The exit statuses of `vault-bake`: a documented interface, never renumbered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,9 +97,14 @@ impl Failure {
         self
     }
 
+    /// Adds what to do about it, if that is known.
+    fn hinting(self, hint: Option<String>) -> Self {
+        Self { hint, ..self }
+    }
+
     /// Adds what is still there and could not be removed. That decides the exit status.
     #[must_use]
-    pub fn leaking(mut self, leaks: &[Leak]) -> Self {
+    pub fn leaking(mut self, leaks: &[Leftover]) -> Self {
         self.left_behind = leaks.iter().map(ToString::to_string).collect();
         if !leaks.is_empty() {
             self.exit = Exit::Leaked;
@@ -114,7 +119,7 @@ impl Failure {
             None => self.message.clone(),
         };
         let line: Vec<&str> = text.split(char::is_control).collect();
-        tell_line(&format!("error: {}", line.join(" ")));
+        eprint_line(&format!("error: {}", line.join(" ")));
         self.exit
     }
 
@@ -127,7 +132,7 @@ impl Failure {
             });
             if !self.problems.is_empty() {
                 let problem = |problem: &Problem| {
-                    let Place { file, line, key } = &problem.place;
+                    let Location { file, line, key } = &problem.place;
                     serde_json::json!({
                         "file": file, "line": line, "key": key,
                         "message": problem.message, "hint": problem.hint,
@@ -149,29 +154,31 @@ impl Failure {
         lines.extend(self.hint.iter().map(|hint| format!("hint: {hint}")));
         lines.extend(log.map(|log| format!("log: {}", log.display())));
         lines.push(String::new());
-        tell(&lines.join("\n"));
+        eprint_text(&lines.join("\n"));
         self.exit
     }
 }
 
-/// Errors that say everything themselves, hint included, and the status that each kind ends with.
+/// The exit status of each kind of error. What to do about it is the error's own `hint`.
 macro_rules! failures {
     ($($error:ty => $exit:expr;)*) => {
         $(impl From<$error> for Failure {
             fn from(error: $error) -> Self {
                 let exit: fn(&$error) -> Exit = $exit;
-                Self::new(exit(&error), error.to_string())
+                let hint = error.hint();
+                Self { hint, ..Self::new(exit(&error), error.to_string()) }
             }
         })*
     };
 }
 
 failures! {
+    JournalError => |_| Exit::Failed;
     LintError => |_| Exit::Usage;
     LockError => lock;
     PinError => |error| kind(error.is_integrity(), error.is_conflict(), error.is_invalid());
     PlanFileError => |_| Exit::Usage;
-    JournalError => |_| Exit::Failed;
+    ResolveError => |error| kind(error.is_integrity(), error.is_conflict(), error.is_invalid());
 }
 
 impl From<Problems> for Failure {
@@ -189,7 +196,7 @@ impl From<DefinitionError> for Failure {
     fn from(error: DefinitionError) -> Self {
         match error {
             DefinitionError::Invalid(problems) => problems.into(),
-            DefinitionError::Read { .. } => Self::usage(error.to_string()),
+            DefinitionError::Read { .. } => Self::usage(error.to_string()).hinting(error.hint()),
         }
     }
 }
@@ -198,7 +205,7 @@ impl From<ProvisionerError> for Failure {
     fn from(error: ProvisionerError) -> Self {
         match error {
             ProvisionerError::Invalid(problems) => problems.into(),
-            other => Self::usage(other.to_string()),
+            other => Self::usage(other.to_string()).hinting(other.hint()),
         }
     }
 }
@@ -208,34 +215,20 @@ impl From<PlanError> for Failure {
         match error {
             PlanError::Invalid(problems) => problems.into(),
             PlanError::Provisioner(error) => error.into(),
-            other => Self::usage(other.to_string()),
+            other => Self::usage(other.to_string()).hinting(other.hint()),
         }
     }
 }
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
-        let failure = Self::new(store(&error), error.to_string());
-        match &error {
-            StoreError::NotAllowed { role, shortage, .. } => {
-                failure.hint(key_hint(*role, shortage))
-            }
-            _ => failure,
-        }
-    }
-}
-
-impl From<ResolveError> for Failure {
-    fn from(error: ResolveError) -> Self {
-        let exit = kind(
-            error.is_integrity(),
-            error.is_conflict(),
-            error.is_invalid(),
-        );
-        let failure = Self::new(exit, error.to_string());
-        match error.way_out() {
-            Some(way_out) => failure.hint(way_out),
-            None => failure,
+        let hint = match &error {
+            StoreError::NotAllowed { role, shortage, .. } => Some(key_hint(*role, shortage)),
+            _ => error.hint(),
+        };
+        Self {
+            hint,
+            ..Self::new(store(&error), error.to_string())
         }
     }
 }
@@ -363,7 +356,7 @@ fn hint(error: &BakeError) -> Option<String> {
         BakeError::Provision(_) => {
             "`--on-error keep` leaves the machine running, to log in and look"
         }
-        _ => return None,
+        other => return other.hint(),
     };
     Some(words.to_owned())
 }

@@ -7,10 +7,10 @@ mod ending;
 mod exit;
 mod keys;
 mod output;
-mod place;
+mod store_location;
 mod report;
 mod variables;
-mod world;
+mod invocation;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -22,8 +22,8 @@ use vault_bake::terminal::visible;
 
 use crate::args::{Cli, Verb};
 use crate::exit::{Exit, Failure};
-use crate::output::tell;
-use crate::world::Session;
+use crate::invocation::Invocation;
+use crate::output::eprint_text;
 
 /// Records are many small texts, and reading them is mostly making room for them: a sixth faster than with the system's.
 #[global_allocator]
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
     let exit = runtime.block_on(run(cli));
     // What was given up may not hold the process for long, and what only ends a little later must not be cut off.
     runtime.shutdown_timeout(LAST_WAIT);
-    ssh::settle(LAST_WAIT);
+    ssh::join_all(LAST_WAIT);
     exit.into()
 }
 
@@ -58,12 +58,12 @@ fn refuse(error: &clap::Error) -> ExitCode {
     if visible(&text) == text {
         error.exit();
     }
-    tell(&text);
+    eprint_text(&text);
     Exit::Usage.into()
 }
 
 async fn run(cli: Cli) -> Exit {
-    let session = match Session::new(cli.global) {
+    let session = match Invocation::new(cli.global) {
         Ok(session) => session,
         Err(failure) => return failure.print(false, None),
     };
@@ -74,7 +74,7 @@ async fn run(cli: Cli) -> Exit {
     }
 }
 
-async fn dispatch(verb: Verb, session: &Session) -> Result<Exit, Failure> {
+async fn dispatch(verb: Verb, session: &Invocation) -> Result<Exit, Failure> {
     match verb {
         Verb::Validate { images, vars } => commands::validate::run(session, &images, &vars),
         Verb::Lock {

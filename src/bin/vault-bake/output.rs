@@ -40,16 +40,16 @@ pub fn print_file(bytes: &[u8]) {
 
 /// Tells people something in addition to a result that programs read whole.
 pub fn print_warning(warning: &str) {
-    tell_line(&format!("warning: {warning}"));
+    eprint_line(&format!("warning: {warning}"));
 }
 
 /// Writes a line on standard error.
-pub fn tell_line(line: &str) {
-    tell(&format!("{line}\n"));
+pub fn eprint_line(line: &str) {
+    eprint_text(&format!("{line}\n"));
 }
 
 /// Writes text on standard error that has its line ends already.
-pub fn tell(text: &str) {
+pub fn eprint_text(text: &str) {
     // Without a standard error the exit status is all that can be said.
     let _ = stderr().lock().write_all(visible(text).as_bytes());
 }

@@ -12,7 +12,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use vault_bake::event::{Event, Sink, Stage};
 use vault_bake::terminal::{visible, visible_json, visible_line};
 
-use crate::output::{print_json, tell_line};
+use crate::output::{eprint_line, print_json};
 
 /// How people see events.
 enum Face {
@@ -110,7 +110,7 @@ impl State {
             return;
         }
         if let Some(log) = &mut self.log {
-            let at = crate::world::clock();
+            let at = crate::invocation::clock();
             // See `open_log`: a full disk must not end a run because of its log.
             let _ = writeln!(log, "{at:.3} {}", log_line(event));
         }
@@ -139,12 +139,12 @@ impl State {
         match &mut self.face {
             Face::Json => {
                 let mut value = serde_json::to_value(event).unwrap_or_default();
-                value["time"] = crate::world::clock().to_string().into();
+                value["time"] = crate::invocation::clock().to_string().into();
                 print_json(&value);
             }
             Face::Lines => {
                 if let Some(line) = lasting_line(event) {
-                    tell_line(&line);
+                    eprint_line(&line);
                 }
             }
             Face::Bars { all, stages } => show_bars(all, stages, current, event),

@@ -7,13 +7,13 @@ use vault_bake::definition::{Definition, meant};
 
 use crate::args::Vars;
 use crate::exit::Failure;
-use crate::place::environment;
-use crate::world::Session;
+use crate::invocation::Invocation;
+use crate::store_location::environment;
 
 /// How the environment names a variable.
 const PREFIX: &str = "VB_VAR_";
 
-impl Session {
+impl Invocation {
     /// The values given for the variables of the definition at `path`.
     pub fn variables(
         &self,
@@ -72,7 +72,7 @@ impl Session {
 
     /// Warns of each `VB_VAR_…` of the environment that fits no variable of `images`, nor of another image of the project:
     /// such a one is probably misspelt, and is not used.
-    pub fn warn_of_variables(&self, images: &[String]) {
+    pub fn warn_about_variables(&self, images: &[String]) {
         let set: Vec<String> = environment().into_keys().collect();
         let set = set.iter().filter_map(|name| name.strip_prefix(PREFIX));
         let set: Vec<&str> = set.collect();

@@ -11,7 +11,7 @@ use super::names::{Names, SUBNET};
 use crate::azure::ResourceId;
 use crate::builder::access;
 use crate::definition::{AzureMachine, GalleryOutput, Security};
-use crate::lock::{Generation, ImageReference, PurchasePlan};
+use crate::lock::{ImageReference, PurchasePlan, VmGeneration};
 use crate::ssh::Keys;
 
 /// Virtual machines, images. The first version that knows the security type `Standard`, in requests and in answers.
@@ -217,7 +217,7 @@ pub fn managed_image(
     location: &str,
     tags: &Value,
     of: &ResourceId,
-    generation: Generation,
+    generation: VmGeneration,
     zone_resilient: bool,
 ) -> Value {
     json!({
@@ -232,7 +232,7 @@ pub fn managed_image(
 }
 
 /// What a gallery version is made of.
-pub enum Source<'a> {
+pub enum VersionSource<'a> {
     /// A managed image.
     Image(&'a ResourceId),
     /// A generalized machine.
@@ -240,14 +240,19 @@ pub enum Source<'a> {
 }
 
 /// A version in a gallery.
-pub fn version(location: &str, tags: &Value, gallery: &GalleryOutput, of: &Source<'_>) -> Value {
+pub fn version(
+    location: &str,
+    tags: &Value,
+    gallery: &GalleryOutput,
+    of: &VersionSource<'_>,
+) -> Value {
     let mut regions: Vec<&str> = vec![location];
     let more = gallery.target_regions.iter().map(String::as_str);
     regions.extend(more.filter(|region| !region.eq_ignore_ascii_case(location)));
     let region = |name: &&str| json!({ "name": name, "regionalReplicaCount": gallery.replicas });
     let source = match of {
-        Source::Image(id) => json!({ "id": id.as_str() }),
-        Source::Machine(id) => json!({ "virtualMachineId": id.as_str() }),
+        VersionSource::Image(id) => json!({ "id": id.as_str() }),
+        VersionSource::Machine(id) => json!({ "virtualMachineId": id.as_str() }),
     };
     json!({
         "location": location,

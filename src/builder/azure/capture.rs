@@ -7,16 +7,16 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::body::{self, Source};
+use super::body::{self, VersionSource};
 use super::names::{self, MANIFEST_TAG};
 use super::preflight::architecture;
 use super::{Azure, AzureError, AzureVm, Firmware, Relaxed};
-use crate::azure::{Arm, ArmError, Class, ResourceId};
+use crate::azure::{ArmClient, ArmError, Class, ResourceId};
 use crate::builder::{Artifact, BuilderError, CapturedImage, CapturedKind};
 use crate::definition::Security;
 use crate::digest::Digest;
 use crate::event::Events;
-use crate::lock::Generation;
+use crate::lock::VmGeneration;
 use crate::teardown::{Teardown, Undo};
 
 /// How long a machine may take to stop.
@@ -40,7 +40,7 @@ pub(super) async fn capture(
     let generation = stop(arm, id).await?;
     let location = &job.machine.location;
     let mut images = Vec::new();
-    let mut source = Source::Machine(id);
+    let mut source = VersionSource::Machine(id);
     let kept = job.managed_image(arm.subscription());
     let needs_image = azure.needs_image.load(Relaxed);
     if job.output.managed_image || needs_image {
@@ -59,7 +59,7 @@ pub(super) async fn capture(
         if job.output.managed_image {
             images.push(managed(job, to, &image)?);
         }
-        source = Source::Image(to);
+        source = VersionSource::Image(to);
     }
     let version = job.gallery_version(arm.subscription());
     if let (Some(gallery), Some(to)) = (&job.output.gallery, version) {
@@ -87,18 +87,23 @@ fn note(
 }
 
 /// Stops and generalizes the machine: it never starts again. Returns how it booted.
-async fn stop(arm: &Arm, id: &ResourceId) -> Result<Generation, AzureError> {
+async fn stop(arm: &ArmClient, id: &ResourceId) -> Result<VmGeneration, AzureError> {
     act(arm, id, "deallocate", "PowerState/deallocated").await?;
     act(arm, id, "generalize", "OSState/generalized").await?;
     let view = view(arm, id).await?;
     Ok(match view["hyperVGeneration"].as_str() {
-        Some("V2") => Generation::V2,
-        _ => Generation::V1,
+        Some("V2") => VmGeneration::V2,
+        _ => VmGeneration::V1,
     })
 }
 
 /// Does `action`; where nobody knows whether it happened, looks for `state`, and does it again where it did not.
-async fn act(arm: &Arm, id: &ResourceId, action: &str, state: &str) -> Result<(), AzureError> {
+async fn act(
+    arm: &ArmClient,
+    id: &ResourceId,
+    action: &str,
+    state: &str,
+) -> Result<(), AzureError> {
     for _ in 0..MOST_TIMES {
         let done = match arm.post(id, action, body::COMPUTE, &[], None).await {
             Ok(started) => started.finish_in(STOP_DEADLINE).await.map(|_| ()),
@@ -124,7 +129,7 @@ async fn act(arm: &Arm, id: &ResourceId, action: &str, state: &str) -> Result<()
 /// An answer that is lost so often is no accident.
 const MOST_TIMES: usize = 3;
 
-async fn view(arm: &Arm, id: &ResourceId) -> Result<Value, AzureError> {
+async fn view(arm: &ArmClient, id: &ResourceId) -> Result<Value, AzureError> {
     let expand = [("$expand", "instanceView")];
     let found = arm.get_with(id, body::COMPUTE, &expand).await?;
     let mut found = found.ok_or_else(|| AzureError::Unexpected {
@@ -137,7 +142,7 @@ async fn view(arm: &Arm, id: &ResourceId) -> Result<Value, AzureError> {
 /// Makes an image. There is no conditional create for images, so one is looked for first, and afterwards it has to carry
 /// our tag: two bakes of one version at the same moment cannot both believe that it is theirs.
 async fn make(
-    arm: &Arm,
+    arm: &ArmClient,
     id: &ResourceId,
     api: &str,
     body: &Value,
@@ -183,7 +188,7 @@ fn managed(job: &super::Job, id: &ResourceId, image: &Value) -> Result<CapturedI
 
 fn gallery_version(
     azure: &Azure,
-    generation: Generation,
+    generation: VmGeneration,
     id: &ResourceId,
     version: &Value,
 ) -> Result<CapturedImage, AzureError> {
@@ -251,7 +256,7 @@ pub(super) async fn mark(
 
 /// The last lines of the machine's serial console, as far as Azure has them. That there are none is no error: this is
 /// asked for where something else failed.
-pub(super) async fn console(arm: &Arm, id: &ResourceId) -> Vec<String> {
+pub(super) async fn console(arm: &ArmClient, id: &ResourceId) -> Vec<String> {
     let look = async {
         let query = [("sasUriExpirationTimeInMinutes", "10")];
         let started = arm

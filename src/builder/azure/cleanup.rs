@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use crate::azure::{Arm, ArmError, Class, ResourceId};
+use crate::azure::{ArmClient, ArmError, Class, ResourceId};
 use crate::event::Events;
 use crate::teardown::Cloud;
 use crate::wait::Interrupt;
@@ -12,12 +12,12 @@ use super::names;
 
 /// Removes through a door of its own interrupt: the first interrupt of a run starts its cleaning up.
 pub struct Cleaner {
-    arm: Arm,
+    arm: ArmClient,
 }
 
 impl Cleaner {
     /// Removes through `arm`, whatever interrupts that.
-    pub fn new(arm: &Arm) -> Self {
+    pub fn new(arm: &ArmClient) -> Self {
         Self {
             arm: arm.until(&Interrupt::default()),
         }

@@ -14,7 +14,7 @@ use tokio::try_join;
 use super::body;
 use super::names::{self, Names};
 use super::{Azure, AzureError};
-use crate::azure::{Arm, ResourceId};
+use crate::azure::{ArmClient, ResourceId};
 use crate::builder::{Boot, BuilderError, Content, EndedBy, Machine, MachineEnd};
 use crate::definition::{Address, AzureMachine, Security};
 use crate::event::Events;
@@ -26,7 +26,7 @@ use crate::teardown::{Teardown, Undo};
 pub struct AzureVm {
     pub(super) names: Names,
     pub(super) run: String,
-    arm: Arm,
+    arm: ArmClient,
     endpoint: Endpoint,
     making: JoinHandle<()>,
     made: Arc<Mutex<Option<Result<Value, MachineEnd>>>>,
@@ -127,7 +127,7 @@ fn register(
 
 /// A group of the run's own. A `PUT` of one that is there would change it, so it is looked for first: its name is ours alone.
 async fn group(
-    arm: &Arm,
+    arm: &ArmClient,
     names: &Names,
     spec: &AzureMachine,
     tags: &Value,
@@ -149,7 +149,7 @@ async fn group(
 
 /// The network of the machine, and the address that it answers on.
 async fn network(
-    arm: &Arm,
+    arm: &ArmClient,
     names: &Names,
     spec: &AzureMachine,
     tags: &Value,
@@ -282,7 +282,7 @@ impl Machine for AzureVm {
         }
     }
 
-    fn leave(self) {}
+    fn detach(self) {}
 
     async fn console(&self) -> Vec<String> {
         super::capture::console(&self.arm, &self.names.machine).await

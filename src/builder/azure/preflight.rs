@@ -12,10 +12,10 @@ use tokio::try_join;
 
 use super::body;
 use super::{Azure, AzureError, Job};
-use crate::azure::{Arm, ResourceId};
+use crate::azure::{ArmClient, ResourceId};
 use crate::definition::{AzureMachine, GalleryOutput, Security};
 use crate::event::Events;
-use crate::lock::{Generation, ImageReference, LockedImage};
+use crate::lock::{ImageReference, LockedImage, VmGeneration};
 
 /// What is known after the look.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,7 +25,7 @@ pub(super) struct Known {
 }
 
 /// Looks at everything at once.
-pub(super) async fn look(
+pub(super) async fn check(
     azure: &Azure,
     base: &LockedImage,
     events: &Events,
@@ -38,9 +38,9 @@ pub(super) async fn look(
         targets(arm, job),
         definition(arm, job, base),
         source(arm, job, &base.image),
-        policies::look(arm, job, base, events),
+        policies::check(arm, job, base, events),
     )?;
-    quota::judge(&job.machine, &needed, &left)?;
+    quota::evaluate(&job.machine, &needed, &left)?;
     Ok(Known { needs_image })
 }
 
@@ -52,7 +52,7 @@ fn refused(what: &str, why: impl Into<String>) -> AzureError {
 }
 
 /// The providers that are used have to be registered with the subscription.
-async fn providers(arm: &Arm) -> Result<(), AzureError> {
+async fn providers(arm: &ArmClient) -> Result<(), AzureError> {
     let one = async |name: &str| {
         let path = format!("/subscriptions/{}/providers/{name}", arm.subscription());
         let found = arm.get(path, body::RESOURCES).await?.unwrap_or_default();
@@ -72,7 +72,7 @@ async fn providers(arm: &Arm) -> Result<(), AzureError> {
 
 /// The size has to be there for this subscription, in the zone, and able to run the base.
 async fn size(
-    arm: &Arm,
+    arm: &ArmClient,
     machine: &AzureMachine,
     base: &LockedImage,
 ) -> Result<quota::Processors, AzureError> {
@@ -124,7 +124,7 @@ async fn size(
     }
     let trusted = machine.security == Security::TrustedLaunch;
     let disabled = capability("TrustedLaunchDisabled").eq_ignore_ascii_case("true");
-    if trusted && (disabled || base.generation == Generation::V1) {
+    if trusted && (disabled || base.generation == VmGeneration::V1) {
         return Err(refused(
             &what,
             "no trusted launch with this size or base; it needs generation V2",
@@ -178,7 +178,7 @@ fn restrictions(what: &str, sku: &Value, zone: Option<&str>) -> Result<(), Azure
 }
 
 /// What is to be made must not be there, and what it is made in must be.
-async fn targets(arm: &Arm, job: &Job) -> Result<(), AzureError> {
+async fn targets(arm: &ArmClient, job: &Job) -> Result<(), AzureError> {
     let mut groups = vec![job.output.resource_group.clone()];
     groups.extend(job.machine.resource_group.clone());
     groups.extend(
@@ -212,7 +212,7 @@ async fn targets(arm: &Arm, job: &Job) -> Result<(), AzureError> {
 }
 
 /// The gallery's definition has to take what will be captured. Says whether it takes managed images alone.
-async fn definition(arm: &Arm, job: &Job, base: &LockedImage) -> Result<bool, AzureError> {
+async fn definition(arm: &ArmClient, job: &Job, base: &LockedImage) -> Result<bool, AzureError> {
     let Some(gallery) = &job.output.gallery else {
         return Ok(false);
     };
@@ -285,7 +285,7 @@ fn fits(
 }
 
 /// The base has to be there still.
-async fn source(arm: &Arm, job: &Job, image: &ImageReference) -> Result<(), AzureError> {
+async fn source(arm: &ArmClient, job: &Job, image: &ImageReference) -> Result<(), AzureError> {
     let (path, api) = match image {
         ImageReference::Marketplace {
             publisher,

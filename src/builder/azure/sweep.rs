@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::cleanup::Cleaner;
 use super::names::{EXPIRES_TAG, ID_TAG};
 use super::{AzureError, body};
-use crate::azure::Arm;
+use crate::azure::ArmClient;
 use crate::event::Events;
 use crate::teardown::Cloud as _;
 
@@ -28,7 +28,7 @@ pub struct Expired {
 /// Removes every group, and every resource outside of such a group, whose time has passed. With `dry_run` only says what
 /// it would remove.
 pub async fn sweep_expired(
-    arm: &Arm,
+    arm: &ArmClient,
     now: Timestamp,
     dry_run: bool,
     events: &Events,

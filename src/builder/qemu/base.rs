@@ -17,7 +17,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::builder::qemu::{QemuSettings, cache, capture, disk_image};
+use crate::builder::qemu::{QemuOptions, cache, capture, disk_image};
 use crate::builder::{AccessBy, BuilderError, Content, Disk, DiskFile, Kernel};
 use crate::definition::{Firmware, QemuBase};
 use crate::digest::Digest;
@@ -71,7 +71,7 @@ fn key(sources: &Sources) -> Digest {
 }
 
 /// Whether the base was made before. Whether it is still what it was shows only once it is used.
-pub(super) fn is_cached(settings: &QemuSettings, base: &PlannedBase) -> bool {
+pub(super) fn is_cached(settings: &QemuOptions, base: &PlannedBase) -> bool {
     let Ok((sources, _)) = sources(base) else {
         return false;
     };
@@ -82,7 +82,7 @@ pub(super) fn is_cached(settings: &QemuSettings, base: &PlannedBase) -> bool {
 
 /// The base, from the cache or made.
 pub(super) async fn find_or_make(
-    settings: &QemuSettings,
+    settings: &QemuOptions,
     base: &PlannedBase,
     teardown: &mut Teardown,
     events: &Events,
@@ -129,7 +129,7 @@ pub(super) async fn find_or_make(
 
 /// Writes the record and gives the finished folder its name.
 async fn seal(
-    settings: &QemuSettings,
+    settings: &QemuOptions,
     sources: Sources,
     temporary: &Path,
     folder: &Path,

@@ -15,7 +15,7 @@ use super::{base, image};
 use crate::builder::{BuilderError, DiskFile};
 use crate::digest::Digest;
 use crate::event::Events;
-use crate::wait::{Interrupt, Seen, Wait, WaitError};
+use crate::wait::{Interrupt, Poll, Wait, WaitError};
 
 /// Held as long as one bake makes what a key names.
 pub(super) struct KeyLock {
@@ -41,15 +41,15 @@ pub(super) async fn lock(
     let taken = Wait::new("another bake that makes the same base", LOCK_DEADLINE)
         .until(events, interrupt, || {
             let seen = match file.try_lock() {
-                Ok(()) => Seen::Ready(()),
+                Ok(()) => Poll::Ready(()),
                 Err(TryLockError::WouldBlock) => {
                     if !told {
                         told = true;
                         events.note("another bake makes the same base; waiting for it");
                     }
-                    Seen::NotYet("it is still at it".into())
+                    Poll::NotYet("it is still at it".into())
                 }
-                Err(TryLockError::Error(error)) => Seen::Never(error),
+                Err(TryLockError::Error(error)) => Poll::Never(error),
             };
             async { seen }
         })

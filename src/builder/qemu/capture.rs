@@ -9,17 +9,17 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use tokio::try_join;
 
-use crate::builder::qemu::{QemuMachine, QemuSettings, cache, disk_image, layers};
+use crate::builder::qemu::{QemuMachine, QemuOptions, cache, disk_image, layer_cache};
 use crate::builder::{Artifact, BuilderError, Captured, CapturedFile, Machine as _};
 use crate::definition::Compression;
 use crate::digest::Digest;
 use crate::event::Events;
 use crate::process::Program;
-use crate::wait::{Interrupt, Seen, Wait, WaitError};
+use crate::wait::{Interrupt, Poll, Wait, WaitError};
 
 /// Shuts `machine` down and writes its disk to `to`, which must not exist.
 pub(super) async fn capture(
-    settings: &QemuSettings,
+    settings: &QemuOptions,
     mut machine: QemuMachine,
     to: PathBuf,
     events: &Events,
@@ -34,11 +34,11 @@ pub(super) async fn capture(
     let folder = to.parent().unwrap_or(Path::new("."));
     need_space(folder, needed_mib(settings.compression, &machine)?)?;
     shut_down(settings, &mut machine, events, interrupt).await?;
-    machine.disks.settle(interrupt).await?;
+    machine.disks.finish_layer(interrupt).await?;
     convert(settings, machine.disks.overlay(), &to, interrupt).await?;
     // While it is there no layer goes.
     drop(machine);
-    layers::prune(settings, None)?;
+    layer_cache::prune(settings, None)?;
     let facts = disk_image::facts(&settings.tools, &to, interrupt).await?;
     let raw = folder.join("captured.raw");
     let ((), (sha256, size_bytes), ()) = try_join!(
@@ -60,7 +60,7 @@ pub(super) async fn capture(
 
 /// Presses the power button, and waits until the guest has shut down. A guest that did so by itself is fine too.
 async fn shut_down(
-    settings: &QemuSettings,
+    settings: &QemuOptions,
     machine: &mut QemuMachine,
     events: &Events,
     interrupt: &Interrupt,
@@ -83,9 +83,9 @@ async fn shut_down(
         let ended = machine.ended_well();
         async move {
             match ended {
-                Some(true) => Seen::Ready(()),
-                Some(false) => Seen::Never(()),
-                None => Seen::NotYet("it still runs".into()),
+                Some(true) => Poll::Ready(()),
+                Some(false) => Poll::Never(()),
+                None => Poll::NotYet("it still runs".into()),
             }
         }
     })
@@ -110,7 +110,7 @@ async fn shut_down(
 
 /// Whether the file is a sound disk.
 async fn check(
-    settings: &QemuSettings,
+    settings: &QemuOptions,
     file: &Path,
     interrupt: &Interrupt,
 ) -> Result<(), BuilderError> {
@@ -137,7 +137,7 @@ async fn hash(file: &Path, interrupt: &Interrupt) -> Result<(Digest, u64), Build
 }
 
 async fn convert(
-    settings: &QemuSettings,
+    settings: &QemuOptions,
     overlay: &Path,
     to: &Path,
     interrupt: &Interrupt,
@@ -159,7 +159,7 @@ async fn convert(
 
 /// Reads a captured file back to a raw disk at `to`, with holes where it has nothing.
 async fn unpack(
-    settings: &QemuSettings,
+    settings: &QemuOptions,
     file: &Path,
     to: &Path,
     interrupt: &Interrupt,

@@ -10,7 +10,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha512};
 
-use crate::builder::qemu::{QemuSettings, cache, disk_image};
+use crate::builder::qemu::{QemuOptions, cache, disk_image};
 use crate::builder::{AccessBy, BuilderError, Content, Disk, DiskFile};
 use crate::definition::Firmware;
 use crate::digest::{Digest, Hashing, hex};
@@ -20,7 +20,7 @@ use crate::teardown::{Teardown, Undo};
 use crate::wait::Interrupt;
 
 /// An image as locked.
-pub(super) struct Wanted<'a> {
+pub(super) struct ImageRequest<'a> {
     /// Where it is.
     pub url: &'a str,
     /// 128 hex digits.
@@ -42,8 +42,8 @@ struct Record {
 
 /// The image, from the cache or downloaded.
 pub(super) async fn find_or_fetch(
-    settings: &QemuSettings,
-    wanted: &Wanted<'_>,
+    settings: &QemuOptions,
+    wanted: &ImageRequest<'_>,
     teardown: &mut Teardown,
     events: &Events,
     interrupt: &Interrupt,

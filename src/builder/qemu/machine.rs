@@ -6,12 +6,12 @@
 pub mod accelerator;
 pub mod arguments;
 mod files;
-mod handover;
-mod layering;
-mod memory;
-mod parts;
-mod shown;
-mod suspend;
+mod key_channel;
+mod layers;
+mod migration;
+mod run_files;
+mod upload_disk;
+mod snapshot;
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -20,20 +20,20 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use crate::builder::qemu::QemuSettings;
-use crate::builder::qemu::qmp::{Heard, Qmp};
-use crate::builder::qemu::suspended::Suspended;
+use crate::builder::qemu::QemuOptions;
+use crate::builder::qemu::qmp::{Qmp, QmpEvents};
+use crate::builder::qemu::snapshot_cache::Snapshot;
 use crate::builder::{Boot, BuilderError, EndedBy, Machine, MachineEnd, Resumed};
 use crate::event::Events;
 use crate::process::{Program, Running, last_lines};
 use crate::ssh::Endpoint;
 use crate::teardown::{Teardown, Undo};
-use crate::wait::{Interrupt, Seen, Wait, WaitError};
+use crate::wait::{Interrupt, Poll, Wait, WaitError};
 
 use arguments::{Accelerator, Arguments};
-use parts::Part;
+use run_files::Part;
 
-pub(super) use layering::keep_layer;
+pub(super) use layers::keep_layer;
 
 /// A machine in a QEMU process. Dropping it kills the process.
 pub struct QemuMachine {
@@ -42,10 +42,10 @@ pub struct QemuMachine {
     /// Since when it is known that the process ended.
     ended_since: Option<Instant>,
     pub(super) qmp: Qmp,
-    heard: Heard,
+    heard: QmpEvents,
     serial: PathBuf,
-    pub(super) disks: layering::Disks,
-    upload: Option<shown::UploadDisk>,
+    pub(super) disks: layers::Disks,
+    upload: Option<upload_disk::UploadDisk>,
     resumed: Option<Resumed>,
     address: SocketAddr,
 }
@@ -66,7 +66,7 @@ impl QemuMachine {
     fn ended(&mut self) -> Option<ExitStatus> {
         let status = self.process.ended()?;
         let since = self.ended_since.get_or_insert_with(Instant::now);
-        let is_all = self.qmp.has_heard_all() && self.process.has_said_all();
+        let is_all = self.qmp.has_read_all() && self.process.has_said_all();
         // A child of it may keep its streams open.
         (is_all || since.elapsed() >= LAST_WORDS).then_some(status)
     }
@@ -80,7 +80,11 @@ impl Machine for QemuMachine {
         }
     }
 
-    async fn show(&self, folder: &Path, interrupt: &Interrupt) -> Result<bool, BuilderError> {
+    async fn attach_uploads(
+        &self,
+        folder: &Path,
+        interrupt: &Interrupt,
+    ) -> Result<bool, BuilderError> {
         let Some(disk) = &self.upload else {
             return Ok(false);
         };
@@ -103,7 +107,7 @@ impl Machine for QemuMachine {
         files::console(&self.serial)
     }
 
-    fn leave(self) {
+    fn detach(self) {
         self.process.leave();
     }
 }
@@ -159,7 +163,7 @@ pub(super) fn run_of(work: &Path) -> String {
 
 /// Starts a machine and returns once QEMU runs it, and where it was resumed once it answers.
 pub(super) async fn start(
-    settings: &QemuSettings,
+    settings: &QemuOptions,
     boot: &Boot<'_>,
     teardown: &mut Teardown,
     events: &Events,
@@ -180,7 +184,7 @@ pub(super) async fn start(
         events,
         interrupt,
     };
-    suspend::start(launch, teardown).await
+    snapshot::start(launch, teardown).await
 }
 
 /// How a machine comes to run.
@@ -191,13 +195,13 @@ enum Way<'a> {
     /// The same, with a port for keys that come later.
     BootToSuspend,
     /// From where another one stood still.
-    Resume(&'a Suspended),
+    Resume(&'a Snapshot),
 }
 
 /// What every try to start a machine shares.
 #[derive(Clone, Copy)]
 struct Launch<'a> {
-    settings: &'a QemuSettings,
+    settings: &'a QemuOptions,
     boot: Boot<'a>,
     accelerator: Accelerator,
     work: &'a Path,
@@ -258,13 +262,13 @@ impl Launch<'_> {
             role: role.to_owned(),
             process,
             ended_since: None,
-            heard: qmp.heard(),
+            heard: qmp.events(),
             qmp,
             serial,
-            disks: layering::Disks::new(work.join(&files.overlay), &boot)?,
+            disks: layers::Disks::new(work.join(&files.overlay), &boot)?,
             upload: files
                 .upload
-                .map(|name| shown::UploadDisk::new(work.join(name), &settings.tools)),
+                .map(|name| upload_disk::UploadDisk::new(work.join(name), &settings.tools)),
             resumed: None,
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
         })
@@ -308,11 +312,11 @@ async fn control_connection(
             let (ended, name) = (ended, &name);
             async move {
                 if ended.is_some() {
-                    return Seen::Never(());
+                    return Poll::Never(());
                 }
                 match Qmp::open(work, name).await {
-                    Ok(opened) => Seen::Ready(opened),
-                    Err(error) => Seen::NotYet(error.to_string()),
+                    Ok(opened) => Poll::Ready(opened),
+                    Err(error) => Poll::NotYet(error.to_string()),
                 }
             }
         })

@@ -18,9 +18,9 @@ use crate::builder::EndedBy;
 
 /// What QEMU said by itself that tells why a machine ended.
 #[derive(Clone, Default)]
-pub(super) struct Heard(Arc<Mutex<Vec<String>>>);
+pub(super) struct QmpEvents(Arc<Mutex<Vec<String>>>);
 
-impl Heard {
+impl QmpEvents {
     fn add(&self, message: &Value) {
         let words = match message["event"].as_str() {
             Some("SHUTDOWN") => format!(
@@ -76,7 +76,7 @@ const HEARD_LIMIT: usize = 100;
 pub(super) struct Qmp {
     write: OwnedWriteHalf,
     answers: mpsc::Receiver<Value>,
-    heard: Heard,
+    heard: QmpEvents,
     reading: JoinHandle<()>,
 }
 
@@ -96,7 +96,7 @@ impl Qmp {
         if lines.next_line().await?.is_none() {
             return Err(closed());
         }
-        let heard = Heard::default();
+        let heard = QmpEvents::default();
         let (sender, answers) = mpsc::channel(4);
         let reading = tokio::spawn(read_all(lines, sender, heard.clone()));
         let mut qmp = Self {
@@ -110,12 +110,12 @@ impl Qmp {
     }
 
     /// What QEMU said by itself so far.
-    pub fn heard(&self) -> Heard {
+    pub fn events(&self) -> QmpEvents {
         self.heard.clone()
     }
 
     /// Whether the connection was read to its end.
-    pub fn has_heard_all(&self) -> bool {
+    pub fn has_read_all(&self) -> bool {
         self.reading.is_finished()
     }
 
@@ -151,7 +151,7 @@ impl Drop for Qmp {
 async fn read_all(
     mut lines: Lines<BufReader<OwnedReadHalf>>,
     answers: mpsc::Sender<Value>,
-    heard: Heard,
+    heard: QmpEvents,
 ) {
     while let Ok(Some(line)) = lines.next_line().await {
         let Ok(message) = serde_json::from_str::<Value>(&line) else {

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use crate::builder::qemu::{QemuSettings, base};
+use crate::builder::qemu::{QemuOptions, base};
 use crate::builder::{AccessBy, Requirement};
 use crate::definition::{Firmware, QemuBase};
 use crate::plan::PlannedBase;
@@ -26,12 +26,12 @@ enum Work {
 }
 
 /// All that the QEMU builder needs, with Debian's package for each.
-pub fn requirements(settings: &QemuSettings) -> Vec<Requirement> {
+pub fn requirements(settings: &QemuOptions) -> Vec<Requirement> {
     all(settings).into_iter().map(|(_, one)| one).collect()
 }
 
 /// What a bake that starts from `base` needs. A base that is in the cache is not made.
-pub fn build_requirements(settings: &QemuSettings, base: &PlannedBase) -> Vec<Requirement> {
+pub fn build_requirements(settings: &QemuOptions, base: &PlannedBase) -> Vec<Requirement> {
     let PlannedBase::Qemu { wanted, .. } = base else {
         return Vec::new();
     };
@@ -50,7 +50,7 @@ pub fn build_requirements(settings: &QemuSettings, base: &PlannedBase) -> Vec<Re
 
 /// What a boot test needs of an image that starts by `firmware` and takes keys as `access` says.
 pub fn test_requirements(
-    settings: &QemuSettings,
+    settings: &QemuOptions,
     firmware: Firmware,
     access: AccessBy,
 ) -> Vec<Requirement> {
@@ -60,14 +60,14 @@ pub fn test_requirements(
     needed(settings, &works)
 }
 
-fn needed(settings: &QemuSettings, works: &[Work]) -> Vec<Requirement> {
+fn needed(settings: &QemuOptions, works: &[Work]) -> Vec<Requirement> {
     let is_needed = |of: &[Work]| of.iter().any(|work| works.contains(work));
     let all = all(settings).into_iter();
     all.filter_map(|(of, one)| is_needed(of).then_some(one))
         .collect()
 }
 
-fn all(settings: &QemuSettings) -> Vec<(&'static [Work], Requirement)> {
+fn all(settings: &QemuOptions) -> Vec<(&'static [Work], Requirement)> {
     use Work::{Base, CloudSeed, Machine, Uefi, Uploads};
     let tools = &settings.tools;
     let bios = settings.grub.join("i386-pc").join("boot.img");

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use super::values::{group, plain, range, resource};
 use super::{Address, AzureMachine, Security, TAG_PREFIX};
 use crate::definition::document::{Item, Table};
-use crate::definition::problem::{Place, Problem};
-use crate::definition::settings::choice;
+use crate::definition::options::choice;
+use crate::definition::problem::{Location, Problem};
 use crate::definition::variables::Variables;
 
 /// Reads `[machine.azure]`.
@@ -57,7 +57,7 @@ pub(super) fn read(mut table: Table, variables: &Variables) -> Result<AzureMachi
     if let Some(tags) = found.value(table.take_table("tags")).flatten() {
         machine.tags = found.value(read_tags(tags, variables)).unwrap_or_default();
     }
-    location.map(|_| machine).ok_or_else(|| whole.told())
+    location.map(|_| machine).ok_or_else(|| whole.described())
 }
 
 /// Reads the keys of a machine that say what it is.
@@ -146,7 +146,7 @@ fn placed(
 
 /// Whether a machine can be reached as the table says.
 fn reachable(
-    table: &Place,
+    table: &Location,
     machine: &AzureMachine,
     says_who: bool,
     has_subnet: bool,

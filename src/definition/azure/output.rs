@@ -65,7 +65,7 @@ pub(super) fn read(
     }
     Ok(AzureOutput {
         gallery: gallery.transpose()?,
-        resource_group: resource_group.ok_or_else(|| at.told())?,
+        resource_group: resource_group.ok_or_else(|| at.described())?,
         managed_image,
         zone_resilient,
     })
@@ -110,7 +110,7 @@ fn gallery_output(
     table.set("exclude_from_latest", &mut exclude_from_latest, |item| {
         variables.flag(item)
     });
-    let (name, definition) = name.zip(definition).ok_or_else(|| at.told())?;
+    let (name, definition) = name.zip(definition).ok_or_else(|| at.described())?;
     Ok(GalleryOutput {
         resource_group,
         name,

@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 use crate::definition::document::Item;
-use crate::definition::problem::{Place, Problem};
+use crate::definition::problem::{Location, Problem};
 use crate::definition::variables::Variables;
 
 /// A name of letters, digits, `-`, `_` and `.`.
@@ -97,7 +97,7 @@ pub(super) fn resource(
         .hint("as in \"/subscriptions/…/resourceGroups/…/providers/…\""))
 }
 
-pub(super) fn range(at: &Place, text: String) -> Result<String, Problem> {
+pub(super) fn range(at: &Location, text: String) -> Result<String, Problem> {
     let (address, bits) = match text.split_once('/') {
         Some((address, bits)) => (address, bits.parse::<u8>().ok()),
         None => (text.as_str(), Some(0)),

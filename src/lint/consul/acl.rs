@@ -4,9 +4,9 @@
 //! read the old keys where the stanza says nothing.
 
 use super::is_configured_by_servers;
-use crate::changes::CONSUL_ACL;
 use crate::lint::tree::{is, text};
 use crate::lint::{Hit, Rule, Severity, Subject, hit, must_not_be, shown};
+use crate::version_changes::CONSUL_ACL;
 
 pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {

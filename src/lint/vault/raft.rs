@@ -3,10 +3,10 @@
 use serde_json::Value;
 
 use super::{RAFT, storage};
-use crate::changes::VAULT_MLOCK;
 use crate::lint::address::{has_scheme, is_loopback};
 use crate::lint::tree::{at, items, text};
 use crate::lint::{Hit, Rule, Severity, Subject, hit, join};
+use crate::version_changes::VAULT_MLOCK;
 
 /// Keys of a `retry_join`.
 pub(super) const JOIN_KEYS: &[&str] = &[

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use super::text::brief;
-use super::{Change, Changed, Difference};
+use super::{ChangeKind, Difference, FieldChange};
 use crate::manifest::show::size;
 
 /// Above so many rows a table is folded.
@@ -47,11 +47,11 @@ impl Difference {
     /// One line. What may be a reason to say no comes first.
     fn summary(&self) -> String {
         let mut parts = Vec::new();
-        let downgrades: Vec<&Changed> = self.downgrades().collect();
+        let downgrades: Vec<&FieldChange> = self.downgrades().collect();
         if !downgrades.is_empty() {
             parts.push(bold(downgrades.len(), "downgrade", &downgrades));
         }
-        let failed: Vec<&Changed> = self.checks.iter().filter(|check| fails(check)).collect();
+        let failed: Vec<&FieldChange> = self.checks.iter().filter(|check| fails(check)).collect();
         if !failed.is_empty() {
             parts.push(bold(failed.len(), "failed check", &failed));
         }
@@ -92,13 +92,13 @@ impl Difference {
     }
 }
 
-fn fails(check: &Changed) -> bool {
+fn fails(check: &FieldChange) -> bool {
     let to = check.to.as_deref().unwrap_or_default();
     to.split(super::AND).any(|state| state == super::NOT_OK)
 }
 
 /// `**2 downgrades: a, b**`.
-fn bold(count: usize, noun: &str, changed: &[&Changed]) -> String {
+fn bold(count: usize, noun: &str, changed: &[&FieldChange]) -> String {
     let plural = if count == 1 { "" } else { "s" };
     let names = changed
         .iter()
@@ -110,14 +110,14 @@ fn bold(count: usize, noun: &str, changed: &[&Changed]) -> String {
 }
 
 /// `packages: 1 added, 2 up`; nothing where there is nothing.
-fn counts(what: &str, changed: &[Changed]) -> Option<String> {
+fn counts(what: &str, changed: &[FieldChange]) -> Option<String> {
     let count = |change| changed.iter().filter(|one| one.change == change).count();
     let counted: Vec<String> = [
-        Change::Down,
-        Change::Up,
-        Change::Added,
-        Change::Removed,
-        Change::Other,
+        ChangeKind::Down,
+        ChangeKind::Up,
+        ChangeKind::Added,
+        ChangeKind::Removed,
+        ChangeKind::Other,
     ]
     .into_iter()
     .map(|change| (count(change), word(change)))
@@ -127,17 +127,17 @@ fn counts(what: &str, changed: &[Changed]) -> Option<String> {
     (!counted.is_empty()).then(|| format!("{what}: {}", counted.join(", ")))
 }
 
-fn word(change: Change) -> &'static str {
+fn word(change: ChangeKind) -> &'static str {
     match change {
-        Change::Added => "added",
-        Change::Removed => "removed",
-        Change::Up => "up",
-        Change::Down => "down",
-        Change::Other => "changed",
+        ChangeKind::Added => "added",
+        ChangeKind::Removed => "removed",
+        ChangeKind::Up => "up",
+        ChangeKind::Down => "down",
+        ChangeKind::Other => "changed",
     }
 }
 
-fn table(text: &mut String, title: &str, changed: &[Changed]) {
+fn table(text: &mut String, title: &str, changed: &[FieldChange]) {
     if changed.is_empty() {
         return;
     }
@@ -151,7 +151,7 @@ fn table(text: &mut String, title: &str, changed: &[Changed]) {
     *text += "\n| | Name | From | To |\n|---|---|---|---|\n";
     for one in changed {
         let word = match one.change {
-            Change::Down => "**down**",
+            ChangeKind::Down => "**down**",
             change => word(change),
         };
         let value = |value: &Option<String>| {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{AND, Change, Changed, Difference};
+use super::{AND, ChangeKind, Difference, FieldChange};
 use crate::digest::Digest;
 use crate::manifest::show::size;
 
@@ -31,7 +31,7 @@ impl fmt::Display for Difference {
     }
 }
 
-fn section(f: &mut fmt::Formatter<'_>, title: &str, changed: &[Changed]) -> fmt::Result {
+fn section(f: &mut fmt::Formatter<'_>, title: &str, changed: &[FieldChange]) -> fmt::Result {
     if changed.is_empty() {
         return Ok(());
     }
@@ -39,7 +39,7 @@ fn section(f: &mut fmt::Formatter<'_>, title: &str, changed: &[Changed]) -> fmt:
     lines(f, changed)
 }
 
-fn packages_section(f: &mut fmt::Formatter<'_>, packages: &[Changed]) -> fmt::Result {
+fn packages_section(f: &mut fmt::Formatter<'_>, packages: &[FieldChange]) -> fmt::Result {
     if packages.is_empty() {
         return Ok(());
     }
@@ -50,23 +50,27 @@ fn packages_section(f: &mut fmt::Formatter<'_>, packages: &[Changed]) -> fmt::Re
     writeln!(
         f,
         "packages: {} added, {} removed, {} up, {} down",
-        count(Change::Added),
-        count(Change::Removed),
-        count(Change::Up),
-        count(Change::Down)
+        count(ChangeKind::Added),
+        count(ChangeKind::Removed),
+        count(ChangeKind::Up),
+        count(ChangeKind::Down)
     )?;
     lines(f, packages)
 }
 
-fn lines(f: &mut fmt::Formatter<'_>, changed: &[Changed]) -> fmt::Result {
+fn lines(f: &mut fmt::Formatter<'_>, changed: &[FieldChange]) -> fmt::Result {
     let width = changed.iter().map(|one| one.name.len()).max().unwrap_or(0);
     for one in changed {
         let name = &one.name;
         match (&one.from, &one.to) {
             (Some(from), Some(to)) => {
-                let mark = if one.change == Change::Down { '!' } else { '~' };
+                let mark = if one.change == ChangeKind::Down {
+                    '!'
+                } else {
+                    '~'
+                };
                 let word = match one.change {
-                    Change::Down => "  (down)",
+                    ChangeKind::Down => "  (down)",
                     _ => "",
                 };
                 let (from, to) = (brief(from), brief(to));

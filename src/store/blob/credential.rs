@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use azure_core::credentials::TokenCredential;
 
-use crate::azure::{Cloud, Source, SourceError, Tokens, Who, Wire};
+use crate::azure::{Auth, AzureTransport, Cloud, CredentialError, CredentialSource, Tokens};
 use crate::secret::{Scrubber, Secret};
 
 /// The one thing that proves it. Account keys are not offered: the client knows none.
@@ -18,7 +18,7 @@ pub enum Credential {
     /// Tokens.
     Identity {
         /// Where they come from.
-        source: Source,
+        source: CredentialSource,
         /// Whose they are.
         cloud: Box<Cloud>,
     },
@@ -26,11 +26,14 @@ pub enum Credential {
 
 impl Credential {
     /// What makes tokens, where it is not a signature in the URL.
-    pub(super) fn tokens(&self, wire: &Wire) -> Result<Option<Arc<Tokens>>, SourceError> {
+    pub(super) fn tokens(
+        &self,
+        wire: &AzureTransport,
+    ) -> Result<Option<Arc<Tokens>>, CredentialError> {
         let Self::Identity { source, cloud } = self else {
             return Ok(None);
         };
-        let who = Who {
+        let who = Auth {
             source: source.clone(),
             cloud: Cloud::clone(cloud),
             wire: wire.clone(),
@@ -63,7 +66,10 @@ pub(super) struct Proof {
 }
 
 impl Proof {
-    pub(super) fn new(credential: &Credential, wire: &Wire) -> Result<Self, SourceError> {
+    pub(super) fn new(
+        credential: &Credential,
+        wire: &AzureTransport,
+    ) -> Result<Self, CredentialError> {
         Ok(Self {
             tokens: credential.tokens(wire)?,
             signature: Scrubber::new(&credential.secrets()),

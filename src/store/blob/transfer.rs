@@ -37,7 +37,7 @@ pub(super) async fn send(
         name: from.display().to_string(),
         error,
     };
-    let mut source = Source::open(from).map_err(unread)?;
+    let mut source = BlockReader::open(from).map_err(unread)?;
     let (mut ids, mut flying) = (Vec::new(), FuturesUnordered::new());
     loop {
         let (again, block) = source.next().await.map_err(unread)?;
@@ -48,7 +48,7 @@ pub(super) async fn send(
         if flying.len() >= PARALLEL
             && let Some(Err(error)) = flying.next().await
         {
-            return blob.settle(name, error).await;
+            return blob.explain_failed_create(name, error).await;
         }
         let id = block_id(ids.len(), &source.run);
         ids.push(id.clone());
@@ -56,7 +56,7 @@ pub(super) async fn send(
     }
     while let Some(staged) = flying.next().await {
         if let Err(error) = staged {
-            return blob.settle(name, error).await;
+            return blob.explain_failed_create(name, error).await;
         }
     }
     let (found, _, _) = source.hashing.finish();
@@ -66,19 +66,19 @@ pub(super) async fn send(
     }
     match tried(|| commit(&client, &ids)).await {
         Ok(()) => Ok(Created::New),
-        Err(error) => blob.settle(name, error).await,
+        Err(error) => blob.explain_failed_create(name, error).await,
     }
 }
 
 /// A file that is read in blocks, and hashed on the way.
-struct Source {
+struct BlockReader {
     file: File,
     hashing: Hashing<io::Sink>,
     /// Tells our blocks from those of another writer of the same blob.
     run: [u8; 8],
 }
 
-impl Source {
+impl BlockReader {
     fn open(path: &Path) -> io::Result<Self> {
         let mut run = [0; 8];
         openssl::rand::rand_bytes(&mut run).map_err(io::Error::other)?;

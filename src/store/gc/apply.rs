@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::known::Known;
-use super::{Hold, Outside, Presence, Row, Survey};
+use super::{ExternalUses, Hold, Presence, Row, Survey};
 use crate::digest::Digest;
 use crate::store::backend::{ArtifactName, Backend};
 use crate::store::event::Body;
@@ -68,7 +68,7 @@ impl<B: Backend> Store<B> {
     pub async fn apply_gc(
         &self,
         plan: u64,
-        outside: &Outside,
+        outside: &ExternalUses,
         now: Timestamp,
     ) -> Result<Applied, StoreError> {
         if self.own_keys().is_empty() {
@@ -80,7 +80,7 @@ impl<B: Backend> Store<B> {
         let named = self.named_by(&history, &plan, outside, now)?;
         let (mut applied, mut known) = (Applied::default(), Known::default());
         for manifest in &named {
-            self.say_removed(
+            self.record_removal(
                 manifest,
                 &plan,
                 (&mut history, &mut known),
@@ -91,7 +91,7 @@ impl<B: Backend> Store<B> {
             .await?;
         }
         let survey = self
-            .judge(&history, &mut known, &plan.keep, outside, now)
+            .classify(&history, &mut known, &plan.keep, outside, now)
             .await?;
         self.remove_bytes(&survey, &mut applied).await;
         Ok(applied)
@@ -102,7 +102,7 @@ impl<B: Backend> Store<B> {
         &self,
         history: &History,
         plan: &Planned,
-        outside: &Outside,
+        outside: &ExternalUses,
         now: Timestamp,
     ) -> Result<Vec<Digest>, StoreError> {
         let refused = |why: String| StoreError::Refused {
@@ -131,17 +131,19 @@ impl<B: Backend> Store<B> {
     }
 
     /// Appends the event, if at the end of the log nothing holds the artifact.
-    async fn say_removed(
+    async fn record_removal(
         &self,
         manifest: &Digest,
         plan: &Planned,
         (history, known): (&mut History, &mut Known),
-        outside: &Outside,
+        outside: &ExternalUses,
         now: Timestamp,
         applied: &mut Applied,
     ) -> Result<(), StoreError> {
         loop {
-            let survey = self.judge(history, known, &plan.keep, outside, now).await?;
+            let survey = self
+                .classify(history, known, &plan.keep, outside, now)
+                .await?;
             let Some(row) = survey.row(manifest) else {
                 return Err(StoreError::NotFound(manifest.to_string()));
             };

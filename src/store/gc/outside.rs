@@ -17,7 +17,7 @@ const LEAST_DIGITS: usize = 12;
 
 /// Who holds what, as far as the caller has looked.
 #[derive(Clone, Debug, Default)]
-pub struct Outside {
+pub struct ExternalUses {
     /// By manifest.
     pins: BTreeMap<Digest, BTreeSet<String>>,
     pin_files: u64,
@@ -41,7 +41,7 @@ pub(super) struct Names<'a> {
     pub hex: Vec<String>,
 }
 
-impl Outside {
+impl ExternalUses {
     /// A pin file was read and proved: it holds these manifests, each by the name that people are shown.
     pub fn pinned(&mut self, pins: impl IntoIterator<Item = (Digest, String)>) {
         self.pin_files += 1;
@@ -156,7 +156,7 @@ impl<B: Backend> Store<B> {
     /// be told.
     pub async fn see_processes(
         &self,
-        outside: &mut Outside,
+        outside: &mut ExternalUses,
         proc: &Path,
     ) -> Result<(), StoreError> {
         let mut files = BTreeMap::new();

@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::Outside;
+use super::ExternalUses;
 use super::known::Known;
 use super::outside::Names;
 use crate::digest::Digest;
@@ -184,12 +184,12 @@ impl Survey {
 
 impl<B: Backend> Store<B> {
     /// Judges every artifact at the end of `history`.
-    pub(super) async fn judge(
+    pub(super) async fn classify(
         &self,
         history: &History,
         known: &mut Known,
         keep: &Keep,
-        outside: &Outside,
+        outside: &ExternalUses,
         now: Timestamp,
     ) -> Result<Survey, StoreError> {
         // Before the list of files: artifacts are there before the records that name them.
@@ -213,7 +213,7 @@ impl<B: Backend> Store<B> {
             rows[at].hold(Hold::InUse { by });
         }
         self.hold_newest_tested(history, &mut rows, now).await?;
-        spread(&mut rows, recorded, &sharers);
+        propagate_holds(&mut rows, recorded, &sharers);
         Ok(Survey {
             head: history.head(),
             rows,
@@ -364,7 +364,11 @@ fn names<'a>(rows: &'a [Row], recorded: &'a [Recorded], known: &'a Known) -> Vec
 }
 
 /// What is held holds what it was made from, and whoever has the same file.
-fn spread(rows: &mut [Row], recorded: &[Recorded], sharers: &HashMap<ArtifactName, Vec<usize>>) {
+fn propagate_holds(
+    rows: &mut [Row],
+    recorded: &[Recorded],
+    sharers: &HashMap<ArtifactName, Vec<usize>>,
+) {
     let mut by_artifact: HashMap<Digest, Vec<usize>> = HashMap::new();
     for (at, one) in recorded.iter().enumerate() {
         by_artifact.entry(one.put.artifact).or_default().push(at);

@@ -11,7 +11,7 @@ use crate::canonical;
 use crate::canonical::shape;
 use crate::digest::Digest;
 use crate::sign::{Envelope, KeyId, Trust};
-use crate::store::event::{Entry, MAX_BYTES, ManifestPut, PAYLOAD_TYPE, Said};
+use crate::store::event::{Entry, MAX_BYTES, ManifestPut, PAYLOAD_TYPE, ParsedPayload};
 
 /// An entry of the log, read and its signatures checked, or why it is none.
 pub(in crate::store) struct ReadEntry(Result<Read, String>);
@@ -56,7 +56,7 @@ impl ReadEntry {
 
     /// The digest of its bytes, who signed and what it says. Signatures are checked again where `trust` is another
     /// policy than was thought.
-    pub(super) fn judged_by(
+    pub(super) fn admitted_under(
         self,
         trust: &Trust,
     ) -> Result<(Digest, BTreeSet<KeyId>, Entry), String> {
@@ -83,11 +83,11 @@ fn envelope(bytes: &[u8]) -> Result<Envelope, String> {
 pub(in crate::store) fn parse(payload: &[u8]) -> Result<Entry, String> {
     let put: Option<Entry<ManifestPut>> = canonical::read(payload, MAX_BYTES);
     if let Some(put) = put.filter(|put| put.kind == ManifestPut::KIND && put.is_known()) {
-        return Ok(put.said(Said::Put));
+        return Ok(put.parsed_payload(ParsedPayload::Put));
     }
     let any: Option<Entry<Value>> = canonical::read(payload, MAX_BYTES);
     if let Some(any) = any {
-        return Ok(any.said(Said::Any));
+        return Ok(any.parsed_payload(ParsedPayload::Any));
     }
     // The long way, which finds out what is wrong, and passes over what it does not know.
     let value = canonical::parse(payload, MAX_BYTES).map_err(|error| error.to_string())?;
@@ -98,5 +98,5 @@ pub(in crate::store) fn parse(payload: &[u8]) -> Result<Entry, String> {
     if id != entry.id.to_string() {
         return Err(format!("the id {id} is not in lower case with hyphens"));
     }
-    Ok(entry.said(Said::Any))
+    Ok(entry.parsed_payload(ParsedPayload::Any))
 }

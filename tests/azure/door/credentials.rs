@@ -14,17 +14,19 @@ use openssl::sign::{RsaPssSaltlen, Verifier};
 use openssl::x509::X509;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use vault_bake::azure::{Kind, Named, Source};
+use vault_bake::azure::{CredentialSource, Kind, Named};
 use vault_bake::secret::Secret;
 
 use super::play::{Play, refuse, say};
 use super::{API, vm};
 
-fn shown(source: &Source) -> String {
+fn shown(source: &CredentialSource) -> String {
     let name = source.kind().name();
     match source {
-        Source::ClientSecret { tenant, client, .. } => format!("{name} {tenant} {client}"),
-        Source::Certificate {
+        CredentialSource::ClientSecret { tenant, client, .. } => {
+            format!("{name} {tenant} {client}")
+        }
+        CredentialSource::Certificate {
             tenant,
             client,
             path,
@@ -34,19 +36,19 @@ fn shown(source: &Source) -> String {
             path.display(),
             password.is_some()
         ),
-        Source::WorkloadIdentity {
+        CredentialSource::WorkloadIdentity {
             tenant,
             client,
             token_file,
         } => format!("{name} {tenant} {client} {}", token_file.display()),
-        Source::GitHub {
+        CredentialSource::GitHub {
             tenant,
             client,
             url,
             ..
         } => format!("{name} {tenant} {client} {url}"),
-        Source::ManagedIdentity { client } => format!("{name} {client:?}"),
-        Source::DeveloperTools => name.to_owned(),
+        CredentialSource::ManagedIdentity { client } => format!("{name} {client:?}"),
+        CredentialSource::DeveloperTools => name.to_owned(),
     }
 }
 
@@ -87,7 +89,7 @@ fn one_source_is_chosen_and_a_broken_one_is_an_error() {
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
-        let chosen = match Source::choose(&named, &environment) {
+        let chosen = match CredentialSource::choose(&named, &environment) {
             Ok(source) => shown(&source),
             Err(error) => format!("error: {error}"),
         };
@@ -221,7 +223,7 @@ fn one_source_is_chosen_and_a_broken_one_is_an_error() {
 }
 
 /// A token from `source`, or why there is none.
-async fn token(play: &Play, source: Source) -> Result<String, String> {
+async fn token(play: &Play, source: CredentialSource) -> Result<String, String> {
     let tokens = play
         .who(source)
         .tokens()
@@ -244,7 +246,7 @@ fn field<'a>(body: &'a str, name: &str) -> &'a str {
 #[tokio::test]
 async fn a_workload_shows_the_token_of_its_file() {
     let (play, folder) = (Play::new().await, TempDir::new().unwrap());
-    let source = |file: &str| Source::WorkloadIdentity {
+    let source = |file: &str| CredentialSource::WorkloadIdentity {
         tenant: "t1".into(),
         client: "c1".into(),
         token_file: folder.path().join(file),
@@ -270,7 +272,7 @@ async fn a_workload_shows_the_token_of_its_file() {
 #[tokio::test]
 async fn a_job_of_github_shows_what_github_signs() {
     let play = Play::new().await;
-    let source = |url: &str| Source::GitHub {
+    let source = |url: &str| CredentialSource::GitHub {
         tenant: "t1".into(),
         client: "c1".into(),
         url: url.into(),
@@ -363,7 +365,7 @@ async fn a_certificate_signs_in_place_of_a_password() {
     ] {
         fs::write(folder.path().join(name), bytes).unwrap();
     }
-    let source = |file: &str, password: Option<&str>| Source::Certificate {
+    let source = |file: &str, password: Option<&str>| CredentialSource::Certificate {
         tenant: "t1".into(),
         client: "c1".into(),
         path: folder.path().join(file),
@@ -437,7 +439,7 @@ async fn a_machine_asks_its_own_link() {
     let answer = json!({ "access_token": "of-the-machine", "expires_on": "4000000000", "token_type": "Bearer", "resource": "x" });
     play.on("GET /metadata/identity/oauth2/token", [say(200, &answer)]);
     for client in [None, Some(String::from("mine"))] {
-        let given = token(&play, Source::ManagedIdentity { client })
+        let given = token(&play, CredentialSource::ManagedIdentity { client })
             .await
             .unwrap();
         assert_eq!(given, "of-the-machine");
@@ -454,7 +456,7 @@ async fn a_machine_asks_its_own_link() {
             &json!({ "error": "invalid_request", "error_description": "Identity not found" }),
         )],
     );
-    let error = token(&play, Source::ManagedIdentity { client: None })
+    let error = token(&play, CredentialSource::ManagedIdentity { client: None })
         .await
         .unwrap_err();
     assert!(

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use vault_bake::azure::{Arm, ArmError, Class};
+use vault_bake::azure::{ArmClient, ArmError, Class};
 use vault_bake::wait::Interrupt;
 
 use super::play::{Play, Reply, refuse, say};
@@ -21,7 +21,7 @@ fn status(status: &str) -> Reply {
     say(200, &json!({ "status": status }))
 }
 
-async fn finished(door: &Arm, method: &str) -> Result<Value, ArmError> {
+async fn finished(door: &ArmClient, method: &str) -> Result<Value, ArmError> {
     let started = match method {
         "PUT" => door.put(vm(), API, &json!({})).await?,
         "PATCH" => door.patch(vm(), API, &json!({})).await?,

@@ -11,10 +11,10 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use vault_bake::azure::{Arm, ArmSettings, Cloud, Source, Who, Wire};
+use vault_bake::azure::{ArmClient, ArmOptions, Auth, AzureTransport, Cloud, CredentialSource};
 use vault_bake::event::{Event, Events};
 use vault_bake::secret::Secret;
-use vault_bake::wait::{Interrupt, Pace};
+use vault_bake::wait::{Interrupt, TimeScale};
 
 /// Making one reads the machine's certificates, which takes longer than most tests.
 static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(|| {
@@ -226,16 +226,16 @@ impl Play {
         }
     }
 
-    pub fn wire(&self) -> Wire {
-        Wire {
+    pub fn wire(&self) -> AzureTransport {
+        AzureTransport {
             transport: Some(Arc::new(self.clone())),
             now,
-            pace: Pace::scaled(0.001),
+            pace: TimeScale::scaled(0.001),
         }
     }
 
-    pub fn who(&self, source: Source) -> Who {
-        Who {
+    pub fn who(&self, source: CredentialSource) -> Auth {
+        Auth {
             source,
             cloud: Cloud::named("public").unwrap(),
             wire: self.wire(),
@@ -243,40 +243,45 @@ impl Play {
     }
 
     /// A door to it, and what interrupts it.
-    pub fn door(&self) -> Arm {
+    pub fn door(&self) -> ArmClient {
         self.door_until(&Interrupt::default())
     }
 
-    pub fn door_until(&self, interrupt: &Interrupt) -> Arm {
-        self.door_at(Pace::scaled(0.001), interrupt)
+    pub fn door_until(&self, interrupt: &Interrupt) -> ArmClient {
+        self.door_at(TimeScale::scaled(0.001), interrupt)
     }
 
     /// One that waits long enough for an answer that a machine with other work gives it in time.
-    pub fn patient_door(&self) -> Arm {
+    pub fn patient_door(&self) -> ArmClient {
         let interrupt = Interrupt::default();
-        self.door_with(Pace::scaled(0.005), Duration::from_secs(1), &interrupt)
+        self.door_with(TimeScale::scaled(0.005), Duration::from_secs(1), &interrupt)
     }
 
-    pub fn door_at(&self, pace: Pace, interrupt: &Interrupt) -> Arm {
+    pub fn door_at(&self, pace: TimeScale, interrupt: &Interrupt) -> ArmClient {
         self.door_with(pace, Duration::from_millis(300), interrupt)
     }
 
-    fn door_with(&self, pace: Pace, request_timeout: Duration, interrupt: &Interrupt) -> Arm {
+    fn door_with(
+        &self,
+        pace: TimeScale,
+        request_timeout: Duration,
+        interrupt: &Interrupt,
+    ) -> ArmClient {
         let mut who = self.who(application());
         who.wire.pace = pace;
-        let settings = ArmSettings {
+        let settings = ArmOptions {
             who,
             subscription: String::from("s1"),
             run: String::from("0198-run"),
             request_timeout,
         };
-        Arm::new(settings, &Events::new(|_: &Event| {}), interrupt).unwrap()
+        ArmClient::new(settings, &Events::new(|_: &Event| {}), interrupt).unwrap()
     }
 }
 
 /// The password is looked for in errors.
-pub fn application() -> Source {
-    Source::ClientSecret {
+pub fn application() -> CredentialSource {
+    CredentialSource::ClientSecret {
         tenant: String::from("t1"),
         client: String::from("c1"),
         secret: Secret::new("hush-hush"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use serde_json::json;
 use vault_bake::azure::{ArmError, Class};
-use vault_bake::wait::{Interrupt, Pace};
+use vault_bake::wait::{Interrupt, TimeScale};
 
 use super::play::{Play, Reply, refuse, say};
 use super::{API, VM, vm};
@@ -224,7 +224,7 @@ async fn who_is_throttled_is_throttled_with_all_others() {
 #[tokio::test]
 async fn where_nothing_is_left_requests_come_apart() {
     let play = Play::new().await;
-    let door = play.door_at(Pace::REAL, &Interrupt::default());
+    let door = play.door_at(TimeScale::REAL, &Interrupt::default());
     let left = "Microsoft.Compute/PutVM3Min;0,Microsoft.Compute/PutVM30Min;900";
     let reply = say(200, &json!({})).with("x-ms-ratelimit-remaining-resource", left);
     play.on("PUT /one", [reply]);

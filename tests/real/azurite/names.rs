@@ -2,7 +2,7 @@
 
 use std::num::NonZero;
 
-use vault_bake::azure::Wire;
+use vault_bake::azure::AzureTransport;
 use vault_bake::digest::Digest;
 use vault_bake::secret::Secret;
 use vault_bake::store::backend::{Backend as _, BackendError, Created};
@@ -49,7 +49,7 @@ async fn a_list_has_all_pages_sorted_and_nothing_of_the_neighbours(azurite: &Azu
     let whole = azurite.blob("paged").await;
     let address = format!("{}/team-a/store", azurite.url("paged"));
     let credential = Credential::Sas(Secret::new(sas("paged", "rcwl")));
-    let wire = Wire::real(jiff::Timestamp::default);
+    let wire = AzureTransport::real(jiff::Timestamp::default);
     let below = Blob::new(address.parse().unwrap(), &credential, &wire).unwrap();
     assert_eq!(below.place(), address);
     let mut wanted: Vec<String> = (0..25)
@@ -125,7 +125,7 @@ async fn what_the_service_refuses_is_said_without_the_signature(azurite: &Azurit
     blob.create("there", b"1").await.unwrap();
     let with = |container: &str, token: &str| {
         let address = url(azurite.port, container).parse().unwrap();
-        let wire = Wire::real(jiff::Timestamp::default);
+        let wire = AzureTransport::real(jiff::Timestamp::default);
         Blob::new(address, &Credential::Sas(Secret::new(token)), &wire).unwrap()
     };
     let whole = sas("guarded", "rcwl");

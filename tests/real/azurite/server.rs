@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use openssl::hash::MessageDigest;
 use openssl::pkey::PKey;
 use openssl::sign::Signer;
-use vault_bake::azure::Wire;
+use vault_bake::azure::AzureTransport;
 use vault_bake::secret::Secret;
 use vault_bake::store::blob::{Blob, Credential};
 
@@ -135,7 +135,12 @@ pub fn open(port: u16, container: &str) -> Blob {
 pub fn open_with(port: u16, container: &str, permissions: &str) -> Blob {
     let credential = Credential::Sas(Secret::new(sas(container, permissions)));
     let address = url(port, container).parse().expect("an address");
-    Blob::new(address, &credential, &Wire::real(jiff::Timestamp::default)).expect("a client")
+    Blob::new(
+        address,
+        &credential,
+        &AzureTransport::real(jiff::Timestamp::default),
+    )
+    .expect("a client")
 }
 
 /// A signature for one container with these permissions.

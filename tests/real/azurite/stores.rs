@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use vault_bake::digest::Digest;
 use vault_bake::store::backend::{Backend as _, Created};
 use vault_bake::store::event::Keep;
-use vault_bake::store::gc::{Applied, Outside};
+use vault_bake::store::gc::{Applied, ExternalUses};
 use vault_bake::store::{Blob, Depth, Store, StoreError};
 
 use super::server::{Azurite, azurite, open, open_with};
@@ -112,7 +112,7 @@ async fn what_nothing_holds_is_removed_and_its_record_stays(azurite: &Azurite) {
         pin_files: 0,
         in_use_lists: 0,
     };
-    let outside = Outside::default();
+    let outside = ExternalUses::default();
     let (_, plan) = store.plan_gc(&keep, &outside, 0, now()).await.unwrap();
     let plan = plan.unwrap().seq;
     // The signature that bakes need does not let anybody delete: the event is written, and the file stays.

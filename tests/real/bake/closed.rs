@@ -9,7 +9,7 @@ use std::time::Duration;
 use vault_bake::builder::Machine;
 use vault_bake::builder::qemu::Tools;
 use vault_bake::event::Events;
-use vault_bake::wait::{Interrupt, Seen, Wait};
+use vault_bake::wait::{Interrupt, Poll, Wait};
 
 use crate::nodes::disk;
 use crate::project::{TestProject, said};
@@ -61,8 +61,8 @@ async fn judge(artifact: &Path) {
     let up = up.until(&events, &interrupt, || async {
         let lines = machine.console().await;
         match lines.iter().any(|line| line.contains("login:")) {
-            true => Seen::<_, String>::Ready(()),
-            false => Seen::NotYet(lines.last().cloned().unwrap_or_default()),
+            true => Poll::<_, String>::Ready(()),
+            false => Poll::NotYet(lines.last().cloned().unwrap_or_default()),
         }
     });
     up.await.unwrap_or_else(|error| panic!("{error}"));

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use semver::Version;
 use serde_json::json;
-use vault_bake::changes::CONSUL_INITIAL_MANAGEMENT;
+use vault_bake::version_changes::CONSUL_INITIAL_MANAGEMENT;
 
 use super::node::Authority;
 use crate::nodes::{Kind, Network, Nodes};

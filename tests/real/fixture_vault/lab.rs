@@ -14,8 +14,8 @@ use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 use vault_bake::event::Events;
 use vault_bake::process::{Program, Running};
-use vault_bake::release::{Source, fetch, resolve};
-use vault_bake::wait::{Interrupt, Seen, Wait};
+use vault_bake::release::{ReleaseMirror, fetch, resolve};
+use vault_bake::wait::{Interrupt, Poll, Wait};
 
 /// A folder with binaries, certificates and a Consul server that runs.
 pub struct Lab {
@@ -172,9 +172,9 @@ impl Node {
         Wait::new(what, Duration::from_secs(60))
             .until(&Events::silent(), &Interrupt::default(), || async {
                 match client.get(&url).send().await {
-                    Ok(answer) if wanted(answer.status().as_u16()) => Seen::<_, String>::Ready(()),
-                    Ok(answer) => Seen::NotYet(answer.status().to_string()),
-                    Err(error) => Seen::NotYet(format!("{error:?}")),
+                    Ok(answer) if wanted(answer.status().as_u16()) => Poll::<_, String>::Ready(()),
+                    Ok(answer) => Poll::NotYet(answer.status().to_string()),
+                    Err(error) => Poll::NotYet(format!("{error:?}")),
                 }
             })
             .await
@@ -234,7 +234,7 @@ pub fn stand_in() -> PathBuf {
 /// Takes a release from the mirror the way a bake does, and puts its binary into `folder`.
 pub async fn unpack(mirror: &Path, product: &str, version: &str, folder: &Path) {
     let fingerprint = fs::read_to_string(mirror.join("fingerprint")).expect("the fingerprint");
-    let source = Source {
+    let source = ReleaseMirror {
         base: mirror.display().to_string(),
         key_file: Some(mirror.join("key.asc")),
         fingerprint: fingerprint.trim().to_owned(),

@@ -11,7 +11,7 @@ use std::time::Duration;
 use vault_bake::event::Events;
 use vault_bake::process::{ProcessError, Program, Running};
 use vault_bake::terminal::visible;
-use vault_bake::wait::{Interrupt, Seen, Wait};
+use vault_bake::wait::{Interrupt, Poll, Wait};
 
 use super::groups::ControlGroups;
 use crate::qemu::found;
@@ -255,9 +255,9 @@ async fn first_inside(holder: &mut Running) -> Result<u32, String> {
         let ended = holder.ended();
         async move {
             match (ready, ended) {
-                (Some(first), _) => Seen::Ready(first),
-                (None, Some(status)) => Seen::Never(std::io::Error::other(status.to_string())),
-                (None, None) => Seen::NotYet("nothing".to_owned()),
+                (Some(first), _) => Poll::Ready(first),
+                (None, Some(status)) => Poll::Never(std::io::Error::other(status.to_string())),
+                (None, None) => Poll::NotYet("nothing".to_owned()),
             }
         }
     });
@@ -288,20 +288,20 @@ impl Container {
             });
             async move {
                 if let Some(status) = ended {
-                    return Seen::Never(std::io::Error::other(format!("it ended: {status}")));
+                    return Poll::Never(std::io::Error::other(format!("it ended: {status}")));
                 }
                 let Some(state) = state else {
-                    return Seen::NotYet("no first process".to_owned());
+                    return Poll::NotYet("no first process".to_owned());
                 };
                 match state.run(&Interrupt::default()).await {
                     Ok(state) => {
                         let state = String::from_utf8_lossy(&state).trim().to_owned();
                         match state.as_str() {
-                            "running" | "degraded" => Seen::Ready(()),
-                            _ => Seen::NotYet(state),
+                            "running" | "degraded" => Poll::Ready(()),
+                            _ => Poll::NotYet(state),
                         }
                     }
-                    Err(error) => Seen::NotYet(error.to_string()),
+                    Err(error) => Poll::NotYet(error.to_string()),
                 }
             }
         });

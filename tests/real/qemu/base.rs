@@ -1,6 +1,6 @@
 //! The native base: made, found again, and started with both kinds of firmware.
 
-use vault_bake::builder::qemu::{Qemu, QemuSettings};
+use vault_bake::builder::qemu::{Qemu, QemuOptions};
 use vault_bake::builder::{Builder as _, Machine as _};
 use vault_bake::definition::{Firmware, MachineSpec};
 use vault_bake::plan::PlannedMachine;
@@ -13,9 +13,9 @@ async fn starts_and_captures(run: &str, firmware: Firmware, spec: MachineSpec, s
     let Some(mut world) = World::begin(run) else {
         return;
     };
-    world.qemu = Qemu::new(QemuSettings {
+    world.qemu = Qemu::new(QemuOptions {
         suspend,
-        ..QemuSettings::new(cache())
+        ..QemuOptions::new(cache())
     });
     let disk = world.base(&PACKAGES, firmware).await;
     let disk_bytes = u64::from(spec.disk_gib) << 30;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha512};
 use vault_bake::builder::access::{self, Purpose};
-use vault_bake::builder::qemu::{Qemu, QemuSettings};
+use vault_bake::builder::qemu::{Qemu, QemuOptions};
 use vault_bake::builder::{
     AccessBy, Builder as _, BuilderError, Content, Disk, DiskFile, EndedBy, Machine as _,
 };
@@ -14,7 +14,7 @@ use vault_bake::digest::{Digest, hex};
 use vault_bake::lock::LockedBase;
 use vault_bake::plan::PlannedBase;
 use vault_bake::process::Program;
-use vault_bake::wait::{Interrupt, Seen, Wait};
+use vault_bake::wait::{Interrupt, Poll, Wait};
 
 use super::{World, banner, cache, spec};
 
@@ -102,8 +102,8 @@ async fn a_machine_that_dies_later_says_so() {
             let died = machine.died();
             async {
                 died.map_or(
-                    Seen::NotYet("alive".into()),
-                    Seen::<_, std::io::Error>::Ready,
+                    Poll::NotYet("alive".into()),
+                    Poll::<_, std::io::Error>::Ready,
                 )
             }
         })
@@ -149,8 +149,8 @@ async fn two_machines_at_once_do_not_disturb_each_other_and_dropping_kills() {
     Wait::new("the port to close", Duration::from_secs(10))
         .until(&world.events, &world.interrupt, || async {
             match tokio::net::TcpStream::connect(address).await {
-                Err(_) => Seen::Ready(()),
-                Ok(_) => Seen::<(), std::io::Error>::NotYet("open".into()),
+                Err(_) => Poll::Ready(()),
+                Ok(_) => Poll::<(), std::io::Error>::NotYet("open".into()),
             }
         })
         .await
@@ -167,8 +167,8 @@ async fn two_machines_at_once_do_not_disturb_each_other_and_dropping_kills() {
                 let died = other.died();
                 async {
                     died.map_or(
-                        Seen::NotYet("alive".into()),
-                        Seen::<_, std::io::Error>::Ready,
+                        Poll::NotYet("alive".into()),
+                        Poll::<_, std::io::Error>::Ready,
                     )
                 }
             },
@@ -183,7 +183,7 @@ async fn a_lock_of_another_day_is_refused_before_anything_is_installed() {
         return;
     };
     let cache = tempfile::tempdir().expect("a folder");
-    let qemu = Qemu::new(QemuSettings::new(cache.path()));
+    let qemu = Qemu::new(QemuOptions::new(cache.path()));
     let mut base = super::planned(&[], Firmware::Bios, &world.events, &world.interrupt).await;
     let PlannedBase::Qemu {
         locked: LockedBase::Packages { index },
@@ -262,7 +262,7 @@ async fn a_guest_that_ignores_the_power_button_is_not_captured() {
     let Some(mut world) = World::begin("deaf") else {
         return;
     };
-    let mut settings = QemuSettings::new(cache());
+    let mut settings = QemuOptions::new(cache());
     settings.shutdown_timeout = Duration::from_secs(2);
     world.qemu = Qemu::new(settings);
     let disk = blank(world.runs.path()).await;
@@ -295,7 +295,7 @@ async fn an_interrupt_while_packages_are_installed_leaves_nothing() {
         return;
     };
     let cache = tempfile::tempdir().expect("a folder");
-    let qemu = Qemu::new(QemuSettings::new(cache.path()));
+    let qemu = Qemu::new(QemuOptions::new(cache.path()));
     let base = super::planned(&[], Firmware::Bios, &world.events, &world.interrupt).await;
     let (interrupt, silent) = (world.interrupt.clone(), vault_bake::event::Events::silent());
     let bases = cache.path().join("bases");
@@ -318,9 +318,9 @@ async fn an_interrupt_while_packages_are_installed_leaves_nothing() {
                             })
                     });
                 if found {
-                    Seen::Ready(())
+                    Poll::Ready(())
                 } else {
-                    Seen::<(), std::io::Error>::NotYet("none".into())
+                    Poll::<(), std::io::Error>::NotYet("none".into())
                 }
             })
             .await;

@@ -110,7 +110,7 @@ async fn a_version_that_is_taken_is_refused_before_lint_lock_and_bake() {
     let definition = Definition::load(&image, &BTreeMap::new()).unwrap();
     let lock = format!(
         "schema = 1\nwanted = \"{}\"\n[qemu]\n{base}",
-        wanted(&definition)
+        requested_releases(&definition)
     );
     fs::write(image.join("image.lock"), lock).unwrap();
     let cases: [&[&str]; 5] = [

@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 use testing::harness::{FakeBuilderHarness, steps};
 use vault_bake::definition::Definition;
-use vault_bake::lock::wanted;
+use vault_bake::lock::requested_releases;
 
 use super::project;
 
@@ -32,7 +32,7 @@ pub(super) fn lock(folder: &Path, base: &str, locked: &str) {
     let text = fs::read_to_string(&file).unwrap();
     fs::write(&file, text.replace("base.qemu.kind = \"packages\"\n", base)).unwrap();
     let definition = Definition::load(&image, &BTreeMap::new()).unwrap();
-    let wanted = wanted(&definition);
+    let wanted = requested_releases(&definition);
     let lock = format!("schema = 1\nwanted = \"{wanted}\"\n[qemu]\n{locked}");
     fs::write(image.join("image.lock"), lock).unwrap();
 }

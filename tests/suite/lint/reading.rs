@@ -7,7 +7,7 @@ use std::path::Path;
 
 use vault_bake::definition::Definition;
 use vault_bake::lint::{Configuration, Product, Role, of_steps};
-use vault_bake::plan::judge;
+use vault_bake::plan::evaluate;
 use vault_bake::provisioner::Provisioners;
 
 use super::cases::{consul, vault};
@@ -219,13 +219,13 @@ fn an_unreadable_file_of_an_image_is_refused_or_allowed() {
         let definition = Definition::parse(&file, &text, &BTreeMap::new()).unwrap();
         let provisioners = Path::new(env!("CARGO_MANIFEST_DIR")).join("provisioners");
         let provisioners = Provisioners::load(&[provisioners], &definition).unwrap();
-        let steps = judge(&definition, &provisioners).unwrap();
+        let steps = evaluate(&definition, &provisioners).unwrap();
         match of_steps(&steps, &definition.releases, &definition.allowed) {
             Ok(found) => {
                 let texts: Vec<String> = found.iter().map(ToString::to_string).collect();
                 texts.join("\n")
             }
-            Err(error) => format!("{error}\n    hint: {}", error.way_out().unwrap_or_default()),
+            Err(error) => format!("{error}\n    hint: {}", error.hint().unwrap_or_default()),
         }
     };
     let allow = "[lint.allow]\n\"vault.unreadable\" = \"the node fills it in\"";

@@ -345,10 +345,13 @@ async fn entries_that_the_store_never_had_are_noticed_by_it() {
     );
     let store = recorded.store().await;
     let history = store.history().await.unwrap();
-    let error = mixed.check_continued(&store, &history).await.unwrap_err();
+    let error = mixed
+        .check_store_lineage(&store, &history)
+        .await
+        .unwrap_err();
     assert!(error.is_integrity());
     settled().bind(|| insta::assert_snapshot!(error.to_string()));
-    file.check_continued(&store, &history).await.unwrap();
+    file.check_store_lineage(&store, &history).await.unwrap();
 }
 
 #[tokio::test]
@@ -374,7 +377,10 @@ async fn a_hidden_change_of_policy_shows_to_the_store_and_to_those_who_have_the_
     assert!(verify(&value, Some(&new)).unwrap_err().is_integrity());
     let file = PinFile::parse("pins", value.to_string().as_bytes()).unwrap();
     let history = store.history().await.unwrap();
-    let error = file.check_continued(&store, &history).await.unwrap_err();
+    let error = file
+        .check_store_lineage(&store, &history)
+        .await
+        .unwrap_err();
     assert!(error.is_integrity());
     insta::assert_snapshot!(error.to_string());
 }

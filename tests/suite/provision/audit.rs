@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use vault_bake::provision::{Lynis, audit};
+use vault_bake::guest_steps::{Lynis, audit};
 
 use super::World;
 use vault_bake::secret::Scrubber;

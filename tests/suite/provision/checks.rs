@@ -2,7 +2,7 @@
 
 use testing::plan::provisioner;
 use vault_bake::event::Event;
-use vault_bake::provision::{ProvisionError, observe, run_checks, seal};
+use vault_bake::guest_steps::{ProvisionError, observe, run_checks, seal};
 use vault_bake::secret::Scrubber;
 
 use super::{World, clock};

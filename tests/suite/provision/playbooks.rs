@@ -4,8 +4,8 @@ use std::path::Path;
 
 use testing::plan::{step, with_secret};
 use vault_bake::digest::Digest;
+use vault_bake::guest_steps::ProvisionError;
 use vault_bake::plan::StepKind;
-use vault_bake::provision::ProvisionError;
 use vault_bake::secret::{Scrubber, Secret};
 
 use super::World;

@@ -98,7 +98,7 @@ async fn provisioners_and_their_checks_are_run_by_what_they_name() {
     let (session, _) = run_step(&guest, session, 0, async || None, false, &clock)
         .await
         .unwrap();
-    let checks = vault_bake::provision::run_checks(&guest, &session)
+    let checks = vault_bake::guest_steps::run_checks(&guest, &session)
         .await
         .unwrap();
     assert_eq!(world.heard.lines(), ["installs 2"]);

@@ -1,7 +1,7 @@
 //! What is read from checks, and what a shell reads from us.
 
 use proptest::prelude::*;
-use vault_bake::provision::parse_tap;
+use vault_bake::guest_steps::parse_tap;
 use vault_bake::ssh::{export, quote};
 use vault_bake::wait::Interrupt;
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use vault_bake::builder::qemu::machine::arguments::{Accelerator, Arguments, Uefi};
-use vault_bake::builder::qemu::{Qemu, QemuMachine, QemuSettings};
+use vault_bake::builder::qemu::{Qemu, QemuMachine, QemuOptions};
 use vault_bake::builder::{
     AccessBy, Boot, Builder as _, BuilderError, Content, Disk, DiskFile, Kernel, Machine as _,
     MachineEnd,
@@ -21,7 +21,7 @@ use vault_bake::event::{Event, Events};
 use vault_bake::plan::PlannedMachine;
 use vault_bake::ssh::Keys;
 use vault_bake::teardown::Teardown;
-use vault_bake::wait::{Interrupt, Seen, Wait};
+use vault_bake::wait::{Interrupt, Poll, Wait};
 
 /// What a start of QEMU does.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -58,7 +58,7 @@ pub struct Run {
 /// A builder with such a QEMU, a disk for it, and a run.
 pub struct Lab {
     pub folder: tempfile::TempDir,
-    pub settings: QemuSettings,
+    pub settings: QemuOptions,
     pub disk: Disk,
     pub teardown: Teardown,
     pub keys: Keys,
@@ -97,7 +97,7 @@ impl Lab {
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a program");
             path
         };
-        let mut settings = QemuSettings::new(at.join("cache"));
+        let mut settings = QemuOptions::new(at.join("cache"));
         settings.tools.qemu_system = program("qemu", QEMU);
         settings.tools.qemu_img = program("qemu-img", QEMU_IMG);
         settings.tools.mformat = program("mformat", "#!/bin/sh\n");
@@ -204,8 +204,8 @@ impl Lab {
         let ended = Wait::new("the end", Duration::from_secs(10))
             .until(&Events::silent(), &Interrupt::default(), || {
                 let seen = match machine.died() {
-                    Some(end) => Seen::<_, std::io::Error>::Ready(end),
-                    None => Seen::NotYet("it runs".to_owned()),
+                    Some(end) => Poll::<_, std::io::Error>::Ready(end),
+                    None => Poll::NotYet("it runs".to_owned()),
                 };
                 async { seen }
             })
@@ -311,8 +311,8 @@ async fn serve(lab: PathBuf, work: PathBuf, role: String, starts: Vec<Start>) {
             .pausing(Duration::from_millis(5), Duration::from_millis(5))
             .until(&Events::silent(), &Interrupt::default(), || async {
                 match up.exists() {
-                    true => Seen::Ready(()),
-                    false => Seen::<(), std::io::Error>::NotYet("not yet".to_owned()),
+                    true => Poll::Ready(()),
+                    false => Poll::<(), std::io::Error>::NotYet("not yet".to_owned()),
                 }
             })
             .await;

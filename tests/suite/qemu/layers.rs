@@ -7,19 +7,19 @@ use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use serde_json::json;
-use vault_bake::builder::qemu::{Qemu, QemuSettings, layer_use};
+use vault_bake::builder::qemu::{Qemu, QemuOptions, layer_use};
 use vault_bake::builder::{AccessBy, Builder, Content, Disk, DiskFile, Layer};
 use vault_bake::definition::Firmware;
 use vault_bake::digest::Digest;
 use vault_bake::event::Events;
-use vault_bake::wait::{Interrupt, Seen, Wait};
+use vault_bake::wait::{Interrupt, Poll, Wait};
 
 const NOW_S: i64 = 1_800_000_000;
 
 /// A cache with layers whose files are text.
 struct Shelf {
     folder: tempfile::TempDir,
-    settings: QemuSettings,
+    settings: QemuOptions,
 }
 
 impl Shelf {
@@ -27,7 +27,7 @@ impl Shelf {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("layers")).unwrap();
         Self {
-            settings: QemuSettings::new(folder.path()),
+            settings: QemuOptions::new(folder.path()),
             folder,
         }
     }
@@ -137,7 +137,7 @@ fn a_build_from_a_cloud_image_keeps_no_layer() {
             access,
             kernel: None,
         };
-        Qemu::new(QemuSettings::new("/nonexistent")).keeps_layers(&disk)
+        Qemu::new(QemuOptions::new("/nonexistent")).keeps_layers(&disk)
     };
     assert!(keeps(AccessBy::Credentials) && !keeps(AccessBy::CloudInit));
 }
@@ -247,8 +247,8 @@ async fn of_too_many_those_go_that_were_not_used_for_longest_and_none_that_is_in
         .until(&Events::silent(), &Interrupt::default(), || async {
             shelf.found("base", &["x"]).await;
             match shelf.left() {
-                left if left.is_empty() => Seen::Ready(()),
-                left => Seen::<(), Infallible>::NotYet(left),
+                left if left.is_empty() => Poll::Ready(()),
+                left => Poll::<(), Infallible>::NotYet(left),
             }
         })
         .await

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use sha2::{Digest as _, Sha512};
-use vault_bake::builder::qemu::{Qemu, QemuSettings};
+use vault_bake::builder::qemu::{Qemu, QemuOptions};
 use vault_bake::builder::{Builder as _, BuilderError};
 use vault_bake::definition::{Firmware, QemuBase};
 use vault_bake::digest::{Digest, hex};
@@ -24,7 +24,7 @@ impl World {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         Self {
-            qemu: Qemu::new(QemuSettings::new(folder.path().join("cache"))),
+            qemu: Qemu::new(QemuOptions::new(folder.path().join("cache"))),
             teardown: Teardown::begin(&folder.path().join("runs"), "run1").expect("a journal"),
             folder,
         }

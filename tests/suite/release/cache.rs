@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use vault_bake::digest::Digest;
 use vault_bake::event::{Event, Events};
-use vault_bake::release::{LockedRelease, Source, resolve};
+use vault_bake::release::{LockedRelease, ReleaseMirror, resolve};
 use vault_bake::wait::Interrupt;
 
 use super::gpg::{VERSION, lab};
@@ -175,7 +175,7 @@ async fn what_is_not_there_is_no_integrity_failure() {
     mirror.put("index.json", b"<html>");
     table += &mirror.line(lab, "no description", mirror.resolve().await.map(drop));
     let short = Mirror {
-        source: Source {
+        source: ReleaseMirror {
             fingerprint: "72D7468F".to_owned(),
             ..mirror.source.clone()
         },

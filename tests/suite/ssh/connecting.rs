@@ -6,7 +6,7 @@ use testing::sshd::{Sshd, endpoint, free_port};
 use vault_bake::event::Events;
 use vault_bake::process::Program;
 use vault_bake::secret::Scrubber;
-use vault_bake::ssh::{Connector, Keys, Patience, Session, SshError, Stage, settle};
+use vault_bake::ssh::{ConnectStage, Connector, Keys, Patience, Session, SshError, join_all};
 use vault_bake::wait::Interrupt;
 
 use super::{SOON, connect, script};
@@ -45,18 +45,22 @@ fn words(error: &SshError, address: SocketAddr) -> String {
 async fn each_stage_that_is_not_passed_is_named() {
     let refused = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let cases = [
-        (refused, Stage::Tcp, "connection refused"),
+        (refused, ConnectStage::Tcp, "connection refused"),
         (
             network::closing(),
-            Stage::Banner,
+            ConnectStage::Banner,
             "connected, but closed before a banner",
         ),
         (
             network::silent(),
-            Stage::Banner,
+            ConnectStage::Banner,
             "connected, but nothing was said for",
         ),
-        (network::babbling(), Stage::KeyExchange, "SSH-2.0-Babble: "),
+        (
+            network::babbling(),
+            ConnectStage::KeyExchange,
+            "SSH-2.0-Babble: ",
+        ),
     ];
     let keys = Keys::generate();
     for (address, expected, saying) in cases {
@@ -196,9 +200,9 @@ async fn a_process_with_one_session() {
     let session = connect(&server, &keys, Scrubber::default())
         .await
         .expect("a session");
-    assert!(!settle(Duration::from_millis(20)), "it is still open");
+    assert!(!join_all(Duration::from_millis(20)), "it is still open");
     drop(session);
-    assert!(settle(SOON));
+    assert!(join_all(SOON));
 }
 
 #[tokio::test]

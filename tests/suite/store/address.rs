@@ -1,6 +1,6 @@
 //! Addresses of containers: which are accepted, and that a credential in one is never repeated.
 
-use vault_bake::azure::{Source, Wire};
+use vault_bake::azure::{AzureTransport, CredentialSource};
 use vault_bake::secret::Secret;
 use vault_bake::store::backend::Backend as _;
 use vault_bake::store::blob::{Blob, BlobAddress, Credential};
@@ -45,9 +45,9 @@ async fn a_token_goes_over_nothing_but_tls() {
     let address: BlobAddress = "http://127.0.0.1:1/devstoreaccount1/images"
         .parse()
         .unwrap();
-    let wire = Wire::real(jiff::Timestamp::default);
+    let wire = AzureTransport::real(jiff::Timestamp::default);
     let tools = Credential::Identity {
-        source: Source::DeveloperTools,
+        source: CredentialSource::DeveloperTools,
         cloud: Box::new(address.cloud().unwrap()),
     };
     let error = Blob::new(address.clone(), &tools, &wire).err().unwrap();

@@ -15,7 +15,7 @@ use vault_bake::digest::Digest;
 use vault_bake::manifest::Manifest;
 use vault_bake::store::backend::Backend;
 use vault_bake::store::event::{Body, Keep, Revoke};
-use vault_bake::store::gc::{Outside, Presence, Survey};
+use vault_bake::store::gc::{ExternalUses, Presence, Survey};
 use vault_bake::store::revocation::Rule;
 use vault_bake::store::{Dir, Store};
 
@@ -34,7 +34,7 @@ const HOUR_S: u64 = 60 * 60;
 /// A store in memory that remembers in this folder, and so need not read its log again for every call.
 async fn in_memory(memory: &TempDir) -> Store<MemoryBackend> {
     let store = signed_store(MemoryBackend::default(), now()).await;
-    store.remembering(memory.path())
+    store.with_cache(memory.path())
 }
 
 fn after_days(days: i64) -> Timestamp {
@@ -94,7 +94,7 @@ async fn revoke<B: Backend>(store: &Store<B>, manifest: Digest) {
     store.append(id, now(), Body::Revoke(revoke)).await.unwrap();
 }
 
-async fn survey<B: Backend>(store: &Store<B>, outside: &Outside, at: Timestamp) -> Survey {
+async fn survey<B: Backend>(store: &Store<B>, outside: &ExternalUses, at: Timestamp) -> Survey {
     let history = store.history().await.unwrap();
     store.survey(&history, &KEEP, outside, at).await.unwrap()
 }
@@ -112,7 +112,7 @@ fn shown(survey: &Survey) -> String {
 /// The number of a plan with an hour of grace, and what it names.
 async fn plan<B: Backend>(
     store: &Store<B>,
-    outside: &Outside,
+    outside: &ExternalUses,
     at: Timestamp,
 ) -> (u64, Vec<String>) {
     let planned = store.plan_gc(&KEEP, outside, HOUR_S, at).await;
@@ -126,7 +126,7 @@ async fn plan<B: Backend>(
 async fn every_kind_of_hold() {
     let memory = TempDir::new().unwrap();
     let store = in_memory(&memory).await;
-    let outside = &mut Outside::default();
+    let outside = &mut ExternalUses::default();
     // Four generations of prod, of which two are kept; staging holds what nobody else does.
     let mut promoted = Vec::new();
     for version in ["1.0.0", "1.0.1", "1.0.2", "1.0.3"] {
@@ -215,7 +215,7 @@ async fn every_kind_of_hold() {
         ]
     );
     // Whoever is called by the image's name alone holds all of it.
-    let mut all = Outside::default();
+    let mut all = ExternalUses::default();
     all.in_use("quickstart");
     let held = survey(&store, &all, after_days(40)).await;
     assert!(held.rows.iter().all(|row| !row.goes()));
@@ -285,7 +285,7 @@ async fn a_plan_names_two_hundred_at_most_and_another_one_the_rest() {
         let version = format!("1.0.{n}");
         record(&store, &sample(&version, &version), &version, None, now()).await;
     }
-    let outside = Outside::default();
+    let outside = ExternalUses::default();
     let (first, named) = plan(&store, &outside, after_days(40)).await;
     assert_eq!(named.len(), 205);
     let applied = store

@@ -85,7 +85,7 @@ async fn plain(backend: &MemoryBackend) -> Store<MemoryBackend> {
 }
 
 async fn remembering(backend: &MemoryBackend, memory: &Path) -> Store<MemoryBackend> {
-    plain(backend).await.remembering(memory)
+    plain(backend).await.with_cache(memory)
 }
 
 /// All that a history says, field by field; of ids those that `known` names.
@@ -269,7 +269,7 @@ fn findings_stand_in_the_same_order_every_time() {
     let (backend, names) = build(1).block_on(async {
         let backend = MemoryBackend::default();
         let store = Store::open_or_create(backend.clone(), &trust(), now()).await;
-        let store = store.unwrap().remembering(memory.path());
+        let store = store.unwrap().with_cache(memory.path());
         let store = store.signing(vec![signer(1)], Interrupt::default());
         let mut names = Vec::new();
         for n in 0..150 {

@@ -12,7 +12,7 @@ use vault_bake::event::Events;
 use vault_bake::process::Running;
 use vault_bake::store::backend::Backend;
 use vault_bake::store::{Depth, Store, StoreError};
-use vault_bake::wait::{Interrupt, Seen, Wait};
+use vault_bake::wait::{Interrupt, Poll, Wait};
 
 use crate::sample::{packages, sample};
 
@@ -74,8 +74,8 @@ pub async fn kill_writers(
                 .pausing(Duration::from_millis(5), Duration::from_millis(20))
                 .until(&Events::silent(), &Interrupt::default(), || async {
                     match acknowledged(folder).len() {
-                        now if now > before => Seen::Ready(()),
-                        _ => Seen::<(), Infallible>::NotYet("nothing".to_owned()),
+                        now if now > before => Poll::Ready(()),
+                        _ => Poll::<(), Infallible>::NotYet("nothing".to_owned()),
                     }
                 })
                 .await

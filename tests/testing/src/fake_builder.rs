@@ -318,7 +318,7 @@ impl Machine for FakeMachine {
         self.process.last_lines()
     }
 
-    fn leave(self) {
+    fn detach(self) {
         self.process.leave();
     }
 }

@@ -7,18 +7,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use vault_bake::bake::{Baked, Failed, OnError, Order, Tested, bake, test};
+use vault_bake::bake::{BakeOptions, Baked, Failed, OnError, Tested, bake, test};
 use vault_bake::builder::{Builder, Resumed};
 use vault_bake::digest::Digest;
 use vault_bake::event::{Event, Events, Stage};
 use vault_bake::manifest::{ImageVersion, Tool};
 use vault_bake::plan::{Plan, PlannedStep};
 use vault_bake::release::LockedRelease;
+use vault_bake::run_context::{RunContext, runs};
 use vault_bake::store::backend::Backend;
 use vault_bake::store::{Depth, Dir, Report, Store};
 use vault_bake::teardown::{Cloud, Swept, sweep};
-use vault_bake::wait::{Interrupt, Seen, Wait};
-use vault_bake::world::{World, runs};
+use vault_bake::wait::{Interrupt, Poll, Wait};
 
 use crate::fake_builder::{Ending, FakeBuilder};
 use crate::plan::{plan, provisioner};
@@ -137,7 +137,7 @@ impl FakeBuilderHarness {
         store: &Store<S>,
         hook: impl Fn(&Event) + Send + Sync + 'static,
     ) -> Result<Baked, Failed> {
-        let order = Order {
+        let order = BakeOptions {
             audit: None,
             plan: &self.plan,
             version: self.version,
@@ -189,7 +189,7 @@ impl FakeBuilderHarness {
     async fn in_world<T>(
         &self,
         hook: impl Fn(&Event) + Send + Sync + 'static,
-        work: impl AsyncFnOnce(&World<'_>) -> T,
+        work: impl AsyncFnOnce(&RunContext<'_>) -> T,
     ) -> T {
         let heard = Arc::clone(&self.heard);
         let events = Events::new(move |event: &Event| {
@@ -210,7 +210,7 @@ impl FakeBuilderHarness {
             binary_sha256: None,
         };
         let guest_work = self.root.join(uploads);
-        let world = World {
+        let world = RunContext {
             cache: &self.cache(),
             guest_work: guest_work.to_str().expect("a path in UTF-8"),
             events: &events,
@@ -263,8 +263,8 @@ impl FakeBuilderHarness {
         let _ = Wait::new("the end of what runs in guests", Duration::from_secs(10))
             .until(&Events::silent(), &Interrupt::default(), || async {
                 match processes(&guests) {
-                    left if left.is_empty() => Seen::Ready(()),
-                    left => Seen::<(), Infallible>::NotYet(left.join("\n")),
+                    left if left.is_empty() => Poll::Ready(()),
+                    left => Poll::<(), Infallible>::NotYet(left.join("\n")),
                 }
             })
             .await;

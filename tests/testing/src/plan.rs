@@ -9,7 +9,7 @@ use vault_bake::lock::LockedBase;
 use vault_bake::plan::{
     EnvValue, Plan, PlannedBase, PlannedFile, PlannedMachine, PlannedOutput, PlannedStep, StepKind,
 };
-use vault_bake::release::Source;
+use vault_bake::release::ReleaseMirror;
 use vault_bake::secret::Secret;
 
 /// A plan of these steps.
@@ -32,7 +32,7 @@ pub fn plan(steps: Vec<PlannedStep>) -> Plan {
             },
         },
         releases: Vec::new(),
-        release_source: Source::official(),
+        release_source: ReleaseMirror::official(),
         output: PlannedOutput::Qemu(OutputSpec::default()),
         lib: file("lib.sh", "greet() { echo \"hello $1\"; }\n"),
         folder: PathBuf::from("/"),

@@ -18,7 +18,7 @@ use vault_bake::digest::Digest;
 use vault_bake::manifest::{self, CloudFact, Manifest};
 use vault_bake::sign::Trust;
 use vault_bake::store::event::{Body, Keep, Revoke};
-use vault_bake::store::gc::Outside;
+use vault_bake::store::gc::ExternalUses;
 use vault_bake::store::revocation::Rule;
 use vault_bake::store::{Dir, Rollback, Store};
 use vault_bake::wait::Interrupt;
@@ -275,7 +275,7 @@ pub async fn every_kind(store: &Store<Dir>) -> Digest {
         pin_files: 0,
         in_use_lists: 0,
     };
-    let outside = Outside::default();
+    let outside = ExternalUses::default();
     let (_, planned) = store.plan_gc(&keep, &outside, 0, now()).await.unwrap();
     append(Body::ArtifactDeleted {
         manifest: second,

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde_json::json;
 use vault_bake::digest::Digest;
-use vault_bake::manifest::diff::{Change, Changed, Difference};
+use vault_bake::manifest::diff::{ChangeKind, Difference, FieldChange};
 use vault_bake::manifest::{
-    Base, BuilderFact, CheckFact, Descriptor, FileFact, Host, Input, LayerFact, Manifest, Os,
-    Output, Package, Packages, ReleaseFact, Repro, ResumedFact, SBOM_MEDIA_TYPE, Source, StepFact,
-    TestRecord, Tool, packages_bytes,
+    Base, BuilderFact, CheckFact, DefinitionFact, Descriptor, FileFact, Host, Input, LayerFact,
+    Manifest, Os, Output, Package, Packages, ReleaseFact, Repro, ResumedFact, SBOM_MEDIA_TYPE,
+    StepFact, TestRecord, Tool, packages_bytes,
 };
 
 pub fn digest(of: &str) -> Digest {
@@ -137,7 +137,7 @@ pub fn golden(version: &str, disk: &str) -> Manifest {
             release("consul", "1.8.7", false),
             release("vault", "1.21.1", true),
         ],
-        source: Source {
+        source: DefinitionFact {
             repo: Some("https://git.example/images".into()),
             commit: Some("33a75e3".into()),
             dirty: Some(true),
@@ -213,9 +213,9 @@ pub fn sample_with_everything() -> Manifest {
 /// A difference in which every text is `evil`.
 pub fn difference(evil: &str) -> Difference {
     let changed = || {
-        vec![Changed {
+        vec![FieldChange {
             name: evil.into(),
-            change: Change::Down,
+            change: ChangeKind::Down,
             from: Some(evil.into()),
             to: Some(evil.into()),
         }]

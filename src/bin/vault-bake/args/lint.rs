@@ -28,8 +28,8 @@ pub struct Lint {
     #[arg(long, value_name = "VERSION", requires = "consul")]
     pub consul_version: Option<String>,
     /// What the files are for
-    #[arg(long, value_enum, default_value_t = Whose::Node, value_name = "WHAT")]
-    pub role: Whose,
+    #[arg(long, value_enum, default_value_t = ProductName::Node, value_name = "WHAT")]
+    pub role: ProductName,
     /// List the rules, and look at nothing
     #[arg(long)]
     pub rules: bool,
@@ -37,7 +37,7 @@ pub struct Lint {
 
 /// What a configuration is for.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum Whose {
+pub enum ProductName {
     /// Part of an image: what is a node's own, secrets first of all, comes when it boots
     Image,
     /// All that a node reads, also one that replaces another
@@ -46,12 +46,12 @@ pub enum Whose {
     Founder,
 }
 
-impl From<Whose> for Role {
-    fn from(whose: Whose) -> Self {
+impl From<ProductName> for Role {
+    fn from(whose: ProductName) -> Self {
         match whose {
-            Whose::Image => Self::Image,
-            Whose::Node => Self::Node,
-            Whose::Founder => Self::Founder,
+            ProductName::Image => Self::Image,
+            ProductName::Node => Self::Node,
+            ProductName::Founder => Self::Founder,
         }
     }
 }

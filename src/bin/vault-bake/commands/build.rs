@@ -3,14 +3,14 @@
 use std::io::{IsTerminal, stdin};
 use std::time::Instant;
 
-use vault_bake::bake::{BakeError, Failed, OnError, Order, bake};
-use vault_bake::builder::qemu::{self, Qemu, QemuSettings};
+use vault_bake::bake::{BakeError, BakeOptions, Failed, OnError, bake};
+use vault_bake::build_record::{Revision, date};
+use vault_bake::builder::qemu::{self, Qemu, QemuOptions};
 use vault_bake::builder::{LayerRules, Requirement};
 use vault_bake::definition::{BuilderKind, LONGEST_IMAGE_NAME};
 use vault_bake::event::millis;
 use vault_bake::manifest::ImageVersion;
 use vault_bake::plan::{Plan, PlannedMachine, PlannedOutput, PlannedStep, StepKind};
-use vault_bake::record::{Revision, date};
 
 use crate::args::{self, Image, Releases};
 use crate::azure;
@@ -18,9 +18,9 @@ use crate::commands::test::auditor;
 use crate::commands::{doctor, lint, plan, print_json};
 use crate::ending;
 use crate::exit::{Exit, Failure};
-use crate::output::tell;
+use crate::invocation::{Invocation, clock};
+use crate::output::eprint_text;
 use crate::report::seconds;
-use crate::world::{Session, clock};
 
 /// How to build.
 pub struct Wish {
@@ -44,7 +44,7 @@ struct Summary {
 }
 
 pub async fn run(
-    session: &Session,
+    session: &Invocation,
     image: &Image,
     releases: &Releases,
     wish: Wish,
@@ -74,7 +74,7 @@ pub async fn run(
 }
 
 async fn build(
-    session: &Session,
+    session: &Invocation,
     image: &Image,
     releases: &Releases,
     wish: Wish,
@@ -104,7 +104,7 @@ async fn build(
     let store = session.open_or_create_store().await?;
     let tool = session.tool();
     let on_error = |error: &BakeError| decide(wish.on_error, error);
-    let mut order = Order {
+    let mut order = BakeOptions {
         plan: &plan,
         version,
         revision: Revision::of(&plan.folder, &session.interrupt).await,
@@ -127,7 +127,7 @@ async fn build(
             bake(&builder, &store, &order, &world).await?
         }
         (_, output) => {
-            let mut settings = QemuSettings::new(&session.cache);
+            let mut settings = QemuOptions::new(&session.cache);
             settings.layers = wish.layers;
             settings.suspend = wish.suspend;
             if let PlannedOutput::Qemu(output) = output {
@@ -146,8 +146,8 @@ async fn build(
 }
 
 /// What has to be on this computer before the bake begins.
-fn needs(session: &Session, plan: &Plan) -> Vec<Requirement> {
-    let mut needs = qemu::build_requirements(&QemuSettings::new(&session.cache), &plan.base);
+fn needs(session: &Invocation, plan: &Plan) -> Vec<Requirement> {
+    let mut needs = qemu::build_requirements(&QemuOptions::new(&session.cache), &plan.base);
     let is_playbook = |step: &PlannedStep| matches!(step.kind, StepKind::Ansible { .. });
     if plan.steps.iter().any(is_playbook) {
         needs.push(doctor::ansible());
@@ -157,7 +157,7 @@ fn needs(session: &Session, plan: &Plan) -> Vec<Requirement> {
 
 /// Refuses a version that is taken, or that the builder cannot use, before anything is fetched or made.
 async fn refuse_taken(
-    session: &Session,
+    session: &Invocation,
     plan: &Plan,
     version: ImageVersion,
 ) -> Result<(), Failure> {
@@ -202,7 +202,7 @@ fn ask(error: &BakeError) -> OnError {
         return OnError::Clean;
     }
     // Without a terminal to ask on, the answer below is empty and the machine goes.
-    tell(&format!("{error}\nKeep the machine to look at it? [y/N] "));
+    eprint_text(&format!("{error}\nKeep the machine to look at it? [y/N] "));
     let mut answer = String::new();
     match stdin().read_line(&mut answer) {
         Ok(_) if answer.trim().eq_ignore_ascii_case("y") => OnError::Keep,
@@ -210,11 +210,11 @@ fn ask(error: &BakeError) -> OnError {
     }
 }
 
-fn print_timings(session: &Session) {
+fn print_timings(session: &Invocation) {
     let timings = session.report.timings();
     let line =
         |(what, elapsed_ms): &(String, u64)| format!("  {what:<24} {:>8}\n", seconds(*elapsed_ms));
     let table: String = timings.iter().map(line).collect();
     let text = format!("\nwhere the time went\n{table}");
-    tell(&text);
+    eprint_text(&text);
 }

@@ -7,9 +7,9 @@ use crate::args::ChannelVerb;
 use crate::commands::rollback::split;
 use crate::commands::{print_header, print_json, print_line};
 use crate::exit::{Exit, Failure};
-use crate::world::{Session, clock};
+use crate::invocation::{Invocation, clock};
 
-pub async fn run(session: &Session, verb: Option<&ChannelVerb>) -> Result<Exit, Failure> {
+pub async fn run(session: &Invocation, verb: Option<&ChannelVerb>) -> Result<Exit, Failure> {
     let store = session.open_store().await?;
     let history = store.history().await?;
     let view = View {
@@ -56,7 +56,7 @@ fn positions<'a>(history: &'a History, name: &str) -> Result<&'a [Generation], F
 }
 
 struct View<'a> {
-    session: &'a Session,
+    session: &'a Invocation,
     store: &'a Store<AnyBackend>,
     history: &'a History,
 }

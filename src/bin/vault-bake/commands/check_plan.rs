@@ -1,14 +1,14 @@
 //! `check-plan`: whether a Terraform plan may be applied, as far as images are concerned.
 
-use vault_bake::deployment::{Catalogue, Mode, Plan, judge};
 use vault_bake::store::Allow;
+use vault_bake::terraform::{Catalogue, Mode, Plan, evaluate};
 
 use crate::args::pins::CheckPlan;
 use crate::commands::{pin, print_json, print_line};
 use crate::exit::{Exit, Failure};
-use crate::world::{Session, clock};
+use crate::invocation::{Invocation, clock};
 
-pub async fn run(session: &Session, wish: &CheckPlan) -> Result<Exit, Failure> {
+pub async fn run(session: &Invocation, wish: &CheckPlan) -> Result<Exit, Failure> {
     let name = wish.plan.display().to_string();
     let bytes =
         std::fs::read(&wish.plan).map_err(|error| Failure::usage(format!("{name}: {error}")))?;
@@ -30,7 +30,7 @@ pub async fn run(session: &Session, wish: &CheckPlan) -> Result<Exit, Failure> {
                 None => recorded,
                 Some((file, pins)) => {
                     let history = store.history().await?;
-                    file.check_continued(&store, &history).await?;
+                    file.check_store_lineage(&store, &history).await?;
                     recorded.only(pins)
                 }
             }
@@ -43,7 +43,7 @@ pub async fn run(session: &Session, wish: &CheckPlan) -> Result<Exit, Failure> {
             untested: wish.allow_untested,
         },
     };
-    let report = judge(&plan, &catalogue, mode);
+    let report = evaluate(&plan, &catalogue, mode);
     if session.json {
         print_json(&serde_json::json!(report));
     } else {

@@ -5,10 +5,10 @@ use vault_bake::manifest::diff::diff;
 use crate::args::DiffFormat;
 use crate::commands::{print_json, print_line};
 use crate::exit::{Exit, Failure};
-use crate::world::Session;
+use crate::invocation::Invocation;
 
 pub async fn run(
-    session: &Session,
+    session: &Invocation,
     from: &str,
     to: &str,
     format: Option<DiffFormat>,

@@ -4,18 +4,18 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use vault_bake::builder::qemu::{self, QemuSettings, UserIds};
-use vault_bake::builder::{LayerUse, Requirement, SuspendedUse};
-use vault_bake::provision::Lynis;
+use vault_bake::builder::qemu::{self, QemuOptions, UserIds};
+use vault_bake::builder::{LayerUse, Requirement, SnapshotUse};
+use vault_bake::guest_steps::Lynis;
 use vault_bake::store::backend::Backend as _;
 
 use crate::commands::{print_json, print_line};
 use crate::exit::{Exit, Failure};
-use crate::place::Place;
-use crate::world::{Session, search_path};
+use crate::invocation::{Invocation, search_path};
+use crate::store_location::StoreLocation;
 
 /// One thing that was looked for.
-struct Finding {
+struct Diagnosis {
     what: String,
     found: bool,
     why: String,
@@ -24,19 +24,19 @@ struct Finding {
     optional: bool,
 }
 
-pub async fn run(session: &Session) -> Result<Exit, Failure> {
+pub async fn run(session: &Invocation) -> Result<Exit, Failure> {
     let path = search_path();
-    let mut findings: Vec<Finding> = qemu::requirements(&QemuSettings::new(&session.cache))
+    let mut findings: Vec<Diagnosis> = qemu::requirements(&QemuOptions::new(&session.cache))
         .iter()
         .map(|need| required(&path, need))
         .collect();
     findings.extend(user_namespaces());
-    findings.push(Finding {
+    findings.push(Diagnosis {
         optional: true,
         ..required(&path, &ansible())
     });
     let lynis = Lynis::default().script;
-    findings.push(Finding {
+    findings.push(Diagnosis {
         found: found(&path, &lynis),
         what: lynis.display().to_string(),
         why: "measures images for `--audit`".to_owned(),
@@ -45,12 +45,12 @@ pub async fn run(session: &Session) -> Result<Exit, Failure> {
     });
     findings.push(writable(&session.cache));
     findings.push(match session.place()? {
-        Place::Folder(folder) => writable(&folder),
-        place @ Place::Container(..) => session.interrupt.or(reachable(&place)).await??,
+        StoreLocation::Folder(folder) => writable(&folder),
+        place @ StoreLocation::Container(..) => session.interrupt.or(reachable(&place)).await??,
     });
-    let settings = QemuSettings::new(&session.cache);
+    let settings = QemuOptions::new(&session.cache);
     let (layers, most) = (qemu::layer_use(&settings), settings.layers.max_bytes);
-    let suspended = qemu::suspended_use(&settings);
+    let suspended = qemu::snapshot_use(&settings);
     let accelerated = qemu::kvm_works();
     for finding in &findings {
         show(session, finding);
@@ -65,7 +65,7 @@ pub async fn run(session: &Session) -> Result<Exit, Failure> {
         print_json(&serde_json::json!({"looked_for": "kvm", "found": accelerated}));
         let LayerUse { layers, bytes } = layers;
         print_json(&serde_json::json!({"layers": layers, "bytes": bytes, "at_most_bytes": most}));
-        let SuspendedUse {
+        let SnapshotUse {
             machines,
             bytes,
             at_most_bytes,
@@ -103,8 +103,8 @@ pub fn ansible() -> Requirement {
     }
 }
 
-fn required(path: &[PathBuf], need: &Requirement) -> Finding {
-    Finding {
+fn required(path: &[PathBuf], need: &Requirement) -> Diagnosis {
+    Diagnosis {
         found: found(path, &need.program),
         get: format!("apt-get install {}", need.package),
         what: need.program.display().to_string(),
@@ -138,7 +138,7 @@ pub fn guard(what: &str, needs: &[Requirement]) -> Result<(), Failure> {
     )))
 }
 
-impl Finding {
+impl Diagnosis {
     /// That it is missing, and how to get it.
     fn missing(&self) -> String {
         let Self { what, why, get, .. } = self;
@@ -147,12 +147,12 @@ impl Finding {
 }
 
 /// What a user other than root needs of the system in addition to programs: a finding for each thing that is lacking.
-fn user_namespaces() -> Vec<Finding> {
+fn user_namespaces() -> Vec<Diagnosis> {
     let ids = UserIds::of_this_user();
     if ids.uid == 0 {
         return Vec::new();
     }
-    let finding = |found: bool, get: String| Finding {
+    let finding = |found: bool, get: String| Diagnosis {
         what: "user namespaces with ids of /etc/subuid and /etc/subgid".to_owned(),
         found,
         why: "makes native bases as a user other than root".to_owned(),
@@ -166,8 +166,8 @@ fn user_namespaces() -> Vec<Finding> {
     lacks.into_iter().map(|lack| finding(false, lack)).collect()
 }
 
-fn show(session: &Session, finding: &Finding) {
-    let Finding {
+fn show(session: &Invocation, finding: &Diagnosis) {
+    let Diagnosis {
         what,
         found,
         why,
@@ -196,10 +196,10 @@ fn found(path: &[PathBuf], program: &Path) -> bool {
     path.iter().any(|folder| can_run(folder.join(program)))
 }
 
-async fn reachable(place: &Place) -> Result<Finding, Failure> {
+async fn reachable(place: &StoreLocation) -> Result<Diagnosis, Failure> {
     let backend = place.open()?;
     let asked = backend.exists("store.json").await;
-    Ok(Finding {
+    Ok(Diagnosis {
         what: format!("{} (reachable)", backend.place()),
         found: asked.is_ok(),
         why: "manifests, test records and images are kept there".to_owned(),
@@ -208,9 +208,9 @@ async fn reachable(place: &Place) -> Result<Finding, Failure> {
     })
 }
 
-fn writable(folder: &Path) -> Finding {
+fn writable(folder: &Path) -> Diagnosis {
     let found = std::fs::create_dir_all(folder).is_ok() && tempfile::tempfile_in(folder).is_ok();
-    Finding {
+    Diagnosis {
         what: format!("{} (writable)", folder.display()),
         found,
         why: "results and what can be made again are kept there".to_owned(),

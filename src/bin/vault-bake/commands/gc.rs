@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use vault_bake::store::event::Keep;
-use vault_bake::store::gc::{Applied, MOST_ITEMS, Outside, Presence, Row, Sum, Survey};
+use vault_bake::store::gc::{Applied, ExternalUses, MOST_ITEMS, Presence, Row, Sum, Survey};
 use vault_bake::store::history::{History, Planned};
 use vault_bake::store::{AnyBackend, Store};
 use vault_bake::terminal::visible_line;
@@ -12,9 +12,9 @@ use crate::args::gc::Gc;
 use crate::commands::gc_sources::Sources;
 use crate::commands::{pin, print_json, print_line};
 use crate::exit::{Exit, Failure};
-use crate::world::{PROC, Session, clock};
+use crate::invocation::{Invocation, PROC, clock};
 
-pub async fn run(session: &Session, wish: &Gc) -> Result<Exit, Failure> {
+pub async fn run(session: &Invocation, wish: &Gc) -> Result<Exit, Failure> {
     let keep = Keep {
         generations: wish.keep_generations,
         min_age_s: wish.min_age,
@@ -29,11 +29,11 @@ pub async fn run(session: &Session, wish: &Gc) -> Result<Exit, Failure> {
         Some(entry) => {
             let sources = Sources::of_plan(wish, &session.cache, &store.origin(), entry);
             if sources != Sources::given(wish) {
-                tell_sources(session, &sources);
+                print_sources(session, &sources);
             }
             let outside = outside(session, &sources, &store).await?;
             let applied = store.apply_gc(entry, &outside, clock()).await?;
-            tell_applied(session, entry, &applied, &outside);
+            print_applied(session, entry, &applied, &outside);
             Ok(if applied.failed.is_empty() {
                 Exit::Done
             } else {
@@ -48,30 +48,30 @@ pub async fn run(session: &Session, wish: &Gc) -> Result<Exit, Failure> {
             if let Some(planned) = &planned {
                 sources.remember(&session.cache, &store.origin(), planned.seq)?;
             }
-            tell_survey(session, &survey);
-            tell_plan(session, &survey, planned.as_ref(), &outside);
+            print_survey(session, &survey);
+            print_plan(session, &survey, planned.as_ref(), &outside);
             Ok(Exit::Done)
         }
     }
 }
 
-async fn dry_run(session: &Session, wish: &Gc, keep: &Keep) -> Result<Exit, Failure> {
+async fn dry_run(session: &Invocation, wish: &Gc, keep: &Keep) -> Result<Exit, Failure> {
     let store = session.open_store().await?;
     let outside = outside(session, &Sources::given(wish), &store).await?;
     let history = store.history().await?;
     let survey = store.survey(&history, keep, &outside, clock()).await?;
-    tell_survey(session, &survey);
-    tell_dry_run(session, &survey, &history, &outside);
+    print_survey(session, &survey);
+    print_dry_run(session, &survey, &history, &outside);
     Ok(Exit::Done)
 }
 
 /// All that holds images and is not in the log.
 async fn outside(
-    session: &Session,
+    session: &Invocation,
     sources: &Sources,
     store: &Store<AnyBackend>,
-) -> Result<Outside, Failure> {
-    let mut outside = Outside::default();
+) -> Result<ExternalUses, Failure> {
+    let mut outside = ExternalUses::default();
     let trust = session.keys.trust()?;
     if !sources.pins.is_empty() {
         let history = store.history().await?;
@@ -100,7 +100,7 @@ async fn outside(
     Ok(outside)
 }
 
-fn tell_sources(session: &Session, sources: &Sources) {
+fn print_sources(session: &Invocation, sources: &Sources) {
     let all = sources.pins.iter().chain(&sources.in_use);
     let all: Vec<String> = all.map(|path| path.display().to_string()).collect();
     session.events.note(format!(
@@ -109,7 +109,7 @@ fn tell_sources(session: &Session, sources: &Sources) {
     ));
 }
 
-fn tell_survey(session: &Session, survey: &Survey) {
+fn print_survey(session: &Invocation, survey: &Survey) {
     for row in &survey.rows {
         if session.json {
             let mut value = serde_json::to_value(row).unwrap_or_default();
@@ -147,7 +147,7 @@ fn line(row: &Row) -> String {
 }
 
 /// The sums, and what could not be seen.
-fn tell_dry_run(session: &Session, survey: &Survey, history: &History, outside: &Outside) {
+fn print_dry_run(session: &Invocation, survey: &Survey, history: &History, outside: &ExternalUses) {
     let sums = Sums::of(survey);
     let open = |plan: &&Planned| {
         let rows = history.recorded().iter();
@@ -163,7 +163,7 @@ fn tell_dry_run(session: &Session, survey: &Survey, history: &History, outside: 
         }));
         return;
     }
-    tell_unseen(survey, outside);
+    print_not_consulted(survey, outside);
     for plan in plans {
         print_line(&format!(
             "plan       entry {} of {}: may be carried out from {} on",
@@ -180,7 +180,12 @@ fn tell_dry_run(session: &Session, survey: &Survey, history: &History, outside: 
     ));
 }
 
-fn tell_plan(session: &Session, survey: &Survey, planned: Option<&Planned>, outside: &Outside) {
+fn print_plan(
+    session: &Invocation,
+    survey: &Survey,
+    planned: Option<&Planned>,
+    outside: &ExternalUses,
+) {
     let sums = Sums::of(survey);
     let named = survey.rows.iter().filter(|row| row.goes()).count();
     let left = named.saturating_sub(MOST_ITEMS);
@@ -191,7 +196,7 @@ fn tell_plan(session: &Session, survey: &Survey, planned: Option<&Planned>, outs
         }));
         return;
     }
-    tell_unseen(survey, outside);
+    print_not_consulted(survey, outside);
     let Some(plan) = planned else {
         print_line("nothing to plan: everything is held, or gone already");
         return;
@@ -210,7 +215,7 @@ fn tell_plan(session: &Session, survey: &Survey, planned: Option<&Planned>, outs
     ));
 }
 
-fn tell_applied(session: &Session, entry: u64, applied: &Applied, outside: &Outside) {
+fn print_applied(session: &Invocation, entry: u64, applied: &Applied, outside: &ExternalUses) {
     if session.json {
         let mut value = serde_json::to_value(applied).unwrap_or_default();
         value["gc"] = "apply".into();
@@ -241,7 +246,7 @@ fn tell_applied(session: &Session, entry: u64, applied: &Applied, outside: &Outs
     print_line(&format!("{} removed; the records stay", shown(sum)));
 }
 
-fn tell_unseen(survey: &Survey, outside: &Outside) {
+fn print_not_consulted(survey: &Survey, outside: &ExternalUses) {
     for line in &survey.unmatched {
         print_line(&format!(
             "NOT OURS   in use, but no image of this store: {line}"

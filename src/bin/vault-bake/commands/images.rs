@@ -4,9 +4,9 @@ use vault_bake::store::ImageRow;
 
 use crate::commands::{print_header, print_line};
 use crate::exit::{Exit, Failure};
-use crate::world::{Session, clock};
+use crate::invocation::{Invocation, clock};
 
-pub async fn run(session: &Session, name: Option<&str>) -> Result<Exit, Failure> {
+pub async fn run(session: &Invocation, name: Option<&str>) -> Result<Exit, Failure> {
     let rows = session.open_store().await?.images(clock()).await?;
     let rows = rows
         .iter()

@@ -5,16 +5,16 @@ use serde_json::json;
 use vault_bake::lint::{
     Configuration, Finding, LintError, Product, Severity, of_plan, of_steps, rules,
 };
-use vault_bake::plan::{Plan, judge};
+use vault_bake::plan::{Plan, evaluate};
 use vault_bake::provisioner::Provisioners;
 
 use crate::args::Vars;
 use crate::args::lint::Lint;
 use crate::commands::{print_json, print_line, print_warning};
 use crate::exit::{Exit, Failure};
-use crate::world::Session;
+use crate::invocation::Invocation;
 
-pub fn run(session: &Session, wish: &Lint) -> Result<Exit, Failure> {
+pub fn run(session: &Invocation, wish: &Lint) -> Result<Exit, Failure> {
     if wish.rules {
         list(session);
         return Ok(Exit::Done);
@@ -46,7 +46,7 @@ pub fn run(session: &Session, wish: &Lint) -> Result<Exit, Failure> {
             found.extend(of_image(session, image, &wish.vars)?);
         }
     }
-    tell(session, &found);
+    print_findings(session, &found);
     Ok(match found.iter().any(is_unsafe) {
         true => Exit::Conflict,
         false => Exit::Done,
@@ -80,18 +80,18 @@ pub fn guard(plan: &Plan) -> Result<(), Failure> {
 
 /// A file of an image that the linter cannot read.
 fn unread(error: LintError) -> Failure {
-    let way_out = error.way_out();
+    let hint = error.hint();
     let failure = Failure::from(error);
-    match way_out {
-        Some(way_out) => failure.hint(way_out),
+    match hint {
+        Some(hint) => failure.hint(hint),
         None => failure,
     }
 }
 
-fn of_image(session: &Session, image: &str, vars: &Vars) -> Result<Vec<Finding>, Failure> {
+fn of_image(session: &Invocation, image: &str, vars: &Vars) -> Result<Vec<Finding>, Failure> {
     let definition = session.load(image, vars)?;
     let provisioners = Provisioners::load(&session.provisioners()?, &definition)?;
-    let steps = judge(&definition, &provisioners)?;
+    let steps = evaluate(&definition, &provisioners)?;
     let found = of_steps(&steps, &definition.releases, &definition.allowed);
     let mut found = found.map_err(unread)?;
     for finding in &mut found {
@@ -100,7 +100,7 @@ fn of_image(session: &Session, image: &str, vars: &Vars) -> Result<Vec<Finding>,
     Ok(found)
 }
 
-fn tell(session: &Session, found: &[Finding]) {
+fn print_findings(session: &Invocation, found: &[Finding]) {
     for finding in found {
         match session.json {
             true => print_json(&json!(finding)),
@@ -118,7 +118,7 @@ fn tell(session: &Session, found: &[Finding]) {
     }
 }
 
-fn list(session: &Session) {
+fn list(session: &Invocation) {
     for rule in rules() {
         match session.json {
             true => print_json(

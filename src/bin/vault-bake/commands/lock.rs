@@ -11,10 +11,10 @@ use crate::args::{Image, Releases};
 use crate::azure;
 use crate::commands::print_line;
 use crate::exit::{Exit, Failure};
-use crate::world::{Session, clock};
+use crate::invocation::{Invocation, clock};
 
 pub async fn run(
-    session: &Session,
+    session: &Invocation,
     image: &Image,
     releases: &Releases,
     builder: Option<BuilderKind>,
@@ -29,7 +29,9 @@ pub async fn run(
         keyring: PathBuf::from(DEBIAN_KEYRING),
         now: clock(),
         azure: match (&definition.azure, builder) {
-            (Some(_), None | Some(BuilderKind::Azure)) => azure::door_if_any(session, "lock")?,
+            (Some(_), None | Some(BuilderKind::Azure)) => {
+                azure::client_if_configured(session, "lock")?
+            }
             _ => None,
         },
     };
@@ -46,7 +48,7 @@ pub async fn run(
         return Ok(Exit::Done);
     }
     lock.save(&path)?;
-    warn_of_fixtures(session, &lock);
+    warn_about_fixtures(session, &lock);
     session
         .events
         .note(format!("locked {} in {}", definition.name, path.display()));
@@ -62,7 +64,7 @@ pub fn path(image: &Image, definition: &Definition) -> PathBuf {
 }
 
 /// Says in one line where what is baked is not the vendor's own.
-pub fn warn_of_fixtures(session: &Session, lock: &Lock) {
+pub fn warn_about_fixtures(session: &Invocation, lock: &Lock) {
     let others = lock.releases.iter().filter(|release| !release.official);
     let names: Vec<String> = others
         .clone()

@@ -12,9 +12,9 @@ use crate::args::pins;
 use crate::commands::rollback::split;
 use crate::commands::{print_json, print_line};
 use crate::exit::{Exit, Failure};
-use crate::world::{Session, clock};
+use crate::invocation::{Invocation, clock};
 
-pub async fn run(session: &Session, wish: &pins::Pin) -> Result<Exit, Failure> {
+pub async fn run(session: &Invocation, wish: &pins::Pin) -> Result<Exit, Failure> {
     let there = wish.file.exists();
     if wish.update && !there {
         let hint = "`vault-bake pin IMAGE:CHANNEL` makes one";
@@ -25,7 +25,7 @@ pub async fn run(session: &Session, wish: &pins::Pin) -> Result<Exit, Failure> {
     let history = store.history().await?;
     let mut file = if there {
         let file = read(session, &wish.file)?;
-        file.check_continued(&store, &history).await?;
+        file.check_store_lineage(&store, &history).await?;
         file
     } else {
         let name = wish.file.display().to_string();
@@ -36,8 +36,8 @@ pub async fn run(session: &Session, wish: &pins::Pin) -> Result<Exit, Failure> {
         if !moves.is_empty() {
             write(wish, &file)?;
         }
-        tell_moves(session, wish, &store, &moves).await?;
-        return tell_others(session, wish, &file, (&store, &history), &moves).await;
+        print_moves(session, wish, &store, &moves).await?;
+        return print_others(session, wish, &file, (&store, &history), &moves).await;
     }
     if wish.names.len() > 1 && wish.name.is_some() {
         return Err(Failure::usage(
@@ -52,13 +52,13 @@ pub async fn run(session: &Session, wish: &pins::Pin) -> Result<Exit, Failure> {
     }
     write(wish, &file)?;
     for name in &added {
-        tell_new(session, wish, name, file.pin(name)?);
+        print_new(session, wish, name, file.pin(name)?);
     }
     Ok(Exit::Done)
 }
 
 /// Reads a pin file and believes nothing in it that it does not prove.
-pub fn read(session: &Session, path: &Path) -> Result<PinFile, Failure> {
+pub fn read(session: &Invocation, path: &Path) -> Result<PinFile, Failure> {
     let file = parse(path)?;
     file.verify(session.keys.trust()?.as_ref())?;
     Ok(file)
@@ -78,7 +78,7 @@ fn write(wish: &pins::Pin, file: &PinFile) -> Result<(), Failure> {
     Ok(())
 }
 
-fn tell_new(session: &Session, wish: &pins::Pin, name: &str, pin: &Pin) {
+fn print_new(session: &Invocation, wish: &pins::Pin, name: &str, pin: &Pin) {
     if session.json {
         print_json(&serde_json::json!({ "pinned": !wish.dry_run, "pin": name, "to": short(pin) }));
         return;
@@ -87,8 +87,8 @@ fn tell_new(session: &Session, wish: &pins::Pin, name: &str, pin: &Pin) {
     print_line(&format!("{verb} {}", line(name, pin)));
 }
 
-async fn tell_moves<B: Backend>(
-    session: &Session,
+async fn print_moves<B: Backend>(
+    session: &Invocation,
     wish: &pins::Pin,
     store: &Store<B>,
     moves: &[Move],
@@ -115,8 +115,8 @@ async fn tell_moves<B: Backend>(
 }
 
 /// The pins that stay where they are. Those that must not be deployed any more end the call with an error.
-async fn tell_others<B: Backend>(
-    session: &Session,
+async fn print_others<B: Backend>(
+    session: &Invocation,
     wish: &pins::Pin,
     file: &PinFile,
     (store, history): (&Store<B>, &History),

@@ -7,10 +7,10 @@ use vault_bake::plan::{Plan, has_base, plan};
 use crate::args::{Image, Releases};
 use crate::commands::{lock, print_json, print_line};
 use crate::exit::{Exit, Failure};
-use crate::world::Session;
+use crate::invocation::Invocation;
 
 pub fn run(
-    session: &Session,
+    session: &Invocation,
     image: &Image,
     releases: &Releases,
     builder: BuilderKind,
@@ -21,7 +21,7 @@ pub fn run(
 
 /// The plan of an image, from its definition and its lock.
 pub fn make(
-    session: &Session,
+    session: &Invocation,
     image: &Image,
     releases: &Releases,
     builder: BuilderKind,
@@ -30,12 +30,12 @@ pub fn make(
     has_base(&definition, builder)?;
     let lock = Lock::load(&lock::path(image, &definition))?;
     let plan = plan(&definition, &lock, &provisioners, builder)?;
-    lock::warn_of_fixtures(session, &lock);
+    lock::warn_about_fixtures(session, &lock);
     Ok(plan)
 }
 
 /// Prints a plan for whoever reads.
-pub fn print(session: &Session, plan: &Plan) {
+pub fn print(session: &Invocation, plan: &Plan) {
     if session.json {
         print_json(&plan.describe());
     } else {

@@ -7,10 +7,10 @@ use vault_bake::store::{Allow, AnyBackend, Store};
 
 use crate::commands::{print_json, print_line};
 use crate::exit::{Exit, Failure};
-use crate::world::{Session, clock};
+use crate::invocation::{Invocation, clock};
 
 pub async fn run(
-    session: &Session,
+    session: &Invocation,
     reference: &str,
     channel: &str,
     expect: Option<u64>,
@@ -65,7 +65,7 @@ async fn name_alone<'a>(
 
 /// Moves the channel, or says what would move, and tells it.
 pub async fn carry_out(
-    session: &Session,
+    session: &Invocation,
     store: &Store<AnyBackend>,
     set: ChannelSet,
     dry_run: bool,

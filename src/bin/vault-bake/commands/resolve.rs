@@ -10,9 +10,9 @@ use vault_bake::store::Allow;
 use crate::args::pins::{Form, Resolve};
 use crate::commands::{pin, print_text, print_warning};
 use crate::exit::{Exit, Failure};
-use crate::world::{Session, clock};
+use crate::invocation::{Invocation, clock};
 
-pub async fn run(session: &Session, wish: &Resolve) -> Result<Exit, Failure> {
+pub async fn run(session: &Invocation, wish: &Resolve) -> Result<Exit, Failure> {
     match answer(session, wish).await {
         Ok(text) => {
             print_text(&text);
@@ -24,7 +24,7 @@ pub async fn run(session: &Session, wish: &Resolve) -> Result<Exit, Failure> {
     }
 }
 
-async fn answer(session: &Session, wish: &Resolve) -> Result<String, Failure> {
+async fn answer(session: &Invocation, wish: &Resolve) -> Result<String, Failure> {
     let format = format(wish)?;
     let asked = Asked::new(wish)?;
     let target = asked.target.as_deref();

@@ -5,10 +5,10 @@ use vault_bake::store::event::Body;
 
 use crate::commands::{print_json, print_line};
 use crate::exit::{Exit, Failure};
-use crate::world::{Session, clock, new_id};
+use crate::invocation::{Invocation, clock, new_id};
 
 pub async fn run(
-    session: &Session,
+    session: &Invocation,
     entry: u64,
     reason: String,
     dry_run: bool,

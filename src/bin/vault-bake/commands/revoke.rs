@@ -13,9 +13,9 @@ use vault_bake::store::{Allow, AnyBackend, Store};
 use crate::args;
 use crate::commands::{print_json, print_line};
 use crate::exit::{Exit, Failure};
-use crate::world::{Session, clock, new_id, resolve};
+use crate::invocation::{Invocation, clock, new_id, resolve};
 
-pub async fn run(session: &Session, wish: &args::Revoke) -> Result<Exit, Failure> {
+pub async fn run(session: &Invocation, wish: &args::Revoke) -> Result<Exit, Failure> {
     if wish.list {
         return list(session).await;
     }
@@ -42,11 +42,11 @@ pub async fn run(session: &Session, wish: &args::Revoke) -> Result<Exit, Failure
         replacement,
     };
     let history = store.history().await?;
-    let concerned = concerned(&store, &history, &revoke.rule).await?;
+    let affected_images = concerned(&store, &history, &revoke.rule).await?;
     if let Some(digest) = &revoke.replacement {
-        check_replacement(session, &store, &history, digest, &concerned).await?;
+        check_replacement(session, &store, &history, digest, &affected_images).await?;
     }
-    if concerned.is_empty()
+    if affected_images.is_empty()
         && let Some(warning) = store.unknown_to(&history, &revoke.rule).await?
     {
         session.events.note(format!("warning: {warning}"));
@@ -55,17 +55,17 @@ pub async fn run(session: &Session, wish: &args::Revoke) -> Result<Exit, Failure
         let body = Body::Revoke(revoke.clone());
         store.append(new_id(), clock(), body).await?;
     }
-    tell(session, wish.dry_run, &revoke, &concerned);
+    print_report(session, wish.dry_run, &revoke, &affected_images);
     Ok(Exit::Done)
 }
 
 /// What is revoked by the same rule is no way out.
 async fn check_replacement(
-    session: &Session,
+    session: &Invocation,
     store: &Store<AnyBackend>,
     history: &History,
     digest: &Digest,
-    concerned: &[Concerned],
+    concerned: &[AffectedImages],
 ) -> Result<(), Failure> {
     if let Some(one) = concerned.iter().find(|one| one.manifest == *digest) {
         let why = format!(
@@ -86,7 +86,7 @@ async fn check_replacement(
 }
 
 /// An image that a rule is about, and the channels that hold it.
-struct Concerned {
+struct AffectedImages {
     name: String,
     manifest: Digest,
     channels: Vec<String>,
@@ -96,9 +96,9 @@ async fn concerned(
     store: &Store<AnyBackend>,
     history: &History,
     rule: &Rule,
-) -> Result<Vec<Concerned>, Failure> {
+) -> Result<Vec<AffectedImages>, Failure> {
     let affected = store.affected(history, rule).await?;
-    let concerned = affected.into_iter().map(|recorded| Concerned {
+    let concerned = affected.into_iter().map(|recorded| AffectedImages {
         name: recorded.put.name(),
         manifest: recorded.put.manifest,
         channels: history
@@ -111,7 +111,12 @@ async fn concerned(
     Ok(concerned.collect())
 }
 
-fn tell(session: &Session, dry_run: bool, revoke: &Revoke, concerned: &[Concerned]) {
+fn print_report(
+    session: &Invocation,
+    dry_run: bool,
+    revoke: &Revoke,
+    concerned: &[AffectedImages],
+) {
     if session.json {
         let images: Vec<_> = concerned
             .iter()
@@ -181,7 +186,7 @@ fn version(text: Option<&str>) -> Result<Option<ImageVersion>, Failure> {
     version.map_err(|error| Failure::usage(error.to_string()))
 }
 
-async fn list(session: &Session) -> Result<Exit, Failure> {
+async fn list(session: &Invocation) -> Result<Exit, Failure> {
     let history = session.open_store().await?.history().await?;
     for revocation in history.revocations() {
         if session.json {

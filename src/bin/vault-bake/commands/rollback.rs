@@ -4,7 +4,7 @@ use vault_bake::store::Rollback;
 
 use crate::commands::promote::carry_out;
 use crate::exit::{Exit, Failure};
-use crate::world::{Session, clock, resolve};
+use crate::invocation::{Invocation, clock, resolve};
 
 /// What is wanted.
 pub struct Wish<'a> {
@@ -14,7 +14,7 @@ pub struct Wish<'a> {
     pub dry_run: bool,
 }
 
-pub async fn run(session: &Session, channel: &str, wish: Wish<'_>) -> Result<Exit, Failure> {
+pub async fn run(session: &Invocation, channel: &str, wish: Wish<'_>) -> Result<Exit, Failure> {
     let (image, channel) = split(channel)?;
     let store = session.open_signing_store().await?;
     let to = match wish.to {

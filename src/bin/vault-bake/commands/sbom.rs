@@ -2,9 +2,9 @@
 
 use crate::commands::print_file;
 use crate::exit::{Exit, Failure};
-use crate::world::Session;
+use crate::invocation::Invocation;
 
-pub async fn run(session: &Session, reference: &str) -> Result<Exit, Failure> {
+pub async fn run(session: &Invocation, reference: &str) -> Result<Exit, Failure> {
     let (store, digest) = session.find(reference).await?;
     let manifest = store.manifest(&digest).await?;
     let Some(bytes) = store.sbom(&manifest).await? else {

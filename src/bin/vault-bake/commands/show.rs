@@ -2,9 +2,9 @@
 
 use crate::commands::{print_file, print_line, print_warning};
 use crate::exit::{Exit, Failure};
-use crate::world::{Session, clock};
+use crate::invocation::{Invocation, clock};
 
-pub async fn run(session: &Session, reference: &str) -> Result<Exit, Failure> {
+pub async fn run(session: &Invocation, reference: &str) -> Result<Exit, Failure> {
     let (store, digest) = session.find(reference).await?;
     let history = store.history().await?;
     let status = store.evaluate(&history, &digest, clock()).await?;

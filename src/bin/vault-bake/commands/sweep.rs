@@ -6,10 +6,10 @@ use vault_bake::teardown::{Cloud, sweep};
 use crate::azure;
 use crate::commands::{print_json, print_line};
 use crate::exit::{Exit, Failure};
-use crate::world::{Session, clock};
+use crate::invocation::{Invocation, clock};
 
-pub async fn run(session: &Session, dry_run: bool) -> Result<Exit, Failure> {
-    let arm = azure::door_if_any(session, "sweep")?;
+pub async fn run(session: &Invocation, dry_run: bool) -> Result<Exit, Failure> {
+    let arm = azure::client_if_configured(session, "sweep")?;
     let cleaner = arm.as_ref().map(Cleaner::new);
     let cloud = cleaner.as_ref().map(|cleaner| cleaner as &dyn Cloud);
     let swept = sweep(

@@ -1,18 +1,18 @@
 //! `test`: boots a recorded image, checks it, and records the result.
 
 use vault_bake::bake;
-use vault_bake::builder::qemu::{self, Qemu, QemuSettings};
+use vault_bake::builder::qemu::{self, Qemu, QemuOptions};
+use vault_bake::guest_steps::Lynis;
 use vault_bake::plan::PlannedMachine;
-use vault_bake::provision::Lynis;
 
 use crate::azure;
 use crate::commands::{doctor, print_json, print_line};
 use crate::ending;
 use crate::exit::{Exit, Failure};
-use crate::world::{Session, clock, resolve};
+use crate::invocation::{Invocation, clock, resolve};
 
 pub async fn run(
-    session: &Session,
+    session: &Invocation,
     reference: &str,
     audit: bool,
     dry_run: bool,
@@ -48,7 +48,7 @@ pub async fn run(
             bake::test(&builder, &store, digest, lynis.as_ref(), &world).await?
         }
         PlannedMachine::Qemu(_) => {
-            let settings = QemuSettings::new(&session.cache);
+            let settings = QemuOptions::new(&session.cache);
             let needs = qemu::test_requirements(&settings, checks.firmware, checks.access);
             doctor::guard(&format!("test {}", manifest.name()), &needs)?;
             let builder = Qemu::new(settings);

@@ -8,10 +8,10 @@ use vault_bake::store::event::Body;
 use crate::args::TrustVerb;
 use crate::commands::{print_json, print_line};
 use crate::exit::{Exit, Failure};
+use crate::invocation::{Invocation, clock, new_id};
 use crate::keys::read_trust;
-use crate::world::{Session, clock, new_id};
 
-pub async fn run(session: &Session, verb: &TrustVerb) -> Result<Exit, Failure> {
+pub async fn run(session: &Invocation, verb: &TrustVerb) -> Result<Exit, Failure> {
     match verb {
         TrustVerb::Show => {
             let history = session.open_store().await?.history().await?;
@@ -39,7 +39,7 @@ pub async fn run(session: &Session, verb: &TrustVerb) -> Result<Exit, Failure> {
     }
 }
 
-async fn set(session: &Session, file: &Path, dry_run: bool) -> Result<Exit, Failure> {
+async fn set(session: &Invocation, file: &Path, dry_run: bool) -> Result<Exit, Failure> {
     let trust = read_trust(file)?;
     let store = session.open_signing_store().await?;
     let body = Body::TrustUpdate {
@@ -65,7 +65,7 @@ async fn set(session: &Session, file: &Path, dry_run: bool) -> Result<Exit, Fail
     Ok(Exit::Done)
 }
 
-fn print(session: &Session, trust: &Trust) {
+fn print(session: &Invocation, trust: &Trust) {
     // A file for --trust either way; people get it with line breaks.
     if session.json {
         print_line(&String::from_utf8_lossy(&trust.to_bytes()));

@@ -5,15 +5,15 @@ use vault_bake::lint;
 use crate::args::Vars;
 use crate::commands::{print_json, print_line};
 use crate::exit::{Exit, Failure};
-use crate::world::Session;
+use crate::invocation::Invocation;
 
-pub fn run(session: &Session, images: &[String], vars: &Vars) -> Result<Exit, Failure> {
+pub fn run(session: &Invocation, images: &[String], vars: &Vars) -> Result<Exit, Failure> {
     let images = if images.is_empty() {
         session.images()?
     } else {
         images.to_vec()
     };
-    session.warn_of_variables(&images);
+    session.warn_about_variables(&images);
     let mut exit = Exit::Done;
     for image in &images {
         let vars = session.shared_vars(image, &images, vars)?;

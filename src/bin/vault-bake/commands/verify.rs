@@ -7,9 +7,9 @@ use vault_bake::store::{Allow, Depth};
 
 use crate::commands::{pin, print_json, print_line};
 use crate::exit::{Exit, Failure};
-use crate::world::{Session, clock};
+use crate::invocation::{Invocation, clock};
 
-pub async fn run(session: &Session, records_only: bool) -> Result<Exit, Failure> {
+pub async fn run(session: &Invocation, records_only: bool) -> Result<Exit, Failure> {
     let depth = if records_only {
         Depth::Records
     } else {
@@ -29,7 +29,7 @@ pub async fn run(session: &Session, records_only: bool) -> Result<Exit, Failure>
 }
 
 /// Proves a pin file: by itself, and where somebody named a store, against that one as well.
-pub async fn pins(session: &Session, path: &Path) -> Result<Exit, Failure> {
+pub async fn pins(session: &Invocation, path: &Path) -> Result<Exit, Failure> {
     let file = match pin::parse(path) {
         // Whoever asks for proof has a file that proves nothing.
         Err(failure) if path.exists() => return Err(failure.ending_with(Exit::Integrity)),
@@ -54,10 +54,13 @@ pub async fn pins(session: &Session, path: &Path) -> Result<Exit, Failure> {
 }
 
 /// Where the store's log ends, and which pins it speaks against.
-async fn against_store(session: &Session, file: &PinFile) -> Result<(u64, Vec<String>), Failure> {
+async fn against_store(
+    session: &Invocation,
+    file: &PinFile,
+) -> Result<(u64, Vec<String>), Failure> {
     let store = session.open_store().await?;
     let history = store.history().await?;
-    file.check_continued(&store, &history).await?;
+    file.check_store_lineage(&store, &history).await?;
     let mut refused = Vec::new();
     for (name, status) in file.evaluate(&store, &history, clock()).await? {
         match status.refusal(Allow::default()) {

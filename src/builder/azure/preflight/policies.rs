@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::super::names::{self, Names};
 use super::super::{AzureError, Job, body};
 use super::refused;
-use crate::azure::{Arm, ArmError};
+use crate::azure::{ArmClient, ArmError};
 use crate::definition::Address;
 use crate::event::Events;
 use crate::lock::LockedImage;
@@ -18,8 +18,8 @@ use crate::ssh::Keys;
 /// In the place of the run's id, which no policy knows.
 const RUN: &str = "00000000-0000-7000-8000-000000000000";
 
-pub(super) async fn look(
-    arm: &Arm,
+pub(super) async fn check(
+    arm: &ArmClient,
     job: &Job,
     base: &LockedImage,
     events: &Events,
@@ -45,7 +45,7 @@ pub(super) async fn look(
 }
 
 /// The policy that would refuse a resource.
-async fn ask(arm: &Arm, kind: &str, mut content: Value) -> Result<Option<String>, ArmError> {
+async fn ask(arm: &ArmClient, kind: &str, mut content: Value) -> Result<Option<String>, ArmError> {
     content["type"] = kind.into();
     let question = json!({ "resourceDetails": { "resourceContent": content } });
     let path = format!(
@@ -69,7 +69,7 @@ async fn ask(arm: &Arm, kind: &str, mut content: Value) -> Result<Option<String>
 }
 
 /// All that is made, with its kind.
-fn contents(arm: &Arm, job: &Job, base: &LockedImage) -> Vec<(&'static str, Value)> {
+fn contents(arm: &ArmClient, job: &Job, base: &LockedImage) -> Vec<(&'static str, Value)> {
     let machine = &job.machine;
     let names = Names::new(arm.subscription(), machine, RUN, "build");
     let tags = names::tags(&machine.tags, RUN, Some(&job.expires));
@@ -118,7 +118,7 @@ fn contents(arm: &Arm, job: &Job, base: &LockedImage) -> Vec<(&'static str, Valu
         all.push(("Microsoft.Compute/images", image));
     }
     if let Some(gallery) = &job.output.gallery {
-        let source = body::Source::Machine(&names.machine);
+        let source = body::VersionSource::Machine(&names.machine);
         all.push((
             "Microsoft.Compute/galleries/images/versions",
             body::version(&machine.location, &kept, gallery, &source),

@@ -10,7 +10,7 @@ use tokio::try_join;
 
 use super::super::{AzureError, body};
 use super::refused;
-use crate::azure::Arm;
+use crate::azure::ArmClient;
 use crate::definition::{Address, AzureMachine};
 
 /// What a size takes.
@@ -25,7 +25,7 @@ pub(super) struct Processors {
 pub(super) type Left = BTreeMap<String, i64>;
 
 /// What is left in a location.
-pub(super) async fn left(arm: &Arm, location: &str) -> Result<Left, AzureError> {
+pub(super) async fn left(arm: &ArmClient, location: &str) -> Result<Left, AzureError> {
     let of = async |provider: &str, api: &str| {
         let path = format!(
             "/subscriptions/{}/providers/{provider}/locations/{location}/usages",
@@ -45,7 +45,7 @@ pub(super) async fn left(arm: &Arm, location: &str) -> Result<Left, AzureError> 
 }
 
 /// Compares. A quota that is not listed is not in the way.
-pub(super) fn judge(
+pub(super) fn evaluate(
     machine: &AzureMachine,
     needed: &Processors,
     left: &Left,

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use crate::builder::BuilderError;
-use crate::builder::qemu::QemuSettings;
+use crate::builder::qemu::QemuOptions;
 use crate::process::{ProcessError, Program};
 use crate::wait::Interrupt;
 
@@ -24,7 +24,7 @@ const AS_USER: [&str; 5] = [
 /// A program that mounts file systems where it is run by root, and that makes namespaces by itself where it is not.
 /// Where root may not make namespaces, as in most containers, it cannot mount either.
 pub(super) async fn mounting(
-    settings: &QemuSettings,
+    settings: &QemuOptions,
     program: &Path,
     interrupt: &Interrupt,
 ) -> Result<Program, BuilderError> {
@@ -37,7 +37,7 @@ pub(super) async fn mounting(
 
 /// `sh` as root, or as seems root to it. fakeroot starts a daemon in a session of its own, which would outlive it.
 pub(super) async fn root_shell(
-    settings: &QemuSettings,
+    settings: &QemuOptions,
     interrupt: &Interrupt,
 ) -> Result<Program, BuilderError> {
     if rustix::process::geteuid().is_root() {
@@ -49,7 +49,7 @@ pub(super) async fn root_shell(
 }
 
 async fn isolated(
-    settings: &QemuSettings,
+    settings: &QemuOptions,
     program: &Path,
     namespaces: &[&str],
     interrupt: &Interrupt,

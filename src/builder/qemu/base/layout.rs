@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::boot_sector::{self, SECTOR};
 use super::isolation;
 use crate::builder::BuilderError;
-use crate::builder::qemu::QemuSettings;
+use crate::builder::qemu::QemuOptions;
 use crate::digest::Digest;
 use crate::process::Program;
 use crate::wait::Interrupt;
@@ -44,7 +44,7 @@ const MODULES: [&str; 10] = [
 
 /// The work on one disk.
 struct Work<'a> {
-    settings: &'a QemuSettings,
+    settings: &'a QemuOptions,
     key: &'a Digest,
     epoch_s: i64,
     folder: &'a Path,
@@ -53,7 +53,7 @@ struct Work<'a> {
 
 /// Makes `base.qcow2` of `root.tar`, both in `folder`. No time in it is later than `epoch_s`.
 pub(super) async fn make_disk(
-    settings: &QemuSettings,
+    settings: &QemuOptions,
     key: &Digest,
     epoch_s: i64,
     folder: &Path,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::isolation;
 use crate::builder::BuilderError;
-use crate::builder::qemu::QemuSettings;
+use crate::builder::qemu::QemuOptions;
 use crate::digest::Digest;
 use crate::event::Events;
 use crate::http;
@@ -90,7 +90,7 @@ fn bare(mirror: &str) -> String {
 
 /// Makes `root.tar` in `folder`.
 pub(super) async fn install(
-    settings: &QemuSettings,
+    settings: &QemuOptions,
     sources: &Sources,
     folder: &Path,
     teardown: &mut Teardown,
@@ -141,7 +141,7 @@ fn scratch(folder: &Path, teardown: &mut Teardown) -> Result<std::path::PathBuf,
     Ok(scratch)
 }
 
-fn command(program: Program, settings: &QemuSettings, sources: &Sources, root: &Path) -> Program {
+fn command(program: Program, settings: &QemuOptions, sources: &Sources, root: &Path) -> Program {
     let mut program = program
         .env("LC_ALL", "C.UTF-8")
         .args([

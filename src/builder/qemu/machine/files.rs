@@ -9,11 +9,11 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::arguments::{Accelerator, Uefi};
-use super::parts::{self, Part};
+use super::run_files::{self, Part};
 use super::{Launch, Way};
 use crate::builder::access::{self, Purpose};
-use crate::builder::qemu::suspended::Suspended;
-use crate::builder::qemu::{QemuSettings, disk_image};
+use crate::builder::qemu::snapshot_cache::Snapshot;
+use crate::builder::qemu::{QemuOptions, disk_image};
 use crate::builder::{AccessBy, Boot, BuilderError};
 use crate::definition::{Firmware, MachineSpec};
 use crate::plan::PlannedMachine;
@@ -46,7 +46,7 @@ impl Files {
             interrupt,
             ..
         } = launch;
-        parts::clear(boot.role, work)?;
+        run_files::clear(boot.role, work)?;
         let (credential, cloud_seed) = match (boot.disk.access, way) {
             (_, Way::Resume(_)) => (None, None),
             (AccessBy::Credentials, _) => (Some(credential(boot, *accelerator, work)?), None),
@@ -92,7 +92,7 @@ pub fn shape<'a>(boot: &Boot<'a>) -> Result<&'a MachineSpec, BuilderError> {
 
 /// Makes the overlay that the machine writes to.
 async fn overlay(
-    settings: &QemuSettings,
+    settings: &QemuOptions,
     boot: &Boot<'_>,
     work: &Path,
     interrupt: &Interrupt,
@@ -136,11 +136,7 @@ async fn overlay(
 }
 
 /// A copy of what a suspended machine wrote, for one that goes on there.
-fn resumed_overlay(
-    kept: &Suspended,
-    boot: &Boot<'_>,
-    work: &Path,
-) -> Result<PathBuf, BuilderError> {
+fn resumed_overlay(kept: &Snapshot, boot: &Boot<'_>, work: &Path) -> Result<PathBuf, BuilderError> {
     let name = Part::Overlay.of(boot.role);
     fs::copy(&kept.overlay, work.join(&name)).map_err(BuilderError::file(&kept.overlay))?;
     Ok(name)
@@ -148,7 +144,7 @@ fn resumed_overlay(
 
 /// What firmware a machine gets: its variables in the file `vars`.
 pub fn firmware(
-    settings: &QemuSettings,
+    settings: &QemuOptions,
     firmware: Firmware,
     vars: &Path,
 ) -> Result<Option<Uefi>, BuilderError> {
@@ -162,7 +158,7 @@ pub fn firmware(
 }
 
 /// The first pair of UEFI firmware that is there.
-fn firmware_pair(settings: &QemuSettings) -> Result<&(PathBuf, PathBuf), BuilderError> {
+fn firmware_pair(settings: &QemuOptions) -> Result<&(PathBuf, PathBuf), BuilderError> {
     let mut pairs = settings.ovmf.iter();
     let there = |(code, vars): &&(PathBuf, PathBuf)| code.is_file() && vars.is_file();
     pairs.find(there).ok_or_else(|| {
@@ -179,7 +175,7 @@ fn firmware_pair(settings: &QemuSettings) -> Result<&(PathBuf, PathBuf), Builder
 }
 
 /// Finds UEFI firmware, and gives the machine variables of its own.
-fn uefi(settings: &QemuSettings, role: &str, work: &Path) -> Result<Uefi, BuilderError> {
+fn uefi(settings: &QemuOptions, role: &str, work: &Path) -> Result<Uefi, BuilderError> {
     let (code, vars) = firmware_pair(settings)?;
     let name = Part::FirmwareVariables.of(role);
     let own = work.join(&name);
@@ -213,7 +209,7 @@ fn credential(
 
 /// Makes a NoCloud seed: a FAT image with the label that cloud-init looks for.
 async fn cloud_seed(
-    settings: &QemuSettings,
+    settings: &QemuOptions,
     boot: &Boot<'_>,
     work: &Path,
     interrupt: &Interrupt,

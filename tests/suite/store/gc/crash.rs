@@ -9,13 +9,13 @@ use super::*;
 async fn planned<B: Backend>(store: &Store<B>) -> (Digest, u64) {
     let old = good(store, "1.0.0").await;
     good(store, "1.0.1").await;
-    let (entry, named) = plan(store, &Outside::default(), after_days(40)).await;
+    let (entry, named) = plan(store, &ExternalUses::default(), after_days(40)).await;
     assert_eq!(named, ["quickstart@1.0.0"]);
     (old, entry)
 }
 
 async fn state<B: Backend>(store: &Store<B>, manifest: &Digest) -> Presence {
-    let found = survey(store, &Outside::default(), after_days(41)).await;
+    let found = survey(store, &ExternalUses::default(), after_days(41)).await;
     found.row(manifest).unwrap().state
 }
 
@@ -43,7 +43,7 @@ async fn killed_between_event_and_bytes_in_a_folder() {
     let refused = store.plan_promotion(&old, "prod", None, None, after_days(41));
     insta::assert_snapshot!(refused.await.unwrap_err(), @"quickstart:prod: the artifact of quickstart@1.0.0 was removed by gc (entry 6): old. Bake it again, or choose another image.");
     // A node that uses the bytes keeps them a while longer.
-    let mut outside = Outside::default();
+    let mut outside = ExternalUses::default();
     outside.in_use("quickstart@1.0.0");
     let kept = store
         .apply_gc(entry, &outside, after_days(41))
@@ -55,7 +55,7 @@ async fn killed_between_event_and_bytes_in_a_folder() {
         "its bytes stay: in use: quickstart@1.0.0"
     );
     let again = store
-        .apply_gc(entry, &Outside::default(), after_days(41))
+        .apply_gc(entry, &ExternalUses::default(), after_days(41))
         .await
         .unwrap();
     assert!(again.removed.is_empty(), "the event is there");
@@ -65,7 +65,7 @@ async fn killed_between_event_and_bytes_in_a_folder() {
     let head = store.history().await.unwrap().head();
     // And once more, by somebody who does not know that.
     let nothing = store
-        .apply_gc(entry, &Outside::default(), after_days(41))
+        .apply_gc(entry, &ExternalUses::default(), after_days(41))
         .await
         .unwrap();
     assert_eq!(nothing, vault_bake::store::gc::Applied::default());
@@ -87,7 +87,7 @@ async fn a_service_that_is_lost_between_event_and_bytes() {
     let store = signed_store(remote, now()).await;
     let (old, entry) = planned(&store).await;
     store.backend().lose(true);
-    let outside = Outside::default();
+    let outside = ExternalUses::default();
     let failed = store
         .apply_gc(entry, &outside, after_days(41))
         .await
@@ -114,7 +114,7 @@ async fn a_file_that_several_share_goes_with_the_last_of_them() {
     let store = store(&folder.path().join("store")).await;
     let first = record(&store, &sample("1.0.0", "twins"), "twins", None, now()).await;
     let second = record(&store, &sample("1.0.1", "twins"), "twins", None, now()).await;
-    let outside = Outside::default();
+    let outside = ExternalUses::default();
     let (entry, named) = plan(&store, &outside, after_days(40)).await;
     assert_eq!(named.len(), 2);
     // Killed after the first of two events.
@@ -144,7 +144,7 @@ async fn a_file_that_several_share_goes_with_the_last_of_them() {
         "quickstart@1.0.2 has the same file, and the plan does not name it"
     );
     // Somebody uses it by the name of the one that was removed first.
-    let mut used = Outside::default();
+    let mut used = ExternalUses::default();
     used.in_use("quickstart@1.0.0");
     let (next, _) = plan(&store, &outside, after_days(42)).await;
     let applied = store.apply_gc(next, &used, after_days(43)).await.unwrap();

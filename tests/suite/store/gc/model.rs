@@ -61,8 +61,8 @@ impl Model {
         now() + SignedDuration::from_hours(self.hour)
     }
 
-    fn outside(&self) -> Outside {
-        let mut outside = Outside::default();
+    fn outside(&self) -> ExternalUses {
+        let mut outside = ExternalUses::default();
         let pins = self
             .pinned
             .iter()
@@ -399,7 +399,7 @@ async fn a_writer_who_is_faster_is_seen_by_plan_and_removal() {
         of.push(good(&store, version).await);
     }
     let next = |at: usize| *store.backend().next.lock().unwrap() = Some(of[at]);
-    let outside = Outside::default();
+    let outside = ExternalUses::default();
     // Promoted while the plan was on its way: the plan is another one.
     next(0);
     let (entry, named) = plan(&store, &outside, after_days(40)).await;

@@ -137,7 +137,7 @@ async fn only_a_keeper_of_the_image_plans_and_removes() {
     let builder = with(&[1]).await;
     let old = good(&builder, "1.0.0").await;
     good(&builder, "1.0.1").await;
-    let outside = Outside::default();
+    let outside = ExternalUses::default();
     let mut refusals = Vec::new();
     let mut refuse = |who: &str, error: StoreError| {
         assert!(error.is_conflict(), "{error}");
@@ -195,13 +195,13 @@ async fn what_was_looked_at_for_the_plan_is_looked_at_again() {
     let old = good(&store, "1.0.0").await;
     let pinned = good(&store, "1.0.1").await;
     good(&store, "1.0.2").await;
-    let mut outside = Outside::default();
+    let mut outside = ExternalUses::default();
     outside.pinned([(pinned, "web:prod in pins.json".into())]);
     outside.in_use("another\n");
     let (entry, named) = plan(&store, &outside, after_days(40)).await;
     assert_eq!(named, ["quickstart@1.0.0"]);
     let mut refusals = Vec::new();
-    let mut less = Outside::default();
+    let mut less = ExternalUses::default();
     refusals.push(
         store
             .apply_gc(entry, &less, after_days(41))
@@ -230,7 +230,7 @@ async fn what_was_looked_at_for_the_plan_is_looked_at_again() {
     assert_eq!((kept.removed.len(), kept.files.len()), (0, 0));
     assert_eq!(kept.skipped[0].why, "pin db:prod in other.json");
     promote(&store, &old, "prod").await;
-    let mut outside = Outside::default();
+    let mut outside = ExternalUses::default();
     outside.pinned([]);
     outside.in_use("");
     let kept = store

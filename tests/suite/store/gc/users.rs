@@ -43,7 +43,7 @@ async fn a_file_that_a_process_has_open_stays_until_it_ends() {
         .unwrap();
 
     let seen = async || {
-        let mut outside = Outside::default();
+        let mut outside = ExternalUses::default();
         store
             .see_processes(&mut outside, Path::new("/proc"))
             .await

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use vault_bake::azure::{Arm, ArmSettings, Cloud, ResourceId, Source, Who, Wire};
+use vault_bake::azure::{
+    ArmClient, ArmOptions, Auth, AzureTransport, Cloud, CredentialSource, ResourceId,
+};
 use vault_bake::bake::{Baked, Failed, Tested};
 use vault_bake::builder::azure::{Azure, Cleaner, Job};
 use vault_bake::definition::{
@@ -15,10 +17,10 @@ use vault_bake::definition::{
 };
 use vault_bake::digest::Digest;
 use vault_bake::event::{Event, Events};
-use vault_bake::lock::{Generation, ImageReference, LockedImage};
+use vault_bake::lock::{ImageReference, LockedImage, VmGeneration};
 use vault_bake::plan::{PlannedBase, PlannedMachine, PlannedOutput};
 use vault_bake::secret::Secret;
-use vault_bake::wait::{Interrupt, Pace};
+use vault_bake::wait::{Interrupt, TimeScale};
 
 use super::sshd_machines::SshdMachines;
 use super::{Config, Decoys, Shown, Simulator};
@@ -91,7 +93,7 @@ pub fn machine() -> AzureMachine {
     }
 }
 
-pub fn base(sku: &str, generation: Generation) -> LockedImage {
+pub fn base(sku: &str, generation: VmGeneration) -> LockedImage {
     LockedImage {
         image: ImageReference::Marketplace {
             publisher: "Debian".to_owned(),
@@ -120,7 +122,7 @@ pub fn gallery() -> GalleryOutput {
 impl AzureBakeSetup {
     /// A setup below `root` for the subscription at `url`, whose certificate `ca_pem` vouches for.
     pub fn new(root: &Path, url: &str, ca_pem: &str) -> Self {
-        let base_image = base("12", Generation::V1);
+        let base_image = base("12", VmGeneration::V1);
         let mut harness = FakeBuilderHarness::new(root, steps());
         harness.plan.base = PlannedBase::Azure {
             wanted: AzureBase::Marketplace {
@@ -156,27 +158,27 @@ impl AzureBakeSetup {
     }
 
     /// A client of the subscription.
-    pub fn arm(&self) -> Arm {
+    pub fn arm(&self) -> ArmClient {
         let url = &self.url;
-        let settings = ArmSettings {
-            who: Who {
-                source: Source::ClientSecret {
+        let settings = ArmOptions {
+            who: Auth {
+                source: CredentialSource::ClientSecret {
                     tenant: Config::default().tenant,
                     client: Config::default().client_id,
                     secret: Secret::new(Config::default().client_secret),
                 },
                 cloud: Cloud::custom(url, url, "127.0.0.1", None).expect("a cloud"),
-                wire: Wire {
+                wire: AzureTransport {
                     transport: Some(self.client.clone()),
                     now: clock,
-                    pace: Pace::scaled(self.pace),
+                    pace: TimeScale::scaled(self.pace),
                 },
             },
             subscription: Config::default().subscription,
             run: "test".to_owned(),
             request_timeout: self.request_timeout,
         };
-        Arm::new(settings, &Events::silent(), &Interrupt::default()).expect("a client")
+        ArmClient::new(settings, &Events::silent(), &Interrupt::default()).expect("a client")
     }
 
     fn builder(&self) -> Azure {

@@ -1,0 +1,354 @@
+//! Writes down a bake: the facts of all stages become one manifest.
+//!
+//! In: the plan and what the stages found. Out: a [`Manifest`]. Deliberately decides nothing and stores nothing.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
+use crate::builder::{Artifact, CapturedImage, CapturedKind, Content, Disk, LayerFile, Resumed};
+use crate::definition::{AzureBase, Firmware, Network, QemuBase, Security};
+use crate::digest::Digest;
+use crate::guest_steps::{self, BootFacts, CheckRecord, StepRecord};
+use crate::manifest::{
+    Base, BuilderFact, CHECKS_ROLE, CheckFact, CloudFact, DefinitionFact, FileFact, Host,
+    ImageVersion, Input, LayerFact, Manifest, Os, Output, Package, Packages, ReleaseFact, Repro,
+    ResumedFact, StepFact, Tool,
+};
+use crate::plan::{Plan, PlannedBase, PlannedMachine};
+use crate::process::Program;
+use crate::release::Verified;
+use crate::wait::Interrupt;
+
+/// The revision of the repository that a definition is kept in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revision {
+    /// Where it comes from, without credentials; absent where it has no remote.
+    pub repo: Option<String>,
+    /// The commit.
+    pub commit: String,
+    /// Whether there are changes that the commit does not have.
+    pub dirty: bool,
+}
+
+impl Revision {
+    /// Asks git for the revision of `folder`; `None` where it is no checkout, or there is no git.
+    pub async fn of(folder: &Path, interrupt: &Interrupt) -> Option<Self> {
+        let git = async |arguments: &[&str]| {
+            let output = Program::new("git")
+                .arg("-C")
+                .arg(folder)
+                .args(arguments)
+                .run(interrupt)
+                .await
+                .ok()?;
+            Some(String::from_utf8_lossy(&output).trim().to_owned())
+        };
+        let commit = git(&["rev-parse", "HEAD"]).await?;
+        let dirty = !git(&["status", "--porcelain"]).await?.is_empty();
+        let repo = git(&["remote", "get-url", "origin"])
+            .await
+            .and_then(|url| public_url(&url));
+        Some(Self {
+            repo,
+            commit,
+            dirty,
+        })
+    }
+}
+
+/// The address without user and password; `None` where it is a path of this machine.
+fn public_url(url: &str) -> Option<String> {
+    match url.split_once("://") {
+        Some(("file", _)) => None,
+        Some((scheme, rest)) => {
+            let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+            let host = host.rsplit('@').next().unwrap_or(host);
+            Some(format!("{scheme}://{host}/{path}"))
+        }
+        // The short form of SSH addresses has a user that is no secret, as in `git@host:path`.
+        None => url.contains(':').then(|| url.to_owned()),
+    }
+}
+
+/// What was done and seen in a machine.
+pub struct Provisioned {
+    /// Every step, in order.
+    pub steps: Vec<StepRecord>,
+    /// Every check.
+    pub checks: Vec<CheckRecord>,
+    /// The packages in it.
+    pub packages: guest_steps::Packages,
+    /// Its kernel and distribution.
+    pub boot: BootFacts,
+}
+
+/// What the stages of one bake found.
+pub struct Facts<'a> {
+    /// The run's id.
+    pub run: &'a str,
+    /// What was planned.
+    pub plan: &'a Plan,
+    /// Where the definition comes from.
+    pub revision: Option<&'a Revision>,
+    /// What was installed.
+    pub releases: &'a [Verified],
+    /// What the bake started from.
+    pub disk: &'a Disk,
+    /// The layers that it continued from.
+    pub layers: &'a [LayerFile],
+    /// The suspended machine that it went on from.
+    pub resumed: Option<&'a Resumed>,
+    /// What was done and seen in the machine.
+    pub provisioned: &'a Provisioned,
+    /// The stored list of packages.
+    pub packages: Packages,
+    /// The stored checks for the booted image, with their size in bytes.
+    pub checks: (Digest, u64),
+    /// What came out.
+    pub artifact: &'a Artifact,
+    /// The manifest of this image that was newest when the bake began.
+    pub parent: Option<Digest>,
+    /// The builder's name.
+    pub builder: &'a str,
+    /// What ran.
+    pub tool: &'a Tool,
+}
+
+/// The manifest of a bake that ended at `now`.
+pub fn manifest(facts: &Facts<'_>, version: ImageVersion, now: Timestamp) -> Manifest {
+    let (plan, boot) = (facts.plan, &facts.provisioned.boot);
+    Manifest {
+        layers: layer_facts(facts.layers),
+        resumed: facts.resumed.map(|from| ResumedFact {
+            bake: from.run.clone(),
+            memory_sha256: from.memory_sha256,
+        }),
+        must_understand: Vec::new(),
+        image: plan.image.clone(),
+        version,
+        bake: facts.run.to_owned(),
+        created_at: now.into(),
+        releases: facts.releases.iter().map(ReleaseFact::from).collect(),
+        source: DefinitionFact {
+            repo: facts.revision.and_then(|revision| revision.repo.clone()),
+            commit: facts.revision.map(|revision| revision.commit.clone()),
+            dirty: facts.revision.map(|revision| revision.dirty),
+            definition_digest: plan.definition,
+            lock_digest: plan.lock,
+            plan_digest: plan.digest(),
+        },
+        variables: plan.variables.clone(),
+        inputs: inputs(facts),
+        base: base(facts),
+        steps: facts.provisioned.steps.iter().map(step_fact).collect(),
+        checks: facts.provisioned.checks.iter().map(check_fact).collect(),
+        outputs: outputs(facts),
+        packages: facts.packages.clone(),
+        // Made from what stands here, and so named only afterwards.
+        sbom: None,
+        os: Os {
+            id: boot.os_id.clone(),
+            version: boot.os_version.clone(),
+            kernel: boot.kernel.clone(),
+        },
+        builder: builder_fact(facts.builder, facts.tool),
+        repro: Repro {
+            hermetic: false,
+            not_pinned: not_pinned(plan),
+        },
+        parent: facts.parent,
+    }
+}
+
+/// Who baked or tested.
+pub fn builder_fact(builder: &str, tool: &Tool) -> BuilderFact {
+    BuilderFact {
+        name: builder.to_owned(),
+        tool: tool.clone(),
+        host: Host {
+            os: std::env::consts::OS.to_owned(),
+            arch: std::env::consts::ARCH.to_owned(),
+        },
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> serde_json::Value {
+    serde_json::to_value(value).expect("a definition's parts are JSON")
+}
+
+fn inputs(facts: &Facts<'_>) -> BTreeSet<Input> {
+    let of = |role: &str, name: String, digest, size| Input {
+        role: role.to_owned(),
+        name,
+        digest,
+        size,
+    };
+    let steps = facts.plan.steps.iter().flat_map(|step| {
+        step.files.iter().map(move |file| {
+            of(
+                "file",
+                format!("{}/{}", step.name, file.path),
+                file.sha256,
+                file.content.len() as u64,
+            )
+        })
+    });
+    let releases = facts.releases.iter().map(|release| {
+        of(
+            "product",
+            release.locked.file.clone(),
+            release.locked.sha256,
+            release.archive_size_bytes,
+        )
+    });
+    let checks = of(
+        CHECKS_ROLE,
+        "checks".to_owned(),
+        facts.checks.0,
+        facts.checks.1,
+    );
+    steps.chain(releases).chain([checks]).collect()
+}
+
+fn base(facts: &Facts<'_>) -> Base {
+    let (requested, resolved) = match &facts.plan.base {
+        PlannedBase::Qemu { wanted, locked } => (json(wanted), json(locked)),
+        PlannedBase::Azure { wanted, locked } => (json(wanted), json(locked)),
+    };
+    let disk_sha256 = match &facts.disk.content {
+        Content::File(file) => Some(file.sha256),
+        Content::Azure(_) => None,
+    };
+    Base {
+        requested,
+        resolved,
+        disk_sha256,
+    }
+}
+
+fn outputs(facts: &Facts<'_>) -> Vec<Output> {
+    let images = match facts.artifact {
+        Artifact::File(captured) => {
+            let file = FileFact {
+                digest: captured.sha256,
+                size: captured.size_bytes,
+                virtual_size: captured.virtual_size_bytes,
+            };
+            let firmware = firmware(facts.disk.firmware);
+            return vec![Output::local_qcow2(file, std::env::consts::ARCH, firmware)];
+        }
+        Artifact::Azure(images) => images,
+    };
+    let output = |image: &CapturedImage| Output {
+        target: format!("azure/{}", image.location),
+        class: match image.kind {
+            CapturedKind::ManagedImage => "azure-managed-image".to_owned(),
+            CapturedKind::GalleryVersion => "azure-gallery-version".to_owned(),
+        },
+        id: image.id.clone(),
+        format: "vhd".to_owned(),
+        arch: image.arch.clone(),
+        firmware: firmware(image.firmware).to_owned(),
+        file: None,
+        cloud: Some(CloudFact {
+            location: image.location.clone(),
+            created_at: image.created_at.map(Into::into),
+            unique_id: image.unique_id.clone(),
+            run: facts.run.to_owned(),
+            security: match image.security {
+                Security::Standard => "standard".to_owned(),
+                Security::TrustedLaunch => "trusted-launch".to_owned(),
+            },
+            virtual_size: image.disk_gib << 30,
+        }),
+        evidence: "id".to_owned(),
+    };
+    images.iter().map(output).collect()
+}
+
+fn firmware(firmware: Firmware) -> &'static str {
+    match firmware {
+        Firmware::Bios => "bios",
+        Firmware::Uefi => "uefi",
+    }
+}
+
+/// What two bakes of the same lock may differ in.
+fn not_pinned(plan: &Plan) -> Vec<String> {
+    let mut loose = vec!["times and generated ids within the image".to_owned()];
+    let image = match &plan.base {
+        PlannedBase::Qemu { wanted, .. } => matches!(wanted, QemuBase::CloudImage { .. }),
+        PlannedBase::Azure { .. } => true,
+    };
+    let network = match &plan.machine {
+        PlannedMachine::Qemu(machine) => machine.network != Network::None,
+        PlannedMachine::Azure(_) => true,
+    };
+    if image || network {
+        loose.push("whatever steps fetch from the network themselves".to_owned());
+    }
+    if let PlannedBase::Azure { wanted, .. } = &plan.base
+        && !matches!(wanted, AzureBase::Marketplace { .. })
+    {
+        loose.push("the content of the base, which is known by its id alone".to_owned());
+    }
+    loose
+}
+
+/// A check, as records have it.
+pub fn check_fact(record: &CheckRecord) -> CheckFact {
+    CheckFact {
+        id: record.id.clone(),
+        description: record.description.clone(),
+        ok: record.ok,
+        skipped: record.skipped.clone(),
+        step: record.step.clone(),
+    }
+}
+
+/// The layers, each with the name of the step whose record it has.
+fn layer_facts(files: &[LayerFile]) -> Vec<LayerFact> {
+    let fact = |file: &LayerFile| LayerFact {
+        bake: file.made.run.clone(),
+        digest: file.sha256,
+        key: file.made.key,
+        made_at: Timestamp::from_second(file.made.made_s)
+            .unwrap_or_default()
+            .into(),
+        step: file.made.step.clone(),
+    };
+    files.iter().map(fact).collect()
+}
+
+fn step_fact(record: &StepRecord) -> StepFact {
+    StepFact {
+        name: record.name.clone(),
+        kind: record.kind.clone(),
+        digest: record.digest,
+        started_at: record.started_at.into(),
+        ended_at: record.ended_at.into(),
+        elapsed_ms: record.elapsed_ms,
+        exit: record.exit,
+        log_digest: record.log_digest,
+    }
+}
+
+/// The packages, as the store has them.
+pub fn packages(found: &guest_steps::Packages) -> Vec<Package> {
+    let package = |package: &guest_steps::Package| Package {
+        name: package.name.clone(),
+        version: package.version.clone(),
+        arch: package.arch.clone(),
+        source: package.source.clone(),
+    };
+    found.packages.iter().map(package).collect()
+}
+
+/// The day, UTC, that versions are named after.
+pub fn date(now: Timestamp) -> Date {
+    now.to_zoned(TimeZone::UTC).date()
+}

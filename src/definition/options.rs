@@ -1,0 +1,324 @@
+//! Machine, output, releases and their source.
+//!
+//! In: their tables. Out: typed settings with defaults filled in. Deliberately asks no server whether a release exists.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::base::no_file;
+use super::document::{Item, Table};
+use super::problem::{Location, Problem, listed};
+use super::variables::Variables;
+use crate::http;
+
+/// The temporary machine's shape.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineSpec {
+    /// Virtual processors.
+    pub cpus: u32,
+    /// Memory in MiB.
+    pub memory_mib: u32,
+    /// Size of the disk in GiB.
+    pub disk_gib: u32,
+    /// Whether the guest may reach the world: `outbound` or `none`.
+    pub network: Network,
+    /// How long the machine may take to answer on SSH, in seconds.
+    pub boot_timeout_s: u64,
+}
+
+impl Default for MachineSpec {
+    fn default() -> Self {
+        Self {
+            cpus: 2,
+            memory_mib: 2048,
+            disk_gib: 4,
+            network: Network::Outbound,
+            boot_timeout_s: 300,
+        }
+    }
+}
+
+/// What the guest reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Network {
+    /// Whatever this machine reaches.
+    Outbound,
+    /// Nothing.
+    None,
+}
+
+/// What the captured file is like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputSpec {
+    /// How the qcow2 file's clusters are compressed.
+    pub compression: Compression,
+}
+
+/// How a qcow2 file's clusters are compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Compression {
+    /// Small and quick.
+    #[default]
+    Zstd,
+    /// For programs that do not know zstd.
+    Zlib,
+    /// Largest and quickest.
+    None,
+}
+
+/// Where releases come from and whose signature they must bear.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReleaseSource {
+    /// `https://…`, `http://` to this machine, `file:///…`, or a path, which starts at the definition's folder.
+    pub mirror: String,
+    /// The signer's certificate, a path that starts at the definition's folder; without it the official one is fetched.
+    pub key_file: Option<PathBuf>,
+    /// The primary fingerprint that the certificate must have: 40 upper-case hex digits.
+    pub fingerprint: String,
+}
+
+impl Default for ReleaseSource {
+    fn default() -> Self {
+        Self {
+            mirror: String::from("https://releases.hashicorp.com"),
+            key_file: None,
+            fingerprint: String::from("C874011F0AB405110D02105534365D9472D7468F"),
+        }
+    }
+}
+
+/// Products whose releases can be baked.
+pub const PRODUCTS: [&str; 2] = ["consul", "vault"];
+
+/// Reads `[machine.qemu]`.
+pub(super) fn machine(table: Option<Table>, variables: &Variables) -> MachineSpec {
+    let mut machine = MachineSpec::default();
+    let Some(mut table) = table else {
+        return machine;
+    };
+    table.only(&[
+        "cpus",
+        "memory_mib",
+        "disk_gib",
+        "network",
+        "boot_timeout_s",
+    ]);
+    let number = |least, most| move |item| variables.integer(item, least, most);
+    table.set("cpus", &mut machine.cpus, number(1, 64));
+    table.set("memory_mib", &mut machine.memory_mib, number(512, 1 << 20));
+    table.set("disk_gib", &mut machine.disk_gib, number(2, 2048));
+    table.set("boot_timeout_s", &mut machine.boot_timeout_s, |item| {
+        variables.integer(item, 10, 3600).map(u64::from)
+    });
+    let networks = [("outbound", Network::Outbound), ("none", Network::None)];
+    table.set("network", &mut machine.network, |item| {
+        choice(item, variables, &networks)
+    });
+    machine
+}
+
+/// Reads `[output.qemu]`.
+pub(super) fn output(table: Option<Table>, variables: &Variables) -> OutputSpec {
+    let mut output = OutputSpec::default();
+    let Some(mut table) = table else {
+        return output;
+    };
+    table.only(&["compression"]);
+    let known = [
+        ("zstd", Compression::Zstd),
+        ("zlib", Compression::Zlib),
+        ("none", Compression::None),
+    ];
+    table.set("compression", &mut output.compression, |item| {
+        choice(item, variables, &known)
+    });
+    output
+}
+
+/// Reads `[releases]`.
+pub(super) fn releases(
+    root: &mut Table,
+    variables: &Variables,
+) -> Result<BTreeMap<String, String>, Problem> {
+    let Some(mut table) = root.take_table("releases")? else {
+        return Ok(BTreeMap::new());
+    };
+    table.only(&PRODUCTS);
+    let (at, found) = (table.at.clone(), table.found.clone());
+    let release = |(product, item): (String, Item)| {
+        let at = item.at.clone();
+        let version = variables.text(item)?;
+        if semver::Version::parse(&version).is_err() {
+            return Err(at
+                .problem(format!(
+                    "`{version}` is no version; expected MAJOR.MINOR.PATCH"
+                ))
+                .hint("name one release exactly, as in \"1.21.1\""));
+        }
+        Ok((product, version))
+    };
+    let releases = found.all(&at, table.items().into_iter().map(release))?;
+    Ok(releases.into_iter().collect())
+}
+
+/// Reads `[lint]`: rules that may be broken, and why. Which rules there are is for the linter to say.
+pub(super) fn allowed(
+    root: &mut Table,
+    variables: &Variables,
+) -> Result<BTreeMap<String, String>, Problem> {
+    let Some(mut lint) = root.take_table("lint")? else {
+        return Ok(BTreeMap::new());
+    };
+    lint.only(&["allow"]);
+    let allow = lint.take_table("allow")?;
+    let one = |(rule, item): (String, Item)| {
+        let at = item.at.clone();
+        let reason = variables.text(item)?;
+        match reason.trim().is_empty() {
+            true => Err(at.problem("no reason; expected why this may be so")),
+            false => Ok((rule, reason)),
+        }
+    };
+    let items = allow.map(Table::items).unwrap_or_default();
+    let allowed = lint.found.all(&lint.at, items.into_iter().map(one))?;
+    Ok(allowed.into_iter().collect())
+}
+
+/// Reads `[release_source]`.
+pub(super) fn release_source(
+    root: &mut Table,
+    variables: &Variables,
+    folder: &Path,
+) -> Result<ReleaseSource, Problem> {
+    let mut source = ReleaseSource::default();
+    let Some(mut table) = root.take_table("release_source")? else {
+        return Ok(source);
+    };
+    table.only(&["mirror", "key_file", "fingerprint"]);
+    table.set("mirror", &mut source.mirror, |item| {
+        let at = item.at.clone();
+        let mirror = variables.text(item)?.trim_end_matches('/').to_owned();
+        release_mirror(&at, &mirror, folder)?;
+        Ok(mirror)
+    });
+    table.set("key_file", &mut source.key_file, |item| {
+        let at = item.at.clone();
+        let path = PathBuf::from(variables.text(item)?);
+        match folder.join(&path).is_file() {
+            true => Ok(Some(path)),
+            false => Err(no_file(&at, folder, &path)),
+        }
+    });
+    table.set("fingerprint", &mut source.fingerprint, |item| {
+        let at = item.at.clone();
+        fingerprint(&variables.text(item)?).map_err(|why| {
+            at.problem(why)
+                .hint("`gpg --show-keys --with-fingerprint KEYFILE` prints it")
+        })
+    });
+    Ok(source)
+}
+
+fn release_mirror(at: &Location, mirror: &str, folder: &Path) -> Result<(), Problem> {
+    match http::local_path(mirror) {
+        Some(path) if folder.join(&path).is_dir() => Ok(()),
+        Some(path) => Err(at
+            .problem(format!("no such folder: {}; expected one", folder.join(path).display()))
+            .hint("paths start at the folder of the definition; servers begin with `https://`")),
+        None if mirror.starts_with("https://") || is_of_this_machine(mirror) => Ok(()),
+        None => Err(at
+            .problem(format!(
+                "`{mirror}`; expected `https://…`, `http://` to this machine, `file:///…` or a path"
+            ))
+            .hint("releases are verified by signature, but which ones are asked for is nobody's business")),
+    }
+}
+
+/// Whether `url` is plain HTTP to this machine itself.
+fn is_of_this_machine(url: &str) -> bool {
+    ["127.0.0.1", "localhost", "[::1]"].iter().any(|host| {
+        url.strip_prefix("http://")
+            .and_then(|rest| rest.strip_prefix(host))
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/']))
+    })
+}
+
+/// An OpenPGP fingerprint as people and programs print one, with blanks, colons or `0x`, as 40 upper-case hex digits; or
+/// what is wrong with it. Flags, environment and files are all read by this.
+pub fn fingerprint(text: &str) -> Result<String, String> {
+    let bare: String = text
+        .chars()
+        .filter(|c| !c.is_whitespace() && !matches!(c, ':' | '\u{200b}' | '\u{feff}'))
+        .collect();
+    let digits = bare.strip_prefix("0x").or_else(|| bare.strip_prefix("0X"));
+    let digits = digits.unwrap_or(&bare);
+    let count = digits.chars().count();
+    let refused = |why: &str| {
+        Err(format!(
+            "`{text}` is no OpenPGP fingerprint; expected 40 hex digits, {why}"
+        ))
+    };
+    match digits.chars().find(|c| !c.is_ascii_hexdigit()) {
+        Some(odd) => refused(&format!("found `{odd}`")),
+        None if count == 40 => Ok(digits.to_ascii_uppercase()),
+        None if matches!(count, 8 | 16) => refused(&format!(
+            "found the {count} of a key id, which do not tell keys apart"
+        )),
+        None => refused(&format!("found {count}")),
+    }
+}
+
+/// The tables of a section, one for each builder.
+#[derive(Default)]
+pub(super) struct PerBuilder {
+    /// `[NAME.qemu]`.
+    pub qemu: Option<Table>,
+    /// `[NAME.azure]`.
+    pub azure: Option<Table>,
+}
+
+impl PerBuilder {
+    /// Takes `[NAME.qemu]` and `[NAME.azure]`.
+    pub(super) fn take(root: &mut Table, name: &str) -> Result<Self, Problem> {
+        match root.take_table(name)? {
+            Some(table) => Self::of(table),
+            None => Ok(Self::default()),
+        }
+    }
+
+    /// The same of a section that was taken already.
+    pub(super) fn of(mut table: Table) -> Result<Self, Problem> {
+        table.only(&["qemu", "azure"]);
+        let found = table.found.clone();
+        let mut of = |builder: &str| found.value(table.take_table(builder)).flatten();
+        Ok(Self {
+            qemu: of("qemu"),
+            azure: of("azure"),
+        })
+    }
+}
+
+pub(super) fn choice<T: Copy>(
+    item: Item,
+    variables: &Variables,
+    known: &[(&str, T)],
+) -> Result<T, Problem> {
+    let at = item.at.clone();
+    let given = variables.text(item)?;
+    let names = || known.iter().map(|(name, _)| *name);
+    known
+        .iter()
+        .find(|(name, _)| *name == given)
+        .map(|(_, value)| *value)
+        .ok_or_else(|| {
+            at.problem(format!(
+                "`{given}` is not known; expected one of {}",
+                listed(names())
+            ))
+            .did_you_mean(&given, names(), "leave it out for the default")
+        })
+}

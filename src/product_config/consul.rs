@@ -1,0 +1,335 @@
+//! Consul's agent: its baked file, and what a node adds to it.
+//!
+//! Keys: <https://developer.hashicorp.com/consul/docs/reference/agent/configuration-file>.
+
+use std::collections::BTreeMap;
+
+use semver::Version;
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use super::{InvalidInput, private_address, read};
+use crate::version_changes::{
+    CONSUL_GRPC_TLS, CONSUL_HTTP_CONFIG, CONSUL_INITIAL_MANAGEMENT, CONSUL_PEERING, CONSUL_TLS,
+    CONSUL_UI_CONFIG,
+};
+
+/// What the image's owner decides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inputs {
+    datacenter: String,
+    log_level: LogLevel,
+    raft_multiplier: u8,
+    leave_on_terminate: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+enum LogLevel {
+    Trace,
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
+
+impl Inputs {
+    /// Reads the inputs of a provisioner, by their names.
+    pub fn read(inputs: &BTreeMap<String, Json>) -> Result<Self, InvalidInput> {
+        let raft = "a number from 1 to 10";
+        let raft_multiplier: u8 = read(inputs, "raft_multiplier", raft)?;
+        if !(1..=10).contains(&raft_multiplier) {
+            return Err(InvalidInput {
+                input: "raft_multiplier".to_owned(),
+                found: raft_multiplier.to_string(),
+                expected: raft.to_owned(),
+            });
+        }
+        Ok(Self {
+            datacenter: read(inputs, "datacenter", "text")?,
+            log_level: read(
+                inputs,
+                "log_level",
+                "one of `TRACE`, `DEBUG`, `INFO`, `WARN`, `ERROR`",
+            )?,
+            raft_multiplier,
+            leave_on_terminate: read(inputs, "leave_on_terminate", "true or false")?,
+        })
+    }
+}
+
+/// The baked file: TLS only, access control on, nothing that is not needed. Server or client, address and secrets are the node's.
+#[derive(Debug, Serialize)]
+pub struct Agent {
+    datacenter: String,
+    data_dir: &'static str,
+    log_level: LogLevel,
+    client_addr: &'static str,
+    bind_addr: String,
+    addresses: Addresses,
+    ports: Ports,
+    #[serde(flatten)]
+    tls: Tls,
+    encrypt_verify_incoming: bool,
+    encrypt_verify_outgoing: bool,
+    disable_keyring_file: bool,
+    acl: Acl,
+    connect: Enabled,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peering: Option<Enabled>,
+    #[serde(flatten)]
+    ui: Ui,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    http_config: Option<HttpConfig>,
+    performance: Performance,
+    retry_interval: &'static str,
+    leave_on_terminate: bool,
+    enable_script_checks: bool,
+    enable_local_script_checks: bool,
+    enable_debug: bool,
+    disable_remote_exec: bool,
+    disable_update_check: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Addresses {
+    https: &'static str,
+}
+
+/// -1 closes a port; 0 as both ends of a range leaves it empty.
+#[derive(Debug, Serialize)]
+struct Ports {
+    http: i32,
+    https: i32,
+    grpc: i32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grpc_tls: Option<i32>,
+    dns: i32,
+    serf_wan: i32,
+    sidecar_min_port: i32,
+    sidecar_max_port: i32,
+    expose_min_port: i32,
+    expose_max_port: i32,
+}
+
+const CLOSED: i32 = -1;
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Tls {
+    Stanza {
+        tls: Stanza,
+    },
+    /// Before [`CONSUL_TLS`].
+    Flat {
+        #[serde(flatten)]
+        files: Files,
+        tls_min_version: &'static str,
+        verify_incoming: bool,
+        verify_outgoing: bool,
+        verify_server_hostname: bool,
+    },
+}
+
+#[derive(Debug, Serialize)]
+struct Stanza {
+    defaults: Defaults,
+    internal_rpc: InternalRpc,
+}
+
+#[derive(Debug, Serialize)]
+struct Defaults {
+    #[serde(flatten)]
+    files: Files,
+    tls_min_version: &'static str,
+    verify_incoming: bool,
+    verify_outgoing: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct InternalRpc {
+    verify_incoming: bool,
+    verify_server_hostname: bool,
+}
+
+/// Where the node's identity puts them, in memory.
+#[derive(Debug, Serialize)]
+struct Files {
+    ca_file: &'static str,
+    cert_file: &'static str,
+    key_file: &'static str,
+}
+
+const FILES: Files = Files {
+    ca_file: "/run/consul-tls/ca.pem",
+    cert_file: "/run/consul-tls/tls.crt",
+    key_file: "/run/consul-tls/tls.key",
+};
+
+#[derive(Debug, Serialize)]
+struct Acl {
+    enabled: bool,
+    default_policy: &'static str,
+    down_policy: &'static str,
+    enable_token_persistence: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Enabled {
+    enabled: bool,
+}
+
+const OFF: Enabled = Enabled { enabled: false };
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Ui {
+    Section {
+        ui_config: Enabled,
+    },
+    /// Before [`CONSUL_UI_CONFIG`].
+    Flag {
+        ui: bool,
+    },
+}
+
+#[derive(Debug, Serialize)]
+struct HttpConfig {
+    read_timeout: &'static str,
+    write_timeout: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct Performance {
+    raft_multiplier: u8,
+}
+
+impl Agent {
+    /// The file of an image with this version.
+    pub fn hardened(version: &Version, inputs: Inputs) -> Self {
+        let section = CONSUL_UI_CONFIG.is_in(version);
+        Self {
+            datacenter: inputs.datacenter,
+            data_dir: "/var/lib/consul",
+            log_level: inputs.log_level,
+            client_addr: "127.0.0.1",
+            bind_addr: private_address("", ""),
+            addresses: Addresses { https: "127.0.0.1" },
+            ports: Ports {
+                http: CLOSED,
+                https: 8501,
+                grpc: CLOSED,
+                grpc_tls: CONSUL_GRPC_TLS.is_in(version).then_some(CLOSED),
+                dns: CLOSED,
+                serf_wan: CLOSED,
+                sidecar_min_port: 0,
+                sidecar_max_port: 0,
+                expose_min_port: 0,
+                expose_max_port: 0,
+            },
+            tls: Tls::of(version),
+            encrypt_verify_incoming: true,
+            encrypt_verify_outgoing: true,
+            disable_keyring_file: true,
+            acl: Acl {
+                enabled: true,
+                default_policy: "deny",
+                down_policy: "extend-cache",
+                enable_token_persistence: false,
+            },
+            connect: OFF,
+            peering: CONSUL_PEERING.is_in(version).then_some(OFF),
+            ui: match section {
+                true => Ui::Section { ui_config: OFF },
+                false => Ui::Flag { ui: false },
+            },
+            // Longer than Vault's lock waits.
+            http_config: CONSUL_HTTP_CONFIG.is_in(version).then_some(HttpConfig {
+                read_timeout: "15m",
+                write_timeout: "15m",
+            }),
+            performance: Performance {
+                raft_multiplier: inputs.raft_multiplier,
+            },
+            // Consul's 30 s, when servers start together, are 90 s until they have found each other.
+            retry_interval: "3s",
+            leave_on_terminate: inputs.leave_on_terminate,
+            enable_script_checks: false,
+            enable_local_script_checks: false,
+            enable_debug: false,
+            disable_remote_exec: true,
+            disable_update_check: true,
+        }
+    }
+}
+
+impl Tls {
+    fn of(version: &Version) -> Self {
+        if !CONSUL_TLS.is_in(version) {
+            return Self::Flat {
+                files: FILES,
+                tls_min_version: "tls12",
+                verify_incoming: true,
+                verify_outgoing: true,
+                verify_server_hostname: true,
+            };
+        }
+        Self::Stanza {
+            tls: Stanza {
+                defaults: Defaults {
+                    files: FILES,
+                    tls_min_version: "TLSv1_2",
+                    verify_incoming: true,
+                    verify_outgoing: true,
+                },
+                internal_rpc: InternalRpc {
+                    verify_incoming: true,
+                    verify_server_hostname: true,
+                },
+            },
+        }
+    }
+}
+
+/// What a single server of its own cluster adds to the baked file: whole of it is secret.
+#[derive(Serialize)]
+pub struct Node<'a> {
+    node_name: &'a str,
+    datacenter: &'a str,
+    server: bool,
+    bootstrap_expect: u8,
+    retry_join: [&'a str; 0],
+    encrypt: &'a str,
+    acl: Tokens<'a>,
+}
+
+#[derive(Serialize)]
+struct Tokens<'a> {
+    tokens: BTreeMap<&'static str, &'a str>,
+}
+
+impl<'a> Node<'a> {
+    /// A server alone, with this gossip key and token. The anonymous token stays without rights: `default` is not set.
+    pub fn alone(
+        version: &Version,
+        (node_name, datacenter): (&'a str, &'a str),
+        gossip_key: &'a str,
+        token: &'a str,
+    ) -> Self {
+        let operator = match CONSUL_INITIAL_MANAGEMENT.is_in(version) {
+            true => "initial_management",
+            false => "master",
+        };
+        Self {
+            node_name,
+            datacenter,
+            server: true,
+            bootstrap_expect: 1,
+            retry_join: [],
+            encrypt: gossip_key,
+            acl: Tokens {
+                tokens: BTreeMap::from([(operator, token), ("agent", token)]),
+            },
+        }
+    }
+}
