@@ -303,16 +303,16 @@ mod exhaustive {
     /// A QEMU that crashes says nothing about the image: after one crash there is a second start, after two there is no test.
     #[tokio::test]
     async fn a_boot_test_whose_qemu_crashes_twice_is_an_error_and_no_test() {
-        let Some(project) = TestProject::open(&[]).await else {
+        let Some(project) = TestProject::open(&["python3"]).await else {
             return;
         };
-        project.define("small", &project.small("[[step]]\ninline = \"true\"\n"));
-        project.lock("small").await;
-        let built = project.run(&["build", "small", "--skip-test"], &[]).await;
+        project.define("quick", &project.quickstart());
+        project.lock("quick").await;
+        let built = project.run(&["build", "quick", "--skip-test"], &[]).await;
         assert_eq!(built.status.code(), Some(0), "{}", said(&built));
         let test = async |crashes| {
             let path = crashing_qemu(&project, crashes);
-            let tested = project.run(&["test", "small"], &[("PATH", &path)]).await;
+            let tested = project.run(&["test", "quick"], &[("PATH", &path)]).await;
             project.assert_nothing_left().await;
             (tested.status.code(), said(&tested))
         };

@@ -5,6 +5,7 @@ mod azurite;
 mod bake;
 mod consul_files;
 mod crash_test;
+mod example;
 mod fixture_vault;
 mod judges;
 mod lock;
