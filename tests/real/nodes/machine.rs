@@ -137,7 +137,7 @@ impl VmNode {
                 self.says(RESTART).await;
             }
         }
-        self.says("systemctl is-system-running --wait").await;
+        self.wait_until_started().await;
     }
 
     fn session(&self) -> &Session {
@@ -180,6 +180,12 @@ impl VmNode {
             &self.interrupt,
         );
         self.session = Some(restarting.await.expect("it comes back"));
+        self.wait_until_started().await;
+    }
+
+    /// Waits until each unit has started or failed.
+    async fn wait_until_started(&self) {
+        self.says("systemctl is-system-running --wait").await;
     }
 
     pub fn address(&self) -> String {
