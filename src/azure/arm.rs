@@ -170,7 +170,7 @@ impl ArmClient {
             match received.body.get("nextLink").and_then(Value::as_str) {
                 None | Some("") => return Ok(all),
                 Some(next) => {
-                    request.url = self.check_link(&request.operation, "nextLink", next)?
+                    request.url = self.check_link(&request.operation, "nextLink", next)?;
                 }
             }
         }

@@ -22,7 +22,7 @@ pub struct Cloud {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CloudError {
     /// No preset has this name.
-    #[error("cloud: expected public, usgovernment or china, found `{0}`")]
+    #[error("no such cloud `{0}`: expected public, usgovernment or china")]
     Unknown(String),
     /// The endpoint is not a URL.
     #[error("{what} endpoint `{given}` is not a URL: {why}")]

@@ -1,4 +1,4 @@
-//! Bakes on a simulated subscription, with real SSH into every machine.
+//! Builds on a simulated subscription, with real SSH into every VM.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ async fn a_bake_leaves_a_tested_managed_image_and_nothing_else() {
     assert!(azure.harness.verify().await.is_sound());
 }
 
-/// Nothing but interface and machine are made: no address, no firewall, no network.
+/// The build creates an interface and a VM, and no address, security group or network.
 #[tokio::test]
 async fn a_machine_without_a_public_address_is_baked_in_a_network_of_ours() {
     let mut azure = AzureHarness::new(Config::default());
@@ -57,7 +57,7 @@ async fn a_machine_without_a_public_address_is_baked_in_a_network_of_ours() {
     insta::assert_snapshot!(made.into_iter().collect::<Vec<_>>().join("\n"));
 }
 
-/// What a variant changes, and what its bake leaves.
+/// The name, the change of the setup, and the generation and features of the definition.
 type Variant = (
     &'static str,
     fn(&mut AzureHarness),
@@ -68,11 +68,11 @@ fn second_generation(azure: &mut AzureHarness) {
     azure.base = base("12-gen2", VmGeneration::V2);
 }
 
-fn features(of: &str) -> Value {
-    json!([{ "name": "SecurityType", "value": of }])
+fn features(security_type: &str) -> Value {
+    json!([{ "name": "SecurityType", "value": security_type }])
 }
 
-/// The options of `[machine.azure]` and `[output.azure]`, each in a bake of its own.
+/// The options of `[machine.azure]` and `[output.azure]`, each in a separate build.
 #[tokio::test]
 async fn options_are_what_azure_is_asked_for() {
     let variants: Vec<Variant> = vec![
@@ -140,16 +140,16 @@ async fn options_are_what_azure_is_asked_for() {
         azure.well();
         lines.push(format!("{name}: {}", azure.left_names().join(", ")));
         for output in &baked.manifest.outputs {
-            let cloud = output.cloud.as_ref().expect("what Azure said");
+            let cloud = output.cloud.as_ref().expect("the image of the cloud");
             let (class, firmware) = (&output.class, &output.firmware);
             lines.push(format!("    {class} {firmware} {}", cloud.security));
-            let there = azure.simulator.resources();
-            let there = there
+            let resources = azure.simulator.resources();
+            let image = resources
                 .iter()
                 .find(|one| one.id == output.id)
                 .expect("the image");
             assert_eq!(
-                there.body["tags"]["vault-bake-manifest"],
+                image.body["tags"]["vault-bake-manifest"],
                 baked.digest.to_string(),
                 "{name}"
             );
@@ -158,7 +158,7 @@ async fn options_are_what_azure_is_asked_for() {
     insta::assert_snapshot!(lines.join("\n"));
 }
 
-/// Azure may take the standard type only where a feature is registered: it says so when the machine is asked for, and no earlier.
+/// Azure may accept the standard type only if a feature is registered. It refuses the VM, not earlier.
 #[tokio::test]
 async fn a_standard_machine_that_azure_refuses_has_a_way_out() {
     let mut azure = AzureHarness::new(Config {
@@ -168,16 +168,16 @@ async fn a_standard_machine_that_azure_refuses_has_a_way_out() {
     second_generation(&mut azure);
     azure.given_now();
     let failed = azure.bake(|_| {}).await.expect_err("no machine");
-    let words = failed.to_string();
+    let (message, hint) = (failed.to_string(), failed.error.hint().unwrap_or_default());
     assert!(
-        words.contains("securityProfile.securityType")
-            && words.contains("--name UseStandardSecurityType"),
-        "{words}"
+        message.contains("securityProfile.securityType"),
+        "{message}"
     );
+    assert!(hint.contains("--name UseStandardSecurityType"), "{hint}");
     assert_eq!(azure.left_names(), Vec::<String>::new());
 }
 
-/// A bake that cannot succeed ends before anything is made.
+/// A build that cannot succeed ends before it creates anything.
 #[tokio::test]
 async fn what_cannot_succeed_is_refused_before_anything_is_made() {
     type Case = (&'static str, fn(&mut Config), fn(&mut AzureHarness));
@@ -258,7 +258,9 @@ async fn what_cannot_succeed_is_refused_before_anything_is_made() {
             .unwrap_or_else(|| panic!("{name}: it succeeded"));
         lines.push(format!("{name}\n    {failed}"));
         let changed = azure.simulator.requests().into_iter();
-        let changed: Vec<_> = changed.filter(|one| !asks(&one.operation)).collect();
+        let changed: Vec<_> = changed
+            .filter(|one| !is_read_only(&one.operation))
+            .collect();
         assert!(changed.is_empty(), "{name}: {changed:?}");
         azure.well();
     }
@@ -267,9 +269,9 @@ async fn what_cannot_succeed_is_refused_before_anything_is_made() {
     });
 }
 
-/// An image is never replaced, and is tried again from what was recorded.
+/// An existing image is never replaced, and can be tested again from its record.
 #[tokio::test]
-async fn an_image_is_made_once_and_tried_as_often_as_one_likes() {
+async fn an_image_is_created_once_and_can_be_tested_again() {
     let mut azure = AzureHarness::new(Config::default());
     let baked = azure
         .bake(|_| {})
@@ -285,7 +287,7 @@ async fn an_image_is_made_once_and_tried_as_often_as_one_likes() {
     azure.output.resource_group = KEPT.to_owned();
     let before = azure.left_names();
     azure.harness.plan.image = "quickstart".to_owned();
-    // Recorded elsewhere, as by a store that is lost.
+    // Another store, as if the first one was lost.
     let other = tempfile::tempdir().expect("a folder");
     azure.setup.harness = {
         let mut harness = FakeBuilderHarness::new(other.path(), steps());
@@ -294,26 +296,21 @@ async fn an_image_is_made_once_and_tried_as_often_as_one_likes() {
         harness
     };
     let failed = azure.bake(|_| {}).await.expect_err("it is there");
-    assert!(
-        failed
-            .to_string()
-            .contains("exists already; images are never replaced"),
-        "{failed}"
-    );
+    assert!(failed.to_string().contains("exists already"), "{failed}");
     assert_eq!(azure.left_names(), before);
     azure.well();
 }
 
-/// Without any journal: what has run out is found by its tags, and nothing else is taken.
+/// Without a journal, expired resources are found by their tags, and nothing else is deleted.
 #[tokio::test]
 async fn what_no_journal_knows_of_is_swept_by_its_tags() {
     let mut azure = AzureHarness::new(Config::default());
     azure.simulator.put_group("work");
     azure.given_now();
-    // A machine in a group that exists: what is left are single resources.
+    // The VM is in an existing group, so its parts are left as single resources.
     azure.machine.resource_group = Some("work".to_owned());
     let up = Arc::new(Notify::new());
-    let told = Arc::clone(&up);
+    let notified = Arc::clone(&up);
     let hook = move |event: &Event| {
         if matches!(
             event,
@@ -321,10 +318,10 @@ async fn what_no_journal_knows_of_is_swept_by_its_tags() {
                 stage: Stage::Upload
             }
         ) {
-            told.notify_one();
+            notified.notify_one();
         }
     };
-    // Dropped, as by whoever kills us.
+    // The build is dropped, as by a kill.
     tokio::select! {
         _ = azure.bake(hook) => panic!("it ended"),
         () = up.notified() => {}
@@ -336,9 +333,9 @@ async fn what_no_journal_knows_of_is_swept_by_its_tags() {
     let silent = Events::silent();
     let early = sweep_expired(&arm, at("2098-01-01T00:00:00Z"), false, &silent).await;
     let early = early.expect("a list");
-    assert!(early.is_empty(), "nothing has run out yet: {early:?}");
+    assert!(early.is_empty(), "nothing has expired yet: {early:?}");
     let dry = sweep_expired(&arm, at("2100-01-01T00:00:00Z"), true, &silent).await;
-    // The disk carries no tag of ours, and goes with its machine.
+    // The disk carries no tag and is deleted with its VM.
     let disks = azure.left().into_iter();
     let disks = disks
         .filter(|one| one.kind == "Microsoft.Compute/disks")
@@ -351,16 +348,16 @@ async fn what_no_journal_knows_of_is_swept_by_its_tags() {
     azure.well();
 }
 
-/// Whether a request changes nothing.
-fn asks(operation: &str) -> bool {
+/// Returns whether a request changes nothing.
+fn is_read_only(operation: &str) -> bool {
     operation.starts_with("GET ") || ["POST token", "POST policy restrictions"].contains(&operation)
 }
 
 /// If Azure has no machine for a test, the image is not to blame: nothing is recorded.
 #[tokio::test]
-async fn a_machine_that_azure_cannot_give_says_nothing_about_the_image() {
-    for code in NOT_GIVEN {
-        // The first machine is the one that the image is made in.
+async fn a_test_without_a_vm_from_azure_records_nothing() {
+    for code in PLATFORM_CODES {
+        // The first VM is the build VM.
         let mut azure = failing(2, code);
         let failed = azure.bake(|_| {}).await.expect_err("no test");
         assert!(failed.error.is_platform(), "{code}: {failed}");
@@ -373,13 +370,13 @@ async fn a_machine_that_azure_cannot_give_says_nothing_about_the_image() {
     }
 }
 
-/// What Azure cannot give is its fault, what a guest reports of itself is not.
+/// A VM that Azure cannot provide is Azure's fault; a failure that the guest reports is not.
 #[tokio::test]
-async fn what_azure_says_of_a_machine_tells_whose_fault_it_is() {
+async fn the_error_code_of_a_vm_decides_whether_azure_is_at_fault() {
     let guest = ["OSProvisioningTimedOut", "OSProvisioningClientError"];
-    for code in NOT_GIVEN.into_iter().chain(guest) {
+    for code in PLATFORM_CODES.into_iter().chain(guest) {
         let mut azure = failing(1, code);
-        // Nothing answers there.
+        // No server listens on this port.
         azure.machine.ssh_port = 9;
         let failed = azure.bake(|_| {}).await.expect_err("no machine");
         let is_platform = !guest.contains(&code);
@@ -389,7 +386,7 @@ async fn what_azure_says_of_a_machine_tells_whose_fault_it_is() {
     }
 }
 
-const NOT_GIVEN: [&str; 7] = [
+const PLATFORM_CODES: [&str; 7] = [
     "AllocationFailed",
     "ZonalAllocationFailed",
     "OverconstrainedAllocationRequest",
@@ -399,7 +396,7 @@ const NOT_GIVEN: [&str; 7] = [
     "InternalExecutionError",
 ];
 
-/// A subscription in which the making of the machine with this number ends with this code.
+/// Returns a subscription in which the creation of one VM, by its number, fails with a code.
 fn failing(number: usize, code: &str) -> AzureHarness {
     let machine = "PUT Microsoft.Compute/virtualMachines";
     let fault = Fault::at(machine, number, FaultKind::Fails(code.to_owned()));

@@ -1,17 +1,22 @@
-//! What people are told.
+//! The messages and hints of errors.
 
 use serde_json::{Value, json};
 
-use super::play::{Play, say};
+use super::play::{MockServer, respond};
 use super::{API, VM, vm};
 
 async fn error(status: u16, body: &Value) -> String {
-    let play = Play::new().await;
-    play.on(
+    let server = MockServer::new().await;
+    server.on(
         &format!("PUT {VM}"),
-        [say(status, body).with("x-ms-correlation-request-id", "cafe")],
+        [respond(status, body).with("x-ms-correlation-request-id", "cafe")],
     );
-    let error = play.door().put(vm(), API, &json!({})).await.err().unwrap();
+    let error = server
+        .client()
+        .put(vm(), API, &json!({}))
+        .await
+        .err()
+        .unwrap();
     let hint = error
         .hint()
         .map_or_else(String::new, |hint| format!("\n  hint: {hint}"));
