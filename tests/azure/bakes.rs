@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use testing::azure::harness::{AzureHarness, KEPT, base, gallery};
+use testing::azure::harness::{AzureHarness, IMAGE_GROUP, base, gallery};
 use testing::azure::{Config, Fault, FaultKind, Policy};
 use testing::harness::{FakeBuilderHarness, steps};
 use tokio::sync::Notify;
@@ -27,7 +27,7 @@ async fn a_bake_leaves_a_tested_managed_image_and_nothing_else() {
         baked.tested
     );
     assert_eq!(
-        azure.left_names(),
+        azure.new_resource_names(),
         ["Microsoft.Compute/images quickstart-1.2.3"]
     );
     azure.well();
@@ -39,22 +39,22 @@ async fn a_bake_leaves_a_tested_managed_image_and_nothing_else() {
 async fn a_machine_without_a_public_address_is_baked_in_a_network_of_ours() {
     let mut azure = AzureHarness::new(Config::default());
     azure.with_subnet().await;
-    azure.given_now();
-    let asked = azure.simulator.requests().len();
+    azure.mark_existing();
+    let before = azure.simulator.requests().len();
     let baked = azure.bake(|_| {}).await;
     let baked = baked.unwrap_or_else(|failed| panic!("{failed}"));
     assert!(baked.tested.is_some_and(|test| test.passed) && baked.leaks.is_empty());
     azure.well();
     assert_eq!(
-        azure.left_names(),
+        azure.new_resource_names(),
         ["Microsoft.Compute/images quickstart-1.2.3"]
     );
-    let made: BTreeSet<String> = azure.simulator.requests()[asked..]
+    let created: BTreeSet<String> = azure.simulator.requests()[before..]
         .iter()
         .map(|request| request.operation.clone())
         .filter(|operation| operation.starts_with("PUT"))
         .collect();
-    insta::assert_snapshot!(made.into_iter().collect::<Vec<_>>().join("\n"));
+    insta::assert_snapshot!(created.into_iter().collect::<Vec<_>>().join("\n"));
 }
 
 /// The name, the change of the setup, and the generation and features of the definition.
@@ -127,7 +127,7 @@ async fn options_are_what_azure_is_asked_for() {
         if let Some((generation, features)) = definition {
             azure.with_gallery(generation, features).await;
         }
-        azure.given_now();
+        azure.mark_existing();
         change(&mut azure);
         let baked = azure.bake(|_| {}).await;
         let baked = baked.unwrap_or_else(|failed| panic!("{name}: {failed}"));
@@ -138,7 +138,7 @@ async fn options_are_what_azure_is_asked_for() {
             baked.leaks
         );
         azure.well();
-        lines.push(format!("{name}: {}", azure.left_names().join(", ")));
+        lines.push(format!("{name}: {}", azure.new_resource_names().join(", ")));
         for output in &baked.manifest.outputs {
             let cloud = output.cloud.as_ref().expect("the image of the cloud");
             let (class, firmware) = (&output.class, &output.firmware);
@@ -166,7 +166,7 @@ async fn a_standard_machine_that_azure_refuses_has_a_way_out() {
         ..Config::default()
     });
     second_generation(&mut azure);
-    azure.given_now();
+    azure.mark_existing();
     let failed = azure.bake(|_| {}).await.expect_err("no machine");
     let (message, hint) = (failed.to_string(), failed.error.hint().unwrap_or_default());
     assert!(
@@ -174,7 +174,7 @@ async fn a_standard_machine_that_azure_refuses_has_a_way_out() {
         "{message}"
     );
     assert!(hint.contains("--name UseStandardSecurityType"), "{hint}");
-    assert_eq!(azure.left_names(), Vec::<String>::new());
+    assert_eq!(azure.new_resource_names(), Vec::<String>::new());
 }
 
 /// A build that cannot succeed ends before it creates anything.
@@ -284,8 +284,8 @@ async fn an_image_is_created_once_and_can_be_tested_again() {
         "{tested:?}"
     );
     azure.harness.plan.image = "other".to_owned();
-    azure.output.resource_group = KEPT.to_owned();
-    let before = azure.left_names();
+    azure.output.resource_group = IMAGE_GROUP.to_owned();
+    let before = azure.new_resource_names();
     azure.harness.plan.image = "quickstart".to_owned();
     // Another store, as if the first one was lost.
     let other = tempfile::tempdir().expect("a folder");
@@ -297,7 +297,7 @@ async fn an_image_is_created_once_and_can_be_tested_again() {
     };
     let failed = azure.bake(|_| {}).await.expect_err("it is there");
     assert!(failed.to_string().contains("exists already"), "{failed}");
-    assert_eq!(azure.left_names(), before);
+    assert_eq!(azure.new_resource_names(), before);
     azure.well();
 }
 
@@ -306,7 +306,7 @@ async fn an_image_is_created_once_and_can_be_tested_again() {
 async fn what_no_journal_knows_of_is_swept_by_its_tags() {
     let mut azure = AzureHarness::new(Config::default());
     azure.simulator.put_group("work");
-    azure.given_now();
+    azure.mark_existing();
     // The VM is in an existing group, so its parts are left as single resources.
     azure.machine.resource_group = Some("work".to_owned());
     let up = Arc::new(Notify::new());
@@ -327,7 +327,11 @@ async fn what_no_journal_knows_of_is_swept_by_its_tags() {
         () = up.notified() => {}
     }
     std::fs::remove_dir_all(azure.harness.cache().join("runs")).expect("the journals");
-    assert!(azure.left().len() > 5, "{:?}", azure.left_names());
+    assert!(
+        azure.new_resources().len() > 5,
+        "{:?}",
+        azure.new_resource_names()
+    );
     let arm = azure.arm();
     let at = |text: &str| text.parse().expect("a time");
     let silent = Events::silent();
@@ -336,15 +340,18 @@ async fn what_no_journal_knows_of_is_swept_by_its_tags() {
     assert!(early.is_empty(), "nothing has expired yet: {early:?}");
     let dry = sweep_expired(&arm, at("2100-01-01T00:00:00Z"), true, &silent).await;
     // The disk carries no tag and is deleted with its VM.
-    let disks = azure.left().into_iter();
+    let disks = azure.new_resources().into_iter();
     let disks = disks
         .filter(|one| one.kind == "Microsoft.Compute/disks")
         .count();
-    assert_eq!(dry.expect("a list").len() + disks, azure.left().len());
+    assert_eq!(
+        dry.expect("a list").len() + disks,
+        azure.new_resources().len()
+    );
     let swept = sweep_expired(&arm, at("2100-01-01T00:00:00Z"), false, &silent).await;
     let swept = swept.expect("a list");
     assert!(swept.iter().all(|one| one.left.is_none()), "{swept:?}");
-    assert_eq!(azure.left_names(), Vec::<String>::new());
+    assert_eq!(azure.new_resource_names(), Vec::<String>::new());
     azure.well();
 }
 

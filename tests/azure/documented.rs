@@ -22,7 +22,7 @@ fn actions(operation: &str) -> Vec<String> {
         _ => "action",
     };
     let action = match what {
-        // These need no action of a role: tokens, signed addresses, and polls of the caller's operation.
+        // Tokens, signed addresses and polls of the caller's operation need no action of a role.
         "token" | "serial log" => return Vec::new(),
         _ if what.contains(" of ") => return Vec::new(),
         "policy restrictions" => "Microsoft.PolicyInsights/checkPolicyRestrictions/read".to_owned(),
@@ -86,7 +86,7 @@ async fn the_role_has_what_is_requested_and_nothing_else() {
 
     let mut azure = AzureHarness::new(Config::default());
     azure.simulator.put_group("work");
-    azure.given_now();
+    azure.mark_existing();
     azure.machine.resource_group = Some("work".to_owned());
     // No server listens on this port, so the build reads the boot log.
     azure.machine.ssh_port = 9;
@@ -181,7 +181,7 @@ async fn a_build_vm_that_is_lost_ends_the_build_and_leaves_nothing() {
         "{message}"
     );
     assert!(failed.leaks.is_empty(), "{:?}", failed.leaks);
-    assert_eq!(azure.left_names(), Vec::<String>::new());
+    assert_eq!(azure.new_resource_names(), Vec::<String>::new());
     assert_eq!(azure.harness.verify().await.manifests, 0);
     azure.well();
 }
@@ -225,6 +225,6 @@ async fn a_second_interrupt_starts_every_deletion() {
         "{failed}"
     );
     assert!(failed.leaks.is_empty(), "{:?}", failed.leaks);
-    assert_eq!(azure.left_names(), Vec::<String>::new());
+    assert_eq!(azure.new_resource_names(), Vec::<String>::new());
     azure.well();
 }

@@ -184,7 +184,7 @@ async fn assert_clean(azure: &AzureHarness, case: &str) {
             "Microsoft.Compute/images quickstart-1.2.3",
         ],
     };
-    assert_eq!(azure.left_names(), kept, "{case}");
+    assert_eq!(azure.new_resource_names(), kept, "{case}");
     azure.well();
     let left = azure.harness.left_behind().await;
     assert!(left.is_empty(), "{case}: {left:?}");

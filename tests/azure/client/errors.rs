@@ -97,7 +97,7 @@ async fn errors_are_flattened_judged_and_explained() {
         ),
         (
             400,
-            json!({ "code": "NoEnvelope", "message": "Said without one." }),
+            json!({ "code": "NoEnvelope", "message": "No envelope." }),
         ),
         (400, json!({ "error": "just text" })),
         (400, json!(null)),
