@@ -1,7 +1,7 @@
 //! The client of ARM: sends one request and retries it if that is safe.
 //!
 //! Takes a path, an api-version and a body; returns JSON or a [`LongRunningOperation`].
-//! Callers interpret the bodies of resources. The module `retry` lists what is retried.
+//! Callers interpret the bodies of resources. [`ArmClient`] lists the retries.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -39,6 +39,16 @@ pub struct ArmOptions {
 }
 
 /// A client of ARM for one subscription. Clones share the request limiter and the tokens.
+///
+/// | outcome | retried |
+/// |---|---|
+/// | no connection | always |
+/// | broken connection, 408, 500, 502, 503, 504 | unless it is a POST |
+/// | 429 | after the time that the service sets, which holds back all clones |
+/// | refusal because another operation runs | always |
+/// | 401 | once, with a new token |
+///
+/// A request fails after 8 faults, after 20 refusals, or after 30 minutes.
 #[derive(Clone)]
 pub struct ArmClient {
     pub(super) inner: Arc<Inner>,

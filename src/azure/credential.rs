@@ -111,20 +111,20 @@ pub enum CredentialSource {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CredentialError {
     /// A required variable is not set.
-    #[error("cannot use credential source {who}: {what} is not set")]
+    #[error("cannot use credential source {source_name}: {variable} is not set")]
     Missing {
         /// The name of the source.
-        who: &'static str,
+        source_name: &'static str,
         /// The name of the variable.
-        what: &'static str,
+        variable: &'static str,
     },
     /// A file or value of the source is unusable.
-    #[error("cannot use credential source {who}: {why}")]
+    #[error("cannot use credential source {source_name}: {reason}")]
     Unusable {
         /// The name of the source.
-        who: &'static str,
+        source_name: &'static str,
         /// The reason.
-        why: String,
+        reason: String,
     },
 }
 
@@ -132,8 +132,8 @@ impl CredentialError {
     /// Returns what to do about it, as an imperative, if there is something to do.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Missing { what, .. } => Some(format!(
-                "Set `{what}`, or configure another credential source."
+            Self::Missing { variable, .. } => Some(format!(
+                "Set `{variable}`, or configure another credential source."
             )),
             Self::Unusable { .. } => None,
         }
@@ -212,10 +212,10 @@ impl Inputs<'_> {
     }
 
     fn source(&self, kind: Kind) -> Result<CredentialSource, CredentialError> {
-        let require = |what: &'static str| {
-            self.variable(what).ok_or(CredentialError::Missing {
-                who: kind.name(),
-                what,
+        let require = |variable: &'static str| {
+            self.variable(variable).ok_or(CredentialError::Missing {
+                source_name: kind.name(),
+                variable,
             })
         };
         let tenant = || {

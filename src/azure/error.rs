@@ -111,12 +111,12 @@ pub enum ArmError {
         reason: String,
     },
     /// The credential source returned no token.
-    #[error("cannot {operation}: no token from {who}: {reason}")]
+    #[error("cannot {operation}: no token from {source_name}: {reason}")]
     Credential {
         /// The requested operation.
         operation: Operation,
         /// The name of the credential source.
-        who: &'static str,
+        source_name: &'static str,
         /// The reason that the source gives.
         reason: String,
     },
@@ -199,7 +199,7 @@ impl ArmError {
             Self::Unknown { .. } => {
                 "Check the state of the resource before you repeat the request."
             }
-            Self::Credential { who, .. } if *who == Kind::GitHub.name() => {
+            Self::Credential { source_name, .. } if *source_name == Kind::GitHub.name() => {
                 "Give the job the permission `id-token: write`, or configure another credential source."
             }
             Self::Credential { .. } => {

@@ -1,14 +1,6 @@
 //! Decides which answers are retried and when, and limits the rate of all users of a client.
 //!
-//! Takes statuses and headers; returns pauses. The module `arm` sends the requests:
-//!
-//! | outcome | retried |
-//! |---|---|
-//! | no connection | always |
-//! | broken connection, 408, 500, 502, 503, 504 | unless it is a POST |
-//! | 429 | after the time that the service sets, for all users of the client |
-//! | refusal because another operation runs | always |
-//! | 401 | once, with a new token |
+//! Takes statuses and headers; returns pauses. The module `arm` sends the requests.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Mutex;

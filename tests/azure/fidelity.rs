@@ -34,7 +34,7 @@ fn run_clients(style: Option<Style>) -> Option<(String, Simulator)> {
     };
     let fails = FaultKind::Fails("AllocationFailed".to_owned());
     let simulator = Simulator::start(Config {
-        standing_token: Some(TOKEN.to_owned()),
+        static_token: Some(TOKEN.to_owned()),
         style,
         faults: vec![
             throttled,

@@ -302,7 +302,7 @@ impl ArmClient {
     ) -> ArmError {
         ArmError::Credential {
             operation: operation.clone(),
-            who: self.inner.options.who.source.kind().name(),
+            source_name: self.inner.options.who.source.kind().name(),
             reason,
         }
     }

@@ -40,7 +40,7 @@ impl Auth {
         Ok(Tokens {
             current: Mutex::new(self.credential()?),
             issued: Mutex::new(Vec::new()),
-            who: self.clone(),
+            auth: self.clone(),
         })
     }
 
@@ -135,17 +135,17 @@ impl Auth {
         })
     }
 
-    fn unusable(&self, why: &str) -> CredentialError {
+    fn unusable(&self, reason: &str) -> CredentialError {
         CredentialError::Unusable {
-            who: self.source.kind().name(),
-            why: redact(&Scrubber::new(&self.source.secrets()).scrub(why)),
+            source_name: self.source.kind().name(),
+            reason: redact(&Scrubber::new(&self.source.secrets()).scrub(reason)),
         }
     }
 }
 
 /// A token cache that Microsoft's clients accept as a credential.
 pub struct Tokens {
-    who: Auth,
+    auth: Auth,
     current: Mutex<Arc<dyn TokenCredential>>,
     /// The tokens issued last, to remove them from messages.
     issued: Mutex<Vec<Secret>>,
@@ -156,14 +156,14 @@ impl Tokens {
     ///
     /// The clients below cache tokens without a way to clear them, so this recreates them.
     pub fn renew(&self) -> Result<(), CredentialError> {
-        let new = self.who.credential()?;
+        let new = self.auth.credential()?;
         *locked(&self.current) = new;
         Ok(())
     }
 
     /// Returns `text` without the source's secrets, issued tokens and signatures.
     pub fn scrubbed(&self, text: &str) -> String {
-        let mut secrets = self.who.source.secrets();
+        let mut secrets = self.auth.source.secrets();
         secrets.extend(locked(&self.issued).iter().cloned());
         redact(&Scrubber::new(&secrets).scrub(text))
     }
@@ -191,7 +191,7 @@ impl TokenCredential for Tokens {
 
 impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Tokens from {}", self.who.source.kind().name())
+        write!(f, "Tokens from {}", self.auth.source.kind().name())
     }
 }
 

@@ -41,10 +41,7 @@ impl Cleaner {
             && !names::has_run_tag(&found, run)
             && !has_name_of(run)
         {
-            return Err(format!(
-                "cannot delete it: it does not carry the tag {}={run}",
-                names::ID_TAG
-            ));
+            return Err(format!("it does not carry the tag {}={run}", names::ID_TAG));
         }
         for _ in 0..MAX_ATTEMPTS {
             let ended = self.delete(&id, api, wait).await;

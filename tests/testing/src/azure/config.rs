@@ -20,7 +20,7 @@ pub struct Config {
     /// The lifetime of a token.
     pub token_lifetime: Duration,
     /// A token that never expires.
-    pub standing_token: Option<String>,
+    pub static_token: Option<String>,
     /// The locations of the cloud.
     pub locations: Vec<String>,
     /// The factor of all latencies. With 0, an operation ends by the next request.
@@ -72,7 +72,7 @@ impl Default for Config {
             client_id: "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee".to_owned(),
             client_secret: "simulated-secret".to_owned(),
             token_lifetime: Duration::from_secs(3600),
-            standing_token: None,
+            static_token: None,
             locations: ["westeurope", "northeurope", "eastus"]
                 .map(str::to_owned)
                 .to_vec(),

@@ -78,7 +78,7 @@ impl CloudState {
             &config.client_id,
             &config.client_secret,
             config.token_lifetime,
-            config.standing_token.clone(),
+            config.static_token.clone(),
         );
         let unregistered = config.unregistered.iter().map(|name| name.to_lowercase());
         Self {
