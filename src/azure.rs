@@ -1,10 +1,7 @@
-//! Azure's doors: who we are, where the cloud is, and one client of its management interface.
+//! Authentication and the client of Azure Resource Manager (ARM).
 //!
-//! In: a [`Cloud`], a [`Source`] of tokens, paths and JSON bodies. Out: JSON, or an [`ArmError`] that says which operation on
-//! which resource failed, why, and what to do. [`Arm`] tries again what may pass, follows long-running operations, and
-//! sends a token to no host but the cloud's own. Deliberately knows nothing of virtual machines or images, and reads no
-//! environment: whoever calls passes it in. (`azure_identity` looks there itself for what an app service says of its
-//! managed identity.)
+//! Takes a [`Cloud`], a [`CredentialSource`] and requests; returns JSON or an [`ArmError`].
+//! The caller passes the environment; only `azure_identity` reads it, for App Service identities.
 
 mod answer;
 mod arm;

@@ -1,6 +1,6 @@
-//! One answer of the management interface.
+//! Takes a raw response of ARM; returns its status, its JSON and the headers that the client uses.
 //!
-//! In: the raw response. Out: its status, its JSON, and the headers that we act by. Deliberately judges nothing.
+//! The caller evaluates the status.
 
 use std::time::Duration;
 
@@ -9,16 +9,17 @@ use azure_core::http::headers::HeaderName;
 use jiff::Timestamp;
 use serde_json::Value;
 
-/// An answer.
+/// One parsed response.
 pub(super) struct Answer {
     pub(super) status: u16,
-    /// `null` where there was none, or none that is JSON.
+    /// The JSON; `null` if the body was empty; otherwise an object with the text as `message`.
     pub(super) body: Value,
+    /// The header `Azure-AsyncOperation`.
     pub(super) asynchronous: Option<String>,
     pub(super) location: Option<String>,
     pub(super) retry_after: Option<Duration>,
     pub(super) correlation: Option<String>,
-    /// The least that is left of any of the limits that the answer tells of.
+    /// The smallest remaining request count of the headers in [`LIMITS`].
     pub(super) remaining: Option<u64>,
 }
 
@@ -29,20 +30,23 @@ impl Answer {
             response.headers().get_optional_str(&name)
         };
         let owned = |name| header(name).map(str::to_owned);
-        let date = header("date").and_then(moment).unwrap_or(now);
+        let date = header("date").and_then(parse_http_date).unwrap_or(now);
         let bytes: &[u8] = response.body();
         Self {
             status: u16::from(response.status()),
-            body: serde_json::from_slice(bytes).unwrap_or_else(|_| plain(bytes)),
+            body: serde_json::from_slice(bytes).unwrap_or_else(|_| text_body(bytes)),
             asynchronous: owned("azure-asyncoperation"),
             location: owned("location"),
-            retry_after: header("retry-after").and_then(|text| after(text, date)),
+            retry_after: header("retry-after").and_then(|text| parse_retry_after(text, date)),
             correlation: owned("x-ms-correlation-request-id").or(owned("x-ms-request-id")),
-            remaining: LIMITS.iter().filter_map(|name| least(header(name)?)).min(),
+            remaining: LIMITS
+                .iter()
+                .filter_map(|name| smallest_count(header(name)?))
+                .min(),
         }
     }
 
-    /// `properties.provisioningState`, where there is one.
+    /// Returns `properties.provisioningState`, if present.
     pub(super) fn provisioning(&self) -> Option<&str> {
         self.body.pointer("/properties/provisioningState")?.as_str()
     }
@@ -52,36 +56,38 @@ impl Answer {
     }
 }
 
-/// What is not JSON is an error's text at most: a gateway's page.
-fn plain(bytes: &[u8]) -> Value {
+/// Wraps a body that is not JSON, such as the error page of a gateway.
+fn text_body(bytes: &[u8]) -> Value {
     let text = String::from_utf8_lossy(bytes);
     match text.trim() {
         "" => Value::Null,
         text => {
-            serde_json::json!({ "message": text.chars().take(LONGEST_TEXT).collect::<String>() })
+            serde_json::json!({ "message": text.chars().take(MAX_TEXT).collect::<String>() })
         }
     }
 }
 
-/// Seconds, or a date: that one counts from the date of the answer, so that a wrong clock of ours does no harm.
-fn after(text: &str, date: Timestamp) -> Option<Duration> {
+/// Parses seconds or a date. A date counts from the answer's own date, so a wrong local clock is
+/// harmless.
+fn parse_retry_after(text: &str, date: Timestamp) -> Option<Duration> {
     let text = text.trim();
     if let Ok(seconds) = text.parse() {
         return Some(Duration::from_secs(seconds));
     }
-    let until = moment(text)?.duration_since(date);
+    let until = parse_http_date(text)?.duration_since(date);
     Some(Duration::try_from(until).unwrap_or(Duration::ZERO))
 }
 
-fn moment(text: &str) -> Option<Timestamp> {
+fn parse_http_date(text: &str) -> Option<Timestamp> {
     let zoned = jiff::fmt::rfc2822::parse(text.trim()).ok()?;
     Some(zoned.timestamp())
 }
 
-/// `11999`, or `Microsoft.Compute/PutVM3Min;237,Microsoft.Compute/PutVM30Min;1197`.
-fn least(text: &str) -> Option<u64> {
-    let numbers = text.split(',').filter_map(|one| {
-        let number = one.rsplit(';').next()?;
+/// Returns the smallest count of a header such as `11999` or
+/// `Microsoft.Compute/PutVM3Min;237,Microsoft.Compute/PutVM30Min;1197`.
+fn smallest_count(text: &str) -> Option<u64> {
+    let numbers = text.split(',').filter_map(|entry| {
+        let number = entry.rsplit(';').next()?;
         number.trim().parse().ok()
     });
     numbers.min()
@@ -93,5 +99,5 @@ const LIMITS: [&str; 4] = [
     "x-ms-ratelimit-remaining-subscription-deletes",
     "x-ms-ratelimit-remaining-resource",
 ];
-/// More of a page that is no JSON is not repeated, in characters.
-const LONGEST_TEXT: usize = 300;
+/// The length to which a body that is not JSON is cut, in characters.
+const MAX_TEXT: usize = 300;

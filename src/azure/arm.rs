@@ -1,11 +1,7 @@
-//! The door to the management interface: one request, tried again where that is safe.
+//! The client of ARM: sends one request and retries it if that is safe.
 //!
-//! In: a path, an api-version and a body. Out: JSON, `None` where there is nothing, or a [`Started`] operation. An answer that
-//! was lost is asked for again where the request may be repeated; a POST may not. Deliberately reads no body of a resource.
-//!
-//! What is repeated: no connection, always; a broken one, 408, 500, 502, 503 and 504, unless it is a POST; 429, as soon as the
-//! service asks and not before, together with all others who use the door; a refusal that says that something else has to end
-//! first. After a 401 a new token is tried, once.
+//! Takes a path, an api-version and a body; returns JSON or a [`LongRunningOperation`].
+//! Callers interpret the bodies of resources. [`ArmClient`] lists the retries.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -29,54 +25,68 @@ mod request;
 
 pub(super) use request::{ArmRequest, TransportError};
 
-/// What a door is made of.
+/// The options of an [`ArmClient`].
 #[derive(Clone)]
 pub struct ArmOptions {
-    /// Who we are, in which cloud, over which wire.
+    /// The credential source, the cloud and the transport.
     pub who: Auth,
     /// The subscription's id.
     pub subscription: String,
     /// The id of the run, for the user agent of all requests.
     pub run: String,
-    /// How long one request may take; 60 s is good.
+    /// The limit of one request; 60 s is a good value.
     pub request_timeout: Duration,
 }
 
-/// The door. Clones share the limit of requests and the tokens.
+/// A client of ARM for one subscription. Clones share the request limiter and the tokens.
+///
+/// | outcome | retried |
+/// |---|---|
+/// | no connection | always |
+/// | broken connection, 408, 500, 502, 503, 504 | unless it is a POST |
+/// | 429 | after the time that the service sets, which holds back all clones |
+/// | refusal because another operation runs | always |
+/// | 401 | once, with a new token |
+///
+/// A request fails after 8 faults, after 20 refusals, or after 30 minutes.
 #[derive(Clone)]
 pub struct ArmClient {
     pub(super) inner: Arc<Inner>,
     pub(super) events: Events,
     pub(super) interrupt: Interrupt,
-    /// Whether what is not found may only be not seen yet.
-    expecting: bool,
+    /// Whether "not found" is retried, because the resource may not be visible yet.
+    retrying_not_found: bool,
 }
 
 pub(super) struct Inner {
-    pub(super) settings: ArmOptions,
+    pub(super) options: ArmOptions,
     pub(super) limiter: Limiter,
     tokens: Arc<Tokens>,
     pipeline: Pipeline,
 }
 
 impl ArmClient {
-    /// A door. Nothing is asked of the service yet. `interrupt` ends every request and every wait.
+    /// Creates a client without sending anything. `interrupt` ends every request and every wait.
     pub fn new(
-        settings: ArmOptions,
+        options: ArmOptions,
         events: &Events,
         interrupt: &Interrupt,
     ) -> Result<Self, ArmError> {
-        let cloud = &settings.who.cloud;
+        let cloud = &options.who.cloud;
         let failed = |reason: String| ArmError::Client {
             host: host(cloud.arm()),
             reason,
         };
-        let tokens = settings.who.tokens();
-        let tokens = Arc::new(tokens.map_err(|error| failed(error.to_string()))?);
-        let transport = settings.who.wire.to(cloud.arm());
-        let options = ClientOptions {
+        let tokens = options.who.tokens();
+        let tokens = tokens.map_err(|error| ArmError::Source {
+            host: host(cloud.arm()),
+            error,
+        });
+        let tokens = Arc::new(tokens?);
+        let transport = options.who.wire.to(cloud.arm());
+        let client_options = ClientOptions {
             transport: Some(transport.map_err(|error| failed(error.to_string()))?),
-            // We try again ourselves: this one would repeat a POST, and cannot be interrupted.
+            // The SDK's retries would repeat a POST and cannot be interrupted.
             retry: RetryOptions::none(),
             ..ClientOptions::default()
         };
@@ -85,96 +95,99 @@ impl ArmClient {
         let pipeline = Pipeline::new(
             Some(env!("CARGO_PKG_NAME")),
             Some(env!("CARGO_PKG_VERSION")),
-            options,
+            client_options,
             Vec::new(),
-            vec![Arc::new(RunAgent::new(&settings.run)), Arc::new(bearer)],
+            vec![Arc::new(RunAgent::new(&options.run)), Arc::new(bearer)],
             None,
         );
         Ok(Self {
             inner: Arc::new(Inner {
-                limiter: Limiter::new(settings.who.wire.pace),
-                settings,
+                limiter: Limiter::new(options.who.wire.pace),
+                options,
                 tokens,
                 pipeline,
             }),
             events: events.clone(),
             interrupt: interrupt.clone(),
-            expecting: false,
+            retrying_not_found: false,
         })
     }
 
-    /// The same door for somebody who stops for another reason: cleaning up goes on after the first interrupt.
+    /// Returns this client with another interrupt, so that cleanup continues after the first one.
     #[must_use]
-    pub fn until(&self, interrupt: &Interrupt) -> Self {
+    pub fn with_interrupt(&self, interrupt: &Interrupt) -> Self {
         Self {
             interrupt: interrupt.clone(),
             ..self.clone()
         }
     }
 
-    /// The same door for somebody who has just created what is asked for, or what it refers to: that it is not found passes,
-    /// and is believed after some two minutes.
+    /// Returns this client with retries of "not found" for about two minutes.
+    ///
+    /// For requests about a resource, or a reference to one, that was just created.
     #[must_use]
-    pub fn expecting(&self) -> Self {
+    pub fn retrying_not_found(&self) -> Self {
         Self {
-            expecting: true,
+            retrying_not_found: true,
             ..self.clone()
         }
     }
 
-    /// The subscription's id.
+    /// Returns the subscription's id.
     pub fn subscription(&self) -> &str {
-        &self.inner.settings.subscription
+        &self.inner.options.subscription
     }
 
-    /// What is at `path`; `None` only where the service says that there is nothing (404).
+    /// Returns the resource at `path`, or `None` if the service answers 404.
     pub async fn get(&self, path: impl Display, api: &str) -> Result<Option<Value>, ArmError> {
         self.get_with(path, api, &[]).await
     }
 
-    /// The same with more of a query, as `[("$expand", "instanceView")]`.
+    /// Works like [`Self::get`], with more query parameters: `[("$expand", "instanceView")]`.
     pub async fn get_with(
         &self,
         path: impl Display,
         api: &str,
         query: &[(&str, &str)],
     ) -> Result<Option<Value>, ArmError> {
-        let ask = self.ask(Method::Get, &path.to_string(), "", api, query)?;
-        let got = self.answered(&ask).await?.answer;
-        match got.status {
-            404 if super::hint::is_absent(&ask.refusal(self, &got)) => Ok(None),
-            _ if got.is_success() => Ok(Some(got.body)),
-            _ => Err(ask.refused(self, &got)),
+        let request = self.build_request(Method::Get, &path.to_string(), "", api, query)?;
+        let received = self.send(&request).await?.answer;
+        match received.status {
+            404 if super::hint::is_absent(&request.refusal(self, &received)) => Ok(None),
+            _ if received.is_success() => Ok(Some(received.body)),
+            _ => Err(request.refusal_error(self, &received)),
         }
     }
 
-    /// All of a list: every page's `value`. A link to a next page on another host is refused.
+    /// Returns the `value` of all pages of a list. Fails if a page links to another host.
     pub async fn list(
         &self,
         path: impl Display,
         api: &str,
         query: &[(&str, &str)],
     ) -> Result<Vec<Value>, ArmError> {
-        let mut ask = self.ask(Method::Get, &path.to_string(), "", api, query)?;
+        let mut request = self.build_request(Method::Get, &path.to_string(), "", api, query)?;
         let mut all = Vec::new();
-        for _ in 0..MOST_PAGES {
-            let mut got = self.answered(&ask).await?.answer;
-            if !got.is_success() {
-                return Err(ask.refused(self, &got));
+        for _ in 0..MAX_PAGES {
+            let mut received = self.send(&request).await?.answer;
+            if !received.is_success() {
+                return Err(request.refusal_error(self, &received));
             }
-            let Some(Value::Array(page)) = got.body.get_mut("value").map(Value::take) else {
-                return Err(ask.malformed("the answer is no list"));
+            let Some(Value::Array(page)) = received.body.get_mut("value").map(Value::take) else {
+                return Err(request.malformed("the answer is not a list"));
             };
             all.extend(page);
-            match got.body.get("nextLink").and_then(Value::as_str) {
+            match received.body.get("nextLink").and_then(Value::as_str) {
                 None | Some("") => return Ok(all),
-                Some(next) => ask.url = self.own(&ask.operation, "nextLink", next)?,
+                Some(next) => {
+                    request.url = self.check_link(&request.operation, "nextLink", next)?;
+                }
             }
         }
-        Err(ask.malformed(&format!("the list has more than {MOST_PAGES} pages")))
+        Err(request.malformed(&format!("the list has more than {MAX_PAGES} pages")))
     }
 
-    /// Creates or replaces what is at `path`. A lost answer is asked for again with the same body, which changes nothing more.
+    /// Creates or replaces the resource at `path`. If the answer is lost, repeats the same body.
     pub async fn put(
         &self,
         path: impl Display,
@@ -182,13 +195,17 @@ impl ArmClient {
         body: &Value,
     ) -> Result<LongRunningOperation, ArmError> {
         let path = path.to_string();
-        let ask = self.ask(Method::Put, &path, "", api, &[])?.body(body);
-        let got = self.answered(&ask).await?.answer;
-        self.started(ask, &path, api, got)
+        let request = self
+            .build_request(Method::Put, &path, "", api, &[])?
+            .body(body);
+        let received = self.send(&request).await?.answer;
+        self.start_operation(request, &path, api, received)
     }
 
-    /// Creates what is at `path`, and never replaces anything: 409 or 412 where there is something. After a lost answer it may
-    /// be ours: it is where all tags of `body`, and there must be some, are on it.
+    /// Creates the resource at `path`. Fails with 409 or 412 if it exists.
+    ///
+    /// After a lost answer an existing resource counts as created by this call if it carries all
+    /// tags of `body`. A body without tags never does.
     pub async fn create(
         &self,
         path: impl Display,
@@ -196,20 +213,22 @@ impl ArmClient {
         body: &Value,
     ) -> Result<LongRunningOperation, ArmError> {
         let path = path.to_string();
-        let mut ask = self.ask(Method::Put, &path, "", api, &[])?.body(body);
-        ask.only_new = true;
-        let got = self.answered(&ask).await?;
-        if got.lost && matches!(got.answer.status, 409 | 412) {
-            let look = self.ask(Method::Get, &path, "", api, &[])?;
-            let seen = self.answered(&look).await?.answer;
-            if seen.is_success() && is_ours(body, &seen.body) {
-                return self.started(ask, &path, api, seen);
+        let mut request = self
+            .build_request(Method::Put, &path, "", api, &[])?
+            .body(body);
+        request.only_new = true;
+        let received = self.send(&request).await?;
+        if received.lost && matches!(received.answer.status, 409 | 412) {
+            let read = self.build_request(Method::Get, &path, "", api, &[])?;
+            let found = self.send(&read).await?.answer;
+            if found.is_success() && has_tags_of(body, &found.body) {
+                return self.start_operation(request, &path, api, found);
             }
         }
-        self.started(ask, &path, api, got.answer)
+        self.start_operation(request, &path, api, received.answer)
     }
 
-    /// Changes what is at `path`.
+    /// Updates the resource at `path`.
     pub async fn patch(
         &self,
         path: impl Display,
@@ -217,13 +236,18 @@ impl ArmClient {
         body: &Value,
     ) -> Result<LongRunningOperation, ArmError> {
         let path = path.to_string();
-        let ask = self.ask(Method::Patch, &path, "", api, &[])?.body(body);
-        let got = self.answered(&ask).await?.answer;
-        self.started(ask, &path, api, got)
+        let request = self
+            .build_request(Method::Patch, &path, "", api, &[])?
+            .body(body);
+        let received = self.send(&request).await?.answer;
+        self.start_operation(request, &path, api, received)
     }
 
-    /// Does `action` on what is at `path`. Sent once: where it may have reached the service and no answer came, that is
-    /// [`ArmError::Unknown`], and the caller looks.
+    /// Runs `action` on the resource at `path`. The request is not repeated if it may have arrived.
+    ///
+    /// # Errors
+    ///
+    /// [`ArmError::Unknown`] if the answer was lost; the caller must read the resource's state.
     pub async fn post(
         &self,
         path: impl Display,
@@ -233,15 +257,15 @@ impl ArmClient {
         body: Option<&Value>,
     ) -> Result<LongRunningOperation, ArmError> {
         let path = path.to_string();
-        let mut ask = self.ask(Method::Post, &path, action, api, query)?;
+        let mut request = self.build_request(Method::Post, &path, action, api, query)?;
         if let Some(body) = body {
-            ask = ask.body(body);
+            request = request.body(body);
         }
-        let got = self.answered(&ask).await?.answer;
-        self.started(ask, &path, api, got)
+        let received = self.send(&request).await?.answer;
+        self.start_operation(request, &path, api, received)
     }
 
-    /// Removes what is at `path`. That there is nothing is success.
+    /// Deletes the resource at `path`. Succeeds if it does not exist.
     pub async fn delete(
         &self,
         path: impl Display,
@@ -249,19 +273,20 @@ impl ArmClient {
         query: &[(&str, &str)],
     ) -> Result<LongRunningOperation, ArmError> {
         let path = path.to_string();
-        let ask = self.ask(Method::Delete, &path, "", api, query)?;
-        let mut got = self.answered(&ask).await?.answer;
-        if got.status == 404 && super::hint::is_absent(&ask.refusal(self, &got)) {
-            (got.status, got.body) = (204, Value::Null);
+        let request = self.build_request(Method::Delete, &path, "", api, query)?;
+        let mut received = self.send(&request).await?.answer;
+        if received.status == 404 && super::hint::is_absent(&request.refusal(self, &received)) {
+            (received.status, received.body) = (204, Value::Null);
         }
-        self.started(ask, &path, api, got)
+        self.start_operation(request, &path, api, received)
     }
 
-    /// The text at `url`, an address with a signature of its own, as Azure gives for logs: no token is sent there, and
-    /// the address stays out of the error. `None` where it cannot be had.
+    /// Returns the text at `url`, a signed address such as that of a log, or `None` on failure.
+    ///
+    /// Sends no token there.
     pub async fn fetch_text(&self, url: &str) -> Option<String> {
         let url = Url::parse(url).ok().filter(|url| url.scheme() == "https")?;
-        let transport = self.inner.settings.who.wire.to(&url).ok()?;
+        let transport = self.inner.options.who.wire.to(&url).ok()?;
         let pipeline = Pipeline::new(
             None,
             None,
@@ -274,30 +299,35 @@ impl ArmClient {
             Vec::new(),
             None,
         );
-        let mut request = azure_core::http::Request::new(url, Method::Get);
+        let mut download = azure_core::http::Request::new(url, Method::Get);
         let context = azure_core::http::Context::new();
-        let sending = pipeline.send(&context, &mut request, None);
+        let sending = pipeline.send(&context, &mut download, None);
         let response = self.interrupt.or(sending).await.ok()?.ok()?;
         let bytes: &[u8] = response.body();
         let text = || String::from_utf8_lossy(bytes).into_owned();
         response.status().is_success().then(text)
     }
 
-    fn started(
+    fn start_operation(
         &self,
-        ask: ArmRequest,
+        request: ArmRequest,
         path: &str,
         api: &str,
-        got: Answer,
+        received: Answer,
     ) -> Result<LongRunningOperation, ArmError> {
-        if !got.is_success() {
-            return Err(ask.refused(self, &got));
+        if !received.is_success() {
+            return Err(request.refusal_error(self, &received));
         }
-        let look = self.ask(Method::Get, path, "", api, &[])?;
-        Ok(LongRunningOperation::new(self.clone(), ask, look, got))
+        let read = self.build_request(Method::Get, path, "", api, &[])?;
+        Ok(LongRunningOperation::new(
+            self.clone(),
+            request,
+            read,
+            received,
+        ))
     }
 
-    fn ask(
+    fn build_request(
         &self,
         method: Method,
         path: &str,
@@ -307,16 +337,16 @@ impl ArmClient {
     ) -> Result<ArmRequest, ArmError> {
         let verb = format!("{} {action}", method.as_str());
         let operation = Operation::new(verb.trim_end(), path);
-        let mut url = self.inner.settings.who.cloud.arm().clone();
+        let mut url = self.inner.options.who.cloud.arm().clone();
         let whole = format!("{path}/{action}");
         let whole = whole.trim_end_matches('/');
-        // A name with a slash or dots in it would be another path than the one that was meant.
+        // A name with a slash or dots in it would change the path.
         let parts = whole.strip_prefix('/').map(|path| path.split('/'));
-        let odd = |part: &str| {
+        let is_unsafe = |part: &str| {
             part.is_empty() || part == "." || part == ".." || part.contains(['?', '#', '%', '\\'])
         };
-        if parts.is_none_or(|mut parts| parts.any(odd)) {
-            let what = format!("`{whole}` is no path of a resource");
+        if parts.is_none_or(|mut parts| parts.any(is_unsafe)) {
+            let what = format!("`{whole}` is not a resource path");
             return Err(ArmError::Malformed { operation, what });
         }
         url.set_path(whole);
@@ -332,17 +362,17 @@ impl ArmClient {
         })
     }
 
-    /// `link` as a URL, where it is one of the cloud's own.
-    pub(super) fn own(
+    /// Returns `link` as a URL. Fails unless it is on the cloud's own host.
+    pub(super) fn check_link(
         &self,
         operation: &Operation,
         header: &'static str,
         link: &str,
     ) -> Result<Url, ArmError> {
-        let arm = self.inner.settings.who.cloud.arm();
+        let arm = self.inner.options.who.cloud.arm();
         let url = arm.join(link).map_err(|error| ArmError::Malformed {
             operation: operation.clone(),
-            what: format!("{header} of the answer is no URL: {error}"),
+            what: format!("{header} of the answer is not a URL: {error}"),
         })?;
         if url.origin() == arm.origin() && url.username().is_empty() && url.password().is_none() {
             return Ok(url);
@@ -355,7 +385,7 @@ impl ArmClient {
         })
     }
 
-    /// The refusal that `answer` is, without anything secret.
+    /// Reads a refusal from `answer` and removes all secrets from it.
     pub(super) fn refusal(&self, operation: &Operation, answer: &Answer) -> Refusal {
         let mut refusal = Refusal::read(
             operation.clone(),
@@ -368,13 +398,13 @@ impl ArmClient {
     }
 }
 
-/// Whether what is there carries every tag of what we sent, and that at least one.
-fn is_ours(sent: &Value, there: &Value) -> bool {
+/// Returns whether an existing resource carries every tag of the body that was sent.
+fn has_tags_of(sent: &Value, existing: &Value) -> bool {
     let Some(tags) = sent.get("tags").and_then(Value::as_object) else {
         return false;
     };
     let same = |(name, value): (&String, &Value)| {
-        there.pointer("/tags").and_then(|all| all.get(name)) == Some(value)
+        existing.pointer("/tags").and_then(|all| all.get(name)) == Some(value)
     };
     !tags.is_empty() && tags.iter().all(same)
 }
@@ -386,5 +416,5 @@ fn host(url: &Url) -> String {
     format!("{}{port}", url.host_str().unwrap_or_default())
 }
 
-/// A list that goes on for longer leads in a circle.
-const MOST_PAGES: usize = 1000;
+/// A longer list must be a cycle of pages.
+const MAX_PAGES: usize = 1000;

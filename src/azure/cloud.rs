@@ -1,7 +1,7 @@
-//! Where a cloud is: its management interface, its authority, its blobs.
+//! The endpoints of a cloud: ARM, authority and blobs.
 //!
-//! In: a preset's name or endpoints of one's own. Out: a [`Cloud`] whose endpoints are all `https`. Deliberately asks no
-//! metadata service: an answer from there would decide where tokens go.
+//! Takes the name of a preset, or endpoints; returns a [`Cloud`] whose endpoints all use `https`.
+//! It queries no metadata service, because the answer would decide which hosts receive tokens.
 
 use std::sync::Arc;
 
@@ -18,78 +18,82 @@ pub struct Cloud {
     blob_suffix: String,
 }
 
-/// Endpoints that make no cloud.
+/// Invalid endpoints of a cloud.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CloudError {
-    /// There is no preset of this name.
-    #[error("no cloud is called `{0}`; there are public, usgovernment and china")]
+    /// No preset has this name.
+    #[error("no such cloud `{0}`: expected public, usgovernment or china")]
     Unknown(String),
-    /// Not a URL.
-    #[error("the {what} endpoint `{given}` is no URL: {why}")]
+    /// The endpoint is not a URL.
+    #[error("{what} endpoint `{given}` is not a URL: {why}")]
     NotUrl {
-        /// Which endpoint.
+        /// The kind of endpoint: `management` or `authority`.
         what: &'static str,
-        /// What was given.
+        /// The text.
         given: String,
-        /// What is wrong.
+        /// The defect.
         why: String,
     },
-    /// A URL that is not just `https://HOST[:PORT]`.
-    #[error(
-        "the {what} endpoint `{given}` must be https://HOST[:PORT] and nothing more: tokens go there"
-    )]
+    /// The endpoint is not `https://HOST[:PORT]`.
+    #[error("{what} endpoint: expected https://HOST[:PORT], found `{given}`")]
     NotPlain {
-        /// Which endpoint.
+        /// The kind of endpoint: `management` or `authority`.
         what: &'static str,
-        /// What was given.
+        /// The URL without user, password and query.
         given: String,
     },
 }
 
-/// Name, management, authority, blobs.
-const PRESETS: [(&str, &str, &str, &str); 3] = [
-    (
-        "public",
-        "https://management.azure.com",
-        "https://login.microsoftonline.com",
-        "blob.core.windows.net",
-    ),
-    (
-        "usgovernment",
-        "https://management.usgovcloudapi.net",
-        "https://login.microsoftonline.us",
-        "blob.core.usgovcloudapi.net",
-    ),
-    (
-        "china",
-        "https://management.chinacloudapi.cn",
-        "https://login.chinacloudapi.cn",
-        "blob.core.chinacloudapi.cn",
-    ),
+struct Preset {
+    name: &'static str,
+    arm: &'static str,
+    authority: &'static str,
+    blob_suffix: &'static str,
+}
+
+const PRESETS: [Preset; 3] = [
+    Preset {
+        name: "public",
+        arm: "https://management.azure.com",
+        authority: "https://login.microsoftonline.com",
+        blob_suffix: "blob.core.windows.net",
+    },
+    Preset {
+        name: "usgovernment",
+        arm: "https://management.usgovcloudapi.net",
+        authority: "https://login.microsoftonline.us",
+        blob_suffix: "blob.core.usgovcloudapi.net",
+    },
+    Preset {
+        name: "china",
+        arm: "https://management.chinacloudapi.cn",
+        authority: "https://login.chinacloudapi.cn",
+        blob_suffix: "blob.core.chinacloudapi.cn",
+    },
 ];
 
 impl Cloud {
-    /// `public`, `usgovernment` or `china`.
+    /// Returns the preset `public`, `usgovernment` or `china`.
     pub fn named(name: &str) -> Result<Self, CloudError> {
-        let found = PRESETS.iter().find(|preset| preset.0 == name);
-        let (name, arm, authority, blobs) =
-            *found.ok_or_else(|| CloudError::Unknown(name.to_owned()))?;
+        let found = PRESETS.iter().find(|preset| preset.name == name);
+        let preset = found.ok_or_else(|| CloudError::Unknown(name.to_owned()))?;
         Ok(Self {
             name: name.to_owned(),
-            ..Self::custom(arm, authority, blobs, None)?
+            ..Self::custom(preset.arm, preset.authority, preset.blob_suffix, None)?
         })
     }
 
-    /// The cloud whose blobs are at `host`; the public one where none is.
+    /// Returns the preset whose blobs are at `host`, or the public one if none matches.
     pub fn of_blobs(host: &str) -> Result<Self, CloudError> {
-        let of = |preset: &&(&str, &str, &str, &str)| {
-            host.strip_suffix(preset.3)
+        let matches = |preset: &&Preset| {
+            host.strip_suffix(preset.blob_suffix)
                 .is_some_and(|account| account.ends_with('.'))
         };
-        Self::named(PRESETS.iter().find(of).map_or("public", |preset| preset.0))
+        let found = PRESETS.iter().find(matches);
+        Self::named(found.map_or("public", |preset| preset.name))
     }
 
-    /// The same, with tokens from elsewhere: `AZURE_AUTHORITY_HOST`, as the binary read it.
+    /// Returns this cloud with another authority, such as that of `AZURE_AUTHORITY_HOST`.
     pub fn with_authority(self, authority: &str) -> Result<Self, CloudError> {
         Ok(Self {
             authority: endpoint("authority", authority)?,
@@ -97,7 +101,9 @@ impl Cloud {
         })
     }
 
-    /// A cloud of one's own. `audience` is whom a token for `arm` is for; without it, `arm` itself.
+    /// Returns a cloud with custom endpoints.
+    ///
+    /// `audience` is that of tokens for `arm`; the default is `arm` itself.
     pub fn custom(
         arm: &str,
         authority: &str,
@@ -117,32 +123,32 @@ impl Cloud {
         })
     }
 
-    /// Its name, or `custom`.
+    /// Returns the name of the preset, or `custom`.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The management interface, `https://HOST[:PORT]/`.
+    /// Returns the endpoint of ARM, `https://HOST[:PORT]/`.
     pub fn arm(&self) -> &Url {
         &self.arm
     }
 
-    /// What gives tokens, `https://HOST[:PORT]/`.
+    /// Returns the endpoint that issues tokens, `https://HOST[:PORT]/`.
     pub fn authority(&self) -> &Url {
         &self.authority
     }
 
-    /// What a token for the management interface is asked for.
+    /// Returns the scope of a token for ARM.
     pub fn scope(&self) -> String {
         format!("{}/.default", self.audience)
     }
 
-    /// The address of the container `container` in the storage account `account`.
+    /// Returns the address of a container in a storage account.
     pub fn container(&self, account: &str, container: &str) -> String {
         format!("https://{account}.{}/{container}", self.blob_suffix)
     }
 
-    /// The same in the words of `azure_core`.
+    /// Returns this cloud as a configuration of `azure_core`.
     pub(super) fn configuration(&self) -> Arc<CloudConfiguration> {
         let mut custom = CustomConfiguration::default();
         custom.authority_host = self.authority.as_str().trim_end_matches('/').to_owned();
@@ -164,7 +170,7 @@ fn endpoint(what: &'static str, given: &str) -> Result<Url, CloudError> {
     if plain {
         Ok(url)
     } else {
-        // What stands before the host may be a password.
+        // The text before the host may be a password.
         let host = url.host_str().unwrap_or_default();
         Err(CloudError::NotPlain {
             what,

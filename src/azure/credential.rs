@@ -1,7 +1,7 @@
-//! Where our tokens come from.
+//! Chooses one credential source.
 //!
-//! In: a source that is named, or the environment as the binary read it. Out: one [`Source`], and [`Tokens`] from it. Deliberately
-//! never goes on to another source: one that is configured and broken is an error that names it and what is missing.
+//! Takes the configuration and the environment; returns a [`CredentialSource`] or an error.
+//! There is no fallback: an incomplete source is an error that names the missing variable.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ mod tokens;
 
 pub use tokens::{Auth, Tokens};
 
-/// The kinds of sources.
+/// The kinds of credential sources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// `client-secret`: an application's password.
@@ -27,12 +27,12 @@ pub enum Kind {
     GitHub,
     /// `managed-identity`: the identity of this virtual machine or app.
     ManagedIdentity,
-    /// `developer-tools`: whoever is logged in with `az`, or else with `azd`.
+    /// `developer-tools`: the user logged in with `az`, or else with `azd`.
     DeveloperTools,
 }
 
 impl Kind {
-    /// All of them, in the order in which the environment is asked for them.
+    /// All kinds, in the order in which the environment is searched.
     pub const ALL: [Self; 6] = [
         Self::WorkloadIdentity,
         Self::ClientSecret,
@@ -42,7 +42,7 @@ impl Kind {
         Self::DeveloperTools,
     ];
 
-    /// Its name in configurations.
+    /// Returns the name used in configurations.
     pub fn name(self) -> &'static str {
         match self {
             Self::ClientSecret => "client-secret",
@@ -55,7 +55,7 @@ impl Kind {
     }
 }
 
-/// The one source of tokens.
+/// The source of tokens, with all that it needs.
 #[derive(Clone, PartialEq, Eq)]
 pub enum CredentialSource {
     /// An application's password.
@@ -75,7 +75,7 @@ pub enum CredentialSource {
         client: String,
         /// A PEM file with both, or a PKCS#12 file.
         path: PathBuf,
-        /// Of the key.
+        /// The password of the private key.
         password: Option<Secret>,
     },
     /// The identity that Kubernetes gives to a pod.
@@ -84,7 +84,7 @@ pub enum CredentialSource {
         tenant: String,
         /// The application's id.
         client: String,
-        /// The file that Kubernetes keeps its token in.
+        /// The file in which Kubernetes puts the token.
         token_file: PathBuf,
     },
     /// The identity of a job of GitHub Actions.
@@ -93,71 +93,78 @@ pub enum CredentialSource {
         tenant: String,
         /// The application's id.
         client: String,
-        /// Where the job asks for its token.
+        /// The address that issues the job's id token.
         url: String,
-        /// What it shows there.
+        /// The bearer token for that address.
         token: Secret,
     },
     /// The identity of this virtual machine or app.
     ManagedIdentity {
-        /// Of a user-assigned one; `None` is the system's.
+        /// The client id of a user-assigned identity; `None` is the system-assigned one.
         client: Option<String>,
     },
-    /// Whoever is logged in with `az`, or else with `azd`.
+    /// The user logged in with `az`, or else with `azd`.
     DeveloperTools,
 }
 
-/// A source that cannot be used. There is no going on to another.
+/// A credential source that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CredentialError {
-    /// Something of it was not given.
-    #[error("the credential `{who}` needs {what}, and there is none")]
+    /// A required variable is not set.
+    #[error("cannot use credential source {source_name}: {variable} is not set")]
     Missing {
-        /// The kind of source, by its name.
-        who: &'static str,
-        /// What is missing: a variable.
-        what: &'static str,
+        /// The name of the source.
+        source_name: &'static str,
+        /// The name of the variable.
+        variable: &'static str,
     },
-    /// What was given is of no use.
-    #[error("the credential `{who}`: {why}")]
+    /// A file or value of the source is unusable.
+    #[error("cannot use credential source {source_name}: {reason}")]
     Unusable {
-        /// The kind of source, by its name.
-        who: &'static str,
-        /// Why.
-        why: String,
+        /// The name of the source.
+        source_name: &'static str,
+        /// The reason.
+        reason: String,
     },
 }
 
 impl CredentialError {
     /// Returns what to do about it, as an imperative, if there is something to do.
     pub fn hint(&self) -> Option<String> {
-        None
+        match self {
+            Self::Missing { variable, .. } => Some(format!(
+                "Set `{variable}`, or configure another credential source."
+            )),
+            Self::Unusable { .. } => None,
+        }
     }
 }
 
-/// What a configuration says of who we are.
+/// The part of a configuration that selects the credential.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Named {
-    /// The kind of source; `None` leaves it to the environment.
+    /// The kind of source; `None` selects it by the environment.
     pub kind: Option<Kind>,
-    /// Comes before `AZURE_TENANT_ID`.
+    /// The tenant's id; it overrides `AZURE_TENANT_ID`.
     pub tenant: Option<String>,
-    /// Comes before `AZURE_CLIENT_ID`.
+    /// The application's id; it overrides `AZURE_CLIENT_ID`.
     pub client: Option<String>,
 }
 
 impl CredentialSource {
-    /// The source that `named` says, or else the first that `environment` is set up for, or else the developer's tools.
+    /// Returns the source that `named` selects, or else the first that `environment` contains.
+    ///
+    /// The default is [`Self::DeveloperTools`].
     pub fn choose(
         named: &Named,
         environment: &BTreeMap<String, String>,
     ) -> Result<Self, CredentialError> {
-        let given = Given { named, environment };
-        let kind = named.kind.unwrap_or_else(|| given.kind());
-        given.source(kind)
+        let inputs = Inputs { named, environment };
+        let kind = named.kind.unwrap_or_else(|| inputs.kind());
+        inputs.source(kind)
     }
 
-    /// Its kind.
+    /// Returns the kind of this source.
     pub fn kind(&self) -> Kind {
         match self {
             Self::ClientSecret { .. } => Kind::ClientSecret,
@@ -169,7 +176,7 @@ impl CredentialSource {
         }
     }
 
-    /// What nobody may read in an error.
+    /// Returns the secrets to remove from errors.
     fn secrets(&self) -> Vec<Secret> {
         match self {
             Self::ClientSecret { secret, .. } => vec![secret.clone()],
@@ -180,14 +187,17 @@ impl CredentialSource {
     }
 }
 
-struct Given<'a> {
+/// The inputs of the choice.
+struct Inputs<'a> {
     named: &'a Named,
     environment: &'a BTreeMap<String, String>,
 }
 
-impl Given<'_> {
-    /// The kind that the environment is set up for. One variable that is there for nothing else decides; what then is missing
-    /// is an error. Only GitHub gives its variable to jobs that may want nothing of Azure.
+impl Inputs<'_> {
+    /// Returns the kind that the environment contains.
+    ///
+    /// One variable with no other purpose decides; then a missing one is an error. GitHub sets its
+    /// variable for jobs that do not use Azure too, so that source also needs a client id.
     fn kind(&self) -> Kind {
         let has = |name| self.variable(name).is_some();
         let found = Kind::ALL.into_iter().find(|kind| match kind {
@@ -202,38 +212,48 @@ impl Given<'_> {
     }
 
     fn source(&self, kind: Kind) -> Result<CredentialSource, CredentialError> {
-        let needs = |what: &'static str| {
-            self.variable(what).ok_or(CredentialError::Missing {
-                who: kind.name(),
-                what,
+        let require = |variable: &'static str| {
+            self.variable(variable).ok_or(CredentialError::Missing {
+                source_name: kind.name(),
+                variable,
             })
         };
-        let tenant = || self.named.tenant.clone().map_or_else(|| needs(TENANT), Ok);
-        let client = || self.named.client.clone().map_or_else(|| needs(CLIENT), Ok);
+        let tenant = || {
+            self.named
+                .tenant
+                .clone()
+                .map_or_else(|| require(TENANT), Ok)
+        };
+        let client = || {
+            self.named
+                .client
+                .clone()
+                .map_or_else(|| require(CLIENT), Ok)
+        };
         Ok(match kind {
             Kind::ClientSecret => CredentialSource::ClientSecret {
                 tenant: tenant()?,
                 client: client()?,
-                secret: Secret::new(needs(SECRET)?),
+                secret: Secret::new(require(SECRET)?),
             },
             Kind::Certificate => CredentialSource::Certificate {
                 tenant: tenant()?,
                 client: client()?,
-                path: PathBuf::from(needs(CERTIFICATE)?),
+                path: PathBuf::from(require(CERTIFICATE)?),
                 password: self.variable(PASSWORD).map(Secret::new),
             },
             Kind::WorkloadIdentity => CredentialSource::WorkloadIdentity {
                 tenant: tenant()?,
                 client: client()?,
-                token_file: PathBuf::from(needs(TOKEN_FILE)?),
+                token_file: PathBuf::from(require(TOKEN_FILE)?),
             },
             Kind::GitHub => CredentialSource::GitHub {
                 tenant: tenant()?,
                 client: client()?,
-                url: needs(GITHUB_URL)?,
-                token: Secret::new(needs(GITHUB_TOKEN)?),
+                url: require(GITHUB_URL)?,
+                token: Secret::new(require(GITHUB_TOKEN)?),
             },
-            // The system's own identity has no id: a variable that is there for another purpose must not choose one.
+            // `AZURE_CLIENT_ID` may be set for another purpose and must not select an identity.
             Kind::ManagedIdentity => CredentialSource::ManagedIdentity {
                 client: self.named.client.clone(),
             },

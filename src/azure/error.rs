@@ -1,24 +1,25 @@
-//! What failed, on what, why, and what to do: the errors of the management interface.
+//! The errors of ARM: the operation, the resource, the reason, and a hint.
 //!
-//! In: an answer's body, or what happened to a connection. Out: an [`ArmError`] in one line. Deliberately carries no URL:
-//! a query may hold a signature.
+//! Takes the body of an answer, or a connection error; returns an [`ArmError`] that prints on one
+//! line. Errors contain no URL, because a query may contain a signature.
 
 use std::fmt;
 
 use serde_json::Value;
 
+use super::credential::{CredentialError, Kind};
 use super::hint;
 use super::id::kind_and_name;
 use crate::wait::Interrupted;
 
-/// What was asked for: a verb, a type of resource and its name.
+/// A requested operation: a verb, a resource type and a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operation {
-    /// `GET`, `PUT`, `PATCH`, `DELETE`, `POST`, or `POST deallocate`.
+    /// The HTTP method, with the action of a POST: `GET`, `POST deallocate`.
     pub verb: Box<str>,
-    /// `Microsoft.Compute/virtualMachines`.
+    /// The resource type, such as `Microsoft.Compute/virtualMachines`.
     pub kind: Box<str>,
-    /// The name; of a child with that of its parent.
+    /// The name; that of a child begins with its parent's.
     pub name: Box<str>,
 }
 
@@ -43,129 +44,135 @@ impl fmt::Display for Operation {
     }
 }
 
-/// What kind of thing went wrong: who decides what to do asks for this.
+/// The kind of a failure, for callers that decide what to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// Asking again changes nothing: a person has to.
+    /// A repetition fails as well: the user must change something.
     Fatal,
-    /// There is none of it left there now: another size, zone or region may do.
+    /// Azure has no capacity now: another size, zone or region may work.
     Capacity,
-    /// The subscription may not have more.
+    /// A quota of the subscription is used up.
     Quota,
-    /// It may pass, and went on for longer than we were ready to wait.
+    /// The failure may be temporary, but lasted longer than the client waits.
     Transient,
-    /// It is not there.
+    /// The resource does not exist.
     Absent,
-    /// Something else is there, or in the way.
+    /// Another resource or operation prevents it.
     Conflict,
-    /// It may have happened or not: look before asking again.
+    /// It is unknown whether the request took effect.
     Unknown,
-    /// We were asked to stop.
+    /// The user interrupted the run.
     Interrupted,
 }
 
-/// What the service said when it refused, or when an operation ended badly.
+/// The service's answer to a refused request or a failed operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// What was asked for.
+    /// The requested operation.
     pub operation: Operation,
-    /// The HTTP status; of an operation that failed later, that of the look that said so.
+    /// The HTTP status; for a long-running operation, that of the poll that reported the failure.
     pub status: u16,
-    /// The outermost code, `HTTP409` where there was none.
+    /// The outermost code, or `HTTP409` and the like if there is none.
     pub code: String,
-    /// The innermost code: often the only one that says anything.
+    /// The innermost code, often the only specific one.
     pub leaf: String,
-    /// What it says in words, all levels.
+    /// The messages of all levels.
     pub message: String,
-    /// What of the request it is about.
+    /// The part of the request that caused the refusal.
     pub target: Option<String>,
-    /// The policies that refuse.
+    /// The names of the policies that deny the request.
     pub policies: Vec<String>,
-    /// What Azure's support asks for: `x-ms-correlation-request-id`.
+    /// The id for Azure's support: `x-ms-correlation-request-id`.
     pub correlation: Option<String>,
 }
 
-/// A request or an operation that failed.
+/// A request or a long-running operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ArmError {
-    /// The service said no.
+    /// The service refused the request.
     #[error(transparent)]
     Refused(Box<Refusal>),
-    /// The service was not reached, or its answer broke off, and went on doing so.
-    #[error("{operation}: could not be reached, or broke off, {tries} times: {reason}")]
+    /// No attempt reached the service and returned a whole answer.
+    #[error("cannot {operation}: no answer after {tries} attempts: {reason}")]
     Unreachable {
-        /// What was asked for.
+        /// The requested operation.
         operation: Operation,
-        /// How often it was tried.
+        /// The number of attempts.
         tries: u32,
-        /// Why.
+        /// The reason of the last failure.
         reason: String,
     },
-    /// The request may have reached the service, its answer did not reach us, and it cannot be asked for again blindly.
-    #[error("{operation}: it may have happened or not: {reason}; look before asking again")]
+    /// The answer was lost, and a repetition might do the work twice.
+    #[error("cannot tell whether {operation} took effect: {reason}")]
     Unknown {
-        /// What was asked for.
+        /// The requested operation.
         operation: Operation,
-        /// What was seen instead of an answer.
+        /// The reason why there is no answer.
         reason: String,
     },
-    /// There is no token for it.
-    #[error("{operation}: no token from {who}: {reason}")]
+    /// The credential source returned no token.
+    #[error("cannot {operation}: no token from {source_name}: {reason}")]
     Credential {
-        /// What was asked for.
+        /// The requested operation.
         operation: Operation,
-        /// The source of tokens, by its name.
-        who: &'static str,
-        /// Why there is none.
+        /// The name of the credential source.
+        source_name: &'static str,
+        /// The reason that the source gives.
         reason: String,
     },
-    /// It did not end in time.
-    #[error("{operation}: not done after {waited_s} s; last seen: {last}")]
+    /// The operation did not end before its deadline.
+    #[error("cannot {operation}: not done after {waited_s} s; last state: {last}")]
     Deadline {
-        /// What was asked for.
+        /// The requested operation.
         operation: Operation,
-        /// For how long it was waited, in seconds.
+        /// The time waited, in seconds.
         waited_s: u64,
-        /// What was seen last.
+        /// The last state of the operation.
         last: String,
     },
-    /// An answer would lead our token to another host.
-    #[error(
-        "{operation}: {header} of the answer leads to {host}, which is not {expected}; not followed, a token would go there"
-    )]
+    /// An answer links to another host, which would receive the token.
+    #[error("cannot {operation}: {header} of the answer links to {host}, expected {expected}")]
     Foreign {
-        /// What was asked for.
+        /// The requested operation.
         operation: Operation,
-        /// Which header or field.
+        /// The header or field with the link.
         header: &'static str,
-        /// Where it leads.
+        /// The host that the link names.
         host: String,
         /// The cloud's own host.
         expected: String,
     },
-    /// An answer that makes no sense, or a path that is none.
-    #[error("{operation}: {what}")]
+    /// The answer is malformed, or the path is not a resource path.
+    #[error("cannot {operation}: {what}")]
     Malformed {
-        /// What was asked for.
+        /// The requested operation.
         operation: Operation,
-        /// What is wrong with it.
+        /// The defect.
         what: String,
     },
-    /// The door could not be built.
-    #[error("the client for {host} could not be made: {reason}")]
+    /// The HTTP client cannot be created.
+    #[error("cannot create the client for {host}: {reason}")]
     Client {
         /// The cloud's host.
         host: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// We were asked to stop.
+    /// The credential source cannot be used.
+    #[error("cannot create the client for {host}: {error}")]
+    Source {
+        /// The cloud's host.
+        host: String,
+        /// The error of the source.
+        error: CredentialError,
+    },
+    /// The user interrupted the run.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
 }
 
 impl ArmError {
-    /// What kind of thing went wrong.
+    /// Returns the kind of the failure.
     pub fn class(&self) -> Class {
         match self {
             Self::Refused(refusal) => refusal.class(),
@@ -174,30 +181,38 @@ impl ArmError {
             Self::Credential { .. }
             | Self::Foreign { .. }
             | Self::Malformed { .. }
-            | Self::Client { .. } => Class::Fatal,
+            | Self::Client { .. }
+            | Self::Source { .. } => Class::Fatal,
             Self::Interrupted(_) => Class::Interrupted,
         }
     }
 
-    /// The innermost code that the service gave.
+    /// Returns the innermost code of a refusal.
     pub fn code(&self) -> Option<&str> {
         self.refusal().map(|refusal| refusal.leaf.as_str())
     }
 
-    /// What to do about it, where we know.
+    /// Returns what to do about it, as an imperative, if the client knows.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::Refused(refusal) => hint::of(refusal).1,
-            Self::Credential { .. } => Some(
-                "a configured source is the only one asked: repair it, or configure another one",
-            ),
-            Self::Foreign { .. } => Some("check the cloud's management endpoint"),
-            _ => None,
+            Self::Refused(refusal) => return hint::classify(refusal).1.map(str::to_owned),
+            Self::Unknown { .. } => {
+                "Check the state of the resource before you repeat the request."
+            }
+            Self::Credential { source_name, .. } if *source_name == Kind::GitHub.name() => {
+                "Give the job the permission `id-token: write`, or configure another credential source."
+            }
+            Self::Credential { .. } => {
+                "Fix this credential source or configure another one. vault-bake tries no other source."
+            }
+            Self::Foreign { .. } => "Check the management endpoint of the cloud.",
+            Self::Source { error, .. } => return error.hint(),
+            _ => return None,
         };
-        hint.map(str::to_owned)
+        Some(hint.to_owned())
     }
 
-    /// The service's refusal, where it was one.
+    /// Returns the service's refusal, if this is one.
     pub fn refusal(&self) -> Option<&Refusal> {
         match self {
             Self::Refused(refusal) => Some(refusal),
@@ -205,24 +220,24 @@ impl ArmError {
         }
     }
 
-    /// What Azure's support asks for.
+    /// Returns the correlation id for Azure's support.
     pub fn correlation(&self) -> Option<&str> {
         self.refusal()?.correlation.as_deref()
     }
 }
 
 impl Refusal {
-    /// What kind of refusal it is.
+    /// Returns the kind of the refusal.
     pub fn class(&self) -> Class {
-        hint::of(self).0
+        hint::classify(self).0
     }
 
-    /// Whether the code is this one, at any level.
+    /// Returns whether the innermost or the outermost code is this one.
     pub fn is(&self, code: &str) -> bool {
         self.leaf.eq_ignore_ascii_case(code) || self.code.eq_ignore_ascii_case(code)
     }
 
-    /// Reads `{"error": {…}}`, or what stands in its place.
+    /// Reads `{"error": {…}}`, or a body without that envelope.
     pub(super) fn read(
         operation: Operation,
         status: u16,
@@ -241,58 +256,62 @@ impl Refusal {
             policies: Vec::new(),
             correlation,
         };
-        let mut said = Vec::new();
-        read.descend(error, &mut said, 0);
-        if let Some(words) = error.as_str().map(one_line) {
-            said.push(words);
+        let mut messages = Vec::new();
+        read.collect_level(error, &mut messages, 0);
+        if let Some(text) = error.as_str().map(one_line) {
+            messages.push(text);
         }
-        if said.is_empty() {
-            said.push(String::from("the answer has no words"));
+        if messages.is_empty() {
+            messages.push(String::from("the answer contains no message"));
         }
-        read.message = said.join("; ");
+        read.message = messages.join("; ");
         read
     }
 
-    /// One level and those below: the deepest code counts, and every sentence is said once.
-    fn descend(&mut self, error: &Value, said: &mut Vec<String>, depth: usize) {
-        if depth > DEEPEST {
+    /// Reads an error and those within. The deepest code wins; each message is kept once.
+    fn collect_level(&mut self, error: &Value, messages: &mut Vec<String>, depth: usize) {
+        if depth > MAX_DEPTH {
             return;
         }
-        // Some providers put the JSON of another error into their message.
+        // Some providers put the JSON of another error into the message.
         let message = text(error, "message").unwrap_or_default();
         if let Ok(inner) = serde_json::from_str::<Value>(&message)
             && inner.is_object()
         {
-            self.level(error);
-            self.descend(inner.get("error").unwrap_or(&inner), said, depth + 1);
+            self.read_fields(error);
+            self.collect_level(inner.get("error").unwrap_or(&inner), messages, depth + 1);
         } else {
             let message = one_line(&message);
-            if !message.is_empty() && !said.iter().any(|known| known.contains(&message)) {
-                said.push(message);
+            if !message.is_empty() && !messages.iter().any(|known| known.contains(&message)) {
+                messages.push(message);
             }
-            self.level(error);
+            self.read_fields(error);
         }
         let lists = ["details", "innererror", "innerError"];
-        for below in lists.iter().filter_map(|name| error.get(name)) {
-            match below {
+        for inner in lists.iter().filter_map(|name| error.get(name)) {
+            match inner {
                 Value::Array(all) => {
-                    for one in all {
-                        self.descend(one, said, depth + 1);
+                    for detail in all {
+                        self.collect_level(detail, messages, depth + 1);
                     }
                 }
-                Value::Object(_) => self.descend(below, said, depth + 1),
+                Value::Object(_) => self.collect_level(inner, messages, depth + 1),
                 _ => {}
             }
         }
     }
 
-    fn level(&mut self, error: &Value) {
+    fn read_fields(&mut self, error: &Value) {
         if let Some(code) = text(error, "code") {
             self.leaf = code;
         }
         self.target = text(error, "target").or(self.target.take());
         let more = error.get("additionalInfo").and_then(Value::as_array);
-        for info in more.into_iter().flatten().filter_map(|one| one.get("info")) {
+        for info in more
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| entry.get("info"))
+        {
             let names = ["policyAssignmentDisplayName", "policyAssignmentName"];
             let name = names.iter().find_map(|name| text(info, name));
             if let Some(name) = name.filter(|name| !self.policies.contains(name)) {
@@ -306,7 +325,7 @@ impl std::error::Error for Refusal {}
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.operation, self.leaf)?;
+        write!(f, "cannot {}: {}", self.operation, self.leaf)?;
         if self.leaf != self.code {
             write!(f, " (in {})", self.code)?;
         }
@@ -315,7 +334,7 @@ impl fmt::Display for Refusal {
         }
         write!(f, ": {}", self.message.trim_end_matches('.'))?;
         if !self.policies.is_empty() {
-            write!(f, "; refused by policy {}", self.policies.join(", "))?;
+            write!(f, "; denied by policy {}", self.policies.join(", "))?;
         }
         write!(f, " (status {}", self.status)?;
         match &self.correlation {
@@ -335,5 +354,5 @@ fn one_line(text: &str) -> String {
     lines.collect::<Vec<_>>().join(" ")
 }
 
-/// Errors within errors deeper than this are not read.
-const DEEPEST: usize = 8;
+/// The depth to which errors within errors are read.
+const MAX_DEPTH: usize = 8;

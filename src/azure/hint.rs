@@ -1,23 +1,23 @@
-//! The codes that are known: what kind of thing each is, and what to do about it.
+//! A table of the known error codes: takes a refusal, returns its class and a hint.
 //!
-//! In: a refusal. Out: a class and a hint. Deliberately a table: a code that is not in it is judged by its status.
+//! The class of an unknown code follows from the status.
 
 use super::error::{Class, Refusal};
-use super::retry::may_pass;
+use super::retry::is_retryable;
 
-/// What kind of refusal it is, and what to do about it.
-pub(super) fn of(refusal: &Refusal) -> (Class, Option<&'static str>) {
-    // One code for everything that is not allowed; only the words tell.
+/// Returns the class of a refusal, and a hint if there is one.
+pub(super) fn classify(refusal: &Refusal) -> (Class, Option<&'static str>) {
+    // This code has many causes; only the message tells them apart.
     if refusal.is("OperationNotAllowed") {
-        let words = refusal.message.to_ascii_lowercase();
-        if words.contains("quota") || words.contains("exceeding approved") {
+        let message = refusal.message.to_ascii_lowercase();
+        if message.contains("quota") || message.contains("exceeding approved") {
             return (Class::Quota, Some(QUOTA));
         }
-        if words.contains("trustedlaunch") {
+        if message.contains("trustedlaunch") {
             return (
                 Class::Fatal,
                 Some(
-                    "a managed image cannot be made of a trusted launch machine: use the standard security type, or a gallery",
+                    "Set `security = \"standard\"`, or output a gallery version instead of a managed image.",
                 ),
             );
         }
@@ -26,7 +26,7 @@ pub(super) fn of(refusal: &Refusal) -> (Class, Option<&'static str>) {
     if names_security && (refusal.is("InvalidParameter") || refusal.is("BadRequest")) {
         return (Class::Fatal, Some(STANDARD));
     }
-    // The innermost code says more.
+    // The innermost code is more specific.
     for code in [&refusal.leaf, &refusal.code] {
         let row = CODES
             .iter()
@@ -38,31 +38,31 @@ pub(super) fn of(refusal: &Refusal) -> (Class, Option<&'static str>) {
     let class = match refusal.status {
         404 => Class::Absent,
         409 | 412 => Class::Conflict,
-        status if may_pass(status) => Class::Transient,
+        status if is_retryable(status) => Class::Transient,
         _ => Class::Fatal,
     };
     (class, None)
 }
 
-/// Whether the service says that something else has to end first. A request that was refused like this did nothing.
+/// Returns whether another operation has to end first. Such a refused request had no effect.
 pub(super) fn is_busy(refusal: &Refusal) -> bool {
     let delete = &*refusal.operation.verb == "DELETE";
     let any = |codes: &[&str]| codes.iter().any(|code| refusal.is(code));
     any(&BUSY) || (delete && any(&IN_USE))
 }
 
-/// Whether it says that a resource is not there. Another thing may not be found as well: a location, a feature.
+/// Returns whether a resource does not exist. A 404 may also mean an unknown location or feature.
 pub(super) fn is_absent(refusal: &Refusal) -> bool {
     refusal.status == 404 && !refusal.is("InvalidResourceType")
 }
 
-/// Whether it may be that what was just created is not seen yet, there or in what refers to it.
-pub(super) fn is_unseen(refusal: &Refusal) -> bool {
-    is_absent(refusal) || UNSEEN.iter().any(|code| refusal.is(code))
+/// Returns whether the resource, or one it refers to, may exist but not be visible yet.
+pub(super) fn may_become_visible(refusal: &Refusal) -> bool {
+    is_absent(refusal) || NOT_FOUND_CODES.iter().any(|code| refusal.is(code))
 }
 
-/// Codes of other statuses that say the same.
-const UNSEEN: [&str; 4] = [
+/// Codes of other statuses with the same meaning as 404.
+const NOT_FOUND_CODES: [&str; 4] = [
     "ResourceNotFound",
     "ResourceGroupNotFound",
     "ParentResourceNotFound",
@@ -78,7 +78,7 @@ const BUSY: [&str; 6] = [
     "OperationPreempted",
 ];
 
-/// What a delete is told while what used it is not quite gone.
+/// Codes of a DELETE while a user of the resource is still being deleted.
 const IN_USE: [&str; 6] = [
     "InUse",
     "NicInUse",
@@ -88,84 +88,78 @@ const IN_USE: [&str; 6] = [
     "AttachedDiskCannotBeDeleted",
 ];
 
-const QUOTA: &str =
-    "ask for more quota, free some, or choose another size family or region (`az vm list-usage`)";
-const STANDARD: &str = "the subscription may not use the standard security type: run `az feature register --namespace Microsoft.Compute --name UseStandardSecurityType`, wait until it is registered, and run `az provider register --namespace Microsoft.Compute`; or set `security = \"trusted-launch\"` and leave a gallery version instead of a managed image";
-const CAPACITY: &str = "choose another size, zone or region, or no spot machine";
-const ROLE: &str = "the identity lacks a role here: docs/azure.md lists the least that is needed";
-const IMAGE: &str = "check publisher, offer, sku and version, or run `vault-bake lock` again";
+const QUOTA: &str = "Request more quota, delete unused resources, or choose another size family or region. Run `az vm list-usage` to see the usage.";
+const STANDARD: &str = "Run `az feature register --namespace Microsoft.Compute --name UseStandardSecurityType`. When it is registered, run `az provider register --namespace Microsoft.Compute`. Or set `security = \"trusted-launch\"` and output a gallery version instead of a managed image.";
+const CAPACITY: &str = "Choose another size, zone or region, or set `spot = false`.";
+const ROLE: &str = "Give the identity the role of docs/azure.md at this scope.";
+const REGISTER: &str =
+    "Run `az provider register --namespace NAME` with the provider named in the error.";
+const THROTTLED: &str = "Wait, or run fewer builds of this subscription at once.";
+const IMAGE: &str = "Check publisher, offer, sku and version, or run `vault-bake lock` again.";
 
 const CODES: [(&str, Class, &str); 49] = [
     ("AuthorizationFailed", Class::Fatal, ROLE),
     (
         "LinkedAuthorizationFailed",
         Class::Fatal,
-        "the identity lacks a role on what the resource refers to, as a subnet or an image in another group",
+        "Give the identity the role of docs/azure.md on the subnet, image or group that the request refers to.",
     ),
     (
         "InvalidAuthenticationToken",
         Class::Fatal,
-        "the token is not taken here: check the cloud, the tenant and this machine's clock",
+        "Check the cloud, the tenant and the clock of this computer.",
     ),
     (
         "InvalidAuthenticationTokenTenant",
         Class::Fatal,
-        "the token is of another tenant than the subscription's",
+        "Use a credential of the tenant that the subscription belongs to.",
     ),
     (
         "ExpiredAuthenticationToken",
         Class::Fatal,
-        "check this machine's clock",
+        "Check the clock of this computer.",
     ),
     (
         "SubscriptionNotFound",
         Class::Fatal,
-        "check the subscription's id, and that the identity has a role in it",
+        "Check the subscription's id, and give the identity a role in it.",
     ),
     (
         "RequestDisallowedByPolicy",
         Class::Fatal,
-        "a policy of the subscription refuses this: change the definition (often tags, locations or sizes), or ask for an exemption",
+        "Change the definition (often `tags`, `location` or `vm_size`), or request an exemption from the policy.",
     ),
     (
         "RequestDisallowedByAzure",
         Class::Fatal,
-        "the subscription may not use this region: choose another",
+        "Choose another region: the subscription cannot use this one.",
     ),
     (
         "ScopeLocked",
         Class::Fatal,
-        "a lock is on the resource or above it; vault-bake never removes a lock",
+        "Remove the lock on the resource or its group. vault-bake never removes a lock.",
     ),
-    (
-        "MissingSubscriptionRegistration",
-        Class::Fatal,
-        "register the resource provider: `az provider register --namespace` with the name above",
-    ),
-    (
-        "SubscriptionNotRegistered",
-        Class::Fatal,
-        "register the resource provider: `az provider register --namespace` with the name above",
-    ),
+    ("MissingSubscriptionRegistration", Class::Fatal, REGISTER),
+    ("SubscriptionNotRegistered", Class::Fatal, REGISTER),
     (
         "NoRegisteredProviderFound",
         Class::Fatal,
-        "this cloud or region does not speak that api-version: configure one of those listed",
+        "Use a cloud and region that support this api-version.",
     ),
     (
         "InvalidApiVersionParameter",
         Class::Fatal,
-        "this cloud does not speak that api-version: configure one of those listed",
+        "Use a cloud that supports this api-version.",
     ),
     (
         "InvalidResourceType",
         Class::Fatal,
-        "this cloud or region has no such resource, or not in that api-version",
+        "Use a cloud and region that have this resource type and api-version.",
     ),
     (
         "LocationNotAvailableForResourceType",
         Class::Fatal,
-        "choose a region that has this resource",
+        "Choose a region that has this resource type.",
     ),
     ("InvalidParameter", Class::Fatal, ""),
     ("BadRequest", Class::Fatal, ""),
@@ -173,7 +167,7 @@ const CODES: [(&str, Class, &str); 49] = [
     (
         "PropertyChangeNotAllowed",
         Class::Fatal,
-        "this property cannot be changed where it is: make a new resource",
+        "Create a new resource: this property cannot change.",
     ),
     ("ImageNotFound", Class::Fatal, IMAGE),
     ("PlatformImageNotFound", Class::Fatal, IMAGE),
@@ -181,22 +175,22 @@ const CODES: [(&str, Class, &str); 49] = [
     (
         "MarketplacePurchaseEligibilityFailed",
         Class::Fatal,
-        "accept the image's terms once: `az vm image terms accept`",
+        "Run `az vm image terms accept` once for this image.",
     ),
     (
         "VMMarketplaceInvalidInput",
         Class::Fatal,
-        "the image needs its plan in the definition, and its terms accepted",
+        "Run `vault-bake lock`, which reads the image's purchase plan, and `az vm image terms accept`.",
     ),
     (
         "OSProvisioningTimedOut",
         Class::Fatal,
-        "the machine did not report in: look at its boot log",
+        "Read the boot log of the VM: it did not report to Azure.",
     ),
     (
         "OSProvisioningClientError",
         Class::Fatal,
-        "the machine's agent refused its configuration: look at its boot log",
+        "Read the boot log of the VM: its agent rejected the configuration.",
     ),
     ("SkuNotAvailable", Class::Capacity, CAPACITY),
     ("NotAvailableForSubscription", Class::Capacity, CAPACITY),
@@ -216,7 +210,7 @@ const CODES: [(&str, Class, &str); 49] = [
     (
         "PublicIPCountLimitReached",
         Class::Quota,
-        "free public addresses in this region, ask for more, or use a private address",
+        "Delete unused public addresses in this region, request more quota, or use a private address.",
     ),
     ("ResourceCountLimitExceeded", Class::Quota, QUOTA),
     ("AnotherOperationInProgress", Class::Transient, ""),
@@ -226,31 +220,27 @@ const CODES: [(&str, Class, &str); 49] = [
     (
         "NicReservedForAnotherVm",
         Class::Transient,
-        "a network interface is kept for its machine for three minutes after the machine failed",
+        "Wait three minutes: Azure reserves a network interface for that time after its VM failed.",
     ),
     ("OperationPreempted", Class::Transient, ""),
     (
         "ResourceGroupBeingDeleted",
         Class::Transient,
-        "wait until the group is gone, or take another name",
+        "Wait until the group is deleted, or use another name.",
     ),
-    (
-        "TooManyRequests",
-        Class::Transient,
-        "the subscription is throttled: wait, or run fewer bakes at once",
-    ),
-    (
-        "SubscriptionRequestsThrottled",
-        Class::Transient,
-        "the subscription is throttled: wait, or run fewer bakes at once",
-    ),
+    ("TooManyRequests", Class::Transient, THROTTLED),
+    ("SubscriptionRequestsThrottled", Class::Transient, THROTTLED),
     ("ResourceNotFound", Class::Absent, ""),
     ("ResourceGroupNotFound", Class::Absent, ""),
     ("NotFound", Class::Absent, ""),
     (
         "Canceled",
         Class::Conflict,
-        "somebody cancelled the operation, or deleted what it worked on",
+        "Check the activity log: a user or a policy cancelled the operation or deleted its resource.",
     ),
-    ("InUse", Class::Conflict, "something still uses it"),
+    (
+        "InUse",
+        Class::Conflict,
+        "Delete the resources that use it first.",
+    ),
 ];

@@ -1,106 +1,106 @@
-//! The ids of resources.
+//! Takes ids of resources as text, or the names of a new resource; returns a [`ResourceId`].
 //!
-//! In: `/subscriptions/…` from an answer or a configuration, or the names of a new resource. Out: a [`ResourceId`] that
-//! is compared as Azure does it, without regard to case, and shown as it was written. Deliberately knows no types.
+//! Ids compare without regard to case, as in Azure, and print as they were written.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
-/// A resource group, or something in one, or in a subscription.
+/// The id of a resource group, or of a resource in a group or a subscription.
 #[derive(Clone, Debug)]
 pub struct ResourceId {
-    /// The whole, as it was written: begins with a slash and does not end with one.
-    whole: String,
+    /// The id as it was written, with a slash at its start and none at its end.
+    path: String,
 }
 
-/// Text that is no id of a resource.
+/// The error of text that is not the id of a resource.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is no id of a resource; expected /subscriptions/ID/resourceGroups/NAME[/providers/NAMESPACE/TYPE/NAME…]"
+    "`{0}` is not a resource id; expected /subscriptions/ID/resourceGroups/NAME[/providers/NAMESPACE/TYPE/NAME…]"
 )]
 pub struct IdError(String);
 
 impl ResourceId {
-    /// The resource group `name`.
+    /// Returns the id of the resource group `name`.
     pub fn group(subscription: &str, name: &str) -> Self {
         Self {
-            whole: format!("/subscriptions/{subscription}/resourceGroups/{name}"),
+            path: format!("/subscriptions/{subscription}/resourceGroups/{name}"),
         }
     }
 
-    /// A resource in this group: `kind` is `Microsoft.Compute/virtualMachines` or the like.
+    /// Returns the id of a resource in this group. `kind` is a type such as
+    /// `Microsoft.Compute/virtualMachines`.
     #[must_use]
     pub fn resource(&self, kind: &str, name: &str) -> Self {
         Self {
-            whole: format!("{}/providers/{kind}/{name}", self.whole),
+            path: format!("{}/providers/{kind}/{name}", self.path),
         }
     }
 
-    /// A child of this resource: `kind` is `subnets` or the like.
+    /// Returns the id of a child of this resource. `kind` is a type such as `subnets`.
     #[must_use]
     pub fn child(&self, kind: &str, name: &str) -> Self {
         Self {
-            whole: format!("{}/{kind}/{name}", self.whole),
+            path: format!("{}/{kind}/{name}", self.path),
         }
     }
 
-    /// The subscription's id.
+    /// Returns the subscription's id.
     pub fn subscription(&self) -> &str {
-        self.after("subscriptions").unwrap_or_default()
+        self.segment_after("subscriptions").unwrap_or_default()
     }
 
-    /// The resource group's name, where it is in one.
+    /// Returns the resource group's name, if the resource is in a group.
     pub fn group_name(&self) -> Option<&str> {
-        self.after("resourceGroups")
+        self.segment_after("resourceGroups")
     }
 
-    /// The id of the resource group that it is in, or is.
+    /// Returns the id of the resource group that contains the resource, or that it is.
     pub fn in_group(&self) -> Option<Self> {
         Some(Self::group(self.subscription(), self.group_name()?))
     }
 
-    /// `Microsoft.Compute/virtualMachines`, `Microsoft.Network/virtualNetworks/subnets`; of a group
+    /// Returns the type, such as `Microsoft.Network/virtualNetworks/subnets`. The type of a group is
     /// `Microsoft.Resources/resourceGroups`.
     pub fn kind(&self) -> String {
-        kind_and_name(&self.whole).0
+        kind_and_name(&self.path).0
     }
 
-    /// Its own name: the last part.
+    /// Returns the last segment: the resource's own name.
     pub fn name(&self) -> &str {
-        self.whole.rsplit('/').next().unwrap_or_default()
+        self.path.rsplit('/').next().unwrap_or_default()
     }
 
-    /// The resource that this one is a child of.
+    /// Returns the id of the parent, if this is a child resource.
     pub fn parent(&self) -> Option<Self> {
-        let (_, inside) = split_providers(&self.whole)?;
+        let (_, inside) = split_providers(&self.path)?;
         let parts = inside.split('/').count();
-        let (above, _) = self.whole.rsplit_once('/')?.0.rsplit_once('/')?;
+        let (parent, _) = self.path.rsplit_once('/')?.0.rsplit_once('/')?;
         (parts > 3).then(|| Self {
-            whole: above.to_owned(),
+            path: parent.to_owned(),
         })
     }
 
-    /// As it was written.
+    /// Returns the id as it was written.
     pub fn as_str(&self) -> &str {
-        &self.whole
+        &self.path
     }
 
-    fn after(&self, word: &str) -> Option<&str> {
-        let mut parts = self.whole.split('/');
+    fn segment_after(&self, word: &str) -> Option<&str> {
+        let mut parts = self.path.split('/');
         parts.find(|part| part.eq_ignore_ascii_case(word))?;
         parts.next()
     }
 }
 
-/// Everything up to the last `/providers/`, and what is after it.
+/// Splits a path at its last `/providers/`.
 fn split_providers(path: &str) -> Option<(&str, &str)> {
     let lower = path.to_ascii_lowercase();
     let at = lower.rfind("/providers/")?;
     Some((&path[..at], &path[at + "/providers/".len()..]))
 }
 
-/// The type and the name of what is at `path`, as far as the path tells.
+/// Returns the type and the name of the resource at `path`, as far as the path shows them.
 pub(super) fn kind_and_name(path: &str) -> (String, String) {
     let path = path.trim_end_matches('/');
     let last = path.rsplit('/').next().unwrap_or_default().to_owned();
@@ -120,8 +120,8 @@ pub(super) fn kind_and_name(path: &str) -> (String, String) {
     let mut parts = inside.split('/');
     let mut kind = parts.next().unwrap_or_default().to_owned();
     let mut name = String::new();
-    while let Some(one) = parts.next() {
-        kind = format!("{kind}/{one}");
+    while let Some(segment) = parts.next() {
+        kind = format!("{kind}/{segment}");
         if let Some(next) = parts.next() {
             let slash = if name.is_empty() { "" } else { "/" };
             name = format!("{name}{slash}{next}");
@@ -134,8 +134,8 @@ impl FromStr for ResourceId {
     type Err = IdError;
 
     fn from_str(text: &str) -> Result<Self, IdError> {
-        let wrong = || IdError(text.to_owned());
-        let path = text.strip_prefix('/').ok_or_else(wrong)?;
+        let invalid = || IdError(text.to_owned());
+        let path = text.strip_prefix('/').ok_or_else(invalid)?;
         let parts: Vec<&str> = path.trim_end_matches('/').split('/').collect();
         let allowed = |part: &&str| {
             !part.is_empty()
@@ -145,38 +145,40 @@ impl FromStr for ResourceId {
                     .chars()
                     .all(|c| c.is_alphanumeric() || "-._()".contains(c))
         };
-        let word = |at: usize, word: &str| {
+        let has_keyword = |at: usize, word: &str| {
             parts
                 .get(at)
                 .is_some_and(|part| part.eq_ignore_ascii_case(word))
         };
-        let grouped = word(0, "subscriptions") && word(2, "resourceGroups");
-        let direct = word(0, "subscriptions") && word(2, "providers");
-        let inside = match (grouped, direct) {
+        let grouped = has_keyword(0, "subscriptions") && has_keyword(2, "resourceGroups");
+        let direct = has_keyword(0, "subscriptions") && has_keyword(2, "providers");
+        let is_valid = match (grouped, direct) {
             (true, _) if parts.len() == 4 => true,
-            (true, _) => word(4, "providers") && parts.len() >= 8 && parts.len().is_multiple_of(2),
+            (true, _) => {
+                has_keyword(4, "providers") && parts.len() >= 8 && parts.len().is_multiple_of(2)
+            }
             (false, true) => parts.len() >= 6 && parts.len().is_multiple_of(2),
             (false, false) => false,
         };
-        if inside && parts.iter().all(allowed) {
+        if is_valid && parts.iter().all(allowed) {
             Ok(Self {
-                whole: format!("/{}", parts.join("/")),
+                path: format!("/{}", parts.join("/")),
             })
         } else {
-            Err(wrong())
+            Err(invalid())
         }
     }
 }
 
 impl fmt::Display for ResourceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.whole)
+        f.write_str(&self.path)
     }
 }
 
 impl PartialEq for ResourceId {
     fn eq(&self, other: &Self) -> bool {
-        self.whole.eq_ignore_ascii_case(&other.whole)
+        self.path.eq_ignore_ascii_case(&other.path)
     }
 }
 
@@ -184,6 +186,6 @@ impl Eq for ResourceId {}
 
 impl Hash for ResourceId {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.whole.to_ascii_lowercase().hash(state);
+        self.path.to_ascii_lowercase().hash(state);
     }
 }

@@ -1,8 +1,7 @@
-//! What the service goes on with after it answered.
+//! Follows a long-running operation: takes the first answer, returns the result or the failure.
 //!
-//! In: the first answer. Out: what came of it, or why nothing did. It is followed by `Azure-AsyncOperation`, else by `Location`, else
-//! by the resource itself; never looked at earlier than the service asks, and otherwise after 1 s, 2 s, 3 s up to 10 s. Faults
-//! on the way do not end it, the deadline does. Deliberately follows nothing to another host.
+//! It polls `Azure-AsyncOperation`, else `Location`, else the resource, on the cloud's host only.
+//! Pauses are the service's, else 1 s to 10 s. Faults are retried until the deadline.
 
 use std::time::Duration;
 
@@ -18,88 +17,94 @@ use super::hint;
 use super::retry::{self, Bucket};
 use crate::wait::{Poll, Wait, WaitError};
 
-/// An operation that the service took on. It goes on whether or not it is waited for.
-#[must_use = "the service has taken it on, and says only later whether it succeeds"]
+/// An operation that the service accepted. It continues if this is dropped.
+#[must_use = "the service reports only later whether the operation succeeds"]
 pub struct LongRunningOperation {
     arm: ArmClient,
-    ask: ArmRequest,
-    /// Reads the resource that it is about.
-    look: ArmRequest,
+    request: ArmRequest,
+    /// The request that reads the resource.
+    read_request: ArmRequest,
     first: Answer,
 }
 
-/// By what the end is seen.
+/// What is polled to see the end.
 enum PollStrategy {
     Asynchronous(Url),
     Location(Url),
-    /// The resource's own state.
+    /// The provisioning state of the resource.
     Resource,
-    /// That the resource is gone.
+    /// The resource, until it is gone.
     Gone,
 }
 
-/// What is kept between two looks.
-struct PollState {
-    track: PollStrategy,
-    looks: u32,
-    unseen: u32,
-    tokenless: u32,
+/// The state between two polls.
+struct Progress {
+    strategy: PollStrategy,
+    polls: u32,
+    not_found: u32,
+    without_token: u32,
 }
 
 impl LongRunningOperation {
-    pub(super) fn new(arm: ArmClient, ask: ArmRequest, look: ArmRequest, first: Answer) -> Self {
+    pub(super) fn new(
+        arm: ArmClient,
+        request: ArmRequest,
+        read_request: ArmRequest,
+        first: Answer,
+    ) -> Self {
         Self {
             arm,
-            ask,
-            look,
+            request,
+            read_request,
             first,
         }
     }
 
-    /// What was asked for.
+    /// Returns the requested operation.
     pub fn operation(&self) -> &Operation {
-        &self.ask.operation
+        &self.request.operation
     }
 
-    /// What the service said at once.
+    /// Returns the body of the first answer.
     pub fn body(&self) -> &Value {
         &self.first.body
     }
 
-    /// The same, where the deadline is one of Azure's own time: it passes as fast as pauses do at this door.
+    /// Works like [`Self::finish`], with a deadline in the time scale of this client.
     pub async fn finish_in(self, deadline: Duration) -> Result<Value, ArmError> {
-        let deadline = self.arm.pace().of(deadline);
+        let deadline = self.arm.time_scale().of(deadline);
         self.finish(deadline).await
     }
 
-    /// Waits for the end, at most `deadline`. Out: the resource after a PUT or PATCH, the result of a POST, nothing (`null`)
-    /// after a DELETE.
+    /// Waits for the end, up to `deadline`.
+    ///
+    /// Returns the resource after a PUT or PATCH, the result of a POST, and `null` after a DELETE.
     pub async fn finish(self, deadline: Duration) -> Result<Value, ArmError> {
-        let Some(track) = self.track()? else {
+        let Some(strategy) = self.strategy()? else {
             return self.ended_at_once();
         };
-        let watch = &Mutex::new(PollState {
-            track,
-            looks: 0,
-            unseen: 0,
-            tokenless: 0,
+        let progress = &Mutex::new(Progress {
+            strategy,
+            polls: 0,
+            not_found: 0,
+            without_token: 0,
         });
         let this = &self;
-        let wait = Wait::new(&self.ask.operation, deadline);
+        let wait = Wait::new(&self.request.operation, deadline);
         let ended = wait.until(&self.arm.events, &self.arm.interrupt, || async move {
-            this.poll(&mut *watch.lock().await).await
+            this.poll(&mut *progress.lock().await).await
         });
         let body = ended.await.map_err(|error| match error {
             WaitError::Never(error) => error,
             WaitError::Interrupted(error) => error.into(),
             WaitError::Deadline { waited_s, last, .. } => ArmError::Deadline {
-                operation: self.ask.operation.clone(),
+                operation: self.request.operation.clone(),
                 waited_s,
                 last,
             },
         })?;
-        let by_resource = matches!(watch.lock().await.track, PollStrategy::Resource);
-        match self.ask.method {
+        let by_resource = matches!(progress.lock().await.strategy, PollStrategy::Resource);
+        match self.request.method {
             Method::Delete => Ok(Value::Null),
             Method::Post => self.outcome(body).await,
             _ if by_resource => Ok(body),
@@ -107,25 +112,25 @@ impl LongRunningOperation {
         }
     }
 
-    /// By what the end will be seen; `None` where it is there already.
-    fn track(&self) -> Result<Option<PollStrategy>, ArmError> {
-        let (first, method) = (&self.first, self.ask.method);
-        let own = |header, link: &str| self.arm.own(&self.ask.operation, header, link);
+    /// Returns what to poll, or `None` if the operation has ended.
+    fn strategy(&self) -> Result<Option<PollStrategy>, ArmError> {
+        let (first, method) = (&self.first, self.request.method);
+        let check = |header, link: &str| self.arm.check_link(&self.request.operation, header, link);
         if first.status == 204 {
             return Ok(None);
         }
         if let Some(link) = &first.asynchronous {
-            return Ok(Some(PollStrategy::Asynchronous(own(ASYNCHRONOUS, link)?)));
+            return Ok(Some(PollStrategy::Asynchronous(check(ASYNCHRONOUS, link)?)));
         }
-        let goes_on = first.provisioning().is_some_and(|state| !is_end(state));
+        let in_progress = first.provisioning().is_some_and(|state| !has_ended(state));
         let accepted = first.status == 202 || (first.status == 201 && method == Method::Post);
         if let Some(link) = &first.location
-            && (accepted || goes_on)
+            && (accepted || in_progress)
         {
-            return Ok(Some(PollStrategy::Location(own(LOCATION, link)?)));
+            return Ok(Some(PollStrategy::Location(check(LOCATION, link)?)));
         }
         Ok(match method {
-            Method::Put | Method::Patch if accepted || goes_on => Some(PollStrategy::Resource),
+            Method::Put | Method::Patch if accepted || in_progress => Some(PollStrategy::Resource),
             Method::Delete if accepted => Some(PollStrategy::Gone),
             _ => None,
         })
@@ -133,145 +138,150 @@ impl LongRunningOperation {
 
     fn ended_at_once(self) -> Result<Value, ArmError> {
         match self.first.provisioning() {
-            Some(state) if is_bad(state) => Err(self.failed(&self.first, state)),
-            _ if self.ask.method == Method::Delete => Ok(Value::Null),
+            Some(state) if has_failed(state) => Err(self.failure(&self.first, state)),
+            _ if self.request.method == Method::Delete => Ok(Value::Null),
             _ => Ok(self.first.body),
         }
     }
 
-    async fn poll(&self, watch: &mut PollState) -> Poll<Value, ArmError> {
-        watch.looks += 1;
-        if watch.looks == 1 {
-            let seen = self.first.provisioning().unwrap_or("accepted");
-            return self.later(watch, seen.to_owned(), self.first.retry_after);
+    async fn poll(&self, progress: &mut Progress) -> Poll<Value, ArmError> {
+        progress.polls += 1;
+        if progress.polls == 1 {
+            let last_state = self.first.provisioning().unwrap_or("accepted");
+            return self.poll_later(progress, last_state.to_owned(), self.first.retry_after);
         }
-        if let Err(pause) = self.arm.inner.limiter.take(Bucket::Reads) {
-            return Poll::Later(String::from("held back by the limit of requests"), pause);
+        if let Err(pause) = self.arm.inner.limiter.acquire(Bucket::Reads) {
+            return Poll::Later(String::from("delayed by the request limit"), pause);
         }
-        let url = match &watch.track {
+        let url = match &progress.strategy {
             PollStrategy::Asynchronous(url) | PollStrategy::Location(url) => url.clone(),
-            PollStrategy::Resource | PollStrategy::Gone => self.look.url.clone(),
+            PollStrategy::Resource | PollStrategy::Gone => self.read_request.url.clone(),
         };
-        match self.arm.once(&self.reading(url)).await {
+        match self.arm.send_once(&self.read_from(url)).await {
             Ok(answer) => {
-                watch.tokenless = 0;
-                self.evaluate(watch, answer)
+                progress.without_token = 0;
+                self.evaluate(progress, answer)
             }
             Err(TransportError::NotSent(reason) | TransportError::Broken(reason)) => {
-                self.later(watch, reason, None)
+                self.poll_later(progress, reason, None)
             }
             Err(TransportError::NoToken(reason)) => {
-                watch.tokenless += 1;
-                match watch.tokenless < MOST_TOKENLESS {
-                    true => self.later(watch, format!("no token: {reason}"), None),
-                    false => Poll::Never(self.arm.no_token(&self.ask.operation, reason)),
+                progress.without_token += 1;
+                if progress.without_token < MAX_WITHOUT_TOKEN {
+                    self.poll_later(progress, format!("no token: {reason}"), None)
+                } else {
+                    Poll::Never(self.arm.no_token_error(&self.request.operation, reason))
                 }
             }
-            Err(TransportError::Odd(what)) => Poll::Never(ArmError::Malformed {
-                operation: self.ask.operation.clone(),
+            Err(TransportError::Invalid(what)) => Poll::Never(ArmError::Malformed {
+                operation: self.request.operation.clone(),
                 what,
             }),
         }
     }
 
-    fn evaluate(&self, watch: &mut PollState, answer: Answer) -> Poll<Value, ArmError> {
+    fn evaluate(&self, progress: &mut Progress, answer: Answer) -> Poll<Value, ArmError> {
         if answer.is_success() {
-            watch.unseen = 0;
-            return match watch.track {
-                PollStrategy::Asynchronous(_) => self.asynchronous(watch, answer),
-                PollStrategy::Location(_) => self.location(watch, answer),
-                PollStrategy::Resource => self.by_resource(watch, answer),
+            progress.not_found = 0;
+            return match progress.strategy {
+                PollStrategy::Asynchronous(_) => self.evaluate_operation(progress, answer),
+                PollStrategy::Location(_) => self.evaluate_location(progress, answer),
+                PollStrategy::Resource => self.evaluate_resource(progress, answer),
                 PollStrategy::Gone => {
-                    let seen = answer.provisioning().unwrap_or("still there").to_owned();
-                    self.later(watch, seen, answer.retry_after)
+                    let last_state = answer.provisioning().unwrap_or("still there").to_owned();
+                    self.poll_later(progress, last_state, answer.retry_after)
                 }
             };
         }
-        let refusal = self.arm.refusal(&self.ask.operation, &answer);
+        let refusal = self.arm.refusal(&self.request.operation, &answer);
         let absent = hint::is_absent(&refusal);
-        if absent && matches!(watch.track, PollStrategy::Gone) {
+        if absent && matches!(progress.strategy, PollStrategy::Gone) {
             return Poll::Ready(Value::Null);
         }
-        let seen = format!("{} {}", answer.status, refusal.leaf);
-        if retry::may_pass(answer.status) || hint::is_busy(&refusal) {
-            return self.later(watch, seen, answer.retry_after);
+        let last_state = format!("{} {}", answer.status, refusal.leaf);
+        if retry::is_retryable(answer.status) || hint::is_busy(&refusal) {
+            return self.poll_later(progress, last_state, answer.retry_after);
         }
         if absent {
-            watch.unseen += 1;
-            let most = match self.ask.method {
-                // Operations that removed a group are forgotten with it; the group itself tells as well.
+            progress.not_found += 1;
+            let limit = match self.request.method {
+                // Azure forgets the operation that deleted a group together with the group.
                 Method::Delete => 2,
-                _ => MOST_UNSEEN,
+                _ => MAX_NOT_FOUND,
             };
-            if watch.unseen < most {
-                return self.later(watch, seen, answer.retry_after);
+            if progress.not_found < limit {
+                return self.poll_later(progress, last_state, answer.retry_after);
             }
-            // Its own address is gone for good; what it was about still tells how it ended.
-            let other = match (&watch.track, self.ask.method) {
+            // The operation is forgotten; the resource still shows how it ended.
+            let next = match (&progress.strategy, self.request.method) {
                 (PollStrategy::Resource, _) => None,
                 (_, Method::Put | Method::Patch) => Some(PollStrategy::Resource),
                 (_, Method::Delete) => Some(PollStrategy::Gone),
                 _ => None,
             };
-            if let Some(other) = other {
-                (watch.track, watch.unseen) = (other, 0);
-                return self.later(watch, seen, answer.retry_after);
+            if let Some(next) = next {
+                (progress.strategy, progress.not_found) = (next, 0);
+                return self.poll_later(progress, last_state, answer.retry_after);
             }
         }
         Poll::Never(ArmError::Refused(Box::new(refusal)))
     }
 
-    fn asynchronous(&self, watch: &mut PollState, answer: Answer) -> Poll<Value, ArmError> {
+    fn evaluate_operation(&self, progress: &mut Progress, answer: Answer) -> Poll<Value, ArmError> {
         if let Some(link) = &answer.asynchronous {
-            match self.arm.own(&self.ask.operation, ASYNCHRONOUS, link) {
-                Ok(url) => watch.track = PollStrategy::Asynchronous(url),
+            match self
+                .arm
+                .check_link(&self.request.operation, ASYNCHRONOUS, link)
+            {
+                Ok(url) => progress.strategy = PollStrategy::Asynchronous(url),
                 Err(error) => return Poll::Never(error),
             }
         }
         let state = answer.body.get("status").and_then(Value::as_str);
         match state.or(answer.provisioning()) {
             None if answer.status == 204 => Poll::Ready(Value::Null),
-            None => self.later(watch, String::from("no status"), answer.retry_after),
-            Some(state) if is_good(state) => Poll::Ready(answer.body),
-            Some(state) if is_bad(state) => Poll::Never(self.failed(&answer, state)),
+            None => self.poll_later(progress, String::from("no status"), answer.retry_after),
+            Some(state) if has_succeeded(state) => Poll::Ready(answer.body),
+            Some(state) if has_failed(state) => Poll::Never(self.failure(&answer, state)),
             Some(state) => {
-                let done = answer.body.get("percentComplete").and_then(Value::as_f64);
-                let done = done.map_or_else(String::new, |done| format!(" {done:.0} %"));
-                self.later(watch, format!("{state}{done}"), answer.retry_after)
+                let percent = answer.body.get("percentComplete").and_then(Value::as_f64);
+                let percent =
+                    percent.map_or_else(String::new, |percent| format!(" {percent:.0} %"));
+                self.poll_later(progress, format!("{state}{percent}"), answer.retry_after)
             }
         }
     }
 
-    fn location(&self, watch: &mut PollState, answer: Answer) -> Poll<Value, ArmError> {
+    fn evaluate_location(&self, progress: &mut Progress, answer: Answer) -> Poll<Value, ArmError> {
         if let Some(link) = &answer.location {
-            match self.arm.own(&self.ask.operation, LOCATION, link) {
-                Ok(url) => watch.track = PollStrategy::Location(url),
+            match self.arm.check_link(&self.request.operation, LOCATION, link) {
+                Ok(url) => progress.strategy = PollStrategy::Location(url),
                 Err(error) => return Poll::Never(error),
             }
         }
-        // Some providers say at this address what belongs to the other one.
+        // Some providers answer at `Location` as if it were `Azure-AsyncOperation`.
         let state = answer.body.get("status").and_then(Value::as_str);
         match state {
-            Some(state) if is_bad(state) => Poll::Never(self.failed(&answer, state)),
+            Some(state) if has_failed(state) => Poll::Never(self.failure(&answer, state)),
             _ if answer.status == 202 => {
-                let seen = state.unwrap_or("accepted").to_owned();
-                self.later(watch, seen, answer.retry_after)
+                let last_state = state.unwrap_or("accepted").to_owned();
+                self.poll_later(progress, last_state, answer.retry_after)
             }
             _ => Poll::Ready(answer.body),
         }
     }
 
-    fn by_resource(&self, watch: &mut PollState, answer: Answer) -> Poll<Value, ArmError> {
+    fn evaluate_resource(&self, progress: &mut Progress, answer: Answer) -> Poll<Value, ArmError> {
         match answer.provisioning() {
-            Some(state) if is_bad(state) => Poll::Never(self.failed(&answer, state)),
-            Some(state) if !is_good(state) => {
-                self.later(watch, state.to_owned(), answer.retry_after)
+            Some(state) if has_failed(state) => Poll::Never(self.failure(&answer, state)),
+            Some(state) if !has_succeeded(state) => {
+                self.poll_later(progress, state.to_owned(), answer.retry_after)
             }
             _ => Poll::Ready(answer.body),
         }
     }
 
-    /// What a POST made: at its `Location`, where it has one beside the operation's own address.
+    /// Returns the result of a POST: at `Location`, if the first answer has both headers.
     async fn outcome(&self, body: Value) -> Result<Value, ArmError> {
         if self.first.asynchronous.is_none() {
             return Ok(body);
@@ -282,27 +292,37 @@ impl LongRunningOperation {
                 .cloned()
                 .unwrap_or(Value::Null));
         };
-        let ask = self.reading(self.arm.own(&self.ask.operation, LOCATION, link)?);
-        let answer = self.arm.answered(&ask).await?.answer;
+        let request = self.read_from(self.arm.check_link(
+            &self.request.operation,
+            LOCATION,
+            link,
+        )?);
+        let answer = self.arm.send(&request).await?.answer;
         match answer.status {
             404 => Ok(Value::Null),
             _ if answer.is_success() => Ok(answer.body),
-            _ => Err(self.refused(&answer)),
+            _ => Err(self.refusal_error(&answer)),
         }
     }
 
-    /// What a PUT or PATCH made.
+    /// Returns the resource after a PUT or PATCH.
     async fn resource(&self) -> Result<Value, ArmError> {
-        let answer = self.arm.expecting().answered(&self.look).await?.answer;
-        match answer.is_success() {
-            true => Ok(answer.body),
-            false => Err(self.refused(&answer)),
+        let answer = self
+            .arm
+            .retrying_not_found()
+            .send(&self.read_request)
+            .await?
+            .answer;
+        if answer.is_success() {
+            Ok(answer.body)
+        } else {
+            Err(self.refusal_error(&answer))
         }
     }
 
-    fn reading(&self, url: Url) -> ArmRequest {
+    fn read_from(&self, url: Url) -> ArmRequest {
         ArmRequest {
-            operation: self.ask.operation.clone(),
+            operation: self.request.operation.clone(),
             method: Method::Get,
             url,
             body: Bytes::new(),
@@ -310,23 +330,23 @@ impl LongRunningOperation {
         }
     }
 
-    fn refused(&self, answer: &Answer) -> ArmError {
-        let refusal = self.arm.refusal(&self.ask.operation, answer);
+    fn refusal_error(&self, answer: &Answer) -> ArmError {
+        let refusal = self.arm.refusal(&self.request.operation, answer);
         ArmError::Refused(Box::new(refusal))
     }
 
-    /// The error of an operation that ended as `state`.
-    fn failed(&self, answer: &Answer, state: &str) -> ArmError {
-        let told = answer.body.get("error").filter(|error| error.is_object());
-        let told = told.cloned().unwrap_or_else(|| {
-            let code = if is_canceled(state) { "Canceled" } else { state };
-            json!({ "code": code, "message": format!("the operation ended as {state}, and says no more") })
+    /// Returns the error of an operation that ended as `state`.
+    fn failure(&self, answer: &Answer, state: &str) -> ArmError {
+        let error = answer.body.get("error").filter(|error| error.is_object());
+        let error = error.cloned().unwrap_or_else(|| {
+            let code = if was_canceled(state) { "Canceled" } else { state };
+            json!({ "code": code, "message": format!("the operation ended as {state}, without details") })
         });
         let mut refusal: Refusal = self.arm.refusal(
-            &self.ask.operation,
+            &self.request.operation,
             &Answer {
                 status: answer.status,
-                body: json!({ "error": told }),
+                body: json!({ "error": error }),
                 asynchronous: None,
                 location: None,
                 retry_after: None,
@@ -334,44 +354,46 @@ impl LongRunningOperation {
                 remaining: None,
             },
         );
-        // Support looks for the request that began it.
+        // Azure's support needs the id of the request that started the operation.
         refusal.correlation = self.first.correlation.clone().or(refusal.correlation);
         ArmError::Refused(Box::new(refusal))
     }
 
-    /// Not yet: look again as late as the service asks, or else a little later each time.
-    fn later(
+    /// Schedules the next poll: as late as the service asks, or else a little later each time.
+    fn poll_later(
         &self,
-        watch: &PollState,
-        seen: String,
-        asked: Option<Duration>,
+        progress: &Progress,
+        last_state: String,
+        retry_after: Option<Duration>,
     ) -> Poll<Value, ArmError> {
-        let own = Duration::from_secs(watch.looks.into()).min(LONGEST_PAUSE);
-        let pause = asked.unwrap_or(own).mul_f64(1.0 + retry::random() / 10.0);
-        Poll::Later(seen, self.arm.pace().of(pause))
+        let default = Duration::from_secs(progress.polls.into()).min(MAX_PAUSE);
+        let pause = retry_after
+            .unwrap_or(default)
+            .mul_f64(1.0 + retry::random() / 10.0);
+        Poll::Later(last_state, self.arm.time_scale().of(pause))
     }
 }
 
-fn is_good(state: &str) -> bool {
+fn has_succeeded(state: &str) -> bool {
     state.eq_ignore_ascii_case("Succeeded")
 }
 
-fn is_canceled(state: &str) -> bool {
+fn was_canceled(state: &str) -> bool {
     state.eq_ignore_ascii_case("Canceled") || state.eq_ignore_ascii_case("Cancelled")
 }
 
-fn is_bad(state: &str) -> bool {
-    state.eq_ignore_ascii_case("Failed") || is_canceled(state)
+fn has_failed(state: &str) -> bool {
+    state.eq_ignore_ascii_case("Failed") || was_canceled(state)
 }
 
-fn is_end(state: &str) -> bool {
-    is_good(state) || is_bad(state)
+fn has_ended(state: &str) -> bool {
+    has_succeeded(state) || has_failed(state)
 }
 
 const ASYNCHRONOUS: &str = "Azure-AsyncOperation";
 const LOCATION: &str = "Location";
-/// So often the address of a new operation may not be found.
-const MOST_UNSEEN: u32 = 8;
-/// So often in a row there may be no token while an operation goes on.
-const MOST_TOKENLESS: u32 = 4;
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// The number of times that the address of a new operation may not be found.
+const MAX_NOT_FOUND: u32 = 8;
+/// The number of polls in a row without a token after which the operation counts as failed.
+const MAX_WITHOUT_TOKEN: u32 = 4;
+const MAX_PAUSE: Duration = Duration::from_secs(10);

@@ -1,6 +1,6 @@
-//! When to ask again: which answers may pass, how long to wait, and the limit that all callers of a door share.
+//! Decides which answers are retried and when, and limits the rate of all users of a client.
 //!
-//! In: answers. Out: pauses. Deliberately asks for nothing itself.
+//! Takes statuses and headers; returns pauses. The module `arm` sends the requests.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Mutex;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::wait::TimeScale;
 
-/// What is counted apart by the service.
+/// The kinds of requests that the service counts separately.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Bucket {
     Reads,
@@ -17,7 +17,7 @@ pub(super) enum Bucket {
 }
 
 impl Bucket {
-    pub(super) fn of(verb: &str) -> Self {
+    pub(super) fn for_method(verb: &str) -> Self {
         match verb {
             "GET" | "HEAD" => Self::Reads,
             "DELETE" => Self::Deletes,
@@ -25,8 +25,8 @@ impl Bucket {
         }
     }
 
-    /// How many requests may come at once, and how many a second in the long run: what is documented for a
-    /// subscription in a region.
+    /// Returns the burst of requests and the rate in 1/s, as documented for a subscription in a
+    /// region.
     fn limits(self) -> (f64, f64) {
         match self {
             Self::Reads => (250.0, 25.0),
@@ -35,107 +35,107 @@ impl Bucket {
     }
 }
 
-/// The limit that all callers share.
+/// A token bucket for each kind of request, shared by all users of a client.
 pub(super) struct Limiter {
-    pace: TimeScale,
-    buckets: Mutex<[Level; 3]>,
+    time_scale: TimeScale,
+    buckets: Mutex<[BucketState; 3]>,
 }
 
 #[derive(Clone, Copy)]
-struct Level {
-    left: f64,
+struct BucketState {
+    remaining: f64,
     since: Instant,
-    /// Nobody asks before this.
+    /// No request is sent before this time.
     closed_until: Instant,
 }
 
 impl Limiter {
-    pub(super) fn new(pace: TimeScale) -> Self {
+    pub(super) fn new(time_scale: TimeScale) -> Self {
         let now = Instant::now();
-        let full = |bucket: Bucket| Level {
-            left: bucket.limits().0,
+        let full = |bucket: Bucket| BucketState {
+            remaining: bucket.limits().0,
             since: now,
             closed_until: now,
         };
         let buckets = [Bucket::Reads, Bucket::Writes, Bucket::Deletes].map(full);
         Self {
-            pace,
+            time_scale,
             buckets: Mutex::new(buckets),
         }
     }
 
-    /// Takes the right to ask once, or says how long to wait before trying to.
-    pub(super) fn take(&self, bucket: Bucket) -> Result<(), Duration> {
-        self.with(bucket, |level, pace| {
+    /// Reserves one request. Fails with the time to wait before the next attempt.
+    pub(super) fn acquire(&self, bucket: Bucket) -> Result<(), Duration> {
+        self.update(bucket, |state, time_scale| {
             let now = Instant::now();
-            let (most, rate) = bucket.limits();
-            let passed = pace.seconds_of(now.saturating_duration_since(level.since));
-            level.left = (level.left + passed * rate).min(most);
-            level.since = now;
-            if level.closed_until > now {
-                return Err(level.closed_until - now);
+            let (burst, rate) = bucket.limits();
+            let passed = time_scale.seconds_of(now.saturating_duration_since(state.since));
+            state.remaining = (state.remaining + passed * rate).min(burst);
+            state.since = now;
+            if state.closed_until > now {
+                return Err(state.closed_until - now);
             }
-            if level.left < 1.0 {
-                return Err(pace.of(Duration::from_secs_f64((1.0 - level.left) / rate)));
+            if state.remaining < 1.0 {
+                return Err(time_scale.of(Duration::from_secs_f64((1.0 - state.remaining) / rate)));
             }
-            level.left -= 1.0;
+            state.remaining -= 1.0;
             Ok(())
         })
     }
 
-    /// An answer said that this much is left.
-    pub(super) fn left(&self, bucket: Bucket, remaining: u64) {
-        self.with(bucket, |level, _| {
-            level.left = level.left.min(remaining as f64);
+    /// Lowers a bucket to the count that an answer reported.
+    pub(super) fn limit_to(&self, bucket: Bucket, remaining: u64) {
+        self.update(bucket, |state, _| {
+            state.remaining = state.remaining.min(remaining as f64);
         });
     }
 
-    /// An answer said that it was too much, and how long to stay away.
-    pub(super) fn close(&self, bucket: Bucket, asked: Duration) {
-        self.with(bucket, |level, pace| {
-            let until = Instant::now() + pace.of(asked);
-            level.closed_until = level.closed_until.max(until);
+    /// Closes a bucket for the time that a throttled answer set.
+    pub(super) fn close_for(&self, bucket: Bucket, pause: Duration) {
+        self.update(bucket, |state, time_scale| {
+            let until = Instant::now() + time_scale.of(pause);
+            state.closed_until = state.closed_until.max(until);
         });
     }
 
-    fn with<T>(&self, bucket: Bucket, work: impl FnOnce(&mut Level, TimeScale) -> T) -> T {
+    fn update<T>(&self, bucket: Bucket, work: impl FnOnce(&mut BucketState, TimeScale) -> T) -> T {
         let mut buckets = match self.buckets.lock() {
             Ok(buckets) => buckets,
             Err(poisoned) => poisoned.into_inner(),
         };
-        work(&mut buckets[bucket as usize], self.pace)
+        work(&mut buckets[bucket as usize], self.time_scale)
     }
 }
 
-/// Full jitter: anything up to a limit that doubles with each try, so that callers who were turned away together do not
-/// come back together.
-pub(super) fn jittered(tries: u32) -> Duration {
+/// Returns a random pause up to a limit that doubles with each try (full jitter), so that throttled
+/// callers do not return together.
+pub(super) fn jittered_pause(tries: u32) -> Duration {
     let limit = FIRST_PAUSE * 2u32.saturating_pow(tries.min(10));
-    limit.min(LONGEST_PAUSE).mul_f64(random())
+    limit.min(MAX_PAUSE).mul_f64(random())
 }
 
-/// How long to wait for something else to end: longer each time, and a little apart.
-pub(super) fn busy(tries: u32) -> Duration {
-    let base = Duration::from_secs(5 * u64::from(tries + 1)).min(LONGEST_PAUSE);
+/// Returns the pause before a retry while another operation runs: longer each time, with jitter.
+pub(super) fn busy_pause(tries: u32) -> Duration {
+    let base = Duration::from_secs(5 * u64::from(tries + 1)).min(MAX_PAUSE);
     base.mul_f64(1.0 + random() / 4.0)
 }
 
-/// From 0 to 1.
+/// Returns a random number from 0 to 1.
 pub(super) fn random() -> f64 {
     let bits = RandomState::new().build_hasher().finish() >> 11;
     bits as f64 / (1u64 << 53) as f64
 }
 
-/// Whether an answer with this status may be another one next time.
-pub(super) fn may_pass(status: u16) -> bool {
+/// Returns whether a request with this status may succeed later.
+pub(super) fn is_retryable(status: u16) -> bool {
     matches!(status, 408 | 429 | 500 | 502 | 503 | 504)
 }
 
-/// How often a fault of the service or the connection is met until it counts.
-pub(super) const TRIES: u32 = 8;
-/// How often we may be turned away, or told that something else has to end first.
-pub(super) const TURNS: u32 = 20;
-/// The most that we stay away after one answer. Who asks for more is not waited for.
-pub(super) const LONGEST_ASKED: Duration = Duration::from_secs(600);
+/// The number of faults of the service or the connection after which a request fails.
+pub(super) const MAX_FAULTS: u32 = 8;
+/// The number of answers "throttled" or "busy" after which a request fails.
+pub(super) const MAX_REFUSALS: u32 = 20;
+/// The longest pause after one answer. If the service sets a longer one, the request fails.
+pub(super) const MAX_RETRY_AFTER: Duration = Duration::from_secs(600);
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const MAX_PAUSE: Duration = Duration::from_secs(30);

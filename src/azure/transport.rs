@@ -1,7 +1,7 @@
-//! How requests reach Azure: the transport, the clock and the pace that all its clients share.
+//! The transport, the clock and the time scale that all clients of Azure share.
 //!
-//! In: a transport of the caller's, where it has one. Out: one that follows no redirect, notices a dead service, and asks
-//! no proxy for what is on this machine or on this link. Deliberately tries nothing again.
+//! Takes the caller's transport or none; returns one that follows no redirect, times out, and uses
+//! no proxy for local addresses. Retries are in the module `retry`.
 
 use std::error::Error as _;
 use std::net::IpAddr;
@@ -16,22 +16,22 @@ use jiff::Timestamp;
 
 use crate::wait::TimeScale;
 
-/// Says what time it is.
+/// A function that returns the current time.
 pub type Clock = fn() -> Timestamp;
 
-/// What all clients of Azure share.
+/// The settings that all clients of Azure share.
 #[derive(Clone)]
 pub struct AzureTransport {
-    /// What sends requests; `None` is a client of our own.
+    /// The HTTP client; `None` creates one for each host.
     pub transport: Option<Arc<dyn HttpClient>>,
-    /// What time it is: for the assertions that a certificate signs, and for dates in answers.
+    /// The clock for assertions signed by a certificate, and for dates in answers.
     pub now: Clock,
-    /// How long pauses are.
+    /// The scale of all pauses and deadlines.
     pub pace: TimeScale,
 }
 
 impl AzureTransport {
-    /// The real network at the real pace.
+    /// Returns the transport to the real network, in real time.
     pub fn real(now: Clock) -> Self {
         Self {
             transport: None,
@@ -40,31 +40,31 @@ impl AzureTransport {
         }
     }
 
-    /// What sends requests to `url`.
+    /// Returns the HTTP client for `url`.
     pub(crate) fn to(&self, url: &Url) -> Result<Transport, reqwest::Error> {
         match &self.transport {
             Some(transport) => Ok(Transport::new(Arc::clone(transport))),
-            None => transport(url),
+            None => create_client(url),
         }
     }
 }
 
-/// Our own client, so that a lost service is noticed, a redirect is not followed, and what is near is not asked for
-/// through a proxy.
-fn transport(url: &Url) -> Result<Transport, reqwest::Error> {
+/// Creates an HTTP client with time-outs, without redirects, and without a proxy for local hosts.
+fn create_client(url: &Url) -> Result<Transport, reqwest::Error> {
     let client = reqwest::Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .read_timeout(READ_TIMEOUT)
         .redirect(reqwest::redirect::Policy::none());
-    let client = match is_near(url) {
-        true => client.no_proxy(),
-        false => client,
+    let client = if is_local(url) {
+        client.no_proxy()
+    } else {
+        client
     };
     Ok(Transport::new(Arc::new(client.build()?)))
 }
 
-/// Whether it is on this machine or on its link, as the metadata service of a virtual machine is.
-fn is_near(url: &Url) -> bool {
+/// Returns whether a host is loopback or link-local, as the metadata service of a VM is.
+fn is_local(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
     host == "localhost"
         || host.parse().is_ok_and(|ip: IpAddr| match ip {
@@ -73,7 +73,7 @@ fn is_near(url: &Url) -> bool {
         })
 }
 
-/// Names the run in every request: `vault-bake/1.2.3 (run ID)`. The SDK's own agent takes no id as long as ours.
+/// Sets the user agent `vault-bake/1.2.3 (run ID)`. The SDK's own policy truncates long ids.
 #[derive(Debug)]
 pub(super) struct RunAgent(String);
 
@@ -101,13 +101,15 @@ impl Policy for RunAgent {
             Some((next, rest)) => next.send(context, request, rest).await,
             None => Err(azure_core::Error::with_message(
                 ErrorKind::Other,
-                "nothing sends requests",
+                "the pipeline has no transport",
             )),
         }
     }
 }
 
-/// The innermost reason. The client's own text has the URL in it, and perhaps a signature, and is passed over.
+/// Returns the innermost reason of an error.
+///
+/// Skips the HTTP client's own text, which contains the URL and possibly a signature.
 pub(crate) fn cause(error: &azure_core::Error) -> String {
     let mut found = error
         .source()
@@ -125,21 +127,23 @@ pub(crate) fn cause(error: &azure_core::Error) -> String {
     found.unwrap_or_else(|| String::from("the connection failed"))
 }
 
-/// The first line alone.
+/// Returns the first line of a text.
 pub(crate) fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().trim().to_owned()
 }
 
-/// All lines: each source that was asked has one.
+/// Joins all lines: an error has one for each source that was tried.
 fn on_one_line(text: &str) -> String {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     lines.collect::<Vec<_>>().join(" ")
 }
 
-/// The words of a source that gave no token. `azure_identity` 1.0 cannot read an authority's refusal where there is an escape in it, as
-/// there always is, and then shows the refusal within its own complaint.
+/// Returns the message of a credential source that returned no token.
+///
+/// `azure_identity` 1.0 cannot parse a refusal of the authority that contains an escape, as all do.
+/// Its error then quotes the refusal; this function extracts it.
 pub(crate) fn why_no_token(text: &str) -> String {
-    let advice = |line: &str| {
+    let without_advice = |line: &str| {
         line.split(" To troubleshoot, visit")
             .next()
             .map(str::to_owned)
@@ -147,19 +151,19 @@ pub(crate) fn why_no_token(text: &str) -> String {
     let text = on_one_line(
         &text
             .lines()
-            .filter_map(advice)
+            .filter_map(without_advice)
             .collect::<Vec<_>>()
             .join("\n"),
     );
     let (begin, end) = ("invalid type: string \"", "\", expected a borrowed string");
     let plain = match (text.split_once(begin), text.rsplit_once(end)) {
         (Some((before, rest)), Some(_)) => {
-            let said = rest.split(end).next().unwrap_or(rest);
-            let said = said
+            let quoted = rest.split(end).next().unwrap_or(rest);
+            let quoted = quoted
                 .replace("\\r", " ")
                 .replace("\\n", " ")
                 .replace("\\\"", "\"");
-            format!("{before}{said}")
+            format!("{before}{quoted}")
         }
         _ => text.clone(),
     };
@@ -171,5 +175,5 @@ pub(crate) fn why_no_token(text: &str) -> String {
 }
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longer than a block of an artifact takes on a slow line.
+/// Longer than one block of an artifact takes on a slow connection.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);

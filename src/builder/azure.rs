@@ -1,8 +1,7 @@
-//! The Azure builder: a temporary machine in a subscription, and images made of it.
+//! The Azure builder: takes a planned base, keys and an ARM client; returns VMs and images.
 //!
-//! In: a planned base, keys, a door to the subscription. Out: running machines, managed images and gallery versions.
-//! Every id is in the journal before it is asked for. What does not depend on each other is made at the same time.
-//! Deliberately makes no group, gallery or definition that outlives a bake, and replaces nothing that is there.
+//! Every id is in the journal before its resource is created. Resource groups, galleries and image
+//! definitions that outlive a build must exist; nothing that exists is replaced.
 
 mod body;
 mod capture;
@@ -30,66 +29,68 @@ pub use cleanup::Cleaner;
 pub use machine::AzureVm;
 pub use sweep::{Expired, sweep_expired};
 
-/// What a run makes on Azure.
+/// The resources that a build creates on Azure.
 #[derive(Clone, Debug)]
 pub struct Job {
-    /// How its machines run.
+    /// The settings of the build VM.
     pub machine: AzureMachine,
-    /// What it leaves.
+    /// The settings of the images.
     pub output: AzureOutput,
     /// The image's name.
     pub image: String,
-    /// Its version, MAJOR.MINOR.PATCH.
+    /// The image's version, MAJOR.MINOR.PATCH.
     pub version: String,
-    /// Who logs in: `root`, but for stand-in machines of tests.
+    /// The SSH user: `root`, except in tests that replace the VM.
     pub user: String,
-    /// Until when what it makes may be needed, RFC 3339 UTC: later it is swept.
+    /// The time, RFC 3339 UTC, after which `sweep` deletes temporary resources.
     pub expires: String,
 }
 
-/// Builds on Azure.
+/// The builder that runs its build VMs on Azure.
 pub struct Azure {
     arm: ArmClient,
     job: Job,
-    /// Whether a gallery version needs a managed image to be made of: known after the first look.
+    /// Whether the gallery version requires a managed image as its source. Preflight sets it.
     needs_image: AtomicBool,
 }
 
-/// A bake on Azure failed.
+/// A build on Azure failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AzureError {
-    /// It could not have succeeded.
+    /// The build cannot succeed, as a check before its start shows.
     #[error("{what}: {why}")]
     Preflight {
-        /// What was looked at.
+        /// The setting or resource that was checked.
         what: String,
-        /// Why not, and what to do.
+        /// The defect.
         why: String,
+        /// The way out, as an imperative.
+        hint: Option<String>,
     },
-    /// Azure refused, failed, or was not reached.
-    #[error("{error}{}", hint(.error))]
+    /// A request failed.
+    #[error("{error}")]
     Arm {
-        /// What it says.
+        /// The error of the request.
         error: ArmError,
     },
-    /// An answer does not say what it has to.
+    /// A resource is not in the expected state.
     #[error("{what}: {why}")]
     Unexpected {
-        /// The resource.
+        /// The name or id of the resource.
         what: String,
-        /// What is missing or wrong.
+        /// The defect.
         why: String,
+        /// The way out, as an imperative.
+        hint: Option<String>,
     },
-    /// The machine became another than was asked for.
-    #[error(
-        "machine {machine} became a {found} one though `{wanted}` was asked for; a policy of the subscription may have changed it"
-    )]
+    /// The VM has another security type than the definition.
+    #[error("VM {machine}: expected security type {wanted}, found {found}")]
     Security {
-        /// Its name.
+        /// The VM's name.
         machine: String,
-        /// Which kind it is.
+        /// The security type of the VM.
         found: String,
-        /// Which kind it should be.
+        /// The security type of the definition.
         wanted: &'static str,
     },
 }
@@ -100,20 +101,29 @@ impl From<ArmError> for AzureError {
     }
 }
 
-fn hint(error: &ArmError) -> String {
-    error
-        .hint()
-        .map(|hint| format!("\nhint: {hint}"))
-        .unwrap_or_default()
-}
-
 impl AzureError {
     /// Returns what to do about it, as an imperative, if there is something to do.
     pub fn hint(&self) -> Option<String> {
-        None
+        match self {
+            Self::Preflight { hint, .. } | Self::Unexpected { hint, .. } => hint.clone(),
+            Self::Arm { error } => error.hint(),
+            Self::Security { .. } => Some(
+                "Check the policies of the subscription: one may change the security type of VMs."
+                    .to_owned(),
+            ),
+        }
     }
 
-    /// Whether it is an interrupt in other clothes.
+    /// Creates an error without a hint about a resource.
+    fn unexpected(what: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::Unexpected {
+            what: what.into(),
+            why: why.into(),
+            hint: None,
+        }
+    }
+
+    /// Returns whether the user's interrupt caused the error.
     pub fn is_interrupt(&self) -> bool {
         matches!(
             self,
@@ -125,29 +135,29 @@ impl AzureError {
 }
 
 impl Job {
-    /// The managed image that is left.
+    /// Returns the id of the managed image.
     pub fn managed_image(&self, subscription: &str) -> ResourceId {
         let group = ResourceId::group(subscription, &self.output.resource_group);
         let name = format!("{}-{}", self.image, self.version);
         group.resource("Microsoft.Compute/images", &name)
     }
 
-    /// The definition in `gallery`.
+    /// Returns the id of the image definition in `gallery`.
     fn definition(&self, subscription: &str, gallery: &GalleryOutput) -> ResourceId {
         let group = ResourceId::group(subscription, &gallery.resource_group);
         let gallery_id = group.resource("Microsoft.Compute/galleries", &gallery.name);
         gallery_id.child("images", &gallery.definition)
     }
 
-    /// The gallery version that is left, where one is.
+    /// Returns the id of the gallery version, if the build creates one.
     pub fn gallery_version(&self, subscription: &str) -> Option<ResourceId> {
         let gallery = self.output.gallery.as_ref()?;
         let definition = self.definition(subscription, gallery);
         Some(definition.child("versions", &self.version))
     }
 
-    /// All that is left, each with the version of its interface.
-    fn targets(&self, subscription: &str) -> Vec<(ResourceId, &'static str)> {
+    /// Returns the ids of all images that the build creates, with their api-versions.
+    fn image_ids(&self, subscription: &str) -> Vec<(ResourceId, &'static str)> {
         let managed = self
             .output
             .managed_image
@@ -160,7 +170,7 @@ impl Job {
 }
 
 impl Azure {
-    /// A builder that does `job` through `arm`. Asks nothing yet.
+    /// Creates a builder that runs `job` through `arm`, without sending anything.
     pub fn new(arm: ArmClient, job: Job) -> Self {
         Self {
             arm,
@@ -187,8 +197,8 @@ impl Builder for Azure {
         let PlannedBase::Azure { locked, .. } = base else {
             return Err(BuilderError::OtherBuilder);
         };
-        let known = preflight::check(self, locked, events).await?;
-        self.needs_image.store(known.needs_image, Relaxed);
+        let demands = preflight::check(self, locked, events).await?;
+        self.needs_image.store(demands.managed_image, Relaxed);
         Ok(disk(locked))
     }
 
@@ -223,7 +233,7 @@ impl Builder for Azure {
         manifest: &Digest,
         _interrupt: &Interrupt,
     ) -> Result<(), BuilderError> {
-        Ok(capture::mark(self, artifact, manifest).await?)
+        Ok(capture::tag_images(self, artifact, manifest).await?)
     }
 
     async fn recorded_base(

@@ -1,10 +1,10 @@
-//! Bakes on a simulated subscription, with real SSH into every machine.
+//! Builds on a simulated subscription, with real SSH into every VM.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use testing::azure::harness::{AzureHarness, KEPT, base, gallery};
+use testing::azure::harness::{AzureHarness, IMAGE_GROUP, base, gallery};
 use testing::azure::{Config, Fault, FaultKind, Policy};
 use testing::harness::{FakeBuilderHarness, steps};
 use tokio::sync::Notify;
@@ -27,37 +27,37 @@ async fn a_bake_leaves_a_tested_managed_image_and_nothing_else() {
         baked.tested
     );
     assert_eq!(
-        azure.left_names(),
+        azure.new_resource_names(),
         ["Microsoft.Compute/images quickstart-1.2.3"]
     );
     azure.well();
     assert!(azure.harness.verify().await.is_sound());
 }
 
-/// Nothing but interface and machine are made: no address, no firewall, no network.
+/// The build creates an interface and a VM, and no address, security group or network.
 #[tokio::test]
 async fn a_machine_without_a_public_address_is_baked_in_a_network_of_ours() {
     let mut azure = AzureHarness::new(Config::default());
     azure.with_subnet().await;
-    azure.given_now();
-    let asked = azure.simulator.requests().len();
+    azure.mark_existing();
+    let before = azure.simulator.requests().len();
     let baked = azure.bake(|_| {}).await;
     let baked = baked.unwrap_or_else(|failed| panic!("{failed}"));
     assert!(baked.tested.is_some_and(|test| test.passed) && baked.leaks.is_empty());
     azure.well();
     assert_eq!(
-        azure.left_names(),
+        azure.new_resource_names(),
         ["Microsoft.Compute/images quickstart-1.2.3"]
     );
-    let made: BTreeSet<String> = azure.simulator.requests()[asked..]
+    let created: BTreeSet<String> = azure.simulator.requests()[before..]
         .iter()
         .map(|request| request.operation.clone())
         .filter(|operation| operation.starts_with("PUT"))
         .collect();
-    insta::assert_snapshot!(made.into_iter().collect::<Vec<_>>().join("\n"));
+    insta::assert_snapshot!(created.into_iter().collect::<Vec<_>>().join("\n"));
 }
 
-/// What a variant changes, and what its bake leaves.
+/// The name, the change of the setup, and the generation and features of the definition.
 type Variant = (
     &'static str,
     fn(&mut AzureHarness),
@@ -68,11 +68,11 @@ fn second_generation(azure: &mut AzureHarness) {
     azure.base = base("12-gen2", VmGeneration::V2);
 }
 
-fn features(of: &str) -> Value {
-    json!([{ "name": "SecurityType", "value": of }])
+fn features(security_type: &str) -> Value {
+    json!([{ "name": "SecurityType", "value": security_type }])
 }
 
-/// The options of `[machine.azure]` and `[output.azure]`, each in a bake of its own.
+/// The options of `[machine.azure]` and `[output.azure]`, each in a separate build.
 #[tokio::test]
 async fn options_are_what_azure_is_asked_for() {
     let variants: Vec<Variant> = vec![
@@ -127,7 +127,7 @@ async fn options_are_what_azure_is_asked_for() {
         if let Some((generation, features)) = definition {
             azure.with_gallery(generation, features).await;
         }
-        azure.given_now();
+        azure.mark_existing();
         change(&mut azure);
         let baked = azure.bake(|_| {}).await;
         let baked = baked.unwrap_or_else(|failed| panic!("{name}: {failed}"));
@@ -138,18 +138,18 @@ async fn options_are_what_azure_is_asked_for() {
             baked.leaks
         );
         azure.well();
-        lines.push(format!("{name}: {}", azure.left_names().join(", ")));
+        lines.push(format!("{name}: {}", azure.new_resource_names().join(", ")));
         for output in &baked.manifest.outputs {
-            let cloud = output.cloud.as_ref().expect("what Azure said");
+            let cloud = output.cloud.as_ref().expect("the image of the cloud");
             let (class, firmware) = (&output.class, &output.firmware);
             lines.push(format!("    {class} {firmware} {}", cloud.security));
-            let there = azure.simulator.resources();
-            let there = there
+            let resources = azure.simulator.resources();
+            let image = resources
                 .iter()
                 .find(|one| one.id == output.id)
                 .expect("the image");
             assert_eq!(
-                there.body["tags"]["vault-bake-manifest"],
+                image.body["tags"]["vault-bake-manifest"],
                 baked.digest.to_string(),
                 "{name}"
             );
@@ -158,7 +158,7 @@ async fn options_are_what_azure_is_asked_for() {
     insta::assert_snapshot!(lines.join("\n"));
 }
 
-/// Azure may take the standard type only where a feature is registered: it says so when the machine is asked for, and no earlier.
+/// Azure may accept the standard type only if a feature is registered. It refuses the VM, not earlier.
 #[tokio::test]
 async fn a_standard_machine_that_azure_refuses_has_a_way_out() {
     let mut azure = AzureHarness::new(Config {
@@ -166,18 +166,18 @@ async fn a_standard_machine_that_azure_refuses_has_a_way_out() {
         ..Config::default()
     });
     second_generation(&mut azure);
-    azure.given_now();
+    azure.mark_existing();
     let failed = azure.bake(|_| {}).await.expect_err("no machine");
-    let words = failed.to_string();
+    let (message, hint) = (failed.to_string(), failed.error.hint().unwrap_or_default());
     assert!(
-        words.contains("securityProfile.securityType")
-            && words.contains("--name UseStandardSecurityType"),
-        "{words}"
+        message.contains("securityProfile.securityType"),
+        "{message}"
     );
-    assert_eq!(azure.left_names(), Vec::<String>::new());
+    assert!(hint.contains("--name UseStandardSecurityType"), "{hint}");
+    assert_eq!(azure.new_resource_names(), Vec::<String>::new());
 }
 
-/// A bake that cannot succeed ends before anything is made.
+/// A build that cannot succeed ends before it creates anything.
 #[tokio::test]
 async fn what_cannot_succeed_is_refused_before_anything_is_made() {
     type Case = (&'static str, fn(&mut Config), fn(&mut AzureHarness));
@@ -258,7 +258,9 @@ async fn what_cannot_succeed_is_refused_before_anything_is_made() {
             .unwrap_or_else(|| panic!("{name}: it succeeded"));
         lines.push(format!("{name}\n    {failed}"));
         let changed = azure.simulator.requests().into_iter();
-        let changed: Vec<_> = changed.filter(|one| !asks(&one.operation)).collect();
+        let changed: Vec<_> = changed
+            .filter(|one| !is_read_only(&one.operation))
+            .collect();
         assert!(changed.is_empty(), "{name}: {changed:?}");
         azure.well();
     }
@@ -267,9 +269,9 @@ async fn what_cannot_succeed_is_refused_before_anything_is_made() {
     });
 }
 
-/// An image is never replaced, and is tried again from what was recorded.
+/// An existing image is never replaced, and can be tested again from its record.
 #[tokio::test]
-async fn an_image_is_made_once_and_tried_as_often_as_one_likes() {
+async fn an_image_is_created_once_and_can_be_tested_again() {
     let mut azure = AzureHarness::new(Config::default());
     let baked = azure
         .bake(|_| {})
@@ -282,10 +284,10 @@ async fn an_image_is_made_once_and_tried_as_often_as_one_likes() {
         "{tested:?}"
     );
     azure.harness.plan.image = "other".to_owned();
-    azure.output.resource_group = KEPT.to_owned();
-    let before = azure.left_names();
+    azure.output.resource_group = IMAGE_GROUP.to_owned();
+    let before = azure.new_resource_names();
     azure.harness.plan.image = "quickstart".to_owned();
-    // Recorded elsewhere, as by a store that is lost.
+    // Another store, as if the first one was lost.
     let other = tempfile::tempdir().expect("a folder");
     azure.setup.harness = {
         let mut harness = FakeBuilderHarness::new(other.path(), steps());
@@ -294,26 +296,21 @@ async fn an_image_is_made_once_and_tried_as_often_as_one_likes() {
         harness
     };
     let failed = azure.bake(|_| {}).await.expect_err("it is there");
-    assert!(
-        failed
-            .to_string()
-            .contains("exists already; images are never replaced"),
-        "{failed}"
-    );
-    assert_eq!(azure.left_names(), before);
+    assert!(failed.to_string().contains("exists already"), "{failed}");
+    assert_eq!(azure.new_resource_names(), before);
     azure.well();
 }
 
-/// Without any journal: what has run out is found by its tags, and nothing else is taken.
+/// Without a journal, expired resources are found by their tags, and nothing else is deleted.
 #[tokio::test]
 async fn what_no_journal_knows_of_is_swept_by_its_tags() {
     let mut azure = AzureHarness::new(Config::default());
     azure.simulator.put_group("work");
-    azure.given_now();
-    // A machine in a group that exists: what is left are single resources.
+    azure.mark_existing();
+    // The VM is in an existing group, so its parts are left as single resources.
     azure.machine.resource_group = Some("work".to_owned());
     let up = Arc::new(Notify::new());
-    let told = Arc::clone(&up);
+    let notified = Arc::clone(&up);
     let hook = move |event: &Event| {
         if matches!(
             event,
@@ -321,46 +318,53 @@ async fn what_no_journal_knows_of_is_swept_by_its_tags() {
                 stage: Stage::Upload
             }
         ) {
-            told.notify_one();
+            notified.notify_one();
         }
     };
-    // Dropped, as by whoever kills us.
+    // The build is dropped, as by a kill.
     tokio::select! {
         _ = azure.bake(hook) => panic!("it ended"),
         () = up.notified() => {}
     }
     std::fs::remove_dir_all(azure.harness.cache().join("runs")).expect("the journals");
-    assert!(azure.left().len() > 5, "{:?}", azure.left_names());
+    assert!(
+        azure.new_resources().len() > 5,
+        "{:?}",
+        azure.new_resource_names()
+    );
     let arm = azure.arm();
     let at = |text: &str| text.parse().expect("a time");
     let silent = Events::silent();
     let early = sweep_expired(&arm, at("2098-01-01T00:00:00Z"), false, &silent).await;
     let early = early.expect("a list");
-    assert!(early.is_empty(), "nothing has run out yet: {early:?}");
+    assert!(early.is_empty(), "nothing has expired yet: {early:?}");
     let dry = sweep_expired(&arm, at("2100-01-01T00:00:00Z"), true, &silent).await;
-    // The disk carries no tag of ours, and goes with its machine.
-    let disks = azure.left().into_iter();
+    // The disk carries no tag and is deleted with its VM.
+    let disks = azure.new_resources().into_iter();
     let disks = disks
         .filter(|one| one.kind == "Microsoft.Compute/disks")
         .count();
-    assert_eq!(dry.expect("a list").len() + disks, azure.left().len());
+    assert_eq!(
+        dry.expect("a list").len() + disks,
+        azure.new_resources().len()
+    );
     let swept = sweep_expired(&arm, at("2100-01-01T00:00:00Z"), false, &silent).await;
     let swept = swept.expect("a list");
     assert!(swept.iter().all(|one| one.left.is_none()), "{swept:?}");
-    assert_eq!(azure.left_names(), Vec::<String>::new());
+    assert_eq!(azure.new_resource_names(), Vec::<String>::new());
     azure.well();
 }
 
-/// Whether a request changes nothing.
-fn asks(operation: &str) -> bool {
+/// Returns whether a request changes nothing.
+fn is_read_only(operation: &str) -> bool {
     operation.starts_with("GET ") || ["POST token", "POST policy restrictions"].contains(&operation)
 }
 
 /// If Azure has no machine for a test, the image is not to blame: nothing is recorded.
 #[tokio::test]
-async fn a_machine_that_azure_cannot_give_says_nothing_about_the_image() {
-    for code in NOT_GIVEN {
-        // The first machine is the one that the image is made in.
+async fn a_test_without_a_vm_from_azure_records_nothing() {
+    for code in PLATFORM_CODES {
+        // The first VM is the build VM.
         let mut azure = failing(2, code);
         let failed = azure.bake(|_| {}).await.expect_err("no test");
         assert!(failed.error.is_platform(), "{code}: {failed}");
@@ -373,13 +377,13 @@ async fn a_machine_that_azure_cannot_give_says_nothing_about_the_image() {
     }
 }
 
-/// What Azure cannot give is its fault, what a guest reports of itself is not.
+/// A VM that Azure cannot provide is Azure's fault; a failure that the guest reports is not.
 #[tokio::test]
-async fn what_azure_says_of_a_machine_tells_whose_fault_it_is() {
+async fn the_error_code_of_a_vm_decides_whether_azure_is_at_fault() {
     let guest = ["OSProvisioningTimedOut", "OSProvisioningClientError"];
-    for code in NOT_GIVEN.into_iter().chain(guest) {
+    for code in PLATFORM_CODES.into_iter().chain(guest) {
         let mut azure = failing(1, code);
-        // Nothing answers there.
+        // No server listens on this port.
         azure.machine.ssh_port = 9;
         let failed = azure.bake(|_| {}).await.expect_err("no machine");
         let is_platform = !guest.contains(&code);
@@ -389,7 +393,7 @@ async fn what_azure_says_of_a_machine_tells_whose_fault_it_is() {
     }
 }
 
-const NOT_GIVEN: [&str; 7] = [
+const PLATFORM_CODES: [&str; 7] = [
     "AllocationFailed",
     "ZonalAllocationFailed",
     "OverconstrainedAllocationRequest",
@@ -399,7 +403,7 @@ const NOT_GIVEN: [&str; 7] = [
     "InternalExecutionError",
 ];
 
-/// A subscription in which the making of the machine with this number ends with this code.
+/// Returns a subscription in which the creation of one VM, by its number, fails with a code.
 fn failing(number: usize, code: &str) -> AzureHarness {
     let machine = "PUT Microsoft.Compute/virtualMachines";
     let fault = Fault::at(machine, number, FaultKind::Fails(code.to_owned()));

@@ -1,4 +1,4 @@
-//! What `docs/azure.md` says of builds: the role that they need, and what they skip, note and leave.
+//! The statements of `docs/azure.md` about builds: the required role, skipped checks, notes, leftovers.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,7 +12,7 @@ use vault_bake::bake::BakeError;
 use vault_bake::builder::azure::sweep_expired;
 use vault_bake::event::{Event, Events};
 
-/// The actions that the role must allow for this request.
+/// Returns the actions that the role must allow for this request.
 fn actions(operation: &str) -> Vec<String> {
     let (method, what) = operation.split_once(' ').expect("a method");
     let verb = match method {
@@ -22,7 +22,7 @@ fn actions(operation: &str) -> Vec<String> {
         _ => "action",
     };
     let action = match what {
-        // A token is no right of a role, the address of a boot log is signed, and an operation is followed by who began it.
+        // Tokens, signed addresses and polls of the caller's operation need no action of a role.
         "token" | "serial log" => return Vec::new(),
         _ if what.contains(" of ") => return Vec::new(),
         "policy restrictions" => "Microsoft.PolicyInsights/checkPolicyRestrictions/read".to_owned(),
@@ -49,7 +49,7 @@ fn actions(operation: &str) -> Vec<String> {
     [action].into_iter().chain(view).collect()
 }
 
-/// The actions of `role.json`.
+/// Returns the actions of `role.json` in the documentation.
 fn role() -> Vec<String> {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/azure.md");
     let page = fs::read_to_string(page).expect("the page");
@@ -59,7 +59,7 @@ fn role() -> Vec<String> {
     serde_json::from_value(role["Actions"].clone()).expect("actions")
 }
 
-fn has(entry: &str, action: &str) -> bool {
+fn allows(entry: &str, action: &str) -> bool {
     match entry.strip_suffix('*') {
         Some(start) => action.starts_with(start),
         None => action == entry,
@@ -69,10 +69,10 @@ fn has(entry: &str, action: &str) -> bool {
 /// Builds with every kind of output, a test, a build that fails and reads the boot log, and sweeps.
 #[tokio::test]
 async fn the_role_has_what_is_requested_and_nothing_else() {
-    let mut asked = BTreeSet::new();
+    let mut operations = BTreeSet::new();
     let mut since = |azure: &AzureHarness, before: usize| {
         let requests = azure.simulator.requests().split_off(before);
-        asked.extend(requests.into_iter().map(|request| request.operation));
+        operations.extend(requests.into_iter().map(|request| request.operation));
     };
     let mut azure = AzureHarness::new(Config::default());
     azure.with_gallery("V1", json!([])).await;
@@ -86,9 +86,9 @@ async fn the_role_has_what_is_requested_and_nothing_else() {
 
     let mut azure = AzureHarness::new(Config::default());
     azure.simulator.put_group("work");
-    azure.given_now();
+    azure.mark_existing();
     azure.machine.resource_group = Some("work".to_owned());
-    // Nothing answers there, and the build looks at the boot log.
+    // No server listens on this port, so the build reads the boot log.
     azure.machine.ssh_port = 9;
     azure.machine.boot_timeout_s = 2;
     let before = azure.simulator.requests().len();
@@ -99,15 +99,15 @@ async fn the_role_has_what_is_requested_and_nothing_else() {
     swept.expect("a sweep");
     since(&azure, before);
 
-    let needed: BTreeSet<String> = asked.iter().flat_map(|one| actions(one)).collect();
+    let needed: BTreeSet<String> = operations.iter().flat_map(|one| actions(one)).collect();
     let role = role();
     let lacking = needed
         .iter()
-        .filter(|one| !role.iter().any(|entry| has(entry, one)));
+        .filter(|one| !role.iter().any(|entry| allows(entry, one)));
     let lacking: Vec<_> = lacking.collect();
     let unused = role
         .iter()
-        .filter(|entry| !needed.iter().any(|one| has(entry, one)));
+        .filter(|entry| !needed.iter().any(|one| allows(entry, one)));
     let unused: Vec<_> = unused.collect();
     assert!(
         lacking.is_empty() && unused.is_empty(),
@@ -158,7 +158,7 @@ async fn policies_that_cannot_be_queried_are_a_note() {
     assert_eq!(azure.harness.heard().iter().filter(noted).count(), 1);
 }
 
-/// Ends the server that its session belongs to, and its connections: as if Azure took the VM.
+/// Kills the SSH server of its own session with all connections, as if Azure evicted the VM.
 const EVICTED: &str = r"pid=$$ sessions=
 until grep -aq 'vault-bake-sshd-.*sshd_config' /proc/$pid/cmdline; do
     if grep -q ^sshd /proc/$pid/comm; then sessions=$pid; fi
@@ -175,18 +175,18 @@ async fn a_build_vm_that_is_lost_ends_the_build_and_leaves_nothing() {
     azure.machine.spot = true;
     azure.harness.plan.steps[0] = provisioner("app", EVICTED, None);
     let failed = azure.bake(|_| {}).await.expect_err("the VM is gone");
-    let words = failed.to_string();
+    let message = failed.to_string();
     assert!(
-        words.contains("app/install") && words.contains("went away: the connection was lost"),
-        "{words}"
+        message.contains("app/install") && message.contains("went away: the connection was lost"),
+        "{message}"
     );
     assert!(failed.leaks.is_empty(), "{:?}", failed.leaks);
-    assert_eq!(azure.left_names(), Vec::<String>::new());
+    assert_eq!(azure.new_resource_names(), Vec::<String>::new());
     assert_eq!(azure.harness.verify().await.manifests, 0);
     azure.well();
 }
 
-/// Azure says nothing of it to the build, so it looks like an image that ends its own SSH server.
+/// Azure does not report the eviction, so it looks like an image that stops its own SSH server.
 #[tokio::test]
 async fn an_image_whose_vm_is_lost_during_its_test_has_failed_it_and_can_be_tested_again() {
     let mut azure = AzureHarness::new(Config::default());
@@ -195,7 +195,7 @@ async fn an_image_whose_vm_is_lost_during_its_test_has_failed_it_and_can_be_test
         "if [ \"$VB_PHASE\" = image ] && [ ! -e {0} ]; then touch {0}\n{EVICTED}fi\n",
         once.display()
     );
-    let check = format!("{lost}echo 'ok 1 - app.works: it holds'\necho 1..1\n");
+    let check = format!("{lost}echo 'ok 1 - app.works: it works'\necho 1..1\n");
     azure.harness.plan.steps[0] = provisioner("app", "true\n", Some(&check));
     let baked = azure.bake(|_| {}).await;
     let baked = baked.unwrap_or_else(|failed| panic!("{failed}"));
@@ -225,6 +225,6 @@ async fn a_second_interrupt_starts_every_deletion() {
         "{failed}"
     );
     assert!(failed.leaks.is_empty(), "{:?}", failed.leaks);
-    assert_eq!(azure.left_names(), Vec::<String>::new());
+    assert_eq!(azure.new_resource_names(), Vec::<String>::new());
     azure.well();
 }

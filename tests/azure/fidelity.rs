@@ -1,6 +1,5 @@
-//! Microsoft's own clients for Python drive the simulator through a whole bake, in every style in which Azure tells of
-//! long-running operations: what they understand, the simulator says as the service does. They run if the
-//! simulator changed, and in `exhaustive`.
+//! Microsoft's Python clients drive the simulator through a whole build, once for each style of
+//! long-running operations. They run if the simulator changed, and in `exhaustive`.
 
 #![expect(
     clippy::disallowed_methods,
@@ -16,12 +15,13 @@ use testing::azure::{Config, Fault, FaultKind, Simulator, Style};
 use testing::judged;
 
 const TOKEN: &str = "a-token-of-the-test";
-/// Where the simulator's sources are, and what the clients do.
+/// The folder of the simulator's sources.
 const SIMULATOR: &str = "tests/testing/src/azure";
+/// The program that drives the clients.
 const CLIENTS: &str = "tests/azure/sdk.py";
 
-/// What the clients said, and the simulator that they said it of.
-fn driven(style: Option<Style>) -> Option<(String, Simulator)> {
+/// Runs the clients, and returns their output and the simulator. Returns `None` if they are missing.
+fn run_clients(style: Option<Style>) -> Option<(String, Simulator)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let python = root.join("target/azure-sdk/bin/python3");
     if !python.exists() {
@@ -34,7 +34,7 @@ fn driven(style: Option<Style>) -> Option<(String, Simulator)> {
     };
     let fails = FaultKind::Fails("AllocationFailed".to_owned());
     let simulator = Simulator::start(Config {
-        standing_token: Some(TOKEN.to_owned()),
+        static_token: Some(TOKEN.to_owned()),
         style,
         faults: vec![
             throttled,
@@ -53,14 +53,14 @@ fn driven(style: Option<Style>) -> Option<(String, Simulator)> {
         .env("NO_PROXY", "*")
         .output()
         .expect("Python");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let wrong = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{style:?}:\n{said}\n{wrong}");
-    Some((said, simulator))
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{style:?}:\n{stdout}\n{stderr}");
+    Some((stdout, simulator))
 }
 
-/// Drives the simulator in every style and checks what the clients understood. Returns false if they are not installed.
-fn understood() -> bool {
+/// Runs the clients in every style and compares their output. Returns false if they are missing.
+fn clients_agree() -> bool {
     let styles = [
         None,
         Some(Style::AsyncOperation),
@@ -69,7 +69,7 @@ fn understood() -> bool {
         Some(Style::StateOnly),
     ];
     let all: Vec<_> = std::thread::scope(|scope| {
-        let running = styles.map(|style| scope.spawn(move || driven(style)));
+        let running = styles.map(|style| scope.spawn(move || run_clients(style)));
         running.map(|one| one.join().expect("a style")).into()
     });
     let Some(all) = all.into_iter().collect::<Option<Vec<_>>>() else {
@@ -79,16 +79,16 @@ fn understood() -> bool {
         assert_eq!(simulator.violations(), Vec::<String>::new());
         assert_eq!(simulator.resources().len(), 0);
     }
-    for ((said, _), style) in all.iter().zip(styles).skip(1) {
-        assert_eq!(*said, all[0].0, "{style:?}");
+    for ((output, _), style) in all.iter().zip(styles).skip(1) {
+        assert_eq!(*output, all[0].0, "{style:?}");
     }
     insta::assert_snapshot!("what_microsofts_clients_understand", all[0].0);
     true
 }
 
-/// Returns everything that the clients' verdict depends on: the simulator's sources without lines of comments, what
-/// the clients do, and their versions.
-fn judged() -> String {
+/// Returns the inputs of the check: the simulator's sources without comment lines, the program of the
+/// clients, and their versions.
+fn inputs() -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let clients = fs::read_to_string(root.join(CLIENTS)).expect("the clients");
     let mut parts = vec![judged::pinned("azure-mgmt"), clients];
@@ -102,7 +102,7 @@ fn judged() -> String {
     parts.concat()
 }
 
-/// Files beside the simulator that use it and are no part of it.
+/// Files in the folder that use the simulator and are not part of it.
 const USERS: [&str; 3] = ["bodies.rs", "client.rs", "harness.rs"];
 
 /// Returns the files with source code below a folder, sorted.
@@ -127,14 +127,14 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn microsofts_clients_were_asked_since_the_simulator_changed() {
-    if let Some(changed) = judged::changed("simulator", judged().as_bytes()) {
-        changed.refuse(understood());
+    if let Some(changed) = judged::changed("simulator", inputs().as_bytes()) {
+        changed.refuse(clients_agree());
     }
 }
 
 mod exhaustive {
     #[test]
     fn microsofts_clients_understand_the_simulator_in_every_style() {
-        super::understood();
+        super::clients_agree();
     }
 }

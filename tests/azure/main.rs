@@ -1,8 +1,8 @@
-//! Azure without Azure: the management interface played by a simulator, and the library against it.
+//! Tests of the Azure client and builder against simulators of ARM.
 
 mod bakes;
 mod documented;
-mod door;
+mod client;
 mod fidelity;
 mod matrix;
 mod rules;

@@ -1,13 +1,12 @@
-//! Faults at the requests of a bake; and a kill -9 at a request, before its effect and after.
+//! A fault, or a kill -9, at each request of a build.
 //!
-//! A bake succeeds, or fails and says which operation on which resource failed and why. Either way nothing of it is
-//! left but what its record names, nothing of others is touched, and the store is sound. `make test` runs a sample;
-//! `exhaustive` has every pair.
+//! The build succeeds, or its error names the operation, the resource and the reason. Only recorded
+//! images remain, and the store is sound. `make test` runs a sample, `exhaustive` every pair.
 
 #![expect(
     clippy::disallowed_methods,
     clippy::print_stdout,
-    reason = "many small worlds on threads of their own, and a count of them for people"
+    reason = "many subscriptions on separate threads, and a printed count of cases"
 )]
 
 mod exhaustive;
@@ -23,10 +22,10 @@ use serde_json::json;
 use testing::azure::harness::{AzureBakeSetup, AzureHarness, gallery};
 use testing::azure::{Config, Fault, FaultKind, Request};
 
-/// Cases at a time: most of a case is waiting.
+/// The number of concurrent cases, which mostly wait.
 const THREADS: usize = 6;
 
-/// The time scale of a bake.
+/// The time scale of a build.
 #[derive(Clone, Copy)]
 struct Speed {
     /// The factor of all pauses and deadlines.
@@ -34,8 +33,8 @@ struct Speed {
     request_timeout: Duration,
 }
 
-/// No deadline passes on a busy computer: the shortest, of a part of the network, is 6 s.
-const UNHURRIED: Speed = Speed {
+/// Slow enough for a busy computer: the shortest deadline, of a network part, is 6 s.
+const RELAXED: Speed = Speed {
     pace: 0.02,
     request_timeout: Duration::from_secs(60),
 };
@@ -46,19 +45,21 @@ impl Speed {
     }
 }
 
-/// A world whose bakes ask for everything: a group of their own, a managed image and a version in a gallery.
-async fn world(speed: Speed) -> AzureHarness {
+/// Returns a harness whose builds use a temporary group, a managed image and a gallery version.
+async fn new_harness(speed: Speed) -> AzureHarness {
     let mut azure = AzureHarness::new(Config::default());
     speed.set(&mut azure);
     azure.with_gallery("V1", json!([])).await;
     azure
 }
 
-/// Returns the requests of a bake without faults, in a fixed order. Networks come first among the creations, because
-/// their deadline is the shortest and the first kind of fault is `Stuck`.
+/// Returns the requests of a build without faults, in a fixed order.
+///
+/// Networks come first among the creations: their deadline is the shortest, and the first kind of
+/// fault is `Stuck`.
 fn requests() -> Vec<Request> {
-    let mut requests = alone(async {
-        let mut azure = world(UNHURRIED).await;
+    let mut requests = block_on_new_runtime(async {
+        let mut azure = new_harness(RELAXED).await;
         let before = azure.simulator.requests().len();
         let baked = azure.bake(|_| {}).await;
         assert!(baked.is_ok_and(|baked| baked.tested.is_some_and(|test| test.passed)));
@@ -75,7 +76,7 @@ enum Class {
     Reads,
     /// The state of a long-running operation.
     Polls,
-    /// Writes that are done when they are answered; long-running ones are in the next three.
+    /// Writes that are done with their answer; the next three are long-running.
     Writes,
     Creations,
     Actions,
@@ -83,30 +84,30 @@ enum Class {
 }
 
 impl Class {
-    fn of(request: &Request, all: &[Request]) -> Self {
+    fn classify(request: &Request, all: &[Request]) -> Self {
         let operation = &request.operation;
         let poll = format!(" of {operation}");
-        let goes_on = all.iter().any(|one| one.operation.ends_with(&poll));
+        let is_long_running = all.iter().any(|one| one.operation.ends_with(&poll));
         match operation.split(' ').next() {
             _ if operation == "POST token" => Self::Token,
             _ if operation.contains(" of ") => Self::Polls,
             Some("GET") => Self::Reads,
-            Some("PUT") if goes_on => Self::Creations,
-            Some("POST") if goes_on => Self::Actions,
-            Some("DELETE") if goes_on => Self::Removals,
+            Some("PUT") if is_long_running => Self::Creations,
+            Some("POST") if is_long_running => Self::Actions,
+            Some("DELETE") if is_long_running => Self::Removals,
             _ => Self::Writes,
         }
     }
 
-    /// Returns the requests of this class. A bake must have some.
+    /// Returns the requests of this class. Panics if there are none.
     fn only(self, requests: &[Request]) -> Vec<Request> {
         let mut own = requests.to_vec();
-        own.retain(|request| Self::of(request, requests) == self);
+        own.retain(|request| Self::classify(request, requests) == self);
         assert!(!own.is_empty(), "a bake has no {self:?}");
         own
     }
 
-    fn goes_on(self) -> bool {
+    fn is_long_running(self) -> bool {
         matches!(self, Self::Creations | Self::Actions | Self::Removals)
     }
 }
@@ -145,35 +146,35 @@ fn sample(requests: &[Request], kinds: &[FaultKind]) -> Vec<Fault> {
     cases
 }
 
-fn alone<T>(work: impl Future<Output = T>) -> T {
+fn block_on_new_runtime<T>(work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     runtime.expect("a runtime").block_on(work)
 }
 
-/// Does `work` on all of `cases`, and gives what came of it in their order.
-fn each<C: Sync, T: Send>(cases: &[C], work: impl Fn(&C) -> T + Sync) -> Vec<T> {
+/// Runs `work` on all cases concurrently, and returns the results in their order.
+fn run_all<C: Sync, T: Send>(cases: &[C], work: impl Fn(&C) -> T + Sync) -> Vec<T> {
     let next = Mutex::new(0..cases.len());
     let results = Mutex::new(BTreeMap::new());
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
                 loop {
-                    let at = next.lock().expect("nobody panicked").next();
+                    let at = next.lock().expect("no panic").next();
                     let Some(at) = at else { break };
                     let result = work(&cases[at]);
-                    results.lock().expect("nobody panicked").insert(at, result);
+                    results.lock().expect("no panic").insert(at, result);
                 }
             });
         }
     });
-    let results = results.into_inner().expect("nobody panicked");
+    let results = results.into_inner().expect("no panic");
     results.into_values().collect()
 }
 
-/// Nothing is there but what the store has a record of, and nobody else's things were touched.
-async fn settled(azure: &AzureHarness, case: &str) {
+/// Asserts that only recorded images remain and that no foreign resource changed.
+async fn assert_clean(azure: &AzureHarness, case: &str) {
     let report = azure.harness.verify().await;
     assert!(report.is_sound(), "{case}: {report}");
     let kept: &[&str] = match report.manifests {
@@ -183,7 +184,7 @@ async fn settled(azure: &AzureHarness, case: &str) {
             "Microsoft.Compute/images quickstart-1.2.3",
         ],
     };
-    assert_eq!(azure.left_names(), kept, "{case}");
+    assert_eq!(azure.new_resource_names(), kept, "{case}");
     azure.well();
     let left = azure.harness.left_behind().await;
     assert!(left.is_empty(), "{case}: {left:?}");

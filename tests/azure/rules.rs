@@ -1,10 +1,10 @@
-//! What the simulator refuses, as the service does: what is in use, what is not sealed, what is locked, tokens that ended.
+//! Requests that the simulator refuses as Azure does: resources in use or locked, expired tokens.
 
 use serde_json::json;
 
 use testing::azure::Config;
 use testing::azure::bodies::{
-    self, DEFINITION, GALLERY as SHELF, IMAGE, NIC, NSG, VERSION, VM, VNET,
+    self, DEFINITION, GALLERY as GALLERY_PATH, IMAGE, NIC, NSG, VERSION, VM, VNET,
 };
 use testing::azure::client::{COMPUTE, DISKS, GALLERY, LOCKS, NETWORK, RESOURCES, RawClient};
 
@@ -16,7 +16,7 @@ async fn what_depends_on_each_other_is_refused_in_the_wrong_order() {
     let from_image = bodies::version(&json!({ "id": arm.id("Microsoft.Compute/images/image") }));
     let of_nothing = bodies::version(&json!({ "id": arm.id("Microsoft.Compute/images/none") }));
     let definition = bodies::definition(&json!([]));
-    let (shelf, nic) = (bodies::gallery(), bodies::nic(&arm));
+    let (gallery, nic) = (bodies::gallery(), bodies::nic(&arm));
     let lock = json!({ "properties": { "level": "CanNotDelete" } });
     let (deallocate, generalize, start) = (
         format!("{VM}/deallocate"),
@@ -40,12 +40,12 @@ async fn what_depends_on_each_other_is_refused_in_the_wrong_order() {
         ("POST", &start, COMPUTE, None),
         ("PUT", DEFINITION, GALLERY, Some(&definition)),
         ("PUT", IMAGE, COMPUTE, Some(&image)),
-        ("PUT", SHELF, GALLERY, Some(&shelf)),
+        ("PUT", GALLERY_PATH, GALLERY, Some(&gallery)),
         ("PUT", DEFINITION, GALLERY, Some(&definition)),
         ("PUT", VERSION, GALLERY, Some(&of_nothing)),
         ("PUT", VERSION, GALLERY, Some(&from_image)),
         ("DELETE", DEFINITION, GALLERY, None),
-        ("DELETE", SHELF, GALLERY, None),
+        ("DELETE", GALLERY_PATH, GALLERY, None),
         ("PUT", locked, LOCKS, Some(&lock)),
         ("DELETE", VM, COMPUTE, None),
         ("DELETE", group, RESOURCES, None),
@@ -55,11 +55,11 @@ async fn what_depends_on_each_other_is_refused_in_the_wrong_order() {
     ];
     let mut lines = Vec::new();
     for (method, path, version, body) in steps {
-        let said = match method {
+        let outcome = match method {
             "GET" => arm.get(path, version).await.short(),
             _ => arm.run(method, path, version, body).await,
         };
-        lines.push(format!("{method} {path}: {said}"));
+        lines.push(format!("{method} {path}: {outcome}"));
     }
     arm.simulator.expire_tokens();
     let expired = arm.get(group, RESOURCES).await.short();
@@ -73,7 +73,7 @@ async fn what_depends_on_each_other_is_refused_in_the_wrong_order() {
     );
 }
 
-/// What a machine becomes by version, image, size and what was asked for.
+/// The security type of a VM, by api-version, image, size and requested type.
 #[tokio::test]
 async fn a_machine_is_a_trusted_launch_one_unless_it_asks_for_another() {
     let cases = [
@@ -86,22 +86,22 @@ async fn a_machine_is_a_trusted_launch_one_unless_it_asks_for_another() {
         ("2025-04-01", "12-gen2", "Standard_D2s_v5", ""),
     ];
     let mut lines = Vec::new();
-    for (version, sku, size, asked) in cases {
+    for (version, sku, size, requested) in cases {
         let arm = RawClient::start(Config::default()).await;
         bodies::network(&arm).await;
         let mut vm = bodies::vm(&arm);
         let properties = &mut vm["properties"];
         properties["storageProfile"]["imageReference"]["sku"] = json!(sku);
         properties["hardwareProfile"]["vmSize"] = json!(size);
-        properties["securityProfile"] = match asked {
+        properties["securityProfile"] = match requested {
             "" => json!({}),
-            asked => json!({ "securityType": asked }),
+            requested => json!({ "securityType": requested }),
         };
         let ended = arm.run("PUT", VM, version, Some(&vm)).await;
         let made = arm.get(VM, COMPUTE).await.body;
         let found = &made["properties"]["securityProfile"]["securityType"];
         lines.push(format!(
-            "{version} {sku} {size} '{asked}': {ended}, {found}"
+            "{version} {sku} {size} '{requested}': {ended}, {found}"
         ));
     }
     insta::assert_snapshot!(lines.join("\n"), @r#"

@@ -1,6 +1,6 @@
-"""Microsoft's own clients drive a simulated subscription through a whole bake, with their own pollers.
+"""Drives a simulated subscription through a whole build with Microsoft's clients and pollers.
 
-In: the subscription (URL, CA file, id, a bearer token) as arguments. Out: one line per step, with what the clients understood.
+Takes URL, CA file, subscription id and token as arguments; prints the result of each step.
 """
 
 import sys
@@ -18,11 +18,11 @@ from azure.mgmt.resource.resources import ResourceManagementClient
 
 URL, CA, SUBSCRIPTION, TOKEN = sys.argv[1:5]
 GROUP = "rg"
-PLACE = "westeurope"
+LOCATION = "westeurope"
 
 
-class Standing:
-    """A credential that has its token already."""
+class StaticCredential:
+    """A credential with a fixed token."""
 
     def get_token(self, *scopes, **kwargs):
         return AccessToken(TOKEN, int(time.time()) + 3600)
@@ -30,7 +30,7 @@ class Standing:
 
 def client(kind):
     return kind(
-        Standing(),
+        StaticCredential(),
         SUBSCRIPTION,
         base_url=URL,
         credential_scopes=[URL + "/.default"],
@@ -45,17 +45,17 @@ compute, network, resource = map(
 )
 
 
-def say(step, *what):
+def report(step, *what):
     print(step + ":", *what, flush=True)
 
 
-def made(step, poller):
-    """Waits as the client does."""
+def wait_for(step, poller):
+    """Waits with the client's poller."""
     result = poller.result(timeout=60)
     state = getattr(result, "provisioning_state", None)
     if result is not None and state is None:
         state = getattr(getattr(result, "properties", None), "provisioning_state", None)
-    say(step, type(result).__name__, state, poller.status())
+    report(step, type(result).__name__, state, poller.status())
     return result
 
 
@@ -63,25 +63,25 @@ def refused(step, kind, act):
     try:
         act()
     except kind as error:
-        # How an operation that failed is told differs with the style, what is told does not.
+        # The format of a failure depends on the style, its code does not.
         code = error.error.code if getattr(error, "error", None) else None
-        say(step, type(error).__name__, code)
+        report(step, type(error).__name__, code)
     else:
-        say(step, "was not refused")
+        report(step, "was not refused")
 
 
 group = resource.resource_groups.create_or_update(
-    GROUP, {"location": PLACE, "tags": {"team": "vault"}}
+    GROUP, {"location": LOCATION, "tags": {"team": "vault"}}
 )
-say("group", type(group).__name__, group.properties.provisioning_state, group.tags)
+report("group", type(group).__name__, group.properties.provisioning_state, group.tags)
 
-nsg = made(
+nsg = wait_for(
     "firewall",
     network.network_security_groups.begin_create_or_update(
         GROUP,
         "nsg",
         {
-            "location": PLACE,
+            "location": LOCATION,
             "properties": {
                 "securityRules": [
                     {
@@ -102,13 +102,13 @@ nsg = made(
         },
     ),
 )
-vnet = made(
+vnet = wait_for(
     "network",
     network.virtual_networks.begin_create_or_update(
         GROUP,
         "vnet",
         {
-            "location": PLACE,
+            "location": LOCATION,
             "properties": {
                 "addressSpace": {"addressPrefixes": ["10.0.0.0/16"]},
                 "subnets": [
@@ -126,26 +126,26 @@ vnet = made(
     ),
 )
 subnet = network.subnets.get(GROUP, "vnet", "default")
-say("subnet", type(subnet).__name__, subnet.name)
-address = made(
+report("subnet", type(subnet).__name__, subnet.name)
+address = wait_for(
     "address",
     network.public_ip_addresses.begin_create_or_update(
         GROUP,
         "ip",
         {
-            "location": PLACE,
+            "location": LOCATION,
             "sku": {"name": "Standard", "tier": "Regional"},
             "properties": {"publicIPAllocationMethod": "Static"},
         },
     ),
 )
-nic = made(
+nic = wait_for(
     "interface",
     network.network_interfaces.begin_create_or_update(
         GROUP,
         "nic",
         {
-            "location": PLACE,
+            "location": LOCATION,
             "properties": {
                 "ipConfigurations": [
                     {
@@ -172,7 +172,7 @@ refused(
 
 def machine(name, disk):
     return {
-        "location": PLACE,
+        "location": LOCATION,
         "properties": {
             "hardwareProfile": {"vmSize": "Standard_D2s_v5"},
             "storageProfile": {
@@ -219,12 +219,12 @@ def machine(name, disk):
     }
 
 
-made(
+wait_for(
     "machine",
     compute.virtual_machines.begin_create_or_update(GROUP, "vm", machine("vm", "disk")),
 )
 view = compute.virtual_machines.instance_view(GROUP, "vm")
-say("it runs", sorted(status.code for status in view.statuses))
+report("it runs", sorted(status.code for status in view.statuses))
 refused(
     "no interface while it is used",
     HttpResponseError,
@@ -237,16 +237,16 @@ refused(
         GROUP, "vm2", machine("vm2", "disk2")
     ).result(timeout=60),
 )
-# The simulator answers the first two of these with 429, and the client repeats it by itself.
+# The simulator answers the first two requests with 429, and the client retries.
 disk = compute.disks.get(GROUP, "disk")
-say("disk, after being throttled", type(disk).__name__, disk.properties.disk_size_gb)
+report("disk, after being throttled", type(disk).__name__, disk.properties.disk_size_gb)
 refused(
     "an operation that ends as failed",
     HttpResponseError,
     lambda: compute.virtual_machines.begin_power_off(GROUP, "vm").result(timeout=60),
 )
 image = {
-    "location": PLACE,
+    "location": LOCATION,
     "properties": {
         "hyperVGeneration": "V2",
         "sourceVirtualMachine": {"id": compute.virtual_machines.get(GROUP, "vm").id},
@@ -260,22 +260,22 @@ refused(
         timeout=60
     ),
 )
-made("stopped", compute.virtual_machines.begin_deallocate(GROUP, "vm"))
+wait_for("stopped", compute.virtual_machines.begin_deallocate(GROUP, "vm"))
 compute.virtual_machines.generalize(GROUP, "vm")
 view = compute.virtual_machines.instance_view(GROUP, "vm")
-say("it is sealed", sorted(status.code for status in view.statuses))
-kept = made("image", compute.images.begin_create_or_update(GROUP, "image", image))
-say("image read back", compute.images.get(GROUP, "image").id == kept.id)
+report("it is sealed", sorted(status.code for status in view.statuses))
+kept = wait_for("image", compute.images.begin_create_or_update(GROUP, "image", image))
+report("image read back", compute.images.get(GROUP, "image").id == kept.id)
 
-made("gallery", compute.galleries.begin_create_or_update(GROUP, "shelf", {"location": PLACE, "properties": {}}))
-made(
+wait_for("gallery", compute.galleries.begin_create_or_update(GROUP, "shelf", {"location": LOCATION, "properties": {}}))
+wait_for(
     "definition",
     compute.gallery_images.begin_create_or_update(
         GROUP,
         "shelf",
         "node",
         {
-            "location": PLACE,
+            "location": LOCATION,
             "properties": {
                 "osType": "Linux",
                 "osState": "Generalized",
@@ -290,7 +290,7 @@ for name, source in [
     ("1.0.0", {"id": kept.id}),
     ("1.0.1", {"virtualMachineId": image["properties"]["sourceVirtualMachine"]["id"]}),
 ]:
-    made(
+    wait_for(
         "version " + name,
         compute.gallery_image_versions.begin_create_or_update(
             GROUP,
@@ -298,11 +298,11 @@ for name, source in [
             "node",
             name,
             {
-                "location": PLACE,
+                "location": LOCATION,
                 "properties": {
                     "publishingProfile": {
                         "targetRegions": [
-                            {"name": PLACE, "regionalReplicaCount": 1},
+                            {"name": LOCATION, "regionalReplicaCount": 1},
                             {"name": "northeurope", "regionalReplicaCount": 1},
                         ]
                     },
@@ -312,10 +312,10 @@ for name, source in [
         ),
     )
 versions = compute.gallery_image_versions.list_by_gallery_image(GROUP, "shelf", "node")
-say("versions", sorted(version.name for version in versions))
-say("in the group", sorted(one.type + " " + one.name for one in resource.resources.list_by_resource_group(GROUP)))
+report("versions", sorted(version.name for version in versions))
+report("in the group", sorted(one.type + " " + one.name for one in resource.resources.list_by_resource_group(GROUP)))
 
-made("machine gone", compute.virtual_machines.begin_delete(GROUP, "vm", force_deletion=True))
+wait_for("machine gone", compute.virtual_machines.begin_delete(GROUP, "vm", force_deletion=True))
 for step, act in [
     ("machine", lambda: compute.virtual_machines.get(GROUP, "vm")),
     ("its disk", lambda: compute.disks.get(GROUP, "disk")),
@@ -328,5 +328,5 @@ refused(
     (ResourceExistsError, HttpResponseError),
     lambda: compute.galleries.begin_delete(GROUP, "shelf").result(timeout=60),
 )
-made("group gone", resource.resource_groups.begin_delete(GROUP))
+wait_for("group gone", resource.resource_groups.begin_delete(GROUP))
 refused("group", ResourceNotFoundError, lambda: resource.resource_groups.get(GROUP))

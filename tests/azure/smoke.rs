@@ -1,4 +1,4 @@
-//! A bake's whole sequence, by a plain client.
+//! The whole request sequence of a build, sent by a plain client.
 
 use testing::azure::Config;
 use testing::azure::bodies::{self, IMAGE, NIC, VM};

@@ -1,7 +1,7 @@
-//! One request: sent once with a token, or until there is an answer that counts.
+//! Sends one request, with retries or without.
 //!
-//! In: a method, a URL and a body. Out: an [`Answer`], be it a refusal, or the error that no answer is.
-//! Deliberately follows nothing.
+//! Takes a method, a URL and a body; returns an [`Answer`], which may be a refusal, or an error.
+//! The module `long_running` follows operations.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
@@ -19,32 +19,32 @@ use crate::azure::retry::{self, Bucket};
 use crate::azure::transport::{cause, why_no_token};
 use crate::wait::{Poll, TimeScale, Wait, WaitError};
 
-/// A request.
+/// One request of ARM.
 pub(in crate::azure) struct ArmRequest {
     pub(in crate::azure) operation: Operation,
     pub(in crate::azure) method: Method,
     pub(in crate::azure) url: Url,
     pub(in crate::azure) body: Bytes,
-    /// With `If-None-Match: *`.
+    /// Whether the header `If-None-Match: *` is sent.
     pub(in crate::azure) only_new: bool,
 }
 
-/// What there was instead of an answer.
+/// The reason why there is no answer.
 pub(in crate::azure) enum TransportError {
-    /// The service was not reached.
+    /// The request did not reach the service.
     NotSent(String),
-    /// It may have been reached.
+    /// The request may have reached the service.
     Broken(String),
     /// There is no token.
     NoToken(String),
-    /// The request could not be made.
-    Odd(String),
+    /// The request could not be built.
+    Invalid(String),
 }
 
-/// An answer that counts.
+/// The final answer after all retries.
 pub(in crate::azure) struct Received {
     pub(in crate::azure) answer: Answer,
-    /// Whether an earlier one was lost, so that the request may already have been done.
+    /// Whether an earlier answer was lost, so that the service may have done the request before.
     pub(in crate::azure) lost: bool,
 }
 
@@ -67,19 +67,22 @@ impl ArmRequest {
         arm.refusal(&self.operation, answer)
     }
 
-    pub(super) fn refused(&self, arm: &ArmClient, answer: &Answer) -> ArmError {
+    pub(super) fn refusal_error(&self, arm: &ArmClient, answer: &Answer) -> ArmError {
         let mut refusal = self.refusal(arm, answer);
-        if let Some(asked) = answer
+        if let Some(retry_after) = answer
             .retry_after
-            .filter(|asked| *asked > retry::LONGEST_ASKED)
+            .filter(|retry_after| *retry_after > retry::MAX_RETRY_AFTER)
         {
-            let more = format!("; the service asks to come back in {} s", asked.as_secs());
+            let more = format!(
+                "; the service allows a retry after {} s",
+                retry_after.as_secs()
+            );
             refusal.message.push_str(&more);
         }
         ArmError::Refused(Box::new(refusal))
     }
 
-    fn request(&self) -> Request {
+    fn to_http(&self) -> Request {
         let mut request = Request::new(self.url.clone(), self.method);
         request.insert_header("accept", "application/json");
         if !self.body.is_empty() {
@@ -93,145 +96,162 @@ impl ArmRequest {
     }
 }
 
-/// How often what was met.
+/// Counts of what happened to one request, for the limits of its retries.
 #[derive(Default)]
-struct Tally {
+struct RetryCounts {
     tries: AtomicU32,
     faults: AtomicU32,
-    turns: AtomicU32,
-    unseen: AtomicU32,
+    refusals: AtomicU32,
+    not_found: AtomicU32,
     lost: AtomicBool,
 }
 
 impl ArmClient {
-    /// Sends `ask` until there is an answer that counts.
-    pub(in crate::azure) async fn answered(&self, ask: &ArmRequest) -> Result<Received, ArmError> {
-        let tally = &Tally::default();
-        let wait = Wait::new(&ask.operation, self.pace().of(PATIENCE));
-        let ended = wait.until(&self.events, &self.interrupt, || self.attempt(ask, tally));
-        // A sending pipeline is a large thing to be part of everything that asks.
+    /// Sends `request` and retries it as its answers and its method allow.
+    pub(in crate::azure) async fn send(&self, request: &ArmRequest) -> Result<Received, ArmError> {
+        let counts = &RetryCounts::default();
+        let wait = Wait::new(&request.operation, self.time_scale().of(MAX_DURATION));
+        let ended = wait.until(&self.events, &self.interrupt, || {
+            self.attempt(request, counts)
+        });
+        // Boxed, because the future of a pipeline is large and would be part of every caller's.
         match Box::pin(ended).await {
             Ok(answer) => Ok(Received {
                 answer,
-                lost: tally.lost.load(Relaxed),
+                lost: counts.lost.load(Relaxed),
             }),
             Err(WaitError::Never(error)) => Err(error),
             Err(WaitError::Interrupted(error)) => Err(error.into()),
             Err(WaitError::Deadline { waited_s, last, .. }) => Err(ArmError::Deadline {
-                operation: ask.operation.clone(),
+                operation: request.operation.clone(),
                 waited_s,
                 last,
             }),
         }
     }
 
-    async fn attempt(&self, ask: &ArmRequest, tally: &Tally) -> Poll<Answer, ArmError> {
-        let bucket = Bucket::of(ask.method.as_str());
-        if let Err(pause) = self.inner.limiter.take(bucket) {
-            return Poll::Later(String::from("held back by the limit of requests"), pause);
+    async fn attempt(&self, request: &ArmRequest, counts: &RetryCounts) -> Poll<Answer, ArmError> {
+        let bucket = Bucket::for_method(request.method.as_str());
+        if let Err(pause) = self.inner.limiter.acquire(bucket) {
+            return Poll::Later(String::from("delayed by the request limit"), pause);
         }
-        tally.tries.fetch_add(1, Relaxed);
-        match self.once(ask).await {
-            Ok(answer) => self.judge(ask, tally, answer),
+        counts.tries.fetch_add(1, Relaxed);
+        match self.send_once(request).await {
+            Ok(answer) => self.evaluate(request, counts, answer),
             Err(TransportError::NoToken(reason)) => {
-                Poll::Never(self.no_token(&ask.operation, reason))
+                Poll::Never(self.no_token_error(&request.operation, reason))
             }
-            Err(TransportError::Odd(reason)) => Poll::Never(ask.malformed(&reason)),
-            Err(TransportError::Broken(reason)) if ask.method == Method::Post => {
-                Poll::Never(unknown(ask, reason))
+            Err(TransportError::Invalid(reason)) => Poll::Never(request.malformed(&reason)),
+            Err(TransportError::Broken(reason)) if request.method == Method::Post => {
+                Poll::Never(outcome_unknown(request, reason))
             }
             Err(fault) => {
                 let reason = match fault {
                     TransportError::Broken(reason) => {
-                        tally.lost.store(true, Relaxed);
+                        counts.lost.store(true, Relaxed);
                         reason
                     }
                     TransportError::NotSent(reason)
                     | TransportError::NoToken(reason)
-                    | TransportError::Odd(reason) => reason,
+                    | TransportError::Invalid(reason) => reason,
                 };
-                let faults = tally.faults.fetch_add(1, Relaxed) + 1;
-                if faults < retry::TRIES {
-                    return self.later(reason, retry::jittered(faults));
+                let faults = counts.faults.fetch_add(1, Relaxed) + 1;
+                if faults < retry::MAX_FAULTS {
+                    return self.retry_later(reason, retry::jittered_pause(faults));
                 }
                 Poll::Never(ArmError::Unreachable {
-                    operation: ask.operation.clone(),
-                    tries: tally.tries.load(Relaxed),
+                    operation: request.operation.clone(),
+                    tries: counts.tries.load(Relaxed),
                     reason,
                 })
             }
         }
     }
 
-    fn judge(&self, ask: &ArmRequest, tally: &Tally, answer: Answer) -> Poll<Answer, ArmError> {
+    fn evaluate(
+        &self,
+        request: &ArmRequest,
+        counts: &RetryCounts,
+        answer: Answer,
+    ) -> Poll<Answer, ArmError> {
         if answer.is_success() {
             return Poll::Ready(answer);
         }
-        let refusal = ask.refusal(self, &answer);
-        let seen = format!("{} {}", answer.status, refusal.leaf);
-        let asked = answer.retry_after;
-        if asked.is_some_and(|asked| asked > retry::LONGEST_ASKED) {
+        let refusal = request.refusal(self, &answer);
+        let last_answer = format!("{} {}", answer.status, refusal.leaf);
+        let retry_after = answer.retry_after;
+        if retry_after.is_some_and(|retry_after| retry_after > retry::MAX_RETRY_AFTER) {
             return Poll::Ready(answer);
         }
-        let asked = asked.unwrap_or(Duration::ZERO);
-        // Another operation that holds a lock is told by 429 as well; it has nothing to do with how much is asked.
+        let retry_after = retry_after.unwrap_or(Duration::ZERO);
+        // 429 may also mean that another operation has a lock; that is no throttling.
         if answer.status == 429 || hint::is_busy(&refusal) {
-            let turns = tally.turns.fetch_add(1, Relaxed) + 1;
-            return match turns < retry::TURNS {
-                true if hint::is_busy(&refusal) => self.later(seen, asked.max(retry::busy(turns))),
-                true => self.later(seen, asked.max(retry::jittered(turns))),
-                false => Poll::Ready(answer),
-            };
-        }
-        if retry::may_pass(answer.status) {
-            if ask.method == Method::Post {
-                let words = self.inner.tokens.scrubbed(&refusal.message);
-                return Poll::Never(unknown(ask, format!("{seen}: {words}")));
+            let refusals = counts.refusals.fetch_add(1, Relaxed) + 1;
+            if refusals >= retry::MAX_REFUSALS {
+                return Poll::Ready(answer);
             }
-            tally.lost.store(true, Relaxed);
-            let faults = tally.faults.fetch_add(1, Relaxed) + 1;
-            return match faults < retry::TRIES {
-                true => self.later(seen, asked.max(retry::jittered(faults))),
-                false => Poll::Ready(answer),
+            let pause = if hint::is_busy(&refusal) {
+                retry::busy_pause(refusals)
+            } else {
+                retry::jittered_pause(refusals)
             };
+            return self.retry_later(last_answer, retry_after.max(pause));
         }
-        if self.expecting && hint::is_unseen(&refusal) {
-            let unseen = tally.unseen.fetch_add(1, Relaxed) + 1;
-            if unseen < MOST_UNSEEN {
-                return self.later(
-                    seen,
-                    asked.max(Duration::from_secs(unseen.into()).min(LONGEST_UNSEEN)),
+        if retry::is_retryable(answer.status) {
+            if request.method == Method::Post {
+                let message = self.inner.tokens.scrubbed(&refusal.message);
+                return Poll::Never(outcome_unknown(
+                    request,
+                    format!("{last_answer}: {message}"),
+                ));
+            }
+            counts.lost.store(true, Relaxed);
+            let faults = counts.faults.fetch_add(1, Relaxed) + 1;
+            if faults >= retry::MAX_FAULTS {
+                return Poll::Ready(answer);
+            }
+            return self.retry_later(last_answer, retry_after.max(retry::jittered_pause(faults)));
+        }
+        if self.retrying_not_found && hint::may_become_visible(&refusal) {
+            let not_found = counts.not_found.fetch_add(1, Relaxed) + 1;
+            if not_found < MAX_NOT_FOUND {
+                return self.retry_later(
+                    last_answer,
+                    retry_after.max(Duration::from_secs(not_found.into()).min(MAX_NOT_FOUND_PAUSE)),
                 );
             }
         }
         Poll::Ready(answer)
     }
 
-    fn later(&self, seen: String, pause: Duration) -> Poll<Answer, ArmError> {
-        Poll::Later(seen, self.pace().of(pause))
+    fn retry_later(&self, last_answer: String, pause: Duration) -> Poll<Answer, ArmError> {
+        Poll::Later(last_answer, self.time_scale().of(pause))
     }
 
-    /// How fast time passes here.
-    pub(in crate::azure) fn pace(&self) -> TimeScale {
-        self.inner.settings.who.wire.pace
+    /// Returns the scale of all pauses and deadlines.
+    pub(in crate::azure) fn time_scale(&self) -> TimeScale {
+        self.inner.options.who.wire.pace
     }
 
-    /// Sends `ask` once; after a 401 once more, with a new token.
-    pub(in crate::azure) async fn once(&self, ask: &ArmRequest) -> Result<Answer, TransportError> {
-        let answer = self.sent(ask).await?;
+    /// Sends `request` once; after a 401 once more with a new token.
+    pub(in crate::azure) async fn send_once(
+        &self,
+        request: &ArmRequest,
+    ) -> Result<Answer, TransportError> {
+        let answer = self.transmit(request).await?;
         if answer.status != 401 {
             return Ok(answer);
         }
-        // The client of the token's source keeps tokens of its own, and would give us the same one.
+        // The credential's own client caches tokens and would return the same one.
         self.inner
             .tokens
             .renew()
             .map_err(|error| TransportError::NoToken(error.to_string()))?;
-        self.sent(ask).await
+        self.transmit(request).await
     }
 
-    async fn sent(&self, ask: &ArmRequest) -> Result<Answer, TransportError> {
-        let (context, mut request) = (Context::default(), ask.request());
+    async fn transmit(&self, request: &ArmRequest) -> Result<Answer, TransportError> {
+        let (context, mut http_request) = (Context::default(), request.to_http());
         let options = PipelineSendOptions {
             skip_checks: true,
             ..PipelineSendOptions::default()
@@ -239,19 +259,19 @@ impl ArmClient {
         let sent = self
             .inner
             .pipeline
-            .send(&context, &mut request, Some(options));
-        let limit = self.inner.settings.request_timeout;
+            .send(&context, &mut http_request, Some(options));
+        let limit = self.inner.options.request_timeout;
         let response = match tokio::time::timeout(limit, sent).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
-                let why = |text: &str| self.inner.tokens.scrubbed(text);
+                let scrub = |text: &str| self.inner.tokens.scrubbed(text);
                 return Err(match error.kind() {
                     ErrorKind::Credential => {
-                        TransportError::NoToken(why(&why_no_token(&error.to_string())))
+                        TransportError::NoToken(scrub(&why_no_token(&error.to_string())))
                     }
-                    ErrorKind::Connection => TransportError::NotSent(why(&cause(&error))),
-                    ErrorKind::Io => TransportError::Broken(why(&cause(&error))),
-                    _ => TransportError::Odd(why(&cause(&error))),
+                    ErrorKind::Connection => TransportError::NotSent(scrub(&cause(&error))),
+                    ErrorKind::Io => TransportError::Broken(scrub(&cause(&error))),
+                    _ => TransportError::Invalid(scrub(&cause(&error))),
                 });
             }
             Err(_elapsed) => {
@@ -261,38 +281,42 @@ impl ArmClient {
                 )));
             }
         };
-        let answer = Answer::read(&response, (self.inner.settings.who.wire.now)());
-        let bucket = Bucket::of(ask.method.as_str());
-        if let Some(left) = answer.remaining {
-            self.inner.limiter.left(bucket, left);
+        let answer = Answer::read(&response, (self.inner.options.who.wire.now)());
+        let bucket = Bucket::for_method(request.method.as_str());
+        if let Some(remaining) = answer.remaining {
+            self.inner.limiter.limit_to(bucket, remaining);
         }
-        if answer.status == 429 && !hint::is_busy(&ask.refusal(self, &answer)) {
-            let asked = answer.retry_after.unwrap_or(Duration::from_secs(1));
+        if answer.status == 429 && !hint::is_busy(&request.refusal(self, &answer)) {
+            let retry_after = answer.retry_after.unwrap_or(Duration::from_secs(1));
             self.inner
                 .limiter
-                .close(bucket, asked.min(retry::LONGEST_ASKED));
+                .close_for(bucket, retry_after.min(retry::MAX_RETRY_AFTER));
         }
         Ok(answer)
     }
 
-    pub(in crate::azure) fn no_token(&self, operation: &Operation, reason: String) -> ArmError {
+    pub(in crate::azure) fn no_token_error(
+        &self,
+        operation: &Operation,
+        reason: String,
+    ) -> ArmError {
         ArmError::Credential {
             operation: operation.clone(),
-            who: self.inner.settings.who.source.kind().name(),
+            source_name: self.inner.options.who.source.kind().name(),
             reason,
         }
     }
 }
 
-fn unknown(ask: &ArmRequest, reason: String) -> ArmError {
+fn outcome_unknown(request: &ArmRequest, reason: String) -> ArmError {
     ArmError::Unknown {
-        operation: ask.operation.clone(),
+        operation: request.operation.clone(),
         reason,
     }
 }
 
-/// All tries of one request together, pauses included.
-const PATIENCE: Duration = Duration::from_secs(1800);
-/// So often what we have just created may be not found: some two minutes.
-const MOST_UNSEEN: u32 = 16;
-const LONGEST_UNSEEN: Duration = Duration::from_secs(10);
+/// The limit of one request with all retries and pauses.
+const MAX_DURATION: Duration = Duration::from_secs(1800);
+/// The number of "not found" for a resource that was just created: about two minutes.
+const MAX_NOT_FOUND: u32 = 16;
+const MAX_NOT_FOUND_PAUSE: Duration = Duration::from_secs(10);

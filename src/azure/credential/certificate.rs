@@ -1,7 +1,7 @@
-//! An application's certificate: it signs who we are, in place of a password.
+//! Authentication with an application's certificate in shown_path of a password.
 //!
-//! In: a PEM or PKCS#12 file with a certificate and its RSA key. Out: a signed assertion for each request of a token.
-//! Deliberately sends no key anywhere, and of the certificate its digest alone.
+//! Takes a PEM or PKCS#12 file with an RSA key; returns a signed assertion for each token request.
+//! It sends the digest of the certificate and never the key.
 
 use std::fmt;
 use std::path::Path;
@@ -22,7 +22,7 @@ use super::Auth;
 use crate::azure::transport::Clock;
 use crate::secret::Secret;
 
-/// A certificate with its key, and for whom it signs what.
+/// A certificate with its private key, and the claims that it signs.
 pub(super) struct Certificate {
     key: PKey<Private>,
     digest: String,
@@ -37,29 +37,31 @@ impl Certificate {
         password: Option<&Secret>,
         tenant: &str,
         client: &str,
-        who: &Auth,
+        auth: &Auth,
     ) -> Result<Self, String> {
-        let place = path.display();
-        let bytes = std::fs::read(path).map_err(|error| format!("{place}: {error}"))?;
+        let shown_path = path.display();
+        let bytes = std::fs::read(path).map_err(|error| format!("{shown_path}: {error}"))?;
         let (certificate, key) = parse(&bytes, password.map_or("", Secret::expose))
-            .map_err(|why| format!("{place}: {why}"))?;
+            .map_err(|why| format!("{shown_path}: {why}"))?;
         if key.id() != Id::RSA {
             return Err(format!(
-                "{place}: its key is not an RSA key, and no other is taken"
+                "{shown_path}: expected an RSA key, found another kind"
             ));
         }
         let public = certificate.public_key();
         if !public.is_ok_and(|public| public.public_eq(&key)) {
-            return Err(format!("{place}: the key is not the certificate's"));
+            return Err(format!(
+                "{shown_path}: the key does not belong to the certificate"
+            ));
         }
         let digest = certificate.digest(MessageDigest::sha256());
-        let digest = digest.map_err(|error| format!("{place}: {error}"))?;
+        let digest = digest.map_err(|error| format!("{shown_path}: {error}"))?;
         Ok(Self {
             key,
             digest: URL_SAFE_NO_PAD.encode(digest),
             client: client.to_owned(),
-            audience: format!("{}{tenant}/oauth2/v2.0/token", who.cloud.authority()),
-            now: who.wire.now,
+            audience: format!("{}{tenant}/oauth2/v2.0/token", auth.cloud.authority()),
+            now: auth.wire.now,
         })
     }
 
@@ -71,9 +73,9 @@ impl Certificate {
             "iss": self.client,
             "sub": self.client,
             "jti": azure_core::Uuid::new_v4().to_string(),
-            // The authority's clock may be behind ours.
+            // The authority's clock may be behind.
             "nbf": now - 60,
-            "exp": now + LIFETIME_S,
+            "exp": now + ASSERTION_LIFETIME_S,
         });
         let part = |value: serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let signed = format!("{}.{}", part(header), part(claims));
@@ -88,19 +90,19 @@ impl Certificate {
 
 fn parse(bytes: &[u8], password: &str) -> Result<(X509, PKey<Private>), String> {
     if bytes.windows(BEGIN.len()).any(|window| window == BEGIN) {
-        let certificate = X509::from_pem(bytes).map_err(|_| "there is no certificate in it")?;
+        let certificate = X509::from_pem(bytes).map_err(|_| "the file contains no certificate")?;
         let key = PKey::private_key_from_pem_passphrase(bytes, password.as_bytes());
-        let key = key.map_err(|_| "there is no private key in it that the password opens")?;
+        let key = key.map_err(|_| "the file contains no private key that the password opens")?;
         return Ok((certificate, key));
     }
-    let archive = Pkcs12::from_der(bytes).map_err(|_| "it is neither PEM nor PKCS#12")?;
+    let archive = Pkcs12::from_der(bytes).map_err(|_| "the file is neither PEM nor PKCS#12")?;
     let parsed = archive.parse2(password);
     let parsed =
-        parsed.map_err(|_| "the password does not open it, or it uses a cipher that is retired")?;
+        parsed.map_err(|_| "the password is wrong, or the file uses an obsolete cipher")?;
     match (parsed.cert, parsed.pkey) {
         (Some(certificate), Some(key)) => Ok((certificate, key)),
-        (None, _) => Err(String::from("there is no certificate in it")),
-        (_, None) => Err(String::from("there is no private key in it")),
+        (None, _) => Err(String::from("the file contains no certificate")),
+        (_, None) => Err(String::from("the file contains no private key")),
     }
 }
 
@@ -110,7 +112,7 @@ impl ClientAssertion for Certificate {
         self.assertion().map_err(|error| {
             azure_core::Error::with_message(
                 azure_core::error::ErrorKind::Credential,
-                format!("the certificate's key does not sign: {error}"),
+                format!("cannot sign with the key of the certificate: {error}"),
             )
         })
     }
@@ -123,5 +125,5 @@ impl fmt::Debug for Certificate {
 }
 
 const BEGIN: &[u8] = b"-----BEGIN ";
-/// An assertion is used at once.
-const LIFETIME_S: i64 = 600;
+/// The lifetime of an assertion, in seconds; it is used at once.
+const ASSERTION_LIFETIME_S: i64 = 600;

@@ -1,7 +1,7 @@
-//! The identity of a job of GitHub Actions.
+//! Authentication as a job of GitHub Actions.
 //!
-//! In: the address and the token that the runner gives to a job. Out: the job's own signed statement of who it is, which an
-//! application in Azure trusts. Deliberately keeps none: each is good for minutes.
+//! Takes the address and the token that the runner passes to a job; returns an id token signed by
+//! GitHub, which an application in Azure trusts. It caches none: each is valid for minutes.
 
 use std::fmt;
 
@@ -17,22 +17,20 @@ use serde_json::Value;
 use crate::azure::transport::cause;
 use crate::secret::Secret;
 
-/// A job.
-pub(super) struct Job {
+/// A job of GitHub Actions that requests id tokens.
+pub(super) struct GitHubJob {
     url: Url,
     token: Secret,
     pipeline: Pipeline,
 }
 
-impl Job {
-    /// The address that `given` is, with the audience that Azure wants.
-    pub(super) fn address(given: &str) -> Result<Url, String> {
-        let mut url =
-            Url::parse(given).map_err(|error| format!("the job's address is no URL: {error}"))?;
+impl GitHubJob {
+    /// Parses the runner's address and adds the audience that Azure requires.
+    pub(super) fn parse_address(given: &str) -> Result<Url, String> {
+        let mut url = Url::parse(given)
+            .map_err(|error| format!("the address for id tokens is not a URL: {error}"))?;
         if url.scheme() != "https" {
-            return Err(String::from(
-                "the job's address is not https: its token would be seen",
-            ));
+            return Err(String::from("the address for id tokens is not https"));
         }
         url.query_pairs_mut().append_pair("audience", AUDIENCE);
         Ok(url)
@@ -57,12 +55,12 @@ impl Job {
 }
 
 #[async_trait::async_trait]
-impl ClientAssertion for Job {
+impl ClientAssertion for GitHubJob {
     async fn secret(&self, _: Option<ClientMethodOptions<'_>>) -> azure_core::Result<String> {
         let mut request = Request::new(self.url.clone(), Method::Get);
         request.insert_header("authorization", format!("bearer {}", self.token.expose()));
         request.insert_header("accept", "application/json; api-version=2.0");
-        let failed = |why: String| Error::with_message(ErrorKind::Credential, why);
+        let failed = |reason: String| Error::with_message(ErrorKind::Credential, reason);
         let options = PipelineSendOptions {
             skip_checks: true,
             ..PipelineSendOptions::default()
@@ -73,11 +71,11 @@ impl ClientAssertion for Job {
             .send(&context, &mut request, Some(options))
             .await;
         let response =
-            sent.map_err(|error| failed(format!("GitHub was not reached: {}", cause(&error))))?;
+            sent.map_err(|error| failed(format!("cannot reach GitHub: {}", cause(&error))))?;
         let status = u16::from(response.status());
         if status != 200 {
             return Err(failed(format!(
-                "GitHub answered {status}; the job needs the permission `id-token: write`"
+                "GitHub answered {status} to the request for an id token"
             )));
         }
         let bytes: &[u8] = response.body();
@@ -85,13 +83,13 @@ impl ClientAssertion for Job {
         let value = body.get("value").and_then(Value::as_str);
         value
             .map(str::to_owned)
-            .ok_or_else(|| failed(String::from("GitHub's answer has no token in it")))
+            .ok_or_else(|| failed(String::from("GitHub's answer contains no token")))
     }
 }
 
-impl fmt::Debug for Job {
+impl fmt::Debug for GitHubJob {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Job")
+        f.write_str("GitHubJob")
     }
 }
 

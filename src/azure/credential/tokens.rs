@@ -1,7 +1,7 @@
-//! Tokens from one source, kept until one is refused.
+//! Requests tokens from one credential source and caches them.
 //!
-//! In: who we are. Out: a credential for Microsoft's clients. Deliberately shows no token: what was given out is taken out of
-//! everything that others say.
+//! Takes an [`Auth`]; returns a credential for Microsoft's clients. It removes issued tokens from
+//! messages.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -17,30 +17,30 @@ use azure_identity::{
 };
 
 use super::certificate::Certificate;
-use super::github::Job;
+use super::github::GitHubJob;
 use super::{CredentialError, CredentialSource};
 use crate::azure::cloud::Cloud;
 use crate::azure::transport::{AzureTransport, cause};
 use crate::secret::{SCRUBBED, Scrubber, Secret};
 
-/// Who we are, in which cloud, over which wire.
+/// The credential source, the cloud and the transport of a client.
 #[derive(Clone)]
 pub struct Auth {
-    /// Where tokens come from.
+    /// The source of tokens.
     pub source: CredentialSource,
-    /// Whose tokens.
+    /// The cloud that issues the tokens.
     pub cloud: Cloud,
-    /// What carries the requests for them.
+    /// The transport of token requests.
     pub wire: AzureTransport,
 }
 
 impl Auth {
-    /// A source of tokens. Nothing is asked for yet; files that are named are read.
+    /// Creates a token cache. Reads the files of the source and sends nothing.
     pub fn tokens(&self) -> Result<Tokens, CredentialError> {
         Ok(Tokens {
             current: Mutex::new(self.credential()?),
-            given: Mutex::new(Vec::new()),
-            who: self.clone(),
+            issued: Mutex::new(Vec::new()),
+            auth: self.clone(),
         })
     }
 
@@ -80,8 +80,8 @@ impl Auth {
                 url,
                 token,
             } => {
-                let url = Job::address(url).map_err(|why| self.unusable(&why))?;
-                let job = Job::new(url.clone(), token.clone(), self.options(&url)?);
+                let url = GitHubJob::parse_address(url).map_err(|why| self.unusable(&why))?;
+                let job = GitHubJob::new(url.clone(), token.clone(), self.options(&url)?);
                 let options = assertion(self.options(self.cloud.authority())?);
                 let (tenant, client) = (tenant.clone(), client.clone());
                 ClientAssertionCredential::new(tenant, client, job, Some(options))
@@ -119,13 +119,13 @@ impl Auth {
     fn options(&self, url: &Url) -> Result<ClientOptions, CredentialError> {
         let transport = self.wire.to(url);
         let transport = transport.map_err(|error| self.unusable(&error.to_string()))?;
-        let first = self.wire.pace.of(FIRST_PAUSE).as_millis();
+        let initial_pause = self.wire.pace.of(INITIAL_PAUSE).as_millis();
         Ok(ClientOptions {
             transport: Some(transport),
-            // Asking for a token changes nothing, so the SDK may repeat it.
+            // A token request has no effect, so the SDK may repeat it.
             retry: RetryOptions::exponential(ExponentialRetryOptions {
                 initial_delay: azure_core::time::Duration::milliseconds(
-                    i64::try_from(first).unwrap_or(1).max(1),
+                    i64::try_from(initial_pause).unwrap_or(1).max(1),
                 ),
                 max_retries: 4,
                 ..ExponentialRetryOptions::default()
@@ -135,34 +135,36 @@ impl Auth {
         })
     }
 
-    fn unusable(&self, why: &str) -> CredentialError {
+    fn unusable(&self, reason: &str) -> CredentialError {
         CredentialError::Unusable {
-            who: self.source.kind().name(),
-            why: redact(&Scrubber::new(&self.source.secrets()).scrub(why)),
+            source_name: self.source.kind().name(),
+            reason: redact(&Scrubber::new(&self.source.secrets()).scrub(reason)),
         }
     }
 }
 
-/// What makes tokens. Clients of Microsoft's take it as theirs.
+/// A token cache that Microsoft's clients accept as a credential.
 pub struct Tokens {
-    who: Auth,
+    auth: Auth,
     current: Mutex<Arc<dyn TokenCredential>>,
-    /// The tokens that were given out last.
-    given: Mutex<Vec<Secret>>,
+    /// The tokens issued last, to remove them from messages.
+    issued: Mutex<Vec<Secret>>,
 }
 
 impl Tokens {
-    /// Forgets every token: the next one is new. The clients below keep theirs and cannot be told, so they are made anew.
+    /// Discards all tokens, so that the next one is new.
+    ///
+    /// The clients below cache tokens without a way to clear them, so this recreates them.
     pub fn renew(&self) -> Result<(), CredentialError> {
-        let new = self.who.credential()?;
+        let new = self.auth.credential()?;
         *locked(&self.current) = new;
         Ok(())
     }
 
-    /// `text` without the source's secrets, without tokens and without signatures.
+    /// Returns `text` without the source's secrets, issued tokens and signatures.
     pub fn scrubbed(&self, text: &str) -> String {
-        let mut secrets = self.who.source.secrets();
-        secrets.extend(locked(&self.given).iter().cloned());
+        let mut secrets = self.auth.source.secrets();
+        secrets.extend(locked(&self.issued).iter().cloned());
         redact(&Scrubber::new(&secrets).scrub(text))
     }
 }
@@ -176,20 +178,20 @@ impl TokenCredential for Tokens {
     ) -> azure_core::Result<AccessToken> {
         let current = Arc::clone(&*locked(&self.current));
         let token = current.get_token(scopes, options).await?;
-        let (mut given, text) = (locked(&self.given), token.token.secret());
-        if !given.iter().any(|known| known.expose() == text) {
-            given.push(Secret::new(text));
-            let more = given.len().saturating_sub(KEPT);
-            given.drain(..more);
+        let (mut issued, text) = (locked(&self.issued), token.token.secret());
+        if !issued.iter().any(|known| known.expose() == text) {
+            issued.push(Secret::new(text));
+            let more = issued.len().saturating_sub(MAX_ISSUED);
+            issued.drain(..more);
         }
-        drop(given);
+        drop(issued);
         Ok(token)
     }
 }
 
 impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Tokens from {}", self.who.source.kind().name())
+        write!(f, "Tokens from {}", self.auth.source.kind().name())
     }
 }
 
@@ -200,7 +202,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     }
 }
 
-/// Takes out what looks like a token or a signature, whosever it is: an answer may repeat a URL of its own.
+/// Removes everything that looks like a token or a signature, for example in a quoted URL.
 fn redact(text: &str) -> String {
     let mut text = Cow::Borrowed(text);
     for begin in ["sig=", "Bearer ", "eyJ"] {
@@ -221,8 +223,8 @@ fn redact(text: &str) -> String {
     text.into_owned()
 }
 
-/// Where a virtual machine asks for its identity.
+/// The metadata service of a virtual machine.
 const METADATA: &str = "http://169.254.169.254/";
-const FIRST_PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
-/// So many tokens are remembered, so as to be taken out of texts.
-const KEPT: usize = 8;
+const INITIAL_PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
+/// The number of issued tokens to remove from messages.
+const MAX_ISSUED: usize = 8;

@@ -1,7 +1,7 @@
-//! What Azure is asked for: the bodies of requests, and the versions of the interfaces that they are of.
+//! Takes names, a machine and a base; returns the JSON bodies of requests. Sends nothing.
 //!
-//! In: names, a machine, a base. Out: JSON. Deliberately sends nothing. Versions are the oldest that have what is needed, so
-//! that clouds which follow later know them; names and limits are those of <https://learn.microsoft.com/azure/templates/>.
+//! Api-versions are the oldest that suffice, because some clouds lag behind the public one.
+//! Names and limits are those of <https://learn.microsoft.com/azure/templates/>.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,27 +14,28 @@ use crate::definition::{AzureMachine, GalleryOutput, Security};
 use crate::lock::{ImageReference, PurchasePlan, VmGeneration};
 use crate::ssh::Keys;
 
-/// Virtual machines, images. The first version that knows the security type `Standard`, in requests and in answers.
+/// The api-version of virtual machines and images: the first with the security type `Standard`.
 pub const COMPUTE: &str = "2025-11-01";
-/// Disks.
+/// The api-version of disks.
 pub const DISKS: &str = "2025-01-02";
-/// Galleries.
+/// The api-version of galleries.
 pub const GALLERY: &str = "2024-03-03";
-/// Networks. Older than the version from which on subnets have no way out unless one is asked for.
+/// The api-version of networks: older than the one that makes subnets private by default.
 pub const NETWORK: &str = "2025-05-01";
-/// Resource groups and tags.
+/// The api-version of resource groups and tags.
 pub const RESOURCES: &str = "2025-04-01";
-/// What policies would say: the first version that tells their effects, <https://learn.microsoft.com/rest/api/policyinsights>.
+/// The api-version of policy checks: the first that reports effects.
+/// <https://learn.microsoft.com/rest/api/policyinsights>
 pub const POLICIES: &str = "2023-03-01";
-/// Sizes of machines.
+/// The api-version of VM sizes.
 pub const SKUS: &str = "2021-07-01";
 
-/// A resource group.
+/// Returns the body of a resource group.
 pub fn group(machine: &AzureMachine, tags: &Value) -> Value {
     json!({ "location": machine.location, "tags": tags })
 }
 
-/// Lets the ones in that are allowed, to the SSH port alone.
+/// Returns the body of a security group that admits `allow_from` to the SSH port only.
 pub fn firewall(machine: &AzureMachine, tags: &Value) -> Value {
     let rule = |(index, from): (usize, &String)| {
         json!({
@@ -59,7 +60,9 @@ pub fn firewall(machine: &AzureMachine, tags: &Value) -> Value {
     })
 }
 
-/// A network with one subnet, whose way out is stated: a public address has its own, and there is no other.
+/// Returns the body of a network with one subnet, without Azure's default outbound access.
+///
+/// Outbound traffic uses the VM's public address.
 pub fn network(machine: &AzureMachine, tags: &Value) -> Value {
     json!({
         "location": machine.location,
@@ -74,7 +77,8 @@ pub fn network(machine: &AzureMachine, tags: &Value) -> Value {
     })
 }
 
-/// A public address. Only Standard ones are left: <https://learn.microsoft.com/azure/virtual-network/ip-services/public-ip-basic-upgrade-guidance>.
+/// Returns the body of a public address. Azure retired all SKUs but Standard:
+/// <https://learn.microsoft.com/azure/virtual-network/ip-services/public-ip-basic-upgrade-guidance>
 pub fn address(machine: &AzureMachine, tags: &Value) -> Value {
     let mut body = json!({
         "location": machine.location,
@@ -88,23 +92,31 @@ pub fn address(machine: &AzureMachine, tags: &Value) -> Value {
     body
 }
 
-/// A network interface; its public address goes with it.
+/// The resources that a network interface refers to.
+#[derive(Clone, Copy)]
+pub struct Connection<'a> {
+    pub subnet: &'a ResourceId,
+    pub public_address: Option<&'a ResourceId>,
+    /// Whether the security group of the names is attached.
+    pub firewall: bool,
+}
+
+/// Returns the body of a network interface. Azure deletes its public address with it.
 pub fn interface(
     machine: &AzureMachine,
     names: &Names,
     tags: &Value,
-    with: (&ResourceId, Option<&ResourceId>, bool),
+    connection: Connection<'_>,
 ) -> Value {
-    let (subnet, address, firewall) = with;
     let mut configuration = json!({
         "name": "bake",
         "properties": {
             "primary": true,
             "privateIPAllocationMethod": "Dynamic",
-            "subnet": { "id": subnet.as_str() },
+            "subnet": { "id": connection.subnet.as_str() },
         },
     });
-    if let Some(address) = address {
+    if let Some(address) = connection.public_address {
         configuration["properties"]["publicIPAddress"] = json!({
             "id": address.as_str(),
             "properties": { "deleteOption": "Delete" },
@@ -115,13 +127,13 @@ pub fn interface(
         "tags": tags,
         "properties": { "ipConfigurations": [configuration] },
     });
-    if firewall {
+    if connection.firewall {
         body["properties"]["networkSecurityGroup"] = json!({ "id": names.firewall.as_str() });
     }
     body
 }
 
-/// A machine that starts from `image`; disk and interface go with it.
+/// Returns the body of a VM that boots from an image. Azure deletes disk and interface with it.
 pub fn machine(
     machine: &AzureMachine,
     names: &Names,
@@ -144,7 +156,7 @@ pub fn machine(
         "tags": tags,
         "properties": {
             "hardwareProfile": { "vmSize": machine.vm_size },
-            "storageProfile": { "imageReference": reference(image), "osDisk": disk },
+            "storageProfile": { "imageReference": image_reference(image), "osDisk": disk },
             "osProfile": {
                 "computerName": "vault-bake",
                 "adminUsername": ADMIN,
@@ -172,7 +184,7 @@ pub fn machine(
         body["plan"] = json!(plan);
     }
     let properties = &mut body["properties"];
-    // Never left out: from 2025-11-01 on, Azure's default for the second generation is Trusted Launch.
+    // Always set: since 2025-11-01, Azure's default for generation 2 is Trusted Launch.
     properties["securityProfile"] = match machine.security {
         Security::Standard => json!({ "securityType": "Standard" }),
         Security::TrustedLaunch => json!({
@@ -195,10 +207,10 @@ pub fn machine(
     body
 }
 
-/// Azure demands a user of a machine beside root; the seal removes it.
+/// The user that Azure requires in addition to root; the seal removes it.
 pub const ADMIN: &str = "vaultbake";
 
-fn reference(image: &ImageReference) -> Value {
+fn image_reference(image: &ImageReference) -> Value {
     match image {
         ImageReference::Marketplace {
             publisher,
@@ -212,11 +224,11 @@ fn reference(image: &ImageReference) -> Value {
     }
 }
 
-/// A managed image of a generalized machine.
+/// Returns the body of a managed image of a generalized VM.
 pub fn managed_image(
     location: &str,
     tags: &Value,
-    of: &ResourceId,
+    source: &ResourceId,
     generation: VmGeneration,
     zone_resilient: bool,
 ) -> Value {
@@ -225,32 +237,32 @@ pub fn managed_image(
         "tags": tags,
         "properties": {
             "hyperVGeneration": generation.as_str(),
-            "sourceVirtualMachine": { "id": of.as_str() },
+            "sourceVirtualMachine": { "id": source.as_str() },
             "storageProfile": { "zoneResilient": zone_resilient },
         },
     })
 }
 
-/// What a gallery version is made of.
+/// The source of a gallery version.
 pub enum VersionSource<'a> {
     /// A managed image.
     Image(&'a ResourceId),
-    /// A generalized machine.
+    /// A generalized VM.
     Machine(&'a ResourceId),
 }
 
-/// A version in a gallery.
+/// Returns the body of a gallery version.
 pub fn version(
     location: &str,
     tags: &Value,
     gallery: &GalleryOutput,
-    of: &VersionSource<'_>,
+    source: &VersionSource<'_>,
 ) -> Value {
     let mut regions: Vec<&str> = vec![location];
     let more = gallery.target_regions.iter().map(String::as_str);
     regions.extend(more.filter(|region| !region.eq_ignore_ascii_case(location)));
     let region = |name: &&str| json!({ "name": name, "regionalReplicaCount": gallery.replicas });
-    let source = match of {
+    let source = match source {
         VersionSource::Image(id) => json!({ "id": id.as_str() }),
         VersionSource::Machine(id) => json!({ "virtualMachineId": id.as_str() }),
     };

@@ -1,6 +1,6 @@
-//! From a machine to images: stopped, generalized, captured, read back.
+//! Takes a build VM; stops and generalizes it, and returns the images captured from it.
 //!
-//! An action whose answer was lost is not repeated blindly: what the machine says of itself decides.
+//! If the answer to an action is lost, the state of the VM decides whether it is repeated.
 
 use std::time::Duration;
 
@@ -19,61 +19,61 @@ use crate::event::Events;
 use crate::lock::VmGeneration;
 use crate::teardown::{Teardown, Undo};
 
-/// How long a machine may take to stop.
+/// The limit of stopping a VM.
 const STOP_DEADLINE: Duration = Duration::from_secs(1800);
-/// How long a managed image may take.
+/// The limit of creating a managed image.
 const IMAGE_DEADLINE: Duration = Duration::from_secs(3600);
-/// How long a gallery version may take: it is copied to all its regions.
+/// The limit of creating a gallery version, which is copied to all its regions.
 const VERSION_DEADLINE: Duration = Duration::from_secs(4 * 3600);
 
-/// Captures the machine as everything that the output names.
+/// Captures the VM as all images that the output names.
 pub(super) async fn capture(
     azure: &Azure,
     mut machine: AzureVm,
     teardown: &mut Teardown,
     events: &Events,
 ) -> Result<Artifact, BuilderError> {
-    machine.made().await?;
+    machine.wait_until_created().await?;
     let (arm, job) = (&azure.arm, &azure.job);
     let run = machine.run.clone();
     let id = &machine.names.machine;
-    let generation = stop(arm, id).await?;
+    let generation = stop_and_generalize(arm, id).await?;
     let location = &job.machine.location;
     let mut images = Vec::new();
     let mut source = VersionSource::Machine(id);
-    let kept = job.managed_image(arm.subscription());
+    let image_id = job.managed_image(arm.subscription());
     let needs_image = azure.needs_image.load(Relaxed);
     if job.output.managed_image || needs_image {
-        let (to, tags) = match job.output.managed_image {
-            true => (&kept, names::tags(&job.machine.tags, &run, None)),
-            false => {
-                let tags = names::tags(&job.machine.tags, &run, Some(&job.expires));
-                (&machine.names.passing_image, tags)
-            }
+        let (to, tags) = if job.output.managed_image {
+            (&image_id, names::tags(&job.machine.tags, &run, None))
+        } else {
+            let tags = names::tags(&job.machine.tags, &run, Some(&job.expires));
+            (&machine.names.temporary_image, tags)
         };
         let zones = job.output.zone_resilient && job.output.managed_image;
-        let wanted = body::managed_image(location, &tags, id, generation, zones);
-        note(teardown, to, body::COMPUTE, &run)?;
-        events.note(format!("managed image {}", to.name()));
-        let image = make(arm, to, body::COMPUTE, &wanted, &run, IMAGE_DEADLINE).await?;
+        let request = body::managed_image(location, &tags, id, generation, zones);
+        register_undo(teardown, to, body::COMPUTE, &run)?;
+        events.note(format!("creating managed image {}", to.name()));
+        let image = create_image(arm, to, body::COMPUTE, &request, &run, IMAGE_DEADLINE).await?;
         if job.output.managed_image {
-            images.push(managed(job, to, &image)?);
+            images.push(read_managed_image(job, to, &image)?);
         }
         source = VersionSource::Image(to);
     }
     let version = job.gallery_version(arm.subscription());
     if let (Some(gallery), Some(to)) = (&job.output.gallery, version) {
         let tags = names::tags(&job.machine.tags, &run, None);
-        let wanted = body::version(location, &tags, gallery, &source);
-        note(teardown, &to, body::GALLERY, &run)?;
-        events.note(format!("gallery version {}", to.name()));
-        let made = make(arm, &to, body::GALLERY, &wanted, &run, VERSION_DEADLINE).await?;
-        images.push(gallery_version(azure, generation, &to, &made)?);
+        let request = body::version(location, &tags, gallery, &source);
+        register_undo(teardown, &to, body::GALLERY, &run)?;
+        events.note(format!("creating gallery version {}", to.name()));
+        let version =
+            create_image(arm, &to, body::GALLERY, &request, &run, VERSION_DEADLINE).await?;
+        images.push(read_gallery_version(azure, generation, &to, &version)?);
     }
     Ok(Artifact::Azure(images))
 }
 
-fn note(
+fn register_undo(
     teardown: &mut Teardown,
     id: &ResourceId,
     api: &str,
@@ -86,25 +86,25 @@ fn note(
     })?)
 }
 
-/// Stops and generalizes the machine: it never starts again. Returns how it booted.
-async fn stop(arm: &ArmClient, id: &ResourceId) -> Result<VmGeneration, AzureError> {
-    act(arm, id, "deallocate", "PowerState/deallocated").await?;
-    act(arm, id, "generalize", "OSState/generalized").await?;
-    let view = view(arm, id).await?;
+/// Stops and generalizes the VM, which can never start again. Returns its generation.
+async fn stop_and_generalize(arm: &ArmClient, id: &ResourceId) -> Result<VmGeneration, AzureError> {
+    run_action(arm, id, "deallocate", "PowerState/deallocated").await?;
+    run_action(arm, id, "generalize", "OSState/generalized").await?;
+    let view = instance_view(arm, id).await?;
     Ok(match view["hyperVGeneration"].as_str() {
         Some("V2") => VmGeneration::V2,
         _ => VmGeneration::V1,
     })
 }
 
-/// Does `action`; where nobody knows whether it happened, looks for `state`, and does it again where it did not.
-async fn act(
+/// Runs `action`. If its outcome is unknown, repeats it unless the VM has the state `state`.
+async fn run_action(
     arm: &ArmClient,
     id: &ResourceId,
     action: &str,
     state: &str,
 ) -> Result<(), AzureError> {
-    for _ in 0..MOST_TIMES {
+    for _ in 0..MAX_ATTEMPTS {
         let done = match arm.post(id, action, body::COMPUTE, &[], None).await {
             Ok(started) => started.finish_in(STOP_DEADLINE).await.map(|_| ()),
             Err(error) => Err(error),
@@ -114,34 +114,34 @@ async fn act(
             Err(error) => return Err(error.into()),
             Ok(()) => return Ok(()),
         }
-        let view = view(arm, id).await?;
+        let view = instance_view(arm, id).await?;
         let mut states = view["statuses"].as_array().into_iter().flatten();
-        if states.any(|one| one["code"].as_str() == Some(state)) {
+        if states.any(|entry| entry["code"].as_str() == Some(state)) {
             return Ok(());
         }
     }
-    Err(AzureError::Unexpected {
-        what: id.name().to_owned(),
-        why: format!("nobody answers whether it did {action}"),
-    })
+    let why = format!("cannot tell whether {action} took effect");
+    Err(AzureError::unexpected(id.name(), why))
 }
 
-/// An answer that is lost so often is no accident.
-const MOST_TIMES: usize = 3;
+/// The number of lost answers after which an action fails.
+const MAX_ATTEMPTS: usize = 3;
 
-async fn view(arm: &ArmClient, id: &ResourceId) -> Result<Value, AzureError> {
+async fn instance_view(arm: &ArmClient, id: &ResourceId) -> Result<Value, AzureError> {
     let expand = [("$expand", "instanceView")];
     let found = arm.get_with(id, body::COMPUTE, &expand).await?;
-    let mut found = found.ok_or_else(|| AzureError::Unexpected {
-        what: id.name().to_owned(),
-        why: "the machine is gone; a spot machine may be taken away at any time".to_owned(),
+    let mut found = found.ok_or_else(|| {
+        let why = "the VM no longer exists; Azure can evict a spot VM at any time";
+        AzureError::unexpected(id.name(), why)
     })?;
     Ok(found["properties"]["instanceView"].take())
 }
 
-/// Makes an image. There is no conditional create for images, so one is looked for first, and afterwards it has to carry
-/// our tag: two bakes of one version at the same moment cannot both believe that it is theirs.
-async fn make(
+/// Creates an image and returns it.
+///
+/// Azure has no conditional create for images. An existing one is therefore refused before, and the
+/// tag is checked after: of two concurrent builds of a version, at most one succeeds.
+async fn create_image(
     arm: &ArmClient,
     id: &ResourceId,
     api: &str,
@@ -149,44 +149,48 @@ async fn make(
     run: &str,
     deadline: Duration,
 ) -> Result<Value, AzureError> {
-    let taken = |why: &str| AzureError::Unexpected {
+    let taken = || AzureError::Unexpected {
         what: id.to_string(),
-        why: why.to_owned(),
+        why: "another build created it in the meantime".to_owned(),
+        hint: Some("Build another version: vault-bake never replaces an image.".to_owned()),
     };
-    match arm.get(id, api).await? {
-        Some(there) if !names::is_of(&there, run) => {
-            return Err(taken(
-                "it was made by somebody else meanwhile; images are never replaced",
-            ));
-        }
-        _ => {}
+    if let Some(existing) = arm.get(id, api).await?
+        && !names::has_run_tag(&existing, run)
+    {
+        return Err(taken());
     }
-    let made = arm.put(id, api, body).await?.finish_in(deadline).await?;
-    match names::is_of(&made, run) {
-        true => Ok(made),
-        false => Err(taken("it carries the tag of another bake")),
+    let created = arm.put(id, api, body).await?.finish_in(deadline).await?;
+    if names::has_run_tag(&created, run) {
+        Ok(created)
+    } else {
+        Err(taken())
     }
 }
 
-fn managed(job: &super::Job, id: &ResourceId, image: &Value) -> Result<CapturedImage, AzureError> {
+fn read_managed_image(
+    job: &super::Job,
+    id: &ResourceId,
+    image: &Value,
+) -> Result<CapturedImage, AzureError> {
     let properties = &image["properties"];
     Ok(CapturedImage {
         id: id.to_string(),
         kind: CapturedKind::ManagedImage,
         location: location(image, job),
         firmware: firmware(properties["hyperVGeneration"].as_str()),
-        // Managed images are for x64 alone: <https://learn.microsoft.com/azure/virtual-machines/capture-image-resource>.
+        // Managed images support x64 only:
+        // <https://learn.microsoft.com/azure/virtual-machines/capture-image-resource>
         arch: "x86_64".to_owned(),
         disk_gib: properties["storageProfile"]["osDisk"]["diskSizeGB"]
             .as_u64()
             .unwrap_or_default(),
-        created_at: created(image),
+        created_at: creation_time(image),
         unique_id: None,
         security: Security::Standard,
     })
 }
 
-fn gallery_version(
+fn read_gallery_version(
     azure: &Azure,
     generation: VmGeneration,
     id: &ResourceId,
@@ -204,7 +208,7 @@ fn gallery_version(
         disk_gib: properties["storageProfile"]["osDiskImage"]["sizeInGB"]
             .as_u64()
             .unwrap_or_default(),
-        created_at: created(version),
+        created_at: creation_time(version),
         unique_id: None,
         security: azure.job.machine.security,
     })
@@ -212,7 +216,7 @@ fn gallery_version(
 
 fn location(image: &Value, job: &super::Job) -> String {
     let found = image["location"].as_str().unwrap_or(&job.machine.location);
-    // Some answers have `West Europe` for `westeurope`.
+    // Some answers contain `West Europe` instead of `westeurope`.
     found.replace(' ', "").to_ascii_lowercase()
 }
 
@@ -223,21 +227,21 @@ fn firmware(generation: Option<&str>) -> Firmware {
     }
 }
 
-fn created(image: &Value) -> Option<Timestamp> {
-    let places = [
+fn creation_time(image: &Value) -> Option<Timestamp> {
+    let pointers = [
         "/systemData/createdAt",
         "/properties/publishingProfile/publishedDate",
         "/properties/timeCreated",
     ];
-    let found = places
+    let found = pointers
         .iter()
-        .find_map(|place| image.pointer(place)?.as_str()?.parse::<Timestamp>().ok())?;
-    // Records have whole seconds.
+        .find_map(|pointer| image.pointer(pointer)?.as_str()?.parse::<Timestamp>().ok())?;
+    // Manifests contain whole seconds.
     Timestamp::from_second(found.as_second()).ok()
 }
 
-/// Writes on each image which manifest it belongs to.
-pub(super) async fn mark(
+/// Tags each image with the digest of its manifest.
+pub(super) async fn tag_images(
     azure: &Azure,
     artifact: &Artifact,
     manifest: &Digest,
@@ -254,10 +258,11 @@ pub(super) async fn mark(
     Ok(())
 }
 
-/// The last lines of the machine's serial console, as far as Azure has them. That there are none is no error: this is
-/// asked for where something else failed.
+/// Returns the last lines of the VM's serial console, or none if Azure has none.
+///
+/// Errors are ignored, because the caller reports another failure.
 pub(super) async fn console(arm: &ArmClient, id: &ResourceId) -> Vec<String> {
-    let look = async {
+    let log = async {
         let query = [("sasUriExpirationTimeInMinutes", "10")];
         let started = arm
             .post(
@@ -274,7 +279,7 @@ pub(super) async fn console(arm: &ArmClient, id: &ResourceId) -> Vec<String> {
             .unwrap_or_default();
         Ok::<_, ArmError>(arm.fetch_text(url).await.unwrap_or_default())
     };
-    let text = look.await.unwrap_or_default();
+    let text = log.await.unwrap_or_default();
     let lines: Vec<String> = text
         .lines()
         .map(|line| line.chars().filter(|c| !c.is_control()).collect())

@@ -1,4 +1,4 @@
-//! Removes what a run made on Azure: only what carries its tag, looked at right before.
+//! Deletes resources of a run on Azure, after checking that they carry the run's tag.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -10,16 +10,16 @@ use crate::wait::Interrupt;
 
 use super::names;
 
-/// Removes through a door of its own interrupt: the first interrupt of a run starts its cleaning up.
+/// Deletes resources with its own interrupt: the first interrupt of a run starts the cleanup.
 pub struct Cleaner {
     arm: ArmClient,
 }
 
 impl Cleaner {
-    /// Removes through `arm`, whatever interrupts that.
+    /// Creates a cleaner that ignores the interrupt of `arm`.
     pub fn new(arm: &ArmClient) -> Self {
         Self {
-            arm: arm.until(&Interrupt::default()),
+            arm: arm.with_interrupt(&Interrupt::default()),
         }
     }
 
@@ -31,31 +31,28 @@ impl Cleaner {
         wait: bool,
     ) -> Result<bool, String> {
         let id: ResourceId = id.parse().map_err(|error| format!("{error}"))?;
-        let words = |error: ArmError| error.to_string();
-        let Some(found) = self.arm.get(&id, api).await.map_err(words)? else {
+        let message = |error: ArmError| error.to_string();
+        let Some(found) = self.arm.get(&id, api).await.map_err(message)? else {
             return Ok(false);
         };
-        // Azure makes a machine's disk itself, and puts no tag on it; its name is one that only we give.
-        let by_name = |run: &str| id.kind().ends_with("/disks") && id.name().ends_with(run);
+        // Azure creates a VM's disk without tags; its name contains the run's id.
+        let has_name_of = |run: &str| id.kind().ends_with("/disks") && id.name().ends_with(run);
         if let Some(run) = run
-            && !names::is_of(&found, run)
-            && !by_name(run)
+            && !names::has_run_tag(&found, run)
+            && !has_name_of(run)
         {
-            return Err(format!(
-                "it does not carry the tag {}={run}: it is somebody else's, and was left alone",
-                names::ID_TAG
-            ));
+            return Err(format!("it does not carry the tag {}={run}", names::ID_TAG));
         }
-        for _ in 0..MOST_TIMES {
+        for _ in 0..MAX_ATTEMPTS {
             let ended = self.delete(&id, api, wait).await;
             match ended {
                 Ok(()) => return Ok(true),
-                // What uses it is on its way out as well.
+                // A resource that uses it is being deleted too.
                 Err(error) if error.class() == Class::Conflict && wait => {}
-                Err(error) => return Err(words(error)),
+                Err(error) => return Err(message(error)),
             }
         }
-        self.delete(&id, api, wait).await.map_err(words)?;
+        self.delete(&id, api, wait).await.map_err(message)?;
         Ok(true)
     }
 
@@ -70,7 +67,7 @@ impl Cleaner {
         };
         let started = self.arm.delete(id, api, query).await?;
         if wait {
-            started.finish_in(DEADLINE).await?;
+            started.finish_in(DELETE_DEADLINE).await?;
         }
         Ok(())
     }
@@ -87,6 +84,6 @@ impl Cloud for Cleaner {
     }
 }
 
-/// How long a removal may take; a group with a machine in it takes minutes.
-const DEADLINE: Duration = Duration::from_secs(1800);
-const MOST_TIMES: usize = 5;
+/// The limit of one deletion; a group with a VM takes minutes.
+const DELETE_DEADLINE: Duration = Duration::from_secs(1800);
+const MAX_ATTEMPTS: usize = 5;

@@ -1,7 +1,6 @@
-//! A machine on Azure: its network, its address, itself.
+//! Takes a base and keys; creates a VM with its network and returns it before Azure has finished.
 //!
-//! In: what to start from, keys. Out: a machine that answers on SSH as soon as it can; whether Azure is done with it is
-//! looked at beside that. What does not need each other is asked for at the same time.
+//! SSH often answers earlier than Azure, so a background task waits for Azure's result.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,22 +21,29 @@ use crate::plan::PlannedMachine;
 use crate::ssh::Endpoint;
 use crate::teardown::{Teardown, Undo};
 
-/// A machine on Azure. It runs on when this is dropped: the journal knows it.
+/// A VM on Azure. Dropping this does not delete the VM; the journal does.
 pub struct AzureVm {
     pub(super) names: Names,
     pub(super) run: String,
     arm: ArmClient,
     endpoint: Endpoint,
-    making: JoinHandle<()>,
-    made: Arc<Mutex<Option<Result<Value, MachineEnd>>>>,
+    creation: JoinHandle<()>,
+    /// The result of the creation, once Azure reports it.
+    created: Arc<Mutex<Option<Result<(), CreationFailure>>>>,
 }
 
-/// How long the parts of a network may take to be there.
+/// The failure of a VM's creation.
+struct CreationFailure {
+    end: MachineEnd,
+    hint: Option<String>,
+}
+
+/// The limit of creating one part of the network.
 const NETWORK_DEADLINE: Duration = Duration::from_secs(300);
-/// How long Azure may take to say that a machine is there.
+/// The limit of creating a VM.
 const MACHINE_DEADLINE: Duration = Duration::from_secs(1800);
 
-/// Makes all of it, each id in the journal first.
+/// Registers the ids of all parts, and then creates them.
 pub(super) async fn start(
     azure: &Azure,
     boot: &Boot<'_>,
@@ -56,30 +62,30 @@ pub(super) async fn start(
     register(teardown, &names, spec, &run)?;
     let tags = names::tags(&spec.tags, &run, Some(&azure.job.expires));
     if names.own_group {
-        group(arm, &names, spec, &tags).await?;
+        create_group(arm, &names, spec, &tags).await?;
     }
-    let address = network(arm, &names, spec, &tags).await?;
+    let address = create_network(arm, &names, spec, &tags).await?;
     let from = (&image.image, image.plan.as_ref());
     let body = body::machine(spec, &names, &tags, from, boot.keys);
     let started = arm
-        .expecting()
+        .retrying_not_found()
         .create(&names.machine, body::COMPUTE, &body)
         .await
         .map_err(AzureError::from)?;
-    events.note(format!("machine {} is on its way", names.machine.name()));
-    let made = Arc::new(Mutex::new(None));
-    let (done, wanted, name) = (
-        Arc::clone(&made),
+    events.note(format!("creating VM {}", names.machine.name()));
+    let created = Arc::new(Mutex::new(None));
+    let (result, wanted, name) = (
+        Arc::clone(&created),
         spec.security,
         names.machine.name().to_owned(),
     );
-    let making = tokio::spawn(async move {
+    let creation = tokio::spawn(async move {
         let ended = started.finish_in(MACHINE_DEADLINE).await;
         let ended = ended
             .map_err(AzureError::from)
-            .and_then(|machine| secured(machine, &name, wanted));
-        *done.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(ended.map_err(|error| end(&error)));
+            .and_then(|machine| check_security_type(&machine, &name, wanted));
+        *result.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(ended.map_err(|error| CreationFailure::new(&error)));
     });
     Ok(AzureVm {
         arm: arm.clone(),
@@ -89,12 +95,12 @@ pub(super) async fn start(
         },
         run,
         names,
-        making,
-        made,
+        creation,
+        created,
     })
 }
 
-/// Notes everything that is about to be made.
+/// Writes the ids of all parts to the journal.
 fn register(
     teardown: &mut Teardown,
     names: &Names,
@@ -125,20 +131,19 @@ fn register(
     Ok(())
 }
 
-/// A group of the run's own. A `PUT` of one that is there would change it, so it is looked for first: its name is ours alone.
-async fn group(
+/// Creates the run's resource group. Fails if a group of this name has other tags.
+async fn create_group(
     arm: &ArmClient,
     names: &Names,
     spec: &AzureMachine,
     tags: &Value,
 ) -> Result<(), AzureError> {
-    if let Some(there) = arm.get(&names.group, body::RESOURCES).await?
-        && there["tags"] != *tags
+    // A `PUT` would change an existing group.
+    if let Some(existing) = arm.get(&names.group, body::RESOURCES).await?
+        && existing["tags"] != *tags
     {
-        return Err(AzureError::Unexpected {
-            what: names.group.to_string(),
-            why: "it exists, and is not this run's".to_owned(),
-        });
+        let why = "it exists and does not belong to this run";
+        return Err(AzureError::unexpected(names.group.as_str(), why));
     }
     let started = arm
         .put(&names.group, body::RESOURCES, &body::group(spec, tags))
@@ -147,17 +152,17 @@ async fn group(
     Ok(())
 }
 
-/// The network of the machine, and the address that it answers on.
-async fn network(
+/// Creates the network of the VM, and returns the address for SSH.
+async fn create_network(
     arm: &ArmClient,
     names: &Names,
     spec: &AzureMachine,
     tags: &Value,
 ) -> Result<IpAddr, AzureError> {
-    // The group, or what an interface refers to, was made a moment ago.
-    let arm = &arm.expecting();
-    let make = async |wanted: bool, id: &ResourceId, body: Value| -> Result<Value, AzureError> {
-        if !wanted {
+    // Azure may not see the group, or the parts of an interface, right after their creation.
+    let arm = &arm.retrying_not_found();
+    let create = async |needed: bool, id: &ResourceId, body: Value| -> Result<Value, AzureError> {
+        if !needed {
             return Ok(Value::Null);
         }
         let started = arm.put(id, body::NETWORK, &body).await?;
@@ -165,107 +170,118 @@ async fn network(
     };
     let public = spec.address == Address::Public;
     let (address, _, _) = try_join!(
-        make(public, &names.address, body::address(spec, tags)),
-        make(public, &names.firewall, body::firewall(spec, tags)),
-        make(
+        create(public, &names.address, body::address(spec, tags)),
+        create(public, &names.firewall, body::firewall(spec, tags)),
+        create(
             spec.subnet.is_none(),
             &names.network,
             body::network(spec, tags)
         ),
     )?;
-    let own = names.subnet();
+    let own_subnet = names.subnet();
     let subnet = match &spec.subnet {
         Some(id) => &id
             .parse::<ResourceId>()
-            .map_err(|error| AzureError::Unexpected {
-                what: "subnet".to_owned(),
-                why: error.to_string(),
-            })?,
-        None => &own,
+            .map_err(|error| AzureError::unexpected("subnet", error.to_string()))?,
+        None => &own_subnet,
     };
-    let with = (subnet, public.then_some(&names.address), public);
-    let interface = make(
+    let connection = body::Connection {
+        subnet,
+        public_address: public.then_some(&names.address),
+        firewall: public,
+    };
+    let interface = create(
         true,
         &names.interface,
-        body::interface(spec, names, tags, with),
+        body::interface(spec, names, tags, connection),
     )
     .await?;
-    let (of, at) = match public {
-        true => (&names.address, &address["properties"]["ipAddress"]),
-        false => (
+    let (owner, ip) = if public {
+        (&names.address, &address["properties"]["ipAddress"])
+    } else {
+        (
             &names.interface,
             &interface["properties"]["ipConfigurations"][0]["properties"]["privateIPAddress"],
-        ),
+        )
     };
-    let parsed = at.as_str().and_then(|text| text.parse().ok());
-    parsed.ok_or_else(|| AzureError::Unexpected {
-        what: of.to_string(),
-        why: format!("it has no address: {at}"),
+    let parsed = ip.as_str().and_then(|text| text.parse().ok());
+    parsed.ok_or_else(|| {
+        let why = format!("expected an IP address, found {ip}");
+        AzureError::unexpected(owner.as_str(), why)
     })
 }
 
-/// A managed image can only be made of a standard machine, so one that became another is refused before any work is done.
-fn secured(machine: Value, name: &str, wanted: Security) -> Result<Value, AzureError> {
+/// Fails if a VM has another security type than the definition.
+///
+/// A managed image requires a standard VM, so this is checked before the steps run.
+fn check_security_type(machine: &Value, name: &str, wanted: Security) -> Result<(), AzureError> {
     let found = machine["properties"]["securityProfile"]["securityType"].as_str();
     let found = found.unwrap_or("Standard");
-    let (word, right) = match wanted {
-        Security::Standard => ("standard", "Standard"),
-        Security::TrustedLaunch => ("trusted-launch", "TrustedLaunch"),
+    let expected = match wanted {
+        Security::Standard => "Standard",
+        Security::TrustedLaunch => "TrustedLaunch",
     };
-    match found.eq_ignore_ascii_case(right) {
-        true => Ok(machine),
-        false => Err(AzureError::Security {
-            machine: name.to_owned(),
-            found: found.to_owned(),
-            wanted: word,
-        }),
+    if found.eq_ignore_ascii_case(expected) {
+        return Ok(());
+    }
+    Err(AzureError::Security {
+        machine: name.to_owned(),
+        found: found.to_owned(),
+        wanted: expected,
+    })
+}
+
+impl CreationFailure {
+    /// Blames the image for failures that the guest reports, and Azure for all others.
+    fn new(error: &AzureError) -> Self {
+        let code = match error {
+            AzureError::Arm { error } => error.code(),
+            _ => None,
+        };
+        let by = if code.is_some_and(|code| GUEST_CODES.contains(&code)) {
+            EndedBy::GuestNotReady
+        } else {
+            EndedBy::Cloud
+        };
+        Self {
+            end: MachineEnd {
+                by,
+                words: error.to_string(),
+            },
+            hint: error.hint(),
+        }
     }
 }
 
-/// How a machine ended that Azure could not make. What its guest reports, or fails to, is the image's fault; all else is Azure's.
-fn end(error: &AzureError) -> MachineEnd {
-    let code = match error {
-        AzureError::Arm { error } => error.code(),
-        _ => None,
-    };
-    let by_guest = code.is_some_and(|code| GUEST_CODES.contains(&code));
-    MachineEnd {
-        by: match by_guest {
-            true => EndedBy::GuestNotReady,
-            false => EndedBy::Cloud,
-        },
-        words: error.to_string(),
-    }
-}
-
-/// Codes that say how the system in the machine came up, not how Azure did its part.
+/// Error codes about the start of the guest system, not about Azure.
 const GUEST_CODES: [&str; 2] = ["OSProvisioningTimedOut", "OSProvisioningClientError"];
 
 impl AzureVm {
-    /// Waits until Azure says that the machine is there.
-    pub(super) async fn made(&mut self) -> Result<(), AzureError> {
-        // A task of ours that panics is a defect of ours; its answer is then missing, and said so.
-        let _ = (&mut self.making).await;
-        let made = self
-            .made
+    /// Waits until Azure reports the VM as created.
+    pub(super) async fn wait_until_created(&mut self) -> Result<(), AzureError> {
+        // A panic of the task leaves no result, which is an error below.
+        let _ = (&mut self.creation).await;
+        let created = self
+            .created
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        let why = match made {
-            Some(Ok(_)) => return Ok(()),
-            Some(Err(end)) => end.words,
-            None => "nobody knows how its making ended".to_owned(),
+        let (why, hint) = match created {
+            Some(Ok(())) => return Ok(()),
+            Some(Err(failure)) => (failure.end.words, failure.hint),
+            None => ("the result of its creation is missing".to_owned(), None),
         };
         Err(AzureError::Unexpected {
             what: self.names.machine.name().to_owned(),
             why,
+            hint,
         })
     }
 }
 
 impl Drop for AzureVm {
     fn drop(&mut self) {
-        self.making.abort();
+        self.creation.abort();
     }
 }
 
@@ -275,10 +291,10 @@ impl Machine for AzureVm {
     }
 
     fn died(&mut self) -> Option<MachineEnd> {
-        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        match made.as_ref()? {
-            Ok(_) => None,
-            Err(end) => Some(end.clone()),
+        let created = self.created.lock().unwrap_or_else(PoisonError::into_inner);
+        match created.as_ref()? {
+            Ok(()) => None,
+            Err(failure) => Some(failure.end.clone()),
         }
     }
 

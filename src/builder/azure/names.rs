@@ -1,4 +1,4 @@
-//! What a run calls its resources on Azure: all names are chosen by us, before anything is made, and carry the run's id.
+//! The names and tags of a run's resources on Azure. All names contain the run's id.
 
 use std::collections::BTreeMap;
 
@@ -7,38 +7,38 @@ use serde_json::{Value, json};
 use crate::azure::ResourceId;
 use crate::definition::AzureMachine;
 
-/// The tag that carries the id of the run.
+/// The tag with the id of the run.
 pub const ID_TAG: &str = "vault-bake-id";
-/// The tag that says until when a resource may be needed, RFC 3339 UTC.
+/// The tag with the time after which `sweep` deletes the resource, RFC 3339 UTC.
 pub const EXPIRES_TAG: &str = "vault-bake-expires";
-/// The tag that carries the digest of an image's manifest.
+/// The tag with the digest of an image's manifest.
 pub const MANIFEST_TAG: &str = "vault-bake-manifest";
 
-/// The names of one machine of a run.
+/// The ids of one VM of a run and of its parts.
 #[derive(Clone, Debug)]
 pub struct Names {
     /// The resource group.
     pub group: ResourceId,
-    /// Whether the group is the run's own, and goes with all in it.
+    /// Whether the run creates the group and deletes it with everything in it.
     pub own_group: bool,
-    /// The machine.
+    /// The virtual machine.
     pub machine: ResourceId,
-    /// Its disk.
+    /// The OS disk.
     pub disk: ResourceId,
-    /// Its network interface.
+    /// The network interface.
     pub interface: ResourceId,
-    /// Its public address.
+    /// The public address.
     pub address: ResourceId,
-    /// What lets only some in.
+    /// The network security group.
     pub firewall: ResourceId,
-    /// Its network.
+    /// The virtual network.
     pub network: ResourceId,
-    /// An image that only serves as the source of another.
-    pub passing_image: ResourceId,
+    /// A temporary managed image, the source of a gallery version.
+    pub temporary_image: ResourceId,
 }
 
 impl Names {
-    /// The names of the machine `role` of `run`.
+    /// Returns the ids of the VM `role` of `run`.
     pub fn new(subscription: &str, machine: &AzureMachine, run: &str, role: &str) -> Self {
         let temporary = format!("vault-bake-{run}");
         let group = machine.resource_group.as_deref().unwrap_or(&temporary);
@@ -54,7 +54,7 @@ impl Names {
             own_group: machine.resource_group.is_none(),
             machine: compute("virtualMachines", "vm"),
             disk: compute("disks", "disk"),
-            passing_image: compute("images", "image"),
+            temporary_image: compute("images", "image"),
             interface: network("networkInterfaces", "nic"),
             address: network("publicIPAddresses", "ip"),
             firewall: network("networkSecurityGroups", "nsg"),
@@ -63,16 +63,16 @@ impl Names {
         }
     }
 
-    /// The machine's subnet, where the network is the run's own.
+    /// Returns the id of the subnet in the run's own network.
     pub fn subnet(&self) -> ResourceId {
         self.network.child("subnets", SUBNET)
     }
 }
 
-/// The one subnet of a network of ours.
+/// The name of the subnet in the run's own network.
 pub const SUBNET: &str = "bake";
 
-/// The tags of everything that `run` makes.
+/// Returns the tags of all resources of `run`.
 pub fn tags(user: &BTreeMap<String, String>, run: &str, expires: Option<&str>) -> Value {
     let mut tags: BTreeMap<&str, &str> = user
         .iter()
@@ -86,7 +86,7 @@ pub fn tags(user: &BTreeMap<String, String>, run: &str, expires: Option<&str>) -
     json!(tags)
 }
 
-/// Whether a resource, as Azure shows it, carries the tag of `run`.
-pub fn is_of(resource: &Value, run: &str) -> bool {
+/// Returns whether a resource carries the tag of `run`.
+pub fn has_run_tag(resource: &Value, run: &str) -> bool {
     resource["tags"][ID_TAG].as_str() == Some(run)
 }

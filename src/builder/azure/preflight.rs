@@ -1,7 +1,7 @@
-//! What can be known before anything is made: every reason why a bake would fail at its end is better told at its beginning.
+//! Checks before a build whether it can succeed.
 //!
-//! In: a machine, an output, a base. Out: what the gallery demands, or the first reason why the bake cannot succeed. All
-//! questions are asked at once, and all of them only read.
+//! Takes a machine, an output and a base; returns the demands of the gallery, or the first problem.
+//! All checks run concurrently and only read.
 
 mod policies;
 mod quota;
@@ -17,43 +17,44 @@ use crate::definition::{AzureMachine, GalleryOutput, Security};
 use crate::event::Events;
 use crate::lock::{ImageReference, LockedImage, VmGeneration};
 
-/// What is known after the look.
+/// The demands of the gallery on its source.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Known {
-    /// Whether the gallery takes managed images alone, and no machine.
-    pub needs_image: bool,
+pub(super) struct GalleryDemands {
+    /// Whether the source must be a managed image instead of a VM.
+    pub managed_image: bool,
 }
 
-/// Looks at everything at once.
+/// Runs all checks.
 pub(super) async fn check(
     azure: &Azure,
     base: &LockedImage,
     events: &Events,
-) -> Result<Known, AzureError> {
+) -> Result<GalleryDemands, AzureError> {
     let (arm, job) = (&azure.arm, &azure.job);
-    let (needed, left, (), (), needs_image, (), ()) = try_join!(
-        size(arm, &job.machine, base),
-        quota::left(arm, &job.machine.location),
-        providers(arm),
-        targets(arm, job),
-        definition(arm, job, base),
-        source(arm, job, &base.image),
+    let (needed, remaining, (), (), managed_image, (), ()) = try_join!(
+        check_size(arm, &job.machine, base),
+        quota::read_remaining(arm, &job.machine.location),
+        check_providers(arm),
+        check_targets(arm, job),
+        check_definition(arm, job, base),
+        check_base(arm, job, &base.image),
         policies::check(arm, job, base, events),
     )?;
-    quota::evaluate(&job.machine, &needed, &left)?;
-    Ok(Known { needs_image })
+    quota::evaluate(&job.machine, &needed, &remaining)?;
+    Ok(GalleryDemands { managed_image })
 }
 
-fn refused(what: &str, why: impl Into<String>) -> AzureError {
+fn refused(what: &str, why: impl Into<String>, hint: impl Into<String>) -> AzureError {
     AzureError::Preflight {
         what: what.to_owned(),
         why: why.into(),
+        hint: Some(hint.into()),
     }
 }
 
-/// The providers that are used have to be registered with the subscription.
-async fn providers(arm: &ArmClient) -> Result<(), AzureError> {
-    let one = async |name: &str| {
+/// Checks that the resource providers are registered in the subscription.
+async fn check_providers(arm: &ArmClient) -> Result<(), AzureError> {
+    let check = async |name: &str| {
         let path = format!("/subscriptions/{}/providers/{name}", arm.subscription());
         let found = arm.get(path, body::RESOURCES).await?.unwrap_or_default();
         match found["registrationState"].as_str() {
@@ -61,17 +62,18 @@ async fn providers(arm: &ArmClient) -> Result<(), AzureError> {
             state => Err(refused(
                 name,
                 format!(
-                    "the provider is {} with this subscription; register it: `az provider register --namespace {name}`",
+                    "the provider is {} in this subscription",
                     state.unwrap_or("unknown")
                 ),
+                format!("Run `az provider register --namespace {name}`."),
             )),
         }
     };
-    try_join!(one("Microsoft.Compute"), one("Microsoft.Network")).map(|_| ())
+    try_join!(check("Microsoft.Compute"), check("Microsoft.Network")).map(|_| ())
 }
 
-/// The size has to be there for this subscription, in the zone, and able to run the base.
-async fn size(
+/// Checks that the size is available to the subscription in the zone, and can run the base.
+async fn check_size(
     arm: &ArmClient,
     machine: &AzureMachine,
     base: &LockedImage,
@@ -90,44 +92,48 @@ async fn size(
     });
     let what = format!("size {} in {}", machine.vm_size, machine.location);
     let sku = wanted.ok_or_else(|| {
-        refused(
-            &what,
-            "there is none; `az vm list-skus --location …` lists what there is",
-        )
+        let list = format!(
+            "Run `az vm list-skus --location {}` to list the sizes.",
+            machine.location
+        );
+        refused(&what, "no such size", list)
     })?;
-    restrictions(&what, sku, machine.zone.as_deref())?;
+    check_restrictions(&what, sku, machine.zone.as_deref())?;
     let capability = |name: &str| {
         let mut all = sku["capabilities"].as_array().into_iter().flatten();
-        let found = all.find(|one| one["name"].as_str() == Some(name));
+        let found = all.find(|entry| entry["name"].as_str() == Some(name));
         found
-            .and_then(|one| one["value"].as_str())
+            .and_then(|entry| entry["value"].as_str())
             .unwrap_or_default()
     };
     let generations = capability("HyperVGenerations");
     let generation = base.generation.as_str();
     if !generations.is_empty() && !generations.split(',').any(|one| one == generation) {
-        let why = format!("it runs generation {generations}, the base is {generation}");
-        return Err(refused(&what, why));
+        let why = format!("it supports generation {generations}, the base has {generation}");
+        return Err(refused(&what, why, OTHER_SIZE));
     }
     let arch = capability("CpuArchitectureType");
     if !arch.is_empty() && architecture(arch) != base.arch {
-        let why = format!("its processor is {arch}, the base is for {}", base.arch);
-        return Err(refused(&what, why));
+        let why = format!("its processor is {arch}, the base needs {}", base.arch);
+        return Err(refused(&what, why, OTHER_SIZE));
     }
-    let no = |name: &str| capability(name).eq_ignore_ascii_case("false");
-    if machine.disk_type.starts_with("Premium") && no("PremiumIO") {
-        let why = format!("it takes no {} disk; set `disk_type`", machine.disk_type);
-        return Err(refused(&what, why));
+    let lacks = |name: &str| capability(name).eq_ignore_ascii_case("false");
+    if machine.disk_type.starts_with("Premium") && lacks("PremiumIO") {
+        let why = format!("it does not support {} disks", machine.disk_type);
+        let hint = "Set `disk_type`, or choose another `vm_size`.";
+        return Err(refused(&what, why, hint));
     }
-    if machine.spot && no("LowPriorityCapable") {
-        return Err(refused(&what, "it is not sold as spot"));
+    if machine.spot && lacks("LowPriorityCapable") {
+        let hint = "Choose another `vm_size`, or set `spot = false`.";
+        return Err(refused(&what, "it is not available as a spot VM", hint));
     }
     let trusted = machine.security == Security::TrustedLaunch;
     let disabled = capability("TrustedLaunchDisabled").eq_ignore_ascii_case("true");
     if trusted && (disabled || base.generation == VmGeneration::V1) {
         return Err(refused(
             &what,
-            "no trusted launch with this size or base; it needs generation V2",
+            "trusted launch needs a size that supports it and a base of generation V2",
+            "Choose another size and base, or set `security = \"standard\"`.",
         ));
     }
     Ok(quota::Processors {
@@ -136,83 +142,98 @@ async fn size(
     })
 }
 
-/// Azure's word for a processor, in ours.
-pub(super) fn architecture(word: &str) -> String {
-    match word.to_ascii_lowercase().as_str() {
+/// Converts Azure's name of an architecture to that of manifests.
+pub(super) fn architecture(name: &str) -> String {
+    match name.to_ascii_lowercase().as_str() {
         "x64" => "x86_64".to_owned(),
         "arm64" => "aarch64".to_owned(),
         other => other.to_owned(),
     }
 }
 
-fn restrictions(what: &str, sku: &Value, zone: Option<&str>) -> Result<(), AzureError> {
-    for one in sku["restrictions"].as_array().into_iter().flatten() {
-        let reason = one["reasonCode"].as_str().unwrap_or("restricted");
-        let mut zones = one["restrictionInfo"]["zones"]
+const OTHER_SIZE: &str = "Choose another `vm_size`.";
+const OTHER_ZONE: &str = "Choose another `vm_size` or `zone`.";
+
+/// Checks that a size is available to the subscription and in the zone.
+fn check_restrictions(what: &str, sku: &Value, zone: Option<&str>) -> Result<(), AzureError> {
+    for restriction in sku["restrictions"].as_array().into_iter().flatten() {
+        let reason = restriction["reasonCode"].as_str().unwrap_or("restricted");
+        let mut zones = restriction["restrictionInfo"]["zones"]
             .as_array()
             .into_iter()
             .flatten();
-        match (one["type"].as_str(), zone) {
+        match (restriction["type"].as_str(), zone) {
             (Some("Location"), _) => {
-                return Err(refused(
-                    what,
-                    format!("not for this subscription ({reason})"),
-                ));
+                let why = format!("it is not available to this subscription ({reason})");
+                return Err(refused(what, why, OTHER_SIZE));
             }
-            (Some("Zone"), Some(zone)) if zones.any(|one| one == zone) => {
-                return Err(refused(what, format!("not in zone {zone} ({reason})")));
+            (Some("Zone"), Some(zone)) if zones.any(|entry| entry == zone) => {
+                let why = format!("it is not available in zone {zone} ({reason})");
+                return Err(refused(what, why, OTHER_ZONE));
             }
             _ => {}
         }
     }
     let Some(zone) = zone else { return Ok(()) };
-    let mut places = sku["locationInfo"].as_array().into_iter().flatten();
-    let there = places.any(|place| {
-        let mut zones = place["zones"].as_array().into_iter().flatten();
-        zones.any(|one| one == zone)
+    let mut locations = sku["locationInfo"].as_array().into_iter().flatten();
+    let available = locations.any(|location| {
+        let mut zones = location["zones"].as_array().into_iter().flatten();
+        zones.any(|entry| entry == zone)
     });
-    match there {
-        true => Ok(()),
-        false => Err(refused(what, format!("it is not sold in zone {zone}"))),
+    if available {
+        return Ok(());
     }
+    let why = format!("it is not available in zone {zone}");
+    Err(refused(what, why, OTHER_ZONE))
 }
 
-/// What is to be made must not be there, and what it is made in must be.
-async fn targets(arm: &ArmClient, job: &Job) -> Result<(), AzureError> {
+/// Checks that the resource groups exist and the images do not.
+async fn check_targets(arm: &ArmClient, job: &Job) -> Result<(), AzureError> {
     let mut groups = vec![job.output.resource_group.clone()];
     groups.extend(job.machine.resource_group.clone());
     groups.extend(
         job.output
             .gallery
             .iter()
-            .map(|one| one.resource_group.clone()),
+            .map(|gallery| gallery.resource_group.clone()),
     );
     groups.dedup();
-    let there = groups.iter().map(async |name| {
+    let existing = groups.iter().map(async |name| {
         let group = ResourceId::group(arm.subscription(), name);
         match arm.get(&group, body::RESOURCES).await? {
             Some(_) => Ok(()),
             None => Err(refused(
                 &format!("resource group {name}"),
-                "it does not exist; it has to, because it outlives bakes",
+                "it does not exist",
+                format!(
+                    "Run `az group create --name {name} --location {}`.",
+                    job.machine.location
+                ),
             )),
         }
     });
     let absent = job
-        .targets(arm.subscription())
+        .image_ids(arm.subscription())
         .into_iter()
         .map(async |(id, api)| match arm.get(&id, api).await? {
             None => Ok(()),
             Some(_) => Err(refused(
                 id.name(),
-                format!("{id} exists already; images are never replaced: bake another version"),
+                format!("{id} exists already"),
+                "Build another version: vault-bake never replaces an image.",
             )),
         });
-    try_join!(try_join_all(there), try_join_all(absent)).map(|_| ())
+    try_join!(try_join_all(existing), try_join_all(absent)).map(|_| ())
 }
 
-/// The gallery's definition has to take what will be captured. Says whether it takes managed images alone.
-async fn definition(arm: &ArmClient, job: &Job, base: &LockedImage) -> Result<bool, AzureError> {
+/// Checks that the image definition accepts the image.
+///
+/// Returns whether it requires a managed image as its source.
+async fn check_definition(
+    arm: &ArmClient,
+    job: &Job,
+    base: &LockedImage,
+) -> Result<bool, AzureError> {
     let Some(gallery) = &job.output.gallery else {
         return Ok(false);
     };
@@ -221,20 +242,21 @@ async fn definition(arm: &ArmClient, job: &Job, base: &LockedImage) -> Result<bo
     let found = arm.get(&id, body::GALLERY).await?.ok_or_else(|| {
         refused(
             &what,
-            "it does not exist; make it first: it is shared by all versions",
+            "it does not exist",
+            "Create it with `az sig image-definition create`; all versions share it.",
         )
     })?;
-    fits(&what, &found["properties"], job, base, gallery)
+    check_definition_fits(&what, &found["properties"], job, base, gallery)
 }
 
-fn fits(
+fn check_definition_fits(
     what: &str,
-    of: &Value,
+    definition: &Value,
     job: &Job,
     base: &LockedImage,
     gallery: &GalleryOutput,
 ) -> Result<bool, AzureError> {
-    let text = |name: &str, default: &str| of[name].as_str().unwrap_or(default).to_owned();
+    let text = |name: &str, default: &str| definition[name].as_str().unwrap_or(default).to_owned();
     let generation = text("hyperVGeneration", "V1");
     let arch = architecture(&text("architecture", "x64"));
     let demands = [
@@ -255,37 +277,42 @@ fn fits(
         if !found.eq_ignore_ascii_case(&wanted) {
             return Err(refused(
                 what,
-                format!("its {name} is {found}, the image's will be {wanted}"),
+                format!("its {name} is {found}, that of the image is {wanted}"),
+                format!("Use another image definition than {}.", gallery.definition),
             ));
         }
     }
-    let mut features = of["features"].as_array().into_iter().flatten();
-    let security = features.find(|one| one["name"] == "SecurityType");
+    let mut features = definition["features"].as_array().into_iter().flatten();
+    let security = features.find(|feature| feature["name"] == "SecurityType");
     let security = security
-        .and_then(|one| one["value"].as_str())
+        .and_then(|feature| feature["value"].as_str())
         .unwrap_or("Standard");
     let trusted = job.machine.security == Security::TrustedLaunch;
-    // <https://learn.microsoft.com/azure/virtual-machines/trusted-launch>: what a version can be made of.
+    // The sources that each type accepts:
+    // <https://learn.microsoft.com/azure/virtual-machines/trusted-launch>
     match (security, trusted) {
         ("TrustedLaunch", true) | ("Standard" | "None", false) => Ok(false),
         ("TrustedLaunchSupported", false) => Ok(true),
         _ => Err(refused(
             what,
             format!(
-                "its SecurityType is {security}, which a {} machine cannot be captured to; change `security`, or name another definition than {}",
+                "its SecurityType {security} does not accept a {} VM",
                 if trusted {
                     "trusted-launch"
                 } else {
                     "standard"
-                },
+                }
+            ),
+            format!(
+                "Change `security`, or use another image definition than {}.",
                 gallery.definition
             ),
         )),
     }
 }
 
-/// The base has to be there still.
-async fn source(arm: &ArmClient, job: &Job, image: &ImageReference) -> Result<(), AzureError> {
+/// Checks that the base still exists.
+async fn check_base(arm: &ArmClient, job: &Job, image: &ImageReference) -> Result<(), AzureError> {
     let (path, api) = match image {
         ImageReference::Marketplace {
             publisher,
@@ -307,10 +334,8 @@ async fn source(arm: &ArmClient, job: &Job, image: &ImageReference) -> Result<()
         Some(_) => Ok(()),
         None => Err(refused(
             &format!("base {image}"),
-            format!(
-                "it is not in {} any more; run `vault-bake lock` again",
-                job.machine.location
-            ),
+            format!("it no longer exists in {}", job.machine.location),
+            "Run `vault-bake lock` again.",
         )),
     }
 }

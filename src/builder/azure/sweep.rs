@@ -1,6 +1,7 @@
-//! Finds what runs left that no journal knows of any more: by its tags, after its time.
+//! Deletes expired resources of runs without a journal, found by their tags.
 //!
-//! In: a door, the time. Out: what was found, and whether it is gone. What carries only one of our tags is left alone.
+//! Takes an ARM client and the time; returns the resources and whether they were deleted.
+//! A resource is ignored unless it has both the expiry tag and the run tag.
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -12,21 +13,22 @@ use crate::azure::ArmClient;
 use crate::event::Events;
 use crate::teardown::Cloud as _;
 
-/// Something that a run left.
+/// An expired resource of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expired {
     /// Its resource id.
     pub id: String,
-    /// The run, as its tag says.
+    /// The id of the run, from the tag.
     pub run: String,
-    /// Until when it may have been needed.
+    /// The time of its expiry, from the tag.
     pub expired_at: Timestamp,
-    /// Why it is still there, where it could not be removed.
+    /// The reason why it was not deleted; `None` if it was, or after a dry run.
     pub left: Option<String>,
 }
 
-/// Removes every group, and every resource outside of such a group, whose time has passed. With `dry_run` only says what
-/// it would remove.
+/// Deletes every expired group, and every expired resource outside of those groups.
+///
+/// With `dry_run`, deletes nothing and returns the same list.
 pub async fn sweep_expired(
     arm: &ArmClient,
     now: Timestamp,
@@ -46,8 +48,8 @@ pub async fn sweep_expired(
         .list(format!("{root}/resources"), body::RESOURCES, &query)
         .await?;
     let mut found: Vec<(Expired, &str)> = Vec::new();
-    for one in groups.iter().chain(&resources) {
-        let Some(expired) = expired(one, now) else {
+    for resource in groups.iter().chain(&resources) {
+        let Some(expired) = read_expired(resource, now) else {
             continue;
         };
         let inside = |group: &(Expired, &str)| {
@@ -58,24 +60,24 @@ pub async fn sweep_expired(
                 .starts_with(&format!("{group}/"))
         };
         if !found.iter().any(inside) {
-            found.push((expired, api(one)));
+            found.push((expired, api_version(resource)));
         }
     }
-    // A machine takes its disk and its interface with it, and what is in use cannot go before what uses it.
-    found.sort_by_key(|(one, _)| rank(&one.id));
+    // A VM is deleted with its disk and interface, and before the resources that it uses.
+    found.sort_by_key(|(expired, _)| deletion_rank(&expired.id));
     let cleaner = Cleaner::new(arm);
     let mut swept = Vec::new();
-    for (mut one, api) in found {
+    for (mut expired, api) in found {
         if !dry_run {
-            let undo = (one.id.as_str(), api, Some(one.run.as_str()));
-            one.left = cleaner.remove(undo, true, events).await.err();
+            let undo = (expired.id.as_str(), api, Some(expired.run.as_str()));
+            expired.left = cleaner.remove(undo, true, events).await.err();
         }
-        swept.push(one);
+        swept.push(expired);
     }
     Ok(swept)
 }
 
-fn expired(resource: &Value, now: Timestamp) -> Option<Expired> {
+fn read_expired(resource: &Value, now: Timestamp) -> Option<Expired> {
     let tags = &resource["tags"];
     let expired_at: Timestamp = tags[EXPIRES_TAG].as_str()?.parse().ok()?;
     (expired_at < now).then_some(Expired {
@@ -86,6 +88,7 @@ fn expired(resource: &Value, now: Timestamp) -> Option<Expired> {
     })
 }
 
+/// The types of resources in the order of their deletion.
 const ORDER: [&str; 6] = [
     "virtualmachines",
     "images",
@@ -95,27 +98,27 @@ const ORDER: [&str; 6] = [
     "virtualnetworks",
 ];
 
-fn kind(id: &str) -> String {
+fn last_type(id: &str) -> String {
     id.rsplit('/')
         .nth(1)
         .unwrap_or_default()
         .to_ascii_lowercase()
 }
 
-fn rank(id: &str) -> usize {
-    let kind = kind(id);
+fn deletion_rank(id: &str) -> usize {
+    let kind = last_type(id);
     ORDER
         .iter()
-        .position(|one| *one == kind)
+        .position(|known| *known == kind)
         .unwrap_or(ORDER.len())
 }
 
-fn api(resource: &Value) -> &'static str {
+fn api_version(resource: &Value) -> &'static str {
     let id = resource["id"]
         .as_str()
         .unwrap_or_default()
         .to_ascii_lowercase();
-    match kind(&id).as_str() {
+    match last_type(&id).as_str() {
         "resourcegroups" => body::RESOURCES,
         "disks" => body::DISKS,
         _ if id.contains("/microsoft.network/") => body::NETWORK,

@@ -1,4 +1,4 @@
-//! Every fault at every request, and a kill at every request: 720 and 150 bakes.
+//! Every fault and a kill at every request: 720 and 150 builds.
 
 use super::faults::{everything, table_name};
 use super::{Class, FaultKind, all, kills, requests};

@@ -1,11 +1,11 @@
-//! Bakes with a fault at one request. The outcomes are a table for each class of requests.
+//! Builds with a fault at one request, with a table of outcomes for each class of requests.
 
 use std::fs;
 use std::time::Instant;
 
 use super::{
-    BTreeMap, BTreeSet, Class, Duration, Fault, FaultKind, Speed, UNHURRIED, all, alone, each,
-    requests, sample, settled, world,
+    BTreeMap, BTreeSet, Class, Duration, Fault, FaultKind, RELAXED, Speed, all, assert_clean,
+    block_on_new_runtime, new_harness, requests, run_all, sample,
 };
 
 const KINDS: [fn() -> FaultKind; 10] = [
@@ -25,24 +25,27 @@ const KINDS: [fn() -> FaultKind; 10] = [
 /// `ok` or `fails`, by operation and kind of fault.
 type Table = BTreeMap<String, BTreeMap<String, String>>;
 
-/// Bakes with each of `cases` and returns the outcomes, `ok` or `fails`. An error must name the operation.
-fn baked(class: Class, cases: &[Fault]) -> Vec<&'static str> {
+/// Builds with each fault and returns the outcomes, `ok` or `fails`. Errors must name the operation.
+fn outcomes_of(class: Class, cases: &[Fault]) -> Vec<&'static str> {
     let began = Instant::now();
-    let outcomes = each(cases, |fault| faulted(class, fault));
+    let outcomes = run_all(cases, |fault| build_with(class, fault));
     let outcomes: Vec<&str> = cases
         .iter()
         .zip(&outcomes)
         .map(|(fault, outcome)| match outcome {
             None => "ok",
-            Some(said) => {
-                assert!(is_named(fault, said), "{fault:?} is not named: {said}");
+            Some(message) => {
+                assert!(
+                    is_named(fault, message),
+                    "{fault:?} is not named: {message}"
+                );
                 "fails"
             }
         })
         .collect();
     let good = outcomes.iter().filter(|outcome| **outcome == "ok").count();
     println!(
-        "{class:?}: {} cases of faults in {:.0} s: {good} bakes succeeded, {} failed and said why",
+        "{class:?}: {} cases of faults in {:.0} s: {good} builds succeeded, {} failed with a reason",
         cases.len(),
         began.elapsed().as_secs_f64(),
         cases.len() - good
@@ -50,8 +53,8 @@ fn baked(class: Class, cases: &[Fault]) -> Vec<&'static str> {
     outcomes
 }
 
-/// Bakes with each request of a class hit once and each kind of fault used once, and compares with the committed table.
-fn sampled(class: Class) {
+/// Builds with each request hit once and each kind of fault used once, and compares with the table.
+fn check_sample(class: Class) {
     let requests = class.only(&requests());
     let kinds = KINDS.map(|kind| kind());
     let cases = sample(&requests, &kinds);
@@ -60,10 +63,10 @@ fn sampled(class: Class) {
     let known: BTreeSet<&String> = table.keys().collect();
     assert_eq!(
         operations, known,
-        "a bake sends other requests: run `INSTA_UPDATE=always cargo test --test azure matrix::exhaustive`"
+        "a build sends other requests: run `INSTA_UPDATE=always cargo test --test azure matrix::exhaustive`"
     );
-    for (fault, outcome) in cases.iter().zip(baked(class, &cases)) {
-        let expected = &table[&fault.operation][&word(&fault.kind)];
+    for (fault, outcome) in cases.iter().zip(outcomes_of(class, &cases)) {
+        let expected = &table[&fault.operation][&heading(&fault.kind)];
         let occurrences = requests
             .iter()
             .filter(|one| one.operation == fault.operation);
@@ -73,20 +76,20 @@ fn sampled(class: Class) {
     }
 }
 
-/// Bakes with every fault at every request of a class, and returns the table.
+/// Builds with every fault at every request of a class, and returns the table.
 pub fn everything(class: Class) -> String {
     let requests = class.only(&requests());
     let kinds = KINDS.map(|kind| kind());
     let cases = all(&requests, &kinds);
     let mut table = Table::new();
-    for (fault, outcome) in cases.iter().zip(baked(class, &cases)) {
+    for (fault, outcome) in cases.iter().zip(outcomes_of(class, &cases)) {
         let row = table.entry(fault.operation.clone()).or_default();
-        let cell = row.entry(word(&fault.kind)).or_insert("ok".to_owned());
+        let cell = row.entry(heading(&fault.kind)).or_insert("ok".to_owned());
         if outcome == "fails" {
             outcome.clone_into(cell);
         }
     }
-    let columns: Vec<String> = kinds.iter().map(word).collect();
+    let columns: Vec<String> = kinds.iter().map(heading).collect();
     let mut lines = vec![format!("{:<78} {}", "operation", columns.join(" "))];
     for (operation, row) in table {
         let cell = |column: &String| format!("{:<width$}", row[column], width = column.len());
@@ -130,9 +133,8 @@ fn read_table(class: Class) -> Table {
     lines.map(row).collect()
 }
 
-/// A column of the table. A poll that fails or is not answered ends some operations and not others, by how many there
-/// are.
-fn word(kind: &FaultKind) -> String {
+/// Returns the heading of a column of the table.
+fn heading(kind: &FaultKind) -> String {
     match kind {
         FaultKind::Throttled(_) => "429".to_owned(),
         FaultKind::Status(status) => status.to_string(),
@@ -147,8 +149,8 @@ fn word(kind: &FaultKind) -> String {
     }
 }
 
-/// What an error about this operation says of it.
-fn names(operation: &str) -> Vec<&str> {
+/// Returns the texts one of which an error about this operation must contain.
+fn expected_names(operation: &str) -> Vec<&str> {
     match operation {
         "POST token" => vec!["no token"],
         "POST policy restrictions" => vec!["policies"],
@@ -161,7 +163,7 @@ fn names(operation: &str) -> Vec<&str> {
             let more = match action {
                 "resourceGroups" => "resource group",
                 "images" => "image definition",
-                "virtualMachines" => "the machine is gone",
+                "virtualMachines" => "the VM no longer exists",
                 "usages" => "locations/usages",
                 other => other,
             };
@@ -170,48 +172,50 @@ fn names(operation: &str) -> Vec<&str> {
     }
 }
 
-fn is_named(fault: &Fault, said: &str) -> bool {
-    names(&fault.operation)
+fn is_named(fault: &Fault, message: &str) -> bool {
+    expected_names(&fault.operation)
         .iter()
-        .any(|name| said.contains(name))
+        .any(|name| message.contains(name))
 }
 
-/// Bakes with a fault and returns the error, if any. `Stuck` ends by a deadline that other requests share. If a busy
-/// computer made another request miss it, the bake is repeated with more time.
-fn faulted(class: Class, fault: &Fault) -> Option<String> {
+/// Builds with a fault and returns the error, if any.
+///
+/// `Stuck` ends by a deadline that other requests share. If a busy computer makes another request miss
+/// it, the build is repeated with more time.
+fn build_with(class: Class, fault: &Fault) -> Option<String> {
     if fault.kind != FaultKind::Stuck {
-        return alone(faulted_at(fault, UNHURRIED));
+        return block_on_new_runtime(build_at_speed(fault, RELAXED));
     }
-    let speeds = match class.goes_on() {
+    let speeds = match class.is_long_running() {
         true => [(0.005, 60), (0.02, 60), (0.08, 60)],
         // The shortest deadline of an operation is 6 s at the first of these paces.
         false => [(0.02, 2), (0.08, 8), (0.3, 30)],
     };
-    let mut said = None;
+    let mut message = None;
     for (pace, request_timeout_s) in speeds {
         let request_timeout = Duration::from_secs(request_timeout_s);
-        said = alone(faulted_at(
+        message = block_on_new_runtime(build_at_speed(
             fault,
             Speed {
                 pace,
                 request_timeout,
             },
         ));
-        match &said {
-            Some(text) if !(class.goes_on() && is_named(fault, text)) => {
+        match &message {
+            Some(text) if !(class.is_long_running() && is_named(fault, text)) => {
                 println!("{fault:?} at {pace}: {text}");
             }
             _ => break,
         }
     }
-    said
+    message
 }
 
-async fn faulted_at(fault: &Fault, speed: Speed) -> Option<String> {
-    let mut azure = world(speed).await;
+async fn build_at_speed(fault: &Fault, speed: Speed) -> Option<String> {
+    let mut azure = new_harness(speed).await;
     azure.simulator.set_faults(vec![fault.clone()]);
     let result = azure.bake(|_| {}).await;
-    let said = match &result {
+    let message = match &result {
         Ok(baked) => {
             let failure = baked.tested.as_ref().and_then(|test| test.failure.clone());
             let leaks = baked.leaks.iter().map(|leak| format!("left: {leak:?}"));
@@ -220,7 +224,7 @@ async fn faulted_at(fault: &Fault, speed: Speed) -> Option<String> {
         }
         Err(failed) => Some(failed.to_string()),
     };
-    // What was left behind was said, and goes once the fault is over.
+    // Leftovers were reported, and can be deleted after the fault.
     azure.simulator.set_faults(Vec::new());
     let leaked = match &result {
         Ok(baked) => !baked.leaks.is_empty(),
@@ -233,41 +237,41 @@ async fn faulted_at(fault: &Fault, speed: Speed) -> Option<String> {
             "{fault:?}: {swept:?}"
         );
     }
-    settled(&azure, &format!("{fault:?}")).await;
-    said.map(|said| said.lines().next().unwrap_or_default().to_owned())
+    assert_clean(&azure, &format!("{fault:?}")).await;
+    message.map(|message| message.lines().next().unwrap_or_default().to_owned())
 }
 
 #[test]
 fn faults_of_the_token_are_survived_or_named() {
-    sampled(Class::Token);
+    check_sample(Class::Token);
 }
 
 #[test]
 fn faults_of_reads_are_survived_or_named() {
-    sampled(Class::Reads);
+    check_sample(Class::Reads);
 }
 
 #[test]
 fn faults_of_polls_are_survived_or_named() {
-    sampled(Class::Polls);
+    check_sample(Class::Polls);
 }
 
 #[test]
 fn faults_of_writes_are_survived_or_named() {
-    sampled(Class::Writes);
+    check_sample(Class::Writes);
 }
 
 #[test]
 fn faults_of_creations_are_survived_or_named() {
-    sampled(Class::Creations);
+    check_sample(Class::Creations);
 }
 
 #[test]
 fn faults_of_actions_are_survived_or_named() {
-    sampled(Class::Actions);
+    check_sample(Class::Actions);
 }
 
 #[test]
 fn faults_of_removals_are_survived_or_named() {
-    sampled(Class::Removals);
+    check_sample(Class::Removals);
 }

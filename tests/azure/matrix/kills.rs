@@ -1,36 +1,35 @@
-//! A kill -9 at a request.
+//! Builds that are killed (kill -9) at a request.
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use super::{
-    AzureBakeSetup, BTreeSet, Class, Duration, Fault, FaultKind, UNHURRIED, alone, each, gallery,
-    requests, sample, settled, world,
+    AzureBakeSetup, BTreeSet, Class, Duration, Fault, FaultKind, RELAXED, assert_clean,
+    block_on_new_runtime, gallery, new_harness, requests, run_all, sample,
 };
 
-/// Kills before the effect of one request and after the effect of the next: each request once, both kinds in each
-/// class.
+/// Kills each request once, alternately before and after its effect, with both kinds in each class.
 #[test]
 fn killed_bakes_are_swept_clean() {
     let requests = requests();
     let classes: BTreeSet<Class> = requests
         .iter()
-        .map(|one| Class::of(one, &requests))
+        .map(|one| Class::classify(one, &requests))
         .collect();
     let kinds = [FaultKind::HeldBefore, FaultKind::HeldAfter];
-    let of = |class: Class| sample(&class.only(&requests), &kinds);
-    check(&classes.into_iter().flat_map(of).collect::<Vec<_>>());
+    let cases_of = |class: Class| sample(&class.only(&requests), &kinds);
+    check(&classes.into_iter().flat_map(cases_of).collect::<Vec<_>>());
 }
 
-/// Kills a bake at each of `cases`.
+/// Kills a build at each of `cases`.
 pub fn check(cases: &[Fault]) {
     let began = Instant::now();
-    let outcomes = each(cases, |fault| alone(killed(fault)));
-    let killed = outcomes.iter().filter(|one| one.asked).count();
+    let outcomes = run_all(cases, |fault| block_on_new_runtime(kill_at(fault)));
+    let killed = outcomes.iter().filter(|one| one.killed).count();
     let recorded = outcomes
         .iter()
-        .filter(|one| one.asked && one.recorded)
+        .filter(|one| one.killed && one.recorded)
         .count();
     println!(
         "{killed} kills in {:.0} s: {recorded} after the record was written; {} bakes ended before",
@@ -40,9 +39,9 @@ pub fn check(cases: &[Fault]) {
     assert!(recorded > 0 && recorded < killed && killed * 10 > cases.len() * 9);
 }
 
-/// Kills a bake at a request, sweeps, and says whether there is a record.
-async fn killed(fault: &Fault) -> Killed {
-    let azure = world(UNHURRIED).await;
+/// Kills a build at a request, sweeps, and returns whether there is a record.
+async fn kill_at(fault: &Fault) -> Killed {
+    let azure = new_harness(RELAXED).await;
     azure.simulator.set_faults(vec![fault.clone()]);
     let ca = azure.folder.path().join("store").with_file_name("ca.pem");
     std::fs::write(&ca, azure.simulator.ca_pem()).expect("a certificate");
@@ -59,14 +58,14 @@ async fn killed(fault: &Fault) -> Killed {
         .stderr(Stdio::null())
         .spawn();
     let mut child = Reaped(child.expect("this test again"));
-    let asked = || {
+    let request_arrived = || {
         let requests = azure.simulator.requests();
         requests
             .iter()
             .any(|one| fault.hits(&one.operation, one.nth))
     };
-    // How often an operation is looked at differs, so a bake may end before the last look.
-    while !asked() && child.0.try_wait().expect("a child").is_none() {
+    // The number of polls varies, so a build may end before the last one.
+    while !request_arrived() && child.0.try_wait().expect("a child").is_none() {
         std::thread::sleep(Duration::from_millis(10));
     }
     let _ = child.0.kill();
@@ -83,16 +82,16 @@ async fn killed(fault: &Fault) -> Killed {
         swept.iter().all(|one| one.leaks.is_empty()),
         "{fault:?}: {swept:?}"
     );
-    settled(&azure, &format!("{fault:?}")).await;
+    assert_clean(&azure, &format!("{fault:?}")).await;
     Killed {
-        asked: killed,
+        killed,
         recorded: azure.harness.verify().await.manifests > 0,
     }
 }
 
 struct Killed {
-    /// Whether it was killed at the request, and had not ended before.
-    asked: bool,
+    /// Whether it was killed at the request and had not ended before.
+    killed: bool,
     recorded: bool,
 }
 
@@ -113,7 +112,7 @@ async fn a_bake_that_is_killed() {
     let root = std::path::Path::new(&root);
     let ca = std::fs::read_to_string(root.join("ca.pem")).expect("a certificate");
     let mut setup = AzureBakeSetup::new(root, &url, &ca);
-    UNHURRIED.set(&mut setup);
+    RELAXED.set(&mut setup);
     setup.output.gallery = Some(gallery());
     let _ = setup.bake(|_| {}).await;
 }

@@ -1,8 +1,7 @@
-//! Azure Resource Manager, simulated: HTTPS on loopback, state, rules, long-running operations, latencies and faults.
+//! A simulator of ARM on loopback, with state, rules, long-running operations, latencies and faults.
 //!
-//! In: a [`Config`]. Out: a [`Simulator`] that answers until it is dropped, and tells what it was asked, what was asked
-//! wrongly, and what is there. What it refuses is what the service is known to refuse; where it knows more or less than the
-//! service, its module says so. It costs nothing, and nothing in it is real but the machines that a test puts behind it.
+//! Takes a [`Config`]; returns a [`Simulator`] that reports requests, violations and resources.
+//! It refuses what Azure is known to refuse; modules document where it differs.
 
 mod answer;
 mod authority;
@@ -41,7 +40,7 @@ pub use machines::{Instant as InstantMachines, Machines, Source, Spec};
 pub use operations::Status;
 pub use world::Request;
 
-use world::World;
+use world::CloudState;
 
 /// A resource as a test sees it.
 #[derive(Clone, Debug)]
@@ -51,7 +50,7 @@ pub struct Shown {
     /// `provisioningState`.
     pub state: String,
     pub body: Value,
-    /// What the service keeps beside the body: `power`, `generalized`, `address`, `file` and others.
+    /// Internal state outside of the body: `power`, `generalized`, `address`, `file` and others.
     pub inner: Value,
 }
 
@@ -61,53 +60,53 @@ pub struct ShownOperation {
     pub name: String,
     pub resource: String,
     pub status: Status,
-    /// Modelled and scaled.
+    /// The modelled latency after scaling.
     pub latency: Duration,
-    /// Since the simulator's start.
+    /// The time since the simulator's start.
     pub began: Duration,
 }
 
-/// A simulated subscription. It answers until it is dropped.
+/// A simulated subscription, which answers requests until it is dropped.
 pub struct Simulator {
-    world: Arc<Mutex<World>>,
+    cloud: Arc<Mutex<CloudState>>,
     wire: wire::Wire,
 }
 
 impl Simulator {
     pub fn start(config: Config) -> Self {
-        // Said once where they are missing.
+        // Prints once if the schemas are missing.
         schema::present();
         let bound = wire::Bound::new();
-        let world = Arc::new(Mutex::new(World::new(config, bound.address.port())));
-        let served = world.clone();
+        let cloud = Arc::new(Mutex::new(CloudState::new(config, bound.address.port())));
+        let served = cloud.clone();
         let wire = bound.serve(Arc::new(move |incoming| service::handle(&served, incoming)));
-        Self { world, wire }
+        Self { cloud, wire }
     }
 
-    fn world(&self) -> MutexGuard<'_, World> {
-        let mut world = self.world.lock().expect("the state");
-        world.advance(Instant::now());
-        world
+    fn cloud(&self) -> MutexGuard<'_, CloudState> {
+        let mut cloud = self.cloud.lock().expect("the state");
+        cloud.advance(Instant::now());
+        cloud
     }
 
-    /// Where ARM and the authority are: `https://127.0.0.1:port`.
+    /// Returns the address of ARM and of the authority: `https://127.0.0.1:port`.
     pub fn url(&self) -> String {
-        self.world().url.clone()
+        self.cloud().url.clone()
     }
 
-    /// The authority that signed the simulator's certificate.
+    /// Returns the certificate authority of the simulator, in PEM.
     pub fn ca_pem(&self) -> &str {
         &self.wire.ca_pem
     }
 
     pub fn subscription(&self) -> String {
-        self.world().config.subscription.clone()
+        self.cloud().config.subscription.clone()
     }
 
-    /// What is there, groups among it, by id.
+    /// Returns all resources and groups, ordered by id.
     pub fn resources(&self) -> Vec<Shown> {
-        let world = self.world();
-        let shown = world.resources.values().map(|resource| Shown {
+        let cloud = self.cloud();
+        let shown = cloud.resources.values().map(|resource| Shown {
             id: resource.id.clone(),
             kind: resource.kind.name,
             state: resource.state.clone(),
@@ -117,15 +116,15 @@ impl Simulator {
         shown.collect()
     }
 
-    /// What was asked, in order.
+    /// Returns the log of requests.
     pub fn requests(&self) -> Vec<Request> {
-        self.world().log.clone()
+        self.cloud().log.clone()
     }
 
-    /// The operations that were begun, in order.
+    /// Returns the long-running operations in the order of their start.
     pub fn operations(&self) -> Vec<ShownOperation> {
-        let world = self.world();
-        let mut shown: Vec<ShownOperation> = world
+        let cloud = self.cloud();
+        let mut shown: Vec<ShownOperation> = cloud
             .operations
             .values()
             .map(|operation| ShownOperation {
@@ -133,61 +132,61 @@ impl Simulator {
                 resource: operation.resource.clone(),
                 status: operation.status,
                 latency: operation.latency,
-                began: operation.began.duration_since(world.began),
+                began: operation.began.duration_since(cloud.began),
             })
             .collect();
         shown.sort_by_key(|operation| operation.began);
         shown
     }
 
-    /// What was asked that nobody understands, or answered that does not fit: empty when all was well.
+    /// Returns the requests that Azure does not know, and the bodies that violate a schema.
     pub fn violations(&self) -> Vec<String> {
-        self.world().violations.clone()
+        self.cloud().violations.clone()
     }
 
-    /// The modelled latency of an operation in seconds, unscaled.
+    /// Returns the modelled latency of an operation in seconds, before scaling.
     pub fn latency_s(&self, operation: &str) -> f64 {
-        self.world().latency_s(operation)
+        self.cloud().latency_s(operation)
     }
 
-    /// Sets what goes wrong from now on; occurrences count from the start.
+    /// Replaces the faults. Occurrences count from the start of the simulator.
     pub fn set_faults(&self, faults: Vec<Fault>) {
-        self.world().config.faults = faults;
+        self.cloud().config.faults = faults;
     }
 
-    /// Ends all tokens given out so far.
+    /// Expires all issued tokens.
     pub fn expire_tokens(&self) {
-        self.world().authority.revoke(Instant::now());
+        self.cloud().authority.revoke(Instant::now());
     }
 
     /// Sets the health of an instance of a scale set: `healthy`, `unhealthy`, `initializing`.
     pub fn set_health(&self, id: &str, health: &str) {
-        if let Some(instance) = self.world().find_mut(id) {
+        if let Some(instance) = self.cloud().find_mut(id) {
             instance.inner["health"] = serde_json::json!(health);
         }
     }
 
-    /// Puts a resource group there, in the first location.
+    /// Adds a resource group in the first location.
     pub fn put_group(&self, name: &str) {
-        let mut world = self.world();
+        let mut cloud = self.cloud();
         let id = format!(
             "/subscriptions/{}/resourceGroups/{name}",
-            world.config.subscription
+            cloud.config.subscription
         );
-        decoys::put(&mut world, &kinds::GROUP, id, &serde_json::json!({}));
+        decoys::put(&mut cloud, &kinds::GROUP, id, &serde_json::json!({}));
     }
 
-    /// Puts resources of others there.
+    /// Adds foreign resources.
     pub fn plant_decoys(&self, name: &str, tags: &[Value]) -> Decoys {
-        decoys::plant(&mut self.world(), name, tags)
+        decoys::plant(&mut self.cloud(), name, tags)
     }
 
-    /// The decoys that are gone or changed.
+    /// Returns the ids of decoys that were deleted or changed.
     pub fn touched(&self, decoys: &Decoys) -> Vec<String> {
-        decoys.touched(&self.world())
+        decoys.touched(&self.cloud())
     }
 
-    /// Whether bodies are held against Microsoft's schemas on this computer.
+    /// Returns whether Microsoft's schemas are available to check bodies.
     pub fn checks_schemas(&self) -> bool {
         schema::present()
     }

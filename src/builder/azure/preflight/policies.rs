@@ -1,7 +1,7 @@
-//! What the subscription's policies would say of everything that a bake makes, before any of it is made.
+//! Checks the subscription's policies before anything is created.
 //!
-//! In: a job, a base. Out: the first refusal. Whole bodies are asked about, because a policy may look at any field. Where nobody
-//! may ask, or no answer comes, that is noted, and the policies speak when they are asked for real.
+//! Takes a job and a base; returns the first denial. Policies read any field, so bodies are complete.
+//! If the check itself fails, it emits a note, and the policies decide on the real requests.
 
 use futures::future::try_join_all;
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ use crate::event::Events;
 use crate::lock::LockedImage;
 use crate::ssh::Keys;
 
-/// In the place of the run's id, which no policy knows.
+/// A placeholder for the id of the run.
 const RUN: &str = "00000000-0000-7000-8000-000000000000";
 
 pub(super) async fn check(
@@ -24,28 +24,32 @@ pub(super) async fn check(
     base: &LockedImage,
     events: &Events,
 ) -> Result<(), AzureError> {
-    let asked = contents(arm, job, base).into_iter();
-    let asked = asked.map(async |(kind, content)| match ask(arm, kind, content).await {
-        Ok(None) => Ok(None),
-        Ok(Some(policy)) => Err(refused(
-            kind,
-            format!(
-                "policy {policy} of the subscription would refuse it: change the definition (often `tags`, `location` or `vm_size`), or ask \
-                 for an exemption"
-            ),
-        )),
-        Err(error @ ArmError::Interrupted(_)) => Err(error.into()),
-        Err(error) => Ok(Some(error)),
-    });
-    let unanswered = try_join_all(asked).await?;
-    if let Some(error) = unanswered.into_iter().flatten().next() {
-        events.note(format!("what policies say was not found out: {error}"));
+    let contents = planned_resources(arm, job, base).into_iter();
+    let checks = contents.map(
+        async |(kind, content)| match denying_policy(arm, kind, content).await {
+            Ok(None) => Ok(None),
+            Ok(Some(policy)) => Err(refused(
+                kind,
+                format!("policy {policy} of the subscription denies it"),
+                "Change the definition (often `tags`, `location` or `vm_size`), or request an exemption.",
+            )),
+            Err(error @ ArmError::Interrupted(_)) => Err(error.into()),
+            Err(error) => Ok(Some(error)),
+        },
+    );
+    let failures = try_join_all(checks).await?;
+    if let Some(error) = failures.into_iter().flatten().next() {
+        events.note(format!("cannot check the policies: {error}"));
     }
     Ok(())
 }
 
-/// The policy that would refuse a resource.
-async fn ask(arm: &ArmClient, kind: &str, mut content: Value) -> Result<Option<String>, ArmError> {
+/// Returns the name of a policy that denies a resource.
+async fn denying_policy(
+    arm: &ArmClient,
+    kind: &str,
+    mut content: Value,
+) -> Result<Option<String>, ArmError> {
     content["type"] = kind.into();
     let question = json!({ "resourceDetails": { "resourceContent": content } });
     let path = format!(
@@ -53,10 +57,11 @@ async fn ask(arm: &ArmClient, kind: &str, mut content: Value) -> Result<Option<S
         arm.subscription()
     );
     let action = "checkPolicyRestrictions";
-    let asked = arm.post(path, action, body::POLICIES, &[], Some(&question));
-    let answer = asked.await?;
-    let found = &answer.body()["contentEvaluationResult"]["policyEvaluations"];
-    let mut denying = found.as_array().into_iter().flatten().filter(|one| {
+    let answer = arm
+        .post(path, action, body::POLICIES, &[], Some(&question))
+        .await?;
+    let evaluations = &answer.body()["contentEvaluationResult"]["policyEvaluations"];
+    let mut denying = evaluations.as_array().into_iter().flatten().filter(|one| {
         let effect = one["effectDetails"]["policyEffect"].as_str();
         one["evaluationResult"] == "NonCompliant"
             && effect.is_none_or(|effect| effect.eq_ignore_ascii_case("deny"))
@@ -64,25 +69,29 @@ async fn ask(arm: &ArmClient, kind: &str, mut content: Value) -> Result<Option<S
     Ok(denying.next().map(|one| {
         let id = one["policyInfo"]["policyAssignmentId"].as_str();
         let name = id.and_then(|id| id.rsplit('/').next());
-        name.unwrap_or("without a name").to_owned()
+        name.unwrap_or("(unnamed)").to_owned()
     }))
 }
 
-/// All that is made, with its kind.
-fn contents(arm: &ArmClient, job: &Job, base: &LockedImage) -> Vec<(&'static str, Value)> {
+/// Returns the type and the body of every resource that the build creates.
+fn planned_resources(arm: &ArmClient, job: &Job, base: &LockedImage) -> Vec<(&'static str, Value)> {
     let machine = &job.machine;
     let names = Names::new(arm.subscription(), machine, RUN, "build");
     let tags = names::tags(&machine.tags, RUN, Some(&job.expires));
     let kept = names::tags(&machine.tags, RUN, None);
     let public = machine.address == Address::Public;
     let subnet = names.subnet();
-    let with = (&subnet, public.then_some(&names.address), public);
+    let connection = body::Connection {
+        subnet: &subnet,
+        public_address: public.then_some(&names.address),
+        firewall: public,
+    };
     let from = (&base.image, base.plan.as_ref());
     let keys = Keys::generate();
     let mut all = vec![
         (
             "Microsoft.Network/networkInterfaces",
-            body::interface(machine, &names, &tags, with),
+            body::interface(machine, &names, &tags, connection),
         ),
         (
             "Microsoft.Compute/virtualMachines",
@@ -113,8 +122,8 @@ fn contents(arm: &ArmClient, job: &Job, base: &LockedImage) -> Vec<(&'static str
     }
     if job.output.managed_image {
         let zones = job.output.zone_resilient;
-        let of = &names.machine;
-        let image = body::managed_image(&machine.location, &kept, of, base.generation, zones);
+        let source = &names.machine;
+        let image = body::managed_image(&machine.location, &kept, source, base.generation, zones);
         all.push(("Microsoft.Compute/images", image));
     }
     if let Some(gallery) = &job.output.gallery {

@@ -1,7 +1,7 @@
-//! Whether the subscription has processors and an address left for one machine.
+//! Checks the quotas of a subscription for one VM.
 //!
-//! In: what a size takes, what is left of each quota in a location. Out: the first that is too small. A bake has one machine at
-//! a time, so one machine is what must fit.
+//! Takes the processors of a size and the remaining quotas of a location; returns the first
+//! quota that is too small. A build runs one VM at a time.
 
 use std::collections::BTreeMap;
 
@@ -13,20 +13,23 @@ use super::refused;
 use crate::azure::ArmClient;
 use crate::definition::{Address, AzureMachine};
 
-/// What a size takes.
+/// The processors of a VM size.
 pub(super) struct Processors {
-    /// How many, in units of Azure's quotas.
+    /// The number of processors, as Azure's quotas count them.
     pub count: i64,
-    /// The quota of the size's own family.
+    /// The name of the quota of the size's family.
     pub family: String,
 }
 
-/// What is left of each quota, by Azure's name of it in lower case.
-pub(super) type Left = BTreeMap<String, i64>;
+/// The rest of each quota, by its name in lower case.
+pub(super) type Remaining = BTreeMap<String, i64>;
 
-/// What is left in a location.
-pub(super) async fn left(arm: &ArmClient, location: &str) -> Result<Left, AzureError> {
-    let of = async |provider: &str, api: &str| {
+/// Reads the remaining quotas of a location.
+pub(super) async fn read_remaining(
+    arm: &ArmClient,
+    location: &str,
+) -> Result<Remaining, AzureError> {
+    let usages = async |provider: &str, api: &str| {
         let path = format!(
             "/subscriptions/{}/providers/{provider}/locations/{location}/usages",
             arm.subscription()
@@ -34,39 +37,45 @@ pub(super) async fn left(arm: &ArmClient, location: &str) -> Result<Left, AzureE
         arm.list(path, api, &[]).await
     };
     let (compute, network) = try_join!(
-        of("Microsoft.Compute", body::COMPUTE),
-        of("Microsoft.Network", body::NETWORK)
+        usages("Microsoft.Compute", body::COMPUTE),
+        usages("Microsoft.Network", body::NETWORK)
     )?;
-    let read = |one: &Value| {
-        let name = one["name"]["value"].as_str()?.to_lowercase();
-        Some((name, one["limit"].as_i64()? - one["currentValue"].as_i64()?))
+    let remaining = |usage: &Value| {
+        let name = usage["name"]["value"].as_str()?.to_lowercase();
+        Some((
+            name,
+            usage["limit"].as_i64()? - usage["currentValue"].as_i64()?,
+        ))
     };
-    Ok(compute.iter().chain(&network).filter_map(read).collect())
+    Ok(compute
+        .iter()
+        .chain(&network)
+        .filter_map(remaining)
+        .collect())
 }
 
-/// Compares. A quota that is not listed is not in the way.
+/// Fails with the first quota that is too small for one VM. Ignores quotas that are not listed.
 pub(super) fn evaluate(
     machine: &AzureMachine,
     needed: &Processors,
-    left: &Left,
+    remaining: &Remaining,
 ) -> Result<(), AzureError> {
-    let mut all = match machine.spot {
-        true => vec![("lowPriorityCores", needed.count)],
-        false => vec![("cores", needed.count), (&needed.family, needed.count)],
+    let mut all = if machine.spot {
+        vec![("lowPriorityCores", needed.count)]
+    } else {
+        vec![("cores", needed.count), (&needed.family, needed.count)]
     };
     if machine.address == Address::Public {
         all.push(("PublicIPAddresses", 1));
         all.push(("StandardSkuPublicIpAddresses", 1));
     }
     for (name, needed) in all {
-        let left = left.get(&name.to_lowercase());
+        let left = remaining.get(&name.to_lowercase());
         if let Some(left) = left.filter(|left| **left < needed) {
             return Err(refused(
                 &format!("quota {name} in {}", machine.location),
-                format!(
-                    "{needed} needed, {left} left; ask for more, or remove what is not needed",
-                    left = (*left).max(0)
-                ),
+                format!("{needed} needed, {left} left", left = (*left).max(0)),
+                "Request more quota, or delete unused resources.",
             ));
         }
     }

@@ -1,8 +1,8 @@
-//! What the service says: an answer with status, headers and body, or a refusal in the shape of ARM's errors.
+//! Replies of the simulator: answers, and refusals in ARM's format.
 
 use serde_json::{Value, json};
 
-/// What is sent back.
+/// An answer with status, headers and body.
 #[derive(Clone, Debug)]
 pub struct Reply {
     pub status: u16,
@@ -33,13 +33,13 @@ impl Reply {
     }
 }
 
-/// A request that is refused, and why.
+/// A refusal of a request, with its reason.
 #[derive(Clone, Debug)]
 pub struct Refusal {
     pub status: u16,
     pub code: String,
     pub message: String,
-    /// More members of the error: `details`, `additionalInfo`, `target`.
+    /// Other members of the error: `details`, `additionalInfo`, `target`.
     pub more: Value,
     pub headers: Vec<(String, String)>,
 }
@@ -65,7 +65,7 @@ impl Refusal {
         self
     }
 
-    /// A value in a body that the service does not take.
+    /// Returns the refusal of an invalid value in a body.
     pub fn parameter(target: &str, message: impl Into<String>) -> Self {
         Self::new(400, "InvalidParameter", message).with("target", json!(target))
     }
@@ -79,7 +79,7 @@ impl Refusal {
         )
     }
 
-    /// As the value of `error` in a body.
+    /// Returns the value of `error` in a body.
     pub fn error(&self) -> Value {
         let mut error = json!({ "code": self.code, "message": self.message });
         if let (Some(error), Some(more)) = (error.as_object_mut(), self.more.as_object()) {

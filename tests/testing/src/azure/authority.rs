@@ -1,5 +1,5 @@
-//! Who is let in: `POST /{tenant}/oauth2/v2.0/token` gives out tokens that last as long as the test says, and every other
-//! request needs one that still does.
+//! The token authority: `POST /{tenant}/oauth2/v2.0/token` issues tokens with a configured lifetime.
+//! Every other request needs a valid one.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -8,13 +8,13 @@ use serde_json::json;
 
 use super::answer::{Answer, Refusal, Reply};
 
-/// Whom it knows, and what it gave out.
+/// The known application and the issued tokens.
 pub struct Authority {
     client_id: String,
     client_secret: String,
     lifetime: Duration,
     given: BTreeMap<String, Instant>,
-    /// A token of no end, for clients that do not ask for one.
+    /// A token that never expires, for clients that request none.
     standing: Option<String>,
 }
 
@@ -34,7 +34,7 @@ impl Authority {
         }
     }
 
-    /// Answers a request for a token.
+    /// Answers a token request.
     pub fn give(&mut self, tenant: &str, known_tenant: &str, form: &str, now: Instant) -> Answer {
         let form = super::route::pairs(form);
         let field = |name: &str| form.get(name).map_or("", String::as_str);
@@ -76,7 +76,7 @@ impl Authority {
         Ok(Reply::of(200, body))
     }
 
-    /// Lets a request in by its header.
+    /// Checks the token in the header of a request.
     pub fn admit(&self, authorization: Option<&String>, now: Instant) -> Result<(), Refusal> {
         let Some(token) = authorization.and_then(|value| value.strip_prefix("Bearer ")) else {
             let text = "Authentication failed. The 'Authorization' header is missing.";
@@ -96,7 +96,7 @@ impl Authority {
         }
     }
 
-    /// Ends all tokens given so far.
+    /// Expires all issued tokens.
     pub fn revoke(&mut self, now: Instant) {
         for until in self.given.values_mut() {
             *until = now;
@@ -104,7 +104,7 @@ impl Authority {
     }
 }
 
-/// What a token that lasted too long is answered with.
+/// Returns the refusal of an expired token.
 pub fn expired() -> Refusal {
     let text = "The access token expiry UTC time is earlier than current UTC time.";
     Refusal::new(401, "ExpiredAuthenticationToken", text).header(
@@ -113,12 +113,12 @@ pub fn expired() -> Refusal {
     )
 }
 
-/// The authority's errors have another shape than ARM's.
+/// Returns a refusal in the authority's format, which differs from ARM's.
 fn refused(status: u16, code: &str, text: &str) -> Refusal {
     Refusal::new(status, code, text).with("oauth", json!(true))
 }
 
-/// As the authority writes a refusal.
+/// Returns the body of a refusal of the authority.
 pub fn refusal_reply(refusal: &Refusal) -> Reply {
     let body = json!({ "error": refusal.code, "error_description": refusal.message });
     Reply::of(refusal.status, body)

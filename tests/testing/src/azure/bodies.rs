@@ -1,4 +1,4 @@
-//! Bodies of the requests of a bake, as they pass.
+//! Valid bodies of the requests of a build.
 
 use serde_json::{Value, json};
 
@@ -84,10 +84,10 @@ pub fn version(source: &Value) -> Value {
             { "name": "westeurope", "regionalReplicaCount": 1, "storageAccountType": "Standard_LRS" }] } } })
 }
 
-/// The group `rg` with all that a machine needs.
+/// Creates the group `rg` with everything that a VM needs.
 pub async fn network(arm: &RawClient) {
-    let said = arm.put("S/resourcegroups/rg", RESOURCES, &group()).await;
-    assert!(said.status < 300, "{said:?}");
+    let response = arm.put("S/resourcegroups/rg", RESOURCES, &group()).await;
+    assert!(response.status < 300, "{response:?}");
     for (path, body) in [
         (NSG, nsg()),
         (VNET, vnet(arm)),
@@ -99,14 +99,14 @@ pub async fn network(arm: &RawClient) {
     }
 }
 
-/// The same with a machine that runs.
+/// Works like [`network`], and creates a running VM.
 pub async fn machine(arm: &RawClient) {
     network(arm).await;
     let ended = arm.run("PUT", VM, COMPUTE, Some(&vm(arm))).await;
     assert_eq!(ended, "Succeeded");
 }
 
-/// The same with the machine stopped and generalized.
+/// Works like [`machine`], and stops and generalizes the VM.
 pub async fn generalized(arm: &RawClient) {
     machine(arm).await;
     let stop = format!("{VM}/deallocate");

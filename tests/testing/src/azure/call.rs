@@ -1,4 +1,4 @@
-//! A request, taken apart as far as every part of the service needs it.
+//! A parsed request with the parts that all handlers need.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -9,41 +9,41 @@ use super::faults::FaultKind;
 use super::kinds::{GROUP, Kind, kind};
 use super::route::{Place, Route, decoded, pairs};
 use super::wire::Incoming;
-use super::world::World;
+use super::world::CloudState;
 
 pub struct Call {
     pub method: String,
     pub path: String,
     pub route: Route,
-    /// Of the resource, or of what is listed.
+    /// The kind of the resource, or of the listed resources.
     pub kind: Option<&'static Kind>,
-    /// In small letters.
+    /// The id in lower case.
     pub id: String,
-    /// With the service's own spelling.
+    /// The id in Azure's own spelling.
     pub shown: String,
-    /// As the log names it.
+    /// The operation as the log names it.
     pub name: String,
     pub version: String,
     pub query: BTreeMap<String, String>,
     pub headers: BTreeMap<String, String>,
     pub raw: Vec<u8>,
-    /// `Null` where there is none.
+    /// The body; `Null` if there is none.
     pub body: Value,
     pub now: Instant,
     pub fault: Option<FaultKind>,
-    /// The action, where it is one.
+    /// The action of a POST, if there is one.
     pub action: Option<String>,
-    /// Whether it asks for all of a kind.
+    /// Whether the request lists all resources of a kind.
     pub lists: bool,
 }
 
 impl Call {
-    pub fn new(world: &World, incoming: Incoming, now: Instant) -> Self {
+    pub fn new(cloud: &CloudState, incoming: Incoming, now: Instant) -> Self {
         let (path, query) = incoming
             .target
             .split_once('?')
             .unwrap_or((&incoming.target, ""));
-        // A plus sign is itself in a path.
+        // A plus sign in a path is literal.
         let path = decoded(&path.replace('+', "%2B"));
         let route = Route::parse(&path);
         let mut query = pairs(query);
@@ -66,13 +66,13 @@ impl Call {
             lists: false,
             route,
         };
-        call.resolve(world);
-        call.name = format!("{} {}", call.method, call.subject(world));
+        call.resolve(cloud);
+        call.name = format!("{} {}", call.method, call.subject(cloud));
         call
     }
 
-    /// Finds kind and id, and tells a list from an action.
-    fn resolve(&mut self, world: &World) {
+    /// Determines kind and id, and whether the request is a list or an action.
+    fn resolve(&mut self, cloud: &CloudState) {
         let mut named = self.route.kind.clone();
         if let Some(tail) = &self.route.tail {
             let listed = kind(&format!("{named}/{tail}"));
@@ -92,10 +92,10 @@ impl Call {
             Place::Group => Some(&GROUP),
             _ => kind(&named),
         };
-        let subscription = &world.config.subscription;
+        let subscription = &cloud.config.subscription;
         self.shown = format!("/subscriptions/{subscription}");
         if let Some(group) = &self.route.group {
-            let stored = world.resources.get(&world.group_id(group));
+            let stored = cloud.resources.get(&cloud.group_id(group));
             let group = stored.map_or(group.as_str(), |stored| stored.name());
             self.shown.extend(["/resourceGroups/", group]);
         }
@@ -109,13 +109,13 @@ impl Call {
             }
         }
         self.id = self.shown.to_lowercase();
-        // What stands already keeps its spelling.
-        if let Some(stored) = world.resources.get(&self.id) {
+        // An existing resource keeps its spelling.
+        if let Some(stored) = cloud.resources.get(&self.id) {
             self.shown.clone_from(&stored.id);
         }
     }
 
-    fn subject(&self, world: &World) -> String {
+    fn subject(&self, cloud: &CloudState) -> String {
         let simple = match &self.route.place {
             Place::Token { .. } => "token",
             Place::Subscription => "subscription",
@@ -131,7 +131,7 @@ impl Call {
                 } else {
                     "operations"
                 };
-                let of = world.operations.get(id);
+                let of = cloud.operations.get(id);
                 let of = of.map_or("nothing", |operation| operation.name.as_str());
                 return format!("{what} of {of}");
             }
@@ -157,7 +157,7 @@ impl Call {
         simple.to_owned()
     }
 
-    /// The name of the resource itself.
+    /// Returns the name of the resource.
     pub fn own_name(&self) -> &str {
         match &self.route.place {
             Place::Group => self.route.group.as_deref().unwrap_or_default(),
@@ -165,7 +165,7 @@ impl Call {
         }
     }
 
-    /// Whether it begins an operation when it is taken.
+    /// Returns whether an accepted request starts a long-running operation.
     pub fn long_running(&self) -> bool {
         match (self.method.as_str(), &self.route.place) {
             ("PUT" | "PATCH" | "DELETE", Place::Resource) | ("DELETE", Place::Group) => true,

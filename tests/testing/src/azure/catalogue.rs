@@ -1,4 +1,4 @@
-//! What a subscription finds there: sizes, images of the marketplace, quotas, locations, providers.
+//! The offers of Azure: sizes, marketplace images, quotas, locations and providers.
 
 use serde_json::{Value, json};
 
@@ -8,9 +8,9 @@ use super::kinds::KINDS;
 use super::route::Place;
 use super::rules::PUBLIC_IP;
 use super::scopes::paged;
-use super::world::World;
+use super::world::CloudState;
 
-/// A size of machines.
+/// A VM size.
 pub struct Size {
     pub name: &'static str,
     pub cores: u64,
@@ -20,7 +20,7 @@ pub struct Size {
 }
 
 impl Size {
-    /// The capability of this name.
+    /// Returns the capability of this name.
     pub fn trusted_launch_disabled(&self) -> bool {
         self.architecture != "x64"
     }
@@ -69,7 +69,7 @@ pub fn size(name: &str) -> Option<&'static Size> {
     SIZES.iter().find(|size| size.name == name)
 }
 
-/// An image of the marketplace, with its versions in the order in which the service lists them.
+/// A marketplace image, with its versions in the order in which Azure lists them.
 pub struct Product {
     publisher: &'static str,
     offer: &'static str,
@@ -81,7 +81,7 @@ pub struct Product {
     sold: bool,
 }
 
-/// Sorted as text, `0.20250210.1000` stands before `0.20250210.999`, which is older.
+/// Azure sorts as text: `0.20250210.1000` comes before the older `0.20250210.999`.
 const DEBIAN: &[&str] = &["0.20241004.1890", "0.20250210.1000", "0.20250210.999"];
 const PRODUCTS: &[Product] = &[
     Product {
@@ -134,7 +134,7 @@ pub fn product(publisher: &str, offer: &str, sku: &str) -> Option<&'static Produ
 }
 
 impl Product {
-    /// The highest version by its numbers.
+    /// Returns the highest version by its numbers.
     pub fn latest(&self) -> &'static str {
         let numbers = |version: &&&str| -> Vec<u64> {
             version
@@ -152,18 +152,18 @@ impl Product {
     }
 }
 
-pub fn subscription(world: &World) -> Reply {
-    let id = &world.config.subscription;
+pub fn subscription(cloud: &CloudState) -> Reply {
+    let id = &cloud.config.subscription;
     Reply::of(
         200,
         json!({ "id": format!("/subscriptions/{id}"), "subscriptionId": id,
-        "tenantId": world.config.tenant, "displayName": "Simulated", "state": "Enabled" }),
+        "tenantId": cloud.config.tenant, "displayName": "Simulated", "state": "Enabled" }),
     )
 }
 
-pub fn locations(world: &World) -> Reply {
-    let id = &world.config.subscription;
-    let found: Vec<Value> = world
+pub fn locations(cloud: &CloudState) -> Reply {
+    let id = &cloud.config.subscription;
+    let found: Vec<Value> = cloud
         .config
         .locations
         .iter()
@@ -175,8 +175,8 @@ pub fn locations(world: &World) -> Reply {
     Reply::of(200, json!({ "value": found }))
 }
 
-/// Sizes, of a location if the filter says so, in pages.
-pub fn skus(world: &World, call: &Call) -> Answer {
+/// Lists sizes in pages, optionally of one location.
+pub fn skus(cloud: &CloudState, call: &Call) -> Answer {
     let filter = call.query.get("$filter").map_or("", String::as_str);
     let wanted = filter
         .strip_prefix("location eq '")
@@ -185,17 +185,17 @@ pub fn skus(world: &World, call: &Call) -> Answer {
         let text = "Only a filter by location is supported.";
         return Err(Refusal::new(400, "InvalidFilterInQueryString", text));
     }
-    let locations = world.config.locations.iter();
+    let locations = cloud.config.locations.iter();
     let found = locations
         .filter(|location| wanted.is_none_or(|wanted| wanted.eq_ignore_ascii_case(location)))
-        .flat_map(|location| SIZES.iter().map(move |size| sku(world, size, location)))
+        .flat_map(|location| SIZES.iter().map(move |size| sku(cloud, size, location)))
         .collect();
-    Ok(paged(world, call, found))
+    Ok(paged(cloud, call, found))
 }
 
-fn sku(world: &World, size: &Size, location: &str) -> Value {
+fn sku(cloud: &CloudState, size: &Size, location: &str) -> Value {
     let capability = |name: &str, value: &str| json!({ "name": name, "value": value });
-    let restricted = world.config.restricted.iter().any(|name| name == size.name);
+    let restricted = cloud.config.restricted.iter().any(|name| name == size.name);
     let restrictions = if restricted {
         json!([{ "type": "Location", "values": [location], "reasonCode": "NotAvailableForSubscription",
             "restrictionInfo": { "locations": [location] } }])
@@ -213,7 +213,7 @@ fn sku(world: &World, size: &Size, location: &str) -> Value {
         "restrictions": restrictions })
 }
 
-pub fn usages(world: &World, call: &Call, namespace: &str) -> Answer {
+pub fn usages(cloud: &CloudState, call: &Call, namespace: &str) -> Answer {
     let location = call
         .path
         .split('/')
@@ -221,7 +221,7 @@ pub fn usages(world: &World, call: &Call, namespace: &str) -> Answer {
         .nth(1)
         .unwrap_or_default()
         .to_lowercase();
-    if !world.config.locations.contains(&location) {
+    if !cloud.config.locations.contains(&location) {
         let text = format!("The provided location '{location}' is not available.");
         return Err(Refusal::new(
             400,
@@ -234,8 +234,8 @@ pub fn usages(world: &World, call: &Call, namespace: &str) -> Answer {
             "currentValue": now, "limit": limit })
     };
     let found = if namespace.eq_ignore_ascii_case("Microsoft.Network") {
-        let limit = world.config.public_addresses as u64;
-        let addresses = world
+        let limit = cloud.config.public_addresses as u64;
+        let addresses = cloud
             .of_kind(PUBLIC_IP)
             .filter(|ip| ip.location() == location);
         let now = addresses.count() as u64;
@@ -249,8 +249,8 @@ pub fn usages(world: &World, call: &Call, namespace: &str) -> Answer {
             ),
         ]
     } else {
-        let now = super::rules::cores_used(world, &location);
-        let limit = world.config.cores;
+        let now = super::rules::cores_used(cloud, &location);
+        let limit = cloud.config.cores;
         vec![
             usage("cores", "Total Regional vCPUs", now, limit),
             usage(
@@ -265,7 +265,7 @@ pub fn usages(world: &World, call: &Call, namespace: &str) -> Answer {
     Ok(Reply::of(200, json!({ "value": found })))
 }
 
-pub fn marketplace(world: &World, call: &Call) -> Answer {
+pub fn marketplace(cloud: &CloudState, call: &Call) -> Answer {
     let Place::Marketplace {
         location,
         publisher,
@@ -280,14 +280,14 @@ pub fn marketplace(world: &World, call: &Call) -> Answer {
         let text = format!("{what} was not found in {location}.");
         Refusal::new(404, "NotFound", text)
     };
-    if !world.config.locations.contains(&location.to_lowercase()) {
+    if !cloud.config.locations.contains(&location.to_lowercase()) {
         return Err(unknown("The location"));
     }
     let product = product(publisher, offer, sku).ok_or_else(|| unknown("Artifact: VMImage"))?;
     let id = |version: &str| {
         format!(
             "/Subscriptions/{}/Providers/Microsoft.Compute/Locations/{location}/Publishers/{publisher}/ArtifactTypes/VMImage/Offers/{offer}/Skus/{sku}/Versions/{version}",
-            world.config.subscription
+            cloud.config.subscription
         )
     };
     let Some(version) = version else {
@@ -306,7 +306,7 @@ pub fn marketplace(world: &World, call: &Call) -> Answer {
             .iter()
             .map(|version| json!({ "location": location, "name": version, "id": id(version) }))
             .collect();
-        // This list alone is bare, and has no pages.
+        // Only this list has no `value` and no pages.
         return Ok(Reply::of(200, json!(found)));
     };
     if !product.versions.contains(&version.as_str()) {
@@ -336,7 +336,7 @@ fn known(namespace: &str) -> Option<&'static str> {
     names.find(|known| known.eq_ignore_ascii_case(namespace))
 }
 
-pub fn provider(world: &World, namespace: &str) -> Answer {
+pub fn provider(cloud: &CloudState, namespace: &str) -> Answer {
     let Some(name) = known(namespace) else {
         let text = format!("The resource namespace '{namespace}' is invalid.");
         return Err(Refusal::new(404, "InvalidResourceNamespace", text));
@@ -347,10 +347,10 @@ pub fn provider(world: &World, namespace: &str) -> Answer {
         .map(|kind| {
             let versions: Vec<&str> = kind.versions.iter().rev().copied().collect();
             let name = kind.name.split_once('/').map_or(kind.name, |(_, rest)| rest);
-            json!({ "resourceType": name, "apiVersions": versions, "locations": world.config.locations })
+            json!({ "resourceType": name, "apiVersions": versions, "locations": cloud.config.locations })
         })
         .collect();
-    let missing = world.unregistered.contains(&name.to_lowercase());
+    let missing = cloud.unregistered.contains(&name.to_lowercase());
     let state = if missing {
         "NotRegistered"
     } else {
@@ -358,13 +358,13 @@ pub fn provider(world: &World, namespace: &str) -> Answer {
     };
     Ok(Reply::of(
         200,
-        json!({ "id": format!("/subscriptions/{}/providers/{name}", world.config.subscription),
+        json!({ "id": format!("/subscriptions/{}/providers/{name}", cloud.config.subscription),
         "namespace": name, "registrationState": state, "resourceTypes": types }),
     ))
 }
 
-/// Registration is over at once here; the service takes a minute or more.
-pub fn register(world: &mut World, namespace: &str) -> Answer {
-    world.unregistered.remove(&namespace.to_lowercase());
-    provider(world, namespace)
+/// Registers a provider at once; Azure takes a minute or more.
+pub fn register(cloud: &mut CloudState, namespace: &str) -> Answer {
+    cloud.unregistered.remove(&namespace.to_lowercase());
+    provider(cloud, namespace)
 }

@@ -1,4 +1,4 @@
-//! A plain client of Azure Resource Manager: it sends requests as given and follows operations.
+//! A plain client of ARM: it sends requests as given and follows operations.
 
 use reqwest::{Certificate, Client, Method};
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ pub const GALLERY: &str = "2024-03-03";
 pub const DISKS: &str = "2026-03-02";
 pub const LOCKS: &str = "2020-05-01";
 
-/// An answer.
+/// An answer of ARM.
 #[derive(Clone, Debug)]
 pub struct RawResponse {
     pub status: u16,
@@ -25,7 +25,7 @@ impl RawResponse {
         Some(self.headers.get(name)?.to_str().ok()?.to_owned())
     }
 
-    /// Status and code of an error, `200` where there is none.
+    /// Returns the status, with the code of an error: `200`, `404 ResourceNotFound`.
     pub fn short(&self) -> String {
         match self.body["error"]["code"].as_str() {
             Some(code) => format!("{} {code}", self.status),
@@ -34,7 +34,7 @@ impl RawResponse {
     }
 }
 
-/// A simulator with a client that it lets in.
+/// A simulator with an authenticated client.
 pub struct RawClient {
     pub simulator: Simulator,
     pub client: Client,
@@ -70,14 +70,14 @@ impl RawClient {
         arm
     }
 
-    /// Asks the authority.
+    /// Requests a token from the authority.
     pub async fn token(&self, tenant: &str, form: String) -> RawResponse {
         let url = format!("{}/{tenant}/oauth2/v2.0/token", self.simulator.url());
         let request = self.client.post(url).body(form);
         read(request.send().await.expect("an answer")).await
     }
 
-    /// `S/…` and `G/…` stand for the subscription and the group `rg`.
+    /// Expands `S/…` to a path in the subscription, and `G/…` to one in the group `rg`.
     fn url(&self, path: &str, version: &str) -> String {
         let subscription = format!("/subscriptions/{}", self.simulator.subscription());
         let path = match path.split_once('/') {
@@ -93,7 +93,7 @@ impl RawClient {
         format!("{}{path}{sign}api-version={version}", self.simulator.url())
     }
 
-    /// The id of a resource in the group `rg`.
+    /// Returns the id of a resource in the group `rg`.
     pub fn id(&self, path: &str) -> String {
         let subscription = self.simulator.subscription();
         format!("/subscriptions/{subscription}/resourceGroups/rg/providers/{path}")
@@ -130,8 +130,8 @@ impl RawClient {
         version: &str,
         body: Option<&Value>,
     ) -> RawResponse {
-        let said = self.try_send(method, path, version, body, &[]).await;
-        said.unwrap_or_else(|error| panic!("{method} {path}: {error:?}"))
+        let response = self.try_send(method, path, version, body, &[]).await;
+        response.unwrap_or_else(|error| panic!("{method} {path}: {error:?}"))
     }
 
     pub async fn get(&self, path: &str, version: &str) -> RawResponse {
@@ -142,7 +142,7 @@ impl RawClient {
         self.send("PUT", path, version, Some(body)).await
     }
 
-    /// Sends, and follows what began by its headers until it ended; answers its status, or the refusal.
+    /// Sends a request and follows its operation to the end. Returns the status, or the refusal.
     pub async fn run(
         &self,
         method: &str,
@@ -150,15 +150,15 @@ impl RawClient {
         version: &str,
         body: Option<&Value>,
     ) -> String {
-        let said = self.send(method, path, version, body).await;
-        if said.status >= 300 {
-            return said.short();
+        let response = self.send(method, path, version, body).await;
+        if response.status >= 300 {
+            return response.short();
         }
-        self.follow(&said).await
+        self.follow(&response).await
     }
 
-    pub async fn follow(&self, said: &RawResponse) -> String {
-        if let Some(url) = said.header("azure-asyncoperation") {
+    pub async fn follow(&self, response: &RawResponse) -> String {
+        if let Some(url) = response.header("azure-asyncoperation") {
             loop {
                 let now = self.get(&url, "").await;
                 let status = now.body["status"].as_str().unwrap_or_default().to_owned();
@@ -174,8 +174,8 @@ impl RawClient {
                 }
             }
         }
-        let Some(url) = said.header("location") else {
-            return said.status.to_string();
+        let Some(url) = response.header("location") else {
+            return response.status.to_string();
         };
         loop {
             let now = self.get(&url, "").await;
@@ -187,7 +187,7 @@ impl RawClient {
         }
     }
 
-    /// Fails the test where the simulator noted something.
+    /// Panics if the simulator recorded a violation.
     pub fn well(&self) {
         let violations = self.simulator.violations();
         assert!(violations.is_empty(), "{violations:#?}");

@@ -1,4 +1,4 @@
-//! What a test decides about a simulated subscription.
+//! The settings of a simulated subscription.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,49 +8,49 @@ use super::faults::Fault;
 use super::kinds::Style;
 use super::machines::{Instant, Machines};
 
-/// How a simulator is to be. `Config::default()` has no faults, no latency and machines that are only an entry.
+/// The settings of a simulator. The default has no faults, no latency and VMs without a server.
 #[derive(Clone)]
 pub struct Config {
     /// The subscription's id.
     pub subscription: String,
-    /// The tenant in which tokens are asked for.
+    /// The tenant of token requests.
     pub tenant: String,
     pub client_id: String,
     pub client_secret: String,
-    /// How long a token lasts.
+    /// The lifetime of a token.
     pub token_lifetime: Duration,
-    /// A token that is always taken.
-    pub standing_token: Option<String>,
-    /// Locations that exist.
+    /// A token that never expires.
+    pub static_token: Option<String>,
+    /// The locations of the cloud.
     pub locations: Vec<String>,
-    /// What the modelled latencies are multiplied with: 0 ends an operation by the first request after its own.
+    /// The factor of all latencies. With 0, an operation ends by the next request.
     pub scale: f64,
-    /// Latencies in seconds that differ from the table, by operation.
+    /// Latencies that differ from the table, in seconds, by operation.
     pub latencies: BTreeMap<String, f64>,
-    /// `Retry-After` of running operations in seconds; without it, what suits the scaled latency.
+    /// `Retry-After` of running operations in seconds; the default follows the scaled latency.
     pub retry_after_s: Option<u64>,
-    /// Long-running styles that differ from the service's own, by operation (`PUT Microsoft.Compute/images`).
+    /// Long-running styles that differ from Azure's, by operation (`PUT Microsoft.Compute/images`).
     pub styles: BTreeMap<String, Style>,
-    /// One long-running style for all.
+    /// One long-running style for all operations.
     pub style: Option<Style>,
-    /// What goes wrong.
+    /// The injected faults.
     pub faults: Vec<Fault>,
-    /// What stands behind a virtual machine.
+    /// The servers that run as virtual machines.
     pub machines: Arc<dyn Machines>,
-    /// The port at which a machine's SSH is reached, at its public address.
+    /// The SSH port at the public address of a VM.
     pub ssh_port: u16,
-    /// Most cores in a location.
+    /// The quota of cores in a location.
     pub cores: u64,
-    /// Most public addresses in a location.
+    /// The quota of public addresses in a location.
     pub public_addresses: usize,
-    /// Sizes that the subscription may not use.
+    /// Sizes that are not available to the subscription.
     pub restricted: Vec<String>,
-    /// Providers that nobody registered.
+    /// Providers that are not registered.
     pub unregistered: Vec<String>,
-    /// Features of `Microsoft.Compute` that are not registered and have to be.
+    /// Required features of `Microsoft.Compute` that are not registered.
     pub unregistered_features: Vec<String>,
     pub policies: Vec<Policy>,
-    /// Entries of one page of a list.
+    /// The number of entries in one page of a list.
     pub page: usize,
 }
 
@@ -58,9 +58,9 @@ pub struct Config {
 #[derive(Clone, Debug)]
 pub struct Policy {
     pub name: String,
-    /// What it is about; all kinds when empty.
+    /// The kind to which it applies; empty for all kinds.
     pub kind: String,
-    /// Denies what lacks this tag; everything when empty.
+    /// The required tag; if empty, the policy denies everything.
     pub without_tag: String,
 }
 
@@ -72,7 +72,7 @@ impl Default for Config {
             client_id: "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee".to_owned(),
             client_secret: "simulated-secret".to_owned(),
             token_lifetime: Duration::from_secs(3600),
-            standing_token: None,
+            static_token: None,
             locations: ["westeurope", "northeurope", "eastus"]
                 .map(str::to_owned)
                 .to_vec(),

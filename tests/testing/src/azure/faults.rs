@@ -1,55 +1,55 @@
-//! What goes wrong, and when: an operation by its name, the occurrence, and what happens instead.
+//! Injected faults: the operation, its occurrence and the kind of fault.
 
 use std::time::Duration;
 
-/// One thing that goes wrong.
+/// A fault at occurrences of one operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// As the log names it: `PUT Microsoft.Compute/virtualMachines`, `POST token`.
+    /// The operation as the log names it: `PUT Microsoft.Compute/virtualMachines`, `POST token`.
     pub operation: String,
-    /// The first occurrence that it hits, from 1.
+    /// The first affected occurrence, from 1.
     pub nth: usize,
-    /// How many occurrences it hits, in a row.
+    /// The number of affected occurrences in a row.
     pub times: usize,
     pub kind: FaultKind,
 }
 
-/// What goes wrong.
+/// The kinds of faults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FaultKind {
-    /// 429 with `Retry-After` in seconds; nothing is done.
+    /// 429 with `Retry-After` in seconds, without effect.
     Throttled(u64),
     /// A status without effect: 500 or 503.
     Status(u16),
-    /// The connection is reset; nothing is done.
+    /// A reset of the connection, without effect.
     ResetBefore,
-    /// Everything is done, and then the connection is reset.
+    /// A reset of the connection after the effect.
     ResetAfter,
-    /// 409 `AnotherOperationInProgress`; nothing is done.
+    /// 409 `AnotherOperationInProgress`, without effect.
     Busy,
-    /// On a PUT: what was made is not found by the next request for it. On others: 404.
+    /// After a PUT, the next request does not find the resource. Other requests get 404.
     NotFound,
-    /// The operation begins and ends `Failed`, with this code. What is not long-running answers 409 with it.
+    /// A long-running operation ends `Failed` with this code. Other requests get 409 with it.
     Fails(String),
-    /// The operation begins and never ends. What is not long-running is not answered for a minute.
+    /// A long-running operation never ends. Other requests get no answer for a minute.
     Stuck,
-    /// Nothing is done, and nothing is answered for a while: whoever asks can be killed meanwhile.
+    /// No answer for a while, without effect, so that a test can kill the client.
     HeldBefore,
-    /// Everything is done, and nothing is answered for a while.
+    /// No answer for a while, after the effect.
     HeldAfter,
-    /// 401, although the token is good.
+    /// 401, although the token is valid.
     TokenExpired,
-    /// The answer comes late.
+    /// A delayed answer.
     Slow(Duration),
 }
 
 impl Fault {
-    /// A fault of the first occurrence alone.
+    /// Returns a fault of the first occurrence.
     pub fn once(operation: &str, kind: FaultKind) -> Self {
         Self::at(operation, 1, kind)
     }
 
-    /// A fault of one occurrence.
+    /// Returns a fault of one occurrence.
     pub fn at(operation: &str, nth: usize, kind: FaultKind) -> Self {
         Self {
             operation: operation.to_owned(),
@@ -59,7 +59,7 @@ impl Fault {
         }
     }
 
-    /// A fault of every occurrence.
+    /// Returns a fault of every occurrence.
     pub fn always(operation: &str, kind: FaultKind) -> Self {
         Self {
             times: usize::MAX,

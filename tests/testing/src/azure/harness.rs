@@ -1,4 +1,4 @@
-//! What a bake on Azure needs: a simulated subscription with resources of others in it, a bake setup, and a client.
+//! The setup of a build on Azure: a simulated subscription with decoys, a builder and a client.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -27,34 +27,34 @@ use super::{Config, Decoys, Shown, Simulator};
 use crate::harness::{FakeBuilderHarness, clock, steps};
 use crate::sshd::own_name;
 
-/// Pauses are so much shorter than on Azure.
+/// The default factor of all pauses and deadlines.
 const PACE: f64 = 0.005;
-/// The group that outlives bakes.
-pub const KEPT: &str = "images";
-/// What is made is long gone by then, and not before.
+/// The resource group of the images.
+pub const IMAGE_GROUP: &str = "images";
+/// The expiry of temporary resources, far after every test.
 const EXPIRES: &str = "2099-01-01T00:00:00Z";
 
-/// What to bake in a subscription, and how to reach it.
+/// A build in a subscription, and the access to it.
 pub struct AzureBakeSetup {
     pub harness: FakeBuilderHarness,
     pub machine: AzureMachine,
     pub output: AzureOutput,
     pub base: LockedImage,
-    /// Where the subscription is.
+    /// The address of the simulator.
     pub url: String,
-    /// Pauses and deadlines are so much shorter than on Azure.
+    /// The factor of all pauses and deadlines.
     pub pace: f64,
     pub request_timeout: Duration,
     client: Arc<reqwest::Client>,
 }
 
-/// A bake setup with its simulated subscription.
+/// A build setup with its simulated subscription.
 pub struct AzureHarness {
     pub folder: TempDir,
     pub simulator: Simulator,
     pub setup: AzureBakeSetup,
-    /// What was there before: ids in small letters.
-    given: BTreeSet<String>,
+    /// The ids of the resources that existed before, in lower case.
+    existing: BTreeSet<String>,
     decoys: Decoys,
 }
 
@@ -72,7 +72,7 @@ impl std::ops::DerefMut for AzureHarness {
     }
 }
 
-/// As short as a definition can be.
+/// Returns the machine of a minimal definition.
 pub fn machine() -> AzureMachine {
     AzureMachine {
         location: "westeurope".to_owned(),
@@ -110,7 +110,7 @@ pub fn base(sku: &str, generation: VmGeneration) -> LockedImage {
 
 pub fn gallery() -> GalleryOutput {
     GalleryOutput {
-        resource_group: KEPT.to_owned(),
+        resource_group: IMAGE_GROUP.to_owned(),
         name: "gallery".to_owned(),
         definition: "quickstart".to_owned(),
         target_regions: vec!["westeurope".to_owned(), "northeurope".to_owned()],
@@ -120,7 +120,7 @@ pub fn gallery() -> GalleryOutput {
 }
 
 impl AzureBakeSetup {
-    /// A setup below `root` for the subscription at `url`, whose certificate `ca_pem` vouches for.
+    /// Returns a setup in `root` for the subscription at `url`, with the CA `ca_pem`.
     pub fn new(root: &Path, url: &str, ca_pem: &str) -> Self {
         let base_image = base("12", VmGeneration::V1);
         let mut harness = FakeBuilderHarness::new(root, steps());
@@ -143,7 +143,7 @@ impl AzureBakeSetup {
             harness,
             machine: machine(),
             output: AzureOutput {
-                resource_group: KEPT.to_owned(),
+                resource_group: IMAGE_GROUP.to_owned(),
                 managed_image: true,
                 zone_resilient: false,
                 gallery: None,
@@ -151,16 +151,16 @@ impl AzureBakeSetup {
             base: base_image,
             url: url.to_owned(),
             pace: PACE,
-            // No computer is too busy to answer itself by then.
+            // Long enough for a busy computer.
             request_timeout: Duration::from_secs(10),
             client: Arc::new(client.build().expect("a client")),
         }
     }
 
-    /// A client of the subscription.
+    /// Returns an ARM client of the subscription.
     pub fn arm(&self) -> ArmClient {
         let url = &self.url;
-        let settings = ArmOptions {
+        let options = ArmOptions {
             who: Auth {
                 source: CredentialSource::ClientSecret {
                     tenant: Config::default().tenant,
@@ -178,7 +178,7 @@ impl AzureBakeSetup {
             run: "test".to_owned(),
             request_timeout: self.request_timeout,
         };
-        ArmClient::new(settings, &Events::silent(), &Interrupt::default()).expect("a client")
+        ArmClient::new(options, &Events::silent(), &Interrupt::default()).expect("a client")
     }
 
     fn builder(&self) -> Azure {
@@ -193,7 +193,7 @@ impl AzureBakeSetup {
         Azure::new(self.arm(), job)
     }
 
-    /// Bakes; `hook` sees every event first.
+    /// Runs a build; `hook` receives every event first.
     pub async fn bake(
         &mut self,
         hook: impl Fn(&Event) + Send + Sync + 'static,
@@ -208,7 +208,7 @@ impl AzureBakeSetup {
         self.harness.bake_with(&self.builder(), &store, hook).await
     }
 
-    /// Tries a recorded image.
+    /// Tests a recorded image.
     pub async fn retest(&self, manifest: Digest) -> Result<Tested, Failed> {
         let store = self.harness.store().await;
         self.harness
@@ -229,15 +229,15 @@ fn ids(simulator: &Simulator) -> BTreeSet<String> {
 }
 
 impl AzureHarness {
-    /// A subscription with the group that images go to, and decoys.
+    /// Returns a subscription with the group of the images and decoys.
     pub fn new(config: Config) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let simulator = Simulator::start(Config {
             machines: Arc::new(SshdMachines::default()),
             ..config
         });
-        simulator.put_group(KEPT);
-        // Tags of ours with the values of others, and one of ours alone.
+        simulator.put_group(IMAGE_GROUP);
+        // The run tag of another run, the expiry tag alone, and a tag of the definition.
         let decoys = simulator.plant_decoys(
             "vault-bake-019aad5f",
             &[
@@ -247,21 +247,21 @@ impl AzureHarness {
                 json!({ "team": "vault" }),
             ],
         );
-        let given = ids(&simulator);
+        let existing = ids(&simulator);
         let setup = AzureBakeSetup::new(folder.path(), &simulator.url(), simulator.ca_pem());
         Self {
             folder,
-            given,
+            existing,
             simulator,
             setup,
             decoys,
         }
     }
 
-    /// A network of ours that this computer is in, and a machine that is reached at its private address.
+    /// Adds a network on loopback, and uses its private addresses for the VMs.
     pub async fn with_subnet(&mut self) {
         let arm = self.arm();
-        let group = ResourceId::group(arm.subscription(), KEPT);
+        let group = ResourceId::group(arm.subscription(), IMAGE_GROUP);
         let network = group.resource("Microsoft.Network/virtualNetworks", "ours");
         let prefix = format!("127.210.{}.0/24", std::process::id() % 250);
         let body = json!({ "location": "westeurope", "properties": {
@@ -279,11 +279,11 @@ impl AzureHarness {
         self.machine.allow_from.clear();
     }
 
-    /// Puts a gallery with a definition there, and lets bakes leave a version in it.
+    /// Adds a gallery with a definition, and outputs versions to it.
     pub async fn with_gallery(&mut self, generation: &str, features: Value) {
         let wanted = gallery();
         let arm = self.arm();
-        let group = ResourceId::group(arm.subscription(), KEPT);
+        let group = ResourceId::group(arm.subscription(), IMAGE_GROUP);
         let gallery = group.resource("Microsoft.Compute/galleries", &wanted.name);
         let definition = gallery.child("images", &wanted.definition);
         let bodies = [
@@ -306,34 +306,34 @@ impl AzureHarness {
             made.expect("a part of the gallery");
         }
         self.output.gallery = Some(wanted);
-        self.given_now();
+        self.mark_existing();
     }
 
-    /// All that is there was there before.
-    pub fn given_now(&mut self) {
-        self.given = ids(&self.simulator);
+    /// Counts all current resources as existing before the build.
+    pub fn mark_existing(&mut self) {
+        self.existing = ids(&self.simulator);
     }
 
-    /// What is there that was not there before.
-    pub fn left(&self) -> Vec<Shown> {
+    /// Returns the resources that did not exist before.
+    pub fn new_resources(&self) -> Vec<Shown> {
         let mut shown = self.simulator.resources();
-        shown.retain(|one| !self.given.contains(&one.id.to_ascii_lowercase()));
+        shown.retain(|one| !self.existing.contains(&one.id.to_ascii_lowercase()));
         shown
     }
 
-    /// Kinds and names of what is left.
-    pub fn left_names(&self) -> Vec<String> {
+    /// Returns the types and names of the resources that did not exist before.
+    pub fn new_resource_names(&self) -> Vec<String> {
         let name = |one: Shown| {
             let name = one.id.rsplit('/').next().unwrap_or_default().to_owned();
             format!("{} {name}", one.kind)
         };
-        self.left().into_iter().map(name).collect()
+        self.new_resources().into_iter().map(name).collect()
     }
 
-    /// Nothing was asked for that Azure would not understand, and nothing of others was touched.
+    /// Panics if a request was invalid, or if a foreign resource was changed.
     pub fn well(&self) {
         assert_eq!(self.simulator.violations(), Vec::<String>::new());
         let touched = self.simulator.touched(&self.decoys);
-        assert_eq!(touched, Vec::<String>::new(), "what is not ours");
+        assert_eq!(touched, Vec::<String>::new(), "foreign resources changed");
     }
 }

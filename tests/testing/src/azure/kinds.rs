@@ -1,17 +1,17 @@
-//! The kinds of resource: their names, api-versions, rules of naming, and which long-running style the service uses.
+//! The kinds of resources: names, api-versions, naming rules and long-running styles.
 
 use super::route::is;
 
-/// How a long-running operation is followed.
+/// The style of a long-running operation: what a client polls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
-    /// `Azure-AsyncOperation`, whose body has a status.
+    /// `Azure-AsyncOperation`, whose body contains a status.
     AsyncOperation,
-    /// `Location`: 202 until it is done.
+    /// `Location`, which answers 202 until the end.
     Location,
     /// Both headers.
     Both,
-    /// Neither: the resource's `provisioningState` tells. For a DELETE, that it is gone.
+    /// No header: the client polls the resource's `provisioningState`, or until it is gone.
     StateOnly,
 }
 
@@ -20,9 +20,9 @@ pub enum Style {
 pub struct Kind {
     pub name: &'static str,
     pub versions: &'static [&'static str],
-    /// Of a name, in characters.
+    /// The maximum length of a name, in characters.
     pub longest: usize,
-    /// What a name may have beside letters and digits.
+    /// The characters allowed in names, in addition to letters and digits.
     pub marks: &'static str,
     pub put: Style,
     pub delete: Style,
@@ -30,7 +30,7 @@ pub struct Kind {
     pub queries: &'static [&'static str],
     /// Actions by POST, and `instanceView` by GET.
     pub actions: &'static [&'static str],
-    /// Whether it has a location of its own.
+    /// Whether the resource has a location.
     pub located: bool,
     /// The schema type of a PATCH.
     pub patch: Option<&'static str>,
@@ -138,7 +138,7 @@ pub static KINDS: &[Kind] = &[
     Kind {
         name: "Microsoft.Compute/galleries",
         versions: GALLERY,
-        // Alone among these a gallery's name has no hyphen.
+        // Only names of galleries have no hyphen.
         marks: "_.",
         queries: &["$expand", "$select"],
         ..COMPUTED
@@ -173,18 +173,18 @@ pub static KINDS: &[Kind] = &[
     },
 ];
 
-/// The kind of this name.
+/// Returns the kind of this name.
 pub fn kind(name: &str) -> Option<&'static Kind> {
     KINDS.iter().find(|kind| is(kind.name, name))
 }
 
 impl Kind {
-    /// `Microsoft.Compute`.
+    /// Returns the provider, such as `Microsoft.Compute`.
     pub fn namespace(&self) -> &'static str {
         self.name.split('/').next().unwrap_or_default()
     }
 
-    /// The query parameters that a request may have beside `api-version`.
+    /// Returns the query parameters that a request may have in addition to `api-version`.
     pub fn takes(&self, method: &str, action: Option<&str>) -> Vec<&'static str> {
         match (method, action) {
             ("GET", None) => self
@@ -207,7 +207,7 @@ impl Kind {
         }
     }
 
-    /// Why this cannot be a name of the kind.
+    /// Returns the reason why this is not a valid name.
     pub fn misnamed(&self, name: &str) -> Option<String> {
         let version = self.name.ends_with("images/versions");
         if version {

@@ -1,7 +1,8 @@
-//! How long operations take: one table, in seconds, of orders of magnitude that the service's users report. They are
-//! modelled, not measured; a test may say others.
+//! The modelled latencies of operations, in seconds.
+//!
+//! They are orders of magnitude that users of Azure report, not measurements. A test may override them.
 
-/// Seconds by operation. What is not named takes none.
+/// Seconds by operation. Other operations take none.
 const TABLE: &[(&str, f64)] = &[
     ("DELETE Microsoft.Resources/resourceGroups", 60.0),
     ("PUT Microsoft.Network/networkSecurityGroups", 4.0),
@@ -62,7 +63,7 @@ const TABLE: &[(&str, f64)] = &[
     ),
 ];
 
-/// The latency of an operation in seconds.
+/// Returns the latency of an operation in seconds.
 pub fn of(operation: &str) -> f64 {
     TABLE
         .iter()

@@ -1,33 +1,33 @@
-//! What stands behind a virtual machine of the simulator: nothing, or something that a test can reach by SSH.
+//! The servers that run as virtual machines of the simulator: none, or real SSH servers.
 //!
-//! The calls block, and are made on threads of their own: the operation that made one ends when it returns, and not
-//! before its modelled latency is over. What fails makes the operation end `Failed`.
+//! Calls block and run on separate threads. An operation ends after its call and its latency, and ends
+//! `Failed` if the call fails.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde_json::Value;
 
-/// What a disk is made from.
+/// The source of a disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// An image of the marketplace; nothing of it is on this computer.
+    /// A marketplace image, which does not exist on this computer.
     Marketplace {
         publisher: String,
         offer: String,
         sku: String,
         version: String,
     },
-    /// What [`Machines::capture`] answered for the image or version with this id.
+    /// The result of [`Machines::capture`] for the image or version with this id.
     Captured { id: String, file: Option<PathBuf> },
 }
 
-/// A virtual machine that is to run.
+/// The parameters of a virtual machine.
 #[derive(Clone, Debug)]
 pub struct Spec {
-    /// The id of the virtual machine, in small letters: its name in all further calls.
+    /// The id of the VM in lower case, which names it in all later calls.
     pub id: String,
-    /// The body of its PUT.
+    /// The body of the PUT.
     pub body: Value,
     pub source: Source,
     /// `osProfile.customData`, decoded.
@@ -36,46 +36,46 @@ pub struct Spec {
     pub user: String,
     /// Public keys that may log in as that user.
     pub public_keys: Vec<String>,
-    /// Where its SSH must be reached: the public address, or the private one where it has none, and [`super::Config::ssh_port`].
-    /// `None` where nobody here can reach that, or where no rule of its network security groups lets that port in.
+    /// The SSH endpoint: the public or else the private address, and [`super::Config::ssh_port`].
+    /// `None` if it is not on loopback, or if no security rule admits the port.
     pub ssh: Option<SocketAddr>,
 }
 
-/// What stands behind virtual machines.
+/// The servers that run as virtual machines.
 pub trait Machines: Send + Sync {
-    /// Makes the disk and starts the machine. Returns when it runs, not when it has booted.
+    /// Creates the disk and starts the VM. Returns before it has booted.
     fn create(&self, spec: &Spec) -> Result<(), String>;
 
-    /// Starts a machine again that was stopped.
+    /// Starts a stopped VM.
     fn start(&self, id: &str) -> Result<(), String>;
 
-    /// Stops a machine (`deallocate`, `powerOff`): an orderly shutdown if it still runs. Its disk stays.
+    /// Shuts a VM down (`deallocate`, `powerOff`) and keeps its disk.
     fn stop(&self, id: &str) -> Result<(), String>;
 
-    /// Makes an image from the disk of a machine that is stopped, or gone with its disk left. Further machines start from it.
+    /// Creates an image from the disk of a stopped or deleted VM, for later VMs.
     fn capture(&self, id: &str, image: &str) -> Result<Option<PathBuf>, String>;
 
-    /// Ends a machine at once. Its disk stays until [`Machines::discard`].
+    /// Kills a VM. Its disk remains until [`Machines::discard`].
     fn delete(&self, id: &str);
 
-    /// Its disk is gone.
+    /// Deletes the disk of a VM.
     fn discard(&self, id: &str);
 
-    /// What it wrote to its serial console.
+    /// Returns the text of the serial console.
     fn serial_log(&self, id: &str) -> String;
 
-    /// Whether all calls return at once, so that they need no thread.
+    /// Returns whether all calls return at once, so that they need no thread.
     fn instant(&self) -> bool {
         false
     }
 
-    /// A user of this computer who may be the administrator although the service keeps such names back.
+    /// Returns a local user that is accepted as administrator although Azure reserves such names.
     fn own_user(&self) -> Option<String> {
         None
     }
 }
 
-/// Machines that are nothing but their entry.
+/// Virtual machines without a server.
 pub struct Instant;
 
 impl Machines for Instant {
@@ -104,6 +104,6 @@ impl Machines for Instant {
     }
 
     fn serial_log(&self, id: &str) -> String {
-        format!("[    0.000000] no machine stands behind {id}\n")
+        format!("[    0.000000] no server runs as {id}\n")
     }
 }

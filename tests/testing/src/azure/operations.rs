@@ -1,5 +1,5 @@
-//! Long-running operations: begun by a request, followed in one of the service's styles, ended by time and by what a
-//! machine does, and then what they were for takes effect.
+//! Long-running operations: they start with a request, are polled in one of Azure's styles, and take
+//! effect after their latency and the work of a VM.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -10,60 +10,60 @@ use super::answer::{Answer, Refusal, Reply};
 use super::call::Call;
 use super::faults::FaultKind;
 use super::kinds::{GROUP, Style};
-use super::world::{World, now};
+use super::world::{CloudState, now};
 use super::{latency, rules};
 
-/// What a machine is busy with: filled when it is done.
+/// The result of a VM's work, filled when it is done.
 pub type Work = Arc<Mutex<Option<Result<Value, String>>>>;
 
-/// What happens at the end.
+/// The effect of an operation at its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// The resource is provisioned.
     Put,
     Delete,
-    /// An action, by its name.
+    /// An action of this name.
     Action(String),
 }
 
-/// How it stands with an operation.
+/// The status of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     InProgress,
     Succeeded,
     Failed,
-    /// Another operation took its place.
+    /// Another operation replaced it.
     Canceled,
 }
 
 #[derive(Clone)]
 pub struct Operation {
     pub id: String,
-    /// As the log names the request that began it.
+    /// The request that started it, as the log names it.
     pub name: String,
-    /// The resource, by id in small letters.
+    /// The id of the resource in lower case.
     pub resource: String,
     pub effect: Effect,
-    /// The body of the request that began it.
+    /// The body of the request that started it.
     pub body: Value,
-    /// `None` when it never ends.
+    /// The time of its end; `None` if it never ends.
     pub due: Option<Instant>,
     pub fail: Option<Refusal>,
     pub status: Status,
     pub style: Style,
     pub work: Option<Work>,
-    /// Modelled and scaled.
+    /// The modelled latency after scaling.
     pub latency: Duration,
     pub began: Instant,
     began_text: String,
-    /// Before this moment nobody should ask.
+    /// The time before which clients should not poll.
     patience: Instant,
     version: String,
     location: String,
 }
 
-impl World {
-    /// Begins an operation, and answers how to follow it. What was in progress on the resource is cancelled.
+impl CloudState {
+    /// Starts an operation and returns its first answer. Cancels a running one on the resource.
     pub fn begin(
         &mut self,
         call: &Call,
@@ -82,7 +82,7 @@ impl World {
         let stuck = call.fault == Some(FaultKind::Stuck);
         let fail = match &call.fault {
             Some(FaultKind::Fails(code)) => {
-                let text = format!("{} was told to fail.", call.name);
+                let text = format!("{} failed by an injected fault.", call.name);
                 Some(Refusal::new(409, code, text))
             }
             _ => None,
@@ -117,7 +117,7 @@ impl World {
         reply
     }
 
-    /// The unscaled latency of an operation in seconds.
+    /// Returns the latency of an operation in seconds, before scaling.
     pub fn latency_s(&self, name: &str) -> f64 {
         let own = self.config.latencies.get(name);
         own.copied().unwrap_or_else(|| latency::of(name))
@@ -136,7 +136,7 @@ impl World {
         };
         let named = self.config.styles.get(&call.name);
         let style = named.copied().or(self.config.style).unwrap_or(own);
-        // An action has no resource whose state would tell.
+        // An action has no resource with a state to poll.
         match (style, effect) {
             (Style::StateOnly, Effect::Action(_)) => Style::Location,
             (style, _) => style,
@@ -178,7 +178,7 @@ impl World {
         (format!("{base}/operations"), result)
     }
 
-    /// Ends what has come to its end.
+    /// Completes all operations whose end has come.
     pub fn advance(&mut self, now: Instant) {
         let mut due: Vec<(Instant, String)> = self
             .operations
@@ -219,14 +219,14 @@ impl World {
         }
     }
 
-    /// Answers whoever follows an operation.
+    /// Answers a poll of an operation.
     pub fn follow(&mut self, call: &Call, id: &str, result: bool) -> Answer {
         let Some(operation) = self.operations.get(id).cloned() else {
             let text = format!("The operation '{id}' was not found.");
             return Err(Refusal::new(404, "OperationNotFound", text));
         };
         let retry_after = self.retry_after_s(operation.latency);
-        // Clocks of both sides are one, but a timer may end a little early.
+        // Both sides use one clock, but a timer may fire slightly early.
         let early = operation.patience.saturating_duration_since(call.now);
         if early > Duration::from_millis(20) {
             let text = format!(
@@ -261,7 +261,7 @@ impl World {
         })
     }
 
-    /// By `Location`: 202 while it runs, and then what the request itself would have answered.
+    /// Answers a poll of `Location`: 202 while it runs, then the result of the request.
     fn located(&self, call: &Call, operation: &Operation, retry_after: u64) -> Answer {
         match operation.status {
             Status::InProgress => Ok(self.announced(operation, Reply::empty(202), retry_after)),

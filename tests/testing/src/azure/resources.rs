@@ -1,4 +1,4 @@
-//! What all resources have in common: PUT, GET, PATCH, DELETE and lists, with the order in which a request is refused.
+//! PUT, GET, PATCH, DELETE and lists of all kinds of resources, with Azure's order of checks.
 
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -14,20 +14,20 @@ use super::operations::{Effect, Work};
 use super::rules;
 use super::scopes::paged;
 use super::service::fits;
-use super::world::{Resource, World, merge, text};
+use super::world::{CloudState, Resource, merge, text};
 
-pub fn dispatch(world: &mut World, call: &mut Call) -> Answer {
+pub fn dispatch(cloud: &mut CloudState, call: &mut Call) -> Answer {
     let kind = call.kind.expect("a known kind");
     match (call.method.as_str(), call.action.clone(), call.lists) {
-        ("GET", None, true) => list(world, call, kind),
-        ("GET", None, false) => get(world, call),
-        ("PUT", None, false) => put(world, call, kind),
-        ("PATCH", None, false) if kind.patch.is_some() => patch(world, call, kind),
-        ("DELETE", None, false) => delete(world, call, kind),
-        ("POST" | "GET", Some(action), false) => act(world, call, &action),
+        ("GET", None, true) => list(cloud, call, kind),
+        ("GET", None, false) => get(cloud, call),
+        ("PUT", None, false) => put(cloud, call, kind),
+        ("PATCH", None, false) if kind.patch.is_some() => patch(cloud, call, kind),
+        ("DELETE", None, false) => delete(cloud, call, kind),
+        ("POST" | "GET", Some(action), false) => act(cloud, call, &action),
         _ => {
             let text = format!("{} has no such method", call.name);
-            world.violation(&text);
+            cloud.violation(&text);
             Err(Refusal::new(405, "MethodNotAllowed", text))
         }
     }
@@ -37,11 +37,14 @@ fn group_of(call: &Call) -> &str {
     call.route.group.as_deref().unwrap_or_default()
 }
 
-/// The resource itself, where it is and can be seen.
-pub fn seen<'a>(world: &'a mut World, call: &Call) -> Result<&'a Resource, Refusal> {
-    world.group(group_of(call))?;
+/// Returns the resource if it exists and is visible.
+pub fn visible_resource<'a>(
+    cloud: &'a mut CloudState,
+    call: &Call,
+) -> Result<&'a Resource, Refusal> {
+    cloud.group(group_of(call))?;
     let missing = Refusal::missing(&call.shown);
-    let Some(resource) = world.resources.get_mut(&call.id) else {
+    let Some(resource) = cloud.resources.get_mut(&call.id) else {
         return Err(missing);
     };
     if resource.hidden > 0 {
@@ -51,33 +54,33 @@ pub fn seen<'a>(world: &'a mut World, call: &Call) -> Result<&'a Resource, Refus
     Ok(resource)
 }
 
-fn get(world: &mut World, call: &Call) -> Answer {
-    seen(world, call)?;
+fn get(cloud: &mut CloudState, call: &Call) -> Answer {
+    visible_resource(cloud, call)?;
     let expand = call.query.get("$expand").map_or("", String::as_str);
-    let resource = &world.resources[&call.id];
-    let body = rules::view(world, resource, &call.version, expand);
+    let resource = &cloud.resources[&call.id];
+    let body = rules::view(cloud, resource, &call.version, expand);
     let etag = resource.etag();
     Ok(Reply::of(200, body).header("ETag", etag))
 }
 
-fn list(world: &mut World, call: &Call, kind: &'static Kind) -> Answer {
+fn list(cloud: &mut CloudState, call: &Call, kind: &'static Kind) -> Answer {
     if let Some(group) = &call.route.group {
-        world.group(group)?;
+        cloud.group(group)?;
     }
-    if !call.route.names.is_empty() && !world.resources.contains_key(&call.id) {
+    if !call.route.names.is_empty() && !cloud.resources.contains_key(&call.id) {
         return Err(Refusal::missing(&call.shown));
     }
     let prefix = format!("{}/", call.id);
-    let found: Vec<Value> = world
+    let found: Vec<Value> = cloud
         .of_kind(kind.name)
         .filter(|resource| resource.id.to_lowercase().starts_with(&prefix))
-        .map(|resource| rules::view(world, resource, &call.version, ""))
+        .map(|resource| rules::view(cloud, resource, &call.version, ""))
         .collect();
-    Ok(paged(world, call, found))
+    Ok(paged(cloud, call, found))
 }
 
-fn put(world: &mut World, call: &mut Call, kind: &'static Kind) -> Answer {
-    let group = world.group(group_of(call))?;
+fn put(cloud: &mut CloudState, call: &mut Call, kind: &'static Kind) -> Answer {
+    let group = cloud.group(group_of(call))?;
     if group.state == "Deleting" {
         let text = format!(
             "The resource group '{}' is in deprovisioning state and cannot perform this operation.",
@@ -85,36 +88,36 @@ fn put(world: &mut World, call: &mut Call, kind: &'static Kind) -> Answer {
         );
         return Err(Refusal::new(409, "ResourceGroupBeingDeleted", text));
     }
-    registered(world, kind)?;
+    registered(cloud, kind)?;
     if let Some(wrong) = kind.misnamed(call.own_name()) {
         return Err(Refusal::new(400, "InvalidResourceName", wrong));
     }
     let short = sdk_name(kind.name);
-    fits(world, call, kind.name, short)?;
-    rules::allowed(world, call, kind)?;
+    fits(cloud, call, kind.name, short)?;
+    rules::allowed(cloud, call, kind)?;
     if call.route.names.len() > 1 {
         let parent = parent_of(&call.id);
-        if !world.resources.contains_key(parent) {
+        if !cloud.resources.contains_key(parent) {
             let text = format!(
                 "Can not perform requested operation on nested resource. Parent resource '{parent}' not found."
             );
             return Err(Refusal::new(404, "ParentResourceNotFound", text));
         }
     }
-    located(world, call, kind)?;
-    world.locked(&call.id, true)?;
-    let before = world.resources.get(&call.id).cloned();
+    located(cloud, call, kind)?;
+    cloud.locked(&call.id, true)?;
+    let before = cloud.resources.get(&call.id).cloned();
     matched(call, before.as_ref())?;
     let mut body = call.body.clone();
-    let mut inner = rules::put(world, call, kind, &mut body, before.as_ref())?;
+    let mut inner = rules::put(cloud, call, kind, &mut body, before.as_ref())?;
     if let Some(before) = &before {
         let mut old = before.inner.clone();
         merge(&mut old, &inner);
         inner = old;
     }
-    let revision = world.number();
+    let revision = cloud.number();
     let new = before.is_none();
-    world.resources.insert(
+    cloud.resources.insert(
         call.id.clone(),
         Resource {
             id: call.shown.clone(),
@@ -126,70 +129,70 @@ fn put(world: &mut World, call: &mut Call, kind: &'static Kind) -> Answer {
             revision,
         },
     );
-    let work = rules::stored(world, call, kind, new);
-    let view = rules::view(world, &world.resources[&call.id], &call.version, "");
+    let work = rules::stored(cloud, call, kind, new);
+    let view = rules::view(cloud, &cloud.resources[&call.id], &call.version, "");
     let reply = Reply::of(if new { 201 } else { 200 }, view);
-    Ok(world.begin(call, Effect::Put, reply, work))
+    Ok(cloud.begin(call, Effect::Put, reply, work))
 }
 
-fn patch(world: &mut World, call: &mut Call, kind: &'static Kind) -> Answer {
-    seen(world, call)?;
-    fits(world, call, "", kind.patch.unwrap_or_default())?;
-    world.locked(&call.id, true)?;
-    let before = world.resources[&call.id].clone();
+fn patch(cloud: &mut CloudState, call: &mut Call, kind: &'static Kind) -> Answer {
+    visible_resource(cloud, call)?;
+    fits(cloud, call, "", kind.patch.unwrap_or_default())?;
+    cloud.locked(&call.id, true)?;
+    let before = cloud.resources[&call.id].clone();
     matched(call, Some(&before))?;
     let mut body = before.body.clone();
     merge(&mut body, &call.body);
-    rules::patched(world, call, kind, &before, &body)?;
-    let revision = world.number();
-    if let Some(resource) = world.find_mut(&call.id) {
+    rules::patched(cloud, call, kind, &before, &body)?;
+    let revision = cloud.number();
+    if let Some(resource) = cloud.find_mut(&call.id) {
         resource.body = body;
         "Updating".clone_into(&mut resource.state);
         resource.revision = revision;
     }
-    let view = rules::view(world, &world.resources[&call.id], &call.version, "");
-    Ok(world.begin(call, Effect::Put, Reply::of(200, view), None))
+    let view = rules::view(cloud, &cloud.resources[&call.id], &call.version, "");
+    Ok(cloud.begin(call, Effect::Put, Reply::of(200, view), None))
 }
 
-fn delete(world: &mut World, call: &mut Call, kind: &'static Kind) -> Answer {
-    world.group(group_of(call))?;
-    if !world.resources.contains_key(&call.id) {
+fn delete(cloud: &mut CloudState, call: &mut Call, kind: &'static Kind) -> Answer {
+    cloud.group(group_of(call))?;
+    if !cloud.resources.contains_key(&call.id) {
         return Ok(Reply::empty(204));
     }
-    world.locked(&call.id, false)?;
-    rules::deletable(world, &call.id, kind)?;
-    if let Some(resource) = world.find_mut(&call.id) {
+    cloud.locked(&call.id, false)?;
+    rules::deletable(cloud, &call.id, kind)?;
+    if let Some(resource) = cloud.find_mut(&call.id) {
         "Deleting".clone_into(&mut resource.state);
     }
-    Ok(world.begin(call, Effect::Delete, Reply::empty(202), None))
+    Ok(cloud.begin(call, Effect::Delete, Reply::empty(202), None))
 }
 
-fn act(world: &mut World, call: &mut Call, action: &str) -> Answer {
-    seen(world, call)?;
+fn act(cloud: &mut CloudState, call: &mut Call, action: &str) -> Answer {
+    visible_resource(cloud, call)?;
     if call.method == "POST" {
-        world.locked(&call.id, true)?;
+        cloud.locked(&call.id, true)?;
     }
-    rules::act(world, call, action)
+    rules::act(cloud, call, action)
 }
 
-/// The console's text, at the address that `retrieveBootDiagnosticsData` gave.
-pub fn serial(world: &mut World, call: &Call) -> Answer {
+/// Returns the text of the console at the address from `retrieveBootDiagnosticsData`.
+pub fn serial(cloud: &mut CloudState, call: &Call) -> Answer {
     if call.headers.contains_key("authorization") {
-        world.violation("a token was sent to the signed address of a serial log");
+        cloud.violation("a token was sent to the signed address of a serial log");
     }
     let id = call.path.trim_start_matches("/serial").to_lowercase();
     let signed = call.query.get("sig").is_some_and(|sig| sig == "simulated");
-    if !signed || world.find(&id).is_none() {
+    if !signed || cloud.find(&id).is_none() {
         return Err(Refusal::new(
             403,
             "AuthenticationFailed",
             "Server failed to authenticate the request.",
         ));
     }
-    Ok(Reply::of(200, json!(world.config.machines.serial_log(&id))))
+    Ok(Reply::of(200, json!(cloud.config.machines.serial_log(&id))))
 }
 
-/// `If-None-Match: *` and `If-Match`.
+/// Checks `If-None-Match: *` and `If-Match`.
 fn matched(call: &Call, before: Option<&Resource>) -> Result<(), Refusal> {
     let none_match = call.headers.get("if-none-match");
     let failed = match (
@@ -209,17 +212,17 @@ fn matched(call: &Call, before: Option<&Resource>) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn registered(world: &World, kind: &Kind) -> Result<(), Refusal> {
+fn registered(cloud: &CloudState, kind: &Kind) -> Result<(), Refusal> {
     let namespace = kind.namespace();
-    if world.unregistered.contains(&namespace.to_lowercase()) {
+    if cloud.unregistered.contains(&namespace.to_lowercase()) {
         let text = format!("The subscription is not registered to use namespace '{namespace}'.");
         return Err(Refusal::new(409, "MissingSubscriptionRegistration", text));
     }
     Ok(())
 }
 
-/// A location that exists, and that stays what it is.
-fn located(world: &World, call: &Call, kind: &Kind) -> Result<(), Refusal> {
+/// Checks that the location exists and does not change.
+fn located(cloud: &CloudState, call: &Call, kind: &Kind) -> Result<(), Refusal> {
     if !kind.located {
         return Ok(());
     }
@@ -229,7 +232,7 @@ fn located(world: &World, call: &Call, kind: &Kind) -> Result<(), Refusal> {
         return Err(Refusal::new(400, "LocationRequired", text));
     }
     let location = location.replace(' ', "").to_lowercase();
-    if !world.config.locations.contains(&location) {
+    if !cloud.config.locations.contains(&location) {
         let text = format!(
             "The provided location '{location}' is not available for resource type '{}'.",
             kind.name
@@ -240,7 +243,7 @@ fn located(world: &World, call: &Call, kind: &Kind) -> Result<(), Refusal> {
             text,
         ));
     }
-    if let Some(before) = world.resources.get(&call.id)
+    if let Some(before) = cloud.resources.get(&call.id)
         && !before.location().eq_ignore_ascii_case(&location)
     {
         let text = format!(
@@ -253,13 +256,13 @@ fn located(world: &World, call: &Call, kind: &Kind) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The id of what a nested resource stands in.
+/// Returns the id of the parent of a nested resource.
 pub fn parent_of(id: &str) -> &str {
     let up = id.rsplit_once('/').map_or(id, |(up, _)| up);
     up.rsplit_once('/').map_or(up, |(up, _)| up)
 }
 
-/// What the Python SDK calls the body of a kind.
+/// Returns the Python SDK's name of the body of a kind.
 fn sdk_name(kind: &str) -> &'static str {
     match kind.rsplit('/').next().unwrap_or_default() {
         "networkSecurityGroups" => "NetworkSecurityGroup",
@@ -279,13 +282,13 @@ fn sdk_name(kind: &str) -> &'static str {
     }
 }
 
-/// Lets a machine do something on a thread of its own.
+/// Runs the work of a VM on a separate thread.
 pub fn work(
-    world: &World,
+    cloud: &CloudState,
     does: impl FnOnce(&dyn Machines) -> Result<Value, String> + Send + 'static,
 ) -> Work {
     let slot: Work = Arc::new(Mutex::new(None));
-    let (machines, filled) = (world.config.machines.clone(), slot.clone());
+    let (machines, filled) = (cloud.config.machines.clone(), slot.clone());
     if machines.instant() {
         let result = does(machines.as_ref());
         *slot.lock().expect("a machine's result") = Some(result);

@@ -1,8 +1,8 @@
-//! From a path to what it names. Segments of ARM's paths are compared without regard to case.
+//! Parses paths of ARM. Segments compare without regard to case.
 
 use std::collections::BTreeMap;
 
-/// What a request is about.
+/// The target of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
     Token {
@@ -12,7 +12,7 @@ pub enum Place {
     Locations,
     Groups,
     Group,
-    /// All resources, of a group if there is one.
+    /// All resources of a group or of the subscription.
     Resources,
     Provider {
         namespace: String,
@@ -20,11 +20,11 @@ pub enum Place {
     },
     Operation {
         id: String,
-        /// Whether it was followed by `Location`.
+        /// Whether the client polls `Location`.
         result: bool,
     },
     Skus,
-    /// What policies say of a resource that is not made yet.
+    /// A check of policies for a planned resource.
     Policies,
     Usages {
         namespace: String,
@@ -41,23 +41,23 @@ pub enum Place {
     Lock {
         name: String,
     },
-    /// A resource, a list of such, or an action on one, by `tail`.
+    /// A resource, a list or an action, depending on `tail`.
     Resource,
-    /// The console of a machine, by a signed address that needs no token.
+    /// The console of a VM, at a signed address without a token.
     Serial,
     Unknown,
 }
 
-/// A path, taken apart.
+/// A parsed path.
 #[derive(Clone, Debug)]
 pub struct Route {
     pub place: Place,
     pub subscription: String,
     pub group: Option<String>,
-    /// `Microsoft.Compute/galleries/images`, as it was written.
+    /// The type as it was written, such as `Microsoft.Compute/galleries/images`.
     pub kind: String,
     pub names: Vec<String>,
-    /// What stands behind the last name: the type of a list, or an action.
+    /// The segment after the last name: the type of a list, or an action.
     pub tail: Option<String>,
 }
 
@@ -178,7 +178,7 @@ impl Route {
         };
     }
 
-    /// `providers/{namespace}/{type}/{name}/…`.
+    /// Parses `providers/{namespace}/{type}/{name}/…`.
     fn resource(&mut self, rest: &[&str]) {
         let ["providers", namespace, rest @ ..] = rest else {
             return;
@@ -210,7 +210,7 @@ pub fn is(a: &str, b: &str) -> bool {
     a.eq_ignore_ascii_case(b)
 }
 
-/// The pairs of a query or a form, decoded.
+/// Returns the decoded pairs of a query or a form.
 pub fn pairs(text: &str) -> BTreeMap<String, String> {
     text.split('&')
         .filter(|pair| !pair.is_empty())
@@ -221,7 +221,7 @@ pub fn pairs(text: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Undoes percent encoding, and the plus sign of forms.
+/// Decodes percent encoding and the plus sign of forms.
 pub fn decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

@@ -1,5 +1,5 @@
-//! The rules of each kind, called from what all kinds have in common: what a body must say, what is shown, what may be
-//! deleted, and what the end of an operation does.
+//! Dispatches to the rules of each kind: validation of bodies, answers, deletions and the effects of
+//! operations.
 
 mod capacity;
 mod disk;
@@ -21,7 +21,7 @@ use super::config::Policy;
 use super::kinds::{GROUP, Kind};
 use super::operations::{Effect, Operation, Work};
 use super::scopes::limited;
-use super::world::{Resource, World, now, text};
+use super::world::{CloudState, Resource, now, text};
 
 pub const NSG: &str = "Microsoft.Network/networkSecurityGroups";
 pub const VNET: &str = "Microsoft.Network/virtualNetworks";
@@ -38,11 +38,11 @@ pub const VERSION: &str = "Microsoft.Compute/galleries/images/versions";
 pub const SCALE_SET: &str = "Microsoft.Compute/virtualMachineScaleSets";
 pub const INSTANCE: &str = "Microsoft.Compute/virtualMachineScaleSets/virtualMachines";
 
-/// Policies and tags.
-pub fn allowed(world: &World, call: &Call, kind: &Kind) -> Result<(), Refusal> {
+/// Checks policies and tags.
+pub fn allowed(cloud: &CloudState, call: &Call, kind: &Kind) -> Result<(), Refusal> {
     let tags = &call.body["tags"];
     limited(tags)?;
-    let mut policies = world.config.policies.iter();
+    let mut policies = cloud.config.policies.iter();
     let Some(policy) = policies.find(|policy| denies(policy, kind.name, tags)) else {
         return Ok(());
     };
@@ -62,15 +62,15 @@ fn denies(policy: &Policy, kind: &str, tags: &Value) -> bool {
     about && lacks
 }
 
-/// What policies would say of a resource that is only described.
-pub fn restrictions(world: &World, call: &Call) -> Answer {
+/// Answers a check of policies for a planned resource.
+pub fn restrictions(cloud: &CloudState, call: &Call) -> Answer {
     let content = &call.body["resourceDetails"]["resourceContent"];
     let (Some(kind), Some(_)) = (content["type"].as_str(), content["location"].as_str()) else {
         let text = "The resource content needs a type and a location.";
         return Err(Refusal::new(400, "InvalidRequestContent", text));
     };
-    let root = format!("/subscriptions/{}", world.config.subscription);
-    let policies = world.config.policies.iter();
+    let root = format!("/subscriptions/{}", cloud.config.subscription);
+    let policies = cloud.config.policies.iter();
     let denying = policies.filter(|policy| denies(policy, kind, &content["tags"]));
     let evaluations: Vec<Value> = denying
         .map(|policy| {
@@ -88,9 +88,9 @@ pub fn restrictions(world: &World, call: &Call) -> Answer {
     Ok(Reply::of(200, found))
 }
 
-/// Checks a PUT, fills in what the service fills in, and answers what it keeps beside the body.
+/// Checks a PUT, adds the service's values to the body, and returns the internal state.
 pub fn put(
-    world: &mut World,
+    cloud: &mut CloudState,
     call: &Call,
     kind: &Kind,
     body: &mut Value,
@@ -98,17 +98,17 @@ pub fn put(
 ) -> Result<Value, Refusal> {
     let mut inner = match kind.name {
         NSG => network::security_group(body)?,
-        VNET => network::virtual_network(world, call, body)?,
-        SUBNET => network::subnet(world, call, body)?,
-        PUBLIC_IP => network::public_ip(world, call, body, before)?,
-        NIC => network::interface(world, call, body, before)?,
-        NAT => network::nat_gateway(world, call, body)?,
-        VM => vm_create::put(world, call, body, before)?,
-        DISK => disk::put(world, call, body)?,
-        IMAGE => image::put(world, call, body, before)?,
+        VNET => network::virtual_network(cloud, call, body)?,
+        SUBNET => network::subnet(cloud, call, body)?,
+        PUBLIC_IP => network::public_ip(cloud, call, body, before)?,
+        NIC => network::interface(cloud, call, body, before)?,
+        NAT => network::nat_gateway(cloud, call, body)?,
+        VM => vm_create::put(cloud, call, body, before)?,
+        DISK => disk::put(cloud, call, body)?,
+        IMAGE => image::put(cloud, call, body, before)?,
         DEFINITION => gallery::definition(body, before)?,
-        VERSION => gallery::version(world, call, body, before)?,
-        SCALE_SET => scale_set::put(world, call, body, before)?,
+        VERSION => gallery::version(cloud, call, body, before)?,
+        SCALE_SET => scale_set::put(cloud, call, body, before)?,
         INSTANCE => scale_set::put_instance(body, before)?,
         _ => json!({}),
     };
@@ -118,14 +118,14 @@ pub fn put(
     Ok(inner)
 }
 
-/// What a resource that was just stored brings with it; a machine may have something to do.
-pub fn stored(world: &mut World, call: &Call, kind: &Kind, new: bool) -> Option<Work> {
+/// Creates the dependents of a stored resource, and starts the work of a VM if there is any.
+pub fn stored(cloud: &mut CloudState, call: &Call, kind: &Kind, new: bool) -> Option<Work> {
     match kind.name {
-        VNET => network::store_subnets(world, call),
-        VM if new => return Some(vm_create::start(world, call)),
-        IMAGE if new => return image::capture(world, call),
-        VERSION if new => return gallery::copy(world, call),
-        SCALE_SET => scale_set::stored(world, call, new),
+        VNET => network::store_subnets(cloud, call),
+        VM if new => return Some(vm_create::start(cloud, call)),
+        IMAGE if new => return image::capture(cloud, call),
+        VERSION if new => return gallery::copy(cloud, call),
+        SCALE_SET => scale_set::stored(cloud, call, new),
         _ => {}
     }
     None
@@ -133,7 +133,7 @@ pub fn stored(world: &mut World, call: &Call, kind: &Kind, new: bool) -> Option<
 
 /// Checks a PATCH.
 pub fn patched(
-    world: &World,
+    cloud: &CloudState,
     call: &Call,
     kind: &Kind,
     before: &Resource,
@@ -142,39 +142,39 @@ pub fn patched(
     limited(&body["tags"])?;
     match kind.name {
         VERSION => gallery::unchanged(before, body),
-        SCALE_SET => scale_set::patched(world, call, before, body),
+        SCALE_SET => scale_set::patched(cloud, call, before, body),
         VM => vm_create::unchanged(before, body),
         _ => Ok(()),
     }
 }
 
-/// Whether a resource may go.
-pub fn deletable(world: &World, id: &str, kind: &Kind) -> Result<(), Refusal> {
+/// Checks that a resource may be deleted.
+pub fn deletable(cloud: &CloudState, id: &str, kind: &Kind) -> Result<(), Refusal> {
     match kind.name {
-        NSG | VNET | SUBNET | PUBLIC_IP | NIC | NAT => network::deletable(world, id, kind),
-        DISK => disk::deletable(world, id),
-        GALLERY | DEFINITION => gallery::deletable(world, id),
-        VERSION => gallery::version_deletable(world, id),
+        NSG | VNET | SUBNET | PUBLIC_IP | NIC | NAT => network::deletable(cloud, id, kind),
+        DISK => disk::deletable(cloud, id),
+        GALLERY | DEFINITION => gallery::deletable(cloud, id),
+        VERSION => gallery::version_deletable(cloud, id),
         _ => Ok(()),
     }
 }
 
-/// Actions, and instance views.
-pub fn act(world: &mut World, call: &Call, action: &str) -> Answer {
+/// Handles actions and instance views.
+pub fn act(cloud: &mut CloudState, call: &Call, action: &str) -> Answer {
     match call.kind.map(|kind| kind.name) {
-        Some(VM) => machine::act(world, call, action),
-        Some(SCALE_SET) => scale_set::act(world, call, action),
-        _ => scale_set::act_on_instance(world, call, action),
+        Some(VM) => machine::act(cloud, call, action),
+        Some(SCALE_SET) => scale_set::act(cloud, call, action),
+        _ => scale_set::act_on_instance(cloud, call, action),
     }
 }
 
-/// The end of an operation.
-pub fn finish(world: &mut World, operation: &Operation, succeeded: bool, worked: &Value) {
+/// Applies the effect of an operation at its end.
+pub fn finish(cloud: &mut CloudState, operation: &Operation, succeeded: bool, worked: &Value) {
     let id = &operation.resource;
     match &operation.effect {
         Effect::Put => {
-            let revision = world.number();
-            let Some(resource) = world.find_mut(id) else {
+            let revision = cloud.number();
+            let Some(resource) = cloud.find_mut(id) else {
                 return;
             };
             let state = if succeeded { "Succeeded" } else { "Failed" };
@@ -186,57 +186,57 @@ pub fn finish(world: &mut World, operation: &Operation, succeeded: bool, worked:
             if let Some(file) = worked.get("file") {
                 resource.inner["file"] = file.clone();
             }
-            scale_set::settled(world, id, succeeded);
+            scale_set::settled(cloud, id, succeeded);
         }
-        Effect::Delete if succeeded => remove(world, id),
+        Effect::Delete if succeeded => remove(cloud, id),
         Effect::Delete => {
-            if let Some(resource) = world.find_mut(id) {
+            if let Some(resource) = cloud.find_mut(id) {
                 let group = resource.kind.name == GROUP.name;
                 let state = if group { "Succeeded" } else { "Failed" };
                 state.clone_into(&mut resource.state);
             }
         }
-        Effect::Action(action) if succeeded => match world.find(id).map(|found| found.kind.name) {
-            Some(VM) => machine::acted(world, id, action),
-            Some(SCALE_SET | INSTANCE) => scale_set::acted(world, operation, action),
+        Effect::Action(action) if succeeded => match cloud.find(id).map(|found| found.kind.name) {
+            Some(VM) => machine::acted(cloud, id, action),
+            Some(SCALE_SET | INSTANCE) => scale_set::acted(cloud, operation, action),
             _ => {}
         },
         Effect::Action(_) => {}
     }
 }
 
-/// A resource is gone, and what goes with it.
-pub fn remove(world: &mut World, id: &str) {
-    let below = world.below(id);
-    let kind = world.find(id).map(|resource| resource.kind.name);
+/// Removes a resource and everything that is deleted with it.
+pub fn remove(cloud: &mut CloudState, id: &str) {
+    let below = cloud.below(id);
+    let kind = cloud.find(id).map(|resource| resource.kind.name);
     for id in below.iter().filter(|_| kind != Some(VM)) {
-        remove_one(world, id);
+        remove_one(cloud, id);
     }
     match kind {
-        Some(VM) => machine::removed(world, id),
-        Some(INSTANCE) => scale_set::removed(world, id),
+        Some(VM) => machine::removed(cloud, id),
+        Some(INSTANCE) => scale_set::removed(cloud, id),
         _ => {}
     }
-    remove_one(world, id);
+    remove_one(cloud, id);
 }
 
-fn remove_one(world: &mut World, id: &str) {
-    let Some(resource) = world.resources.remove(id) else {
+fn remove_one(cloud: &mut CloudState, id: &str) {
+    let Some(resource) = cloud.resources.remove(id) else {
         return;
     };
     match resource.kind.name {
-        VM => world.config.machines.delete(id),
-        DISK => world
+        VM => cloud.config.machines.delete(id),
+        DISK => cloud
             .config
             .machines
             .discard(text(&resource.inner, "/machine")),
         _ => {}
     }
-    world.locks.retain(|lock| lock.scope != id);
+    cloud.locks.retain(|lock| lock.scope != id);
 }
 
-/// A resource as it is shown.
-pub fn view(world: &World, resource: &Resource, version: &str, expand: &str) -> Value {
+/// Returns a resource as answers show it.
+pub fn view(cloud: &CloudState, resource: &Resource, version: &str, expand: &str) -> Value {
     let mut body = resource.body.clone();
     body["id"] = json!(resource.id);
     body["name"] = json!(resource.name());
@@ -246,26 +246,28 @@ pub fn view(world: &World, resource: &Resource, version: &str, expand: &str) -> 
         body["etag"] = json!(format!("W/{}", resource.etag()));
     }
     match resource.kind.name {
-        NSG | VNET | SUBNET | PUBLIC_IP | NIC | NAT => network::view(world, resource, &mut body),
-        VM => machine::view(world, resource, version, expand, &mut body),
-        DISK => disk::view(world, resource, &mut body),
+        NSG | VNET | SUBNET | PUBLIC_IP | NIC | NAT => network::view(cloud, resource, &mut body),
+        VM => machine::view(cloud, resource, version, expand, &mut body),
+        DISK => disk::view(cloud, resource, &mut body),
         GALLERY | DEFINITION | VERSION => gallery::view(resource, expand, &mut body),
-        SCALE_SET | INSTANCE => scale_set::view(world, resource, expand, &mut body),
+        SCALE_SET | INSTANCE => scale_set::view(cloud, resource, expand, &mut body),
         _ => {}
     }
     body
 }
 
-/// A resource that another one names: it must be there, of the kind, provisioned, and in the same location.
+/// Returns a referenced resource.
+///
+/// It must exist, be of the kind, be provisioned, and be in the same location.
 pub fn referred<'a>(
-    world: &'a World,
+    cloud: &'a CloudState,
     call: &Call,
     id: &str,
     kind: &str,
     missing: (u16, &str),
 ) -> Result<&'a Resource, Refusal> {
     let user = &call.shown;
-    let found = world
+    let found = cloud
         .find(id)
         .filter(|found| found.kind.name == kind && found.hidden == 0);
     let Some(found) = found else {
@@ -274,7 +276,7 @@ pub fn referred<'a>(
         );
         return Err(Refusal::new(missing.0, missing.1, text));
     };
-    // A network that is being changed can be used; one that was never made, or is going, cannot.
+    // A network in the state `Updating` can be used; one that is being created or deleted cannot.
     if ["Creating", "Deleting", "Failed"].contains(&found.state.as_str()) {
         let text = format!(
             "Cannot proceed with operation because resource {id} used by resource {user} is not in Succeeded state. Resource is in {} state.",
@@ -295,11 +297,11 @@ pub fn referred<'a>(
     Ok(found)
 }
 
-/// How network and compute call what is not there.
+/// Returns the code of a missing reference, which differs between network and compute.
 pub const NO_REFERENCE: (u16, &str) = (400, "InvalidResourceReference");
 pub const NOT_FOUND: (u16, &str) = (404, "NotFound");
 
-/// Cores of a location that are in use.
-pub fn cores_used(world: &World, location: &str) -> u64 {
-    capacity::cores_used(world, location, "")
+/// Returns the used cores of a location.
+pub fn cores_used(cloud: &CloudState, location: &str) -> u64 {
+    capacity::cores_used(cloud, location, "")
 }

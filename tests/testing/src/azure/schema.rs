@@ -1,6 +1,6 @@
-//! Microsoft's published schemas, where this computer has them: bodies of requests and of answers are held against them.
+//! Checks bodies of requests and answers against Microsoft's schemas, if they are available.
 //!
-//! They stand beside the project (`../shared/azure-schemas`, or where `VAULT_BAKE_AZURE_SCHEMAS` says) and are no part of it.
+//! The schemas are not part of the project: `../shared/azure-schemas`, or `VAULT_BAKE_AZURE_SCHEMAS`.
 
 use std::collections::HashMap;
 use std::fs;
@@ -10,7 +10,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
-/// Which body.
+/// The side of a body: request or answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Side {
     Request,
@@ -18,7 +18,7 @@ pub enum Side {
 }
 
 struct Schemas {
-    /// Documents by side.
+    /// The documents by side.
     documents: Vec<(Side, Value)>,
     made: HashMap<(Side, String), Option<Arc<Validator>>>,
 }
@@ -37,7 +37,7 @@ fn folder() -> PathBuf {
 fn load() -> Option<Mutex<Schemas>> {
     let folder = folder();
     let Ok(entries) = fs::read_dir(&folder) else {
-        #[expect(clippy::print_stderr, reason = "what is skipped says so")]
+        #[expect(clippy::print_stderr, reason = "a skipped check prints its reason")]
         let () = eprintln!(
             "SKIPPED: bodies are not checked against Microsoft's schemas, {} is missing",
             folder.display()
@@ -65,13 +65,14 @@ fn load() -> Option<Mutex<Schemas>> {
     }))
 }
 
-/// Whether bodies are checked at all.
+/// Returns whether the schemas are available.
 pub fn present() -> bool {
     SCHEMAS.is_some()
 }
 
-/// What is wrong with a body of `kind` in `version`; `None` where nothing is, or where nobody published a schema.
-/// `fallback` names the type of the Python SDK's description, which has the newest versions and the PATCH bodies.
+/// Returns the first defect of a body, or `None` if it is valid or has no schema.
+///
+/// `fallback` is the type in the Python SDK, which covers the newest versions and PATCH.
 pub fn wrong(
     side: Side,
     kind: &str,
@@ -114,7 +115,7 @@ impl Schemas {
                 .filter(|(of, _)| *of == side)
                 .find_map(|(_, document)| Some((document, document["types"].get(fallback)?)))
         };
-        // An answer in a version that is not published here is held against the newest that is.
+        // An answer in a version without a schema is checked against the newest one.
         let newest = || {
             let prefix = format!("{kind}@");
             self.documents

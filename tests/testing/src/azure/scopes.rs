@@ -1,4 +1,4 @@
-//! Resource groups, tags and locks at any scope, and lists across kinds with filters and pages.
+//! Resource groups, tags and locks of any scope, and lists of all kinds with filters and pages.
 
 use serde_json::{Value, json};
 
@@ -11,42 +11,42 @@ use super::route::Place;
 use super::rules;
 use super::schema::{self, Side};
 use super::service::fits;
-use super::world::{Lock, Resource, World, merge, text};
+use super::world::{CloudState, Lock, Resource, merge, text};
 
-/// A resource group by PUT, GET, HEAD, PATCH and DELETE.
-pub fn group(world: &mut World, call: &mut Call) -> Answer {
+/// Handles PUT, GET, HEAD, PATCH and DELETE of a resource group.
+pub fn group(cloud: &mut CloudState, call: &mut Call) -> Answer {
     match call.method.as_str() {
-        "PUT" => put_group(world, call),
+        "PUT" => put_group(cloud, call),
         "HEAD" => {
-            let there = visible_group(world, call).is_ok();
+            let there = visible_group(cloud, call).is_ok();
             Ok(Reply::empty(if there { 204 } else { 404 }))
         }
         "GET" => {
-            visible_group(world, call)?;
-            let group = &world.resources[&call.id];
-            Ok(Reply::of(200, rules::view(world, group, &call.version, "")))
+            visible_group(cloud, call)?;
+            let group = &cloud.resources[&call.id];
+            Ok(Reply::of(200, rules::view(cloud, group, &call.version, "")))
         }
         "PATCH" => {
-            visible_group(world, call)?;
-            world.locked(&call.id, true)?;
-            if let (Some(group), Some(tags)) = (world.find_mut(&call.id), call.body.get("tags")) {
+            visible_group(cloud, call)?;
+            cloud.locked(&call.id, true)?;
+            if let (Some(group), Some(tags)) = (cloud.find_mut(&call.id), call.body.get("tags")) {
                 group.body["tags"] = tags.clone();
             }
-            let group = &world.resources[&call.id];
-            Ok(Reply::of(200, rules::view(world, group, &call.version, "")))
+            let group = &cloud.resources[&call.id];
+            Ok(Reply::of(200, rules::view(cloud, group, &call.version, "")))
         }
-        "DELETE" => delete_group(world, call),
+        "DELETE" => delete_group(cloud, call),
         _ => {
             let text = format!("{} has no such method", call.name);
-            world.violation(&text);
+            cloud.violation(&text);
             Err(Refusal::new(405, "MethodNotAllowed", text))
         }
     }
 }
 
-fn visible_group<'a>(world: &'a mut World, call: &Call) -> Result<&'a Resource, Refusal> {
-    world.group(call.own_name())?;
-    let group = world.resources.get_mut(&call.id).expect("a group");
+fn visible_group<'a>(cloud: &'a mut CloudState, call: &Call) -> Result<&'a Resource, Refusal> {
+    cloud.group(call.own_name())?;
+    let group = cloud.resources.get_mut(&call.id).expect("a group");
     if group.hidden > 0 {
         group.hidden -= 1;
         let text = format!("Resource group '{}' could not be found.", call.own_name());
@@ -55,16 +55,16 @@ fn visible_group<'a>(world: &'a mut World, call: &Call) -> Result<&'a Resource, 
     Ok(group)
 }
 
-fn put_group(world: &mut World, call: &Call) -> Answer {
+fn put_group(cloud: &mut CloudState, call: &Call) -> Answer {
     if let Some(wrong) = GROUP.misnamed(call.own_name()) {
         return Err(Refusal::new(400, "InvalidResourceGroupName", wrong));
     }
-    fits(world, call, GROUP.name, "")?;
-    rules::allowed(world, call, &GROUP)?;
+    fits(cloud, call, GROUP.name, "")?;
+    rules::allowed(cloud, call, &GROUP)?;
     let location = text(&call.body, "/location")
         .replace(' ', "")
         .to_lowercase();
-    if !world.config.locations.contains(&location) {
+    if !cloud.config.locations.contains(&location) {
         let text =
             format!("The provided location '{location}' is not available for resource group.");
         return Err(Refusal::new(
@@ -73,8 +73,8 @@ fn put_group(world: &mut World, call: &Call) -> Answer {
             text,
         ));
     }
-    world.locked(&call.id, true)?;
-    let before = world.resources.get(&call.id);
+    cloud.locked(&call.id, true)?;
+    let before = cloud.resources.get(&call.id);
     if before.is_some_and(|before| before.state == "Deleting") {
         let text = format!(
             "The resource group '{}' is in deprovisioning state and cannot perform this operation.",
@@ -91,8 +91,8 @@ fn put_group(world: &mut World, call: &Call) -> Answer {
     let new = before.is_none();
     let mut body = call.body.clone();
     body["location"] = json!(location);
-    let revision = world.number();
-    world.resources.insert(
+    let revision = cloud.number();
+    cloud.resources.insert(
         call.id.clone(),
         Resource {
             id: call.shown.clone(),
@@ -104,13 +104,13 @@ fn put_group(world: &mut World, call: &Call) -> Answer {
             revision,
         },
     );
-    let view = rules::view(world, &world.resources[&call.id], &call.version, "");
+    let view = rules::view(cloud, &cloud.resources[&call.id], &call.version, "");
     Ok(Reply::of(if new { 201 } else { 200 }, view))
 }
 
-fn delete_group(world: &mut World, call: &Call) -> Answer {
-    world.group(call.own_name())?;
-    world.locked(&call.id, false)?;
+fn delete_group(cloud: &mut CloudState, call: &Call) -> Answer {
+    cloud.group(call.own_name())?;
+    cloud.locked(&call.id, false)?;
     let forced = call.query.get("forceDeletionTypes");
     if let Some(forced) = forced {
         let known = [
@@ -122,24 +122,24 @@ fn delete_group(world: &mut World, call: &Call) -> Answer {
             return Err(Refusal::new(400, "InvalidForceDeletionTypes", text));
         }
     }
-    if let Some(group) = world.find_mut(&call.id) {
+    if let Some(group) = cloud.find_mut(&call.id) {
         "Deleting".clone_into(&mut group.state);
     }
-    Ok(world.begin(call, Effect::Delete, Reply::empty(202), None))
+    Ok(cloud.begin(call, Effect::Delete, Reply::empty(202), None))
 }
 
-/// `{scope}/providers/Microsoft.Resources/tags/default`.
-pub fn tags(world: &mut World, call: &Call) -> Answer {
-    if !world.resources.contains_key(&call.id) {
+/// Handles `{scope}/providers/Microsoft.Resources/tags/default`.
+pub fn tags(cloud: &mut CloudState, call: &Call) -> Answer {
+    if !cloud.resources.contains_key(&call.id) {
         return Err(Refusal::missing(&call.shown));
     }
-    let resource = &world.resources[&call.id];
+    let resource = &cloud.resources[&call.id];
     let mut tags = resource.body["tags"].clone();
     if tags.is_null() {
         tags = json!({});
     }
     if call.method != "GET" {
-        world.locked(&call.id, true)?;
+        cloud.locked(&call.id, true)?;
     }
     let sent = call.body["properties"]["tags"].clone();
     let strings = |tags: &Value| {
@@ -159,13 +159,13 @@ pub fn tags(world: &mut World, call: &Call) -> Answer {
         ("DELETE", _) => tags = json!({}),
         _ => {
             let text = format!("{} with a body that is not one of tags", call.name);
-            world.violation(&text);
+            cloud.violation(&text);
             return Err(Refusal::new(400, "InvalidRequestContent", text));
         }
     }
     limited(&tags)?;
     if call.method != "GET"
-        && let Some(resource) = world.find_mut(&call.id)
+        && let Some(resource) = cloud.find_mut(&call.id)
     {
         resource.body["tags"] = tags.clone();
     }
@@ -175,7 +175,7 @@ pub fn tags(world: &mut World, call: &Call) -> Answer {
     Ok(Reply::of(200, body))
 }
 
-/// Azure's limits of tags.
+/// Checks Azure's limits of tags.
 pub fn limited(tags: &Value) -> Result<(), Refusal> {
     let Some(tags) = tags.as_object() else {
         return Ok(());
@@ -189,8 +189,8 @@ pub fn limited(tags: &Value) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Management locks at a scope.
-pub fn locks(world: &mut World, call: &Call) -> Answer {
+/// Handles management locks of a scope.
+pub fn locks(cloud: &mut CloudState, call: &Call) -> Answer {
     let shown = |lock: &Lock| {
         json!({ "id": format!("{}/providers/Microsoft.Authorization/locks/{}", call.shown, lock.name),
             "name": lock.name, "type": "Microsoft.Authorization/locks",
@@ -200,7 +200,7 @@ pub fn locks(world: &mut World, call: &Call) -> Answer {
         |lock: &Lock, name: &str| lock.scope == call.id && lock.name.eq_ignore_ascii_case(name);
     match (call.method.as_str(), &call.route.place) {
         ("GET", Place::Locks) => {
-            let found: Vec<Value> = world
+            let found: Vec<Value> = cloud
                 .locks
                 .iter()
                 .filter(|lock| lock.scope.starts_with(&call.id))
@@ -208,13 +208,13 @@ pub fn locks(world: &mut World, call: &Call) -> Answer {
                 .collect();
             Ok(Reply::of(200, json!({ "value": found })))
         }
-        ("GET", Place::Lock { name }) => match world.locks.iter().find(|lock| at(lock, name)) {
+        ("GET", Place::Lock { name }) => match cloud.locks.iter().find(|lock| at(lock, name)) {
             Some(lock) => Ok(Reply::of(200, shown(lock))),
             None => Err(Refusal::new(404, "LockNotFound", "The lock was not found.")),
         },
         ("PUT", Place::Lock { name }) => {
-            fits(world, call, "Microsoft.Authorization/locks", "")?;
-            world.locks.retain(|lock| !at(lock, name));
+            fits(cloud, call, "Microsoft.Authorization/locks", "")?;
+            cloud.locks.retain(|lock| !at(lock, name));
             let lock = Lock {
                 scope: call.id.clone(),
                 name: name.clone(),
@@ -228,36 +228,36 @@ pub fn locks(world: &mut World, call: &Call) -> Answer {
                 "",
                 &json!({ "properties": body["properties"] }),
             ) {
-                world.violation(wrong);
+                cloud.violation(wrong);
             }
-            world.locks.push(lock);
+            cloud.locks.push(lock);
             Ok(Reply::of(201, body))
         }
         ("DELETE", Place::Lock { name }) => {
-            world.locks.retain(|lock| !at(lock, name));
+            cloud.locks.retain(|lock| !at(lock, name));
             Ok(Reply::empty(200))
         }
         _ => Err(Refusal::new(405, "MethodNotAllowed", "no such method")),
     }
 }
 
-/// Groups or resources, by tag or type.
-pub fn list(world: &mut World, call: &Call) -> Answer {
+/// Lists groups or resources, by tag or type.
+pub fn list(cloud: &mut CloudState, call: &Call) -> Answer {
     let groups = call.route.place == Place::Groups;
     if let Some(group) = &call.route.group {
-        world.group(group)?;
+        cloud.group(group)?;
     }
     let filter = call.query.get("$filter").map_or("", String::as_str);
     let wanted = Filter::parse(filter)?;
     let prefix = format!("{}/", call.id);
     let expand = call.query.get("$expand").map_or("", String::as_str);
-    let found: Vec<Value> = world
+    let found: Vec<Value> = cloud
         .resources
         .iter()
         .filter(|(id, resource)| {
             (resource.kind.name == GROUP.name) == groups
                 && (groups || id.starts_with(&prefix))
-                // Nested resources are no entries of their own, but versions and definitions of galleries are.
+                // The list omits nested resources except definitions and versions of galleries.
                 && !["Microsoft.Network/virtualNetworks/subnets", "Microsoft.Compute/virtualMachineScaleSets/virtualMachines"].contains(&resource.kind.name)
                 && wanted.takes(resource)
         })
@@ -279,10 +279,10 @@ pub fn list(world: &mut World, call: &Call) -> Answer {
             body
         })
         .collect();
-    Ok(paged(world, call, found))
+    Ok(paged(cloud, call, found))
 }
 
-/// What `$filter` asks for.
+/// A parsed `$filter`.
 #[derive(Default)]
 struct Filter {
     tag: Option<String>,
@@ -331,20 +331,20 @@ impl Filter {
     }
 }
 
-/// One page of a list, with where the next one is.
-pub fn paged(world: &World, call: &Call, found: Vec<Value>) -> Reply {
+/// Returns one page of a list with the link to the next one.
+pub fn paged(cloud: &CloudState, call: &Call, found: Vec<Value>) -> Reply {
     let number = |name: &str| {
         call.query
             .get(name)
             .and_then(|text| text.parse::<usize>().ok())
     };
     let skip = number("$skiptoken").unwrap_or(0);
-    let size = number("$top").unwrap_or(world.config.page).max(1);
+    let size = number("$top").unwrap_or(cloud.config.page).max(1);
     let all = found.len();
     let page: Vec<Value> = found.into_iter().skip(skip).take(size).collect();
     let mut body = json!({ "value": page });
     if skip + size < all {
-        let mut next = format!("{}{}?api-version={}", world.url, call.path, call.version);
+        let mut next = format!("{}{}?api-version={}", cloud.url, call.path, call.version);
         for (name, value) in &call.query {
             if name != "$skiptoken" {
                 let value = value

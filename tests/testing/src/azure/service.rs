@@ -1,4 +1,4 @@
-//! One request after the other: logged, spoilt where a test says so, let in, checked, answered, and its answer checked.
+//! Handles one request: log, faults, authentication, validation, answer, and a check of the answer.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -17,23 +17,23 @@ use super::rules;
 use super::schema::{self, Side};
 use super::scopes;
 use super::wire::{Incoming, Outgoing};
-use super::world::{Request, World};
+use super::world::{CloudState, Request};
 
-/// ARM takes no larger body.
+/// The largest body that ARM accepts, in bytes.
 const LARGEST_BODY_BYTES: usize = 4 * 1024 * 1024;
-/// How long nothing is answered where a synchronous request is stuck.
+/// The time without an answer of a stuck synchronous request.
 const STUCK: Duration = Duration::from_secs(60);
-/// Long enough to be killed in.
+/// The time without an answer in which a test kills the client.
 const HELD: Duration = Duration::from_secs(5);
 
 /// Answers one request.
-pub fn handle(world: &Mutex<World>, incoming: Incoming) -> Outgoing {
+pub fn handle(cloud: &Mutex<CloudState>, incoming: Incoming) -> Outgoing {
     let (outgoing, wait) = {
-        let mut world = world.lock().expect("the state");
+        let mut cloud = cloud.lock().expect("the state");
         let now = Instant::now();
-        world.advance(now);
-        let call = Call::new(&world, incoming, now);
-        answer(&mut world, call)
+        cloud.advance(now);
+        let call = Call::new(&cloud, incoming, now);
+        answer(&mut cloud, call)
     };
     if !wait.is_zero() {
         #[expect(clippy::disallowed_methods, reason = "an answer is late on purpose")]
@@ -42,21 +42,21 @@ pub fn handle(world: &Mutex<World>, incoming: Incoming) -> Outgoing {
     outgoing
 }
 
-fn answer(world: &mut World, mut call: Call) -> (Outgoing, Duration) {
-    let nth = world.counts.entry(call.name.clone()).or_default();
+fn answer(cloud: &mut CloudState, mut call: Call) -> (Outgoing, Duration) {
+    let nth = cloud.counts.entry(call.name.clone()).or_default();
     *nth += 1;
     let nth = *nth;
-    let entry = world.log.len();
-    world.log.push(Request {
+    let entry = cloud.log.len();
+    cloud.log.push(Request {
         operation: call.name.clone(),
         nth,
         method: call.method.clone(),
         path: call.path.clone(),
         api_version: call.version.clone(),
         status: None,
-        at: call.now.duration_since(world.began),
+        at: call.now.duration_since(cloud.began),
     });
-    let mut faults = world.config.faults.iter();
+    let mut faults = cloud.config.faults.iter();
     let fault = faults.find(|fault| fault.hits(&call.name, nth));
     call.fault = fault.map(|fault| fault.kind.clone());
     let wait = match &call.fault {
@@ -74,7 +74,7 @@ fn answer(world: &mut World, mut call: Call) -> (Outgoing, Duration) {
     }
     let answer = match spoilt(&call) {
         Some(refusal) => Err(refusal),
-        None => admitted(world, &mut call),
+        None => admitted(cloud, &mut call),
     };
     let reply = match answer {
         Ok(reply) => reply,
@@ -87,11 +87,11 @@ fn answer(world: &mut World, mut call: Call) -> (Outgoing, Duration) {
     ) {
         return (Outgoing::Reset, wait);
     }
-    world.log[entry].status = Some(reply.status);
-    (Outgoing::Answer(decorated(world, &call, reply)), wait)
+    cloud.log[entry].status = Some(reply.status);
+    (Outgoing::Answer(decorated(cloud, &call, reply)), wait)
 }
 
-/// The refusal that a fault makes of a request before anything is done.
+/// Returns the refusal of a fault that has no effect.
 fn spoilt(call: &Call) -> Option<Refusal> {
     let name = &call.name;
     match call.fault.as_ref()? {
@@ -124,24 +124,26 @@ fn spoilt(call: &Call) -> Option<Refusal> {
             _ => Refusal::missing(&call.shown),
         }),
         FaultKind::TokenExpired => Some(authority::expired()),
-        FaultKind::Fails(code) if !call.long_running() => {
-            Some(Refusal::new(409, code, format!("{name} was told to fail.")))
-        }
+        FaultKind::Fails(code) if !call.long_running() => Some(Refusal::new(
+            409,
+            code,
+            format!("{name} failed by an injected fault."),
+        )),
         _ => None,
     }
 }
 
-fn admitted(world: &mut World, call: &mut Call) -> Answer {
+fn admitted(cloud: &mut CloudState, call: &mut Call) -> Answer {
     match &call.route.place {
         Place::Token { tenant } => {
             let form = String::from_utf8_lossy(&call.raw).into_owned();
-            let known = world.config.tenant.clone();
-            return world.authority.give(tenant, &known, &form, call.now);
+            let known = cloud.config.tenant.clone();
+            return cloud.authority.give(tenant, &known, &form, call.now);
         }
-        Place::Serial => return resources::serial(world, call),
+        Place::Serial => return resources::serial(cloud, call),
         _ => {}
     }
-    world
+    cloud
         .authority
         .admit(call.headers.get("authorization"), call.now)?;
     if call.raw.len() > LARGEST_BODY_BYTES {
@@ -152,12 +154,12 @@ fn admitted(world: &mut World, call: &mut Call) -> Answer {
         let text = "The request content was invalid and could not be deserialized.";
         return Err(Refusal::new(400, "InvalidRequestContent", text));
     }
-    checked(world, call)?;
-    dispatch(world, call)
+    checked(cloud, call)?;
+    dispatch(cloud, call)
 }
 
-/// The path is known, its version is, and nothing is asked that nobody understands.
-fn checked(world: &mut World, call: &Call) -> Result<(), Refusal> {
+/// Checks that Azure knows the path, the api-version and the query parameters.
+fn checked(cloud: &mut CloudState, call: &Call) -> Result<(), Refusal> {
     let unknown = match call.route.place {
         Place::Unknown => true,
         Place::Resource => {
@@ -173,10 +175,10 @@ fn checked(world: &mut World, call: &Call) -> Result<(), Refusal> {
     };
     if unknown {
         let text = format!("{} {} is nothing that ARM has", call.method, call.path);
-        world.violation(&text);
+        cloud.violation(&text);
         return Err(Refusal::new(400, "InvalidResourceType", text));
     }
-    let subscription = &world.config.subscription;
+    let subscription = &cloud.config.subscription;
     if !call.route.subscription.eq_ignore_ascii_case(subscription) {
         let text = format!(
             "The subscription '{}' could not be found.",
@@ -187,7 +189,7 @@ fn checked(world: &mut World, call: &Call) -> Result<(), Refusal> {
     let (versions, queries) = expectations(call);
     if !versions.is_empty() && !versions.contains(&call.version.as_str()) {
         let text = format!("{} with api-version '{}'", call.name, call.version);
-        world.violation(text);
+        cloud.violation(text);
         let supported = versions.join(",");
         return Err(Refusal::new(
             400,
@@ -201,14 +203,14 @@ fn checked(world: &mut World, call: &Call) -> Result<(), Refusal> {
     for name in call.query.keys() {
         if !queries.contains(&name.as_str()) {
             let text = format!("{} with the query parameter '{name}'", call.name);
-            world.violation(&text);
+            cloud.violation(&text);
             return Err(Refusal::new(400, "InvalidQueryParameter", text));
         }
     }
     Ok(())
 }
 
-/// The api-versions and query parameters that a request may have. No versions means any.
+/// Returns the allowed api-versions and query parameters. No versions means any.
 fn expectations(call: &Call) -> (&'static [&'static str], Vec<&'static str>) {
     match &call.route.place {
         Place::Subscription | Place::Locations => (kinds::SUBSCRIPTIONS, vec![]),
@@ -246,34 +248,34 @@ fn expectations(call: &Call) -> (&'static [&'static str], Vec<&'static str>) {
     }
 }
 
-fn dispatch(world: &mut World, call: &mut Call) -> Answer {
+fn dispatch(cloud: &mut CloudState, call: &mut Call) -> Answer {
     let place = call.route.place.clone();
     match (call.method.as_str(), place) {
-        ("GET", Place::Operation { id, result }) => world.follow(call, &id, result),
-        ("GET", Place::Subscription) => Ok(catalogue::subscription(world)),
-        ("GET", Place::Locations) => Ok(catalogue::locations(world)),
-        ("GET", Place::Skus) => catalogue::skus(world, call),
-        ("POST", Place::Policies) => rules::restrictions(world, call),
-        ("GET", Place::Usages { namespace }) => catalogue::usages(world, call, &namespace),
-        ("GET", Place::Marketplace { .. }) => catalogue::marketplace(world, call),
-        ("GET", Place::Provider { namespace, .. }) => catalogue::provider(world, &namespace),
-        ("POST", Place::Provider { namespace, .. }) => catalogue::register(world, &namespace),
-        ("GET", Place::Groups | Place::Resources) => scopes::list(world, call),
-        (_, Place::Group) => scopes::group(world, call),
-        (_, Place::Tags) => scopes::tags(world, call),
-        (_, Place::Locks | Place::Lock { .. }) => scopes::locks(world, call),
-        (_, Place::Resource) => resources::dispatch(world, call),
+        ("GET", Place::Operation { id, result }) => cloud.follow(call, &id, result),
+        ("GET", Place::Subscription) => Ok(catalogue::subscription(cloud)),
+        ("GET", Place::Locations) => Ok(catalogue::locations(cloud)),
+        ("GET", Place::Skus) => catalogue::skus(cloud, call),
+        ("POST", Place::Policies) => rules::restrictions(cloud, call),
+        ("GET", Place::Usages { namespace }) => catalogue::usages(cloud, call, &namespace),
+        ("GET", Place::Marketplace { .. }) => catalogue::marketplace(cloud, call),
+        ("GET", Place::Provider { namespace, .. }) => catalogue::provider(cloud, &namespace),
+        ("POST", Place::Provider { namespace, .. }) => catalogue::register(cloud, &namespace),
+        ("GET", Place::Groups | Place::Resources) => scopes::list(cloud, call),
+        (_, Place::Group) => scopes::group(cloud, call),
+        (_, Place::Tags) => scopes::tags(cloud, call),
+        (_, Place::Locks | Place::Lock { .. }) => scopes::locks(cloud, call),
+        (_, Place::Resource) => resources::dispatch(cloud, call),
         _ => {
             let text = format!("{} {} has no such method", call.method, call.path);
-            world.violation(&text);
+            cloud.violation(&text);
             Err(Refusal::new(405, "MethodNotAllowed", text))
         }
     }
 }
 
-/// What every answer has; and the body must be as it was published.
-fn decorated(world: &mut World, call: &Call, mut reply: Reply) -> Reply {
-    let id = world.uuid();
+/// Adds the common headers, and checks the body against its schema.
+fn decorated(cloud: &mut CloudState, call: &Call, mut reply: Reply) -> Reply {
+    let id = cloud.uuid();
     reply = reply
         .header("x-ms-request-id", &id)
         .header("x-ms-correlation-request-id", id);
@@ -310,19 +312,24 @@ fn decorated(world: &mut World, call: &Call, mut reply: Reply) -> Reply {
         })
         .map(|wrong| format!("the simulator's own answer to {}: {wrong}", call.name))
         .collect();
-    world.violations.extend(wrong);
+    cloud.violations.extend(wrong);
     reply
 }
 
-/// A body is what Microsoft published, or it is refused and noted.
-pub fn fits(world: &mut World, call: &Call, kind: &str, fallback: &str) -> Result<(), Refusal> {
+/// Checks a body against its schema. A mismatch is refused and recorded as a violation.
+pub fn fits(
+    cloud: &mut CloudState,
+    call: &Call,
+    kind: &str,
+    fallback: &str,
+) -> Result<(), Refusal> {
     let wrong = if call.body.is_object() {
         schema::wrong(Side::Request, kind, &call.version, fallback, &call.body)
     } else {
         Some("there is no body".to_owned())
     };
     let Some(wrong) = wrong else { return Ok(()) };
-    world.violation(format!(
+    cloud.violation(format!(
         "{} with a body that does not fit: {wrong}",
         call.name
     ));

@@ -1,5 +1,6 @@
-//! Virtual machines of a simulator: each is a real `sshd` at the machine's own loopback address, with the host key and
-//! the user's key of the machine's custom data. What a bake does over SSH happens for real.
+//! Virtual machines as real `sshd` servers on loopback.
+//!
+//! Each uses the host key and the user's key from the VM's custom data, so steps run over real SSH.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -10,7 +11,7 @@ use serde_json::Value;
 use super::{Machines, Spec};
 use crate::sshd::{Sshd, own_name};
 
-/// Servers by the id of their machine.
+/// The servers by the id of their VM.
 #[derive(Default)]
 pub struct SshdMachines(Mutex<HashMap<String, SshdMachine>>);
 
@@ -59,7 +60,7 @@ impl Machines for SshdMachines {
     }
 
     fn delete(&self, id: &str) {
-        // It may be gone already.
+        // The server may have ended already.
         let _ = self.stop(id);
     }
 
@@ -78,12 +79,12 @@ impl Machines for SshdMachines {
     }
 }
 
-/// The content of the file that cloud-init's configuration has written under this name.
+/// Returns the content of a file in the cloud-init configuration.
 fn file(custom_data: &[u8], name: &str) -> String {
     let text = std::str::from_utf8(custom_data).expect("text");
     let config = text
         .strip_prefix("#cloud-config\n")
-        .expect("cloud-init reads what begins so");
+        .expect("cloud-init requires this first line");
     let config: Value = serde_json::from_str(config).expect("JSON is YAML");
     let files = config["write_files"].as_array().expect("files");
     let mut wanted = files.iter().filter(|file| {

@@ -1,5 +1,6 @@
-//! HTTPS on loopback: an authority of its own, one thread for each connection, keep-alive, and connections that end
-//! without an answer where that is asked for. Knows nothing of what is said.
+//! An HTTPS server on loopback with its own certificate authority and one thread for each connection.
+//!
+//! It supports keep-alive and resets without an answer. Handlers interpret the requests.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -19,35 +20,35 @@ use rcgen::{
 
 use super::answer::Reply;
 
-/// A request as it came.
+/// A received request.
 pub struct Incoming {
     pub method: String,
-    /// Path and query, undecoded.
+    /// Path and query, not decoded.
     pub target: String,
-    /// By names in small letters.
+    /// The headers by name in lower case.
     pub headers: BTreeMap<String, String>,
     pub body: Vec<u8>,
 }
 
-/// What becomes of a connection after a request.
+/// The fate of a connection after a request.
 pub enum Outgoing {
     Answer(Reply),
-    /// It ends with a reset, without a byte.
+    /// The connection is reset without an answer.
     Reset,
 }
 
 pub type Handler = Arc<dyn Fn(Incoming) -> Outgoing + Send + Sync>;
 
-/// A server that runs until it is dropped.
+/// A server, which runs until it is dropped.
 pub struct Wire {
     pub address: SocketAddr,
-    /// The authority that its certificate is to be checked by.
+    /// The certificate authority of the server, in PEM.
     pub ca_pem: String,
     stop: Arc<AtomicBool>,
     open: Arc<Mutex<Vec<TcpStream>>>,
 }
 
-/// A place to listen at, before anything is served there.
+/// A bound port that is not served yet.
 pub struct Bound {
     listener: TcpListener,
     pub address: SocketAddr,
@@ -84,7 +85,7 @@ impl Bound {
                 thread::spawn(move || {
                     let Ok(copy) = stream.try_clone() else { return };
                     if let Ok(stream) = acceptor.accept(stream) {
-                        // A client that goes away is no matter of ours.
+                        // A client may disconnect at any time.
                         let _ = converse(stream, &handler);
                     }
                     let _ = copy.shutdown(Shutdown::Both);
@@ -107,7 +108,7 @@ impl Drop for Wire {
     }
 }
 
-/// Serves the requests of one connection, one after the other.
+/// Serves the requests of one connection in sequence.
 fn converse(stream: SslStream<TcpStream>, handler: &Handler) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
     while let Some(incoming) = read(&mut stream)? {
@@ -127,7 +128,7 @@ fn converse(stream: SslStream<TcpStream>, handler: &Handler) -> io::Result<()> {
     Ok(())
 }
 
-/// Ends a connection so that the other side sees a reset. The standard library cannot ask for that; the runtime can.
+/// Closes a connection with a reset, which tokio supports and the standard library does not.
 fn reset(stream: &TcpStream) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
@@ -190,7 +191,7 @@ fn read_chunks(stream: &mut BufReader<SslStream<TcpStream>>, body: &mut Vec<u8>)
 }
 
 fn write(stream: &mut SslStream<TcpStream>, reply: &Reply, head: bool) -> io::Result<()> {
-    // A text alone is no JSON: it is the content of a blob.
+    // A plain string is the content of a blob, not JSON.
     let body = reply.body.as_ref().map(|body| match body.as_str() {
         Some(text) => (text.to_owned(), "text/plain"),
         None => (body.to_string(), "application/json"),
@@ -215,7 +216,7 @@ fn write(stream: &mut SslStream<TcpStream>, reply: &Reply, head: bool) -> io::Re
     stream.flush()
 }
 
-/// A certificate for this computer by an authority made for this run.
+/// Creates a certificate for loopback and its certificate authority.
 fn identity() -> (SslAcceptor, String) {
     let mut params = CertificateParams::new([]).expect("parameters");
     let name = "Simulated Azure authority";

@@ -1,4 +1,4 @@
-//! The state of a simulated subscription: resources by id, operations, what was asked, and what was asked wrongly.
+//! The state of a simulated subscription: resources, operations, the log of requests and violations.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -11,56 +11,56 @@ use super::config::Config;
 use super::kinds::Kind;
 use super::operations::Operation;
 
-/// A request, as it is logged.
+/// An entry in the log of requests.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Method and kind, with an action: `POST Microsoft.Compute/virtualMachines/deallocate`.
+    /// Method, kind and action: `POST Microsoft.Compute/virtualMachines/deallocate`.
     pub operation: String,
-    /// The how-manieth of this operation it was, from 1.
+    /// The number of this occurrence of the operation, from 1.
     pub nth: usize,
     pub method: String,
     pub path: String,
     pub api_version: String,
-    /// What it was answered with; `None` when the connection was reset.
+    /// The status of the answer; `None` after a reset.
     pub status: Option<u16>,
-    /// Since the simulator's start.
+    /// The time since the simulator's start.
     pub at: Duration,
 }
 
 /// A resource.
 #[derive(Clone, Debug)]
 pub struct Resource {
-    /// As it is shown.
+    /// The id as answers show it.
     pub id: String,
     pub kind: &'static Kind,
-    /// What was sent for it, and what the service filled in.
+    /// The body as it was sent, with the values that the service adds.
     pub body: Value,
     /// `provisioningState`.
     pub state: String,
-    /// For how many more requests it is not found.
+    /// The number of further requests that do not find it.
     pub hidden: u32,
-    /// What the service knows of it beside its body.
+    /// Internal state outside of the body.
     pub inner: Value,
-    /// Grows with every change.
+    /// A counter of changes.
     pub revision: u64,
 }
 
 /// A management lock.
 #[derive(Clone, Debug)]
 pub struct Lock {
-    /// In small letters.
+    /// The id in lower case.
     pub scope: String,
     pub name: String,
     pub level: String,
 }
 
-pub struct World {
+pub struct CloudState {
     pub config: Config,
     /// `https://127.0.0.1:port`.
     pub url: String,
     pub port: u16,
     pub authority: Authority,
-    /// By id in small letters.
+    /// The resources by id in lower case.
     pub resources: BTreeMap<String, Resource>,
     pub operations: BTreeMap<String, Operation>,
     pub locks: Vec<Lock>,
@@ -72,13 +72,13 @@ pub struct World {
     made: u64,
 }
 
-impl World {
+impl CloudState {
     pub fn new(config: Config, port: u16) -> Self {
         let authority = Authority::new(
             &config.client_id,
             &config.client_secret,
             config.token_lifetime,
-            config.standing_token.clone(),
+            config.static_token.clone(),
         );
         let unregistered = config.unregistered.iter().map(|name| name.to_lowercase());
         Self {
@@ -98,13 +98,13 @@ impl World {
         }
     }
 
-    /// A number that was not given out before.
+    /// Returns a new number.
     pub fn number(&mut self) -> u64 {
         self.made += 1;
         self.made
     }
 
-    /// Something of the form of a UUID.
+    /// Returns a new text in the format of a UUID.
     pub fn uuid(&mut self) -> String {
         let number = self.number();
         format!("{:08x}-5111-4000-8000-{number:012x}", self.port)
@@ -122,13 +122,13 @@ impl World {
         self.resources.get_mut(&id.to_lowercase())
     }
 
-    /// The id of a group in small letters.
+    /// Returns the id of a group in lower case.
     pub fn group_id(&self, name: &str) -> String {
         let subscription = &self.config.subscription;
         format!("/subscriptions/{subscription}/resourcegroups/{name}").to_lowercase()
     }
 
-    /// A group that can be worked in.
+    /// Returns the group. Fails if it does not exist.
     pub fn group(&self, name: &str) -> Result<&Resource, Refusal> {
         let Some(group) = self.resources.get(&self.group_id(name)) else {
             let text = format!("Resource group '{name}' could not be found.");
@@ -137,14 +137,14 @@ impl World {
         Ok(group)
     }
 
-    /// The resources of a kind.
+    /// Returns the resources of a kind.
     pub fn of_kind<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Resource> {
         self.resources
             .values()
             .filter(move |resource| resource.kind.name == kind)
     }
 
-    /// The resources below an id, itself not among them, as ids in small letters.
+    /// Returns the ids below an id, in lower case and without itself.
     pub fn below(&self, id: &str) -> Vec<String> {
         let prefix = format!("{}/", id.to_lowercase());
         self.resources
@@ -154,7 +154,7 @@ impl World {
             .collect()
     }
 
-    /// The resources of these kinds whose bodies name `id`, as they are shown.
+    /// Returns the shown ids of the resources of these kinds that refer to `id`.
     pub fn users(&self, id: &str, kinds: &[&str]) -> Vec<String> {
         self.resources
             .values()
@@ -163,14 +163,14 @@ impl World {
             .collect()
     }
 
-    /// Why nothing below `id` may be deleted, or, when it is `write`, changed.
+    /// Checks the locks against a deletion below `id`, or a change if `write` is set.
     pub fn locked(&self, id: &str, write: bool) -> Result<(), Refusal> {
         let id = id.to_lowercase();
         let inside =
             |below: &str, above: &str| below == above || below.starts_with(&format!("{above}/"));
         let lock = self.locks.iter().find(|lock| {
             let read_only = lock.level == "ReadOnly";
-            // Deleting what contains something locked deletes that too.
+            // A deletion of a container would delete the locked resource too.
             let held = inside(&id, &lock.scope) || (!write && inside(&lock.scope, &id));
             held && (read_only || !write)
         });
@@ -192,7 +192,7 @@ impl Resource {
         self.id.rsplit('/').next().unwrap_or_default()
     }
 
-    /// The name of its group.
+    /// Returns the name of the resource's group.
     pub fn group(&self) -> &str {
         self.id.split('/').nth(4).unwrap_or_default()
     }
@@ -214,12 +214,12 @@ impl Resource {
     }
 }
 
-/// The text at a place, empty where there is none.
+/// Returns the text at a pointer, or an empty one.
 pub fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or("")
 }
 
-/// The list at a place, empty where there is none.
+/// Returns the list at a pointer, or an empty one.
 pub fn list<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
     value
         .pointer(pointer)
@@ -227,7 +227,7 @@ pub fn list<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
         .map_or(&[], Vec::as_slice)
 }
 
-/// Whether some text in a value is this id.
+/// Returns whether a value contains this id.
 pub fn mentions(value: &Value, id: &str) -> bool {
     match value {
         Value::String(text) => text.eq_ignore_ascii_case(id),
@@ -237,7 +237,7 @@ pub fn mentions(value: &Value, id: &str) -> bool {
     }
 }
 
-/// What `over` says, over `value`: JSON's merge patch.
+/// Applies the JSON merge patch `over` to `value`.
 pub fn merge(value: &mut Value, over: &Value) {
     let (true, Some(over)) = (value.is_object(), over.as_object()) else {
         *value = over.clone();
@@ -254,7 +254,7 @@ pub fn merge(value: &mut Value, over: &Value) {
     }
 }
 
-/// Now, as the service writes it.
+/// Returns the current time in the service's format.
 pub fn now() -> String {
     #[expect(
         clippy::disallowed_methods,
@@ -264,7 +264,7 @@ pub fn now() -> String {
     now.to_string()
 }
 
-/// A status of an instance view.
+/// Returns a status of an instance view.
 pub fn status(code: &str) -> Value {
     let shown = code.split('/').next_back().unwrap_or(code);
     json!({ "code": code, "level": "Info", "displayStatus": shown, "time": now() })

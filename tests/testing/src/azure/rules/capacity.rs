@@ -1,16 +1,16 @@
-//! What a size, a quota and an image allow: for a machine, and for a scale set.
+//! Limits of sizes, quotas and images, for VMs and scale sets.
 
 use serde_json::Value;
 
 use super::super::answer::Refusal;
 use super::super::catalogue::{self, Size};
-use super::super::world::{World, list, text};
+use super::super::world::{CloudState, list, text};
 use super::VM;
 use super::source::Facts;
 
-/// The size is known, may be used, and there are cores left for `count` of it.
+/// Checks that the size is known and available, and that the quota has cores for `count` VMs.
 pub fn sized(
-    world: &World,
+    cloud: &CloudState,
     body: &Value,
     location: &str,
     id: &str,
@@ -29,7 +29,7 @@ pub fn sized(
             format!("The value {name} provided for the VM size is not valid."),
         ));
     };
-    if world
+    if cloud
         .config
         .restricted
         .iter()
@@ -47,63 +47,64 @@ pub fn sized(
             return Err(Refusal::new(400, "InvalidAvailabilityZone", text));
         }
     }
-    let used = cores_used(world, location, id);
+    let used = cores_used(cloud, location, id);
     let wanted = size.cores * count;
-    if used + wanted > world.config.cores {
+    if used + wanted > cloud.config.cores {
         let text = format!(
             "Operation could not be completed as it results in exceeding approved Total Regional Cores quota. Additional details - Location: {location}, Current Limit: {}, Current Usage: {used}, Additional Required: {wanted}.",
-            world.config.cores
+            cloud.config.cores
         );
         return Err(Refusal::new(409, "OperationNotAllowed", text));
     }
     Ok(size)
 }
 
-/// Whether a machine of this size, from this image, can be a Trusted Launch one.
+/// Returns whether size and image support Trusted Launch.
 fn takes_trusted_launch(facts: &Facts, size: &Size) -> bool {
     let image = facts.generation == "V2" && facts.security.starts_with("TrustedLaunch");
     image && !size.trusted_launch_disabled()
 }
 
-/// The security type of a machine: what was asked for, or the service's default, which is Trusted Launch from
-/// [`TRUSTED_LAUNCH_DEFAULT`] on where image and size allow it.
+/// Returns the requested security type, or Azure's default.
+///
+/// The default is Trusted Launch since [`TRUSTED_LAUNCH_DEFAULT`], if image and size support it.
 pub fn security(
-    world: &World,
+    cloud: &CloudState,
     version: &str,
     facts: &Facts,
     size: &Size,
     body: &Value,
 ) -> Result<String, Refusal> {
-    let asked = text(body, "/properties/securityProfile/securityType");
-    let features = &world.config.unregistered_features;
-    if asked == "Standard" && features.iter().any(|one| one == "UseStandardSecurityType") {
+    let requested = text(body, "/properties/securityProfile/securityType");
+    let features = &cloud.config.unregistered_features;
+    if requested == "Standard" && features.iter().any(|one| one == "UseStandardSecurityType") {
         return Err(Refusal::parameter(
             "securityProfile.securityType",
             "The value of parameter securityProfile.securityType is invalid.",
         ));
     }
     let by_default = version >= TRUSTED_LAUNCH_DEFAULT && takes_trusted_launch(facts, size);
-    Ok(match (asked, by_default) {
+    Ok(match (requested, by_default) {
         ("", true) => "TrustedLaunch".to_owned(),
         ("", false) => "Standard".to_owned(),
-        (asked, _) => asked.to_owned(),
+        (requested, _) => requested.to_owned(),
     })
 }
 
-/// The first api-version whose machines of the second generation are Trusted Launch ones unless they ask for `Standard`, as
-/// <https://learn.microsoft.com/azure/virtual-machines/trusted-launch-faq> announces it.
+/// The first api-version with Trusted Launch as the default of generation 2:
+/// <https://learn.microsoft.com/azure/virtual-machines/trusted-launch-faq>
 const TRUSTED_LAUNCH_DEFAULT: &str = "2025-11-01";
 
-/// Cores of a location that are in use by others than `id`.
-pub fn cores_used(world: &World, location: &str, id: &str) -> u64 {
-    let machines = world
+/// Returns the cores of a location that others than `id` use.
+pub fn cores_used(cloud: &CloudState, location: &str, id: &str) -> u64 {
+    let machines = cloud
         .of_kind(VM)
         .filter(|vm| {
             vm.location().eq_ignore_ascii_case(location) && !vm.id.eq_ignore_ascii_case(id)
         })
         .filter_map(|vm| catalogue::size(vm.property("/hardwareProfile/vmSize")))
         .map(|size| size.cores);
-    let sets = world
+    let sets = cloud
         .of_kind(super::SCALE_SET)
         .filter(|set| {
             set.location().eq_ignore_ascii_case(location) && !set.id.eq_ignore_ascii_case(id)
@@ -115,7 +116,7 @@ pub fn cores_used(world: &World, location: &str, id: &str) -> u64 {
     machines.chain(sets).sum()
 }
 
-/// Generation, architecture and security of an image go with the size and the security profile.
+/// Checks the image's generation, architecture and security against size and security profile.
 pub fn fits(facts: &Facts, size: &Size, body: &Value, security: &str) -> Result<(), Refusal> {
     if size.architecture != facts.architecture {
         let text = format!(

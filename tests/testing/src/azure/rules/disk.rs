@@ -1,12 +1,12 @@
-//! Managed disks: those that machines brought, and empty ones.
+//! Managed disks: OS disks of VMs, and empty disks.
 
 use serde_json::{Value, json};
 
 use super::super::answer::Refusal;
 use super::super::call::Call;
-use super::super::world::{Resource, World, text};
+use super::super::world::{CloudState, Resource, text};
 
-pub fn put(_world: &World, _call: &Call, body: &Value) -> Result<Value, Refusal> {
+pub fn put(_world: &CloudState, _call: &Call, body: &Value) -> Result<Value, Refusal> {
     if text(body, "/properties/creationData/createOption") != "Empty" {
         let text = "Only empty disks are made alone in this simulator.";
         return Err(Refusal::parameter("creationData.createOption", text));
@@ -14,8 +14,8 @@ pub fn put(_world: &World, _call: &Call, body: &Value) -> Result<Value, Refusal>
     Ok(json!({ "vm": null }))
 }
 
-pub fn deletable(world: &World, id: &str) -> Result<(), Refusal> {
-    let disk = &world.resources[id];
+pub fn deletable(cloud: &CloudState, id: &str) -> Result<(), Refusal> {
+    let disk = &cloud.resources[id];
     let Some(vm) = disk.inner["vm"].as_str() else {
         return Ok(());
     };
@@ -23,10 +23,10 @@ pub fn deletable(world: &World, id: &str) -> Result<(), Refusal> {
     Err(Refusal::new(409, "OperationNotAllowed", text))
 }
 
-pub fn view(world: &World, disk: &Resource, body: &mut Value) {
+pub fn view(cloud: &CloudState, disk: &Resource, body: &mut Value) {
     if let Some(vm) = disk.inner["vm"].as_str() {
         body["managedBy"] = json!(vm);
-        let stopped = world
+        let stopped = cloud
             .find(vm)
             .is_some_and(|vm| vm.inner["power"] == "deallocated");
         let state = if stopped { "Reserved" } else { "Attached" };

@@ -1,15 +1,17 @@
-//! Whether a machine is reached: a public address is closed until the rules of its groups open it.
+//! Decides whether network security groups admit SSH to a VM.
 
 use std::net::{IpAddr, SocketAddr};
 
 use serde_json::Value;
 
-use super::super::world::{Resource, World, list, text};
+use super::super::world::{CloudState, Resource, list, text};
 
-/// Where the SSH of a machine with this interface is reached. A Standard public address is closed until a rule opens it; a private
-/// one is open to its own network, which this computer is in where the address is on loopback, unless a group closes it.
-pub fn reached(world: &World, interface: &str, port: u16) -> Option<SocketAddr> {
-    let nic = world.find(interface)?;
+/// Returns the SSH address of a VM with this interface.
+///
+/// A Standard public address is closed until a rule opens it. A private one is open in its network,
+/// which includes this computer if the address is on loopback, unless a group closes it.
+pub fn ssh_address(cloud: &CloudState, interface: &str, port: u16) -> Option<SocketAddr> {
+    let nic = cloud.find(interface)?;
     let configurations = list(&nic.body, "/properties/ipConfigurations");
     let public = configurations
         .iter()
@@ -17,18 +19,18 @@ pub fn reached(world: &World, interface: &str, port: u16) -> Option<SocketAddr> 
     let configuration = public.or(configurations.first())?;
     let address = match public {
         Some(public) => {
-            let address = world.find(text(public, "/properties/publicIPAddress/id"))?;
+            let address = cloud.find(text(public, "/properties/publicIPAddress/id"))?;
             text(&address.inner, "/address")
         }
         None => text(&nic.inner, "/private"),
     };
     let address: IpAddr = address.parse().ok()?;
-    let subnet = world.find(text(configuration, "/properties/subnet/id"))?;
+    let subnet = cloud.find(text(configuration, "/properties/subnet/id"))?;
     let groups: Vec<&Resource> = [&nic.body, &subnet.body]
         .iter()
         .map(|body| text(body, "/properties/networkSecurityGroup/id"))
         .filter(|id| !id.is_empty())
-        .filter_map(|id| world.find(id))
+        .filter_map(|id| cloud.find(id))
         .collect();
     let inside = public.is_none() && address.is_loopback();
     let open = match groups.is_empty() {
@@ -38,7 +40,7 @@ pub fn reached(world: &World, interface: &str, port: u16) -> Option<SocketAddr> 
     open.then_some(SocketAddr::new(address, port))
 }
 
-/// Whether the first inbound rule about a TCP port lets it in.
+/// Returns whether the first inbound rule for a TCP port allows it.
 fn admits(group: &Value, port: u16) -> bool {
     let mut rules: Vec<&Value> = list(group, "/properties/securityRules")
         .iter()

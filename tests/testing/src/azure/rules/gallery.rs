@@ -1,4 +1,4 @@
-//! Compute galleries: definitions, and versions with the matrix of what they may be made from.
+//! Compute galleries: definitions, and versions with the matrix of their allowed sources.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::super::answer::Refusal;
 use super::super::call::Call;
 use super::super::operations::Work;
 use super::super::resources::{parent_of, work};
-use super::super::world::{Resource, World, list, text};
+use super::super::world::{CloudState, Resource, list, text};
 use super::source::{generation, regions, security_feature};
 use super::{DEFINITION, IMAGE, NOT_FOUND, VERSION, VM, referred};
 
@@ -23,7 +23,7 @@ pub fn definition(body: &Value, before: Option<&Resource>) -> Result<Value, Refu
         text(feature, "/name") == "SecurityType" && text(feature, "/value") != "Standard"
     });
     if first && (arm || secured) {
-        let text = "Arm64 and the security types beside Standard need hyperVGeneration V2.";
+        let text = "Arm64 and security types other than Standard need hyperVGeneration V2.";
         return Err(Refusal::parameter(
             "galleryImage.properties.hyperVGeneration",
             text,
@@ -45,17 +45,17 @@ pub fn definition(body: &Value, before: Option<&Resource>) -> Result<Value, Refu
 }
 
 pub fn version(
-    world: &World,
+    cloud: &CloudState,
     call: &Call,
     body: &mut Value,
     before: Option<&Resource>,
 ) -> Result<Value, Refusal> {
-    targets(world, body)?;
+    targets(cloud, body)?;
     if let Some(before) = before {
         unchanged(before, body)?;
         return Ok(json!({}));
     }
-    let definition = world.find(parent_of(&call.id)).expect("a definition");
+    let definition = cloud.find(parent_of(&call.id)).expect("a definition");
     let profile = &body["properties"]["storageProfile"]["source"];
     let id = ["/virtualMachineId", "/id"]
         .into_iter()
@@ -68,13 +68,13 @@ pub fn version(
             text,
         ));
     };
-    let from = world.find(id).map_or("", |found| found.kind.name);
+    let from = cloud.find(id).map_or("", |found| found.kind.name);
     let source = match from {
-        VM => from_machine(world, call, id, definition)?,
-        IMAGE => from_image(world, call, id, definition)?,
+        VM => from_machine(cloud, call, id, definition)?,
+        IMAGE => from_image(cloud, call, id, definition)?,
         VERSION => {
-            let other = referred(world, call, id, VERSION, NOT_FOUND)?;
-            let theirs = world.find(parent_of(&other.id)).expect("a definition");
+            let other = referred(cloud, call, id, VERSION, NOT_FOUND)?;
+            let theirs = cloud.find(parent_of(&other.id)).expect("a definition");
             alike(definition, generation(theirs), theirs.property("/osState"))?;
             json!({ "file": other.inner["file"] })
         }
@@ -90,14 +90,14 @@ pub fn version(
     Ok(source)
 }
 
-/// From a machine: never to a definition that machines of both security types are to be made from.
+/// Checks a version from a VM, which a definition for both security types does not accept.
 fn from_machine(
-    world: &World,
+    cloud: &CloudState,
     call: &Call,
     id: &str,
     definition: &Resource,
 ) -> Result<Value, Refusal> {
-    let vm = referred(world, call, id, VM, NOT_FOUND)?;
+    let vm = referred(cloud, call, id, VM, NOT_FOUND)?;
     let feature = security_feature(definition);
     if feature.ends_with("Supported") {
         let text = format!(
@@ -147,12 +147,12 @@ fn from_machine(
 }
 
 fn from_image(
-    world: &World,
+    cloud: &CloudState,
     call: &Call,
     id: &str,
     definition: &Resource,
 ) -> Result<Value, Refusal> {
-    let image = referred(world, call, id, IMAGE, NOT_FOUND)?;
+    let image = referred(cloud, call, id, IMAGE, NOT_FOUND)?;
     if security_feature(definition) == "TrustedLaunch" {
         let text = "A managed image is no source for a definition with SecurityType=TrustedLaunch.";
         return Err(Refusal::parameter(
@@ -203,8 +203,8 @@ fn alike(definition: &Resource, theirs: &str, state: &str) -> Result<(), Refusal
     Ok(())
 }
 
-/// The regions exist, and the version's own is among them.
-fn targets(world: &World, body: &Value) -> Result<(), Refusal> {
+/// Checks that the regions exist and include the version's location.
+fn targets(cloud: &CloudState, body: &Value) -> Result<(), Refusal> {
     let named = list(body, "/properties/publishingProfile/targetRegions");
     let plain = |name: &str| name.replace(' ', "").to_lowercase();
     let names: Vec<String> = named
@@ -213,7 +213,7 @@ fn targets(world: &World, body: &Value) -> Result<(), Refusal> {
         .collect();
     if let Some(unknown) = names
         .iter()
-        .find(|name| !world.config.locations.contains(name))
+        .find(|name| !cloud.config.locations.contains(name))
     {
         let text = format!("The target region '{unknown}' is not valid.");
         return Err(Refusal::parameter("publishingProfile.targetRegions", text));
@@ -225,7 +225,7 @@ fn targets(world: &World, body: &Value) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// What a version was made from, and how it is stored, does not change.
+/// Checks that source and storage of a version do not change.
 pub fn unchanged(before: &Resource, body: &Value) -> Result<(), Refusal> {
     let source = |body: &Value| body.pointer("/properties/storageProfile/source").cloned();
     let mode = |body: &Value| {
@@ -272,9 +272,9 @@ fn changed(before: &Resource, body: &Value, fixed: &[&str]) -> Result<(), Refusa
     Ok(())
 }
 
-/// A gallery goes when it is empty, and so does a definition.
-pub fn deletable(world: &World, id: &str) -> Result<(), Refusal> {
-    let nested = world.below(id);
+/// Checks that a gallery or definition is empty before its deletion.
+pub fn deletable(cloud: &CloudState, id: &str) -> Result<(), Refusal> {
+    let nested = cloud.below(id);
     let Some(first) = nested.first() else {
         return Ok(());
     };
@@ -282,8 +282,8 @@ pub fn deletable(world: &World, id: &str) -> Result<(), Refusal> {
     Err(Refusal::new(409, "CannotDeleteResource", text))
 }
 
-pub fn version_deletable(world: &World, id: &str) -> Result<(), Refusal> {
-    let version = &world.resources[id];
+pub fn version_deletable(cloud: &CloudState, id: &str) -> Result<(), Refusal> {
+    let version = &cloud.resources[id];
     let safety = &version.body["properties"]["safetyProfile"];
     let ends = version.property("/publishingProfile/endOfLifeDate");
     if safety["blockDeletionBeforeEndOfLife"] == true && !ends.is_empty() && *ends > *super::now() {
@@ -294,13 +294,13 @@ pub fn version_deletable(world: &World, id: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// A version from a machine is captured from its disk.
-pub fn copy(world: &World, call: &Call) -> Option<Work> {
-    let machine = world.resources[&call.id].inner["machine"]
+/// Captures the disk of the VM that is the source of a version.
+pub fn copy(cloud: &CloudState, call: &Call) -> Option<Work> {
+    let machine = cloud.resources[&call.id].inner["machine"]
         .as_str()?
         .to_owned();
     let image = call.id.clone();
-    Some(work(world, move |machines| {
+    Some(work(cloud, move |machines| {
         let file = machines.capture(&machine, &image)?;
         Ok(json!({ "file": file }))
     }))

@@ -1,4 +1,4 @@
-//! Managed images: from a machine that is generalized and stopped, or from its disk.
+//! Managed images of a generalized and stopped VM, or of its disk.
 
 use serde_json::{Value, json};
 
@@ -6,11 +6,11 @@ use super::super::answer::Refusal;
 use super::super::call::Call;
 use super::super::operations::Work;
 use super::super::resources::work;
-use super::super::world::{Resource, World, text};
+use super::super::world::{CloudState, Resource, text};
 use super::{DISK, NOT_FOUND, VM, referred};
 
 pub fn put(
-    world: &World,
+    cloud: &CloudState,
     call: &Call,
     body: &mut Value,
     before: Option<&Resource>,
@@ -24,9 +24,9 @@ pub fn put(
         return Ok(json!({}));
     }
     if from.is_empty() {
-        return from_disk(world, call, body);
+        return from_disk(cloud, call, body);
     }
-    let vm = referred(world, call, &from, VM, NOT_FOUND)?;
+    let vm = referred(cloud, call, &from, VM, NOT_FOUND)?;
     if vm.inner["security"] != "Standard" {
         let text = "Creation of managed images are not supported for virtual machine with TrustedLaunch security type.";
         return Err(Refusal::new(409, "OperationNotAllowed", text));
@@ -45,11 +45,11 @@ pub fn put(
     }
     let generation = text(&vm.inner, "/generation").to_owned();
     let wanted = text(body, "/properties/hyperVGeneration");
-    // Without a word on it the service takes the first generation, also for a machine of the second.
-    let said = if wanted.is_empty() { "V1" } else { wanted };
-    if said != generation {
+    // Azure's default is generation 1, even for a VM of generation 2.
+    let requested = if wanted.is_empty() { "V1" } else { wanted };
+    if requested != generation {
         let text = format!(
-            "The source virtual machine is of Hypervisor Generation {generation}, not {said}."
+            "The source virtual machine is of Hypervisor Generation {generation}, not {requested}."
         );
         return Err(Refusal::parameter("hyperVGeneration", text));
     }
@@ -62,18 +62,18 @@ pub fn put(
     Ok(json!({ "machine": from.to_lowercase(), "generalized": true }))
 }
 
-/// From the disk of a machine that is stopped or gone.
-fn from_disk(world: &World, call: &Call, body: &Value) -> Result<Value, Refusal> {
+/// Checks an image from the disk of a stopped or deleted VM.
+fn from_disk(cloud: &CloudState, call: &Call, body: &Value) -> Result<Value, Refusal> {
     let wanted = &body["properties"]["storageProfile"]["osDisk"];
     let id = text(wanted, "/managedDisk/id");
     if id.is_empty() {
         let text = "Required parameter 'sourceVirtualMachine' or 'storageProfile.osDisk' is missing (null).";
         return Err(Refusal::parameter("sourceVirtualMachine", text));
     }
-    let disk = referred(world, call, id, DISK, NOT_FOUND)?;
+    let disk = referred(cloud, call, id, DISK, NOT_FOUND)?;
     let running = disk.inner["vm"]
         .as_str()
-        .and_then(|vm| world.find(vm))
+        .and_then(|vm| cloud.find(vm))
         .is_some_and(|vm| !["deallocated", "stopped"].contains(&text(&vm.inner, "/power")));
     if running {
         let text = format!("Disk {} is attached to a VM that is running.", disk.name());
@@ -83,11 +83,11 @@ fn from_disk(world: &World, call: &Call, body: &Value) -> Result<Value, Refusal>
     Ok(json!({ "machine": disk.inner["machine"], "generalized": generalized }))
 }
 
-/// Lets the machine's disk become an image.
-pub fn capture(world: &World, call: &Call) -> Option<Work> {
-    let machine = text(&world.resources[&call.id].inner, "/machine").to_owned();
+/// Captures the disk of the VM.
+pub fn capture(cloud: &CloudState, call: &Call) -> Option<Work> {
+    let machine = text(&cloud.resources[&call.id].inner, "/machine").to_owned();
     let image = call.id.clone();
-    Some(work(world, move |machines| {
+    Some(work(cloud, move |machines| {
         let file = machines.capture(&machine, &image)?;
         Ok(json!({ "file": file }))
     }))

@@ -1,4 +1,4 @@
-//! What is done with a virtual machine that stands: its actions, its views, and what goes with it.
+//! Actions, views and deletion of an existing virtual machine.
 
 use serde_json::{Value, json};
 
@@ -6,11 +6,11 @@ use super::super::answer::{Answer, Refusal, Reply};
 use super::super::call::Call;
 use super::super::operations::Effect;
 use super::super::resources::work;
-use super::super::world::{Resource, World, list, status, text};
+use super::super::world::{CloudState, Resource, list, status, text};
 use super::{NIC, remove};
 
-pub fn act(world: &mut World, call: &Call, action: &str) -> Answer {
-    let vm = &world.resources[&call.id];
+pub fn act(cloud: &mut CloudState, call: &Call, action: &str) -> Answer {
+    let vm = &cloud.resources[&call.id];
     let power = text(&vm.inner, "/power").to_owned();
     let generalized = vm.inner["generalized"] == true;
     match (call.method.as_str(), action.to_lowercase().as_str()) {
@@ -20,7 +20,7 @@ pub fn act(world: &mut World, call: &Call, action: &str) -> Answer {
                 let text = "Boot diagnostics is not enabled for this virtual machine.";
                 return Err(Refusal::new(409, "BootDiagnosticsNotEnabled", text));
             }
-            let signed = format!("{}/serial{}?sig=simulated", world.url, call.id);
+            let signed = format!("{}/serial{}?sig=simulated", cloud.url, call.id);
             Ok(Reply::of(
                 200,
                 json!({ "consoleScreenshotBlobUri": format!("{signed}&screen=1"),
@@ -35,7 +35,7 @@ pub fn act(world: &mut World, call: &Call, action: &str) -> Answer {
                 );
                 return Err(Refusal::new(409, "OperationNotAllowed", text));
             }
-            if let Some(vm) = world.find_mut(&call.id) {
+            if let Some(vm) = cloud.find_mut(&call.id) {
                 vm.inner["generalized"] = json!(true);
             }
             Ok(Reply::empty(200))
@@ -49,7 +49,7 @@ pub fn act(world: &mut World, call: &Call, action: &str) -> Answer {
         }
         ("POST", name @ ("start" | "deallocate" | "poweroff")) => {
             let (id, starts) = (call.id.clone(), name == "start");
-            let work = work(world, move |machines| {
+            let work = work(cloud, move |machines| {
                 let done = if starts {
                     machines.start(&id)
                 } else {
@@ -58,18 +58,18 @@ pub fn act(world: &mut World, call: &Call, action: &str) -> Answer {
                 done.map(|()| Value::Null)
             });
             let effect = Effect::Action(name.to_owned());
-            Ok(world.begin(call, effect, Reply::empty(202), Some(work)))
+            Ok(cloud.begin(call, effect, Reply::empty(202), Some(work)))
         }
         _ => {
-            world.violation(format!("{} has no such method", call.name));
+            cloud.violation(format!("{} has no such method", call.name));
             Err(Refusal::new(405, "MethodNotAllowed", "no such method"))
         }
     }
 }
 
-/// The end of an action.
-pub fn acted(world: &mut World, id: &str, action: &str) {
-    let Some(vm) = world.find_mut(id) else { return };
+/// Applies the effect of an action.
+pub fn acted(cloud: &mut CloudState, id: &str, action: &str) {
+    let Some(vm) = cloud.find_mut(id) else { return };
     let power = match action {
         "start" => "running",
         "deallocate" => "deallocated",
@@ -78,33 +78,33 @@ pub fn acted(world: &mut World, id: &str, action: &str) {
     vm.inner["power"] = json!(power);
 }
 
-/// What goes with a machine by `deleteOption`; what stays is free again.
-pub fn removed(world: &mut World, id: &str) {
-    let vm = world.resources[id].clone();
-    world.config.machines.delete(id);
-    world.resources.remove(id);
+/// Deletes the parts of a VM by `deleteOption`, and detaches the others.
+pub fn removed(cloud: &mut CloudState, id: &str) {
+    let vm = cloud.resources[id].clone();
+    cloud.config.machines.delete(id);
+    cloud.resources.remove(id);
     let disk = vm
         .property("/storageProfile/osDisk/managedDisk/id")
         .to_owned();
     if vm.property("/storageProfile/osDisk/deleteOption") == "Delete" {
-        remove(world, &disk.to_lowercase());
-    } else if let Some(disk) = world.find_mut(&disk) {
+        remove(cloud, &disk.to_lowercase());
+    } else if let Some(disk) = cloud.find_mut(&disk) {
         disk.inner["vm"] = Value::Null;
     }
     for nic in list(&vm.body, "/properties/networkProfile/networkInterfaces") {
         if text(nic, "/properties/deleteOption") == "Delete" {
-            let addresses = kept_with(world, text(nic, "/id"));
-            remove(world, &text(nic, "/id").to_lowercase());
+            let addresses = kept_with(cloud, text(nic, "/id"));
+            remove(cloud, &text(nic, "/id").to_lowercase());
             for address in addresses {
-                remove(world, &address.to_lowercase());
+                remove(cloud, &address.to_lowercase());
             }
         }
     }
 }
 
-/// The public addresses that go with an interface.
-fn kept_with(world: &World, nic: &str) -> Vec<String> {
-    let Some(nic) = world.find(nic).filter(|nic| nic.kind.name == NIC) else {
+/// Returns the public addresses that are deleted with an interface.
+fn kept_with(cloud: &CloudState, nic: &str) -> Vec<String> {
+    let Some(nic) = cloud.find(nic).filter(|nic| nic.kind.name == NIC) else {
         return Vec::new();
     };
     list(&nic.body, "/properties/ipConfigurations")
@@ -130,11 +130,11 @@ fn instance_view(vm: &Resource) -> Value {
         "hyperVGeneration": vm.inner["generation"], "statuses": statuses })
 }
 
-pub fn view(world: &World, vm: &Resource, version: &str, expand: &str, body: &mut Value) {
-    let _ = world;
+pub fn view(cloud: &CloudState, vm: &Resource, version: &str, expand: &str, body: &mut Value) {
+    let _ = cloud;
     let properties = &mut body["properties"];
     properties["vmId"] = vm.inner["vmId"].clone();
-    // What only goes in does not come out.
+    // Answers omit write-only values.
     if let Some(profile) = properties["osProfile"].as_object_mut() {
         profile.remove("customData");
         profile.remove("adminPassword");
@@ -142,7 +142,7 @@ pub fn view(world: &World, vm: &Resource, version: &str, expand: &str, body: &mu
     if let Some(exact) = vm.inner["exact"].as_str().filter(|exact| !exact.is_empty()) {
         properties["storageProfile"]["imageReference"]["exactVersion"] = json!(exact);
     }
-    // The first version that says `Standard` where nothing was asked for.
+    // The first version that returns `Standard` if no type was requested.
     if version >= "2025-11-01" {
         properties["securityProfile"]["securityType"] = vm.inner["security"].clone();
     }

@@ -1,4 +1,4 @@
-//! Networks: security groups, virtual networks with subnets, public addresses, interfaces, NAT gateways.
+//! Security groups, virtual networks, subnets, public addresses, interfaces and NAT gateways.
 
 use std::net::Ipv4Addr;
 
@@ -8,7 +8,7 @@ use super::super::answer::Refusal;
 use super::super::call::Call;
 use super::super::kinds::{Kind, kind};
 use super::super::resources::parent_of;
-use super::super::world::{Resource, World, list, mentions, text};
+use super::super::world::{CloudState, Resource, list, mentions, text};
 use super::{NAT, NIC, NO_REFERENCE, NSG, PUBLIC_IP, SUBNET, VM, VNET, referred};
 
 pub fn security_group(body: &Value) -> Result<Value, Refusal> {
@@ -43,7 +43,11 @@ pub fn security_group(body: &Value) -> Result<Value, Refusal> {
     Ok(json!({}))
 }
 
-pub fn virtual_network(world: &World, call: &Call, body: &mut Value) -> Result<Value, Refusal> {
+pub fn virtual_network(
+    cloud: &CloudState,
+    call: &Call,
+    body: &mut Value,
+) -> Result<Value, Refusal> {
     let space = prefixes(list(body, "/properties/addressSpace/addressPrefixes"))?;
     if space.is_empty() {
         let text = "A virtual network has an address space.";
@@ -55,23 +59,23 @@ pub fn virtual_network(world: &World, call: &Call, body: &mut Value) -> Result<V
         let own = own_prefixes(subnet)?;
         fits_in(&own, &space, &taken, text(subnet, "/name"))?;
         taken.extend(own);
-        attached(world, call, subnet)?;
+        attached(cloud, call, subnet)?;
     }
-    for id in world.below(&call.id) {
+    for id in cloud.below(&call.id) {
         let name = id.rsplit('/').next().unwrap_or_default();
         let kept = subnets
             .iter()
             .any(|subnet| text(subnet, "/name").eq_ignore_ascii_case(name));
         if !kept && !body["properties"]["subnets"].is_null() {
-            deletable(world, &id, kind(SUBNET).expect("a kind"))?;
+            deletable(cloud, &id, kind(SUBNET).expect("a kind"))?;
         }
     }
     Ok(json!({}))
 }
 
-/// Subnets given with a virtual network are resources as those given alone.
-pub fn store_subnets(world: &mut World, call: &Call) {
-    let Some(network) = world.find_mut(&call.id) else {
+/// Stores the subnets in the body of a virtual network as separate resources.
+pub fn store_subnets(cloud: &mut CloudState, call: &Call) {
+    let Some(network) = cloud.find_mut(&call.id) else {
         return;
     };
     let subnets = network.body["properties"]
@@ -80,8 +84,8 @@ pub fn store_subnets(world: &mut World, call: &Call) {
     let Some(subnets) = subnets.as_ref().and_then(Value::as_array) else {
         return;
     };
-    for id in world.below(&call.id) {
-        world.resources.remove(&id);
+    for id in cloud.below(&call.id) {
+        cloud.resources.remove(&id);
     }
     for subnet in subnets {
         let id = format!("{}/subnets/{}", call.shown, text(subnet, "/name"));
@@ -94,43 +98,43 @@ pub fn store_subnets(world: &mut World, call: &Call) {
             inner: json!({}),
             revision: 1,
         };
-        world.resources.insert(id.to_lowercase(), resource);
+        cloud.resources.insert(id.to_lowercase(), resource);
     }
 }
 
-pub fn subnet(world: &World, call: &Call, body: &mut Value) -> Result<Value, Refusal> {
-    let parent = world.find(parent_of(&call.id)).expect("a parent");
+pub fn subnet(cloud: &CloudState, call: &Call, body: &mut Value) -> Result<Value, Refusal> {
+    let parent = cloud.find(parent_of(&call.id)).expect("a parent");
     let space = prefixes(list(
         &parent.body,
         "/properties/addressSpace/addressPrefixes",
     ))?;
     let mut taken = Vec::new();
-    for id in world.below(&parent.id) {
+    for id in cloud.below(&parent.id) {
         if id != call.id {
-            taken.extend(own_prefixes(&world.resources[&id].body)?);
+            taken.extend(own_prefixes(&cloud.resources[&id].body)?);
         }
     }
     fits_in(&own_prefixes(body)?, &space, &taken, call.own_name())?;
-    attached(world, call, body)?;
+    attached(cloud, call, body)?;
     Ok(json!({}))
 }
 
-/// The security group and the NAT gateway of a subnet.
-fn attached(world: &World, call: &Call, subnet: &Value) -> Result<(), Refusal> {
+/// Checks the security group and the NAT gateway of a subnet.
+fn attached(cloud: &CloudState, call: &Call, subnet: &Value) -> Result<(), Refusal> {
     for (at, kind) in [
         ("/properties/networkSecurityGroup/id", NSG),
         ("/properties/natGateway/id", NAT),
     ] {
         let id = text(subnet, at);
         if !id.is_empty() {
-            referred(world, call, id, kind, NO_REFERENCE)?;
+            referred(cloud, call, id, kind, NO_REFERENCE)?;
         }
     }
     Ok(())
 }
 
 pub fn public_ip(
-    world: &mut World,
+    cloud: &mut CloudState,
     _call: &Call,
     body: &mut Value,
     before: Option<&Resource>,
@@ -152,19 +156,19 @@ pub fn public_ip(
         return Ok(json!({}));
     }
     let location = text(body, "/location").to_owned();
-    let used = world
+    let used = cloud
         .of_kind(PUBLIC_IP)
         .filter(|ip| ip.location() == location);
-    if used.count() >= world.config.public_addresses {
+    if used.count() >= cloud.config.public_addresses {
         let text = format!(
             "Cannot create more than {} public IP addresses for this subscription in this region.",
-            world.config.public_addresses
+            cloud.config.public_addresses
         );
         return Err(Refusal::new(400, "PublicIPCountLimitReached", text));
     }
-    // The simulator's port is its own on this computer while it lives, and so are these addresses.
-    let [high, low] = world.port.to_be_bytes();
-    let taken: Vec<String> = world
+    // The simulator's port is unique on this computer, so addresses derived from it are too.
+    let [high, low] = cloud.port.to_be_bytes();
+    let taken: Vec<String> = cloud
         .of_kind(PUBLIC_IP)
         .map(|ip| text(&ip.inner, "/address").to_owned())
         .collect();
@@ -179,7 +183,7 @@ pub fn public_ip(
 }
 
 pub fn interface(
-    world: &World,
+    cloud: &CloudState,
     call: &Call,
     body: &Value,
     before: Option<&Resource>,
@@ -195,13 +199,13 @@ pub fn interface(
     }
     for configuration in configurations {
         let subnet = text(configuration, "/properties/subnet/id");
-        referred(world, call, subnet, SUBNET, NO_REFERENCE)?;
+        referred(cloud, call, subnet, SUBNET, NO_REFERENCE)?;
         let network = parent_of(subnet);
-        referred(world, call, network, VNET, NO_REFERENCE)?;
+        referred(cloud, call, network, VNET, NO_REFERENCE)?;
         let address = text(configuration, "/properties/publicIPAddress/id");
         if !address.is_empty() {
-            referred(world, call, address, PUBLIC_IP, NO_REFERENCE)?;
-            let users = world.users(address, &[NIC, NAT]);
+            referred(cloud, call, address, PUBLIC_IP, NO_REFERENCE)?;
+            let users = cloud.users(address, &[NIC, NAT]);
             if let Some(user) = users
                 .iter()
                 .find(|user| !user.eq_ignore_ascii_case(&call.id))
@@ -216,56 +220,56 @@ pub fn interface(
     }
     let group = text(body, "/properties/networkSecurityGroup/id");
     if !group.is_empty() {
-        referred(world, call, group, NSG, NO_REFERENCE)?;
+        referred(cloud, call, group, NSG, NO_REFERENCE)?;
     }
     if before.is_some() {
         return Ok(json!({}));
     }
-    // Azure keeps the first four addresses of a subnet, and the last.
+    // Azure reserves the first four addresses of a subnet and the last.
     let subnet = configurations
         .first()
-        .and_then(|one| world.find(text(one, "/properties/subnet/id")));
+        .and_then(|one| cloud.find(text(one, "/properties/subnet/id")));
     let own = subnet
         .map(|subnet| own_prefixes(&subnet.body))
         .transpose()?;
     let (first, last) = own.and_then(|own| own.first().copied()).unwrap_or_default();
-    let taken = u32::try_from(world.of_kind(NIC).count()).unwrap_or_default();
+    let taken = u32::try_from(cloud.of_kind(NIC).count()).unwrap_or_default();
     let room = last.saturating_sub(first).saturating_sub(4).max(1);
     let private = Ipv4Addr::from(first + 4 + taken % room);
     Ok(json!({ "private": private.to_string() }))
 }
 
-pub fn nat_gateway(world: &World, call: &Call, body: &Value) -> Result<Value, Refusal> {
+pub fn nat_gateway(cloud: &CloudState, call: &Call, body: &Value) -> Result<Value, Refusal> {
     if !text(body, "/sku/name").starts_with("Standard") {
         let text = "A NAT gateway has the Standard SKU.";
         return Err(Refusal::new(400, "NatGatewaySkuInvalid", text));
     }
     for address in list(body, "/properties/publicIpAddresses") {
-        referred(world, call, text(address, "/id"), PUBLIC_IP, NO_REFERENCE)?;
+        referred(cloud, call, text(address, "/id"), PUBLIC_IP, NO_REFERENCE)?;
     }
     Ok(json!({}))
 }
 
-pub fn deletable(world: &World, id: &str, kind: &Kind) -> Result<(), Refusal> {
+pub fn deletable(cloud: &CloudState, id: &str, kind: &Kind) -> Result<(), Refusal> {
     let (users, code) = match kind.name {
         NSG => (
-            world.users(id, &[NIC, SUBNET]),
+            cloud.users(id, &[NIC, SUBNET]),
             "InUseNetworkSecurityGroupCannotBeDeleted",
         ),
-        SUBNET => (world.users(id, &[NIC]), "InUseSubnetCannotBeDeleted"),
+        SUBNET => (cloud.users(id, &[NIC]), "InUseSubnetCannotBeDeleted"),
         VNET => {
-            let subnets = world.below(id);
+            let subnets = cloud.below(id);
             let users = subnets
                 .iter()
-                .flat_map(|subnet| world.users(subnet, &[NIC]));
+                .flat_map(|subnet| cloud.users(subnet, &[NIC]));
             (users.collect(), "InUseSubnetCannotBeDeleted")
         }
         PUBLIC_IP => (
-            world.users(id, &[NIC, NAT]),
+            cloud.users(id, &[NIC, NAT]),
             "PublicIPAddressCannotBeDeleted",
         ),
-        NIC => (world.users(id, &[VM]), "NicInUse"),
-        _ => (world.users(id, &[SUBNET]), "NatGatewayInUse"),
+        NIC => (cloud.users(id, &[VM]), "NicInUse"),
+        _ => (cloud.users(id, &[SUBNET]), "NatGatewayInUse"),
     };
     let Some(user) = users.first() else {
         return Ok(());
@@ -277,13 +281,13 @@ pub fn deletable(world: &World, id: &str, kind: &Kind) -> Result<(), Refusal> {
     Err(Refusal::new(400, code, text))
 }
 
-pub fn view(world: &World, resource: &Resource, body: &mut Value) {
+pub fn view(cloud: &CloudState, resource: &Resource, body: &mut Value) {
     match resource.kind.name {
         VNET => {
-            let subnets: Vec<Value> = world
+            let subnets: Vec<Value> = cloud
                 .below(&resource.id)
                 .iter()
-                .map(|id| super::view(world, &world.resources[id], "", ""))
+                .map(|id| super::view(cloud, &cloud.resources[id], "", ""))
                 .collect();
             body["properties"]["subnets"] = json!(subnets);
         }
@@ -298,7 +302,7 @@ pub fn view(world: &World, resource: &Resource, body: &mut Value) {
                     properties["provisioningState"] = json!(resource.state);
                 }
             }
-            if let Some(user) = world.users(&resource.id, &[VM]).first() {
+            if let Some(user) = cloud.users(&resource.id, &[VM]).first() {
                 body["properties"]["virtualMachine"] = json!({ "id": user });
             }
         }
@@ -306,14 +310,14 @@ pub fn view(world: &World, resource: &Resource, body: &mut Value) {
     }
 }
 
-/// Whether a resource is named by another of these kinds.
-pub fn used(world: &World, id: &str, kind: &str) -> Option<String> {
-    let mut all = world.of_kind(kind);
+/// Returns whether a resource of these kinds refers to another.
+pub fn used(cloud: &CloudState, id: &str, kind: &str) -> Option<String> {
+    let mut all = cloud.of_kind(kind);
     all.find(|other| mentions(&other.body, id))
         .map(|other| other.id.clone())
 }
 
-/// A network by its first and last address.
+/// Returns the first and the last address of a network.
 type Network = (u32, u32);
 
 fn prefixes(texts: &[Value]) -> Result<Vec<Network>, Refusal> {

@@ -1,11 +1,11 @@
-//! Who logs in to a new machine, and what it is told at its first start.
+//! `osProfile`: the login and the first-boot data of a VM.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::super::answer::Refusal;
-use super::super::world::{World, list, text};
+use super::super::world::{CloudState, list, text};
 use super::source::Facts;
 
 const LARGEST_CUSTOM_DATA_BYTES: usize = 65_535;
@@ -45,7 +45,7 @@ const KEPT_BACK: &[&str] = &[
 ];
 
 /// Checks `osProfile` against the image.
-pub fn check(world: &World, body: &Value, facts: &Facts) -> Result<(), Refusal> {
+pub fn check(cloud: &CloudState, body: &Value, facts: &Facts) -> Result<(), Refusal> {
     let profile = &body["properties"]["osProfile"];
     if !facts.generalized {
         if profile.is_object() {
@@ -68,7 +68,7 @@ pub fn check(world: &World, body: &Value, facts: &Facts) -> Result<(), Refusal> 
         ));
     }
     let user = text(profile, "/adminUsername");
-    let own = world.config.machines.own_user();
+    let own = cloud.config.machines.own_user();
     let kept_back =
         KEPT_BACK.contains(&user.to_lowercase().as_str()) && own.as_deref() != Some(user);
     if user.is_empty() || user.len() > 64 || kept_back {
@@ -82,7 +82,7 @@ pub fn check(world: &World, body: &Value, facts: &Facts) -> Result<(), Refusal> 
     if without_password && (keys.is_empty() || !text(profile, "/adminPassword").is_empty()) {
         return Err(Refusal::parameter(
             "linuxConfiguration",
-            "Authentication using SSH needs a public key, and no password beside it.",
+            "Authentication using SSH needs a public key and no password.",
         ));
     }
     if !without_password && text(profile, "/adminPassword").is_empty() {

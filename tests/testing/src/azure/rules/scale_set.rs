@@ -1,5 +1,5 @@
-//! Scale sets of uniform orchestration, as far as rollouts need them: a model, instances that follow it or not, capacity,
-//! upgrades by hand, protection. No machine stands behind an instance, and flexible orchestration is refused.
+//! Uniform scale sets, as far as rollouts need them: model, instances, capacity, manual upgrades and
+//! protection. Instances have no server, and flexible orchestration is refused.
 
 use serde_json::{Value, json};
 
@@ -9,14 +9,14 @@ use super::super::kinds::kind;
 use super::super::operations::{Effect, Operation};
 use super::super::resources::parent_of;
 use super::super::service::fits;
-use super::super::world::{Resource, World, list, merge, now, status, text};
+use super::super::world::{CloudState, Resource, list, merge, now, status, text};
 use super::capacity::{fits as image_fits, sized};
 use super::{INSTANCE, SCALE_SET, source};
 
 const IMAGE_REFERENCE: &str = "/virtualMachineProfile/storageProfile/imageReference";
 
 pub fn put(
-    world: &mut World,
+    cloud: &mut CloudState,
     call: &Call,
     body: &mut Value,
     before: Option<&Resource>,
@@ -34,24 +34,29 @@ pub fn put(
             "Flexible orchestration is not simulated.",
         ));
     }
-    modelled(world, call, body)?;
+    modelled(cloud, call, body)?;
     match before {
         Some(_) => Ok(json!({})),
-        None => Ok(json!({ "next": 0, "uniqueId": world.uuid() })),
+        None => Ok(json!({ "next": 0, "uniqueId": cloud.uuid() })),
     }
 }
 
-pub fn patched(world: &World, call: &Call, before: &Resource, body: &Value) -> Result<(), Refusal> {
+pub fn patched(
+    cloud: &CloudState,
+    call: &Call,
+    before: &Resource,
+    body: &Value,
+) -> Result<(), Refusal> {
     let mode = |body: &Value| text(body, "/properties/orchestrationMode").to_owned();
     if mode(&before.body) != mode(body) {
         let text = "Changing property 'orchestrationMode' is not allowed.";
         return Err(Refusal::new(409, "PropertyChangeNotAllowed", text));
     }
-    modelled(world, call, body)
+    modelled(cloud, call, body)
 }
 
-/// The image of the model is there, goes with the size, and the capacity is within the quota.
-fn modelled(world: &World, call: &Call, body: &Value) -> Result<(), Refusal> {
+/// Checks the model's image and size, and the quota for the capacity.
+fn modelled(cloud: &CloudState, call: &Call, body: &Value) -> Result<(), Refusal> {
     let capacity = body["sku"]["capacity"].as_u64();
     let Some(capacity) = capacity else {
         return Err(Refusal::parameter(
@@ -60,9 +65,9 @@ fn modelled(world: &World, call: &Call, body: &Value) -> Result<(), Refusal> {
         ));
     };
     let location = text(body, "/location");
-    let size = sized(world, body, location, &call.id, capacity)?;
+    let size = sized(cloud, body, location, &call.id, capacity)?;
     let facts = source::of(
-        world,
+        cloud,
         &body["properties"]
             .pointer(IMAGE_REFERENCE)
             .cloned()
@@ -73,49 +78,49 @@ fn modelled(world: &World, call: &Call, body: &Value) -> Result<(), Refusal> {
     image_fits(&facts, size, body, text(body, security))
 }
 
-/// A new set begins to make its instances.
-pub fn stored(world: &mut World, call: &Call, new: bool) {
+/// Starts the creation of a set's instances.
+pub fn stored(cloud: &mut CloudState, call: &Call, new: bool) {
     if new {
-        scaled(world, &call.id, "Creating");
+        scaled(cloud, &call.id, "Creating");
     }
 }
 
-/// The end of a PUT or PATCH: as many instances as the capacity says.
-pub fn settled(world: &mut World, id: &str, succeeded: bool) {
-    let Some(set) = world.find(id).filter(|set| set.kind.name == SCALE_SET) else {
+/// Adjusts the number of instances to the capacity at the end of a PUT or PATCH.
+pub fn settled(cloud: &mut CloudState, id: &str, succeeded: bool) {
+    let Some(set) = cloud.find(id).filter(|set| set.kind.name == SCALE_SET) else {
         return;
     };
     let automatic = set.property("/upgradePolicy/mode") != "Manual";
     if !succeeded {
         return;
     }
-    for instance in world.below(id) {
+    for instance in cloud.below(id) {
         if automatic {
-            follow(world, &instance);
+            follow(cloud, &instance);
         }
-        if let Some(instance) = world.resources.get_mut(&instance) {
+        if let Some(instance) = cloud.resources.get_mut(&instance) {
             "Succeeded".clone_into(&mut instance.state);
         }
     }
-    scaled(world, id, "Succeeded");
+    scaled(cloud, id, "Succeeded");
 }
 
-/// Makes instances, or takes away the newest that nobody protects.
-fn scaled(world: &mut World, id: &str, state: &str) {
-    let set = world.resources[id].clone();
+/// Adds instances, or removes the newest unprotected ones.
+fn scaled(cloud: &mut CloudState, id: &str, state: &str) {
+    let set = cloud.resources[id].clone();
     let capacity = set.body["sku"]["capacity"].as_u64().unwrap_or(0) as usize;
     let mut next = set.inner["next"].as_u64().unwrap_or(0);
-    let mut instances = world.below(id);
+    let mut instances = cloud.below(id);
     while instances.len() < capacity {
         let shown = format!("{}/virtualMachines/{next}", set.id);
         let resource = instance(&set, &shown, next, state);
         instances.push(shown.to_lowercase());
-        world.resources.insert(shown.to_lowercase(), resource);
+        cloud.resources.insert(shown.to_lowercase(), resource);
         next += 1;
     }
     instances.sort_by_key(|id| std::cmp::Reverse(number(id)));
     let surplus = instances.len().saturating_sub(capacity);
-    let kept = |id: &&String| !protected(&world.resources[*id], "protectFromScaleIn");
+    let kept = |id: &&String| !protected(&cloud.resources[*id], "protectFromScaleIn");
     let gone: Vec<String> = instances
         .iter()
         .filter(kept)
@@ -123,9 +128,9 @@ fn scaled(world: &mut World, id: &str, state: &str) {
         .cloned()
         .collect();
     for id in gone {
-        world.resources.remove(&id);
+        cloud.resources.remove(&id);
     }
-    if let Some(set) = world.resources.get_mut(id) {
+    if let Some(set) = cloud.resources.get_mut(id) {
         set.inner["next"] = json!(next);
     }
 }
@@ -161,20 +166,20 @@ fn protected(instance: &Resource, from: &str) -> bool {
     instance.body["properties"]["protectionPolicy"][from] == true
 }
 
-/// An instance takes on the model of its set.
-fn follow(world: &mut World, id: &str) {
-    let set = world.find(parent_of(id)).expect("a set");
+/// Applies the model of the set to an instance.
+fn follow(cloud: &mut CloudState, id: &str) {
+    let set = cloud.find(parent_of(id)).expect("a set");
     let model = set.body["properties"]
         .pointer(IMAGE_REFERENCE)
         .cloned()
         .unwrap_or_default();
-    if let Some(instance) = world.find_mut(id) {
+    if let Some(instance) = cloud.find_mut(id) {
         instance.body["properties"]["storageProfile"]["imageReference"] = model;
         instance.inner["created"] = json!(now());
     }
 }
 
-/// Of an instance a PUT changes the protection.
+/// Handles a PUT of an instance, which changes its protection.
 pub fn put_instance(body: &mut Value, before: Option<&Resource>) -> Result<Value, Refusal> {
     let Some(before) = before else {
         return Err(Refusal::new(
@@ -189,12 +194,12 @@ pub fn put_instance(body: &mut Value, before: Option<&Resource>) -> Result<Value
     Ok(json!({}))
 }
 
-pub fn act(world: &mut World, call: &Call, action: &str) -> Answer {
+pub fn act(cloud: &mut CloudState, call: &Call, action: &str) -> Answer {
     match (call.method.as_str(), action.to_lowercase().as_str()) {
         ("GET", "instanceview") => {
             let mut states: std::collections::BTreeMap<String, u64> = Default::default();
-            for id in world.below(&call.id) {
-                let state = world.resources[&id].state.to_lowercase();
+            for id in cloud.below(&call.id) {
+                let state = cloud.resources[&id].state.to_lowercase();
                 *states
                     .entry(format!("ProvisioningState/{state}"))
                     .or_default() += 1;
@@ -203,7 +208,7 @@ pub fn act(world: &mut World, call: &Call, action: &str) -> Answer {
                 .iter()
                 .map(|(code, count)| json!({ "code": code, "count": count }))
                 .collect();
-            let state = world.resources[&call.id].state.to_lowercase();
+            let state = cloud.resources[&call.id].state.to_lowercase();
             Ok(Reply::of(
                 200,
                 json!({ "virtualMachine": { "statusesSummary": summary },
@@ -216,56 +221,56 @@ pub fn act(world: &mut World, call: &Call, action: &str) -> Answer {
                 _ => "VirtualMachineScaleSetVMInstanceRequiredIDs",
             };
             if name != "reimage" || !call.body.is_null() {
-                fits(world, call, "", schema)?;
+                fits(cloud, call, "", schema)?;
             }
-            for id in chosen(world, &call.id, &call.body) {
-                if !world.resources.contains_key(&id) {
+            for id in chosen(cloud, &call.id, &call.body) {
+                if !cloud.resources.contains_key(&id) {
                     let text = format!("The entity was not found: instance {}.", number(&id));
                     return Err(Refusal::new(400, "InvalidParameter", text));
                 }
-                if let Some(instance) = world.find_mut(&id) {
+                if let Some(instance) = cloud.find_mut(&id) {
                     "Updating".clone_into(&mut instance.state);
                 }
             }
-            Ok(world.begin(
+            Ok(cloud.begin(
                 call,
                 Effect::Action(name.to_owned()),
                 Reply::empty(202),
                 None,
             ))
         }
-        _ => wrong_method(world, call),
+        _ => wrong_method(cloud, call),
     }
 }
 
-pub fn act_on_instance(world: &mut World, call: &Call, action: &str) -> Answer {
+pub fn act_on_instance(cloud: &mut CloudState, call: &Call, action: &str) -> Answer {
     match (call.method.as_str(), action.to_lowercase().as_str()) {
-        ("GET", "instanceview") => Ok(Reply::of(200, instance_view(&world.resources[&call.id]))),
+        ("GET", "instanceview") => Ok(Reply::of(200, instance_view(&cloud.resources[&call.id]))),
         ("POST", "reimage") => {
-            if let Some(instance) = world.find_mut(&call.id) {
+            if let Some(instance) = cloud.find_mut(&call.id) {
                 "Updating".clone_into(&mut instance.state);
             }
-            Ok(world.begin(
+            Ok(cloud.begin(
                 call,
                 Effect::Action("reimage".to_owned()),
                 Reply::empty(202),
                 None,
             ))
         }
-        _ => wrong_method(world, call),
+        _ => wrong_method(cloud, call),
     }
 }
 
-fn wrong_method(world: &mut World, call: &Call) -> Answer {
-    world.violation(format!("{} has no such method", call.name));
+fn wrong_method(cloud: &mut CloudState, call: &Call) -> Answer {
+    cloud.violation(format!("{} has no such method", call.name));
     Err(Refusal::new(405, "MethodNotAllowed", "no such method"))
 }
 
-/// The instances that an action is about: those named, or all.
-fn chosen(world: &World, id: &str, body: &Value) -> Vec<String> {
+/// Returns the instances of an action: the named ones, or all.
+fn chosen(cloud: &CloudState, id: &str, body: &Value) -> Vec<String> {
     let named = list(body, "/instanceIds");
     if named.is_empty() || named.contains(&json!("*")) {
-        return world.below(id);
+        return cloud.below(id);
     }
     let name = |named: &Value| {
         format!(
@@ -276,40 +281,40 @@ fn chosen(world: &World, id: &str, body: &Value) -> Vec<String> {
     named.iter().map(name).collect()
 }
 
-/// The end of an action on a set or on one instance.
-pub fn acted(world: &mut World, operation: &Operation, action: &str) {
+/// Applies the effect of an action on a set or an instance.
+pub fn acted(cloud: &mut CloudState, operation: &Operation, action: &str) {
     let id = &operation.resource;
-    if world
+    if cloud
         .find(id)
         .is_some_and(|found| found.kind.name == INSTANCE)
     {
-        follow(world, id);
-        if let Some(instance) = world.find_mut(id) {
+        follow(cloud, id);
+        if let Some(instance) = cloud.find_mut(id) {
             "Succeeded".clone_into(&mut instance.state);
         }
         return;
     }
-    for instance in chosen(world, id, &operation.body) {
-        let Some(found) = world.find_mut(&instance) else {
+    for instance in chosen(cloud, id, &operation.body) {
+        let Some(found) = cloud.find_mut(&instance) else {
             continue;
         };
         "Succeeded".clone_into(&mut found.state);
-        // What is protected from the actions of its set is passed over.
+        // Skips instances that are protected from actions of the set.
         if protected(found, "protectFromScaleSetActions") {
             continue;
         }
         if action == "delete" {
-            removed(world, &instance);
-            world.resources.remove(&instance);
+            removed(cloud, &instance);
+            cloud.resources.remove(&instance);
         } else {
-            follow(world, &instance);
+            follow(cloud, &instance);
         }
     }
 }
 
-/// An instance that is deleted takes its place in the capacity with it.
-pub fn removed(world: &mut World, id: &str) {
-    if let Some(set) = world.find_mut(parent_of(id)) {
+/// Deletes an instance and lowers the capacity.
+pub fn removed(cloud: &mut CloudState, id: &str) {
+    if let Some(set) = cloud.find_mut(parent_of(id)) {
         let capacity = set.body["sku"]["capacity"].as_u64().unwrap_or(0);
         set.body["sku"]["capacity"] = json!(capacity.saturating_sub(1));
     }
@@ -322,13 +327,13 @@ fn instance_view(instance: &Resource) -> Value {
     json!({ "statuses": [status(&state), status(&power)], "vmHealth": { "status": status(&health) } })
 }
 
-pub fn view(world: &World, resource: &Resource, expand: &str, body: &mut Value) {
+pub fn view(cloud: &CloudState, resource: &Resource, expand: &str, body: &mut Value) {
     if resource.kind.name == SCALE_SET {
         body["properties"]["uniqueId"] = resource.inner["uniqueId"].clone();
         body["etag"] = json!(resource.etag());
         return;
     }
-    let model = world
+    let model = cloud
         .find(parent_of(&resource.id))
         .and_then(|set| set.body["properties"].pointer(IMAGE_REFERENCE));
     let own = &resource.body["properties"]["storageProfile"]["imageReference"];

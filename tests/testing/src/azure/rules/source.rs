@@ -1,4 +1,4 @@
-//! From an `imageReference`, of a machine or a scale set, to what it is: its source, generation, architecture, security.
+//! Resolves the `imageReference` of a VM or scale set to source, generation, architecture, security.
 
 use std::path::PathBuf;
 
@@ -7,30 +7,30 @@ use serde_json::{Value, json};
 use super::super::answer::Refusal;
 use super::super::catalogue;
 use super::super::machines::Source;
-use super::super::world::{Resource, World, list, text};
+use super::super::world::{CloudState, Resource, list, text};
 use super::{DEFINITION, IMAGE, VERSION};
 
-/// What is known of an image.
+/// A resolved image.
 #[derive(Clone, Debug)]
 pub struct Facts {
     pub source: Source,
     pub generation: String,
     pub architecture: String,
-    /// `SecurityType` of its definition, empty where there is none.
+    /// The `SecurityType` of its definition, or an empty text.
     pub security: String,
     pub generalized: bool,
-    /// The version that `latest` came to.
+    /// The version that `latest` resolved to.
     pub exact: String,
     pub plan: Option<Value>,
 }
 
-/// The image that a machine in `location` is to be made from.
-pub fn of(world: &World, reference: &Value, location: &str) -> Result<Facts, Refusal> {
+/// Resolves the image for a VM in `location`.
+pub fn of(cloud: &CloudState, reference: &Value, location: &str) -> Result<Facts, Refusal> {
     let id = text(reference, "/id");
     if id.is_empty() {
         return marketplace(reference);
     }
-    let Some(image) = world.find(id).filter(|image| image.hidden == 0) else {
+    let Some(image) = cloud.find(id).filter(|image| image.hidden == 0) else {
         let text = format!(
             "The platform image '{id}' is not available. Verify that all fields in the storage profile are correct."
         );
@@ -43,13 +43,13 @@ pub fn of(world: &World, reference: &Value, location: &str) -> Result<Facts, Ref
     };
     match image.kind.name {
         IMAGE => managed(image, location),
-        VERSION => version(world, image, location),
+        VERSION => version(cloud, image, location),
         DEFINITION => {
-            let latest = latest(world, image, location).ok_or_else(|| {
+            let latest = latest(cloud, image, location).ok_or_else(|| {
                 let text = format!("The gallery image {id} has no version in {location}.");
                 Refusal::new(404, "GalleryImageNotFound", text)
             })?;
-            version(world, latest, location)
+            version(cloud, latest, location)
         }
         _ => Err(Refusal::parameter(
             "imageReference.id",
@@ -113,7 +113,7 @@ fn managed(image: &Resource, location: &str) -> Result<Facts, Refusal> {
     ))
 }
 
-fn version(world: &World, version: &Resource, location: &str) -> Result<Facts, Refusal> {
+fn version(cloud: &CloudState, version: &Resource, location: &str) -> Result<Facts, Refusal> {
     ready(version)?;
     if !replicated(version, location) {
         let text = format!(
@@ -122,7 +122,7 @@ fn version(world: &World, version: &Resource, location: &str) -> Result<Facts, R
         );
         return Err(Refusal::new(404, "GalleryImageNotFound", text));
     }
-    let definition = world
+    let definition = cloud
         .find(super::super::resources::parent_of(&version.id))
         .expect("a version has a definition");
     let architecture = match definition.property("/architecture") {
@@ -179,7 +179,7 @@ fn ready(image: &Resource) -> Result<(), Refusal> {
     Err(Refusal::new(409, "OperationNotAllowed", text))
 }
 
-/// The generation of a definition; the first where it says none.
+/// Returns the generation of a definition; the default is the first.
 pub fn generation(definition: &Resource) -> &str {
     match definition.property("/hyperVGeneration") {
         "" => "V1",
@@ -187,7 +187,7 @@ pub fn generation(definition: &Resource) -> &str {
     }
 }
 
-/// The value of the feature `SecurityType` of a definition.
+/// Returns the feature `SecurityType` of a definition.
 pub fn security_feature(definition: &Resource) -> &str {
     list(&definition.body, "/properties/features")
         .iter()
@@ -195,14 +195,14 @@ pub fn security_feature(definition: &Resource) -> &str {
         .map_or("", |feature| text(feature, "/value"))
 }
 
-/// Whether a version is in a region.
+/// Returns whether a version is replicated to a region.
 pub fn replicated(version: &Resource, location: &str) -> bool {
     regions(version)
         .iter()
         .any(|region| region == &location.to_lowercase())
 }
 
-/// The regions of a version, in small letters without spaces.
+/// Returns the regions of a version in lower case without spaces.
 pub fn regions(version: &Resource) -> Vec<String> {
     let named = list(&version.body, "/properties/publishingProfile/targetRegions");
     let plain = |name: &str| name.replace(' ', "").to_lowercase();
@@ -215,8 +215,12 @@ pub fn regions(version: &Resource) -> Vec<String> {
         .collect()
 }
 
-/// The highest version that is not excluded.
-fn latest<'a>(world: &'a World, definition: &Resource, location: &str) -> Option<&'a Resource> {
+/// Returns the highest version that is not excluded from latest.
+fn latest<'a>(
+    cloud: &'a CloudState,
+    definition: &Resource,
+    location: &str,
+) -> Option<&'a Resource> {
     let numbers = |version: &Resource| -> Vec<u64> {
         version
             .name()
@@ -224,10 +228,10 @@ fn latest<'a>(world: &'a World, definition: &Resource, location: &str) -> Option
             .map(|part| part.parse().unwrap_or(0))
             .collect()
     };
-    world
+    cloud
         .below(&definition.id)
         .iter()
-        .map(|id| &world.resources[id])
+        .map(|id| &cloud.resources[id])
         .filter(|version| version.provisioned() && replicated(version, location))
         .filter(|version| {
             version.body["properties"]["publishingProfile"]["excludeFromLatest"] != json!(true)

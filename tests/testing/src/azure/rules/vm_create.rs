@@ -1,4 +1,4 @@
-//! The creation of a virtual machine: everything that is refused before it, the disk that it brings, and its start.
+//! Creation of a virtual machine: its checks, its disk and its start.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,16 +10,16 @@ use super::super::kinds::kind;
 use super::super::machines::{Source, Spec};
 use super::super::operations::Work;
 use super::super::resources::work;
-use super::super::world::{Resource, World, list, now, text};
+use super::super::world::{CloudState, Resource, list, now, text};
 use super::capacity::{fits, security, sized};
 use super::os_profile;
 use super::source;
 use super::{DISK, NIC, NOT_FOUND, VM, firewall, network, referred};
 
-/// Of every image here, in GB.
+/// The disk size of all images, in GB.
 pub const IMAGE_SIZE_GB: i64 = 30;
 pub fn put(
-    world: &mut World,
+    cloud: &mut CloudState,
     call: &Call,
     body: &mut Value,
     before: Option<&Resource>,
@@ -29,7 +29,7 @@ pub fn put(
         return Ok(json!({}));
     }
     let location = text(body, "/location").to_owned();
-    let size = sized(world, body, &location, &call.id, 1)?;
+    let size = sized(cloud, body, &location, &call.id, 1)?;
     let reference = &body["properties"]["storageProfile"]["imageReference"];
     if !reference.is_object() {
         return Err(Refusal::parameter(
@@ -37,12 +37,12 @@ pub fn put(
             "Required parameter 'imageReference' is missing (null).",
         ));
     }
-    let facts = source::of(world, reference, &location)?;
-    let security = security(world, &call.version, &facts, size, body)?;
+    let facts = source::of(cloud, reference, &location)?;
+    let security = security(cloud, &call.version, &facts, size, body)?;
     fits(&facts, size, body, &security)?;
-    interfaces(world, call, body)?;
-    os_profile::check(world, body, &facts)?;
-    let disk = disk_of(world, call, body)?;
+    interfaces(cloud, call, body)?;
+    os_profile::check(cloud, body, &facts)?;
+    let disk = disk_of(cloud, call, body)?;
     let source = match &facts.source {
         Source::Marketplace {
             publisher,
@@ -55,11 +55,11 @@ pub fn put(
     Ok(
         json!({ "power": "starting", "generalized": false, "generation": facts.generation,
         "architecture": facts.architecture, "security": security, "disk": disk, "exact": facts.exact,
-        "source": source, "vmId": world.uuid() }),
+        "source": source, "vmId": cloud.uuid() }),
     )
 }
 
-fn interfaces(world: &World, call: &Call, body: &Value) -> Result<(), Refusal> {
+fn interfaces(cloud: &CloudState, call: &Call, body: &Value) -> Result<(), Refusal> {
     let named = list(body, "/properties/networkProfile/networkInterfaces");
     if named.is_empty() {
         return Err(Refusal::parameter(
@@ -79,8 +79,8 @@ fn interfaces(world: &World, call: &Call, body: &Value) -> Result<(), Refusal> {
     }
     for nic in named {
         let id = text(nic, "/id");
-        referred(world, call, id, NIC, NOT_FOUND)?;
-        if let Some(user) = network::used(world, id, VM) {
+        referred(cloud, call, id, NIC, NOT_FOUND)?;
+        if let Some(user) = network::used(cloud, id, VM) {
             let text = format!(
                 "Network Interface {id} is used by existing resource {user}. In order to delete or reuse the network interface, it must be dissociated from the resource."
             );
@@ -90,8 +90,8 @@ fn interfaces(world: &World, call: &Call, body: &Value) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The disk that the machine brings: named by the request, or by the service.
-fn disk_of(world: &mut World, call: &Call, body: &mut Value) -> Result<String, Refusal> {
+/// Creates the OS disk, named by the request or by the service.
+fn disk_of(cloud: &mut CloudState, call: &Call, body: &mut Value) -> Result<String, Refusal> {
     let wanted = body["properties"]["storageProfile"]["osDisk"].clone();
     if text(&wanted, "/createOption") != "FromImage" {
         return Err(Refusal::parameter(
@@ -108,11 +108,11 @@ fn disk_of(world: &mut World, call: &Call, body: &mut Value) -> Result<String, R
     }
     let mut name = text(&wanted, "/name").to_owned();
     if name.is_empty() {
-        name = format!("{}_OsDisk_1_{:032x}", call.own_name(), world.number());
+        name = format!("{}_OsDisk_1_{:032x}", call.own_name(), cloud.number());
     }
     let base = call.shown.split("/providers/").next().unwrap_or_default();
     let id = format!("{base}/providers/{DISK}/{name}");
-    if world.find(&id).is_some() {
+    if cloud.find(&id).is_some() {
         let text = format!(
             "Disk {name} already exists in resource group. Only CreateOption.Attach is supported."
         );
@@ -136,7 +136,7 @@ fn disk_of(world: &mut World, call: &Call, body: &mut Value) -> Result<String, R
         inner: json!({ "machine": call.id, "vm": call.shown, "created": now() }),
         revision: 1,
     };
-    world.resources.insert(id.to_lowercase(), resource);
+    cloud.resources.insert(id.to_lowercase(), resource);
     let profile = &mut body["properties"]["storageProfile"]["osDisk"];
     profile["name"] = json!(name);
     profile["diskSizeGB"] = json!(gigabytes);
@@ -146,7 +146,7 @@ fn disk_of(world: &mut World, call: &Call, body: &mut Value) -> Result<String, R
     Ok(id)
 }
 
-/// What a machine was made from does not change.
+/// Checks that the source of a VM does not change.
 pub fn unchanged(before: &Resource, body: &Value) -> Result<(), Refusal> {
     for name in [
         "/storageProfile/imageReference",
@@ -166,14 +166,14 @@ pub fn unchanged(before: &Resource, body: &Value) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Lets the machine be made.
-pub fn start(world: &World, call: &Call) -> Work {
-    let vm = &world.resources[&call.id];
-    let port = world.config.ssh_port;
+/// Starts the VM.
+pub fn start(cloud: &CloudState, call: &Call) -> Work {
+    let vm = &cloud.resources[&call.id];
+    let port = cloud.config.ssh_port;
     let interfaces = list(&vm.body, "/properties/networkProfile/networkInterfaces");
     let mut reached = interfaces
         .iter()
-        .filter_map(|nic| firewall::reached(world, text(nic, "/id"), port));
+        .filter_map(|nic| firewall::ssh_address(cloud, text(nic, "/id"), port));
     let known = &vm.inner["source"];
     let part = |name: &str| known[name].as_str().unwrap_or_default().to_owned();
     let source = if known["id"].is_string() {
@@ -202,7 +202,7 @@ pub fn start(world: &World, call: &Call) -> Work {
         public_keys: keys.map(|key| text(key, "/keyData").to_owned()).collect(),
         ssh: reached.next(),
     };
-    work(world, move |machines| {
+    work(cloud, move |machines| {
         machines.create(&spec).map(|()| Value::Null)
     })
 }

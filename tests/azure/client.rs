@@ -1,4 +1,4 @@
-//! The door to the management interface, against a service that says what a test tells it to.
+//! Tests of the ARM client against a server with scripted replies.
 
 #![expect(
     clippy::unwrap_used,
@@ -16,7 +16,7 @@ mod retries;
 use vault_bake::azure::ResourceId;
 
 const API: &str = "2025-11-01";
-/// Without regard to what is asked for: a machine.
+/// The resource of all requests; its type does not matter.
 const VM: &str =
     "/subscriptions/s1/resourceGroups/g1/providers/Microsoft.Compute/virtualMachines/vm1";
 

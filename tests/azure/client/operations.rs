@@ -1,4 +1,4 @@
-//! What the service goes on with after it answered.
+//! Long-running operations.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use vault_bake::azure::{ArmClient, ArmError, Class};
 use vault_bake::wait::Interrupt;
 
-use super::play::{Play, Reply, refuse, say};
+use super::play::{MockServer, Reply, refuse, respond};
 use super::{API, VM, vm};
 
 const LONG: Duration = Duration::from_secs(10);
@@ -18,20 +18,20 @@ fn state(provisioning: &str) -> Value {
 }
 
 fn status(status: &str) -> Reply {
-    say(200, &json!({ "status": status }))
+    respond(200, &json!({ "status": status }))
 }
 
-async fn finished(door: &ArmClient, method: &str) -> Result<Value, ArmError> {
+async fn finished(client: &ArmClient, method: &str) -> Result<Value, ArmError> {
     let started = match method {
-        "PUT" => door.put(vm(), API, &json!({})).await?,
-        "PATCH" => door.patch(vm(), API, &json!({})).await?,
-        "DELETE" => door.delete(vm(), API, &[]).await?,
-        _ => door.post(vm(), "act", API, &[], None).await?,
+        "PUT" => client.put(vm(), API, &json!({})).await?,
+        "PATCH" => client.patch(vm(), API, &json!({})).await?,
+        "DELETE" => client.delete(vm(), API, &[]).await?,
+        _ => client.post(vm(), "act", API, &[], None).await?,
     };
     started.finish(LONG).await
 }
 
-/// A name, a method, the first answer, and those of the operation's address, of its result's, and of the resource.
+/// Name, method, first reply, and the replies of the operation, the result and the resource.
 type Case = (
     &'static str,
     &'static str,
@@ -41,14 +41,14 @@ type Case = (
     Vec<Reply>,
 );
 
-/// What was asked for, shortly, and what came of it.
-async fn told(play: &Play, method: &str) -> String {
-    let ended = match finished(&play.door(), method).await {
+/// Runs an operation, and returns its requests and its result on one line.
+async fn trace(server: &MockServer, method: &str) -> String {
+    let ended = match finished(&server.client(), method).await {
         Ok(value) => value.to_string().replace(VM, "VM"),
         Err(error) => format!("{:?}: {error}", error.class()),
     };
-    let asked: Vec<String> = play
-        .heard()
+    let requests: Vec<String> = server
+        .requests()
         .iter()
         .map(|one| {
             format!(
@@ -65,13 +65,13 @@ async fn told(play: &Play, method: &str) -> String {
             )
         })
         .collect();
-    format!("{} → {ended}", asked.join(", "))
+    format!("{} → {ended}", requests.join(", "))
 }
 
 #[tokio::test]
 async fn every_style_is_followed_to_its_end() {
     let mut table = Vec::new();
-    let accepted = |code: u16, body: &Value| say(code, body);
+    let accepted = |code: u16, body: &Value| respond(code, body);
     let by_async = |code, body: &Value| accepted(code, body).with("azure-asyncoperation", ASYNC);
     let by_location = |code, body: &Value| accepted(code, body).with("location", RESULT);
     let null = &json!(null);
@@ -82,7 +82,7 @@ async fn every_style_is_followed_to_its_end() {
             by_async(201, &state("Creating")),
             vec![status("InProgress"), status("Succeeded")],
             vec![],
-            vec![say(200, &state("Succeeded"))],
+            vec![respond(200, &state("Succeeded"))],
         ),
         (
             "async, of a change",
@@ -90,7 +90,7 @@ async fn every_style_is_followed_to_its_end() {
             by_async(202, null),
             vec![status("succeeded")],
             vec![],
-            vec![say(200, &state("Succeeded"))],
+            vec![respond(200, &state("Succeeded"))],
         ),
         (
             "async before location",
@@ -98,14 +98,14 @@ async fn every_style_is_followed_to_its_end() {
             by_async(201, null).with("location", RESULT),
             vec![status("Succeeded")],
             vec![],
-            vec![say(200, &state("Succeeded"))],
+            vec![respond(200, &state("Succeeded"))],
         ),
         (
             "async, its result at the location",
             "POST",
             by_async(202, null).with("location", RESULT),
             vec![status("Running"), status("Succeeded")],
-            vec![say(200, &json!({ "value": 7 }))],
+            vec![respond(200, &json!({ "value": 7 }))],
             vec![],
         ),
         (
@@ -120,7 +120,7 @@ async fn every_style_is_followed_to_its_end() {
             "async, its result within",
             "POST",
             by_async(202, null),
-            vec![say(
+            vec![respond(
                 200,
                 &json!({ "status": "Succeeded", "properties": { "output": [1] } }),
             )],
@@ -131,7 +131,7 @@ async fn every_style_is_followed_to_its_end() {
             "async that says 204",
             "DELETE",
             by_async(202, null),
-            vec![say(202, null), say(204, null)],
+            vec![respond(202, null), respond(204, null)],
             vec![],
             vec![],
         ),
@@ -140,7 +140,7 @@ async fn every_style_is_followed_to_its_end() {
             "POST",
             by_location(202, null),
             vec![],
-            vec![say(202, null), say(200, &json!({ "value": 7 }))],
+            vec![respond(202, null), respond(200, &json!({ "value": 7 }))],
             vec![],
         ),
         (
@@ -148,7 +148,7 @@ async fn every_style_is_followed_to_its_end() {
             "DELETE",
             by_location(202, null),
             vec![],
-            vec![say(202, null), say(204, null)],
+            vec![respond(202, null), respond(204, null)],
             vec![],
         ),
         (
@@ -156,15 +156,15 @@ async fn every_style_is_followed_to_its_end() {
             "PUT",
             by_location(202, null),
             vec![],
-            vec![say(202, null), say(200, null)],
-            vec![say(200, &state("Succeeded"))],
+            vec![respond(202, null), respond(200, null)],
+            vec![respond(200, &state("Succeeded"))],
         ),
         (
             "location that moves",
             "POST",
             by_location(202, null),
             vec![],
-            vec![say(202, null).with("location", ASYNC)],
+            vec![respond(202, null).with("location", ASYNC)],
             vec![],
         ),
         (
@@ -173,7 +173,10 @@ async fn every_style_is_followed_to_its_end() {
             accepted(201, &state("Creating")),
             vec![],
             vec![],
-            vec![say(200, &state("Updating")), say(200, &state("SUCCEEDED"))],
+            vec![
+                respond(200, &state("Updating")),
+                respond(200, &state("SUCCEEDED")),
+            ],
         ),
         (
             "the resource has no state",
@@ -181,7 +184,7 @@ async fn every_style_is_followed_to_its_end() {
             accepted(202, null),
             vec![],
             vec![],
-            vec![say(200, &json!({ "id": VM }))],
+            vec![respond(200, &json!({ "id": VM }))],
         ),
         (
             "gone",
@@ -190,7 +193,7 @@ async fn every_style_is_followed_to_its_end() {
             vec![],
             vec![],
             vec![
-                say(200, &state("Deleting")),
+                respond(200, &state("Deleting")),
                 refuse(404, "ResourceNotFound"),
             ],
         ),
@@ -248,7 +251,7 @@ async fn every_style_is_followed_to_its_end() {
             accepted(201, &state("Creating")),
             vec![],
             vec![],
-            vec![say(200, &state("Failed"))],
+            vec![respond(200, &state("Failed"))],
         ),
         (
             "failed at the location",
@@ -263,7 +266,7 @@ async fn every_style_is_followed_to_its_end() {
             "POST",
             by_location(202, null),
             vec![],
-            vec![say(
+            vec![respond(
                 200,
                 &json!({ "status": "Failed", "error": { "code": "SkuNotAvailable", "message": "none" } }),
             )],
@@ -283,16 +286,16 @@ async fn every_style_is_followed_to_its_end() {
             by_async(201, null),
             vec![refuse(404, "NotFound")],
             vec![],
-            vec![say(200, &state("Succeeded"))],
+            vec![respond(200, &state("Succeeded"))],
         ),
         (
             "the operation is forgotten with what it removed",
             "DELETE",
             by_location(202, null),
             vec![],
-            vec![say(202, null), refuse(404, "NotFound")],
+            vec![respond(202, null), refuse(404, "NotFound")],
             vec![
-                say(200, &state("Deleting")),
+                respond(200, &state("Deleting")),
                 refuse(404, "ResourceNotFound"),
             ],
         ),
@@ -320,7 +323,7 @@ async fn every_style_is_followed_to_its_end() {
                 status("Succeeded"),
             ],
             vec![],
-            vec![say(200, &state("Succeeded"))],
+            vec![respond(200, &state("Succeeded"))],
         ),
         (
             "a token that ends on the way",
@@ -332,7 +335,7 @@ async fn every_style_is_followed_to_its_end() {
                 status("Succeeded"),
             ],
             vec![],
-            vec![say(200, &state("Succeeded"))],
+            vec![respond(200, &state("Succeeded"))],
         ),
         (
             "not allowed to look",
@@ -344,25 +347,25 @@ async fn every_style_is_followed_to_its_end() {
         ),
     ];
     for (name, method, first, operation, result, resource) in cases {
-        let play = Play::new().await;
+        let server = MockServer::new().await;
         let path = if method == "POST" { "/act" } else { VM };
-        play.on(&format!("{method} {path}"), [first]);
+        server.on(&format!("{method} {path}"), [first]);
         for (end, replies) in [
             ("/operations/1", operation),
             ("/results/1", result),
             (VM, resource),
         ] {
             if !replies.is_empty() {
-                play.on(&format!("GET {end}"), replies);
+                server.on(&format!("GET {end}"), replies);
             }
         }
         if name == "location that moves" {
-            play.on(
+            server.on(
                 "GET /operations/1",
-                [say(202, null), say(200, &json!({ "moved": true }))],
+                [respond(202, null), respond(200, &json!({ "moved": true }))],
             );
         }
-        table.push(format!("{name}: {}", told(&play, method).await));
+        table.push(format!("{name}: {}", trace(&server, method).await));
     }
     println!("{} cases", table.len());
     insta::assert_snapshot!(table.join("\n"));
@@ -378,39 +381,39 @@ async fn a_token_goes_to_no_other_host() {
         "https://management.azure.com@evil.example/x",
     ] {
         for header in ["azure-asyncoperation", "location"] {
-            let play = Play::new().await;
-            play.on("POST /act", [say(202, null).with(header, elsewhere)]);
-            let error = finished(&play.door(), "POST").await.unwrap_err();
+            let server = MockServer::new().await;
+            server.on("POST /act", [respond(202, null).with(header, elsewhere)]);
+            let error = finished(&server.client(), "POST").await.unwrap_err();
             assert!(matches!(error, ArmError::Foreign { .. }), "{error}");
-            assert_eq!(play.heard().len(), 1, "nothing was sent there");
+            assert_eq!(server.requests().len(), 1, "nothing was sent there");
         }
-        // As well where it moves there later.
-        let play = Play::new().await;
-        play.on("POST /act", [say(202, null).with("location", RESULT)]);
-        play.on(
+        // The same if a later answer changes the address.
+        let server = MockServer::new().await;
+        server.on("POST /act", [respond(202, null).with("location", RESULT)]);
+        server.on(
             "GET /results/1",
-            [say(202, null).with("location", elsewhere)],
+            [respond(202, null).with("location", elsewhere)],
         );
-        let error = finished(&play.door(), "POST").await.unwrap_err();
+        let error = finished(&server.client(), "POST").await.unwrap_err();
         assert!(matches!(error, ArmError::Foreign { .. }), "{error}");
-        assert_eq!(play.heard().len(), 2);
+        assert_eq!(server.requests().len(), 2);
     }
 }
 
 #[tokio::test]
 async fn an_operation_that_failed_says_why_in_one_line() {
-    let play = Play::new().await;
-    play.on(
+    let server = MockServer::new().await;
+    server.on(
         &format!("PUT {VM}"),
-        [say(201, &json!(null))
+        [respond(201, &json!(null))
             .with("azure-asyncoperation", ASYNC)
             .with("x-ms-correlation-request-id", "0000-1111")],
     );
-    play.on("GET /operations/1", [say(200, &json!({ "status": "Failed", "error": {
+    server.on("GET /operations/1", [respond(200, &json!({ "status": "Failed", "error": {
         "code": "DeploymentFailed", "message": "At least one resource operation failed.",
         "details": [{ "code": "Conflict", "target": "osProfile", "message": json!({ "error": { "code": "SkuNotAvailable", "message": "The requested size for resource\r\n'Standard_X' is not available." } }).to_string() }],
     } }))]);
-    let error = finished(&play.door(), "PUT").await.unwrap_err();
+    let error = finished(&server.client(), "PUT").await.unwrap_err();
     assert_eq!(
         (error.class(), error.code(), error.correlation()),
         (Class::Capacity, Some("SkuNotAvailable"), Some("0000-1111"))
@@ -420,49 +423,52 @@ async fn an_operation_that_failed_says_why_in_one_line() {
 
 #[tokio::test]
 async fn an_operation_that_is_stuck_ends_at_the_deadline() {
-    let play = Play::new().await;
-    play.on(
+    let server = MockServer::new().await;
+    server.on(
         &format!("PUT {VM}"),
-        [say(201, &json!(null)).with("azure-asyncoperation", ASYNC)],
+        [respond(201, &json!(null)).with("azure-asyncoperation", ASYNC)],
     );
-    play.on(
+    server.on(
         "GET /operations/1",
-        [say(
+        [respond(
             200,
             &json!({ "status": "InProgress", "percentComplete": 41.7 }),
         )],
     );
-    let started = play.door().put(vm(), API, &json!({})).await.unwrap();
+    let started = server.client().put(vm(), API, &json!({})).await.unwrap();
     let began = Instant::now();
     let error = started
         .finish(Duration::from_millis(300))
         .await
         .unwrap_err();
     assert!(began.elapsed() < Duration::from_secs(2));
-    assert!(play.count("GET") > 2);
+    assert!(server.count("GET") > 2);
     insta::assert_snapshot!(error.to_string());
 }
 
 #[tokio::test]
-async fn nobody_looks_earlier_than_asked() {
-    let play = Play::new().await;
-    play.on(
+async fn no_poll_comes_earlier_than_the_service_asks() {
+    let server = MockServer::new().await;
+    server.on(
         &format!("DELETE {VM}"),
-        [say(202, &json!(null))
+        [respond(202, &json!(null))
             .with("location", RESULT)
             .with("retry-after", "150")],
     );
-    play.on(
+    server.on(
         "GET /results/1",
         [
-            say(202, &json!(null)).with("retry-after", "80"),
-            say(202, &json!(null)),
-            say(204, &json!(null)),
+            respond(202, &json!(null)).with("retry-after", "80"),
+            respond(202, &json!(null)),
+            respond(204, &json!(null)),
         ],
     );
-    finished(&play.door(), "DELETE").await.unwrap();
-    let heard = play.heard();
-    let apart: Vec<Duration> = heard.windows(2).map(|two| two[1].at - two[0].at).collect();
+    finished(&server.client(), "DELETE").await.unwrap();
+    let requests = server.requests();
+    let apart: Vec<Duration> = requests
+        .windows(2)
+        .map(|two| two[1].at - two[0].at)
+        .collect();
     assert!(apart[0] >= Duration::from_millis(150), "{apart:?}");
     assert!(apart[1] >= Duration::from_millis(80), "{apart:?}");
     assert!(apart[2] < Duration::from_millis(80), "{apart:?}");
@@ -470,16 +476,16 @@ async fn nobody_looks_earlier_than_asked() {
 
 #[tokio::test]
 async fn an_interrupt_ends_a_wait_at_once() {
-    let play = Play::new().await;
+    let server = MockServer::new().await;
     let interrupt = Interrupt::default();
-    play.on(
+    server.on(
         &format!("PUT {VM}"),
-        [say(201, &json!(null))
+        [respond(201, &json!(null))
             .with("azure-asyncoperation", ASYNC)
             .with("retry-after", "9000")],
     );
-    let door = play.door_until(&interrupt);
-    let started = door.put(vm(), API, &json!({})).await.unwrap();
+    let client = server.client_with_interrupt(&interrupt);
+    let started = client.put(vm(), API, &json!({})).await.unwrap();
     let began = Instant::now();
     let (ended, ()) = tokio::join!(started.finish(LONG), async { interrupt.raise() });
     assert!(matches!(ended, Err(ArmError::Interrupted(_))));
@@ -488,20 +494,20 @@ async fn an_interrupt_ends_a_wait_at_once() {
 
 #[tokio::test]
 async fn a_source_of_tokens_may_be_away_for_a_moment() {
-    let play = Play::new().await;
+    let server = MockServer::new().await;
     let gone = refuse(401, "ExpiredAuthenticationToken");
-    play.on(
+    server.on(
         &format!("PUT {VM}"),
-        [say(201, &json!(null)).with("azure-asyncoperation", ASYNC)],
+        [respond(201, &json!(null)).with("azure-asyncoperation", ASYNC)],
     );
-    play.on("GET /operations/1", [gone, status("Succeeded")]);
-    play.on(&format!("GET {VM}"), [say(200, &state("Succeeded"))]);
-    let started = play.door().put(vm(), API, &json!({})).await.unwrap();
+    server.on("GET /operations/1", [gone, status("Succeeded")]);
+    server.on(&format!("GET {VM}"), [respond(200, &state("Succeeded"))]);
+    let started = server.client().put(vm(), API, &json!({})).await.unwrap();
     let token = json!({ "token_type": "Bearer", "expires_in": 3600, "access_token": "new-token" });
-    let no = say(
+    let no = respond(
         400,
         &json!({ "error": "x", "error_description": "AADSTS1: no", "error_codes": [1] }),
     );
-    play.on("POST /token", [no.clone(), no, say(200, &token)]);
+    server.on("POST /token", [no.clone(), no, respond(200, &token)]);
     assert_eq!(started.finish(LONG).await.unwrap(), state("Succeeded"));
 }

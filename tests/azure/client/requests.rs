@@ -1,22 +1,25 @@
-//! What is sent, and what one answer becomes.
+//! Single requests and their results.
 
 use serde_json::json;
 use vault_bake::azure::{Class, Cloud, ResourceId};
 
-use super::play::{Play, Reply, refuse, say};
+use super::play::{MockServer, Reply, refuse, respond};
 use super::{API, VM, vm};
 
 #[tokio::test]
 async fn a_request_says_who_asks_and_goes_to_the_clouds_own_host() {
-    let play = Play::new().await;
-    play.on(&format!("GET {VM}"), [say(200, &json!({ "name": "vm1" }))]);
-    let found = play
-        .door()
+    let server = MockServer::new().await;
+    server.on(
+        &format!("GET {VM}"),
+        [respond(200, &json!({ "name": "vm1" }))],
+    );
+    let found = server
+        .client()
         .get_with(vm(), API, &[("$expand", "instanceView")])
         .await
         .unwrap();
     assert_eq!(found, Some(json!({ "name": "vm1" })));
-    let all = play.all();
+    let all = server.all_requests();
     assert_eq!(all[0].host, "https://login.microsoftonline.com");
     assert_eq!(all[0].path, "/t1/oauth2/v2.0/token");
     assert!(
@@ -26,18 +29,21 @@ async fn a_request_says_who_asks_and_goes_to_the_clouds_own_host() {
         "{}",
         all[0].body
     );
-    let asked = &all[1];
-    assert_eq!(asked.host, "https://management.azure.com");
-    assert_eq!(asked.query, "api-version=2025-11-01&%24expand=instanceView");
-    assert_eq!(asked.header("authorization"), "Bearer token-number-1");
-    assert!(asked.header("user-agent").starts_with("vault-bake/"));
-    assert!(asked.header("user-agent").ends_with("(run 0198-run)"));
-    assert_eq!(asked.header("x-ms-client-request-id").len(), 36);
+    let request = &all[1];
+    assert_eq!(request.host, "https://management.azure.com");
+    assert_eq!(
+        request.query,
+        "api-version=2025-11-01&%24expand=instanceView"
+    );
+    assert_eq!(request.header("authorization"), "Bearer token-number-1");
+    assert!(request.header("user-agent").starts_with("vault-bake/"));
+    assert!(request.header("user-agent").ends_with("(run 0198-run)"));
+    assert_eq!(request.header("x-ms-client-request-id").len(), 36);
 }
 
 #[tokio::test]
 async fn only_404_means_absent() {
-    let play = Play::new().await;
+    let server = MockServer::new().await;
     let mut table = Vec::new();
     for (status, code) in [
         (404, "ResourceNotFound"),
@@ -49,72 +55,79 @@ async fn only_404_means_absent() {
         (500, "InternalServerError"),
         (503, "ServiceUnavailable"),
     ] {
-        play.on(&format!("GET {VM}"), [refuse(status, code)]);
-        let said = match play.door().get(vm(), API).await {
+        server.on(&format!("GET {VM}"), [refuse(status, code)]);
+        let outcome = match server.client().get(vm(), API).await {
             Ok(None) => String::from("absent"),
             Ok(Some(_)) => String::from("there"),
             Err(error) => format!("{:?}: {error}", error.class()),
         };
-        table.push(format!("{status} {code}: {said}"));
+        table.push(format!("{status} {code}: {outcome}"));
     }
     insta::assert_snapshot!(table.join("\n"));
 }
 
 #[tokio::test]
 async fn a_list_is_read_to_its_end_and_never_on_another_host() {
-    let play = Play::new().await;
-    let door = play.door();
+    let server = MockServer::new().await;
+    let client = server.client();
     let link = |host: &str| format!("https://{host}/subscriptions/s1/skus2?api-version=x&token=1");
-    play.on(
+    server.on(
         "GET /skus",
-        [say(
+        [respond(
             200,
             &json!({ "value": [1, 2], "nextLink": link("management.azure.com") }),
         )],
     );
-    play.on(
+    server.on(
         "GET /skus2",
         [
             refuse(503, "Busy"),
-            say(200, &json!({ "value": [3], "nextLink": null })),
+            respond(200, &json!({ "value": [3], "nextLink": null })),
         ],
     );
-    let all = door.list("/subscriptions/s1/skus", API, &[]).await.unwrap();
+    let all = client
+        .list("/subscriptions/s1/skus", API, &[])
+        .await
+        .unwrap();
     assert_eq!(all, [1, 2, 3]);
     for elsewhere in [
         "management.azure.com.evil.example",
         "management.azure.com:444",
         "x@management.azure.com",
     ] {
-        play.on(
+        server.on(
             "GET /skus",
-            [say(
+            [respond(
                 200,
                 &json!({ "value": [], "nextLink": link(elsewhere) }),
             )],
         );
-        let before = play.all().len();
-        let error = door
+        let before = server.all_requests().len();
+        let error = client
             .list("/subscriptions/s1/skus", API, &[])
             .await
             .unwrap_err();
         assert!(
             error
                 .to_string()
-                .contains("nextLink of the answer leads to "),
+                .contains("nextLink of the answer links to "),
             "{error}"
         );
         assert_eq!(error.class(), Class::Fatal);
-        assert_eq!(play.all().len(), before + 1, "nothing was sent there");
+        assert_eq!(
+            server.all_requests().len(),
+            before + 1,
+            "nothing was sent there"
+        );
     }
-    play.on(
+    server.on(
         "GET /skus",
-        [say(
+        [respond(
             200,
             &json!({ "value": [], "nextLink": "/subscriptions/s1/skus" }),
         )],
     );
-    let error = door
+    let error = client
         .list("/subscriptions/s1/skus", API, &[])
         .await
         .unwrap_err();
@@ -122,20 +135,20 @@ async fn a_list_is_read_to_its_end_and_never_on_another_host() {
         error.to_string().contains("more than 1000 pages"),
         "{error}"
     );
-    play.on("GET /skus", [say(200, &json!({ "name": "no list" }))]);
-    let error = door
+    server.on("GET /skus", [respond(200, &json!({ "name": "no list" }))]);
+    let error = client
         .list("/subscriptions/s1/skus", API, &[])
         .await
         .unwrap_err();
     assert!(
-        error.to_string().contains("the answer is no list"),
+        error.to_string().contains("the answer is not a list"),
         "{error}"
     );
 }
 
 #[tokio::test]
 async fn odd_paths_are_not_sent() {
-    let play = Play::new().await;
+    let server = MockServer::new().await;
     for path in [
         "",
         "x",
@@ -146,26 +159,26 @@ async fn odd_paths_are_not_sent() {
         "/a/%2e%2e/c",
         "/a/b\\c",
     ] {
-        let error = play.door().get(path, API).await.unwrap_err();
+        let error = server.client().get(path, API).await.unwrap_err();
         assert!(
-            error.to_string().ends_with("is no path of a resource"),
+            error.to_string().ends_with("is not a resource path"),
             "{error}"
         );
     }
-    assert!(play.all().is_empty());
+    assert!(server.all_requests().is_empty());
 }
 
 #[tokio::test]
 async fn a_delete_of_nothing_is_done() {
-    let play = Play::new().await;
+    let server = MockServer::new().await;
     for reply in [
         refuse(404, "ResourceNotFound"),
-        say(204, &json!(null)),
-        say(200, &json!(null)),
+        respond(204, &json!(null)),
+        respond(200, &json!(null)),
     ] {
-        play.on(&format!("DELETE {VM}"), [reply]);
-        let started = play
-            .door()
+        server.on(&format!("DELETE {VM}"), [reply]);
+        let started = server
+            .client()
             .delete(vm(), API, &[("forceDeletion", "true")])
             .await
             .unwrap();
@@ -177,54 +190,77 @@ async fn a_delete_of_nothing_is_done() {
             json!(null)
         );
     }
-    assert!(play.heard()[0].query.ends_with("forceDeletion=true"));
-    play.on(&format!("DELETE {VM}"), [refuse(409, "ScopeLocked")]);
-    let error = play.door().delete(vm(), API, &[]).await.err().unwrap();
-    assert_eq!((error.class(), play.count("DELETE")), (Class::Fatal, 4));
+    assert!(server.requests()[0].query.ends_with("forceDeletion=true"));
+    server.on(&format!("DELETE {VM}"), [refuse(409, "ScopeLocked")]);
+    let error = server.client().delete(vm(), API, &[]).await.err().unwrap();
+    assert_eq!((error.class(), server.count("DELETE")), (Class::Fatal, 4));
     assert!(error.hint().unwrap().contains("lock"));
 }
 
 #[tokio::test]
 async fn what_was_just_created_may_not_be_seen_yet() {
-    let play = Play::new().await;
-    let door = play.door();
+    let server = MockServer::new().await;
+    let client = server.client();
     let missing = || refuse(404, "ResourceNotFound");
-    play.on(
+    server.on(
         &format!("GET {VM}"),
-        [missing(), missing(), say(200, &json!({ "name": "vm1" }))],
+        [
+            missing(),
+            missing(),
+            respond(200, &json!({ "name": "vm1" })),
+        ],
     );
-    assert!(door.get(vm(), API).await.unwrap().is_none());
-    assert!(door.expecting().get(vm(), API).await.unwrap().is_some());
-    play.on(&format!("GET {VM}"), [missing()]);
+    assert!(client.get(vm(), API).await.unwrap().is_none());
     assert!(
-        door.expecting().get(vm(), API).await.unwrap().is_none(),
-        "believed in the end"
+        client
+            .retrying_not_found()
+            .get(vm(), API)
+            .await
+            .unwrap()
+            .is_some()
     );
-    // What refers to it is refused with other words; nothing was done, so even a POST is sent again.
-    play.on("POST /deallocate", [missing(), say(200, &json!(null))]);
-    door.expecting()
+    server.on(&format!("GET {VM}"), [missing()]);
+    assert!(
+        client
+            .retrying_not_found()
+            .get(vm(), API)
+            .await
+            .unwrap()
+            .is_none(),
+        "the last answer counts"
+    );
+    // A reference to it fails with another code. Such a refusal has no effect, so a POST is repeated.
+    server.on("POST /deallocate", [missing(), respond(200, &json!(null))]);
+    client
+        .retrying_not_found()
         .post(vm(), "deallocate", API, &[], None)
         .await
         .unwrap()
         .finish(std::time::Duration::from_secs(5))
         .await
         .unwrap();
-    play.on(
+    server.on(
         &format!("PUT {VM}"),
         [
             refuse(400, "InvalidResourceReference"),
-            say(200, &json!({})),
+            respond(200, &json!({})),
         ],
     );
-    assert!(door.put(vm(), API, &json!({})).await.is_err());
-    play.on(
+    assert!(client.put(vm(), API, &json!({})).await.is_err());
+    server.on(
         &format!("PUT {VM}"),
         [
             refuse(400, "InvalidResourceReference"),
-            say(200, &json!({})),
+            respond(200, &json!({})),
         ],
     );
-    assert!(door.expecting().put(vm(), API, &json!({})).await.is_ok());
+    assert!(
+        client
+            .retrying_not_found()
+            .put(vm(), API, &json!({}))
+            .await
+            .is_ok()
+    );
 }
 
 #[tokio::test]
@@ -232,7 +268,7 @@ async fn a_create_whose_answer_was_lost_is_looked_at() {
     let tags = json!({ "vault-bake-id": "7" });
     let body = json!({ "location": "x", "tags": tags });
     let there = |tags: serde_json::Value| {
-        say(
+        respond(
             200,
             &json!({ "tags": tags, "properties": { "provisioningState": "Succeeded" } }),
         )
@@ -253,15 +289,15 @@ async fn a_create_whose_answer_was_lost_is_looked_at() {
         ("no tags", Some(Reply::Reset), there(json!({}))),
         ("nothing was lost", None, there(tags.clone())),
     ] {
-        let play = Play::new().await;
-        play.on(
+        let server = MockServer::new().await;
+        server.on(
             &format!("PUT {VM}"),
             first.into_iter().chain([refuse(412, "PreconditionFailed")]),
         );
-        play.on(&format!("GET {VM}"), [found]);
-        let created = play.door().create(vm(), API, &body).await;
-        assert_eq!(play.heard()[0].header("if-none-match"), "*");
-        let said = match created {
+        server.on(&format!("GET {VM}"), [found]);
+        let created = server.client().create(vm(), API, &body).await;
+        assert_eq!(server.requests()[0].header("if-none-match"), "*");
+        let outcome = match created {
             Ok(started) => started
                 .finish(std::time::Duration::from_secs(5))
                 .await
@@ -269,7 +305,7 @@ async fn a_create_whose_answer_was_lost_is_looked_at() {
                 .unwrap(),
             Err(error) => format!("{:?}: {error}", error.class()),
         };
-        table.push(format!("{name}: {said}"));
+        table.push(format!("{name}: {outcome}"));
     }
     insta::assert_snapshot!(table.join("\n"));
 }
@@ -299,11 +335,11 @@ fn clouds_are_https_and_nothing_more() {
         ("https://u:p@arm.local", "https://login.local", None),
         ("arm.local", "https://login.local", None),
     ] {
-        let said = match Cloud::custom(arm, authority, "blob.local", audience) {
+        let outcome = match Cloud::custom(arm, authority, "blob.local", audience) {
             Ok(cloud) => format!("{} {} {}", cloud.arm(), cloud.authority(), cloud.scope()),
             Err(error) => error.to_string(),
         };
-        table.push(format!("{arm}: {said}"));
+        table.push(format!("{arm}: {outcome}"));
     }
     table.push(Cloud::named("germany").unwrap_err().to_string());
     insta::assert_snapshot!(table.join("\n"));

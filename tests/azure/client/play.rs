@@ -1,4 +1,4 @@
-//! A service on loopback that answers as it was told, and a transport that takes every host there.
+//! A server on loopback with scripted replies, and a transport that redirects all hosts to it.
 
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
@@ -16,61 +16,61 @@ use vault_bake::event::{Event, Events};
 use vault_bake::secret::Secret;
 use vault_bake::wait::{Interrupt, TimeScale};
 
-/// Making one reads the machine's certificates, which takes longer than most tests.
+/// Shared, because creating one reads the system's certificates and takes longer than most tests.
 static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(|| {
     let client = reqwest::Client::builder().no_proxy();
     client.pool_max_idle_per_host(0).build().unwrap()
 });
 
-/// What becomes of one request.
+/// The outcome of one request.
 #[derive(Clone, Debug)]
 pub enum Reply {
-    /// This answer.
-    Say(u16, Vec<(String, String)>, String),
-    /// The request is read, and the connection ends.
+    /// An answer with status, headers and body.
+    Answer(u16, Vec<(String, String)>, String),
+    /// The server reads the request and closes the connection.
     Reset,
-    /// The request is read, and half of an answer comes.
+    /// The server reads the request and sends half of an answer.
     Half,
-    /// The request is read, and nothing comes.
+    /// The server reads the request and sends nothing.
     Silent,
-    /// There is no connection.
+    /// The connection is refused.
     Closed,
 }
 
-/// An answer without headers.
-pub fn say(status: u16, body: &Value) -> Reply {
+/// Returns an answer without headers.
+pub fn respond(status: u16, body: &Value) -> Reply {
     let body = if body.is_null() {
         String::new()
     } else {
         body.to_string()
     };
-    Reply::Say(status, Vec::new(), body)
+    Reply::Answer(status, Vec::new(), body)
 }
 
-/// A refusal.
+/// Returns a refusal in ARM's format.
 pub fn refuse(status: u16, code: &str) -> Reply {
-    say(
+    respond(
         status,
         &serde_json::json!({ "error": { "code": code, "message": "no" } }),
     )
 }
 
 impl Reply {
-    /// The same with a header.
+    /// Adds a header to an answer.
     pub fn with(self, name: &str, value: &str) -> Self {
         match self {
-            Self::Say(status, mut headers, body) => {
+            Self::Answer(status, mut headers, body) => {
                 headers.push((name.to_owned(), value.to_owned()));
-                Self::Say(status, headers, body)
+                Self::Answer(status, headers, body)
             }
             other => other,
         }
     }
 }
 
-/// A request as it arrived.
+/// A received request.
 #[derive(Clone, Debug)]
-pub struct Heard {
+pub struct ReceivedRequest {
     pub method: String,
     pub host: String,
     pub path: String,
@@ -80,7 +80,7 @@ pub struct Heard {
     pub at: Instant,
 }
 
-impl Heard {
+impl ReceivedRequest {
     pub fn header(&self, name: &str) -> &str {
         let found = self.headers.iter().find(|(known, _)| known == name);
         found.map_or("", |(_, value)| value)
@@ -90,43 +90,43 @@ impl Heard {
 #[derive(Default)]
 struct Script {
     rules: Vec<(String, VecDeque<Reply>)>,
-    heard: Vec<Heard>,
+    requests: Vec<ReceivedRequest>,
 }
 
-/// The service, and the transport to it.
+/// The server, and the transport to it.
 #[derive(Clone)]
-pub struct Play {
+pub struct MockServer {
     port: u16,
     script: Arc<Mutex<Script>>,
     client: reqwest::Client,
     tokens: Arc<AtomicU32>,
 }
 
-impl std::fmt::Debug for Play {
+impl std::fmt::Debug for MockServer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Play")
+        f.write_str("MockServer")
     }
 }
 
-impl Play {
+impl MockServer {
     pub async fn new() -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let play = Self {
+        let server = Self {
             port: listener.local_addr().unwrap().port(),
             script: Arc::default(),
             client: CLIENT.clone(),
             tokens: Arc::default(),
         };
-        let served = play.clone();
+        let served = server.clone();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 tokio::spawn(served.clone().serve(client));
             }
         });
-        play
+        server
     }
 
-    /// What `METHOD end-of-path` is told, one after the other; the last one again and again.
+    /// Sets the replies to `METHOD end-of-path`, in order. The last one repeats.
     pub fn on(&self, request: &str, replies: impl IntoIterator<Item = Reply>) -> &Self {
         let mut script = self.script.lock().unwrap();
         script.rules.retain(|(known, _)| known != request);
@@ -137,29 +137,30 @@ impl Play {
         self
     }
 
-    /// All requests so far but those for tokens.
-    pub fn heard(&self) -> Vec<Heard> {
-        let heard = self.all();
-        let token = |heard: &Heard| heard.path.ends_with("/token");
-        heard.into_iter().filter(|one| !token(one)).collect()
+    /// Returns all requests so far, except those for tokens.
+    pub fn requests(&self) -> Vec<ReceivedRequest> {
+        let requests = self.all_requests();
+        let token = |request: &ReceivedRequest| request.path.ends_with("/token");
+        requests.into_iter().filter(|one| !token(one)).collect()
     }
 
-    pub fn all(&self) -> Vec<Heard> {
-        self.script.lock().unwrap().heard.clone()
+    /// Returns all requests so far, with those for tokens.
+    pub fn all_requests(&self) -> Vec<ReceivedRequest> {
+        self.script.lock().unwrap().requests.clone()
     }
 
-    /// How many of this method there were.
+    /// Returns the number of requests with this method, except those for tokens.
     pub fn count(&self, method: &str) -> usize {
-        self.heard()
+        self.requests()
             .iter()
             .filter(|one| one.method == method)
             .count()
     }
 
-    fn reply(&self, heard: Heard) -> Reply {
+    fn reply(&self, request: ReceivedRequest) -> Reply {
         let mut script = self.script.lock().unwrap();
-        let (method, path) = (heard.method.clone(), heard.path.clone());
-        script.heard.push(heard);
+        let (method, path) = (request.method.clone(), request.path.clone());
+        script.requests.push(request);
         let fits = |rule: &str| {
             let (wanted, end) = rule.split_once(' ').unwrap();
             wanted == method && path.ends_with(end)
@@ -175,16 +176,16 @@ impl Play {
         if path.ends_with("/oauth2/v2.0/token") {
             let number = self.tokens.fetch_add(1, Ordering::Relaxed) + 1;
             let token = serde_json::json!({ "token_type": "Bearer", "expires_in": 3600, "access_token": format!("token-number-{number}") });
-            return say(200, &token);
+            return respond(200, &token);
         }
         refuse(418, "NotInTheScript")
     }
 
     async fn serve(self, mut client: TcpStream) {
-        let Some(heard) = read(&mut client).await else {
+        let Some(request) = read(&mut client).await else {
             return;
         };
-        match self.reply(heard) {
+        match self.reply(request) {
             Reply::Reset | Reply::Closed => {}
             Reply::Silent => std::future::pending::<()>().await,
             Reply::Half => {
@@ -192,7 +193,7 @@ impl Play {
                     .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{")
                     .await;
             }
-            Reply::Say(status, headers, body) => {
+            Reply::Answer(status, headers, body) => {
                 let mut answer = format!(
                     "HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {}\r\n",
                     body.len()
@@ -207,7 +208,7 @@ impl Play {
         }
     }
 
-    /// Whether the next reply to this is that there is no connection; uses it up.
+    /// Returns whether the next reply refuses the connection, and consumes that reply.
     fn is_closed(&self, method: &str, path: &str) -> bool {
         let mut script = self.script.lock().unwrap();
         let fits = |rule: &str| {
@@ -226,7 +227,7 @@ impl Play {
         }
     }
 
-    pub fn wire(&self) -> AzureTransport {
+    pub fn transport(&self) -> AzureTransport {
         AzureTransport {
             transport: Some(Arc::new(self.clone())),
             now,
@@ -234,52 +235,52 @@ impl Play {
         }
     }
 
-    pub fn who(&self, source: CredentialSource) -> Auth {
+    pub fn auth(&self, source: CredentialSource) -> Auth {
         Auth {
             source,
             cloud: Cloud::named("public").unwrap(),
-            wire: self.wire(),
+            wire: self.transport(),
         }
     }
 
-    /// A door to it, and what interrupts it.
-    pub fn door(&self) -> ArmClient {
-        self.door_until(&Interrupt::default())
+    /// Returns an ARM client of this server.
+    pub fn client(&self) -> ArmClient {
+        self.client_with_interrupt(&Interrupt::default())
     }
 
-    pub fn door_until(&self, interrupt: &Interrupt) -> ArmClient {
-        self.door_at(TimeScale::scaled(0.001), interrupt)
+    pub fn client_with_interrupt(&self, interrupt: &Interrupt) -> ArmClient {
+        self.client_with_time_scale(TimeScale::scaled(0.001), interrupt)
     }
 
-    /// One that waits long enough for an answer that a machine with other work gives it in time.
-    pub fn patient_door(&self) -> ArmClient {
+    /// Returns a client with a longer time-out, for tests that a busy computer would fail.
+    pub fn patient_client(&self) -> ArmClient {
         let interrupt = Interrupt::default();
-        self.door_with(TimeScale::scaled(0.005), Duration::from_secs(1), &interrupt)
+        self.create_client(TimeScale::scaled(0.005), Duration::from_secs(1), &interrupt)
     }
 
-    pub fn door_at(&self, pace: TimeScale, interrupt: &Interrupt) -> ArmClient {
-        self.door_with(pace, Duration::from_millis(300), interrupt)
+    pub fn client_with_time_scale(&self, pace: TimeScale, interrupt: &Interrupt) -> ArmClient {
+        self.create_client(pace, Duration::from_millis(300), interrupt)
     }
 
-    fn door_with(
+    fn create_client(
         &self,
         pace: TimeScale,
         request_timeout: Duration,
         interrupt: &Interrupt,
     ) -> ArmClient {
-        let mut who = self.who(application());
-        who.wire.pace = pace;
-        let settings = ArmOptions {
-            who,
+        let mut auth = self.auth(application());
+        auth.wire.pace = pace;
+        let options = ArmOptions {
+            who: auth,
             subscription: String::from("s1"),
             run: String::from("0198-run"),
             request_timeout,
         };
-        ArmClient::new(settings, &Events::new(|_: &Event| {}), interrupt).unwrap()
+        ArmClient::new(options, &Events::new(|_: &Event| {}), interrupt).unwrap()
     }
 }
 
-/// The password is looked for in errors.
+/// A credential source whose password tests search for in errors.
 pub fn application() -> CredentialSource {
     CredentialSource::ClientSecret {
         tenant: String::from("t1"),
@@ -293,7 +294,7 @@ pub fn now() -> Timestamp {
 }
 
 #[async_trait::async_trait]
-impl HttpClient for Play {
+impl HttpClient for MockServer {
     async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
         let mut there = Request::new(request.url().clone(), request.method());
         let host = request.url().host_str().unwrap_or_default().to_owned();
@@ -305,14 +306,14 @@ impl HttpClient for Play {
         let url = there.url_mut();
         url.set_scheme("http").unwrap();
         url.set_host(Some("127.0.0.1")).unwrap();
-        // Nothing listens at the port of discarding.
+        // Port 9 (discard) is closed.
         url.set_port(Some(if closed { 9 } else { self.port }))
             .unwrap();
         self.client.execute_request(&there).await
     }
 }
 
-async fn read(client: &mut TcpStream) -> Option<Heard> {
+async fn read(client: &mut TcpStream) -> Option<ReceivedRequest> {
     let mut bytes = Vec::new();
     let end = loop {
         if let Some(at) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -331,7 +332,7 @@ async fn read(client: &mut TcpStream) -> Option<Heard> {
         .collect();
     let (method, target) = (first.next()?.to_owned(), first.next()?.to_owned());
     let (path, query) = target.split_once('?').unwrap_or((&target, ""));
-    let mut heard = Heard {
+    let mut request = ReceivedRequest {
         method,
         host: String::new(),
         path: path.to_owned(),
@@ -340,14 +341,14 @@ async fn read(client: &mut TcpStream) -> Option<Heard> {
         body: String::new(),
         at: Instant::now(),
     };
-    heard.host = heard.header("x-was-host").to_owned();
-    let length = heard.header("content-length").parse().unwrap_or(0);
+    request.host = request.header("x-was-host").to_owned();
+    let length = request.header("content-length").parse().unwrap_or(0);
     let mut body = bytes.split_off(end + 4);
     while body.len() < length {
         if client.read_buf(&mut body).await.ok()? == 0 {
             return None;
         }
     }
-    heard.body = String::from_utf8_lossy(&body).into_owned();
-    Some(heard)
+    request.body = String::from_utf8_lossy(&body).into_owned();
+    Some(request)
 }

@@ -1,4 +1,4 @@
-//! Where tokens come from: which source is taken, and each of them at work.
+//! The choice of the credential source, and token requests of each source.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,10 +17,10 @@ use tempfile::TempDir;
 use vault_bake::azure::{CredentialSource, Kind, Named};
 use vault_bake::secret::Secret;
 
-use super::play::{Play, refuse, say};
+use super::play::{MockServer, refuse, respond};
 use super::{API, vm};
 
-fn shown(source: &CredentialSource) -> String {
+fn describe(source: &CredentialSource) -> String {
     let name = source.kind().name();
     match source {
         CredentialSource::ClientSecret { tenant, client, .. } => {
@@ -75,11 +75,11 @@ fn one_source_is_chosen_and_a_broken_one_is_an_error() {
             .collect()
     };
     let mut table = Vec::new();
-    let mut say = |what: &str,
-                   kind: Option<Kind>,
-                   tenant: Option<&str>,
-                   client: Option<&str>,
-                   environment: Vec<(&str, &str)>| {
+    let mut add_row = |what: &str,
+                       kind: Option<Kind>,
+                       tenant: Option<&str>,
+                       client: Option<&str>,
+                       environment: Vec<(&str, &str)>| {
         let named = Named {
             kind,
             tenant: tenant.map(str::to_owned),
@@ -90,28 +90,28 @@ fn one_source_is_chosen_and_a_broken_one_is_an_error() {
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
         let chosen = match CredentialSource::choose(&named, &environment) {
-            Ok(source) => shown(&source),
+            Ok(source) => describe(&source),
             Err(error) => format!("error: {error}"),
         };
         table.push(format!("{what}: {chosen}"));
     };
-    say("nothing", None, None, None, vec![]);
-    say("everything", None, None, None, all.to_vec());
-    say(
+    add_row("nothing", None, None, None, vec![]);
+    add_row("everything", None, None, None, all.to_vec());
+    add_row(
         "no token file",
         None,
         None,
         None,
         without(&["AZURE_FEDERATED_TOKEN_FILE"]),
     );
-    say(
+    add_row(
         "no secret either",
         None,
         None,
         None,
         without(&["AZURE_FEDERATED_TOKEN_FILE", "AZURE_CLIENT_SECRET"]),
     );
-    say(
+    add_row(
         "a job",
         None,
         None,
@@ -123,7 +123,7 @@ fn one_source_is_chosen_and_a_broken_one_is_an_error() {
             "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
         ]),
     );
-    say(
+    add_row(
         "a job that says no client",
         None,
         None,
@@ -133,7 +133,7 @@ fn one_source_is_chosen_and_a_broken_one_is_an_error() {
             "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
         ]),
     );
-    say(
+    add_row(
         "a job without a tenant",
         None,
         None,
@@ -143,50 +143,50 @@ fn one_source_is_chosen_and_a_broken_one_is_an_error() {
             "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
         ]),
     );
-    say(
+    add_row(
         "a job without permission",
         Some(Kind::GitHub),
         Some("t"),
         Some("c"),
         vec![],
     );
-    say("an app", None, None, None, only(&["IDENTITY_ENDPOINT"]));
-    say(
+    add_row("an app", None, None, None, only(&["IDENTITY_ENDPOINT"]));
+    add_row(
         "a secret alone",
         None,
         None,
         None,
         only(&["AZURE_CLIENT_SECRET"]),
     );
-    say(
+    add_row(
         "a secret without a client",
         None,
         None,
         None,
         only(&["AZURE_CLIENT_SECRET", "AZURE_TENANT_ID"]),
     );
-    say(
+    add_row(
         "an empty secret",
         None,
         None,
         None,
         vec![("AZURE_CLIENT_SECRET", "")],
     );
-    say(
+    add_row(
         "a token file alone",
         None,
         None,
         None,
         only(&["AZURE_FEDERATED_TOKEN_FILE"]),
     );
-    say(
+    add_row(
         "a certificate alone",
         None,
         None,
         None,
         only(&["AZURE_CLIENT_CERTIFICATE_PATH"]),
     );
-    say(
+    add_row(
         "ids alone",
         None,
         None,
@@ -194,21 +194,21 @@ fn one_source_is_chosen_and_a_broken_one_is_an_error() {
         only(&["AZURE_TENANT_ID", "AZURE_CLIENT_ID"]),
     );
     for kind in Kind::ALL {
-        say(
+        add_row(
             &format!("named {}, everything", kind.name()),
             Some(kind),
             None,
             None,
             all.to_vec(),
         );
-        say(
+        add_row(
             &format!("named {}, ids of its own", kind.name()),
             Some(kind),
             Some("mine"),
             Some("me"),
             all.to_vec(),
         );
-        say(
+        add_row(
             &format!("named {}, nothing", kind.name()),
             Some(kind),
             None,
@@ -222,10 +222,10 @@ fn one_source_is_chosen_and_a_broken_one_is_an_error() {
     insta::assert_snapshot!(whole);
 }
 
-/// A token from `source`, or why there is none.
-async fn token(play: &Play, source: CredentialSource) -> Result<String, String> {
-    let tokens = play
-        .who(source)
+/// Returns a token from `source`, or the text of the error.
+async fn token(server: &MockServer, source: CredentialSource) -> Result<String, String> {
+    let tokens = server
+        .auth(source)
         .tokens()
         .map_err(|error| error.to_string())?;
     let token = tokens
@@ -245,7 +245,7 @@ fn field<'a>(body: &'a str, name: &str) -> &'a str {
 
 #[tokio::test]
 async fn a_workload_shows_the_token_of_its_file() {
-    let (play, folder) = (Play::new().await, TempDir::new().unwrap());
+    let (server, folder) = (MockServer::new().await, TempDir::new().unwrap());
     let source = |file: &str| CredentialSource::WorkloadIdentity {
         tenant: "t1".into(),
         client: "c1".into(),
@@ -253,38 +253,39 @@ async fn a_workload_shows_the_token_of_its_file() {
     };
     fs::write(folder.path().join("token"), "pods-own-token").unwrap();
     assert_eq!(
-        token(&play, source("token")).await.unwrap(),
+        token(&server, source("token")).await.unwrap(),
         "token-number-1"
     );
-    let asked = &play.all()[0];
+    let request = &server.all_requests()[0];
     assert_eq!(
-        (asked.host.as_str(), asked.path.as_str()),
+        (request.host.as_str(), request.path.as_str()),
         ("https://login.microsoftonline.com", "/t1/oauth2/v2.0/token")
     );
-    assert_eq!(field(&asked.body, "client_assertion"), "pods-own-token");
-    let missing = token(&play, source("none")).await.unwrap_err();
+    assert_eq!(field(&request.body, "client_assertion"), "pods-own-token");
+    let missing = token(&server, source("none")).await.unwrap_err();
     assert!(
-        missing.starts_with("the credential `workload-identity`: ") && missing.contains("/none: "),
+        missing.starts_with("cannot use credential source workload-identity: ")
+            && missing.contains("/none: "),
         "{missing}"
     );
 }
 
 #[tokio::test]
 async fn a_job_of_github_shows_what_github_signs() {
-    let play = Play::new().await;
+    let server = MockServer::new().await;
     let source = |url: &str| CredentialSource::GitHub {
         tenant: "t1".into(),
         client: "c1".into(),
         url: url.into(),
         token: Secret::new("hush-hush"),
     };
-    play.on(
+    server.on(
         "GET /job",
-        [say(200, &json!({ "value": "signed-by-github" }))],
+        [respond(200, &json!({ "value": "signed-by-github" }))],
     );
     let job = "https://pipelines.actions.example/job?run=1";
-    assert_eq!(token(&play, source(job)).await.unwrap(), "token-number-1");
-    let all = play.all();
+    assert_eq!(token(&server, source(job)).await.unwrap(), "token-number-1");
+    let all = server.all_requests();
     assert_eq!(
         (all[0].host.as_str(), all[0].query.as_str()),
         (
@@ -295,32 +296,32 @@ async fn a_job_of_github_shows_what_github_signs() {
     assert_eq!(all[0].header("authorization"), "bearer hush-hush");
     assert_eq!(field(&all[1].body, "client_assertion"), "signed-by-github");
     let mut table = vec![
-        token(&play, source("http://pipelines.actions.example/job"))
+        token(&server, source("http://pipelines.actions.example/job"))
             .await
             .unwrap_err(),
-        token(&play, source("job")).await.unwrap_err(),
+        token(&server, source("job")).await.unwrap_err(),
     ];
     for reply in [
         refuse(403, "hush-hush"),
-        say(200, &json!({})),
-        say(200, &json!("text")),
+        respond(200, &json!({})),
+        respond(200, &json!("text")),
     ] {
-        play.on("GET /job", [reply]);
-        table.push(token(&play, source(job)).await.unwrap_err());
+        server.on("GET /job", [reply]);
+        table.push(token(&server, source(job)).await.unwrap_err());
     }
     insta::assert_snapshot!(table.join("\n"));
 }
 
-fn made(algorithm: &'static rcgen::SignatureAlgorithm) -> (String, String) {
+fn self_signed(algorithm: &'static rcgen::SignatureAlgorithm) -> (String, String) {
     let key = rcgen::KeyPair::generate_for(algorithm).unwrap();
-    let made = rcgen::CertificateParams::new(vec![])
+    let certificate = rcgen::CertificateParams::new(vec![])
         .unwrap()
         .self_signed(&key)
         .unwrap();
-    (made.pem(), key.serialize_pem())
+    (certificate.pem(), key.serialize_pem())
 }
 
-/// The library that makes certificates for tests makes no RSA keys by itself.
+/// Creates an RSA key with OpenSSL, because `rcgen` cannot, and a certificate for it.
 fn application() -> (X509, PKey<Private>) {
     let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
     let made = rcgen::KeyPair::from_pem(
@@ -336,7 +337,7 @@ fn application() -> (X509, PKey<Private>) {
 
 #[tokio::test]
 async fn a_certificate_signs_in_place_of_a_password() {
-    let (play, folder) = (Play::new().await, TempDir::new().unwrap());
+    let (server, folder) = (MockServer::new().await, TempDir::new().unwrap());
     let (certificate, key) = application();
     let (other, _) = application();
     let pem = |certificate: &X509, key: Vec<u8>| [certificate.to_pem().unwrap(), key].concat();
@@ -349,7 +350,7 @@ async fn a_certificate_signs_in_place_of_a_password() {
         .pkey(&key)
         .build2("hush-hush")
         .unwrap();
-    let (elliptic, elliptic_key) = made(&rcgen::PKCS_ECDSA_P256_SHA256);
+    let (elliptic, elliptic_key) = self_signed(&rcgen::PKCS_ECDSA_P256_SHA256);
     for (name, bytes) in [
         ("plain.pem", pem(&certificate, plain.clone())),
         ("locked.pem", pem(&certificate, locked)),
@@ -376,10 +377,10 @@ async fn a_certificate_signs_in_place_of_a_password() {
         ("locked.pem", Some("hush-hush")),
         ("app.pfx", Some("hush-hush")),
     ] {
-        token(&play, source(file, password)).await.unwrap();
+        token(&server, source(file, password)).await.unwrap();
     }
-    for asked in play.all() {
-        let assertion = field(&asked.body, "client_assertion");
+    for request in server.all_requests() {
+        let assertion = field(&request.body, "client_assertion");
         let (signed, signature) = assertion.rsplit_once('.').unwrap();
         let part = |at: usize| -> Value {
             serde_json::from_slice(
@@ -427,7 +428,7 @@ async fn a_certificate_signs_in_place_of_a_password() {
         ("text.pem", None),
         ("none.pem", None),
     ] {
-        let error = token(&play, source(file, password)).await.unwrap_err();
+        let error = token(&server, source(file, password)).await.unwrap_err();
         table.push(error.replace(folder.path().to_str().unwrap(), "…"));
     }
     insta::assert_snapshot!(table.join("\n"));
@@ -435,28 +436,31 @@ async fn a_certificate_signs_in_place_of_a_password() {
 
 #[tokio::test]
 async fn a_machine_asks_its_own_link() {
-    let play = Play::new().await;
+    let server = MockServer::new().await;
     let answer = json!({ "access_token": "of-the-machine", "expires_on": "4000000000", "token_type": "Bearer", "resource": "x" });
-    play.on("GET /metadata/identity/oauth2/token", [say(200, &answer)]);
+    server.on(
+        "GET /metadata/identity/oauth2/token",
+        [respond(200, &answer)],
+    );
     for client in [None, Some(String::from("mine"))] {
-        let given = token(&play, CredentialSource::ManagedIdentity { client })
+        let given = token(&server, CredentialSource::ManagedIdentity { client })
             .await
             .unwrap();
         assert_eq!(given, "of-the-machine");
     }
-    let all = play.all();
+    let all = server.all_requests();
     assert_eq!(all[0].host, "http://169.254.169.254");
     assert_eq!(all[0].header("metadata"), "true");
     assert!(!all[0].query.contains("client_id"), "{}", all[0].query);
     assert!(all[1].query.contains("client_id=mine"), "{}", all[1].query);
-    play.on(
+    server.on(
         "GET /metadata/identity/oauth2/token",
-        [say(
+        [respond(
             400,
             &json!({ "error": "invalid_request", "error_description": "Identity not found" }),
         )],
     );
-    let error = token(&play, CredentialSource::ManagedIdentity { client: None })
+    let error = token(&server, CredentialSource::ManagedIdentity { client: None })
         .await
         .unwrap_err();
     assert!(
@@ -467,9 +471,9 @@ async fn a_machine_asks_its_own_link() {
 
 #[tokio::test]
 async fn a_source_that_fails_ends_the_request() {
-    let play = Play::new().await;
-    play.on("POST /token", [say(401, &json!({ "error": "invalid_client", "error_description": "AADSTS7000215: Invalid client secret provided: hush-hush.\r\nTrace ID: 1", "error_codes": [7_000_215] }))]);
-    let error = play.door().get(vm(), API).await.unwrap_err();
-    assert!(play.heard().is_empty());
+    let server = MockServer::new().await;
+    server.on("POST /token", [respond(401, &json!({ "error": "invalid_client", "error_description": "AADSTS7000215: Invalid client secret provided: hush-hush.\r\nTrace ID: 1", "error_codes": [7_000_215] }))]);
+    let error = server.client().get(vm(), API).await.unwrap_err();
+    assert!(server.requests().is_empty());
     insta::assert_snapshot!(format!("{error}\nhint: {}", error.hint().unwrap()));
 }

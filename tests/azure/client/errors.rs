@@ -1,17 +1,22 @@
-//! What people are told.
+//! The messages and hints of errors.
 
 use serde_json::{Value, json};
 
-use super::play::{Play, say};
+use super::play::{MockServer, respond};
 use super::{API, VM, vm};
 
 async fn error(status: u16, body: &Value) -> String {
-    let play = Play::new().await;
-    play.on(
+    let server = MockServer::new().await;
+    server.on(
         &format!("PUT {VM}"),
-        [say(status, body).with("x-ms-correlation-request-id", "cafe")],
+        [respond(status, body).with("x-ms-correlation-request-id", "cafe")],
     );
-    let error = play.door().put(vm(), API, &json!({})).await.err().unwrap();
+    let error = server
+        .client()
+        .put(vm(), API, &json!({}))
+        .await
+        .err()
+        .unwrap();
     let hint = error
         .hint()
         .map_or_else(String::new, |hint| format!("\n  hint: {hint}"));
@@ -92,7 +97,7 @@ async fn errors_are_flattened_judged_and_explained() {
         ),
         (
             400,
-            json!({ "code": "NoEnvelope", "message": "Said without one." }),
+            json!({ "code": "NoEnvelope", "message": "No envelope." }),
         ),
         (400, json!({ "error": "just text" })),
         (400, json!(null)),
