@@ -1,5 +1,11 @@
 //! The example of the library's documentation, run as its readers would.
 
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    reason = "the example runs as a reader would run it, and a skipped test says why"
+)]
+
 use std::path::Path;
 use std::process::Command;
 
