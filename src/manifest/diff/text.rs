@@ -1,4 +1,4 @@
-//! A difference in plain text, without colour.
+//! Prints a difference as plain text, without colour.
 
 use std::fmt;
 
@@ -96,7 +96,7 @@ fn sizes(f: &mut fmt::Formatter<'_>, what: &str, (from, to): (u64, u64)) -> fmt:
     writeln!(f, "{what} size {from} -> {to} ({sign}{change})")
 }
 
-/// A whole digest is too long for a line; its beginning tells it from another.
+/// Shortens digests, which are too long for a line.
 pub(super) fn brief(value: &str) -> String {
     let short = |value: &str| match value.parse::<Digest>() {
         Ok(digest) => format!("sha256:{}", digest.short()),

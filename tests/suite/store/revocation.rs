@@ -181,7 +181,10 @@ fn rules_that_say_nothing_are_refused() {
             below: "1.2".into(),
         },
     ];
-    let words: Vec<String> = wrong.iter().map(|rule| rule.check().unwrap_err()).collect();
+    let words: Vec<String> = wrong
+        .iter()
+        .map(|rule| rule.check().unwrap_err().why)
+        .collect();
     insta::assert_snapshot!(words.join("\n"));
 }
 
