@@ -32,7 +32,10 @@ pub enum SignError {
     },
     /// Other users can read the key file.
     #[error("cannot use the key {}: other users can read it", path.display())]
-    Exposed { path: PathBuf },
+    Exposed {
+        /// The key file.
+        path: PathBuf,
+    },
     /// The external signer failed.
     #[error("cannot sign with the external signer: {0}")]
     Command(#[from] ProcessError),

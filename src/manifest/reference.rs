@@ -36,19 +36,12 @@ pub enum Reference {
 
 /// The text is not a valid reference.
 #[derive(Debug, thiserror::Error)]
-#[error("`{text}` is not a reference to an image: {why}")]
+#[error(
+    "`{text}` is not a reference to an image: {why}; expected name@version, name:channel, name, or sha256: and at least {SHORTEST_HEX} hex digits"
+)]
 pub struct InvalidReference {
     text: String,
     why: String,
-}
-
-impl InvalidReference {
-    /// Returns what to do about it, as an imperative.
-    pub fn hint(&self) -> Option<String> {
-        Some(format!(
-            "Write name@version, name, name:channel, or sha256: and at least {SHORTEST_HEX} hex digits."
-        ))
-    }
 }
 
 /// The smallest number of hex digits in a reference.

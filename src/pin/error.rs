@@ -11,6 +11,7 @@ pub enum PinError {
     /// The operating system failed.
     #[error("cannot access {}: {error}", path.display())]
     Io {
+        /// The pin file.
         path: PathBuf,
         /// The error of the system.
         error: std::io::Error,
@@ -18,6 +19,7 @@ pub enum PinError {
     /// The file is not a valid pin file.
     #[error("{file} is not a valid pin file: {why}")]
     Shape {
+        /// The pin file.
         file: String,
         /// The defect. It names an unknown or repeated key.
         why: String,
@@ -25,6 +27,7 @@ pub enum PinError {
     /// The file has a schema that this version does not know.
     #[error("{file} has the schema `{schema}`, expected `{SCHEMA}`")]
     Schema {
+        /// The pin file.
         file: String,
         /// The schema of the file.
         schema: String,
@@ -32,6 +35,7 @@ pub enum PinError {
     /// A value in the file differs from its proof, or a proof is not valid.
     #[error("{file}: {of}: {field}: {why}")]
     Broken {
+        /// The pin file.
         file: String,
         /// `pin NAME`, or `store`.
         of: String,
@@ -45,6 +49,7 @@ pub enum PinError {
         "{file}: the given trust policy (version {version}) is not one of the {known} policies in the file"
     )]
     Distrusted {
+        /// The pin file.
         file: String,
         /// The version of the given policy.
         version: u64,
@@ -54,6 +59,7 @@ pub enum PinError {
     /// The log of the store does not continue the log in the file.
     #[error("{file}: the store is older than the pin file, or is a different store: {why}")]
     OtherStore {
+        /// The pin file.
         file: String,
         /// The difference.
         why: String,
@@ -61,6 +67,7 @@ pub enum PinError {
     /// No pin has this name.
     #[error("{file}: no pin has the name `{pin}`")]
     NoPin {
+        /// The pin file.
         file: String,
         /// The requested name.
         pin: String,
@@ -70,6 +77,7 @@ pub enum PinError {
     /// A pin has this name already.
     #[error("{file}: the pin `{pin}` already exists")]
     Taken {
+        /// The pin file.
         file: String,
         /// The name of the pin.
         pin: String,

@@ -17,6 +17,7 @@ use crate::store::proof::Logged;
 /// What a pin file proves, and what it cannot prove.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Proved {
+    /// The name of the file.
     pub file: String,
     /// The proved facts, in words.
     pub proved: Vec<String>,

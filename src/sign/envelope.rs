@@ -177,7 +177,7 @@ impl Envelope {
                 }
             }
         }
-        let batch_is_valid = batch.is_valid();
+        let batch_is_valid = batch.all_valid();
         let each = envelopes.iter();
         each.map(|(envelope, trust)| {
             envelope.checked_signers(trust, |key, signature| {

@@ -174,7 +174,7 @@ impl Batch {
     }
 
     /// Whether all signatures are valid. If not, check each by itself.
-    pub(super) fn is_valid(self) -> bool {
+    pub(super) fn all_valid(self) -> bool {
         !self.malformed && self.queued.verify(rand::rng()).is_ok()
     }
 }

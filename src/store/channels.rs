@@ -15,7 +15,9 @@ use crate::manifest::{Manifest, Output};
 /// A requested rollback.
 #[derive(Clone, Copy, Debug)]
 pub struct Rollback<'a> {
+    /// The name of the image.
     pub image: &'a str,
+    /// The name of the channel.
     pub channel: &'a str,
     /// The target. By default, the manifest before the present one.
     pub to: Option<Digest>,

@@ -78,6 +78,7 @@ impl Obstacle {
 /// The obstacles that the caller accepts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Allow {
+    /// A revocation.
     pub revoked: bool,
     /// A missing or failed test.
     pub untested: bool,
@@ -154,7 +155,7 @@ impl<B: Backend> Store<B> {
     ) -> Result<DeployStatus, StoreError> {
         let recorded = history.known(manifest)?;
         let name = recorded.put.name();
-        let signed: Vec<Signed<'_>> = Signed::of(recorded).collect();
+        let signed: Vec<Signed<'_>> = Signed::with_tests(recorded).collect();
         for checked in self.check_envelopes(history, &signed).await {
             checked?;
         }

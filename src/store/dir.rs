@@ -157,7 +157,7 @@ impl Dir {
 }
 
 /// Reads a file. Most files are records of a few kilobytes, so this saves a request for the size.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(8 * 1024);
     File::open(path)?.take(u64::MAX).read_to_end(&mut bytes)?;
     Ok(bytes)
@@ -169,7 +169,7 @@ impl Backend for Dir {
     }
 
     async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, BackendError> {
-        match read(&self.path(name)?) {
+        match read_file(&self.path(name)?) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(io_error(name)(error)),

@@ -11,7 +11,8 @@ use crate::sign::{Role, Shortage, SignError};
 /// Why a store could not do what the caller asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Reading or writing failed.
+    /// The backend could not read or write.
+    #[error(transparent)]
     Backend(#[from] BackendError),
     /// The location has no store.
     #[error("no store at {0}")]

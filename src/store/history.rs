@@ -20,6 +20,7 @@ use crate::manifest::{ImageVersion, Moment, is_name};
 use crate::sign::{KeyId, Trust};
 
 pub(super) use frame::Frame;
+use read::VerifiedEntry;
 pub(super) use read::{ReadEntry, parse};
 pub use removal::{Planned, Removal};
 
@@ -233,7 +234,12 @@ impl History {
     pub(super) fn admit(&mut self, read: ReadEntry) -> Result<(), StoreError> {
         let seq = self.head + 1;
         let broken = |why: String| StoreError::integrity(entry_name(seq), why);
-        let (digest, signers, entry) = read.admitted_under(self.trust()).map_err(broken)?;
+        let verified = read.verified_by(self.trust()).map_err(broken)?;
+        let VerifiedEntry {
+            digest,
+            signers,
+            entry,
+        } = verified;
         if entry.seq != seq {
             return Err(broken(format!("it has the number {}", entry.seq)));
         }
@@ -337,11 +343,11 @@ impl History {
                 restored: None,
             }),
             Body::Restore { revocation, why } => {
-                let wanted = self
+                let revoked = self
                     .revocations
                     .iter_mut()
                     .find(|one| one.seq == revocation);
-                if let Some(one) = wanted {
+                if let Some(one) = revoked {
                     one.restored = Some(why);
                 }
             }

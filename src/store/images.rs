@@ -17,6 +17,7 @@ use crate::manifest::{ImageVersion, Manifest, Moment, Reference, TestRecord};
 pub struct ImageRow {
     /// The name of the image.
     pub image: String,
+    /// The version of the image.
     pub version: ImageVersion,
     /// The digest of the manifest.
     pub digest: Digest,
@@ -180,12 +181,12 @@ impl<B: Backend> Store<B> {
         let mut rows = Vec::new();
         if let Some(mut cache) = cache {
             let head = cache.frame().head;
-            let whole = cache.for_each(|one| {
+            let complete = cache.for_each(|one| {
                 // Newer entries may have changed it.
                 let one = history.by_digest(&one.put.manifest).unwrap_or(&one);
                 rows.push(row(one, &artifacts));
             });
-            match whole {
+            match complete {
                 Some(()) => {
                     let new = history.recorded().iter().filter(|one| one.seq > head);
                     rows.extend(new.map(|one| row(one, &artifacts)));

@@ -65,11 +65,11 @@ fn admit_all(
     history: &mut History,
     entries: Vec<ReadEntry>,
 ) -> Result<ControlFlow<()>, StoreError> {
-    let whole = entries.len() as u64 == AT_A_TIME;
+    let is_full = entries.len() as u64 == AT_A_TIME;
     for entry in entries {
         history.admit(entry)?;
     }
-    Ok(if whole {
+    Ok(if is_full {
         ControlFlow::Continue(())
     } else {
         ControlFlow::Break(())

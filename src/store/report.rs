@@ -78,17 +78,10 @@ impl Report {
     /// Adds what a check of this `depth` proves, and what it cannot. `pinned`: the caller gave a
     /// trust policy.
     pub(super) fn record_proof(&mut self, depth: Depth, pinned: bool) {
-        let (own, open) = match pinned {
-            true => (
-                &["the given trust policy is, or was, in force"][..],
-                &[][..],
-            ),
-            false => (
-                &[][..],
-                &["that the trust policy is the right one: pass your own copy with --trust"][..],
-            ),
-        };
-        self.not_proved.extend(open);
+        if !pinned {
+            self.not_proved
+                .push("that the trust policy is the right one: pass your own copy with --trust");
+        }
         if depth == Depth::Records {
             self.not_proved
                 .push("the content of the image files: leave out --records-only");
@@ -109,7 +102,10 @@ impl Report {
             self.proved
                 .push("every image file has the digest in its manifest");
         }
-        self.proved.extend(own);
+        if pinned {
+            self.proved
+                .push("the given trust policy is, or was, in force");
+        }
     }
 
     /// Turns an integrity error into a defect. Other errors end the check.
@@ -204,7 +200,7 @@ impl std::fmt::Display for Report {
         for what in &self.left_over {
             writeln!(f, "left over {what}")?;
         }
-        let verdict = if self.is_sound() {
+        let result = if self.is_sound() {
             "sound"
         } else {
             "NOT SOUND"
@@ -217,7 +213,7 @@ impl std::fmt::Display for Report {
         }
         write!(
             f,
-            "{verdict}: {entries} log entries, {manifests} manifests, {tests} tests, {objects} objects and {artifacts} image files read"
+            "{result}: {entries} log entries, {manifests} manifests, {tests} tests, {objects} objects and {artifacts} image files read"
         )
     }
 }

@@ -56,27 +56,25 @@ pub enum Rule {
 }
 
 impl Rule {
-    /// Checks that the rule can match.
-    pub fn check(&self) -> Result<(), RuleError> {
+    /// Checks that the rule can match. Returns the defect otherwise.
+    pub fn check(&self) -> Result<(), String> {
         match self {
             Self::Manifests { manifests } if manifests.is_empty() => {
-                Err(RuleError::new("it lists no manifest"))
+                Err("it lists no manifest".to_owned())
             }
             Self::Versions {
                 from: Some(from),
                 to: Some(to),
                 ..
-            } if from > to => Err(RuleError::new(format!("{from} comes after {to}"))),
+            } if from > to => Err(format!("{from} comes after {to}")),
             Self::Release { below, .. } => match semver::Version::parse(below) {
                 Ok(_) => Ok(()),
-                Err(_) if semver::Version::parse(&format!("{below}.0")).is_ok() => Err(RuleError {
-                    why: format!("`{below}` is not a complete version of a release"),
-                    hint: Some(format!("Write {below}.0.")),
-                }),
-                Err(error) => Err(RuleError {
-                    why: format!("`{below}` is not a version of a release: {error}"),
-                    hint: Some("Write a version such as 1.16.0.".to_owned()),
-                }),
+                Err(_) if semver::Version::parse(&format!("{below}.0")).is_ok() => Err(format!(
+                    "`{below}` is not a complete version of a release, expected {below}.0"
+                )),
+                Err(error) => Err(format!(
+                    "`{below}` is not a version of a release, expected for example 1.16.0: {error}"
+                )),
             },
             _ => Ok(()),
         }
@@ -109,24 +107,6 @@ impl Rule {
             RuleMatch::Yes
         } else {
             RuleMatch::No
-        }
-    }
-}
-
-/// Why a rule can never match.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RuleError {
-    /// The defect.
-    pub why: String,
-    /// The way out, if there is one.
-    pub hint: Option<String>,
-}
-
-impl RuleError {
-    fn new(why: impl Into<String>) -> Self {
-        Self {
-            why: why.into(),
-            hint: None,
         }
     }
 }

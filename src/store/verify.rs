@@ -63,7 +63,7 @@ impl<'a> Signed<'a> {
     }
 
     /// Returns a manifest and its tests.
-    pub(super) fn of(recorded: &'a Recorded) -> impl Iterator<Item = Self> {
+    pub(super) fn with_tests(recorded: &'a Recorded) -> impl Iterator<Item = Self> {
         let manifest = Self::manifest(recorded);
         let tests = recorded.tests.iter().map(move |one| Self {
             seq: one.seq,
@@ -98,7 +98,7 @@ impl<B: Backend> Store<B> {
         let mut named = self.check_manifests(history, &mut report).await?;
         check_entries(join(entries.await)?, &mut report);
         // Listed only now: the history, which needs as much memory, has been dropped.
-        let objects = self.kept_objects().await?;
+        let objects = self.list_objects().await?;
         let mut names = self.backend.list(ARTIFACTS).await?;
         names.retain(|name| !is_store_name(name));
         report.stray = names;
@@ -131,11 +131,11 @@ impl<B: Backend> Store<B> {
                 let (mut report, mut named) = (Report::default(), Named::default());
                 let end = history.recorded().len().min(from + AT_A_TIME);
                 let recorded = &history.recorded()[from..end];
-                let signed: Vec<Signed> = recorded.iter().flat_map(Signed::of).collect();
+                let signed: Vec<Signed> = recorded.iter().flat_map(Signed::with_tests).collect();
                 let mut checked = store.check_envelopes(&history, &signed).await.into_iter();
                 for recorded in recorded {
                     let mut payload = None;
-                    for (signed, checked) in Signed::of(recorded).zip(&mut checked) {
+                    for (signed, checked) in Signed::with_tests(recorded).zip(&mut checked) {
                         named.records.extend([signed.payload, signed.envelope]);
                         let bytes = report.keep(checked)?;
                         if signed.payload == recorded.put.manifest {
@@ -261,9 +261,10 @@ impl<B: Backend> Store<B> {
             let broken = |why: String| StoreError::integrity(object_name(&one.envelope), why);
             let signers = signers.next().expect("as many as envelopes were read");
             let signers = signers.map_err(|error| broken(error.to_string()))?;
-            match trust.allows(Role::Builder, &signers, one.image, None) {
-                true => Ok(envelope.payload),
-                false => Err(broken("none of its keys may record this image".to_owned())),
+            if trust.allows(Role::Builder, &signers, one.image, None) {
+                Ok(envelope.payload)
+            } else {
+                Err(broken("none of its keys may record this image".to_owned()))
             }
         })
         .collect()

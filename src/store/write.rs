@@ -38,8 +38,8 @@ impl<B: Backend> Store<B> {
         Manifest::parse(&bytes).map_err(StoreError::BadManifest)?;
         // Checked before the first write, so that a refusal leaves no objects.
         let history = self.history().await?;
-        let wanted = Body::ManifestPut(ManifestPut::of(manifest, digest, digest));
-        if history.admits(&wanted, &self.own_keys(), now.into())? == Admission::Already {
+        let unsigned = Body::ManifestPut(ManifestPut::of(manifest, digest, digest));
+        if history.admits(&unsigned, &self.own_keys(), now.into())? == Admission::Already {
             return Ok(digest);
         }
         let outputs = manifest.outputs.iter();

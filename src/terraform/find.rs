@@ -277,7 +277,7 @@ fn find_by_form(value: &Value, path: &mut String, found: &mut BTreeMap<String, P
         Value::Array(items) => {
             for (at, item) in items.iter().enumerate() {
                 with_key(path, &at.to_string(), |path| {
-                    find_by_form(item, path, found)
+                    find_by_form(item, path, found);
                 });
             }
         }

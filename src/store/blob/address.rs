@@ -21,7 +21,7 @@ pub struct BlobAddress {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
     /// It is not a URL.
-    #[error("the address of the store is not a URL: {0}")]
+    #[error("the address of the store is not a URL, expected {EXPECTED}: {0}")]
     NotUrl(String),
     /// Its scheme is not `https`.
     #[error(
@@ -33,26 +33,14 @@ pub enum AddressError {
     Credential,
     /// It contains no valid name of a container.
     #[error(
-        "the address of the store contains no container name (3 to 63 of `a` to `z`, `0` to `9` and `-`)"
+        "the address of the store contains no container name (3 to 63 of `a` to `z`, `0` to `9` and `-`), expected {EXPECTED}"
     )]
     NoContainer,
     /// The prefix is not valid in the name of a blob.
-    #[error("`{0}` is not a valid prefix of names in a store")]
+    #[error(
+        "`{0}` is not a valid prefix of names in a store, expected letters, digits, `-`, `_`, `.` and `/`"
+    )]
     Prefix(String),
-}
-
-impl AddressError {
-    /// Returns what to do about it, as an imperative, if there is something to do.
-    pub fn hint(&self) -> Option<String> {
-        Some(match self {
-            Self::NotUrl(_) | Self::NoContainer => format!("Write it as {EXPECTED}."),
-            Self::Credential => {
-                "Remove it from the address. Pass a shared access signature separately.".to_owned()
-            }
-            Self::Prefix(_) => "Use letters, digits, `-`, `_`, `.` and `/`.".to_owned(),
-            Self::Insecure(..) => return None,
-        })
-    }
 }
 
 const EXPECTED: &str = "https://ACCOUNT.blob.core.windows.net/CONTAINER[/PREFIX]";

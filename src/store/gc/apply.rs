@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::known::Known;
 use super::{ExternalUses, Hold, Presence, Row, Survey};
 use crate::digest::Digest;
-use crate::store::backend::{ArtifactName, Backend};
+use crate::store::backend::{ArtifactName, Backend, BackendError};
 use crate::store::event::Body;
 use crate::store::history::{History, Planned};
 use crate::store::{Store, StoreError, new_id};
@@ -207,7 +207,7 @@ impl<B: Backend> Store<B> {
                     Ok(()) => applied.files.push(file.to_string()),
                     Err(error) => applied.failed.push(Failed {
                         file: file.to_string(),
-                        why: error.to_string(),
+                        why: reason(&error),
                     }),
                 }
             }
@@ -215,6 +215,14 @@ impl<B: Backend> Store<B> {
                 applied.bytes += row.size;
             }
         }
+    }
+}
+
+/// Returns the error with its hint, since the report has no other place for the hint.
+fn reason(error: &BackendError) -> String {
+    match error.hint() {
+        Some(hint) => format!("{error}. {hint}"),
+        None => error.to_string(),
     }
 }
 

@@ -321,11 +321,11 @@ fn add_recorded_holds(
         return;
     }
     let manifest = row.manifest;
-    for (image, channel, generation, present) in history.kept(&manifest, keep.generations) {
+    for hold in history.channel_holds(&manifest, keep.generations) {
         row.add_hold(Hold::Channel {
-            channel: format!("{image}:{channel}"),
-            generation,
-            present,
+            channel: format!("{}:{}", hold.image, hold.channel),
+            generation: hold.generation,
+            present: hold.is_present,
         });
     }
     // The later time counts, in case one of the clocks was slow.

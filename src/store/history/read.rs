@@ -25,6 +25,14 @@ struct Read {
     entry: Result<Entry, String>,
 }
 
+/// An entry with valid signatures.
+pub(super) struct VerifiedEntry {
+    /// The digest of the entry's bytes.
+    pub digest: Digest,
+    pub signers: BTreeSet<KeyId>,
+    pub entry: Entry,
+}
+
 impl ReadEntry {
     /// Parses entries and checks their signatures under `trust`, the policy that is probably in
     /// force.
@@ -54,12 +62,9 @@ impl ReadEntry {
         self.0.as_ref().ok()?.entry.as_ref().ok()
     }
 
-    /// Returns the digest of the entry's bytes, its signers and its event. Checks the signatures
+    /// Returns the entry with its signers. Checks the signatures
     /// again if `trust` is another policy than [`Self::all`] used.
-    pub(super) fn admitted_under(
-        self,
-        trust: &Trust,
-    ) -> Result<(Digest, BTreeSet<KeyId>, Entry), String> {
+    pub(super) fn verified_by(self, trust: &Trust) -> Result<VerifiedEntry, String> {
         let read = self.0?;
         let signers = if read.policy == trust.version() {
             read.signers
@@ -67,7 +72,11 @@ impl ReadEntry {
             let signers = read.envelope.signers(trust);
             signers.map_err(|error| error.to_string())
         };
-        Ok((read.digest, signers?, read.entry?))
+        Ok(VerifiedEntry {
+            digest: read.digest,
+            signers: signers?,
+            entry: read.entry?,
+        })
     }
 }
 

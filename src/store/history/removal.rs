@@ -57,20 +57,34 @@ impl Planned {
     }
 }
 
+/// A channel that keeps a manifest.
+pub(in crate::store) struct ChannelHold<'a> {
+    pub image: &'a str,
+    pub channel: &'a str,
+    /// The newest generation with the manifest.
+    pub generation: u64,
+    /// Whether that is the present generation.
+    pub is_present: bool,
+}
+
 impl History {
-    /// Returns the channels with the manifest among their last `generations`: image, channel, the
-    /// newest such generation, and whether it is the present one.
-    pub fn kept(
+    /// Returns the channels with the manifest among their last `generations`.
+    pub(in crate::store) fn channel_holds(
         &self,
         manifest: &Digest,
         generations: u64,
-    ) -> impl Iterator<Item = (&str, &str, u64, bool)> {
+    ) -> impl Iterator<Item = ChannelHold<'_>> {
         let manifest = *manifest;
-        let most = usize::try_from(generations.max(1)).unwrap_or(usize::MAX);
+        let count = usize::try_from(generations.max(1)).unwrap_or(usize::MAX);
         self.channels().filter_map(move |(image, channel, all)| {
-            let mut last = all.iter().rev().take(most).enumerate();
-            let (back, held) = last.find(|(_, one)| one.to == manifest)?;
-            Some((image, channel, held.generation, back == 0))
+            let mut last = all.iter().rev().take(count).enumerate();
+            let (back, newest) = last.find(|(_, one)| one.to == manifest)?;
+            Some(ChannelHold {
+                image,
+                channel,
+                generation: newest.generation,
+                is_present: back == 0,
+            })
         })
     }
 
@@ -82,22 +96,22 @@ impl History {
         }
         let mut named = BTreeSet::new();
         for item in &plan.items {
-            let of = self.known(&item.manifest)?;
-            let name = of.put.name();
+            let recorded = self.known(&item.manifest)?;
+            let name = recorded.put.name();
             if !named.insert(item.manifest) {
                 return Err(refused(format!("it lists {name} twice")));
             }
-            if (item.artifact, item.size) != (of.put.artifact, of.put.size) {
+            if (item.artifact, item.size) != (recorded.put.artifact, recorded.put.size) {
                 return Err(refused(format!(
                     "its artifact of {name} differs from the manifest"
                 )));
             }
-            if of.deleted.is_some() {
+            if recorded.deleted.is_some() {
                 return Err(refused(format!(
                     "the artifact of {name} is already removed"
                 )));
             }
-            self.check_free(of, plan.keep.generations)?;
+            self.check_free(recorded, plan.keep.generations)?;
         }
         if named.is_empty() {
             return Err(refused("it lists no artifact".to_owned()));
@@ -111,18 +125,18 @@ impl History {
         plan: u64,
         at: Moment,
     ) -> Result<Admission, StoreError> {
-        let of = self.known(manifest)?;
+        let recorded = self.known(manifest)?;
         // The present generation of a channel stays under any plan.
-        self.check_free(of, 1)?;
-        if of.deleted.is_some() {
+        self.check_free(recorded, 1)?;
+        if recorded.deleted.is_some() {
             return Ok(Admission::Already);
         }
-        let name = of.put.name();
+        let name = recorded.put.name();
         let what = format!("the artifact of {name}");
         let refused = |why: String| StoreError::refused(what.clone(), why);
         let found = self.plans.iter().find(|one| one.seq == plan);
         let found = found.ok_or(StoreError::NoGcPlan(plan))?;
-        if !of.planned.contains(&plan) {
+        if !recorded.planned.contains(&plan) {
             return Err(refused(format!(
                 "the plan of entry {plan} does not list it"
             )));
@@ -133,20 +147,25 @@ impl History {
                 found.due()
             )));
         }
-        self.check_free(of, found.keep.generations)?;
+        self.check_free(recorded, found.keep.generations)?;
         Ok(Admission::New)
     }
 
     /// Fails if a channel has the artifact among its last `generations`.
-    fn check_free(&self, of: &Recorded, generations: u64) -> Result<(), StoreError> {
-        let manifest = &of.put.manifest;
-        let Some((image, channel, generation, present)) = self.kept(manifest, generations).next()
-        else {
+    fn check_free(&self, recorded: &Recorded, generations: u64) -> Result<(), StoreError> {
+        let manifest = &recorded.put.manifest;
+        let Some(hold) = self.channel_holds(manifest, generations).next() else {
             return Ok(());
         };
+        let ChannelHold {
+            image,
+            channel,
+            generation,
+            is_present,
+        } = hold;
         Err(StoreError::Held {
-            name: of.put.name(),
-            by: if present {
+            name: recorded.put.name(),
+            by: if is_present {
                 format!("channel {image}:{channel}")
             } else {
                 format!("channel {image}:{channel} (generation {generation})")

@@ -22,8 +22,8 @@ impl History {
         match body {
             Body::ManifestPut(put) => self.admits_manifest(put),
             Body::TestPut { manifest, test, .. } => {
-                let of = self.known(manifest)?;
-                let again = of.tests.iter().any(|known| known.test == *test);
+                let recorded = self.known(manifest)?;
+                let again = recorded.tests.iter().any(|known| known.test == *test);
                 Ok(if again {
                     Admission::Already
                 } else {
@@ -34,20 +34,18 @@ impl History {
             Body::Revoke(revoke) => {
                 let what = "revocation".to_owned();
                 let check = revoke.rule.check();
-                check.map_err(|error| StoreError::Refused {
-                    what,
-                    why: error.why,
-                    hint: error.hint,
-                })?;
+                check.map_err(|why| StoreError::refused(what, why))?;
                 if let Some(replacement) = &revoke.replacement {
                     self.known(replacement)?;
                 }
                 Ok(Admission::New)
             }
-            Body::Restore { revocation, .. } => {
-                let wanted = self.revocations.iter().find(|one| one.seq == *revocation);
-                match wanted {
-                    None => Err(StoreError::NoRevocation(*revocation)),
+            Body::Restore {
+                revocation: seq, ..
+            } => {
+                let revocation = self.revocations.iter().find(|one| one.seq == *seq);
+                match revocation {
+                    None => Err(StoreError::NoRevocation(*seq)),
                     Some(one) if one.restored.is_some() => Ok(Admission::Already),
                     Some(_) => Ok(Admission::New),
                 }

@@ -24,13 +24,7 @@ pub async fn run(session: &Invocation, wish: &args::Revoke) -> Result<Exit, Fail
         false => session.open_signing_store().await?,
     };
     let rule = rule(&store, wish).await?;
-    rule.check().map_err(|error| {
-        let failure = Failure::usage(error.why);
-        match error.hint {
-            Some(hint) => failure.hint(hint),
-            None => failure,
-        }
-    })?;
+    rule.check().map_err(Failure::usage)?;
     let replacement = match &wish.replacement {
         Some(reference) => Some(resolve(&store, reference).await?),
         None => None,
