@@ -1,9 +1,8 @@
-//! The record of a bake: what went into an image, what was done, and what came out.
-//!
-//! In: facts from the stages, or stored bytes. Out: a [`Manifest`], its canonical bytes and the digest that names it.
-//! A manifest is written once and never changed; what is learnt later (tests, revocations) is an event about its
-//! digest. Deliberately holds no secret, no name of the machine that baked, and no float or null. Reads fields that
-//! it does not know as absent, unless the manifest lists them in `must_understand`.
+//! The record of a build: its inputs, its steps and its outputs.
+//! A manifest is written once and never changed. Later facts, such as tests and revocations, are
+//! events about its digest.
+//! It contains no secrets, floats or nulls. Unknown fields are ignored, unless `must_understand`
+//! lists them.
 
 pub mod debian;
 pub mod diff;
@@ -36,16 +35,16 @@ pub use reference::{InvalidReference, Reference, is_name};
 pub use sbom::{SBOM_MEDIA_TYPE, sbom};
 pub use version::{ImageVersion, InvalidVersion};
 
-/// The predicate type of the statements that manifests are.
+/// The predicate type of manifests.
 pub const SCHEMA: &str = "https://vault-bake.dev/image-manifest/v1";
 
-/// No manifest is larger than this, in bytes; what is larger is an object of its own, named by digest.
+/// The largest manifest, in bytes. Larger parts are objects of their own.
 pub const MAX_BYTES: usize = 256 * 1024;
 
-/// Names of `must_understand` that this version understands. None was needed so far.
+/// The names in `must_understand` that this version supports. None was needed so far.
 const UNDERSTOOD: &[&str] = &[];
 
-/// Where a manifest holds objects.
+/// The paths in a manifest that must be objects.
 const OBJECTS: &[&str] = &[
     "base",
     "builder",
@@ -67,94 +66,97 @@ const OBJECTS: &[&str] = &[
     "steps.*",
 ];
 
-/// The record of one bake. Fields stand in the order of their names, as in canonical JSON.
+/// The record of one build. The fields are sorted by name, as in canonical JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// The id of the run that baked it, a UUIDv7.
+    /// The id of the build, a UUIDv7.
     pub bake: String,
-    /// What the bake started from.
+    /// The base that the build started from.
     pub base: Base,
-    /// Who baked.
+    /// The builder, and the tool and host that it ran on.
     pub builder: BuilderFact,
-    /// What was checked in the machine that was baked.
+    /// The checks in the build VM.
     pub checks: Vec<CheckFact>,
-    /// When it was written, right after capture.
+    /// The time of capture.
     pub created_at: Moment,
-    /// The image's name.
+    /// The name of the image.
     pub image: String,
-    /// Everything that went in, by digest, sorted.
+    /// All inputs, by digest, sorted.
     #[serde(deserialize_with = "facts::sorted")]
     pub inputs: BTreeSet<Input>,
-    /// The layers that it continued from, in the order in which they were made; absent where it began from the base.
+    /// The cache entries that the build reused, in their order. Absent if it started from the base.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub layers: Vec<LayerFact>,
-    /// Features that a reader must know, or else refuse the manifest.
+    /// Features that a reader must support to use the manifest.
     pub must_understand: Vec<String>,
     /// The operating system in the image.
     pub os: Os,
-    /// What came out.
+    /// The outputs of the build.
     pub outputs: Vec<Output>,
-    /// The packages in the image; the list is an object of its own.
+    /// The packages in the image. The list is an object of its own.
     pub packages: Packages,
-    /// The manifest of this image that was newest when this bake began.
+    /// The newest manifest of this image at the start of the build.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Digest>,
-    /// What was installed of Vault, Consul and the like.
+    /// The installed releases of Vault, Consul and so on.
     pub releases: Vec<ReleaseFact>,
-    /// What is not pinned.
+    /// The inputs that are not pinned.
     pub repro: Repro,
-    /// The suspended machine that it went on from; absent where its machine booted.
+    /// The VM snapshot that the build resumed from. Absent if the build VM booted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resumed: Option<ResumedFact>,
-    /// The bill of materials, an object of its own; absent in images of before there was one.
+    /// The bill of materials, an object of its own. Absent in old manifests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sbom: Option<Descriptor>,
-    /// Where the definition came from.
+    /// The origin of the definition.
     pub source: DefinitionFact,
-    /// What was done, in order.
+    /// The steps, in order.
     pub steps: Vec<StepFact>,
-    /// Variables' values; secret ones as `{"secret": name}`.
+    /// The values of the variables. Sensitive ones are `{"secret": name}`.
     pub variables: BTreeMap<String, serde_json::Value>,
-    /// The image's version.
+    /// The version of the image.
     pub version: ImageVersion,
 }
 
-/// Bytes that are no manifest of ours.
+/// Why bytes are not a valid manifest.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
     /// Not canonical JSON within the limits, or not a statement.
-    #[error("manifest: {0}")]
+    #[error("cannot parse the manifest: {0}")]
     Statement(#[from] SignError),
-    /// A statement about other files than the manifest's own.
-    #[error("manifest: the statement is about other files than those that came out")]
+    /// The subjects of the statement are not the outputs of the manifest.
+    #[error("the subjects of the statement are not the outputs of the manifest")]
     Subjects,
     /// Canonical JSON, but not a manifest.
-    #[error("manifest does not have the shape of {SCHEMA}: {0}")]
+    #[error("the manifest does not match the schema {SCHEMA}: {0}")]
     Shape(serde_json::Error),
-    /// Of another schema.
-    #[error(
-        "manifest is of the type `{0}`, expected `{SCHEMA}`; a newer vault-bake may know this one"
-    )]
+    /// The manifest has another schema.
+    #[error("the manifest has the type `{0}`, expected `{SCHEMA}`")]
     Schema(String),
-    /// It demands what this version does not know.
-    #[error(
-        "manifest demands that readers understand `{0}`, which this vault-bake does not; use a newer one"
-    )]
+    /// The manifest requires a feature that this version does not support.
+    #[error("the manifest requires the feature `{0}`, which this version does not support")]
     MustUnderstand(String),
-    /// A value is not what its field may hold.
-    #[error("manifest field `{field}` is `{value}`, expected {expected}")]
+    /// The value of a field is not valid.
+    #[error("the manifest field `{field}` is `{value}`, expected {expected}")]
     Value {
-        /// The field.
+        /// The name of the field.
         field: &'static str,
-        /// What it says.
+        /// The value of the field.
         value: String,
-        /// What it may say.
+        /// The expected value.
         expected: &'static str,
     },
 }
 
+impl ManifestError {
+    /// Whether a newer version of vault-bake may be able to read the manifest.
+    pub fn needs_newer_version(&self) -> bool {
+        matches!(self, Self::Schema(_) | Self::MustUnderstand(_))
+    }
+}
+
 impl Manifest {
-    /// The only form that is stored: an in-toto Statement about the files that came out, as canonical JSON. The
+    /// Returns the only stored form: an in-toto Statement about the outputs as canonical JSON. The
     /// manifest is its predicate.
     pub fn to_bytes(&self) -> Vec<u8> {
         Statement {
@@ -173,28 +175,28 @@ impl Manifest {
         self.outputs.iter().map(subject).collect()
     }
 
-    /// What names this manifest: the SHA-256 of [`Self::to_bytes`]. For a manifest that was read, the digest that it
-    /// was read by is the name; the two differ where a newer version wrote fields that this one does not know.
+    /// Returns the SHA-256 of [`Self::to_bytes`], the name of this manifest. If a newer version
+    /// wrote the manifest with more fields, its name is the digest that it was read by.
     pub fn digest(&self) -> Digest {
         Digest::of(self.to_bytes())
     }
 
-    /// `image@version`.
+    /// Returns `image@version`.
     pub fn name(&self) -> String {
         format!("{}@{}", self.image, self.version)
     }
 
-    /// Whether any release in it is a stand-in and not the vendor's own.
+    /// Whether it contains a fixture release.
     pub fn has_fixture(&self) -> bool {
         self.releases.iter().any(|release| release.fixture)
     }
 
-    /// Reads stored bytes. Refuses everything that [`Self::to_bytes`] could not have written: duplicate keys, floats,
-    /// nulls, integers beyond 2^53 − 1, keys that are not ASCII, deep nesting, other than canonical bytes; and what
-    /// this version may not read.
+    /// Parses stored bytes. Rejects everything that [`Self::to_bytes`] cannot write: duplicate
+    /// keys, floats, nulls, integers beyond 2^53 − 1, keys that are not ASCII, deep nesting, and
+    /// any other form of the JSON.
     pub fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
         let known = |one: &Statement<Self>| {
-            one.predicate_type == SCHEMA && one.predicate.demands().is_none()
+            one.predicate_type == SCHEMA && one.predicate.unsupported_feature().is_none()
         };
         let (subjects, manifest) = match Statement::read(bytes, MAX_BYTES).filter(known) {
             Some(statement) => (statement.subjects, statement.predicate),
@@ -207,16 +209,16 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// The long way, which finds out what is wrong, and passes over what it does not know.
+    /// The slow path, which reports the defect and ignores unknown fields.
     fn parse_slowly(bytes: &[u8]) -> Result<(Vec<Subject>, Self), ManifestError> {
         let statement = Statement::parse(bytes, MAX_BYTES)?;
         if statement.predicate_type != SCHEMA {
             return Err(ManifestError::Schema(statement.predicate_type));
         }
         let value = statement.predicate;
-        let demanded = value["must_understand"].as_array();
-        for demand in demanded.into_iter().flatten() {
-            let name = demand.as_str().unwrap_or_default();
+        let required = value["must_understand"].as_array();
+        for feature in required.into_iter().flatten() {
+            let name = feature.as_str().unwrap_or_default();
             if !UNDERSTOOD.contains(&name) {
                 return Err(ManifestError::MustUnderstand(name.to_owned()));
             }
@@ -226,10 +228,10 @@ impl Manifest {
         Ok((statement.subjects, manifest))
     }
 
-    /// What it demands that readers understand, and this one does not.
-    fn demands(&self) -> Option<&str> {
-        let mut demanded = self.must_understand.iter().map(String::as_str);
-        demanded.find(|name| !UNDERSTOOD.contains(name))
+    /// Returns a required feature that this version does not support.
+    fn unsupported_feature(&self) -> Option<&str> {
+        let mut required = self.must_understand.iter().map(String::as_str);
+        required.find(|name| !UNDERSTOOD.contains(name))
     }
 
     fn check_values(&self) -> Result<(), ManifestError> {
@@ -251,18 +253,18 @@ impl Manifest {
             return wrong("outputs", "[]", "at least one output");
         }
         for output in &self.outputs {
-            let is = (output.target == "local", output.evidence.as_str());
-            match (is, &output.file, &output.cloud) {
+            let kind = (output.target == "local", output.evidence.as_str());
+            match (kind, &output.file, &output.cloud) {
                 ((true, "bytes"), Some(file), None) => {
                     if output.id != facts::local_id(file, &output.format) {
                         let expected =
-                            "artifacts/sha256/<hex digits of the file's digest>.<format>";
+                            "artifacts/sha256/<hex digits of the digest of the file>.<format>";
                         return wrong("outputs.id", &output.id, expected);
                     }
                 }
                 ((false, "id"), None, Some(_)) => {}
                 _ => {
-                    let expected = "`bytes` with a file, for the target `local`, or `id` with what a cloud said";
+                    let expected = "`bytes` with a file, for the target `local`, or `id` with the facts of a cloud";
                     return wrong("outputs.evidence", &output.evidence, expected);
                 }
             }

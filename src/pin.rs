@@ -1,10 +1,7 @@
-//! Pins: which image a deployment uses, with the proof of it.
-//!
-//! In: a store, and what a channel holds. Out: a [`PinFile`] for the deployment's own repository, which proves itself: every
-//! pin brings the signed manifest and the signed entries of the log that recorded it and moved the channel to it; the file
-//! brings what names the store, the store's trust policies, and the end of the log when it was written. So it can be
-//! checked without store and network, and yesterday's copy of a store, or another store, shows. Deliberately says
-//! nothing of where the store is, and follows no channel by itself.
+//! Pin files: the images that a deployment uses, with signed proofs.
+//! Takes a store and a channel; returns a [`PinFile`] for the repository of the deployment.
+//! The file can be verified without a store or a network, and reveals an older or a different
+//! store.
 
 mod error;
 mod file;
@@ -28,30 +25,30 @@ pub use file::replace;
 pub use update::Move;
 pub use verify::Proved;
 
-/// The schema of the files that are written.
+/// The schema of new files.
 pub const SCHEMA: &str = "https://vault-bake.dev/pins/v1";
 
-/// What the file is called where nobody says otherwise.
+/// The default name of the file.
 pub const FILE_NAME: &str = "vault-bake.pins.json";
 
-/// No file is larger than this, in bytes.
+/// The largest file, in bytes.
 const MAX_BYTES: usize = 32 * 1024 * 1024;
 
 /// The pins of a deployment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PinFile {
-    /// [`SCHEMA`].
+    /// Always [`SCHEMA`].
     schema: String,
     /// The store that the pins are from.
     store: StoreProof,
-    /// By name.
+    /// The pins, by name.
     pins: BTreeMap<String, Pin>,
-    /// What messages call the file.
+    /// The name of the file in messages.
     #[serde(skip)]
     name: String,
 }
 
-/// The same, before its parts are read.
+/// The same, with unparsed parts.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Raw {
@@ -61,22 +58,22 @@ struct Raw {
     pins: BTreeMap<String, Value>,
 }
 
-/// Which store it is, and how far its log went.
+/// The identity of the store, and the length of its log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StoreProof {
     /// The digest of `identity`.
     origin: Digest,
-    /// The store's `store.json`, with its first trust policy.
+    /// The `store.json` of the store, with its first trust policy.
     #[serde(with = "identity")]
     identity: Identity,
-    /// The first entry of the log, which is chained to `origin`.
+    /// The first entry of the log, which refers to `origin`.
     #[serde(with = "envelope")]
     first: Envelope,
     /// The entries that changed the trust policy, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty", with = "envelopes")]
     trust_updates: Vec<Envelope>,
-    /// The last entry of the log when the file was written.
+    /// The last entry of the log at the time of writing.
     head: Head,
 }
 
@@ -85,7 +82,7 @@ struct StoreProof {
 #[serde(deny_unknown_fields)]
 struct Head {
     seq: u64,
-    /// Of the entry's bytes.
+    /// The digest of the bytes of the entry.
     digest: Digest,
     #[serde(with = "envelope")]
     entry: Envelope,
@@ -95,39 +92,39 @@ struct Head {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pin {
-    /// The image.
+    /// The name of the image.
     pub image: String,
-    /// The channel that it was taken from.
+    /// The channel that the pin follows.
     pub channel: String,
-    /// Where the channel stood.
+    /// The generation of the channel.
     pub generation: u64,
     /// The digest of the manifest.
     pub manifest: Digest,
-    /// The image's version.
+    /// The version of the image.
     pub version: ImageVersion,
-    /// Products and their versions.
+    /// The version of each product.
     pub releases: BTreeMap<String, String>,
-    /// What can be deployed.
+    /// The outputs that can be deployed.
     pub outputs: Vec<PinnedOutput>,
-    /// What proves all of this.
+    /// The signed records behind the other fields.
     pub proof: Proof,
 }
 
-/// One thing that can be deployed.
+/// An output that can be deployed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PinnedOutput {
-    /// As in `local` or `azure/westeurope`.
+    /// The target, for example `local` or `azure/westeurope`.
     pub target: String,
-    /// As in `qcow2`.
+    /// The class, for example `qcow2`.
     pub class: String,
-    /// What the target knows it by.
+    /// The id at the target.
     pub id: String,
-    /// As in `x86_64`.
+    /// The architecture, for example `x86_64`.
     pub arch: String,
     /// `bios` or `uefi`.
     pub firmware: String,
-    /// Of the file.
+    /// The digest of the file, or of the cloud's description.
     pub digest: Digest,
 }
 
@@ -151,15 +148,15 @@ pub struct Proof {
     /// The manifest.
     #[serde(with = "envelope")]
     pub manifest: Envelope,
-    /// The entry of the log that recorded it.
+    /// The log entry that recorded the manifest.
     #[serde(with = "envelope")]
     pub recorded: Envelope,
-    /// The entry of the log that moved the channel to it.
+    /// The log entry that moved the channel to the manifest.
     #[serde(with = "envelope")]
     pub set: Envelope,
 }
 
-/// The same, before the envelopes are read.
+/// The same, with unparsed envelopes.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawProof {
@@ -185,19 +182,19 @@ impl TryFrom<RawProof> for Proof {
 }
 
 impl Pin {
-    /// `image@version`.
+    /// Returns `image@version`.
     pub fn label(&self) -> String {
         format!("{}@{}", self.image, self.version)
     }
 
-    /// The manifest within the proof. Believe it only after [`PinFile::verify`].
+    /// Returns the manifest in the proof. It can be trusted only after [`PinFile::verify`].
     pub fn manifest(&self) -> Result<Manifest, crate::manifest::ManifestError> {
         Manifest::parse(&self.proof.manifest.payload)
     }
 }
 
-/// What the manifest says of its releases and outputs, as a pin repeats it.
-fn repeated(manifest: &Manifest) -> (BTreeMap<String, String>, Vec<PinnedOutput>) {
+/// Returns the releases and outputs of a manifest in the form of a pin.
+fn pinned_facts(manifest: &Manifest) -> (BTreeMap<String, String>, Vec<PinnedOutput>) {
     let releases = manifest.releases.iter();
     let releases = releases.map(|one| (one.product.clone(), one.version.clone()));
     let outputs = manifest.outputs.iter().map(PinnedOutput::from);
@@ -205,8 +202,8 @@ fn repeated(manifest: &Manifest) -> (BTreeMap<String, String>, Vec<PinnedOutput>
 }
 
 impl PinFile {
-    /// Reads a file; `name` is what messages call it. Any layout will do, but no unknown and no repeated key. Says
-    /// nothing of whether the proofs hold.
+    /// Parses a file in any JSON layout. Rejects unknown and repeated keys, and does not check the
+    /// proofs. `name` is for messages.
     pub fn parse(name: &str, bytes: &[u8]) -> Result<Self, PinError> {
         let shape = |why: String| PinError::Shape {
             file: name.to_owned(),
@@ -239,18 +236,18 @@ impl PinFile {
         })
     }
 
-    /// The text of the file: made to be read in reviews, the same for the same pins.
+    /// Returns the text of the file, which is readable and stable.
     pub fn to_text(&self) -> String {
         let text = serde_json::to_string_pretty(self).expect("pins are JSON");
         text + "\n"
     }
 
-    /// The pins, by name.
+    /// Returns the pins, by name.
     pub fn pins(&self) -> &BTreeMap<String, Pin> {
         &self.pins
     }
 
-    /// The pin with this name.
+    /// Returns the pin with this name.
     pub fn pin(&self, name: &str) -> Result<&Pin, PinError> {
         self.pins.get(name).ok_or_else(|| PinError::NoPin {
             file: self.name.clone(),
@@ -259,29 +256,29 @@ impl PinFile {
         })
     }
 
-    /// The digest of the store's `store.json`.
+    /// Returns the digest of the store's `store.json`.
     pub fn origin(&self) -> Digest {
         self.store.origin
     }
 
-    /// Number and digest of the last entry of the store's log, when the file was written.
+    /// Returns the number and digest of the last log entry at the time of writing.
     pub fn head(&self) -> (u64, Digest) {
         (self.store.head.seq, self.store.head.digest)
     }
 }
 
-/// A name that says where the pin is from has to say the truth; any other says nothing.
+/// Checks that a name of the form `image:channel` is correct. Other names only need to be valid.
 fn check_name(name: &str, pin: &Pin) -> Result<(), String> {
     if name == format!("{}:{}", pin.image, pin.channel) || is_name(name) {
         return Ok(());
     }
     Err(format!(
-        "pin `{name}` is of {}:{}; a pin is called that, or a name of 1 to 64 letters, digits, `-`, `_` or `.`",
+        "pin `{name}` is of {0}:{1}, expected the name {0}:{1}, or 1 to 64 letters, digits, `-`, `_` or `.`",
         pin.image, pin.channel
     ))
 }
 
-/// Envelopes as JSON within JSON.
+/// Serializes envelopes as nested JSON.
 mod envelope {
     use serde::de::Error as _;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -304,7 +301,7 @@ mod envelope {
     }
 }
 
-/// The same of several.
+/// Serializes lists of envelopes as nested JSON.
 mod envelopes {
     use serde::de::Error as _;
     use serde::{Deserialize, Deserializer, Serializer};
@@ -327,7 +324,7 @@ mod envelopes {
     }
 }
 
-/// A `store.json` as JSON within JSON.
+/// Serializes a `store.json` as nested JSON.
 mod identity {
     use serde::de::Error as _;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -343,7 +340,7 @@ mod identity {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Identity, D::Error> {
         let value = Value::deserialize(from)?;
-        let read = Identity::parse(&canonical_json(&value), "the pins are from");
+        let read = Identity::parse(&canonical_json(&value), "of the pin file");
         read.map_err(D::Error::custom)
     }
 }

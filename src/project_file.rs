@@ -1,7 +1,6 @@
-//! What holds for a whole project: `vault-bake.toml`, beside `images/`.
-//!
-//! In: the text of the file. Out: a [`Project`], or [`Problems`] with line, key and hint. Deliberately takes no
-//! secret: a shared access signature is given by whoever calls.
+//! The settings of a project: `vault-bake.toml`, next to `images/`.
+//! Takes the text of the file; returns a [`ProjectFile`], or [`Problems`] with line, key and hint.
+//! Secrets come from the caller.
 
 mod subscription;
 
@@ -16,48 +15,48 @@ use crate::store::blob::Credential;
 
 pub use subscription::{CloudChoice, Subscription};
 
-/// The file's name.
+/// The name of the file.
 pub const FILE: &str = "vault-bake.toml";
 
-/// What the file says. Everything may be left out.
+/// The content of the file. All fields are optional.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProjectFile {
-    /// Where the store is: a folder, or the URL of a container.
+    /// The location of the store: a folder, or the URL of a container.
     pub store: Option<String>,
-    /// How to prove to Azure who we are.
+    /// The credential for a store on Azure.
     pub azure: Azure,
-    /// Where bakes on Azure happen.
+    /// The subscription for builds on Azure.
     pub subscription: Subscription,
 }
 
 /// `[store.azure]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Azure {
-    /// What proves who we are, and nothing else does.
+    /// The only credential to use. `None` selects one by the environment.
     pub proof: Option<Proof>,
-    /// The tenant's id.
+    /// The id of the tenant.
     pub tenant_id: Option<String>,
     /// The client id of an application or of a user-assigned managed identity.
     pub client_id: Option<String>,
 }
 
-/// What proves who we are.
+/// The kind of credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {
     /// `sas`: a shared access signature.
     Sas,
-    /// The others: tokens of such a source.
+    /// Tokens from such a source.
     Identity(Kind),
 }
 
-/// The name of a shared access signature.
+/// The name of the credential `sas`.
 const SAS: &str = "sas";
 
-/// There is no credential.
+/// Why there is no credential.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoCredential {
-    /// The configured one is `sas`, and there is no signature.
-    #[error("the store's credential is a shared access signature, and none was given")]
+    /// The configured credential is `sas`, but the caller gave no signature.
+    #[error("cannot authenticate to the store: no shared access signature was given")]
     Signature,
     /// The source of tokens cannot be used.
     #[error(transparent)]
@@ -67,12 +66,18 @@ pub enum NoCredential {
 impl NoCredential {
     /// Returns what to do about it, as an imperative, if there is something to do.
     pub fn hint(&self) -> Option<String> {
-        None
+        match self {
+            Self::Signature => Some(
+                "Set VAULT_BAKE_STORE_SAS, or configure another `credential` in [store.azure]."
+                    .to_owned(),
+            ),
+            Self::Source(error) => error.hint(),
+        }
     }
 }
 
 impl ProjectFile {
-    /// Reads `text`, the content of `file`.
+    /// Parses `text`, the content of `file`.
     pub fn parse(file: &Path, text: &str) -> Result<Self, Problems> {
         let root = Table::parse(file, text)?;
         let found = root.found.clone();
@@ -111,7 +116,7 @@ impl Azure {
                 _ => Err(item
                     .at
                     .problem(format!("only {what}"))
-                    .hint("remove it, or choose such a `credential`")),
+                    .hint("remove it, or set such a `credential`")),
             }
         };
         Ok(Self {
@@ -129,8 +134,9 @@ impl Azure {
         })
     }
 
-    /// The credential: the configured one, or else the signature that was given, or else what `environment` is set up for.
-    /// A configured one that cannot be used is an error; there is no going on to another.
+    /// Returns the credential: the configured one, else the given signature, else the one that
+    /// `environment` is set up for. If the configured one cannot be used, fails; there is no
+    /// fallback.
     pub fn credential(
         &self,
         signature: Option<Secret>,
@@ -161,20 +167,21 @@ impl Proof {
     }
 }
 
-/// The kind of source that `item` names; `None` where it is `beside`, a word that is allowed as well.
-fn kind(item: Item, beside: Option<&'static str>) -> Result<Option<Kind>, Problem> {
+/// Returns the source that `item` names, or `None` if it has the value `other`, which is also
+/// allowed.
+fn kind(item: Item, other: Option<&'static str>) -> Result<Option<Kind>, Problem> {
     let at = item.at.clone();
     let given = item.text()?;
-    if beside == Some(given.as_str()) {
+    if other == Some(given.as_str()) {
         return Ok(None);
     }
-    let names = || Kind::ALL.into_iter().map(Kind::name).chain(beside);
+    let names = || Kind::ALL.into_iter().map(Kind::name).chain(other);
     let known = Kind::ALL.into_iter().find(|kind| kind.name() == given);
     known.map(Some).ok_or_else(|| {
         at.problem(format!(
-            "`{given}` is not known; expected one of {}",
+            "unknown credential `{given}`, expected one of {}",
             listed(names())
         ))
-        .did_you_mean(&given, names(), "choose one of them")
+        .did_you_mean(&given, names(), "use one of them")
     })
 }

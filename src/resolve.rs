@@ -1,7 +1,6 @@
-//! What a deployment needs of an image, in the form that the deployment reads.
-//!
-//! In: a pin, or a reference and a store. Out: one [`Resolved`], written as JSON, for Terraform, for Bicep, for shells or
-//! for workflows. Deliberately guesses nothing: an image with several outputs is not resolved until somebody says which.
+//! Resolves an image for a deployment, and writes the result for Terraform, Bicep, shells or
+//! workflows.
+//! Takes a pin, or a reference and a store. An image with several outputs needs a target.
 
 mod external;
 mod format;
@@ -24,79 +23,84 @@ pub use format::{FIELDS, Format};
 /// One output of one image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Resolved {
-    /// As asked for: the name of a pin, or a reference.
+    /// The requested name: a pin or a reference.
     pub name: String,
-    /// The image.
+    /// The name of the image.
     pub image: String,
-    /// Its version.
+    /// The version of the image.
     pub version: ImageVersion,
     /// The digest of its manifest.
     pub manifest_digest: Digest,
-    /// The channel that it was found by.
+    /// The channel, if the request or the pin names one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub channel: Option<String>,
-    /// Where that channel stood.
+    /// The generation of that channel.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generation: Option<u64>,
-    /// As in `local` or `azure/westeurope`.
+    /// The target, for example `local` or `azure/westeurope`.
     pub target: String,
-    /// As in `qcow2`.
+    /// The class of the output, for example `qcow2`.
     pub class: String,
-    /// What the target knows it by.
+    /// The id of the output at its target.
     pub image_id: String,
-    /// As in `x86_64`.
+    /// The architecture, for example `x86_64`.
     pub arch: String,
     /// `bios` or `uefi`.
     pub firmware: String,
-    /// Of the file.
+    /// The digest of the file, or of the cloud's description.
     pub file_digest: Digest,
-    /// Products and their versions.
+    /// The version of each product.
     pub releases: BTreeMap<String, String>,
-    /// Whether it may be deployed.
+    /// The deploy status.
     pub standing: DeployState,
-    /// What people should know, a sentence each.
+    /// Warnings for people, one sentence each.
     pub warnings: Vec<String>,
 }
 
-/// Nothing could be resolved, or not in this form.
+/// Why nothing could be resolved or written.
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {
-    /// Several outputs, or none of the target.
-    #[error("{name}: {why}; its targets: {}", .there.join(", "))]
+    /// No output, or several, for the target.
+    #[error("cannot choose an output of {name}: {why} (targets: {})", .there.join(", "))]
     Target {
-        /// As asked for.
+        /// The requested name.
         name: String,
-        /// What is wrong.
+        /// The defect.
         why: String,
-        /// What there is.
+        /// The targets of the image.
         there: Vec<String>,
     },
-    /// It must not be deployed.
+    /// The image must not be deployed.
     #[error("cannot deploy {name}: {why}")]
     Refused {
-        /// As asked for.
+        /// The requested name.
         name: String,
-        /// Why, and what to use instead.
+        /// The reason.
         why: String,
-        /// What to do, as an imperative.
+        /// The way out, as an imperative.
         hint: String,
     },
-    /// A value that the form cannot hold.
-    #[error("{field} is {value:?}, which {format} cannot hold: {why}")]
+    /// A value cannot be written in the format.
+    #[error("cannot write {field} = {value:?} as {format}: {why}")]
     Value {
-        /// The field.
+        /// The name of the field.
         field: String,
-        /// The value.
+        /// The value of the field.
         value: String,
-        /// The form.
+        /// The name of the format.
         format: &'static str,
-        /// Why not.
+        /// The reason.
         why: &'static str,
     },
-    /// A form that is not asked for as it has to be.
-    #[error("{0}")]
-    Form(String),
-    /// The pins do not hold.
+    /// The request is not valid.
+    #[error("{why}")]
+    Form {
+        /// The defect.
+        why: String,
+        /// The way out, if there is one.
+        hint: Option<String>,
+    },
+    /// The pins are not valid.
     #[error(transparent)]
     Pin(#[from] PinError),
     /// The store failed.
@@ -105,7 +109,7 @@ pub enum ResolveError {
 }
 
 impl Resolved {
-    /// An output of a pinned image, from the file alone, which has to prove itself first: see [`PinFile::verify`].
+    /// Resolves a pinned output from the file alone, after [`PinFile::verify`].
     pub fn from_pins(
         file: &PinFile,
         name: &str,
@@ -114,17 +118,18 @@ impl Resolved {
     ) -> Result<Self, ResolveError> {
         file.verify(trust)?;
         let pin = file.pin(name)?;
-        let output = choose(name, &pin.outputs, target)?;
+        let output = choose_output(name, &pin.outputs, target)?;
         Ok(Self {
             channel: Some(pin.channel.clone()),
             generation: Some(pin.generation),
             releases: pin.releases.clone(),
-            ..Self::of(name, &pin.image, pin.version, pin.manifest, output)
+            ..Self::from_output(name, &pin.image, pin.version, pin.manifest, output)
         })
     }
 
-    /// An output of a recorded image, as the store says at the time `now`. A name alone means the newest image that may be
-    /// deployed. What must not be deployed is refused, unless `allow` accepts the reason.
+    /// Resolves an output of a recorded image at the time `now`. A name alone means the newest
+    /// image that may be deployed. Fails if the image must not be deployed, unless `allow` accepts
+    /// the reason.
     pub async fn from_store<B: Backend>(
         store: &Store<B>,
         reference: &Reference,
@@ -143,8 +148,8 @@ impl Resolved {
             return Err(ResolveError::refused(&name, reference, obstacle));
         }
         let mut warnings = status.warnings();
-        let passed_over = passed_over.and_then(|newest| newest.remark());
-        warnings.extend(passed_over.map(|why| format!("the newest image is passed over: {why}")));
+        let skipped = passed_over.and_then(|newest| newest.remark());
+        warnings.extend(skipped.map(|why| format!("the newest image is skipped: {why}")));
         let standing = status.state();
         let position = match reference {
             Reference::Channel { image, channel } => {
@@ -157,7 +162,7 @@ impl Resolved {
         };
         let manifest = store.manifest(&digest).await?;
         let outputs: Vec<_> = manifest.outputs.iter().map(PinnedOutput::from).collect();
-        let output = choose(&name, &outputs, target)?;
+        let output = choose_output(&name, &outputs, target)?;
         let releases = manifest.releases.iter();
         let (channel, generation) = position.unzip();
         Ok(Self {
@@ -168,11 +173,11 @@ impl Resolved {
                 .collect(),
             standing,
             warnings,
-            ..Self::of(&name, &manifest.image, manifest.version, digest, output)
+            ..Self::from_output(&name, &manifest.image, manifest.version, digest, output)
         })
     }
 
-    fn of(
+    fn from_output(
         name: &str,
         image: &str,
         version: ImageVersion,
@@ -199,23 +204,23 @@ impl Resolved {
     }
 }
 
-/// The output for `target`, which is one or the class of one; without it, the only one there is.
-fn choose<'a>(
+/// Returns the output for `target`, a target or a class. Without it, returns the only output.
+fn choose_output<'a>(
     name: &str,
     outputs: &'a [PinnedOutput],
     target: Option<&str>,
 ) -> Result<&'a PinnedOutput, ResolveError> {
-    let fitting: Vec<&PinnedOutput> = outputs
+    let matching: Vec<&PinnedOutput> = outputs
         .iter()
         .filter(|output| {
             target.is_none_or(|target| output.target == target || output.class == target)
         })
         .collect();
-    let why = match (fitting[..].as_ref(), target) {
+    let why = match (matching[..].as_ref(), target) {
         ([one], _) => return Ok(one),
-        ([], Some(target)) => format!("nothing for the target `{target}`"),
+        ([], Some(target)) => format!("no output for the target `{target}`"),
         (_, Some(target)) => format!("several outputs for the target `{target}`"),
-        (_, None) => "several outputs: say which with --target".to_owned(),
+        (_, None) => "several outputs".to_owned(),
     };
     Err(ResolveError::Target {
         name: name.to_owned(),
@@ -228,7 +233,7 @@ impl ResolveError {
     fn refused(name: &str, reference: &Reference, obstacle: &Obstacle) -> Self {
         let Obstacle { why, hint, .. } = obstacle;
         let why = match reference {
-            Reference::Newest { .. } => format!("no image of this name may be; the newest: {why}"),
+            Reference::Newest { .. } => format!("no version may be deployed; the newest: {why}"),
             _ => why.clone(),
         };
         let hint = match obstacle.option() {
@@ -242,17 +247,19 @@ impl ResolveError {
         }
     }
 
-    /// What to do, as an imperative.
+    /// Returns what to do about it, as an imperative, if there is something to do.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Refused { hint, .. } => Some(hint.clone()),
             Self::Pin(error) => error.hint(),
             Self::Store(error) => error.hint(),
-            _ => None,
+            Self::Form { hint, .. } => hint.clone(),
+            Self::Target { .. } => Some("Pass one of the targets with --target.".to_owned()),
+            Self::Value { .. } => None,
         }
     }
 
-    /// Whether something is not what was signed: exit code 7.
+    /// Whether a record is not what was signed: exit code 7.
     pub fn is_integrity(&self) -> bool {
         match self {
             Self::Pin(error) => error.is_integrity(),
@@ -261,7 +268,7 @@ impl ResolveError {
         }
     }
 
-    /// Whether a guard says no: exit code 6.
+    /// Whether a rule forbids it: exit code 6.
     pub fn is_conflict(&self) -> bool {
         match self {
             Self::Refused { .. } => true,
@@ -271,10 +278,10 @@ impl ResolveError {
         }
     }
 
-    /// Whether what was asked for cannot be: exit code 2.
+    /// Whether the request is not valid: exit code 2.
     pub fn is_invalid(&self) -> bool {
         match self {
-            Self::Target { .. } | Self::Value { .. } | Self::Form(_) => true,
+            Self::Target { .. } | Self::Value { .. } | Self::Form { .. } => true,
             Self::Pin(error) => error.is_invalid(),
             _ => false,
         }

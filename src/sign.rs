@@ -1,9 +1,6 @@
-//! Signatures of records: who says so, and who may.
-//!
-//! In: bytes of a record and a [`Signer`], or a stored [`Envelope`] and a [`Trust`] policy. Out: an envelope, or the keys
-//! that signed it and the roles that they hold. Envelopes are DSSE, so they can be checked with openssl and any other
-//! tool that knows the format. Deliberately keeps no key of its own and believes no key id: an id only says which key to
-//! try.
+//! Signs records, and finds out which keys signed them and which roles these keys have.
+//! Envelopes are DSSE, so openssl and other tools can check them. A key id only selects the key to
+//! try. No keys are stored here.
 
 mod envelope;
 mod key;
@@ -22,53 +19,51 @@ use std::path::PathBuf;
 use crate::canonical::CanonicalError;
 use crate::process::ProcessError;
 
-/// A signature could not be made, or does not hold.
+/// Why a signature could not be made, or is not valid.
 #[derive(Debug, thiserror::Error)]
 pub enum SignError {
-    /// A key that cannot be read.
-    #[error(
-        "{what}: {why}; expected an ed25519 or P-256 key in PEM, as `openssl genpkey -algorithm ed25519` writes it"
-    )]
+    /// A key cannot be used.
+    #[error("cannot use the key {what}: {why}")]
     Key {
-        /// The file, or whose key it is.
+        /// The file, or the owner of the key.
         what: String,
-        /// What is wrong.
+        /// The defect.
         why: String,
     },
-    /// A key file that somebody else could read.
-    #[error("{}: readable by others than its owner: chmod 600 it", path.display())]
+    /// Other users can read the key file.
+    #[error("cannot use the key {}: other users can read it", path.display())]
     Exposed {
-        /// The file.
+        /// The key file.
         path: PathBuf,
     },
     /// The external signer failed.
-    #[error("external signer: {0}")]
+    #[error("cannot sign with the external signer: {0}")]
     Command(#[from] ProcessError),
-    /// The external signer gave something that is no signature by its key.
-    #[error("external signer {program}: {why}")]
+    /// The output of the external signer is not a signature by its key.
+    #[error("cannot sign with the external signer {program}: {why}")]
     NotASignature {
         /// The program.
         program: String,
-        /// What is wrong.
+        /// The defect of its output.
         why: String,
     },
-    /// An envelope that is none.
-    #[error("envelope: {0}")]
+    /// The envelope is not canonical JSON.
+    #[error("cannot parse the envelope: {0}")]
     Canonical(#[from] CanonicalError),
-    /// An envelope, a statement or a policy without the shape that it must have.
-    #[error("{what}: {why}")]
+    /// An envelope, a statement or a policy does not have the required form.
+    #[error("the {what} is not valid: {why}")]
     Shape {
-        /// What it should be.
+        /// The kind of record.
         what: &'static str,
-        /// What is wrong.
+        /// The defect.
         why: String,
     },
-    /// A signature that does not hold, or is by a key that the policy does not know.
+    /// A signature is not valid, or the policy does not contain its key.
     #[error("the signature by key {key} {why}")]
     Invalid {
-        /// The id of the key, as the envelope says it.
+        /// The id of the key, according to the envelope.
         key: String,
-        /// What is wrong.
+        /// The defect.
         why: &'static str,
     },
 }
@@ -76,6 +71,13 @@ pub enum SignError {
 impl SignError {
     /// Returns what to do about it, as an imperative, if there is something to do.
     pub fn hint(&self) -> Option<String> {
-        None
+        Some(match self {
+            Self::Key { .. } => "Use an ed25519 or P-256 key in PEM. \
+                Run `openssl genpkey -algorithm ed25519` to create one."
+                .to_owned(),
+            Self::Exposed { path } => format!("Run `chmod 600 {}`.", path.display()),
+            Self::Command(error) => return error.hint(),
+            _ => return None,
+        })
     }
 }

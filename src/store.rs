@@ -1,17 +1,14 @@
-//! Where records live: objects named by digest, and one append-only log of events about them.
-//!
-//! In: manifests, test records, package lists. Out: the same, found by name or digest, and checked. No record is ever
-//! overwritten or removed: a store only creates, so two writers need no lock and a write-once container will do.
-//! Everything is signed. Readers replay the log and void what breaks a rule, so nobody has to trust the writers. Deliberately keeps no
-//! index in the store: whatever could be computed from the records is. Whoever reads may keep one of their own, see
-//! [`Store::remembering`].
+//! Stores manifests, test records and package lists by digest, and events about them in one log.
+//! Readers replay the signed log and ignore events that break a rule, so they need not trust
+//! writers.
+//! A store only creates names: writers need no lock, and write-once containers work.
 //!
 //! ```text
-//! store.json                      which store this is, and its first trust policy; the first entry names its digest
-//! objects/sha256/ab/<62 hex>      manifests, test records, their envelopes, package lists, bills of materials
-//! log/entries/000/000/001         one event each, in a signed envelope, chained by the digest of the one before
+//! store.json                      identity of the store and its first trust policy
+//! objects/sha256/ab/<62 hex>      manifests, tests, envelopes, package lists, bills of materials
+//! log/entries/000/000/001         one signed event each, linked to the digest of the one before
 //! artifacts/sha256/<hex>.qcow2    captured disks
-//! tmp/                            files on their way (folders only); may be swept at any time when a day old
+//! tmp/                            temporary files (folders only); `sweep` removes old ones
 //! ```
 
 mod any;
@@ -63,45 +60,44 @@ pub use images::{ImageRow, TestState};
 pub use report::{Defect, Missing, Report};
 pub use verify::Depth;
 
-/// The schema of the stores that are written.
+/// The schema that new stores get.
 pub const SCHEMA: &str = "https://vault-bake.dev/store/v1";
 
-/// The one file that says which store this is.
+/// The file with the identity of the store and its first trust policy.
 const STORE_FILE: &str = "store.json";
 
-/// No `store.json` is larger than this, in bytes.
+/// The largest accepted `store.json`, in bytes.
 const MAX_ORIGIN_BYTES: usize = 48 * 1024;
 
-/// Records in a folder or a container.
+/// A store on a backend, as the caller opened it: with signers, a trust policy and a local cache.
 pub struct Store<B> {
     backend: Arc<B>,
-    /// The digest of `store.json`, which the first entry of the log is chained to.
+    /// The digest of `store.json`, which the first entry of the log refers to.
     origin: Digest,
-    /// The policy in `store.json`.
     trust: Trust,
-    /// Whoever signs what is written; nobody in a store that is only read.
+    /// Sign all new records. Empty if the store is only read.
     signers: Arc<[Signer]>,
-    /// Ends an external signer.
+    /// Stops external signers.
     interrupt: Interrupt,
-    /// The reader's own policy, which must be one of the store's.
+    /// The caller's own policy, which must be or have been in force in this store.
     pinned: Option<Trust>,
-    /// The folder in which what was checked is remembered.
-    memory: Option<PathBuf>,
+    /// The folder of the local cache.
+    cache_folder: Option<PathBuf>,
 }
 
-/// What `store.json` says.
+/// The content of `store.json`.
 #[derive(Serialize, Deserialize)]
 struct Origin {
     schema: String,
-    /// Random: tells two stores apart.
+    /// Random: it distinguishes stores that were created at the same time with the same policy.
     id: String,
     created_at: Moment,
-    /// The policy that the first entry is judged by.
+    /// The policy that the first entry must satisfy.
     trust: Trust,
 }
 
 impl<B: Backend> Store<B> {
-    /// Opens the store that is there.
+    /// Opens an existing store.
     pub async fn open(backend: B) -> Result<Self, StoreError> {
         let Some(bytes) = backend.get(STORE_FILE).await? else {
             let entries = backend.list("log/").await?;
@@ -118,11 +114,11 @@ impl<B: Backend> Store<B> {
             signers: Arc::new([]),
             interrupt: Interrupt::default(),
             pinned: None,
-            memory: None,
+            cache_folder: None,
         })
     }
 
-    /// Opens the store, and creates it where there is none, with `trust` as its first policy.
+    /// Opens the store. If there is none, creates it with `trust` as its first policy.
     pub async fn open_or_create(
         backend: B,
         trust: &Trust,
@@ -135,13 +131,13 @@ impl<B: Backend> Store<B> {
                 created_at: now.into(),
                 trust: trust.clone(),
             };
-            // Who loses the race opens what the winner created.
+            // If another process creates the store first, this opens that one.
             let _: Created = backend.create(STORE_FILE, &canonical_json(&origin)).await?;
         }
         Self::open(backend).await
     }
 
-    /// Signs what is written with every one of `signers`. An external signer ends on `interrupt`.
+    /// Signs new records with all of `signers`. `interrupt` stops external signers.
     #[must_use]
     pub fn signing(mut self, signers: Vec<Signer>, interrupt: Interrupt) -> Self {
         self.signers = signers.into();
@@ -149,14 +145,14 @@ impl<B: Backend> Store<B> {
         self
     }
 
-    /// Believes the store only where `trust`, the reader's own copy of the policy, is the one in force or was before.
+    /// Requires that `trust`, the caller's copy of the policy, is or was in force in this store.
     #[must_use]
     pub fn trusting(mut self, trust: Trust) -> Self {
         self.pinned = Some(trust);
         self
     }
 
-    /// The same store, for another task.
+    /// Returns a handle to the same store for another task.
     fn share(&self) -> Self {
         Self {
             backend: self.backend.clone(),
@@ -165,16 +161,16 @@ impl<B: Backend> Store<B> {
             signers: self.signers.clone(),
             interrupt: self.interrupt.clone(),
             pinned: self.pinned.clone(),
-            memory: self.memory.clone(),
+            cache_folder: self.cache_folder.clone(),
         }
     }
 
-    /// The digest of `store.json`: tells two stores apart.
+    /// Returns the digest of `store.json`, which identifies the store.
     pub fn origin(&self) -> Digest {
         self.origin
     }
 
-    /// What the store is kept in.
+    /// Returns the backend.
     pub fn backend(&self) -> &B {
         &self.backend
     }
@@ -191,20 +187,20 @@ impl<B: Backend> Store<B> {
             return Ok(());
         }
         let why = format!(
-            "your trust policy (version {}, {}) was never in force in this store",
+            "the given trust policy (version {}, {}) was never in force in this store",
             pinned.version(),
             pinned.digest()
         );
         Err(StoreError::integrity(self.backend.place(), why))
     }
 
-    /// The keys that sign for us.
+    /// Returns the ids of the keys that sign new records.
     fn own_keys(&self) -> std::collections::BTreeSet<KeyId> {
         let keys = self.signers.iter().map(|signer| signer.public().id());
         keys.collect()
     }
 
-    /// Stores `bytes` under their digest. Nothing happens where they are there already.
+    /// Stores `bytes` under their digest. If the object exists already, only checks it.
     pub async fn put_object(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
         let digest = Digest::of(bytes);
         match self.backend.create(&object_name(&digest), bytes).await? {
@@ -216,7 +212,7 @@ impl<B: Backend> Store<B> {
         Ok(digest)
     }
 
-    /// What is stored under `digest`, checked.
+    /// Reads an object and checks its digest.
     pub async fn object(&self, digest: &Digest) -> Result<Vec<u8>, StoreError> {
         let name = object_name(digest);
         let bytes = self.backend.get(&name).await?;
@@ -230,7 +226,7 @@ impl<B: Backend> Store<B> {
         }
     }
 
-    /// The package list of a manifest.
+    /// Reads the package list of a manifest.
     pub async fn packages(&self, manifest: &Manifest) -> Result<Vec<Package>, StoreError> {
         self.package_list(&manifest.packages.digest).await
     }
@@ -241,7 +237,7 @@ impl<B: Backend> Store<B> {
             .map_err(|error| StoreError::integrity(object_name(digest), error.to_string()))
     }
 
-    /// The envelope with this digest, which has to hold the object `payload`.
+    /// Reads an envelope and checks that its payload has the digest `payload`.
     pub async fn envelope(
         &self,
         digest: &Digest,
@@ -252,35 +248,35 @@ impl<B: Backend> Store<B> {
         let envelope = envelope.map_err(|error| broken(error.to_string()))?;
         if envelope.payload_type != STATEMENT_PAYLOAD_TYPE {
             return Err(broken(format!(
-                "it holds `{}`, no statement",
+                "its payload is `{}`, not a statement",
                 envelope.payload_type
             )));
         }
         if Digest::of(&envelope.payload) != *payload {
-            return Err(broken(format!("it does not hold {payload}")));
+            return Err(broken(format!("its payload is not {payload}")));
         }
         Ok(envelope)
     }
 }
 
-/// The name under which the object `digest` is kept.
+/// Returns the name of the object with this digest.
 fn object_name(digest: &Digest) -> String {
     let hex = digest.hex();
     let (first, rest) = hex.split_at(2);
     format!("objects/sha256/{first}/{rest}")
 }
 
-/// A UUIDv7 of `now`.
+/// Returns a UUIDv7 of the time `now`.
 fn new_id(now: Timestamp) -> Uuid {
     let seconds = u64::try_from(now.as_second()).unwrap_or(0);
     let nanos = now.subsec_nanosecond().unsigned_abs();
     Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, seconds, nanos))
 }
 
-/// The object that is kept under `name`.
+/// Returns the digest in the name of an object.
 fn object_digest(name: &str) -> Option<Digest> {
     let (first, rest) = name.strip_prefix("objects/sha256/")?.split_once('/')?;
-    // Digests have one form, so what is cut in the right place is the name of one.
+    // A digest has one textual form, so the cut must be at the right place.
     let digest = format!("sha256:{first}{rest}").parse().ok()?;
     (first.len() == 2).then_some(digest)
 }

@@ -1,8 +1,6 @@
-//! Whether a Terraform plan may be applied, as far as images are concerned.
-//!
-//! In: what `terraform show -json` prints of a plan, and what is known of images: a store, a pin file, or both. Out: a
-//! [`Report`] with a line for every image that the plan uses. Runs nothing and asks no cloud: an id that no record has is
-//! untracked.
+//! Evaluates the images in a Terraform plan.
+//! Takes the output of `terraform show -json`, and a store, a pin file, or both; returns a
+//! [`Report`] with a line for each image. Runs no program and calls no cloud.
 
 mod catalogue;
 mod find;

@@ -1,30 +1,30 @@
-//! The order of Debian's package versions: `[epoch:]upstream[-revision]`, as dpkg compares them.
+//! Compares versions of Debian packages, `[epoch:]upstream[-revision]`, in the order of dpkg.
 
 use std::cmp::Ordering;
 
-/// Whether `a` is older than, the same as, or newer than `b`.
+/// Returns whether `a` is older than, equal to, or newer than `b`.
 pub fn compare(a: &str, b: &str) -> Ordering {
     let (a, b) = (parts(a), parts(b));
-    digits(a.0, b.0)
-        .then_with(|| text(a.1, b.1))
-        .then_with(|| text(a.2, b.2))
+    compare_digits(a.0, b.0)
+        .then_with(|| compare_text(a.1, b.1))
+        .then_with(|| compare_text(a.2, b.2))
 }
 
-/// Epoch, upstream version and revision. Without an epoch it is 0; without a revision it is empty, which is the
-/// same as 0.
+/// Returns epoch, upstream version and revision. The epoch defaults to 0; an empty revision equals
+/// 0.
 fn parts(version: &str) -> (&[u8], &[u8], &[u8]) {
     let (epoch, rest) = version.split_once(':').unwrap_or(("0", version));
     let (upstream, revision) = rest.rsplit_once('-').unwrap_or((rest, ""));
     (epoch.as_bytes(), upstream.as_bytes(), revision.as_bytes())
 }
 
-/// Compares runs of non-digits and runs of digits by turns.
-fn text(mut a: &[u8], mut b: &[u8]) -> Ordering {
+/// Compares runs of non-digits and runs of digits in turn.
+fn compare_text(mut a: &[u8], mut b: &[u8]) -> Ordering {
     while !a.is_empty() || !b.is_empty() {
         let (left, right) = (split(&mut a, false), split(&mut b, false));
-        let words = letters(left, right);
+        let letters = compare_letters(left, right);
         let (left, right) = (split(&mut a, true), split(&mut b, true));
-        let order = words.then_with(|| digits(left, right));
+        let order = letters.then_with(|| compare_digits(left, right));
         if order.is_ne() {
             return order;
         }
@@ -32,7 +32,7 @@ fn text(mut a: &[u8], mut b: &[u8]) -> Ordering {
     Ordering::Equal
 }
 
-/// Takes the digits, or the non-digits, off the front.
+/// Takes the leading digits, or non-digits, from `text`.
 fn split<'a>(text: &mut &'a [u8], digits: bool) -> &'a [u8] {
     let end = text
         .iter()
@@ -43,8 +43,8 @@ fn split<'a>(text: &mut &'a [u8], digits: bool) -> &'a [u8] {
     front
 }
 
-/// `~` sorts before the end, the end before letters, letters before everything else.
-fn letters(a: &[u8], b: &[u8]) -> Ordering {
+/// `~` sorts before the end, the end before letters, and letters before all other characters.
+fn compare_letters(a: &[u8], b: &[u8]) -> Ordering {
     let weight = |byte: Option<&u8>| match byte {
         Some(b'~') => -1,
         None => 0,
@@ -57,8 +57,8 @@ fn letters(a: &[u8], b: &[u8]) -> Ordering {
         .unwrap_or(Ordering::Equal)
 }
 
-/// Numbers of any length; no digits are 0.
-fn digits(a: &[u8], b: &[u8]) -> Ordering {
+/// Compares numbers of any length. No digits count as 0.
+fn compare_digits(a: &[u8], b: &[u8]) -> Ordering {
     let significant = |digits: &[u8]| {
         let zeros = digits.iter().take_while(|digit| **digit == b'0').count();
         digits[zeros..].to_vec()

@@ -1,7 +1,6 @@
-//! The difference between two images, as their records tell it.
-//!
-//! In: two manifests and, where there, their package lists. Out: a [`Difference`], as text, JSON and markdown.
-//! Deliberately looks at no artifact: what is not recorded is not compared.
+//! Compares two images by their manifests and package lists, and prints the difference as text,
+//! JSON or markdown.
+//! Artifacts are not read.
 
 mod markdown;
 mod text;
@@ -15,70 +14,71 @@ use serde_json::Value;
 use super::{CheckFact, Manifest, Output, Package, debian};
 use crate::digest::Digest;
 
-/// What is different in the second image.
+/// The differences of the second image from the first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// The first image, `name@version`.
+    /// The name of the first image, `name@version`.
     pub from: String,
-    /// The second image, `name@version`.
+    /// The name of the second image, `name@version`.
     pub to: String,
-    /// Products, by name.
+    /// Changed products.
     pub releases: Vec<FieldChange>,
-    /// The base: the digest of its disk, the system in the image, and all that was requested and resolved, by path.
+    /// Changes of the base: the digest of its disk, the system, and the requested and resolved
+    /// values, by path.
     pub base: Vec<FieldChange>,
-    /// Packages; none where a list was not at hand.
+    /// Changed packages. `None` if a list was not available.
     pub packages: Option<Vec<FieldChange>>,
-    /// Steps, by name: what they do is another where the digest is.
+    /// Changed steps, by name: the values are digests.
     pub steps: Vec<FieldChange>,
-    /// Whether the same steps come in another order.
+    /// Whether the common steps have another order.
     pub steps_reordered: bool,
-    /// Other inputs, by role and name: digests.
+    /// Changed inputs, by role and name: the values are digests.
     pub inputs: Vec<FieldChange>,
-    /// Variables with another value, by name: values as JSON.
+    /// Changed variables, by name: the values are JSON.
     pub variables: Vec<FieldChange>,
-    /// Checks, by id: `ok`, `not ok` or `skipped`.
+    /// Changed checks, by id: `ok`, `not ok` or `skipped`.
     pub checks: Vec<FieldChange>,
-    /// What came out, by target: its class, architecture and firmware.
+    /// Changed outputs, by target: class, architecture and firmware.
     pub outputs: Vec<FieldChange>,
-    /// Size of the files in bytes, first and second.
+    /// The sizes of the files in bytes, first and second.
     pub size: (u64, u64),
-    /// Size of the disks in bytes, first and second.
+    /// The sizes of the disks in bytes, first and second.
     pub virtual_size: (u64, u64),
 }
 
-/// One thing that is different.
+/// One difference.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FieldChange {
-    /// Its name.
+    /// The name of the product, package, step and so on.
     pub name: String,
-    /// How.
+    /// The kind of change.
     pub change: ChangeKind,
-    /// In the first image.
+    /// The value in the first image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// In the second image.
+    /// The value in the second image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
 }
 
-/// How a thing is different.
+/// The kind of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ChangeKind {
-    /// Only in the second.
+    /// Only in the second image.
     Added,
-    /// Only in the first.
+    /// Only in the first image.
     Removed,
-    /// A newer version in the second.
+    /// A newer version in the second image.
     Up,
-    /// An older version in the second.
+    /// An older version in the second image.
     Down,
-    /// Another, without an order.
+    /// A different value without an order.
     Other,
 }
 
 impl Difference {
-    /// Whether nothing that was compared is different.
+    /// Whether no difference was found.
     pub fn is_empty(&self) -> bool {
         let lists = [
             &self.releases,
@@ -96,7 +96,7 @@ impl Difference {
             && self.virtual_size.0 == self.virtual_size.1
     }
 
-    /// Releases and packages that are older in the second image: what nobody should find out later.
+    /// Returns the releases and packages that are older in the second image.
     pub fn downgrades(&self) -> impl Iterator<Item = &FieldChange> {
         let packages = self.packages.iter().flatten();
         let all = self.releases.iter().chain(packages);
@@ -104,7 +104,7 @@ impl Difference {
     }
 }
 
-/// What is different in `b`. `packages` are the lists of `a` and `b`.
+/// Returns the differences of `b` from `a`. `packages` are the package lists of both.
 pub fn diff(a: &Manifest, b: &Manifest, packages: Option<(&[Package], &[Package])>) -> Difference {
     let no_order = |_: &str, _: &str| None;
     let by_digest = |name: &str, digest: Digest| (name.to_owned(), digest.to_string());
@@ -132,7 +132,7 @@ pub fn diff(a: &Manifest, b: &Manifest, packages: Option<(&[Package], &[Package]
         packages: packages.map(|(in_a, in_b)| {
             let by_dpkg = [a, b].iter().all(|one| one.packages.manager == "dpkg");
             let order =
-                |a: &str, b: &str| (by_dpkg && one_of_each(a, b)).then(|| debian::compare(a, b));
+                |a: &str, b: &str| (by_dpkg && both_single(a, b)).then(|| debian::compare(a, b));
             let several = several_archs(in_a, in_b);
             changes(&versions(in_a, &several), &versions(in_b, &several), order)
         }),
@@ -147,7 +147,7 @@ pub fn diff(a: &Manifest, b: &Manifest, packages: Option<(&[Package], &[Package]
     }
 }
 
-/// Names to what stands for the thing in each of the two, compared.
+/// Compares two maps of names to values.
 fn changes(
     a: &BTreeMap<String, String>,
     b: &BTreeMap<String, String>,
@@ -178,16 +178,16 @@ fn changes(
     names.into_iter().filter_map(changed).collect()
 }
 
-/// Product to version; a stand-in or another archive under the same version shows.
+/// Returns the version of each product, with a mark for fixtures and a short digest.
 fn releases(manifest: &Manifest) -> BTreeMap<String, String> {
     joined(manifest.releases.iter().map(|release| {
         let fixture = if release.fixture { ", fixture" } else { "" };
-        let of = format!(
+        let described = format!(
             "{} ({}{fixture})",
             release.version,
             release.binary_sha256.short()
         );
-        (release.product.clone(), of)
+        (release.product.clone(), described)
     }))
 }
 
@@ -196,7 +196,7 @@ fn release_order(a: &str, b: &str) -> Option<Ordering> {
     Some(version(a)?.cmp_precedence(&version(b)?))
 }
 
-/// What a bake started from: all of the definition's and the lock's words on it, the disk, and the system in it.
+/// Returns the facts about the base: definition and lock file, disk, and system.
 fn base(manifest: &Manifest) -> BTreeMap<String, String> {
     let (base, os) = (&manifest.base, &manifest.os);
     let mut facts = BTreeMap::from([
@@ -209,7 +209,7 @@ fn base(manifest: &Manifest) -> BTreeMap<String, String> {
     facts
 }
 
-/// The leaves of a value, by path.
+/// Collects the leaves of a value, by path.
 fn flatten(path: &str, value: &Value, leaves: &mut BTreeMap<String, String>) {
     match value {
         Value::Object(fields) if !fields.is_empty() => {
@@ -231,7 +231,7 @@ fn flatten(path: &str, value: &Value, leaves: &mut BTreeMap<String, String>) {
     }
 }
 
-/// The names of packages that one of the lists has for several architectures.
+/// Returns the names of packages that a list has for several architectures.
 fn several_archs<'a>(a: &'a [Package], b: &'a [Package]) -> BTreeSet<&'a str> {
     let mut several = BTreeSet::new();
     for list in [a, b] {
@@ -245,33 +245,34 @@ fn several_archs<'a>(a: &'a [Package], b: &'a [Package]) -> BTreeSet<&'a str> {
     several
 }
 
-/// Package to version. An architecture is named only where the package is there for several; where the same one is
-/// there in several versions (as kernels may be) all are named.
+/// Returns the version of each package. The key contains the architecture only for packages with
+/// several. Several versions of one package, as of kernels, are joined.
 fn versions(packages: &[Package], several: &BTreeSet<&str>) -> BTreeMap<String, String> {
     let mut packages: Vec<&Package> = packages.iter().collect();
     packages.sort();
     joined(packages.into_iter().map(|package| {
         let Package { name, arch, .. } = package;
-        let key = match several.contains(name.as_str()) {
-            true => format!("{name}:{arch}"),
-            false => name.clone(),
+        let key = if several.contains(name.as_str()) {
+            format!("{name}:{arch}")
+        } else {
+            name.clone()
         };
         (key, package.version.clone())
     }))
 }
 
-/// Whether both name one version only, so that the two have an order.
-fn one_of_each(a: &str, b: &str) -> bool {
+/// Whether both are single versions and so can be ordered.
+fn both_single(a: &str, b: &str) -> bool {
     !a.contains(AND) && !b.contains(AND)
 }
 
-/// The state of a check that does not hold.
+/// The state of a failed check.
 const NOT_OK: &str = "not ok";
 
-/// Stands between the values of one name.
+/// The separator of joined values.
 const AND: &str = ", ";
 
-/// By name. Where a name is there several times no value is lost.
+/// Collects pairs into a map. The values of a repeated name are joined.
 fn joined(pairs: impl Iterator<Item = (String, String)>) -> BTreeMap<String, String> {
     let mut map = BTreeMap::<String, String>::new();
     for (name, value) in pairs {
@@ -284,7 +285,7 @@ fn joined(pairs: impl Iterator<Item = (String, String)>) -> BTreeMap<String, Str
     map
 }
 
-/// The names of those steps of `a` that `b` has too, in order.
+/// Returns the names of the steps of `a` that `b` also has, in order.
 fn common_steps<'a>(a: &'a Manifest, b: &Manifest) -> Vec<&'a str> {
     let names = a.steps.iter().map(|step| step.name.as_str());
     names

@@ -1,4 +1,4 @@
-//! The record of a test: evidence about a manifest's digest, because a test can be repeated at any time.
+//! The record of a boot test. It is separate from the manifest, since a test can be repeated.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,10 +7,10 @@ use crate::canonical::shape;
 use crate::digest::Digest;
 use crate::sign::{SignError, Statement, Subject};
 
-/// The predicate type of the statements that test records are.
+/// The predicate type of test records.
 pub const TEST_SCHEMA: &str = "https://vault-bake.dev/image-test/v1";
 
-/// Where a test record holds objects.
+/// The paths in a test record that must be objects.
 const OBJECTS: &[&str] = &[
     "",
     "audit",
@@ -20,51 +20,51 @@ const OBJECTS: &[&str] = &[
     "checks.*",
 ];
 
-/// What was seen when the artifact of a manifest was booted and checked.
+/// The result of booting and checking the artifact of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TestRecord {
-    /// What an audit of the booted image said, where one was asked for.
+    /// The audit of the booted image, if one was requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit: Option<AuditFact>,
-    /// Who tested.
+    /// The builder, and the tool and host that it ran on.
     pub builder: BuilderFact,
-    /// Every check.
+    /// All checks.
     pub checks: Vec<CheckFact>,
-    /// When it ended.
+    /// The time at which the test ended.
     pub ended_at: Moment,
-    /// Why it did not pass, where no check says so.
+    /// Why the test failed, if no check shows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
-    /// The manifest that it is about.
+    /// The digest of the manifest under test.
     pub manifest: Digest,
-    /// Whether all that was checked holds. False as well where the machine never came up.
+    /// Whether all checks passed. False also if the VM did not boot.
     pub passed: bool,
     /// The id of the run, a UUIDv7.
     pub run: String,
-    /// When the test began.
+    /// The time at which the test began.
     pub started_at: Moment,
 }
 
-/// How hard an image is by somebody else's measure, and what it started from by the same.
+/// The hardening indexes of the image and of its base, measured by an external tool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditFact {
-    /// The index of the base as it was before the bake, where that is there to be booted.
+    /// The index of the base before the build, 0 to 100. Absent if the base was not available.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_index: Option<u32>,
-    /// The image's index, 0 to 100.
+    /// The index of the image, 0 to 100.
     pub index: u32,
-    /// What it suggests, by its own ids.
+    /// The ids of the tool's suggestions.
     pub suggestions: Vec<String>,
-    /// As in `lynis`.
+    /// The name of the tool, for example `lynis`.
     pub tool: String,
-    /// Of the tool.
+    /// The version of the tool.
     pub version: String,
-    /// What it warns of, by its own ids.
+    /// The ids of the tool's warnings.
     pub warnings: Vec<String>,
 }
 
 impl TestRecord {
-    /// The only form that is stored: an in-toto Statement about the manifest, as canonical JSON.
+    /// Returns the only stored form: an in-toto Statement about the manifest, as canonical JSON.
     pub fn to_bytes(&self) -> Vec<u8> {
         Statement {
             subjects: vec![self.subject()],
@@ -81,7 +81,8 @@ impl TestRecord {
         }
     }
 
-    /// Reads stored bytes, as strictly as a manifest's. A record that passed may hold no failed check.
+    /// Parses stored bytes, as strictly as for a manifest. A record that passed must not contain a
+    /// failed check.
     pub fn parse(bytes: &[u8]) -> Result<Self, SignError> {
         let wrong = |why: String| SignError::Shape {
             what: "test record",
@@ -90,7 +91,7 @@ impl TestRecord {
         let known = |one: &Statement<Self>| one.predicate_type == TEST_SCHEMA;
         let (subjects, record) = match Statement::read(bytes, MAX_BYTES).filter(known) {
             Some(statement) => (statement.subjects, statement.predicate),
-            // The long way, which finds out what is wrong, and passes over what it does not know.
+            // The slow path, which reports the defect and ignores unknown fields.
             None => {
                 let statement = Statement::parse(bytes, MAX_BYTES)?;
                 if statement.predicate_type != TEST_SCHEMA {
@@ -107,9 +108,7 @@ impl TestRecord {
             }
         };
         if subjects != [record.subject()] {
-            return Err(wrong(
-                "it is about another manifest than it says".to_owned(),
-            ));
+            return Err(wrong("its subject is not its manifest".to_owned()));
         }
         let indexes = record
             .audit

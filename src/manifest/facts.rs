@@ -1,7 +1,6 @@
 //! The parts of a manifest. Sizes are in bytes, times in UTC.
-//!
-//! Fields stand in the order of their names, as canonical JSON has them: what is written plainly is canonical then, and is read
-//! without a detour.
+//! The fields are sorted by name: written in this order they are canonical JSON, which parses in
+//! one pass.
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -13,49 +12,49 @@ use super::Moment;
 use crate::digest::Digest;
 use crate::release::Verified;
 
-/// A release that was installed, and how it was verified.
+/// An installed release, and how it was verified.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReleaseFact {
-    /// Of the binary in it, as it stands in the image.
+    /// The digest of its binary in the image.
     pub binary_sha256: Digest,
-    /// Of the binary, in bytes.
+    /// The size of the binary, in bytes.
     pub binary_size: u64,
-    /// The archive's file name.
+    /// The file name of the archive.
     pub file: String,
-    /// Whether this is a stand-in. Written only where it is.
+    /// Whether it is a fixture release. Written only if true.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fixture: bool,
     /// Whether the signature is the vendor's.
     pub official: bool,
     /// The primary fingerprint of the signer's certificate.
     pub primary_fingerprint: String,
-    /// `vault` or `consul`.
+    /// The product: `vault` or `consul`.
     pub product: String,
-    /// Of the archive.
+    /// The digest of the archive.
     pub sha256: Digest,
-    /// Of the detached signature.
+    /// The digest of the detached signature.
     pub signature_sha256: Digest,
-    /// When it was signed, RFC 3339 UTC.
+    /// The time of the signature, RFC 3339 in UTC.
     pub signed_at: String,
-    /// The certificate's first user id.
+    /// The first user id of the certificate.
     pub signer: String,
-    /// The fingerprint of the key that signed.
+    /// The fingerprint of the signing key.
     pub signing_fingerprint: String,
-    /// Of the archive, in bytes.
+    /// The size of the archive, in bytes.
     pub size: u64,
-    /// Of the SHA256SUMS file.
+    /// The digest of the SHA256SUMS file.
     pub sums_sha256: Digest,
-    /// Where it was found; absent where that was a folder of the machine that baked.
+    /// The URL of the archive. Absent for a local folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// As the vendor names it, as in `1.21.1`.
+    /// The version, for example `1.21.1`.
     pub version: String,
 }
 
 impl From<&Verified> for ReleaseFact {
     fn from(verified: &Verified) -> Self {
         let locked = verified.locked.clone();
-        // Paths of this machine, and credentials within an address, have no place in a record.
+        // Local paths and URLs with credentials must not be recorded.
         let public = locked.url.starts_with("http") && !locked.url.contains(['@', '?']);
         Self {
             product: locked.product,
@@ -78,40 +77,40 @@ impl From<&Verified> for ReleaseFact {
     }
 }
 
-/// Where the definition came from, and what was decided from it.
+/// The origin of the definition, and the digests of what was derived from it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DefinitionFact {
     /// The commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
-    /// Of the definition after its variables were filled in.
+    /// The digest of the definition with all variables replaced.
     pub definition_digest: Digest,
-    /// Whether there were changes beside the commit.
+    /// Whether the working tree had uncommitted changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dirty: Option<bool>,
-    /// Of the lock.
+    /// The digest of the lock file.
     pub lock_digest: Digest,
-    /// Of the plan.
+    /// The digest of the plan.
     pub plan_digest: Digest,
-    /// The repository, without credentials.
+    /// The URL of the repository, without credentials.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repo: Option<String>,
 }
 
-/// The role of the input that holds the checks for the booted image: an object of the store, so that a test can be
-/// repeated from the store alone.
+/// The role of the input with the checks for the booted image. It is an object of the store, so
+/// that the store alone is enough to repeat a test.
 pub const CHECKS_ROLE: &str = "checks";
 
-/// Something that went in. Sorted by role, then name.
+/// One input of a build. Sorted by role, then name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Input {
-    /// Of the content.
+    /// The digest of the content.
     pub digest: Digest,
-    /// As the definition or lock names it.
+    /// The name in the definition or lock file.
     pub name: String,
     /// `product`, `base`, `repo-index`, `file`, `script`, `template` or `ansible`.
     pub role: String,
-    /// In bytes.
+    /// The size, in bytes.
     pub size: u64,
 }
 
@@ -129,7 +128,7 @@ impl PartialOrd for Input {
     }
 }
 
-/// Inputs in their one order, each once.
+/// Deserializes inputs, and rejects lists that are not sorted or that contain duplicates.
 pub(super) fn sorted<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<BTreeSet<Input>, D::Error> {
@@ -138,131 +137,133 @@ pub(super) fn sorted<'de, D: Deserializer<'de>>(
         Ok(inputs.into_iter().collect())
     } else {
         Err(D::Error::custom(
-            "inputs are not sorted by role and name, or one stands there twice",
+            "inputs are not sorted by role and name, or one of them occurs twice",
         ))
     }
 }
 
-/// An object of the store that belongs to a manifest.
+/// A reference to an object of the store that belongs to a manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Descriptor {
-    /// Of its bytes.
+    /// The digest of the object.
     pub digest: Digest,
-    /// What it is, as in `application/vnd.cyclonedx+json; version=1.6`.
+    /// The media type, for example `application/vnd.cyclonedx+json; version=1.6`.
     pub media_type: String,
-    /// In bytes.
+    /// The size, in bytes.
     pub size: u64,
 }
 
-/// What the bake started from.
+/// The base that a build started from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Base {
-    /// Of the disk that the machine started from, where that was a file.
+    /// The digest of the disk, if the base is a file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk_sha256: Option<Digest>,
-    /// As the definition wants it.
+    /// The base as requested by the definition.
     pub requested: serde_json::Value,
-    /// As the lock resolved it.
+    /// The base as resolved in the lock file.
     pub resolved: serde_json::Value,
 }
 
 impl Base {
-    /// What tells this base from others: the disk's digest; of an image on Azure, of what it was resolved to.
+    /// Returns the digest that identifies the base: that of the disk, or for an image on Azure that
+    /// of the resolved value.
     pub fn digest(&self) -> Digest {
         self.disk_sha256
             .unwrap_or_else(|| Digest::of_value(&self.resolved))
     }
 }
 
-/// A layer that the bake continued from: its steps were done by an earlier run, from the same inputs.
+/// A cache entry that the build reused. An earlier build ran its steps with the same inputs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LayerFact {
-    /// The id of the run that made it.
+    /// The id of the build that made it.
     pub bake: String,
-    /// Of its file.
+    /// The digest of its file.
     pub digest: Digest,
-    /// Over all that decided what is in it, and in those before it.
+    /// The cache key: a digest over everything that determines this entry and those before it.
     pub key: Digest,
-    /// When it was made.
+    /// The time at which it was made.
     pub made_at: Moment,
-    /// The step that was done last.
+    /// The last step in it.
     pub step: String,
 }
 
-/// A machine that was suspended right after it had started, and that the bake went on from. No step was done in it.
+/// The VM snapshot that the build resumed from. No step had run in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResumedFact {
-    /// The id of the run that suspended it.
+    /// The id of the build that saved it.
     pub bake: String,
-    /// Of its memory.
+    /// The digest of its memory.
     pub memory_sha256: Digest,
 }
 
 /// A step that ran.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepFact {
-    /// Over all that decides what it does.
+    /// A digest over everything that determines the step.
     pub digest: Digest,
-    /// How long it ran, in milliseconds.
+    /// The duration, in milliseconds.
     pub elapsed_ms: u64,
-    /// When it ended.
+    /// The time at which it ended.
     pub ended_at: Moment,
-    /// Its exit status.
+    /// The exit status.
     pub exit: i32,
     /// `provisioner`, `shell`, `file`, `ansible` or `reboot`.
     pub kind: String,
-    /// Of what it printed.
+    /// The digest of its output.
     pub log_digest: Digest,
-    /// Its name.
+    /// The name of the step.
     pub name: String,
-    /// When it began.
+    /// The time at which it began.
     pub started_at: Moment,
 }
 
-/// Something that was checked.
+/// The result of a check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckFact {
-    /// In words.
+    /// The check, in words.
     pub description: String,
-    /// Stable, as in `vault.unit-sandboxed`.
+    /// The stable id, for example `vault.unit-sandboxed`.
     pub id: String,
-    /// Whether it holds.
+    /// Whether the check passed.
     pub ok: bool,
-    /// Why it was not looked at, where it was not.
+    /// Why the check was skipped, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skipped: Option<String>,
-    /// The step that it belongs to.
+    /// The step that the check belongs to.
     pub step: String,
 }
 
-/// Something that came out.
+/// One output of a build.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
-    /// As in `x86_64`.
+    /// The architecture, for example `x86_64`.
     pub arch: String,
     /// `qcow2`, `azure-managed-image` or `azure-gallery-version`.
     pub class: String,
-    /// What a cloud said of it when it was made.
+    /// The description by the cloud at the time of creation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cloud: Option<CloudFact>,
-    /// What ties the record to the content: `bytes` is the digest of the file itself; `id` is what the cloud said of it,
-    /// which somebody who may delete and make images there can say of another content.
+    /// How the record identifies the content: by `bytes`, the digest of the file, or by `id`, the
+    /// facts of the cloud. With `id`, a user who may delete and create images in the cloud could
+    /// replace the content.
     pub evidence: String,
-    /// The file, where it is one.
+    /// The file, if the output is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<FileFact>,
     /// `bios` or `uefi`.
     pub firmware: String,
     /// `qcow2` or `vhd`.
     pub format: String,
-    /// What the target knows it by: for `local` its path in the store, on Azure its resource id.
+    /// The id at the target: for `local` the path in the store, on Azure the resource id.
     pub id: String,
-    /// `local`, or as in `azure/westeurope`.
+    /// The target: `local`, or for example `azure/westeurope`.
     pub target: String,
 }
 
 impl Output {
-    /// A qcow2 file in the store's own folder.
+    /// Returns the output for a qcow2 file in the store.
     pub fn local_qcow2(file: FileFact, arch: &str, firmware: &str) -> Self {
         Self {
             target: "local".into(),
@@ -277,7 +278,7 @@ impl Output {
         }
     }
 
-    /// What a statement about it is about: the digest of the file, or of what the cloud said.
+    /// Returns the digest that statements use: of the file, or of the facts of the cloud.
     pub fn digest(&self) -> Digest {
         match (&self.file, &self.cloud) {
             (Some(file), _) => file.digest,
@@ -285,100 +286,101 @@ impl Output {
         }
     }
 
-    /// Of the disk in it, in bytes.
+    /// Returns the size of the disk, in bytes.
     pub fn virtual_size(&self) -> u64 {
         let file = self.file.as_ref().map(|file| file.virtual_size);
         let cloud = self.cloud.as_ref().map(|cloud| cloud.virtual_size);
         file.or(cloud).unwrap_or_default()
     }
 
-    /// The file of an output in the store itself.
+    /// Returns the file, if it is in the store.
     pub fn local_file(&self) -> Option<&FileFact> {
         self.file.as_ref().filter(|_| self.target == "local")
     }
 }
 
-/// What a cloud said of an image when it was made.
+/// The description of an image by the cloud at the time of creation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CloudFact {
-    /// When the cloud says that it was made; absent where it does not say so.
+    /// The time of creation according to the cloud, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_at: Option<Moment>,
-    /// As in `westeurope`.
+    /// The region, for example `westeurope`.
     pub location: String,
-    /// The id of the run that made it, which stands in its tag `vault-bake-id`.
+    /// The id of the build, which is the value of the tag `vault-bake-id`.
     pub run: String,
     /// `standard` or `trusted-launch`: machines of the other kind cannot be started from it.
     pub security: String,
-    /// What it is named by beside its id, which another image under the same id would not have.
+    /// A second id that the cloud gives to each image. Another image with the same resource id
+    /// would have another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unique_id: Option<String>,
-    /// Of the disk in it, in bytes.
+    /// The size of the disk, in bytes.
     pub virtual_size: u64,
 }
 
-/// Where a local artifact is in the store: its content says.
+/// Returns the name of a local artifact in the store, which follows from its content.
 pub(super) fn local_id(file: &FileFact, format: &str) -> String {
     format!("artifacts/sha256/{}.{format}", file.digest.hex())
 }
 
-/// A file that came out.
+/// An output file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileFact {
-    /// Of its bytes.
+    /// The digest of the file.
     pub digest: Digest,
-    /// In bytes.
+    /// The size of the file, in bytes.
     pub size: u64,
-    /// Of the disk in it, in bytes.
+    /// The size of the disk in it, in bytes.
     pub virtual_size: u64,
 }
 
 /// The operating system of an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Os {
-    /// As in `debian`.
+    /// The id of the distribution, for example `debian`.
     pub id: String,
-    /// As in `6.1.0-32-amd64`.
+    /// The version of the kernel, for example `6.1.0-32-amd64`.
     pub kernel: String,
-    /// As in `12`.
+    /// The version of the distribution, for example `12`.
     pub version: String,
 }
 
-/// Who baked or tested.
+/// The builder of an image, or of a test.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuilderFact {
-    /// What it ran on.
+    /// The computer that it ran on.
     pub host: Host,
-    /// `qemu`.
+    /// The name of the builder: `qemu` or `azure`.
     pub name: String,
-    /// The program.
+    /// The version of vault-bake.
     pub tool: Tool,
 }
 
-/// This program.
+/// The program vault-bake.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tool {
-    /// Of the executable.
+    /// The digest of the executable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub binary_sha256: Option<Digest>,
-    /// As in `0.1.0`.
+    /// The version, for example `0.1.0`.
     pub version: String,
 }
 
-/// The machine that it ran on, by kind and never by name.
+/// The computer of a build, by kind. Its name is not recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host {
-    /// As in `x86_64`.
+    /// The architecture, for example `x86_64`.
     pub arch: String,
-    /// As in `linux`.
+    /// The operating system, for example `linux`.
     pub os: String,
 }
 
-/// How far the bake could be repeated.
+/// How reproducible the build is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Repro {
-    /// Whether nothing but the inputs could have gone in.
+    /// Whether only the recorded inputs could affect the image.
     pub hermetic: bool,
-    /// What else could have gone in, in words.
+    /// The unpinned inputs, in words.
     pub not_pinned: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! Times in records.
+//! Times in records, in whole seconds.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,12 +7,12 @@ use jiff::Timestamp;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A moment, to the second: `2026-11-22T19:18:17Z`.
+/// A time in UTC, to the second: `2026-11-22T19:18:17Z`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(i64);
 
 impl Moment {
-    /// As a time stamp.
+    /// Returns the time stamp.
     pub fn timestamp(self) -> Timestamp {
         Timestamp::from_second(self.0).expect("a moment was a time stamp once")
     }
@@ -28,7 +28,8 @@ impl FromStr for Moment {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // There are other ways to write a time, and a 60th second; years before the first have a sign.
+        // Other spellings of a time, and a 60th second, are rejected. Years before 0 would have a
+        // sign.
         let form = b"0000-00-00T00:00:00Z";
         let fits = |(byte, form): (u8, &u8)| match form {
             b'0' => byte.is_ascii_digit(),
@@ -38,7 +39,7 @@ impl FromStr for Moment {
             text.len() == form.len() && text.bytes().zip(form).all(fits) && !text.ends_with(":60Z");
         let moment = text.parse::<Timestamp>().ok().filter(|_| plain);
         moment.map(Self::from).ok_or_else(|| {
-            format!("`{text}` is not a time as in 2026-11-22T19:18:17Z (UTC, whole seconds)")
+            format!("`{text}` is not a time such as 2026-11-22T19:18:17Z (UTC, whole seconds)")
         })
     }
 }

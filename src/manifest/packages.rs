@@ -1,4 +1,4 @@
-//! The packages of an image: a list too long for the manifest, so an object of its own.
+//! The package list of an image, an object of its own because of its size.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,38 +6,38 @@ use crate::canonical::shape;
 use crate::canonical::{self, CanonicalError};
 use crate::digest::{Digest, canonical_json};
 
-/// The packages of an image.
+/// The packages of an image, without the list itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Packages {
-    /// How many.
+    /// The number of packages.
     pub count: u64,
-    /// Of the list, an object in the store: see [`packages_bytes`].
+    /// The digest of the list, see [`packages_bytes`].
     pub digest: Digest,
-    /// `dpkg`.
+    /// The package manager: `dpkg`.
     pub manager: String,
 }
 
 /// A package of an image. Sorted by name, then architecture.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Package {
-    /// As in `libc6`.
+    /// The name, for example `libc6`.
     pub name: String,
-    /// As in `amd64`.
+    /// The architecture, for example `amd64`.
     pub arch: String,
-    /// As in `2.36-9+deb12u13`.
+    /// The version, for example `2.36-9+deb12u13`.
     pub version: String,
-    /// The source package that it was built from: what advisories speak of.
+    /// The source package, which security advisories refer to.
     pub source: String,
 }
 
-/// The canonical JSON of a package list, sorted.
+/// Returns the canonical JSON of a package list, sorted.
 pub fn packages_bytes(packages: &[Package]) -> Vec<u8> {
     let mut sorted = packages.to_vec();
     sorted.sort();
     canonical_json(&sorted)
 }
 
-/// Reads what [`packages_bytes`] wrote.
+/// Parses the output of [`packages_bytes`].
 pub fn parse_packages(bytes: &[u8]) -> Result<Vec<Package>, CanonicalError> {
     // Ten thousand packages are about a megabyte.
     let value = canonical::parse(bytes, 16 * 1024 * 1024)?;

@@ -1,57 +1,57 @@
-//! How people name a manifest on the command line.
+//! Parses references to images on the command line.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::ImageVersion;
 
-/// A manifest, as people name it.
+/// A reference to a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reference {
     /// `name@version`.
     Version {
-        /// The image.
+        /// The name of the image.
         image: String,
-        /// Its version.
+        /// The version of the image.
         version: ImageVersion,
     },
-    /// `sha256:` and at least 12 hex digits, as many as are unique.
+    /// `sha256:` and the first 12 or more hex digits, if they are unique.
     Digest {
-        /// Without the `sha256:`.
+        /// The hex digits.
         hex: String,
     },
-    /// `name`: the one that was recorded last.
+    /// `name`: the manifest that was recorded last.
     Newest {
-        /// The image.
+        /// The name of the image.
         image: String,
     },
-    /// `name:channel`: what a channel holds.
+    /// `name:channel`: the manifest that the channel points to.
     Channel {
-        /// The image.
+        /// The name of the image.
         image: String,
-        /// The channel.
+        /// The name of the channel.
         channel: String,
     },
 }
 
-/// The text names no manifest.
+/// The text is not a valid reference.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "`{text}` is not a reference to an image: {why}; write name@version, name, or sha256: and at least {SHORTEST_HEX} hex digits"
+    "`{text}` is not a reference to an image: {why}; expected name@version, name:channel, name, or sha256: and at least {SHORTEST_HEX} hex digits"
 )]
 pub struct InvalidReference {
     text: String,
     why: String,
 }
 
-/// Fewer hex digits than this name nothing.
+/// The smallest number of hex digits in a reference.
 const SHORTEST_HEX: usize = 12;
 
-/// What [`is_name`] accepts, in words.
+/// The rule of [`is_name`], in words.
 pub(super) const NAME_RULE: &str =
     "a name of 1 to 64 letters, digits, `-`, `_` or `.` that begins with a letter or digit";
 
-/// Whether `text` can name an image or a channel.
+/// Whether `text` is a valid name of an image or a channel.
 pub fn is_name(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     (1..=64).contains(&text.len())

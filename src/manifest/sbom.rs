@@ -1,9 +1,6 @@
-//! The bill of materials of an image, for the scanners of others: CycloneDX 1.6 in JSON.
-//!
-//! In: a [`Manifest`] and its package list. Out: canonical JSON, the same bytes for the same facts. Reads neither the
-//! manifest's own digest nor its `sbom`, because the manifest names what is made here. Deliberately lists no single
-//! files and claims nothing of what steps put there beside packages and releases: the document calls itself
-//! incomplete.
+//! Writes the bill of materials of an image: CycloneDX 1.6 in canonical JSON.
+//! Takes a [`Manifest`] and its package list. Uses neither the manifest's digest nor its `sbom`.
+//! Single files are not listed, so the document is marked as incomplete.
 
 mod purl;
 
@@ -15,16 +12,16 @@ use uuid::Uuid;
 use super::{Manifest, Package, ReleaseFact};
 use crate::digest::{Digest, canonical_json};
 
-/// The media type of the bytes that [`sbom`] makes.
+/// The media type of the output of [`sbom`].
 pub const SBOM_MEDIA_TYPE: &str = "application/vnd.cyclonedx+json; version=1.6";
 
-/// What the image is called within the document.
+/// The reference of the image within the document.
 const IMAGE: &str = "image";
 
-/// The CycloneDX document of an image.
+/// Returns the CycloneDX document of an image.
 pub fn sbom(manifest: &Manifest, packages: &[Package]) -> Vec<u8> {
-    let mut components = parts(manifest);
-    // Keyed by the purl: no two components may have one name within the document.
+    let mut components = system_and_releases(manifest);
+    // Keyed by purl, since references must be unique within the document.
     let packages: BTreeMap<String, Component> = packages
         .iter()
         .map(|one| package(manifest, one))
@@ -37,14 +34,14 @@ pub fn sbom(manifest: &Manifest, packages: &[Package]) -> Vec<u8> {
         schema: "http://cyclonedx.org/schema/bom-1.6.schema.json",
         bom_format: "CycloneDX",
         spec_version: "1.6",
-        // One bake has one document. The bake's id is a UUID already, and no manifest without one is ever stored.
+        // One build has one document. Stored manifests always have a UUID as the id of the build.
         serial_number: Uuid::parse_str(&manifest.bake)
             .ok()
             .map(|id| id.urn().to_string()),
         version: 1,
         metadata: metadata(manifest),
         components,
-        // What packages need of each other is not recorded, so nothing is said of it.
+        // Dependencies between packages are not recorded.
         dependencies: vec![Dependency {
             of: IMAGE,
             depends_on,
@@ -73,8 +70,8 @@ fn metadata(manifest: &Manifest) -> Metadata {
             version: manifest.version.to_string(),
             hashes: of_bytes.map(|file| (&file.digest).into()).collect(),
             properties: image_properties(manifest),
-            // CycloneDX has no kind for disk images; of those it has, this is what isolates by virtualization. Scanners
-            // take a component of the kind `operating-system` for the distribution, and only one.
+            // CycloneDX has no type for disk images; `container` is the closest. Scanners use a
+            // component of the type `operating-system` as the distribution, and accept only one.
             ..Component::new("container", &manifest.image, IMAGE)
         },
     }
@@ -96,8 +93,8 @@ fn image_properties(manifest: &Manifest) -> Vec<Property> {
     properties
 }
 
-/// What is no package: the distribution, the kernel, the releases.
-fn parts(manifest: &Manifest) -> Vec<Component> {
+/// Returns the components that are not packages: the distribution, the kernel, the releases.
+fn system_and_releases(manifest: &Manifest) -> Vec<Component> {
     let os = &manifest.os;
     let system = Component {
         version: os.version.clone(),
@@ -119,7 +116,7 @@ fn parts(manifest: &Manifest) -> Vec<Component> {
         .collect()
 }
 
-/// A release: what stands in the image is the binary, so that is what the component's hash is of.
+/// Returns the component of a release. Its hash is that of the binary in the image.
 fn release(release: &ReleaseFact) -> Component {
     let purl = purl::generic(&release.product, &release.version, &release.sha256);
     let mut properties = vec![
@@ -162,7 +159,7 @@ fn property(name: &str, value: &impl ToString) -> Property {
     }
 }
 
-/// The document, as far as it is used here. The names are CycloneDX's.
+/// The used part of a CycloneDX document. The names are those of the standard.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Bom {

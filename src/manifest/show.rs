@@ -1,4 +1,4 @@
-//! A manifest in plain text, without colour.
+//! Prints a manifest as plain text, without colour.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use super::{CheckFact, LayerFact, Manifest, Output, ReleaseFact, ResumedFact, St
 impl fmt::Display for Manifest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.name())?;
-        writeln!(f, "  created   {} by bake {}", self.created_at, self.bake)?;
+        writeln!(f, "  created   {} by build {}", self.created_at, self.bake)?;
         let Self { os, builder, .. } = self;
         writeln!(
             f,
@@ -41,7 +41,7 @@ impl fmt::Display for Manifest {
         writeln!(f, "steps")?;
         self.steps.iter().try_for_each(|one| step(f, one))?;
         if !self.layers.is_empty() {
-            writeln!(f, "layers of earlier bakes, continued from")?;
+            writeln!(f, "cache entries")?;
         }
         self.layers.iter().try_for_each(|one| layer(f, one))?;
         if let Some(ResumedFact {
@@ -51,7 +51,7 @@ impl fmt::Display for Manifest {
         {
             writeln!(
                 f,
-                "machine suspended after its start by bake {bake}, {memory_sha256}"
+                "resumed from the VM snapshot of build {bake}, {memory_sha256}"
             )?;
         }
         checks(f, &self.checks)?;
@@ -75,7 +75,7 @@ fn layer(f: &mut fmt::Formatter<'_>, layer: &LayerFact) -> fmt::Result {
         step,
         ..
     } = layer;
-    writeln!(f, "  {step}, made {made_at} by bake {bake}, {digest}")
+    writeln!(f, "  {step}, made {made_at} by build {bake}, {digest}")
 }
 
 fn source(f: &mut fmt::Formatter<'_>, manifest: &Manifest) -> fmt::Result {
@@ -86,7 +86,7 @@ fn source(f: &mut fmt::Formatter<'_>, manifest: &Manifest) -> fmt::Result {
             .as_deref()
             .map_or(String::new(), |repo| format!("{repo} "));
         let dirty = match source.dirty {
-            Some(true) => ", with changes that are not in it",
+            Some(true) => ", with uncommitted changes",
             _ => "",
         };
         writeln!(f, "  source    {repo}{commit}{dirty}")?;
@@ -96,7 +96,7 @@ fn source(f: &mut fmt::Formatter<'_>, manifest: &Manifest) -> fmt::Result {
 
 fn release(f: &mut fmt::Formatter<'_>, release: &ReleaseFact) -> fmt::Result {
     let fixture = if release.fixture {
-        "  FIXTURE, not the vendor's release"
+        "  FIXTURE, not an official release"
     } else {
         ""
     };
@@ -171,12 +171,12 @@ fn output(f: &mut fmt::Formatter<'_>, output: &Output) -> fmt::Result {
     writeln!(f, "    {}", output.id)
 }
 
-/// Milliseconds as seconds with one decimal.
+/// Formats milliseconds as seconds with one decimal.
 fn seconds(ms: u64) -> String {
     format!("{}.{} s", ms / 1000, ms % 1000 / 100)
 }
 
-/// Bytes in a unit for people, with one decimal.
+/// Formats bytes in a suitable unit with one decimal.
 pub(super) fn size(bytes: u64) -> String {
     let units = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
     match units.into_iter().find(|(_, unit)| bytes >= *unit) {

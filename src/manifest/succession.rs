@@ -1,48 +1,46 @@
-//! Whether one image may follow another where something runs.
-//!
-//! In: what runs and what shall run instead, as far as each is known. Out: what speaks against it. Deliberately knows
-//! neither channels nor plans: whoever asks says what it means there.
+//! Determines whether one image may replace another in a running deployment.
+//! Takes both, as far as they are known; returns the obstacles. The caller decides what they mean.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use super::Manifest;
 
-/// Products that keep data, which older servers need not read.
+/// Products with data that older servers may not be able to read.
 const WITH_DATA: [&str; 2] = ["vault", "consul"];
 
-/// What runs, or shall run.
+/// The running or the requested image, as far as it is known.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Runs {
-    /// Any of these: one output of an image each.
+    /// One entry for each output of the image.
     pub(crate) shapes: Vec<Shape>,
-    /// Products and their versions.
+    /// The version of each product.
     pub(crate) releases: BTreeMap<String, String>,
 }
 
-/// What an output is to a fleet.
+/// The kind of machine that an output is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
-    /// As in `qcow2`.
+    /// The class, for example `qcow2`.
     pub(crate) class: String,
-    /// Architecture and firmware, where they are known.
+    /// The architecture and firmware, if known.
     pub(crate) machine: Option<String>,
 }
 
-/// Something that speaks against it.
+/// A reason not to replace the image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Obstacle {
-    /// A fleet that runs one class of image cannot be given another.
+    /// The class differs: a fleet has one class of image.
     Class,
-    /// Nor an image for another kind of machine.
+    /// The architecture or firmware differs.
     Machine,
-    /// An older server, which may not read what a newer one wrote.
+    /// A product is older, and may not read the data of the newer version.
     Older(Versions),
-    /// Versions of which nobody can say which is older.
+    /// The versions of a product cannot be compared.
     NoOrder(Versions),
 }
 
-/// The versions of a product.
+/// The running and the requested version of a product.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Versions {
     pub(crate) product: &'static str,
@@ -66,8 +64,8 @@ impl From<&Manifest> for Runs {
     }
 }
 
-/// What speaks against `new` in the place of `old`. One output that fits is enough; products that only one of them has
-/// say nothing.
+/// Returns the obstacles to replacing `old` with `new`. One matching output is enough. Products in
+/// only one of them are ignored.
 pub(crate) fn obstacles(old: &Runs, new: &Runs) -> Vec<Obstacle> {
     let mut found = Vec::new();
     if !any_pair(old, new, |a, b| a.class == b.class) {

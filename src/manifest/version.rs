@@ -1,4 +1,4 @@
-//! Versions of images: three numbers, as Azure's galleries demand them.
+//! Versions of images: three numbers, as required by Azure Compute Galleries.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,15 +14,15 @@ pub struct ImageVersion {
     patch: u32,
 }
 
-/// The text is no version of an image.
+/// The text is not a valid version of an image.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "`{0}` is not an image version: expected MAJOR.MINOR.PATCH, three numbers below 2147483648 without leading zeros, as in 2026.1122.0"
+    "`{0}` is not an image version: expected MAJOR.MINOR.PATCH, three numbers below 2147483648 without leading zeros, such as 2026.1122.0"
 )]
 pub struct InvalidVersion(String);
 
 impl ImageVersion {
-    /// The first version of `date` in the default scheme `YYYY.MMDD.N`: N is 0.
+    /// Returns the first version of `date` in the default scheme `YYYY.MMDD.N`, with N = 0.
     pub fn first_of(date: Date) -> Self {
         Self {
             major: u32::from(date.year().unsigned_abs()),
@@ -32,13 +32,13 @@ impl ImageVersion {
         }
     }
 
-    /// The version after this one that differs in the last number alone; none at the end of the numbers.
+    /// Returns this version with the last number increased by one, or `None` at the limit.
     pub fn next(self) -> Option<Self> {
         let patch = self.patch + 1;
         (patch <= LARGEST).then_some(Self { patch, ..self })
     }
 
-    /// Whether the first two numbers are the same.
+    /// Whether the first two numbers are equal.
     pub fn same_series(self, other: Self) -> bool {
         (self.major, self.minor) == (other.major, other.minor)
     }

@@ -1,96 +1,96 @@
-//! How pins fail, and which of that is somebody's doing.
+//! Errors of pin files, their hints, and their kinds: integrity, conflict or invalid input.
 
 use std::path::PathBuf;
 
 use super::SCHEMA;
 use crate::store::StoreError;
 
-/// A pin file could not be read or written, does not prove what it says, or does not fit the store.
+/// Why a pin file could not be read, written, verified or updated.
 #[derive(Debug, thiserror::Error)]
 pub enum PinError {
-    /// Reading or writing failed.
-    #[error("{}: {error}", path.display())]
+    /// The operating system failed.
+    #[error("cannot access {}: {error}", path.display())]
     Io {
-        /// The file.
+        /// The pin file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         error: std::io::Error,
     },
-    /// Not a pin file.
-    #[error("{file}: {why}")]
+    /// The file is not a valid pin file.
+    #[error("{file} is not a valid pin file: {why}")]
     Shape {
-        /// The file.
+        /// The pin file.
         file: String,
-        /// What is wrong; an unknown or repeated key is named.
+        /// The defect. It names an unknown or repeated key.
         why: String,
     },
-    /// Made by another version.
-    #[error(
-        "{file} has the schema `{schema}`, expected `{SCHEMA}`; a newer vault-bake may know it"
-    )]
+    /// The file has a schema that this version does not know.
+    #[error("{file} has the schema `{schema}`, expected `{SCHEMA}`")]
     Schema {
-        /// The file.
+        /// The pin file.
         file: String,
-        /// What it says.
+        /// The schema of the file.
         schema: String,
     },
-    /// What the file says is not what its proofs say.
+    /// A value in the file differs from its proof, or a proof is not valid.
     #[error("{file}: {of}: {field}: {why}")]
     Broken {
-        /// The file.
+        /// The pin file.
         file: String,
         /// `pin NAME`, or `store`.
         of: String,
-        /// Which part of it.
+        /// The field.
         field: String,
-        /// What is wrong.
+        /// The defect.
         why: String,
     },
-    /// The reader's own policy is none of those in the file.
+    /// The given trust policy is not one of those in the file.
     #[error(
-        "{file}: your trust policy (version {version}) is none of the {known} that the store had when the file was written"
+        "{file}: the given trust policy (version {version}) is not one of the {known} policies in the file"
     )]
     Distrusted {
-        /// The file.
+        /// The pin file.
         file: String,
-        /// Of the reader's policy.
+        /// The version of the given policy.
         version: u64,
-        /// How many policies the file proves.
+        /// The number of policies that the file proves.
         known: usize,
     },
-    /// The store does not continue the log that the file remembers.
-    #[error("{file}: this store is older than, or not, the one of the pin file: {why}")]
+    /// The log of the store does not continue the log in the file.
+    #[error("{file}: the store is older than the pin file, or is a different store: {why}")]
     OtherStore {
-        /// The file.
+        /// The pin file.
         file: String,
-        /// What tells them apart.
+        /// The difference.
         why: String,
     },
-    /// There is none of this name.
-    #[error("{file}: no pin is called `{pin}`; there is {}", if .there.is_empty() { "none at all".to_owned() } else { .there.join(", ") })]
+    /// No pin has this name.
+    #[error("{file}: no pin has the name `{pin}`")]
     NoPin {
-        /// The file.
+        /// The pin file.
         file: String,
-        /// The name.
+        /// The requested name.
         pin: String,
-        /// All names.
+        /// The names of all pins.
         there: Vec<String>,
     },
-    /// There is one already.
-    #[error("{file}: there is a pin `{pin}` already; `vault-bake pin --update {pin}` moves it")]
+    /// A pin has this name already.
+    #[error("{file}: the pin `{pin}` already exists")]
     Taken {
-        /// The file.
+        /// The pin file.
         file: String,
-        /// The name.
+        /// The name of the pin.
         pin: String,
     },
-    /// What the channel holds must not be deployed.
-    #[error("{pin}: {why}")]
+    /// The version that the channel points to must not be deployed.
+    #[error("cannot pin {pin}: {why}")]
     Refused {
-        /// The pin.
+        /// The name of the pin.
         pin: String,
-        /// Why, and what to do instead.
+        /// The reason.
         why: String,
+        /// The way out, as an imperative.
+        hint: String,
     },
     /// The store failed.
     #[error(transparent)]
@@ -100,10 +100,26 @@ pub enum PinError {
 impl PinError {
     /// Returns what to do about it, as an imperative, if there is something to do.
     pub fn hint(&self) -> Option<String> {
-        None
+        match self {
+            Self::Schema { .. } => Some("Use a newer vault-bake.".to_owned()),
+            Self::OtherStore { .. } => {
+                Some("Pass the store of the pin file, or restore it from a newer copy.".to_owned())
+            }
+            Self::NoPin { there, .. } if there.is_empty() => {
+                Some("Run `vault-bake pin IMAGE:CHANNEL` to add a pin.".to_owned())
+            }
+            Self::NoPin { there, .. } => Some(format!("Use one of the pins {}.", there.join(", "))),
+            Self::Taken { pin, .. } => {
+                Some(format!("Run `vault-bake pin --update {pin}` to move it."))
+            }
+            Self::Refused { hint, .. } => Some(hint.clone()),
+            Self::Store(error) => error.hint(),
+            _ => None,
+        }
     }
 
-    /// Whether something is not what was signed, or a store lacks what the file remembers: exit code 7.
+    /// Whether a record is not what was signed, or the store lacks entries that the file proves:
+    /// exit code 7.
     pub fn is_integrity(&self) -> bool {
         match self {
             Self::Broken { .. } | Self::Distrusted { .. } | Self::OtherStore { .. } => true,
@@ -112,7 +128,7 @@ impl PinError {
         }
     }
 
-    /// Whether a guard says no: exit code 6.
+    /// Whether a rule forbids it: exit code 6.
     pub fn is_conflict(&self) -> bool {
         match self {
             Self::Taken { .. } | Self::Refused { .. } => true,
@@ -121,7 +137,7 @@ impl PinError {
         }
     }
 
-    /// Whether the file is none, or has no such pin: exit code 2.
+    /// Whether the file is not valid, or has no such pin: exit code 2.
     pub fn is_invalid(&self) -> bool {
         matches!(
             self,

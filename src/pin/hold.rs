@@ -1,4 +1,4 @@
-//! What pins hold: the images of a pin file are never removed.
+//! Tells `gc` about pinned images, which must not be removed.
 
 use super::{PinError, PinFile};
 use crate::sign::Trust;
@@ -8,8 +8,8 @@ use crate::store::gc::ExternalUses;
 use crate::store::history::History;
 
 impl PinFile {
-    /// Proves the file, by itself and against the store, and lets its images be held. A file that does not prove itself, or is
-    /// another store's, is an error: nobody knows what it would hold.
+    /// Verifies the file by itself and against the store, and adds its images to `outside`. An
+    /// invalid file, or one of another store, is an error, since its pins are unknown.
     pub async fn hold<B: Backend>(
         &self,
         outside: &mut ExternalUses,

@@ -1,29 +1,29 @@
-//! Taking pins from a store, and moving them on.
+//! Adds pins from a store, and updates them.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{Head, Pin, PinError, PinFile, Proof, SCHEMA, StoreProof, check_name, repeated};
+use super::{Head, Pin, PinError, PinFile, Proof, SCHEMA, StoreProof, check_name, pinned_facts};
 use crate::sign::Trust;
 use crate::store::backend::Backend;
 use crate::store::history::History;
 use crate::store::proof::Logged;
 use crate::store::{Allow, DeployStatus, Store, StoreError};
 
-/// A pin that moved on.
+/// A pin that was updated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Move {
-    /// Its name.
+    /// The name of the pin.
     pub name: String,
-    /// What it was.
+    /// The pin before the update.
     pub from: Pin,
-    /// What it is.
+    /// The pin after the update.
     pub to: Pin,
 }
 
 impl PinFile {
-    /// A file without pins for `store`. `name` is what messages call it.
+    /// Returns a file without pins for `store`. `name` is for messages.
     pub async fn begin<B: Backend>(
         name: &str,
         store: &Store<B>,
@@ -31,13 +31,14 @@ impl PinFile {
     ) -> Result<Self, PinError> {
         Ok(Self {
             schema: SCHEMA.to_owned(),
-            store: StoreProof::of(store, history).await?,
+            store: StoreProof::new(store, history).await?,
             pins: BTreeMap::new(),
             name: name.to_owned(),
         })
     }
 
-    /// Pins what a channel holds at the time `now`, under the name `name` or, without one, `image:channel`.
+    /// Pins the version that a channel points to at the time `now`. The default for `name` is
+    /// `image:channel`.
     pub async fn add<B: Backend>(
         &mut self,
         name: Option<&str>,
@@ -51,19 +52,19 @@ impl PinFile {
             let file = self.name.clone();
             return Err(PinError::Taken { file, pin: name });
         }
-        let pin = take(&name, (image, channel), store, history, now).await?;
+        let pin = pin_channel(&name, (image, channel), store, history, now).await?;
         let file = &self.name;
         check_name(&name, &pin).map_err(|why| PinError::Shape {
             file: file.clone(),
             why,
         })?;
-        self.store = StoreProof::of(store, history).await?;
+        self.store = StoreProof::new(store, history).await?;
         self.pins.insert(name.clone(), pin);
         Ok(name)
     }
 
-    /// Moves the pins with these names, all where none is named, to what their channels hold at the time `now`. Those
-    /// that stay are not among the result; where all stay, nothing changes. Call [`Self::check_continued`] first.
+    /// Updates the pins with these names, or all pins, to the versions of their channels at the
+    /// time `now`. Returns only changed pins. Call [`Self::check_store_lineage`] first.
     pub async fn update<B: Backend>(
         &mut self,
         names: &[String],
@@ -85,7 +86,7 @@ impl PinFile {
                 return Err(PinError::OtherStore {
                     file: self.name.clone(),
                     why: format!(
-                        "{}:{} is at generation {at} there, and pin {name} saw generation {} with {}",
+                        "{}:{} is at generation {at} in the store, but pin {name} has generation {} with {}",
                         from.image, from.channel, from.generation, from.manifest
                     ),
                 });
@@ -93,12 +94,12 @@ impl PinFile {
             if at == from.generation || moves.iter().any(|done| done.name == name) {
                 continue;
             }
-            let of = (from.image.as_str(), from.channel.as_str());
-            let to = take(&name, of, store, history, now).await?;
+            let followed = (from.image.as_str(), from.channel.as_str());
+            let to = pin_channel(&name, followed, store, history, now).await?;
             moves.push(Move { name, from, to });
         }
         if !moves.is_empty() {
-            self.store = StoreProof::of(store, history).await?;
+            self.store = StoreProof::new(store, history).await?;
         }
         for one in &moves {
             self.pins.insert(one.name.clone(), one.to.clone());
@@ -106,7 +107,7 @@ impl PinFile {
         Ok(moves)
     }
 
-    /// Whether the pinned images may be deployed at the time `now`, by the pins' names.
+    /// Returns whether the pinned images may be deployed at the time `now`, by pin.
     pub async fn evaluate<B: Backend>(
         &self,
         store: &Store<B>,
@@ -121,7 +122,8 @@ impl PinFile {
         Ok(statuses)
     }
 
-    /// Whether `store` has all that the file remembers of its log: it is the same store, and not an older copy.
+    /// Checks that `store` contains the log that the file proves: it is the same store, and not an
+    /// older copy.
     pub async fn check_store_lineage<B: Backend>(
         &self,
         store: &Store<B>,
@@ -132,20 +134,20 @@ impl PinFile {
             why,
         };
         if store.origin() != self.store.origin {
-            let (found, wanted) = (store.origin(), self.store.origin);
-            return Err(other(format!("its origin is {found}, the file's {wanted}")));
+            let (found, expected) = (store.origin(), self.store.origin);
+            return Err(other(format!("its origin is {found}, expected {expected}")));
         }
         let (seq, digest) = self.head();
         if history.head() < seq {
             let head = history.head();
-            let why = format!("its log ends at entry {head}, the file saw entry {seq}");
+            let why = format!("its log ends at entry {head}, the file has entry {seq}");
             return Err(other(why));
         }
         let entry = entry(store, seq).await?;
         if entry.digest() != digest {
             let found = entry.digest();
             return Err(other(format!(
-                "its entry {seq} is {found}, the file saw {digest}"
+                "its entry {seq} is {found}, expected {digest}"
             )));
         }
         let until = |(at, _): &&(u64, Trust)| (1..=seq).contains(at);
@@ -156,18 +158,16 @@ impl PinFile {
             known.push(Logged::read(update.clone())?.seq);
         }
         if changes != known {
-            let why = format!(
-                "its policy changed by the entries {changes:?}, by the file's word {known:?}"
-            );
+            let why = format!("the entries {changes:?} change its policy, expected {known:?}");
             return Err(other(why));
         }
         for (name, pin) in &self.pins {
             self.check_position(name, pin, history).map_err(other)?;
             for proof in [&pin.proof.recorded, &pin.proof.set] {
                 let seq = Logged::read(proof.clone())?.seq;
-                let there = store.logged(seq).await?;
-                if there.is_none_or(|there| there.envelope != *proof) {
-                    let why = format!("its entry {seq} is not the one that proves pin {name}");
+                let found = store.logged(seq).await?;
+                if found.is_none_or(|found| found.envelope != *proof) {
+                    let why = format!("its entry {seq} differs from the proof of pin {name}");
                     return Err(other(why));
                 }
             }
@@ -175,7 +175,7 @@ impl PinFile {
         Ok(())
     }
 
-    /// The move of the channel is in the log and in force.
+    /// Checks that the move of the channel is in the log and has an effect.
     fn check_position(&self, name: &str, pin: &Pin, history: &History) -> Result<(), String> {
         let mut positions = history.channel(&pin.image, &pin.channel).iter();
         let position = positions.find(|one| one.generation == pin.generation);
@@ -183,14 +183,14 @@ impl PinFile {
             return Ok(());
         }
         Err(format!(
-            "{}:{} never held {} as generation {}, as pin {name} says",
+            "{}:{} never pointed to {} as generation {}, as pin {name} claims",
             pin.image, pin.channel, pin.manifest, pin.generation
         ))
     }
 }
 
 impl StoreProof {
-    async fn of<B: Backend>(store: &Store<B>, history: &History) -> Result<Self, StoreError> {
+    async fn new<B: Backend>(store: &Store<B>, history: &History) -> Result<Self, StoreError> {
         let mut trust_updates = Vec::new();
         for (seq, _) in history.policies().iter().filter(|(seq, _)| *seq > 0) {
             trust_updates.push(entry(store, *seq).await?.envelope);
@@ -210,33 +210,34 @@ impl StoreProof {
     }
 }
 
-/// What a channel holds, with its proof.
-async fn take<B: Backend>(
+/// Returns a pin for the version that a channel points to, with its proof.
+async fn pin_channel<B: Backend>(
     name: &str,
     (image, channel): (&str, &str),
     store: &Store<B>,
     history: &History,
     now: Timestamp,
 ) -> Result<Pin, PinError> {
-    let place = format!("{image}:{channel}");
+    let channel_name = format!("{image}:{channel}");
     let positions = history.channel(image, channel);
     let Some(position) = positions.last() else {
-        return Err(StoreError::NoChannel(place).into());
+        return Err(StoreError::NoChannel(channel_name).into());
     };
     let status = store.evaluate(history, &position.to, now).await?;
     if let Some(obstacle) = status.refusal(Allow::default()) {
         return Err(PinError::Refused {
             pin: name.to_owned(),
-            why: format!(
-                "{}; `vault-bake promote IMAGE {place}` or `vault-bake rollback {place} --reason \"…\"` takes it to another image",
-                obstacle.why
+            why: obstacle.why.clone(),
+            hint: format!(
+                "Run `vault-bake promote IMAGE {channel_name}` or \
+                 `vault-bake rollback {channel_name} --reason \"…\"` to move the channel."
             ),
         });
     }
     let missing = || StoreError::NotFound(position.to.to_string());
     let recorded = history.by_digest(&position.to).ok_or_else(missing)?;
     let put = &recorded.put;
-    let (releases, outputs) = repeated(&store.manifest(&put.manifest).await?);
+    let (releases, outputs) = pinned_facts(&store.manifest(&put.manifest).await?);
     Ok(Pin {
         image: image.to_owned(),
         channel: channel.to_owned(),
@@ -253,11 +254,11 @@ async fn take<B: Backend>(
     })
 }
 
-/// An entry that the history says is there.
+/// Reads an entry that must exist according to the history.
 async fn entry<B: Backend>(store: &Store<B>, seq: u64) -> Result<Logged, StoreError> {
     store.logged(seq).await?.ok_or_else(|| {
         let what = format!("entry {seq} of the log");
-        let why = "it was there a moment ago, and is gone".to_owned();
+        let why = "it existed a moment ago and is missing now".to_owned();
         StoreError::Integrity { what, why }
     })
 }

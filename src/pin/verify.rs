@@ -1,34 +1,33 @@
-//! Checking a pin file by itself: no store, no network.
-//!
-//! What can be proved from the file alone is that those who could say so by the store's policies did say all that it
-//! holds. What cannot is whether the policy is the right one, and what the store has said since.
+//! Verifies a pin file by itself, without a store or a network.
+//! It proves that keys with the required roles signed its content. It cannot prove that the policy
+//! is the right one, or that no later event exists.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::Serialize;
 
-use super::{Pin, PinError, PinFile, repeated};
+use super::{Pin, PinError, PinFile, pinned_facts};
 use crate::digest::Digest;
 use crate::manifest::Manifest;
 use crate::sign::{Envelope, KeyId, Role, STATEMENT_PAYLOAD_TYPE, Trust};
 use crate::store::event::{Body, ChannelSet, ManifestPut};
 use crate::store::proof::Logged;
 
-/// What a pin file proves, and what it does not.
+/// What a pin file proves, and what it cannot prove.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Proved {
-    /// The file.
+    /// The name of the file.
     pub file: String,
-    /// What holds, in words.
+    /// The proved facts, in words.
     pub proved: Vec<String>,
-    /// What could not be looked at, in words.
+    /// The facts that were not checked, in words.
     pub not_proved: Vec<String>,
-    /// The pins that must not be deployed any more, by the store's word, and why.
+    /// The pins that must not be deployed according to the store, with the reasons.
     pub refused: Vec<String>,
-    /// How many pins the file has.
+    /// The number of pins in the file.
     pub pins: usize,
-    /// The lines of those that a store answers.
+    /// The lines of `not_proved` that a store can prove.
     #[serde(skip)]
     by_store: Vec<String>,
 }
@@ -45,7 +44,7 @@ impl fmt::Display for Proved {
             writeln!(f, "NOT PROVED  {line}")?;
         }
         match self.refused.len() {
-            0 => write!(f, "{}: sound, as far as proved", self.file),
+            0 => write!(f, "{}: valid, within the limits above", self.file),
             refused => write!(
                 f,
                 "REFUSED: {}: {refused} of {} pins must not be deployed",
@@ -56,20 +55,20 @@ impl fmt::Display for Proved {
 }
 
 impl Proved {
-    /// The store was asked as well: it continues the log that the file remembers, up to entry `head`. See
-    /// [`PinFile::check_continued`].
+    /// Records that a store was checked as well: it continues the log in the file, up to entry
+    /// `head`. See [`PinFile::check_store_lineage`].
     pub fn continued_by(&mut self, head: u64) {
         self.not_proved.retain(|line| !self.by_store.contains(line));
         self.proved.push(format!(
-            "the store's log has these entries in force, and goes on from them to entry {head}; revocations were looked at"
+            "the log of the store contains these entries and continues to entry {head}; revocations were checked"
         ));
     }
 }
 
-/// What is wrong: which field, and why.
-type Wrong = (&'static str, String);
+/// A defect: the field, and the reason.
+type Defect = (&'static str, String);
 
-/// The policies of a store, each with the number of the entry after which it was in force.
+/// The policies of a store, each with the number of the entry after which it is in force.
 struct Policies(Vec<(u64, Trust)>);
 
 impl Policies {
@@ -82,7 +81,7 @@ impl Policies {
         &self.0[self.0.len() - 1].1
     }
 
-    /// Who signed an entry, by the policy in force at it.
+    /// Returns the signers of an entry, under the policy in force at it.
     fn signers(&self, entry: &Logged) -> Result<BTreeSet<KeyId>, String> {
         let signers = entry.envelope.signers(self.at(entry.seq));
         signers.map_err(|error| error.to_string())
@@ -90,11 +89,11 @@ impl Policies {
 }
 
 impl PinFile {
-    /// Checks every proof in the file, and the file against its proofs. With `given`, the reader's own copy of the
-    /// trust policy, the file is believed only where that is one of the store's policies: each change of policy is signed by
-    /// roots of both, so one policy that is known vouches for those before and after it.
+    /// Checks every proof, and every field against its proof. `given` is the caller's copy of the
+    /// trust policy: then it must be one of the store's policies. Roots of both policies sign each
+    /// change, so one known policy proves the others.
     pub fn verify(&self, given: Option<&Trust>) -> Result<Proved, PinError> {
-        let of_store = |(field, why): Wrong| self.broken("store".to_owned(), field, why);
+        let of_store = |(field, why): Defect| self.broken("store".to_owned(), field, why);
         let policies = self.policies().map_err(of_store)?;
         self.check_ends(&policies).map_err(of_store)?;
         if let Some(given) = given
@@ -107,19 +106,22 @@ impl PinFile {
             });
         }
         let mut proved = vec![match given {
-            Some(given) => format!("the trust policy is yours (version {})", given.version()),
-            None => "the trust policies follow one another by the word of their roots".to_owned(),
+            Some(given) => format!(
+                "the trust policy is the given one (version {})",
+                given.version()
+            ),
+            None => "each change of the trust policy is signed by its roots".to_owned(),
         }];
-        let mut judged_by_old = Vec::new();
+        let mut under_old_policy = Vec::new();
         for (name, pin) in &self.pins {
-            let broken = |(field, why): Wrong| self.broken(format!("pin {name}"), field, why);
+            let broken = |(field, why): Defect| self.broken(format!("pin {name}"), field, why);
             self.check_pin(pin, &policies).map_err(broken)?;
-            if policies.0.len() > 1 && !holds_by(pin, policies.present()) {
-                judged_by_old.push(name.clone());
+            if policies.0.len() > 1 && !is_allowed_by(pin, policies.present()) {
+                under_old_policy.push(name.clone());
             }
             proved.push(format!(
-                "pin {name} is {} ({}), generation {} of {}:{}: signed by a builder and by a promoter; versions and outputs are the \
-                 manifest's own",
+                "pin {name} is {} ({}), generation {} of {}:{}: signed by a builder and by a promoter; versions and outputs are \
+                 those of the manifest",
                 pin.label(),
                 pin.manifest,
                 pin.generation,
@@ -130,13 +132,13 @@ impl PinFile {
         let mut not_proved = Vec::new();
         if given.is_none() {
             not_proved.push(
-                "that the trust policy is the right one: give your copy with --trust".to_owned(),
+                "that the trust policy is the right one: pass your own copy with --trust"
+                    .to_owned(),
             );
         }
-        let by_store = self.for_the_store(&judged_by_old);
+        let by_store = self.store_questions(&under_old_policy);
         not_proved.extend(by_store.clone());
-        not_proved
-            .push("that the artifacts still exist and have the content that is named".to_owned());
+        not_proved.push("that the artifacts still exist and have the recorded content".to_owned());
         Ok(Proved {
             file: self.name.clone(),
             proved,
@@ -147,16 +149,16 @@ impl PinFile {
         })
     }
 
-    /// What only the store can say.
-    fn for_the_store(&self, judged_by_old: &[String]) -> Vec<String> {
+    /// Returns the facts that only a store can prove.
+    fn store_questions(&self, under_old_policy: &[String]) -> Vec<String> {
         let seq = self.store.head.seq;
         let mut open = vec![format!(
-            "that the store's log has these entries and no other change of policy, and nothing was revoked since entry {seq}: give the store with --store"
+            "that the log of the store has these entries and no other policy change, and that nothing was revoked since entry {seq}: pass --store"
         )];
-        if !judged_by_old.is_empty() {
+        if !under_old_policy.is_empty() {
             open.push(format!(
-                "that {} was signed before the policy changed: the present one does not allow its signatures",
-                judged_by_old.join(", ")
+                "that {} was signed before the policy changed: the present policy does not allow these signatures",
+                under_old_policy.join(", ")
             ));
         }
         open
@@ -171,8 +173,8 @@ impl PinFile {
         }
     }
 
-    /// The store's policies, each proved by the one before.
-    fn policies(&self) -> Result<Policies, Wrong> {
+    /// Returns the policies of the store, each proved by the one before.
+    fn policies(&self) -> Result<Policies, Defect> {
         let identity = &self.store.identity;
         let mut policies = Policies(vec![(0, identity.trust().clone())]);
         for update in &self.store.trust_updates {
@@ -180,7 +182,7 @@ impl PinFile {
             let entry = read(update, field)?;
             let signers = policies.signers(&entry).map_err(|why| (field, why))?;
             let Some(Body::TrustUpdate { trust }) = entry.body else {
-                return Err((field, format!("entry {} is no trust.update", entry.seq)));
+                return Err((field, format!("entry {} is not a trust.update", entry.seq)));
             };
             let (last, present) = &policies.0[policies.0.len() - 1];
             if entry.seq <= *last {
@@ -196,8 +198,8 @@ impl PinFile {
         Ok(policies)
     }
 
-    /// The log begins with what names the store, and ends as the file says.
-    fn check_ends(&self, policies: &Policies) -> Result<(), Wrong> {
+    /// Checks that the log begins with the identity of the store and ends at the recorded head.
+    fn check_ends(&self, policies: &Policies) -> Result<(), Defect> {
         let store = &self.store;
         let origin = store.identity.origin();
         if store.origin != origin {
@@ -227,7 +229,7 @@ impl PinFile {
         }
         let (last, _) = &policies.0[policies.0.len() - 1];
         if matches!(head.body, Some(Body::TrustUpdate { .. })) && *last != head.seq {
-            let why = format!("entry {} changes the policy, and is not there", head.seq);
+            let why = format!("entry {} changes the policy, but is missing", head.seq);
             return Err(("trust_updates", why));
         }
         if *last > head.seq {
@@ -237,11 +239,11 @@ impl PinFile {
         Ok(())
     }
 
-    fn check_pin(&self, pin: &Pin, policies: &Policies) -> Result<(), Wrong> {
-        let differs = |field, said: &dyn fmt::Display, signed: &dyn fmt::Display| {
+    fn check_pin(&self, pin: &Pin, policies: &Policies) -> Result<(), Defect> {
+        let differs = |field, claimed: &dyn fmt::Display, signed: &dyn fmt::Display| {
             Err((
                 field,
-                format!("the file says {said}, what is signed {signed}"),
+                format!("the file says {claimed}, but {signed} is signed"),
             ))
         };
         let proof = &pin.proof;
@@ -258,23 +260,23 @@ impl PinFile {
         if manifest.version != pin.version {
             return differs("version", &pin.version, &manifest.version);
         }
-        let (releases, outputs) = repeated(&manifest);
+        let (releases, outputs) = pinned_facts(&manifest);
         if releases != pin.releases {
-            return Err(("releases", "not those of the manifest".to_owned()));
+            return Err(("releases", "they differ from the manifest".to_owned()));
         }
         if outputs != pin.outputs {
-            return Err(("outputs", "not those of the manifest".to_owned()));
+            return Err(("outputs", "they differ from the manifest".to_owned()));
         }
         let set = self.check_set(pin, policies)?;
         check_recorded(pin, &manifest, set.seq, policies)
     }
 
-    /// A promoter moved exactly this channel to exactly this manifest.
-    fn check_set(&self, pin: &Pin, policies: &Policies) -> Result<Logged, Wrong> {
+    /// Checks that a promoter moved exactly this channel to exactly this manifest.
+    fn check_set(&self, pin: &Pin, policies: &Policies) -> Result<Logged, Defect> {
         let field = "proof.set";
         let set = read(&pin.proof.set, field)?;
-        let Some(Body::ChannelSet(said)) = &set.body else {
-            return Err((field, format!("entry {} is no channel.set", set.seq)));
+        let Some(Body::ChannelSet(event)) = &set.body else {
+            return Err((field, format!("entry {} is not a channel.set", set.seq)));
         };
         let ChannelSet {
             image,
@@ -282,7 +284,7 @@ impl PinFile {
             generation,
             to,
             ..
-        } = said;
+        } = event;
         for (field, same, signed) in [
             ("image", *image == pin.image, image.clone()),
             ("channel", *channel == pin.channel, channel.clone()),
@@ -295,7 +297,7 @@ impl PinFile {
         ] {
             if !same {
                 let why = format!(
-                    "the file says another thing than the signed move of the channel: {signed}"
+                    "the file differs from the signed move of the channel, which says {signed}"
                 );
                 return Err((field, why));
             }
@@ -309,7 +311,7 @@ impl PinFile {
         let policy = policies.at(set.seq);
         if !policy.allows(Role::Promoter, &signers, &pin.image, Some(&pin.channel)) {
             let why = format!(
-                "not signed by those who may move {}:{}",
+                "not signed by keys that may move {}:{}",
                 pin.image, pin.channel
             );
             return Err((field, why));
@@ -318,18 +320,18 @@ impl PinFile {
     }
 }
 
-/// A builder recorded exactly this manifest, before the channel moved, and signed it.
+/// Checks that a builder signed exactly this manifest, and recorded it before the channel moved.
 fn check_recorded(
     pin: &Pin,
     manifest: &Manifest,
     set_seq: u64,
     policies: &Policies,
-) -> Result<(), Wrong> {
+) -> Result<(), Defect> {
     let field = "proof.recorded";
     let recorded = read(&pin.proof.recorded, field)?;
     let envelope = &pin.proof.manifest;
-    let wanted = ManifestPut::of(manifest, pin.manifest, Digest::of(envelope.to_bytes()));
-    if recorded.body != Some(Body::ManifestPut(wanted)) {
+    let expected = ManifestPut::of(manifest, pin.manifest, Digest::of(envelope.to_bytes()));
+    if recorded.body != Some(Body::ManifestPut(expected)) {
         let why = format!("entry {} does not record this manifest", recorded.seq);
         return Err((field, why));
     }
@@ -341,7 +343,10 @@ fn check_recorded(
         return Err((field, why));
     }
     if envelope.payload_type != STATEMENT_PAYLOAD_TYPE {
-        let why = format!("it holds `{}`, no statement", envelope.payload_type);
+        let why = format!(
+            "its payload is `{}`, not a statement",
+            envelope.payload_type
+        );
         return Err(("proof.manifest", why));
     }
     let policy = policies.at(recorded.seq);
@@ -349,15 +354,15 @@ fn check_recorded(
         let signers = envelope.signers(policy);
         let signers = signers.map_err(|error| (field, error.to_string()))?;
         if !policy.allows(Role::Builder, &signers, &pin.image, None) {
-            let why = format!("not signed by those who may record {}", pin.image);
+            let why = format!("not signed by keys that may record {}", pin.image);
             return Err((field, why));
         }
     }
     Ok(())
 }
 
-/// Whether the policy in force at the end would allow the signatures as well.
-fn holds_by(pin: &Pin, policy: &Trust) -> bool {
+/// Whether the present policy also allows the signatures.
+fn is_allowed_by(pin: &Pin, policy: &Trust) -> bool {
     let proof = &pin.proof;
     let allows = |envelope: &Envelope, role, channel| {
         let signers = envelope.signers(policy);
@@ -368,6 +373,6 @@ fn holds_by(pin: &Pin, policy: &Trust) -> bool {
         && allows(&proof.set, Role::Promoter, Some(&pin.channel))
 }
 
-fn read(envelope: &Envelope, field: &'static str) -> Result<Logged, Wrong> {
+fn read(envelope: &Envelope, field: &'static str) -> Result<Logged, Defect> {
     Logged::read(envelope.clone()).map_err(|error| (field, error.to_string()))
 }

@@ -1,17 +1,17 @@
-//! `[azure]`: in which subscription of which cloud bakes happen, and as whom.
+//! `[azure]`: the subscription, cloud and identity for builds on Azure.
 
 use crate::azure::{Cloud, CloudError, Named};
 use crate::definition::Problem;
 use crate::definition::document::{Item, Table};
 
-/// What the file says of Azure. Everything may be left out.
+/// The content of `[azure]`. All fields are optional.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Subscription {
-    /// The subscription's id.
+    /// The id of the subscription.
     pub id: Option<String>,
-    /// Who we are.
+    /// The credential source.
     pub who: Named,
-    /// Where the cloud is.
+    /// The cloud.
     pub cloud: CloudChoice,
 }
 
@@ -20,15 +20,15 @@ pub struct Subscription {
 pub enum CloudChoice {
     /// `public`, `usgovernment` or `china`.
     Named(String),
-    /// Of one's own.
+    /// A cloud with custom endpoints.
     Custom {
-        /// `https://HOST[:PORT]` of the management interface.
+        /// The management endpoint, `https://HOST[:PORT]`.
         management: String,
-        /// `https://HOST[:PORT]` of what gives tokens.
+        /// The token endpoint, `https://HOST[:PORT]`.
         authority: String,
-        /// As in `blob.core.windows.net`.
+        /// The suffix of blob hosts, for example `blob.core.windows.net`.
         blob_suffix: String,
-        /// Whom tokens are for, where that is not the management interface.
+        /// The audience of tokens, if it is not the management endpoint.
         audience: Option<String>,
     },
 }
@@ -40,7 +40,7 @@ impl Default for CloudChoice {
 }
 
 impl CloudChoice {
-    /// The cloud.
+    /// Returns the endpoints of the cloud.
     pub fn cloud(&self) -> Result<Cloud, CloudError> {
         match self {
             Self::Named(name) => Cloud::named(name),
@@ -73,7 +73,7 @@ pub(super) fn read(mut table: Table) -> Result<Subscription, Problem> {
         (Some(_), Some(endpoints)) => {
             return Err(endpoints
                 .at
-                .problem("a cloud has a name or endpoints of its own, not both")
+                .problem("`cloud` and `endpoints` exclude each other")
                 .hint("remove `cloud`, or `endpoints`"));
         }
         (Some(name), None) => named(name)?,
@@ -112,7 +112,7 @@ fn custom(item: Item) -> Result<CloudChoice, Problem> {
         management: table.need("management", "`https://HOST`")?.text()?,
         authority: table.need("authority", "`https://HOST`")?.text()?,
         blob_suffix: table
-            .need("blob_suffix", "as in `blob.core.windows.net`")?
+            .need("blob_suffix", "for example `blob.core.windows.net`")?
             .text()?,
         audience: table.take("audience").map(Item::text).transpose()?,
     };
@@ -120,6 +120,6 @@ fn custom(item: Item) -> Result<CloudChoice, Problem> {
         Ok(_) => Ok(choice),
         Err(error) => Err(at
             .problem(error.to_string())
-            .hint("tokens go there, so nothing but https will do")),
+            .hint("use https://: tokens are sent to this endpoint")),
     }
 }

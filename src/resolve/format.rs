@@ -1,39 +1,38 @@
-//! The forms in which a resolved image is written.
-//!
-//! Values come from signed records, but not all who sign write shell: whatever a form cannot hold literally is refused,
-//! never rewritten.
+//! Writes a resolved image in one of the output formats.
+//! Values come from signed records, but could still contain shell syntax. A value that a format
+//! cannot represent literally is an error.
 
 use serde_json::{Map, Value, json};
 
 use super::{ResolveError, Resolved};
 use crate::digest::Digest;
 
-/// A form.
+/// An output format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Format {
     /// One JSON object on one line.
     Json,
-    /// The id of the image, and nothing else.
+    /// The id of the image alone.
     Plain,
     /// A Terraform variables file in JSON: one object as the value of the variable `name`.
     Tfvars {
-        /// The variable.
+        /// The name of the variable.
         name: String,
     },
     /// The answer to Terraform's data source `external`: one JSON object of texts.
     TerraformExternal,
-    /// A parameter file for Bicep and ARM templates, with the fields that are asked for under the names of parameters.
+    /// A parameter file for Bicep and ARM templates, with the requested fields.
     Bicep {
-        /// Field and parameter.
+        /// Pairs of a field and the parameter for it.
         map: Vec<(String, String)>,
     },
-    /// `VAULT_BAKE_IMAGE_ID='…'` and so on: for shells and readers of dotenv files.
+    /// `VAULT_BAKE_IMAGE_ID='…'` and so on, for shells and dotenv files.
     Env,
     /// Lines for `$GITHUB_OUTPUT`.
     Github,
 }
 
-/// The fields that can be asked for by name. Those that do not apply are empty.
+/// The fields that can be requested by name. Fields without a value are empty.
 pub const FIELDS: [&str; 15] = [
     "name",
     "image",
@@ -53,7 +52,7 @@ pub const FIELDS: [&str; 15] = [
 ];
 
 impl Resolved {
-    /// The value of one of [`FIELDS`], as text.
+    /// Returns the value of one of [`FIELDS`], as text.
     fn field(&self, name: &str) -> String {
         let release = |product: &str| self.releases.get(product).cloned().unwrap_or_default();
         match name {
@@ -80,7 +79,7 @@ impl Resolved {
         FIELDS.into_iter().map(|name| (name, self.field(name)))
     }
 
-    /// All of it in this form, with the newline at its end.
+    /// Returns all of it in `format`, with a newline at the end.
     pub fn write(&self, format: &Format) -> Result<String, ResolveError> {
         let mut text = match format {
             Format::Json => json!(self).to_string(),
@@ -96,17 +95,20 @@ impl Resolved {
     }
 
     fn tfvars(&self, name: &str) -> Result<String, ResolveError> {
-        let begins = |c: char| c.is_ascii_alphabetic() || c == '_';
-        let goes_on = |c: char| begins(c) || c.is_ascii_digit() || c == '-';
-        if !name.starts_with(begins) || !name.chars().all(goes_on) {
-            return Err(ResolveError::Form(format!(
-                "`{name}` cannot name a Terraform variable: use letters, digits, `_` and `-`, a letter or `_` first"
-            )));
+        let is_first = |c: char| c.is_ascii_alphabetic() || c == '_';
+        let is_next = |c: char| is_first(c) || c.is_ascii_digit() || c == '-';
+        if !name.starts_with(is_first) || !name.chars().all(is_next) {
+            return Err(ResolveError::Form {
+                why: format!("`{name}` is not a valid name of a Terraform variable"),
+                hint: Some(
+                    "Use letters, digits, `_` and `-`. Begin with a letter or `_`.".to_owned(),
+                ),
+            });
         }
         Ok(pretty(&json!({ name: self })))
     }
 
-    /// Terraform reads a map of texts: a number, a truth value or a nested object would end its run.
+    /// Terraform accepts only texts: a number, a boolean or a nested object would be an error.
     fn external(&self) -> Value {
         let fields = self.fields();
         let mut object: Map<String, Value> = fields
@@ -116,38 +118,45 @@ impl Resolved {
         Value::Object(object)
     }
 
-    /// A parameter that the template does not declare would be an error there, so only what is asked for is written.
+    /// An undeclared parameter would be an error in the template, so only requested fields are
+    /// written.
     fn bicep(&self, map: &[(String, String)]) -> Result<String, ResolveError> {
         if map.is_empty() {
-            return Err(ResolveError::Form(
-                "nothing is asked for: give --map FIELD=PARAMETER, as in --map image_id=vmImageId"
-                    .to_owned(),
-            ));
+            return Err(ResolveError::Form {
+                why: "no field is requested".to_owned(),
+                hint: Some(
+                    "Pass --map FIELD=PARAMETER, for example --map image_id=vmImageId.".to_owned(),
+                ),
+            });
         }
         let mut parameters = Map::new();
         for (field, parameter) in map {
             if !FIELDS.contains(&field.as_str()) {
-                return Err(ResolveError::Form(format!(
-                    "--map {field}={parameter}: there is no field `{field}`; there is {}",
-                    FIELDS.join(", ")
-                )));
+                return Err(ResolveError::Form {
+                    why: format!("--map {field}={parameter}: there is no field `{field}`"),
+                    hint: Some(format!("Use one of {}.", FIELDS.join(", "))),
+                });
             }
-            let begins = |c: char| c.is_ascii_alphabetic() || c == '_';
-            let goes_on = |c: char| begins(c) || c.is_ascii_digit();
-            if !parameter.starts_with(begins) || !parameter.chars().all(goes_on) {
-                return Err(ResolveError::Form(format!(
-                    "`{parameter}` cannot name a parameter: use letters, digits and `_`, a letter or `_` first"
-                )));
+            let is_first = |c: char| c.is_ascii_alphabetic() || c == '_';
+            let is_next = |c: char| is_first(c) || c.is_ascii_digit();
+            if !parameter.starts_with(is_first) || !parameter.chars().all(is_next) {
+                return Err(ResolveError::Form {
+                    why: format!("`{parameter}` is not a valid name of a parameter"),
+                    hint: Some(
+                        "Use letters, digits and `_`. Begin with a letter or `_`.".to_owned(),
+                    ),
+                });
             }
             let value = match (field.as_str(), self.generation) {
                 ("generation", Some(generation)) => json!(generation),
                 _ => json!(self.field(field)),
             };
-            let twice = parameters.insert(parameter.clone(), json!({ "value": value }));
-            if twice.is_some() {
-                return Err(ResolveError::Form(format!(
-                    "--map names the parameter `{parameter}` twice"
-                )));
+            let earlier = parameters.insert(parameter.clone(), json!({ "value": value }));
+            if earlier.is_some() {
+                return Err(ResolveError::Form {
+                    why: format!("--map names the parameter `{parameter}` twice"),
+                    hint: None,
+                });
             }
         }
         Ok(pretty(&json!({
@@ -162,8 +171,13 @@ impl Resolved {
         for (name, value) in self.fields() {
             let value = literal(name, value, "env")?;
             if value.contains('\'') {
-                // Shells and dotenv readers do not agree on any way to write it.
-                return Err(refused(name, value, "env", "it has a single quote"));
+                // Shells and dotenv readers do not share a way to escape it.
+                return Err(not_representable(
+                    name,
+                    value,
+                    "env",
+                    "it contains a single quote",
+                ));
             }
             lines.push(format!("VAULT_BAKE_{}='{value}'", name.to_uppercase()));
         }
@@ -176,33 +190,38 @@ impl Resolved {
             lines.push(format!("{name}={}", literal(name, value, "github")?));
         }
         let warnings = self.warnings.join("\n");
-        // A text cannot hold its own digest, so it cannot end itself early.
+        // A text cannot contain its own digest, so the delimiter cannot occur in it.
         let end = format!("END_{}", Digest::of(&warnings).hex());
         lines.push(format!("warnings<<{end}\n{warnings}\n{end}"));
         Ok(lines.join("\n"))
     }
 }
 
-/// A value that stands on one line as it is.
+/// Returns the value, if it is a single line.
 fn literal(
     field: &'static str,
     value: String,
     format: &'static str,
 ) -> Result<String, ResolveError> {
-    // What shows as a line break somewhere is one.
+    // Some programs treat these characters as line breaks.
     let breaks = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
     if value.contains(breaks) {
-        return Err(refused(
+        return Err(not_representable(
             field,
             value,
             format,
-            "it has a control character or line break",
+            "it contains a control character or a line break",
         ));
     }
     Ok(value)
 }
 
-fn refused(field: &str, value: String, format: &'static str, why: &'static str) -> ResolveError {
+fn not_representable(
+    field: &str,
+    value: String,
+    format: &'static str,
+    why: &'static str,
+) -> ResolveError {
     ResolveError::Value {
         field: field.to_owned(),
         value,

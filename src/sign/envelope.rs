@@ -1,7 +1,6 @@
-//! DSSE envelopes: bytes, what they are, and signatures over both.
-//!
-//! Format and encoding: <https://github.com/secure-systems-lab/dsse>, version 1.0. Stricter than the format in one
-//! place: an envelope is canonical JSON with padded base64, so that one envelope has one form.
+//! DSSE envelopes: a payload, its type, and signatures over both.
+//! Format: <https://github.com/secure-systems-lab/dsse>, version 1.0. An envelope must also be
+//! canonical JSON with padded base64, so that it has only one form.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -17,30 +16,30 @@ use super::trust::Trust;
 use crate::canonical;
 use crate::digest::canonical_json;
 
-/// No envelope is larger than this, in bytes.
+/// The largest envelope, in bytes.
 const MAX_BYTES: usize = 512 * 1024;
 
-/// Signed bytes, with who signed them.
+/// A payload and its signatures.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
-    /// What the payload is.
+    /// The type of the payload.
     pub payload_type: String,
-    /// The bytes that are signed.
+    /// The signed bytes.
     pub payload: Vec<u8>,
-    /// At least one.
+    /// The signatures. At least one.
     pub signatures: Vec<Signature>,
 }
 
-/// A signature and whose it is said to be.
+/// A signature, with the id of its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signature {
-    /// Which key to try.
+    /// The id of the key, as claimed by the envelope.
     pub key: KeyId,
-    /// For ed25519 64 bytes, for P-256 a DER sequence.
+    /// The signature: 64 bytes for ed25519, a DER sequence for P-256.
     pub bytes: Vec<u8>,
 }
 
-/// Fields stand in the order of their names, so that the plain writer writes the canonical form.
+/// The fields are sorted by name: written in this order they are canonical JSON.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Raw<'a> {
@@ -58,10 +57,10 @@ struct RawSignature {
     sig: String,
 }
 
-/// The same, its payload as it stands there.
+/// The same, with the payload as unparsed JSON.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Bare<'a> {
+struct RawUnparsed<'a> {
     #[serde(borrow)]
     payload: &'a RawValue,
     #[serde(borrow, rename = "payloadType")]
@@ -69,31 +68,36 @@ struct Bare<'a> {
     signatures: Vec<RawSignature>,
 }
 
-impl<'a> Bare<'a> {
-    /// Most of an envelope is its payload, which needs no look at each character: it is base64 or nothing.
+impl<'a> RawUnparsed<'a> {
+    /// Parses without unescaping the payload, most of the envelope: in valid envelopes it is
+    /// base64.
     fn read(bytes: &'a [u8]) -> Option<Raw<'a>> {
-        let bare: Self = canonical::read(bytes, MAX_BYTES)?;
-        let payload = bare.payload.get().strip_prefix('"')?.strip_suffix('"')?;
+        let unparsed: Self = canonical::read(bytes, MAX_BYTES)?;
+        let payload = unparsed
+            .payload
+            .get()
+            .strip_prefix('"')?
+            .strip_suffix('"')?;
         Some(Raw {
             payload: payload.into(),
-            payload_type: bare.payload_type,
-            signatures: bare.signatures,
+            payload_type: unparsed.payload_type,
+            signatures: unparsed.signatures,
         })
     }
 }
 
 impl<'a> Raw<'a> {
     fn read(bytes: &'a [u8]) -> Result<Self, SignError> {
-        if let Some(raw) = Bare::read(bytes) {
+        if let Some(raw) = RawUnparsed::read(bytes) {
             return Ok(raw);
         }
-        // The long way, which finds out what is wrong.
+        // The slow path, which reports the defect.
         let value = canonical::parse(bytes, MAX_BYTES)?;
         let read = Raw::deserialize(&value);
         Err(SignError::Shape {
             what: "envelope",
             why: match read {
-                Ok(_) => "it is written in another way".to_owned(),
+                Ok(_) => "its JSON is not canonical".to_owned(),
                 Err(error) => error.to_string(),
             },
         })
@@ -101,7 +105,7 @@ impl<'a> Raw<'a> {
 }
 
 impl Envelope {
-    /// The canonical JSON, the only form that is stored.
+    /// Returns the canonical JSON, the only stored form.
     pub fn to_bytes(&self) -> Vec<u8> {
         canonical_json(&Raw {
             payload: STANDARD.encode(&self.payload).into(),
@@ -117,7 +121,7 @@ impl Envelope {
         })
     }
 
-    /// Reads stored bytes; says nothing of whether the signatures hold.
+    /// Parses stored bytes. Does not check the signatures.
     pub fn parse(bytes: &[u8]) -> Result<Self, SignError> {
         let wrong = |why: String| SignError::Shape {
             what: "envelope",
@@ -137,7 +141,7 @@ impl Envelope {
             });
         }
         if signatures.is_empty() {
-            return Err(wrong("nobody signed it".to_owned()));
+            return Err(wrong("it has no signature".to_owned()));
         }
         Ok(Self {
             payload: decode(&raw.payload, "the payload")?,
@@ -146,19 +150,19 @@ impl Envelope {
         })
     }
 
-    /// What was signed: the payload and its type.
+    /// Returns the bytes that signatures cover: the payload and its type.
     pub fn signed_bytes(&self) -> Vec<u8> {
         pre_authentication_encoding(&self.payload_type, &self.payload)
     }
 
-    /// The keys that signed it. Every signature has to hold and be by a key that `trust` knows, each key once: a
-    /// damaged signature is never passed over for a good one.
+    /// Returns the keys that signed. Fails unless every signature is valid, by a key in `trust`,
+    /// and by another key than the others.
     pub fn signers(&self, trust: &Trust) -> Result<BTreeSet<KeyId>, SignError> {
         let signed = self.signed_bytes();
-        self.signers_if(trust, |key, signature| key.verifies(&signed, signature))
+        self.checked_signers(trust, |key, signature| key.verifies(&signed, signature))
     }
 
-    /// The same of many envelopes, in their order, in a third of the time.
+    /// Returns the signers of many envelopes, in order. Batching needs a third of the time.
     pub(crate) fn signers_of(
         envelopes: &[(&Self, &Trust)],
     ) -> Vec<Result<BTreeSet<KeyId>, SignError>> {
@@ -173,17 +177,18 @@ impl Envelope {
                 }
             }
         }
-        let holds = batch.holds();
+        let batch_is_valid = batch.all_valid();
         let each = envelopes.iter();
         each.map(|(envelope, trust)| {
-            envelope.signers_if(trust, |key, signature| {
-                (holds && Batch::takes(key)) || key.verifies(&envelope.signed_bytes(), signature)
+            envelope.checked_signers(trust, |key, signature| {
+                (batch_is_valid && Batch::supports(key))
+                    || key.verifies(&envelope.signed_bytes(), signature)
             })
         })
         .collect()
     }
 
-    fn signers_if(
+    fn checked_signers(
         &self,
         trust: &Trust,
         verifies: impl Fn(&PublicKey, &[u8]) -> bool,
@@ -196,19 +201,19 @@ impl Envelope {
             };
             let key = trust
                 .key(&signature.key)
-                .ok_or_else(|| invalid("is by nobody whom the trust policy knows"))?;
+                .ok_or_else(|| invalid("is by a key that is not in the trust policy"))?;
             if !verifies(key, &signature.bytes) {
-                return Err(invalid("does not hold"));
+                return Err(invalid("is not valid"));
             }
             if !signers.insert(signature.key) {
-                return Err(invalid("is there twice"));
+                return Err(invalid("occurs twice"));
             }
         }
         Ok(signers)
     }
 }
 
-/// The bytes that DSSE signs: lengths in decimal keep type and payload apart.
+/// Returns the bytes that DSSE signs. The decimal lengths separate type and payload.
 pub fn pre_authentication_encoding(payload_type: &str, payload: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     encode(payload_type, payload, &mut bytes);

@@ -1,4 +1,4 @@
-//! Keys: ed25519, and P-256 for services that have no ed25519, as Azure Key Vault.
+//! Keys: ed25519, and P-256 for services without ed25519, such as Azure Key Vault.
 
 use std::fmt;
 use std::path::Path;
@@ -17,8 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::SignError;
 use crate::digest::Digest;
 
-/// The name of a key: the SHA-256 of its public half as a DER SubjectPublicKeyInfo. It says which key to try and
-/// decides nothing.
+/// The id of a key: the SHA-256 of its public half as a DER SubjectPublicKeyInfo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct KeyId(Digest);
 
@@ -36,7 +35,7 @@ impl FromStr for KeyId {
     }
 }
 
-/// The public half of a key. Written as base64 of its DER SubjectPublicKeyInfo.
+/// The public half of a key. Serialized as base64 of its DER SubjectPublicKeyInfo.
 #[derive(Clone)]
 pub struct PublicKey {
     der: Vec<u8>,
@@ -50,51 +49,60 @@ enum Kind {
 }
 
 impl PublicKey {
-    /// Reads a PEM file's text: a public key, or the public half of a private one.
+    /// Parses PEM: a public key, or the public half of a private one. `what` is for errors.
     pub fn from_pem(what: &str, pem: &[u8]) -> Result<Self, SignError> {
         let wrong = |why: String| SignError::Key {
             what: what.to_owned(),
             why,
         };
-        let key = PKey::public_key_from_pem(pem).map_err(|_| wrong("no public key".to_owned()))?;
+        let key = PKey::public_key_from_pem(pem)
+            .map_err(|_| wrong("it is not a public key".to_owned()))?;
         Self::new(key).map_err(wrong)
     }
 
     fn from_der(der: &[u8]) -> Result<Self, String> {
-        let key = PKey::public_key_from_der(der).map_err(|_| "no public key in DER".to_owned())?;
+        let key = PKey::public_key_from_der(der)
+            .map_err(|_| "it is not a public key in DER".to_owned())?;
         let key = Self::new(key)?;
-        // Two ways to write one key would be two ids of it.
+        // A second encoding would give the same key a second id.
         (key.der == der)
             .then_some(key)
-            .ok_or_else(|| "a public key in another form than DER's".to_owned())
+            .ok_or_else(|| "its encoding is not DER".to_owned())
     }
 
     fn new(key: PKey<Public>) -> Result<Self, String> {
-        let words = |error: openssl::error::ErrorStack| error.to_string();
-        let der = key.public_key_to_der().map_err(words)?;
+        let message = |error: openssl::error::ErrorStack| error.to_string();
+        let der = key.public_key_to_der().map_err(message)?;
         let kind = match key.id() {
             Id::ED25519 => {
-                let raw = key.raw_public_key().map_err(words)?;
-                let raw = raw.try_into().map_err(|_| "no ed25519 key".to_owned())?;
+                let raw = key.raw_public_key().map_err(message)?;
+                let raw = raw
+                    .try_into()
+                    .map_err(|_| "it is not an ed25519 key".to_owned())?;
                 let key = ed25519_dalek::VerifyingKey::from_bytes(&raw)
                     .map_err(|error| error.to_string())?;
                 if key.is_weak() {
-                    return Err("an ed25519 key of small order".to_owned());
+                    return Err("it is an ed25519 key of small order".to_owned());
                 }
                 Kind::Ed25519(Box::new(key))
             }
             Id::EC if curve(&key) == Some(Nid::X9_62_PRIME256V1) => Kind::P256(key),
-            other => return Err(format!("a key of another kind ({})", kind_name(other))),
+            other => {
+                return Err(format!(
+                    "it is of an unsupported kind: {}",
+                    kind_name(other)
+                ));
+            }
         };
         Ok(Self { der, kind })
     }
 
-    /// Its name.
+    /// Returns the id of the key.
     pub fn id(&self) -> KeyId {
         KeyId(Digest::of(&self.der))
     }
 
-    /// `ed25519` or `ecdsa-p256-sha256`.
+    /// Returns `ed25519` or `ecdsa-p256-sha256`.
     pub fn algorithm(&self) -> &'static str {
         match self.kind {
             Kind::Ed25519(_) => "ed25519",
@@ -102,7 +110,7 @@ impl PublicKey {
         }
     }
 
-    /// The PEM form, as openssl reads it.
+    /// Returns the key in PEM.
     pub fn to_pem(&self) -> String {
         let text = STANDARD.encode(&self.der);
         let lines: Vec<&str> = text
@@ -114,7 +122,7 @@ impl PublicKey {
         format!("-----BEGIN PUBLIC KEY-----\n{lines}\n-----END PUBLIC KEY-----\n")
     }
 
-    /// Whether `signature` is one by this key over `bytes`.
+    /// Whether `signature` is a signature by this key over `bytes`.
     pub fn verifies(&self, bytes: &[u8], signature: &[u8]) -> bool {
         match &self.kind {
             Kind::Ed25519(key) => ed25519_dalek::Signature::from_slice(signature)
@@ -123,8 +131,8 @@ impl PublicKey {
         }
     }
 
-    /// A signature of this key in the one form that is stored: what services give for P-256 as two plain numbers
-    /// becomes a DER sequence.
+    /// Converts a signature to the stored form: the two plain numbers that services return for
+    /// P-256 become a DER sequence.
     pub(super) fn stored_form(&self, signature: Vec<u8>) -> Vec<u8> {
         match (&self.kind, signature.len()) {
             (Kind::P256(_), 64) => plain_to_der(&signature).unwrap_or(signature),
@@ -133,25 +141,25 @@ impl PublicKey {
     }
 }
 
-/// Signatures that are checked together: ed25519 alone, of which many by one key take a third of the time that each takes by
-/// itself.
+/// A batch of ed25519 signatures, which needs a third of the time of single checks.
 ///
-/// The check is a random combination of the equations of all, so a batch with a signature by anybody but a key's holder does
-/// not hold. The holder of a key can make signatures that hold in a batch (RFC 8032 allows cofactors), and by themselves do not.
+/// A batch is valid if a random combination of all equations is. It detects every signature that
+/// was made without the key. The owner of a key can make signatures that are valid in a batch but
+/// not alone (RFC 8032 allows cofactors).
 #[derive(Default)]
 pub(super) struct Batch {
     queued: ed25519_zebra::batch::Verifier,
-    /// Whether one of them is no signature at all.
-    broken: bool,
+    /// Whether one of them is malformed.
+    malformed: bool,
 }
 
 impl Batch {
-    /// Whether signatures of `key` can be checked so.
-    pub(super) fn takes(key: &PublicKey) -> bool {
+    /// Whether signatures by `key` can be checked in a batch.
+    pub(super) fn supports(key: &PublicKey) -> bool {
         matches!(key.kind, Kind::Ed25519(_))
     }
 
-    /// Adds one, if it can be checked so.
+    /// Adds a signature, if its kind is supported.
     pub(super) fn add(&mut self, key: &PublicKey, message: &[u8], signature: &[u8]) {
         let Kind::Ed25519(key) = &key.kind else {
             return;
@@ -161,13 +169,13 @@ impl Batch {
                 let key = ed25519_zebra::VerificationKeyBytes::from(key.to_bytes());
                 self.queued.queue((key, signature, message));
             }
-            Err(_) => self.broken = true,
+            Err(_) => self.malformed = true,
         }
     }
 
-    /// Whether all hold. If not, each is to be checked by itself.
-    pub(super) fn holds(self) -> bool {
-        !self.broken && self.queued.verify(rand::rng()).is_ok()
+    /// Whether all signatures are valid. If not, check each by itself.
+    pub(super) fn all_valid(self) -> bool {
+        !self.malformed && self.queued.verify(rand::rng()).is_ok()
     }
 }
 
@@ -176,7 +184,7 @@ fn verifies_p256(
     bytes: &[u8],
     signature: &[u8],
 ) -> Result<bool, openssl::error::ErrorStack> {
-    // The same signature in another encoding would be another envelope.
+    // Another encoding of the same signature would make another envelope.
     if EcdsaSig::from_der(signature)?.to_der()? != signature {
         return Ok(false);
     }
@@ -195,7 +203,7 @@ fn curve(key: &PKey<Public>) -> Option<Nid> {
 fn kind_name(id: Id) -> &'static str {
     match id {
         Id::RSA => "RSA",
-        Id::EC => "another curve than P-256",
+        Id::EC => "a curve other than P-256",
         _ => "neither ed25519 nor P-256",
     }
 }
@@ -229,7 +237,7 @@ impl<'de> Deserialize<'de> for PublicKey {
     }
 }
 
-/// A key that signs, in memory. It has no `Debug`, so it cannot be printed.
+/// A private key in memory. It has no `Debug`, so it cannot be printed.
 pub struct SigningKey {
     public: PublicKey,
     private: PrivateKind,
@@ -241,7 +249,7 @@ enum PrivateKind {
 }
 
 impl SigningKey {
-    /// A new ed25519 key, and its PEM form for a file.
+    /// Generates an ed25519 key, and returns it with its PEM form.
     pub fn generate() -> Result<(Self, String), SignError> {
         let wrong = |why: String| SignError::Key {
             what: "new key".to_owned(),
@@ -254,7 +262,7 @@ impl SigningKey {
         Ok((Self::from_pem("new key", &pem)?, text))
     }
 
-    /// Reads a PEM file that its owner alone can read.
+    /// Reads a PEM file, which only its owner may be able to read.
     pub fn from_file(path: &Path) -> Result<Self, SignError> {
         use std::os::unix::fs::PermissionsExt as _;
         let what = path.display().to_string();
@@ -274,23 +282,23 @@ impl SigningKey {
         Self::from_pem(&what, &std::fs::read(path).map_err(failed)?)
     }
 
-    /// Reads a private key in PEM. `what` is for errors.
+    /// Parses a private key in PEM. `what` is for errors.
     pub fn from_pem(what: &str, pem: &[u8]) -> Result<Self, SignError> {
         let wrong = |why: String| SignError::Key {
             what: what.to_owned(),
             why,
         };
-        let words = |error: openssl::error::ErrorStack| wrong(error.to_string());
+        let openssl_error = |error: openssl::error::ErrorStack| wrong(error.to_string());
         let key = PKey::private_key_from_pem_callback(pem, |_| Ok(0))
-            .map_err(|_| wrong("no private key, or one behind a password".to_owned()))?;
-        let public = key.public_key_to_der().map_err(words)?;
+            .map_err(|_| wrong("it is not a private key, or it has a password".to_owned()))?;
+        let public = key.public_key_to_der().map_err(openssl_error)?;
         let public = PublicKey::from_der(&public).map_err(wrong)?;
         let private = match public.kind {
             Kind::Ed25519(_) => {
-                let raw = key.raw_private_key().map_err(words)?;
+                let raw = key.raw_private_key().map_err(openssl_error)?;
                 let raw = raw
                     .try_into()
-                    .map_err(|_| wrong("no ed25519 key".to_owned()))?;
+                    .map_err(|_| wrong("it is not an ed25519 key".to_owned()))?;
                 PrivateKind::Ed25519(Box::new(ed25519_dalek::SigningKey::from_bytes(&raw)))
             }
             Kind::P256(_) => PrivateKind::P256(key),
@@ -298,7 +306,7 @@ impl SigningKey {
         Ok(Self { public, private })
     }
 
-    /// Its public half.
+    /// Returns the public half.
     pub fn public(&self) -> &PublicKey {
         &self.public
     }

@@ -1,4 +1,4 @@
-//! Who signs: a key of ours, or a program that has one.
+//! Signs with a key in memory, or with an external program.
 
 use super::SignError;
 use super::envelope::{Envelope, Signature, pre_authentication_encoding};
@@ -6,13 +6,13 @@ use super::key::{PublicKey, SigningKey};
 use crate::process::Program;
 use crate::wait::Interrupt;
 
-/// Something that signs.
+/// A source of signatures.
 pub enum Signer {
     /// A key in memory.
     Key(SigningKey),
-    /// A program: the bytes to sign on its standard input, the signature on its standard output. For ed25519 that is 64
-    /// bytes; for P-256 a DER sequence, or 64 bytes as Azure Key Vault gives them. So keys in hardware and in
-    /// services need nothing of us.
+    /// A program that reads the bytes on standard input and writes the signature to standard
+    /// output. For ed25519 that is 64 bytes; for P-256 a DER sequence, or 64 bytes as from Azure
+    /// Key Vault. It makes keys in hardware and in services usable.
     Command {
         /// The program and its arguments.
         command: Vec<String>,
@@ -22,7 +22,7 @@ pub enum Signer {
 }
 
 impl Signer {
-    /// The public half of the key that it signs with.
+    /// Returns the public half of the key.
     pub fn public(&self) -> &PublicKey {
         match self {
             Self::Key(key) => key.public(),
@@ -33,7 +33,7 @@ impl Signer {
     async fn sign(&self, bytes: &[u8], interrupt: &Interrupt) -> Result<Signature, SignError> {
         let signature = match self {
             Self::Key(key) => key.sign(bytes)?,
-            Self::Command { command, .. } => run(command, bytes, interrupt).await?,
+            Self::Command { command, .. } => run_signer(command, bytes, interrupt).await?,
         };
         let public = self.public();
         let signature = public.stored_form(signature);
@@ -41,7 +41,7 @@ impl Signer {
             return Err(SignError::NotASignature {
                 program: command.first().cloned().unwrap_or_default(),
                 why: format!(
-                    "its output ({} bytes) is no {} signature by the key {}",
+                    "its output ({} bytes) is not an {} signature by the key {}",
                     signature.len(),
                     public.algorithm(),
                     public.id()
@@ -55,7 +55,7 @@ impl Signer {
     }
 }
 
-async fn run(
+async fn run_signer(
     command: &[String],
     bytes: &[u8],
     interrupt: &Interrupt,
@@ -63,14 +63,14 @@ async fn run(
     let Some((program, arguments)) = command.split_first() else {
         return Err(SignError::NotASignature {
             program: String::new(),
-            why: "no program is named".to_owned(),
+            why: "the command is empty".to_owned(),
         });
     };
     let program = Program::new(program).args(arguments).input(bytes);
     Ok(program.run(interrupt).await?)
 }
 
-/// `payload`, signed by every one of `signers`.
+/// Signs `payload` with all of `signers`.
 pub async fn sign(
     payload_type: &str,
     payload: Vec<u8>,
@@ -85,7 +85,7 @@ pub async fn sign(
     if signatures.is_empty() {
         return Err(SignError::Shape {
             what: "envelope",
-            why: "there is nobody to sign it".to_owned(),
+            why: "there is no signer".to_owned(),
         });
     }
     Ok(Envelope {

@@ -1,5 +1,4 @@
-//! in-toto Statements: a claim (the predicate) about things named by digest (the subjects).
-//!
+//! in-toto Statements: a claim (the predicate) about files, named by digest (the subjects).
 //! Format: <https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md>, version 1.
 
 use std::collections::BTreeMap;
@@ -14,30 +13,30 @@ use crate::digest::{Digest, canonical_json};
 /// The payload type of every statement in an envelope.
 pub const STATEMENT_PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 
-/// The version of the format that is written and read.
+/// The supported version of the format.
 pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
 
-/// A claim about things.
+/// A claim about files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statement<P = Value> {
-    /// What it is about.
+    /// The files.
     pub subjects: Vec<Subject>,
-    /// What kind of claim.
+    /// The type of the claim.
     pub predicate_type: String,
     /// The claim.
     pub predicate: P,
 }
 
-/// A thing that a statement is about.
+/// The subject of a statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subject {
-    /// What it is called; only the digest counts.
+    /// The name, for people. Only the digest counts.
     pub name: String,
-    /// Of its bytes.
+    /// The digest of its bytes.
     pub digest: Digest,
 }
 
-/// Fields stand in the order of their names, so that the plain writer writes the canonical form.
+/// The fields are sorted by name: written in this order they are canonical JSON.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Raw<P> {
@@ -52,7 +51,7 @@ struct Raw<P> {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawSubject {
-    /// Algorithm to hex digits; ours is always and only `sha256`.
+    /// Algorithm to hex digits. Only `sha256` is accepted.
     digest: BTreeMap<String, String>,
     name: String,
 }
@@ -76,14 +75,18 @@ impl<P> Raw<P> {
         for RawSubject { name, digest } in self.subject {
             let hex = match digest.iter().next() {
                 Some((algorithm, hex)) if algorithm == "sha256" && digest.len() == 1 => hex,
-                _ => return Err(wrong(format!("subject `{name}` has no digest but sha256"))),
+                _ => {
+                    return Err(wrong(format!(
+                        "subject `{name}` must have a sha256 digest and no other"
+                    )));
+                }
             };
             let digest = format!("sha256:{hex}").parse::<Digest>();
             let digest = digest.map_err(|error| wrong(error.to_string()))?;
             subjects.push(Subject { name, digest });
         }
         if subjects.is_empty() {
-            return Err(wrong("it is about nothing".to_owned()));
+            return Err(wrong("it has no subject".to_owned()));
         }
         Ok(Statement {
             subjects,
@@ -94,7 +97,7 @@ impl<P> Raw<P> {
 }
 
 impl<P: Serialize> Statement<P> {
-    /// The canonical JSON, the only form that is stored.
+    /// Returns the canonical JSON, the only stored form.
     pub fn to_bytes(&self) -> Vec<u8> {
         let subject = |subject: &Subject| RawSubject {
             digest: BTreeMap::from([("sha256".to_owned(), subject.digest.hex())]),
@@ -108,20 +111,21 @@ impl<P: Serialize> Statement<P> {
         })
     }
 
-    /// Reads stored bytes with a claim that is a `P` and nothing else; `None` where they are not, or are no statement.
-    pub(crate) fn read<'a>(bytes: &'a [u8], most_bytes: usize) -> Option<Self>
+    /// Parses stored bytes whose predicate is exactly a `P`. Otherwise returns `None`.
+    pub(crate) fn read<'a>(bytes: &'a [u8], max_bytes: usize) -> Option<Self>
     where
         P: Deserialize<'a>,
     {
-        canonical::read::<Raw<P>>(bytes, most_bytes)?.checked().ok()
+        canonical::read::<Raw<P>>(bytes, max_bytes)?.checked().ok()
     }
 }
 
 impl Statement {
-    /// Reads stored bytes, at most `most_bytes` of them.
-    pub fn parse(bytes: &[u8], most_bytes: usize) -> Result<Self, SignError> {
-        let value = canonical::parse(bytes, most_bytes)?;
-        // With objects in their places there is no other way to write it: the bytes are canonical, and no field is unknown.
+    /// Parses stored bytes, at most `max_bytes`.
+    pub fn parse(bytes: &[u8], max_bytes: usize) -> Result<Self, SignError> {
+        let value = canonical::parse(bytes, max_bytes)?;
+        // After this check the JSON has only one form: the bytes are canonical, and no field is
+        // unknown.
         shape::check(&value, &["", "subject.*"]).map_err(|error| wrong(error.to_string()))?;
         if value.get("predicate").is_none() {
             return Err(wrong("missing field `predicate`".to_owned()));

@@ -1,7 +1,6 @@
-//! The trust policy: which keys there are, and what each may say.
-//!
-//! A policy is part of the store from its first entry on, and changes by an event that both the old and the new roots
-//! sign. Whoever only reads may keep a copy of their own and hold the store against it.
+//! The trust policy: the known keys and their roles.
+//! The store contains its policy. The roots of the old and of the new policy sign each change.
+//! Readers may compare the policy with a copy of their own.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,25 +11,25 @@ use super::key::{KeyId, PublicKey};
 use crate::canonical;
 use crate::digest::{Digest, canonical_json};
 
-/// The schema of the policies that are written.
+/// The schema of new policies.
 pub const TRUST_SCHEMA: &str = "https://vault-bake.dev/trust/v1";
 
-/// No policy is larger than this, in bytes: it has to fit into an event.
+/// The largest policy, in bytes: it must fit into an event.
 const MAX_BYTES: usize = 32 * 1024;
 
-/// What a key may do.
+/// A permission of keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
     /// Change this policy.
     Root,
-    /// Record bakes and tests.
+    /// Record builds and tests.
     Builder,
     /// Move channels.
     Promoter,
-    /// Revoke and restore.
+    /// Revoke images, and withdraw revocations.
     Revoker,
-    /// Remove artifacts that nothing holds any more.
+    /// Remove artifacts that are not needed any more.
     Keeper,
 }
 
@@ -46,50 +45,50 @@ impl std::fmt::Display for Role {
     }
 }
 
-/// Keys that hold a role together.
+/// Keys that have a role together.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Grant {
     /// The role.
     pub role: Role,
-    /// Whose it is.
+    /// The ids of the keys.
     pub keys: BTreeSet<KeyId>,
-    /// How many of the keys have to sign.
+    /// The number of these keys that must sign.
     #[serde(default = "one")]
     pub threshold: u64,
-    /// For images with these names; `*` stands for any text.
+    /// The images that the grant is for; `*` matches any text.
     #[serde(default = "any")]
     pub images: BTreeSet<String>,
-    /// For channels with these names.
+    /// The channels that the grant is for; `*` matches any text.
     #[serde(default = "any")]
     pub channels: BTreeSet<String>,
 }
 
 impl Grant {
-    /// Whether it gives `role` for `image` and, where one is concerned, `channel`.
+    /// Whether it grants `role` for `image` and, if given, `channel`.
     fn covers(&self, role: Role, image: &str, channel: Option<&str>) -> bool {
-        let named = |patterns: &BTreeSet<String>, name: &str| {
+        let any_matches = |patterns: &BTreeSet<String>, name: &str| {
             patterns.iter().any(|pattern| matches(pattern, name))
         };
         self.role == role
-            && named(&self.images, image)
-            && channel.is_none_or(|channel| named(&self.channels, channel))
+            && any_matches(&self.images, image)
+            && channel.is_none_or(|channel| any_matches(&self.channels, channel))
     }
 }
 
-/// Which keys signed, and which ones a trust policy asks for.
+/// The keys that signed, and those that the trust policy requires.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shortage {
     /// The keys that signed.
     pub signed: BTreeSet<KeyId>,
     /// The keys that have the role.
     pub trusted: BTreeSet<KeyId>,
-    /// How many of those have to sign.
+    /// The number of these keys that must sign.
     pub threshold: u64,
 }
 
 impl Shortage {
-    /// How many of the trusted keys signed.
+    /// Returns the number of trusted keys that signed.
     pub fn count(&self) -> usize {
         self.trusted.intersection(&self.signed).count()
     }
@@ -101,23 +100,24 @@ impl std::fmt::Display for Shortage {
             let keys: Vec<String> = keys.iter().map(KeyId::to_string).collect();
             keys.join(", ")
         };
-        let signed = match self.signed.is_empty() {
-            true => "no key".to_owned(),
-            false => list(&self.signed),
+        let signed = if self.signed.is_empty() {
+            "no key".to_owned()
+        } else {
+            list(&self.signed)
         };
         let trusted = list(&self.trusted);
         match (self.count(), self.trusted.is_empty()) {
             (_, true) => write!(
                 f,
-                "signed by {signed}, and the trust policy gives that role to no key"
+                "signed by {signed}, but the trust policy gives this role to no key"
             ),
             (0, _) => write!(
                 f,
-                "signed by {signed}, and the trust policy gives that role to {trusted}"
+                "signed by {signed}, but the trust policy gives this role to {trusted}"
             ),
             (count, _) => write!(
                 f,
-                "the trust policy asks for the signatures of {} of the keys {trusted}, and {count} signed: {signed}",
+                "the trust policy requires signatures by {} of the keys {trusted}, but {count} signed: {signed}",
                 self.threshold
             ),
         }
@@ -132,22 +132,22 @@ fn any() -> BTreeSet<String> {
     BTreeSet::from(["*".to_owned()])
 }
 
-/// Keys and what they may do.
+/// A trust policy: keys and their roles.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Trust {
-    /// [`TRUST_SCHEMA`].
+    /// Always [`TRUST_SCHEMA`].
     schema: String,
-    /// Grows by one with each change.
+    /// The version, which grows by one with each change.
     version: u64,
-    /// By id.
+    /// The public keys, by id.
     keys: BTreeMap<KeyId, PublicKey>,
-    /// What they may do.
+    /// The roles of the keys.
     grants: Vec<Grant>,
 }
 
 impl Trust {
-    /// The policy in which `key` alone may do everything.
+    /// Returns the policy in which `key` alone has all roles.
     pub fn only(key: &PublicKey) -> Self {
         let roles = [
             Role::Root,
@@ -171,16 +171,16 @@ impl Trust {
         }
     }
 
-    /// Reads a policy, as people keep it in a file: any JSON form will do.
+    /// Parses a policy file in any JSON layout.
     pub fn from_json(text: &[u8]) -> Result<Self, SignError> {
         let value: Self = serde_json::from_slice(text).map_err(|error| wrong(error.to_string()))?;
-        // What duplicate keys, numbers and the like would hide, the canonical form shows.
+        // The canonical form reveals defects such as large numbers.
         let canonical = value.to_bytes();
         canonical::parse(&canonical, MAX_BYTES)?;
         value.checked()
     }
 
-    /// Reads a policy within a record.
+    /// Checks a policy, for example one within a record.
     pub(crate) fn checked(self) -> Result<Self, SignError> {
         if self.schema != TRUST_SCHEMA {
             return Err(wrong(format!(
@@ -190,19 +190,19 @@ impl Trust {
         }
         for (id, key) in &self.keys {
             if key.id() != *id {
-                return Err(wrong(format!("key {id} is really {}", key.id())));
+                return Err(wrong(format!("the key {id} has the id {}", key.id())));
             }
         }
         for grant in &self.grants {
             if let Some(unknown) = grant.keys.iter().find(|id| !self.keys.contains_key(id)) {
                 return Err(wrong(format!(
-                    "{} is granted to {unknown}, which is not among the keys",
+                    "{} is granted to {unknown}, which is not one of the keys",
                     grant.role
                 )));
             }
             if grant.threshold == 0 || grant.threshold > grant.keys.len() as u64 {
                 return Err(wrong(format!(
-                    "{} wants {} signatures of {} keys",
+                    "{} requires {} signatures by {} keys",
                     grant.role,
                     grant.threshold,
                     grant.keys.len()
@@ -210,42 +210,42 @@ impl Trust {
             }
         }
         if !self.grants.iter().any(|grant| grant.role == Role::Root) {
-            return Err(wrong("nobody holds the role root".to_owned()));
+            return Err(wrong("no key has the role root".to_owned()));
         }
         Ok(self)
     }
 
-    /// The canonical JSON.
+    /// Returns the canonical JSON.
     pub fn to_bytes(&self) -> Vec<u8> {
         canonical_json(self)
     }
 
-    /// Of [`Self::to_bytes`].
+    /// Returns the digest of the canonical JSON.
     pub fn digest(&self) -> Digest {
         Digest::of(self.to_bytes())
     }
 
-    /// Grows by one with each change.
+    /// Returns the version, which grows by one with each change.
     pub fn version(&self) -> u64 {
         self.version
     }
 
-    /// The key with this id.
+    /// Returns the key with this id.
     pub fn key(&self, id: &KeyId) -> Option<&PublicKey> {
         self.keys.get(id)
     }
 
-    /// All keys.
+    /// Returns all keys.
     pub fn keys(&self) -> impl Iterator<Item = &PublicKey> {
         self.keys.values()
     }
 
-    /// What the keys may do.
+    /// Returns the roles of the keys.
     pub fn grants(&self) -> &[Grant] {
         &self.grants
     }
 
-    /// Whether `signers` together hold `role` for `image` and, where one is concerned, `channel`.
+    /// Whether `signers` together have `role` for `image` and, if given, `channel`.
     pub fn allows(
         &self,
         role: Role,
@@ -259,8 +259,8 @@ impl Trust {
         })
     }
 
-    /// What `signers` lack to hold `role` for `image` and, where one is concerned, `channel`: by the grant that they are
-    /// nearest to.
+    /// Returns what `signers` lack for `role` on `image` and, if given, `channel`, by the closest
+    /// grant.
     pub fn shortage(
         &self,
         role: Role,
@@ -268,13 +268,13 @@ impl Trust {
         image: &str,
         channel: Option<&str>,
     ) -> Shortage {
-        let fitting = self.grants.iter();
-        let fitting = fitting.filter(|grant| grant.covers(role, image, channel));
-        let lacking = |grant: &&Grant| {
+        let covering = self.grants.iter();
+        let covering = covering.filter(|grant| grant.covers(role, image, channel));
+        let missing = |grant: &&Grant| {
             let signed = grant.keys.intersection(signers).count() as u64;
             (signed == 0, grant.threshold.saturating_sub(signed))
         };
-        let nearest = fitting.min_by_key(lacking);
+        let nearest = covering.min_by_key(missing);
         Shortage {
             signed: signers.clone(),
             trusted: nearest.map(|grant| grant.keys.clone()).unwrap_or_default(),
@@ -282,11 +282,11 @@ impl Trust {
         }
     }
 
-    /// Whether this policy may follow `old` by the word of `signers`: roots of both have to agree.
+    /// Checks that this policy may follow `old`: enough roots of both must be among `signers`.
     pub fn may_follow(&self, old: &Self, signers: &BTreeSet<KeyId>) -> Result<(), String> {
         if self.version != old.version + 1 {
             return Err(format!(
-                "the policy has version {}, and the one in force has {}: set it to {}",
+                "the policy has version {}, the one in force has {}; the next is {}",
                 self.version,
                 old.version,
                 old.version + 1
@@ -311,7 +311,7 @@ fn wrong(why: String) -> SignError {
     }
 }
 
-/// Whether `name` is what `pattern` says: `*` stands for any text, all else for itself.
+/// Whether `name` matches `pattern`, in which `*` matches any text.
 pub fn matches(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,

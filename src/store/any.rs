@@ -1,4 +1,4 @@
-//! The backend that somebody chose, so that what uses a store is written once.
+//! Selects a backend at run time, so that callers need one type only.
 
 use std::path::{Path, PathBuf};
 
@@ -27,43 +27,43 @@ impl From<Blob> for AnyBackend {
     }
 }
 
-/// Asks whichever it is.
-macro_rules! whichever {
-    ($any:expr, $backend:ident => $ask:expr) => {
+/// Delegates a call to the selected backend.
+macro_rules! delegate {
+    ($any:expr, $backend:ident => $call:expr) => {
         match $any {
-            AnyBackend::Dir($backend) => $ask,
-            AnyBackend::Blob($backend) => $ask,
+            AnyBackend::Dir($backend) => $call,
+            AnyBackend::Blob($backend) => $call,
         }
     };
 }
 
 impl Backend for AnyBackend {
     fn place(&self) -> String {
-        whichever!(self, backend => backend.place())
+        delegate!(self, backend => backend.place())
     }
 
     async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, BackendError> {
-        whichever!(self, backend => backend.get(name).await)
+        delegate!(self, backend => backend.get(name).await)
     }
 
     async fn digest(&self, name: &str) -> Result<Option<Digest>, BackendError> {
-        whichever!(self, backend => backend.digest(name).await)
+        delegate!(self, backend => backend.digest(name).await)
     }
 
     async fn exists(&self, name: &str) -> Result<bool, BackendError> {
-        whichever!(self, backend => backend.exists(name).await)
+        delegate!(self, backend => backend.exists(name).await)
     }
 
     async fn size(&self, name: &str) -> Result<Option<u64>, BackendError> {
-        whichever!(self, backend => backend.size(name).await)
+        delegate!(self, backend => backend.size(name).await)
     }
 
     async fn create(&self, name: &str, bytes: &[u8]) -> Result<Created, BackendError> {
-        whichever!(self, backend => backend.create(name, bytes).await)
+        delegate!(self, backend => backend.create(name, bytes).await)
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<String>, BackendError> {
-        whichever!(self, backend => backend.list(prefix).await)
+        delegate!(self, backend => backend.list(prefix).await)
     }
 
     async fn create_file(
@@ -72,22 +72,22 @@ impl Backend for AnyBackend {
         from: &Path,
         digest: &Digest,
     ) -> Result<Created, BackendError> {
-        whichever!(self, backend => backend.create_file(name, from, digest).await)
+        delegate!(self, backend => backend.create_file(name, from, digest).await)
     }
 
     async fn fetch_file(&self, name: &str, to: &Path) -> Result<Option<Digest>, BackendError> {
-        whichever!(self, backend => backend.fetch_file(name, to).await)
+        delegate!(self, backend => backend.fetch_file(name, to).await)
     }
 
     async fn remove(&self, name: &ArtifactName) -> Result<(), BackendError> {
-        whichever!(self, backend => backend.remove(name).await)
+        delegate!(self, backend => backend.remove(name).await)
     }
 
     fn is_near(&self) -> bool {
-        whichever!(self, backend => backend.is_near())
+        delegate!(self, backend => backend.is_near())
     }
 
     fn local_file(&self, name: &str) -> Result<Option<PathBuf>, BackendError> {
-        whichever!(self, backend => backend.local_file(name))
+        delegate!(self, backend => backend.local_file(name))
     }
 }

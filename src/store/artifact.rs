@@ -1,4 +1,4 @@
-//! Artifacts beside the records: captured disks, kept by digest where the records are.
+//! Stores and fetches artifacts: captured disks, named by digest.
 
 use std::fs;
 use std::io;
@@ -10,23 +10,23 @@ use crate::digest::Digest;
 use crate::manifest::Manifest;
 
 impl<B: Backend> Store<B> {
-    /// Takes the finished disk `from`, whose digest the caller has just taken, into the store; `from` is gone
-    /// afterwards. Returns where it is, for messages. Where store and disk are on one file system nothing is copied
-    /// or read again; otherwise it is copied or sent, and hashed on the way.
+    /// Moves a finished disk into the store, and returns its location for messages. The caller has
+    /// just computed `digest`. On one file system this copies and reads nothing; otherwise the disk
+    /// is hashed while it is copied or sent.
     pub async fn adopt_artifact(&self, from: &Path, digest: Digest) -> Result<String, StoreError> {
         let name = format!("artifacts/sha256/{}.qcow2", digest.hex());
         match self.backend.create_file(&name, from, &digest).await {
             Ok(Created::New) => {}
             Ok(Created::Exists) => self.check_artifact_is(&name, &digest).await?,
             Err(BackendError::OtherContent { name, found }) => {
-                let why = format!("the file to be adopted has the digest {found}");
+                let why = format!("the file to store has the digest {found}");
                 return Err(StoreError::integrity(name, why));
             }
             Err(error) => return Err(error.into()),
         }
         match fs::remove_file(from) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(failed(from, error));
+                return Err(io_error(from, error));
             }
             _ => {}
         }
@@ -36,9 +36,9 @@ impl<B: Backend> Store<B> {
         })
     }
 
-    /// The local artifact of a manifest as a file of this machine, if it is still in the store. One that is kept
-    /// elsewhere is fetched into the folder `work`, and its digest checked; what a folder's own file holds is for
-    /// [`Store::verify`] to say.
+    /// Returns the local artifact of a manifest as a file of this machine, if the store has it. An
+    /// artifact in a container is fetched into the folder `work` and its digest checked.
+    /// [`Store::verify`] checks the files of a folder.
     pub async fn artifact(
         &self,
         manifest: &Manifest,
@@ -57,7 +57,7 @@ impl<B: Backend> Store<B> {
             None => Ok(None),
             Some(found) if found == file.digest => Ok(Some(to)),
             Some(found) => {
-                // Nobody should boot it by accident; that it cannot be removed is the lesser trouble.
+                // A failed removal is ignored: the integrity error below is more important.
                 let _ = fs::remove_file(&to);
                 let why = format!("its content has the digest {found}");
                 Err(StoreError::integrity(&output.id, why))
@@ -65,7 +65,7 @@ impl<B: Backend> Store<B> {
         }
     }
 
-    /// What somebody put under the name before us has to be the same.
+    /// Checks that the artifact which another writer stored under this name is the same.
     async fn check_artifact_is(&self, name: &str, digest: &Digest) -> Result<(), StoreError> {
         match self.backend.digest(name).await? {
             Some(found) if found == *digest => Ok(()),
@@ -73,12 +73,15 @@ impl<B: Backend> Store<B> {
                 let why = format!("its content has the digest {found}");
                 Err(StoreError::integrity(name, why))
             }
-            None => Err(StoreError::integrity(name, "was there, and is gone")),
+            None => Err(StoreError::integrity(
+                name,
+                "it existed a moment ago and is missing now",
+            )),
         }
     }
 }
 
-fn failed(name: &Path, error: io::Error) -> StoreError {
+fn io_error(name: &Path, error: io::Error) -> StoreError {
     let name = name.display().to_string();
     StoreError::Backend(BackendError::Io { name, error })
 }

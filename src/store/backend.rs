@@ -1,56 +1,57 @@
-//! What a store is kept in: a flat space of names that bytes are created under, once.
-//!
-//! Small on purpose: what cannot be done in a write-once blob container has no place here, but for one thing. The bytes of an
-//! artifact may be removed; which names those are is for [`ArtifactName`] to say, once for all backends.
+//! The storage interface: names whose bytes are created once and never change.
+//! It offers only what a write-once blob container can do. The exception is removing an artifact;
+//! see [`ArtifactName`].
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
 
-/// Whether a name was free.
+/// Whether `create` wrote the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Created {
-    /// It was, and now has our bytes, durably.
+    /// The name was free and now has our bytes, durably.
     New,
-    /// It has bytes already, ours or another's. Nothing was changed.
+    /// The name already has bytes, ours or others. Nothing changed.
     Exists,
 }
 
-/// Names and bytes. Names are relative paths: parts of letters, digits, `-`, `_` and `.`, joined by `/`.
+/// A flat space of names. A name is a relative path: parts of letters, digits, `-`, `_` and `.`,
+/// joined by `/`.
 pub trait Backend: Send + Sync + 'static {
-    /// Where this is, for messages.
+    /// Returns the location, for messages.
     fn place(&self) -> String;
 
-    /// The bytes under `name`.
+    /// Reads the bytes under `name`.
     fn get(&self, name: &str)
     -> impl Future<Output = Result<Option<Vec<u8>>, BackendError>> + Send;
 
-    /// The digest of the bytes under `name`, which may be too many to hold in memory.
+    /// Hashes the bytes under `name`, which need not fit into memory.
     fn digest(
         &self,
         name: &str,
     ) -> impl Future<Output = Result<Option<Digest>, BackendError>> + Send;
 
-    /// Whether there is something under `name`.
+    /// Whether `name` exists.
     fn exists(&self, name: &str) -> impl Future<Output = Result<bool, BackendError>> + Send;
 
-    /// How many bytes are under `name`. What is there and is no file is [`BackendError::NoFile`].
+    /// Returns the size of `name` in bytes. A folder is [`BackendError::NoFile`].
     fn size(&self, name: &str) -> impl Future<Output = Result<Option<u64>, BackendError>> + Send;
 
-    /// Puts `bytes` under `name` if it is free. Readers see all of the bytes or none. Returns once they are durable.
+    /// Writes `bytes` under `name` if it is free. Readers see all bytes or none. Returns once they
+    /// are durable.
     fn create(
         &self,
         name: &str,
         bytes: &[u8],
     ) -> impl Future<Output = Result<Created, BackendError>> + Send;
 
-    /// All names that begin with `prefix`, which ends with `/`, sorted.
+    /// Lists all names that begin with `prefix`, sorted. `prefix` ends with `/`.
     fn list(&self, prefix: &str) -> impl Future<Output = Result<Vec<String>, BackendError>> + Send;
 
-    /// Puts the file `from`, of any size, under `name` if it is free, as [`Self::create`] does with bytes. Nobody may
-    /// change the file any more, and it may be gone afterwards. Where its bytes are read on the way and have another
-    /// digest than `digest`, nothing is put: [`BackendError::OtherContent`].
+    /// Stores the file `from`, of any size, under `name` if it is free. The caller must not change
+    /// the file any more, and it may be gone afterwards. If the bytes are read on the way and do
+    /// not have the given `digest`, fails with [`BackendError::OtherContent`] and stores nothing.
     fn create_file(
         &self,
         name: &str,
@@ -58,38 +59,39 @@ pub trait Backend: Send + Sync + 'static {
         digest: &Digest,
     ) -> impl Future<Output = Result<Created, BackendError>> + Send;
 
-    /// Writes the bytes under `name` to the new file `to`, and returns their digest. Where it fails, what is at `to`
-    /// is not to be used.
+    /// Copies the bytes under `name` to the new file `to`, and returns their digest. After an
+    /// error, the content of `to` is undefined.
     fn fetch_file(
         &self,
         name: &str,
         to: &Path,
     ) -> impl Future<Output = Result<Option<Digest>, BackendError>> + Send;
 
-    /// Removes the artifact `name`, durably. One that is not there is removed already.
+    /// Removes an artifact, durably. Succeeds if it does not exist.
     fn remove(&self, name: &ArtifactName) -> impl Future<Output = Result<(), BackendError>> + Send;
 
-    /// Whether taking in a file is short: a matter of this machine, always finished once begun.
+    /// Whether storing a file needs no network and runs to its end once begun.
     fn is_near(&self) -> bool {
         false
     }
 
-    /// The file of this machine that holds the bytes under `name`, where the backend keeps them in one.
+    /// Returns the local file with the bytes under `name`, if the backend has one.
     fn local_file(&self, name: &str) -> Result<Option<PathBuf>, BackendError> {
         let _ = name;
         Ok(None)
     }
 }
 
-/// Where artifacts are.
+/// The folder of the artifacts.
 pub(in crate::store) const ARTIFACTS: &str = "artifacts/";
 
-/// The name of an artifact: the only names that anything can be removed from. Records have none.
+/// The name of an artifact. Only artifacts can be removed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ArtifactName(String);
 
 impl ArtifactName {
-    /// `name`, if it is one below `artifacts/`; else [`BackendError::Permanent`].
+    /// Checks that `name` is a name below `artifacts/`; otherwise fails with
+    /// [`BackendError::Permanent`].
     pub fn new(name: &str) -> Result<Self, BackendError> {
         if name.starts_with(ARTIFACTS) && is_store_name(name) {
             Ok(Self(name.to_owned()))
@@ -98,7 +100,7 @@ impl ArtifactName {
         }
     }
 
-    /// The whole name.
+    /// Returns the whole name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -110,52 +112,54 @@ impl std::fmt::Display for ArtifactName {
     }
 }
 
-/// Reading, writing or removing failed.
+/// Why a backend could not read, write or remove.
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
-    /// The system says so.
-    #[error("store: {name}: {error}")]
+    /// The operating system failed.
+    #[error("cannot access {name} in the store: {error}")]
     Io {
         /// The name or path.
         name: String,
-        /// What it says.
+        /// The error of the system.
         error: io::Error,
     },
     /// The blob service refused, failed, or could not be reached.
-    #[error("store: {place}: {name}: {why}")]
+    #[error("cannot access {name} in {place}: {why}")]
     Service {
         /// The container, as a URL without any credential.
         place: String,
         /// The name in the store.
         name: String,
-        /// What it says, and what to do about it.
+        /// The answer of the service.
         why: String,
+        /// The way out, if there is one.
+        hint: Option<&'static str>,
     },
-    /// A file that was to be put into the store is not what it was said to be.
-    #[error("store: {name}: the file to be put there has the digest {found}")]
+    /// The file to store does not have the given digest.
+    #[error("cannot store {name}: the file has the digest {found}")]
     OtherContent {
         /// The name.
         name: String,
-        /// Of the file.
+        /// The digest of the file.
         found: Digest,
     },
-    /// Something that cannot have bytes is there, as a folder.
-    #[error("store: {0} is no file")]
+    /// A folder has the name of a file.
+    #[error("{0} in the store is not a file")]
     NoFile(String),
-    /// Something else than an artifact was to be removed.
-    #[error("store: `{0}` is no artifact, and nothing else is ever removed")]
+    /// Only artifacts can be removed.
+    #[error("cannot remove `{0}` from the store: only artifacts can be removed")]
     Permanent(String),
-    /// A name that could lead out of the store.
-    #[error("store: `{0}` is not a name of the store")]
+    /// The name could lead out of the store.
+    #[error("`{0}` is not a valid name in a store")]
     Name(String),
     /// The file system can neither link nor rename without replacing.
     #[error(
-        "store: {place} is on a file system that can create a file neither by hard link nor by rename without replacing ({error}); keep the store on a local one, as ext4 or xfs"
+        "cannot create {place}: the file system supports neither hard links nor rename without replacing: {error}"
     )]
     Unsupported {
-        /// Where.
+        /// The file to create.
         place: String,
-        /// What the system says.
+        /// The error of the system.
         error: io::Error,
     },
 }
@@ -163,11 +167,17 @@ pub enum BackendError {
 impl BackendError {
     /// Returns what to do about it, as an imperative, if there is something to do.
     pub fn hint(&self) -> Option<String> {
-        None
+        match self {
+            Self::Service { hint, .. } => hint.map(str::to_owned),
+            Self::Unsupported { .. } => {
+                Some("Keep the store on a local file system, for example ext4 or xfs.".to_owned())
+            }
+            _ => None,
+        }
     }
 }
 
-/// Whether `name` stays within the store.
+/// Whether `name` is a relative path that stays within the store.
 pub fn is_store_name(name: &str) -> bool {
     let part = |part: &str| {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');

@@ -1,16 +1,7 @@
 //! A store in a container of Azure Blob Storage.
-//!
-//! Every name is a block blob, created with `If-None-Match: *` and never written again, so the container may be a
-//! write-once one. Records are never deleted; artifacts are by `gc` alone, which a write-once container refuses. Records need
-//! no permission to write over what is there, the blocks of an artifact do, and removing one needs the permission to delete.
-//! Deliberately creates no container.
-//!
-//! A create whose answer is lost may have happened. So nobody but who was told so by the service is told
-//! [`Created::New`]; whoever finds the name taken, be it by the own first try, is told [`Created::Exists`] and looks
-//! at what is there: an object is named by its digest, and an entry of the log carries a random id.
-//!
-//! Passing faults (no connection, a broken one, 408, 429, 500, 502, 503, 504) are tried again, six times in all, over
-//! some six seconds. `Retry-After` is obeyed after 429 and 503, up to a minute.
+//! Blobs are created with `If-None-Match: *` and never overwritten, so the container may be
+//! write-once. The container must exist. `gc` needs the permission to delete, which a write-once
+//! container refuses.
 
 mod address;
 mod credential;
@@ -33,41 +24,50 @@ use futures::TryStreamExt as _;
 use super::backend::{ArtifactName, Backend, BackendError, Created, is_store_name};
 use crate::azure::AzureTransport;
 use crate::digest::Digest;
-use credential::Proof;
-use fault::{is_absent, is_taken, tried};
+use credential::BlobAuth;
+use fault::{is_absent, is_taken, retried};
 
 pub use address::{AddressError, BlobAddress};
 pub use credential::Credential;
 
 /// A container, or the part of it below a prefix. Clones share it.
+///
+/// A create may succeed although its answer is lost. So only a writer with a confirmed create gets
+/// [`Created::New`]. All others get [`Created::Exists`] and compare the content: objects are named
+/// by digest, and entries have random ids.
+///
+/// Temporary failures (no connection, a broken one, 408, 429, 500, 502, 503, 504) are retried: six
+/// tries within about six seconds. `Retry-After` is respected after 429 and 503, up to one minute.
 #[derive(Clone)]
 pub struct Blob {
     inner: Arc<Inner>,
-    /// How many names a page of a listing may have; `None` leaves it to the service, which gives 5000.
+    /// The number of names in a page of a listing. `None` uses the default of the service, 5000.
     page: Option<NonZero<u16>>,
 }
 
 struct Inner {
     address: BlobAddress,
     container: BlobContainerClient,
-    /// Takes the credential out of what others say.
-    proof: Proof,
+    /// Authenticates requests, and removes the credential from error messages.
+    auth: BlobAuth,
 }
 
 impl Blob {
-    /// The container at `address`, over `wire`. Nothing is asked of the service yet.
+    /// Returns the backend for the container at `address`, over `wire`. Sends no request.
     pub fn new(
         address: BlobAddress,
         credential: &Credential,
         wire: &AzureTransport,
     ) -> Result<Self, BackendError> {
-        let service = |why: String| BackendError::Service {
+        let service_error = |why: String| BackendError::Service {
             place: address.place(),
-            name: String::from("(opening)"),
+            name: String::from("the container"),
             why,
+            hint: None,
         };
-        let proof = Proof::new(credential, wire).map_err(|error| service(error.to_string()))?;
-        let failed = |why: String| service(proof.scrubbed(&why));
+        let auth =
+            BlobAuth::new(credential, wire).map_err(|error| service_error(error.to_string()))?;
+        let failed = |why: String| service_error(auth.scrubbed(&why));
         let mut url = address.container().clone();
         if let Credential::Sas(token) = credential {
             url.set_query(Some(token.expose().trim_start_matches('?')));
@@ -76,23 +76,24 @@ impl Blob {
         let options = BlobContainerClientOptions {
             client_options: ClientOptions {
                 transport: Some(transport.map_err(|error| failed(error.to_string()))?),
-                // We try again ourselves: bodies that break off as well, and never for longer than we said.
+                // The SDK retries neither broken bodies nor within our time limit, so `retried`
+                // does it.
                 retry: RetryOptions::none(),
                 ..ClientOptions::default()
             },
             version: SERVICE_VERSION.to_owned(),
         };
-        let container = BlobContainerClient::new(url, proof.tokens(), Some(options))
-            .map_err(|error| failed(fault::words(&error)))?;
+        let container = BlobContainerClient::new(url, auth.tokens(), Some(options))
+            .map_err(|error| failed(fault::describe(&error)))?;
         let inner = Arc::new(Inner {
             address,
             container,
-            proof,
+            auth,
         });
         Ok(Self { inner, page: None })
     }
 
-    /// The same, listing at most `names` names a page.
+    /// Limits the pages of listings to `names` names.
     #[must_use]
     pub fn paging(self, names: NonZero<u16>) -> Self {
         Self {
@@ -101,7 +102,7 @@ impl Blob {
         }
     }
 
-    /// The client of the blob `name`.
+    /// Returns the client of the blob `name`.
     fn client(&self, name: &str) -> Result<BlobClient, BackendError> {
         if is_store_name(name) {
             let whole = format!("{}{name}", self.inner.address.prefix());
@@ -111,29 +112,30 @@ impl Blob {
         }
     }
 
-    /// The error that people are told: where, what, why, and no credential.
-    fn failed(&self, name: &str, error: &azure_core::Error) -> BackendError {
+    /// Converts an error of the service, without the credential.
+    fn service_error(&self, name: &str, error: &azure_core::Error) -> BackendError {
         BackendError::Service {
             place: self.inner.address.place(),
             name: name.to_owned(),
-            why: self.inner.proof.scrubbed(&fault::words(error)),
+            why: self.inner.auth.scrubbed(&fault::describe(error)),
+            hint: fault::hint(error),
         }
     }
 
-    /// What a create that failed amounts to. That the name is taken is only said after it was seen.
-    async fn explain_failed_create(
+    /// Finds out whether a failed create failed because the name is taken, by a look at the name.
+    async fn resolve_failed_create(
         &self,
         name: &str,
         error: azure_core::Error,
     ) -> Result<Created, BackendError> {
-        let unclear = is_taken(&error) || fault::passing(&error).is_some();
+        let unclear = is_taken(&error) || fault::retry_delay(&error).is_some();
         if unclear && self.exists(name).await? {
             return Ok(Created::Exists);
         }
-        Err(self.failed(name, &error))
+        Err(self.service_error(name, &error))
     }
 
-    async fn page(
+    async fn list_page(
         &self,
         prefix: &str,
         marker: Option<String>,
@@ -159,7 +161,7 @@ impl Backend for Blob {
 
     async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, BackendError> {
         let client = &self.client(name)?;
-        let read = tried(|| async move {
+        let read = retried(|| async move {
             let options = BlobClientDownloadOptions {
                 parallel: Some(NonZero::<usize>::MIN),
                 partition_size: NonZero::new(LARGEST_RECORD),
@@ -170,7 +172,7 @@ impl Backend for Blob {
         match read.await {
             Ok(bytes) => Ok(Some(bytes.into())),
             Err(error) if is_absent(&error) => Ok(None),
-            Err(error) => Err(self.failed(name, &error)),
+            Err(error) => Err(self.service_error(name, &error)),
         }
     }
 
@@ -180,10 +182,10 @@ impl Backend for Blob {
 
     async fn exists(&self, name: &str) -> Result<bool, BackendError> {
         let client = &self.client(name)?;
-        match tried(|| client.get_properties(None)).await {
+        match retried(|| client.get_properties(None)).await {
             Ok(_) => Ok(true),
             Err(error) if is_absent(&error) => Ok(false),
-            Err(error) => Err(self.failed(name, &error)),
+            Err(error) => Err(self.service_error(name, &error)),
         }
     }
 
@@ -194,9 +196,9 @@ impl Backend for Blob {
     async fn create(&self, name: &str, bytes: &[u8]) -> Result<Created, BackendError> {
         let client = &self.client(name)?.block_blob_client();
         let bytes = &Bytes::copy_from_slice(bytes);
-        let put = tried(|| async move {
+        let put = retried(|| async move {
             let options = BlockBlobClientUploadOptions {
-                // Never in parts: one Put Blob, seen whole or not at all.
+                // One Put Blob request: readers see the whole blob or none.
                 partition_size: Some(NonZero::<u64>::MAX),
                 ..BlockBlobClientUploadOptions::default()
             };
@@ -205,7 +207,7 @@ impl Backend for Blob {
         });
         match put.await {
             Ok(_) => Ok(Created::New),
-            Err(error) => self.explain_failed_create(name, error).await,
+            Err(error) => self.resolve_failed_create(name, error).await,
         }
     }
 
@@ -215,8 +217,8 @@ impl Backend for Blob {
         let mut marker = None;
         loop {
             let from = &marker;
-            let page = tried(|| self.page(whole, from.clone())).await;
-            let page = page.map_err(|error| self.failed(prefix, &error))?;
+            let page = retried(|| self.list_page(whole, from.clone())).await;
+            let page = page.map_err(|error| self.service_error(prefix, &error))?;
             let listed = page.blob_items.into_iter().filter_map(|item| item.name);
             names.extend(listed.filter_map(|name| Some(name.strip_prefix(above)?.to_owned())));
             marker = page.next_marker.filter(|marker| !marker.is_empty());
@@ -243,15 +245,15 @@ impl Backend for Blob {
 
     async fn remove(&self, name: &ArtifactName) -> Result<(), BackendError> {
         let client = &self.client(name.as_str())?;
-        match tried(|| client.delete(None)).await {
+        match retried(|| client.delete(None)).await {
             Ok(_) => Ok(()),
             Err(error) if is_absent(&error) => Ok(()),
-            Err(error) => Err(self.failed(name.as_str(), &error)),
+            Err(error) => Err(self.service_error(name.as_str(), &error)),
         }
     }
 }
 
-/// The version of the service's interface that is spoken: old enough for sovereign clouds and the emulator.
+/// The version of the service API: old enough for sovereign clouds and the emulator.
 const SERVICE_VERSION: &str = "2025-11-05";
-/// Records up to this many bytes come with one request; all of ours are far smaller.
+/// The largest record that is read with one request, in bytes. All records are far smaller.
 const LARGEST_RECORD: usize = 64 * 1024 * 1024;

@@ -1,8 +1,6 @@
-//! The history of a store, with the help of what this machine remembers of it.
-//!
-//! In: the log, and a [`Memory`] of it where the caller has given a place for one. Out: the history, the same as if every entry
-//! had been read. Entries that are remembered are not read again but for the last: a store that does not have that any more,
-//! or has another in its place, went back behind what was seen here, and that is an error.
+//! Reads the history of a store with the help of the local cache.
+//! Cached entries are not read again, except the last one. If the store lacks that entry, the store
+//! is older than the cache, and reading fails.
 
 use std::path::PathBuf;
 
@@ -17,48 +15,49 @@ use super::{Store, StoreError};
 use crate::digest::Digest;
 use crate::manifest::Reference;
 
-/// With so many new entries it is time to remember them as well.
+/// The number of new entries from which the cache is rewritten.
 const MANY: u64 = 16;
 
-/// And it is when the log has grown by this part of what is remembered, so that a short one is remembered almost whole.
+/// The cache is also rewritten when the log has grown by this fraction (1/8) of the cached entries.
 const PART: u64 = 8;
 
 impl<B: Backend> Store<B> {
-    /// Remembers in `folder`, which should be this user's alone, what was checked, and believes it the next time. Then most calls
-    /// read only what has been appended since, and notice a store that went back. [`Self::verify`] believes nothing but the store.
+    /// Caches checked entries in `folder`, which only this user may access. Later calls then read
+    /// only new entries, and detect an older store. [`Self::verify`] does not use the cache.
     #[must_use]
     pub fn with_cache(mut self, folder: impl Into<PathBuf>) -> Self {
-        self.memory = Some(folder.into());
+        self.cache_folder = Some(folder.into());
         self
     }
 
-    /// What the log amounts to.
+    /// Returns the whole history.
     pub async fn history(&self) -> Result<History, StoreError> {
-        let recalled = self.load_cached().await?.and_then(LocalCache::history);
-        let (mut history, look) = match recalled {
+        let cached = self.load_cached().await?.and_then(LocalCache::history);
+        let (mut history, view) = match cached {
             Some(history) => (history, LogView::Nearby),
             None => (self.empty_history(), LogView::Everywhere),
         };
-        let remembered = history.head();
+        let cached_head = history.head();
         log::advance(&mut history, &self.backend).await?;
-        log::check_end(&mut history, &self.backend, look).await?;
+        log::check_end(&mut history, &self.backend, view).await?;
         self.check_pinned(&history)?;
-        if let Some(folder) = &self.memory
-            && is_worth_caching(remembered, history.head())
+        if let Some(folder) = &self.cache_folder
+            && is_worth_caching(cached_head, history.head())
         {
-            // A full disk is no reason not to answer.
+            // A cache that cannot be written, for example on a full disk, is not an error.
             let _ = save(folder, self.origin, &history);
         }
         Ok(history)
     }
 
-    /// The history as far as `reference` and the newest entries are about it, and the rest; or, without a rest, all of it.
+    /// Returns the part of the history that concerns `reference` and the newest entries, with the
+    /// cache for the rest. Without a cache, returns the whole history.
     pub(super) async fn history_about(
         &self,
         reference: Option<&Reference>,
     ) -> Result<(History, Option<LocalCache>), StoreError> {
         Ok(match self.load_cached_about(reference).await? {
-            Some((history, memory)) => (history, Some(memory)),
+            Some((history, cache)) => (history, Some(cache)),
             None => (self.history().await?, None),
         })
     }
@@ -67,61 +66,62 @@ impl<B: Backend> Store<B> {
         &self,
         reference: Option<&Reference>,
     ) -> Result<Option<(History, LocalCache)>, StoreError> {
-        let Some(mut memory) = self.load_cached().await? else {
+        let Some(mut cache) = self.load_cached().await? else {
             return Ok(None);
         };
-        let (head, trust) = (memory.frame().head, memory.frame().trust());
+        let (head, trust) = (cache.frame().head, cache.frame().trust());
         let tail = log::read(&*self.backend, head + 1, trust).await?;
         if is_worth_caching(head, head + tail.len() as u64) {
             return Ok(None);
         }
-        let (mut keys, hex) = requested(reference, &memory);
-        tail.iter().for_each(|entry| mentioned(entry, &mut keys));
-        let Some(mut history) = memory.about(&keys, hex) else {
+        let (mut keys, hex) = requested(reference, &cache);
+        tail.iter().for_each(|entry| add_keys_of(entry, &mut keys));
+        let Some(mut history) = cache.about(&keys, hex) else {
             return Ok(None);
         };
         for entry in tail {
             history.admit(entry)?;
         }
-        // Either somebody has written since, or an entry is missing: the whole history will tell.
+        // Another process has written since, or an entry is missing. Reading the whole history
+        // shows which.
         let beyond = log::beyond(history.head(), &*self.backend, LogView::Nearby).await?;
         if beyond.is_some() {
             return Ok(None);
         }
         self.check_pinned(&history)?;
-        Ok(Some((history, memory)))
+        Ok(Some((history, cache)))
     }
 
-    /// What is remembered of this store, if the store still has it.
+    /// Opens the cache of this store, and checks that the store still has the last cached entry.
     async fn load_cached(&self) -> Result<Option<LocalCache>, StoreError> {
-        let Some(folder) = &self.memory else {
+        let Some(folder) = &self.cache_folder else {
             return Ok(None);
         };
-        let Some(memory) = LocalCache::open(folder, self.origin) else {
+        let Some(cache) = LocalCache::open(folder, self.origin) else {
             return Ok(None);
         };
-        let frame = memory.frame();
+        let frame = cache.frame();
         let entry = self.backend.get(&entry_name(frame.head)).await?;
         if entry.is_some_and(|bytes| Digest::of(bytes) == frame.last) {
-            return Ok(Some(memory));
+            return Ok(Some(cache));
         }
         Err(StoreError::WentBack {
             place: self.backend.place(),
             seq: frame.head,
-            memory: folder.join(self.origin.hex()),
+            cache: folder.join(self.origin.hex()),
         })
     }
 }
 
-fn is_worth_caching(remembered: u64, head: u64) -> bool {
-    let news = head - remembered;
-    news > 0 && (news >= MANY || news * PART > remembered)
+fn is_worth_caching(cached: u64, head: u64) -> bool {
+    let new = head - cached;
+    new > 0 && (new >= MANY || new * PART > cached)
 }
 
-/// What a reference is about: keys, and what a digest begins with.
+/// Returns the keys that a reference needs, and the beginning of the digest if it is one.
 fn requested<'a>(
     reference: Option<&'a Reference>,
-    memory: &LocalCache,
+    cache: &LocalCache,
 ) -> (Vec<Key>, Option<&'a str>) {
     match reference {
         None => (Vec::new(), None),
@@ -129,16 +129,17 @@ fn requested<'a>(
         Some(Reference::Newest { image }) => (vec![Key::newest(image)], None),
         Some(Reference::Digest { hex }) => (Vec::new(), Some(hex)),
         Some(Reference::Channel { image, channel }) => {
-            let held = memory.frame().held_by(image, channel);
+            let held = cache.frame().held_by(image, channel);
             (held.iter().map(Key::manifest).collect(), None)
         }
     }
 }
 
-/// Whatever an entry may be about: its id, a name, and its manifest or every digest in it. More than the rules ask for does no harm.
-fn mentioned(entry: &ReadEntry, keys: &mut Vec<Key>) {
+/// Adds the keys of everything that an entry may refer to: its id, its name, all digests in it.
+/// Extra keys are harmless.
+fn add_keys_of(entry: &ReadEntry, keys: &mut Vec<Key>) {
     let Some(entry) = entry.entry() else {
-        return; // Taking it will say why.
+        return; // `History::admit` reports the reason.
     };
     keys.push(Key::event(entry.id));
     let body = match &entry.body {
@@ -154,14 +155,14 @@ fn mentioned(entry: &ReadEntry, keys: &mut Vec<Key>) {
     {
         keys.push(Key::name(image, version));
     }
-    digests(body, keys);
+    add_digests(body, keys);
 }
 
-fn digests(value: &Value, keys: &mut Vec<Key>) {
+fn add_digests(value: &Value, keys: &mut Vec<Key>) {
     match value {
         Value::String(text) => keys.extend(text.parse().ok().as_ref().map(Key::manifest)),
-        Value::Array(items) => items.iter().for_each(|item| digests(item, keys)),
-        Value::Object(fields) => fields.values().for_each(|value| digests(value, keys)),
+        Value::Array(items) => items.iter().for_each(|item| add_digests(item, keys)),
+        Value::Object(fields) => fields.values().for_each(|value| add_digests(value, keys)),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }

@@ -1,7 +1,6 @@
-//! Moving channels: what is promoted, what is rolled back to, and what guards either.
-//!
-//! In: the history and what somebody wants. Out: the move, decided to the last field, or why not and what to do instead.
-//! A plan changes nothing; [`Store::move_channel`] appends it, and only where nobody moved the channel since.
+//! Plans promotions and rollbacks of channels.
+//! Takes the history and the request; returns the complete move, or why it is refused, with a hint.
+//! [`Store::move_channel`] appends the move, unless another writer moved the channel since.
 
 use jiff::Timestamp;
 
@@ -13,24 +12,25 @@ use crate::digest::Digest;
 use crate::manifest::succession::{Obstacle, Versions, obstacles};
 use crate::manifest::{Manifest, Output};
 
-/// A rollback that somebody wants.
+/// A requested rollback.
 #[derive(Clone, Copy, Debug)]
 pub struct Rollback<'a> {
-    /// The image.
+    /// The name of the image.
     pub image: &'a str,
-    /// The channel.
+    /// The name of the channel.
     pub channel: &'a str,
-    /// Where to; the manifest before the present one where nobody says.
+    /// The target. By default, the manifest before the present one.
     pub to: Option<Digest>,
-    /// Why, in words.
+    /// The reason, in words.
     pub why: &'a str,
-    /// The snapshot that the data were restored from, where they were: older servers do not read what newer ones
-    /// wrote.
+    /// The snapshot that the data were restored from, if they were. Older servers cannot read the
+    /// data of newer ones.
     pub data_restored_from: Option<&'a str>,
 }
 
 impl<B: Backend> Store<B> {
-    /// The move that promotes a manifest to a channel. With `expect` only where the channel is at that generation.
+    /// Plans the promotion of a manifest to a channel. With `expect`, fails unless the channel is
+    /// at that generation.
     pub async fn plan_promotion(
         &self,
         manifest: &Digest,
@@ -42,7 +42,7 @@ impl<B: Backend> Store<B> {
         let history = self.history().await?;
         let recorded = history.known(manifest)?;
         let image = &recorded.put.image;
-        let set = next(&history, (image, channel), *manifest, Reason::Promote, note);
+        let set = next_move(&history, (image, channel), *manifest, Reason::Promote, note);
         if let Some(expected) = expect.filter(|expected| expected + 1 != set.generation) {
             return Err(StoreError::ChannelMoved {
                 channel: format!("{image}:{channel}"),
@@ -50,17 +50,17 @@ impl<B: Backend> Store<B> {
                 found: set.generation - 1,
             });
         }
-        self.guard(&history, recorded, &set, now).await?;
+        self.check_target(&history, recorded, &set, now).await?;
         Ok(set)
     }
 
-    /// The move that takes a channel back.
+    /// Plans the rollback of a channel.
     pub async fn plan_rollback(
         &self,
-        wish: Rollback<'_>,
+        request: Rollback<'_>,
         now: Timestamp,
     ) -> Result<ChannelSet, StoreError> {
-        let Rollback { image, channel, .. } = wish;
+        let Rollback { image, channel, .. } = request;
         let name = format!("{image}:{channel}");
         let history = self.history().await?;
         let generations = history.channel(image, channel);
@@ -68,32 +68,31 @@ impl<B: Backend> Store<B> {
             return Err(StoreError::NoChannel(name));
         };
         let before = generations.iter().rev().find(|one| one.to != present.to);
-        let Some(to) = wish.to.or(before.map(|one| one.to)) else {
+        let Some(to) = request.to.or(before.map(|one| one.to)) else {
             return Err(StoreError::Refused {
                 what: name,
-                why: "it never held anything else; name a manifest with --to".to_owned(),
+                why: "it has no earlier version".to_owned(),
+                hint: Some("Pass a manifest with --to.".to_owned()),
             });
         };
-        let note = match wish.data_restored_from {
-            None => wish.why.to_owned(),
-            Some(snapshot) => format!("{} (data restored from {snapshot})", wish.why),
+        let note = match request.data_restored_from {
+            None => request.why.to_owned(),
+            Some(snapshot) => format!("{} (data restored from {snapshot})", request.why),
         };
-        let set = next(&history, (image, channel), to, Reason::Rollback, Some(note));
+        let set = next_move(&history, (image, channel), to, Reason::Rollback, Some(note));
         let target = history.known(&to)?;
-        let guarded = async {
-            self.guard(&history, target, &set, now).await?;
+        let checked = async {
+            self.check_target(&history, target, &set, now).await?;
             let (old, new) = (self.manifest(&present.to).await?, self.manifest(&to).await?);
-            check_succession(&name, (&old, &new), wish.data_restored_from.is_some())
+            check_succession(&name, (&old, &new), request.data_restored_from.is_some())
         };
-        match (guarded.await, wish.to) {
+        match (checked.await, request.to) {
             (Ok(()), _) => Ok(set),
-            // Somebody in a hurry should not have to search.
-            (Err(StoreError::Refused { what, why }), None) => {
+            // Under time pressure the user should not have to search for a target.
+            (Err(StoreError::Refused { what, why, hint }), None) => {
                 let other = self.other_target(&history, present.to, &set, now).await?;
-                let why = other.map_or(why.clone(), |other| {
-                    format!("{}; `--to {other}` would do", why.trim_end_matches('.'))
-                });
-                Err(StoreError::Refused { what, why })
+                let hint = other.map(|other| format!("Pass `--to {other}`.")).or(hint);
+                Err(StoreError::Refused { what, why, hint })
             }
             (Err(error), _) => Err(error),
         }
@@ -104,7 +103,7 @@ impl<B: Backend> Store<B> {
         self.append(new_id(now), now, Body::ChannelSet(set)).await
     }
 
-    /// The name of the newest manifest that the channel held and that nothing speaks against.
+    /// Returns the name of the newest earlier manifest of the channel without an obstacle.
     async fn other_target(
         &self,
         history: &History,
@@ -128,7 +127,10 @@ impl<B: Backend> Store<B> {
                 ..refused.clone()
             };
             let new = self.manifest(&generation.to).await?;
-            if self.guard(history, recorded, &set, now).await.is_ok()
+            if self
+                .check_target(history, recorded, &set, now)
+                .await
+                .is_ok()
                 && check_succession(&name, (&old, &new), false).is_ok()
             {
                 return Ok(Some(recorded.put.name()));
@@ -137,8 +139,8 @@ impl<B: Backend> Store<B> {
         Ok(None)
     }
 
-    /// What every move asks for: tested and passed, not revoked, signed, the artifact there.
-    async fn guard(
+    /// Checks a target: tested and passed, not revoked, signed, artifact present.
+    async fn check_target(
         &self,
         history: &History,
         target: &Recorded,
@@ -156,15 +158,16 @@ impl<B: Backend> Store<B> {
         if let Some(obstacle) = status.refusal(Allow::default()) {
             return Err(StoreError::Refused {
                 what: format!("{}:{}", set.image, set.channel),
-                why: format!("{}. {}", obstacle.why, obstacle.hint),
+                why: obstacle.why.clone(),
+                hint: Some(obstacle.hint.clone()),
             });
         }
         admitted.map(|_| ())
     }
 }
 
-/// The move of a channel from where it is.
-fn next(
+/// Returns the move of a channel from its present generation.
+fn next_move(
     history: &History,
     (image, channel): (&str, &str),
     to: Digest,
@@ -183,35 +186,42 @@ fn next(
     }
 }
 
-/// What speaks against going back from `old` to `new`, other than what speaks against any move.
+/// Checks the obstacles that apply only to going back from `old` to `new`.
 fn check_succession(
     channel: &str,
     (old, new): (&Manifest, &Manifest),
     data_restored: bool,
 ) -> Result<(), StoreError> {
     for obstacle in obstacles(&old.into(), &new.into()) {
-        let why = match obstacle {
-            Obstacle::Class | Obstacle::Machine => format!(
-                "{} is {}, but {} is {}: a fleet cannot change the class of its image; roll back to one of the same class, or make a new fleet",
-                new.name(),
-                classes(new),
-                old.name(),
-                classes(old)
+        let (why, hint) = match obstacle {
+            Obstacle::Class | Obstacle::Machine => (
+                format!(
+                    "{} is {}, but {} is {}: a fleet cannot change the class of its image",
+                    new.name(),
+                    classes(new),
+                    old.name(),
+                    classes(old)
+                ),
+                "Roll back to a version of the same class, or create a new fleet.",
             ),
             Obstacle::Older(Versions {
                 product,
                 runs,
                 wanted,
-            }) if !data_restored => format!(
-                "{} has {product} {wanted}, older than the {runs} that runs, and may not read its data: restore a Consul snapshot \
-                 from before the upgrade, then repeat with --data-restored-from SNAPSHOT",
-                new.name()
+            }) if !data_restored => (
+                format!(
+                    "{} has {product} {wanted}, older than the running {runs}, and may not read its data",
+                    new.name()
+                ),
+                "Restore a Consul snapshot from before the upgrade, then repeat the command with \
+                 --data-restored-from SNAPSHOT.",
             ),
             Obstacle::Older(_) | Obstacle::NoOrder(_) => continue,
         };
         return Err(StoreError::Refused {
             what: channel.to_owned(),
             why,
+            hint: Some(hint.to_owned()),
         });
     }
     Ok(())

@@ -1,7 +1,5 @@
-//! Whether a recorded image may be deployed: one rule for every command that names an image.
-//!
-//! In: the history and the digest of a manifest. Out: a [`DeployStatus`]: tested, passed, not revoked, signed, artifact there;
-//! or what speaks against it, and the way out. Which obstacles to accept is the caller's choice: [`Allow`].
+//! Evaluates whether a recorded image may be deployed, by one rule for all commands.
+//! Returns a [`DeployStatus`] with all obstacles. The caller accepts some of them with [`Allow`].
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -14,33 +12,33 @@ use super::{Store, StoreError, TestState};
 use crate::digest::Digest;
 use crate::manifest::{Output, Reference};
 
-/// At most so many failed checks are named.
+/// The number of failed checks that a message lists.
 const MOST_CHECKS: usize = 3;
 
-/// Whether an image may be deployed, in one word.
+/// The deploy status, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DeployState {
-    /// Nothing speaks against it.
+    /// No obstacle.
     Good,
     /// It will be revoked.
     Scheduled,
     /// It is revoked.
     Revoked,
-    /// Its artifact was removed, by the log's word.
+    /// Its artifact was removed by `gc`.
     Removed,
-    /// Its artifact is not in the store, although the log does not say that it was removed.
+    /// Its artifact is not in the store, although no event removed it.
     Missing,
     /// Its last test failed.
     Failed,
     /// It was never tested.
     Untested,
-    /// No store was asked: a pin file alone does not know of later events.
+    /// Unknown: a pin file alone has no later events.
     NotChecked,
 }
 
 impl DeployState {
-    /// The word that JSON has.
+    /// Returns the word used in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Good => "good",
@@ -55,19 +53,19 @@ impl DeployState {
     }
 }
 
-/// One thing that speaks against deploying an image.
+/// One reason not to deploy an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Obstacle {
-    /// Which.
+    /// The kind of obstacle.
     pub state: DeployState,
-    /// In words, with the image's name.
+    /// The obstacle in words, with the name of the image.
     pub why: String,
-    /// What to do, as an imperative.
+    /// The way out, as an imperative.
     pub hint: String,
 }
 
 impl Obstacle {
-    /// The option that accepts it, if one does.
+    /// Returns the option that accepts this obstacle, if there is one.
     pub fn option(&self) -> Option<&'static str> {
         match self.state {
             DeployState::Revoked => Some("--allow-revoked"),
@@ -77,12 +75,12 @@ impl Obstacle {
     }
 }
 
-/// The obstacles that a caller accepts.
+/// The obstacles that the caller accepts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Allow {
     /// A revocation.
     pub revoked: bool,
-    /// A test that was not made, or that failed.
+    /// A missing or failed test.
     pub untested: bool,
 }
 
@@ -96,19 +94,19 @@ impl Allow {
     }
 }
 
-/// Whether an image may be deployed.
+/// The obstacles of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeployStatus {
     /// `image@version`.
     pub name: String,
-    /// What speaks against it, the most serious first.
+    /// The obstacles, the most serious first.
     pub obstacles: Vec<Obstacle>,
-    /// The revocation to come, in words.
+    /// The scheduled revocation, in words.
     pub scheduled: Option<String>,
 }
 
 impl DeployStatus {
-    /// In one word.
+    /// Returns the status in one word.
     pub fn state(&self) -> DeployState {
         match (self.obstacles.first(), &self.scheduled) {
             (Some(obstacle), _) => obstacle.state,
@@ -117,18 +115,18 @@ impl DeployStatus {
         }
     }
 
-    /// The first obstacle that `allow` does not accept.
+    /// Returns the first obstacle that `allow` does not accept.
     pub fn refusal(&self, allow: Allow) -> Option<&Obstacle> {
         self.obstacles.iter().find(|one| !allow.accepts(one))
     }
 
-    /// What to tell people about an image that is taken: accepted obstacles, and the revocation to come.
+    /// Returns warnings for an accepted image: its obstacles and its scheduled revocation.
     pub fn warnings(&self) -> Vec<String> {
         let accepted = self.obstacles.iter().map(|one| one.why.clone());
         accepted.chain(self.scheduled.clone()).collect()
     }
 
-    /// What speaks against it or will, in words; nothing for a good image.
+    /// Returns the first obstacle or the scheduled revocation, in words. `None` for a good image.
     pub fn remark(&self) -> Option<String> {
         let first = self.obstacles.first().map(|one| one.why.clone());
         first.or_else(|| self.scheduled.clone())
@@ -140,14 +138,15 @@ impl DeployStatus {
 pub struct Chosen {
     /// The digest of its manifest.
     pub manifest: Digest,
-    /// Whether it may be deployed.
+    /// Its status.
     pub status: DeployStatus,
-    /// The newest image, where a name alone was given and that one must not be deployed.
+    /// The newest image, if it was skipped because of its obstacles.
     pub passed_over: Option<DeployStatus>,
 }
 
 impl<B: Backend> Store<B> {
-    /// Whether a recorded manifest may be deployed at the time `now`. A signature that does not hold is an error.
+    /// Evaluates whether a recorded manifest may be deployed at the time `now`. An invalid
+    /// signature is an error.
     pub async fn evaluate(
         &self,
         history: &History,
@@ -156,7 +155,7 @@ impl<B: Backend> Store<B> {
     ) -> Result<DeployStatus, StoreError> {
         let recorded = history.known(manifest)?;
         let name = recorded.put.name();
-        let signed: Vec<Signed<'_>> = Signed::of(recorded).collect();
+        let signed: Vec<Signed<'_>> = Signed::with_tests(recorded).collect();
         for checked in self.check_envelopes(history, &signed).await {
             checked?;
         }
@@ -172,8 +171,8 @@ impl<B: Backend> Store<B> {
         })
     }
 
-    /// The image that `reference` means to a deployment, at the time `now`. A name alone means the newest image without an
-    /// obstacle that `allow` does not accept; if every image has one, the newest.
+    /// Returns the image to deploy for `reference` at the time `now`. A name alone means the newest
+    /// image without an obstacle that `allow` rejects. If all images have one, it means the newest.
     pub async fn choose(
         &self,
         history: &History,
@@ -219,7 +218,7 @@ impl<B: Backend> Store<B> {
             return Ok(Some(Obstacle {
                 state: DeployState::Removed,
                 why: format!("the artifact of {name} was removed {removal}"),
-                hint: "Bake it again, or choose another image.".to_owned(),
+                hint: "Build it again, or choose another version.".to_owned(),
             }));
         }
         let manifest = self.manifest(&recorded.put.manifest).await?;
@@ -227,8 +226,8 @@ impl<B: Backend> Store<B> {
             if let Some(why) = self.file_obstacle(output).await? {
                 return Ok(Some(Obstacle {
                     state: DeployState::Missing,
-                    why: format!("the artifact of {name} is {why} ({})", output.id),
-                    hint: "Restore the file from a copy of the store, or bake the image again."
+                    why: format!("the artifact of {name} is {why}: {}", output.id),
+                    hint: "Restore the file from a copy of the store, or build the image again."
                         .to_owned(),
                 }));
             }
@@ -236,17 +235,17 @@ impl<B: Backend> Store<B> {
         Ok(None)
     }
 
-    /// Why the file of an output cannot be the one that was recorded, as far as that can be told without reading it.
+    /// Returns why the file of an output is not the recorded one, without reading it.
     async fn file_obstacle(&self, output: &Output) -> Result<Option<String>, StoreError> {
         let found = match self.backend.size(&output.id).await {
-            Err(BackendError::NoFile(_)) => return Ok(Some("no file".to_owned())),
+            Err(BackendError::NoFile(_)) => return Ok(Some("not a file".to_owned())),
             found => found?,
         };
-        let wanted = output.local_file().map(|file| file.size);
-        Ok(match (found, wanted) {
+        let expected = output.local_file().map(|file| file.size);
+        Ok(match (found, expected) {
             (None, _) => Some("missing".to_owned()),
-            (Some(found), Some(wanted)) if found != wanted => Some(format!(
-                "another file, of {found} bytes instead of {wanted}"
+            (Some(found), Some(expected)) if found != expected => Some(format!(
+                "a different file, {found} bytes instead of {expected}"
             )),
             _ => None,
         })
@@ -263,7 +262,7 @@ impl<B: Backend> Store<B> {
                 state: DeployState::Failed,
                 why: format!("{name} failed its test{}", self.failure(&last.test).await?),
                 hint: format!(
-                    "Choose another image, or bake one; `vault-bake show {name}` shows the test."
+                    "Run `vault-bake show {name}` to see the test. Choose another version, or build one."
                 ),
             }),
             _ => Some(Obstacle {
@@ -274,7 +273,7 @@ impl<B: Backend> Store<B> {
         })
     }
 
-    /// What failed in a test, in brackets.
+    /// Returns the failed checks of a test, in parentheses.
     async fn failure(&self, test: &Digest) -> Result<String, StoreError> {
         let record = self.test(test).await?;
         let failed = record.checks.iter().filter(|check| !check.ok);
@@ -305,10 +304,6 @@ fn revoked(history: &History, name: &str, status: &RevocationStatus) -> Option<O
     let restores = status.revoked.iter();
     let restores = restores.map(|one| format!("`vault-bake restore {} --reason \"…\"`", one.seq));
     let restores: Vec<String> = restores.collect();
-    let take_back = match restores.len() {
-        1 => "takes the revocation back",
-        _ => "take the revocations back",
-    };
     Some(Obstacle {
         state: DeployState::Revoked,
         why: format!(
@@ -316,11 +311,11 @@ fn revoked(history: &History, name: &str, status: &RevocationStatus) -> Option<O
             one.seq,
             inherited.unwrap_or_default(),
             one.revoke.why,
-            instead(history, one.revoke.replacement),
+            replacement_note(history, one.revoke.replacement),
             others.collect::<String>()
         ),
         hint: format!(
-            "Choose another image; {} {take_back}.",
+            "Choose another version. To withdraw the revocation, run {}.",
             restores.join(" and ")
         ),
     })
@@ -333,11 +328,11 @@ fn scheduled(history: &History, name: &str, status: &RevocationStatus) -> Option
         one.revoke.effective_at,
         one.seq,
         one.revoke.why,
-        instead(history, one.revoke.replacement)
+        replacement_note(history, one.revoke.replacement)
     ))
 }
 
-fn instead(history: &History, replacement: Option<Digest>) -> String {
+fn replacement_note(history: &History, replacement: Option<Digest>) -> String {
     let named = replacement.and_then(|digest| history.by_digest(&digest));
     named.map_or_else(String::new, |one| {
         let put = &one.put;

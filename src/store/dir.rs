@@ -1,8 +1,7 @@
-//! A store in a folder of this machine.
-//!
-//! A file is written under `tmp/`, made durable, and then linked to its name: so it is there whole or not at all,
-//! whoever is killed when, and the second of two writers learns that it lost. Opening with `O_EXCL` would not do: a
-//! crash leaves a torn file behind.
+//! A store in a local folder.
+//! A file is written under `tmp/`, made durable, and linked to its name. After a crash it exists
+//! completely or not at all, and the slower of two writers gets [`Created::Exists`]. `O_EXCL` alone
+//! would leave torn files after a crash.
 
 mod file;
 
@@ -29,40 +28,40 @@ pub struct Dir(Arc<Inner>);
 struct Inner {
     root: PathBuf,
     publish: Publish,
-    /// Folders that are known to be durable themselves, with all above them.
-    settled: Mutex<HashSet<PathBuf>>,
+    /// Folders whose entries, and those of all folders above, are known to be durable.
+    durable_folders: Mutex<HashSet<PathBuf>>,
 }
 
-/// How a finished file gets its name.
+/// How a finished file gets its final name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Publish {
-    /// By hard link, and by rename where the file system has no links.
+    /// By hard link, or by rename if the file system has no links.
     Link,
     /// By rename without replacing.
     Rename,
 }
 
 impl Dir {
-    /// The folder `root`; created with the first file.
+    /// Returns the backend for the folder `root`, which the first write creates.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self::publishing(root, Publish::Link)
     }
 
-    /// The folder `root`, its files published by `publish`.
+    /// Returns the backend for the folder `root`, which gives files their names by `publish`.
     pub fn publishing(root: impl Into<PathBuf>, publish: Publish) -> Self {
         Self(Arc::new(Inner {
             root: root.into(),
             publish,
-            settled: Mutex::default(),
+            durable_folders: Mutex::default(),
         }))
     }
 
-    /// The folder.
+    /// Returns the folder.
     pub fn root(&self) -> &Path {
         &self.0.root
     }
 
-    /// Where the file `name` is.
+    /// Returns the path of the file `name`.
     pub fn path(&self, name: &str) -> Result<PathBuf, BackendError> {
         if is_store_name(name) {
             Ok(self.0.root.join(name))
@@ -71,7 +70,8 @@ impl Dir {
         }
     }
 
-    /// Files on their way that a dead process left more than a day before `now`; removed unless `dry_run`.
+    /// Finds temporary files that are more than a day older than `now`. Removes them unless
+    /// `dry_run` is set.
     pub fn sweep(&self, now: Timestamp, dry_run: bool) -> Result<Vec<PathBuf>, BackendError> {
         let mut stray = Vec::new();
         for name in walk(&self.0.root, "tmp/").map_err(io_error("tmp"))? {
@@ -91,7 +91,7 @@ impl Dir {
         Ok(stray)
     }
 
-    /// A new file under `tmp/`. Dropping it removes it.
+    /// Creates a file under `tmp/`. Dropping it removes it.
     fn temporary(&self) -> io::Result<NamedTempFile> {
         let folder = self.0.root.join("tmp");
         fs::create_dir_all(&folder)?;
@@ -99,8 +99,8 @@ impl Dir {
         tempfile::Builder::new().prefix(&prefix).tempfile_in(folder)
     }
 
-    /// Gives the finished and durable file `from` the name `to`, durably, unless it is taken. `from` may be gone
-    /// afterwards.
+    /// Gives the finished and durable file `from` the name `to`, durably, unless that is taken.
+    /// `from` may be gone afterwards.
     fn publish(&self, from: &Path, to: &Path) -> Result<Created, BackendError> {
         let failed = |error: io::Error| io_error(&to.display().to_string())(error);
         let folder = to.parent().unwrap_or(to);
@@ -115,37 +115,39 @@ impl Dir {
             Err(error) if has_no_links(&error) => rename(from, to)?,
             Err(error) => return Err(failed(error)),
         };
-        // The loser's next entry stands on the winner's, so it has to be durable for the loser too.
+        // The next entry of the slower writer refers to this file, so the file must be durable for
+        // both.
         self.flush_folder(folder).map_err(failed)?;
         Ok(created)
     }
 
-    /// Makes the entries of `folder` durable, and once those of all folders up to the root and its own place.
+    /// Makes the entries of `folder` durable, and on first use also those of all folders above it.
     fn flush_folder(&self, folder: &Path) -> io::Result<()> {
         File::open(folder)?.sync_all()?;
-        let settled = || {
+        let durable_folders = || {
             self.0
-                .settled
+                .durable_folders
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
         };
-        if settled().contains(folder) {
+        if durable_folders().contains(folder) {
             return Ok(());
         }
         let above = folder.ancestors().skip(1);
         let root = self.0.root.parent().unwrap_or(&self.0.root);
         for ancestor in above.take_while(|ancestor| ancestor.starts_with(root)) {
-            let ancestor = match ancestor.as_os_str().is_empty() {
-                true => Path::new("."),
-                false => ancestor,
+            let ancestor = if ancestor.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                ancestor
             };
             File::open(ancestor)?.sync_all()?;
         }
-        settled().insert(folder.to_owned());
+        durable_folders().insert(folder.to_owned());
         Ok(())
     }
 
-    fn create_now(&self, to: &Path, bytes: &[u8]) -> Result<Created, BackendError> {
+    fn create_blocking(&self, to: &Path, bytes: &[u8]) -> Result<Created, BackendError> {
         let failed = |error: io::Error| io_error(&to.display().to_string())(error);
         let mut file = self.temporary().map_err(failed)?;
         file.write_all(bytes).map_err(failed)?;
@@ -154,8 +156,8 @@ impl Dir {
     }
 }
 
-/// Most files are records of some kilobytes, so nobody asks beforehand how large this one is.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+/// Reads a file. Most files are records of a few kilobytes, so this saves a request for the size.
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(8 * 1024);
     File::open(path)?.take(u64::MAX).read_to_end(&mut bytes)?;
     Ok(bytes)
@@ -167,7 +169,7 @@ impl Backend for Dir {
     }
 
     async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, BackendError> {
-        match read(&self.path(name)?) {
+        match read_file(&self.path(name)?) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(io_error(name)(error)),
@@ -202,7 +204,7 @@ impl Backend for Dir {
 
     async fn create(&self, name: &str, bytes: &[u8]) -> Result<Created, BackendError> {
         let (dir, to, bytes) = (self.clone(), self.path(name)?, bytes.to_vec());
-        tokio::task::spawn_blocking(move || dir.create_now(&to, &bytes))
+        tokio::task::spawn_blocking(move || dir.create_blocking(&to, &bytes))
             .await
             .map_err(|error| io_error(name)(io::Error::other(error)))?
     }
@@ -250,13 +252,13 @@ impl Backend for Dir {
     }
 }
 
-/// Nobody writes to the file any more, and its content is durable.
+/// Makes the content durable and the file read-only.
 fn make_final(file: &File) -> io::Result<()> {
     file.set_permissions(Permissions::from_mode(0o444))?;
     file.sync_all()
 }
 
-/// Whether the system says that it cannot link here, and not that this link failed.
+/// Whether the file system does not support links, as opposed to a failure of this one.
 fn has_no_links(error: &io::Error) -> bool {
     let known = [Errno::PERM, Errno::NOTSUP, Errno::NOSYS, Errno::MLINK];
     error.kind() == io::ErrorKind::Unsupported
@@ -277,7 +279,7 @@ fn rename(from: &Path, to: &Path) -> Result<Created, BackendError> {
     }
 }
 
-/// All files under `root` whose names begin with `prefix`.
+/// Returns all files under `root` whose names begin with `prefix`.
 fn walk(root: &Path, prefix: &str) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     let mut folders = vec![prefix.trim_end_matches('/').to_owned()];

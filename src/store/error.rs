@@ -1,4 +1,4 @@
-//! How a store fails, and which of that is somebody else's doing.
+//! Errors of a store, their hints, and their kinds: integrity or conflict.
 
 use std::path::PathBuf;
 
@@ -8,159 +8,152 @@ use crate::digest::Digest;
 use crate::manifest::ManifestError;
 use crate::sign::{Role, Shortage, SignError};
 
-/// The store failed, refused, or holds something that it should not.
+/// Why a store could not do what the caller asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Reading or writing failed.
+    /// The backend could not read or write.
     #[error(transparent)]
     Backend(#[from] BackendError),
-    /// There is none.
-    #[error("no store at {0}: a first build creates it")]
+    /// The location has no store.
+    #[error("no store at {0}")]
     NoStore(String),
-    /// It was made by another version.
-    #[error(
-        "the store {of} has the schema `{schema}`, expected `{SCHEMA}`; a newer vault-bake may know it"
-    )]
+    /// The store has a schema that this version does not know.
+    #[error("the store {of} has the schema `{schema}`, expected `{SCHEMA}`")]
     Schema {
-        /// Where.
+        /// The location of the store.
         of: String,
-        /// What it says.
+        /// The schema of the store.
         schema: String,
     },
-    /// What is stored is not what was stored.
-    #[error("integrity: {what}: {why}; restore it from a copy, and find out who altered it")]
+    /// A stored record is missing or altered.
+    #[error("integrity: {what}: {why}")]
     Integrity {
         /// The name of the object, entry or file.
         what: String,
-        /// What is wrong.
+        /// The defect.
         why: String,
     },
-    /// It does not have what it had when it was last read here.
+    /// The store lacks an entry that this user has read before.
     #[error(
-        "integrity: the store {place} is older than what was seen of it here before: its entry {seq} is gone or another; restore it from a newer copy, or, if going back is meant, delete {}",
-        memory.display()
+        "integrity: the store {place} is older than its local cache: entry {seq} is missing or different"
     )]
     WentBack {
-        /// Where.
+        /// The location of the store.
         place: String,
-        /// The number of the last entry that is remembered.
+        /// The number of the last cached entry.
         seq: u64,
-        /// The folder that remembers.
-        memory: PathBuf,
+        /// The folder of the local cache.
+        cache: PathBuf,
     },
-    /// A manifest that this version cannot read.
+    /// This version cannot read a manifest.
     #[error("{digest}: {error}")]
     Unreadable {
-        /// Its digest.
+        /// The digest of the manifest.
         digest: Digest,
-        /// Why.
+        /// The parse error.
         error: ManifestError,
     },
-    /// An event that readers must know, and this version does not.
-    #[error(
-        "entry {seq} of the log is a `{kind}`, which readers must know; use a newer vault-bake"
-    )]
+    /// The log has a critical event of a kind that this version does not know.
+    #[error("entry {seq} of the log is a `{kind}`, which this version does not know")]
     UnknownEvent {
-        /// Its number.
+        /// The number of the entry.
         seq: u64,
-        /// Its kind.
+        /// The kind of the event.
         kind: String,
     },
-    /// The name is taken: versions are never published twice.
-    #[error(
-        "{name} is recorded already, as {digest}: pass another --version, or none for the next free one"
-    )]
+    /// Another manifest has this name: a version is never published twice.
+    #[error("{name} is already recorded, as {digest}")]
     VersionTaken {
         /// `image@version`.
         name: String,
-        /// Of the manifest that has it.
+        /// The digest of the manifest with this name.
         digest: Digest,
     },
     /// The scheme `YYYY.MMDD.N` has no number left.
-    #[error("{0} has no version left for this day: pass --version")]
+    #[error("{0} has no version left for this day")]
     NoVersionLeft(String),
-    /// Nothing has this name.
-    #[error("{0} is not in the store; `vault-bake images` lists what is")]
+    /// No image matches the reference.
+    #[error("{0} is not in the store")]
     NotFound(String),
-    /// Several have this beginning.
-    #[error("{reference} is the beginning of several digests ({}): give more digits", .candidates.join(", "))]
+    /// Several digests begin with the reference.
+    #[error("{reference} is the beginning of several digests ({})", .candidates.join(", "))]
     Ambiguous {
-        /// As given.
+        /// The reference, as given.
         reference: String,
-        /// All of them.
+        /// The digests that begin with it.
         candidates: Vec<String>,
     },
-    /// A channel that nothing was ever promoted to.
-    #[error(
-        "{0} is not there: `vault-bake promote` makes a channel, `vault-bake channel` lists them"
-    )]
+    /// The channel has no generation.
+    #[error("the channel {0} does not exist")]
     NoChannel(String),
-    /// No entry of this number revokes.
-    #[error("entry {0} of the log is no revocation; `vault-bake revoke --list` shows them")]
+    /// The entry is not a revocation.
+    #[error("entry {0} of the log is not a revocation")]
     NoRevocation(u64),
-    /// No entry of this number plans to remove artifacts.
-    #[error("entry {0} of the log is no plan to remove artifacts; `vault-bake gc` shows them")]
+    /// The entry is not a plan to remove artifacts.
+    #[error("entry {0} of the log is not a plan to remove artifacts")]
     NoGcPlan(u64),
-    /// There is nobody to sign.
-    #[error("no signing key: give --signing-key")]
+    /// The caller gave no signing key.
+    #[error("cannot sign: no signing key")]
     NoSigner,
-    /// Signing failed, or a signature does not hold.
+    /// Signing failed, or a signature is not valid.
     #[error(transparent)]
     Sign(#[from] SignError),
-    /// The keys at hand may not say so.
+    /// The signing keys lack the role, or there are too few of them.
     #[error("cannot act as {role} for {of}: {shortage}")]
     NotAllowed {
-        /// What would be needed.
+        /// The required role.
         role: Role,
-        /// An image, or an image and a channel.
+        /// The image, or `image:channel`.
         of: String,
-        /// Which keys signed, and which the trust policy asks for.
+        /// The given keys, and those that the trust policy requires.
         shortage: Shortage,
     },
-    /// A trust policy that may not follow the one in force.
-    #[error("trust policy refused: {0}")]
+    /// A trust policy that must not follow the one in force.
+    #[error("cannot accept the trust policy: {0}")]
     Policy(String),
-    /// A guard says no.
+    /// A rule or a safety check forbids the change.
     #[error("{what}: {why}")]
     Refused {
-        /// What was asked to change.
+        /// The channel, plan, artifact or event to change.
         what: String,
-        /// Why not, and the way out.
+        /// The reason.
         why: String,
+        /// The way out, if there is one.
+        hint: Option<String>,
     },
-    /// Somebody else moved the channel.
-    #[error("{channel} is at generation {found}, expected {expected}: look again, then repeat")]
+    /// Another writer moved the channel.
+    #[error("{channel} is at generation {found}, expected {expected}")]
     ChannelMoved {
         /// `image:channel`.
         channel: String,
-        /// The generation that the caller had seen.
+        /// The generation that the caller expected.
         expected: u64,
-        /// The generation that it is at.
+        /// The present generation.
         found: u64,
     },
-    /// An artifact that something holds.
-    #[error("the artifact of {name} is held by {by}")]
+    /// A channel still needs the artifact.
+    #[error("cannot remove the artifact of {name}: {by} needs it")]
     Held {
         /// `image@version`.
         name: String,
-        /// What holds it.
+        /// The channel that needs it.
         by: String,
     },
-    /// A record names something that has to be stored before it.
-    #[error("{what} has to be stored before the record that names it")]
+    /// A record refers to an object or artifact that is not in the store.
+    #[error("cannot store a record that refers to {what}: {what} is not in the store")]
     NotYetStored {
-        /// What is missing.
+        /// The missing object or artifact.
         what: String,
     },
-    /// A manifest that must not be stored.
-    #[error("not recorded: {0}")]
+    /// The manifest is not valid.
+    #[error("cannot record the manifest: {0}")]
     BadManifest(ManifestError),
-    /// A test record that must not be stored.
-    #[error("test record of {manifest}: {error}")]
+    /// The test record is not valid.
+    #[error("cannot record the test of {manifest}: {error}")]
     BadTest {
-        /// What it is about.
+        /// The manifest under test.
         manifest: Digest,
-        /// What is wrong.
+        /// The defect of the record.
         error: SignError,
     },
 }
@@ -168,24 +161,57 @@ pub enum StoreError {
 impl StoreError {
     /// Returns what to do about it, as an imperative, if there is something to do.
     pub fn hint(&self) -> Option<String> {
-        None
+        Some(match self {
+            Self::Backend(error) => return error.hint(),
+            Self::Sign(error) => return error.hint(),
+            Self::Refused { hint, .. } => return hint.clone(),
+            Self::WentBack { cache, .. } => format!(
+                "Restore the store from a newer copy. If the older state is intended, delete {}.",
+                cache.display()
+            ),
+            other => other.fixed_hint()?.to_owned(),
+        })
     }
 
-    /// Whether something stored is not what it was: exit code 7.
+    fn fixed_hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::NoStore(_) => "Run `vault-bake build`: the first build creates the store.",
+            Self::Schema { .. } | Self::UnknownEvent { .. } => "Use a newer vault-bake.",
+            Self::Unreadable { error, .. } if error.needs_newer_version() => {
+                "Use a newer vault-bake."
+            }
+            Self::Integrity { .. } => "Restore it from a copy, and find out who altered it.",
+            Self::VersionTaken { .. } => {
+                "Pass another --version, or leave it out to get the next free version."
+            }
+            Self::NoVersionLeft(_) => "Pass --version.",
+            Self::NotFound(_) => "Run `vault-bake images` to list the images.",
+            Self::Ambiguous { .. } => "Give more digits of the digest.",
+            Self::NoChannel(_) => {
+                "Run `vault-bake channel` to list the channels, or `vault-bake promote` to create one."
+            }
+            Self::NoRevocation(_) => "Run `vault-bake revoke --list` to list the revocations.",
+            Self::NoGcPlan(_) => "Run `vault-bake gc` to list the plans.",
+            Self::NoSigner => "Pass --signing-key.",
+            Self::ChannelMoved { .. } => {
+                "Run `vault-bake channel` to see the move, then repeat the command."
+            }
+            _ => return None,
+        })
+    }
+
+    /// Whether a stored record is missing or altered: exit code 7.
     pub fn is_integrity(&self) -> bool {
         match self {
             Self::Integrity { .. }
             | Self::WentBack { .. }
             | Self::Sign(SignError::Invalid { .. }) => true,
-            Self::Unreadable { error, .. } => !matches!(
-                error,
-                ManifestError::Schema(_) | ManifestError::MustUnderstand(_)
-            ),
+            Self::Unreadable { error, .. } => !error.needs_newer_version(),
             _ => false,
         }
     }
 
-    /// Whether somebody else was first, or a guard says no: exit code 6.
+    /// Whether another writer was faster, or a rule forbids the change: exit code 6.
     pub fn is_conflict(&self) -> bool {
         matches!(
             self,
@@ -196,6 +222,14 @@ impl StoreError {
                 | Self::Policy(_)
                 | Self::Held { .. }
         )
+    }
+
+    pub(super) fn refused(what: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::Refused {
+            what: what.into(),
+            why: why.into(),
+            hint: None,
+        }
     }
 
     pub(super) fn integrity(what: impl Into<String>, why: impl Into<String>) -> Self {

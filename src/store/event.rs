@@ -1,7 +1,5 @@
-//! Events: what the log says, one at a time. Each is the payload of a signed envelope.
-//!
-//! In: a [`Body`]. Out: the bytes of an event, and back. Deliberately judges nothing: whether an event has an effect is
-//! for [`super::history`] to say.
+//! Events of the log, each the payload of a signed envelope: their types, their bytes, and back.
+//! Whether an event has an effect is decided by [`super::history`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,19 +17,19 @@ use crate::sign::{Role, Trust};
 use super::history::Recorded;
 use super::revocation::Rule;
 
-/// The schema of the events that are written.
+/// The schema of new events.
 pub const SCHEMA: &str = "https://vault-bake.dev/event/v1";
 
 /// The payload type of an event in its envelope.
 pub const PAYLOAD_TYPE: &str = "application/vnd.vault-bake.event+json";
 
-/// Where a body holds objects, whatever its kind.
+/// The paths in a body that must be objects, for all kinds of events.
 const OBJECTS: &[&str] = &["", "rule", "trust", "trust.grants.*", "items.*", "keep"];
 
-/// No event is larger than this, in bytes.
+/// The largest event, in bytes.
 pub(super) const MAX_BYTES: usize = 60_000;
 
-/// What an event says.
+/// The content of an event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", content = "body")]
 pub enum Body {
@@ -41,82 +39,82 @@ pub enum Body {
     /// A manifest's artifact was tested.
     #[serde(rename = "test.put")]
     TestPut {
-        /// The manifest's digest.
+        /// The digest of the manifest.
         manifest: Digest,
-        /// The test record's digest.
+        /// The digest of the test record.
         test: Digest,
-        /// Of the envelope around the test record.
+        /// The digest of the envelope around the test record.
         envelope: Digest,
-        /// Whether it passed.
+        /// Whether the test passed.
         passed: bool,
     },
     /// A channel moved.
     #[serde(rename = "channel.set")]
     ChannelSet(ChannelSet),
-    /// Manifests were revoked, those to come among them.
+    /// Manifests were revoked by a rule, including later ones.
     #[serde(rename = "revoke")]
     Revoke(Revoke),
     /// A revocation was taken back.
     #[serde(rename = "restore")]
     Restore {
-        /// The number of the entry that revoked.
+        /// The number of the revoking entry.
         revocation: u64,
-        /// Why.
+        /// The reason.
         why: String,
     },
-    /// Another trust policy is in force from the next entry on.
+    /// A trust policy that is in force from the next entry on.
     #[serde(rename = "trust.update")]
     TrustUpdate {
-        /// The policy.
+        /// The new policy.
         trust: Trust,
     },
-    /// Artifacts are to be removed after a time of grace.
+    /// Artifacts may be removed after a grace period.
     #[serde(rename = "gc.plan")]
     GcPlan(GcPlan),
     /// An artifact was removed; its record stays.
     #[serde(rename = "artifact.deleted")]
     ArtifactDeleted {
-        /// The manifest that it belongs to.
+        /// The manifest of the artifact.
         manifest: Digest,
-        /// The number of the entry that planned it.
+        /// The number of the entry with the plan.
         plan: u64,
-        /// Why.
+        /// The reason.
         why: String,
     },
 }
 
-/// A manifest, and as much of it as lists show. Fields stand in the order of their names, so that the plain writer writes the
-/// canonical form.
+/// A manifest, with the fields that listings show. The fields are sorted by name: written in this
+/// order they are canonical JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ManifestPut {
-    /// Of its first output.
+    /// The digest of its first output.
     pub artifact: Digest,
-    /// Of the disk that it was made from.
+    /// The digest of the disk that the build started from.
     pub base: Digest,
-    /// When it was written.
+    /// The time of capture.
     pub created_at: Moment,
-    /// Of the envelope around it.
+    /// The digest of the envelope around the manifest.
     pub envelope: Digest,
-    /// Whether a release in it is a stand-in. Written only where it is.
+    /// Whether it contains a fixture release. Written only if true.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fixture: bool,
-    /// Its image.
+    /// The name of the image.
     pub image: String,
-    /// Its digest.
+    /// The digest of the manifest.
     pub manifest: Digest,
-    /// Products and their versions; manifests after one another mostly share them.
+    /// The version of each product. Consecutive manifests usually share this map.
     pub releases: Arc<BTreeMap<String, String>>,
-    /// Of the files of its outputs, in bytes.
+    /// The size of its output files, in bytes.
     pub size: u64,
-    /// Its version.
+    /// The version of the image.
     pub version: ImageVersion,
 }
 
 impl ManifestPut {
-    /// The kind of the events that say so.
+    /// The kind of these events.
     pub(super) const KIND: &str = "manifest.put";
 
-    /// What the log says of `manifest`, whose envelope has the digest `envelope`.
+    /// Returns the event for `manifest`. `digest` and `envelope` are its digest and its envelope's.
     pub fn of(manifest: &Manifest, digest: Digest, envelope: Digest) -> Self {
         let releases = manifest.releases.iter();
         let sizes = manifest.outputs.iter();
@@ -139,12 +137,13 @@ impl ManifestPut {
         }
     }
 
-    /// `image@version`.
+    /// Returns `image@version`.
     pub fn name(&self) -> String {
         format!("{}@{}", self.image, self.version)
     }
 
-    /// Takes the releases of the one before where they are the same: they are most of what is held of a manifest.
+    /// Shares the releases of the manifest `before` if they are equal: they take most of the
+    /// memory.
     pub(super) fn share_releases(&mut self, before: Option<&Recorded>) {
         let before = before.map(|before| &before.put.releases);
         if let Some(same) = before.filter(|before| **before == self.releases) {
@@ -153,23 +152,23 @@ impl ManifestPut {
     }
 }
 
-/// A move of a channel. It has an effect only where the channel is as `generation` and `from` say.
+/// A move of a channel. It is void unless the channel is at the generation and manifest before it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChannelSet {
-    /// The image.
+    /// The name of the image.
     pub image: String,
-    /// The channel.
+    /// The name of the channel.
     pub channel: String,
-    /// One more than the generation before; 1 for the first.
+    /// The new generation: 1 for the first.
     pub generation: u64,
-    /// The manifest that it holds now.
+    /// The manifest that the channel points to now.
     pub to: Digest,
-    /// The manifest that it held; absent for the first generation.
+    /// The manifest that the channel pointed to. Absent for the first generation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Digest>,
-    /// Which way.
+    /// Promotion or rollback.
     pub reason: Reason,
-    /// Why, in words.
+    /// The reason, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
@@ -178,9 +177,9 @@ pub struct ChannelSet {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
-    /// To something new.
+    /// To a version that is new in the channel.
     Promote,
-    /// Back to something that it had held.
+    /// Back to an earlier version.
     Rollback,
 }
 
@@ -196,54 +195,55 @@ impl std::fmt::Display for Reason {
 /// A revocation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revoke {
-    /// What is revoked.
+    /// The rule that selects manifests.
     pub rule: Rule,
-    /// Why, in words.
+    /// The reason, in words.
     pub why: String,
-    /// From when on.
+    /// The time from which the rule is in force.
     pub effective_at: Moment,
-    /// What to use instead.
+    /// The manifest to use instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replacement: Option<Digest>,
 }
 
-/// Which artifacts are to be removed, and by which rules that was found.
+/// A plan to remove artifacts, and the retention settings that it is based on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GcPlan {
-    /// What is to be removed; at least one, none twice.
+    /// The artifacts to remove. At least one, none of them twice.
     pub items: Vec<PlannedDeletion>,
-    /// How long after this event nothing may be removed yet, in seconds.
+    /// The grace period after this event, in seconds.
     pub grace_s: u64,
-    /// What was kept, and what was looked at for that.
+    /// The retention settings.
     pub keep: Keep,
 }
 
-/// An artifact that nothing holds.
+/// An artifact that may be removed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlannedDeletion {
-    /// The manifest that it belongs to.
+    /// The manifest of the artifact.
     pub manifest: Digest,
-    /// Of its file.
+    /// The digest of its file.
     pub artifact: Digest,
-    /// Of its file, in bytes.
+    /// The size of its file, in bytes.
     pub size: u64,
-    /// Why nothing holds it, in words.
+    /// Why it is not needed, in words.
     pub why: String,
 }
 
-/// What is kept, and what is asked about use that the log does not know of.
+/// The retention settings of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Keep {
-    /// How many of the last generations of each channel, the present one among them; at least 1.
+    /// How many of the last generations of each channel are kept, including the present one. At
+    /// least 1.
     pub generations: u64,
-    /// Whatever was recorded less than so many seconds ago.
+    /// The age below which images are kept, in seconds.
     pub min_age_s: u64,
-    /// How many pin files were given.
+    /// The number of pin files that were given.
     pub pin_files: u64,
-    /// How many lists of what running nodes use were given.
+    /// The number of `--in-use` lists that were given.
     pub in_use_lists: u64,
 }
 
@@ -261,23 +261,23 @@ impl Body {
     ];
 
     /// Reads the body of an event of one of the [`Self::KINDS`].
-    pub(super) fn read(kind: &str, said: ParsedPayload) -> Result<Self, String> {
-        let body = match said {
+    pub(super) fn read(kind: &str, payload: ParsedPayload) -> Result<Self, String> {
+        let body = match payload {
             ParsedPayload::Put(put) => return Ok(Self::ManifestPut(put)),
             ParsedPayload::Any(body) => body,
         };
-        let words = |error: serde_json::Error| error.to_string();
-        shape::check(&body, OBJECTS).map_err(words)?;
-        // serde takes a number for the name of a rule as well.
+        let message = |error: serde_json::Error| error.to_string();
+        shape::check(&body, OBJECTS).map_err(message)?;
+        // serde also accepts a number as the name of a rule.
         if body["rule"].get("by").is_some_and(|by| !by.is_string()) {
-            return Err("`rule.by` is no text".to_owned());
+            return Err("`rule.by` is not a text".to_owned());
         }
-        // The kind first, so that the body is read as what it is.
+        // With the kind first, serde reads the body without buffering it.
         let tagged = [("kind", Value::from(kind)), ("body", body)];
-        Self::deserialize(MapDeserializer::new(tagged.into_iter())).map_err(words)
+        Self::deserialize(MapDeserializer::new(tagged.into_iter())).map_err(message)
     }
 
-    /// The role that may say so, and of which image and channel.
+    /// Returns the role that may append this event.
     pub fn role(&self) -> Role {
         match self {
             Self::ManifestPut(_) | Self::TestPut { .. } => Role::Builder,
@@ -288,13 +288,14 @@ impl Body {
         }
     }
 
-    /// Whether readers that do not know the kind must stop: what takes something away may not be passed over.
+    /// Whether readers that do not know the kind must stop. Events that forbid or remove must not
+    /// be skipped.
     fn is_critical(&self) -> bool {
         !matches!(self, Self::ManifestPut(_) | Self::TestPut { .. })
     }
 }
 
-/// One event, as it is signed. Fields stand in the order of their names, as in canonical JSON.
+/// A signed event. The fields are sorted by name, as in canonical JSON.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Entry<B = ParsedPayload> {
     pub(super) at: Moment,
@@ -303,26 +304,26 @@ pub(super) struct Entry<B = ParsedPayload> {
     pub(super) critical: bool,
     pub(super) id: Uuid,
     pub(super) kind: String,
-    /// Of the bytes of the entry before; for the first one, of `store.json`.
+    /// The digest of the entry before. For the first entry, the digest of `store.json`.
     pub(super) prev: Digest,
     pub(super) schema: String,
     pub(super) seq: u64,
 }
 
-/// A body, as far as it is read together with the event around it.
+/// A body, parsed together with the event around it.
 pub(super) enum ParsedPayload {
-    /// Nearly all of a log are these, so they are read at once as what they are.
+    /// Nearly all events of a log, so they are parsed in one pass.
     Put(ManifestPut),
-    /// Any other, perhaps of a kind that this version does not know.
+    /// Any other kind, perhaps one that this version does not know.
     Any(Value),
 }
 
 impl<B> Entry<B> {
-    /// The same event, its body taken as `said`.
-    pub(super) fn parsed_payload(self, said: impl FnOnce(B) -> ParsedPayload) -> Entry {
+    /// Converts the body with `parse`.
+    pub(super) fn parsed_payload(self, parse: impl FnOnce(B) -> ParsedPayload) -> Entry {
         Entry {
             at: self.at,
-            body: said(self.body),
+            body: parse(self.body),
             critical: self.critical,
             id: self.id,
             kind: self.kind,
@@ -332,13 +333,13 @@ impl<B> Entry<B> {
         }
     }
 
-    /// Whether this version knows what such an event means.
+    /// Whether this version knows the kind and the schema.
     pub(super) fn is_known(&self) -> bool {
         self.schema == SCHEMA && Body::KINDS.contains(&self.kind.as_str())
     }
 }
 
-/// The payload of entry `seq`.
+/// Returns the payload of entry `seq`.
 pub(super) fn payload(seq: u64, prev: Digest, id: Uuid, at: Moment, body: &Body) -> Vec<u8> {
     let mut entry = serde_json::json!(body);
     entry["schema"] = SCHEMA.into();

@@ -1,10 +1,7 @@
-//! Retention: which artifacts nothing holds any more, and how those are removed. Records never are.
-//!
-//! In: the history, what pins and running nodes hold ([`Outside`]), and what else is to be kept ([`Keep`]). Out: the fate of
-//! every artifact, with all that holds it ([`Survey`]); from that a plan, appended to the log; and after its time of grace
-//! the removals, each judged again at the log's end. An event says that an artifact is removed before its bytes are: so
-//! whoever is killed between leaves nothing worse than bytes that [`Store::apply_gc`] removes the next time. Deliberately
-//! decides nothing by itself: what is not looked at (see [`Outside::not_seen`]) is for the caller to ask for.
+//! Removes artifacts that are not needed any more. Records are never removed.
+//! Takes the history, external uses ([`ExternalUses`]) and retention settings ([`Keep`]). Appends a
+//! plan to the log, and carries it out after the grace period. The caller decides what to do about
+//! unchecked uses.
 
 mod apply;
 mod known;
@@ -24,11 +21,11 @@ pub use survey::{Hold, Presence, Row, Sum, Survey};
 
 use known::Known;
 
-/// A plan names at most so many artifacts, so that it fits into an event.
+/// The largest number of artifacts in a plan: more would not fit into an event.
 pub const MOST_ITEMS: usize = 200;
 
 impl<B: Backend> Store<B> {
-    /// What holds every artifact at the time `now`. Changes nothing.
+    /// Returns what needs each artifact at the time `now`. Changes nothing.
     pub async fn survey(
         &self,
         history: &History,
@@ -40,8 +37,9 @@ impl<B: Backend> Store<B> {
             .await
     }
 
-    /// Appends a plan to remove what nothing holds, at most [`MOST_ITEMS`] of it; none where all is held. The plan is right
-    /// at the very entry that it becomes: whenever another writer was faster, all is looked at again.
+    /// Appends a plan to remove artifacts without a use, at most [`MOST_ITEMS`]; `None` if there
+    /// are none. If another writer is faster, evaluates again, so the plan is right at its own
+    /// entry.
     pub async fn plan_gc(
         &self,
         keep: &Keep,
@@ -66,7 +64,7 @@ impl<B: Backend> Store<B> {
             let plan = GcPlan {
                 items,
                 grace_s,
-                keep: outside.counted(*keep),
+                keep: outside.with_counts(*keep),
             };
             let keep = plan.keep;
             let body = Body::GcPlan(plan);
@@ -87,7 +85,7 @@ impl<B: Backend> Store<B> {
 }
 
 impl Survey {
-    /// What a plan may name now: whatever nothing holds, the oldest first.
+    /// Returns the items of a plan: artifacts without a use, the oldest first.
     fn planned_deletion(&self) -> Vec<PlannedDeletion> {
         let going = self.rows.iter().filter(|row| row.goes());
         let item = |row: &Row| PlannedDeletion {

@@ -1,7 +1,6 @@
-//! What the log amounts to: who recorded what, where channels stand, what is revoked.
-//!
-//! An event that breaks a rule is void for every reader: kept, reported, and without effect. A chain that is broken,
-//! or a signature that does not hold, is an error: then nobody can say what was recorded.
+//! The state of a store after replaying its log: manifests, channels, revocations, plans.
+//! An event that breaks a rule is void: it is reported and has no effect.
+//! A broken chain or an invalid signature is an error.
 
 mod frame;
 mod read;
@@ -21,6 +20,7 @@ use crate::manifest::{ImageVersion, Moment, is_name};
 use crate::sign::{KeyId, Trust};
 
 pub(super) use frame::Frame;
+use read::VerifiedEntry;
 pub(super) use read::{ReadEntry, parse};
 pub use removal::{Planned, Removal};
 
@@ -29,15 +29,15 @@ pub use removal::{Planned, Removal};
 pub struct Recorded {
     /// The number of the entry that recorded it.
     pub seq: u64,
-    /// When.
+    /// The time of that entry.
     pub at: Moment,
-    /// What the log says of it.
+    /// The recorded fields of the manifest.
     pub put: ManifestPut,
-    /// Its tests, in order.
+    /// Its tests, oldest first.
     pub tests: Vec<Tested>,
-    /// The entries that planned to remove its artifact, in order.
+    /// The entries that plan to remove its artifact, oldest first.
     pub planned: Vec<u64>,
-    /// The removal of its artifact, where it was removed.
+    /// The removal of its artifact, if it was removed.
     pub deleted: Option<Removal>,
 }
 
@@ -46,11 +46,11 @@ pub struct Recorded {
 pub struct Tested {
     /// The number of the entry that recorded it.
     pub seq: u64,
-    /// The test record's digest.
+    /// The digest of the test record.
     pub test: Digest,
-    /// Of the envelope around it.
+    /// The digest of the envelope around the test record.
     pub envelope: Digest,
-    /// Whether it passed.
+    /// Whether the test passed.
     pub passed: bool,
 }
 
@@ -59,59 +59,59 @@ pub struct Tested {
 pub struct Generation {
     /// The number of the entry that set it.
     pub seq: u64,
-    /// When.
+    /// The time of that entry.
     pub at: Moment,
-    /// Its number: 1 for the first, and growing by one.
+    /// The generation: 1 for the first.
     pub generation: u64,
-    /// The manifest that it holds.
+    /// The manifest that the channel points to.
     pub to: Digest,
-    /// Which way it came there.
+    /// Promotion or rollback.
     pub reason: Reason,
-    /// Why, in words.
+    /// The reason, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
-    /// Who signed.
+    /// The ids of the keys that signed the entry.
     pub by: BTreeSet<KeyId>,
 }
 
-/// A revocation, in force or taken back.
+/// A revocation, in force or withdrawn.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revocation {
-    /// The number of the entry that revoked.
+    /// The number of the revoking entry.
     pub seq: u64,
-    /// When it was written.
+    /// The time of that entry.
     pub at: Moment,
-    /// What it says.
+    /// The rule, its reason and its time.
     #[serde(flatten)]
     pub revoke: Revoke,
-    /// Why it was taken back, where it was.
+    /// Why it was withdrawn. `None` if it was not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored: Option<String>,
 }
 
-/// An entry without effect.
+/// A log entry without effect.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Void {
-    /// Its number.
+    /// The number of the entry.
     pub seq: u64,
-    /// The rule that it breaks, or that its kind is not known.
+    /// The rule that it breaks, or that this version does not know its kind.
     pub why: String,
 }
 
-/// Whether an event would have an effect.
+/// The effect of appending an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// It would.
+    /// It changes the state.
     New,
-    /// The log says the same already.
+    /// The log already has the same event.
     Already,
 }
 
-/// What the log says up to some entry.
+/// The state of a store after some entry of its log.
 pub struct History {
     head: u64,
     last: Digest,
-    /// The policies, with the number of the entry after which each is in force.
+    /// The trust policies, each with the number of the entry after which it is in force.
     policies: Vec<(u64, Trust)>,
     ids: HashSet<Uuid>,
     recorded: Vec<Recorded>,
@@ -124,7 +124,8 @@ pub struct History {
 }
 
 impl History {
-    /// The history of a log without entries. `origin` is the digest of `store.json`, `trust` the policy in it.
+    /// Returns the history of an empty log. `origin` is the digest of `store.json`, `trust` its
+    /// policy.
     pub(super) fn new(origin: Digest, trust: Trust) -> Self {
         Self {
             head: 0,
@@ -141,60 +142,61 @@ impl History {
         }
     }
 
-    /// The number of the last entry; 0 where there is none.
+    /// Returns the number of the last entry, or 0 for an empty log.
     pub fn head(&self) -> u64 {
         self.head
     }
 
-    /// Of the bytes of the last entry; of `store.json` where there is none.
+    /// Returns the digest of the last entry, or of `store.json` for an empty log.
     pub fn last(&self) -> Digest {
         self.last
     }
 
-    /// The manifests, in the order in which they were recorded.
+    /// Returns the manifests, in the order of recording.
     pub fn recorded(&self) -> &[Recorded] {
         &self.recorded
     }
 
-    /// Entries without effect.
+    /// Returns the entries without effect.
     pub fn voids(&self) -> &[Void] {
         &self.voids
     }
 
-    /// The trust policy in force.
+    /// Returns the trust policy in force.
     pub fn trust(&self) -> &Trust {
         self.trust_at(self.head + 1)
     }
 
-    /// The trust policy by which entry `seq` was judged.
+    /// Returns the trust policy that applies to entry `seq`.
     pub fn trust_at(&self, seq: u64) -> &Trust {
         let before = self.policies.iter().rev().find(|(from, _)| *from < seq);
         &before.unwrap_or(&self.policies[0]).1
     }
 
-    /// Every trust policy that was ever in force, with the number of the entry after which it was.
+    /// Returns all trust policies so far, each with the number of the entry after which it was in
+    /// force.
     pub fn policies(&self) -> &[(u64, Trust)] {
         &self.policies
     }
 
-    /// The manifest with this digest.
+    /// Returns the manifest with this digest.
     pub fn by_digest(&self, digest: &Digest) -> Option<&Recorded> {
         self.by_digest.get(digest).map(|at| &self.recorded[*at])
     }
 
-    /// The manifest with this name.
+    /// Returns the manifest with this name.
     pub fn by_name(&self, image: &str, version: ImageVersion) -> Option<&Recorded> {
         let at = self.by_name.get(&(image.to_owned(), version))?;
         Some(&self.recorded[*at])
     }
 
-    /// Every position that a channel ever had, in order; empty for a channel that is not there.
+    /// Returns all generations of a channel, oldest first. Empty if the channel does not exist.
     pub fn channel(&self, image: &str, channel: &str) -> &[Generation] {
         let key = (image.to_owned(), channel.to_owned());
         self.channels.get(&key).map_or(&[], Vec::as_slice)
     }
 
-    /// All channels: image, channel, positions.
+    /// Returns all channels: image, channel, generations.
     pub fn channels(&self) -> impl Iterator<Item = (&str, &str, &[Generation])> {
         let channels = self.channels.iter();
         channels.map(|((image, channel), generations)| {
@@ -202,12 +204,12 @@ impl History {
         })
     }
 
-    /// All revocations, those that were taken back among them.
+    /// Returns all revocations, including withdrawn ones.
     pub fn revocations(&self) -> &[Revocation] {
         &self.revocations
     }
 
-    /// All plans to remove artifacts, carried out or not.
+    /// Returns all plans to remove artifacts, including those carried out.
     pub fn plans(&self) -> &[Planned] {
         &self.plans
     }
@@ -217,7 +219,7 @@ impl History {
         self.ids.contains(&id)
     }
 
-    /// The channels that hold a manifest now.
+    /// Returns the channels that point to a manifest: image, channel, generation.
     pub fn holders(&self, manifest: &Digest) -> impl Iterator<Item = (&str, &str, u64)> {
         let manifest = *manifest;
         self.channels()
@@ -227,17 +229,23 @@ impl History {
             })
     }
 
-    /// Takes the entry that comes next.
+    /// Appends the next entry. A rule that it breaks makes it void; a broken chain or signature is
+    /// an error.
     pub(super) fn admit(&mut self, read: ReadEntry) -> Result<(), StoreError> {
         let seq = self.head + 1;
         let broken = |why: String| StoreError::integrity(entry_name(seq), why);
-        let (digest, signers, entry) = read.admitted_under(self.trust()).map_err(broken)?;
+        let verified = read.verified_by(self.trust()).map_err(broken)?;
+        let VerifiedEntry {
+            digest,
+            signers,
+            entry,
+        } = verified;
         if entry.seq != seq {
-            return Err(broken(format!("it says that it is entry {}", entry.seq)));
+            return Err(broken(format!("it has the number {}", entry.seq)));
         }
         if entry.prev != self.last {
             return Err(broken(format!(
-                "it follows {}, but what is before it is {}",
+                "it follows {}, but the entry before is {}",
                 entry.prev, self.last
             )));
         }
@@ -253,7 +261,7 @@ impl History {
         Ok(())
     }
 
-    /// What the entry says, or why it is void.
+    /// Returns the body of the entry, or why it is void.
     fn effect(
         &self,
         entry: Entry,
@@ -279,11 +287,11 @@ impl History {
         if let Body::ManifestPut(put) = &body
             && !is_name(&put.image)
         {
-            return Ok(Err(format!("`{}` is no name of an image", put.image)));
+            return Ok(Err(format!("`{}` is not a valid image name", put.image)));
         }
         Ok(match self.admits(&body, signers, entry.at) {
             Ok(Admission::New) => Ok(body),
-            Ok(Admission::Already) => Err("the log said the same before".to_owned()),
+            Ok(Admission::Already) => Err("the log already has the same event".to_owned()),
             Err(rule) => Err(rule.to_string()),
         })
     }
@@ -335,11 +343,11 @@ impl History {
                 restored: None,
             }),
             Body::Restore { revocation, why } => {
-                let wanted = self
+                let revoked = self
                     .revocations
                     .iter_mut()
                     .find(|one| one.seq == revocation);
-                if let Some(one) = wanted {
+                if let Some(one) = revoked {
                     one.restored = Some(why);
                 }
             }
@@ -370,14 +378,14 @@ impl History {
     }
 
     fn record(&mut self, recorded: Recorded) {
-        let (place, put) = (self.recorded.len(), &recorded.put);
-        self.by_name.insert((put.image.clone(), put.version), place);
-        self.by_digest.insert(put.manifest, place);
+        let (index, put) = (self.recorded.len(), &recorded.put);
+        self.by_name.insert((put.image.clone(), put.version), index);
+        self.by_digest.insert(put.manifest, index);
         self.recorded.push(recorded);
     }
 
     fn recorded_mut(&mut self, manifest: &Digest) -> Option<&mut Recorded> {
-        let place = self.by_digest.get(manifest)?;
-        self.recorded.get_mut(*place)
+        let index = self.by_digest.get(manifest)?;
+        self.recorded.get_mut(*index)
     }
 }

@@ -1,4 +1,4 @@
-//! Finding what was recorded: by name, by digest, all of it.
+//! Finds recorded manifests: by name, by digest, or all of them.
 
 use std::collections::HashMap;
 
@@ -12,42 +12,42 @@ use super::{Store, StoreError, object_name};
 use crate::digest::Digest;
 use crate::manifest::{ImageVersion, Manifest, Moment, Reference, TestRecord};
 
-/// A recorded image in one line.
+/// One row of the list of images.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ImageRow {
-    /// Its name.
+    /// The name of the image.
     pub image: String,
-    /// Its version.
+    /// The version of the image.
     pub version: ImageVersion,
-    /// Of its manifest.
+    /// The digest of the manifest.
     pub digest: Digest,
-    /// When it was captured.
+    /// The time of capture.
     pub created_at: Moment,
-    /// What its last test said.
+    /// The result of its last test.
     pub state: TestState,
-    /// Whether its artifacts are where the manifest says.
+    /// Whether its artifact is in the store.
     pub artifact_present: bool,
-    /// Of its files, in bytes.
+    /// The size of its files, in bytes.
     pub size: u64,
-    /// Whether a release in it is a stand-in.
+    /// Whether it contains a fixture release.
     pub fixture: bool,
-    /// Why it is revoked, where it is.
+    /// The reason of its revocation, if it is revoked.
     pub revoked: Option<String>,
-    /// The removal of its artifact, where it was removed.
+    /// The removal of its artifact, if it was removed.
     pub removed: Option<Removal>,
-    /// The channels that hold it.
+    /// The channels that point to it.
     pub channels: Vec<String>,
 }
 
-/// What is known of whether an image works: its last test counts.
+/// The result of the last test of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TestState {
-    /// It passed.
+    /// The last test passed.
     Tested,
-    /// It did not.
+    /// The last test failed.
     Failed,
-    /// There was none.
+    /// There is no test.
     Untested,
 }
 
@@ -62,7 +62,7 @@ impl std::fmt::Display for TestState {
 }
 
 impl Recorded {
-    /// What the last test said.
+    /// Returns the result of the last test.
     pub fn state(&self) -> TestState {
         match self.tests.last() {
             Some(test) if test.passed => TestState::Tested,
@@ -73,7 +73,8 @@ impl Recorded {
 }
 
 impl<B: Backend> Store<B> {
-    /// The digest of the manifest that people mean. A name alone means the one that was recorded last.
+    /// Returns the digest of the manifest that a reference means. A name alone means the manifest
+    /// that was recorded last.
     pub async fn resolve(&self, reference: &Reference) -> Result<Digest, StoreError> {
         let (history, _) = self.history_about(Some(reference)).await?;
         let recorded = history.recorded();
@@ -108,12 +109,12 @@ impl<B: Backend> Store<B> {
         }
     }
 
-    /// The manifest with this digest, checked.
+    /// Reads and checks the manifest with this digest.
     pub async fn manifest(&self, digest: &Digest) -> Result<Manifest, StoreError> {
         self.read_manifest(digest, &self.object(digest).await?)
     }
 
-    /// The same of its bytes.
+    /// Parses and checks the bytes of a manifest.
     pub(super) fn read_manifest(
         &self,
         digest: &Digest,
@@ -125,7 +126,7 @@ impl<B: Backend> Store<B> {
         })
     }
 
-    /// What the log says of the manifest with this digest.
+    /// Returns the recorded fields of a manifest.
     pub async fn recorded(&self, manifest: &Digest) -> Result<Recorded, StoreError> {
         let about = Reference::Digest {
             hex: manifest.hex(),
@@ -134,7 +135,7 @@ impl<B: Backend> Store<B> {
         history.known(manifest).cloned()
     }
 
-    /// The tests of the manifest with this digest, in order, checked.
+    /// Reads and checks the tests of a manifest, oldest first.
     pub async fn tests(&self, manifest: &Digest) -> Result<Vec<TestRecord>, StoreError> {
         let recorded = self.recorded(manifest).await?;
         let mut tests = Vec::new();
@@ -150,7 +151,8 @@ impl<B: Backend> Store<B> {
             .map_err(|error| StoreError::integrity(object_name(digest), error.to_string()))
     }
 
-    /// The first version of the scheme `YYYY.MMDD.N` that is free on `date`, above all that were taken.
+    /// Returns the first free version of the scheme `YYYY.MMDD.N` on `date`, above all existing
+    /// ones.
     pub async fn next_version(&self, image: &str, date: Date) -> Result<ImageVersion, StoreError> {
         let first = ImageVersion::first_of(date);
         let history = self.history().await?;
@@ -164,26 +166,27 @@ impl<B: Backend> Store<B> {
         }
     }
 
-    /// Every recorded image, by name and then in the order of recording; revoked are those that are at the time `now`.
+    /// Returns all recorded images, by name and then in the order of recording. Revocations are
+    /// those in force at `now`.
     pub async fn images(&self, now: Timestamp) -> Result<Vec<ImageRow>, StoreError> {
-        let (mut history, mut memory) = self.history_about(None).await?;
+        let (mut history, mut cache) = self.history_about(None).await?;
         let is_in_force = |one: &Revocation| one.is_in_force(now);
         let any_revoked = history.revocations().iter().any(is_in_force);
         if any_revoked {
-            // What a rule is about has to be looked for among all.
-            (history, memory) = (self.history().await?, None);
+            // A rule may concern any manifest.
+            (history, cache) = (self.history().await?, None);
         }
-        // After the history: artifacts are there before the records that name them.
+        // Listed after the history: artifacts are stored before the records that refer to them.
         let mut artifacts = self.backend.list("artifacts/").await?;
         let mut rows = Vec::new();
-        if let Some(mut memory) = memory {
-            let head = memory.frame().head;
-            let whole = memory.each(|one| {
-                // What has been said of it since counts.
+        if let Some(mut cache) = cache {
+            let head = cache.frame().head;
+            let complete = cache.for_each(|one| {
+                // Newer entries may have changed it.
                 let one = history.by_digest(&one.put.manifest).unwrap_or(&one);
                 rows.push(row(one, &artifacts));
             });
-            match whole {
+            match complete {
                 Some(()) => {
                     let new = history.recorded().iter().filter(|one| one.seq > head);
                     rows.extend(new.map(|one| row(one, &artifacts)));
@@ -211,7 +214,7 @@ impl<B: Backend> Store<B> {
     }
 }
 
-/// Says of each row which channels hold it.
+/// Fills in the channels of each row.
 fn name_channels(history: &History, rows: &mut [ImageRow]) {
     let mut holders: HashMap<Digest, Vec<String>> = HashMap::new();
     for (_, channel, generations) in history.channels() {
@@ -224,7 +227,7 @@ fn name_channels(history: &History, rows: &mut [ImageRow]) {
     }
 }
 
-/// One line; `artifacts` are the names of those that are there, sorted.
+/// Returns the row of a manifest. `artifacts` are the names of the artifacts in the store, sorted.
 fn row(recorded: &Recorded, artifacts: &[String]) -> ImageRow {
     let put = &recorded.put;
     let artifact = format!("artifacts/sha256/{}.qcow2", put.artifact.hex());

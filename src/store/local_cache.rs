@@ -1,12 +1,8 @@
-//! What this machine has itself checked of a store: a copy of the history, beside the store and never in it.
-//!
-//! In: a [`History`]. Out: the same, or as much of it as a question is about, without reading the log again. Worth nothing
-//! to anybody else, and may be deleted at any time. Whatever is wrong with it (cut, altered, another version's, another
-//! user's), it is as if it were not there; so nothing in here fails with an error. Deliberately knows no backend: whether the
-//! store still says what is remembered is for [`super::recall`] to find out.
-//!
-//! One file, `<origin>/history`: manifests in the order of recording; an index of keys of 32 bytes each, sorted, with the place
-//! of the manifest that each is about; the [`Frame`]. Looking one up takes a few blocks of the file, however long it is.
+//! A cache of the checked history of a store, on this machine and for this user.
+//! It returns the whole history, or the part that a query needs. Any defect makes it an absent
+//! cache, not an error.
+//! One file, `<origin>/history`: manifests in the order of recording, a sorted index of 32-byte
+//! keys, the [`Frame`].
 
 mod blocks;
 mod row;
@@ -25,34 +21,34 @@ use crate::manifest::ImageVersion;
 use blocks::{Blocks, Writer};
 use row::Row;
 
-/// The only file.
+/// The file with the history.
 const FILE: &str = "history";
 
-/// How names of files on their way begin.
+/// The prefix of temporary files.
 const TEMPORARY: &str = "new-";
 
-/// A key of the index and a place.
-const RECORD_BYTES: u64 = 40;
+/// The size of an index record: a key and an offset.
+const INDEX_ENTRY_BYTES: u64 = 40;
 
-/// The place of keys that only have to be there.
-const NOWHERE: u64 = u64::MAX;
+/// The offset of keys without a manifest.
+const NO_ROW: u64 = u64::MAX;
 
-/// A remembered history, read as far as is needed.
+/// An open cache. Its parts are read on demand.
 pub(super) struct LocalCache {
     blocks: Blocks,
     frame: Frame,
-    /// Where the rows end and the index begins, in bytes.
+    /// The offset at which the rows end and the index begins, in bytes.
     rows_end: u64,
-    /// How many keys the index has.
+    /// The number of keys in the index.
     keys: u64,
 }
 
-/// The frame, and for whom it is.
+/// The frame, with the version and the store that it belongs to.
 #[derive(Serialize, Deserialize)]
-struct Kept {
-    /// Another version may judge the same entries otherwise.
+struct CachedFrame {
+    /// The version of vault-bake: another one may apply other rules.
     tool: String,
-    /// Of the store.
+    /// The digest of `store.json`.
     origin: Digest,
     frame: Frame,
 }
@@ -62,22 +58,22 @@ struct Kept {
 pub(super) struct Key([u8; 32]);
 
 impl Key {
-    /// Of a manifest.
+    /// Returns the key of a manifest.
     pub fn manifest(digest: &Digest) -> Self {
         Self(*digest.bytes())
     }
 
-    /// Of the manifest with a name.
+    /// Returns the key of a name.
     pub fn name(image: &str, version: ImageVersion) -> Self {
         Self(*Digest::of(format!("{image}@{version}")).bytes())
     }
 
-    /// Of the manifest of an image that was recorded last.
+    /// Returns the key of the newest manifest of an image.
     pub fn newest(image: &str) -> Self {
         Self(*Digest::of(image).bytes())
     }
 
-    /// Of an event.
+    /// Returns the key of an event.
     pub fn event(id: Uuid) -> Self {
         let mut key = *b"                event by uuid   ";
         key[..16].copy_from_slice(id.as_bytes());
@@ -91,7 +87,7 @@ impl Key {
 }
 
 impl LocalCache {
-    /// What is remembered in `folder` of the store with this origin.
+    /// Opens the cache in `folder` for the store with this origin.
     pub fn open(folder: &Path, origin: Digest) -> Option<Self> {
         let file = File::open(folder.join(origin.hex()).join(FILE)).ok()?;
         let data = file.metadata().ok()?;
@@ -100,13 +96,13 @@ impl LocalCache {
         }
         let mut blocks = Blocks::open(file)?;
         let mut lengths = [0; 24];
-        let foot = blocks.len().checked_sub(lengths.len() as u64)?;
-        blocks.read(foot, &mut lengths)?;
+        let footer = blocks.len().checked_sub(lengths.len() as u64)?;
+        blocks.read(footer, &mut lengths)?;
         let length = |at: usize| Some(u64::from_le_bytes(lengths[at..at + 8].try_into().ok()?));
         let (rows_end, keys, frame) = (length(0)?, length(8)?, length(16)?);
         let mut bytes = vec![0; usize::try_from(frame).ok()?];
-        blocks.read(foot.checked_sub(frame)?, &mut bytes)?;
-        let kept: Kept = serde_json::from_slice(&bytes).ok()?;
+        blocks.read(footer.checked_sub(frame)?, &mut bytes)?;
+        let kept: CachedFrame = serde_json::from_slice(&bytes).ok()?;
         if kept.origin != origin || kept.tool != env!("CARGO_PKG_VERSION") {
             return None;
         }
@@ -118,93 +114,93 @@ impl LocalCache {
         })
     }
 
-    /// Of all but the manifests.
+    /// Returns the frame.
     pub fn frame(&self) -> &Frame {
         &self.frame
     }
 
-    /// The whole history.
+    /// Reads the whole history.
     pub fn history(mut self) -> Option<History> {
         let mut ids = Vec::new();
         for at in 0..self.keys {
-            ids.extend(self.record(at)?.0.id());
+            ids.extend(self.index_entry(at)?.0.id());
         }
         let mut recorded = Vec::new();
-        self.each(|one| recorded.push(one))?;
-        Some(History::of(self.frame, recorded, ids))
+        self.for_each(|one| recorded.push(one))?;
+        Some(History::from_frame(self.frame, recorded, ids))
     }
 
-    /// A history that knows of manifests and events only those with these keys, and with digests that begin with `hex`.
+    /// Reads the manifests and events with these keys, and those whose digests begin with `hex`.
     pub fn about(&mut self, keys: &[Key], hex: Option<&str>) -> Option<History> {
-        let (mut places, mut ids) = (Vec::new(), Vec::new());
+        let (mut offsets, mut ids) = (Vec::new(), Vec::new());
         for key in keys {
-            let at = self.first_from(key)?;
+            let at = self.lower_bound(key)?;
             if at < self.keys
-                && let (found, place) = self.record(at)?
+                && let (found, offset) = self.index_entry(at)?
                 && found == *key
             {
-                places.push(place);
+                offsets.push(offset);
                 ids.extend(found.id());
             }
         }
         if let Some(hex) = hex {
             let first: Digest = format!("sha256:{hex:0<64}").parse().ok()?;
-            for at in self.first_from(&Key::manifest(&first))?..self.keys {
-                let (found, place) = self.record(at)?;
+            for at in self.lower_bound(&Key::manifest(&first))?..self.keys {
+                let (found, offset) = self.index_entry(at)?;
                 if !Digest::from(found.0).hex().starts_with(hex) {
                     break;
                 }
-                places.push(place);
+                offsets.push(offset);
             }
         }
-        places.retain(|place| *place != NOWHERE);
-        // Rows stand in the order of recording.
-        places.sort_unstable();
-        places.dedup();
-        let rows = places.iter().map(|place| Some(self.row(*place)?.0));
+        offsets.retain(|offset| *offset != NO_ROW);
+        // Sorting by offset restores the order of recording.
+        offsets.sort_unstable();
+        offsets.dedup();
+        let rows = offsets.iter().map(|offset| Some(self.row(*offset)?.0));
         let recorded = rows.collect::<Option<Vec<_>>>()?;
-        Some(History::of(self.frame.clone(), recorded, ids))
+        Some(History::from_frame(self.frame.clone(), recorded, ids))
     }
 
-    /// Every manifest, in the order of recording.
-    pub fn each(&mut self, mut take: impl FnMut(Recorded)) -> Option<()> {
-        let mut place = 0;
-        while place < self.rows_end {
-            let (recorded, next) = self.row(place)?;
-            take(recorded);
-            place = next;
+    /// Calls `handle` with every manifest, in the order of recording.
+    pub fn for_each(&mut self, mut handle: impl FnMut(Recorded)) -> Option<()> {
+        let mut offset = 0;
+        while offset < self.rows_end {
+            let (recorded, next) = self.row(offset)?;
+            handle(recorded);
+            offset = next;
         }
         Some(())
     }
 
-    /// The row at `place`, and where the next one is.
-    fn row(&mut self, place: u64) -> Option<(Recorded, u64)> {
+    /// Reads the row at `offset`, and returns it with the offset of the next one.
+    fn row(&mut self, offset: u64) -> Option<(Recorded, u64)> {
         let mut size = [0; 4];
-        self.blocks.read(place, &mut size)?;
+        self.blocks.read(offset, &mut size)?;
         let size = u32::from_le_bytes(size);
         let mut bytes = vec![0; size as usize];
-        self.blocks.read(place + 4, &mut bytes)?;
+        self.blocks.read(offset + 4, &mut bytes)?;
         let row: Row<'_> = postcard::from_bytes(&bytes).ok()?;
-        Some((row.recorded()?, place + 4 + u64::from(size)))
+        Some((row.recorded()?, offset + 4 + u64::from(size)))
     }
 
-    fn record(&mut self, at: u64) -> Option<(Key, u64)> {
-        let mut bytes = [0; RECORD_BYTES as usize];
-        let place = self.rows_end + at * RECORD_BYTES;
-        self.blocks.read(place, &mut bytes)?;
-        let (key, place) = bytes.split_at(32);
+    fn index_entry(&mut self, at: u64) -> Option<(Key, u64)> {
+        let mut bytes = [0; INDEX_ENTRY_BYTES as usize];
+        let offset = self.rows_end + at * INDEX_ENTRY_BYTES;
+        self.blocks.read(offset, &mut bytes)?;
+        let (key, row) = bytes.split_at(32);
         Some((
             Key(key.try_into().ok()?),
-            u64::from_le_bytes(place.try_into().ok()?),
+            u64::from_le_bytes(row.try_into().ok()?),
         ))
     }
 
-    /// Where in the index the first key stands that is not below `key`.
-    fn first_from(&mut self, key: &Key) -> Option<u64> {
+    /// Returns the index of the first key that is not below `key`.
+    fn lower_bound(&mut self, key: &Key) -> Option<u64> {
         let (mut low, mut high) = (0, self.keys);
         while low < high {
             let middle = low + (high - low) / 2;
-            if self.record(middle)?.0 < *key {
+            if self.index_entry(middle)?.0 < *key {
                 low = middle + 1;
             } else {
                 high = middle;
@@ -214,7 +210,7 @@ impl LocalCache {
     }
 }
 
-/// Remembers `history` in `folder`, in place of what is there. Whoever fails at that has lost nothing but time.
+/// Writes `history` to the cache in `folder`, and replaces the file there.
 pub(super) fn save(folder: &Path, origin: Digest, history: &History) -> io::Result<()> {
     let folder = folder.join(origin.hex());
     DirBuilder::new()
@@ -224,7 +220,7 @@ pub(super) fn save(folder: &Path, origin: Digest, history: &History) -> io::Resu
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))?;
     for entry in fs::read_dir(&folder)? {
         let entry = entry?;
-        // Left by a process that was killed. Where it was not, it fails to remember, and nothing else.
+        // A killed process left it. If its owner still runs, only that write of the cache fails.
         if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
             let _ = fs::remove_file(entry.path());
         }
@@ -232,46 +228,46 @@ pub(super) fn save(folder: &Path, origin: Digest, history: &History) -> io::Resu
     let file = tempfile::Builder::new()
         .prefix(TEMPORARY)
         .tempfile_in(&folder)?;
-    write(file.as_file(), origin, history)?;
+    write_cache(file.as_file(), origin, history)?;
     file.persist(folder.join(FILE))?;
     Ok(())
 }
 
-fn write(file: &File, origin: Digest, history: &History) -> io::Result<()> {
+fn write_cache(file: &File, origin: Digest, history: &History) -> io::Result<()> {
     let mut writer = Writer::new(io::BufWriter::new(file));
-    let events = history.ids().map(|id| (Key::event(id), NOWHERE));
+    let events = history.ids().map(|id| (Key::event(id), NO_ROW));
     let mut index: Vec<(Key, u64)> = events.collect();
     let mut newest = std::collections::HashMap::new();
-    let mut place = 0;
+    let mut offset = 0;
     for recorded in history.recorded() {
         let put = &recorded.put;
-        index.push((Key::manifest(&put.manifest), place));
-        index.push((Key::name(&put.image, put.version), place));
-        newest.insert(put.image.as_str(), place);
-        let row = postcard::to_stdvec(&Row::of(recorded)).map_err(io::Error::other)?;
+        index.push((Key::manifest(&put.manifest), offset));
+        index.push((Key::name(&put.image, put.version), offset));
+        newest.insert(put.image.as_str(), offset);
+        let row = postcard::to_stdvec(&Row::new(recorded)).map_err(io::Error::other)?;
         let size = u32::try_from(row.len()).map_err(io::Error::other)?;
         writer.write_all(&size.to_le_bytes())?;
         writer.write_all(&row)?;
-        place += 4 + u64::from(size);
+        offset += 4 + u64::from(size);
     }
     index.extend(
         newest
             .iter()
-            .map(|(image, place)| (Key::newest(image), *place)),
+            .map(|(image, offset)| (Key::newest(image), *offset)),
     );
     index.sort_unstable();
-    for (key, place) in &index {
+    for (key, offset) in &index {
         writer.write_all(&key.0)?;
-        writer.write_all(&place.to_le_bytes())?;
+        writer.write_all(&offset.to_le_bytes())?;
     }
-    let kept = Kept {
+    let cached = CachedFrame {
         tool: env!("CARGO_PKG_VERSION").to_owned(),
         origin,
         frame: history.frame(),
     };
-    let frame = canonical_json(&kept);
+    let frame = canonical_json(&cached);
     writer.write_all(&frame)?;
-    for length in [place, index.len() as u64, frame.len() as u64] {
+    for length in [offset, index.len() as u64, frame.len() as u64] {
         writer.write_all(&length.to_le_bytes())?;
     }
     writer.finish()?.flush()

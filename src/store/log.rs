@@ -1,6 +1,5 @@
-//! The log: numbered envelopes, each chained to the one before.
-//!
-//! In: a backend. Out: a [`History`] of all entries, or the name of the one that is missing or altered.
+//! Reads the numbered entries of the log into a [`History`], and reports the first missing or
+//! altered one.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -11,29 +10,29 @@ use super::history::{History, ReadEntry};
 use super::parallel::in_order;
 use crate::sign::Trust;
 
-/// Where the entries are.
+/// The folder of the entries.
 pub(super) const ENTRIES: &str = "log/entries/";
 
 /// How many entries one thread reads at a time.
 pub(super) const AT_A_TIME: u64 = 128;
 
-/// Where entries beyond the head are looked for.
+/// The range in which entries beyond the head are searched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LogView {
-    /// Everywhere: every name is listed.
+    /// The whole log: all names are listed.
     Everywhere,
-    /// In the folder of the entry that would come next, and in the one after that: two requests, however long the log is.
+    /// The folder of the next entry and the one after it: two requests, for any length of the log.
     Nearby,
 }
 
-/// Reads the entries that have come since.
+/// Appends the entries after the head of `history`.
 pub(super) async fn advance<B: Backend>(
     history: &mut History,
     backend: &Arc<B>,
 ) -> Result<(), StoreError> {
-    // Mostly there are none or few, which are not worth a thread.
+    // Usually there are few new entries, which are not worth a thread.
     let first = read(&**backend, history.head() + 1, history.trust()).await?;
-    if take(history, first)?.is_break() {
+    if admit_all(history, first)?.is_break() {
         return Ok(());
     }
     let trust = Arc::new(history.trust().clone());
@@ -42,10 +41,10 @@ pub(super) async fn advance<B: Backend>(
         let (backend, trust) = (backend.clone(), trust.clone());
         async move { read(&*backend, from, &trust).await }
     });
-    in_order(pieces, |entries| take(history, entries?)).await
+    in_order(pieces, |entries| admit_all(history, entries?)).await
 }
 
-/// The entries from `from` on that are there, at most [`AT_A_TIME`].
+/// Reads the entries from `from` on, at most [`AT_A_TIME`].
 pub(super) async fn read(
     backend: &impl Backend,
     from: u64,
@@ -61,44 +60,47 @@ pub(super) async fn read(
     Ok(ReadEntry::all(&entries, trust))
 }
 
-/// Takes entries that were read; breaks where that were the last ones.
-fn take(history: &mut History, entries: Vec<ReadEntry>) -> Result<ControlFlow<()>, StoreError> {
-    let whole = entries.len() as u64 == AT_A_TIME;
+/// Appends entries to `history`. Breaks if they were the last ones.
+fn admit_all(
+    history: &mut History,
+    entries: Vec<ReadEntry>,
+) -> Result<ControlFlow<()>, StoreError> {
+    let is_full = entries.len() as u64 == AT_A_TIME;
     for entry in entries {
         history.admit(entry)?;
     }
-    Ok(if whole {
+    Ok(if is_full {
         ControlFlow::Continue(())
     } else {
         ControlFlow::Break(())
     })
 }
 
-/// An error where there is an entry beyond the head: then one in between is missing.
+/// Fails if an entry exists beyond the head, since then one in between is missing.
 pub(super) async fn check_end<B: Backend>(
     history: &mut History,
     backend: &Arc<B>,
-    look: LogView,
+    view: LogView,
 ) -> Result<(), StoreError> {
-    let Some(last) = beyond(history.head(), &**backend, look).await? else {
+    let Some(last) = beyond(history.head(), &**backend, view).await? else {
         return Ok(());
     };
-    // Others may have written since, so the head is looked for again before anything is called missing.
+    // Another writer may have appended since, so the head is read again first.
     advance(history, backend).await?;
     if last > entry_name(history.head()) || history.head() == 0 {
-        let why = format!("missing, although there is {last}");
+        let why = format!("missing, although {last} exists");
         return Err(StoreError::integrity(entry_name(history.head() + 1), why));
     }
     Ok(())
 }
 
-/// The last name beyond the entry `head`, where there is one.
+/// Returns the last name beyond entry `head`, if there is one.
 pub(super) async fn beyond(
     head: u64,
     backend: &impl Backend,
-    look: LogView,
+    view: LogView,
 ) -> Result<Option<String>, BackendError> {
-    let mut names = match look {
+    let mut names = match view {
         LogView::Everywhere => backend.list(ENTRIES).await?,
         LogView::Nearby => {
             let mut names = backend.list(&folder(head + 1)).await?;
@@ -106,25 +108,26 @@ pub(super) async fn beyond(
             names
         }
     };
-    // Other files have no effect on what the log says; a check of the whole store reports them.
+    // Other files have no effect on the log. `verify` reports them.
     names.retain(|name| entry_seq(name).is_some());
     let last = names.pop();
     Ok(last.filter(|last| head == 0 || *last > entry_name(head)))
 }
 
-/// The name of entry `seq`: nine digits in three folders, so that names sort as numbers.
+/// Returns the name of entry `seq`: nine digits in three folders, so that names sort as numbers.
 pub(super) fn entry_name(seq: u64) -> String {
     let (millions, thousands, ones) = (seq / 1_000_000, seq / 1000 % 1000, seq % 1000);
     format!("{ENTRIES}{millions:03}/{thousands:03}/{ones:03}")
 }
 
-/// The folder of entry `seq`, which has a thousand of them.
+/// Returns the folder of entry `seq`, with its trailing slash. A folder has up to a thousand
+/// entries.
 fn folder(seq: u64) -> String {
     let name = entry_name(seq);
     name[..name.len() - "000".len()].to_owned()
 }
 
-/// The number of the entry with this name.
+/// Returns the number of the entry with this name.
 pub(super) fn entry_seq(name: &str) -> Option<u64> {
     let seq = name.strip_prefix(ENTRIES)?.replace('/', "").parse().ok()?;
     (entry_name(seq) == name).then_some(seq)

@@ -1,7 +1,5 @@
-//! Pieces of a store that prove themselves apart from it: what `store.json` says, and single entries of the log.
-//!
-//! In: bytes that somebody took along. Out: the same, read. Deliberately judges no rule and no signature: whoever takes
-//! pieces along has to say what they are to prove.
+//! Parts of a store that can be verified apart from it: `store.json` and single log entries.
+//! Reads and parses them. The caller checks signatures and rules.
 
 use super::backend::Backend;
 use super::event::{Body, Entry, PAYLOAD_TYPE};
@@ -13,7 +11,7 @@ use crate::digest::{Digest, canonical_json};
 use crate::manifest::Moment;
 use crate::sign::{Envelope, Trust};
 
-/// What `store.json` says: which store it is, and the policy that its first entry is judged by.
+/// The content of `store.json`: the identity of a store, and its first trust policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     bytes: Vec<u8>,
@@ -21,7 +19,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Reads the bytes of a `store.json`. `of` says whose they are, for messages.
+    /// Parses the bytes of a `store.json`. `of` is the location, for messages.
     pub fn parse(bytes: &[u8], of: &str) -> Result<Self, StoreError> {
         let wrong = |why: String| StoreError::integrity(STORE_FILE, why);
         let value = canonical::parse(bytes, MAX_ORIGIN_BYTES);
@@ -47,44 +45,44 @@ impl Identity {
         })
     }
 
-    /// The very bytes.
+    /// Returns the unchanged bytes.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Their digest, which the first entry of the log is chained to.
+    /// Returns the digest of the bytes, which the first log entry refers to.
     pub fn origin(&self) -> Digest {
         Digest::of(&self.bytes)
     }
 
-    /// The store's first policy.
+    /// Returns the first trust policy of the store.
     pub fn trust(&self) -> &Trust {
         &self.trust
     }
 }
 
-/// One entry of the log, read by itself.
+/// One log entry, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Logged {
-    /// Its number.
+    /// The number of the entry.
     pub seq: u64,
-    /// Of the bytes of the entry before; for the first one, of `store.json`.
+    /// The digest of the entry before. For the first entry, the digest of `store.json`.
     pub prev: Digest,
-    /// When it was written.
+    /// The time of the entry.
     pub at: Moment,
-    /// What it says; none where this version does not know its kind.
+    /// The event. `None` if this version does not know its kind.
     pub body: Option<Body>,
-    /// The same, as it is signed.
+    /// The signed envelope.
     pub envelope: Envelope,
 }
 
 impl Logged {
-    /// Reads an envelope. Says nothing of whether its signatures hold, nor of whether any log has it.
+    /// Parses an envelope. Checks neither its signatures nor whether a log contains it.
     pub fn read(envelope: Envelope) -> Result<Self, StoreError> {
         let broken = |why: String| StoreError::integrity("log entry", why);
         if envelope.payload_type != PAYLOAD_TYPE {
             let found = &envelope.payload_type;
-            return Err(broken(format!("it holds `{found}`, no event")));
+            return Err(broken(format!("its payload is `{found}`, not an event")));
         }
         let entry = parse(&envelope.payload).map_err(broken)?;
         let known = entry.is_known();
@@ -108,26 +106,26 @@ impl Logged {
         })
     }
 
-    /// Of its bytes in the log.
+    /// Returns the digest of the entry's bytes.
     pub fn digest(&self) -> Digest {
         Digest::of(self.envelope.to_bytes())
     }
 }
 
 impl<B: Backend> Store<B> {
-    /// What its `store.json` says.
+    /// Reads `store.json`, and checks that it has not changed since the store was opened.
     pub async fn identity(&self) -> Result<Identity, StoreError> {
         let bytes = self.backend.get(STORE_FILE).await?;
         let bytes = bytes.ok_or_else(|| StoreError::integrity(STORE_FILE, "missing"))?;
         let identity = Identity::parse(&bytes, &self.backend.place())?;
         if identity.origin() != self.origin {
-            let why = "it was another one when this store was opened";
+            let why = "it has changed since the store was opened";
             return Err(StoreError::integrity(STORE_FILE, why));
         }
         Ok(identity)
     }
 
-    /// Entry `seq` of the log; none where the log ends before it.
+    /// Reads entry `seq` of the log; `None` if the log is shorter.
     pub async fn logged(&self, seq: u64) -> Result<Option<Logged>, StoreError> {
         let name = entry_name(seq);
         let Some(bytes) = self.backend.get(&name).await? else {

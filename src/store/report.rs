@@ -1,4 +1,5 @@
-//! What a check of a whole store found: what is wrong, what is known now, and what is not.
+//! The result of checking a whole store: defects, void entries, leftovers, and the limits of the
+//! check.
 
 use serde::Serialize;
 
@@ -6,51 +7,51 @@ use super::history::Void;
 use super::{Depth, StoreError};
 use crate::terminal::visible_line;
 
-/// What a check of the whole store found.
+/// The result of checking a whole store.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// Entries of the log.
+    /// The number of log entries.
     pub entries: u64,
-    /// Manifests in force.
+    /// The number of manifests in force.
     pub manifests: u64,
-    /// Test records in force.
+    /// The number of test records in force.
     pub tests: u64,
-    /// Objects that were hashed.
+    /// The number of hashed objects.
     pub objects: u64,
-    /// Artifacts that were hashed.
+    /// The number of hashed artifacts.
     pub artifacts: u64,
-    /// What is not as it was stored. Empty: the store is sound.
+    /// Missing or altered records. If empty, the store is sound.
     pub findings: Vec<Defect>,
-    /// Entries without effect.
+    /// Log entries without effect.
     pub voids: Vec<Void>,
-    /// Objects that nothing names: left by a writer that was killed, or by a log whose end is gone.
+    /// Objects that no record refers to: a killed writer left them, or the end of the log is gone.
     pub left_over: Vec<String>,
-    /// Artifacts of recorded images that are not there.
+    /// Artifacts of recorded images that are not in the store.
     pub artifacts_missing: Vec<Missing>,
-    /// Artifacts that were removed by the log's word, and are still there: a removal was cut short.
+    /// Artifacts whose removal is logged but whose files still exist.
     pub removals_unfinished: Vec<String>,
-    /// Files beside the artifacts whose names no store gives.
+    /// Files next to the artifacts whose names are not valid in a store.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub stray: Vec<String>,
-    /// What is known now, in words. Nothing where the store is not sound.
+    /// What the check proves. Empty if the store is not sound.
     pub proved: Vec<&'static str>,
-    /// What is not, and what would tell.
+    /// What the check cannot prove, and what would.
     pub not_proved: Vec<&'static str>,
 }
 
-/// An artifact that is not there, although the log does not say that it was removed.
+/// An artifact that is not in the store, although no event removed it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Missing {
-    /// Its file in the store.
+    /// The name of its file in the store.
     pub file: String,
-    /// The images that it belongs to, as `image@version`.
+    /// The images with this artifact, as `image@version`.
     pub images: Vec<String>,
-    /// The channels that hold one of them: then the store is not sound.
+    /// The channels that point to one of them. If there is one, the store is not sound.
     pub channels: Vec<String>,
 }
 
 impl Missing {
-    pub(super) fn of(file: String) -> Self {
+    pub(super) fn new(file: String) -> Self {
         Self {
             file,
             images: Vec::new(),
@@ -59,59 +60,55 @@ impl Missing {
     }
 }
 
-/// Something that is not as it was stored.
+/// A missing or altered record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Defect {
     /// The name of the object, entry or file.
     pub what: String,
-    /// What is wrong.
+    /// The defect.
     pub why: String,
 }
 
 impl Report {
-    /// Whether everything is as it was stored.
+    /// Whether there are no defects.
     pub fn is_sound(&self) -> bool {
         self.findings.is_empty()
     }
 
-    /// Says what a check of this `depth` proves, and what it cannot. `pinned`: the reader's own policy was held against the
-    /// store.
+    /// Adds what a check of this `depth` proves, and what it cannot. `pinned`: the caller gave a
+    /// trust policy.
     pub(super) fn record_proof(&mut self, depth: Depth, pinned: bool) {
-        let (own, open) = match pinned {
-            true => (
-                &["the trust policy that you gave is, or was, in force"][..],
-                &[][..],
-            ),
-            false => (
-                &[][..],
-                &["that its trust policy is the right one: give your own copy with --trust"][..],
-            ),
-        };
-        self.not_proved.extend(open);
+        if !pinned {
+            self.not_proved
+                .push("that the trust policy is the right one: pass your own copy with --trust");
+        }
         if depth == Depth::Records {
             self.not_proved
-                .push("what the image files hold: leave out --records-only");
+                .push("the content of the image files: leave out --records-only");
         }
         self.not_proved.extend([
-            "that this is not an older copy: a pin file, or having read the store before, tells",
-            "that an image still does what its record says: `vault-bake test` boots it again",
+            "that this is not an older copy: a pin file, or an earlier read by this user, shows that",
+            "that an image still passes its checks: `vault-bake test` boots it again",
         ]);
         if !self.is_sound() {
             return;
         }
         self.proved.extend([
-            "every entry of the log follows the one before, signed by a key of the store's trust policy",
-            "every manifest and test record is signed by somebody who may record its image",
-            "every object is what its name says, and all that records name are there",
+            "every log entry follows the one before, and a key of the trust policy signed it",
+            "every manifest and test record is signed by a key that may record its image",
+            "every object has the digest in its name, and no record refers to a missing one",
         ]);
         if depth == Depth::Artifacts {
             self.proved
-                .push("every image file that is there is the one that its manifest names");
+                .push("every image file has the digest in its manifest");
         }
-        self.proved.extend(own);
+        if pinned {
+            self.proved
+                .push("the given trust policy is, or was, in force");
+        }
     }
 
-    /// Keeps an integrity error as a finding; others end the check.
+    /// Turns an integrity error into a defect. Other errors end the check.
     pub(super) fn keep<T>(
         &mut self,
         result: Result<T, StoreError>,
@@ -142,7 +139,7 @@ impl Report {
             left_over,
             artifacts_missing,
             removals_unfinished,
-            // Said of the whole alone.
+            // Set for the whole store alone.
             stray: _,
             proved: _,
             not_proved: _,
@@ -183,26 +180,27 @@ impl std::fmt::Display for Report {
         for void in &self.voids {
             writeln!(f, "void      entry {}: {}", void.seq, void.why)?;
         }
-        let not_held = |one: &&Missing| one.channels.is_empty();
-        for one in self.artifacts_missing.iter().filter(not_held) {
+        let in_no_channel = |one: &&Missing| one.channels.is_empty();
+        for one in self.artifacts_missing.iter().filter(in_no_channel) {
             let Missing { file, images, .. } = one;
             writeln!(f, "missing   {file}: {}; in no channel", images.join(", "))?;
         }
         for what in &self.removals_unfinished {
-            let hint = "removed by the log, and still there; `vault-bake gc --apply` finishes it";
+            let hint =
+                "the removal is logged, but the file exists; `vault-bake gc --apply` removes it";
             writeln!(f, "unfinished {what}: {hint}")?;
         }
         for what in &self.stray {
             let what = visible_line(what);
             writeln!(
                 f,
-                "stray     {what}: no file of the store: move it out of it"
+                "stray     {what}: not a file of the store: move it elsewhere"
             )?;
         }
         for what in &self.left_over {
             writeln!(f, "left over {what}")?;
         }
-        let verdict = if self.is_sound() {
+        let result = if self.is_sound() {
             "sound"
         } else {
             "NOT SOUND"
@@ -215,7 +213,7 @@ impl std::fmt::Display for Report {
         }
         write!(
             f,
-            "{verdict}: {entries} log entries, {manifests} manifests, {tests} tests, {objects} objects and {artifacts} image files read"
+            "{result}: {entries} log entries, {manifests} manifests, {tests} tests, {objects} objects and {artifacts} image files read"
         )
     }
 }

@@ -1,8 +1,5 @@
-//! Revocations: which manifests must not be deployed any more, and why.
-//!
-//! A revocation is a rule, not a list: it holds for manifests that are recorded later as well, and for every image that was
-//! made from the artifact of a revoked one. In: the history, and where a rule asks for it, manifests and package lists.
-//! Out: what applies to a manifest at some time.
+//! Evaluates revocation rules: which manifests must not be deployed, and why.
+//! A rule also applies to later manifests, and to images that were built from a revoked one.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
@@ -17,53 +14,53 @@ use crate::digest::Digest;
 use crate::manifest::{ImageVersion, debian};
 use crate::sign::matches;
 
-/// What a revocation is about.
+/// The condition under which a manifest is revoked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "by", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Rule {
-    /// These manifests.
+    /// Listed manifests.
     Manifests {
         /// Their digests.
         manifests: BTreeSet<Digest>,
     },
-    /// Versions of images.
+    /// A range of versions of images.
     Versions {
-        /// The image's name; `*` stands for any text.
+        /// The name of the image, in which `*` matches any text.
         image: String,
-        /// The first that is meant; absent for the very first.
+        /// The first revoked version. Absent: from the first one on.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         from: Option<ImageVersion>,
-        /// The last that is meant; absent for all to come.
+        /// The last revoked version. Absent: including all later ones.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         to: Option<ImageVersion>,
     },
-    /// Images with an old release of a product in them.
+    /// Images with an old release of a product.
     Release {
-        /// As in `vault`.
+        /// The product, for example `vault`.
         product: String,
-        /// The first good version.
+        /// The first version that is not revoked.
         below: String,
     },
-    /// Images that something went into: a release archive, a file, a script, a base.
+    /// Images with this input: a release archive, a file, a script or a base.
     Input {
-        /// Of its content.
+        /// The digest of the input.
         digest: Digest,
     },
-    /// Images with an old package in them.
+    /// Images with an old Debian package.
     Package {
-        /// The name of the package, or of the source package that it was built from.
+        /// The name of the package, or of its source package.
         name: String,
-        /// The first good version, as Debian orders versions.
+        /// The first version that is not revoked, in the order of Debian.
         below: String,
     },
 }
 
 impl Rule {
-    /// What is wrong with it, where something is.
+    /// Checks that the rule can match. Returns the defect otherwise.
     pub fn check(&self) -> Result<(), String> {
         match self {
             Self::Manifests { manifests } if manifests.is_empty() => {
-                Err("no manifest is named".to_owned())
+                Err("it lists no manifest".to_owned())
             }
             Self::Versions {
                 from: Some(from),
@@ -73,20 +70,20 @@ impl Rule {
             Self::Release { below, .. } => match semver::Version::parse(below) {
                 Ok(_) => Ok(()),
                 Err(_) if semver::Version::parse(&format!("{below}.0")).is_ok() => Err(format!(
-                    "`{below}` is no whole version of a release: write {below}.0"
+                    "`{below}` is not a complete version of a release, expected {below}.0"
                 )),
                 Err(error) => Err(format!(
-                    "`{below}` is no version of a release ({error}): write one as in 1.16.0"
+                    "`{below}` is not a version of a release, expected for example 1.16.0: {error}"
                 )),
             },
             _ => Ok(()),
         }
     }
 
-    /// Whether it is about `recorded`, as far as the log alone can tell.
-    fn holds(&self, recorded: &Recorded) -> RuleMatch {
+    /// Evaluates the rule with the fields in the log.
+    fn match_recorded(&self, recorded: &Recorded) -> RuleMatch {
         let put = &recorded.put;
-        let holds = match self {
+        let matched = match self {
             Self::Manifests { manifests } => manifests.contains(&put.manifest),
             Self::Versions { image, from, to } => {
                 matches(image, &put.image)
@@ -97,16 +94,20 @@ impl Rule {
                 match (put.releases.get(product), semver::Version::parse(below)) {
                     (Some(version), Ok(below)) => match semver::Version::parse(version) {
                         Ok(version) => version.cmp_precedence(&below) == Ordering::Less,
-                        // What cannot be ordered is not called good.
+                        // A version that cannot be compared counts as old.
                         Err(_) => true,
                     },
                     _ => false,
                 }
             }
             Self::Input { digest } if put.base == *digest => true,
-            Self::Input { .. } | Self::Package { .. } => return RuleMatch::AskManifest,
+            Self::Input { .. } | Self::Package { .. } => return RuleMatch::NeedsManifest,
         };
-        if holds { RuleMatch::Yes } else { RuleMatch::No }
+        if matched {
+            RuleMatch::Yes
+        } else {
+            RuleMatch::No
+        }
     }
 }
 
@@ -114,8 +115,8 @@ impl std::fmt::Display for Rule {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Manifests { manifests } => {
-                let shown: Vec<String> = manifests.iter().map(Digest::to_string).collect();
-                f.write_str(&shown.join(", "))
+                let digests: Vec<String> = manifests.iter().map(Digest::to_string).collect();
+                f.write_str(&digests.join(", "))
             }
             Self::Versions { image, from, to } => {
                 write!(f, "{image}")?;
@@ -136,71 +137,73 @@ impl std::fmt::Display for Rule {
 enum RuleMatch {
     Yes,
     No,
-    AskManifest,
+    NeedsManifest,
 }
 
-/// What revocations say of a manifest at some time.
+/// The revocations that apply to a manifest at some time.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct RevocationStatus {
-    /// In force.
+    /// The revocations in force.
     pub revoked: Vec<Revocation>,
-    /// Not yet in force.
+    /// The revocations that come into force later.
     pub scheduled: Vec<Revocation>,
-    /// The manifest that it inherits its revocations from, where none is about itself.
+    /// The manifest whose revocations it inherits, if no rule applies to the manifest itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inherited_from: Option<Digest>,
 }
 
 impl RevocationStatus {
-    /// Whether it may be deployed.
+    /// Whether no revocation is in force.
     pub fn is_good(&self) -> bool {
         self.revoked.is_empty()
     }
 }
 
 impl Revocation {
-    /// Whether it counts at the time `now`.
+    /// Whether it is in force at the time `now`.
     pub fn is_in_force(&self, now: Timestamp) -> bool {
         self.restored.is_none() && self.revoke.effective_at.timestamp() <= now
     }
 }
 
 impl<B: Backend> Store<B> {
-    /// What revocations say of a recorded manifest at the time `now`.
+    /// Returns the revocations that apply to a recorded manifest at the time `now`.
     pub async fn revocation_status(
         &self,
         history: &History,
         manifest: &Digest,
         now: Timestamp,
     ) -> Result<RevocationStatus, StoreError> {
-        let mut standing = RevocationStatus::default();
+        let mut status = RevocationStatus::default();
         let mut next = history.by_digest(manifest);
         let mut seen = BTreeSet::new();
         while let Some(recorded) = next.filter(|one| seen.insert(one.put.manifest)) {
-            let own = standing.revoked.is_empty();
+            let is_first_hit = status.revoked.is_empty();
             for revocation in history.revocations() {
                 let Revocation { revoke, .. } = revocation;
-                if revocation.restored.is_some() || !self.holds(&revoke.rule, recorded).await? {
+                if revocation.restored.is_some()
+                    || !self.rule_applies(&revoke.rule, recorded).await?
+                {
                     continue;
                 }
                 let list = if revoke.effective_at.timestamp() <= now {
-                    &mut standing.revoked
+                    &mut status.revoked
                 } else {
-                    &mut standing.scheduled
+                    &mut status.scheduled
                 };
                 if !list.contains(revocation) {
                     list.push(revocation.clone());
                 }
             }
-            if own && !standing.revoked.is_empty() && recorded.put.manifest != *manifest {
-                standing.inherited_from = Some(recorded.put.manifest);
+            if is_first_hit && !status.revoked.is_empty() && recorded.put.manifest != *manifest {
+                status.inherited_from = Some(recorded.put.manifest);
             }
             next = parent(history, recorded);
         }
-        Ok(standing)
+        Ok(status)
     }
 
-    /// Every manifest that is revoked at the time `now`, and why.
+    /// Returns all manifests that are revoked at the time `now`, with the reason.
     pub(super) async fn revoked(
         &self,
         history: &History,
@@ -218,7 +221,7 @@ impl<B: Backend> Store<B> {
         Ok(revoked)
     }
 
-    /// Every manifest that `rule` is about, or that was made from one of those.
+    /// Returns all manifests that match `rule`, and those that were built from them.
     pub async fn affected<'a>(
         &self,
         history: &'a History,
@@ -226,9 +229,9 @@ impl<B: Backend> Store<B> {
     ) -> Result<Vec<&'a Recorded>, StoreError> {
         let mut artifacts = BTreeSet::new();
         let mut affected = Vec::new();
-        // What an image was made from is recorded before it.
+        // A base image is recorded before the images built from it.
         for recorded in history.recorded() {
-            if artifacts.contains(&recorded.put.base) || self.holds(rule, recorded).await? {
+            if artifacts.contains(&recorded.put.base) || self.rule_applies(rule, recorded).await? {
                 artifacts.insert(recorded.put.artifact);
                 affected.push(recorded);
             }
@@ -236,7 +239,7 @@ impl<B: Backend> Store<B> {
         Ok(affected)
     }
 
-    /// Why a rule is about no recorded image, where it names something that none of them ever had; for people who misspelt it.
+    /// Explains why `rule` matches no recorded image, if it contains a name that no image ever had.
     pub async fn unknown_to(
         &self,
         history: &History,
@@ -246,26 +249,22 @@ impl<B: Backend> Store<B> {
         let (what, name, known) = match rule {
             Rule::Versions { image, .. } => {
                 let known = recorded.map(|one| one.put.image.clone());
-                (
-                    "image was ever recorded with the name",
-                    image,
-                    known.collect(),
-                )
+                ("recorded image has the name", image, known.collect())
             }
             Rule::Release { product, .. } => {
                 let known = recorded.flat_map(|one| one.put.releases.keys().cloned());
-                ("image ever had a release of", product, known.collect())
+                ("recorded image has a release of", product, known.collect())
             }
             Rule::Package { name, .. } => {
                 let known = self.package_names(history).await?;
-                ("image ever had a package of the name", name, known)
+                ("recorded image has the package", name, known)
             }
             Rule::Manifests { .. } | Rule::Input { .. } => return Ok(None),
         };
         Ok(unknown_note(what, name, &known))
     }
 
-    /// The names of all packages of all images, and of what they were built from.
+    /// Returns the names of all packages of all images, and of their source packages.
     async fn package_names(&self, history: &History) -> Result<BTreeSet<String>, StoreError> {
         let (mut lists, mut names) = (BTreeSet::new(), BTreeSet::new());
         for recorded in history.recorded() {
@@ -278,11 +277,11 @@ impl<B: Backend> Store<B> {
         Ok(names)
     }
 
-    async fn holds(&self, rule: &Rule, recorded: &Recorded) -> Result<bool, StoreError> {
-        match rule.holds(recorded) {
+    async fn rule_applies(&self, rule: &Rule, recorded: &Recorded) -> Result<bool, StoreError> {
+        match rule.match_recorded(recorded) {
             RuleMatch::Yes => return Ok(true),
             RuleMatch::No => return Ok(false),
-            RuleMatch::AskManifest => {}
+            RuleMatch::NeedsManifest => {}
         }
         let manifest = self.manifest(&recorded.put.manifest).await?;
         Ok(match rule {
@@ -313,11 +312,13 @@ fn unknown_note(what: &str, name: &str, known: &BTreeSet<String>) -> Option<Stri
     let distance = |one: &&String| strsim::damerau_levenshtein(one, name);
     let near = known.iter().filter(|one| distance(one) <= name.len() / 3);
     let near = near.min_by_key(distance);
-    let near = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+    let near = near.map_or(String::new(), |near| {
+        format!("; the most similar name is `{near}`")
+    });
     Some(format!("no {what} `{name}`{near}"))
 }
 
-/// The recorded image whose artifact `recorded` was made from.
+/// Returns the recorded image that `recorded` was built from.
 fn parent<'a>(history: &'a History, recorded: &Recorded) -> Option<&'a Recorded> {
     let mut images = history.recorded().iter();
     images.find(|one| one.put.artifact == recorded.put.base)

@@ -1,11 +1,12 @@
-//! The bill of materials of a manifest, kept beside it.
+//! Stores and reads the bill of materials of a manifest.
 
 use super::backend::Backend;
 use super::{Store, StoreError, object_name};
 use crate::manifest::{Descriptor, Manifest, Package, SBOM_MEDIA_TYPE, sbom};
 
 impl<B: Backend> Store<B> {
-    /// Makes and stores the bill of materials of `manifest`, and returns what the manifest is to say of it.
+    /// Creates and stores the bill of materials of `manifest`, and returns its entry for the
+    /// manifest.
     pub async fn put_sbom(
         &self,
         manifest: &Manifest,
@@ -19,7 +20,7 @@ impl<B: Backend> Store<B> {
         })
     }
 
-    /// The bill of materials of `manifest`, checked; `None` where the manifest names none.
+    /// Reads and checks the bill of materials of `manifest`; `None` if the manifest has none.
     pub async fn sbom(&self, manifest: &Manifest) -> Result<Option<Vec<u8>>, StoreError> {
         let Some(named) = &manifest.sbom else {
             return Ok(None);
@@ -28,7 +29,11 @@ impl<B: Backend> Store<B> {
         if bytes.len() as u64 == named.size {
             return Ok(Some(bytes));
         }
-        let why = format!("{} bytes, the manifest says {}", bytes.len(), named.size);
+        let why = format!(
+            "{} bytes, the manifest requires {}",
+            bytes.len(),
+            named.size
+        );
         Err(StoreError::integrity(object_name(&named.digest), why))
     }
 }

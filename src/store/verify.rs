@@ -1,8 +1,7 @@
-//! Checks all that is stored, against itself.
-//!
-//! Sees every changed, swapped or dropped record but one: where the last entries of the log are gone together with
-//! nothing else, what they named stays behind and is reported as left over. Only somebody who remembers the head can
-//! say more.
+//! Checks the records of a store for consistency, and reports every missing, altered or swapped
+//! one.
+//! If only the last log entries are gone, their records are reported as left over. A reader with an
+//! older head can prove more.
 
 mod artifacts;
 
@@ -15,7 +14,7 @@ use super::backend::{ARTIFACTS, Backend, BackendError, is_store_name};
 use super::event::ManifestPut;
 use super::history::{History, Recorded};
 use super::log::{self, LogView, entry_seq};
-use super::parallel::{in_order, of_task};
+use super::parallel::{in_order, join};
 use super::report::Report;
 use super::{Store, StoreError, object_digest, object_name};
 use crate::digest::Digest;
@@ -25,27 +24,27 @@ use crate::sign::{Envelope, Role, Trust};
 /// How much is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
-    /// The log and every object.
+    /// The log and all objects.
     Records,
     /// The artifacts as well.
     Artifacts,
 }
 
-/// What some of the records name: each is looked at once, however many name it.
+/// The objects and artifacts that records refer to. Each is checked once.
 #[derive(Default)]
 struct Named {
-    /// Manifests, tests and envelopes, which were read where they were named.
+    /// Manifests, tests and envelopes. They were checked when they were read.
     records: Vec<Digest>,
     packages: HashSet<Digest>,
     artifacts: HashSet<(String, Digest)>,
-    /// Names of artifacts that the log says were removed; other images may still have them.
+    /// Artifacts whose removal is logged. Other images may still need them.
     removed: HashSet<String>,
 }
 
 /// A record in its envelope.
 #[derive(Clone, Copy)]
 pub(super) struct Signed<'a> {
-    /// The entry that names it.
+    /// The entry that refers to it.
     seq: u64,
     payload: Digest,
     envelope: Digest,
@@ -53,7 +52,7 @@ pub(super) struct Signed<'a> {
 }
 
 impl<'a> Signed<'a> {
-    /// A manifest.
+    /// Returns a manifest.
     pub(super) fn manifest(recorded: &'a Recorded) -> Self {
         Self {
             seq: recorded.seq,
@@ -63,8 +62,8 @@ impl<'a> Signed<'a> {
         }
     }
 
-    /// A manifest and its tests.
-    pub(super) fn of(recorded: &'a Recorded) -> impl Iterator<Item = Self> {
+    /// Returns a manifest and its tests.
+    pub(super) fn with_tests(recorded: &'a Recorded) -> impl Iterator<Item = Self> {
         let manifest = Self::manifest(recorded);
         let tests = recorded.tests.iter().map(move |one| Self {
             seq: one.seq,
@@ -80,8 +79,8 @@ impl<'a> Signed<'a> {
 const AT_A_TIME: usize = 128;
 
 impl<B: Backend> Store<B> {
-    /// Reads and checks everything, on all processors. An error means that it could not be read; what is wrong is in the
-    /// report, in the same order every time.
+    /// Reads and checks all records, on all processors. Fails if the store cannot be read. Defects
+    /// are in the report, in a stable order.
     pub async fn verify(&self, depth: Depth) -> Result<Report, StoreError> {
         let mut report = Report::default();
         let mut history = self.empty_history();
@@ -97,12 +96,12 @@ impl<B: Backend> Store<B> {
         let backend = self.backend.clone();
         let entries = tokio::spawn(async move { backend.list("log/").await });
         let mut named = self.check_manifests(history, &mut report).await?;
-        check_entries(of_task(entries.await)?, &mut report);
-        // The names of a large store take as much memory as a part of its history, which is gone by now.
-        let objects = self.kept_objects().await?;
-        let mut there = self.backend.list(ARTIFACTS).await?;
-        there.retain(|name| !is_store_name(name));
-        report.stray = there;
+        check_entries(join(entries.await)?, &mut report);
+        // Listed only now: the history, which needs as much memory, has been dropped.
+        let objects = self.list_objects().await?;
+        let mut names = self.backend.list(ARTIFACTS).await?;
+        names.retain(|name| !is_store_name(name));
+        report.stray = names;
         let packages = std::mem::take(&mut named.packages);
         named.records.extend(&packages);
         self.check_packages(packages, &mut report).await?;
@@ -132,11 +131,11 @@ impl<B: Backend> Store<B> {
                 let (mut report, mut named) = (Report::default(), Named::default());
                 let end = history.recorded().len().min(from + AT_A_TIME);
                 let recorded = &history.recorded()[from..end];
-                let signed: Vec<Signed> = recorded.iter().flat_map(Signed::of).collect();
+                let signed: Vec<Signed> = recorded.iter().flat_map(Signed::with_tests).collect();
                 let mut checked = store.check_envelopes(&history, &signed).await.into_iter();
                 for recorded in recorded {
                     let mut payload = None;
-                    for (signed, checked) in Signed::of(recorded).zip(&mut checked) {
+                    for (signed, checked) in Signed::with_tests(recorded).zip(&mut checked) {
                         named.records.extend([signed.payload, signed.envelope]);
                         let bytes = report.keep(checked)?;
                         if signed.payload == recorded.put.manifest {
@@ -162,7 +161,8 @@ impl<B: Backend> Store<B> {
         Ok(named)
     }
 
-    /// `payload` is what is signed as the manifest, where it is that.
+    /// Checks a manifest and the objects that it refers to. `payload` is its signed content, if
+    /// that was readable.
     async fn check_recorded(
         &self,
         recorded: &Recorded,
@@ -177,7 +177,7 @@ impl<B: Backend> Store<B> {
             if let Some(record) = report.keep(self.test(&tested.test).await)?
                 && (record.manifest, record.passed) != (put.manifest, tested.passed)
             {
-                report.find(object_name(&tested.test), "says another thing than the log");
+                report.find(object_name(&tested.test), "contradicts the log");
             }
         }
         let manifest = match &payload {
@@ -190,14 +190,11 @@ impl<B: Backend> Store<B> {
             return Ok(());
         };
         if ManifestPut::of(&manifest, put.manifest, put.envelope) != *put {
-            let why = format!(
-                "the log says other things of it than {} itself",
-                manifest.name()
-            );
+            let why = format!("the log contradicts {}", manifest.name());
             report.find(object_name(&put.manifest), why);
         }
         named.packages.insert(manifest.packages.digest);
-        // Read here, at the manifest that names its size too; few share one.
+        // Checked here, since the manifest has its size. Few manifests share one.
         named
             .records
             .extend(manifest.sbom.iter().map(|sbom| sbom.digest));
@@ -234,14 +231,14 @@ impl<B: Backend> Store<B> {
         .await
     }
 
-    /// Whether `bytes`, which have the digest `digest`, are kept as that object.
+    /// Whether the object `digest` has exactly these bytes.
     async fn keeps(&self, digest: &Digest, bytes: &[u8]) -> Result<bool, StoreError> {
         let kept = self.backend.get(&object_name(digest)).await?;
         Ok(kept.as_deref() == Some(bytes))
     }
 
-    /// Whether records are signed by those who may, judged as the log judged the events that name them; in their order. Gives
-    /// what is signed.
+    /// Checks that records are signed under the policy of the entries that refer to them. Returns
+    /// their payloads, in the same order.
     pub(super) async fn check_envelopes(
         &self,
         history: &History,
@@ -264,19 +261,20 @@ impl<B: Backend> Store<B> {
             let broken = |why: String| StoreError::integrity(object_name(&one.envelope), why);
             let signers = signers.next().expect("as many as envelopes were read");
             let signers = signers.map_err(|error| broken(error.to_string()))?;
-            match trust.allows(Role::Builder, &signers, one.image, None) {
-                true => Ok(envelope.payload),
-                false => Err(broken("none of its keys may record this image".to_owned())),
+            if trust.allows(Role::Builder, &signers, one.image, None) {
+                Ok(envelope.payload)
+            } else {
+                Err(broken("none of its keys may record this image".to_owned()))
             }
         })
         .collect()
     }
 
-    /// All objects that there are, sorted; and names that are none of an object.
-    async fn kept_objects(&self) -> Result<(Vec<Digest>, Vec<String>), BackendError> {
+    /// Lists all objects, sorted, and the names in their folder that are not objects.
+    async fn list_objects(&self) -> Result<(Vec<Digest>, Vec<String>), BackendError> {
         let mut kept = Vec::new();
-        let mut strange = self.backend.list("objects/").await?;
-        strange.retain(|name| match object_digest(name) {
+        let mut invalid = self.backend.list("objects/").await?;
+        invalid.retain(|name| match object_digest(name) {
             Some(digest) => {
                 kept.push(digest);
                 false
@@ -284,18 +282,19 @@ impl<B: Backend> Store<B> {
             None => true,
         });
         kept.sort_unstable();
-        Ok((kept, strange))
+        Ok((kept, invalid))
     }
 
-    /// Every object is what its name says, and every name is one of an object.
+    /// Checks that every object has the digest in its name, and that every name is one of an
+    /// object.
     async fn check_objects(
         &self,
-        (kept, strange): (Vec<Digest>, Vec<String>),
+        (kept, invalid): (Vec<Digest>, Vec<String>),
         mut named: Vec<Digest>,
         report: &mut Report,
     ) -> Result<(), StoreError> {
-        for name in strange {
-            report.find(name, "is no object");
+        for name in invalid {
+            report.find(name, "is not an object");
         }
         named.sort_unstable();
         let mut named = named.into_iter().peekable();
@@ -303,7 +302,7 @@ impl<B: Backend> Store<B> {
             report.objects += 1;
             while named.next_if(|named| *named < digest).is_some() {}
             if named.peek() != Some(&digest) {
-                // What is named was hashed when it was read.
+                // Objects with a reference were hashed when they were read.
                 report.keep(self.object(&digest).await)?;
                 report.left_over.push(object_name(&digest));
             }
@@ -312,12 +311,12 @@ impl<B: Backend> Store<B> {
     }
 }
 
-/// Nothing but entries in the log.
+/// Reports all files in the log that are not entries.
 fn check_entries(names: Vec<String>, report: &mut Report) {
     for name in names {
-        // What comes after the head was judged by the replay.
+        // Entries after the head were checked by the replay.
         if entry_seq(&name).is_none_or(|seq| seq == 0) {
-            report.find(name, "is no entry of the log: move it out of the store");
+            report.find(name, "is not an entry of the log: move it out of the store");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Writing: records into objects, and the events that name them into the log.
+//! Writes records: first the objects, then the events that refer to them.
 
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -12,7 +12,7 @@ use crate::manifest::{Manifest, Package, Packages, TestRecord, packages_bytes};
 use crate::sign::{self, STATEMENT_PAYLOAD_TYPE};
 
 impl<B: Backend> Store<B> {
-    /// Stores a package list, and returns what a manifest says of it.
+    /// Stores a package list, and returns its entry for the manifest.
     pub async fn put_packages(
         &self,
         packages: &[Package],
@@ -25,9 +25,9 @@ impl<B: Backend> Store<B> {
         })
     }
 
-    /// Records a bake. What the manifest names, its package list, its bill of materials and its local artifacts, has to be there already.
-    /// Doing it again is no error. Where another manifest has the same name: [`StoreError::VersionTaken`], and
-    /// nothing is recorded; the caller takes [`Self::next_version`] and tries again.
+    /// Records a build. Its package list, bill of materials and local artifacts must be in the
+    /// store. Recording the same manifest again does nothing. If another manifest has the same
+    /// name, fails with [`StoreError::VersionTaken`] and records nothing.
     pub async fn put_manifest(
         &self,
         manifest: &Manifest,
@@ -36,10 +36,10 @@ impl<B: Backend> Store<B> {
         let bytes = manifest.to_bytes();
         let digest = Digest::of(&bytes);
         Manifest::parse(&bytes).map_err(StoreError::BadManifest)?;
-        // Looked at before anything is written, so that a refusal leaves nothing behind.
+        // Checked before the first write, so that a refusal leaves no objects.
         let history = self.history().await?;
-        let wanted = Body::ManifestPut(ManifestPut::of(manifest, digest, digest));
-        if history.admits(&wanted, &self.own_keys(), now.into())? == Admission::Already {
+        let unsigned = Body::ManifestPut(ManifestPut::of(manifest, digest, digest));
+        if history.admits(&unsigned, &self.own_keys(), now.into())? == Admission::Already {
             return Ok(digest);
         }
         let outputs = manifest.outputs.iter();
@@ -59,7 +59,7 @@ impl<B: Backend> Store<B> {
         Ok(digest)
     }
 
-    /// Records a test of a recorded manifest. Doing it again is no error.
+    /// Records a test of a recorded manifest. Recording the same test again does nothing.
     pub async fn put_test(
         &self,
         record: &TestRecord,
@@ -100,15 +100,15 @@ impl<B: Backend> Store<B> {
         self.put_object(&signed.await?.to_bytes()).await
     }
 
-    /// Appends one event, and returns once it is durable. The rules are looked at again whenever another writer was
-    /// faster. With an `id` that the log has already nothing happens, so a caller who does not know whether the last
-    /// try succeeded may try again.
+    /// Appends one event, and returns once it is durable. Checks the rules again whenever another
+    /// writer was faster. An `id` that the log has already makes this a no-op, so a caller may
+    /// retry after an unclear failure.
     pub async fn append(&self, id: Uuid, now: Timestamp, body: Body) -> Result<(), StoreError> {
         let history = self.history().await?;
         self.append_to(history, id, now, body).await
     }
 
-    /// Whether an event could be appended at the time `now`, by our keys.
+    /// Checks whether this store's signers could append the event at the time `now`.
     pub async fn check(&self, body: &Body, now: Timestamp) -> Result<Admission, StoreError> {
         let history = self.history().await?;
         history.admits(body, &self.own_keys(), now.into())
@@ -136,8 +136,8 @@ impl<B: Backend> Store<B> {
         }
     }
 
-    /// Appends right behind `history`, and returns the number of the new entry; nothing where another writer was faster.
-    /// Whether it may be appended is for the caller to know.
+    /// Appends directly after `history`, and returns the number of the new entry, or `None` if
+    /// another writer was faster. The caller has checked the rules.
     pub(super) async fn append_next(
         &self,
         history: &History,
@@ -150,11 +150,8 @@ impl<B: Backend> Store<B> {
         if payload.len() > event::MAX_BYTES {
             return Err(StoreError::Refused {
                 what: "event".to_owned(),
-                why: format!(
-                    "{} bytes, and the log takes {} at most; say it in several, or with fewer words",
-                    payload.len(),
-                    event::MAX_BYTES
-                ),
+                why: format!("{} bytes, the limit is {}", payload.len(), event::MAX_BYTES),
+                hint: Some("Split it into several events, or use fewer words.".to_owned()),
             });
         }
         let signed = sign::sign(event::PAYLOAD_TYPE, payload, &self.signers, &self.interrupt);
@@ -167,13 +164,16 @@ impl<B: Backend> Store<B> {
         )
     }
 
-    /// Reads what another writer, who was faster, has appended.
+    /// Appends the entries of another writer to `history`.
     pub(super) async fn catch_up(&self, history: &mut History) -> Result<(), StoreError> {
         let head = history.head();
         log::advance(history, &self.backend).await?;
         if history.head() == head {
             let name = log::entry_name(head + 1);
-            return Err(StoreError::integrity(name, "is there and cannot be read"));
+            return Err(StoreError::integrity(
+                name,
+                "the entry exists but cannot be read",
+            ));
         }
         Ok(())
     }

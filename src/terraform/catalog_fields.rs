@@ -1,45 +1,48 @@
-//! Where images stand in the resources of a plan: one table, after the schemas of the providers.
-//!
-//! A path names attributes from the resource inwards; places in lists and sets are left out, and `**` stands for any way.
+//! The fields of Terraform resources that refer to images: one table, based on the schemas of the
+//! providers.
+//! A path names attributes from the resource inwards. Indexes of lists are omitted, and `**`
+//! matches any path.
 
-/// What stands at a place.
+/// The kind of value in a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
-    /// The id of an image, or a path or address of its file.
+pub(super) enum FieldRole {
+    /// The id of an image, or the path or URL of its file.
     Image,
-    /// A block that names an image, by its `id` or by publisher, offer and the like.
+    /// A block that refers to an image, by `id` or by publisher, offer and so on.
     Reference,
-    /// The name of an image that the provider has.
+    /// The name of an image of the provider.
     Named,
-    /// A disk with a system on it. The provider computes it as well, so it says something only where no image is named.
+    /// An OS disk. The provider also computes it, so it matters only if the resource names no
+    /// image.
     OsDisk,
-    /// A disk, snapshot or machine that a disk or an image is made from.
+    /// A disk, snapshot or machine that a disk or an image is created from.
     Source,
-    /// A volume that a disk or a machine is made from, mostly one of the same plan, at which its image is looked up.
+    /// A volume that a disk or a machine is created from. It is usually in the same plan, which
+    /// then has its image.
     Volume,
-    /// What `Source` is, and computed where `create_option` does not import a disk.
+    /// Like `Source`, but computed unless `create_option` imports a disk.
     Import,
-    /// A block without an image of its own that is never unknown as a whole, unless all about the machine is.
+    /// A block without an image. If it is unknown as a whole, the resource may be too.
     Block,
     /// The text of an ARM template.
     Template,
-    /// The text of the parameters of an ARM template. The provider computes it as well.
+    /// The text of the parameters of an ARM template. The provider also computes it.
     Parameters,
-    /// A template or definition that is not in the plan.
+    /// A template or definition outside of the plan.
     Elsewhere,
-    /// A request to Azure, as an object or as text.
+    /// The body of an Azure request, as an object or as text.
     Body,
 }
 
-/// Places of the resources whose type a pattern fits.
+/// The fields of resources whose type matches a pattern.
 pub(super) struct Row {
     kinds: &'static [&'static str],
-    /// Whether such a resource starts a machine, so that it has an image.
+    /// Whether such a resource starts a machine, and so must have an image.
     boots: bool,
-    places: &'static [(&'static str, Role)],
+    fields: &'static [(&'static str, FieldRole)],
 }
 
-use Role::{
+use FieldRole::{
     Block, Body, Elsewhere, Image, Import, Named, OsDisk, Parameters, Reference, Source, Template,
     Volume,
 };
@@ -56,7 +59,7 @@ const TABLE: &[Row] = &[
             "azurestack_windows_virtual_machine*",
         ],
         boots: true,
-        places: &[
+        fields: &[
             ("source_image_id", Image),
             ("source_image_reference", Reference),
             ("os_managed_disk_id", OsDisk),
@@ -66,7 +69,7 @@ const TABLE: &[Row] = &[
     Row {
         kinds: &["azurerm_virtual_machine", "azurestack_virtual_machine"],
         boots: true,
-        places: &[
+        fields: &[
             ("storage_image_reference", Reference),
             ("storage_os_disk", Block),
             ("storage_os_disk.image_uri", Image),
@@ -80,7 +83,7 @@ const TABLE: &[Row] = &[
             "azurestack_virtual_machine_scale_set",
         ],
         boots: true,
-        places: &[
+        fields: &[
             ("storage_profile_image_reference", Reference),
             ("storage_profile_os_disk", Block),
             ("storage_profile_os_disk.image", Image),
@@ -89,7 +92,7 @@ const TABLE: &[Row] = &[
     Row {
         kinds: &["azurerm_managed_disk", "azurestack_managed_disk"],
         boots: false,
-        places: &[
+        fields: &[
             ("image_reference_id", Image),
             ("gallery_image_reference_id", Image),
             ("storage_image_reference", Reference),
@@ -100,12 +103,12 @@ const TABLE: &[Row] = &[
     Row {
         kinds: &["azurerm_snapshot"],
         boots: false,
-        places: &[("source_resource_id", Source), ("source_uri", Import)],
+        fields: &[("source_resource_id", Source), ("source_uri", Import)],
     },
     Row {
         kinds: &["azurerm_image", "azurestack_image"],
         boots: false,
-        places: &[
+        fields: &[
             ("source_virtual_machine_id", Source),
             ("os_disk", Block),
             ("os_disk.managed_disk_id", OsDisk),
@@ -115,7 +118,7 @@ const TABLE: &[Row] = &[
     Row {
         kinds: &["azurerm_shared_image_version"],
         boots: false,
-        places: &[
+        fields: &[
             ("managed_image_id", Image),
             ("os_disk_snapshot_id", Source),
             ("blob_uri", Source),
@@ -124,22 +127,22 @@ const TABLE: &[Row] = &[
     Row {
         kinds: &["azurerm_virtual_machine_implicit_data_disk_from_source"],
         boots: false,
-        places: &[("source_resource_id", Source)],
+        fields: &[("source_resource_id", Source)],
     },
     Row {
         kinds: &["azurerm_batch_pool"],
         boots: true,
-        places: &[("storage_image_reference", Reference)],
+        fields: &[("storage_image_reference", Reference)],
     },
     Row {
         kinds: &["azurerm_kubernetes_cluster"],
         boots: false,
-        places: &[("default_node_pool.snapshot_id", Source)],
+        fields: &[("default_node_pool.snapshot_id", Source)],
     },
     Row {
         kinds: &["azurerm_kubernetes_cluster_node_pool"],
         boots: false,
-        places: &[("snapshot_id", Source)],
+        fields: &[("snapshot_id", Source)],
     },
     Row {
         kinds: &[
@@ -147,32 +150,32 @@ const TABLE: &[Row] = &[
             "azurerm_dev_test_windows_virtual_machine",
         ],
         boots: true,
-        places: &[("gallery_image_reference", Reference)],
+        fields: &[("gallery_image_reference", Reference)],
     },
     Row {
         kinds: &["azurerm_dev_center_dev_box_definition"],
         boots: false,
-        places: &[("image_reference_id", Image)],
+        fields: &[("image_reference_id", Image)],
     },
     Row {
         kinds: &["azurerm_managed_devops_pool"],
         boots: false,
-        places: &[("virtual_machine_scale_set_fabric.image", Reference)],
+        fields: &[("virtual_machine_scale_set_fabric.image", Reference)],
     },
     Row {
         kinds: &["azurerm_service_fabric_managed_cluster"],
         boots: false,
-        places: &[("node_type.vm_image_offer", Named)],
+        fields: &[("node_type.vm_image_offer", Named)],
     },
     Row {
         kinds: &["azurerm_lab_service_lab"],
         boots: false,
-        places: &[("virtual_machine.image_reference", Reference)],
+        fields: &[("virtual_machine.image_reference", Reference)],
     },
     Row {
         kinds: &["azurerm_virtual_desktop_host_pool"],
         boots: false,
-        places: &[("vm_template", Body)],
+        fields: &[("vm_template", Body)],
     },
     Row {
         kinds: &[
@@ -182,7 +185,7 @@ const TABLE: &[Row] = &[
             "azurerm_tenant_template_deployment",
         ],
         boots: false,
-        places: &[
+        fields: &[
             ("template_content", Template),
             ("parameters_content", Parameters),
             ("template_spec_version_id", Elsewhere),
@@ -194,7 +197,7 @@ const TABLE: &[Row] = &[
             "azurestack_template_deployment",
         ],
         boots: false,
-        places: &[
+        fields: &[
             ("template_body", Template),
             ("parameters_body", Parameters),
             ("parameters", Body),
@@ -203,17 +206,17 @@ const TABLE: &[Row] = &[
     Row {
         kinds: &["azurerm_managed_application"],
         boots: false,
-        places: &[("parameter_values", Body), ("parameters", Body)],
+        fields: &[("parameter_values", Body), ("parameters", Body)],
     },
     Row {
         kinds: &["azapi_*"],
         boots: false,
-        places: &[("body", Body), ("sensitive_body", Body)],
+        fields: &[("body", Body), ("sensitive_body", Body)],
     },
     Row {
         kinds: &["libvirt_volume"],
         boots: false,
-        places: &[
+        fields: &[
             ("source", Image),
             ("create.content.url", Image),
             ("base_volume_id", Volume),
@@ -224,7 +227,7 @@ const TABLE: &[Row] = &[
     Row {
         kinds: &["libvirt_domain"],
         boots: false,
-        places: &[
+        fields: &[
             ("disk.file", Image),
             ("disk.url", Image),
             ("disk.volume_id", Volume),
@@ -234,28 +237,28 @@ const TABLE: &[Row] = &[
     Row {
         kinds: &["openstack_images_image_v2"],
         boots: false,
-        places: &[("local_file_path", Image), ("image_source_url", Image)],
+        fields: &[("local_file_path", Image), ("image_source_url", Image)],
     },
     Row {
         kinds: &["nutanix_image"],
         boots: false,
-        places: &[("source_path", Image), ("source_uri", Image)],
+        fields: &[("source_path", Image), ("source_uri", Image)],
     },
     Row {
         kinds: &["proxmox_virtual_environment_file"],
         boots: false,
-        places: &[("source_file.path", Image)],
+        fields: &[("source_file.path", Image)],
     },
     Row {
         kinds: &["proxmox_virtual_environment_download_file"],
         boots: false,
-        places: &[("url", Image)],
+        fields: &[("url", Image)],
     },
-    // Resources that this table does not know yet.
+    // Resources that this table does not have yet.
     Row {
         kinds: &["azurerm_*", "azurestack_*"],
         boots: false,
-        places: &[
+        fields: &[
             ("**.source_image_id", Image),
             ("**.image_id", Image),
             ("**.custom_image_id", Image),
@@ -270,9 +273,9 @@ const TABLE: &[Row] = &[
     },
 ];
 
-/// The places of a type of resources.
-pub(super) fn places(kind: &str) -> impl Iterator<Item = (&'static str, Role)> {
-    rows(kind).flat_map(|row| row.places.iter().copied())
+/// Returns the fields of a resource type.
+pub(super) fn fields(kind: &str) -> impl Iterator<Item = (&'static str, FieldRole)> {
+    rows(kind).flat_map(|row| row.fields.iter().copied())
 }
 
 /// Whether a resource of this type starts a machine.
@@ -280,17 +283,17 @@ pub(super) fn boots(kind: &str) -> bool {
     rows(kind).any(|row| row.boots)
 }
 
-/// Whether the table names this type, by more than its provider.
+/// Whether the table contains this type, and not only its provider.
 pub(super) fn is_known(kind: &str) -> bool {
-    rows(kind).any(|row| row.places.iter().any(|(path, _)| !path.starts_with("**")))
+    rows(kind).any(|row| row.fields.iter().any(|(path, _)| !path.starts_with("**")))
 }
 
 fn rows(kind: &str) -> impl Iterator<Item = &'static Row> {
-    let fits = move |row: &&'static Row| row.kinds.iter().any(|pattern| fits(pattern, kind));
-    TABLE.iter().filter(fits)
+    let is_match = move |row: &&'static Row| row.kinds.iter().any(|pattern| matches(pattern, kind));
+    TABLE.iter().filter(is_match)
 }
 
-fn fits(pattern: &str, kind: &str) -> bool {
+fn matches(pattern: &str, kind: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(head) => kind.starts_with(head),
         None => pattern == kind,

@@ -1,4 +1,4 @@
-//! What is known of images, by their ids.
+//! The images in a store or a pin file, by id.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -13,16 +13,16 @@ use crate::store::backend::Backend;
 use crate::store::history::{History, Recorded};
 use crate::store::{DeployStatus, Store, StoreError};
 
-/// An image that a record has.
+/// An image of a store or a pin file.
 pub(super) struct Known {
     /// `image@version`.
     pub(super) label: String,
     pub(super) class: String,
     pub(super) machine: String,
     pub(super) releases: BTreeMap<String, String>,
-    /// Whether it may be deployed; none where no store was asked.
+    /// The deploy status. `None` without a store.
     pub(super) status: Option<DeployStatus>,
-    /// Channels that held it and hold another image now.
+    /// The channels that have moved from this image to another one.
     pub(super) newer: Vec<String>,
 }
 
@@ -30,13 +30,13 @@ pub(super) struct Known {
 #[derive(Default)]
 pub struct Catalogue {
     known: HashMap<String, Known>,
-    /// Where pins are given, only what they name may be deployed.
+    /// The ids of pinned outputs. If present, other images are untracked.
     pinned: Option<HashSet<String>>,
     from_store: bool,
 }
 
 impl Catalogue {
-    /// What the pins of a file say, which has to prove itself first: see [`PinFile::verify`].
+    /// Reads the pins of a file, after [`PinFile::verify`].
     pub fn of_pins(file: &PinFile, trust: Option<&Trust>) -> Result<Self, PinError> {
         file.verify(trust)?;
         let mut catalogue = Self::default();
@@ -52,19 +52,19 @@ impl Catalogue {
         Ok(catalogue)
     }
 
-    /// What a store says at the time `now` of the images that `plan` names. Images that are looked up by what the log says
-    /// cost nothing; others, the reading of manifests, newest first, until all are found.
+    /// Looks up the images of `plan` in a store at the time `now`. Local images are found by the
+    /// log alone. For others, reads manifests, newest first, until all are found.
     pub async fn of_store<B: Backend>(
         store: &Store<B>,
         plan: &Plan,
         now: Timestamp,
     ) -> Result<Self, StoreError> {
         let history = store.history().await?;
-        let mut wanted: BTreeSet<String> = BTreeSet::new();
+        let mut ids: BTreeSet<String> = BTreeSet::new();
         for one in &plan.uses {
-            wanted.extend(one.before.iter().map(|id| key(id)));
+            ids.extend(one.before.iter().map(|id| key(id)));
             if let Planned::Id(id) = &one.after {
-                wanted.insert(key(id));
+                ids.insert(key(id));
             }
         }
         let mut catalogue = Self {
@@ -75,23 +75,24 @@ impl Catalogue {
             let hex = id.strip_prefix(LOCAL)?.split('.').next()?;
             format!("sha256:{hex}").parse::<Digest>().ok()
         };
-        let local: HashSet<Digest> = wanted.iter().filter_map(local).collect();
-        // A local id is the digest of a file, and the log has that of the first one.
+        let local: HashSet<Digest> = ids.iter().filter_map(local).collect();
+        // A local id contains the digest of a file, and the log has the digest of each first
+        // output.
         let (first, rest): (Vec<&Recorded>, Vec<&Recorded>) = history
             .recorded()
             .iter()
             .rev()
             .partition(|one| local.contains(&one.put.artifact));
         for recorded in first.into_iter().chain(rest) {
-            if wanted.is_empty() {
+            if ids.is_empty() {
                 break;
             }
             let digest = &recorded.put.manifest;
             let manifest = store.manifest(digest).await?;
             for (id, mut known) in known_outputs(&manifest) {
-                if wanted.remove(&id) {
+                if ids.remove(&id) {
                     known.status = Some(store.evaluate(&history, digest, now).await?);
-                    known.newer = newer(&history, recorded);
+                    known.newer = moved_channels(&history, recorded);
                     catalogue.known.insert(id, known);
                 }
             }
@@ -99,7 +100,7 @@ impl Catalogue {
         Ok(catalogue)
     }
 
-    /// The same, but only what `pins` pin counts as tracked.
+    /// Restricts tracked images to those in `pins`.
     #[must_use]
     pub fn only(mut self, pins: Self) -> Self {
         for (id, known) in pins.known {
@@ -109,7 +110,7 @@ impl Catalogue {
         self
     }
 
-    /// What it was made from.
+    /// Returns the kind of its source, in words.
     pub(super) fn source(&self) -> &'static str {
         match (self.from_store, self.pinned.is_some()) {
             (true, _) => "store",
@@ -122,7 +123,7 @@ impl Catalogue {
         self.known.get(&key(id))
     }
 
-    /// Whether pins are given and none of them is this.
+    /// Whether pins were given, and none of them is this image.
     pub(super) fn is_unpinned(&self, id: &str) -> bool {
         let pinned = self.pinned.as_ref();
         pinned.is_some_and(|pinned| !pinned.contains(&key(id)))
@@ -157,7 +158,7 @@ fn known_outputs(manifest: &Manifest) -> impl Iterator<Item = (String, Known)> {
     })
 }
 
-fn newer(history: &History, recorded: &Recorded) -> Vec<String> {
+fn moved_channels(history: &History, recorded: &Recorded) -> Vec<String> {
     let digest = recorded.put.manifest;
     let channels = history
         .channels()
@@ -169,7 +170,7 @@ fn newer(history: &History, recorded: &Recorded) -> Vec<String> {
             }
             let now = history.by_digest(&last.to)?.put.name();
             Some(format!(
-                "{image}:{channel} holds {now} (generation {})",
+                "{image}:{channel} points to {now} (generation {})",
                 last.generation
             ))
         });

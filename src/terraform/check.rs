@@ -1,4 +1,4 @@
-//! What is to be said of the images of a plan.
+//! Evaluates the images of a plan with a catalogue.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -6,68 +6,68 @@ use std::fmt;
 use serde::Serialize;
 
 use super::catalogue::{Catalogue, Known};
-use super::uses::{Plan, Planned, Use, class, key, moves};
+use super::uses::{Plan, Planned, Use, class, is_unversioned, key};
 use crate::manifest::succession::{Obstacle, Runs, Shape, Versions, obstacles};
 use crate::store::{Allow, DeployState};
 use crate::terminal::visible_line;
 
-/// What is to be said of one image at one place.
+/// A finding about one image in one field.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PlanFinding {
-    /// What kind.
+    /// The kind of finding.
     pub kind: Kind,
-    /// The resource's address.
+    /// The address of the resource.
     pub address: String,
-    /// The attribute, with the way to it.
+    /// The path of the attribute.
     pub attribute: String,
-    /// The id, where it is known before the plan is applied.
+    /// The id of the image, if it is known before the plan is applied.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// `image@version`, where a record has the id.
+    /// `image@version`, if a record has the id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
-    /// In words.
+    /// The finding, in words.
     pub text: String,
 }
 
-/// Kinds of findings, from bad to good.
+/// The kind of a finding, from bad to good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// Revoked.
+    /// The image is revoked.
     Revoked,
     /// Its artifact was removed.
     Removed,
     /// Its artifact is not in the store.
     Missing,
-    /// Its last test failed.
+    /// The last test failed.
     Failed,
-    /// It was never tested.
+    /// There is no test.
     Untested,
     /// Vault or Consul would become older.
     Downgrade,
-    /// Another class of image: a scale set cannot change that, and a machine is replaced.
+    /// The class changes: a scale set cannot change it, and a machine would be replaced.
     ClassChange,
-    /// No record has it.
+    /// No record has the id.
     Untracked,
-    /// Not known before the plan is applied.
+    /// The id is not known before the plan is applied.
     Unknown,
-    /// An image without an id, as those of a marketplace: it cannot be looked up.
+    /// The image has no id, as in a marketplace, and cannot be looked up.
     NotChecked,
-    /// Will be revoked.
+    /// The image will be revoked.
     Scheduled,
-    /// A channel that held it holds another one now.
+    /// A channel that pointed to the image has moved on.
     Newer,
-    /// A record has it, and nothing that was looked at speaks against it.
+    /// A record has the id, and there is no obstacle.
     Tracked,
 }
 
-/// What is refused.
+/// The rules for refusing a plan.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mode {
-    /// Whether images that cannot be checked are listed only.
+    /// Whether images that cannot be checked are accepted.
     pub lenient: bool,
-    /// Obstacles that are accepted.
+    /// The obstacles that are accepted.
     pub allow: Allow,
 }
 
@@ -82,7 +82,7 @@ impl Kind {
         }
     }
 
-    fn of(state: DeployState) -> Self {
+    fn from_state(state: DeployState) -> Self {
         match state {
             DeployState::Revoked => Self::Revoked,
             DeployState::Removed => Self::Removed,
@@ -95,7 +95,7 @@ impl Kind {
         }
     }
 
-    fn word(self) -> &'static str {
+    fn label(self) -> &'static str {
         match self {
             Self::Revoked => "REVOKED",
             Self::Removed => "REMOVED",
@@ -114,25 +114,25 @@ impl Kind {
     }
 }
 
-/// What is to be said of a plan.
+/// The findings about a plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// Whether it must not be applied.
+    /// Whether the plan must not be applied.
     pub refused: bool,
-    /// What was found, bad before good.
+    /// The findings, the bad ones first.
     pub findings: Vec<PlanFinding>,
-    /// What could not be looked at, in words.
+    /// What could not be checked, in words.
     pub not_checked: Vec<String>,
-    /// How many images the plan names by an id.
+    /// The number of distinct image ids in the plan.
     pub images: usize,
-    /// How many of those are known.
+    /// The number of those in the catalogue.
     pub known: usize,
-    /// Where those were looked for: `store` or `pin file`.
+    /// The kind of catalogue: `store` or `pin file`.
     pub source: &'static str,
 }
 
 impl Report {
-    /// Whether not one image is known: then probably another store was meant.
+    /// Whether the catalogue has none of the images: then it is probably the wrong one.
     pub fn is_all_strange(&self) -> bool {
         self.images > 0 && self.known == 0
     }
@@ -148,7 +148,7 @@ impl fmt::Display for Report {
                 text,
                 ..
             } = finding;
-            let line = format!("{:<12} {address} {attribute}: {text}", kind.word());
+            let line = format!("{:<12} {address} {attribute}: {text}", kind.label());
             writeln!(f, "{}", visible_line(&line))?;
         }
         for line in &self.not_checked {
@@ -158,11 +158,11 @@ impl fmt::Display for Report {
             let (images, source) = (self.images, self.source);
             writeln!(
                 f,
-                "0 of {images} images are known to this {source}: is it the right one? give another with --store or --pins"
+                "the {source} has none of the {images} images; pass another one with --store or --pins"
             )?;
         }
         let verdict = if self.refused {
-            "NOT to be applied"
+            "must NOT be applied"
         } else {
             "may be applied"
         };
@@ -170,8 +170,8 @@ impl fmt::Display for Report {
     }
 }
 
-/// Looks at every image that a plan uses, and says whether it may be applied. What is not known is refused, unless `mode` is
-/// lenient; a plan of whose images not one is known is always.
+/// Evaluates every image of a plan. Unknown images refuse the plan, unless `mode` is lenient. If
+/// the catalogue has none of the images, the plan is always refused.
 pub fn evaluate(plan: &Plan, catalogue: &Catalogue, mode: Mode) -> Report {
     let ids = plan.uses.iter().filter_map(|one| match &one.after {
         Planned::Id(id) => Some(key(id)),
@@ -209,7 +209,7 @@ fn compare_use(one: &Use, catalogue: &Catalogue, report: &mut Report) {
     match (&one.after, known) {
         (Planned::Unknown, _) => found.push((
             Kind::Unknown,
-            "known only once the plan is applied; use the id of a pin".to_owned(),
+            "its id is known only after the plan is applied".to_owned(),
         )),
         (Planned::Unseen(why), _) => found.push((Kind::NotChecked, why.clone())),
         (Planned::Id(id), None) => found.push((Kind::Untracked, untracked(id))),
@@ -218,13 +218,13 @@ fn compare_use(one: &Use, catalogue: &Catalogue, report: &mut Report) {
                 let text = format!("{} is recorded, but no pin names it", known.label);
                 found.push((Kind::Untracked, text));
             }
-            stands(known, &mut found, report);
+            add_status(known, &mut found, report);
         }
     }
     if let (Some(before), Some(after)) = (&one.before, id)
         && before != after
     {
-        compare((before, after), catalogue, &mut found, report);
+        add_changes((before, after), catalogue, &mut found, report);
     }
     if let ([], Some(known)) = (&found[..], known) {
         found.push((Kind::Tracked, known.label.clone()));
@@ -242,45 +242,44 @@ fn compare_use(one: &Use, catalogue: &Catalogue, report: &mut Report) {
 }
 
 fn untracked(id: &str) -> String {
-    if moves(id) {
-        format!("{id} names no version of the gallery's image: what it is changes by itself")
+    if is_unversioned(id) {
+        format!("{id} contains no version, so the image can change")
     } else {
-        format!("no record has {id}")
+        format!("{id} is not recorded")
     }
 }
 
-fn stands(known: &Known, found: &mut Vec<(Kind, String)>, report: &mut Report) {
+fn add_status(known: &Known, found: &mut Vec<(Kind, String)>, report: &mut Report) {
     match &known.status {
         Some(status) => {
             let obstacles = status.obstacles.iter();
-            found.extend(obstacles.map(|one| (Kind::of(one.state), one.why.clone())));
+            found.extend(obstacles.map(|one| (Kind::from_state(one.state), one.why.clone())));
             found.extend(status.scheduled.clone().map(|why| (Kind::Scheduled, why)));
         }
-        None => report.not_checked.push(
-            "whether anything was revoked, or a channel moved: give the store with --store"
-                .to_owned(),
-        ),
+        None => report
+            .not_checked
+            .push("revocations and moved channels: pass --store".to_owned()),
     }
     let newer = known.newer.iter();
     found.extend(newer.map(|newer| (Kind::Newer, format!("{}; {newer}", known.label))));
 }
 
-/// What runs, and what shall run.
-fn compare(
+/// Adds findings about replacing the running image.
+fn add_changes(
     (before, after): (&String, &String),
     catalogue: &Catalogue,
     found: &mut Vec<(Kind, String)>,
     report: &mut Report,
 ) {
     let (old, new) = (catalogue.find(before), catalogue.find(after));
-    let (runs, wanted) = (runs(before, old), runs(after, new));
+    let (runs, wanted) = (runs_of(before, old), runs_of(after, new));
     if old.is_none() || new.is_none() {
         report.not_checked.push(format!(
-            "whether Vault or Consul become older where {} is replaced",
+            "whether Vault or Consul become older: the image {} is not known",
             if old.is_none() { before } else { after }
         ));
     }
-    // Of an id that nobody knows not even the class is known.
+    // The class of an unknown id may be unknown as well.
     let (Some(from), Some(to)) = (runs.shapes.first(), wanted.shapes.first()) else {
         return;
     };
@@ -297,7 +296,7 @@ fn compare(
             }
             Obstacle::Machine => {
                 let (from, to) = (machine(from), machine(to));
-                let text = format!("from {from} to {to}: another kind of machine");
+                let text = format!("from {from} to {to}: a different kind of machine");
                 (Kind::ClassChange, text)
             }
             Obstacle::Older(Versions {
@@ -306,8 +305,8 @@ fn compare(
                 wanted,
             }) => {
                 let text = format!(
-                    "{} has {product} {wanted}, older than the {runs} of {}, and may not read its data: restore a Consul snapshot from \
-                     before the upgrade first",
+                    "{} has {product} {wanted}, older than the {runs} of {}, and may not read its data; first restore a Consul \
+                     snapshot from before the upgrade",
                     label(new),
                     label(old)
                 );
@@ -319,7 +318,7 @@ fn compare(
                 wanted,
             }) => {
                 report.not_checked.push(format!(
-                    "whether {product} {wanted} is older than {runs}: no versions that have an order"
+                    "whether {product} {wanted} is older than {runs}: the versions cannot be compared"
                 ));
                 continue;
             }
@@ -327,8 +326,8 @@ fn compare(
     }
 }
 
-/// What runs where `id` is deployed: all that a record says, or the class alone, where the id says so much.
-fn runs(id: &str, known: Option<&Known>) -> Runs {
+/// Returns the known facts about a deployed image. Without a record, these are at most its class.
+fn runs_of(id: &str, known: Option<&Known>) -> Runs {
     match known {
         Some(known) => Runs {
             shapes: vec![Shape {

@@ -1,13 +1,12 @@
-//! The images of one resource: by the form of their ids, and at the places of the table.
-//!
-//! In: what a resource is planned to be, and what of it is not known yet. Out: an image, or why it cannot be told, for each
-//! place.
+//! Finds the images of one resource, by the form of their ids and by the table of fields.
+//! Takes the planned values and the unknown ones. Returns for each field an image, or why there is
+//! none.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::catalog_fields::{self, Role};
+use super::catalog_fields::{self, FieldRole};
 use super::request::{self, Named, Request, overlay};
 use super::uses::{Planned, embedded, is_image};
 
@@ -15,69 +14,70 @@ use super::uses::{Planned, embedded, is_image};
 #[derive(Default)]
 pub(super) struct Found {
     pub(super) images: BTreeMap<String, Planned>,
-    /// Attribute and text of disks and the like that something is made from.
+    /// Attributes and texts of disks and so on that something is created from.
     pub(super) sources: Vec<(String, String)>,
-    /// Disks with a system on them: they count where no image is named.
+    /// OS disks. They count only if the resource names no image.
     os_disks: BTreeMap<String, Planned>,
     names_image: bool,
 }
 
-/// Looks through a resource of the type `kind`: its values, and in the same shape what is not known of them.
+/// Searches a resource of the type `kind`: its planned values, and their unknown parts in the same
+/// shape.
 pub(super) fn find(kind: &str, after: &Value, unknown: &Value) -> Found {
     let mut found = Found::default();
-    by_form(after, &mut String::new(), &mut found.images);
+    find_by_form(after, &mut String::new(), &mut found.images);
     if *unknown == Value::Bool(true) {
         if catalog_fields::is_known(kind) {
-            found.unknown("(the whole resource)".to_owned());
+            found.add_unknown("(the whole resource)".to_owned());
         }
         return found;
     }
     let resource = Resource { after, unknown };
-    for (path, role) in catalog_fields::places(kind) {
+    for (path, role) in catalog_fields::fields(kind) {
         let path: Vec<&str> = path.split('.').collect();
         let at = (after, unknown, &mut String::new());
         resource.descend(&path, role, at, &mut found);
     }
     if !found.names_image {
-        found.take_os_disks();
+        found.use_os_disks();
     }
     if !found.names_image && catalog_fields::boots(kind) && after.is_object() {
-        let why = "no image is named, so what it starts is not in the plan";
-        found.unseen("image".to_owned(), why.to_owned());
+        let why = "the plan names no image for it";
+        found.add_unseen("image".to_owned(), why.to_owned());
     }
     found
 }
 
 impl Found {
-    fn unknown(&mut self, path: String) {
+    fn add_unknown(&mut self, path: String) {
         self.names_image = true;
         self.images.entry(path).or_insert(Planned::Unknown);
     }
 
-    fn unseen(&mut self, path: String, why: String) {
+    fn add_unseen(&mut self, path: String, why: String) {
         self.names_image = true;
         self.images.entry(path).or_insert(Planned::Unseen(why));
     }
 
-    fn id(&mut self, path: String, id: &str) {
+    fn add_id(&mut self, path: String, id: &str) {
         self.names_image = true;
         self.images.insert(path, Planned::Id(id.to_owned()));
     }
 
-    /// What a request names.
-    fn request(&mut self, request: &Request<'_>, path: &str) {
+    /// Adds the images of a request.
+    fn add_request(&mut self, request: &Request<'_>, path: &str) {
         for (path, named) in request.find(path) {
             match named {
-                Named::Image(Planned::Id(id)) => self.id(path, &id),
-                Named::Image(Planned::Unknown) => self.unknown(path),
-                Named::Image(Planned::Unseen(why)) => self.unseen(path, why),
+                Named::Image(Planned::Id(id)) => self.add_id(path, &id),
+                Named::Image(Planned::Unknown) => self.add_unknown(path),
+                Named::Image(Planned::Unseen(why)) => self.add_unseen(path, why),
                 Named::Source(source) => self.sources.push((path, source)),
             }
         }
     }
 
-    /// What is computed beside a known disk says nothing.
-    fn take_os_disks(&mut self) {
+    /// Adds the OS disks. If one of them is known, the unknown ones are computed and do not count.
+    fn use_os_disks(&mut self) {
         let disks = std::mem::take(&mut self.os_disks);
         let known = disks.values().any(|disk| *disk != Planned::Unknown);
         for (path, disk) in disks {
@@ -89,7 +89,7 @@ impl Found {
     }
 }
 
-/// Values and what is not known of them, at a path.
+/// A planned value, its unknown parts, and its path.
 type At<'a, 'p> = (&'a Value, &'a Value, &'p mut String);
 
 struct Resource<'a> {
@@ -98,7 +98,7 @@ struct Resource<'a> {
 }
 
 impl Resource<'_> {
-    fn descend(&self, path: &[&str], role: Role, at: At<'_, '_>, found: &mut Found) {
+    fn descend(&self, path: &[&str], role: FieldRole, at: At<'_, '_>, found: &mut Found) {
         let (after, unknown, here) = at;
         if let ["**", rest @ ..] = path {
             if after.is_object() || unknown.is_object() {
@@ -106,7 +106,7 @@ impl Resource<'_> {
             }
             for key in keys(after, unknown) {
                 let inner = (child(after, &key), child(unknown, &key));
-                deeper(here, &key, |here| {
+                with_key(here, &key, |here| {
                     self.descend(path, role, (inner.0, inner.1, here), found);
                 });
             }
@@ -119,7 +119,7 @@ impl Resource<'_> {
         if items != [0, 0] {
             for at in 0..items[0].max(items[1]) {
                 let inner = (item(after, at), item(unknown, at));
-                deeper(here, &at.to_string(), |here| {
+                with_key(here, &at.to_string(), |here| {
                     self.descend(path, role, (inner.0, inner.1, here), found);
                 });
             }
@@ -129,65 +129,68 @@ impl Resource<'_> {
             [] => self.leaf(role, (after, unknown, here), found),
             [key, rest @ ..] => {
                 let inner = (child(after, key), child(unknown, key));
-                deeper(here, key, |here| {
+                with_key(here, key, |here| {
                     self.descend(rest, role, (inner.0, inner.1, here), found);
                 });
             }
         }
     }
 
-    /// Something that is not known before the plan is applied.
-    fn unknown(&self, role: Role, path: &str, found: &mut Found) {
+    /// Adds a value that is not known before the plan is applied.
+    fn unknown(&self, role: FieldRole, path: &str, found: &mut Found) {
         let path = path.to_owned();
         match role {
-            Role::OsDisk => {
+            FieldRole::OsDisk => {
                 found.os_disks.insert(path, Planned::Unknown);
             }
-            Role::Volume => {
-                let volume = "a volume that is known only once the plan is applied";
+            FieldRole::Volume => {
+                let volume = "a volume that is known only after the plan is applied";
                 found.sources.push((path, volume.to_owned()));
             }
-            // Computed, unless it is asked for.
-            Role::Import if !self.imports() => {}
-            Role::Template if text(&self.after["template_spec_version_id"]).is_some() => {}
-            Role::Parameters if !request::parameters_matter(self.template()) => {}
-            Role::Body if !request::may_name_images(self.after["type"].as_str()) => {}
-            _ => found.unknown(path),
+            // Computed, unless it is requested.
+            FieldRole::Import if !self.imports() => {}
+            FieldRole::Template if text(&self.after["template_spec_version_id"]).is_some() => {}
+            FieldRole::Parameters if !request::parameters_matter(self.template()) => {}
+            FieldRole::Body if !request::may_name_images(self.after["type"].as_str()) => {}
+            _ => found.add_unknown(path),
         }
     }
 
-    fn leaf(&self, role: Role, (after, unknown, path): At<'_, '_>, found: &mut Found) {
+    fn leaf(&self, role: FieldRole, (after, unknown, path): At<'_, '_>, found: &mut Found) {
         let path = path.clone();
         match (role, text(after)) {
-            (Role::Reference, _) => reference((after, unknown), &path, found),
-            (Role::Body, _) => {
+            (FieldRole::Reference, _) => add_reference((after, unknown), &path, found),
+            (FieldRole::Body, _) => {
                 let kind = self.after["type"].as_str().unwrap_or_default();
-                found.request(&Request::of_body(kind, after, unknown), &path);
+                found.add_request(&Request::from_body(kind, after, unknown), &path);
             }
             (_, None) => {}
-            (Role::Image, Some(id)) => found.id(path, id),
-            (Role::OsDisk, Some(id)) if is_image(id) => found.id(path, id),
-            (Role::Named, Some(name)) => {
-                found.unseen(path, format!("an image of the provider, {name}"));
+            (FieldRole::Image, Some(id)) => found.add_id(path, id),
+            (FieldRole::OsDisk, Some(id)) if is_image(id) => found.add_id(path, id),
+            (FieldRole::Named, Some(name)) => {
+                found.add_unseen(
+                    path,
+                    format!("an image of the provider ({name}) cannot be looked up"),
+                );
             }
-            (Role::OsDisk, Some(disk)) => {
-                let why = format!("what is on the disk {disk}, which is no image");
+            (FieldRole::OsDisk, Some(disk)) => {
+                let why = format!("the disk {disk} is not an image");
                 found.os_disks.insert(path, Planned::Unseen(why));
             }
-            (Role::Source | Role::Import | Role::Volume, Some(source)) => {
+            (FieldRole::Source | FieldRole::Import | FieldRole::Volume, Some(source)) => {
                 found.names_image = true;
                 if !is_image(source) {
                     found.sources.push((path, source.to_owned()));
                 }
             }
-            (Role::Template, Some(template)) => {
-                let request = Request::of_template(template, &self.parameters());
-                found.request(&request, &path);
+            (FieldRole::Template, Some(template)) => {
+                let request = Request::from_template(template, &self.parameters());
+                found.add_request(&request, &path);
             }
-            (Role::Elsewhere, Some(id)) => {
-                found.unseen(path, format!("a template that is not in the plan, {id}"));
+            (FieldRole::Elsewhere, Some(id)) => {
+                found.add_unseen(path, format!("the template {id} is not in the plan"));
             }
-            (Role::Block | Role::Parameters, Some(_)) => {}
+            (FieldRole::Block | FieldRole::Parameters, Some(_)) => {}
         }
     }
 
@@ -201,7 +204,7 @@ impl Resource<'_> {
         names.iter().find_map(|name| text(&self.after[*name]))
     }
 
-    /// The parameters of a template: as text, or each by its name.
+    /// Returns the parameters of a template, from their text or from single values.
     fn parameters(&self) -> Value {
         let names = ["parameters_content", "parameters_body"];
         let text = names.iter().find_map(|name| text(&self.after[*name]));
@@ -219,14 +222,14 @@ impl Resource<'_> {
     }
 }
 
-/// Attributes of a reference that are ids.
+/// The attributes of a reference that are ids.
 const IDS: [&str; 3] = [
     "id",
     "community_gallery_image_id",
     "shared_gallery_image_id",
 ];
 
-/// Attributes of a reference that name an image of a marketplace, or of the provider.
+/// The attributes of a reference that identify an image of a marketplace or of the provider.
 const NAMES: [&str; 6] = [
     "publisher",
     "offer",
@@ -236,61 +239,63 @@ const NAMES: [&str; 6] = [
     "well_known_image_name",
 ];
 
-fn reference((after, unknown): (&Value, &Value), path: &str, found: &mut Found) {
+fn add_reference((after, unknown): (&Value, &Value), path: &str, found: &mut Found) {
     for key in IDS {
         let path = format!("{path}.{key}");
         if unknown[key] == true {
-            return found.unknown(path);
+            return found.add_unknown(path);
         }
         if let Some(id) = text(&after[key]) {
-            return found.id(path, id);
+            return found.add_id(path, id);
         }
     }
     if NAMES.iter().any(|key| unknown[*key] == true) {
-        return found.unknown(path.to_owned());
+        return found.add_unknown(path.to_owned());
     }
     let names: Vec<&str> = NAMES.iter().filter_map(|key| text(&after[*key])).collect();
     if !names.is_empty() {
-        found.unseen(path.to_owned(), marketplace(&names.join(":")));
+        found.add_unseen(path.to_owned(), marketplace(&names.join(":")));
     }
 }
 
-/// What is said of an image that is named and has no id.
+/// Returns the message for an image with a name but no id.
 pub(super) fn marketplace(name: &str) -> String {
-    format!("a marketplace image, {name}: only images with an id can be looked up")
+    format!("the marketplace image {name} has no id and cannot be looked up")
 }
 
-/// Ids of images wherever they stand, by their form.
-fn by_form(value: &Value, path: &mut String, found: &mut BTreeMap<String, Planned>) {
+/// Finds image ids by their form, in all values.
+fn find_by_form(value: &Value, path: &mut String, found: &mut BTreeMap<String, Planned>) {
     match value {
         Value::String(text) => {
-            // An image's own id is no use of it.
+            // The own id of an image is not a use of it.
             if path != "id" && is_image(text) {
                 found.insert(path.clone(), Planned::Id(text.clone()));
             } else if let Some(inner) = embedded(text) {
-                by_form(&inner, path, found);
+                find_by_form(&inner, path, found);
             }
         }
         Value::Array(items) => {
             for (at, item) in items.iter().enumerate() {
-                deeper(path, &at.to_string(), |path| by_form(item, path, found));
+                with_key(path, &at.to_string(), |path| {
+                    find_by_form(item, path, found);
+                });
             }
         }
         Value::Object(entries) => {
             for (key, value) in entries {
-                deeper(path, key, |path| by_form(value, path, found));
+                with_key(path, key, |path| find_by_form(value, path, found));
             }
         }
         _ => {}
     }
 }
 
-/// A text that is not empty.
+/// Returns the text, unless it is empty.
 pub(super) fn text(value: &Value) -> Option<&str> {
     value.as_str().filter(|text| !text.is_empty())
 }
 
-/// The keys or places of both, each once.
+/// Returns the keys or indexes of both values, each once.
 pub(super) fn keys(after: &Value, unknown: &Value) -> Vec<String> {
     let mut keys = Vec::new();
     for value in [after, unknown] {
@@ -313,7 +318,7 @@ pub(super) fn child<'a>(value: &'a Value, key: &str) -> &'a Value {
     found.unwrap_or(&Value::Null)
 }
 
-/// A place of a list; a block that is no list is its own only place.
+/// Returns an item of a list. A block that is not a list counts as its only item.
 fn item(value: &Value, at: usize) -> &Value {
     match value {
         Value::Array(items) => items.get(at).unwrap_or(&Value::Null),
@@ -322,7 +327,7 @@ fn item(value: &Value, at: usize) -> &Value {
     }
 }
 
-pub(super) fn deeper(path: &mut String, key: &str, then: impl FnOnce(&mut String)) {
+pub(super) fn with_key(path: &mut String, key: &str, then: impl FnOnce(&mut String)) {
     let length = path.len();
     if length > 0 {
         path.push('.');

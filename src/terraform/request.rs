@@ -1,7 +1,6 @@
-//! Requests to Azure's resource manager within a plan: bodies of `azapi` resources, and ARM templates.
-//!
-//! Both are trees in the words of Azure's interface. In a template values may be expressions: what those of them are that
-//! an image can be in or below is looked up, and what cannot be told is said to be unknown.
+//! Finds images in requests to Azure Resource Manager: bodies of `azapi` resources, and ARM
+//! templates.
+//! Expressions in templates are evaluated if they can contain an image. Other results are unknown.
 
 mod scope;
 mod words;
@@ -10,16 +9,16 @@ use serde_json::Value;
 
 use super::find::{child, keys, marketplace, text};
 use super::uses::{Planned, embedded, is_image};
-use scope::{DEEPEST, Scope, get};
+use scope::{MAX_DEPTH, Scope, get};
 use words::{REFERENCE_IDS, REFERENCE_NAMES, SECTIONS, ValueRole};
 
 pub(super) use scope::overlay;
 pub(super) use words::may_name_images;
 
-/// Within one request, so many expressions are followed; what is left is unknown.
-const MOST: usize = 5000;
+/// The largest number of expressions that are followed in one request. The rest is unknown.
+const MAX_EXPRESSIONS: usize = 5000;
 
-/// Whether parameters that are not known may say which image a template deploys.
+/// Whether unknown parameters can affect which image a template deploys.
 pub(super) fn parameters_matter(template: Option<&str>) -> bool {
     let Some(text) = template else {
         return true;
@@ -33,19 +32,20 @@ pub(super) fn parameters_matter(template: Option<&str>) -> bool {
         "microsoft.compute/",
         "microsoft.resources/deployments",
     ];
-    let asks = get(&template, "parameters").as_object();
-    asks.is_some_and(|asks| !asks.is_empty()) && words.iter().any(|word| lower.contains(word))
+    let declared = get(&template, "parameters").as_object();
+    declared.is_some_and(|declared| !declared.is_empty())
+        && words.iter().any(|word| lower.contains(word))
 }
 
-/// What a request names.
+/// A finding in a request.
 pub(super) enum Named {
     /// An image.
     Image(Planned),
-    /// A disk, snapshot or machine that something is made from.
+    /// A disk, snapshot or machine that something is created from.
     Source(String),
 }
 
-/// A request, with what its expressions may name.
+/// A request, with the scope of its expressions.
 pub(super) struct Request<'a> {
     tree: Option<Value>,
     unknown: &'a Value,
@@ -55,8 +55,9 @@ pub(super) struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// The body of a request about a resource of the type `kind`: an object, or one as text.
-    pub(super) fn of_body(kind: &str, body: &Value, unknown: &'a Value) -> Self {
+    /// Returns the body of a request about a resource of the type `kind`, given as an object or as
+    /// text.
+    pub(super) fn from_body(kind: &str, body: &Value, unknown: &'a Value) -> Self {
         let (kind, _) = kind.split_once('@').unwrap_or((kind, ""));
         Self {
             tree: match body {
@@ -71,11 +72,11 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// A template, with its parameters where those are known.
-    pub(super) fn of_template(template: &str, parameters: &Value) -> Self {
+    /// Returns a template with its known parameters.
+    pub(super) fn from_template(template: &str, parameters: &Value) -> Self {
         let tree = serde_json::from_str(template).ok();
         Self {
-            scope: Scope::of(tree.as_ref().unwrap_or(&Value::Null), parameters),
+            scope: Scope::of_template(tree.as_ref().unwrap_or(&Value::Null), parameters),
             tree,
             unknown: &Value::Null,
             kind: None,
@@ -83,17 +84,17 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// All that it names, with its path below `path`.
+    /// Returns all images and sources in it, with their paths below `path`.
     pub(super) fn find(&self, path: &str) -> Vec<(String, Named)> {
         let Some(tree) = &self.tree else {
-            let why = "a request that is no JSON, so no image in it can be found";
+            let why = "the request is not JSON, so its images cannot be found";
             let unseen = Named::Image(Planned::Unseen(why.to_owned()));
             return vec![(path.to_owned(), unseen)];
         };
         let mut walk = Walk {
             path: path.to_owned(),
             found: Vec::new(),
-            left: MOST,
+            left: MAX_EXPRESSIONS,
         };
         let root = At {
             key: "",
@@ -103,25 +104,25 @@ impl<'a> Request<'a> {
             expanded: 0,
             is_template: self.is_template,
         };
-        walk.resource(self.kind.clone(), root);
+        walk.search_resource(self.kind.clone(), root);
         walk.found
     }
 }
 
-/// A place of a request.
+/// A value in a request.
 #[derive(Clone, Copy)]
 struct At<'a> {
-    /// What is in a list is what the list is called.
+    /// The key of the value. Items of a list have the key of the list.
     key: &'a str,
     value: &'a Value,
     unknown: &'a Value,
     scope: &'a Scope,
-    /// How many expressions within one another led here.
+    /// The number of nested expressions on the way to this value.
     expanded: usize,
     is_template: bool,
 }
 
-/// What was seen of one resource.
+/// The state of the search in one resource.
 struct Resource {
     kind: Option<String>,
     may_name_images: bool,
@@ -137,8 +138,8 @@ struct Walk {
 }
 
 impl Walk {
-    /// A resource with all that is in it.
-    fn resource(&mut self, kind: Option<String>, at: At<'_>) {
+    /// Searches a resource.
+    fn search_resource(&mut self, kind: Option<String>, at: At<'_>) {
         let mut resource = Resource {
             may_name_images: may_name_images(kind.as_deref()),
             kind,
@@ -146,7 +147,7 @@ impl Walk {
             has_disk: false,
             disks: Vec::new(),
         };
-        self.inside(at, &mut resource);
+        self.search_children(at, &mut resource);
         if resource.names_image {
             return;
         }
@@ -155,10 +156,10 @@ impl Walk {
             Some("microsoft.compute/virtualmachines" | "microsoft.compute/virtualmachinescalesets")
         );
         if starts_machine && resource.has_disk && resource.disks.is_empty() {
-            let why = "no image is named, so what it starts is not in the plan";
-            return self.note(Planned::Unseen(why.to_owned()), &mut resource);
+            let why = "the plan names no image for it";
+            return self.add(Planned::Unseen(why.to_owned()), &mut resource);
         }
-        // What is computed beside a known disk says nothing.
+        // If one of the disks is known, the unknown ones are computed and do not count.
         let disks = std::mem::take(&mut resource.disks);
         let known = disks.iter().any(|(_, disk)| *disk != Planned::Unknown);
         let counts = disks.into_iter();
@@ -166,19 +167,19 @@ impl Walk {
         (self.found).extend(counts.map(|(path, disk)| (path, Named::Image(disk))));
     }
 
-    fn note(&mut self, planned: Planned, resource: &mut Resource) {
+    fn add(&mut self, planned: Planned, resource: &mut Resource) {
         resource.names_image = true;
         self.found.push((self.path.clone(), Named::Image(planned)));
     }
 
     fn walk(&mut self, at: At<'_>, resource: &mut Resource) {
         if *at.unknown == Value::Bool(true) {
-            return self.unknown(at.key, false, resource);
+            return self.add_unknown(at.key, false, resource);
         }
         if !at.scope.is_expression(at.value) {
-            return self.plain(at, resource);
+            return self.search_value(at, resource);
         }
-        let follows = at.expanded < DEEPEST && self.left > 0;
+        let follows = at.expanded < MAX_DEPTH && self.left > 0;
         self.left = self.left.saturating_sub(1);
         let value = follows.then(|| at.scope.resolved(at.value)).flatten();
         match &value {
@@ -189,42 +190,42 @@ impl Walk {
                     expanded,
                     ..at
                 };
-                self.plain(at, resource);
+                self.search_value(at, resource);
             }
-            None => self.unknown(at.key, true, resource),
+            None => self.add_unknown(at.key, true, resource),
         }
     }
 
-    /// A value that is not known: to Terraform, or as an expression.
-    fn unknown(&mut self, key: &str, is_expression: bool, resource: &mut Resource) {
-        let place = words::place(&self.path).filter(|_| resource.may_name_images);
-        if place == Some(ValueRole::Disk) {
+    /// Adds a value that is unknown to Terraform, or an expression that cannot be evaluated.
+    fn add_unknown(&mut self, key: &str, is_expression: bool, resource: &mut Resource) {
+        let role = words::role(&self.path).filter(|_| resource.may_name_images);
+        if role == Some(ValueRole::Disk) {
             return resource.disks.push((self.path.clone(), Planned::Unknown));
         }
         let hides = words::hides(key) && (!is_expression || resource.may_name_images);
         let whole = !is_expression && (key.is_empty() || words::names_values(key));
-        if place.is_some() || hides || whole || words::is_id(key) || words::is_reference(key) {
-            self.note(Planned::Unknown, resource);
+        if role.is_some() || hides || whole || words::is_id(key) || words::is_reference(key) {
+            self.add(Planned::Unknown, resource);
         }
     }
 
-    fn plain(&mut self, at: At<'_>, resource: &mut Resource) {
+    fn search_value(&mut self, at: At<'_>, resource: &mut Resource) {
         if let Some(text) = text(at.value) {
-            let place = words::place(&self.path).filter(|_| resource.may_name_images);
-            if let Some(place) = place {
-                return self.place(place, text, resource);
+            let role = words::role(&self.path).filter(|_| resource.may_name_images);
+            if let Some(role) = role {
+                return self.add_value(role, text, resource);
             }
             if words::is_id(at.key) {
-                return self.note(Planned::Id(text.to_owned()), resource);
+                return self.add(Planned::Id(text.to_owned()), resource);
             }
         }
         let one = at.value.is_object() || at.value.is_string() || at.unknown.is_object();
         if words::is_reference(at.key) && one {
-            return self.reference(at, resource);
+            return self.add_reference(at, resource);
         }
         if at.key.eq_ignore_ascii_case("templateLink") && at.value.is_object() {
-            let why = "a linked template, which is not in the plan";
-            return self.note(Planned::Unseen(why.to_owned()), resource);
+            let why = "a linked template is not in the plan";
+            return self.add(Planned::Unseen(why.to_owned()), resource);
         }
         if let Some(value) = &at.value.as_str().and_then(embedded) {
             let unknown = &Value::Null;
@@ -233,21 +234,21 @@ impl Walk {
                 unknown,
                 ..at
             };
-            return self.plain(at, resource);
+            return self.search_value(at, resource);
         }
         let is_storage = at.key.eq_ignore_ascii_case("storageProfile");
         resource.has_disk |= is_storage && at.value.is_object();
         match kind(&at, resource) {
-            Some(kind) => self.resource(kind, at),
-            None => self.inside(at, resource),
+            Some(kind) => self.search_resource(kind, at),
+            None => self.search_children(at, resource),
         }
     }
 
-    /// All that is in a value.
-    fn inside(&mut self, at: At<'_>, resource: &mut Resource) {
+    /// Searches the children of a value.
+    fn search_children(&mut self, at: At<'_>, resource: &mut Resource) {
         let (value, unknown) = (at.value, at.unknown);
         if at.key.is_empty() && *unknown == Value::Bool(true) {
-            return self.unknown("", false, resource);
+            return self.add_unknown("", false, resource);
         }
         let nested = nested(&at);
         let nested = nested.as_ref();
@@ -273,13 +274,13 @@ impl Walk {
         }
     }
 
-    fn place(&mut self, place: ValueRole, text: &str, resource: &mut Resource) {
+    fn add_value(&mut self, role: ValueRole, text: &str, resource: &mut Resource) {
         let id = Planned::Id(text.to_owned());
-        match place {
-            _ if is_image(text) => self.note(id, resource),
-            ValueRole::Image => self.note(id, resource),
+        match role {
+            _ if is_image(text) => self.add(id, resource),
+            ValueRole::Image => self.add(id, resource),
             ValueRole::Disk => {
-                let why = format!("what is on the disk {text}, which is no image");
+                let why = format!("the disk {text} is not an image");
                 let disk = Planned::Unseen(why);
                 resource.disks.push((self.path.clone(), disk));
             }
@@ -290,13 +291,13 @@ impl Walk {
         }
     }
 
-    fn reference(&mut self, at: At<'_>, resource: &mut Resource) {
+    fn add_reference(&mut self, at: At<'_>, resource: &mut Resource) {
         let (value, unknown) = (at.value, at.unknown);
         match text(value) {
-            // In the words of some services the id itself.
-            Some(id) if is_image(id) => return self.note(Planned::Id(id.to_owned()), resource),
+            // Some services use the id itself as the reference.
+            Some(id) if is_image(id) => return self.add(Planned::Id(id.to_owned()), resource),
             None if value.is_object() || value.is_null() => {}
-            _ => return self.note(Planned::Unknown, resource),
+            _ => return self.add(Planned::Unknown, resource),
         }
         for key in REFERENCE_IDS {
             let id = get(value, key);
@@ -310,42 +311,43 @@ impl Walk {
             let length = self.path.len();
             self.path.push('.');
             self.path.push_str(key);
-            self.note(planned, resource);
+            self.add(planned, resource);
             return self.path.truncate(length);
         }
         let later = |key: &&str| *get(unknown, key) == Value::Bool(true);
         if REFERENCE_NAMES.iter().any(later) {
-            return self.note(Planned::Unknown, resource);
+            return self.add(Planned::Unknown, resource);
         }
         let names = REFERENCE_NAMES.iter();
         let names: Vec<&str> = names.filter_map(|key| text(get(value, key))).collect();
         if !names.is_empty() {
-            self.note(Planned::Unseen(marketplace(&names.join(":"))), resource);
+            self.add(Planned::Unseen(marketplace(&names.join(":"))), resource);
         }
     }
 }
 
-/// The type of a resource that begins at a place of a template, where one does; none where an expression tells it.
+/// Returns the type of the resource that begins at a value, if one does. The inner `None` is an
+/// unknown type.
 fn kind(at: &At<'_>, above: &Resource) -> Option<Option<String>> {
     let is_resource = at.key.eq_ignore_ascii_case("resources") && at.value.is_object();
     let kind = get(at.value, "type").as_str().filter(|_| is_resource)?;
     let kind = at.scope.resolved(&kind.into());
     let kind = kind.and_then(|kind| Some(kind.as_str()?.to_ascii_lowercase()));
-    // A resource within another one is named by the rest of its type.
+    // A nested resource has only the last part of its type.
     Some(match (kind, &above.kind) {
         (Some(kind), Some(above)) if !kind.contains('/') => Some(format!("{above}/{kind}")),
         (kind, _) => kind,
     })
 }
 
-/// Whether resources are in an object, by the names of newer templates.
+/// Whether the value is an object of resources by name, as in newer templates.
 fn is_named_list(at: &At<'_>) -> bool {
     at.key.eq_ignore_ascii_case("resources")
         && at.value.is_object()
         && get(at.value, "type").is_null()
 }
 
-/// The template within the properties of a deployment, with what its expressions mean.
+/// Returns the template in the properties of a deployment, with the scope of its expressions.
 fn nested(at: &At<'_>) -> Option<(Value, Scope)> {
     let template = get(at.value, "template");
     let template = match template {

@@ -1,36 +1,36 @@
-//! The images that a plan uses.
+//! Collects the images that a plan uses.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use super::find::{Found, find};
-use super::plan_file::{self, PlanFileError};
+use super::plan_file::{self, PlanDefect, PlanFileError};
 
-/// Where artifacts of a folder's store are, below the store.
+/// The folder of local artifacts, relative to the store.
 pub(super) const LOCAL: &str = "artifacts/sha256/";
 
-/// What a plan says of an image.
+/// The planned image of a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Planned {
     /// The id of an image.
     Id(String),
-    /// Known only once the plan is applied.
+    /// The id is known only after the plan is applied.
     Unknown,
-    /// An image that has no id in the plan: why, in words.
+    /// There is no id in the plan, for this reason.
     Unseen(String),
 }
 
-/// An image at one place of a plan.
+/// An image in one field of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Use {
-    /// The resource's address.
+    /// The address of the resource.
     pub address: String,
-    /// The attribute, with the way to it.
+    /// The path of the attribute.
     pub attribute: String,
-    /// What runs now, where anything does.
+    /// The id of the running image, if there is one.
     pub before: Option<String>,
-    /// What is planned.
+    /// The planned image.
     pub after: Planned,
 }
 
@@ -39,20 +39,17 @@ pub struct Use {
 pub struct Plan {
     /// The images, by address and attribute.
     pub uses: Vec<Use>,
-    /// What cannot be told from the plan, in words.
+    /// What the plan does not show, in words.
     pub notes: Vec<String>,
 }
 
 impl Plan {
-    /// Reads what `terraform show -json` printed: all images that are used after the plan is applied. `what` is what
-    /// messages call it.
+    /// Reads the output of `terraform show -json`: all images in use after the plan is applied.
+    /// `what` is for messages.
     pub fn read(what: &str, bytes: &[u8]) -> Result<Self, PlanFileError> {
-        let wrong = |why: String| PlanFileError {
-            what: what.to_owned(),
-            why,
-        };
-        let plan = plan_file::read(bytes).map_err(wrong)?;
-        Reader::default().read(&plan).map_err(wrong)
+        let plan = plan_file::read(bytes).map_err(|defect| defect.of_input(what))?;
+        let uses = Reader::default().read(&plan);
+        uses.map_err(|why| PlanDefect::from(why).of_input(what))
     }
 }
 
@@ -60,7 +57,7 @@ impl Plan {
 struct Reader {
     uses: BTreeMap<(String, String), Use>,
     notes: Vec<String>,
-    /// Resources that a change is about.
+    /// The addresses of resources in `resource_changes`.
     changed: BTreeSet<String>,
 }
 
@@ -68,25 +65,27 @@ impl Reader {
     fn read(mut self, plan: &Value) -> Result<Plan, String> {
         for change in list(plan, "resource_changes")? {
             let named = |why: String| format!("resource_changes: {why}");
-            self.change(change).map_err(named)?;
+            self.add_change(change).map_err(named)?;
         }
         for deferred in list(plan, "deferred_changes")? {
             let named = |why: String| format!("deferred_changes: {why}");
             let change = deferred.get("resource_change");
-            let change = change.ok_or_else(|| named("one without `resource_change`".to_owned()))?;
-            self.change(change).map_err(named)?;
+            let change =
+                change.ok_or_else(|| named("an item without `resource_change`".to_owned()))?;
+            self.add_change(change).map_err(named)?;
         }
         match &plan["planned_values"] {
             Value::Null => {}
             planned @ Value::Object(_) => {
                 let named = |why: String| format!("planned_values: {why}");
-                self.module(&planned["root_module"]).map_err(named)?;
+                self.add_module(&planned["root_module"]).map_err(named)?;
             }
-            _ => return Err("`planned_values` is no object".to_owned()),
+            _ => return Err("`planned_values` is not an object".to_owned()),
         }
         if plan["complete"] == false {
             self.notes.push(
-                "changes that Terraform leaves to another plan, as this one is not complete: check that one as well".to_owned(),
+                "the plan is not complete: check the next plan for the remaining changes"
+                    .to_owned(),
             );
         }
         Ok(Plan {
@@ -95,7 +94,7 @@ impl Reader {
         })
     }
 
-    fn change(&mut self, resource: &Value) -> Result<(), String> {
+    fn add_change(&mut self, resource: &Value) -> Result<(), String> {
         let address = address(resource)?;
         let change = resource.get("change").filter(|change| change.is_object());
         let change = change.ok_or_else(|| format!("{address} has no `change`"))?;
@@ -106,26 +105,26 @@ impl Reader {
         let kind = kind(resource, address);
         let before = find(kind, &change["before"], &Value::Null);
         let after = find(kind, &change["after"], &change["after_unknown"]);
-        self.note(address, after, &before.images);
+        self.add_uses(address, after, &before.images);
         Ok(())
     }
 
-    fn module(&mut self, module: &Value) -> Result<(), String> {
+    fn add_module(&mut self, module: &Value) -> Result<(), String> {
         for resource in list(module, "resources")? {
             let address = address(resource)?;
             if self.changed.contains(address) || is_data(resource) {
                 continue;
             }
             let found = find(kind(resource, address), &resource["values"], &Value::Null);
-            self.note(address, found, &BTreeMap::new());
+            self.add_uses(address, found, &BTreeMap::new());
         }
         for child in list(module, "child_modules")? {
-            self.module(child)?;
+            self.add_module(child)?;
         }
         Ok(())
     }
 
-    fn note(&mut self, address: &str, found: Found, before: &BTreeMap<String, Planned>) {
+    fn add_uses(&mut self, address: &str, found: Found, before: &BTreeMap<String, Planned>) {
         for (attribute, after) in found.images {
             let key = (address.to_owned(), attribute.clone());
             let before = match before.get(&attribute) {
@@ -141,7 +140,7 @@ impl Reader {
         }
         for (attribute, source) in found.sources {
             self.notes.push(format!(
-                "what is on {source}, which {address} is made from ({attribute})"
+                "the content of {source}, which {address} is created from ({attribute})"
             ));
         }
     }
@@ -152,7 +151,8 @@ fn address(resource: &Value) -> Result<&str, String> {
     address.ok_or_else(|| "a resource without `address`".to_owned())
 }
 
-/// The type of a resource. Its address says it as well: `module.a["x"].TYPE.NAME["key"]`.
+/// Returns the type of a resource, which its address also contains:
+/// `module.a["x"].TYPE.NAME["key"]`.
 fn kind<'a>(resource: &'a Value, address: &'a str) -> &'a str {
     if let Some(kind) = resource["type"].as_str() {
         return kind;
@@ -161,21 +161,22 @@ fn kind<'a>(resource: &'a Value, address: &'a str) -> &'a str {
     address.split('.').find(known).unwrap_or_default()
 }
 
-/// Whether it is only read: what it reads is used by others, if at all.
+/// Whether it is a data source. The resources that use it are checked instead.
 fn is_data(resource: &Value) -> bool {
     resource["mode"] == "data"
 }
 
-/// A list that may be absent. One in another form is not passed over: what is in it would go unseen.
+/// Returns a list that may be absent. Any other form is an error, since its content would be
+/// missed.
 fn list<'a>(module: &'a Value, key: &str) -> Result<&'a [Value], String> {
     match &module[key] {
         Value::Null => Ok(&[]),
         Value::Array(items) => Ok(items),
-        _ => Err(format!("`{key}` is no list")),
+        _ => Err(format!("`{key}` is not a list")),
     }
 }
 
-/// Some resources take a request's body as JSON within a text.
+/// Parses the JSON object in a text: some resources have a request body in this form.
 pub(super) fn embedded(text: &str) -> Option<Value> {
     let value = text.trim_start().starts_with('{');
     let value = value.then(|| serde_json::from_str::<Value>(text).ok())??;
@@ -186,7 +187,7 @@ pub(super) fn is_image(text: &str) -> bool {
     text.contains(LOCAL) || class(text).is_some()
 }
 
-/// The class of an image, as far as the form of its id tells.
+/// Returns the class of an image, if the form of its id shows it.
 pub(super) fn class(id: &str) -> Option<&'static str> {
     let id = id.to_ascii_lowercase();
     if id.starts_with("/subscriptions/") {
@@ -203,14 +204,15 @@ pub(super) fn class(id: &str) -> Option<&'static str> {
     id.contains(LOCAL).then_some("qcow2")
 }
 
-/// Whether an id names a gallery's image without a version, or whatever is newest: what it is changes by itself.
-pub(super) fn moves(id: &str) -> bool {
+/// Whether an id refers to a gallery image without a version, or to the newest one.
+pub(super) fn is_unversioned(id: &str) -> bool {
     let id = id.to_ascii_lowercase();
     class(&id) == Some("azure-gallery-version")
         && (!id.contains("/versions/") || id.ends_with("/versions/latest"))
 }
 
-/// What an id is looked up by: Azure does not care for case, and a local path begins where the store happens to be.
+/// Returns the lookup key of an id. Azure ids are case-insensitive. A local path counts from the
+/// folder of artifacts.
 pub(super) fn key(id: &str) -> String {
     match id.rfind(LOCAL) {
         Some(at) => id[at..].to_owned(),

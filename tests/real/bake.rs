@@ -111,7 +111,7 @@ async fn assert_is_recorded(project: &TestProject) {
             &["show", "quick", "--json"],
             &["\"official\":false", "\"secret\":\"token\""],
         ),
-        (&["show", "quick"], &["layers of earlier bakes"]),
+        (&["show", "quick"], &["cache entries"]),
         (&["doctor"], &["3 layers of earlier bakes take"]),
         (&["verify"], &["1 manifests, 1 tests"]),
     ];

@@ -348,7 +348,7 @@ fn test_records() {
         checks: vec![check("vault.tls-only", false)],
         ..record.clone()
     };
-    insta::assert_snapshot!(TestRecord::parse(&lie.to_bytes()).unwrap_err(), @"test record: the test passed although `vault.tls-only` failed");
+    insta::assert_snapshot!(TestRecord::parse(&lie.to_bytes()).unwrap_err(), @"the test record is not valid: the test passed although `vault.tls-only` failed");
     let text = String::from_utf8(bytes).unwrap();
     let other_type = text.replace("image-test/v1", "image-test/v2");
     insta::assert_snapshot!(TestRecord::parse(other_type.as_bytes()).unwrap_err());

@@ -1,7 +1,6 @@
-//! A difference in markdown, for pull requests and tickets.
-//!
-//! Names and values come out of images and definitions, and whoever reads the result may be somebody who decides. So
-//! every one of them stands in code, and can neither end its cell nor be a mention, a link or markup.
+//! Writes a difference as GitHub markdown, for pull requests and tickets.
+//! Names and values come from images and definitions, so they may be hostile. They are written as
+//! code, which cannot end a table cell, mention users, or contain links or markup.
 
 use std::fmt::Write as _;
 
@@ -9,17 +8,18 @@ use super::text::brief;
 use super::{ChangeKind, Difference, FieldChange};
 use crate::manifest::show::size;
 
-/// Above so many rows a table is folded.
-const ROWS_IN_SIGHT: usize = 20;
+/// The largest number of rows in a table that is not folded.
+const MAX_UNFOLDED_ROWS: usize = 20;
 
-/// No more names than this in a sentence; the tables have all.
-const NAMES_IN_LINE: usize = 10;
+/// The largest number of names in a sentence. The tables have all.
+const MAX_NAMES: usize = 10;
 
-/// No more characters of a value than this; JSON has all of it.
-const CELL_CHARS: usize = 120;
+/// The largest number of characters of a value. JSON has all.
+const MAX_CELL_CHARS: usize = 120;
 
 impl Difference {
-    /// The difference in GitHub's markdown: a heading, a line that sums up, and a table each for what is different.
+    /// Returns the difference as markdown: a heading, a summary, and a table for each kind of
+    /// change.
     pub fn markdown(&self) -> String {
         let mut text = format!(
             "### {} → {}\n\n{}\n",
@@ -44,14 +44,18 @@ impl Difference {
         text
     }
 
-    /// One line. What may be a reason to say no comes first.
+    /// Returns the summary, with possible objections first.
     fn summary(&self) -> String {
         let mut parts = Vec::new();
         let downgrades: Vec<&FieldChange> = self.downgrades().collect();
         if !downgrades.is_empty() {
             parts.push(bold(downgrades.len(), "downgrade", &downgrades));
         }
-        let failed: Vec<&FieldChange> = self.checks.iter().filter(|check| fails(check)).collect();
+        let failed: Vec<&FieldChange> = self
+            .checks
+            .iter()
+            .filter(|check| is_failed(check))
+            .collect();
         if !failed.is_empty() {
             parts.push(bold(failed.len(), "failed check", &failed));
         }
@@ -92,7 +96,7 @@ impl Difference {
     }
 }
 
-fn fails(check: &FieldChange) -> bool {
+fn is_failed(check: &FieldChange) -> bool {
     let to = check.to.as_deref().unwrap_or_default();
     to.split(super::AND).any(|state| state == super::NOT_OK)
 }
@@ -100,16 +104,13 @@ fn fails(check: &FieldChange) -> bool {
 /// `**2 downgrades: a, b**`.
 fn bold(count: usize, noun: &str, changed: &[&FieldChange]) -> String {
     let plural = if count == 1 { "" } else { "s" };
-    let names = changed
-        .iter()
-        .take(NAMES_IN_LINE)
-        .map(|one| code(&one.name));
+    let names = changed.iter().take(MAX_NAMES).map(|one| code(&one.name));
     let names: Vec<String> = names.collect();
-    let more = if count > NAMES_IN_LINE { ", …" } else { "" };
+    let more = if count > MAX_NAMES { ", …" } else { "" };
     format!("**{count} {noun}{plural}:** {}{more}", names.join(", "))
 }
 
-/// `packages: 1 added, 2 up`; nothing where there is nothing.
+/// Returns `packages: 1 added, 2 up`, or `None` without changes.
 fn counts(what: &str, changed: &[FieldChange]) -> Option<String> {
     let count = |change| changed.iter().filter(|one| one.change == change).count();
     let counted: Vec<String> = [
@@ -141,11 +142,12 @@ fn table(text: &mut String, title: &str, changed: &[FieldChange]) {
     if changed.is_empty() {
         return;
     }
-    let folded = changed.len() > ROWS_IN_SIGHT;
+    let folded = changed.len() > MAX_UNFOLDED_ROWS;
     let count = changed.len();
-    let heading = match folded {
-        true => format!("\n<details><summary>{title}: {count}</summary>\n"),
-        false => format!("\n**{title}**\n"),
+    let heading = if folded {
+        format!("\n<details><summary>{title}: {count}</summary>\n")
+    } else {
+        format!("\n**{title}**\n")
     };
     text.push_str(&heading);
     *text += "\n| | Name | From | To |\n|---|---|---|---|\n";
@@ -168,28 +170,29 @@ fn table(text: &mut String, title: &str, changed: &[FieldChange]) {
     }
 }
 
-/// `text` as code, on one line. In a code span only a backtick or a pipe could do harm, and in which way a backslash
-/// before a pipe counts is something that renderers do not agree on; such text stands in an element instead, with
-/// character references for all that could be markup. Mentions and links are made of neither.
+/// Returns `text` as code, on one line. A code span is unsafe only with a backtick or a pipe, and
+/// renderers disagree on a backslash before a pipe. Such text is written as an element with
+/// character references. Neither form allows mentions or links.
 fn code(text: &str) -> String {
-    let mut shown = String::new();
+    let mut visible = String::new();
     let mut chars = text.chars();
-    for c in chars.by_ref().take(CELL_CHARS) {
-        // What cannot be seen is spelt out, marks that turn the direction of text included.
+    for c in chars.by_ref().take(MAX_CELL_CHARS) {
+        // Invisible characters are escaped, including marks for the text direction.
         if c.is_ascii_graphic() || c == ' ' || c.is_alphanumeric() {
-            shown.push(c);
+            visible.push(c);
         } else {
-            shown.extend(c.escape_default());
+            visible.extend(c.escape_default());
         }
     }
     if chars.next().is_some() {
-        shown.push('…');
+        visible.push('…');
     }
-    let plain = !shown.contains(['`', '|', '\\']) && shown.trim() == shown && !shown.is_empty();
+    let plain =
+        !visible.contains(['`', '|', '\\']) && visible.trim() == visible && !visible.is_empty();
     if plain {
-        return format!("`{shown}`");
+        return format!("`{visible}`");
     }
-    let referenced = shown.chars().map(|c| {
+    let referenced = visible.chars().map(|c| {
         if c.is_alphanumeric() || c == '…' {
             c.to_string()
         } else {

@@ -1,4 +1,4 @@
-//! A difference in plain text, without colour.
+//! Prints a difference as plain text, without colour.
 
 use std::fmt;
 
@@ -44,8 +44,8 @@ fn packages_section(f: &mut fmt::Formatter<'_>, packages: &[FieldChange]) -> fmt
         return Ok(());
     }
     let count = |change| {
-        let of = packages.iter().filter(|package| package.change == change);
-        of.count()
+        let changed = packages.iter().filter(|package| package.change == change);
+        changed.count()
     };
     writeln!(
         f,
@@ -64,7 +64,7 @@ fn lines(f: &mut fmt::Formatter<'_>, changed: &[FieldChange]) -> fmt::Result {
         let name = &one.name;
         match (&one.from, &one.to) {
             (Some(from), Some(to)) => {
-                let mark = if one.change == ChangeKind::Down {
+                let sign = if one.change == ChangeKind::Down {
                     '!'
                 } else {
                     '~'
@@ -74,12 +74,12 @@ fn lines(f: &mut fmt::Formatter<'_>, changed: &[FieldChange]) -> fmt::Result {
                     _ => "",
                 };
                 let (from, to) = (brief(from), brief(to));
-                writeln!(f, "  {mark} {name:width$}  {from} -> {to}{word}")?;
+                writeln!(f, "  {sign} {name:width$}  {from} -> {to}{word}")?;
             }
             (from, to) => {
-                let mark = if from.is_some() { '-' } else { '+' };
+                let sign = if from.is_some() { '-' } else { '+' };
                 let value = brief(from.as_ref().or(to.as_ref()).map_or("", String::as_str));
-                writeln!(f, "  {mark} {name:width$}  {value}")?;
+                writeln!(f, "  {sign} {name:width$}  {value}")?;
             }
         }
     }
@@ -96,7 +96,7 @@ fn sizes(f: &mut fmt::Formatter<'_>, what: &str, (from, to): (u64, u64)) -> fmt:
     writeln!(f, "{what} size {from} -> {to} ({sign}{change})")
 }
 
-/// A whole digest is too long for a line; its beginning tells it from another.
+/// Shortens digests, which are too long for a line.
 pub(super) fn brief(value: &str) -> String {
     let short = |value: &str| match value.parse::<Digest>() {
         Ok(digest) => format!("sha256:{}", digest.short()),

@@ -1,28 +1,26 @@
-//! Package URLs (ECMA-427): one line that names a package in all ecosystems.
-//!
-//! In: a package or release. Out: its purl in the canonical form, so that equal packages have equal lines. Deliberately
-//! only writes them.
+//! Writes package URLs (ECMA-427) in their canonical form, so that equal packages have equal purls.
 
 use crate::digest::Digest;
 use crate::manifest::{Os, Package};
 
-/// The purl of a package of a distribution. Advisories of distributions speak of source packages, so `upstream` names
-/// it even where it has the package's own name.
+/// Returns the purl of a distribution package. `upstream` is always present, since advisories refer
+/// to source packages.
 pub(super) fn package(manager: &str, os: &Os, package: &Package) -> String {
     let distro = match os.version.as_str() {
         "" => os.id.clone(),
         version => format!("{}-{version}", os.id),
     };
-    let of_deb = manager == "dpkg";
-    let kind = if of_deb { "deb" } else { "rpm" };
-    // Only Debian's names are the same in upper and lower case; the epoch is a part of the version only there.
-    let name = if of_deb {
+    let is_deb = manager == "dpkg";
+    let kind = if is_deb { "deb" } else { "rpm" };
+    // Only the names of Debian packages are case-insensitive. Only there the epoch is a part of the
+    // version.
+    let name = if is_deb {
         package.name.to_lowercase()
     } else {
         package.name.clone()
     };
     let (epoch, version) = match package.version.split_once(':') {
-        Some((epoch, version)) if !of_deb => (epoch, version),
+        Some((epoch, version)) if !is_deb => (epoch, version),
         _ => ("", package.version.as_str()),
     };
     let qualifiers = [
@@ -35,7 +33,7 @@ pub(super) fn package(manager: &str, os: &Os, package: &Package) -> String {
     assemble(kind, &[&namespace, &encoded(&name)], version, &qualifiers)
 }
 
-/// The purl of an archive that no package manager knows.
+/// Returns the purl of an archive that belongs to no package manager.
 pub(super) fn generic(name: &str, version: &str, archive: &Digest) -> String {
     let checksum = archive.to_string();
     assemble(
@@ -46,7 +44,7 @@ pub(super) fn generic(name: &str, version: &str, archive: &Digest) -> String {
     )
 }
 
-/// Qualifiers come sorted by key; those without a value are left out, as the standard wants it.
+/// Joins the parts of a purl. Qualifiers must be sorted by key; those without a value are omitted.
 fn assemble(kind: &str, path: &[&str], version: &str, qualifiers: &[(&str, &str)]) -> String {
     let present = qualifiers.iter().filter(|(_, value)| !value.is_empty());
     let qualifiers: Vec<String> = present
@@ -66,14 +64,17 @@ fn assemble(kind: &str, path: &[&str], version: &str, qualifiers: &[(&str, &str)
     format!("pkg:{kind}/{}{version}{qualifiers}", path.join("/"))
 }
 
-/// `text` with all but letters, digits, `.`, `-`, `_`, `~` and `:` as the hex digits of its bytes. The standard forbids
-/// to encode the colon, of epochs and digests too.
+/// Percent-encodes all bytes except letters, digits, `.`, `-`, `_`, `~` and `:`. The standard
+/// forbids encoding colons.
 fn encoded(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_~:".contains(&byte);
     text.bytes()
-        .map(|byte| match plain(byte) {
-            true => char::from(byte).to_string(),
-            false => format!("%{byte:02X}"),
+        .map(|byte| {
+            if plain(byte) {
+                char::from(byte).to_string()
+            } else {
+                format!("%{byte:02X}")
+            }
         })
         .collect()
 }

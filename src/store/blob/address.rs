@@ -1,7 +1,5 @@
-//! Where a container is.
-//!
-//! In: `https://ACCOUNT.blob.core.windows.net/CONTAINER[/PREFIX]`, or the like for another cloud or the emulator.
-//! Out: an address that names a container over a connection that can be trusted, and that carries no credential.
+//! The address of a container: `https://ACCOUNT.blob.core.windows.net/CONTAINER[/PREFIX]`, or that
+//! of another cloud or of the emulator. It never contains a credential.
 
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -11,7 +9,7 @@ use azure_core::http::Url;
 use crate::azure::{Cloud, CloudError};
 use crate::store::backend::is_store_name;
 
-/// A container, and what all names in it begin with.
+/// A container, and the prefix of all names in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlobAddress {
     container: Url,
@@ -19,30 +17,28 @@ pub struct BlobAddress {
     prefix: String,
 }
 
-/// Text that is no address of a container. Never repeats what could be a credential.
+/// Why a text is not an address of a container. The messages never contain a possible credential.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    /// Not a URL.
-    #[error("the store's address is no URL ({0}); expected {EXPECTED}")]
+    /// It is not a URL.
+    #[error("the address of the store is not a URL, expected {EXPECTED}: {0}")]
     NotUrl(String),
-    /// Not `https`.
+    /// Its scheme is not `https`.
     #[error(
-        "the store at {0} is reached over `{1}`: only `https` is accepted, and `http` for a loopback address"
+        "cannot use the store at {0} over `{1}`: only `https` is accepted, or `http` on a loopback address"
     )]
     Insecure(String, String),
-    /// It carries a user, a query or a fragment.
-    #[error(
-        "the store's address carries more than a place; a shared access signature is given apart from it"
-    )]
+    /// It contains a user, a query or a fragment.
+    #[error("the address of the store contains a user, a query or a fragment")]
     Credential,
-    /// There is no container in it.
+    /// It contains no valid name of a container.
     #[error(
-        "the store's address names no container (3 to 63 of `a` to `z`, `0` to `9` and `-`); expected {EXPECTED}"
+        "the address of the store contains no container name (3 to 63 of `a` to `z`, `0` to `9` and `-`), expected {EXPECTED}"
     )]
     NoContainer,
-    /// The prefix is none that blobs of a store can have.
+    /// The prefix is not valid in the name of a blob.
     #[error(
-        "`{0}` cannot be the beginning of names in a store: use letters, digits, `-`, `_`, `.` and `/`"
+        "`{0}` is not a valid prefix of names in a store, expected letters, digits, `-`, `_`, `.` and `/`"
     )]
     Prefix(String),
 }
@@ -50,23 +46,23 @@ pub enum AddressError {
 const EXPECTED: &str = "https://ACCOUNT.blob.core.windows.net/CONTAINER[/PREFIX]";
 
 impl BlobAddress {
-    /// The container's URL.
+    /// Returns the URL of the container.
     pub(super) fn container(&self) -> &Url {
         &self.container
     }
 
-    /// What the names of all blobs begin with.
+    /// Returns the prefix of the names of all blobs.
     pub(super) fn prefix(&self) -> &str {
         &self.prefix
     }
 
-    /// The whole, for messages.
+    /// Returns the whole address, for messages.
     pub fn place(&self) -> String {
         let whole = format!("{}/{}", self.container, self.prefix);
         whole.trim_end_matches('/').to_owned()
     }
 
-    /// The cloud that it is in, as far as its host tells.
+    /// Returns the cloud that the host belongs to.
     pub fn cloud(&self) -> Result<Cloud, CloudError> {
         Cloud::of_blobs(self.container.host_str().unwrap_or_default())
     }
@@ -78,22 +74,19 @@ impl FromStr for BlobAddress {
     fn from_str(text: &str) -> Result<Self, AddressError> {
         let url = Url::parse(text).map_err(|error| AddressError::NotUrl(error.to_string()))?;
         let (user, secret) = (url.username(), url.password());
-        let more = [secret, url.query(), url.fragment()];
-        if !user.is_empty() || more.iter().any(Option::is_some) {
+        let forbidden = [secret, url.query(), url.fragment()];
+        if !user.is_empty() || forbidden.iter().any(Option::is_some) {
             return Err(AddressError::Credential);
         }
         let host = url.host_str().ok_or(AddressError::NoContainer)?;
         if url.scheme() != "https" && !(url.scheme() == "http" && is_loopback(&url)) {
             return Err(AddressError::Insecure(host.into(), url.scheme().into()));
         }
-        // Where the host is no name of an account, the account is the first part of the path.
-        let by_path = ip(&url).is_some() || is_loopback(&url);
+        // If the host does not contain the account, the account is the first part of the path.
+        let account_in_path = ip(&url).is_some() || is_loopback(&url);
         let path = url.path().trim_matches('/').to_owned();
-        let mut parts = path.splitn(if by_path { 3 } else { 2 }, '/');
-        let account = match by_path {
-            true => parts.next(),
-            false => None,
-        };
+        let mut parts = path.splitn(if account_in_path { 3 } else { 2 }, '/');
+        let account = if account_in_path { parts.next() } else { None };
         let container = parts.next().filter(|name| is_container(name));
         let container = container.ok_or(AddressError::NoContainer)?;
         let prefix = match parts.next() {
@@ -102,8 +95,11 @@ impl FromStr for BlobAddress {
             Some(prefix) => return Err(AddressError::Prefix(prefix.to_owned())),
         };
         let mut whole = url.clone();
-        let above = account.map(|account| format!("{account}/"));
-        whole.set_path(&format!("{}{container}", above.unwrap_or_default()));
+        let account_folder = account.map(|account| format!("{account}/"));
+        whole.set_path(&format!(
+            "{}{container}",
+            account_folder.unwrap_or_default()
+        ));
         Ok(Self {
             container: whole,
             prefix,

@@ -1,7 +1,5 @@
-//! How we prove to the service who we are.
-//!
-//! In: the caller's one choice. Out: what the client needs for it. Deliberately never goes on to another source where
-//! the chosen one fails, and reads no environment itself.
+//! Authentication to the service, with the credential that the caller chose.
+//! There is no fallback to another source, and no environment variable is read here.
 
 use std::sync::Arc;
 
@@ -10,22 +8,23 @@ use azure_core::credentials::TokenCredential;
 use crate::azure::{Auth, AzureTransport, Cloud, CredentialError, CredentialSource, Tokens};
 use crate::secret::{Scrubber, Secret};
 
-/// The one thing that proves it. Account keys are not offered: the client knows none.
+/// The credential. The SDK does not support account keys.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Credential {
-    /// A shared access signature: the query of a SAS URL. It needs the permissions read, create, write and list.
+    /// A shared access signature: the query of a SAS URL. It needs the permissions read, create,
+    /// write and list.
     Sas(Secret),
-    /// Tokens.
+    /// Tokens of Microsoft Entra ID.
     Identity {
-        /// Where they come from.
+        /// The source of the tokens.
         source: CredentialSource,
-        /// Whose they are.
+        /// The cloud that issues them.
         cloud: Box<Cloud>,
     },
 }
 
 impl Credential {
-    /// What makes tokens, where it is not a signature in the URL.
+    /// Returns the source of tokens. `None` for a shared access signature.
     pub(super) fn tokens(
         &self,
         wire: &AzureTransport,
@@ -33,15 +32,15 @@ impl Credential {
         let Self::Identity { source, cloud } = self else {
             return Ok(None);
         };
-        let who = Auth {
+        let auth = Auth {
             source: source.clone(),
             cloud: Cloud::clone(cloud),
             wire: wire.clone(),
         };
-        Ok(Some(Arc::new(who.tokens()?)))
+        Ok(Some(Arc::new(auth.tokens()?)))
     }
 
-    /// What nobody may read in an error: the token, and its signature alone.
+    /// Returns the texts to remove from errors: the SAS token, and its signature alone.
     fn secrets(&self) -> Vec<Secret> {
         let Self::Sas(token) = self else {
             return Vec::new();
@@ -59,13 +58,13 @@ impl Credential {
     }
 }
 
-/// What proves it, ready for use, and what takes it out of the words of others.
-pub(super) struct Proof {
+/// The credential in the form that the client needs, and a filter that removes it from texts.
+pub(super) struct BlobAuth {
     tokens: Option<Arc<Tokens>>,
     signature: Scrubber,
 }
 
-impl Proof {
+impl BlobAuth {
     pub(super) fn new(
         credential: &Credential,
         wire: &AzureTransport,
@@ -76,12 +75,12 @@ impl Proof {
         })
     }
 
-    /// For the client.
+    /// Returns the source of tokens for the client.
     pub(super) fn tokens(&self) -> Option<Arc<dyn TokenCredential>> {
         self.tokens.clone().map(|tokens| tokens as _)
     }
 
-    /// `text` without anything secret.
+    /// Returns `text` without the credential.
     pub(super) fn scrubbed(&self, text: &str) -> String {
         let text = self.signature.scrub(text);
         match &self.tokens {

@@ -1,7 +1,6 @@
-//! What a failed request means: whether to try again, whether a name is taken or free, and what people are told.
-//!
-//! In: an error of the client. Out: a judgement or words. Deliberately never shows the client's own text of a broken
-//! connection: it repeats the URL, and with it a signature.
+//! Classifies failed requests: retry, name taken or absent; and describes them.
+//! The SDK's own text of a broken connection is never shown, since it contains the URL and so a
+//! signature.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::Duration;
@@ -14,30 +13,30 @@ use azure_storage_blob::StorageError;
 use crate::azure::{cause, first_line, why_no_token};
 use crate::wait::pause_for;
 
-/// Does `attempt`, and again where a fault may pass.
-pub(super) async fn tried<T, F>(mut attempt: impl FnMut() -> F) -> azure_core::Result<T>
+/// Runs `attempt`, and retries temporary failures.
+pub(super) async fn retried<T, F>(mut attempt: impl FnMut() -> F) -> azure_core::Result<T>
 where
     F: Future<Output = azure_core::Result<T>>,
 {
     let mut pause = FIRST_PAUSE;
     for _ in 1..TRIES {
-        let asked = match attempt().await {
+        let requested = match attempt().await {
             Ok(value) => return Ok(value),
-            Err(error) => match passing(&error) {
-                Some(asked) => asked,
+            Err(error) => match retry_delay(&error) {
+                Some(requested) => requested,
                 None => return Err(error),
             },
         };
-        // Writers that were turned away together should not come back together.
-        let apart = RandomState::new().build_hasher().finish() % (pause.as_millis() as u64 / 2);
-        pause_for((pause + Duration::from_millis(apart)).max(asked)).await;
+        // Random, so that rejected writers do not all retry at the same time.
+        let jitter = RandomState::new().build_hasher().finish() % (pause.as_millis() as u64 / 2);
+        pause_for((pause + Duration::from_millis(jitter)).max(requested)).await;
         pause *= 2;
     }
     attempt().await
 }
 
-/// Where the fault may pass: how long the service asked us to wait.
-pub(super) fn passing(error: &azure_core::Error) -> Option<Duration> {
+/// Returns the delay that the service requests, if the failure may be temporary.
+pub(super) fn retry_delay(error: &azure_core::Error) -> Option<Duration> {
     match error.kind() {
         ErrorKind::Io | ErrorKind::Connection => Some(Duration::ZERO),
         ErrorKind::HttpResponse {
@@ -62,32 +61,32 @@ fn retry_after(response: &RawResponse) -> Duration {
     Duration::from_secs(seconds.unwrap_or(0)).min(LONGEST_PAUSE)
 }
 
-/// Whether the service says that there is no blob of this name. A missing container is another thing.
+/// Whether the blob does not exist. A missing container is a different error.
 pub(super) fn is_absent(error: &azure_core::Error) -> bool {
     answer(error).is_some_and(|(status, code)| status == 404 && code == Some("BlobNotFound"))
 }
 
-/// Whether a refusal to create says that the name is taken. 409 has other reasons as well, and some are about the
-/// container; without a reason it may be either.
+/// Whether a create failed because the name is taken. Some reasons of 409 concern the container;
+/// without a reason it may be either.
 pub(super) fn is_taken(error: &azure_core::Error) -> bool {
     match answer(error) {
         Some((412, _) | (409, None)) => true,
         Some((409, Some(code))) => TAKEN.contains(&code),
-        // What a credential that may create and not overwrite is told where there is a blob: by the service, and by
-        // the emulator.
+        // The answer to a credential that may create but not overwrite: of the service, and of the
+        // emulator.
         Some((403, Some(code))) => {
             matches!(
                 code,
                 "UnauthorizedBlobOverwrite" | "AuthorizationPermissionMismatch"
             )
         }
-        // Somebody else's commit threw our blocks away.
+        // Another writer's commit discarded our blocks.
         Some((400, code)) => code == Some("InvalidBlockList"),
         _ => false,
     }
 }
 
-/// Codes of 409 that are only given where there is a blob.
+/// Codes of 409 that occur only if the blob exists.
 const TAKEN: [&str; 7] = [
     "BlobAlreadyExists",
     "BlobImmutableDueToPolicy",
@@ -107,8 +106,8 @@ fn answer(error: &azure_core::Error) -> Option<(u16, Option<&str>)> {
     }
 }
 
-/// What people are told.
-pub(super) fn words(error: &azure_core::Error) -> String {
+/// Describes the error for people.
+pub(super) fn describe(error: &azure_core::Error) -> String {
     match error.kind() {
         ErrorKind::HttpResponse {
             status,
@@ -116,24 +115,26 @@ pub(super) fn words(error: &azure_core::Error) -> String {
             raw_response,
         } => {
             let code = error_code.as_deref();
-            let said = raw_response.as_deref().and_then(message);
-            let said = said.map_or_else(String::new, |said| format!(": {said}"));
+            let message = raw_response.as_deref().and_then(message);
+            let message = message.map_or_else(String::new, |message| format!(": {message}"));
             let named = code.map_or_else(String::new, |code| format!(" {code}"));
-            let hint = hint(u16::from(*status), code);
             format!(
-                "the service answered {}{named}{said}{hint}",
+                "the service answered {}{named}{message}",
                 u16::from(*status)
             )
         }
         ErrorKind::Io | ErrorKind::Connection => {
-            format!("could not be reached, or broke off: {}", cause(error))
+            format!(
+                "the service could not be reached, or the connection broke: {}",
+                cause(error)
+            )
         }
         ErrorKind::Credential => format!("no credential: {}", why_no_token(&error.to_string())),
         _ => cause(error),
     }
 }
 
-/// What the service says in its own words, without its ids of requests.
+/// Returns the message of the service, without its request ids.
 fn message(response: &RawResponse) -> Option<String> {
     let error = azure_core::Error::new(
         ErrorKind::HttpResponse {
@@ -143,34 +144,35 @@ fn message(response: &RawResponse) -> Option<String> {
         },
         "",
     );
-    let said = StorageError::try_from(error).ok()?;
-    let message = said.message.filter(|_| !response.body().is_empty())?;
-    let detail = said.authentication_error_detail;
+    let answer = StorageError::try_from(error).ok()?;
+    let message = answer.message.filter(|_| !response.body().is_empty())?;
+    let detail = answer.authentication_error_detail;
     let detail = detail.map_or_else(String::new, |detail| format!(" {}", first_line(&detail)));
     let message = first_line(&message);
     Some(format!("{}{detail}", message.trim_end_matches('.')))
 }
 
-/// What to do about it.
-fn hint(status: u16, code: Option<&str>) -> &'static str {
-    match (status, code) {
-        (404, Some("ContainerNotFound")) => "; create the container first, a store creates none",
+/// Returns the way out, if there is one.
+pub(super) fn hint(error: &azure_core::Error) -> Option<&'static str> {
+    Some(match answer(error)? {
+        (404, Some("ContainerNotFound")) => "Create the container first.",
         (409, Some("ContainerBeingDeleted")) => {
-            "; wait until it is gone, or take another container"
+            "Wait until it is deleted, or use another container."
         }
         (401 | 403, Some("AuthorizationPermissionMismatch")) => {
-            "; an identity needs the role `Storage Blob Data Contributor` here, a shared access signature the permissions `rcwl`, and `d` to remove artifacts"
+            "Give the identity the role `Storage Blob Data Contributor`. A shared access \
+             signature needs the permissions `rcwl`, and `d` to remove artifacts."
         }
         (401 | 403, _) => {
-            "; the credential is expired, is for another container, or may not do this"
+            "Check that the credential has not expired, is for this container, and permits the request."
         }
-        _ => "",
-    }
+        _ => return None,
+    })
 }
 
-/// How often something is done until its failure counts.
+/// The number of tries before a failure counts.
 const TRIES: u32 = 6;
-/// Doubles with each try.
+/// The first delay between tries. It doubles with each try.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
-/// The most that a service may ask us to wait.
+/// The longest delay that the service may request.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);

@@ -1,7 +1,6 @@
-//! Artifacts on their way to the container and back, in blocks, never whole in memory.
-//!
-//! In: a file or a writer. Out: a blob of blocks that is committed at once, or all its bytes in order. Each block is
-//! tried again by itself. Deliberately commits nothing that has another digest than the caller said.
+//! Sends artifacts to the container and fetches them, in blocks, never whole in memory.
+//! All blocks are committed at once, and only if their digest is the given one. Each block is
+//! retried by itself.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -18,7 +17,7 @@ use azure_storage_blob::{BlobClient, BlockBlobClient};
 use futures::stream::{self, FuturesUnordered, StreamExt as _};
 
 use super::Blob;
-use super::fault::{is_absent, tried};
+use super::fault::{is_absent, retried};
 use crate::digest::{Digest, Hashing};
 use crate::store::backend::{Backend as _, BackendError, Created};
 
@@ -33,30 +32,30 @@ pub(super) async fn send(
     if blob.exists(name).await? {
         return Ok(Created::Exists);
     }
-    let unread = |error| BackendError::Io {
+    let read_error = |error| BackendError::Io {
         name: from.display().to_string(),
         error,
     };
-    let mut source = BlockReader::open(from).map_err(unread)?;
-    let (mut ids, mut flying) = (Vec::new(), FuturesUnordered::new());
+    let mut source = BlockReader::open(from).map_err(read_error)?;
+    let (mut ids, mut in_flight) = (Vec::new(), FuturesUnordered::new());
     loop {
-        let (again, block) = source.next().await.map_err(unread)?;
-        source = again;
+        let (reader, block) = source.next().await.map_err(read_error)?;
+        source = reader;
         if block.is_empty() {
             break;
         }
-        if flying.len() >= PARALLEL
-            && let Some(Err(error)) = flying.next().await
+        if in_flight.len() >= PARALLEL
+            && let Some(Err(error)) = in_flight.next().await
         {
-            return blob.explain_failed_create(name, error).await;
+            return blob.resolve_failed_create(name, error).await;
         }
         let id = block_id(ids.len(), &source.run);
         ids.push(id.clone());
-        flying.push(stage(&client, id, block.into()));
+        in_flight.push(stage(&client, id, block.into()));
     }
-    while let Some(staged) = flying.next().await {
+    while let Some(staged) = in_flight.next().await {
         if let Err(error) = staged {
-            return blob.explain_failed_create(name, error).await;
+            return blob.resolve_failed_create(name, error).await;
         }
     }
     let (found, _, _) = source.hashing.finish();
@@ -64,17 +63,17 @@ pub(super) async fn send(
         let name = name.to_owned();
         return Err(BackendError::OtherContent { name, found });
     }
-    match tried(|| commit(&client, &ids)).await {
+    match retried(|| commit(&client, &ids)).await {
         Ok(()) => Ok(Created::New),
-        Err(error) => blob.explain_failed_create(name, error).await,
+        Err(error) => blob.resolve_failed_create(name, error).await,
     }
 }
 
-/// A file that is read in blocks, and hashed on the way.
+/// A file that is hashed while it is read in blocks.
 struct BlockReader {
     file: File,
     hashing: Hashing<io::Sink>,
-    /// Tells our blocks from those of another writer of the same blob.
+    /// A random number that distinguishes our blocks from those of another writer.
     run: [u8; 8],
 }
 
@@ -89,7 +88,7 @@ impl BlockReader {
         })
     }
 
-    /// The next block, empty at the end.
+    /// Reads the next block, which is empty at the end.
     async fn next(mut self) -> io::Result<(Self, Vec<u8>)> {
         let read = move || {
             let mut block = Vec::with_capacity(BLOCK_BYTES);
@@ -105,14 +104,14 @@ impl BlockReader {
     }
 }
 
-/// Ids of one blob are all of one length; the number keeps them apart, the run those of two writers.
+/// Returns the id of a block. All ids of a blob must have the same length.
 fn block_id(number: usize, run: &[u8; 8]) -> Vec<u8> {
     [&(number as u64).to_be_bytes()[..], run].concat()
 }
 
 async fn stage(client: &BlockBlobClient, id: Vec<u8>, block: Bytes) -> azure_core::Result<()> {
     let (id, block) = (&id, &block);
-    tried(|| async move {
+    retried(|| async move {
         let size = block.len() as u64;
         client
             .stage_block(id, size, block.clone().into(), None)
@@ -148,27 +147,27 @@ pub(super) async fn fetch(
     read(blob, name, file).await
 }
 
-/// How many bytes the blob `name` has.
+/// Returns the size of the blob `name`, in bytes.
 pub(super) async fn size(blob: &Blob, name: &str) -> Result<Option<u64>, BackendError> {
     let client = &blob.client(name)?;
-    match tried(|| extent(client)).await {
+    match retried(|| extent(client)).await {
         Ok((size, _)) => Ok(Some(size)),
         Err(error) if is_absent(&error) => Ok(None),
-        Err(error) => Err(blob.failed(name, &error)),
+        Err(error) => Err(blob.service_error(name, &error)),
     }
 }
 
-/// Reads the blob `name` into `writer`, in order, several blocks ahead.
+/// Reads the blob `name` into `writer`, in order. Several blocks are requested in advance.
 pub(super) async fn read(
     blob: &Blob,
     name: &str,
     writer: impl Write + Send + 'static,
 ) -> Result<Option<Digest>, BackendError> {
     let client = &blob.client(name)?;
-    let (size, etag) = match tried(|| extent(client)).await {
+    let (size, etag) = match retried(|| extent(client)).await {
         Ok(extent) => extent,
         Err(error) if is_absent(&error) => return Ok(None),
-        Err(error) => return Err(blob.failed(name, &error)),
+        Err(error) => return Err(blob.service_error(name, &error)),
     };
     let starts = (0..size).step_by(BLOCK_BYTES);
     let ranges = starts.map(|start| HttpRange::new(start, (size - start).min(BLOCK_BYTES as u64)));
@@ -176,7 +175,7 @@ pub(super) async fn read(
     let mut blocks = stream::iter(blocks).buffered(PARALLEL);
     let mut hashing = Hashing::new(writer);
     while let Some(block) = blocks.next().await {
-        let block = block.map_err(|error| blob.failed(name, &error))?;
+        let block = block.map_err(|error| blob.service_error(name, &error))?;
         let write = move || hashing.write_all(&block).map(|()| hashing);
         let written = tokio::task::spawn_blocking(write).await;
         let written = written.map_err(io::Error::other).flatten();
@@ -200,7 +199,7 @@ async fn block(
     etag: Option<&Etag>,
 ) -> azure_core::Result<Bytes> {
     let range = &range;
-    tried(|| async move {
+    retried(|| async move {
         let options = BlobClientDownloadOptions {
             if_match: etag.cloned(),
             parallel: Some(NonZero::<usize>::MIN),
@@ -213,7 +212,7 @@ async fn block(
     .await
 }
 
-/// Small enough to be sent within the time-out over 2 Mbit/s; 50,000 of them, the service's limit, make 195 GiB.
+/// The block size: sent within the time-out at 2 Mbit/s. The limit of 50,000 blocks allows 195 GiB.
 const BLOCK_BYTES: usize = 4 * 1024 * 1024;
-/// How many are on their way at once.
+/// The number of concurrent requests.
 const PARALLEL: usize = 4;

@@ -1,8 +1,5 @@
-//! Files of any size on their way into the folder, and out of it.
-//!
-//! In: a finished file. Out: the same under a name of the store, linked where that can be and copied where not.
-//! Deliberately reads nothing where a link will do, and knows nothing of what may be
-//! removed.
+//! Moves files of any size into the folder, and copies them out.
+//! It links if it can and copies otherwise. The caller decides what may be removed.
 
 use std::fs::{self, File};
 use std::io;
@@ -12,7 +9,7 @@ use super::{Dir, io_error, make_final};
 use crate::digest::{Digest, Hashing};
 use crate::store::backend::{BackendError, Created};
 
-/// Gives the finished file `from` the name `to`. Across file systems it is copied, and hashed on the way.
+/// Gives the finished file `from` the name `to`. Across file systems, copies and hashes it.
 pub(super) fn adopt(
     dir: &Dir,
     from: &Path,
@@ -20,9 +17,9 @@ pub(super) fn adopt(
     name: &str,
     digest: &Digest,
 ) -> Result<Created, BackendError> {
-    let shown = from.display().to_string();
-    let file = File::open(from).map_err(io_error(&shown))?;
-    make_final(&file).map_err(io_error(&shown))?;
+    let path = from.display().to_string();
+    let file = File::open(from).map_err(io_error(&path))?;
+    make_final(&file).map_err(io_error(&path))?;
     match dir.publish(from, to) {
         Err(BackendError::Io { error, .. }) if error.kind() == io::ErrorKind::CrossesDevices => {
             copy_in(dir, file, to, name, digest)
@@ -50,7 +47,7 @@ fn copy_in(
     dir.publish(copy.path(), to)
 }
 
-/// Copies `from`, where it is there, to `to`.
+/// Copies `from` to `to`, and returns the digest. `None` if `from` does not exist.
 pub(super) fn copy_out(from: &Path, to: &Path) -> io::Result<Option<Digest>> {
     let mut from = match File::open(from) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -62,7 +59,7 @@ pub(super) fn copy_out(from: &Path, to: &Path) -> io::Result<Option<Digest>> {
     Ok(Some(digest))
 }
 
-/// Removes `path`. Durable as well where another process removed it a moment ago.
+/// Removes `path` durably, even if another process has just removed it.
 pub(super) fn remove(path: &Path) -> io::Result<()> {
     let absent = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
     match fs::remove_file(path) {

@@ -1,7 +1,7 @@
-//! Carrying a plan out: first the events, each judged at the very end of the log, and then the bytes.
-//!
-//! In: the number of a plan's entry. Out: what was removed, what was left and why. What holds an artifact since the plan was
-//! made keeps it. Called again, it removes what a killed call has left behind its events.
+//! Carries out a plan: first appends the events, each checked at the end of the log, then removes
+//! the bytes.
+//! An artifact that has been in use since the plan was made stays. A repeated call removes what a
+//! killed one left.
 
 use std::collections::BTreeSet;
 
@@ -11,34 +11,34 @@ use serde::Serialize;
 use super::known::Known;
 use super::{ExternalUses, Hold, Presence, Row, Survey};
 use crate::digest::Digest;
-use crate::store::backend::{ArtifactName, Backend};
+use crate::store::backend::{ArtifactName, Backend, BackendError};
 use crate::store::event::Body;
 use crate::store::history::{History, Planned};
 use crate::store::{Store, StoreError, new_id};
 
-/// What came of a plan.
+/// The outcome of a plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Applied {
-    /// Artifacts that the log now says are removed.
+    /// Artifacts whose removal is logged now.
     pub removed: Vec<Gone>,
-    /// Files whose bytes are gone now: those, and what an earlier call had left.
+    /// Files that were removed, including those of earlier calls that were killed.
     pub files: Vec<String>,
-    /// Bytes that are free now.
+    /// The freed space, in bytes.
     pub bytes: u64,
-    /// What was left where it is.
+    /// Artifacts that stay.
     pub skipped: Vec<Skipped>,
-    /// Files that could not be removed. Their events are written; another call tries again.
+    /// Files that could not be removed. Their removal is logged, so another call tries again.
     pub failed: Vec<Failed>,
 }
 
-/// An artifact that was removed.
+/// An artifact whose removal was logged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Gone {
     /// `image@version`.
     pub name: String,
-    /// The manifest, which stays.
+    /// Its manifest, which stays.
     pub manifest: Digest,
-    /// The number of the entry that says so.
+    /// The number of the entry that logs the removal.
     pub entry: u64,
 }
 
@@ -49,22 +49,23 @@ pub struct Skipped {
     pub name: String,
     /// Its manifest.
     pub manifest: Digest,
-    /// Why.
+    /// The reason.
     pub why: String,
 }
 
 /// A file that could not be removed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Failed {
-    /// Its name in the store.
+    /// The name of the file in the store.
     pub file: String,
-    /// Why.
+    /// The reason.
     pub why: String,
 }
 
 impl<B: Backend> Store<B> {
-    /// Carries out the plan of an entry at the time `now`: removes what it names and nothing holds, and finishes what an
-    /// earlier call has left. Refused before its time, by keys that may not, and where less is looked at than for the plan.
+    /// Carries out a plan at the time `now`: removes its artifacts that are not in use, and files
+    /// that an earlier call left. Fails before the end of the grace period, without the role, and
+    /// if fewer sources are checked than for the plan.
     pub async fn apply_gc(
         &self,
         plan: u64,
@@ -77,7 +78,7 @@ impl<B: Backend> Store<B> {
         let mut history = self.history().await?;
         let found = history.plans().iter().find(|one| one.seq == plan);
         let plan = found.ok_or(StoreError::NoGcPlan(plan))?.clone();
-        let named = self.named_by(&history, &plan, outside, now)?;
+        let named = self.check_plan(&history, &plan, outside, now)?;
         let (mut applied, mut known) = (Applied::default(), Known::default());
         for manifest in &named {
             self.record_removal(
@@ -97,40 +98,45 @@ impl<B: Backend> Store<B> {
         Ok(applied)
     }
 
-    /// What the plan names and is not removed yet, once it is sure that it may be carried out now, and by us.
-    fn named_by(
+    /// Checks that the plan may be carried out now, by our keys. Returns its artifacts that are not
+    /// removed yet.
+    fn check_plan(
         &self,
         history: &History,
         plan: &Planned,
         outside: &ExternalUses,
         now: Timestamp,
     ) -> Result<Vec<Digest>, StoreError> {
-        let refused = |why: String| StoreError::Refused {
-            what: format!("the plan of entry {}", plan.seq),
-            why,
-        };
+        let what = format!("the plan of entry {}", plan.seq);
         if now < plan.due().timestamp() {
             let due = plan.due();
-            return Err(refused(format!("it may be carried out from {due} on")));
+            return Err(StoreError::refused(
+                what,
+                format!("it is not due before {due}"),
+            ));
         }
-        if let Some(why) = outside.lacks(&plan.keep) {
-            return Err(refused(why));
+        if let Some(why) = outside.missing_since(&plan.keep) {
+            return Err(StoreError::Refused {
+                what,
+                why,
+                hint: Some("Pass the same files as for the plan.".to_owned()),
+            });
         }
         let recorded = history.recorded().iter();
         let named = recorded.filter(|one| one.planned.contains(&plan.seq) && one.deleted.is_none());
         let named: Vec<Digest> = named.map(|one| one.put.manifest).collect();
         for manifest in &named {
-            let body = body(*manifest, plan.seq, String::new());
-            let judged = history.admits(&body, &self.own_keys(), now.into());
-            // Other rules are about one artifact alone, and are told of that one.
-            if let Err(error @ StoreError::NotAllowed { .. }) = judged {
+            let body = removal_body(*manifest, plan.seq, String::new());
+            let admission = history.admits(&body, &self.own_keys(), now.into());
+            // Other rules concern single artifacts, and are reported with them.
+            if let Err(error @ StoreError::NotAllowed { .. }) = admission {
                 return Err(error);
             }
         }
         Ok(named)
     }
 
-    /// Appends the event, if at the end of the log nothing holds the artifact.
+    /// Appends the event, if nothing uses the artifact at the end of the log.
     async fn record_removal(
         &self,
         manifest: &Digest,
@@ -152,20 +158,20 @@ impl<B: Backend> Store<B> {
                 manifest: *manifest,
                 why,
             };
-            if let Some(why) = stays_because(row, &survey, history, plan) {
+            if let Some(why) = reason_to_stay(row, &survey, history, plan) {
                 applied.skipped.push(stays(why));
                 return Ok(());
             }
-            let body = body(*manifest, plan.seq, row.why.clone());
+            let body = removal_body(*manifest, plan.seq, row.why.clone());
             match history.admits(&body, &self.own_keys(), now.into()) {
                 Err(error) if error.is_conflict() => {
                     applied.skipped.push(stays(error.to_string()));
                     return Ok(());
                 }
-                judged => judged?,
+                admission => admission?,
             };
             let appended = self.append_next(history, new_id(now), now, &body).await?;
-            // Ours is read back as anybody's is.
+            // Our entry is read back like any other.
             self.catch_up(history).await?;
             if let Some(entry) = appended {
                 applied.removed.push(Gone {
@@ -178,19 +184,19 @@ impl<B: Backend> Store<B> {
         }
     }
 
-    /// Removes every file that the log says is removed, that no image needs, and that nobody uses.
+    /// Removes the files whose removal is logged, that no image needs, and that no process uses.
     async fn remove_bytes(&self, survey: &Survey, applied: &mut Applied) {
         let unfinished = |row: &&Row| row.state == Presence::Unfinished;
-        let (gone, staying): (Vec<&Row>, Vec<&Row>) =
+        let (removed, staying): (Vec<&Row>, Vec<&Row>) =
             survey.rows.iter().partition(|row| is_removed(row));
         let needed: BTreeSet<&ArtifactName> = staying.iter().flat_map(|row| &row.files).collect();
         let mut tried: BTreeSet<&ArtifactName> = BTreeSet::new();
-        for row in gone.into_iter().filter(unfinished) {
+        for row in removed.into_iter().filter(unfinished) {
             if !row.holds.is_empty() {
                 applied.skipped.push(Skipped {
                     name: row.name.clone(),
                     manifest: row.manifest,
-                    why: format!("its bytes stay: {}", words(&row.holds)),
+                    why: format!("its bytes stay: {}", join_holds(&row.holds)),
                 });
                 continue;
             }
@@ -201,7 +207,7 @@ impl<B: Backend> Store<B> {
                     Ok(()) => applied.files.push(file.to_string()),
                     Err(error) => applied.failed.push(Failed {
                         file: file.to_string(),
-                        why: error.to_string(),
+                        why: reason(&error),
                     }),
                 }
             }
@@ -212,12 +218,20 @@ impl<B: Backend> Store<B> {
     }
 }
 
-/// Whether the log says that it was removed.
+/// Returns the error with its hint, since the report has no other place for the hint.
+fn reason(error: &BackendError) -> String {
+    match error.hint() {
+        Some(hint) => format!("{error}. {hint}"),
+        None => error.to_string(),
+    }
+}
+
+/// Whether its removal is logged.
 fn is_removed(row: &Row) -> bool {
     matches!(row.state, Presence::Unfinished | Presence::Removed)
 }
 
-fn body(manifest: Digest, plan: u64, why: String) -> Body {
+fn removal_body(manifest: Digest, plan: u64, why: String) -> Body {
     Body::ArtifactDeleted {
         manifest,
         plan,
@@ -225,30 +239,30 @@ fn body(manifest: Digest, plan: u64, why: String) -> Body {
     }
 }
 
-/// Why a planned artifact stays, where something has come between.
-fn stays_because(row: &Row, survey: &Survey, history: &History, plan: &Planned) -> Option<String> {
+/// Returns why a planned artifact stays, if the state has changed since.
+fn reason_to_stay(row: &Row, survey: &Survey, history: &History, plan: &Planned) -> Option<String> {
     match row.state {
-        Presence::Present if !row.holds.is_empty() => return Some(words(&row.holds)),
+        Presence::Present if !row.holds.is_empty() => return Some(join_holds(&row.holds)),
         Presence::Present => {}
         Presence::Missing => return Some("its file is missing already".to_owned()),
         Presence::Unfinished | Presence::Removed => {
-            return Some("somebody else removed it meanwhile".to_owned());
+            return Some("another process has removed it".to_owned());
         }
     }
-    let shares = |other: &&Row| {
+    let shares_file = |other: &&Row| {
         let same = other.files.iter().any(|file| row.files.contains(file));
         let one = history.by_digest(&other.manifest);
         let going = one.is_some_and(|one| one.deleted.is_some() || one.planned.contains(&plan.seq));
         same && !going
     };
-    let other = survey.rows.iter().find(shares)?;
+    let other = survey.rows.iter().find(shares_file)?;
     Some(format!(
-        "{} has the same file, and the plan does not name it",
+        "{} has the same file, and the plan does not list it",
         other.name
     ))
 }
 
-fn words(holds: &[Hold]) -> String {
+fn join_holds(holds: &[Hold]) -> String {
     let words: Vec<String> = holds.iter().map(Hold::to_string).collect();
     words.join(", ")
 }

@@ -1,4 +1,4 @@
-//! What manifests say of the files that came out: read once each, however often the log is judged again.
+//! A cache of what manifests record about output files: each manifest is read once.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -10,32 +10,32 @@ use crate::store::history::History;
 use crate::store::parallel::in_order;
 use crate::store::{Store, StoreError};
 
-/// By manifest.
+/// The outputs of each manifest.
 #[derive(Default)]
 pub(super) struct Known(HashMap<Digest, Outputs>);
 
-/// What came out of a bake.
+/// The outputs of a build.
 pub(super) struct Outputs {
     /// The files in the store, with their digests.
     pub files: Vec<(ArtifactName, Digest)>,
-    /// What the targets know the outputs by.
+    /// The ids of the outputs at their targets.
     pub ids: Vec<String>,
-    /// Where an output is that is not in the store.
+    /// The target of an output that is not in the store.
     pub elsewhere: Option<String>,
 }
 
-/// How many manifests one task reads.
+/// The number of manifests that one task reads.
 const AT_A_TIME: usize = 64;
 
 impl Known {
-    /// Of a manifest that the log records.
-    pub fn of(&self, manifest: &Digest) -> &Outputs {
+    /// Returns the outputs of a recorded manifest.
+    pub fn outputs(&self, manifest: &Digest) -> &Outputs {
         &self.0[manifest]
     }
 }
 
 impl Outputs {
-    fn of(manifest: &Manifest) -> Result<Self, BackendError> {
+    fn from_manifest(manifest: &Manifest) -> Result<Self, BackendError> {
         let outputs = manifest.outputs.iter();
         let local = outputs
             .clone()
@@ -51,9 +51,9 @@ impl Outputs {
 }
 
 impl<B: Backend> Store<B> {
-    /// Reads all manifests of the log that are not known yet. One that cannot be read is an error: what it needs is not
-    /// guessed at.
-    pub(super) async fn learn(
+    /// Reads all recorded manifests that are not cached yet. An unreadable manifest is an error:
+    /// its needs are unknown.
+    pub(super) async fn read_outputs(
         &self,
         history: &History,
         known: &mut Known,
@@ -65,7 +65,7 @@ impl<B: Backend> Store<B> {
             async move {
                 let mut read = Vec::new();
                 for digest in digests {
-                    let outputs = Outputs::of(&store.manifest(&digest).await?)?;
+                    let outputs = Outputs::from_manifest(&store.manifest(&digest).await?)?;
                     read.push((digest, outputs));
                 }
                 Ok::<_, StoreError>(read)

@@ -1,7 +1,6 @@
-//! What holds artifacts outside of the log: pins, and nodes that run.
-//!
-//! In: what the caller has read (pin files that were verified, lists of what nodes use, the processes of this machine). Out:
-//! who uses a manifest or a file. Deliberately believes every list: a line that fits two images holds both.
+//! Collects the uses of artifacts outside of the log: pins, listed nodes, and processes of this
+//! machine.
+//! A line that matches two images keeps both.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -12,37 +11,37 @@ use crate::store::backend::{ARTIFACTS, ArtifactName, Backend, BackendError, is_s
 use crate::store::event::Keep;
 use crate::store::{Store, StoreError};
 
-/// The least hex digits that a line names an image by.
+/// The smallest number of hex digits that a line identifies an image by.
 const LEAST_DIGITS: usize = 12;
 
-/// Who holds what, as far as the caller has looked.
+/// The uses of artifacts outside of the log, as far as the caller has checked.
 #[derive(Clone, Debug, Default)]
 pub struct ExternalUses {
-    /// By manifest.
+    /// The descriptions of the pins of each manifest.
     pins: BTreeMap<Digest, BTreeSet<String>>,
     pin_files: u64,
-    /// Lines of lists, lower case, and as they stand.
+    /// The lines of `--in-use` lists: in lower case, and unchanged.
     lines: Vec<(String, String)>,
     lists: u64,
-    /// By file in the store.
+    /// The processes that use each file.
     open: BTreeMap<ArtifactName, BTreeSet<String>>,
     not_seen: Vec<String>,
     stray: Vec<String>,
 }
 
-/// What an image may be called in a list.
+/// The names by which a list may refer to an image.
 pub(super) struct Names<'a> {
     pub image: &'a str,
     /// `image@version`.
     pub name: &'a str,
-    /// What targets know its outputs by.
+    /// The ids of its outputs at their targets.
     pub ids: &'a [String],
-    /// Hex digits: of its manifest, of its files.
+    /// The hex digits of its manifest and of its files.
     pub hex: Vec<String>,
 }
 
 impl ExternalUses {
-    /// A pin file was read and proved: it holds these manifests, each by the name that people are shown.
+    /// Adds the pins of a verified pin file: manifests, each with a description.
     pub fn pinned(&mut self, pins: impl IntoIterator<Item = (Digest, String)>) {
         self.pin_files += 1;
         for (manifest, by) in pins {
@@ -50,9 +49,9 @@ impl ExternalUses {
         }
     }
 
-    /// A list of what running nodes use was read: in each line an image's name, `name@version`, an id that a target knows it
-    /// by, or anything with at least 12 hex digits of its digest or its file's, as paths and `sha256:…` have. Empty lines and
-    /// those that begin with `#` say nothing.
+    /// Adds a list of what running nodes use. A line is the name of an image, `name@version`, an id
+    /// of an output, or a text with at least 12 hex digits of a digest, such as a path or
+    /// `sha256:…`. Empty lines and lines that begin with `#` are ignored.
     pub fn in_use(&mut self, list: &str) {
         self.lists += 1;
         let lines = list.lines().map(str::trim);
@@ -61,25 +60,23 @@ impl ExternalUses {
             .extend(lines.map(|line| (line.to_lowercase(), line.to_owned())));
     }
 
-    /// What could not be looked at, in words.
+    /// Returns the sources that were not checked, in words.
     pub fn not_seen(&self) -> Vec<String> {
         let mut lines = self.not_seen.clone();
         if self.pin_files == 0 {
-            lines.push(
-                "pin files: none was given; give those of all deployments with --pins".to_owned(),
-            );
+            lines.push("pin files: none was given (--pins, for each deployment)".to_owned());
         }
         if self.lists == 0 {
             lines.push(
-                "nodes elsewhere, and disks that build on an image and are not open now: give what they use with --in-use"
+                "other nodes, and closed disks that are based on an image: no list was given (--in-use)"
                     .to_owned(),
             );
         }
         lines
     }
 
-    /// `keep`, with how many pin files and lists were looked at.
-    pub(super) fn counted(&self, keep: Keep) -> Keep {
+    /// Returns `keep` with the number of checked pin files and lists.
+    pub(super) fn with_counts(&self, keep: Keep) -> Keep {
         Keep {
             pin_files: self.pin_files,
             in_use_lists: self.lists,
@@ -87,18 +84,18 @@ impl ExternalUses {
         }
     }
 
-    /// What was looked at when `keep` was written down, and has not been now.
-    pub(super) fn lacks(&self, keep: &Keep) -> Option<String> {
-        let lacking = |had: u64, wanted: u64, what: &str, option: &str| {
-            (had < wanted).then(|| {
-                format!("it was made with {what}: {wanted}, and {had} given now; give them all again with {option}")
+    /// Returns what the plan with `keep` was based on and is missing now.
+    pub(super) fn missing_since(&self, keep: &Keep) -> Option<String> {
+        let missing = |given: u64, planned: u64, what: &str, option: &str| {
+            (given < planned).then(|| {
+                format!("it was made with {planned} {what} ({option}), now there are {given}")
             })
         };
-        let pins = lacking(self.pin_files, keep.pin_files, "pin files", "--pins");
-        pins.or_else(|| lacking(self.lists, keep.in_use_lists, "lists of use", "--in-use"))
+        let pins = missing(self.pin_files, keep.pin_files, "pin files", "--pins");
+        pins.or_else(|| missing(self.lists, keep.in_use_lists, "lists of use", "--in-use"))
     }
 
-    /// Files beside the artifacts whose names no store gives, so that no image can need them.
+    /// Returns the files next to the artifacts whose names are not valid in a store.
     pub fn stray(&self) -> &[String] {
         &self.stray
     }
@@ -111,8 +108,9 @@ impl ExternalUses {
         self.open.get(file).into_iter().flatten()
     }
 
-    /// For every line the images that it means, by their places in `images`; and the lines that mean none.
-    pub(super) fn lines_about(&self, images: &[Names<'_>]) -> (Vec<(usize, String)>, Vec<String>) {
+    /// Matches the lines with `images`. Returns each line with the index of an image that it
+    /// matches, and the unmatched lines.
+    pub(super) fn match_lines(&self, images: &[Names<'_>]) -> (Vec<(usize, String)>, Vec<String>) {
         if self.lines.is_empty() {
             return (Vec::new(), Vec::new());
         }
@@ -129,31 +127,31 @@ impl ExternalUses {
         }
         let (mut found, mut unmatched) = (Vec::new(), Vec::new());
         for (lower, line) in &self.lines {
-            let mut meant: BTreeSet<usize> = BTreeSet::new();
-            meant.extend(words.get(lower).into_iter().flatten());
+            let mut matched: BTreeSet<usize> = BTreeSet::new();
+            matched.extend(words.get(lower).into_iter().flatten());
             for run in hex_runs(lower) {
                 let from = digits.range(run..);
-                let fitting = from.take_while(|(hex, _)| hex.starts_with(run));
-                meant.extend(fitting.flat_map(|(_, places)| places));
+                let matching = from.take_while(|(hex, _)| hex.starts_with(run));
+                matched.extend(matching.flat_map(|(_, indexes)| indexes));
             }
-            if meant.is_empty() {
+            if matched.is_empty() {
                 unmatched.push(line.clone());
             }
-            found.extend(meant.into_iter().map(|at| (at, line.clone())));
+            found.extend(matched.into_iter().map(|at| (at, line.clone())));
         }
         (found, unmatched)
     }
 }
 
-/// Runs of hex digits that are long enough to mean something.
+/// Returns the runs of hex digits that are long enough to identify an image.
 fn hex_runs(text: &str) -> impl Iterator<Item = &str> {
     let runs = text.split(|c: char| !c.is_ascii_hexdigit());
     runs.filter(|run| (LEAST_DIGITS..=64).contains(&run.len()))
 }
 
 impl<B: Backend> Store<B> {
-    /// Looks which artifacts the processes of this machine use, by `proc`, its `/proc`. Only of a store in a folder can that
-    /// be told.
+    /// Adds the artifacts that processes of this machine use, according to `proc`, its `/proc`.
+    /// Works only for a store in a folder.
     pub async fn see_processes(
         &self,
         outside: &mut ExternalUses,
@@ -177,13 +175,13 @@ impl<B: Backend> Store<B> {
             name: proc.display().to_string(),
             error,
         })?;
-        for (path, who) in users.of {
+        for (path, processes) in users.of {
             let users = outside.open.entry(files[&path].clone()).or_default();
-            users.extend(who);
+            users.extend(processes);
         }
         if users.hidden > 0 {
             outside.not_seen.push(format!(
-                "{} processes of this machine, whose open files may not be read: run it as root",
+                "{} processes of this machine, whose open files only root can read",
                 users.hidden
             ));
         }

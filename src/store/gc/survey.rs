@@ -1,8 +1,5 @@
-//! The fate of every artifact, and all that holds it.
-//!
-//! In: the log up to some entry, what manifests say, which files are there, what holds from outside. Out: one row a recorded
-//! image. Pure but for the revocations of the newest images, which may ask manifests. What is held holds in turn: the disk
-//! that it was made from, and whoever else has the same file.
+//! Determines what needs each artifact, and returns one row for each recorded image.
+//! A needed artifact also keeps its base disk, and the images that share its file.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -22,11 +19,11 @@ use crate::store::{Store, StoreError, TestState};
 /// All artifacts, in the order of recording.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Survey {
-    /// The last entry of the log that was looked at.
+    /// The number of the last log entry that was evaluated.
     pub head: u64,
-    /// One for each recorded image.
+    /// One row for each recorded image.
     pub rows: Vec<Row>,
-    /// Lines of lists of use that mean no image of this store.
+    /// Lines of `--in-use` lists that match no image of this store.
     pub unmatched: Vec<String>,
 }
 
@@ -35,43 +32,43 @@ pub struct Survey {
 pub struct Row {
     /// `image@version`.
     pub name: String,
-    /// The manifest that it belongs to.
+    /// The manifest of the artifact.
     pub manifest: Digest,
-    /// Of its file.
+    /// The digest of its file.
     pub artifact: Digest,
-    /// Of its file, in bytes.
+    /// The size of its file, in bytes.
     pub size: u64,
-    /// When it was recorded.
+    /// The time of recording.
     pub recorded_at: Moment,
-    /// Whether it is there.
+    /// Whether it is in the store.
     pub state: Presence,
-    /// What holds it.
+    /// The uses that keep it.
     pub holds: Vec<Hold>,
-    /// The last entry that planned to remove it.
+    /// The number of the last entry that plans to remove it.
     pub planned: Option<u64>,
-    /// What there is to say where nothing holds it.
+    /// Why it is not needed, in words.
     #[serde(skip)]
     pub(super) why: String,
-    /// Its files in the store.
+    /// The names of its files in the store.
     #[serde(skip)]
     pub(super) files: Vec<ArtifactName>,
 }
 
-/// Whether an artifact is there.
+/// Whether an artifact is in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Presence {
-    /// It is.
+    /// It is in the store.
     Present,
-    /// It should be, and is not.
+    /// It is not in the store, although no event removed it.
     Missing,
-    /// The log says that it was removed, and its bytes are still there, for nobody.
+    /// Its removal is logged, but its bytes are still there.
     Unfinished,
-    /// The log says that it was removed.
+    /// Its removal is logged, and its bytes are gone.
     Removed,
 }
 
-/// What holds an artifact.
+/// A use that keeps an artifact.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Hold {
@@ -79,41 +76,41 @@ pub enum Hold {
     Channel {
         /// `image:channel`.
         channel: String,
-        /// The newest generation that held it.
+        /// The newest generation that points to it.
         generation: u64,
-        /// Whether that is the present one.
+        /// Whether that is the present generation.
         present: bool,
     },
-    /// A pin.
+    /// A pin refers to it.
     Pin {
-        /// Its name, and its file's.
+        /// The name of the pin and of its file.
         pin: String,
     },
-    /// A running node, by a line of a list or as a process of this machine.
+    /// A running node uses it, according to a list or to the processes of this machine.
     InUse {
-        /// Who says so.
+        /// The line of the list, or the process.
         by: String,
     },
-    /// It is the newest of its image that was tested and is not revoked.
+    /// It is the newest of its image that passed its test and is not revoked.
     NewestTested,
-    /// It was recorded a short time ago.
+    /// It was recorded recently.
     Young {
-        /// How long it stays.
+        /// The time until which it stays.
         until: Moment,
     },
-    /// An image that is held was made from it.
+    /// A kept image was built from it.
     BaseOf {
-        /// That image.
+        /// The image that was built from it.
         name: String,
     },
-    /// An image that is held has the same file.
+    /// A kept image has the same file.
     SharedWith {
-        /// That image.
+        /// The image that shares the file.
         name: String,
     },
-    /// It is not in the store, where alone anything is removed.
+    /// It is not in the store, and `gc` removes only from the store.
     Elsewhere {
-        /// Its target.
+        /// The target that has it.
         target: String,
     },
 }
@@ -142,22 +139,22 @@ impl std::fmt::Display for Hold {
     }
 }
 
-/// How many artifacts, and their bytes. A file that several images share counts once.
+/// A number of artifacts and their bytes. A file that images share counts once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Sum {
-    /// How many.
+    /// The number of artifacts.
     pub artifacts: u64,
-    /// Their bytes.
+    /// Their size, in bytes.
     pub bytes: u64,
 }
 
 impl Row {
-    /// Whether it may be planned to go.
+    /// Whether a plan may remove it.
     pub fn goes(&self) -> bool {
         self.state == Presence::Present && self.holds.is_empty()
     }
 
-    fn hold(&mut self, hold: Hold) {
+    fn add_hold(&mut self, hold: Hold) {
         if !self.holds.contains(&hold) {
             self.holds.push(hold);
         }
@@ -165,15 +162,15 @@ impl Row {
 }
 
 impl Survey {
-    /// The row of a manifest.
+    /// Returns the row of a manifest.
     pub fn row(&self, manifest: &Digest) -> Option<&Row> {
         self.rows.iter().find(|row| row.manifest == *manifest)
     }
 
-    /// Of the rows that `wanted` says.
-    pub fn sum(&self, wanted: impl Fn(&Row) -> bool) -> Sum {
+    /// Returns the number and size of the artifacts in the selected rows.
+    pub fn sum(&self, selected: impl Fn(&Row) -> bool) -> Sum {
         let mut seen = HashSet::new();
-        let rows = self.rows.iter().filter(|row| wanted(row));
+        let rows = self.rows.iter().filter(|row| selected(row));
         rows.filter(|row| seen.insert(row.artifact))
             .fold(Sum::default(), |sum, row| Sum {
                 artifacts: sum.artifacts + 1,
@@ -183,7 +180,7 @@ impl Survey {
 }
 
 impl<B: Backend> Store<B> {
-    /// Judges every artifact at the end of `history`.
+    /// Determines the uses of every artifact at the end of `history`.
     pub(super) async fn classify(
         &self,
         history: &History,
@@ -192,25 +189,25 @@ impl<B: Backend> Store<B> {
         outside: &ExternalUses,
         now: Timestamp,
     ) -> Result<Survey, StoreError> {
-        // Before the list of files: artifacts are there before the records that name them.
-        self.learn(history, known).await?;
-        let there: HashSet<String> = self.backend.list(ARTIFACTS).await?.into_iter().collect();
+        // Before the files are listed: artifacts are stored before the records that refer to them.
+        self.read_outputs(history, known).await?;
+        let files: HashSet<String> = self.backend.list(ARTIFACTS).await?.into_iter().collect();
         let recorded = history.recorded();
-        let mut rows: Vec<Row> = recorded.iter().map(|one| row(one, known, &there)).collect();
+        let mut rows: Vec<Row> = recorded.iter().map(|one| row(one, known, &files)).collect();
         let sharers = sharers(&rows);
-        see_removed(&mut rows, &sharers, &there);
+        mark_unfinished(&mut rows, &sharers, &files);
         for (row, one) in rows.iter_mut().zip(recorded) {
-            hold_by_itself(row, one, history, known, keep, now);
+            add_recorded_holds(row, one, history, known, keep, now);
             let pins = outside.pins_of(&row.manifest);
             let pins = pins.map(|pin| Hold::Pin { pin: pin.clone() });
             let openers = row.files.iter().flat_map(|file| outside.openers_of(file));
             let openers = openers.map(|by| Hold::InUse { by: by.clone() });
             let holds: Vec<Hold> = pins.chain(openers).collect();
-            holds.into_iter().for_each(|hold| row.hold(hold));
+            holds.into_iter().for_each(|hold| row.add_hold(hold));
         }
-        let (lines, unmatched) = outside.lines_about(&names(&rows, recorded, known));
+        let (lines, unmatched) = outside.match_lines(&names(&rows, recorded, known));
         for (at, by) in lines {
-            rows[at].hold(Hold::InUse { by });
+            rows[at].add_hold(Hold::InUse { by });
         }
         self.hold_newest_tested(history, &mut rows, now).await?;
         propagate_holds(&mut rows, recorded, &sharers);
@@ -221,7 +218,7 @@ impl<B: Backend> Store<B> {
         })
     }
 
-    /// The newest of each image that was tested, is not revoked, and is there.
+    /// Keeps the newest of each image that passed its test, is not revoked, and is in the store.
     async fn hold_newest_tested(
         &self,
         history: &History,
@@ -243,14 +240,14 @@ impl<B: Backend> Store<B> {
             {
                 continue;
             }
-            let standing = self
+            let status = self
                 .revocation_status(history, &one.put.manifest, now)
                 .await?;
-            match standing.revoked.first() {
+            match status.revoked.first() {
                 Some(revocation) => row.why = format!("it was revoked by entry {}", revocation.seq),
                 None => {
                     found.insert(image, row.name.clone());
-                    row.hold(Hold::NewestTested);
+                    row.add_hold(Hold::NewestTested);
                 }
             }
         }
@@ -258,18 +255,18 @@ impl<B: Backend> Store<B> {
     }
 }
 
-fn row(one: &Recorded, known: &Known, there: &HashSet<String>) -> Row {
+fn row(one: &Recorded, known: &Known, stored: &HashSet<String>) -> Row {
     let put = &one.put;
-    let files = known.of(&put.manifest).files.iter();
+    let files = known.outputs(&put.manifest).files.iter();
     let files: Vec<ArtifactName> = files.map(|(file, _)| file.clone()).collect();
-    let whole = files.iter().all(|file| there.contains(file.as_str()));
+    let complete = files.iter().all(|file| stored.contains(file.as_str()));
     Row {
         name: put.name(),
         manifest: put.manifest,
         artifact: put.artifact,
         size: put.size,
         recorded_at: one.at,
-        state: match (&one.deleted, whole) {
+        state: match (&one.deleted, complete) {
             (Some(_), _) => Presence::Removed,
             (None, true) => Presence::Present,
             (None, false) => Presence::Missing,
@@ -281,7 +278,7 @@ fn row(one: &Recorded, known: &Known, there: &HashSet<String>) -> Row {
     }
 }
 
-/// The places of the images that have a file.
+/// Returns the indexes of the rows that have each file.
 fn sharers(rows: &[Row]) -> HashMap<ArtifactName, Vec<usize>> {
     let mut sharers: HashMap<ArtifactName, Vec<usize>> = HashMap::new();
     for (at, row) in rows.iter().enumerate() {
@@ -292,27 +289,27 @@ fn sharers(rows: &[Row]) -> HashMap<ArtifactName, Vec<usize>> {
     sharers
 }
 
-/// A removal is unfinished where a file is there that no image needs any more.
-fn see_removed(
+/// Marks removals as unfinished if their file exists and no other image needs it.
+fn mark_unfinished(
     rows: &mut [Row],
     sharers: &HashMap<ArtifactName, Vec<usize>>,
-    there: &HashSet<String>,
+    stored: &HashSet<String>,
 ) {
-    for (file, places) in sharers {
+    for (file, indexes) in sharers {
         let removed = |at: &usize| {
             let state = rows[*at].state;
             matches!(state, Presence::Removed | Presence::Unfinished)
         };
-        if there.contains(file.as_str()) && places.iter().all(removed) {
-            for at in places {
+        if stored.contains(file.as_str()) && indexes.iter().all(removed) {
+            for at in indexes {
                 rows[*at].state = Presence::Unfinished;
             }
         }
     }
 }
 
-/// What the log and the manifest themselves say. An image whose artifact was removed is held by none of that.
-fn hold_by_itself(
+/// Adds the holds that the log and the manifest imply. A removed artifact has none.
+fn add_recorded_holds(
     row: &mut Row,
     one: &Recorded,
     history: &History,
@@ -324,31 +321,31 @@ fn hold_by_itself(
         return;
     }
     let manifest = row.manifest;
-    for (image, channel, generation, present) in history.kept(&manifest, keep.generations) {
-        row.hold(Hold::Channel {
-            channel: format!("{image}:{channel}"),
-            generation,
-            present,
+    for hold in history.channel_holds(&manifest, keep.generations) {
+        row.add_hold(Hold::Channel {
+            channel: format!("{}:{}", hold.image, hold.channel),
+            generation: hold.generation,
+            present: hold.is_present,
         });
     }
-    // Whichever clock was ahead.
+    // The later time counts, in case one of the clocks was slow.
     let born = one.at.max(one.put.created_at).timestamp().as_second();
     let age = i64::try_from(keep.min_age_s).unwrap_or(i64::MAX);
     let until = Timestamp::from_second(born.saturating_add(age)).unwrap_or(Timestamp::MAX);
     if until > now {
-        row.hold(Hold::Young {
+        row.add_hold(Hold::Young {
             until: until.into(),
         });
     }
-    if let Some(target) = &known.of(&row.manifest).elsewhere {
+    if let Some(target) = &known.outputs(&row.manifest).elsewhere {
         let target = target.clone();
-        row.hold(Hold::Elsewhere { target });
+        row.add_hold(Hold::Elsewhere { target });
     }
 }
 
 fn names<'a>(rows: &'a [Row], recorded: &'a [Recorded], known: &'a Known) -> Vec<Names<'a>> {
-    let of = |(row, one): (&'a Row, &'a Recorded)| {
-        let outputs = known.of(&row.manifest);
+    let names_of = |(row, one): (&'a Row, &'a Recorded)| {
+        let outputs = known.outputs(&row.manifest);
         let files = outputs.files.iter().map(|(_, digest)| digest.hex());
         Names {
             image: &one.put.image,
@@ -360,10 +357,10 @@ fn names<'a>(rows: &'a [Row], recorded: &'a [Recorded], known: &'a Known) -> Vec
                 .collect(),
         }
     };
-    rows.iter().zip(recorded).map(of).collect()
+    rows.iter().zip(recorded).map(names_of).collect()
 }
 
-/// What is held holds what it was made from, and whoever has the same file.
+/// Adds holds for the base disk of each kept image, and for images that share its file.
 fn propagate_holds(
     rows: &mut [Row],
     recorded: &[Recorded],
@@ -385,13 +382,14 @@ fn propagate_holds(
         let same = same.map(|at| (*at, Hold::SharedWith { name: name.clone() }));
         let holds: Vec<(usize, Hold)> = bases.chain(same).collect();
         for (at, hold) in holds {
-            // What is gone needs nothing, and that two share a file is said where nothing else holds it.
-            let idle = at == from || rows[at].state == Presence::Removed;
+            // Removed artifacts need no hold. A shared file is mentioned only if nothing else keeps
+            // it.
+            let needless = at == from || rows[at].state == Presence::Removed;
             let new = !held(&rows[at]);
-            if idle || (!new && matches!(hold, Hold::SharedWith { .. })) {
+            if needless || (!new && matches!(hold, Hold::SharedWith { .. })) {
                 continue;
             }
-            rows[at].hold(hold);
+            rows[at].add_hold(hold);
             if new {
                 next.push_back(at);
             }

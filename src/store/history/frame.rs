@@ -1,7 +1,6 @@
-//! A history taken apart, to be kept and put together again: the frame, and the manifests one by one.
-//!
-//! Put together with some of the manifests only, a history knows nothing of the others; so whoever does that has to
-//! bring all that entries to come and questions to come are about.
+//! Splits a history into a frame and its manifests, to be stored, and joins them again.
+//! A history that is joined with some manifests lacks the others: the caller supplies all that new
+//! entries and queries refer to.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -10,11 +9,11 @@ use super::{Generation, History, Planned, Recorded, Revocation, Void};
 use crate::digest::Digest;
 use crate::sign::Trust;
 
-/// All that a history knows beside manifests and the ids of events.
+/// A history without its manifests and without the ids of its events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::store) struct Frame {
     pub head: u64,
-    /// Of the bytes of entry `head`.
+    /// The digest of entry `head`.
     pub last: Digest,
     policies: Vec<(u64, Trust)>,
     channels: Vec<(String, String, Vec<Generation>)>,
@@ -24,12 +23,12 @@ pub(in crate::store) struct Frame {
 }
 
 impl Frame {
-    /// The trust policy in force.
+    /// Returns the trust policy in force.
     pub fn trust(&self) -> &Trust {
         &self.policies[self.policies.len() - 1].1
     }
 
-    /// The manifest that a channel holds.
+    /// Returns the manifest that a channel points to.
     pub fn held_by(&self, image: &str, channel: &str) -> Option<Digest> {
         let mut channels = self.channels.iter();
         let (_, _, generations) = channels.find(|(i, c, _)| (&**i, &**c) == (image, channel))?;
@@ -38,7 +37,7 @@ impl Frame {
 }
 
 impl History {
-    /// The frame of this history.
+    /// Returns the frame of this history.
     pub(in crate::store) fn frame(&self) -> Frame {
         let channels = self.channels.iter();
         let channels = channels.map(|((i, c), all)| (i.clone(), c.clone(), all.clone()));
@@ -53,13 +52,13 @@ impl History {
         }
     }
 
-    /// The ids of all events.
+    /// Returns the ids of all events.
     pub(in crate::store) fn ids(&self) -> impl Iterator<Item = Uuid> {
         self.ids.iter().copied()
     }
 
-    /// A history of `frame` with these manifests, in the order in which they were recorded, and these ids.
-    pub(in crate::store) fn of(
+    /// Joins `frame` with these manifests, in the order of recording, and these ids.
+    pub(in crate::store) fn from_frame(
         frame: Frame,
         mut recorded: Vec<Recorded>,
         ids: impl IntoIterator<Item = Uuid>,
@@ -69,14 +68,14 @@ impl History {
             from[0].put.share_releases(before.last());
         }
         let channels = frame.channels.into_iter();
-        let places = || recorded.iter().enumerate();
+        let indexed = || recorded.iter().enumerate();
         Self {
             head: frame.head,
             last: frame.last,
             policies: frame.policies,
             ids: ids.into_iter().collect(),
-            by_digest: places().map(|(at, one)| (one.put.manifest, at)).collect(),
-            by_name: places()
+            by_digest: indexed().map(|(at, one)| (one.put.manifest, at)).collect(),
+            by_name: indexed()
                 .map(|(at, one)| ((one.put.image.clone(), one.put.version), at))
                 .collect(),
             channels: channels.map(|(i, c, all)| ((i, c), all)).collect(),

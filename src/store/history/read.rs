@@ -1,6 +1,5 @@
-//! Reading one entry: all that can be found out about it without knowing what came before, but for the policy.
-//!
-//! So entries can be read by several threads at once. Whether one may follow is for [`super::History`] to say.
+//! Parses entries of the log and checks their signatures, without the entries before them.
+//! So several threads can read. [`super::History`] decides whether an entry may follow.
 
 use std::collections::BTreeSet;
 
@@ -13,21 +12,30 @@ use crate::digest::Digest;
 use crate::sign::{Envelope, KeyId, Trust};
 use crate::store::event::{Entry, MAX_BYTES, ManifestPut, PAYLOAD_TYPE, ParsedPayload};
 
-/// An entry of the log, read and its signatures checked, or why it is none.
+/// A parsed entry with checked signatures, or the reason why it is not valid.
 pub(in crate::store) struct ReadEntry(Result<Read, String>);
 
 struct Read {
-    /// Of its bytes.
+    /// The digest of the entry's bytes.
     digest: Digest,
     envelope: Envelope,
-    /// The version of the policy that the signatures were checked by.
+    /// The version of the policy that the signatures were checked under.
     policy: u64,
     signers: Result<BTreeSet<KeyId>, String>,
     entry: Result<Entry, String>,
 }
 
+/// An entry with valid signatures.
+pub(super) struct VerifiedEntry {
+    /// The digest of the entry's bytes.
+    pub digest: Digest,
+    pub signers: BTreeSet<KeyId>,
+    pub entry: Entry,
+}
+
 impl ReadEntry {
-    /// Reads entries, each by its bytes, and checks their signatures by `trust`, which is probably the policy in force then.
+    /// Parses entries and checks their signatures under `trust`, the policy that is probably in
+    /// force.
     pub fn all(entries: &[Vec<u8>], trust: &Trust) -> Vec<Self> {
         let envelopes: Vec<_> = entries.iter().map(|bytes| envelope(bytes)).collect();
         let read = envelopes.iter().flatten();
@@ -49,17 +57,14 @@ impl ReadEntry {
         .collect()
     }
 
-    /// What it says, where it says something.
+    /// Returns the event, if it could be parsed.
     pub fn entry(&self) -> Option<&Entry> {
         self.0.as_ref().ok()?.entry.as_ref().ok()
     }
 
-    /// The digest of its bytes, who signed and what it says. Signatures are checked again where `trust` is another
-    /// policy than was thought.
-    pub(super) fn admitted_under(
-        self,
-        trust: &Trust,
-    ) -> Result<(Digest, BTreeSet<KeyId>, Entry), String> {
+    /// Returns the entry with its signers. Checks the signatures
+    /// again if `trust` is another policy than [`Self::all`] used.
+    pub(super) fn verified_by(self, trust: &Trust) -> Result<VerifiedEntry, String> {
         let read = self.0?;
         let signers = if read.policy == trust.version() {
             read.signers
@@ -67,7 +72,11 @@ impl ReadEntry {
             let signers = read.envelope.signers(trust);
             signers.map_err(|error| error.to_string())
         };
-        Ok((read.digest, signers?, read.entry?))
+        Ok(VerifiedEntry {
+            digest: read.digest,
+            signers: signers?,
+            entry: read.entry?,
+        })
     }
 }
 
@@ -75,11 +84,11 @@ fn envelope(bytes: &[u8]) -> Result<Envelope, String> {
     let envelope = Envelope::parse(bytes).map_err(|error| error.to_string())?;
     match envelope.payload_type.as_str() {
         PAYLOAD_TYPE => Ok(envelope),
-        other => Err(format!("it holds `{other}`, no event")),
+        other => Err(format!("its payload is `{other}`, not an event")),
     }
 }
 
-/// The event that is signed as `payload`.
+/// Parses the event in `payload`.
 pub(in crate::store) fn parse(payload: &[u8]) -> Result<Entry, String> {
     let put: Option<Entry<ManifestPut>> = canonical::read(payload, MAX_BYTES);
     if let Some(put) = put.filter(|put| put.kind == ManifestPut::KIND && put.is_known()) {
@@ -89,12 +98,12 @@ pub(in crate::store) fn parse(payload: &[u8]) -> Result<Entry, String> {
     if let Some(any) = any {
         return Ok(any.parsed_payload(ParsedPayload::Any));
     }
-    // The long way, which finds out what is wrong, and passes over what it does not know.
+    // The slow path: it reports the defect, and accepts unknown fields.
     let value = canonical::parse(payload, MAX_BYTES).map_err(|error| error.to_string())?;
     shape::check(&value, &[""]).map_err(|error| error.to_string())?;
     let id = value["id"].clone();
     let entry = Entry::<Value>::deserialize(value).map_err(|error| error.to_string())?;
-    // There are other ways to write a UUID, none of which was ever written.
+    // A UUID has other spellings, which this log never contains.
     if id != entry.id.to_string() {
         return Err(format!("the id {id} is not in lower case with hyphens"));
     }

@@ -1,6 +1,5 @@
-//! The rules for removing artifacts: no plan without care, no removal without a plan that is due.
-//!
-//! Only what the log itself says is judged here, for readers as well. What pins and running nodes hold it cannot know: see
+//! The rules for removing artifacts: a plan must be valid, and a removal needs a plan that is due.
+//! They use the log alone, so readers can check them. Pins and running nodes are checked by
 //! [`crate::store::gc`].
 
 use std::collections::BTreeSet;
@@ -13,31 +12,31 @@ use crate::manifest::Moment;
 use crate::store::StoreError;
 use crate::store::event::{GcPlan, Keep};
 
-/// A plan to remove artifacts. Those that it names say so themselves: [`Recorded::planned`].
+/// A plan to remove artifacts. The artifacts refer to it: [`Recorded::planned`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Planned {
     /// The number of the entry.
     pub seq: u64,
-    /// When it was written.
+    /// The time of that entry.
     pub at: Moment,
-    /// How long after that nothing may be removed yet, in seconds.
+    /// The grace period after that time, in seconds.
     pub grace_s: u64,
-    /// What was kept.
+    /// The retention settings.
     pub keep: Keep,
 }
 
 /// The removal of an artifact.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Removal {
-    /// The number of the entry that says so.
+    /// The number of the entry that records it.
     pub seq: u64,
-    /// Why, in words.
+    /// The reason, in words.
     pub why: String,
 }
 
 impl std::fmt::Display for Removal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Entries of older versions have the state alone.
+        // Older versions recorded only the test state.
         let why = match self.why.as_str() {
             "failed" => "it had failed its test",
             "untested" => "it was never tested",
@@ -48,7 +47,7 @@ impl std::fmt::Display for Removal {
 }
 
 impl Planned {
-    /// From when on it may be carried out.
+    /// Returns the time from which the plan may be carried out.
     pub fn due(&self) -> Moment {
         let grace = i64::try_from(self.grace_s).unwrap_or(i64::MAX);
         let second = self.at.timestamp().as_second().saturating_add(grace);
@@ -58,51 +57,64 @@ impl Planned {
     }
 }
 
+/// A channel that keeps a manifest.
+pub(in crate::store) struct ChannelHold<'a> {
+    pub image: &'a str,
+    pub channel: &'a str,
+    /// The newest generation with the manifest.
+    pub generation: u64,
+    /// Whether that is the present generation.
+    pub is_present: bool,
+}
+
 impl History {
-    /// The channels that hold a manifest now or held it within their last so many generations, each with the newest such
-    /// generation and whether it is the present one.
-    pub fn kept(
+    /// Returns the channels with the manifest among their last `generations`.
+    pub(in crate::store) fn channel_holds(
         &self,
         manifest: &Digest,
         generations: u64,
-    ) -> impl Iterator<Item = (&str, &str, u64, bool)> {
+    ) -> impl Iterator<Item = ChannelHold<'_>> {
         let manifest = *manifest;
-        let most = usize::try_from(generations.max(1)).unwrap_or(usize::MAX);
+        let count = usize::try_from(generations.max(1)).unwrap_or(usize::MAX);
         self.channels().filter_map(move |(image, channel, all)| {
-            let mut last = all.iter().rev().take(most).enumerate();
-            let (back, held) = last.find(|(_, one)| one.to == manifest)?;
-            Some((image, channel, held.generation, back == 0))
+            let mut last = all.iter().rev().take(count).enumerate();
+            let (back, newest) = last.find(|(_, one)| one.to == manifest)?;
+            Some(ChannelHold {
+                image,
+                channel,
+                generation: newest.generation,
+                is_present: back == 0,
+            })
         })
     }
 
     pub(super) fn admits_plan(&self, plan: &GcPlan) -> Result<Admission, StoreError> {
-        let refused = |why: String| StoreError::Refused {
-            what: "gc.plan".to_owned(),
-            why,
-        };
+        let refused = |why: String| StoreError::refused("gc.plan", why);
         if plan.keep.generations == 0 {
-            let why = "it keeps no generation; what a channel holds always stays";
+            let why = "it must keep at least one generation of each channel";
             return Err(refused(why.to_owned()));
         }
         let mut named = BTreeSet::new();
         for item in &plan.items {
-            let of = self.known(&item.manifest)?;
-            let name = of.put.name();
+            let recorded = self.known(&item.manifest)?;
+            let name = recorded.put.name();
             if !named.insert(item.manifest) {
-                return Err(refused(format!("it names {name} twice")));
+                return Err(refused(format!("it lists {name} twice")));
             }
-            if (item.artifact, item.size) != (of.put.artifact, of.put.size) {
-                return Err(refused(format!("{name} has another artifact than it says")));
-            }
-            if of.deleted.is_some() {
+            if (item.artifact, item.size) != (recorded.put.artifact, recorded.put.size) {
                 return Err(refused(format!(
-                    "the artifact of {name} was removed already"
+                    "its artifact of {name} differs from the manifest"
                 )));
             }
-            self.check_free(of, plan.keep.generations)?;
+            if recorded.deleted.is_some() {
+                return Err(refused(format!(
+                    "the artifact of {name} is already removed"
+                )));
+            }
+            self.check_free(recorded, plan.keep.generations)?;
         }
         if named.is_empty() {
-            return Err(refused("it names nothing".to_owned()));
+            return Err(refused("it lists no artifact".to_owned()));
         }
         Ok(Admission::New)
     }
@@ -113,46 +125,50 @@ impl History {
         plan: u64,
         at: Moment,
     ) -> Result<Admission, StoreError> {
-        let of = self.known(manifest)?;
-        // Whatever a plan says: what a channel holds stays.
-        self.check_free(of, 1)?;
-        if of.deleted.is_some() {
+        let recorded = self.known(manifest)?;
+        // The present generation of a channel stays under any plan.
+        self.check_free(recorded, 1)?;
+        if recorded.deleted.is_some() {
             return Ok(Admission::Already);
         }
-        let name = of.put.name();
-        let refused = |why: String| StoreError::Refused {
-            what: format!("the artifact of {name}"),
-            why,
-        };
+        let name = recorded.put.name();
+        let what = format!("the artifact of {name}");
+        let refused = |why: String| StoreError::refused(what.clone(), why);
         let found = self.plans.iter().find(|one| one.seq == plan);
         let found = found.ok_or(StoreError::NoGcPlan(plan))?;
-        if !of.planned.contains(&plan) {
+        if !recorded.planned.contains(&plan) {
             return Err(refused(format!(
-                "the plan of entry {plan} does not name it"
+                "the plan of entry {plan} does not list it"
             )));
         }
         if at < found.due() {
             return Err(refused(format!(
-                "the plan of entry {plan} may be carried out from {} on",
+                "the plan of entry {plan} is not due before {}",
                 found.due()
             )));
         }
-        self.check_free(of, found.keep.generations)?;
+        self.check_free(recorded, found.keep.generations)?;
         Ok(Admission::New)
     }
 
-    /// No channel has it among its last so many generations.
-    fn check_free(&self, of: &Recorded, generations: u64) -> Result<(), StoreError> {
-        let manifest = &of.put.manifest;
-        let Some((image, channel, generation, present)) = self.kept(manifest, generations).next()
-        else {
+    /// Fails if a channel has the artifact among its last `generations`.
+    fn check_free(&self, recorded: &Recorded, generations: u64) -> Result<(), StoreError> {
+        let manifest = &recorded.put.manifest;
+        let Some(hold) = self.channel_holds(manifest, generations).next() else {
             return Ok(());
         };
+        let ChannelHold {
+            image,
+            channel,
+            generation,
+            is_present,
+        } = hold;
         Err(StoreError::Held {
-            name: of.put.name(),
-            by: match present {
-                true => format!("channel {image}:{channel}"),
-                false => format!("channel {image}:{channel} (generation {generation})"),
+            name: recorded.put.name(),
+            by: if is_present {
+                format!("channel {image}:{channel}")
+            } else {
+                format!("channel {image}:{channel} (generation {generation})")
             },
         })
     }

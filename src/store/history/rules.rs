@@ -1,4 +1,5 @@
-//! The rules of the log, for writers and readers alike: what may follow what, and by whose word.
+//! The rules of the log, for writers and readers alike: which event may follow, and who may sign
+//! it.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +11,7 @@ use crate::store::event::{Body, ChannelSet, ManifestPut};
 use crate::store::{StoreError, TestState};
 
 impl History {
-    /// Whether an event, signed by `signers` at the time `at`, may be appended now: the rules, for writers and readers alike.
+    /// Checks whether an event, signed by `signers` at the time `at`, may be appended now.
     pub fn admits(
         &self,
         body: &Body,
@@ -21,8 +22,8 @@ impl History {
         match body {
             Body::ManifestPut(put) => self.admits_manifest(put),
             Body::TestPut { manifest, test, .. } => {
-                let of = self.known(manifest)?;
-                let again = of.tests.iter().any(|known| known.test == *test);
+                let recorded = self.known(manifest)?;
+                let again = recorded.tests.iter().any(|known| known.test == *test);
                 Ok(if again {
                     Admission::Already
                 } else {
@@ -33,16 +34,18 @@ impl History {
             Body::Revoke(revoke) => {
                 let what = "revocation".to_owned();
                 let check = revoke.rule.check();
-                check.map_err(|why| StoreError::Refused { what, why })?;
+                check.map_err(|why| StoreError::refused(what, why))?;
                 if let Some(replacement) = &revoke.replacement {
                     self.known(replacement)?;
                 }
                 Ok(Admission::New)
             }
-            Body::Restore { revocation, .. } => {
-                let wanted = self.revocations.iter().find(|one| one.seq == *revocation);
-                match wanted {
-                    None => Err(StoreError::NoRevocation(*revocation)),
+            Body::Restore {
+                revocation: seq, ..
+            } => {
+                let revocation = self.revocations.iter().find(|one| one.seq == *seq);
+                match revocation {
+                    None => Err(StoreError::NoRevocation(*seq)),
                     Some(one) if one.restored.is_some() => Ok(Admission::Already),
                     Some(_) => Ok(Admission::New),
                 }
@@ -64,26 +67,26 @@ impl History {
         }
     }
 
-    /// The manifest with this digest, which has to be recorded.
+    /// Returns the manifest with this digest, or fails if it is not recorded.
     pub(in crate::store) fn known(&self, manifest: &Digest) -> Result<&Recorded, StoreError> {
         let found = self.by_digest(manifest);
         found.ok_or_else(|| StoreError::NotFound(manifest.to_string()))
     }
 
     fn check_role(&self, body: &Body, signers: &BTreeSet<KeyId>) -> Result<(), StoreError> {
-        let of = |manifest: &Digest| {
+        let image_of = |manifest: &Digest| {
             let recorded = self.by_digest(manifest);
             recorded.map_or("", |recorded| recorded.put.image.as_str())
         };
         if let Body::GcPlan(plan) = body {
-            let mut images = plan.items.iter().map(|item| of(&item.manifest));
+            let mut images = plan.items.iter().map(|item| image_of(&item.manifest));
             return images
                 .try_for_each(|image| self.check_grant(body.role(), signers, image, None));
         }
         let (image, channel) = match body {
             Body::ManifestPut(put) => (put.image.as_str(), None),
             Body::TestPut { manifest, .. } | Body::ArtifactDeleted { manifest, .. } => {
-                (of(manifest), None)
+                (image_of(manifest), None)
             }
             Body::ChannelSet(set) => (set.image.as_str(), Some(set.channel.as_str())),
             Body::Revoke(_) | Body::Restore { .. } | Body::TrustUpdate { .. } | Body::GcPlan(_) => {
@@ -116,7 +119,7 @@ impl History {
 
     fn admits_manifest(&self, put: &ManifestPut) -> Result<Admission, StoreError> {
         let taken = self.by_name(&put.image, put.version);
-        // A manifest names its image and version itself, so it cannot be recorded under two names.
+        // A manifest contains its image and version, so it cannot be recorded under two names.
         let Some(taken) = taken.or_else(|| self.by_digest(&put.manifest)) else {
             return Ok(Admission::New);
         };
@@ -134,32 +137,40 @@ impl History {
 
     fn admits_move(&self, set: &ChannelSet) -> Result<Admission, StoreError> {
         let name = format!("{}:{}", set.image, set.channel);
-        let refused = |why: String| StoreError::Refused {
-            what: name.clone(),
-            why,
-        };
+        let refused = |why: String| StoreError::refused(&name, why);
         if !is_name(&set.channel) {
             return Err(refused(format!(
-                "`{}` is no name of a channel",
+                "`{}` is not a valid channel name",
                 set.channel
             )));
         }
         let to = self.known(&set.to)?;
         if to.put.image != set.image {
-            return Err(refused(format!("{} is another image", to.put.name())));
-        }
-        if to.state() != TestState::Tested {
-            let name = to.put.name();
-            return Err(refused(match to.state() {
-                TestState::Failed => format!("{name} failed its test"),
-                _ => format!("{name} is untested; `vault-bake test {name}` tests it"),
-            }));
-        }
-        if let Some(why) = &to.deleted {
             return Err(refused(format!(
-                "the artifact of {} was removed {why}; choose another image, or bake one",
+                "{} is a version of another image",
                 to.put.name()
             )));
+        }
+        match to.state() {
+            TestState::Tested => {}
+            TestState::Failed => {
+                return Err(refused(format!("{} failed its test", to.put.name())));
+            }
+            TestState::Untested => {
+                let tested = to.put.name();
+                return Err(StoreError::Refused {
+                    what: name,
+                    why: format!("{tested} is untested"),
+                    hint: Some(format!("Run `vault-bake test {tested}`.")),
+                });
+            }
+        }
+        if let Some(why) = &to.deleted {
+            return Err(StoreError::Refused {
+                what: name,
+                why: format!("the artifact of {} was removed {why}", to.put.name()),
+                hint: Some("Choose another version, or build one.".to_owned()),
+            });
         }
         let now = self.channel(&set.image, &set.channel).last();
         let expected = (set.generation.saturating_sub(1), set.from);
@@ -172,7 +183,7 @@ impl History {
             });
         }
         if found.1 == Some(set.to) {
-            return Err(refused(format!("it holds {} already", to.put.name())));
+            return Err(refused(format!("it already points to {}", to.put.name())));
         }
         Ok(Admission::New)
     }

@@ -1,6 +1,6 @@
-//! A file that is checked where it is read: blocks, each with its digest, and a digest over those.
-//!
-//! In: bytes, once. Out: any part of them, or nothing where a bit of the blocks that it is in is not as it was written.
+//! A file whose blocks are checked on read: each block has a digest, and the footer has a digest
+//! over those.
+//! A read returns the written bytes, or `None` if a block that it needs was altered.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -8,52 +8,53 @@ use std::os::unix::fs::FileExt as _;
 
 use crate::digest::Digest;
 
-/// Larger ones would be hashed for nothing, of smaller ones there would be many digests.
+/// Larger blocks would hash bytes that a read does not need; smaller ones would need more digests.
 const BLOCK_BYTES: usize = 16 * 1024;
 
-/// Stands at the end of the file. Its number grows with every change of what is in the file.
+/// The format of the file, in its footer. The number changes with every change of the content.
 const FORMAT: &[u8; 32] = b"vault-bake history, format 0003\n";
 
-/// The size of the content, the format, and the digest over both and over the digests of all blocks.
-const FOOT_BYTES: usize = 8 + FORMAT.len() + 32;
+/// The footer: the size of the content, the format, and a digest over both and all block digests.
+const FOOTER_BYTES: usize = 8 + FORMAT.len() + 32;
 
-/// A file to read.
+/// A file for reading.
 pub(super) struct Blocks {
     file: File,
-    /// In bytes, without digests and foot.
+    /// The size of the content in bytes, without digests and footer.
     len: u64,
     digests: Vec<u8>,
-    /// The block that was read last.
-    held: Option<(u64, Vec<u8>)>,
+    /// The block that was read last, with its number.
+    last_block: Option<(u64, Vec<u8>)>,
 }
 
 impl Blocks {
-    /// A file that [`Writer`] wrote, if its foot and its digests are whole.
+    /// Opens a file that [`Writer`] wrote. Returns `None` if its footer or its digests were
+    /// altered.
     pub fn open(file: File) -> Option<Self> {
         let size = file.metadata().ok()?.len();
-        let mut foot = [0; FOOT_BYTES];
-        let foot_at = size.checked_sub(FOOT_BYTES as u64)?;
-        file.read_exact_at(&mut foot, foot_at).ok()?;
-        let len = u64::from_le_bytes(foot[..8].try_into().ok()?);
-        // So that nothing is reserved for what a damaged foot says.
-        let digests_bytes = foot_at.checked_sub(len)?;
-        if digests_bytes != len.div_ceil(BLOCK_BYTES as u64) * 32 || foot[8..40] != *FORMAT {
+        let mut footer = [0; FOOTER_BYTES];
+        let footer_at = size.checked_sub(FOOTER_BYTES as u64)?;
+        file.read_exact_at(&mut footer, footer_at).ok()?;
+        let len = u64::from_le_bytes(footer[..8].try_into().ok()?);
+        // Checked before allocating, since the size in a damaged footer can be anything.
+        let digests_bytes = footer_at.checked_sub(len)?;
+        if digests_bytes != len.div_ceil(BLOCK_BYTES as u64) * 32 || footer[8..40] != *FORMAT {
             return None;
         }
         let mut digests = vec![0; usize::try_from(digests_bytes).ok()?];
         file.read_exact_at(&mut digests, len).ok()?;
-        if foot[40..] != *seal(&digests, len).bytes() {
+        if footer[40..] != *seal(&digests, len).bytes() {
             return None;
         }
         Some(Self {
             file,
             len,
             digests,
-            held: None,
+            last_block: None,
         })
     }
 
-    /// How many bytes there are.
+    /// Returns the size of the content in bytes.
     pub fn len(&self) -> u64 {
         self.len
     }
@@ -76,7 +77,11 @@ impl Blocks {
     }
 
     fn block(&mut self, number: u64) -> Option<&[u8]> {
-        if self.held.as_ref().is_none_or(|(held, _)| *held != number) {
+        if self
+            .last_block
+            .as_ref()
+            .is_none_or(|(last, _)| *last != number)
+        {
             let at = number.checked_mul(BLOCK_BYTES as u64)?;
             let size = self.len.checked_sub(at)?.min(BLOCK_BYTES as u64);
             let mut bytes = vec![0; size as usize];
@@ -88,13 +93,13 @@ impl Blocks {
             if digest != Digest::of(&bytes).bytes() {
                 return None;
             }
-            self.held = Some((number, bytes));
+            self.last_block = Some((number, bytes));
         }
-        self.held.as_ref().map(|(_, bytes)| bytes.as_slice())
+        self.last_block.as_ref().map(|(_, bytes)| bytes.as_slice())
     }
 }
 
-/// A file to write.
+/// A file for writing.
 pub(super) struct Writer<W> {
     into: W,
     len: u64,
@@ -103,7 +108,6 @@ pub(super) struct Writer<W> {
 }
 
 impl<W: Write> Writer<W> {
-    /// Writes to `into`.
     pub fn new(into: W) -> Self {
         Self {
             into,
@@ -122,7 +126,7 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
-    /// Writes what makes the file whole.
+    /// Writes the last block, the digests and the footer.
     pub fn finish(mut self) -> io::Result<W> {
         self.end_block()?;
         self.into.write_all(&self.digests)?;

@@ -1,4 +1,4 @@
-//! A manifest in the form in which it is remembered: fields in order, without names, numbers and digests as such.
+//! The cached form of a recorded manifest: fields in order, without names.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::store::history::{Recorded, Removal, Tested};
 #[derive(Serialize, Deserialize)]
 pub(super) struct Row<'a> {
     seq: u64,
-    /// In seconds, as are all times here.
+    /// In seconds since 1970, like all times in this struct.
     at: i64,
     manifest: [u8; 32],
     envelope: [u8; 32],
@@ -40,7 +40,7 @@ struct Test {
 }
 
 impl<'a> Row<'a> {
-    pub fn of(recorded: &'a Recorded) -> Self {
+    pub fn new(recorded: &'a Recorded) -> Self {
         let Recorded {
             seq,
             at,

@@ -1,4 +1,4 @@
-//! Whether the files of artifacts are there, and are what the records say.
+//! Checks that the files of artifacts exist and have the digests in the records.
 
 use std::collections::HashSet;
 
@@ -9,7 +9,8 @@ use crate::store::report::{Missing, Report};
 use crate::store::{Store, StoreError, log};
 
 impl<B: Backend> Store<B> {
-    /// What the log says was removed may be gone, or is about to be: its event is written before the removal.
+    /// Reports files whose removal is logged. The event is written first, so a removal may be
+    /// unfinished.
     pub(super) async fn check_removed(
         &self,
         names: HashSet<String>,
@@ -42,13 +43,13 @@ impl<B: Backend> Store<B> {
             };
             let found = match found {
                 Err(BackendError::NoFile(_)) => {
-                    report.find(name, "is no file: move it out of the store");
+                    report.find(name, "is not a file: move it out of the store");
                     continue;
                 }
                 found => found?,
             };
             let Some(found) = found else {
-                report.artifacts_missing.push(Missing::of(name));
+                report.artifacts_missing.push(Missing::new(name));
                 continue;
             };
             report.artifacts += u64::from(depth == Depth::Artifacts);
@@ -59,12 +60,14 @@ impl<B: Backend> Store<B> {
         Ok(())
     }
 
-    /// Says of missing artifacts whose they are. What a channel holds has to be there.
+    /// Adds the images and channels of missing artifacts. An artifact that a channel needs must not
+    /// be missing.
     pub(super) async fn name_missing(&self, report: &mut Report) -> Result<(), StoreError> {
         if report.artifacts_missing.is_empty() {
             return Ok(());
         }
-        // Read again: to keep it for the whole check would take memory that is hardly ever needed.
+        // Read again, since keeping the history for the whole check would need memory that is
+        // rarely used.
         let mut history = self.empty_history();
         let read = log::advance(&mut history, &self.backend).await;
         report.keep(read)?;
@@ -84,7 +87,7 @@ impl<B: Backend> Store<B> {
                 let holders = history.holders(&recorded.put.manifest);
                 for (image, channel, _) in holders {
                     let channel = format!("{image}:{channel}");
-                    report.find(&one.file, format!("missing: {name}, which {channel} holds"));
+                    report.find(&one.file, format!("missing: {channel} points to {name}"));
                     one.channels.push(channel);
                 }
                 one.images.push(name);

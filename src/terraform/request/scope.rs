@@ -1,34 +1,33 @@
-//! What the expressions of a template are evaluated with.
-//!
-//! In: the template and the parameters that it is given. Out: the value of `parameters('x')` and `variables('x')`; whatever
-//! else Azure alone can tell. A deployment within a template has values of its own, or those of the template around it.
+//! Evaluates expressions in ARM templates.
+//! Supports `parameters('x')` and `variables('x')`. All other expressions are unknown.
+//! A nested deployment has values of its own, or those of the outer template.
 
 use serde_json::{Map, Value};
 
-/// Expressions that name one another are followed so far.
-pub(super) const DEEPEST: usize = 8;
+/// The largest depth of nested expressions.
+pub(super) const MAX_DEPTH: usize = 8;
 
-/// Within one value, so many expressions are followed.
-const MOST: usize = 1000;
+/// The largest number of expressions that are followed in one value.
+const MAX_EXPRESSIONS: usize = 1000;
 
-/// An expression that no scope has a value for.
+/// An expression without a value.
 const UNKNOWN: &str = "[unknown()]";
 
-/// What names mean in a template.
+/// The parameters and variables of a template.
 #[derive(Clone, Default)]
 pub(super) struct Scope {
     /// Whether texts may be expressions.
     expressions: bool,
     given: Value,
-    /// Its `parameters` and `variables`.
+    /// The template, with its `parameters` and `variables`.
     template: Value,
-    /// Another scope that may be the one which counts: only what both say is known.
+    /// Another scope that may apply instead. A value is known only if both agree.
     other: Option<Box<Scope>>,
 }
 
 impl Scope {
-    /// That of a template which is deployed by itself.
-    pub(super) fn of(template: &Value, given: &Value) -> Self {
+    /// Returns the scope of a template that is deployed by itself.
+    pub(super) fn of_template(template: &Value, given: &Value) -> Self {
         Self {
             expressions: true,
             given: given.clone(),
@@ -37,22 +36,23 @@ impl Scope {
         }
     }
 
-    /// That of the template of a deployment, whose `properties` are given with what is not known of them.
+    /// Returns the scope of the template in the `properties` of a deployment, with their unknown
+    /// parts.
     pub(super) fn within(&self, properties: &Value, template: &Value, unknown: &Value) -> Self {
         let given = overlay(get(properties, "parameters"), get(unknown, "parameters"));
         let template = overlay(template, get(unknown, "template"));
-        let inner = Self::of(&template, &self.deep(&given));
+        let inner = Self::of_template(&template, &self.evaluate_all(&given));
         if !self.expressions {
             return inner;
         }
-        let wanted = get(get(properties, "expressionEvaluationOptions"), "scope");
-        let wanted = wanted.as_str().unwrap_or("outer").to_ascii_lowercase();
+        let requested = get(get(properties, "expressionEvaluationOptions"), "scope");
+        let requested = requested.as_str().unwrap_or("outer").to_ascii_lowercase();
         let names = ["parameters", "variables"].map(|key| get(&template, key));
         let own = |names: &Value| match names {
             Value::Object(names) => !names.is_empty(),
             names => !names.is_null(),
         };
-        match wanted.as_str() {
+        match requested.as_str() {
             "inner" => inner,
             "outer" if !names.into_iter().any(own) => self.clone(),
             _ => Self {
@@ -62,15 +62,16 @@ impl Scope {
         }
     }
 
-    /// Whether a value is evaluated here.
+    /// Whether a value is an expression.
     pub(super) fn is_expression(&self, value: &Value) -> bool {
         let text = value.as_str().unwrap_or_default().trim_end();
         self.expressions && text.starts_with('[') && !text.starts_with("[[") && text.ends_with(']')
     }
 
-    /// The value that an expression has; none where Azure alone can tell. Other values are themselves.
+    /// Returns the value of an expression, or `None` if only Azure can evaluate it. Other values
+    /// are returned unchanged.
     pub(super) fn resolved(&self, value: &Value) -> Option<Value> {
-        let own = self.follow(value, DEEPEST)?;
+        let own = self.follow(value, MAX_DEPTH)?;
         match &self.other {
             Some(other) => (other.resolved(value)? == own).then_some(own),
             None => Some(own),
@@ -96,7 +97,8 @@ impl Scope {
         }
     }
 
-    /// A parameter that is given has no other value, be it one that is kept in a vault.
+    /// Returns the value of a parameter: the given one, even if it is a Key Vault reference, or
+    /// else its default.
     fn parameter(&self, name: &str) -> Option<&Value> {
         let given = parameters_of(&self.given);
         match given {
@@ -109,34 +111,37 @@ impl Scope {
             }
             _ => return None,
         }
-        let asked = get(get(&self.template, "parameters"), name);
-        Some(get(asked, "defaultValue"))
+        let declared = get(get(&self.template, "parameters"), name);
+        Some(get(declared, "defaultValue"))
     }
 
-    /// A value whose expressions are all evaluated, as far as that can be.
-    fn deep(&self, value: &Value) -> Value {
-        let mut most = MOST;
-        self.deeply(value, DEEPEST, &mut most)
+    /// Evaluates all expressions in a value, as far as possible.
+    fn evaluate_all(&self, value: &Value) -> Value {
+        let mut budget = MAX_EXPRESSIONS;
+        self.evaluate_nested(value, MAX_DEPTH, &mut budget)
     }
 
-    fn deeply(&self, value: &Value, deepest: usize, most: &mut usize) -> Value {
+    fn evaluate_nested(&self, value: &Value, depth: usize, budget: &mut usize) -> Value {
         if self.is_expression(value) {
-            let left = deepest > 0 && *most > 0;
-            *most = most.saturating_sub(1);
+            let left = depth > 0 && *budget > 0;
+            *budget = budget.saturating_sub(1);
             let found = left.then(|| self.resolved(value)).flatten();
             return match found {
-                Some(found) => self.deeply(&found, deepest - 1, most),
+                Some(found) => self.evaluate_nested(&found, depth - 1, budget),
                 None => UNKNOWN.into(),
             };
         }
         match value {
             Value::Array(items) => {
-                let items = items.iter().map(|item| self.deeply(item, deepest, most));
+                let items = items
+                    .iter()
+                    .map(|item| self.evaluate_nested(item, depth, budget));
                 Value::Array(items.collect())
             }
             Value::Object(entries) => {
                 let entries = entries.iter();
-                let each = entries.map(|(key, one)| (key.clone(), self.deeply(one, deepest, most)));
+                let each = entries
+                    .map(|(key, one)| (key.clone(), self.evaluate_nested(one, depth, budget)));
                 Value::Object(each.collect())
             }
             value => value.clone(),
@@ -144,7 +149,7 @@ impl Scope {
     }
 }
 
-/// Values, and expressions without a value where something is not known.
+/// Merges values with their unknown parts, which become expressions without a value.
 pub(in crate::terraform) fn overlay(value: &Value, unknown: &Value) -> Value {
     match (value, unknown) {
         (_, Value::Bool(true)) => UNKNOWN.into(),
@@ -153,7 +158,7 @@ pub(in crate::terraform) fn overlay(value: &Value, unknown: &Value) -> Value {
             for (key, later) in later {
                 let known = value.get(key).unwrap_or(&Value::Null);
                 let one = overlay(known, later);
-                // Terraform marks what is known as well, as false or as an empty object.
+                // Terraform also marks known values, by `false` or by an empty object.
                 if !one.is_null() || all.contains_key(key) {
                     all.insert(key.clone(), one);
                 }
@@ -169,7 +174,7 @@ pub(in crate::terraform) fn overlay(value: &Value, unknown: &Value) -> Value {
     }
 }
 
-/// A parameter file has them one level down.
+/// Returns the parameters themselves: a parameter file nests them one level deeper.
 fn parameters_of(value: &Value) -> &Value {
     match get(value, "parameters") {
         inner @ Value::Object(entries)
@@ -181,7 +186,7 @@ fn parameters_of(value: &Value) -> &Value {
     }
 }
 
-/// `x` of `function('x')`. Names of functions have no case.
+/// Returns `x` of `function('x')`. Names of functions are case-insensitive.
 fn argument<'a>(expression: &'a str, function: &str) -> Option<&'a str> {
     let (named, rest) = expression.split_at_checked(function.len())?;
     let rest = named.eq_ignore_ascii_case(function).then_some(rest)?;
@@ -190,7 +195,7 @@ fn argument<'a>(expression: &'a str, function: &str) -> Option<&'a str> {
     (!name.contains('\'')).then_some(name)
 }
 
-/// The value of a key, whatever its case.
+/// Returns the value of a key, which is case-insensitive.
 pub(super) fn get<'a>(value: &'a Value, key: &str) -> &'a Value {
     let entries = value.as_object().into_iter().flatten();
     let mut entries = entries.filter(|(name, _)| name.eq_ignore_ascii_case(key));

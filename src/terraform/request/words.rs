@@ -1,6 +1,6 @@
-//! The words of Azure's interface that tell where an image is named. Keys have no case.
+//! The keys of the Azure API that can refer to images. Keys are case-insensitive.
 
-/// Keys that have the id of an image.
+/// Keys with the id of an image.
 const IDS: [&str; 9] = [
     "imageid",
     "sourceimageid",
@@ -13,7 +13,7 @@ const IDS: [&str; 9] = [
     "imageversionid",
 ];
 
-/// Keys that have an object which names an image.
+/// Keys with an object that refers to an image.
 const REFERENCES: [&str; 5] = [
     "imagereference",
     "galleryimagereference",
@@ -22,7 +22,7 @@ const REFERENCES: [&str; 5] = [
     "images",
 ];
 
-/// Keys of such an object that have an id.
+/// Keys of such an object that contain an id.
 pub(super) const REFERENCE_IDS: [&str; 5] = [
     "id",
     "resourceid",
@@ -31,11 +31,11 @@ pub(super) const REFERENCE_IDS: [&str; 5] = [
     "virtualmachineimageid",
 ];
 
-/// Keys of such an object that name an image of a marketplace, or of the service.
+/// Keys of such an object that identify an image of a marketplace or of the service.
 pub(super) const REFERENCE_NAMES: [&str; 5] =
     ["publisher", "offer", "sku", "version", "wellknownimagename"];
 
-/// Keys below which an image may be: not known as a whole, they hide it.
+/// Keys that may contain an image. If their value is unknown, so is the image.
 const HIDING: [&str; 23] = [
     "properties",
     "storageprofile",
@@ -62,13 +62,13 @@ const HIDING: [&str; 23] = [
     "snapshotid",
 ];
 
-/// The same where Terraform does not know them. In a template they are looked at where they are used.
+/// The same, if Terraform does not know them. In a template they are evaluated at their use.
 const NAMED_VALUES: [&str; 3] = ["parameters", "variables", "value"];
 
-/// Sections of a template that deploy nothing by themselves.
+/// The sections of a template that deploy nothing.
 pub(super) const SECTIONS: [&str; 4] = ["parameters", "variables", "outputs", "functions"];
 
-/// Services without machines. What a resource of another type may have is not known.
+/// Services without machines. Resources of other types may refer to images.
 const WITHOUT_IMAGES: [&str; 17] = [
     "microsoft.network",
     "microsoft.storage",
@@ -89,8 +89,8 @@ const WITHOUT_IMAGES: [&str; 17] = [
     "microsoft.containerinstance",
 ];
 
-/// Types beside the machines of their service.
-const BESIDE_MACHINES: [&str; 8] = [
+/// Types without an image in services with machines.
+const WITHOUT_IMAGE_TYPES: [&str; 8] = [
     "microsoft.compute/availabilitysets",
     "microsoft.compute/diskencryptionsets",
     "microsoft.compute/hostgroups",
@@ -101,19 +101,19 @@ const BESIDE_MACHINES: [&str; 8] = [
     "microsoft.compute/virtualmachinescalesets/extensions",
 ];
 
-/// What a text at a place is.
+/// The kind of value at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ValueRole {
     /// An image.
     Image,
-    /// A disk with a system on it, which says something where no image is named.
+    /// An OS disk. It matters only if the resource names no image.
     Disk,
-    /// A disk, snapshot or machine that a disk or an image is made from.
+    /// A disk, snapshot or machine that a disk or an image is created from.
     Source,
 }
 
-/// The last keys of the way to such a place.
-const PLACES: [(&[&str], ValueRole); 18] = [
+/// The last keys of paths with such a value.
+const ROLES: [(&[&str], ValueRole); 18] = [
     (&["osdisk", "image"], ValueRole::Image),
     (&["osdisk", "image", "uri"], ValueRole::Image),
     (&["source", "communitygalleryimageid"], ValueRole::Image),
@@ -143,7 +143,7 @@ pub(super) fn is_id(key: &str) -> bool {
     is_in(&IDS, key)
 }
 
-/// Whether a key has an object that names an image.
+/// Whether a key has an object that refers to an image.
 pub(super) fn is_reference(key: &str) -> bool {
     is_in(&REFERENCES, key)
 }
@@ -158,25 +158,26 @@ pub(super) fn names_values(key: &str) -> bool {
     is_in(&NAMED_VALUES, key)
 }
 
-/// Whether a request of this type, as in `Microsoft.Compute/virtualMachines@2025-04-01`, may name an image.
+/// Whether a request of this type, such as `Microsoft.Compute/virtualMachines@2025-04-01`, may
+/// refer to an image.
 pub(in crate::terraform) fn may_name_images(kind: Option<&str>) -> bool {
     let Some(kind) = kind.map(str::to_ascii_lowercase) else {
         return true;
     };
     let (kind, _) = kind.split_once('@').unwrap_or((&kind, ""));
     let service = kind.split('/').next().unwrap_or_default();
-    !WITHOUT_IMAGES.contains(&service) && !BESIDE_MACHINES.contains(&kind)
+    !WITHOUT_IMAGES.contains(&service) && !WITHOUT_IMAGE_TYPES.contains(&kind)
 }
 
-/// What is at `path`, whose places in lists do not count.
-pub(super) fn place(path: &str) -> Option<ValueRole> {
+/// Returns the kind of value at `path`, ignoring indexes of lists.
+pub(super) fn role(path: &str) -> Option<ValueRole> {
     let is_index = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
     let keys = path.rsplit('.').filter(|part| !is_index(part));
     let last: Vec<&str> = keys.take(3).collect();
-    let fits = |wanted: &[&str]| {
-        let mut pairs = wanted.iter().rev().zip(&last);
-        wanted.len() <= last.len() && pairs.all(|(one, key)| key.eq_ignore_ascii_case(one))
+    let ends_with = |suffix: &[&str]| {
+        let mut pairs = suffix.iter().rev().zip(&last);
+        suffix.len() <= last.len() && pairs.all(|(one, key)| key.eq_ignore_ascii_case(one))
     };
-    let found = PLACES.iter().find(|(wanted, _)| fits(wanted));
-    found.map(|(_, place)| *place)
+    let found = ROLES.iter().find(|(suffix, _)| ends_with(suffix));
+    found.map(|(_, role)| *role)
 }

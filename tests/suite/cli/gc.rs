@@ -11,7 +11,7 @@ fn told(recorded: &RecordedStore, commands: &[&[&str]]) -> String {
     let text = said.collect::<Vec<_>>().join("\n");
     let lines = text.lines();
     let same =
-        lines.filter(|line| !line.contains("this machine, whose open files may not be read"));
+        lines.filter(|line| !line.contains("this machine, whose open files only root can read"));
     same.collect::<Vec<_>>().join("\n")
 }
 

@@ -340,7 +340,7 @@ async fn entries_that_the_store_never_had_are_noticed_by_it() {
     let mixed = PinFile::parse("pins", value.to_string().as_bytes()).unwrap();
     let open = mixed.verify(Some(&trust())).unwrap().not_proved.join("\n");
     assert!(
-        open.contains("that the store's log has these entries"),
+        open.contains("that the log of the store has these entries"),
         "{open}"
     );
     let store = recorded.store().await;

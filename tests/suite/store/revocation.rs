@@ -201,5 +201,5 @@ async fn a_rule_that_says_nothing_is_neither_written_nor_read() {
     super::append_raw(&store, "revoke", body, serde_json::json!({})).await;
     let history = store.history().await.unwrap();
     assert!(history.revocations().is_empty());
-    insta::assert_snapshot!(history.voids()[0].why, @"revocation: no manifest is named");
+    insta::assert_snapshot!(history.voids()[0].why, @"revocation: it lists no manifest");
 }

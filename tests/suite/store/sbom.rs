@@ -69,7 +69,7 @@ async fn an_sbom_is_stored_before_the_manifest_that_names_it() {
     assert_eq!(
         error.to_string(),
         format!(
-            "{} has to be stored before the record that names it",
+            "cannot store a record that refers to {0}: {0} is not in the store",
             object.display()
         )
     );
@@ -124,7 +124,7 @@ async fn an_sbom_of_another_size_is_found() {
         .map(|finding| finding.why.as_str())
         .collect();
     assert!(
-        why.len() == 1 && why[0].ends_with("bytes, the manifest says 7"),
+        why.len() == 1 && why[0].ends_with("bytes, the manifest requires 7"),
         "{why:?}"
     );
 }

@@ -91,7 +91,8 @@ impl Backend for RemoteBackend {
             return Err(BackendError::Service {
                 place: self.place(),
                 name: name.to_string(),
-                why: String::from("could not be reached"),
+                why: String::from("the service could not be reached"),
+                hint: None,
             });
         }
         self.dir.remove(name).await

@@ -163,7 +163,7 @@ async fn only_a_keeper_of_the_image_plans_and_removes() {
             .unwrap_err(),
     );
     let none = keeper.apply_gc(1, &outside, after_days(41)).await;
-    insta::assert_snapshot!(none.unwrap_err(), @"entry 1 of the log is no plan to remove artifacts; `vault-bake gc` shows them");
+    insta::assert_snapshot!(none.unwrap_err(), @"entry 1 of the log is not a plan to remove artifacts");
     let nobody = Store::open(Dir::new(&root)).await.unwrap();
     assert!(matches!(
         nobody.apply_gc(entry, &outside, after_days(41)).await,
@@ -218,8 +218,8 @@ async fn what_was_looked_at_for_the_plan_is_looked_at_again() {
     assert!(refusals.iter().all(StoreError::is_conflict));
     let refusals: Vec<String> = refusals.iter().map(ToString::to_string).collect();
     insta::assert_snapshot!(refusals.join("\n"), @r"
-    the plan of entry 7: it was made with pin files: 1, and 0 given now; give them all again with --pins
-    the plan of entry 7: it was made with lists of use: 1, and 0 given now; give them all again with --in-use
+    the plan of entry 7: it was made with 1 pin files (--pins), now there are 0
+    the plan of entry 7: it was made with 1 lists of use (--in-use), now there are 0
     ");
     // Pinned since, promoted since.
     outside.pinned([(old, "db:prod in other.json".into())]);

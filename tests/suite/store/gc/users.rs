@@ -131,7 +131,7 @@ async fn nothing_but_artifacts_can_be_removed() {
         );
     }
     let refused = ArtifactName::new("store.json").unwrap_err();
-    insta::assert_snapshot!(refused, @"store: `store.json` is no artifact, and nothing else is ever removed");
+    insta::assert_snapshot!(refused, @"cannot remove `store.json` from the store: only artifacts can be removed");
     let name = ArtifactName::new(&file("1.0.0")).unwrap();
     // Removed is removed, how often whoever asks.
     for _ in 0..2 {

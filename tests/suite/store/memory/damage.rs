@@ -200,7 +200,7 @@ async fn the_binary_remembers_in_the_users_cache_and_says_what_went_back() {
     let (code, shown, error) = run("images");
     assert_eq!((code, shown.as_str()), (Some(7), ""));
     assert!(
-        error.contains("is older than what was seen of it here before: its entry 2 is gone"),
+        error.contains("is older than its local cache: entry 2 is missing"),
         "{error}"
     );
     // It believes nothing but the store, in which all is as it was stored.
