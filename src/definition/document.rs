@@ -161,7 +161,7 @@ impl Table {
     pub(crate) fn take(&mut self, key: &str) -> Option<Item> {
         let (line, raw) = self.entries.remove(key)?;
         Some(Item {
-            at: self.place(key, line),
+            at: self.entry_location(key, line),
             found: self.found.clone(),
             raw,
         })
@@ -252,7 +252,7 @@ impl Table {
             .collect()
     }
 
-    fn place(&self, key: &str, line: usize) -> Location {
+    fn entry_location(&self, key: &str, line: usize) -> Location {
         Location {
             line,
             ..self.at.below(key)

@@ -187,11 +187,11 @@ impl Found {
 }
 
 impl Problem {
-    /// Sets the hint.
+    /// Sets the hint, as one line without control characters.
     #[must_use]
     pub fn hint(self, hint: impl Into<String>) -> Self {
         Self {
-            hint: Some(hint.into()),
+            hint: Some(visible_line(&hint.into()).to_string()),
             ..self
         }
     }
