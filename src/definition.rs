@@ -1,8 +1,6 @@
-//! What is wanted: `images/<name>/image.toml`, parsed into a type that cannot be wrong.
-//!
-//! In: the folder of an image and values for its variables. Out: a [`Definition`] with the variables filled in and
-//! the files that it names read, or a [`DefinitionError`] that names file, line and key. Deliberately touches no
-//! network, runs nothing, and decides nothing about provisioners.
+//! Reads `images/<name>/image.toml` and the values of its variables into a [`Definition`].
+//! Errors name file, line and key. Files that it names are read; the network is not used.
+//! Provisioners and their inputs are left to [`crate::plan`].
 
 mod problem;
 pub(crate) mod document;
@@ -45,78 +43,81 @@ pub use variables::Value;
 /// A definition with its variables filled in.
 #[derive(Serialize)]
 pub struct Definition {
-    /// The image's name: the folder's.
+    /// Name of the image, which is the name of its folder.
     pub name: String,
-    /// In a sentence.
+    /// One-sentence description of the image.
     pub description: String,
-    /// Where paths of the definition start: the folder of `image.toml`.
+    /// Folder of `image.toml`, which relative paths start from.
     #[serde(skip)]
     pub folder: PathBuf,
-    /// The file itself, as the caller named it.
+    /// Path of the file, as the caller named it.
     #[serde(skip)]
     pub file: PathBuf,
-    /// Values of the variables, by name.
+    /// Values of the variables, by variable name.
     pub variables: BTreeMap<String, Value>,
-    /// The base for the QEMU builder.
+    /// Base of the QEMU builder.
     pub qemu: Option<QemuBase>,
-    /// All for the Azure builder.
+    /// Base, machine and output of the Azure builder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub azure: Option<AzureSpec>,
-    /// Releases: product to version.
+    /// Version of each release, by product.
     pub releases: BTreeMap<String, String>,
-    /// Where releases come from.
+    /// Mirror and signing certificate of the releases.
     pub release_source: ReleaseSource,
-    /// Rules of the linter that its configuration may break, and why.
+    /// Reason for each lint rule that the definition allows to be broken, by rule id.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub allowed: BTreeMap<String, String>,
-    /// The steps, in order.
+    /// Steps in the order of the file.
     pub steps: Vec<Step>,
-    /// How the QEMU builder runs its machines.
+    /// Shape of the QEMU builder's machines.
     pub machine: MachineSpec,
-    /// What the QEMU builder's captured file is like.
+    /// Format of the file that the QEMU builder captures.
     pub output: OutputSpec,
-    /// Over everything after variables are filled in; secrets stand by name only.
+    /// Digest of all fields after variables are filled in. Secrets count by their name only.
     #[serde(skip)]
     pub digest: Digest,
 }
 
-/// What could be read of a definition.
+/// A definition that may have problems.
 pub struct Draft {
-    /// The definition, without what could not be read: not to be baked where there are problems.
+    /// The definition without its invalid parts. Do not build it if there are `problems`.
     pub definition: Definition,
-    /// All that is wrong in it.
+    /// All problems of the file.
     pub problems: Option<Problems>,
 }
 
-/// Who bakes.
+/// The platform on which a build runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BuilderKind {
-    /// QEMU, on this computer.
+    /// QEMU on this host.
     Qemu,
-    /// Azure.
+    /// A subscription of Azure.
     Azure,
 }
 
-/// A definition that cannot be had.
+/// A definition that could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum DefinitionError {
-    /// Its file could not be read.
-    #[error("{}: {error}; expected an image's folder or its image.toml", path.display())]
+    /// The file could not be read.
+    #[error("cannot read {}: {error}", path.display())]
     Read {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why not.
+        /// Error of the file system.
         error: std::io::Error,
     },
-    /// Something in it is wrong: all that is.
+    /// The file has problems.
     #[error(transparent)]
     Invalid(#[from] Problems),
 }
 
 impl DefinitionError {
-    /// Returns what to do about it, as an imperative, if there is something to do.
+    /// Returns the way out as an imperative, if there is one.
     pub fn hint(&self) -> Option<String> {
-        None
+        match self {
+            Self::Read { .. } => Some("Name the folder of an image, or its image.toml.".to_owned()),
+            Self::Invalid(problems) => problems.hint(),
+        }
     }
 }
 
@@ -127,7 +128,7 @@ impl From<Problem> for DefinitionError {
 }
 
 impl Definition {
-    /// Reads the definition in `folder_or_file`, with the values `given` for its variables.
+    /// Loads the definition in `folder_or_file` with the variable values `given`.
     pub fn load(
         folder_or_file: &Path,
         given: &BTreeMap<String, String>,
@@ -142,8 +143,9 @@ impl Definition {
         }
     }
 
-    /// Reads what can be read of the definition in `folder_or_file`, for a caller that has more to say of it. An error is a
-    /// file that cannot be read, is no TOML, or is of another schema.
+    /// Loads the valid parts of the definition in `folder_or_file`, with all problems of the rest.
+    ///
+    /// Fails if the file cannot be read, is not TOML, or has another schema.
     pub fn draft(
         folder_or_file: &Path,
         given: &BTreeMap<String, String>,
@@ -156,8 +158,9 @@ impl Definition {
         Ok(Self::parse_draft(&file, &text, given)?)
     }
 
-    /// The names of the variables that a definition declares, so that a caller can look for their values. `None` where it
-    /// cannot be read: [`Self::load`] says why.
+    /// Returns the names of the variables that a definition declares.
+    ///
+    /// Returns `None` if the file cannot be read; [`Self::load`] returns the reason.
     pub fn variable_names(folder_or_file: &Path) -> Option<Vec<String>> {
         let text = std::fs::read_to_string(file_of(folder_or_file)).ok()?;
         let table: toml::Table = text.parse().ok()?;
@@ -166,8 +169,9 @@ impl Definition {
         Some(names.unwrap_or_default())
     }
 
-    /// Reads a definition from its `text`, as [`Self::load`] does from the disk. `file` names the image and its folder, where the
-    /// files lie that it names; it is not looked at itself.
+    /// Parses a definition from its `text`.
+    ///
+    /// `file` gives the name of the image and the folder of its other files. It is not opened.
     pub fn parse(
         file: &Path,
         text: &str,
@@ -195,8 +199,9 @@ impl Definition {
         })
     }
 
-    /// Reads `root`, the content of `file`. Problems are noted on the way, so that one does not hide another; what they
-    /// concern is left out.
+    /// Reads `root`, the content of `file`.
+    ///
+    /// Problems are collected, so that one does not hide another. Invalid values are left out.
     fn read(file: &Path, mut root: Table, given: &BTreeMap<String, String>) -> Self {
         root.only(&KEYS);
         let found = root.found.clone();
@@ -214,9 +219,9 @@ impl Definition {
         let qemu = bases
             .qemu
             .and_then(|base| found.value(base::read(base, &variables, &folder)));
-        let of_azure = [bases.azure, machines.azure, outputs.azure];
+        let azure_tables = [bases.azure, machines.azure, outputs.azure];
         let azure = found
-            .value(azure::read(&start, of_azure, &variables))
+            .value(azure::read(&start, azure_tables, &variables))
             .flatten();
         if let Some(azure) = &azure {
             found.value(azure::image_name(&start, &name, azure));
@@ -246,7 +251,7 @@ impl Definition {
     }
 }
 
-/// The bases, of which there is at least one.
+/// Reads `[base.…]` and refuses a definition without any.
 fn bases(root: &mut Table) -> Result<PerBuilder, Problem> {
     let item = root.need("base", "`[base.qemu]` or `[base.azure]`")?;
     let at = item.at.clone();
@@ -256,7 +261,7 @@ fn bases(root: &mut Table) -> Result<PerBuilder, Problem> {
     if bases.qemu.is_none() && bases.azure.is_none() && noted.count() == before {
         return Err(at
             .problem("empty; expected `[base.qemu]` or `[base.azure]`")
-            .hint("an image is baked from something"));
+            .hint("Add the base that the image is built from."));
     }
     Ok(bases)
 }
@@ -269,7 +274,7 @@ fn file_of(folder_or_file: &Path) -> PathBuf {
     }
 }
 
-/// The image's name: of the folder, or of the file where it is not called `image.toml`.
+/// Returns the name of the folder, or of the file if that is not called `image.toml`.
 fn image_name(start: &Location, file: &Path) -> Result<String, Problem> {
     let named = if file.file_name().is_some_and(|name| name == FILE) {
         let folder = file.parent().unwrap_or(Path::new(""));
@@ -293,11 +298,10 @@ fn image_name(start: &Location, file: &Path) -> Result<String, Problem> {
         .below("name")
         .problem(format!(
             "the folder's name `{name}` cannot name an image; expected lower-case letters, digits and `-`, a letter first"
-        ))
-        .hint("rename the folder"))
+            ))
+            .hint("Rename the folder."))
 }
 
-/// What the file is called.
 const FILE: &str = "image.toml";
 const SCHEMA: i64 = 1;
 const KEYS: [&str; 10] = [

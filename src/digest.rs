@@ -1,6 +1,5 @@
-//! What names things: SHA-256 digests and the canonical JSON that they are taken over.
-//!
-//! In: bytes, files, serializable values. Out: a [`Digest`]. Deliberately knows nothing of what is named.
+//! Computes SHA-256 digests of bytes, files and values.
+//! A value is digested as canonical JSON.
 
 use std::fmt;
 use std::fs::File;
@@ -16,45 +15,45 @@ use sha2::{Digest as _, Sha256};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);
 
-/// The text was not `sha256:` and 64 lower-case hex digits.
+/// A text that is not `sha256:` and 64 lower-case hex digits.
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` is not a digest: expected `sha256:` and 64 lower-case hex digits")]
+#[error("`{0}` is no digest; expected `sha256:` and 64 lower-case hex digits")]
 pub struct InvalidDigest(String);
 
 impl Digest {
-    /// The digest of `bytes`.
+    /// Returns the digest of `bytes`.
     pub fn of(bytes: impl AsRef<[u8]>) -> Self {
         Self(Sha256::digest(bytes.as_ref()).into())
     }
 
-    /// The digest and the size in bytes of everything `reader` yields.
+    /// Reads `reader` to its end and returns the digest and the size in bytes.
     pub fn of_reader(mut reader: impl Read) -> io::Result<(Self, u64)> {
         let mut hashing = Hashing::new(io::sink());
         let size_bytes = io::copy(&mut reader, &mut hashing)?;
         Ok((hashing.finish().0, size_bytes))
     }
 
-    /// The digest and the size in bytes of the file at `path`.
+    /// Returns the digest and the size in bytes of the file at `path`.
     pub fn of_file(path: &Path) -> io::Result<(Self, u64)> {
         Self::of_reader(File::open(path)?)
     }
 
-    /// The digest of the canonical JSON of `value`.
+    /// Returns the digest of the canonical JSON of `value`.
     pub fn of_value(value: &impl Serialize) -> Self {
         Self::of(canonical_json(value))
     }
 
-    /// The 32 bytes themselves.
+    /// Returns the 32 bytes of the digest.
     pub fn bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// The 64 hex digits, without the `sha256:` in front.
+    /// Returns the 64 hex digits, without the prefix `sha256:`.
     pub fn hex(&self) -> String {
         hex(&self.0)
     }
 
-    /// The first 12 hex digits: enough to tell a handful of things apart on a screen, never an identity.
+    /// Returns the first 12 hex digits, for display only: they are not unique.
     pub fn short(&self) -> String {
         hex(&self.0[..6])
     }
@@ -68,7 +67,7 @@ impl From<[u8; 32]> for Digest {
 
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
-/// What each byte is as a digit; 255 is none.
+/// Value of each byte as a hex digit; 255 for other bytes.
 const VALUES: [u8; 256] = {
     let mut values = [255; 256];
     let mut value = 0;
@@ -79,7 +78,7 @@ const VALUES: [u8; 256] = {
     values
 };
 
-/// Lower-case hex digits of `bytes`.
+/// Returns the lower-case hex digits of `bytes`.
 pub fn hex(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(2 * bytes.len());
     for byte in bytes {
@@ -92,15 +91,15 @@ fn digits(byte: u8) -> [u8; 2] {
     [byte >> 4, byte & 15].map(|value| DIGITS[usize::from(value)])
 }
 
-/// RFC 8785 canonical JSON of `value`, the only form in which records are written.
+/// Serializes `value` as canonical JSON (RFC 8785), the format of records.
 ///
 /// # Panics
-/// Where `value` cannot be JSON at all (a map with keys that are no strings): a mistake in our own types.
+/// If `value` has a map with keys that are no strings, which is a defect of its type.
 pub fn canonical_json(value: &impl Serialize) -> Vec<u8> {
     serde_json_canonicalizer::to_vec(value).expect("records serialize to JSON")
 }
 
-/// Passes bytes on to a writer and hashes them on the way.
+/// A writer that hashes the bytes it passes on.
 pub struct Hashing<W> {
     inner: W,
     hash: Sha256,
@@ -108,7 +107,7 @@ pub struct Hashing<W> {
 }
 
 impl<W: Write> Hashing<W> {
-    /// Hashes all that is written to `inner` through it.
+    /// Creates a writer that passes bytes on to `inner`.
     pub fn new(inner: W) -> Self {
         Self {
             inner,
@@ -117,7 +116,7 @@ impl<W: Write> Hashing<W> {
         }
     }
 
-    /// The digest and size of what passed, and the writer.
+    /// Returns the digest, the size in bytes, and the inner writer.
     pub fn finish(self) -> (Digest, u64, W) {
         (
             Digest(self.hash.finalize().into()),
@@ -163,13 +162,13 @@ impl FromStr for Digest {
         };
         let pairs: &[[u8; 2]; 32] = pairs.try_into().map_err(|_| invalid())?;
         let mut bytes = [0; 32];
-        let mut seen = 0;
+        let mut all_values = 0;
         for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
             let (high, low) = (VALUES[usize::from(*high)], VALUES[usize::from(*low)]);
-            seen |= high | low;
+            all_values |= high | low;
             *byte = high << 4 | low;
         }
-        if seen > 15 {
+        if all_values > 15 {
             return Err(invalid());
         }
         Ok(Self(bytes))
@@ -188,14 +187,13 @@ impl Serialize for Digest {
 
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(Written)
+        deserializer.deserialize_str(DigestVisitor)
     }
 }
 
-/// A digest as text.
-struct Written;
+struct DigestVisitor;
 
-impl Visitor<'_> for Written {
+impl Visitor<'_> for DigestVisitor {
     type Value = Digest;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

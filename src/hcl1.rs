@@ -1,7 +1,6 @@
-//! Reads HCL 1, the configuration language of Vault and Consul, with the place of everything in it.
-//!
-//! In: the text of a file. Out: its items in their order, or what was expected where.
-//! What two items of the same name mean differs between products and is left to the caller.
+//! Parses HCL 1, the configuration language of Vault and Consul.
+//! Takes the text of a file, returns its items in order, each with its position.
+//! The meaning of items with the same name is left to the caller: it depends on the product.
 
 mod json;
 mod literal;
@@ -12,23 +11,23 @@ use std::fmt;
 
 pub use json::JsonDialect;
 
-/// How deep objects and lists may nest.
+/// Largest nesting depth of objects and lists.
 pub const MAX_DEPTH: usize = 64;
 
-/// A place in a file.
+/// A position in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
-    /// Counted from 1.
+    /// Line number, from 1.
     pub line: usize,
-    /// In characters, counted from 1.
+    /// Column in characters, from 1.
     pub column: usize,
 }
 
 impl Position {
-    /// The first character of a file.
+    /// Position of the first character of a file.
     pub const START: Self = Self { line: 1, column: 1 };
 
-    /// The place that follows after `text`.
+    /// Returns the position after `text`.
     pub(crate) fn after(self, text: &str) -> Self {
         match text.rsplit_once('\n') {
             Some((before, last)) => Self {
@@ -53,9 +52,9 @@ impl fmt::Display for Position {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{at}: {why}")]
 pub struct SyntaxError {
-    /// The place.
+    /// Position of the error.
     pub at: Position,
-    /// What was expected there, and what is there.
+    /// Description of the error: the expected and the found token.
     pub why: String,
 }
 
@@ -69,63 +68,64 @@ impl SyntaxError {
 /// A key or a label, quoted or not.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Key {
-    /// As the file spells it, without quotes.
+    /// Name in the file's spelling, without quotes.
     pub name: String,
-    /// Its first character.
+    /// Position of the first character.
     pub at: Position,
 }
 
 /// One entry of an object: `key = value`, or a block `key "label" { … }`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Item {
-    /// The key, and after it the labels of a block.
+    /// Key, followed by the labels of a block.
     pub keys: Vec<Key>,
-    /// Whether there is a `=` or a `:`.
+    /// Whether the key is followed by `=` or `:`.
     pub assigned: bool,
-    /// What it is set to.
+    /// Value of the key, or body of the block.
     pub value: Value,
 }
 
-/// A value with its place.
+/// A value with its position.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Element {
-    /// Its first character.
+    /// Position of the first character.
     pub at: Position,
-    /// The value.
+    /// The value itself.
     pub value: Value,
 }
 
-/// What a key can be set to.
+/// The value of a key.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
-    /// JSON alone has it.
+    /// `null`, in JSON only.
     Null,
     /// `true` or `false`.
     Bool(bool),
-    /// A whole number; in HCL also in hexadecimal or octal digits.
+    /// An integer, in HCL also with hexadecimal or octal digits.
     Integer(i64),
     /// Any other number.
     Float(f64),
     /// A quoted text or a heredoc.
     Text(String),
-    /// `[…]`.
+    /// A list, `[…]`.
     List(Vec<Element>),
-    /// `{…}`, or the body of a block.
+    /// An object, `{…}`, or the body of a block.
     Object(Vec<Item>),
 }
 
-/// Whether the file is JSON to the readers of HCL 1: the first character that is no blank decides, not the file's name.
+/// Tells if parsers of HCL 1 read `text` as JSON: its first character that is no blank is `{`. They
+/// ignore the name of the file.
 pub fn is_json(text: &str) -> bool {
     text.trim_start().starts_with('{')
 }
 
-/// Reads HCL proper.
+/// Parses native HCL.
 pub fn parse_hcl(text: &str) -> Result<Vec<Item>, SyntaxError> {
-    // Line ends of Windows are the same as others, also within texts.
+    // HCL 1 reads CRLF as LF, also within texts.
     parse::parse(&text.replace("\r\n", "\n"))
 }
 
-/// Reads a JSON object.
+/// Parses a JSON object.
 pub fn parse_json(text: &str, dialect: JsonDialect) -> Result<Vec<Item>, SyntaxError> {
     json::parse(text, dialect)
 }

@@ -1,8 +1,6 @@
-//! What would start and not be safe: rules about the effective configuration of a cluster's node.
-//!
-//! In: configuration files of Vault or Consul, HCL or JSON, or the ones that a plan puts into an image. Out: [`Finding`]s, each
-//! with its reason, its source and its way out. Both products start with much that leaves a cluster open, and their own
-//! validation does not object; so does nobody after them. Deliberately no check of what they refuse themselves.
+//! Lints configuration of Vault and Consul: it finds settings that are accepted but unsafe.
+//! Takes HCL or JSON files, or a plan, returns [`Finding`]s with reason, source and fix.
+//! Errors that the products report themselves are left to them.
 
 mod address;
 mod command;
@@ -36,7 +34,7 @@ pub use steps::{check_allowed, of_plan, of_steps};
 use crate::hcl1::{Position, SyntaxError};
 use crate::version_changes::VersionChange;
 
-/// Whose configuration it is.
+/// The product that a configuration is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Product {
     /// A Consul agent, server or client.
@@ -46,10 +44,10 @@ pub enum Product {
 }
 
 impl Product {
-    /// Both.
+    /// All products.
     pub const ALL: [Self; 2] = [Self::Consul, Self::Vault];
 
-    /// As in file names.
+    /// Returns the name as in file names.
     pub fn name(self) -> &'static str {
         match self {
             Self::Consul => "consul",
@@ -57,7 +55,7 @@ impl Product {
         }
     }
 
-    /// As in sentences.
+    /// Returns the name as in sentences.
     pub fn title(self) -> &'static str {
         match self {
             Self::Consul => "Consul",
@@ -65,7 +63,7 @@ impl Product {
         }
     }
 
-    /// What a definition allows instead of a rule, so that files of this product are left unchecked that cannot be read.
+    /// Returns the id that a definition allows to skip files of this product that cannot be parsed.
     pub fn unreadable(self) -> &'static str {
         match self {
             Self::Consul => "consul.unreadable",
@@ -82,33 +80,33 @@ impl Product {
     }
 }
 
-/// What a configuration is for: it decides what must be in it, and what must not.
+/// The purpose of a configuration, which decides what it must and must not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Part of an image. What is a node's own comes when it boots: secrets have no place here.
+    /// The files of an image. They must not have secrets, which a node gets at boot.
     Image,
-    /// All that a node reads, also one that replaces another.
+    /// All files of a node, including a node that replaces another.
     Node,
-    /// All that one of the first servers of a new cluster reads.
+    /// All files of one of the first servers of a new cluster.
     Founder,
 }
 
-/// A rule: something that starts and is not safe.
+/// A rule about a setting that is accepted but unsafe.
 pub struct Rule {
-    /// Stable, as in `consul.gossip-key`.
+    /// Stable id, as in `consul.gossip-key`.
     pub id: &'static str,
-    /// Whether it stops a build.
+    /// Severity of its findings.
     pub severity: Severity,
-    /// Why it is not safe, in a sentence.
+    /// Reason why the setting is unsafe, in a sentence.
     pub reason: &'static str,
-    /// Who says so.
+    /// Address of the documentation.
     pub source: &'static str,
-    /// What to write instead.
+    /// Setting to write instead.
     pub fix: &'static str,
     check: fn(&Subject) -> Vec<Hit>,
 }
 
-/// All rules, Consul's first.
+/// Returns all rules, Consul's first.
 pub fn rules() -> impl Iterator<Item = &'static Rule> {
     Product::ALL.into_iter().flat_map(Product::rules)
 }
@@ -119,15 +117,15 @@ pub struct Configuration {
     version: Option<Version>,
     role: Role,
     files: Vec<(String, Node)>,
-    /// What its unit sets beside the files.
+    /// Variables that the unit sets, by file.
     environment: Vec<(String, Value)>,
 }
 
-/// What rules look at.
+/// The input of rules.
 struct Subject<'a> {
-    /// All files as one.
+    /// All files, merged.
     root: &'a Value,
-    /// Variables and their values.
+    /// Variables of the unit by name.
     environment: &'a Value,
     files: usize,
     version: Option<&'a Version>,
@@ -135,13 +133,13 @@ struct Subject<'a> {
 }
 
 impl Subject<'_> {
-    /// Whether it is for a version with this change. Of what nobody named the newest is thought.
+    /// Tells if the version has this change. Without a version, the newest is assumed.
     fn has(&self, change: &VersionChange) -> bool {
         self.version.is_none_or(|version| change.is_in(version))
     }
 }
 
-/// Where a rule is broken, and what stands there.
+/// A key that breaks a rule, and its value.
 struct Hit {
     key: String,
     found: String,
@@ -154,21 +152,21 @@ fn hit(key: &str, found: impl Into<String>) -> Hit {
     }
 }
 
-/// What stands at `key`, or that nothing does.
-fn shown(root: &Value, key: &str) -> String {
+/// Returns the value at `key` as text, or "nothing".
+fn value_text(root: &Value, key: &str) -> String {
     tree::at(root, key).map_or_else(|| "nothing".to_owned(), Value::to_string)
 }
 
-/// Those of `keys` that are set to `refused`.
+/// Returns a hit for each of `keys` that is set to `refused`.
 fn must_not_be(root: &Value, refused: bool, keys: &[&str]) -> Vec<Hit> {
     let broken = keys
         .iter()
         .filter(|key| tree::is(root, key) == Some(refused));
-    broken.map(|key| hit(key, shown(root, key))).collect()
+    broken.map(|key| hit(key, value_text(root, key))).collect()
 }
 
 impl Configuration {
-    /// A configuration without files yet. `version` decides where versions differ; without one the newest is meant.
+    /// Creates a configuration without files. Without a `version`, the newest is assumed.
     pub fn new(product: Product, version: Option<Version>, role: Role) -> Self {
         Self {
             product,
@@ -179,9 +177,10 @@ impl Configuration {
         }
     }
 
-    /// Adds a file by its name and content, which are read as the product does.
+    /// Adds a file, which is parsed as its product does.
     ///
-    /// For Consul, one whose name ends in `.json` is JSON. Otherwise the first character decides: JSON starts with `{`.
+    /// Consul reads a file whose name ends in `.json` as JSON. Otherwise a file is JSON if its
+    /// first character is `{`.
     pub fn add(&mut self, file: &str, text: &str) -> Result<(), LintError> {
         if environment::is_environment(file) {
             let variables = environment::parse(file, text);
@@ -199,23 +198,24 @@ impl Configuration {
         Ok(())
     }
 
-    /// The same with bytes, which have to be UTF-8.
+    /// Adds a file, as [`Self::add`] does. Its content must be UTF-8.
     pub fn add_bytes(&mut self, file: &str, bytes: &[u8]) -> Result<(), LintError> {
         match std::str::from_utf8(bytes) {
             Ok(text) => self.add(file, text),
             Err(error) => {
-                let (good, _) = bytes.split_at(error.valid_up_to());
+                let (valid, _) = bytes.split_at(error.valid_up_to());
                 Err(LintError::Syntax {
                     product: self.product,
                     file: file.to_owned(),
-                    at: Position::START.after(&String::from_utf8_lossy(good)),
+                    at: Position::START.after(&String::from_utf8_lossy(valid)),
                     why: "cannot read this as text: expected UTF-8".to_owned(),
                 })
             }
         }
     }
 
-    /// Adds a file, or all of a folder that end in `.hcl` or `.json`, in the order of their names, as both products do.
+    /// Adds a file, or all files of a folder that end in `.hcl` or `.json`, in the order of their
+    /// names.
     pub fn add_path(&mut self, path: &Path) -> Result<(), LintError> {
         let failed = |path: &Path| {
             let path = path.to_owned();
@@ -226,7 +226,7 @@ impl Configuration {
             let entries = fs::read_dir(path).map_err(failed(path))?;
             let all: Result<Vec<_>, _> = entries.map(|entry| Ok(entry?.path())).collect();
             files = all.map_err(failed(path))?;
-            files.retain(|file| is_read(&file.to_string_lossy()));
+            files.retain(|file| is_linted(&file.to_string_lossy()));
             files.sort();
         }
         if !files
@@ -246,7 +246,7 @@ impl Configuration {
         Ok(())
     }
 
-    /// Applies every rule; findings stand in the order of the rules.
+    /// Applies all rules and returns the findings in the order of the rules.
     pub fn lint(&self) -> Vec<Finding> {
         let mut document = Node::empty();
         for (_, node) in &self.files {
@@ -272,20 +272,21 @@ impl Configuration {
             let hits = (rule.check)(&subject).into_iter();
             hits.map(move |hit| (rule, hit))
         };
-        // Variables alone are part of a configuration: nothing is missing there.
-        let alone = self.files.is_empty();
+        // Without files the rest of the configuration is unknown, so nothing is reported as
+        // missing.
+        let only_variables = self.files.is_empty();
         let all = self.product.rules().flat_map(broken);
         let located = all.map(|(rule, hit)| (rule, document.locate(&hit.key), hit));
         let kept = located.filter(|(_, located, hit)| match self.variables_at(located) {
-            // A variable is where secrets belong; in an image another rule finds it.
+            // A variable may be a secret. In an image, another rule reports it.
             Some(_) => hit.found != "a secret",
-            None => !alone || environment.get(&hit.key).is_some(),
+            None => !only_variables || environment.get(&hit.key).is_some(),
         });
         kept.map(|(rule, located, hit)| self.finding(rule, located, hit))
             .collect()
     }
 
-    /// The file with the variable that sets what is at this place.
+    /// Returns the file whose variable sets the value at this position.
     fn variables_at(&self, located: &Located) -> Option<&String> {
         let (file, _) = located.place?;
         let variables = self.environment.get(file.checked_sub(self.files.len())?);
@@ -303,7 +304,7 @@ impl Configuration {
             (Some((file, _)), _) => self.files.get(file).map(|(file, _)| file),
             (None, _) if of_variable.is_some() => of_variable,
             (None, Some((file, _))) => Some(file),
-            // What is missing altogether belongs into any of the files; the last one counts.
+            // A missing key may be added to any file. The finding names the last one.
             (None, None) => self.files.last().map(|(file, _)| file),
         };
         Finding {
@@ -312,9 +313,10 @@ impl Configuration {
             file: file.cloned().unwrap_or_default(),
             line: located.place.map(|(_, line)| line),
             key: located.key,
-            found: match secrets::has_user_and_password(&hit.found) {
-                true => "an address with a password".to_owned(),
-                false => hit.found,
+            found: if secrets::has_user_and_password(&hit.found) {
+                "an address with a password".to_owned()
+            } else {
+                hit.found
             },
             reason: rule.reason,
             source: rule.source,
@@ -327,7 +329,7 @@ fn is_configuration(name: &str) -> bool {
     [".hcl", ".json"].iter().any(|end| name.ends_with(end))
 }
 
-/// Whether rules look at a file of a folder: configuration, or variables of the unit.
-fn is_read(name: &str) -> bool {
+/// Tells if a file of a folder is configuration, or sets variables of the unit.
+fn is_linted(name: &str) -> bool {
     is_configuration(name) || environment::is_environment(name)
 }

@@ -1,7 +1,6 @@
-//! Exact versions and digests of every input: `images/<name>/image.lock`.
-//!
-//! In: a definition, and servers to ask. Out: a [`Lock`], and its file. The only stage before the bake that touches
-//! the network. Deliberately fetches no archive and no package: it records what signed indexes say of them.
+//! Resolves a definition to exact versions and digests: `images/<name>/image.lock`.
+//! Takes a definition and an [`Index`] of servers, returns a [`Lock`] and its file.
+//! Archives and packages are not downloaded: their digests come from signed indexes.
 
 mod azure;
 mod image;
@@ -23,130 +22,158 @@ use crate::wait::Interrupt;
 pub use image::{ImageReference, LockedImage, PurchasePlan, VmGeneration};
 pub use network::{DEBIAN_KEYRING, Network};
 
-/// The lock of one definition.
+/// The lock file of one definition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lock {
-    /// 1.
+    /// Schema version, 1.
     pub schema: u32,
-    /// The digest of what was locked: base and releases of the definition. Another one means: lock again.
+    /// Digest of the definition's bases and releases. If it differs, the lock is stale.
     pub wanted: Digest,
-    /// The base for QEMU.
+    /// Base of the QEMU builder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub qemu: Option<LockedBase>,
-    /// The base on Azure.
+    /// Base of the Azure builder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub azure: Option<LockedImage>,
-    /// The releases, by product.
+    /// Releases, sorted by product.
     #[serde(rename = "release", default, skip_serializing_if = "Vec::is_empty")]
     pub releases: Vec<LockedRelease>,
 }
 
-/// A base, exactly.
+/// The exact base of the QEMU builder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum LockedBase {
-    /// Packages: what the signed indexes were.
+    /// Packages of signed indexes.
     Packages {
-        /// One for each suite, the main one first.
+        /// Index of each suite, the main one first.
         index: Vec<PackageIndex>,
     },
     /// A cloud image.
     CloudImage {
-        /// Where.
+        /// Address or path of the image.
         url: String,
-        /// 128 hex digits.
+        /// Digest of the image, 128 hex digits.
         sha512: String,
     },
 }
 
-/// A suite's signed index: it names the digest of every package.
+/// The signed index of a suite, which has the digest of every package.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PackageIndex {
-    /// As in `http://deb.debian.org/debian`.
+    /// Package mirror, as in `http://deb.debian.org/debian`.
     pub mirror: String,
-    /// As in `bookworm`.
+    /// Suite, as in `bookworm`.
     pub suite: String,
-    /// Its `Date`, RFC 3339 UTC.
+    /// Date of the index, RFC 3339 in UTC.
     pub date: String,
-    /// Of the suite's `InRelease` file.
+    /// Digest of the suite's `InRelease` file.
     pub sha256: Digest,
 }
 
-/// A lock that cannot be had.
+/// A lock that could not be resolved, read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// There is none yet.
-    #[error("{}: no such lock\nhint: run `vault-bake lock` for this image", path.display())]
+    /// There is no lock file.
+    #[error("cannot read {}: there is no lock file", path.display())]
     Missing {
-        /// Where it should be.
+        /// Path of the lock file.
         path: PathBuf,
     },
-    /// Its file could not be read or written.
-    #[error("{}: {error}", path.display())]
-    File {
-        /// The file.
+    /// The lock file could not be read.
+    #[error("cannot read {}: {error}", path.display())]
+    Read {
+        /// Path of the lock file.
         path: PathBuf,
-        /// Why not.
+        /// Error of the file system.
         error: io::Error,
     },
-    /// Something in its file is wrong.
+    /// The lock file could not be written.
+    #[error("cannot write {}: {error}", path.display())]
+    Write {
+        /// Path of the lock file.
+        path: PathBuf,
+        /// Error of the file system.
+        error: io::Error,
+    },
+    /// The lock file has a problem.
     #[error(transparent)]
     Invalid(#[from] Problem),
-    /// A suite's index could not be fetched.
-    #[error("index of {suite}: {error}")]
+    /// The index of a suite could not be fetched.
+    #[error("cannot fetch the index of {suite}: {error}")]
     Fetch {
-        /// The suite.
+        /// Name of the suite.
         suite: String,
-        /// Why not.
+        /// Error of the download.
         error: FetchError,
     },
-    /// A suite's index bears no good signature.
-    #[error("index of {suite} at {url}: no valid signature by a key of {}: {error}\nhint: where the mirror is right, install the distribution's current keyring (Debian: `debian-archive-keyring`)", keyring.display())]
+    /// The index of a suite has no valid signature.
+    #[error("cannot verify the index of {suite} at {url} with {}: {error}", keyring.display())]
     Signature {
-        /// The suite.
+        /// Name of the suite.
         suite: String,
-        /// Where it was found.
+        /// Address of the index.
         url: String,
-        /// The keyring that was asked.
+        /// Keyring with the accepted keys.
         keyring: PathBuf,
-        /// What `gpgv` said.
+        /// Error of `gpgv`.
         error: Box<ProcessError>,
     },
-    /// A suite's index is signed, but not what was asked for.
-    #[error("index of {suite} at {url}: {reason}")]
+    /// The index of a suite is signed, but is expired or belongs to another suite.
+    #[error("cannot use the index of {suite} at {url}: {reason}")]
     Index {
-        /// The suite.
+        /// Name of the suite.
         suite: String,
-        /// Where it was found.
+        /// Address of the index.
         url: String,
-        /// What is wrong with it, and what was expected.
+        /// The defect, and what was expected.
         reason: String,
     },
-    /// An image on Azure could not be found, or not trusted to be what it is called.
-    #[error("image {image}: {why}")]
+    /// No subscription is configured, so that the base on Azure cannot be looked up.
+    #[error("cannot look up the base on Azure: no subscription is configured")]
+    NoSubscription,
+    /// The image on Azure was not found, or cannot be a base.
+    #[error("cannot lock image {image}: {reason}")]
     Image {
-        /// As the definition names it.
+        /// Image as the definition names it.
         image: String,
-        /// Why not, and what to do.
-        why: String,
+        /// The reason.
+        reason: String,
+        /// The way out, as an imperative.
+        hint: Option<String>,
     },
-    /// A release could not be found or trusted.
+    /// A release was not found, or could not be verified.
     #[error(transparent)]
     Release(#[from] ReleaseError),
 }
 
 impl LockError {
-    /// Returns what to do about it, as an imperative, if there is something to do.
+    /// Returns the way out as an imperative, if there is one.
     pub fn hint(&self) -> Option<String> {
-        None
+        let hint = match self {
+            Self::Missing { .. } => "Run `vault-bake lock` for this image.",
+            Self::Signature { .. } => {
+                "Check the mirror, or install the distribution's current keyring (Debian: `debian-archive-keyring`)."
+            }
+            Self::Index { .. } => "Use a mirror that has this suite and is up to date.",
+            Self::NoSubscription => {
+                "Set AZURE_SUBSCRIPTION_ID, or `subscription` in `[azure]` of vault-bake.toml. To lock the QEMU base only, run `vault-bake lock --builder qemu`."
+            }
+            Self::Read { .. } | Self::Write { .. } => return None,
+            Self::Invalid(problem) => return problem.hint.clone(),
+            Self::Fetch { error, .. } => return error.hint(),
+            Self::Image { hint, .. } => return hint.clone(),
+            Self::Release(error) => return error.hint(),
+        };
+        Some(hint.to_owned())
     }
 }
 
-/// Whom to ask what there is: [`Network`], or a stand-in.
+/// Looks up bases and releases. Implemented by [`Network`], and by fakes in tests.
 pub trait Index: Sync {
-    /// The signed index of a suite.
+    /// Fetches the signed index of a suite.
     fn suite(
         &self,
         mirror: &str,
@@ -155,7 +182,7 @@ pub trait Index: Sync {
         interrupt: &Interrupt,
     ) -> impl Future<Output = Result<PackageIndex, LockError>> + Send;
 
-    /// An image on Azure, as it is there now.
+    /// Looks up an image on Azure.
     fn image(
         &self,
         wanted: &AzureSpec,
@@ -163,7 +190,7 @@ pub trait Index: Sync {
         interrupt: &Interrupt,
     ) -> impl Future<Output = Result<LockedImage, LockError>> + Send;
 
-    /// A release.
+    /// Looks up a release.
     fn release(
         &self,
         source: &ReleaseMirror,
@@ -174,12 +201,13 @@ pub trait Index: Sync {
     ) -> impl Future<Output = Result<LockedRelease, LockError>> + Send;
 }
 
-/// The bases that are looked up.
+/// The bases to look up.
 #[derive(Clone, Copy, Debug)]
 pub enum Bases<'a> {
-    /// Those of all builders.
+    /// The bases of all builders.
     All,
-    /// That of one builder. What the lock of before says of others stays, where it was for the same definition.
+    /// The base of one builder. Bases of the other builders are kept from an earlier lock of the
+    /// same definition.
     Only(BuilderKind, Option<&'a Lock>),
 }
 
@@ -191,16 +219,16 @@ impl<'a> Bases<'a> {
         }
     }
 
-    /// The lock of before, where it has to do with what is wanted now.
-    fn before(self, wanted: &Digest) -> Option<&'a Lock> {
+    /// Returns the earlier lock, if it is for the same definition.
+    fn earlier_lock(self, wanted: &Digest) -> Option<&'a Lock> {
         match self {
             Self::All => None,
-            Self::Only(_, before) => before.filter(|lock| lock.wanted == *wanted),
+            Self::Only(_, earlier) => earlier.filter(|lock| lock.wanted == *wanted),
         }
     }
 }
 
-/// Asks `index` for everything that `definition` wants, of bases those that are named.
+/// Locks `definition`: looks up its releases and the given bases at `index`.
 pub async fn resolve(
     definition: &Definition,
     bases: Bases<'_>,
@@ -209,9 +237,9 @@ pub async fn resolve(
     interrupt: &Interrupt,
 ) -> Result<Lock, LockError> {
     let wanted = requested_releases(definition);
-    let before = bases.before(&wanted);
+    let earlier = bases.earlier_lock(&wanted);
     let qemu = match &definition.qemu {
-        _ if !bases.has(BuilderKind::Qemu) => before.and_then(|lock| lock.qemu.clone()),
+        _ if !bases.has(BuilderKind::Qemu) => earlier.and_then(|lock| lock.qemu.clone()),
         Some(QemuBase::CloudImage { url, sha512, .. }) => Some(LockedBase::CloudImage {
             url: url.clone(),
             sha512: sha512.clone(),
@@ -226,7 +254,7 @@ pub async fn resolve(
         None => None,
     };
     let azure = match &definition.azure {
-        _ if !bases.has(BuilderKind::Azure) => before.and_then(|lock| lock.azure.clone()),
+        _ if !bases.has(BuilderKind::Azure) => earlier.and_then(|lock| lock.azure.clone()),
         Some(wanted) => Some(index.image(wanted, events, interrupt).await?),
         None => None,
     };
@@ -235,7 +263,7 @@ pub async fn resolve(
     for (product, version) in &definition.releases {
         let release = index.release(&source, product, version, events, interrupt);
         let mut release = release.await?;
-        release.url = shortened(&definition.folder, &release.url);
+        release.url = relative_path(&definition.folder, &release.url);
         releases.push(release);
     }
     Ok(Lock {
@@ -247,25 +275,25 @@ pub async fn resolve(
     })
 }
 
-/// The digest of what a lock of `definition` is for: its base, its releases and their source.
+/// Returns the digest of a definition's bases, releases and release source.
 pub fn requested_releases(definition: &Definition) -> Digest {
     let (qemu, releases) = (&definition.qemu, &definition.releases);
     let source = &definition.release_source;
-    // What a definition without Azure was locked as stays what it was.
+    // Without Azure the digest must not change, so that existing lock files stay valid.
     match &definition.azure {
         None => Digest::of_value(&(qemu, releases, source)),
         Some(azure) => {
-            let place = &azure.machine.location;
-            Digest::of_value(&(qemu, releases, source, &azure.base, place))
+            let location = &azure.machine.location;
+            Digest::of_value(&(qemu, releases, source, &azure.base, location))
         }
     }
 }
 
-/// Where the releases of `definition` come from, with its paths made whole.
+/// Returns the release source of `definition`, with paths from the working directory.
 pub fn source(definition: &Definition) -> ReleaseMirror {
     let wanted = &definition.release_source;
     ReleaseMirror {
-        base: whole(&definition.folder, &wanted.mirror),
+        base: resolve_path(&definition.folder, &wanted.mirror),
         key_file: wanted
             .key_file
             .as_ref()
@@ -274,8 +302,8 @@ pub fn source(definition: &Definition) -> ReleaseMirror {
     }
 }
 
-/// `url`; where it is a path, the path from the caller's point of view.
-pub(crate) fn whole(folder: &Path, url: &str) -> String {
+/// Joins a path with `folder`. Returns a URL unchanged.
+pub(crate) fn resolve_path(folder: &Path, url: &str) -> String {
     if url.contains("://") {
         url.to_owned()
     } else {
@@ -283,21 +311,22 @@ pub(crate) fn whole(folder: &Path, url: &str) -> String {
     }
 }
 
-/// `url`; where it is a path below `folder`, the path from there, so that a lock does not say where its folder is.
-pub(crate) fn shortened(folder: &Path, url: &str) -> String {
+/// Makes a path below `folder` relative, so that a lock does not depend on its folder. Returns
+/// other paths and URLs unchanged.
+pub(crate) fn relative_path(folder: &Path, url: &str) -> String {
     Path::new(url)
         .strip_prefix(folder)
         .map_or_else(|_| url.to_owned(), |below| below.display().to_string())
 }
 
 impl Lock {
-    /// Reads the lock at `path`.
+    /// Loads the lock file at `path`.
     pub fn load(path: &Path) -> Result<Self, LockError> {
         let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => LockError::Missing {
                 path: path.to_owned(),
             },
-            _ => LockError::File {
+            _ => LockError::Read {
                 path: path.to_owned(),
                 error,
             },
@@ -310,8 +339,8 @@ impl Lock {
                 line,
                 ..Location::start_of(path)
             }
-            .problem(format!("not a lock: {}", error.message().trim()))
-            .hint("locks are written by `vault-bake lock`, never by hand")
+            .problem(format!("not a lock file: {}", error.message().trim()))
+            .hint("Run `vault-bake lock` again. Do not edit the file.")
         };
         let Version { schema } = toml::from_str(&text).map_err(|error| at(&error))?;
         if schema != SCHEMA {
@@ -320,15 +349,15 @@ impl Lock {
                 .problem(format!(
                     "schema {schema} is unknown to this version; expected {SCHEMA}"
                 ))
-                .hint("run `vault-bake lock` again, or use the version that wrote it")
+                .hint("Run `vault-bake lock` again, or use the version that wrote the file.")
                 .into());
         }
         Ok(toml::from_str(&text).map_err(|error| at(&error))?)
     }
 
-    /// Writes the lock to `path`, whole or not at all.
+    /// Writes the lock file to `path`, atomically.
     pub fn save(&self, path: &Path) -> Result<(), LockError> {
-        let fail = |error| LockError::File {
+        let fail = |error| LockError::Write {
             path: path.to_owned(),
             error,
         };
@@ -346,13 +375,13 @@ impl Lock {
         Ok(())
     }
 
-    /// The text of its file.
+    /// Returns the text of the lock file.
     pub fn text(&self) -> String {
         let body = toml::to_string(self).expect("a lock is made of tables, texts and numbers");
         format!("{HEADER}{body}")
     }
 
-    /// The digest of its file as [`Lock::save`] writes it.
+    /// Returns the digest of the lock file as [`Lock::save`] writes it.
     pub fn digest(&self) -> Digest {
         Digest::of(self.text())
     }

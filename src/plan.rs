@@ -1,7 +1,6 @@
-//! Definition, lock and provisioners, decided: every step in order, nothing left to choose.
-//!
-//! In: a definition, its lock, its provisioners. Out: a [`Plan`] that can be printed and carried out. Deliberately
-//! pure: it reads no file, asks no server and no clock, so the same inputs always give the same plan.
+//! Resolves a definition, its lock and its provisioners into a [`Plan`], which a build carries out.
+//! Planning is pure: it uses no file, server or clock. Equal inputs give equal plans.
+//! A plan leaves no choice to the build.
 
 mod base;
 mod inputs;
@@ -14,6 +13,7 @@ mod template;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use base::Target;
 use serde::{Deserialize, Serialize};
 
 use crate::definition::{
@@ -26,38 +26,38 @@ use crate::provisioner::{ProvisionerError, Provisioners};
 use crate::release::{LockedRelease, ReleaseMirror};
 use crate::secret::{Scrubber, Secret};
 
-/// What a bake does.
+/// A resolved build.
 #[derive(Clone)]
 pub struct Plan {
-    /// The image's name.
+    /// Name of the image.
     pub image: String,
-    /// In a sentence.
+    /// One-sentence description of the image.
     pub description: String,
-    /// Of the definition after its variables were filled in.
+    /// Digest of the definition after its variables were filled in.
     pub definition: Digest,
-    /// Of the lock file's content.
+    /// Digest of the lock file.
     pub lock: Digest,
-    /// Plain variables' values as JSON; secret ones as `{"secret": name}`.
+    /// Value of each variable as JSON, secrets as `{"secret": name}`.
     pub variables: BTreeMap<String, serde_json::Value>,
-    /// What the bake starts from. Paths in it are whole.
+    /// Base of the build. Paths start at the working directory.
     pub base: PlannedBase,
-    /// The releases that are installed. Paths in them are whole.
+    /// Releases to install. Paths start at the working directory.
     pub releases: Vec<LockedRelease>,
-    /// Where they come from. Paths in it are whole.
+    /// Mirror of the releases. Paths start at the working directory.
     pub release_source: ReleaseMirror,
-    /// The machine.
+    /// Shape of the build VM.
     pub machine: PlannedMachine,
-    /// What is left of it.
+    /// Artifacts of the build.
     pub output: PlannedOutput,
-    /// `lib.sh`: shell functions that every script may use.
+    /// `lib.sh`: shell functions for all scripts.
     pub lib: PlannedFile,
-    /// All steps, in order. The last one is the seal.
+    /// Steps in order. The last one is the seal.
     pub steps: Vec<PlannedStep>,
-    /// Rules of the linter that the configuration may break, and why.
+    /// Reason for each lint rule that the definition allows to be broken, by rule id.
     pub allowed: BTreeMap<String, String>,
-    /// Where paths of the definition start, such as those of playbooks.
+    /// Folder of the definition, which paths of playbooks start from.
     pub folder: PathBuf,
-    /// The values of all sensitive variables, whether a step uses them or not.
+    /// Values of all sensitive variables, including unused ones.
     pub secrets: Vec<Secret>,
 }
 
@@ -65,33 +65,33 @@ pub struct Plan {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum PlannedBase {
-    /// A disk of this computer.
+    /// A disk on the host.
     Qemu {
-        /// As wanted.
+        /// Base as the definition has it.
         wanted: QemuBase,
-        /// As locked.
+        /// Base as the lock file has it.
         locked: LockedBase,
     },
     /// An image on Azure.
     Azure {
-        /// As wanted.
+        /// Base as the definition has it.
         wanted: AzureBase,
-        /// As locked.
+        /// Base as the lock file has it.
         locked: LockedImage,
     },
 }
 
-/// The machine of a plan.
+/// The build VM of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum PlannedMachine {
-    /// On Azure.
+    /// A VM on Azure.
     Azure(Box<AzureMachine>),
-    /// Of this computer.
+    /// A VM on the host.
     Qemu(MachineSpec),
 }
 
-/// What is left of a machine.
+/// The artifacts of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum PlannedOutput {
@@ -102,7 +102,7 @@ pub enum PlannedOutput {
 }
 
 impl PlannedMachine {
-    /// How long it may take to answer on SSH, in seconds.
+    /// Returns the longest time until the build VM answers on SSH, in seconds.
     pub fn boot_timeout_s(&self) -> u64 {
         match self {
             Self::Qemu(machine) => machine.boot_timeout_s,
@@ -111,146 +111,154 @@ impl PlannedMachine {
     }
 }
 
-/// One step, decided.
+/// A resolved step.
 #[derive(Clone)]
 pub struct PlannedStep {
-    /// Unique in the plan, as in `vault`; a plain file name.
+    /// Name, as in `vault`: unique in the plan, and a plain file name.
     pub name: String,
-    /// Over all that decides what the step does: kind, files, environment (secrets by name), time-out.
+    /// Digest of action, files, environment (secrets by name) and time limit.
     pub digest: Digest,
-    /// What it does.
+    /// Action of the step.
     pub kind: StepKind,
-    /// At the most, in seconds.
+    /// Time limit in seconds.
     pub timeout_s: u64,
-    /// Environment variables; provisioners see their inputs as `VB_INPUT_<NAME>`. For an ansible step: its extra
-    /// variables, plain ones as JSON text.
+    /// Environment variables by name. Inputs of provisioners are named `VB_INPUT_<NAME>`. For an
+    /// Ansible step these are the extra variables, plain ones as JSON.
     pub env: BTreeMap<String, EnvValue>,
-    /// Files of the step, by their path below the step's folder in the guest.
+    /// Files in the step's folder in the build VM.
     pub files: Vec<PlannedFile>,
-    /// Products whose releases it is given, and told of: those that its provisioner names; all for a script of the user's.
+    /// Products whose releases the step gets: those of its provisioner, or all for a user's script.
     pub releases: Vec<String>,
 }
 
-/// What a step does.
+/// The action of a planned step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum StepKind {
-    /// Runs `install.sh`; its `check.sh`, where it has one, is run after all steps and again on the booted capture.
+    /// Runs `install.sh`. A `check.sh` runs after all steps, and again in the boot test.
     Provisioner {
-        /// Its name, as in `vault`.
+        /// Name of the provisioner, as in `vault`.
         provisioner: String,
-        /// Whether it has a `check.sh`.
+        /// Whether the provisioner has a `check.sh`.
         checked: bool,
-        /// Whether it is the seal, which runs last and after all checks.
+        /// Whether the provisioner is the seal, which runs after all checks.
         seal: bool,
     },
     /// Runs the user's script, the file [`SCRIPT`].
     Shell,
-    /// Puts the file [`PAYLOAD`] to a place.
+    /// Copies the file [`PAYLOAD`] into the image.
     File {
-        /// In the image.
+        /// Absolute path in the image.
         destination: String,
-        /// As in 0o644.
+        /// Mode in the image, as in 0o644.
         mode: u32,
-        /// As in `root:root`.
+        /// Owner in the image, as in `root:root`.
         owner: String,
     },
-    /// Runs `ansible-playbook` on this machine.
+    /// Runs `ansible-playbook` on the host.
     Ansible {
-        /// On this machine, from [`Plan::folder`].
+        /// Path on the host, from [`Plan::folder`].
         playbook: PathBuf,
-        /// Of the playbook, and of all files beside and below it where it has a folder of its own.
+        /// Digest of the playbook. If it is in a subfolder, digest of all files of that folder.
         sha256: Digest,
     },
-    /// Restarts the machine.
+    /// Restarts the build VM.
     Reboot,
 }
 
 pub use interpreter::{Interpreter, InvalidFirstLine};
 pub use steps::CONFIGURATION;
 
-/// The one file of a shell step.
+/// Name of the only file of a shell step.
 pub const SCRIPT: &str = "script.sh";
-/// The one file of a file step.
+/// Name of the only file of a file step.
 pub const PAYLOAD: &str = "payload";
 
-/// An environment variable of a step.
+/// The value of a step's environment variable.
 #[derive(Clone)]
 pub enum EnvValue {
-    /// Plain.
+    /// A plain text.
     Plain(String),
-    /// Secret; the variable that it comes from, and its value.
+    /// The value of a sensitive variable.
     Secret {
-        /// The variable.
+        /// Name of the sensitive variable.
         variable: String,
-        /// Its value.
+        /// Value of the variable.
         value: Secret,
     },
 }
 
-/// A file of a step: content known, so that its digest is what runs.
+/// A file of a step. Its content is part of the plan, so that its digest identifies what runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PlannedFile {
-    /// Below the step's folder, as in `install.sh` or `files/vault.service`.
+    /// Path below the step's folder, as in `install.sh` or `files/vault.service`.
     pub path: String,
-    /// As in 0o755.
+    /// Mode, as in 0o755.
     pub mode: u32,
-    /// Of the content.
+    /// Digest of the content.
     pub sha256: Digest,
-    /// The content, after templates were rendered.
+    /// Content, with templates rendered.
     #[serde(skip)]
     pub content: Vec<u8>,
 }
 
-/// A plan that cannot be made.
+/// A plan that could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
-    /// Something in the definition is wrong, seen together with its provisioners: all that is.
+    /// The definition, or its use of provisioners, has problems.
     #[error(transparent)]
     Invalid(#[from] Problems),
-    /// A provisioner cannot be had.
+    /// A provisioner could not be loaded.
     #[error(transparent)]
     Provisioner(ProvisionerError),
-    /// The lock is for another definition.
-    #[error("image.lock was made for another definition; run `vault-bake lock {image}`")]
+    /// The lock file is for another definition.
+    #[error("image.lock was made for another definition")]
     StaleLock {
-        /// The image.
+        /// Name of the image.
         image: String,
     },
-    /// The lock says that it fits, and does not.
-    #[error("image.lock does not fit its definition: {reason}; run `vault-bake lock {image}`")]
+    /// The lock file was edited: its digest fits the definition, its content does not.
+    #[error("image.lock does not fit its definition: {reason}")]
     BrokenLock {
-        /// The image.
+        /// Name of the image.
         image: String,
-        /// What does not fit.
+        /// The part that does not fit.
         reason: String,
     },
-    /// The lock has no base for this builder.
-    #[error(
-        "image.lock has no base for {builder}; run `vault-bake lock {image} --builder {builder}`"
-    )]
+    /// The lock file has no base for this builder.
+    #[error("image.lock has no base for {builder}")]
     NotLocked {
-        /// The image.
+        /// Name of the image.
         image: String,
-        /// As in `azure`.
+        /// Name of the builder, as in `azure`.
         builder: &'static str,
     },
-    /// The definition says nothing of this builder.
-    #[error(
-        "{image} has no base for {builder}; add `[base.{builder}]` to its image.toml, or use another `--builder`"
-    )]
+    /// The definition has no base for this builder.
+    #[error("{image} has no base for {builder}")]
     OtherBuilder {
-        /// The image.
+        /// Name of the image.
         image: String,
-        /// As in `azure`.
+        /// Name of the builder, as in `azure`.
         builder: &'static str,
     },
 }
 
 impl PlanError {
-    /// Returns what to do about it, as an imperative, if there is something to do.
+    /// Returns the way out as an imperative, if there is one.
     pub fn hint(&self) -> Option<String> {
-        None
+        match self {
+            Self::Invalid(problems) => problems.hint(),
+            Self::Provisioner(error) => error.hint(),
+            Self::StaleLock { image } | Self::BrokenLock { image, .. } => {
+                Some(format!("Run `vault-bake lock {image}`."))
+            }
+            Self::NotLocked { image, builder } => Some(format!(
+                "Run `vault-bake lock {image} --builder {builder}`."
+            )),
+            Self::OtherBuilder { builder, .. } => Some(format!(
+                "Add `[base.{builder}]` to its image.toml, or use another `--builder`."
+            )),
+        }
     }
 }
 
@@ -260,14 +268,18 @@ impl From<Problem> for PlanError {
     }
 }
 
-/// Decides everything that a bake of `definition` does.
+/// Makes the plan of a build of `definition` with `builder`.
 pub fn plan(
     definition: &Definition,
     lock: &Lock,
     provisioners: &Provisioners,
     builder: BuilderKind,
 ) -> Result<Plan, PlanError> {
-    let (base, machine, output) = base::decide(definition, lock, builder)?;
+    let Target {
+        base,
+        machine,
+        output,
+    } = base::decide(definition, lock, builder)?;
     let steps = evaluate(definition, provisioners)?;
     let secret = |value: &Value| match value {
         Value::Secret { value, .. } => Some(value.clone()),
@@ -275,7 +287,7 @@ pub fn plan(
     };
     let mut releases = lock.releases.clone();
     for release in &mut releases {
-        release.url = lock::whole(&definition.folder, &release.url);
+        release.url = lock::resolve_path(&definition.folder, &release.url);
     }
     Ok(Plan {
         image: definition.name.clone(),
@@ -300,58 +312,59 @@ pub fn plan(
     })
 }
 
-/// Refuses a builder that the definition has no base for.
+/// Fails if the definition has no base for `builder`.
 pub fn has_base(definition: &Definition, builder: BuilderKind) -> Result<(), PlanError> {
-    base::named(definition, builder)
+    base::check_base(definition, builder)
 }
 
-/// Judges all of a plan that can be judged before there is a lock, and gives its steps.
+/// Plans the steps of a definition. This needs no lock.
 pub fn evaluate(
     definition: &Definition,
     provisioners: &Provisioners,
 ) -> Result<Vec<PlannedStep>, PlanError> {
-    let of_order = order::evaluate(definition, provisioners);
-    let (steps, of_steps) = decide(definition, provisioners);
-    match Problems::of(of_order.into_iter().chain(of_steps)) {
+    let order_problems = order::check(definition, provisioners);
+    let (steps, step_problems) = decide(definition, provisioners);
+    match Problems::of(order_problems.into_iter().chain(step_problems)) {
         Some(problems) => Err(problems.into()),
         None => Ok(steps),
     }
 }
 
-/// Judges a draft with the provisioners that `search` has, and gives the definition with them; or all that is wrong with
-/// either.
+/// Loads the provisioners of a draft from the folders `search`, and checks both together.
+///
+/// Fails with all problems of the definition, its provisioners and its steps.
 pub fn check(draft: Draft, search: &[PathBuf]) -> Result<(Definition, Provisioners), PlanError> {
     let Draft {
         definition,
         problems,
     } = draft;
-    let (provisioners, of_provisioners) =
+    let (provisioners, provisioner_problems) =
         Provisioners::find(search, &definition).map_err(PlanError::Provisioner)?;
-    // Which step is last is known only where all could be read.
-    let of_order = match problems {
+    // The last step is known only if all steps are valid.
+    let order_problems = match problems {
         Some(_) => Vec::new(),
-        None => order::evaluate(&definition, &provisioners),
+        None => order::check(&definition, &provisioners),
     };
-    let (_, of_steps) = decide(&definition, &provisioners);
-    // A step without its provisioner was told by the search for it.
-    let lacking: Vec<Location> = definition
+    let (_, step_problems) = decide(&definition, &provisioners);
+    // The search has reported missing provisioners.
+    let reported: Vec<Location> = definition
         .steps
         .iter()
-        .filter(|step| order::provisioner(step, &provisioners).is_err())
+        .filter(|step| order::find_provisioner(step, &provisioners).is_err())
         .map(|step| step.at.below("provisioner"))
         .collect();
-    let later = of_order.into_iter().chain(of_steps);
+    let later = order_problems.into_iter().chain(step_problems);
     let later: Vec<Problem> = later
-        .filter(|problem| !lacking.contains(&problem.place))
+        .filter(|problem| !reported.contains(&problem.place))
         .collect();
-    let first = problems.into_iter().flatten().chain(of_provisioners);
+    let first = problems.into_iter().flatten().chain(provisioner_problems);
     match Problems::of(first.chain(later)) {
         Some(problems) => Err(problems.into()),
         None => Ok((definition, provisioners)),
     }
 }
 
-/// The steps that can be decided, and what is wrong with the others.
+/// Returns the steps that can be planned, and the problems of the others.
 fn decide(
     definition: &Definition,
     provisioners: &Provisioners,
@@ -367,17 +380,17 @@ fn decide(
 }
 
 impl Plan {
-    /// The digest of all that it says. Where the definition's folder is makes no difference.
+    /// Returns the digest of the plan, which does not depend on the definition's folder.
     pub fn digest(&self) -> Digest {
         Digest::of_value(&self.describe())
     }
 
-    /// Whether a step restarts the machine.
+    /// Tells if a step restarts the build VM.
     pub fn restarts(&self) -> bool {
         self.steps.iter().any(|step| step.kind == StepKind::Reboot)
     }
 
-    /// Scrubs its secrets from text that programs print.
+    /// Returns a scrubber for the plan's secrets.
     pub fn scrubber(&self) -> Scrubber {
         Scrubber::new(&self.secrets)
     }

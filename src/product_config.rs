@@ -1,8 +1,6 @@
-//! The configuration of Vault and of Consul, as typed values that become the files of an image.
-//!
-//! In: a product, its version, the inputs of the provisioner that installs it. Out: the text of its file, JSON, with the
-//! keys that this version knows: what differs between versions is in [`crate::changes`]. Deliberately holds no secret and nothing of a single node:
-//! both come at first boot.
+//! Generates the configuration files of Vault and Consul as JSON.
+//! Takes a product, its version and the provisioner's inputs; see [`crate::version_changes`].
+//! Secrets and settings of a single node are left to the first boot.
 
 pub mod consul;
 pub mod vault;
@@ -14,22 +12,22 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
-/// An input that does not fit.
+/// An input with an invalid value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected {expected}, found `{found}`")]
 pub struct InvalidInput {
-    /// The input.
+    /// Name of the input.
     pub input: String,
-    /// What was given.
+    /// Value of the input.
     pub found: String,
-    /// What may be.
+    /// Description of valid values.
     pub expected: String,
 }
 
-/// The products that have a configuration here.
+/// Products whose configuration is generated.
 pub const PRODUCTS: [&str; 2] = ["consul", "vault"];
 
-/// The configuration of `product` at `version`: the name of its file, and the text. Only for [`PRODUCTS`].
+/// Generates the configuration of `product`, one of [`PRODUCTS`]: the name and text of its file.
 pub fn file(
     product: &str,
     version: &Version,
@@ -45,13 +43,13 @@ pub fn file(
     Ok((format!("{product}.json"), text))
 }
 
-/// A value as the text of a file.
+/// Serializes a configuration as the text of its file.
 pub fn text(configuration: &impl Serialize) -> String {
     let text = serde_json::to_string_pretty(configuration);
     format!("{}\n", text.expect("keys are texts, numbers finite"))
 }
 
-/// The input `name`, as what it has to be; `expected` says which values it may have.
+/// Reads the input `name`. `expected` describes its valid values.
 fn read<T: DeserializeOwned>(
     inputs: &BTreeMap<String, Json>,
     name: &str,
@@ -67,8 +65,8 @@ fn read<T: DeserializeOwned>(
     })
 }
 
-/// Where go-sockaddr puts the machine's private address when the product starts, with `before` and `after` around it:
-/// <https://pkg.go.dev/github.com/hashicorp/go-sockaddr/template>.
+/// Returns a template for the machine's private address, between `before` and `after`. The product
+/// expands it at start: <https://pkg.go.dev/github.com/hashicorp/go-sockaddr/template>.
 fn private_address(before: &str, after: &str) -> String {
     format!("{before}{{{{ GetPrivateIP }}}}{after}")
 }

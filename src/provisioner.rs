@@ -1,7 +1,6 @@
-//! Provisioners: folders of POSIX sh with a `provisioner.toml` that says what they take and what they need.
-//!
-//! In: folders to search. Out: [`Provisioner`]s with all their files in memory, and the `lib.sh` that they share.
-//! Deliberately renders no template and judges no input: that is the plan's, which knows the definition.
+//! Loads provisioners: folders of POSIX sh scripts with a `provisioner.toml`.
+//! Takes folders to search, returns [`Provisioner`]s with all their files, and the shared `lib.sh`.
+//! Templates and inputs are left to the plan.
 
 mod metadata;
 
@@ -17,105 +16,113 @@ use crate::digest::Digest;
 
 pub use metadata::{Input, Pattern};
 
-/// A provisioner, read.
+/// A loaded provisioner.
 #[derive(Clone, Debug)]
 pub struct Provisioner {
-    /// Its folder's name.
+    /// Name of the provisioner, which is the name of its folder.
     pub name: String,
-    /// Its folder.
+    /// Folder of the provisioner.
     pub folder: PathBuf,
-    /// In a sentence.
+    /// One-sentence description of the provisioner.
     pub description: String,
-    /// How long `install.sh` may take, in seconds.
+    /// Time limit of `install.sh` in seconds.
     pub timeout_s: u64,
-    /// Those of these that are in a definition must come before this one.
+    /// Provisioners that must come earlier, if a definition uses them.
     pub after: Vec<String>,
-    /// Releases that a definition must name.
+    /// Products whose version the definition must set.
     pub releases: Vec<String>,
-    /// The product whose file it gets, made of its inputs by [`crate::configuration`].
+    /// Product whose configuration is generated from the inputs by [`crate::product_config`].
     pub configures: Option<String>,
-    /// Whether it is the seal: last, and exactly one.
+    /// Whether the provisioner is the seal, which must be the last step.
     pub seal: bool,
-    /// What it may be given.
+    /// Inputs by name.
     pub inputs: BTreeMap<String, Input>,
-    /// Every file but `provisioner.toml`, sorted by path.
+    /// All files except `provisioner.toml`, sorted by path.
     pub files: Vec<SourceFile>,
-    /// Over `provisioner.toml` and all files.
+    /// Digest of `provisioner.toml` and all files.
     pub digest: Digest,
 }
 
-/// A file of a provisioner, as it is in its folder.
+/// A file of a provisioner's folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SourceFile {
-    /// Below the folder, with `/`.
+    /// Path below the folder, separated by `/`.
     pub path: String,
-    /// 0o755 for `*.sh`, 0o644 for all others: what a checkout made of them does not count.
+    /// Mode: 0o755 for `*.sh`, 0o644 for others. Modes of a checkout are ignored.
     pub mode: u32,
-    /// Of the content.
+    /// Digest of the content.
     pub sha256: Digest,
-    /// The content.
+    /// Content of the file.
     #[serde(skip)]
     pub content: Vec<u8>,
 }
 
-/// The provisioners of one definition, and what all of them share.
+/// The provisioners of one definition, and their shared functions.
 #[derive(Clone, Debug)]
 pub struct Provisioners {
-    /// By name.
+    /// Provisioners by name.
     pub by_name: BTreeMap<String, Provisioner>,
-    /// `lib.sh`: shell functions that every script may use.
+    /// `lib.sh`: shell functions for all scripts.
     pub lib: SourceFile,
 }
 
-/// A provisioner that cannot be had.
+/// A provisioner that could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum ProvisionerError {
-    /// Something in its `provisioner.toml`, or in the step that names it, is wrong.
+    /// `provisioner.toml`, or a step that names the provisioner, has problems.
     #[error(transparent)]
     Invalid(#[from] Problems),
     /// A file could not be read.
-    #[error("{}: {error}", path.display())]
+    #[error("cannot read {}: {error}", path.display())]
     Read {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// Why not.
+        /// Error of the file system.
         error: io::Error,
     },
-    /// A file that it must have is not there.
+    /// A required file is missing.
     #[error("provisioner {name} has no {file}; expected one in {}", folder.display())]
     Lacks {
-        /// The provisioner.
+        /// Name of the provisioner.
         name: String,
-        /// The file.
+        /// Name of the missing file.
         file: &'static str,
-        /// Its folder.
+        /// Folder of the provisioner.
         folder: PathBuf,
     },
-    /// One file is too large to be carried.
+    /// A file exceeds the size limit.
     #[error("{} has {size_bytes} bytes; expected at most {LARGEST_BYTES}", path.display())]
     TooLarge {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// Its size in bytes.
+        /// Size of the file in bytes.
         size_bytes: u64,
     },
     /// No search folder has the shared functions.
-    #[error("no {LIB} found; expected one in {}", folders(searched))]
+    #[error("cannot find {LIB} in {}", folders(searched))]
     NoLib {
-        /// Where it was looked for.
+        /// Folders that were searched.
         searched: Vec<PathBuf>,
     },
 }
 
 impl ProvisionerError {
-    /// Returns what to do about it, as an imperative, if there is something to do.
+    /// Returns the way out as an imperative, if there is one.
     pub fn hint(&self) -> Option<String> {
-        None
+        let hint = match self {
+            Self::Invalid(problems) => return problems.hint(),
+            Self::Read { .. } | Self::Lacks { .. } => return None,
+            Self::TooLarge { .. } => "Download and verify the file in a script.",
+            Self::NoLib { .. } => {
+                "Add the folder of the shipped provisioners to the search folders."
+            }
+        };
+        Some(hint.to_owned())
     }
 }
 
 impl Provisioner {
-    /// Reads the provisioner in `folder`.
+    /// Loads the provisioner in `folder`.
     pub fn load(folder: &Path) -> Result<Self, ProvisionerError> {
         let name = folder
             .file_name()
@@ -140,13 +147,15 @@ impl Provisioner {
             .map_err(|(path, error)| ProvisionerError::Read { path, error })?
             .into_iter()
             .filter(|path| path != Path::new(METADATA))
-            .map(|path| read(folder, &path))
+            .map(|path| read_file(folder, &path))
             .collect::<Result<Vec<_>, _>>()?;
         if !files.iter().any(|file| file.path == INSTALL) {
             return Err(lacks(INSTALL));
         }
-        let refused = files.iter().filter_map(|file| refused(folder, file));
-        if let Some(problems) = Problems::of(refused) {
+        let problems = files
+            .iter()
+            .filter_map(|file| check_line_ends(folder, file));
+        if let Some(problems) = Problems::of(problems) {
             return Err(problems.into());
         }
         Ok(Self {
@@ -164,15 +173,16 @@ impl Provisioner {
         })
     }
 
-    /// Whether it has a `check.sh`.
+    /// Tells if the provisioner has a `check.sh`.
     pub fn is_checked(&self) -> bool {
         self.files.iter().any(|file| file.path == CHECK)
     }
 }
 
 impl Provisioners {
-    /// Reads all provisioners that `definition` names. The first folder of `search` that has one of that name counts,
-    /// and the first one that has a `lib.sh`.
+    /// Loads all provisioners that `definition` names.
+    ///
+    /// A provisioner comes from the first folder of `search` that has it, and so does `lib.sh`.
     pub fn load(search: &[PathBuf], definition: &Definition) -> Result<Self, ProvisionerError> {
         let (provisioners, problems) = Self::find(search, definition)?;
         match Problems::of(problems) {
@@ -181,7 +191,8 @@ impl Provisioners {
         }
     }
 
-    /// The provisioners that can be had, as [`Self::load`] reads them, and what is wrong with the others.
+    /// Loads the valid provisioners, as [`Self::load`] does, and returns the problems of the
+    /// others.
     pub(crate) fn find(
         search: &[PathBuf],
         definition: &Definition,
@@ -195,8 +206,8 @@ impl Provisioners {
             if matches!(by_name.get(provisioner), Some(Some(_))) {
                 continue;
             }
-            let Some(folder) = find(search, provisioner) else {
-                problems.push(unknown(search, &step.at, provisioner));
+            let Some(folder) = find_folder(search, provisioner) else {
+                problems.push(unknown_provisioner(search, &step.at, provisioner));
                 continue;
             };
             let loaded = match Provisioner::load(&folder) {
@@ -209,22 +220,23 @@ impl Provisioners {
             };
             by_name.insert(provisioner.clone(), loaded);
         }
-        let lib = search
+        let lib_folder = search
             .iter()
             .find(|folder| folder.join(LIB).is_file())
             .ok_or_else(|| ProvisionerError::NoLib {
                 searched: search.to_vec(),
             })?;
         let found = by_name.into_iter();
-        let by_name = found.filter_map(|(name, one)| Some((name, one?))).collect();
-        let folder = lib;
-        let lib = read(folder, Path::new(LIB))?;
-        problems.extend(refused(folder, &lib));
+        let by_name = found
+            .filter_map(|(name, loaded)| Some((name, loaded?)))
+            .collect();
+        let lib = read_file(lib_folder, Path::new(LIB))?;
+        problems.extend(check_line_ends(lib_folder, &lib));
         Ok((Self { by_name, lib }, problems))
     }
 }
 
-fn unknown(search: &[PathBuf], step: &Location, provisioner: &str) -> Problem {
+fn unknown_provisioner(search: &[PathBuf], step: &Location, provisioner: &str) -> Problem {
     let all = available(search);
     let known = || all.iter().map(String::as_str);
     step.below("provisioner")
@@ -235,18 +247,18 @@ fn unknown(search: &[PathBuf], step: &Location, provisioner: &str) -> Problem {
         .did_you_mean(
             provisioner,
             known(),
-            format!("searched were {}", folders(search)),
+            format!("Add it to one of the search folders: {}.", folders(search)),
         )
 }
 
-/// What is wrong with the form of a file that runs: a script by its name, or by its first line. Others are data.
-fn refused(folder: &Path, file: &SourceFile) -> Option<Problem> {
-    let runs = file.path.ends_with(".sh") || file.content.starts_with(b"#!");
-    let file_there = folder.join(&file.path);
-    runs.then(|| script::unix_lines(&file_there, &file.content).err())?
+/// Checks the line ends of a script, which is recognized by its name or first line.
+fn check_line_ends(folder: &Path, file: &SourceFile) -> Option<Problem> {
+    let is_script = file.path.ends_with(".sh") || file.content.starts_with(b"#!");
+    let path = folder.join(&file.path);
+    is_script.then(|| script::unix_lines(&path, &file.content).err())?
 }
 
-/// The names of all provisioners in the folders of `search`.
+/// Returns the names of all provisioners in the folders `search`.
 pub fn available(search: &[PathBuf]) -> Vec<String> {
     let mut names: Vec<String> = search
         .iter()
@@ -261,7 +273,7 @@ pub fn available(search: &[PathBuf]) -> Vec<String> {
     names
 }
 
-fn find(search: &[PathBuf], name: &str) -> Option<PathBuf> {
+fn find_folder(search: &[PathBuf], name: &str) -> Option<PathBuf> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
     if name.is_empty() || !name.chars().all(plain) {
         return None;
@@ -272,7 +284,7 @@ fn find(search: &[PathBuf], name: &str) -> Option<PathBuf> {
         .find(|folder| folder.join(METADATA).is_file())
 }
 
-fn read(folder: &Path, path: &Path) -> Result<SourceFile, ProvisionerError> {
+fn read_file(folder: &Path, path: &Path) -> Result<SourceFile, ProvisionerError> {
     let whole = folder.join(path);
     let fail = |error| ProvisionerError::Read {
         path: whole.clone(),
@@ -286,11 +298,9 @@ fn read(folder: &Path, path: &Path) -> Result<SourceFile, ProvisionerError> {
         });
     }
     let content = std::fs::read(&whole).map_err(fail)?;
-    let path = path.to_str().ok_or_else(|| {
-        fail(io::Error::other(
-            "the name is not UTF-8; expected plain letters",
-        ))
-    })?;
+    let path = path
+        .to_str()
+        .ok_or_else(|| fail(io::Error::other("the name is not UTF-8")))?;
     Ok(SourceFile {
         path: path.to_owned(),
         mode: if path.ends_with(".sh") { 0o755 } else { 0o644 },
@@ -308,8 +318,8 @@ fn folders(search: &[PathBuf]) -> String {
 }
 
 const METADATA: &str = "provisioner.toml";
-/// The script that a step runs.
+/// Name of the script that a step runs.
 pub const INSTALL: &str = "install.sh";
-/// The script that checks what the step did.
+/// Name of the script that checks the result of a step.
 pub const CHECK: &str = "check.sh";
 const LIB: &str = "lib.sh";

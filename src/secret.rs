@@ -1,69 +1,70 @@
-//! Values that must never be seen: a type that cannot be shown, and the scrubbing of text that others wrote.
-//!
-//! In: secret text. Out: the same text, only to a caller that asks with [`Secret::expose`]. Deliberately has no
-//! `Display`, `Debug` or `Serialize`, so that a secret cannot reach an event, a record or an error by accident.
+//! Keeps secrets out of output: a type that cannot be printed, and a scrubber of output.
+//! [`Secret`] has no `Display`, `Debug` or `Serialize`; only [`Secret::expose`] returns the text.
 
 use std::borrow::Cow;
 
-/// A value that is never shown. Cloning it is allowed, printing it is not.
+/// A secret value, which can be cloned but not printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Takes custody of `text`.
+    /// Wraps `text`.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text itself, for the one place that has to hand it over.
+    /// Returns the text. Use it only to pass the secret on.
     pub fn expose(&self) -> &str {
         &self.0
     }
 }
 
-/// What stands in the place of a secret in text that others wrote.
+/// Replacement for a secret in the output of programs.
 pub const SCRUBBED: &str = "[secret]";
 
-/// Removes known secrets from the output of programs that we run but did not write.
+/// Removes known secrets from the output of programs.
 #[derive(Clone, Default)]
 pub struct Scrubber(Vec<String>);
 
 impl Scrubber {
-    /// Scrubs `secrets`, and each line of those that have several. Text shorter than four bytes cannot be
-    /// scrubbed without mangling everything and is refused where secrets are taken in, so it is passed over here.
+    /// Creates a scrubber for `secrets` and for each line of them.
+    ///
+    /// Texts shorter than [`SHORTEST_SECRET_BYTES`] are skipped: scrubbing them would damage other
+    /// text. Definitions refuse such secrets.
     pub fn new<'a>(secrets: impl IntoIterator<Item = &'a Secret>) -> Self {
-        let mut needles: Vec<String> = secrets
+        let mut patterns: Vec<String> = secrets
             .into_iter()
             .flat_map(|secret| {
-                let whole = secret.expose();
-                std::iter::once(whole)
-                    .chain(whole.lines())
+                let text = secret.expose();
+                std::iter::once(text)
+                    .chain(text.lines())
                     .flat_map(forms)
                     .collect::<Vec<_>>()
             })
-            .filter(|needle| needle.len() >= SHORTEST_SECRET_BYTES)
+            .filter(|pattern| pattern.len() >= SHORTEST_SECRET_BYTES)
             .collect();
-        needles.sort_by_key(|needle| std::cmp::Reverse(needle.len()));
-        needles.dedup();
-        Self(needles)
+        patterns.sort_by_key(|pattern| std::cmp::Reverse(pattern.len()));
+        patterns.dedup();
+        Self(patterns)
     }
 
-    /// `text` with every known secret replaced by [`SCRUBBED`].
+    /// Replaces every known secret in `text` by [`SCRUBBED`].
     pub fn scrub<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut text = Cow::Borrowed(text);
-        for needle in &self.0 {
-            if text.contains(needle.as_str()) {
-                text = Cow::Owned(text.replace(needle.as_str(), SCRUBBED));
+        for pattern in &self.0 {
+            if text.contains(pattern.as_str()) {
+                text = Cow::Owned(text.replace(pattern.as_str(), SCRUBBED));
             }
         }
         text
     }
 }
 
-/// Secrets shorter than this, in bytes, are refused: they could not be told from ordinary text.
+/// Smallest size of a secret in bytes. Shorter ones cannot be told from ordinary text.
 pub const SHORTEST_SECRET_BYTES: usize = 4;
 
-/// The forms in which a program may repeat a value: as it is, base64, hex and quoted for a shell or JSON.
+/// Returns the forms in which a program may print a value: plain, base64, hex, and quoted for a
+/// shell or JSON.
 fn forms(text: &str) -> Vec<String> {
     let quoted = serde_json::Value::from(text).to_string();
     vec![

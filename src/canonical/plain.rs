@@ -1,6 +1,5 @@
-//! Writes JSON plainly where that is canonical (RFC 8785), and refuses where it might not be.
-//!
-//! Without floats and with sorted ASCII keys the plain form is the canonical one.
+//! Writes compact JSON and fails if that may not be canonical (RFC 8785).
+//! Compact JSON without floats and with sorted ASCII keys is canonical.
 
 use std::io::{self, Write};
 
@@ -8,25 +7,25 @@ use serde_json::ser::{CharEscape, CompactFormatter, Formatter};
 
 use super::{MAX_DEPTH, MAX_INTEGER};
 
-/// Few keys are longer, in bytes.
-const KEY: usize = 32;
+/// Space reserved for a key, in bytes. Few keys are longer.
+const KEY_CAPACITY: usize = 32;
 
-/// What has been written so far, as much as matters.
+/// State of a write: nesting, and the last keys.
 #[derive(Default)]
 pub(super) struct Plain {
-    /// How many arrays and objects are around.
+    /// Number of open arrays and objects.
     depth: usize,
-    /// How many objects are around.
+    /// Number of open objects.
     objects: usize,
-    /// The last key of each of them; behind those, space that was used once.
+    /// Last key of each open object, followed by buffers to reuse.
     last: Vec<String>,
-    /// The key that is being written, and whether it is its object's first.
+    /// Key that is being written, and whether it is the first of its object.
     key: Option<(String, bool)>,
-    /// Space for the next one.
+    /// Buffer for the next key.
     spare: String,
 }
 
-fn held(rule: bool) -> io::Result<()> {
+fn require(rule: bool) -> io::Result<()> {
     rule.then_some(())
         .ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
@@ -34,39 +33,39 @@ fn held(rule: bool) -> io::Result<()> {
 impl Plain {
     fn deeper(&mut self) -> io::Result<()> {
         self.depth += 1;
-        held(self.depth <= MAX_DEPTH)
+        require(self.depth <= MAX_DEPTH)
     }
 }
 
 impl Formatter for Plain {
     fn write_null<W: ?Sized + Write>(&mut self, _: &mut W) -> io::Result<()> {
-        held(false)
+        require(false)
     }
 
     fn write_f32<W: ?Sized + Write>(&mut self, _: &mut W, _: f32) -> io::Result<()> {
-        held(false)
+        require(false)
     }
 
     fn write_f64<W: ?Sized + Write>(&mut self, _: &mut W, _: f64) -> io::Result<()> {
-        held(false)
+        require(false)
     }
 
     fn write_u64<W: ?Sized + Write>(&mut self, writer: &mut W, value: u64) -> io::Result<()> {
-        held(value <= MAX_INTEGER)?;
+        require(value <= MAX_INTEGER)?;
         CompactFormatter.write_u64(writer, value)
     }
 
     fn write_i64<W: ?Sized + Write>(&mut self, writer: &mut W, value: i64) -> io::Result<()> {
-        held(value.unsigned_abs() <= MAX_INTEGER)?;
+        require(value.unsigned_abs() <= MAX_INTEGER)?;
         CompactFormatter.write_i64(writer, value)
     }
 
     fn write_u128<W: ?Sized + Write>(&mut self, _: &mut W, _: u128) -> io::Result<()> {
-        held(false)
+        require(false)
     }
 
     fn write_i128<W: ?Sized + Write>(&mut self, _: &mut W, _: i128) -> io::Result<()> {
-        held(false)
+        require(false)
     }
 
     fn begin_array<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
@@ -83,7 +82,7 @@ impl Formatter for Plain {
         self.deeper()?;
         self.objects += 1;
         if self.last.len() < self.objects {
-            self.last.push(String::with_capacity(KEY));
+            self.last.push(String::with_capacity(KEY_CAPACITY));
         }
         writer.write_all(b"{")
     }
@@ -105,10 +104,10 @@ impl Formatter for Plain {
 
     fn end_object_key<W: ?Sized + Write>(&mut self, _: &mut W) -> io::Result<()> {
         let Some((key, first)) = self.key.take() else {
-            return held(false);
+            return require(false);
         };
         let last = &mut self.last[self.objects - 1];
-        held(key.is_ascii() && (first || *last < key))?;
+        require(key.is_ascii() && (first || *last < key))?;
         self.spare = std::mem::replace(last, key);
         self.spare.clear();
         Ok(())
@@ -130,7 +129,7 @@ impl Formatter for Plain {
         writer: &mut W,
         escape: CharEscape,
     ) -> io::Result<()> {
-        held(self.key.is_none())?;
+        require(self.key.is_none())?;
         CompactFormatter.write_char_escape(writer, escape)
     }
 }

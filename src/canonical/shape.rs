@@ -1,22 +1,23 @@
-//! Objects stay objects: what our readers would take for one, and no other reader would.
-//!
-//! serde reads a list as a struct, its items in the order of our fields. Such bytes would be canonical, and yet nothing
-//! that was ever written, so they are refused.
+//! Refuses lists in place of objects.
+//! serde reads a list as a struct, by the order of fields; other parsers do not.
 
 use serde::de::Error as _;
 use serde_json::Value;
 
-/// Refuses `value` where a list stands at one of `objects`: paths of keys with dots between, `*` for every item,
-/// an empty one for the whole.
+/// Fails if `value` has a list at one of the paths `objects`.
+///
+/// A path has keys separated by dots, with `*` for every item. The empty path is the whole value.
 pub(crate) fn check(value: &Value, objects: &[&str]) -> Result<(), serde_json::Error> {
-    let wrong = objects.iter().find(|path| {
+    let list = objects.iter().find(|path| {
         let keys: Vec<&str> = path.split('.').filter(|key| !key.is_empty()).collect();
         is_list(value, &keys)
     });
-    match wrong {
-        Some(&"") => Err(serde_json::Error::custom("a list, expected an object")),
+    match list {
+        Some(&"") => Err(serde_json::Error::custom(
+            "expected an object, found a list",
+        )),
         Some(path) => Err(serde_json::Error::custom(format!(
-            "`{path}` is a list, expected an object"
+            "`{path}`: expected an object, found a list"
         ))),
         None => Ok(()),
     }

@@ -1,7 +1,5 @@
-//! What one step does: the key that says so, and the keys that belong to it.
-//!
-//! In: a `[[step]]` table. Out: its [`Action`] and the name that it has without one of its own. Files that it names
-//! are read here, so that the plan has no reason to. Deliberately runs nothing.
+//! Reads the action of a `[[step]]` table: the key that selects it, and the keys that belong to it.
+//! Returns the [`Action`] and the step's default name. Files that the step names are read here.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,7 +13,7 @@ use super::steps::{Action, Entries, entries};
 use super::variables::{Value, Variables};
 use crate::digest::Digest;
 
-/// An action, the default of the step's name, and the lines of the action's entries.
+/// An action, the step's default name, and the lines of the action's entries.
 pub(super) struct Read {
     pub(super) action: Action,
     pub(super) name: String,
@@ -32,10 +30,10 @@ pub(super) fn read(
     let kind = kind(table)?;
     let known: Vec<&str> = [kind, "name", "timeout_s"]
         .into_iter()
-        .chain(own_keys(kind).iter().copied())
+        .chain(keys_of(kind).iter().copied())
         .collect();
     table.only(&known);
-    let item = table.need(kind, "what the step does")?;
+    let item = table.need(kind, "the action of the step")?;
     match kind {
         "provisioner" => provisioner(item, table, variables),
         "shell" | "inline" => shell(kind, number, item, table, variables, folder),
@@ -45,7 +43,7 @@ pub(super) fn read(
     }
 }
 
-/// The one key of `table` that says what the step does.
+/// Returns the one key of `table` that selects the action.
 fn kind(table: &Table) -> Result<&'static str, Problem> {
     let given: Vec<&'static str> = KINDS
         .into_iter()
@@ -58,12 +56,12 @@ fn kind(table: &Table) -> Result<&'static str, Problem> {
                 "does nothing; expected exactly one of {}",
                 listed(KINDS)
             ));
-            // A slip in that one key is the likely reason.
-            let odd = table.keys().find(|key| !ALL_OTHER_KEYS.contains(key));
+            // The likely reason is a typing error in that key.
+            let unknown = table.keys().find(|key| !ALL_OTHER_KEYS.contains(key));
             Err(problem.did_you_mean(
-                odd.unwrap_or_default(),
+                unknown.unwrap_or_default(),
                 KINDS,
-                "say what it does, as in `provisioner = \"base\"`",
+                "Add an action, as in `provisioner = \"base\"`.",
             ))
         }
         several => Err(table
@@ -74,11 +72,11 @@ fn kind(table: &Table) -> Result<&'static str, Problem> {
                 listed(several.iter().copied()),
                 listed(KINDS)
             ))
-            .hint("make a `[[step]]` of each")),
+            .hint("Write one `[[step]]` for each.")),
     }
 }
 
-fn own_keys(kind: &str) -> &'static [&'static str] {
+fn keys_of(kind: &str) -> &'static [&'static str] {
     match kind {
         "provisioner" => &["inputs"],
         "shell" | "inline" => &["env"],
@@ -122,9 +120,9 @@ fn shell(
         if script.trim().is_empty() {
             return Err(at
                 .problem("an empty script; expected POSIX sh")
-                .hint("remove the step"));
+                .hint("Remove the step."));
         }
-        variables.reaches(&at, &script)?;
+        variables.refuse_caller_variables(&at, &script)?;
         Ok((name, script))
     });
     let script = found.value(script);
@@ -133,9 +131,9 @@ fn shell(
         .iter()
         .find(|(_, value)| matches!(value, Value::Plain(value) if value.is_array()))
     {
-        return Err(at_entry(table, "env", name, &lines)
+        return Err(entry_location(table, "env", name, &lines)
             .problem("a list; expected text, an integer, or true or false")
-            .hint("write `{{ var.NAME | join(\" \") }}`"));
+            .hint("Write `{{ var.NAME | join(\" \") }}`."));
     }
     let (name, script) = script.ok_or_else(|| at.described())?;
     Ok(Read {
@@ -145,7 +143,7 @@ fn shell(
     })
 }
 
-/// The text of an `inline` step: one text, or a list of lines.
+/// Reads the script of an `inline` step: one text, or a list of lines.
 fn inline(item: Item, variables: &Variables) -> Result<String, Problem> {
     let at = item.at.clone();
     let text = match &item.raw {
@@ -161,11 +159,11 @@ fn inline(item: Item, variables: &Variables) -> Result<String, Problem> {
             &at,
             &format!("line {line} of the script ends with a carriage return"),
         )
-        .hint("save the file with LF line ends; `printf '\\r'` prints a carriage return")),
+        .hint("Save the file with LF line ends. To print a carriage return, use `printf '\\r'`.")),
     }
 }
 
-/// The name and text of a script in a file.
+/// Reads the name and text of a script in a file.
 fn file_script(
     item: Item,
     variables: &Variables,
@@ -177,7 +175,7 @@ fn file_script(
     script::unix_lines(&folder.join(&path), &bytes)?;
     let script = String::from_utf8(bytes).map_err(|_| {
         at.problem(format!("{} is not text; expected a script", path.display()))
-            .hint("programs go in by `file`, and a script runs them")
+            .hint("Install a program with a `file` step, and run it from a script.")
     })?;
     Ok((file_name(&path), script))
 }
@@ -197,7 +195,7 @@ fn file(
                     "{} is a folder; a file step takes one file",
                     folder.join(&source).display()
                 ))
-                .hint("make a `[[step]]` of each file, or pack them: a step for the archive, and a script that unpacks it"));
+                .hint("Write one `[[step]]` for each file, or install an archive and unpack it in a script."));
         }
         Ok((content(&at, folder, &source)?, source))
     });
@@ -241,18 +239,16 @@ fn ansible(
     let playbook = PathBuf::from(variables.text(item)?);
     let path = folder.join(&playbook);
     let bytes = content(&at, folder, &playbook)?;
-    // A playbook in a folder of its own has roles and files beside it; one beside the definition has not.
-    let own = path.parent().filter(|parent| *parent != folder);
-    let sha256 = match own {
-        Some(parent) => files::digest_of_folder(parent).map_err(|(path, error)| {
-            at.problem(format!(
-                "{}: {error}; expected a readable file",
-                path.display()
-            ))
-            .hint("everything in the playbook's folder is part of the step")
-        })?,
-        None => Digest::of(&bytes),
-    };
+    // The folder of a playbook has its roles and files, unless it is the definition's folder.
+    let playbook_folder = path.parent().filter(|parent| *parent != folder);
+    let sha256 =
+        match playbook_folder {
+            Some(parent) => files::digest_of_folder(parent).map_err(|(path, error)| {
+                at.problem(format!("cannot read {}: {error}", path.display()))
+            .hint("Make all files in the playbook's folder readable: they are part of the step.")
+            })?,
+            None => Digest::of(&bytes),
+        };
     let Entries {
         values: extra,
         lines,
@@ -278,11 +274,11 @@ fn reboot(number: usize, item: Item, variables: &Variables) -> Result<Read, Prob
         }),
         _ => Err(at
             .problem("expected `reboot = true`")
-            .hint("remove the step where no restart is wanted")),
+            .hint("To skip the restart, remove the step.")),
     }
 }
 
-/// The content of a file that the definition names.
+/// Reads a file that the definition names.
 fn content(at: &Location, folder: &Path, path: &Path) -> Result<Vec<u8>, Problem> {
     let whole = folder.join(path);
     let meta = std::fs::metadata(&whole)
@@ -297,22 +293,21 @@ fn content(at: &Location, folder: &Path, path: &Path) -> Result<Vec<u8>, Problem
                 meta.len(),
                 files::LARGEST_BYTES
             ))
-            .hint("let a script of the image fetch and verify what is larger"));
+            .hint("Download and verify the file in a script."));
     }
     std::fs::read(&whole).map_err(|error| {
-        at.problem(format!(
-            "{}: {error}; expected a readable file",
-            whole.display()
-        ))
-        .hint("paths start at the folder of the definition")
+        at.problem(format!("cannot read {}: {error}", whole.display()))
+            .hint("Name a readable file, relative to the definition's folder.")
     })
 }
 
 fn environment_name(at: &Location, name: &str) -> Result<(), Problem> {
     if name.starts_with("VB_") {
         return Err(at
-            .problem("names that begin with `VB_` are vault-bake's own; expected another one")
-            .hint("docs/definition.md lists those that every script is given"));
+            .problem(
+                "names that begin with `VB_` are reserved for vault-bake; expected another one",
+            )
+            .hint("Rename it. docs/definition.md lists the variables that every script gets."));
     }
     identifier(at, name, "an environment variable")
 }
@@ -330,10 +325,15 @@ fn identifier(at: &Location, name: &str, what: &str) -> Result<(), Problem> {
         .problem(format!(
             "cannot name {what}; expected letters, digits and `_`"
         ))
-        .hint("as in `HTTP_PROXY`"))
+        .hint("Use a name such as `HTTP_PROXY`."))
 }
 
-fn at_entry(table: &Table, key: &str, name: &str, lines: &BTreeMap<String, usize>) -> Location {
+fn entry_location(
+    table: &Table,
+    key: &str,
+    name: &str,
+    lines: &BTreeMap<String, usize>,
+) -> Location {
     Location {
         line: lines.get(name).copied().unwrap_or(table.at.line),
         ..table.at.below(key).below(name)

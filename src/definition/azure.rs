@@ -1,7 +1,6 @@
-//! What a bake on Azure starts from, runs on and leaves: `[base.azure]`, `[machine.azure]`, `[output.azure]`.
-//!
-//! In: the three tables. Out: an [`AzureSpec`] whose parts fit each other. Deliberately asks Azure nothing: whether a size,
-//! an image or a group exists is seen by `lock` and by the builder's preflight.
+//! Reads `[base.azure]`, `[machine.azure]` and `[output.azure]` into a consistent [`AzureSpec`].
+//! Azure is not contacted: `lock` and the builder's preflight check that sizes, images and groups
+//! exist.
 
 mod machine;
 mod output;
@@ -16,138 +15,138 @@ use super::problem::{Location, Problem, listed};
 use super::variables::Variables;
 use values::resource;
 
-/// All that a definition says of Azure.
+/// The Azure part of a definition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AzureSpec {
-    /// What the bake starts from.
+    /// Image that the build starts from.
     pub base: AzureBase,
-    /// How its machines run.
+    /// Shape and network of the build VM.
     pub machine: AzureMachine,
-    /// What it leaves.
+    /// Images that the build creates.
     pub output: AzureOutput,
 }
 
-/// What a bake on Azure starts from.
+/// The image that a build on Azure starts from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum AzureBase {
     /// An image of the marketplace.
     Marketplace {
-        /// As in `Debian`.
+        /// Publisher, as in `Debian`.
         publisher: String,
-        /// As in `debian-12`.
+        /// Offer, as in `debian-12`.
         offer: String,
-        /// As in `12-gen2`.
+        /// Plan of the offer, as in `12-gen2`.
         sku: String,
-        /// As in `0.20260701.2512`, or `latest`, which the lock makes a number.
+        /// Version, as in `0.20260701.2512`. The lock file replaces `latest` by a number.
         version: String,
     },
     /// An image of a Compute Gallery.
     Gallery {
-        /// The resource id of a definition, whose newest version is locked, or of a version.
+        /// Resource id of a version, or of an image definition, whose newest version is locked.
         id: String,
     },
     /// A managed image.
     ManagedImage {
-        /// Its resource id.
+        /// Resource id of the image.
         id: String,
     },
 }
 
-/// How the machines of a bake on Azure run.
+/// Shape and network of the build VM on Azure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AzureMachine {
-    /// As in `westeurope`.
+    /// Region, as in `westeurope`.
     pub location: String,
-    /// As in `Standard_D2s_v5`.
+    /// Size of the VM, as in `Standard_D2s_v5`.
     pub vm_size: String,
-    /// The availability zone.
+    /// Availability zone, as in `1`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
-    /// Size of the disk in GiB; without one it is as large as the base.
+    /// Size of the disk in GiB. `None` keeps the size of the base.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk_gib: Option<u32>,
-    /// As in `Premium_LRS`.
+    /// Storage type of the disk, as in `Premium_LRS`.
     pub disk_type: String,
-    /// Whether the machine has a virtual TPM and boots securely.
+    /// Security type of the VM.
     pub security: Security,
-    /// Whether it may be taken away at any time, for a lower price.
+    /// Whether the VM is a spot VM: cheaper, but Azure may evict it at any time.
     pub spot: bool,
-    /// A resource group that exists; without one a temporary group is made for each bake.
+    /// Existing resource group. `None` creates a temporary group for each build.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource_group: Option<String>,
-    /// The resource id of a subnet that exists; without one a network is made for each bake.
+    /// Resource id of an existing subnet. `None` creates a network for each build.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subnet: Option<String>,
-    /// How it is reached.
+    /// Kind of address that SSH connects to.
     pub address: Address,
-    /// Who may reach its SSH port: addresses or CIDR ranges. Needed where it is reached by a public address.
+    /// Addresses or CIDR ranges that may connect to the SSH port. Required for a public address.
     pub allow_from: Vec<String>,
-    /// Resource ids of user-assigned identities that the machine of the bake has.
+    /// Resource ids of the VM's user-assigned identities.
     pub identities: Vec<String>,
-    /// The port that the base's SSH server listens on.
+    /// Port of the base's SSH server.
     pub ssh_port: u16,
-    /// How long the machine may take to answer on SSH, in seconds.
+    /// Longest time until the VM answers on SSH, in seconds.
     pub boot_timeout_s: u64,
-    /// Tags beside ours, on all that is made.
+    /// Further tags of all resources of the build.
     pub tags: BTreeMap<String, String>,
 }
 
-/// Whether a machine has a virtual TPM and boots securely.
+/// The security type of a VM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Security {
-    /// Neither. The only kind that a managed image can be made of.
+    /// Neither virtual TPM nor secure boot. A managed image requires this type.
     Standard,
-    /// Both. Its images start such machines only.
+    /// Virtual TPM and secure boot. Images of such a VM start VMs of the same type only.
     TrustedLaunch,
 }
 
-/// How a machine is reached.
+/// The kind of address that SSH connects to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Address {
-    /// By a Standard public address, which is its way out as well.
+    /// A Standard public address, which the VM also uses for outbound connections.
     Public,
-    /// By its address in a subnet that exists and has a way out of its own.
+    /// An address in an existing subnet, which must provide outbound connections.
     Private,
 }
 
-/// What a bake on Azure leaves.
+/// The images that a build on Azure creates.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AzureOutput {
-    /// The resource group of the managed image, which exists and outlives bakes.
+    /// Existing resource group of the managed image.
     pub resource_group: String,
-    /// Whether a managed image `NAME-VERSION` is left.
+    /// Whether to create a managed image `NAME-VERSION`.
     pub managed_image: bool,
-    /// Whether the managed image is kept in all zones of its region.
+    /// Whether the managed image is stored in all zones of its region.
     pub zone_resilient: bool,
-    /// The gallery version that is left.
+    /// Gallery version to create.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gallery: Option<GalleryOutput>,
 }
 
-/// A version in a Compute Gallery.
+/// The version that a build creates in a Compute Gallery.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GalleryOutput {
-    /// The gallery's resource group, which exists.
+    /// Existing resource group of the gallery.
     pub resource_group: String,
-    /// The gallery, which exists.
+    /// Existing gallery.
     pub name: String,
-    /// The image definition in it, which exists.
+    /// Existing image definition of the gallery.
     pub definition: String,
-    /// Where it is replicated to; the machine's location is among them always.
+    /// Regions to replicate to, besides the region of the machine.
     pub target_regions: Vec<String>,
-    /// Copies in each region.
+    /// Number of copies in each region.
     pub replicas: u32,
-    /// Whether those who ask for the latest version do not get it.
+    /// Whether a request for the latest version skips this one.
     pub exclude_from_latest: bool,
 }
 
-/// Reads `[base.azure]`, `[machine.azure]` and `[output.azure]`: all of them, or none.
+/// Reads `[base.azure]`, `[machine.azure]` and `[output.azure]`, of which all or none are set.
 pub(super) fn read(
     start: &Location,
     tables: [Option<Table>; 3],
@@ -158,20 +157,20 @@ pub(super) fn read(
     }
     let names = ["base.azure", "machine.azure", "output.azure"];
     let missing = names.iter().zip(&tables).find(|(_, table)| table.is_none());
-    let [Some(of_base), Some(of_machine), Some(of_output)] = tables else {
+    let [Some(base_table), Some(machine_table), Some(output_table)] = tables else {
         let (name, _) = missing.expect("one of them is missing");
         return Err(start
             .below(name)
-            .problem("missing; a bake on Azure needs a base, a machine and an output")
+            .problem("missing; a build on Azure needs a base, a machine and an output")
             .hint(format!(
-                "add `[{name}]`, or remove the other tables for azure"
+                "Add `[{name}]`, or remove the other tables for azure."
             )));
     };
-    let found = of_base.found.clone();
-    let output_at = of_output.at.clone();
-    let base = found.value(base(of_base, variables));
-    let machine = found.value(machine::read(of_machine, variables));
-    let output = output::read(of_output, variables, machine.as_ref());
+    let found = base_table.found.clone();
+    let output_at = output_table.at.clone();
+    let base = found.value(base(base_table, variables));
+    let machine = found.value(machine::read(machine_table, variables));
+    let output = output::read(output_table, variables, machine.as_ref());
     let output = found.value(output);
     let (base, (machine, output)) = base
         .zip(machine.zip(output))
@@ -183,25 +182,25 @@ pub(super) fn read(
     }))
 }
 
-/// Refuses an image's name with which a managed image, `NAME-VERSION`, would have a name that is too long for Azure.
+/// Refuses an image whose managed images, `NAME-VERSION`, would have too long a name for Azure.
 pub(super) fn image_name(start: &Location, name: &str, azure: &AzureSpec) -> Result<(), Problem> {
-    let most = LONGEST_IMAGE_NAME - 1 - USUAL_VERSION.len();
-    if !azure.output.managed_image || name.len() <= most {
+    let limit = LONGEST_IMAGE_NAME - 1 - USUAL_VERSION.len();
+    if !azure.output.managed_image || name.len() <= limit {
         return Ok(());
     }
     Err(start
         .below("name")
         .problem(format!(
-            "the image's name has {} characters, and its managed images would be called {name}-{USUAL_VERSION}, which is longer than the {LONGEST_IMAGE_NAME} that Azure takes; expected at most {most}",
+            "the image's name has {} characters, so a managed image would be called {name}-{USUAL_VERSION}, which exceeds Azure's limit of {LONGEST_IMAGE_NAME}; expected at most {limit}",
             name.len()
         ))
-        .hint("rename the folder, or set `managed_image = false` and name a gallery"))
+        .hint("Rename the folder, or set `managed_image = false` and name a gallery."))
 }
 
-/// The longest name of a managed image:
+/// Longest name of a managed image, in characters:
 /// <https://learn.microsoft.com/azure/azure-resource-manager/management/resource-name-rules>.
 pub const LONGEST_IMAGE_NAME: usize = 80;
-/// A version as long as one that is chosen for an image may become.
+/// Example of the longest version that vault-bake chooses for an image.
 const USUAL_VERSION: &str = "2026.1231.999";
 
 const KINDS: [&str; 3] = ["marketplace", "gallery", "managed-image"];
@@ -220,7 +219,7 @@ fn base(mut table: Table, variables: &Variables) -> Result<AzureBase, Problem> {
             .did_you_mean(
                 &kind,
                 KINDS,
-                "`marketplace` is where distributions publish theirs",
+                "For an image of a distribution, write `marketplace`.",
             ));
     }
     let at = table.at.clone();
@@ -233,7 +232,7 @@ fn base(mut table: Table, variables: &Variables) -> Result<AzureBase, Problem> {
             if text.is_empty() || !text.chars().all(plain) {
                 return Err(at
                     .problem(format!("`{text}` is no {key} of the marketplace; expected letters, digits, `-`, `_` and `.`"))
-                    .hint("`az vm image list --all --publisher Debian` lists some"));
+                    .hint("List images with `az vm image list --all --publisher Debian`."));
             }
             Ok(text)
         };
@@ -271,5 +270,5 @@ fn base(mut table: Table, variables: &Variables) -> Result<AzureBase, Problem> {
     })
 }
 
-/// Our own tags begin with this.
+/// Prefix of the tags that vault-bake sets.
 pub const TAG_PREFIX: &str = "vault-bake-";

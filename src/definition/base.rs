@@ -1,6 +1,5 @@
-//! What a bake starts from: the `base` table.
-//!
-//! In: the table. Out: a [`QemuBase`]. Deliberately looks at nothing but the definition's own folder.
+//! Reads `[base.qemu]` into a [`QemuBase`].
+//! The definition's folder is read; the network is not used.
 
 use std::path::Path;
 
@@ -11,36 +10,37 @@ use super::problem::{Location, Problem, listed};
 use super::variables::Variables;
 use crate::http;
 
-/// What a QEMU bake starts from.
+/// The disk that a QEMU build starts from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum QemuBase {
-    /// Made on the spot from the distribution's signed packages. Boots by BIOS and by UEFI.
+    /// A disk made from the distribution's signed packages. It boots by BIOS and by UEFI.
     Packages {
-        /// As in `http://deb.debian.org/debian`.
+        /// Package mirror, as in `http://deb.debian.org/debian`.
         mirror: String,
-        /// As in `bookworm`.
+        /// Suite, as in `bookworm`.
         suite: String,
-        /// Further `deb` lines: `mirror suite`, as in `http://deb.debian.org/debian-security bookworm-security`.
+        /// Further suites, each as `mirror suite`, as in
+        /// `http://deb.debian.org/debian-security bookworm-security`.
         extra: Vec<String>,
-        /// Packages beside the ones that every base has.
+        /// Packages in addition to those of every base.
         packages: Vec<String>,
-        /// `bios` or `uefi`.
+        /// Firmware of the build VM.
         firmware: Firmware,
     },
-    /// A cloud image of the distribution's.
+    /// A cloud image of the distribution.
     CloudImage {
-        /// Where it is: `https://…`, `file://…`, or a path, which starts at the definition's folder.
+        /// Address of the image: `https://…`, `file://…`, or a path from the definition's folder.
         url: String,
-        /// 128 hex digits.
+        /// Digest of the image, 128 hex digits.
         sha512: String,
-        /// `bios` or `uefi`.
+        /// Firmware of the build VM.
         firmware: Firmware,
     },
 }
 
 impl QemuBase {
-    /// The suites of a base of packages: mirror and suite, the main one first. A cloud image has none.
+    /// Returns the mirror and name of each suite, the main one first. A cloud image has no suites.
     pub fn suites(&self) -> Vec<(&str, &str)> {
         match self {
             Self::Packages {
@@ -56,13 +56,13 @@ impl QemuBase {
     }
 }
 
-/// How a machine starts.
+/// The firmware of a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Firmware {
-    /// SeaBIOS.
+    /// BIOS (SeaBIOS).
     Bios,
-    /// OVMF.
+    /// UEFI (OVMF).
     Uefi,
 }
 
@@ -85,7 +85,7 @@ pub(super) fn read(
             .did_you_mean(
                 kind,
                 ["packages", "cloud-image"],
-                "`packages` needs no download from third parties",
+                "To build from the distribution's packages, write `packages`.",
             )),
     }
 }
@@ -160,7 +160,7 @@ fn image_url(item: Item, variables: &Variables, folder: &Path) -> Result<String,
             .problem(format!(
                 "`{url}`; expected `https://…`, `file:///…` or a path"
             ))
-            .hint("an image is fetched over TLS, though its digest is what counts")),
+            .hint("Use https://, or download the image and name its path.")),
         Some(_) | None => Ok(url),
     }
 }
@@ -176,7 +176,7 @@ fn sha512(item: Item, variables: &Variables) -> Result<String, Problem> {
             "not a SHA-512; expected 128 hex digits, found {} characters",
             sha512.chars().count()
         ))
-        .hint("take it from the distribution's SHA512SUMS, after its signature was verified"))
+        .hint("Copy it from the distribution's SHA512SUMS, and verify the signature of that file."))
 }
 
 fn firmware(table: &mut Table, variables: &Variables) -> Firmware {
@@ -193,14 +193,14 @@ fn firmware(table: &mut Table, variables: &Variables) -> Firmware {
             .did_you_mean(
                 &given,
                 known.map(|(name, _)| name),
-                "leave it out for `bios`",
+                "For `bios`, remove it.",
             )
         })
     });
     firmware
 }
 
-/// The security and update suites that belong to `suite`, where the mirror is laid out as Debian's is.
+/// Returns the security and update suites of `suite`, if the mirror has Debian's layout.
 fn updates(mirror: &str, suite: &str) -> Vec<String> {
     match mirror.strip_suffix("/debian") {
         Some(root) => vec![
@@ -216,7 +216,7 @@ fn extra_line(at: &Location, line: &str) -> Result<String, Problem> {
     let (Some(mirror), Some(suite), None) = (words.next(), words.next(), words.next()) else {
         return Err(at
             .problem(format!("`{line}`; expected a mirror and a suite"))
-            .hint("as in \"http://deb.debian.org/debian bookworm-backports\""));
+            .hint("Write it as in \"http://deb.debian.org/debian bookworm-backports\"."));
     };
     mirror_url(at, mirror)?;
     suite_name(at, suite)?;
@@ -234,7 +234,7 @@ fn mirror_url(at: &Location, mirror: &str) -> Result<(), Problem> {
             "`{mirror}` is no package mirror; expected `http://…`, `https://…` or `file:///…`"
         ))
         .hint(format!(
-            "as in \"{DEFAULT_MIRROR}\"; its index is signed, so http is enough"
+            "Write a mirror such as \"{DEFAULT_MIRROR}\". Its index is signed, so http is safe."
         )))
 }
 
@@ -248,7 +248,7 @@ fn suite_name(at: &Location, suite: &str) -> Result<(), Problem> {
     }
     Err(at
         .problem(format!("`{suite}` is no suite; expected a name"))
-        .hint("as in \"bookworm\""))
+        .hint("Write a suite such as \"bookworm\"."))
 }
 
 fn package_name(at: &Location, name: &str) -> Result<(), Problem> {
@@ -263,28 +263,28 @@ fn package_name(at: &Location, name: &str) -> Result<(), Problem> {
         .problem(format!(
             "`{name}` is no package's name; expected as in `chrony`"
         ))
-        .hint("one name an entry; versions are the lock's business"))
+        .hint("Write one name for each entry, without a version."))
 }
 
-/// The problem that what the definition names is not a file that can be read.
+/// Creates the problem that `path` is not a readable file.
 pub(super) fn no_file(at: &Location, folder: &Path, path: &Path) -> Problem {
     let whole = folder.join(path);
     let shown = whole.display();
     match std::fs::metadata(&whole) {
         Ok(meta) if meta.is_dir() => at
             .problem(format!("{shown} is a folder; expected a file"))
-            .hint("name one file of it"),
+            .hint("Name a file in the folder."),
         Ok(_) => at
             .problem(format!(
                 "{shown} is neither a file nor a folder; expected a file"
             ))
-            .hint("name a file with content of its own"),
+            .hint("Name a regular file."),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => at
             .problem(format!("no such file: {shown}; expected one"))
-            .hint("paths start at the folder of the definition"),
+            .hint("Name a readable file, relative to the definition's folder."),
         Err(error) => at
             .problem(format!("cannot read {shown}: {error}"))
-            .hint("paths start at the folder of the definition"),
+            .hint("Name a readable file, relative to the definition's folder."),
     }
 }
 

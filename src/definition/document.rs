@@ -1,7 +1,6 @@
-//! A TOML file as a tree in which every value knows its file, line and key.
-//!
-//! In: the text of a file. Out: [`Table`]s and [`Item`]s whose readers refuse what is unknown or of another type
-//! with a [`Problem`]. Deliberately knows nothing of what the keys mean.
+//! Parses a TOML file into a tree in which every value has its file, line and key.
+//! Readers of [`Table`] and [`Item`] report unknown keys and wrong types as a [`Problem`].
+//! The meaning of keys is left to the caller.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,18 +9,16 @@ use toml::de::{DeTable, DeValue};
 
 use super::problem::{Found, Location, Problem, listed, meant};
 
-/// A value and its place.
+/// A value and its location.
 #[derive(Clone, Debug)]
 pub(crate) struct Item {
-    /// Where it is.
     pub(crate) at: Location,
-    /// The problems of its file.
+    /// Problems of the file, shared by all its values.
     pub(crate) found: Found,
-    /// What it is.
     pub(crate) raw: Raw,
 }
 
-/// A TOML value; each one below it with its line.
+/// A TOML value. Values inside it carry their lines.
 #[derive(Clone, Debug)]
 pub(crate) enum Raw {
     Text(String),
@@ -29,18 +26,17 @@ pub(crate) enum Raw {
     Flag(bool),
     List(Vec<(usize, Raw)>),
     Table(BTreeMap<String, (usize, Raw)>),
-    /// What no file of ours uses: its TOML type.
+    /// A type that our files do not use, by its description.
     Other(&'static str),
 }
 
-/// A table and its place.
+/// A table and its location.
 #[derive(Clone, Debug)]
 pub(crate) struct Table {
-    /// Where it is.
     pub(crate) at: Location,
-    /// The problems of its file.
+    /// Problems of the file, shared by all its values.
     pub(crate) found: Found,
-    /// Known keys that an unknown one was probably meant to be.
+    /// Known keys that an unknown key was probably meant to be.
     misspelt: Vec<String>,
     entries: BTreeMap<String, (usize, Raw)>,
 }
@@ -102,30 +98,32 @@ impl Item {
         }
     }
 
-    /// The problem that this is of another type than it should be.
+    /// Creates the problem that the value has another type than `expected`.
     pub(crate) fn unlike(&self, expected: &str) -> Problem {
         let found = self.raw.kind();
         self.at
             .problem(format!("expected {expected}, found {found}"))
             .hint(match (expected, &self.raw) {
-                (TEXT, Raw::Integer(_) | Raw::Flag(_) | Raw::Other(_)) => "put it in double quotes",
-                (INTEGER | FLAG, Raw::Text(_)) => "write it alone, without quotes and units",
-                (LIST, Raw::Text(_)) => "write `[\"…\"]`, with one text an entry",
-                (TABLE, _) => "a table has keys of its own: `[name]` or `{ key = value }`",
-                _ => "write it in that form",
+                (TEXT, Raw::Integer(_) | Raw::Flag(_) | Raw::Other(_)) => {
+                    "Put it in double quotes."
+                }
+                (INTEGER | FLAG, Raw::Text(_)) => "Write it without quotes and units.",
+                (LIST, Raw::Text(_)) => "Write `[\"…\"]`, with one text for each entry.",
+                (TABLE, _) => "Write a table: `[name]` or `{ key = value }`.",
+                _ => "Write a value of this type.",
             })
     }
 }
 
 impl Table {
-    /// Reads `text`, the content of `file`.
+    /// Parses `text`, the content of `file`.
     pub(crate) fn parse(file: &Path, text: &str) -> Result<Self, Problem> {
         let at = Location::start_of(file);
         let root = DeTable::parse(text).map_err(|error| {
             let line = error.span().map_or(1, |span| line_of(text, span.start));
             Location { line, ..at.clone() }
                 .problem(format!("not valid TOML: {}", error.message().trim()))
-                .hint("text stands in double quotes, and a key stands once in its table")
+                .hint("Put texts in double quotes, and set each key of a table once.")
         })?;
         let Raw::Table(entries) = table(text, root.get_ref()) else {
             unreachable!("a document's root is a table");
@@ -138,7 +136,7 @@ impl Table {
         })
     }
 
-    /// Notes keys other than `known` as problems, and leaves them out of what follows.
+    /// Removes keys other than `known`, and records each as a problem.
     pub(crate) fn only(&mut self, known: &[&str]) {
         let unknown = |key: &&String| !known.contains(&key.as_str());
         let unknown: Vec<String> = self.entries.keys().filter(unknown).cloned().collect();
@@ -146,7 +144,7 @@ impl Table {
             let Some(item) = self.take(&key) else {
                 continue;
             };
-            // A key that is there already, or that is missing: the latter is more likely meant.
+            // The user more likely meant a key that is missing than one that is set.
             let absent = known.iter().copied();
             let absent = absent.filter(|known| !self.entries.contains_key(*known));
             self.misspelt.extend(meant(&key, absent).map(str::to_owned));
@@ -154,22 +152,23 @@ impl Table {
             let problem = item
                 .at
                 .problem(format!("unknown key; expected one of {all}"))
-                .did_you_mean(&key, known.iter().copied(), "remove it");
+                .did_you_mean(&key, known.iter().copied(), "Remove it.");
             self.found.note(problem);
         }
     }
 
-    /// Takes the value of `key`, where it has one.
+    /// Removes and returns the value of `key`, if it is set.
     pub(crate) fn take(&mut self, key: &str) -> Option<Item> {
         let (line, raw) = self.entries.remove(key)?;
         Some(Item {
-            at: self.place(key, line),
+            at: self.entry_location(key, line),
             found: self.found.clone(),
             raw,
         })
     }
 
-    /// Reads the value of `key` into `to`, where it has one. A problem with it is noted, and `to` stays what it was.
+    /// Reads the value of `key` into `to`, if it is set. If the value has a problem, that is
+    /// recorded and `to` keeps its value.
     pub(crate) fn set<T>(
         &mut self,
         key: &str,
@@ -182,7 +181,8 @@ impl Table {
         }
     }
 
-    /// Reads the value of `key`, which must have one, as [`Self::need`] does. `None` after a problem was noted.
+    /// Reads the value of `key`, as [`Self::need`] does. Records a problem and returns `None` if it
+    /// is missing or invalid.
     pub(crate) fn required<T>(
         &mut self,
         key: &str,
@@ -193,7 +193,8 @@ impl Table {
         self.found.value(read)
     }
 
-    /// Takes the value of `key`; `expected` says what it should be, as in `` `schema = 1` ``.
+    /// Removes and returns the value of `key`, which must be set. `expected` describes it, as in
+    /// `` `schema = 1` ``.
     pub(crate) fn need(&mut self, key: &str, expected: &str) -> Result<Item, Problem> {
         self.take(key).ok_or_else(|| {
             if self.is_misspelt(key) {
@@ -203,24 +204,24 @@ impl Table {
                 .below(key)
                 .problem(format!("missing; expected {expected}"))
                 .hint(match self.at.key.as_str() {
-                    "" if expected.contains("`[") => format!("add {expected} to the file"),
-                    "" => format!("add `{key}` at the top of the file"),
-                    table => format!("add `{key}` to `{table}`"),
+                    "" if expected.contains("`[") => format!("Add {expected} to the file."),
+                    "" => format!("Add `{key}` at the top of the file."),
+                    table => format!("Add `{key}` to `{table}`."),
                 })
         })
     }
 
-    /// Whether `key` is missing, and an unknown one was probably meant to be it.
+    /// Tells if an unknown key was probably meant to be `key`, which is missing.
     pub(crate) fn is_misspelt(&self, key: &str) -> bool {
         self.misspelt.iter().any(|meant| meant == key)
     }
 
-    /// Takes the table at `key`, where there is one.
+    /// Removes and returns the table at `key`, if it is set.
     pub(crate) fn take_table(&mut self, key: &str) -> Result<Option<Table>, Problem> {
         self.take(key).map(Item::table).transpose()
     }
 
-    /// Reads the schema version, before anything else is looked at.
+    /// Reads the schema version and refuses one that is not `newest`.
     pub(crate) fn schema(&mut self, newest: i64) -> Result<(), Problem> {
         let item = self.need("schema", &format!("`schema = {newest}`"))?;
         let at = item.at.clone();
@@ -231,19 +232,19 @@ impl Table {
                     "schema {given} is unknown to this version; expected {newest}"
                 ))
                 .hint(if given > newest {
-                    String::from("it was written for a newer vault-bake: update the program")
+                    String::from("Update vault-bake: the file was written for a newer version.")
                 } else {
-                    format!("write `schema = {newest}`")
+                    format!("Write `schema = {newest}`.")
                 })),
         }
     }
 
-    /// The keys that are left.
+    /// Iterates over the keys that were not removed.
     pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
         self.entries.keys().map(String::as_str)
     }
 
-    /// All that is left, by key.
+    /// Returns the values that were not removed, by key.
     pub(crate) fn items(mut self) -> Vec<(String, Item)> {
         let keys: Vec<String> = self.entries.keys().cloned().collect();
         keys.into_iter()
@@ -251,7 +252,7 @@ impl Table {
             .collect()
     }
 
-    fn place(&self, key: &str, line: usize) -> Location {
+    fn entry_location(&self, key: &str, line: usize) -> Location {
         Location {
             line,
             ..self.at.below(key)
@@ -307,7 +308,7 @@ fn line_of(text: &str, offset: usize) -> usize {
         .count()
 }
 
-// What the readers expect, in words.
+// Descriptions of the types that readers expect.
 const TEXT: &str = "text in quotes";
 const INTEGER: &str = "an integer";
 const FLAG: &str = "true or false";

@@ -1,6 +1,6 @@
-//! Files of steps: where they may go in the image, as whose, and the digest of a folder of them.
-//!
-//! In: texts of the definition, folders. Out: checked texts, digests. Deliberately follows no symbolic link out of a folder.
+//! Checks destination, mode and owner of a file step, and takes the digest of a folder.
+//! Takes texts of the definition and folders, returns checked values and digests.
+//! Symbolic links that leave a folder are refused.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use super::problem::{Location, Problem};
 use crate::digest::Digest;
 
-/// The largest file that a step may carry, in bytes: plans hold them in memory.
+/// Largest size of a step's file, in bytes. Plans keep these files in memory.
 pub(crate) const LARGEST_BYTES: u64 = 64 << 20;
 
-/// A path in the image.
+/// Checks an absolute path in the image.
 pub(super) fn destination(at: &Location, path: String) -> Result<String, Problem> {
     let parts: Vec<&str> = path.split('/').skip(1).collect();
     let plain = parts.iter().all(|part| !matches!(*part, "" | "." | ".."));
@@ -20,20 +20,22 @@ pub(super) fn destination(at: &Location, path: String) -> Result<String, Problem
             .problem(format!(
                 "`{path}`; expected the absolute path of a file in the image"
             ))
-            .hint("as in \"/etc/motd\", without `.`, `..` and a `/` at the end"));
+            .hint("Write a path such as \"/etc/motd\", without `.`, `..` and a `/` at the end."));
     }
     let top = parts.first().copied().unwrap_or_default();
     if VOLATILE.contains(&top) {
         return Err(at
             .problem(format!(
-                "`{path}` would not be in the image; expected a place outside of /{top}"
+                "`{path}` would not be in the image; expected a path outside of /{top}"
             ))
-            .hint(format!("what is below /{top} is gone after a restart")));
+            .hint(format!(
+                "Choose another folder: files below /{top} are lost at a restart."
+            )));
     }
     Ok(path)
 }
 
-/// A mode as text, as in `0644`.
+/// Parses a mode, as in `0644`.
 pub(super) fn mode(at: &Location, text: &str) -> Result<u32, Problem> {
     let octal = matches!(text.len(), 3 | 4) && text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
     octal
@@ -41,11 +43,11 @@ pub(super) fn mode(at: &Location, text: &str) -> Result<u32, Problem> {
         .flatten()
         .ok_or_else(|| {
             at.problem(format!("`{text}` is no mode; expected octal digits"))
-                .hint("as in \"0644\" or \"0755\"")
+                .hint("Write a mode such as \"0644\" or \"0755\".")
         })
 }
 
-/// An owner, as in `root:root`.
+/// Checks an owner, as in `root:root`.
 pub(super) fn owner(at: &Location, text: String) -> Result<String, Problem> {
     let name = |name: &str| {
         name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
@@ -61,10 +63,10 @@ pub(super) fn owner(at: &Location, text: String) -> Result<String, Problem> {
     }
     Err(at
         .problem(format!("`{text}` is no owner; expected `USER:GROUP`"))
-        .hint("as in \"root:root\""))
+        .hint("Write an owner such as \"root:root\"."))
 }
 
-/// A digest over the paths and contents of all files below `folder`, in order.
+/// Returns the digest of the paths and contents of all files below `folder`.
 pub(super) fn digest_of_folder(folder: &Path) -> Result<Digest, (PathBuf, io::Error)> {
     let mut found = Vec::new();
     for path in files_below(folder)? {
@@ -75,11 +77,12 @@ pub(super) fn digest_of_folder(folder: &Path) -> Result<Digest, (PathBuf, io::Er
     Ok(Digest::of_value(&found))
 }
 
-/// The paths of all files below `folder`, from there, sorted. Links that lead out of it are refused; what git keeps
-/// for itself is passed over.
+/// Returns the sorted paths of all files below `folder`, relative to it.
+///
+/// Refuses links that leave the folder or point to a folder. Skips `.git`.
 pub(crate) fn files_below(folder: &Path) -> Result<Vec<PathBuf>, (PathBuf, io::Error)> {
-    let here = |error| (folder.to_owned(), error);
-    let root = folder.canonicalize().map_err(here)?;
+    let root_error = |error| (folder.to_owned(), error);
+    let root = folder.canonicalize().map_err(root_error)?;
     let mut found = Vec::new();
     let mut left = vec![PathBuf::new()];
     while let Some(below) = left.pop() {
@@ -113,5 +116,5 @@ pub(crate) fn files_below(folder: &Path) -> Result<Vec<PathBuf>, (PathBuf, io::E
     Ok(found)
 }
 
-/// Folders of a machine whose content does not outlive it.
+/// Folders whose content is not part of an image.
 const VOLATILE: [&str; 5] = ["dev", "proc", "run", "sys", "tmp"];

@@ -1,6 +1,5 @@
-//! The types of variables and inputs.
-//!
-//! In: items of a file, text of a command line. Out: values of a type, or none. Deliberately knows no secrets.
+//! Types of variables and inputs.
+//! Takes items of a file or texts of a command line, returns values of the type as JSON.
 
 use serde::Serialize;
 use serde_json::Value as Json;
@@ -9,15 +8,15 @@ use super::document::Item;
 use super::problem::{Problem, listed};
 use super::text;
 
-/// What a variable or an input may be.
+/// The type of a variable or an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Type {
-    /// Text.
+    /// A text.
     String,
-    /// A whole number.
+    /// An integer of 64 bits.
     Integer,
-    /// True or false.
+    /// `true` or `false`.
     Boolean,
     /// A list of texts.
     List,
@@ -40,12 +39,16 @@ impl Type {
                         "`{name}` is no type; expected one of {}",
                         listed(known)
                     ))
-                    .did_you_mean(&name, known, "a list is a list of strings"));
+                    .did_you_mean(
+                        &name,
+                        known,
+                        "Write one of these types. A list has strings.",
+                    ));
             }
         })
     }
 
-    /// What a value of it is, in words.
+    /// Describes a value of the type.
     pub(crate) fn expected(self) -> &'static str {
         match self {
             Self::String => "text in quotes",
@@ -55,7 +58,7 @@ impl Type {
         }
     }
 
-    /// Whether `value` is one of it.
+    /// Tells if `value` has the type.
     pub(crate) fn fits(self, value: &Json) -> bool {
         match self {
             Self::String => value.is_string(),
@@ -67,7 +70,7 @@ impl Type {
         }
     }
 
-    /// Reads a default of it from the file. Templates are not filled in there, so one is refused.
+    /// Reads a default value from the file. Refuses templates, which are not rendered there.
     pub(crate) fn read_default(self, item: Item) -> Result<Json, Problem> {
         let at = item.at.clone();
         let value = match self {
@@ -84,15 +87,17 @@ impl Type {
             None => Ok(value),
             Some(text) => Err(at
                 .problem(format!(
-                    "`{text}` would stay as it is: a default is not a template; expected a plain value"
+                    "`{text}` would not be rendered: a default is not a template; expected a plain value"
                 ))
-                .hint("write the template where the variable is used, as in `\"{{ var.a }}-{{ var.b }}\"`")),
+                .hint("Write the template where the variable is used, as in `\"{{ var.a }}-{{ var.b }}\"`.")),
         }
     }
 
-    /// Reads a value of it from text that was given on a command line or in the environment; or says what is wrong with it.
+    /// Parses a text of a command line or the environment. An error is the description of the
+    /// defect.
     ///
-    /// A list is separated by commas or line ends, or is in brackets as in JSON and TOML.
+    /// Items of a list are separated by commas or line ends, or the list is in brackets, as in JSON
+    /// and TOML.
     pub(super) fn parse(self, text: &str) -> Result<Json, String> {
         match self {
             Self::String => Ok(Json::from(text)),
@@ -105,7 +110,7 @@ impl Type {
     }
 }
 
-/// A list in brackets: JSON, or TOML, which has single quotes as well.
+/// Parses a list in brackets: JSON, or TOML, which also has single quotes.
 fn bracketed(text: &str) -> Result<Json, String> {
     let items = serde_json::from_str::<Vec<Json>>(text).ok().or_else(|| {
         let table = format!("list = {text}").parse::<toml::Table>().ok()?;
@@ -117,14 +122,14 @@ fn bracketed(text: &str) -> Result<Json, String> {
     )?;
     match items.iter().position(|item| !item.is_string()) {
         None => Ok(Json::Array(items)),
-        Some(odd) => Err(format!(
+        Some(index) => Err(format!(
             "item {} is no text; expected it in quotes",
-            odd + 1
+            index + 1
         )),
     }
 }
 
-/// A list without brackets. What looks like a piece of one with brackets is no item.
+/// Parses a list without brackets. Refuses items with quotes or brackets.
 fn separated(text: &str) -> Result<Json, String> {
     if text.trim().is_empty() {
         return Ok(Json::Array(Vec::new()));
@@ -143,7 +148,7 @@ fn separated(text: &str) -> Result<Json, String> {
     Ok(items.into_iter().collect())
 }
 
-/// Whether `name` is a name of a variable or an input: `[a-z][a-z0-9_]*`.
+/// Tells if `name` can name a variable or an input: `[a-z][a-z0-9_]*`.
 pub(crate) fn is_name(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_lowercase())
         && name

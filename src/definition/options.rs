@@ -1,6 +1,5 @@
-//! Machine, output, releases and their source.
-//!
-//! In: their tables. Out: typed settings with defaults filled in. Deliberately asks no server whether a release exists.
+//! Reads the tables `machine`, `output`, `releases`, `release_source` and `lint`.
+//! Returns typed values with defaults filled in. It is not checked that a release exists.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,18 +12,18 @@ use super::problem::{Location, Problem, listed};
 use super::variables::Variables;
 use crate::http;
 
-/// The temporary machine's shape.
+/// The shape of the build VM on QEMU.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MachineSpec {
-    /// Virtual processors.
+    /// Number of virtual processors.
     pub cpus: u32,
     /// Memory in MiB.
     pub memory_mib: u32,
     /// Size of the disk in GiB.
     pub disk_gib: u32,
-    /// Whether the guest may reach the world: `outbound` or `none`.
+    /// Network access of the build VM.
     pub network: Network,
-    /// How long the machine may take to answer on SSH, in seconds.
+    /// Longest time until the build VM answers on SSH, in seconds.
     pub boot_timeout_s: u64,
 }
 
@@ -40,44 +39,46 @@ impl Default for MachineSpec {
     }
 }
 
-/// What the guest reaches.
+/// The network access of a build VM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Network {
-    /// Whatever this machine reaches.
+    /// The networks of the host.
     Outbound,
-    /// Nothing.
+    /// No network.
     None,
 }
 
-/// What the captured file is like.
+/// The format of the captured file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutputSpec {
-    /// How the qcow2 file's clusters are compressed.
+    /// Compression of the qcow2 file's clusters.
     pub compression: Compression,
 }
 
-/// How a qcow2 file's clusters are compressed.
+/// The compression of a qcow2 file's clusters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Compression {
-    /// Small and quick.
+    /// zstd: small and fast.
     #[default]
     Zstd,
-    /// For programs that do not know zstd.
+    /// zlib: for programs without support for zstd.
     Zlib,
-    /// Largest and quickest.
+    /// No compression: largest and fastest.
     None,
 }
 
-/// Where releases come from and whose signature they must bear.
+/// The mirror of releases, and the key that must sign them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ReleaseSource {
-    /// `https://…`, `http://` to this machine, `file:///…`, or a path, which starts at the definition's folder.
+    /// Address of the mirror: `https://…`, `http://` to this host, `file:///…`, or a path from the
+    /// definition's folder.
     pub mirror: String,
-    /// The signer's certificate, a path that starts at the definition's folder; without it the official one is fetched.
+    /// Path of the signer's certificate, from the definition's folder. `None` downloads the
+    /// official one.
     pub key_file: Option<PathBuf>,
-    /// The primary fingerprint that the certificate must have: 40 upper-case hex digits.
+    /// Primary fingerprint of the certificate: 40 upper-case hex digits.
     pub fingerprint: String,
 }
 
@@ -91,7 +92,7 @@ impl Default for ReleaseSource {
     }
 }
 
-/// Products whose releases can be baked.
+/// Products whose releases a definition can name.
 pub const PRODUCTS: [&str; 2] = ["consul", "vault"];
 
 /// Reads `[machine.qemu]`.
@@ -157,7 +158,7 @@ pub(super) fn releases(
                 .problem(format!(
                     "`{version}` is no version; expected MAJOR.MINOR.PATCH"
                 ))
-                .hint("name one release exactly, as in \"1.21.1\""));
+                .hint("Write one exact version, as in \"1.21.1\"."));
         }
         Ok((product, version))
     };
@@ -165,7 +166,8 @@ pub(super) fn releases(
     Ok(releases.into_iter().collect())
 }
 
-/// Reads `[lint]`: rules that may be broken, and why. Which rules there are is for the linter to say.
+/// Reads `[lint]`: the allowed lint rules with their reasons. The linter checks that the rules
+/// exist.
 pub(super) fn allowed(
     root: &mut Table,
     variables: &Variables,
@@ -175,16 +177,18 @@ pub(super) fn allowed(
     };
     lint.only(&["allow"]);
     let allow = lint.take_table("allow")?;
-    let one = |(rule, item): (String, Item)| {
+    let read_entry = |(rule, item): (String, Item)| {
         let at = item.at.clone();
         let reason = variables.text(item)?;
-        match reason.trim().is_empty() {
-            true => Err(at.problem("no reason; expected why this may be so")),
-            false => Ok((rule, reason)),
+        if reason.trim().is_empty() {
+            return Err(at.problem("empty; expected the reason for allowing this"));
         }
+        Ok((rule, reason))
     };
     let items = allow.map(Table::items).unwrap_or_default();
-    let allowed = lint.found.all(&lint.at, items.into_iter().map(one))?;
+    let allowed = lint
+        .found
+        .all(&lint.at, items.into_iter().map(read_entry))?;
     Ok(allowed.into_iter().collect())
 }
 
@@ -208,16 +212,17 @@ pub(super) fn release_source(
     table.set("key_file", &mut source.key_file, |item| {
         let at = item.at.clone();
         let path = PathBuf::from(variables.text(item)?);
-        match folder.join(&path).is_file() {
-            true => Ok(Some(path)),
-            false => Err(no_file(&at, folder, &path)),
+        if folder.join(&path).is_file() {
+            Ok(Some(path))
+        } else {
+            Err(no_file(&at, folder, &path))
         }
     });
     table.set("fingerprint", &mut source.fingerprint, |item| {
         let at = item.at.clone();
-        fingerprint(&variables.text(item)?).map_err(|why| {
-            at.problem(why)
-                .hint("`gpg --show-keys --with-fingerprint KEYFILE` prints it")
+        fingerprint(&variables.text(item)?).map_err(|message| {
+            at.problem(message)
+                .hint("Print it with `gpg --show-keys --with-fingerprint KEYFILE`.")
         })
     });
     Ok(source)
@@ -227,19 +232,24 @@ fn release_mirror(at: &Location, mirror: &str, folder: &Path) -> Result<(), Prob
     match http::local_path(mirror) {
         Some(path) if folder.join(&path).is_dir() => Ok(()),
         Some(path) => Err(at
-            .problem(format!("no such folder: {}; expected one", folder.join(path).display()))
-            .hint("paths start at the folder of the definition; servers begin with `https://`")),
-        None if mirror.starts_with("https://") || is_of_this_machine(mirror) => Ok(()),
+            .problem(format!(
+                "no such folder: {}; expected one",
+                folder.join(path).display()
+            ))
+            .hint(
+                "Name a folder, relative to the definition's folder, or a server with `https://`.",
+            )),
+        None if mirror.starts_with("https://") || is_http_to_this_host(mirror) => Ok(()),
         None => Err(at
             .problem(format!(
-                "`{mirror}`; expected `https://…`, `http://` to this machine, `file:///…` or a path"
+                "`{mirror}`; expected `https://…`, `http://` to this host, `file:///…` or a path"
             ))
-            .hint("releases are verified by signature, but which ones are asked for is nobody's business")),
+            .hint("Use https://: plain http would reveal which releases you download.")),
     }
 }
 
-/// Whether `url` is plain HTTP to this machine itself.
-fn is_of_this_machine(url: &str) -> bool {
+/// Tells if `url` is plain HTTP to this host.
+fn is_http_to_this_host(url: &str) -> bool {
     ["127.0.0.1", "localhost", "[::1]"].iter().any(|host| {
         url.strip_prefix("http://")
             .and_then(|rest| rest.strip_prefix(host))
@@ -247,8 +257,8 @@ fn is_of_this_machine(url: &str) -> bool {
     })
 }
 
-/// An OpenPGP fingerprint as people and programs print one, with blanks, colons or `0x`, as 40 upper-case hex digits; or
-/// what is wrong with it. Flags, environment and files are all read by this.
+/// Parses an OpenPGP fingerprint, with or without blanks, colons and `0x`, into 40 upper-case hex
+/// digits. An error is the description of the defect.
 pub fn fingerprint(text: &str) -> Result<String, String> {
     let bare: String = text
         .chars()
@@ -257,22 +267,22 @@ pub fn fingerprint(text: &str) -> Result<String, String> {
     let digits = bare.strip_prefix("0x").or_else(|| bare.strip_prefix("0X"));
     let digits = digits.unwrap_or(&bare);
     let count = digits.chars().count();
-    let refused = |why: &str| {
+    let refused = |reason: &str| {
         Err(format!(
-            "`{text}` is no OpenPGP fingerprint; expected 40 hex digits, {why}"
+            "`{text}` is no OpenPGP fingerprint; expected 40 hex digits, {reason}"
         ))
     };
     match digits.chars().find(|c| !c.is_ascii_hexdigit()) {
-        Some(odd) => refused(&format!("found `{odd}`")),
+        Some(character) => refused(&format!("found `{character}`")),
         None if count == 40 => Ok(digits.to_ascii_uppercase()),
         None if matches!(count, 8 | 16) => refused(&format!(
-            "found the {count} of a key id, which do not tell keys apart"
+            "found the {count} of a key id, which is not unique"
         )),
         None => refused(&format!("found {count}")),
     }
 }
 
-/// The tables of a section, one for each builder.
+/// The tables of a section by builder.
 #[derive(Default)]
 pub(super) struct PerBuilder {
     /// `[NAME.qemu]`.
@@ -282,7 +292,7 @@ pub(super) struct PerBuilder {
 }
 
 impl PerBuilder {
-    /// Takes `[NAME.qemu]` and `[NAME.azure]`.
+    /// Removes `[NAME.qemu]` and `[NAME.azure]` from `root`.
     pub(super) fn take(root: &mut Table, name: &str) -> Result<Self, Problem> {
         match root.take_table(name)? {
             Some(table) => Self::of(table),
@@ -290,14 +300,14 @@ impl PerBuilder {
         }
     }
 
-    /// The same of a section that was taken already.
+    /// Reads the tables of a section that was removed from the root.
     pub(super) fn of(mut table: Table) -> Result<Self, Problem> {
         table.only(&["qemu", "azure"]);
         let found = table.found.clone();
-        let mut of = |builder: &str| found.value(table.take_table(builder)).flatten();
+        let mut builder_table = |name: &str| found.value(table.take_table(name)).flatten();
         Ok(Self {
-            qemu: of("qemu"),
-            azure: of("azure"),
+            qemu: builder_table("qemu"),
+            azure: builder_table("azure"),
         })
     }
 }
@@ -319,6 +329,6 @@ pub(super) fn choice<T: Copy>(
                 "`{given}` is not known; expected one of {}",
                 listed(names())
             ))
-            .did_you_mean(&given, names(), "leave it out for the default")
+            .did_you_mean(&given, names(), "For the default, remove it.")
         })
 }

@@ -1,7 +1,6 @@
-//! What is wrong in a file that a person wrote, and where.
-//!
-//! In: a place and words. Out: a [`Problem`] that reads `file:line: key: what` and a hint. Deliberately knows
-//! nothing of what the file is for.
+//! Problems in files that users write: `file:line: key: message`, with a separate hint.
+//! Takes locations and texts, returns a [`Problem`] or a sorted list of them.
+//! Which content is valid is left to the caller.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -11,19 +10,19 @@ use std::sync::Arc;
 
 use crate::terminal::visible_line;
 
-/// A key in a file.
+/// The position of a key in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Location {
-    /// The file, as the caller named it.
+    /// Path of the file, as the caller named it.
     pub file: Arc<Path>,
-    /// Its line, from 1.
+    /// Line number, from 1.
     pub line: usize,
-    /// The key, as in `step[2].timeout_s`; steps are counted from 1. Empty where the file as a whole is meant.
+    /// Key, as in `step[2].timeout_s`. Steps are counted from 1. Empty for the file as a whole.
     pub key: String,
 }
 
 impl Location {
-    /// The beginning of `file`.
+    /// Returns the first line of `file`.
     pub fn start_of(file: &Path) -> Self {
         Self {
             file: file.into(),
@@ -32,7 +31,7 @@ impl Location {
         }
     }
 
-    /// The same place, for a key below this one.
+    /// Returns the location of `key` below this one, on the same line.
     #[must_use]
     pub fn below(&self, key: &str) -> Self {
         let key = if self.key.is_empty() {
@@ -46,21 +45,21 @@ impl Location {
         }
     }
 
-    /// Something wrong here.
+    /// Creates a problem at this location.
     pub fn problem(&self, message: impl Into<String>) -> Problem {
         Problem {
             place: self.clone(),
             message: message.into(),
             hint: None,
-            told: false,
+            reported: false,
         }
     }
 
-    /// What follows here from a problem that was noted already: it ends the reading of a value, and is not told.
+    /// Creates a problem that follows from a reported one. It ends a read and is never shown.
     pub(crate) fn described(&self) -> Problem {
         Problem {
-            told: true,
-            ..self.problem("not read, for a reason that was given before")
+            reported: true,
+            ..self.problem("not read because of an earlier problem")
         }
     }
 }
@@ -76,40 +75,45 @@ impl fmt::Display for Location {
     }
 }
 
-/// Something wrong in a file. Shows as one line, and a second one with the hint where there is one.
+/// A defect of a file. Displays as one line, without the hint.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{place}: {}{}", Plain(message), second_line(hint.as_deref()))]
+#[error("{place}: {}", Plain(message))]
 pub struct Problem {
-    /// Where.
+    /// Location of the defect.
     pub place: Location,
-    /// What, and what was expected.
+    /// The defect, and what was expected.
     pub message: String,
-    /// What to do about it.
+    /// The way out, as an imperative. It is shown apart from the message.
     pub hint: Option<String>,
-    /// Whether it follows from another one, and is not told itself.
-    told: bool,
+    /// Whether the problem follows from another one, and is therefore not shown.
+    reported: bool,
 }
 
-/// All that is wrong in files that a person wrote, by file and line. There is at least one.
+/// All problems of a user's files, by file and line. There is at least one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", lines(.0))]
 pub struct Problems(Vec<Problem>);
 
 impl Problems {
-    /// Each of them.
+    /// Iterates over the problems in the order of files and lines.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
         self.0.iter()
     }
 
-    /// Those of `several`, where there is one.
-    pub(crate) fn of(several: impl IntoIterator<Item = Problem>) -> Option<Self> {
+    /// Returns the hint of the first problem, if it has one.
+    pub fn hint(&self) -> Option<String> {
+        self.0.first().and_then(|problem| problem.hint.clone())
+    }
+
+    /// Sorts problems and removes duplicates. Returns `None` if none is left.
+    pub(crate) fn of(unsorted: impl IntoIterator<Item = Problem>) -> Option<Self> {
         let mut problems: Vec<Problem> = Vec::new();
-        for problem in several {
-            if !problem.told && !problems.contains(&problem) {
+        for problem in unsorted {
+            if !problem.reported && !problems.contains(&problem) {
                 problems.push(problem);
             }
         }
-        // Stable: those of one line stay in the order in which they were found.
+        // The sort is stable: problems of one line keep the order in which they were found.
         problems.sort_by(|a, b| (&a.place.file, a.place.line).cmp(&(&b.place.file, b.place.line)));
         (!problems.is_empty()).then_some(Self(problems))
     }
@@ -130,29 +134,30 @@ impl From<Problem> for Problems {
     }
 }
 
-/// The problems of a file, noted while it is read on. Clones share them.
+/// Collects the problems of a file, so that reading can continue. Clones share one list.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Found(Rc<RefCell<Vec<Problem>>>);
 
 impl Found {
-    /// Notes a problem.
+    /// Adds a problem to the list, unless it follows from a reported one.
     pub(crate) fn note(&self, problem: Problem) {
-        if !problem.told {
+        if !problem.reported {
             self.0.borrow_mut().push(problem);
         }
     }
 
-    /// How many were noted.
+    /// Returns the number of problems so far.
     pub(crate) fn count(&self) -> usize {
         self.0.borrow().len()
     }
 
-    /// The value; or nothing, after its problem was noted.
+    /// Returns the value, or records its problem and returns `None`.
     pub(crate) fn value<T>(&self, read: Result<T, Problem>) -> Option<T> {
         read.map_err(|problem| self.note(problem)).ok()
     }
 
-    /// All values; or, after the problem of each was noted, one at `at` that is not told again.
+    /// Returns all values. Otherwise records each problem and returns one at `at` that is not
+    /// shown.
     pub(crate) fn all<T>(
         &self,
         at: &Location,
@@ -165,33 +170,33 @@ impl Found {
             .ok_or_else(|| at.described())
     }
 
-    /// All that was noted, where something was.
+    /// Returns the collected problems, if there are any.
     pub(crate) fn finish(&self) -> Option<Problems> {
         Problems::of(self.0.take())
     }
 
-    /// What was read, where nothing was noted.
+    /// Returns the value if no problem was collected.
     pub(crate) fn end<T>(&self, read: Result<T, Problem>) -> Result<T, Problems> {
         let value = self.value(read);
         match (self.finish(), value) {
             (None, Some(value)) => Ok(value),
             (Some(problems), _) => Err(problems),
-            (None, None) => unreachable!("what was not read has a problem"),
+            (None, None) => unreachable!("a missing value has a problem"),
         }
     }
 }
 
 impl Problem {
-    /// The same problem with a hint.
+    /// Sets the hint, as one line without control characters.
     #[must_use]
     pub fn hint(self, hint: impl Into<String>) -> Self {
         Self {
-            hint: Some(hint.into()),
+            hint: Some(visible_line(&hint.into()).to_string()),
             ..self
         }
     }
 
-    /// The same problem; the hint is the one of `known` that `given` was perhaps meant to be, or else `otherwise`.
+    /// Sets the hint to the closest match of `given` in `known`, or to `otherwise` without a match.
     #[must_use]
     pub fn did_you_mean<'a>(
         self,
@@ -199,48 +204,48 @@ impl Problem {
         known: impl IntoIterator<Item = &'a str>,
         otherwise: impl Into<String>,
     ) -> Self {
-        let hint = meant(given, known).map_or_else(
-            || otherwise.into(),
-            |meant| format!("did you mean `{meant}`?"),
-        );
+        let hint = meant(given, known)
+            .map_or_else(|| otherwise.into(), |meant| format!("Write `{meant}`."));
         self.hint(hint)
     }
 }
 
-/// The one of `known` that `given` was perhaps meant to be: the same but for case and dashes, another word for it, a
-/// few slips away, or its beginning.
+/// Returns the closest match of `given` in `known`.
+///
+/// Tries in this order: equality without case and dashes, a synonym, up to two typing errors,
+/// and a common beginning.
 pub fn meant<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let known: Vec<&str> = known.into_iter().collect();
     let plain = given.to_lowercase().replace('-', "_");
     let same = |name: &&&str| name.replace('-', "_") == plain;
-    let other_word = |name: &&&str| {
-        let words = WORDS.iter().find(|(known, _)| *known == **name);
+    let is_synonym = |name: &&&str| {
+        let words = SYNONYMS.iter().find(|(known, _)| *known == **name);
         words.is_some_and(|(_, words)| words.contains(&plain.as_str()))
     };
-    let begins = |name: &&&str| {
+    let is_beginning = |name: &&&str| {
         let rest = name.strip_prefix(plain.as_str());
         rest.is_some_and(|rest| plain.len() >= 3 && rest.starts_with('_'))
     };
     let found = known.iter().find(same);
     found
-        .or_else(|| known.iter().find(other_word))
+        .or_else(|| known.iter().find(is_synonym))
         .copied()
         .or_else(|| nearest(&plain, known.iter().copied()))
-        .or_else(|| known.iter().find(begins).copied())
+        .or_else(|| known.iter().find(is_beginning).copied())
 }
 
-/// The one of `known` that is at most two slips away from `given`, and more alike than not.
+/// Returns the name of `known` with the fewest typing errors, at most two and half of `given`.
 fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let most = FURTHEST_SLIPS.min(given.chars().count() / 2);
+    let limit = MAX_TYPOS.min(given.chars().count() / 2);
     known
         .into_iter()
         .map(|name| (strsim::damerau_levenshtein(given, name), name))
-        .filter(|(slips, name)| *slips <= most && *slips < name.len())
-        .min_by_key(|(slips, _)| *slips)
+        .filter(|(typos, name)| *typos <= limit && *typos < name.len())
+        .min_by_key(|(typos, _)| *typos)
         .map(|(_, name)| name)
 }
 
-/// Names as a list for people: `` `a`, `b` ``.
+/// Formats names as a list: `` `a`, `b` ``.
 pub(crate) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
     if names.is_empty() {
@@ -250,7 +255,7 @@ pub(crate) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     }
 }
 
-/// A text on one line: what a file says may not break the line, nor tell the terminal what to do.
+/// Shows a text on one line: content of a file must not send line breaks or control sequences.
 struct Plain<'a>(&'a str);
 
 impl fmt::Display for Plain<'_> {
@@ -259,17 +264,13 @@ impl fmt::Display for Plain<'_> {
     }
 }
 
-fn second_line(hint: Option<&str>) -> String {
-    hint.map_or_else(String::new, |hint| format!("\nhint: {}", Plain(hint)))
-}
-
 fn lines(problems: &[Problem]) -> String {
     let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
     lines.join("\n")
 }
 
-/// What other programs call some of our words, or people do.
-const WORDS: [(&str, &[&str]); 26] = [
+/// Words that other programs, or users, use instead of our keys.
+const SYNONYMS: [(&str, &[&str]); 26] = [
     ("string", &["str", "text"]),
     ("integer", &["int", "number", "num"]),
     ("boolean", &["bool", "flag"]),
@@ -327,5 +328,5 @@ const WORDS: [(&str, &[&str]); 26] = [
     ("sensitive", &["secret", "private"]),
 ];
 
-/// More slips than this make another word.
-const FURTHEST_SLIPS: usize = 2;
+/// Largest number of typing errors in a name that is still recognized.
+const MAX_TYPOS: usize = 2;

@@ -1,7 +1,5 @@
-//! Steps: the ordered `[[step]]` tables.
-//!
-//! In: the tables, and the files that they name. Out: [`Step`]s that carry all they need. Deliberately does not look
-//! at provisioners: whether one exists, and what its inputs may be, is for the plan.
+//! Reads the `[[step]]` tables and the files that they name into [`Step`]s.
+//! The plan checks that provisioners exist and accept the inputs.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -17,22 +15,23 @@ use crate::digest::Digest;
 /// One step of the definition.
 #[derive(Serialize)]
 pub struct Step {
-    /// Unique, and a plain file name. Default: the provisioner's, the file's, or the action's and the step's number.
+    /// Unique name, which is also a plain file name. By default the name of the provisioner or
+    /// file, or the action with the number of the step.
     pub name: String,
-    /// What it does.
+    /// Action of the step.
     pub action: Action,
-    /// At the most, in seconds; `None` leaves it to the plan.
+    /// Time limit in seconds. `None` is the default of the action.
     pub timeout_s: Option<u64>,
-    /// Where it stands.
+    /// Location of the step.
     #[serde(skip)]
     pub at: Location,
-    /// The lines of its entries of `inputs`, `env` or `variables`.
+    /// Lines of the entries of `inputs`, `env` or `variables`, by entry name.
     #[serde(skip)]
     pub(super) lines: BTreeMap<String, usize>,
 }
 
 impl Step {
-    /// Where the entry `name` of its `inputs` stands; the step itself where it has no such entry.
+    /// Returns the location of the entry `name` of `inputs`, on the step's line if it is not set.
     pub fn input_at(&self, name: &str) -> Location {
         let at = self.at.below("inputs").below(name);
         Location {
@@ -42,54 +41,54 @@ impl Step {
     }
 }
 
-/// What a step does.
+/// The action of a step.
 #[derive(Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Action {
-    /// A shipped or user's provisioner with its inputs.
+    /// Runs a provisioner.
     Provisioner {
-        /// Its name.
+        /// Name of the provisioner.
         provisioner: String,
-        /// Inputs given.
+        /// Inputs that the step sets, by name.
         inputs: BTreeMap<String, Value>,
     },
-    /// A script of the user's.
+    /// Runs a script of the user.
     Shell {
-        /// Its text.
+        /// Text of the script.
         script: String,
-        /// Environment.
+        /// Environment variables, by name.
         env: BTreeMap<String, Value>,
     },
-    /// A file of the user's to put into the image.
+    /// Copies a file of the user into the image.
     File {
-        /// On this machine, as written.
+        /// Path on the host, as the definition has it.
         source: PathBuf,
-        /// Of its content.
+        /// Digest of the content.
         sha256: Digest,
-        /// Its content.
+        /// Content of the file.
         #[serde(skip)]
         content: Vec<u8>,
-        /// In the image.
+        /// Absolute path in the image.
         destination: String,
-        /// As in 0o644.
+        /// Mode in the image, as in 0o644.
         mode: u32,
-        /// As in `root:root`.
+        /// Owner in the image, as in `root:root`.
         owner: String,
     },
-    /// A playbook of the user's, run by `ansible-playbook` on this machine.
+    /// Runs a playbook of the user with `ansible-playbook` on the host.
     Ansible {
-        /// On this machine, as written: it starts at the definition's folder.
+        /// Path on the host, from the definition's folder.
         playbook: PathBuf,
-        /// Of the playbook, and of all files beside and below it where it has a folder of its own.
+        /// Digest of the playbook. If it is in a subfolder, digest of all files of that folder.
         sha256: Digest,
-        /// Extra variables.
+        /// Extra variables, by name.
         variables: BTreeMap<String, Value>,
     },
-    /// Restart the machine and wait until it runs a new boot.
+    /// Restarts the build VM and waits for the next boot.
     Reboot,
 }
 
-/// Reads the steps; those that cannot be read are left out, and their problems noted.
+/// Reads the valid steps, and records the problems of the others.
 pub(super) fn read(
     root: &mut Table,
     variables: &Variables,
@@ -101,7 +100,7 @@ pub(super) fn read(
     if items.is_empty() {
         return Err(at
             .problem("no steps; expected at least one `[[step]]`")
-            .hint("the last one is `provisioner = \"seal\"`"));
+            .hint("Add steps. The last one is `provisioner = \"seal\"`."));
     }
     let mut names: HashMap<String, usize> = HashMap::new();
     let found = root.found.clone();
@@ -112,10 +111,10 @@ pub(super) fn read(
                 .at
                 .below("name")
                 .problem(format!(
-                    "`{}` is the name of the step at line {first} too; expected another one",
+                    "`{}` is also the name of the step at line {first}; expected another one",
                     step.name
                 ))
-                .hint("give one of them `name = \"…\"`"));
+                .hint("Add `name = \"…\"` to one of them."));
         }
         Ok(step)
     });
@@ -155,7 +154,7 @@ fn step(
     })
 }
 
-/// A step's files lie in a folder of its name.
+/// Checks the name of a step, which is also the name of its folder in the build VM.
 fn step_name(at: &Location, name: String) -> Result<String, Problem> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if name.len() <= LONGEST_NAME
@@ -168,26 +167,26 @@ fn step_name(at: &Location, name: String) -> Result<String, Problem> {
         .problem(format!(
             "`{name}` cannot name a step; expected at most {LONGEST_NAME} letters, digits, `.`, `_` or `-`"
         ))
-        .hint("give it `name = \"…\"`"))
+        .hint("Set `name = \"…\"`."))
 }
 
-/// Values for a script, and the lines at which they stand, by name.
+/// Values for a script and their lines, by name.
 pub(super) struct Entries {
     pub(super) values: BTreeMap<String, Value>,
     pub(super) lines: BTreeMap<String, usize>,
 }
 
-/// Reads a table of values for a script. `judge` looks at each name.
+/// Reads a table of values for a script. `check` accepts or refuses each name.
 pub(super) fn entries(
     table: &mut Table,
     key: &str,
     variables: &Variables,
-    judge: impl Fn(&Location, &str) -> Result<(), Problem>,
+    check: impl Fn(&Location, &str) -> Result<(), Problem>,
 ) -> Result<Entries, Problem> {
     let mut lines = BTreeMap::new();
     let items = table.take_table(key)?.map(Table::items).unwrap_or_default();
     let read = items.into_iter().map(|(name, item)| {
-        judge(&item.at, &name)?;
+        check(&item.at, &name)?;
         lines.insert(name.clone(), item.at.line);
         let at = item.at.clone();
         let value = variables.value(item)?;
@@ -195,7 +194,7 @@ pub(super) fn entries(
         {
             return Err(at
                 .problem("contains a NUL character; expected text")
-                .hint("scripts cannot hold one: write it in another form, such as base64"));
+                .hint("Encode the value, for example with base64."));
         }
         Ok((name, value))
     });

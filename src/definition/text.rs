@@ -1,7 +1,6 @@
-//! Texts with `{{ … }}` in them: taken apart, and what is between the braces evaluated.
-//!
-//! In: a text, names and their values. Out: its parts, or an expression's value as JSON. Deliberately has no
-//! statements and no comments, so that `{%` and `{#` of scripts are ordinary text.
+//! Splits texts at `{{ … }}` and evaluates the expressions between the braces.
+//! Takes a text and the values of variables, returns the parts or a value as JSON.
+//! Statements and comments of templates are not supported: `{%` and `{#` of scripts are plain text.
 
 use std::collections::BTreeMap;
 
@@ -14,13 +13,13 @@ use super::problem::{Location, Problem};
 /// A piece of a text.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Part<'a> {
-    /// As it is.
+    /// Text without templates.
     Literal(&'a str),
-    /// What stands between `{{` and `}}`.
+    /// The expression between `{{` and `}}`.
     Expression(&'a str),
 }
 
-/// Takes `text` apart.
+/// Splits `text` into literals and expressions.
 pub(super) fn parts<'a>(at: &Location, text: &'a str) -> Result<Vec<Part<'a>>, Problem> {
     let mut parts = Vec::new();
     let mut rest = text;
@@ -28,7 +27,7 @@ pub(super) fn parts<'a>(at: &Location, text: &'a str) -> Result<Vec<Part<'a>>, P
         let after = &rest[open + 2..];
         let close = closing(after).ok_or_else(|| {
             at.problem("`{{` without `}}`; expected `{{ var.NAME }}`")
-                .hint("write `{{ '{{' }}` where two braces are meant")
+                .hint("To get two braces, write `{{ '{{' }}`.")
         })?;
         if open > 0 {
             parts.push(Part::Literal(&rest[..open]));
@@ -42,12 +41,12 @@ pub(super) fn parts<'a>(at: &Location, text: &'a str) -> Result<Vec<Part<'a>>, P
     Ok(parts)
 }
 
-/// `text` such that taking it apart and evaluating it gives `text` again.
+/// Escapes `text`, so that rendering it returns `text`.
 pub(super) fn escaped(text: &str) -> String {
     text.replace("{{", "{{ '{{' }}")
 }
 
-/// Whether `text` has a template in it that names a variable.
+/// Tells if a template in `text` names a variable.
 pub(super) fn names_a_variable(text: &str) -> bool {
     let mut rest = text;
     while let Some(open) = rest.find("{{") {
@@ -61,19 +60,19 @@ pub(super) fn names_a_variable(text: &str) -> bool {
     false
 }
 
-/// The value of `expression`. `judge` is asked about every variable that it names, before anything is evaluated.
+/// Evaluates `expression`, after `check` has accepted every variable that it names.
 pub(super) fn evaluate(
     at: &Location,
     expression: &str,
     variables: &BTreeMap<String, Json>,
-    judge: impl Fn(&str) -> Result<(), Problem>,
+    check: impl Fn(&str) -> Result<(), Problem>,
 ) -> Result<Json, Problem> {
     let invalid = |error: &minijinja::Error| {
         let detail = error
             .detail()
             .map_or_else(String::new, |detail| format!(": {detail}"));
         at.problem(format!("`{{{{{expression}}}}}`: {}{detail}", error.kind()))
-            .hint("expected `{{ var.NAME }}`, perhaps with a filter as in `{{ var.NAME | upper }}`")
+            .hint("Write `{{ var.NAME }}`, or with a filter: `{{ var.NAME | upper }}`.")
     };
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -84,7 +83,7 @@ pub(super) fn evaluate(
     named.sort();
     for name in &named {
         if let Some(name) = name.strip_prefix("var.") {
-            judge(name.split('.').next().unwrap_or(name))?;
+            check(name.split('.').next().unwrap_or(name))?;
         }
     }
     let value = compiled
@@ -100,11 +99,11 @@ pub(super) fn evaluate(
             .problem(format!(
                 "`{{{{{expression}}}}}` has no value; expected `{{{{ var.NAME }}}}`"
             ))
-            .hint("variables are named as `var.NAME`; texts know no other names")),
+            .hint("Write variables as `var.NAME`. There are no other names.")),
     }
 }
 
-/// Where `}}` begins, outside of quotes.
+/// Returns the offset of the first `}}` outside of quotes.
 fn closing(text: &str) -> Option<usize> {
     let mut quote = None;
     for (at, byte) in text.bytes().enumerate() {

@@ -1,8 +1,6 @@
-//! Variables: declared with a type in the file, given by the caller, filled into the file's texts.
-//!
-//! In: the `variables` table, what was given, texts with `{{ var.NAME }}`. Out: values. A sensitive one stands for a
-//! whole value only: it is not in what texts are rendered with, so it cannot become part of one. Deliberately
-//! renders nothing but `{{ … }}`: `${#list}` of a shell script stays what it is.
+//! Fills the variables of a definition into its texts: `{{ var.NAME }}`.
+//! Takes the `variables` table and the caller's values, returns typed values.
+//! A sensitive variable can only be a whole value: texts are rendered without it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,22 +13,22 @@ use super::problem::{Found, Location, Problem, listed, meant};
 use super::text::{self, Part};
 use crate::secret::{SHORTEST_SECRET_BYTES, Secret};
 
-/// A value of the definition.
+/// A value of a definition.
 #[derive(Clone)]
 pub enum Value {
-    /// Plain text, number, flag or list, as JSON.
+    /// A text, number, flag or list, as JSON.
     Plain(Json),
-    /// Never shown.
+    /// A secret, which is only shown by the name of its variable.
     Secret {
-        /// The sensitive variable that it comes from.
+        /// Name of the sensitive variable.
         variable: String,
-        /// The value.
+        /// Value of the variable.
         value: Secret,
     },
 }
 
 impl Serialize for Value {
-    /// Secret values are written as `{"secret": variable}`.
+    /// Writes secrets as `{"secret": variable}`.
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Plain(value) => value.serialize(serializer),
@@ -41,16 +39,16 @@ impl Serialize for Value {
     }
 }
 
-/// The variables of a definition with their values, and the reader of all values that may use them.
+/// The variables of a definition, with readers for values that may use them.
 pub(super) struct Variables {
     values: BTreeMap<String, Value>,
     plain: BTreeMap<String, Json>,
-    /// Those that have no value, for a reason that was given.
+    /// Variables without a value, because their declaration has a reported problem.
     broken: BTreeSet<String>,
 }
 
 impl Variables {
-    /// Reads the declarations and takes what was given for them. Problems are noted in `found`.
+    /// Reads the declarations and the values `given` for them. Problems are added to `found`.
     pub(super) fn read(
         table: Option<Table>,
         start: &Location,
@@ -85,7 +83,7 @@ impl Variables {
             found.note(problem.did_you_mean(
                 name,
                 known(),
-                format!("declare it with `[variables.{name}]`"),
+                format!("Declare it with `[variables.{name}]`."),
             ));
         }
         let plain = values
@@ -102,12 +100,12 @@ impl Variables {
         }
     }
 
-    /// All of them, by name.
+    /// Returns all values by name.
     pub(super) fn into_values(self) -> BTreeMap<String, Value> {
         self.values
     }
 
-    /// Text, with variables filled in.
+    /// Reads a text and fills in variables.
     pub(super) fn text(&self, item: Item) -> Result<String, Problem> {
         let (at, found) = (item.at.clone(), item.found.clone());
         let source = item.text()?;
@@ -118,14 +116,14 @@ impl Variables {
                 Json::String(value) => Ok(value),
                 Json::Array(_) => Err(at
                     .problem(format!("`{{{{{expression}}}}}` is a list; expected text"))
-                    .hint("write `{{ var.NAME | join(\" \") }}`")),
+                    .hint("Write `{{ var.NAME | join(\" \") }}`.")),
                 value => Ok(value.to_string()),
             },
         });
         Ok(found.all(&at, filled)?.concat())
     }
 
-    /// An integer in a range, or a text that is nothing but an integer variable.
+    /// Reads an integer in a range, or a text that consists of one integer variable.
     pub(super) fn integer(&self, item: Item, least: u32, most: u32) -> Result<u32, Problem> {
         let at = item.at.clone();
         let number = self.whole(item)?.integer()?;
@@ -136,16 +134,16 @@ impl Variables {
                 at.problem(format!(
                     "{number} is out of range; expected {least} to {most}"
                 ))
-                .hint(format!("write a number from {least} to {most}"))
+                .hint(format!("Write a number from {least} to {most}."))
             })
     }
 
-    /// `true` or `false`, or a text that is nothing but such a variable.
+    /// Reads a boolean, or a text that consists of one boolean variable.
     pub(super) fn flag(&self, item: Item) -> Result<bool, Problem> {
         self.whole(item)?.flag()
     }
 
-    /// Texts, or a text that is nothing but a list variable.
+    /// Reads a list of texts, or a text that consists of one list variable.
     pub(super) fn texts(&self, item: Item) -> Result<Vec<(Location, String)>, Problem> {
         let (at, found) = (item.at.clone(), item.found.clone());
         let items = self.whole(item)?.list()?.into_iter();
@@ -155,7 +153,7 @@ impl Variables {
         )
     }
 
-    /// A value for a script: the only kind of place in which a sensitive variable may stand.
+    /// Reads a value for a script. Only such a value can be a sensitive variable.
     pub(super) fn value(&self, item: Item) -> Result<Value, Problem> {
         if let Raw::Text(source) = &item.raw
             && let [Part::Expression(expression)] = text::parts(&item.at, source)?.as_slice()
@@ -182,7 +180,7 @@ impl Variables {
         }))
     }
 
-    /// The item; where it is a text that is nothing but one expression, with that expression's value and type.
+    /// Returns the item. If it is a text of one expression, it gets the value and type of that.
     fn whole(&self, item: Item) -> Result<Item, Problem> {
         let Raw::Text(source) = &item.raw else {
             return Ok(item);
@@ -206,9 +204,9 @@ impl Variables {
             Json::Number(number) => number
                 .as_i64()
                 .map_or(Raw::Other("a number with a point"), Raw::Integer),
-            // What a variable holds is not looked through for templates again.
+            // Escaped, so that a template in the variable's value is not rendered.
             Json::String(text) => Raw::Text(text::escaped(&text)),
-            Json::Null | Json::Object(_) => Raw::Other("nothing that can be written"),
+            Json::Null | Json::Object(_) => Raw::Other("a value that TOML cannot express"),
         };
         Ok(Item { raw, ..item })
     }
@@ -219,10 +217,10 @@ impl Variables {
                 Some(Value::Plain(_)) => Ok(()),
                 Some(Value::Secret { .. }) => Err(at
                     .problem(format!(
-                        "the sensitive variable `{name}` may not stand here; expected a plain one"
+                        "the sensitive variable `{name}` is not allowed here; expected a plain one"
                     ))
                     .hint(format!(
-                        "it may only be the whole value of an entry of `env`, `inputs` or ansible `variables`: `\"{{{{ var.{name} }}}}\"`"
+                        "Use it only as a whole value in `env`, `inputs` or ansible `variables`: `\"{{{{ var.{name} }}}}\"`."
                     ))),
                 None if self.broken.contains(name) => Err(at.described()),
                 None => {
@@ -232,14 +230,19 @@ impl Variables {
                             "undefined variable `{name}`; expected one of {}",
                             listed(known())
                         ))
-                        .did_you_mean(name, known(), format!("declare it with `[variables.{name}]`")))
+                        .did_you_mean(name, known(), format!("Declare it with `[variables.{name}]`.")))
                 }
             }
         })
     }
 
-    /// Refuses a script that reads `VB_VAR_…`: these are for the caller's environment, and no step has them.
-    pub(super) fn reaches(&self, at: &Location, script: &str) -> Result<(), Problem> {
+    /// Refuses a script that reads `VB_VAR_…`. These variables are for the caller, steps do not get
+    /// them.
+    pub(super) fn refuse_caller_variables(
+        &self,
+        at: &Location,
+        script: &str,
+    ) -> Result<(), Problem> {
         let Some((line, name)) = variable_read_by(script) else {
             return Ok(());
         };
@@ -248,15 +251,16 @@ impl Variables {
         let upper = name.to_uppercase();
         Err(at
             .problem(format!(
-                "line {line} of the script reads a `VB_VAR_…` variable, and no step is given one; expected an entry of `env`"
+                "line {line} of the script reads a `VB_VAR_…` variable, which steps do not get; expected an entry of `env`"
             ))
             .hint(format!(
-                "add `env = {{ {upper} = \"{{{{ var.{name} }}}}\" }}` to the step and read `${upper}`"
+                "Add `env = {{ {upper} = \"{{{{ var.{name} }}}}\" }}` to the step and read `${upper}`."
             )))
     }
 }
 
-/// The name of the first `VB_VAR_NAME` that a script reads and does not set itself, with its line, from 1.
+/// Returns the line, from 1, and the name of the first `VB_VAR_NAME` that a script reads but does
+/// not set.
 pub(crate) fn variable_read_by(script: &str) -> Option<(usize, String)> {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     for (index, line) in script.lines().enumerate() {
@@ -267,14 +271,14 @@ pub(crate) fn variable_read_by(script: &str) -> Option<(usize, String)> {
             let rest = &line[start + VARIABLE.len()..];
             let end = rest.find(|c| !word(c)).unwrap_or(rest.len());
             let before = &line[..start];
-            let own = before.ends_with(word) || end == 0;
-            // `$NAME` and `${NAME}` of shells; a name in quotes, as other languages ask for one.
+            let is_part_of_name = before.ends_with(word) || end == 0;
+            // `$NAME` and `${NAME}` of shells, and a name in quotes, as in other languages.
             let reads = before.ends_with('$')
                 || before.ends_with("${")
                 || before.ends_with("${#")
                 || before.ends_with(['"', '\'']) && rest[end..].starts_with(['"', '\'']);
             let set = format!("{VARIABLE}{}=", &rest[..end]);
-            if reads && !own && !script.contains(&set) {
+            if reads && !is_part_of_name && !script.contains(&set) {
                 return Some((index + 1, rest[..end].to_owned()));
             }
         }
@@ -282,16 +286,16 @@ pub(crate) fn variable_read_by(script: &str) -> Option<(usize, String)> {
     None
 }
 
-/// How the environment names a variable of a definition.
+/// Prefix of environment variables that set a variable of a definition.
 const VARIABLE: &str = "VB_VAR_";
 
-/// The value of one variable that the file declares.
+/// Returns the value of one variable of the table.
 fn variable(name: &str, item: Item, given: Option<&String>) -> Result<Value, Problem> {
     if !is_name(name) {
         return Err(item
             .at
             .problem("not a variable's name; expected lower-case letters, digits and `_`, a letter first")
-            .hint("templates name it as `{{ var.NAME }}`"));
+            .hint("Rename it, so that templates can use `{{ var.NAME }}`."));
     }
     declared(name, item.table()?, given)
 }
@@ -311,18 +315,18 @@ fn declared(name: &str, mut table: Table, given: Option<&String>) -> Result<Valu
     }
     let default = default.map(|item| kind.read_default(item)).transpose()?;
     match (given, default) {
-        (Some(text), _) => kind.parse(text).map(Value::Plain).map_err(|why| {
-            at.problem(format!("`{text}` was given; {why}"))
-                .hint(format!("give another value: `--var {name}=…`"))
+        (Some(text), _) => kind.parse(text).map(Value::Plain).map_err(|reason| {
+            at.problem(format!("`{text}` was given; {reason}"))
+                .hint(format!("Give another value: `--var {name}=…`."))
         }),
         (None, Some(value)) => Ok(Value::Plain(value)),
-        // What was meant to make it optional, or a secret, is misspelt.
+        // The key that makes the variable optional, or a secret, is misspelt.
         (None, None) if table.is_misspelt("default") || table.is_misspelt("sensitive") => {
             Err(at.described())
         }
         (None, None) => Err(at
             .problem("has no value; expected a default or a given value")
-            .hint(format!("give it: `--var {name}=…`"))),
+            .hint(format!("Give a value: `--var {name}=…`."))),
     }
 }
 
@@ -333,30 +337,30 @@ fn secret(
     default: Option<Item>,
     given: Option<&String>,
 ) -> Result<Value, Problem> {
-    let how = format!("give it: `{VARIABLE}{name}=…` in the environment");
+    let hint = format!("Set `{VARIABLE}{name}=…` in the environment.");
     if kind != Type::String {
         return Err(at
             .below("type")
             .problem("a sensitive variable is a string; expected `type = \"string\"`")
-            .hint("take numbers and lists apart in the script that uses them"));
+            .hint("Use a string, and parse numbers and lists in the script."));
     }
     if let Some(item) = default {
         return Err(item
             .at
             .problem("a sensitive variable has no default; expected none in the file")
-            .hint(how));
+            .hint(hint));
     }
     let Some(text) = given else {
         return Err(at
             .problem("sensitive and not given; expected a value from outside the file")
-            .hint(how));
+            .hint(hint));
     };
     if text.len() < SHORTEST_SECRET_BYTES {
         return Err(at
             .problem(format!(
-                "the value that was given is too short to be kept secret; expected at least {SHORTEST_SECRET_BYTES} bytes"
+                "the given value is too short to be scrubbed from output; expected at least {SHORTEST_SECRET_BYTES} bytes"
             ))
-            .hint("output is scrubbed of secrets, and so short a text is everywhere"));
+            .hint("Use a longer secret."));
     }
     Ok(Value::Secret {
         variable: name.to_owned(),

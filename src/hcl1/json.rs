@@ -1,18 +1,19 @@
-//! JSON, in the two ways in which the products read it.
+//! Parses JSON in the two dialects of the products.
 
 use super::literal::escape;
 use super::parse::deeper;
 use super::scan::Scanner;
 use super::{Element, Item, Key, Position, SyntaxError, Value};
 
-/// Whose JSON it is.
+/// A dialect of JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JsonDialect {
-    /// RFC 8259, as Go's own reader has it.
+    /// RFC 8259, as Go's `encoding/json` reads it.
     Strict,
-    /// As HCL 1 reads it: commas may trail, and texts have Go's escapes.
+    /// The dialect of HCL 1: trailing commas are allowed, and texts have Go's escapes.
     ///
-    /// What HCL 1 drops without a word is refused: all that follows after a missing comma or after the object.
+    /// HCL 1 silently drops the rest after a missing comma or after the object. This is an error
+    /// here.
     Hcl1,
 }
 
@@ -53,8 +54,8 @@ impl Reader<'_> {
         )
     }
 
-    fn expect(&mut self, wanted: char, expected: &str) -> Read<Position> {
-        if self.skip_blanks() != Some(wanted) {
+    fn expect(&mut self, character: char, expected: &str) -> Read<Position> {
+        if self.skip_blanks() != Some(character) {
             return Err(self.unexpected(expected));
         }
         let at = self.scanner.at();
@@ -62,7 +63,7 @@ impl Reader<'_> {
         Ok(at)
     }
 
-    /// An object after its `{`.
+    /// Parses an object after its `{`.
     fn object(&mut self, opened: Position, depth: usize) -> Read<Vec<Item>> {
         let depth = deeper(opened, depth)?;
         let mut items = Vec::new();
@@ -107,7 +108,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads what follows after an element: the end, or a comma.
+    /// Reads the comma or the end after an element.
     fn is_end(&mut self, end: char, expected: &str) -> Read<bool> {
         if self.skip_blanks() == Some(',') {
             self.scanner.next();
@@ -164,7 +165,7 @@ impl Reader<'_> {
         number.ok_or_else(|| SyntaxError::new(at, format!("expected a value, found `{word}`")))
     }
 
-    /// A text after its first quote.
+    /// Parses a text after its first quote.
     fn text(&mut self, at: Position) -> Read<String> {
         let mut bytes = Vec::new();
         loop {
@@ -176,13 +177,13 @@ impl Reader<'_> {
                     return Err(SyntaxError::new(at, why));
                 }
                 Some(c) if c < ' ' && self.dialect == JsonDialect::Strict => {
-                    let why = format!("{c:?} in a text; write it as an escape sequence");
+                    let why = format!("{c:?} in a text; expected an escape sequence");
                     return Err(SyntaxError::new(here, why));
                 }
                 Some('\\') => match self.dialect {
                     JsonDialect::Strict => self.strict_escape(here, &mut bytes)?,
                     JsonDialect::Hcl1 => match escape(&mut self.scanner, here)? {
-                        (raw, _) if is_half(&raw) => return Err(half(here, &raw)),
+                        (raw, _) if is_surrogate(&raw) => return Err(surrogate(here, &raw)),
                         (_, Some(decoded)) => bytes.extend(decoded),
                         (raw, None) => return Err(no_escape(here, &raw)),
                     },
@@ -210,7 +211,8 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Four hexadecimal digits, and the other half of a pair. Half a pair alone stands for no character.
+    /// Parses four hexadecimal digits, and the second half of a surrogate pair. A half without its
+    /// partner is replaced by U+FFFD.
     fn unit(&mut self, at: Position, bytes: &mut Vec<u8>) -> Read<()> {
         let mut units = vec![self.hex(at)?];
         while units.len() == 1 && (0xd800..0xdc00).contains(&units[0]) {
@@ -242,16 +244,16 @@ fn no_escape(at: Position, found: &str) -> SyntaxError {
     SyntaxError::new(at, format!("`{found}` is no escape sequence here"))
 }
 
-/// Whether an escape sequence is half of a pair of UTF-16.
-fn is_half(raw: &str) -> bool {
+/// Tells if an escape sequence is half of a UTF-16 surrogate pair.
+fn is_surrogate(raw: &str) -> bool {
     let digits = raw.strip_prefix("\\u").or(raw.strip_prefix("\\U"));
     let number = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
     number.is_some_and(|number| (0xd800..0xe000).contains(&number))
 }
 
-fn half(at: Position, found: &str) -> SyntaxError {
+fn surrogate(at: Position, found: &str) -> SyntaxError {
     let why = format!(
-        "`{found}` is half of a pair, and HCL 1 joins none: it takes each for an unknown character, and as of Go 1.18 it panics; write the character itself"
+        "`{found}` is half of a surrogate pair, which HCL 1 does not join, and since Go 1.18 it panics; expected the character itself"
     );
     SyntaxError::new(at, why)
 }

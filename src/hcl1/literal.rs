@@ -1,18 +1,18 @@
-//! Numbers, quoted texts and heredocs: from their characters to what they mean.
+//! Decodes numbers, quoted texts and heredocs.
 
 use super::scan::{Scanner, Token};
 use super::{Position, SyntaxError};
 
-/// A number: `0x` starts hexadecimal digits and another `0` octal ones, as in Go.
+/// Parses a number as Go does: `0x` starts hexadecimal digits, another `0` octal ones.
 pub(super) fn number(text: &str) -> Result<Token, String> {
     let digits = text.trim_start_matches('-');
     let hex = digits.strip_prefix("0x").or(digits.strip_prefix("0X"));
     let sign = &text[..text.len() - digits.len()];
     if hex.is_none() && digits.contains(['.', 'e', 'E']) {
-        // Without digits before its point a number has no exponent.
-        let odd = digits.starts_with('.') && digits.contains(['e', 'E']);
+        // HCL 1 allows no exponent without digits before the point.
+        let invalid = digits.starts_with('.') && digits.contains(['e', 'E']);
         return match text.parse::<f64>() {
-            Ok(number) if number.is_finite() && !odd => Ok(Token::Float(number)),
+            Ok(number) if number.is_finite() && !invalid => Ok(Token::Float(number)),
             _ => Err(format!("`{text}` is no number")),
         };
     }
@@ -32,7 +32,8 @@ pub(super) fn number(text: &str) -> Result<Token, String> {
 }
 
 impl Scanner<'_> {
-    /// A text after its first quote. Between `${` and `}` quotes and line ends are part of it, and nothing is decoded.
+    /// Parses a text after its first quote. Between `${` and `}`, quotes and line ends belong to
+    /// the text, and escapes are not decoded.
     pub(super) fn quoted(&mut self, at: Position) -> Result<String, SyntaxError> {
         let mut bytes = Vec::new();
         let mut braces = 0_usize;
@@ -79,11 +80,12 @@ impl Scanner<'_> {
 }
 
 fn illegal(at: Position, found: &str) -> SyntaxError {
-    let why = format!("`{found}` is no escape sequence; write `\\\\` for a backslash");
+    let why = format!("`{found}` is no escape sequence; expected `\\\\` for a backslash");
     SyntaxError::new(at, why)
 }
 
-/// An escape sequence after its backslash: its characters, and the bytes that it means unless it is beyond Unicode.
+/// Parses an escape sequence after its backslash. Returns its characters and the decoded bytes,
+/// which are `None` beyond Unicode.
 pub(super) fn escape(
     scanner: &mut Scanner,
     at: Position,
@@ -122,7 +124,7 @@ pub(super) fn escape(
     }
     let decoded = match kind {
         'u' | 'U' if number > 0x10_FFFF => None,
-        // Half of a pair stands for no character.
+        // Half of a surrogate pair is no character.
         'u' | 'U' => {
             let character = char::from_u32(number).unwrap_or(char::REPLACEMENT_CHARACTER);
             Some(character.to_string().into_bytes())
@@ -132,8 +134,8 @@ pub(super) fn escape(
     Ok((raw, decoded))
 }
 
-/// Whether `line` ends the heredoc that began with `<<anchor`. With `-`, a line as long as the word alone is too short: it needs
-/// a blank before the word.
+/// Tells if `line` ends the heredoc that began with `<<anchor`. With `-`, the line must have a
+/// blank before the word.
 pub(super) fn ends_heredoc(line: &str, anchor: &str) -> bool {
     let blanks = [' ', '\t', '\n', '\r', '\u{b}', '\u{c}'];
     let word = anchor.strip_prefix('-').unwrap_or(anchor);
@@ -141,14 +143,15 @@ pub(super) fn ends_heredoc(line: &str, anchor: &str) -> bool {
     line.len() >= anchor.len() && rest.is_some_and(|rest| rest.chars().all(|c| c == '\r'))
 }
 
-/// The content of a heredoc, from the second `<` of its first line to the end of its last line.
+/// Decodes a heredoc. `text` goes from the second `<` of its first line to the end of its last
+/// line.
 ///
-/// After `<<` the blanks before the last word belong to the content. After `<<-` they are taken from the start of every line,
-/// if every line has them; otherwise all lines keep theirs.
+/// After `<<`, blanks before the last word belong to the content. After `<<-`, these blanks are
+/// removed from every line, unless a line does not begin with them.
 pub(super) fn heredoc(text: &str) -> String {
     let (first, body) = text.split_once('\n').unwrap_or((text, ""));
     let anchor = &first.as_bytes()[1..];
-    // As many bytes as the word and the line's end have are not part of it, whatever they are.
+    // HCL 1 cuts off as many bytes as the word and the line end have, whatever they are.
     let without = |length: usize| &body.as_bytes()[..body.len().saturating_sub(length + 1)];
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     if anchor.first() != Some(&b'-') {

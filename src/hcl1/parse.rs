@@ -1,4 +1,4 @@
-//! Tokens to items.
+//! Parses tokens into items.
 
 use super::scan::{Scanner, Token};
 use super::{Element, Item, Key, MAX_DEPTH, Position, SyntaxError, Value};
@@ -7,7 +7,7 @@ const VALUE: &str = "a value: a quoted text, a number, `true`, `false`, a heredo
 
 struct Parser<'a> {
     scanner: Scanner<'a>,
-    /// A token that was read and not used.
+    /// Token that was read ahead.
     ahead: Option<(Position, Token)>,
 }
 
@@ -33,7 +33,7 @@ impl Parser<'_> {
         }
     }
 
-    /// The items of the file, or of an object up to its `}` if its `{` is at `opened`.
+    /// Parses the items of the file, or of an object whose `{` is at `opened`.
     fn items(&mut self, opened: Option<Position>, depth: usize) -> Parsed<Vec<Item>> {
         let mut items = Vec::new();
         loop {
@@ -47,7 +47,7 @@ impl Parser<'_> {
                 _ => self.ahead = Some((at, token)),
             }
             items.push(self.item(opened.is_some(), depth)?);
-            // A comma may follow each item; a new line is not needed.
+            // A comma may follow each item; a line break is not required.
             let next = self.token()?;
             if next.1 != Token::Comma {
                 self.ahead = Some(next);
@@ -110,7 +110,7 @@ impl Parser<'_> {
     fn list(&mut self, opened: Position, depth: usize) -> Parsed<Value> {
         let depth = deeper(opened, depth)?;
         let mut list: Vec<Element> = Vec::new();
-        // After a list within a list a comma may be missing.
+        // HCL 1 does not require a comma after a list within a list.
         let mut comma_needed = false;
         loop {
             let (at, token) = self.token()?;
@@ -134,11 +134,12 @@ impl Parser<'_> {
 }
 
 pub(super) fn deeper(at: Position, depth: usize) -> Parsed<usize> {
-    match depth < MAX_DEPTH {
-        true => Ok(depth + 1),
-        false => Err(SyntaxError::new(
+    if depth < MAX_DEPTH {
+        Ok(depth + 1)
+    } else {
+        Err(SyntaxError::new(
             at,
-            format!("nested deeper than {MAX_DEPTH}"),
-        )),
+            format!("nested deeper than {MAX_DEPTH} levels"),
+        ))
     }
 }

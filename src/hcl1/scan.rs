@@ -1,11 +1,11 @@
-//! Characters to tokens.
+//! Scans text into tokens.
 
 use std::fmt;
 
 use super::literal;
 use super::{Position, SyntaxError};
 
-/// The smallest part of a file that has a meaning.
+/// A token of HCL 1.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Token {
     End,
@@ -43,7 +43,7 @@ impl fmt::Display for Token {
     }
 }
 
-/// A text and how far it has been read.
+/// A text and the read position in it.
 pub(super) struct Scanner<'a> {
     rest: &'a str,
     at: Position,
@@ -53,20 +53,20 @@ type Scanned = Result<Token, SyntaxError>;
 
 impl<'a> Scanner<'a> {
     pub(super) fn new(text: &'a str) -> Result<Self, SyntaxError> {
-        // Neither may be anywhere, not even in a comment.
-        if let Some(place) = text.find(['\0', '\u{e123}']) {
-            let at = Position::START.after(&text[..place]);
+        // HCL 1 refuses these two anywhere, even in comments.
+        if let Some(offset) = text.find(['\0', '\u{e123}']) {
+            let at = Position::START.after(&text[..offset]);
             return Err(SyntaxError::new(at, "unexpected control character"));
         }
         if text.starts_with('\u{feff}') {
-            let why = "the file starts with a byte order mark, which is refused here; save it as UTF-8 without one";
+            let why = "the file starts with a byte order mark; expected UTF-8 without one";
             return Err(SyntaxError::new(Position::START, why));
         }
         let at = Position::START;
         Ok(Self { rest: text, at })
     }
 
-    /// The next token, and where it starts.
+    /// Returns the next token and its position.
     pub(super) fn token(&mut self) -> Result<(Position, Token), SyntaxError> {
         self.skip_blanks_and_comments()?;
         let at = self.at;
@@ -134,8 +134,8 @@ impl<'a> Scanner<'a> {
         taken
     }
 
-    fn take_while(&mut self, wanted: impl Fn(char) -> bool) -> &'a str {
-        let end = self.rest.find(|c| !wanted(c)).unwrap_or(self.rest.len());
+    fn take_while(&mut self, matches: impl Fn(char) -> bool) -> &'a str {
+        let end = self.rest.find(|c| !matches(c)).unwrap_or(self.rest.len());
         self.advance(end)
     }
 
@@ -160,7 +160,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// The characters of a number; which of them make one is left to its reader.
+    /// Takes the characters of a number, which may still be invalid.
     fn take_number(&mut self, first: char) -> &'a str {
         let all = self.rest;
         let mut length = usize::from(first == '-');
@@ -191,7 +191,7 @@ impl<'a> Scanner<'a> {
         self.advance(length)
     }
 
-    /// A heredoc after its first `<`.
+    /// Scans a heredoc after its first `<`.
     fn heredoc(&mut self, at: Position) -> Result<String, SyntaxError> {
         let failed = |why: &str| Err(SyntaxError::new(at, why));
         let all = self.rest;

@@ -1,15 +1,14 @@
-//! Addresses as both products take them: with or without a scheme, a port, brackets or a path.
-//!
-//! In: the text of a key. Out: its host, its port, and from where it can be reached. Names are not resolved.
+//! Parses addresses as both products do: with or without a scheme, a port, brackets or a path.
+//! Returns host, scheme, and from where the address can be reached. Names are not resolved.
 
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::tree;
 
-/// Host and port, without scheme, user, path and query.
+/// Returns host and port, without scheme, user, path and query.
 pub(super) fn authority(address: &str) -> &str {
     let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
-    // Templates of go-sockaddr have characters of their own, and neither path nor user.
+    // Templates of go-sockaddr use these characters, and have neither path nor user.
     if rest.contains("{{") {
         return rest;
     }
@@ -19,7 +18,7 @@ pub(super) fn authority(address: &str) -> &str {
         .map_or(authority, |(_, host)| host)
 }
 
-/// The host alone, without brackets and zone.
+/// Returns the host, without brackets and zone.
 pub(super) fn host(address: &str) -> &str {
     let authority = authority(address.trim());
     let bracketed = authority
@@ -35,23 +34,23 @@ pub(super) fn host(address: &str) -> &str {
     host.split('%').next().unwrap_or(host)
 }
 
-/// The scheme in lower case, as Go's `url.Parse` has it.
+/// Returns the scheme in lower case, as Go's `url.Parse` does.
 pub(super) fn scheme(address: &str) -> Option<String> {
     let (scheme, _) = address.trim().split_once("://")?;
     Some(scheme.to_ascii_lowercase())
 }
 
-/// Whether the address has this scheme, whatever its case.
-pub(super) fn has_scheme(address: &str, wanted: &str) -> bool {
-    scheme(address).is_some_and(|scheme| scheme == wanted)
+/// Tells if the address has the scheme `expected`, in any case.
+pub(super) fn has_scheme(address: &str, expected: &str) -> bool {
+    scheme(address).is_some_and(|scheme| scheme == expected)
 }
 
-/// Whether the address is a socket of this machine.
+/// Tells if the address is a Unix socket.
 pub(super) fn is_socket(address: &str) -> bool {
     has_scheme(address, "unix")
 }
 
-/// Whether the address means every address of the machine: `0.0.0.0` and `::` in all their spellings.
+/// Tells if the address is `0.0.0.0` or `::`, in any spelling.
 pub(super) fn is_wildcard(address: &str) -> bool {
     let host = host(address);
     if host.is_empty() {
@@ -59,12 +58,12 @@ pub(super) fn is_wildcard(address: &str) -> bool {
     }
     match host.parse::<IpAddr>() {
         Ok(IpAddr::V4(address)) => address.is_unspecified(),
-        Ok(IpAddr::V6(address)) => address.is_unspecified() || mapped(address, 0, 0),
+        Ok(IpAddr::V6(address)) => address.is_unspecified() || maps_ipv4(address, 0, 0),
         Err(_) => numbers(host).is_some_and(|all| all.iter().all(|number| *number == 0)),
     }
 }
 
-/// Whether only this machine can reach the address.
+/// Tells if only this machine can reach the address.
 pub(super) fn is_loopback(address: &str) -> bool {
     let host = host(address);
     let name = host.trim_end_matches('.').to_ascii_lowercase();
@@ -73,17 +72,19 @@ pub(super) fn is_loopback(address: &str) -> bool {
     named
         || name.ends_with(".localhost")
         || tree::is_loopback(host)
-        || v6.is_ok_and(|address| mapped(address, 127, u8::MAX))
+        || v6.is_ok_and(|address| maps_ipv4(address, 127, u8::MAX))
         || numbers(host).is_some_and(|all| all.len() > 1 && all[0] == 127)
 }
 
-/// Whether an IPv6 address stands for an IPv4 address that begins with `first`; `rest` bounds its other bytes.
-fn mapped(address: Ipv6Addr, first: u8, rest: u8) -> bool {
+/// Tells if an IPv6 address maps an IPv4 address that begins with `first`. `rest` limits its other
+/// bytes.
+fn maps_ipv4(address: Ipv6Addr, first: u8, rest: u8) -> bool {
     let octets = address.to_ipv4_mapped().map(|address| address.octets());
     octets.is_some_and(|all| all[0] == first && all[1..].iter().all(|byte| *byte <= rest))
 }
 
-/// The numbers of an IPv4 address as `inet_aton` reads it: one to four, decimal, octal or hexadecimal.
+/// Returns the numbers of an IPv4 address as `inet_aton` reads it: one to four, decimal, octal or
+/// hexadecimal.
 fn numbers(host: &str) -> Option<Vec<u32>> {
     let number = |part: &str| match part.to_ascii_lowercase().strip_prefix("0x") {
         Some(digits) => u32::from_str_radix(digits, 16).ok(),
@@ -94,8 +95,9 @@ fn numbers(host: &str) -> Option<Vec<u32>> {
     (all.len() <= 4).then_some(all)
 }
 
-/// Whether networks, taken together, have every public address of IPv4 or of IPv6 in them. An element may have several.
-pub(super) fn are_everything(networks: &[&str]) -> bool {
+/// Tells if networks together cover all public addresses of IPv4 or of IPv6. An item may have
+/// several networks, separated by commas.
+pub(super) fn cover_all_addresses(networks: &[&str]) -> bool {
     let all = networks.iter().flat_map(|one| one.split(','));
     let (mut v4, mut v6) = (Vec::new(), Vec::new());
     for network in all.map(|one| one.trim_matches(['[', ']', '"', ' '])) {
@@ -117,7 +119,7 @@ pub(super) fn are_everything(networks: &[&str]) -> bool {
     cover(v4, 0x0100_0000, 0xdfff_ffff) || cover(v6, 0x2 << 124, (0x4 << 124) - 1)
 }
 
-/// The first and the last address of a network; `bits` is the length of an address.
+/// Returns the first and last address of a network. `bits` is the length of an address.
 fn range(address: u128, bits: u32, length: u32) -> (u128, u128) {
     let free = bits.saturating_sub(length);
     let low = 1_u128
@@ -126,16 +128,16 @@ fn range(address: u128, bits: u32, length: u32) -> (u128, u128) {
     (address & !low, address | low)
 }
 
-/// Whether `ranges` leave no gap between `first` and `last`.
+/// Tells if `ranges` cover all addresses from `first` to `last`.
 fn cover(mut ranges: Vec<(u128, u128)>, first: u128, last: u128) -> bool {
     ranges.sort_unstable();
-    let mut open = first;
+    let mut next = first;
     for (low, high) in ranges {
-        if low <= open && high >= open {
+        if low <= next && high >= next {
             if high >= last {
                 return true;
             }
-            open = high + 1;
+            next = high + 1;
         }
     }
     false

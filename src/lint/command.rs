@@ -1,13 +1,11 @@
-//! Commands of checks and watches: secrets that are arguments of their own, after the flag that says so.
-//!
-//! In: the words of a command. Out: which of them are secrets.
+//! Finds secrets among the arguments of commands of checks and watches.
 
 use super::secrets::{is_placeholder, is_secret_name};
 
-/// Flags with user and password, as in `-u admin:password`.
+/// Flags whose value is a user and a password, as in `--user admin:password`.
 const USERS: &[&str] = &["user", "proxy-user", "credentials", "auth"];
 
-/// Short flags with a password, and the programs in which they are that.
+/// Short flags whose value is a password, with the programs that have them.
 const SHORT: &[(&str, &[&str])] = &[
     ("-a", &["redis-cli"]),
     ("-p", &["sshpass", "mongo", "mongosh"]),
@@ -17,36 +15,36 @@ const SHORT: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Programs in which `-p` and the password are one word.
+/// Programs that take `-p` and the password as one word.
 const JOINED: &[&str] = &["mysql", "mysqladmin", "mysqldump", "mariadb", "sshpass"];
 
-/// Programs whose `-u` takes user and password.
+/// Programs whose `-u` takes a user and a password.
 const CLIENTS: &[&str] = &["curl", "http", "https"];
 
-/// The numbers of the words that are secrets, or have one in them as a command of their own.
+/// Returns the indices of words that are secrets, or commands with a secret.
 pub(super) fn secret_words(words: &[&str]) -> Vec<usize> {
     let program = program(words);
     let is_secret = |at: usize| {
         let word = words[at];
         let flag = at.checked_sub(1).map(|before| words[before]);
         flag.is_some_and(|flag| is_value_of(flag, word, program))
-            || is_whole(word, program)
-            || (word.contains(char::is_whitespace) && is_command(word))
+            || is_flag_with_secret(word, program)
+            || (word.contains(char::is_whitespace) && has_secret(word))
     };
     (0..words.len()).filter(|at| is_secret(*at)).collect()
 }
 
-/// Whether a line of a shell has a secret among its words.
-pub(super) fn is_command(line: &str) -> bool {
+/// Tells if a shell command has a secret among its words.
+pub(super) fn has_secret(line: &str) -> bool {
     let words = line.split_whitespace();
     let words: Vec<&str> = words
         .map(|word| word.trim_matches(['"', '\'', ';', '(', ')']))
         .collect();
-    // Each word has no blank in it.
     words.len() > 1 && !secret_words(&words).is_empty()
 }
 
-/// The first word that is a program's name rather than an assignment or `env`, without its folder.
+/// Returns the name of the program, without its folder. Assignments and wrappers such as `env` are
+/// skipped.
 fn program<'a>(words: &[&'a str]) -> &'a str {
     let mut names = words
         .iter()
@@ -56,7 +54,7 @@ fn program<'a>(words: &[&'a str]) -> &'a str {
         .unwrap_or_default()
 }
 
-/// Whether `word` is a secret because `flag` is before it.
+/// Tells if `word` is a secret because it follows `flag`.
 fn is_value_of(flag: &str, word: &str, program: &str) -> bool {
     let Some(name) = flag.strip_prefix('-') else {
         return false;
@@ -66,9 +64,8 @@ fn is_value_of(flag: &str, word: &str, program: &str) -> bool {
         return false;
     }
     let short = || {
-        let own =
-            |(short, programs): &&(&str, &[&str])| *short == flag && programs.contains(&program);
-        SHORT.iter().any(|one| own(&one))
+        let mut flags = SHORT.iter();
+        flags.any(|(short, programs)| *short == flag && programs.contains(&program))
     };
     let client = || flag == "-u" && CLIENTS.contains(&program);
     let header = || {
@@ -83,8 +80,8 @@ fn is_value_of(flag: &str, word: &str, program: &str) -> bool {
     }
 }
 
-/// Whether a word is a flag and a secret in one.
-fn is_whole(word: &str, program: &str) -> bool {
+/// Tells if a word is a flag together with a secret.
+fn is_flag_with_secret(word: &str, program: &str) -> bool {
     let after = |flag: &str| word.strip_prefix(flag).filter(|rest| !rest.is_empty());
     let user = USERS
         .iter()
@@ -98,7 +95,7 @@ fn has_password(word: &str) -> bool {
     pair.is_some_and(|(user, password)| !user.contains('/') && is_plain(password))
 }
 
-/// Whether a value is the secret itself: no gap, no file, and nothing that a shell puts there.
+/// Tells if a value is the secret itself: no placeholder, no path, and no expansion of a shell.
 fn is_plain(value: &str) -> bool {
     let value = value.trim().trim_matches(['"', '\'']);
     !is_placeholder(value) && !value.starts_with(['$', '/', '@', '`', '<', '{', '-', '~'])

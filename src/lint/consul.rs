@@ -1,8 +1,7 @@
-//! Rules for Consul agents.
-//!
-//! From Consul's reference of configuration files and its security model: <https://developer.hashicorp.com/consul/docs>.
+//! Rules for Consul agents, from Consul's configuration reference and its security model:
+//! <https://developer.hashicorp.com/consul/docs>.
 
-/// A page of the reference.
+/// Returns the address of a page of the reference.
 macro_rules! page {
     ($page:literal) => {
         concat!(
@@ -22,9 +21,9 @@ use crate::version_changes::{CONSUL_TLS, CONSUL_TLS_DEFAULTS_HOSTNAME};
 
 use super::address::{is_loopback, is_socket};
 use super::tree::{is, number, text};
-use super::{Hit, Role, Rule, Subject, hit, shown};
+use super::{Hit, Role, Rule, Subject, hit, value_text};
 
-/// All of them.
+/// All rules, in the order of their findings.
 pub(super) const RULES: &[&[Rule]] = &[
     members::RULES,
     secrets::RULES,
@@ -36,42 +35,45 @@ pub(super) const RULES: &[&[Rule]] = &[
 const SECURITY: &str = "https://developer.hashicorp.com/consul/docs/secure/security-model/core";
 const UPGRADE: &str = "https://developer.hashicorp.com/consul/docs/upgrade/version-specific";
 
-/// Below this Consul allowed itself no fewer minutes for a request than Vault's lock waits, in seconds.
+/// Longest request that Consul must allow, in seconds: Vault's lock waits this long.
 const LONGEST_WAIT_S: f64 = 900.0;
 
-fn must_be(s: &Subject, wanted: bool, key: &str) -> Vec<Hit> {
-    match is(s.root, key) == Some(wanted) {
-        true => Vec::new(),
-        false => vec![hit(key, shown(s.root, key))],
+fn must_be(s: &Subject, expected: bool, key: &str) -> Vec<Hit> {
+    if is(s.root, key) == Some(expected) {
+        Vec::new()
+    } else {
+        vec![hit(key, value_text(s.root, key))]
     }
 }
 
-/// Whether it is a client that gets the gossip key, access control and certificates from the servers.
+/// Tells if the agent is a client that gets gossip key, access control and certificates from
+/// servers.
 fn is_configured_by_servers(s: &Subject) -> bool {
     is(s.root, "auto_config.enabled") == Some(true) && is(s.root, "server") != Some(true)
 }
 
-/// Whether the servers give it a certificate.
+/// Tells if the agent gets its certificate from servers.
 fn is_certified_by_servers(s: &Subject) -> bool {
     is(s.root, "auto_encrypt.tls") == Some(true) || is_configured_by_servers(s)
 }
 
-/// Whether it is a server, or may become one.
-fn serves(s: &Subject) -> bool {
+/// Tells if the agent is a server, or may become one.
+fn may_be_server(s: &Subject) -> bool {
     is(s.root, "server").unwrap_or(s.role == Role::Image && !is_configured_by_servers(s))
 }
 
-fn below(place: &str, name: &str) -> String {
-    match place {
+fn below(block: &str, name: &str) -> String {
+    match block {
         "" => name.to_owned(),
-        place => format!("{place}.{name}"),
+        block => format!("{block}.{name}"),
     }
 }
 
-/// Where a TLS setting may stand, what counts first: `tls` has it since 1.12, before that the top.
+/// Returns the keys that can set a TLS option, by precedence: in `tls` since 1.12, before that at
+/// the top of the file.
 fn tls_keys(s: &Subject, scope: &str, name: &str) -> Vec<String> {
-    let own = below(&format!("tls.{scope}"), name);
-    // Keys of their own before 1.12.
+    let scoped = below(&format!("tls.{scope}"), name);
+    // Separate keys before 1.12.
     let legacy = match (scope, name) {
         ("internal_rpc", "verify_incoming") => Some("verify_incoming_rpc".to_owned()),
         ("https", "verify_incoming") => Some("verify_incoming_https".to_owned()),
@@ -79,31 +81,33 @@ fn tls_keys(s: &Subject, scope: &str, name: &str) -> Vec<String> {
     };
     let inherited = name != "verify_server_hostname" || s.has(&CONSUL_TLS_DEFAULTS_HOSTNAME);
     let defaults = inherited.then(|| below("tls.defaults", name));
-    let places = [Some(own), legacy, defaults, Some(name.to_owned())];
-    places.into_iter().flatten().collect()
+    let keys = [Some(scoped), legacy, defaults, Some(name.to_owned())];
+    keys.into_iter().flatten().collect()
 }
 
-/// Every place where a TLS setting may stand.
+/// Returns every key that can set a TLS option.
 fn everywhere(name: &str) -> impl Iterator<Item = String> {
-    let places = [
+    let blocks = [
         "tls.defaults",
         "tls.internal_rpc",
         "tls.https",
         "tls.grpc",
         "",
     ];
-    places.into_iter().map(move |place| below(place, name))
+    blocks.into_iter().map(move |block| below(block, name))
 }
 
-/// Where it should stand.
+/// Returns the recommended key of a TLS option.
 fn preferred(s: &Subject, scope: &str, name: &str) -> String {
-    match s.has(&CONSUL_TLS) {
-        true => below(&format!("tls.{scope}"), name),
-        false => name.to_owned(),
+    if s.has(&CONSUL_TLS) {
+        below(&format!("tls.{scope}"), name)
+    } else {
+        name.to_owned()
     }
 }
 
-/// The key that decides a TLS flag, and what it says. Before 1.12 a flag for all is not taken back by one for a part.
+/// Returns the key that decides a TLS flag, and its value. Before 1.12, a specific flag cannot
+/// disable a general one.
 fn tls_flag(s: &Subject, scope: &str, name: &str) -> Option<(String, bool)> {
     let flag = |key: String| is(s.root, &key).map(|flag| (key, flag));
     let mut flags: Vec<(String, bool)> = tls_keys(s, scope, name)
@@ -134,20 +138,21 @@ fn tls_must_be(s: &Subject, scope: &str, name: &str) -> Vec<Hit> {
     }
 }
 
-/// Whether a port is open, where `default` says so of one that is not named.
+/// Tells if a port is open. `default` is the state of a port that is not set.
 fn is_open(s: &Subject, port: &str, default: bool) -> bool {
     number(s.root, &format!("ports.{port}")).map_or(default, |number| number > 0)
 }
 
 fn open_port(s: &Subject, port: &str, default: bool) -> Vec<Hit> {
     let key = format!("ports.{port}");
-    match is_open(s, port, default) {
-        true => vec![hit(&key, shown(s.root, &key))],
-        false => Vec::new(),
+    if is_open(s, port, default) {
+        vec![hit(&key, value_text(s.root, &key))]
+    } else {
+        Vec::new()
     }
 }
 
-/// Which address a service is bound to, and where that stands.
+/// Returns the key that sets the address of a service, and the address.
 fn address(s: &Subject, service: &str) -> (String, String) {
     let key = format!("addresses.{service}");
     match (text(s.root, &key), text(s.root, "client_addr")) {
@@ -157,16 +162,17 @@ fn address(s: &Subject, service: &str) -> (String, String) {
     }
 }
 
-/// A service that is open, in clear or to anybody, beyond this machine.
+/// Reports a service that other machines can reach.
 fn exposed(s: &Subject, service: &str, default: bool) -> Vec<Hit> {
     let (key, address) = address(s, service);
-    match is_open(s, service, default) && !is_local(&address) {
-        true => vec![hit(&key, address)],
-        false => Vec::new(),
+    if is_open(s, service, default) && !is_local(&address) {
+        vec![hit(&key, address)]
+    } else {
+        Vec::new()
     }
 }
 
-/// Whether all of several addresses can be reached from this machine alone.
+/// Tells if only this machine can reach these addresses.
 fn is_local(addresses: &str) -> bool {
     addresses
         .split_whitespace()

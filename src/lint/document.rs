@@ -1,6 +1,5 @@
-//! A configuration as a tree that knows where everything comes from.
-//!
-//! Keys that a product compares without case are lower-case here; how the file spells them is kept for findings.
+//! Represents a configuration as a tree whose values know their file and line.
+//! Keys that a product compares without case are in lower case. Findings use the file's spelling.
 
 use std::collections::BTreeMap;
 
@@ -8,14 +7,14 @@ use serde_json::Value;
 
 use crate::hcl1::Position;
 
-/// A value, and its place.
+/// A value and its position.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
-    /// Which of the files.
+    /// Index of the file.
     pub file: usize,
-    /// Its key there, or itself if it is an element of a list.
+    /// Position of the key, or of the value if it is an item of a list.
     pub at: Position,
-    /// Its key as the file spells it.
+    /// Key in the file's spelling.
     pub spelled: String,
     pub inner: Inner,
 }
@@ -24,23 +23,23 @@ pub(super) struct Node {
 pub(super) enum Inner {
     Leaf(Value),
     List(Vec<Node>),
-    /// Objects under the same key, as HCL's blocks are.
+    /// Objects under the same key, as blocks of HCL.
     Blocks(Vec<Node>),
     Object(BTreeMap<String, Node>),
 }
 
-/// Where a key of a finding is.
+/// The position of a finding's key.
 pub(super) struct Located {
-    /// As the files spell it; what is missing, as the rule does.
+    /// Key in the file's spelling. Missing parts have the rule's spelling.
     pub key: String,
-    /// The last part of the key that is there.
+    /// Last part of the key that exists.
     pub spelled: String,
-    /// The file and the line of the deepest part of the key that is there; `None` if no part of it is.
+    /// Index of the file and line of the last part that exists, or `None`.
     pub place: Option<(usize, usize)>,
 }
 
 impl Node {
-    /// A tree without anything in it.
+    /// Creates an empty tree.
     pub(super) fn empty() -> Self {
         Self {
             file: 0,
@@ -50,16 +49,16 @@ impl Node {
         }
     }
 
-    /// Makes a list of blocks with this one object in it.
+    /// Converts an object into a list of one block.
     pub(super) fn into_block(mut self) -> Self {
         if let Inner::Object(_) = self.inner {
-            let one = self.clone();
-            self.inner = Inner::Blocks(vec![one]);
+            let block = self.clone();
+            self.inner = Inner::Blocks(vec![block]);
         }
         self
     }
 
-    /// The objects under this key, if there is nothing else under it.
+    /// Returns the objects under this key, if it has objects only.
     pub(super) fn objects(&self) -> Option<Vec<Self>> {
         match &self.inner {
             Inner::Object(_) => Some(vec![self.clone()]),
@@ -72,7 +71,7 @@ impl Node {
         }
     }
 
-    /// What rules look at.
+    /// Converts the tree into the value that rules check.
     pub(super) fn to_value(&self) -> Value {
         match &self.inner {
             Inner::Leaf(value) => value.clone(),
@@ -84,7 +83,8 @@ impl Node {
         }
     }
 
-    /// Adds a later file: of single values the later one counts, lists and blocks are joined, objects are merged.
+    /// Merges a later file: it replaces single values, extends lists and blocks, and merges
+    /// objects.
     pub(super) fn merge(&mut self, more: Self) {
         match (&mut self.inner, more.inner) {
             (Inner::Object(all), Inner::Object(later)) => {
@@ -127,13 +127,18 @@ impl Node {
             place: None,
         };
         let (mut node, mut rest) = (self, key);
-        while let Some((next, shown, left)) = node.step(rest) {
-            let dot = !found.key.is_empty() && !shown.is_empty() && !shown.starts_with('[');
+        while let Some(Step {
+            node: next,
+            part,
+            rest: remaining,
+        }) = node.step(rest)
+        {
+            let dot = !found.key.is_empty() && !part.is_empty() && !part.starts_with('[');
             found.key += if dot { "." } else { "" };
-            found.key += &shown;
+            found.key += &part;
             found.place = Some((next.file, next.at.line));
             found.spelled.clone_from(&next.spelled);
-            (node, rest) = (next, left);
+            (node, rest) = (next, remaining);
         }
         let dot = !found.key.is_empty() && !rest.is_empty() && !rest.starts_with(['.', '[']);
         found.key += if dot { "." } else { "" };
@@ -141,41 +146,65 @@ impl Node {
         found
     }
 
-    /// The next part of a key: the node there, how it is shown, and what follows.
-    fn step<'a, 'k>(&'a self, key: &'k str) -> Option<(&'a Self, String, &'k str)> {
+    /// Resolves the next part of a key.
+    fn step<'a, 'k>(&'a self, key: &'k str) -> Option<Step<'a, 'k>> {
         match &self.inner {
             Inner::Leaf(_) => None,
             Inner::Object(all) => {
                 let key = key.strip_prefix('.').unwrap_or(key);
                 let ends = |rest: &str| rest.is_empty() || rest.starts_with(['.', '[']);
-                let here = all.iter().filter_map(|(name, node)| {
+                let candidates = all.iter().filter_map(|(name, node)| {
                     let rest = key.strip_prefix(name.as_str())?;
                     ends(rest).then_some((node, rest))
                 });
-                // Names may have dots in them.
-                let (node, rest) = here.min_by_key(|(_, rest)| rest.len())?;
-                Some((node, node.spelled.clone(), rest))
+                // Names may have dots, so the longest one is taken.
+                let (node, rest) = candidates.min_by_key(|(_, rest)| rest.len())?;
+                Some(Step {
+                    node,
+                    part: node.spelled.clone(),
+                    rest,
+                })
             }
             Inner::List(all) => {
                 let (index, rest) = index(key)?;
-                Some((all.get(index)?, format!("[{index}]"), rest))
+                Some(Step {
+                    node: all.get(index)?,
+                    part: format!("[{index}]"),
+                    rest,
+                })
             }
             Inner::Blocks(all) => match index(key) {
                 Some((index, rest)) => {
-                    let shown = match all.len() {
+                    let part = match all.len() {
                         1 => String::new(),
                         _ => format!("[{index}]"),
                     };
-                    Some((all.get(index)?, shown, rest))
+                    Some(Step {
+                        node: all.get(index)?,
+                        part,
+                        rest,
+                    })
                 }
-                None if key.starts_with('.') => Some((all.last()?, String::new(), key)),
+                None if key.starts_with('.') => Some(Step {
+                    node: all.last()?,
+                    part: String::new(),
+                    rest: key,
+                }),
                 None => None,
             },
         }
     }
 }
 
-/// The number in brackets with which `key` starts, and what follows.
+/// One resolved part of a key.
+struct Step<'a, 'k> {
+    node: &'a Node,
+    /// Part in the file's spelling.
+    part: String,
+    rest: &'k str,
+}
+
+/// Splits a leading index in brackets from `key`.
 fn index(key: &str) -> Option<(usize, &str)> {
     let (index, rest) = key.strip_prefix('[')?.split_once(']')?;
     Some((index.parse().ok()?, rest))

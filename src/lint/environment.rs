@@ -1,14 +1,14 @@
-//! Variables that a unit gives to a product: files of `EnvironmentFile=`, and `Environment=` lines of systemd units.
+//! Parses variables that systemd sets for a product: environment files and `Environment=` lines.
 
 use serde_json::{Map, Value};
 
-/// Whether a file sets variables, and configures nothing else that rules look at.
+/// Tells if a file only sets variables.
 pub(super) fn is_environment(name: &str) -> bool {
     name.ends_with(".env") || is_unit(name) || name.contains("/etc/default/")
 }
 
-/// Whether a file sets variables of this product, by its name.
-pub(super) fn is_of(product: &str, path: &str) -> bool {
+/// Tells by its path if a file sets variables of this product.
+pub(super) fn is_for(product: &str, path: &str) -> bool {
     let names = [
         format!("{product}.env"),
         format!("{product}.service"),
@@ -20,12 +20,12 @@ pub(super) fn is_of(product: &str, path: &str) -> bool {
         || path == format!("/etc/default/{product}")
 }
 
-/// A unit of systemd, or what is dropped into its folder.
+/// Tells if a file is a systemd unit or a drop-in of one.
 fn is_unit(name: &str) -> bool {
     name.ends_with(".service") || (name.contains(".service.d/") && name.ends_with(".conf"))
 }
 
-/// The variables as systemd reads them; of two of one name the later one counts.
+/// Parses variables as systemd does. The last value of a name is used.
 pub(super) fn parse(name: &str, text: &str) -> Value {
     let unit = is_unit(name);
     let joined = text.replace("\\\n", " ");
@@ -49,7 +49,7 @@ pub(super) fn parse(name: &str, text: &str) -> Value {
     Value::Object(all)
 }
 
-/// The words of a line; quotes keep blanks together.
+/// Splits a line into words. Quotes protect blanks.
 fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word = String::new();

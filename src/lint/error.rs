@@ -1,56 +1,60 @@
-//! Configurations that cannot be read.
+//! Errors of the linter.
 
 use std::path::PathBuf;
 
 use super::Product;
 use crate::hcl1::Position;
 
-/// A configuration that cannot be read.
+/// A configuration that cannot be linted.
 #[derive(Debug, thiserror::Error)]
 pub enum LintError {
-    /// A file cannot be opened.
-    #[error("{}: {error}", path.display())]
+    /// A file or folder cannot be read.
+    #[error("cannot read {}: {error}", path.display())]
     Io {
-        /// The file or folder.
+        /// Path of the file or folder.
         path: PathBuf,
-        /// Why.
+        /// Error of the file system.
         error: std::io::Error,
     },
-    /// It is neither HCL 1 nor JSON, or sets something twice.
+    /// A file is neither HCL 1 nor JSON, or sets a key twice.
     #[error("{file}:{at}: {why}")]
     Syntax {
-        /// Whose file it is.
+        /// Product that reads the file.
         product: Product,
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The place in it.
+        /// Position of the error.
         at: Position,
-        /// What is wrong there.
+        /// Description of the error.
         why: String,
     },
-    /// A rule that is allowed to be broken is none.
-    #[error("`{0}` is no rule of the linter; `vault-bake lint --rules` lists them")]
+    /// A definition allows an unknown rule.
+    #[error("`{0}` is no lint rule")]
     Rule(String),
-    /// There is nothing to look at.
-    #[error("{}: no file ends in .hcl or .json; name the file itself, or the folder that {product} is given", path.display())]
+    /// A folder has no configuration.
+    #[error("{}: no file ends in .hcl or .json", path.display())]
     Nothing {
-        /// The folder.
+        /// Path of the folder.
         path: PathBuf,
-        /// Whose.
+        /// Name of the product.
         product: &'static str,
     },
 }
 
 impl LintError {
-    /// How a bake goes on in spite of it.
+    /// Returns the way out as an imperative, if there is one.
     pub fn hint(&self) -> Option<String> {
-        let Self::Syntax { product, .. } = self else {
-            return None;
-        };
-        Some(format!(
-            "Correct the file. If {} reads it as it is, leave it unchecked: add `\"{}\" = \"the reason\"` to `[lint.allow]` in image.toml",
-            product.title(),
-            product.unreadable()
-        ))
+        match self {
+            Self::Io { .. } => None,
+            Self::Syntax { product, .. } => Some(format!(
+                "Correct the file. If {} accepts it, skip the check: add `\"{}\" = \"the reason\"` to `[lint.allow]` in image.toml.",
+                product.title(),
+                product.unreadable()
+            )),
+            Self::Rule(_) => Some("List the rules with `vault-bake lint --rules`.".to_owned()),
+            Self::Nothing { product, .. } => {
+                Some(format!("Name a file, or the folder that {product} reads."))
+            }
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! What is found, and how it is shown.
+//! A finding of the linter, and its form as text.
 
 use std::fmt;
 
@@ -6,42 +6,43 @@ use serde::Serialize;
 
 use super::Product;
 
-/// What a finding means for what is to come.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Not safe: `lint` exits with 6, and `build` stops.
+    /// Unsafe: `lint` exits with 6, and `build` stops.
     Unsafe,
-    /// Worth knowing; changes no exit code.
+    /// Informative: it changes no exit code.
     Note,
 }
 
-/// A place where a rule is broken.
+/// A key that breaks a rule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// The rule's id.
+    /// Id of the rule.
     pub rule: &'static str,
-    /// Whether it stops a build.
+    /// Severity of the rule.
     pub severity: Severity,
-    /// The file that says so; for what is missing, one of those that should.
+    /// File with the key. For a missing key, a file that could have it.
     pub file: String,
-    /// Its line, counted from 1. For what is missing it is the line of the block that lacks it, if there is one.
+    /// Line number, from 1. For a missing key, the line of the block that lacks it, if there is
+    /// one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<usize>,
-    /// Where in it, as in `ports.http`, spelled as the file does.
+    /// Key in the file's spelling, as in `ports.http`.
     pub key: String,
-    /// What stands there.
+    /// Value of the key.
     pub found: String,
-    /// Why that is not safe.
+    /// Reason why the value is unsafe.
     pub reason: &'static str,
-    /// Who says so.
+    /// Address of the documentation.
     pub source: &'static str,
-    /// What to write instead.
+    /// Setting to write instead.
     pub fix: &'static str,
 }
 
 impl Finding {
-    /// Whether it says of a file that no rule has looked at it.
+    /// Tells if the finding is a note about a file that is not checked.
     pub fn is_unchecked(&self) -> bool {
         Product::ALL.iter().any(|one| one.unreadable() == self.rule)
     }
@@ -66,9 +67,10 @@ impl fmt::Display for Finding {
             Severity::Unsafe => "",
             Severity::Note => "note: ",
         };
-        let place = match self.is_unchecked() {
-            true => format!("{file}{line} {found}"),
-            false => format!("{file}{line}: {key}: {found}"),
+        let place = if self.is_unchecked() {
+            format!("{file}{line} {found}")
+        } else {
+            format!("{file}{line}: {key}: {found}")
         };
         write!(
             f,

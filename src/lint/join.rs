@@ -1,27 +1,26 @@
-//! Strings of cloud auto-join, as go-discover reads them: `provider=aws tag_key=role "secret_access_key"="…"`.
+//! Parses auto-join strings of go-discover: `provider=aws tag_key=role "secret_access_key"="…"`.
 
 use super::secrets;
 
-/// What providers of go-discover call a secret, beside the names that say so themselves.
-///
-/// aws, azure: `secret_access_key`; aws: `session_token`; aliyun, tencentcloud: `access_key_secret`; digitalocean, linode: `api_token`;
-/// os, scaleway: `token`; os, vsphere: `password`; softlayer: `api_key`; packet: `auth_token`. Those of gce and k8s are paths.
+/// Keys with a path, or with the secret itself, which then is JSON. All other secrets have names
+/// that [`secrets::is_secret_name`] knows.
 const PATHS: &[&str] = &["credentials_file", "kubeconfig"];
 
-/// Whether a join string has a secret in it. An address has none.
+/// Tells if a join string has a secret.
 pub(super) fn has_secret(text: &str) -> bool {
     pairs(text).iter().any(|(key, value)| {
         if secrets::is_placeholder(value) {
             return false;
         }
-        match PATHS.contains(&key.as_str()) {
-            true => value.starts_with('{'),
-            false => secrets::is_secret_name(key) || secrets::has_user_and_password(value),
+        if PATHS.contains(&key.as_str()) {
+            value.starts_with('{')
+        } else {
+            secrets::is_secret_name(key) || secrets::has_user_and_password(value)
         }
     })
 }
 
-/// The keys and values. A backslash and double quotes keep blanks together; everything but an assignment is left out.
+/// Returns keys and values. Backslashes and double quotes protect blanks. Other words are skipped.
 fn pairs(text: &str) -> Vec<(String, String)> {
     let mut pairs = Vec::new();
     let mut part = (String::new(), None::<String>);

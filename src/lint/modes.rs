@@ -1,11 +1,11 @@
-//! File modes: octal digits in both products, whether the file has them as text or as a bare number.
+//! Reads file modes: octal digits in both products, as text or as a number.
 
 use serde_json::Value;
 
-/// Others may write: to a socket, that is what connecting needs.
+/// Write permission of others, which is what connecting to a socket needs.
 const OTHERS_WRITE: u32 = 0o002;
 
-/// A mode whose key the product reads into any type: the digits of a number count as octal, so that `777` is `rwxrwxrwx`.
+/// Reads a mode whose key has any type. Digits of a number are octal too: `777` is `rwxrwxrwx`.
 pub(super) fn of_digits(value: &Value) -> Option<u32> {
     match value {
         Value::String(text) => u32::from_str_radix(text.trim(), 8).ok(),
@@ -14,10 +14,11 @@ pub(super) fn of_digits(value: &Value) -> Option<u32> {
     }
 }
 
-/// Whether a socket with this mode lets every user of the machine in.
+/// Tells if every user of the machine can connect to a socket with this mode.
 ///
-/// The product reads such a key into a text: it sees the digits as they are in the file. A number in the tree may have lost its
-/// leading zero, and with it its base. Both readings are tried, and those that no one would write are left out.
+/// The product reads the key as text, with the digits of the file. A number in the tree may have
+/// lost its leading zero, so that its base is unknown. Both bases are tried, and implausible modes
+/// are skipped.
 pub(super) fn socket_is_open(value: &Value) -> bool {
     let open = |mode: u32| mode & OTHERS_WRITE != 0;
     let Value::Number(number) = value else {
@@ -28,7 +29,7 @@ pub(super) fn socket_is_open(value: &Value) -> bool {
     readings.filter(|mode| is_plausible(*mode)).any(open)
 }
 
-/// Whether the owner may do what the group may, and the group what others may.
+/// Tells if the owner has all permissions of the group, and the group all of others.
 fn is_plausible(mode: u32) -> bool {
     let [owner, group, others] = [mode >> 6, mode >> 3 & 7, mode & 7];
     owner <= 7 && owner & group == group && group & others == others

@@ -1,8 +1,8 @@
-//! Which keys a product compares without case, and what it calls them.
+//! Normalizes keys as each product does: case and aliases.
 
 use super::Product;
 
-/// Blocks of Vault whose bodies are read by the exact keys; their labels are not.
+/// Blocks of Vault whose keys, but not labels, are compared with case.
 const EXACT_IN_VAULT: &[&str] = &[
     "backend",
     "ha_backend",
@@ -13,10 +13,10 @@ const EXACT_IN_VAULT: &[&str] = &[
     "storage",
 ];
 
-/// Keys of Vault below which names are the user's.
+/// Keys of Vault with names of the user below them.
 const NAMES_IN_VAULT: &[&str] = &["custom_response_headers"];
 
-/// Keys of Consul below which names are the user's.
+/// Keys of Consul with names of the user below them.
 const NAMES_IN_CONSUL: &[&str] = &[
     "claim_mappings",
     "config",
@@ -31,7 +31,7 @@ const NAMES_IN_CONSUL: &[&str] = &[
     "tagged_addresses",
 ];
 
-/// Other names of Consul's keys.
+/// Aliases of Consul's keys.
 const ALIASES_IN_CONSUL: &[(&str, &str)] = &[
     (
         "deregistercriticalserviceafter",
@@ -45,7 +45,7 @@ const ALIASES_IN_CONSUL: &[(&str, &str)] = &[
     ("tlsskipverify", "tls_skip_verify"),
 ];
 
-/// Where Consul has one object, and files may have a block or a list with one.
+/// Keys of Consul with one object, which files may write as a block or a list of one.
 const SECTIONS_OF_CONSUL: &[&str] = &[
     "acl",
     "addresses",
@@ -100,18 +100,18 @@ const SECTIONS_OF_CONSUL: &[&str] = &[
     "xds",
 ];
 
-/// The keys above an object, as far as they decide how its own keys are compared.
+/// The keys above an object, which decide how its keys are compared.
 #[derive(Clone, Debug)]
 pub(super) struct Scope {
     product: Product,
-    /// The first of the keys.
+    /// First of the keys.
     top: Option<String>,
     depth: usize,
     exact: bool,
 }
 
 impl Scope {
-    /// A whole file.
+    /// Creates the scope of a file.
     pub(super) fn root(product: Product) -> Self {
         Self {
             product,
@@ -121,7 +121,7 @@ impl Scope {
         }
     }
 
-    /// The object at `key` within this one.
+    /// Returns the scope of the object at `key`.
     pub(super) fn below(&self, key: &str) -> Self {
         let key = self.name(key);
         let depth = self.depth + 1;
@@ -141,12 +141,12 @@ impl Scope {
         }
     }
 
-    /// What the product takes `key` for in this object.
+    /// Returns the product's name of `key` in this object.
     pub(super) fn name(&self, key: &str) -> String {
         if self.exact {
             return key.to_owned();
         }
-        // Go's comparison without case knows one more letter than a change to lower case does.
+        // Go's comparison without case also equates this letter with `s`.
         let key = key.to_lowercase().replace('ſ', "s");
         let alias = ALIASES_IN_CONSUL
             .iter()
@@ -154,10 +154,13 @@ impl Scope {
         alias.map_or(key, |(_, name)| (*name).to_owned())
     }
 
-    /// Whether `name` has one object in it and no list.
+    /// Tells if `name` has one object, not a list.
     pub(super) fn is_section(&self, name: &str) -> bool {
-        // A service may have several `ports`.
-        let one = name != "ports" || self.depth == 0;
-        one && !self.exact && self.product == Product::Consul && SECTIONS_OF_CONSUL.contains(&name)
+        // Inside a service, `ports` is a list.
+        let single = name != "ports" || self.depth == 0;
+        single
+            && !self.exact
+            && self.product == Product::Consul
+            && SECTIONS_OF_CONSUL.contains(&name)
     }
 }

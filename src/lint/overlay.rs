@@ -1,22 +1,27 @@
-//! Variables that count instead of a key of Vault's files, or where the files leave it out.
-//!
-//! From `command/server.go`, `command/log_flags.go`, `internalshared/configutil` and `physical/` of Vault's source, and from
-//! Consul's `api` for those of `CONSUL_`.
+//! Applies environment variables that replace keys of Vault's files, or set missing ones.
+//! Source: `command/server.go`, `command/log_flags.go`, `internalshared/configutil` and `physical/`
+//! of Vault, and `api` of Consul for `CONSUL_` variables.
 
 use serde_json::Value;
 
 use super::document::{Inner, Node};
 use crate::hcl1::Position;
 
-/// Which of the two counts if a file sets the key as well.
+/// The value that takes precedence if a file also sets the key.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Counts {
+enum Precedence {
     Variable,
     File,
 }
 
-/// A variable, the blocks by all their names, and the key in them. Of several for one key the first counts that is set.
-type Override = (&'static str, &'static [&'static str], &'static str, Counts);
+/// A variable, the blocks that it applies to, and the key in them. If several variables set one
+/// key, the first is used.
+type Override = (
+    &'static str,
+    &'static [&'static str],
+    &'static str,
+    Precedence,
+);
 
 const TOP: &[&str] = &[];
 const CONSUL: &[&str] = &[
@@ -35,35 +40,45 @@ const POSTGRESQL: &[&str] = &[
 const TRANSIT: &[&str] = &["seal.transit"];
 
 const OVERRIDES: &[Override] = &[
-    ("VAULT_API_ADDR", TOP, "api_addr", Counts::Variable),
-    ("VAULT_REDIRECT_ADDR", TOP, "api_addr", Counts::Variable),
-    ("VAULT_ADVERTISE_ADDR", TOP, "api_addr", Counts::Variable),
-    ("VAULT_CLUSTER_ADDR", TOP, "cluster_addr", Counts::Variable),
+    ("VAULT_API_ADDR", TOP, "api_addr", Precedence::Variable),
+    ("VAULT_REDIRECT_ADDR", TOP, "api_addr", Precedence::Variable),
+    (
+        "VAULT_ADVERTISE_ADDR",
+        TOP,
+        "api_addr",
+        Precedence::Variable,
+    ),
+    (
+        "VAULT_CLUSTER_ADDR",
+        TOP,
+        "cluster_addr",
+        Precedence::Variable,
+    ),
     (
         "VAULT_DISABLE_MLOCK",
         TOP,
         "disable_mlock",
-        Counts::Variable,
+        Precedence::Variable,
     ),
-    ("VAULT_UI", TOP, "ui", Counts::Variable),
-    ("VAULT_LOG_LEVEL", TOP, "log_level", Counts::Variable),
+    ("VAULT_UI", TOP, "ui", Precedence::Variable),
+    ("VAULT_LOG_LEVEL", TOP, "log_level", Precedence::Variable),
     (
         "VAULT_PG_CONNECTION_URL",
         POSTGRESQL,
         "connection_url",
-        Counts::Variable,
+        Precedence::Variable,
     ),
     (
         "COUCHDB_ENDPOINT",
         &["storage.couchdb", "backend.couchdb"],
         "endpoint",
-        Counts::Variable,
+        Precedence::Variable,
     ),
     (
         "AWS_S3_ENDPOINT",
         &["storage.s3", "backend.s3"],
         "endpoint",
-        Counts::Variable,
+        Precedence::Variable,
     ),
     (
         "AWS_DYNAMODB_ENDPOINT",
@@ -73,28 +88,28 @@ const OVERRIDES: &[Override] = &[
             "ha_storage.dynamodb",
         ],
         "endpoint",
-        Counts::Variable,
+        Precedence::Variable,
     ),
     (
         "MANTA_URL",
         &["storage.manta", "backend.manta"],
         "url",
-        Counts::Variable,
+        Precedence::Variable,
     ),
-    ("CONSUL_HTTP_ADDR", CONSUL, "address", Counts::File),
-    ("CONSUL_HTTP_SSL", CONSUL, "scheme", Counts::File),
-    ("VAULT_ADDR", TRANSIT, "address", Counts::File),
+    ("CONSUL_HTTP_ADDR", CONSUL, "address", Precedence::File),
+    ("CONSUL_HTTP_SSL", CONSUL, "scheme", Precedence::File),
+    ("VAULT_ADDR", TRANSIT, "address", Precedence::File),
 ];
 
-/// Puts what `variables` set, file by file, into a document of `files` files. Such a value has the number of its file, counted on
-/// from those, and is spelled as the variable.
+/// Writes the values of `variables` into a document of `files` files. Files of variables are
+/// numbered after those, and a value is spelled as its variable.
 pub(super) fn apply(document: &mut Node, variables: &[(String, Value)], files: usize) {
-    for (at, (name, blocks, key, counts)) in OVERRIDES.iter().enumerate() {
-        let Some((number, value)) = set(variables, name) else {
+    for (at, (name, blocks, key, precedence)) in OVERRIDES.iter().enumerate() {
+        let Some((number, value)) = last_value(variables, name) else {
             continue;
         };
         let earlier = OVERRIDES[..at].iter().any(|(other, place, same, _)| {
-            place == blocks && same == key && set(variables, other).is_some()
+            place == blocks && same == key && last_value(variables, other).is_some()
         });
         let value = match (*name, value) {
             ("CONSUL_HTTP_SSL", "1" | "t" | "T" | "true" | "TRUE" | "True") => "https",
@@ -111,17 +126,17 @@ pub(super) fn apply(document: &mut Node, variables: &[(String, Value)], files: u
             inner: Inner::Leaf(value.into()),
         };
         if blocks.is_empty() {
-            put(document, &[key], &leaf, *counts);
+            insert_at(document, &[key], &leaf, *precedence);
         }
         for block in *blocks {
             let path: Vec<&str> = block.split('.').chain([*key]).collect();
-            put(document, &path, &leaf, *counts);
+            insert_at(document, &path, &leaf, *precedence);
         }
     }
 }
 
-/// Which of the files sets a variable in the end, and to what. An empty one is as good as none.
-fn set<'a>(variables: &'a [(String, Value)], name: &str) -> Option<(usize, &'a str)> {
+/// Returns the value of a variable and the index of its last file. An empty value counts as unset.
+fn last_value<'a>(variables: &'a [(String, Value)], name: &str) -> Option<(usize, &'a str)> {
     let all = variables.iter().enumerate();
     let (number, value) = all
         .filter_map(|(number, (_, one))| Some((number, one.get(name)?.as_str()?)))
@@ -129,25 +144,25 @@ fn set<'a>(variables: &'a [(String, Value)], name: &str) -> Option<(usize, &'a s
     (!value.is_empty()).then_some((number, value))
 }
 
-/// Sets a key in each body at `path`; makes none.
-fn put(node: &mut Node, path: &[&str], leaf: &Node, counts: Counts) {
+/// Sets a key in each existing body at `path`.
+fn insert_at(node: &mut Node, path: &[&str], leaf: &Node, precedence: Precedence) {
     let Some((key, rest)) = path.split_first() else {
         return;
     };
     match &mut node.inner {
         Inner::Object(all) if rest.is_empty() => {
-            if counts == Counts::Variable || !all.contains_key(*key) {
+            if precedence == Precedence::Variable || !all.contains_key(*key) {
                 all.insert((*key).to_owned(), leaf.clone());
             }
         }
         Inner::Object(all) => {
             if let Some(inner) = all.get_mut(*key) {
-                put(inner, rest, leaf, counts);
+                insert_at(inner, rest, leaf, precedence);
             }
         }
         Inner::List(all) | Inner::Blocks(all) => {
             for one in all {
-                put(one, path, leaf, counts);
+                insert_at(one, path, leaf, precedence);
             }
         }
         Inner::Leaf(_) => {}

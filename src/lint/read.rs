@@ -1,4 +1,5 @@
-//! One file as a tree, read as its product reads it. What products take differently is an error.
+//! Parses one file into a tree as its product does. Content that the products read differently is
+//! an error.
 
 use std::collections::BTreeMap;
 
@@ -9,16 +10,16 @@ use crate::hcl1::{
     Element, Item, JsonDialect, Key, Position, SyntaxError, Value, is_json, parse_hcl, parse_json,
 };
 
-/// Reads a file whose number is `number`.
+/// Parses a file. `number` is its index.
 pub(super) fn parse(
     product: Product,
     number: usize,
     file: &str,
     text: &str,
 ) -> Result<Node, SyntaxError> {
-    let dialect = Dialect::of(product, file, text);
+    let dialect = Dialect::detect(product, file, text);
     let items = match dialect {
-        // Consul passes over a file without a character.
+        // Consul accepts an empty file.
         Dialect::Json if text.is_empty() => Ok(Vec::new()),
         Dialect::Json => parse_json(text, JsonDialect::Strict),
         Dialect::Hcl1Json => parse_json(text, JsonDialect::Hcl1),
@@ -44,18 +45,18 @@ pub(super) fn parse(
     })
 }
 
-/// What a product takes a file for.
+/// The format in which a product reads a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Dialect {
     Hcl1,
-    /// JSON as HCL 1 reads it.
+    /// JSON in the dialect of HCL 1.
     Hcl1Json,
     Json,
 }
 
 impl Dialect {
-    /// Consul goes by the name first, and both by the first character then.
-    fn of(product: Product, file: &str, text: &str) -> Self {
+    /// Detects the format: Consul by the file's name, and both products by the first character.
+    fn detect(product: Product, file: &str, text: &str) -> Self {
         match product {
             Product::Consul if file.ends_with(".json") => Self::Json,
             _ if is_json(text) => Self::Hcl1Json,
@@ -95,7 +96,7 @@ impl Reader {
             });
             let inner = self.inner(&item.value, &inside)?;
             let mut node = self.node(item.keys.last().unwrap_or(key), inner);
-            // Labels become objects around the body.
+            // Each label becomes an object around the body.
             for at in (0..labels.len()).rev() {
                 let above = item.keys[..=at]
                     .iter()
@@ -153,7 +154,7 @@ impl Reader {
         })
     }
 
-    /// A key for the second time: objects are blocks then; nothing else may be there twice.
+    /// Joins two values of the same key. Objects become blocks; other values must not be set twice.
     fn join(&self, old: &mut Node, new: &Node, key: &Key) -> Read<()> {
         let is_hcl = self.dialect != Dialect::Json;
         match (old.objects(), new.objects()) {
@@ -162,40 +163,41 @@ impl Reader {
                 old.inner = Inner::Blocks(objects);
                 Ok(())
             }
-            _ => Err(self.twice(key, old)),
+            _ => Err(self.set_twice(key, old)),
         }
     }
 
-    fn twice(&self, key: &Key, first: &Node) -> SyntaxError {
+    fn set_twice(&self, key: &Key, first: &Node) -> SyntaxError {
         let (name, first, line) = (&key.name, &first.spelled, first.at.line);
         let same = name == first;
-        let taken = match (self.product, self.dialect) {
-            (Product::Consul, _) if same => "Consul takes the last one",
-            (Product::Consul, _) => "Consul takes both for the same key and refuses the file",
+        let effect = match (self.product, self.dialect) {
+            (Product::Consul, _) if same => "Consul uses the last one",
+            (Product::Consul, _) => "Consul reads both as the same key and refuses the file",
             (Product::Vault, Dialect::Hcl1) if same => {
-                "Vault takes the last one, and from 1.21 on refuses the file"
+                "Vault uses the last one, and from 1.21 on refuses the file"
             }
-            (Product::Vault, _) if same => "Vault takes the last one",
-            (Product::Vault, _) => "Vault takes both for the same key, and the last one counts",
+            (Product::Vault, _) if same => "Vault uses the last one",
+            (Product::Vault, _) => "Vault reads both as the same key, and uses the last one",
         };
-        let again = match same {
-            true => format!("`{name}` is set again, first on line {line}"),
-            false => format!("`{name}` is set after `{first}` of line {line}"),
+        let again = if same {
+            format!("`{name}` is set again, first on line {line}")
+        } else {
+            format!("`{name}` is set after `{first}` on line {line}")
         };
         SyntaxError {
             at: key.at,
-            why: format!("{again}: {taken}; remove one of them"),
+            why: format!("{again}: {effect}; expected only one"),
         }
     }
 
-    /// Makes one object of the only block of a section.
+    /// Replaces the only block of a section by its object.
     fn unfold(&self, name: &str, node: &mut Node) -> Read<()> {
         let is_list = matches!(node.inner, Inner::List(_) | Inner::Blocks(_));
         let Some(mut objects) = node.objects().filter(|_| is_list) else {
             return Ok(());
         };
         if let Some(second) = objects.get(1) {
-            return Err(self.second(name, node.at, second.at));
+            return Err(self.second_block(name, node.at, second.at));
         }
         if let Some(only) = objects.pop() {
             node.inner = only.inner;
@@ -203,10 +205,10 @@ impl Reader {
         Ok(())
     }
 
-    fn second(&self, name: &str, first: Position, second: Position) -> SyntaxError {
+    fn second_block(&self, name: &str, first: Position, second: Position) -> SyntaxError {
         let product = self.product.title();
         let why = format!(
-            "`{name}` is here again, first on line {}: {product} takes one only and refuses the file; write both as one",
+            "`{name}` is set again, first on line {}: {product} accepts one block and refuses the file; expected one block",
             first.line
         );
         SyntaxError { at: second, why }

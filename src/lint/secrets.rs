@@ -1,12 +1,11 @@
-//! Secrets in a configuration, found by the name of a key, by its place, and by what a secret looks like.
-//!
-//! In: a tree, or a text. Out: the keys at which secrets are; never the secrets themselves.
+//! Finds secrets in a configuration by the name of a key, its path, and the form of its value.
+//! Returns the keys, not the secrets.
 
 use serde_json::Value;
 
 use super::command;
 
-/// What names of keys with a secret end in, in lower case and without `-`.
+/// Endings of key names whose value is a secret, in lower case and with `_` for `-`.
 const SECRET_NAMES: &[&str] = &[
     "token",
     "tokens",
@@ -41,12 +40,12 @@ const SECRET_NAMES: &[&str] = &[
     "bearer",
 ];
 
-/// What a key that only speaks about secrets begins with.
-const ABOUT: &[&str] = &[
+/// Beginnings of key names whose value is an option, not a secret.
+const OPTION_PREFIXES: &[&str] = &[
     "enable_", "disable_", "allow_", "use_", "max_", "min_", "verify_",
 ];
 
-/// What marks a secret that follows within a text: of a header, a flag, a query or a connection string.
+/// Texts before a secret in a header, flag, query or connection string.
 const MARKERS: &[&str] = &[
     "x-consul-token:",
     "x-vault-token:",
@@ -60,7 +59,7 @@ const MARKERS: &[&str] = &[
     "api_key=",
 ];
 
-/// How tokens begin that name their kind, and the fewest characters that follow.
+/// Prefixes of tokens, with the minimum number of characters that follow.
 const PREFIXES: &[(&str, usize)] = &[
     ("hvs.", 20),
     ("hvb.", 20),
@@ -71,14 +70,16 @@ const PREFIXES: &[(&str, usize)] = &[
     ("xoxb-", 20),
 ];
 
-/// Whether a key of this name has a secret for its value.
+/// Tells if the value of a key with this name is a secret.
 pub(super) fn is_secret_name(name: &str) -> bool {
     let name = name.to_ascii_lowercase().replace('-', "_");
-    !ABOUT.iter().any(|prefix| name.starts_with(prefix))
+    !OPTION_PREFIXES
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
         && SECRET_NAMES.iter().any(|secret| name.ends_with(secret))
 }
 
-/// Whether a text says where a secret comes from, or has a gap for it, and is none itself.
+/// Tells if a text is a placeholder, or a reference to a secret, and not a secret.
 pub(super) fn is_placeholder(text: &str) -> bool {
     let text = text.trim();
     let within = |open: &str, close: &str| text.starts_with(open) && text.ends_with(close);
@@ -92,7 +93,7 @@ pub(super) fn is_placeholder(text: &str) -> bool {
         || (text.starts_with('$') && text[1..].chars().all(|c| c == '_' || c.is_alphanumeric()))
 }
 
-/// Whether a text is a secret, or has one in it, whatever its key is called.
+/// Tells if a text is or contains a secret, independent of the name of its key.
 pub(super) fn has_secret(text: &str) -> bool {
     text.contains("PRIVATE KEY-----")
         || has_user_and_password(text)
@@ -108,13 +109,13 @@ pub(super) fn has_secret(text: &str) -> bool {
         })
 }
 
-/// A password in a URL, as in `postgres://user:password@host`, or before the address of MySQL.
+/// Tells if a URL has a password, as in `postgres://user:password@host`.
 pub(super) fn has_user_and_password(text: &str) -> bool {
     let Some((_, rest)) = text.split_once("://") else {
         return false;
     };
     let end = rest.find(['/', '?', ' ']).unwrap_or(rest.len());
-    // A password may have a `/` in it, if it was not encoded.
+    // A password that is not encoded may have a `/`.
     let user = rest[..end]
         .rsplit_once('@')
         .or_else(|| rest.rsplit_once('@'));
@@ -124,7 +125,7 @@ pub(super) fn has_user_and_password(text: &str) -> bool {
         })
 }
 
-/// A JSON web token: header, claims and signature in base64.
+/// Tells if a text is a JSON web token: header, claims and signature in base64.
 fn is_web_token(text: &str) -> bool {
     let parts: Vec<&str> = text.split('.').collect();
     parts.len() == 3 && parts[0].starts_with("eyJ") && parts[1].starts_with("eyJ")
@@ -143,7 +144,7 @@ fn has_marked_secret(text: &str) -> bool {
     MARKERS.iter().any(follows)
 }
 
-/// Whether a text is JSON with a secret in it, as the body of a check or a piece of Envoy's configuration.
+/// Tells if a text is JSON with a secret, such as the body of a check or configuration of Envoy.
 fn has_inner_secret(text: &str) -> bool {
     let is_json = text.trim_start().starts_with(['{', '[']);
     let inner = is_json
@@ -152,7 +153,8 @@ fn has_inner_secret(text: &str) -> bool {
     inner.is_some_and(|inner| !keys(&inner, &|_| None).is_empty())
 }
 
-/// Every key of a tree with a secret in it. `known` says of a path that it is one, or none, whatever its name.
+/// Returns every key of a tree whose value has a secret. `known` decides for a path, independent of
+/// its name.
 pub(super) fn keys(root: &Value, known: &dyn Fn(&str) -> Option<bool>) -> Vec<String> {
     let mut found = Vec::new();
     walk(root, "", "", known, &mut found);
@@ -173,7 +175,7 @@ fn walk(
     match value {
         Value::Object(all) => {
             let text = |key: &str| all.get(key).and_then(Value::as_str);
-            // A header as a pair.
+            // A header as an object with name and value.
             let header = ["name", "key"]
                 .iter()
                 .any(|key| text(key).is_some_and(is_secret_name));
@@ -182,15 +184,18 @@ fn walk(
                     "" => key.clone(),
                     path => format!("{path}.{key}"),
                 };
-                // What is below `tokens` are tokens by other names.
-                let named = match name == "tokens" && key != "accessor_id" {
-                    true => "token",
-                    false if header && key == "value" => "authorization",
-                    // Envoy's places of a text.
-                    false if matches!(key.as_str(), "inline_string" | "inline_bytes") => name,
-                    false => key,
+                // All values below `tokens` are tokens, except this id.
+                let kind = if name == "tokens" && key != "accessor_id" {
+                    "token"
+                } else if header && key == "value" {
+                    "authorization"
+                } else if matches!(key.as_str(), "inline_string" | "inline_bytes") {
+                    // Envoy wraps texts in these keys.
+                    name
+                } else {
+                    key
                 };
-                walk(value, named, &inner, known, found);
+                walk(value, kind, &inner, known, found);
             }
         }
         Value::Array(all) => {
@@ -206,7 +211,7 @@ fn walk(
         Value::String(text) => {
             let named = known_here == Some(true) || is_secret_name(name);
             let flag = matches!(text.as_str(), "true" | "false");
-            let line = matches!(name, "args" | "script") && command::is_command(text);
+            let line = matches!(name, "args" | "script") && command::has_secret(text);
             let secret = (named && !flag && !is_placeholder(text)) || line || has_secret(text);
             if (secret || has_inner_secret(text)) && !found.iter().any(|one| one == path) {
                 found.push(path.to_owned());

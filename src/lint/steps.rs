@@ -1,22 +1,24 @@
-//! The configuration that a plan puts into an image.
-//!
-//! In: planned steps and the versions of their products. Out: the findings that are not accepted with a reason.
+//! Lints the configuration that the steps of a plan write into an image.
+//! Returns the findings that the definition does not allow.
 
 use std::collections::BTreeMap;
 
 use semver::Version;
 
 use super::{
-    Configuration, Finding, LintError, Product, Role, Severity, environment, is_read, rules,
+    Configuration, Finding, LintError, Product, Role, Severity, environment, is_linted, rules,
 };
 use crate::hcl1::Position;
 use crate::plan::{CONFIGURATION, Plan, PlannedStep, StepKind};
 
-/// What an image's steps configure, and what is not safe in it: what provisioners get from [`crate::configuration`], templates of
-/// theirs that are called after a product, as in `templates/vault.hcl`, and files that are put into `/etc/vault.d/` or `/etc/consul.d/`.
+/// Lints the configuration of planned steps:
 ///
-/// `releases` are products and their versions; `allowed` are rules that may be broken, and why. A file that is left unchecked for
-/// such a reason has a note, which comes first.
+/// - configuration from [`crate::product_config`],
+/// - templates named after a product, as in `templates/vault.hcl`,
+/// - files copied into `/etc/vault.d/` or `/etc/consul.d/`.
+///
+/// `releases` has versions by product, and `allowed` has reasons by rule id. A file that is skipped
+/// by `allowed` gets a note, which comes first.
 pub fn of_steps(
     steps: &[PlannedStep],
     releases: &BTreeMap<String, String>,
@@ -24,7 +26,7 @@ pub fn of_steps(
 ) -> Result<Vec<Finding>, LintError> {
     check_allowed(allowed)?;
     let mut findings = Vec::new();
-    let mut unchecked = Vec::new();
+    let mut notes = Vec::new();
     for product in Product::ALL {
         let version = releases.get(product.name());
         let version = version.and_then(|version| Version::parse(version).ok());
@@ -35,7 +37,7 @@ pub fn of_steps(
                 let accepted = allowed.get(product.unreadable());
                 match (added, accepted) {
                     (Err(LintError::Syntax { file, at, .. }), Some(reason)) => {
-                        unchecked.push(left_unchecked(product, file, at, reason));
+                        notes.push(unchecked_note(product, file, at, reason));
                     }
                     (other, _) => other?,
                 }
@@ -46,20 +48,20 @@ pub fn of_steps(
         }
     }
     findings.retain(|finding| !allowed.contains_key(finding.rule));
-    unchecked.extend(findings);
-    Ok(unchecked)
+    notes.extend(findings);
+    Ok(notes)
 }
 
-/// A note about a file that no rule has looked at, because the definition says so.
-fn left_unchecked(product: Product, file: String, at: Position, reason: &str) -> Finding {
+/// Returns a note about a file that is not checked because the definition allows it.
+fn unchecked_note(product: Product, file: String, at: Position, reason: &str) -> Finding {
     Finding {
         rule: product.unreadable(),
         severity: Severity::Note,
         file,
         line: Some(at.line),
         key: String::new(),
-        found: format!("is left unchecked: {reason}"),
-        reason: "no rule looks at a file that cannot be read",
+        found: format!("is not checked: {reason}"),
+        reason: "no rule applies to a file that cannot be parsed",
         source: match product {
             Product::Consul => {
                 "https://developer.hashicorp.com/consul/docs/reference/agent/configuration-file"
@@ -70,7 +72,7 @@ fn left_unchecked(product: Product, file: String, at: Position, reason: &str) ->
     }
 }
 
-/// Refuses to allow what no rule of the linter finds.
+/// Fails if `allowed` has an id that is no lint rule.
 pub fn check_allowed(allowed: &BTreeMap<String, String>) -> Result<(), LintError> {
     let known = |id: &&String| {
         let unreadable = Product::ALL.map(Product::unreadable);
@@ -82,7 +84,7 @@ pub fn check_allowed(allowed: &BTreeMap<String, String>) -> Result<(), LintError
     }
 }
 
-/// The same of a plan.
+/// Lints the configuration of a plan, as [`of_steps`] does.
 pub fn of_plan(plan: &Plan) -> Result<Vec<Finding>, LintError> {
     let releases = plan.releases.iter();
     let releases = releases.map(|release| (release.product.clone(), release.version.clone()));
@@ -98,17 +100,18 @@ fn files_of(product: Product, step: &PlannedStep) -> Vec<(&str, &[u8])> {
     match &step.kind {
         StepKind::Provisioner { .. } => {
             let template = ["json", "hcl"].map(|end| format!("templates/{name}.{end}"));
-            let ours = [&template[..], &[format!("{CONFIGURATION}{name}.json")]].concat();
+            let known = [&template[..], &[format!("{CONFIGURATION}{name}.json")]].concat();
             files
                 .filter(|(path, _)| {
-                    ours.iter().any(|one| one == path) || environment::is_of(name, path)
+                    known.iter().any(|file| file == path) || environment::is_for(name, path)
                 })
                 .collect()
         }
         StepKind::File { destination, .. } => {
             let below = destination.starts_with(&format!("/etc/{name}.d/"));
-            let read = (below && is_read(destination)) || environment::is_of(name, destination);
-            let payload = files.next().filter(|_| read);
+            let applies =
+                (below && is_linted(destination)) || environment::is_for(name, destination);
+            let payload = files.next().filter(|_| applies);
             payload
                 .map(|(_, content)| (destination.as_str(), content))
                 .into_iter()

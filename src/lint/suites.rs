@@ -1,18 +1,18 @@
-//! Cipher suites of TLS up to 1.2.
+//! Rates cipher suites of TLS up to 1.2.
 
-/// A suite that should not be there.
+/// Returns the first weak suite.
 pub(super) fn weak_suite(suites: &[&str]) -> Option<String> {
     let mut names = suites.iter().flat_map(|suites| suites.split(','));
-    let weak = |name: &&str| {
-        let forward = name.starts_with("TLS_ECDHE_")
+    let is_weak = |name: &&str| {
+        let forward_secret = name.starts_with("TLS_ECDHE_")
             || name.starts_with("TLS_AES_")
             || name.starts_with("TLS_CHACHA20_");
-        let bad = ["_CBC_", "RC4", "3DES", "NULL", "EXPORT"]
+        let broken = ["_CBC_", "RC4", "3DES", "NULL", "EXPORT"]
             .iter()
             .any(|part| name.contains(part));
-        !name.is_empty() && (!forward || bad)
+        !name.is_empty() && (!forward_secret || broken)
     };
     names
-        .find(|name| weak(&name.trim()))
+        .find(|name| is_weak(&name.trim()))
         .map(|name| name.trim().to_owned())
 }

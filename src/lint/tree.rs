@@ -1,13 +1,13 @@
-//! Looking things up in a configuration as loosely as both products read theirs.
+//! Looks up values in a configuration, with the type conversions of both products.
 
 use serde_json::Value;
 
-/// What stands at `key`, as in `tls.defaults.ca_file`.
+/// Returns the value at `key`, as in `tls.defaults.ca_file`.
 pub(super) fn at<'a>(root: &'a Value, key: &str) -> Option<&'a Value> {
     key.split('.').try_fold(root, |value, key| value.get(key))
 }
 
-/// A truth value, in any of the forms of Go's `strconv.ParseBool`; a number is true unless it is 0, as in `1.0`.
+/// Returns a boolean, in any form of Go's `strconv.ParseBool`. A number is true unless it is 0.
 pub(super) fn is(root: &Value, key: &str) -> Option<bool> {
     match at(root, key)? {
         Value::Bool(flag) => Some(*flag),
@@ -21,7 +21,7 @@ pub(super) fn is(root: &Value, key: &str) -> Option<bool> {
     }
 }
 
-/// A number, also as text.
+/// Returns a number, which may be a text.
 pub(super) fn number(root: &Value, key: &str) -> Option<i64> {
     match at(root, key)? {
         Value::Number(number) => number.as_i64(),
@@ -30,12 +30,12 @@ pub(super) fn number(root: &Value, key: &str) -> Option<i64> {
     }
 }
 
-/// Text that is not empty.
+/// Returns a text that is not empty.
 pub(super) fn text<'a>(root: &'a Value, key: &str) -> Option<&'a str> {
     at(root, key)?.as_str().filter(|text| !text.is_empty())
 }
 
-/// Text, or every text of a list.
+/// Returns a text, or every text of a list.
 pub(super) fn texts<'a>(root: &'a Value, key: &str) -> Vec<&'a str> {
     match at(root, key) {
         Some(Value::String(text)) => vec![text],
@@ -44,7 +44,7 @@ pub(super) fn texts<'a>(root: &'a Value, key: &str) -> Vec<&'a str> {
     }
 }
 
-/// A duration of Go's, as in `1h30m` or `15s`, in seconds; a plain number is one of seconds.
+/// Returns a duration in seconds: a number of seconds, or Go's form, as in `1h30m` or `15s`.
 pub(super) fn seconds(root: &Value, key: &str) -> Option<f64> {
     let text = match at(root, key)? {
         Value::Number(number) => return number.as_f64(),
@@ -77,7 +77,7 @@ pub(super) fn seconds(root: &Value, key: &str) -> Option<f64> {
     Some(sum)
 }
 
-/// Whether only this machine can reach the address, which may have a port.
+/// Tells if only this machine can reach the address, which may have a port.
 pub(super) fn is_loopback(address: &str) -> bool {
     let host = match address
         .strip_prefix('[')
@@ -93,15 +93,15 @@ pub(super) fn is_loopback(address: &str) -> bool {
             .is_ok_and(|address| address.is_loopback())
 }
 
-/// A block with a label, such as `listener "tcp"`, wherever HCL and JSON may have it.
+/// A block with a label, such as `listener "tcp"`, in any form of HCL and JSON.
 pub(super) struct Block<'a> {
     pub label: &'a str,
-    /// As in `listener[1].tcp`.
+    /// Key, as in `listener[1].tcp`.
     pub key: String,
     pub body: &'a Value,
 }
 
-/// All blocks `name` that have a label.
+/// Returns all blocks `name` with a label.
 pub(super) fn blocks<'a>(root: &'a Value, name: &str) -> Vec<Block<'a>> {
     let mut found = Vec::new();
     for (key, value) in items(root.get(name), name) {
@@ -115,7 +115,7 @@ pub(super) fn blocks<'a>(root: &'a Value, name: &str) -> Vec<Block<'a>> {
     found
 }
 
-/// All blocks `name` without a label, with the key of each.
+/// Returns all blocks `name` without a label, and the key of each.
 pub(super) fn items<'a>(value: Option<&'a Value>, name: &str) -> Vec<(String, &'a Value)> {
     match value {
         None => Vec::new(),
@@ -128,7 +128,7 @@ pub(super) fn items<'a>(value: Option<&'a Value>, name: &str) -> Vec<(String, &'
     }
 }
 
-/// Every key with this name, however deep, that is set to true.
+/// Finds every key with this name that is set to true, at any depth.
 pub(super) fn set_anywhere(value: &Value, name: &str, below: &str, found: &mut Vec<String>) {
     let key = |part: &str| match below {
         "" => part.to_owned(),

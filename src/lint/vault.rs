@@ -1,6 +1,5 @@
-//! Rules for Vault servers.
-//!
-//! From Vault's reference of configuration and its production hardening: <https://developer.hashicorp.com/vault/docs>.
+//! Rules for Vault servers, from Vault's configuration reference and its guide to production
+//! hardening: <https://developer.hashicorp.com/vault/docs>.
 
 mod backends;
 mod environment;
@@ -17,7 +16,7 @@ use super::address::{authority, has_scheme, is_loopback, is_wildcard};
 use super::tree::{Block, blocks, is, items, text};
 use super::{Hit, Rule, Subject, hit, secrets};
 
-/// All of them.
+/// All rules, in the order of their findings.
 pub(super) const RULES: &[&[Rule]] = &[
     listener::RULES,
     storage::RULES,
@@ -36,7 +35,7 @@ const RAFT: &str = "https://developer.hashicorp.com/vault/docs/configuration/sto
 const STORAGE: &str = "https://developer.hashicorp.com/vault/docs/configuration/storage";
 const HA: &str = "https://developer.hashicorp.com/vault/docs/concepts/ha";
 
-/// The port of the API where an address names none.
+/// Default port of the API.
 const API_PORT: &str = "8200";
 
 fn missing(body: &Value, keys: &[&str]) -> Vec<Hit> {
@@ -44,7 +43,7 @@ fn missing(body: &Value, keys: &[&str]) -> Vec<Hit> {
     missing.map(|key| hit(key, "nothing")).collect()
 }
 
-/// A secret's place, which is shown, unlike the secret.
+/// Reports the secret at `key` without its value.
 fn secret(body: &Value, key: &str) -> Vec<Hit> {
     text(body, key)
         .filter(|text| !secrets::is_placeholder(text))
@@ -53,7 +52,7 @@ fn secret(body: &Value, key: &str) -> Vec<Hit> {
         .collect()
 }
 
-/// Every place of a secret below `body`, by names, by looks, and by what `known` says of a place.
+/// Reports every secret below `body`. `known` decides for a path, independent of its name.
 fn secret_keys(body: &Value, known: &dyn Fn(&str) -> Option<bool>) -> Vec<Hit> {
     let keys = secrets::keys(body, known).into_iter();
     keys.map(|key| hit(&key, "a secret")).collect()
@@ -66,7 +65,7 @@ fn old_tls(body: &Value) -> Vec<Hit> {
     }
 }
 
-/// What a check finds in each of `blocks`, with the whole key.
+/// Applies a check to each of `blocks`, and returns hits with the full key.
 fn within<'a>(
     blocks: impl Iterator<Item = Block<'a>>,
     check: impl Fn(&Value) -> Vec<Hit>,
@@ -80,7 +79,7 @@ fn within<'a>(
     all
 }
 
-/// All listeners of a kind; the kind is a label, or the key `type`.
+/// Returns all listeners of a kind, which is a label or the key `type`.
 fn listeners<'a>(s: &Subject<'a>, kind: &str) -> Vec<Block<'a>> {
     let labelled = blocks(s.root, "listener").into_iter();
     let mut all: Vec<Block> = labelled
@@ -100,21 +99,25 @@ fn of_listeners(s: &Subject, check: impl Fn(&Value) -> Vec<Hit>) -> Vec<Hit> {
     within(listeners(s, "tcp").into_iter(), check)
 }
 
-/// Whether only this machine reaches a listener; without an address Vault listens on 127.0.0.1.
+/// Tells if only this machine can reach a listener. By default Vault listens on 127.0.0.1.
 fn is_local(listener: &Value) -> bool {
     text(listener, "address").is_none_or(is_loopback)
 }
 
-/// A flag within a block of a listener that other machines can reach.
+/// Reports a flag in a block of each listener that other machines can reach.
 fn of_open_listeners(s: &Subject, key: &str) -> Vec<Hit> {
-    of_listeners(s, |body| match is_local(body) {
-        true => Vec::new(),
-        false => deep(body, key),
+    of_listeners(s, |body| {
+        if is_local(body) {
+            Vec::new()
+        } else {
+            nested_flag(body, key)
+        }
     })
 }
 
-/// A flag that is set within a block without a label, as in `telemetry.unauthenticated_metrics_access`.
-fn deep(body: &Value, key: &str) -> Vec<Hit> {
+/// Reports a flag that is set in a block without a label, as in
+/// `telemetry.unauthenticated_metrics_access`.
+fn nested_flag(body: &Value, key: &str) -> Vec<Hit> {
     let (block, name) = key.split_once('.').unwrap_or((key, ""));
     let all = items(body.get(block), block).into_iter();
     all.filter(|(_, body)| is(body, name) == Some(true))
@@ -122,10 +125,10 @@ fn deep(body: &Value, key: &str) -> Vec<Hit> {
         .collect()
 }
 
-/// Names under which Vault reads a storage.
+/// Names of storage blocks.
 const STORAGES: &[&str] = &["storage", "backend", "ha_storage", "ha_backend"];
 
-/// The storages, under all of their names.
+/// Returns all storages, under any of these names.
 fn storage<'a>(s: &Subject<'a>) -> Vec<Block<'a>> {
     STORAGES
         .iter()
@@ -145,12 +148,12 @@ fn over_tls(body: &Value) -> bool {
         || text(body, "address").is_some_and(|one| has_scheme(one, "https"))
 }
 
-/// Whether an address that is told to others leads them to themselves, or nowhere.
+/// Tells if an address that other machines get would lead them to themselves, or nowhere.
 fn is_misleading(address: &str) -> bool {
     is_loopback(address) || is_wildcard(address)
 }
 
-/// The port of an address; Go's templates may stand in it.
+/// Returns the port of an address, which may have templates of Go.
 fn port(address: &str) -> &str {
     match authority(address).rsplit_once(':') {
         Some((_, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => port,

@@ -1,5 +1,5 @@
-//! An image on Azure as it is there now: `latest` becomes a number, and what decides which machines can start from it is
-//! noted beside it.
+//! Locks an image on Azure: replaces `latest` by a version, and records generation, architecture
+//! and security type.
 
 use serde_json::Value;
 
@@ -7,12 +7,12 @@ use super::{ImageReference, LockError, LockedImage, PurchasePlan, VmGeneration};
 use crate::azure::{ArmClient, ArmError};
 use crate::definition::{AzureBase, AzureSpec};
 
-/// Images of the marketplace, managed images.
+/// API version of marketplace images and managed images.
 const COMPUTE: &str = "2025-11-01";
-/// Galleries.
+/// API version of galleries.
 const GALLERY: &str = "2024-03-03";
 
-/// Asks Azure for the image that `wanted` starts from.
+/// Looks up the base of `wanted`.
 pub(super) async fn image(arm: &ArmClient, wanted: &AzureSpec) -> Result<LockedImage, LockError> {
     let location = &wanted.machine.location;
     match &wanted.base {
@@ -30,16 +30,16 @@ pub(super) async fn image(arm: &ArmClient, wanted: &AzureSpec) -> Result<LockedI
     }
 }
 
-fn failed(image: &str, why: impl Into<String>) -> LockError {
+fn failed(image: &str, reason: impl Into<String>, hint: Option<String>) -> LockError {
     LockError::Image {
         image: image.to_owned(),
-        why: why.into(),
+        reason: reason.into(),
+        hint,
     }
 }
 
 fn refused(image: &str, error: &ArmError) -> LockError {
-    let hint = error.hint().map(|hint| format!("\nhint: {hint}"));
-    failed(image, format!("{error}{}", hint.unwrap_or_default()))
+    failed(image, error.to_string(), error.hint())
 }
 
 async fn marketplace(
@@ -54,7 +54,8 @@ async fn marketplace(
     );
     let version = match version {
         "latest" => {
-            // The service sorts by letters, in which 10 comes before 9; and here a list has no `value` around it.
+            // The service sorts by letters, so that 10 comes before 9. This list has no `value`
+            // around it.
             let all = arm
                 .get(&path, COMPUTE)
                 .await
@@ -72,9 +73,10 @@ async fn marketplace(
     let missing = || {
         failed(
             &name,
-            format!(
-                "there is none in {location}; `az vm image list --all --publisher {publisher}` lists some"
-            ),
+            format!("not found in {location}"),
+            Some(format!(
+                "List images with `az vm image list --all --publisher {publisher}`."
+            )),
         )
     };
     let version = version.ok_or_else(missing)?;
@@ -84,13 +86,18 @@ async fn marketplace(
         .ok_or_else(missing)?;
     let properties = &found["properties"];
     if properties["disallowed"]["vmDiskType"].as_str() == Some("Unmanaged") {
-        return Err(failed(&name, "it cannot start machines with managed disks"));
+        return Err(failed(
+            &name,
+            "it cannot start machines with managed disks",
+            Some("Name another image.".to_owned()),
+        ));
     }
     let state = properties["imageDeprecationStatus"]["imageState"].as_str();
     if matches!(state, Some("Deprecated")) {
         return Err(failed(
             &name,
-            "its publisher has withdrawn it; name another version",
+            "its publisher has withdrawn it",
+            Some("Name another version.".to_owned()),
         ));
     }
     let plan = &properties["plan"];
@@ -124,7 +131,7 @@ async fn gallery(arm: &ArmClient, id: &str, location: &str) -> Result<LockedImag
     };
     let found = arm.get(definition, GALLERY).await;
     let found = found.map_err(|error| refused(id, &error))?;
-    let found = found.ok_or_else(|| failed(id, "there is no such image definition"))?;
+    let found = found.ok_or_else(|| failed(id, "no such image definition", None))?;
     let version = match version {
         Some(version) => version,
         None => newest_version(arm, definition, location).await?,
@@ -133,15 +140,16 @@ async fn gallery(arm: &ArmClient, id: &str, location: &str) -> Result<LockedImag
     if properties["osState"].as_str() == Some("Specialized") {
         return Err(failed(
             id,
-            "it is specialized; a bake starts from generalized images",
+            "it is specialized; expected a generalized image",
+            None,
         ));
     }
     let id = format!("{definition}/versions/{version}");
-    let there = arm
+    let found_version = arm
         .get(&id, GALLERY)
         .await
         .map_err(|error| refused(&id, &error))?;
-    there.ok_or_else(|| failed(&id, "there is no such version"))?;
+    found_version.ok_or_else(|| failed(&id, "no such version", None))?;
     Ok(LockedImage {
         image: ImageReference::Gallery { id },
         generation: generation(&properties["hyperVGeneration"]),
@@ -151,7 +159,8 @@ async fn gallery(arm: &ArmClient, id: &str, location: &str) -> Result<LockedImag
     })
 }
 
-/// The newest version that is whole, in the region, and not withheld from those who ask for the latest.
+/// Returns the newest version that is complete, replicated to the region, and not excluded from
+/// `latest`.
 async fn newest_version(
     arm: &ArmClient,
     definition: &str,
@@ -165,14 +174,14 @@ async fn newest_version(
         let properties = &one["properties"];
         let profile = &properties["publishingProfile"];
         let mut regions = profile["targetRegions"].as_array().into_iter().flatten();
-        let plain = |name: &str| name.replace(' ', "").to_ascii_lowercase();
-        let here = regions.any(|region| {
-            region["name"].as_str().map(plain) == Some(plain(location))
+        let normalized = |name: &str| name.replace(' ', "").to_ascii_lowercase();
+        let is_in_region = regions.any(|region| {
+            region["name"].as_str().map(normalized) == Some(normalized(location))
                 && region["excludeFromLatest"].as_bool() != Some(true)
         });
         properties["provisioningState"].as_str() == Some("Succeeded")
             && profile["excludeFromLatest"].as_bool() != Some(true)
-            && here
+            && is_in_region
     };
     let names = all
         .iter()
@@ -181,12 +190,7 @@ async fn newest_version(
     let newest = names
         .max_by_key(|name| numbers(name))
         .map(ToOwned::to_owned);
-    newest.ok_or_else(|| {
-        failed(
-            definition,
-            format!("it has no version in {location} that may be used"),
-        )
-    })
+    newest.ok_or_else(|| failed(definition, format!("no usable version in {location}"), None))
 }
 
 async fn managed(arm: &ArmClient, id: &str) -> Result<LockedImage, LockError> {
@@ -194,7 +198,7 @@ async fn managed(arm: &ArmClient, id: &str) -> Result<LockedImage, LockError> {
         .get(id, COMPUTE)
         .await
         .map_err(|error| refused(id, &error))?;
-    let found = found.ok_or_else(|| failed(id, "there is no such managed image"))?;
+    let found = found.ok_or_else(|| failed(id, "no such managed image", None))?;
     Ok(LockedImage {
         image: ImageReference::ManagedImage { id: id.to_owned() },
         generation: generation(&found["properties"]["hyperVGeneration"]),
@@ -204,7 +208,7 @@ async fn managed(arm: &ArmClient, id: &str) -> Result<LockedImage, LockError> {
     })
 }
 
-/// The numbers of a version, so that 10 comes after 9.
+/// Splits a version into numbers, so that 10 comes after 9.
 fn numbers(version: &str) -> Vec<u64> {
     version
         .split('.')

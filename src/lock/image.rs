@@ -1,72 +1,72 @@
-//! An image on Azure, exactly: what a bake there starts from.
+//! The locked base of a build on Azure.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// An image on Azure, exactly, with what decides which machines can start from it.
+/// A locked image on Azure, with the properties that decide which VMs can start from it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LockedImage {
-    /// Which.
+    /// Exact version of the image.
     pub image: ImageReference,
-    /// How it starts.
+    /// VM generation of the image.
     pub generation: VmGeneration,
-    /// As in `x86_64` or `aarch64`.
+    /// Architecture, as in `x86_64` or `aarch64`.
     pub arch: String,
-    /// What Azure says of its security, as in `TrustedLaunchSupported`.
+    /// Azure's `SecurityType` of the image, as in `TrustedLaunchSupported`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub security: Option<String>,
-    /// What has to be bought with it.
+    /// Purchase plan that the image requires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<PurchasePlan>,
 }
 
-/// Which image.
+/// The exact version of an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum ImageReference {
-    /// Of the marketplace.
+    /// An image of the marketplace.
     Marketplace {
-        /// As in `Debian`.
+        /// Publisher, as in `Debian`.
         publisher: String,
-        /// As in `debian-12`.
+        /// Offer, as in `debian-12`.
         offer: String,
-        /// As in `12-gen2`.
+        /// Plan of the offer, as in `12-gen2`.
         sku: String,
-        /// A number, never `latest`.
+        /// Version as a number, not `latest`.
         version: String,
     },
     /// A version in a gallery.
     Gallery {
-        /// Its resource id.
+        /// Resource id of the version.
         id: String,
     },
     /// A managed image.
     ManagedImage {
-        /// Its resource id.
+        /// Resource id of the image.
         id: String,
     },
 }
 
-/// How a machine on Azure starts.
+/// The generation of a VM on Azure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum VmGeneration {
-    /// By BIOS.
+    /// Generation 1, which boots by BIOS.
     V1,
-    /// By UEFI.
+    /// Generation 2, which boots by UEFI.
     V2,
 }
 
-/// What has to be bought with an image of the marketplace.
+/// The purchase plan of a marketplace image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PurchasePlan {
-    /// The plan.
+    /// Name of the plan.
     pub name: String,
-    /// Of this product.
+    /// Product of the plan.
     pub product: String,
-    /// Of this publisher.
+    /// Publisher of the product.
     pub publisher: String,
 }
 
@@ -85,7 +85,7 @@ impl fmt::Display for ImageReference {
 }
 
 impl VmGeneration {
-    /// As Azure writes it.
+    /// Returns Azure's name of the generation.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::V1 => "V1",

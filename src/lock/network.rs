@@ -1,7 +1,5 @@
-//! What servers say: suites' signed indexes, and releases.
-//!
-//! In: a mirror and a suite. Out: a [`PackageIndex`] whose signature `gpgv` has verified. Deliberately reads nothing
-//! of an index but the part that is signed.
+//! Looks up suites, images and releases at their servers.
+//! A [`PackageIndex`] comes from the signed part of an `InRelease` file, which `gpgv` verifies.
 
 use std::path::{Path, PathBuf};
 
@@ -17,16 +15,16 @@ use crate::process::{ProcessError, Program};
 use crate::release::{self, LockedRelease, ReleaseMirror};
 use crate::wait::Interrupt;
 
-/// The keyring of Debian's package `debian-archive-keyring`.
+/// Path of the keyring in Debian's package `debian-archive-keyring`.
 pub const DEBIAN_KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// The real servers.
+/// Looks up bases and releases at the real servers.
 pub struct Network {
-    /// The keys that may sign a suite's index, as in [`DEBIAN_KEYRING`].
+    /// Keyring with the keys that may sign the index of a suite, as in [`DEBIAN_KEYRING`].
     pub keyring: PathBuf,
-    /// The time by which an index has expired or not.
+    /// Current time, which decides if an index has expired.
     pub now: Timestamp,
-    /// The door to the subscription, where there is one.
+    /// Client of the subscription, if one is configured.
     pub azure: Option<ArmClient>,
 }
 
@@ -37,10 +35,7 @@ impl Index for Network {
         _events: &Events,
         _interrupt: &Interrupt,
     ) -> Result<LockedImage, LockError> {
-        let arm = self.azure.as_ref().ok_or_else(|| LockError::Image {
-            image: "on azure".to_owned(),
-            why: "no subscription is configured; set AZURE_SUBSCRIPTION_ID, or `subscription` in `[azure]` of vault-bake.toml; `lock --builder qemu` looks up the base for QEMU alone".to_owned(),
-        })?;
+        let arm = self.azure.as_ref().ok_or(LockError::NoSubscription)?;
         super::azure::image(arm, wanted).await
     }
 
@@ -59,7 +54,7 @@ impl Index for Network {
                 error,
             })?;
         let sha256 = Digest::of(&bytes);
-        let signed = verified(bytes, &self.keyring, interrupt)
+        let signed = verify(bytes, &self.keyring, interrupt)
             .await
             .map_err(|error| LockError::Signature {
                 suite: suite.to_owned(),
@@ -67,7 +62,7 @@ impl Index for Network {
                 keyring: self.keyring.clone(),
                 error: Box::new(error),
             })?;
-        let date = evaluate(&signed, suite, self.now).map_err(|reason| LockError::Index {
+        let date = read_date(&signed, suite, self.now).map_err(|reason| LockError::Index {
             suite: suite.to_owned(),
             url,
             reason,
@@ -92,8 +87,8 @@ impl Index for Network {
     }
 }
 
-/// The part of `bytes` that is signed.
-async fn verified(
+/// Verifies `bytes` and returns the signed part.
+async fn verify(
     bytes: Vec<u8>,
     keyring: &Path,
     interrupt: &Interrupt,
@@ -108,8 +103,8 @@ async fn verified(
     Ok(String::from_utf8_lossy(&signed).into_owned())
 }
 
-/// The date of an index, where it is the one of `suite` and has not expired at `now`.
-fn evaluate(signed: &str, suite: &str, now: Timestamp) -> Result<Timestamp, String> {
+/// Returns the date of an index. Fails if it is for another suite, or has expired at `now`.
+fn read_date(signed: &str, suite: &str, now: Timestamp) -> Result<Timestamp, String> {
     let field = |name: &str| {
         signed
             .lines()
@@ -126,20 +121,18 @@ fn evaluate(signed: &str, suite: &str, now: Timestamp) -> Result<Timestamp, Stri
         ));
     }
     if let Some(until) = field("Valid-Until")
-        && moment(until)? < now
+        && parse_time(until)? < now
     {
-        return Err(format!(
-            "it expired at {until}; expected a mirror that is kept up to date"
-        ));
+        return Err(format!("it expired at {until}"));
     }
-    moment(field("Date").ok_or("it has no `Date`; expected one")?)
+    parse_time(field("Date").ok_or("it has no `Date`")?)
 }
 
-/// A moment as indexes write it: `Sat, 11 Jul 2026 10:16:37 UTC`.
-fn moment(text: &str) -> Result<Timestamp, String> {
+/// Parses a time of an index: `Sat, 11 Jul 2026 10:16:37 UTC`.
+fn parse_time(text: &str) -> Result<Timestamp, String> {
     let numeric = text.replace("UTC", "+0000");
     jiff::fmt::rfc2822::parse(&numeric)
-        .map(|moment| moment.timestamp())
+        .map(|time| time.timestamp())
         .map_err(|error| format!("`{text}` is no date: {error}"))
 }
 

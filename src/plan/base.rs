@@ -1,4 +1,4 @@
-//! Whether a lock fits its definition, and the base and machine that the builder is to use.
+//! Checks that a lock fits its definition, and selects base, machine and output of the builder.
 
 use std::collections::BTreeMap;
 
@@ -6,14 +6,19 @@ use super::{PlanError, PlannedBase, PlannedMachine, PlannedOutput};
 use crate::definition::{Address, AzureBase, BuilderKind, Definition, Location, QemuBase};
 use crate::lock::{self, ImageReference, Lock, LockedBase};
 
-type Decided = (PlannedBase, PlannedMachine, PlannedOutput);
+/// The parts of a plan that depend on the builder.
+pub(super) struct Target {
+    pub(super) base: PlannedBase,
+    pub(super) machine: PlannedMachine,
+    pub(super) output: PlannedOutput,
+}
 
-/// The base of `definition` for `builder` as `lock` has it, where the two fit, and the machine.
+/// Returns the locked base of `definition` for `builder`, with machine and output.
 pub(super) fn decide(
     definition: &Definition,
     lock: &Lock,
     builder: BuilderKind,
-) -> Result<Decided, PlanError> {
+) -> Result<Target, PlanError> {
     if lock.wanted != lock::requested_releases(definition) {
         return Err(PlanError::StaleLock {
             image: definition.name.clone(),
@@ -25,9 +30,9 @@ pub(super) fn decide(
         .map(|release| (&release.product, &release.version))
         .collect();
     if locked.len() != lock.releases.len() || !locked.into_iter().eq(&definition.releases) {
-        return Err(broken(
+        return Err(broken_lock(
             definition,
-            "the releases are not those of image.toml",
+            "its releases are not those of image.toml",
         ));
     }
     match builder {
@@ -36,23 +41,23 @@ pub(super) fn decide(
     }
 }
 
-/// Refuses a builder that the definition has no base for.
-pub(super) fn named(definition: &Definition, builder: BuilderKind) -> Result<(), PlanError> {
+/// Fails if the definition has no base for `builder`.
+pub(super) fn check_base(definition: &Definition, builder: BuilderKind) -> Result<(), PlanError> {
     match builder {
-        BuilderKind::Qemu if definition.qemu.is_none() => Err(other(definition, "qemu")),
-        BuilderKind::Azure if definition.azure.is_none() => Err(other(definition, "azure")),
+        BuilderKind::Qemu if definition.qemu.is_none() => Err(no_base(definition, "qemu")),
+        BuilderKind::Azure if definition.azure.is_none() => Err(no_base(definition, "azure")),
         BuilderKind::Qemu | BuilderKind::Azure => Ok(()),
     }
 }
 
-fn broken(definition: &Definition, reason: &str) -> PlanError {
+fn broken_lock(definition: &Definition, reason: &str) -> PlanError {
     PlanError::BrokenLock {
         image: definition.name.clone(),
         reason: reason.to_owned(),
     }
 }
 
-fn other(definition: &Definition, builder: &'static str) -> PlanError {
+fn no_base(definition: &Definition, builder: &'static str) -> PlanError {
     PlanError::OtherBuilder {
         image: definition.name.clone(),
         builder,
@@ -66,53 +71,63 @@ fn not_locked(definition: &Definition, builder: &'static str) -> PlanError {
     }
 }
 
-fn qemu(definition: &Definition, lock: &Lock) -> Result<Decided, PlanError> {
+fn qemu(definition: &Definition, lock: &Lock) -> Result<Target, PlanError> {
     let wanted = definition.qemu.as_ref();
-    let wanted = wanted.ok_or_else(|| other(definition, "qemu"))?;
+    let wanted = wanted.ok_or_else(|| no_base(definition, "qemu"))?;
     let locked = lock.qemu.as_ref();
     let locked = locked.ok_or_else(|| not_locked(definition, "qemu"))?;
     if !fits(wanted, locked) {
-        return Err(broken(definition, "the base is not that of image.toml"));
+        return Err(broken_lock(
+            definition,
+            "its base is not that of image.toml",
+        ));
     }
     let (mut wanted, mut locked) = (wanted.clone(), locked.clone());
     if let QemuBase::CloudImage { url, .. } = &mut wanted {
-        *url = lock::whole(&definition.folder, url);
+        *url = lock::resolve_path(&definition.folder, url);
     }
     if let LockedBase::CloudImage { url, .. } = &mut locked {
-        *url = lock::whole(&definition.folder, url);
+        *url = lock::resolve_path(&definition.folder, url);
     }
-    Ok((
-        PlannedBase::Qemu { wanted, locked },
-        PlannedMachine::Qemu(definition.machine.clone()),
-        PlannedOutput::Qemu(definition.output),
-    ))
+    Ok(Target {
+        base: PlannedBase::Qemu { wanted, locked },
+        machine: PlannedMachine::Qemu(definition.machine.clone()),
+        output: PlannedOutput::Qemu(definition.output),
+    })
 }
 
-fn azure(definition: &Definition, lock: &Lock) -> Result<Decided, PlanError> {
+fn azure(definition: &Definition, lock: &Lock) -> Result<Target, PlanError> {
     let wanted = definition.azure.clone();
-    let wanted = wanted.ok_or_else(|| other(definition, "azure"))?;
+    let wanted = wanted.ok_or_else(|| no_base(definition, "azure"))?;
     if wanted.machine.address == Address::Public && wanted.machine.allow_from.is_empty() {
         let at = Location::start_of(&definition.file).below("machine.azure.allow_from");
         return Err(at
-            .problem("empty; expected the addresses that bakes are run from")
-            .hint("where it is a variable, give its value, as in `--var azure_allow_from=203.0.113.7`")
+            .problem("empty; expected the addresses that builds are started from")
+            .hint("Add an address. For a variable, pass `--var azure_allow_from=203.0.113.7`.")
             .into());
     }
     let locked = lock.azure.clone();
     let locked = locked.ok_or_else(|| not_locked(definition, "azure"))?;
-    if !is_of(&wanted.base, &locked.image) {
-        return Err(broken(definition, "the image is not that of image.toml"));
+    if !is_version_of(&wanted.base, &locked.image) {
+        return Err(broken_lock(
+            definition,
+            "its image is not that of image.toml",
+        ));
     }
     let base = PlannedBase::Azure {
         wanted: wanted.base,
         locked,
     };
     let machine = PlannedMachine::Azure(Box::new(wanted.machine));
-    Ok((base, machine, PlannedOutput::Azure(wanted.output)))
+    Ok(Target {
+        base,
+        machine,
+        output: PlannedOutput::Azure(wanted.output),
+    })
 }
 
-/// Whether `locked` is what `wanted` may have been resolved to.
-fn is_of(wanted: &AzureBase, locked: &ImageReference) -> bool {
+/// Tells if `wanted` can be locked to `locked`.
+fn is_version_of(wanted: &AzureBase, locked: &ImageReference) -> bool {
     match (wanted, locked) {
         (
             AzureBase::Marketplace {
@@ -131,7 +146,7 @@ fn is_of(wanted: &AzureBase, locked: &ImageReference) -> bool {
             (publisher, offer, sku) == (locked_publisher, locked_offer, locked_sku)
                 && (version == "latest" || version == locked_version)
         }
-        // A definition is locked to one of its versions.
+        // An image definition is locked to one of its versions.
         (AzureBase::Gallery { id }, ImageReference::Gallery { id: locked }) => {
             locked == id || locked.starts_with(&format!("{id}/versions/"))
         }

@@ -1,4 +1,4 @@
-//! A step's inputs, matched with what its provisioner takes.
+//! Matches the inputs of a step with the inputs of its provisioner.
 
 use std::collections::BTreeMap;
 
@@ -8,15 +8,15 @@ use super::EnvValue;
 use crate::definition::{Problem, Step, Value, listed, meant};
 use crate::provisioner::{Input, Provisioner};
 
-/// Every input of a provisioner, decided.
+/// The resolved inputs of a provisioner.
 pub(super) struct Inputs {
-    /// As environment variables.
+    /// All inputs as environment variables.
     pub(super) env: BTreeMap<String, EnvValue>,
-    /// Those that templates may use.
+    /// Inputs that templates may use: all that are not sensitive.
     pub(super) plain: BTreeMap<String, Json>,
 }
 
-/// Decides the inputs of `step`: given ones, checked, and defaults; or says all that is wrong with them.
+/// Checks the inputs that `step` sets, and adds the defaults of the others.
 pub(super) fn decide(
     step: &Step,
     given: &BTreeMap<String, Value>,
@@ -35,7 +35,7 @@ pub(super) fn decide(
             provisioner.name,
             listed(known())
         ));
-        problems.push(problem.did_you_mean(name, known(), "remove it"));
+        problems.push(problem.did_you_mean(name, known(), "Remove it."));
     }
     let mut inputs = Inputs {
         env: BTreeMap::new(),
@@ -43,23 +43,24 @@ pub(super) fn decide(
     };
     for (name, input) in &provisioner.inputs {
         let value = match given.get(name) {
-            Some(value) => checked(step, name, input, value),
+            Some(value) => checked_value(step, name, input, value),
             None if input.default.is_none() && misspelt.contains(&name.as_str()) => continue,
             None => default(step, name, input, provisioner).map(Value::Plain),
         };
         match value {
-            Ok(value) => inputs.take(name, input, &value),
+            Ok(value) => inputs.insert(name, input, &value),
             Err(problem) => problems.push(problem),
         }
     }
-    match problems.is_empty() {
-        true => Ok(inputs),
-        false => Err(problems),
+    if problems.is_empty() {
+        Ok(inputs)
+    } else {
+        Err(problems)
     }
 }
 
 impl Inputs {
-    fn take(&mut self, name: &str, input: &Input, value: &Value) {
+    fn insert(&mut self, name: &str, input: &Input, value: &Value) {
         if let (false, Value::Plain(value)) = (input.sensitive, value) {
             self.plain.insert(name.to_owned(), value.clone());
         }
@@ -68,36 +69,41 @@ impl Inputs {
     }
 }
 
-fn checked(step: &Step, name: &str, input: &Input, value: &Value) -> Result<Value, Problem> {
+fn checked_value(step: &Step, name: &str, input: &Input, value: &Value) -> Result<Value, Problem> {
     let at = || step.input_at(name);
     match value {
         Value::Secret { .. } if input.sensitive => Ok(value.clone()),
         Value::Secret { variable, .. } => Err(at()
             .problem(format!(
-                "the sensitive variable `{variable}` for an input that is not; expected a plain value"
-            ))
-            .hint("the provisioner would write it into a file of the image")),
+                "the sensitive variable `{variable}` for an input that is not sensitive; expected a plain value"
+                ))
+                .hint("Use a plain value: the provisioner may write this input into the image.")),
         Value::Plain(plain) if input.sensitive => Err(at()
             .problem(format!(
                 "expected a sensitive variable, found {} in the file",
                 if plain.is_string() { "text" } else { "a plain value" }
             ))
             .hint(format!(
-                "declare one with `sensitive = true` and write `{name} = \"{{{{ var.NAME }}}}\"`"
+                "Declare a variable with `sensitive = true` and write `{name} = \"{{{{ var.NAME }}}}\"`."
             ))),
         Value::Plain(plain) if input.kind.fits(plain) => {
             let pattern = input.pattern.as_ref();
             match pattern.and_then(|pattern| pattern.malformed(plain)) {
                 None => Ok(value.clone()),
-                Some(odd) => Err(at()
-                    .problem(format!("`{odd}` is not of the form that is expected here"))
-                    .hint(input.description.clone())),
+                Some(text) => Err(at()
+                .problem(format!("`{text}` does not match the input's pattern"))
+                .hint(describe(name, input))),
             }
         }
         Value::Plain(plain) => Err(at()
             .problem(format!("expected {}, found `{plain}`", input.kind.expected()))
-            .hint(input.description.clone())),
+            .hint(describe(name, input))),
     }
+}
+
+/// Returns the hint to set an input, with the provisioner's description of it.
+fn describe(name: &str, input: &Input) -> String {
+    format!("Set `{name}`: {}.", input.description.trim_end_matches('.'))
 }
 
 fn default(
@@ -113,12 +119,12 @@ fn default(
                 provisioner.name,
                 input.kind.expected()
             ))
-            .hint(input.description.clone())
+            .hint(describe(name, input))
     })
 }
 
 impl EnvValue {
-    /// A value as scripts see it: lists one item a line, flags as `true` and `false`.
+    /// Formats a value for scripts: one line for each item of a list, flags as `true` and `false`.
     pub(super) fn of(value: &Value) -> Self {
         match value {
             Value::Secret { variable, value } => Self::Secret {

@@ -1,29 +1,47 @@
-//! Which program runs a script: the one that its first line names, or `sh -e`.
-//!
-//! In: a script. Out: an [`Interpreter`], read as the Linux kernel reads a first line (`man 2 execve`, "Interpreter scripts"):
-//! an absolute path, and all that follows it as one argument.
+//! Finds the [`Interpreter`] of a script: the one of its first line, or `sh -e`.
+//! The line is parsed as Linux does (`man 2 execve`, "Interpreter scripts"): an absolute path, and
+//! the rest as one argument.
 
-/// A program that runs a script.
+const REWRITE: &str = "Write `#!/bin/sh`, or remove the line to run the script under `sh -e`.";
+
+/// The program that runs a script.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interpreter {
-    /// Its absolute path, as in `/bin/bash`; `sh` where the script names none.
+    /// Absolute path, as in `/bin/bash`, or `sh` if the script names none.
     pub program: String,
-    /// Its one argument, as in `-eu`.
+    /// Only argument, as in `-eu`.
     pub argument: Option<String>,
 }
 
-/// A first line that no machine can follow.
+/// A first line that names no valid interpreter.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the first line {0}")]
-pub struct InvalidFirstLine(&'static str);
+#[error("the first line {defect}")]
+pub struct InvalidFirstLine {
+    defect: &'static str,
+    hint: &'static str,
+}
+
+impl InvalidFirstLine {
+    fn new(defect: &'static str, hint: &'static str) -> Self {
+        Self { defect, hint }
+    }
+
+    /// Returns the way out as an imperative.
+    pub fn hint(&self) -> &'static str {
+        self.hint
+    }
+}
 
 impl Interpreter {
-    /// The interpreter of `script`. A script without `#!` runs under `sh -e`, so it ends at the first command that fails.
+    /// Finds the interpreter of `script`.
+    ///
+    /// A script without `#!` runs under `sh -e`, so that it ends at the first command that fails.
     pub fn of(script: &[u8]) -> Result<Self, InvalidFirstLine> {
         let line = script.split(|byte| *byte == b'\n').next().unwrap_or(&[]);
         if line.starts_with(b"\xef\xbb\xbf") {
-            return Err(InvalidFirstLine(
-                "begins with a byte order mark, so Linux does not see what it names; save the script as UTF-8 without one",
+            return Err(InvalidFirstLine::new(
+                "begins with a byte order mark, which hides the interpreter from Linux",
+                "Save the script as UTF-8 without a byte order mark.",
             ));
         }
         let Some(line) = line.strip_prefix(b"#!") else {
@@ -32,11 +50,13 @@ impl Interpreter {
                 argument: Some("-e".to_owned()),
             });
         };
-        let line = std::str::from_utf8(line)
-            .map_err(|_| InvalidFirstLine("is not UTF-8; expected `#!` and an absolute path"))?;
+        let line = std::str::from_utf8(line).map_err(|_| {
+            InvalidFirstLine::new("is not UTF-8; expected `#!` and an absolute path", REWRITE)
+        })?;
         if line.contains('\r') {
-            return Err(InvalidFirstLine(
-                "ends in a carriage return; save the script with Unix line ends",
+            return Err(InvalidFirstLine::new(
+                "ends in a carriage return",
+                "Save the script with Unix line ends.",
             ));
         }
         let line = line.trim_matches([' ', '\t']);
@@ -45,15 +65,17 @@ impl Interpreter {
             None => (line, None),
         };
         if !program.starts_with('/') {
-            return Err(InvalidFirstLine(
+            return Err(InvalidFirstLine::new(
                 "names no interpreter by an absolute path; expected one such as `#!/bin/bash`",
+                REWRITE,
             ));
         }
         let env = program.ends_with("/env");
         if env && argument.is_some_and(|name| !name.starts_with('-') && name.contains([' ', '\t']))
         {
-            return Err(InvalidFirstLine(
-                "gives `env` one name with blanks in it, as Linux reads it; write `#!/usr/bin/env -S NAME ARGUMENT`",
+            return Err(InvalidFirstLine::new(
+                "passes `env` a program name with blanks, because Linux passes one argument",
+                "Write `#!/usr/bin/env -S NAME ARGUMENT`.",
             ));
         }
         Ok(Self {
@@ -62,7 +84,8 @@ impl Interpreter {
         })
     }
 
-    /// The program that `env` looks up by `PATH`, if the first line is `#!/usr/bin/env NAME` or `#!/usr/bin/env -S NAME …`.
+    /// Returns the program that `env` finds by `PATH`, if the first line is `#!/usr/bin/env NAME`
+    /// or `#!/usr/bin/env -S NAME …`.
     pub fn found_by_env(&self) -> Option<&str> {
         if !self.program.ends_with("/env") {
             return None;

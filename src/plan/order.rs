@@ -1,16 +1,16 @@
-//! What a definition's steps must be to each other: order, releases, and one seal at the end.
+//! Checks the order of steps, their releases, and the seal at the end.
 
 use crate::definition::{Action, Definition, Problem, Step, listed};
 use crate::provisioner::{Provisioner, Provisioners};
 
-/// What is wrong with the order of steps, by what their provisioners allow.
-pub(super) fn evaluate(definition: &Definition, provisioners: &Provisioners) -> Vec<Problem> {
+/// Returns all problems with the order of steps, by the rules of their provisioners.
+pub(super) fn check(definition: &Definition, provisioners: &Provisioners) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (index, step) in definition.steps.iter().enumerate() {
         let last = index + 1 == definition.steps.len();
-        let provisioner = match provisioner(step, provisioners) {
+        let provisioner = match find_provisioner(step, provisioners) {
             Ok(provisioner) => provisioner,
-            // It may be the seal.
+            // An unknown provisioner may be the seal, so the seal is not checked.
             Err(problem) => {
                 problems.push(problem);
                 continue;
@@ -24,12 +24,12 @@ pub(super) fn evaluate(definition: &Definition, provisioners: &Provisioners) -> 
                             "`{}` seals the image; expected it to be the last step",
                             provisioner.name
                         ))
-                        .hint("move it to the end, once"),
+                        .hint("Move it to the end."),
                 );
             }
             Some(provisioner) => {
-                problems.extend(after(definition, index, provisioner).err());
-                problems.extend(releases(definition, step, provisioner).err());
+                problems.extend(check_after(definition, index, provisioner).err());
+                problems.extend(check_releases(definition, step, provisioner).err());
             }
             None => {}
         }
@@ -37,15 +37,15 @@ pub(super) fn evaluate(definition: &Definition, provisioners: &Provisioners) -> 
             problems.push(
                 step.at
                     .problem("the last step does not seal the image; expected one that does")
-                    .hint("add a `[[step]]` with `provisioner = \"seal\"` at the end"),
+                    .hint("Add a `[[step]]` with `provisioner = \"seal\"` at the end."),
             );
         }
     }
     problems
 }
 
-/// The provisioner that `step` names, where it names one.
-pub(super) fn provisioner<'a>(
+/// Returns the provisioner of `step`, or `None` for another action.
+pub(super) fn find_provisioner<'a>(
     step: &Step,
     provisioners: &'a Provisioners,
 ) -> Result<Option<&'a Provisioner>, Problem> {
@@ -63,13 +63,17 @@ pub(super) fn provisioner<'a>(
             .did_you_mean(
                 provisioner,
                 known(),
-                "load the provisioners of this definition",
+                "Load the provisioners of this definition.",
             )
     })?;
     Ok(Some(found))
 }
 
-fn after(definition: &Definition, index: usize, provisioner: &Provisioner) -> Result<(), Problem> {
+fn check_after(
+    definition: &Definition,
+    index: usize,
+    provisioner: &Provisioner,
+) -> Result<(), Problem> {
     let step = &definition.steps[index];
     for later in &definition.steps[index + 1..] {
         if let Action::Provisioner {
@@ -83,13 +87,13 @@ fn after(definition: &Definition, index: usize, provisioner: &Provisioner) -> Re
                     "`{}` comes before `{name}` (line {}); expected it after",
                     provisioner.name, later.at.line
                 ))
-                .hint(format!("move it behind `{name}`")));
+                .hint(format!("Move it behind `{name}`.")));
         }
     }
     Ok(())
 }
 
-fn releases(
+fn check_releases(
     definition: &Definition,
     step: &Step,
     provisioner: &Provisioner,
@@ -107,7 +111,7 @@ fn releases(
                 provisioner.name
             ))
             .hint(format!(
-                "add `{product} = \"MAJOR.MINOR.PATCH\"` to `[releases]`"
+                "Add `{product} = \"MAJOR.MINOR.PATCH\"` to `[releases]`."
             ))),
     }
 }

@@ -1,4 +1,4 @@
-//! A plan for people and for programs. Neither form can hold a secret: secrets stand by the name of their variable.
+//! Writes a plan as text and as JSON. Secrets are written as the name of their variable.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use crate::definition::{QemuBase, Value};
 use crate::lock::{self, LockedBase};
 
 impl Serialize for EnvValue {
-    /// Secret values are written as `{"secret": variable}`.
+    /// Writes secrets as `{"secret": variable}`.
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Plain(value) => serializer.serialize_str(value),
@@ -24,7 +24,7 @@ impl Serialize for EnvValue {
 }
 
 impl Value {
-    /// The value as JSON; a secret one as `{"secret": variable}`.
+    /// Returns the value as JSON, a secret as `{"secret": variable}`.
     pub fn shown(&self) -> Json {
         match self {
             Self::Plain(value) => value.clone(),
@@ -34,17 +34,18 @@ impl Value {
 }
 
 impl Plan {
-    /// The plan as JSON, without the contents of files. Paths start at the definition's folder where they are below it.
+    /// Returns the plan as JSON, without the content of files. Paths below the definition's folder
+    /// start there.
     pub fn describe(&self) -> Json {
         let mut base = json!(self.base);
         for form in ["wanted", "locked"] {
             if let Some(Json::String(url)) = base[form].get_mut("url") {
-                *url = self.shortened(url);
+                *url = self.relative_path(url);
             }
         }
         let mut releases = self.releases.clone();
         for release in &mut releases {
-            release.url = self.shortened(&release.url);
+            release.url = self.relative_path(&release.url);
         }
         let source = &self.release_source;
         let key_file = source.key_file.as_ref();
@@ -58,8 +59,8 @@ impl Plan {
             "base": base,
             "releases": releases,
             "release_source": {
-                "mirror": self.shortened(&source.base),
-                "key_file": key_file.map(|path| self.shortened(&path.to_string_lossy())),
+                "mirror": self.relative_path(&source.base),
+                "key_file": key_file.map(|path| self.relative_path(&path.to_string_lossy())),
                 "fingerprint": source.fingerprint,
             },
             "machine": self.machine,
@@ -69,18 +70,18 @@ impl Plan {
         })
     }
 
-    /// The plan as text for people, as `Display` writes it.
+    /// Returns the plan as text, as `Display` writes it.
     pub fn render(&self) -> String {
         self.to_string()
     }
 
-    fn shortened(&self, path: &str) -> String {
-        lock::shortened(&self.folder, path)
+    fn relative_path(&self, path: &str) -> String {
+        lock::relative_path(&self.folder, path)
     }
 }
 
 impl PlannedStep {
-    /// The step as JSON, without the contents of its files.
+    /// Returns the step as JSON, without the content of its files.
     pub fn describe(&self) -> Json {
         json!({
             "name": self.name,
@@ -100,9 +101,9 @@ impl fmt::Display for Plan {
         writeln!(f, "definition {}", self.definition)?;
         writeln!(f, "lock       {}", self.lock)?;
         for (name, value) in &self.variables {
-            writeln!(f, "variable   {name} = {}", shown(value))?;
+            writeln!(f, "variable   {name} = {}", value_text(value))?;
         }
-        self.show_base(f)?;
+        self.write_base(f)?;
         for release in &self.releases {
             let official = if release.official {
                 ""
@@ -131,7 +132,7 @@ impl fmt::Display for Plan {
 }
 
 impl Plan {
-    fn show_base(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn write_base(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (wanted, locked) = match &self.base {
             PlannedBase::Qemu { wanted, locked } => (wanted, locked),
             PlannedBase::Azure { locked, .. } => {
@@ -152,7 +153,7 @@ impl Plan {
                 writeln!(
                     f,
                     "base       packages, firmware {}",
-                    shown(&json!(firmware))
+                    value_text(&json!(firmware))
                 )?;
                 for name in packages {
                     writeln!(f, "           with {name}")?;
@@ -162,7 +163,7 @@ impl Plan {
                 writeln!(
                     f,
                     "base       cloud image, firmware {}",
-                    shown(&json!(firmware))
+                    value_text(&json!(firmware))
                 )?;
             }
         }
@@ -179,7 +180,7 @@ impl Plan {
                 Ok(())
             }
             LockedBase::CloudImage { url, sha512 } => {
-                writeln!(f, "           {}", self.shortened(url))?;
+                writeln!(f, "           {}", self.relative_path(url))?;
                 writeln!(f, "           sha512:{sha512}")
             }
         }
@@ -195,7 +196,7 @@ impl fmt::Display for PlannedMachine {
                 machine.cpus,
                 machine.memory_mib,
                 machine.disk_gib,
-                shown(&json!(machine.network)),
+                value_text(&json!(machine.network)),
                 machine.boot_timeout_s
             ),
             Self::Azure(machine) => writeln!(
@@ -203,8 +204,8 @@ impl fmt::Display for PlannedMachine {
                 "machine    {} in {}, {}, reached by its {} address, up to {} s to boot",
                 machine.vm_size,
                 machine.location,
-                shown(&json!(machine.security)),
-                shown(&json!(machine.address)),
+                value_text(&json!(machine.security)),
+                value_text(&json!(machine.address)),
                 machine.boot_timeout_s
             ),
         }
@@ -215,7 +216,7 @@ impl fmt::Display for PlannedOutput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let output = match self {
             Self::Qemu(output) => {
-                let compression = shown(&json!(output.compression));
+                let compression = value_text(&json!(output.compression));
                 return writeln!(f, "output     qcow2, compression {compression}");
             }
             Self::Azure(output) => output,
@@ -251,7 +252,7 @@ impl fmt::Display for PlannedStep {
                 let seal = if *seal { ", seals the image" } else { "" };
                 format!("provisioner {provisioner}{checked}{seal}")
             }
-            StepKind::Shell => String::from("script of the user's"),
+            StepKind::Shell => String::from("user's script"),
             StepKind::File {
                 destination,
                 mode,
@@ -282,8 +283,8 @@ fn line(file: &PlannedFile) -> String {
     format!("{:04o} {} {}", file.mode, file.path, file.sha256)
 }
 
-/// A value for people: words without quotes, secrets as `{secret: name}`.
-fn shown(value: &Json) -> String {
+/// Formats a value as text: words without quotes, secrets as `{secret: name}`.
+fn value_text(value: &Json) -> String {
     match value {
         Json::String(text)
             if text

@@ -1,4 +1,4 @@
-//! One step of the definition, decided.
+//! Plans one step of a definition.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::digest::Digest;
 use crate::product_config;
 use crate::provisioner::{CHECK, INSTALL, Provisioner, Provisioners, SourceFile};
 
-/// What a step does before its digest is taken.
+/// A planned step without name and digest.
 struct Decided {
     kind: StepKind,
     timeout_s: u64,
@@ -21,7 +21,7 @@ struct Decided {
     releases: Vec<String>,
 }
 
-/// Decides `step`.
+/// Plans `step`, or returns all its problems.
 pub(super) fn decide(
     step: &Step,
     definition: &Definition,
@@ -29,14 +29,14 @@ pub(super) fn decide(
 ) -> Result<PlannedStep, Vec<Problem>> {
     let decided = match &step.action {
         Action::Provisioner { inputs, .. } => {
-            let found = order::provisioner(step, provisioners);
+            let found = order::find_provisioner(step, provisioners);
             match found.map_err(|problem| vec![problem])? {
                 Some(provisioner) => provision(step, inputs, provisioner, definition)?,
                 None => unreachable!("a provisioner step names a provisioner"),
             }
         }
         Action::Shell { script, env } => {
-            readable(step, "", script.as_bytes())?;
+            check_first_line(step, "", script.as_bytes())?;
             shell(script, env, definition)
         }
         Action::File {
@@ -111,19 +111,19 @@ fn provision(
     for file in &provisioner.files {
         if [INSTALL, CHECK].contains(&file.path.as_str()) {
             let name = format!("{}/{}: ", provisioner.name, file.path);
-            readable(step, &name, &file.content)?;
+            check_first_line(step, &name, &file.content)?;
         }
     }
     let inputs = inputs::decide(step, given, provisioner)?;
     let named = |product: &String| definition.releases.contains_key(product);
     if !provisioner.releases.iter().all(named) {
-        // What is wrong with that is found with the order of steps, or in the definition.
+        // The check of the order of steps, or the definition, has reported this.
         return Err(vec![step.at.described()]);
     }
-    let configured = provisioner.configures.iter();
-    let configured =
-        configured.map(|product| configured_file(step, product, &inputs.plain, definition));
-    let own = provisioner.files.iter().map(|file| {
+    let configuration = provisioner.configures.iter();
+    let configuration =
+        configuration.map(|product| configured_file(step, product, &inputs.plain, definition));
+    let rendered = provisioner.files.iter().map(|file| {
         if file.path.starts_with(TEMPLATES) {
             template::render(step, provisioner, file, &inputs.plain, definition)
         } else {
@@ -131,7 +131,7 @@ fn provision(
         }
     });
     let (mut files, mut problems) = (Vec::new(), Vec::new());
-    for file in own.chain(configured) {
+    for file in rendered.chain(configuration) {
         match file {
             Ok(file) => files.push(file),
             Err(problem) => problems.push(problem),
@@ -154,24 +154,23 @@ fn provision(
     })
 }
 
-/// Refuses a script whose first line no machine can follow.
-fn readable(step: &Step, file: &str, script: &[u8]) -> Result<(), Vec<Problem>> {
+/// Refuses a script whose first line names no valid interpreter.
+fn check_first_line(step: &Step, file: &str, script: &[u8]) -> Result<(), Vec<Problem>> {
     let Err(error) = Interpreter::of(script) else {
         return Ok(());
     };
     let problem = step.at.problem(format!("{file}{error}"));
-    let hint = "write `#!/bin/sh`, or leave it out: the script then runs under `sh -e`";
-    Err(vec![problem.hint(hint)])
+    Err(vec![problem.hint(error.hint())])
 }
 
-/// The file of a product, made of typed values.
+/// Generates the configuration file of a product from the inputs.
 fn configured_file(
     step: &Step,
     product: &str,
     inputs: &BTreeMap<String, serde_json::Value>,
     definition: &Definition,
 ) -> Result<PlannedFile, Problem> {
-    // Without one there is a problem already: of the definition, or of the order of steps.
+    // A missing version is a problem of the definition, or of the order of steps.
     let version = definition.releases.get(product);
     let version = version.and_then(|version| Version::parse(version).ok());
     let version = version.ok_or_else(|| step.at.described())?;
@@ -184,7 +183,9 @@ fn configured_file(
         Err(refused) => Err(step
             .input_at(&refused.input)
             .problem(refused.to_string())
-            .hint(format!("it becomes part of {product}'s configuration"))),
+            .hint(format!(
+                "Change the value: it becomes part of {product}'s configuration."
+            ))),
     }
 }
 
@@ -206,7 +207,7 @@ fn environment(values: &BTreeMap<String, Value>) -> BTreeMap<String, EnvValue> {
         .collect()
 }
 
-/// Plain values as JSON, so that their types last.
+/// Writes plain values as JSON, which keeps their types.
 fn extra_variables(values: &BTreeMap<String, Value>) -> BTreeMap<String, EnvValue> {
     let extra = |value: &Value| match value {
         Value::Plain(value) => EnvValue::Plain(value.to_string()),
@@ -219,7 +220,7 @@ fn extra_variables(values: &BTreeMap<String, Value>) -> BTreeMap<String, EnvValu
 }
 
 impl PlannedFile {
-    /// A file with this content.
+    /// Creates a file with this content.
     pub(super) fn new(path: &str, mode: u32, content: Vec<u8>) -> Self {
         Self {
             path: path.to_owned(),
@@ -242,7 +243,7 @@ impl From<&SourceFile> for PlannedFile {
 }
 
 const TEMPLATES: &str = "templates/";
-/// Where what [`configuration`] writes is, below the step's folder.
+/// Folder of generated product configuration, below the step's folder.
 pub const CONFIGURATION: &str = "configuration/";
 const SHELL_TIMEOUT_S: u64 = 600;
 const FILE_TIMEOUT_S: u64 = 60;

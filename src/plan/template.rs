@@ -1,4 +1,4 @@
-//! Templates of provisioners: minijinja, where an undefined name is an error.
+//! Renders templates of provisioners with minijinja. An undefined name is an error.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ pub(super) fn render(
             ..Location::start_of(&provisioner.folder.join(&file.path))
         };
         at.problem(format!("in step {}: {reason}", step.name)).hint(
-            "templates know `inputs.NAME` (sensitive ones excepted), `image` and `releases.PRODUCT.version`",
+            "Use only `inputs.NAME` (without sensitive inputs), `image` and `releases.PRODUCT.version`.",
         )
     };
     let source = std::str::from_utf8(&file.content).map_err(|error| {
@@ -36,7 +36,7 @@ pub(super) fn render(
         let line = 1 + newlines.filter(|byte| **byte == b'\n').count();
         fail(
             line,
-            String::from("not UTF-8 text; what is below `templates/` is rendered"),
+            String::from("not UTF-8 text; expected a template below `templates/`"),
         )
     })?;
     let releases: BTreeMap<&String, Json> = definition
@@ -74,10 +74,10 @@ fn environment() -> Result<Environment<'static>, Error> {
         .keep_trailing_newline(true)
         .build()?;
     environment.set_syntax(syntax);
-    // What is rendered is configuration of all kinds; `tojson` quotes where JSON is meant.
+    // Templates have many formats, so nothing is escaped by default; for JSON there is `tojson`.
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_formatter(|output, state, value| {
-        // The engine's own form is Python's `True`, which no configuration file means.
+        // By default the engine writes Python's `True`, which is invalid in configuration files.
         match value.kind() {
             ValueKind::Bool if value.is_true() => output.write_str("true").map_err(Error::from),
             ValueKind::Bool => output.write_str("false").map_err(Error::from),
@@ -89,18 +89,18 @@ fn environment() -> Result<Environment<'static>, Error> {
     Ok(environment)
 }
 
-/// Whether `version` has the change of this name.
+/// Tells if `version` has the change of this name.
 fn since(version: &str, change: &str) -> Result<bool, Error> {
     let change = VersionChange::named(change).ok_or_else(|| {
         let names = CHANGES.map(|change| change.name).join(", ");
-        let text = format!("`{change}` is no change that is known; expected one of: {names}");
+        let text = format!("`{change}` is no known change; expected one of: {names}");
         Error::new(ErrorKind::InvalidOperation, text)
     })?;
     let [major, minor, patch] = numbers(version)?;
     Ok(change.is_in(&Version::new(major, minor, patch)))
 }
 
-/// Whether `version` is `least` or later, by MAJOR.MINOR.PATCH alone; what is missing in `least` counts as 0.
+/// Tells if `version` is `least` or later, by MAJOR.MINOR.PATCH only. Missing numbers count as 0.
 fn at_least(version: &str, least: &str) -> Result<bool, Error> {
     Ok(numbers(version)? >= numbers(least)?)
 }

@@ -1,5 +1,4 @@
-//! Consul's agent: its baked file, and what a node adds to it.
-//!
+//! Generates the configuration of a Consul agent: the image's file, and the fragment of a node.
 //! Keys: <https://developer.hashicorp.com/consul/docs/reference/agent/configuration-file>.
 
 use std::collections::BTreeMap;
@@ -14,7 +13,7 @@ use crate::version_changes::{
     CONSUL_UI_CONFIG,
 };
 
-/// What the image's owner decides.
+/// The settings that a definition can choose.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inputs {
     datacenter: String,
@@ -34,7 +33,7 @@ enum LogLevel {
 }
 
 impl Inputs {
-    /// Reads the inputs of a provisioner, by their names.
+    /// Reads the inputs of the provisioner.
     pub fn read(inputs: &BTreeMap<String, Json>) -> Result<Self, InvalidInput> {
         let raft = "a number from 1 to 10";
         let raft_multiplier: u8 = read(inputs, "raft_multiplier", raft)?;
@@ -58,7 +57,8 @@ impl Inputs {
     }
 }
 
-/// The baked file: TLS only, access control on, nothing that is not needed. Server or client, address and secrets are the node's.
+/// The file in the image: TLS only, access control enabled, unused features disabled. A node adds
+/// its mode (server or client), its address and its secrets.
 #[derive(Debug, Serialize)]
 pub struct Agent {
     datacenter: String,
@@ -96,7 +96,7 @@ struct Addresses {
     https: &'static str,
 }
 
-/// -1 closes a port; 0 as both ends of a range leaves it empty.
+/// Ports of the agent. -1 closes a port; a range from 0 to 0 is empty.
 #[derive(Debug, Serialize)]
 struct Ports {
     http: i32,
@@ -152,7 +152,7 @@ struct InternalRpc {
     verify_server_hostname: bool,
 }
 
-/// Where the node's identity puts them, in memory.
+/// Paths in tmpfs, to which the node's identity writes at boot.
 #[derive(Debug, Serialize)]
 struct Files {
     ca_file: &'static str,
@@ -205,9 +205,13 @@ struct Performance {
 }
 
 impl Agent {
-    /// The file of an image with this version.
+    /// Returns the file for an image with this version of Consul.
     pub fn hardened(version: &Version, inputs: Inputs) -> Self {
-        let section = CONSUL_UI_CONFIG.is_in(version);
+        let ui = if CONSUL_UI_CONFIG.is_in(version) {
+            Ui::Section { ui_config: OFF }
+        } else {
+            Ui::Flag { ui: false }
+        };
         Self {
             datacenter: inputs.datacenter,
             data_dir: "/var/lib/consul",
@@ -227,7 +231,7 @@ impl Agent {
                 expose_min_port: 0,
                 expose_max_port: 0,
             },
-            tls: Tls::of(version),
+            tls: Tls::for_version(version),
             encrypt_verify_incoming: true,
             encrypt_verify_outgoing: true,
             disable_keyring_file: true,
@@ -239,11 +243,8 @@ impl Agent {
             },
             connect: OFF,
             peering: CONSUL_PEERING.is_in(version).then_some(OFF),
-            ui: match section {
-                true => Ui::Section { ui_config: OFF },
-                false => Ui::Flag { ui: false },
-            },
-            // Longer than Vault's lock waits.
+            ui,
+            // Vault's lock waits in long requests, which must not be cut.
             http_config: CONSUL_HTTP_CONFIG.is_in(version).then_some(HttpConfig {
                 read_timeout: "15m",
                 write_timeout: "15m",
@@ -251,7 +252,7 @@ impl Agent {
             performance: Performance {
                 raft_multiplier: inputs.raft_multiplier,
             },
-            // Consul's 30 s, when servers start together, are 90 s until they have found each other.
+            // With the default of 30 s, servers that start together need 90 s to find each other.
             retry_interval: "3s",
             leave_on_terminate: inputs.leave_on_terminate,
             enable_script_checks: false,
@@ -264,7 +265,7 @@ impl Agent {
 }
 
 impl Tls {
-    fn of(version: &Version) -> Self {
+    fn for_version(version: &Version) -> Self {
         if !CONSUL_TLS.is_in(version) {
             return Self::Flat {
                 files: FILES,
@@ -291,7 +292,7 @@ impl Tls {
     }
 }
 
-/// What a single server of its own cluster adds to the baked file: whole of it is secret.
+/// The fragment that a single-server cluster adds to the image's file. All of it is secret.
 #[derive(Serialize)]
 pub struct Node<'a> {
     node_name: &'a str,
@@ -309,16 +310,19 @@ struct Tokens<'a> {
 }
 
 impl<'a> Node<'a> {
-    /// A server alone, with this gossip key and token. The anonymous token stays without rights: `default` is not set.
+    /// Returns the fragment of a single server with this gossip key and token.
+    ///
+    /// `default` is not set, so that the anonymous token has no rights.
     pub fn alone(
         version: &Version,
         (node_name, datacenter): (&'a str, &'a str),
         gossip_key: &'a str,
         token: &'a str,
     ) -> Self {
-        let operator = match CONSUL_INITIAL_MANAGEMENT.is_in(version) {
-            true => "initial_management",
-            false => "master",
+        let operator = if CONSUL_INITIAL_MANAGEMENT.is_in(version) {
+            "initial_management"
+        } else {
+            "master"
         };
         Self {
             node_name,

@@ -1,6 +1,5 @@
-//! Vault's server: its baked file. The same for all versions that we know, 1.15 to 2.x: what later ones want to be said
-//! is said for all, such as `disable_mlock`.
-//!
+//! Generates the configuration of a Vault server. One file fits all versions from 1.15 to 2.x: keys
+//! that later versions require, such as `disable_mlock`, are always set.
 //! Keys: <https://developer.hashicorp.com/vault/docs/configuration>.
 
 use std::collections::BTreeMap;
@@ -10,7 +9,7 @@ use serde_json::Value as Json;
 
 use super::{InvalidInput, private_address, read};
 
-/// What the image's owner decides.
+/// The settings that a definition can choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Inputs {
     tls_min_version: TlsVersion,
@@ -37,7 +36,7 @@ enum LogLevel {
 }
 
 impl Inputs {
-    /// Reads the inputs of a provisioner, by their names.
+    /// Reads the inputs of the provisioner.
     pub fn read(inputs: &BTreeMap<String, Json>) -> Result<Self, InvalidInput> {
         Ok(Self {
             tls_min_version: read(inputs, "tls_min_version", "`tls12` or `tls13`")?,
@@ -52,7 +51,7 @@ impl Inputs {
     }
 }
 
-/// The baked file: Consul for storage, one listener with TLS. Addresses to others and the token are the node's.
+/// The file in the image: storage in Consul, one listener with TLS. A node adds its token.
 #[derive(Debug, Serialize)]
 pub struct Server {
     storage: Storage,
@@ -96,13 +95,13 @@ struct Tcp {
     tls_min_version: TlsVersion,
 }
 
-/// Where the node's identity puts them, in memory.
+// Paths in tmpfs, to which the node's identity writes at boot.
 const CERTIFICATE: &str = "/run/vault-tls/tls.crt";
 const KEY: &str = "/run/vault-tls/tls.key";
 const CONSUL_CA: &str = "/run/vault-tls/consul-ca.pem";
 
 impl Server {
-    /// The file of an image.
+    /// Returns the file for an image.
     pub fn hardened(inputs: Inputs) -> Self {
         Self {
             storage: Storage {
@@ -113,7 +112,7 @@ impl Server {
                     tls_ca_file: CONSUL_CA,
                     tls_cert_file: CERTIFICATE,
                     tls_key_file: KEY,
-                    // Consul 1.8, the oldest one, speaks no more than that everywhere.
+                    // Consul 1.8, the oldest supported version, has no TLS 1.3 on all of its ports.
                     tls_min_version: TlsVersion::Tls12,
                 },
             },

@@ -1,6 +1,4 @@
-//! `provisioner.toml`.
-//!
-//! In: its text. Out: what it says, checked. Deliberately does not look at the folder around it.
+//! Parses `provisioner.toml`. Other files of the folder are not read.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,22 +10,22 @@ use crate::definition::document::{Item, Table};
 use crate::definition::{Found, Location, PRODUCTS, Problem, Problems, Type, is_name, listed};
 use crate::product_config;
 
-/// What a provisioner may be given.
+/// An input that a provisioner declares.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Input {
-    /// What it may be.
+    /// Type of the value.
     pub kind: Type,
-    /// Its value where none is given; `None`: one must be given.
+    /// Default value. `None` makes the input required.
     pub default: Option<Json>,
-    /// In a sentence.
+    /// One-sentence description of the input.
     pub description: String,
-    /// Whether it only ever becomes an environment variable, and takes its value from a sensitive variable.
+    /// Whether the value comes from a sensitive variable, and is passed by environment only.
     pub sensitive: bool,
-    /// What the whole of a text, or of each item of a list, has to match.
+    /// Pattern that the text, or each item of the list, must match.
     pub pattern: Option<Pattern>,
 }
 
-/// What `provisioner.toml` says.
+/// The content of `provisioner.toml`.
 pub(super) struct Metadata {
     pub(super) description: String,
     pub(super) timeout_s: u64,
@@ -38,7 +36,7 @@ pub(super) struct Metadata {
     pub(super) inputs: BTreeMap<String, Input>,
 }
 
-/// Reads the content of `file`.
+/// Parses `text`, the content of `file`.
 pub(super) fn parse(file: &Path, text: &str) -> Result<Metadata, Problems> {
     let root = Table::parse(file, text)?;
     let found = root.found.clone();
@@ -89,9 +87,9 @@ fn timeout(item: Item) -> Result<u64, Problem> {
         .filter(|number| *number > 0)
         .ok_or_else(|| {
             at.problem(format!(
-                "{number} is no time-out; expected seconds, 1 or more"
+                "{number} is no time limit; expected seconds, 1 or more"
             ))
-            .hint(format!("leave it out for {DEFAULT_TIMEOUT_S}"))
+            .hint(format!("For {DEFAULT_TIMEOUT_S} s, remove it."))
         })
 }
 
@@ -106,24 +104,24 @@ fn releases(item: Item) -> Result<Vec<String>, Problem> {
                     "`{product}` is no product; expected one of {}",
                     listed(PRODUCTS)
                 ))
-                .did_you_mean(&product, PRODUCTS, "other programs are packages"));
+                .did_you_mean(&product, PRODUCTS, "Install other programs as packages."));
         }
         products.push(product);
     }
     Ok(products)
 }
 
-/// What is configured is one of the products that are installed, whose version decides over its keys.
+/// Reads `configures`. The product must be in `releases`, because its version selects the keys.
 fn configures(item: Item, releases: &[String]) -> Result<Option<String>, Problem> {
     let at = item.at.clone();
     let product = item.text()?;
     if !product_config::PRODUCTS.contains(&product.as_str()) || !releases.contains(&product) {
         return Err(at
             .problem(format!(
-                "nothing configures `{product}`; expected one of {} that is in `releases` too",
+                "no configuration is generated for `{product}`; expected one of {} that is also in `releases`",
                 listed(product_config::PRODUCTS)
             ))
-            .hint("what is not ours to write is a template: a file below `templates/`"));
+            .hint("For another program, write a template below `templates/`."));
     }
     Ok(Some(product))
 }
@@ -134,7 +132,7 @@ fn inputs(at: &Location, table: Table, found: &Found) -> Result<BTreeMap<String,
             return Err(item
                 .at
                 .problem("not an input's name; expected lower-case letters, digits and `_`, a letter first")
-                .hint("scripts see it as `VB_INPUT_NAME`"));
+                .hint("Rename it, so that scripts can read `VB_INPUT_NAME`."));
         }
         let input = input(item.table()?)?;
         Ok((name, input))
@@ -153,13 +151,13 @@ fn input(mut table: Table) -> Result<Input, Problem> {
     let mut pattern = None;
     table.set("pattern", &mut pattern, |item| {
         let at = item.at.clone();
-        Pattern::new(&item.text()?).map(Some).map_err(|why| {
-            // The lines before draw the place, which one line cannot.
-            let why = why.to_string();
-            let why = why.lines().last().unwrap_or_default();
-            let why = why.trim_start_matches("error: ");
-            at.problem(format!("not a regular expression: {why}"))
-                .hint("as in `pattern = \"[a-z]+\"`; the whole value has to match it")
+        Pattern::new(&item.text()?).map(Some).map_err(|error| {
+            // The earlier lines point to a column, which is lost on one line.
+            let error = error.to_string();
+            let reason = error.lines().last().unwrap_or_default();
+            let reason = reason.trim_start_matches("error: ");
+            at.problem(format!("not a regular expression: {reason}"))
+                .hint("Write a pattern for the whole value, as in `pattern = \"[a-z]+\"`.")
         })
     });
     let default = table.take("default");
@@ -168,37 +166,37 @@ fn input(mut table: Table) -> Result<Input, Problem> {
         found.note(
             at.below("type")
                 .problem("a sensitive input is a string; expected `type = \"string\"`")
-                .hint("sensitive variables are strings"),
+                .hint("Write `type = \"string\"`."),
         );
     }
     if pattern.is_some() && (sensitive || !matches!(kind, Type::String | Type::List)) {
         found.note(
             at.below("pattern")
-                .problem(
-                    "a pattern for what is no plain text; expected one of a string or of a list",
-                )
-                .hint("remove it"),
+                .problem("a pattern is only for a string or list that is not sensitive")
+                .hint("Remove it."),
         );
     }
     let default = match default {
         Some(item) => {
             let at = item.at.clone();
             let value = kind.read_default(item)?;
-            // Empty means that there is none, which is no secret.
+            // An empty default makes the input optional, and reveals nothing.
             if sensitive && value.as_str() != Some("") {
                 return Err(at
                     .problem("a default for a sensitive input; expected none, or the empty text")
-                    .hint("`default = \"\"` makes it optional"));
+                    .hint(
+                        "Remove the default, or write `default = \"\"` to make the input optional.",
+                    ));
             }
-            if let Some(odd) = pattern
+            if let Some(text) = pattern
                 .as_ref()
                 .and_then(|pattern| pattern.malformed(&value))
             {
                 return Err(at
                     .problem(format!(
-                        "`{odd}` does not match the pattern; expected one that does"
+                        "`{text}` does not match the pattern; expected one that does"
                     ))
-                    .hint("defaults are checked as values are"));
+                    .hint("Change the default or the pattern."));
             }
             Some(value)
         }
@@ -213,18 +211,18 @@ fn input(mut table: Table) -> Result<Input, Problem> {
     })
 }
 
-/// A regular expression that a whole text has to match.
+/// A regular expression that a whole text must match.
 #[derive(Clone, Debug)]
 pub struct Pattern(Regex);
 
 impl Pattern {
     fn new(text: &str) -> Result<Self, regex::Error> {
-        // By itself first: what is put around it must not make sense of what makes none.
+        // Compiled alone first: the added group must not repair an invalid pattern.
         Regex::new(text)?;
         Regex::new(&format!("\\A(?:{text})\\z")).map(Self)
     }
 
-    /// The first text in `value` that does not match.
+    /// Returns the first text in `value` that does not match.
     pub(crate) fn malformed<'a>(&self, value: &'a Json) -> Option<&'a str> {
         let texts = match value {
             Json::Array(items) => items.as_slice(),

@@ -293,7 +293,7 @@ fn a_build_with_an_unreadable_file_says_how_to_go_on() {
     let allow = "[lint.allow]\n\"vault.unreadable\" = \"a test\"\n\n[[step]]\nname";
     let (code, allowed) = built(&text.replace("[[step]]\nname", allow));
     assert_eq!(code, Some(0), "{allowed}");
-    let note = "is left unchecked: a test";
+    let note = "is not checked: a test";
     assert!(allowed.contains(note), "{allowed}");
     let lint = |flags: &[&str]| {
         let lint = run(folder.path(), &[&["lint", "web"][..], flags].concat());
@@ -307,7 +307,7 @@ fn a_build_with_an_unreadable_file_says_how_to_go_on() {
     );
     let (code, json) = lint(&["--json"]);
     assert!(
-        code == Some(0) && json.contains("\"is left unchecked: a test\""),
+        code == Some(0) && json.contains("\"is not checked: a test\""),
         "{json}"
     );
 }

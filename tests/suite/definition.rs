@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use vault_bake::definition::Definition;
 
+use crate::problems::{definition_error, problems_text};
+
 /// What a file says of itself in comments: values to give, and the message to expect.
 struct Case {
     file: PathBuf,
@@ -59,7 +61,7 @@ fn every_invalid_definition_is_refused_with_the_message_it_states() {
     for case in &cases {
         let given = match Definition::load(&case.file, &case.given) {
             Ok(_) => String::from("no error"),
-            Err(error) => error.to_string(),
+            Err(error) => definition_error(&error),
         };
         for secret in case
             .given
@@ -150,7 +152,7 @@ fn a_file_that_is_not_there_is_named() {
     let error = Definition::load(Path::new("images/nothing"), &BTreeMap::new())
         .err()
         .unwrap();
-    insta::assert_snapshot!(error, @r#"images/nothing: No such file or directory (os error 2); expected an image's folder or its image.toml"#);
+    insta::assert_snapshot!(error, @r#"cannot read images/nothing: No such file or directory (os error 2)"#);
 }
 
 const CANARY: &str = "canary-0123456789";
@@ -179,7 +181,7 @@ fn a_problem_is_told_in_one_line_without_control_characters() {
     let told = |more: &str| {
         let text = format!("{text}{more}");
         let problem = Definition::parse(Path::new("node.toml"), &text, &BTreeMap::new());
-        problem.err().unwrap().to_string()
+        problems_text(&problem.err().unwrap())
     };
     let lines = [
         told("[releases]\nvault = \"\\u001b[2J\\n1\"\n"),
@@ -188,11 +190,11 @@ fn a_problem_is_told_in_one_line_without_control_characters() {
     ];
     insta::assert_snapshot!(lines.join("\n"), @r#"
     node.toml:10: releases.vault: `^[[2J^J1` is no version; expected MAJOR.MINOR.PATCH
-    hint: name one release exactly, as in "1.21.1"
+    hint: Write one exact version, as in "1.21.1".
     node.toml:9: ^[]0;x^G^M^J: unknown key; expected one of `schema`, `description`, `variables`, `base`, `releases`, `release_source`, `lint`, `machine`, `output`, `step`
-    hint: remove it
+    hint: Remove it.
     node.toml:9: step[2].name: `a<U+0085>` cannot name a step; expected at most 64 letters, digits, `.`, `_` or `-`
-    hint: give it `name = "…"`
+    hint: Set `name = "…"`.
     "#);
 }
 
@@ -262,7 +264,7 @@ fn scripts_with_windows_line_ends_are_refused_in_every_language() {
     let told = |step: &str| {
         std::fs::write(&file, format!("{text}[[step]]\n{step}\n")).unwrap();
         let told = Definition::load(&file, &BTreeMap::new());
-        let told = told.map_or_else(|error| error.to_string(), |_| String::from("read"));
+        let told = told.map_or_else(|error| definition_error(&error), |_| String::from("read"));
         told.replace(&folder.path().display().to_string(), "FOLDER")
     };
     let mut table = Vec::new();

@@ -148,7 +148,7 @@ fn what_hcl_1_refuses_says_what_was_expected_where() {
     assert_eq!(text.matches("    refused ").count(), files.len(), "{text}");
     insta::assert_snapshot!("hcl1_refused", text);
     let deep = format!("a = {}", "[".repeat(100));
-    insta::assert_snapshot!(hcl(&deep), @"refused 1:69: nested deeper than 64");
+    insta::assert_snapshot!(hcl(&deep), @"refused 1:69: nested deeper than 64 levels");
 }
 
 #[test]

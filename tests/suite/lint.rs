@@ -16,6 +16,7 @@ use vault_bake::lint::{Configuration, Finding, Product, Role, Severity, of_steps
 use vault_bake::plan::evaluate;
 use vault_bake::provisioner::Provisioners;
 
+use crate::problems::problems_text;
 use crate::provisioners::rendered;
 use cases::{TLS, at, case, consul, consul_cases, vault, vault_cases};
 
@@ -97,7 +98,7 @@ fn hcl_json_and_old_keys_mean_the_same() {
     "#;
     let mut old = Configuration::new(Product::Consul, Some("1.8.7".parse().unwrap()), Role::Node);
     let twice = old.add("a.hcl", consul).unwrap_err();
-    insta::assert_snapshot!(twice.to_string(), @"a.hcl:16:9: `ports` is here again, first on line 15: Consul takes one only and refuses the file; write both as one");
+    insta::assert_snapshot!(twice.to_string(), @"a.hcl:16:9: `ports` is set again, first on line 15: Consul accepts one block and refuses the file; expected one block");
     let consul = consul.replace("8501 }\n        ports = {", "8501");
     let consul = consul.replace("8501 serf", "8501, serf");
     old.add("a.hcl", &consul).unwrap();
@@ -185,7 +186,7 @@ fn folders_are_read_in_the_order_of_names() {
     let error = none.add_path(empty.path()).unwrap_err().to_string();
     insta::assert_snapshot!(
         error.replace(&empty.path().display().to_string(), "FOLDER"),
-        @"FOLDER: no file ends in .hcl or .json; name the file itself, or the folder that vault is given"
+        @"FOLDER: no file ends in .hcl or .json"
     );
 }
 
@@ -261,9 +262,7 @@ fn a_definition_may_say_why() {
              [[step]]\nname = \"open\"\nfile = \"open.hcl\"\ndestination = \"/etc/consul.d/open.hcl\"\n[[step]]\nprovisioner = \"seal\"\n"
         );
         let definition = Definition::parse(&file, &text, &BTreeMap::new()).map_err(|error| {
-            error
-                .to_string()
-                .replace(&folder.path().display().to_string(), "FOLDER")
+            problems_text(&error).replace(&folder.path().display().to_string(), "FOLDER")
         })?;
         let provisioners = Path::new(env!("CARGO_MANIFEST_DIR")).join("provisioners");
         let provisioners = Provisioners::load(&[provisioners], &definition).unwrap();

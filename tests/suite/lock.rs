@@ -13,6 +13,8 @@ use vault_bake::lock::{
 use vault_bake::release::{LockedRelease, ReleaseMirror};
 use vault_bake::wait::Interrupt;
 
+use crate::problems::lock_error;
+
 /// A network that has everything that it is asked for.
 pub struct StandIn;
 
@@ -207,7 +209,7 @@ fn a_lock_that_cannot_be_read_says_where_and_why() {
         if let Some(text) = text {
             std::fs::write(&path, text).unwrap();
         }
-        let error = Lock::load(&path).expect_err(name).to_string();
+        let error = lock_error(&Lock::load(&path).expect_err(name));
         let error = error.replace(&folder.path().display().to_string(), "FOLDER");
         messages = format!("{messages}{name}: {error}\n");
     }

@@ -27,6 +27,7 @@ mod lock;
 mod manifest;
 mod pin;
 mod plan;
+mod problems;
 mod project;
 mod promises;
 mod provision;

@@ -8,6 +8,7 @@ use vault_bake::plan::{EnvValue, Plan, PlannedMachine, plan};
 use vault_bake::provisioner::Provisioners;
 
 use crate::lock::locked;
+use crate::problems::{definition_error, plan_error, provisioner_error};
 
 const CANARY: &str = "canary-0123456789";
 const UNUSED: &str = "canary-of-no-step";
@@ -25,14 +26,14 @@ fn given() -> BTreeMap<String, String> {
 
 fn planned(definition: &Definition) -> Result<Plan, String> {
     let provisioners =
-        Provisioners::load(&search(), definition).map_err(|error| error.to_string())?;
+        Provisioners::load(&search(), definition).map_err(|error| provisioner_error(&error))?;
     plan(
         definition,
         &locked(definition),
         &provisioners,
         BuilderKind::Qemu,
     )
-    .map_err(|error| error.to_string())
+    .map_err(|error| plan_error(&error))
 }
 
 fn node() -> Plan {
@@ -100,7 +101,7 @@ fn elsewhere(file: &str, change: impl Fn(String) -> String) -> Result<Plan, Stri
     }
     let image = folder.path().join("node");
     let named = |error: String| error.replace(&folder.path().display().to_string(), "FOLDER");
-    let definition = Definition::load(&image, &given()).map_err(|e| named(e.to_string()))?;
+    let definition = Definition::load(&image, &given()).map_err(|e| named(definition_error(&e)))?;
     planned(&definition).map_err(named)
 }
 
@@ -242,11 +243,11 @@ fn a_lock_that_does_not_fit_is_refused() {
         ]
         .join("\n"),
         @r#"
-image.lock was made for another definition; run `vault-bake lock node`
-image.lock does not fit its definition: the releases are not those of image.toml; run `vault-bake lock node`
-image.lock does not fit its definition: the releases are not those of image.toml; run `vault-bake lock node`
-image.lock has no base for qemu; run `vault-bake lock node --builder qemu`
-image.lock does not fit its definition: the base is not that of image.toml; run `vault-bake lock node`
+image.lock was made for another definition
+image.lock does not fit its definition: its releases are not those of image.toml
+image.lock does not fit its definition: its releases are not those of image.toml
+image.lock has no base for qemu
+image.lock does not fit its definition: its base is not that of image.toml
 "#
     );
 }
@@ -298,9 +299,7 @@ fn a_template_that_cannot_be_rendered_is_named_with_its_line() {
         )
         .err()
         .unwrap();
-        let error = error
-            .to_string()
-            .replace(&folder.path().display().to_string(), "FOLDER");
+        let error = plan_error(&error).replace(&folder.path().display().to_string(), "FOLDER");
         messages = format!("{messages}{name}: {error}\n");
     }
     insta::assert_snapshot!(messages);
@@ -320,7 +319,7 @@ fn the_shipped_definitions_bake_on_azure_once_it_is_said_who_comes_in() {
         };
         assert!(made(&[], BuilderKind::Qemu).is_ok(), "{name}");
         let error = made(&[], BuilderKind::Azure).err().unwrap().to_string();
-        let expected = "allow_from: empty; expected the addresses that bakes are run from";
+        let expected = "allow_from: empty; expected the addresses that builds are started from";
         assert!(error.contains(expected), "{error}");
         let plan = made(&[("azure_allow_from", "203.0.113.7")], BuilderKind::Azure);
         let plan = plan.unwrap_or_else(|error| panic!("{error}"));

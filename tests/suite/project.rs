@@ -8,8 +8,11 @@ use vault_bake::project_file::{Azure, NoCredential, ProjectFile, Proof};
 use vault_bake::secret::Secret;
 use vault_bake::store::blob::Credential;
 
+use crate::problems::problems_text;
+
 fn parse(text: &str) -> Result<ProjectFile, String> {
-    ProjectFile::parse(Path::new("vault-bake.toml"), text).map_err(|problem| problem.to_string())
+    ProjectFile::parse(Path::new("vault-bake.toml"), text)
+        .map_err(|problem| problems_text(&problem))
 }
 
 #[test]

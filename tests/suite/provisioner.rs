@@ -6,6 +6,8 @@ use std::path::Path;
 use vault_bake::definition::Definition;
 use vault_bake::provisioner::{Provisioner, Provisioners, available};
 
+use crate::problems::provisioner_error;
+
 const METADATA: &str = "schema = 1\ndescription = \"A part\"\n";
 
 fn make(folder: &Path, files: &[(&str, &str)]) {
@@ -101,7 +103,7 @@ fn what_is_wrong_with_one_is_named() {
     let part = folder.path().join("part");
     let mut messages = String::new();
     let mut load = |name: &str| {
-        let error = Provisioner::load(&part).expect_err(name).to_string();
+        let error = provisioner_error(&Provisioner::load(&part).expect_err(name));
         let error = error.replace(&folder.path().display().to_string(), "FOLDER");
         messages = format!("{messages}{name}: {error}\n");
     };
@@ -147,10 +149,7 @@ fn the_first_folder_that_has_one_counts() {
     let error = Provisioners::load(&search, &definition)
         .unwrap_err()
         .to_string();
-    assert!(
-        error.starts_with("no lib.sh found; expected one in"),
-        "{error}"
-    );
+    assert!(error.starts_with("cannot find lib.sh in"), "{error}");
 
     make(&shipped, &[("lib.sh", "shipped\n")]);
     let found = Provisioners::load(&search, &definition).unwrap_or_else(|e| panic!("{e}"));
@@ -186,8 +185,8 @@ fn scripts_with_windows_line_ends_are_refused_and_data_is_not() {
                 (path, content),
             ],
         );
-        let told =
-            Provisioner::load(&part).map_or_else(|error| error.to_string(), |_| "read".to_owned());
+        let told = Provisioner::load(&part)
+            .map_or_else(|error| provisioner_error(&error), |_| "read".to_owned());
         table.push(format!(
             "{path} {content:?}\n  {}",
             told.replace(&folder.path().display().to_string(), "FOLDER")
@@ -206,8 +205,8 @@ fn a_pattern_is_matched_by_the_whole_of_each_text() {
             &part,
             &[("provisioner.toml", &metadata), ("install.sh", "true\n")],
         );
-        let told =
-            Provisioner::load(&part).map_or_else(|error| error.to_string(), |_| "read".to_owned());
+        let told = Provisioner::load(&part)
+            .map_or_else(|error| provisioner_error(&error), |_| "read".to_owned());
         format!(
             "{lines}  {}",
             told.replace(&folder.path().display().to_string(), "FOLDER")

@@ -17,6 +17,8 @@ use vault_bake::plan::evaluate;
 use vault_bake::provisioner::Provisioners;
 use vault_bake::version_changes::{CHANGES, CONSUL_TLS, VersionChange};
 
+use crate::problems::plan_error;
+
 const NAMES: [&str; 5] = ["base", "consul", "vault", "harden", "seal"];
 
 fn folder() -> PathBuf {
@@ -298,10 +300,7 @@ fn inputs_that_fit_no_configuration_are_refused_by_name() {
         fs::write(image.join("image.toml"), changed).unwrap();
         let definition = Definition::load(&image, &BTreeMap::new()).unwrap();
         let provisioners = Provisioners::load(&[folder()], &definition).unwrap();
-        let error = evaluate(&definition, &provisioners)
-            .err()
-            .unwrap()
-            .to_string();
+        let error = plan_error(&evaluate(&definition, &provisioners).err().unwrap());
         error.replace(&place.path().display().to_string(), "FOLDER")
     };
     let cases = [
@@ -314,15 +313,15 @@ fn inputs_that_fit_no_configuration_are_refused_by_name() {
     let said: Vec<String> = cases.iter().map(|(of, input)| refused(of, input)).collect();
     insta::assert_snapshot!(said.join("\n"), @r#"
 FOLDER/vault-server/image.toml:91: step[2].inputs.log_level: expected one of `TRACE`, `DEBUG`, `INFO`, `WARN`, `ERROR`, found `LOUD`
-hint: it becomes part of consul's configuration
+hint: Change the value: it becomes part of consul's configuration.
 FOLDER/vault-server/image.toml:91: step[2].inputs.raft_multiplier: expected a number from 1 to 10, found `11`
-hint: it becomes part of consul's configuration
+hint: Change the value: it becomes part of consul's configuration.
 FOLDER/vault-server/image.toml:91: step[2].inputs.raft_multiplier: expected a number from 1 to 10, found `-1`
-hint: it becomes part of consul's configuration
+hint: Change the value: it becomes part of consul's configuration.
 FOLDER/vault-server/image.toml:95: step[3].inputs.tls_min_version: expected `tls12` or `tls13`, found `tls11`
-hint: it becomes part of vault's configuration
+hint: Change the value: it becomes part of vault's configuration.
 FOLDER/vault-server/image.toml:95: step[3].inputs.log_level: expected one of `trace`, `debug`, `info`, `warn`, `error`, found `INFO`
-hint: it becomes part of vault's configuration
+hint: Change the value: it becomes part of vault's configuration.
 "#);
 }
 

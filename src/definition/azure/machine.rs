@@ -1,6 +1,5 @@
-//! What a bake on Azure runs on: `[machine.azure]`.
-//!
-//! In: the table. Out: an [`AzureMachine`] that can be reached. Azure is not asked whether a size or a subnet exists.
+//! Reads `[machine.azure]` into an [`AzureMachine`] that SSH can reach.
+//! Azure is not asked if a size or a subnet exists.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +29,7 @@ pub(super) fn read(mut table: Table, variables: &Variables) -> Result<AzureMachi
         "boot_timeout_s",
         "tags",
     ]);
-    let whole = table.at.clone();
+    let table_location = table.at.clone();
     let found = table.found.clone();
     let location = table.required("location", "a region, as in \"westeurope\"", |item| {
         plain(item, variables, "a region, as in `westeurope`")
@@ -52,21 +51,23 @@ pub(super) fn read(mut table: Table, variables: &Variables) -> Result<AzureMachi
         boot_timeout_s: 600,
         tags: BTreeMap::new(),
     };
-    found.value(placed(&mut table, variables, &mut machine));
-    shaped(&mut table, variables, &mut machine);
+    found.value(read_network(&mut table, variables, &mut machine));
+    read_shape(&mut table, variables, &mut machine);
     if let Some(tags) = found.value(table.take_table("tags")).flatten() {
         machine.tags = found.value(read_tags(tags, variables)).unwrap_or_default();
     }
-    location.map(|_| machine).ok_or_else(|| whole.described())
+    location
+        .map(|_| machine)
+        .ok_or_else(|| table_location.described())
 }
 
-/// Reads the keys of a machine that say what it is.
-fn shaped(table: &mut Table, variables: &Variables, machine: &mut AzureMachine) {
-    let words = |expected| move |item| plain(item, variables, expected);
+/// Reads size, disk, security and identities of a machine.
+fn read_shape(table: &mut Table, variables: &Variables, machine: &mut AzureMachine) {
+    let plain_name = |expected| move |item| plain(item, variables, expected);
     table.set(
         "vm_size",
         &mut machine.vm_size,
-        words("a size, as in `Standard_D2s_v5`"),
+        plain_name("a size, as in `Standard_D2s_v5`"),
     );
     table.set("zone", &mut machine.zone, |item| {
         plain(item, variables, "a zone, as in `1`").map(Some)
@@ -77,7 +78,7 @@ fn shaped(table: &mut Table, variables: &Variables, machine: &mut AzureMachine) 
     table.set(
         "disk_type",
         &mut machine.disk_type,
-        words("a kind of disk, as in `Premium_LRS`"),
+        plain_name("a kind of disk, as in `Premium_LRS`"),
     );
     let kinds = [
         ("standard", Security::Standard),
@@ -103,13 +104,13 @@ fn shaped(table: &mut Table, variables: &Variables, machine: &mut AzureMachine) 
     });
 }
 
-/// Reads the keys of a machine that say where it is and how it is reached.
-fn placed(
+/// Reads the location and network keys of a machine.
+fn read_network(
     table: &mut Table,
     variables: &Variables,
     machine: &mut AzureMachine,
 ) -> Result<(), Problem> {
-    let whole = table.at.clone();
+    let table_location = table.at.clone();
     let found = table.found.clone();
     table.set("resource_group", &mut machine.resource_group, |item| {
         group(item, variables).map(Some)
@@ -122,12 +123,12 @@ fn placed(
             kinds == ["virtualNetworks", "subnets"]
         }));
     }
-    let ways = [("public", Address::Public), ("private", Address::Private)];
+    let kinds_of_address = [("public", Address::Public), ("private", Address::Private)];
     table.set("address", &mut machine.address, |item| {
-        choice(item, variables, &ways)
+        choice(item, variables, &kinds_of_address)
     });
     let allowed = table.take("allow_from");
-    let says_who = allowed.is_some();
+    let has_allow_from = allowed.is_some();
     if let Some(item) = allowed {
         let at = item.at.clone();
         let ranges = variables.texts(item).and_then(|texts| {
@@ -141,35 +142,38 @@ fn placed(
         let port = variables.integer(item, 1, 65535)?;
         u16::try_from(port).map_err(|_| at.problem("no port; expected 1 to 65535"))
     });
-    reachable(&whole, machine, says_who, has_subnet)
+    check_reachable(&table_location, machine, has_allow_from, has_subnet)
 }
 
-/// Whether a machine can be reached as the table says.
-fn reachable(
+/// Refuses a machine that SSH cannot reach.
+fn check_reachable(
     table: &Location,
     machine: &AzureMachine,
-    says_who: bool,
+    has_allow_from: bool,
     has_subnet: bool,
 ) -> Result<(), Problem> {
     match machine.address {
-        // A variable that is empty so far is no matter until the builder is Azure.
-        Address::Public if !says_who => Err(table
+        // An empty variable is accepted here: only a build on Azure needs a value.
+        Address::Public if !has_allow_from => Err(table
             .below("allow_from")
-            .problem("missing; expected the addresses that bakes are run from")
-            .hint("as in `allow_from = [\"203.0.113.7\"]`, or `address = \"private\"` with a `subnet`")),
+            .problem("missing; expected the addresses that builds are started from")
+            .hint(
+                "Add `allow_from = [\"203.0.113.7\"]`, or `address = \"private\"` with a `subnet`.",
+            )),
         Address::Private if !has_subnet => Err(table
             .below("subnet")
-            .problem("missing; expected the id of a subnet that this machine reaches")
-            .hint("a machine without a public address is reached through a network that exists already")),
+            .problem("missing; expected the id of a subnet that this host can reach")
+            .hint("Add the id of an existing `subnet`, or use `address = \"public\"`.")),
         _ => Ok(()),
     }
 }
 
-/// At most 50 tags with names of 512 and values of 256 characters, and names that differ in more than case:
-/// <https://learn.microsoft.com/azure/azure-resource-manager/management/tag-resources>. Some are ours.
+/// Reads the tags by Azure's limits: 50 tags, of which vault-bake sets some, with names of 512 and
+/// values of 256 characters. Names are compared without case:
+/// <https://learn.microsoft.com/azure/azure-resource-manager/management/tag-resources>.
 fn read_tags(table: Table, variables: &Variables) -> Result<BTreeMap<String, String>, Problem> {
     let (at, found) = (table.at.clone(), table.found.clone());
-    let mut seen: BTreeMap<String, String> = BTreeMap::new();
+    let mut names: BTreeMap<String, String> = BTreeMap::new();
     let tag = |(name, item): (String, Item)| {
         let at = item.at.clone();
         let value = variables.text(item)?;
@@ -182,22 +186,22 @@ fn read_tags(table: Table, variables: &Variables) -> Result<BTreeMap<String, Str
         {
             return Err(at
                 .problem("not a tag; expected a name without `<>%&\\?/`, not beginning with `vault-bake-`, and a value of up to 256 characters")
-                .hint("our own tags are added by themselves"));
+                .hint("Rename or shorten it. Tags of vault-bake are set automatically."));
         }
-        if let Some(other) = seen.insert(name.to_lowercase(), name.clone()) {
+        if let Some(other) = names.insert(name.to_lowercase(), name.clone()) {
             return Err(at
                 .problem(format!(
-                    "differs from `{other}` in case alone, and is one tag with it to Azure; expected one of them"
-                ))
-                .hint("remove one"));
+                    "differs from `{other}` only in case, which is the same tag to Azure; expected one of them"
+                    ))
+                    .hint("Remove one of them."));
         }
         Ok((name, value))
     };
     let tags = found.all(&at, table.items().into_iter().map(tag))?;
     if tags.len() > 40 {
         return Err(at
-            .problem("more than 40 tags; Azure takes 50, and some are ours")
-            .hint("remove some"));
+            .problem("more than 40 tags; Azure allows 50, of which vault-bake sets some")
+            .hint("Remove some tags."));
     }
     Ok(tags.into_iter().collect())
 }

@@ -1,7 +1,5 @@
-//! What a bake on Azure leaves: `[output.azure]`.
-//!
-//! In: the table, and the machine that it is made of. Out: an [`AzureOutput`] that such a machine can leave. Deliberately
-//! asks Azure nothing.
+//! Reads `[output.azure]` into an [`AzureOutput`] that the machine's security type allows.
+//! Azure is not contacted.
 
 use super::values::{compute_name, group};
 use super::{AzureMachine, AzureOutput, GalleryOutput, Security};
@@ -9,7 +7,7 @@ use crate::definition::document::Table;
 use crate::definition::problem::Problem;
 use crate::definition::variables::Variables;
 
-/// Reads `[output.azure]`, for a bake on `machine`, where that could be read.
+/// Reads `[output.azure]` for a build on `machine`, which is `None` if its table is invalid.
 pub(super) fn read(
     mut table: Table,
     variables: &Variables,
@@ -24,20 +22,16 @@ pub(super) fn read(
     let at = table.at.clone();
     let found = table.found.clone();
     let temporary = machine.and_then(|machine| machine.resource_group.as_ref());
-    let resource_group = table.required(
-        "resource_group",
-        "a resource group that outlives bakes",
-        |item| {
-            let at = item.at.clone();
-            let resource_group = group(item, variables)?;
-            match temporary {
-                Some(temporary) if temporary.eq_ignore_ascii_case(&resource_group) => Err(at
-                    .problem("it is the group that bakes run in; expected another one")
-                    .hint("what a bake leaves must not be where its temporary resources are")),
-                _ => Ok(resource_group),
-            }
-        },
-    );
+    let resource_group = table.required("resource_group", "a permanent resource group", |item| {
+        let at = item.at.clone();
+        let resource_group = group(item, variables)?;
+        match temporary {
+            Some(temporary) if temporary.eq_ignore_ascii_case(&resource_group) => Err(at
+                .problem("the same group as `machine.azure.resource_group`; expected another one")
+                .hint("Choose a group without temporary resources of builds.")),
+            _ => Ok(resource_group),
+        }
+    });
     let trusted = machine.is_some_and(|machine| machine.security == Security::TrustedLaunch);
     let mut zone_resilient = false;
     table.set("zone_resilient", &mut zone_resilient, |item| {
@@ -53,14 +47,14 @@ pub(super) fn read(
     if managed_image && trusted {
         found.note(
             at.below("managed_image")
-                .problem("no managed image can be made of a trusted-launch machine")
-                .hint("leave it out and name a gallery, or use `security = \"standard\"`"),
+                .problem("a trusted-launch machine cannot become a managed image")
+                .hint("Remove it and name a gallery, or use `security = \"standard\"`."),
         );
     }
     if !managed_image && !has_gallery {
         found.note(
-            at.problem("nothing would be left of a bake; expected a managed image or a gallery")
-                .hint("add `[output.azure.gallery]`, or `managed_image = true`"),
+            at.problem("no output; expected a managed image or a gallery")
+                .hint("Add `[output.azure.gallery]`, or `managed_image = true`."),
         );
     }
     Ok(AzureOutput {

@@ -1,6 +1,5 @@
-//! Single values of Azure's tables: names, groups, resource ids, address ranges.
-//!
-//! In: an item. Out: text of the right form. Deliberately does not ask whether what it names exists.
+//! Checks the form of values in Azure's tables: names, groups, resource ids, address ranges.
+//! It is not checked that the named resources exist.
 
 use std::net::IpAddr;
 
@@ -8,7 +7,7 @@ use crate::definition::document::Item;
 use crate::definition::problem::{Location, Problem};
 use crate::definition::variables::Variables;
 
-/// A name of letters, digits, `-`, `_` and `.`.
+/// Reads a name of letters, digits, `-`, `_` and `.`.
 pub(super) fn plain(item: Item, variables: &Variables, expected: &str) -> Result<String, Problem> {
     let at = item.at.clone();
     let text = variables.text(item)?;
@@ -17,52 +16,58 @@ pub(super) fn plain(item: Item, variables: &Variables, expected: &str) -> Result
         return Ok(text);
     }
     Err(at
-        .problem(format!("`{text}` cannot be right; expected {expected}"))
-        .hint("letters, digits, `-`, `_` and `.`, at most 80"))
+        .problem(format!("`{text}` is no valid name; expected {expected}"))
+        .hint("Use up to 80 letters, digits, `-`, `_` and `.`."))
 }
 
-/// A name of something in Microsoft.Compute: up to 80 letters, digits and characters of `beside`, a letter or digit at both
-/// ends. Rules: <https://learn.microsoft.com/azure/azure-resource-manager/management/resource-name-rules>.
+/// Reads the name of a resource of Microsoft.Compute: up to 80 letters, digits and characters of
+/// `punctuation`, with a letter or digit at both ends:
+/// <https://learn.microsoft.com/azure/azure-resource-manager/management/resource-name-rules>.
 pub(super) fn compute_name(
     item: Item,
     variables: &Variables,
     what: &str,
-    beside: &str,
+    punctuation: &str,
 ) -> Result<String, Problem> {
     let at = item.at.clone();
     let text = variables.text(item)?;
-    let allowed = |c: char| c.is_ascii_alphanumeric() || beside.contains(c);
+    let allowed = |c: char| c.is_ascii_alphanumeric() || punctuation.contains(c);
     let end = |c: char| c.is_ascii_alphanumeric();
     if text.len() <= 80 && text.chars().all(allowed) && text.starts_with(end) && text.ends_with(end)
     {
         return Ok(text);
     }
-    let marks: Vec<String> = beside.chars().map(|mark| format!("`{mark}`")).collect();
+    let characters: Vec<String> = punctuation
+        .chars()
+        .map(|character| format!("`{character}`"))
+        .collect();
     Err(at
         .problem(format!(
             "`{text}` cannot name {what}; expected up to 80 letters, digits, {}, a letter or digit at both ends",
-            marks.join(", ")
+            characters.join(", ")
         ))
-        .hint("its name alone, not its id"))
+        .hint("Write the name, not the resource id."))
 }
 
-/// Rules: <https://learn.microsoft.com/azure/azure-resource-manager/management/resource-name-rules>.
+/// Reads the name of a resource group:
+/// <https://learn.microsoft.com/azure/azure-resource-manager/management/resource-name-rules>.
 pub(super) fn group(item: Item, variables: &Variables) -> Result<String, Problem> {
     let at = item.at.clone();
     let text = variables.text(item)?;
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.()".contains(c);
-    let good = (1..=90).contains(&text.len()) && text.chars().all(allowed) && !text.ends_with('.');
-    if good {
+    let is_valid =
+        (1..=90).contains(&text.len()) && text.chars().all(allowed) && !text.ends_with('.');
+    if is_valid {
         return Ok(text);
     }
     Err(at
         .problem(format!(
             "`{text}` is no resource group; expected up to 90 letters, digits, `-`, `_`, `.`, `(` and `)`, not ending with `.`"
         ))
-        .hint("its name alone, not its id"))
+        .hint("Write the name, not the resource id."))
 }
 
-/// A resource id of a type whose last parts are as `fits` says.
+/// Reads a resource id whose types below the provider are accepted by `fits`.
 pub(super) fn resource(
     item: Item,
     variables: &Variables,
@@ -72,7 +77,7 @@ pub(super) fn resource(
     let at = item.at.clone();
     let text = variables.text(item)?;
     let parts: Vec<&str> = text.split('/').skip(1).collect();
-    let good = match parts.as_slice() {
+    let is_valid = match parts.as_slice() {
         [
             "subscriptions",
             _,
@@ -89,12 +94,12 @@ pub(super) fn resource(
         }
         _ => false,
     };
-    if good {
+    if is_valid {
         return Ok(text);
     }
     Err(at
         .problem(format!("`{text}` is no resource id of {expected}"))
-        .hint("as in \"/subscriptions/…/resourceGroups/…/providers/…\""))
+        .hint("Write a resource id: \"/subscriptions/…/resourceGroups/…/providers/…\"."))
 }
 
 pub(super) fn range(at: &Location, text: String) -> Result<String, Problem> {
@@ -116,5 +121,5 @@ pub(super) fn range(at: &Location, text: String) -> Result<String, Problem> {
         .problem(format!(
             "`{text}` is no address or range; expected as in `203.0.113.7` or `203.0.113.0/29`"
         ))
-        .hint("the whole world is no range: a bake is open to whoever runs it alone"))
+        .hint("Write the addresses that builds are started from. A range of all addresses is refused."))
 }

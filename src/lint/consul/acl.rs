@@ -1,39 +1,37 @@
-//! Access control, by the keys of every version.
-//!
-//! Before 1.4 there is no stanza `acl`: `acl_datacenter` enables access control, and the other keys begin with `acl_`. Later versions
-//! read the old keys where the stanza says nothing.
+//! Rules for access control. Before 1.4, there is no stanza `acl`: `acl_datacenter` enables access
+//! control, and other keys begin with `acl_`. Later versions read these if the stanza does not set
+//! them.
 
 use super::is_configured_by_servers;
 use crate::lint::tree::{is, text};
-use crate::lint::{Hit, Rule, Severity, Subject, hit, must_not_be, shown};
+use crate::lint::{Hit, Rule, Severity, Subject, hit, must_not_be, value_text};
 use crate::version_changes::CONSUL_ACL;
 
 pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
         id: "consul.acl-enabled",
         severity: Severity::Unsafe,
-        reason: "without access control every client that reaches the API may read and change everything, Vault's storage included",
+        reason: "without access control, every client that reaches the API can read and change everything, including Vault's storage",
         source: page!("acl"),
         fix: "set `acl.enabled` to true; before Consul 1.4, set `acl_datacenter`",
         check: |s| {
             let implied = text(s.root, "acl_datacenter").is_some();
             let enabled = s.has(&CONSUL_ACL) && is(s.root, "acl.enabled") == Some(true);
-            match implied || enabled || is_configured_by_servers(s) {
-                true => Vec::new(),
-                false => {
-                    let key = match s.has(&CONSUL_ACL) {
-                        true => "acl.enabled",
-                        false => "acl_datacenter",
-                    };
-                    vec![hit(key, shown(s.root, key))]
-                }
+            if implied || enabled || is_configured_by_servers(s) {
+                return Vec::new();
             }
+            let key = if s.has(&CONSUL_ACL) {
+                "acl.enabled"
+            } else {
+                "acl_datacenter"
+            };
+            vec![hit(key, value_text(s.root, key))]
         },
     },
     Rule {
         id: "consul.acl-default-deny",
         severity: Severity::Unsafe,
-        reason: "what no rule speaks of is allowed; that is the default",
+        reason: "requests without a matching rule are allowed, which is the default",
         source: page!("acl"),
         fix: "set `acl.default_policy` to \"deny\"; before Consul 1.4, `acl_default_policy`",
         check: |s| match policy(s, "default_policy") {
@@ -56,7 +54,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
         id: "consul.token-persistence",
         severity: Severity::Unsafe,
-        reason: "tokens that are set by the API are written to the disk",
+        reason: "tokens set by the API are written to the disk",
         source: page!("acl"),
         fix: "set `acl.enable_token_persistence` to false, and give tokens at boot",
         check: token_persistence,
@@ -67,7 +65,8 @@ fn token_persistence(s: &Subject) -> Vec<Hit> {
     must_not_be(s.root, true, &["acl.enable_token_persistence"])
 }
 
-/// What a policy is set to, and by which key: the stanza's first, if the version has it.
+/// Returns the key that sets a policy, and its value. The stanza has precedence, if the version has
+/// it.
 fn policy<'a>(s: &Subject<'a>, name: &str) -> (String, Option<&'a str>) {
     let stanza = format!("acl.{name}");
     let old = format!("acl_{name}");

@@ -1,15 +1,15 @@
-//! What is open: ports, sockets, and what may be done through them.
+//! Rules for ports, sockets, and features that they expose.
 
-use super::{LONGEST_WAIT_S, UPGRADE, exposed, is_open, open_port, serves};
+use super::{LONGEST_WAIT_S, UPGRADE, exposed, is_open, may_be_server, open_port};
 use crate::lint::tree::{at, is, seconds};
-use crate::lint::{Rule, Severity, hit, modes, must_not_be, shown};
+use crate::lint::{Rule, Severity, hit, modes, must_not_be, value_text};
 use crate::version_changes::{CONSUL_GRPC_TLS, CONSUL_HTTP_CONFIG, CONSUL_LONG_REQUESTS};
 
 pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
         id: "consul.http-port",
         severity: Severity::Unsafe,
-        reason: "the plaintext API is open; that is the default",
+        reason: "the plaintext API is open, which is the default",
         source: page!("general"),
         fix: "set `ports.http` to -1 and `ports.https` to 8501",
         check: |s| open_port(s, "http", true),
@@ -17,12 +17,15 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
         id: "consul.https-port",
         severity: Severity::Unsafe,
-        reason: "there is no API over TLS; that is the default",
+        reason: "there is no API over TLS, which is the default",
         source: page!("general"),
         fix: "set `ports.https` to 8501",
-        check: |s| match is_open(s, "https", false) {
-            true => Vec::new(),
-            false => vec![hit("ports.https", shown(s.root, "ports.https"))],
+        check: |s| {
+            if is_open(s, "https", false) {
+                Vec::new()
+            } else {
+                vec![hit("ports.https", value_text(s.root, "ports.https"))]
+            }
         },
     },
     Rule {
@@ -30,28 +33,29 @@ pub(in crate::lint) const RULES: &[Rule] = &[
         severity: Severity::Unsafe,
         reason: "since 1.14 this port is plaintext only",
         source: page!("general"),
-        fix: "set `ports.grpc` to -1, and `ports.grpc_tls` where it is needed",
+        fix: "set `ports.grpc` to -1, and use `ports.grpc_tls` if needed",
         check: |s| open_port(s, "grpc", false),
     },
     Rule {
         id: "consul.grpc-tls-port",
         severity: Severity::Unsafe,
-        reason: "servers open it on their own, for a mesh that is not used",
+        reason: "servers open this port by default, for a service mesh that is not used",
         source: page!("general"),
         fix: "set `ports.grpc_tls` to -1",
         check: |s| {
             let used = is(s.root, "peering.enabled") == Some(true)
                 || is(s.root, "connect.enabled") == Some(true);
-            match serves(s) && s.has(&CONSUL_GRPC_TLS) && !used {
-                true => open_port(s, "grpc_tls", true),
-                false => Vec::new(),
+            if may_be_server(s) && s.has(&CONSUL_GRPC_TLS) && !used {
+                open_port(s, "grpc_tls", true)
+            } else {
+                Vec::new()
             }
         },
     },
     Rule {
         id: "consul.dns-address",
         severity: Severity::Unsafe,
-        reason: "DNS is plaintext and tells everybody who asks where everything is",
+        reason: "DNS is plaintext and shows all services and nodes to every client",
         source: page!("general"),
         fix: "set `ports.dns` to -1, or `addresses.dns` to 127.0.0.1",
         check: |s| exposed(s, "dns", true),
@@ -59,22 +63,23 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
         id: "consul.wan-gossip",
         severity: Severity::Unsafe,
-        reason: "servers open port 8302 for other datacenters on their own",
+        reason: "servers open port 8302 for other datacenters by default",
         source: page!("general"),
-        fix: "set `ports.serf_wan` to -1 where there is one datacenter",
+        fix: "set `ports.serf_wan` to -1 if there is only one datacenter",
         check: |s| {
             let joined = at(s.root, "retry_join_wan").is_some()
                 || at(s.root, "primary_datacenter").is_some();
-            match serves(s) && !joined {
-                true => open_port(s, "serf_wan", true),
-                false => Vec::new(),
+            if may_be_server(s) && !joined {
+                open_port(s, "serf_wan", true)
+            } else {
+                Vec::new()
             }
         },
     },
     Rule {
         id: "consul.script-checks",
         severity: Severity::Unsafe,
-        reason: "whoever may register a check runs programs on this machine",
+        reason: "every client that can register a check can run programs on this machine",
         source: page!("general"),
         fix: "set `enable_script_checks` and `enable_local_script_checks` to false",
         check: |s| {
@@ -88,7 +93,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
         id: "consul.remote-exec",
         severity: Severity::Unsafe,
-        reason: "`consul exec` runs programs on this machine",
+        reason: "`consul exec` can run programs on this machine",
         source: page!("general"),
         fix: "set `disable_remote_exec` to true",
         check: |s| must_not_be(s.root, false, &["disable_remote_exec"]),
@@ -96,7 +101,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
         id: "consul.debug",
         severity: Severity::Unsafe,
-        reason: "profiles hold memory, and memory holds secrets",
+        reason: "profiles contain memory, and memory contains secrets",
         source: page!("general"),
         fix: "set `enable_debug` to false",
         check: |s| must_not_be(s.root, true, &["enable_debug"]),
@@ -104,7 +109,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
         id: "consul.http-timeouts",
         severity: Severity::Unsafe,
-        reason: "long requests are cut, that of Vault's lock among them; the default was 30 s from 1.22.4 until 2.0",
+        reason: "long requests are cut, including those of Vault's lock; the default was 30 s from 1.22.4 until 2.0",
         source: UPGRADE,
         fix: "set `http_config.read_timeout` and `http_config.write_timeout` to \"15m\"",
         check: |s| {
@@ -114,25 +119,27 @@ pub(in crate::lint) const RULES: &[Rule] = &[
                 Some(seconds) => seconds < LONGEST_WAIT_S,
                 None => !fixed,
             };
-            match s.has(&CONSUL_HTTP_CONFIG) {
-                true => keys
-                    .into_iter()
-                    .filter(short)
-                    .map(|key| hit(key, shown(s.root, key)))
-                    .collect(),
-                false => Vec::new(),
+            if !s.has(&CONSUL_HTTP_CONFIG) {
+                return Vec::new();
             }
+            keys.into_iter()
+                .filter(short)
+                .map(|key| hit(key, value_text(s.root, key)))
+                .collect()
         },
     },
     Rule {
         id: "consul.socket-mode",
         severity: Severity::Unsafe,
-        reason: "every user of the machine may speak to the agent",
+        reason: "every user of the machine can connect to the agent",
         source: page!("general"),
         fix: "set `unix_sockets.mode` to \"0660\" or less",
         check: |s| match at(s.root, "unix_sockets.mode") {
             Some(mode) if modes::socket_is_open(mode) => {
-                vec![hit("unix_sockets.mode", shown(s.root, "unix_sockets.mode"))]
+                vec![hit(
+                    "unix_sockets.mode",
+                    value_text(s.root, "unix_sockets.mode"),
+                )]
             }
             _ => Vec::new(),
         },

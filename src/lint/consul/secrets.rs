@@ -1,4 +1,4 @@
-//! Secrets in what an agent reads, wherever they are.
+//! Rules for secrets in an agent's files.
 
 use super::SECURITY;
 use crate::lint::tree::texts;
@@ -20,7 +20,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
         severity: Severity::Unsafe,
         reason: "an image is copied, and all its nodes would have the same secret",
         source: SECURITY,
-        fix: "leave it out; it comes in a fragment in tmpfs when the node boots",
+        fix: "remove it; a node gets it at boot, in a fragment in tmpfs",
         check: |s| match s.role {
             Role::Image => all(s),
             Role::Node | Role::Founder => Vec::new(),
@@ -29,7 +29,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
         id: "consul.join-secret",
         severity: Severity::Unsafe,
-        reason: "a client's secret or an account's key in a join string is readable in the file, in logs and by the API",
+        reason: "a client secret or account key in a join string is readable in the file, in logs and by the API",
         source: "https://developer.hashicorp.com/consul/docs/deploy/server/cloud-auto-join",
         fix: "give the machine a managed identity, which needs no secret",
         check: |s| {
@@ -40,11 +40,11 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     },
 ];
 
-/// Every secret but those of join strings, which have a rule for every role.
+/// Reports every secret except those of join strings, which another rule checks for every role.
 fn all(s: &Subject) -> Vec<Hit> {
     let known = |path: &str| match path {
         "encrypt" | "license" => Some(true),
-        // Headers of answers: every client sees them.
+        // Headers of responses, which every client sees.
         "http_config.response_headers" => Some(false),
         path if JOINS.contains(&path) => Some(false),
         // The submission URL of Circonus ends in a secret.
@@ -52,6 +52,6 @@ fn all(s: &Subject) -> Vec<Hit> {
         _ => None,
     };
     let keys = secrets::keys(s.root, &known);
-    // What a finding shows is the place alone.
+    // A finding shows only the key, not the secret.
     keys.iter().map(|key| hit(key, "a secret")).collect()
 }

@@ -1,8 +1,8 @@
-//! Who is believed: TLS between agents, and to the API.
+//! Rules for TLS between agents, and to the API.
 
 use super::{
-    SECURITY, everywhere, exposed, is_certified_by_servers, is_configured_by_servers, preferred,
-    serves, tls_is, tls_must_be, tls_text,
+    SECURITY, everywhere, exposed, is_certified_by_servers, is_configured_by_servers,
+    may_be_server, preferred, tls_is, tls_must_be, tls_text,
 };
 use crate::lint::suites::weak_suite;
 use crate::lint::tree::{set_anywhere, text, texts};
@@ -12,7 +12,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
         id: "consul.tls-files",
         severity: Severity::Unsafe,
-        reason: "without a CA and a certificate of its own the agent cannot speak TLS at all",
+        reason: "without a CA and a certificate, the agent cannot use TLS",
         source: page!("tls"),
         fix: "set `ca_file`, `cert_file` and `key_file` in `tls.defaults`",
         check: |s| {
@@ -36,40 +36,41 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
         id: "consul.tls-not-enabled",
         severity: Severity::Unsafe,
-        reason: "files alone enable nothing: with no verify flag set the agent talks in clear",
+        reason: "the files do not enable TLS: without a verify flag, the agent's connections are plaintext",
         source: page!("tls"),
         fix: "set `verify_incoming` and `verify_outgoing` in `tls.defaults`",
         check: |s| {
             let files = tls_text(s, "internal_rpc", "cert_file").is_some();
             let flags = ["verify_incoming", "verify_outgoing"];
-            match files
-                && !flags
-                    .iter()
-                    .any(|flag| tls_is(s, "internal_rpc", flag) == Some(true))
-            {
-                true => vec![hit(
-                    &preferred(s, "defaults", "verify_outgoing"),
-                    "no verify flag",
-                )],
-                false => Vec::new(),
+            let enabled = flags
+                .iter()
+                .any(|flag| tls_is(s, "internal_rpc", flag) == Some(true));
+            if files && !enabled {
+                let key = preferred(s, "defaults", "verify_outgoing");
+                vec![hit(&key, "no verify flag")]
+            } else {
+                Vec::new()
             }
         },
     },
     Rule {
         id: "consul.verify-incoming",
         severity: Severity::Unsafe,
-        reason: "whoever reaches the server's port may speak as a member of the cluster",
+        reason: "any machine that reaches the server's port can act as a member of the cluster",
         source: SECURITY,
         fix: "set `tls.defaults.verify_incoming` or `tls.internal_rpc.verify_incoming` to true",
-        check: |s| match serves(s) {
-            true => tls_must_be(s, "internal_rpc", "verify_incoming"),
-            false => Vec::new(),
+        check: |s| {
+            if may_be_server(s) {
+                tls_must_be(s, "internal_rpc", "verify_incoming")
+            } else {
+                Vec::new()
+            }
         },
     },
     Rule {
         id: "consul.verify-outgoing",
         severity: Severity::Unsafe,
-        reason: "the agent believes whoever answers",
+        reason: "the agent trusts any server that answers",
         source: SECURITY,
         fix: "set `tls.defaults.verify_outgoing` to true",
         check: |s| tls_must_be(s, "internal_rpc", "verify_outgoing"),
@@ -77,18 +78,21 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
         id: "consul.verify-server-hostname",
         severity: Severity::Unsafe,
-        reason: "any member with a certificate of the CA can pass for a server and take over the cluster",
+        reason: "any member with a certificate of the CA can act as a server and take over the cluster",
         source: SECURITY,
         fix: "set `tls.internal_rpc.verify_server_hostname` to true",
-        check: |s| match is_configured_by_servers(s) {
-            true => Vec::new(),
-            false => tls_must_be(s, "internal_rpc", "verify_server_hostname"),
+        check: |s| {
+            if is_configured_by_servers(s) {
+                Vec::new()
+            } else {
+                tls_must_be(s, "internal_rpc", "verify_server_hostname")
+            }
         },
     },
     Rule {
         id: "consul.https-verify-incoming",
         severity: Severity::Unsafe,
-        reason: "the API is open beyond this machine to whoever has no certificate",
+        reason: "other machines can use the API without a certificate",
         source: page!("tls"),
         fix: "bind the API to 127.0.0.1, or set `verify_incoming` in `tls.defaults` or `tls.https` to true",
         check: |s| match tls_is(s, "https", "verify_incoming") {
@@ -124,7 +128,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
         severity: Severity::Unsafe,
         reason: "the list has suites without forward secrecy or without authenticated encryption",
         source: page!("tls"),
-        fix: "leave `tls_cipher_suites` out: the defaults are good",
+        fix: "remove `tls_cipher_suites`: the defaults are secure",
         check: |s| {
             let keys = everywhere("tls_cipher_suites");
             keys.filter_map(|key| Some(hit(&key, weak_suite(&texts(s.root, &key))?)))
@@ -134,7 +138,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
         id: "consul.check-skip-verify",
         severity: Severity::Unsafe,
-        reason: "a check that believes whoever answers says nothing of the service",
+        reason: "a check that trusts any server does not check the service",
         source: "https://developer.hashicorp.com/consul/docs/reference/service/health-check",
         fix: "remove it, and name the CA",
         check: |s| {

@@ -1,6 +1,5 @@
-//! Storage backends: which keys each of them reads, which of these are secrets, and when it speaks in clear.
-//!
-//! From Vault's documentation of each backend, and from what `physical/` of its source looks up.
+//! Describes storage backends: their keys, their secrets, and when a connection is plaintext.
+//! Source: Vault's documentation of each backend, and `physical/` of its source code.
 
 mod table;
 
@@ -11,7 +10,7 @@ use crate::lint::secrets;
 use crate::lint::tree::{is, text};
 use table::BACKENDS;
 
-/// Keys of every backend, which Vault takes out before it gives the rest to the backend.
+/// Keys of every backend, which Vault itself reads.
 pub(super) const COMMON: &[&str] = &[
     "redirect_addr",
     "advertise_addr",
@@ -21,38 +20,39 @@ pub(super) const COMMON: &[&str] = &[
     "ha_enabled",
 ];
 
-/// One kind of storage.
+/// A kind of storage.
 pub(super) struct Backend {
-    /// Its label, as in `storage "raft"`.
+    /// Label, as in `storage "raft"`.
     pub name: &'static str,
-    /// Its keys, which count in this spelling alone, without those of [`COMMON`].
+    /// Keys in the required spelling, without those of [`COMMON`].
     pub keys: &'static [&'static str],
-    /// Those that are secrets although their names do not say so.
+    /// Keys whose value is a secret, although their names do not show it.
     pub secrets: &'static [&'static str],
     clear: Clear,
 }
 
-/// What makes a connection go in clear.
+/// The condition for a plaintext connection.
 enum Clear {
-    /// Nothing that a key says.
+    /// No key makes the connection plaintext.
     Never,
-    /// An address under this key with this scheme.
+    /// One of these keys has an address with this scheme.
     Scheme(&'static [&'static str], &'static str),
-    /// TLS that this key turns on, for the hosts under another.
+    /// The first key, which enables TLS, is not set for the hosts of the second key.
     Unless(&'static str, &'static str),
-    /// `sslmode` in a connection string. Without one the driver falls back to plaintext, as with `prefer`.
+    /// `sslmode` of this connection string is weak. By default the driver falls back to plaintext.
     SslMode(&'static str),
-    /// S3, which has a flag and an endpoint.
+    /// `disable_ssl` of S3 is set, or `endpoint` has the scheme http.
     DisableSsl,
 }
 
-/// The backend with this label.
+/// Returns the backend with this label.
 pub(super) fn named(label: &str) -> Option<&'static Backend> {
     BACKENDS.iter().find(|backend| backend.name == label)
 }
 
 impl Backend {
-    /// The key by which credentials and data go over the network in clear. `mode` is that of a variable, for PostgreSQL.
+    /// Returns the key that makes the connection plaintext. `mode` is PostgreSQL's variable for
+    /// `sslmode`.
     pub(super) fn clear_key(&self, body: &Value, mode: Option<&str>) -> Option<&'static str> {
         let hosts = |key: &str| text(body, key).map(|all| all.split(',').all(is_loopback));
         match &self.clear {
@@ -61,7 +61,7 @@ impl Backend {
                 let mut all = text(body, key).into_iter().flat_map(|all| all.split(','));
                 all.any(|one| has_scheme(one, scheme) && !is_loopback(one))
             }),
-            // Without hosts it is this machine, by every default.
+            // The default host of every backend is this machine.
             Clear::Unless(key, at) => {
                 let on = is(body, key) == Some(true)
                     || (is(body, key).is_none() && text(body, key).is_some());
@@ -74,7 +74,7 @@ impl Backend {
                 let mode = mode.trim_start_matches([' ', '\'']);
                 let mode = mode.split(['&', ' ', '\'']).next()?;
                 let weak = ["", "disable", "allow", "prefer"].contains(&mode);
-                (weak && !is_of_this_machine(url)).then_some(*key)
+                (weak && !is_local(url)).then_some(*key)
             }
             Clear::DisableSsl if is(body, "disable_ssl") == Some(true) => Some("disable_ssl"),
             Clear::DisableSsl => text(body, "endpoint")
@@ -84,9 +84,11 @@ impl Backend {
     }
 }
 
-/// Whether a connection string is one for this machine: as a URL, or as words with `host=`. A URL may have several hosts, or
-/// none, and that of a socket as its parameter.
-fn is_of_this_machine(url: &str) -> bool {
+/// Tells if a connection string leads to this machine.
+///
+/// It is a URL, or words with `host=`. A URL may have several hosts, or none, or the host of a
+/// socket as a parameter.
+fn is_local(url: &str) -> bool {
     if url.contains("://") {
         let hosts = authority(url);
         let named = url

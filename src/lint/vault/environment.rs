@@ -1,4 +1,4 @@
-//! Variables that Vault's unit sets. Those that count for a key are looked at as that key, by its own rules.
+//! Rules for variables of Vault's unit. A variable that sets a key is checked by the key's rules.
 
 use super::of_consul;
 use crate::lint::tree::{is, text};
@@ -8,7 +8,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
         id: "vault.pending-removal",
         severity: Severity::Unsafe,
-        reason: "Vault keeps a plugin in use that is announced for removal, and gets no more fixes",
+        reason: "Vault uses a plugin that is announced for removal and gets no more fixes",
         source: "https://developer.hashicorp.com/vault/docs/deprecation",
         fix: "move to the plugin's successor, and remove the variable",
         check: |s| named(s, |name| name.starts_with("VAULT_ALLOW_PENDING_REMOVAL_")),
@@ -43,14 +43,14 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
         id: "vault.environment-unread",
         severity: Severity::Note,
-        reason: "Vault does not take this key from a variable, so that what was meant is not set",
+        reason: "Vault does not read this key from a variable, so the key is not set",
         source: super::CONFIGURATION,
-        fix: "remove the variable, and set what is meant in Vault's file",
+        fix: "remove the variable, and set the key in Vault's file",
         check: unread,
     },
 ];
 
-/// Keys that have no variable, although others do.
+/// Keys without a variable.
 const UNREAD: &[&str] = &[
     "allow_audit_log_prefixing",
     "cluster_name",
@@ -66,33 +66,33 @@ const UNREAD: &[&str] = &[
     "raw_storage_endpoint",
 ];
 
-/// Variables that Vault does not read, and those that are for naught because its file sets the key.
+/// Reports variables that Vault does not read, or that its file overrides.
 fn unread(s: &Subject) -> Vec<Hit> {
     let names = s
         .environment
         .as_object()
         .into_iter()
         .flat_map(|all| all.keys());
-    let meant = names.filter_map(|name| {
+    let unread = names.filter_map(|name| {
         let key = name.strip_prefix("VAULT_")?.to_ascii_lowercase();
-        let found = format!("the file alone sets `{key}`");
+        let found = format!("only the file sets `{key}`");
         UNREAD.contains(&key.as_str()).then(|| hit(name, found))
     });
-    let mut hits: Vec<Hit> = meant.collect();
+    let mut hits: Vec<Hit> = unread.collect();
     let address = text(s.environment, "CONSUL_HTTP_ADDR");
     let plain = is(s.environment, "CONSUL_HTTP_SSL") == Some(false);
-    let other = of_consul(s, |body| {
+    let overridden = of_consul(s, |body| {
         let set = |key| text(body, key);
         let mut hits = Vec::new();
         if address.is_some() && set("address").is_some_and(|one| Some(one) != address) {
-            hits.push(hit("CONSUL_HTTP_ADDR", "the file's `address` counts"));
+            hits.push(hit("CONSUL_HTTP_ADDR", "the file's `address` is used"));
         }
         if plain && set("scheme").is_some() {
-            hits.push(hit("CONSUL_HTTP_SSL", "the file's `scheme` counts"));
+            hits.push(hit("CONSUL_HTTP_SSL", "the file's `scheme` is used"));
         }
         hits
     });
-    for Hit { key, found } in other {
+    for Hit { key, found } in overridden {
         let name = key.rsplit('.').next().unwrap_or(&key);
         if !hits.iter().any(|one| one.key == name) {
             hits.push(hit(name, found));
@@ -101,21 +101,21 @@ fn unread(s: &Subject) -> Vec<Hit> {
     hits
 }
 
-/// Variables with such a name that are set to something other than a false value.
-fn named(s: &Subject, wanted: impl Fn(&str) -> bool) -> Vec<Hit> {
+/// Reports variables whose name matches, unless the value is false.
+fn named(s: &Subject, matches: impl Fn(&str) -> bool) -> Vec<Hit> {
     let all = s.environment.as_object().into_iter().flatten();
     all.filter_map(|(name, value)| {
         let value = value.as_str().filter(|value| {
             !["", "0", "f", "false"].contains(&value.to_ascii_lowercase().as_str())
         })?;
-        wanted(name).then(|| hit(name, value))
+        matches(name).then(|| hit(name, value))
     })
     .collect()
 }
 
 fn secret_variables(s: &Subject) -> Vec<Hit> {
     let known = |name: &str| match name {
-        // A connection string has a password where it has a user.
+        // Connection strings with a password are recognized by their form.
         "VAULT_LICENSE" | "VAULT_HSM_PIN" => Some(true),
         _ => None,
     };

@@ -1,4 +1,4 @@
-//! Keys that Vault does not know. It ignores them without a word, and with them what they were meant to protect.
+//! Finds keys that Vault does not know. Vault ignores them silently.
 
 mod tables;
 
@@ -12,19 +12,19 @@ use tables::{
     INFLIGHT, KUBERNETES, LISTENER, METRICS, PROFILING, QUIT, TELEMETRY, TOP, USER_LOCKOUT,
 };
 
-/// Letters that two names may differ in, for each of their letters.
-const SLIPS: f64 = 0.3;
+/// Share of letters in which two similar names may differ.
+const MAX_TYPO_RATIO: f64 = 0.3;
 
 pub(in crate::lint) const RULES: &[Rule] = &[Rule {
     id: "vault.unknown-key",
     severity: Severity::Unsafe,
     reason: "Vault ignores a key that it does not know, and says nothing at start",
     source: CONFIGURATION,
-    fix: "write the key as Vault's documentation has it; `vault operator diagnose` lists unknown keys too",
+    fix: "write the key as in Vault's documentation; `vault operator diagnose` also lists unknown keys",
     check: unknown,
 }];
 
-/// Where a set of keys belongs, for the suggestion.
+/// Names of blocks and their keys, for the suggestion.
 const PLACES: &[(&str, &[&str])] = &[
     ("the top of the file", TOP),
     ("`listener`", LISTENER),
@@ -96,7 +96,7 @@ fn of_seals(s: &Subject, hits: &mut Vec<Hit>) {
     }
 }
 
-/// Adds the keys of `body` that are in none of `known`.
+/// Reports the keys of `body` that are in none of `known`.
 fn check(hits: &mut Vec<Hit>, place: &str, body: &Value, known: &[&[&str]]) {
     for key in body.as_object().into_iter().flat_map(|all| all.keys()) {
         let is_known = known.iter().any(|keys| keys.contains(&key.as_str()));
@@ -111,29 +111,29 @@ fn check(hits: &mut Vec<Hit>, place: &str, body: &Value, known: &[&[&str]]) {
     }
 }
 
-/// JSON has no comments: files have them as keys that no product reads.
+/// Tells if a key is a comment, which JSON files write as an unknown key.
 fn is_comment(key: &str) -> bool {
     key.starts_with(['_', '/', '#', '$']) || matches!(key, "comment" | "comments" | "description")
 }
 
-/// What the key may have been meant to be: one of the same place, or one of another place.
+/// Suggests a similar key of the same block, or the block that the key belongs to.
 fn suggestion(key: &str, known: &[&[&str]]) -> String {
     let all = known.iter().copied().flatten().copied();
     if let Some(name) = nearest(key, all) {
-        return format!("unknown; did you mean `{name}`?");
+        return format!("unknown; expected `{name}`");
     }
     let same = key.replace('-', "_");
     let elsewhere = PLACES
         .iter()
         .find(|(_, keys)| keys.contains(&same.as_str()));
     if let Some((place, _)) = elsewhere {
-        return format!("unknown here; `{same}` belongs into {place}");
+        return format!("unknown here; `{same}` belongs in {place}");
     }
     let storage = STORAGES.first().copied().unwrap_or_default();
     let backend = backends::named("consul").filter(|table| table.keys.contains(&same.as_str()));
     match backend {
         Some(table) => format!(
-            "unknown here; `{same}` belongs into `{storage} \"{}\"`",
+            "unknown here; `{same}` belongs in `{storage} \"{}\"`",
             table.name
         ),
         None => "unknown".to_owned(),
@@ -142,20 +142,20 @@ fn suggestion(key: &str, known: &[&[&str]]) -> String {
 
 fn nearest<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |name: &str| name.replace(['-', '_'], "").to_ascii_lowercase();
-    let slips = known.map(|name| {
-        let slips = strsim::damerau_levenshtein(&plain(key), &plain(name));
-        (slips, name)
+    let typos = known.map(|name| {
+        let typos = strsim::damerau_levenshtein(&plain(key), &plain(name));
+        (typos, name)
     });
     #[expect(
         clippy::cast_precision_loss,
         reason = "names are far shorter than 2^52 letters"
     )]
-    let close = |(slips, name): &(usize, &str)| {
+    let close = |(typos, name): &(usize, &str)| {
         let shortened = key.len() > 4 && plain(name).starts_with(&plain(key));
-        shortened || (*slips as f64) < SLIPS * plain(name).len() as f64
+        shortened || (*typos as f64) < MAX_TYPO_RATIO * plain(name).len() as f64
     };
-    slips
+    typos
         .filter(close)
-        .min_by_key(|(slips, _)| *slips)
+        .min_by_key(|(typos, _)| *typos)
         .map(|(_, name)| name)
 }

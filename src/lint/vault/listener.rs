@@ -1,11 +1,11 @@
-//! Where Vault listens, and to whom.
+//! Rules for Vault's listeners.
 
 use serde_json::Value;
 
 use super::{
-    LISTENER, deep, is_local, listeners, missing, of_listeners, of_open_listeners, old_tls,
+    LISTENER, is_local, listeners, missing, nested_flag, of_listeners, of_open_listeners, old_tls,
 };
-use crate::lint::address::are_everything;
+use crate::lint::address::cover_all_addresses;
 use crate::lint::suites::weak_suite;
 use crate::lint::tree::{Block, at, blocks, is, number, text, texts};
 use crate::lint::{Hit, Rule, Severity, hit, modes, must_not_be};
@@ -14,12 +14,15 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
         id: "vault.listener",
         severity: Severity::Unsafe,
-        reason: "nobody says where Vault listens, nor with which certificate",
+        reason: "no listener is configured, so Vault has no address and no certificate",
         source: LISTENER,
         fix: "add a `listener \"tcp\"` with a certificate",
-        check: |s| match blocks(s.root, "listener").is_empty() {
-            true => vec![hit("listener", "nothing")],
-            false => Vec::new(),
+        check: |s| {
+            if blocks(s.root, "listener").is_empty() {
+                vec![hit("listener", "nothing")]
+            } else {
+                Vec::new()
+            }
         },
     },
     Rule {
@@ -29,22 +32,28 @@ pub(in crate::lint) const RULES: &[Rule] = &[
         source: LISTENER,
         fix: "remove `tls_disable`, and name a certificate and its key",
         check: |s| {
-            of_listeners(s, |body| match is_local(body) {
-                true => Vec::new(),
-                false => must_not_be(body, true, &["tls_disable"]),
+            of_listeners(s, |body| {
+                if is_local(body) {
+                    Vec::new()
+                } else {
+                    must_not_be(body, true, &["tls_disable"])
+                }
             })
         },
     },
     Rule {
         id: "vault.listener-plaintext-local",
         severity: Severity::Note,
-        reason: "in clear on this machine: a process that takes the port while Vault is down gets the tokens of clients",
+        reason: "the listener is plaintext on this machine: a process that takes the port while Vault is down gets the tokens of clients",
         source: LISTENER,
         fix: "remove `tls_disable`, or use a `listener \"unix\"` with a mode",
         check: |s| {
-            of_listeners(s, |body| match is_local(body) {
-                true => must_not_be(body, true, &["tls_disable"]),
-                false => Vec::new(),
+            of_listeners(s, |body| {
+                if is_local(body) {
+                    must_not_be(body, true, &["tls_disable"])
+                } else {
+                    Vec::new()
+                }
             })
         },
     },
@@ -72,7 +81,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
         id: "vault.listener-tls-max-version",
         severity: Severity::Unsafe,
-        reason: "what is newest and best is switched off",
+        reason: "newer versions of TLS are disabled",
         source: LISTENER,
         fix: "remove `tls_max_version`",
         check: |s| {
@@ -87,7 +96,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
         severity: Severity::Unsafe,
         reason: "the list has suites without forward secrecy or without authenticated encryption",
         source: LISTENER,
-        fix: "leave `tls_cipher_suites` out: the defaults are good",
+        fix: "remove `tls_cipher_suites`: the defaults are secure",
         check: |s| {
             of_listeners(s, |body| {
                 let weak = weak_suite(&texts(body, "tls_cipher_suites"));
@@ -100,15 +109,15 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
         id: "vault.listener-client-certificates",
         severity: Severity::Unsafe,
-        reason: "clients are asked for no certificate although the other key demands one; Vault obeys one of the two",
+        reason: "one key requires client certificates, the other disables them; Vault follows only one",
         source: LISTENER,
         fix: "remove `tls_disable_client_certs`",
         check: |s| {
             of_listeners(s, |body| {
-                let both = is(body, "tls_require_and_verify_client_cert") == Some(true);
-                match both {
-                    true => must_not_be(body, true, &["tls_disable_client_certs"]),
-                    false => Vec::new(),
+                if is(body, "tls_require_and_verify_client_cert") == Some(true) {
+                    must_not_be(body, true, &["tls_disable_client_certs"])
+                } else {
+                    Vec::new()
                 }
             })
         },
@@ -116,7 +125,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
         id: "vault.listener-client-ca",
         severity: Severity::Unsafe,
-        reason: "certificates of clients are demanded, and any public authority may issue them",
+        reason: "client certificates are required, but any public authority may issue them",
         source: LISTENER,
         fix: "set `tls_client_ca_file` to the authority of your clients",
         check: |s| {
@@ -133,7 +142,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
         severity: Severity::Unsafe,
         reason: "each client that reaches the listener chooses the address that the audit log shows",
         source: LISTENER,
-        fix: "leave the `x_forwarded_for_reject_…` keys at their default, true, and name the load balancers alone",
+        fix: "leave the `x_forwarded_for_reject_…` keys at their default, true, and name only the load balancers",
         check: |s| {
             of_listeners(s, |body| {
                 let keys = [
@@ -144,7 +153,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
                     .iter()
                     .flat_map(|key| must_not_be(body, false, &[key]))
                     .collect();
-                hits.extend(everyone(body, "x_forwarded_for_authorized_addrs"));
+                hits.extend(all_addresses(body, "x_forwarded_for_authorized_addrs"));
                 hits
             })
         },
@@ -154,11 +163,11 @@ pub(in crate::lint) const RULES: &[Rule] = &[
         severity: Severity::Unsafe,
         reason: "each client that reaches the listener chooses the address that the audit log shows",
         source: LISTENER,
-        fix: "use `deny_unauthorized`, and name the load balancers alone in `proxy_protocol_authorized_addrs`",
+        fix: "use `deny_unauthorized`, and name only the load balancers in `proxy_protocol_authorized_addrs`",
         check: |s| {
             of_listeners(s, |body| match text(body, "proxy_protocol_behavior") {
                 Some("use_always") => vec![hit("proxy_protocol_behavior", "use_always")],
-                Some(_) => everyone(body, "proxy_protocol_authorized_addrs"),
+                Some(_) => all_addresses(body, "proxy_protocol_authorized_addrs"),
                 None => Vec::new(),
             })
         },
@@ -166,27 +175,27 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
         id: "vault.unauthenticated-metrics",
         severity: Severity::Unsafe,
-        reason: "figures of the cluster, with names of mounts and paths, for every client that reaches the listener",
+        reason: "every client that reaches the listener can read metrics, with names of mounts and paths",
         source: LISTENER,
-        fix: "remove it, and give the collector a token; or use a listener of its own on 127.0.0.1",
+        fix: "remove it, and give the collector a token; or use a separate listener on 127.0.0.1",
         check: |s| of_open_listeners(s, "telemetry.unauthenticated_metrics_access"),
     },
     Rule {
         id: "vault.unauthenticated-pprof",
         severity: Severity::Unsafe,
-        reason: "profiles hold memory, and memory holds secrets",
+        reason: "profiles contain memory, and memory contains secrets",
         source: LISTENER,
         fix: "remove it",
         check: |s| {
             of_listeners(s, |body| {
-                deep(body, "profiling.unauthenticated_pprof_access")
+                nested_flag(body, "profiling.unauthenticated_pprof_access")
             })
         },
     },
     Rule {
         id: "vault.unauthenticated-requests",
         severity: Severity::Unsafe,
-        reason: "who asks for what at this moment, for everybody",
+        reason: "every client that reaches the listener can see the requests of other clients",
         source: LISTENER,
         fix: "remove it",
         check: |s| {
@@ -199,7 +208,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
         id: "vault.unauthenticated-operations",
         severity: Severity::Unsafe,
-        reason: "since 2.0 a new root token and new unseal keys need a token; this takes it back",
+        reason: "since 2.0, creating a root token or new unseal keys requires a token; this key removes the requirement",
         source: "https://developer.hashicorp.com/vault/docs/updates/important-changes",
         fix: "remove `enable_unauthenticated_access`",
         check: |s| match at(s.root, "enable_unauthenticated_access") {
@@ -211,7 +220,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
         id: "vault.socket-mode",
         severity: Severity::Unsafe,
-        reason: "every user of the machine may speak to Vault",
+        reason: "every user of the machine can connect to Vault",
         source: "https://developer.hashicorp.com/vault/docs/configuration/listener/unix",
         fix: "set `socket_mode` to \"0660\" or less",
         check: |s| {
@@ -234,14 +243,12 @@ pub(in crate::lint) const RULES: &[Rule] = &[
         check: |s| {
             of_listeners(s, |body| {
                 let off = is(body, "cors_enabled") == Some(false);
-                let all = texts(body, "cors_allowed_origins");
-                match !off
-                    && all
-                        .iter()
-                        .any(|one| one.split(',').any(|one| one.trim() == "*"))
-                {
-                    true => vec![hit("cors_allowed_origins", "*")],
-                    false => Vec::new(),
+                let origins = texts(body, "cors_allowed_origins");
+                let mut origins = origins.iter().flat_map(|origins| origins.split(','));
+                if !off && origins.any(|origin| origin.trim() == "*") {
+                    vec![hit("cors_allowed_origins", "*")]
+                } else {
+                    Vec::new()
                 }
             })
         },
@@ -266,11 +273,12 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     },
 ];
 
-/// Networks that are every address together.
-fn everyone(body: &Value, key: &str) -> Vec<Hit> {
+/// Reports networks that cover all addresses.
+fn all_addresses(body: &Value, key: &str) -> Vec<Hit> {
     let networks = texts(body, key);
-    match are_everything(&networks) {
-        true => vec![hit(key, networks.join(", "))],
-        false => Vec::new(),
+    if cover_all_addresses(&networks) {
+        vec![hit(key, networks.join(", "))]
+    } else {
+        Vec::new()
     }
 }

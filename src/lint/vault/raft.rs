@@ -1,4 +1,4 @@
-//! How nodes join a cluster with integrated storage.
+//! Rules for nodes that join a cluster with integrated storage.
 
 use serde_json::Value;
 
@@ -27,7 +27,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
         id: "vault.raft-join-plaintext",
         severity: Severity::Unsafe,
-        reason: "the node asks the leader in clear to let it in: what answers may be another machine, and the keys of the cluster's own TLS go over this connection",
+        reason: "the node joins the leader in plaintext: another machine may answer, and the keys of the cluster's own TLS go over this connection",
         source: RAFT,
         fix: "use https:// in `leader_api_addr` and leave `auto_join_scheme` out, with `leader_ca_cert_file` and `leader_tls_servername`",
         check: |s| of_joins(s, plaintext),
@@ -35,7 +35,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
         id: "vault.raft-join-secret",
         severity: Severity::Unsafe,
-        reason: "a secret of the cloud, or the private key of a node, can be read in the file and is copied with it",
+        reason: "a cloud secret, or the private key of a node, is readable in the file and copied with it",
         source: RAFT,
         fix: "give the machine a managed identity, and use `leader_client_key_file` for a key",
         check: |s| of_joins(s, secrets),
@@ -50,9 +50,10 @@ pub(in crate::lint) const RULES: &[Rule] = &[
             let mut storage = storage(s).into_iter();
             let raft = storage.any(|one| one.label == "raft" && !one.key.starts_with("ha_"));
             let set = at(s.root, "disable_mlock").is_some();
-            match raft && !set && s.has(&VAULT_MLOCK) {
-                true => vec![hit("disable_mlock", "nothing")],
-                false => Vec::new(),
+            if raft && !set && s.has(&VAULT_MLOCK) {
+                vec![hit("disable_mlock", "nothing")]
+            } else {
+                Vec::new()
             }
         },
     },
@@ -69,9 +70,9 @@ fn of_joins(s: &Subject, check: impl Fn(&Value) -> Vec<Hit>) -> Vec<Hit> {
     hits
 }
 
-/// The joins of a storage: blocks of HCL, an object or a list of JSON, or a text with a list of JSON.
+/// Returns the joins of a storage: HCL blocks, a JSON object or list, or a text with a JSON list.
 ///
-/// Vault reads all of these as JSON in the end, which compares keys without case.
+/// Vault converts all of these to JSON, which compares keys without case.
 pub(super) fn joins(storage: &str, body: &Value) -> Vec<(String, Value)> {
     let name = format!("{storage}.retry_join");
     let in_text = text(body, "retry_join").map(serde_json::from_str::<Value>);

@@ -1,4 +1,4 @@
-//! Seals: which keys each of them reads, and what is wrong with a seal.
+//! Rules for seals, and the keys of each seal.
 
 use serde_json::Value;
 
@@ -7,13 +7,13 @@ use crate::lint::address::{has_scheme, is_loopback};
 use crate::lint::tree::{Block, blocks, items, text};
 use crate::lint::{Hit, Rule, Severity, Subject, hit, must_not_be};
 
-/// Names under which Vault reads seals.
+/// Names of seal stanzas.
 pub(super) const STANZAS: &[&str] = &["seal", "hsm", "kms"];
 
 /// Keys of every seal.
 pub(super) const COMMON: &[&str] = &["disabled", "purpose", "priority", "name", "recover"];
 
-/// A seal's label, and its keys.
+/// Keys of each seal, by label.
 pub(super) const KEYS: &[(&str, &[&str])] = &[
     (
         "alicloudkms",
@@ -116,18 +116,21 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
         id: "vault.seal",
         severity: Severity::Note,
-        reason: "after each start, operators unseal this node by hand with shares of the key",
+        reason: "after each start, operators must unseal this node by hand with key shares",
         source: "https://developer.hashicorp.com/vault/docs/concepts/seal",
         fix: "add a `seal` if nodes restart unattended, for example \"azurekeyvault\" with a managed identity",
-        check: |s| match all(s).is_empty() && bare(s).is_empty() {
-            true => vec![hit("seal", "nothing")],
-            false => Vec::new(),
+        check: |s| {
+            if all(s).is_empty() && unlabelled(s).is_empty() {
+                vec![hit("seal", "nothing")]
+            } else {
+                Vec::new()
+            }
         },
     },
     Rule {
         id: "vault.seal-secret",
         severity: Severity::Unsafe,
-        reason: "who reads the file can unseal Vault",
+        reason: "anyone who can read the file can unseal Vault",
         source: "https://developer.hashicorp.com/vault/docs/configuration/seal",
         fix: "leave it out, and give the machine a managed identity",
         check: |s| within(all(s).into_iter(), secrets),
@@ -135,7 +138,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
         id: "vault.seal-skip-verify",
         severity: Severity::Unsafe,
-        reason: "Vault gives the key of its keys to any server that answers",
+        reason: "Vault gives its root key to any server that answers",
         source: "https://developer.hashicorp.com/vault/docs/configuration/seal/transit",
         fix: "remove `tls_skip_verify`, and set `tls_ca_cert`",
         check: |s| {
@@ -147,21 +150,21 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
         id: "vault.seal-plaintext",
         severity: Severity::Unsafe,
-        reason: "the key of Vault's keys goes over the network in clear",
+        reason: "Vault's root key goes over the network in plaintext",
         source: "https://developer.hashicorp.com/vault/docs/configuration/seal/transit",
         fix: "use an address with https://",
         check: |s| within(all(s).into_iter(), plaintext),
     },
 ];
 
-/// All seals with a label.
+/// Returns all seals with a label.
 pub(super) fn all<'a>(s: &Subject<'a>) -> Vec<Block<'a>> {
     let names = STANZAS.iter();
     names.flat_map(|name| blocks(s.root, name)).collect()
 }
 
-/// Seals without a label, which older files have.
-fn bare(s: &Subject) -> Vec<String> {
+/// Returns the keys of seals without a label, as in older files.
+fn unlabelled(s: &Subject) -> Vec<String> {
     let names = STANZAS.iter();
     names
         .flat_map(|name| items(s.root.get(*name), name))
@@ -172,7 +175,7 @@ fn bare(s: &Subject) -> Vec<String> {
 fn secrets(body: &Value) -> Vec<Hit> {
     secret_keys(body, &|path| match path {
         "pin" | "current_key" | "previous_key" => Some(true),
-        // The path of a file; Google's own format, if it begins so.
+        // A path, or Google's credentials as JSON.
         "credentials" => text(body, path).map(|text| text.trim_start().starts_with('{')),
         _ => None,
     })
@@ -185,9 +188,9 @@ fn plaintext(body: &Value) -> Vec<Hit> {
         "crypto_endpoint",
         "management_endpoint",
     ];
-    let clear = |key: &&str| {
+    let is_plaintext = |key: &&str| {
         text(body, key).is_some_and(|one| has_scheme(one, "http") && !is_loopback(one))
     };
-    let keys = keys.into_iter().filter(clear);
+    let keys = keys.into_iter().filter(is_plaintext);
     keys.map(|key| hit(key, "http://")).collect()
 }

@@ -1,28 +1,31 @@
-//! The server itself, and what it tells others of itself.
+//! Rules for the server: files, addresses, memory, logs and plugins.
 
 use super::{
     API_PORT, CONFIGURATION, HA, HARDENING, is_below, is_misleading, listeners, port, storage,
 };
 use crate::lint::address::{has_scheme, is_loopback};
 use crate::lint::tree::{at, is, items, text};
-use crate::lint::{Hit, Role, Rule, Severity, Subject, hit, modes, must_not_be, shown};
+use crate::lint::{Hit, Role, Rule, Severity, Subject, hit, modes, must_not_be, value_text};
 
 pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
         id: "vault.one-file",
         severity: Severity::Unsafe,
-        reason: "Vault reads the files of a folder in the order of the file system, which is not that of their names; if two of them set a key, chance decides",
+        reason: "Vault reads the files of a folder in the order of the file system, not of their names; if two files set a key, the result is random",
         source: "https://github.com/hashicorp/vault/blob/v1.20.4/command/server/config.go",
         fix: "write one file",
-        check: |s| match s.files > 1 {
-            true => vec![hit("", format!("{} files", s.files))],
-            false => Vec::new(),
+        check: |s| {
+            if s.files > 1 {
+                vec![hit("", format!("{} files", s.files))]
+            } else {
+                Vec::new()
+            }
         },
     },
     Rule {
         id: "vault.api-addr",
         severity: Severity::Unsafe,
-        reason: "clients that are sent to the active node follow this address; without TLS, or to themselves, they must not",
+        reason: "standby nodes redirect clients to this address; it must use TLS and must not lead clients to themselves",
         source: HA,
         fix: "set `api_addr` to https:// and the node's own address, not a load balancer's",
         check: api_addr,
@@ -30,27 +33,28 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
         id: "vault.api-addr-port",
         severity: Severity::Unsafe,
-        reason: "clients are sent to a port at which no listener serves the API",
+        reason: "clients are redirected to a port without a listener",
         source: HA,
         fix: "name the port of a listener",
         check: |s| {
-            let Some(wanted) = text(s.root, "api_addr").map(port) else {
+            let Some(api_port) = text(s.root, "api_addr").map(port) else {
                 return Vec::new();
             };
             let all = listeners(s, "tcp").into_iter();
             let ports: Vec<&str> = all
                 .map(|one| text(one.body, "address").map_or(API_PORT, port))
                 .collect();
-            match ports.is_empty() || ports.contains(&wanted) {
-                true => Vec::new(),
-                false => vec![hit("api_addr", shown(s.root, "api_addr"))],
+            if ports.is_empty() || ports.contains(&api_port) {
+                Vec::new()
+            } else {
+                vec![hit("api_addr", value_text(s.root, "api_addr"))]
             }
         },
     },
     Rule {
         id: "vault.cluster-addr",
         severity: Severity::Unsafe,
-        reason: "other nodes that forward requests to this address reach themselves, or nothing",
+        reason: "other nodes forward requests to this address, and reach themselves or no server",
         source: HA,
         fix: "set `cluster_addr` to the node's own address with port 8201",
         check: cluster_addr,
@@ -66,22 +70,22 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
         id: "vault.mlock",
         severity: Severity::Unsafe,
-        reason: "secrets in memory may be written to a swap device; only integrated storage is a reason for that",
+        reason: "secrets in memory may be written to a swap device; only integrated storage requires this",
         source: CONFIGURATION,
         fix: "remove `disable_mlock` or set it to false, and set LimitMEMLOCK in the unit to infinity",
         check: |s| match (
             is(s.root, "disable_mlock"),
-            // Of variables alone the storage is unknown.
+            // Without files the storage is unknown.
             s.files == 0 || storage(s).iter().any(|one| one.label == "raft"),
         ) {
-            (Some(true), false) => vec![hit("disable_mlock", shown(s.root, "disable_mlock"))],
+            (Some(true), false) => vec![hit("disable_mlock", value_text(s.root, "disable_mlock"))],
             _ => Vec::new(),
         },
     },
     Rule {
         id: "vault.raw-storage",
         severity: Severity::Unsafe,
-        reason: "what is stored can be read and changed past all of Vault's rules",
+        reason: "stored data can be read and changed without Vault's policies",
         source: CONFIGURATION,
         fix: "remove `raw_storage_endpoint`",
         check: |s| must_not_be(s.root, true, &["raw_storage_endpoint"]),
@@ -89,7 +93,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
         id: "vault.introspection",
         severity: Severity::Unsafe,
-        reason: "shows the insides of Vault's memory; meant for its developers",
+        reason: "the endpoint shows Vault's internal state; it is meant for Vault's developers",
         source: CONFIGURATION,
         fix: "remove `introspection_endpoint`",
         check: |s| must_not_be(s.root, true, &["introspection_endpoint"]),
@@ -97,9 +101,9 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
         id: "vault.log-level",
         severity: Severity::Unsafe,
-        reason: "such logs say what is asked and with what",
+        reason: "logs of this level contain requests and their data",
         source: HARDENING,
-        fix: "set `log_level` to \"info\", and raise it for an hour where it is needed",
+        fix: "set `log_level` to \"info\", and raise it only for a short time",
         check: |s| {
             let level = text(s.root, "log_level").map(str::to_lowercase);
             level
@@ -112,9 +116,9 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
         id: "vault.plugins",
         severity: Severity::Unsafe,
-        reason: "a user who may write there has programs run by Vault",
+        reason: "any user who can write to the folder can run programs as Vault",
         source: CONFIGURATION,
-        fix: "use a folder of root's own, such as /opt/vault/plugins",
+        fix: "use a folder that only root can write, such as /opt/vault/plugins",
         check: |s| match text(s.root, "plugin_directory") {
             Some(folder)
                 if ["/tmp", "/var/tmp", "/dev/shm", "/home"]
@@ -129,14 +133,14 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
         id: "vault.plugin-permissions",
         severity: Severity::Unsafe,
-        reason: "Vault is told to accept programs that others may change",
+        reason: "Vault accepts plugins that other users can change",
         source: CONFIGURATION,
         fix: "remove `plugin_file_permissions`, or set it to 0550 or less",
         check: |s| {
             let key = "plugin_file_permissions";
             let mode = at(s.root, key).and_then(modes::of_digits);
             match mode {
-                Some(mode) if mode & 0o022 != 0 => vec![hit(key, shown(s.root, key))],
+                Some(mode) if mode & 0o022 != 0 => vec![hit(key, value_text(s.root, key))],
                 _ => Vec::new(),
             }
         },
@@ -144,7 +148,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
         id: "vault.audit-prefix",
         severity: Severity::Unsafe,
-        reason: "an operator who may enable audit devices can write a file that starts as they choose, and have it run as a plugin (CVE-2025-6000)",
+        reason: "an operator who can enable audit devices can write a file with a chosen beginning, and run it as a plugin (CVE-2025-6000)",
         source: "https://nvd.nist.gov/vuln/detail/CVE-2025-6000",
         fix: "remove `allow_audit_log_prefixing`",
         check: |s| must_not_be(s.root, true, &["allow_audit_log_prefixing"]),
@@ -152,7 +156,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
         id: "vault.post-unseal-trace",
         severity: Severity::Unsafe,
-        reason: "writes a trace of each unseal to a folder, by default below /tmp, and slows it down; meant for an hour of debugging",
+        reason: "Vault writes a trace of each unseal to a folder, by default below /tmp, which also slows it down; it is meant for debugging",
         source: CONFIGURATION,
         fix: "remove `enable_post_unseal_trace`",
         check: |s| must_not_be(s.root, true, &["enable_post_unseal_trace"]),
@@ -160,37 +164,38 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
         id: "vault.telemetry-plaintext",
         severity: Severity::Note,
-        reason: "figures of the cluster, with names of mounts and namespaces, go to another machine in clear",
+        reason: "metrics, with names of mounts and namespaces, go to another machine in plaintext",
         source: "https://developer.hashicorp.com/vault/docs/configuration/telemetry",
         fix: "send them to an agent on 127.0.0.1, or let a collector with a token fetch them over TLS",
         check: telemetry,
     },
 ];
 
-/// The address of the API, in any place where Vault takes it from.
+/// Checks the address of the API, under each key that Vault reads it from.
 fn api_addr(s: &Subject) -> Vec<Hit> {
-    let bad = |address: &str| !has_scheme(address, "https") || is_misleading(address);
+    let is_unsafe = |address: &str| !has_scheme(address, "https") || is_misleading(address);
     let mut set = false;
     let mut hits = Vec::new();
     for (key, address) in addresses(s, &["api_addr"], &["redirect_addr", "advertise_addr"]) {
         set = true;
-        if bad(&address) {
+        if is_unsafe(&address) {
             hits.push(hit(&key, address));
         }
     }
-    // These know one node.
-    let alone = storage(s);
-    let alone = !alone.is_empty()
-        && alone
+    // These storages support a single node, which needs no address.
+    let storages = storage(s);
+    let single_node = !storages.is_empty()
+        && storages
             .iter()
             .all(|one| matches!(one.label, "file" | "inmem"));
-    if !set && !alone {
+    if !set && !single_node {
         hits.push(hit("api_addr", "nothing"));
     }
     hits
 }
 
-/// The address for other nodes. Its scheme does not count: Vault replaces it. Without one, Vault derives it from the API's.
+/// Checks the address for other nodes. Vault replaces its scheme, and derives a missing address
+/// from the API's.
 fn cluster_addr(s: &Subject) -> Vec<Hit> {
     addresses(s, &["cluster_addr"], &["cluster_addr"])
         .into_iter()
@@ -199,7 +204,7 @@ fn cluster_addr(s: &Subject) -> Vec<Hit> {
         .collect()
 }
 
-/// What is set under `top` at the top, or under `inner` in a storage, which counts only if the top says nothing.
+/// Returns the keys `top` of the file. If none is set, returns the keys `inner` of the storages.
 fn addresses(s: &Subject, top: &[&str], inner: &[&str]) -> Vec<(String, String)> {
     let at_top = top
         .iter()
@@ -220,7 +225,7 @@ fn addresses(s: &Subject, top: &[&str], inner: &[&str]) -> Vec<(String, String)>
     .collect()
 }
 
-/// Collectors on other machines that are spoken to in clear.
+/// Reports collectors on other machines with a plaintext connection.
 fn telemetry(s: &Subject) -> Vec<Hit> {
     let keys = ["statsite_address", "statsd_address", "dogstatsd_addr"];
     let mut hits = Vec::new();

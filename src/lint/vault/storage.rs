@@ -1,4 +1,4 @@
-//! What Vault relies on: storage and registration.
+//! Rules for Vault's storage and service registration.
 
 use serde_json::Value;
 
@@ -14,32 +14,30 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
         id: "vault.storage",
         severity: Severity::Unsafe,
-        reason: "what is stored is gone with the process or the machine, and no other node can take over",
+        reason: "data is lost with the process or the machine, and no other node can take over",
         source: STORAGE,
         fix: "use `storage \"consul\"`",
         check: |s| {
             let all = storage(s);
-            // A storage for high availability alone stores nothing.
-            match all.iter().all(|one| one.key.starts_with("ha_")) {
-                true => vec![hit("storage", "nothing")],
-                false => {
-                    let poor = all
-                        .iter()
-                        .filter(|one| matches!(one.label, "inmem" | "file" | "inmem_ha"));
-                    poor.map(|one| hit(&one.key, one.label)).collect()
-                }
+            // A storage only for high availability stores no data.
+            if all.iter().all(|one| one.key.starts_with("ha_")) {
+                return vec![hit("storage", "nothing")];
             }
+            let volatile = all
+                .iter()
+                .filter(|one| matches!(one.label, "inmem" | "file" | "inmem_ha"));
+            volatile.map(|one| hit(&one.key, one.label)).collect()
         },
     },
     Rule {
         id: "vault.storage-plaintext",
         severity: Severity::Unsafe,
-        reason: "credentials for the storage, and all that Vault keeps there, go in clear; with Consul that is the default",
+        reason: "credentials and data of the storage go over the network in plaintext, which is the default with Consul",
         source: STORAGE,
         fix: "use TLS: with Consul, set `scheme` to \"https\"",
         check: |s| {
             let mut hits = of_consul(s, consul_plaintext);
-            hits.extend(clear(s));
+            hits.extend(plaintext_backends(s));
             hits
         },
     },
@@ -58,26 +56,32 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
         id: "vault.storage-ca",
         severity: Severity::Unsafe,
-        reason: "any public authority may vouch for the agent",
+        reason: "any public authority may issue the agent's certificate",
         source: CONSUL,
         fix: "set `tls_ca_file` to the authority of the cluster",
         check: |s| {
-            of_consul(s, |body| match over_tls(body) {
-                true => missing(body, &["tls_ca_file"]),
-                false => Vec::new(),
+            of_consul(s, |body| {
+                if over_tls(body) {
+                    missing(body, &["tls_ca_file"])
+                } else {
+                    Vec::new()
+                }
             })
         },
     },
     Rule {
         id: "vault.storage-certificate",
         severity: Severity::Unsafe,
-        reason: "an agent that demands no certificate answers every process of the machine",
+        reason: "an agent that requires no certificate answers every process of the machine",
         source: CONSUL,
         fix: "set `tls_cert_file` and `tls_key_file`, and `verify_incoming` at the agent",
         check: |s| {
-            of_consul(s, |body| match over_tls(body) {
-                true => missing(body, &["tls_cert_file", "tls_key_file"]),
-                false => Vec::new(),
+            of_consul(s, |body| {
+                if over_tls(body) {
+                    missing(body, &["tls_cert_file", "tls_key_file"])
+                } else {
+                    Vec::new()
+                }
             })
         },
     },
@@ -94,7 +98,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
         severity: Severity::Unsafe,
         reason: "an agent elsewhere adds a network and a failure between Vault and its lock",
         source: CONSUL,
-        fix: "speak to the agent of this machine: 127.0.0.1:8501",
+        fix: "use the agent of this machine: 127.0.0.1:8501",
         check: |s| {
             of_consul(s, |body| match text(body, "address") {
                 Some(address) if !is_socket(address) && !is_loopback(address) => {
@@ -145,7 +149,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
         id: "vault.registration",
         severity: Severity::Unsafe,
-        reason: "Vault registers itself at an agent in clear, or at any server that answers",
+        reason: "Vault registers itself at an agent in plaintext, or at any server that answers",
         source: "https://developer.hashicorp.com/vault/docs/configuration/service-registration/consul",
         fix: "set `scheme` to \"https\", and remove `tls_skip_verify` and `token`",
         check: |s| {
@@ -165,35 +169,36 @@ pub(in crate::lint) const RULES: &[Rule] = &[
 ];
 
 fn consul_plaintext(body: &Value) -> Vec<Hit> {
-    match over_tls(body) || text(body, "address").is_some_and(is_socket) {
-        true => Vec::new(),
-        false => vec![hit("scheme", text(body, "scheme").unwrap_or("nothing"))],
+    if over_tls(body) || text(body, "address").is_some_and(is_socket) {
+        Vec::new()
+    } else {
+        vec![hit("scheme", text(body, "scheme").unwrap_or("nothing"))]
     }
 }
 
-/// Storages that other machines serve in clear, by the table of backends.
-fn clear(s: &Subject) -> Vec<Hit> {
+/// Reports storages on other machines with a plaintext connection, by the table of backends.
+fn plaintext_backends(s: &Subject) -> Vec<Hit> {
     let all = storage(s).into_iter();
     let mode = text(s.environment, "PGSSLMODE");
     all.filter_map(|one| {
         let key = backends::named(one.label)?.clear_key(one.body, mode)?;
-        // A connection string may have a password in it.
+        // The value is not shown: a connection string may have a password.
         Some(hit(&format!("{}.{key}", one.key), "in clear"))
     })
     .collect()
 }
 
-/// Secrets outside of the stanzas that have rules of their own.
+/// Reports secrets outside of stanzas with other rules for secrets.
 fn elsewhere(s: &Subject) -> Vec<Hit> {
-    let own = [STORAGES, super::seals::STANZAS, &["service_registration"]].concat();
+    let other_rules = [STORAGES, super::seals::STANZAS, &["service_registration"]].concat();
     secret_keys(s.root, &|path| match path {
         "license" => Some(true),
         // The submission URL of Circonus ends in a secret.
         path if path.starts_with("telemetry") && path.ends_with(".circonus_submission_url") => {
             Some(true)
         }
-        // Seen by every client.
+        // Headers of responses, which every client sees.
         path if path.ends_with("custom_response_headers") => Some(false),
-        path => own.contains(&path).then_some(false),
+        path => other_rules.contains(&path).then_some(false),
     })
 }

@@ -370,11 +370,11 @@ fn a_list_is_not_taken_for_an_object() {
     let mut manifest = predicate(&sample_with_everything().to_bytes());
     manifest["builder"]["host"] = as_lists(&manifest["builder"]["host"], &["os", "arch"]);
     let error = Manifest::parse(&statement(SCHEMA, &manifest)).unwrap_err();
-    insta::assert_snapshot!(error, @"the manifest does not match the schema https://vault-bake.dev/image-manifest/v1: `builder.host` is a list, expected an object");
+    insta::assert_snapshot!(error, @"the manifest does not match the schema https://vault-bake.dev/image-manifest/v1: `builder.host`: expected an object, found a list");
     let mut list = value(&packages_bytes(&packages()));
     list[0] = as_lists(&list[0], &["name", "arch", "version", "source"]);
     let error = parse_packages(&canonical_json(&list)).unwrap_err();
-    insta::assert_snapshot!(error, @"not a record: `*` is a list, expected an object");
+    insta::assert_snapshot!(error, @"not a record: `*`: expected an object, found a list");
     let record = predicate(&test_record().to_bytes());
     let fields = [
         "manifest",
@@ -390,7 +390,7 @@ fn a_list_is_not_taken_for_an_object() {
     let mut about = value(&statement(TEST_SCHEMA, &record));
     about["predicate"] = whole;
     let error = TestRecord::parse(&canonical_json(&about)).unwrap_err();
-    insta::assert_snapshot!(error, @"the test record is not valid: a list, expected an object");
+    insta::assert_snapshot!(error, @"the test record is not valid: expected an object, found a list");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! All backends of Vault, by name.
+//! Table of Vault's storage backends, by name.
 
 use super::{Backend, Clear};
 
@@ -70,7 +70,7 @@ pub(super) const BACKENDS: &[Backend] = &[
         secrets: &[],
         clear: Clear::SslMode("connection_url"),
     },
-    // Its connection has a rule of its own.
+    // Another rule checks the connection.
     Backend {
         name: "consul",
         keys: &[
@@ -243,7 +243,7 @@ pub(super) const BACKENDS: &[Backend] = &[
         secrets: &[],
         clear: Clear::SslMode("connection_url"),
     },
-    // How its nodes join has rules of its own.
+    // Other rules check `retry_join`.
     Backend {
         name: "raft",
         keys: &[

@@ -1,6 +1,7 @@
-//! The keys that Vault reads, in lower case: those of 1.0 to 2.2, of Enterprise, and older ones that it reads still.
+//! Keys that Vault reads, in lower case: of versions 1.0 to 2.2, of Enterprise, and older ones that
+//! are still read.
 
-/// At the top.
+/// Keys of the file.
 pub(super) const TOP: &[&str] = &[
     "storage",
     "backend",
@@ -82,7 +83,7 @@ pub(super) const TOP: &[&str] = &[
     "enable_unauthenticated_access",
     "feature_flags",
     "disable_keyring_rotation",
-    // Of agents and proxies, which have files of their own.
+    // Keys of agents and proxies, which have separate files.
     "auto_auth",
     "cache",
     "api_proxy",
@@ -96,7 +97,7 @@ pub(super) const TOP: &[&str] = &[
     "disable_keep_alives",
 ];
 
-/// In a `listener`, of TCP or a socket.
+/// Keys of a `listener`, for TCP or a socket.
 pub(super) const LISTENER: &[&str] = &[
     "type",
     "purpose",
@@ -161,28 +162,28 @@ pub(super) const LISTENER: &[&str] = &[
     "max_token_header_size",
 ];
 
-/// In `listener.telemetry`.
+/// Keys of `listener.telemetry`.
 pub(super) const METRICS: &[&str] = &[
     "unauthenticated_metrics_access",
     "unauthenticatedmetricsaccess",
 ];
 
-/// In `listener.profiling`.
+/// Keys of `listener.profiling`.
 pub(super) const PROFILING: &[&str] = &[
     "unauthenticated_pprof_access",
     "unauthenticatedpprofaccessraw",
 ];
 
-/// In `listener.inflight_requests_logging`.
+/// Keys of `listener.inflight_requests_logging`.
 pub(super) const INFLIGHT: &[&str] = &[
     "unauthenticated_in_flight_requests_access",
     "unauthenticatedinflightaccessraw",
 ];
 
-/// In `listener.agent_api` and `listener.proxy_api`.
+/// Keys of `listener.agent_api` and `listener.proxy_api`.
 pub(super) const QUIT: &[&str] = &["enable_quit"];
 
-/// In `telemetry`.
+/// Keys of `telemetry`.
 pub(super) const TELEMETRY: &[&str] = &[
     "statsite_address",
     "statsd_address",
@@ -221,7 +222,7 @@ pub(super) const TELEMETRY: &[&str] = &[
     "prefix_filter",
 ];
 
-/// In `user_lockout`.
+/// Keys of `user_lockout`.
 pub(super) const USER_LOCKOUT: &[&str] = &[
     "lockout_threshold",
     "lockout_duration",
@@ -229,5 +230,5 @@ pub(super) const USER_LOCKOUT: &[&str] = &[
     "disable_lockout",
 ];
 
-/// In `service_registration "kubernetes"`.
+/// Keys of `service_registration "kubernetes"`.
 pub(super) const KUBERNETES: &[&str] = &["namespace", "pod_name"];
