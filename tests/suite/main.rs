@@ -45,6 +45,7 @@ mod terminal;
 mod test_report;
 mod tidy;
 mod user_ids;
+mod voice;
 
 // How the binary ends is decided in these files: the tests call the same functions.
 #[path = "../../src/bin/vault-bake/ending.rs"]
