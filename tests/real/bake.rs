@@ -56,7 +56,7 @@ async fn the_quickstart_with_a_secret_is_baked_in_two_goes_and_tested() {
     assert_eq!(built.status.code(), Some(0), "{}", said(&built));
     assert_eq!(did(&said(&built)), "secretive harden seal");
     assert!(
-        said(&built).contains("started once more"),
+        said(&built).contains("starting the VM again"),
         "{}",
         said(&built)
     );
@@ -322,7 +322,7 @@ mod exhaustive {
         assert!(text.contains(crashed), "{text}");
         let (exit, text) = test(1).await;
         assert_eq!(exit, Some(0), "{text}");
-        assert!(text.contains("started once more"), "{text}");
+        assert!(text.contains("starting the VM again"), "{text}");
         let verified = said(&project.run(&["verify"], &[]).await);
         assert!(verified.contains("1 manifests, 1 tests"), "{verified}");
     }

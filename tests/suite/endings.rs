@@ -20,7 +20,7 @@ fn ends(at: Moment, by: EndedBy) -> Option<Ending> {
 /// How often a second start was announced.
 fn second_starts(harness: &FakeBuilderHarness) -> usize {
     let heard = harness.heard();
-    let is_it = |event: &&Event| matches!(event, Event::Warning { message } if message.contains("started once more"));
+    let is_it = |event: &&Event| matches!(event, Event::Warning { message } if message.contains("starting the VM again"));
     heard.iter().filter(is_it).count()
 }
 
