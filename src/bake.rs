@@ -36,8 +36,8 @@ pub use test::{stored_checks, test};
 
 /// Builds an image, records it and, if `options.test` is set, runs its boot test.
 ///
-/// Removes all temporary resources at the end, also after an error. If a stage fails and `options.on_error` returns
-/// [`OnError::Keep`], the build VM keeps running.
+/// Removes all temporary resources at the end, also after an error. If a stage fails and
+/// `options.on_error` returns [`OnError::Keep`], the build VM keeps running.
 pub async fn bake<B: Builder, S: Backend>(
     builder: &B,
     store: &Store<S>,
@@ -180,8 +180,8 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
         }
     }
 
-    /// Finds the newest manifest of this image. Fails if the requested version is already recorded: a build takes minutes,
-    /// and its manifest would be refused at the end.
+    /// Finds the newest manifest of this image. Fails if the requested version is already recorded:
+    /// a build takes minutes, and its manifest would be refused at the end.
     async fn find_parent(&self) -> Result<Option<Digest>, BakeError> {
         let history = self.store.history().await?;
         let image = &self.options.plan.image;
@@ -202,8 +202,8 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
             .map(|recorded| recorded.put.manifest))
     }
 
-    /// Downloads and verifies the releases. Runs at the same time as [`Self::start`], because the upload stage is the first
-    /// to need them. Unpacks them if the builder supports upload disks.
+    /// Downloads and verifies the releases. Runs at the same time as [`Self::start`], because the
+    /// upload stage is the first to need them. Unpacks them if the builder supports upload disks.
     async fn fetch(&self, local_work: &Path) -> Result<Vec<Verified>, BakeError> {
         let RunContext {
             events,
@@ -238,7 +238,8 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
         let plan = self.options.plan;
         let base = self.builder.base(&plan.base, teardown, events, interrupt);
         let mut disk: Disk = self.stage(Stage::Base, base).await?;
-        // A step that reboots must get the kernel on the disk, which an earlier step may have upgraded.
+        // A step that reboots must get the kernel on the disk, which an earlier step may have
+        // upgraded.
         if plan.restarts() {
             disk.kernel = None;
         }
@@ -266,7 +267,8 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
         };
         let session = self.stage(Stage::Boot, boot).await?;
         start.resumed = vm_slot.as_ref().and_then(Machine::resumed).cloned();
-        // Holding the lock until the build ends would keep the layer cache from shrinking to its limit.
+        // Holding the lock until the build ends would keep the layer cache from shrinking to its
+        // limit.
         if let Some(layer) = &mut start.layer {
             layer.release();
         }

@@ -25,7 +25,8 @@ use crate::wait::Interrupt;
 /// The Git revision of a definition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revision {
-    /// The URL of the remote `origin`, without credentials. `None` if there is no remote, or if it is a local path.
+    /// The URL of the remote `origin`, without credentials. `None` if there is no remote, or if it
+    /// is a local path.
     pub repo: Option<String>,
     /// The commit id of `HEAD`.
     pub commit: String,
@@ -34,7 +35,8 @@ pub struct Revision {
 }
 
 impl Revision {
-    /// Returns the revision of `folder`, or `None` if it is not in a Git checkout or git is not installed.
+    /// Returns the revision of `folder`, or `None` if it is not in a Git checkout or git is not
+    /// installed.
     pub async fn of(folder: &Path, interrupt: &Interrupt) -> Option<Self> {
         let git = async |arguments: &[&str]| {
             let output = Program::new("git")

@@ -50,7 +50,8 @@ pub struct Boot<'a> {
     pub identity: Option<&'a [u8]>,
     /// The role of the VM, unique in the run: `build` or `test`.
     pub role: &'a str,
-    /// Whether the platform ended an earlier start of this VM. A retry does not resume from a VM snapshot.
+    /// Whether the platform ended an earlier start of this VM. A retry does not resume from a VM
+    /// snapshot.
     pub again: bool,
 }
 
@@ -267,7 +268,8 @@ pub struct Requirement {
     pub why: &'static str,
 }
 
-/// Boots temporary VMs and captures them. Each creation is preceded by an undo entry in the journal.
+/// Boots temporary VMs and captures them. Each creation is preceded by an undo entry in the
+/// journal.
 pub trait Builder: Sync {
     /// A running VM. Dropping it kills the VM.
     type Machine: Machine;
@@ -289,7 +291,8 @@ pub trait Builder: Sync {
         false
     }
 
-    /// Finds the cached layer on `disk` for the last of `keys` that is cached. Each key covers the ones before it.
+    /// Finds the cached layer on `disk` for the last of `keys` that is cached. Each key covers the
+    /// ones before it.
     ///
     /// Returns `None` if there is no such layer, or if the builder has no layer cache.
     fn layer(
@@ -309,7 +312,8 @@ pub trait Builder: Sync {
         false
     }
 
-    /// Caches the changes on the VM's disk since the last layer, as a new layer. The caller has made the VM sync its disk.
+    /// Caches the changes on the VM's disk since the last layer, as a new layer. The caller has
+    /// made the VM sync its disk.
     fn keep_layer(
         &self,
         machine: &mut Self::Machine,
@@ -320,7 +324,8 @@ pub trait Builder: Sync {
         std::future::ready(Ok(()))
     }
 
-    /// Removes the cached layers of `run`, after its VM shut down unexpectedly. They may lack later writes.
+    /// Removes the cached layers of `run`, after its VM shut down unexpectedly. They may lack later
+    /// writes.
     fn forget_layers(
         &self,
         machine: Option<&mut Self::Machine>,
@@ -341,7 +346,8 @@ pub trait Builder: Sync {
 
     /// Shuts the VM down and captures its disk: a file at `to`, or images in a cloud.
     ///
-    /// Cloud images stay in the journal until they are recorded. A raw copy of a file for the leak scan is put next to it.
+    /// Cloud images stay in the journal until they are recorded. A raw copy of a file for the leak
+    /// scan is put next to it.
     fn capture(
         &self,
         machine: Self::Machine,
@@ -351,7 +357,8 @@ pub trait Builder: Sync {
         interrupt: &Interrupt,
     ) -> impl Future<Output = Result<Captured, BuilderError>> + Send;
 
-    /// Tags cloud images with the digest of their manifest. Files need no tag, because the manifest has their digest.
+    /// Tags cloud images with the digest of their manifest. Files need no tag, because the manifest
+    /// has their digest.
     fn tag_artifact(
         &self,
         artifact: &Artifact,
@@ -362,8 +369,8 @@ pub trait Builder: Sync {
         std::future::ready(Ok(()))
     }
 
-    /// Finds the base that a manifest names, by the digest of its disk or by its resolved image. Does not build a missing
-    /// base.
+    /// Finds the base that a manifest names, by the digest of its disk or by its resolved image.
+    /// Does not build a missing base.
     fn recorded_base(
         &self,
         disk_sha256: Option<Digest>,
@@ -385,8 +392,8 @@ pub trait Machine: Send {
     /// Returns the address for SSH.
     fn endpoint(&self) -> Endpoint;
 
-    /// Puts the content of `folder` on the upload disk [`crate::ssh::UPLOAD_DISK`], as a read-only ext2 file system.
-    /// Returns false if the VM has no upload disk.
+    /// Puts the content of `folder` on the upload disk [`crate::ssh::UPLOAD_DISK`], as a read-only
+    /// ext2 file system. Returns false if the VM has no upload disk.
     fn attach_uploads(
         &self,
         folder: &Path,
@@ -401,7 +408,8 @@ pub trait Machine: Send {
         None
     }
 
-    /// Returns the cause of its end, or `None` while it runs. After the end of a VM, the cause may take a second to appear.
+    /// Returns the cause of its end, or `None` while it runs. After the end of a VM, the cause may
+    /// take a second to appear.
     fn died(&mut self) -> Option<MachineEnd>;
 
     /// Keeps the VM running after this process ends.

@@ -52,8 +52,9 @@ pub fn layer_keys(plan: &Plan, disk: &Disk) -> Vec<Digest> {
         .collect()
 }
 
-/// Returns whether the digest of `step` covers all its inputs. The digest has only the name of a secret, and it omits the
-/// host that a playbook runs on. The seal is never cached, because it belongs to one image.
+/// Returns whether the digest of `step` covers all its inputs. The digest has only the name of a
+/// secret, and it omits the host that a playbook runs on. The seal is never cached, because it
+/// belongs to one image.
 fn is_cacheable(step: &PlannedStep) -> bool {
     let secret = |value: &EnvValue| matches!(value, EnvValue::Secret { .. });
     let kind = match step.kind {
@@ -92,7 +93,8 @@ impl Start {
             .builder
             .layer(&disk, &keys, (context.now)(), context.interrupt);
         let layer = finding.await?;
-        // The manifest needs the record of each step, so a layer without readable records is useless.
+        // The manifest needs the record of each step, so a layer without readable records is
+        // useless.
         let records = layer.as_ref().map(|layer| step_records(&layer.files));
         let (layer, done) = match (layer, records) {
             (Some(layer), Some(Some(done))) => (Some(layer), done),
@@ -127,8 +129,8 @@ fn step_records(files: &[LayerFile]) -> Option<Vec<StepRecord>> {
     files.iter().map(record).collect()
 }
 
-/// Removes the cache entries of `run`, after its build VM shut down unexpectedly. The cached disks may lack writes that a
-/// completed restart would have made.
+/// Removes the cache entries of `run`, after its build VM shut down unexpectedly. The cached disks
+/// may lack writes that a completed restart would have made.
 pub(super) async fn discard<B: Builder>(
     builder: &B,
     machine: Option<&mut B::Machine>,
@@ -142,7 +144,8 @@ pub(super) async fn discard<B: Builder>(
     }
 }
 
-/// Runs the steps that are not in the start layer, except the seal, and caches a layer after each cacheable step.
+/// Runs the steps that are not in the start layer, except the seal, and caches a layer after each
+/// cacheable step.
 pub(super) async fn run_steps<B: Builder, S: Backend>(
     bake: &Bake<'_, B, S>,
     vm_slot: &mut Option<B::Machine>,

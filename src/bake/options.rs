@@ -27,7 +27,8 @@ pub struct BakeOptions<'a> {
 pub enum OnError {
     /// Removes the build VM.
     Clean,
-    /// Keeps the build VM running, so that the user can log in. [`crate::teardown::sweep`] removes it later.
+    /// Keeps the build VM running, so that the user can log in. [`crate::teardown::sweep`] removes
+    /// it later.
     Keep,
 }
 

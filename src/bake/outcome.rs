@@ -58,7 +58,8 @@ pub struct Failed {
 pub struct Kept {
     /// The ssh command that logs in.
     pub login: String,
-    /// The run's folder with keys and console log. `vault-bake sweep` removes it together with the VM.
+    /// The run's folder with keys and console log. `vault-bake sweep` removes it together with the
+    /// VM.
     pub folder: PathBuf,
 }
 
@@ -94,7 +95,8 @@ pub enum BakeError {
     /// The boot test could not run. The image is recorded.
     #[error("cannot test the recorded image: {0}")]
     Trial(#[from] BootTestError),
-    /// The leak scan found secrets or leftovers of the build on the captured disk. Nothing was recorded.
+    /// The leak scan found secrets or leftovers of the build on the captured disk. Nothing was
+    /// recorded.
     #[error("{}", list_findings(.0))]
     Residue(BTreeSet<Leak>),
     /// The leak scan could not read the captured disk.
@@ -167,8 +169,8 @@ impl BakeError {
         Some(hint.to_owned())
     }
 
-    /// Returns whether the build VM shut down or restarted outside a reboot step. If its platform ended it, the cached
-    /// steps are complete.
+    /// Returns whether the build VM shut down or restarted outside a reboot step. If its platform
+    /// ended it, the cached steps are complete.
     pub(super) fn is_unexpected_shutdown(&self) -> bool {
         match self {
             Self::Provision(ProvisionError::WentAway { .. }) => true,
@@ -215,7 +217,8 @@ impl From<JournalError> for Failed {
     }
 }
 
-/// Returns the cause of `error`. An interrupt, or the end of the build VM, appears as many different errors.
+/// Returns the cause of `error`. An interrupt, or the end of the build VM, appears as many
+/// different errors.
 pub(super) async fn find_cause<M: Machine>(
     error: BakeError,
     machine: Option<&mut M>,
@@ -252,7 +255,8 @@ fn is_broken_connection(error: &BakeError) -> bool {
 }
 
 impl BakeError {
-    /// Returns whether the platform ended the VM. The image is not the cause, so the same run may succeed when repeated.
+    /// Returns whether the platform ended the VM. The image is not the cause, so the same run may
+    /// succeed when repeated.
     pub fn is_platform(&self) -> bool {
         match self {
             Self::Died { end, .. }
@@ -287,8 +291,8 @@ pub(super) async fn clean_up<M: Machine>(
     leaks
 }
 
-/// Detaches the build VM so that it keeps running, and writes the keys for a login to the run's folder. If that fails, the
-/// login text has the reason.
+/// Detaches the build VM so that it keeps running, and writes the keys for a login to the run's
+/// folder. If that fails, the login text has the reason.
 pub(super) fn keep_vm<M: Machine>(
     error: BakeError,
     machine: M,

@@ -9,8 +9,8 @@ use crate::leak_scan::{self, Programs, SecretPatterns};
 use crate::release::Verified;
 use crate::store::backend::Backend;
 
-/// Scans the raw disk and deletes it. Returns a check record for each rule, or an error with the findings. Without a raw
-/// disk, all records are skipped.
+/// Scans the raw disk and deletes it. Returns a check record for each rule, or an error with the
+/// findings. Without a raw disk, all records are skipped.
 pub(super) async fn scan_disk<B: Builder, S: Backend>(
     bake: &Bake<'_, B, S>,
     raw: Option<&Path>,

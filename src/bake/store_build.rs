@@ -19,7 +19,8 @@ pub(super) struct Recorded {
     pub checks: CheckSet,
 }
 
-/// Records the results of a build. The journal keeps an undo entry for cloud images until their manifest is recorded.
+/// Records the results of a build. The journal keeps an undo entry for cloud images until their
+/// manifest is recorded.
 pub(super) async fn put<B: Builder, S: Backend>(
     bake: &Bake<'_, B, S>,
     results: &StageResults,
@@ -70,7 +71,8 @@ pub(super) async fn put<B: Builder, S: Backend>(
         };
         let mut manifest = build_record::manifest(&facts, version, (context.now)());
         manifest.sbom = Some(store.put_sbom(&manifest, &list).await?);
-        // If this process is killed here, an image without a manifest is better than a manifest without its image.
+        // If this process is killed here, an image without a manifest is better than a manifest
+        // without its image.
         let released = teardown.release(&results.artifact.ids())?;
         match store.put_manifest(&manifest, (context.now)()).await {
             // Another build recorded this version in the meantime, so try the next one.

@@ -14,7 +14,8 @@ use crate::store::Store;
 use crate::store::backend::Backend;
 use crate::teardown::Teardown;
 
-/// Boots the image of a recorded manifest with a temporary identity, runs its checks, and records the result.
+/// Boots the image of a recorded manifest with a temporary identity, runs its checks, and records
+/// the result.
 pub async fn test<B: Builder, S: Backend>(
     builder: &B,
     store: &Store<S>,

@@ -24,8 +24,8 @@ pub(super) async fn unpack<B: Builder, S: Backend>(
         .await
 }
 
-/// Completes the upload folder, attaches it to the VM as a disk, and deletes the folder. Returns false if there is no
-/// upload folder or the VM has no upload disk.
+/// Completes the upload folder, attaches it to the VM as a disk, and deletes the folder. Returns
+/// false if there is no upload folder or the VM has no upload disk.
 pub(super) async fn attach<M: Machine>(
     guest: &Guest<'_>,
     machine: Option<&M>,

@@ -52,11 +52,13 @@ pub enum Purpose {
     Trial,
 }
 
-/// Returns an SMBIOS string (type 11) with a credential for systemd-tmpfiles, which creates the files at boot.
+/// Returns an SMBIOS string (type 11) with a credential for systemd-tmpfiles, which creates the
+/// files at boot.
 ///
-/// In a build VM it also creates a flag file, for units that must not set up a node during a build. If the build VM is
-/// emulated, it also turns off address randomization. An emulator caches translated code by address, and with random
-/// addresses it would translate each short program again. Nodes and boot tests keep address randomization.
+/// In a build VM it also creates a flag file, for units that must not set up a node during a build.
+/// If the build VM is emulated, it also turns off address randomization. An emulator caches
+/// translated code by address, and with random addresses it would translate each short program
+/// again. Nodes and boot tests keep address randomization.
 pub fn credential(keys: &Keys, purpose: Purpose) -> Secret {
     Secret::new(format!(
         "io.systemd.credential.binary:tmpfiles.extra={}",
@@ -79,13 +81,15 @@ pub fn tmpfiles(keys: &Keys, purpose: Purpose) -> Secret {
     Secret::new(base64(&lines))
 }
 
-/// Formats one line for systemd-tmpfiles: `f+` creates or overwrites a file, `~` means that the content is base64.
+/// Formats one line for systemd-tmpfiles: `f+` creates or overwrites a file, `~` means that the
+/// content is base64.
 fn format_line(file: &GuestFile) -> String {
     let content = base64(file.content.expose());
     format!("f+~ {} {} root root - {content}\n", file.path, file.mode)
 }
 
-/// Returns the `user-data` of a NoCloud seed. It is JSON, which is valid YAML, so no YAML quoting is needed.
+/// Returns the `user-data` of a NoCloud seed. It is JSON, which is valid YAML, so no YAML quoting
+/// is needed.
 pub fn user_data(keys: &Keys) -> Secret {
     let write_files: Vec<_> = files(keys)
         .into_iter()

@@ -13,7 +13,8 @@ use crate::digest::Digest;
 pub struct Captured {
     /// The artifact to record.
     pub artifact: Artifact,
-    /// A raw copy of the disk for the leak scan, which the caller removes. `None` if only the cloud has the disk.
+    /// A raw copy of the disk for the leak scan, which the caller removes. `None` if only the cloud
+    /// has the disk.
     pub raw: Option<PathBuf>,
 }
 

@@ -68,7 +68,8 @@ pub struct LayerRules {
     pub reuse: bool,
     /// The greatest age of a layer. Older layers are not used and are removed.
     pub max_age: Duration,
-    /// The size of all layers after a build, in bytes. The least recently used layers are removed first.
+    /// The size of all layers after a build, in bytes. The least recently used layers are removed
+    /// first.
     pub max_bytes: u64,
 }
 

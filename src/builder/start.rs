@@ -11,8 +11,8 @@ use crate::ssh::{Session, SshError};
 use crate::teardown::Teardown;
 use crate::wait::{Interrupt, Poll, Wait, WaitError};
 
-/// Starts a VM and connects to it, with one retry if the platform ended the first VM. `vm_slot` receives the last VM that
-/// was started, also after an error.
+/// Starts a VM and connects to it, with one retry if the platform ended the first VM. `vm_slot`
+/// receives the last VM that was started, also after an error.
 pub(crate) async fn start<B: Builder>(
     builder: &B,
     boot: Boot<'_>,
@@ -77,7 +77,8 @@ pub(crate) async fn start_once<B: Builder>(
     }
 }
 
-/// Returns the error for a VM that no connection succeeded to: its end if it ended, otherwise `error`.
+/// Returns the error for a VM that no connection succeeded to: its end if it ended, otherwise
+/// `error`.
 pub(super) async fn not_up<M: Machine>(
     role: &str,
     error: SshError,
@@ -108,8 +109,8 @@ pub(crate) fn announce(error: &BuilderError, events: &Events) {
     ));
 }
 
-/// Returns the cause of the end of `machine`, or `None` if it still runs after a few seconds. Called after a connection
-/// broke, which is visible before the end of the VM.
+/// Returns the cause of the end of `machine`, or `None` if it still runs after a few seconds.
+/// Called after a connection broke, which is visible before the end of the VM.
 pub(crate) async fn end_of<M: Machine>(
     machine: &mut M,
     interrupt: &Interrupt,
