@@ -1,5 +1,5 @@
 //! Runs all stages of a build, in the order of `Bake::run_stages`.
-//! Takes a plan, a builder and a store; returns the manifest and the test record, or the error and the leftovers.
+//! Takes a plan, a builder and a store; returns the manifest and test record, or the error.
 //! Each stage is implemented in the module that it calls.
 
 mod layer_cache;

@@ -1,5 +1,6 @@
 //! Makes the manifest of a build.
-//! Takes the plan and the results of all stages; returns a [`Manifest`]. Signing and storing are left to the store.
+//! Takes the plan and the results of all stages; returns a [`Manifest`].
+//! Signing and storing are left to the store.
 
 use std::collections::BTreeSet;
 use std::path::Path;

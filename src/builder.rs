@@ -1,5 +1,5 @@
 //! Builders boot temporary VMs and capture their disks.
-//! Take the base of a plan and the keys of a run; return a [`Disk`], a running [`Machine`] and an [`Artifact`].
+//! Take the base of a plan and keys; return a [`Disk`], a running [`Machine`], an [`Artifact`].
 //! The work inside a VM goes over SSH and is left to others.
 
 pub mod access;

@@ -1,6 +1,6 @@
-//! Scans a captured disk for secrets, in files (ext2, ext3, ext4) and in all other bytes, including free blocks.
-//! Takes a raw disk, the secrets of the run and the verified programs; returns check records and findings.
-//! A finding has only the location, not the secret. Compressed and encrypted data are not scanned.
+//! Scans a raw disk for secrets: the files of ext2, ext3 and ext4, and all bytes of the disk.
+//! Takes the secrets of the run and the verified programs; returns check records and findings.
+//! A finding has the location, not the secret. Compressed and encrypted data are not scanned.
 
 mod bytes;
 mod disk;

@@ -1,6 +1,6 @@
 //! Decides which steps of a plan come from the layer cache, and caches a layer after each step.
-//! Takes a plan and a base disk; returns cache keys and the disk to start from. Storage is left to the builder.
-//! A key covers all inputs of its step and of the steps before. Keys end at the first step that digests cannot cover.
+//! Takes a plan and a base disk; returns cache keys and the disk to start from.
+//! A key covers all inputs of its step and of the steps before. The builder stores the layers.
 
 use serde_json::json;
 

@@ -1,4 +1,5 @@
-//! Runs the leak scan on the captured disk, before the image is recorded: each node would get a copy of a leaked secret.
+//! Runs the leak scan on the captured disk, before the image is recorded.
+//! Without it, each node would get a copy of a leaked secret.
 
 use std::path::Path;
 

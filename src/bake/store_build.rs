@@ -1,4 +1,4 @@
-//! Puts the result of a build into the store: the artifact, the objects that the manifest names, then the manifest.
+//! Puts the result of a build into the store: the artifact, its objects, and last the manifest.
 
 use super::{Bake, BakeError, StageResults};
 use crate::boot_test::CheckSet;

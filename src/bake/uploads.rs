@@ -1,4 +1,4 @@
-//! Prepares the uploads of a build for an upload disk, which a VM on this host reads without a transfer over SSH.
+//! Prepares the content of an upload disk, which a VM reads without a transfer over SSH.
 
 use std::path::{Path, PathBuf};
 

@@ -1,6 +1,6 @@
 //! Encodes the SSH keys of a run for a VM, so that neither key is written to its disk.
-//! Takes the keys; returns the content of a systemd credential (passed by SMBIOS) or of a NoCloud seed.
-//! Both create the same files: two keys in `/run/vault-bake` (tmpfs), and a drop-in that points sshd to them.
+//! Takes the keys; returns a systemd credential (passed by SMBIOS) or a NoCloud seed.
+//! Both create two key files in `/run/vault-bake` (tmpfs) and a drop-in that points sshd to them.
 
 use crate::secret::Secret;
 use crate::ssh::Keys;

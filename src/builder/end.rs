@@ -1,5 +1,6 @@
 //! The causes for which a VM can end.
-//! A builder makes a [`MachineEnd`] from its observations. The caller decides: a retry, an error or a failed test.
+//! A builder makes a [`MachineEnd`] from its observations.
+//! The caller decides what follows: a retry, an error or a failed test.
 
 use std::fmt;
 

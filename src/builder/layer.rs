@@ -1,5 +1,6 @@
 //! Layers of the layer cache: disks with the changes of the first steps of a plan.
-//! A layer is identified by a key over all its inputs. Plans and steps are left to the caller, which adds a note.
+//! A layer is identified by a key over all its inputs.
+//! Plans and steps are left to the caller, which adds a note.
 
 use std::fs::File;
 use std::path::PathBuf;

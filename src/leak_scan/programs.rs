@@ -1,4 +1,5 @@
-//! Compares the programs of releases on a captured disk with the verified ones, independent of what the build VM reports.
+//! Compares the programs of releases on a captured disk with the verified ones.
+//! The result does not depend on what the build VM reports.
 
 use ext4_view::{Ext4, PathBuf};
 

@@ -1,6 +1,6 @@
 //! Makes base disks from the signed packages of a distribution, and caches them.
-//! Takes suites, packages and the locked digests of the signed indexes; returns `base.qcow2` (BIOS and UEFI) and its kernel.
-//! On the first boot systemd-repart, if the distribution's systemd package has it, grows the root partition.
+//! Takes suites, packages and locked index digests; returns `base.qcow2` (BIOS, UEFI), its kernel.
+//! On first boot the root partition grows, if systemd-repart is installed (as in Debian 12).
 
 mod boot_sector;
 mod isolation;

@@ -1,5 +1,5 @@
 //! Locks, records and file stamps, shared by the caches of bases, images, layers and VM snapshots.
-//! A stamp (size and modification time) shows without hashing whether a file in the cache has changed.
+//! A stamp (size and modification time) shows without hashing whether a file has changed.
 //! The caller hashes a file again if its stamp differs.
 
 use std::fs::{self, File, OpenOptions, TryLockError};

@@ -1,5 +1,5 @@
 //! Captures the disk of a VM.
-//! Takes a running VM and shuts it down; returns a self-contained, compressed qcow2 file and a raw copy for the leak scan.
+//! Shuts a VM down; returns one compressed qcow2 file, and a raw copy for the leak scan.
 //! Fails if the guest did not shut down cleanly.
 
 use std::fs;

@@ -1,6 +1,6 @@
 //! The layer cache: qcow2 files that build on each other and on a base, each with a record.
-//! Takes keys and disks of running VMs; returns layers to start from. A record is written last, so a layer is complete.
-//! If two builds make the same layer, the newer record is used. No layer is removed while a VM uses one.
+//! A record is written after its file, so a recorded layer is complete. Of two equal layers, the
+//! newer record is used. No layer is removed while a VM uses one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};

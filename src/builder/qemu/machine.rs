@@ -1,5 +1,5 @@
 //! Runs VMs, each as one QEMU process with its files in the run's work folder.
-//! Takes a disk, keys and a VM size; returns a [`QemuMachine`] with its SSH address and, after its end, the cause.
+//! Takes a disk, keys and a VM size; returns a [`QemuMachine`] that knows the cause of its end.
 //! Waiting for the guest is left to the caller.
 
 pub mod accelerator;

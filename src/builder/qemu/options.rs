@@ -1,4 +1,4 @@
-//! The options of the QEMU builder: folders, programs, compression and limits. They are not validated here.
+//! The options of the QEMU builder: folders, programs, compression and limits.
 
 use std::path::PathBuf;
 use std::time::Duration;

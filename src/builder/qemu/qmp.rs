@@ -1,5 +1,5 @@
 //! A client for QEMU's control connection (QMP).
-//! Takes the socket of a running QEMU; returns replies to commands, and the events that explain the end of a VM.
+//! Takes a socket; returns replies to commands, and the events that explain the end of a VM.
 
 use std::io;
 use std::path::Path;

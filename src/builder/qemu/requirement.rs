@@ -1,4 +1,4 @@
-//! Lists the programs and files that the QEMU builder needs on this host, with their Debian packages.
+//! Lists the programs and files that the QEMU builder needs, with their Debian packages.
 //! The caller checks whether they are installed.
 
 use std::path::Path;

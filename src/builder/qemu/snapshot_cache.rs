@@ -1,6 +1,6 @@
 //! The cache of VM snapshots: memory and disk of a booted VM that waits for keys.
-//! Takes a key over all inputs of a boot; returns files to resume from. A record is written last, so a snapshot is complete.
-//! The caller makes sure that no key is in the memory. A snapshot with changed files, or without its base, is ignored.
+//! Takes a key over all inputs of a boot; returns files to resume from. A record is written last.
+//! Ignores a snapshot with changed files. The caller makes sure that the memory has no SSH keys.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
 //! Connects to Unix sockets in the folder of a VM.
-//! The path of a socket is limited to about 100 bytes, so the folder is addressed by its file descriptor.
+//! The path of a socket is limited to about 100 bytes, so a file descriptor names the folder.
 
 use std::fs::File;
 use std::io;

@@ -1,5 +1,5 @@
-//! Checks whether a user other than root can make bases, which needs user namespaces with many user ids.
-//! Takes the content of system files; returns a list of missing settings, each with the command that adds it.
+//! Checks whether a user other than root can make bases, which needs user namespaces.
+//! Takes the content of system files; returns missing settings, each with a command that adds it.
 
 use std::fs;
 

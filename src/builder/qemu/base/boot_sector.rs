@@ -1,5 +1,6 @@
 //! Writes GRUB's BIOS boot code into a raw disk, like `grub-install` but without a block device.
-//! Takes `boot.img`, `core.img` and the first sector of the BIOS boot partition. Keeps the partition table in sector 0.
+//! Takes `boot.img`, `core.img` and the first sector of the BIOS boot partition.
+//! Keeps the partition table in sector 0.
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};

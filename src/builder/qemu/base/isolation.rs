@@ -1,5 +1,6 @@
 //! Wraps a program in new namespaces, so that its mounts and daemons end with it.
-//! If the host allows no namespaces, returns the program unchanged. Then only its process group ends with it.
+//! If the host allows no namespaces, returns the program unchanged.
+//! Then only its process group ends with it.
 
 use std::path::Path;
 

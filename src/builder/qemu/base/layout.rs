@@ -1,5 +1,5 @@
 //! Makes a bootable disk from `root.tar`: partition table, boot loaders and root file system.
-//! Takes `root.tar` and a key from which all ids are derived; writes `base.qcow2`, `vmlinuz` and `initrd.img`.
+//! Takes `root.tar` and a key for all ids; writes `base.qcow2`, `vmlinuz` and `initrd.img`.
 //! Works on plain files, without block devices. Removes intermediate files.
 
 use std::fs::{self, File, OpenOptions};

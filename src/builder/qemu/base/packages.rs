@@ -1,5 +1,5 @@
-//! Installs the signed packages of a distribution into `root.tar`, at the versions of the lock file.
-//! Takes suites, packages and the locked digests of the signed indexes; writes `root.tar`. Packages are not cached.
+//! Installs the signed packages of a distribution at the versions of the lock file.
+//! Takes suites, packages and locked index digests; writes `root.tar`. Packages are not cached.
 //! apt verifies the signatures, and the digest of an index determines the version of each package.
 
 use std::fs;

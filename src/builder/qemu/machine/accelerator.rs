@@ -1,5 +1,6 @@
 //! Chooses between KVM and emulation.
-//! Under some hypervisors /dev/kvm opens but cannot run an ordinary kernel. Then no processor has the flag `vmx` or `svm`.
+//! Under some hypervisors /dev/kvm opens but cannot run an ordinary kernel.
+//! Then no processor has the flag `vmx` or `svm`.
 
 use std::fs::{self, OpenOptions};
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! Makes the command line of a VM.
-//! Takes the properties of the VM; returns QEMU's arguments, always in the same order. Performs no I/O.
-//! Secrets are in files that the arguments name.
+//! Takes the properties of the VM; returns QEMU's arguments, always in the same order.
+//! Performs no I/O. Secrets are in files that the arguments name.
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,5 @@
-//! Starts an emulated build VM from a VM snapshot, because booting under emulation takes as long as all build steps.
-//! The first VM boots with temporary keys, is saved without keys, and resumes. Later VMs resume within seconds.
+//! Starts an emulated build VM from a VM snapshot, because an emulated boot takes minutes.
+//! The first VM boots with temporary keys, is saved without keys, and resumes. Later VMs resume.
 //! If a save or a resume fails, the VM boots without a snapshot.
 
 use std::fs;

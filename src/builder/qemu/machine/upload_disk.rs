@@ -1,4 +1,4 @@
-//! Fills the upload disk of a VM: writes an ext2 file system with the content of a folder to a file that the VM has as a disk.
+//! Writes the content of a folder to the upload disk of a VM, as an ext2 file system.
 //! The content needs no transfer over the VM's network, and no unpacking in the VM.
 
 use std::fs;
