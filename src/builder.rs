@@ -227,7 +227,7 @@ impl BuilderError {
             }
             Self::NotUp { error, .. } => {
                 let hint = "Run `vault-bake doctor` to check this host. \
-                            Set `boot_timeout_s` in [machine.qemu] to allow more time.";
+                            Increase `boot_timeout_s` in the machine section of image.toml.";
                 return Some(error.hint().unwrap_or_else(|| hint.to_owned()));
             }
             Self::Process(error @ ProcessError::Start { .. }) => {

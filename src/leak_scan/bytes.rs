@@ -148,10 +148,10 @@ impl Patterns {
             let read = reader.by_ref().take(missing).read_to_end(&mut window)?;
             let is_last = (read as u64) < missing;
             // A match that begins in the overlap is found whole in the next window.
-            let kept = if is_last { 0 } else { OVERLAP };
+            let overlap = if is_last { 0 } else { OVERLAP };
             for (rule, regex) in &self.0 {
                 for found in regex.find_iter(&window) {
-                    if found.start() < window.len() - kept {
+                    if found.start() < window.len() - overlap {
                         hits.push(Hit {
                             rule,
                             at: start + found.start() as u64,
@@ -164,7 +164,7 @@ impl Patterns {
             if is_last {
                 return Ok(hits);
             }
-            let done = window.len() - kept;
+            let done = window.len() - overlap;
             window.drain(..done);
             start += done as u64;
         }
