@@ -1,8 +1,6 @@
-//! The bake: from a plan to a recorded and tested image. One of the two conductors; `Bake::stages` is the product as
-//! one short function.
-//!
-//! In: a plan, a builder, a store. Out: the manifest and the test's result, or what failed and what was left behind.
-//! Deliberately does nothing itself: every stage is a call of the module that knows it.
+//! Runs all stages of a build, in the order of `Bake::run_stages`.
+//! Takes a plan, a builder and a store; returns the manifest and test record, or the error.
+//! Each stage is implemented in the module that it calls.
 
 mod layer_cache;
 mod scan;
@@ -36,47 +34,49 @@ pub use options::{BakeOptions, OnError};
 pub use outcome::{BakeError, Baked, Failed, Kept, Tested};
 pub use test::{stored_checks, test};
 
-/// Bakes an image, records it and, where the order says so, tries it. Whatever happens, what was temporary is removed
-/// at the end, but for the machine of a failed bake that the order's `on_error` wants kept.
+/// Builds an image, records it and, if `options.test` is set, runs its boot test.
+///
+/// Removes all temporary resources at the end, also after an error. If a stage fails and
+/// `options.on_error` returns [`OnError::Keep`], the build VM keeps running.
 pub async fn bake<B: Builder, S: Backend>(
     builder: &B,
     store: &Store<S>,
-    order: &BakeOptions<'_>,
-    world: &RunContext<'_>,
+    options: &BakeOptions<'_>,
+    context: &RunContext<'_>,
 ) -> Result<Baked, Failed> {
-    let run = world.new_run();
-    let subject = format!("bake of {}", order.plan.image);
-    world.events.emit(&Event::RunStarted {
+    let run = context.new_run();
+    let subject = format!("bake of {}", options.plan.image);
+    context.events.emit(&Event::RunStarted {
         run: run.clone(),
         subject,
     });
-    let mut teardown = Teardown::begin(&world.runs(), &run)?;
+    let mut teardown = Teardown::begin(&context.runs(), &run)?;
     teardown.set_cloud_cleaner(builder.cloud());
     let mut machine = None;
     let keys = Keys::generate();
     let bake = Bake {
         builder,
         store,
-        order,
-        world,
+        options,
+        context,
         run: &run,
         keys: &keys,
     };
-    match bake.stages(&mut machine, &mut teardown).await {
+    match bake.run_stages(&mut machine, &mut teardown).await {
         Ok(baked) => Ok(Baked {
-            leaks: outcome::clean_up(machine, teardown, world).await,
+            leaks: outcome::clean_up(machine, teardown, context).await,
             ..baked
         }),
         Err(error) => {
-            let error = outcome::explain(error, machine.as_mut(), world).await;
-            if error.went_away() {
-                layer_cache::forget(builder, machine.as_mut(), &run, world).await;
+            let error = outcome::find_cause(error, machine.as_mut(), context).await;
+            if error.is_unexpected_shutdown() {
+                layer_cache::discard(builder, machine.as_mut(), &run, context).await;
             }
-            match machine.take_if(|_| order.keeps(&error)) {
-                Some(machine) => Err(outcome::keep(error, machine, &keys, teardown)),
+            match machine.take_if(|_| options.keeps_vm_after(&error)) {
+                Some(machine) => Err(outcome::keep_vm(error, machine, &keys, teardown)),
                 None => Err(Failed {
                     error,
-                    leaks: outcome::clean_up(machine, teardown, world).await,
+                    leaks: outcome::clean_up(machine, teardown, context).await,
                     kept: None,
                 }),
             }
@@ -84,70 +84,75 @@ pub async fn bake<B: Builder, S: Backend>(
     }
 }
 
-/// One bake: what does not change while it runs.
+/// The parameters of one build, the same for all stages.
 struct Bake<'a, B, S> {
     builder: &'a B,
     store: &'a Store<S>,
-    order: &'a BakeOptions<'a>,
-    world: &'a RunContext<'a>,
+    options: &'a BakeOptions<'a>,
+    context: &'a RunContext<'a>,
     run: &'a str,
     keys: &'a Keys,
 }
 
 impl<B: Builder, S: Backend> Bake<'_, B, S> {
-    async fn stages(
+    async fn run_stages(
         &self,
         machine: &mut Option<B::Machine>,
         teardown: &mut Teardown,
     ) -> Result<Baked, BakeError> {
-        let parent = self.world.interrupt.or(self.look_ahead()).await??;
+        let parent = self.context.interrupt.or(self.find_parent()).await??;
         let work = teardown.work().to_owned();
         let (releases, (start, session)) =
             try_join!(self.fetch(&work), self.start(machine, teardown))?;
         let mut provisioned = self
-            .provision(machine, session, (&releases, &start), &work)
+            .provision(machine, session, &releases, &start, &work)
             .await?;
-        let (artifact, looked) = self.capture(machine, &releases, teardown).await?;
-        provisioned.checks.extend(looked);
-        let facts = Found {
+        let (artifact, leak_checks) = self.capture(machine, &releases, teardown).await?;
+        provisioned.checks.extend(leak_checks);
+        let results = StageResults {
             releases,
             start,
             provisioned,
             artifact,
             parent,
         };
-        let audits = self.order.audit.map(|lynis| Audits {
+        let audits = self.options.audit.map(|lynis| Audits {
             lynis: lynis.clone(),
-            base: Some(facts.start.disk.content.clone()),
+            base: Some(results.start.disk.content.clone()),
         });
-        let recording = store_build::put(self, &facts, teardown);
-        let (digest, manifest, checks) = self.stage(Stage::Record, recording).await?;
+        let recording = store_build::put(self, &results, teardown);
+        let recorded = self.stage(Stage::Record, recording).await?;
         let baked = Baked {
-            manifest,
-            digest,
+            manifest: recorded.manifest,
+            digest: recorded.digest,
             tested: None,
             leaks: Vec::new(),
         };
-        if !self.order.test {
+        if !self.options.test {
             return Ok(baked);
         }
-        let trial = test::record(
+        let target = test::Target {
+            digest: baked.digest,
+            manifest: &baked.manifest,
+            checks: &recorded.checks,
+            audits: audits.as_ref(),
+        };
+        let testing = test::record(
             self.builder,
             self.store,
-            (baked.digest, &baked.manifest),
-            (&checks, audits.as_ref()),
+            &target,
             self.run,
             teardown,
-            self.world,
+            self.context,
         );
-        let tested = self.stage(Stage::Test, trial).await?;
+        let tested = self.stage(Stage::Test, testing).await?;
         Ok(Baked {
             tested: Some(tested),
             ..baked
         })
     }
 
-    /// Runs `work` as `stage`, unless we were asked to stop before.
+    /// Runs `work` as `stage`, unless the user interrupted the build.
     async fn stage<T, E>(
         &self,
         stage: Stage,
@@ -156,11 +161,11 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
     where
         BakeError: From<E>,
     {
-        self.world.interrupt.check()?;
-        Ok(self.world.events.stage(stage, work).await?)
+        self.context.interrupt.check()?;
+        Ok(self.context.events.stage(stage, work).await?)
     }
 
-    /// Does what blocks beside everything else, unless we are asked to stop.
+    /// Runs `work` on a blocking thread, unless the user interrupts the build.
     async fn blocking<T: Send + 'static, E: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, E> + Send + 'static,
@@ -169,18 +174,19 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
         BakeError: From<E>,
     {
         let working = tokio::task::spawn_blocking(work);
-        match self.world.interrupt.or(working).await? {
-            Ok(done) => Ok(done?),
+        match self.context.interrupt.or(working).await? {
+            Ok(result) => Ok(result?),
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         }
     }
 
-    /// Refuses early what could not be recorded in the end, and finds the manifest that this one follows.
-    async fn look_ahead(&self) -> Result<Option<Digest>, BakeError> {
+    /// Finds the newest manifest of this image. Fails if the requested version is already recorded:
+    /// a build takes minutes, and its manifest would be refused at the end.
+    async fn find_parent(&self) -> Result<Option<Digest>, BakeError> {
         let history = self.store.history().await?;
-        let image = &self.order.plan.image;
+        let image = &self.options.plan.image;
         if let Some(version) = self
-            .order
+            .options
             .version
             .filter(|version| history.by_name(image, *version).is_some())
         {
@@ -196,8 +202,8 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
             .map(|recorded| recorded.put.manifest))
     }
 
-    /// Runs beside [`Self::start`]: nothing of a release is needed before the upload. A machine that can be shown a folder finds them
-    /// unpacked.
+    /// Downloads and verifies the releases. Runs at the same time as [`Self::start`], because the
+    /// upload stage is the first to need them. Unpacks them if the builder supports upload disks.
     async fn fetch(&self, local_work: &Path) -> Result<Vec<Verified>, BakeError> {
         let RunContext {
             events,
@@ -205,11 +211,11 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
             cache,
             now,
             ..
-        } = *self.world;
+        } = *self.context;
         let work = async {
             let mut verified = Vec::new();
-            for locked in &self.order.plan.releases {
-                let source = &self.order.plan.release_source;
+            for locked in &self.options.plan.releases {
+                let source = &self.options.plan.release_source;
                 verified
                     .push(release::fetch(source, locked, cache, now(), events, interrupt).await?);
             }
@@ -223,16 +229,17 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
 
     async fn start(
         &self,
-        held: &mut Option<B::Machine>,
+        vm_slot: &mut Option<B::Machine>,
         teardown: &mut Teardown,
     ) -> Result<(Start, Session), BakeError> {
         let RunContext {
             events, interrupt, ..
-        } = *self.world;
-        let plan = self.order.plan;
+        } = *self.context;
+        let plan = self.options.plan;
         let base = self.builder.base(&plan.base, teardown, events, interrupt);
         let mut disk: Disk = self.stage(Stage::Base, base).await?;
-        // Who restarts means the kernel that is on the disk by then.
+        // A step that reboots must get the kernel on the disk, which an earlier step may have
+        // upgraded.
         if plan.restarts() {
             disk.kernel = None;
         }
@@ -247,24 +254,34 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
                 role: "build",
                 again: false,
             };
-            let (scrubber, told) = (plan.scrubber(), (events, interrupt));
-            builder::start::start(self.builder, boot, &scrubber, held, teardown, told).await
+            let scrubber = plan.scrubber();
+            builder::start::start(
+                self.builder,
+                boot,
+                &scrubber,
+                vm_slot,
+                teardown,
+                (events, interrupt),
+            )
+            .await
         };
         let session = self.stage(Stage::Boot, boot).await?;
-        start.resumed = held.as_ref().and_then(Machine::resumed).cloned();
-        // Else the cache could not be bounded before the bake ends.
+        start.resumed = vm_slot.as_ref().and_then(Machine::resumed).cloned();
+        // Holding the lock until the build ends would keep the layer cache from shrinking to its
+        // limit.
         if let Some(layer) = &mut start.layer {
             layer.release();
         }
         Ok((start, session))
     }
 
-    /// Everything that happens inside the machine: upload, steps, checks, seal.
+    /// Runs all stages inside the build VM: upload, steps, checks, seal.
     async fn provision(
         &self,
         machine: &mut Option<B::Machine>,
         session: Session,
-        (releases, start): (&[Verified], &Start),
+        releases: &[Verified],
+        start: &Start,
         local_work: &Path,
     ) -> Result<Provisioned, BakeError> {
         let RunContext {
@@ -273,8 +290,8 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
             guest_work,
             now,
             ..
-        } = *self.world;
-        let plan = self.order.plan;
+        } = *self.context;
+        let plan = self.options.plan;
         let installed: Vec<Installed> = releases.iter().map(Installed::from).collect();
         let mut guest = Guest {
             image: &plan.image,
@@ -293,14 +310,14 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
             interrupt,
         };
         let upload = async {
-            guest.shown = uploads::show(&guest, machine.as_ref()).await?;
+            guest.shown = uploads::attach(&guest, machine.as_ref()).await?;
             guest_steps::upload(&guest, &session, start.done.len()).await?;
             Ok::<_, BakeError>(())
         };
         self.stage(Stage::Upload, upload).await?;
         let steps = async {
             let (session, steps) =
-                layer_cache::do_steps(self, machine, &guest, session, start).await?;
+                layer_cache::run_steps(self, machine, &guest, session, start).await?;
             let guest_steps::Observed {
                 checks,
                 packages,
@@ -325,15 +342,15 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
 
     async fn capture(
         &self,
-        held: &mut Option<B::Machine>,
+        vm_slot: &mut Option<B::Machine>,
         releases: &[Verified],
         teardown: &mut Teardown,
     ) -> Result<(Artifact, Vec<CheckRecord>), BakeError> {
         let RunContext {
             events, interrupt, ..
-        } = *self.world;
-        let machine = held.take().ok_or(BakeError::NoMachine)?;
-        // Below the work folder, whose undo is in the journal already.
+        } = *self.context;
+        let machine = vm_slot.take().ok_or(BakeError::NoMachine)?;
+        // The journal already covers the work folder, so the artifact needs no undo entry.
         let work = teardown.work().to_owned();
         let capture = async {
             let to = work.join("artifact");
@@ -341,15 +358,15 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
                 .builder
                 .capture(machine, to, teardown, events, interrupt);
             let Captured { artifact, raw } = capturing.await?;
-            let looked = scan::scan_disk(self, raw.as_deref(), releases).await?;
-            Ok::<_, BakeError>((artifact, looked))
+            let checks = scan::scan_disk(self, raw.as_deref(), releases).await?;
+            Ok::<_, BakeError>((artifact, checks))
         };
         self.stage(Stage::Capture, capture).await
     }
 }
 
-/// What the stages found, until it is recorded.
-struct Found {
+/// The results of all stages before the record stage.
+struct StageResults {
     releases: Vec<Verified>,
     start: Start,
     provisioned: Provisioned,

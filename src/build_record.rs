@@ -1,6 +1,6 @@
-//! Writes down a bake: the facts of all stages become one manifest.
-//!
-//! In: the plan and what the stages found. Out: a [`Manifest`]. Deliberately decides nothing and stores nothing.
+//! Makes the manifest of a build.
+//! Takes the plan and the results of all stages; returns a [`Manifest`].
+//! Signing and storing are left to the store.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -23,19 +23,21 @@ use crate::process::Program;
 use crate::release::Verified;
 use crate::wait::Interrupt;
 
-/// The revision of the repository that a definition is kept in.
+/// The Git revision of a definition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revision {
-    /// Where it comes from, without credentials; absent where it has no remote.
+    /// The URL of the remote `origin`, without credentials. `None` if there is no remote, or if it
+    /// is a local path.
     pub repo: Option<String>,
-    /// The commit.
+    /// The commit id of `HEAD`.
     pub commit: String,
-    /// Whether there are changes that the commit does not have.
+    /// Whether there are uncommitted changes.
     pub dirty: bool,
 }
 
 impl Revision {
-    /// Asks git for the revision of `folder`; `None` where it is no checkout, or there is no git.
+    /// Returns the revision of `folder`, or `None` if it is not in a Git checkout or git is not
+    /// installed.
     pub async fn of(folder: &Path, interrupt: &Interrupt) -> Option<Self> {
         let git = async |arguments: &[&str]| {
             let output = Program::new("git")
@@ -60,7 +62,7 @@ impl Revision {
     }
 }
 
-/// The address without user and password; `None` where it is a path of this machine.
+/// Removes user and password from a URL. Returns `None` for a local path.
 fn public_url(url: &str) -> Option<String> {
     match url.split_once("://") {
         Some(("file", _)) => None,
@@ -69,56 +71,56 @@ fn public_url(url: &str) -> Option<String> {
             let host = host.rsplit('@').next().unwrap_or(host);
             Some(format!("{scheme}://{host}/{path}"))
         }
-        // The short form of SSH addresses has a user that is no secret, as in `git@host:path`.
+        // The user in the short form of SSH addresses is not a secret: `git@host:path`.
         None => url.contains(':').then(|| url.to_owned()),
     }
 }
 
-/// What was done and seen in a machine.
+/// The results of the work in the build VM.
 pub struct Provisioned {
-    /// Every step, in order.
+    /// The records of all steps, in order.
     pub steps: Vec<StepRecord>,
-    /// Every check.
+    /// The records of all checks.
     pub checks: Vec<CheckRecord>,
-    /// The packages in it.
+    /// The installed packages.
     pub packages: guest_steps::Packages,
-    /// Its kernel and distribution.
+    /// The kernel and the distribution.
     pub boot: BootFacts,
 }
 
-/// What the stages of one bake found.
+/// The results of all stages of one build.
 pub struct Facts<'a> {
-    /// The run's id.
+    /// The id of the run.
     pub run: &'a str,
-    /// What was planned.
+    /// The resolved build.
     pub plan: &'a Plan,
-    /// Where the definition comes from.
+    /// The Git revision of the definition.
     pub revision: Option<&'a Revision>,
-    /// What was installed.
+    /// The verified releases.
     pub releases: &'a [Verified],
-    /// What the bake started from.
+    /// The base disk.
     pub disk: &'a Disk,
-    /// The layers that it continued from.
+    /// The cached layers that the build started from.
     pub layers: &'a [LayerFile],
-    /// The suspended machine that it went on from.
+    /// The VM snapshot that the build resumed from.
     pub resumed: Option<&'a Resumed>,
-    /// What was done and seen in the machine.
+    /// The results of the work in the build VM.
     pub provisioned: &'a Provisioned,
-    /// The stored list of packages.
+    /// The reference to the stored package list.
     pub packages: Packages,
-    /// The stored checks for the booted image, with their size in bytes.
+    /// The digest of the stored checks for the boot test, and their size in bytes.
     pub checks: (Digest, u64),
-    /// What came out.
+    /// The captured artifact.
     pub artifact: &'a Artifact,
-    /// The manifest of this image that was newest when the bake began.
+    /// The digest of the manifest of this image that was newest at the start of the build.
     pub parent: Option<Digest>,
-    /// The builder's name.
+    /// The name of the builder.
     pub builder: &'a str,
-    /// What ran.
+    /// The version of vault-bake.
     pub tool: &'a Tool,
 }
 
-/// The manifest of a bake that ended at `now`.
+/// Returns the manifest of a build that ended at `now`.
 pub fn manifest(facts: &Facts<'_>, version: ImageVersion, now: Timestamp) -> Manifest {
     let (plan, boot) = (facts.plan, &facts.provisioned.boot);
     Manifest {
@@ -148,7 +150,7 @@ pub fn manifest(facts: &Facts<'_>, version: ImageVersion, now: Timestamp) -> Man
         checks: facts.provisioned.checks.iter().map(check_fact).collect(),
         outputs: outputs(facts),
         packages: facts.packages.clone(),
-        // Made from what stands here, and so named only afterwards.
+        // The SBOM is made from this manifest, so its digest is added later.
         sbom: None,
         os: Os {
             id: boot.os_id.clone(),
@@ -164,7 +166,7 @@ pub fn manifest(facts: &Facts<'_>, version: ImageVersion, now: Timestamp) -> Man
     }
 }
 
-/// Who baked or tested.
+/// Returns the record of the builder, the tool and the host.
 pub fn builder_fact(builder: &str, tool: &Tool) -> BuilderFact {
     BuilderFact {
         name: builder.to_owned(),
@@ -181,7 +183,7 @@ fn json(value: &impl serde::Serialize) -> serde_json::Value {
 }
 
 fn inputs(facts: &Facts<'_>) -> BTreeSet<Input> {
-    let of = |role: &str, name: String, digest, size| Input {
+    let input = |role: &str, name: String, digest, size| Input {
         role: role.to_owned(),
         name,
         digest,
@@ -189,7 +191,7 @@ fn inputs(facts: &Facts<'_>) -> BTreeSet<Input> {
     };
     let steps = facts.plan.steps.iter().flat_map(|step| {
         step.files.iter().map(move |file| {
-            of(
+            input(
                 "file",
                 format!("{}/{}", step.name, file.path),
                 file.sha256,
@@ -198,14 +200,14 @@ fn inputs(facts: &Facts<'_>) -> BTreeSet<Input> {
         })
     });
     let releases = facts.releases.iter().map(|release| {
-        of(
+        input(
             "product",
             release.locked.file.clone(),
             release.locked.sha256,
             release.archive_size_bytes,
         )
     });
-    let checks = of(
+    let checks = input(
         CHECKS_ROLE,
         "checks".to_owned(),
         facts.checks.0,
@@ -277,9 +279,9 @@ fn firmware(firmware: Firmware) -> &'static str {
     }
 }
 
-/// What two bakes of the same lock may differ in.
+/// Lists the parts in which two builds of the same lock file may differ.
 fn not_pinned(plan: &Plan) -> Vec<String> {
-    let mut loose = vec!["times and generated ids within the image".to_owned()];
+    let mut parts = vec!["times and generated ids within the image".to_owned()];
     let image = match &plan.base {
         PlannedBase::Qemu { wanted, .. } => matches!(wanted, QemuBase::CloudImage { .. }),
         PlannedBase::Azure { .. } => true,
@@ -289,17 +291,17 @@ fn not_pinned(plan: &Plan) -> Vec<String> {
         PlannedMachine::Azure(_) => true,
     };
     if image || network {
-        loose.push("whatever steps fetch from the network themselves".to_owned());
+        parts.push("files that steps download from the network".to_owned());
     }
     if let PlannedBase::Azure { wanted, .. } = &plan.base
         && !matches!(wanted, AzureBase::Marketplace { .. })
     {
-        loose.push("the content of the base, which is known by its id alone".to_owned());
+        parts.push("the content of the base, which is identified only by its id".to_owned());
     }
-    loose
+    parts
 }
 
-/// A check, as records have it.
+/// Converts a check record to its form in the manifest.
 pub fn check_fact(record: &CheckRecord) -> CheckFact {
     CheckFact {
         id: record.id.clone(),
@@ -310,7 +312,7 @@ pub fn check_fact(record: &CheckRecord) -> CheckFact {
     }
 }
 
-/// The layers, each with the name of the step whose record it has.
+/// Converts layers to their form in the manifest.
 fn layer_facts(files: &[LayerFile]) -> Vec<LayerFact> {
     let fact = |file: &LayerFile| LayerFact {
         bake: file.made.run.clone(),
@@ -337,7 +339,7 @@ fn step_fact(record: &StepRecord) -> StepFact {
     }
 }
 
-/// The packages, as the store has them.
+/// Converts packages to their form in the store.
 pub fn packages(found: &guest_steps::Packages) -> Vec<Package> {
     let package = |package: &guest_steps::Package| Package {
         name: package.name.clone(),
@@ -348,7 +350,7 @@ pub fn packages(found: &guest_steps::Packages) -> Vec<Package> {
     found.packages.iter().map(package).collect()
 }
 
-/// The day, UTC, that versions are named after.
+/// Returns the UTC date of `now`, which versions are named after.
 pub fn date(now: Timestamp) -> Date {
     now.to_zoned(TimeZone::UTC).date()
 }

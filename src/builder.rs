@@ -1,7 +1,6 @@
-//! Builders: start a temporary machine, and make an artifact of its disk.
-//!
-//! In: the base of a plan, keys, a place for the artifact. Out: a [`Disk`], a running [`Machine`], an [`Artifact`].
-//! Deliberately knows nothing of what happens inside the machine: that goes over SSH.
+//! Builders boot temporary VMs and capture their disks.
+//! Take the base of a plan and keys; return a [`Disk`], a running [`Machine`], an [`Artifact`].
+//! The work inside a VM goes over SSH and is left to others.
 
 pub mod access;
 mod artifact;
@@ -36,123 +35,133 @@ pub use end::{EndedBy, MachineEnd};
 pub use layer::{Layer, LayerFile, LayerRules, LayerUse, Made};
 pub use snapshot::{Resumed, SnapshotUse};
 
-/// What a machine is started with.
+/// The parameters of a VM start.
 #[derive(Clone, Copy)]
 pub struct Boot<'a> {
-    /// The disk; the machine writes to an overlay of it.
+    /// The base disk. The VM writes to an overlay of it.
     pub disk: &'a Disk,
-    /// A layer of that disk, to continue from.
+    /// A cached layer on top of `disk`, to start from.
     pub layer: Option<&'a Layer>,
-    /// Its shape.
+    /// The size and network of the VM.
     pub machine: &'a PlannedMachine,
-    /// Keys of the run.
+    /// The SSH keys of the run.
     pub keys: &'a Keys,
-    /// A node's identity for its first boot: a tar archive, seen by the guest as a read-only disk.
+    /// The identity archive of a node (tar), which the VM sees as a read-only disk.
     pub identity: Option<&'a [u8]>,
-    /// Unique in the run: `build` or `test`.
+    /// The role of the VM, unique in the run: `build` or `test`.
     pub role: &'a str,
-    /// Whether the platform ended an earlier start of this machine. It then boots from scratch.
+    /// Whether the platform ended an earlier start of this VM. A retry does not resume from a VM
+    /// snapshot.
     pub again: bool,
 }
 
 /// A builder failed.
 #[derive(Debug, thiserror::Error)]
 pub enum BuilderError {
-    /// Definition and lock speak of different kinds of base.
-    #[error("the lock does not fit the definition's base: run `vault-bake lock` again")]
+    /// The lock file has another kind of base, or other suites, than the definition.
+    #[error("the lock file does not match the base of the definition")]
     LockOfAnotherBase,
-    /// Azure refused, failed, or was not reached.
+    /// A request to Azure failed.
     #[error(transparent)]
     Azure(Box<azure::AzureError>),
-    /// A plan, or an image, is another builder's.
-    #[error("this is for another builder; look at `--builder`")]
+    /// A plan or image belongs to another builder.
+    #[error("the plan or image belongs to another builder")]
     OtherBuilder,
-    /// What a suite offers is not what was locked.
+    /// The signed index of a suite differs from the lock file.
     #[error(
-        "suite {} of {} has changed: locked was the index of {} ({}), found was {found}; \
-         run `vault-bake lock` again, or name a snapshot mirror that keeps the locked state",
+        "suite {} of {} has changed: expected the index of {} ({}), found {found}",
         locked.suite, locked.mirror, locked.date, locked.sha256
     )]
     IndexChanged {
         /// The index as locked.
         locked: Box<PackageIndex>,
-        /// Date and digest of what is there, or that nothing is.
+        /// The date and digest of the index on the mirror, or `none`.
         found: String,
     },
-    /// A downloaded file is not what was locked.
-    #[error(
-        "{what}: expected SHA-512 {expected}, found {found}; the file was changed after it was locked: \
-         find out why before `vault-bake lock`"
-    )]
+    /// The digest of a downloaded file differs from the lock file.
+    #[error("{what}: expected SHA-512 {expected}, found {found}")]
     WrongDigest {
-        /// The URL.
+        /// The URL of the file.
         what: String,
-        /// As locked, hex.
+        /// The digest in the lock file, in hex.
         expected: String,
-        /// Of what is there, hex.
+        /// The digest of the download, in hex.
         found: String,
     },
-    /// A disk image that must not or cannot be used.
+    /// A disk image cannot be used.
     #[error("{}: {why}", path.display())]
     Image {
-        /// Which.
+        /// The path or URL of the image.
         path: PathBuf,
-        /// Why not, and what is expected.
+        /// The defect, with the expected value.
         why: String,
     },
-    /// Something that the builder needs is not on this machine.
-    #[error("{what} is missing: install the package {package}")]
+    /// The disk image is larger than the disk of the VM.
+    #[error(
+        "{}: the image needs a disk of {least_gib} GiB, the VM has {disk_gib} GiB",
+        path.display()
+    )]
+    DiskTooSmall {
+        /// The path of the image.
+        path: PathBuf,
+        /// The size of the VM's disk, in GiB.
+        disk_gib: u32,
+        /// The smallest sufficient size, in GiB.
+        least_gib: u64,
+    },
+    /// A program or file that the builder needs is not on this host.
+    #[error("{what} is missing")]
     Missing {
-        /// What.
+        /// The program or file.
         what: String,
-        /// Debian's package that has it.
+        /// The Debian package that contains it.
         package: &'static str,
     },
-    /// A machine ended, or did not start.
-    #[error("machine {machine}: {end}")]
+    /// A VM ended, or did not start.
+    #[error("{machine} VM: {end}")]
     Died {
-        /// Its role.
+        /// The role of the VM.
         machine: String,
-        /// How.
+        /// The cause of its end.
         end: Box<MachineEnd>,
     },
-    /// A machine does not follow its control connection.
-    #[error("machine {machine}: {why}")]
+    /// A command on the control connection of a VM failed.
+    #[error("cannot control the {machine} VM: {why}")]
     Control {
-        /// Its role.
+        /// The role of the VM.
         machine: String,
-        /// What went wrong.
+        /// The reason.
         why: String,
     },
-    /// A machine was asked to shut down and did not.
-    #[error(
-        "machine {machine} did not shut down: {why}; does something in it inhibit the power button?{}",
-        last_lines(.console)
-    )]
+    /// A VM did not shut down after its power button was pressed.
+    #[error("cannot shut down the {machine} VM: {why}{}", last_lines(.console))]
     StillRunning {
-        /// Its role.
+        /// The role of the VM.
         machine: String,
-        /// What was waited for.
+        /// The last observation.
         why: String,
         /// The last lines of its console.
         console: Vec<String>,
     },
-    /// It never answered on SSH.
+    /// A VM did not answer on SSH.
     #[error("{error}{}", last_lines(.console))]
     NotUp {
-        /// What was seen last.
+        /// The last error of a connection.
         error: Box<SshError>,
         /// The last lines of its console.
         console: Vec<String>,
     },
-    /// There is no room for what is about to be written.
-    #[error("{}: {free_mib} MiB are free, about {needed_mib} MiB are needed", path.display())]
+    /// The file system has too little free space.
+    #[error(
+        "cannot write to {}: {free_mib} MiB are free, about {needed_mib} MiB are needed",
+        path.display()
+    )]
     NoSpace {
-        /// Where.
+        /// A folder on the file system.
         path: PathBuf,
-        /// What is free there, in MiB.
+        /// The free space, in MiB.
         free_mib: u64,
-        /// What is needed, in MiB.
+        /// The needed space, in MiB.
         needed_mib: u64,
     },
     /// A wait passed its deadline.
@@ -164,18 +173,18 @@ pub enum BuilderError {
     /// A download failed.
     #[error(transparent)]
     Fetch(#[from] FetchError),
-    /// The journal could not be kept.
+    /// The journal could not be written.
     #[error(transparent)]
     Journal(#[from] JournalError),
     /// A file or folder could not be read or written.
-    #[error("{}: {error}", path.display())]
+    #[error("cannot access {}: {error}", path.display())]
     File {
-        /// Which.
+        /// The file or folder.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         error: io::Error,
     },
-    /// We were asked to stop.
+    /// The user interrupted the run.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
 }
@@ -189,10 +198,57 @@ impl From<azure::AzureError> for BuilderError {
 impl BuilderError {
     /// Returns what to do about it, as an imperative, if there is something to do.
     pub fn hint(&self) -> Option<String> {
-        None
+        let hint = match self {
+            Self::LockOfAnotherBase => "Run `vault-bake lock` for this image.",
+            Self::OtherBuilder => "Choose the right builder with `--builder`.",
+            Self::IndexChanged { .. } => {
+                "Run `vault-bake lock` again, or set a snapshot mirror that keeps the locked state."
+            }
+            Self::WrongDigest { .. } => {
+                "Find out why the file changed before you run `vault-bake lock`."
+            }
+            Self::Missing { package, .. } => {
+                return Some(format!("Install the Debian package {package}."));
+            }
+            Self::DiskTooSmall { least_gib, .. } => {
+                return Some(format!("Set `disk_gib` to at least {least_gib}."));
+            }
+            Self::NoSpace { needed_mib, .. } => {
+                return Some(format!(
+                    "Free at least {needed_mib} MiB on this file system."
+                ));
+            }
+            Self::Died { end, .. } if end.by.is_worth_another_start() => {
+                "Search `journalctl -k` for the cause, such as exhausted memory. \
+                 Run `vault-bake doctor` to check this host."
+            }
+            Self::StillRunning { .. } => {
+                "Check whether a service in the image inhibits the power button."
+            }
+            Self::NotUp { error, .. } => {
+                let hint = "Run `vault-bake doctor` to check this host. \
+                            Increase `boot_timeout_s` in the machine section of image.toml.";
+                return Some(error.hint().unwrap_or_else(|| hint.to_owned()));
+            }
+            Self::Process(error @ ProcessError::Start { .. }) => {
+                let hint = "Run `vault-bake doctor` to check which programs are missing.";
+                return Some(error.hint().unwrap_or_else(|| hint.to_owned()));
+            }
+            Self::Azure(error) => return error.hint(),
+            Self::Process(error) => return error.hint(),
+            Self::Fetch(error) => return error.hint(),
+            Self::Journal(error) => return error.hint(),
+            Self::Image { .. }
+            | Self::Died { .. }
+            | Self::Control { .. }
+            | Self::Late(_)
+            | Self::File { .. }
+            | Self::Interrupted(_) => return None,
+        };
+        Some(hint.to_owned())
     }
 
-    /// Says which file an input or output error is about.
+    /// Adds the path to an I/O error.
     pub(crate) fn file(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
         move |error| Self::File {
             path: path.to_owned(),
@@ -201,26 +257,27 @@ impl BuilderError {
     }
 }
 
-/// Something that a builder needs on this machine.
+/// A program or file that a builder needs on this host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Requirement {
-    /// A program's name (to be found by `PATH`), or the path of a program or file.
+    /// The name of a program in `PATH`, or the path of a program or file.
     pub program: PathBuf,
-    /// Debian's package that has it.
+    /// The Debian package that contains it.
     pub package: &'static str,
-    /// What it is for.
+    /// Its purpose, as in `makes ext4 file systems`.
     pub why: &'static str,
 }
 
-/// Boots temporary machines and captures them. Undo entries are registered before anything is created.
+/// Boots temporary VMs and captures them. Each creation is preceded by an undo entry in the
+/// journal.
 pub trait Builder: Sync {
-    /// A machine of this builder's. Dropping it kills it.
+    /// A running VM. Dropping it kills the VM.
     type Machine: Machine;
 
-    /// `qemu` or `azure`.
+    /// Returns the name of the builder: `qemu` or `azure`.
     fn name(&self) -> &'static str;
 
-    /// Makes or finds the base disk of a plan, in the cache.
+    /// Returns the base disk of a plan, from the cache if possible.
     fn base(
         &self,
         base: &PlannedBase,
@@ -229,12 +286,15 @@ pub trait Builder: Sync {
         interrupt: &Interrupt,
     ) -> impl Future<Output = Result<Disk, BuilderError>> + Send;
 
-    /// Whether its machines can be shown a folder: [`Machine::show`].
+    /// Returns whether its VMs can have an upload disk: [`Machine::attach_uploads`].
     fn supports_upload_disk(&self) -> bool {
         false
     }
 
-    /// The layer of `disk` with most of `keys`, given shortest first; none where this builder keeps none, or may use none.
+    /// Finds the cached layer on `disk` for the last of `keys` that is cached. Each key covers the
+    /// ones before it.
+    ///
+    /// Returns `None` if there is no such layer, or if the builder has no layer cache.
     fn layer(
         &self,
         disk: &Disk,
@@ -246,14 +306,14 @@ pub trait Builder: Sync {
         std::future::ready(Ok(None))
     }
 
-    /// Whether machines of `disk` can leave layers behind.
+    /// Returns whether the layers of a VM that starts from `disk` can be cached.
     fn keeps_layers(&self, disk: &Disk) -> bool {
         let _ = disk;
         false
     }
 
-    /// Keeps what is on the machine's disk as a layer, on top of what the machine continued from or left before. Whoever asks has
-    /// seen to it that all is written.
+    /// Caches the changes on the VM's disk since the last layer, as a new layer. The caller has
+    /// made the VM sync its disk.
     fn keep_layer(
         &self,
         machine: &mut Self::Machine,
@@ -264,7 +324,8 @@ pub trait Builder: Sync {
         std::future::ready(Ok(()))
     }
 
-    /// Removes the layers that `run` left: its machine went away by itself, so they may lack what it would have become.
+    /// Removes the cached layers of `run`, after its VM shut down unexpectedly. They may lack later
+    /// writes.
     fn forget_layers(
         &self,
         machine: Option<&mut Self::Machine>,
@@ -274,7 +335,7 @@ pub trait Builder: Sync {
         std::future::ready(Ok(()))
     }
 
-    /// Starts a machine, which answers at once or later; whoever connects waits.
+    /// Starts a VM. It may not answer on SSH yet; the caller waits when it connects.
     fn boot(
         &self,
         boot: Boot<'_>,
@@ -283,8 +344,10 @@ pub trait Builder: Sync {
         interrupt: &Interrupt,
     ) -> impl Future<Output = Result<Self::Machine, BuilderError>> + Send;
 
-    /// Shuts the machine down and makes an artifact of its disk: a file at `to`, or images on a cloud. Those stay in the
-    /// journal until they are recorded. What can be looked through lies beside the file.
+    /// Shuts the VM down and captures its disk: a file at `to`, or images in a cloud.
+    ///
+    /// Cloud images stay in the journal until they are recorded. A raw copy of a file for the leak
+    /// scan is put next to it.
     fn capture(
         &self,
         machine: Self::Machine,
@@ -294,7 +357,8 @@ pub trait Builder: Sync {
         interrupt: &Interrupt,
     ) -> impl Future<Output = Result<Captured, BuilderError>> + Send;
 
-    /// Writes on images of a cloud which manifest they belong to. A file says so by its digest.
+    /// Tags cloud images with the digest of their manifest. Files need no tag, because the manifest
+    /// has their digest.
     fn tag_artifact(
         &self,
         artifact: &Artifact,
@@ -305,8 +369,8 @@ pub trait Builder: Sync {
         std::future::ready(Ok(()))
     }
 
-    /// The base that a manifest names, where it is there without being made: by the digest of its disk, or by what it was
-    /// resolved to.
+    /// Finds the base that a manifest names, by the digest of its disk or by its resolved image.
+    /// Does not build a missing base.
     fn recorded_base(
         &self,
         disk_sha256: Option<Digest>,
@@ -317,19 +381,19 @@ pub trait Builder: Sync {
         std::future::ready(Ok(None))
     }
 
-    /// Who deletes what this builder makes in a cloud.
+    /// Returns the client that deletes this builder's cloud resources, if it creates any.
     fn cloud(&self) -> Option<Arc<dyn Cloud>> {
         None
     }
 }
 
-/// A running machine.
+/// A running VM.
 pub trait Machine: Send {
-    /// Where it answers on SSH.
+    /// Returns the address for SSH.
     fn endpoint(&self) -> Endpoint;
 
-    /// Shows it the content of `folder`, which it cannot change, as an ext2 file system on its disk [`crate::ssh::UPLOAD_DISK`]; false
-    /// where it has no such disk.
+    /// Puts the content of `folder` on the upload disk [`crate::ssh::UPLOAD_DISK`], as a read-only
+    /// ext2 file system. Returns false if the VM has no upload disk.
     fn attach_uploads(
         &self,
         folder: &Path,
@@ -339,17 +403,18 @@ pub trait Machine: Send {
         std::future::ready(Ok(false))
     }
 
-    /// What it went on from, where it did not start as computers do.
+    /// Returns the VM snapshot that it resumed from, or `None` if it booted.
     fn resumed(&self) -> Option<&Resumed> {
         None
     }
 
-    /// How it ended, if it has. A machine that died a moment ago may need a second until that is known.
+    /// Returns the cause of its end, or `None` while it runs. After the end of a VM, the cause may
+    /// take a second to appear.
     fn died(&mut self) -> Option<MachineEnd>;
 
-    /// Lets it run on beyond us.
+    /// Keeps the VM running after this process ends.
     fn detach(self);
 
-    /// The last lines of its serial console.
+    /// Returns the last lines of its serial console.
     fn console(&self) -> impl Future<Output = Vec<String>> + Send;
 }

@@ -1,8 +1,6 @@
-//! Looks through a captured disk for what must not be in an image: in its files, and in the blocks that no file has any more.
-//!
-//! In: a raw disk, the secrets of the run, and the programs that were verified. Out: one record for each rule, and the places where a rule is broken, never what
-//! stands there. Files are looked at where the file system is ext2, ext3 or ext4; all other bytes count as they lie. Not seen:
-//! what is compressed, or encrypted.
+//! Scans a raw disk for secrets: the files of ext2, ext3 and ext4, and all bytes of the disk.
+//! Takes the secrets of the run and the verified programs; returns check records and findings.
+//! A finding has the location, not the secret. Compressed and encrypted data are not scanned.
 
 mod bytes;
 mod disk;
@@ -22,31 +20,31 @@ pub use programs::Programs;
 
 use disk::Content;
 
-/// The step that the records name: what is looked at is what `capture` made.
+/// The step name in the check records: the disk was made by `capture`.
 const STEP: &str = "capture";
 
-/// A rule, whatever it looks at.
+/// A rule of the leak scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rule {
-    /// Stable, as in `disk.host-keys`.
+    /// The stable id, as in `disk.host-keys`.
     pub id: &'static str,
-    /// What holds where it is kept.
+    /// The statement that is true if the rule is satisfied.
     pub words: &'static str,
 }
 
-/// Every rule, in the order of the records.
+/// Returns all rules, in the order of the check records.
 pub fn rules() -> impl Iterator<Item = Rule> {
     let by_name = names::RULES.iter().map(|rule| rule.rule);
     let by_bytes = bytes::RULES.iter().map(|rule| rule.rule);
     by_name.chain(by_bytes).chain([programs::RULE])
 }
 
-/// A broken rule.
+/// A finding of the leak scan.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Leak {
-    /// The rule.
+    /// The id of the violated rule.
     pub rule: &'static str,
-    /// A path in the image, or where on the disk it lies that belongs to no file.
+    /// A path in the image, or a byte position on the disk if it is not in a file.
     pub place: String,
 }
 
@@ -56,43 +54,43 @@ impl fmt::Display for Leak {
     }
 }
 
-/// What was found on a disk.
+/// The result of a leak scan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScanReport {
-    /// Broken rules, with no place twice for one rule.
+    /// The findings, without duplicates.
     pub found: BTreeSet<Leak>,
-    /// Whether there was a file system to look into.
+    /// Whether the files of a file system were scanned.
     pub files: bool,
-    /// What holds files that could not be looked at one by one. Its bytes were.
+    /// The partitions whose files could not be scanned individually. Their bytes were scanned.
     pub unread: Vec<String>,
-    /// Whether a program of a release was there.
+    /// Whether a program of a release was on the disk.
     pub programs: bool,
 }
 
 impl ScanReport {
-    /// A record for each rule. Those about names and programs are skipped where not every file was seen.
+    /// Returns a check record for each rule. Rules for names and programs are skipped if not all
+    /// files were scanned.
     pub fn records(&self) -> Vec<CheckRecord> {
-        let unseen = match (self.unread.as_slice(), self.files) {
+        let skip_files = match (self.unread.as_slice(), self.files) {
             ([], true) => None,
             ([], false) => Some("there is no file system on the disk".to_owned()),
-            (unread, _) => Some(format!(
-                "{}, which cannot be looked into",
-                unread.join(", ")
-            )),
+            (unread, _) => Some(format!("{}, whose files cannot be read", unread.join(", "))),
         };
-        let names = names::RULES.iter().map(|rule| (rule.rule, unseen.clone()));
+        let names = names::RULES
+            .iter()
+            .map(|rule| (rule.rule, skip_files.clone()));
         let bytes = bytes::RULES.iter().map(|rule| (rule.rule, None));
-        let elsewhere = || "no program of a release is in /usr/bin".to_owned();
-        let programs = match self.programs {
-            true => unseen.clone(),
-            false => unseen.clone().or_else(|| Some(elsewhere())),
+        let not_installed = || {
+            let reason = "no program of a release is in /usr/bin";
+            (!self.programs).then(|| reason.to_owned())
         };
-        let record = |(rule, unseen): (Rule, Option<String>)| {
-            let ok = !self.found.iter().any(|residue| residue.rule == rule.id);
+        let programs = skip_files.clone().or_else(not_installed);
+        let record = |(rule, skip): (Rule, Option<String>)| {
+            let ok = !self.found.iter().any(|leak| leak.rule == rule.id);
             CheckRecord {
                 ok,
-                skipped: unseen.filter(|_| ok),
-                ..of(rule)
+                skipped: skip.filter(|_| ok),
+                ..passed(rule)
             }
         };
         let all = names.chain(bytes).chain([(programs::RULE, programs)]);
@@ -100,16 +98,16 @@ impl ScanReport {
     }
 }
 
-/// The records where nobody can look at the disk, and why.
-pub fn skipped(why: &str) -> Vec<CheckRecord> {
+/// Returns check records that are all skipped, for a disk that cannot be read, with the `reason`.
+pub fn skipped(reason: &str) -> Vec<CheckRecord> {
     let record = |rule| CheckRecord {
-        skipped: Some(why.to_owned()),
-        ..of(rule)
+        skipped: Some(reason.to_owned()),
+        ..passed(rule)
     };
     rules().map(record).collect()
 }
 
-fn of(rule: Rule) -> CheckRecord {
+fn passed(rule: Rule) -> CheckRecord {
     CheckRecord {
         id: rule.id.to_owned(),
         description: rule.words.to_owned(),
@@ -119,23 +117,23 @@ fn of(rule: Rule) -> CheckRecord {
     }
 }
 
-/// A disk that cannot be looked through. Nothing is known of it then.
+/// The leak scan could not read the disk, so it has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum LeakScanError {
-    /// It cannot be read.
-    #[error("{}: {error}", .path.display())]
+    /// The disk, or a file on it, could not be read.
+    #[error("cannot scan {}: {error}", .path.display())]
     File {
-        /// The disk.
+        /// The disk, or a path on it.
         path: PathBuf,
-        /// What failed.
+        /// The reason.
         error: std::io::Error,
     },
-    /// A file system is damaged, or of a kind that this version does not know.
-    #[error("the captured disk cannot be looked through: {at}: {error}")]
+    /// A file system is damaged or uses an unknown feature.
+    #[error("cannot scan the captured disk: {at}: {error}")]
     FileSystem {
         /// The partition, or a path in it.
         at: String,
-        /// What is wrong with it.
+        /// The defect.
         error: ext4_view::Ext4Error,
     },
 }
@@ -143,58 +141,68 @@ pub enum LeakScanError {
 impl LeakScanError {
     /// Returns what to do about it, as an imperative, if there is something to do.
     pub fn hint(&self) -> Option<String> {
-        None
+        match self {
+            Self::File { .. } => None,
+            Self::FileSystem { .. } => Some(
+                "Run the build again. If it fails again, find the step that damages the file system."
+                    .to_owned(),
+            ),
+        }
     }
 }
 
-/// Looks through the raw disk at `path`, on which `programs` are to be what they were. What has only the shape of a secret counts not where everybody has it: in a program, and
-/// in a file that a package brought. Blocks, for a second or several.
+/// Scans the raw disk at `path` for `secrets` and for patterns of secrets, and compares its
+/// programs with `programs`.
+///
+/// Pattern matches are ignored in executables under `/usr` and in unmodified package files. The
+/// secrets of the run are reported wherever they occur. Blocks the thread for seconds.
 pub fn scan(
     path: &Path,
-    needles: &SecretPatterns,
+    secrets: &SecretPatterns,
     programs: &Programs,
 ) -> Result<ScanReport, LeakScanError> {
-    let patterns = bytes::Patterns::new(needles);
-    let (mut looked, explained) = every_file(path, &patterns, programs)?;
-    for (start, hit) in every_byte(path, &patterns)? {
-        if !explained.contains(&hit.seen) {
-            looked.found.insert(Leak {
+    let patterns = bytes::Patterns::new(secrets);
+    let (mut report, in_files) = scan_files(path, &patterns, programs)?;
+    for (start, hit) in scan_bytes(path, &patterns)? {
+        if !in_files.contains(&hit.matched) {
+            report.found.insert(Leak {
                 rule: hit.rule,
                 place: format!("byte {} of the disk, in no file", start + hit.at),
             });
         }
     }
-    Ok(looked)
+    Ok(report)
 }
 
-/// What is found file by file, and all that matched in files, broken or not.
-fn every_file(
+/// Scans all files. The second result has the digest of each match in a file, including ignored
+/// matches, so that [`scan_bytes`] does not report them again.
+fn scan_files(
     path: &Path,
     patterns: &bytes::Patterns,
     programs: &Programs,
 ) -> Result<(ScanReport, BTreeSet<Digest>), LeakScanError> {
-    let mut looked = ScanReport::default();
-    let mut explained = BTreeSet::new();
+    let mut report = ScanReport::default();
+    let mut in_files = BTreeSet::new();
     for partition in disk::partitions(path)? {
         match partition.content()? {
             Content::Files(files) => {
-                let (found, seen) = files::walk(&files, patterns)?;
-                let (others, seen_any) = programs.compare(&files)?;
-                looked.files = true;
-                looked.programs |= seen_any;
-                looked.found.extend(others);
-                looked.found.extend(found);
-                explained.extend(seen);
+                let scanned = files::scan(&files, patterns)?;
+                let (replaced, has_programs) = programs.compare(&files)?;
+                report.files = true;
+                report.programs |= has_programs;
+                report.found.extend(replaced);
+                report.found.extend(scanned.leaks);
+                in_files.extend(scanned.matches);
             }
-            Content::Other(what) => looked.unread.push(what),
+            Content::Other(description) => report.unread.push(description),
             Content::Nothing => {}
         }
     }
-    Ok((looked, explained))
+    Ok((report, in_files))
 }
 
-/// What matches anywhere on the disk, each after where its piece of the disk starts.
-fn every_byte(
+/// Scans all bytes of the disk. Returns each match with the start of its extent.
+fn scan_bytes(
     path: &Path,
     patterns: &bytes::Patterns,
 ) -> Result<Vec<(u64, bytes::Hit)>, LeakScanError> {

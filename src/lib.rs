@@ -1,37 +1,61 @@
-//! Bakes hardened, verified and recorded Vault and Consul images.
+//! Builds hardened Vault and Consul images, records every input, and tests each image by booting it.
 //!
-//! The flow, in the order of the modules below:
+//! An image takes this way from its definition to a deployment:
 //!
 //! ```text
-//! image.toml ─parse→ Definition ─lock→ Lock ─plan→ Plan
-//! Plan ─boot→ Machine ─ssh→ Session ─provision→ StepRecords ─seal→ ─capture→ Artifact ─record→ Manifest ─put→ Store
-//! Manifest ─test (boot the artifact, check it)→ TestRecord ─put→ Store
-//! Store ─promote→ Channel ─pin→ PinFile ─resolve→ what a deployment reads
+//! image.toml
+//!   │  Definition::load         parse and validate
+//!   ▼
+//! Definition
+//!   │  lock::resolve            pin each input to a version and a digest
+//!   ▼
+//! Lock                          images/NAME/image.lock
+//!   │  plan::plan               resolve every step, file and value
+//!   ▼
+//! Plan
+//!   │  bake::bake               boot, upload, provision, seal, capture, scan for leaks, record
+//!   ▼
+//! Manifest ──► Store            signed, append-only
+//!   │  bake::test               boot the artifact and run its checks
+//!   ▼
+//! TestRecord ──► Store
+//!   │  Store::move_channel      promote: point a channel to a version
+//!   ▼
+//! Channel
+//!   │  PinFile::add             pin the version with its proof, for one deployment
+//!   ▼
+//! PinFile ──► resolve           the image id that Terraform deploys
 //! ```
 //!
-//! [`bake::bake`] is this flow. A module imports only modules that stand above it here.
+//! [`bake::bake`] runs the stages from `Plan` to `TestRecord`. In the list below, a module
+//! imports only modules above it.
 //!
-//! The library prints nothing, and asks neither the environment nor the clock: whoever calls it says where things go, what time it
-//! is, and listens to its events.
+//! The library does not print, and reads neither the environment nor the clock. The caller passes folders
+//! and the clock in a [`run_context::RunContext`] and receives progress as [`event::Event`]s.
+//!
+//! # Example
+//!
+//! Builds a small image with QEMU, without a test, and reads its manifest back:
 //!
 //! ```
 //! use std::collections::BTreeMap;
 //! use std::path::PathBuf;
+//! use std::sync::{Arc, Mutex};
 //!
 //! use jiff::Timestamp;
-//! use vault_bake::bake::{OnError, Order, bake};
-//! use vault_bake::builder::qemu::{Qemu, QemuSettings, requirements};
+//! use vault_bake::bake::{BakeOptions, OnError, bake};
+//! use vault_bake::builder::qemu::{Qemu, QemuOptions, requirements};
 //! use vault_bake::definition::{BuilderKind, Definition};
 //! use vault_bake::event::{Event, Events};
 //! use vault_bake::lock::{self, Bases, DEBIAN_KEYRING, Network};
 //! use vault_bake::manifest::Tool;
-//! use vault_bake::plan::{plan};
+//! use vault_bake::plan::plan;
 //! use vault_bake::provisioner::Provisioners;
+//! use vault_bake::run_context::RunContext;
 //! use vault_bake::sign::{Signer, SigningKey, Trust};
 //! use vault_bake::ssh::GUEST_WORK;
 //! use vault_bake::store::{Dir, Store};
 //! use vault_bake::wait::Interrupt;
-//! use vault_bake::world::World;
 //!
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -39,7 +63,7 @@
 //! #     let path = std::env::var_os("PATH").unwrap_or_default();
 //! #     !need.program.exists() && !std::env::split_paths(&path).any(|folder| folder.join(&need.program).exists())
 //! # };
-//! # if let Some(need) = requirements(&QemuSettings::new("")).iter().find(|need| missing(need)) {
+//! # if let Some(need) = requirements(&QemuOptions::new("")).iter().find(|need| missing(need)) {
 //! #     eprintln!("SKIPPED: {} is missing (package {})", need.program.display(), need.package);
 //! #     return Ok(());
 //! # }
@@ -48,7 +72,7 @@
 //! std::fs::create_dir(&image)?;
 //! std::fs::write(image.join("image.toml"), r#"
 //!     schema = 1
-//!     description = "as small as an image can be"
+//!     description = "a minimal image"
 //!     [base.qemu]
 //!     kind = "packages"
 //!     packages = ["jq", "nftables", "openssl", "python3", "systemd-timesyncd"]
@@ -58,30 +82,39 @@
 //!     provisioner = "seal"
 //! "#)?;
 //!
-//! // A sink of our own: it keeps the names of the stages that ended.
-//! let (tell, told) = std::sync::mpsc::channel();
-//! let tell = std::sync::Mutex::new(tell);
+//! // 1. Events: collect the name of each finished stage.
+//! let finished = Arc::new(Mutex::new(Vec::new()));
+//! let sink = Arc::clone(&finished);
 //! let events = Events::new(move |event: &Event| {
-//!     if let (Event::StageFinished { stage, ok: true, .. }, Ok(tell)) = (event, tell.lock()) {
-//!         let _ = tell.send(stage.to_string());
+//!     if let (Event::StageFinished { stage, ok: true, .. }, Ok(mut stages)) = (event, sink.lock()) {
+//!         stages.push(stage.to_string());
 //!     }
 //! });
 //! let interrupt = Interrupt::default();
 //!
+//! // 2. Definition, lock, plan.
 //! let definition = Definition::load(&image, &BTreeMap::new())?;
-//! let network = Network { keyring: PathBuf::from(DEBIAN_KEYRING), now: Timestamp::now(), azure: None };
+//! let network = Network {
+//!     keyring: PathBuf::from(DEBIAN_KEYRING),
+//!     now: Timestamp::now(),
+//!     azure: None,
+//! };
 //! let lock = lock::resolve(&definition, Bases::All, &network, &events, &interrupt).await?;
 //! let provisioners = Provisioners::load(&[PathBuf::from("provisioners")], &definition)?;
 //! let plan = plan(&definition, &lock, &provisioners, BuilderKind::Qemu)?;
 //!
+//! // 3. A builder, and a store that accepts records of one signing key.
 //! let cache = std::path::absolute("target/real-cache")?;
-//! let builder = Qemu::new(QemuSettings::new(&cache));
+//! let builder = Qemu::new(QemuOptions::new(&cache));
 //! let (key, _pem) = SigningKey::generate()?;
 //! let trust = Trust::only(key.public());
-//! let store = Store::open_or_create(Dir::new(folder.path().join("store")), &trust, Timestamp::now()).await?;
+//! let backend = Dir::new(folder.path().join("store"));
+//! let store = Store::open_or_create(backend, &trust, Timestamp::now()).await?;
 //! let store = store.signing(vec![Signer::Key(key)], interrupt.clone());
+//!
+//! // 4. Build and record.
 //! let tool = Tool { version: "1.0.0".to_owned(), binary_sha256: None };
-//! let world = World {
+//! let context = RunContext {
 //!     cache: &cache,
 //!     guest_work: GUEST_WORK,
 //!     events: &events,
@@ -89,17 +122,23 @@
 //!     now: &Timestamp::now,
 //!     tool: &tool,
 //! };
-//! let order = Order { plan: &plan, version: None, revision: None, test: false, audit: None, on_error: &|_| OnError::Clean };
-//! let baked = bake(&builder, &store, &order, &world).await?;
+//! let options = BakeOptions {
+//!     plan: &plan,
+//!     version: None,
+//!     revision: None,
+//!     test: false,
+//!     audit: None,
+//!     on_error: &|_| OnError::Clean,
+//! };
+//! let baked = bake(&builder, &store, &options, &context).await?;
 //!
-//! assert!(baked.leaks.is_empty());
 //! assert_eq!(store.manifest(&baked.digest).await?.image, "tiny");
-//! assert!(told.try_iter().any(|stage| stage == "capture"));
+//! assert!(finished.lock().unwrap().contains(&"capture".to_owned()));
 //! # Ok(())
 //! # }
 //! ```
 
-// ground
+// foundation
 pub mod digest;
 pub mod canonical;
 pub mod hcl1;
@@ -123,7 +162,7 @@ pub mod provisioner;
 pub mod plan;
 pub mod lint;
 
-// bake
+// build
 pub mod ssh;
 pub mod identity;
 pub mod builder;

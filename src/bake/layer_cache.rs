@@ -1,8 +1,6 @@
-//! Layers: what of a plan was done before, from the same inputs, is not done again.
-//!
-//! In: a plan and a base. Out: the keys of what may be kept, where to start, and layers for the next bake. Deliberately
-//! strict: a key covers all that the steps below it could see, and where that is more than digests can tell (secrets,
-//! playbooks, which depend on this computer) nothing is kept from there on.
+//! Decides which steps of a plan come from the layer cache, and caches a layer after each step.
+//! Takes a plan and a base disk; returns cache keys and the disk to start from.
+//! A key covers all inputs of its step and of the steps before. The builder stores the layers.
 
 use serde_json::json;
 
@@ -16,11 +14,12 @@ use crate::run_context::RunContext;
 use crate::ssh::Session;
 use crate::store::backend::Backend;
 
-/// Counts the ways in which steps are done; another one makes other layers of the same steps.
+/// The version of the key format. A change invalidates all cache entries.
 const RECIPE: u32 = 3;
 
-/// The keys of the layers that a bake of `plan` on `disk` may leave or continue from: the one at 0 is of the first step,
-/// each is of one step more. They end before the first step that only a bake itself can do.
+/// Returns the cache keys of a build of `plan` on `disk`: one for each step, in order.
+///
+/// The list ends before the first step that cannot be cached. It is empty for disks in a cloud.
 pub fn layer_keys(plan: &Plan, disk: &Disk) -> Vec<Digest> {
     let Content::File(base) = &disk.content else {
         return Vec::new();
@@ -34,11 +33,11 @@ pub fn layer_keys(plan: &Plan, disk: &Disk) -> Vec<Digest> {
         "image": plan.image,
         "lib": plan.lib.sha256,
     }));
-    let steps = plan.steps.iter().take_while(|step| may_be_kept(step));
+    let steps = plan.steps.iter().take_while(|step| is_cacheable(step));
     steps
         .map(|step| {
-            let given = |product: &String| step.releases.contains(product);
-            let releases = plan.releases.iter().filter(|one| given(&one.product));
+            let uses = |product: &String| step.releases.contains(product);
+            let releases = plan.releases.iter().filter(|one| uses(&one.product));
             let releases: Vec<_> = releases
                 .map(|release| json!([release.product, release.version, release.sha256]))
                 .collect();
@@ -53,9 +52,10 @@ pub fn layer_keys(plan: &Plan, disk: &Disk) -> Vec<Digest> {
         .collect()
 }
 
-/// Whether its digest covers what it does: a secret stands in it by name alone, a playbook without the computer that it
-/// runs on. The seal belongs to one image.
-fn may_be_kept(step: &PlannedStep) -> bool {
+/// Returns whether the digest of `step` covers all its inputs. The digest has only the name of a
+/// secret, and it omits the host that a playbook runs on. The seal is never cached, because it
+/// belongs to one image.
+fn is_cacheable(step: &PlannedStep) -> bool {
     let secret = |value: &EnvValue| matches!(value, EnvValue::Secret { .. });
     let kind = match step.kind {
         StepKind::Provisioner { seal, .. } => !seal,
@@ -65,46 +65,47 @@ fn may_be_kept(step: &PlannedStep) -> bool {
     kind && !step.env.values().any(secret)
 }
 
-/// What the machine of a bake starts from.
+/// The disk that a build VM starts from, and the steps that are already on it.
 pub(super) struct Start {
-    /// The base.
     pub disk: Disk,
-    /// On top of it, what was done before.
+    /// The cached layer on top of the base disk.
     pub layer: Option<Layer>,
-    /// The records of the steps that are in the layer.
+    /// The records of the steps in `layer`.
     pub done: Vec<StepRecord>,
-    /// What the machine went on from, where it did not boot.
+    /// The VM snapshot that the build VM resumed from; `None` if it booted.
     pub resumed: Option<Resumed>,
     keys: Vec<Digest>,
 }
 
 impl Start {
-    /// The base, or the layer that the most is done in.
+    /// Finds the cached layer with the most steps of the plan.
     pub async fn find<B: Builder, S: Backend>(
         bake: &Bake<'_, B, S>,
         disk: Disk,
     ) -> Result<Self, BakeError> {
-        let world = bake.world;
-        let keys = match bake.builder.keeps_layers(&disk) {
-            true => layer_keys(bake.order.plan, &disk),
-            false => Vec::new(),
+        let context = bake.context;
+        let keys = if bake.builder.keeps_layers(&disk) {
+            layer_keys(bake.options.plan, &disk)
+        } else {
+            Vec::new()
         };
-        let looking = bake
+        let finding = bake
             .builder
-            .layer(&disk, &keys, (world.now)(), world.interrupt);
-        let layer = looking.await?;
-        // One that says nothing of its steps cannot be recorded, so it is of no use.
-        let notes = layer.as_ref().map(|layer| notes(&layer.files));
-        let (layer, done) = match (layer, notes) {
+            .layer(&disk, &keys, (context.now)(), context.interrupt);
+        let layer = finding.await?;
+        // The manifest needs the record of each step, so a layer without readable records is
+        // useless.
+        let records = layer.as_ref().map(|layer| step_records(&layer.files));
+        let (layer, done) = match (layer, records) {
             (Some(layer), Some(Some(done))) => (Some(layer), done),
             _ => (None, Vec::new()),
         };
         let last = layer.as_ref().and_then(|layer| layer.files.last());
         if let Some(Made { step, run, .. }) = last.map(|file| &file.made) {
-            world.events.note(format!(
-                "{} of {} steps are in a layer of run {run}, up to {step}; `--no-cache` does them again",
+            context.events.note(format!(
+                "{} of {} steps are cached by run {run}, up to {step}; `--no-cache` runs them again",
                 done.len(),
-                bake.order.plan.steps.len(),
+                bake.options.plan.steps.len(),
             ));
         }
         Ok(Self {
@@ -116,61 +117,63 @@ impl Start {
         })
     }
 
-    /// What of it was kept by earlier bakes.
+    /// Returns the files of the cached layer, the lowest first.
     pub fn files(&self) -> &[LayerFile] {
         self.layer.as_ref().map_or(&[], |layer| &layer.files)
     }
 }
 
-/// The records of the steps that are in these layers, where all can be read.
-fn notes(files: &[LayerFile]) -> Option<Vec<StepRecord>> {
-    let note = |file: &LayerFile| serde_json::from_value(file.made.note.clone()).ok();
-    files.iter().map(note).collect()
+/// Returns the step records in the notes of `files`, or `None` if one cannot be read.
+fn step_records(files: &[LayerFile]) -> Option<Vec<StepRecord>> {
+    let record = |file: &LayerFile| serde_json::from_value(file.made.note.clone()).ok();
+    files.iter().map(record).collect()
 }
 
-/// Removes what the run kept, because its machine went away: a later bake would continue from before a restart that never came.
-pub(super) async fn forget<B: Builder>(
+/// Removes the cache entries of `run`, after its build VM shut down unexpectedly. The cached disks
+/// may lack writes that a completed restart would have made.
+pub(super) async fn discard<B: Builder>(
     builder: &B,
     machine: Option<&mut B::Machine>,
     run: &str,
-    world: &RunContext<'_>,
+    context: &RunContext<'_>,
 ) {
     if let Err(error) = builder.forget_layers(machine, run).await {
         let message =
-            format!("layers of this run could not be removed, so build with `--no-cache`: {error}");
-        world.events.emit(&Event::Warning { message });
+            format!("cannot remove the cache entries of this run, so use `--no-cache`: {error}");
+        context.events.emit(&Event::Warning { message });
     }
 }
 
-/// Does the steps that no layer has, but the seal, and leaves a layer after each that may be kept.
-pub(super) async fn do_steps<B: Builder, S: Backend>(
+/// Runs the steps that are not in the start layer, except the seal, and caches a layer after each
+/// cacheable step.
+pub(super) async fn run_steps<B: Builder, S: Backend>(
     bake: &Bake<'_, B, S>,
-    held: &mut Option<B::Machine>,
+    vm_slot: &mut Option<B::Machine>,
     guest: &Guest<'_>,
     mut session: Session,
     start: &Start,
 ) -> Result<(Session, Vec<StepRecord>), BakeError> {
-    let world = bake.world;
+    let context = bake.context;
     let mut records = start.done.clone();
     let last = guest.steps.len().saturating_sub(1);
     for index in records.len()..last {
         let died = async || {
-            let end = held.as_mut().and_then(Machine::died);
+            let end = vm_slot.as_mut().and_then(Machine::died);
             end.map(|end| end.to_string())
         };
         let key = start.keys.get(index);
-        let step = guest_steps::run_step(guest, session, index, died, key.is_some(), world.now);
+        let step = guest_steps::run_step(guest, session, index, died, key.is_some(), context.now);
         let (next, record) = step.await?;
         session = next;
-        if let (Some(key), Some(machine)) = (key, held.as_mut()) {
+        if let (Some(key), Some(machine)) = (key, vm_slot.as_mut()) {
             let made = Made {
                 key: *key,
                 run: guest.run.to_owned(),
-                made_s: (world.now)().as_second(),
+                made_s: (context.now)().as_second(),
                 step: record.name.clone(),
                 note: json!(record),
             };
-            let keeping = bake.builder.keep_layer(machine, made, world.interrupt);
+            let keeping = bake.builder.keep_layer(machine, made, context.interrupt);
             keeping.await?;
         }
         records.push(record);

@@ -1,4 +1,4 @@
-//! What to bake, and how.
+//! The options of a build.
 
 use super::BakeError;
 use crate::build_record::Revision;
@@ -6,35 +6,36 @@ use crate::guest_steps::Lynis;
 use crate::manifest::ImageVersion;
 use crate::plan::Plan;
 
-/// What to bake, and how.
+/// The options of one build.
 pub struct BakeOptions<'a> {
-    /// Every step, decided.
+    /// The resolved build.
     pub plan: &'a Plan,
-    /// The image's version; `None` takes the next free one of today.
+    /// The image's version; `None` uses the next free version of the day.
     pub version: Option<ImageVersion>,
-    /// The revision of the definition's repository, where it is kept in one.
+    /// The Git revision of the definition; `None` if it is not in a repository.
     pub revision: Option<Revision>,
-    /// Whether the captured image is booted and checked.
+    /// Whether the artifact is booted and checked.
     pub test: bool,
-    /// By whose measure the booted image is audited, and its base, beside the checks; nobody's, where there is none.
+    /// Lynis settings for auditing the booted image and its base. `None` skips the audit.
     pub audit: Option<&'a Lynis>,
-    /// Asked when a stage failed, but for an interrupt, while the machine was there.
+    /// Called after a stage failed while the build VM was running, except on an interrupt.
     pub on_error: &'a (dyn Fn(&BakeError) -> OnError + Sync),
 }
 
-/// What becomes of the machine of a failed bake.
+/// The fate of the build VM after an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnError {
-    /// It is removed.
+    /// Removes the build VM.
     Clean,
-    /// It goes on running, for somebody to log in. [`crate::teardown::sweep`] removes it later.
+    /// Keeps the build VM running, so that the user can log in. [`crate::teardown::sweep`] removes
+    /// it later.
     Keep,
 }
 
 impl BakeOptions<'_> {
-    /// Whether the machine stays, after `error`.
-    pub(super) fn keeps(&self, error: &BakeError) -> bool {
-        let can_stay = !matches!(error, BakeError::Interrupted(_)) && !error.is_of_a_dead_machine();
-        can_stay && (self.on_error)(error) == OnError::Keep
+    /// Returns whether the build VM keeps running after `error`.
+    pub(super) fn keeps_vm_after(&self, error: &BakeError) -> bool {
+        let is_running = !matches!(error, BakeError::Interrupted(_)) && !error.is_vm_gone();
+        is_running && (self.on_error)(error) == OnError::Keep
     }
 }

@@ -1,4 +1,4 @@
-//! How a bake ends: what it gives, what failed, what was left.
+//! The result of a build or test, its errors, and the cleanup at its end.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -19,85 +19,87 @@ use crate::store::StoreError;
 use crate::teardown::{JournalError, Leftover, Teardown};
 use crate::wait::Interrupted;
 
-/// A recorded image.
+/// The result of a successful build.
 #[derive(Debug)]
 pub struct Baked {
-    /// What names the manifest.
+    /// The digest of the manifest.
     pub digest: Digest,
-    /// The manifest.
+    /// The recorded manifest.
     pub manifest: Manifest,
-    /// The result of its test, where it was tested.
+    /// The test record; `None` if the build ran no boot test.
     pub tested: Option<TestRecord>,
-    /// What could not be removed.
+    /// The resources that could not be removed.
     pub leaks: Vec<Leftover>,
 }
 
-/// A test that was made again.
+/// The result of a boot test of a recorded image.
 #[derive(Debug)]
 pub struct Tested {
-    /// The result, which is in the store by now.
+    /// The test record, already in the store.
     pub record: TestRecord,
-    /// What could not be removed.
+    /// The resources that could not be removed.
     pub leaks: Vec<Leftover>,
 }
 
-/// A run that failed, and what is left of it.
+/// A failed run with its leftovers.
 #[derive(Debug, thiserror::Error)]
 #[error("{error}")]
 pub struct Failed {
-    /// Why.
+    /// The cause.
     pub error: BakeError,
-    /// What could not be removed.
+    /// The resources that could not be removed.
     pub leaks: Vec<Leftover>,
-    /// The machine, where it was kept.
+    /// The build VM, if [`super::OnError::Keep`] kept it running.
     pub kept: Option<Kept>,
 }
 
-/// A machine that was left running.
+/// A build VM that keeps running after an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
-    /// The command that logs in.
+    /// The ssh command that logs in.
     pub login: String,
-    /// The run's folder, with keys and console log; `sweep` removes it together with the machine.
+    /// The run's folder with keys and console log. `vault-bake sweep` removes it together with the
+    /// VM.
     pub folder: PathBuf,
 }
 
-/// Why a run failed.
+/// A build or boot test failed.
 #[derive(Debug, thiserror::Error)]
 pub enum BakeError {
-    /// There is a manifest of this name already.
-    #[error("{name} is recorded already, and records are never rewritten; bake another version")]
+    /// A manifest of this name exists.
+    #[error("{name} is already recorded, and records are never rewritten")]
     VersionTaken {
         /// `image@version`.
         name: String,
     },
-    /// A release could not be had or trusted.
+    /// A release could not be downloaded or verified.
     #[error(transparent)]
     Release(#[from] ReleaseError),
     /// The builder failed.
     #[error(transparent)]
     Builder(#[from] BuilderError),
-    /// The build VM ended while it was worked in.
-    #[error("the build VM is gone: {end}\nmeanwhile: {error}")]
+    /// The build VM ended during a stage.
+    #[error("the build VM ended: {end}\nfailed because of it: {error}")]
     Died {
-        /// How it ended.
+        /// The cause of its end.
         end: Box<MachineEnd>,
-        /// What failed because of it.
+        /// The error of the stage.
         error: Box<BakeError>,
     },
-    /// The machine was gone before it could be captured.
-    #[error("there is no machine to capture")]
+    /// The build VM ended before the capture.
+    #[error("cannot capture the disk: there is no build VM")]
     NoMachine,
     /// A step or a check failed.
     #[error(transparent)]
     Provision(#[from] ProvisionError),
-    /// The image could not be tried.
-    #[error("the image is recorded, but could not be tested: {0}")]
+    /// The boot test could not run. The image is recorded.
+    #[error("cannot test the recorded image: {0}")]
     Trial(#[from] BootTestError),
-    /// Something is left on the captured disk. Nothing was recorded.
-    #[error("{}", left(.0))]
+    /// The leak scan found secrets or leftovers of the build on the captured disk. Nothing was
+    /// recorded.
+    #[error("{}", list_findings(.0))]
     Residue(BTreeSet<Leak>),
-    /// The captured disk could not be looked through.
+    /// The leak scan could not read the captured disk.
     #[error(transparent)]
     Unread(#[from] LeakScanError),
     /// The store failed.
@@ -107,18 +109,18 @@ pub enum BakeError {
     #[error(transparent)]
     Journal(#[from] JournalError),
     /// The artifact of a manifest is not in the store.
-    #[error("the image file of {name} is not in the store; nothing can be booted")]
+    #[error("cannot boot {name}: its image file is not in the store")]
     NoArtifact {
         /// `image@version`.
         name: String,
     },
-    /// A manifest names no checks.
-    #[error("{name} was recorded without checks; nothing can be tested")]
+    /// A manifest has no checks.
+    #[error("cannot test {name}: it was recorded without checks")]
     NoChecks {
         /// `image@version`.
         name: String,
     },
-    /// We were asked to stop.
+    /// The user interrupted the run.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
 }
@@ -126,11 +128,50 @@ pub enum BakeError {
 impl BakeError {
     /// Returns what to do about it, as an imperative, if there is something to do.
     pub fn hint(&self) -> Option<String> {
-        None
+        let hint = match self {
+            Self::VersionTaken { .. } => {
+                "Pass another `--version`, or leave it out to use the next free version."
+            }
+            Self::Release(error) => return error.hint(),
+            Self::Builder(error) => return error.hint(),
+            Self::Died { end, .. } if end.by.is_platform() => {
+                "Run the same command again: it resumes after the last cached step. \
+                 If it fails again, search `journalctl -k` for the cause, such as exhausted memory."
+            }
+            Self::Died { error, .. } => return error.hint(),
+            Self::Trial(error) => {
+                let hint = "Run `vault-bake test` to test the image. No test record was written.";
+                return Some(error.hint().unwrap_or_else(|| hint.to_owned()));
+            }
+            Self::Residue(_) => {
+                "Remove each finding in a step before the seal, or do not write it to the disk. \
+                 For `disk.programs`, find the step that replaced the program of a release."
+            }
+            Self::Unread(error) => return error.hint(),
+            Self::Provision(error) => {
+                let hint = match error {
+                    ProvisionError::WentAway { .. } => {
+                        "Restart the build VM only with `reboot = true`, in a separate step. \
+                         Remove each command that shuts it down from this step and earlier ones."
+                    }
+                    _ => "Pass `--on-error keep` to keep the build VM running and log in.",
+                };
+                return Some(error.hint().unwrap_or_else(|| hint.to_owned()));
+            }
+            Self::Store(error) => return error.hint(),
+            Self::Journal(error) => return error.hint(),
+            Self::NoArtifact { .. } => {
+                "Restore the image file from a copy of the store, or build the image again."
+            }
+            Self::NoChecks { .. } => "Build the image again with this version of vault-bake.",
+            Self::NoMachine | Self::Interrupted(_) => return None,
+        };
+        Some(hint.to_owned())
     }
 
-    /// Whether the machine shut down or restarted by itself. If its platform ended it, its steps are done all the same.
-    pub(super) fn went_away(&self) -> bool {
+    /// Returns whether the build VM shut down or restarted outside a reboot step. If its platform
+    /// ended it, the cached steps are complete.
+    pub(super) fn is_unexpected_shutdown(&self) -> bool {
         match self {
             Self::Provision(ProvisionError::WentAway { .. }) => true,
             Self::Died { end, .. } => !end.by.is_platform(),
@@ -139,16 +180,22 @@ impl BakeError {
     }
 }
 
-/// So many of what is left on a disk are named.
-const NAMED: usize = 20;
+/// How many findings the error message lists.
+const LISTED: usize = 20;
 
-fn left(found: &BTreeSet<Leak>) -> String {
-    let mut text = format!("the captured disk is not clean, {} found:", found.len());
-    for residue in found.iter().take(NAMED) {
+fn list_findings(findings: &BTreeSet<Leak>) -> String {
+    let mut text = format!(
+        "the leak scan found {} on the captured disk:",
+        match findings.len() {
+            1 => "1 problem".to_owned(),
+            count => format!("{count} problems"),
+        }
+    );
+    for finding in findings.iter().take(LISTED) {
         text.push_str("\n  ");
-        text.push_str(&residue.to_string());
+        text.push_str(&finding.to_string());
     }
-    if found.len() > NAMED {
+    if findings.len() > LISTED {
         text.push_str("\n  …");
     }
     text
@@ -170,21 +217,23 @@ impl From<JournalError> for Failed {
     }
 }
 
-/// The error that stands behind another one: an interrupt ends many things in many ways, and so does a machine's death.
-pub(super) async fn explain<M: Machine>(
+/// Returns the cause of `error`. An interrupt, or the end of the build VM, appears as many
+/// different errors.
+pub(super) async fn find_cause<M: Machine>(
     error: BakeError,
     machine: Option<&mut M>,
-    world: &RunContext<'_>,
+    context: &RunContext<'_>,
 ) -> BakeError {
-    if let Err(interrupted) = world.interrupt.check() {
+    if let Err(interrupted) = context.interrupt.check() {
         return interrupted.into();
     }
     let Some(machine) = machine else {
         return error;
     };
-    let end = match is_broken_connection(&error) {
-        true => start::end_of(machine, world.interrupt).await,
-        false => machine.died(),
+    let end = if is_broken_connection(&error) {
+        start::end_of(machine, context.interrupt).await
+    } else {
+        machine.died()
     };
     match (end, &error) {
         (_, BakeError::Builder(BuilderError::NotUp { .. } | BuilderError::Died { .. }))
@@ -196,7 +245,7 @@ pub(super) async fn explain<M: Machine>(
     }
 }
 
-/// Whether the machine, or the program that runs it, did not answer any more.
+/// Returns whether the VM, or the program that runs it, stopped answering.
 fn is_broken_connection(error: &BakeError) -> bool {
     match error {
         BakeError::Provision(error) => error.is_broken_connection(),
@@ -206,7 +255,8 @@ fn is_broken_connection(error: &BakeError) -> bool {
 }
 
 impl BakeError {
-    /// Whether a machine was ended by its platform, which says nothing about the image: the same may succeed if it is done again.
+    /// Returns whether the platform ended the VM. The image is not the cause, so the same run may
+    /// succeed when repeated.
     pub fn is_platform(&self) -> bool {
         match self {
             Self::Died { end, .. }
@@ -218,8 +268,8 @@ impl BakeError {
         }
     }
 
-    /// Whether the machine that it is about is gone.
-    pub(super) fn is_of_a_dead_machine(&self) -> bool {
+    /// Returns whether the build VM no longer runs.
+    pub(super) fn is_vm_gone(&self) -> bool {
         matches!(
             self,
             Self::Died { .. } | Self::Builder(BuilderError::Died { .. })
@@ -227,22 +277,23 @@ impl BakeError {
     }
 }
 
-/// Ends the machine and undoes all that the journal names.
+/// Ends the VM and removes every resource in the journal. Returns the leftovers.
 pub(super) async fn clean_up<M: Machine>(
     machine: Option<M>,
     teardown: Teardown,
-    world: &RunContext<'_>,
+    context: &RunContext<'_>,
 ) -> Vec<Leftover> {
     drop(machine);
     let undoing = async {
-        Ok::<_, std::convert::Infallible>(teardown.finish(world.events, world.interrupt).await)
+        Ok::<_, std::convert::Infallible>(teardown.finish(context.events, context.interrupt).await)
     };
-    let Ok(leaks) = world.events.stage(Stage::Cleanup, undoing).await;
+    let Ok(leaks) = context.events.stage(Stage::Cleanup, undoing).await;
     leaks
 }
 
-/// Leaves the machine running, with what is needed to log in. Where that cannot be written down it still runs.
-pub(super) fn keep<M: Machine>(
+/// Detaches the build VM so that it keeps running, and writes the keys for a login to the run's
+/// folder. If that fails, the login text has the reason.
+pub(super) fn keep_vm<M: Machine>(
     error: BakeError,
     machine: M,
     keys: &Keys,
@@ -253,10 +304,7 @@ pub(super) fn keep<M: Machine>(
     let folder = teardown.abandon();
     let login = match write_keys(&folder, &endpoint, keys) {
         Ok(login) => login,
-        Err(error) => format!(
-            "(its keys could not be written to {}: {error})",
-            folder.display()
-        ),
+        Err(error) => format!("(cannot write its keys to {}: {error})", folder.display()),
     };
     Failed {
         error,

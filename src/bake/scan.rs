@@ -1,4 +1,5 @@
-//! Looks through what was captured, before it is recorded: what is left on the disk would be left on every node.
+//! Runs the leak scan on the captured disk, before the image is recorded.
+//! Without it, each node would get a copy of a leaked secret.
 
 use std::path::Path;
 
@@ -9,28 +10,29 @@ use crate::leak_scan::{self, Programs, SecretPatterns};
 use crate::release::Verified;
 use crate::store::backend::Backend;
 
-/// The records of what was looked for, none of which failed.
+/// Scans the raw disk and deletes it. Returns a check record for each rule, or an error with the
+/// findings. Without a raw disk, all records are skipped.
 pub(super) async fn scan_disk<B: Builder, S: Backend>(
     bake: &Bake<'_, B, S>,
     raw: Option<&Path>,
     releases: &[Verified],
 ) -> Result<Vec<CheckRecord>, BakeError> {
     let Some(raw) = raw else {
-        let why = "the disk is in the cloud; what the machine itself could see was checked before it was captured";
-        return Ok(leak_scan::skipped(why));
+        let reason = "the disk is in the cloud; the build VM was checked before the capture";
+        return Ok(leak_scan::skipped(reason));
     };
     let keys = [&bake.keys.host_private, &bake.keys.user_private];
-    let needles = SecretPatterns::new(&bake.order.plan.secrets).and_keys(keys);
+    let secrets = SecretPatterns::new(&bake.options.plan.secrets).and_keys(keys);
     let programs = releases
         .iter()
         .map(|release| (release.locked.product.as_str(), release.binary_sha256));
     let (disk, programs) = (raw.to_owned(), Programs::new(programs));
-    let looking = bake.blocking(move || leak_scan::scan(&disk, &needles, &programs));
-    let looked = looking.await?;
+    let scanning = bake.blocking(move || leak_scan::scan(&disk, &secrets, &programs));
+    let report = scanning.await?;
     std::fs::remove_file(raw).map_err(BuilderError::file(raw))?;
-    if looked.found.is_empty() {
-        Ok(looked.records())
+    if report.found.is_empty() {
+        Ok(report.records())
     } else {
-        Err(BakeError::Residue(looked.found))
+        Err(BakeError::Residue(report.found))
     }
 }

@@ -1,6 +1,6 @@
-//! Puts a bake into the store: the artifact, what belongs to it, and the manifest, in this order.
+//! Puts the result of a build into the store: the artifact, its objects, and last the manifest.
 
-use super::{Bake, BakeError, Found};
+use super::{Bake, BakeError, StageResults};
 use crate::boot_test::CheckSet;
 use crate::build_record::{self, Facts};
 use crate::builder::{Artifact, Builder};
@@ -11,78 +11,93 @@ use crate::store::StoreError;
 use crate::store::backend::Backend;
 use crate::teardown::Teardown;
 
-/// Records what was found. Images on a cloud stay only once they are recorded.
+/// A build in the store.
+pub(super) struct Recorded {
+    pub digest: Digest,
+    pub manifest: Manifest,
+    /// The checks for the boot test.
+    pub checks: CheckSet,
+}
+
+/// Records the results of a build. The journal keeps an undo entry for cloud images until their
+/// manifest is recorded.
 pub(super) async fn put<B: Builder, S: Backend>(
     bake: &Bake<'_, B, S>,
-    found: &Found,
+    results: &StageResults,
     teardown: &mut Teardown,
-) -> Result<(Digest, Manifest, CheckSet), BakeError> {
-    let (store, world, plan) = (bake.store, bake.world, bake.order.plan);
-    let place = match &found.artifact {
+) -> Result<Recorded, BakeError> {
+    let (store, context, plan) = (bake.store, bake.context, bake.options.plan);
+    let location = match &results.artifact {
         Artifact::File(file) => {
             let adopting = store.adopt_artifact(&file.path, file.sha256);
-            match store.backend().is_near() {
-                true => adopting.await?,
-                // Far away it takes its time.
-                false => world.interrupt.or(adopting).await??,
+            if store.backend().is_near() {
+                adopting.await?
+            } else {
+                // An upload to a remote store takes minutes, so an interrupt must end it.
+                context.interrupt.or(adopting).await??
             }
         }
         images @ Artifact::Azure(_) => images.ids().join(", "),
     };
-    let list = build_record::packages(&found.provisioned.packages);
-    let manager = &found.provisioned.packages.manager;
+    let list = build_record::packages(&results.provisioned.packages);
+    let manager = &results.provisioned.packages.manager;
     let packages = store.put_packages(&list, manager).await?;
-    let checks = CheckSet::of(plan, &found.releases, &found.start.disk);
+    let checks = CheckSet::of(plan, &results.releases, &results.start.disk);
     let check_bytes = checks.to_bytes();
     let facts = Facts {
         run: bake.run,
         plan,
-        revision: bake.order.revision.as_ref(),
-        releases: &found.releases,
-        disk: &found.start.disk,
-        layers: found.start.files(),
-        resumed: found.start.resumed.as_ref(),
-        provisioned: &found.provisioned,
+        revision: bake.options.revision.as_ref(),
+        releases: &results.releases,
+        disk: &results.start.disk,
+        layers: results.start.files(),
+        resumed: results.start.resumed.as_ref(),
+        provisioned: &results.provisioned,
         packages,
         checks: (
             store.put_object(&check_bytes).await?,
             check_bytes.len() as u64,
         ),
-        artifact: &found.artifact,
-        parent: found.parent,
+        artifact: &results.artifact,
+        parent: results.parent,
         builder: bake.builder.name(),
-        tool: world.tool,
+        tool: context.tool,
     };
-    let date = || build_record::date((world.now)());
+    let date = || build_record::date((context.now)());
     loop {
-        let version = match bake.order.version {
+        let version = match bake.options.version {
             Some(version) => version,
             None => store.next_version(&plan.image, date()).await?,
         };
-        let mut manifest = build_record::manifest(&facts, version, (world.now)());
+        let mut manifest = build_record::manifest(&facts, version, (context.now)());
         manifest.sbom = Some(store.put_sbom(&manifest, &list).await?);
-        // A record without its image would be worse than an image without a record, should we be killed in between.
-        let kept = teardown.release(&found.artifact.ids())?;
-        match store.put_manifest(&manifest, (world.now)()).await {
-            // Another bake of today took the version since we looked: the next one is ours, perhaps.
-            Err(StoreError::VersionTaken { .. }) if bake.order.version.is_none() => {}
+        // If this process is killed here, an image without a manifest is better than a manifest
+        // without its image.
+        let released = teardown.release(&results.artifact.ids())?;
+        match store.put_manifest(&manifest, (context.now)()).await {
+            // Another build recorded this version in the meantime, so try the next one.
+            Err(StoreError::VersionTaken { .. }) if bake.options.version.is_none() => {}
             Err(error) => {
-                for undo in kept {
+                for undo in released {
                     teardown.register(undo)?;
                 }
                 return Err(error.into());
             }
             Ok(digest) => {
-                world.events.emit(&Event::Recorded {
+                context.events.emit(&Event::Recorded {
                     name: manifest.name(),
                     manifest: digest.to_string(),
-                    artifact: place,
+                    artifact: location,
                 });
-                let marking = bake
-                    .builder
-                    .tag_artifact(&found.artifact, &digest, world.interrupt);
-                marking.await?;
-                return Ok((digest, manifest, checks));
+                let tagging =
+                    bake.builder
+                        .tag_artifact(&results.artifact, &digest, context.interrupt);
+                tagging.await?;
+                return Ok(Recorded {
+                    digest,
+                    manifest,
+                    checks,
+                });
             }
         }
     }

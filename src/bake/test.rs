@@ -1,4 +1,4 @@
-//! Tries a recorded image: at the end of a bake, and again at any time.
+//! Runs the boot test of a recorded image, at the end of a build or later, and records its result.
 
 use super::outcome::{self, BakeError, Failed, Tested};
 use crate::boot_test::{self, Audits, CheckSet, Subject};
@@ -14,50 +14,52 @@ use crate::store::Store;
 use crate::store::backend::Backend;
 use crate::teardown::Teardown;
 
-/// Boots the image of a recorded manifest with a throw-away identity, runs its checks, and records the result.
+/// Boots the image of a recorded manifest with a temporary identity, runs its checks, and records
+/// the result.
 pub async fn test<B: Builder, S: Backend>(
     builder: &B,
     store: &Store<S>,
     manifest: Digest,
     lynis: Option<&Lynis>,
-    world: &RunContext<'_>,
+    context: &RunContext<'_>,
 ) -> Result<Tested, Failed> {
-    let run = world.new_run();
-    let read = store.manifest(&manifest).await.map_err(BakeError::from)?;
-    world.events.emit(&Event::RunStarted {
+    let run = context.new_run();
+    let recorded = store.manifest(&manifest).await.map_err(BakeError::from)?;
+    context.events.emit(&Event::RunStarted {
         run: run.clone(),
-        subject: format!("test of {}", read.name()),
+        subject: format!("test of {}", recorded.name()),
     });
-    let mut teardown = Teardown::begin(&world.runs(), &run)?;
+    let mut teardown = Teardown::begin(&context.runs(), &run)?;
     teardown.set_cloud_cleaner(builder.cloud());
     let work = async {
-        let checks = stored_checks(store, &read).await?;
+        let checks = stored_checks(store, &recorded).await?;
         let audits = match lynis {
             Some(lynis) => Some(Audits {
                 lynis: lynis.clone(),
                 base: builder
-                    .recorded_base(read.base.disk_sha256, &read.base.resolved, world.interrupt)
+                    .recorded_base(
+                        recorded.base.disk_sha256,
+                        &recorded.base.resolved,
+                        context.interrupt,
+                    )
                     .await?,
             }),
             None => None,
         };
-        record(
-            builder,
-            store,
-            (manifest, &read),
-            (&checks, audits.as_ref()),
-            &run,
-            &mut teardown,
-            world,
-        )
-        .await
+        let target = Target {
+            digest: manifest,
+            manifest: &recorded,
+            checks: &checks,
+            audits: audits.as_ref(),
+        };
+        record(builder, store, &target, &run, &mut teardown, context).await
     };
-    let result = world.events.stage(Stage::Test, work).await;
+    let result = context.events.stage(Stage::Test, work).await;
     let result = match result {
         Ok(record) => Ok(record),
-        Err(error) => Err(outcome::explain(error, None::<&mut B::Machine>, world).await),
+        Err(error) => Err(outcome::find_cause(error, None::<&mut B::Machine>, context).await),
     };
-    let leaks = outcome::clean_up(None::<B::Machine>, teardown, world).await;
+    let leaks = outcome::clean_up(None::<B::Machine>, teardown, context).await;
     match result {
         Ok(record) => Ok(Tested { record, leaks }),
         Err(error) => Err(Failed {
@@ -68,26 +70,39 @@ pub async fn test<B: Builder, S: Backend>(
     }
 }
 
-/// Tries an image and records the result. The caller has the run.
+/// The image that a boot test runs on.
+pub(super) struct Target<'a> {
+    pub digest: Digest,
+    pub manifest: &'a Manifest,
+    pub checks: &'a CheckSet,
+    pub audits: Option<&'a Audits>,
+}
+
+/// Runs the boot test as part of `run`, and records the result.
 pub(super) async fn record<B: Builder, S: Backend>(
     builder: &B,
     store: &Store<S>,
-    (digest, manifest): (Digest, &Manifest),
-    (checks, audits): (&CheckSet, Option<&Audits>),
+    target: &Target<'_>,
     run: &str,
     teardown: &mut Teardown,
-    world: &RunContext<'_>,
+    context: &RunContext<'_>,
 ) -> Result<TestRecord, BakeError> {
+    let Target {
+        digest,
+        manifest,
+        checks,
+        audits,
+    } = *target;
     let missing = || BakeError::NoArtifact {
         name: manifest.name(),
     };
     let output = manifest.outputs.first().ok_or_else(missing)?;
     let content = match output.local_file() {
         Some(file) => {
-            // Below the run's work folder, whose undo is in the journal already.
+            // The journal already covers the work folder, so the copy needs no undo entry.
             let fetching = store.artifact(manifest, teardown.work());
             Content::File(DiskFile {
-                path: world.interrupt.or(fetching).await??.ok_or_else(missing)?,
+                path: context.interrupt.or(fetching).await??.ok_or_else(missing)?,
                 format: output.format.clone(),
                 sha256: file.digest,
             })
@@ -116,10 +131,10 @@ pub(super) async fn record<B: Builder, S: Backend>(
         checks,
         audits,
     };
-    let record = boot_test::run(builder, &subject, run, teardown, world).await?;
-    store.put_test(&record, (world.now)()).await?;
+    let record = boot_test::run(builder, &subject, run, teardown, context).await?;
+    store.put_test(&record, (context.now)()).await?;
     let failed = record.checks.iter().filter(|check| !check.ok).count();
-    world.events.emit(&Event::Tested {
+    context.events.emit(&Event::Tested {
         manifest: digest.to_string(),
         passed: record.passed,
         checks: record.checks.len(),
@@ -129,7 +144,7 @@ pub(super) async fn record<B: Builder, S: Backend>(
     Ok(record)
 }
 
-/// The checks that were stored with a manifest.
+/// Reads the checks that are stored with a manifest.
 pub async fn stored_checks(
     store: &Store<impl Backend>,
     manifest: &Manifest,

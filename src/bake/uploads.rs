@@ -1,4 +1,4 @@
-//! What a machine of this computer is shown instead of sent: made beside its start, seen by it at once.
+//! Prepares the content of an upload disk, which a VM reads without a transfer over SSH.
 
 use std::path::{Path, PathBuf};
 
@@ -8,12 +8,12 @@ use crate::guest_steps::{self, Guest};
 use crate::release::Verified;
 use crate::store::backend::Backend;
 
-/// Below the run's folder `local_work`: what the machine will see.
+/// Returns the folder with the content of the upload disk.
 fn folder(local_work: &Path) -> PathBuf {
     local_work.join("uploads")
 }
 
-/// Unpacks the releases.
+/// Unpacks the releases into the upload folder.
 pub(super) async fn unpack<B: Builder, S: Backend>(
     bake: &Bake<'_, B, S>,
     releases: &[Verified],
@@ -24,8 +24,9 @@ pub(super) async fn unpack<B: Builder, S: Backend>(
         .await
 }
 
-/// Shows the machine what was unpacked, which goes, with all else that it needs. Whether it can be shown anything.
-pub(super) async fn show<M: Machine>(
+/// Completes the upload folder, attaches it to the VM as a disk, and deletes the folder. Returns
+/// false if there is no upload folder or the VM has no upload disk.
+pub(super) async fn attach<M: Machine>(
     guest: &Guest<'_>,
     machine: Option<&M>,
 ) -> Result<bool, BakeError> {
@@ -34,7 +35,7 @@ pub(super) async fn show<M: Machine>(
         return Ok(false);
     };
     guest_steps::pack(guest, folder)?;
-    let shown = machine.attach_uploads(folder, guest.interrupt).await?;
+    let attached = machine.attach_uploads(folder, guest.interrupt).await?;
     std::fs::remove_dir_all(folder).map_err(BuilderError::file(folder))?;
-    Ok(shown)
+    Ok(attached)
 }

@@ -1,51 +1,64 @@
-//! How a machine learns its host key and whom to let in, without either touching its disk.
-//!
-//! In: the keys of a run. Out: the content of a systemd credential (passed by SMBIOS) or of a NoCloud seed. Both
-//! make the same three files: host key and authorized key in `/run/vault-bake` (tmpfs), and one drop-in that points
-//! sshd to them. Deliberately returns secrets, never text that could be printed.
+//! Encodes the SSH keys of a run for a VM, so that neither key is written to its disk.
+//! Takes the keys; returns a systemd credential (passed by SMBIOS) or a NoCloud seed.
+//! Both create two key files in `/run/vault-bake` (tmpfs) and a drop-in that points sshd to them.
 
 use crate::secret::Secret;
 use crate::ssh::Keys;
 
 const HOST_KEY: &str = "/run/vault-bake/host_key";
 const AUTHORIZED_KEYS: &str = "/run/vault-bake/authorized_keys";
-/// sshd takes the first value that it reads; this name sorts first.
+/// sshd uses the first value of an option, so this name must sort first.
 const DROP_IN: &str = "/etc/ssh/sshd_config.d/00-vault-bake.conf";
 const SSHD: &str = "HostKey /run/vault-bake/host_key\n\
     AuthorizedKeysFile /run/vault-bake/authorized_keys\n\
     PermitRootLogin prohibit-password\n";
 
-/// The three files: path, mode, content.
-fn files(keys: &Keys) -> [(&'static str, &'static str, Secret); 3] {
+/// A file in the VM.
+struct GuestFile {
+    path: &'static str,
+    mode: &'static str,
+    content: Secret,
+}
+
+fn files(keys: &Keys) -> [GuestFile; 3] {
     [
-        (HOST_KEY, "0600", keys.host_private.clone()),
-        (
-            AUTHORIZED_KEYS,
-            "0600",
-            Secret::new(format!("{}\n", keys.user_public.trim_end())),
-        ),
-        (DROP_IN, "0644", Secret::new(SSHD)),
+        GuestFile {
+            path: HOST_KEY,
+            mode: "0600",
+            content: keys.host_private.clone(),
+        },
+        GuestFile {
+            path: AUTHORIZED_KEYS,
+            mode: "0600",
+            content: Secret::new(format!("{}\n", keys.user_public.trim_end())),
+        },
+        GuestFile {
+            path: DROP_IN,
+            mode: "0644",
+            content: Secret::new(SSHD),
+        },
     ]
 }
 
-/// What a machine is there for.
+/// The purpose of a VM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// An image is made in it, on processors that are emulated or not.
+    /// A build.
     Build {
-        /// Whether they are.
+        /// Whether its processors are emulated.
         emulated: bool,
     },
-    /// It is tried as a node.
+    /// A boot test, as a node.
     Trial,
 }
 
-/// An SMBIOS string (type 11) with a credential for systemd-tmpfiles, which makes the files at boot; and a mark, where an
-/// image is being made, for units that must not make the machine a node of its own.
+/// Returns an SMBIOS string (type 11) with a credential for systemd-tmpfiles, which creates the
+/// files at boot.
 ///
-/// An emulator keeps what it translated by address: where every program starts at another one, all of it is translated
-/// again, which is most of the time that a short program takes. So while an image is made under emulation addresses are
-/// not at random. Nodes, and machines that are tried as such, know nothing of it.
+/// In a build VM it also creates a flag file, for units that must not set up a node during a build.
+/// If the build VM is emulated, it also turns off address randomization. An emulator caches
+/// translated code by address, and with random addresses it would translate each short program
+/// again. Nodes and boot tests keep address randomization.
 pub fn credential(keys: &Keys, purpose: Purpose) -> Secret {
     Secret::new(format!(
         "io.systemd.credential.binary:tmpfiles.extra={}",
@@ -53,7 +66,7 @@ pub fn credential(keys: &Keys, purpose: Purpose) -> Secret {
     ))
 }
 
-/// What the credential holds: lines for systemd-tmpfiles, in base64.
+/// Returns the value of the credential: lines for systemd-tmpfiles, in base64.
 pub fn tmpfiles(keys: &Keys, purpose: Purpose) -> Secret {
     let mut lines = String::from("d /run/vault-bake 0700 root root -\n");
     if let Purpose::Build { emulated } = purpose {
@@ -62,29 +75,31 @@ pub fn tmpfiles(keys: &Keys, purpose: Purpose) -> Secret {
             lines.push_str("w /proc/sys/kernel/randomize_va_space - - - - 0\n");
         }
     }
-    for (path, mode, content) in files(keys) {
-        let content = base64(content.expose());
-        lines.push_str(&format_line(path, mode, &content));
+    for file in files(keys) {
+        lines.push_str(&format_line(&file));
     }
     Secret::new(base64(&lines))
 }
 
-/// `f+` makes or overwrites, `~` says that the content is base64.
-fn format_line(path: &str, mode: &str, content: &str) -> String {
-    format!("f+~ {path} {mode} root root - {content}\n")
+/// Formats one line for systemd-tmpfiles: `f+` creates or overwrites a file, `~` means that the
+/// content is base64.
+fn format_line(file: &GuestFile) -> String {
+    let content = base64(file.content.expose());
+    format!("f+~ {} {} root root - {content}\n", file.path, file.mode)
 }
 
-/// `user-data` of a NoCloud seed. JSON is YAML, so nothing needs quoting of ours.
+/// Returns the `user-data` of a NoCloud seed. It is JSON, which is valid YAML, so no YAML quoting
+/// is needed.
 pub fn user_data(keys: &Keys) -> Secret {
     let write_files: Vec<_> = files(keys)
         .into_iter()
-        .map(|(path, mode, content)| {
+        .map(|file| {
             serde_json::json!({
-                "path": path,
-                "permissions": mode,
+                "path": file.path,
+                "permissions": file.mode,
                 "owner": "root:root",
                 "encoding": "b64",
-                "content": base64(content.expose()),
+                "content": base64(file.content.expose()),
             })
         })
         .collect();
@@ -93,12 +108,12 @@ pub fn user_data(keys: &Keys) -> Secret {
         "users": [],
         "disable_root": false,
         "ssh_pwauth": false,
-        // No host key is made: none could then be left in the image.
+        // No host keys are generated, so the image cannot contain one.
         "ssh_deletekeys": true,
         "ssh_genkeytypes": [],
         "ssh_quiet_keygen": true,
         "no_ssh_fingerprints": true,
-        // Making one would change the machine, and fails where the base has none to make.
+        // Generating a locale would change the image, and fails if the base has no locales package.
         "locale": false,
         "package_update": false,
         "package_upgrade": false,
@@ -106,7 +121,7 @@ pub fn user_data(keys: &Keys) -> Secret {
     Secret::new(format!("#cloud-config\n{config}\n"))
 }
 
-/// `meta-data` of a NoCloud seed: a new instance for each machine of a run.
+/// Returns the `meta-data` of a NoCloud seed. Each VM of a run is a new instance.
 pub fn meta_data(instance: &str) -> String {
     let data = serde_json::json!({ "instance-id": instance, "local-hostname": "localhost" });
     format!("{data}\n")

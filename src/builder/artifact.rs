@@ -1,4 +1,4 @@
-//! What comes out of a machine: a disk as a file, or images on a cloud.
+//! The artifact of a build: a disk image file, or images in a cloud.
 
 use std::path::PathBuf;
 
@@ -8,26 +8,27 @@ use super::BuilderError;
 use crate::definition::{Firmware, Security};
 use crate::digest::Digest;
 
-/// A disk that was captured, and what can be looked through of it.
+/// A captured disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Captured {
-    /// What is recorded.
+    /// The artifact to record.
     pub artifact: Artifact,
-    /// The disk that was read back from it, as a raw file that the caller removes; none where only a cloud has it.
+    /// A raw copy of the disk for the leak scan, which the caller removes. `None` if only the cloud
+    /// has the disk.
     pub raw: Option<PathBuf>,
 }
 
-/// What was captured.
+/// The artifact of a build.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Artifact {
-    /// A disk as a file.
+    /// A disk image file.
     File(CapturedFile),
-    /// Images on Azure, the one that is tested first.
+    /// Images in Azure. The first one is tested.
     Azure(Vec<CapturedImage>),
 }
 
 impl Artifact {
-    /// The file, where it is one.
+    /// Returns the file, or an error for images in a cloud.
     pub fn file(&self) -> Result<&CapturedFile, BuilderError> {
         match self {
             Self::File(file) => Ok(file),
@@ -35,7 +36,7 @@ impl Artifact {
         }
     }
 
-    /// The resource ids of its images on a cloud; a file has none.
+    /// Returns the resource ids of its cloud images. A file has none.
     pub fn ids(&self) -> Vec<&str> {
         match self {
             Self::File(_) => Vec::new(),
@@ -44,49 +45,49 @@ impl Artifact {
     }
 }
 
-/// A captured disk.
+/// A captured disk image file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CapturedFile {
-    /// A file beside the store, under a temporary name; the caller moves it.
+    /// The temporary path of the file. The caller moves it into the store.
     pub path: PathBuf,
-    /// `qcow2`.
+    /// The format, `qcow2`.
     pub format: String,
-    /// Of the file.
+    /// The digest of the file.
     pub sha256: Digest,
-    /// Of the file, in bytes.
+    /// The size of the file, in bytes.
     pub size_bytes: u64,
-    /// Of the disk in it, in bytes.
+    /// The size of the disk in the file, in bytes.
     pub virtual_size_bytes: u64,
 }
 
-/// An image on Azure, as it was read back after it was made.
+/// An image in Azure, as read back after its creation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CapturedImage {
-    /// Its resource id.
+    /// The resource id.
     pub id: String,
-    /// Whether it is a managed image or a version in a gallery.
+    /// Whether it is a managed image or a gallery version.
     pub kind: CapturedKind,
-    /// Its region.
+    /// The Azure region.
     pub location: String,
-    /// How it starts.
+    /// The firmware that boots it.
     pub firmware: Firmware,
-    /// As in `x86_64`.
+    /// The architecture, as in `x86_64`.
     pub arch: String,
-    /// Of the disk in it, in GiB.
+    /// The size of its disk, in GiB.
     pub disk_gib: u64,
-    /// When Azure says that it was made.
+    /// The creation time that Azure reports.
     pub created_at: Option<Timestamp>,
-    /// What Azure names it by beside its id, where it does.
+    /// The unique id that Azure assigns to some resources in addition to the resource id.
     pub unique_id: Option<String>,
-    /// Whether its machines boot as trusted-launch ones.
+    /// The security type of the VMs that boot it, such as trusted launch.
     pub security: Security,
 }
 
-/// What an image on Azure is.
+/// The kind of an image in Azure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CapturedKind {
     /// A managed image.
     ManagedImage,
-    /// A version in a gallery.
+    /// A version of an image definition in a Compute Gallery.
     GalleryVersion,
 }

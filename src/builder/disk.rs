@@ -1,4 +1,4 @@
-//! What machines start from: a disk, and how keys get into whoever starts from it.
+//! The disk that a VM starts from, and the way in which the VM gets its keys.
 
 use std::path::PathBuf;
 
@@ -9,52 +9,52 @@ use crate::definition::Firmware;
 use crate::digest::Digest;
 use crate::lock::LockedImage;
 
-/// What machines start from; never written to.
+/// The disk that a VM starts from. It is read-only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Disk {
-    /// Its content.
+    /// The file or cloud image.
     pub content: Content,
-    /// How it starts.
+    /// The firmware that boots it.
     pub firmware: Firmware,
-    /// How keys get in.
+    /// The way in which the VM gets its keys.
     pub access: AccessBy,
-    /// Its kernel, where a machine may start it at once instead of by the disk's own loader, which is slow under emulation.
+    /// A copy of its kernel for direct boot. The boot loader on the disk is slow under emulation.
     pub kernel: Option<Kernel>,
 }
 
-/// A kernel beside its disk.
+/// A kernel in separate files next to the disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kernel {
-    /// The kernel.
+    /// The path of the kernel.
     pub image: PathBuf,
-    /// Its first file system.
+    /// The path of the initial RAM disk.
     pub initrd: PathBuf,
-    /// Its arguments, as the disk's loader would give them.
+    /// The kernel command line, the same as in the boot loader on the disk.
     pub arguments: String,
 }
 
 /// The content of a disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// A file of this computer.
+    /// A file on this host.
     File(DiskFile),
     /// An image on Azure.
     Azure(LockedImage),
 }
 
-/// A disk as a file.
+/// A disk image file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskFile {
-    /// Where.
+    /// The path of the file.
     pub path: PathBuf,
-    /// `qcow2` or `raw`.
+    /// The format: `qcow2` or `raw`.
     pub format: String,
-    /// Of the file.
+    /// The digest of the file.
     pub sha256: Digest,
 }
 
 impl Disk {
-    /// The file, where it is one.
+    /// Returns the file, or an error for a cloud image.
     pub fn file(&self) -> Result<&DiskFile, BuilderError> {
         match &self.content {
             Content::File(file) => Ok(file),
@@ -63,7 +63,7 @@ impl Disk {
     }
 }
 
-/// How a machine learns its host key and who may log in.
+/// The way in which a VM gets its host key and authorized keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AccessBy {

@@ -1,42 +1,41 @@
-//! How machines end, and whose fault that is.
-//!
-//! In: what a builder saw of a machine's end. Out: a [`MachineEnd`] with its cause and its last words.
-//! Leaves to others what follows from it: another start, an error, or a failed test.
+//! The causes for which a VM can end.
+//! A builder makes a [`MachineEnd`] from its observations.
+//! The caller decides what follows: a retry, an error or a failed test.
 
 use std::fmt;
 
-/// How a machine ended.
+/// The end of a VM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MachineEnd {
-    /// What ended it.
+    /// The cause.
     pub by: EndedBy,
-    /// What was seen last: exit status, standard error, serial console.
+    /// The last observations: exit status, standard error, serial console.
     pub words: String,
 }
 
-/// What ended a machine.
+/// The cause of the end of a VM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndedBy {
-    /// A signal ended the program that runs the machine: it crashed, or the host killed it.
+    /// The emulator was killed by this signal: it crashed, or the host killed it.
     Signal(i32),
-    /// The program that runs the machine ended by itself, with this exit status, though the guest still ran.
+    /// The emulator exited with this status while the guest was running.
     Exit(i32),
-    /// The program that runs the machine did not come up.
+    /// The emulator did not start.
     NeverStarted,
-    /// The cloud did not provide the machine, or took it away.
+    /// The cloud did not provide the VM, or removed it.
     Cloud,
-    /// The guest did not report to the cloud that it came up.
+    /// The guest did not report to the cloud that it booted.
     GuestNotReady,
-    /// The guest switched itself off.
+    /// The guest shut down.
     GuestShutdown,
-    /// The guest restarted, and the machine was not to follow.
+    /// The guest restarted while no restart was expected.
     GuestReset,
-    /// The guest's kernel panicked.
+    /// The kernel of the guest panicked.
     GuestPanic,
 }
 
 impl EndedBy {
-    /// Whether the platform ended it: then the end says nothing about the image.
+    /// Returns whether the platform is the cause, so that the image cannot be.
     pub fn is_platform(self) -> bool {
         match self {
             Self::Signal(_) | Self::Exit(_) | Self::NeverStarted | Self::Cloud => true,
@@ -46,7 +45,7 @@ impl EndedBy {
         }
     }
 
-    /// Whether another start of the same machine makes sense, and is possible.
+    /// Returns whether a second start of the same VM is possible and may succeed.
     pub fn is_worth_another_start(self) -> bool {
         matches!(self, Self::Signal(_) | Self::Exit(_) | Self::NeverStarted)
     }
@@ -56,14 +55,14 @@ impl fmt::Display for EndedBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Signal(number) => match signal_name(*number) {
-                Some(name) => write!(f, "its emulator was ended by signal {number} ({name})"),
-                None => write!(f, "its emulator was ended by signal {number}"),
+                Some(name) => write!(f, "the emulator was killed by signal {number} ({name})"),
+                None => write!(f, "the emulator was killed by signal {number}"),
             },
-            Self::Exit(status) => write!(f, "its emulator ended by itself (exit status {status})"),
-            Self::NeverStarted => f.write_str("its emulator did not start"),
-            Self::Cloud => f.write_str("the cloud did not provide it, or took it away"),
-            Self::GuestNotReady => f.write_str("the guest did not report that it is up"),
-            Self::GuestShutdown => f.write_str("the guest switched itself off"),
+            Self::Exit(status) => write!(f, "the emulator exited with status {status}"),
+            Self::NeverStarted => f.write_str("the emulator did not start"),
+            Self::Cloud => f.write_str("the cloud did not provide it, or removed it"),
+            Self::GuestNotReady => f.write_str("the guest did not report that it booted"),
+            Self::GuestShutdown => f.write_str("the guest shut down"),
             Self::GuestReset => f.write_str("the guest restarted"),
             Self::GuestPanic => f.write_str("the guest's kernel panicked"),
         }
@@ -76,16 +75,16 @@ impl fmt::Display for MachineEnd {
     }
 }
 
-/// The names of signals that end emulators.
+/// Returns the name of a signal that may kill an emulator.
 fn signal_name(number: i32) -> Option<&'static str> {
     Some(match number {
         1 => "SIGHUP",
         2 => "SIGINT",
         4 => "SIGILL",
-        6 => "SIGABRT, as after a failed assertion",
+        6 => "SIGABRT, such as after a failed assertion",
         7 => "SIGBUS",
         8 => "SIGFPE",
-        9 => "SIGKILL, as by the kernel when memory runs out",
+        9 => "SIGKILL, such as by the kernel when memory is exhausted",
         11 => "SIGSEGV",
         15 => "SIGTERM",
         _ => return None,

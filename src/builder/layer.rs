@@ -1,7 +1,6 @@
-//! Layers: disks that the first steps of a plan were done on already.
-//!
-//! In: the key of what was done, which covers all that decided it. Out: where a machine can continue. Deliberately knows
-//! neither plans nor steps: whoever keeps a layer says in its note what it is.
+//! Layers of the layer cache: disks with the changes of the first steps of a plan.
+//! A layer is identified by a key over all its inputs.
+//! Plans and steps are left to the caller, which adds a note.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -12,19 +11,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 
-/// A layer that machines can continue from, with all that it builds on, down to the base.
+/// A cached layer with all layers below it, down to the base.
 #[derive(Clone, Debug)]
 pub struct Layer {
-    /// The disk.
+    /// The path of the layer's disk.
     pub disk: PathBuf,
-    /// What it consists of, in the order in which it was made; the last one is the layer itself.
+    /// All files, the lowest layer first. The last one is `disk`.
     pub files: Vec<LayerFile>,
-    /// While somebody holds this no layer is removed.
+    /// A shared lock. No layer is removed from the cache while it is locked.
     pub(super) in_use: Option<Arc<File>>,
 }
 
 impl Layer {
-    /// A layer of `files`, the last of which is `disk`.
+    /// Returns a layer of `files`, of which `disk` is the last.
     pub fn new(disk: PathBuf, files: Vec<LayerFile>) -> Self {
         Self {
             disk,
@@ -33,44 +32,45 @@ impl Layer {
         }
     }
 
-    /// Holds on to it no more: a machine that started from it does so itself.
+    /// Releases the lock. A VM that started from the layer has its own lock.
     pub fn release(&mut self) {
         self.in_use = None;
     }
 }
 
-/// One file of a layer: what it has beyond those before it.
+/// One file of a layer, with the changes on top of the files below.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LayerFile {
-    /// What it is.
+    /// The origin of the file.
     pub made: Made,
-    /// Of the file.
+    /// The digest of the file.
     pub sha256: Digest,
 }
 
-/// What was made, by whom and when.
+/// The origin of a layer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Made {
-    /// Over all that decided what is in it, and in those below.
+    /// The digest of all inputs of this layer and of the layers below.
     pub key: Digest,
-    /// The run that made it.
+    /// The id of the run that made it.
     pub run: String,
-    /// When, in seconds since 1970.
+    /// The time of creation, in seconds since 1970.
     pub made_s: i64,
-    /// What was done last, by name.
+    /// The name of the last step in it.
     pub step: String,
-    /// The same in full, as whoever kept it wrote it down.
+    /// The caller's data: the record of that step.
     pub note: serde_json::Value,
 }
 
-/// Which layers are used, and how many are kept.
+/// The limits of the layer cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LayerRules {
-    /// Whether a bake continues from one. It leaves layers for later bakes in any case.
+    /// Whether a build starts from a cached layer. It adds layers to the cache in any case.
     pub reuse: bool,
-    /// Older ones are not continued from, and go.
+    /// The greatest age of a layer. Older layers are not used and are removed.
     pub max_age: Duration,
-    /// All together, in bytes, after a bake; of more, those that were not used for longest go.
+    /// The size of all layers after a build, in bytes. The least recently used layers are removed
+    /// first.
     pub max_bytes: u64,
 }
 
@@ -84,11 +84,11 @@ impl Default for LayerRules {
     }
 }
 
-/// The layers of a cache, counted.
+/// The size of the layer cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct LayerUse {
-    /// How many there are.
+    /// The number of layers.
     pub layers: u64,
-    /// What they take, in bytes.
+    /// Their size on disk, in bytes.
     pub bytes: u64,
 }

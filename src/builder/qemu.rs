@@ -1,7 +1,6 @@
-//! The QEMU builder: machines of this computer, in user space, without privileges.
-//!
-//! In: a planned base, keys. Out: disks in the cache, running machines, qcow2 artifacts. Deliberately never mounts
-//! anything, uses no loop device, and opens no port but on 127.0.0.1.
+//! The QEMU builder: VMs on this host, in user space and without privileges.
+//! Takes a planned base and keys; returns disks in the cache, running VMs and qcow2 artifacts.
+//! Mounts nothing, uses no loop devices, and opens ports only on 127.0.0.1.
 
 mod base;
 mod cache;
@@ -38,30 +37,30 @@ pub use options::{QemuOptions, Tools};
 pub use requirement::{build_requirements, requirements, test_requirements};
 pub use user_ids::UserIds;
 
-/// Whether machines run under KVM here; else under software emulation.
+/// Returns whether VMs run under KVM on this host. Otherwise they are emulated.
 pub fn kvm_works() -> bool {
     machine::kvm_works()
 }
 
-/// What the layers of a cache take.
-pub fn layer_use(settings: &QemuOptions) -> LayerUse {
-    layer_cache::usage(settings)
+/// Returns the size of the layer cache.
+pub fn layer_use(options: &QemuOptions) -> LayerUse {
+    layer_cache::usage(options)
 }
 
-/// What the suspended machines of a cache take.
-pub fn snapshot_use(settings: &QemuOptions) -> SnapshotUse {
-    snapshot_cache::usage(settings)
+/// Returns the size of the VM snapshots in the cache.
+pub fn snapshot_use(options: &QemuOptions) -> SnapshotUse {
+    snapshot_cache::usage(options)
 }
 
-/// Builds with QEMU on this computer.
+/// The builder that runs VMs with QEMU on this host.
 pub struct Qemu {
-    settings: QemuOptions,
+    options: QemuOptions,
 }
 
 impl Qemu {
-    /// A builder with `settings`. Touches nothing yet.
-    pub fn new(settings: QemuOptions) -> Self {
-        Self { settings }
+    /// Returns a builder with these options. Does not access the cache yet.
+    pub fn new(options: QemuOptions) -> Self {
+        Self { options }
     }
 }
 
@@ -83,17 +82,17 @@ impl Builder for Qemu {
             PlannedBase::Qemu {
                 wanted: QemuBase::Packages { .. },
                 locked: LockedBase::Packages { .. },
-            } => base::find_or_make(&self.settings, base, teardown, events, interrupt).await,
+            } => base::find_or_make(&self.options, base, teardown, events, interrupt).await,
             PlannedBase::Qemu {
                 wanted: QemuBase::CloudImage { firmware, .. },
                 locked: LockedBase::CloudImage { url, sha512 },
             } => {
-                let wanted = image::ImageRequest {
+                let request = image::ImageRequest {
                     url,
                     sha512,
                     firmware: *firmware,
                 };
-                image::find_or_fetch(&self.settings, &wanted, teardown, events, interrupt).await
+                image::find_or_fetch(&self.options, &request, teardown, events, interrupt).await
             }
             PlannedBase::Qemu { .. } => Err(BuilderError::LockOfAnotherBase),
             PlannedBase::Azure { .. } => Err(BuilderError::OtherBuilder),
@@ -111,14 +110,15 @@ impl Builder for Qemu {
         now: Timestamp,
         interrupt: &Interrupt,
     ) -> Result<Option<Layer>, BuilderError> {
-        snapshot_cache::prune(&self.settings, now)?;
+        snapshot_cache::prune(&self.options, now)?;
         if keys.is_empty() {
             return Ok(None);
         }
-        layer_cache::find(&self.settings, disk.file()?, keys, now, interrupt).await
+        layer_cache::find(&self.options, disk.file()?, keys, now, interrupt).await
     }
 
-    /// Only where keys of a run never touch the disk: a layer with them in it would hand them on.
+    /// cloud-init writes the keys of a run to the disk. Later builds would get them with a cached
+    /// layer.
     fn keeps_layers(&self, disk: &Disk) -> bool {
         disk.access == AccessBy::Credentials
     }
@@ -129,7 +129,7 @@ impl Builder for Qemu {
         made: Made,
         interrupt: &Interrupt,
     ) -> Result<(), BuilderError> {
-        machine::keep_layer(&self.settings, machine, made, interrupt).await
+        machine::keep_layer(&self.options, machine, made, interrupt).await
     }
 
     async fn forget_layers(
@@ -138,10 +138,10 @@ impl Builder for Qemu {
         run: &str,
     ) -> Result<(), BuilderError> {
         if let Some(machine) = machine {
-            // What is being recorded would be there after all.
+            // Otherwise the layer that is being recorded would appear in the cache afterwards.
             machine.finish_recording().await;
         }
-        layer_cache::forget(&self.settings, run)
+        layer_cache::discard(&self.options, run)
     }
 
     async fn boot(
@@ -151,7 +151,7 @@ impl Builder for Qemu {
         events: &Events,
         interrupt: &Interrupt,
     ) -> Result<QemuMachine, BuilderError> {
-        machine::start(&self.settings, &boot, teardown, events, interrupt).await
+        machine::start(&self.options, &boot, teardown, events, interrupt).await
     }
 
     async fn capture(
@@ -162,7 +162,7 @@ impl Builder for Qemu {
         events: &Events,
         interrupt: &Interrupt,
     ) -> Result<Captured, BuilderError> {
-        capture::capture(&self.settings, machine, to, events, interrupt).await
+        capture::capture(&self.options, machine, to, events, interrupt).await
     }
 
     async fn recorded_base(
@@ -174,7 +174,7 @@ impl Builder for Qemu {
         let Some(sha256) = disk_sha256 else {
             return Ok(None);
         };
-        let file = cache::by_digest(&self.settings.cache, sha256, interrupt).await?;
+        let file = cache::by_digest(&self.options.cache, sha256, interrupt).await?;
         Ok(file.map(Content::File))
     }
 }

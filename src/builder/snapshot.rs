@@ -1,25 +1,25 @@
-//! Suspended machines: what a builder says of them.
+//! VM snapshots, as far as the caller of a builder knows them.
 
 use serde::Serialize;
 
 use crate::digest::Digest;
 
-/// Where a machine came from that went on where an earlier one stood still.
+/// The VM snapshot that a VM resumed from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resumed {
-    /// The run that suspended it, right after it had started.
+    /// The id of the run that saved it, after its first boot.
     pub run: String,
-    /// The SHA-256 of its memory, as it was read.
+    /// The SHA-256 of the memory, computed on load.
     pub memory_sha256: Digest,
 }
 
-/// The suspended machines of a cache, counted.
+/// The size of the VM snapshots in the cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SnapshotUse {
-    /// How many there are.
+    /// The number of VM snapshots.
     pub machines: u64,
-    /// What they take, in bytes.
+    /// Their size, in bytes.
     pub bytes: u64,
-    /// What they may take, in bytes; of more, the oldest go.
+    /// The largest allowed size, in bytes. The oldest VM snapshots are removed first.
     pub at_most_bytes: u64,
 }

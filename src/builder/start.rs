@@ -1,7 +1,6 @@
-//! The start of a machine, until it lets us in.
-//!
-//! In: a builder, a disk, keys. Out: a machine and a session with it, or why there is none.
-//! Starts a machine once more if its platform ended the first: that end says nothing about what is on the disk.
+//! Starts a VM and connects to it over SSH.
+//! Takes a builder and the parameters of the start; returns an SSH session.
+//! Retries once if the platform ended the VM, because the disk is not the cause then.
 
 use std::time::Duration;
 
@@ -12,44 +11,59 @@ use crate::ssh::{Session, SshError};
 use crate::teardown::Teardown;
 use crate::wait::{Interrupt, Poll, Wait, WaitError};
 
-/// Starts a machine, logs in, and does so once more if the platform ended the first machine. `held` has the last one
-/// that was started, also after an error.
+/// Starts a VM and connects to it, with one retry if the platform ended the first VM. `vm_slot`
+/// receives the last VM that was started, also after an error.
 pub(crate) async fn start<B: Builder>(
     builder: &B,
     boot: Boot<'_>,
     scrubber: &Scrubber,
-    held: &mut Option<B::Machine>,
+    vm_slot: &mut Option<B::Machine>,
     teardown: &mut Teardown,
     (events, interrupt): (&Events, &Interrupt),
 ) -> Result<Session, BuilderError> {
-    let log_in = (events, interrupt);
-    // Each is a large thing to be part of its caller.
-    let first = Box::pin(start_once(builder, boot, scrubber, held, teardown, log_in)).await;
+    // Boxed, because these large futures would become part of the caller's.
+    let first = Box::pin(start_once(
+        builder,
+        boot,
+        scrubber,
+        vm_slot,
+        teardown,
+        (events, interrupt),
+    ))
+    .await;
     match first {
         Err(error) if is_worth_another_start(&error) => {
             interrupt.check()?;
             announce(&error, events);
-            drop(held.take());
+            drop(vm_slot.take());
             let boot = Boot {
                 again: true,
                 ..boot
             };
-            Box::pin(start_once(builder, boot, scrubber, held, teardown, log_in)).await
+            Box::pin(start_once(
+                builder,
+                boot,
+                scrubber,
+                vm_slot,
+                teardown,
+                (events, interrupt),
+            ))
+            .await
         }
         started => started,
     }
 }
 
-/// Starts a machine and logs in.
+/// Starts a VM and connects to it, without a retry.
 pub(crate) async fn start_once<B: Builder>(
     builder: &B,
     boot: Boot<'_>,
     scrubber: &Scrubber,
-    held: &mut Option<B::Machine>,
+    vm_slot: &mut Option<B::Machine>,
     teardown: &mut Teardown,
     (events, interrupt): (&Events, &Interrupt),
 ) -> Result<Session, BuilderError> {
-    let machine = held.insert(builder.boot(boot, teardown, events, interrupt).await?);
+    let machine = vm_slot.insert(builder.boot(boot, teardown, events, interrupt).await?);
     let endpoint = machine.endpoint();
     let timeout = Duration::from_secs(boot.machine.boot_timeout_s());
     let died = async || machine.died().map(|end| end.to_string());
@@ -63,7 +77,8 @@ pub(crate) async fn start_once<B: Builder>(
     }
 }
 
-/// The error that it is if no login to `machine` succeeded.
+/// Returns the error for a VM that no connection succeeded to: its end if it ended, otherwise
+/// `error`.
 pub(super) async fn not_up<M: Machine>(
     role: &str,
     error: SshError,
@@ -82,34 +97,35 @@ pub(super) async fn not_up<M: Machine>(
     }
 }
 
-/// Whether the platform ended the machine, and another start may not end so.
+/// Returns whether `error` is an end of the VM after which a second start may succeed.
 pub(crate) fn is_worth_another_start(error: &BuilderError) -> bool {
     matches!(error, BuilderError::Died { end, .. } if end.by.is_worth_another_start())
 }
 
-/// Tells that the machine of `error` is started once more.
+/// Warns that the VM is started again after `error`.
 pub(crate) fn announce(error: &BuilderError, events: &Events) {
     events.warn(format!(
-        "{error}\nThis says nothing about what is on its disk, so the machine is started once more."
+        "{error}\nstarting the VM again, because the platform ended it"
     ));
 }
 
-/// How `machine` ended, if it did so within a few seconds: a connection to it broke, which is seen before its end is.
+/// Returns the cause of the end of `machine`, or `None` if it still runs after a few seconds.
+/// Called after a connection broke, which is visible before the end of the VM.
 pub(crate) async fn end_of<M: Machine>(
     machine: &mut M,
     interrupt: &Interrupt,
 ) -> Option<MachineEnd> {
-    let waited = Wait::new("the end of the machine", END_DEADLINE)
+    let waited = Wait::new("the end of the VM", END_DEADLINE)
         .until(&Events::silent(), interrupt, || {
-            let seen = match machine.died() {
+            let poll = match machine.died() {
                 Some(end) => Poll::Ready(end),
-                None => Poll::NotYet("it runs".to_owned()),
+                None => Poll::NotYet("it still runs".to_owned()),
             };
-            async { seen }
+            async { poll }
         })
         .await;
     waited.map_err(|_: WaitError<()>| ()).ok()
 }
 
-/// An emulator lets go of its connections some moments before it is gone.
+/// An emulator closes its connections shortly before its process ends.
 const END_DEADLINE: Duration = Duration::from_secs(3);

@@ -1,4 +1,4 @@
-//! A raw disk: its partitions, their file systems, and the parts of it that hold anything.
+//! Reads a raw disk: its partitions, their file systems, and its extents with data.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -12,36 +12,64 @@ use rustix::io::Errno;
 
 use super::LeakScanError;
 
-/// A partition, or the whole disk where there is none.
+/// A partition, or the whole disk if it has no partition table.
 pub(super) struct Partition {
     disk: PathBuf,
-    /// As in `partition 2`.
+    /// The name for findings, as in `partition 2`.
     name: String,
     start: u64,
 }
 
-/// What is read of the first sector: the table that came before GPT, four entries of 16 bytes from byte 446 on, each with the
-/// first sector in its bytes 8 to 11 (UEFI 2.10, 5.2.1).
 const SECTOR: u64 = 512;
-const OLD_TABLE: usize = 446;
+/// The position of the MBR partition table in the first sector: four entries of 16 bytes, each with
+/// its first sector in bytes 8 to 11 (UEFI 2.10, 5.2.1).
+const MBR_TABLE: usize = 446;
 
-/// An ext2, ext3 or ext4 file system has this at byte 1080 (kernel.org, ext4 data structures, super block).
-const EXT: (&[u8], u64) = (&[0x53, 0xef], 1080);
+/// The bytes that identify the content of a partition.
+struct Signature {
+    name: &'static str,
+    magic: &'static [u8],
+    /// The distance from the start of the partition, in bytes.
+    at: u64,
+}
 
-/// What holds files that cannot be looked at one by one, and how it is known, with the byte where that stands (blkid's tables).
-const OTHERS: &[(&str, &[u8], u64)] = &[
-    ("XFS", b"XFSB", 0),
-    ("Btrfs", b"_BHRfS_M", 0x10040),
-    ("LUKS", b"LUKS\xba\xbe", 0),
-    ("LVM", b"LABELONE", 512),
+/// The signature of ext2, ext3 and ext4 (kernel.org, ext4 data structures, super block).
+const EXT: Signature = Signature {
+    name: "ext2, ext3 or ext4",
+    magic: &[0x53, 0xef],
+    at: 1080,
+};
+
+/// Contents with files that this version cannot read. The signatures are those of blkid.
+const UNSUPPORTED: &[Signature] = &[
+    Signature {
+        name: "XFS",
+        magic: b"XFSB",
+        at: 0,
+    },
+    Signature {
+        name: "Btrfs",
+        magic: b"_BHRfS_M",
+        at: 0x10040,
+    },
+    Signature {
+        name: "LUKS",
+        magic: b"LUKS\xba\xbe",
+        at: 0,
+    },
+    Signature {
+        name: "LVM",
+        magic: b"LABELONE",
+        at: 512,
+    },
 ];
 
-/// What a partition holds.
+/// The content of a partition.
 pub(super) enum Content {
     Files(Ext4),
-    /// What this version cannot look into.
+    /// A description of a content that this version cannot read.
     Other(String),
-    /// No files of a system: a boot loader, a place that firmware reads, nothing.
+    /// No system files: a boot loader, firmware data, or an empty partition.
     Nothing,
 }
 
@@ -52,7 +80,8 @@ pub(super) fn file_error(path: &Path) -> impl Fn(io::Error) -> LeakScanError + '
     }
 }
 
-/// The partitions of the disk at `path`, none of them empty; the whole disk as one where it has no table.
+/// Returns the used partitions of the disk at `path`, or the whole disk as one if it has no
+/// partition table.
 pub(super) fn partitions(path: &Path) -> Result<Vec<Partition>, LeakScanError> {
     let partition = |name: String, start: u64| Partition {
         disk: path.to_owned(),
@@ -71,11 +100,11 @@ pub(super) fn partitions(path: &Path) -> Result<Vec<Partition>, LeakScanError> {
         return Ok(starts.collect());
     }
     let mut sector = [0; SECTOR as usize];
-    // A disk that has not even one sector has no table either.
+    // A disk that is smaller than one sector has no table.
     if file.read_exact_at(&mut sector, 0).is_err() || !sector.ends_with(&[0x55, 0xaa]) {
         return Ok(vec![partition("the disk".to_owned(), 0)]);
     }
-    let entries = sector[OLD_TABLE..].as_chunks::<16>().0.iter().take(4);
+    let entries = sector[MBR_TABLE..].as_chunks::<16>().0.iter().take(4);
     let starts = entries.enumerate().filter_map(|(index, entry)| {
         let first = u32::from_le_bytes([entry[8], entry[9], entry[10], entry[11]]);
         let name = format!("partition {}", index + 1);
@@ -85,19 +114,18 @@ pub(super) fn partitions(path: &Path) -> Result<Vec<Partition>, LeakScanError> {
 }
 
 impl Partition {
-    /// What it holds.
     pub(super) fn content(&self) -> Result<Content, LeakScanError> {
         let disk = File::open(&self.disk).map_err(file_error(&self.disk))?;
-        let is = |magic: &[u8], at: u64| {
-            let mut found = vec![0; magic.len()];
-            // What ends before has none of it.
-            let read = disk.read_exact_at(&mut found, self.start + at);
-            read.is_ok() && found == magic
+        let has = |signature: &Signature| {
+            let mut found = vec![0; signature.magic.len()];
+            // A partition that ends before this position cannot have the signature.
+            let read = disk.read_exact_at(&mut found, self.start + signature.at);
+            read.is_ok() && found == signature.magic
         };
-        if !is(EXT.0, EXT.1) {
-            let mut others = OTHERS.iter().filter(|(_, magic, at)| is(magic, *at));
-            return Ok(others.next().map_or(Content::Nothing, |(kind, ..)| {
-                Content::Other(format!("{} is {kind}", self.name))
+        if !has(&EXT) {
+            let unsupported = UNSUPPORTED.iter().find(|signature| has(signature));
+            return Ok(unsupported.map_or(Content::Nothing, |signature| {
+                Content::Other(format!("{} is {}", self.name, signature.name))
             }));
         }
         let start = self.start;
@@ -110,7 +138,7 @@ impl Partition {
     }
 }
 
-/// A disk from one of its bytes on.
+/// A disk, read from the position `start`.
 struct Window {
     disk: File,
     start: u64,
@@ -126,7 +154,9 @@ impl Ext4Read for Window {
     }
 }
 
-/// The parts of a file that are no holes: where each begins, and its bytes. One after the other: there can be more of them than a process may have files open.
+/// Returns the extents of a sparse file that have data, each with its start.
+///
+/// Opens one extent at a time, because a disk can have more extents than a process may open files.
 pub(super) fn extents(
     path: &Path,
 ) -> Result<impl Iterator<Item = Result<(u64, impl Read), LeakScanError>>, LeakScanError> {
@@ -135,7 +165,7 @@ pub(super) fn extents(
     let end = file.metadata().map_err(&error)?.len();
     let seek = |to: SeekTo| match rustix::fs::seek(&file, to) {
         Ok(at) => Ok(at),
-        // There is nothing but a hole from there on.
+        // The rest of the file is a hole.
         Err(Errno::NXIO) => Ok(end),
         Err(errno) => Err(error(errno.into())),
     };

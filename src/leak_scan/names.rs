@@ -1,12 +1,12 @@
-//! Files that no image has, by their names.
+//! Rules for files that an image must not have, by name.
 
 use super::Rule;
 
-/// A rule about files by their paths.
+/// A rule about the paths of files.
 pub(super) struct NameRule {
     pub(super) rule: Rule,
-    /// Whether a file at this path, of this size in bytes, breaks it.
-    pub(super) breaks: fn(path: &str, name: &str, size: u64) -> bool,
+    /// Returns whether a file with this path, name and size in bytes violates the rule.
+    pub(super) matches: fn(path: &str, name: &str, size: u64) -> bool,
 }
 
 pub(super) const RULES: &[NameRule] = &[
@@ -15,14 +15,14 @@ pub(super) const RULES: &[NameRule] = &[
             id: "disk.host-keys",
             words: "no ssh host key is on the captured disk",
         },
-        breaks: |path, _, _| path.starts_with("/etc/ssh/ssh_host_"),
+        matches: |path, _, _| path.starts_with("/etc/ssh/ssh_host_"),
     },
     NameRule {
         rule: Rule {
             id: "disk.access",
-            words: "no way in is on the captured disk: authorized keys, known hosts, the build's own",
+            words: "no authorized keys, known hosts or login data of the build are on the captured disk",
         },
-        breaks: |path, name, _| {
+        matches: |path, name, _| {
             matches!(
                 name,
                 "authorized_keys" | "authorized_keys2" | "known_hosts" | ".vault-token"
@@ -35,16 +35,16 @@ pub(super) const RULES: &[NameRule] = &[
             id: "disk.machine-id",
             words: "no machine id is on the captured disk",
         },
-        breaks: |path, _, size| {
+        matches: |path, _, size| {
             matches!(path, "/etc/machine-id" | "/var/lib/dbus/machine-id") && size > 0
         },
     },
     NameRule {
         rule: Rule {
             id: "disk.random-seed",
-            words: "no seed for randomness, and no key of systemd's, is on the captured disk",
+            words: "no random seed and no credential key of systemd is on the captured disk",
         },
-        breaks: |path, _, _| {
+        matches: |path, _, _| {
             matches!(
                 path,
                 "/var/lib/systemd/random-seed" | "/var/lib/systemd/credential.secret"
@@ -54,9 +54,9 @@ pub(super) const RULES: &[NameRule] = &[
     NameRule {
         rule: Rule {
             id: "disk.key-files",
-            words: "no file that is there to hold keys is on the captured disk",
+            words: "no key store file is on the captured disk",
         },
-        breaks: |_, name, _| {
+        matches: |_, name, _| {
             [".p12", ".pfx", ".jks", ".prv"]
                 .iter()
                 .any(|ending| name.ends_with(ending))
@@ -65,9 +65,9 @@ pub(super) const RULES: &[NameRule] = &[
     NameRule {
         rule: Rule {
             id: "disk.history",
-            words: "no history of a shell or an editor is on the captured disk",
+            words: "no shell or editor history is on the captured disk",
         },
-        breaks: |_, name, _| {
+        matches: |_, name, _| {
             name.starts_with('.') && name.ends_with("history")
                 || matches!(name, ".lesshst" | ".viminfo" | ".wget-hsts")
         },
@@ -75,9 +75,9 @@ pub(super) const RULES: &[NameRule] = &[
     NameRule {
         rule: Rule {
             id: "disk.cloud-data",
-            words: "cloud-init left nothing of an instance on the captured disk",
+            words: "no instance data of cloud-init is on the captured disk",
         },
-        breaks: |path, _, _| {
+        matches: |path, _, _| {
             path.starts_with("/var/lib/cloud/")
                 || path.starts_with("/var/log/cloud-init")
                 || matches!(
@@ -91,9 +91,9 @@ pub(super) const RULES: &[NameRule] = &[
     NameRule {
         rule: Rule {
             id: "disk.agent-data",
-            words: "Azure's agent left nothing of an instance on the captured disk",
+            words: "no instance data of Azure's agent is on the captured disk",
         },
-        breaks: |path, name, _| {
+        matches: |path, name, _| {
             path.starts_with("/var/lib/waagent/")
                 && [".prv", ".crt", ".pem", ".xml", ".tag"]
                     .iter()
@@ -107,7 +107,7 @@ pub(super) const RULES: &[NameRule] = &[
             id: "disk.consul-data",
             words: "no node id, keyring or other data of Consul is on the captured disk",
         },
-        breaks: |path, name, _| {
+        matches: |path, name, _| {
             path.starts_with("/var/lib/consul/")
                 || path.starts_with("/opt/consul/")
                 || matches!(name, "local.keyring" | "remote.keyring")
@@ -118,7 +118,7 @@ pub(super) const RULES: &[NameRule] = &[
             id: "disk.vault-data",
             words: "no key or data of Vault is on the captured disk",
         },
-        breaks: |path, _, _| {
+        matches: |path, _, _| {
             path.starts_with("/opt/vault/tls/")
                 || path.starts_with("/opt/vault/data/")
                 || path.starts_with("/var/lib/vault/")
@@ -129,13 +129,13 @@ pub(super) const RULES: &[NameRule] = &[
             id: "disk.logs",
             words: "no log of the build is on the captured disk",
         },
-        breaks: |path, _, size| path.starts_with("/var/log/") && size > 0,
+        matches: |path, _, size| path.starts_with("/var/log/") && size > 0,
     },
     NameRule {
         rule: Rule {
             id: "disk.temporary-files",
             words: "no temporary file is on the captured disk",
         },
-        breaks: |path, _, _| path.starts_with("/tmp/") || path.starts_with("/var/tmp/"),
+        matches: |path, _, _| path.starts_with("/tmp/") || path.starts_with("/var/tmp/"),
     },
 ];

@@ -1,4 +1,5 @@
-//! Programs of releases on a captured disk: whether they are the ones that were verified, whatever the machine says.
+//! Compares the programs of releases on a captured disk with the verified ones.
+//! The result does not depend on what the build VM reports.
 
 use ext4_view::{Ext4, PathBuf};
 
@@ -11,35 +12,36 @@ pub(super) const RULE: Rule = Rule {
     words: "the program of each release on the captured disk is the one that was verified",
 };
 
-/// What the programs of releases have to be, by their paths.
+/// The verified programs of releases: path and digest.
 #[derive(Clone, Debug, Default)]
 pub struct Programs(Vec<(String, Digest)>);
 
 impl Programs {
-    /// Of products, as `vault`, with the SHA-256 of each one's program: it is in `/usr/bin`, where `install_release` puts it.
+    /// Takes the name of each product, as in `vault`, with the SHA-256 of its program. The path is
+    /// in `/usr/bin`, as `install_release` installs it.
     pub fn new<'a>(products: impl IntoIterator<Item = (&'a str, Digest)>) -> Self {
         let path = |(product, digest)| (format!("/usr/bin/{product}"), digest);
         Self(products.into_iter().map(path).collect())
     }
 
-    /// Those that are others, and whether any is there.
+    /// Returns a finding for each program that differs, and whether any of the programs exists.
     pub(super) fn compare(&self, files: &Ext4) -> Result<(Vec<Leak>, bool), LeakScanError> {
-        let (mut others, mut any) = (Vec::new(), false);
-        for (place, wanted) in &self.0 {
-            let path = PathBuf::new(place);
+        let (mut replaced, mut has_programs) = (Vec::new(), false);
+        for (location, expected) in &self.0 {
+            let path = PathBuf::new(location);
             if !files.exists(&path).map_err(at(&path))? {
                 continue;
             }
-            any = true;
+            has_programs = true;
             let file = files.open(&path).map_err(at(&path))?;
             let hashed = Digest::of_reader(file).map_err(|error| LeakScanError::File {
-                path: place.into(),
+                path: location.into(),
                 error,
             });
-            if hashed?.0 != *wanted {
-                others.push(leak(RULE.id, place));
+            if hashed?.0 != *expected {
+                replaced.push(leak(RULE.id, location));
             }
         }
-        Ok((others, any))
+        Ok((replaced, has_programs))
     }
 }

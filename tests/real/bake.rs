@@ -56,7 +56,7 @@ async fn the_quickstart_with_a_secret_is_baked_in_two_goes_and_tested() {
     assert_eq!(built.status.code(), Some(0), "{}", said(&built));
     assert_eq!(did(&said(&built)), "secretive harden seal");
     assert!(
-        said(&built).contains("started once more"),
+        said(&built).contains("starting the VM again"),
         "{}",
         said(&built)
     );
@@ -168,8 +168,7 @@ async fn of_two_bakes_at_once_one_reboots_and_one_fails_by_what_its_seal_does_no
     assert_eq!(reboots.status.code(), Some(0), "{}", said(&reboots));
     let text = said(&leaves);
     assert_eq!(leaves.status.code(), Some(4), "{text}");
-    let found =
-        "the captured disk is not clean, 1 found:\n  disk.private-keys: /usr/share/left.pem\n";
+    let found = "the leak scan found 1 problem on the captured disk:\n  disk.private-keys: /usr/share/left.pem\n";
     assert!(text.contains(found), "{text}");
     let images = said(&project.run(&["images"], &[]).await);
     assert_eq!(images.matches("untested").count(), 1, "{images}");
@@ -318,11 +317,12 @@ mod exhaustive {
         };
         let (exit, text) = test(2).await;
         assert_eq!(exit, Some(1), "{text}");
-        let crashed = "could not be tested: machine test: its emulator was ended by signal 6";
+        let crashed =
+            "cannot test the recorded image: test VM: the emulator was killed by signal 6";
         assert!(text.contains(crashed), "{text}");
         let (exit, text) = test(1).await;
         assert_eq!(exit, Some(0), "{text}");
-        assert!(text.contains("started once more"), "{text}");
+        assert!(text.contains("starting the VM again"), "{text}");
         let verified = said(&project.run(&["verify"], &[]).await);
         assert!(verified.contains("1 manifests, 1 tests"), "{verified}");
     }

@@ -121,7 +121,7 @@ async fn a_version_is_taken_once_and_refused_before_anything_is_started() {
     harness.bake(|_| {}).await.expect("the first");
     let before = harness.heard().len();
     let failed = harness.bake(|_| {}).await.expect_err("taken");
-    insta::assert_snapshot!(failed, @"quickstart@1.2.3 is recorded already, and records are never rewritten; bake another version");
+    insta::assert_snapshot!(failed, @"quickstart@1.2.3 is already recorded, and records are never rewritten");
     let booted = harness.heard()[before..].contains(&Event::StageStarted { stage: Stage::Boot });
     assert!(!booted, "a version that is taken is refused early");
 }

@@ -327,7 +327,7 @@ fn doctor_says_what_is_missing_and_where_to_get_it() {
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        text.contains("missing  qemu-system-x86_64: runs the temporary machines"),
+        text.contains("missing  qemu-system-x86_64: runs the temporary VMs"),
         "{text}"
     );
     assert!(

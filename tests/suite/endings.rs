@@ -20,7 +20,7 @@ fn ends(at: Moment, by: EndedBy) -> Option<Ending> {
 /// How often a second start was announced.
 fn second_starts(harness: &FakeBuilderHarness) -> usize {
     let heard = harness.heard();
-    let is_it = |event: &&Event| matches!(event, Event::Warning { message } if message.contains("started once more"));
+    let is_it = |event: &&Event| matches!(event, Event::Warning { message } if message.contains("starting the VM again"));
     heard.iter().filter(is_it).count()
 }
 
@@ -150,13 +150,13 @@ async fn an_image_that_ends_its_machine_has_failed_its_test() {
         ("kernel panicked", |role, _| {
             (role == "test").then(|| ends(Moment::Boot, EndedBy::GuestPanic))?
         }),
-        ("switched itself off", |role, _| {
+        ("the guest shut down", |role, _| {
             (role == "test").then(|| ends(Moment::Boot, EndedBy::GuestShutdown))?
         }),
-        ("did not report that it is up", |role, _| {
+        ("did not report that it booted", |role, _| {
             (role == "test").then(|| ends(Moment::Boot, EndedBy::GuestNotReady))?
         }),
-        ("in checks: the guest switched itself off", |role, _| {
+        ("in checks: the guest shut down", |role, _| {
             (role == "test").then(|| ends(Moment::Work, EndedBy::GuestShutdown))?
         }),
     ];
@@ -267,14 +267,14 @@ async fn a_build_vm_that_dies_in_a_step_costs_that_step_alone() {
         };
         assert_eq!(end.by, by);
         assert!(
-            failed.to_string().starts_with("the build VM is gone: "),
+            failed.to_string().starts_with("the build VM ended: "),
             "{failed}"
         );
         assert_eq!(second_starts(&harness), 0, "what it had done is lost");
         harness.ends = None;
         harness.bake(|_| {}).await.expect("a bake");
         let heard = harness.heard();
-        let resumed = |event: &Event| matches!(event, Event::Note { message } if message.starts_with("1 of 3 steps are in a layer"));
+        let resumed = |event: &Event| matches!(event, Event::Note { message } if message.starts_with("1 of 3 steps are cached by run "));
         // A guest that ended by itself may have been on its way to something else in the steps before.
         assert_eq!(heard.iter().any(resumed), is_platform, "{heard:?}");
     }

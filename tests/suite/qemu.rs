@@ -300,19 +300,19 @@ fn requirements_name_packages() {
         .map(|one| format!("{} ({}): {}", one.program.display(), one.package, one.why))
         .collect();
     insta::assert_snapshot!(lines.join("\n"), @r#"
-    qemu-system-x86_64 (qemu-system-x86): runs the temporary machines
+    qemu-system-x86_64 (qemu-system-x86): runs the temporary VMs
     qemu-img (qemu-utils): makes, converts and checks disks
-    mmdebstrap (mmdebstrap): makes native bases from signed packages
+    mmdebstrap (mmdebstrap): makes bases from signed packages
     gpgv (gpgv): verifies the signatures of a distribution's packages
-    unshare (util-linux): ends what the making of a base started
-    /usr/sbin/mke2fs (e2fsprogs): makes the root file system of native bases
-    /usr/sbin/sgdisk (gdisk): partitions native bases
+    unshare (util-linux): ends all processes that making a base started
+    /usr/sbin/mke2fs (e2fsprogs): makes root file systems of bases, and upload disks
+    /usr/sbin/sgdisk (gdisk): partitions bases
     mformat (mtools): makes FAT file systems of bases and cloud-init seeds
     mmd (mtools): makes folders in FAT file systems
     mcopy (mtools): copies files into FAT file systems
-    grub-mkimage (grub-common): makes native bases bootable
-    /usr/lib/grub/i386-pc/boot.img (grub-pc-bin): lets native bases boot by BIOS
-    /usr/lib/grub/x86_64-efi/linux.mod (grub-efi-amd64-bin): lets native bases boot by UEFI
-    /usr/share/OVMF/OVMF_CODE_4M.fd (ovmf): starts machines by UEFI
+    grub-mkimage (grub-common): makes bases bootable
+    /usr/lib/grub/i386-pc/boot.img (grub-pc-bin): lets bases boot with BIOS
+    /usr/lib/grub/x86_64-efi/linux.mod (grub-efi-amd64-bin): lets bases boot with UEFI
+    /usr/share/OVMF/OVMF_CODE_4M.fd (ovmf): boots VMs with UEFI
     "#);
 }

@@ -332,7 +332,7 @@ fn what_cannot_be_looked_into_is_said_and_never_called_clean() {
     assert!(
         error
             .to_string()
-            .starts_with("the captured disk cannot be looked through: the disk: "),
+            .starts_with("cannot scan the captured disk: the disk: "),
         "{error}"
     );
 }

@@ -1,9 +1,6 @@
-//! Native bases: a disk made on the spot from the distribution's signed packages, kept in the cache.
-//!
-//! In: a suite, a mirror, packages, and the digests of the signed indexes that were locked. Out: `base.qcow2`, which
-//! boots by BIOS and by UEFI, with its kernel beside it. Deliberately uses no loop device, no mount
-//! of ours and no privileges. Only the disk's size changes after the first boot: its last partition, the root file
-//! system, grows with the disk (by systemd-repart, where the distribution's systemd package has it, as Debian 12's).
+//! Makes base disks from the signed packages of a distribution, and caches them.
+//! Takes suites, packages and locked index digests; returns `base.qcow2` (BIOS, UEFI), its kernel.
+//! On first boot the root partition grows, if systemd-repart is installed (as in Debian 12).
 
 mod boot_sector;
 mod isolation;
@@ -29,13 +26,13 @@ use crate::wait::Interrupt;
 
 use packages::Sources;
 
-/// Counts the ways in which bases were made; another one makes another disk of the same packages.
+/// The version of this procedure. A change makes all cached bases unused.
 const RECIPE: u32 = 1;
 
-/// Free space that making a base takes, in MiB: packages, root, raw disk and result together.
+/// The free space for making a base, in MiB: packages, root, raw disk and result.
 const NEEDED_MIB: u64 = 3072;
 
-/// All that decides what a base is. The firmware does not: the disk boots by both.
+/// All inputs of a base. The firmware is not one, because the disk boots with both.
 #[derive(Serialize)]
 struct KeyParts<'a> {
     recipe: u32,
@@ -43,7 +40,7 @@ struct KeyParts<'a> {
     sources: &'a Sources,
 }
 
-/// `base.json`, beside the disk.
+/// The content of `base.json`, next to the disk.
 #[derive(Serialize, Deserialize)]
 struct Record {
     schema: u32,
@@ -54,7 +51,7 @@ struct Record {
     kernel: KernelRecord,
 }
 
-/// What lies beside the disk to start it at once.
+/// The kernel files next to the disk, for direct boot.
 #[derive(Serialize, Deserialize)]
 struct KernelRecord {
     image: cache::Stamp,
@@ -70,19 +67,19 @@ fn key(sources: &Sources) -> Digest {
     })
 }
 
-/// Whether the base was made before. Whether it is still what it was shows only once it is used.
-pub(super) fn is_cached(settings: &QemuOptions, base: &PlannedBase) -> bool {
+/// Returns whether the cache has the base. Its digest is checked only when it is used.
+pub(super) fn is_cached(options: &QemuOptions, base: &PlannedBase) -> bool {
     let Ok((sources, _)) = sources(base) else {
         return false;
     };
     let name = &key(&sources).hex()[..KEY_DIGITS];
-    let folder = settings.cache.join("bases").join(name);
+    let folder = options.cache.join("bases").join(name);
     folder.join(RECORD).is_file() && folder.join(DISK).is_file()
 }
 
-/// The base, from the cache or made.
+/// Returns the base from the cache, or makes it.
 pub(super) async fn find_or_make(
-    settings: &QemuOptions,
+    options: &QemuOptions,
     base: &PlannedBase,
     teardown: &mut Teardown,
     events: &Events,
@@ -90,12 +87,12 @@ pub(super) async fn find_or_make(
 ) -> Result<Disk, BuilderError> {
     let (sources, firmware) = sources(base)?;
     let key = key(&sources);
-    let bases = settings.cache.join("bases");
+    let bases = options.cache.join("bases");
     let name = &key.hex()[..KEY_DIGITS];
     let _lock = cache::lock(&bases, name, events, interrupt).await?;
     let folder = bases.join(name);
     if let Some(disk) = find(&folder, firmware, interrupt).await? {
-        events.note(format!("base {name} is in the cache"));
+        events.note(format!("base {name} comes from the cache"));
         return Ok(disk);
     }
     capture::need_space(&bases, NEEDED_MIB)?;
@@ -106,14 +103,14 @@ pub(super) async fn find_or_make(
     })?;
     fs::create_dir(&temporary).map_err(BuilderError::file(&temporary))?;
     let began = Instant::now();
-    packages::install(settings, &sources, &temporary, teardown, events, interrupt).await?;
+    packages::install(options, &sources, &temporary, teardown, events, interrupt).await?;
     events.note(format!(
         "packages installed after {} s",
         began.elapsed().as_secs()
     ));
-    let disk_made = layout::make_disk(settings, &key, newest(&sources), &temporary, interrupt);
+    let disk_made = layout::make_disk(options, &key, newest(&sources), &temporary, interrupt);
     disk_made.await?;
-    seal(settings, sources, &temporary, &folder, interrupt).await?;
+    publish(options, sources, &temporary, &folder, interrupt).await?;
     events.note(format!(
         "base {name} made in {} s",
         began.elapsed().as_secs()
@@ -122,21 +119,21 @@ pub(super) async fn find_or_make(
         Some(disk) => Ok(disk),
         None => Err(BuilderError::Image {
             path: folder,
-            why: "the base vanished from the cache as soon as it was made".into(),
+            why: "the new base is missing from the cache".into(),
         }),
     }
 }
 
-/// Writes the record and gives the finished folder its name.
-async fn seal(
-    settings: &QemuOptions,
+/// Writes the record and moves the finished folder into the cache.
+async fn publish(
+    options: &QemuOptions,
     sources: Sources,
     temporary: &Path,
     folder: &Path,
     interrupt: &Interrupt,
 ) -> Result<(), BuilderError> {
     let path = temporary.join(DISK);
-    let facts = disk_image::facts(&settings.tools, &path, interrupt).await?;
+    let facts = disk_image::facts(&options.tools, &path, interrupt).await?;
     let (sha256, _) = hash(&path, interrupt).await?;
     let record = Record {
         schema: 1,
@@ -160,7 +157,7 @@ async fn seal(
     fs::rename(temporary, folder).map_err(BuilderError::file(folder))
 }
 
-/// The base in `folder`, where there is one whose disk is what the record says.
+/// Returns the base in `folder` if its disk matches the record.
 async fn find(
     folder: &Path,
     firmware: Firmware,
@@ -195,16 +192,17 @@ async fn find(
     }))
 }
 
-/// The kernel in `folder`, where both of its files were left alone. Its disk starts without it as well.
+/// Returns the kernel in `folder` if both of its files are unchanged. The disk also boots without
+/// it.
 fn kernel(folder: &Path, record: &KernelRecord) -> Result<Option<Kernel>, BuilderError> {
     let folder = fs::canonicalize(folder).map_err(BuilderError::file(folder))?;
-    let untouched = |name: &str, stamp: cache::Stamp| {
+    let unchanged = |name: &str, stamp: cache::Stamp| {
         let path = folder.join(name);
         (cache::Stamp::of(&path).ok() == Some(stamp)).then_some(path)
     };
     let files = (
-        untouched(KERNEL, record.image),
-        untouched(INITRD, record.initrd),
+        unchanged(KERNEL, record.image),
+        unchanged(INITRD, record.initrd),
     );
     let (Some(image), Some(initrd)) = files else {
         return Ok(None);
@@ -224,7 +222,7 @@ async fn hash(path: &Path, interrupt: &Interrupt) -> Result<(Digest, u64), Build
     .await
 }
 
-/// What the base is made of, and how it is to start.
+/// Returns the sources of the base, and its firmware.
 fn sources(base: &PlannedBase) -> Result<(Sources, Firmware), BuilderError> {
     let PlannedBase::Qemu {
         wanted:
@@ -244,7 +242,7 @@ fn sources(base: &PlannedBase) -> Result<(Sources, Firmware), BuilderError> {
     Ok((sources, *firmware))
 }
 
-/// The newest date of the indexes, in seconds since 1970: no file of the base is newer.
+/// Returns the newest date of the indexes, in seconds since 1970. No file of the base is newer.
 fn newest(sources: &Sources) -> i64 {
     sources
         .indexes
@@ -259,7 +257,7 @@ pub(super) const DISK: &str = "base.qcow2";
 pub(super) const RECORD: &str = "base.json";
 const KERNEL: &str = "vmlinuz";
 const INITRD: &str = "initrd.img";
-/// The kernel's arguments, as the loader on the disk gives them.
+/// The file with the kernel command line of the boot loader on the disk.
 const ARGUMENTS: &str = "arguments";
-/// Enough of a digest that two bases never share a folder.
+/// The length of a folder name: enough hex digits that two bases do not collide.
 const KEY_DIGITS: usize = 32;

@@ -1,7 +1,6 @@
-//! The cache of bases and images: one lock a key, and records that make a second look cheap.
-//!
-//! In: keys and files. Out: exclusive use of a key; whether a file is still what it was. Deliberately trusts size and
-//! modification time of files in the cache, which is ours, and hashes again where either changed.
+//! Locks, records and file stamps, shared by the caches of bases, images, layers and VM snapshots.
+//! A stamp (size and modification time) shows without hashing whether a file has changed.
+//! The caller hashes a file again if its stamp differs.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Write as _;
@@ -17,12 +16,13 @@ use crate::digest::Digest;
 use crate::event::Events;
 use crate::wait::{Interrupt, Poll, Wait, WaitError};
 
-/// Held as long as one bake makes what a key names.
+/// An exclusive lock on a key, released on drop.
 pub(super) struct KeyLock {
     _file: File,
 }
 
-/// Takes the lock of `key` below `folder`, which is made; waits, and says so, while another bake has it.
+/// Locks `key` below `folder`, which it creates. Waits, with a note, while another build has the
+/// lock.
 pub(super) async fn lock(
     folder: &Path,
     key: &str,
@@ -37,24 +37,24 @@ pub(super) async fn lock(
         .write(true)
         .open(&path)
         .map_err(BuilderError::file(&path))?;
-    let mut told = false;
-    let taken = Wait::new("another bake that makes the same base", LOCK_DEADLINE)
+    let mut is_noted = false;
+    let locked = Wait::new("another build that makes the same base", LOCK_DEADLINE)
         .until(events, interrupt, || {
-            let seen = match file.try_lock() {
+            let poll = match file.try_lock() {
                 Ok(()) => Poll::Ready(()),
                 Err(TryLockError::WouldBlock) => {
-                    if !told {
-                        told = true;
-                        events.note("another bake makes the same base; waiting for it");
+                    if !is_noted {
+                        is_noted = true;
+                        events.note("waiting for another build that makes the same base");
                     }
-                    Poll::NotYet("it is still at it".into())
+                    Poll::NotYet("it still has the lock".into())
                 }
                 Err(TryLockError::Error(error)) => Poll::Never(error),
             };
-            async { seen }
+            async { poll }
         })
         .await;
-    match taken {
+    match locked {
         Ok(()) => Ok(KeyLock { _file: file }),
         Err(WaitError::Never(error)) => Err(BuilderError::File { path, error }),
         Err(WaitError::Interrupted(error)) => Err(error.into()),
@@ -62,20 +62,20 @@ pub(super) async fn lock(
     }
 }
 
-/// Making a base on a slow computer may take this long.
+/// The time for making a base on a slow host.
 const LOCK_DEADLINE: Duration = Duration::from_secs(3600);
 
-/// What tells, without reading it, that a file was not touched.
+/// Size and modification time of a file. If both are the same, the file is taken as unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Stamp {
-    /// Its size in bytes.
+    /// The size, in bytes.
     pub size_bytes: u64,
-    /// When it was last written, in nanoseconds since 1970.
+    /// The modification time, in nanoseconds since 1970.
     pub modified_ns: i64,
 }
 
 impl Stamp {
-    /// Of the file at `path` as it is now.
+    /// Returns the current stamp of the file at `path`.
     pub fn of(path: &Path) -> Result<Self, BuilderError> {
         let metadata = fs::metadata(path).map_err(BuilderError::file(path))?;
         Ok(Self {
@@ -85,12 +85,13 @@ impl Stamp {
     }
 }
 
-/// Reads the record at `path`; nothing where there is none or it is of another make.
+/// Reads the record at `path`. Returns `None` if it is missing or has another format.
 pub(super) fn read_record<T: for<'de> Deserialize<'de>>(path: &Path) -> Option<T> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
-/// All records of this make in `folder`, by their paths. What they are about, and lies beside them, is not read.
+/// Reads all records of this format in `folder`, with their paths. Does not check the files that
+/// they describe.
 pub(super) fn read_records<T: for<'de> Deserialize<'de>>(folder: &Path) -> Vec<(PathBuf, T)> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let paths = entries.map(|entry| entry.path());
@@ -100,10 +101,10 @@ pub(super) fn read_records<T: for<'de> Deserialize<'de>>(folder: &Path) -> Vec<(
         .collect()
 }
 
-/// How the name of a record ends that is not whole yet. One that stays so is of a bake that was killed.
+/// The extension of an incomplete record. Such a file remains if its build was killed.
 pub(super) const UNFINISHED: &str = "new";
 
-/// Writes `record` to `path`, whole or not at all, also where two bakes write the same one.
+/// Writes `record` to `path` atomically, also if two builds write the same record.
 pub(super) fn write_record(path: &Path, record: &impl Serialize) -> Result<(), BuilderError> {
     let text = serde_json::to_vec_pretty(record).expect("a record is JSON");
     let folder = path.parent().unwrap_or(Path::new("."));
@@ -117,7 +118,7 @@ pub(super) fn write_record(path: &Path, record: &impl Serialize) -> Result<(), B
     renamed.map_err(|failed| BuilderError::file(path)(failed.error))
 }
 
-/// Runs `work`, which blocks, on a thread of its own; gives up waiting for it on an interrupt.
+/// Runs `work` on a blocking thread. Stops waiting for it on an interrupt.
 pub(super) async fn blocking<T: Send + 'static>(
     interrupt: &Interrupt,
     work: impl FnOnce() -> Result<T, BuilderError> + Send + 'static,
@@ -128,7 +129,7 @@ pub(super) async fn blocking<T: Send + 'static>(
     }
 }
 
-/// A base or a cloud image whose disk has this digest, read once more to its end.
+/// Finds a base or cloud image by the digest of its disk, and hashes the disk again to verify it.
 pub(super) async fn by_digest(
     cache: &Path,
     sha256: Digest,
@@ -141,15 +142,16 @@ pub(super) async fn by_digest(
             .filter_map(|folder| fs::read_dir(folder).ok());
         for entry in entries.flatten().filter_map(Result::ok) {
             for (record, disk) in [(base::RECORD, base::DISK), (image::RECORD, image::IMAGE)] {
-                let Some(known) = read_record::<Known>(&entry.path().join(record)) else {
+                let Some(entry_record) = read_record::<DiskRecord>(&entry.path().join(record))
+                else {
                     continue;
                 };
                 let path = entry.path().join(disk);
-                let is_it = || Digest::of_file(&path).is_ok_and(|(found, _)| found == sha256);
-                if known.sha256 == sha256 && is_it() {
+                let is_intact = || Digest::of_file(&path).is_ok_and(|(found, _)| found == sha256);
+                if entry_record.sha256 == sha256 && is_intact() {
                     return Ok(Some(DiskFile {
                         path,
-                        format: known.format.unwrap_or_else(|| "qcow2".to_owned()),
+                        format: entry_record.format.unwrap_or_else(|| "qcow2".to_owned()),
                         sha256,
                     }));
                 }
@@ -160,9 +162,9 @@ pub(super) async fn by_digest(
     .await
 }
 
-/// What records of bases and of cloud images share.
+/// The fields that records of bases and of cloud images share.
 #[derive(Deserialize)]
-struct Known {
+struct DiskRecord {
     sha256: Digest,
     format: Option<String>,
 }

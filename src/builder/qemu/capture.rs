@@ -1,7 +1,6 @@
-//! Makes an artifact of a machine's disk.
-//!
-//! In: a machine, whose guest is asked to switch itself off. Out: one self-contained, compressed qcow2 file, checked
-//! and hashed, and beside that read back as a raw disk. Deliberately never captures a disk whose guest did not shut down cleanly.
+//! Captures the disk of a VM.
+//! Shuts a VM down; returns one compressed qcow2 file, and a raw copy for the leak scan.
+//! Fails if the guest did not shut down cleanly.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,9 +16,9 @@ use crate::event::Events;
 use crate::process::Program;
 use crate::wait::{Interrupt, Poll, Wait, WaitError};
 
-/// Shuts `machine` down and writes its disk to `to`, which must not exist.
+/// Shuts `machine` down and writes its disk to `to`. The file must not exist.
 pub(super) async fn capture(
-    settings: &QemuOptions,
+    options: &QemuOptions,
     mut machine: QemuMachine,
     to: PathBuf,
     events: &Events,
@@ -28,23 +27,23 @@ pub(super) async fn capture(
     if to.exists() {
         return Err(BuilderError::Image {
             path: to,
-            why: "it is there already; an artifact never replaces a file".into(),
+            why: "the file exists; an artifact never replaces a file".into(),
         });
     }
     let folder = to.parent().unwrap_or(Path::new("."));
-    need_space(folder, needed_mib(settings.compression, &machine)?)?;
-    shut_down(settings, &mut machine, events, interrupt).await?;
+    need_space(folder, needed_mib(options.compression, &machine)?)?;
+    shut_down(options, &mut machine, events, interrupt).await?;
     machine.disks.finish_layer(interrupt).await?;
-    convert(settings, machine.disks.overlay(), &to, interrupt).await?;
-    // While it is there no layer goes.
+    convert(options, machine.disks.overlay(), &to, interrupt).await?;
+    // Dropping the VM releases its lock on the layer cache.
     drop(machine);
-    layer_cache::prune(settings, None)?;
-    let facts = disk_image::facts(&settings.tools, &to, interrupt).await?;
+    layer_cache::prune(options, None)?;
+    let facts = disk_image::facts(&options.tools, &to, interrupt).await?;
     let raw = folder.join("captured.raw");
     let ((), (sha256, size_bytes), ()) = try_join!(
-        check(settings, &to, interrupt),
+        check(options, &to, interrupt),
         hash(&to, interrupt),
-        unpack(settings, &to, &raw, interrupt)
+        unpack(options, &to, &raw, interrupt)
     )?;
     Ok(Captured {
         raw: Some(raw),
@@ -58,17 +57,18 @@ pub(super) async fn capture(
     })
 }
 
-/// Presses the power button, and waits until the guest has shut down. A guest that did so by itself is fine too.
+/// Presses the power button and waits until the guest has shut down. A guest that has already shut
+/// down is accepted.
 async fn shut_down(
-    settings: &QemuOptions,
+    options: &QemuOptions,
     machine: &mut QemuMachine,
     events: &Events,
     interrupt: &Interrupt,
 ) -> Result<(), BuilderError> {
     let role = machine.role().to_owned();
-    if machine.ended_well().is_none()
+    if machine.clean_shutdown().is_none()
         && let Err(error) = machine.qmp.run("system_powerdown", json!({})).await
-        && machine.ended_well().is_none()
+        && machine.clean_shutdown().is_none()
     {
         return Err(BuilderError::Control {
             machine: role,
@@ -76,13 +76,13 @@ async fn shut_down(
         });
     }
     let waited = Wait::new(
-        format!("machine {role} to shut down"),
-        settings.shutdown_timeout,
+        format!("the {role} VM to shut down"),
+        options.shutdown_timeout,
     )
     .until(events, interrupt, || {
-        let ended = machine.ended_well();
+        let is_clean = machine.clean_shutdown();
         async move {
-            match ended {
+            match is_clean {
                 Some(true) => Poll::Ready(()),
                 Some(false) => Poll::Never(()),
                 None => Poll::NotYet("it still runs".into()),
@@ -98,7 +98,7 @@ async fn shut_down(
                 machine: role,
                 end: Box::new(end),
             },
-            None => machine.refusal("QEMU ended without a clean shut-down of the guest"),
+            None => machine.control_error("QEMU ended without a clean shutdown of the guest"),
         }),
         Err(WaitError::Deadline { waited_s, .. }) => Err(BuilderError::StillRunning {
             machine: role,
@@ -108,13 +108,13 @@ async fn shut_down(
     }
 }
 
-/// Whether the file is a sound disk.
+/// Verifies the structure of the qcow2 file.
 async fn check(
-    settings: &QemuOptions,
+    options: &QemuOptions,
     file: &Path,
     interrupt: &Interrupt,
 ) -> Result<(), BuilderError> {
-    Program::new(&settings.tools.qemu_img)
+    Program::new(&options.tools.qemu_img)
         .args(["check", "-q", "-f", "qcow2"])
         .arg(file)
         .run(interrupt)
@@ -122,7 +122,7 @@ async fn check(
     Ok(())
 }
 
-/// Digest and size in bytes of the file, once it is on this computer's disk.
+/// Flushes the file to the disk of this host, then returns its digest and its size in bytes.
 async fn hash(file: &Path, interrupt: &Interrupt) -> Result<(Digest, u64), BuilderError> {
     let path = file.to_owned();
     cache::blocking(interrupt, move || {
@@ -137,17 +137,17 @@ async fn hash(file: &Path, interrupt: &Interrupt) -> Result<(Digest, u64), Build
 }
 
 async fn convert(
-    settings: &QemuOptions,
+    options: &QemuOptions,
     overlay: &Path,
     to: &Path,
     interrupt: &Interrupt,
 ) -> Result<(), BuilderError> {
-    let compression: &[&str] = match settings.compression {
+    let compression: &[&str] = match options.compression {
         Compression::Zstd => &["-c", "-o", "compression_type=zstd"],
         Compression::Zlib => &["-c", "-o", "compression_type=zlib"],
         Compression::None => &[],
     };
-    Program::new(&settings.tools.qemu_img)
+    Program::new(&options.tools.qemu_img)
         .args(["convert", "-f", "qcow2", "-O", "qcow2", "-W", "-m", "16"])
         .args(compression)
         .arg(overlay)
@@ -157,14 +157,14 @@ async fn convert(
     Ok(())
 }
 
-/// Reads a captured file back to a raw disk at `to`, with holes where it has nothing.
+/// Converts a captured file to a sparse raw disk at `to`.
 async fn unpack(
-    settings: &QemuOptions,
+    options: &QemuOptions,
     file: &Path,
     to: &Path,
     interrupt: &Interrupt,
 ) -> Result<(), BuilderError> {
-    Program::new(&settings.tools.qemu_img)
+    Program::new(&options.tools.qemu_img)
         .args(["convert", "-f", "qcow2", "-O", "raw", "-W", "-m", "16"])
         .arg(file)
         .arg(to)
@@ -173,7 +173,8 @@ async fn unpack(
     Ok(())
 }
 
-/// What the artifact takes at the least, in MiB. Disks of installed systems compress to a third or less.
+/// Estimates the size of the artifact, in MiB. Disks of installed systems compress to a third or
+/// less.
 fn needed_mib(compression: Compression, machine: &QemuMachine) -> Result<u64, BuilderError> {
     let mut bytes = 0;
     for path in machine.disks.files() {
@@ -188,7 +189,7 @@ fn needed_mib(compression: Compression, machine: &QemuMachine) -> Result<u64, Bu
     })
 }
 
-/// An error where `folder` has less than `needed_mib` MiB left.
+/// Fails if the file system of `folder` has less than `needed_mib` MiB free.
 pub(super) fn need_space(folder: &Path, needed_mib: u64) -> Result<(), BuilderError> {
     let folder = if folder.as_os_str().is_empty() {
         Path::new(".")

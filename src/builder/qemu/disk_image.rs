@@ -1,7 +1,5 @@
-//! Facts about disk image files, from `qemu-img info`.
-//!
-//! In: a file. Out: its format and sizes. Deliberately refuses what refers to other files: a base or artifact must
-//! be one file, or its digest says nothing.
+//! Reads the format and size of a disk image file with `qemu-img info`.
+//! Refuses an image that refers to other files, because its digest would not cover them.
 
 use std::path::Path;
 
@@ -12,12 +10,12 @@ use crate::builder::qemu::Tools;
 use crate::process::Program;
 use crate::wait::Interrupt;
 
-/// What `qemu-img info` tells.
+/// The properties of a disk image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Facts {
-    /// `qcow2`, `raw` …
+    /// The format: `qcow2` or `raw`.
     pub format: String,
-    /// Of the disk in it, in bytes.
+    /// The size of the disk in the image, in bytes.
     pub virtual_size_bytes: u64,
 }
 
@@ -41,7 +39,7 @@ struct SpecificData {
     data_file: Option<String>,
 }
 
-/// The facts of a self-contained image; an error where it refers to other files.
+/// Returns the properties of a self-contained image.
 pub(super) async fn facts(
     tools: &Tools,
     path: &Path,
@@ -56,11 +54,14 @@ pub(super) async fn facts(
         path: path.to_owned(),
         why,
     };
-    let info: Info = serde_json::from_slice(&output)
-        .map_err(|error| refuse(format!("`qemu-img info` cannot be understood: {error}")))?;
+    let info: Info = serde_json::from_slice(&output).map_err(|error| {
+        refuse(format!(
+            "cannot parse the output of `qemu-img info`: {error}"
+        ))
+    })?;
     if let Some(backing) = info.backing_filename {
         return Err(refuse(format!(
-            "it builds on another file, `{backing}`; expected one self-contained file"
+            "the image has the backing file `{backing}`; expected one self-contained file"
         )));
     }
     let data_file = info
@@ -69,12 +70,12 @@ pub(super) async fn facts(
         .and_then(|data| data.data_file);
     if let Some(data) = data_file {
         return Err(refuse(format!(
-            "its data are in another file, `{data}`; expected one self-contained file"
+            "the image has the data file `{data}`; expected one self-contained file"
         )));
     }
     if !matches!(info.format.as_str(), "qcow2" | "raw") {
         return Err(refuse(format!(
-            "its format is {}; expected qcow2 or raw",
+            "the image format is {}; expected qcow2 or raw",
             info.format
         )));
     }

@@ -1,7 +1,6 @@
-//! Cloud images: downloaded once, held to the SHA-512 of the lock, kept in the cache.
-//!
-//! In: a URL, a SHA-512. Out: a disk whose keys come by cloud-init. Deliberately uses nothing of a file before its
-//! digest is right, and refuses images that refer to other files.
+//! Downloads cloud images, verifies them against the SHA-512 of the lock file, and caches them.
+//! Takes a URL and a SHA-512; returns a disk whose VM gets its keys from cloud-init.
+//! Reads a file only after its digest is verified. Refuses images that refer to other files.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -19,17 +18,17 @@ use crate::http;
 use crate::teardown::{Teardown, Undo};
 use crate::wait::Interrupt;
 
-/// An image as locked.
+/// An image in the lock file.
 pub(super) struct ImageRequest<'a> {
-    /// Where it is.
+    /// The URL.
     pub url: &'a str,
-    /// 128 hex digits.
+    /// The SHA-512, as 128 hex digits.
     pub sha512: &'a str,
-    /// How it starts.
+    /// The firmware that boots it.
     pub firmware: Firmware,
 }
 
-/// `image.json`, beside the image.
+/// The content of `image.json`, next to the image.
 #[derive(Serialize, Deserialize)]
 struct Record {
     schema: u32,
@@ -40,27 +39,27 @@ struct Record {
     stamp: cache::Stamp,
 }
 
-/// The image, from the cache or downloaded.
+/// Returns the image from the cache, or downloads it.
 pub(super) async fn find_or_fetch(
-    settings: &QemuOptions,
-    wanted: &ImageRequest<'_>,
+    options: &QemuOptions,
+    request: &ImageRequest<'_>,
     teardown: &mut Teardown,
     events: &Events,
     interrupt: &Interrupt,
 ) -> Result<Disk, BuilderError> {
-    let sha512 = wanted.sha512.to_ascii_lowercase();
+    let sha512 = request.sha512.to_ascii_lowercase();
     if sha512.len() != 128 || !sha512.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(BuilderError::Image {
-            path: wanted.url.into(),
-            why: format!("its locked SHA-512 `{sha512}` is not 128 hex digits"),
+            path: request.url.into(),
+            why: format!("the locked SHA-512 `{sha512}` is not 128 hex digits"),
         });
     }
-    let images = settings.cache.join("images");
+    let images = options.cache.join("images");
     let name = &sha512[..32];
     let _lock = cache::lock(&images, name, events, interrupt).await?;
     let folder = images.join(name);
-    if let Some(disk) = find(&folder, &sha512, wanted.firmware, interrupt).await? {
-        events.note(format!("image {name} is in the cache"));
+    if let Some(disk) = find(&folder, &sha512, request.firmware, interrupt).await? {
+        events.note(format!("image {name} comes from the cache"));
         return Ok(disk);
     }
     let run = super::machine::run_of(teardown.work());
@@ -70,19 +69,19 @@ pub(super) async fn find_or_fetch(
     })?;
     fs::create_dir(&temporary).map_err(BuilderError::file(&temporary))?;
     let path = temporary.join(IMAGE);
-    http::fetch_file(wanted.url, &path, LIMIT_BYTES, events, interrupt).await?;
+    http::fetch_file(request.url, &path, LIMIT_BYTES, events, interrupt).await?;
     let (found, sha256) = hashes(&path, interrupt).await?;
     if found != sha512 {
         return Err(BuilderError::WrongDigest {
-            what: wanted.url.to_owned(),
+            what: request.url.to_owned(),
             expected: sha512,
             found,
         });
     }
-    let facts = disk_image::facts(&settings.tools, &path, interrupt).await?;
+    let facts = disk_image::facts(&options.tools, &path, interrupt).await?;
     let record = Record {
         schema: 1,
-        url: wanted.url.to_owned(),
+        url: request.url.to_owned(),
         sha512: sha512.clone(),
         sha256,
         format: facts.format,
@@ -93,10 +92,10 @@ pub(super) async fn find_or_fetch(
         fs::remove_dir_all(&folder).map_err(BuilderError::file(&folder))?;
     }
     fs::rename(&temporary, &folder).map_err(BuilderError::file(&folder))?;
-    Ok(disk(&folder, record, wanted.firmware))
+    Ok(disk(&folder, record, request.firmware))
 }
 
-/// The image in `folder`, where there is one that is what was locked.
+/// Returns the image in `folder` if it matches the lock file.
 async fn find(
     folder: &Path,
     sha512: &str,
@@ -137,7 +136,7 @@ fn disk(folder: &Path, record: Record, firmware: Firmware) -> Disk {
     }
 }
 
-/// SHA-512 in hex, and SHA-256, of a file, in one pass.
+/// Returns the SHA-512 (hex) and the SHA-256 of a file, in one pass.
 async fn hashes(path: &Path, interrupt: &Interrupt) -> Result<(String, Digest), BuilderError> {
     let path = path.to_owned();
     cache::blocking(interrupt, move || {
@@ -161,7 +160,7 @@ fn hash_file(path: &Path) -> io::Result<(String, Digest)> {
     }
 }
 
-/// No distribution's cloud image is near this.
+/// The limit of a download. Cloud images of distributions are much smaller.
 const LIMIT_BYTES: u64 = 16 << 30;
 pub(super) const IMAGE: &str = "image";
 pub(super) const RECORD: &str = "image.json";

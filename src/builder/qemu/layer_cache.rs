@@ -1,9 +1,6 @@
-//! Layers in the cache: qcow2 files that build on each other and on a base, each beside its record.
-//!
-//! In: keys, and disks of running machines. Out: layers to continue from. A record is written last and its file never
-//! again, so a layer is there whole or not at all; a chain counts only where every file of it is what its record says,
-//! by key and by digest. Deliberately never waits for another bake: two that make the same layer both keep theirs, and
-//! the newer one is used. While machines run on layers nothing is removed.
+//! The layer cache: qcow2 files that build on each other and on a base, each with a record.
+//! A record is written after its file, so a recorded layer is complete. Of two equal layers, the
+//! newer record is used. No layer is removed while a VM uses one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
@@ -20,25 +17,25 @@ use crate::builder::{BuilderError, DiskFile, Layer, LayerFile, LayerRules, Layer
 use crate::digest::Digest;
 use crate::wait::Interrupt;
 
-/// `<key>.json`: what the file beside it is.
+/// The content of `<key>.json`, next to the layer's file.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Record {
     schema: u32,
     made: Made,
-    /// The file's name.
+    /// The name of the layer's file.
     file: String,
     sha256: Digest,
     stamp: cache::Stamp,
-    /// The layer below; absent where that is the base.
+    /// The layer below; `None` if the layer is on the base.
     below: Option<Name>,
     base: DiskFile,
 }
 
-/// A layer by its key and the digest of its file.
+/// The identity of a layer: its key and the digest of its file.
 pub(super) type Name = (Digest, Digest);
 
-/// A layer whose file has its name already, and that is not recorded yet.
+/// A layer whose file is in the cache but not recorded yet.
 pub(super) struct Unrecorded {
     pub made: Made,
     pub path: PathBuf,
@@ -46,42 +43,42 @@ pub(super) struct Unrecorded {
     pub base: DiskFile,
 }
 
-/// Where the layers of a cache are.
-pub(super) fn folder(settings: &QemuOptions) -> PathBuf {
-    settings.cache.join("layers")
+/// Returns the folder of the layer cache.
+pub(super) fn folder(options: &QemuOptions) -> PathBuf {
+    options.cache.join("layers")
 }
 
-/// While this is held no layer is removed.
-pub(super) fn hold(settings: &QemuOptions) -> Result<File, BuilderError> {
-    let folder = folder(settings);
+/// Takes a shared lock. No layer is removed while it is locked.
+pub(super) fn lock_shared(options: &QemuOptions) -> Result<File, BuilderError> {
+    let folder = folder(options);
     fs::create_dir_all(&folder).map_err(BuilderError::file(&folder))?;
     let file = lock_file(&folder)?;
     file.lock_shared().map_err(BuilderError::file(&folder))?;
     Ok(file)
 }
 
-/// The layer that has most of `keys`, given shortest first, and is sound and young. Removes before what is too old, too
-/// much, or of no use.
+/// Finds the cached layer for the last of `keys` that is cached, intact and not too old. Prunes the
+/// cache before.
 pub(super) async fn find(
-    settings: &QemuOptions,
+    options: &QemuOptions,
     base: &DiskFile,
     keys: &[Digest],
     now: Timestamp,
     interrupt: &Interrupt,
 ) -> Result<Option<Layer>, BuilderError> {
-    prune(settings, Some(now))?;
-    if !settings.layers.reuse {
+    prune(options, Some(now))?;
+    if !options.layers.reuse {
         return Ok(None);
     }
-    let held = hold(settings)?;
-    let (folder, base, keys) = (folder(settings), base.clone(), keys.to_vec());
-    let rules = settings.layers;
+    let lock = lock_shared(options)?;
+    let (folder, base, keys) = (folder(options), base.clone(), keys.to_vec());
+    let rules = options.layers;
     cache::blocking(interrupt, move || {
         for count in (1..=keys.len()).rev() {
             if let Some(chain) = chain(&folder, &base, &keys[..count])?
-                && chain.iter().all(|record| young(record, &rules, now))
+                && chain.iter().all(|record| is_young(record, &rules, now))
             {
-                return used(&folder, &chain, held).map(Some);
+                return open(&folder, &chain, lock).map(Some);
             }
         }
         Ok(None)
@@ -89,7 +86,8 @@ pub(super) async fn find(
     .await
 }
 
-/// The records of `keys`, where each builds on the one before, the first on `base`, and all files are what they were.
+/// Returns the records of `keys` if the first layer is on `base`, each other one on the one before,
+/// and all are intact.
 fn chain(
     folder: &Path,
     base: &DiskFile,
@@ -101,11 +99,11 @@ fn chain(
             return Ok(None);
         };
         let below = chain.last().map(|below| (below.made.key, below.sha256));
-        let fits = record.schema == SCHEMA
+        let is_match = record.schema == SCHEMA
             && record.made.key == *key
             && record.below == below
             && record.base == *base;
-        if !fits || !is_sound(folder, &mut record)? {
+        if !is_match || !is_intact(folder, &mut record)? {
             return Ok(None);
         }
         chain.push(record);
@@ -113,8 +111,8 @@ fn chain(
     Ok(Some(chain))
 }
 
-/// Whether the file is what the record says; one that was touched is read once.
-fn is_sound(folder: &Path, record: &mut Record) -> Result<bool, BuilderError> {
+/// Returns whether the file matches its record. Hashes the file if its stamp differs.
+fn is_intact(folder: &Path, record: &mut Record) -> Result<bool, BuilderError> {
     let path = folder.join(&record.file);
     if !path.is_file() {
         return Ok(false);
@@ -128,13 +126,14 @@ fn is_sound(folder: &Path, record: &mut Record) -> Result<bool, BuilderError> {
     Ok(found.0 == record.sha256)
 }
 
-fn young(record: &Record, rules: &LayerRules, now: Timestamp) -> bool {
+fn is_young(record: &Record, rules: &LayerRules, now: Timestamp) -> bool {
     let age_s = now.as_second() - record.made.made_s;
     u64::try_from(age_s).is_ok_and(|age_s| Duration::from_secs(age_s) <= rules.max_age)
 }
 
-/// Notes the use of a chain, by the times of its records, and gives it.
-fn used(folder: &Path, chain: &[Record], held: File) -> Result<Layer, BuilderError> {
+/// Returns the layer of a chain. Rewrites its records, because their modification times show the
+/// last use.
+fn open(folder: &Path, chain: &[Record], lock: File) -> Result<Layer, BuilderError> {
     for record in chain {
         cache::write_record(&record_path(folder, &record.made.key), record)?;
     }
@@ -147,11 +146,11 @@ fn used(folder: &Path, chain: &[Record], held: File) -> Result<Layer, BuilderErr
     Ok(Layer {
         disk: fs::canonicalize(&disk).map_err(BuilderError::file(&disk))?,
         files: chain.iter().map(file).collect(),
-        in_use: Some(Arc::new(held)),
+        in_use: Some(Arc::new(lock)),
     })
 }
 
-/// Records a layer, and gives its name. It counts from then on.
+/// Records a layer, which makes it usable, and returns its identity.
 pub(super) fn record(layer: Unrecorded) -> Result<Name, BuilderError> {
     let Unrecorded {
         made,
@@ -159,7 +158,7 @@ pub(super) fn record(layer: Unrecorded) -> Result<Name, BuilderError> {
         below,
         base,
     } = layer;
-    // After a crash of this computer a file must not be other than its record says.
+    // Flush the file before its record, so that they match after a crash of this host.
     let hashed = File::open(&path).and_then(|file| {
         file.sync_all()?;
         Digest::of_reader(file)
@@ -180,9 +179,10 @@ pub(super) fn record(layer: Unrecorded) -> Result<Name, BuilderError> {
     Ok((record.made.key, sha256))
 }
 
-/// Removes the records of the layers that `run` left. Their files go with the next [`prune`]: a machine may still run on them.
-pub(super) fn forget(settings: &QemuOptions, run: &str) -> Result<(), BuilderError> {
-    for (path, record) in records(&folder(settings)) {
+/// Removes the records of the layers of `run`. The next [`prune`] removes their files, which a VM
+/// may still use.
+pub(super) fn discard(options: &QemuOptions, run: &str) -> Result<(), BuilderError> {
+    for (path, record) in records(&folder(options)) {
         if record.made.run == run {
             remove(&path)?;
         }
@@ -190,20 +190,21 @@ pub(super) fn forget(settings: &QemuOptions, run: &str) -> Result<(), BuilderErr
     Ok(())
 }
 
-/// What the layers take.
-pub(super) fn usage(settings: &QemuOptions) -> LayerUse {
-    let folder = folder(settings);
+/// Returns the number and size of the layers.
+pub(super) fn usage(options: &QemuOptions) -> LayerUse {
+    let folder = folder(options);
     let mut usage = LayerUse::default();
     for record in records(&folder).values() {
         usage.layers += 1;
-        usage.bytes += bytes(&folder.join(&record.file));
+        usage.bytes += allocated_bytes(&folder.join(&record.file));
     }
     usage
 }
 
-/// Removes what is too much, and where the time is given what is too old; does nothing while layers are in use.
-pub(super) fn prune(settings: &QemuOptions, now: Option<Timestamp>) -> Result<(), BuilderError> {
-    let (folder, rules) = (folder(settings), &settings.layers);
+/// Removes unusable layers, layers above the size limit and, if `now` is given, layers above the
+/// age limit. Does nothing while layers are in use.
+pub(super) fn prune(options: &QemuOptions, now: Option<Timestamp>) -> Result<(), BuilderError> {
+    let (folder, rules) = (folder(options), &options.layers);
     if !folder.is_dir() {
         return Ok(());
     }
@@ -214,17 +215,17 @@ pub(super) fn prune(settings: &QemuOptions, now: Option<Timestamp>) -> Result<()
     let mut records = records(&folder);
     let mut total: u64 = records
         .values()
-        .map(|record| bytes(&folder.join(&record.file)))
+        .map(|record| allocated_bytes(&folder.join(&record.file)))
         .sum();
-    // From the top down: no layer goes before those that build on it.
-    while let Some(path) = next_to_go(&records, (rules, total, now)) {
+    // Each removed layer is a top layer, so no other layer loses the one below it.
+    while let Some(path) = next_to_remove(&records, total > rules.max_bytes, rules, now) {
         let Some(record) = records.remove(&path) else {
             break;
         };
-        total = total.saturating_sub(bytes(&folder.join(&record.file)));
+        total = total.saturating_sub(allocated_bytes(&folder.join(&record.file)));
         remove(&path)?;
     }
-    // Of bakes that were killed, and of layers that others took the place of.
+    // Remove files of killed builds and of replaced records.
     let named: BTreeSet<&str> = records
         .values()
         .map(|record| record.file.as_str())
@@ -242,25 +243,28 @@ pub(super) fn prune(settings: &QemuOptions, now: Option<Timestamp>) -> Result<()
     Ok(())
 }
 
-/// The record of the layer that goes next: one that nothing builds on; too old, in vain, or not used for longest.
-fn next_to_go(
+/// Returns the record of the next layer to remove, or `None` if all may stay. It is a top layer:
+/// one that is unusable or, if the cache is too large, the least recently used one.
+fn next_to_remove(
     records: &BTreeMap<PathBuf, Record>,
-    (rules, total, now): (&LayerRules, u64, Option<Timestamp>),
+    is_too_large: bool,
+    rules: &LayerRules,
+    now: Option<Timestamp>,
 ) -> Option<PathBuf> {
-    let mine = |record: &Record| (record.made.key, record.sha256);
+    let name = |record: &Record| (record.made.key, record.sha256);
     let built_on: BTreeSet<_> = records.values().filter_map(|record| record.below).collect();
-    let top = |record: &Record| !built_on.contains(&mine(record));
-    // What builds on nothing that is there, or on something old, is never continued from again.
-    let useless = |top: &Record| {
+    let is_top = |record: &Record| !built_on.contains(&name(record));
+    // A layer is unusable if it, or one below it, is too old, or if one below it is missing.
+    let is_unusable = |top: &Record| {
         let mut next = Some(top);
         while let Some(record) = next {
-            if now.is_some_and(|now| !young(record, rules, now)) {
+            if now.is_some_and(|now| !is_young(record, rules, now)) {
                 return true;
             }
             let Some(below) = record.below else {
                 return false;
             };
-            next = records.values().find(|one| mine(one) == below);
+            next = records.values().find(|one| name(one) == below);
         }
         true
     };
@@ -268,11 +272,14 @@ fn next_to_go(
         let written = fs::metadata(path).and_then(|metadata| metadata.modified());
         written.unwrap_or(SystemTime::UNIX_EPOCH)
     };
-    let mut tops: Vec<_> = records.iter().filter(|(_, record)| top(record)).collect();
+    let mut tops: Vec<_> = records
+        .iter()
+        .filter(|(_, record)| is_top(record))
+        .collect();
     tops.sort_by_key(|(path, _)| last_used(path));
-    let in_vain = tops.iter().find(|(_, record)| useless(record));
-    let too_much = (total > rules.max_bytes).then(|| tops.first()).flatten();
-    let (path, _) = in_vain.or(too_much)?;
+    let unusable = tops.iter().find(|(_, record)| is_unusable(record));
+    let oldest = is_too_large.then(|| tops.first()).flatten();
+    let (path, _) = unusable.or(oldest)?;
     Some((*path).clone())
 }
 
@@ -298,8 +305,8 @@ fn remove(path: &Path) -> Result<(), BuilderError> {
     fs::remove_file(path).map_err(BuilderError::file(path))
 }
 
-/// What a file takes on the disk.
-fn bytes(path: &Path) -> u64 {
+/// Returns the space that a file takes on the disk, in bytes.
+fn allocated_bytes(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |metadata| metadata.blocks() * 512)
 }
 

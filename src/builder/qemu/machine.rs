@@ -1,7 +1,6 @@
-//! Running machines: one QEMU process each, watched until its end.
-//!
-//! In: a disk, keys, a shape. Out: a [`QemuMachine`] that says where it answers, and why it died where it has. All
-//! files of it are in the run's work folder. Deliberately does not wait for the guest: whoever connects does.
+//! Runs VMs, each as one QEMU process with its files in the run's work folder.
+//! Takes a disk, keys and a VM size; returns a [`QemuMachine`] that knows the cause of its end.
+//! Waiting for the guest is left to the caller.
 
 pub mod accelerator;
 pub mod arguments;
@@ -35,14 +34,14 @@ use run_files::Part;
 
 pub(super) use layers::keep_layer;
 
-/// A machine in a QEMU process. Dropping it kills the process.
+/// A VM in a QEMU process. Dropping it kills the process.
 pub struct QemuMachine {
     role: String,
     process: Running,
-    /// Since when it is known that the process ended.
-    ended_since: Option<Instant>,
+    /// The time at which the end of the process was first observed.
+    end_observed: Option<Instant>,
     pub(super) qmp: Qmp,
-    heard: QmpEvents,
+    events: QmpEvents,
     serial: PathBuf,
     pub(super) disks: layers::Disks,
     upload: Option<upload_disk::UploadDisk>,
@@ -51,24 +50,24 @@ pub struct QemuMachine {
 }
 
 impl QemuMachine {
-    /// `build` or `test`.
     pub(super) fn role(&self) -> &str {
         &self.role
     }
 
-    /// Whether it ended by switching itself off; nothing while it runs.
-    pub(super) fn ended_well(&mut self) -> Option<bool> {
-        let status = self.ended()?;
-        Some(status.success() && self.heard.guest_end() == Some(EndedBy::GuestShutdown))
+    /// Returns whether the guest shut down cleanly, or `None` while the VM runs.
+    pub(super) fn clean_shutdown(&mut self) -> Option<bool> {
+        let status = self.exit_status()?;
+        Some(status.success() && self.events.guest_end() == Some(EndedBy::GuestShutdown))
     }
 
-    /// How the process ended, once it has and all that it said before is known.
-    fn ended(&mut self) -> Option<ExitStatus> {
+    /// Returns the exit status of the process after its remaining output was read, or `None`
+    /// before.
+    fn exit_status(&mut self) -> Option<ExitStatus> {
         let status = self.process.ended()?;
-        let since = self.ended_since.get_or_insert_with(Instant::now);
-        let is_all = self.qmp.has_read_all() && self.process.has_said_all();
-        // A child of it may keep its streams open.
-        (is_all || since.elapsed() >= LAST_WORDS).then_some(status)
+        let observed = self.end_observed.get_or_insert_with(Instant::now);
+        let is_complete = self.qmp.is_read_to_end() && self.process.has_said_all();
+        // A child of the process may keep its streams open.
+        (is_complete || observed.elapsed() >= OUTPUT_DEADLINE).then_some(status)
     }
 }
 
@@ -97,10 +96,16 @@ impl Machine for QemuMachine {
     }
 
     fn died(&mut self) -> Option<MachineEnd> {
-        let status = self.ended()?;
-        let by = self.heard.guest_end().unwrap_or(emulator_end(status));
-        let heard = self.heard.words();
-        Some(end(by, status, &heard, &self.process, &self.serial))
+        let status = self.exit_status()?;
+        let by = self.events.guest_end().unwrap_or(emulator_end(status));
+        let events = self.events.texts();
+        Some(describe_end(
+            by,
+            status,
+            &events,
+            &self.process,
+            &self.serial,
+        ))
     }
 
     async fn console(&self) -> Vec<String> {
@@ -112,16 +117,16 @@ impl Machine for QemuMachine {
     }
 }
 
-/// Whether machines run under KVM on this computer.
+/// Returns whether VMs run under KVM on this host.
 pub(super) fn kvm_works() -> bool {
-    accelerator_here() == arguments::Accelerator::Kvm
+    choose_accelerator() == Accelerator::Kvm
 }
 
-fn accelerator_here() -> arguments::Accelerator {
+fn choose_accelerator() -> Accelerator {
     accelerator::choose(Path::new("/dev/kvm"), Path::new("/proc/cpuinfo"))
 }
 
-/// What the end of QEMU itself says.
+/// Returns the cause that follows from QEMU's exit status.
 fn emulator_end(status: ExitStatus) -> EndedBy {
     match (status.signal(), status.code()) {
         (Some(signal), _) => EndedBy::Signal(signal),
@@ -129,31 +134,31 @@ fn emulator_end(status: ExitStatus) -> EndedBy {
     }
 }
 
-/// How a machine ended, with the last lines of QEMU and of the serial console.
-fn end(
+/// Describes the end of a VM, with the last lines of QEMU and of the serial console.
+fn describe_end(
     by: EndedBy,
     status: ExitStatus,
-    heard: &[String],
+    events: &[String],
     process: &Running,
     serial: &Path,
 ) -> MachineEnd {
     let mut words = format!("QEMU ended ({status})");
-    for event in heard {
+    for event in events {
         words.push_str("; ");
         words.push_str(event);
     }
     words.push_str(&last_lines(&process.last_lines()));
     let console = files::console(serial);
     if console.is_empty() {
-        words.push_str("\nthe serial console stayed empty");
+        words.push_str("\nthe serial console is empty");
     } else {
-        words.push_str("\nlast on the serial console:");
+        words.push_str("\nlast lines of the serial console:");
         words.push_str(&last_lines(&console));
     }
     MachineEnd { by, words }
 }
 
-/// The id of the run that `work` is the work folder of.
+/// Returns the id of the run from its work folder.
 pub(super) fn run_of(work: &Path) -> String {
     work.file_name()
         .unwrap_or_default()
@@ -161,9 +166,9 @@ pub(super) fn run_of(work: &Path) -> String {
         .into_owned()
 }
 
-/// Starts a machine and returns once QEMU runs it, and where it was resumed once it answers.
+/// Starts a VM. Returns when QEMU runs it or, if it resumed from a VM snapshot, when it answers.
 pub(super) async fn start(
-    settings: &QemuOptions,
+    options: &QemuOptions,
     boot: &Boot<'_>,
     teardown: &mut Teardown,
     events: &Events,
@@ -171,13 +176,12 @@ pub(super) async fn start(
 ) -> Result<QemuMachine, BuilderError> {
     check_role(boot.role)?;
     let work = fs::canonicalize(teardown.work()).map_err(BuilderError::file(teardown.work()))?;
-    let accelerator = accelerator_here();
+    let accelerator = choose_accelerator();
     if accelerator == Accelerator::Tcg {
-        events
-            .note("KVM does not work here: the machine is emulated, which is several times slower");
+        events.note("KVM is not available: the VM is emulated, which is several times slower");
     }
     let launch = Launch {
-        settings,
+        options,
         boot: *boot,
         accelerator,
         work: &work,
@@ -187,21 +191,19 @@ pub(super) async fn start(
     snapshot::start(launch, teardown).await
 }
 
-/// How a machine comes to run.
+/// The way to start a VM.
 #[derive(Clone, Copy)]
-enum Way<'a> {
-    /// As computers do.
+enum StartMode<'a> {
     Boot,
-    /// The same, with a port for keys that come later.
-    BootToSuspend,
-    /// From where another one stood still.
+    /// Boots with a key channel, which delivers keys after the VM snapshot was saved.
+    BootToSave,
     Resume(&'a Snapshot),
 }
 
-/// What every try to start a machine shares.
+/// The parameters that all attempts to start a VM share.
 #[derive(Clone, Copy)]
 struct Launch<'a> {
-    settings: &'a QemuOptions,
+    options: &'a QemuOptions,
     boot: Boot<'a>,
     accelerator: Accelerator,
     work: &'a Path,
@@ -210,24 +212,24 @@ struct Launch<'a> {
 }
 
 impl Launch<'_> {
-    /// Starts QEMU, and returns once it can be controlled.
+    /// Starts QEMU. Returns when the control connection works.
     async fn start(
         &self,
-        way: Way<'_>,
+        mode: StartMode<'_>,
         teardown: &mut Teardown,
     ) -> Result<QemuMachine, BuilderError> {
         let Self {
-            settings,
+            options,
             boot,
             accelerator,
             work,
             ..
         } = *self;
         let role = boot.role;
-        let files = files::Files::make(self, way).await?;
+        let files = files::Files::make(self, mode).await?;
         let marker = format!("guest=vault-bake-{}-{role}", run_of(work));
-        let control = Part::Control.of(role);
-        let serial = Part::Serial.of(role);
+        let control = Part::Control.name(role);
+        let serial = Part::Serial.name(role);
         let arguments = Arguments {
             marker: &marker,
             spec: files::shape(&boot)?,
@@ -246,36 +248,36 @@ impl Launch<'_> {
         }
         .list();
         teardown.register(Undo::Process { marker })?;
-        let mut process = Program::new(&settings.tools.qemu_system)
+        let mut process = Program::new(&options.tools.qemu_system)
             .args(arguments)
             .in_folder(work)
             .start()?;
         let serial = work.join(serial);
-        let connecting = control_connection(self, &mut process, &serial);
+        let connecting = connect_control(self, &mut process, &serial);
         let (qmp, port) = connecting.await?;
         if let Some(credential) = &files.credential {
-            // QEMU has read it; a private key should lie about no longer than it must.
+            // It contains a private key, and QEMU has already read it.
             let path = work.join(credential);
             fs::remove_file(&path).map_err(BuilderError::file(&path))?;
         }
         Ok(QemuMachine {
             role: role.to_owned(),
             process,
-            ended_since: None,
-            heard: qmp.events(),
+            end_observed: None,
+            events: qmp.events(),
             qmp,
             serial,
             disks: layers::Disks::new(work.join(&files.overlay), &boot)?,
             upload: files
                 .upload
-                .map(|name| upload_disk::UploadDisk::new(work.join(name), &settings.tools)),
+                .map(|name| upload_disk::UploadDisk::new(work.join(name), &options.tools)),
             resumed: None,
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
         })
     }
 }
 
-/// Roles are parts of file names and arguments.
+/// Checks that a role can be part of file names and arguments.
 fn check_role(role: &str) -> Result<(), BuilderError> {
     let valid = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if !role.is_empty() && role.bytes().all(valid) {
@@ -283,12 +285,13 @@ fn check_role(role: &str) -> Result<(), BuilderError> {
     }
     Err(BuilderError::Control {
         machine: role.to_owned(),
-        why: "a role is made of lower-case letters, digits and `-`".into(),
+        why: "expected a role of lower-case letters, digits and `-`".into(),
     })
 }
 
-/// Connects to a QEMU that was just started, and learns its forwarded port. Its end is told at once.
-async fn control_connection(
+/// Connects to a QEMU that was just started. Also returns its forwarded SSH port. Fails immediately
+/// if QEMU ends.
+async fn connect_control(
     launch: &Launch<'_>,
     process: &mut Running,
     serial: &Path,
@@ -304,9 +307,9 @@ async fn control_connection(
         machine: role.to_owned(),
         end: Box::new(end),
     };
-    let name = Part::Control.of(role);
+    let name = Part::Control.name(role);
     let mut ended = None;
-    let connected = Wait::new(format!("QEMU of machine {role}"), CONTROL_DEADLINE)
+    let connected = Wait::new(format!("QEMU of the {role} VM"), CONTROL_DEADLINE)
         .until(events, interrupt, || {
             ended = process.ended();
             let (ended, name) = (ended, &name);
@@ -334,14 +337,14 @@ async fn control_connection(
                 Some(status) => status,
                 None => process.wait().await?,
             };
-            process.said_all(LAST_WORDS).await;
+            process.said_all(OUTPUT_DEADLINE).await;
             let by = emulator_end(status);
-            Err(died(end(by, status, &[], process, serial)))
+            Err(died(describe_end(by, status, &[], process, serial)))
         }
     }
 }
 
 /// QEMU opens its control connection before the guest runs its first instruction.
 const CONTROL_DEADLINE: Duration = Duration::from_secs(30);
-/// How long what a process said last may be on its way after its end.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// The time for reading the remaining output of a process after its end.
+const OUTPUT_DEADLINE: Duration = Duration::from_secs(1);

@@ -1,6 +1,4 @@
-//! What of the QEMU builder its user may choose: folders, programs, compression.
-//!
-//! In: the caller's wishes. Out: values that the other modules read. Deliberately looks at nothing by itself.
+//! The options of the QEMU builder: folders, programs, compression and limits.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,32 +6,33 @@ use std::time::Duration;
 use crate::builder::LayerRules;
 use crate::definition::Compression;
 
-/// How the QEMU builder works on this computer.
+/// The options of the QEMU builder.
 #[derive(Clone, Debug)]
 pub struct QemuOptions {
-    /// Where bases and downloaded images are kept. Can be deleted whenever no bake runs.
+    /// The folder of bases, images, layers and VM snapshots. It can be deleted while no build runs.
     pub cache: PathBuf,
-    /// OpenPGP keys that the distribution's indexes must be signed with; none means those that `mmdebstrap` finds.
+    /// The OpenPGP keys that must sign the distribution's indexes. `None` uses the keys that
+    /// `mmdebstrap` finds.
     pub keyring: Option<PathBuf>,
-    /// How artifacts are compressed.
+    /// The compression of artifacts.
     pub compression: Compression,
-    /// Which layers of earlier bakes are used, and how many are kept.
+    /// The limits of the layer cache.
     pub layers: LayerRules,
-    /// Whether emulated machines that images are made in resume from where one like them was suspended, and the first of a kind is
-    /// kept for that. Those that are kept have the greatest age of layers.
+    /// Whether emulated build VMs resume from VM snapshots, and whether new ones are saved. VM
+    /// snapshots have the same greatest age as layers.
     pub suspend: bool,
-    /// How long a guest may take to shut down when its disk is to be captured.
+    /// The time limit for the shutdown of a guest before its disk is captured.
     pub shutdown_timeout: Duration,
-    /// The programs.
+    /// The programs that the builder runs.
     pub tools: Tools,
-    /// Folder of GRUB's modules; has `i386-pc/` and `x86_64-efi/`.
+    /// The folder of GRUB's modules, with `i386-pc/` and `x86_64-efi/`.
     pub grub: PathBuf,
-    /// Pairs of UEFI firmware, code and variables; the first pair that exists is used.
+    /// Pairs of UEFI firmware files: code and variables. The first existing pair is used.
     pub ovmf: Vec<(PathBuf, PathBuf)>,
 }
 
 impl QemuOptions {
-    /// Debian's paths, zstd, and `cache`.
+    /// Returns the defaults for Debian, with the cache folder `cache`.
     pub fn new(cache: impl Into<PathBuf>) -> Self {
         let pair = |code: &str, vars: &str| {
             let folder = PathBuf::from("/usr/share/OVMF");
@@ -56,18 +55,18 @@ impl QemuOptions {
     }
 }
 
-/// The programs that the builder starts: names to be found by `PATH`, or paths.
+/// The programs that the builder runs: names in `PATH`, or paths.
 #[derive(Clone, Debug)]
 pub struct Tools {
-    /// Runs machines.
+    /// Runs VMs.
     pub qemu_system: PathBuf,
     /// Makes, converts and checks disks.
     pub qemu_img: PathBuf,
     /// Installs a distribution's packages into a new root.
     pub mmdebstrap: PathBuf,
-    /// Gives a program namespaces of its own.
+    /// Runs a program in new namespaces.
     pub unshare: PathBuf,
-    /// Lets us own files as root would, without being root.
+    /// Simulates file ownership by root for other users.
     pub fakeroot: PathBuf,
     /// Makes ext4 file systems.
     pub mke2fs: PathBuf,
@@ -75,11 +74,11 @@ pub struct Tools {
     pub sgdisk: PathBuf,
     /// Makes FAT file systems.
     pub mformat: PathBuf,
-    /// Makes folders in them.
+    /// Makes folders in FAT file systems.
     pub mmd: PathBuf,
-    /// Copies files into them.
+    /// Copies files into FAT file systems.
     pub mcopy: PathBuf,
-    /// Links GRUB's modules.
+    /// Links GRUB's modules into a boot image.
     pub grub_mkimage: PathBuf,
 }
 
@@ -91,7 +90,7 @@ impl Default for Tools {
             mmdebstrap: "mmdebstrap".into(),
             unshare: "unshare".into(),
             fakeroot: "fakeroot".into(),
-            // Debian leaves the sbin folders out of the search path of users other than root.
+            // On Debian, the PATH of users other than root does not include the sbin folders.
             mke2fs: "/usr/sbin/mke2fs".into(),
             sgdisk: "/usr/sbin/sgdisk".into(),
             mformat: "mformat".into(),

@@ -1,7 +1,5 @@
-//! A client of QEMU's control connection (QMP).
-//!
-//! In: the socket of a running QEMU. Out: answers to commands, and the events that QEMU sent by itself. Deliberately
-//! knows only the few commands that the builder needs.
+//! A client for QEMU's control connection (QMP).
+//! Takes a socket; returns replies to commands, and the events that explain the end of a VM.
 
 use std::io;
 use std::path::Path;
@@ -16,13 +14,13 @@ use tokio::task::JoinHandle;
 use super::socket;
 use crate::builder::EndedBy;
 
-/// What QEMU said by itself that tells why a machine ended.
+/// The QMP events that explain the end of a VM.
 #[derive(Clone, Default)]
 pub(super) struct QmpEvents(Arc<Mutex<Vec<String>>>);
 
 impl QmpEvents {
     fn add(&self, message: &Value) {
-        let words = match message["event"].as_str() {
+        let text = match message["event"].as_str() {
             Some("SHUTDOWN") => format!(
                 "shut down ({})",
                 message["data"]["reason"]
@@ -39,54 +37,54 @@ impl QmpEvents {
             ),
             _ => return,
         };
-        let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if heard.len() < HEARD_LIMIT {
-            heard.push(words);
+        let mut events = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if events.len() < EVENT_LIMIT {
+            events.push(text);
         }
     }
 
-    /// In the order in which it was said.
-    pub fn words(&self) -> Vec<String> {
+    /// Returns the texts of the events, in order.
+    pub fn texts(&self) -> Vec<String> {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
 
-    /// What the guest itself did to end the machine, if it did: a later signal to QEMU changes nothing about that.
+    /// Returns how the guest ended the VM, if it did. A later signal to QEMU does not change this.
     pub fn guest_end(&self) -> Option<EndedBy> {
-        self.words().iter().find_map(|words| {
-            let known = |(said, _): &&(&str, EndedBy)| said == words;
-            GUEST_ENDS.iter().find(known).map(|(_, by)| *by)
+        self.texts().iter().find_map(|text| {
+            let is_match = |(event, _): &&(&str, EndedBy)| event == text;
+            GUEST_ENDS.iter().find(is_match).map(|(_, by)| *by)
         })
     }
 }
 
 const PANICKED: &str = "the guest's kernel panicked";
-/// Of QEMU's reasons to shut down, those that come from the guest.
+/// The event texts that mean that the guest ended the VM.
 const GUEST_ENDS: [(&str, EndedBy); 4] = [
     (PANICKED, EndedBy::GuestPanic),
     ("shut down (guest-panic)", EndedBy::GuestPanic),
     ("shut down (guest-shutdown)", EndedBy::GuestShutdown),
     ("shut down (guest-reset)", EndedBy::GuestReset),
 ];
-const HEARD_LIMIT: usize = 100;
+const EVENT_LIMIT: usize = 100;
 
-/// An open control connection. Events are taken in as they come, also between commands.
+/// An open control connection. A task collects events also between commands.
 pub(super) struct Qmp {
     write: OwnedWriteHalf,
-    answers: mpsc::Receiver<Value>,
-    heard: QmpEvents,
-    reading: JoinHandle<()>,
+    replies: mpsc::Receiver<Value>,
+    events: QmpEvents,
+    reader: JoinHandle<()>,
 }
 
 impl Qmp {
-    /// Connects to the socket `name` in `folder`, and learns the port of this computer that is forwarded to port 22 of the
-    /// guest. QEMU may not be there yet, or end meanwhile.
+    /// Connects to the socket `name` in `folder`. Also returns the host port that is forwarded to
+    /// port 22 of the guest. Fails if QEMU has not created the socket yet, or has ended.
     pub async fn open(folder: &Path, name: &Path) -> io::Result<(Self, u16)> {
-        let mut opened = Self::connect(folder, name).await?;
-        let port = opened.ssh_port().await?;
-        Ok((opened, port))
+        let mut qmp = Self::connect(folder, name).await?;
+        let port = qmp.ssh_port().await?;
+        Ok((qmp, port))
     }
 
     async fn connect(folder: &Path, name: &Path) -> io::Result<Self> {
@@ -96,40 +94,41 @@ impl Qmp {
         if lines.next_line().await?.is_none() {
             return Err(closed());
         }
-        let heard = QmpEvents::default();
-        let (sender, answers) = mpsc::channel(4);
-        let reading = tokio::spawn(read_all(lines, sender, heard.clone()));
+        let events = QmpEvents::default();
+        let (sender, replies) = mpsc::channel(4);
+        let reader = tokio::spawn(read_all(lines, sender, events.clone()));
         let mut qmp = Self {
             write,
-            answers,
-            heard,
-            reading,
+            replies,
+            events,
+            reader,
         };
         qmp.run("qmp_capabilities", json!({})).await?;
         Ok(qmp)
     }
 
-    /// What QEMU said by itself so far.
     pub fn events(&self) -> QmpEvents {
-        self.heard.clone()
+        self.events.clone()
     }
 
-    /// Whether the connection was read to its end.
-    pub fn has_read_all(&self) -> bool {
-        self.reading.is_finished()
+    /// Returns whether the connection was read to its end.
+    pub fn is_read_to_end(&self) -> bool {
+        self.reader.is_finished()
     }
 
-    /// Runs a command and returns its answer.
+    /// Runs a command and returns its reply.
     pub async fn run(&mut self, command: &str, arguments: Value) -> io::Result<Value> {
         let mut line = json!({ "execute": command, "arguments": arguments }).to_string();
         line.push('\n');
         self.write.write_all(line.as_bytes()).await?;
-        let mut answer = self.answers.recv().await.ok_or_else(closed)?;
-        if let Some(error) = answer.get("error") {
-            let words = error["desc"].as_str().unwrap_or("no reason given");
-            return Err(io::Error::other(format!("QEMU refused {command}: {words}")));
+        let mut reply = self.replies.recv().await.ok_or_else(closed)?;
+        if let Some(error) = reply.get("error") {
+            let reason = error["desc"].as_str().unwrap_or("no reason given");
+            return Err(io::Error::other(format!(
+                "QEMU refused {command}: {reason}"
+            )));
         }
-        Ok(answer["return"].take())
+        Ok(reply["return"].take())
     }
 
     async fn ssh_port(&mut self) -> io::Result<u16> {
@@ -137,35 +136,36 @@ impl Qmp {
         let text = self.run("human-monitor-command", arguments).await?;
         let text = text.as_str().unwrap_or_default();
         forwarded_port(text).ok_or_else(|| {
-            io::Error::other(format!("QEMU names no forwarded port: {}", text.trim()))
+            io::Error::other(format!("QEMU reports no forwarded port: {}", text.trim()))
         })
     }
 }
 
 impl Drop for Qmp {
     fn drop(&mut self) {
-        self.reading.abort();
+        self.reader.abort();
     }
 }
 
 async fn read_all(
     mut lines: Lines<BufReader<OwnedReadHalf>>,
-    answers: mpsc::Sender<Value>,
-    heard: QmpEvents,
+    replies: mpsc::Sender<Value>,
+    events: QmpEvents,
 ) {
     while let Ok(Some(line)) = lines.next_line().await {
         let Ok(message) = serde_json::from_str::<Value>(&line) else {
             continue;
         };
         if message.get("event").is_some() {
-            heard.add(&message);
-        } else if answers.send(message).await.is_err() {
+            events.add(&message);
+        } else if replies.send(message).await.is_err() {
             return;
         }
     }
 }
 
-/// The host's port in a line like `TCP[HOST_FORWARD]  12  127.0.0.1 39423  10.0.2.15  22  0  0`.
+/// Returns the host port in a line like `TCP[HOST_FORWARD]  12  127.0.0.1 39423  10.0.2.15  22  0
+/// 0`.
 fn forwarded_port(text: &str) -> Option<u16> {
     text.lines()
         .find(|line| line.contains("HOST_FORWARD"))?

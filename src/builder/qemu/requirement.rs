@@ -1,7 +1,5 @@
-//! What the QEMU builder needs on this computer, and which package has it.
-//!
-//! In: the settings, and what is to be done. Out: a list for `doctor`, and for what is about to begin.
-//! Leaves to others whether it is there.
+//! Lists the programs and files that the QEMU builder needs, with their Debian packages.
+//! The caller checks whether they are installed.
 
 use std::path::Path;
 
@@ -10,34 +8,35 @@ use crate::builder::{AccessBy, Requirement};
 use crate::definition::{Firmware, QemuBase};
 use crate::plan::PlannedBase;
 
-/// What a program or file is needed for.
+/// A task that needs programs or files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Work {
-    /// Running a machine.
+    /// Running a VM.
     Machine,
-    /// Running one that starts by UEFI.
+    /// Running a VM with UEFI.
     Uefi,
-    /// Giving a build VM its uploads.
+    /// Making the upload disk of a build VM.
     Uploads,
-    /// Giving a machine keys by cloud-init.
+    /// Passing keys to a VM with cloud-init.
     CloudSeed,
     /// Making a base from packages.
     Base,
 }
 
-/// All that the QEMU builder needs, with Debian's package for each.
-pub fn requirements(settings: &QemuOptions) -> Vec<Requirement> {
-    all(settings).into_iter().map(|(_, one)| one).collect()
+/// Returns all requirements of the QEMU builder.
+pub fn requirements(options: &QemuOptions) -> Vec<Requirement> {
+    all(options).into_iter().map(|(_, one)| one).collect()
 }
 
-/// What a bake that starts from `base` needs. A base that is in the cache is not made.
-pub fn build_requirements(settings: &QemuOptions, base: &PlannedBase) -> Vec<Requirement> {
+/// Returns the requirements of a build from `base`. A cached base does not need the programs that
+/// make it.
+pub fn build_requirements(options: &QemuOptions, base: &PlannedBase) -> Vec<Requirement> {
     let PlannedBase::Qemu { wanted, .. } = base else {
         return Vec::new();
     };
     let (firmware, of_base) = match wanted {
         QemuBase::Packages { firmware, .. } => {
-            let is_made = !base::is_cached(settings, base);
+            let is_made = !base::is_cached(options, base);
             (firmware, is_made.then_some(Work::Base))
         }
         QemuBase::CloudImage { firmware, .. } => (firmware, Some(Work::CloudSeed)),
@@ -45,37 +44,37 @@ pub fn build_requirements(settings: &QemuOptions, base: &PlannedBase) -> Vec<Req
     let mut works = vec![Work::Machine, Work::Uploads];
     works.extend(of_base);
     works.extend((*firmware == Firmware::Uefi).then_some(Work::Uefi));
-    needed(settings, &works)
+    needed(options, &works)
 }
 
-/// What a boot test needs of an image that starts by `firmware` and takes keys as `access` says.
+/// Returns the requirements of a boot test of an image with this firmware and key access.
 pub fn test_requirements(
-    settings: &QemuOptions,
+    options: &QemuOptions,
     firmware: Firmware,
     access: AccessBy,
 ) -> Vec<Requirement> {
     let mut works = vec![Work::Machine];
     works.extend((firmware == Firmware::Uefi).then_some(Work::Uefi));
     works.extend((access == AccessBy::CloudInit).then_some(Work::CloudSeed));
-    needed(settings, &works)
+    needed(options, &works)
 }
 
-fn needed(settings: &QemuOptions, works: &[Work]) -> Vec<Requirement> {
-    let is_needed = |of: &[Work]| of.iter().any(|work| works.contains(work));
-    let all = all(settings).into_iter();
-    all.filter_map(|(of, one)| is_needed(of).then_some(one))
+fn needed(options: &QemuOptions, works: &[Work]) -> Vec<Requirement> {
+    let is_needed = |by: &[Work]| by.iter().any(|work| works.contains(work));
+    let all = all(options).into_iter();
+    all.filter_map(|(by, one)| is_needed(by).then_some(one))
         .collect()
 }
 
-fn all(settings: &QemuOptions) -> Vec<(&'static [Work], Requirement)> {
+fn all(options: &QemuOptions) -> Vec<(&'static [Work], Requirement)> {
     use Work::{Base, CloudSeed, Machine, Uefi, Uploads};
-    let tools = &settings.tools;
-    let bios = settings.grub.join("i386-pc").join("boot.img");
-    let uefi = settings.grub.join("x86_64-efi").join("linux.mod");
-    let need = |of: &'static [Work], program: &Path, package, why| {
+    let tools = &options.tools;
+    let bios = options.grub.join("i386-pc").join("boot.img");
+    let uefi = options.grub.join("x86_64-efi").join("linux.mod");
+    let need = |by: &'static [Work], program: &Path, package, why| {
         let program = program.to_owned();
         (
-            of,
+            by,
             Requirement {
                 program,
                 package,
@@ -88,7 +87,7 @@ fn all(settings: &QemuOptions) -> Vec<(&'static [Work], Requirement)> {
             &[Machine],
             &tools.qemu_system,
             "qemu-system-x86",
-            "runs the temporary machines",
+            "runs the temporary VMs",
         ),
         need(
             &[Machine, Base],
@@ -100,7 +99,7 @@ fn all(settings: &QemuOptions) -> Vec<(&'static [Work], Requirement)> {
             &[Base],
             &tools.mmdebstrap,
             "mmdebstrap",
-            "makes native bases from signed packages",
+            "makes bases from signed packages",
         ),
         need(
             &[Base],
@@ -112,15 +111,15 @@ fn all(settings: &QemuOptions) -> Vec<(&'static [Work], Requirement)> {
             &[Base],
             &tools.unshare,
             "util-linux",
-            "ends what the making of a base started",
+            "ends all processes that making a base started",
         ),
         need(
             &[Base, Uploads],
             &tools.mke2fs,
             "e2fsprogs",
-            "makes the root file system of native bases",
+            "makes root file systems of bases, and upload disks",
         ),
-        need(&[Base], &tools.sgdisk, "gdisk", "partitions native bases"),
+        need(&[Base], &tools.sgdisk, "gdisk", "partitions bases"),
         need(
             &[Base, CloudSeed],
             &tools.mformat,
@@ -143,30 +142,25 @@ fn all(settings: &QemuOptions) -> Vec<(&'static [Work], Requirement)> {
             &[Base],
             &tools.grub_mkimage,
             "grub-common",
-            "makes native bases bootable",
+            "makes bases bootable",
         ),
-        need(
-            &[Base],
-            &bios,
-            "grub-pc-bin",
-            "lets native bases boot by BIOS",
-        ),
+        need(&[Base], &bios, "grub-pc-bin", "lets bases boot with BIOS"),
         need(
             &[Base],
             &uefi,
             "grub-efi-amd64-bin",
-            "lets native bases boot by UEFI",
+            "lets bases boot with UEFI",
         ),
     ];
-    // Of several pairs of firmware one is enough.
-    let there =
+    // One existing pair of firmware files is enough.
+    let exists =
         |pair: &&(std::path::PathBuf, std::path::PathBuf)| pair.0.is_file() && pair.1.is_file();
-    let pairs = &settings.ovmf;
-    if let Some((code, _)) = pairs.iter().find(there).or(pairs.first()) {
-        all.push(need(&[Uefi], code, "ovmf", "starts machines by UEFI"));
+    let pairs = &options.ovmf;
+    if let Some((code, _)) = pairs.iter().find(exists).or(pairs.first()) {
+        all.push(need(&[Uefi], code, "ovmf", "boots VMs with UEFI"));
     }
     if !rustix::process::geteuid().is_root() {
-        let why = "makes native bases as a user other than root";
+        let why = "makes bases as a user other than root";
         all.push(need(&[Base], &tools.fakeroot, "fakeroot", why));
         all.push(need(&[Base], Path::new("newuidmap"), "uidmap", why));
     }

@@ -1,8 +1,6 @@
-//! Suspended machines in the cache: the memory and the disk of one that has started, and waits for keys.
-//!
-//! In: a key over all that decides how a machine starts. Out: files to resume from. A record is written last, so a suspended
-//! machine is there whole or not at all; one whose files were touched, or whose disk below is gone, is as if it were not.
-//! Deliberately knows nothing of guests: whoever suspended one saw to it that no key is in its memory.
+//! The cache of VM snapshots: memory and disk of a booted VM that waits for keys.
+//! Takes a key over all inputs of a boot; returns files to resume from. A record is written last.
+//! Ignores a snapshot with changed files. The caller makes sure that the memory has no SSH keys.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,22 +14,22 @@ use super::{QemuOptions, cache};
 use crate::builder::{BuilderError, SnapshotUse};
 use crate::digest::Digest;
 
-/// A machine to resume from.
+/// A VM snapshot.
 #[derive(Clone)]
 pub(super) struct Snapshot {
-    /// Its memory and devices, as QEMU writes them.
+    /// The file with memory and device state, as QEMU writes it.
     pub memory: PathBuf,
-    /// What it wrote to its disk: a qcow2 file on top of what it started from.
+    /// The file with the changes to its disk, a qcow2 overlay.
     pub overlay: PathBuf,
-    /// The SHA-256 of its memory.
+    /// The SHA-256 of `memory`.
     pub memory_sha256: Digest,
-    /// The QEMU that wrote them; another one need not understand it.
+    /// The version of QEMU that wrote it. Another version may not be able to load it.
     pub qemu: Value,
-    /// The run that suspended it.
+    /// The id of the run that saved it.
     pub run: String,
 }
 
-/// `<key>.json`: what the files beside it are.
+/// The content of `<key>.json`, next to the files of the snapshot.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Record {
@@ -39,21 +37,21 @@ struct Record {
     run: String,
     qemu: Value,
     memory_sha256: Digest,
-    memory: Kept,
-    overlay: Kept,
-    /// What the overlay builds on: a base or a layer.
+    memory: StampedFile,
+    overlay: StampedFile,
+    /// The base or layer below the overlay.
     below: PathBuf,
 }
 
-/// A file beside the record.
+/// A file next to the record.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Kept {
+struct StampedFile {
     name: String,
     stamp: cache::Stamp,
 }
 
-impl Kept {
+impl StampedFile {
     fn new(path: &Path) -> Result<Self, BuilderError> {
         let name = path.file_name().unwrap_or_default();
         Ok(Self {
@@ -62,15 +60,15 @@ impl Kept {
         })
     }
 
-    /// Its path, where it is what it was.
-    fn sound(&self, folder: &Path) -> Option<PathBuf> {
+    /// Returns its path if it is unchanged.
+    fn if_unchanged(&self, folder: &Path) -> Option<PathBuf> {
         let path = folder.join(&self.name);
         let found = cache::Stamp::of(&path).ok()?;
         (found == self.stamp).then_some(path)
     }
 }
 
-/// Where a suspended machine is, or would be.
+/// The slot of a VM snapshot in the cache, filled or empty.
 pub(super) struct SnapshotSlot {
     folder: PathBuf,
     key: Digest,
@@ -78,32 +76,32 @@ pub(super) struct SnapshotSlot {
 }
 
 impl SnapshotSlot {
-    /// Of the machines that `key` says all about, whose disk builds on the file `below`.
-    pub fn new(settings: &QemuOptions, key: Digest, below: PathBuf) -> Self {
+    /// Returns the slot for VMs whose boot has the inputs of `key`, on top of the disk `below`.
+    pub fn new(options: &QemuOptions, key: Digest, below: PathBuf) -> Self {
         Self {
-            folder: folder(settings),
+            folder: folder(options),
             key,
             below,
         }
     }
 
-    /// The suspended machine, where there is one.
+    /// Returns the VM snapshot in this slot, if it is intact.
     pub fn find(&self) -> Option<Snapshot> {
-        let record: Record = cache::read_record(&self.record())?;
+        let record: Record = cache::read_record(&self.record_path())?;
         if record.schema != SCHEMA || record.below != self.below || !self.below.is_file() {
             return None;
         }
         Some(Snapshot {
-            memory: record.memory.sound(&self.folder)?,
-            overlay: record.overlay.sound(&self.folder)?,
+            memory: record.memory.if_unchanged(&self.folder)?,
+            overlay: record.overlay.if_unchanged(&self.folder)?,
             memory_sha256: record.memory_sha256,
             qemu: record.qemu,
             run: record.run,
         })
     }
 
-    /// Where the memory and the overlay of a new one go, made by `run`.
-    pub fn fresh(&self, run: &str) -> Result<(PathBuf, PathBuf), BuilderError> {
+    /// Returns the paths for the memory and the overlay of a new VM snapshot, saved by `run`.
+    pub fn new_paths(&self, run: &str) -> Result<(PathBuf, PathBuf), BuilderError> {
         fs::create_dir_all(&self.folder).map_err(BuilderError::file(&self.folder))?;
         let folder = fs::canonicalize(&self.folder).map_err(BuilderError::file(&self.folder))?;
         Ok((
@@ -112,44 +110,45 @@ impl SnapshotSlot {
         ))
     }
 
-    /// Records one whose files are there. It counts from then on.
-    pub fn keep(&self, made: &Snapshot) -> Result<(), BuilderError> {
+    /// Records a VM snapshot whose files are written, which makes it usable.
+    pub fn record(&self, snapshot: &Snapshot) -> Result<(), BuilderError> {
         let record = Record {
             schema: SCHEMA,
-            run: made.run.clone(),
-            qemu: made.qemu.clone(),
-            memory_sha256: made.memory_sha256,
-            memory: Kept::new(&made.memory)?,
-            overlay: Kept::new(&made.overlay)?,
+            run: snapshot.run.clone(),
+            qemu: snapshot.qemu.clone(),
+            memory_sha256: snapshot.memory_sha256,
+            memory: StampedFile::new(&snapshot.memory)?,
+            overlay: StampedFile::new(&snapshot.overlay)?,
             below: self.below.clone(),
         };
-        cache::write_record(&self.record(), &record)
+        cache::write_record(&self.record_path(), &record)
     }
 
-    /// Forgets what `run` suspended and could not be resumed, or what it left of one that could not be suspended.
-    pub fn forget(&self, run: &str) -> Result<(), BuilderError> {
-        remove(&self.record())?;
+    /// Removes the VM snapshot of `run` after a failed resume, or its files after a failed save.
+    pub fn discard(&self, run: &str) -> Result<(), BuilderError> {
+        remove(&self.record_path())?;
         remove(&self.folder.join(format!("{run}.memory")))?;
         remove(&self.folder.join(format!("{run}.qcow2")))
     }
 
-    fn record(&self) -> PathBuf {
+    fn record_path(&self) -> PathBuf {
         self.folder.join(format!("{}.json", self.key.hex()))
     }
 }
 
-/// Removes those that are too old, of no use, or too much; of the latter the oldest first. A machine that resumes just now
-/// has its files open, or starts afresh.
-pub(super) fn prune(settings: &QemuOptions, now: Timestamp) -> Result<(), BuilderError> {
-    let folder = folder(settings);
+/// Removes VM snapshots that are too old or unusable, and the oldest ones above the size limit. A
+/// VM that is resuming has its files open, or boots instead.
+pub(super) fn prune(options: &QemuOptions, now: Timestamp) -> Result<(), BuilderError> {
+    let folder = folder(options);
     let mut records = cache::read_records::<Record>(&folder);
-    records.sort_by_key(|(path, _)| std::cmp::Reverse(written(path)));
+    records.sort_by_key(|(path, _)| std::cmp::Reverse(modified(path)));
     let (mut named, mut total) = (Vec::new(), 0);
     for (path, record) in records {
         let files = [&record.memory, &record.overlay];
         let bytes: u64 = files.iter().map(|file| file.stamp.size_bytes).sum();
-        let young = is_young(written(&path), settings.layers.max_age, now);
-        if young && record.below.is_file() && total + bytes <= MOST_BYTES {
+        let is_usable =
+            is_young(modified(&path), options.layers.max_age, now) && record.below.is_file();
+        if is_usable && total + bytes <= MAX_BYTES {
             total += bytes;
             named.extend(files.map(|file| file.name.clone()));
         } else {
@@ -162,50 +161,51 @@ pub(super) fn prune(settings: &QemuOptions, now: Timestamp) -> Result<(), Builde
         let is_ours = path
             .extension()
             .is_some_and(|end| end == "memory" || end == "qcow2" || end == cache::UNFINISHED);
-        // One that is just being made is not named yet.
-        let left_behind = !is_young(written(&path), LEFT_BEHIND, now);
-        if is_ours && left_behind && !named.iter().any(|one| *one == name) {
+        // The files of a snapshot that is being saved have no record yet.
+        let is_leftover = !is_young(modified(&path), SAVE_LIMIT, now);
+        if is_ours && is_leftover && !named.iter().any(|one| *one == name) {
             remove(&path)?;
         }
     }
     Ok(())
 }
 
-/// What they take.
-pub(super) fn usage(settings: &QemuOptions) -> SnapshotUse {
-    let records = cache::read_records::<Record>(&folder(settings));
+/// Returns the number and size of the VM snapshots.
+pub(super) fn usage(options: &QemuOptions) -> SnapshotUse {
+    let records = cache::read_records::<Record>(&folder(options));
     let bytes = |record: &Record| record.memory.stamp.size_bytes + record.overlay.stamp.size_bytes;
     SnapshotUse {
         machines: records.len() as u64,
         bytes: records.iter().map(|(_, record)| bytes(record)).sum(),
-        at_most_bytes: MOST_BYTES,
+        at_most_bytes: MAX_BYTES,
     }
 }
 
-fn folder(settings: &QemuOptions) -> PathBuf {
-    settings.cache.join("suspended")
+fn folder(options: &QemuOptions) -> PathBuf {
+    options.cache.join("suspended")
 }
 
-fn written(path: &Path) -> SystemTime {
-    let written = fs::metadata(path).and_then(|metadata| metadata.modified());
-    written.unwrap_or(SystemTime::UNIX_EPOCH)
+fn modified(path: &Path) -> SystemTime {
+    let modified = fs::metadata(path).and_then(|metadata| metadata.modified());
+    modified.unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-fn is_young(written: SystemTime, at_most: Duration, now: Timestamp) -> bool {
+fn is_young(modified: SystemTime, max_age: Duration, now: Timestamp) -> bool {
     let now = SystemTime::from(now);
-    now.duration_since(written).is_ok_and(|age| age <= at_most)
+    now.duration_since(modified).is_ok_and(|age| age <= max_age)
 }
 
 fn remove(path: &Path) -> Result<(), BuilderError> {
     match fs::remove_file(path) {
-        // Another bake was faster.
+        // Another build has already removed it.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         removed => removed.map_err(BuilderError::file(path)),
     }
 }
 
-/// All together, in bytes: some seven machines of 2 GiB, of which a quiet one has used 250 MiB.
-const MOST_BYTES: u64 = 2 << 30;
-/// Files that nothing names are of runs that were killed.
-const LEFT_BEHIND: Duration = Duration::from_secs(3600);
+/// The size limit of all VM snapshots, in bytes. An idle VM with 2 GiB of memory takes about 250
+/// MiB.
+const MAX_BYTES: u64 = 2 << 30;
+/// The time limit for saving a VM snapshot. Older files without a record remain from killed runs.
+const SAVE_LIMIT: Duration = Duration::from_secs(3600);
 const SCHEMA: u32 = 1;

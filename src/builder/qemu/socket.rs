@@ -1,5 +1,5 @@
-//! Unix sockets in a machine's folder. A socket's path is limited to about a hundred bytes, a folder's is not: they are reached by the
-//! folder's descriptor.
+//! Connects to Unix sockets in the folder of a VM.
+//! The path of a socket is limited to about 100 bytes, so a file descriptor names the folder.
 
 use std::fs::File;
 use std::io;
@@ -14,7 +14,7 @@ pub(super) async fn connect(folder: &Path, name: &Path) -> io::Result<UnixStream
     UnixStream::connect(path(&folder, name)).await
 }
 
-/// Makes the socket `name` in `folder`, and listens there.
+/// Creates the socket `name` in `folder` and listens on it.
 pub(super) fn listen(folder: &Path, name: &Path) -> io::Result<UnixListener> {
     let folder = File::open(folder)?;
     UnixListener::bind(path(&folder, name))

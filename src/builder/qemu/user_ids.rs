@@ -1,34 +1,34 @@
-//! Whether a user other than root can make native bases: they need user ids of their own, and user namespaces.
-//!
-//! In: what the system's files say. Out: what is lacking, with the way to get it, in words for `doctor` and `build`.
+//! Checks whether a user other than root can make bases, which needs user namespaces.
+//! Takes the content of system files; returns missing settings, each with a command that adds it.
 
 use std::fs;
 
-/// What decides whether this user can have a user namespace with many ids.
+/// The system settings that decide whether this user can have a user namespace with many ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UserIds {
-    /// The user's id.
+    /// The user id.
     pub uid: u32,
-    /// The user's name, where it has one.
+    /// The user name, if `/etc/passwd` has one.
     pub name: Option<String>,
-    /// The content of `/etc/subuid`; `None` where it is not there.
+    /// The content of `/etc/subuid`; `None` if it does not exist.
     pub subuid: Option<String>,
-    /// The content of `/etc/subgid`; `None` where it is not there.
+    /// The content of `/etc/subgid`; `None` if it does not exist.
     pub subgid: Option<String>,
-    /// Whether `/etc/nsswitch.conf` has another source than these files.
+    /// Whether `/etc/nsswitch.conf` names another source than these files.
     pub other_source: bool,
-    /// `/proc/sys/kernel/unprivileged_userns_clone`, where the kernel has it.
+    /// The content of `/proc/sys/kernel/unprivileged_userns_clone`, if the kernel has it.
     pub userns_clone: Option<String>,
-    /// `/proc/sys/user/max_user_namespaces`.
+    /// The content of `/proc/sys/user/max_user_namespaces`.
     pub most_namespaces: Option<String>,
-    /// `/proc/sys/kernel/apparmor_restrict_unprivileged_userns`, where the kernel has it.
+    /// The content of `/proc/sys/kernel/apparmor_restrict_unprivileged_userns`, if the kernel has
+    /// it.
     pub apparmor_restricts: Option<String>,
-    /// Whether AppArmor has a profile that lets mmdebstrap, or all programs, make one.
+    /// Whether AppArmor has a profile that lets mmdebstrap make a user namespace.
     pub apparmor_allows: bool,
 }
 
 impl UserIds {
-    /// What this system says of the user that runs this process.
+    /// Reads the settings of this system for the user of this process.
     pub fn of_this_user() -> Self {
         let read = |path: &str| fs::read_to_string(path).ok();
         let uid = rustix::process::geteuid().as_raw();
@@ -46,27 +46,28 @@ impl UserIds {
         }
     }
 
-    /// What is lacking, each with the command that helps. Root lacks nothing: it needs no such namespace.
+    /// Returns the missing settings, each with a command that adds it. Root needs no user
+    /// namespace, so nothing is missing.
     pub fn lacks(&self) -> Vec<String> {
         let mut lacks = Vec::new();
         if self.uid == 0 {
             return lacks;
         }
-        let who = self.name.clone().unwrap_or_else(|| self.uid.to_string());
+        let user = self.name.clone().unwrap_or_else(|| self.uid.to_string());
         if !self.other_source {
             let ranges = [
                 ("/etc/subuid", "subuids", &self.subuid),
                 ("/etc/subgid", "subgids", &self.subgid),
             ];
             for (file, option, content) in ranges {
-                let most = self.most_ids(content.as_deref().unwrap_or_default());
-                if most < NEEDED_IDS {
-                    let has = match most {
+                let count = self.largest_range(content.as_deref().unwrap_or_default());
+                if count < NEEDED_IDS {
+                    let ids = match count {
                         0 => String::from("no ids"),
                         few => format!("{few} ids"),
                     };
                     lacks.push(format!(
-                        "{file} has {has} for {who}, and a native base needs {NEEDED_IDS}: run `sudo usermod --add-{option} 100000-165535 {who}`"
+                        "{file} has {ids} for {user}, a base needs {NEEDED_IDS}: run `sudo usermod --add-{option} 100000-165535 {user}`"
                     ));
                 }
             }
@@ -76,7 +77,7 @@ impl UserIds {
         };
         if is(&self.userns_clone, "0") {
             lacks.push(String::from(
-                "the kernel lets root alone make user namespaces: run `sudo sysctl kernel.unprivileged_userns_clone=1`",
+                "the kernel lets only root make user namespaces: run `sudo sysctl kernel.unprivileged_userns_clone=1`",
             ));
         }
         if is(&self.most_namespaces, "0") {
@@ -92,20 +93,20 @@ impl UserIds {
         lacks
     }
 
-    /// The largest range that `content` gives the user, by name or by number.
-    fn most_ids(&self, content: &str) -> u64 {
+    /// Returns the size of the user's largest range in `content`, by name or by number.
+    fn largest_range(&self, content: &str) -> u64 {
         let uid = self.uid.to_string();
         let ranges = content.lines().filter_map(|line| {
             let mut parts = line.trim().split(':');
             let (owner, _first, count) = (parts.next()?, parts.next()?, parts.next()?);
-            let own = owner == uid || self.name.as_deref() == Some(owner);
-            own.then(|| count.parse().ok())?
+            let is_user = owner == uid || self.name.as_deref() == Some(owner);
+            is_user.then(|| count.parse().ok())?
         });
         ranges.max().unwrap_or(0)
     }
 }
 
-/// The name of the user with this id, by the content of `/etc/passwd`.
+/// Returns the name of the user with this id, from the content of `/etc/passwd`.
 fn name_of(uid: u32, passwd: &str) -> Option<String> {
     let uid = uid.to_string();
     let line = passwd
@@ -114,7 +115,8 @@ fn name_of(uid: u32, passwd: &str) -> Option<String> {
     line.split(':').next().map(str::to_owned)
 }
 
-/// Whether the content of `/etc/nsswitch.conf` takes ids from elsewhere than `/etc/subuid`.
+/// Returns whether the content of `/etc/nsswitch.conf` names another source of ids than
+/// `/etc/subuid`.
 fn has_other_source(switch: &str) -> bool {
     let sources = switch
         .lines()
@@ -124,5 +126,5 @@ fn has_other_source(switch: &str) -> bool {
         .any(|source| source != "files")
 }
 
-/// What mmdebstrap asks for in a range.
+/// The size of the range that mmdebstrap needs.
 const NEEDED_IDS: u64 = 65536;

@@ -204,7 +204,7 @@ mod exhaustive {
         // The third bake resumes from the VM snapshot that the second one saved.
         let (again, resumed) = bake(&["--skip-test"], "seal").await;
         assert_same(&before, &again);
-        let goes_on = |said: &str| said.contains("the machine goes on where run ");
+        let goes_on = |said: &str| said.contains("resuming from the VM snapshot of run ");
         assert!(!goes_on(&booted), "{booted}");
         if !kvm_works() {
             assert!(goes_on(&resumed), "{resumed}");

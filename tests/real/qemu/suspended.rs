@@ -208,7 +208,7 @@ mod exhaustive {
         assert_eq!(third.resumed, None);
         assert_facts(&third);
         let told = third.notes.iter().any(|note| {
-            note.contains("does not resume") && note.contains("its memory is not what it was")
+            note.contains("cannot resume") && note.contains("the saved memory has changed")
         });
         assert!(told, "{:?}", third.notes);
         assert!(record_of("suspend-third").is_some());

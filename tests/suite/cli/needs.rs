@@ -66,7 +66,7 @@ fn a_build_is_refused_before_it_begins_with_all_that_is_missing() {
         "{text}"
     );
     insta::assert_snapshot!(missing(&text).join(" "), @"qemu-system-x86_64 qemu-img mmdebstrap gpgv unshare mformat mmd mcopy grub-mkimage");
-    let doctor = "missing  qemu-system-x86_64: runs the temporary machines\n         get it: apt-get install qemu-system-x86\n";
+    let doctor = "missing  qemu-system-x86_64: runs the temporary VMs\n         get it: apt-get install qemu-system-x86\n";
     assert!(text.contains(doctor), "in doctor's words: {text}");
     assert!(
         text.contains("hint: Run `apt-get install ") && text.contains("`vault-bake doctor` lists"),

@@ -194,7 +194,7 @@ impl Lab {
     /// What was told, without what differs between computers.
     pub fn told(&self) -> Vec<String> {
         let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_a_start = |text: &&String| !text.starts_with("KVM does not work");
+        let of_a_start = |text: &&String| !text.starts_with("KVM is not available");
         told.iter().filter(of_a_start).cloned().collect()
     }
 

@@ -77,12 +77,11 @@ async fn a_mirror_that_moved_on_is_refused_with_both_dates_and_the_way_out() {
     let locked = LockedBase::Packages {
         index: vec![index(&mirror, "the one of yesterday")],
     };
-    let error = world
-        .refusal(packages(&mirror, &[]), locked)
-        .await
-        .to_string();
+    let error = world.refusal(packages(&mirror, &[]), locked).await;
+    let hint = error.hint().expect("a way out");
     insta::with_settings!({filters => vec![("file://.*?mirror", "[mirror]")]}, {
-        insta::assert_snapshot!(error, @"suite bookworm of [mirror] has changed: locked was the index of 2026-11-20T00:00:00Z (sha256:36cf96129dee752ff5bfffb8e4ef5fa7fbc7d706c55c2dd6115d237ec8a6c7e1), found was the one of Sat, 21 Nov 2026 00:00:00 UTC (sha256:0ee5e0128cd43ab9fbc05bfc88d5a2685eedee2b19313ab3b1d0322c39294eff); run `vault-bake lock` again, or name a snapshot mirror that keeps the locked state");
+        insta::assert_snapshot!(error, @"suite bookworm of [mirror] has changed: expected the index of 2026-11-20T00:00:00Z (sha256:36cf96129dee752ff5bfffb8e4ef5fa7fbc7d706c55c2dd6115d237ec8a6c7e1), found the one of Sat, 21 Nov 2026 00:00:00 UTC (sha256:0ee5e0128cd43ab9fbc05bfc88d5a2685eedee2b19313ab3b1d0322c39294eff)");
+        insta::assert_snapshot!(hint, @"Run `vault-bake lock` again, or set a snapshot mirror that keeps the locked state.");
     });
 }
 
@@ -160,7 +159,7 @@ async fn a_digest_of_another_length_is_refused_unseen() {
         url: "/nowhere".into(),
         sha512: "abc".into(),
     };
-    insta::assert_snapshot!(world.refusal(wanted, locked).await, @"/nowhere: its locked SHA-512 `abc` is not 128 hex digits");
+    insta::assert_snapshot!(world.refusal(wanted, locked).await, @"/nowhere: the locked SHA-512 `abc` is not 128 hex digits");
 }
 
 #[tokio::test]
@@ -176,7 +175,7 @@ async fn a_bake_that_waits_for_another_one_says_so_and_can_be_interrupted() {
     let raise = interrupt.clone();
     // Being told of the wait is what makes this user stop it.
     let events = Events::new(move |event: &Event| {
-        if matches!(event, Event::Note { message } if message.contains("another bake")) {
+        if matches!(event, Event::Note { message } if message.contains("another build")) {
             raise.raise();
         }
     });

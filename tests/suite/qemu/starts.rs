@@ -107,7 +107,7 @@ async fn wherever_a_snapshot_fails_the_machine_boots_from_scratch() {
             assert_eq!(lab.starts(), 2, "{name}");
             let told = lab.told().join("\n");
             assert!(
-                told.starts_with("the machine could not be suspended, so it boots again: "),
+                told.starts_with("cannot save a VM snapshot, booting again: "),
                 "{name}: {told}"
             );
             assert_eq!(lab.snapshots(), Vec::<String>::new(), "{name}");
@@ -126,7 +126,7 @@ async fn wherever_a_resume_fails_the_machine_boots_from_scratch() {
     };
     let cases: [(&str, &str, Start); 10] = [
         ("signal 6", "memory", Start::Abort),
-        ("exit status 1", "memory", Start::Refuse),
+        ("exited with status 1", "memory", Start::Refuse),
         (
             "told to refuse",
             "memory",
@@ -134,7 +134,7 @@ async fn wherever_a_resume_fails_the_machine_boots_from_scratch() {
         ),
         // Its socket for memory is not there.
         ("No such file", "memory", runs(|run| run.keys = true)),
-        ("its memory is not what it was", "another", runs(all)),
+        ("the saved memory has changed", "another", runs(all)),
         (
             "told to refuse",
             "memory",
@@ -162,7 +162,7 @@ async fn wherever_a_resume_fails_the_machine_boots_from_scratch() {
         // The port for keys is not there.
         ("No such file", "memory", runs(|run| run.memory = true)),
         (
-            "machine build: ",
+            "cannot control the build VM: ",
             "memory",
             runs(|run| {
                 all(run);
@@ -186,14 +186,8 @@ async fn wherever_a_resume_fails_the_machine_boots_from_scratch() {
                 let is_it = |one: &String| one.starts_with(prefix) && one.contains(text);
                 assert!(told.iter().any(is_it), "{why}: {told:?}");
             };
-            said(
-                "the suspended machine does not resume, so one is booted: ",
-                why,
-            );
-            said(
-                "the machine could not be suspended, so it boots again: ",
-                "signal 6",
-            );
+            said("cannot resume from the VM snapshot, booting instead: ", why);
+            said("cannot save a VM snapshot, booting again: ", "signal 6");
             assert_eq!(lab.snapshots(), Vec::<String>::new(), "{why}");
         }
     }
@@ -248,7 +242,7 @@ async fn a_build_vm_with_another_disk_size_uses_no_snapshot() {
         let booted = lab.boot(starts, "build", false).await;
         booted.unwrap_or_else(|error| panic!("{more_gib} GiB more: {error}"));
         let told = lab.told().join("\n");
-        let tried = told.contains("the suspended machine does not resume");
+        let tried = told.contains("cannot resume from the VM snapshot");
         assert_eq!(tried, resumes, "{more_gib} GiB more: {told}");
     }
 }
@@ -300,12 +294,12 @@ async fn what_ended_a_machine_that_never_ran_is_told_with_its_words() {
         shown.push(error.to_string());
     }
     insta::assert_snapshot!(shown.join("\n"), @"
-    machine test: its emulator was ended by signal 6 (SIGABRT, as after a failed assertion): QEMU ended (signal: 6 (SIGABRT))
+    test VM: the emulator was killed by signal 6 (SIGABRT, such as after a failed assertion): QEMU ended (signal: 6 (SIGABRT))
       | msix_table_mmio_write: Assertion failed.
-    the serial console stayed empty
-    machine test: its emulator ended by itself (exit status 1): QEMU ended (exit status: 1)
+    the serial console is empty
+    test VM: the emulator exited with status 1: QEMU ended (exit status: 1)
       | cannot set up guest memory
-    the serial console stayed empty
+    the serial console is empty
     ");
 }
 

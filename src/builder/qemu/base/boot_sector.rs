@@ -1,21 +1,21 @@
-//! Writes GRUB's BIOS boot code into a raw disk, as `grub-install` would, without a block device.
-//!
-//! In: `boot.img` and `core.img`, the first sector of the partition that core lies in. Out: the patched disk.
-//! Deliberately leaves the protective partition table in sector 0 alone.
+//! Writes GRUB's BIOS boot code into a raw disk, like `grub-install` but without a block device.
+//! Takes `boot.img`, `core.img` and the first sector of the BIOS boot partition.
+//! Keeps the partition table in sector 0.
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 
-/// Bytes of a sector.
+/// The size of a sector, in bytes.
 pub(super) const SECTOR: u64 = 512;
-/// Boot code in sector 0 ends where the disk signature and partition table begin.
+/// The size of the boot code in sector 0. The disk signature and the partition table follow.
 const BOOT_CODE_BYTES: usize = 440;
-/// Where boot.img keeps the sector of core.img.
+/// The position in boot.img of the sector of core.img.
 const KERNEL_SECTOR_AT: usize = 0x5c;
-/// Where the first sector of core.img keeps the sector of the rest.
+/// The position in core.img of the sector of its second part.
 const BLOCK_LIST_AT: usize = 0x1f4;
 
-/// Writes `boot` to sector 0 and `core` to the partition of `room_bytes` that begins at sector `first`.
+/// Writes `boot` to sector 0 and `core` to the partition of `room_bytes` that begins at sector
+/// `first`.
 pub(super) fn install(
     disk: &mut File,
     mut boot: Vec<u8>,
@@ -28,7 +28,7 @@ pub(super) fn install(
     }
     if (core.len() as u64) <= SECTOR || core.len() as u64 > room_bytes {
         return Err(io::Error::other(format!(
-            "GRUB's core.img of {} bytes does not fit into the {room_bytes} bytes for it",
+            "GRUB's core.img has {} bytes, its partition has {room_bytes} bytes",
             core.len()
         )));
     }

@@ -1,7 +1,6 @@
-//! Runs programs so that nothing of them outlives them: no mount, no daemon.
-//!
-//! In: a program. Out: the same, in namespaces of its own where these can be made. Deliberately goes on without where
-//! they cannot: then the program's process group is all that is ended with it.
+//! Wraps a program in new namespaces, so that its mounts and daemons end with it.
+//! If the host allows no namespaces, returns the program unchanged.
+//! Then only its process group ends with it.
 
 use std::path::Path;
 
@@ -10,9 +9,9 @@ use crate::builder::qemu::QemuOptions;
 use crate::process::{ProcessError, Program};
 use crate::wait::Interrupt;
 
-/// For root: its mounts and processes end with it, however it ends.
+/// For root: the mounts and processes of the program end with it.
 const AS_ROOT: [&str; 5] = ["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
-/// For others: its processes do.
+/// For other users: the processes of the program end with it.
 const AS_USER: [&str; 5] = [
     "--user",
     "--map-current-user",
@@ -21,41 +20,42 @@ const AS_USER: [&str; 5] = [
     "--kill-child",
 ];
 
-/// A program that mounts file systems where it is run by root, and that makes namespaces by itself where it is not.
-/// Where root may not make namespaces, as in most containers, it cannot mount either.
+/// Wraps a program that mounts file systems if root runs it, and that otherwise makes its own
+/// namespaces. If root may not make namespaces, as in most containers, it cannot mount either.
 pub(super) async fn mounting(
-    settings: &QemuOptions,
+    options: &QemuOptions,
     program: &Path,
     interrupt: &Interrupt,
 ) -> Result<Program, BuilderError> {
     if rustix::process::geteuid().is_root() {
-        isolated(settings, program, &AS_ROOT, interrupt).await
+        isolated(options, program, &AS_ROOT, interrupt).await
     } else {
         Ok(Program::new(program))
     }
 }
 
-/// `sh` as root, or as seems root to it. fakeroot starts a daemon in a session of its own, which would outlive it.
+/// Returns `sh` as root, or under fakeroot. It is isolated because fakeroot starts a daemon in a
+/// new session.
 pub(super) async fn root_shell(
-    settings: &QemuOptions,
+    options: &QemuOptions,
     interrupt: &Interrupt,
 ) -> Result<Program, BuilderError> {
     if rustix::process::geteuid().is_root() {
         return Ok(Program::new("sh"));
     }
-    let fakeroot = isolated(settings, &settings.tools.fakeroot, &AS_USER, interrupt).await?;
-    // In a user namespace a real change of owner fails in a way that fakeroot does not expect.
+    let fakeroot = isolated(options, &options.tools.fakeroot, &AS_USER, interrupt).await?;
+    // In a user namespace a real chown fails in a way that fakeroot does not expect.
     Ok(fakeroot.env("FAKEROOTDONTTRYCHOWN", "1").args(["--", "sh"]))
 }
 
 async fn isolated(
-    settings: &QemuOptions,
+    options: &QemuOptions,
     program: &Path,
     namespaces: &[&str],
     interrupt: &Interrupt,
 ) -> Result<Program, BuilderError> {
     let unshare = || {
-        Program::new(&settings.tools.unshare)
+        Program::new(&options.tools.unshare)
             .args(namespaces)
             .arg("--")
     };

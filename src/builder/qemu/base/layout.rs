@@ -1,7 +1,6 @@
-//! Makes a bootable disk of `root.tar`: partition table, boot loaders, root file system.
-//!
-//! In: `root.tar` and a key that all identifiers are derived from. Out: `base.qcow2`, `vmlinuz` and `initrd.img`; the
-//! rest is removed. Deliberately works on plain files only.
+//! Makes a bootable disk from `root.tar`: partition table, boot loaders and root file system.
+//! Takes `root.tar` and a key for all ids; writes `base.qcow2`, `vmlinuz` and `initrd.img`.
+//! Works on plain files, without block devices. Removes intermediate files.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
@@ -17,18 +16,18 @@ use crate::digest::Digest;
 use crate::process::Program;
 use crate::wait::Interrupt;
 
-/// Makes the root file system; part of what decides a base's key.
+/// The script that makes the root file system. It is an input of the key of a base.
 pub(super) const ROOT_SCRIPT: &str = include_str!("root.sh");
 
-/// The disk as made, in sectors; an overlay may be larger, and the root partition then grows.
+/// The size of the disk, in sectors. The root partition grows if an overlay is larger.
 const DISK_SECTORS: u64 = (3 << 30) / SECTOR;
 const BIOS_FIRST: u64 = 2048;
 const SYSTEM_FIRST: u64 = 4096;
 const ROOT_FIRST: u64 = SYSTEM_FIRST + (32 << 20) / SECTOR;
-/// The table's copy lies behind it.
+/// The backup of the partition table follows the root partition.
 const ROOT_LAST: u64 = DISK_SECTORS - 2048 - 1;
 
-/// What all GRUB images need to find the root file system and start its kernel.
+/// The GRUB modules that find the root file system and boot its kernel.
 const MODULES: [&str; 10] = [
     "part_gpt",
     "ext2",
@@ -42,25 +41,26 @@ const MODULES: [&str; 10] = [
     "test",
 ];
 
-/// The work on one disk.
+/// The parameters for one disk.
 struct Work<'a> {
-    settings: &'a QemuOptions,
+    options: &'a QemuOptions,
     key: &'a Digest,
     epoch_s: i64,
     folder: &'a Path,
     interrupt: &'a Interrupt,
 }
 
-/// Makes `base.qcow2` of `root.tar`, both in `folder`. No time in it is later than `epoch_s`.
+/// Makes `base.qcow2` from `root.tar`, both in `folder`. No time stamp in it is later than
+/// `epoch_s`.
 pub(super) async fn make_disk(
-    settings: &QemuOptions,
+    options: &QemuOptions,
     key: &Digest,
     epoch_s: i64,
     folder: &Path,
     interrupt: &Interrupt,
 ) -> Result<(), BuilderError> {
     let work = Work {
-        settings,
+        options,
         key,
         epoch_s,
         folder,
@@ -71,10 +71,10 @@ pub(super) async fn make_disk(
         .and_then(|file| file.set_len(DISK_SECTORS * SECTOR))
         .map_err(BuilderError::file(&disk))?;
     work.partition().await?;
-    work.boot_by_bios().await?;
-    work.boot_by_uefi().await?;
-    work.root().await?;
-    work.run(Program::new(&settings.tools.qemu_img).args([
+    work.install_bios_boot().await?;
+    work.install_uefi_boot().await?;
+    work.make_root().await?;
+    work.run(Program::new(&options.tools.qemu_img).args([
         "convert",
         "-f",
         "raw",
@@ -103,7 +103,7 @@ impl Work<'_> {
         self.folder.join(name)
     }
 
-    /// A version 4 UUID for `what`, the same whenever the same base is made.
+    /// Returns a version 4 UUID for `what`, the same for each build of the same base.
     fn uuid(&self, what: &str) -> Uuid {
         let digits = Digest::of(format!("{} {what}", self.key)).hex();
         let bits = u128::from_str_radix(&digits[..32], 16).unwrap_or_default();
@@ -122,10 +122,11 @@ impl Work<'_> {
     }
 
     async fn partition(&self) -> Result<(), BuilderError> {
-        let mut program = Program::new(&self.settings.tools.sgdisk)
+        let mut program = Program::new(&self.options.tools.sgdisk)
             .args(["--clear", "--set-alignment=1"])
             .arg(format!("--disk-guid={}", self.uuid("disk")));
-        // EF02 holds GRUB's core for BIOS, EF00 is the EFI system partition, 8304 an x86-64 root.
+        // EF02 contains GRUB's core.img for BIOS, EF00 is the EFI system partition, 8304 an x86-64
+        // root.
         for (number, name, first, last, kind) in [
             (1, "bios", BIOS_FIRST, SYSTEM_FIRST - 1, "ef02"),
             (2, "esp", SYSTEM_FIRST, ROOT_FIRST - 1, "ef00"),
@@ -140,43 +141,49 @@ impl Work<'_> {
         self.run(program.arg("disk.raw")).await
     }
 
-    /// Links GRUB for `target` into `output`; it looks for the root file system by its UUID.
-    async fn grub(&self, target: &str, output: &str, further: &[&str]) -> Result<(), BuilderError> {
+    /// Links GRUB for `target` into `output`. It finds the root file system by its UUID.
+    async fn link_grub(
+        &self,
+        target: &str,
+        output: &str,
+        modules: &[&str],
+    ) -> Result<(), BuilderError> {
         let early = self.path("early.cfg");
         let text = format!(
             "search.fs_uuid {} root\nset prefix=($root)'/boot/grub'\n",
             self.uuid("filesystem")
         );
         fs::write(&early, text).map_err(BuilderError::file(&early))?;
-        let program = Program::new(&self.settings.tools.grub_mkimage)
+        let program = Program::new(&self.options.tools.grub_mkimage)
             .arg(format!("--format={target}"))
             .arg("--directory")
-            .arg(self.settings.grub.join(target))
+            .arg(self.options.grub.join(target))
             .args(["--config=early.cfg", "--prefix=/boot/grub"])
             .arg(format!("--output={output}"))
             .args(MODULES)
-            .args(further);
+            .args(modules);
         self.run(program).await
     }
 
-    async fn boot_by_bios(&self) -> Result<(), BuilderError> {
-        self.grub("i386-pc", "core.img", &["biosdisk"]).await?;
-        let boot = self.settings.grub.join("i386-pc/boot.img");
+    async fn install_bios_boot(&self) -> Result<(), BuilderError> {
+        self.link_grub("i386-pc", "core.img", &["biosdisk"]).await?;
+        let boot = self.options.grub.join("i386-pc/boot.img");
         let core = self.path("core.img");
         let boot_code = fs::read(&boot).map_err(BuilderError::file(&boot))?;
         let core_code = fs::read(&core).map_err(BuilderError::file(&core))?;
         let room_bytes = (SYSTEM_FIRST - BIOS_FIRST) * SECTOR;
         let disk = self.path("disk.raw");
-        self.disk()
+        self.open_disk()
             .and_then(|mut file| {
                 boot_sector::install(&mut file, boot_code, core_code, BIOS_FIRST, room_bytes)
             })
             .map_err(BuilderError::file(&disk))
     }
 
-    async fn boot_by_uefi(&self) -> Result<(), BuilderError> {
-        self.grub("x86_64-efi", "BOOTX64.EFI", &["fat"]).await?;
-        let tools = &self.settings.tools;
+    async fn install_uefi_boot(&self) -> Result<(), BuilderError> {
+        self.link_grub("x86_64-efi", "BOOTX64.EFI", &["fat"])
+            .await?;
+        let tools = &self.options.tools;
         let esp = self.path("esp.raw");
         let sectors = ROOT_FIRST - SYSTEM_FIRST;
         File::create(&esp)
@@ -202,7 +209,7 @@ impl Work<'_> {
             self.run(program).await?;
         }
         let disk = self.path("disk.raw");
-        self.disk()
+        self.open_disk()
             .and_then(|mut file| {
                 file.seek(SeekFrom::Start(SYSTEM_FIRST * SECTOR))?;
                 io::copy(&mut File::open(&esp)?, &mut file)
@@ -211,13 +218,13 @@ impl Work<'_> {
         Ok(())
     }
 
-    async fn root(&self) -> Result<(), BuilderError> {
+    async fn make_root(&self) -> Result<(), BuilderError> {
         let size_kib = (ROOT_LAST + 1 - ROOT_FIRST) * SECTOR / 1024;
-        let program = isolation::root_shell(self.settings, self.interrupt)
+        let program = isolation::root_shell(self.options, self.interrupt)
             .await?
             .arg("-s")
             .input(ROOT_SCRIPT)
-            .env("MKE2FS", &self.settings.tools.mke2fs)
+            .env("MKE2FS", &self.options.tools.mke2fs)
             .env("ROOT_UUID", self.uuid("filesystem").to_string())
             .env("HASH_SEED", self.uuid("hash seed").to_string())
             .env("ROOT_LABEL", "vault-bake-root")
@@ -226,7 +233,7 @@ impl Work<'_> {
         self.run(program).await
     }
 
-    fn disk(&self) -> io::Result<File> {
+    fn open_disk(&self) -> io::Result<File> {
         OpenOptions::new().write(true).open(self.path("disk.raw"))
     }
 }

@@ -1,7 +1,6 @@
-//! Installs a distribution's signed packages into `root.tar`, and holds them to the lock.
-//!
-//! In: mirrors, suites, packages, the digests of the suites' signed indexes. Out: `root.tar`. apt verifies the
-//! signatures; the index's digest then fixes every package. Deliberately keeps no copy of the packages.
+//! Installs the signed packages of a distribution at the versions of the lock file.
+//! Takes suites, packages and locked index digests; writes `root.tar`. Packages are not cached.
+//! apt verifies the signatures, and the digest of an index determines the version of each package.
 
 use std::fs;
 use std::path::Path;
@@ -19,7 +18,7 @@ use crate::process::Program;
 use crate::teardown::{Teardown, Undo};
 use crate::wait::Interrupt;
 
-/// What every base has beside the distribution's required packages.
+/// The packages of each base, in addition to the required packages of the distribution.
 const ALWAYS: [&str; 9] = [
     "linux-image-cloud-amd64",
     "systemd-sysv",
@@ -32,19 +31,20 @@ const ALWAYS: [&str; 9] = [
     "initramfs-tools",
 ];
 
-/// All that a base's packages are decided by.
+/// All inputs that determine the packages of a base.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Sources {
-    /// Mirror and suite, the main one first.
+    /// Pairs of mirror and suite, the main one first.
     pub suites: Vec<(String, String)>,
-    /// Sorted, each once.
+    /// Package names, sorted and without duplicates.
     pub packages: Vec<String>,
-    /// One for each suite.
+    /// The locked index of each suite.
     pub indexes: Vec<PackageIndex>,
 }
 
 impl Sources {
-    /// The sources of a wanted base and its lock, which must have an index for each suite and no other.
+    /// Returns the sources of a base. Fails unless the lock file has exactly one index for each
+    /// suite.
     pub fn new(
         mirror: &str,
         suite: &str,
@@ -52,19 +52,19 @@ impl Sources {
         packages: &[String],
         indexes: &[PackageIndex],
     ) -> Result<Self, BuilderError> {
-        let mut suites = vec![(bare(mirror), suite.to_owned())];
+        let mut suites = vec![(without_slash(mirror), suite.to_owned())];
         for line in extra {
             let mut words = line.split_whitespace();
             let (Some(mirror), Some(suite), None) = (words.next(), words.next(), words.next())
             else {
                 return Err(BuilderError::LockOfAnotherBase);
             };
-            suites.push((bare(mirror), suite.to_owned()));
+            suites.push((without_slash(mirror), suite.to_owned()));
         }
         let covered = suites.iter().all(|(mirror, suite)| {
             indexes
                 .iter()
-                .any(|index| bare(&index.mirror) == *mirror && index.suite == *suite)
+                .any(|index| without_slash(&index.mirror) == *mirror && index.suite == *suite)
         });
         if !covered || indexes.len() != suites.len() {
             return Err(BuilderError::LockOfAnotherBase);
@@ -84,22 +84,26 @@ impl Sources {
     }
 }
 
-fn bare(mirror: &str) -> String {
+fn without_slash(mirror: &str) -> String {
     mirror.trim_end_matches('/').to_owned()
 }
 
 /// Makes `root.tar` in `folder`.
 pub(super) async fn install(
-    settings: &QemuOptions,
+    options: &QemuOptions,
     sources: &Sources,
     folder: &Path,
     teardown: &mut Teardown,
     events: &Events,
     interrupt: &Interrupt,
 ) -> Result<(), BuilderError> {
-    // A mirror that moved on is told at once, not after all packages were installed.
+    // Fail before the installation, which takes minutes, if a mirror has changed.
     for index in &sources.indexes {
-        let url = format!("{}/dists/{}/InRelease", bare(&index.mirror), index.suite);
+        let url = format!(
+            "{}/dists/{}/InRelease",
+            without_slash(&index.mirror),
+            index.suite
+        );
         let found = http::fetch_bytes(&url, INDEX_LIMIT_BYTES, events, interrupt).await?;
         compare(index, Some(&found))?;
     }
@@ -109,25 +113,26 @@ pub(super) async fn install(
         marker: root.display().to_string(),
     })?;
     events.note(format!(
-        "installing {} packages and what they need",
+        "installing {} packages and their dependencies",
         sources.packages.len()
     ));
-    let mmdebstrap = isolation::mounting(settings, &settings.tools.mmdebstrap, interrupt).await?;
-    command(mmdebstrap, settings, sources, &root)
+    let mmdebstrap = isolation::mounting(options, &options.tools.mmdebstrap, interrupt).await?;
+    command(mmdebstrap, options, sources, &root)
         .env("TMPDIR", scratch)
         .env("SOURCE_DATE_EPOCH", super::newest(sources).to_string())
         .in_folder(folder)
         .run(interrupt)
         .await?;
-    // What apt itself verified and installed from is what counts.
+    // The mirror may have changed in the meantime, so compare the indexes that apt used.
     for index in &sources.indexes {
-        compare(index, used(&folder.join(INDEXES), index)?.as_deref())?;
+        let used = read_used_index(&folder.join(INDEXES), index)?;
+        compare(index, used.as_deref())?;
     }
     Ok(())
 }
 
-/// Where mmdebstrap makes the root. A user other than root gets another user id for it, which must be able to pass
-/// through all folders above.
+/// Returns the folder in which mmdebstrap makes the root. For users other than root mmdebstrap runs
+/// under another user id, which needs access to all parent folders.
 fn scratch(folder: &Path, teardown: &mut Teardown) -> Result<std::path::PathBuf, BuilderError> {
     if rustix::process::geteuid().is_root() {
         return Ok(folder.to_owned());
@@ -141,20 +146,20 @@ fn scratch(folder: &Path, teardown: &mut Teardown) -> Result<std::path::PathBuf,
     Ok(scratch)
 }
 
-fn command(program: Program, settings: &QemuOptions, sources: &Sources, root: &Path) -> Program {
+fn command(program: Program, options: &QemuOptions, sources: &Sources, root: &Path) -> Program {
     let mut program = program
         .env("LC_ALL", "C.UTF-8")
         .args([
             "--variant=minbase",
             "--format=tar",
             "--architectures=amd64",
-            // The folder of the indexes is named relative to ours, which has no character that a hook would split at.
+            // A relative path, because mmdebstrap splits the arguments of a hook at spaces.
             r#"--customize-hook=mkdir "$1/tmp/indexes" && cp "$1"/var/lib/apt/lists/*InRelease "$1/tmp/indexes/""#,
             "--customize-hook=sync-out /tmp/indexes indexes",
             r#"--customize-hook=rm -r "$1/tmp/indexes""#,
         ])
         .arg(format!("--include={}", sources.packages.join(",")));
-    if let Some(keyring) = &settings.keyring {
+    if let Some(keyring) = &options.keyring {
         program = program.arg(format!("--keyring={}", keyring.display()));
     }
     let (_, suite) = &sources.suites[0];
@@ -165,9 +170,10 @@ fn command(program: Program, settings: &QemuOptions, sources: &Sources, root: &P
     program
 }
 
-/// The index of a suite that apt used, by apt's name for it: the URL without its scheme, with `_` for `/`.
-fn used(indexes: &Path, index: &PackageIndex) -> Result<Option<Vec<u8>>, BuilderError> {
-    let mirror = bare(&index.mirror);
+/// Reads the index that apt used for a suite. apt names the file after the URL, without its scheme
+/// and with `_` for `/`.
+fn read_used_index(indexes: &Path, index: &PackageIndex) -> Result<Option<Vec<u8>>, BuilderError> {
+    let mirror = without_slash(&index.mirror);
     let host_and_path = mirror
         .split_once("://")
         .map_or(mirror.as_str(), |(_, rest)| rest);
@@ -197,7 +203,7 @@ fn compare(locked: &PackageIndex, found: Option<&[u8]>) -> Result<(), BuilderErr
     })
 }
 
-/// The `Date` of an index as it stands there.
+/// Returns the `Date` field of an index.
 fn date(index: &[u8]) -> String {
     String::from_utf8_lossy(index)
         .lines()
@@ -206,7 +212,7 @@ fn date(index: &[u8]) -> String {
         .to_owned()
 }
 
-/// An index is about 150 KB.
+/// The limit of a download. An index has about 150 KB.
 const INDEX_LIMIT_BYTES: u64 = 16 << 20;
-/// Where the hook puts the indexes, below the folder.
+/// The folder into which the hook copies the indexes.
 const INDEXES: &str = "indexes";

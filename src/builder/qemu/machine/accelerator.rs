@@ -1,14 +1,14 @@
-//! Whether KVM works here.
-//!
-//! In: the device and the list of processors. Out: the accelerator. Deliberately asks for more than that the device
-//! opens: under some hypervisors it does and still cannot run an ordinary kernel, and then no processor has the flag.
+//! Chooses between KVM and emulation.
+//! Under some hypervisors /dev/kvm opens but cannot run an ordinary kernel.
+//! Then no processor has the flag `vmx` or `svm`.
 
 use std::fs::{self, OpenOptions};
 use std::path::Path;
 
 use super::arguments::Accelerator;
 
-/// KVM where `device` opens for reading and writing and a processor in `processors` has `vmx` or `svm`; else TCG.
+/// Returns KVM if `device` can be opened for reading and writing and a processor in `processors`
+/// has `vmx` or `svm`. Otherwise returns TCG.
 pub fn choose(device: &Path, processors: &Path) -> Accelerator {
     let opens = || {
         OpenOptions::new()

@@ -1,7 +1,6 @@
-//! The command line of a machine.
-//!
-//! In: what the machine is to be. Out: QEMU's arguments, always in the same order. Deliberately pure, and without any
-//! secret: those are in files that arguments name.
+//! Makes the command line of a VM.
+//! Takes the properties of the VM; returns QEMU's arguments, always in the same order.
+//! Performs no I/O. Secrets are in files that the arguments name.
 
 use std::path::{Path, PathBuf};
 
@@ -9,19 +8,21 @@ use crate::builder::Kernel;
 use crate::definition::{MachineSpec, Network};
 use crate::ssh;
 
-/// How the guest's processors run.
+/// The way in which the processors of the guest run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accelerator {
-    /// On this computer's own, through its kernel.
+    /// On the processors of the host.
     Kvm,
-    /// Translated: works everywhere, several times slower.
+    /// By emulation, which works everywhere and is several times slower.
     Tcg,
 }
 
 impl Accelerator {
-    /// The values of `-accel` and `-cpu`. Emulated processors lack three things that real ones are faster with: with `erms` and
-    /// `fsrm` the guest copies by one instruction that is translated to a loop over bytes (twice the time), `la57` makes
-    /// each look-up of a page a step longer.
+    /// Returns the values of `-accel` and `-cpu`.
+    ///
+    /// Emulation turns off three features that only help real processors. With `erms` and `fsrm`
+    /// the guest copies memory with one instruction that QEMU translates to a loop over bytes. With
+    /// `la57` each page walk has one more level.
     pub fn options(self) -> (&'static str, &'static str) {
         match self {
             Self::Kvm => ("kvm", "host"),
@@ -33,57 +34,58 @@ impl Accelerator {
     }
 }
 
-/// UEFI firmware of one machine.
+/// The UEFI firmware files of one VM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Uefi {
-    /// The firmware; shared, never written.
+    /// The firmware code, read-only and shared.
     pub code: PathBuf,
-    /// The machine's own variables.
+    /// The firmware variables of this VM.
     pub vars: PathBuf,
 }
 
-/// All that decides a machine's command line. Paths are relative to the folder that QEMU is started in, or absolute.
+/// The inputs of a VM's command line. Paths are absolute, or relative to the working directory of
+/// QEMU.
 #[derive(Clone, Debug)]
 pub struct Arguments<'a> {
-    /// The one argument that only this machine has: the run's id and the role.
+    /// A unique argument with the id of the run and the role, which identifies the process.
     pub marker: &'a str,
-    /// Processors, memory, network.
+    /// Processors, memory and network.
     pub spec: &'a MachineSpec,
-    /// How processors run.
+    /// KVM or emulation.
     pub accelerator: Accelerator,
-    /// The disk that the machine writes to, a qcow2 file.
+    /// The disk that the VM writes to, a qcow2 file.
     pub overlay: &'a Path,
-    /// UEFI firmware; none means BIOS.
+    /// The UEFI firmware; `None` means BIOS.
     pub uefi: Option<&'a Uefi>,
-    /// The disk's kernel, to be started at once.
+    /// The kernel for direct boot; `None` uses the boot loader on the disk.
     pub kernel: Option<&'a Kernel>,
-    /// File of an SMBIOS string with systemd credentials.
+    /// The file with an SMBIOS string of systemd credentials.
     pub credential: Option<&'a Path>,
-    /// Image of a NoCloud seed.
+    /// The disk image of a NoCloud seed.
     pub cloud_seed: Option<&'a Path>,
-    /// Raw disk with a node's identity.
+    /// The raw disk with the identity archive of a node.
     pub identity: Option<&'a Path>,
-    /// Raw disk that uploads go by.
+    /// The raw upload disk.
     pub upload: Option<&'a Path>,
-    /// File that the serial console is written to.
+    /// The file that receives the serial console.
     pub serial: &'a Path,
-    /// The control connection's socket.
+    /// The socket of the control connection.
     pub control: &'a Path,
-    /// The socket of a serial port that the guest takes keys from, once it runs.
+    /// The socket of the serial port on which a running guest receives keys.
     pub keys: Option<&'a Path>,
-    /// The socket that the memory of a machine of the same kind is to come by; without one it starts as computers do.
+    /// The socket from which QEMU reads the memory of a VM snapshot; `None` boots the VM.
     pub memory: Option<&'a Path>,
 }
 
 impl Arguments<'_> {
-    /// The arguments, in order.
+    /// Returns the arguments, in order.
     pub fn list(&self) -> Vec<String> {
         let mut list = List::default();
         self.computer(&mut list);
         self.disks(&mut list);
         self.network(&mut list);
         if let Some(kernel) = self.kernel {
-            // These are whole values of theirs: commas mean nothing in them.
+            // These options take a whole argument, so commas need no escape.
             list.add("-kernel", kernel.image.display().to_string());
             list.add("-initrd", kernel.initrd.display().to_string());
             list.add("-append", kernel.arguments.clone());
@@ -138,16 +140,16 @@ impl Arguments<'_> {
                 );
             }
         }
-        // The overlay goes with the run: nothing of it needs to survive a crash of this computer.
+        // The overlay is deleted after the run, so it need not survive a crash of the host.
         let options = "if=none,id=disk,node-name=disk-0,format=qcow2,cache=unsafe,discard=unmap,detect-zeroes=unmap";
         let overlay = escaped(self.overlay);
         list.add("-drive", format!("{options},file={overlay}"));
-        // A kernel of its own is the first thing to start; two cannot be.
-        let place = match self.kernel {
+        // A kernel for direct boot already has the first boot index.
+        let boot_index = match self.kernel {
             Some(_) => "",
             None => ",bootindex=0",
         };
-        list.add("-device", format!("virtio-blk-pci,drive=disk{place}"));
+        list.add("-device", format!("virtio-blk-pci,drive=disk{boot_index}"));
         let read_only = [
             ("cloud", "vault-bake-cloud", self.cloud_seed),
             ("seed", "vault-bake-seed", self.identity),
@@ -172,12 +174,12 @@ impl Arguments<'_> {
             Network::Outbound => "off",
             Network::None => "on",
         };
-        // Port 0 lets the system choose; QEMU tells which it was.
+        // With port 0 the host chooses a free port, which QEMU reports later.
         list.add(
             "-netdev",
             format!("user,id=net,ipv6=off,restrict={restrict},hostfwd=tcp:127.0.0.1:0-:22"),
         );
-        // Without its ROM the firmware does not try to boot from the network.
+        // Without the ROM of the network card, the firmware does not try to boot from the network.
         list.add("-device", "virtio-net-pci,netdev=net,romfile=");
     }
 }
@@ -185,7 +187,6 @@ impl Arguments<'_> {
 /// The name of the serial port in the guest: `/dev/virtio-ports/…`.
 pub(super) const KEYS_PORT: &str = "vault-bake-keys";
 
-/// Arguments so far.
 #[derive(Default)]
 struct List(Vec<String>);
 
@@ -196,7 +197,7 @@ impl List {
     }
 }
 
-/// A path within an option: QEMU reads two commas as one.
+/// Escapes a path inside an option value: QEMU reads two commas as one.
 fn escaped(path: &Path) -> String {
     path.display().to_string().replace(',', ",,")
 }

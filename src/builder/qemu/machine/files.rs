@@ -1,7 +1,6 @@
-//! The files that a machine is started with, in the run's work folder.
-//!
-//! In: the disk, keys, an identity. Out: names of files below the work folder, those with secrets readable by us
-//! alone. Deliberately never writes to the disk that the machine starts from.
+//! Makes the files that a VM is started with, in the run's work folder.
+//! Takes the disk, keys and an identity archive; returns file names. The base disk is only read.
+//! Files with secrets can be read only by the user of this process.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -10,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::arguments::{Accelerator, Uefi};
 use super::run_files::{self, Part};
-use super::{Launch, Way};
+use super::{Launch, StartMode};
 use crate::builder::access::{self, Purpose};
 use crate::builder::qemu::snapshot_cache::Snapshot;
 use crate::builder::qemu::{QemuOptions, disk_image};
@@ -20,7 +19,7 @@ use crate::plan::PlannedMachine;
 use crate::process::{LAST_LINES, Program};
 use crate::wait::Interrupt;
 
-/// The files of one machine, relative to the work folder.
+/// The files of one VM, relative to the work folder.
 pub(super) struct Files {
     pub overlay: PathBuf,
     pub uefi: Option<Uefi>,
@@ -28,18 +27,17 @@ pub(super) struct Files {
     pub cloud_seed: Option<PathBuf>,
     pub identity: Option<PathBuf>,
     pub upload: Option<PathBuf>,
-    /// The socket that keys come by.
+    /// The socket of the key channel.
     pub keys: Option<PathBuf>,
-    /// The socket that memory comes by.
+    /// The socket from which QEMU reads the memory of a VM snapshot.
     pub memory: Option<PathBuf>,
 }
 
 impl Files {
-    /// Makes all that a machine asks for that comes to run in this `way`, in its work folder. An earlier start of it may have
-    /// failed at any point.
-    pub async fn make(launch: &Launch<'_>, way: Way<'_>) -> Result<Self, BuilderError> {
+    /// Makes the files for a start in this `mode`. Removes files of an earlier attempt before.
+    pub async fn make(launch: &Launch<'_>, mode: StartMode<'_>) -> Result<Self, BuilderError> {
         let Launch {
-            settings,
+            options,
             boot,
             accelerator,
             work,
@@ -47,84 +45,85 @@ impl Files {
             ..
         } = launch;
         run_files::clear(boot.role, work)?;
-        let (credential, cloud_seed) = match (boot.disk.access, way) {
-            (_, Way::Resume(_)) => (None, None),
+        let (credential, cloud_seed) = match (boot.disk.access, mode) {
+            (_, StartMode::Resume(_)) => (None, None),
             (AccessBy::Credentials, _) => (Some(credential(boot, *accelerator, work)?), None),
             (AccessBy::CustomData, _) => return Err(BuilderError::OtherBuilder),
             (AccessBy::CloudInit, _) => {
-                let seed = cloud_seed(settings, boot, work, interrupt).await?;
+                let seed = cloud_seed(options, boot, work, interrupt).await?;
                 (None, Some(seed))
             }
         };
-        let overlay = match way {
-            Way::Boot | Way::BootToSuspend => overlay(settings, boot, work, interrupt).await?,
-            Way::Resume(kept) => resumed_overlay(kept, boot, work)?,
+        let overlay = match mode {
+            StartMode::Boot | StartMode::BootToSave => {
+                overlay(options, boot, work, interrupt).await?
+            }
+            StartMode::Resume(snapshot) => resumed_overlay(snapshot, boot, work)?,
         };
         Ok(Self {
             overlay,
             uefi: match boot.disk.firmware {
                 Firmware::Bios => None,
-                Firmware::Uefi => Some(uefi(settings, boot.role, work)?),
+                Firmware::Uefi => Some(uefi(options, boot.role, work)?),
             },
             credential,
             cloud_seed,
             identity: identity(boot, work)?,
-            upload: upload(boot, work)?,
-            keys: match way {
-                Way::Boot => None,
-                Way::BootToSuspend | Way::Resume(_) => Some(Part::Keys.of(boot.role)),
+            upload: upload_disk(boot, work)?,
+            keys: match mode {
+                StartMode::Boot => None,
+                StartMode::BootToSave | StartMode::Resume(_) => Some(Part::Keys.name(boot.role)),
             },
-            memory: match way {
-                Way::Boot | Way::BootToSuspend => None,
-                Way::Resume(_) => Some(Part::Memory.of(boot.role)),
+            memory: match mode {
+                StartMode::Boot | StartMode::BootToSave => None,
+                StartMode::Resume(_) => Some(Part::Memory.name(boot.role)),
             },
         })
     }
 }
 
-/// The machine's shape, where it is one of this computer.
-pub fn shape<'a>(boot: &Boot<'a>) -> Result<&'a MachineSpec, BuilderError> {
+/// Returns the VM's size and network, or an error for a VM of another builder.
+pub fn spec<'a>(boot: &Boot<'a>) -> Result<&'a MachineSpec, BuilderError> {
     match boot.machine {
         PlannedMachine::Qemu(machine) => Ok(machine),
         PlannedMachine::Azure(_) => Err(BuilderError::OtherBuilder),
     }
 }
 
-/// Makes the overlay that the machine writes to.
+/// Makes the overlay that the VM writes to.
 async fn overlay(
-    settings: &QemuOptions,
+    options: &QemuOptions,
     boot: &Boot<'_>,
     work: &Path,
     interrupt: &Interrupt,
 ) -> Result<PathBuf, BuilderError> {
     let disk = boot.disk.file()?;
-    let machine = shape(boot)?;
-    let facts = disk_image::facts(&settings.tools, &disk.path, interrupt).await?;
-    let refuse = |why| BuilderError::Image {
-        path: disk.path.clone(),
-        why,
-    };
+    let machine = spec(boot)?;
+    let facts = disk_image::facts(&options.tools, &disk.path, interrupt).await?;
     if facts.format != disk.format {
-        return Err(refuse(format!(
-            "its format is {}; expected {}",
-            facts.format, disk.format
-        )));
+        return Err(BuilderError::Image {
+            path: disk.path.clone(),
+            why: format!(
+                "the image format is {}; expected {}",
+                facts.format, disk.format
+            ),
+        });
     }
     let size_bytes = u64::from(machine.disk_gib) << 30;
     if facts.virtual_size_bytes > size_bytes {
-        let least_gib = facts.virtual_size_bytes.div_ceil(1 << 30);
-        return Err(refuse(format!(
-            "the disk in it is larger than the machine's {} GiB: set disk_gib to at least {least_gib}",
-            machine.disk_gib
-        )));
+        return Err(BuilderError::DiskTooSmall {
+            path: disk.path.clone(),
+            disk_gib: machine.disk_gib,
+            least_gib: facts.virtual_size_bytes.div_ceil(1 << 30),
+        });
     }
-    let name = Part::Overlay.of(boot.role);
+    let name = Part::Overlay.name(boot.role);
     let base = fs::canonicalize(&disk.path).map_err(BuilderError::file(&disk.path))?;
     let (format, below) = match boot.layer {
         Some(layer) => ("qcow2", layer.disk.clone()),
         None => (disk.format.as_str(), base),
     };
-    Program::new(&settings.tools.qemu_img)
+    Program::new(&options.tools.qemu_img)
         .args(["create", "-q", "-f", "qcow2", "-F", format, "-b"])
         .arg(below)
         .arg(&name)
@@ -135,54 +134,58 @@ async fn overlay(
     Ok(name)
 }
 
-/// A copy of what a suspended machine wrote, for one that goes on there.
-fn resumed_overlay(kept: &Snapshot, boot: &Boot<'_>, work: &Path) -> Result<PathBuf, BuilderError> {
-    let name = Part::Overlay.of(boot.role);
-    fs::copy(&kept.overlay, work.join(&name)).map_err(BuilderError::file(&kept.overlay))?;
+/// Copies the overlay of a VM snapshot for a VM that resumes from it.
+fn resumed_overlay(
+    snapshot: &Snapshot,
+    boot: &Boot<'_>,
+    work: &Path,
+) -> Result<PathBuf, BuilderError> {
+    let name = Part::Overlay.name(boot.role);
+    fs::copy(&snapshot.overlay, work.join(&name)).map_err(BuilderError::file(&snapshot.overlay))?;
     Ok(name)
 }
 
-/// What firmware a machine gets: its variables in the file `vars`.
+/// Returns the firmware files of a VM, with its variables in the file `vars`.
 pub fn firmware(
-    settings: &QemuOptions,
+    options: &QemuOptions,
     firmware: Firmware,
     vars: &Path,
 ) -> Result<Option<Uefi>, BuilderError> {
     Ok(match firmware {
         Firmware::Bios => None,
         Firmware::Uefi => Some(Uefi {
-            code: firmware_pair(settings)?.0.clone(),
+            code: firmware_pair(options)?.0.clone(),
             vars: vars.to_owned(),
         }),
     })
 }
 
-/// The first pair of UEFI firmware that is there.
-fn firmware_pair(settings: &QemuOptions) -> Result<&(PathBuf, PathBuf), BuilderError> {
-    let mut pairs = settings.ovmf.iter();
-    let there = |(code, vars): &&(PathBuf, PathBuf)| code.is_file() && vars.is_file();
-    pairs.find(there).ok_or_else(|| {
-        let looked: Vec<String> = settings
+/// Returns the first existing pair of UEFI firmware files.
+fn firmware_pair(options: &QemuOptions) -> Result<&(PathBuf, PathBuf), BuilderError> {
+    let mut pairs = options.ovmf.iter();
+    let exists = |(code, vars): &&(PathBuf, PathBuf)| code.is_file() && vars.is_file();
+    pairs.find(exists).ok_or_else(|| {
+        let searched: Vec<String> = options
             .ovmf
             .iter()
             .map(|(code, _)| code.display().to_string())
             .collect();
         BuilderError::Missing {
-            what: format!("UEFI firmware ({})", looked.join(" or ")),
+            what: format!("UEFI firmware ({})", searched.join(" or ")),
             package: "ovmf",
         }
     })
 }
 
-/// Finds UEFI firmware, and gives the machine variables of its own.
-fn uefi(settings: &QemuOptions, role: &str, work: &Path) -> Result<Uefi, BuilderError> {
-    let (code, vars) = firmware_pair(settings)?;
-    let name = Part::FirmwareVariables.of(role);
-    let own = work.join(&name);
+/// Finds UEFI firmware, and copies its variables for this VM.
+fn uefi(options: &QemuOptions, role: &str, work: &Path) -> Result<Uefi, BuilderError> {
+    let (code, vars) = firmware_pair(options)?;
+    let name = Part::FirmwareVariables.name(role);
+    let copy = work.join(&name);
     let mut source = File::open(vars).map_err(BuilderError::file(vars))?;
-    create(&own)
+    create(&copy)
         .and_then(|mut file| std::io::copy(&mut source, &mut file))
-        .map_err(BuilderError::file(&own))?;
+        .map_err(BuilderError::file(&copy))?;
     Ok(Uefi {
         code: code.clone(),
         vars: name,
@@ -195,7 +198,7 @@ fn credential(
     accelerator: Accelerator,
     work: &Path,
 ) -> Result<PathBuf, BuilderError> {
-    let name = Part::Credential.of(boot.role);
+    let name = Part::Credential.name(boot.role);
     let purpose = match boot.role {
         "build" => Purpose::Build {
             emulated: accelerator == Accelerator::Tcg,
@@ -209,13 +212,13 @@ fn credential(
 
 /// Makes a NoCloud seed: a FAT image with the label that cloud-init looks for.
 async fn cloud_seed(
-    settings: &QemuOptions,
+    options: &QemuOptions,
     boot: &Boot<'_>,
     work: &Path,
     interrupt: &Interrupt,
 ) -> Result<PathBuf, BuilderError> {
-    let name = Part::CloudSeed.of(boot.role);
-    let folder = work.join(Part::CloudFolder.of(boot.role));
+    let name = Part::CloudSeed.name(boot.role);
+    let folder = work.join(Part::CloudFolder.name(boot.role));
     fs::create_dir(&folder).map_err(BuilderError::file(&folder))?;
     let instance = format!("{}-{}", super::run_of(work), boot.role);
     write(
@@ -230,7 +233,7 @@ async fn cloud_seed(
     create(&image)
         .and_then(|file| file.set_len(SEED_SECTORS * 512))
         .map_err(BuilderError::file(&image))?;
-    let tools = &settings.tools;
+    let tools = &options.tools;
     Program::new(&tools.mformat)
         .arg("-i")
         .arg(&name)
@@ -253,25 +256,25 @@ async fn cloud_seed(
     Ok(name)
 }
 
-/// Writes a node's identity as a raw disk: the archive, filled up to whole sectors.
+/// Writes the identity archive as a raw disk, padded to whole sectors.
 fn identity(boot: &Boot<'_>, work: &Path) -> Result<Option<PathBuf>, BuilderError> {
     let Some(archive) = boot.identity else {
         return Ok(None);
     };
-    let name = Part::Identity.of(boot.role);
+    let name = Part::Identity.name(boot.role);
     let mut content = archive.to_vec();
     content.resize(content.len().next_multiple_of(512).max(512), 0);
     write(&work.join(&name), &content)?;
     Ok(Some(name))
 }
 
-/// Makes the disk that uploads go by, with nothing on it yet. Machines that are tried get little, and see only what a node
-/// would.
-fn upload(boot: &Boot<'_>, work: &Path) -> Result<Option<PathBuf>, BuilderError> {
+/// Makes an empty upload disk for a build VM. The VM of a boot test has none, so that it has the
+/// same disks as a node.
+fn upload_disk(boot: &Boot<'_>, work: &Path) -> Result<Option<PathBuf>, BuilderError> {
     if boot.role != "build" {
         return Ok(None);
     }
-    let name = Part::Upload.of(boot.role);
+    let name = Part::Upload.name(boot.role);
     let path = work.join(&name);
     create(&path)
         .and_then(|file| file.set_len(UPLOAD_BYTES))
@@ -279,7 +282,7 @@ fn upload(boot: &Boot<'_>, work: &Path) -> Result<Option<PathBuf>, BuilderError>
     Ok(Some(name))
 }
 
-/// A new file that nobody but us can read.
+/// Creates a file that only the user of this process can read.
 pub fn create(path: &Path) -> std::io::Result<File> {
     OpenOptions::new()
         .write(true)
@@ -294,7 +297,7 @@ fn write(path: &Path, content: &[u8]) -> Result<(), BuilderError> {
         .map_err(BuilderError::file(path))
 }
 
-/// The last lines of a serial console, without control characters.
+/// Returns the last lines of a serial console, without control characters.
 pub(super) fn console(serial: &Path) -> Vec<String> {
     let mut end = Vec::new();
     let read = File::open(serial).and_then(|mut file| {
@@ -303,10 +306,10 @@ pub(super) fn console(serial: &Path) -> Vec<String> {
         file.read_to_end(&mut end)
     });
     if read.is_err() {
-        // A machine that never ran has no console.
+        // A VM that did not start has no console.
         return Vec::new();
     }
-    let text = plain(&String::from_utf8_lossy(&end));
+    let text = strip_control(&String::from_utf8_lossy(&end));
     let lines: Vec<&str> = text
         .lines()
         .map(str::trim_end)
@@ -316,15 +319,15 @@ pub(super) fn console(serial: &Path) -> Vec<String> {
     lines[first..].iter().map(ToString::to_string).collect()
 }
 
-/// `text` without terminal control sequences and other control characters but line ends.
-fn plain(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
+/// Removes terminal control sequences and control characters, except line ends.
+fn strip_control(text: &str) -> String {
+    let mut stripped = String::with_capacity(text.len());
     let mut characters = text.chars().peekable();
     while let Some(character) = characters.next() {
         match character {
             '\u{1b}' => {
                 if characters.next_if_eq(&'[').is_some() {
-                    // A sequence ends with its first letter or `@`, `~` and the like.
+                    // A control sequence ends with the first character from `@` to `~`.
                     for inner in characters.by_ref() {
                         if ('@'..='~').contains(&inner) {
                             break;
@@ -334,18 +337,18 @@ fn plain(text: &str) -> String {
                     characters.next();
                 }
             }
-            '\n' => plain.push('\n'),
-            '\t' => plain.push(' '),
+            '\n' => stripped.push('\n'),
+            '\t' => stripped.push(' '),
             character if character.is_control() => {}
-            character => plain.push(character),
+            character => stripped.push(character),
         }
     }
-    plain
+    stripped
 }
 
-/// The seed's size: 1 MiB.
+/// The size of a NoCloud seed, in sectors: 1 MiB.
 const SEED_SECTORS: u64 = 2048;
-/// More than any upload; the file has holes, and takes what is written to it.
+/// The size of the sparse upload disk, in bytes: more than any upload.
 const UPLOAD_BYTES: u64 = 16 << 30;
-/// How much of the console's end is looked at, in bytes.
+/// The size of the console's end that is read, in bytes.
 const CONSOLE_BYTES: u64 = 16 << 10;

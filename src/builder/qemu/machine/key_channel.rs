@@ -1,7 +1,6 @@
-//! How keys get into a machine that runs already: by a serial port of its own, which a unit in it waits at.
-//!
-//! In: a machine whose system is up. Out: one that stands still without any key, and later one that answers with new ones.
-//! The unit lives in memory alone. Deliberately has the guest say each time that it is done: nothing is guessed from time.
+//! The key channel: a serial port on which a unit in a running guest receives keys.
+//! Prepares a booted guest for a VM snapshot without keys, and later gives it the keys of a run.
+//! The guest confirms each step with a line on the port. The unit exists only in memory.
 
 use std::io;
 use std::path::Path;
@@ -18,10 +17,12 @@ use crate::secret::Secret;
 use crate::ssh::{Script, quote};
 use crate::wait::{Interrupt, Poll, Wait, WaitError};
 
-/// Has the guest get ready to be suspended, once all of its units have started, or some of them wait for what does not come. Timers stay quiet until it is restarted: time
-/// jumps when it resumes.
+/// Returns the script that prepares the guest for a VM snapshot, after its units have started or a
+/// time limit has passed.
+///
+/// It stops all timers until the next restart, because the clock jumps when the VM resumes.
 pub(super) fn standby_script() -> Script {
-    let unit = unit();
+    let unit = unit_script();
     let text = format!(
         "timeout 60 systemctl is-system-running --wait >/dev/null || true\n\
          systemctl stop '*.timer'\n\
@@ -36,10 +37,13 @@ pub(super) fn standby_script() -> Script {
     }
 }
 
-/// What the unit does. The port reads as empty until somebody listens at its other end, so it is asked again. The generator of
-/// random numbers is the same whenever this machine resumes, so it is fed with what only this run knows, and seeded anew
-/// (`RNDRESEEDCRNG` of linux/random.h). The kernel's clock stood still, the computer's did not.
-fn unit() -> String {
+/// Returns the script of the unit.
+///
+/// - The port reads as empty until the host connects to it, so the script polls it.
+/// - The random number generator has the same state after each resume. The script feeds it the keys
+///   of this run and reseeds it (`RNDRESEEDCRNG` of linux/random.h).
+/// - The kernel's clock stopped in the VM snapshot, so the script sets it from the hardware clock.
+fn unit_script() -> String {
     format!(
         r#"set -eu
 port=/dev/virtio-ports/{KEYS_PORT}
@@ -65,29 +69,30 @@ echo {STARTED} >"$port"
 /// The host's end of the port.
 pub(super) struct KeyChannel {
     stream: UnixStream,
-    said: String,
+    received: String,
 }
 
 impl KeyChannel {
-    /// Connects to the socket `name` of a machine in `folder`.
+    /// Connects to the socket `name` in the `folder` of a VM.
     pub async fn connect(folder: &Path, name: &Path) -> io::Result<Self> {
         Ok(Self {
             stream: socket::connect(folder, name).await?,
-            said: String::new(),
+            received: String::new(),
         })
     }
 
-    /// Waits until the guest stands by without any key.
+    /// Waits until the guest has removed its keys and waits for new ones.
     pub async fn wait_until_ready(
         &mut self,
         events: &Events,
         interrupt: &Interrupt,
     ) -> Result<(), BuilderError> {
-        self.read_line(STANDING_BY, STAND_BY_TIMEOUT, events, interrupt)
+        self.wait_for_line(STANDING_BY, STAND_BY_TIMEOUT, events, interrupt)
             .await
     }
 
-    /// Gives it keys (lines for systemd-tmpfiles, in base64), and waits until it answers with them.
+    /// Sends keys (lines for systemd-tmpfiles, in base64), and waits until the guest has started
+    /// sshd with them.
     pub async fn send_keys(
         &mut self,
         keys: &Secret,
@@ -96,63 +101,65 @@ impl KeyChannel {
     ) -> Result<(), BuilderError> {
         let line = Secret::new(format!("{}\n", keys.expose()));
         let sent = interrupt.or(self.stream.write_all(line.expose().as_bytes()));
-        sent.await?.map_err(|error| refused(error.to_string()))?;
-        self.read_line(STARTED, HAND_OVER_TIMEOUT, events, interrupt)
+        sent.await?
+            .map_err(|error| control_error(error.to_string()))?;
+        self.wait_for_line(STARTED, SEND_KEYS_TIMEOUT, events, interrupt)
             .await
     }
 
-    async fn read_line(
+    async fn wait_for_line(
         &mut self,
-        word: &str,
+        line: &str,
         timeout: Duration,
         events: &Events,
         interrupt: &Interrupt,
     ) -> Result<(), BuilderError> {
-        let heard = Wait::new(format!("the machine to say `{word}`"), timeout)
+        let received = Wait::new(format!("the VM to report `{line}`"), timeout)
             .pausing(Duration::from_millis(20), Duration::from_millis(100))
             .until(events, interrupt, || {
-                let seen = self.look(word);
-                async { seen }
+                let poll = self.poll_line(line);
+                async { poll }
             })
             .await;
-        heard.map_err(|error| match error {
+        received.map_err(|error| match error {
             WaitError::Interrupted(error) => error.into(),
-            WaitError::Never(why) => refused(why),
+            WaitError::Never(why) => control_error(why),
             WaitError::Deadline { .. } => BuilderError::Late(error.to_string()),
         })
     }
 
-    fn look(&mut self, word: &str) -> Poll<(), String> {
+    fn poll_line(&mut self, expected: &str) -> Poll<(), String> {
         let mut buffer = [0; 256];
         match self.stream.try_read(&mut buffer) {
-            Ok(0) => return Poll::Never("QEMU closed its port for keys".to_owned()),
+            Ok(0) => return Poll::Never("QEMU closed the key channel".to_owned()),
             Ok(read) => self
-                .said
+                .received
                 .push_str(&String::from_utf8_lossy(&buffer[..read])),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Poll::Never(error.to_string()),
         }
-        match self.said.lines().any(|line| line == word) {
-            true => Poll::Ready(()),
-            false => Poll::NotYet(format!("it said {:?}", self.said.trim_end())),
+        if self.received.lines().any(|line| line == expected) {
+            Poll::Ready(())
+        } else {
+            Poll::NotYet(format!("it reported {:?}", self.received.trim_end()))
         }
     }
 }
 
-fn refused(why: String) -> BuilderError {
+fn control_error(why: String) -> BuilderError {
     BuilderError::Control {
         machine: "build".to_owned(),
         why,
     }
 }
 
-/// A tmpfs, so it goes with the machine.
+/// A path on a tmpfs, so the script is not on the disk.
 const UNIT_SCRIPT: &str = "/run/vault-bake-stand-by.sh";
 const STANDING_BY: &str = "standing-by";
 const STARTED: &str = "started";
-/// All units of a slow machine.
+/// The time for the start of all units on a slow host.
 const UP_TIMEOUT: Duration = Duration::from_secs(180);
-/// Services that end, and a disk that is written to.
+/// The time for stopping services and syncing the disk.
 const STAND_BY_TIMEOUT: Duration = Duration::from_secs(60);
-/// Some ten programs start, in a machine whose emulator has to translate all of them anew.
-const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(60);
+/// The time for about ten programs, whose code the new emulator must translate again.
+const SEND_KEYS_TIMEOUT: Duration = Duration::from_secs(60);

@@ -1,7 +1,5 @@
-//! The files that a machine's disk consists of, and how more come to be while it runs.
-//!
-//! In: a running machine. Out: all that was written to its disk so far as a layer in the cache; the machine goes on
-//! writing to a new overlay of it. Deliberately keeps the guest out of it: it neither stops nor notices.
+//! Saves the changes on the disk of a running VM as a layer in the cache.
+//! The VM then writes to a new overlay of that layer. The guest keeps running and does not notice.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,27 +14,27 @@ use crate::builder::{Boot, BuilderError, DiskFile, Made};
 use crate::process::Program;
 use crate::wait::Interrupt;
 
-/// What a machine's disk consists of.
+/// The files of a VM's disk.
 pub(in crate::builder::qemu) struct Disks {
-    /// What it writes to.
+    /// The file that the VM writes to.
     overlay: PathBuf,
-    /// What that builds on, the base first.
+    /// The files below the overlay, the base first.
     below: Vec<PathBuf>,
     base: DiskFile,
-    /// Of the disk, in bytes.
+    /// The size of the disk, in bytes.
     size_bytes: u64,
-    /// The layer that the overlay builds on, where it is one.
+    /// The layer below the overlay; `None` if it is the base.
     top: Option<layer_cache::Name>,
-    /// The last layer, while it is being recorded.
+    /// The task that records the last layer.
     recording: Option<JoinHandle<Result<layer_cache::Name, BuilderError>>>,
-    /// How many layers this machine left.
-    kept: usize,
-    /// While the machine is there no layer is removed.
+    /// The number of layers that this VM has saved.
+    saved: usize,
+    /// A shared lock. No layer is removed from the cache while it is locked.
     in_use: Option<Arc<fs::File>>,
 }
 
 impl Disks {
-    /// Of a machine that starts with `overlay`.
+    /// Returns the files of a VM that starts with `overlay`.
     pub fn new(overlay: PathBuf, boot: &Boot<'_>) -> Result<Self, BuilderError> {
         let base = boot.disk.file()?.clone();
         let mut below = vec![base.path.clone()];
@@ -46,20 +44,19 @@ impl Disks {
             overlay,
             below,
             base,
-            size_bytes: u64::from(super::files::shape(boot)?.disk_gib) << 30,
+            size_bytes: u64::from(super::files::spec(boot)?.disk_gib) << 30,
             top: last.map(|file| (file.made.key, file.sha256)),
             recording: None,
-            kept: 0,
+            saved: 0,
             in_use: boot.layer.and_then(|layer| layer.in_use.clone()),
         })
     }
 
-    /// What the machine writes to.
     pub fn overlay(&self) -> &Path {
         &self.overlay
     }
 
-    /// All files, as far as they are known by name.
+    /// Returns all files above the start layer, that layer and the base.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         self.below
             .iter()
@@ -80,7 +77,7 @@ impl Disks {
 }
 
 impl QemuMachine {
-    /// Waits until the last layer is recorded, or could not be.
+    /// Waits until the last layer is recorded, and ignores an error.
     pub(in crate::builder::qemu) async fn finish_recording(&mut self) {
         if let Some(recording) = self.disks.recording.take() {
             let _ = recording.await;
@@ -88,9 +85,10 @@ impl QemuMachine {
     }
 }
 
-/// Makes a layer of what `machine` wrote so far. Reading it through and recording it goes on beside the machine.
+/// Saves the changes on the disk of `machine` as a layer. Hashing and recording continue in a
+/// background task.
 pub(in crate::builder::qemu) async fn keep_layer(
-    settings: &QemuOptions,
+    options: &QemuOptions,
     machine: &mut QemuMachine,
     made: Made,
     interrupt: &Interrupt,
@@ -98,26 +96,27 @@ pub(in crate::builder::qemu) async fn keep_layer(
     let disks = &mut machine.disks;
     disks.finish_layer(interrupt).await?;
     if disks.in_use.is_none() {
-        disks.in_use = Some(Arc::new(layer_cache::hold(settings)?));
+        disks.in_use = Some(Arc::new(layer_cache::lock_shared(options)?));
     }
-    let folder = layer_cache::folder(settings);
+    let folder = layer_cache::folder(options);
     let folder = fs::canonicalize(&folder).map_err(BuilderError::file(&folder))?;
     capture::need_space(&folder, LEAST_MIB)?;
-    let number = disks.kept + 1;
-    let kept = folder.join(format!("{}-{number}.qcow2", made.run));
+    let number = disks.saved + 1;
+    let layer_path = folder.join(format!("{}-{number}.qcow2", made.run));
     let overlay = disks
         .overlay
         .with_file_name(format!("overlay-{}-{number}.qcow2", machine.role));
-    // QEMU has the file below open already, by another name, and reads nothing of what its header says here.
-    Program::new(&settings.tools.qemu_img)
+    // QEMU already has the backing file open under another name, and does not read this path from
+    // the header.
+    Program::new(&options.tools.qemu_img)
         .args(["create", "-q", "-u", "-f", "qcow2", "-F", "qcow2", "-b"])
-        .arg(&kept)
+        .arg(&layer_path)
         .arg(&overlay)
         .arg(disks.size_bytes.to_string())
         .run(interrupt)
         .await?;
     let node = format!("disk-{number}");
-    let added = json!({
+    let new_node = json!({
         "driver": "qcow2", "node-name": node, "backing": null, "discard": "unmap", "detect-zeroes": "unmap",
         "cache": {"direct": false, "no-flush": true},
         "file": {
@@ -125,21 +124,21 @@ pub(in crate::builder::qemu) async fn keep_layer(
             "cache": {"direct": false, "no-flush": true},
         },
     });
-    let snapshot = json!({"node": format!("disk-{}", disks.kept), "overlay": node});
-    for (command, arguments) in [("blockdev-add", added), ("blockdev-snapshot", snapshot)] {
-        let done = machine.qmp.run(command, arguments).await;
-        done.map_err(|error| BuilderError::Control {
+    let snapshot = json!({"node": format!("disk-{}", disks.saved), "overlay": node});
+    for (command, arguments) in [("blockdev-add", new_node), ("blockdev-snapshot", snapshot)] {
+        let reply = machine.qmp.run(command, arguments).await;
+        reply.map_err(|error| BuilderError::Control {
             machine: machine.role.clone(),
             why: error.to_string(),
         })?;
     }
-    fs::rename(&disks.overlay, &kept).map_err(BuilderError::file(&kept))?;
+    fs::rename(&disks.overlay, &layer_path).map_err(BuilderError::file(&layer_path))?;
     disks.overlay = overlay;
-    disks.below.push(kept.clone());
-    disks.kept = number;
+    disks.below.push(layer_path.clone());
+    disks.saved = number;
     let layer = layer_cache::Unrecorded {
         made,
-        path: kept,
+        path: layer_path,
         below: disks.top,
         base: disks.base.clone(),
     };
@@ -149,5 +148,5 @@ pub(in crate::builder::qemu) async fn keep_layer(
     Ok(())
 }
 
-/// A layer is not begun with less room than this for what comes after it, in MiB.
+/// The free space for the next overlay, in MiB. No layer is saved with less.
 const LEAST_MIB: u64 = 512;

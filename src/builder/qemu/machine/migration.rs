@@ -1,6 +1,5 @@
-//! Memory of machines, to files and from them, by a socket: QEMU takes it for a move to another computer.
-//!
-//! In: a machine that stands still, or one that was started without any. Out: its memory and devices, hashed on the way.
+//! Saves and loads the memory of a paused VM, as a QEMU migration over a local socket.
+//! Returns the SHA-256 of the memory and device state, computed during the transfer.
 
 use std::fs::File;
 use std::path::Path;
@@ -17,26 +16,27 @@ use crate::builder::qemu::{cache, capture, socket};
 use crate::digest::{Digest, Hashing};
 use crate::wait::{Poll, Wait, WaitError};
 
-/// Writes memory and devices of a machine that stands still to the file `to`, which is new. The SHA-256 of it.
+/// Writes memory and device state of a paused VM to the new file `to`. Returns their SHA-256.
 pub(super) async fn save(
     launch: &Launch<'_>,
     machine: &mut QemuMachine,
     to: &Path,
 ) -> Result<Digest, BuilderError> {
     let folder = to.parent().unwrap_or(Path::new("."));
-    let most_mib = u64::from(files::shape(&launch.boot)?.memory_mib);
-    capture::need_space(folder, most_mib)?;
-    let name = Part::Memory.of(launch.boot.role);
-    let listener = socket::listen(launch.work, &name).map_err(|error| machine.refusal(error))?;
+    let max_mib = u64::from(files::spec(&launch.boot)?.memory_mib);
+    capture::need_space(folder, max_mib)?;
+    let name = Part::Memory.name(launch.boot.role);
+    let listener =
+        socket::listen(launch.work, &name).map_err(|error| machine.control_error(error))?;
     machine
         .control(
             "migrate-set-parameters",
-            json!({"max-bandwidth": UNBOUNDED}),
+            json!({"max-bandwidth": MAX_BANDWIDTH}),
         )
         .await?;
     let uri = format!("unix:{}", name.display());
     machine.control("migrate", json!({"uri": uri})).await?;
-    let stream = accepted(launch, machine, &listener).await?;
+    let stream = accept(launch, machine, &listener).await?;
     let path = to.to_owned();
     let receiving = cache::blocking(launch.interrupt, move || {
         let receive = || {
@@ -51,15 +51,16 @@ pub(super) async fn save(
     Ok(memory_sha256)
 }
 
-/// Gives a machine that waits for it the memory in the file `from`. The SHA-256 of what it was given.
+/// Sends the memory in the file `from` to a VM that waits for it. Returns the SHA-256 of the sent
+/// bytes.
 pub(super) async fn load(
     launch: &Launch<'_>,
     machine: &mut QemuMachine,
     from: &Path,
 ) -> Result<Digest, BuilderError> {
     let content = File::open(from).map_err(BuilderError::file(from))?;
-    let socket = socket::connect(launch.work, &Part::Memory.of(launch.boot.role)).await;
-    let socket = socket.map_err(|error| machine.refusal(error))?;
+    let socket = socket::connect(launch.work, &Part::Memory.name(launch.boot.role)).await;
+    let socket = socket.map_err(|error| machine.control_error(error))?;
     let path = from.to_owned();
     let sending = cache::blocking(launch.interrupt, move || {
         let send = || {
@@ -72,27 +73,27 @@ pub(super) async fn load(
     sending.await
 }
 
-/// Waits until `command` answers with this status.
+/// Waits until the reply to `command` has the status `expected`.
 pub(super) async fn until_status(
     launch: &Launch<'_>,
     machine: &mut QemuMachine,
     command: &str,
-    wanted: &str,
+    expected: &str,
 ) -> Result<(), BuilderError> {
-    // A look at a time, which the wait cannot know.
+    // The mutex shows the compiler that only one poll uses the VM at a time.
     let machine = Mutex::new(machine);
-    let waited = Wait::new(format!("{command} to say {wanted}"), MOVE_TIMEOUT)
+    let waited = Wait::new(format!("{command} to report {expected}"), TRANSFER_TIMEOUT)
         .pausing(Duration::from_millis(10), Duration::from_millis(100))
         .until(launch.events, launch.interrupt, || async {
             let mut machine = machine.lock().await;
-            let answer = match machine.query(command).await {
-                Ok(answer) => answer,
+            let reply = match machine.query(command).await {
+                Ok(reply) => reply,
                 Err(error) => return Poll::Never(error),
             };
-            match answer["status"].as_str().unwrap_or_default() {
-                status if status == wanted => Poll::Ready(()),
-                "failed" => Poll::Never(machine.refusal(format!("{command}: {answer}"))),
-                status => Poll::NotYet(format!("it says `{status}`")),
+            match reply["status"].as_str().unwrap_or_default() {
+                status if status == expected => Poll::Ready(()),
+                "failed" => Poll::Never(machine.control_error(format!("{command}: {reply}"))),
+                status => Poll::NotYet(format!("it reports `{status}`")),
             }
         })
         .await;
@@ -106,13 +107,13 @@ pub(super) async fn until_status(
     }
 }
 
-/// QEMU's end of the socket that memory goes by.
-async fn accepted(
+/// Waits until QEMU connects to the memory socket.
+async fn accept(
     launch: &Launch<'_>,
     machine: &QemuMachine,
     listener: &UnixListener,
 ) -> Result<UnixStream, BuilderError> {
-    let waited = Wait::new("QEMU to send memory", MOVE_TIMEOUT)
+    let waited = Wait::new("QEMU to send memory", TRANSFER_TIMEOUT)
         .until(launch.events, launch.interrupt, || async {
             match listener.accept().await {
                 Ok((stream, _)) => Poll::Ready(stream),
@@ -123,18 +124,19 @@ async fn accepted(
     match waited {
         Ok(stream) => Ok(stream),
         Err(WaitError::Interrupted(error)) => Err(error.into()),
-        Err(error) => Err(machine.refusal(error)),
+        Err(error) => Err(machine.control_error(error)),
     }
 }
 
-/// For a thread that does nothing else.
+/// Converts the stream for use on a blocking thread.
 fn blocking(stream: UnixStream) -> std::io::Result<std::os::unix::net::UnixStream> {
     let stream = stream.into_std()?;
     stream.set_nonblocking(false)?;
     Ok(stream)
 }
 
-/// In bytes a second: QEMU takes care of networks by itself, and there is none.
-const UNBOUNDED: u64 = 1 << 40;
-/// Memory to or from a slow disk.
-const MOVE_TIMEOUT: Duration = Duration::from_secs(120);
+/// The bandwidth limit, in bytes per second. QEMU's default limit protects a network, which is not
+/// used here.
+const MAX_BANDWIDTH: u64 = 1 << 40;
+/// The time for transferring memory to or from a slow disk.
+const TRANSFER_TIMEOUT: Duration = Duration::from_secs(120);

@@ -1,7 +1,5 @@
-//! The files and sockets of a machine in the run's work folder, by name.
-//!
-//! In: a role. Out: names, each the same for every start of the machine. Knows all of them, so that an earlier start leaves
-//! none in the way of the next one.
+//! Names the files and sockets of a VM in the run's work folder.
+//! A name depends only on the role, so a second start of the VM can remove the files of the first.
 
 use std::fs;
 use std::io;
@@ -9,30 +7,28 @@ use std::path::{Path, PathBuf};
 
 use crate::builder::BuilderError;
 
-/// A file, folder or socket that a machine is started with.
+/// A file, folder or socket of a VM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {
-    /// The disk that it writes to.
+    /// The disk that the VM writes to.
     Overlay,
-    /// The disk that uploads go by.
     Upload,
-    /// Its variables of UEFI firmware.
     FirmwareVariables,
     /// The SMBIOS string with keys.
     Credential,
-    /// The image of a NoCloud seed.
+    /// The disk image of a NoCloud seed.
     CloudSeed,
-    /// What the seed is made of.
+    /// The folder with the content of the seed.
     CloudFolder,
-    /// The disk with a node's identity.
+    /// The disk with the identity archive.
     Identity,
-    /// The serial console.
+    /// The log of the serial console.
     Serial,
     /// The socket of the control connection.
     Control,
-    /// The socket that keys come by.
+    /// The socket of the key channel.
     Keys,
-    /// The socket that memory goes and comes by.
+    /// The socket through which memory is saved and loaded.
     Memory,
 }
 
@@ -51,8 +47,8 @@ impl Part {
         Self::Memory,
     ];
 
-    /// Its name in the work folder, for a machine of this role.
-    pub fn of(self, role: &str) -> PathBuf {
+    /// Returns its name in the work folder, for a VM with this role.
+    pub fn name(self, role: &str) -> PathBuf {
         PathBuf::from(match self {
             Self::Overlay => format!("overlay-{role}.qcow2"),
             Self::Upload => format!("upload-{role}.raw"),
@@ -69,11 +65,11 @@ impl Part {
     }
 }
 
-/// Removes everything that an earlier start of the machine left, however far it came. Its process was killed and may take a
-/// moment to release its disk's lock: a new file of that name has none.
+/// Removes all files of an earlier start of the VM. Its killed process may still lock its disk for
+/// a moment, and a new file of the same name is not locked.
 pub(super) fn clear(role: &str, work: &Path) -> Result<(), BuilderError> {
     for part in Part::ALL {
-        let path = work.join(part.of(role));
+        let path = work.join(part.name(role));
         let removed = match part {
             Part::CloudFolder => fs::remove_dir_all(&path),
             _ => fs::remove_file(&path),

@@ -1,8 +1,6 @@
-//! Machines of a base or a layer that start where an earlier one stood still, once it had started.
-//!
-//! In: what a machine is to start from. Out: one that answers within seconds. The first of its kind starts as computers do, with
-//! keys that nobody uses after; it is suspended without them, kept, and goes on as all later ones do. Under emulation alone: there
-//! a start takes as long as all steps together. Deliberately only helps: where a kept machine does not resume, one is started.
+//! Starts an emulated build VM from a VM snapshot, because an emulated boot takes minutes.
+//! The first VM boots with temporary keys, is saved without keys, and resumes. Later VMs resume.
+//! If a save or a resume fails, the VM boots without a snapshot.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::arguments::{Accelerator, Arguments};
 use super::run_files::Part;
-use super::{Launch, QemuMachine, Way, files, key_channel, migration};
+use super::{Launch, QemuMachine, StartMode, files, key_channel, migration};
 use crate::builder::access::{self, Purpose};
 use crate::builder::qemu::cache;
 use crate::builder::qemu::snapshot_cache::{Snapshot, SnapshotSlot};
@@ -25,40 +23,39 @@ use crate::ssh::{Connector, Keys, Session, SshError};
 use crate::teardown::Teardown;
 use crate::wait::{Poll, Wait, WaitError};
 
-/// Starts the machine: by one that was kept, or as computers do. Where `place` is none that is all there is.
+/// Starts the VM: from a VM snapshot if possible, otherwise by booting it.
 pub(super) async fn start(
     launch: Launch<'_>,
     teardown: &mut Teardown,
 ) -> Result<QemuMachine, BuilderError> {
-    let Some(place) = snapshot_slot(&launch)? else {
-        return launch.start(Way::Boot, teardown).await;
+    let Some(slot) = snapshot_slot(&launch)? else {
+        return launch.start(StartMode::Boot, teardown).await;
     };
-    if let Some(kept) = place.find() {
-        match resume(&launch, &kept, teardown).await {
+    if let Some(snapshot) = slot.find() {
+        match resume(&launch, &snapshot, teardown).await {
             Ok(machine) => return Ok(machine),
             Err(error) if is_final(&error) => return Err(error),
             Err(error) => {
                 launch.interrupt.check()?;
-                let note =
-                    format!("the suspended machine does not resume, so one is booted: {error}");
+                let note = format!("cannot resume from the VM snapshot, booting instead: {error}");
                 launch.events.note(note);
-                place.forget(&kept.run)?;
+                slot.discard(&snapshot.run)?;
             }
         }
     }
-    match boot_and_save(&launch, &place, teardown).await {
+    match boot_and_save(&launch, &slot, teardown).await {
         Err(error) if !is_final(&error) => {
             launch.interrupt.check()?;
-            let note = format!("the machine could not be suspended, so it boots again: {error}");
+            let note = format!("cannot save a VM snapshot, booting again: {error}");
             launch.events.note(note);
-            place.forget(&super::run_of(launch.work))?;
-            launch.start(Way::Boot, teardown).await
+            slot.discard(&super::run_of(launch.work))?;
+            launch.start(StartMode::Boot, teardown).await
         }
         started => started,
     }
 }
 
-/// Whether it would be the same without anything suspended.
+/// Returns whether a boot without a VM snapshot would fail in the same way.
 fn is_final(error: &BuilderError) -> bool {
     match error {
         BuilderError::Interrupted(_) | BuilderError::NotUp { .. } => true,
@@ -68,48 +65,49 @@ fn is_final(error: &BuilderError) -> bool {
     }
 }
 
-/// Where the machine would be kept; nothing where it has to start as computers do.
+/// Returns the cache slot for this VM, or `None` if it must boot.
 fn snapshot_slot(launch: &Launch<'_>) -> Result<Option<SnapshotSlot>, BuilderError> {
     let Launch {
-        settings,
+        options,
         boot,
         accelerator,
         ..
     } = launch;
-    let fits = settings.suspend
+    let can_resume = options.suspend
         && *accelerator == Accelerator::Tcg
         && boot.role == "build"
         && !boot.again
         && boot.disk.access == AccessBy::Credentials
         && boot.identity.is_none();
-    let (true, Some(kernel)) = (fits, &boot.disk.kernel) else {
+    let (true, Some(kernel)) = (can_resume, &boot.disk.kernel) else {
         return Ok(None);
     };
     let disk = boot.disk.file()?;
     let below = boot.layer.map_or(&disk.path, |layer| &layer.disk);
-    // A cache may be reached by several paths.
-    let real = |path: &Path| fs::canonicalize(path).map_err(BuilderError::file(path));
+    // The path of the cache may contain links.
+    let canonical = |path: &Path| fs::canonicalize(path).map_err(BuilderError::file(path));
     let kernel = Kernel {
-        image: real(&kernel.image)?,
-        initrd: real(&kernel.initrd)?,
+        image: canonical(&kernel.image)?,
+        initrd: canonical(&kernel.initrd)?,
         arguments: kernel.arguments.clone(),
     };
-    let nothing = Path::new("");
-    let uefi = files::firmware(settings, boot.disk.firmware, nothing)?;
+    // Paths differ between runs, so they are empty in the key.
+    let empty = Path::new("");
+    let uefi = files::firmware(options, boot.disk.firmware, empty)?;
     let arguments = Arguments {
         marker: "",
-        spec: files::shape(boot)?,
+        spec: files::spec(boot)?,
         accelerator: *accelerator,
-        overlay: nothing,
+        overlay: empty,
         uefi: uefi.as_ref(),
         kernel: Some(&kernel),
         credential: None,
         cloud_seed: None,
         identity: None,
-        upload: Some(nothing),
-        serial: nothing,
-        control: nothing,
-        keys: Some(nothing),
+        upload: Some(empty),
+        serial: empty,
+        control: empty,
+        keys: Some(empty),
         memory: None,
     };
     let layers = boot.layer.map_or(&[][..], |layer| &layer.files);
@@ -117,45 +115,45 @@ fn snapshot_slot(launch: &Launch<'_>) -> Result<Option<SnapshotSlot>, BuilderErr
     let key = Digest::of_value(&json!({
         "recipe": RECIPE,
         "arguments": arguments.list(),
-        // The overlay of a resumed machine keeps its size, which is in no argument.
+        // The size of the overlay is in the VM snapshot, but not in the arguments.
         "disk_gib": arguments.spec.disk_gib,
         "kernel": [cache::Stamp::of(&kernel.image)?, cache::Stamp::of(&kernel.initrd)?],
         "base": disk.sha256,
         "layers": layers,
     }));
-    Ok(Some(SnapshotSlot::new(settings, key, real(below)?)))
+    Ok(Some(SnapshotSlot::new(options, key, canonical(below)?)))
 }
 
-/// Goes on where `kept` stands still.
+/// Resumes from a VM snapshot.
 async fn resume(
     launch: &Launch<'_>,
-    kept: &Snapshot,
+    snapshot: &Snapshot,
     teardown: &mut Teardown,
 ) -> Result<QemuMachine, BuilderError> {
-    let mut machine = launch.start(Way::Resume(kept), teardown).await?;
-    if machine.query("query-version").await? != kept.qemu {
-        return Err(machine.refusal("another QEMU suspended it"));
+    let mut machine = launch.start(StartMode::Resume(snapshot), teardown).await?;
+    if machine.query("query-version").await? != snapshot.qemu {
+        return Err(machine.control_error("another version of QEMU saved the VM snapshot"));
     }
-    let memory_sha256 = migration::load(launch, &mut machine, &kept.memory).await?;
-    if memory_sha256 != kept.memory_sha256 {
-        return Err(machine.refusal("its memory is not what it was"));
+    let memory_sha256 = migration::load(launch, &mut machine, &snapshot.memory).await?;
+    if memory_sha256 != snapshot.memory_sha256 {
+        return Err(machine.control_error("the saved memory has changed"));
     }
     migration::until_status(launch, &mut machine, "query-status", "paused").await?;
     machine.resumed = Some(Resumed {
-        run: kept.run.clone(),
+        run: snapshot.run.clone(),
         memory_sha256,
     });
-    let run = &kept.run;
+    let run = &snapshot.run;
     launch.events.note(format!(
-        "the machine goes on where run {run} suspended one; `--fresh-boot` boots it"
+        "resuming from the VM snapshot of run {run}; `--fresh-boot` boots instead"
     ));
-    hand_over(launch, machine).await
+    continue_with_keys(launch, machine).await
 }
 
-/// Starts as computers do, and leaves behind what the next one resumes from.
+/// Boots the VM, saves a VM snapshot of it, and lets it continue.
 async fn boot_and_save(
     launch: &Launch<'_>,
-    place: &SnapshotSlot,
+    slot: &SnapshotSlot,
     teardown: &mut Teardown,
 ) -> Result<QemuMachine, BuilderError> {
     let Launch {
@@ -164,33 +162,33 @@ async fn boot_and_save(
         interrupt,
         ..
     } = *launch;
-    // They let nobody into any machine that this run, or another one, does something in.
-    let passing = Keys::generate();
+    // These keys are removed before the save, so they give no access to a VM that does build work.
+    let temporary_keys = Keys::generate();
     let first = Launch {
         boot: Boot {
-            keys: &passing,
+            keys: &temporary_keys,
             ..boot
         },
         ..*launch
     };
-    let mut machine = first.start(Way::BootToSuspend, teardown).await?;
-    let mut port = machine.port(launch.work).await?;
-    let session = match logged_in(launch, &mut machine, &passing).await {
+    let mut machine = first.start(StartMode::BootToSave, teardown).await?;
+    let mut channel = machine.key_channel(launch.work).await?;
+    let session = match connect(launch, &mut machine, &temporary_keys).await {
         Ok(session) => session,
         Err(error) => return Err(start::not_up(boot.role, error, &mut machine).await),
     };
-    let asked = session
+    let prepared = session
         .output(key_channel::standby_script(), interrupt)
         .await;
-    asked.map_err(|error| machine.refusal(error))?;
-    // The machine waits for the session's end.
+    prepared.map_err(|error| machine.control_error(error))?;
+    // The guest waits for the end of the session.
     drop(session);
-    port.wait_until_ready(events, interrupt).await?;
+    channel.wait_until_ready(events, interrupt).await?;
     machine.control("stop", json!({})).await?;
     let run = super::run_of(launch.work);
-    let (memory, overlay) = place.fresh(&run)?;
+    let (memory, overlay) = slot.new_paths(&run)?;
     let memory_sha256 = migration::save(launch, &mut machine, &memory).await?;
-    // QEMU let go of its disks in the end, so what they hold is in the file.
+    // At the end of the migration QEMU has flushed and released its disks, so the file is complete.
     let from = machine.disks.overlay().to_owned();
     let to = overlay.clone();
     let copying = cache::blocking(interrupt, move || {
@@ -199,19 +197,19 @@ async fn boot_and_save(
             .map_err(BuilderError::file(&to))
     });
     copying.await?;
-    place.keep(&Snapshot {
+    slot.record(&Snapshot {
         memory,
         overlay,
         memory_sha256,
         qemu: machine.query("query-version").await?,
         run,
     })?;
-    drop(port);
-    hand_over(launch, machine).await
+    drop(channel);
+    continue_with_keys(launch, machine).await
 }
 
-/// A session with a machine that boots.
-async fn logged_in(
+/// Connects to a VM that is booting. Stops waiting when the VM ends.
+async fn connect(
     launch: &Launch<'_>,
     machine: &mut QemuMachine,
     keys: &Keys,
@@ -226,66 +224,67 @@ async fn logged_in(
     let timeout = Duration::from_secs(boot.machine.boot_timeout_s());
     let connector = Connector::new(&endpoint, keys, Scrubber::default())?;
     let connecting = connector.connect(timeout, async || None, events, interrupt);
-    let watching = Wait::new("the machine to die", timeout + GRACE);
-    let unsaid = Events::silent();
-    let dying = watching.until(&unsaid, interrupt, || {
-        let alive = || Poll::NotYet("it lives".to_owned());
-        let seen = machine
+    let watching = Wait::new("the end of the VM", timeout + GRACE);
+    let silent = Events::silent();
+    let ending = watching.until(&silent, interrupt, || {
+        let running = || Poll::NotYet("it still runs".to_owned());
+        let poll = machine
             .died()
-            .map_or_else(alive, |end| Poll::<_, SshError>::Ready(end.to_string()));
-        std::future::ready(seen)
+            .map_or_else(running, |end| Poll::<_, SshError>::Ready(end.to_string()));
+        std::future::ready(poll)
     });
     tokio::select! {
         session = connecting => session,
-        died = dying => Err(match died {
+        ended = ending => Err(match ended {
             Err(WaitError::Interrupted(error)) => error.into(),
-            died => SshError::Died {
+            ended => SshError::Died {
                 endpoint: endpoint.to_string(),
-                words: died.unwrap_or_else(|error| error.to_string()),
+                words: ended.unwrap_or_else(|error| error.to_string()),
             },
         }),
     }
 }
 
-/// Lets a machine go on that stands by, with the keys of its run.
-async fn hand_over(
+/// Continues a paused VM and sends it the keys of its run.
+async fn continue_with_keys(
     launch: &Launch<'_>,
     mut machine: QemuMachine,
 ) -> Result<QemuMachine, BuilderError> {
     machine.control("cont", json!({})).await?;
-    let mut port = machine.port(launch.work).await?;
+    let mut channel = machine.key_channel(launch.work).await?;
     let keys = access::tmpfiles(launch.boot.keys, Purpose::Build { emulated: true });
-    port.send_keys(&keys, launch.events, launch.interrupt)
+    channel
+        .send_keys(&keys, launch.events, launch.interrupt)
         .await?;
     Ok(machine)
 }
 
 impl QemuMachine {
-    /// Runs a command of the control connection.
+    /// Runs a command on the control connection.
     pub(super) async fn control(
         &mut self,
         command: &str,
         arguments: Value,
     ) -> Result<Value, BuilderError> {
-        let done = self.qmp.run(command, arguments).await;
-        done.map_err(|error| self.refusal(error))
+        let reply = self.qmp.run(command, arguments).await;
+        reply.map_err(|error| self.control_error(error))
     }
 
     pub(super) async fn query(&mut self, command: &str) -> Result<Value, BuilderError> {
         self.control(command, json!({})).await
     }
 
-    /// The port that it takes keys by.
-    async fn port(&self, work: &Path) -> Result<key_channel::KeyChannel, BuilderError> {
-        let port = key_channel::KeyChannel::connect(work, &Part::Keys.of(&self.role)).await;
-        port.map_err(|error| self.refusal(error))
+    async fn key_channel(&self, work: &Path) -> Result<key_channel::KeyChannel, BuilderError> {
+        let name = Part::Keys.name(&self.role);
+        let channel = key_channel::KeyChannel::connect(work, &name).await;
+        channel.map_err(|error| self.control_error(error))
     }
 
     #[expect(
         clippy::needless_pass_by_value,
-        reason = "errors and words are handed over where they arise"
+        reason = "callers pass errors and literals"
     )]
-    pub(in crate::builder::qemu) fn refusal(&self, why: impl ToString) -> BuilderError {
+    pub(in crate::builder::qemu) fn control_error(&self, why: impl ToString) -> BuilderError {
         BuilderError::Control {
             machine: self.role.clone(),
             why: why.to_string(),
@@ -293,7 +292,7 @@ impl QemuMachine {
     }
 }
 
-/// Of what a machine that is kept went through; another number makes all that are kept useless.
+/// The version of the save procedure. A change makes all cached VM snapshots unused.
 const RECIPE: u32 = 1;
-/// Whoever connects is late before whoever watches.
+/// The connection attempt must reach its time limit before the watch for the VM's end.
 const GRACE: Duration = Duration::from_secs(5);

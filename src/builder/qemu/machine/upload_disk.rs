@@ -1,7 +1,5 @@
-//! The disk that a machine sees its uploads on.
-//!
-//! In: a folder. Out: an ext2 file system with its content, written to the file that the machine has as a disk already. No copy
-//! travels through the machine's network, and nothing is unpacked in it.
+//! Writes the content of a folder to the upload disk of a VM, as an ext2 file system.
+//! The content needs no transfer over the VM's network, and no unpacking in the VM.
 
 use std::fs;
 use std::io;
@@ -12,7 +10,7 @@ use crate::builder::qemu::{Tools, cache};
 use crate::process::Program;
 use crate::wait::Interrupt;
 
-/// The file of a machine's disk for uploads. The machine never writes to it.
+/// The file of an upload disk, which is read-only for the VM.
 pub(super) struct UploadDisk {
     path: PathBuf,
     mke2fs: PathBuf,
@@ -26,14 +24,15 @@ impl UploadDisk {
         }
     }
 
-    /// Puts the content of `folder` on it.
+    /// Writes the content of `folder` to the disk.
     pub async fn fill(&self, folder: &Path, interrupt: &Interrupt) -> Result<(), BuilderError> {
         let from = folder.to_owned();
-        let needed = cache::blocking(interrupt, move || {
-            Needed::of(&from).map_err(BuilderError::file(&from))
+        let usage = cache::blocking(interrupt, move || {
+            Usage::measure(&from).map_err(BuilderError::file(&from))
         });
-        let Needed { files, blocks } = needed.await?;
-        // A journal is of no use to who only reads, nor is room for more.
+        let Usage { files, blocks } = usage.await?;
+        // The disk is read-only for the VM, so it needs neither a journal (ext2) nor reserved
+        // blocks.
         Program::new(&self.mke2fs)
             .args(["-q", "-F", "-t", "ext2", "-m", "0"])
             .args(["-E", "nodiscard", "-b", &BLOCK_BYTES.to_string()])
@@ -46,33 +45,33 @@ impl UploadDisk {
     }
 }
 
-/// What a folder takes.
+/// The space that the content of a folder needs.
 #[derive(Default)]
-struct Needed {
+struct Usage {
     files: u64,
     blocks: u64,
 }
 
-impl Needed {
-    fn of(folder: &Path) -> io::Result<Self> {
-        let mut needed = Self::default();
+impl Usage {
+    fn measure(folder: &Path) -> io::Result<Self> {
+        let mut usage = Self::default();
         let mut folders = vec![folder.to_owned()];
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(folder)? {
                 let entry = entry?;
                 let metadata = entry.metadata()?;
-                needed.files += 1;
-                needed.blocks += metadata.len().div_ceil(BLOCK_BYTES) + 1;
+                usage.files += 1;
+                usage.blocks += metadata.len().div_ceil(BLOCK_BYTES) + 1;
                 if metadata.is_dir() {
                     folders.push(entry.path());
                 }
             }
         }
-        Ok(needed)
+        Ok(usage)
     }
 }
 
 const BLOCK_BYTES: u64 = 4096;
-/// Room for tables of the file system, and what it has of its own: 8 MiB.
+/// Space for the tables and special files of the file system: 8 MiB.
 const SPARE_BLOCKS: u64 = 2048;
 const SPARE_FILES: u64 = 32;
