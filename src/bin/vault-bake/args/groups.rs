@@ -62,7 +62,7 @@ pub fn list_of_verbs() -> StyledStr {
     };
     let sections: String = GROUPS.iter().map(section).collect();
     StyledStr::from(format!(
-        "{sections}`vault-bake help VERB` prints the options of a verb and an example."
+        "{sections}`vault-bake help COMMAND` prints the options of a command and an example."
     ))
 }
 

@@ -49,6 +49,8 @@ fn write_verbs(command: &Command, folder: &Path) -> io::Result<usize> {
 
 fn write_page(command: Command, folder: &Path) -> io::Result<()> {
     let example = command.get_after_help().map(ToString::to_string);
+    // clap_mangen leaves out texts that the short help hides.
+    let command = command.mut_args(|argument| argument.hide_short_help(false));
     let page = Man::new(command.after_help(None))
         .source(concat!("vault-bake ", env!("CARGO_PKG_VERSION")))
         .manual("vault-bake");
