@@ -112,7 +112,7 @@ async fn assert_is_recorded(project: &TestProject) {
             &["\"official\":false", "\"secret\":\"token\""],
         ),
         (&["show", "quick"], &["cache entries"]),
-        (&["doctor"], &["3 layers of earlier bakes take"]),
+        (&["doctor"], &["layer cache: 3 entries"]),
         (&["verify"], &["1 manifests, 1 tests"]),
     ];
     for (command, expected) in commands {

@@ -8,6 +8,7 @@
 pub(crate) mod channels;
 mod early;
 mod gc;
+mod help;
 mod needs;
 mod records;
 mod runs;
@@ -88,6 +89,7 @@ fn every_verb_explains_itself() {
         "sweep",
         "doctor",
         "completions",
+        "man",
     ];
     for verb in verbs {
         let arguments: Vec<&str> = [verb, "--help"]
@@ -237,7 +239,7 @@ fn nothing_unsafe_is_built_without_a_reason() {
     assert_eq!(code, 6, "{build}");
     insta::assert_snapshot!("lint_web", found);
     assert!(
-        build.contains("web would not be safe:") && build.contains("[lint.allow]"),
+        build.contains("the configuration of web is unsafe:") && build.contains("[lint.allow]"),
         "{build}"
     );
 

@@ -50,9 +50,11 @@ mod voice;
 // How the binary ends is decided in these files: the tests call the same functions.
 #[path = "../../src/bin/vault-bake/ending.rs"]
 mod ending;
-#[expect(dead_code, reason = "most of it is used by commands alone")]
 #[path = "../../src/bin/vault-bake/exit.rs"]
 mod exit;
+#[expect(dead_code, reason = "most of it is used by commands alone")]
+#[path = "../../src/bin/vault-bake/failure.rs"]
+mod failure;
 #[expect(dead_code, reason = "most of it is used by commands alone")]
 #[path = "../../src/bin/vault-bake/output.rs"]
 mod output;

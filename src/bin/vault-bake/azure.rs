@@ -1,4 +1,5 @@
-//! The door to Azure: which subscription and cloud, and as whom. Secrets come from the environment alone.
+//! Creates clients and builders for Azure from the project file and the environment.
+//! Secrets come from the environment only.
 
 use std::time::Duration;
 
@@ -9,31 +10,34 @@ use vault_bake::definition::{AzureMachine, AzureOutput};
 use vault_bake::manifest::Manifest;
 use vault_bake::project_file::Subscription;
 
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
 use crate::invocation::{Invocation, clock};
 use crate::store_location;
 
-/// The variable that names a subscription where the project's file names none.
+/// The environment variable with the subscription, used if the project file has none.
 const SUBSCRIPTION: &str = "AZURE_SUBSCRIPTION_ID";
 
-/// How long one request may take.
+/// Time limit of one request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What is left of a bake may be needed so long; later it is swept.
+/// Age at which `sweep` may delete resources of a build.
 const LIFETIME: SignedDuration = SignedDuration::from_hours(12);
 
-/// The door to the subscription, where one is configured.
-pub fn client_if_configured(session: &Invocation, run: &str) -> Result<Option<ArmClient>, Failure> {
-    let Subscription { id, who, cloud } = store_location::project(&session.project)?.subscription;
+/// Returns a client for the subscription, or `None` if no subscription is configured.
+pub fn client_if_configured(
+    invocation: &Invocation,
+    run: &str,
+) -> Result<Option<ArmClient>, Failure> {
+    let project_file = store_location::project_file(&invocation.project)?;
+    let Subscription { id, who, cloud } = project_file.subscription;
     let environment = store_location::environment();
     let Some(subscription) = id.or_else(|| environment.get(SUBSCRIPTION).cloned()) else {
         return Ok(None);
     };
     let cloud = store_location::with_authority(cloud.cloud()?, &environment)?;
-    let source = CredentialSource::choose(&who, &environment);
-    let settings = ArmOptions {
+    let options = ArmOptions {
         who: Auth {
-            source: source.map_err(|error| Failure::usage(error.to_string()))?,
+            source: CredentialSource::choose(&who, &environment)?,
             cloud,
             wire: AzureTransport::real(clock),
         },
@@ -41,53 +45,51 @@ pub fn client_if_configured(session: &Invocation, run: &str) -> Result<Option<Ar
         run: run.to_owned(),
         request_timeout: REQUEST_TIMEOUT,
     };
-    let arm = ArmClient::new(settings, &session.events, &session.interrupt);
-    arm.map(Some)
-        .map_err(|error| Failure::new(Exit::Failed, error.to_string()))
+    let client = ArmClient::new(options, &invocation.events, &invocation.interrupt)?;
+    Ok(Some(client))
 }
 
-/// The door to the subscription, which there has to be.
-pub fn client(session: &Invocation, run: &str) -> Result<ArmClient, Failure> {
-    client_if_configured(session, run)?.ok_or_else(|| {
+/// Returns a client for the configured subscription.
+pub fn client(invocation: &Invocation, run: &str) -> Result<ArmClient, Failure> {
+    client_if_configured(invocation, run)?.ok_or_else(|| {
         Failure::usage("no Azure subscription is configured").hint(format!(
-            "set {SUBSCRIPTION}, or `subscription` in `[azure]` of vault-bake.toml"
+            "Set {SUBSCRIPTION}, or `subscription` in `[azure]` of vault-bake.toml."
         ))
     })
 }
 
-/// A builder for the image `image` of `version`.
+/// Returns a builder for one version of an image.
 pub fn builder(
-    session: &Invocation,
+    invocation: &Invocation,
     image: &str,
     version: &str,
     machine: &AzureMachine,
     output: &AzureOutput,
 ) -> Result<Azure, Failure> {
+    let expires = (clock() + LIFETIME).strftime("%Y-%m-%dT%H:%M:%SZ");
     let job = Job {
         machine: machine.clone(),
         output: output.clone(),
         image: image.to_owned(),
         version: version.to_owned(),
         user: "root".to_owned(),
-        expires: (clock() + LIFETIME)
-            .strftime("%Y-%m-%dT%H:%M:%SZ")
-            .to_string(),
+        expires: expires.to_string(),
     };
-    Ok(Azure::new(client(session, image)?, job))
+    Ok(Azure::new(client(invocation, image)?, job))
 }
 
-/// A builder that starts the images of a recorded manifest and makes none.
+/// Returns a builder that boots the image of a manifest and captures nothing.
 pub fn tester(
-    session: &Invocation,
+    invocation: &Invocation,
     manifest: &Manifest,
     machine: &AzureMachine,
 ) -> Result<Azure, Failure> {
-    let nothing = AzureOutput {
+    let no_output = AzureOutput {
         resource_group: String::new(),
         managed_image: false,
         zone_resilient: false,
         gallery: None,
     };
     let version = manifest.version.to_string();
-    builder(session, &manifest.image, &version, machine, &nothing)
+    builder(invocation, &manifest.image, &version, machine, &no_output)
 }

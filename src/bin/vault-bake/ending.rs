@@ -1,13 +1,12 @@
-//! How a build or a test ends after its image is recorded.
-//!
-//! In: what was recorded, tested and left behind. Out: the exit status, or the failure, and the state in `finished`.
+//! The end of a build or test whose image is recorded.
+//! Takes test result and leftovers, returns exit code or failure, and the state for `finished`.
 
 use vault_bake::bake::{Baked, Tested};
 use vault_bake::manifest::TestRecord;
 
 use crate::exit::{Exit, Failure};
 
-/// The `state` of the event `finished` after an image was recorded.
+/// Returns the `state` of the event `finished` for a recorded image.
 pub fn state(tested: Option<&TestRecord>) -> &'static str {
     match tested {
         None => "untested",
@@ -16,34 +15,38 @@ pub fn state(tested: Option<&TestRecord>) -> &'static str {
     }
 }
 
-/// Returns how a build ends whose image is recorded.
+/// Returns the end of a build whose image is recorded.
 pub fn of_build(baked: &Baked) -> Result<Exit, Failure> {
     if !baked.leaks.is_empty() {
-        let why = "the bake is recorded, but something is left behind";
-        return Err(Failure::new(Exit::Leaked, why).leaking(&baked.leaks));
+        let message = "the image is recorded, but resources could not be removed";
+        return Err(leftovers(message).with_leftovers(&baked.leaks));
     }
     match &baked.tested {
         Some(record) if !record.passed => {
             let name = baked.manifest.name();
-            let why = format!("{name} is recorded, but failed its test");
-            let hint =
-                format!("`vault-bake test {name}` repeats it; its log has what each check said");
-            Err(Failure::new(Exit::Checks, why).hint(hint))
+            let message = format!("{name} is recorded, but failed its test");
+            let hint = format!(
+                "Read in the log what each check printed. Run `vault-bake test {name}` to repeat the test."
+            );
+            Err(Failure::new(Exit::Checks, message).hint(hint))
         }
         _ => Ok(Exit::Done),
     }
 }
 
-/// Returns how a test of the image `name` ends whose result is recorded.
+/// Returns the end of a test of the image `name` whose result is recorded.
 pub fn of_test(name: &str, tested: &Tested) -> Result<Exit, Failure> {
-    let failed = || Failure::new(Exit::Checks, format!("{name} failed its test"));
-    match (tested.leaks.is_empty(), tested.record.passed) {
-        (true, true) => Ok(Exit::Done),
-        (true, false) => Err(failed()),
-        (false, true) => {
-            let why = "the test passed, but something is left behind";
-            Err(Failure::new(Exit::Leaked, why).leaking(&tested.leaks))
-        }
-        (false, false) => Err(failed().leaking(&tested.leaks)),
+    if !tested.record.passed {
+        let failed = Failure::new(Exit::Checks, format!("{name} failed its test"));
+        return Err(failed.with_leftovers(&tested.leaks));
     }
+    if tested.leaks.is_empty() {
+        return Ok(Exit::Done);
+    }
+    let message = "the test passed, but resources could not be removed";
+    Err(leftovers(message).with_leftovers(&tested.leaks))
+}
+
+fn leftovers(message: &str) -> Failure {
+    Failure::new(Exit::Leftovers, message).hint("Run `vault-bake sweep` to remove them.")
 }

@@ -1,4 +1,5 @@
-//! The keys of this call: who signs, and whose word counts.
+//! The signing key and the trust policy of one call.
+//! Reads what the command line names, and creates the default signing key when first needed.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
@@ -6,63 +7,80 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use vault_bake::event::Events;
-use vault_bake::sign::{PublicKey, SignError, Signer, SigningKey, Trust};
+use vault_bake::sign::{PublicKey, Signer, SigningKey, Trust};
 
 use crate::args::Keys;
 use crate::exit::{Exit, Failure};
 
-/// Where keys come from.
+/// The sources of the signing key and of the trust policy.
 pub struct KeyRing {
     signing_key: PathBuf,
-    /// Whether somebody named the file; one that nobody named is made when it is first needed.
-    named: bool,
-    command: Option<(String, PathBuf)>,
+    /// Whether the user named the key file. Only the default file is created when missing.
+    is_named: bool,
+    command: Option<SignerCommand>,
     trust: Option<PathBuf>,
 }
 
+/// A program that signs.
+struct SignerCommand {
+    /// The program with its arguments.
+    command: String,
+    public_key: PathBuf,
+}
+
 impl KeyRing {
-    /// `folder` has the key that is used where the command line names none.
+    /// Takes the options of the command line. `folder` has the default signing key.
     pub fn new(keys: Keys, folder: &Path) -> Self {
-        let named = keys.signing_key.is_some();
+        let is_named = keys.signing_key.is_some();
+        let command = keys.signer.zip(keys.signer_public_key);
         Self {
             signing_key: keys
                 .signing_key
                 .unwrap_or_else(|| folder.join("signing-key.pem")),
-            named,
-            command: keys.signer.zip(keys.signer_public_key),
+            is_named,
+            command: command.map(|(command, public_key)| SignerCommand {
+                command,
+                public_key,
+            }),
             trust: keys.trust,
         }
     }
 
-    /// Who signs.
+    /// Returns the program or key that signs. Creates the default key if it does not exist.
     pub fn signer(&self, events: &Events) -> Result<Signer, Failure> {
-        if let Some((command, public)) = &self.command {
-            let pem = fs::read(public)
-                .map_err(|error| Failure::usage(format!("{}: {error}", public.display())))?;
+        if let Some(SignerCommand {
+            command,
+            public_key,
+        }) = &self.command
+        {
+            let path = public_key.display();
+            let pem = fs::read(public_key)
+                .map_err(|error| Failure::usage(format!("cannot read {path}: {error}")))?;
             return Ok(Signer::Command {
                 command: command.split_whitespace().map(str::to_owned).collect(),
-                public: PublicKey::from_pem(&public.display().to_string(), &pem)?,
+                public: PublicKey::from_pem(&path.to_string(), &pem)?,
             });
         }
-        if !self.named && !self.signing_key.exists() {
-            self.make()?;
+        if !self.is_named && !self.signing_key.exists() {
+            self.create_key()?;
             events.note(format!(
-                "made a signing key: {}; whoever has it can sign records in your name",
+                "created a signing key: {}; keep it secret, it signs records in your name",
                 self.signing_key.display()
             ));
         }
         Ok(Signer::Key(SigningKey::from_file(&self.signing_key)?))
     }
 
-    fn make(&self) -> Result<(), Failure> {
+    fn create_key(&self) -> Result<(), Failure> {
         let path = &self.signing_key;
         let failed = |error: std::io::Error| {
-            Failure::new(Exit::Failed, format!("{}: {error}", path.display()))
+            let message = format!("cannot write the signing key {}: {error}", path.display());
+            Failure::new(Exit::Failed, message)
         };
         let (_, pem) = SigningKey::generate()?;
         let folder = path.parent().unwrap_or(path);
         fs::create_dir_all(folder).map_err(failed)?;
-        // Written whole under another name first: two calls at once must end up with one key.
+        // Written under a temporary name first: two processes at once must end with one key.
         let temporary = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
         OpenOptions::new()
             .write(true)
@@ -80,35 +98,16 @@ impl KeyRing {
         }
     }
 
-    /// The policy that the store must have had, where the command line names one.
+    /// Returns the user's copy of the trust policy, if --trust names one.
     pub fn trust(&self) -> Result<Option<Trust>, Failure> {
-        let Some(path) = &self.trust else {
-            return Ok(None);
-        };
-        read_trust(path).map(Some)
+        self.trust.as_deref().map(read_trust).transpose()
     }
 }
 
-/// Reads a trust policy.
+/// Reads a trust policy from a file.
 pub fn read_trust(path: &Path) -> Result<Trust, Failure> {
-    let named = |why: String| Failure::usage(format!("{}: {why}", path.display()));
-    let text = fs::read(path).map_err(|error| named(error.to_string()))?;
-    Trust::from_json(&text).map_err(|error| named(error.to_string()))
-}
-
-impl From<SignError> for Failure {
-    fn from(error: SignError) -> Self {
-        let exit = match error {
-            SignError::Invalid { .. } => Exit::Integrity,
-            SignError::Key { .. } | SignError::Exposed { .. } | SignError::Shape { .. } => {
-                Exit::Usage
-            }
-            _ => Exit::Failed,
-        };
-        let failure = Self::new(exit, error.to_string());
-        match error.hint() {
-            Some(hint) => failure.hint(hint),
-            None => failure,
-        }
-    }
+    let path_text = path.display();
+    let text = fs::read(path)
+        .map_err(|error| Failure::usage(format!("cannot read {path_text}: {error}")))?;
+    Trust::from_json(&text).map_err(|error| Failure::usage(format!("{path_text}: {error}")))
 }

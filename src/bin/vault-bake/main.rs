@@ -1,22 +1,24 @@
-//! `vault-bake`, the binary: reads the command line and the environment, calls the library, prints, and gives the exit status.
+//! The program `vault-bake`: parses the command line, calls the library, prints the results and
+//! returns the exit code.
 
 mod args;
 mod azure;
 mod commands;
 mod ending;
 mod exit;
+mod failure;
+mod invocation;
 mod keys;
 mod output;
-mod store_location;
 mod report;
+mod shipped;
+mod store_location;
 mod variables;
-mod invocation;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use vault_bake::builder::LayerRules;
 use vault_bake::ssh;
 use vault_bake::terminal::visible;
 
@@ -25,17 +27,18 @@ use crate::exit::{Exit, Failure};
 use crate::invocation::Invocation;
 use crate::output::eprint_text;
 
-/// Records are many small texts, and reading them is mostly making room for them: a sixth faster than with the system's.
+/// Reading records allocates many small texts: verification is a sixth faster than with the
+/// system's allocator.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// How long threads that are still at work are waited for at the end.
-const LAST_WAIT: Duration = Duration::from_secs(1);
+/// Time limit for threads that still work when the command has ended.
+const THREADS_TIMEOUT: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return refuse(&error),
+        Err(error) => return exit_with_usage(&error),
     };
     let processors = std::thread::available_parallelism().map_or(2, |count| count.get().max(2));
     let Ok(runtime) = tokio::runtime::Builder::new_multi_thread()
@@ -46,14 +49,14 @@ fn main() -> ExitCode {
         return Exit::Failed.into();
     };
     let exit = runtime.block_on(run(cli));
-    // What was given up may not hold the process for long, and what only ends a little later must not be cut off.
-    runtime.shutdown_timeout(LAST_WAIT);
-    ssh::join_all(LAST_WAIT);
+    // Abandoned work must not keep the process alive; work that ends within the limit finishes.
+    runtime.shutdown_timeout(THREADS_TIMEOUT);
+    ssh::join_all(THREADS_TIMEOUT);
     exit.into()
 }
 
-/// Prints what clap says, in its own way unless an argument has characters in it that a terminal obeys.
-fn refuse(error: &clap::Error) -> ExitCode {
+/// Prints the help or the error of clap. Arguments with control characters are printed escaped.
+fn exit_with_usage(error: &clap::Error) -> ExitCode {
     let text = error.render().to_string();
     if visible(&text) == text {
         error.exit();
@@ -63,137 +66,52 @@ fn refuse(error: &clap::Error) -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Exit {
-    let session = match Invocation::new(cli.global) {
-        Ok(session) => session,
-        Err(failure) => return failure.print(false, None),
+    let json = cli.global.json;
+    let invocation = match Invocation::new(cli.global) {
+        Ok(invocation) => invocation,
+        Err(failure) => return failure.print(json, None),
     };
-    session.listen_for_interrupts();
-    match dispatch(cli.verb, &session).await {
+    invocation.listen_for_interrupts();
+    match dispatch(cli.verb, &invocation).await {
         Ok(exit) => exit,
-        Err(failure) => failure.print(session.json, session.report.log_path().as_deref()),
+        Err(failure) => failure.print(json, invocation.report.log_path().as_deref()),
     }
 }
 
-async fn dispatch(verb: Verb, session: &Invocation) -> Result<Exit, Failure> {
+async fn dispatch(verb: Verb, invocation: &Invocation) -> Result<Exit, Failure> {
     match verb {
-        Verb::Validate { images, vars } => commands::validate::run(session, &images, &vars),
-        Verb::Lock {
-            image,
-            releases,
-            builder,
-            dry_run,
-        } => {
-            let builder = builder.map(Into::into);
-            commands::lock::run(session, &image, &releases, builder, dry_run).await
-        }
-        Verb::Lint(wish) => commands::lint::run(session, &wish),
-        Verb::Plan {
-            image,
-            releases,
-            builder,
-        } => commands::plan::run(session, &image, &releases, builder.into()),
-        Verb::Build {
-            image,
-            releases,
-            builder,
-            version,
-            on_error,
-            skip_test,
-            audit,
-            no_cache,
-            layer_age,
-            fresh_boot,
-            dry_run,
-        } => {
-            let wish = commands::build::Wish {
-                version,
-                on_error,
-                test: !skip_test,
-                audit,
-                layers: LayerRules {
-                    reuse: !no_cache,
-                    max_age: Duration::from_secs(u64::from(layer_age) * 24 * 3600),
-                    ..LayerRules::default()
-                },
-                suspend: !fresh_boot,
-                dry_run,
-                builder: builder.into(),
-            };
-            commands::build::run(session, &image, &releases, wish).await
-        }
-        Verb::Test {
-            reference,
-            audit,
-            dry_run,
-        } => commands::test::run(session, &reference, audit, dry_run).await,
-        Verb::Images { name } => {
-            session
-                .reading(commands::images::run(session, name.as_deref()))
-                .await
-        }
-        Verb::Show { reference } => {
-            session
-                .reading(commands::show::run(session, &reference))
-                .await
-        }
-        Verb::Sbom { reference } => {
-            session
-                .reading(commands::sbom::run(session, &reference))
-                .await
-        }
-        Verb::Diff { from, to, format } => {
-            session
-                .reading(commands::diff::run(session, &from, &to, format))
-                .await
-        }
-        Verb::Verify { pins, records_only } => match pins {
-            Some(pins) => {
-                session
-                    .reading(commands::verify::pins(session, &pins))
-                    .await
-            }
-            None => {
-                session
-                    .reading(commands::verify::run(session, records_only))
-                    .await
-            }
-        },
-        Verb::Promote {
-            reference,
-            channel,
-            expect,
-            note,
-            dry_run,
-        } => commands::promote::run(session, &reference, &channel, expect, note, dry_run).await,
-        Verb::Rollback {
-            channel,
-            to,
-            reason,
-            data_restored_from,
-            dry_run,
-        } => {
-            let wish = commands::rollback::Wish {
-                to: to.as_deref(),
-                reason: &reason,
-                data_restored_from: data_restored_from.as_deref(),
-                dry_run,
-            };
-            commands::rollback::run(session, &channel, wish).await
-        }
-        Verb::Channel { verb } => commands::channel::run(session, verb.as_ref()).await,
-        Verb::Revoke(revoke) => commands::revoke::run(session, &revoke).await,
-        Verb::Restore {
-            entry,
-            reason,
-            dry_run,
-        } => commands::restore::run(session, entry, reason, dry_run).await,
-        Verb::Pin(wish) => commands::pin::run(session, &wish).await,
-        Verb::Resolve(wish) => commands::resolve::run(session, &wish).await,
-        Verb::CheckPlan(wish) => commands::check_plan::run(session, &wish).await,
-        Verb::Trust { verb } => commands::trust::run(session, &verb).await,
-        Verb::Gc(wish) => commands::gc::run(session, &wish).await,
-        Verb::Sweep { dry_run } => commands::sweep::run(session, dry_run).await,
-        Verb::Doctor => commands::doctor::run(session).await,
-        Verb::Completions { shell } => Ok(commands::completions::run(shell)),
+        Verb::Validate(args) => commands::validate::run(invocation, &args),
+        Verb::Lint(args) => commands::lint::run(invocation, &args),
+        Verb::Lock(args) => commands::lock::run(invocation, &args).await,
+        Verb::Plan(args) => commands::plan::run(invocation, &args),
+        Verb::Build(args) => commands::build::run(invocation, &args).await,
+        Verb::Test(args) => commands::test::run(invocation, &args).await,
+        Verb::Images(args) => read(invocation, commands::images::run(invocation, &args)).await,
+        Verb::Show(args) => read(invocation, commands::show::run(invocation, &args)).await,
+        Verb::Sbom(args) => read(invocation, commands::sbom::run(invocation, &args)).await,
+        Verb::Diff(args) => read(invocation, commands::diff::run(invocation, &args)).await,
+        Verb::Verify(args) => read(invocation, commands::verify::run(invocation, &args)).await,
+        Verb::Promote(args) => commands::promote::run(invocation, &args).await,
+        Verb::Rollback(args) => commands::rollback::run(invocation, &args).await,
+        Verb::Channel(args) => commands::channel::run(invocation, &args).await,
+        Verb::Revoke(args) => commands::revoke::run(invocation, &args).await,
+        Verb::Restore(args) => commands::restore::run(invocation, &args).await,
+        Verb::Pin(args) => commands::pin::run(invocation, &args).await,
+        Verb::Resolve(args) => commands::resolve::run(invocation, &args).await,
+        Verb::CheckPlan(args) => commands::check_plan::run(invocation, &args).await,
+        Verb::Trust(args) => commands::trust::run(invocation, &args).await,
+        Verb::Gc(args) => commands::gc::run(invocation, &args).await,
+        Verb::Sweep(args) => commands::sweep::run(invocation, &args).await,
+        Verb::Doctor => commands::doctor::run(invocation).await,
+        Verb::Completions(args) => Ok(commands::completions::run(&args)),
+        Verb::Man(args) => commands::man::run(invocation, &args),
     }
+}
+
+/// Runs `command`, which only reads: an interrupt may end it at any point.
+async fn read(
+    invocation: &Invocation,
+    command: impl Future<Output = Result<Exit, Failure>>,
+) -> Result<Exit, Failure> {
+    invocation.interrupt.or(command).await?
 }

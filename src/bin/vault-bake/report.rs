@@ -1,5 +1,5 @@
-//! Tells people and programs what happens: bars on a terminal, plain lines elsewhere, JSON lines with `--json`, and
-//! always a log file for each run.
+//! Prints events: bars on a terminal, plain lines elsewhere, JSON lines with `--json`.
+//! Writes all events of a run to its log file.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -14,28 +14,37 @@ use vault_bake::terminal::{visible, visible_json, visible_line};
 
 use crate::output::{eprint_line, print_json};
 
-/// How people see events.
-enum Face {
-    /// One moving line for each stage that runs.
+/// The form in which events are printed.
+enum Format {
+    /// A bar for each running stage, on standard error.
     Bars {
-        all: MultiProgress,
+        screen: MultiProgress,
         stages: HashMap<Stage, ProgressBar>,
     },
-    /// A line when a stage or step ends.
+    /// A line when a stage or step ends, on standard error.
     Lines,
-    /// One JSON object a line on standard output.
+    /// One JSON object a line, on standard output.
     Json,
 }
 
+/// The time that a stage or a step took.
+#[derive(Clone)]
+pub struct Timing {
+    /// Name of the stage, or of the step after two spaces.
+    pub name: String,
+    /// Duration in milliseconds.
+    pub elapsed_ms: u64,
+}
+
 struct State {
-    face: Face,
+    format: Format,
     log: Option<File>,
     log_path: Option<PathBuf>,
     running: Vec<Stage>,
-    timings: Vec<(String, u64)>,
+    timings: Vec<Timing>,
 }
 
-/// The sink of the binary. Clones share their state.
+/// The event sink of the program. Clones share their state.
 #[derive(Clone)]
 pub struct Report {
     logs: PathBuf,
@@ -43,20 +52,20 @@ pub struct Report {
 }
 
 impl Report {
-    /// Reports to the terminal or as lines, or as JSON, and into a log file below `logs`.
+    /// Creates a sink that prints events, as JSON if `json`, and writes log files below `logs`.
     pub fn new(json: bool, logs: &Path) -> Self {
-        let face = if json {
-            Face::Json
+        let format = if json {
+            Format::Json
         } else if io::stderr().is_terminal() {
-            Face::Bars {
-                all: MultiProgress::new(),
+            Format::Bars {
+                screen: MultiProgress::new(),
                 stages: HashMap::new(),
             }
         } else {
-            Face::Lines
+            Format::Lines
         };
         let state = State {
-            face,
+            format,
             log: None,
             log_path: None,
             running: Vec::new(),
@@ -68,13 +77,13 @@ impl Report {
         }
     }
 
-    /// Where the log of the run is, once one has begun.
+    /// Returns the log file of the run, if a run has started.
     pub fn log_path(&self) -> Option<PathBuf> {
         self.state().log_path.clone()
     }
 
-    /// How long stages and steps took, in milliseconds, in the order in which they ended.
-    pub fn timings(&self) -> Vec<(String, u64)> {
+    /// Returns the durations of stages and steps, in the order in which they ended.
+    pub fn timings(&self) -> Vec<Timing> {
         self.state().timings.clone()
     }
 
@@ -90,15 +99,15 @@ impl Sink for Report {
             state.open_log(&self.logs, run);
         }
         state.write_log(event);
-        state.keep_time(event);
-        state.show(event);
+        state.record_time(event);
+        state.print(event);
     }
 }
 
 impl State {
     fn open_log(&mut self, logs: &Path, run: &str) {
         let path = logs.join(format!("{run}.log"));
-        // A run is worth more than its log: without one it goes on, and says so by not naming it at the end.
+        // A run continues without a log if the file cannot be created. It then names no log.
         self.log = fs::create_dir_all(logs)
             .and_then(|()| File::create(&path))
             .ok();
@@ -110,57 +119,63 @@ impl State {
             return;
         }
         if let Some(log) = &mut self.log {
-            let at = crate::invocation::clock();
-            // See `open_log`: a full disk must not end a run because of its log.
-            let _ = writeln!(log, "{at:.3} {}", log_line(event));
+            let now = crate::invocation::clock();
+            // A full disk must not end a run because of its log.
+            let _ = writeln!(log, "{now:.3} {}", log_line(event));
         }
     }
 
-    fn keep_time(&mut self, event: &Event) {
+    fn record_time(&mut self, event: &Event) {
         match event {
             Event::StageStarted { stage } => self.running.push(*stage),
             Event::StageFinished {
                 stage, elapsed_ms, ..
             } => {
                 self.running.retain(|running| running != stage);
-                self.timings.push((stage.to_string(), *elapsed_ms));
+                self.timings.push(Timing {
+                    name: stage.to_string(),
+                    elapsed_ms: *elapsed_ms,
+                });
             }
             Event::StepFinished {
                 step, elapsed_ms, ..
             } => {
-                self.timings.push((format!("  {step}"), *elapsed_ms));
+                self.timings.push(Timing {
+                    name: format!("  {step}"),
+                    elapsed_ms: *elapsed_ms,
+                });
             }
             _ => {}
         }
     }
 
-    fn show(&mut self, event: &Event) {
+    fn print(&mut self, event: &Event) {
         let current = self.running.last().copied();
-        match &mut self.face {
-            Face::Json => {
+        match &mut self.format {
+            Format::Json => {
                 let mut value = serde_json::to_value(event).unwrap_or_default();
                 value["time"] = crate::invocation::clock().to_string().into();
                 print_json(&value);
             }
-            Face::Lines => {
+            Format::Lines => {
                 if let Some(line) = lasting_line(event) {
                     eprint_line(&line);
                 }
             }
-            Face::Bars { all, stages } => show_bars(all, stages, current, event),
+            Format::Bars { screen, stages } => update_bars(screen, stages, current, event),
         }
     }
 }
 
-fn show_bars(
-    all: &MultiProgress,
+fn update_bars(
+    screen: &MultiProgress,
     stages: &mut HashMap<Stage, ProgressBar>,
     current: Option<Stage>,
     event: &Event,
 ) {
-    let moving = current.and_then(|stage| stages.get(&stage)).cloned();
-    let say = |message: String| {
-        if let Some(bar) = &moving {
+    let current_bar = current.and_then(|stage| stages.get(&stage)).cloned();
+    let set_message = |message: String| {
+        if let Some(bar) = &current_bar {
             bar.set_message(visible_line(&message).into_owned());
         }
     };
@@ -168,7 +183,7 @@ fn show_bars(
         Event::StageStarted { stage } => {
             let style =
                 ProgressStyle::with_template("{spinner} {prefix:10} {elapsed:>4}  {wide_msg}");
-            let bar = all.add(ProgressBar::new_spinner());
+            let bar = screen.add(ProgressBar::new_spinner());
             if let Ok(style) = style {
                 bar.set_style(style);
             }
@@ -181,27 +196,27 @@ fn show_bars(
                 bar.finish_and_clear();
             }
         }
-        Event::StepStarted { index, count, step } => say(format!("{index}/{count} {step}")),
-        Event::Output { source, line } => say(format!("{source}: {line}")),
-        Event::Waiting { what, seen, .. } => say(format!("waiting for {what}: {seen}")),
+        Event::StepStarted { index, count, step } => set_message(format!("{index}/{count} {step}")),
+        Event::Output { source, line } => set_message(format!("{source}: {line}")),
+        Event::Waiting { what, seen, .. } => set_message(format!("waiting for {what}: {seen}")),
         Event::Progress {
             what,
             done_bytes,
             total_bytes,
-        } if total_bytes.is_none_or(|total| total >= LEAST_SHOWN_BYTES) => {
-            say(progress(what, *done_bytes, *total_bytes));
+        } if total_bytes.is_none_or(|total| total >= MIN_SHOWN_BYTES) => {
+            set_message(progress(what, *done_bytes, *total_bytes));
         }
-        Event::Checked { check, .. } => say(format!("checked {check}")),
+        Event::Checked { check, .. } => set_message(format!("checked {check}")),
         _ => {}
     }
     if let Some(line) = lasting_line(event) {
-        // The terminal is gone: nothing to be done about it, and the log has the line.
-        let _ = all.println(visible(&line));
+        // If the terminal is closed, the log still has the line.
+        let _ = screen.println(visible(&line));
     }
 }
 
-/// Less than this is done before it is read, and would stay on the screen as "0 of 0 MiB".
-const LEAST_SHOWN_BYTES: u64 = 1 << 20;
+/// Smaller transfers end before their progress can be read; it would be "0 of 0 MiB".
+const MIN_SHOWN_BYTES: u64 = 1 << 20;
 
 fn progress(what: &str, done_bytes: u64, total_bytes: Option<u64>) -> String {
     let mib = |bytes: u64| bytes / (1024 * 1024);
@@ -211,7 +226,7 @@ fn progress(what: &str, done_bytes: u64, total_bytes: Option<u64>) -> String {
     }
 }
 
-/// The line that stays on the screen after an event; most leave none.
+/// Returns the line that stays on the screen after an event. Most events have none.
 fn lasting_line(event: &Event) -> Option<String> {
     Some(match event {
         Event::RunStarted { run, subject } => format!("{subject} ({run})"),
@@ -232,12 +247,12 @@ fn lasting_line(event: &Event) -> Option<String> {
             elapsed_ms,
             exit,
         } => {
-            let end = if *exit == 0 {
+            let result = if *exit == 0 {
                 "done".to_owned()
             } else {
                 format!("exit {exit}")
             };
-            format!("  {step:<20} {:>8}  {end}", seconds(*elapsed_ms))
+            format!("  {step:<20} {:>8}  {result}", seconds(*elapsed_ms))
         }
         Event::Checked {
             check,
@@ -272,7 +287,7 @@ fn lasting_line(event: &Event) -> Option<String> {
             Some(failure) => format!("tested: {failed} of {checks} checks failed; {failure}"),
             None => format!("tested: {failed} of {checks} checks failed"),
         },
-        Event::Leaked { what } => format!("left behind: {what}"),
+        Event::Leaked { what } => format!("leftover: {what}"),
         _ => return None,
     })
 }
@@ -284,7 +299,7 @@ fn log_line(event: &Event) -> String {
     }
 }
 
-/// Milliseconds as people read them: `12.3 s`.
+/// Formats milliseconds as seconds, such as `12.3 s`.
 pub fn seconds(elapsed_ms: u64) -> String {
     format!("{}.{} s", elapsed_ms / 1000, elapsed_ms % 1000 / 100)
 }

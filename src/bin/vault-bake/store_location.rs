@@ -1,4 +1,5 @@
-//! Which store is meant: what the command line says, or else the environment, the project's file, the default folder.
+//! Chooses the store: command line, environment, project file or default folder.
+//! Also reads the project file and the environment, for Azure.
 
 #![expect(
     clippy::disallowed_methods,
@@ -11,65 +12,62 @@ use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use vault_bake::azure::{AzureTransport, Cloud, CloudError};
-use vault_bake::project_file::{self, NoCredential, ProjectFile};
+use vault_bake::azure::{AzureTransport, Cloud};
+use vault_bake::project_file::{self, ProjectFile};
 use vault_bake::secret::Secret;
-use vault_bake::store::backend::BackendError;
-use vault_bake::store::blob::{AddressError, BlobAddress, Credential};
+use vault_bake::store::blob::{BlobAddress, Credential};
 use vault_bake::store::{AnyBackend, Blob, Dir};
 
-use crate::exit::{Exit, Failure};
+use crate::exit::{Failure, STORE_SAS};
 use crate::invocation::clock;
 
-/// The variable that a shared access signature comes in.
-const SAS: &str = "VAULT_BAKE_STORE_SAS";
-
-/// The variable that names another authority than the cloud's own.
+/// The environment variable with the authority of Azure, if it is not the one of the cloud.
 const AUTHORITY: &str = "AZURE_AUTHORITY_HOST";
 
-/// Where the store is.
+/// The location of the store.
 pub enum StoreLocation {
-    /// In a folder.
+    /// A folder.
     Folder(PathBuf),
-    /// In a container.
+    /// A container of Azure Blob Storage.
     Container(BlobAddress, Credential),
 }
 
 impl StoreLocation {
-    /// Chooses the store. `given` comes from the command line or the environment; `fallback` is the default folder.
+    /// Chooses the store.
+    ///
+    /// `given` comes from the command line or the environment, and is relative to `current_dir`.
+    /// `fallback` returns the default folder.
     pub fn choose(
         given: Option<PathBuf>,
-        here: &Path,
+        current_dir: &Path,
         project: &Path,
         fallback: impl FnOnce() -> Result<PathBuf, Failure>,
     ) -> Result<Self, Failure> {
-        let file = self::project(project)?;
-        // A relative folder is one of where it was written.
-        let (at, from) = match (given, &file.store) {
-            (Some(given), _) => (given, here),
+        let file = self::project_file(project)?;
+        let (location, parent) = match (given, &file.store) {
+            (Some(given), _) => (given, current_dir),
             (None, Some(at)) => (PathBuf::from(at), project),
-            (None, None) => (fallback()?, here),
+            (None, None) => (fallback()?, current_dir),
         };
-        match at.to_str().filter(|text| text.contains("://")) {
-            None => Ok(Self::Folder(here.join(from).join(at))),
-            Some(url) => {
-                let address: BlobAddress = url.parse()?;
-                let signature = env::var(SAS).ok().filter(|text| !text.is_empty());
-                let environment = environment();
-                let cloud = with_authority(address.cloud()?, &environment)?;
-                let signature = signature.map(Secret::new);
-                let credential = file.azure.credential(signature, &environment, &cloud)?;
-                Ok(Self::Container(address, credential))
-            }
-        }
+        let url = location.to_str().filter(|text| text.contains("://"));
+        let Some(url) = url else {
+            return Ok(Self::Folder(current_dir.join(parent).join(location)));
+        };
+        let address: BlobAddress = url.parse()?;
+        let signature = env::var(STORE_SAS).ok().filter(|text| !text.is_empty());
+        let signature = signature.map(Secret::new);
+        let environment = environment();
+        let cloud = with_authority(address.cloud()?, &environment)?;
+        let credential = file.azure.credential(signature, &environment, &cloud)?;
+        Ok(Self::Container(address, credential))
     }
 
-    /// The store's backend.
+    /// Opens the backend of the store.
     pub fn open(&self) -> Result<AnyBackend, Failure> {
         Ok(match self {
             Self::Folder(folder) => {
-                if let Some(why) = unreadable(folder) {
-                    return Err(unusable_store(folder, why));
+                if let Some(reason) = unreadable(folder) {
+                    return Err(unusable_store(folder, reason));
                 }
                 Dir::new(folder).into()
             }
@@ -80,10 +78,10 @@ impl StoreLocation {
     }
 }
 
-/// Why a folder cannot be read as a store, if so. One that is not there is none yet.
+/// Returns why a folder cannot be read as a store. A missing folder is not an error here.
 fn unreadable(folder: &Path) -> Option<String> {
     let file = match std::fs::metadata(folder) {
-        Ok(found) if !found.is_dir() => return Some("it is no folder".to_owned()),
+        Ok(metadata) if !metadata.is_dir() => return Some("not a folder".to_owned()),
         Ok(_) => std::fs::File::open(folder.join("store.json")).map(drop),
         Err(error) => Err(error),
     };
@@ -91,13 +89,13 @@ fn unreadable(folder: &Path) -> Option<String> {
     (error.kind() == ErrorKind::PermissionDenied).then(|| error.to_string())
 }
 
-/// A folder that cannot be a store.
-pub fn unusable_store(folder: &Path, why: impl std::fmt::Display) -> Failure {
-    let message = format!("cannot use {} as the store: {why}", folder.display());
-    Failure::usage(message).hint("name another folder with `--store`, or make this one writable")
+/// Returns the failure for a folder that cannot be a store.
+pub fn unusable_store(folder: &Path, reason: impl std::fmt::Display) -> Failure {
+    let message = format!("cannot use {} as the store: {reason}", folder.display());
+    Failure::usage(message).hint("Name another folder with --store, or make this one writable.")
 }
 
-/// `cloud`, with the authority that the environment names, where it does.
+/// Returns `cloud` with the authority of the environment, if the environment names one.
 pub fn with_authority(
     cloud: Cloud,
     environment: &BTreeMap<String, String>,
@@ -108,7 +106,7 @@ pub fn with_authority(
     }
 }
 
-/// What the environment says, as far as it is text.
+/// Returns the environment variables that are valid UTF-8.
 pub fn environment() -> BTreeMap<String, String> {
     let text = |(name, value): (OsString, OsString)| {
         Some((name.into_string().ok()?, value.into_string().ok()?))
@@ -116,46 +114,15 @@ pub fn environment() -> BTreeMap<String, String> {
     env::vars_os().filter_map(text).collect()
 }
 
-/// What the project's file says.
-pub fn project(folder: &Path) -> Result<ProjectFile, Failure> {
+/// Reads the project file `vault-bake.toml` in `folder`, which is optional.
+pub fn project_file(folder: &Path) -> Result<ProjectFile, Failure> {
     let path = &folder.join(project_file::FILE);
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(ProjectFile::parse(path, &text)?),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(ProjectFile::default()),
-        Err(error) => Err(Failure::usage(format!("{}: {error}", path.display()))),
-    }
-}
-
-impl From<AddressError> for Failure {
-    fn from(error: AddressError) -> Self {
-        let failure = Self::usage(error.to_string());
-        match error {
-            AddressError::Credential => failure.hint(format!("put the signature into {SAS}")),
-            _ => failure,
-        }
-    }
-}
-
-impl From<NoCredential> for Failure {
-    fn from(error: NoCredential) -> Self {
-        let hint = match error {
-            NoCredential::Signature => format!("put it into {SAS}"),
-            NoCredential::Source(_) => String::from(
-                "a configured source is the only one asked: repair it, or configure another one",
-            ),
-        };
-        Self::usage(error.to_string()).hint(hint)
-    }
-}
-
-impl From<CloudError> for Failure {
-    fn from(error: CloudError) -> Self {
-        Self::usage(error.to_string())
-    }
-}
-
-impl From<BackendError> for Failure {
-    fn from(error: BackendError) -> Self {
-        Self::new(Exit::Failed, error.to_string())
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(ProjectFile::default()),
+        Err(error) => Err(Failure::usage(format!(
+            "cannot read {}: {error}",
+            path.display()
+        ))),
     }
 }

@@ -1,4 +1,5 @@
-//! Values for the variables of definitions: `--var NAME=VALUE`, and before it `VB_VAR_NAME` of the environment.
+//! Values of a definition's variables, from `--var NAME=VALUE` and the environment.
+//! The command line wins over `VB_VAR_NAME`. Types are checked by the library.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -10,11 +11,11 @@ use crate::exit::Failure;
 use crate::invocation::Invocation;
 use crate::store_location::environment;
 
-/// How the environment names a variable.
+/// The prefix of environment variables with values.
 const PREFIX: &str = "VB_VAR_";
 
 impl Invocation {
-    /// The values given for the variables of the definition at `path`.
+    /// Returns the values for the variables of the definition at `path`.
     pub fn variables(
         &self,
         path: &Path,
@@ -23,32 +24,29 @@ impl Invocation {
         let declared = Definition::variable_names(path).unwrap_or_default();
         let mut values: BTreeMap<String, String> = BTreeMap::new();
         for (variable, value) in environment() {
-            let name = variable.strip_prefix(PREFIX).and_then(|rest| {
-                let fits = |name: &&String| rest == *name || rest == name.to_uppercase();
-                declared.iter().find(fits)
-            });
+            let name = variable
+                .strip_prefix(PREFIX)
+                .and_then(|rest| declared.iter().find(|name| is_name_of(rest, name)));
             let Some(name) = name else { continue };
-            match values.insert(name.clone(), value.clone()) {
-                Some(other) if other != value => {
-                    return Err(Failure::usage(format!(
-                        "{PREFIX}{name} and {PREFIX}{} are both set, and differ",
-                        name.to_uppercase()
-                    ))
-                    .hint(format!(
-                        "unset one of them; {PREFIX}{name} is the variable's own name"
-                    )));
-                }
-                _ => {}
+            let previous = values.insert(name.clone(), value.clone());
+            if previous.is_some_and(|previous| previous != value) {
+                let upper = name.to_uppercase();
+                let message = format!("{PREFIX}{name} and {PREFIX}{upper} have different values");
+                let hint = format!("Unset {PREFIX}{upper}; the variable's name is `{name}`.");
+                return Err(Failure::usage(message).hint(hint));
             }
         }
-        for pair in &given.vars {
-            let (name, value) = pair_of(pair)?;
+        for argument in &given.vars {
+            let (name, value) = split_pair(argument)?;
             values.insert(name.to_owned(), value.to_owned());
         }
         Ok(values)
     }
 
-    /// Those of `given` that `image` declares, where several images share them; and all that no image of `images` declares.
+    /// Returns the values of `given` for one of several `images`.
+    ///
+    /// These are values of variables that `image` declares. Values that no image declares are
+    /// included too, so that each image reports them.
     pub fn shared_vars(
         &self,
         image: &str,
@@ -56,54 +54,62 @@ impl Invocation {
         given: &Vars,
     ) -> Result<Vars, Failure> {
         let declares = |image: &str, name: &str| {
-            let declared = Definition::variable_names(&self.definition(image));
-            // What cannot be read is not told apart by this: its own error says why.
+            let declared = Definition::variable_names(&self.definition_folder(image));
+            // An unreadable definition has an error of its own.
             declared.is_none_or(|declared| declared.iter().any(|known| known == name))
         };
         let mut vars = Vec::new();
-        for pair in &given.vars {
-            let (name, _) = pair_of(pair)?;
+        for argument in &given.vars {
+            let (name, _) = split_pair(argument)?;
             if declares(image, name) || !images.iter().any(|other| declares(other, name)) {
-                vars.push(pair.clone());
+                vars.push(argument.clone());
             }
         }
         Ok(Vars { vars })
     }
 
-    /// Warns of each `VB_VAR_…` of the environment that fits no variable of `images`, nor of another image of the project:
-    /// such a one is probably misspelt, and is not used.
+    /// Warns about each `VB_VAR_…` that is not a variable of any image: it is probably misspelt.
+    ///
+    /// Considers `images` and all images of the project.
     pub fn warn_about_variables(&self, images: &[String]) {
-        let set: Vec<String> = environment().into_keys().collect();
-        let set = set.iter().filter_map(|name| name.strip_prefix(PREFIX));
-        let set: Vec<&str> = set.collect();
-        if set.is_empty() {
+        let variables: Vec<String> = environment().into_keys().collect();
+        let names = variables
+            .iter()
+            .filter_map(|variable| variable.strip_prefix(PREFIX));
+        let names: Vec<&str> = names.collect();
+        if names.is_empty() {
             return;
         }
         let mut known = BTreeSet::new();
         for image in images.iter().chain(&self.images().unwrap_or_default()) {
-            match Definition::variable_names(&self.definition(image)) {
+            match Definition::variable_names(&self.definition_folder(image)) {
                 Some(names) => known.extend(names),
-                // It may declare any.
+                // An unreadable definition may declare any name.
                 None => return,
             }
         }
-        for name in set {
-            let fits = |known: &String| name == *known || name == known.to_uppercase();
-            if known.iter().any(fits) {
+        for name in names {
+            if known.iter().any(|known| is_name_of(name, known)) {
                 continue;
             }
-            let hint = match meant(name, known.iter().map(String::as_str)) {
-                Some(meant) => format!("did you mean {PREFIX}{meant}?"),
+            let way_out = match meant(name, known.iter().map(String::as_str)) {
+                Some(meant) => format!("use {PREFIX}{meant}"),
                 None => String::from("unset it, or declare the variable"),
             };
             self.events.warn(format!(
-                "{PREFIX}{name} is set, and no image here has a variable of that name: it is not used; {hint}"
+                "{PREFIX}{name} is ignored: no image declares this variable; {way_out}"
             ));
         }
     }
 }
 
-fn pair_of(pair: &str) -> Result<(&str, &str), Failure> {
-    pair.split_once('=')
-        .ok_or_else(|| Failure::usage(format!("--var {pair}: expected NAME=VALUE")))
+/// Returns whether `given`, from the environment, is the variable `name`, or `name` in capitals.
+fn is_name_of(given: &str, name: &str) -> bool {
+    given == name || given == name.to_uppercase()
+}
+
+fn split_pair(argument: &str) -> Result<(&str, &str), Failure> {
+    argument
+        .split_once('=')
+        .ok_or_else(|| Failure::usage(format!("--var {argument}: expected NAME=VALUE")))
 }

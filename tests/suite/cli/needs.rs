@@ -62,14 +62,15 @@ fn a_build_is_refused_before_it_begins_with_all_that_is_missing() {
     let text = String::from_utf8_lossy(&built.stderr);
     assert_eq!(built.status.code(), Some(1), "{text}");
     assert!(
-        text.contains("error: cannot build web: this computer lacks what it needs\n"),
+        text.contains("error: cannot build web: this computer lacks required programs\n"),
         "{text}"
     );
     insta::assert_snapshot!(missing(&text).join(" "), @"qemu-system-x86_64 qemu-img mmdebstrap gpgv unshare mformat mmd mcopy grub-mkimage");
     let doctor = "missing  qemu-system-x86_64: runs the temporary VMs\n         get it: apt-get install qemu-system-x86\n";
     assert!(text.contains(doctor), "in doctor's words: {text}");
     assert!(
-        text.contains("hint: Run `apt-get install ") && text.contains("`vault-bake doctor` lists"),
+        text.contains("hint: Run `apt-get install ")
+            && text.contains("`vault-bake doctor` to check"),
         "{text}"
     );
     assert!(

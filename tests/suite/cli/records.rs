@@ -60,11 +60,11 @@ exit 1
 --- stdout
 --- stderr
 error: quickstart@1.0.0 was recorded without an SBOM
-hint: images that are baked from now on have one; bake this one again
+hint: Build the image again: new images have one.
 
 exit 1
 --- stdout
-{"error":"other is not in the store; `vault-bake images` lists what is","event":"failed","exit":1,"hint":null,"left_behind":[],"log":null}
+{"error":"other is not in the store; `vault-bake images` lists what is","event":"failed","exit":1,"hint":null,"leftovers":[],"log":null}
 --- stderr
 "#);
 }

@@ -48,11 +48,12 @@ fn validate_and_plan_connect_to_nothing() {
         #[expect(clippy::print_stderr, reason = "a skipped test says so")]
         let () = eprintln!("SKIPPED: `unshare -n` is not allowed; only connections are counted");
     }
-    let commands: [&[&str]; 4] = [
+    let commands: [&[&str]; 5] = [
         &["validate"],
         &["validate", "--json"],
         &["plan", "web"],
         &["plan", "web", "--json"],
+        &["man", "pages"],
     ];
     for arguments in commands {
         for before in [Some(bare), isolated].into_iter().flatten() {

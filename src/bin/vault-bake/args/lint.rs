@@ -1,4 +1,4 @@
-//! `lint`.
+//! Arguments of `lint`.
 
 use std::path::PathBuf;
 
@@ -6,52 +6,57 @@ use clap::{Args, ValueEnum};
 use vault_bake::lint::Role;
 
 use super::Vars;
+use super::groups::example;
 
-/// What to look at.
+/// Find unsafe settings in Vault and Consul configuration
+///
+/// Checks the configuration that images contain, or the files of --vault and --consul.
+/// `build` applies the same rules. Exit code 6 means that there are findings; notes do not count.
 #[derive(Args)]
+#[command(after_help = example("lint web"))]
 pub struct Lint {
-    /// Names of images, or folders with an `image.toml` [default: all of the project]
+    /// Names of images, or folders with an `image.toml` [default: all images of the project]
     pub images: Vec<String>,
-    /// Values of variables
+    /// Values of variables.
     #[command(flatten)]
     pub vars: Vars,
-    /// Look at this file or folder of Vault's configuration instead, HCL or JSON
+    /// Check this file or folder of Vault configuration instead, HCL or JSON
     #[arg(long, value_name = "PATH", conflicts_with = "images")]
     pub vault: Option<PathBuf>,
-    /// Look at this file or folder of Consul's configuration instead, HCL or JSON
+    /// Check this file or folder of Consul configuration instead, HCL or JSON
     #[arg(long, value_name = "PATH", conflicts_with = "images")]
     pub consul: Option<PathBuf>,
-    /// Vault's version, where rules depend on it [default: the newest]
+    /// Version of Vault, for rules that depend on it [default: the newest]
     #[arg(long, value_name = "VERSION", requires = "vault")]
     pub vault_version: Option<String>,
-    /// Consul's version, where rules depend on it [default: the newest]
+    /// Version of Consul, for rules that depend on it [default: the newest]
     #[arg(long, value_name = "VERSION", requires = "consul")]
     pub consul_version: Option<String>,
-    /// What the files are for
-    #[arg(long, value_enum, default_value_t = ProductName::Node, value_name = "WHAT")]
-    pub role: ProductName,
-    /// List the rules, and look at nothing
+    /// Purpose of the files
+    #[arg(long, value_enum, default_value_t = RoleName::Node, value_name = "ROLE")]
+    pub role: RoleName,
+    /// List the rules and exit
     #[arg(long)]
     pub rules: bool,
 }
 
-/// What a configuration is for.
+/// The purpose of configuration files.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum ProductName {
-    /// Part of an image: what is a node's own, secrets first of all, comes when it boots
+pub enum RoleName {
+    /// Part of an image; secrets and other values of a node are added at boot
     Image,
-    /// All that a node reads, also one that replaces another
+    /// Everything that a node reads
     Node,
-    /// All that one of the first servers of a new cluster reads
+    /// Everything that one of the first servers of a new cluster reads
     Founder,
 }
 
-impl From<ProductName> for Role {
-    fn from(whose: ProductName) -> Self {
-        match whose {
-            ProductName::Image => Self::Image,
-            ProductName::Node => Self::Node,
-            ProductName::Founder => Self::Founder,
+impl From<RoleName> for Role {
+    fn from(name: RoleName) -> Self {
+        match name {
+            RoleName::Image => Self::Image,
+            RoleName::Node => Self::Node,
+            RoleName::Founder => Self::Founder,
         }
     }
 }

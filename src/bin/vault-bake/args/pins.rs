@@ -1,97 +1,113 @@
-//! What may be asked about pins, and of what deploys by them.
+//! Arguments of the verbs that deployments use: `pin`, `resolve` and `check-plan`.
 
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-/// Pinning.
+use super::groups::example;
+
+/// Write the current image of a channel, with its proof, to a pin file
+///
+/// A channel moves; a deployment must not move with it. Commit the pin file to the repository of
+/// the deployment: it contains the signed records that prove the image.
 #[derive(Args)]
+#[command(after_help = example("pin web:prod"))]
 pub struct Pin {
-    /// The channel to pin, `name:channel`; with --update the names of pins [default: all]
+    /// Channels to pin, `name:channel`; with --update, names of pins [default: all pins]
     #[arg(value_name = "IMAGE:CHANNEL|NAME", required_unless_present = "update")]
     pub names: Vec<String>,
-    /// What to call the pin [default: `name:channel`]
+    /// Name of the pin [default: `name:channel`]
     #[arg(long = "as", value_name = "NAME", conflicts_with = "update")]
     pub name: Option<String>,
-    /// Move pins to what their channels hold now, and print what changes
+    /// Move pins to the current images of their channels, and print the differences
     #[arg(long)]
     pub update: bool,
-    /// The pin file
+    /// Pin file
     #[arg(long, value_name = "FILE", default_value = "vault-bake.pins.json")]
     pub file: PathBuf,
-    /// Say what would be written and write nothing
+    /// Print the changes without writing the file
     #[arg(long)]
     pub dry_run: bool,
 }
 
-/// Resolving.
+/// Print the id of an image in the format that a deployment reads
+///
+/// Terraform, Bicep, shells and GitHub Actions are supported. With --pins, only the pin file is
+/// read. Without it, the store is asked, and an image that is not deployable is refused.
 #[derive(Args)]
+#[command(after_help = example("resolve --pins vault-bake.pins.json web:prod --format tfvars"))]
 pub struct Resolve {
-    /// With --pins the name of a pin; else `name:channel`, `name@version`, `sha256:…` or a name (the newest that
-    /// may be deployed)
+    /// With --pins, the name of a pin; otherwise `name:channel`, `name@version`, `sha256:…`, or a
+    /// name for its newest deployable version
     #[arg(value_name = "REF|NAME")]
     pub reference: Option<String>,
-    /// Ask this pin file alone, no store and no network: what deployments do
+    /// Read this pin file only, without store and network
     #[arg(long, value_name = "FILE")]
     pub pins: Option<PathBuf>,
-    /// The form of the answer
-    #[arg(long, value_enum, default_value_t = Form::Json)]
-    pub format: Form,
-    /// Which output, where an image has several: `local` or `azure/REGION`
+    /// Output format
+    #[arg(long, value_enum, default_value_t = ResolveFormat::Json)]
+    pub format: ResolveFormat,
+    /// Output of an image that has several: `local` or `azure/REGION`
     #[arg(long, value_name = "TARGET")]
     pub target: Option<String>,
-    /// The variable in a tfvars file
+    /// Name of the variable, for `--format tfvars`
     #[arg(long, value_name = "VARIABLE", default_value = "vault_image")]
     pub name: String,
-    /// A field, and the parameter of the Bicep file that gets it, as in image_id=vmImageId; may be repeated
+    /// Parameter that gets a field, for `--format bicep`; repeat it for more fields, for example
+    /// image_id=vmImageId
     #[arg(long, value_name = "FIELD=PARAMETER")]
     pub map: Vec<String>,
-    /// Accept an image that is revoked
+    /// Accept a revoked image
     #[arg(long, conflicts_with = "pins")]
     pub allow_revoked: bool,
-    /// Accept an image that was not tested, or that failed its test
+    /// Accept an image that is untested or failed its test
     #[arg(long, conflicts_with = "pins")]
     pub allow_untested: bool,
 }
 
-/// Forms of an answer.
+/// The output format of `resolve`.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Form {
+pub enum ResolveFormat {
     /// One JSON object on one line
     Json,
-    /// The image's id alone
+    /// The id of the image alone
     Plain,
-    /// A Terraform variables file: *.auto.tfvars.json
+    /// Terraform variables file, *.auto.tfvars.json
     Tfvars,
-    /// What Terraform's data source `external` reads; its query on standard input may name pin, pins_file, ref, target
+    /// For Terraform's data source `external`; reads pin, pins_file, ref and target from standard
+    /// input
     TerraformExternal,
-    /// A parameter file for Bicep, with what --map asks for
+    /// Parameter file for Bicep, with the fields of --map
     Bicep,
-    /// VAULT_BAKE_IMAGE_ID='…' and so on
+    /// Shell variables, such as VAULT_BAKE_IMAGE_ID='…'
     Env,
-    /// Lines to append to $GITHUB_OUTPUT
+    /// Lines for $GITHUB_OUTPUT
     Github,
 }
 
-/// Checking a plan.
+/// Check that a Terraform plan deploys only allowed images
+///
+/// Reads the output of `terraform show -json`. Exit code 6 means that an image is revoked,
+/// untested or unknown.
 #[derive(Args)]
+#[command(after_help = example("check-plan plan.json --pins vault-bake.pins.json"))]
 pub struct CheckPlan {
-    /// What `terraform show -json PLANFILE` printed
+    /// Output of `terraform show -json PLANFILE`
     #[arg(value_name = "PLAN.json")]
     pub plan: PathBuf,
-    /// Only what this pin file pins is tracked; without --store, the file alone is asked
+    /// Accept only images of this pin file; without --store, the store is not read
     #[arg(long, value_name = "FILE")]
     pub pins: Option<PathBuf>,
-    /// Refuse images that no record has, or that cannot be checked: the default
+    /// Refuse images that are unknown or cannot be checked; this is the default
     #[arg(long, conflicts_with = "lenient")]
     pub strict: bool,
-    /// List images that are not known instead of refusing them
+    /// List unknown images instead of refusing them
     #[arg(long)]
     pub lenient: bool,
-    /// Accept images that are revoked
+    /// Accept revoked images
     #[arg(long)]
     pub allow_revoked: bool,
-    /// Accept images that were not tested, or that failed their test
+    /// Accept images that are untested or failed their test
     #[arg(long)]
     pub allow_untested: bool,
 }

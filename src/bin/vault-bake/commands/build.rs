@@ -1,40 +1,30 @@
-//! `build`: bakes an image, records it, and tries it.
+//! `build`: builds an image, records it and tests it.
+//! Refuses early what cannot succeed; the library does the build.
 
 use std::io::{IsTerminal, stdin};
 use std::time::Instant;
 
-use vault_bake::bake::{BakeError, BakeOptions, Failed, OnError, bake};
+use vault_bake::bake::{BakeError, BakeOptions, Baked, OnError, bake};
 use vault_bake::build_record::{Revision, date};
+use vault_bake::builder::Requirement;
 use vault_bake::builder::qemu::{self, Qemu, QemuOptions};
-use vault_bake::builder::{LayerRules, Requirement};
-use vault_bake::definition::{BuilderKind, LONGEST_IMAGE_NAME};
+use vault_bake::definition::LONGEST_IMAGE_NAME;
 use vault_bake::event::millis;
 use vault_bake::manifest::ImageVersion;
 use vault_bake::plan::{Plan, PlannedMachine, PlannedOutput, PlannedStep, StepKind};
+use vault_bake::store::{AnyBackend, Store};
 
-use crate::args::{self, Image, Releases};
+use crate::args::build::{self, Build};
 use crate::azure;
-use crate::commands::test::auditor;
+use crate::commands::test::lynis_if;
 use crate::commands::{doctor, lint, plan, print_json};
 use crate::ending;
 use crate::exit::{Exit, Failure};
 use crate::invocation::{Invocation, clock};
 use crate::output::eprint_text;
-use crate::report::seconds;
+use crate::report::{Timing, seconds};
 
-/// How to build.
-pub struct Wish {
-    pub version: Option<String>,
-    pub on_error: args::OnError,
-    pub test: bool,
-    pub audit: bool,
-    pub layers: LayerRules,
-    pub suspend: bool,
-    pub dry_run: bool,
-    pub builder: BuilderKind,
-}
-
-/// What a build came to, for programs.
+/// The result of a build, for the event `finished`.
 #[derive(Default)]
 struct Summary {
     image: Option<String>,
@@ -43,121 +33,120 @@ struct Summary {
     state: Option<&'static str>,
 }
 
-pub async fn run(
-    session: &Invocation,
-    image: &Image,
-    releases: &Releases,
-    wish: Wish,
-) -> Result<Exit, Failure> {
-    let began = Instant::now();
-    let dry_run = wish.dry_run;
-    let folder = session.definition(&image.image);
-    let name = folder
-        .file_name()
-        .map(|name| name.to_string_lossy().into_owned());
+pub async fn run(invocation: &Invocation, args: &Build) -> Result<Exit, Failure> {
+    let started = Instant::now();
+    let folder = invocation.definition_folder(&args.source.image.image);
+    let name = folder.file_name();
     let mut summary = Summary {
-        image: name,
+        image: name.map(|name| name.to_string_lossy().into_owned()),
         ..Summary::default()
     };
-    let built = build(session, image, releases, wish, &mut summary).await;
-    if !session.json || dry_run {
-        return built;
+    let result = build(invocation, args, &mut summary).await;
+    if !invocation.json || args.dry_run {
+        return result;
     }
-    let log = session.report.log_path();
-    let exit = built.unwrap_or_else(|failure| failure.print(true, log.as_deref()));
+    let log = invocation.report.log_path();
+    let exit = result.unwrap_or_else(|failure| failure.print(true, log.as_deref()));
     print_json(&serde_json::json!({
         "event": "finished", "time": clock(), "image": summary.image, "version": summary.version,
         "manifest": summary.manifest, "state": summary.state, "exit": exit as u8,
-        "elapsed_ms": millis(began.elapsed()), "log": log,
+        "elapsed_ms": millis(started.elapsed()), "log": log,
     }));
     Ok(exit)
 }
 
 async fn build(
-    session: &Invocation,
-    image: &Image,
-    releases: &Releases,
-    wish: Wish,
+    invocation: &Invocation,
+    args: &Build,
     summary: &mut Summary,
 ) -> Result<Exit, Failure> {
-    let version = wish
-        .version
-        .map(|text| text.parse::<ImageVersion>())
-        .transpose();
-    let version = version.map_err(|error| Failure::usage(error.to_string()))?;
-    session.check_cache()?;
-    let plan = plan::make(session, image, releases, wish.builder)?;
+    let version = args.version.as_deref().map(str::parse::<ImageVersion>);
+    let version = version
+        .transpose()
+        .map_err(|error| Failure::usage(error.to_string()))?;
+    invocation.check_cache()?;
+    let plan = plan::make(invocation, &args.source)?;
     summary.image = Some(plan.image.clone());
     if let Some(version) = version {
         summary.version = Some(version.to_string());
-        refuse_taken(session, &plan, version).await?;
+        check_version(invocation, &plan, version).await?;
     }
-    if !wish.dry_run {
-        doctor::guard(&format!("build {}", plan.image), &needs(session, &plan))?;
+    if !args.dry_run {
+        let requirements = requirements(invocation, &plan);
+        doctor::require(&format!("build {}", plan.image), &requirements)?;
     }
-    lint::guard(&plan)?;
-    if wish.dry_run {
-        plan::print(session, &plan);
+    lint::check_plan(&plan)?;
+    if args.dry_run {
+        plan::print(invocation, &plan);
         return Ok(Exit::Done);
     }
-    let lynis = auditor(wish.audit)?;
-    let store = session.open_or_create_store().await?;
-    let tool = session.tool();
-    let on_error = |error: &BakeError| decide(wish.on_error, error);
-    let mut order = BakeOptions {
+    let lynis = lynis_if(args.audit)?;
+    let store = invocation.open_or_create_store().await?;
+    let on_error = |error: &BakeError| on_error(args.on_error, error);
+    let options = BakeOptions {
         plan: &plan,
         version,
-        revision: Revision::of(&plan.folder, &session.interrupt).await,
-        test: wish.test,
+        revision: Revision::of(&plan.folder, &invocation.interrupt).await,
+        test: !args.skip_test,
         audit: lynis.as_ref(),
         on_error: &on_error,
     };
-    let world = session.world(&clock, &tool);
-    let baked = match (&plan.machine, &plan.output) {
-        (PlannedMachine::Azure(machine), PlannedOutput::Azure(output)) => {
-            // Images on Azure are named after their version, so it is chosen before they are made.
-            let next = store.next_version(&plan.image, date(clock()));
-            let version = match order.version {
-                Some(version) => version,
-                None => next.await?,
-            };
-            order.version = Some(version);
-            let named = version.to_string();
-            let builder = azure::builder(session, &plan.image, &named, machine, output)?;
-            bake(&builder, &store, &order, &world).await?
-        }
-        (_, output) => {
-            let mut settings = QemuOptions::new(&session.cache);
-            settings.layers = wish.layers;
-            settings.suspend = wish.suspend;
-            if let PlannedOutput::Qemu(output) = output {
-                settings.compression = output.compression;
-            }
-            bake(&Qemu::new(settings), &store, &order, &world).await?
-        }
-    };
+    let baked = run_builder(invocation, args, &store, options).await?;
     summary.version = Some(baked.manifest.version.to_string());
     summary.manifest = Some(baked.digest.to_string());
     summary.state = Some(ending::state(baked.tested.as_ref()));
-    if !session.json {
-        print_timings(session);
+    if !invocation.json {
+        print_timings(invocation);
     }
     ending::of_build(&baked)
 }
 
-/// What has to be on this computer before the bake begins.
-fn needs(session: &Invocation, plan: &Plan) -> Vec<Requirement> {
-    let mut needs = qemu::build_requirements(&QemuOptions::new(&session.cache), &plan.base);
-    let is_playbook = |step: &PlannedStep| matches!(step.kind, StepKind::Ansible { .. });
-    if plan.steps.iter().any(is_playbook) {
-        needs.push(doctor::ansible());
+/// Builds the plan of `options` with its builder.
+async fn run_builder(
+    invocation: &Invocation,
+    args: &Build,
+    store: &Store<AnyBackend>,
+    mut options: BakeOptions<'_>,
+) -> Result<Baked, Failure> {
+    let plan = options.plan;
+    let tool = invocation.tool();
+    let context = invocation.run_context(&clock, &tool);
+    if let (PlannedMachine::Azure(machine), PlannedOutput::Azure(output)) =
+        (&plan.machine, &plan.output)
+    {
+        // The version is part of the names of images on Azure, so it is chosen first.
+        let version = match options.version {
+            Some(version) => version,
+            None => store.next_version(&plan.image, date(clock())).await?,
+        };
+        options.version = Some(version);
+        let version = version.to_string();
+        let builder = azure::builder(invocation, &plan.image, &version, machine, output)?;
+        return Ok(bake(&builder, store, &options, &context).await?);
     }
-    needs
+    let mut qemu_options = QemuOptions::new(&invocation.cache);
+    qemu_options.layers = args.layer_rules();
+    qemu_options.suspend = !args.fresh_boot;
+    if let PlannedOutput::Qemu(output) = &plan.output {
+        qemu_options.compression = output.compression;
+    }
+    Ok(bake(&Qemu::new(qemu_options), store, &options, &context).await?)
 }
 
-/// Refuses a version that is taken, or that the builder cannot use, before anything is fetched or made.
-async fn refuse_taken(
-    session: &Invocation,
+/// Returns the programs that this computer needs for the build.
+fn requirements(invocation: &Invocation, plan: &Plan) -> Vec<Requirement> {
+    let options = QemuOptions::new(&invocation.cache);
+    let mut requirements = qemu::build_requirements(&options, &plan.base);
+    let is_playbook = |step: &PlannedStep| matches!(step.kind, StepKind::Ansible { .. });
+    if plan.steps.iter().any(is_playbook) {
+        requirements.push(doctor::ansible());
+    }
+    requirements
+}
+
+/// Fails if the version is taken, or too long for the builder.
+async fn check_version(
+    invocation: &Invocation,
     plan: &Plan,
     version: ImageVersion,
 ) -> Result<(), Failure> {
@@ -166,43 +155,38 @@ async fn refuse_taken(
         && output.managed_image
         && name.len() > LONGEST_IMAGE_NAME
     {
-        return Err(Failure::usage(format!(
+        let message = format!(
             "{name} has {} characters; a managed image's name has at most {LONGEST_IMAGE_NAME}",
             name.len()
-        ))
-        .hint("give a shorter `--version`"));
+        );
+        return Err(Failure::usage(message).hint("Pass a shorter --version."));
     }
-    let Some(store) = session.existing_store().await? else {
+    let Some(store) = invocation.existing_store().await? else {
         return Ok(());
     };
-    let history = session.interrupt.or(store.history()).await??;
-    match history.by_name(&plan.image, version) {
-        None => Ok(()),
-        Some(_) => {
-            let name = format!("{}@{version}", plan.image);
-            Err(
-                Failure::from(Failed::from(BakeError::VersionTaken { name }))
-                    .hint("leave `--version` out for the next free one"),
-            )
-        }
+    let history = invocation.interrupt.or(store.history()).await??;
+    if history.by_name(&plan.image, version).is_none() {
+        return Ok(());
+    }
+    let name = format!("{}@{version}", plan.image);
+    let failure = Failure::from(BakeError::VersionTaken { name });
+    Err(failure.hint("Leave out --version to use the next free one."))
+}
+
+fn on_error(requested: build::OnError, error: &BakeError) -> OnError {
+    match requested {
+        build::OnError::Clean => OnError::Clean,
+        build::OnError::Keep => OnError::Keep,
+        build::OnError::Ask => ask_on_error(error),
     }
 }
 
-fn decide(wanted: args::OnError, error: &BakeError) -> OnError {
-    match wanted {
-        args::OnError::Clean => OnError::Clean,
-        args::OnError::Keep => OnError::Keep,
-        args::OnError::Ask => ask(error),
-    }
-}
-
-/// Asks on the terminal. Where there is none, or no answer, the machine is removed.
-fn ask(error: &BakeError) -> OnError {
+/// Asks on the terminal. Without a terminal, or without an answer, the build VM is deleted.
+fn ask_on_error(error: &BakeError) -> OnError {
     if !stdin().is_terminal() {
         return OnError::Clean;
     }
-    // Without a terminal to ask on, the answer below is empty and the machine goes.
-    eprint_text(&format!("{error}\nKeep the machine to look at it? [y/N] "));
+    eprint_text(&format!("{error}\nKeep the build VM? [y/N] "));
     let mut answer = String::new();
     match stdin().read_line(&mut answer) {
         Ok(_) if answer.trim().eq_ignore_ascii_case("y") => OnError::Keep,
@@ -210,11 +194,11 @@ fn ask(error: &BakeError) -> OnError {
     }
 }
 
-fn print_timings(session: &Invocation) {
-    let timings = session.report.timings();
-    let line =
-        |(what, elapsed_ms): &(String, u64)| format!("  {what:<24} {:>8}\n", seconds(*elapsed_ms));
+fn print_timings(invocation: &Invocation) {
+    let timings = invocation.report.timings();
+    let line = |Timing { name, elapsed_ms }: &Timing| {
+        format!("  {name:<24} {:>8}\n", seconds(*elapsed_ms))
+    };
     let table: String = timings.iter().map(line).collect();
-    let text = format!("\nwhere the time went\n{table}");
-    eprint_text(&text);
+    eprint_text(&format!("\ntime by stage and step\n{table}"));
 }

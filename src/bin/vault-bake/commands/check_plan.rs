@@ -1,4 +1,4 @@
-//! `check-plan`: whether a Terraform plan may be applied, as far as images are concerned.
+//! `check-plan`: checks that a Terraform plan deploys only allowed images.
 
 use vault_bake::store::Allow;
 use vault_bake::terraform::{Catalogue, Mode, Plan, evaluate};
@@ -8,43 +8,21 @@ use crate::commands::{pin, print_json, print_line};
 use crate::exit::{Exit, Failure};
 use crate::invocation::{Invocation, clock};
 
-pub async fn run(session: &Invocation, wish: &CheckPlan) -> Result<Exit, Failure> {
-    let name = wish.plan.display().to_string();
-    let bytes =
-        std::fs::read(&wish.plan).map_err(|error| Failure::usage(format!("{name}: {error}")))?;
+pub async fn run(invocation: &Invocation, args: &CheckPlan) -> Result<Exit, Failure> {
+    let name = args.plan.display().to_string();
+    let bytes = std::fs::read(&args.plan)
+        .map_err(|error| Failure::usage(format!("cannot read {name}: {error}")))?;
     let plan = Plan::read(&name, &bytes)?;
-    let pins = match &wish.pins {
-        None => None,
-        Some(path) => {
-            let file = pin::parse(path)?;
-            let catalogue = Catalogue::of_pins(&file, session.keys.trust()?.as_ref())?;
-            Some((file, catalogue))
-        }
-    };
-    let catalogue = match pins {
-        Some((_, pins)) if !session.store_named() => pins,
-        pins => {
-            let store = session.open_store().await?;
-            let recorded = Catalogue::of_store(&store, &plan, clock()).await?;
-            match pins {
-                None => recorded,
-                Some((file, pins)) => {
-                    let history = store.history().await?;
-                    file.check_store_lineage(&store, &history).await?;
-                    recorded.only(pins)
-                }
-            }
-        }
-    };
+    let catalogue = catalogue(invocation, args, &plan).await?;
     let mode = Mode {
-        lenient: wish.lenient,
+        lenient: args.lenient,
         allow: Allow {
-            revoked: wish.allow_revoked,
-            untested: wish.allow_untested,
+            revoked: args.allow_revoked,
+            untested: args.allow_untested,
         },
     };
     let report = evaluate(&plan, &catalogue, mode);
-    if session.json {
+    if invocation.json {
         print_json(&serde_json::json!(report));
     } else {
         print_line(&report.to_string());
@@ -54,4 +32,26 @@ pub async fn run(session: &Invocation, wish: &CheckPlan) -> Result<Exit, Failure
     } else {
         Exit::Done
     })
+}
+
+/// Returns the known images: those of the store, of the pin file, or of both.
+async fn catalogue(
+    invocation: &Invocation,
+    args: &CheckPlan,
+    plan: &Plan,
+) -> Result<Catalogue, Failure> {
+    let Some(path) = &args.pins else {
+        let store = invocation.open_store().await?;
+        return Ok(Catalogue::of_store(&store, plan, clock()).await?);
+    };
+    let file = pin::parse(path)?;
+    let pinned = Catalogue::of_pins(&file, invocation.keys.trust()?.as_ref())?;
+    if !invocation.is_store_named() {
+        return Ok(pinned);
+    }
+    let store = invocation.open_store().await?;
+    let recorded = Catalogue::of_store(&store, plan, clock()).await?;
+    let history = store.history().await?;
+    file.check_store_lineage(&store, &history).await?;
+    Ok(recorded.only(pinned))
 }

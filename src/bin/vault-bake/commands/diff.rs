@@ -1,28 +1,24 @@
-//! `diff`: what differs between two images.
+//! `diff`: compares two images.
 
 use vault_bake::manifest::diff::diff;
 
-use crate::args::DiffFormat;
+use crate::args::release::{Diff, DiffFormat};
 use crate::commands::{print_json, print_line};
 use crate::exit::{Exit, Failure};
 use crate::invocation::Invocation;
 
-pub async fn run(
-    session: &Invocation,
-    from: &str,
-    to: &str,
-    format: Option<DiffFormat>,
-) -> Result<Exit, Failure> {
-    let format = match format {
-        None if session.json => DiffFormat::Json,
+pub async fn run(invocation: &Invocation, args: &Diff) -> Result<Exit, Failure> {
+    let format = match args.format {
+        None if invocation.json => DiffFormat::Json,
         None => DiffFormat::Text,
-        Some(DiffFormat::Text | DiffFormat::Markdown) if session.json => {
-            return Err(Failure::usage("`--json` and another `--format`: give one"));
+        Some(DiffFormat::Text | DiffFormat::Markdown) if invocation.json => {
+            let message = "--json and --format name different formats";
+            return Err(Failure::usage(message).hint("Leave out one of them."));
         }
         Some(format) => format,
     };
-    let (store, older) = session.find(from).await?;
-    let (_, newer) = session.find(to).await?;
+    let (store, older) = invocation.find(&args.from).await?;
+    let (_, newer) = invocation.find(&args.to).await?;
     let (older, newer) = (store.manifest(&older).await?, store.manifest(&newer).await?);
     let packages = (store.packages(&older).await?, store.packages(&newer).await?);
     let difference = diff(&older, &newer, Some((&packages.0, &packages.1)));

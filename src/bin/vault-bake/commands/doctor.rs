@@ -1,4 +1,5 @@
-//! `doctor`: what this machine lacks, and how to get it.
+//! `doctor`: prints what this computer lacks, and how to get it.
+//! `build` and `test` check their own requirements with the same texts.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
@@ -14,207 +15,230 @@ use crate::exit::{Exit, Failure};
 use crate::invocation::{Invocation, search_path};
 use crate::store_location::StoreLocation;
 
-/// One thing that was looked for.
+/// One thing that was checked.
 struct Diagnosis {
     what: String,
     found: bool,
+    /// What it is used for.
     why: String,
+    /// How to get it.
     get: String,
-    /// Whether nothing but what it is for is missing without it.
+    /// Whether vault-bake works without it, except for `why`.
     optional: bool,
 }
 
-pub async fn run(session: &Invocation) -> Result<Exit, Failure> {
+pub async fn run(invocation: &Invocation) -> Result<Exit, Failure> {
+    let options = QemuOptions::new(&invocation.cache);
+    let diagnoses = diagnose(invocation, &options).await?;
+    for diagnosis in &diagnoses {
+        print_diagnosis(invocation, diagnosis);
+    }
+    print_kvm(invocation);
+    print_cache_use(invocation, &options);
+    let is_lacking = |diagnosis: &Diagnosis| !diagnosis.found && !diagnosis.optional;
+    Ok(if diagnoses.iter().any(is_lacking) {
+        Exit::Failed
+    } else {
+        Exit::Done
+    })
+}
+
+async fn diagnose(
+    invocation: &Invocation,
+    options: &QemuOptions,
+) -> Result<Vec<Diagnosis>, Failure> {
     let path = search_path();
-    let mut findings: Vec<Diagnosis> = qemu::requirements(&QemuOptions::new(&session.cache))
+    let mut diagnoses: Vec<Diagnosis> = qemu::requirements(options)
         .iter()
-        .map(|need| required(&path, need))
+        .map(|requirement| diagnose_program(&path, requirement))
         .collect();
-    findings.extend(user_namespaces());
-    findings.push(Diagnosis {
+    diagnoses.extend(diagnose_user_namespaces());
+    diagnoses.push(Diagnosis {
         optional: true,
-        ..required(&path, &ansible())
+        ..diagnose_program(&path, &ansible())
     });
     let lynis = Lynis::default().script;
-    findings.push(Diagnosis {
-        found: found(&path, &lynis),
+    diagnoses.push(Diagnosis {
+        found: is_installed(&path, &lynis),
         what: lynis.display().to_string(),
-        why: "measures images for `--audit`".to_owned(),
+        why: "audits images for --audit".to_owned(),
         get: "apt-get install lynis".to_owned(),
         optional: true,
     });
-    findings.push(writable(&session.cache));
-    findings.push(match session.place()? {
-        StoreLocation::Folder(folder) => writable(&folder),
-        place @ StoreLocation::Container(..) => session.interrupt.or(reachable(&place)).await??,
+    diagnoses.push(diagnose_folder(&invocation.cache));
+    diagnoses.push(match invocation.store_location()? {
+        StoreLocation::Folder(folder) => diagnose_folder(&folder),
+        container @ StoreLocation::Container(..) => {
+            let diagnosis = diagnose_container(&container);
+            invocation.interrupt.or(diagnosis).await??
+        }
     });
-    let settings = QemuOptions::new(&session.cache);
-    let (layers, most) = (qemu::layer_use(&settings), settings.layers.max_bytes);
-    let suspended = qemu::snapshot_use(&settings);
-    let accelerated = qemu::kvm_works();
-    for finding in &findings {
-        show(session, finding);
-    }
-    let speed = if accelerated {
-        "KVM: machines run at full speed"
-    } else {
-        "no KVM: machines run under software emulation, slower but sound"
-    };
-    let mib = |bytes: u64| bytes >> 20;
-    if session.json {
-        print_json(&serde_json::json!({"looked_for": "kvm", "found": accelerated}));
-        let LayerUse { layers, bytes } = layers;
-        print_json(&serde_json::json!({"layers": layers, "bytes": bytes, "at_most_bytes": most}));
-        let SnapshotUse {
-            machines,
-            bytes,
-            at_most_bytes,
-        } = suspended;
-        print_json(
-            &serde_json::json!({"suspended": machines, "bytes": bytes, "at_most_bytes": at_most_bytes}),
-        );
-    } else {
-        print_line(speed);
-        print_line(&format!(
-            "{} layers of earlier bakes take {} MiB of at most {}",
-            layers.layers,
-            mib(layers.bytes),
-            mib(most)
-        ));
-        print_line(&format!(
-            "{} suspended machines to resume from take {} MiB of at most {}",
-            suspended.machines,
-            mib(suspended.bytes),
-            mib(suspended.at_most_bytes)
-        ));
-    }
-    let lacking = findings
-        .iter()
-        .any(|finding| !finding.found && !finding.optional);
-    Ok(if lacking { Exit::Failed } else { Exit::Done })
+    Ok(diagnoses)
 }
 
-/// What `ansible` steps need.
+fn print_kvm(invocation: &Invocation) {
+    let works = qemu::kvm_works();
+    if invocation.json {
+        print_json(&serde_json::json!({"looked_for": "kvm", "found": works}));
+    } else if works {
+        print_line("KVM works: VMs run at full speed");
+    } else {
+        print_line("no KVM: VMs are emulated, which is several times slower");
+    }
+}
+
+fn print_cache_use(invocation: &Invocation, options: &QemuOptions) {
+    let LayerUse { layers, bytes } = qemu::layer_use(options);
+    let max_bytes = options.layers.max_bytes;
+    let snapshots: SnapshotUse = qemu::snapshot_use(options);
+    if invocation.json {
+        print_json(
+            &serde_json::json!({"layers": layers, "bytes": bytes, "at_most_bytes": max_bytes}),
+        );
+        print_json(&serde_json::json!({
+            "suspended": snapshots.machines, "bytes": snapshots.bytes,
+            "at_most_bytes": snapshots.at_most_bytes,
+        }));
+        return;
+    }
+    let mib = |bytes: u64| bytes >> 20;
+    print_line(&format!(
+        "layer cache: {layers} entries, {} of at most {} MiB",
+        mib(bytes),
+        mib(max_bytes)
+    ));
+    print_line(&format!(
+        "VM snapshots: {}, {} of at most {} MiB",
+        snapshots.machines,
+        mib(snapshots.bytes),
+        mib(snapshots.at_most_bytes)
+    ));
+}
+
+/// Returns the requirement of `ansible` steps.
 pub fn ansible() -> Requirement {
     Requirement {
         program: "ansible-playbook".into(),
         package: "ansible-core",
-        why: "runs the `ansible` steps of definitions that have some",
+        why: "runs the `ansible` steps of definitions",
     }
 }
 
-fn required(path: &[PathBuf], need: &Requirement) -> Diagnosis {
+fn diagnose_program(path: &[PathBuf], requirement: &Requirement) -> Diagnosis {
     Diagnosis {
-        found: found(path, &need.program),
-        get: format!("apt-get install {}", need.package),
-        what: need.program.display().to_string(),
-        why: need.why.to_owned(),
+        found: is_installed(path, &requirement.program),
+        get: format!("apt-get install {}", requirement.package),
+        what: requirement.program.display().to_string(),
+        why: requirement.why.to_owned(),
         optional: false,
     }
 }
 
-/// Refuses what is about to begin, in a word or two, if this computer lacks something that it needs.
-pub fn guard(what: &str, needs: &[Requirement]) -> Result<(), Failure> {
+/// Fails if this computer lacks a requirement. `action` is for the message, such as `build web`.
+pub fn require(action: &str, requirements: &[Requirement]) -> Result<(), Failure> {
     let path = search_path();
     let mut lines = Vec::new();
     let mut packages = BTreeSet::new();
-    for need in needs {
-        let finding = required(&path, need);
-        if !finding.found {
-            packages.insert(need.package);
-            lines.push(finding.missing());
+    for requirement in requirements {
+        let diagnosis = diagnose_program(&path, requirement);
+        if !diagnosis.found {
+            packages.insert(requirement.package);
+            lines.push(diagnosis.missing());
         }
     }
     if lines.is_empty() {
         return Ok(());
     }
     let message = format!(
-        "cannot {what}: this computer lacks what it needs\n{}",
+        "cannot {action}: this computer lacks required programs\n{}",
         lines.join("\n")
     );
     let packages = Vec::from_iter(packages).join(" ");
     Err(Failure::new(Exit::Failed, message).hint(format!(
-        "Run `apt-get install {packages}`. `vault-bake doctor` lists everything that vault-bake needs"
+        "Run `apt-get install {packages}`. Run `vault-bake doctor` to check all other requirements."
     )))
 }
 
 impl Diagnosis {
-    /// That it is missing, and how to get it.
+    /// Returns the text for something that is missing.
     fn missing(&self) -> String {
         let Self { what, why, get, .. } = self;
         format!("missing  {what}: {why}\n         get it: {get}")
     }
 }
 
-/// What a user other than root needs of the system in addition to programs: a finding for each thing that is lacking.
-fn user_namespaces() -> Vec<Diagnosis> {
+/// Checks what users other than root need to make bases: one diagnosis for each defect.
+fn diagnose_user_namespaces() -> Vec<Diagnosis> {
     let ids = UserIds::of_this_user();
     if ids.uid == 0 {
         return Vec::new();
     }
-    let finding = |found: bool, get: String| Diagnosis {
+    let diagnosis = |found: bool, get: String| Diagnosis {
         what: "user namespaces with ids of /etc/subuid and /etc/subgid".to_owned(),
         found,
-        why: "makes native bases as a user other than root".to_owned(),
+        why: "makes bases without root".to_owned(),
         get,
         optional: false,
     };
     let lacks = ids.lacks();
     if lacks.is_empty() {
-        return vec![finding(true, String::new())];
+        return vec![diagnosis(true, String::new())];
     }
-    lacks.into_iter().map(|lack| finding(false, lack)).collect()
+    lacks
+        .into_iter()
+        .map(|lack| diagnosis(false, lack))
+        .collect()
 }
 
-fn show(session: &Invocation, finding: &Diagnosis) {
+fn print_diagnosis(invocation: &Invocation, diagnosis: &Diagnosis) {
     let Diagnosis {
         what,
         found,
         why,
         get,
         ..
-    } = finding;
-    if session.json {
+    } = diagnosis;
+    if invocation.json {
         print_json(
             &serde_json::json!({"looked_for": what, "found": found, "why": why, "get": get}),
         );
     } else if *found {
         print_line(&format!("ok       {what}"));
     } else {
-        print_line(&finding.missing());
+        print_line(&diagnosis.missing());
     }
 }
 
-fn found(path: &[PathBuf], program: &Path) -> bool {
+fn is_installed(path: &[PathBuf], program: &Path) -> bool {
     if program.is_absolute() {
         return program.exists();
     }
-    let can_run = |path: PathBuf| {
+    let is_program = |path: PathBuf| {
         let metadata = path.metadata();
-        metadata.is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0)
+        metadata.is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
     };
-    path.iter().any(|folder| can_run(folder.join(program)))
+    path.iter().any(|folder| is_program(folder.join(program)))
 }
 
-async fn reachable(place: &StoreLocation) -> Result<Diagnosis, Failure> {
-    let backend = place.open()?;
-    let asked = backend.exists("store.json").await;
+async fn diagnose_container(location: &StoreLocation) -> Result<Diagnosis, Failure> {
+    let backend = location.open()?;
+    let answer = backend.exists("store.json").await;
     Ok(Diagnosis {
         what: format!("{} (reachable)", backend.place()),
-        found: asked.is_ok(),
-        why: "manifests, test records and images are kept there".to_owned(),
-        get: asked.map_or_else(|error| error.to_string(), |_| String::new()),
+        found: answer.is_ok(),
+        why: "has manifests, test records and images".to_owned(),
+        get: answer.map_or_else(|error| error.to_string(), |_| String::new()),
         optional: false,
     })
 }
 
-fn writable(folder: &Path) -> Diagnosis {
+fn diagnose_folder(folder: &Path) -> Diagnosis {
     let found = std::fs::create_dir_all(folder).is_ok() && tempfile::tempfile_in(folder).is_ok();
     Diagnosis {
         what: format!("{} (writable)", folder.display()),
         found,
-        why: "results and what can be made again are kept there".to_owned(),
-        get: "give another folder with --cache or --store".to_owned(),
+        why: "has results and temporary files".to_owned(),
+        get: "name another folder with --cache or --store".to_owned(),
         optional: false,
     }
 }

@@ -1,29 +1,33 @@
-//! `images`: what is recorded, whether it was tested, and what must not or can no longer be deployed.
+//! `images`: lists recorded images with their tests, channels and revocations.
 
 use vault_bake::store::ImageRow;
 
+use crate::args::release::Images;
 use crate::commands::{print_header, print_line};
 use crate::exit::{Exit, Failure};
 use crate::invocation::{Invocation, clock};
 
-pub async fn run(session: &Invocation, name: Option<&str>) -> Result<Exit, Failure> {
-    let rows = session.open_store().await?.images(clock()).await?;
+pub async fn run(invocation: &Invocation, args: &Images) -> Result<Exit, Failure> {
+    let rows = invocation.open_store().await?.images(clock()).await?;
     let rows = rows
         .iter()
-        .filter(|row| name.is_none_or(|name| row.image == name));
-    let lines: Vec<String> = rows
-        .map(|row| match session.json {
-            true => serde_json::to_value(row).unwrap_or_default().to_string(),
-            false => line(row),
-        })
-        .collect();
-    if !session.json && !lines.is_empty() {
+        .filter(|row| args.name.as_ref().is_none_or(|name| row.image == *name));
+    let line = |row| {
+        if invocation.json {
+            serde_json::to_value(row).unwrap_or_default().to_string()
+        } else {
+            table_line(row)
+        }
+    };
+    let lines: Vec<String> = rows.map(line).collect();
+    if lines.is_empty() {
+        return Ok(Exit::Done);
+    }
+    if !invocation.json {
         print_header(&columns("IMAGE", "TEST", "SIZE", "MANIFEST", "CHANNELS"));
     }
-    // At once: a write for each of a hundred thousand lines takes longer than all the rest.
-    if !lines.is_empty() {
-        print_line(&lines.join("\n"));
-    }
+    // One write: separate writes of a hundred thousand lines take longer than the command.
+    print_line(&lines.join("\n"));
     Ok(Exit::Done)
 }
 
@@ -32,17 +36,17 @@ fn columns(name: &str, state: &str, size: &str, manifest: &str, channels: &str) 
     line.trim_end().to_owned()
 }
 
-fn line(row: &ImageRow) -> String {
-    let mut marks = Vec::new();
+fn table_line(row: &ImageRow) -> String {
+    let mut remarks = Vec::new();
     if row.fixture {
-        marks.push("  FIXTURE RELEASES".to_owned());
+        remarks.push("  FIXTURE RELEASES".to_owned());
     }
-    if let Some(why) = &row.revoked {
-        marks.push(format!("  REVOKED: {why}"));
+    if let Some(reason) = &row.revoked {
+        remarks.push(format!("  REVOKED: {reason}"));
     }
     match (&row.removed, row.artifact_present) {
-        (Some(removal), _) => marks.push(format!("  image file removed {removal}")),
-        (None, false) => marks.push("  image file missing".to_owned()),
+        (Some(removal), _) => remarks.push(format!("  artifact deleted {removal}")),
+        (None, false) => remarks.push("  artifact missing".to_owned()),
         (None, true) => {}
     }
     let line = columns(
@@ -52,5 +56,5 @@ fn line(row: &ImageRow) -> String {
         &row.digest.short(),
         &row.channels.join(", "),
     );
-    line + &marks.concat()
+    line + &remarks.concat()
 }

@@ -1,61 +1,65 @@
-//! `lock`: resolves every input to an exact version and digest.
+//! `lock`: resolves every input of an image to an exact version and digest.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use vault_bake::azure::ArmClient;
 use vault_bake::definition::{BuilderKind, Definition};
 use vault_bake::lock::{self, Bases, DEBIAN_KEYRING, Lock, Network};
 use vault_bake::plan;
 
-use crate::args::{Image, Releases};
+use crate::args::{Image, build};
 use crate::azure;
 use crate::commands::print_line;
 use crate::exit::{Exit, Failure};
 use crate::invocation::{Invocation, clock};
 
-pub async fn run(
-    session: &Invocation,
-    image: &Image,
-    releases: &Releases,
-    builder: Option<BuilderKind>,
-    dry_run: bool,
-) -> Result<Exit, Failure> {
-    session.check_cache()?;
-    let (definition, _) = session.check_from(&image.image, &image.vars, releases)?;
+pub async fn run(invocation: &Invocation, args: &build::Lock) -> Result<Exit, Failure> {
+    invocation.check_cache()?;
+    let (definition, _) = invocation.check_with_releases(&args.image, &args.releases)?;
+    let builder = args.builder.map(BuilderKind::from);
     if let Some(builder) = builder {
         plan::has_base(&definition, builder)?;
     }
     let network = Network {
         keyring: PathBuf::from(DEBIAN_KEYRING),
         now: clock(),
-        azure: match (&definition.azure, builder) {
-            (Some(_), None | Some(BuilderKind::Azure)) => {
-                azure::client_if_configured(session, "lock")?
-            }
-            _ => None,
-        },
+        azure: azure_client(invocation, &definition, builder)?,
     };
-    let path = path(image, &definition);
-    let before = match builder {
+    let path = path(&args.image, &definition);
+    let previous = match builder {
         Some(_) if path.exists() => Some(Lock::load(&path)?),
         _ => None,
     };
-    let bases = builder.map_or(Bases::All, |only| Bases::Only(only, before.as_ref()));
-    let (events, interrupt) = (&session.events, &session.interrupt);
+    let bases = builder.map_or(Bases::All, |only| Bases::Only(only, previous.as_ref()));
+    let (events, interrupt) = (&invocation.events, &invocation.interrupt);
     let lock = lock::resolve(&definition, bases, &network, events, interrupt).await?;
-    if dry_run {
+    if args.dry_run {
         print_line(&lock.text());
         return Ok(Exit::Done);
     }
     lock.save(&path)?;
-    warn_about_fixtures(session, &lock);
-    session
-        .events
-        .note(format!("locked {} in {}", definition.name, path.display()));
+    warn_about_fixtures(invocation, &lock);
+    let locked = format!("locked {} in {}", definition.name, path.display());
+    invocation.events.note(locked);
     Ok(Exit::Done)
 }
 
-/// Where the lock of an image is.
+/// Returns a client for Azure if a base on Azure is to be locked and a subscription is configured.
+fn azure_client(
+    invocation: &Invocation,
+    definition: &Definition,
+    builder: Option<BuilderKind>,
+) -> Result<Option<ArmClient>, Failure> {
+    match (&definition.azure, builder) {
+        (Some(_), None | Some(BuilderKind::Azure)) => {
+            azure::client_if_configured(invocation, "lock")
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Returns the path of an image's lock file.
 pub fn path(image: &Image, definition: &Definition) -> PathBuf {
     image
         .lock_file
@@ -63,19 +67,19 @@ pub fn path(image: &Image, definition: &Definition) -> PathBuf {
         .unwrap_or_else(|| definition.folder.join("image.lock"))
 }
 
-/// Says in one line where what is baked is not the vendor's own.
-pub fn warn_about_fixtures(session: &Invocation, lock: &Lock) {
-    let others = lock.releases.iter().filter(|release| !release.official);
-    let names: Vec<String> = others
+/// Warns in one line about releases that HashiCorp did not sign.
+pub fn warn_about_fixtures(invocation: &Invocation, lock: &Lock) {
+    let fixtures = lock.releases.iter().filter(|release| !release.official);
+    let names: Vec<String> = fixtures
         .clone()
         .map(|release| format!("{} {}", release.product, release.version))
         .collect();
-    let signers: BTreeSet<&str> = others
+    let signers: BTreeSet<&str> = fixtures
         .map(|release| release.primary_fingerprint.as_str())
         .collect();
     let signers: Vec<&str> = signers.into_iter().collect();
     if !names.is_empty() {
-        session.events.warn(format!(
+        invocation.events.warn(format!(
             "NOT HashiCorp's releases: {}; signed by {}",
             names.join(", "),
             signers.join(", ")

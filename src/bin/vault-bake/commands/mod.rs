@@ -1,4 +1,5 @@
-//! The verbs, a file each.
+//! The verbs, one file each. A verb takes its arguments and prints its result.
+//! It returns an exit code or a failure.
 
 pub mod build;
 pub mod channel;
@@ -7,10 +8,12 @@ pub mod completions;
 pub mod diff;
 pub mod doctor;
 pub mod gc;
+mod gc_report;
 mod gc_sources;
 pub mod images;
 pub mod lint;
 pub mod lock;
+pub mod man;
 pub mod pin;
 pub mod plan;
 pub mod promote;

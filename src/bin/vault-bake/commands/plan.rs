@@ -1,42 +1,33 @@
-//! `plan`: prints every step of a bake with its digest.
+//! `plan`: prints every step of a build with its digest.
 
-use vault_bake::definition::BuilderKind;
 use vault_bake::lock::Lock;
 use vault_bake::plan::{Plan, has_base, plan};
 
-use crate::args::{Image, Releases};
+use crate::args::build::{self, BuildSource};
 use crate::commands::{lock, print_json, print_line};
 use crate::exit::{Exit, Failure};
 use crate::invocation::Invocation;
 
-pub fn run(
-    session: &Invocation,
-    image: &Image,
-    releases: &Releases,
-    builder: BuilderKind,
-) -> Result<Exit, Failure> {
-    print(session, &make(session, image, releases, builder)?);
+pub fn run(invocation: &Invocation, args: &build::Plan) -> Result<Exit, Failure> {
+    print(invocation, &make(invocation, &args.source)?);
     Ok(Exit::Done)
 }
 
-/// The plan of an image, from its definition and its lock.
-pub fn make(
-    session: &Invocation,
-    image: &Image,
-    releases: &Releases,
-    builder: BuilderKind,
-) -> Result<Plan, Failure> {
-    let (definition, provisioners) = session.check_from(&image.image, &image.vars, releases)?;
+/// Makes the plan of an image from its definition and its lock file.
+pub fn make(invocation: &Invocation, source: &BuildSource) -> Result<Plan, Failure> {
+    let builder = source.builder.into();
+    let (definition, provisioners) =
+        invocation.check_with_releases(&source.image, &source.releases)?;
     has_base(&definition, builder)?;
-    let lock = Lock::load(&lock::path(image, &definition))?;
+    let lock = Lock::load(&lock::path(&source.image, &definition))?;
     let plan = plan(&definition, &lock, &provisioners, builder)?;
-    lock::warn_about_fixtures(session, &lock);
+    lock::warn_about_fixtures(invocation, &lock);
     Ok(plan)
 }
 
-/// Prints a plan for whoever reads.
-pub fn print(session: &Invocation, plan: &Plan) {
-    if session.json {
+/// Prints a plan.
+pub fn print(invocation: &Invocation, plan: &Plan) {
+    if invocation.json {
         print_json(&plan.describe());
     } else {
         print_line(&plan.render());

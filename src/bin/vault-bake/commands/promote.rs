@@ -1,37 +1,29 @@
 //! `promote`: moves a channel to an image.
 
 use vault_bake::digest::Digest;
-use vault_bake::manifest::{InvalidReference, Reference};
+use vault_bake::manifest::Reference;
 use vault_bake::store::event::ChannelSet;
 use vault_bake::store::{Allow, AnyBackend, Store};
 
+use crate::args::release::Promote;
 use crate::commands::{print_json, print_line};
 use crate::exit::{Exit, Failure};
 use crate::invocation::{Invocation, clock};
 
-pub async fn run(
-    session: &Invocation,
-    reference: &str,
-    channel: &str,
-    expect: Option<u64>,
-    note: Option<String>,
-    dry_run: bool,
-) -> Result<Exit, Failure> {
-    let store = session.open_signing_store().await?;
-    let digest = choose(&store, reference).await?;
-    let channel = name_alone(&store, &digest, channel).await?;
+pub async fn run(invocation: &Invocation, args: &Promote) -> Result<Exit, Failure> {
+    let store = invocation.open_signing_store().await?;
+    let digest = choose_image(&store, &args.reference).await?;
+    let channel = channel_of(&store, &digest, &args.channel).await?;
     let set = store
-        .plan_promotion(&digest, channel, expect, note, clock())
+        .plan_promotion(&digest, channel, args.expect, args.note.clone(), clock())
         .await?;
-    carry_out(session, &store, set, dry_run).await
+    move_channel(invocation, &store, set, args.dry_run).await
 }
 
-/// The manifest that a reference means: of a name alone, the newest image that may be deployed.
-async fn choose(store: &Store<AnyBackend>, reference: &str) -> Result<Digest, Failure> {
-    let reference: Reference = reference
-        .parse()
-        .map_err(|error: InvalidReference| Failure::usage(error.to_string()))?;
-    // What was asked for by more than its name is looked at when the move is planned.
+/// Returns the manifest of an image. A name alone means its newest deployable version.
+async fn choose_image(store: &Store<AnyBackend>, reference: &str) -> Result<Digest, Failure> {
+    let reference: Reference = reference.parse()?;
+    // Other references name one version, which is checked when the move is planned.
     if !matches!(reference, Reference::Newest { .. }) {
         return Ok(store.resolve(&reference).await?);
     }
@@ -40,32 +32,30 @@ async fn choose(store: &Store<AnyBackend>, reference: &str) -> Result<Digest, Fa
     Ok(chosen.await?.manifest)
 }
 
-/// The channel of `channel` or `image:channel`.
-async fn name_alone<'a>(
+/// Returns the channel of `channel` or `image:channel`. Fails if it is one of another image.
+async fn channel_of<'a>(
     store: &Store<AnyBackend>,
     manifest: &Digest,
     channel: &'a str,
 ) -> Result<&'a str, Failure> {
-    let Some((image, alone)) = channel.split_once(':') else {
+    let Some((image, name)) = channel.split_once(':') else {
         return Ok(channel);
     };
     let recorded = store.recorded(manifest).await?;
     if image == recorded.put.image {
-        return Ok(alone);
+        return Ok(name);
     }
-    Err(Failure::usage(format!(
-        "cannot promote {} to {channel}: that is a channel of another image",
+    let message = format!(
+        "cannot promote {} to {channel}: the channel belongs to another image",
         recorded.put.name()
-    ))
-    .hint(format!(
-        "Write `{alone}` or `{}:{alone}`.",
-        recorded.put.image
-    )))
+    );
+    let hint = format!("Write `{name}` or `{}:{name}`.", recorded.put.image);
+    Err(Failure::usage(message).hint(hint))
 }
 
-/// Moves the channel, or says what would move, and tells it.
-pub async fn carry_out(
-    session: &Invocation,
+/// Moves the channel unless `dry_run`, and prints the move.
+pub async fn move_channel(
+    invocation: &Invocation,
     store: &Store<AnyBackend>,
     set: ChannelSet,
     dry_run: bool,
@@ -78,7 +68,7 @@ pub async fn carry_out(
         Some(recorded) => recorded.put.name(),
         None => digest.to_string(),
     };
-    if session.json {
+    if invocation.json {
         print_json(&serde_json::json!({ "moved": !dry_run, "set": set, "name": name(&set.to) }));
         return Ok(Exit::Done);
     }

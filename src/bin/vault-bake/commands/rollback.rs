@@ -1,39 +1,27 @@
-//! `rollback`: takes a channel back, as a new generation.
+//! `rollback`: moves a channel back to an earlier image, as a new generation.
 
-use vault_bake::store::Rollback;
+use vault_bake::store;
 
-use crate::commands::promote::carry_out;
+use crate::args::release::Rollback;
+use crate::commands::channel::ChannelName;
+use crate::commands::promote::move_channel;
 use crate::exit::{Exit, Failure};
 use crate::invocation::{Invocation, clock, resolve};
 
-/// What is wanted.
-pub struct Wish<'a> {
-    pub to: Option<&'a str>,
-    pub reason: &'a str,
-    pub data_restored_from: Option<&'a str>,
-    pub dry_run: bool,
-}
-
-pub async fn run(session: &Invocation, channel: &str, wish: Wish<'_>) -> Result<Exit, Failure> {
-    let (image, channel) = split(channel)?;
-    let store = session.open_signing_store().await?;
-    let to = match wish.to {
+pub async fn run(invocation: &Invocation, args: &Rollback) -> Result<Exit, Failure> {
+    let ChannelName { image, channel } = ChannelName::parse(&args.channel)?;
+    let store = invocation.open_signing_store().await?;
+    let to = match &args.to {
         Some(to) => Some(resolve(&store, to).await?),
         None => None,
     };
-    let rollback = Rollback {
+    let rollback = store::Rollback {
         image,
         channel,
         to,
-        why: wish.reason,
-        data_restored_from: wish.data_restored_from,
+        why: &args.reason,
+        data_restored_from: args.data_restored_from.as_deref(),
     };
     let set = store.plan_rollback(rollback, clock()).await?;
-    carry_out(session, &store, set, wish.dry_run).await
-}
-
-/// `name:channel` in its two parts.
-pub fn split(text: &str) -> Result<(&str, &str), Failure> {
-    text.split_once(':')
-        .ok_or_else(|| Failure::usage(format!("`{text}` is no channel: write name:channel")))
+    move_channel(invocation, &store, set, args.dry_run).await
 }

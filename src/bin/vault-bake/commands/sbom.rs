@@ -1,18 +1,20 @@
-//! `sbom`: the bill of materials of an image.
+//! `sbom`: prints the bill of materials of an image.
 
+use crate::args::release::Sbom;
 use crate::commands::print_file;
 use crate::exit::{Exit, Failure};
 use crate::invocation::Invocation;
 
-pub async fn run(session: &Invocation, reference: &str) -> Result<Exit, Failure> {
-    let (store, digest) = session.find(reference).await?;
+pub async fn run(invocation: &Invocation, args: &Sbom) -> Result<Exit, Failure> {
+    let (store, digest) = invocation.find(&args.image.reference).await?;
     let manifest = store.manifest(&digest).await?;
     let Some(bytes) = store.sbom(&manifest).await? else {
         let message = format!("{} was recorded without an SBOM", manifest.name());
-        return Err(Failure::new(Exit::Failed, message)
-            .hint("images that are baked from now on have one; bake this one again"));
+        return Err(
+            Failure::new(Exit::Failed, message).hint("Build the image again: new images have one.")
+        );
     };
-    // The stored bytes and no line end: their SHA-256 is what the manifest names.
+    // No line end is added: the manifest names the SHA-256 of these bytes.
     print_file(&bytes);
     Ok(Exit::Done)
 }

@@ -1,70 +1,85 @@
-//! `sweep`: removes what killed runs left.
+//! `sweep`: deletes what crashed or kept runs left.
 
-use vault_bake::builder::azure::{AzureError, Cleaner, sweep_expired};
-use vault_bake::teardown::{Cloud, sweep};
+use vault_bake::azure::ArmClient;
+use vault_bake::builder::azure::{Cleaner, Expired, sweep_expired};
+use vault_bake::teardown::{Cloud, Swept, sweep};
 
+use crate::args::maintain::Sweep;
 use crate::azure;
 use crate::commands::{print_json, print_line};
 use crate::exit::{Exit, Failure};
 use crate::invocation::{Invocation, clock};
 
-pub async fn run(session: &Invocation, dry_run: bool) -> Result<Exit, Failure> {
-    let arm = azure::client_if_configured(session, "sweep")?;
-    let cleaner = arm.as_ref().map(Cleaner::new);
-    let cloud = cleaner.as_ref().map(|cleaner| cleaner as &dyn Cloud);
-    let swept = sweep(
-        &session.runs(),
-        dry_run,
-        cloud,
-        &session.events,
-        &session.interrupt,
-    )
-    .await?;
-    let mut leaked = false;
+pub async fn run(invocation: &Invocation, args: &Sweep) -> Result<Exit, Failure> {
+    let client = azure::client_if_configured(invocation, "sweep")?;
+    let swept = sweep_runs(invocation, client.as_ref(), args.dry_run).await?;
     for run in &swept {
-        if session.json {
-            let undos: Vec<String> = run.undos.iter().map(ToString::to_string).collect();
-            let leaks: Vec<String> = run.leaks.iter().map(ToString::to_string).collect();
-            print_json(&serde_json::json!({
-                "swept": run.run, "dry_run": dry_run, "removed": undos, "left_behind": leaks,
-            }));
-        } else {
-            print_line(&format!(
-                "{} {}",
-                if dry_run { "would sweep" } else { "swept" },
-                run.run
-            ));
-            for undo in &run.undos {
-                print_line(&format!("  {undo}"));
-            }
-        }
-        leaked |= !run.leaks.is_empty();
+        print_run(invocation, run, args.dry_run);
     }
-    let mut expired = Vec::new();
-    if let Some(arm) = &arm {
-        let failed = |error: AzureError| Failure::new(Exit::Failed, error.to_string());
-        let sweeping = sweep_expired(arm, clock(), dry_run, &session.events);
-        expired = sweeping.await.map_err(failed)?;
+    let expired = match &client {
+        Some(client) => sweep_expired(client, clock(), args.dry_run, &invocation.events).await?,
+        None => Vec::new(),
+    };
+    for resource in &expired {
+        print_expired(invocation, resource, args.dry_run);
     }
-    for one in &expired {
-        if session.json {
-            print_json(&serde_json::json!({
-                "swept": one.run, "dry_run": dry_run, "removed": [one.id], "left_behind": one.left,
-            }));
-        } else {
-            let word = if dry_run { "would sweep" } else { "swept" };
-            let left = one.left.as_ref().map(|why| format!(": {why}"));
-            print_line(&format!(
-                "{word} {}, expired {}{}",
-                one.id,
-                one.expired_at,
-                left.unwrap_or_default()
-            ));
-        }
-        leaked |= one.left.is_some();
-    }
-    if swept.is_empty() && expired.is_empty() && !session.json {
+    if swept.is_empty() && expired.is_empty() && !invocation.json {
         print_line("nothing to sweep");
     }
-    Ok(if leaked { Exit::Leaked } else { Exit::Done })
+    let runs_left = swept.iter().any(|run| !run.leaks.is_empty());
+    let resources_left = expired.iter().any(|resource| resource.left.is_some());
+    Ok(if runs_left || resources_left {
+        Exit::Leftovers
+    } else {
+        Exit::Done
+    })
+}
+
+async fn sweep_runs(
+    invocation: &Invocation,
+    client: Option<&ArmClient>,
+    dry_run: bool,
+) -> Result<Vec<Swept>, Failure> {
+    let cleaner = client.map(Cleaner::new);
+    let cloud = cleaner.as_ref().map(|cleaner| cleaner as &dyn Cloud);
+    let (events, interrupt) = (&invocation.events, &invocation.interrupt);
+    Ok(sweep(&invocation.runs(), dry_run, cloud, events, interrupt).await?)
+}
+
+fn print_run(invocation: &Invocation, run: &Swept, dry_run: bool) {
+    if invocation.json {
+        let undos: Vec<String> = run.undos.iter().map(ToString::to_string).collect();
+        let leftovers: Vec<String> = run.leaks.iter().map(ToString::to_string).collect();
+        print_json(&serde_json::json!({
+            "swept": run.run, "dry_run": dry_run, "removed": undos, "leftovers": leftovers,
+        }));
+        return;
+    }
+    print_line(&format!("{} {}", verb(dry_run), run.run));
+    for undo in &run.undos {
+        print_line(&format!("  {undo}"));
+    }
+}
+
+fn print_expired(invocation: &Invocation, resource: &Expired, dry_run: bool) {
+    if invocation.json {
+        let leftovers = Vec::from_iter(&resource.left);
+        print_json(&serde_json::json!({
+            "swept": resource.run, "dry_run": dry_run, "removed": [resource.id],
+            "leftovers": leftovers,
+        }));
+        return;
+    }
+    let reason = resource.left.as_ref().map(|why| format!(": {why}"));
+    print_line(&format!(
+        "{} {}, expired {}{}",
+        verb(dry_run),
+        resource.id,
+        resource.expired_at,
+        reason.unwrap_or_default()
+    ));
+}
+
+fn verb(dry_run: bool) -> &'static str {
+    if dry_run { "would sweep" } else { "swept" }
 }
