@@ -88,5 +88,5 @@ fn a_run_that_wrote_no_report_fails() {
         .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1), "{text}");
-    insta::assert_snapshot!(text, @"FAILED: no test ran, as there is no /nonexistent/junit.xml");
+    insta::assert_snapshot!(text, @"FAILED: no test ran: /nonexistent/junit.xml does not exist");
 }
