@@ -14,7 +14,7 @@ pub mod lab;
 use lab::{Lab, Node, certify, installed, mirror, stand_in, vault_config};
 
 #[tokio::test]
-async fn the_stand_in_takes_its_active_role_through_consul() {
+async fn the_stub_takes_its_active_role_through_consul() {
     let Some(mirror) = mirror().await else { return };
     let lab = Lab::start(&mirror).await;
     let mut first = lab.vault("vault-1").await;
@@ -119,7 +119,7 @@ async fn the_stand_in_takes_its_active_role_through_consul() {
 }
 
 #[tokio::test]
-async fn the_stand_in_refuses_configurations_that_vault_would_not_serve_safely() {
+async fn the_stub_refuses_configurations_that_vault_would_not_serve_safely() {
     if !installed("python3").await {
         return;
     }

@@ -27,7 +27,7 @@ use vault_bake::wait::{Interrupt, Poll, Wait};
 pub const BOOT_DEADLINE: Duration = Duration::from_secs(300);
 
 /// One test's builder and run.
-pub struct World {
+pub struct VmHarness {
     qemu: Qemu,
     teardown: Teardown,
     pub events: Events,
@@ -36,7 +36,7 @@ pub struct World {
     runs: tempfile::TempDir,
 }
 
-impl World {
+impl VmHarness {
     /// Returns nothing, with the reason printed, if a tool is missing.
     pub fn begin(run: &str) -> Option<Self> {
         Self::begin_with(run, Tools::default())
@@ -164,9 +164,9 @@ pub fn found(program: &Path) -> bool {
 
 /// A base with these packages, made where it is not there yet; nothing, with the reason printed, where a tool is missing.
 pub async fn base_with(run: &str, packages: &[&str]) -> Option<DiskFile> {
-    let mut world = World::begin(run)?;
-    let disk = world.base(packages, Firmware::Bios).await;
-    world.finish().await;
+    let mut harness = VmHarness::begin(run)?;
+    let disk = harness.base(packages, Firmware::Bios).await;
+    harness.finish().await;
     match disk.content {
         Content::File(file) => Some(file),
         Content::Azure(image) => panic!("a base of this machine, not {image:?}"),
@@ -257,10 +257,10 @@ fn date(index: &[u8]) -> String {
 }
 
 /// Waits for the first line of an SSH server; fails at once where the machine dies.
-async fn banner(world: &World, machine: &mut impl Machine) -> String {
+async fn banner(harness: &VmHarness, machine: &mut impl Machine) -> String {
     let address = machine.endpoint().address;
     let answered = Wait::new("the SSH banner", BOOT_DEADLINE)
-        .until(&world.events, &world.interrupt, || {
+        .until(&harness.events, &harness.interrupt, || {
             let died = machine.died();
             async move {
                 if let Some(end) = died {

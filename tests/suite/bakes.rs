@@ -167,7 +167,7 @@ async fn bakes_at_once_do_not_disturb_each_other() {
 }
 
 #[tokio::test]
-async fn a_secret_is_seen_by_its_step_and_by_nobody_else() {
+async fn a_secret_is_seen_by_its_step_only() {
     const CANARY: &str = "canary-4fQ9-zzyzx";
     let folder = tempfile::tempdir().expect("a folder");
     let proof = folder.path().join("guest-saw");

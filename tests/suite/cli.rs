@@ -260,7 +260,7 @@ fn nothing_unsafe_is_built_without_a_reason() {
 
 /// A file that the linter cannot read stops a bake, with its place and with a way to go on.
 #[test]
-fn a_build_with_an_unreadable_file_says_how_to_go_on() {
+fn a_build_with_an_unreadable_file_has_a_hint() {
     let folder = project();
     let image = folder.path().join("images/web");
     fs::write(image.join("vault.hcl"), "ui = true\nlistener = var.tcp\n").unwrap();

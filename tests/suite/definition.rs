@@ -111,7 +111,7 @@ fn defaults_are_filled_in() {
 }
 
 #[test]
-fn everything_is_filled_in_and_secrets_stand_by_name() {
+fn everything_is_filled_in_and_secrets_are_names() {
     let all = [
         ("token", CANARY),
         ("region", "eu-1"),

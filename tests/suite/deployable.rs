@@ -238,7 +238,7 @@ async fn a_key_that_may_not_sign_is_named_with_those_that_may() {
 }
 
 #[tokio::test]
-async fn a_revocation_that_cannot_be_meant_is_said() {
+async fn a_revocation_that_is_likely_a_mistake_is_reported() {
     let recorded = RecordedStore::new(crate::VAULT_BAKE);
     let store = recorded.store().await;
     key_of(&recorded.path(""));

@@ -190,7 +190,7 @@ async fn children_and_their_children_end_with_us() {
 }
 
 #[tokio::test]
-async fn undo_runs_backwards_goes_on_after_a_failure_and_reports_it() {
+async fn undo_runs_backwards_continues_after_a_failure_and_reports_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let runs = folder.path().join("runs");
     let (events, interrupt) = (Events::silent(), Interrupt::default());

@@ -185,7 +185,7 @@ fn unpack(archive: &[u8]) -> BTreeMap<String, (u32, String)> {
 }
 
 #[test]
-fn the_archive_holds_what_a_node_needs() {
+fn the_archive_has_all_files_of_a_node() {
     let identity = identity();
     let archive = identity.to_tar();
     assert_eq!(archive, identity.to_tar());

@@ -206,7 +206,7 @@ fn layers(baked: &Baked) -> String {
 }
 
 #[tokio::test]
-async fn what_is_in_a_layer_is_not_done_again_and_the_record_says_so() {
+async fn a_cached_step_does_not_run_again_and_the_manifest_names_its_entry() {
     let folder = tempfile::tempdir().unwrap();
     let steps = vec![app("one", "true\n"), app("two", "true\n"), seal()];
     let mut harness = FakeBuilderHarness::new(folder.path(), steps);

@@ -308,7 +308,7 @@ fn a_template_that_cannot_be_rendered_is_named_with_its_line() {
 
 /// What is shipped bakes on both builders; on Azure it has to be said who may reach the machine, and not before.
 #[test]
-fn the_shipped_definitions_bake_on_azure_once_it_is_said_who_comes_in() {
+fn the_shipped_definitions_need_allow_from_on_azure() {
     for name in ["quickstart", "consul-server", "vault-server"] {
         let made = |given: &[(&str, &str)], builder: BuilderKind| {
             let given = given.iter();

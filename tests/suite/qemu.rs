@@ -61,7 +61,7 @@ fn shown(list: &[String]) -> String {
 }
 
 #[test]
-fn a_kernel_beside_its_disk_is_started_at_once() {
+fn a_kernel_next_to_its_disk_is_started_directly() {
     let spec = spec(Network::None);
     let kernel = Kernel {
         image: "/bases/a,b/vmlinuz".into(),

@@ -170,7 +170,7 @@ async fn a_good_release_is_locked_verified_and_unpacked() {
 }
 
 #[tokio::test]
-async fn certificates_and_signatures_are_judged_by_our_rules() {
+async fn certificates_and_signatures_are_checked_by_our_rules() {
     let Some(lab) = lab() else { return };
     let archive = archives::good();
     let sums = gpg::sums_of(&archive);
@@ -209,7 +209,7 @@ async fn certificates_and_signatures_are_judged_by_our_rules() {
 }
 
 #[test]
-fn expiry_is_judged_when_it_was_signed_and_by_the_newest_binding() {
+fn expiry_is_checked_when_it_was_signed_and_by_the_newest_binding() {
     let Some(lab) = lab() else { return };
     let sums = gpg::sums_of(&archives::good());
     let mut table = String::new();

@@ -158,7 +158,7 @@ fn breaks(looked: &ScanReport) -> String {
 }
 
 #[tokio::test]
-async fn every_class_of_residue_is_found_and_named() {
+async fn every_class_of_finding_is_found_and_named() {
     let mut seen = BTreeSet::new();
     for (path, content, rules) in CASES {
         let disk = Disk::with(&[(path, content), ("usr/bin/true", "true")]).await;
@@ -204,7 +204,7 @@ async fn what_was_deleted_is_found_in_the_blocks_that_are_free() {
 }
 
 #[tokio::test]
-async fn what_everybody_has_is_no_residue() {
+async fn files_of_every_image_are_no_finding() {
     let sum = "63d5c2fdcc0a55a3be92dd0eb37b7d5d";
     let of_package = format!("{}  usr/share/doc/tool/example.pem\n", md5(KEY));
     assert_ne!(md5(KEY), sum);
@@ -307,7 +307,7 @@ async fn partitions_are_looked_into_whatever_the_table() {
 }
 
 #[test]
-fn what_cannot_be_looked_into_is_said_and_never_called_clean() {
+fn an_unreadable_disk_is_an_error_and_never_clean() {
     let folder = TempDir::new().expect("a folder");
     let path = folder.path().join("disk.raw");
     let skipped = |content: &[u8]| {
@@ -356,7 +356,7 @@ const PARTS: u64 = 200;
 const OPEN_FILES: u64 = 64;
 
 #[test]
-#[ignore = "started by `a_disk_of_more_parts_than_files_may_be_open_is_looked_through`, as a process of its own that may have few files open"]
+#[ignore = "started by `a_disk_of_more_parts_than_files_may_be_open_is_scanned`, as a process of its own that may have few files open"]
 fn a_process_with_few_files() {
     let folder = TempDir::new().expect("a folder");
     let path = folder.path().join("disk");
@@ -373,7 +373,7 @@ fn a_process_with_few_files() {
 }
 
 #[tokio::test]
-async fn a_disk_of_more_parts_than_files_may_be_open_is_looked_through() {
+async fn a_disk_of_more_parts_than_files_may_be_open_is_scanned() {
     let own = std::env::current_exe().expect("this test");
     let limited = format!(
         "ulimit -n {OPEN_FILES} && exec \"$0\" --ignored --exact residue::a_process_with_few_files"

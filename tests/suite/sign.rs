@@ -138,7 +138,7 @@ async fn openssl_alone_verifies_an_envelope() {
 }
 
 #[tokio::test]
-async fn every_signature_has_to_hold() {
+async fn every_signature_must_be_valid() {
     let envelope = signed(b"{}", &[signer(1)]).await;
     insta::assert_snapshot!("envelope", String::from_utf8(envelope.to_bytes()).unwrap());
     assert_eq!(Envelope::parse(&envelope.to_bytes()).unwrap(), envelope);
@@ -367,7 +367,7 @@ fn keys_of_small_order_are_refused() {
 }
 
 #[test]
-fn patterns_stand_for_names() {
+fn patterns_match_names() {
     let table = [
         ("*", "", true),
         ("*", "vault", true),

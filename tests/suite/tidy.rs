@@ -60,7 +60,7 @@ fn named_modules(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_module_imports_only_what_stands_above_it() {
+fn a_module_imports_only_modules_above_it() {
     let order = module_order();
     assert!(order.len() > 10, "the modules of lib.rs were not found");
     let source = root().join("src");

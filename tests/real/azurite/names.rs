@@ -19,7 +19,7 @@ async fn names_are_created_once_listed_and_guarded() {
         a_list_has_all_pages_sorted_and_nothing_of_the_neighbours(&azurite),
         of_two_writers_of_a_name_one_wins_two_hundred_times(&azurite),
         of_sixty_four_writers_of_an_entry_one_wins(&azurite),
-        what_the_service_refuses_is_said_without_the_signature(&azurite),
+        an_error_of_the_service_shows_no_signature(&azurite),
     );
 }
 
@@ -120,7 +120,7 @@ async fn of_sixty_four_writers_of_an_entry_one_wins(azurite: &Azurite) {
     );
 }
 
-async fn what_the_service_refuses_is_said_without_the_signature(azurite: &Azurite) {
+async fn an_error_of_the_service_shows_no_signature(azurite: &Azurite) {
     let blob = azurite.blob("guarded").await;
     blob.create("there", b"1").await.unwrap();
     let with = |container: &str, token: &str| {

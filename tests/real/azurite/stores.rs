@@ -24,7 +24,7 @@ async fn a_store_in_a_container_keeps_what_it_was_given() {
     let Some(azurite) = azurite() else { return };
     tokio::join!(
         a_bake_is_recorded_found_tested_and_proved(&azurite),
-        what_nothing_holds_is_removed_and_its_record_stays(&azurite),
+        an_artifact_without_holds_is_removed_and_its_record_stays(&azurite),
         of_sixteen_writers_of_one_version_one_wins(&azurite),
         a_big_artifact_goes_up_and_comes_back_and_a_flipped_byte_is_noticed(&azurite),
         two_senders_of_one_artifact_agree(&azurite),
@@ -90,7 +90,7 @@ async fn a_bake_is_recorded_found_tested_and_proved(azurite: &Azurite) {
 }
 
 /// Blobs are removed as files are: by a plan, an event, and not when something holds them.
-async fn what_nothing_holds_is_removed_and_its_record_stays(azurite: &Azurite) {
+async fn an_artifact_without_holds_is_removed_and_its_record_stays(azurite: &Azurite) {
     let folder = TempDir::new().unwrap();
     let store = store(azurite.blob("retention").await).await;
     let mut recorded = Vec::new();

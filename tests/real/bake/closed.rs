@@ -13,7 +13,7 @@ use vault_bake::wait::{Interrupt, Poll, Wait};
 
 use crate::nodes::disk;
 use crate::project::{TestProject, said};
-use crate::qemu::{BOOT_DEADLINE, World};
+use crate::qemu::{BOOT_DEADLINE, VmHarness};
 
 mod exhaustive {
     use super::*;
@@ -52,10 +52,10 @@ async fn judge(artifact: &Path) {
         qemu_system: qemu,
         ..Tools::default()
     };
-    let Some(mut world) = World::begin_with("closed", tools) else {
+    let Some(mut harness) = VmHarness::begin_with("closed", tools) else {
         return;
     };
-    let machine = world.boot_with(&disk(artifact), "node", None).await;
+    let machine = harness.boot_with(&disk(artifact), "node", None).await;
     let up = Wait::new("the node to be up", BOOT_DEADLINE);
     let (events, interrupt) = (Events::silent(), Interrupt::default());
     let up = up.until(&events, &interrupt, || async {
@@ -79,7 +79,7 @@ async fn judge(artifact: &Path) {
         String::from_utf8_lossy(&words)
     );
     drop(machine);
-    world.finish().await;
+    harness.finish().await;
 }
 
 /// QEMU, but for what would put keys into the machine's memory.

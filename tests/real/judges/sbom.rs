@@ -77,7 +77,7 @@ async fn are_valid(documents: &[Vec<u8>]) -> bool {
 }
 
 #[tokio::test]
-async fn documents_were_judged_by_the_official_schema_since_they_changed() {
+async fn documents_were_validated_by_the_official_schema_since_they_changed() {
     let documents = documents(sample::packages());
     let all = [
         JUDGE.as_bytes(),

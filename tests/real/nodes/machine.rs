@@ -16,7 +16,7 @@ use vault_bake::ssh::{Archive, Keys, Reboot, Script, Session};
 use vault_bake::wait::Interrupt;
 
 use super::{Down, Network};
-use crate::qemu::{BOOT_DEADLINE, World};
+use crate::qemu::{BOOT_DEADLINE, VmHarness};
 
 /// Gives a node's second network card its address, by its number.
 const ADDRESS: &str = "
@@ -53,7 +53,7 @@ pub fn disk(artifact: &Path) -> Disk {
 
 /// VMs of one test, and what starts them.
 pub struct Machines {
-    world: World,
+    harness: VmHarness,
     network: Network,
     _folder: tempfile::TempDir,
 }
@@ -79,7 +79,7 @@ impl Machines {
             tools.qemu_system = on_one_network(folder.path());
         }
         Some(Self {
-            world: World::begin_with(run, tools)?,
+            harness: VmHarness::begin_with(run, tools)?,
             network,
             _folder: folder,
         })
@@ -92,21 +92,21 @@ impl Machines {
             Network::Shared => (None, Some((number, identity))),
         };
         let role = format!("node-{number}");
-        let booting = self.world.boot_with(disk, &role, at_boot.as_deref());
+        let booting = self.harness.boot_with(disk, &role, at_boot.as_deref());
         VmNode {
             session: None,
             machine: booting.await,
             // QEMU's own network gives each VM the same one.
             address: "10.0.2.15".to_owned(),
             later,
-            keys: self.world.keys.clone(),
-            events: self.world.events.clone(),
-            interrupt: self.world.interrupt.clone(),
+            keys: self.harness.keys.clone(),
+            events: self.harness.events.clone(),
+            interrupt: self.harness.interrupt.clone(),
         }
     }
 
     pub async fn finish(self) {
-        self.world.finish().await;
+        self.harness.finish().await;
     }
 }
 

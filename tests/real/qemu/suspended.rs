@@ -10,7 +10,7 @@ use vault_bake::event::{Event, Events};
 use vault_bake::secret::Scrubber;
 use vault_bake::ssh::{Connector, Script};
 
-use super::{BOOT_DEADLINE, PACKAGES, World, build_spec};
+use super::{BOOT_DEADLINE, PACKAGES, VmHarness, build_spec};
 
 /// What a machine says of itself.
 struct Said {
@@ -31,10 +31,10 @@ cat /proc/sys/kernel/randomize_va_space
 
 /// Starts a build VM of this shape in a run of its own, and asks it what it is.
 async fn run(run: &str, spec: MachineSpec, disk: Option<Disk>) -> Option<(Said, Disk)> {
-    let mut world = World::begin(run)?;
+    let mut harness = VmHarness::begin(run)?;
     let notes: Arc<Mutex<Vec<String>>> = Arc::default();
     let noted = Arc::clone(&notes);
-    world.events = Events::new(move |event: &Event| {
+    harness.events = Events::new(move |event: &Event| {
         if let Event::Note { message } = event {
             let mut notes = noted.lock().unwrap_or_else(PoisonError::into_inner);
             notes.push(message.clone());
@@ -42,12 +42,12 @@ async fn run(run: &str, spec: MachineSpec, disk: Option<Disk>) -> Option<(Said, 
     });
     let disk = match disk {
         Some(disk) => disk,
-        None => world.base(&PACKAGES, Firmware::Bios).await,
+        None => harness.base(&PACKAGES, Firmware::Bios).await,
     };
-    let (events, interrupt) = (world.events.clone(), world.interrupt.clone());
-    let booting = world.try_boot(&disk, spec, "build", None);
+    let (events, interrupt) = (harness.events.clone(), harness.interrupt.clone());
+    let booting = harness.try_boot(&disk, spec, "build", None);
     let machine = booting.await.expect("a machine");
-    let connector = Connector::new(&machine.endpoint(), &world.keys, Scrubber::default());
+    let connector = Connector::new(&machine.endpoint(), &harness.keys, Scrubber::default());
     let connecting = connector.expect("keys");
     let connecting = connecting.connect(BOOT_DEADLINE, async || None, &events, &interrupt);
     let session = connecting.await.expect("a session with this run's keys");
@@ -71,7 +71,7 @@ async fn run(run: &str, spec: MachineSpec, disk: Option<Disk>) -> Option<(Said, 
     let off_s = now.expect("after 1970").as_secs().abs_diff(clock_s);
     assert!(off_s < 10, "the guest's clock is {off_s} s off");
     let facts = lines.collect::<Vec<_>>().join("\n");
-    let facts = facts.replace(world.keys.user_public.trim_end(), "KEY OF THIS RUN");
+    let facts = facts.replace(harness.keys.user_public.trim_end(), "KEY OF THIS RUN");
     let said = Said {
         resumed: machine.resumed().map(|from| from.run.clone()),
         facts,
@@ -79,7 +79,7 @@ async fn run(run: &str, spec: MachineSpec, disk: Option<Disk>) -> Option<(Said, 
         notes: notes.lock().unwrap_or_else(PoisonError::into_inner).clone(),
     };
     drop((session, machine));
-    world.finish().await;
+    harness.finish().await;
     Some((said, disk))
 }
 

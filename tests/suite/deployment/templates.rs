@@ -394,7 +394,7 @@ fn sources() -> Vec<(&'static str, Value)> {
 }
 
 #[tokio::test]
-async fn what_a_request_deploys_is_told_or_said_to_be_unknown() {
+async fn the_images_of_a_request_are_found_or_unknown() {
     let recorded = recorded().await;
     for (what, table) in [
         ("scopes", scopes()),

@@ -187,7 +187,7 @@ async fn lies_are_named_by_pin_and_field() {
 }
 
 #[tokio::test]
-async fn a_whole_file_of_somebody_else_shows_only_to_those_who_have_a_policy() {
+async fn a_file_of_another_store_is_detected_with_a_trust_policy() {
     let recorded = RecordedStore::new(crate::VAULT_BAKE);
     let store = recorded.store_of(&Trust::only(&public(2)), &[2]).await;
     let image = bake(&store, &with("1.0.0", "1.20.0", "1.8.7")).await;

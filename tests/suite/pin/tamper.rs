@@ -105,7 +105,7 @@ async fn every_byte_counts() {
 }
 
 #[tokio::test]
-async fn a_name_of_ones_own_is_all_that_nobody_signed() {
+async fn only_the_name_of_a_pin_is_not_signed() {
     let text = small(Some("blue")).await;
     let start = text.find("\"blue\"").unwrap() + 1;
     let places: Vec<usize> = (start - 40..start + 40).collect();

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use vault_bake::guest_steps::{Lynis, audit};
 
-use super::World;
+use super::StepHarness;
 use vault_bake::secret::Scrubber;
 
 const REPORT: &str = r"cat >$report <<'END'
@@ -21,14 +21,14 @@ exit 78
 
 /// What comes of a stand-in that knows its report file as `$report`.
 async fn audited(rest: &str) -> String {
-    let (world, session) = World::new(Vec::new(), Scrubber::default()).await;
-    let lynis = stand_in(world.folder.path(), rest);
+    let (harness, session) = StepHarness::new(Vec::new(), Scrubber::default()).await;
+    let lynis = stand_in(harness.folder.path(), rest);
     let audit = audit(
         &lynis,
         &session,
-        &world.work,
-        &world.events,
-        &world.interrupt,
+        &harness.work,
+        &harness.events,
+        &harness.interrupt,
     )
     .await;
     match audit {

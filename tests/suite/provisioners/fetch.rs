@@ -226,7 +226,7 @@ impl Scene {
 }
 
 #[test]
-fn an_identity_is_fetched_and_taken_and_the_token_is_seen_by_nobody() {
+fn an_identity_is_fetched_and_taken_and_the_token_stays_hidden() {
     let Some(scene) = Scene::new() else { return };
     let fetched = scene.fetch();
     assert!(fetched.content, "{}", fetched.words);
@@ -259,7 +259,7 @@ fn an_identity_is_fetched_and_taken_and_the_token_is_seen_by_nobody() {
 
 /// What is in use is replaced by what holds, and by nothing else.
 #[test]
-fn a_renewed_identity_is_fetched_beside_the_one_in_use() {
+fn a_renewed_identity_is_fetched_next_to_the_one_in_use() {
     let Some(mut scene) = Scene::new() else {
         return;
     };
@@ -320,7 +320,7 @@ fn an_archive_may_be_compressed() {
 }
 
 #[test]
-fn a_disk_comes_first_and_nobody_is_asked() {
+fn an_identity_disk_comes_first_without_a_request() {
     let Some(scene) = Scene::new() else { return };
     fs::write(scene.node.files.path().join("device"), "a seed").unwrap();
     let fetched = scene.fetch();
@@ -402,7 +402,7 @@ const WRONG: &[(&str, Wrong)] = &[
 ];
 
 #[test]
-fn what_is_refused_is_said_and_leaves_nothing() {
+fn a_refusal_has_a_message_and_leaves_nothing() {
     let mut said = Vec::new();
     for (name, wrong) in WRONG {
         let Some(mut scene) = Scene::new() else {

@@ -105,7 +105,7 @@ async fn the_cache_serves_several_at_once() {
 }
 
 #[tokio::test]
-async fn the_lock_is_held_against_what_is_verified() {
+async fn verified_releases_must_match_the_lock_file() {
     let Some(lab) = lab() else { return };
     let mirror = Mirror::good(lab);
     let locked = mirror.resolve().await.expect("it resolves");

@@ -90,7 +90,7 @@ async fn exit_statuses_are_told_as_they_are() {
 }
 
 #[tokio::test]
-async fn a_daemon_that_holds_the_output_does_not_hold_the_step() {
+async fn a_daemon_that_keeps_the_output_open_does_not_block_the_step() {
     let (_sshd, session) = session(Scrubber::default()).await;
     let heard = Heard::default();
     let began = Instant::now();

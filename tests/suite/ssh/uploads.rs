@@ -135,7 +135,7 @@ async fn what_the_remote_end_says_is_in_the_error() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_missing_here_is_named_and_the_session_goes_on() {
+async fn a_file_that_is_missing_here_is_named_and_the_session_continues() {
     let (_sshd, session) = session(Scrubber::default()).await;
     let (events, interrupt) = (Events::silent(), Interrupt::default());
     let folder = tempfile::tempdir().unwrap();
@@ -153,7 +153,7 @@ async fn a_file_that_is_missing_here_is_named_and_the_session_goes_on() {
 }
 
 #[tokio::test]
-async fn a_machine_without_the_disk_says_so_and_is_left_as_it_was() {
+async fn a_vm_without_the_upload_disk_is_an_error_and_stays_unchanged() {
     let (_sshd, session) = session(Scrubber::default()).await;
     let interrupt = Interrupt::default();
     let folder = tempfile::tempdir().unwrap();

@@ -260,7 +260,7 @@ async fn a_gap_is_noticed() {
 }
 
 #[test]
-fn findings_stand_in_the_same_order_every_time() {
+fn findings_have_the_same_order_every_time() {
     let build = |threads| {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         builder.worker_threads(threads).build().unwrap()

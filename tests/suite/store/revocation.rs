@@ -109,7 +109,7 @@ async fn each_rule_finds_what_it_is_about_and_what_was_made_from_it() {
 }
 
 #[tokio::test]
-async fn a_rule_holds_for_what_comes_later_until_it_is_taken_back() {
+async fn a_rule_covers_later_images_until_it_is_restored() {
     let folder = TempDir::new().unwrap();
     let store = store(&folder.path().join("store")).await;
     let rule = Rule::Release {

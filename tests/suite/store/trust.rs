@@ -102,7 +102,7 @@ async fn an_entry_by_an_unknown_key_stops_readers() {
 }
 
 #[tokio::test]
-async fn a_policy_changes_by_roots_of_both_and_judges_only_what_follows() {
+async fn a_policy_changes_by_roots_of_both_and_covers_later_entries_only() {
     let folder = TempDir::new().unwrap();
     let root = folder.path().join("store");
     let store = store(&root).await;

@@ -145,8 +145,8 @@ impl FakeBuilderHarness {
             test: self.test,
             on_error: &|_| OnError::Clean,
         };
-        self.in_world(hook, async |world| {
-            bake(builder, store, &order, world).await
+        self.with_context(hook, async |context| {
+            bake(builder, store, &order, context).await
         })
         .await
     }
@@ -179,14 +179,14 @@ impl FakeBuilderHarness {
         store: &Store<S>,
         manifest: Digest,
     ) -> Result<Tested, Failed> {
-        self.in_world(
+        self.with_context(
             |_| {},
-            async |world| test(builder, store, manifest, None, world).await,
+            async |context| test(builder, store, manifest, None, context).await,
         )
         .await
     }
 
-    async fn in_world<T>(
+    async fn with_context<T>(
         &self,
         hook: impl Fn(&Event) + Send + Sync + 'static,
         work: impl AsyncFnOnce(&RunContext<'_>) -> T,
@@ -210,7 +210,7 @@ impl FakeBuilderHarness {
             binary_sha256: None,
         };
         let guest_work = self.root.join(uploads);
-        let world = RunContext {
+        let context = RunContext {
             cache: &self.cache(),
             guest_work: guest_work.to_str().expect("a path in UTF-8"),
             events: &events,
@@ -218,7 +218,7 @@ impl FakeBuilderHarness {
             now: &clock,
             tool: &tool,
         };
-        work(&world).await
+        work(&context).await
     }
 
     /// The events so far.

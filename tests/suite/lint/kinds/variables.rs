@@ -21,7 +21,7 @@ fn found(patch: &Value, name: &str, text: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_variable_that_counts_is_judged_as_its_key() {
+fn a_variable_that_counts_is_checked_as_its_key() {
     let bare = json!({ "api_addr": null, "cluster_addr": null });
     let postgresql = stored(
         "postgresql",

@@ -299,7 +299,7 @@ async fn play(ops: Vec<Op>) -> usize {
 }
 
 #[test]
-fn nothing_held_is_ever_removed_and_what_is_free_goes() {
+fn no_held_artifact_is_removed_and_free_ones_are() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
