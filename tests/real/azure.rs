@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::azurite::server::{azurite, sas};
-use crate::project::{TestProject, said};
+use crate::project::{TestProject, output_text};
 use machines::QemuMachines;
 use testing::azure::{Config, Simulator};
 
@@ -38,8 +38,8 @@ fn definition(project: &TestProject) -> String {
 
 /// What of the subscription is neither decoy nor group of images.
 fn left(simulator: &Simulator, given: &[String]) -> Vec<String> {
-    let shown = simulator.resources().into_iter().map(|one| one.id);
-    shown.filter(|id| !given.contains(id)).collect()
+    let printed = simulator.resources().into_iter().map(|one| one.id);
+    printed.filter(|id| !given.contains(id)).collect()
 }
 
 fn write(path: &Path, text: &str) {
@@ -102,10 +102,10 @@ mod exhaustive {
         ];
 
         let locked = project.run(&["lock", "quick"], &environment).await;
-        assert!(locked.status.success(), "{}", said(&locked));
+        assert!(locked.status.success(), "{}", output_text(&locked));
         let build = ["build", "quick", "--builder", "azure", "--json"];
         let built = project.run(&build, &environment).await;
-        assert_eq!(built.status.code(), Some(0), "{}", said(&built));
+        assert_eq!(built.status.code(), Some(0), "{}", output_text(&built));
         assert_eq!(simulator.violations(), Vec::<String>::new());
         assert_eq!(simulator.touched(&decoys), Vec::<String>::new());
         let image = left(&simulator, &given);
@@ -124,7 +124,7 @@ mod exhaustive {
         ];
         for (arguments, expected) in commands {
             let output = project.run(arguments, &environment).await;
-            let text = said(&output);
+            let text = output_text(&output);
             assert_eq!(output.status.code(), Some(0), "{arguments:?}: {text}");
             assert!(text.contains(expected), "{arguments:?}: {text}");
         }

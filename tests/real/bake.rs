@@ -11,7 +11,7 @@ mod node;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use crate::project::{TestProject, said, watch_arguments};
+use crate::project::{TestProject, output_text, watch_arguments};
 use layered::{assert_same, did, tree};
 
 use crate::nodes::Kind;
@@ -30,7 +30,7 @@ async fn the_quickstart_with_a_secret_is_baked_in_two_goes_and_tested() {
         &with_secret(&project, "echo halfway >/opt/half; exit 3"),
     );
     project.lock("quick").await;
-    let plan = said(&project.run(&["plan", "quick"], &secret).await);
+    let plan = output_text(&project.run(&["plan", "quick"], &secret).await);
     assert!(
         plan.contains("secretive") && !plan.contains(CANARY),
         "{plan}"
@@ -39,8 +39,8 @@ async fn the_quickstart_with_a_secret_is_baked_in_two_goes_and_tested() {
     let arguments = watch_arguments();
     let build = ["build", "quick", "--json"];
     let failed = project.run(&build, &secret).await;
-    assert_eq!(failed.status.code(), Some(3), "{}", said(&failed));
-    assert_eq!(did(&said(&failed)), "base consul vault secretive");
+    assert_eq!(failed.status.code(), Some(3), "{}", output_text(&failed));
+    assert_eq!(did(&output_text(&failed)), "base consul vault secretive");
     project.assert_nothing_left().await;
 
     // QEMU aborts at the first start of the boot test, which says nothing about the image: there is a second start.
@@ -53,19 +53,19 @@ async fn the_quickstart_with_a_secret_is_baked_in_two_goes_and_tested() {
             &[secret[0], ("PATH", &crashing)],
         )
         .await;
-    assert_eq!(built.status.code(), Some(0), "{}", said(&built));
-    assert_eq!(did(&said(&built)), "secretive harden seal");
+    assert_eq!(built.status.code(), Some(0), "{}", output_text(&built));
+    assert_eq!(did(&output_text(&built)), "secretive harden seal");
     assert!(
-        said(&built).contains("started once more"),
+        output_text(&built).contains("started once more"),
         "{}",
-        said(&built)
+        output_text(&built)
     );
     let arguments = arguments.stop();
     assert!(
         arguments.contains("qemu-system") && !arguments.contains(CANARY),
         "in an argument list"
     );
-    for events in [said(&failed), said(&built)] {
+    for events in [output_text(&failed), output_text(&built)] {
         assert!(!events.contains(CANARY), "in an event");
         assert!(events.contains("it is [secret]"), "{events}");
     }
@@ -84,7 +84,7 @@ async fn the_quickstart_with_a_secret_is_baked_in_two_goes_and_tested() {
     let continued = tree(&project.artifact_of("quick").await);
     assert!(continued.len() > 5_000, "{} files", continued.len());
     let cold = [&build[..], &["--no-cache", "--skip-test"]].concat();
-    let cold = said(&project.run(&cold, &secret).await);
+    let cold = output_text(&project.run(&cold, &secret).await);
     assert_eq!(did(&cold), "base consul vault secretive harden seal");
     assert_same(&tree(&project.artifact_of("quick").await), &continued);
     identities::judge(&project.artifact_of("quick").await, Kind::Fastest).await;
@@ -117,7 +117,7 @@ async fn assert_is_recorded(project: &TestProject) {
     ];
     for (command, expected) in commands {
         let output = project.run(command, &[]).await;
-        let text = said(&output);
+        let text = output_text(&output);
         if command != ["doctor"] {
             assert_eq!(output.status.code(), Some(0), "{command:?}: {text}");
         }
@@ -165,20 +165,25 @@ async fn of_two_bakes_at_once_one_reboots_and_one_fails_by_what_its_seal_does_no
         project.run(&["build", "reboots", "--skip-test"], &[]),
         project.run(&["build", "leaves"], &[])
     );
-    assert_eq!(reboots.status.code(), Some(0), "{}", said(&reboots));
-    let text = said(&leaves);
+    assert_eq!(reboots.status.code(), Some(0), "{}", output_text(&reboots));
+    let text = output_text(&leaves);
     assert_eq!(leaves.status.code(), Some(4), "{text}");
     let found =
         "the captured disk is not clean, 1 found:\n  disk.private-keys: /usr/share/left.pem\n";
     assert!(text.contains(found), "{text}");
-    let images = said(&project.run(&["images"], &[]).await);
+    let images = output_text(&project.run(&["images"], &[]).await);
     assert_eq!(images.matches("untested").count(), 1, "{images}");
     let verified = project.run(&["verify"], &[]).await;
-    assert_eq!(verified.status.code(), Some(0), "{}", said(&verified));
-    assert!(
-        said(&verified).contains("1 manifests"),
+    assert_eq!(
+        verified.status.code(),
+        Some(0),
         "{}",
-        said(&verified)
+        output_text(&verified)
+    );
+    assert!(
+        output_text(&verified).contains("1 manifests"),
+        "{}",
+        output_text(&verified)
     );
     project.assert_nothing_left().await;
 }
@@ -209,7 +214,7 @@ async fn bake_a_cluster(kind: Kind) {
         let variables = [vaults, ("VB_VAR_ssh", ssh)];
         let build = [&["build", name], more].concat();
         let built = project.run(&build, &variables).await;
-        let text = said(&built);
+        let text = output_text(&built);
         assert_eq!(built.status.code(), Some(0), "{text}");
         if ssh == "false" {
             // In the build VM, and in the VM of the boot test.
@@ -222,7 +227,7 @@ async fn bake_a_cluster(kind: Kind) {
             assert!(!text.contains(skipped), "{text}");
         }
     }
-    let shown = said(&project.run(&["show", "consul-server", "--json"], &[]).await);
+    let printed = output_text(&project.run(&["show", "consul-server", "--json"], &[]).await);
     for (id, looked_at) in [
         ("base.fetch-required", true),
         ("disk.gossip-keys", true),
@@ -230,7 +235,7 @@ async fn bake_a_cluster(kind: Kind) {
         ("vault.binary", false),
     ] {
         let held = format!(r#""id":"{id}","ok":true,"step""#);
-        assert_eq!(shown.contains(&held), looked_at, "{id}: {shown}");
+        assert_eq!(printed.contains(&held), looked_at, "{id}: {printed}");
     }
     project.assert_nothing_left().await;
     let (consul, vault) = (
@@ -249,9 +254,9 @@ async fn a_wrong_byte_in_a_release_reaches_no_machine() {
     project.lock("quick").await;
     project.spoil_release();
     let built = project.run(&["build", "quick", "--json"], &[]).await;
-    assert_eq!(built.status.code(), Some(7), "{}", said(&built));
+    assert_eq!(built.status.code(), Some(7), "{}", output_text(&built));
     assert!(
-        !said(&built).contains("\"stage\":\"upload\""),
+        !output_text(&built).contains("\"stage\":\"upload\""),
         "nothing was uploaded"
     );
     project.assert_nothing_left().await;
@@ -278,7 +283,7 @@ mod exhaustive {
         project.define("quick", &project.quickstart());
         project.lock("quick").await;
         let built = project.run(&["build", "quick", "--skip-test"], &[]).await;
-        assert_eq!(built.status.code(), Some(0), "{}", said(&built));
+        assert_eq!(built.status.code(), Some(0), "{}", output_text(&built));
         identities::judge(&project.artifact(), Kind::Machines).await;
     }
 
@@ -292,9 +297,9 @@ mod exhaustive {
         let build = ["build", "twin", "--skip-test"];
         let (one, two) = tokio::join!(project.run(&build, &[]), project.run(&build, &[]));
         for built in [one, two] {
-            assert_eq!(built.status.code(), Some(0), "{}", said(&built));
+            assert_eq!(built.status.code(), Some(0), "{}", output_text(&built));
         }
-        let images = said(&project.run(&["images"], &[]).await);
+        let images = output_text(&project.run(&["images"], &[]).await);
         assert_eq!(images.matches("untested").count(), 2, "{images}");
         assert_eq!(project.run(&["verify"], &[]).await.status.code(), Some(0));
         project.assert_nothing_left().await;
@@ -309,12 +314,12 @@ mod exhaustive {
         project.define("small", &project.small("[[step]]\ninline = \"true\"\n"));
         project.lock("small").await;
         let built = project.run(&["build", "small", "--skip-test"], &[]).await;
-        assert_eq!(built.status.code(), Some(0), "{}", said(&built));
+        assert_eq!(built.status.code(), Some(0), "{}", output_text(&built));
         let test = async |crashes| {
             let path = crashing_qemu(&project, crashes);
             let tested = project.run(&["test", "small"], &[("PATH", &path)]).await;
             project.assert_nothing_left().await;
-            (tested.status.code(), said(&tested))
+            (tested.status.code(), output_text(&tested))
         };
         let (exit, text) = test(2).await;
         assert_eq!(exit, Some(1), "{text}");
@@ -323,7 +328,7 @@ mod exhaustive {
         let (exit, text) = test(1).await;
         assert_eq!(exit, Some(0), "{text}");
         assert!(text.contains("started once more"), "{text}");
-        let verified = said(&project.run(&["verify"], &[]).await);
+        let verified = output_text(&project.run(&["verify"], &[]).await);
         assert!(verified.contains("1 manifests, 1 tests"), "{verified}");
     }
 
@@ -345,18 +350,20 @@ mod exhaustive {
         let built = project
             .run(&["build", "vault-server", "--audit"], &[])
             .await;
-        assert_eq!(built.status.code(), Some(0), "{}", said(&built));
-        let shown = said(&project.run(&["show", "vault-server"], &[]).await);
-        let line = shown.lines().find(|line| line.contains("hardening index"));
+        assert_eq!(built.status.code(), Some(0), "{}", output_text(&built));
+        let printed = output_text(&project.run(&["show", "vault-server"], &[]).await);
+        let line = printed
+            .lines()
+            .find(|line| line.contains("hardening index"));
         let numbers = line
-            .unwrap_or_else(|| panic!("{shown}"))
+            .unwrap_or_else(|| panic!("{printed}"))
             .split(|c: char| !c.is_ascii_digit());
         let numbers: Vec<u32> = numbers.filter_map(|text| text.parse().ok()).collect();
         // Three numbers are the version's.
         let [_, _, _, index, base, ..] = numbers[..] else {
-            panic!("{shown}");
+            panic!("{printed}");
         };
-        assert!(index >= LEAST_INDEX && base < index, "{shown}");
+        assert!(index >= LEAST_INDEX && base < index, "{printed}");
         project.assert_nothing_left().await;
     }
 }

@@ -25,10 +25,10 @@ fn python() -> Option<PathBuf> {
 }
 
 /// What `judge`, a program in Python, says to `text` on its standard input.
-async fn judged(python: &Path, judge: &str, text: impl Into<Vec<u8>>) -> String {
+async fn run_validator(python: &Path, program: &str, text: impl Into<Vec<u8>>) -> String {
     let text = String::from_utf8(text.into()).expect("UTF-8");
-    let judge = Program::new(python).arg("-c").arg(judge).input(text);
-    let said = judge.run(&Interrupt::default()).await;
-    let said = said.unwrap_or_else(|error| panic!("{error}"));
-    String::from_utf8_lossy(&said).into_owned()
+    let program = Program::new(python).arg("-c").arg(program).input(text);
+    let output = program.run(&Interrupt::default()).await;
+    let output = output.unwrap_or_else(|error| panic!("{error}"));
+    String::from_utf8_lossy(&output).into_owned()
 }

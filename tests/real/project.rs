@@ -179,7 +179,7 @@ impl TestProject {
                 &[("VB_VAR_token", "not-looked-at")],
             )
             .await;
-        assert!(locked.status.success(), "{}", said(&locked));
+        assert!(locked.status.success(), "{}", output_text(&locked));
     }
 
     /// Runs the binary to its end.
@@ -322,11 +322,11 @@ impl TestProject {
 
     /// The artifact of an image.
     pub async fn artifact_of(&self, image: &str) -> PathBuf {
-        let shown = self.run(&["show", image, "--json"], &[]).await.stdout;
-        let shown = String::from_utf8_lossy(&shown);
-        let shown: serde_json::Value = serde_json::from_str(&shown).expect("a statement");
-        let id = &shown["predicate"]["outputs"][0]["id"];
-        let id = id.as_str().unwrap_or_else(|| panic!("{shown:#}"));
+        let printed = self.run(&["show", image, "--json"], &[]).await.stdout;
+        let printed = String::from_utf8_lossy(&printed);
+        let printed: serde_json::Value = serde_json::from_str(&printed).expect("a statement");
+        let id = &printed["predicate"]["outputs"][0]["id"];
+        let id = id.as_str().unwrap_or_else(|| panic!("{printed:#}"));
         self.root().join("store").join(id)
     }
 
@@ -352,7 +352,7 @@ impl TestProject {
 }
 
 /// All that a run of the binary printed.
-pub fn said(output: &Output) -> String {
+pub fn output_text(output: &Output) -> String {
     let signal = output.status.signal();
     format!(
         "{}{}{}",

@@ -36,7 +36,7 @@ fn run(folder: &Path, arguments: &[&str]) -> Output {
 }
 
 /// What was printed and how it ended, with the folder's name taken out.
-fn shown(folder: &Path, output: &Output) -> String {
+fn format_run(folder: &Path, output: &Output) -> String {
     let text = |bytes: &[u8]| {
         String::from_utf8_lossy(bytes).replace(&folder.display().to_string(), "FOLDER")
     };
@@ -154,7 +154,7 @@ fn errors_name_the_thing_and_the_way_out() {
         table.push(format!(
             "=== {case}: vault-bake {}\n{}",
             arguments.join(" "),
-            shown(folder.path(), &output)
+            format_run(folder.path(), &output)
         ));
     }
     let filters = vec![
@@ -229,8 +229,8 @@ fn nothing_unsafe_is_built_without_a_reason() {
         let lint = run(folder.path(), &["lint", "web"]);
         (
             build.status.code().unwrap(),
-            shown(folder.path(), &build),
-            shown(folder.path(), &lint),
+            format_run(folder.path(), &build),
+            format_run(folder.path(), &lint),
         )
     };
     let (code, build, found) = lint(&text);
@@ -285,7 +285,7 @@ fn a_build_with_an_unreadable_file_has_a_hint() {
         );
         fs::write(image.join("image.lock"), lock).unwrap();
         let build = run(folder.path(), &["build", "web", "--dry-run"]);
-        (build.status.code(), shown(folder.path(), &build))
+        (build.status.code(), format_run(folder.path(), &build))
     };
     let (code, refused) = built(&text);
     assert_eq!(code, Some(2), "{refused}");
@@ -297,7 +297,7 @@ fn a_build_with_an_unreadable_file_has_a_hint() {
     assert!(allowed.contains(note), "{allowed}");
     let lint = |flags: &[&str]| {
         let lint = run(folder.path(), &[&["lint", "web"][..], flags].concat());
-        (lint.status.code(), shown(folder.path(), &lint))
+        (lint.status.code(), format_run(folder.path(), &lint))
     };
     let (code, text) = lint(&[]);
     assert!(code == Some(0) && text.contains(note), "{text}");

@@ -118,8 +118,8 @@ fn everything_is_filled_in_and_secrets_are_names() {
         ("hosts", "a.example, b.example"),
     ];
     let definition = load("everything", &all);
-    let shown = serde_json::to_string(&definition).expect("a definition is JSON");
-    assert!(!shown.contains(CANARY));
+    let printed = serde_json::to_string(&definition).expect("a definition is JSON");
+    assert!(!printed.contains(CANARY));
     assert_eq!(definition.name, "everything");
     insta::assert_json_snapshot!(definition);
 }
@@ -176,15 +176,15 @@ fn a_file_too_large_to_carry_is_refused() {
 #[test]
 fn a_problem_is_told_in_one_line_without_control_characters() {
     let text = std::fs::read_to_string("tests/definitions/valid/least.toml").unwrap();
-    let told = |more: &str| {
+    let error_text = |more: &str| {
         let text = format!("{text}{more}");
         let problem = Definition::parse(Path::new("node.toml"), &text, &BTreeMap::new());
         problem.err().unwrap().to_string()
     };
     let lines = [
-        told("[releases]\nvault = \"\\u001b[2J\\n1\"\n"),
-        told("[\"\\u001b]0;x\\u0007\\r\\n\"]\n"),
-        told("[[step]]\nprovisioner = \"a\\u0085\"\n"),
+        error_text("[releases]\nvault = \"\\u001b[2J\\n1\"\n"),
+        error_text("[\"\\u001b]0;x\\u0007\\r\\n\"]\n"),
+        error_text("[[step]]\nprovisioner = \"a\\u0085\"\n"),
     ];
     insta::assert_snapshot!(lines.join("\n"), @r#"
     node.toml:10: releases.vault: `^[[2J^J1` is no version; expected MAJOR.MINOR.PATCH
@@ -210,9 +210,9 @@ proptest::proptest! {
         std::fs::write(&file, format!("{text}{more}")).unwrap();
         let given = BTreeMap::from([(String::from("x"), value.clone())]);
         let definition = Definition::load(&file, &given).unwrap_or_else(|error| panic!("{error}"));
-        let shown = serde_json::to_value(&definition.steps[1]).unwrap();
-        proptest::prop_assert_eq!(&shown["action"]["env"]["A"], &serde_json::json!(value));
-        proptest::prop_assert_eq!(&shown["action"]["env"]["B"], &serde_json::json!(format!("<{value}>")));
+        let printed = serde_json::to_value(&definition.steps[1]).unwrap();
+        proptest::prop_assert_eq!(&printed["action"]["env"]["A"], &serde_json::json!(value));
+        proptest::prop_assert_eq!(&printed["action"]["env"]["B"], &serde_json::json!(format!("<{value}>")));
     }
 
     /// A damaged definition is read or refused, and never ends the program.
@@ -259,23 +259,24 @@ fn scripts_with_windows_line_ends_are_refused_in_every_language() {
         ("unix.sh", "#!/bin/sh\ntrue\n"),
     ];
     let text = std::fs::read_to_string("tests/definitions/valid/least.toml").unwrap();
-    let told = |step: &str| {
+    let error_text = |step: &str| {
         std::fs::write(&file, format!("{text}[[step]]\n{step}\n")).unwrap();
-        let told = Definition::load(&file, &BTreeMap::new());
-        let told = told.map_or_else(|error| error.to_string(), |_| String::from("read"));
-        told.replace(&folder.path().display().to_string(), "FOLDER")
+        let error_text = Definition::load(&file, &BTreeMap::new());
+        let error_text =
+            error_text.map_or_else(|error| error.to_string(), |_| String::from("read"));
+        error_text.replace(&folder.path().display().to_string(), "FOLDER")
     };
     let mut table = Vec::new();
     for (name, content) in scripts {
         std::fs::write(folder.path().join(name), content).unwrap();
-        table.push(told(&format!("shell = \"{name}\"")));
+        table.push(error_text(&format!("shell = \"{name}\"")));
         // As a file it is data, and nobody's to judge.
         assert_eq!(
-            told(&format!("file = \"{name}\"\ndestination = \"/etc/{name}\"")),
+            error_text(&format!("file = \"{name}\"\ndestination = \"/etc/{name}\"")),
             "read"
         );
     }
-    table.push(told("inline = \"\"\"\r\nset -e\r\ntrue\r\n\"\"\""));
+    table.push(error_text("inline = \"\"\"\r\nset -e\r\ntrue\r\n\"\"\""));
     insta::assert_snapshot!(table.join("\n"));
 }
 

@@ -169,15 +169,15 @@ fn what_is_no_plan_is_refused_with_what_was_expected() {
             json!({ "format_version": "1.0", "planned_values": 3 }).to_string(),
         ),
     ];
-    let mut told = Vec::new();
+    let mut transcripts = Vec::new();
     for (what, text) in table {
         fs::write(recorded.path("plan.json"), text).unwrap();
-        let line = recorded.told(&["check-plan", "plan.json"]);
+        let line = recorded.transcript(&["check-plan", "plan.json"]);
         assert!(line.ends_with("exit 2\n"), "{what}: {line}");
-        told.push(format!("{what}\n{line}"));
+        transcripts.push(format!("{what}\n{line}"));
     }
-    told.push(recorded.told(&["check-plan", "none.json"]));
-    insta::assert_snapshot!(told.join("\n"));
+    transcripts.push(recorded.transcript(&["check-plan", "none.json"]));
+    insta::assert_snapshot!(transcripts.join("\n"));
 }
 
 /// A store with five images. The channel held 1.0.0 and 1.0.1, and holds 1.0.2.
@@ -272,10 +272,10 @@ async fn every_kind_of_finding_and_its_exit() {
             ],
         ),
     ];
-    let mut told = Vec::new();
+    let mut transcripts = Vec::new();
     for (what, changes) in table {
         fs::write(recorded.path("plan.json"), plan(&changes).to_string()).unwrap();
-        let text = recorded.told(&["check-plan", "plan.json"]);
+        let text = recorded.transcript(&["check-plan", "plan.json"]);
         assert!(
             !text.contains("hunter2") && !text.contains('\u{1b}'),
             "{text}"
@@ -289,11 +289,11 @@ async fn every_kind_of_finding_and_its_exit() {
             text.ends_with(&format!("exit {strict}\n")),
             "the default is strict"
         );
-        told.push(format!("{what}\n{text}with --lenient: exit {lenient}\n"));
+        transcripts.push(format!("{what}\n{text}with --lenient: exit {lenient}\n"));
     }
-    let json = recorded.told(&["check-plan", "plan.json", "--json"]);
-    told.push(json);
-    settled().bind(|| insta::assert_snapshot!(told.join("\n")));
+    let json = recorded.transcript(&["check-plan", "plan.json", "--json"]);
+    transcripts.push(json);
+    settled().bind(|| insta::assert_snapshot!(transcripts.join("\n")));
 }
 
 #[tokio::test]
@@ -301,7 +301,7 @@ async fn pins_say_what_is_tracked() {
     let recorded = recorded().await;
     assert!(
         recorded
-            .told(&["pin", "quickstart:prod"])
+            .transcript(&["pin", "quickstart:prod"])
             .contains("exit 0")
     );
     let changes = [
@@ -311,9 +311,12 @@ async fn pins_say_what_is_tracked() {
     ];
     fs::write(recorded.path("plan.json"), plan(&changes).to_string()).unwrap();
     let arguments = ["check-plan", "plan.json", "--pins", FILE];
-    let mut told = vec![recorded.told_alone(&arguments), recorded.told(&arguments)];
+    let mut transcripts = vec![
+        recorded.transcript_without_store(&arguments),
+        recorded.transcript(&arguments),
+    ];
     let lenient = ["check-plan", "plan.json", "--pins", FILE, "--lenient"];
-    told.push(recorded.told_alone(&lenient));
+    transcripts.push(recorded.transcript_without_store(&lenient));
     // Other pins than those that the store gave.
     let text = fs::read_to_string(recorded.path(FILE)).unwrap();
     fs::write(
@@ -321,6 +324,6 @@ async fn pins_say_what_is_tracked() {
         text.replace("\"arch\": \"x86_64\"", "\"arch\": \"arm\""),
     )
     .unwrap();
-    told.push(recorded.told_alone(&arguments));
-    settled().bind(|| insta::assert_snapshot!(told.join("\n")));
+    transcripts.push(recorded.transcript_without_store(&arguments));
+    settled().bind(|| insta::assert_snapshot!(transcripts.join("\n")));
 }

@@ -36,7 +36,7 @@ async fn a_failure_in_any_stage_leaves_nothing_and_a_sound_store() {
         harness.store().await;
         harness.fail_at(stage);
         let result = harness.bake(|_| {}).await;
-        let said = match &result {
+        let result_text = match &result {
             Ok(baked) => format!("recorded, {} leaked", baked.leaks.len()),
             Err(failed) => failed
                 .to_string()
@@ -65,7 +65,7 @@ async fn a_failure_in_any_stage_leaves_nothing_and_a_sound_store() {
         );
         table.push(format!(
             "{stage:<10} {}",
-            said.lines().next().unwrap_or_default()
+            result_text.lines().next().unwrap_or_default()
         ));
     }
     insta::with_settings!({filters => vec![(r"127\.0\.0\.1:\d+", "ADDRESS"), (r"\w+@ADDRESS", "GUEST")]}, {

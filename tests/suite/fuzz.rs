@@ -61,12 +61,12 @@ fn every_seed_is_what_its_name_says() {
         let seeds = seeds(target);
         for (name, bytes) in &seeds {
             size += bytes.len() as u64;
-            let said = match name.split_once('-') {
+            let expected = match name.split_once('-') {
                 Some(("good", _)) => true,
                 Some(("bad", _)) => false,
                 _ => panic!("{target}/{name} is neither good nor bad"),
             };
-            if check(bytes) != said {
+            if check(bytes) != expected {
                 wrong.push(format!("{target}/{name}"));
             }
         }

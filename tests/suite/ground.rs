@@ -43,7 +43,7 @@ fn canonical_json_sorts_and_does_not_space() {
 fn secrets_are_scrubbed_in_every_form_that_programs_repeat_them_in() {
     let secret = Secret::new("s3cr'et\nline two");
     let scrubber = Scrubber::new([&secret]);
-    for said in [
+    for text in [
         "s3cr'et\nline two",
         "only s3cr'et",
         "and line two",
@@ -52,10 +52,10 @@ fn secrets_are_scrubbed_in_every_form_that_programs_repeat_them_in() {
         "czNjcidldApsaW5lIHR3bw==",
         "733363722765740a6c696e652074776f",
     ] {
-        let scrubbed = scrubber.scrub(said);
+        let scrubbed = scrubber.scrub(text);
         assert!(
             scrubbed.contains("[secret]"),
-            "{said:?} became {scrubbed:?}"
+            "{text:?} became {scrubbed:?}"
         );
         assert!(
             !scrubbed.contains("s3cr") && !scrubbed.contains("line two"),

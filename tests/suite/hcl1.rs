@@ -36,7 +36,7 @@ fn value(value: &Value) -> String {
     }
 }
 
-fn shown<'a>(files: impl IntoIterator<Item = &'a str>, read: impl Fn(&str) -> String) -> String {
+fn results<'a>(files: impl IntoIterator<Item = &'a str>, read: impl Fn(&str) -> String) -> String {
     let mut all = String::new();
     for file in files {
         writeln!(all, "{file:?}\n    {}", read(file)).unwrap();
@@ -83,7 +83,7 @@ fn what_hcl_1_accepts_is_read() {
         "TRUE = true\nif = 1\nnull = 2",
         "a = 1\na = 2\nA = 3",
     ];
-    insta::assert_snapshot!("hcl1_accepted", shown(files, hcl));
+    insta::assert_snapshot!("hcl1_accepted", results(files, hcl));
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn what_hcl_1_refuses_says_what_was_expected_where() {
         // Its own reader drops such an end without a word.
         "a = 1\nb =",
     ];
-    let text = shown(files, hcl);
+    let text = results(files, hcl);
     assert_eq!(text.matches("    refused ").count(), files.len(), "{text}");
     insta::assert_snapshot!("hcl1_refused", text);
     let deep = format!("a = {}", "[".repeat(100));
@@ -192,7 +192,7 @@ fn json_is_read_as_each_reader_does() {
             (strict, hcl) => format!("{strict}\n    HCL 1: {hcl}"),
         }
     };
-    insta::assert_snapshot!("hcl1_json", shown(files, read));
+    insta::assert_snapshot!("hcl1_json", results(files, read));
     assert!(is_json("\n\u{a0} {") && !is_json("a {") && !is_json(""));
 }
 

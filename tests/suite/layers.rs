@@ -129,7 +129,7 @@ fn disk(sha256: Digest) -> Disk {
 
 /// What the first `count` steps could see.
 fn visible(ground: &Ground, steps: &[Seen]) -> String {
-    let told = |seen: &Seen| {
+    let describe = |seen: &Seen| {
         let content = |product: &&str| match *product {
             "vault" => ground.vault,
             _ => ground.consul,
@@ -137,7 +137,7 @@ fn visible(ground: &Ground, steps: &[Seen]) -> String {
         let releases: Vec<u8> = seen.releases.iter().map(content).collect();
         format!("{seen:?} {releases:?}")
     };
-    let steps: Vec<String> = steps.iter().map(told).collect();
+    let steps: Vec<String> = steps.iter().map(describe).collect();
     let Ground {
         base,
         memory_mib,

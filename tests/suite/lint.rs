@@ -23,7 +23,7 @@ use cases::{TLS, at, case, consul, consul_cases, vault, vault_cases};
 fn every_rule_finds_what_breaks_it_and_nothing_else() {
     let mut cases = consul_cases();
     cases.extend(vault_cases());
-    let mut shown = String::new();
+    let mut printed = String::new();
     let mut wrong = String::new();
     for case in &cases {
         let found = case.lint(&case.bad);
@@ -32,7 +32,7 @@ fn every_rule_finds_what_breaks_it_and_nothing_else() {
             writeln!(wrong, "{} {}: found {ids:?}", case.rule, case.bad).unwrap();
         }
         for finding in found {
-            writeln!(shown, "{}: {}: {}", case.rule, finding.key, finding.found).unwrap();
+            writeln!(printed, "{}: {}: {}", case.rule, finding.key, finding.found).unwrap();
         }
         let twin = case.lint(&case.good);
         if !twin.is_empty() {
@@ -41,7 +41,7 @@ fn every_rule_finds_what_breaks_it_and_nothing_else() {
     }
     assert_eq!(wrong, "");
     assert!(cases.len() >= 40, "{}", cases.len());
-    insta::assert_snapshot!("lint_found", shown);
+    insta::assert_snapshot!("lint_found", printed);
 
     let tried: BTreeSet<&str> = cases.iter().map(|case| case.rule).collect();
     // These look at several files, or at what another rule finds as well; they have tests of their own.
@@ -134,8 +134,8 @@ fn hcl_json_and_old_keys_mean_the_same() {
     "#;
     let mut open = Configuration::new(Product::Vault, None, Role::Node);
     open.add("vault.hcl", vault).unwrap();
-    let shown: Vec<String> = open.lint().iter().map(ToString::to_string).collect();
-    insta::assert_snapshot!("lint_hcl", shown.join("\n"));
+    let printed: Vec<String> = open.lint().iter().map(ToString::to_string).collect();
+    insta::assert_snapshot!("lint_hcl", printed.join("\n"));
 }
 
 #[test]
@@ -148,11 +148,11 @@ fn what_cannot_be_read_says_where() {
         ("reference.hcl", "address = var.address\n"),
         ("cut.hcl", "listener \"tcp\" {\n"),
     ];
-    let shown = files.map(|(name, text)| {
+    let printed = files.map(|(name, text)| {
         let mut configuration = Configuration::new(Product::Vault, None, Role::Node);
         configuration.add(name, text).unwrap_err().to_string()
     });
-    insta::assert_snapshot!("lint_unreadable", shown.join("\n"));
+    insta::assert_snapshot!("lint_unreadable", printed.join("\n"));
 }
 
 #[test]
@@ -277,7 +277,7 @@ fn a_definition_may_say_why() {
                 .collect::<Vec<_>>(),
         )
     };
-    let shown = [
+    let printed = [
         "",
         "[lint.allow]\n\"consul.http-port\" = \"the old agent until spring\"",
         "[lint.allow]\n\"consul.http-prot\" = \"the old agent until spring\"",
@@ -285,7 +285,7 @@ fn a_definition_may_say_why() {
         "[lint]\nallowed = {}",
     ]
     .map(|allow| format!("{allow}\n    {:?}\n", judged(allow)));
-    insta::assert_snapshot!("lint_allowed", shown.join(""));
+    insta::assert_snapshot!("lint_allowed", printed.join(""));
 }
 
 /// The rules as a table. `docs/lint.md` has it.
@@ -331,9 +331,9 @@ fn no_finding_shows_a_secret() {
         for (product, value) in [(Product::Consul, &consul), (Product::Vault, &vault)] {
             let mut configuration = Configuration::new(product, None, role);
             configuration.add("a.json", &value.to_string()).unwrap();
-            let shown = serde_json::to_string(&configuration.lint()).unwrap();
-            assert!(shown.contains("secret"), "{shown}");
-            assert!(!shown.contains(secret), "{shown}");
+            let printed = serde_json::to_string(&configuration.lint()).unwrap();
+            assert!(printed.contains("secret"), "{printed}");
+            assert!(!printed.contains(secret), "{printed}");
         }
     }
 }

@@ -57,8 +57,8 @@ fn records_have_their_fields_in_canonical_order() {
 #[test]
 fn shown() {
     insta::assert_snapshot!("manifest_shown", sample("2026.1122.0", "disk"));
-    let shown = sample_with_everything().to_string();
-    let sbom = shown.lines().find(|line| line.contains("sbom")).unwrap();
+    let printed = sample_with_everything().to_string();
+    let sbom = printed.lines().find(|line| line.contains("sbom")).unwrap();
     insta::assert_snapshot!(sbom, @"  sbom      application/vnd.cyclonedx+json; version=1.6, 175.7 KiB, sha256:98f3ae1ef67113d8140d4f6cb8d2830070e21ea48f091be519659846c771a374");
 }
 
@@ -127,8 +127,8 @@ fn refused_manifests() {
     let refusals: Vec<String> = cases
         .into_iter()
         .map(|(path, change)| {
-            let shown: String = change.to_string().chars().take(60).collect();
-            format!("{path} = {shown}\n    {}", refusal(path, change))
+            let printed: String = change.to_string().chars().take(60).collect();
+            format!("{path} = {printed}\n    {}", refusal(path, change))
         })
         .collect();
     insta::assert_snapshot!("refused_manifests", refusals.join("\n"));
@@ -208,8 +208,8 @@ fn refused_bytes() {
         .iter()
         .map(|case| {
             let error = canonical::parse(case.as_bytes(), 300_000).unwrap_err();
-            let shown: String = case.chars().take(40).collect();
-            format!("{shown:?}\n    {error}")
+            let printed: String = case.chars().take(40).collect();
+            format!("{printed:?}\n    {error}")
         })
         .collect();
     insta::assert_snapshot!("refused_bytes", refusals.join("\n"));

@@ -43,34 +43,34 @@ async fn a_deployment_pins_moves_on_and_verifies() {
     let store = recorded.store().await;
     let first = bake(&store, &with("1.0.0", "1.20.0", "1.8.7")).await;
     promote(&store, &first).await;
-    let mut told = vec![
-        recorded.told(&["pin", "--update"]),
-        recorded.told(&["pin", "quickstart:prod", "--dry-run"]),
+    let mut transcripts = vec![
+        recorded.transcript(&["pin", "--update"]),
+        recorded.transcript(&["pin", "quickstart:prod", "--dry-run"]),
     ];
     assert!(!recorded.path(FILE).exists());
-    told.push(recorded.told(&["pin", "quickstart:prod"]));
-    told.push(recorded.told(&["pin", "quickstart:prod"]));
-    told.push(recorded.told(&["pin", "quickstart:prod", "--as", "blue"]));
-    told.push(recorded.told(&["pin", "quickstart:prod", "--as", "b/lue"]));
-    told.push(recorded.told(&["pin", "quickstart:qa"]));
-    told.push(recorded.told(&["pin", "quickstart"]));
-    told.push(recorded.told(&["pin", "--update"]));
+    transcripts.push(recorded.transcript(&["pin", "quickstart:prod"]));
+    transcripts.push(recorded.transcript(&["pin", "quickstart:prod"]));
+    transcripts.push(recorded.transcript(&["pin", "quickstart:prod", "--as", "blue"]));
+    transcripts.push(recorded.transcript(&["pin", "quickstart:prod", "--as", "b/lue"]));
+    transcripts.push(recorded.transcript(&["pin", "quickstart:qa"]));
+    transcripts.push(recorded.transcript(&["pin", "quickstart"]));
+    transcripts.push(recorded.transcript(&["pin", "--update"]));
     let second = bake(&store, &with("1.0.1", "1.21.0", "1.8.7")).await;
     promote(&store, &second).await;
     let before = fs::read(recorded.path(FILE)).unwrap();
-    told.push(recorded.told(&["pin", "--update", "--dry-run", "blue"]));
+    transcripts.push(recorded.transcript(&["pin", "--update", "--dry-run", "blue"]));
     assert_eq!(fs::read(recorded.path(FILE)).unwrap(), before);
-    told.push(recorded.told(&["pin", "--update", "blue"]));
-    told.push(recorded.told(&["pin", "--update", "green"]));
-    told.push(recorded.told(&["pin", "--update", "--json"]));
-    told.push(recorded.told_alone(&["verify", "--pins", FILE]));
-    told.push(recorded.told(&["verify", "--pins", FILE]));
+    transcripts.push(recorded.transcript(&["pin", "--update", "blue"]));
+    transcripts.push(recorded.transcript(&["pin", "--update", "green"]));
+    transcripts.push(recorded.transcript(&["pin", "--update", "--json"]));
+    transcripts.push(recorded.transcript_without_store(&["verify", "--pins", FILE]));
+    transcripts.push(recorded.transcript(&["verify", "--pins", FILE]));
     let after = fs::read(recorded.path(FILE)).unwrap();
-    told.push(recorded.told(&["pin", "--update"]));
+    transcripts.push(recorded.transcript(&["pin", "--update"]));
     assert_eq!(fs::read(recorded.path(FILE)).unwrap(), after);
     let mut settings = settled();
     settings.add_filter(r"\b[0-9a-f]{12}\b", "SHORT");
-    settings.bind(|| insta::assert_snapshot!(told.join("\n")));
+    settings.bind(|| insta::assert_snapshot!(transcripts.join("\n")));
 }
 
 #[tokio::test]
@@ -83,13 +83,14 @@ async fn a_file_is_replaced_whole_and_keeps_its_mode() {
     let (real, link) = (recorded.path("real/pins.json"), recorded.path("pins.json"));
     assert!(
         recorded
-            .told(&["pin", "quickstart:prod", "--file", "real/pins.json"])
+            .transcript(&["pin", "quickstart:prod", "--file", "real/pins.json"])
             .contains("exit 0")
     );
     fs::set_permissions(&real, Permissions::from_mode(0o640)).unwrap();
     std::os::unix::fs::symlink(&real, &link).unwrap();
-    let told = recorded.told(&["pin", "quickstart:prod", "--as", "b", "--file", "pins.json"]);
-    assert!(told.contains("exit 0"), "{told}");
+    let transcripts =
+        recorded.transcript(&["pin", "quickstart:prod", "--as", "b", "--file", "pins.json"]);
+    assert!(transcripts.contains("exit 0"), "{transcripts}");
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     let mode = fs::metadata(&real).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o640);
@@ -105,20 +106,20 @@ async fn what_is_revoked_is_not_pinned_and_shows_where_it_is() {
     let store = recorded.store().await;
     let first = bake(&store, &with("1.0.0", "1.20.0", "1.8.7")).await;
     promote(&store, &first).await;
-    let mut told = vec![recorded.told(&["pin", "quickstart:prod"])];
+    let mut transcripts = vec![recorded.transcript(&["pin", "quickstart:prod"])];
     let second = bake(&store, &with("1.0.1", "1.21.0", "1.8.7")).await;
     promote(&store, &second).await;
     revoke(&store, second, Some(first), "2026-11-22T19:00:00Z").await;
-    told.push(recorded.told(&["pin", "--update"]));
-    told.push(recorded.told(&["verify", "--pins", FILE]));
+    transcripts.push(recorded.transcript(&["pin", "--update"]));
+    transcripts.push(recorded.transcript(&["verify", "--pins", FILE]));
     revoke(&store, first, None, "2100-01-01T00:00:00Z").await;
-    told.push(recorded.told(&["verify", "--pins", FILE]));
+    transcripts.push(recorded.transcript(&["verify", "--pins", FILE]));
     revoke(&store, first, None, "2026-11-22T19:00:00Z").await;
-    told.push(recorded.told(&["verify", "--pins", FILE]));
-    told.push(recorded.told_alone(&["verify", "--pins", FILE]));
+    transcripts.push(recorded.transcript(&["verify", "--pins", FILE]));
+    transcripts.push(recorded.transcript_without_store(&["verify", "--pins", FILE]));
     let mut settings = settled();
     settings.add_filter(r"\b[0-9a-f]{12}\b", "SHORT");
-    settings.bind(|| insta::assert_snapshot!(told.join("\n")));
+    settings.bind(|| insta::assert_snapshot!(transcripts.join("\n")));
 }
 
 #[tokio::test]
@@ -174,13 +175,13 @@ async fn what_is_no_pin_file_is_named() {
     // Whoever asks for proof of a file that is there, and gets none, has no merely misspelt command.
     let broken = text.replacen("\"sig\": \"", "\"sig\": \"!", 7);
     fs::write(recorded.path(FILE), broken).unwrap();
-    let told = [
-        recorded.told_alone(&["verify", "--pins", FILE]),
-        recorded.told_alone(&["verify", "--pins", "none.json"]),
-        recorded.told_alone(&["verify", "--pins", FILE, "--records-only"]),
-        recorded.told(&["pin", "--update"]),
+    let transcripts = [
+        recorded.transcript_without_store(&["verify", "--pins", FILE]),
+        recorded.transcript_without_store(&["verify", "--pins", "none.json"]),
+        recorded.transcript_without_store(&["verify", "--pins", FILE, "--records-only"]),
+        recorded.transcript(&["pin", "--update"]),
     ];
-    insta::assert_snapshot!(told.join("\n"));
+    insta::assert_snapshot!(transcripts.join("\n"));
 }
 
 #[tokio::test]
@@ -194,7 +195,7 @@ async fn older_copies_and_other_stores_are_noticed() {
     promote(&store, &second).await;
     assert!(
         recorded
-            .told(&["pin", "quickstart:prod"])
+            .transcript(&["pin", "quickstart:prod"])
             .contains("exit 0")
     );
 
@@ -235,7 +236,11 @@ async fn older_copies_and_other_stores_are_noticed() {
     promote(&forked, &third).await;
     ask("a copy that went on by itself", &yesterday);
     settled().bind(|| insta::assert_snapshot!(lines.join("")));
-    assert!(recorded.told(&["pin", "--update"]).contains("up to date"));
+    assert!(
+        recorded
+            .transcript(&["pin", "--update"])
+            .contains("up to date")
+    );
 }
 
 #[tokio::test]

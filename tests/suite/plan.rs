@@ -54,8 +54,8 @@ fn a_plan_as_json() {
 #[test]
 fn no_secret_is_in_what_a_plan_shows() {
     let plan = node();
-    let shown = format!("{plan}{}", plan.describe());
-    assert!(!shown.contains(CANARY) && !shown.contains(UNUSED));
+    let printed = format!("{plan}{}", plan.describe());
+    assert!(!printed.contains(CANARY) && !printed.contains(UNUSED));
     let holds = plan.steps.iter().flat_map(|step| step.env.values()).filter(
         |value| matches!(value, EnvValue::Secret { value, .. } if value.expose() == CANARY),
     );

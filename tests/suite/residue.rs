@@ -378,12 +378,12 @@ async fn a_disk_of_more_parts_than_files_may_be_open_is_scanned() {
     let limited = format!(
         "ulimit -n {OPEN_FILES} && exec \"$0\" --ignored --exact residue::a_process_with_few_files"
     );
-    let told = Program::new("/bin/sh")
+    let output = Program::new("/bin/sh")
         .args(["-c", &limited])
         .arg(own)
         .run(&Interrupt::default())
         .await
         .expect("it passes");
-    let told = String::from_utf8_lossy(&told);
-    assert!(told.contains("1 passed"), "{told}");
+    let output = String::from_utf8_lossy(&output);
+    assert!(output.contains("1 passed"), "{output}");
 }

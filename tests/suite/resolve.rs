@@ -21,7 +21,7 @@ async fn recorded() -> RecordedStore {
     promote(&store, &first).await;
     assert!(
         recorded
-            .told(&["pin", "quickstart:prod"])
+            .transcript(&["pin", "quickstart:prod"])
             .contains("exit 0")
     );
     recorded
@@ -53,7 +53,7 @@ const ID: &str = "/subscriptions/s/resourceGroups/r/providers/Microsoft.Compute/
 #[tokio::test]
 async fn every_form_of_a_pin_needs_the_file_alone() {
     let recorded = recorded().await;
-    let mut told = Vec::new();
+    let mut transcripts = Vec::new();
     for form in ["json", "plain", "tfvars", "env", "github"] {
         let arguments = [
             "resolve",
@@ -63,7 +63,7 @@ async fn every_form_of_a_pin_needs_the_file_alone() {
             "--format",
             form,
         ];
-        told.push(recorded.told_alone(&arguments));
+        transcripts.push(recorded.transcript_without_store(&arguments));
     }
     let pinned = ["resolve", "--pins", FILE, "quickstart:prod"];
     let more: [&[&str]; 9] = [
@@ -99,13 +99,23 @@ async fn every_form_of_a_pin_needs_the_file_alone() {
         &["--target", "azure/westeurope"],
     ];
     for arguments in more {
-        told.push(recorded.told_alone(&[&pinned[..], arguments].concat()));
+        transcripts.push(recorded.transcript_without_store(&[&pinned[..], arguments].concat()));
     }
-    told.push(recorded.told_alone(&["resolve", "--pins", FILE, "green"]));
-    told.push(recorded.told_alone(&["resolve", "--pins", "nothing.json", "green"]));
-    told.push(recorded.told_alone(&["resolve", "--pins", FILE]));
-    told.push(recorded.told_alone(&["resolve", "--map", "image_id=a", "quickstart"]));
-    settled().bind(|| insta::assert_snapshot!(told.join("\n")));
+    transcripts.push(recorded.transcript_without_store(&["resolve", "--pins", FILE, "green"]));
+    transcripts.push(recorded.transcript_without_store(&[
+        "resolve",
+        "--pins",
+        "nothing.json",
+        "green",
+    ]));
+    transcripts.push(recorded.transcript_without_store(&["resolve", "--pins", FILE]));
+    transcripts.push(recorded.transcript_without_store(&[
+        "resolve",
+        "--map",
+        "image_id=a",
+        "quickstart",
+    ]));
+    settled().bind(|| insta::assert_snapshot!(transcripts.join("\n")));
 }
 
 #[tokio::test]
@@ -113,27 +123,27 @@ async fn a_store_is_asked_for_revocations_too() {
     let recorded = recorded().await;
     let store = recorded.store().await;
     let second = bake(&store, &with("1.0.1", "1.21.0", "1.8.7")).await;
-    let mut told = Vec::new();
+    let mut transcripts = Vec::new();
     let asked = ["resolve", "quickstart:prod"];
-    told.push(recorded.told(&asked));
-    told.push(recorded.told(&["resolve", "quickstart@1.0.1", "--format", "plain"]));
-    told.push(recorded.told(&["resolve", "quickstart:qa"]));
-    told.push(recorded.told(&["resolve", "quick start"]));
+    transcripts.push(recorded.transcript(&asked));
+    transcripts.push(recorded.transcript(&["resolve", "quickstart@1.0.1", "--format", "plain"]));
+    transcripts.push(recorded.transcript(&["resolve", "quickstart:qa"]));
+    transcripts.push(recorded.transcript(&["resolve", "quick start"]));
     let held = store
         .resolve(&"quickstart:prod".parse().unwrap())
         .await
         .unwrap();
     revoke(&store, held, Some(second), "2100-01-01T00:00:00Z").await;
-    told.push(recorded.told(&asked));
-    told.push(recorded.told(&["resolve", "quickstart:prod", "--format", "github"]));
+    transcripts.push(recorded.transcript(&asked));
+    transcripts.push(recorded.transcript(&["resolve", "quickstart:prod", "--format", "github"]));
     revoke(&store, held, Some(second), "2026-11-22T19:00:00Z").await;
-    told.push(recorded.told(&asked));
+    transcripts.push(recorded.transcript(&asked));
     let pushed = ["resolve", "quickstart:prod", "--allow-revoked", "--format"];
-    told.push(recorded.told(&[&pushed[..], &["plain"]].concat()));
-    told.push(recorded.told(&[&pushed[..], &["json", "--json"]].concat()));
+    transcripts.push(recorded.transcript(&[&pushed[..], &["plain"]].concat()));
+    transcripts.push(recorded.transcript(&[&pushed[..], &["json", "--json"]].concat()));
     // The file alone says the same as before: it cannot know.
-    told.push(recorded.told(&["resolve", "--pins", FILE, "quickstart:prod"]));
-    settled().bind(|| insta::assert_snapshot!(told.join("\n")));
+    transcripts.push(recorded.transcript(&["resolve", "--pins", FILE, "quickstart:prod"]));
+    settled().bind(|| insta::assert_snapshot!(transcripts.join("\n")));
 }
 
 #[tokio::test]
@@ -178,10 +188,10 @@ async fn an_image_with_several_outputs_is_not_guessed_at() {
     promote(&store, &bake(&store, &manifest).await).await;
     assert!(
         recorded
-            .told(&["pin", "quickstart:prod"])
+            .transcript(&["pin", "quickstart:prod"])
             .contains("exit 0")
     );
-    let mut told = Vec::new();
+    let mut transcripts = Vec::new();
     for asked in [
         vec!["quickstart:prod"],
         vec!["--pins", FILE, "quickstart:prod"],
@@ -197,10 +207,10 @@ async fn an_image_with_several_outputs_is_not_guessed_at() {
             target
                 .iter()
                 .for_each(|target| arguments.extend(["--target", target]));
-            told.push(recorded.told(&arguments));
+            transcripts.push(recorded.transcript(&arguments));
         }
     }
-    settled().bind(|| insta::assert_snapshot!(told.join("\n")));
+    settled().bind(|| insta::assert_snapshot!(transcripts.join("\n")));
     let file = PinFile::parse(FILE, &fs::read(recorded.path(FILE)).unwrap()).unwrap();
     let outputs: Vec<PinnedOutput> = manifest.outputs.iter().map(PinnedOutput::from).collect();
     assert_eq!(file.pin("quickstart:prod").unwrap().outputs, outputs);

@@ -51,7 +51,7 @@ fn openssl(folder: &Path, arguments: &[&str]) -> (bool, String) {
 
 /// A P-256 key made by openssl.
 fn p256(folder: &Path) -> SigningKey {
-    let (made, said) = openssl(
+    let (made, message) = openssl(
         folder,
         &[
             "genpkey",
@@ -63,7 +63,7 @@ fn p256(folder: &Path) -> SigningKey {
             "p256.pem",
         ],
     );
-    assert!(made, "{said}");
+    assert!(made, "{message}");
     let path = folder.join("p256.pem");
     fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
     SigningKey::from_file(&path).unwrap()
@@ -126,8 +126,8 @@ async fn openssl_alone_verifies_an_envelope() {
         )
         .unwrap();
         fs::write(at.join("signed"), envelope.signed_bytes()).unwrap();
-        let (holds, said) = openssl(at, verify);
-        assert!(holds, "{name}: {said}");
+        let (holds, message) = openssl(at, verify);
+        assert!(holds, "{name}: {message}");
         fs::write(
             at.join("signed"),
             pre_authentication_encoding(STATEMENT_PAYLOAD_TYPE, b"{\"a\":2}"),
@@ -238,8 +238,8 @@ fn key_files_are_read_with_care() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     let make = |arguments: &[&str]| {
-        let (made, said) = openssl(at, arguments);
-        assert!(made, "{said}");
+        let (made, message) = openssl(at, arguments);
+        assert!(made, "{message}");
     };
     make(&[
         "genpkey",

@@ -106,7 +106,7 @@ async fn a_bake_is_recorded_found_and_tested() {
         .unwrap();
 
     let rows = store.images(now()).await.unwrap();
-    let shown: Vec<String> = rows
+    let printed: Vec<String> = rows
         .iter()
         .map(|row| {
             let (state, here) = (row.state, row.artifact_present);
@@ -116,7 +116,7 @@ async fn a_bake_is_recorded_found_and_tested() {
             )
         })
         .collect();
-    insta::assert_snapshot!(shown.join("\n"), @r#"
+    insta::assert_snapshot!(printed.join("\n"), @r#"
 quickstart@2026.1122.0 tested here=true fixture=true
 quickstart@2026.1122.1 failed here=true fixture=true
 "#);
@@ -173,18 +173,18 @@ async fn golden_entries() {
     let record = test_record(digest, true);
     store.put_test(&record, now()).await.unwrap();
     let read = |name: &str| fs::read_to_string(root.join(name)).unwrap();
-    let mut shown = vec![read("store.json")];
+    let mut printed = vec![read("store.json")];
     for name in ["log/entries/000/000/001", "log/entries/000/000/002"] {
         let mut envelope: serde_json::Value = serde_json::from_str(&read(name)).unwrap();
         let payload = STANDARD.decode(envelope["payload"].as_str().unwrap());
-        shown.push(String::from_utf8(payload.unwrap()).unwrap());
+        printed.push(String::from_utf8(payload.unwrap()).unwrap());
         envelope["payload"] = "…".into();
-        shown.push(envelope.to_string());
+        printed.push(envelope.to_string());
     }
     let mut settings = insta::Settings::clone_current();
     // Ids are random, and so is what is made of them.
     settings.add_filter(r#""(id|prev|sig)":"[^"]*""#, r#""$1":"…""#);
-    settings.bind(|| insta::assert_snapshot!("golden_entries", shown.join("\n")));
+    settings.bind(|| insta::assert_snapshot!("golden_entries", printed.join("\n")));
 }
 
 #[tokio::test]
@@ -258,8 +258,8 @@ async fn refusals() {
         store.object(&unknown).await.unwrap_err(),
     ];
     assert_eq!(store.history().await.unwrap().head(), before);
-    let shown: Vec<String> = errors.iter().map(ToString::to_string).collect();
-    insta::assert_snapshot!("store_refusals", shown.join("\n"));
+    let printed: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    insta::assert_snapshot!("store_refusals", printed.join("\n"));
 }
 
 #[tokio::test]

@@ -36,9 +36,9 @@ proptest! {
         prop_assert!(!visible(&text).contains(obeyed));
         prop_assert!(!visible_line(&text).contains(char::is_control));
         let json = serde_json::Value::from(text.as_str());
-        let shown = visible_json(&json.to_string()).into_owned();
-        prop_assert!(!shown.contains(char::is_control));
-        prop_assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), json);
+        let printed = visible_json(&json.to_string()).into_owned();
+        prop_assert!(!printed.contains(char::is_control));
+        prop_assert_eq!(serde_json::from_str::<serde_json::Value>(&printed).unwrap(), json);
         if !text.contains(|c: char| c.is_control() || !c.is_ascii()) {
             prop_assert_eq!(visible(&text).into_owned(), text);
         }

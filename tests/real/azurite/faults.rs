@@ -102,7 +102,7 @@ async fn a_refusal_means_taken_only_where_something_is_there(azurite: &Azurite) 
     let direct = azurite.blob("judged").await;
     let proxy = Proxy::before(azurite.port).await;
     let blob = open(proxy.port, "judged");
-    let mut shown = Vec::new();
+    let mut printed = Vec::new();
     for (status, code, there) in [
         (409, "BlobAlreadyExists", true),
         (409, "BlobAlreadyExists", false),
@@ -125,11 +125,12 @@ async fn a_refusal_means_taken_only_where_something_is_there(azurite: &Azurite) 
         }
         let rules = [("PUT", "judged", Fault::Refuse(status, code, 0))];
         let created = create(&proxy, &blob, &name, &rules).await;
-        let said = created.map_or_else(|error| error.to_string(), |created| format!("{created:?}"));
-        shown.push(format!("{status} {code}, there: {there} -> {said}"));
+        let message =
+            created.map_or_else(|error| error.to_string(), |created| format!("{created:?}"));
+        printed.push(format!("{status} {code}, there: {there} -> {message}"));
     }
     insta::with_settings!({filters => vec![(r"127\.0\.0\.1:\d+", "SERVER")]}, {
-        insta::assert_snapshot!(shown.join("\n"));
+        insta::assert_snapshot!(printed.join("\n"));
     });
 }
 

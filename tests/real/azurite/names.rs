@@ -136,7 +136,7 @@ async fn an_error_of_the_service_shows_no_signature(azurite: &Azurite) {
     let expired = sas_until("guarded", "rcwl", "2020-01-01T00:00:00Z");
     let elsewhere = sas("other", "rcwl");
     let read_only = sas("guarded", "rl");
-    let mut shown = Vec::new();
+    let mut printed = Vec::new();
     for (case, container, token) in [
         ("no container", "missing", &sas("missing", "rcwl")),
         ("forged", "guarded", &forged),
@@ -158,7 +158,7 @@ async fn an_error_of_the_service_shows_no_signature(azurite: &Azurite) {
                 !found.contains("sig=") && !found.contains(&signature[..12]),
                 "{found}"
             );
-            shown.push(format!("{case}: {what}: {text}"));
+            printed.push(format!("{case}: {what}: {text}"));
         }
     }
     // A credential that cannot overwrite is enough for records; blocks of an artifact take more.
@@ -174,8 +174,8 @@ async fn an_error_of_the_service_shows_no_signature(azurite: &Azurite) {
     let sent = creator
         .create_file("disk", &from, &Digest::of("disk"))
         .await;
-    shown.push(format!("without `w`: create_file: {}", sent.unwrap_err()));
+    printed.push(format!("without `w`: create_file: {}", sent.unwrap_err()));
     insta::with_settings!({filters => vec![(r"127\.0\.0\.1:\d+", "SERVER"), (r"20\d\d-[-0-9T:.]+Z", "TIME")]}, {
-        insta::assert_snapshot!(shown.join("\n"));
+        insta::assert_snapshot!(printed.join("\n"));
     });
 }

@@ -26,7 +26,7 @@ fn run(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Outpu
     command.output().unwrap()
 }
 
-fn said(output: &Output) -> String {
+fn output_text(output: &Output) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (out, err) = (text(&output.stdout), text(&output.stderr));
     format!("exit {}\n{out}{err}", output.status.code().unwrap())
@@ -44,27 +44,31 @@ async fn a_person_finds_the_store_by_option_environment_or_file() {
     let listed = "exit 0\nquickstart@1.0.0";
 
     let by_option = run(folder.path(), &["images", "--store", &url], &[signature]);
-    assert!(said(&by_option).starts_with(listed), "{}", said(&by_option));
+    assert!(
+        output_text(&by_option).starts_with(listed),
+        "{}",
+        output_text(&by_option)
+    );
     let in_environment = [signature, ("VAULT_BAKE_STORE", &url)];
     let by_environment = run(folder.path(), &["images"], &in_environment);
     assert!(
-        said(&by_environment).starts_with(listed),
+        output_text(&by_environment).starts_with(listed),
         "{}",
-        said(&by_environment)
+        output_text(&by_environment)
     );
     let verified = run(folder.path(), &["verify"], &in_environment);
     assert!(
-        said(&verified).contains("sound: 1 log entries"),
+        output_text(&verified).contains("sound: 1 log entries"),
         "{}",
-        said(&verified)
+        output_text(&verified)
     );
-    let shown = run(folder.path(), &["show", "quickstart"], &in_environment);
-    assert_eq!(shown.status.code(), Some(0), "{}", said(&shown));
+    let printed = run(folder.path(), &["show", "quickstart"], &in_environment);
+    assert_eq!(printed.status.code(), Some(0), "{}", output_text(&printed));
     let doctor = run(folder.path(), &["doctor"], &in_environment);
     assert!(
-        said(&doctor).contains(&format!("ok       {url} (reachable)")),
+        output_text(&doctor).contains(&format!("ok       {url} (reachable)")),
         "{}",
-        said(&doctor)
+        output_text(&doctor)
     );
 
     let file = |at: &str| {
@@ -73,32 +77,40 @@ async fn a_person_finds_the_store_by_option_environment_or_file() {
     };
     file(&url);
     let by_file = run(folder.path(), &["images"], &[signature]);
-    assert!(said(&by_file).starts_with(listed), "{}", said(&by_file));
+    assert!(
+        output_text(&by_file).starts_with(listed),
+        "{}",
+        output_text(&by_file)
+    );
     let unsigned = run(folder.path(), &["images"], &[]);
     assert!(
-        said(&unsigned).contains("VAULT_BAKE_STORE_SAS"),
+        output_text(&unsigned).contains("VAULT_BAKE_STORE_SAS"),
         "{}",
-        said(&unsigned)
+        output_text(&unsigned)
     );
     assert_eq!(unsigned.status.code(), Some(2));
     file("elsewhere");
     let over_file = run(folder.path(), &["images"], &in_environment);
-    assert!(said(&over_file).starts_with(listed), "{}", said(&over_file));
+    assert!(
+        output_text(&over_file).starts_with(listed),
+        "{}",
+        output_text(&over_file)
+    );
     let over_both = run(
         folder.path(),
         &["images", "--store", "nowhere"],
         &in_environment,
     );
     assert!(
-        said(&over_both).contains("/nowhere: a first build creates it"),
+        output_text(&over_both).contains("/nowhere: a first build creates it"),
         "{}",
-        said(&over_both)
+        output_text(&over_both)
     );
     let by_folder = run(folder.path(), &["images"], &[]);
     assert!(
-        said(&by_folder).contains("/elsewhere: a first build creates it"),
+        output_text(&by_folder).contains("/elsewhere: a first build creates it"),
         "{}",
-        said(&by_folder)
+        output_text(&by_folder)
     );
 
     let missing = azurite.url("missing");
@@ -109,9 +121,9 @@ async fn a_person_finds_the_store_by_option_environment_or_file() {
     let refused = run(folder.path(), &["images"], &wrong);
     assert_eq!(refused.status.code(), Some(1));
     assert!(
-        said(&refused).contains("403 ") && !said(&refused).contains("sig="),
+        output_text(&refused).contains("403 ") && !output_text(&refused).contains("sig="),
         "{}",
-        said(&refused)
+        output_text(&refused)
     );
 }
 
@@ -180,29 +192,29 @@ async fn a_person_who_is_logged_in_with_az_needs_no_signature() {
     ];
     let empty = run(folder.path(), &["images"], &environment);
     assert!(
-        said(&empty).contains("no store at https://127.0.0.1"),
+        output_text(&empty).contains("no store at https://127.0.0.1"),
         "{}",
-        said(&empty)
+        output_text(&empty)
     );
     let doctor = run(folder.path(), &["doctor"], &environment);
     assert!(
-        said(&doctor).contains(&format!("ok       {url} (reachable)")),
+        output_text(&doctor).contains(&format!("ok       {url} (reachable)")),
         "{}",
-        said(&doctor)
+        output_text(&doctor)
     );
 
     // The certificate of the service is looked at.
     let stranger = run(folder.path(), &["images"], &environment[1..]);
     assert!(
-        said(&stranger).contains("certificate"),
+        output_text(&stranger).contains("certificate"),
         "{}",
-        said(&stranger)
+        output_text(&stranger)
     );
     // Nobody is logged in: that is the end of it, there is no going on to another source.
     az("echo 'Please run az login to setup account.' >&2; exit 1");
     let lost = run(folder.path(), &["images"], &environment);
     assert_eq!(lost.status.code(), Some(1));
-    let text = said(&lost);
+    let text = output_text(&lost);
     assert!(text.contains("no credential: "), "{text}");
     assert!(text.contains("az login"), "{text}");
 }

@@ -52,7 +52,7 @@ async fn a_bake_is_recorded_found_tested_and_proved(azurite: &Azurite) {
     // Another machine sees the same.
     let store = Store::open(open(azurite.port, "bakes")).await.unwrap();
     let rows = store.images(now()).await.unwrap();
-    let shown: Vec<String> = rows
+    let printed: Vec<String> = rows
         .iter()
         .map(|row| {
             format!(
@@ -62,7 +62,7 @@ async fn a_bake_is_recorded_found_tested_and_proved(azurite: &Azurite) {
         })
         .collect();
     assert_eq!(
-        shown,
+        printed,
         [
             "quickstart@2026.1122.0 tested true",
             "quickstart@2026.1122.1 untested true"

@@ -12,7 +12,7 @@ use vault_bake::event::Events;
 use vault_bake::wait::{Interrupt, Poll, Wait};
 
 use crate::nodes::disk;
-use crate::project::{TestProject, said};
+use crate::project::{TestProject, output_text};
 use crate::qemu::{BOOT_DEADLINE, VmHarness};
 
 mod exhaustive {
@@ -31,8 +31,8 @@ mod exhaustive {
         project.lock("closed").await;
         // The trial of the image comes in: by a key that it puts into memory.
         let built = project.run(&["build", "closed", "--json"], &[]).await;
-        assert_eq!(built.status.code(), Some(0), "{}", said(&built));
-        let checked = said(&built);
+        assert_eq!(built.status.code(), Some(0), "{}", output_text(&built));
+        let checked = output_text(&built);
         assert!(
             !checked.contains("no ssh server starts on a node # SKIP"),
             "{checked}"

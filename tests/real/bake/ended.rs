@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use tokio::process::{Child, Command};
 
-use crate::project::{TestProject, said};
+use crate::project::{TestProject, output_text};
 
 /// A stage in which a bake ends.
 struct Stage {
@@ -48,7 +48,7 @@ fn failing(project: &TestProject) -> String {
 fn assert_nothing_is_obeyed(project: &TestProject, built: &std::process::Output) {
     let logs = fs::read_dir(project.root().join("cache/logs")).expect("logs");
     let logs = logs.map(|log| fs::read_to_string(log.expect("a log").path()).expect("a log"));
-    let texts: Vec<String> = logs.chain([said(built)]).collect();
+    let texts: Vec<String> = logs.chain([output_text(built)]).collect();
     let obeyed = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
     assert!(!texts.iter().any(|text| text.contains(obeyed)), "{texts:?}");
     let seen = texts.iter().filter(|text| text.contains("on purpose"));
@@ -66,7 +66,7 @@ async fn a_build_vm_is_kept_after_a_failed_step_until_a_sweep() {
     let built = project
         .run(&["build", "small", "--on-error", "keep"], &[])
         .await;
-    let text = said(&built);
+    let text = output_text(&built);
     assert_eq!(built.status.code(), Some(3), "{text}");
     assert!(
         text.contains("step failing/script failed on root@"),
@@ -79,7 +79,7 @@ async fn a_build_vm_is_kept_after_a_failed_step_until_a_sweep() {
         .expect("the command to log in");
     let command = format!("{login} -o BatchMode=yes cat /etc/os-release");
     let inside = Command::new("sh").args(["-c", &command]).output().await;
-    let inside = said(&inside.expect("ssh"));
+    let inside = output_text(&inside.expect("ssh"));
     assert!(inside.contains("Debian"), "{login}: {inside}");
     assert_eq!(project.run(&["sweep"], &[]).await.status.code(), Some(0));
     project.assert_nothing_left().await;
@@ -121,10 +121,15 @@ async fn kill_in(stages: &[Stage]) {
         let mut child = project.run_until(&BUILD, None, event).await;
         send(&child, Signal::KILL);
         child.wait().await.expect("its end");
-        let would = said(&project.run(&["sweep", "--dry-run"], &[]).await);
+        let would = output_text(&project.run(&["sweep", "--dry-run"], &[]).await);
         assert!(would.contains("would sweep"), "{name}: {would}");
         let swept = project.run(&["sweep"], &[]).await;
-        assert_eq!(swept.status.code(), Some(0), "{name}: {}", said(&swept));
+        assert_eq!(
+            swept.status.code(),
+            Some(0),
+            "{name}: {}",
+            output_text(&swept)
+        );
         project.assert_nothing_left().await;
         assert!(decoy.exists());
     }
@@ -141,7 +146,7 @@ fn send(child: &Child, signal: Signal) {
 
 async fn assert_store_is_empty(project: &TestProject) {
     let verified = project.run(&["verify"], &[]).await;
-    let text = said(&verified);
+    let text = output_text(&verified);
     assert_eq!(verified.status.code(), Some(0), "{text}");
     assert!(text.contains("0 manifests"), "{text}");
 }
@@ -204,8 +209,17 @@ mod exhaustive {
             project.define("small", &definition);
             let build = [&BUILD[..], more].concat();
             let built = project.run(&build, &[("PATH", path)]).await;
-            assert_eq!(built.status.code(), Some(exit), "{stage}: {}", said(&built));
-            assert!(said(&built).contains(words), "{stage}: {}", said(&built));
+            assert_eq!(
+                built.status.code(),
+                Some(exit),
+                "{stage}: {}",
+                output_text(&built)
+            );
+            assert!(
+                output_text(&built).contains(words),
+                "{stage}: {}",
+                output_text(&built)
+            );
             if stage == "provision" {
                 assert_nothing_is_obeyed(&project, &built);
             }

@@ -122,7 +122,7 @@ mod exhaustive {
     use vault_bake::builder::qemu::kvm_works;
 
     use super::*;
-    use crate::project::{TestProject, said};
+    use crate::project::{TestProject, output_text};
 
     #[tokio::test]
     async fn a_bake_continues_after_a_failed_step_and_not_from_a_spoilt_layer() {
@@ -140,8 +140,8 @@ mod exhaustive {
         project.define("late", &steps("echo halfway >/opt/half; exit 3"));
         project.lock("late").await;
         let failed = project.run(&build, &[]).await;
-        assert_eq!(failed.status.code(), Some(3), "{}", said(&failed));
-        assert_eq!(did(&said(&failed)), "early late");
+        assert_eq!(failed.status.code(), Some(3), "{}", output_text(&failed));
+        assert_eq!(did(&output_text(&failed)), "early late");
         project.assert_nothing_left().await;
 
         // Files of earlier steps are there, whole; those of the failed step are not.
@@ -151,11 +151,11 @@ mod exhaustive {
         );
         project.lock("late").await;
         let mended = project.run(&build, &[]).await;
-        assert_eq!(mended.status.code(), Some(0), "{}", said(&mended));
-        assert_eq!(did(&said(&mended)), "late seal");
-        let shown = said(&project.run(&["show", "late"], &[]).await);
-        assert!(shown.contains("layers of earlier bakes"), "{shown}");
-        let doctor = said(&project.run(&["doctor"], &[]).await);
+        assert_eq!(mended.status.code(), Some(0), "{}", output_text(&mended));
+        assert_eq!(did(&output_text(&mended)), "late seal");
+        let printed = output_text(&project.run(&["show", "late"], &[]).await);
+        assert!(printed.contains("layers of earlier bakes"), "{printed}");
+        let doctor = output_text(&project.run(&["doctor"], &[]).await);
         assert!(
             doctor.contains("2 layers of earlier bakes take"),
             "{doctor}"
@@ -174,8 +174,13 @@ mod exhaustive {
         bytes[middle] ^= 1;
         fs::write(&first, bytes).expect("a spoilt layer");
         let cold = project.run(&build, &[]).await;
-        assert_eq!(did(&said(&cold)), "early late seal", "{}", said(&cold));
-        assert_eq!(cold.status.code(), Some(0), "{}", said(&cold));
+        assert_eq!(
+            did(&output_text(&cold)),
+            "early late seal",
+            "{}",
+            output_text(&cold)
+        );
+        assert_eq!(cold.status.code(), Some(0), "{}", output_text(&cold));
         project.assert_nothing_left().await;
     }
 
@@ -189,11 +194,11 @@ mod exhaustive {
         let bake = async |options: &[&str], steps: &str| {
             let build = [&["build", "quick", "--json"], options].concat();
             let baked = project.run(&build, &[]).await;
-            let said = said(&baked);
-            assert_eq!(baked.status.code(), Some(0), "{said}");
-            assert_eq!(did(&said), steps);
-            assert!(!said.contains("sees no disk"), "{said}");
-            (tree(&project.artifact_of("quick").await), said)
+            let message = output_text(&baked);
+            assert_eq!(baked.status.code(), Some(0), "{message}");
+            assert_eq!(did(&message), steps);
+            assert!(!message.contains("sees no disk"), "{message}");
+            (tree(&project.artifact_of("quick").await), message)
         };
         let all = "base consul vault harden seal";
         let (before, _) = bake(&["--fresh-boot", "--skip-test"], all).await;
@@ -204,14 +209,14 @@ mod exhaustive {
         // The third bake resumes from the VM snapshot that the second one saved.
         let (again, resumed) = bake(&["--skip-test"], "seal").await;
         assert_same(&before, &again);
-        let goes_on = |said: &str| said.contains("the machine goes on where run ");
+        let goes_on = |message: &str| message.contains("the machine goes on where run ");
         assert!(!goes_on(&booted), "{booted}");
         if !kvm_works() {
             assert!(goes_on(&resumed), "{resumed}");
-            let shown = said(&project.run(&["show", "quick"], &[]).await);
+            let printed = output_text(&project.run(&["show", "quick"], &[]).await);
             assert!(
-                shown.contains("machine suspended after its start by bake"),
-                "{shown}"
+                printed.contains("machine suspended after its start by bake"),
+                "{printed}"
             );
         }
     }

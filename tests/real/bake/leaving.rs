@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::project::{TestProject, said};
+use crate::project::{TestProject, output_text};
 
 /// A step's command, and the words for it, one of which the error has.
 type Case = (&'static str, &'static [&'static str]);
@@ -30,7 +30,7 @@ async fn leave_by(cases: &[Case]) {
         project.define("leaving", &project.small(&steps.concat()));
         project.lock("leaving").await;
         let built = project.run(&build, &[]).await;
-        let words = said(&built);
+        let words = output_text(&built);
         assert_eq!(built.status.code(), Some(3), "{line}: {words}");
         let error = "error: step leaves/script cannot be completed: the machine root@";
         assert!(

@@ -4,11 +4,11 @@ use vault_bake::manifest::{Manifest, Package, sbom};
 use vault_bake::process::Program;
 use vault_bake::wait::Interrupt;
 
-use super::{judged, python, sample};
+use super::{python, run_validator, sample};
 use testing::judged::{changed, pinned};
 
 /// Prints a line for each document of standard input (they stand between NULs): `valid`, or what is wrong with it.
-const JUDGE: &str = "
+const VALIDATOR: &str = "
 import sys
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
@@ -68,9 +68,9 @@ fn documents(packages: Vec<Package>) -> Vec<Vec<u8>> {
 /// Asserts that all are valid. Returns false if the validator is not installed.
 async fn are_valid(documents: &[Vec<u8>]) -> bool {
     let Some(python) = python() else { return false };
-    let said = judged(&python, JUDGE, documents.join(&0)).await;
+    let output = run_validator(&python, VALIDATOR, documents.join(&0)).await;
     assert_eq!(
-        said.lines().collect::<Vec<_>>(),
+        output.lines().collect::<Vec<_>>(),
         vec!["valid"; documents.len()]
     );
     true
@@ -80,7 +80,7 @@ async fn are_valid(documents: &[Vec<u8>]) -> bool {
 async fn documents_were_validated_by_the_official_schema_since_they_changed() {
     let documents = documents(sample::packages());
     let all = [
-        JUDGE.as_bytes(),
+        VALIDATOR.as_bytes(),
         pinned("cyclonedx").as_bytes(),
         &documents.join(&0),
     ]
@@ -118,10 +118,10 @@ mod exhaustive {
             assert_ne!(broken, document, "{from}");
             broken
         });
-        let said = judged(&python, JUDGE, broken.join("\0")).await;
-        assert_eq!(said.lines().count(), broken.len());
-        for line in said.lines() {
-            assert_ne!(line, "valid", "{said}");
+        let output = run_validator(&python, VALIDATOR, broken.join("\0")).await;
+        assert_eq!(output.lines().count(), broken.len());
+        for line in output.lines() {
+            assert_ne!(line, "valid", "{output}");
         }
     }
 }

@@ -30,11 +30,16 @@ async fn starts_and_captures(run: &str, firmware: Firmware, spec: MachineSpec, s
     };
     let mut machine = harness
         .qemu
-        .boot(boot, &mut harness.teardown, &harness.events, &harness.interrupt)
+        .boot(
+            boot,
+            &mut harness.teardown,
+            &harness.events,
+            &harness.interrupt,
+        )
         .await
         .expect("a machine");
-    let said = banner(&harness, &mut machine).await;
-    assert!(said.starts_with("SSH-2.0-OpenSSH"), "{said}");
+    let message = banner(&harness, &mut machine).await;
+    assert!(message.starts_with("SSH-2.0-OpenSSH"), "{message}");
     let scanned = Program::new("ssh-keyscan")
         .args(["-T", "30", "-t", "ed25519", "-p"])
         .arg(machine.endpoint().address.port().to_string())
@@ -43,7 +48,10 @@ async fn starts_and_captures(run: &str, firmware: Firmware, spec: MachineSpec, s
         .await
         .expect("a scan");
     let scanned = String::from_utf8_lossy(&scanned).into_owned();
-    assert!(scanned.contains(harness.keys.host_public.trim()), "{scanned}");
+    assert!(
+        scanned.contains(harness.keys.host_public.trim()),
+        "{scanned}"
+    );
 
     let console = machine.console().await;
     // One that resumed has printed nothing since.

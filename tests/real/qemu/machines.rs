@@ -195,7 +195,12 @@ async fn a_lock_of_another_day_is_refused_before_anything_is_installed() {
     let updates = index.iter_mut().find(|one| one.suite == "bookworm-updates");
     updates.expect("an index").sha256 = Digest::of("another day");
     let error = qemu
-        .base(&base, &mut harness.teardown, &harness.events, &harness.interrupt)
+        .base(
+            &base,
+            &mut harness.teardown,
+            &harness.events,
+            &harness.interrupt,
+        )
         .await
         .expect_err("refused");
     assert!(
@@ -233,7 +238,12 @@ async fn a_cloud_image_boots_with_keys_by_cloud_init() {
     };
     let disk = harness
         .qemu
-        .base(&base, &mut harness.teardown, &harness.events, &harness.interrupt)
+        .base(
+            &base,
+            &mut harness.teardown,
+            &harness.events,
+            &harness.interrupt,
+        )
         .await
         .expect("an image");
     assert_eq!(disk.access, AccessBy::CloudInit);
@@ -252,7 +262,10 @@ async fn a_cloud_image_boots_with_keys_by_cloud_init() {
         .await
         .expect("a scan");
     let scanned = String::from_utf8_lossy(&scanned).into_owned();
-    assert!(scanned.contains(harness.keys.host_public.trim()), "{scanned}");
+    assert!(
+        scanned.contains(harness.keys.host_public.trim()),
+        "{scanned}"
+    );
     drop(machine);
     harness.finish().await;
 }
@@ -297,7 +310,10 @@ async fn an_interrupt_while_packages_are_installed_leaves_nothing() {
     let cache = tempfile::tempdir().expect("a folder");
     let qemu = Qemu::new(QemuOptions::new(cache.path()));
     let base = super::planned(&[], Firmware::Bios, &harness.events, &harness.interrupt).await;
-    let (interrupt, silent) = (harness.interrupt.clone(), vault_bake::event::Events::silent());
+    let (interrupt, silent) = (
+        harness.interrupt.clone(),
+        vault_bake::event::Events::silent(),
+    );
     let bases = cache.path().join("bases");
     // Far enough that packages are unpacked by programs of the new root, with its file systems mounted.
     let stop = async {
@@ -327,7 +343,12 @@ async fn an_interrupt_while_packages_are_installed_leaves_nothing() {
         interrupt.raise();
     };
     let (made, ()) = tokio::join!(
-        qemu.base(&base, &mut harness.teardown, &harness.events, &harness.interrupt),
+        qemu.base(
+            &base,
+            &mut harness.teardown,
+            &harness.events,
+            &harness.interrupt
+        ),
         stop
     );
     assert!(made.is_err());
@@ -372,7 +393,12 @@ async fn a_cloud_image_that_builds_on_another_file_is_refused() {
     };
     let error = harness
         .qemu
-        .base(&base, &mut harness.teardown, &harness.events, &harness.interrupt)
+        .base(
+            &base,
+            &mut harness.teardown,
+            &harness.events,
+            &harness.interrupt,
+        )
         .await
         .expect_err("refused")
         .to_string();

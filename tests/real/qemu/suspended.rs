@@ -72,7 +72,7 @@ async fn run(run: &str, spec: MachineSpec, disk: Option<Disk>) -> Option<(Said, 
     assert!(off_s < 10, "the guest's clock is {off_s} s off");
     let facts = lines.collect::<Vec<_>>().join("\n");
     let facts = facts.replace(harness.keys.user_public.trim_end(), "KEY OF THIS RUN");
-    let said = Said {
+    let message = Said {
         resumed: machine.resumed().map(|from| from.run.clone()),
         facts,
         random,
@@ -80,13 +80,13 @@ async fn run(run: &str, spec: MachineSpec, disk: Option<Disk>) -> Option<(Said, 
     };
     drop((session, machine));
     harness.finish().await;
-    Some((said, disk))
+    Some((message, disk))
 }
 
 /// Asserts that it has the keys of its run and none of the snapshot's, no timers, and fixed addresses.
-fn assert_facts(said: &Said) {
+fn assert_facts(message: &Said) {
     insta::allow_duplicates! {
-        insta::assert_snapshot!(said.facts, @"
+        insta::assert_snapshot!(message.facts, @"
         0
         KEY OF THIS RUN
         0
@@ -116,11 +116,14 @@ async fn build_vms_that_resume_from_a_snapshot_have_keys_clock_and_randomness_of
     let mut random = vec![first.random];
     for again in ["resume-again", "resume-once-more"] {
         let again = run(again, build_spec(), Some(disk.clone())).await;
-        let (said, _) = again.expect("a machine");
-        assert!(said.resumed.is_some(), "{:?}", said.notes);
-        assert_facts(&said);
-        assert!(!random.contains(&said.random), "it has its own randomness");
-        random.push(said.random);
+        let (message, _) = again.expect("a machine");
+        assert!(message.resumed.is_some(), "{:?}", message.notes);
+        assert_facts(&message);
+        assert!(
+            !random.contains(&message.random),
+            "it has its own randomness"
+        );
+        random.push(message.random);
     }
 }
 
@@ -184,13 +187,16 @@ mod exhaustive {
         assert_facts(&first);
         let mut random = vec![first.random];
         for again in ["suspend-again", "suspend-once-more"] {
-            let (said, _) = run(again, own_spec(), Some(disk.clone()))
+            let (message, _) = run(again, own_spec(), Some(disk.clone()))
                 .await
                 .expect("a machine");
-            assert_eq!(said.resumed.as_deref(), Some("suspend-first"));
-            assert_facts(&said);
-            assert!(!random.contains(&said.random), "it has its own randomness");
-            random.push(said.random);
+            assert_eq!(message.resumed.as_deref(), Some("suspend-first"));
+            assert_facts(&message);
+            assert!(
+                !random.contains(&message.random),
+                "it has its own randomness"
+            );
+            random.push(message.random);
         }
         // If the memory is another one, with the old time and size, a build VM boots, and leaves a new snapshot.
         let memory = memory_of("suspend-first");
@@ -207,10 +213,10 @@ mod exhaustive {
             .expect("a machine");
         assert_eq!(third.resumed, None);
         assert_facts(&third);
-        let told = third.notes.iter().any(|note| {
+        let transcripts = third.notes.iter().any(|note| {
             note.contains("does not resume") && note.contains("its memory is not what it was")
         });
-        assert!(told, "{:?}", third.notes);
+        assert!(transcripts, "{:?}", third.notes);
         assert!(record_of("suspend-third").is_some());
     }
 }

@@ -40,8 +40,8 @@ pub fn session(folder: &Path, commands: &[&[&str]]) -> String {
     let mut lines = Vec::new();
     for arguments in commands {
         let output = run(folder, arguments);
-        let said = shown(folder, &output);
-        lines.push(format!("$ vault-bake {}\n{said}", arguments.join(" ")));
+        let message = format_run(folder, &output);
+        lines.push(format!("$ vault-bake {}\n{message}", arguments.join(" ")));
     }
     lines.join("\n")
 }

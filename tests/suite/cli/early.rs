@@ -50,14 +50,15 @@ fn all_problems_of_all_images_are_found_in_one_run() {
         &["lock", "order"],
         &["build", "all", "--json"],
     ];
-    let told = cases.map(|arguments| shown(folder.path(), &run(folder.path(), arguments)));
+    let transcripts =
+        cases.map(|arguments| format_run(folder.path(), &run(folder.path(), arguments)));
     let filters = vec![
         (r#""elapsed_ms":\d+"#, r#""elapsed_ms":MS"#),
         (r#""time":"[^"]+""#, r#""time":"TIME""#),
         (r"provisioners/[0-9a-f]{12,}", "provisioners/SHIPPED"),
     ];
     insta::with_settings!({filters => filters}, {
-        insta::assert_snapshot!(told.join("\n"));
+        insta::assert_snapshot!(transcripts.join("\n"));
     });
 }
 
@@ -76,18 +77,18 @@ fn a_cache_or_a_store_that_cannot_be_used_is_named() {
         &["--store", "file", "verify"],
         &["--store", "nothing", "images"],
     ];
-    let told = cases.map(|arguments| {
+    let transcripts = cases.map(|arguments| {
         let output = run(folder.path(), arguments);
         format!(
             "=== vault-bake {}\n{}",
             arguments.join(" "),
-            shown(folder.path(), &output)
+            format_run(folder.path(), &output)
         )
     });
     // What the system says of /sys depends on how it is mounted.
     let filters = vec![(r"(cannot use /sys as the cache: ).+", "${1}WHY")];
     insta::with_settings!({filters => filters}, {
-        insta::assert_snapshot!(told.join("\n"));
+        insta::assert_snapshot!(transcripts.join("\n"));
     });
 }
 
@@ -127,12 +128,12 @@ async fn a_version_that_is_taken_is_refused_before_lint_lock_and_bake() {
             "nothing",
         ],
     ];
-    let told = cases.map(|arguments| {
+    let transcripts = cases.map(|arguments| {
         let output = run(folder.path(), arguments);
         format!(
             "=== vault-bake {}\n{}",
             arguments.join(" "),
-            shown(folder.path(), &output)
+            format_run(folder.path(), &output)
         )
     });
     assert!(
@@ -144,7 +145,7 @@ async fn a_version_that_is_taken_is_refused_before_lint_lock_and_bake() {
         (r#""time":"[^"]+""#, r#""time":"TIME""#),
     ];
     insta::with_settings!({filters => filters}, {
-        insta::assert_snapshot!(told.join("\n"));
+        insta::assert_snapshot!(transcripts.join("\n"));
     });
 }
 
@@ -169,13 +170,13 @@ fn a_lock_and_a_flag_are_refused_as_a_plan_refuses_them() {
         &fingerprint("nonsense"),
         &["lock", "web", "--release-key-file", "nothing.asc"],
     ];
-    let told = cases.map(|arguments| {
+    let transcripts = cases.map(|arguments| {
         let output = run(folder.path(), arguments);
         format!(
             "=== vault-bake {}\n{}",
             arguments.join(" "),
-            shown(folder.path(), &output)
+            format_run(folder.path(), &output)
         )
     });
-    insta::assert_snapshot!(told.join("\n"));
+    insta::assert_snapshot!(transcripts.join("\n"));
 }

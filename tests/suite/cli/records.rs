@@ -55,7 +55,7 @@ async fn an_sbom_is_printed_as_it_is_stored() {
     );
     let without = run(folder.path(), &["sbom", "quickstart@1.0.0"]);
     let unknown = run(folder.path(), &["sbom", "other", "--json"]);
-    insta::assert_snapshot!(shown(folder.path(), &without) + "\n" + &shown(folder.path(), &unknown), @r#"
+    insta::assert_snapshot!(format_run(folder.path(), &without) + "\n" + &format_run(folder.path(), &unknown), @r#"
 exit 1
 --- stdout
 --- stderr
@@ -89,7 +89,7 @@ async fn a_difference_in_every_format() {
         diff(&["--format", "markdown", "--json"]),
     ]
     .iter()
-    .map(|output| shown(folder.path(), output))
+    .map(|output| format_run(folder.path(), output))
     .collect();
     insta::assert_snapshot!(table.join("\n"));
 }

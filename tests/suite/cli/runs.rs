@@ -66,7 +66,7 @@ fn validate_and_plan_connect_to_nothing() {
                 .envs(proxies(&address))
                 .output()
                 .unwrap();
-            let text = shown(folder.path(), &output);
+            let text = format_run(folder.path(), &output);
             assert_eq!(output.status.code(), Some(0), "{words:?}: {text}");
             assert!(listener.accept().is_err(), "{words:?} connected");
         }
@@ -92,7 +92,7 @@ async fn default_folders_are_those_of_the_user() {
             .env("XDG_DATA_HOME", value("data"))
             .output()
             .unwrap();
-        (output.status.code(), shown(folder.path(), &output))
+        (output.status.code(), format_run(folder.path(), &output))
     };
     let (status, text) = run(&["validate"], &at);
     assert_eq!(status, Some(0), "{text}");

@@ -94,7 +94,7 @@ impl Lab {
     }
 
     /// The exit status, standard output and standard error of a command.
-    fn told(&self, arguments: &[&str]) -> (i32, String, String) {
+    fn transcript(&self, arguments: &[&str]) -> (i32, String, String) {
         let output = self.command(crate::VAULT_BAKE).args(arguments).output();
         let output = output.unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -183,7 +183,7 @@ fn answer(mut stream: UnixStream, port: u16) -> io::Result<()> {
 #[test]
 fn an_error_of_a_run_names_its_log_and_programs_get_the_documented_fields() {
     let lab = Lab::new();
-    let (status, _, text) = lab.told(&["build", "web"]);
+    let (status, _, text) = lab.transcript(&["build", "web"]);
     assert_eq!(status, 1, "{text}");
     assert!(text.contains("host key"), "{text}");
     let log = text.lines().find_map(|line| line.strip_prefix("log: "));
@@ -195,7 +195,7 @@ fn an_error_of_a_run_names_its_log_and_programs_get_the_documented_fields() {
     );
     assert!(!lab.runs() && lab.left() == 0);
 
-    let (status, json, _) = lab.told(&["build", "web", "--json"]);
+    let (status, json, _) = lab.transcript(&["build", "web", "--json"]);
     assert_eq!(status, 1, "{json}");
     let lines = json.lines().map(|line| serde_json::from_str(line).unwrap());
     let lines: Vec<Value> = lines.collect();
@@ -213,7 +213,7 @@ fn an_error_of_a_run_names_its_log_and_programs_get_the_documented_fields() {
 
     // A run has no problems of files.
     fs::write(lab.path("images/web/image.toml"), "schema = 2\n").unwrap();
-    let (_, json, _) = lab.told(&["build", "web", "--json"]);
+    let (_, json, _) = lab.transcript(&["build", "web", "--json"]);
     let invalid: Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();
     let keys = |value: &Value| -> BTreeSet<String> {
         let keys = value.as_object().unwrap().keys().cloned();
@@ -236,7 +236,7 @@ fn leftovers_end_a_build_and_a_sweep_with_5_and_are_listed() {
         fs::remove_file(lab.cache("images")).unwrap();
         fs::rename(lab.cache("images.away"), lab.cache("images")).unwrap();
     };
-    let (status, _, text) = lab.told(&["build", "web"]);
+    let (status, _, text) = lab.transcript(&["build", "web"]);
     assert_eq!(status, 5, "{text}");
     assert!(text.contains("host key"), "what failed is told too: {text}");
     let listed = |text: &str| {
@@ -244,30 +244,30 @@ fn leftovers_end_a_build_and_a_sweep_with_5_and_are_listed() {
         lines.any(|line| line.starts_with("left behind: ") && line.contains("/images/"))
     };
     assert!(listed(&text), "{text}");
-    let (status, _, text) = lab.told(&["sweep"]);
+    let (status, _, text) = lab.transcript(&["sweep"]);
     assert_eq!(status, 5, "{text}");
     assert!(listed(&text), "{text}");
     restore();
-    let (status, _, text) = lab.told(&["sweep"]);
+    let (status, _, text) = lab.transcript(&["sweep"]);
     assert_eq!(status, 0, "{text}");
     // What is in the cache is not fetched again, and the run has no such folder.
     fs::remove_dir_all(lab.cache("images")).unwrap();
 
-    let (status, json, _) = lab.told(&["build", "web", "--json"]);
+    let (status, json, _) = lab.transcript(&["build", "web", "--json"]);
     assert_eq!(status, 5, "{json}");
     let failed = json.lines().rev().nth(1).unwrap();
     let failed: Value = serde_json::from_str(failed).unwrap();
     let left = failed["left_behind"].as_array().unwrap();
     assert!(failed["exit"] == 5 && left.len() == 1, "{failed}");
     restore();
-    assert_eq!(lab.told(&["sweep"]).0, 0);
+    assert_eq!(lab.transcript(&["sweep"]).0, 0);
     assert_eq!(lab.left(), 0);
 }
 
 #[test]
 fn a_failed_build_asks_at_a_terminal_whether_its_machine_stays() {
     let lab = Lab::new();
-    let (status, _, text) = lab.told(&["build", "web", "--on-error", "ask"]);
+    let (status, _, text) = lab.transcript(&["build", "web", "--on-error", "ask"]);
     assert_eq!(status, 1, "{text}");
     assert!(!text.contains("[y/N]"), "there is no terminal: {text}");
     assert!(!lab.runs() && lab.left() == 0);
@@ -285,7 +285,7 @@ fn a_failed_build_asks_at_a_terminal_whether_its_machine_stays() {
     assert_eq!(status, 1, "{text}");
     assert!(text.contains("[y/N]") && text.contains("ssh -i"), "{text}");
     assert!(lab.runs(), "{text}");
-    let (status, _, text) = lab.told(&["sweep"]);
+    let (status, _, text) = lab.transcript(&["sweep"]);
     assert_eq!(status, 0, "{text}");
     assert!(!lab.runs() && lab.left() == 0, "{text}");
 }

@@ -31,7 +31,7 @@ fn variables_project() -> tempfile::TempDir {
 }
 
 /// Runs the binary with variables of the environment, and shows what came.
-fn told(folder: &Path, environment: &[(&str, &str)], arguments: &[&str]) -> String {
+fn transcript(folder: &Path, environment: &[(&str, &str)], arguments: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_vault-bake"))
         .args(arguments)
         .current_dir(folder)
@@ -48,7 +48,7 @@ fn told(folder: &Path, environment: &[(&str, &str)], arguments: &[&str]) -> Stri
         "=== {}vault-bake {}\n{}",
         set.collect::<String>(),
         arguments.join(" "),
-        shown(folder, &output)
+        format_run(folder, &output)
     )
 }
 
@@ -88,9 +88,10 @@ fn a_variable_of_the_environment_is_used_or_named() {
         (&[token, ("VB_VAR_greting", "hi")], &["validate"]),
         (&[token, ("VB_VAR_users", "[\"a\",")], &["validate", "app"]),
     ];
-    let told = cases.map(|(environment, arguments)| told(folder, environment, arguments));
+    let transcripts =
+        cases.map(|(environment, arguments)| transcript(folder, environment, arguments));
     insta::with_settings!({filters => vec![(r"sha256:[0-9a-f]{64}", "DIGEST")]}, {
-        insta::assert_snapshot!(told.join("\n"));
+        insta::assert_snapshot!(transcripts.join("\n"));
     });
 }
 
@@ -133,8 +134,8 @@ fn variables_of_the_command_line_are_checked_where_they_are_given() {
             "login_users=[\"ops\", \"Ops Team\"]",
         ],
     ];
-    let told = cases.map(|arguments| told(folder, &token, arguments));
-    insta::assert_snapshot!(told.join("\n"));
+    let transcripts = cases.map(|arguments| transcript(folder, &token, arguments));
+    insta::assert_snapshot!(transcripts.join("\n"));
 }
 
 #[test]

@@ -401,12 +401,12 @@ async fn the_images_of_a_request_are_found_or_unknown() {
         ("expressions", expressions()),
         ("sources", sources()),
     ] {
-        let mut told = Vec::new();
+        let mut transcripts = Vec::new();
         for (what, plan) in table {
             fs::write(recorded.path("plan.json"), plan.to_string()).unwrap();
-            let text = recorded.told(&["check-plan", "plan.json"]);
-            told.push(format!("{what}\n{text}"));
+            let text = recorded.transcript(&["check-plan", "plan.json"]);
+            transcripts.push(format!("{what}\n{text}"));
         }
-        settled().bind(|| insta::assert_snapshot!(what, told.join("\n")));
+        settled().bind(|| insta::assert_snapshot!(what, transcripts.join("\n")));
     }
 }

@@ -174,8 +174,8 @@ fn try_rows(rows: &[Row]) -> String {
         if rules != row.expected.iter().copied().collect() {
             writeln!(wrong, "{}: {rules:?}, not {:?}", row.patch, row.expected).unwrap();
         }
-        let shown = serde_json::to_string(&found).unwrap();
-        if shown.contains(SECRET) {
+        let printed = serde_json::to_string(&found).unwrap();
+        if printed.contains(SECRET) {
             writeln!(wrong, "{}: shows the secret", row.patch).unwrap();
         }
     }

@@ -135,11 +135,11 @@ fn a_key_is_set_once_in_whatever_case() {
         (VAULT, "a", "{\"ui\": true}\n{\"listener\": {}}"),
         (CONSUL, "a.json", "server = true\n"),
     ];
-    let shown = cases.map(|(product, file, text)| {
+    let printed = cases.map(|(product, file, text)| {
         let found = lint(product, file, text).join(", ");
         format!("{} {text:?}\n    {found}", product.name())
     });
-    insta::assert_snapshot!("lint_twice", shown.join("\n"));
+    insta::assert_snapshot!("lint_twice", printed.join("\n"));
 }
 
 /// Several files are one configuration; a finding is in the file, at the line and by the spelling of the last that has it.
@@ -230,11 +230,11 @@ fn an_unreadable_file_of_an_image_is_refused_or_allowed() {
     };
     let allow = "[lint.allow]\n\"vault.unreadable\" = \"the node fills it in\"";
     let other = "[lint.allow]\n\"consul.unreadable\" = \"the node fills it in\"";
-    let shown = [
+    let printed = [
         judged("vault.hcl", ""),
         judged("latin.hcl", ""),
         judged("vault.hcl", other),
         judged("vault.hcl", allow),
     ];
-    insta::assert_snapshot!("lint_unreadable_image", shown.join("\n"));
+    insta::assert_snapshot!("lint_unreadable_image", printed.join("\n"));
 }

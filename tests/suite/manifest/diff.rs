@@ -171,11 +171,11 @@ fn packages_of_several_architectures_and_versions() {
             vec![("passwd", "amd64", "9.1")],
         ),
     ];
-    let shown: Vec<String> = cases
+    let printed: Vec<String> = cases
         .iter()
         .map(|(case, manager, a, b)| format!("{case}\n    {}", packages_differ(manager, a, b)))
         .collect();
-    insta::assert_snapshot!(shown.join("\n"), @r#"
+    insta::assert_snapshot!(printed.join("\n"), @r#"
 another architecture is no other package
     tz Down 2 -> 1
 a second architecture hides no downgrade

@@ -112,7 +112,7 @@ fn purl(manager: &str, os: (&str, &str), package: Package) -> String {
 fn purls() {
     let debian = ("debian", "12");
     let deb = |name, version, source| purl("dpkg", debian, package(name, version, "amd64", source));
-    let shown = [
+    let printed = [
         deb("libssl3", "3.0.17-1~deb12u3", "openssl"),
         deb("libstdc++6", "12.2.0-14+deb12u1", "gcc-12"),
         deb("passwd", "1:4.13+dfsg1-1+deb12u1", "shadow"),
@@ -147,7 +147,7 @@ fn purls() {
             package("bash", "5.1.8-9.el9", "x86_64", "bash-5.1.8-9.el9.src.rpm"),
         ),
     ];
-    insta::assert_snapshot!(shown.join("\n"), @r#"
+    insta::assert_snapshot!(printed.join("\n"), @r#"
 pkg:deb/debian/libssl3@3.0.17-1~deb12u3?arch=amd64&distro=debian-12&upstream=openssl
 pkg:deb/debian/libstdc%2B%2B6@12.2.0-14%2Bdeb12u1?arch=amd64&distro=debian-12&upstream=gcc-12
 pkg:deb/debian/passwd@1:4.13%2Bdfsg1-1%2Bdeb12u1?arch=amd64&distro=debian-12&upstream=shadow

@@ -282,10 +282,10 @@ fn disagreements(
                 (None, Value::Array(items)) => drop(items.remove(last.parse().unwrap())),
                 (None, _) => unreachable!("a place is in an object or an array"),
             }
-            let shown = other.as_ref().map_or("absent".to_owned(), Value::to_string);
+            let printed = other.as_ref().map_or("absent".to_owned(), Value::to_string);
             match (schema.is_valid(&record), reads(&record)) {
-                (true, false) => wrong.push(format!("{at} = {shown}")),
-                (false, true) => panic!("the schema refuses what is read: {at} = {shown}"),
+                (true, false) => wrong.push(format!("{at} = {printed}")),
+                (false, true) => panic!("the schema refuses what is read: {at} = {printed}"),
                 (true, true) => {}
                 (false, false) => refused_by_both += 1,
             }

@@ -197,9 +197,9 @@ async fn a_file_of_another_store_is_detected_with_a_trust_policy() {
     fs::write(recorded.path("trust.json"), trust().to_bytes()).unwrap();
     assert!(file.verify(None).is_ok());
     let verify = ["verify", "--pins", FILE, "--trust", "trust.json"];
-    let told = [
-        recorded.told_alone(&verify),
-        recorded.told_alone(&[
+    let transcripts = [
+        recorded.transcript_without_store(&verify),
+        recorded.transcript_without_store(&[
             "resolve",
             "--pins",
             FILE,
@@ -208,14 +208,14 @@ async fn a_file_of_another_store_is_detected_with_a_trust_policy() {
             "trust.json",
         ]),
     ];
-    insta::assert_snapshot!(told.join("\n"));
+    insta::assert_snapshot!(transcripts.join("\n"));
     fs::write(
         recorded.path("trust.json"),
         Trust::only(&public(2)).to_bytes(),
     )
     .unwrap();
-    let told = recorded.told_alone(&verify);
-    settled().bind(|| insta::assert_snapshot!(told));
+    let transcripts = recorded.transcript_without_store(&verify);
+    settled().bind(|| insta::assert_snapshot!(transcripts));
 }
 
 #[tokio::test]
@@ -291,13 +291,13 @@ async fn pins_outlive_a_rotated_policy() {
     promote(&open(&root, &old, &[4, 6]).await, &second).await;
     fs::write(recorded.path(FILE), before.to_text()).unwrap();
     fs::write(recorded.path("trust.json"), new.to_bytes()).unwrap();
-    let told = [
-        recorded.told(&["pin", "--update"]),
-        recorded.told(&["verify", "--pins", FILE, "--trust", "trust.json"]),
+    let transcripts = [
+        recorded.transcript(&["pin", "--update"]),
+        recorded.transcript(&["verify", "--pins", FILE, "--trust", "trust.json"]),
     ];
     let mut settings = settled();
     settings.add_filter(r"\b[0-9a-f]{12}\b", "SHORT");
-    settings.bind(|| insta::assert_snapshot!(told.join("\n")));
+    settings.bind(|| insta::assert_snapshot!(transcripts.join("\n")));
 
     // A policy that nobody's roots let follow.
     let mut value = json_of(&after);

@@ -35,7 +35,7 @@ async fn all_checks_run_and_the_error_names_those_that_failed() {
         .to_string()
         .replace(&session.endpoint().to_string(), "HOST");
     insta::assert_snapshot!(text, @"3 of 7 checks failed on HOST (build): vault.tls, mute.check-script, dies.check-script");
-    let mut told: Vec<String> = harness
+    let mut transcripts: Vec<String> = harness
         .heard
         .all()
         .into_iter()
@@ -55,8 +55,8 @@ async fn all_checks_run_and_the_error_names_those_that_failed() {
         })
         .collect();
     // Two sessions make them, so the order is not always the same.
-    told.sort();
-    insta::assert_snapshot!(told.join("\n"), @r#"
+    transcripts.sort();
+    insta::assert_snapshot!(transcripts.join("\n"), @r#"
     dies/check | oops
     false dies.check-script: its checks hold, but it ended with 9
     false mute.check-script: it ended with 3, and it printed no plan `1..N`

@@ -94,7 +94,10 @@ async fn a_step_that_fails_on_a_full_disk_names_the_file_system() {
         text,
         timeout: SOON,
     };
-    let mount = script(format!("mount -t tmpfs -o size=2m tmpfs '{}'", harness.work));
+    let mount = script(format!(
+        "mount -t tmpfs -o size=2m tmpfs '{}'",
+        harness.work
+    ));
     let mounted = session.run(mount, events, interrupt).await.unwrap();
     if mounted.exit != 0 {
         eprintln!("SKIPPED: no file system can be mounted here: {mounted:?}");

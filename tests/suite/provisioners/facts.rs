@@ -16,7 +16,7 @@ use cases::{DOCUMENTS, LINES_REFUSED, LINES_TAKEN, REFUSED, TAKEN};
 const FRAGMENT: &str = r#"{"node_name": "vb-node-1", "datacenter": "dc1", "encrypt": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="}"#;
 
 /// As it appears in a table: on one line, without what a terminal would obey.
-fn shown(text: &str) -> String {
+fn abbreviated(text: &str) -> String {
     text.escape_debug().to_string().replace("\\\"", "\"")
 }
 
@@ -37,7 +37,7 @@ fn refusals(cases: &[&str], change: impl Fn(&mut Seed, &str)) -> Option<String> 
         assert!(!words.chars().any(char::is_control), "{case}: {words:?}");
         let why = words.strip_prefix("vault-bake identity refused: ");
         let why = why.unwrap_or_else(|| panic!("{case}: {words}"));
-        let _ = writeln!(table, "{}\n    {why}", shown(case));
+        let _ = writeln!(table, "{}\n    {why}", abbreviated(case));
     }
     Some(table)
 }
@@ -52,7 +52,12 @@ fn handed_over(cases: &[&str], path: &str, change: impl Fn(&mut Seed, &str)) -> 
         change(&mut seed, case);
         let (taken, words) = node.take(&archive(&seed));
         assert!(taken, "{case}: {words}");
-        let _ = writeln!(table, "{}\n    {}", shown(case), shown(&node.files()[path]));
+        let _ = writeln!(
+            table,
+            "{}\n    {}",
+            abbreviated(case),
+            abbreviated(&node.files()[path])
+        );
     }
     Some(table)
 }

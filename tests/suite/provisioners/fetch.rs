@@ -76,11 +76,11 @@ fn answer(stream: impl Read + Write, answers: &Mutex<Answers>, asked: &Mutex<Vec
         let name = line.split(':').next().unwrap_or_default();
         ["metadata", "authorization"].contains(&name.to_ascii_lowercase().as_str())
     });
-    let said: Vec<&str> = [first.as_str()]
+    let lines: Vec<&str> = [first.as_str()]
         .into_iter()
         .chain(headers.map(String::as_str))
         .collect();
-    asked.lock().unwrap().push(said.join(" | "));
+    asked.lock().unwrap().push(lines.join(" | "));
     let path = first.split(' ').nth(1).unwrap_or_default();
     let mut answers = answers.lock().unwrap();
     let known = answers
@@ -403,7 +403,7 @@ const WRONG: &[(&str, Wrong)] = &[
 
 #[test]
 fn a_refusal_has_a_message_and_leaves_nothing() {
-    let mut said = Vec::new();
+    let mut lines = Vec::new();
     for (name, wrong) in WRONG {
         let Some(mut scene) = Scene::new() else {
             return;
@@ -430,12 +430,12 @@ fn a_refusal_has_a_message_and_leaves_nothing() {
         assert!(!words.contains("canary"), "{name}: {words}");
         assert_eq!(scene.node.left(), [""; 0], "{name}");
         let all = asked.0.iter().chain(&asked.1);
-        let told = all.filter(|request| request.contains("Bearer")).count();
+        let with_token = all.filter(|request| request.contains("Bearer")).count();
         // What follows is in curl's words.
         let words = words.split(" curl: ").next().unwrap_or_default();
-        said.push(format!("{name} ({told} with the token): {words}"));
+        lines.push(format!("{name} ({with_token} with the token): {words}"));
     }
-    insta::assert_snapshot!(said.join("\n"));
+    insta::assert_snapshot!(lines.join("\n"));
 }
 
 /// Whatever is fetched, `identity` judges it as it judges a disk's.

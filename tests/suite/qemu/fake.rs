@@ -64,7 +64,7 @@ pub struct Lab {
     pub keys: Keys,
     /// The size of the disks that boot. A snapshot of [`Lab::put_snapshot`] has the size that is here at first.
     pub disk_gib: u32,
-    told: Arc<Mutex<Vec<String>>>,
+    notes: Arc<Mutex<Vec<String>>>,
 }
 
 const QEMU_IMG: &str = r#"#!/bin/sh
@@ -123,7 +123,7 @@ impl Lab {
             disk,
             keys: Keys::generate(),
             disk_gib: spec().disk_gib,
-            told: Arc::default(),
+            notes: Arc::default(),
             folder,
         }
     }
@@ -157,11 +157,11 @@ impl Lab {
             role.to_owned(),
             starts.to_vec(),
         ));
-        let told = Arc::clone(&self.told);
+        let notes = Arc::clone(&self.notes);
         let events = Events::new(move |event: &Event| {
             if let Event::Note { message } | Event::Warning { message } = event {
-                let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
-                told.push(message.clone());
+                let mut notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
+                notes.push(message.clone());
             }
         });
         let machine = PlannedMachine::Qemu(MachineSpec {
@@ -192,10 +192,10 @@ impl Lab {
     }
 
     /// What was told, without what differs between computers.
-    pub fn told(&self) -> Vec<String> {
-        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn notes(&self) -> Vec<String> {
+        let notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
         let of_a_start = |text: &&String| !text.starts_with("KVM does not work");
-        told.iter().filter(of_a_start).cloned().collect()
+        notes.iter().filter(of_a_start).cloned().collect()
     }
 
     /// Has the QEMU that runs end as its start says, and returns how that was taken.

@@ -105,10 +105,10 @@ async fn wherever_a_snapshot_fails_the_machine_boots_from_scratch() {
             let mut machine = booted.unwrap_or_else(|error| panic!("{name}: {error}"));
             assert_eq!(machine.died(), None, "{name}");
             assert_eq!(lab.starts(), 2, "{name}");
-            let told = lab.told().join("\n");
+            let notes = lab.notes().join("\n");
             assert!(
-                told.starts_with("the machine could not be suspended, so it boots again: "),
-                "{name}: {told}"
+                notes.starts_with("the machine could not be suspended, so it boots again: "),
+                "{name}: {notes}"
             );
             assert_eq!(lab.snapshots(), Vec::<String>::new(), "{name}");
         }
@@ -181,16 +181,16 @@ async fn wherever_a_resume_fails_the_machine_boots_from_scratch() {
             assert_eq!(machine.died(), None, "{why}");
             assert_eq!(machine.resumed(), None, "{why}");
             assert_eq!(lab.starts(), 3, "{why}");
-            let told = lab.told();
-            let said = |prefix: &str, text: &str| {
+            let notes = lab.notes();
+            let assert_noted = |prefix: &str, text: &str| {
                 let is_it = |one: &String| one.starts_with(prefix) && one.contains(text);
-                assert!(told.iter().any(is_it), "{why}: {told:?}");
+                assert!(notes.iter().any(is_it), "{why}: {notes:?}");
             };
-            said(
+            assert_noted(
                 "the suspended machine does not resume, so one is booted: ",
                 why,
             );
-            said(
+            assert_noted(
                 "the machine could not be suspended, so it boots again: ",
                 "signal 6",
             );
@@ -216,7 +216,7 @@ async fn a_missing_qemu_is_told_as_such_and_costs_no_snapshot() {
         let expected =
             "qemu-system-x86_64 could not be started: No such file or directory (os error 2)";
         assert_eq!(error.to_string(), expected);
-        assert_eq!(lab.told(), Vec::<String>::new());
+        assert_eq!(lab.notes(), Vec::<String>::new());
         assert_eq!(lab.snapshots(), before);
     }
 }
@@ -228,7 +228,7 @@ async fn a_second_start_uses_no_snapshot() {
     lab.put_snapshot("memory");
     let booted = lab.boot(&[RUNS], "build", true).await;
     assert_eq!(booted.expect("a machine").resumed(), None);
-    assert_eq!(lab.told(), Vec::<String>::new());
+    assert_eq!(lab.notes(), Vec::<String>::new());
     assert_eq!(lab.snapshots().len(), 3, "it is there for the next one");
 }
 
@@ -247,9 +247,9 @@ async fn a_build_vm_with_another_disk_size_uses_no_snapshot() {
         let starts = &starts[usize::from(!resumes)..];
         let booted = lab.boot(starts, "build", false).await;
         booted.unwrap_or_else(|error| panic!("{more_gib} GiB more: {error}"));
-        let told = lab.told().join("\n");
-        let tried = told.contains("the suspended machine does not resume");
-        assert_eq!(tried, resumes, "{more_gib} GiB more: {told}");
+        let notes = lab.notes().join("\n");
+        let tried = notes.contains("the suspended machine does not resume");
+        assert_eq!(tried, resumes, "{more_gib} GiB more: {notes}");
     }
 }
 
@@ -288,7 +288,7 @@ async fn what_ended_a_machine_that_ran_is_told_apart() {
 
 #[tokio::test]
 async fn what_ended_a_machine_that_never_ran_is_told_with_its_words() {
-    let mut shown = Vec::new();
+    let mut printed = Vec::new();
     for start in [Start::Abort, Start::Refuse] {
         let mut lab = Lab::new(Firmware::Bios, AccessBy::Credentials);
         let error = lab.boot(&[start], "test", false).await.err();
@@ -297,9 +297,9 @@ async fn what_ended_a_machine_that_never_ran_is_told_with_its_words() {
             panic!("{error}");
         };
         assert!(end.by.is_platform() && end.by.is_worth_another_start());
-        shown.push(error.to_string());
+        printed.push(error.to_string());
     }
-    insta::assert_snapshot!(shown.join("\n"), @"
+    insta::assert_snapshot!(printed.join("\n"), @"
     machine test: its emulator was ended by signal 6 (SIGABRT, as after a failed assertion): QEMU ended (signal: 6 (SIGABRT))
       | msix_table_mmio_write: Assertion failed.
     the serial console stayed empty

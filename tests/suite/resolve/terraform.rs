@@ -170,8 +170,8 @@ async fn the_real_terraform_reads_the_variables_and_its_plan_is_checked() {
             .env("TF_IN_AUTOMATION", "1")
             .output()
             .unwrap();
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{arguments:?}: {told}");
+        let transcripts = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {transcripts}");
         output.stdout
     };
     run(&["init", "-no-color", "-input=false"]);
@@ -183,9 +183,9 @@ async fn the_real_terraform_reads_the_variables_and_its_plan_is_checked() {
         "1.20.0"
     );
     fs::write(recorded.path("plan.json"), &plan).unwrap();
-    let mut told = vec![
-        recorded.told_alone(&["check-plan", "plan.json", "--pins", FILE, "--strict"]),
-        recorded.told(&["check-plan", "plan.json", "--strict"]),
+    let mut transcripts = vec![
+        recorded.transcript_without_store(&["check-plan", "plan.json", "--pins", FILE, "--strict"]),
+        recorded.transcript(&["check-plan", "plan.json", "--strict"]),
     ];
     let store = recorded.store().await;
     let held = store
@@ -193,6 +193,6 @@ async fn the_real_terraform_reads_the_variables_and_its_plan_is_checked() {
         .await
         .unwrap();
     revoke(&store, held, None, "2026-11-22T19:00:00Z").await;
-    told.push(recorded.told(&["check-plan", "plan.json"]));
-    settled().bind(|| insta::assert_snapshot!(told.join("\n")));
+    transcripts.push(recorded.transcript(&["check-plan", "plan.json"]));
+    settled().bind(|| insta::assert_snapshot!(transcripts.join("\n")));
 }

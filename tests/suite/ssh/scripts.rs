@@ -32,11 +32,11 @@ async fn output_comes_in_order_scrubbed_and_hashed() {
         .await
         .unwrap();
     let lines = heard.lines();
-    let shown: Vec<&str> = lines
+    let printed: Vec<&str> = lines
         .iter()
         .map(|line| &line[..line.len().min(20)])
         .collect();
-    insta::assert_debug_snapshot!((ended.exit, shown), @r#"
+    insta::assert_debug_snapshot!((ended.exit, printed), @r#"
     (
         7,
         [
@@ -353,6 +353,6 @@ async fn a_restart_is_seen_by_the_boot_id_and_by_nothing_else() {
     let next = session
         .reboot(&reboot, SOON, going_down, &events, &interrupt)
         .await;
-    let said = next.unwrap().output(script("echo back"), &interrupt).await;
-    assert_eq!(said.unwrap(), "back\n");
+    let message = next.unwrap().output(script("echo back"), &interrupt).await;
+    assert_eq!(message.unwrap(), "back\n");
 }

@@ -148,8 +148,8 @@ async fn a_file_that_is_missing_here_is_named_and_the_session_continues() {
         .await
         .unwrap_err();
     insta::assert_snapshot!(error, @"upload: /no/such/file: No such file or directory (os error 2)");
-    let said = session.output(super::script("echo on"), &interrupt).await;
-    assert_eq!(said.unwrap(), "on\n");
+    let message = session.output(super::script("echo on"), &interrupt).await;
+    assert_eq!(message.unwrap(), "on\n");
 }
 
 #[tokio::test]

@@ -33,9 +33,9 @@ fn addresses() {
         "images",
     ] {
         let parsed = text.parse::<BlobAddress>();
-        let said = parsed.map_or_else(|error| error.to_string(), |address| address.place());
-        assert!(!said.contains("canary"), "{said}");
-        table.push(format!("{text}\n  {said}"));
+        let message = parsed.map_or_else(|error| error.to_string(), |address| address.place());
+        assert!(!message.contains("canary"), "{message}");
+        table.push(format!("{text}\n  {message}"));
     }
     insta::assert_snapshot!(table.join("\n"));
 }

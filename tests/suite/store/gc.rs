@@ -100,7 +100,7 @@ async fn survey<B: Backend>(store: &Store<B>, outside: &ExternalUses, at: Timest
 }
 
 /// Every artifact, and what holds it.
-fn shown(survey: &Survey) -> String {
+fn survey_lines(survey: &Survey) -> String {
     let rows = survey.rows.iter().map(|row| {
         let holds: Vec<String> = row.holds.iter().map(ToString::to_string).collect();
         let fate = if row.goes() { "GOES" } else { "stays" };
@@ -206,7 +206,7 @@ async fn every_kind_of_hold() {
     record(&store, &ahead, "7.0.1", None, now()).await;
 
     let found = survey(&store, outside, after_days(40)).await;
-    insta::assert_snapshot!("every_kind_of_hold", shown(&found));
+    insta::assert_snapshot!("every_kind_of_hold", survey_lines(&found));
     assert_eq!(
         found.unmatched,
         [

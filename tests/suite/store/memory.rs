@@ -89,7 +89,7 @@ async fn remembering(backend: &MemoryBackend, memory: &Path) -> Store<MemoryBack
 }
 
 /// All that a history says, field by field; of ids those that `known` names.
-fn told(history: &History, known: u64) -> BTreeMap<&'static str, String> {
+fn state_of(history: &History, known: u64) -> BTreeMap<&'static str, String> {
     let by_name = |one: &vault_bake::store::history::Recorded| {
         let found = history.by_name(&one.put.image, one.put.version);
         let same = history.by_digest(&one.put.manifest);
@@ -205,11 +205,11 @@ async fn a_store_that_went_back_is_noticed() {
         ];
         for error in errors {
             assert!(error.is_integrity(), "{what}");
-            let shown = error.to_string();
-            let shown = shown.replace(&memory.path().display().to_string(), "MEMORY");
-            let shown = shown.replace(&store.origin().hex(), "ORIGIN");
+            let printed = error.to_string();
+            let printed = printed.replace(&memory.path().display().to_string(), "MEMORY");
+            let printed = printed.replace(&store.origin().hex(), "ORIGIN");
             insta::allow_duplicates! {
-                insta::assert_snapshot!(shown, @"integrity: the store memory:test is older than what was seen of it here before: its entry 20 is gone or another; restore it from a newer copy, or, if going back is meant, delete MEMORY/ORIGIN");
+                insta::assert_snapshot!(printed, @"integrity: the store memory:test is older than what was seen of it here before: its entry 20 is gone or another; restore it from a newer copy, or, if going back is meant, delete MEMORY/ORIGIN");
             }
         }
         // Whoever means it deletes what is remembered.

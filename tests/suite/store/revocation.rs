@@ -130,7 +130,7 @@ async fn a_rule_covers_later_images_until_it_is_restored() {
     append(1, Body::Revoke(revoke(rule))).await.unwrap();
     append(2, Body::Revoke(scheduled)).await.unwrap();
     let family = family(&store).await;
-    let shown = async || {
+    let states = async || {
         let history = store.history().await.unwrap();
         let mut lines = Vec::new();
         for digest in &family {
@@ -153,14 +153,14 @@ async fn a_rule_covers_later_images_until_it_is_restored() {
         }
         lines.join("\n")
     };
-    insta::assert_snapshot!(shown().await);
+    insta::assert_snapshot!(states().await);
     let restore = |revocation| Body::Restore {
         revocation,
         why: "a mistake".into(),
     };
     append(3, restore(1)).await.unwrap();
     append(4, restore(1)).await.unwrap();
-    insta::assert_snapshot!(shown().await);
+    insta::assert_snapshot!(states().await);
     let error = append(5, restore(4)).await.unwrap_err();
     assert!(matches!(error, StoreError::NoRevocation(4)), "{error}");
 }

@@ -44,9 +44,9 @@ async fn is_refused(root: &Path) -> bool {
 
 /// Whether a check says at least that something is missing or left over.
 async fn is_noticed(root: &Path) -> bool {
-    let told =
+    let transcripts =
         |report: Report| !report.left_over.is_empty() || !report.artifacts_missing.is_empty();
-    is_refused(root).await || examined(root).await.is_ok_and(told)
+    is_refused(root).await || examined(root).await.is_ok_and(transcripts)
 }
 
 #[tokio::test]
@@ -132,6 +132,6 @@ async fn an_integrity_error_names_the_place() {
     fs::copy(root.join("log/entries/000/000/002"), &entry).unwrap();
     errors.push(store.images(now()).await.err().unwrap());
     assert!(errors.iter().all(StoreError::is_integrity), "{errors:#?}");
-    let shown: Vec<String> = errors.iter().map(ToString::to_string).collect();
-    insta::assert_snapshot!("integrity_errors", shown.join("\n"));
+    let printed: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    insta::assert_snapshot!("integrity_errors", printed.join("\n"));
 }

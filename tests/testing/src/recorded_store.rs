@@ -100,17 +100,17 @@ impl RecordedStore {
     }
 
     /// Runs the binary with the store and tells how it went.
-    pub fn told(&self, arguments: &[&str]) -> String {
-        self.shown(arguments, &self.run(arguments, b"", true))
+    pub fn transcript(&self, arguments: &[&str]) -> String {
+        self.format_run(arguments, &self.run(arguments, b"", true))
     }
 
     /// The same without a store.
-    pub fn told_alone(&self, arguments: &[&str]) -> String {
-        self.shown(arguments, &self.run(arguments, b"", false))
+    pub fn transcript_without_store(&self, arguments: &[&str]) -> String {
+        self.format_run(arguments, &self.run(arguments, b"", false))
     }
 
     /// What was printed and how it ended, without what is different each time.
-    pub fn shown(&self, arguments: &[&str], output: &Output) -> String {
+    pub fn format_run(&self, arguments: &[&str], output: &Output) -> String {
         let text = |bytes: &[u8]| {
             String::from_utf8_lossy(bytes)
                 .replace(&self.folder.path().display().to_string(), "FOLDER")

@@ -8,7 +8,7 @@ use testing::signing::trust;
 use vault_bake::digest::Digest;
 use vault_bake::store::Store;
 
-use super::{Writer, manifest, now, plain, remembering, resolved, told};
+use super::{Writer, manifest, now, plain, remembering, resolved, state_of};
 
 /// What happens, and three numbers to choose with.
 type Op = (u8, u64, u64, bool);
@@ -126,8 +126,8 @@ async fn agree(store: &Store<MemoryBackend>, scratch: &Store<MemoryBackend>, ids
     );
     let (remembered, replayed) = (store.history().await, scratch.history().await);
     assert_eq!(
-        told(&remembered.unwrap(), ids),
-        told(&replayed.unwrap(), ids)
+        state_of(&remembered.unwrap(), ids),
+        state_of(&replayed.unwrap(), ids)
     );
 }
 
