@@ -30,7 +30,7 @@ async fn a_bake_records_an_image_and_its_test() {
         &store.packages(&baked.manifest).await.expect("the packages"),
     );
     assert_eq!(sbom, Some(again));
-    assert_eq!(baked.manifest.builder.name, "stand-in");
+    assert_eq!(baked.manifest.builder.name, "fake");
     assert_eq!(baked.manifest.steps.len(), 2);
     let stages: Vec<String> = harness
         .heard()

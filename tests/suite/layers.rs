@@ -262,7 +262,7 @@ async fn nothing_is_kept_from_a_step_with_a_secret_on() {
     harness.layers = true;
     harness.test = false;
     harness.bake(|_| {}).await.unwrap();
-    let kept = fs::read_dir(harness.cache().join("stand-in-layers")).unwrap();
+    let kept = fs::read_dir(harness.cache().join("fake-layers")).unwrap();
     assert_eq!(kept.count(), 1);
     let since = harness.heard().len();
     harness.bake(|_| {}).await.unwrap();
@@ -283,7 +283,7 @@ async fn where_no_layer_is_kept_every_step_is_done_again() {
             ("one seal", "")
         );
     }
-    assert!(!harness.cache().join("stand-in-layers").exists());
+    assert!(!harness.cache().join("fake-layers").exists());
 }
 
 #[tokio::test]

@@ -132,18 +132,18 @@ async fn what_is_remembered_is_not_read_again_except_by_verify() {
     let mut writer = Writer::new().await;
     writer.put(300).await;
     let store = remembering(&writer.backend, memory.path()).await;
-    let _ = writer.backend.asked();
+    let _ = writer.backend.take_counts();
     store.history().await.unwrap();
     // All entries, the one that was not there, and all names.
-    assert!(writer.backend.asked().0 > 300);
+    assert!(writer.backend.take_counts().0 > 300);
     let wanted = Digest::of("manifest 7").to_string();
     for reference in ["image-1@1.0.7", "image-1", &wanted, &wanted[..21]] {
         assert!(resolved(&store, reference).await.starts_with("sha256:"));
         // The last that is remembered and the one that would come next; this folder's names and the next one's.
-        assert_eq!(writer.backend.asked(), (2, 300), "{reference}");
+        assert_eq!(writer.backend.take_counts(), (2, 300), "{reference}");
     }
     assert_eq!(store.images(now()).await.unwrap().len(), 300);
-    assert_eq!(writer.backend.asked(), (2, 300));
+    assert_eq!(writer.backend.take_counts(), (2, 300));
     // A few entries more, read each time until they are worth remembering.
     writer.put(5).await;
     for _ in 0..2 {
@@ -151,13 +151,13 @@ async fn what_is_remembered_is_not_read_again_except_by_verify() {
             resolved(&store, "image-1@1.0.304").await,
             Digest::of("manifest 304").to_string()
         );
-        assert_eq!(writer.backend.asked(), (2 + 5, 305));
+        assert_eq!(writer.backend.take_counts(), (2 + 5, 305));
     }
     writer.put(60).await;
     resolved(&store, "image-1@1.0.304").await;
-    let _ = writer.backend.asked();
+    let _ = writer.backend.take_counts();
     resolved(&store, "image-2@1.0.365").await;
-    assert_eq!(writer.backend.asked(), (2, 365));
+    assert_eq!(writer.backend.take_counts(), (2, 365));
 
     writer.backend.alter(&name(1), |bytes| bytes[40] ^= 1);
     assert!(store.history().await.is_ok());
@@ -296,7 +296,7 @@ fn findings_have_the_same_order_every_time() {
             .count(),
         7 + 2 * 150
     );
-    let _ = backend.asked();
+    let _ = backend.take_counts();
     let check = |threads| {
         build(threads).block_on(async {
             plain(&backend)
@@ -308,7 +308,7 @@ fn findings_have_the_same_order_every_time() {
     };
     assert_eq!(check(2).findings.len(), 150, "every disk is another");
     // All once, but for the two reads beyond the end of the log, of which each thread may do some.
-    let (read, _) = backend.asked();
+    let (read, _) = backend.take_counts();
     assert!(
         (1 + 150 + 7 + 300 + 150..=1 + 150 + 7 + 300 + 150 + 64).contains(&read),
         "{read}"
