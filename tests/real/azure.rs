@@ -1,5 +1,5 @@
-//! Azure from end to end, with real machines behind the simulator and a real Azurite: baked there, recorded there, started
-//! from what was captured, checked.
+//! Builds on simulated Azure with QEMU VMs, and records in Azurite.
+//! The captured image is booted and checked.
 
 mod machines;
 
@@ -13,7 +13,7 @@ use crate::project::{TestProject, output_text};
 use machines::QemuMachines;
 use testing::azure::{Config, Simulator};
 
-/// What the quickstart needs, and what reads custom data.
+/// The packages of the quickstart, and cloud-init, which reads custom data.
 const PACKAGES: [&str; 6] = [
     "jq",
     "nftables",
@@ -23,7 +23,7 @@ const PACKAGES: [&str; 6] = [
     "cloud-init",
 ];
 
-/// The shipped definition, for the machines that stand behind the simulator: they start by BIOS and listen where they can.
+/// The shipped definition for the VMs behind the simulator, which start by BIOS.
 fn definition(project: &TestProject) -> String {
     let mut text = project.quickstart();
     for (shipped, here) in [
@@ -36,7 +36,7 @@ fn definition(project: &TestProject) -> String {
     text
 }
 
-/// What of the subscription is neither decoy nor group of images.
+/// Returns the resources that the test did not make before.
 fn left(simulator: &Simulator, given: &[String]) -> Vec<String> {
     let printed = simulator.resources().into_iter().map(|one| one.id);
     printed.filter(|id| !given.contains(id)).collect()

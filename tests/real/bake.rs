@@ -1,4 +1,4 @@
-//! Whole bakes with the binary and real machines.
+//! Builds with the binary and QEMU VMs.
 
 mod closed;
 mod cluster;
@@ -16,7 +16,7 @@ use layered::{assert_same, did, tree};
 
 use crate::nodes::Kind;
 
-/// What no log, record or disk may have.
+/// A text that no log, record or disk may contain.
 const CANARY: &str = "canary-7hT2-xylophone";
 
 #[tokio::test]
@@ -43,7 +43,7 @@ async fn the_quickstart_with_a_secret_is_baked_in_two_goes_and_tested() {
     assert_eq!(did(&output_text(&failed)), "base consul vault secretive");
     project.assert_nothing_left().await;
 
-    // QEMU aborts at the first start of the boot test, which says nothing about the image: there is a second start.
+    // QEMU aborts at the first start of the boot test. That says nothing about the image, so it starts again.
     project.define("quick", &with_secret(&project, "test ! -e /opt/half"));
     project.lock("quick").await;
     let crashing = crashing_qemu(&project, 1);
@@ -80,14 +80,14 @@ async fn the_quickstart_with_a_secret_is_baked_in_two_goes_and_tested() {
     );
     assert_is_recorded(&project).await;
 
-    // A bake that does all steps in one go gives the same files.
+    // A build without the layer cache gives the same files.
     let continued = tree(&project.artifact_of("quick").await);
     assert!(continued.len() > 5_000, "{} files", continued.len());
     let cold = [&build[..], &["--no-cache", "--skip-test"]].concat();
     let cold = output_text(&project.run(&cold, &secret).await);
     assert_eq!(did(&cold), "base consul vault secretive harden seal");
     assert_same(&tree(&project.artifact_of("quick").await), &continued);
-    identities::judge(&project.artifact_of("quick").await, Kind::Fastest).await;
+    identities::check(&project.artifact_of("quick").await, Kind::Fastest).await;
 }
 
 /// Returns the quickstart's definition with a step before the last two that prints a secret, and then does `more`.
@@ -103,7 +103,7 @@ fn with_secret(project: &TestProject, more: &str) -> String {
     definition.replace(harden, &step)
 }
 
-/// Asserts what the store says of the one bake: its test passed, its releases are fixtures, its first steps are layers.
+/// Asserts that the one image passed its boot test, has fixture releases, and used the layer cache.
 async fn assert_is_recorded(project: &TestProject) {
     let commands: [(&[&str], &[&str]); 5] = [
         (&["images"], &["tested", "FIXTURE RELEASES"]),
@@ -127,7 +127,7 @@ async fn assert_is_recorded(project: &TestProject) {
     }
 }
 
-/// A search path with a QEMU that aborts at the first `times` starts of boot tests, after a second.
+/// Returns a search path with a QEMU that aborts at the first `times` starts of boot tests, after a second.
 #[expect(
     clippy::disallowed_methods,
     reason = "the search path of the tests is extended"
@@ -156,7 +156,7 @@ async fn of_two_bakes_at_once_one_reboots_and_one_fails_by_what_its_seal_does_no
         return;
     };
     project.define("reboots", &project.small(REBOOTS));
-    // No check of the seal looks there.
+    // No check of the seal reads this path.
     let step = "[[step]]\nname = \"leaving\"\ninline = \"openssl genpkey -algorithm ed25519 -out /usr/share/left.pem\"\n";
     project.define("leaves", &project.small(step));
     project.lock("reboots").await;
@@ -188,7 +188,7 @@ async fn of_two_bakes_at_once_one_reboots_and_one_fails_by_what_its_seal_does_no
     project.assert_nothing_left().await;
 }
 
-/// Steps with a reboot between them, after which the work folder is there again.
+/// Steps with a reboot between them. The work folder exists again afterwards.
 const REBOOTS: &str =
     "[[step]]\nreboot = true\n\n[[step]]\ninline = \"test -d /run/vault-bake/work\"\n";
 
@@ -197,14 +197,14 @@ async fn shipped_servers_are_baked_and_form_a_cluster() {
     bake_a_cluster(Kind::Fastest).await;
 }
 
-/// Bakes both shipped servers, tests one in a VM, which starts by UEFI as shipped, and makes nodes of them.
+/// Builds both shipped servers, tests one in a VM by UEFI, and makes nodes of them.
 async fn bake_a_cluster(kind: Kind) {
     let Some(project) = TestProject::open_with_given(&["python3"]).await else {
         return;
     };
-    // There is no Key Vault here, so nodes take their identity from a disk, which comes first.
+    // There is no Key Vault here, so nodes take their identity from a disk, which has precedence.
     let vaults = ("VB_VAR_key_vaults", "https://images.vault.azure.net");
-    // Without ssh a node answers on its port of ssh only to who put a key into its memory, as a boot test does.
+    // Without ssh, a node's ssh port answers only if its memory has a key, as in a boot test.
     for (name, ssh, more) in [
         ("consul-server", "false", &["--json"][..]),
         ("vault-server", "true", &["--skip-test"]),
@@ -234,15 +234,15 @@ async fn bake_a_cluster(kind: Kind) {
         ("harden.audit-rules", true),
         ("vault.binary", false),
     ] {
-        let held = format!(r#""id":"{id}","ok":true,"step""#);
-        assert_eq!(printed.contains(&held), looked_at, "{id}: {printed}");
+        let passed = format!(r#""id":"{id}","ok":true,"step""#);
+        assert_eq!(printed.contains(&passed), looked_at, "{id}: {printed}");
     }
     project.assert_nothing_left().await;
     let (consul, vault) = (
         project.artifact_of("consul-server"),
         project.artifact_of("vault-server"),
     );
-    cluster::judge(&consul.await, &vault.await, project.consul(), kind).await;
+    cluster::check(&consul.await, &vault.await, project.consul(), kind).await;
 }
 
 #[tokio::test]
@@ -269,7 +269,7 @@ mod exhaustive {
     use super::*;
     use crate::project::audits;
 
-    /// Nodes as VMs, which have a kernel and a boot loader of their own.
+    /// Nodes as VMs, with their own kernel and boot loader.
     #[tokio::test]
     async fn shipped_servers_form_a_cluster_of_vms() {
         bake_a_cluster(Kind::Machines).await;
@@ -284,7 +284,7 @@ mod exhaustive {
         project.lock("quick").await;
         let built = project.run(&["build", "quick", "--skip-test"], &[]).await;
         assert_eq!(built.status.code(), Some(0), "{}", output_text(&built));
-        identities::judge(&project.artifact(), Kind::Machines).await;
+        identities::check(&project.artifact(), Kind::Machines).await;
     }
 
     #[tokio::test]
@@ -305,7 +305,7 @@ mod exhaustive {
         project.assert_nothing_left().await;
     }
 
-    /// A QEMU that crashes says nothing about the image: after one crash there is a second start, after two there is no test.
+    /// After one crash of QEMU there is a second start; after two crashes no test is recorded.
     #[tokio::test]
     async fn a_boot_test_whose_qemu_crashes_twice_is_an_error_and_no_test() {
         let Some(project) = TestProject::open(&[]).await else {
@@ -359,7 +359,7 @@ mod exhaustive {
             .unwrap_or_else(|| panic!("{printed}"))
             .split(|c: char| !c.is_ascii_digit());
         let numbers: Vec<u32> = numbers.filter_map(|text| text.parse().ok()).collect();
-        // Three numbers are the version's.
+        // Three numbers of the version.
         let [_, _, _, index, base, ..] = numbers[..] else {
             panic!("{printed}");
         };

@@ -1,4 +1,4 @@
-//! The fixture mirror and its stand-in for Vault, against the real Consul of the mirror, with TLS throughout.
+//! The fixture mirror and its stub Vault, with the real Consul of the mirror, over TLS.
 
 use std::fs;
 use std::time::Duration;
@@ -64,7 +64,7 @@ async fn the_stub_takes_its_active_role_through_consul() {
         "{cluster}"
     );
 
-    // A standby sends clients on to the active node.
+    // A standby redirects clients to the active node.
     let secret = json!({"word": "kept"});
     let (status, _) = second
         .send(&lab, Method::PUT, "secret/a/b", &token, &secret)
@@ -93,7 +93,7 @@ async fn the_stub_takes_its_active_role_through_consul() {
         .await;
     assert_eq!(listed["data"]["keys"], json!(["b"]));
 
-    // A graceful stop hands over at once, without waiting for the session to run out.
+    // A graceful stop releases the lock at once, without waiting for the session to expire.
     first.signal(rustix::process::Signal::TERM);
     let ended = first.running.wait().await.expect("it ends");
     assert!(ended.success(), "{ended}: {:?}", first.running.last_lines());

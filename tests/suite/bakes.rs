@@ -1,4 +1,4 @@
-//! Bakes with fake machines: what is recorded, what is said, what may never be seen.
+//! Builds with fake VMs: records, messages, and texts that must stay hidden.
 
 use jiff::Timestamp;
 use testing::harness::{FakeBuilderHarness, steps};
@@ -94,7 +94,7 @@ async fn a_disk_with_anything_left_on_it_is_not_recorded() {
         let mut harness = FakeBuilderHarness::new(folder.path(), steps());
         harness.captured = match rule {
             "disk.private-keys" => str::to_owned,
-            // In the middle of other bytes, and without what makes it look like a key.
+            // In the middle of other bytes, and without the frame of a key.
             _ => |key| {
                 let line = key.lines().nth(3).expect("a line of the key");
                 format!("{}{line}", "x".repeat(5_000_000))

@@ -1,8 +1,8 @@
-//! The command line: help, errors and exit statuses, as people and programs see them.
+//! The command line: help, errors and exit statuses.
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "the binary is used as a person does, from outside"
+    reason = "these tests start the binary, as users do"
 )]
 
 pub(crate) mod channels;
@@ -35,7 +35,7 @@ fn run(folder: &Path, arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-/// What was printed and how it ended, with the folder's name taken out.
+/// Formats output and exit status, without the name of the folder.
 fn format_run(folder: &Path, output: &Output) -> String {
     let text = |bytes: &[u8]| {
         String::from_utf8_lossy(bytes).replace(&folder.display().to_string(), "FOLDER")
@@ -258,7 +258,7 @@ fn nothing_unsafe_is_built_without_a_reason() {
     assert!(found.contains("exit 0"), "{found}");
 }
 
-/// A file that the linter cannot read stops a bake, with its place and with a way to go on.
+/// A file that the linter cannot read stops a build. The error has its line and a hint.
 #[test]
 fn a_build_with_an_unreadable_file_has_a_hint() {
     let folder = project();
@@ -358,7 +358,7 @@ fn a_reader_that_has_enough_of_a_completion_script_ends_nothing() {
             .stderr(std::process::Stdio::piped())
             .spawn()
             .unwrap();
-        // As `head -c0` does.
+        // The commands close the pipe early, as `head -c0` does.
         drop(child.stdout.take());
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{shell}");

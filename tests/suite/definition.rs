@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use vault_bake::definition::Definition;
 
-/// What a file says of itself in comments: values to give, and the message to expect.
+/// Values and the expected message, from the comments of a file.
 struct Case {
     file: PathBuf,
     given: BTreeMap<String, String>,
@@ -172,7 +172,7 @@ fn a_file_too_large_to_carry_is_refused() {
     );
 }
 
-/// What stands in a file does not write to the terminal by itself.
+/// Text of a file must not control the terminal.
 #[test]
 fn a_problem_is_told_in_one_line_without_control_characters() {
     let text = std::fs::read_to_string("tests/definitions/valid/least.toml").unwrap();
@@ -199,7 +199,7 @@ fn a_problem_is_told_in_one_line_without_control_characters() {
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(200))]
 
-    /// A variable's value goes through as it is, whatever stands in it.
+    /// The value of a variable is passed unchanged, with any content.
     #[test]
     fn a_value_is_never_read_as_a_template(value in "[a-z{}%#'\" ]{0,24}") {
         let folder = tempfile::tempdir().unwrap();
@@ -215,7 +215,7 @@ proptest::proptest! {
         proptest::prop_assert_eq!(&printed["action"]["env"]["B"], &serde_json::json!(format!("<{value}>")));
     }
 
-    /// A damaged definition is read or refused, and never ends the program.
+    /// A damaged definition is accepted or refused, and never causes a panic.
     #[test]
     fn damage_is_refused_in_words(at in 0usize..2200, length in 0usize..40, with in "[\\[\\]={}\"'a-z0-9\n.é]{0,12}") {
         let folder = tempfile::tempdir().unwrap();
@@ -270,7 +270,7 @@ fn scripts_with_windows_line_ends_are_refused_in_every_language() {
     for (name, content) in scripts {
         std::fs::write(folder.path().join(name), content).unwrap();
         table.push(error_text(&format!("shell = \"{name}\"")));
-        // As a file it is data, and nobody's to judge.
+        // As a file it is data, which is not checked.
         assert_eq!(
             error_text(&format!("file = \"{name}\"\ndestination = \"/etc/{name}\"")),
             "read"

@@ -1,4 +1,4 @@
-//! One rule for what may be deployed, wherever an image is named.
+//! One rule decides what is deployable, for every command.
 
 use std::fs;
 
@@ -153,7 +153,7 @@ async fn a_revocation_is_seen_wherever_a_person_looks() {
     ] {
         transcripts.push(recorded.transcript(arguments));
     }
-    // The stored bytes alone are the answer for programs, so the word goes beside them.
+    // Standard output has only the stored bytes, so the warning goes to standard error.
     let printed = recorded.run(&["show", "quickstart@1.0.0", "--json"], b"", true);
     transcripts.push(String::from_utf8(printed.stderr).unwrap());
     let mut settings = settled();
@@ -218,7 +218,7 @@ async fn a_key_that_may_not_sign_is_named_with_those_that_may() {
     let promotion = ["promote", "quickstart@1.0.0", "prod"];
     let mut transcripts =
         vec![recorded.transcript(&[&promotion[..], &["--signing-key", "stranger.pem"]].concat())];
-    // Two promoters from now on: one signature is not enough, and that is what is said.
+    // From here two promoters must sign: with one signature, the error says so.
     let policy = recorded.run(&["trust", "show"], b"", true).stdout;
     let mut policy: Value = serde_json::from_slice(&policy).unwrap();
     let other = testing::signing::key(2);
@@ -282,7 +282,7 @@ async fn tables_have_a_header_at_a_terminal_alone() {
     let mut seen = Vec::new();
     for arguments in ["images", "images --json", "channel", "channel list"] {
         let Some(text) = recorded.on_terminal(arguments) else {
-            #[expect(clippy::print_stderr, reason = "a skipped test says so")]
+            #[expect(clippy::print_stderr, reason = "a skipped test prints its reason")]
             let () = eprintln!("SKIPPED: no `script` on this machine");
             return;
         };
@@ -299,7 +299,7 @@ async fn tables_have_a_header_at_a_terminal_alone() {
     settings.bind(|| insta::assert_snapshot!(seen.join("\n")));
 }
 
-/// Ways in which a file has the name of an artifact, and is another one.
+/// Files that have the name of an artifact but another content.
 fn spoil(what: &str, file: &std::path::Path) {
     fs::remove_file(file).unwrap();
     match what {
@@ -367,7 +367,7 @@ async fn a_stray_file_beside_the_artifacts_stops_nothing() {
     settings.bind(|| insta::assert_snapshot!(transcripts.join("\n")));
 }
 
-/// The commands between backquotes, with something for each `…`.
+/// Returns the commands between backquotes, with a value for each `…`.
 fn commands(text: &str) -> Vec<String> {
     let quoted = text.split('`').skip(1).step_by(2);
     let commands = quoted.filter(|one| one.starts_with("vault-bake "));

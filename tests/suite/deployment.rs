@@ -1,4 +1,4 @@
-//! `check-plan`: what is found in a plan, and what is said of it.
+//! `check-plan`: images in a plan, and its findings.
 
 mod plans;
 mod templates;
@@ -22,7 +22,7 @@ fn managed(name: &str) -> String {
     format!("/subscriptions/s/resourceGroups/rg/providers/Microsoft.Compute/images/{name}")
 }
 
-/// An image of these versions that is in a gallery, and as a managed image where `managed_too`.
+/// An image of these versions in a gallery, and as a managed image if `managed_too`.
 fn in_azure(version: &str, vault: &str, consul: &str, managed_too: bool) -> Manifest {
     let mut manifest = with(version, vault, consul);
     let mut output = |class: &str, id: String| {
@@ -180,7 +180,7 @@ fn what_is_no_plan_is_refused_with_what_was_expected() {
     insta::assert_snapshot!(transcripts.join("\n"));
 }
 
-/// A store with five images. The channel held 1.0.0 and 1.0.1, and holds 1.0.2.
+/// Makes a store with five images. The channel pointed to 1.0.0 and 1.0.1, and points to 1.0.2.
 async fn recorded() -> RecordedStore {
     let recorded = RecordedStore::new(crate::VAULT_BAKE);
     let store = recorded.store().await;
@@ -317,7 +317,7 @@ async fn pins_say_what_is_tracked() {
     ];
     let lenient = ["check-plan", "plan.json", "--pins", FILE, "--lenient"];
     transcripts.push(recorded.transcript_without_store(&lenient));
-    // Other pins than those that the store gave.
+    // Other pins than those of the store.
     let text = fs::read_to_string(recorded.path(FILE)).unwrap();
     fs::write(
         recorded.path(FILE),

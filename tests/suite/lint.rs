@@ -1,4 +1,4 @@
-//! The linter: every rule with what breaks it and with what does not, and the ways in which files may say it.
+//! The linter: every rule with a violation and a valid twin, and the forms of files.
 
 mod cases;
 mod kinds;
@@ -44,7 +44,7 @@ fn every_rule_finds_what_breaks_it_and_nothing_else() {
     insta::assert_snapshot!("lint_found", printed);
 
     let tried: BTreeSet<&str> = cases.iter().map(|case| case.rule).collect();
-    // These look at several files, or at what another rule finds as well; they have tests of their own.
+    // These read several files, or overlap with another rule; they have their own tests.
     let elsewhere = [
         "vault.one-file",
         "vault.pending-removal",
@@ -75,7 +75,7 @@ fn files_without_a_flag_enable_nothing() {
     assert!(case.lint(&case.good).is_empty());
 }
 
-/// What somebody may have, in HCL and before the stanza `tls`.
+/// A configuration of a user, in HCL and without the stanza `tls`.
 #[test]
 fn hcl_json_and_old_keys_mean_the_same() {
     let consul = r#"
@@ -189,7 +189,7 @@ fn folders_are_read_in_the_order_of_names() {
     );
 }
 
-/// The rules of notes; there must be no other finding.
+/// Rules whose findings are notes; there must be no other finding.
 fn notes(found: &[Finding]) -> Vec<&'static str> {
     let mut notes = Vec::new();
     for finding in found {
@@ -199,7 +199,7 @@ fn notes(found: &[Finding]) -> Vec<&'static str> {
     notes
 }
 
-/// What the shipped provisioners write, for versions on both sides of every difference.
+/// The configuration that the shipped provisioners write, for versions on both sides of every change.
 #[test]
 fn shipped_images_have_no_finding() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -222,7 +222,7 @@ fn shipped_images_have_no_finding() {
     }
 }
 
-/// A node's own fragment completes it: the two together are what the agent reads.
+/// The fragment of a node completes the configuration: the agent reads both.
 #[test]
 fn a_baked_agent_with_its_fragment_has_no_finding() {
     let now = "2026-11-23T09:00:00Z".parse().unwrap();
@@ -242,12 +242,12 @@ fn a_baked_agent_with_its_fragment_has_no_finding() {
     assert_eq!(notes(&server.lint()), ["vault.seal"]);
 }
 
-/// What a shipped provisioner gets.
+/// Returns the input of a shipped provisioner.
 fn baked(product: &str) -> String {
     rendered(&format!("configuration/{product}.json"), &[])
 }
 
-/// An image with a file step of its own, which opens the plaintext API; and one that says why.
+/// An image with a file step that opens the plaintext API, and one that allows the finding with a reason.
 #[test]
 fn a_definition_may_say_why() {
     let folder = tempfile::tempdir().unwrap();
@@ -288,7 +288,7 @@ fn a_definition_may_say_why() {
     insta::assert_snapshot!("lint_allowed", printed.join(""));
 }
 
-/// The rules as a table. `docs/lint.md` has it.
+/// The rules as a table, which `docs/lint.md` contains.
 #[test]
 fn the_documentation_has_every_rule() {
     let mut table = String::from("| rule | why | instead |\n|---|---|---|\n");
@@ -313,7 +313,7 @@ fn the_documentation_has_every_rule() {
     );
 }
 
-/// Findings are shown to people and kept in logs; a secret must not be.
+/// Findings are printed and logged, so they must not contain a secret.
 #[test]
 fn no_finding_shows_a_secret() {
     let secret = "hunter2hunter2";

@@ -1,4 +1,4 @@
-//! Fast tests: one binary, no machine and no network beyond loopback.
+//! Fast tests in one binary: no VM, and no network beyond loopback.
 
 #![expect(
     clippy::unwrap_used,
@@ -45,7 +45,7 @@ mod test_report;
 mod tidy;
 mod user_ids;
 
-// How the binary ends is decided in these files: the tests call the same functions.
+// These files decide how the binary ends: the tests call the same functions.
 #[path = "../../src/bin/vault-bake/ending.rs"]
 mod ending;
 #[expect(dead_code, reason = "most of it is used by commands alone")]

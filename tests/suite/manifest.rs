@@ -1,6 +1,6 @@
-//! Manifests: their bytes, what is refused, and what is different between two.
+//! Manifests: their bytes, refused input, and differences between two.
 
-#![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+#![expect(clippy::unwrap_used, reason = "a test whose preparation fails has failed")]
 
 mod diff;
 mod markdown;
@@ -37,7 +37,7 @@ fn golden_bytes_with_all_that_may_be_absent() {
     assert_eq!(Manifest::parse(text.as_bytes()).unwrap(), manifest);
 }
 
-/// Reading without a detour depends on it.
+/// The fast parser depends on it.
 #[test]
 fn records_have_their_fields_in_canonical_order() {
     fn check(record: impl serde::Serialize) {
@@ -70,7 +70,7 @@ fn fields_of_later_versions_are_passed_over() {
     assert_eq!(Manifest::parse(&canonical_json(&value)).unwrap(), manifest);
 }
 
-/// What a manifest with one change is refused for.
+/// Returns the refusal of a manifest with one change.
 fn refusal(path: &str, change: Value) -> String {
     let mut value: Value = serde_json::from_slice(&sample("1.2.3", "disk").to_bytes()).unwrap();
     *value.pointer_mut(path).unwrap() = change;
@@ -220,7 +220,7 @@ fn refused_bytes() {
     assert!(canonical::parse(b"[1,2]", 4).is_err());
 }
 
-/// Any value that a record may hold.
+/// Any value of a record.
 fn record_value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         any::<bool>().prop_map(Value::from),

@@ -1,4 +1,4 @@
-//! Pins: what the file says, what it proves, and what it notices.
+//! Pins: content and proof of the file, and detection of changes.
 
 mod proof;
 pub mod tamper;
@@ -11,7 +11,7 @@ use vault_bake::pin::{PinError, PinFile};
 
 const FILE: &str = "vault-bake.pins.json";
 
-/// A pin file with the pin `quickstart:prod`, of a store with two images of which the channel holds the first.
+/// Makes a pin file with the pin `quickstart:prod`, of a store with two images; the channel points to the first.
 async fn pinned(recorded: &RecordedStore) -> PinFile {
     let store = recorded.store().await;
     let first = bake(&store, &with("1.0.0", "1.20.0", "1.8.7")).await;
@@ -31,7 +31,7 @@ async fn golden_file() {
     assert!(text.ends_with("}\n") && !text.contains(&recorded.path("").display().to_string()));
     assert_eq!(PinFile::parse("pins", text.as_bytes()).unwrap(), file);
     settled().bind(|| insta::assert_snapshot!(text));
-    // Another layout is the same file, and is put back into ours.
+    // Another layout is the same file, and is written in our layout.
     let value: serde_json::Value = serde_json::from_str(&text).unwrap();
     let again = PinFile::parse("pins", value.to_string().as_bytes()).unwrap();
     assert_eq!(again.to_text(), text);
@@ -172,7 +172,7 @@ async fn what_is_no_pin_file_is_named() {
         lines.push(format!("{what}\n    {error}"));
     }
     settled().bind(|| insta::assert_snapshot!(lines.join("\n")));
-    // Whoever asks for proof of a file that is there, and gets none, has no merely misspelt command.
+    // If the proof of an existing file fails, that is no usage error.
     let broken = text.replacen("\"sig\": \"", "\"sig\": \"!", 7);
     fs::write(recorded.path(FILE), broken).unwrap();
     let transcripts = [
@@ -199,7 +199,7 @@ async fn older_copies_and_other_stores_are_noticed() {
             .contains("exit 0")
     );
 
-    // The same name, the same images, the same key: another store all the same.
+    // Same name, images and key, but another store.
     let other = RecordedStore::new(crate::VAULT_BAKE);
     let theirs = other.store().await;
     for manifest in [
@@ -208,7 +208,7 @@ async fn older_copies_and_other_stores_are_noticed() {
     ] {
         promote(&theirs, &bake(&theirs, &manifest).await).await;
     }
-    // Yesterday's copy that went on by itself: as long as ours, and another history.
+    // Yesterday's copy with new entries: as long as ours, with another history.
     let root = recorded.path("yesterday");
     let forked = testing::recorded_store::open(&root, &testing::signing::trust(), &[1]).await;
     let mut lines = Vec::new();
@@ -220,7 +220,7 @@ async fn older_copies_and_other_stores_are_noticed() {
             vec!["pin", "quickstart:prod", "--as", "more", "--store", store],
             vec!["verify", "--pins", FILE, "--store", store],
         ] {
-            // A machine that has never seen the store remembers nothing of it: the file alone has to tell.
+            // A host without a local cache of the store has only the pin file.
             let cache = recorded.path(&format!("cache-{}", lines.len()));
             let cache = cache.display().to_string();
             let arguments = [&arguments[..], &["--cache", &cache]].concat();
@@ -247,7 +247,7 @@ async fn older_copies_and_other_stores_are_noticed() {
 async fn generations_in_a_store_only_grow() {
     let recorded = RecordedStore::new(crate::VAULT_BAKE);
     let mut file = pinned(&recorded).await;
-    // The library's own guard, where the log's end was not looked at.
+    // The check of the library, if the end of the log was not checked.
     let other = RecordedStore::new(crate::VAULT_BAKE);
     let store = other.store().await;
     let another = bake(&store, &with("1.0.5", "1.21.0", "1.8.7")).await;

@@ -1,4 +1,4 @@
-//! Plans: what they say, what they never say, and what they refuse.
+//! Plans: their content, hidden values, and refusals.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -87,7 +87,7 @@ fn templates_are_rendered_with_inputs_image_and_releases() {
     assert!(file.content.ends_with(b"}\n"));
 }
 
-/// A copy of the fixture elsewhere, where `change` may alter a file.
+/// Copies the fixture to another folder, where `change` may alter a file.
 fn elsewhere(file: &str, change: impl Fn(String) -> String) -> Result<Plan, String> {
     let folder = tempfile::tempdir().unwrap();
     for name in ["image.toml", "files/motd", "files/site.yml"] {
@@ -143,7 +143,7 @@ fn a_step_has_another_digest_as_soon_as_anything_of_it_changes() {
             .filter(|(one, other)| one.digest != other.digest)
             .map(|(one, _)| one.name.as_str())
             .collect();
-        // The playbook's folder is part of its step, and the file of the message of the day lies in it.
+        // The folder of the playbook is part of its step, and contains the file of the message of the day.
         let expected = if file == "files/motd" {
             vec!["motd", "site.yml"]
         } else {
@@ -306,7 +306,7 @@ fn a_template_that_cannot_be_rendered_is_named_with_its_line() {
     insta::assert_snapshot!(messages);
 }
 
-/// What is shipped bakes on both builders; on Azure it has to be said who may reach the machine, and not before.
+/// The shipped definitions plan for both builders. Azure requires the addresses that may reach the VM.
 #[test]
 fn the_shipped_definitions_need_allow_from_on_azure() {
     for name in ["quickstart", "consul-server", "vault-server"] {

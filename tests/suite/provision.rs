@@ -1,4 +1,4 @@
-//! Provisioning of this very machine through a real `sshd`, below a temporary folder.
+//! Runs steps on this host through `sshd`, below a temporary folder.
 
 mod audit;
 mod checks;
@@ -27,7 +27,7 @@ use vault_bake::wait::Interrupt;
 
 use crate::ssh::{Heard, SOON, connect};
 
-/// Everything that a [`Guest`] borrows.
+/// The owned values that a [`Guest`] borrows.
 struct StepHarness {
     _sshd: Sshd,
     keys: Keys,
@@ -55,14 +55,14 @@ impl StepHarness {
         std::fs::write(&boot_id, "first").expect("a file in a temporary folder");
         let work = folder.path().join("guest");
         let reboot = Reboot {
-            // A restart empties the tmpfs.
+            // A reboot empties the tmpfs.
             command: format!(
                 "rm -r {}; echo second >{}",
                 work.display(),
                 boot_id.display()
             ),
             boot_id: boot_id.display().to_string(),
-            // What a step says of its machine.
+            // The facts that a step reads from its VM.
             state: format!(
                 "cat {0} 2>/dev/null || true",
                 folder.path().join("state").display()
@@ -161,7 +161,7 @@ fn release(folder: &Path) -> Verified {
     }
 }
 
-/// What a step sees may be in a layer, so it sees only what the layer's key covers.
+/// A step may come from the layer cache, so it sees only what the key of its entry covers.
 #[tokio::test]
 async fn a_step_is_given_the_releases_that_it_names_and_the_seal_the_run() {
     let looking = "ls \"$VB_RELEASES\" 2>/dev/null || true; echo \"vault ${VB_VAULT_VERSION-unknown}, run ${VB_RUN-unknown}\"";
@@ -241,7 +241,7 @@ async fn a_step_that_fails_is_named_with_its_last_lines_and_ends_it() {
         .lines()
         .filter(|line| !line.contains("| line"))
         .collect();
-    // Whether the machine was kept decides the hint, and is not known here.
+    // The hint depends on whether the VM was kept, which is not known here.
     assert_eq!(ends, ["step vault/install failed on HOST (exit 4)"]);
     assert!(!harness.heard.lines().contains(&"never".to_owned()));
 }

@@ -1,8 +1,8 @@
-//! The binary, as a person uses it on a store in a container.
+//! Runs the binary on a store in a container, as users do.
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "these tests use the binary as a person does, from outside"
+    reason = "these tests start the binary, as users do"
 )]
 
 use std::fs;
@@ -17,7 +17,7 @@ use super::server::{Azurite, azurite, sas};
 use testing::crash_test::{now, put};
 use testing::signing::signed_store;
 
-/// Runs the binary in `folder`, with nothing in the environment but this.
+/// Runs the binary in `folder`, with no other environment.
 fn run(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vault-bake"));
     command.args(arguments).current_dir(folder).env_clear();
@@ -127,7 +127,7 @@ async fn a_person_finds_the_store_by_option_environment_or_file() {
     );
 }
 
-/// A token as Azurite wants it: it looks at the claims, and at no signature.
+/// Makes a token for Azurite, which reads the claims and does not check the signature.
 fn bearer() -> String {
     let url = |text: &str| {
         encode_block(text.as_bytes())
@@ -203,14 +203,14 @@ async fn a_person_who_is_logged_in_with_az_needs_no_signature() {
         output_text(&doctor)
     );
 
-    // The certificate of the service is looked at.
+    // The binary verifies the certificate of the service.
     let stranger = run(folder.path(), &["images"], &environment[1..]);
     assert!(
         output_text(&stranger).contains("certificate"),
         "{}",
         output_text(&stranger)
     );
-    // Nobody is logged in: that is the end of it, there is no going on to another source.
+    // No user is logged in. The binary stops there, without a fallback to another credential source.
     az("echo 'Please run az login to setup account.' >&2; exit 1");
     let lost = run(folder.path(), &["images"], &environment);
     assert_eq!(lost.status.code(), Some(1));

@@ -1,10 +1,9 @@
-//! Bakes that a failing step, SIGINT or SIGKILL ends: which processes and files of the build VM remain, and what the store has.
-//!
-//! One stage is tested here and all three in `exhaustive`; `suite/faults.rs` tests ten stages without a VM.
+//! Builds that a failing step, SIGINT or SIGKILL ends: leftovers of the build VM, and the store.
+//! Tests one stage here and all three in `exhaustive`; `suite/faults.rs` tests ten stages without a VM.
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "these tests use the binary as a person does, from outside"
+    reason = "these tests start the binary, as users do"
 )]
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -13,14 +12,14 @@ use tokio::process::{Child, Command};
 
 use crate::project::{TestProject, output_text};
 
-/// A stage in which a bake ends.
+/// A stage in which a build ends.
 struct Stage {
     name: &'static str,
-    /// A part of the event that tells that the stage began.
+    /// A part of the event at the start of the stage.
     event: &'static str,
 }
 
-/// A step runs in the build VM.
+/// A step that runs in the build VM.
 const PROVISION: Stage = Stage {
     name: "provision",
     event: r#""event":"step-started""#,
@@ -39,12 +38,12 @@ async fn small_project() -> Option<TestProject> {
     Some(project)
 }
 
-/// A definition whose step prints characters that a terminal obeys, and fails.
+/// A definition whose step prints control characters and fails.
 fn failing(project: &TestProject) -> String {
     project.small("[[step]]\nname = \"failing\"\ninline = \"printf 'on purpose\\\\033]0;t\\\\007\\\\033[2J\\\\302\\\\233' >&2; exit 4\"\n")
 }
 
-/// Asserts that output and logs have what the failed step printed, without a character that a terminal obeys.
+/// Asserts that output and logs have the output of the failed step, without control characters.
 fn assert_nothing_is_obeyed(project: &TestProject, built: &std::process::Output) {
     let logs = fs::read_dir(project.root().join("cache/logs")).expect("logs");
     let logs = logs.map(|log| fs::read_to_string(log.expect("a log").path()).expect("a log"));
@@ -114,7 +113,7 @@ async fn kill_in(stages: &[Stage]) {
     let Some(project) = small_project().await else {
         return;
     };
-    // The sweeps must not remove a file of another bake.
+    // The sweeps must not remove a file of another build.
     let decoy = project.root().join("images/decoy");
     fs::write(&decoy, "not ours to remove").expect("a file");
     for Stage { name, event } in stages {
@@ -228,7 +227,7 @@ mod exhaustive {
         assert_store_is_empty(&project).await;
     }
 
-    /// A folder with a `qemu-img` that cannot convert.
+    /// Makes a folder with a `qemu-img` that cannot convert.
     fn broken_qemu_img(project: &TestProject) -> PathBuf {
         let tools = project.root().join("cache/tools");
         fs::create_dir_all(&tools).expect("a folder");

@@ -1,8 +1,8 @@
-//! Which steps a bake did, and which files its disk has: to compare bakes that continue from layers with others.
+//! Compares builds with and without the layer cache: the steps that ran, and the files of the disk.
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "a disk is looked at with the tools of its file system"
+    reason = "the tools of the file system read the disk"
 )]
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use std::process::Command;
 
 use vault_bake::digest::Digest;
 
-/// Returns the steps that a bake did, the seal among them.
+/// Returns the steps that a build ran, the seal included.
 pub fn did(events: &str) -> String {
     let step = |line: &str| {
         let event: serde_json::Value = serde_json::from_str(line).ok()?;
@@ -27,7 +27,7 @@ pub fn did(events: &str) -> String {
         .join(" ")
 }
 
-/// Paths that differ between any two bakes: the run in the seal's record, caches by time, and logs.
+/// Paths that differ between any two builds: ids of runs, caches, and logs.
 const DIFFERS: [&str; 8] = [
     "/etc/vault-bake/release.json",
     "/etc/.updated",
@@ -50,7 +50,7 @@ pub fn assert_same(before: &BTreeMap<String, String>, after: &BTreeMap<String, S
     assert_eq!(digest(before), digest(after));
 }
 
-/// One digest over a whole tree.
+/// Returns one digest of a whole tree.
 fn digest(tree: &BTreeMap<String, String>) -> Digest {
     Digest::of_value(tree)
 }
@@ -144,7 +144,7 @@ mod exhaustive {
         assert_eq!(did(&output_text(&failed)), "early late");
         project.assert_nothing_left().await;
 
-        // Files of earlier steps are there, whole; those of the failed step are not.
+        // Files of earlier steps exist, those of the failed step do not.
         project.define(
             "late",
             &steps("sha256sum -c /opt/early.sum && test ! -e /opt/half"),
@@ -161,7 +161,7 @@ mod exhaustive {
             "{doctor}"
         );
 
-        // A layer whose bytes changed is not used, nor are those on top of it.
+        // A cache entry whose bytes changed is not used, nor are those on top of it.
         let layers = project.root().join("cache/layers");
         let early = fs::read_dir(&layers).expect("layers");
         let early = early.map(|entry| entry.expect("an entry").path());
@@ -206,7 +206,7 @@ mod exhaustive {
         // The boot test passes too.
         let (after, booted) = bake(&[], "seal").await;
         assert_same(&before, &after);
-        // The third bake resumes from the VM snapshot that the second one saved.
+        // The third build resumes from the VM snapshot of the second one.
         let (again, resumed) = bake(&["--skip-test"], "seal").await;
         assert_same(&before, &again);
         let goes_on = |message: &str| message.contains("the machine goes on where run ");

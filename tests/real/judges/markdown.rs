@@ -1,9 +1,9 @@
-//! Differences in markdown, as GitHub renders them.
+//! Markdown of differences, rendered as GitHub does.
 
 use super::{python, run_validator};
 use testing::sample::{EVIL, difference};
 
-/// Renders every document of standard input (they stand between NULs) and prints a line each: its tags, in order.
+/// Renders every document of standard input, separated by NULs. Prints its tags in order, one line each.
 const VALIDATOR: &str = "
 import sys
 from html.parser import HTMLParser
@@ -34,7 +34,7 @@ async fn nothing_in_a_name_or_value_becomes_markup() {
     }
 }
 
-/// The judge is awake: text that is not in code does become markup.
+/// The validator works: text outside of code becomes markup.
 #[tokio::test]
 async fn the_renderer_would_show_what_breaks_out() {
     let Some(python) = python() else { return };

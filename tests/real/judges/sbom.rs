@@ -1,4 +1,4 @@
-//! Bills of materials are valid by the official schema.
+//! Validates bills of materials with the official schema.
 
 use vault_bake::manifest::{Manifest, Package, sbom};
 use vault_bake::process::Program;
@@ -7,7 +7,7 @@ use vault_bake::wait::Interrupt;
 use super::{python, run_validator, sample};
 use testing::judged::{changed, pinned};
 
-/// Prints a line for each document of standard input (they stand between NULs): `valid`, or what is wrong with it.
+/// Validates the documents of standard input, separated by NULs. Prints `valid` or the error, one line each.
 const VALIDATOR: &str = "
 import sys
 from cyclonedx.schema import SchemaVersion
@@ -18,7 +18,7 @@ for document in sys.stdin.read().split(chr(0)):
     print('valid' if error is None else repr(str(error)))
 ";
 
-/// The packages of this machine, where it has dpkg; otherwise the sample's.
+/// Returns the packages of this machine, or the sample's if it has no dpkg.
 async fn packages() -> Vec<Package> {
     let query = Program::new("dpkg-query").arg("-W").arg("-f");
     let query = query.arg("${Package}\\t${Architecture}\\t${Version}\\t${source:Package}\\n");
@@ -98,7 +98,7 @@ mod exhaustive {
         are_valid(&documents(packages().await)).await;
     }
 
-    /// The judge is awake: it refuses what is not valid.
+    /// The validator works: it refuses invalid documents.
     #[tokio::test]
     async fn a_broken_document_is_refused_by_the_official_schema() {
         let Some(python) = python() else { return };

@@ -1,4 +1,4 @@
-//! The native base: made, found again, and started with both kinds of firmware.
+//! The base from packages: made, found again, and started with both kinds of firmware.
 
 use vault_bake::builder::qemu::{Qemu, QemuOptions};
 use vault_bake::builder::{Builder as _, Machine as _};
@@ -54,7 +54,7 @@ async fn starts_and_captures(run: &str, firmware: Firmware, spec: MachineSpec, s
     );
 
     let console = machine.console().await;
-    // One that resumed has printed nothing since.
+    // A VM that resumed has printed nothing since.
     assert!(machine.resumed().is_some() || !console.is_empty());
     let control = |line: &String| line.chars().any(char::is_control);
     assert!(!console.iter().any(control), "{console:?}");

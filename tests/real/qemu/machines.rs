@@ -1,4 +1,4 @@
-//! Machines that die, several at once, and a base that needs cloud-init.
+//! VMs that die, several VMs at once, and a base that needs cloud-init.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use vault_bake::wait::{Interrupt, Poll, Wait};
 
 use super::{VmHarness, banner, cache, spec};
 
-/// A disk of zeros: there is nothing on it to start.
+/// Makes a disk of zeros, without an operating system.
 async fn blank(folder: &Path) -> Disk {
     let path = folder.join("blank.qcow2");
     Program::new("qemu-img")
@@ -41,7 +41,7 @@ async fn blank(folder: &Path) -> Disk {
     }
 }
 
-/// The id of the process that has `marker` as an argument.
+/// Returns the id of the process that has `marker` as an argument.
 fn marked(marker: &str) -> Option<String> {
     std::fs::read_dir("/proc")
         .expect("processes")
@@ -61,7 +61,7 @@ async fn a_machine_that_cannot_start_is_told_at_once_with_its_last_words() {
     };
     let disk = blank(harness.runs.path()).await;
     let mut machine = spec();
-    // No computer has this many; QEMU refuses.
+    // QEMU refuses this many processors.
     machine.cpus = 100_000;
     let began = Instant::now();
     let error = harness
@@ -156,7 +156,7 @@ async fn two_machines_at_once_do_not_disturb_each_other_and_dropping_kills() {
         .await
         .expect("dropping ends the machine");
     assert_eq!(other.died(), None);
-    // The run's end kills what is still held.
+    // The end of the run kills the VM that still runs.
     std::fs::remove_file(&disk.file().expect("a file").path).expect("the disk is ours");
     harness.finish().await;
     let words = Wait::new("the end", Duration::from_secs(10))
@@ -218,7 +218,7 @@ async fn a_lock_of_another_day_is_refused_before_anything_is_installed() {
     );
 }
 
-/// A native base with cloud-init in it stands for a distribution's cloud image.
+/// A base with cloud-init replaces the cloud image of a distribution.
 #[tokio::test]
 async fn a_cloud_image_boots_with_keys_by_cloud_init() {
     let Some(mut harness) = VmHarness::begin("cloud") else {
@@ -315,7 +315,7 @@ async fn an_interrupt_while_packages_are_installed_leaves_nothing() {
         vault_bake::event::Events::silent(),
     );
     let bases = cache.path().join("bases");
-    // Far enough that packages are unpacked by programs of the new root, with its file systems mounted.
+    // Late enough that programs of the new root unpack packages, with its file systems mounted.
     let stop = async {
         let never = Interrupt::default();
         let _ = Wait::new("the root", Duration::from_secs(120))

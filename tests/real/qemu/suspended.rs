@@ -12,7 +12,7 @@ use vault_bake::ssh::{Connector, Script};
 
 use super::{BOOT_DEADLINE, PACKAGES, VmHarness, build_spec};
 
-/// What a machine says of itself.
+/// Facts that a build VM reports.
 struct Said {
     resumed: Option<String>,
     facts: String,
@@ -29,7 +29,7 @@ systemctl list-timers --no-legend | grep -c . || true
 cat /proc/sys/kernel/randomize_va_space
 "#;
 
-/// Starts a build VM of this shape in a run of its own, and asks it what it is.
+/// Starts a build VM of this shape in its own run, and reads its facts.
 async fn run(run: &str, spec: MachineSpec, disk: Option<Disk>) -> Option<(Said, Disk)> {
     let mut harness = VmHarness::begin(run)?;
     let notes: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -65,11 +65,11 @@ async fn run(run: &str, spec: MachineSpec, disk: Option<Disk>) -> Option<(Said, 
         .expect("time");
     #[expect(
         clippy::disallowed_methods,
-        reason = "the guest's clock is held against ours"
+        reason = "the test compares the VM's clock with the host's"
     )]
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let off_s = now.expect("after 1970").as_secs().abs_diff(clock_s);
-    assert!(off_s < 10, "the guest's clock is {off_s} s off");
+    assert!(off_s < 10, "the VM's clock is {off_s} s off");
     let facts = lines.collect::<Vec<_>>().join("\n");
     let facts = facts.replace(harness.keys.user_public.trim_end(), "KEY OF THIS RUN");
     let message = Said {
@@ -108,7 +108,7 @@ async fn build_vms_that_resume_from_a_snapshot_have_keys_clock_and_randomness_of
     if skipped() {
         return;
     }
-    // If no other test has left a snapshot, the first one boots.
+    // If no other test has saved a snapshot, the first VM boots.
     let Some((first, disk)) = run("resume-first", build_spec(), None).await else {
         return;
     };
@@ -134,7 +134,7 @@ mod exhaustive {
     use super::super::{cache, spec};
     use super::*;
 
-    /// Returns a shape that no other test has.
+    /// Returns a shape that no other test uses.
     fn own_spec() -> MachineSpec {
         MachineSpec {
             memory_mib: 1000,
@@ -142,7 +142,7 @@ mod exhaustive {
         }
     }
 
-    /// The record of the machine that `run` suspended.
+    /// Returns the record of the VM snapshot that `run` saved.
     fn record_of(run: &str) -> Option<PathBuf> {
         let records = fs::read_dir(cache().join("suspended")).ok()?.flatten();
         let mut paths = records
@@ -156,12 +156,12 @@ mod exhaustive {
         paths.find(is_it)
     }
 
-    /// Its memory.
+    /// Returns the path of its memory.
     fn memory_of(run: &str) -> PathBuf {
         cache().join("suspended").join(format!("{run}.memory"))
     }
 
-    /// One of an earlier time, also of a test that was killed, would be resumed.
+    /// A snapshot of an earlier, maybe killed, test would be resumed.
     fn forget(run: &str) {
         let memory = memory_of(run);
         let disk = memory.with_extension("qcow2");
@@ -198,7 +198,7 @@ mod exhaustive {
             );
             random.push(message.random);
         }
-        // If the memory is another one, with the old time and size, a build VM boots, and leaves a new snapshot.
+        // If the memory changed, with the old time and size, a build VM boots and saves a new snapshot.
         let memory = memory_of("suspend-first");
         let written = fs::metadata(&memory).and_then(|file| file.modified());
         let mut bytes = fs::read(&memory).expect("the memory");

@@ -1,4 +1,4 @@
-//! What is refused before anything is done: all problems of files, folders that cannot be used, versions that are taken.
+//! Errors before any work: problems of files, unusable folders, taken versions.
 
 use super::*;
 use crate::cli::records::recorded;
@@ -85,7 +85,7 @@ fn a_cache_or_a_store_that_cannot_be_used_is_named() {
             format_run(folder.path(), &output)
         )
     });
-    // What the system says of /sys depends on how it is mounted.
+    // The system's error for /sys depends on how it is mounted.
     let filters = vec![(r"(cannot use /sys as the cache: ).+", "${1}WHY")];
     insta::with_settings!({filters => filters}, {
         insta::assert_snapshot!(transcripts.join("\n"));
@@ -105,7 +105,7 @@ async fn a_version_that_is_taken_is_refused_before_lint_lock_and_bake() {
     let text = format!(
         "schema = 1\ndescription = \"an image\"\n[base.qemu]\n{base}\n[[step]]\nfile = \"open.json\"\ndestination = \"/etc/consul.d/open.json\"\n\n[[step]]\nprovisioner = \"seal\"\n"
     );
-    // The linter has something to say, too; a version comes first.
+    // The linter has a finding too, but the version is checked first.
     fs::write(image.join("open.json"), r#"{"ports": {"http": 8500}}"#).unwrap();
     fs::write(image.join("image.toml"), text).unwrap();
     let definition = Definition::load(&image, &BTreeMap::new()).unwrap();

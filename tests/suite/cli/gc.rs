@@ -1,11 +1,11 @@
-//! What a person sees of retention: what would go and what holds the rest, the plan, the removal, and what stays of it.
+//! The output of `gc`: deletions and holds, the plan, the deletion, and the remaining records.
 
 use super::channels::{assert_session, key_of, session};
 use super::*;
 use testing::recorded_store::{RecordedStore, bake};
 use testing::sample::sample;
 
-/// Without what differs with who runs the tests.
+/// Formats the output without values that depend on the user.
 fn transcript(recorded: &RecordedStore, commands: &[&[&str]]) -> String {
     let message = commands
         .iter()
@@ -158,11 +158,11 @@ async fn a_plan_knows_the_files_that_it_was_made_with() {
             &["pin", "quickstart:prod"],
             &["promote", "quickstart@1.0.2", "prod"],
             &plan,
-            // Another computer does not know them.
+            // Another host does not have these processes.
             &["gc", "--apply", "9", "--cache", "another"],
         ],
     );
-    // The files are read again: what they say now counts.
+    // `gc --apply` reads the files again.
     fs::write(recorded.path("in-use.txt"), "quickstart@1.0.1\n").unwrap();
     text += "\n";
     text += &transcript(&recorded, &[&["gc", "--apply", "9"]]);

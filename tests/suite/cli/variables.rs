@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// A project of three images: `app` with a secret and lists, `web` without either, and `nodes` with the shipped inputs.
+/// A project of three images: `app` with a secret and lists, `web` without either, and `nodes` with the
+/// inputs of the shipped provisioners.
 fn variables_project() -> tempfile::TempDir {
     let folder = project();
     let write = |image: &str, text: &str| {
@@ -30,7 +31,7 @@ fn variables_project() -> tempfile::TempDir {
     folder
 }
 
-/// Runs the binary with variables of the environment, and shows what came.
+/// Runs the binary with environment variables, and formats the output.
 fn transcript(folder: &Path, environment: &[(&str, &str)], arguments: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_vault-bake"))
         .args(arguments)
@@ -52,7 +53,7 @@ fn transcript(folder: &Path, environment: &[(&str, &str)], arguments: &[&str]) -
     )
 }
 
-/// Variables of the environment, and arguments.
+/// Environment variables and arguments.
 type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
 
 #[test]
@@ -107,7 +108,7 @@ fn variables_of_the_command_line_are_checked_where_they_are_given() {
         &["validate", "app", "--var", "users=[a,b]"],
         &["validate", "app", "--var", "user=a"],
         &["validate", "app", "--var", "USERS=a"],
-        // One that some of the images have is theirs; one that none has is an error of each.
+        // A variable that some images have applies to those. One that no image has is an error of each.
         &["validate", "--var", "users=a", "--var", "greeting=hi"],
         &["validate", "app", "web", "--var", "greting=hi"],
         &[

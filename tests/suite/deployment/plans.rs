@@ -1,10 +1,10 @@
-//! Plans whose images are not simply there: known later, elsewhere, deferred, or written by another shell.
+//! Plans whose images are unknown, elsewhere or deferred, or whose text has another encoding.
 
 use std::fs;
 
 use super::*;
 
-/// A resource that is created, with what of it is not known yet.
+/// A created resource, with its unknown values.
 fn made(kind: &str, after: Value, unknown: Value) -> Value {
     let mut change = change(&format!("{kind}.x"), kind, &Value::Null, &Value::Null);
     change["change"]["after"] = after;
@@ -13,7 +13,7 @@ fn made(kind: &str, after: Value, unknown: Value) -> Value {
     change
 }
 
-/// What `check-plan` says of a file, and how it ends, with and without `--lenient`.
+/// Formats output and exit status of `check-plan` for a file, with and without `--lenient`.
 fn both(recorded: &RecordedStore, file: &str) -> String {
     let text = recorded.transcript(&["check-plan", file]);
     let lenient = recorded.run(&["check-plan", file, "--lenient"], b"", true);
@@ -39,7 +39,7 @@ async fn plans_of_reports_are_refused_or_read() {
     settled().bind(|| insta::assert_snapshot!(transcripts.join("\n")));
 }
 
-/// Where an image id may be known only once the plan is applied: type, values, what is not known, the attribute that is named.
+/// Attributes whose image id may be unknown before the plan is applied: type, values, unknown values, name.
 fn places() -> Vec<(&'static str, Value, Value, &'static str)> {
     let none = || json!({});
     let id = |name: &str| json!({ name: true });
@@ -287,7 +287,7 @@ fn what_a_provider_computes_is_no_image() {
     }
 }
 
-/// Plans of all kinds, with what of each is worth a look.
+/// Plans of all kinds, each with a special case.
 fn plans() -> Vec<(&'static str, Value)> {
     let good = gallery("1.0.2");
     let later = || {

@@ -1,4 +1,4 @@
-//! The bill of materials: its bytes, and names that others can read.
+//! The bill of materials: its bytes, and names that other tools can parse.
 
 use proptest::prelude::*;
 use serde_json::Value;
@@ -26,7 +26,7 @@ fn the_same_facts_give_the_same_canonical_bytes() {
     list.reverse();
     list.push(list[0].clone());
     assert_eq!(sbom(&manifest, &list), bytes, "order and repetition");
-    // The manifest names the document, so the document may not know what the manifest says of it.
+    // The manifest names the document, so the document must not depend on the manifest.
     let named = Manifest {
         sbom: sample_with_everything().sbom,
         ..manifest.clone()
@@ -96,7 +96,7 @@ fn package(name: &str, version: &str, arch: &str, source: &str) -> Package {
     }
 }
 
-/// The purl of a package in an image with this manager and distribution.
+/// Returns the purl of a package with this manager and distribution.
 fn purl(manager: &str, os: (&str, &str), package: Package) -> String {
     let mut manifest = sample("1.2.3", "disk");
     manifest.packages.manager = manager.into();
@@ -163,7 +163,7 @@ pkg:rpm/rocky/bash@5.1.8-9.el9?arch=x86_64&distro=rocky-9.4&upstream=bash-5.1.8-
 "#);
 }
 
-/// What a purl says: its parts, decoded, as the standard has them parsed.
+/// Returns the parts of a purl, decoded by the standard.
 #[derive(Debug, PartialEq)]
 struct Parsed {
     kind: String,

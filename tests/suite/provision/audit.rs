@@ -1,4 +1,4 @@
-//! An audit over a real `sshd`, by a stand-in for Lynis that writes a report where it is told to.
+//! An audit over `sshd`, by a fake Lynis that writes a report.
 
 use std::fs;
 use std::path::Path;
@@ -19,7 +19,7 @@ END
 exit 78
 ";
 
-/// What comes of a stand-in that knows its report file as `$report`.
+/// Returns the result of a fake Lynis, whose script has the path of the report in `$report`.
 async fn audited(rest: &str) -> String {
     let (harness, session) = StepHarness::new(Vec::new(), Scrubber::default()).await;
     let lynis = stand_in(harness.folder.path(), rest);
@@ -39,7 +39,7 @@ async fn audited(rest: &str) -> String {
     }
 }
 
-/// A folder laid out as Debian's package is.
+/// Makes a folder with the layout of Debian's package.
 fn stand_in(folder: &Path, rest: &str) -> Lynis {
     let share = folder.join("share");
     fs::create_dir_all(share.join("include")).expect("a folder");

@@ -54,7 +54,7 @@ async fn all_checks_run_and_the_error_names_those_that_failed() {
             _ => None,
         })
         .collect();
-    // Two sessions make them, so the order is not always the same.
+    // Two sessions run the checks, so their order varies.
     transcripts.sort();
     insta::assert_snapshot!(transcripts.join("\n"), @r#"
     dies/check | oops

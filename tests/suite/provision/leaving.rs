@@ -1,10 +1,10 @@
-//! Machines that go away during a step, or right after it.
+//! VMs that end during a step, or right after it.
 
 use vault_bake::plan::StepKind;
 
 use super::*;
 
-/// What systemd prints of a machine: its normal target, and that of a shutdown.
+/// What systemd prints: the default target, and that of a shutdown.
 fn state(active: &str, entered: u64, job: &str, more: &str) -> String {
     format!(
         "Job={job}\nId=multi-user.target\nActiveState={active}\nActiveEnterTimestampMonotonic={entered}\n\n\

@@ -1,4 +1,4 @@
-//! Playbooks, run by a real `ansible-playbook`; where none is installed these tests say so and check nothing.
+//! Playbooks with `ansible-playbook`; skipped if it is not installed.
 
 use std::path::Path;
 

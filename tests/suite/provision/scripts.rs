@@ -1,4 +1,4 @@
-//! Which program runs a script.
+//! The interpreter of a script.
 
 use vault_bake::plan::{Interpreter, StepKind};
 
@@ -45,7 +45,7 @@ fn a_first_line_is_read_as_linux_reads_it() {
     assert!(read(b"#!/bin/\xff").starts_with("refused"));
 }
 
-/// What a script of this text says and how it ends.
+/// Returns output and exit of a script with this text.
 async fn run(text: &str) -> String {
     let own = step("own", StepKind::Shell, &[("script.sh", text)]);
     let (harness, session) = StepHarness::new(vec![own], Scrubber::default()).await;

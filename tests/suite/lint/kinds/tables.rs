@@ -121,7 +121,7 @@ fn modes_are_read_as_the_products_read_them() {
     ] {
         rows.push(vault_row(json!({ "plugin_file_permissions": mode }), found));
     }
-    // 438, 432 and 384 are 0666, 0660 and 0600 of a reader that takes the base from the zero.
+    // 438, 432 and 384 are 0666, 0660 and 0600 for a parser that treats a leading zero as octal.
     for (mode, open) in [
         (json!(666), true),
         (json!("666"), true),
