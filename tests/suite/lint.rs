@@ -254,7 +254,7 @@ fn a_definition_may_say_why() {
     let file = folder.path().join("open/image.toml");
     fs::create_dir(file.parent().unwrap()).unwrap();
     fs::write(file.with_file_name("open.hcl"), "ports { http = 8500 }\n").unwrap();
-    let judged = |allow: &str| {
+    let findings_with = |allow: &str| {
         let text = format!(
             "schema = 1\ndescription = \"an agent\"\nbase.qemu.kind = \"packages\"\nreleases.consul = \"1.21.5\"\n{allow}\n\
              [[step]]\nprovisioner = \"base\"\n[[step]]\nprovisioner = \"consul\"\n\
@@ -284,7 +284,7 @@ fn a_definition_may_say_why() {
         "[lint.allow]\n\"consul.http-port\" = \"\"",
         "[lint]\nallowed = {}",
     ]
-    .map(|allow| format!("{allow}\n    {:?}\n", judged(allow)));
+    .map(|allow| format!("{allow}\n    {:?}\n", findings_with(allow)));
     insta::assert_snapshot!("lint_allowed", printed.join(""));
 }
 

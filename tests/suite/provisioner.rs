@@ -1,4 +1,4 @@
-//! Provisioners: read from folders, refused where something is wrong.
+//! Provisioners: read from folders, and refused with their defects.
 
 use std::os::unix::fs::symlink;
 use std::path::Path;

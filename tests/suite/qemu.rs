@@ -1,4 +1,4 @@
-//! The QEMU builder without machines: command lines, keys, and bases that are refused.
+//! The QEMU builder without VMs: command lines, keys, and refused bases.
 
 mod documented;
 mod fake;
@@ -55,7 +55,7 @@ fn arguments(spec: &MachineSpec, accelerator: Accelerator) -> Arguments<'_> {
     }
 }
 
-/// One line an option.
+/// Formats one option per line.
 fn list_lines(list: &[String]) -> String {
     list.join(" ").replace(" -", "\n-")
 }
@@ -295,7 +295,7 @@ fn kvm_is_used_only_where_a_processor_virtualizes() {
 fn requirements_name_packages() {
     let lines: Vec<String> = requirements(&QemuOptions::new("cache"))
         .iter()
-        // Needed by users other than root only.
+        // Required only for users other than root.
         .filter(|one| !matches!(one.package, "uidmap" | "fakeroot"))
         .map(|one| format!("{} ({}): {}", one.program.display(), one.package, one.why))
         .collect();

@@ -1,4 +1,4 @@
-//! Resolving: every form, what it does with hostile values, and Terraform on the other end.
+//! `resolve`: every output form, hostile values, and Terraform as the consumer.
 
 mod terraform;
 
@@ -13,7 +13,7 @@ use vault_bake::store::DeployState;
 
 const FILE: &str = "vault-bake.pins.json";
 
-/// A store whose channel holds 1.0.0, pinned.
+/// Makes a store whose channel points to 1.0.0, pinned.
 async fn recorded() -> RecordedStore {
     let recorded = RecordedStore::new(crate::VAULT_BAKE);
     let store = recorded.store().await;
@@ -27,7 +27,7 @@ async fn recorded() -> RecordedStore {
     recorded
 }
 
-/// A form with an image id, and warnings, of the caller's.
+/// Formats an image with this id and these warnings.
 fn hostile(id: &str) -> Resolved {
     Resolved {
         name: "quickstart:prod".into(),
@@ -141,7 +141,7 @@ async fn a_store_is_asked_for_revocations_too() {
     let pushed = ["resolve", "quickstart:prod", "--allow-revoked", "--format"];
     transcripts.push(recorded.transcript(&[&pushed[..], &["plain"]].concat()));
     transcripts.push(recorded.transcript(&[&pushed[..], &["json", "--json"]].concat()));
-    // The file alone says the same as before: it cannot know.
+    // The file alone gives the same result as before: it cannot know.
     transcripts.push(recorded.transcript(&["resolve", "--pins", FILE, "quickstart:prod"]));
     settled().bind(|| insta::assert_snapshot!(transcripts.join("\n")));
 }
@@ -216,7 +216,7 @@ async fn an_image_with_several_outputs_is_not_guessed_at() {
     assert_eq!(file.pin("quickstart:prod").unwrap().outputs, outputs);
 }
 
-/// Values that would be more than a value where somebody forgot to quote them.
+/// Values that would be more than a value if a script forgot to quote them.
 const HOSTILE: [&str; 16] = [
     "it's",
     "a\"b",
@@ -284,7 +284,7 @@ fn line_forms_hold_a_value_as_it_is_or_refuse_it() {
     insta::assert_snapshot!(lines.join("\n"));
 }
 
-/// Reads lines as the runner of workflows does: `name=value`, or `name<<END` and lines up to `END`.
+/// Parses lines as the GitHub runner does: `name=value`, or `name<<END` and lines up to `END`.
 fn github(text: &str) -> std::collections::BTreeMap<String, String> {
     let mut read = std::collections::BTreeMap::new();
     let mut lines = text.lines();
@@ -321,7 +321,7 @@ fn warnings_of_any_text_stay_within_their_output() {
 #[test]
 #[expect(
     clippy::disallowed_methods,
-    reason = "a real shell reads what is made for it"
+    reason = "a shell reads the output"
 )]
 fn a_shell_reads_values_and_runs_nothing() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,8 +1,8 @@
-//! Signatures: what is signed, what is refused, and what other tools say of it.
+//! Signatures: signed content, refusals, and comparison with openssl.
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "openssl is asked as a person would ask it"
+    reason = "the test starts openssl as users do"
 )]
 
 use std::fs::{self, Permissions};
@@ -34,7 +34,7 @@ async fn signed(payload: &[u8], signers: &[Signer]) -> Envelope {
     .unwrap()
 }
 
-/// Runs openssl in `folder`; what it printed, and whether it was content.
+/// Runs openssl in `folder`. Returns its success and its output.
 fn openssl(folder: &Path, arguments: &[&str]) -> (bool, String) {
     let output = Command::new("openssl")
         .args(arguments)
@@ -71,7 +71,7 @@ fn p256(folder: &Path) -> SigningKey {
 
 #[test]
 fn the_encoding_is_that_of_the_format() {
-    // The example of the format's own description.
+    // The example of the DSSE specification.
     let bytes = pre_authentication_encoding("http://example.com/HelloWorld", b"hello world");
     assert_eq!(
         bytes,
@@ -289,7 +289,7 @@ fn key_files_are_read_with_care() {
     })
     .to_vec();
     insta::assert_snapshot!(lines.join("\n"));
-    // What openssl says of a key is what we say of it.
+    // openssl prints the same fields of a key.
     let pem = fs::read(at.join("public")).unwrap();
     let public = PublicKey::from_pem("public", &pem).unwrap();
     assert_eq!(public.to_pem().as_bytes(), pem);
@@ -315,7 +315,7 @@ async fn a_program_may_sign() {
     let envelope = signed(b"{}", &[command(&openssl)]).await;
     assert_eq!(envelope.signers(&trust).unwrap().len(), 1);
 
-    // A service may give the two numbers of the signature one after the other.
+    // A service may return the two numbers of the signature one after the other.
     let der = STANDARD.encode(&envelope.signatures[0].bytes);
     let plain = format!(
         "import base64\nd=base64.b64decode('{der}')\nn=d[3]\nr=d[4:4+n]\ns=d[6+n:]\n\
@@ -353,7 +353,7 @@ async fn a_program_may_sign() {
 
 #[test]
 fn keys_of_small_order_are_refused() {
-    // The neutral element: a signature by it could be made to hold for anything.
+    // The neutral element: signatures of it verify for any content.
     let mut der = b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00\x01".to_vec();
     der.extend([0; 31]);
     let pem = format!(

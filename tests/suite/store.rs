@@ -1,6 +1,6 @@
-//! The store: what is kept, who wins, what is noticed.
+//! The store: kept records, concurrent writers, and detection of changes.
 
-#![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+#![expect(clippy::unwrap_used, reason = "a test whose preparation fails has failed")]
 
 mod address;
 mod by_hand;
@@ -45,7 +45,7 @@ async fn store(root: &Path) -> Store<Dir> {
         .signing(vec![signer(1)], Interrupt::default())
 }
 
-/// Puts the disk, the package list and the manifest of a bake into the store.
+/// Puts the disk, the package list and the manifest of a build into the store.
 async fn put(store: &Store<Dir>, version: &str, disk: &str) -> Result<Digest, StoreError> {
     put_as(store, &sample(version, disk), disk).await
 }
@@ -67,7 +67,7 @@ fn test_record(manifest: Digest, passed: bool) -> TestRecord {
     sample::test_record(manifest, now(), passed)
 }
 
-/// All files below `root`, without what is on its way.
+/// Returns all files below `root`, without temporary ones.
 fn files(root: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut folders = vec![root.to_owned()];
@@ -182,7 +182,7 @@ async fn golden_entries() {
         printed.push(envelope.to_string());
     }
     let mut settings = insta::Settings::clone_current();
-    // Ids are random, and so is what is made of them.
+    // Ids are random, and so are digests that contain them.
     settings.add_filter(r#""(id|prev|sig)":"[^"]*""#, r#""$1":"…""#);
     settings.bind(|| insta::assert_snapshot!("golden_entries", printed.join("\n")));
 }
@@ -204,7 +204,7 @@ async fn doing_it_again_is_no_error_and_leaves_no_trace() {
         .await
         .unwrap();
     assert_eq!(files(&root), before);
-    // A writer that was told of a failure after its event had become durable tries again with the same id.
+    // A writer that got an error after its event had become durable tries again with the same id.
     let manifest = sample("1.0.1", "disk");
     let digest = store.put_object(&manifest.to_bytes()).await.unwrap();
     let body = Body::ManifestPut(ManifestPut::of(&manifest, digest, digest));
@@ -288,7 +288,7 @@ async fn the_next_version_is_above_all_that_were_taken() {
     );
 }
 
-/// Appends an entry as somebody with the key number `key` would who keeps to no rule.
+/// Appends an entry as a holder of key number `key` who ignores the rules.
 async fn append_as(
     key: u8,
     store: &Store<Dir>,

@@ -1,8 +1,8 @@
-//! Text from machines, files and servers, as a terminal gets it.
+//! Text from VMs, files and servers on a terminal.
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "the binary is used as a person does, from outside"
+    reason = "these tests start the binary, as users do"
 )]
 
 use std::fs;
@@ -45,7 +45,7 @@ proptest! {
     }
 }
 
-/// Names and content that belong to others, on every way to a terminal.
+/// Names and content from outside, on every way to a terminal.
 #[test]
 fn what_others_write_reaches_no_terminal_raw() {
     let folder = tempfile::tempdir().unwrap();

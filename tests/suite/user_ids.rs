@@ -1,8 +1,8 @@
-//! What a user other than root lacks to make native bases, by the content of the system's files.
+//! Requirements for bases from packages without root, by the content of system files.
 
 use vault_bake::builder::qemu::UserIds;
 
-/// A user with all that is needed.
+/// A user with all requirements.
 fn user() -> UserIds {
     UserIds {
         uid: 1000,

@@ -211,7 +211,7 @@ fn an_unreadable_file_of_an_image_is_refused_or_allowed() {
     )
     .unwrap();
     fs::write(file.with_file_name("latin.hcl"), b"ui = true\n# \xe9\n").unwrap();
-    let lint = |name: &str, allow: &str| {
+    let lint_file = |name: &str, allow: &str| {
         let text = format!(
             "schema = 1\ndescription = \"a server\"\nbase.qemu.kind = \"packages\"\n{allow}\n\
              [[step]]\nname = \"server\"\nfile = \"{name}\"\ndestination = \"/etc/vault.d/{name}\"\n[[step]]\nprovisioner = \"seal\"\n"
@@ -231,10 +231,10 @@ fn an_unreadable_file_of_an_image_is_refused_or_allowed() {
     let allow = "[lint.allow]\n\"vault.unreadable\" = \"the node fills it in\"";
     let other = "[lint.allow]\n\"consul.unreadable\" = \"the node fills it in\"";
     let printed = [
-        judged("vault.hcl", ""),
-        judged("latin.hcl", ""),
-        judged("vault.hcl", other),
-        judged("vault.hcl", allow),
+        lint_file("vault.hcl", ""),
+        lint_file("latin.hcl", ""),
+        lint_file("vault.hcl", other),
+        lint_file("vault.hcl", allow),
     ];
     insta::assert_snapshot!("lint_unreadable_image", printed.join("\n"));
 }

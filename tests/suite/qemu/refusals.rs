@@ -1,4 +1,4 @@
-//! Bases and images that are refused, and what the refusal says.
+//! Refused bases and images, and their errors.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ use vault_bake::plan::PlannedBase;
 use vault_bake::teardown::Teardown;
 use vault_bake::wait::Interrupt;
 
-/// A builder and a run in a folder of their own.
+/// A builder and a run in their own folder.
 struct BaseHarness {
     folder: tempfile::TempDir,
     qemu: Qemu,
@@ -174,7 +174,7 @@ async fn a_build_that_waits_for_another_one_has_a_note_and_can_be_interrupted() 
     other.lock().expect("it is free");
     let interrupt = Interrupt::default();
     let raise = interrupt.clone();
-    // Being told of the wait is what makes this user stop it.
+    // The note about the wait makes this user interrupt it.
     let events = Events::new(move |event: &Event| {
         if matches!(event, Event::Note { message } if message.contains("another bake")) {
             raise.raise();

@@ -1,4 +1,4 @@
-//! Starts that fail: what an earlier one left is in the way of no later one, and what ended a machine is told apart.
+//! Failing starts: leftovers of one do not affect the next, and the causes of ends are distinguished.
 
 use std::fs;
 use std::os::unix::net::UnixListener;
@@ -20,7 +20,7 @@ const RUNS: Start = Start::Run(Run {
     ends: "",
 });
 
-/// A QEMU that runs, but for what `change` does to it.
+/// A QEMU that runs, changed by `change`.
 fn runs(change: impl FnOnce(&mut Run)) -> Start {
     let mut run = Run {
         status: "paused",
@@ -30,7 +30,7 @@ fn runs(change: impl FnOnce(&mut Run)) -> Start {
     Start::Run(run)
 }
 
-/// Every file, folder and socket that any start of a machine makes.
+/// Every file, folder and socket that a start of a VM can make.
 fn leave_everything(lab: &Lab, role: &str) {
     let work = lab.teardown.work();
     let files = [
@@ -132,7 +132,7 @@ async fn wherever_a_resume_fails_the_machine_boots_from_scratch() {
             "memory",
             runs(|run| run.refuses = "query-version"),
         ),
-        // Its socket for memory is not there.
+        // Its socket for memory does not exist.
         ("No such file", "memory", runs(|run| run.keys = true)),
         ("its memory is not what it was", "another", runs(all)),
         (
@@ -159,7 +159,7 @@ async fn wherever_a_resume_fails_the_machine_boots_from_scratch() {
                 run.refuses = "cont";
             }),
         ),
-        // The port for keys is not there.
+        // The port for keys does not exist.
         ("No such file", "memory", runs(|run| run.memory = true)),
         (
             "machine build: ",
@@ -174,7 +174,7 @@ async fn wherever_a_resume_fails_the_machine_boots_from_scratch() {
         for (why, memory, first) in &cases {
             let mut lab = Lab::new(firmware, AccessBy::Credentials);
             lab.put_snapshot(memory);
-            // The next start makes a new snapshot, which fails as well.
+            // The next start saves a new snapshot, which fails too.
             let starts = [*first, Start::Abort, RUNS];
             let booted = lab.boot(&starts, "build", false).await;
             let mut machine = booted.unwrap_or_else(|error| panic!("{why}: {error}"));
@@ -199,7 +199,7 @@ async fn wherever_a_resume_fails_the_machine_boots_from_scratch() {
     }
 }
 
-/// A program that is not there is missing in every way to start: it is told once, and a snapshot is not lost by it.
+/// A missing program fails every way to start. It is reported once, and no snapshot is lost.
 #[tokio::test]
 async fn a_missing_qemu_is_told_as_such_and_costs_no_snapshot() {
     if skipped() {
@@ -221,7 +221,7 @@ async fn a_missing_qemu_is_told_as_such_and_costs_no_snapshot() {
     }
 }
 
-/// A second start after the platform ended the first one uses nothing that may have been the cause.
+/// A second start after a failure of the platform uses nothing that may have been the cause.
 #[tokio::test]
 async fn a_second_start_uses_no_snapshot() {
     let mut lab = Lab::new(Firmware::Bios, AccessBy::Credentials);
@@ -232,7 +232,7 @@ async fn a_second_start_uses_no_snapshot() {
     assert_eq!(lab.snapshots().len(), 3, "it is there for the next one");
 }
 
-/// The disk of a snapshot has the size that it had, so a larger one does not resume from it.
+/// A snapshot's disk keeps its size, so a VM with a larger disk does not resume from it.
 #[tokio::test]
 async fn a_build_vm_with_another_disk_size_uses_no_snapshot() {
     if skipped() {
@@ -267,7 +267,7 @@ async fn what_ended_a_machine_that_ran_is_told_apart() {
         ("exit 0", "guest-shutdown", EndedBy::GuestShutdown),
         ("exit 0", "guest-reset", EndedBy::GuestReset),
         ("exit 0", "guest-panic", EndedBy::GuestPanic),
-        // What the guest did first counts.
+        // The first event counts: what the VM did.
         ("kill -ABRT $$", "guest-panic", EndedBy::GuestPanic),
     ];
     for (ends, says, expected) in cases {

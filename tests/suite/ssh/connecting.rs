@@ -32,7 +32,7 @@ async fn try_at(address: SocketAddr, keys: &Keys, timeout: Duration) -> Result<S
         .await
 }
 
-/// The error without the parts that differ from run to run.
+/// Formats the error without parts that differ between runs.
 fn words(error: &SshError, address: SocketAddr) -> String {
     let user = endpoint(address).user;
     error

@@ -10,7 +10,7 @@ use vault_bake::wait::Interrupt;
 
 use super::{Heard, session};
 
-/// Bytes that do not compress.
+/// Returns bytes that do not compress.
 fn noise(size_bytes: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let word = |_| {

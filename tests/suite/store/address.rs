@@ -1,4 +1,4 @@
-//! Addresses of containers: which are accepted, and that a credential in one is never repeated.
+//! Addresses of containers: accepted ones, and credentials in them, which are never printed.
 
 use vault_bake::azure::{AzureTransport, CredentialSource};
 use vault_bake::secret::Secret;

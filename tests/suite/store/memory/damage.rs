@@ -1,8 +1,8 @@
-//! Whatever happens to what is remembered: it is made anew, and what the store says is what counts.
+//! Damage of the local cache: it is rebuilt, and the content of the store counts.
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "the binary is used as a person does, from outside"
+    reason = "these tests start the binary, as users do"
 )]
 
 use std::fs::{self, Permissions};
@@ -20,7 +20,7 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
-/// The file with its foot made whole again after `change`.
+/// Rewrites the footer of the file after `change`.
 fn sealed(bytes: &[u8], change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     change(&mut bytes);
@@ -154,7 +154,7 @@ async fn several_may_remember_at_once() {
                 let store = remembering(&backend, &memory).await;
                 assert_eq!(store.history().await.unwrap().recorded().len(), 40);
                 if round % 2 == 0 {
-                    // Another may have done the same just before.
+                    // Another process may have done the same just before.
                     let _ = fs::remove_file(memory.join(store.origin().hex()).join("history"));
                 }
             }
@@ -203,6 +203,6 @@ async fn the_binary_remembers_in_the_users_cache_and_says_what_went_back() {
         error.contains("is older than what was seen of it here before: its entry 2 is gone"),
         "{error}"
     );
-    // It believes nothing but the store, in which all is as it was stored.
+    // `verify` uses only the store, which is unchanged.
     assert_eq!(run("verify").0, Some(0));
 }
