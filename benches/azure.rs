@@ -1,15 +1,16 @@
-//! How long a bake on Azure keeps its user waiting beside provisioning, against Packer's documented order: both on the same
-//! simulated subscription, with the same modelled latencies, in one run. **Simulated**: no figure here is one of Azure's.
-//!
-//! `make bench`. Packer's order is that of its plugin `azure-arm` (`builder/azure/arm/builder.go`, version 2): group,
-//! deployment (its parts as they depend on each other), SSH, steps, deallocate, generalize, image; then machine, interface,
-//! network parts, disk and group are deleted one after the other, and only then is the artifact there. Its client looks at an
-//! operation every 10 s, as `go-azure-sdk` does where it is told nothing else. What is left out of it (validation of the
-//! template, reads of what is known, deletion of the deployment) would only make it slower.
+//! Compares a build on Azure with Packer's order of requests, without the steps (`make bench`).
+//! Both run on the same simulated subscription with the same latencies. **Simulated**: no figure is from Azure.
+//! Prints seconds and ratios.
+
+// Packer's order is that of its plugin `azure-arm` (`builder/azure/arm/builder.go`, version 2):
+// group, deployment, SSH, steps, deallocate, generalize, image. It then deletes VM, interface,
+// network, disk and group one after the other, and reports the artifact after that.
+// Its client polls an operation every 10 s, the default of `go-azure-sdk`. The simulation omits
+// template validation, some reads, and the deletion of the deployment: Packer would be slower.
 
 #![expect(
     clippy::print_stdout,
-    reason = "a program of its own, not part of the library"
+    reason = "a separate program, not part of the library"
 )]
 
 use std::sync::{Arc, Mutex};
@@ -22,43 +23,43 @@ use testing::azure::harness::AzureHarness;
 use testing::plan::provisioner;
 use vault_bake::event::{Event, Stage};
 
-/// A modelled second takes so long.
+/// Real seconds for each simulated second.
 const SCALE: f64 = 0.05;
-/// How long a machine takes from its request to SSH, modelled.
+/// Simulated seconds from the request for a VM to SSH.
 const BOOT_S: f64 = 20.0;
-/// How long the steps take, modelled: the same for both, and not counted.
+/// Simulated seconds of the steps: the same for both, and not counted.
 const STEPS_S: f64 = 120.0;
-/// How often Packer's client looks, modelled.
-const LOOK_S: f64 = 10.0;
+/// Simulated seconds between two polls of Packer's client.
+const POLL_S: f64 = 10.0;
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
     runtime.expect("a runtime").block_on(async {
-        let (recorded, gone) = ours().await;
-        let packer = packer().await;
-        println!("simulated, with modelled latencies: seconds beside provisioning");
+        let (recorded, removed) = time_vault_bake().await;
+        let packer = time_packer().await;
+        println!("simulated latencies: seconds without the steps");
         println!("{:<44}{:>8}{:>10}", "", "seconds", "ratio");
         println!(
             "{:<44}{packer:>8.0}{:>10}",
-            "Packer's order, until there is an artifact", 1
+            "Packer's order, until the artifact exists", 1
         );
         for (what, seconds) in [
             ("vault-bake, until the image is recorded", recorded),
-            ("vault-bake, until nothing else is left", gone),
+            ("vault-bake, until all else is removed", removed),
         ] {
             println!("{what:<44}{seconds:>8.0}{:>10.2}", seconds / packer);
         }
     });
 }
 
-fn modelled(real: Duration) -> f64 {
+fn simulated_s(real: Duration) -> f64 {
     real.as_secs_f64() / SCALE
 }
 
-fn real(modelled_s: f64) -> Duration {
-    Duration::from_secs_f64(modelled_s * SCALE)
+fn real_time(simulated_s: f64) -> Duration {
+    Duration::from_secs_f64(simulated_s * SCALE)
 }
 
 fn config() -> Config {
@@ -69,19 +70,19 @@ fn config() -> Config {
     }
 }
 
-/// Until the record is written, and until all else is gone; without the steps.
-async fn ours() -> (f64, f64) {
+/// Returns the seconds until the manifest is recorded, and until all else is removed.
+async fn time_vault_bake() -> (f64, f64) {
     let mut azure = AzureHarness::new(config());
     azure.pace = SCALE;
     azure.request_timeout = Duration::from_secs(10);
     azure.harness.test = false;
-    let sleep = |modelled_s: f64| format!("sleep {}\n", modelled_s * SCALE);
-    // The guest answers at once, so its boot is part of the first step, and counted.
+    let sleep = |simulated_s: f64| format!("sleep {}\n", simulated_s * SCALE);
+    // The simulated VM answers at once, so the first step contains the boot, which counts.
     let steps = sleep(BOOT_S + STEPS_S);
-    let check = "echo 'ok 1 - app.works: it holds'\necho 1..1\n";
+    let check = "echo 'ok 1 - app.works: it works'\necho 1..1\n";
     azure.harness.plan.steps[0] = provisioner("app", &steps, Some(check));
     let recorded = Arc::new(Mutex::new(None));
-    let seen = Arc::clone(&recorded);
+    let recorded_at = Arc::clone(&recorded);
     let began = Instant::now();
     let baked = azure.bake(move |event| {
         if matches!(
@@ -91,19 +92,22 @@ async fn ours() -> (f64, f64) {
                 ..
             }
         ) {
-            *seen.lock().expect("nobody panicked") = Some(began.elapsed());
+            *recorded_at.lock().expect("no panic") = Some(began.elapsed());
         }
     });
     let baked = baked.await.unwrap_or_else(|failed| panic!("{failed}"));
-    let gone = began.elapsed();
+    let removed = began.elapsed();
     assert!(baked.leaks.is_empty(), "{:?}", baked.leaks);
     azure.well();
-    let recorded = recorded.lock().expect("nobody panicked").expect("a record");
-    (modelled(recorded) - STEPS_S, modelled(gone) - STEPS_S)
+    let recorded = recorded.lock().expect("no panic").expect("a record");
+    (
+        simulated_s(recorded) - STEPS_S,
+        simulated_s(removed) - STEPS_S,
+    )
 }
 
-/// Until there is an artifact, without the steps.
-async fn packer() -> f64 {
+/// Returns the seconds until Packer has an artifact, without the steps.
+async fn time_packer() -> f64 {
     let arm = &RawClient::start(config()).await;
     let began = Instant::now();
     for path in ["S/resourcegroups/rg", IMAGE] {
@@ -112,48 +116,41 @@ async fn packer() -> f64 {
     }
     arm.put("S/resourcegroups/rg", RESOURCES, &bodies::group())
         .await;
-    looked(async {
+    poll_until_done(async {
         let (nsg, vnet, pip) = (bodies::nsg(), bodies::vnet(arm), bodies::pip());
         let network = async {
-            done(arm, "PUT", NSG, NETWORK, Some(&nsg)).await;
-            done(arm, "PUT", VNET, NETWORK, Some(&vnet)).await;
+            run(arm, "PUT", NSG, NETWORK, Some(&nsg)).await;
+            run(arm, "PUT", VNET, NETWORK, Some(&vnet)).await;
         };
-        tokio::join!(network, done(arm, "PUT", PIP, NETWORK, Some(&pip)));
-        done(arm, "PUT", NIC, NETWORK, Some(&bodies::nic(arm))).await;
-        done(arm, "PUT", VM, COMPUTE, Some(&bodies::vm(arm))).await;
+        tokio::join!(network, run(arm, "PUT", PIP, NETWORK, Some(&pip)));
+        run(arm, "PUT", NIC, NETWORK, Some(&bodies::nic(arm))).await;
+        run(arm, "PUT", VM, COMPUTE, Some(&bodies::vm(arm))).await;
     })
     .await;
     for (path, version) in [(PIP, NETWORK), (VM, COMPUTE), (VM, COMPUTE)] {
         arm.get(path, version).await;
     }
-    // By the end of the deployment the machine has booted.
-    looked(done(
-        arm,
-        "POST",
-        &format!("{VM}/deallocate"),
-        COMPUTE,
-        None,
-    ))
-    .await;
+    // The VM has booted when the deployment ends.
+    poll_until_done(run(arm, "POST", &format!("{VM}/deallocate"), COMPUTE, None)).await;
     arm.send("POST", &format!("{VM}/generalize"), COMPUTE, None)
         .await;
-    looked(done(arm, "PUT", IMAGE, COMPUTE, Some(&bodies::image(arm)))).await;
-    // Its machine does not say that disk and interface go with it; here they do, which spares it two operations.
-    looked(done(arm, "DELETE", VM, COMPUTE, None)).await;
-    looked(async {
+    poll_until_done(run(arm, "PUT", IMAGE, COMPUTE, Some(&bodies::image(arm)))).await;
+    // Here the VM's disk and interface are deleted with it. Packer needs two more operations.
+    poll_until_done(run(arm, "DELETE", VM, COMPUTE, None)).await;
+    poll_until_done(async {
         tokio::join!(
-            done(arm, "DELETE", VNET, NETWORK, None),
-            done(arm, "DELETE", PIP, NETWORK, None)
+            run(arm, "DELETE", VNET, NETWORK, None),
+            run(arm, "DELETE", PIP, NETWORK, None)
         );
-        done(arm, "DELETE", NSG, NETWORK, None).await;
+        run(arm, "DELETE", NSG, NETWORK, None).await;
     })
     .await;
     arm.get("G/Microsoft.Compute/disks/vm-os", DISKS).await;
-    looked(done(arm, "DELETE", "S/resourcegroups/rg", RESOURCES, None)).await;
-    modelled(began.elapsed())
+    poll_until_done(run(arm, "DELETE", "S/resourcegroups/rg", RESOURCES, None)).await;
+    simulated_s(began.elapsed())
 }
 
-async fn done(
+async fn run(
     arm: &RawClient,
     method: &str,
     path: &str,
@@ -167,13 +164,13 @@ async fn done(
     );
 }
 
-/// The end is seen by the look that comes next.
-async fn looked(work: impl Future<Output = ()>) {
+/// Waits for the work, and then until the next poll, which sees its end.
+async fn poll_until_done(work: impl Future<Output = ()>) {
     let began = Instant::now();
     work.await;
-    let looks = (began.elapsed().as_secs_f64() / real(LOOK_S).as_secs_f64())
+    let polls = (began.elapsed().as_secs_f64() / real_time(POLL_S).as_secs_f64())
         .ceil()
         .max(1.0);
-    let seen = began + real(LOOK_S * looks);
-    tokio::time::sleep_until(seen.into()).await;
+    let next_poll = began + real_time(POLL_S * polls);
+    tokio::time::sleep_until(next_poll.into()).await;
 }

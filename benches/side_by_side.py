@@ -1,12 +1,16 @@
 #!/usr/bin/env python3
-"""Bakes the same image with vault-bake and with Packer, one after the other in turn, beside the floor of both.
+"""Builds the same image in turn with vault-bake, with Packer, and with the minimum of both.
 
-In: a built vault-bake, Packer, and where releases come from (environment). Out: a table on standard output, the same as
-`figures.json`, and a chart as `stages.svg`, all in the folder that is the first argument. BENCH_RUNS is how often each is
-timed (3); BENCH_CASES are which (ready,installing); BENCH_NEXT_VAULT is the version of Vault that a warm bake has
-instead, with the layers of a cold one there; cold ones use none. Machines of vault-bake resume from where the first one was suspended, as they
-do from the second bake of a base or a layer on; what the first one took, and one that boots, is timed once beside them. Packer is tuned: no wait
-for a boot prompt, no VNC, its machine as ours, an overlay instead of a copy, zstd in the end. What both do in the guest are the same scripts with the same environment; the trees that come out are compared.
+Takes a release build of vault-bake, Packer, and the source of releases from the environment. Prints a table, and writes
+`figures.json` and `stages.svg` to the folder in the first argument.
+
+- BENCH_RUNS: runs of each (3).
+- BENCH_CASES: the cases (ready,installing).
+- BENCH_NEXT_VAULT: the Vault version of a warm build, which uses the layer cache of a cold one. Cold builds use none.
+
+Build VMs resume from a VM snapshot, as from the second build of a base on. The first build, and one that boots, are timed
+once. Packer is tuned: no wait for a boot prompt, no VNC, the same VM, an overlay instead of a copy, zstd at the end. Both
+run the same scripts with the same environment; the files of both images are compared.
 """
 
 import base64
@@ -35,7 +39,7 @@ MACHINE = ["-machine", "q35,graphics=off", "-accel", "tcg,thread=multi,tb-size=5
 CONVERT = ["qemu-img", "convert", "-O", "qcow2", "-W", "-m", "16", "-c", "-o", "compression_type=zstd"]
 PACKAGES = ["jq", "nftables", "openssl", "python3", "systemd-timesyncd"]
 
-# What two bakes of the same never share, whoever bakes: ids of runs, caches by time, and what dpkg notes as it goes.
+# Files that differ between any two builds: ids of runs, caches, and logs of dpkg.
 DIFFERS = re.compile(
     r"^/(etc/vault-bake/release\.json|etc/\.updated|var/\.updated|var/log/.*|var/lib/dpkg/.*|var/cache/.*|var/lib/apt/.*"
     r"|var/lib/systemd/.*|etc/ld\.so\.cache|lost\+found|boot/grub/grubenv)$"
@@ -43,7 +47,7 @@ DIFFERS = re.compile(
 
 
 def definition(case):
-    """The quickstart, with its packages in the base, or installed in the machine."""
+    """Returns the quickstart's definition, with its packages in the base or installed in the build VM."""
     text = (ROOT / "images/quickstart/image.toml").read_text()
     if case == "installing":
         listed = json.dumps(PACKAGES)
@@ -55,11 +59,11 @@ def definition(case):
 
 
 class Watched:
-    """A program, timed, with what its processes take beside QEMU's."""
+    """Runs a program; measures its time, and the peak memory of its processes without QEMU."""
 
     def __init__(self, arguments, **options):
         began = time.monotonic()
-        # A group of its own, so that all of it ends where this does.
+        # Its own session, so that it ends as a whole.
         self.process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, text=True, **options)
         self.lines, self.peak_kib, self.running = [], 0, True
         sampler = threading.Thread(target=self.sample)
@@ -92,23 +96,23 @@ class Watched:
 
 
 def bake(case, number, *more):
-    """A cold bake: every step is done."""
+    """Runs a cold build: every step runs."""
     return timed(case, number, ["--no-cache", *more] + common(case), dict(os.environ))
 
 
 def warm(case, number):
-    """The same with another version of Vault alone, from the layers that the first cold bake left, and from no others."""
+    """Runs a build with only another Vault version, with the layer cache of the first cold build."""
     env = dict(os.environ, VB_VAR_vault_version=NEXT_VAULT)
     lock = ["--project", str(OUT), "--cache", str(CACHE), "--lock-file", str(OUT / f"{case}-next.lock")]
     subprocess.run([str(BAKE), "lock", case, "--builder", "qemu"] + lock, check=True, stdout=subprocess.DEVNULL, env=env)
     layers = CACHE / "layers"
     shutil.rmtree(layers, ignore_errors=True)
-    # As they were to the nanosecond: a layer that was touched would be read through.
+    # Keeps modification times: a newer cache entry would be hashed again.
     shutil.copytree(OUT / f"layers-{case}", layers)
     run, stages, _, store = timed(case, f"{number}-warm", lock, env)
-    said = [json.loads(line) for _, line in run.lines if '"step-started"' in line]
+    started = [json.loads(line) for _, line in run.lines if '"step-started"' in line]
     shutil.rmtree(store)
-    return run, stages, [one["step"].split("/")[0] for one in said]
+    return run, stages, [event["step"].split("/")[0] for event in started]
 
 
 def timed(case, name, more, env):
@@ -129,7 +133,7 @@ def common(case):
 
 
 def environment(step, checks, phase):
-    """What a script of a step sees, as vault-bake gives it."""
+    """Returns the environment that vault-bake gives a script."""
     values = {
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive",
         "VB_PHASE": phase, "VB_LIB": "/dev/shm/work/lib.sh", "VB_RELEASES": "/dev/shm/work/releases", "VB_IMAGE": checks["image"], "VB_RUN": "bench",
@@ -241,7 +245,7 @@ def packer(case, folder, base):
 
 
 def floor(folder, base):
-    """Boot to ssh, a raw upload, power-off, one copy: what no tool can go below on this machine, with the kernel started at once."""
+    """Boots to ssh with a direct kernel start, uploads raw data, powers off and copies: the minimum for any tool."""
     overlay, result = folder / "floor.overlay", folder / "floor.qcow2"
     for path in (overlay, result):
         path.unlink(missing_ok=True)
@@ -262,7 +266,7 @@ def floor(folder, base):
     try:
         while subprocess.run(ssh + ["true"], stderr=subprocess.DEVNULL).returncode != 0:
             if time.monotonic() - began > 300 or process.poll() is not None:
-                sys.exit("the floor's machine does not answer")
+                sys.exit("cannot connect to the VM of the minimum")
             time.sleep(0.1)
         booted = time.monotonic()
         with open(folder / "payload.tar", "rb") as content:
@@ -288,7 +292,7 @@ def free_port():
 
 
 def tree(image, folder):
-    """Every file of an image's root file system, with what it is: read without mounting it."""
+    """Returns type or digest of every file in an image's root file system, without mounting it."""
     raw, out = folder / "tree.raw", folder / "tree"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
@@ -327,7 +331,7 @@ COLOURS = {"fetch": "#bbbbbb", "base": "#bbbbbb", "boot": "#4477aa", "upload": "
 
 
 def chart(bars):
-    """A bar for each, a colour for each stage, seconds below."""
+    """Draws a bar for each tool and case, with a colour for each stage."""
     longest = max(sum(stages.values()) for _, stages in bars)
     scale, left, height = 620 / longest, 190, 34
     lines = [f'<svg xmlns="http://www.w3.org/2000/svg" width="840" height="{len(bars) * height + 66}" font-family="sans-serif" font-size="13">']
@@ -350,14 +354,14 @@ def chart(bars):
 
 def main():
     figures, bars = {"runs": RUNS, "packer": subprocess.run(["packer", "--version"], capture_output=True, text=True).stdout.strip()}, []
-    # The first of each kind is timed, too.
+    # The first build of each case is timed too.
     shutil.rmtree(CACHE / "suspended", ignore_errors=True)
     for case in CASES:
         image = OUT / "images" / case
         image.mkdir(parents=True, exist_ok=True)
         (image / "image.toml").write_text(definition(case))
         subprocess.run([str(BAKE), "lock", case, "--builder", "qemu"] + common(case), check=True, stdout=subprocess.DEVNULL)
-        # Makes the base, fetches the releases, which both then have, and leaves a suspended machine.
+        # Makes the base and the VM snapshot, and downloads the releases for both tools.
         run, stages, artifact, store = bake(case, 0)
         once = {"first": run.wall - stages.get("base", 0.0)}
         shutil.rmtree(OUT / f"layers-{case}", ignore_errors=True)
@@ -407,7 +411,7 @@ def main():
                 "ratio": statistics.median(run.wall for run, _ in warms) / wall[1], "stages_s": medians([stages for _, stages in warms]),
             }
             bars.insert(-2, (f"vault-bake, {case}, warm", figures[case]["warm"]["stages_s"]))
-        # What is known is kept, whatever comes next.
+        # Writes figures after each case, in case the next one fails.
         (OUT / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
         (OUT / "stages.svg").write_text(chart(bars))
     report(figures)
@@ -416,8 +420,8 @@ def main():
 def report(figures):
     for case in CASES:
         one = figures[case]
-        print(f"\n{case}: packages {'in the base' if case == 'ready' else 'installed in the machine'}, {figures['runs']} runs each, medians")
-        print(f"  {'':<12}{'vault-bake':>12}{'packer ' + figures['packer']:>14}{'floor':>10}")
+        print(f"\n{case}: packages {'in the base' if case == 'ready' else 'installed in the build VM'}, {figures['runs']} runs each, medians")
+        print(f"  {'':<12}{'vault-bake':>12}{'packer ' + figures['packer']:>14}{'minimum':>10}")
         names = dict.fromkeys(name for who in one["stages_s"].values() for name in who)
         for name in names:
             cells = [one["stages_s"][who].get(name) for who in ("vault-bake", "packer", "floor")]
@@ -430,9 +434,9 @@ def report(figures):
             cells = "  ".join(f"{name} {seconds:.1f}" for name, seconds in one["warm"]["stages_s"].items())
             print(f"  warm, another Vault: {one['warm']['wall_s']:.1f} s ({cells})   ratio {one['warm']['ratio']:.2f}")
         print("  once: " + ", ".join(f"{name.replace('_', ' ')} {seconds:.1f}" for name, seconds in one["once_s"].items()))
-        print(f"  above floor and guest's work: {one['own_overhead_s']:.1f} s")
+        print(f"  above the minimum and the scripts: {one['own_overhead_s']:.1f} s")
         trees = one["trees"]
-        print(f"  trees: {trees['files']} files; only ours {trees['only_ours'][:5]}, only packer's {trees['only_packers'][:5]}, other content {trees['other_content'][:5]}")
+        print(f"  {trees['files']} files; only vault-bake's {trees['only_ours'][:5]}, only packer's {trees['only_packers'][:5]}, other content {trees['other_content'][:5]}")
 
 
 if __name__ == "__main__":

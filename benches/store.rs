@@ -1,14 +1,12 @@
-//! Times a large store, and prints figures: see `docs/store.md`, "Figures".
-//!
-//! `make bench-store`. `BENCH_MANIFESTS` is the number of manifests (100,000 where it is not set), `BENCH_RUNS` how often
-//! each call is repeated; the median counts. The store is written directly, without fsync, in the form in which the library
-//! writes it, and kept in `target/tmp/` for the next time. Judges nothing: a figure is for people to read.
+//! Times a large store and prints medians (`make bench-store`, `docs/performance.md`).
+//! `BENCH_MANIFESTS` is the number of manifests (100,000), `BENCH_RUNS` the number of repetitions (11).
+//! Keeps the store in `target/tmp/` for the next run. No figure fails the benchmark.
 
 #![expect(
     clippy::disallowed_methods,
     clippy::print_stdout,
     clippy::unwrap_used,
-    reason = "a program of its own, not part of the library"
+    reason = "a separate program, not part of the library"
 )]
 
 use std::env;
@@ -28,11 +26,11 @@ use vault_bake::store::event::{self, Body, ChannelSet, ManifestPut, Reason};
 use vault_bake::store::{Depth, Dir, Store};
 use vault_bake::wait::Interrupt;
 
-/// As the binary has it.
+/// The same allocator as in the binary.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Manifests are spread over so many images.
+/// Number of images of the store.
 const IMAGES: u64 = 100;
 
 fn main() {
@@ -41,7 +39,7 @@ fn main() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("bench-store-{count}"));
     let runtime = tokio::runtime::Runtime::new().unwrap();
     match arguments.first().map(String::as_str) {
-        // A child of ours: one task, so that its memory is that task's alone.
+        // A child process runs one task, to measure the peak memory of that task.
         Some("task") => runtime.block_on(task(&folder, &arguments[1], count)),
         _ => runtime.block_on(all(&folder, count)),
     }
@@ -56,23 +54,24 @@ fn name_of(number: u64) -> (String, String) {
     (format!("image-{image:03}"), format!("2026.1122.{version}"))
 }
 
-async fn open(folder: &Path, memory: bool) -> Store<Dir> {
+async fn open(folder: &Path, cached: bool) -> Store<Dir> {
     let store = Store::open(Dir::new(folder.join("store"))).await.unwrap();
-    match memory {
-        true => store.with_cache(folder.join("memory")),
-        false => store,
+    if cached {
+        store.with_cache(folder.join("memory"))
+    } else {
+        store
     }
 }
 
-/// A folder to write to without fsync.
-struct Quick {
+/// Writes a store in the library's format, but without fsync.
+struct FastWriter {
     root: PathBuf,
     signers: Vec<Signer>,
     seq: u64,
     prev: Digest,
 }
 
-impl Quick {
+impl FastWriter {
     fn write(&self, name: &str, bytes: &[u8]) {
         let path = self.root.join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -120,7 +119,7 @@ impl Quick {
     }
 }
 
-/// Makes the store, unless it is there from the last time: `count` manifests, and a channel of the last image.
+/// Makes a store with `count` manifests and one channel, unless an earlier run made it.
 async fn make(folder: &Path, count: u64) {
     if folder.join("whole").exists() {
         return;
@@ -131,15 +130,15 @@ async fn make(folder: &Path, count: u64) {
     let store = Store::open_or_create(Dir::new(&root), &signing::trust(), start)
         .await
         .unwrap();
-    let mut quick = Quick {
+    let mut writer = FastWriter {
         root,
         signers: vec![signing::signer(1)],
         seq: 0,
         prev: store.origin(),
     };
-    quick.object(&packages_bytes(&sample::packages()));
+    writer.object(&packages_bytes(&sample::packages()));
     let disk = sample::sample("1.0.0", "disk").outputs[0].id.clone();
-    quick.write(&disk, b"disk");
+    writer.write(&disk, b"disk");
     let mut last = None;
     for number in 0..count {
         let (image, version) = name_of(number);
@@ -150,14 +149,17 @@ async fn make(folder: &Path, count: u64) {
             ..sample::sample(&version, "disk")
         };
         let bytes = manifest.to_bytes();
-        let digest = quick.object(&bytes);
-        let envelope = quick.signed(STATEMENT_PAYLOAD_TYPE, bytes).await.to_bytes();
-        let put = ManifestPut::of(&manifest, digest, quick.object(&envelope));
-        quick.append(&Body::ManifestPut(put), at).await;
+        let digest = writer.object(&bytes);
+        let envelope = writer
+            .signed(STATEMENT_PAYLOAD_TYPE, bytes)
+            .await
+            .to_bytes();
+        let put = ManifestPut::of(&manifest, digest, writer.object(&envelope));
+        writer.append(&Body::ManifestPut(put), at).await;
         last = Some((digest, manifest.image));
     }
     let (manifest, image) = last.unwrap();
-    // As the test of a bake and the first promotion would.
+    // The events of a boot test and of the first promotion.
     let record = vault_bake::manifest::TestRecord {
         audit: None,
         manifest,
@@ -170,15 +172,18 @@ async fn make(folder: &Path, count: u64) {
         builder: sample::builder(),
     };
     let bytes = record.to_bytes();
-    let test = quick.object(&bytes);
-    let envelope = quick.signed(STATEMENT_PAYLOAD_TYPE, bytes).await.to_bytes();
+    let test = writer.object(&bytes);
+    let envelope = writer
+        .signed(STATEMENT_PAYLOAD_TYPE, bytes)
+        .await
+        .to_bytes();
     let body = Body::TestPut {
         manifest,
         test,
-        envelope: quick.object(&envelope),
+        envelope: writer.object(&envelope),
         passed: true,
     };
-    quick.append(&body, start).await;
+    writer.append(&body, start).await;
     let set = ChannelSet {
         image,
         channel: "prod".into(),
@@ -188,18 +193,18 @@ async fn make(folder: &Path, count: u64) {
         reason: Reason::Promote,
         note: None,
     };
-    quick.append(&Body::ChannelSet(set), start).await;
+    writer.append(&Body::ChannelSet(set), start).await;
     fs::write(folder.join("whole"), "").unwrap();
 }
 
-/// One task of a child, which then prints its time in microseconds and its peak memory in KiB.
+/// Runs one task in a child process, which prints its time in microseconds and its peak memory in KiB.
 async fn task(folder: &Path, name: &str, count: u64) {
     let start = Instant::now();
-    let remembered = !name.ends_with("-without");
+    let cached = !name.ends_with("-without");
     let (image, version) = name_of(count - 1);
     let resolve = async |text: String| {
         let reference: Reference = text.parse().unwrap();
-        open(folder, remembered)
+        open(folder, cached)
             .await
             .resolve(&reference)
             .await
@@ -219,7 +224,7 @@ async fn task(folder: &Path, name: &str, count: u64) {
         }
         "list" => {
             assert!(
-                open(folder, remembered)
+                open(folder, cached)
                     .await
                     .images(Timestamp::UNIX_EPOCH)
                     .await
@@ -229,7 +234,7 @@ async fn task(folder: &Path, name: &str, count: u64) {
             );
         }
         "history" => {
-            let history = open(folder, remembered).await.history().await.unwrap();
+            let history = open(folder, cached).await.history().await.unwrap();
             assert!(history.recorded().len() as u64 >= count);
         }
         "by-version" => drop(resolve(format!("{image}@{version}")).await),
@@ -239,7 +244,7 @@ async fn task(folder: &Path, name: &str, count: u64) {
         "append" => {
             let store = open(folder, true).await;
             let store = store.signing(vec![signing::signer(1)], Interrupt::default());
-            let unique = start_of_run();
+            let unique = unique_number();
             let manifest = Manifest {
                 image: "appended".into(),
                 ..sample::sample(&format!("1.{}.{}", unique >> 20, unique & 0xf_ffff), "disk")
@@ -259,22 +264,23 @@ async fn task(folder: &Path, name: &str, count: u64) {
     println!("{} {peak}", elapsed.as_micros());
 }
 
-/// A number that no earlier run had.
-fn start_of_run() -> u64 {
+/// Returns a number that no earlier run used.
+fn unique_number() -> u64 {
     let now = Timestamp::now().as_microsecond();
     u64::try_from(now).unwrap() & 0xff_ffff_ffff
 }
 
-/// Reads every file, one after the other on each processor, and does nothing with it.
+/// Reads every file, on all processors.
 fn read_all(root: &Path) {
     let mut files = Vec::new();
     let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let entry = entry.unwrap();
-            match entry.file_type().unwrap().is_dir() {
-                true => folders.push(entry.path()),
-                false => files.push(entry.path()),
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(entry.path());
+            } else {
+                files.push(entry.path());
             }
         }
     }
@@ -297,8 +303,8 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
-/// A task, as a child of this program.
-fn child(task: &str, runs: usize) -> (Duration, u64) {
+/// Runs a task in a child process, `runs` times. Returns the median time and the peak memory in MiB.
+fn run_child(task: &str, runs: usize) -> (Duration, u64) {
     let mut peak = 0;
     let times = (0..runs).map(|_| {
         let own = env::current_exe().unwrap();
@@ -316,8 +322,8 @@ fn child(task: &str, runs: usize) -> (Duration, u64) {
     (median(times.collect()), peak / 1024)
 }
 
-/// The whole program, from its start to its end.
-fn whole(folder: &Path, arguments: &[&str], runs: usize) -> Duration {
+/// Runs the binary `runs` times. Returns the median time.
+fn run_binary(folder: &Path, arguments: &[&str], runs: usize) -> Duration {
     let times = (0..runs).map(|_| {
         let start = Instant::now();
         let status = Command::new(env!("CARGO_BIN_EXE_vault-bake"))
@@ -357,38 +363,41 @@ async fn all(folder: &Path, count: u64) {
             peak_mib,
         });
     };
-    let of = |task: &str, runs| {
-        let (time, peak) = child(task, runs);
+    let measure = |task: &str, runs| {
+        let (time, peak) = run_child(task, runs);
         (time, Some(peak))
     };
-    add("resolve name@version", of("by-version", runs));
-    add("resolve sha256:…", of("by-digest", runs));
-    add("resolve name:channel", of("by-channel", runs));
-    add("resolve name (the newest)", of("newest", runs));
-    add("list", of("list", runs));
-    add("whole history, as writers load it", of("history", runs));
-    add("append one manifest, durably", of("append", runs));
-    let _ = child("verify", 1); // Now the system has the files in memory, as far as it wants to.
-    add("verify, signatures and all", of("verify", runs));
-    add("floor of verify: every file read", of("floor", 3.min(runs)));
-    let _ = whole(folder, &["show", &name], 1); // Its own memory is made.
+    add("resolve name@version", measure("by-version", runs));
+    add("resolve sha256:…", measure("by-digest", runs));
+    add("resolve name:channel", measure("by-channel", runs));
+    add("resolve name (the newest)", measure("newest", runs));
+    add("list", measure("list", runs));
+    add("load the history, as writers do", measure("history", runs));
+    add("append one manifest, with fsync", measure("append", runs));
+    let _ = run_child("verify", 1); // Fills the page cache.
+    add("verify, with signatures", measure("verify", runs));
+    add(
+        "minimum of verify: read all files",
+        measure("floor", 3.min(runs)),
+    );
+    let _ = run_binary(folder, &["show", &name], 1); // Makes the local cache.
     add(
         "vault-bake show name@version",
-        (whole(folder, &["show", &name], runs), None),
+        (run_binary(folder, &["show", &name], runs), None),
     );
     add(
         "vault-bake show name:channel",
-        (whole(folder, &["show", &channel], runs), None),
+        (run_binary(folder, &["show", &channel], runs), None),
     );
     add(
         "vault-bake images",
-        (whole(folder, &["images"], runs), None),
+        (run_binary(folder, &["images"], runs), None),
     );
     add(
-        "without memory: resolve name@version",
-        of("by-version-without", 1),
+        "without cache: resolve name@version",
+        measure("by-version-without", 1),
     );
-    add("without memory: list", of("list-without", 1));
+    add("without cache: list", measure("list-without", 1));
     println!("{:<40}{:>12}{:>12}", "", "median", "peak memory");
     for Figure {
         what,

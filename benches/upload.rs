@@ -1,13 +1,11 @@
-//! How long an upload takes, against OpenSSH's `scp` and `sftp`, to the same real `sshd` on this computer: without latency,
-//! and through a proxy that holds everything back for 25 ms in each direction. Ratios, measured in turn in one run.
-//!
-//! `make bench`. What is uploaded is what a bake uploads: a release that is compressed already, and a folder of small texts.
-//! `scp -C` and `sftp -C` compress, which is better for the texts and worse for the release, so both ways are timed.
+//! Compares uploads with those of OpenSSH's `scp` and `sftp`, to the same local `sshd` (`make bench`).
+//! Uploads a compressed release and small text files, without latency and with 25 ms in each direction.
+//! Prints medians and ratios. `-C` helps with the text files and costs time for the release, so both forms are timed.
 
 #![expect(
     clippy::print_stdout,
     clippy::disallowed_methods,
-    reason = "a program of its own, which times others"
+    reason = "a separate program, which times others"
 )]
 
 use std::fs;
@@ -27,7 +25,7 @@ use vault_bake::secret::Scrubber;
 use vault_bake::ssh::{Endpoint, Keys, Packing, Session};
 use vault_bake::wait::Interrupt;
 
-/// A release, compressed: smaller than Vault, so that the slowest of them ends.
+/// Size of the compressed release: smaller than Vault, to limit the time of the slowest program.
 const RELEASE_MIB: usize = 24;
 const TEXTS: usize = 60;
 const RUNS: usize = 3;
@@ -50,14 +48,14 @@ async fn compare() {
         .create_new(true)
         .mode(0o600)
         .open(&key);
-    // OpenSSH reads no key whose last line has no end.
+    // OpenSSH requires a line feed at the end of a key file.
     let text = format!("{}\n", keys.user_private.expose().trim_end());
     let mut file = file.expect("a key file");
     std::io::Write::write_all(&mut file, text.as_bytes()).expect("a key");
     let server = Sshd::start(&keys);
     let to = folder.path().join("to");
     println!(
-        "upload of {RELEASE_MIB} MiB that do not compress and {TEXTS} texts, to a real sshd; seconds with the login, median of {RUNS}"
+        "upload of {RELEASE_MIB} MiB of incompressible data and {TEXTS} text files to sshd; seconds with login, median of {RUNS}"
     );
     println!(
         "{:<24}{:>12}{:>10}{:>14}{:>10}",
@@ -65,38 +63,40 @@ async fn compare() {
     );
     let slow = delayed(server.address, Duration::from_millis(25)).await;
     let mut rows: Vec<(String, [f64; 2])> = Vec::new();
-    for (place, address) in [server.address, slow].into_iter().enumerate() {
+    for (column, address) in [server.address, slow].into_iter().enumerate() {
         let mut times: Vec<(String, Vec<f64>)> = Vec::new();
         for _ in 0..RUNS {
-            note(&mut times, "vault-bake", {
-                fresh(&to);
+            record(&mut times, "vault-bake", {
+                empty_folder(&to);
                 let began = Instant::now();
-                ours(address, &keys, &from, &to).await;
+                upload(address, &keys, &from, &to).await;
                 began.elapsed()
             });
-            for words in ["scp", "scp -C", "sftp", "sftp -C"] {
-                fresh(&to);
+            for command in ["scp", "scp -C", "sftp", "sftp -C"] {
+                empty_folder(&to);
                 let began = Instant::now();
-                theirs(words, address, &key, &from, &to);
-                note(&mut times, words, began.elapsed());
+                upload_with(command, address, &key, &from, &to);
+                record(&mut times, command, began.elapsed());
             }
         }
         for (row, (name, mut seconds)) in times.into_iter().enumerate() {
             seconds.sort_by(f64::total_cmp);
-            if place == 0 {
+            if column == 0 {
                 rows.push((name, [0.0; 2]));
             }
-            rows[row].1[place] = seconds[seconds.len() / 2];
+            rows[row].1[column] = seconds[seconds.len() / 2];
         }
     }
     let least = rows[0].1;
-    for (name, [fast, far]) in &rows {
-        let (fast_ratio, far_ratio) = (fast / least[0], far / least[1]);
-        println!("{name:<24}{fast:>12.2}{fast_ratio:>10.2}{far:>14.2}{far_ratio:>10.2}");
+    for (name, [direct, delayed]) in &rows {
+        let (direct_ratio, delayed_ratio) = (direct / least[0], delayed / least[1]);
+        println!(
+            "{name:<24}{direct:>12.2}{direct_ratio:>10.2}{delayed:>14.2}{delayed_ratio:>10.2}"
+        );
     }
 }
 
-fn note(times: &mut Vec<(String, Vec<f64>)>, name: &str, took: Duration) {
+fn record(times: &mut Vec<(String, Vec<f64>)>, name: &str, took: Duration) {
     let seconds = took.as_secs_f64();
     match times.iter_mut().find(|(known, _)| known == name) {
         Some((_, all)) => all.push(seconds),
@@ -104,10 +104,10 @@ fn note(times: &mut Vec<(String, Vec<f64>)>, name: &str, took: Duration) {
     }
 }
 
-/// Makes what is uploaded.
+/// Makes the files to upload.
 fn prepare(from: &Path) {
     fs::create_dir_all(from.join("steps")).expect("a folder");
-    // What an xorshift gives does not compress.
+    // The output of xorshift does not compress.
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut bytes = Vec::with_capacity(RELEASE_MIB << 20);
     while bytes.len() < RELEASE_MIB << 20 {
@@ -123,22 +123,22 @@ fn prepare(from: &Path) {
     }
 }
 
-fn fresh(to: &Path) {
+fn empty_folder(to: &Path) {
     if to.exists() {
-        fs::remove_dir_all(to).expect("an old folder goes");
+        fs::remove_dir_all(to).expect("the old folder is removed");
     }
     fs::create_dir(to).expect("a folder");
 }
 
-async fn ours(address: SocketAddr, keys: &Keys, from: &Path, to: &Path) {
+async fn upload(address: SocketAddr, keys: &Keys, from: &Path, to: &Path) {
     let (events, interrupt) = (Events::silent(), Interrupt::default());
     let endpoint: Endpoint = sshd::endpoint(address);
     let alive = async || None;
-    let patience = Duration::from_secs(30);
+    let timeout = Duration::from_secs(30);
     let connecting = Session::connect(
         &endpoint,
         keys,
-        patience,
+        timeout,
         alive,
         Scrubber::default(),
         &events,
@@ -164,8 +164,8 @@ async fn ours(address: SocketAddr, keys: &Keys, from: &Path, to: &Path) {
     uploading.await.expect("an upload");
 }
 
-/// `scp` or `sftp`, as they come.
-fn theirs(words: &str, address: SocketAddr, key: &Path, from: &Path, to: &Path) {
+/// Uploads with `scp` or `sftp`, with their defaults.
+fn upload_with(words: &str, address: SocketAddr, key: &Path, from: &Path, to: &Path) {
     let (program, compress) = match words.split_once(' ') {
         Some((program, option)) => (program, Some(option)),
         None => (words, None),
@@ -185,55 +185,55 @@ fn theirs(words: &str, address: SocketAddr, key: &Path, from: &Path, to: &Path) 
         .arg("-i")
         .arg(key)
         .args(compress);
-    let place = format!("{}@{}", sshd::own_name(), address.ip());
+    let remote = format!("{}@{}", sshd::own_name(), address.ip());
     let script = format!("put -r {}/* {}/\n", from.display(), to.display());
     match program {
         "scp" => {
             command
                 .arg(from.join("vault.gz"))
                 .arg(from.join("steps"))
-                .arg(format!("{place}:{}", to.display()));
+                .arg(format!("{remote}:{}", to.display()));
         }
         _ => {
             let batch = to.with_extension("batch");
             fs::write(&batch, script).expect("a batch");
-            command.arg("-b").arg(batch).arg(place);
+            command.arg("-b").arg(batch).arg(remote);
         }
     }
     let output = command.stdin(Stdio::null()).output().expect("it starts");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{words} fails: {said}");
-    assert!(to.join("vault.gz").exists(), "{words} brought nothing");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{words} fails: {errors}");
+    assert!(to.join("vault.gz").exists(), "{words} uploaded nothing");
 }
 
-/// A port that leads to `to`, with everything held back for so long in each direction. Bandwidth is not limited.
-async fn delayed(to: SocketAddr, hold: Duration) -> SocketAddr {
+/// Returns the address of a proxy to `to` that delays all data in each direction. It does not limit bandwidth.
+async fn delayed(to: SocketAddr, delay: Duration) -> SocketAddr {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(async move {
-        while let Ok((near, _)) = listener.accept().await {
-            let far = TcpStream::connect(to).await.expect("the server");
-            // Small packets are not to wait for others: the latency is ours alone.
-            for socket in [&near, &far] {
+        while let Ok((client, _)) = listener.accept().await {
+            let server = TcpStream::connect(to).await.expect("the server");
+            // Nagle's algorithm would add latency.
+            for socket in [&client, &server] {
                 socket.set_nodelay(true).expect("an option");
             }
-            let (near_read, near_write) = near.into_split();
-            let (far_read, far_write) = far.into_split();
-            tokio::spawn(pass(near_read, far_write, hold));
-            tokio::spawn(pass(far_read, near_write, hold));
+            let (client_read, client_write) = client.into_split();
+            let (server_read, server_write) = server.into_split();
+            tokio::spawn(forward(client_read, server_write, delay));
+            tokio::spawn(forward(server_read, client_write, delay));
         }
     });
     address
 }
 
-async fn pass(
+async fn forward(
     mut from: tokio::net::tcp::OwnedReadHalf,
     mut to: tokio::net::tcp::OwnedWriteHalf,
-    hold: Duration,
+    delay: Duration,
 ) {
-    let (sender, mut held) = mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
+    let (sender, mut queue) = mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
     tokio::spawn(async move {
-        while let Some((due, bytes)) = held.recv().await {
+        while let Some((due, bytes)) = queue.recv().await {
             tokio::time::sleep_until(due.into()).await;
             if to.write_all(&bytes).await.is_err() {
                 return;
@@ -242,7 +242,7 @@ async fn pass(
     });
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
-        let due = Instant::now() + hold;
+        let due = Instant::now() + delay;
         if sender.send((due, buffer[..count].to_vec())).is_err() {
             return;
         }

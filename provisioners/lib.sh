@@ -1,14 +1,14 @@
 # shellcheck shell=sh
-# Functions that the scripts of every provisioner share; a script reads them with `. "$VB_LIB"`.
-# Comes in: the VB_* environment of a step. Goes out: files on the machine's disk, TAP and words on stdout.
+# Shared functions of all provisioners. A script reads them with `. "$VB_LIB"`.
+# They take the VB_* environment of a step, change files on the disk, and print TAP and messages.
 
-# --- saying and refusing
+# --- messages
 
 say() {
     printf '%s\n' "$*"
 }
 
-# Ends the script: words go to stderr, the step fails.
+# die MESSAGE: prints the message to stderr and fails the step.
 die() {
     printf 'error: %s\n' "$*" >&2
     exit 1
@@ -18,7 +18,7 @@ have() {
     command -v "$1" >/dev/null 2>&1
 }
 
-# listed WORD LIST: the word is one line of the list.
+# listed WORD LIST: succeeds if the word is a line of the list.
 listed() {
     case "
 $2
@@ -30,14 +30,14 @@ $1
     return 1
 }
 
-# --- putting things in place (install.sh)
+# --- installation (install.sh)
 
-# place MODE OWNER:GROUP SOURCE DESTINATION: a file, with the folders above it.
+# place MODE OWNER:GROUP SOURCE DESTINATION: installs a file and makes its parent folders.
 place() {
     install -D -m "$1" -o "${2%%:*}" -g "${2##*:}" "$3" "$4"
 }
 
-# service_user NAME ID: a system user and group of that number, without home, password or shell.
+# service_user NAME ID: makes a system user and group with that number, without home, password or shell.
 service_user() {
     if ! getent group "$1" >/dev/null; then
         groupadd --system --gid "$2" "$1" || die "group $1 cannot have the number $2: choose another with the input uid"
@@ -50,26 +50,27 @@ service_user() {
         die "user $1 exists as $(id -u "$1"):$(id -g "$1"), wanted $2:$2: files in the image belong to fixed numbers"
 }
 
-# mask_units UNIT…: none of them ever starts, whether it is there or not. The link is all that `systemctl mask` makes; it also
-# reloads the manager each time, which is slow under emulation, and it refuses units that are not there yet.
+# mask_units UNIT…: keeps units from starting, also those not installed yet.
+# It makes the link that `systemctl mask` makes. `systemctl mask` refuses missing units, and reloads the
+# manager each time, which is slow under emulation.
 mask_units() {
     for unit in "$@"; do
         ln -sfn /dev/null "/etc/systemd/system/$unit"
     done
 }
 
-# install_release PRODUCT VERSION SHA256: the binary gets its name only after its digest was found right. One that lies unpacked on the
-# read-only disk of the uploads was found right by who made that disk, and is looked at again on the captured disk.
+# install_release PRODUCT VERSION SHA256: installs the binary; it gets its final name after verification.
+# The host verified an unpacked binary of the upload disk. The leak scan verifies it again on the captured disk.
 install_release() {
     binary=$VB_RELEASES/$1/$1
     fresh=/usr/bin/.$1.vault-bake
     rm -f "$fresh"
     if [ -f "$binary" ]; then
-        copy_as_it_is "$binary" "$fresh"
-        # The captured disk can be looked into where the file system is of this kind.
-        [ "$(stat -f -c %T /usr/bin)" = ext2/ext3 ] || right "$1" "$fresh" "$3"
+        copy_direct "$binary" "$fresh"
+        # The leak scan reads ext file systems only. On any other, verify here.
+        [ "$(stat -f -c %T /usr/bin)" = ext2/ext3 ] || verify_digest "$1" "$fresh" "$3"
     else
-        unpack "$1" "$binary.gz" "$fresh" "$3"
+        unpack_release "$1" "$binary.gz" "$fresh" "$3"
     fi
     chown root:root "$fresh"
     chmod 0755 "$fresh"
@@ -83,50 +84,50 @@ install_release() {
     record_version "$1" "$2"
 }
 
-# copy_as_it_is FROM TO: past the cache of the kernel, whose copies take most of the time under emulation; where a file system does
-# not know that, through it.
-copy_as_it_is() {
+# copy_direct FROM TO: copies with direct I/O, as the page cache costs most of the time under emulation.
+# Falls back to `cp` if a file system does not support direct I/O.
+copy_direct() {
     (umask 077 && dd if="$1" of="$2" bs=4M iflag=direct oflag=direct status=none 2>/dev/null) ||
         (umask 077 && cp "$1" "$2") || {
         rm -f "$2"
-        die "$1 cannot be copied: is the disk full?"
+        die "cannot copy $1: the disk may be full"
     }
 }
 
-# unpack PRODUCT ARCHIVE TO SHA256: a gzip file.
-unpack() {
-    [ -f "$2" ] || die "release $1 was not uploaded: $2 is missing"
+# unpack_release PRODUCT ARCHIVE TO SHA256: unpacks and verifies a gzip file.
+unpack_release() {
+    [ -f "$2" ] || die "cannot install $1: the uploaded release $2 is missing"
     if ! (umask 077 && gzip -dc "$2" >"$3"); then
         rm -f "$3"
-        die "release $1 cannot be unpacked: $2 is damaged, or the disk is full"
+        die "cannot unpack release $1: $2 is damaged, or the disk is full"
     fi
-    right "$1" "$3" "$4"
+    verify_digest "$1" "$3" "$4"
 }
 
-# right PRODUCT FILE SHA256: else the file goes.
-right() {
+# verify_digest PRODUCT FILE SHA256: deletes the file and fails if its digest differs.
+verify_digest() {
     found=$(sha256sum "$2" | cut -d ' ' -f 1)
     if [ "$found" != "$3" ]; then
         rm -f "$2"
-        die "release $1 has SHA-256 $found, the lock says $3"
+        die "release $1 has SHA-256 $found, the lock file has $3"
     fi
 }
 
-# record_version PRODUCT VERSION: runs the binary as its own user and keeps what it says of itself.
+# record_version PRODUCT VERSION: runs `PRODUCT version` as the product's user and records the output.
 record_version() {
-    said=$(setpriv --reuid="$1" --regid="$1" --clear-groups --no-new-privs "/usr/bin/$1" version 2>&1) ||
-        die "$1 version fails: $said"
-    # Metadata such as +ent is spelt differently by some builds; the number before it is not.
-    case $said in
+    output=$(setpriv --reuid="$1" --regid="$1" --clear-groups --no-new-privs "/usr/bin/$1" version 2>&1) ||
+        die "cannot run '$1 version': $output"
+    # Builds differ in how they spell metadata such as +ent, not in the number before it.
+    case $output in
         *"${2%%+*}"*) ;;
-        *) die "$1 says '$said', the lock says $2" ;;
+        *) die "'$1 version' prints '$output', the lock file has $2" ;;
     esac
     mkdir -p /etc/vault-bake/releases
-    printf '%s\n' "$said" | head -n 1 >"/etc/vault-bake/releases/$1"
+    printf '%s\n' "$output" | head -n 1 >"/etc/vault-bake/releases/$1"
     say "$(head -n 1 "/etc/vault-bake/releases/$1")"
 }
 
-# --- TAP (check.sh); call these in the script's own shell, never in a pipe
+# --- TAP (check.sh); call these in the script itself, not in a pipe: a subshell loses the count
 
 tap_count=0
 tap_seen=' '
@@ -152,15 +153,15 @@ skip() {
     tap_line ok "$1" "$2 # SKIP $3"
 }
 
-# check ID WORDS COMMAND…: holds if the command ends with 0; else what it printed follows as diagnostics.
+# check ID TEXT COMMAND…: passes if the command exits with 0; otherwise prints its output as diagnostics.
 check() {
     tap_id=$1
-    tap_words=$2
+    tap_text=$2
     shift 2
     if tap_output=$("$@" 2>&1); then
-        ok "$tap_id" "$tap_words"
+        ok "$tap_id" "$tap_text"
     else
-        not_ok "$tap_id" "$tap_words"
+        not_ok "$tap_id" "$tap_text"
         [ -z "$tap_output" ] || printf '%s\n' "$tap_output" | tail -n 20 | sed 's/^/# /'
     fi
 }
@@ -169,9 +170,9 @@ done_testing() {
     printf '1..%s\n' "$tap_count"
 }
 
-# --- questions that several checks ask; each prints what it found where the answer is no
+# --- conditions for checks; each prints what it found if it fails
 
-# owned_as MODE OWNER:GROUP PATH…
+# owned_as MODE OWNER:GROUP PATH…: every path has this mode, owner and group.
 owned_as() {
     wanted="$1 $2"
     shift 2
@@ -183,7 +184,7 @@ owned_as() {
     return "$wrong"
 }
 
-# says FILE PATTERN…: every extended pattern is found in the file.
+# says FILE PATTERN…: the file matches every extended regular expression.
 says() {
     file=$1
     shift
@@ -214,7 +215,7 @@ unit_state_is() {
     return "$wrong"
 }
 
-# active UNIT SECONDS: waits so long for it to be up.
+# active UNIT SECONDS: the unit becomes active within this time.
 active() {
     left=$2
     while ! systemctl is-active --quiet "$1"; do
@@ -227,14 +228,14 @@ active() {
     done
 }
 
-# sandboxed UNIT LIMIT: systemd's own exposure score, times ten, is at most the limit.
+# sandboxed UNIT LIMIT: systemd's exposure score, times ten, is at most the limit.
 sandboxed() {
     exposure=$(systemd-analyze security --no-pager --offline=true --threshold="$2" "$1" 2>&1) && return 0
     printf '%s\n' "$exposure" | tail -n 1
     return 1
 }
 
-# listening PORT: something listens on it with TCP, on any address.
+# listening PORT: a process listens on this TCP port, on any address.
 listening() {
     ss -Hltn "sport = :$1" | grep -q .
 }
@@ -243,9 +244,9 @@ not_listening() {
     ! ss -Hlntu "sport = :$1" | grep .
 }
 
-# plaintext_refused PORT: a request without TLS never gets an answer of success.
+# plaintext_refused PORT: a request without TLS gets no answer, or status 400.
 plaintext_refused() {
-    # shellcheck disable=SC2016 # The inner shell, which knows /dev/tcp, is to expand this.
+    # shellcheck disable=SC2016 # Bash expands this, as /dev/tcp needs bash.
     answer=$(timeout 10 bash -c 'exec 3<>"/dev/tcp/127.0.0.1/$1" || exit 0
         printf "GET /v1/status/leader HTTP/1.0\r\n\r\n" >&3
         head -c 400 <&3' plaintext "$1" 2>/dev/null | tr -d '\0\r')
@@ -255,7 +256,7 @@ plaintext_refused() {
     esac
 }
 
-# old_tls_refused PORT: the server itself turns TLS 1.1 away. The client is told to offer it, which it does not by default.
+# old_tls_refused PORT: the server refuses TLS 1.1. The options make the client offer it.
 old_tls_refused() {
     answer=$(timeout 15 openssl s_client -connect "127.0.0.1:$1" -tls1_1 -cipher 'DEFAULT@SECLEVEL=0' 2>&1 </dev/null)
     case $answer in
@@ -264,8 +265,8 @@ old_tls_refused() {
     esac
 }
 
-# https_get PORT CA PATH [s_client option…]: prints the answer with its headers; the certificate must be good for `localhost`.
-# A variable `https_header` adds one header line.
+# https_get PORT CA PATH [s_client option…]: prints the response with its headers.
+# The certificate must be valid for `localhost`. The variable `https_header` adds a header line.
 https_get() {
     https_port=$1
     https_ca=$2

@@ -1,11 +1,11 @@
-//! What holds for every configuration file of Vault or Consul that is linted.
+//! Checks the linter with any configuration file of Vault or Consul.
 
 use vault_bake::lint::{Configuration, LintError, Product, Role};
 
-/// Whether Vault would read `data`. Fails if a place that is reported is not in the file.
+/// Returns whether Vault would read `data`. Panics if the linter reports a line that the file does not have.
 pub fn check(data: &[u8]) -> bool {
     let vault = lint(Product::Vault, "vault", data);
-    // Vault goes by the content, whatever the name is.
+    // Vault chooses the format by content, not by name.
     assert_eq!(vault, lint(Product::Vault, "vault.json", data));
     lint(Product::Consul, "consul.hcl", data);
     lint(Product::Consul, "consul.json", data);

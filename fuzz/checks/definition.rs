@@ -1,4 +1,4 @@
-//! What holds for every definition, read or refused.
+//! Checks the parser of definitions, both for accepted and refused input.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use vault_bake::definition::{Action, Definition, Problem, Value};
 use vault_bake::digest::Digest;
 
-/// Whether `data` is a definition. Fails where one is read that is not what it says, or refused in no good words.
+/// Returns whether `data` is a definition. Panics if the result differs from the text, or an error is malformed.
 ///
 /// Lines `# given: NAME=VALUE` give values to variables.
 pub fn check(data: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(data) else {
         return false;
     };
-    // Files outside of the folder are another on every machine, and some have no end.
+    // Files outside of the folder differ between machines, and some are endless.
     if text.contains("..")
         || text.contains("/proc")
         || text.contains("/sys")
@@ -38,11 +38,11 @@ pub fn check(data: &[u8]) -> bool {
             }
             false
         }
-        _ => panic!("once read, once refused"),
+        _ => panic!("accepted once and refused once"),
     }
 }
 
-/// Where the files lie that the seeds name, for the fuzz target and for the tests.
+/// Returns the folder with the files of the seeds, for the fuzz target and for the tests.
 fn folder() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folders = ["fuzz/image", "image"].map(|folder| root.join(folder));
@@ -101,9 +101,9 @@ fn check_definition(text: &str, definition: &Definition) {
     for value in definition.variables.values() {
         if let Value::Secret { value, .. } = value {
             let secret = value.expose();
-            // One that stands in the file too may be shown.
+            // A value that the file contains elsewhere may be printed.
             if secret.starts_with("canary") && text.matches(secret).count() == 1 {
-                assert!(!shown.contains(secret), "a secret is shown");
+                assert!(!shown.contains(secret), "a secret is printed");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What holds for every envelope that is read, and for a statement in it.
+//! Checks the parsers of envelopes and of statements in them.
 
 use std::sync::OnceLock;
 
@@ -9,14 +9,14 @@ use vault_bake::sign::{
 /// More than a payload of the longest envelope.
 const ANY_SIZE: usize = 1 << 20;
 
-/// Whether `data` is an envelope. Fails where one is read that was not written in its only form.
+/// Returns whether `data` is an envelope. Panics if one is accepted that is not in canonical form.
 pub fn check(data: &[u8]) -> bool {
     let Ok(envelope) = Envelope::parse(data) else {
         return false;
     };
     assert_eq!(envelope.to_bytes(), data, "another form of the envelope");
     assert_eq!(Envelope::parse(data).expect("as before"), envelope);
-    assert!(!envelope.signatures.is_empty(), "nobody signed it");
+    assert!(!envelope.signatures.is_empty(), "it has no signature");
     let signed = envelope.signed_bytes();
     assert_eq!(
         signed,
@@ -30,7 +30,7 @@ pub fn check(data: &[u8]) -> bool {
     true
 }
 
-/// Who signed is known to the policy, is there once, and signed nothing else.
+/// Checks that the policy knows each signer once, and that no signature fits another payload.
 fn signatures(envelope: &Envelope) {
     let Ok(signers) = envelope.signers(trust()) else {
         return;
@@ -62,7 +62,7 @@ fn statement(payload: &[u8]) {
     }
 }
 
-/// The policy that the seeds are signed by.
+/// Returns the policy with the keys that signed the seeds.
 fn trust() -> &'static Trust {
     static TRUST: OnceLock<Trust> = OnceLock::new();
     TRUST.get_or_init(|| Trust::from_json(include_bytes!("trust.json")).expect("a policy"))

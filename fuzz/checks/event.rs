@@ -1,4 +1,4 @@
-//! What holds for every event that is read: the payload of an entry of the log.
+//! Checks the parser of events, the payloads of log entries.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use vault_bake::sign::{Envelope, Signature};
 use vault_bake::store::event::PAYLOAD_TYPE;
 use vault_bake::store::proof::Logged;
 
-/// Whether `data` is an event. Fails where one is read that says more or less than its text.
+/// Returns whether `data` is an event. Panics if the result differs from the text.
 pub fn check(data: &[u8]) -> bool {
     let Ok(logged) = read(data) else {
         return false;
@@ -26,13 +26,10 @@ pub fn check(data: &[u8]) -> bool {
     );
     assert_eq!(logged.digest(), Digest::of(logged.envelope.to_bytes()));
     let Some(body) = &logged.body else {
-        assert_ne!(
-            value["critical"], true,
-            "passed over although it is critical"
-        );
+        assert_ne!(value["critical"], true, "a critical event was ignored");
         return true;
     };
-    // What a newer version added is not known here, so the body may say less than its text, but nothing else.
+    // The text may have fields of a newer version, so the body may have fewer fields.
     let written = serde_json::to_value(body).expect("a body is JSON");
     within("kind", &written["kind"], &value["kind"]);
     within("body", &written["body"], &value["body"]);
@@ -44,10 +41,10 @@ pub fn check(data: &[u8]) -> bool {
     true
 }
 
-/// `data` as an entry, signed by nobody in particular.
+/// Reads `data` as an entry, with a signature of an unknown key.
 fn read(data: &[u8]) -> Result<Logged, String> {
     let signature = Signature {
-        key: Digest::of("nobody").to_string().parse().expect("an id"),
+        key: Digest::of("unknown").to_string().parse().expect("an id"),
         bytes: vec![0; 64],
     };
     let envelope = Envelope {
@@ -58,14 +55,14 @@ fn read(data: &[u8]) -> Result<Logged, String> {
     Logged::read(envelope).map_err(|error| error.to_string())
 }
 
-/// Fails where `written` holds what `text` does not. Defaults may be left out of the text, and sets may be out of order.
+/// Panics if `written` has a value that `text` lacks. The text may omit defaults, and order sets differently.
 fn within(at: &str, written: &Value, text: &Value) {
     match (written, text) {
         (Value::Object(written), Value::Object(text)) => {
             for (key, value) in written {
                 match text.get(key) {
                     Some(text) => within(key, value, text),
-                    None => assert!(is_default(key, value), "{key} came from nowhere"),
+                    None => assert!(is_default(key, value), "{key} is not in the text"),
                 }
             }
         }
@@ -85,7 +82,7 @@ fn within(at: &str, written: &Value, text: &Value) {
     }
 }
 
-/// What a grant of a policy has where its text says nothing.
+/// Returns whether this is the default value of a grant's key.
 fn is_default(key: &str, value: &Value) -> bool {
     match key {
         "threshold" => *value == 1,

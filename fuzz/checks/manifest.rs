@@ -1,4 +1,4 @@
-//! What holds for every manifest, test record and package list that is read.
+//! Checks the parsers of manifests, test records and package lists.
 
 use serde_json::Value;
 use vault_bake::digest::{Digest, canonical_json};
@@ -9,7 +9,7 @@ use vault_bake::sign::Statement;
 /// More than the longest record.
 const ANY_SIZE: usize = 1 << 20;
 
-/// Whether `data` is one of the three. Fails where one is read that says more or less than its text.
+/// Returns whether `data` is one of the three. Panics if the result differs from the text.
 pub fn check(data: &[u8]) -> bool {
     if let Ok(manifest) = Manifest::parse(data) {
         check_manifest(data, &manifest);
@@ -37,15 +37,15 @@ fn check_manifest(data: &[u8], manifest: &Manifest) {
     let outputs: Vec<Digest> = manifest.outputs.iter().map(Output::digest).collect();
     assert_eq!(subjects, outputs, "a statement about other files");
     assert!(is_name(&manifest.image), "{} is no name", manifest.image);
-    assert!(!manifest.outputs.is_empty(), "nothing came out");
+    assert!(!manifest.outputs.is_empty(), "no outputs");
 
     let written = manifest.to_bytes();
     let again = Manifest::parse(&written).expect("what was written is read");
     assert_eq!(&again, manifest);
     assert_eq!(again.digest(), Digest::of(&written));
-    same_but_for_the_unknown(data, &written, &statement.predicate, manifest);
+    same_known_fields(data, &written, &statement.predicate, manifest);
 
-    // What else is asked of every manifest has an answer for this one.
+    // Diff and Display must not panic for any manifest.
     let same = diff(manifest, &again, None);
     assert!(same.is_empty(), "it differs from itself");
     let _ = manifest.to_string();
@@ -59,11 +59,11 @@ fn check_record(data: &[u8], record: &TestRecord) {
     );
     assert!(!record.passed || record.checks.iter().all(|check| check.ok));
     let statement = Statement::parse(data, ANY_SIZE).expect("a test record is a statement");
-    same_but_for_the_unknown(data, &written, &statement.predicate, record);
+    same_known_fields(data, &written, &statement.predicate, record);
 }
 
-/// What a newer version added is not known here, so a record may say less than its text, but nothing else.
-fn same_but_for_the_unknown(
+/// Panics if the record differs from its text, except for unknown fields of a newer version.
+fn same_known_fields(
     data: &[u8],
     written: &[u8],
     predicate: &Value,
@@ -79,7 +79,7 @@ fn same_but_for_the_unknown(
     );
 }
 
-/// Fails where `written` holds what `text` does not; whether `text` holds more.
+/// Panics if `written` has a value that `text` lacks. Returns whether `text` has more.
 fn within(written: &Value, text: &Value) -> bool {
     match (written, text) {
         (Value::Object(written), Value::Object(text)) => {
@@ -87,7 +87,7 @@ fn within(written: &Value, text: &Value) -> bool {
             for (key, value) in written {
                 let text = text
                     .get(key)
-                    .unwrap_or_else(|| panic!("{key} came from nowhere"));
+                    .unwrap_or_else(|| panic!("{key} is not in the text"));
                 more |= within(value, text);
             }
             more

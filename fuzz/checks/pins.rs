@@ -1,9 +1,9 @@
-//! What holds for every pin file that is read.
+//! Checks the parser of pin files.
 
 use vault_bake::digest::Digest;
 use vault_bake::pin::PinFile;
 
-/// Whether `data` is a pin file. Fails where one is read that is another one when it is written again.
+/// Returns whether `data` is a pin file. Panics if writing and reading it again changes it.
 pub fn check(data: &[u8]) -> bool {
     let file = match PinFile::parse("pins", data) {
         Ok(file) => file,
@@ -34,7 +34,7 @@ pub fn check(data: &[u8]) -> bool {
     true
 }
 
-/// What a file that was verified says is what its manifests say.
+/// Checks that the pins of a verified file match their manifests.
 fn proves(file: &PinFile) {
     for pin in file.pins().values() {
         let manifest = pin.manifest().expect("a verified manifest");

@@ -1,11 +1,11 @@
-//! What holds for every SHA256SUMS file that is read.
+//! Checks the parser of SHA256SUMS files.
 
 use std::collections::BTreeSet;
 
 use vault_bake::digest::Digest;
 use vault_bake::release::sums::{Sums, SumsError};
 
-/// Whether `data` is a SHA256SUMS file. Fails where one is read that lists anything but digests of files.
+/// Returns whether `data` is a SHA256SUMS file. Panics if an accepted file lists anything but digests of files.
 pub fn check(data: &[u8]) -> bool {
     let sums = match Sums::parse(data) {
         Ok(sums) => sums,
@@ -31,7 +31,7 @@ pub fn check(data: &[u8]) -> bool {
     for absent in ["", ".", "..", " ", "\n", "no such file"] {
         assert_eq!(sums.of(absent), None);
     }
-    // Digests have one form, so what differs in a letter is another digest.
+    // Digests have one form: upper-case digits are refused.
     assert!(
         format!("sha256:{}", text[..64].to_uppercase())
             .parse::<Digest>()
@@ -41,7 +41,7 @@ pub fn check(data: &[u8]) -> bool {
     true
 }
 
-/// A name that stays in its folder, and is no option of a program.
+/// Checks that a name stays in its folder and does not look like an option.
 fn is_file_name(file: &str) {
     assert!(
         file.is_ascii() && !file.contains(['/', '\\', ' ', '\0', '\r', '*']),
@@ -50,7 +50,7 @@ fn is_file_name(file: &str) {
     assert!(!file.is_empty() && !file.starts_with(['.', '-']), "{file}");
 }
 
-/// The line that is named is there.
+/// Checks that the error names an existing line.
 fn check_error(data: &[u8], error: &SumsError) {
     let lines = data.split_inclusive(|byte| *byte == b'\n').count();
     match error {

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Checks Consul's installation, and on the booted image that it serves TLS and nothing else.
+# Checks Consul's installation. On the booted image it also checks that Consul serves TLS only.
 set -u
 # shellcheck source=../lib.sh
 . "$VB_LIB"
@@ -28,7 +28,7 @@ no_secret() {
 
 fails_closed() {
     systemctl show consul.service --property=Requires --value | grep -qw vault-bake-identity.service ||
-        { say 'the unit does not require its identity'; return 1; }
+        { say 'consul.service does not require vault-bake-identity.service'; return 1; }
 }
 
 empty_data() {
@@ -36,7 +36,7 @@ empty_data() {
     [ -z "$found" ] || { say "$found"; return 1; }
 }
 
-# Vault's certificate is a client's certificate of the same authority.
+# Uses Vault's certificate as client certificate: the same authority signed it.
 consul_get() {
     https_get 8501 /run/consul-tls/ca.pem "$1" -cert /run/vault-tls/tls.crt -key /run/vault-tls/tls.key
 }
@@ -55,11 +55,11 @@ refuses_strangers() {
     case $answer in
         *'HTTP/1'*) say "$answer"; return 1 ;;
         *alert*) ;;
-        *) say "no refusal was seen: $answer"; return 1 ;;
+        *) say "expected a TLS alert, found: $answer"; return 1 ;;
     esac
 }
 
-# The catalog is closed to who comes without a token.
+# Requests without a token get status 403.
 refuses_tokenless() {
     answer=$(consul_get /v1/agent/self)
     case $answer in
@@ -81,9 +81,9 @@ nothing_else_listens() {
 check consul.binary 'the binary belongs to root and has no special bits' owned_as '755' root:root /usr/bin/consul
 check consul.no-capabilities 'the binary has no file capabilities' no_capabilities
 check consul.user 'its user cannot log in' plain_user
-check consul.folders 'it cannot change its own configuration' owned_as 750 root:consul /etc/consul.d
+check consul.folders 'it cannot change its configuration' owned_as 750 root:consul /etc/consul.d
 check consul.configuration-owner 'its configuration belongs to root' owned_as 640 root:consul "$CONFIG"
-check consul.data-folder 'its data is its own' owned_as 700 consul:consul /var/lib/consul
+check consul.data-folder 'only its user can read its data' owned_as 700 consul:consul /var/lib/consul
 check consul.configuration-tls 'its configuration is TLS only, with access control on' tls_only_configuration
 check consul.no-secret 'no secret is in its configuration' no_secret
 check consul.unit-valid 'its unit is valid' systemd-analyze verify --man=no /etc/systemd/system/consul.service
@@ -94,15 +94,15 @@ check consul.fails-closed 'it does not start without an identity' fails_closed
 if [ "$VB_PHASE" = build ]; then
     check consul.data-empty 'its data folder is empty' empty_data
 else
-    check consul.active 'it runs' active consul.service 60
+    check consul.active 'Consul runs' active consul.service 60
     if [ -r /run/vault-tls/tls.key ]; then
         check consul.leader 'it serves HTTPS and knows a leader' has_leader
-        check consul.refuses-tokenless 'nobody is served without a token' refuses_tokenless
+        check consul.refuses-tokenless 'requests without a token are refused' refuses_tokenless
     else
-        skip consul.leader 'it serves HTTPS and knows a leader' 'there is no client certificate: the image has no Vault'
-        skip consul.refuses-tokenless 'nobody is served without a token' 'there is no client certificate: the image has no Vault'
+        skip consul.leader 'it serves HTTPS and knows a leader' 'the image has no Vault, so there is no client certificate'
+        skip consul.refuses-tokenless 'requests without a token are refused' 'the image has no Vault, so there is no client certificate'
     fi
-    check consul.refuses-strangers 'nobody is served without a certificate' refuses_strangers
+    check consul.refuses-strangers 'clients without a certificate are refused' refuses_strangers
     check consul.refuses-plaintext 'plain HTTP is refused' plaintext_refused 8501
     check consul.refuses-old-tls 'TLS 1.1 is refused' old_tls_refused 8501
     check consul.ports-closed 'no plaintext port is open' nothing_else_listens

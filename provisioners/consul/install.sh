@@ -1,16 +1,16 @@
 #!/bin/sh
-# Installs Consul: binary, user, folders, configuration, unit. Nothing is started: without an identity it would refuse.
+# Installs Consul: binary, user, folders, configuration, unit. It does not start Consul, which needs an identity.
 set -eu
 # shellcheck source=../lib.sh
 . "$VB_LIB"
 
-# Consul judges only complete sets of files, so the node's fragment is stood in for by one that says nothing true.
+# `consul validate` needs a complete set of files, so a sample replaces the node's file.
 validate() {
     rehearsal=$(mktemp -d /run/vault-bake-consul.XXXXXX)
     cp configuration/consul.json "$rehearsal/consul.json"
     printf '{"node_name":"rehearsal","server":true,"bootstrap_expect":1,"bind_addr":"127.0.0.1","encrypt":"%s"}\n' \
         "$(head -c 32 /dev/zero | openssl base64 -A)" >"$rehearsal/node.json"
-    /usr/bin/consul validate "$rehearsal" || { rm -rf "$rehearsal"; die 'Consul refuses the rendered configuration'; }
+    /usr/bin/consul validate "$rehearsal" || { rm -rf "$rehearsal"; die 'consul validate refuses the rendered configuration'; }
     rm -rf "$rehearsal"
 }
 

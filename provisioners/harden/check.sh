@@ -1,5 +1,5 @@
 #!/bin/sh
-# Checks the hardening: what is written during the build, and what holds on the booted image.
+# Checks the hardening: the files during the build, and the running system on the booted image.
 set -u
 # shellcheck source=../lib.sh
 . "$VB_LIB"
@@ -9,12 +9,12 @@ sshd_says() {
     wrong=0
     for line in 'passwordauthentication no' 'kbdinteractiveauthentication no' 'permitemptypasswords no' 'x11forwarding no' \
         'allowtcpforwarding no' 'allowagentforwarding no' 'permittunnel no' 'maxauthtries 3' 'maxsessions 2' 'logingracetime 30'; do
-        printf '%s\n' "$effective" | grep -qx "$line" || { say "sshd has not: $line"; wrong=1; }
+        printf '%s\n' "$effective" | grep -qx "$line" || { say "sshd -T lacks: $line"; wrong=1; }
     done
     return "$wrong"
 }
 
-# During build and test root may come with the key of that run; the image itself says no.
+# During builds and boot tests, root logs in with the key of the run. The image's own settings forbid it.
 root_stays_out() {
     says /etc/ssh/sshd_config.d/10-vault-bake-hardening.conf '^PermitRootLogin no$' || return 1
     others=$(grep -lEi '^[[:space:]]*(AllowUsers|AllowGroups|DenyUsers|DenyGroups|Match)' /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*.conf)
@@ -83,7 +83,7 @@ kernel_settings_live() {
             '' | '#'*) continue ;;
         esac
         file=/proc/sys/$(printf '%s' "$key" | tr . /)
-        # A setting this kernel does not have cannot be wrong.
+        # This kernel may lack a setting.
         [ -e "$file" ] || continue
         [ "$(cat "$file")" = "$value" ] || { say "$key is $(cat "$file"), wanted $value"; wrong=1; }
     done </etc/sysctl.d/99-vault-bake.conf
@@ -115,7 +115,7 @@ audit_rules() {
     enabled auditd.service
 }
 
-# Final, and all of them: a rule that the kernel does not take ends the loading.
+# All rules are loaded and locked. The kernel stops loading at the first rule that it refuses.
 audit_live() {
     active auditd.service 30 || return 1
     auditctl -s | grep -qx 'enabled 2' || { auditctl -s; return 1; }
@@ -129,45 +129,45 @@ console_kept() {
     grep -q 'console=ttyS0' /proc/cmdline
 }
 
-check harden.sshd 'ssh takes keys only and forwards nothing' sshd_says
-check harden.sshd-root 'the image keeps root out' root_stays_out
+check harden.sshd 'ssh accepts keys only and forwards nothing' sshd_says
+check harden.sshd-root 'root cannot log in by ssh' root_stays_out
 if [ "$VB_INPUT_SSH" = false ]; then
     check harden.no-ssh 'no ssh server starts on a node' no_remote_shell
 else
-    skip harden.no-ssh 'no ssh server starts on a node' 'ssh is wanted'
+    skip harden.no-ssh 'no ssh server starts on a node' 'the input ssh is true'
 fi
 check harden.no-swap 'there is no swap' no_swap
-check harden.no-core-dumps 'nothing dumps its memory' no_core_dumps
-check harden.no-shells 'nobody but root and who is named has a shell' only_named_shells
-check harden.no-passwords 'nobody has a password' no_passwords
-check harden.no-set-uid 'no program but those named changes its user' no_set_uid
-check harden.no-open-files 'nothing can be written by everybody' no_open_folders
-check harden.modules 'needless kernel modules are blocked, needed ones are not' modules_blocked
+check harden.no-core-dumps 'core dumps are off' no_core_dumps
+check harden.no-shells 'only root and the users in login_users have a shell' only_named_shells
+check harden.no-passwords 'no user has a password' no_passwords
+check harden.no-set-uid 'only the programs in suid_allowed are set-uid or set-gid' no_set_uid
+check harden.no-open-files 'no file or folder is world-writable' no_open_folders
+check harden.modules 'unneeded kernel modules are blocked, needed ones are not' modules_blocked
 check harden.ctrl-alt-del 'the keyboard cannot restart the machine' masked ctrl-alt-del.target
 check harden.firewall-rules 'the firewall rules are valid' nft -c -f /etc/nftables.conf
 check harden.firewall-enabled 'the firewall starts at boot' enabled nftables.service
 check harden.mount-units 'temporary folders are mounted at boot' enabled tmp.mount var-tmp.mount
-check harden.journal 'the journal is kept and bounded' says /etc/systemd/journald.conf.d/10-vault-bake.conf '^Storage=persistent$' '^SystemMaxUse='
+check harden.journal 'the journal is persistent and has a size limit' says /etc/systemd/journald.conf.d/10-vault-bake.conf '^Storage=persistent$' '^SystemMaxUse='
 if have auditctl; then
-    check harden.audit-rules 'changes of what decides over secrets are audited' audit_rules
+    check harden.audit-rules 'changes to configuration, programs and users are audited' audit_rules
 else
-    skip harden.audit-rules 'changes of what decides over secrets are audited' 'the base has no auditd'
+    skip harden.audit-rules 'changes to configuration, programs and users are audited' 'the base has no auditd'
 fi
-check harden.banner 'who connects is told' says /etc/issue.net 'Authorised use only'
+check harden.banner 'ssh shows a banner before login' says /etc/issue.net 'Authorised use only'
 
 if [ "$VB_PHASE" = image ]; then
-    check harden.firewall-live 'the firewall drops what is not named' firewall_live
-    check harden.kernel-live 'the kernel runs with its settings' kernel_settings_live
-    check harden.mounts-live 'nothing runs from temporary folders' mounted_bare
+    check harden.firewall-live 'the firewall drops traffic to all other ports' firewall_live
+    check harden.kernel-live 'the running kernel has all settings' kernel_settings_live
+    check harden.mounts-live 'no program can run from temporary folders' mounted_bare
     if have auditctl; then
-        check harden.audit-live 'the rules of the audit are loaded, and final until the next boot' audit_live
+        check harden.audit-live 'the audit rules are loaded, and locked until the next boot' audit_live
     else
-        skip harden.audit-live 'the rules of the audit are loaded, and final until the next boot' 'the base has no auditd'
+        skip harden.audit-live 'the audit rules are loaded, and locked until the next boot' 'the base has no auditd'
     fi
     if grep -q 'console=' /proc/cmdline; then
-        check harden.console 'the serial console still speaks' console_kept
+        check harden.console 'the serial console is enabled' console_kept
     else
-        skip harden.console 'the serial console still speaks' 'the kernel was given no console'
+        skip harden.console 'the serial console is enabled' 'the kernel command line has no console'
     fi
 fi
 

@@ -1,16 +1,16 @@
 #!/bin/sh
-# Hardens the system. Most of it takes effect at the next boot, so that the running build is not cut off.
+# Hardens the system. Most changes take effect at the next boot, so the build keeps its connection.
 set -eu
 # shellcheck source=../lib.sh
 . "$VB_LIB"
 
 kernel() {
-    # Late in the order, after what the distribution says.
+    # 99 sorts after the files of the distribution.
     place 0644 root:root files/sysctl.conf /etc/sysctl.d/99-vault-bake.conf
     place 0644 root:root files/modprobe.conf /etc/modprobe.d/vault-bake.conf
 }
 
-# Memory of Vault must never reach a disk.
+# Memory of Vault must not reach a disk.
 no_swap() {
     swapoff -a || :
     sed -i '/^[^#].*[[:space:]]swap[[:space:]]/d' /etc/fstab 2>/dev/null || :
@@ -29,9 +29,9 @@ mounts() {
 
 firewall() {
     for user in $VB_INPUT_METADATA_USERS; do
-        getent passwd "$user" >/dev/null || die "input metadata_users names $user, who is not in this image"
+        getent passwd "$user" >/dev/null || die "input metadata_users: the image has no user $user"
     done
-    nft -c -f templates/nftables.conf || die 'nft refuses the rendered rules: see the inputs allowed_tcp and allowed_udp'
+    nft -c -f templates/nftables.conf || die 'nft refuses the rendered rules; check the inputs allowed_tcp and allowed_udp'
     place 0640 root:root templates/nftables.conf /etc/nftables.conf
 }
 
@@ -44,7 +44,7 @@ remote_shell() {
     mask_units ssh.socket
 }
 
-# Names come from the resolver that the network names; nobody nearby may answer in its place.
+# Only the configured DNS servers resolve names: any machine of the local network can answer LLMNR and mDNS.
 names() {
     place 0644 root:root files/resolved.conf /etc/systemd/resolved.conf.d/10-vault-bake.conf
 }
@@ -54,10 +54,9 @@ logs() {
     install -d -m 2755 -o root -g systemd-journal /var/log/journal
 }
 
-# What the services start beside themselves is worth a line, and so is every change of what decides over secrets. It needs the package
-# auditd in the base.
+# Audits changes to configuration, programs and users, and programs that the services start. Needs the package auditd.
 auditing() {
-    have auditctl || { say 'auditd is not in the base: nothing is audited'; return 0; }
+    have auditctl || { say 'skipping the audit: auditd is not installed'; return 0; }
     place 0640 root:root files/audit.rules /etc/audit/rules.d/90-vault-bake.rules
     for user in vault consul; do
         ! getent passwd "$user" >/dev/null ||
@@ -66,17 +65,17 @@ auditing() {
     systemctl enable --quiet --no-reload auditd.service
 }
 
-# Nobody logs in but who is named; root has no password at all.
+# Only listed users keep a shell. Root's password is locked.
 people() {
     for file in /etc/issue /etc/issue.net; do
         place 0644 root:root files/issue "$file"
     done
     : >/etc/motd
-    # pam_env complains at each login where this is missing.
+    # pam_env logs an error at each login if this file is missing.
     [ -e /etc/default/locale ] || : >/etc/default/locale
     place 0644 root:root files/profile.sh /etc/profile.d/vault-bake.sh
     sed -i -E 's/^(UMASK[[:space:]]+).*/\1027/; s/^(HOME_MODE[[:space:]]+).*/\10700/; s/^(PASS_MIN_DAYS[[:space:]]+).*/\11/' /etc/login.defs
-    # Nobody has a password; who gives himself one gets a slow hash.
+    # The image has no passwords. A password set later gets a slow hash.
     sed -i -E '/^#?[[:space:]]*SHA_CRYPT_(MIN|MAX)_ROUNDS[[:space:]]/d' /etc/login.defs
     printf 'SHA_CRYPT_MIN_ROUNDS 100000\nSHA_CRYPT_MAX_ROUNDS 500000\n' >>/etc/login.defs
     passwd --quiet --lock root
@@ -86,7 +85,7 @@ people() {
         esac
         [ "$name" = root ] || listed "$name" "${VB_INPUT_LOGIN_USERS:-}" && continue
         usermod --shell /usr/sbin/nologin "$name"
-        say "$name has no shell any more"
+        say "removed the shell of $name"
     done
 }
 
@@ -94,7 +93,7 @@ set_uid_programs() {
     find / -xdev \( -path /proc -o -path /sys -o -path /run \) -prune -o -type f -perm /6000 -print | while IFS= read -r program; do
         listed "$program" "${VB_INPUT_SUID_ALLOWED:-}" && continue
         chmod ug-s "$program"
-        say "$program is no longer set-uid or set-gid"
+        say "removed set-uid and set-gid of $program"
     done
 }
 

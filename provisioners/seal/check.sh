@@ -1,33 +1,33 @@
 #!/bin/sh
-# Checks that nothing of the build machine is left in the image, and that a node made from it is a machine of its own.
+# Checks that the image has no data of the build VM. On the booted image it checks that the node made its own.
 set -u
 # shellcheck source=../lib.sh
 . "$VB_LIB"
 
 PLACES='/etc /root /home /opt /srv /var /usr/local'
 
-# What a cloud gives a node when it boots is the node's own: keys of its user and of its agent. Of the image is what is older than
-# the boot. In the build nothing may be there, however new.
+# A cloud writes keys of the node's user and agent at boot, so on a booted image only files older than the boot count.
+# In the build every file counts.
 OLDER=
 [ "$VB_PHASE" = build ] || OLDER='! -newer /run/systemd/system'
 
-# none PATHS…: prints those that exist, and fails if there are any.
+# none PATH…: none of the paths exists.
 none() {
     wrong=0
     for path in "$@"; do
-        [ ! -e "$path" ] || { say "$path is there"; wrong=1; }
+        [ ! -e "$path" ] || { say "$path exists"; wrong=1; }
     done
     return "$wrong"
 }
 
-# found_in PATTERN: files of the image with that text.
-found_in() {
+# files_with PATTERN: prints the files of the image that contain this text.
+files_with() {
     # shellcheck disable=SC2086 # Lists of folders and of conditions.
     find $PLACES -xdev $OLDER -type f -size -4096k ! -path '/etc/ssh/ssh_host_*_key' ! -path '/var/log/journal/*' -exec grep -lEI -- "$1" {} + 2>/dev/null
 }
 
 no_text() {
-    found=$(found_in "$1")
+    found=$(files_with "$1")
     say "$found"
     [ -z "$found" ]
 }
@@ -43,12 +43,12 @@ empty_folders() {
     wrong=0
     for folder in "$@"; do
         found=$(find "$folder" -xdev -mindepth 1 -print 2>/dev/null | head -n 5)
-        [ -z "$found" ] || { say "$folder holds: $found"; wrong=1; }
+        [ -z "$found" ] || { say "$folder contains: $found"; wrong=1; }
     done
     return "$wrong"
 }
 
-# Also below what may be mounted there.
+# A mount hides the folders of the disk, so the bind mount shows them.
 no_temporary_files() {
     disk=$(mktemp -d -p /run)
     mount --bind / "$disk" || return 1
@@ -65,7 +65,7 @@ no_logs() {
 }
 
 no_machine_id() {
-    [ -f /etc/machine-id ] || { say '/etc/machine-id is missing: it must be there and empty'; return 1; }
+    [ -f /etc/machine-id ] || { say '/etc/machine-id is missing; it must exist and be empty'; return 1; }
     [ ! -s /etc/machine-id ] || { say '/etc/machine-id is set'; return 1; }
     [ -L /var/lib/dbus/machine-id ] || none /var/lib/dbus/machine-id
 }
@@ -77,7 +77,7 @@ own_machine_id() {
 own_host_keys() {
     born=$(stat -c %Y /etc/ssh/ssh_host_ed25519_key 2>/dev/null) || { say 'there is no ed25519 host key'; return 1; }
     booted=$(awk '/^btime/ {print $2}' /proc/stat)
-    [ "$born" -ge "$((booted - 5))" ] || { say 'the host key is older than this boot: it came with the image'; return 1; }
+    [ "$born" -ge "$((booted - 5))" ] || { say 'the host key is older than this boot, so it came with the image'; return 1; }
 }
 
 only_own_journal() {
@@ -91,8 +91,8 @@ as_baked() {
     aide --check --config=/etc/aide/aide.conf
 }
 
-# In every phase.
-check seal.release-file 'the image says what it is' says /etc/vault-bake/release.json '"schema":1' "\"image\":\"$VB_IMAGE\""
+# In both phases.
+check seal.release-file 'the image has its name and build in release.json' says /etc/vault-bake/release.json '"schema":1' "\"image\":\"$VB_IMAGE\""
 check seal.no-private-keys 'no private key is on the disk' no_text 'BEGIN ([A-Z]+ )*PRIVATE KEY'
 check seal.no-tokens 'no token is on the disk' no_text '(^|[^A-Za-z0-9_.])hv[sbr]\.[A-Za-z0-9_-]{20,}|CONSUL_HTTP_TOKEN=.|VAULT_TOKEN=.'
 check seal.no-key-files 'no file with keys is on the disk' no_files_named -name '*.p12' -o -name '*.pfx' -o -name '*.jks' -o -name '*.prv'
@@ -101,26 +101,26 @@ check seal.no-history 'no shell history is on the disk' no_files_named -name '.*
 check seal.no-package-lists 'no package list or archive is on the disk' empty_folders /var/lib/apt/lists /var/cache/apt/archives
 
 if [ "$VB_PHASE" = build ]; then
-    check seal.no-access 'the build'\''s way in is gone' none /etc/ssh/sshd_config.d/00-vault-bake.conf
+    check seal.no-access 'the ssh access of the build is removed' none /etc/ssh/sshd_config.d/00-vault-bake.conf
     check seal.no-host-keys 'no ssh host key is on the disk' no_files_named -name 'ssh_host_*'
     check seal.no-machine-id 'the machine has no id' no_machine_id
-    check seal.no-random-seed 'no seed for randomness is on the disk' none /var/lib/systemd/random-seed /var/lib/systemd/credential.secret
+    check seal.no-random-seed 'no random seed is on the disk' none /var/lib/systemd/random-seed /var/lib/systemd/credential.secret
     check seal.no-consul-data 'no data of Consul is on the disk' empty_folders /var/lib/consul
     check seal.no-logs 'no log is on the disk' no_logs
     check seal.no-temporary-files 'no temporary file is on the disk' no_temporary_files
     if [ -d /var/lib/cloud ]; then
-        check seal.no-cloud-data 'cloud-init knows no instance' empty_folders /var/lib/cloud
+        check seal.no-cloud-data 'cloud-init has no instance data' empty_folders /var/lib/cloud
     else
-        skip seal.no-cloud-data 'cloud-init knows no instance' 'the base has no cloud-init'
+        skip seal.no-cloud-data 'cloud-init has no instance data' 'the base has no cloud-init'
     fi
 else
-    check seal.own-machine-id 'this node made an id of its own' own_machine_id
-    check seal.own-host-keys 'this node made host keys of its own' own_host_keys
-    check seal.own-journal 'the journal is this node'\''s alone' only_own_journal
+    check seal.own-machine-id 'this node made its own machine id' own_machine_id
+    check seal.own-host-keys 'this node made its own host keys' own_host_keys
+    check seal.own-journal 'the journal has entries of this node only' only_own_journal
     if have aide; then
-        check seal.as-baked 'programs and configuration are what was baked' as_baked
+        check seal.as-baked 'programs and configuration are unchanged since the build' as_baked
     else
-        skip seal.as-baked 'programs and configuration are what was baked' 'the base has no aide'
+        skip seal.as-baked 'programs and configuration are unchanged since the build' 'the base has no aide'
     fi
 fi
 

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Removes what is this machine's own. Runs last; the session that runs it goes on working until the power goes off.
+# Removes what belongs to the build VM. Runs last; its ssh session stays open until the power goes off.
 set -eu
 # shellcheck source=../lib.sh
 . "$VB_LIB"
 
-# wipe PATH…: what is in these folders, not the folders.
+# wipe FOLDER…: empties the folders.
 wipe() {
     for folder in "$@"; do
         [ ! -d "$folder" ] || find "$folder" -xdev -mindepth 1 -delete
@@ -15,13 +15,13 @@ stop_services() {
     systemctl stop vault.service consul.service vault-bake-identity.service 2>/dev/null || :
     wipe /var/lib/consul /var/log/vault /run/consul-tls /run/consul-secrets /run/vault-tls /run/vault-secrets
     rm -f /etc/vault-bake/run.json
-    # It may be stopped by its own signal alone, and would write on into a file that is deleted.
+    # auditd ignores `systemctl stop`, and would keep writing to a deleted file.
     if [ -s /run/auditd.pid ]; then
         kill "$(cat /run/auditd.pid)" || :
     fi
 }
 
-# sshd has read all of this already; only a new daemon would miss it.
+# The running sshd has read these files already.
 forget_access() {
     rm -f /etc/ssh/sshd_config.d/00-vault-bake.conf /etc/ssh/ssh_host_*
     getent passwd | cut -d : -f 6 | sort -u | while IFS= read -r home; do
@@ -52,26 +52,26 @@ forget_packages() {
     rm -f /var/cache/ldconfig/aux-cache /var/lib/dpkg/*-old
 }
 
-# An empty file, not a missing one: systemd then makes a new id at the next boot without taking it for the first boot of all,
-# which would reset which units are enabled.
+# Empties /etc/machine-id: systemd then makes a new id at boot. If the file were missing, systemd would also
+# reset which units are enabled, as on a first boot.
 forget_machine() {
     : >/etc/machine-id
     [ -L /var/lib/dbus/machine-id ] || rm -f /var/lib/dbus/machine-id
     rm -f /var/lib/systemd/random-seed /var/lib/systemd/credential.secret /etc/adjtime
     rm -f /var/lib/dhcp/* /var/lib/dhcpcd/* /var/lib/NetworkManager/*lease* /etc/udev/rules.d/70-persistent-net.rules
     wipe /var/lib/systemd/coredump /var/crash
-    # The seed for randomness is saved again at power-off; two nodes must not start from the same.
+    # systemd saves a random seed at power-off. Nodes must not share it.
     mkdir -p /run/systemd/system/systemd-random-seed.service.d
     printf '[Service]\nExecStop=\n' >/run/systemd/system/systemd-random-seed.service.d/vault-bake-seal.conf
     systemctl daemon-reload
 }
 
-# The journal goes on in memory, so that nothing of the rest of this session reaches the disk.
+# The journal stays in memory from here, so that later entries do not reach the disk.
 forget_logs() {
     journalctl --relinquish-var >/dev/null 2>&1 || :
     find /var/log -xdev \( -type f -o -type l \) -delete
     wipe /var/log/journal /tmp /var/tmp
-    # What a mount hides is on the disk all the same: in a machine that was started again after it was hardened /tmp is memory.
+    # After a reboot of a hardened build VM, tmpfs hides /tmp of the disk.
     disk=$(mktemp -d -p /run)
     mount --bind / "$disk"
     wipe "$disk/tmp" "$disk/var/tmp"
@@ -79,23 +79,23 @@ forget_logs() {
     rmdir "$disk"
 }
 
-# What a node must have as it was baked, by digest. It needs the package aide in the base.
-measure() {
-    have aide || { say 'aide is not in the base: nothing is measured'; return 0; }
+# Records digests of programs and configuration. Needs the package aide.
+record_digests() {
+    have aide || { say 'skipping the digests: aide is not installed'; return 0; }
     place 0600 root:root files/aide.conf /etc/aide/aide.conf
     rm -f /var/lib/aide/*
     install -d -m 0700 -o root -g root /var/lib/aide
-    aide --init --config=/etc/aide/aide.conf >/dev/null || die 'aide cannot measure the image'
+    aide --init --config=/etc/aide/aide.conf >/dev/null || die 'cannot record digests: aide --init failed'
     chmod 0600 /var/lib/aide/aide.db
 }
 
-# Captured disks keep what was deleted; only blocks that are given back are gone.
-give_back_blocks() {
+# Captured disks keep deleted blocks unless they are discarded.
+discard_blocks() {
     sync
-    fstrim --all --verbose || say 'the disk takes no discards: deleted blocks stay in it'
+    fstrim --all --verbose || say 'the disk does not support discard: deleted blocks stay in it'
 }
 
-# A node says which image and which run it is from. No step before the seal could: it may have been done in another run.
+# Records image and run of a node. Earlier steps cannot: they may come from the layer cache of another run.
 name_image() {
     install -d -m 0755 -o root -g root /etc/vault-bake
     printf '{"schema":1,"image":"%s","run":"%s"}\n' "$VB_IMAGE" "$VB_RUN" >/etc/vault-bake/release.json
@@ -109,5 +109,5 @@ forget_cloud
 forget_packages
 forget_machine
 forget_logs
-measure
-give_back_blocks
+record_digests
+discard_blocks

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Checks Vault's installation, and on the booted image that it serves TLS and nothing else.
+# Checks Vault's installation. On the booted image it also checks that Vault serves TLS only.
 set -u
 # shellcheck source=../lib.sh
 . "$VB_LIB"
@@ -29,14 +29,14 @@ no_secret() {
 
 fails_closed() {
     systemctl show vault.service --property=Requires --value | grep -qw vault-bake-identity.service ||
-        { say 'the unit does not require its identity'; return 1; }
+        { say 'vault.service does not require vault-bake-identity.service'; return 1; }
 }
 
 stops_before_agent() {
     systemctl show vault.service --property=After --value | grep -qw consul.service ||
-        { say 'the unit is not ordered after its agent'; return 1; }
+        { say 'vault.service is not ordered after consul.service'; return 1; }
     found=$(systemctl show vault.service --property=TimeoutStopUSec --value)
-    [ "$found" = '1min 30s' ] || { say "it has $found to stop, wanted 90 s"; return 1; }
+    [ "$found" = '1min 30s' ] || { say "the stop timeout is $found, expected 90 s"; return 1; }
 }
 
 handed_over() {
@@ -44,7 +44,7 @@ handed_over() {
     owned_as 640 root:vault /run/vault-tls/tls.key /run/vault-tls/consul-ca.pem /run/vault-secrets/env
 }
 
-# Any of Vault's own codes will do: nobody has unsealed it yet.
+# Accepts any status that Vault itself sends, as a new node is sealed.
 answers_health() {
     left=30
     until answer=$(https_get 8200 /run/vault-tls/ca.pem /v1/sys/health) &&
@@ -55,7 +55,7 @@ answers_health() {
     done
 }
 
-# True if Consul knows a service vault; the answer goes to stdout.
+# Succeeds if Consul knows a service vault; prints the response.
 registered() {
     token=$(sed -n 's/^CONSUL_HTTP_TOKEN=//p' /run/vault-secrets/env)
     answer=$(https_header="X-Consul-Token: $token" https_get 8501 /run/vault-tls/consul-ca.pem /v1/catalog/service/vault \
@@ -77,7 +77,7 @@ memory_locked() {
 check vault.binary 'the binary belongs to root and has no special bits' owned_as '755' root:root /usr/bin/vault
 check vault.no-capabilities 'the binary has no file capabilities' no_capabilities
 check vault.user 'its user cannot log in' plain_user
-check vault.folders 'it cannot change its own configuration' owned_as 750 root:vault /etc/vault.d
+check vault.folders 'it cannot change its configuration' owned_as 750 root:vault /etc/vault.d
 check vault.configuration-owner 'its configuration belongs to root' owned_as 640 root:vault "$CONFIG"
 check vault.audit-folder 'it can write its audit log' owned_as 750 vault:vault /var/log/vault
 check vault.configuration-tls 'its configuration is TLS only' tls_only_configuration
@@ -86,20 +86,20 @@ check vault.unit-valid 'its unit is valid' systemd-analyze verify --man=no /etc/
 check vault.unit-sandboxed 'its unit is confined' sandboxed vault.service 16
 check vault.unit-enabled 'it starts at boot' enabled vault.service
 check vault.fails-closed 'it does not start without an identity' fails_closed
-check vault.stops-first 'it has time to stop, before its agent does' stops_before_agent
+check vault.stops-first 'it has 90 s to stop, before its agent stops' stops_before_agent
 
 if [ "$VB_PHASE" = image ]; then
-    check vault.handed-over 'keys are in tmpfs, readable by it alone' handed_over
-    check vault.active 'it runs' active vault.service 60
+    check vault.handed-over 'keys are in tmpfs, readable only by Vault' handed_over
+    check vault.active 'Vault runs' active vault.service 60
     check vault.health 'it answers over TLS' answers_health
     check vault.refuses-plaintext 'plain HTTP is refused' plaintext_refused 8200
     check vault.refuses-old-tls 'TLS 1.1 is refused' old_tls_refused 8200
-    check vault.confined 'it may lock its memory and has no capability' memory_locked
-    # Vault may wait with this until somebody has initialised it; that it answers its health at all shows that its storage does.
+    check vault.confined 'it can lock its memory and has no capability' memory_locked
+    # Some versions register only after initialization. The health check has shown that storage works.
     if ! registered >/dev/null && uninitialised; then
-        skip vault.registered 'Consul knows it' 'nobody has initialised it yet'
+        skip vault.registered 'Vault is registered in Consul' 'Vault is not initialized yet'
     else
-        check vault.registered 'Consul knows it' registered
+        check vault.registered 'Vault is registered in Consul' registered
     fi
 fi
 

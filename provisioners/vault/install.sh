@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs Vault: binary, user, folders, configuration, unit. Nothing is started: without an identity it would refuse.
+# Installs Vault: binary, user, folders, configuration, unit. It does not start Vault, which needs an identity.
 set -eu
 # shellcheck source=../lib.sh
 . "$VB_LIB"

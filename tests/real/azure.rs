@@ -1,5 +1,5 @@
-//! Azure from end to end, with real machines behind the simulator and a real Azurite: baked there, recorded there, started
-//! from what was captured, checked.
+//! Builds on simulated Azure with QEMU VMs, and records in Azurite.
+//! The captured image is booted and checked.
 
 mod machines;
 
@@ -9,11 +9,11 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::azurite::server::{azurite, sas};
-use crate::project::{TestProject, said};
+use crate::project::{TestProject, output_text};
 use machines::QemuMachines;
 use testing::azure::{Config, Simulator};
 
-/// What the quickstart needs, and what reads custom data.
+/// The packages of the quickstart, and cloud-init, which reads custom data.
 const PACKAGES: [&str; 6] = [
     "jq",
     "nftables",
@@ -23,7 +23,7 @@ const PACKAGES: [&str; 6] = [
     "cloud-init",
 ];
 
-/// The shipped definition, for the machines that stand behind the simulator: they start by BIOS and listen where they can.
+/// The shipped definition for the VMs behind the simulator, which start by BIOS.
 fn definition(project: &TestProject) -> String {
     let mut text = project.quickstart();
     for (shipped, here) in [
@@ -36,10 +36,10 @@ fn definition(project: &TestProject) -> String {
     text
 }
 
-/// What of the subscription is neither decoy nor group of images.
+/// Returns the resources that the test did not make before.
 fn left(simulator: &Simulator, given: &[String]) -> Vec<String> {
-    let shown = simulator.resources().into_iter().map(|one| one.id);
-    shown.filter(|id| !given.contains(id)).collect()
+    let printed = simulator.resources().into_iter().map(|one| one.id);
+    printed.filter(|id| !given.contains(id)).collect()
 }
 
 fn write(path: &Path, text: &str) {
@@ -102,10 +102,10 @@ mod exhaustive {
         ];
 
         let locked = project.run(&["lock", "quick"], &environment).await;
-        assert!(locked.status.success(), "{}", said(&locked));
+        assert!(locked.status.success(), "{}", output_text(&locked));
         let build = ["build", "quick", "--builder", "azure", "--json"];
         let built = project.run(&build, &environment).await;
-        assert_eq!(built.status.code(), Some(0), "{}", said(&built));
+        assert_eq!(built.status.code(), Some(0), "{}", output_text(&built));
         assert_eq!(simulator.violations(), Vec::<String>::new());
         assert_eq!(simulator.touched(&decoys), Vec::<String>::new());
         let image = left(&simulator, &given);
@@ -124,7 +124,7 @@ mod exhaustive {
         ];
         for (arguments, expected) in commands {
             let output = project.run(arguments, &environment).await;
-            let text = said(&output);
+            let text = output_text(&output);
             assert_eq!(output.status.code(), Some(0), "{arguments:?}: {text}");
             assert!(text.contains(expected), "{arguments:?}: {text}");
         }

@@ -1,4 +1,4 @@
-//! The store in Azure Blob Storage, against the real Azurite.
+//! Tests of the store in Azure Blob Storage, with Azurite.
 
 #![expect(
     clippy::unwrap_used,
@@ -16,12 +16,12 @@ mod stores;
 
 use vault_bake::store::backend::{Backend, Created};
 
-/// How many of these creates were the one that happened.
+/// Returns how many of these creates succeeded.
 fn won(results: &[Created]) -> usize {
     results.iter().filter(|one| **one == Created::New).count()
 }
 
-/// The bytes under `name`, which must be there.
+/// Returns the bytes of `name`, which must exist.
 async fn read(backend: &impl Backend, name: &str) -> Vec<u8> {
     let bytes = backend
         .get(name)

@@ -1,4 +1,4 @@
-//! Whole bakes with the binary and real machines.
+//! Builds with the binary and QEMU VMs.
 
 mod closed;
 mod cluster;
@@ -11,12 +11,12 @@ mod node;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use crate::project::{TestProject, said, watch_arguments};
+use crate::project::{TestProject, output_text, watch_arguments};
 use layered::{assert_same, did, tree};
 
 use crate::nodes::Kind;
 
-/// What no log, record or disk may have.
+/// A text that no log, record or disk may contain.
 const CANARY: &str = "canary-7hT2-xylophone";
 
 #[tokio::test]
@@ -30,7 +30,7 @@ async fn the_quickstart_with_a_secret_is_baked_in_two_goes_and_tested() {
         &with_secret(&project, "echo halfway >/opt/half; exit 3"),
     );
     project.lock("quick").await;
-    let plan = said(&project.run(&["plan", "quick"], &secret).await);
+    let plan = output_text(&project.run(&["plan", "quick"], &secret).await);
     assert!(
         plan.contains("secretive") && !plan.contains(CANARY),
         "{plan}"
@@ -39,11 +39,11 @@ async fn the_quickstart_with_a_secret_is_baked_in_two_goes_and_tested() {
     let arguments = watch_arguments();
     let build = ["build", "quick", "--json"];
     let failed = project.run(&build, &secret).await;
-    assert_eq!(failed.status.code(), Some(3), "{}", said(&failed));
-    assert_eq!(did(&said(&failed)), "base consul vault secretive");
+    assert_eq!(failed.status.code(), Some(3), "{}", output_text(&failed));
+    assert_eq!(did(&output_text(&failed)), "base consul vault secretive");
     project.assert_nothing_left().await;
 
-    // QEMU aborts at the first start of the boot test, which says nothing about the image: there is a second start.
+    // QEMU aborts at the first start of the boot test. That says nothing about the image, so it starts again.
     project.define("quick", &with_secret(&project, "test ! -e /opt/half"));
     project.lock("quick").await;
     let crashing = crashing_qemu(&project, 1);
@@ -53,19 +53,19 @@ async fn the_quickstart_with_a_secret_is_baked_in_two_goes_and_tested() {
             &[secret[0], ("PATH", &crashing)],
         )
         .await;
-    assert_eq!(built.status.code(), Some(0), "{}", said(&built));
-    assert_eq!(did(&said(&built)), "secretive harden seal");
+    assert_eq!(built.status.code(), Some(0), "{}", output_text(&built));
+    assert_eq!(did(&output_text(&built)), "secretive harden seal");
     assert!(
-        said(&built).contains("starting the VM again"),
+        output_text(&built).contains("starting the VM again"),
         "{}",
-        said(&built)
+        output_text(&built)
     );
     let arguments = arguments.stop();
     assert!(
         arguments.contains("qemu-system") && !arguments.contains(CANARY),
         "in an argument list"
     );
-    for events in [said(&failed), said(&built)] {
+    for events in [output_text(&failed), output_text(&built)] {
         assert!(!events.contains(CANARY), "in an event");
         assert!(events.contains("it is [secret]"), "{events}");
     }
@@ -80,14 +80,14 @@ async fn the_quickstart_with_a_secret_is_baked_in_two_goes_and_tested() {
     );
     assert_is_recorded(&project).await;
 
-    // A bake that does all steps in one go gives the same files.
+    // A build without the layer cache gives the same files.
     let continued = tree(&project.artifact_of("quick").await);
     assert!(continued.len() > 5_000, "{} files", continued.len());
     let cold = [&build[..], &["--no-cache", "--skip-test"]].concat();
-    let cold = said(&project.run(&cold, &secret).await);
+    let cold = output_text(&project.run(&cold, &secret).await);
     assert_eq!(did(&cold), "base consul vault secretive harden seal");
     assert_same(&tree(&project.artifact_of("quick").await), &continued);
-    identities::judge(&project.artifact_of("quick").await, Kind::Fastest).await;
+    identities::check(&project.artifact_of("quick").await, Kind::Fastest).await;
 }
 
 /// Returns the quickstart's definition with a step before the last two that prints a secret, and then does `more`.
@@ -103,7 +103,7 @@ fn with_secret(project: &TestProject, more: &str) -> String {
     definition.replace(harden, &step)
 }
 
-/// Asserts what the store says of the one bake: its test passed, its releases are fixtures, its first steps are layers.
+/// Asserts that the one image passed its boot test, has fixture releases, and used the layer cache.
 async fn assert_is_recorded(project: &TestProject) {
     let commands: [(&[&str], &[&str]); 5] = [
         (&["images"], &["tested", "FIXTURE RELEASES"]),
@@ -117,7 +117,7 @@ async fn assert_is_recorded(project: &TestProject) {
     ];
     for (command, expected) in commands {
         let output = project.run(command, &[]).await;
-        let text = said(&output);
+        let text = output_text(&output);
         if command != ["doctor"] {
             assert_eq!(output.status.code(), Some(0), "{command:?}: {text}");
         }
@@ -127,7 +127,7 @@ async fn assert_is_recorded(project: &TestProject) {
     }
 }
 
-/// A search path with a QEMU that aborts at the first `times` starts of boot tests, after a second.
+/// Returns a search path with a QEMU that aborts at the first `times` starts of boot tests, after a second.
 #[expect(
     clippy::disallowed_methods,
     reason = "the search path of the tests is extended"
@@ -156,7 +156,7 @@ async fn of_two_bakes_at_once_one_reboots_and_one_fails_by_what_its_seal_does_no
         return;
     };
     project.define("reboots", &project.small(REBOOTS));
-    // No check of the seal looks there.
+    // No check of the seal reads this path.
     let step = "[[step]]\nname = \"leaving\"\ninline = \"openssl genpkey -algorithm ed25519 -out /usr/share/left.pem\"\n";
     project.define("leaves", &project.small(step));
     project.lock("reboots").await;
@@ -165,24 +165,29 @@ async fn of_two_bakes_at_once_one_reboots_and_one_fails_by_what_its_seal_does_no
         project.run(&["build", "reboots", "--skip-test"], &[]),
         project.run(&["build", "leaves"], &[])
     );
-    assert_eq!(reboots.status.code(), Some(0), "{}", said(&reboots));
-    let text = said(&leaves);
+    assert_eq!(reboots.status.code(), Some(0), "{}", output_text(&reboots));
+    let text = output_text(&leaves);
     assert_eq!(leaves.status.code(), Some(4), "{text}");
     let found = "the leak scan found 1 problem on the captured disk:\n  disk.private-keys: /usr/share/left.pem\n";
     assert!(text.contains(found), "{text}");
-    let images = said(&project.run(&["images"], &[]).await);
+    let images = output_text(&project.run(&["images"], &[]).await);
     assert_eq!(images.matches("untested").count(), 1, "{images}");
     let verified = project.run(&["verify"], &[]).await;
-    assert_eq!(verified.status.code(), Some(0), "{}", said(&verified));
-    assert!(
-        said(&verified).contains("1 manifests"),
+    assert_eq!(
+        verified.status.code(),
+        Some(0),
         "{}",
-        said(&verified)
+        output_text(&verified)
+    );
+    assert!(
+        output_text(&verified).contains("1 manifests"),
+        "{}",
+        output_text(&verified)
     );
     project.assert_nothing_left().await;
 }
 
-/// Steps with a reboot between them, after which the work folder is there again.
+/// Steps with a reboot between them. The work folder exists again afterwards.
 const REBOOTS: &str =
     "[[step]]\nreboot = true\n\n[[step]]\ninline = \"test -d /run/vault-bake/work\"\n";
 
@@ -191,14 +196,14 @@ async fn shipped_servers_are_baked_and_form_a_cluster() {
     bake_a_cluster(Kind::Fastest).await;
 }
 
-/// Bakes both shipped servers, tests one in a VM, which starts by UEFI as shipped, and makes nodes of them.
+/// Builds both shipped servers, tests one in a VM by UEFI, and makes nodes of them.
 async fn bake_a_cluster(kind: Kind) {
     let Some(project) = TestProject::open_with_given(&["python3"]).await else {
         return;
     };
-    // There is no Key Vault here, so nodes take their identity from a disk, which comes first.
+    // There is no Key Vault here, so nodes take their identity from a disk, which has precedence.
     let vaults = ("VB_VAR_key_vaults", "https://images.vault.azure.net");
-    // Without ssh a node answers on its port of ssh only to who put a key into its memory, as a boot test does.
+    // Without ssh, a node's ssh port answers only if its memory has a key, as in a boot test.
     for (name, ssh, more) in [
         ("consul-server", "false", &["--json"][..]),
         ("vault-server", "true", &["--skip-test"]),
@@ -208,7 +213,7 @@ async fn bake_a_cluster(kind: Kind) {
         let variables = [vaults, ("VB_VAR_ssh", ssh)];
         let build = [&["build", name], more].concat();
         let built = project.run(&build, &variables).await;
-        let text = said(&built);
+        let text = output_text(&built);
         assert_eq!(built.status.code(), Some(0), "{text}");
         if ssh == "false" {
             // In the build VM, and in the VM of the boot test.
@@ -221,22 +226,22 @@ async fn bake_a_cluster(kind: Kind) {
             assert!(!text.contains(skipped), "{text}");
         }
     }
-    let shown = said(&project.run(&["show", "consul-server", "--json"], &[]).await);
+    let printed = output_text(&project.run(&["show", "consul-server", "--json"], &[]).await);
     for (id, looked_at) in [
         ("base.fetch-required", true),
         ("disk.gossip-keys", true),
         ("harden.audit-rules", true),
         ("vault.binary", false),
     ] {
-        let held = format!(r#""id":"{id}","ok":true,"step""#);
-        assert_eq!(shown.contains(&held), looked_at, "{id}: {shown}");
+        let passed = format!(r#""id":"{id}","ok":true,"step""#);
+        assert_eq!(printed.contains(&passed), looked_at, "{id}: {printed}");
     }
     project.assert_nothing_left().await;
     let (consul, vault) = (
         project.artifact_of("consul-server"),
         project.artifact_of("vault-server"),
     );
-    cluster::judge(&consul.await, &vault.await, project.consul(), kind).await;
+    cluster::check(&consul.await, &vault.await, project.consul(), kind).await;
 }
 
 #[tokio::test]
@@ -248,9 +253,9 @@ async fn a_wrong_byte_in_a_release_reaches_no_machine() {
     project.lock("quick").await;
     project.spoil_release();
     let built = project.run(&["build", "quick", "--json"], &[]).await;
-    assert_eq!(built.status.code(), Some(7), "{}", said(&built));
+    assert_eq!(built.status.code(), Some(7), "{}", output_text(&built));
     assert!(
-        !said(&built).contains("\"stage\":\"upload\""),
+        !output_text(&built).contains("\"stage\":\"upload\""),
         "nothing was uploaded"
     );
     project.assert_nothing_left().await;
@@ -263,7 +268,7 @@ mod exhaustive {
     use super::*;
     use crate::project::audits;
 
-    /// Nodes as VMs, which have a kernel and a boot loader of their own.
+    /// Nodes as VMs, with their own kernel and boot loader.
     #[tokio::test]
     async fn shipped_servers_form_a_cluster_of_vms() {
         bake_a_cluster(Kind::Machines).await;
@@ -277,8 +282,8 @@ mod exhaustive {
         project.define("quick", &project.quickstart());
         project.lock("quick").await;
         let built = project.run(&["build", "quick", "--skip-test"], &[]).await;
-        assert_eq!(built.status.code(), Some(0), "{}", said(&built));
-        identities::judge(&project.artifact(), Kind::Machines).await;
+        assert_eq!(built.status.code(), Some(0), "{}", output_text(&built));
+        identities::check(&project.artifact(), Kind::Machines).await;
     }
 
     #[tokio::test]
@@ -291,15 +296,15 @@ mod exhaustive {
         let build = ["build", "twin", "--skip-test"];
         let (one, two) = tokio::join!(project.run(&build, &[]), project.run(&build, &[]));
         for built in [one, two] {
-            assert_eq!(built.status.code(), Some(0), "{}", said(&built));
+            assert_eq!(built.status.code(), Some(0), "{}", output_text(&built));
         }
-        let images = said(&project.run(&["images"], &[]).await);
+        let images = output_text(&project.run(&["images"], &[]).await);
         assert_eq!(images.matches("untested").count(), 2, "{images}");
         assert_eq!(project.run(&["verify"], &[]).await.status.code(), Some(0));
         project.assert_nothing_left().await;
     }
 
-    /// A QEMU that crashes says nothing about the image: after one crash there is a second start, after two there is no test.
+    /// After one crash of QEMU there is a second start; after two crashes no test is recorded.
     #[tokio::test]
     async fn a_boot_test_whose_qemu_crashes_twice_is_an_error_and_no_test() {
         let Some(project) = TestProject::open(&["python3"]).await else {
@@ -308,12 +313,12 @@ mod exhaustive {
         project.define("quick", &project.quickstart());
         project.lock("quick").await;
         let built = project.run(&["build", "quick", "--skip-test"], &[]).await;
-        assert_eq!(built.status.code(), Some(0), "{}", said(&built));
+        assert_eq!(built.status.code(), Some(0), "{}", output_text(&built));
         let test = async |crashes| {
             let path = crashing_qemu(&project, crashes);
             let tested = project.run(&["test", "quick"], &[("PATH", &path)]).await;
             project.assert_nothing_left().await;
-            (tested.status.code(), said(&tested))
+            (tested.status.code(), output_text(&tested))
         };
         let (exit, text) = test(2).await;
         assert_eq!(exit, Some(1), "{text}");
@@ -323,7 +328,7 @@ mod exhaustive {
         let (exit, text) = test(1).await;
         assert_eq!(exit, Some(0), "{text}");
         assert!(text.contains("starting the VM again"), "{text}");
-        let verified = said(&project.run(&["verify"], &[]).await);
+        let verified = output_text(&project.run(&["verify"], &[]).await);
         assert!(verified.contains("1 manifests, 1 tests"), "{verified}");
     }
 
@@ -345,18 +350,20 @@ mod exhaustive {
         let built = project
             .run(&["build", "vault-server", "--audit"], &[])
             .await;
-        assert_eq!(built.status.code(), Some(0), "{}", said(&built));
-        let shown = said(&project.run(&["show", "vault-server"], &[]).await);
-        let line = shown.lines().find(|line| line.contains("hardening index"));
+        assert_eq!(built.status.code(), Some(0), "{}", output_text(&built));
+        let printed = output_text(&project.run(&["show", "vault-server"], &[]).await);
+        let line = printed
+            .lines()
+            .find(|line| line.contains("hardening index"));
         let numbers = line
-            .unwrap_or_else(|| panic!("{shown}"))
+            .unwrap_or_else(|| panic!("{printed}"))
             .split(|c: char| !c.is_ascii_digit());
         let numbers: Vec<u32> = numbers.filter_map(|text| text.parse().ok()).collect();
-        // Three numbers are the version's.
+        // Three numbers of the version.
         let [_, _, _, index, base, ..] = numbers[..] else {
-            panic!("{shown}");
+            panic!("{printed}");
         };
-        assert!(index >= LEAST_INDEX && base < index, "{shown}");
+        assert!(index >= LEAST_INDEX && base < index, "{printed}");
         project.assert_nothing_left().await;
     }
 }

@@ -1,4 +1,4 @@
-//! The linter's reader of configuration against Consul's own, which `consul validate` is.
+//! Compares the linter's parser with Consul's own, by `consul validate`.
 
 use std::fs;
 
@@ -8,13 +8,13 @@ use vault_bake::wait::Interrupt;
 
 use crate::fixture_vault::lab::{mirror, unpack};
 
-/// What each HCL file begins with, so that Consul has nothing else to object to.
+/// The beginning of each HCL file, to make it valid for Consul.
 const NEEDED: &str = "data_dir = \"/tmp\"\nbind_addr = \"127.0.0.1\"\n";
 
-/// The same in JSON, without its end.
+/// The beginning of each JSON file.
 const NEEDED_JSON: &str = "{\"data_dir\": \"/tmp\", \"bind_addr\": \"127.0.0.1\"";
 
-/// Names that start with `no` are refused, by both.
+/// Files whose names start with `no` are refused by both.
 fn files() -> Vec<(&'static str, String)> {
     let hcl = |text: &str| format!("{NEEDED}{text}");
     let json = |text: &str| format!("{NEEDED_JSON}{text}");

@@ -12,7 +12,7 @@ use vault_bake::store::Dir;
 use testing::crash_test::{assert_nothing_is_lost, kill_writers, now, write_until_killed};
 use testing::signing::signed_store;
 
-/// One of the processes of the crash test below.
+/// A process of the crash test below.
 #[tokio::test]
 #[ignore = "started by `a_hundred_kills_lose_nothing_that_was_acknowledged`"]
 #[expect(clippy::disallowed_methods, reason = "the crash test names the folder")]
@@ -24,8 +24,8 @@ async fn a_writer_in_a_folder() {
     write_until_killed(&store, &folder).await;
 }
 
-/// Kills a writer `kills` times in each of `stores` stores. Several, because every writer reads the whole log of its
-/// store when it starts.
+/// Kills a writer `kills` times in each of `stores` stores. A single store would grow, and each new
+/// writer reads its whole log.
 async fn kill_all(stores: usize, kills: usize) {
     let mut acknowledged = 0;
     for _ in 0..stores {

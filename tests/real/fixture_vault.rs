@@ -1,4 +1,4 @@
-//! The fixture mirror and its stand-in for Vault, against the real Consul of the mirror, with TLS throughout.
+//! The fixture mirror and its stub Vault, with the real Consul of the mirror, over TLS.
 
 use std::fs;
 use std::time::Duration;
@@ -14,7 +14,7 @@ pub mod lab;
 use lab::{Lab, Node, certify, installed, mirror, stand_in, vault_config};
 
 #[tokio::test]
-async fn the_stand_in_takes_its_active_role_through_consul() {
+async fn the_stub_takes_its_active_role_through_consul() {
     let Some(mirror) = mirror().await else { return };
     let lab = Lab::start(&mirror).await;
     let mut first = lab.vault("vault-1").await;
@@ -64,7 +64,7 @@ async fn the_stand_in_takes_its_active_role_through_consul() {
         "{cluster}"
     );
 
-    // A standby sends clients on to the active node.
+    // A standby redirects clients to the active node.
     let secret = json!({"word": "kept"});
     let (status, _) = second
         .send(&lab, Method::PUT, "secret/a/b", &token, &secret)
@@ -93,7 +93,7 @@ async fn the_stand_in_takes_its_active_role_through_consul() {
         .await;
     assert_eq!(listed["data"]["keys"], json!(["b"]));
 
-    // A graceful stop hands over at once, without waiting for the session to run out.
+    // A graceful stop releases the lock at once, without waiting for the session to expire.
     first.signal(rustix::process::Signal::TERM);
     let ended = first.running.wait().await.expect("it ends");
     assert!(ended.success(), "{ended}: {:?}", first.running.last_lines());
@@ -119,7 +119,7 @@ async fn the_stand_in_takes_its_active_role_through_consul() {
 }
 
 #[tokio::test]
-async fn the_stand_in_refuses_configurations_that_vault_would_not_serve_safely() {
+async fn the_stub_refuses_configurations_that_vault_would_not_serve_safely() {
     if !installed("python3").await {
         return;
     }

@@ -1,5 +1,5 @@
-//! What others must be able to read, judged by the programs of others: bills of materials by the schema that CycloneDX
-//! publishes and the library of its makers, markdown by GitHub's own renderer.
+//! External validators of our output: the CycloneDX library with its official schema for bills of materials,
+//! and GitHub's renderer for markdown.
 
 mod markdown;
 mod sbom;
@@ -10,13 +10,13 @@ use testing::sample;
 use vault_bake::process::Program;
 use vault_bake::wait::Interrupt;
 
-/// The Python that `scripts/setup tests` made for the judges; `None` where it could not.
+/// Returns the Python that `scripts/setup tests` made for the validators; `None` if it is missing.
 fn python() -> Option<PathBuf> {
     let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/judges/bin/python");
     if python.exists() {
         return Some(python);
     }
-    #[expect(clippy::print_stderr, reason = "a skipped test says so")]
+    #[expect(clippy::print_stderr, reason = "a skipped test prints its reason")]
     let () = eprintln!(
         "SKIPPED: {} is missing (sh scripts/setup tests)",
         python.display()
@@ -24,11 +24,11 @@ fn python() -> Option<PathBuf> {
     None
 }
 
-/// What `judge`, a program in Python, says to `text` on its standard input.
-async fn judged(python: &Path, judge: &str, text: impl Into<Vec<u8>>) -> String {
+/// Runs `program`, which is Python, with `text` as standard input. Returns its output.
+async fn run_validator(python: &Path, program: &str, text: impl Into<Vec<u8>>) -> String {
     let text = String::from_utf8(text.into()).expect("UTF-8");
-    let judge = Program::new(python).arg("-c").arg(judge).input(text);
-    let said = judge.run(&Interrupt::default()).await;
-    let said = said.unwrap_or_else(|error| panic!("{error}"));
-    String::from_utf8_lossy(&said).into_owned()
+    let program = Program::new(python).arg("-c").arg(program).input(text);
+    let output = program.run(&Interrupt::default()).await;
+    let output = output.unwrap_or_else(|error| panic!("{error}"));
+    String::from_utf8_lossy(&output).into_owned()
 }

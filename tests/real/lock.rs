@@ -1,4 +1,4 @@
-//! Debian's own signed indexes, from its mirror.
+//! Debian's signed indexes, from its mirror.
 
 use std::path::PathBuf;
 
@@ -49,7 +49,7 @@ async fn an_expired_index_is_refused() {
     assert!(error.to_string().contains("it expired at"), "{error}");
 }
 
-/// One signed index in the place of another, and one changed byte.
+/// Replaces one signed index by another, and changes one byte.
 #[tokio::test]
 async fn an_index_that_is_not_what_it_should_be_is_refused() {
     let (events, interrupt) = (Events::silent(), Interrupt::default());

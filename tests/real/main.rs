@@ -1,4 +1,4 @@
-//! Tests with real components: machines, mirrors, agents. Each skips only with a printed reason.
+//! Tests with VMs, mirrors and agents. Each skipped test prints its reason.
 
 mod azure;
 mod azurite;

@@ -1,6 +1,5 @@
-//! Running nodes of a captured image: containers if this computer allows them, else VMs.
-//!
-//! A container shares this computer's kernel and has no boot loader: the boot test of each image shows those.
+//! Running nodes of a captured image: containers if this host allows them, or else VMs.
+//! A container uses the kernel of the host and no boot loader; the boot test of each image tests those.
 
 mod container;
 mod groups;
@@ -12,13 +11,13 @@ use container::{Container, Containers};
 pub use machine::disk;
 use machine::{Machines, VmNode};
 
-/// What the nodes of one test run on.
+/// The platform of the nodes of a test run.
 pub enum Nodes {
     Containers(Box<Containers>),
     Machines(Box<Machines>),
 }
 
-/// What [`Nodes::start`] starts from; nodes share it.
+/// The image for [`Nodes::start`], which nodes share.
 pub enum Image {
     Mounted(container::Image),
     Disk(Box<vault_bake::builder::Disk>),
@@ -30,7 +29,7 @@ pub enum Node {
     Machine(Box<VmNode>),
 }
 
-/// Whether nodes see each other.
+/// Whether nodes can reach each other.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Network {
     Separate,
@@ -38,15 +37,15 @@ pub enum Network {
     Shared,
 }
 
-/// How a node goes down before it starts again.
+/// How a node stops before it starts again.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Down {
     InOrder,
-    /// At once, as by a loss of power.
+    /// At once, as at a power failure.
     Crash,
 }
 
-/// What tests run their nodes on.
+/// The platform of the nodes of a test.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Containers if they are possible here.
@@ -55,8 +54,8 @@ pub enum Kind {
 }
 
 impl Nodes {
-    /// Returns nothing, with the reason printed, if this computer has neither containers nor VMs.
-    #[expect(clippy::print_stderr, reason = "a test says what it runs on")]
+    /// Returns `None` and prints the reason if this host has neither containers nor VMs.
+    #[expect(clippy::print_stderr, reason = "a test prints its platform")]
     pub async fn begin(run: &str, network: Network, kind: Kind) -> Option<Self> {
         if kind == Kind::Fastest {
             match Containers::begin().await {
@@ -67,7 +66,7 @@ impl Nodes {
         Machines::begin(run, network).map(|machines| Self::Machines(Box::new(machines)))
     }
 
-    /// Makes the captured disk ready for nodes.
+    /// Prepares the captured disk for nodes.
     pub async fn image(&mut self, artifact: &Path) -> Image {
         match self {
             Self::Containers(containers) => Image::Mounted(containers.mount(artifact).await),
@@ -75,7 +74,7 @@ impl Nodes {
         }
     }
 
-    /// Starts a node, which [`Node::booted`] waits for.
+    /// Starts a node. [`Node::booted`] waits for the end of its boot.
     pub async fn start(&mut self, image: &Image, number: u8, identity: Option<Vec<u8>>) -> Node {
         match (self, image) {
             (Self::Containers(containers), Image::Mounted(image)) => {
@@ -90,7 +89,7 @@ impl Nodes {
         }
     }
 
-    /// Whether a process of a node may lock its memory, as Vault does.
+    /// Returns whether a process of a node can lock its memory, as Vault does.
     pub fn may_lock_memory(&self) -> bool {
         match self {
             Self::Containers(containers) => containers.may_lock_memory,
@@ -98,12 +97,12 @@ impl Nodes {
         }
     }
 
-    /// Whether scripts run by ssh, with a key that was put into the memory of each node.
+    /// Returns whether scripts run by ssh, with a key in the memory of each node.
     pub fn are_reached_by_ssh(&self) -> bool {
         matches!(self, Self::Machines(_))
     }
 
-    /// Ends all, and asserts that nothing is left.
+    /// Ends all nodes, and asserts that nothing is left.
     pub async fn finish(self) {
         match self {
             Self::Containers(containers) => containers.finish().await,
@@ -121,7 +120,7 @@ impl Node {
         }
     }
 
-    /// Runs a script as root, and returns what it prints on standard output.
+    /// Runs a script as root. Returns its standard output.
     pub async fn says(&self, script: &str) -> String {
         match self {
             Self::Container(container) => container.says(script).await,
@@ -129,7 +128,7 @@ impl Node {
         }
     }
 
-    /// Puts another identity where the node looks for it.
+    /// Replaces the identity that the node reads.
     pub async fn put(&self, identity: Vec<u8>) {
         match self {
             Self::Container(container) => container.put(identity).await,
@@ -137,7 +136,7 @@ impl Node {
         }
     }
 
-    /// Restarts the node, and returns once it has booted.
+    /// Restarts the node. Returns after its boot.
     pub async fn restart(&mut self, down: Down) {
         match self {
             Self::Container(container) => {
@@ -151,7 +150,7 @@ impl Node {
         }
     }
 
-    /// The address by which other nodes reach it.
+    /// Returns the address by which other nodes reach it.
     pub fn address(&self) -> String {
         match self {
             Self::Container(container) => container.address(),

@@ -1,8 +1,8 @@
-//! A project, a store and a cache in a temporary folder, and the binary to use them with.
+//! A project, a store and a cache in a temporary folder, and the binary that uses them.
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "these tests use the binary as a person does, from outside"
+    reason = "these tests start the binary, as users do"
 )]
 
 mod watch;
@@ -23,28 +23,28 @@ use crate::qemu::{cache, found};
 use watch::command_lines;
 pub use watch::watch_arguments;
 
-/// What the small image and the quickstart share, so that they share a base.
+/// The packages of the small image and of the quickstart, which share a base.
 const PACKAGES: &str = r#"["jq", "nftables", "openssl", "python3", "systemd-timesyncd"]"#;
 
-/// Whether whoever runs the tests wants the one that takes as long as some others together.
+/// Returns whether the user requested the longest test.
 pub fn audits() -> bool {
     std::env::var_os("VAULT_BAKE_TEST_AUDIT").is_some()
 }
 
-/// A project of its own.
+/// A project in its own folder.
 pub struct TestProject {
     folder: TempDir,
     mirror: PathBuf,
     releases: Releases,
-    /// A folder, or a container.
+    /// The store: a folder, or a container.
     pub store: String,
 }
 
-/// What is baked, and who has signed it.
+/// The source of releases, and its key.
 pub struct Releases {
-    /// A folder laid out as HashiCorp's server is.
+    /// A folder with the layout of HashiCorp's server.
     mirror: PathBuf,
-    /// Without these two: HashiCorp's key, from HashiCorp.
+    /// `None`: HashiCorp's key, from HashiCorp.
     key_file: Option<PathBuf>,
     fingerprint: Option<String>,
     vault: String,
@@ -52,7 +52,7 @@ pub struct Releases {
 }
 
 impl Releases {
-    /// The fixture mirror: a real Consul, and a stand-in for Vault.
+    /// The fixture mirror: a real Consul, and a stub Vault.
     async fn fixture() -> Option<Self> {
         let mirror = lab::mirror().await?;
         let fingerprint = fs::read_to_string(mirror.join("fingerprint")).expect("a fingerprint");
@@ -65,7 +65,7 @@ impl Releases {
         })
     }
 
-    /// Those that whoever runs the tests names, the newest of each; nothing where none are named.
+    /// The releases that the user configured, the newest of each; `None` without a configuration.
     pub fn given() -> Option<Self> {
         let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
         let mirror = PathBuf::from(variable("VAULT_BAKE_RELEASES")?);
@@ -86,12 +86,12 @@ impl Releases {
 }
 
 impl TestProject {
-    /// Opens one with fixture releases; nothing, with the reason printed, where this machine lacks something.
+    /// Opens a project with fixture releases. Prints the reason and returns `None` if a requirement is missing.
     pub async fn open(also: &[&str]) -> Option<Self> {
         Self::open_with(Releases::fixture().await?, also)
     }
 
-    /// Opens one with the releases that whoever runs the tests names, or with fixture releases.
+    /// Opens a project with the releases that the user configured, or with fixture releases.
     pub async fn open_with_given(also: &[&str]) -> Option<Self> {
         match Releases::given() {
             Some(given) => Self::open_with(given, also),
@@ -115,7 +115,7 @@ impl TestProject {
         let folder = tempfile::tempdir().expect("a folder");
         let mirror = folder.path().join("mirror");
         copy(&releases.mirror, &mirror);
-        // Bases are made once for all tests, and their machines suspended.
+        // All tests share the bases and their VM snapshots.
         fs::create_dir_all(folder.path().join("cache")).expect("a cache");
         for shared in ["bases", "suspended"] {
             fs::create_dir_all(cache().join(shared)).expect("a shared cache");
@@ -130,7 +130,7 @@ impl TestProject {
         })
     }
 
-    /// The shipped definition.
+    /// Adds the shipped definition.
     pub fn quickstart(&self) -> String {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("images/quickstart/image.toml");
         let text = fs::read_to_string(path).expect("the quickstart's definition");
@@ -141,7 +141,7 @@ impl TestProject {
         text
     }
 
-    /// The shipped definition `name`, with what the stand-in for Vault runs on.
+    /// Adds the shipped definition `name`, with the packages of the stub Vault.
     pub fn server(&self, name: &str) -> String {
         let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("images");
         let text = fs::read_to_string(images.join(name).join("image.toml"));
@@ -151,7 +151,8 @@ impl TestProject {
         text.replace(shipped, here)
     }
 
-    /// A definition with `steps` and the seal alone. Its build VM is like the quickstart's, so both resume from one VM snapshot.
+    /// Adds a definition with `steps` and the seal. Its build VM has the shape of the quickstart's, so both share a
+    /// VM snapshot.
     pub fn small(&self, steps: &str) -> String {
         format!(
             "schema = 1\ndescription = \"small\"\n\n[base.qemu]\nkind = \"packages\"\npackages = {PACKAGES}\n\n\
@@ -166,7 +167,7 @@ impl TestProject {
         fs::write(folder.join("image.toml"), definition).expect("a definition");
     }
 
-    /// Writes the project's own file.
+    /// Writes `vault-bake.toml`.
     pub fn configure(&self, text: &str) {
         fs::write(self.folder.path().join("vault-bake.toml"), text).expect("a file");
     }
@@ -179,7 +180,7 @@ impl TestProject {
                 &[("VB_VAR_token", "not-looked-at")],
             )
             .await;
-        assert!(locked.status.success(), "{}", said(&locked));
+        assert!(locked.status.success(), "{}", output_text(&locked));
     }
 
     /// Runs the binary to its end.
@@ -188,8 +189,8 @@ impl TestProject {
         command.output().await.expect("the binary runs")
     }
 
-    /// Starts the binary, with `tools` before all others in the search path, and returns once an event contains
-    /// `event`. It must do so before it ends.
+    /// Starts the binary, with `tools` first in the search path. Returns once an event contains `event`,
+    /// which must happen before its end.
     pub async fn run_until(&self, arguments: &[&str], tools: Option<&Path>, event: &str) -> Child {
         let mut command = self.command(arguments, &[]);
         if let Some(tools) = tools {
@@ -209,12 +210,12 @@ impl TestProject {
                 break;
             }
         }
-        // Whoever does not read on would block the binary.
+        // If nothing reads on, the binary blocks.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         child
     }
 
-    /// The folder that everything is in.
+    /// The folder of the project.
     pub fn root(&self) -> &Path {
         self.folder.path()
     }
@@ -258,7 +259,7 @@ impl TestProject {
         command
     }
 
-    /// The version of Consul that is baked.
+    /// Returns the version of Consul in the releases.
     pub fn consul(&self) -> Version {
         self.releases.consul.parse().expect("a version")
     }
@@ -301,9 +302,9 @@ impl TestProject {
         }
     }
 
-    /// Files of the store, the logs and the rest of the cache that contain `text`.
+    /// Returns files of the store, the logs and the rest of the cache that contain `text`.
     pub fn files_with(&self, text: &str) -> Vec<String> {
-        // Layers are hundreds of MiB: what looks through them has to be made for it.
+        // Cache entries have hundreds of MiB, so this needs a fast search.
         let found = std::process::Command::new("grep")
             .args(["-rlaF", "--exclude-dir=bases", "--", text])
             .arg(self.root())
@@ -313,24 +314,24 @@ impl TestProject {
         found.lines().map(str::to_owned).collect()
     }
 
-    /// The one artifact of the store.
+    /// Returns the only artifact of the store.
     pub fn artifact(&self) -> PathBuf {
         let artifacts = self.root().join("store/artifacts/sha256");
         let first = fs::read_dir(artifacts).expect("artifacts").next();
         first.expect("one").expect("an entry").path()
     }
 
-    /// The artifact of an image.
+    /// Returns the artifact of an image.
     pub async fn artifact_of(&self, image: &str) -> PathBuf {
-        let shown = self.run(&["show", image, "--json"], &[]).await.stdout;
-        let shown = String::from_utf8_lossy(&shown);
-        let shown: serde_json::Value = serde_json::from_str(&shown).expect("a statement");
-        let id = &shown["predicate"]["outputs"][0]["id"];
-        let id = id.as_str().unwrap_or_else(|| panic!("{shown:#}"));
+        let printed = self.run(&["show", image, "--json"], &[]).await.stdout;
+        let printed = String::from_utf8_lossy(&printed);
+        let printed: serde_json::Value = serde_json::from_str(&printed).expect("a statement");
+        let id = &printed["predicate"]["outputs"][0]["id"];
+        let id = id.as_str().unwrap_or_else(|| panic!("{printed:#}"));
         self.root().join("store").join(id)
     }
 
-    /// Whether the one captured disk, uncompressed, contains `text` in any of its bytes, free blocks included.
+    /// Returns whether the captured disk contains `text`, free blocks included.
     pub async fn raw_disk_has(&self, text: &str) -> bool {
         let artifact = self.artifact();
         let raw = tempfile::NamedTempFile::new().expect("a file");
@@ -351,8 +352,8 @@ impl TestProject {
     }
 }
 
-/// All that a run of the binary printed.
-pub fn said(output: &Output) -> String {
+/// Returns all output of the binary.
+pub fn output_text(output: &Output) -> String {
     let signal = output.status.signal();
     format!(
         "{}{}{}",

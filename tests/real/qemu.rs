@@ -1,5 +1,4 @@
-//! The QEMU builder with real machines: a base is made once, kept in a cache, and everything else starts from it.
-//!
+//! The QEMU builder with VMs. All tests start from one cached base.
 //! `VAULT_BAKE_TEST_CACHE` names the cache; without it, it is below `target/`.
 
 mod base;
@@ -23,11 +22,11 @@ use vault_bake::ssh::Keys;
 use vault_bake::teardown::Teardown;
 use vault_bake::wait::{Interrupt, Poll, Wait};
 
-/// Under emulation, with other machines beside it.
+/// Limit of a boot under emulation, with other VMs at the same time.
 pub const BOOT_DEADLINE: Duration = Duration::from_secs(300);
 
-/// One test's builder and run.
-pub struct World {
+/// The builder and the run of one test.
+pub struct VmHarness {
     qemu: Qemu,
     teardown: Teardown,
     pub events: Events,
@@ -36,13 +35,13 @@ pub struct World {
     runs: tempfile::TempDir,
 }
 
-impl World {
-    /// Returns nothing, with the reason printed, if a tool is missing.
+impl VmHarness {
+    /// Returns `None` and prints the reason if a tool is missing.
     pub fn begin(run: &str) -> Option<Self> {
         Self::begin_with(run, Tools::default())
     }
 
-    /// The same with other programs.
+    /// Makes a harness with other programs.
     #[expect(clippy::print_stderr, reason = "a skipped test says why")]
     pub fn begin_with(run: &str, tools: Tools) -> Option<Self> {
         let settings = QemuOptions {
@@ -91,7 +90,7 @@ impl World {
         self.boot_with(disk, role, None).await
     }
 
-    /// Starts a machine, with a disk that has an identity where there is one.
+    /// Starts a VM, with an identity disk if there is one.
     pub async fn boot_with(
         &mut self,
         disk: &Disk,
@@ -102,7 +101,7 @@ impl World {
         booting.await.expect("a machine")
     }
 
-    /// Starts a machine of any shape, where it can be started.
+    /// Starts a VM of any shape, or returns the error.
     async fn try_boot(
         &mut self,
         disk: &Disk,
@@ -124,7 +123,7 @@ impl World {
             .await
     }
 
-    /// Ends the run and asserts that nothing of it is left.
+    /// Ends the run and asserts that nothing is left.
     pub async fn finish(self) {
         let work = self.teardown.work().to_owned();
         let leaks = self.teardown.finish(&self.events, &self.interrupt).await;
@@ -141,7 +140,7 @@ impl World {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "tests are told by the environment where to cache"
+    reason = "an environment variable names the cache of the tests"
 )]
 pub fn cache() -> PathBuf {
     std::env::var_os("VAULT_BAKE_TEST_CACHE").map_or_else(
@@ -162,11 +161,11 @@ pub fn found(program: &Path) -> bool {
     std::env::split_paths(&path).any(|folder| folder.join(program).exists())
 }
 
-/// A base with these packages, made where it is not there yet; nothing, with the reason printed, where a tool is missing.
+/// Makes or finds a base with these packages. Prints the reason and returns `None` if a tool is missing.
 pub async fn base_with(run: &str, packages: &[&str]) -> Option<DiskFile> {
-    let mut world = World::begin(run)?;
-    let disk = world.base(packages, Firmware::Bios).await;
-    world.finish().await;
+    let mut harness = VmHarness::begin(run)?;
+    let disk = harness.base(packages, Firmware::Bios).await;
+    harness.finish().await;
     match disk.content {
         Content::File(file) => Some(file),
         Content::Azure(image) => panic!("a base of this machine, not {image:?}"),
@@ -183,7 +182,7 @@ fn spec() -> MachineSpec {
     }
 }
 
-/// Returns the shape of the quickstart's build VM: build VMs of this shape resume from one VM snapshot.
+/// Returns the shape of the quickstart's build VM: build VMs of this shape share one VM snapshot.
 fn build_spec() -> MachineSpec {
     MachineSpec {
         memory_mib: 2048,
@@ -193,10 +192,10 @@ fn build_spec() -> MachineSpec {
     }
 }
 
-/// Those of the quickstart, so that all real tests share one base.
+/// The packages of the quickstart, so that all tests share one base.
 const PACKAGES: [&str; 5] = ["jq", "nftables", "openssl", "python3", "systemd-timesyncd"];
 
-/// Plans today's base of a definition with these packages: of the same packages, all tests share one base.
+/// Plans today's base of a definition with these packages: with the same packages, all tests share one base.
 async fn planned(
     packages: &[&str],
     firmware: Firmware,
@@ -256,11 +255,11 @@ fn date(index: &[u8]) -> String {
         .to_string()
 }
 
-/// Waits for the first line of an SSH server; fails at once where the machine dies.
-async fn banner(world: &World, machine: &mut impl Machine) -> String {
+/// Waits for the first line of an SSH server; fails at once if the VM ends.
+async fn banner(harness: &VmHarness, machine: &mut impl Machine) -> String {
     let address = machine.endpoint().address;
     let answered = Wait::new("the SSH banner", BOOT_DEADLINE)
-        .until(&world.events, &world.interrupt, || {
+        .until(&harness.events, &harness.interrupt, || {
             let died = machine.died();
             async move {
                 if let Some(end) = died {

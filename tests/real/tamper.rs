@@ -1,5 +1,5 @@
-//! Bytes of every file of a small store, and every file: what is altered is noticed. `make test` alters one byte of
-//! every field, `exhaustive` every byte.
+//! Alters bytes and files of a small store and expects every change to be detected.
+//! `make test` alters one byte of every field, `exhaustive` every byte.
 
 #![expect(
     clippy::unwrap_used,
@@ -25,7 +25,7 @@ use testing::crash_test::{now, put};
 use testing::sample::test_record;
 use testing::signing::signed_store;
 
-/// A store with an entry of every kind that there is but the change of its policy.
+/// Makes a store with an entry of every kind, except a change of its policy.
 async fn make(root: &Path, scratch: &Path) {
     let store = signed_store(Dir::new(root), now()).await;
     let first = put(&store, scratch, "1.0.0", "disk 0").await.unwrap();
@@ -89,7 +89,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// What the check says: `None` where the store is sound, and nothing is missing or left over.
+/// Returns the error, or `None` if the store is sound and complete, without stray files.
 async fn complaint(root: &Path) -> Option<String> {
     let examined = async {
         let store = Store::open(Dir::new(root)).await?;
@@ -102,14 +102,14 @@ async fn complaint(root: &Path) -> Option<String> {
             let mut noticed = report.left_over.iter().chain(missing);
             noticed.next().map(|name| format!("noticed: {name}"))
         }
-        // The name of the schema itself was altered.
+        // The name of the schema was altered.
         Err(error @ StoreError::Schema { .. }) => Some(error.to_string()),
         Err(error) if error.is_integrity() => Some(error.to_string()),
         Err(error) => panic!("{error}"),
     }
 }
 
-/// What is tried.
+/// The extent of a test.
 #[derive(Clone)]
 enum Form {
     Everything,
@@ -119,7 +119,7 @@ enum Form {
 
 impl Form {
     /// Returns a sample by the seed in `VAULT_BAKE_SEED`, or by a random one.
-    #[expect(clippy::disallowed_methods, reason = "a person repeats a sample")]
+    #[expect(clippy::disallowed_methods, reason = "a user can repeat a sample")]
     fn sample() -> Self {
         let wanted = std::env::var("VAULT_BAKE_SEED").ok();
         let seed = wanted.map_or_else(
@@ -143,7 +143,7 @@ impl Form {
         }
     }
 
-    /// Returns the places in a file to alter.
+    /// Returns the positions in a file to alter.
     fn places(&self, name: &Path, bytes: &[u8]) -> BTreeSet<usize> {
         let fields = fields(bytes).into_iter();
         let chosen = fields.flat_map(|field| self.choose(&format!("{name:?} {field:?}"), field));
@@ -167,7 +167,7 @@ impl Form {
     }
 }
 
-/// Returns the fields of a record and those of its payload, which is JSON in base64. Together they cover every byte.
+/// Returns the fields of a record and those of its payload, which is JSON in base64. They cover every byte.
 fn fields(bytes: &[u8]) -> Vec<Range<usize>> {
     let mut all = Vec::new();
     for piece in pieces(bytes) {
@@ -180,7 +180,7 @@ fn fields(bytes: &[u8]) -> Vec<Range<usize>> {
             Some((piece.start + start, length, decoded))
         });
         if let Some((start, length, decoded)) = payload {
-            // Four letters hold three bytes.
+            // Four letters encode three bytes.
             let letters = |field: Range<usize>| {
                 start + field.start * 4 / 3..start + (field.end * 4).div_ceil(3).min(length)
             };
@@ -215,7 +215,7 @@ fn pieces(bytes: &[u8]) -> Vec<Range<usize>> {
     all
 }
 
-/// Alters the file `name` in the ways of `form`, restores it and returns how many ways there were.
+/// Alters the file `name` in the ways of `form` and restores it. Returns the number of ways.
 async fn alter(
     form: &Form,
     sound: &Path,
@@ -260,7 +260,7 @@ async fn alter(
         cases += 1;
     }
     fs::remove_file(&path).unwrap();
-    // A log without its last entry is a log as it was before: only who remembers the head, as pins do, can tell.
+    // A log without its last entry is an older log. Only a pin or a cache that has the head can detect that.
     let is_last = others
         .iter()
         .rfind(|other| other.starts_with("log"))
@@ -271,14 +271,14 @@ async fn alter(
         name.display()
     );
     fs::write(&path, &bytes).unwrap();
-    // Another file with the same bytes, beside it.
+    // Another file with the same bytes, in the same folder.
     let mut twin = path.clone().into_os_string();
     twin.push("0");
     fs::write(&twin, &bytes).unwrap();
     let found = complaint(altered).await;
     let is_artifact = name.starts_with("artifacts");
     let is_origin = name == Path::new("store.json");
-    // Nothing reads these twice: a stray file there takes room and has no meaning.
+    // No reader uses these files twice: a stray file takes space and has no effect.
     assert!(
         found.is_some() || is_artifact || is_origin,
         "{} twice",
@@ -288,7 +288,7 @@ async fn alter(
     cases + 2
 }
 
-/// Alters every file of a store in the ways of `form` and returns how many there were.
+/// Alters every file of a store in the ways of `form`. Returns their number.
 async fn alter_all(form: Form) -> usize {
     let folder = TempDir::new().unwrap();
     let sound = folder.path().join("sound");

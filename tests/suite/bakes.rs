@@ -1,4 +1,4 @@
-//! Bakes with fake machines: what is recorded, what is said, what may never be seen.
+//! Builds with fake VMs: records, messages, and texts that must stay hidden.
 
 use jiff::Timestamp;
 use testing::harness::{FakeBuilderHarness, steps};
@@ -30,7 +30,7 @@ async fn a_bake_records_an_image_and_its_test() {
         &store.packages(&baked.manifest).await.expect("the packages"),
     );
     assert_eq!(sbom, Some(again));
-    assert_eq!(baked.manifest.builder.name, "stand-in");
+    assert_eq!(baked.manifest.builder.name, "fake");
     assert_eq!(baked.manifest.steps.len(), 2);
     let stages: Vec<String> = harness
         .heard()
@@ -94,7 +94,7 @@ async fn a_disk_with_anything_left_on_it_is_not_recorded() {
         let mut harness = FakeBuilderHarness::new(folder.path(), steps());
         harness.captured = match rule {
             "disk.private-keys" => str::to_owned,
-            // In the middle of other bytes, and without what makes it look like a key.
+            // In the middle of other bytes, and without the frame of a key.
             _ => |key| {
                 let line = key.lines().nth(3).expect("a line of the key");
                 format!("{}{line}", "x".repeat(5_000_000))
@@ -167,7 +167,7 @@ async fn bakes_at_once_do_not_disturb_each_other() {
 }
 
 #[tokio::test]
-async fn a_secret_is_seen_by_its_step_and_by_nobody_else() {
+async fn a_secret_is_seen_by_its_step_only() {
     const CANARY: &str = "canary-4fQ9-zzyzx";
     let folder = tempfile::tempdir().expect("a folder");
     let proof = folder.path().join("guest-saw");

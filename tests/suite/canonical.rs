@@ -1,11 +1,11 @@
-//! Canonical JSON: the quick way and the thorough way read the same bytes, and no others.
+//! Canonical JSON: the fast and the thorough parser accept the same bytes.
 
 use proptest::prelude::*;
 use serde_json::{Map, Value};
 use vault_bake::canonical::parse;
 use vault_bake::digest::canonical_json;
 
-/// A value such as records hold.
+/// Any value of a record.
 fn value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         any::<bool>().prop_map(Value::from),

@@ -1,8 +1,8 @@
-//! The command line: help, errors and exit statuses, as people and programs see them.
+//! The command line: help, errors and exit statuses.
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "the binary is used as a person does, from outside"
+    reason = "these tests start the binary, as users do"
 )]
 
 pub(crate) mod channels;
@@ -36,8 +36,8 @@ fn run(folder: &Path, arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-/// What was printed and how it ended, with the folder's name taken out.
-fn shown(folder: &Path, output: &Output) -> String {
+/// Formats output and exit status, without the name of the folder.
+fn format_run(folder: &Path, output: &Output) -> String {
     let text = |bytes: &[u8]| {
         String::from_utf8_lossy(bytes).replace(&folder.display().to_string(), "FOLDER")
     };
@@ -156,7 +156,7 @@ fn errors_name_the_thing_and_the_way_out() {
         table.push(format!(
             "=== {case}: vault-bake {}\n{}",
             arguments.join(" "),
-            shown(folder.path(), &output)
+            format_run(folder.path(), &output)
         ));
     }
     let filters = vec![
@@ -231,8 +231,8 @@ fn nothing_unsafe_is_built_without_a_reason() {
         let lint = run(folder.path(), &["lint", "web"]);
         (
             build.status.code().unwrap(),
-            shown(folder.path(), &build),
-            shown(folder.path(), &lint),
+            format_run(folder.path(), &build),
+            format_run(folder.path(), &lint),
         )
     };
     let (code, build, found) = lint(&text);
@@ -260,9 +260,9 @@ fn nothing_unsafe_is_built_without_a_reason() {
     assert!(found.contains("exit 0"), "{found}");
 }
 
-/// A file that the linter cannot read stops a bake, with its place and with a way to go on.
+/// A file that the linter cannot read stops a build. The error has its line and a hint.
 #[test]
-fn a_build_with_an_unreadable_file_says_how_to_go_on() {
+fn a_build_with_an_unreadable_file_has_a_hint() {
     let folder = project();
     let image = folder.path().join("images/web");
     fs::write(image.join("vault.hcl"), "ui = true\nlistener = var.tcp\n").unwrap();
@@ -287,7 +287,7 @@ fn a_build_with_an_unreadable_file_says_how_to_go_on() {
         );
         fs::write(image.join("image.lock"), lock).unwrap();
         let build = run(folder.path(), &["build", "web", "--dry-run"]);
-        (build.status.code(), shown(folder.path(), &build))
+        (build.status.code(), format_run(folder.path(), &build))
     };
     let (code, refused) = built(&text);
     assert_eq!(code, Some(2), "{refused}");
@@ -299,7 +299,7 @@ fn a_build_with_an_unreadable_file_says_how_to_go_on() {
     assert!(allowed.contains(note), "{allowed}");
     let lint = |flags: &[&str]| {
         let lint = run(folder.path(), &[&["lint", "web"][..], flags].concat());
-        (lint.status.code(), shown(folder.path(), &lint))
+        (lint.status.code(), format_run(folder.path(), &lint))
     };
     let (code, text) = lint(&[]);
     assert!(code == Some(0) && text.contains(note), "{text}");
@@ -360,7 +360,7 @@ fn a_reader_that_has_enough_of_a_completion_script_ends_nothing() {
             .stderr(std::process::Stdio::piped())
             .spawn()
             .unwrap();
-        // As `head -c0` does.
+        // The commands close the pipe early, as `head -c0` does.
         drop(child.stdout.take());
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{shell}");

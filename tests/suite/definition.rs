@@ -7,7 +7,7 @@ use vault_bake::definition::Definition;
 
 use crate::problems::{definition_error, problems_text};
 
-/// What a file says of itself in comments: values to give, and the message to expect.
+/// Values and the expected message, from the comments of a file.
 struct Case {
     file: PathBuf,
     given: BTreeMap<String, String>,
@@ -113,15 +113,15 @@ fn defaults_are_filled_in() {
 }
 
 #[test]
-fn everything_is_filled_in_and_secrets_stand_by_name() {
+fn everything_is_filled_in_and_secrets_are_names() {
     let all = [
         ("token", CANARY),
         ("region", "eu-1"),
         ("hosts", "a.example, b.example"),
     ];
     let definition = load("everything", &all);
-    let shown = serde_json::to_string(&definition).expect("a definition is JSON");
-    assert!(!shown.contains(CANARY));
+    let printed = serde_json::to_string(&definition).expect("a definition is JSON");
+    assert!(!printed.contains(CANARY));
     assert_eq!(definition.name, "everything");
     insta::assert_json_snapshot!(definition);
 }
@@ -174,19 +174,19 @@ fn a_file_too_large_to_carry_is_refused() {
     );
 }
 
-/// What stands in a file does not write to the terminal by itself.
+/// Text of a file must not control the terminal.
 #[test]
 fn a_problem_is_told_in_one_line_without_control_characters() {
     let text = std::fs::read_to_string("tests/definitions/valid/least.toml").unwrap();
-    let told = |more: &str| {
+    let error_text = |more: &str| {
         let text = format!("{text}{more}");
         let problem = Definition::parse(Path::new("node.toml"), &text, &BTreeMap::new());
         problems_text(&problem.err().unwrap())
     };
     let lines = [
-        told("[releases]\nvault = \"\\u001b[2J\\n1\"\n"),
-        told("[\"\\u001b]0;x\\u0007\\r\\n\"]\n"),
-        told("[[step]]\nprovisioner = \"a\\u0085\"\n"),
+        error_text("[releases]\nvault = \"\\u001b[2J\\n1\"\n"),
+        error_text("[\"\\u001b]0;x\\u0007\\r\\n\"]\n"),
+        error_text("[[step]]\nprovisioner = \"a\\u0085\"\n"),
     ];
     insta::assert_snapshot!(lines.join("\n"), @r#"
     node.toml:10: releases.vault: `^[[2J^J1` is no version; expected MAJOR.MINOR.PATCH
@@ -201,7 +201,7 @@ fn a_problem_is_told_in_one_line_without_control_characters() {
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(200))]
 
-    /// A variable's value goes through as it is, whatever stands in it.
+    /// The value of a variable is passed unchanged, with any content.
     #[test]
     fn a_value_is_never_read_as_a_template(value in "[a-z{}%#'\" ]{0,24}") {
         let folder = tempfile::tempdir().unwrap();
@@ -212,12 +212,12 @@ proptest::proptest! {
         std::fs::write(&file, format!("{text}{more}")).unwrap();
         let given = BTreeMap::from([(String::from("x"), value.clone())]);
         let definition = Definition::load(&file, &given).unwrap_or_else(|error| panic!("{error}"));
-        let shown = serde_json::to_value(&definition.steps[1]).unwrap();
-        proptest::prop_assert_eq!(&shown["action"]["env"]["A"], &serde_json::json!(value));
-        proptest::prop_assert_eq!(&shown["action"]["env"]["B"], &serde_json::json!(format!("<{value}>")));
+        let printed = serde_json::to_value(&definition.steps[1]).unwrap();
+        proptest::prop_assert_eq!(&printed["action"]["env"]["A"], &serde_json::json!(value));
+        proptest::prop_assert_eq!(&printed["action"]["env"]["B"], &serde_json::json!(format!("<{value}>")));
     }
 
-    /// A damaged definition is read or refused, and never ends the program.
+    /// A damaged definition is accepted or refused, and never causes a panic.
     #[test]
     fn damage_is_refused_in_words(at in 0usize..2200, length in 0usize..40, with in "[\\[\\]={}\"'a-z0-9\n.é]{0,12}") {
         let folder = tempfile::tempdir().unwrap();
@@ -261,23 +261,23 @@ fn scripts_with_windows_line_ends_are_refused_in_every_language() {
         ("unix.sh", "#!/bin/sh\ntrue\n"),
     ];
     let text = std::fs::read_to_string("tests/definitions/valid/least.toml").unwrap();
-    let told = |step: &str| {
+    let error_text = |step: &str| {
         std::fs::write(&file, format!("{text}[[step]]\n{step}\n")).unwrap();
-        let told = Definition::load(&file, &BTreeMap::new());
-        let told = told.map_or_else(|error| definition_error(&error), |_| String::from("read"));
-        told.replace(&folder.path().display().to_string(), "FOLDER")
+        let error_text = Definition::load(&file, &BTreeMap::new());
+        let error_text = error_text.map_or_else(|error| definition_error(&error), |_| String::from("read"));
+        error_text.replace(&folder.path().display().to_string(), "FOLDER")
     };
     let mut table = Vec::new();
     for (name, content) in scripts {
         std::fs::write(folder.path().join(name), content).unwrap();
-        table.push(told(&format!("shell = \"{name}\"")));
-        // As a file it is data, and nobody's to judge.
+        table.push(error_text(&format!("shell = \"{name}\"")));
+        // As a file it is data, which is not checked.
         assert_eq!(
-            told(&format!("file = \"{name}\"\ndestination = \"/etc/{name}\"")),
+            error_text(&format!("file = \"{name}\"\ndestination = \"/etc/{name}\"")),
             "read"
         );
     }
-    table.push(told("inline = \"\"\"\r\nset -e\r\ntrue\r\n\"\"\""));
+    table.push(error_text("inline = \"\"\"\r\nset -e\r\ntrue\r\n\"\"\""));
     insta::assert_snapshot!(table.join("\n"));
 }
 

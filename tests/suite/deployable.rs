@@ -1,4 +1,4 @@
-//! One rule for what may be deployed, wherever an image is named.
+//! One rule decides what is deployable, for every command.
 
 use std::fs;
 
@@ -43,19 +43,24 @@ async fn an_image_in_every_state_at_every_gate() {
     fs::remove_file(disk(&recorded, "1.0.4")).unwrap();
     let worse = bake_with(&store, &with("1.0.5", "1.20.0", "1.8.7"), Some(false)).await;
     revoke(&store, worse, None, "2026-11-22T19:00:00Z").await;
-    let mut told = Vec::new();
+    let mut transcripts = Vec::new();
     for version in ["1.0.0", "1.0.1", "1.0.2", "1.0.3", "1.0.4", "1.0.5"] {
         let name = format!("quickstart@{version}");
         plan(&recorded, version);
-        told.push(recorded.told(&["resolve", &name]));
-        told.push(recorded.told(&["promote", &name, "prod", "--dry-run"]));
-        told.push(recorded.told(&["check-plan", "plan.json"]));
-        told.push(recorded.told(&["check-plan", "plan.json", "--lenient", "--allow-untested"]));
+        transcripts.push(recorded.transcript(&["resolve", &name]));
+        transcripts.push(recorded.transcript(&["promote", &name, "prod", "--dry-run"]));
+        transcripts.push(recorded.transcript(&["check-plan", "plan.json"]));
+        transcripts.push(recorded.transcript(&[
+            "check-plan",
+            "plan.json",
+            "--lenient",
+            "--allow-untested",
+        ]));
         for allow in ["--allow-untested", "--allow-revoked"] {
-            told.push(recorded.told(&["resolve", &name, allow, "--format", "plain"]));
+            transcripts.push(recorded.transcript(&["resolve", &name, allow, "--format", "plain"]));
         }
     }
-    settled().bind(|| insta::assert_snapshot!(told.join("\n")));
+    settled().bind(|| insta::assert_snapshot!(transcripts.join("\n")));
 }
 
 #[tokio::test]
@@ -64,20 +69,20 @@ async fn a_bare_name_means_the_newest_image_that_may_be_deployed() {
     let store = recorded.store().await;
     key_of(&recorded.path(""));
     bake_with(&store, &with("1.0.0", "1.20.0", "1.8.7"), Some(false)).await;
-    let mut told = vec![recorded.told(&["resolve", "quickstart"])];
+    let mut transcripts = vec![recorded.transcript(&["resolve", "quickstart"])];
     bake(&store, &with("1.0.1", "1.20.0", "1.8.7")).await;
     bake_with(&store, &with("1.0.2", "1.20.0", "1.8.7"), None).await;
-    told.push(recorded.told(&["resolve", "quickstart"]));
-    told.push(recorded.told(&[
+    transcripts.push(recorded.transcript(&["resolve", "quickstart"]));
+    transcripts.push(recorded.transcript(&[
         "resolve",
         "quickstart",
         "--allow-untested",
         "--format",
         "plain",
     ]));
-    told.push(recorded.told(&["promote", "quickstart", "prod"]));
-    told.push(recorded.told(&["resolve", "other"]));
-    settled().bind(|| insta::assert_snapshot!(told.join("\n")));
+    transcripts.push(recorded.transcript(&["promote", "quickstart", "prod"]));
+    transcripts.push(recorded.transcript(&["resolve", "other"]));
+    settled().bind(|| insta::assert_snapshot!(transcripts.join("\n")));
 }
 
 #[tokio::test]
@@ -121,12 +126,12 @@ async fn a_revocation_is_seen_wherever_a_person_looks() {
     promote(&store, &first).await;
     assert!(
         recorded
-            .told(&["pin", "quickstart:prod"])
+            .transcript(&["pin", "quickstart:prod"])
             .ends_with("exit 0\n")
     );
     bake(&store, &with("1.0.1", "1.21.0", "1.8.7")).await;
     revoke(&store, first, None, "2026-11-22T19:00:00Z").await;
-    let mut told = Vec::new();
+    let mut transcripts = Vec::new();
     for arguments in [
         &["channel"][..],
         &["channel", "list", "--json"],
@@ -146,15 +151,15 @@ async fn a_revocation_is_seen_wherever_a_person_looks() {
         &["pin", "--update"],
         &["verify", "--pins", FILE],
     ] {
-        told.push(recorded.told(arguments));
+        transcripts.push(recorded.transcript(arguments));
     }
-    // The stored bytes alone are the answer for programs, so the word goes beside them.
-    let shown = recorded.run(&["show", "quickstart@1.0.0", "--json"], b"", true);
-    told.push(String::from_utf8(shown.stderr).unwrap());
+    // Standard output has only the stored bytes, so the warning goes to standard error.
+    let printed = recorded.run(&["show", "quickstart@1.0.0", "--json"], b"", true);
+    transcripts.push(String::from_utf8(printed.stderr).unwrap());
     let mut settings = settled();
     settings.add_filter(r"\b[0-9a-f]{12}\b", "SHORT");
     settings.add_filter(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME");
-    settings.bind(|| insta::assert_snapshot!(told.join("\n")));
+    settings.bind(|| insta::assert_snapshot!(transcripts.join("\n")));
 }
 
 #[tokio::test]
@@ -171,11 +176,11 @@ async fn a_store_is_not_sound_without_the_artifact_of_a_channel() {
         "{report}"
     );
     fs::remove_file(disk(&recorded, "1.0.0")).unwrap();
-    let told = [
-        recorded.told(&["verify"]),
-        recorded.told(&["verify", "--records-only"]),
+    let transcripts = [
+        recorded.transcript(&["verify"]),
+        recorded.transcript(&["verify", "--records-only"]),
     ];
-    insta::assert_snapshot!(told.join("\n"));
+    insta::assert_snapshot!(transcripts.join("\n"));
 }
 
 #[tokio::test]
@@ -184,19 +189,19 @@ async fn a_stray_file_in_the_log_is_called_that() {
     let store = recorded.store().await;
     bake(&store, &with("1.0.0", "1.20.0", "1.8.7")).await;
     let folder = recorded.path("store/log/entries/000/000");
-    let mut told = Vec::new();
+    let mut transcripts = Vec::new();
     for name in ["zzz", "002.bak", ".DS_Store"] {
         fs::write(folder.join(name), "stray").unwrap();
-        told.push(format!(
+        transcripts.push(format!(
             "{name}\n{}{}",
-            recorded.told(&["images"]),
-            recorded.told(&["verify"])
+            recorded.transcript(&["images"]),
+            recorded.transcript(&["verify"])
         ));
         fs::remove_file(folder.join(name)).unwrap();
     }
     let mut settings = settled();
     settings.add_filter(r"\b[0-9a-f]{12}\b", "SHORT");
-    settings.bind(|| insta::assert_snapshot!(told.join("\n")));
+    settings.bind(|| insta::assert_snapshot!(transcripts.join("\n")));
 }
 
 #[tokio::test]
@@ -211,9 +216,9 @@ async fn a_key_that_may_not_sign_is_named_with_those_that_may() {
     fs::write(&stranger, key_pem(9)).unwrap();
     fs::set_permissions(&stranger, fs::Permissions::from_mode(0o600)).unwrap();
     let promotion = ["promote", "quickstart@1.0.0", "prod"];
-    let mut told =
-        vec![recorded.told(&[&promotion[..], &["--signing-key", "stranger.pem"]].concat())];
-    // Two promoters from now on: one signature is not enough, and that is what is said.
+    let mut transcripts =
+        vec![recorded.transcript(&[&promotion[..], &["--signing-key", "stranger.pem"]].concat())];
+    // From here two promoters must sign: with one signature, the error says so.
     let policy = recorded.run(&["trust", "show"], b"", true).stdout;
     let mut policy: Value = serde_json::from_slice(&policy).unwrap();
     let other = testing::signing::key(2);
@@ -229,22 +234,22 @@ async fn a_key_that_may_not_sign_is_named_with_those_that_may() {
         }
     }
     fs::write(recorded.path("next.json"), policy.to_string()).unwrap();
-    told.push(recorded.told(&["trust", "set", "next.json"]));
+    transcripts.push(recorded.transcript(&["trust", "set", "next.json"]));
     policy["version"] = 2.into();
     fs::write(recorded.path("next.json"), policy.to_string()).unwrap();
-    told.push(recorded.told(&["trust", "set", "next.json"]));
-    told.push(recorded.told(&promotion));
-    settled().bind(|| insta::assert_snapshot!(told.join("\n")));
+    transcripts.push(recorded.transcript(&["trust", "set", "next.json"]));
+    transcripts.push(recorded.transcript(&promotion));
+    settled().bind(|| insta::assert_snapshot!(transcripts.join("\n")));
 }
 
 #[tokio::test]
-async fn a_revocation_that_cannot_be_meant_is_said() {
+async fn a_revocation_that_is_likely_a_mistake_is_reported() {
     let recorded = RecordedStore::new(crate::VAULT_BAKE);
     let store = recorded.store().await;
     key_of(&recorded.path(""));
     bake(&store, &with("1.0.0", "1.20.0", "1.8.7")).await;
     bake_with(&store, &with("1.0.1", "1.20.0", "1.8.7"), None).await;
-    let mut told = Vec::new();
+    let mut transcripts = Vec::new();
     let why = ["--reason", "CVE-2026-1", "--dry-run"];
     for arguments in [
         &["quickstart@1.0.0", "--use", "quickstart@1.0.0"][..],
@@ -259,12 +264,12 @@ async fn a_revocation_that_cannot_be_meant_is_said() {
         &["--versions-of", "quickstrat"],
         &["--versions-of", "quick*", "--from", "9.0.0"],
     ] {
-        told.push(recorded.told(&[&["revoke"], arguments, &why].concat()));
+        transcripts.push(recorded.transcript(&[&["revoke"], arguments, &why].concat()));
     }
     let mut settings = settled();
     settings.add_filter(r"\b[0-9a-f]{12}\b", "SHORT");
     settings.add_filter(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME");
-    settings.bind(|| insta::assert_snapshot!(told.join("\n")));
+    settings.bind(|| insta::assert_snapshot!(transcripts.join("\n")));
 }
 
 #[tokio::test]
@@ -277,13 +282,16 @@ async fn tables_have_a_header_at_a_terminal_alone() {
     let mut seen = Vec::new();
     for arguments in ["images", "images --json", "channel", "channel list"] {
         let Some(text) = recorded.on_terminal(arguments) else {
-            #[expect(clippy::print_stderr, reason = "a skipped test says so")]
+            #[expect(clippy::print_stderr, reason = "a skipped test prints its reason")]
             let () = eprintln!("SKIPPED: no `script` on this machine");
             return;
         };
         seen.push(format!("$ vault-bake {arguments}\n{text}"));
         let piped: Vec<&str> = arguments.split(' ').collect();
-        assert!(!recorded.told(&piped).contains("IMAGE"), "{arguments}");
+        assert!(
+            !recorded.transcript(&piped).contains("IMAGE"),
+            "{arguments}"
+        );
     }
     let mut settings = settled();
     settings.add_filter(r"\b[0-9a-f]{12}\b", "SHORT");
@@ -291,7 +299,7 @@ async fn tables_have_a_header_at_a_terminal_alone() {
     settings.bind(|| insta::assert_snapshot!(seen.join("\n")));
 }
 
-/// Ways in which a file has the name of an artifact, and is another one.
+/// Files that have the name of an artifact but another content.
 fn spoil(what: &str, file: &std::path::Path) {
     fs::remove_file(file).unwrap();
     match what {
@@ -308,7 +316,7 @@ fn spoil(what: &str, file: &std::path::Path) {
 
 #[tokio::test]
 async fn what_only_has_the_name_of_an_artifact_is_not_deployed() {
-    let mut told = Vec::new();
+    let mut transcripts = Vec::new();
     for what in [
         "empty",
         "other bytes",
@@ -325,18 +333,18 @@ async fn what_only_has_the_name_of_an_artifact_is_not_deployed() {
         .await;
         plan(&recorded, "1.0.0");
         spoil(what, &disk(&recorded, "1.0.0"));
-        told.push(format!("# {what}"));
+        transcripts.push(format!("# {what}"));
         for (arguments, exit) in [
             (&["resolve", "quickstart:prod"][..], 6),
             (&["check-plan", "plan.json"], 6),
             (&["verify"], 7),
         ] {
-            let text = recorded.told(arguments);
+            let text = recorded.transcript(arguments);
             assert!(text.ends_with(&format!("exit {exit}\n")), "{what}: {text}");
-            told.push(text);
+            transcripts.push(text);
         }
     }
-    settled().bind(|| insta::assert_snapshot!(told.join("\n")));
+    settled().bind(|| insta::assert_snapshot!(transcripts.join("\n")));
 }
 
 #[tokio::test]
@@ -347,8 +355,8 @@ async fn a_stray_file_beside_the_artifacts_stops_nothing() {
     bake(&store, &with("1.0.0", "1.20.0", "1.8.7")).await;
     fs::write(recorded.path("store/artifacts/sha256/copy (1).qcow2"), "x").unwrap();
     fs::write(recorded.path("store/artifacts/a\u{1b}[2J"), "x").unwrap();
-    let told = [&["gc"][..], &["gc", "--plan"], &["verify"]].map(|arguments| {
-        let text = recorded.told(arguments);
+    let transcripts = [&["gc"][..], &["gc", "--plan"], &["verify"]].map(|arguments| {
+        let text = recorded.transcript(arguments);
         assert!(text.ends_with("exit 0\n"), "{text}");
         text
     });
@@ -356,10 +364,10 @@ async fn a_stray_file_beside_the_artifacts_stops_nothing() {
     settings.add_filter(r"\b[0-9a-f]{12}\b", "SHORT");
     settings.add_filter(r"NOT SEEN   \d+ processes.*\n", "");
     settings.add_filter(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME");
-    settings.bind(|| insta::assert_snapshot!(told.join("\n")));
+    settings.bind(|| insta::assert_snapshot!(transcripts.join("\n")));
 }
 
-/// The commands between backquotes, with something for each `…`.
+/// Returns the commands between backquotes, with a value for each `…`.
 fn commands(text: &str) -> Vec<String> {
     let quoted = text.split('`').skip(1).step_by(2);
     let commands = quoted.filter(|one| one.starts_with("vault-bake "));
@@ -374,19 +382,19 @@ async fn every_revocation_is_named_with_what_takes_it_back() {
     let first = bake(&store, &with("1.0.0", "1.20.0", "1.8.7")).await;
     revoke(&store, first, None, "2026-11-22T19:00:00Z").await;
     revoke(&store, first, None, "2026-11-22T20:00:00Z").await;
-    let refused = recorded.told(&["resolve", "quickstart@1.0.0"]);
+    let refused = recorded.transcript(&["resolve", "quickstart@1.0.0"]);
     let hints = commands(&refused);
     assert_eq!(hints.len(), 2, "{refused}");
-    let mut told = vec![refused];
+    let mut transcripts = vec![refused];
     for hint in hints {
         let words: Vec<&str> = hint.split(' ').map(|word| word.trim_matches('"')).collect();
         let ["vault-bake", arguments @ ..] = &words[..] else {
             panic!("{hint}");
         };
-        let text = recorded.told(arguments);
+        let text = recorded.transcript(arguments);
         assert!(text.ends_with("exit 0\n"), "{text}");
-        told.push(text);
+        transcripts.push(text);
     }
-    told.push(recorded.told(&["resolve", "quickstart@1.0.0", "--format", "plain"]));
-    settled().bind(|| insta::assert_snapshot!(told.join("\n")));
+    transcripts.push(recorded.transcript(&["resolve", "quickstart@1.0.0", "--format", "plain"]));
+    settled().bind(|| insta::assert_snapshot!(transcripts.join("\n")));
 }

@@ -1,4 +1,4 @@
-//! `check-plan`: what is found in a plan, and what is said of it.
+//! `check-plan`: images in a plan, and its findings.
 
 mod plans;
 mod templates;
@@ -22,7 +22,7 @@ fn managed(name: &str) -> String {
     format!("/subscriptions/s/resourceGroups/rg/providers/Microsoft.Compute/images/{name}")
 }
 
-/// An image of these versions that is in a gallery, and as a managed image where `managed_too`.
+/// An image of these versions in a gallery, and as a managed image if `managed_too`.
 fn in_azure(version: &str, vault: &str, consul: &str, managed_too: bool) -> Manifest {
     let mut manifest = with(version, vault, consul);
     let mut output = |class: &str, id: String| {
@@ -169,18 +169,18 @@ fn what_is_no_plan_is_refused_with_what_was_expected() {
             json!({ "format_version": "1.0", "planned_values": 3 }).to_string(),
         ),
     ];
-    let mut told = Vec::new();
+    let mut transcripts = Vec::new();
     for (what, text) in table {
         fs::write(recorded.path("plan.json"), text).unwrap();
-        let line = recorded.told(&["check-plan", "plan.json"]);
+        let line = recorded.transcript(&["check-plan", "plan.json"]);
         assert!(line.ends_with("exit 2\n"), "{what}: {line}");
-        told.push(format!("{what}\n{line}"));
+        transcripts.push(format!("{what}\n{line}"));
     }
-    told.push(recorded.told(&["check-plan", "none.json"]));
-    insta::assert_snapshot!(told.join("\n"));
+    transcripts.push(recorded.transcript(&["check-plan", "none.json"]));
+    insta::assert_snapshot!(transcripts.join("\n"));
 }
 
-/// A store with five images. The channel held 1.0.0 and 1.0.1, and holds 1.0.2.
+/// Makes a store with five images. The channel pointed to 1.0.0 and 1.0.1, and points to 1.0.2.
 async fn recorded() -> RecordedStore {
     let recorded = RecordedStore::new(crate::VAULT_BAKE);
     let store = recorded.store().await;
@@ -272,10 +272,10 @@ async fn every_kind_of_finding_and_its_exit() {
             ],
         ),
     ];
-    let mut told = Vec::new();
+    let mut transcripts = Vec::new();
     for (what, changes) in table {
         fs::write(recorded.path("plan.json"), plan(&changes).to_string()).unwrap();
-        let text = recorded.told(&["check-plan", "plan.json"]);
+        let text = recorded.transcript(&["check-plan", "plan.json"]);
         assert!(
             !text.contains("hunter2") && !text.contains('\u{1b}'),
             "{text}"
@@ -289,11 +289,11 @@ async fn every_kind_of_finding_and_its_exit() {
             text.ends_with(&format!("exit {strict}\n")),
             "the default is strict"
         );
-        told.push(format!("{what}\n{text}with --lenient: exit {lenient}\n"));
+        transcripts.push(format!("{what}\n{text}with --lenient: exit {lenient}\n"));
     }
-    let json = recorded.told(&["check-plan", "plan.json", "--json"]);
-    told.push(json);
-    settled().bind(|| insta::assert_snapshot!(told.join("\n")));
+    let json = recorded.transcript(&["check-plan", "plan.json", "--json"]);
+    transcripts.push(json);
+    settled().bind(|| insta::assert_snapshot!(transcripts.join("\n")));
 }
 
 #[tokio::test]
@@ -301,7 +301,7 @@ async fn pins_say_what_is_tracked() {
     let recorded = recorded().await;
     assert!(
         recorded
-            .told(&["pin", "quickstart:prod"])
+            .transcript(&["pin", "quickstart:prod"])
             .contains("exit 0")
     );
     let changes = [
@@ -311,16 +311,19 @@ async fn pins_say_what_is_tracked() {
     ];
     fs::write(recorded.path("plan.json"), plan(&changes).to_string()).unwrap();
     let arguments = ["check-plan", "plan.json", "--pins", FILE];
-    let mut told = vec![recorded.told_alone(&arguments), recorded.told(&arguments)];
+    let mut transcripts = vec![
+        recorded.transcript_without_store(&arguments),
+        recorded.transcript(&arguments),
+    ];
     let lenient = ["check-plan", "plan.json", "--pins", FILE, "--lenient"];
-    told.push(recorded.told_alone(&lenient));
-    // Other pins than those that the store gave.
+    transcripts.push(recorded.transcript_without_store(&lenient));
+    // Other pins than those of the store.
     let text = fs::read_to_string(recorded.path(FILE)).unwrap();
     fs::write(
         recorded.path(FILE),
         text.replace("\"arch\": \"x86_64\"", "\"arch\": \"arm\""),
     )
     .unwrap();
-    told.push(recorded.told_alone(&arguments));
-    settled().bind(|| insta::assert_snapshot!(told.join("\n")));
+    transcripts.push(recorded.transcript_without_store(&arguments));
+    settled().bind(|| insta::assert_snapshot!(transcripts.join("\n")));
 }

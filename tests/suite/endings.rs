@@ -1,4 +1,4 @@
-//! Machines that end by themselves, in bakes with fake machines: whose fault it is decides what is recorded.
+//! Fake VMs that end by themselves: the cause decides what is recorded.
 
 use jiff::Timestamp;
 use testing::fake_builder::{Ending, Moment, gone, gone_script};
@@ -10,14 +10,14 @@ use vault_bake::builder::EndedBy;
 use vault_bake::event::Event;
 use vault_bake::plan::PlannedStep;
 
-/// Those of a machine's ends that say nothing about the image, and may not come again.
+/// Ends that say nothing about the image and may not happen again.
 const CRASH: EndedBy = EndedBy::Signal(6);
 
 fn ends(at: Moment, by: EndedBy) -> Option<Ending> {
     Some(Ending { at, by })
 }
 
-/// How often a second start was announced.
+/// Returns the number of announced second starts.
 fn second_starts(harness: &FakeBuilderHarness) -> usize {
     let heard = harness.heard();
     let is_it = |event: &&Event| matches!(event, Event::Warning { message } if message.contains("starting the VM again"));
@@ -31,7 +31,7 @@ async fn state(harness: &FakeBuilderHarness) -> String {
     rows[0].state.to_string()
 }
 
-/// Steps whose check ends the machine of a test while it runs, once.
+/// Steps whose check ends the VM of a boot test once.
 fn deadly_check(harness: &FakeBuilderHarness) -> Vec<PlannedStep> {
     let (cache, mut deadly) = (harness.cache(), steps());
     let check = format!(
@@ -45,7 +45,7 @@ fn deadly_check(harness: &FakeBuilderHarness) -> Vec<PlannedStep> {
 
 type Ends = fn(&str, u32) -> Option<Ending>;
 
-/// What ends the first test machine, and how far it came.
+/// The end of the first VM of a boot test, and the stage that it reached.
 const ONCE: [(&str, Ends); 6] = [
     ("a crash at its start", |role, start| match (role, start) {
         ("test", 1) => ends(Moment::Start, CRASH),
@@ -132,7 +132,7 @@ async fn a_test_whose_machine_its_platform_ends_twice_is_no_test() {
         assert_eq!(state(&harness).await, "untested", "{name}");
         let tested = |event: &Event| matches!(event, Event::Tested { .. });
         assert!(!harness.heard().iter().any(tested), "{name}");
-        // On another day it passes.
+        // Later it passes.
         harness.ends = None;
         let store = harness.store().await;
         let rows = store.images(Timestamp::UNIX_EPOCH).await.expect("a list");
@@ -143,7 +143,7 @@ async fn a_test_whose_machine_its_platform_ends_twice_is_no_test() {
     }
 }
 
-/// The image's own fault is told at the first start, and is recorded.
+/// A defect of the image is reported at the first start, and recorded.
 #[tokio::test]
 async fn an_image_that_ends_its_machine_has_failed_its_test() {
     let cases: [(&str, Ends); 4] = [
@@ -194,7 +194,7 @@ async fn an_image_that_ends_its_machine_has_failed_its_test() {
     }
 }
 
-/// What a cloud does not give is not asked for again at once, and says nothing about the image either.
+/// An allocation failure of a cloud is not retried at once, and says nothing about the image.
 #[tokio::test]
 async fn a_machine_that_a_cloud_does_not_give_is_no_test() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -239,7 +239,7 @@ async fn a_build_vm_that_its_platform_ends_at_its_start_is_started_once_more() {
     }
 }
 
-/// The fault is the platform's, what was done before is kept, and the next bake does the rest.
+/// After a failure of the platform, finished steps are kept, and the next build runs the rest.
 #[tokio::test]
 async fn a_build_vm_that_dies_in_a_step_costs_that_step_alone() {
     for (by, is_platform) in [(CRASH, true), (EndedBy::GuestPanic, false)] {
@@ -275,7 +275,7 @@ async fn a_build_vm_that_dies_in_a_step_costs_that_step_alone() {
         harness.bake(|_| {}).await.expect("a bake");
         let heard = harness.heard();
         let resumed = |event: &Event| matches!(event, Event::Note { message } if message.starts_with("1 of 3 steps are cached by run "));
-        // A guest that ended by itself may have been on its way to something else in the steps before.
+        // A VM that ended by itself may have started to end in earlier steps.
         assert_eq!(heard.iter().any(resumed), is_platform, "{heard:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! `docs/events.md` has the kinds, fields and stages of the events, and no others.
+//! `docs/events.md` has the kinds, fields and stages of all events, and no others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -14,7 +14,7 @@ fn page() -> String {
     fs::read_to_string(path).unwrap()
 }
 
-/// The words between backquotes.
+/// Returns the words between backquotes.
 fn quoted(text: &str) -> Fields {
     text.split('`')
         .skip(1)
@@ -23,7 +23,7 @@ fn quoted(text: &str) -> Fields {
         .collect()
 }
 
-/// The cells of the rows of tables in `text`, without heads.
+/// Returns the cells of table rows in `text`, without heads.
 fn rows(text: &str) -> impl Iterator<Item = Vec<&str>> {
     let rows = text
         .lines()
@@ -37,7 +37,7 @@ fn section<'a>(page: &'a str, title: &str) -> &'a str {
     rest.split("\n## ").next().unwrap()
 }
 
-/// One event of each kind, with all fields.
+/// Returns one event of each kind, with all fields.
 fn events() -> Vec<Event> {
     let text = || "text".to_owned();
     vec![
@@ -103,7 +103,7 @@ fn events() -> Vec<Event> {
     ]
 }
 
-/// Does not compile if there is a kind of event that [`events`] may lack: add it there too.
+/// Does not compile if [`events`] lacks a kind of event: add it there too.
 fn is_in_the_list(event: &Event) -> bool {
     match event {
         Event::RunStarted { .. }
@@ -133,7 +133,7 @@ fn the_page_has_every_kind_with_its_fields_and_no_other() {
             documented.insert(kind, quoted(cells[1]));
         }
     }
-    // These two are the binary's own.
+    // The binary itself emits these two.
     for kind in ["failed", "finished"] {
         assert!(documented.remove(kind).is_some(), "{kind}");
     }
@@ -159,7 +159,7 @@ fn the_page_has_every_kind_with_its_fields_and_no_other() {
     assert_eq!(stages.len(), Stage::Cleanup as usize + 1);
 }
 
-/// The fields of `failed` and `finished` that the page has.
+/// Returns the fields of `failed` and `finished` on the page.
 pub fn of_the_binary() -> [Fields; 2] {
     let page = page();
     let failed = rows(section(&page, "`failed`")).flat_map(|cells| quoted(cells[0]));

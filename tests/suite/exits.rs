@@ -1,4 +1,4 @@
-//! Exit status and `state` of builds and tests with fake machines, by the functions that the binary ends with.
+//! Exit status and `state` of builds and tests with fake VMs, by the functions of the binary.
 
 use testing::harness::{FakeBuilderHarness, steps};
 use testing::plan::provisioner;
@@ -9,7 +9,7 @@ use vault_bake::plan::PlannedStep;
 use crate::ending;
 use crate::exit::{Exit, Failure};
 
-/// The exit status of a run, after its failure was printed if it is one.
+/// Returns the exit status of a run, and prints its failure.
 fn exit(ended: Result<Exit, Failure>) -> u8 {
     ended.unwrap_or_else(|failure| failure.print(true, None)) as u8
 }

@@ -1,4 +1,4 @@
-//! Every stage of a bake × a failure, an interrupt and a kill -9 there: what is left behind, and what the store says.
+//! Every stage of a build × a failure, an interrupt and a kill -9: leftovers, and the store.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -22,7 +22,7 @@ const STAGES: [Stage; 10] = [
     Stage::Cleanup,
 ];
 
-/// Whether a bake that ended at the beginning of `stage` had recorded its manifest before.
+/// Returns whether a build that ended at the start of `stage` had recorded its manifest.
 fn recorded_before(stage: Stage) -> bool {
     stage > Stage::Record
 }
@@ -36,7 +36,7 @@ async fn a_failure_in_any_stage_leaves_nothing_and_a_sound_store() {
         harness.store().await;
         harness.fail_at(stage);
         let result = harness.bake(|_| {}).await;
-        let said = match &result {
+        let result_text = match &result {
             Ok(baked) => format!("recorded, {} leaked", baked.leaks.len()),
             Err(failed) => failed
                 .to_string()
@@ -44,7 +44,7 @@ async fn a_failure_in_any_stage_leaves_nothing_and_a_sound_store() {
         };
         let mut left = harness.left_behind().await;
         if stage == Stage::Cleanup {
-            // What cannot be removed stays in the journal, for a sweep that can.
+            // A resource that cannot be removed stays in the journal, for a later sweep.
             assert!(
                 left.iter().all(|left| left.ends_with(".journal")) && left.len() == 1,
                 "{left:?}"
@@ -53,7 +53,7 @@ async fn a_failure_in_any_stage_leaves_nothing_and_a_sound_store() {
         }
         assert!(left.is_empty(), "{stage}: {left:?}");
         if stage == Stage::Record {
-            // What was in the way goes; what the store had before it must hold without it.
+            // Removes the obstacle. The store without it must be sound.
             std::fs::remove_file(folder.path().join("store/artifacts")).expect("a file");
         }
         let report = harness.verify().await;
@@ -65,7 +65,7 @@ async fn a_failure_in_any_stage_leaves_nothing_and_a_sound_store() {
         );
         table.push(format!(
             "{stage:<10} {}",
-            said.lines().next().unwrap_or_default()
+            result_text.lines().next().unwrap_or_default()
         ));
     }
     insta::with_settings!({filters => vec![(r"127\.0\.0\.1:\d+", "ADDRESS"), (r"\w+@ADDRESS", "GUEST")]}, {
@@ -91,7 +91,7 @@ async fn an_interrupt_in_any_stage_leaves_nothing_and_a_sound_store() {
                 matches!(failed.error, BakeError::Interrupted(_)),
                 "{stage}: {failed}"
             ),
-            // Recording and cleaning up are short and always finished.
+            // Recording and cleanup are short and always finish.
             Ok(_) => assert_eq!(stage, Stage::Cleanup),
         }
         let left = harness.left_behind().await;
@@ -126,7 +126,7 @@ async fn a_second_interrupt_leaves_at_once_and_still_removes_everything() {
         matches!(failed.error, BakeError::Interrupted(_)),
         "{failed}"
     );
-    // Nobody waited for the end of what was told to end.
+    // After kill -9, processes that were told to end may still run.
     let quiet = Interrupt::default();
     Wait::new("the end of all processes", Duration::from_secs(20))
         .until(&Events::silent(), &quiet, || async {
@@ -172,11 +172,11 @@ async fn kill_and_sweep(stage: Stage, end: bool) {
     );
 }
 
-/// Bakes in a process of its own that kills itself when `stage` begins, or ends. Whether it was killed.
+/// Runs a build in its own process, which kills itself when `stage` begins or ends. Returns whether it did.
 async fn bake_and_die(root: &std::path::Path, stage: Stage, end: bool) -> bool {
     #[expect(
         clippy::disallowed_methods,
-        reason = "the process of a test, in which everything is for real"
+        reason = "the child process of a test"
     )]
     let mut command = tokio::process::Command::new(std::env::current_exe().expect("this test"));
     let status = command
@@ -201,7 +201,7 @@ async fn bake_and_die(root: &std::path::Path, stage: Stage, end: bool) -> bool {
 #[ignore = "started by the tests `after_a_kill_at_…`, as a process of its own"]
 #[expect(
     clippy::disallowed_methods,
-    reason = "the table says by the environment what to do"
+    reason = "the parent passes the case by the environment"
 )]
 async fn a_process_that_dies() {
     let wanted = |name| std::env::var(name).unwrap_or_default();

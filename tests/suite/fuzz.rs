@@ -1,4 +1,4 @@
-//! The seeds of the fuzz targets go through the same checks here, so that neither can rot.
+//! Runs the seeds of the fuzz targets through the same checks, so that both stay valid.
 
 #[path = "../../fuzz/checks/configuration.rs"]
 mod configuration;
@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Of all seeds together, in bytes.
+/// Limit of all seeds together, in bytes.
 const MOST_BYTES: u64 = 200 * 1024;
 
 type Check = fn(&[u8]) -> bool;
@@ -39,7 +39,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz")
 }
 
-/// The seeds of a target: name and content.
+/// Returns the seeds of a target: name and content.
 fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
     let entries = fs::read_dir(root().join("seeds").join(target)).unwrap();
     let mut seeds: Vec<(String, Vec<u8>)> = entries
@@ -61,12 +61,12 @@ fn every_seed_is_what_its_name_says() {
         let seeds = seeds(target);
         for (name, bytes) in &seeds {
             size += bytes.len() as u64;
-            let said = match name.split_once('-') {
+            let expected = match name.split_once('-') {
                 Some(("good", _)) => true,
                 Some(("bad", _)) => false,
                 _ => panic!("{target}/{name} is neither good nor bad"),
             };
-            if check(bytes) != said {
+            if check(bytes) != expected {
                 wrong.push(format!("{target}/{name}"));
             }
         }
@@ -79,7 +79,7 @@ fn every_seed_is_what_its_name_says() {
     assert!(size <= MOST_BYTES, "{size} bytes of seeds");
 }
 
-/// Alters every seed at many places: what a fuzz target does first, without its compiler.
+/// Alters every seed at many positions: what a fuzz target does first, without its compiler.
 #[test]
 fn damaged_seeds_keep_what_is_promised() {
     for (target, check) in TARGETS {

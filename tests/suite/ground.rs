@@ -1,4 +1,4 @@
-//! What everything stands on: waits, children, secrets, undo.
+//! The base modules: waits, child processes, secrets, undo.
 
 use std::fs;
 use std::path::Path;
@@ -43,7 +43,7 @@ fn canonical_json_sorts_and_does_not_space() {
 fn secrets_are_scrubbed_in_every_form_that_programs_repeat_them_in() {
     let secret = Secret::new("s3cr'et\nline two");
     let scrubber = Scrubber::new([&secret]);
-    for said in [
+    for text in [
         "s3cr'et\nline two",
         "only s3cr'et",
         "and line two",
@@ -52,10 +52,10 @@ fn secrets_are_scrubbed_in_every_form_that_programs_repeat_them_in() {
         "czNjcidldApsaW5lIHR3bw==",
         "733363722765740a6c696e652074776f",
     ] {
-        let scrubbed = scrubber.scrub(said);
+        let scrubbed = scrubber.scrub(text);
         assert!(
             scrubbed.contains("[secret]"),
-            "{said:?} became {scrubbed:?}"
+            "{text:?} became {scrubbed:?}"
         );
         assert!(
             !scrubbed.contains("s3cr") && !scrubbed.contains("line two"),
@@ -190,7 +190,7 @@ async fn children_and_their_children_end_with_us() {
 }
 
 #[tokio::test]
-async fn undo_runs_backwards_goes_on_after_a_failure_and_reports_it() {
+async fn undo_runs_backwards_continues_after_a_failure_and_reports_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let runs = folder.path().join("runs");
     let (events, interrupt) = (Events::silent(), Interrupt::default());
@@ -221,7 +221,7 @@ async fn undo_runs_backwards_goes_on_after_a_failure_and_reports_it() {
 #[tokio::test]
 async fn a_dropped_program_is_gone_with_its_children() {
     let folder = tempfile::tempdir().expect("a folder");
-    // One of its children has so much memory that the kernel takes a while to clear up after it.
+    // One child has so much memory that the kernel needs a while to free it.
     let family = "(head -c 300000000 /dev/zero; echo >\"$0\"; sleep 1000) | tail -c 299999999";
     let ready = folder.path().join("ready");
     let program = Program::new("sh").args(["-c", family]).arg(&ready);
@@ -241,7 +241,7 @@ async fn a_dropped_program_is_gone_with_its_children() {
     assert_eq!(members(group), 0);
 }
 
-/// How many processes of a process group run.
+/// Returns the number of running processes of a process group.
 fn members(group: u32) -> usize {
     let entries = fs::read_dir("/proc").expect("a proc file system").flatten();
     let stats = entries.filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok());
@@ -272,8 +272,8 @@ async fn a_sweep_takes_dead_runs_and_leaves_living_ones() {
     fs::write(dead.work().join("disk"), "x").expect("a file");
     let work = dead.abandon();
 
-    // A test beside this one that starts a program holds the lock as well, from its fork to its exec.
-    let would = Wait::new("a lock that nobody holds", Duration::from_secs(10))
+    // A concurrent test that starts a program holds the lock too, from its fork to its exec.
+    let would = Wait::new("the release of a lock", Duration::from_secs(10))
         .until(&events, &interrupt, || async {
             match sweep(&runs, true, None, &events, &interrupt).await {
                 Ok(would) if would.is_empty() => Poll::NotYet("nothing dead".to_owned()),
@@ -292,7 +292,7 @@ async fn a_sweep_takes_dead_runs_and_leaves_living_ones() {
     let swept = sweep(&runs, false, None, &events, &interrupt)
         .await
         .expect("a sweep");
-    assert_eq!(swept.len(), 1, "nobody holds it any more");
+    assert_eq!(swept.len(), 1, "the lock is free");
     assert!(swept[0].leaks.is_empty() && !work.exists());
     sleeper.wait().await.expect("its end");
     assert!(living.work().is_dir(), "a living run keeps its folder");

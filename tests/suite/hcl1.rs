@@ -1,4 +1,4 @@
-//! HCL 1: what its own reader accepts and refuses, and that what is written in any layout is read back.
+//! HCL 1: accepted and refused files, and a round trip with any layout.
 
 use proptest::prelude::*;
 use std::fmt::Write as _;
@@ -7,7 +7,7 @@ use vault_bake::hcl1::{
     Element, Item, JsonDialect, Key, Position, Value, is_json, parse_hcl, parse_json,
 };
 
-/// Items in a form without blanks and comments; keys in quotes, `=` where the file has it.
+/// Formats items without blanks and comments; keys in quotes, `=` if the file has it.
 fn plain(items: &[Item]) -> String {
     let items = items.iter().map(|item| {
         let keys: Vec<String> = item
@@ -36,7 +36,7 @@ fn value(value: &Value) -> String {
     }
 }
 
-fn shown<'a>(files: impl IntoIterator<Item = &'a str>, read: impl Fn(&str) -> String) -> String {
+fn results<'a>(files: impl IntoIterator<Item = &'a str>, read: impl Fn(&str) -> String) -> String {
     let mut all = String::new();
     for file in files {
         writeln!(all, "{file:?}\n    {}", read(file)).unwrap();
@@ -48,7 +48,7 @@ fn hcl(text: &str) -> String {
     parse_hcl(text).map_or_else(|error| format!("refused {error}"), |items| plain(&items))
 }
 
-/// Each of these was given to the reader of HCL 1 that the products have, which says the same.
+/// HashiCorp's parser of HCL 1 gives the same result for each of these.
 #[test]
 fn what_hcl_1_accepts_is_read() {
     let files = [
@@ -83,7 +83,7 @@ fn what_hcl_1_accepts_is_read() {
         "TRUE = true\nif = 1\nnull = 2",
         "a = 1\na = 2\nA = 3",
     ];
-    insta::assert_snapshot!("hcl1_accepted", shown(files, hcl));
+    insta::assert_snapshot!("hcl1_accepted", results(files, hcl));
 }
 
 #[test]
@@ -141,10 +141,10 @@ fn what_hcl_1_refuses_says_what_was_expected_where() {
         "a = 1 / 2",
         "a = $b",
         "a = %{b}",
-        // Its own reader drops such an end without a word.
+        // HashiCorp's parser silently drops such an end.
         "a = 1\nb =",
     ];
-    let text = shown(files, hcl);
+    let text = results(files, hcl);
     assert_eq!(text.matches("    refused ").count(), files.len(), "{text}");
     insta::assert_snapshot!("hcl1_refused", text);
     let deep = format!("a = {}", "[".repeat(100));
@@ -192,11 +192,11 @@ fn json_is_read_as_each_reader_does() {
             (strict, hcl) => format!("{strict}\n    HCL 1: {hcl}"),
         }
     };
-    insta::assert_snapshot!("hcl1_json", shown(files, read));
+    insta::assert_snapshot!("hcl1_json", results(files, read));
     assert!(is_json("\n\u{a0} {") && !is_json("a {") && !is_json(""));
 }
 
-/// Places count lines and characters, and not bytes.
+/// Positions count lines and characters, not bytes.
 #[test]
 fn keys_and_elements_know_their_place() {
     let items = parse_hcl("é = 1\r\n\r\n  b \"c\" {\n\td = [1,\n 2]\n}\n").unwrap();
@@ -215,7 +215,7 @@ fn keys_and_elements_know_their_place() {
     assert_eq!((body[0].keys[0].at, list[1].at), (at(4, 2), at(5, 2)));
 }
 
-/// How a tree is laid out, drawn from numbers.
+/// The layout of a tree, generated from numbers.
 struct Layout<'a> {
     choices: &'a [u8],
     next: usize,
@@ -254,7 +254,7 @@ impl Layout<'_> {
             match c {
                 '"' | '\\' => write!(quoted, "\\{c}").unwrap(),
                 '\n' => quoted += self.pick(&["\\n", "\\012", "\\x0a", "\\u000A"]),
-                // Otherwise what follows would not be decoded.
+                // Otherwise the following text would not be decoded.
                 '{' if after_dollar => quoted += "\\x7b",
                 c if c.is_control() => write!(quoted, "\\U{:08x}", u32::from(c)).unwrap(),
                 c => quoted.push(c),
@@ -310,7 +310,7 @@ impl Layout<'_> {
         let mut all = self.blank().to_owned();
         for item in items {
             for key in &item.keys {
-                // Only between words a blank is needed.
+                // A blank is needed only between words.
                 all = all + &self.key(&key.name) + " " + self.blank();
             }
             all += if item.assigned { "=" } else { "" };
@@ -367,7 +367,7 @@ fn values() -> impl Strategy<Value = Value> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
-    /// A tree in any layout that HCL 1 allows is read back as it was.
+    /// A tree in any layout that HCL 1 allows is read back unchanged.
     #[test]
     fn a_tree_in_any_layout_is_read_back(
         value in values(),
@@ -384,7 +384,7 @@ proptest! {
         prop_assert_eq!(plain(&read), plain(&items), "{}", text);
     }
 
-    /// Whatever the text is, there is an answer, and its place is within the file.
+    /// Any text gives a result, and its position is within the file.
     #[test]
     fn any_text_has_an_answer(text in "[a-c \n=\\{\\}\\[\\],\"\\\\$<#/*0-9.e-]{0,60}") {
         let lines = text.split('\n').count();

@@ -1,6 +1,6 @@
-//! Throw-away identities: what OpenSSL makes of the certificates, and what a node finds in the archive.
+//! Temporary identities: certificates as OpenSSL verifies them, and archives as a node reads them.
 
-#![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+#![expect(clippy::unwrap_used, reason = "a test whose preparation fails has failed")]
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -28,7 +28,7 @@ fn certificate(pem: &str) -> X509 {
     X509::from_pem(pem.as_bytes()).unwrap()
 }
 
-/// Whether OpenSSL trusts `leaf` through `ca` at `at`, for this purpose and host.
+/// Returns whether OpenSSL trusts `leaf` through `ca` at `at`, for this purpose and host.
 fn trusted(ca: &str, leaf: &Leaf, at: Timestamp, purpose: X509PurposeId, host: &str) -> bool {
     let mut store = X509StoreBuilder::new().unwrap();
     store.add_cert(certificate(ca)).unwrap();
@@ -54,7 +54,7 @@ fn trusted(ca: &str, leaf: &Leaf, at: Timestamp, purpose: X509PurposeId, host: &
 #[test]
 fn certificates_are_trusted_where_they_should_be() {
     let (identity, other) = (identity(), identity());
-    // Whose, by which CA, after how many hours, as what, at which host, and whether that is trusted.
+    // Owner, CA, age in hours, purpose, host, and whether that is trusted.
     let table = "
         consul own      0 server server.dc1.consul    yes
         consul own      0 server localhost            yes
@@ -165,7 +165,7 @@ fn nothing_is_made_twice() {
     assert_eq!(distinct.len(), serials.len());
 }
 
-/// The archive's files: path to mode and content.
+/// Returns the files of the archive: path to mode and content.
 fn unpack(archive: &[u8]) -> BTreeMap<String, (u32, String)> {
     let mut files = BTreeMap::new();
     for entry in tar::Archive::new(archive).entries().unwrap() {
@@ -185,7 +185,7 @@ fn unpack(archive: &[u8]) -> BTreeMap<String, (u32, String)> {
 }
 
 #[test]
-fn the_archive_holds_what_a_node_needs() {
+fn the_archive_has_all_files_of_a_node() {
     let identity = identity();
     let archive = identity.to_tar();
     assert_eq!(archive, identity.to_tar());
@@ -221,7 +221,7 @@ fn the_archive_holds_what_a_node_needs() {
 
 #[test]
 fn an_archive_on_a_disk_ends_where_it_ends() {
-    // The guest reads the raw disk, which is longer than the archive.
+    // The node reads the raw disk, which is longer than the archive.
     let mut disk = identity().to_tar();
     disk.resize(1 << 20, 0);
     assert_eq!(unpack(&disk).len(), 11);

@@ -1,4 +1,5 @@
-//! Layers: what names one, and which steps a bake does again. The files of real ones are in the tests with real machines.
+//! The layer cache with fake VMs: keys of entries, and the steps that a build runs again.
+//! Tests with QEMU compare the files.
 
 use std::fs;
 
@@ -14,7 +15,7 @@ use vault_bake::event::Event;
 use vault_bake::manifest::Manifest;
 use vault_bake::plan::{Plan, PlannedMachine, PlannedStep, StepKind};
 
-/// A step as a property sees it: two of the same are told apart by nothing that a machine could see.
+/// A step as the property sees it: equal steps are the same to a VM.
 #[derive(Clone, Debug, PartialEq)]
 struct Seen {
     name: u8,
@@ -23,7 +24,7 @@ struct Seen {
     releases: Vec<&'static str>,
 }
 
-/// All that a layer's steps could see beside the steps before them.
+/// All that the steps of an entry can see, except for earlier steps.
 #[derive(Clone, Debug, PartialEq)]
 struct Ground {
     base: u8,
@@ -127,9 +128,9 @@ fn disk(sha256: Digest) -> Disk {
     }
 }
 
-/// What the first `count` steps could see.
+/// Returns all that the first `count` steps can see.
 fn visible(ground: &Ground, steps: &[Seen]) -> String {
-    let told = |seen: &Seen| {
+    let describe = |seen: &Seen| {
         let content = |product: &&str| match *product {
             "vault" => ground.vault,
             _ => ground.consul,
@@ -137,7 +138,7 @@ fn visible(ground: &Ground, steps: &[Seen]) -> String {
         let releases: Vec<u8> = seen.releases.iter().map(content).collect();
         format!("{seen:?} {releases:?}")
     };
-    let steps: Vec<String> = steps.iter().map(told).collect();
+    let steps: Vec<String> = steps.iter().map(describe).collect();
     let Ground {
         base,
         memory_mib,
@@ -149,7 +150,7 @@ fn visible(ground: &Ground, steps: &[Seen]) -> String {
 }
 
 proptest! {
-    /// Two layers have the same key where all that went into them is the same, and nowhere else.
+    /// Two entries have the same key if and only if all their inputs are the same.
     #[test]
     fn keys_are_the_same_where_all_inputs_are(
         (a, b) in (ground(), ground()),
@@ -157,7 +158,7 @@ proptest! {
         share in 0..6_usize,
         same_ground in any::<bool>(),
     ) {
-        // Two plans at random have little in common; most bakes have nearly everything.
+        // Two random plans have little in common, but most builds share nearly everything.
         let second: Vec<Seen> = first.iter().take(share).cloned().chain(second).collect();
         let b = if same_ground { a.clone() } else { b };
         let keys = |ground: &Ground, steps: &[Seen]| {
@@ -177,7 +178,7 @@ proptest! {
     }
 }
 
-/// The steps that a bake did, by name, the seal among them.
+/// Returns the names of the steps that a build ran, the seal included.
 fn did(harness: &FakeBuilderHarness, since: usize) -> String {
     let heard = harness.heard();
     let steps = heard[since..].iter().filter_map(|event| match event {
@@ -206,7 +207,7 @@ fn layers(baked: &Baked) -> String {
 }
 
 #[tokio::test]
-async fn what_is_in_a_layer_is_not_done_again_and_the_record_says_so() {
+async fn a_cached_step_does_not_run_again_and_the_manifest_names_its_entry() {
     let folder = tempfile::tempdir().unwrap();
     let steps = vec![app("one", "true\n"), app("two", "true\n"), seal()];
     let mut harness = FakeBuilderHarness::new(folder.path(), steps);
@@ -222,7 +223,7 @@ async fn what_is_in_a_layer_is_not_done_again_and_the_record_says_so() {
     assert_eq!(layers(&second), "one two");
     let made_by = |baked: &Baked| baked.manifest.layers[0].bake.clone();
     assert_eq!(made_by(&second), first.manifest.bake);
-    // Both steps are in the record, as they were done then.
+    // The manifest has both steps, as they ran.
     assert_eq!(second.manifest.steps[..2], first.manifest.steps[..2]);
     assert_eq!(second.manifest.steps.len(), 3);
 
@@ -262,7 +263,7 @@ async fn nothing_is_kept_from_a_step_with_a_secret_on() {
     harness.layers = true;
     harness.test = false;
     harness.bake(|_| {}).await.unwrap();
-    let kept = fs::read_dir(harness.cache().join("stand-in-layers")).unwrap();
+    let kept = fs::read_dir(harness.cache().join("fake-layers")).unwrap();
     assert_eq!(kept.count(), 1);
     let since = harness.heard().len();
     harness.bake(|_| {}).await.unwrap();
@@ -283,7 +284,7 @@ async fn where_no_layer_is_kept_every_step_is_done_again() {
             ("one seal", "")
         );
     }
-    assert!(!harness.cache().join("stand-in-layers").exists());
+    assert!(!harness.cache().join("fake-layers").exists());
 }
 
 #[tokio::test]
@@ -308,7 +309,7 @@ async fn the_manifest_says_whether_its_build_vm_resumed() {
     assert!(is_shown(&resumed) && !is_shown(&booted));
 }
 
-/// Ends the session that it runs in, as a machine does that restarts.
+/// Ends its ssh session, as a reboot does.
 const LEAVES: &str = "p=$PPID; until grep -q sshd /proc/$p/comm; do p=$(cut -d ' ' -f 4 /proc/$p/stat); done; kill -9 $p; sleep 20\n";
 
 #[tokio::test]
@@ -325,7 +326,7 @@ async fn no_layer_is_kept_of_a_run_whose_machine_went_away() {
     harness.test = false;
     harness.bake(|_| {}).await.unwrap_err();
 
-    // The layer of the run before stays; what this run did before the machine went away is not kept.
+    // The entry of the run before stays. This run keeps no entry from before its VM ended.
     harness.plan.steps[1] = app("two", "true\n");
     harness.plan.steps[2] = app("three", LEAVES);
     let since = harness.heard().len();

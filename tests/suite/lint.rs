@@ -1,4 +1,4 @@
-//! The linter: every rule with what breaks it and with what does not, and the ways in which files may say it.
+//! The linter: every rule with a violation and a valid twin, and the forms of files.
 
 mod cases;
 mod kinds;
@@ -24,7 +24,7 @@ use cases::{TLS, at, case, consul, consul_cases, vault, vault_cases};
 fn every_rule_finds_what_breaks_it_and_nothing_else() {
     let mut cases = consul_cases();
     cases.extend(vault_cases());
-    let mut shown = String::new();
+    let mut printed = String::new();
     let mut wrong = String::new();
     for case in &cases {
         let found = case.lint(&case.bad);
@@ -33,7 +33,7 @@ fn every_rule_finds_what_breaks_it_and_nothing_else() {
             writeln!(wrong, "{} {}: found {ids:?}", case.rule, case.bad).unwrap();
         }
         for finding in found {
-            writeln!(shown, "{}: {}: {}", case.rule, finding.key, finding.found).unwrap();
+            writeln!(printed, "{}: {}: {}", case.rule, finding.key, finding.found).unwrap();
         }
         let twin = case.lint(&case.good);
         if !twin.is_empty() {
@@ -42,10 +42,10 @@ fn every_rule_finds_what_breaks_it_and_nothing_else() {
     }
     assert_eq!(wrong, "");
     assert!(cases.len() >= 40, "{}", cases.len());
-    insta::assert_snapshot!("lint_found", shown);
+    insta::assert_snapshot!("lint_found", printed);
 
     let tried: BTreeSet<&str> = cases.iter().map(|case| case.rule).collect();
-    // These look at several files, or at what another rule finds as well; they have tests of their own.
+    // These read several files, or overlap with another rule; they have their own tests.
     let elsewhere = [
         "vault.one-file",
         "vault.pending-removal",
@@ -76,7 +76,7 @@ fn files_without_a_flag_enable_nothing() {
     assert!(case.lint(&case.good).is_empty());
 }
 
-/// What somebody may have, in HCL and before the stanza `tls`.
+/// A configuration of a user, in HCL and without the stanza `tls`.
 #[test]
 fn hcl_json_and_old_keys_mean_the_same() {
     let consul = r#"
@@ -135,8 +135,8 @@ fn hcl_json_and_old_keys_mean_the_same() {
     "#;
     let mut open = Configuration::new(Product::Vault, None, Role::Node);
     open.add("vault.hcl", vault).unwrap();
-    let shown: Vec<String> = open.lint().iter().map(ToString::to_string).collect();
-    insta::assert_snapshot!("lint_hcl", shown.join("\n"));
+    let printed: Vec<String> = open.lint().iter().map(ToString::to_string).collect();
+    insta::assert_snapshot!("lint_hcl", printed.join("\n"));
 }
 
 #[test]
@@ -149,11 +149,11 @@ fn what_cannot_be_read_says_where() {
         ("reference.hcl", "address = var.address\n"),
         ("cut.hcl", "listener \"tcp\" {\n"),
     ];
-    let shown = files.map(|(name, text)| {
+    let printed = files.map(|(name, text)| {
         let mut configuration = Configuration::new(Product::Vault, None, Role::Node);
         configuration.add(name, text).unwrap_err().to_string()
     });
-    insta::assert_snapshot!("lint_unreadable", shown.join("\n"));
+    insta::assert_snapshot!("lint_unreadable", printed.join("\n"));
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn folders_are_read_in_the_order_of_names() {
     );
 }
 
-/// The rules of notes; there must be no other finding.
+/// Rules whose findings are notes; there must be no other finding.
 fn notes(found: &[Finding]) -> Vec<&'static str> {
     let mut notes = Vec::new();
     for finding in found {
@@ -200,7 +200,7 @@ fn notes(found: &[Finding]) -> Vec<&'static str> {
     notes
 }
 
-/// What the shipped provisioners write, for versions on both sides of every difference.
+/// The configuration that the shipped provisioners write, for versions on both sides of every change.
 #[test]
 fn shipped_images_have_no_finding() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -223,7 +223,7 @@ fn shipped_images_have_no_finding() {
     }
 }
 
-/// A node's own fragment completes it: the two together are what the agent reads.
+/// The fragment of a node completes the configuration: the agent reads both.
 #[test]
 fn a_baked_agent_with_its_fragment_has_no_finding() {
     let now = "2026-11-23T09:00:00Z".parse().unwrap();
@@ -243,19 +243,19 @@ fn a_baked_agent_with_its_fragment_has_no_finding() {
     assert_eq!(notes(&server.lint()), ["vault.seal"]);
 }
 
-/// What a shipped provisioner gets.
+/// Returns the input of a shipped provisioner.
 fn baked(product: &str) -> String {
     rendered(&format!("configuration/{product}.json"), &[])
 }
 
-/// An image with a file step of its own, which opens the plaintext API; and one that says why.
+/// An image with a file step that opens the plaintext API, and one that allows the finding with a reason.
 #[test]
 fn a_definition_may_say_why() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("open/image.toml");
     fs::create_dir(file.parent().unwrap()).unwrap();
     fs::write(file.with_file_name("open.hcl"), "ports { http = 8500 }\n").unwrap();
-    let judged = |allow: &str| {
+    let findings_with = |allow: &str| {
         let text = format!(
             "schema = 1\ndescription = \"an agent\"\nbase.qemu.kind = \"packages\"\nreleases.consul = \"1.21.5\"\n{allow}\n\
              [[step]]\nprovisioner = \"base\"\n[[step]]\nprovisioner = \"consul\"\n\
@@ -276,18 +276,18 @@ fn a_definition_may_say_why() {
                 .collect::<Vec<_>>(),
         )
     };
-    let shown = [
+    let printed = [
         "",
         "[lint.allow]\n\"consul.http-port\" = \"the old agent until spring\"",
         "[lint.allow]\n\"consul.http-prot\" = \"the old agent until spring\"",
         "[lint.allow]\n\"consul.http-port\" = \"\"",
         "[lint]\nallowed = {}",
     ]
-    .map(|allow| format!("{allow}\n    {:?}\n", judged(allow)));
-    insta::assert_snapshot!("lint_allowed", shown.join(""));
+    .map(|allow| format!("{allow}\n    {:?}\n", findings_with(allow)));
+    insta::assert_snapshot!("lint_allowed", printed.join(""));
 }
 
-/// The rules as a table. `docs/lint.md` has it.
+/// The rules as a table, which `docs/lint.md` contains.
 #[test]
 fn the_documentation_has_every_rule() {
     let mut table = String::from("| rule | why | instead |\n|---|---|---|\n");
@@ -312,7 +312,7 @@ fn the_documentation_has_every_rule() {
     );
 }
 
-/// Findings are shown to people and kept in logs; a secret must not be.
+/// Findings are printed and logged, so they must not contain a secret.
 #[test]
 fn no_finding_shows_a_secret() {
     let secret = "hunter2hunter2";
@@ -330,9 +330,9 @@ fn no_finding_shows_a_secret() {
         for (product, value) in [(Product::Consul, &consul), (Product::Vault, &vault)] {
             let mut configuration = Configuration::new(product, None, role);
             configuration.add("a.json", &value.to_string()).unwrap();
-            let shown = serde_json::to_string(&configuration.lint()).unwrap();
-            assert!(shown.contains("secret"), "{shown}");
-            assert!(!shown.contains(secret), "{shown}");
+            let printed = serde_json::to_string(&configuration.lint()).unwrap();
+            assert!(printed.contains("secret"), "{printed}");
+            assert!(!printed.contains(secret), "{printed}");
         }
     }
 }

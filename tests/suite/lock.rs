@@ -1,4 +1,4 @@
-//! Locks: resolved from a stand-in for the network, written, read, refused.
+//! Lock files: resolved from a fake network, written, read and refused.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,7 +15,7 @@ use vault_bake::wait::Interrupt;
 
 use crate::problems::lock_error;
 
-/// A network that has everything that it is asked for.
+/// A fake network that has everything.
 pub struct StandIn;
 
 impl Index for StandIn {
@@ -92,7 +92,7 @@ impl Index for StandIn {
     }
 }
 
-/// The lock of `definition`, from the stand-in.
+/// Returns the lock of `definition`, resolved from the fake network.
 pub fn locked(definition: &Definition) -> Lock {
     locking(definition, Bases::All)
 }
@@ -123,7 +123,7 @@ fn definition(name: &str) -> Definition {
     Definition::load(&file, &given).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Who has no subscription can still lock what he bakes with.
+/// Without a subscription, a user can lock the base of another builder.
 #[test]
 fn one_base_alone_is_locked_and_that_of_others_stays() {
     let mut both = definition("everything");
@@ -135,7 +135,7 @@ fn one_base_alone_is_locked_and_that_of_others_stays() {
     assert_eq!(qemu(Some(&whole)), whole);
     let azure = locking(&both, Bases::Only(BuilderKind::Azure, Some(&alone)));
     assert_eq!(azure, whole);
-    // What was locked for another definition is nobody's.
+    // The lock entry of another definition is not kept.
     let other = locked(&definition("azure.toml"));
     assert_eq!(qemu(Some(&other)), alone);
 }
@@ -216,7 +216,7 @@ fn a_lock_that_cannot_be_read_says_where_and_why() {
     insta::assert_snapshot!(messages);
 }
 
-/// What `gpgv` has not verified is refused before a word of it is read, whatever it says.
+/// Data that `gpgv` has not verified is refused before it is parsed.
 #[test]
 fn an_index_without_a_good_signature_is_refused() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Fast tests: one binary, no machine and no network beyond loopback.
+//! Fast tests in one binary: no VM, and no network beyond loopback.
 
 #![expect(
     clippy::unwrap_used,
@@ -47,7 +47,7 @@ mod tidy;
 mod user_ids;
 mod voice;
 
-// How the binary ends is decided in these files: the tests call the same functions.
+// These files decide how the binary ends: the tests call the same functions.
 #[path = "../../src/bin/vault-bake/ending.rs"]
 mod ending;
 #[path = "../../src/bin/vault-bake/exit.rs"]

@@ -1,6 +1,6 @@
-//! Manifests: their bytes, what is refused, and what is different between two.
+//! Manifests: their bytes, refused input, and differences between two.
 
-#![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+#![expect(clippy::unwrap_used, reason = "a test whose preparation fails has failed")]
 
 mod diff;
 mod markdown;
@@ -37,7 +37,7 @@ fn golden_bytes_with_all_that_may_be_absent() {
     assert_eq!(Manifest::parse(text.as_bytes()).unwrap(), manifest);
 }
 
-/// Reading without a detour depends on it.
+/// The fast parser depends on it.
 #[test]
 fn records_have_their_fields_in_canonical_order() {
     fn check(record: impl serde::Serialize) {
@@ -57,8 +57,8 @@ fn records_have_their_fields_in_canonical_order() {
 #[test]
 fn shown() {
     insta::assert_snapshot!("manifest_shown", sample("2026.1122.0", "disk"));
-    let shown = sample_with_everything().to_string();
-    let sbom = shown.lines().find(|line| line.contains("sbom")).unwrap();
+    let printed = sample_with_everything().to_string();
+    let sbom = printed.lines().find(|line| line.contains("sbom")).unwrap();
     insta::assert_snapshot!(sbom, @"  sbom      application/vnd.cyclonedx+json; version=1.6, 175.7 KiB, sha256:98f3ae1ef67113d8140d4f6cb8d2830070e21ea48f091be519659846c771a374");
 }
 
@@ -70,7 +70,7 @@ fn fields_of_later_versions_are_passed_over() {
     assert_eq!(Manifest::parse(&canonical_json(&value)).unwrap(), manifest);
 }
 
-/// What a manifest with one change is refused for.
+/// Returns the refusal of a manifest with one change.
 fn refusal(path: &str, change: Value) -> String {
     let mut value: Value = serde_json::from_slice(&sample("1.2.3", "disk").to_bytes()).unwrap();
     *value.pointer_mut(path).unwrap() = change;
@@ -127,8 +127,8 @@ fn refused_manifests() {
     let refusals: Vec<String> = cases
         .into_iter()
         .map(|(path, change)| {
-            let shown: String = change.to_string().chars().take(60).collect();
-            format!("{path} = {shown}\n    {}", refusal(path, change))
+            let printed: String = change.to_string().chars().take(60).collect();
+            format!("{path} = {printed}\n    {}", refusal(path, change))
         })
         .collect();
     insta::assert_snapshot!("refused_manifests", refusals.join("\n"));
@@ -208,8 +208,8 @@ fn refused_bytes() {
         .iter()
         .map(|case| {
             let error = canonical::parse(case.as_bytes(), 300_000).unwrap_err();
-            let shown: String = case.chars().take(40).collect();
-            format!("{shown:?}\n    {error}")
+            let printed: String = case.chars().take(40).collect();
+            format!("{printed:?}\n    {error}")
         })
         .collect();
     insta::assert_snapshot!("refused_bytes", refusals.join("\n"));
@@ -220,7 +220,7 @@ fn refused_bytes() {
     assert!(canonical::parse(b"[1,2]", 4).is_err());
 }
 
-/// Any value that a record may hold.
+/// Any value of a record.
 fn record_value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         any::<bool>().prop_map(Value::from),

@@ -1,4 +1,4 @@
-//! Pins: what the file says, what it proves, and what it notices.
+//! Pins: content and proof of the file, and detection of changes.
 
 mod proof;
 pub mod tamper;
@@ -11,7 +11,7 @@ use vault_bake::pin::{PinError, PinFile};
 
 const FILE: &str = "vault-bake.pins.json";
 
-/// A pin file with the pin `quickstart:prod`, of a store with two images of which the channel holds the first.
+/// Makes a pin file with the pin `quickstart:prod`, of a store with two images; the channel points to the first.
 async fn pinned(recorded: &RecordedStore) -> PinFile {
     let store = recorded.store().await;
     let first = bake(&store, &with("1.0.0", "1.20.0", "1.8.7")).await;
@@ -31,7 +31,7 @@ async fn golden_file() {
     assert!(text.ends_with("}\n") && !text.contains(&recorded.path("").display().to_string()));
     assert_eq!(PinFile::parse("pins", text.as_bytes()).unwrap(), file);
     settled().bind(|| insta::assert_snapshot!(text));
-    // Another layout is the same file, and is put back into ours.
+    // Another layout is the same file, and is written in our layout.
     let value: serde_json::Value = serde_json::from_str(&text).unwrap();
     let again = PinFile::parse("pins", value.to_string().as_bytes()).unwrap();
     assert_eq!(again.to_text(), text);
@@ -43,34 +43,34 @@ async fn a_deployment_pins_moves_on_and_verifies() {
     let store = recorded.store().await;
     let first = bake(&store, &with("1.0.0", "1.20.0", "1.8.7")).await;
     promote(&store, &first).await;
-    let mut told = vec![
-        recorded.told(&["pin", "--update"]),
-        recorded.told(&["pin", "quickstart:prod", "--dry-run"]),
+    let mut transcripts = vec![
+        recorded.transcript(&["pin", "--update"]),
+        recorded.transcript(&["pin", "quickstart:prod", "--dry-run"]),
     ];
     assert!(!recorded.path(FILE).exists());
-    told.push(recorded.told(&["pin", "quickstart:prod"]));
-    told.push(recorded.told(&["pin", "quickstart:prod"]));
-    told.push(recorded.told(&["pin", "quickstart:prod", "--as", "blue"]));
-    told.push(recorded.told(&["pin", "quickstart:prod", "--as", "b/lue"]));
-    told.push(recorded.told(&["pin", "quickstart:qa"]));
-    told.push(recorded.told(&["pin", "quickstart"]));
-    told.push(recorded.told(&["pin", "--update"]));
+    transcripts.push(recorded.transcript(&["pin", "quickstart:prod"]));
+    transcripts.push(recorded.transcript(&["pin", "quickstart:prod"]));
+    transcripts.push(recorded.transcript(&["pin", "quickstart:prod", "--as", "blue"]));
+    transcripts.push(recorded.transcript(&["pin", "quickstart:prod", "--as", "b/lue"]));
+    transcripts.push(recorded.transcript(&["pin", "quickstart:qa"]));
+    transcripts.push(recorded.transcript(&["pin", "quickstart"]));
+    transcripts.push(recorded.transcript(&["pin", "--update"]));
     let second = bake(&store, &with("1.0.1", "1.21.0", "1.8.7")).await;
     promote(&store, &second).await;
     let before = fs::read(recorded.path(FILE)).unwrap();
-    told.push(recorded.told(&["pin", "--update", "--dry-run", "blue"]));
+    transcripts.push(recorded.transcript(&["pin", "--update", "--dry-run", "blue"]));
     assert_eq!(fs::read(recorded.path(FILE)).unwrap(), before);
-    told.push(recorded.told(&["pin", "--update", "blue"]));
-    told.push(recorded.told(&["pin", "--update", "green"]));
-    told.push(recorded.told(&["pin", "--update", "--json"]));
-    told.push(recorded.told_alone(&["verify", "--pins", FILE]));
-    told.push(recorded.told(&["verify", "--pins", FILE]));
+    transcripts.push(recorded.transcript(&["pin", "--update", "blue"]));
+    transcripts.push(recorded.transcript(&["pin", "--update", "green"]));
+    transcripts.push(recorded.transcript(&["pin", "--update", "--json"]));
+    transcripts.push(recorded.transcript_without_store(&["verify", "--pins", FILE]));
+    transcripts.push(recorded.transcript(&["verify", "--pins", FILE]));
     let after = fs::read(recorded.path(FILE)).unwrap();
-    told.push(recorded.told(&["pin", "--update"]));
+    transcripts.push(recorded.transcript(&["pin", "--update"]));
     assert_eq!(fs::read(recorded.path(FILE)).unwrap(), after);
     let mut settings = settled();
     settings.add_filter(r"\b[0-9a-f]{12}\b", "SHORT");
-    settings.bind(|| insta::assert_snapshot!(told.join("\n")));
+    settings.bind(|| insta::assert_snapshot!(transcripts.join("\n")));
 }
 
 #[tokio::test]
@@ -83,13 +83,14 @@ async fn a_file_is_replaced_whole_and_keeps_its_mode() {
     let (real, link) = (recorded.path("real/pins.json"), recorded.path("pins.json"));
     assert!(
         recorded
-            .told(&["pin", "quickstart:prod", "--file", "real/pins.json"])
+            .transcript(&["pin", "quickstart:prod", "--file", "real/pins.json"])
             .contains("exit 0")
     );
     fs::set_permissions(&real, Permissions::from_mode(0o640)).unwrap();
     std::os::unix::fs::symlink(&real, &link).unwrap();
-    let told = recorded.told(&["pin", "quickstart:prod", "--as", "b", "--file", "pins.json"]);
-    assert!(told.contains("exit 0"), "{told}");
+    let transcripts =
+        recorded.transcript(&["pin", "quickstart:prod", "--as", "b", "--file", "pins.json"]);
+    assert!(transcripts.contains("exit 0"), "{transcripts}");
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     let mode = fs::metadata(&real).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o640);
@@ -105,20 +106,20 @@ async fn what_is_revoked_is_not_pinned_and_shows_where_it_is() {
     let store = recorded.store().await;
     let first = bake(&store, &with("1.0.0", "1.20.0", "1.8.7")).await;
     promote(&store, &first).await;
-    let mut told = vec![recorded.told(&["pin", "quickstart:prod"])];
+    let mut transcripts = vec![recorded.transcript(&["pin", "quickstart:prod"])];
     let second = bake(&store, &with("1.0.1", "1.21.0", "1.8.7")).await;
     promote(&store, &second).await;
     revoke(&store, second, Some(first), "2026-11-22T19:00:00Z").await;
-    told.push(recorded.told(&["pin", "--update"]));
-    told.push(recorded.told(&["verify", "--pins", FILE]));
+    transcripts.push(recorded.transcript(&["pin", "--update"]));
+    transcripts.push(recorded.transcript(&["verify", "--pins", FILE]));
     revoke(&store, first, None, "2100-01-01T00:00:00Z").await;
-    told.push(recorded.told(&["verify", "--pins", FILE]));
+    transcripts.push(recorded.transcript(&["verify", "--pins", FILE]));
     revoke(&store, first, None, "2026-11-22T19:00:00Z").await;
-    told.push(recorded.told(&["verify", "--pins", FILE]));
-    told.push(recorded.told_alone(&["verify", "--pins", FILE]));
+    transcripts.push(recorded.transcript(&["verify", "--pins", FILE]));
+    transcripts.push(recorded.transcript_without_store(&["verify", "--pins", FILE]));
     let mut settings = settled();
     settings.add_filter(r"\b[0-9a-f]{12}\b", "SHORT");
-    settings.bind(|| insta::assert_snapshot!(told.join("\n")));
+    settings.bind(|| insta::assert_snapshot!(transcripts.join("\n")));
 }
 
 #[tokio::test]
@@ -171,16 +172,16 @@ async fn what_is_no_pin_file_is_named() {
         lines.push(format!("{what}\n    {error}"));
     }
     settled().bind(|| insta::assert_snapshot!(lines.join("\n")));
-    // Whoever asks for proof of a file that is there, and gets none, has no merely misspelt command.
+    // If the proof of an existing file fails, that is no usage error.
     let broken = text.replacen("\"sig\": \"", "\"sig\": \"!", 7);
     fs::write(recorded.path(FILE), broken).unwrap();
-    let told = [
-        recorded.told_alone(&["verify", "--pins", FILE]),
-        recorded.told_alone(&["verify", "--pins", "none.json"]),
-        recorded.told_alone(&["verify", "--pins", FILE, "--records-only"]),
-        recorded.told(&["pin", "--update"]),
+    let transcripts = [
+        recorded.transcript_without_store(&["verify", "--pins", FILE]),
+        recorded.transcript_without_store(&["verify", "--pins", "none.json"]),
+        recorded.transcript_without_store(&["verify", "--pins", FILE, "--records-only"]),
+        recorded.transcript(&["pin", "--update"]),
     ];
-    insta::assert_snapshot!(told.join("\n"));
+    insta::assert_snapshot!(transcripts.join("\n"));
 }
 
 #[tokio::test]
@@ -194,11 +195,11 @@ async fn older_copies_and_other_stores_are_noticed() {
     promote(&store, &second).await;
     assert!(
         recorded
-            .told(&["pin", "quickstart:prod"])
+            .transcript(&["pin", "quickstart:prod"])
             .contains("exit 0")
     );
 
-    // The same name, the same images, the same key: another store all the same.
+    // Same name, images and key, but another store.
     let other = RecordedStore::new(crate::VAULT_BAKE);
     let theirs = other.store().await;
     for manifest in [
@@ -207,7 +208,7 @@ async fn older_copies_and_other_stores_are_noticed() {
     ] {
         promote(&theirs, &bake(&theirs, &manifest).await).await;
     }
-    // Yesterday's copy that went on by itself: as long as ours, and another history.
+    // Yesterday's copy with new entries: as long as ours, with another history.
     let root = recorded.path("yesterday");
     let forked = testing::recorded_store::open(&root, &testing::signing::trust(), &[1]).await;
     let mut lines = Vec::new();
@@ -219,7 +220,7 @@ async fn older_copies_and_other_stores_are_noticed() {
             vec!["pin", "quickstart:prod", "--as", "more", "--store", store],
             vec!["verify", "--pins", FILE, "--store", store],
         ] {
-            // A machine that has never seen the store remembers nothing of it: the file alone has to tell.
+            // A host without a local cache of the store has only the pin file.
             let cache = recorded.path(&format!("cache-{}", lines.len()));
             let cache = cache.display().to_string();
             let arguments = [&arguments[..], &["--cache", &cache]].concat();
@@ -235,14 +236,18 @@ async fn older_copies_and_other_stores_are_noticed() {
     promote(&forked, &third).await;
     ask("a copy that went on by itself", &yesterday);
     settled().bind(|| insta::assert_snapshot!(lines.join("")));
-    assert!(recorded.told(&["pin", "--update"]).contains("up to date"));
+    assert!(
+        recorded
+            .transcript(&["pin", "--update"])
+            .contains("up to date")
+    );
 }
 
 #[tokio::test]
 async fn generations_in_a_store_only_grow() {
     let recorded = RecordedStore::new(crate::VAULT_BAKE);
     let mut file = pinned(&recorded).await;
-    // The library's own guard, where the log's end was not looked at.
+    // The check of the library, if the end of the log was not checked.
     let other = RecordedStore::new(crate::VAULT_BAKE);
     let store = other.store().await;
     let another = bake(&store, &with("1.0.5", "1.21.0", "1.8.7")).await;

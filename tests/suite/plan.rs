@@ -1,4 +1,4 @@
-//! Plans: what they say, what they never say, and what they refuse.
+//! Plans: their content, hidden values, and refusals.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -55,8 +55,8 @@ fn a_plan_as_json() {
 #[test]
 fn no_secret_is_in_what_a_plan_shows() {
     let plan = node();
-    let shown = format!("{plan}{}", plan.describe());
-    assert!(!shown.contains(CANARY) && !shown.contains(UNUSED));
+    let printed = format!("{plan}{}", plan.describe());
+    assert!(!printed.contains(CANARY) && !printed.contains(UNUSED));
     let holds = plan.steps.iter().flat_map(|step| step.env.values()).filter(
         |value| matches!(value, EnvValue::Secret { value, .. } if value.expose() == CANARY),
     );
@@ -88,7 +88,7 @@ fn templates_are_rendered_with_inputs_image_and_releases() {
     assert!(file.content.ends_with(b"}\n"));
 }
 
-/// A copy of the fixture elsewhere, where `change` may alter a file.
+/// Copies the fixture to another folder, where `change` may alter a file.
 fn elsewhere(file: &str, change: impl Fn(String) -> String) -> Result<Plan, String> {
     let folder = tempfile::tempdir().unwrap();
     for name in ["image.toml", "files/motd", "files/site.yml"] {
@@ -144,7 +144,7 @@ fn a_step_has_another_digest_as_soon_as_anything_of_it_changes() {
             .filter(|(one, other)| one.digest != other.digest)
             .map(|(one, _)| one.name.as_str())
             .collect();
-        // The playbook's folder is part of its step, and the file of the message of the day lies in it.
+        // The folder of the playbook is part of its step, and contains the file of the message of the day.
         let expected = if file == "files/motd" {
             vec!["motd", "site.yml"]
         } else {
@@ -305,9 +305,9 @@ fn a_template_that_cannot_be_rendered_is_named_with_its_line() {
     insta::assert_snapshot!(messages);
 }
 
-/// What is shipped bakes on both builders; on Azure it has to be said who may reach the machine, and not before.
+/// The shipped definitions plan for both builders. Azure requires the addresses that may reach the VM.
 #[test]
-fn the_shipped_definitions_bake_on_azure_once_it_is_said_who_comes_in() {
+fn the_shipped_definitions_need_allow_from_on_azure() {
     for name in ["quickstart", "consul-server", "vault-server"] {
         let made = |given: &[(&str, &str)], builder: BuilderKind| {
             let given = given.iter();

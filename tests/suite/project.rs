@@ -1,4 +1,4 @@
-//! `vault-bake.toml`: what it may say, and where it is wrong.
+//! `vault-bake.toml`: allowed content, and errors with their lines.
 
 use std::collections::BTreeMap;
 use std::path::Path;

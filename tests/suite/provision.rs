@@ -1,4 +1,4 @@
-//! Provisioning of this very machine through a real `sshd`, below a temporary folder.
+//! Runs steps on this host through `sshd`, below a temporary folder.
 
 mod audit;
 mod checks;
@@ -27,8 +27,8 @@ use vault_bake::wait::Interrupt;
 
 use crate::ssh::{Heard, SOON, connect};
 
-/// Everything that a [`Guest`] borrows.
-struct World {
+/// The owned values that a [`Guest`] borrows.
+struct StepHarness {
     _sshd: Sshd,
     keys: Keys,
     folder: TempDir,
@@ -42,7 +42,7 @@ struct World {
     archives: Vec<Verified>,
 }
 
-impl World {
+impl StepHarness {
     async fn new(steps: Vec<PlannedStep>, scrubber: Scrubber) -> (Self, Session) {
         let keys = Keys::generate();
         let sshd = Sshd::start(&keys);
@@ -55,21 +55,21 @@ impl World {
         std::fs::write(&boot_id, "first").expect("a file in a temporary folder");
         let work = folder.path().join("guest");
         let reboot = Reboot {
-            // A restart empties the tmpfs.
+            // A reboot empties the tmpfs.
             command: format!(
                 "rm -r {}; echo second >{}",
                 work.display(),
                 boot_id.display()
             ),
             boot_id: boot_id.display().to_string(),
-            // What a step says of its machine.
+            // The facts that a step reads from its VM.
             state: format!(
                 "cat {0} 2>/dev/null || true",
                 folder.path().join("state").display()
             ),
         };
         let archives = vec![release(folder.path())];
-        let world = Self {
+        let harness = Self {
             _sshd: sshd,
             keys,
             work: work.display().to_string(),
@@ -82,10 +82,10 @@ impl World {
             archives,
             folder,
         };
-        upload(&world.guest(), &session, 0)
+        upload(&harness.guest(), &session, 0)
             .await
             .expect("an upload");
-        (world, session)
+        (harness, session)
     }
 
     fn guest(&self) -> Guest<'_> {
@@ -161,7 +161,7 @@ fn release(folder: &Path) -> Verified {
     }
 }
 
-/// What a step sees may be in a layer, so it sees only what the layer's key covers.
+/// A step may come from the layer cache, so it sees only what the key of its entry covers.
 #[tokio::test]
 async fn a_step_is_given_the_releases_that_it_names_and_the_seal_the_run() {
     let looking = "ls \"$VB_RELEASES\" 2>/dev/null || true; echo \"vault ${VB_VAULT_VERSION-unknown}, run ${VB_RUN-unknown}\"";
@@ -172,15 +172,15 @@ async fn a_step_is_given_the_releases_that_it_names_and_the_seal_the_run() {
         provisioner("one", looking, None),
         provisioner("seal", looking, None),
     ];
-    let (world, session) = World::new(steps, Scrubber::default()).await;
-    let guest = world.guest();
+    let (harness, session) = StepHarness::new(steps, Scrubber::default()).await;
+    let guest = harness.guest();
     let mut session = session;
     for index in 0..2 {
         let done = run_step(&guest, session, index, async || None, false, &clock).await;
         (session, _) = done.unwrap();
     }
     seal(&guest, &session, &clock).await.unwrap();
-    insta::assert_snapshot!(world.heard.lines().join("\n"), @r"
+    insta::assert_snapshot!(harness.heard.lines().join("\n"), @r"
     vault unknown, run unknown
     vault
     vault 1.2.3, run unknown
@@ -200,10 +200,10 @@ async fn a_provisioner_sees_what_was_agreed_upon() {
         .files
         .extend(step("", StepKind::Shell, &[("files/unit", "a unit\n")]).files);
     let vault = with_env(vault, "VB_INPUT_DATACENTER", "dc1's");
-    let (world, session) = World::new(vec![vault], Scrubber::default()).await;
-    let records = world.steps(session).await.unwrap();
+    let (harness, session) = StepHarness::new(vec![vault], Scrubber::default()).await;
+    let records = harness.steps(session).await.unwrap();
     assert_eq!(records, [("vault".to_owned(), "provisioner".to_owned())]);
-    insta::assert_snapshot!(world.heard.lines().join("\n"), @r#"
+    insta::assert_snapshot!(harness.heard.lines().join("\n"), @r#"
     hello dc1's
     build quickstart  1.2.3 C.UTF-8 noninteractive
     a binarya licence
@@ -211,7 +211,7 @@ async fn a_provisioner_sees_what_was_agreed_upon() {
     65
     /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
     "#);
-    let steps: Vec<String> = world
+    let steps: Vec<String> = harness
         .heard
         .all()
         .into_iter()
@@ -232,18 +232,18 @@ async fn a_step_that_fails_is_named_with_its_last_lines_and_ends_it() {
         None,
     );
     let never = provisioner("later", "echo never", None);
-    let (world, session) = World::new(vec![fails, never], Scrubber::default()).await;
+    let (harness, session) = StepHarness::new(vec![fails, never], Scrubber::default()).await;
     let endpoint = session.endpoint().to_string();
-    let error = world.steps(session).await.unwrap_err().to_string();
+    let error = harness.steps(session).await.unwrap_err().to_string();
     let error = error.replace(&endpoint, "HOST");
     assert_eq!(error.matches("  | line").count(), 20);
     let ends: Vec<&str> = error
         .lines()
         .filter(|line| !line.contains("| line"))
         .collect();
-    // Whether the machine was kept decides the hint, and is not known here.
+    // The hint depends on whether the VM was kept, which is not known here.
     assert_eq!(ends, ["step vault/install failed on HOST (exit 4)"]);
-    assert!(!world.heard.lines().contains(&"never".to_owned()));
+    assert!(!harness.heard.lines().contains(&"never".to_owned()));
 }
 
 #[tokio::test]
@@ -274,13 +274,13 @@ async fn shell_and_file_steps_do_what_they_say() {
         step("motd", file, &[("payload", "welcome\n")]),
         step("wrong", onto_folder, &[("payload", "welcome\n")]),
     ];
-    let (world, session) = World::new(steps, Scrubber::default()).await;
-    let error = world.steps(session).await.unwrap_err();
+    let (harness, session) = StepHarness::new(steps, Scrubber::default()).await;
+    let error = harness.steps(session).await.unwrap_err();
     assert!(
         matches!(&error, ProvisionError::Step { step, .. } if step == "wrong/file"),
         "{error}"
     );
-    assert_eq!(world.heard.lines()[0], "hi");
+    assert_eq!(harness.heard.lines()[0], "hi");
     assert_eq!(std::fs::read_to_string(&to).unwrap(), "welcome\n");
     let mode = std::os::unix::fs::PermissionsExt::mode(&to.metadata().unwrap().permissions());
     assert_eq!(mode & 0o7777, 0o640);
@@ -301,10 +301,10 @@ async fn after_a_restart_everything_is_there_again() {
             None,
         ),
     ];
-    let (world, session) = World::new(steps, Scrubber::default()).await;
-    let records = world.steps(session).await.unwrap();
+    let (harness, session) = StepHarness::new(steps, Scrubber::default()).await;
+    let records = harness.steps(session).await.unwrap();
     assert_eq!(records.len(), 2);
-    assert_eq!(world.heard.lines(), ["a binary"]);
+    assert_eq!(harness.heard.lines(), ["a binary"]);
 }
 
 #[tokio::test]
@@ -318,9 +318,9 @@ async fn a_secret_is_in_the_environment_and_nowhere_else() {
         &canary,
     );
     let secret = Secret::new(&canary);
-    let (world, session) = World::new(vec![own], Scrubber::new([&secret])).await;
-    world.steps(session).await.unwrap();
-    let lines = world.heard.lines();
+    let (harness, session) = StepHarness::new(vec![own], Scrubber::new([&secret])).await;
+    harness.steps(session).await.unwrap();
+    let lines = harness.heard.lines();
     assert_eq!(
         lines
             .iter()
@@ -333,13 +333,13 @@ async fn a_secret_is_in_the_environment_and_nowhere_else() {
             .iter()
             .any(|line| line.contains("/bin/sh ./script.sh"))
     );
-    assert!(!format!("{:?}", world.heard.all()).contains("canary-"));
+    assert!(!format!("{:?}", harness.heard.all()).contains("canary-"));
 }
 
 #[tokio::test]
 async fn packages_and_kernel_are_known() {
-    let (world, session) = World::new(Vec::new(), Scrubber::default()).await;
-    let packages = inventory(&session, &world.interrupt).await.unwrap();
+    let (harness, session) = StepHarness::new(Vec::new(), Scrubber::default()).await;
+    let packages = inventory(&session, &harness.interrupt).await.unwrap();
     assert_eq!(packages.manager, "dpkg");
     assert!(packages.packages.is_sorted());
     let sshd = packages
@@ -347,7 +347,7 @@ async fn packages_and_kernel_are_known() {
         .iter()
         .find(|package| package.name == "openssh-server");
     assert_eq!(sshd.unwrap().source, "openssh");
-    let facts = boot_facts(&session, &world.interrupt).await.unwrap();
+    let facts = boot_facts(&session, &harness.interrupt).await.unwrap();
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     assert_eq!(
         (facts.kernel.as_str(), facts.os_id.is_empty()),
@@ -362,11 +362,11 @@ async fn a_session_that_is_lost_ends_provisioning() {
         StepKind::Shell,
         &[("script.sh", "echo ready; sleep 20")],
     );
-    let (world, session) = World::new(vec![own], Scrubber::default()).await;
+    let (harness, session) = StepHarness::new(vec![own], Scrubber::default()).await;
     let began = std::time::Instant::now();
-    let (result, ()) = tokio::join!(world.steps(session), async {
-        assert!(crate::ssh::eventually(|| !world.heard.lines().is_empty()).await);
-        world._sshd.drop_connections();
+    let (result, ()) = tokio::join!(harness.steps(session), async {
+        assert!(crate::ssh::eventually(|| !harness.heard.lines().is_empty()).await);
+        harness._sshd.drop_connections();
     });
     let error = result.unwrap_err().to_string();
     assert!(
@@ -378,21 +378,21 @@ async fn a_session_that_is_lost_ends_provisioning() {
 }
 
 #[tokio::test]
-async fn a_step_that_takes_too_long_says_so() {
+async fn a_step_that_takes_too_long_names_its_timeout() {
     let mut own = step("own", StepKind::Shell, &[("script.sh", "sleep 50")]);
     own.timeout_s = 4;
-    let (world, session) = World::new(vec![own], Scrubber::default()).await;
+    let (harness, session) = StepHarness::new(vec![own], Scrubber::default()).await;
     let probe = Script {
         name: "probe".to_owned(),
         text: "true".to_owned(),
         timeout: Duration::from_secs(5),
     };
     session
-        .run(probe, &world.events, &world.interrupt)
+        .run(probe, &harness.events, &harness.interrupt)
         .await
         .unwrap();
     let host = session.endpoint().to_string();
-    let error = world
+    let error = harness
         .steps(session)
         .await
         .unwrap_err()

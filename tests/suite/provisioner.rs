@@ -1,4 +1,4 @@
-//! Provisioners: read from folders, refused where something is wrong.
+//! Provisioners: read from folders, and refused with their defects.
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -185,11 +185,11 @@ fn scripts_with_windows_line_ends_are_refused_and_data_is_not() {
                 (path, content),
             ],
         );
-        let told = Provisioner::load(&part)
+        let error_text = Provisioner::load(&part)
             .map_or_else(|error| provisioner_error(&error), |_| "read".to_owned());
         table.push(format!(
             "{path} {content:?}\n  {}",
-            told.replace(&folder.path().display().to_string(), "FOLDER")
+            error_text.replace(&folder.path().display().to_string(), "FOLDER")
         ));
     }
     insta::assert_snapshot!(table.join("\n"));
@@ -197,7 +197,7 @@ fn scripts_with_windows_line_ends_are_refused_and_data_is_not() {
 
 #[test]
 fn a_pattern_is_matched_by_the_whole_of_each_text() {
-    let told = |lines: &str| {
+    let error_text = |lines: &str| {
         let folder = tempfile::tempdir().unwrap();
         let part = folder.path().join("part");
         let metadata = format!("{METADATA}[inputs.a]\ndescription = \"A\"\n{lines}");
@@ -205,20 +205,20 @@ fn a_pattern_is_matched_by_the_whole_of_each_text() {
             &part,
             &[("provisioner.toml", &metadata), ("install.sh", "true\n")],
         );
-        let told = Provisioner::load(&part)
+        let error_text = Provisioner::load(&part)
             .map_or_else(|error| provisioner_error(&error), |_| "read".to_owned());
         format!(
             "{lines}  {}",
-            told.replace(&folder.path().display().to_string(), "FOLDER")
+            error_text.replace(&folder.path().display().to_string(), "FOLDER")
         )
     };
     let table = [
-        told("type = \"list\"\npattern = \"[a-z]+\"\ndefault = [\"a\", \"b c\"]\n"),
-        told("type = \"string\"\npattern = \"a|b\"\ndefault = \"ab\"\n"),
-        told("type = \"string\"\npattern = \"a|b\"\ndefault = \"b\"\n"),
-        told("type = \"string\"\npattern = \"a)(b\"\n"),
-        told("type = \"integer\"\npattern = \"1\"\n"),
-        told("type = \"string\"\ndefault = \"{{ var.x }}\"\n"),
+        error_text("type = \"list\"\npattern = \"[a-z]+\"\ndefault = [\"a\", \"b c\"]\n"),
+        error_text("type = \"string\"\npattern = \"a|b\"\ndefault = \"ab\"\n"),
+        error_text("type = \"string\"\npattern = \"a|b\"\ndefault = \"b\"\n"),
+        error_text("type = \"string\"\npattern = \"a)(b\"\n"),
+        error_text("type = \"integer\"\npattern = \"1\"\n"),
+        error_text("type = \"string\"\ndefault = \"{{ var.x }}\"\n"),
     ];
     insta::assert_snapshot!(table.join("\n"));
 }

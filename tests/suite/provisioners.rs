@@ -1,6 +1,7 @@
-//! The shipped provisioners as text: scripts that a linter accepts, metadata that says what is there, templates that give JSON.
+//! The shipped provisioners as text: scripts for shellcheck, metadata and pages that match, templates that
+//! render to JSON.
 
-#![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+#![expect(clippy::unwrap_used, reason = "a test whose preparation fails has failed")]
 
 mod facts;
 mod fetch;
@@ -30,7 +31,7 @@ fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Every program in shell, below `provisioners/`.
+/// Returns every shell program below `provisioners/`.
 fn scripts() -> Vec<PathBuf> {
     let mut scripts = vec![
         PathBuf::from("lib.sh"),
@@ -45,7 +46,7 @@ fn scripts() -> Vec<PathBuf> {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "a test starts the real linter and the real shell"
+    reason = "a test starts shellcheck and the shell"
 )]
 fn run(program: &str, arguments: &[&Path]) -> Option<Output> {
     match Command::new(program)
@@ -61,7 +62,7 @@ fn run(program: &str, arguments: &[&Path]) -> Option<Output> {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "a skipped test says why")]
+#[expect(clippy::print_stderr, reason = "a skipped test prints its reason")]
 fn skipped(reason: &str) {
     eprintln!("SKIPPED: {reason}");
 }
@@ -150,7 +151,7 @@ fn metadata_says_what_is_there() {
     assert_eq!(seals, ["seal"]);
 }
 
-/// An input that nothing reads would be a promise without effect.
+/// An unused input would be a promise without effect.
 #[test]
 fn every_input_has_a_default_of_its_type_and_is_read() {
     for name in NAMES {
@@ -200,7 +201,7 @@ fn everything_below(folder: &Path) -> String {
     text
 }
 
-/// The ids of one `check.sh`, once each: both branches of a choice may name the same one.
+/// Returns the ids of one `check.sh`, each once, as both branches of a choice may have the same id.
 fn check_ids(name: &str) -> BTreeSet<String> {
     let text = read(format!("{name}/check.sh"));
     let calls = text.lines().filter_map(|line| {
@@ -246,7 +247,7 @@ fn a_check_that_is_run_twice_fails() {
     ");
 }
 
-/// A file of an image for Vault, rendered for these versions.
+/// Renders a file of an image with Vault for these versions.
 pub fn rendered(path: &str, versions: &[(&str, &str)]) -> String {
     let given = versions
         .iter()
@@ -260,7 +261,7 @@ pub fn rendered(path: &str, versions: &[(&str, &str)]) -> String {
     String::from_utf8(file.unwrap().content.clone()).unwrap()
 }
 
-/// What a shipped image writes for each version that differs from the one before: whoever changes it sees for whom.
+/// Snapshots the configuration of a shipped image for each version that changes it.
 #[test]
 fn each_version_gets_its_files() {
     let consul = [
@@ -282,7 +283,7 @@ fn each_version_gets_its_files() {
     }
 }
 
-/// What a product would refuse when a node starts is refused before there is a machine.
+/// Values that a product would refuse at a node's start are refused before the build starts a VM.
 #[test]
 fn inputs_that_fit_no_configuration_are_refused_by_name() {
     let image = folder().with_file_name("images").join("vault-server");
@@ -325,7 +326,7 @@ hint: Change the value: it becomes part of vault's configuration.
 "#);
 }
 
-/// A change that is in the files is written from its version on, and not before.
+/// A change of the version table appears in the files from its version on, not before.
 #[test]
 fn each_change_begins_with_its_version() {
     let source =
@@ -347,7 +348,7 @@ fn each_change_begins_with_its_version() {
             _ => Version::new(major, minor, patch - 1),
         };
         let constant = change.name.to_uppercase().replace(['.', '-'], "_");
-        // The fragment of a node has a change of its own.
+        // The fragment of a node has its own change.
         let in_file = constant != "CONSUL_INITIAL_MANAGEMENT"
             && source.contains(&format!("{constant}.is_in("));
         let differs = written(before.clone()) != written(change.since.clone());
@@ -369,7 +370,7 @@ fn the_firewall_rules_name_what_may_come_in() {
     assert!(rules.contains("meta skuid != { root, vault, consul } drop"));
 }
 
-/// A screenful that names every input, and no other, and says what is changed and checked.
+/// A page of at most 30 lines that has every input, changes and checks.
 #[test]
 fn every_provisioner_has_a_page_about_it() {
     for name in NAMES {

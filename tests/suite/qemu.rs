@@ -1,4 +1,4 @@
-//! The QEMU builder without machines: command lines, keys, and bases that are refused.
+//! The QEMU builder without VMs: command lines, keys, and refused bases.
 
 mod documented;
 mod fake;
@@ -55,13 +55,13 @@ fn arguments(spec: &MachineSpec, accelerator: Accelerator) -> Arguments<'_> {
     }
 }
 
-/// One line an option.
-fn shown(list: &[String]) -> String {
+/// Formats one option per line.
+fn list_lines(list: &[String]) -> String {
     list.join(" ").replace(" -", "\n-")
 }
 
 #[test]
-fn a_kernel_beside_its_disk_is_started_at_once() {
+fn a_kernel_next_to_its_disk_is_started_directly() {
     let spec = spec(Network::None);
     let kernel = Kernel {
         image: "/bases/a,b/vmlinuz".into(),
@@ -93,7 +93,7 @@ fn a_machine_that_resumes_gets_memory_and_keys_by_sockets() {
     arguments.memory = Some(Path::new("build.memory"));
     let list = arguments.list();
     assert_eq!(list[..booted.len()], booted);
-    insta::assert_snapshot!(shown(&list[booted.len()..]), @"
+    insta::assert_snapshot!(list_lines(&list[booted.len()..]), @"
     -device virtio-serial-pci
     -chardev socket,id=keys,path=build.keys,server=on,wait=off
     -device virtserialport,chardev=keys,name=vault-bake-keys
@@ -106,7 +106,7 @@ fn command_line_of_a_machine_that_starts_by_bios_with_credentials() {
     let spec = spec(Network::Outbound);
     let mut arguments = arguments(&spec, Accelerator::Tcg);
     arguments.credential = Some(Path::new("credential-build"));
-    insta::assert_snapshot!(shown(&arguments.list()), @r#"
+    insta::assert_snapshot!(list_lines(&arguments.list()), @r#"
     -name guest=vault-bake-run1-build
     -nodefaults
     -no-user-config
@@ -140,7 +140,7 @@ fn command_line_of_a_machine_that_starts_by_uefi_with_seeds_and_no_network() {
     arguments.uefi = Some(&uefi);
     arguments.cloud_seed = Some(Path::new("cloud-test.raw"));
     arguments.identity = Some(Path::new("identity-test.raw"));
-    insta::assert_snapshot!(shown(&arguments.list()), @r#"
+    insta::assert_snapshot!(list_lines(&arguments.list()), @r#"
     -name guest=vault-bake-run1-build
     -nodefaults
     -no-user-config
@@ -176,7 +176,7 @@ fn credential_makes_the_three_files() {
         .strip_prefix("io.systemd.credential.binary:tmpfiles.extra=")
         .expect("a credential");
     let lines = decoded(value);
-    let shown: Vec<String> = lines
+    let printed: Vec<String> = lines
         .lines()
         .map(|line| match line.rsplit_once(' ') {
             Some((start, content)) if line.starts_with("f+~") => {
@@ -185,7 +185,7 @@ fn credential_makes_the_three_files() {
             _ => line.to_owned(),
         })
         .collect();
-    insta::assert_snapshot!(shown.join("\n"), @r#"
+    insta::assert_snapshot!(printed.join("\n"), @r#"
     d /run/vault-bake 0700 root root -
     f+ /run/vault-bake/building 0644 root root -
     w /proc/sys/kernel/randomize_va_space - - - - 0
@@ -295,7 +295,7 @@ fn kvm_is_used_only_where_a_processor_virtualizes() {
 fn requirements_name_packages() {
     let lines: Vec<String> = requirements(&QemuOptions::new("cache"))
         .iter()
-        // Needed by users other than root only.
+        // Required only for users other than root.
         .filter(|one| !matches!(one.package, "uidmap" | "fakeroot"))
         .map(|one| format!("{} ({}): {}", one.program.display(), one.package, one.why))
         .collect();

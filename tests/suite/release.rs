@@ -1,4 +1,4 @@
-//! Releases: what is accepted, what is refused and with which words, by folder and by HTTP.
+//! Releases: accepted, and refused with their errors, from a folder and by HTTP.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -20,7 +20,7 @@ mod key_files;
 
 use gpg::{ARCHIVE, Lab, VERSION, lab};
 
-/// A mirror folder with one release, and a cache beside it.
+/// A mirror folder with one release, and a cache.
 struct Mirror {
     folder: tempfile::TempDir,
     source: ReleaseMirror,
@@ -105,7 +105,7 @@ impl Mirror {
         self.fetch(&self.resolve().await?).await
     }
 
-    /// One line of a table: what came of it, without what differs from run to run.
+    /// Formats a result as one line of a table, without values that differ between runs.
     fn line(&self, lab: &Lab, case: &str, result: Result<(), ReleaseError>) -> String {
         let words = match result {
             Ok(()) => "accepted".to_owned(),
@@ -170,7 +170,7 @@ async fn a_good_release_is_locked_verified_and_unpacked() {
 }
 
 #[tokio::test]
-async fn certificates_and_signatures_are_judged_by_our_rules() {
+async fn certificates_and_signatures_are_checked_by_our_rules() {
     let Some(lab) = lab() else { return };
     let archive = archives::good();
     let sums = gpg::sums_of(&archive);
@@ -209,7 +209,7 @@ async fn certificates_and_signatures_are_judged_by_our_rules() {
 }
 
 #[test]
-fn expiry_is_judged_when_it_was_signed_and_by_the_newest_binding() {
+fn expiry_is_checked_when_it_was_signed_and_by_the_newest_binding() {
     let Some(lab) = lab() else { return };
     let sums = gpg::sums_of(&archives::good());
     let mut table = String::new();
@@ -321,7 +321,7 @@ async fn a_wrong_byte_in_any_file_is_an_integrity_failure() {
     insta::assert_snapshot!("wrong_bytes", table);
 }
 
-/// Every byte of signature and sums, each bit pattern of a small set: only what OpenPGP leaves unsigned may change.
+/// Alters every byte of signature and checksums: only parts that OpenPGP leaves unsigned may change.
 #[test]
 fn no_flipped_byte_is_accepted_but_where_openpgp_signs_nothing() {
     let Some(lab) = lab() else { return };
@@ -360,7 +360,7 @@ fn no_flipped_byte_is_accepted_but_where_openpgp_signs_nothing() {
     }
     for place in 0..lab.certificates["armoured"].len() {
         let key = flipped(&lab.certificates["armoured"], place);
-        // Armour has parts that mean nothing; whatever is accepted must be the same key.
+        // Parts of ASCII armour have no meaning, but an accepted file must have the same key.
         if let Ok(signed) = signature::verify(&sums, made, &key, &lab.fingerprint, now()) {
             assert_eq!(signed.primary_fingerprint, honest.primary_fingerprint);
             assert_eq!(signed.signing_fingerprint, honest.signing_fingerprint);
@@ -368,8 +368,8 @@ fn no_flipped_byte_is_accepted_but_where_openpgp_signs_nothing() {
     }
 }
 
-/// What is not signed in a version 4 signature, in an old-format packet with a two-byte length: the unhashed
-/// subpackets, the hint of the digest's first two bytes, and the count of bits before the number itself.
+/// The unsigned parts of a version 4 signature, in an old-format packet with a two-byte length: the
+/// unhashed subpackets, the first two bytes of the digest, and the bit count of the number.
 fn unsigned_area(signature: &[u8]) -> std::ops::Range<usize> {
     let number =
         |place: usize| usize::from(signature[place]) << 8 | usize::from(signature[place + 1]);

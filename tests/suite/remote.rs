@@ -1,4 +1,4 @@
-//! Bakes into a store that keeps no files of this machine.
+//! Builds with a remote store, which has no files on this host.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -1,4 +1,4 @@
-//! What is left on a captured disk: every class of it, in files and in blocks that no file has any more.
+//! The leak scan: every class of finding, in files and in free blocks.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,7 +21,7 @@ const ACCOUNT: &str = "AccountName=x;AccountKey=q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQ
 const BINARY: &str = "the binary that was verified";
 const RUN_SECRET: &str = "correct horse battery staple";
 
-/// Where it is, what is in it, and what that breaks.
+/// Path, content, and the violated check.
 const CASES: &[(&str, &str, &str)] = &[
     (
         "etc/ssh/ssh_host_ed25519_key.pub",
@@ -75,7 +75,7 @@ const CASES: &[(&str, &str, &str)] = &[
     ("srv/note", RUN_SECRET, "disk.run-secrets"),
 ];
 
-/// What an image may have, although it looks like what it may not.
+/// Content of a valid image that looks like a finding.
 const CLEAN: &[(&str, &str)] = &[
     ("usr/bin/vault", BINARY),
     ("etc/machine-id", ""),
@@ -101,7 +101,7 @@ struct Disk {
 }
 
 impl Disk {
-    /// A disk that is one file system with these files.
+    /// Makes a disk that is one file system with these files.
     async fn with(files: &[(&str, &str)]) -> Self {
         let folder = TempDir::new().expect("a folder");
         let disk = Self { folder };
@@ -125,7 +125,7 @@ impl Disk {
         self.folder.path().join("disk.raw")
     }
 
-    /// Deletes a file as a kernel does: its blocks are free, and keep what they have.
+    /// Deletes a file as a kernel does: its blocks are free, and keep their content.
     async fn delete(&self, path: &str) {
         let deleting = Program::new("/usr/sbin/debugfs")
             .args(["-w", "-R", &format!("rm {path}")])
@@ -158,7 +158,7 @@ fn breaks(looked: &ScanReport) -> String {
 }
 
 #[tokio::test]
-async fn every_class_of_residue_is_found_and_named() {
+async fn every_class_of_finding_is_found_and_named() {
     let mut seen = BTreeSet::new();
     for (path, content, rules) in CASES {
         let disk = Disk::with(&[(path, content), ("usr/bin/true", "true")]).await;
@@ -204,7 +204,7 @@ async fn what_was_deleted_is_found_in_the_blocks_that_are_free() {
 }
 
 #[tokio::test]
-async fn what_everybody_has_is_no_residue() {
+async fn files_of_every_image_are_no_finding() {
     let sum = "63d5c2fdcc0a55a3be92dd0eb37b7d5d";
     let of_package = format!("{}  usr/share/doc/tool/example.pem\n", md5(KEY));
     assert_ne!(md5(KEY), sum);
@@ -219,14 +219,14 @@ async fn what_everybody_has_is_no_residue() {
             .all(|record| record.ok && record.skipped.is_none())
     );
 
-    // The same file, of no package any more once somebody has changed it.
+    // The same file after a change is no longer a file of a package.
     let changed = format!("{sum}  usr/share/doc/tool/example.pem\n");
     files.pop();
     files.push(("var/lib/dpkg/info/tool.md5sums", &changed));
     let looked = Disk::with(&files).await.scan();
     insta::assert_snapshot!(found(&looked).join("\n"), @"disk.private-keys: /usr/share/doc/tool/example.pem");
 
-    // A secret of the run is one even in a program.
+    // A secret of the run is a finding even in a program.
     let program = format!("\u{7f}ELF {RUN_SECRET}");
     let looked = Disk::with(&[("usr/bin/tool", &program)]).await.scan();
     insta::assert_snapshot!(found(&looked).join("\n"), @"disk.run-secrets: /usr/bin/tool");
@@ -259,14 +259,14 @@ fn md5(text: &str) -> String {
     vault_bake::digest::hex(&sum.expect("a sum"))
 }
 
-/// A disk with a partition table, and what `disk` holds in its second partition.
+/// Makes a disk with a partition table and `disk` in its second partition.
 fn partitioned(disk: &Disk, old: bool) -> PathBuf {
     const MIB: u64 = 1 << 20;
     let to = disk.folder.path().join("whole.raw");
     let mut file = fs::File::create(&to).expect("a disk");
     file.set_len(16 * MIB).expect("a size");
     let start = if old {
-        // The second entry: a Linux partition that begins at sector 4096.
+        // The second entry: a Linux partition from sector 4096.
         let entry = [0, 0, 0, 0, 0x83, 0, 0, 0, 0, 16, 0, 0, 0, 64, 0, 0];
         file.write_all_at(&entry, 446 + 16).expect("an entry");
         file.write_all_at(&[0x55, 0xaa], 510).expect("its mark");
@@ -307,7 +307,7 @@ async fn partitions_are_looked_into_whatever_the_table() {
 }
 
 #[test]
-fn what_cannot_be_looked_into_is_said_and_never_called_clean() {
+fn an_unreadable_disk_is_an_error_and_never_clean() {
     let folder = TempDir::new().expect("a folder");
     let path = folder.path().join("disk.raw");
     let skipped = |content: &[u8]| {
@@ -323,7 +323,7 @@ fn what_cannot_be_looked_into_is_said_and_never_called_clean() {
     xfs[4096..4096 + KEY.len()].copy_from_slice(KEY.as_bytes());
     insta::assert_debug_snapshot!([skipped(&xfs), skipped(b""), skipped(&[0; 600])]);
 
-    // Half a file system is damaged, and what is damaged is not known to be clean.
+    // Half a file system is damaged, and a damaged one is not known to be clean.
     let mut broken = vec![0; 1 << 20];
     broken[1080..1082].copy_from_slice(&[0x53, 0xef]);
     fs::write(&path, broken).expect("a disk");
@@ -341,7 +341,7 @@ fn what_cannot_be_looked_into_is_said_and_never_called_clean() {
 fn what_is_read_in_pieces_is_found_where_two_of_them_meet() {
     let folder = TempDir::new().expect("a folder");
     let path = folder.path().join("disk");
-    // Key after key without a gap: wherever a piece ends, one of them lies across it.
+    // Keys without a gap: at the end of every chunk, one of them crosses the boundary.
     let count = (2 << 20) / KEY.len();
     fs::write(&path, KEY.repeat(count)).expect("a disk");
     let places = (0..count).map(|number| number * KEY.len());
@@ -351,12 +351,12 @@ fn what_is_read_in_pieces_is_found_where_two_of_them_meet() {
     assert!(seen == wanted, "{} keys, {} found", count, seen.len());
 }
 
-/// How many parts the disk below has, and how many files the process that looks through it may have open.
+/// The number of fragments of the disk below, and the limit of open files of the scanning process.
 const PARTS: u64 = 200;
 const OPEN_FILES: u64 = 64;
 
 #[test]
-#[ignore = "started by `a_disk_of_more_parts_than_files_may_be_open_is_looked_through`, as a process of its own that may have few files open"]
+#[ignore = "started by `a_disk_of_more_parts_than_files_may_be_open_is_scanned`, as a process of its own that may have few files open"]
 fn a_process_with_few_files() {
     let folder = TempDir::new().expect("a folder");
     let path = folder.path().join("disk");
@@ -373,17 +373,17 @@ fn a_process_with_few_files() {
 }
 
 #[tokio::test]
-async fn a_disk_of_more_parts_than_files_may_be_open_is_looked_through() {
+async fn a_disk_of_more_parts_than_files_may_be_open_is_scanned() {
     let own = std::env::current_exe().expect("this test");
     let limited = format!(
         "ulimit -n {OPEN_FILES} && exec \"$0\" --ignored --exact residue::a_process_with_few_files"
     );
-    let told = Program::new("/bin/sh")
+    let output = Program::new("/bin/sh")
         .args(["-c", &limited])
         .arg(own)
         .run(&Interrupt::default())
         .await
         .expect("it passes");
-    let told = String::from_utf8_lossy(&told);
-    assert!(told.contains("1 passed"), "{told}");
+    let output = String::from_utf8_lossy(&output);
+    assert!(output.contains("1 passed"), "{output}");
 }

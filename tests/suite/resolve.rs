@@ -1,4 +1,4 @@
-//! Resolving: every form, what it does with hostile values, and Terraform on the other end.
+//! `resolve`: every output form, hostile values, and Terraform as the consumer.
 
 mod terraform;
 
@@ -13,7 +13,7 @@ use vault_bake::store::DeployState;
 
 const FILE: &str = "vault-bake.pins.json";
 
-/// A store whose channel holds 1.0.0, pinned.
+/// Makes a store whose channel points to 1.0.0, pinned.
 async fn recorded() -> RecordedStore {
     let recorded = RecordedStore::new(crate::VAULT_BAKE);
     let store = recorded.store().await;
@@ -21,13 +21,13 @@ async fn recorded() -> RecordedStore {
     promote(&store, &first).await;
     assert!(
         recorded
-            .told(&["pin", "quickstart:prod"])
+            .transcript(&["pin", "quickstart:prod"])
             .contains("exit 0")
     );
     recorded
 }
 
-/// A form with an image id, and warnings, of the caller's.
+/// Formats an image with this id and these warnings.
 fn hostile(id: &str) -> Resolved {
     Resolved {
         name: "quickstart:prod".into(),
@@ -53,7 +53,7 @@ const ID: &str = "/subscriptions/s/resourceGroups/r/providers/Microsoft.Compute/
 #[tokio::test]
 async fn every_form_of_a_pin_needs_the_file_alone() {
     let recorded = recorded().await;
-    let mut told = Vec::new();
+    let mut transcripts = Vec::new();
     for form in ["json", "plain", "tfvars", "env", "github"] {
         let arguments = [
             "resolve",
@@ -63,7 +63,7 @@ async fn every_form_of_a_pin_needs_the_file_alone() {
             "--format",
             form,
         ];
-        told.push(recorded.told_alone(&arguments));
+        transcripts.push(recorded.transcript_without_store(&arguments));
     }
     let pinned = ["resolve", "--pins", FILE, "quickstart:prod"];
     let more: [&[&str]; 9] = [
@@ -99,13 +99,23 @@ async fn every_form_of_a_pin_needs_the_file_alone() {
         &["--target", "azure/westeurope"],
     ];
     for arguments in more {
-        told.push(recorded.told_alone(&[&pinned[..], arguments].concat()));
+        transcripts.push(recorded.transcript_without_store(&[&pinned[..], arguments].concat()));
     }
-    told.push(recorded.told_alone(&["resolve", "--pins", FILE, "green"]));
-    told.push(recorded.told_alone(&["resolve", "--pins", "nothing.json", "green"]));
-    told.push(recorded.told_alone(&["resolve", "--pins", FILE]));
-    told.push(recorded.told_alone(&["resolve", "--map", "image_id=a", "quickstart"]));
-    settled().bind(|| insta::assert_snapshot!(told.join("\n")));
+    transcripts.push(recorded.transcript_without_store(&["resolve", "--pins", FILE, "green"]));
+    transcripts.push(recorded.transcript_without_store(&[
+        "resolve",
+        "--pins",
+        "nothing.json",
+        "green",
+    ]));
+    transcripts.push(recorded.transcript_without_store(&["resolve", "--pins", FILE]));
+    transcripts.push(recorded.transcript_without_store(&[
+        "resolve",
+        "--map",
+        "image_id=a",
+        "quickstart",
+    ]));
+    settled().bind(|| insta::assert_snapshot!(transcripts.join("\n")));
 }
 
 #[tokio::test]
@@ -113,27 +123,27 @@ async fn a_store_is_asked_for_revocations_too() {
     let recorded = recorded().await;
     let store = recorded.store().await;
     let second = bake(&store, &with("1.0.1", "1.21.0", "1.8.7")).await;
-    let mut told = Vec::new();
+    let mut transcripts = Vec::new();
     let asked = ["resolve", "quickstart:prod"];
-    told.push(recorded.told(&asked));
-    told.push(recorded.told(&["resolve", "quickstart@1.0.1", "--format", "plain"]));
-    told.push(recorded.told(&["resolve", "quickstart:qa"]));
-    told.push(recorded.told(&["resolve", "quick start"]));
+    transcripts.push(recorded.transcript(&asked));
+    transcripts.push(recorded.transcript(&["resolve", "quickstart@1.0.1", "--format", "plain"]));
+    transcripts.push(recorded.transcript(&["resolve", "quickstart:qa"]));
+    transcripts.push(recorded.transcript(&["resolve", "quick start"]));
     let held = store
         .resolve(&"quickstart:prod".parse().unwrap())
         .await
         .unwrap();
     revoke(&store, held, Some(second), "2100-01-01T00:00:00Z").await;
-    told.push(recorded.told(&asked));
-    told.push(recorded.told(&["resolve", "quickstart:prod", "--format", "github"]));
+    transcripts.push(recorded.transcript(&asked));
+    transcripts.push(recorded.transcript(&["resolve", "quickstart:prod", "--format", "github"]));
     revoke(&store, held, Some(second), "2026-11-22T19:00:00Z").await;
-    told.push(recorded.told(&asked));
+    transcripts.push(recorded.transcript(&asked));
     let pushed = ["resolve", "quickstart:prod", "--allow-revoked", "--format"];
-    told.push(recorded.told(&[&pushed[..], &["plain"]].concat()));
-    told.push(recorded.told(&[&pushed[..], &["json", "--json"]].concat()));
-    // The file alone says the same as before: it cannot know.
-    told.push(recorded.told(&["resolve", "--pins", FILE, "quickstart:prod"]));
-    settled().bind(|| insta::assert_snapshot!(told.join("\n")));
+    transcripts.push(recorded.transcript(&[&pushed[..], &["plain"]].concat()));
+    transcripts.push(recorded.transcript(&[&pushed[..], &["json", "--json"]].concat()));
+    // The file alone gives the same result as before: it cannot know.
+    transcripts.push(recorded.transcript(&["resolve", "--pins", FILE, "quickstart:prod"]));
+    settled().bind(|| insta::assert_snapshot!(transcripts.join("\n")));
 }
 
 #[tokio::test]
@@ -178,10 +188,10 @@ async fn an_image_with_several_outputs_is_not_guessed_at() {
     promote(&store, &bake(&store, &manifest).await).await;
     assert!(
         recorded
-            .told(&["pin", "quickstart:prod"])
+            .transcript(&["pin", "quickstart:prod"])
             .contains("exit 0")
     );
-    let mut told = Vec::new();
+    let mut transcripts = Vec::new();
     for asked in [
         vec!["quickstart:prod"],
         vec!["--pins", FILE, "quickstart:prod"],
@@ -197,16 +207,16 @@ async fn an_image_with_several_outputs_is_not_guessed_at() {
             target
                 .iter()
                 .for_each(|target| arguments.extend(["--target", target]));
-            told.push(recorded.told(&arguments));
+            transcripts.push(recorded.transcript(&arguments));
         }
     }
-    settled().bind(|| insta::assert_snapshot!(told.join("\n")));
+    settled().bind(|| insta::assert_snapshot!(transcripts.join("\n")));
     let file = PinFile::parse(FILE, &fs::read(recorded.path(FILE)).unwrap()).unwrap();
     let outputs: Vec<PinnedOutput> = manifest.outputs.iter().map(PinnedOutput::from).collect();
     assert_eq!(file.pin("quickstart:prod").unwrap().outputs, outputs);
 }
 
-/// Values that would be more than a value where somebody forgot to quote them.
+/// Values that would be more than a value if a script forgot to quote them.
 const HOSTILE: [&str; 16] = [
     "it's",
     "a\"b",
@@ -274,7 +284,7 @@ fn line_forms_hold_a_value_as_it_is_or_refuse_it() {
     insta::assert_snapshot!(lines.join("\n"));
 }
 
-/// Reads lines as the runner of workflows does: `name=value`, or `name<<END` and lines up to `END`.
+/// Parses lines as the GitHub runner does: `name=value`, or `name<<END` and lines up to `END`.
 fn github(text: &str) -> std::collections::BTreeMap<String, String> {
     let mut read = std::collections::BTreeMap::new();
     let mut lines = text.lines();
@@ -311,7 +321,7 @@ fn warnings_of_any_text_stay_within_their_output() {
 #[test]
 #[expect(
     clippy::disallowed_methods,
-    reason = "a real shell reads what is made for it"
+    reason = "a shell reads the output"
 )]
 fn a_shell_reads_values_and_runs_nothing() {
     let folder = tempfile::tempdir().unwrap();

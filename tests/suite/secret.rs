@@ -1,4 +1,4 @@
-//! What the type of secrets lacks.
+//! Traits that the type of secrets must not have.
 
 use std::fmt::{Debug, Display};
 use std::marker::PhantomData;
@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use serde::Serialize;
 use vault_bake::secret::Secret;
 
-/// Defines a constant of types that says whether a type has a trait: its own constant goes before that of all types.
+/// Defines a constant of types for a trait. The constant of a type with the trait hides that of all types.
 macro_rules! has {
     ($name:ident, $bound:path) => {
         mod $name {

@@ -1,8 +1,8 @@
-//! Signatures: what is signed, what is refused, and what other tools say of it.
+//! Signatures: signed content, refusals, and comparison with openssl.
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "openssl is asked as a person would ask it"
+    reason = "the test starts openssl as users do"
 )]
 
 use std::fs::{self, Permissions};
@@ -34,7 +34,7 @@ async fn signed(payload: &[u8], signers: &[Signer]) -> Envelope {
     .unwrap()
 }
 
-/// Runs openssl in `folder`; what it printed, and whether it was content.
+/// Runs openssl in `folder`. Returns its success and its output.
 fn openssl(folder: &Path, arguments: &[&str]) -> (bool, String) {
     let output = Command::new("openssl")
         .args(arguments)
@@ -51,7 +51,7 @@ fn openssl(folder: &Path, arguments: &[&str]) -> (bool, String) {
 
 /// A P-256 key made by openssl.
 fn p256(folder: &Path) -> SigningKey {
-    let (made, said) = openssl(
+    let (made, message) = openssl(
         folder,
         &[
             "genpkey",
@@ -63,7 +63,7 @@ fn p256(folder: &Path) -> SigningKey {
             "p256.pem",
         ],
     );
-    assert!(made, "{said}");
+    assert!(made, "{message}");
     let path = folder.join("p256.pem");
     fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
     SigningKey::from_file(&path).unwrap()
@@ -71,7 +71,7 @@ fn p256(folder: &Path) -> SigningKey {
 
 #[test]
 fn the_encoding_is_that_of_the_format() {
-    // The example of the format's own description.
+    // The example of the DSSE specification.
     let bytes = pre_authentication_encoding("http://example.com/HelloWorld", b"hello world");
     assert_eq!(
         bytes,
@@ -126,8 +126,8 @@ async fn openssl_alone_verifies_an_envelope() {
         )
         .unwrap();
         fs::write(at.join("signed"), envelope.signed_bytes()).unwrap();
-        let (holds, said) = openssl(at, verify);
-        assert!(holds, "{name}: {said}");
+        let (holds, message) = openssl(at, verify);
+        assert!(holds, "{name}: {message}");
         fs::write(
             at.join("signed"),
             pre_authentication_encoding(STATEMENT_PAYLOAD_TYPE, b"{\"a\":2}"),
@@ -138,7 +138,7 @@ async fn openssl_alone_verifies_an_envelope() {
 }
 
 #[tokio::test]
-async fn every_signature_has_to_hold() {
+async fn every_signature_must_be_valid() {
     let envelope = signed(b"{}", &[signer(1)]).await;
     insta::assert_snapshot!("envelope", String::from_utf8(envelope.to_bytes()).unwrap());
     assert_eq!(Envelope::parse(&envelope.to_bytes()).unwrap(), envelope);
@@ -238,8 +238,8 @@ fn key_files_are_read_with_care() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     let make = |arguments: &[&str]| {
-        let (made, said) = openssl(at, arguments);
-        assert!(made, "{said}");
+        let (made, message) = openssl(at, arguments);
+        assert!(made, "{message}");
     };
     make(&[
         "genpkey",
@@ -289,7 +289,7 @@ fn key_files_are_read_with_care() {
     })
     .to_vec();
     insta::assert_snapshot!(lines.join("\n"));
-    // What openssl says of a key is what we say of it.
+    // openssl prints the same fields of a key.
     let pem = fs::read(at.join("public")).unwrap();
     let public = PublicKey::from_pem("public", &pem).unwrap();
     assert_eq!(public.to_pem().as_bytes(), pem);
@@ -315,7 +315,7 @@ async fn a_program_may_sign() {
     let envelope = signed(b"{}", &[command(&openssl)]).await;
     assert_eq!(envelope.signers(&trust).unwrap().len(), 1);
 
-    // A service may give the two numbers of the signature one after the other.
+    // A service may return the two numbers of the signature one after the other.
     let der = STANDARD.encode(&envelope.signatures[0].bytes);
     let plain = format!(
         "import base64\nd=base64.b64decode('{der}')\nn=d[3]\nr=d[4:4+n]\ns=d[6+n:]\n\
@@ -353,7 +353,7 @@ async fn a_program_may_sign() {
 
 #[test]
 fn keys_of_small_order_are_refused() {
-    // The neutral element: a signature by it could be made to hold for anything.
+    // The neutral element: signatures of it verify for any content.
     let mut der = b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00\x01".to_vec();
     der.extend([0; 31]);
     let pem = format!(
@@ -367,7 +367,7 @@ fn keys_of_small_order_are_refused() {
 }
 
 #[test]
-fn patterns_stand_for_names() {
+fn patterns_match_names() {
     let table = [
         ("*", "", true),
         ("*", "vault", true),

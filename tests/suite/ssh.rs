@@ -1,4 +1,4 @@
-//! Sessions with a real `sshd`, and with servers that are no good.
+//! Sessions with `sshd`, and with defective servers.
 
 mod connecting;
 mod scripts;
@@ -13,7 +13,7 @@ use vault_bake::secret::Scrubber;
 use vault_bake::ssh::{Keys, Script, Session, SshError};
 use vault_bake::wait::Interrupt;
 
-/// Remembers all events.
+/// Records all events.
 #[derive(Clone, Default)]
 pub struct Heard(Arc<Mutex<Vec<Event>>>);
 
@@ -30,7 +30,7 @@ impl Heard {
         self.0.lock().expect("no test panicked here").clone()
     }
 
-    /// The lines that were printed.
+    /// Returns the printed lines.
     pub fn lines(&self) -> Vec<String> {
         let line = |event| match event {
             Event::Output { line, .. } => Some(line),
@@ -42,7 +42,7 @@ impl Heard {
 
 pub const SOON: Duration = Duration::from_secs(20);
 
-/// A session with a new server.
+/// Starts a server and opens a session.
 pub async fn session(scrubber: Scrubber) -> (Sshd, Session) {
     let keys = Keys::generate();
     let sshd = Sshd::start(&keys);
@@ -74,7 +74,7 @@ pub fn script(text: impl Into<String>) -> Script {
     }
 }
 
-/// Looks until `what` is so, without a fixed sleep.
+/// Polls until `what` is true.
 pub async fn eventually(what: impl Fn() -> bool) -> bool {
     let wait = vault_bake::wait::Wait::new("a condition", SOON)
         .pausing(Duration::from_millis(20), Duration::from_millis(100));

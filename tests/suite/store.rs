@@ -1,6 +1,6 @@
-//! The store: what is kept, who wins, what is noticed.
+//! The store: kept records, concurrent writers, and detection of changes.
 
-#![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+#![expect(clippy::unwrap_used, reason = "a test whose preparation fails has failed")]
 
 mod address;
 mod by_hand;
@@ -45,7 +45,7 @@ async fn store(root: &Path) -> Store<Dir> {
         .signing(vec![signer(1)], Interrupt::default())
 }
 
-/// Puts the disk, the package list and the manifest of a bake into the store.
+/// Puts the disk, the package list and the manifest of a build into the store.
 async fn put(store: &Store<Dir>, version: &str, disk: &str) -> Result<Digest, StoreError> {
     put_as(store, &sample(version, disk), disk).await
 }
@@ -67,7 +67,7 @@ fn test_record(manifest: Digest, passed: bool) -> TestRecord {
     sample::test_record(manifest, now(), passed)
 }
 
-/// All files below `root`, without what is on its way.
+/// Returns all files below `root`, without temporary ones.
 fn files(root: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut folders = vec![root.to_owned()];
@@ -106,7 +106,7 @@ async fn a_bake_is_recorded_found_and_tested() {
         .unwrap();
 
     let rows = store.images(now()).await.unwrap();
-    let shown: Vec<String> = rows
+    let printed: Vec<String> = rows
         .iter()
         .map(|row| {
             let (state, here) = (row.state, row.artifact_present);
@@ -116,7 +116,7 @@ async fn a_bake_is_recorded_found_and_tested() {
             )
         })
         .collect();
-    insta::assert_snapshot!(shown.join("\n"), @r#"
+    insta::assert_snapshot!(printed.join("\n"), @r#"
 quickstart@2026.1122.0 tested here=true fixture=true
 quickstart@2026.1122.1 failed here=true fixture=true
 "#);
@@ -173,18 +173,18 @@ async fn golden_entries() {
     let record = test_record(digest, true);
     store.put_test(&record, now()).await.unwrap();
     let read = |name: &str| fs::read_to_string(root.join(name)).unwrap();
-    let mut shown = vec![read("store.json")];
+    let mut printed = vec![read("store.json")];
     for name in ["log/entries/000/000/001", "log/entries/000/000/002"] {
         let mut envelope: serde_json::Value = serde_json::from_str(&read(name)).unwrap();
         let payload = STANDARD.decode(envelope["payload"].as_str().unwrap());
-        shown.push(String::from_utf8(payload.unwrap()).unwrap());
+        printed.push(String::from_utf8(payload.unwrap()).unwrap());
         envelope["payload"] = "…".into();
-        shown.push(envelope.to_string());
+        printed.push(envelope.to_string());
     }
     let mut settings = insta::Settings::clone_current();
-    // Ids are random, and so is what is made of them.
+    // Ids are random, and so are digests that contain them.
     settings.add_filter(r#""(id|prev|sig)":"[^"]*""#, r#""$1":"…""#);
-    settings.bind(|| insta::assert_snapshot!("golden_entries", shown.join("\n")));
+    settings.bind(|| insta::assert_snapshot!("golden_entries", printed.join("\n")));
 }
 
 #[tokio::test]
@@ -204,7 +204,7 @@ async fn doing_it_again_is_no_error_and_leaves_no_trace() {
         .await
         .unwrap();
     assert_eq!(files(&root), before);
-    // A writer that was told of a failure after its event had become durable tries again with the same id.
+    // A writer that got an error after its event had become durable tries again with the same id.
     let manifest = sample("1.0.1", "disk");
     let digest = store.put_object(&manifest.to_bytes()).await.unwrap();
     let body = Body::ManifestPut(ManifestPut::of(&manifest, digest, digest));
@@ -258,8 +258,8 @@ async fn refusals() {
         store.object(&unknown).await.unwrap_err(),
     ];
     assert_eq!(store.history().await.unwrap().head(), before);
-    let shown: Vec<String> = errors.iter().map(ToString::to_string).collect();
-    insta::assert_snapshot!("store_refusals", shown.join("\n"));
+    let printed: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    insta::assert_snapshot!("store_refusals", printed.join("\n"));
 }
 
 #[tokio::test]
@@ -288,7 +288,7 @@ async fn the_next_version_is_above_all_that_were_taken() {
     );
 }
 
-/// Appends an entry as somebody with the key number `key` would who keeps to no rule.
+/// Appends an entry as a holder of key number `key` who ignores the rules.
 async fn append_as(
     key: u8,
     store: &Store<Dir>,

@@ -1,8 +1,8 @@
-//! Text from machines, files and servers, as a terminal gets it.
+//! Text from VMs, files and servers on a terminal.
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "the binary is used as a person does, from outside"
+    reason = "these tests start the binary, as users do"
 )]
 
 use std::fs;
@@ -36,16 +36,16 @@ proptest! {
         prop_assert!(!visible(&text).contains(obeyed));
         prop_assert!(!visible_line(&text).contains(char::is_control));
         let json = serde_json::Value::from(text.as_str());
-        let shown = visible_json(&json.to_string()).into_owned();
-        prop_assert!(!shown.contains(char::is_control));
-        prop_assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), json);
+        let printed = visible_json(&json.to_string()).into_owned();
+        prop_assert!(!printed.contains(char::is_control));
+        prop_assert_eq!(serde_json::from_str::<serde_json::Value>(&printed).unwrap(), json);
         if !text.contains(|c: char| c.is_control() || !c.is_ascii()) {
             prop_assert_eq!(visible(&text).into_owned(), text);
         }
     }
 }
 
-/// Names and content that belong to others, on every way to a terminal.
+/// Names and content from outside, on every way to a terminal.
 #[test]
 fn what_others_write_reaches_no_terminal_raw() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! `scripts/test-report` on a JUnit report as the tests' runner writes it.
+//! `scripts/test-report` with a JUnit report of the test runner.
 
 use std::fs;
 use std::process::Command;
@@ -20,10 +20,10 @@ SKIPPED: the audit needs KVM
 </testsuites>
 "#;
 
-/// The exit status and output of a report about a run that began so many minutes ago.
+/// Returns exit status and output for a run that began so many minutes ago.
 #[expect(
     clippy::disallowed_methods,
-    reason = "the script is used as the Makefile does, by its own clock"
+    reason = "the script reads the clock itself"
 )]
 fn report(minutes: u64, rest: &[&str]) -> (Option<i32>, String) {
     let folder = tempfile::tempdir().unwrap();
@@ -46,7 +46,7 @@ fn report(minutes: u64, rest: &[&str]) -> (Option<i32>, String) {
 fn the_slowest_tests_and_the_reasons_for_skips_are_printed() {
     let (status, text) = report(3, &[]);
     assert_eq!(status, Some(0));
-    // The report itself takes a while.
+    // The script itself takes a while.
     insta::with_settings!({filters => vec![(r"\n3\.\d minutes", "\n3 minutes")]}, {
         insta::assert_snapshot!(text, @r"
         The slowest of 3 tests:
@@ -78,7 +78,7 @@ fn a_run_over_the_budget_by_a_fifth_fails_on_the_reference_machine_alone() {
 #[test]
 #[expect(
     clippy::disallowed_methods,
-    reason = "the script is used as the Makefile does"
+    reason = "the test runs the script as the Makefile does"
 )]
 fn a_run_that_wrote_no_report_fails() {
     let output = Command::new("python3")
@@ -88,5 +88,5 @@ fn a_run_that_wrote_no_report_fails() {
         .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1), "{text}");
-    insta::assert_snapshot!(text, @"FAILED: no test ran, as there is no /nonexistent/junit.xml");
+    insta::assert_snapshot!(text, @"FAILED: no test ran: /nonexistent/junit.xml does not exist");
 }

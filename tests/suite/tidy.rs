@@ -1,4 +1,4 @@
-//! Holds the shape of the tree: import order, sizes, the changelog, the licence of the text.
+//! Checks the shape of the tree: import order, sizes, changelog, reasons for dependencies, check texts.
 
 use std::collections::HashMap;
 use std::fs;
@@ -26,7 +26,7 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// The modules of the library with their place in `lib.rs`.
+/// Returns the modules of the library with their position in `lib.rs`.
 fn module_order() -> HashMap<String, usize> {
     let lib = fs::read_to_string(root().join("src/lib.rs")).expect("lib.rs");
     lib.lines()
@@ -36,7 +36,7 @@ fn module_order() -> HashMap<String, usize> {
         .collect()
 }
 
-/// The modules that a file names as `crate::<module>`, also within `use crate::{a, b}`.
+/// Returns the modules that a file names as `crate::<module>`, also within `use crate::{a, b}`.
 fn named_modules(text: &str) -> Vec<String> {
     let mut named = Vec::new();
     for (at, _) in text.match_indices("crate::") {
@@ -60,7 +60,7 @@ fn named_modules(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_module_imports_only_what_stands_above_it() {
+fn a_module_imports_only_modules_above_it() {
     let order = module_order();
     assert!(order.len() > 10, "the modules of lib.rs were not found");
     let source = root().join("src");
@@ -109,13 +109,13 @@ fn files_stay_small() {
     );
 }
 
-/// Text becomes output at one place, which shows what a terminal would obey.
+/// Only one file writes output, and it makes control characters visible.
 #[test]
 fn one_file_of_the_binary_writes_to_the_terminal() {
     let writes = |file: &PathBuf| {
         let text = fs::read_to_string(file).expect("a source file");
         let calls = ["stdout()", "stderr()", "println!", "print!("];
-        // Asking whether something is a terminal writes nothing.
+        // A test for a terminal writes nothing.
         let lines = text.lines().filter(|line| !line.contains("is_terminal()"));
         lines
             .filter(|line| calls.iter().any(|call| line.contains(call)))
@@ -198,7 +198,7 @@ fn no_lint_is_silenced_without_a_reason() {
     );
 }
 
-/// The rows of the tables in `docs/hardening.md`: check, what holds, why, source.
+/// Returns the rows of the tables in `docs/hardening.md`: check, text, reason, source.
 fn documented_checks() -> Vec<[String; 4]> {
     let text = fs::read_to_string(root().join("docs/hardening.md")).expect("the document");
     let cells = |line: &str| -> Option<[String; 4]> {
@@ -211,7 +211,7 @@ fn documented_checks() -> Vec<[String; 4]> {
         .collect()
 }
 
-/// The checks of a script, with what each says: a line is `check ID 'WORDS' …` or `skip ID 'WORDS' …`.
+/// Returns the checks of a script with their texts: a line is `check ID 'TEXT' …` or `skip ID 'TEXT' …`.
 fn checks_of(script: &str) -> Vec<(String, String)> {
     let check = |line: &str| {
         let line = line.trim_start();

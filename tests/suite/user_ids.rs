@@ -1,8 +1,8 @@
-//! What a user other than root lacks to make native bases, by the content of the system's files.
+//! Requirements for bases from packages without root, by the content of system files.
 
 use vault_bake::builder::qemu::UserIds;
 
-/// A user with all that is needed.
+/// A user with all requirements.
 fn user() -> UserIds {
     UserIds {
         uid: 1000,
@@ -87,7 +87,7 @@ fn what_is_lacking_is_named_with_the_command_that_helps() {
         };
         cases.push((case, ids));
     }
-    let told = cases.into_iter().map(|(case, ids)| {
+    let transcripts = cases.into_iter().map(|(case, ids)| {
         let lacks = ids.lacks();
         format!(
             "{case}: {}",
@@ -98,5 +98,5 @@ fn what_is_lacking_is_named_with_the_command_that_helps() {
             }
         )
     });
-    insta::assert_snapshot!(told.collect::<Vec<_>>().join("\n"));
+    insta::assert_snapshot!(transcripts.collect::<Vec<_>>().join("\n"));
 }

@@ -1,17 +1,18 @@
-# The rules of a node's identity: what node.json, consul/node.json and vault/env may say.
-# Comes in: events of `jq --stream` over both JSON files, and their values in $node, $fragment (null where the image has no Consul) and
-# $env (text, null where it has no Vault). Goes out: `refused` and the reasons, or `taken`, node, datacenter, whether it is a server, the
-# fragment on one line, and the lines of vault/env. Only what comes out of here is handed to Consul and Vault.
+# The rules of a node's identity: the allowed content of node.json, consul/node.json and vault/env.
+# Takes the events of `jq --stream` over both JSON files, and their values in $node, $fragment (null if the image has no
+# Consul) and $env (text; null if the image has no Vault).
+# Prints `refused` and the reasons, or `taken`, node, datacenter, whether it is a server, the fragment on one line, and the
+# lines of vault/env. Consul and Vault get only this output.
 
-# --- words
+# --- messages
 
-# Text from the archive as it may appear on a console.
+# Text of the archive, safe to print on a console.
 def hex($digits): . as $n | [range($digits) | . as $i | ($n / pow(16; $digits - 1 - $i) | floor) % 16 | "0123456789abcdef"[.:. + 1]] | join("");
 def shown:
     [explode[:60][] | if . >= 32 and . < 127 then [.] | implode elif . < 65536 then "\\u" + hex(4) else "\\U" + hex(8) end]
     | "'" + join("") + "'";
 def kind: {null: "null", boolean: "true or false", number: "a number", string: "text", array: "a list", object: "an object"}[type];
-# As Consul compares keys, and without what tells node_name from nodeName.
+# A key without case, `_` and `-`: Consul ignores case, and node_name and nodeName count as alike.
 def plain: ascii_downcase | gsub("[_-]"; "");
 
 # --- addresses
@@ -37,20 +38,20 @@ def ipv6:
             | if length == 8 then . else null end
           end
     end;
-# Whether an address that another machine was told leads it anywhere but to a single other machine.
+# Whether another machine can use this address to reach a single node: no wildcard, loopback or multicast.
 def elsewhere4: .[0] > 0 and .[0] != 127 and .[0] < 224;
 def elsewhere6:
     if .[:5] == [0, 0, 0, 0, 0] and (.[5] == 0 or .[5] == 65535) then [.[6] / 256 | floor, 0, 0, 0] | elsewhere4
     else .[0] < 65280 end;
 def is_address: (ipv4 | . != null and elsewhere4) or (ipv6 | . != null and elsewhere6);
-# What Consul works out on the node: functions over its network cards, and no text of its own.
+# A go-sockaddr template, which Consul evaluates on the node; no free text.
 def is_template:
     test("\\A\\{\\{ *Get[A-Za-z0-9]+( +\"[^\"\\\\{}|]*\")*( *\\| *(include|exclude|sort|limit|offset|unique|attr|join)( +(\"[^\"\\\\{}|]*\"|[0-9]+))*)* *\\}\\}\\z");
 def is_own_name: test("\\A(.*\\.)?(localhost[46]?|ip6-localhost|ip6-loopback)(\\.localdomain[46]?)?\\.?\\z"; "i");
 def is_name:
     test("\\A[a-z0-9]([a-z0-9-]*[a-z0-9])?(\\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*\\.?\\z"; "i") and length <= 254
     and (test("(\\A|\\.)([0-9]+|0x[0-9a-f]*)\\.?\\z"; "i") | not);
-# The host of an address in https, or null where it is no plain one.
+# The host of a plain https address, or null.
 def https_host:
     if test("\\Ahttps://(\\[[0-9a-f:.]+\\]|[a-z0-9.-]+)(:[0-9]{1,5})?/?\\z"; "i") then
         sub("\\A[^/]*//"; "") | sub("/\\z"; "")
@@ -63,7 +64,7 @@ def is_reachable: https_host | . != null
     and (if startswith("[") then .[1:-1] | ipv6 | . != null and elsewhere6
          else (is_name and (is_own_name | not)) or (ipv4 | . != null and elsewhere4) end);
 
-# --- what a value may be
+# --- allowed values
 
 def fits($kind):
     def text($pattern): type == "string" and test($pattern);
@@ -106,7 +107,7 @@ def kinds: {
 
 # --- consul/node.json
 
-# What is a node's own, as <https://developer.hashicorp.com/consul/docs/reference/agent/configuration-file> spells it.
+# Keys that an identity may set, as <https://developer.hashicorp.com/consul/docs/reference/agent/configuration-file> spells it.
 def own: {
     node_name: "label", node_id: "uuid", node_meta: "meta", datacenter: "label", primary_datacenter: "label", partition: "label", segment: "label",
     encrypt: "key", server: "flag", bootstrap_expect: "servers", read_replica: "flag",
@@ -126,7 +127,7 @@ def own: {
     }
 };
 
-# What the image has decided, beside the names that are a node's own elsewhere.
+# Keys that only the image may set. Some are allowed to a node under another parent.
 def image: [
     "acl", "addresses", "audit", "auto_config", "auto_encrypt", "auto_reload_config", "ca_file", "ca_path", "cert_file", "check", "checks", "client_addr",
     "config_entries", "connect", "data_dir", "default_policy", "defaults", "disable_anonymous_signature", "disable_http_unprintable_char_filter", "disable_keyring_file",
@@ -145,8 +146,8 @@ def instead: {
     start_join: "retry_join", start_join_wan: "retry_join_wan"
 };
 
-# stranger($rules; $path): why the key $path is refused, which is none of $rules.
-def stranger($rules; $path):
+# unknown_key($rules; $path): why the key $path, which is not in $rules, is refused.
+def unknown_key($rules; $path):
     ($path | last) as $key | ($path | join(".") | shown) as $name
     | ($rules | keys | map(select(plain == ($key | plain)))) as $like
     | if $like != [] then "gives \($name): write it '\($path[:-1] + $like | join("."))'"
@@ -154,10 +155,10 @@ def stranger($rules; $path):
       elif (image | any(plain == ($key | plain))) or ($key | plain | test("\\A(acl|disable|enable|encryptverify|tls|verify)")) then "gives \($name), which belongs to the image alone"
       else "gives \($name), which is no key of a node's own; \(if $path | length == 1 then "docs/identity.md lists them" else "there it may give only: " + ($rules | keys | join(", ")) end)" end;
 
-# wrong($rules; $path): what is wrong with an object, one text each. Values may be secret and are not shown.
+# wrong($rules; $path): the problems of an object, one text each. Values may be secret and are not printed.
 def wrong($rules; $path):
     to_entries[] | .key as $key | ($path + [$key]) as $at
-    | if $rules | has($key) | not then stranger($rules; $at)
+    | if $rules | has($key) | not then unknown_key($rules; $at)
       elif $rules[$key] | type == "object" then
         .value | if type == "object" then wrong($rules[$key]; $at) else "gives '\($at | join("."))' as \(kind), expected \(kinds.object)" end
       else
@@ -187,7 +188,7 @@ def variables:
 
 def belongs: test("\\A(CONSUL_|VAULT_SKIP_VERIFY\\z|VAULT_UI\\z|VAULT_RAFT_|VAULT_RAW_|VAULT_DEV|VAULT_CONFIG|VAULT_LICENSE_PATH\\z|VAULT_ALLOW_PENDING_REMOVAL|VAULT_(HTTP_)?PROXY|VAULT_PLUGIN_|LD_)"; "i");
 
-# bad_line: what is wrong with the line in `.text`.
+# bad_line: the problem of the line in `.text`, if it has one.
 def bad_line:
     .number as $line | .text
     | if test("\\A[A-Z][A-Z0-9_]*=") | not then
@@ -225,9 +226,9 @@ def wrong_environment:
           (if $names | index("CONSUL_HTTP_TOKEN") then empty else "gives no CONSUL_HTTP_TOKEN" end)
       end;
 
-# --- all of it
+# --- the archive
 
-# What `jq` itself passes over: a key that is given twice. A value is complete once in a document, and twice where its key is.
+# Keys that are given twice, which `jq` accepts: the stream then completes the same path twice.
 def repeated($events):
     [foreach $events[] as $event ({of: 0, next: 0};
         (if $event | length == 2 then $event[0] else $event[0][:-1] end) as $path
@@ -256,7 +257,7 @@ def wrong_fragment($node; $fragment):
         (if $fragment.bootstrap_expect != null and $fragment.server != true then "gives 'bootstrap_expect' without 'server': true" else empty end)
     end;
 
-# alone(NAME): the document of a file, which has one and no more.
+# alone(NAME): the problem of a file that does not contain exactly one JSON value.
 def alone($name): if length == 0 then "\($name) is empty" elif length > 1 then "\($name) has more than one value" else empty end;
 
 [inputs] as $events

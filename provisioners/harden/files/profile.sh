@@ -1,4 +1,4 @@
-# Sessions end when left alone, leave no history, and make files for their owner.
+# Idle sessions end, shells keep no history, and new files are private.
 umask 027
 ulimit -c 0
 TMOUT=900

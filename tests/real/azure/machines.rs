@@ -1,10 +1,10 @@
-//! Real machines behind the simulator: each virtual machine is one of QEMU's, its public address a loopback address, its
-//! captured images are disks that further machines start from. Its custom data reaches cloud-init on a NoCloud disk,
-//! which is where this differs from Azure's own.
+//! QEMU VMs behind the simulator: each virtual machine is a QEMU VM with a loopback address.
+//! Captured images are disks for further VMs. Custom data reaches cloud-init on a NoCloud disk,
+//! while Azure's own agent reads it.
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "these machines stand behind a service, not behind the library"
+    reason = "the simulator starts these VMs, not the library"
 )]
 
 use std::collections::HashMap;
@@ -22,12 +22,12 @@ use testing::azure::{Machines, Source, Spec};
 use vault_bake::builder::DiskFile;
 use vault_bake::builder::qemu::machine::arguments::Accelerator;
 
-/// Machines that run.
+/// The running VMs.
 pub struct QemuMachines {
     folder: TempDir,
-    /// What machines of the marketplace start from.
+    /// The disk of marketplace images.
     base: PathBuf,
-    /// Of that.
+    /// The format of that disk.
     format: String,
     made: AtomicU32,
     running: Mutex<HashMap<String, Vm>>,
@@ -40,7 +40,7 @@ struct Vm {
 }
 
 impl QemuMachines {
-    /// Machines whose marketplace image is the disk `base`, which has cloud-init in it.
+    /// Makes VMs whose marketplace image is the disk `base`, which has cloud-init.
     pub fn new(base: &DiskFile) -> Self {
         Self {
             folder: tempfile::tempdir().expect("a folder"),
@@ -70,7 +70,7 @@ fn done(command: &mut Command) -> Result<(), String> {
 
 impl Machines for QemuMachines {
     fn create(&self, spec: &Spec) -> Result<(), String> {
-        // Short: the name of a socket in it may have a hundred letters.
+        // Short, as the path of a socket is limited to about 100 characters.
         let number = self.made.fetch_add(1, Ordering::Relaxed);
         let folder = self.folder.path().join(number.to_string());
         fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
@@ -126,7 +126,7 @@ impl Machines for QemuMachines {
     }
 
     fn delete(&self, id: &str) {
-        // Nobody is there any more who could be told.
+        // Nothing can report this error any more.
         let _ = self.with(id, |vm| {
             vm.process.take().map(|mut process| {
                 let _ = process.kill();
@@ -156,7 +156,7 @@ impl Machines for QemuMachines {
 
 impl Vm {
     fn start(&mut self) -> Result<(), String> {
-        let address = self.spec.ssh.ok_or("nobody could reach it")?;
+        let address = self.spec.ssh.ok_or("the VM has no address")?;
         let file = |name: &str| self.folder.join(name).display().to_string();
         let kvm = vault_bake::builder::qemu::kvm_works();
         let (accelerator, cpu) = match kvm {
@@ -262,7 +262,7 @@ fn press_power(socket: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// A FAT image with the label that cloud-init looks for.
+/// Makes a FAT image with the label that cloud-init searches for.
 fn seed(folder: &Path, spec: &Spec) -> Result<(), String> {
     let words = |error: std::io::Error| error.to_string();
     fs::write(folder.join("user-data"), &spec.custom_data).map_err(words)?;

@@ -1,4 +1,4 @@
-//! kill -9 on writers of a store in a container.
+//! Kills writers of a store in a container with SIGKILL.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::server::{azurite, open};
 use testing::crash_test::{assert_nothing_is_lost, kill_writers, now, write_until_killed};
 use testing::signing::signed_store;
 
-/// One of the processes of the crash test below.
+/// A process of the crash test below.
 #[tokio::test]
 #[ignore = "started by `killed_writers_lose_nothing_that_was_acknowledged`"]
 #[expect(clippy::disallowed_methods, reason = "the crash test names the folder")]

@@ -1,4 +1,4 @@
-//! What networks and services do to a writer and a reader.
+//! Faults of networks and services, for a writer and a reader.
 
 use std::time::{Duration, Instant};
 
@@ -43,7 +43,7 @@ async fn a_create_that_was_disturbed_happened_once_or_not_at_all(azurite: &Azuri
     let direct = azurite.blob("disturbed").await;
     let proxy = Proxy::before(azurite.port).await;
     let blob = open(proxy.port, "disturbed");
-    // What landed and was not acknowledged is ours to find, not ours to claim.
+    // The writer finds an unacknowledged create, but does not claim it.
     for (name, fault, expected) in [
         ("answer-lost", Fault::LoseAnswer, Created::Exists),
         (
@@ -74,7 +74,7 @@ async fn a_create_that_was_disturbed_happened_once_or_not_at_all(azurite: &Azuri
         assert_eq!(proxy.count("PUT"), 2, "{name}: tried again once");
         assert_eq!(read(&direct, name).await, b"ours", "{name}");
     }
-    // Somebody else was faster while our answer was lost: theirs stays.
+    // Another writer was faster while the response was lost: its content stays.
     direct.create("theirs", b"theirs").await.unwrap();
     let rules = [("PUT", "theirs", Fault::CutRequest)];
     assert_eq!(
@@ -99,10 +99,10 @@ async fn retry_after_is_obeyed(azurite: &Azurite) {
 }
 
 async fn a_refusal_means_taken_only_where_something_is_there(azurite: &Azurite) {
-    let direct = azurite.blob("judged").await;
+    let direct = azurite.blob("rules").await;
     let proxy = Proxy::before(azurite.port).await;
-    let blob = open(proxy.port, "judged");
-    let mut shown = Vec::new();
+    let blob = open(proxy.port, "rules");
+    let mut printed = Vec::new();
     for (status, code, there) in [
         (409, "BlobAlreadyExists", true),
         (409, "BlobAlreadyExists", false),
@@ -123,13 +123,14 @@ async fn a_refusal_means_taken_only_where_something_is_there(azurite: &Azurite) 
         if there {
             direct.create(&name, b"theirs").await.unwrap();
         }
-        let rules = [("PUT", "judged", Fault::Refuse(status, code, 0))];
+        let rules = [("PUT", "rules", Fault::Refuse(status, code, 0))];
         let created = create(&proxy, &blob, &name, &rules).await;
-        let said = created.map_or_else(|error| error.to_string(), |created| format!("{created:?}"));
-        shown.push(format!("{status} {code}, there: {there} -> {said}"));
+        let message =
+            created.map_or_else(|error| error.to_string(), |created| format!("{created:?}"));
+        printed.push(format!("{status} {code}, there: {there} -> {message}"));
     }
     insta::with_settings!({filters => vec![(r"127\.0\.0\.1:\d+", "SERVER")]}, {
-        insta::assert_snapshot!(shown.join("\n"));
+        insta::assert_snapshot!(printed.join("\n"));
     });
 }
 
@@ -157,7 +158,7 @@ async fn a_reader_that_was_disturbed_reads_on(azurite: &Azurite) {
     assert_eq!(blob.list("objects/").await.unwrap(), [""; 0]);
     assert!(proxy.all_used());
 
-    // An artifact of three blocks, sent and fetched through a bad line; only the block that was hit goes again.
+    // Sends and fetches an artifact of three blocks over a bad line. Only the failed block is repeated.
     let disk: Vec<u8> = (0..10_000_000_u32).map(|at| (at / 1000) as u8).collect();
     let (digest, from, to) = (
         Digest::of(&disk),
@@ -192,7 +193,7 @@ async fn a_reader_that_was_disturbed_reads_on(azurite: &Azurite) {
     );
     assert!(std::fs::read(&to).unwrap() == disk && proxy.all_used());
     assert_eq!(proxy.count("GET"), 3 + 2);
-    // The commit was done, and its answer lost.
+    // The commit succeeded, and its response was lost.
     proxy.rules(&[("PUT", "comp=blocklist", Fault::LoseAnswer)]);
     assert_eq!(
         blob.create_file("artifacts/again", &from, &digest)

@@ -1,4 +1,4 @@
-//! Names and bytes: created once, by one, and found again.
+//! Names and bytes of blobs: created once, and found again.
 
 use std::num::NonZero;
 
@@ -19,7 +19,7 @@ async fn names_are_created_once_listed_and_guarded() {
         a_list_has_all_pages_sorted_and_nothing_of_the_neighbours(&azurite),
         of_two_writers_of_a_name_one_wins_two_hundred_times(&azurite),
         of_sixty_four_writers_of_an_entry_one_wins(&azurite),
-        what_the_service_refuses_is_said_without_the_signature(&azurite),
+        an_error_of_the_service_shows_no_signature(&azurite),
     );
 }
 
@@ -55,7 +55,7 @@ async fn a_list_has_all_pages_sorted_and_nothing_of_the_neighbours(azurite: &Azu
     let mut wanted: Vec<String> = (0..25)
         .map(|at| format!("objects/{:02}/x", at * 7 % 25))
         .collect();
-    // If an answer was lost, a create that is repeated finds its own name: the lists below show that all are there.
+    // A repeated create finds its own name if the response was lost. The lists below show all names.
     for name in &wanted {
         below.create(name, name.as_bytes()).await.unwrap();
     }
@@ -120,7 +120,7 @@ async fn of_sixty_four_writers_of_an_entry_one_wins(azurite: &Azurite) {
     );
 }
 
-async fn what_the_service_refuses_is_said_without_the_signature(azurite: &Azurite) {
+async fn an_error_of_the_service_shows_no_signature(azurite: &Azurite) {
     let blob = azurite.blob("guarded").await;
     blob.create("there", b"1").await.unwrap();
     let with = |container: &str, token: &str| {
@@ -136,7 +136,7 @@ async fn what_the_service_refuses_is_said_without_the_signature(azurite: &Azurit
     let expired = sas_until("guarded", "rcwl", "2020-01-01T00:00:00Z");
     let elsewhere = sas("other", "rcwl");
     let read_only = sas("guarded", "rl");
-    let mut shown = Vec::new();
+    let mut printed = Vec::new();
     for (case, container, token) in [
         ("no container", "missing", &sas("missing", "rcwl")),
         ("forged", "guarded", &forged),
@@ -158,10 +158,10 @@ async fn what_the_service_refuses_is_said_without_the_signature(azurite: &Azurit
                 !found.contains("sig=") && !found.contains(&signature[..12]),
                 "{found}"
             );
-            shown.push(format!("{case}: {what}: {text}"));
+            printed.push(format!("{case}: {what}: {text}"));
         }
     }
-    // A credential that cannot overwrite is enough for records; blocks of an artifact take more.
+    // A credential that cannot overwrite suffices for records, but not for the blocks of an artifact.
     let creator = with("guarded", &sas("guarded", "rcl"));
     assert_eq!(
         creator.create("there", b"2").await.unwrap(),
@@ -174,8 +174,8 @@ async fn what_the_service_refuses_is_said_without_the_signature(azurite: &Azurit
     let sent = creator
         .create_file("disk", &from, &Digest::of("disk"))
         .await;
-    shown.push(format!("without `w`: create_file: {}", sent.unwrap_err()));
+    printed.push(format!("without `w`: create_file: {}", sent.unwrap_err()));
     insta::with_settings!({filters => vec![(r"127\.0\.0\.1:\d+", "SERVER"), (r"20\d\d-[-0-9T:.]+Z", "TIME")]}, {
-        insta::assert_snapshot!(shown.join("\n"));
+        insta::assert_snapshot!(printed.join("\n"));
     });
 }

@@ -1,8 +1,8 @@
-//! The binary, as a person uses it on a store in a container.
+//! Runs the binary on a store in a container, as users do.
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "these tests use the binary as a person does, from outside"
+    reason = "these tests start the binary, as users do"
 )]
 
 use std::fs;
@@ -17,7 +17,7 @@ use super::server::{Azurite, azurite, sas};
 use testing::crash_test::{now, put};
 use testing::signing::signed_store;
 
-/// Runs the binary in `folder`, with nothing in the environment but this.
+/// Runs the binary in `folder`, with no other environment.
 fn run(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vault-bake"));
     command.args(arguments).current_dir(folder).env_clear();
@@ -26,7 +26,7 @@ fn run(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Outpu
     command.output().unwrap()
 }
 
-fn said(output: &Output) -> String {
+fn output_text(output: &Output) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (out, err) = (text(&output.stdout), text(&output.stderr));
     format!("exit {}\n{out}{err}", output.status.code().unwrap())
@@ -44,27 +44,31 @@ async fn a_person_finds_the_store_by_option_environment_or_file() {
     let listed = "exit 0\nquickstart@1.0.0";
 
     let by_option = run(folder.path(), &["images", "--store", &url], &[signature]);
-    assert!(said(&by_option).starts_with(listed), "{}", said(&by_option));
+    assert!(
+        output_text(&by_option).starts_with(listed),
+        "{}",
+        output_text(&by_option)
+    );
     let in_environment = [signature, ("VAULT_BAKE_STORE", &url)];
     let by_environment = run(folder.path(), &["images"], &in_environment);
     assert!(
-        said(&by_environment).starts_with(listed),
+        output_text(&by_environment).starts_with(listed),
         "{}",
-        said(&by_environment)
+        output_text(&by_environment)
     );
     let verified = run(folder.path(), &["verify"], &in_environment);
     assert!(
-        said(&verified).contains("sound: 1 log entries"),
+        output_text(&verified).contains("sound: 1 log entries"),
         "{}",
-        said(&verified)
+        output_text(&verified)
     );
-    let shown = run(folder.path(), &["show", "quickstart"], &in_environment);
-    assert_eq!(shown.status.code(), Some(0), "{}", said(&shown));
+    let printed = run(folder.path(), &["show", "quickstart"], &in_environment);
+    assert_eq!(printed.status.code(), Some(0), "{}", output_text(&printed));
     let doctor = run(folder.path(), &["doctor"], &in_environment);
     assert!(
-        said(&doctor).contains(&format!("ok       {url} (reachable)")),
+        output_text(&doctor).contains(&format!("ok       {url} (reachable)")),
         "{}",
-        said(&doctor)
+        output_text(&doctor)
     );
 
     let file = |at: &str| {
@@ -73,32 +77,40 @@ async fn a_person_finds_the_store_by_option_environment_or_file() {
     };
     file(&url);
     let by_file = run(folder.path(), &["images"], &[signature]);
-    assert!(said(&by_file).starts_with(listed), "{}", said(&by_file));
+    assert!(
+        output_text(&by_file).starts_with(listed),
+        "{}",
+        output_text(&by_file)
+    );
     let unsigned = run(folder.path(), &["images"], &[]);
     assert!(
-        said(&unsigned).contains("VAULT_BAKE_STORE_SAS"),
+        output_text(&unsigned).contains("VAULT_BAKE_STORE_SAS"),
         "{}",
-        said(&unsigned)
+        output_text(&unsigned)
     );
     assert_eq!(unsigned.status.code(), Some(2));
     file("elsewhere");
     let over_file = run(folder.path(), &["images"], &in_environment);
-    assert!(said(&over_file).starts_with(listed), "{}", said(&over_file));
+    assert!(
+        output_text(&over_file).starts_with(listed),
+        "{}",
+        output_text(&over_file)
+    );
     let over_both = run(
         folder.path(),
         &["images", "--store", "nowhere"],
         &in_environment,
     );
     assert!(
-        said(&over_both).contains("/nowhere"),
+        output_text(&over_both).contains("/nowhere"),
         "{}",
-        said(&over_both)
+        output_text(&over_both)
     );
     let by_folder = run(folder.path(), &["images"], &[]);
     assert!(
-        said(&by_folder).contains("/elsewhere"),
+        output_text(&by_folder).contains("/elsewhere"),
         "{}",
-        said(&by_folder)
+        output_text(&by_folder)
     );
 
     let missing = azurite.url("missing");
@@ -109,13 +121,13 @@ async fn a_person_finds_the_store_by_option_environment_or_file() {
     let refused = run(folder.path(), &["images"], &wrong);
     assert_eq!(refused.status.code(), Some(1));
     assert!(
-        said(&refused).contains("403 ") && !said(&refused).contains("sig="),
+        output_text(&refused).contains("403 ") && !output_text(&refused).contains("sig="),
         "{}",
-        said(&refused)
+        output_text(&refused)
     );
 }
 
-/// A token as Azurite wants it: it looks at the claims, and at no signature.
+/// Makes a token for Azurite, which reads the claims and does not check the signature.
 fn bearer() -> String {
     let url = |text: &str| {
         encode_block(text.as_bytes())
@@ -180,29 +192,29 @@ async fn a_person_who_is_logged_in_with_az_needs_no_signature() {
     ];
     let empty = run(folder.path(), &["images"], &environment);
     assert!(
-        said(&empty).contains("no store at https://127.0.0.1"),
+        output_text(&empty).contains("no store at https://127.0.0.1"),
         "{}",
-        said(&empty)
+        output_text(&empty)
     );
     let doctor = run(folder.path(), &["doctor"], &environment);
     assert!(
-        said(&doctor).contains(&format!("ok       {url} (reachable)")),
+        output_text(&doctor).contains(&format!("ok       {url} (reachable)")),
         "{}",
-        said(&doctor)
+        output_text(&doctor)
     );
 
-    // The certificate of the service is looked at.
+    // The binary verifies the certificate of the service.
     let stranger = run(folder.path(), &["images"], &environment[1..]);
     assert!(
-        said(&stranger).contains("certificate"),
+        output_text(&stranger).contains("certificate"),
         "{}",
-        said(&stranger)
+        output_text(&stranger)
     );
-    // Nobody is logged in: that is the end of it, there is no going on to another source.
+    // No user is logged in. The binary stops there, without a fallback to another credential source.
     az("echo 'Please run az login to setup account.' >&2; exit 1");
     let lost = run(folder.path(), &["images"], &environment);
     assert_eq!(lost.status.code(), Some(1));
-    let text = said(&lost);
+    let text = output_text(&lost);
     assert!(text.contains("no credential: "), "{text}");
     assert!(text.contains("az login"), "{text}");
 }

@@ -1,4 +1,4 @@
-//! A proxy between a store and Azurite that does what networks and services do to others.
+//! A proxy between a store and Azurite that injects faults.
 
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
@@ -6,22 +6,22 @@ use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// What becomes of one request.
+/// The fault of a request.
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// It is done, and nobody hears of it.
+    /// The request succeeds, and its response is lost.
     LoseAnswer,
-    /// It is done, and the answer is another.
+    /// The request succeeds, and the response is another one.
     AnswerInstead(u16),
-    /// It is not done; the answer is a status, an error code, and seconds to wait.
+    /// The request is not forwarded. The response has a status, an error code, and seconds to wait.
     Refuse(u16, &'static str, u64),
-    /// Half of its body arrives, and it is not done.
+    /// Half of the body arrives, and the request fails.
     CutRequest,
-    /// It is done, and half of the answer arrives.
+    /// The request succeeds, and half of the response arrives.
     CutAnswer,
 }
 
-/// Requests with this method and this in their target have the fault, each one once.
+/// Gives each request with this method and this text in its target the fault, once per rule.
 pub type Rule = (&'static str, &'static str, Fault);
 
 pub struct Proxy {
@@ -50,25 +50,25 @@ impl Proxy {
         proxy
     }
 
-    /// From now on these, and no others.
+    /// Replaces the rules.
     pub fn rules(&self, rules: &[Rule]) {
         *self.rules.lock().expect("a lock") = rules.to_vec();
         self.seen.lock().expect("a lock").clear();
     }
 
-    /// How many requests with this method came since.
+    /// Returns how many requests with this method came since then.
     pub fn count(&self, method: &str) -> usize {
         let seen = self.seen.lock().expect("a lock");
         seen.iter().filter(|line| line.starts_with(method)).count()
     }
 
-    /// Whether every rule was used.
+    /// Returns whether every rule was used.
     pub fn all_used(&self) -> bool {
         self.rules.lock().expect("a lock").is_empty()
     }
 }
 
-/// One request a connection: the store's client opens another.
+/// Handles one request per connection; the client then opens another one.
 async fn serve(
     mut client: TcpStream,
     server: u16,
@@ -111,7 +111,7 @@ async fn serve(
     let _ = client.shutdown().await;
 }
 
-/// The head of a request, what came of its body with it, and the body's size in bytes.
+/// The head of a request, the part of the body that came with it, and the size of the body in bytes.
 async fn head(client: &mut TcpStream) -> Option<(String, Vec<u8>, usize)> {
     let mut bytes = Vec::new();
     let mut piece = vec![0; 65536];

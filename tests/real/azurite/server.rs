@@ -1,8 +1,8 @@
-//! A real Azurite, Microsoft's emulator of Azure Blob Storage, and signatures for it.
+//! Starts Azurite, Microsoft's emulator of Azure Blob Storage, and signs URLs for it.
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "the emulator outlives what waits for it, and so belongs to no runtime"
+    reason = "the emulator outlives the async runtime of a test"
 )]
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -17,14 +17,14 @@ use vault_bake::azure::AzureTransport;
 use vault_bake::secret::Secret;
 use vault_bake::store::blob::{Blob, Credential};
 
-/// The account that every emulator has, and its published key.
+/// The well-known account of the emulator, and its published key.
 pub const ACCOUNT: &str = "devstoreaccount1";
 const KEY: &str =
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 const VERSION: &str = "2025-11-05";
 const NEVER: &str = "2099-01-01T00:00:00Z";
 
-/// A server, which ends with this value. Its start takes 1 s of CPU time, so the cases of a file share one.
+/// A server, which ends when dropped. A start takes 1 s of CPU time, so the cases of a file share one.
 pub struct Azurite {
     child: Child,
     pub port: u16,
@@ -40,7 +40,7 @@ fn script() -> PathBuf {
 }
 
 impl Azurite {
-    /// Starts one with further arguments. It ends when this value or this process does.
+    /// Starts one with further arguments. It ends with this value or this process.
     #[expect(clippy::print_stderr, reason = "a skipped test says why")]
     pub fn start(more: &[&str]) -> Option<Self> {
         if !script().exists() {
@@ -50,7 +50,7 @@ impl Azurite {
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let port = free.local_addr().expect("its address").port();
         drop(free);
-        // The shell kills it as soon as our end of the pipe is closed, however we ended.
+        // The shell kills the server when the pipe closes, however this process ends.
         let child = Command::new("sh")
             .args([
                 "-c",
@@ -78,7 +78,7 @@ impl Azurite {
         Some(azurite)
     }
 
-    /// A new container, by its name.
+    /// Makes a container and returns its name.
     pub async fn container(&self, name: &str) {
         let url = format!("{}?restype=container&{}", self.url(name), account_sas());
         let made = reqwest::Client::new()
@@ -89,18 +89,18 @@ impl Azurite {
         assert_eq!(status.as_u16(), 201, "{name}");
     }
 
-    /// The URL of a container.
+    /// Returns the URL of a container.
     pub fn url(&self, container: &str) -> String {
         url(self.port, container)
     }
 
-    /// A new container as a backend.
+    /// Returns a new container as a backend.
     pub async fn blob(&self, container: &str) -> Blob {
         self.container(container).await;
         open(self.port, container)
     }
 
-    /// Puts `bytes` over whatever is there, as an attacker with the account's key would.
+    /// Overwrites a blob with `bytes`, as an attacker with the account key could.
     pub async fn overwrite(&self, container: &str, name: &str, bytes: Vec<u8>) {
         let url = format!("{}/{name}?{}", self.url(container), account_sas());
         let put = reqwest::Client::new()
@@ -126,12 +126,12 @@ pub fn url(port: u16, container: &str) -> String {
     format!("http://127.0.0.1:{port}/{ACCOUNT}/{container}")
 }
 
-/// A container behind `port`, with a signature for it that may do what a store has to.
+/// Opens a container behind `port`, with a signature that permits all operations of a store.
 pub fn open(port: u16, container: &str) -> Blob {
     open_with(port, container, "rcwl")
 }
 
-/// The same with a signature that has these permissions.
+/// Opens a container behind `port`, with a signature that has these permissions.
 pub fn open_with(port: u16, container: &str, permissions: &str) -> Blob {
     let credential = Credential::Sas(Secret::new(sas(container, permissions)));
     let address = url(port, container).parse().expect("an address");
@@ -143,12 +143,12 @@ pub fn open_with(port: u16, container: &str, permissions: &str) -> Blob {
     .expect("a client")
 }
 
-/// A signature for one container with these permissions.
+/// Signs access to one container with these permissions.
 pub fn sas(container: &str, permissions: &str) -> String {
     sas_until(container, permissions, NEVER)
 }
 
-/// The same, with an end.
+/// Signs access to one container with these permissions and this expiry.
 pub fn sas_until(container: &str, permissions: &str, until: &str) -> String {
     let resource = format!("/blob/{ACCOUNT}/{container}");
     let text = [

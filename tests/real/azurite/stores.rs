@@ -1,4 +1,4 @@
-//! A whole store in a container: records, tests, artifacts, many writers, and what is noticed.
+//! Stores in a container: records, tests, artifacts, concurrent writers, and detection of changes.
 
 use std::fs;
 use std::path::Path;
@@ -24,7 +24,7 @@ async fn a_store_in_a_container_keeps_what_it_was_given() {
     let Some(azurite) = azurite() else { return };
     tokio::join!(
         a_bake_is_recorded_found_tested_and_proved(&azurite),
-        what_nothing_holds_is_removed_and_its_record_stays(&azurite),
+        an_artifact_without_holds_is_removed_and_its_record_stays(&azurite),
         of_sixteen_writers_of_one_version_one_wins(&azurite),
         a_big_artifact_goes_up_and_comes_back_and_a_flipped_byte_is_noticed(&azurite),
         two_senders_of_one_artifact_agree(&azurite),
@@ -49,10 +49,10 @@ async fn a_bake_is_recorded_found_tested_and_proved(azurite: &Azurite) {
     let record = test_record(first, now(), true);
     store.put_test(&record, now()).await.unwrap();
 
-    // Another machine sees the same.
+    // Another machine has the same view.
     let store = Store::open(open(azurite.port, "bakes")).await.unwrap();
     let rows = store.images(now()).await.unwrap();
-    let shown: Vec<String> = rows
+    let printed: Vec<String> = rows
         .iter()
         .map(|row| {
             format!(
@@ -62,7 +62,7 @@ async fn a_bake_is_recorded_found_tested_and_proved(azurite: &Azurite) {
         })
         .collect();
     assert_eq!(
-        shown,
+        printed,
         [
             "quickstart@2026.1122.0 tested true",
             "quickstart@2026.1122.1 untested true"
@@ -89,8 +89,8 @@ async fn a_bake_is_recorded_found_tested_and_proved(azurite: &Azurite) {
     );
 }
 
-/// Blobs are removed as files are: by a plan, an event, and not when something holds them.
-async fn what_nothing_holds_is_removed_and_its_record_stays(azurite: &Azurite) {
+/// Blobs are deleted as files are: by a plan and an event, and only without holds.
+async fn an_artifact_without_holds_is_removed_and_its_record_stays(azurite: &Azurite) {
     let folder = TempDir::new().unwrap();
     let store = store(azurite.blob("retention").await).await;
     let mut recorded = Vec::new();
@@ -115,7 +115,7 @@ async fn what_nothing_holds_is_removed_and_its_record_stays(azurite: &Azurite) {
     let outside = ExternalUses::default();
     let (_, plan) = store.plan_gc(&keep, &outside, 0, now()).await.unwrap();
     let plan = plan.unwrap().seq;
-    // The signature that bakes need does not let anybody delete: the event is written, and the file stays.
+    // The signature for builds has no delete permission: the event is written, and the file stays.
     let applied = store.apply_gc(plan, &outside, now()).await.unwrap();
     let removed: Vec<_> = applied.removed.iter().map(|gone| gone.manifest).collect();
     assert_eq!(removed, recorded[1..2], "{applied:?}");
@@ -125,7 +125,7 @@ async fn what_nothing_holds_is_removed_and_its_record_stays(azurite: &Azurite) {
     let report = store.verify(Depth::Artifacts).await.unwrap();
     assert_eq!(report.removals_unfinished.len(), 1);
 
-    // With one that does, the same call ends what was begun.
+    // With that permission, the same call completes the deletion.
     let keeper = signed_store(open_with(azurite.port, "retention", "rcwld"), now()).await;
     let ended = keeper.apply_gc(plan, &outside, now()).await.unwrap();
     assert_eq!((ended.removed.len(), ended.files.len()), (0, 1));
@@ -150,7 +150,7 @@ async fn of_sixteen_writers_of_one_version_one_wins(azurite: &Azurite) {
         let scratch = folder.path().join(writer.to_string());
         writers.spawn(async move {
             fs::create_dir(&scratch).unwrap();
-            // Each opens the store for itself; the first ones also race to create it.
+            // Each writer opens the store itself; the first ones also race to create it.
             let store = store(blob).await;
             put(&store, &scratch, "1.0.0", &format!("disk of {writer}")).await
         });
@@ -176,7 +176,7 @@ async fn of_sixteen_writers_of_one_version_one_wins(azurite: &Azurite) {
     assert_eq!(report.entries, 1);
 }
 
-/// 20 MB that no compression and no accident makes.
+/// 20 MB that do not compress and have no accidental duplicates.
 fn disk() -> Vec<u8> {
     let mut state = 7_u64;
     let mut next = || {
@@ -201,7 +201,7 @@ async fn a_big_artifact_goes_up_and_comes_back_and_a_flipped_byte_is_noticed(azu
     let digest = Digest::of(&disk);
     let name = format!("artifacts/sha256/{}.qcow2", digest.hex());
 
-    // Other bytes than were said are not committed.
+    // Bytes with another digest are not committed.
     let lied = store
         .adopt_artifact(&file(folder.path(), b"torn"), digest)
         .await
@@ -239,8 +239,8 @@ async fn a_big_artifact_goes_up_and_comes_back_and_a_flipped_byte_is_noticed(azu
     assert_eq!(report.findings[0].what, name);
     let refused = store.artifact(&manifest, folder.path()).await.unwrap_err();
     assert!(refused.is_integrity(), "{refused}");
-    assert!(!fetched.exists(), "nobody boots it");
-    // Nor is it taken for what somebody else wants to put there.
+    assert!(!fetched.exists(), "no VM boots it");
+    // It does not replace content of another writer either.
     disk[12_345_678] ^= 1;
     let taken = store
         .adopt_artifact(&file(folder.path(), &disk), digest)
@@ -249,7 +249,7 @@ async fn a_big_artifact_goes_up_and_comes_back_and_a_flipped_byte_is_noticed(azu
     assert!(taken.is_integrity(), "{taken}");
 
     let gone = vault_bake::manifest::Manifest {
-        outputs: sample("1.0.1", "nobody's").outputs,
+        outputs: sample("1.0.1", "another disk").outputs,
         ..manifest
     };
     assert_eq!(store.artifact(&gone, folder.path()).await.unwrap(), None);

@@ -1,4 +1,4 @@
-//! A node without ssh, seen from outside.
+//! A node without ssh, seen from the network.
 
 use std::io::Read as _;
 use std::net::TcpStream;
@@ -12,8 +12,8 @@ use vault_bake::event::Events;
 use vault_bake::wait::{Interrupt, Poll, Wait};
 
 use crate::nodes::disk;
-use crate::project::{TestProject, said};
-use crate::qemu::{BOOT_DEADLINE, World};
+use crate::project::{TestProject, output_text};
+use crate::qemu::{BOOT_DEADLINE, VmHarness};
 
 mod exhaustive {
     use super::*;
@@ -29,21 +29,21 @@ mod exhaustive {
         let inputs = format!("{harden}inputs = {{ ssh = false }}\n");
         project.define("closed", &open.replace(harden, &inputs));
         project.lock("closed").await;
-        // The trial of the image comes in: by a key that it puts into memory.
+        // The boot test logs in with a key that it puts into memory.
         let built = project.run(&["build", "closed", "--json"], &[]).await;
-        assert_eq!(built.status.code(), Some(0), "{}", said(&built));
-        let checked = said(&built);
+        assert_eq!(built.status.code(), Some(0), "{}", output_text(&built));
+        let checked = output_text(&built);
         assert!(
             !checked.contains("no ssh server starts on a node # SKIP"),
             "{checked}"
         );
         assert!(checked.contains("\"check\":\"harden.no-ssh\""), "{checked}");
-        judge(&project.artifact()).await;
+        check_port(&project.artifact()).await;
     }
 }
 
-/// Starts the image as a node is started, without anything in its memory, and knocks.
-async fn judge(artifact: &Path) {
+/// Starts the image as a node, with nothing in its memory, and connects to its ssh port.
+async fn check_port(artifact: &Path) {
     let folder = tempfile::tempdir().expect("a folder");
     let qemu = folder.path().join("qemu");
     std::fs::write(&qemu, WITHOUT_KEYS).expect("a script");
@@ -52,10 +52,10 @@ async fn judge(artifact: &Path) {
         qemu_system: qemu,
         ..Tools::default()
     };
-    let Some(mut world) = World::begin_with("closed", tools) else {
+    let Some(mut harness) = VmHarness::begin_with("closed", tools) else {
         return;
     };
-    let machine = world.boot_with(&disk(artifact), "node", None).await;
+    let machine = harness.boot_with(&disk(artifact), "node", None).await;
     let up = Wait::new("the node to be up", BOOT_DEADLINE);
     let (events, interrupt) = (Events::silent(), Interrupt::default());
     let up = up.until(&events, &interrupt, || async {
@@ -66,12 +66,12 @@ async fn judge(artifact: &Path) {
         }
     });
     up.await.unwrap_or_else(|error| panic!("{error}"));
-    // What forwards the port answers by itself; a server would say who it is at once.
+    // QEMU's port forwarding accepts the connection. An ssh server would send its banner at once.
     let knock = TcpStream::connect(machine.endpoint().address);
     let mut words = [0; 4];
-    let answered = knock.and_then(|mut door| {
-        door.set_read_timeout(Some(Duration::from_secs(10)))?;
-        door.read(&mut words)
+    let answered = knock.and_then(|mut connection| {
+        connection.set_read_timeout(Some(Duration::from_secs(10)))?;
+        connection.read(&mut words)
     });
     assert!(
         !matches!(answered, Ok(1..)),
@@ -79,10 +79,10 @@ async fn judge(artifact: &Path) {
         String::from_utf8_lossy(&words)
     );
     drop(machine);
-    world.finish().await;
+    harness.finish().await;
 }
 
-/// QEMU, but for what would put keys into the machine's memory.
+/// QEMU without the credential that puts keys into memory.
 const WITHOUT_KEYS: &str = r#"#!/bin/bash
 arguments=()
 while [ $# -gt 0 ]; do

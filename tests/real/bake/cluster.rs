@@ -1,4 +1,4 @@
-//! A Consul server and two Vault nodes, from captured images, on a network of their own.
+//! A Consul server and two Vault nodes from captured images, on their own network.
 
 use std::path::Path;
 
@@ -9,18 +9,18 @@ use vault_bake::version_changes::CONSUL_INITIAL_MANAGEMENT;
 use super::node::Authority;
 use crate::nodes::{Kind, Network, Nodes};
 
-/// The agent beside us, asked as one of the cluster.
+/// The environment for requests to the agent of a node.
 const CONSUL: &str = "
 export CONSUL_HTTP_ADDR=https://127.0.0.1:8501 CONSUL_CACERT=/run/consul-tls/ca.pem CONSUL_CLIENT_CERT=/run/consul-tls/tls.crt
 export CONSUL_CLIENT_KEY=/run/consul-tls/tls.key CONSUL_HTTP_TOKEN=TOKEN
 ";
 
-/// Whether the node took its identity, and why not.
+/// Prints whether the node took its identity, and why not.
 const IDENTITY: &str = "
 systemctl is-active vault-bake-identity.service || journalctl --boot --unit vault-bake-identity.service --output cat | tail -n 3
 ";
 
-/// Who is in the cluster, and what an agent says of gossip and of those without a token.
+/// Prints the members of the cluster, the gossip encryption, and the response to a request without a token.
 const MEMBERS: &str = r"
 left=120
 until [ $(consul members 2>/dev/null | grep -c alive) -eq 3 ] || [ $left -eq 0 ]; do left=$((left - 1)); sleep 1; done
@@ -29,7 +29,7 @@ consul info | awk '/^serf_lan:/ {lan = 1} lan && /encrypted/ {print $1, $2, $3; 
 CONSUL_HTTP_TOKEN= consul kv get vault/core/lock 2>&1 | grep -o 'Permission denied\|403'
 ";
 
-/// Vault on this node.
+/// Prints the state of Vault on this node.
 const VAULT: &str = r#"
 api() { curl --silent --max-time 20 --cacert /run/vault-tls/ca.pem "$@"; }
 health() { api --output /dev/null --write-out '%{http_code}' https://127.0.0.1:8200/v1/sys/health; }
@@ -40,14 +40,14 @@ becomes() {
 }
 "#;
 
-/// Who holds Vault's lock, by the node of its session.
+/// Prints the node that has Vault's lock, by its session.
 const HOLDER: &str = r#"
 ask() { curl --silent --cacert $CONSUL_CACERT --cert $CONSUL_CLIENT_CERT --key $CONSUL_CLIENT_KEY --header "X-Consul-Token: $CONSUL_HTTP_TOKEN" "$CONSUL_HTTP_ADDR/v1/$1"; }
 session=$(ask kv/vault/core/lock | grep -o '"Session":"[^"]*"' | cut -d '"' -f 4)
 ask session/info/$session | grep -o '"Node":"[^"]*"'
 "#;
 
-/// What others see of two nodes: every port that answers, and what it says to who does not speak TLS as it should.
+/// Prints every open port of two nodes, and its response to clients without proper TLS.
 const OUTSIDE: &str = r#"
 python3 - 10.77.0.1 10.77.0.2 <<'END'
 import concurrent.futures, multiprocessing, resource, select, socket, sys, time
@@ -88,19 +88,19 @@ for version in tls1_1 tls1_2 tls1_3; do
 done
 "#;
 
-/// What all nodes share.
+/// The shared state of all nodes.
 struct Cluster {
     authority: Authority,
     token: String,
     gossip_key: String,
-    /// Of Consul.
+    /// The version of Consul.
     version: Version,
-    /// Whether Vault may lock its memory.
+    /// Whether Vault can lock its memory.
     locks_memory: bool,
 }
 
 impl Cluster {
-    /// The archive with the identity of node `number`: the first one is the server, the others have a Vault.
+    /// Returns the identity archive of node `number`: the first one is the server, the others have a Vault.
     fn identity(&self, number: u8) -> Vec<u8> {
         let (address, is_server) = (format!("10.77.0.{number}"), number == 1);
         let node = format!("node-{number}");
@@ -165,7 +165,7 @@ impl Cluster {
 }
 
 /// Starts one node of the first image and two of the second.
-pub async fn judge(consul: &Path, vault: &Path, version: Version, kind: Kind) {
+pub async fn check(consul: &Path, vault: &Path, version: Version, kind: Kind) {
     let Some(mut nodes) = Nodes::begin("cluster", Network::Shared, kind).await else {
         return;
     };
@@ -199,13 +199,13 @@ pub async fn judge(consul: &Path, vault: &Path, version: Version, kind: Kind) {
         )
     };
     assert_eq!(first.says(&unseal(200)).await, "200", "it is active");
-    assert_eq!(second.says(&unseal(429)).await, "429", "it stands by");
+    assert_eq!(second.says(&unseal(429)).await, "429", "it is a standby");
     let holder = cluster.consul(HOLDER);
     assert_eq!(second.says(&holder).await, r#""Node":"node-2""#);
 
     let mut outside = second.says(OUTSIDE).await;
     if nodes.are_reached_by_ssh() {
-        // The server's image has no ssh, and a key in the memory of a VM starts it there.
+        // The image of the server has no ssh; a key in the memory of a VM starts it.
         outside = outside.replacen("10.77.0.1 answers on 22\n", "", 1);
     }
     insta::assert_snapshot!("outside", outside);

@@ -1,26 +1,25 @@
-//! Bakes that a failing step, SIGINT or SIGKILL ends: which processes and files of the build VM remain, and what the store has.
-//!
-//! One stage is tested here and all three in `exhaustive`; `suite/faults.rs` tests ten stages without a VM.
+//! Builds that a failing step, SIGINT or SIGKILL ends: leftovers of the build VM, and the store.
+//! Tests one stage here and all three in `exhaustive`; `suite/faults.rs` tests ten stages without a VM.
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "these tests use the binary as a person does, from outside"
+    reason = "these tests start the binary, as users do"
 )]
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use tokio::process::{Child, Command};
 
-use crate::project::{TestProject, said};
+use crate::project::{TestProject, output_text};
 
-/// A stage in which a bake ends.
+/// A stage in which a build ends.
 struct Stage {
     name: &'static str,
-    /// A part of the event that tells that the stage began.
+    /// A part of the event at the start of the stage.
     event: &'static str,
 }
 
-/// A step runs in the build VM.
+/// A step that runs in the build VM.
 const PROVISION: Stage = Stage {
     name: "provision",
     event: r#""event":"step-started""#,
@@ -39,16 +38,16 @@ async fn small_project() -> Option<TestProject> {
     Some(project)
 }
 
-/// A definition whose step prints characters that a terminal obeys, and fails.
+/// A definition whose step prints control characters and fails.
 fn failing(project: &TestProject) -> String {
     project.small("[[step]]\nname = \"failing\"\ninline = \"printf 'on purpose\\\\033]0;t\\\\007\\\\033[2J\\\\302\\\\233' >&2; exit 4\"\n")
 }
 
-/// Asserts that output and logs have what the failed step printed, without a character that a terminal obeys.
+/// Asserts that output and logs have the output of the failed step, without control characters.
 fn assert_nothing_is_obeyed(project: &TestProject, built: &std::process::Output) {
     let logs = fs::read_dir(project.root().join("cache/logs")).expect("logs");
     let logs = logs.map(|log| fs::read_to_string(log.expect("a log").path()).expect("a log"));
-    let texts: Vec<String> = logs.chain([said(built)]).collect();
+    let texts: Vec<String> = logs.chain([output_text(built)]).collect();
     let obeyed = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
     assert!(!texts.iter().any(|text| text.contains(obeyed)), "{texts:?}");
     let seen = texts.iter().filter(|text| text.contains("on purpose"));
@@ -66,7 +65,7 @@ async fn a_build_vm_is_kept_after_a_failed_step_until_a_sweep() {
     let built = project
         .run(&["build", "small", "--on-error", "keep"], &[])
         .await;
-    let text = said(&built);
+    let text = output_text(&built);
     assert_eq!(built.status.code(), Some(3), "{text}");
     assert!(
         text.contains("step failing/script failed on root@"),
@@ -79,7 +78,7 @@ async fn a_build_vm_is_kept_after_a_failed_step_until_a_sweep() {
         .expect("the command to log in");
     let command = format!("{login} -o BatchMode=yes cat /etc/os-release");
     let inside = Command::new("sh").args(["-c", &command]).output().await;
-    let inside = said(&inside.expect("ssh"));
+    let inside = output_text(&inside.expect("ssh"));
     assert!(inside.contains("Debian"), "{login}: {inside}");
     assert_eq!(project.run(&["sweep"], &[]).await.status.code(), Some(0));
     project.assert_nothing_left().await;
@@ -114,17 +113,22 @@ async fn kill_in(stages: &[Stage]) {
     let Some(project) = small_project().await else {
         return;
     };
-    // The sweeps must not remove a file of another bake.
+    // The sweeps must not remove a file of another build.
     let decoy = project.root().join("images/decoy");
     fs::write(&decoy, "not ours to remove").expect("a file");
     for Stage { name, event } in stages {
         let mut child = project.run_until(&BUILD, None, event).await;
         send(&child, Signal::KILL);
         child.wait().await.expect("its end");
-        let would = said(&project.run(&["sweep", "--dry-run"], &[]).await);
+        let would = output_text(&project.run(&["sweep", "--dry-run"], &[]).await);
         assert!(would.contains("would sweep"), "{name}: {would}");
         let swept = project.run(&["sweep"], &[]).await;
-        assert_eq!(swept.status.code(), Some(0), "{name}: {}", said(&swept));
+        assert_eq!(
+            swept.status.code(),
+            Some(0),
+            "{name}: {}",
+            output_text(&swept)
+        );
         project.assert_nothing_left().await;
         assert!(decoy.exists());
     }
@@ -141,7 +145,7 @@ fn send(child: &Child, signal: Signal) {
 
 async fn assert_store_is_empty(project: &TestProject) {
     let verified = project.run(&["verify"], &[]).await;
-    let text = said(&verified);
+    let text = output_text(&verified);
     assert_eq!(verified.status.code(), Some(0), "{text}");
     assert!(text.contains("0 manifests"), "{text}");
 }
@@ -204,8 +208,17 @@ mod exhaustive {
             project.define("small", &definition);
             let build = [&BUILD[..], more].concat();
             let built = project.run(&build, &[("PATH", path)]).await;
-            assert_eq!(built.status.code(), Some(exit), "{stage}: {}", said(&built));
-            assert!(said(&built).contains(words), "{stage}: {}", said(&built));
+            assert_eq!(
+                built.status.code(),
+                Some(exit),
+                "{stage}: {}",
+                output_text(&built)
+            );
+            assert!(
+                output_text(&built).contains(words),
+                "{stage}: {}",
+                output_text(&built)
+            );
             if stage == "provision" {
                 assert_nothing_is_obeyed(&project, &built);
             }
@@ -214,7 +227,7 @@ mod exhaustive {
         assert_store_is_empty(&project).await;
     }
 
-    /// A folder with a `qemu-img` that cannot convert.
+    /// Makes a folder with a `qemu-img` that cannot convert.
     fn broken_qemu_img(project: &TestProject) -> PathBuf {
         let tools = project.root().join("cache/tools");
         fs::create_dir_all(&tools).expect("a folder");

@@ -1,4 +1,4 @@
-//! A captured image as three nodes: what a node is by itself, which identities it refuses, and what it does with one that it takes.
+//! Three nodes of a captured image: their own state, refused identities, and one accepted identity.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,7 +10,7 @@ use vault_bake::secret::Secret;
 use super::node::Authority;
 use crate::nodes::{Down, Kind, Network, Node, Nodes};
 
-/// What a node says of itself, once Consul has made its id.
+/// Prints the state of a node, once Consul has made its id.
 const WHO: &str = r"
 left=60
 until [ -s /var/lib/consul/node-id ] || [ $left -eq 0 ]; do left=$((left - 1)); sleep 1; done
@@ -24,15 +24,15 @@ systemctl restart vault-bake-identity.service || :
 systemctl start consul.service vault.service || :
 ";
 
-/// What became of the three units.
+/// Prints the state of the three units.
 const STATES: &str = r"
 for unit in vault-bake-identity consul vault; do printf '%s: ' $unit; systemctl is-active $unit || :; done
 ";
 
-/// Why there is no identity, in the node's own words.
+/// Prints why there is no identity.
 const WHY: &str = "journalctl --boot --unit vault-bake-identity.service --output cat | grep 'identity refused' | tail -n 1";
 
-/// Which certificates are served, and by which processes.
+/// Prints which certificates are served, and by which processes.
 const SERVING: &str = r#"
 served() { openssl s_client -connect 127.0.0.1:$1 </dev/null 2>/dev/null | openssl x509 -noout -fingerprint -sha256 2>/dev/null; }
 for port in 8501 8200; do
@@ -42,7 +42,7 @@ done
 systemctl show --property=MainPID --value consul.service vault.service | grep .
 "#;
 
-/// Who listens where. The port of a DHCP client is open for a while only, and its own address is the machine's.
+/// Prints the open ports by process. The port of a DHCP client is open only for a while.
 const LISTENING: &str = r"
 for port in 8300 8501 8200; do
     left=60
@@ -51,14 +51,14 @@ done
 ss -Hlntu | awk '{print $1, $5}' | sed 's/%[a-z0-9]*//' | grep -v ':68$' | sort -u
 ";
 
-/// Gives a node another identity while its services run, and returns whether it was taken.
+/// Gives a node another identity while its services run. Returns whether the node took it.
 async fn renew(node: &Node, tar: Vec<u8>) -> bool {
     node.put(tar).await;
     let reload = "systemctl reload vault-bake-identity.service && echo taken || echo refused\n";
     node.says(reload).await == "taken"
 }
 
-/// Gives a node another identity, starts all with it, and returns what became of the units, and why.
+/// Gives a node another identity and starts all units. Returns their states, and the reason.
 async fn give(node: &Node, tar: Vec<u8>) -> (String, String) {
     node.put(tar).await;
     let states = node.says(&format!("{SERVICES}{STATES}")).await;
@@ -72,7 +72,7 @@ fn new(now: Timestamp) -> Identity {
     Identity::throw_away("vault-bake-test", "dc1", "1.8.7", now).expect("an identity")
 }
 
-/// Identities that do not hold, by what is wrong with them.
+/// Invalid identities, by their defect.
 fn spoiled(now: Timestamp) -> BTreeMap<&'static str, Vec<u8>> {
     let other = new(now);
     let with = |change: &dyn Fn(&mut Identity)| {
@@ -133,8 +133,8 @@ fn certify(identity: &mut Identity, authority: &Authority) {
     identity.vault = leaf("vault.service.consul");
 }
 
-/// A node with an identity that it takes, and certificates that it takes later without a restart.
-async fn judge_renewal(node: &Node, now: Timestamp) {
+/// Checks a node with a valid identity, which then takes new certificates without a restart.
+async fn check_renewal(node: &Node, now: Timestamp) {
     let authority = Authority::new();
     let mut identity = new(now);
     certify(&mut identity, &authority);
@@ -152,7 +152,7 @@ async fn judge_renewal(node: &Node, now: Timestamp) {
 
     certify(&mut identity, &authority);
     assert!(renew(node, identity.to_tar()).await);
-    // A reload returns before they have read the new files.
+    // A reload returns before the services have read the new files.
     let mut after = String::new();
     for _ in 0..30 {
         after = node.says(&format!("sleep 1\n{SERVING}")).await;
@@ -170,7 +170,7 @@ async fn judge_renewal(node: &Node, now: Timestamp) {
     clippy::disallowed_methods,
     reason = "a node's clock is today's, and so are its certificates"
 )]
-pub async fn judge(artifact: &Path, kind: Kind) {
+pub async fn check(artifact: &Path, kind: Kind) {
     let Some(mut nodes) = Nodes::begin("identities", Network::Separate, kind).await else {
         return;
     };
@@ -190,7 +190,7 @@ pub async fn judge(artifact: &Path, kind: Kind) {
         assert_eq!(states, ALL_DOWN, "{name}: {why}");
         words.push(format!("{name}: {why}"));
     }
-    judge_renewal(&first, now).await;
+    check_renewal(&first, now).await;
     let one = first.says(WHO).await;
 
     second.booted().await;
@@ -209,7 +209,7 @@ pub async fn judge(artifact: &Path, kind: Kind) {
         assert_eq!(second.says(WHO).await, other, "it is the same node");
     }
 
-    // It has waited for one meanwhile.
+    // The unit waited for an identity meanwhile.
     without.booted().await;
     assert_eq!(without.says(STATES).await, ALL_DOWN);
     words.insert(0, format!("none: {}", without.says(WHY).await));

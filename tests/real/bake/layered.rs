@@ -1,8 +1,8 @@
-//! Which steps a bake did, and which files its disk has: to compare bakes that continue from layers with others.
+//! Compares builds with and without the layer cache: the steps that ran, and the files of the disk.
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "a disk is looked at with the tools of its file system"
+    reason = "the tools of the file system read the disk"
 )]
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use std::process::Command;
 
 use vault_bake::digest::Digest;
 
-/// Returns the steps that a bake did, the seal among them.
+/// Returns the steps that a build ran, the seal included.
 pub fn did(events: &str) -> String {
     let step = |line: &str| {
         let event: serde_json::Value = serde_json::from_str(line).ok()?;
@@ -27,7 +27,7 @@ pub fn did(events: &str) -> String {
         .join(" ")
 }
 
-/// Paths that differ between any two bakes: the run in the seal's record, caches by time, and logs.
+/// Paths that differ between any two builds: ids of runs, caches, and logs.
 const DIFFERS: [&str; 8] = [
     "/etc/vault-bake/release.json",
     "/etc/.updated",
@@ -50,7 +50,7 @@ pub fn assert_same(before: &BTreeMap<String, String>, after: &BTreeMap<String, S
     assert_eq!(digest(before), digest(after));
 }
 
-/// One digest over a whole tree.
+/// Returns one digest of a whole tree.
 fn digest(tree: &BTreeMap<String, String>) -> Digest {
     Digest::of_value(tree)
 }
@@ -122,7 +122,7 @@ mod exhaustive {
     use vault_bake::builder::qemu::kvm_works;
 
     use super::*;
-    use crate::project::{TestProject, said};
+    use crate::project::{TestProject, output_text};
 
     #[tokio::test]
     async fn a_bake_continues_after_a_failed_step_and_not_from_a_spoilt_layer() {
@@ -140,25 +140,25 @@ mod exhaustive {
         project.define("late", &steps("echo halfway >/opt/half; exit 3"));
         project.lock("late").await;
         let failed = project.run(&build, &[]).await;
-        assert_eq!(failed.status.code(), Some(3), "{}", said(&failed));
-        assert_eq!(did(&said(&failed)), "early late");
+        assert_eq!(failed.status.code(), Some(3), "{}", output_text(&failed));
+        assert_eq!(did(&output_text(&failed)), "early late");
         project.assert_nothing_left().await;
 
-        // Files of earlier steps are there, whole; those of the failed step are not.
+        // Files of earlier steps exist, those of the failed step do not.
         project.define(
             "late",
             &steps("sha256sum -c /opt/early.sum && test ! -e /opt/half"),
         );
         project.lock("late").await;
         let mended = project.run(&build, &[]).await;
-        assert_eq!(mended.status.code(), Some(0), "{}", said(&mended));
-        assert_eq!(did(&said(&mended)), "late seal");
-        let shown = said(&project.run(&["show", "late"], &[]).await);
-        assert!(shown.contains("cache entries"), "{shown}");
-        let doctor = said(&project.run(&["doctor"], &[]).await);
+        assert_eq!(mended.status.code(), Some(0), "{}", output_text(&mended));
+        assert_eq!(did(&output_text(&mended)), "late seal");
+        let printed = output_text(&project.run(&["show", "late"], &[]).await);
+        assert!(printed.contains("cache entries"), "{printed}");
+        let doctor = output_text(&project.run(&["doctor"], &[]).await);
         assert!(doctor.contains("layer cache: 2 entries"), "{doctor}");
 
-        // A layer whose bytes changed is not used, nor are those on top of it.
+        // A cache entry whose bytes changed is not used, nor are those on top of it.
         let layers = project.root().join("cache/layers");
         let early = fs::read_dir(&layers).expect("layers");
         let early = early.map(|entry| entry.expect("an entry").path());
@@ -171,8 +171,13 @@ mod exhaustive {
         bytes[middle] ^= 1;
         fs::write(&first, bytes).expect("a spoilt layer");
         let cold = project.run(&build, &[]).await;
-        assert_eq!(did(&said(&cold)), "early late seal", "{}", said(&cold));
-        assert_eq!(cold.status.code(), Some(0), "{}", said(&cold));
+        assert_eq!(
+            did(&output_text(&cold)),
+            "early late seal",
+            "{}",
+            output_text(&cold)
+        );
+        assert_eq!(cold.status.code(), Some(0), "{}", output_text(&cold));
         project.assert_nothing_left().await;
     }
 
@@ -186,11 +191,11 @@ mod exhaustive {
         let bake = async |options: &[&str], steps: &str| {
             let build = [&["build", "quick", "--json"], options].concat();
             let baked = project.run(&build, &[]).await;
-            let said = said(&baked);
-            assert_eq!(baked.status.code(), Some(0), "{said}");
-            assert_eq!(did(&said), steps);
-            assert!(!said.contains("sees no disk"), "{said}");
-            (tree(&project.artifact_of("quick").await), said)
+            let message = output_text(&baked);
+            assert_eq!(baked.status.code(), Some(0), "{message}");
+            assert_eq!(did(&message), steps);
+            assert!(!message.contains("sees no disk"), "{message}");
+            (tree(&project.artifact_of("quick").await), message)
         };
         let all = "base consul vault harden seal";
         let (before, _) = bake(&["--fresh-boot", "--skip-test"], all).await;
@@ -198,17 +203,17 @@ mod exhaustive {
         // The boot test passes too.
         let (after, booted) = bake(&[], "seal").await;
         assert_same(&before, &after);
-        // The third bake resumes from the VM snapshot that the second one saved.
+        // The third build resumes from the VM snapshot of the second one.
         let (again, resumed) = bake(&["--skip-test"], "seal").await;
         assert_same(&before, &again);
-        let goes_on = |said: &str| said.contains("resuming from the VM snapshot of run ");
+        let goes_on = |message: &str| message.contains("resuming from the VM snapshot of run ");
         assert!(!goes_on(&booted), "{booted}");
         if !kvm_works() {
             assert!(goes_on(&resumed), "{resumed}");
-            let shown = said(&project.run(&["show", "quick"], &[]).await);
+            let printed = output_text(&project.run(&["show", "quick"], &[]).await);
             assert!(
-                shown.contains("resumed from the VM snapshot of build"),
-                "{shown}"
+                printed.contains("resumed from the VM snapshot of build"),
+                "{printed}"
             );
         }
     }

@@ -1,10 +1,10 @@
-//! Steps that restart or stop their build VM by themselves.
+//! Steps that reboot or stop their build VM by themselves.
 
 use std::fs;
 
-use crate::project::{TestProject, said};
+use crate::project::{TestProject, output_text};
 
-/// A step's command, and the words for it, one of which the error has.
+/// The command of a step, and the possible texts of its error.
 type Case = (&'static str, &'static [&'static str]);
 
 const REBOOT: Case = ("reboot", &[""]);
@@ -30,7 +30,7 @@ async fn leave_by(cases: &[Case]) {
         project.define("leaving", &project.small(&steps.concat()));
         project.lock("leaving").await;
         let built = project.run(&build, &[]).await;
-        let words = said(&built);
+        let words = output_text(&built);
         assert_eq!(built.status.code(), Some(3), "{line}: {words}");
         let error = "error: step leaves/script cannot be completed: the machine root@";
         assert!(
@@ -53,14 +53,14 @@ async fn leave_by(cases: &[Case]) {
 mod exhaustive {
     use super::*;
 
-    /// A build VM that is isolated may answer the question that follows, or stop its server before it is asked.
+    /// An isolated build VM may answer the next request, or stop its server before.
     const ISOLATED: Case = (
         "systemctl isolate rescue.target",
         &["it left multi-user.target", "the connection was lost"],
     );
     const SCHEDULED: Case = ("shutdown -r +5", &["a shutdown is scheduled"]);
 
-    /// The second `reboot` shows that a bake does not continue from layers of the first.
+    /// The second `reboot` shows that a build does not use cache entries of the first.
     #[tokio::test]
     async fn a_step_that_stops_its_build_vm_in_any_way_fails_and_leaves_no_layer() {
         leave_by(&[REBOOT, REBOOT, ISOLATED, SCHEDULED]).await;

@@ -5,14 +5,14 @@ use rcgen::{
     KeyPair,
 };
 
-/// An authority that can issue certificates more than once.
+/// An authority that can issue certificates repeatedly.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
     pub fn new() -> Self {
         let mut params = CertificateParams::new([]).expect("parameters");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        // A name of its own: by the same name a leaf would pass for self-signed.
+        // A different name: a leaf with the same name would pass for self-signed.
         params.distinguished_name.push(DnType::CommonName, "CA");
         let key = KeyPair::generate().expect("a key");
         Self(CertifiedIssuer::self_signed(params, key).expect("an authority"))
@@ -22,7 +22,7 @@ impl Authority {
         self.0.pem()
     }
 
-    /// Certificate and key for these names and addresses.
+    /// Returns certificate and key for these names and addresses.
     pub fn issue(&self, names: &[&str]) -> (String, String) {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).expect("parameters");

@@ -1,4 +1,4 @@
-//! A Consul server, stand-ins for Vault beside it, and a client for both.
+//! A Consul server, stub Vaults, and a client for both.
 
 use std::fs;
 use std::net::TcpListener;
@@ -17,7 +17,7 @@ use vault_bake::process::{Program, Running};
 use vault_bake::release::{ReleaseMirror, fetch, resolve};
 use vault_bake::wait::{Interrupt, Poll, Wait};
 
-/// A folder with binaries, certificates and a Consul server that runs.
+/// A folder with binaries, certificates and a running Consul server.
 pub struct Lab {
     pub folder: tempfile::TempDir,
     pub authority: CertifiedIssuer<'static, KeyPair>,
@@ -87,13 +87,13 @@ impl Lab {
             .arg("server")
             .arg(format!("-config={}", path.display()))
             .start()
-            .expect("the stand-in starts");
+            .expect("the stub starts");
         let node = Node {
             running,
             base: format!("https://127.0.0.1:{port}"),
         };
-        // Consul needs some seconds to elect itself.
-        node.wait_until(self, "the stand-in to answer", |status| {
+        // Consul needs some seconds to elect a leader.
+        node.wait_until(self, "the stub to answer", |status| {
             matches!(status, 501 | 503)
         })
         .await;
@@ -188,7 +188,7 @@ impl Node {
     }
 }
 
-/// The fixture mirror of this build folder; nothing, and a line that says why, where it cannot be made.
+/// Returns the fixture mirror of this build folder. Prints the reason and returns `None` if that fails.
 pub async fn mirror() -> Option<PathBuf> {
     for program in ["python3", "gpg", "apt-get", "dpkg-deb", "openssl"] {
         if !installed(program).await {
@@ -231,7 +231,7 @@ pub fn stand_in() -> PathBuf {
     fixture("vault")
 }
 
-/// Takes a release from the mirror the way a bake does, and puts its binary into `folder`.
+/// Takes a release from the mirror as a build does, and puts its binary into `folder`.
 pub async fn unpack(mirror: &Path, product: &str, version: &str, folder: &Path) {
     let fingerprint = fs::read_to_string(mirror.join("fingerprint")).expect("the fingerprint");
     let source = ReleaseMirror {
@@ -299,7 +299,7 @@ pub fn vault_config(folder: &Path, name: &str, port: u16, consul_port: u16) -> V
     })
 }
 
-/// A port that nobody listens on just now.
+/// Returns a free port.
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address").port()

@@ -1,10 +1,10 @@
-//! Differences in markdown, as GitHub renders them.
+//! Markdown of differences, rendered as GitHub does.
 
-use super::{judged, python};
+use super::{python, run_validator};
 use testing::sample::{EVIL, difference};
 
-/// Renders every document of standard input (they stand between NULs) and prints a line each: its tags, in order.
-const JUDGE: &str = "
+/// Renders every document of standard input, separated by NULs. Prints its tags in order, one line each.
+const VALIDATOR: &str = "
 import sys
 from html.parser import HTMLParser
 import cmarkgfm
@@ -24,17 +24,17 @@ async fn nothing_in_a_name_or_value_becomes_markup() {
     let Some(python) = python() else { return };
     let texts = ["bash"].iter().chain(EVIL);
     let documents: Vec<String> = texts.map(|text| difference(text).markdown()).collect();
-    let said = judged(&python, JUDGE, documents.join("\0")).await;
-    let said: Vec<&str> = said.lines().collect();
-    assert_eq!(said.len(), EVIL.len() + 1);
+    let output = run_validator(&python, VALIDATOR, documents.join("\0")).await;
+    let output: Vec<&str> = output.lines().collect();
+    assert_eq!(output.len(), EVIL.len() + 1);
     // Eight tables of one row with four cells.
-    assert_eq!(said[0].matches(" td ").count(), 8 * 4, "{}", said[0]);
-    for (evil, tags) in EVIL.iter().zip(&said[1..]) {
-        assert_eq!(*tags, said[0], "{evil:?}");
+    assert_eq!(output[0].matches(" td ").count(), 8 * 4, "{}", output[0]);
+    for (evil, tags) in EVIL.iter().zip(&output[1..]) {
+        assert_eq!(*tags, output[0], "{evil:?}");
     }
 }
 
-/// The judge is awake: text that is not in code does become markup.
+/// The validator works: text outside of code becomes markup.
 #[tokio::test]
 async fn the_renderer_would_show_what_breaks_out() {
     let Some(python) = python() else { return };
@@ -47,8 +47,11 @@ async fn the_renderer_would_show_what_breaks_out() {
         "<!-- x -->",
     ]
     .map(table);
-    let plain = judged(&python, JUDGE, table("`x`")).await;
-    for said in judged(&python, JUDGE, breaking.join("\0")).await.lines() {
-        assert_ne!(said, plain.trim_end());
+    let plain = run_validator(&python, VALIDATOR, table("`x`")).await;
+    for output in run_validator(&python, VALIDATOR, breaking.join("\0"))
+        .await
+        .lines()
+    {
+        assert_ne!(output, plain.trim_end());
     }
 }

@@ -1,14 +1,14 @@
-//! Bills of materials are valid by the official schema.
+//! Validates bills of materials with the official schema.
 
 use vault_bake::manifest::{Manifest, Package, sbom};
 use vault_bake::process::Program;
 use vault_bake::wait::Interrupt;
 
-use super::{judged, python, sample};
+use super::{python, run_validator, sample};
 use testing::judged::{changed, pinned};
 
-/// Prints a line for each document of standard input (they stand between NULs): `valid`, or what is wrong with it.
-const JUDGE: &str = "
+/// Validates the documents of standard input, separated by NULs. Prints `valid` or the error, one line each.
+const VALIDATOR: &str = "
 import sys
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
@@ -18,7 +18,7 @@ for document in sys.stdin.read().split(chr(0)):
     print('valid' if error is None else repr(str(error)))
 ";
 
-/// The packages of this machine, where it has dpkg; otherwise the sample's.
+/// Returns the packages of this machine, or the sample's if it has no dpkg.
 async fn packages() -> Vec<Package> {
     let query = Program::new("dpkg-query").arg("-W").arg("-f");
     let query = query.arg("${Package}\\t${Architecture}\\t${Version}\\t${source:Package}\\n");
@@ -68,19 +68,19 @@ fn documents(packages: Vec<Package>) -> Vec<Vec<u8>> {
 /// Asserts that all are valid. Returns false if the validator is not installed.
 async fn are_valid(documents: &[Vec<u8>]) -> bool {
     let Some(python) = python() else { return false };
-    let said = judged(&python, JUDGE, documents.join(&0)).await;
+    let output = run_validator(&python, VALIDATOR, documents.join(&0)).await;
     assert_eq!(
-        said.lines().collect::<Vec<_>>(),
+        output.lines().collect::<Vec<_>>(),
         vec!["valid"; documents.len()]
     );
     true
 }
 
 #[tokio::test]
-async fn documents_were_judged_by_the_official_schema_since_they_changed() {
+async fn documents_were_validated_by_the_official_schema_since_they_changed() {
     let documents = documents(sample::packages());
     let all = [
-        JUDGE.as_bytes(),
+        VALIDATOR.as_bytes(),
         pinned("cyclonedx").as_bytes(),
         &documents.join(&0),
     ]
@@ -98,7 +98,7 @@ mod exhaustive {
         are_valid(&documents(packages().await)).await;
     }
 
-    /// The judge is awake: it refuses what is not valid.
+    /// The validator works: it refuses invalid documents.
     #[tokio::test]
     async fn a_broken_document_is_refused_by_the_official_schema() {
         let Some(python) = python() else { return };
@@ -118,10 +118,10 @@ mod exhaustive {
             assert_ne!(broken, document, "{from}");
             broken
         });
-        let said = judged(&python, JUDGE, broken.join("\0")).await;
-        assert_eq!(said.lines().count(), broken.len());
-        for line in said.lines() {
-            assert_ne!(line, "valid", "{said}");
+        let output = run_validator(&python, VALIDATOR, broken.join("\0")).await;
+        assert_eq!(output.lines().count(), broken.len());
+        for line in output.lines() {
+            assert_ne!(line, "valid", "{output}");
         }
     }
 }

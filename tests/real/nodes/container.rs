@@ -1,6 +1,5 @@
-//! Containers as nodes: `systemd-nspawn` boots overlays of a captured disk's root.
-//!
-//! All of it lives in namespaces of its own, below one process that ends with this one. The kernel then removes
+//! Containers as nodes: `systemd-nspawn` boots overlays of the root of a captured disk.
+//! They run in their own namespaces, below one process that ends with this one. The kernel then removes
 //! processes, mounts, loop devices and network.
 
 use std::fs;
@@ -16,16 +15,16 @@ use vault_bake::wait::{Interrupt, Poll, Wait};
 use super::groups::ControlGroups;
 use crate::qemu::found;
 
-/// Of a boot. A node without an identity waits half a minute for one.
+/// Limit of a boot. A node without an identity waits half a minute for one.
 const BOOT_DEADLINE: Duration = Duration::from_secs(180);
 
-/// Of an orderly power-off, or a crash.
+/// Limit of a power-off or a crash.
 const END_DEADLINE: Duration = Duration::from_secs(120);
 
-/// Of a script in a node.
+/// Limit of a script in a node.
 const SCRIPT_DEADLINE: Duration = Duration::from_secs(300);
 
-/// What is needed, with its Debian package.
+/// The required programs, with their Debian packages.
 const PROGRAMS: [(&str, &str); 7] = [
     ("systemd-nspawn", "systemd-container"),
     ("nsenter", "util-linux"),
@@ -36,7 +35,7 @@ const PROGRAMS: [(&str, &str); 7] = [
     ("qemu-img", "qemu-utils"),
 ];
 
-/// Makes the namespaces ready, then waits for the end of its standard input.
+/// Prepares the namespaces, then waits for the end of its standard input.
 const HOLD: &str = r#"
 set -e
 mount -t tmpfs -o mode=755 tmpfs /run
@@ -48,7 +47,7 @@ mkdir /run/ready
 read -r _ || :
 "#;
 
-/// Tries all that nodes need: a file system by a loop device, an overlay, a container in a control group.
+/// Tests all that nodes need: a loop device, an overlay, a container in a control group.
 const TRY: &str = r#"
 set -e
 mkdir -p /run/trial/image /run/trial/upper /run/trial/work /run/trial/root
@@ -71,7 +70,7 @@ mkdir -p "$2"
 mount -o loop,ro,noload,offset=$((start * 512)) "$1" "$2"
 "#;
 
-/// Makes the disk of node `$1` from the image at `$2`, with the identity that comes on standard input.
+/// Makes the disk of node `$1` from the image at `$2`, with the identity from standard input.
 const PREPARE: &str = r#"
 set -e
 node=/run/nodes/$1
@@ -93,10 +92,10 @@ exec systemd-nspawn --quiet --boot --register=no --keep-unit --machine=node-${no
     --bind-ro=$node/network:/run/systemd/network/05-node.network "$@" >&2
 "#;
 
-/// Prints how much memory a process may lock at the most.
+/// Prints how much memory a process can lock.
 const LIMIT: &str = "ulimit -l unlimited 2>/dev/null || :; ulimit -l";
 
-/// Puts what comes on standard input where a node looks for its identity.
+/// Writes standard input to the place where a node reads its identity.
 const PUT: &str = r"
 seed=/dev/disk/by-id/virtio-vault-bake-seed
 ! mountpoint -q $seed || umount $seed
@@ -107,17 +106,17 @@ ln -sfn /run/other-identity $seed
 
 /// The namespaces of one test's nodes, with a bridge.
 pub struct Containers {
-    /// Its end is the end of all.
+    /// The process whose end ends all nodes.
     holder: Running,
     /// The first process in the namespaces.
     first: u32,
-    /// Whether a process may lock as much memory as it likes.
+    /// Whether a process can lock unlimited memory.
     pub may_lock_memory: bool,
     images: usize,
     groups: ControlGroups,
 }
 
-/// A captured disk's root, mounted in the namespaces.
+/// The root of a captured disk, mounted in the namespaces.
 pub struct Image(String);
 
 /// A node.
@@ -125,7 +124,7 @@ pub struct Container {
     number: u8,
     first: u32,
     groups: Vec<PathBuf>,
-    /// What waits for `systemd-nspawn`. Its standard error is the console.
+    /// The parent of `systemd-nspawn`. Its standard error is the console.
     running: Running,
 }
 
@@ -183,7 +182,7 @@ impl Containers {
         program.run(&Interrupt::default()).await
     }
 
-    /// Mounts the root of a captured disk. Nothing of it stays in a folder: the loop device keeps the file.
+    /// Mounts the root of a captured disk. The loop device keeps the file, so the path can be removed.
     pub async fn mount(&mut self, artifact: &Path) -> Image {
         let folder = tempfile::tempdir().expect("a folder");
         let raw = folder.path().join("disk");
@@ -216,7 +215,7 @@ impl Containers {
         }
     }
 
-    /// Ends all, and asserts that nothing is left.
+    /// Ends all nodes, and asserts that nothing is left.
     pub async fn finish(mut self) {
         self.holder.kill().await;
         let leftovers = self.groups.remove();
@@ -229,7 +228,7 @@ fn start(first: u32, number: u8, groups: &[PathBuf]) -> Running {
     starting.start().expect("a container starts")
 }
 
-/// Returns what runs a script in the namespaces of process `first` and in control groups.
+/// Returns a program that runs a script in the namespaces of process `first` and in control groups.
 fn inside(first: u32, script: &str, arguments: &[&str], groups: &[PathBuf]) -> Program {
     let enter = "for group in $NODE_GROUPS; do echo 0 >$group/cgroup.procs; done\n";
     let names: Vec<_> = groups
@@ -244,7 +243,7 @@ fn inside(first: u32, script: &str, arguments: &[&str], groups: &[PathBuf]) -> P
         .env("NODE_GROUPS", names.join(" "))
 }
 
-/// Waits until the namespaces are ready, and returns the id of the first process in them.
+/// Waits until the namespaces are ready. Returns the id of the first process in them.
 async fn first_inside(holder: &mut Running) -> Result<u32, String> {
     let wait = Wait::new("namespaces", Duration::from_secs(20));
     let (events, interrupt) = (Events::silent(), Interrupt::default());
@@ -265,14 +264,14 @@ async fn first_inside(holder: &mut Running) -> Result<u32, String> {
     waited.map_err(|error| format!("{error}: {}", holder.last_lines().join("; ")))
 }
 
-/// The id of the one child of a process.
+/// Returns the id of the only child of a process.
 fn child_of(process: u32) -> Option<u32> {
     let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children"));
     children.ok()?.split_whitespace().next()?.parse().ok()
 }
 
 impl Container {
-    /// The node's first process: `nsenter` waits for `systemd-nspawn`, and that for it.
+    /// Returns the first process of the node: a grandchild, as `nsenter` starts `systemd-nspawn`.
     fn leader(&self) -> Option<u32> {
         child_of(child_of(self.running.pid()?)?)
     }
@@ -310,9 +309,9 @@ impl Container {
         }
     }
 
-    /// Runs a script as root, and returns what it prints on standard output.
+    /// Runs a script as root. Returns its standard output.
     pub async fn says(&self, script: &str) -> String {
-        // It is read to its end first: what it starts may read standard input.
+        // The shell reads the script to its end first, as its commands may read standard input.
         let output = self.run("(eval \"$(cat)\") || :", script).await;
         String::from_utf8_lossy(&output).trim().to_owned()
     }
@@ -333,23 +332,23 @@ impl Container {
         }
     }
 
-    /// Puts another identity where the node looks for it.
+    /// Replaces the identity that the node reads.
     pub async fn put(&self, identity: Vec<u8>) {
         self.run(PUT, identity).await;
     }
 
-    /// Powers it off in order.
+    /// Powers the node off.
     pub async fn power_off(&mut self) {
         let status = self.end("RTMIN+4").await;
         assert!(status.success(), "{status}:\n{}", self.console());
     }
 
-    /// Kills it, as a crash does.
+    /// Kills the node, as a crash does.
     pub async fn kill(&mut self) {
         self.end("KILL").await;
     }
 
-    /// Sends its first process a signal and waits for its end.
+    /// Sends a signal to the first process and waits for its end.
     async fn end(&mut self, signal: &str) -> ExitStatus {
         let leader = self.leader().expect("it runs");
         let sending = Program::new("kill").args(["-s", signal, &leader.to_string()]);
@@ -364,12 +363,12 @@ impl Container {
         }
     }
 
-    /// The last lines of its console.
+    /// Returns the last lines of the console.
     fn console(&self) -> String {
         visible(&self.running.last_lines().join("\n")).into_owned()
     }
 
-    /// Starts it again with its disk, after it has ended.
+    /// Starts the ended node again with its disk.
     pub async fn start_again(&mut self) {
         self.running = start(self.first, self.number, &self.groups);
         self.booted().await;
@@ -380,7 +379,7 @@ impl Container {
     }
 }
 
-/// Returns what runs a program in a node.
+/// Returns a program that runs another one in a node.
 fn within(leader: u32) -> Program {
     Program::new("nsenter")
         .args(["--target", &leader.to_string(), "--all"])

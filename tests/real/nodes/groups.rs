@@ -4,12 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// A folder for one test, in each hierarchy that systemd uses. Dropping it removes the groups, which must be empty.
+/// A folder for one test in each hierarchy of systemd. The drop removes the groups, which must be empty.
 pub struct ControlGroups(Vec<PathBuf>);
 
 const NAME: &str = "vault-bake-nodes-";
 
-/// Of the end of processes that were killed.
+/// Limit for the end of killed processes.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 impl ControlGroups {
@@ -39,7 +39,7 @@ impl ControlGroups {
         Ok(groups)
     }
 
-    /// Makes a group for one node, and returns its folders.
+    /// Makes a group for one node. Returns its folders.
     pub fn add(&self, node: &str) -> Result<Vec<PathBuf>, String> {
         let folders: Vec<_> = self.0.iter().map(|folder| folder.join(node)).collect();
         Self::make_each(&folders)?;
@@ -54,7 +54,7 @@ impl ControlGroups {
         Ok(())
     }
 
-    /// Removes all, and returns the folders that could not be removed. Killed processes take a moment to leave them.
+    /// Removes all groups. Returns the folders that remain, as killed processes take a moment to leave them.
     #[expect(
         clippy::disallowed_methods,
         reason = "a destructor cannot await, and this takes milliseconds on an idle computer"
@@ -77,7 +77,7 @@ impl Drop for ControlGroups {
     }
 }
 
-/// Removes groups of processes that were killed.
+/// Removes groups of killed processes.
 fn remove_old(parent: &Path) {
     let entries = fs::read_dir(parent).into_iter().flatten().flatten();
     for entry in entries {
@@ -89,7 +89,7 @@ fn remove_old(parent: &Path) {
     }
 }
 
-/// Removes a group and those below it, and returns which of them are left.
+/// Removes a group and those below it. Returns the ones that remain.
 fn remove(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let below = entries

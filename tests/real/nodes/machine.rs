@@ -16,9 +16,9 @@ use vault_bake::ssh::{Archive, Keys, Reboot, Script, Session};
 use vault_bake::wait::Interrupt;
 
 use super::{Down, Network};
-use crate::qemu::{BOOT_DEADLINE, World};
+use crate::qemu::{BOOT_DEADLINE, VmHarness};
 
-/// Gives a node's second network card its address, by its number.
+/// Gives the second network card of a node its address, by its number.
 const ADDRESS: &str = "
 mkdir -p /run/systemd/network
 printf '[Match]\nMACAddress=52:54:00:77:00:0NUMBER\n\n[Network]\nAddress=10.77.0.NUMBER/24\n' >/run/systemd/network/05-cluster.network
@@ -35,7 +35,7 @@ systemctl restart vault-bake-identity.service
 systemctl start --no-block consul.service vault.service || systemctl start --no-block consul.service
 ";
 
-/// Returns the captured disk at `artifact`, to be booted by its own firmware.
+/// Returns the captured disk at `artifact`, for a boot with its own firmware.
 pub fn disk(artifact: &Path) -> Disk {
     let file = DiskFile {
         path: artifact.to_owned(),
@@ -44,27 +44,27 @@ pub fn disk(artifact: &Path) -> Disk {
     };
     Disk {
         content: Content::File(file),
-        // Each captured disk starts by both, and this one takes less time.
+        // Each captured disk boots with both; this one takes less time.
         firmware: Firmware::Bios,
         access: AccessBy::Credentials,
         kernel: None,
     }
 }
 
-/// VMs of one test, and what starts them.
+/// The VMs of one test, and their builder.
 pub struct Machines {
-    world: World,
+    harness: VmHarness,
     network: Network,
     _folder: tempfile::TempDir,
 }
 
 /// A VM that is a node.
 pub struct VmNode {
-    /// There except during a restart.
+    /// `None` during a restart.
     session: Option<Session>,
     machine: QemuMachine,
     address: String,
-    /// Its number on a shared network and its identity, until it has both.
+    /// Its number on a shared network and its identity, until both are set.
     later: Option<(u8, Option<Vec<u8>>)>,
     keys: Keys,
     events: Events,
@@ -79,7 +79,7 @@ impl Machines {
             tools.qemu_system = on_one_network(folder.path());
         }
         Some(Self {
-            world: World::begin_with(run, tools)?,
+            harness: VmHarness::begin_with(run, tools)?,
             network,
             _folder: folder,
         })
@@ -92,21 +92,21 @@ impl Machines {
             Network::Shared => (None, Some((number, identity))),
         };
         let role = format!("node-{number}");
-        let booting = self.world.boot_with(disk, &role, at_boot.as_deref());
+        let booting = self.harness.boot_with(disk, &role, at_boot.as_deref());
         VmNode {
             session: None,
             machine: booting.await,
-            // QEMU's own network gives each VM the same one.
+            // QEMU's user network gives each VM the same address.
             address: "10.0.2.15".to_owned(),
             later,
-            keys: self.world.keys.clone(),
-            events: self.world.events.clone(),
-            interrupt: self.world.interrupt.clone(),
+            keys: self.harness.keys.clone(),
+            events: self.harness.events.clone(),
+            interrupt: self.harness.interrupt.clone(),
         }
     }
 
     pub async fn finish(self) {
-        self.world.finish().await;
+        self.harness.finish().await;
     }
 }
 
@@ -193,7 +193,7 @@ impl VmNode {
     }
 }
 
-/// Returns what starts VMs whose second network cards see each other alone: packets go through one group on the loopback device.
+/// Returns a QEMU whose VMs share a second network: a multicast group on the loopback device.
 fn on_one_network(folder: &Path) -> PathBuf {
     let port = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
     let port = port.expect("a free port").port();

@@ -1,4 +1,4 @@
-//! The arguments of all processes of this computer, at once or over a time.
+//! Records the arguments of all processes of this host, once or over time.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Sees the arguments of all processes.
+/// Collects arguments until it is stopped.
 pub struct Watch {
     stop: Arc<AtomicBool>,
     seen: Arc<Mutex<BTreeSet<String>>>,
@@ -14,7 +14,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Ends it, and gives what it saw.
+    /// Stops, and returns the arguments.
     pub fn stop(self) -> String {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().expect("the watching ends");
@@ -23,7 +23,7 @@ impl Watch {
     }
 }
 
-/// Collects the arguments of all processes until it is stopped.
+/// Starts to collect the arguments of all processes.
 pub fn watch_arguments() -> Watch {
     let stop = Arc::new(AtomicBool::new(false));
     let seen = Arc::new(Mutex::new(BTreeSet::new()));

@@ -1,4 +1,4 @@
-//! The native base: made, found again, and started with both kinds of firmware.
+//! The base from packages: made, found again, and started with both kinds of firmware.
 
 use vault_bake::builder::qemu::{Qemu, QemuOptions};
 use vault_bake::builder::{Builder as _, Machine as _};
@@ -6,60 +6,68 @@ use vault_bake::definition::{Firmware, MachineSpec};
 use vault_bake::plan::PlannedMachine;
 use vault_bake::process::Program;
 
-use super::{PACKAGES, World, banner, build_spec, cache};
+use super::{PACKAGES, VmHarness, banner, build_spec, cache};
 
 /// Starts a build VM, checks that it answers with the injected host key, shuts it down and captures it.
 async fn starts_and_captures(run: &str, firmware: Firmware, spec: MachineSpec, suspend: bool) {
-    let Some(mut world) = World::begin(run) else {
+    let Some(mut harness) = VmHarness::begin(run) else {
         return;
     };
-    world.qemu = Qemu::new(QemuOptions {
+    harness.qemu = Qemu::new(QemuOptions {
         suspend,
         ..QemuOptions::new(cache())
     });
-    let disk = world.base(&PACKAGES, firmware).await;
+    let disk = harness.base(&PACKAGES, firmware).await;
     let disk_bytes = u64::from(spec.disk_gib) << 30;
     let boot = vault_bake::builder::Boot {
         disk: &disk,
         layer: None,
         machine: &PlannedMachine::Qemu(spec),
-        keys: &world.keys,
+        keys: &harness.keys,
         identity: None,
         role: "build",
         again: false,
     };
-    let mut machine = world
+    let mut machine = harness
         .qemu
-        .boot(boot, &mut world.teardown, &world.events, &world.interrupt)
+        .boot(
+            boot,
+            &mut harness.teardown,
+            &harness.events,
+            &harness.interrupt,
+        )
         .await
         .expect("a machine");
-    let said = banner(&world, &mut machine).await;
-    assert!(said.starts_with("SSH-2.0-OpenSSH"), "{said}");
+    let message = banner(&harness, &mut machine).await;
+    assert!(message.starts_with("SSH-2.0-OpenSSH"), "{message}");
     let scanned = Program::new("ssh-keyscan")
         .args(["-T", "30", "-t", "ed25519", "-p"])
         .arg(machine.endpoint().address.port().to_string())
         .arg("127.0.0.1")
-        .run(&world.interrupt)
+        .run(&harness.interrupt)
         .await
         .expect("a scan");
     let scanned = String::from_utf8_lossy(&scanned).into_owned();
-    assert!(scanned.contains(world.keys.host_public.trim()), "{scanned}");
+    assert!(
+        scanned.contains(harness.keys.host_public.trim()),
+        "{scanned}"
+    );
 
     let console = machine.console().await;
-    // One that resumed has printed nothing since.
+    // A VM that resumed has printed nothing since.
     assert!(machine.resumed().is_some() || !console.is_empty());
     let control = |line: &String| line.chars().any(char::is_control);
     assert!(!console.iter().any(control), "{console:?}");
 
-    let to = world.teardown.work().join("captured.qcow2");
-    let artifact = world
+    let to = harness.teardown.work().join("captured.qcow2");
+    let artifact = harness
         .qemu
         .capture(
             machine,
             to.clone(),
-            &mut world.teardown,
-            &world.events,
-            &world.interrupt,
+            &mut harness.teardown,
+            &harness.events,
+            &harness.interrupt,
         )
         .await
         .expect("an artifact");
@@ -71,7 +79,7 @@ async fn starts_and_captures(run: &str, firmware: Firmware, spec: MachineSpec, s
         vault_bake::digest::Digest::of_file(&to).expect("a file"),
         (artifact.sha256, artifact.size_bytes)
     );
-    world.finish().await;
+    harness.finish().await;
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Machines that die, several at once, and a base that needs cloud-init.
+//! VMs that die, several VMs at once, and a base that needs cloud-init.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -16,9 +16,9 @@ use vault_bake::plan::PlannedBase;
 use vault_bake::process::Program;
 use vault_bake::wait::{Interrupt, Poll, Wait};
 
-use super::{World, banner, cache, spec};
+use super::{VmHarness, banner, cache, spec};
 
-/// A disk of zeros: there is nothing on it to start.
+/// Makes a disk of zeros, without an operating system.
 async fn blank(folder: &Path) -> Disk {
     let path = folder.join("blank.qcow2");
     Program::new("qemu-img")
@@ -41,7 +41,7 @@ async fn blank(folder: &Path) -> Disk {
     }
 }
 
-/// The id of the process that has `marker` as an argument.
+/// Returns the id of the process that has `marker` as an argument.
 fn marked(marker: &str) -> Option<String> {
     std::fs::read_dir("/proc")
         .expect("processes")
@@ -56,15 +56,15 @@ fn marked(marker: &str) -> Option<String> {
 
 #[tokio::test]
 async fn a_machine_that_cannot_start_is_told_at_once_with_its_last_words() {
-    let Some(mut world) = World::begin("early-death") else {
+    let Some(mut harness) = VmHarness::begin("early-death") else {
         return;
     };
-    let disk = blank(world.runs.path()).await;
+    let disk = blank(harness.runs.path()).await;
     let mut machine = spec();
-    // No computer has this many; QEMU refuses.
+    // QEMU refuses this many processors.
     machine.cpus = 100_000;
     let began = Instant::now();
-    let error = world
+    let error = harness
         .try_boot(&disk, machine, "build", None)
         .await
         .err()
@@ -80,25 +80,25 @@ async fn a_machine_that_cannot_start_is_told_at_once_with_its_last_words() {
     assert_eq!((machine.as_str(), end.by), ("build", EndedBy::Exit(1)));
     assert!(end.words.contains("CPUs"), "{end}");
     std::fs::remove_file(&disk.file().expect("a file").path).expect("the disk is ours");
-    world.finish().await;
+    harness.finish().await;
 }
 
 #[tokio::test]
-async fn a_machine_that_dies_later_says_so() {
-    let Some(mut world) = World::begin("later-death") else {
+async fn the_error_of_a_vm_that_dies_later_names_its_end() {
+    let Some(mut harness) = VmHarness::begin("later-death") else {
         return;
     };
-    let disk = blank(world.runs.path()).await;
-    let mut machine = world.boot(&disk, "build").await;
+    let disk = blank(harness.runs.path()).await;
+    let mut machine = harness.boot(&disk, "build").await;
     assert_eq!(machine.died(), None);
     let pid = marked("guest=vault-bake-later-death-build").expect("it runs");
     Program::new("kill")
         .args(["-KILL", &pid])
-        .run(&world.interrupt)
+        .run(&harness.interrupt)
         .await
         .expect("killed");
     let end = Wait::new("the end", Duration::from_secs(10))
-        .until(&world.events, &world.interrupt, || {
+        .until(&harness.events, &harness.interrupt, || {
             let died = machine.died();
             async {
                 died.map_or(
@@ -112,25 +112,25 @@ async fn a_machine_that_dies_later_says_so() {
     assert_eq!(end.by, EndedBy::Signal(9), "{end}");
     drop(machine);
     std::fs::remove_file(&disk.file().expect("a file").path).expect("the disk is ours");
-    world.finish().await;
+    harness.finish().await;
 }
 
 #[tokio::test]
 async fn two_machines_at_once_do_not_disturb_each_other_and_dropping_kills() {
-    let Some(mut world) = World::begin("two") else {
+    let Some(mut harness) = VmHarness::begin("two") else {
         return;
     };
-    let disk = blank(world.runs.path()).await;
-    let one = world.boot(&disk, "build").await;
-    let mut other = world.boot(&disk, "test").await;
+    let disk = blank(harness.runs.path()).await;
+    let one = harness.boot(&disk, "build").await;
+    let mut other = harness.boot(&disk, "test").await;
     assert_ne!(one.endpoint().address, other.endpoint().address);
     let pid = marked("guest=vault-bake-two-build").expect("it runs");
     let line = std::fs::read(format!("/proc/{pid}/cmdline")).expect("a command line");
     let line = String::from_utf8_lossy(&line).into_owned();
     assert!(line.contains("type=11,path=credential-build"), "{line}");
     let emulated = !vault_bake::builder::qemu::kvm_works();
-    let secret = access::credential(&world.keys, Purpose::Build { emulated });
-    let private = world
+    let secret = access::credential(&harness.keys, Purpose::Build { emulated });
+    let private = harness
         .keys
         .host_private
         .expose()
@@ -141,13 +141,13 @@ async fn two_machines_at_once_do_not_disturb_each_other_and_dropping_kills() {
         !line.contains(&secret.expose()[40..80]) && !line.contains(private),
         "{line}"
     );
-    let credential = world.teardown.work().join("credential-build");
+    let credential = harness.teardown.work().join("credential-build");
     assert!(!credential.exists(), "QEMU has read it");
     assert!(one.endpoint().address.ip().is_loopback());
     let address = one.endpoint().address;
     drop(one);
     Wait::new("the port to close", Duration::from_secs(10))
-        .until(&world.events, &world.interrupt, || async {
+        .until(&harness.events, &harness.interrupt, || async {
             match tokio::net::TcpStream::connect(address).await {
                 Err(_) => Poll::Ready(()),
                 Ok(_) => Poll::<(), std::io::Error>::NotYet("open".into()),
@@ -156,9 +156,9 @@ async fn two_machines_at_once_do_not_disturb_each_other_and_dropping_kills() {
         .await
         .expect("dropping ends the machine");
     assert_eq!(other.died(), None);
-    // The run's end kills what is still held.
+    // The end of the run kills the VM that still runs.
     std::fs::remove_file(&disk.file().expect("a file").path).expect("the disk is ours");
-    world.finish().await;
+    harness.finish().await;
     let words = Wait::new("the end", Duration::from_secs(10))
         .until(
             &vault_bake::event::Events::silent(),
@@ -179,12 +179,12 @@ async fn two_machines_at_once_do_not_disturb_each_other_and_dropping_kills() {
 
 #[tokio::test]
 async fn a_lock_of_another_day_is_refused_before_anything_is_installed() {
-    let Some(mut world) = World::begin("old-lock") else {
+    let Some(mut harness) = VmHarness::begin("old-lock") else {
         return;
     };
     let cache = tempfile::tempdir().expect("a folder");
     let qemu = Qemu::new(QemuOptions::new(cache.path()));
-    let mut base = super::planned(&[], Firmware::Bios, &world.events, &world.interrupt).await;
+    let mut base = super::planned(&[], Firmware::Bios, &harness.events, &harness.interrupt).await;
     let PlannedBase::Qemu {
         locked: LockedBase::Packages { index },
         ..
@@ -195,7 +195,12 @@ async fn a_lock_of_another_day_is_refused_before_anything_is_installed() {
     let updates = index.iter_mut().find(|one| one.suite == "bookworm-updates");
     updates.expect("an index").sha256 = Digest::of("another day");
     let error = qemu
-        .base(&base, &mut world.teardown, &world.events, &world.interrupt)
+        .base(
+            &base,
+            &mut harness.teardown,
+            &harness.events,
+            &harness.interrupt,
+        )
         .await
         .expect_err("refused");
     assert!(
@@ -204,7 +209,7 @@ async fn a_lock_of_another_day_is_refused_before_anything_is_installed() {
     );
     let hint = error.hint().unwrap_or_default();
     assert!(hint.contains("vault-bake lock"), "{hint}");
-    world.finish().await;
+    harness.finish().await;
     assert_eq!(
         std::fs::read_dir(cache.path().join("bases"))
             .expect("a folder")
@@ -214,13 +219,13 @@ async fn a_lock_of_another_day_is_refused_before_anything_is_installed() {
     );
 }
 
-/// A native base with cloud-init in it stands for a distribution's cloud image.
+/// A base with cloud-init replaces the cloud image of a distribution.
 #[tokio::test]
 async fn a_cloud_image_boots_with_keys_by_cloud_init() {
-    let Some(mut world) = World::begin("cloud") else {
+    let Some(mut harness) = VmHarness::begin("cloud") else {
         return;
     };
-    let made = world.base(&["cloud-init"], Firmware::Bios).await;
+    let made = harness.base(&["cloud-init"], Firmware::Bios).await;
     let path = &made.file().expect("a file").path;
     let sha512 = hex(&Sha512::digest(std::fs::read(path).expect("a disk")));
     let url = format!("file://{}", path.display());
@@ -232,9 +237,14 @@ async fn a_cloud_image_boots_with_keys_by_cloud_init() {
         },
         locked: LockedBase::CloudImage { url, sha512 },
     };
-    let disk = world
+    let disk = harness
         .qemu
-        .base(&base, &mut world.teardown, &world.events, &world.interrupt)
+        .base(
+            &base,
+            &mut harness.teardown,
+            &harness.events,
+            &harness.interrupt,
+        )
         .await
         .expect("an image");
     assert_eq!(disk.access, AccessBy::CloudInit);
@@ -244,40 +254,43 @@ async fn a_cloud_image_boots_with_keys_by_cloud_init() {
             .path
             .starts_with(std::fs::canonicalize(cache()).expect("a cache"))
     );
-    let mut machine = world.boot(&disk, "build").await;
-    banner(&world, &mut machine).await;
+    let mut machine = harness.boot(&disk, "build").await;
+    banner(&harness, &mut machine).await;
     let port = machine.endpoint().address.port().to_string();
     let scanned = Program::new("ssh-keyscan")
         .args(["-T", "30", "-t", "ed25519", "-p", &port, "127.0.0.1"])
-        .run(&world.interrupt)
+        .run(&harness.interrupt)
         .await
         .expect("a scan");
     let scanned = String::from_utf8_lossy(&scanned).into_owned();
-    assert!(scanned.contains(world.keys.host_public.trim()), "{scanned}");
+    assert!(
+        scanned.contains(harness.keys.host_public.trim()),
+        "{scanned}"
+    );
     drop(machine);
-    world.finish().await;
+    harness.finish().await;
 }
 
 #[tokio::test]
-async fn a_guest_that_ignores_the_power_button_is_not_captured() {
-    let Some(mut world) = World::begin("deaf") else {
+async fn a_vm_that_ignores_the_power_button_is_not_captured() {
+    let Some(mut harness) = VmHarness::begin("deaf") else {
         return;
     };
     let mut settings = QemuOptions::new(cache());
     settings.shutdown_timeout = Duration::from_secs(2);
-    world.qemu = Qemu::new(settings);
-    let disk = blank(world.runs.path()).await;
-    let machine = world.try_boot(&disk, spec(), "build", None).await;
+    harness.qemu = Qemu::new(settings);
+    let disk = blank(harness.runs.path()).await;
+    let machine = harness.try_boot(&disk, spec(), "build", None).await;
     let machine = machine.expect("a machine");
-    let to = world.runs.path().join("captured.qcow2");
-    let error = world
+    let to = harness.runs.path().join("captured.qcow2");
+    let error = harness
         .qemu
         .capture(
             machine,
             to.clone(),
-            &mut world.teardown,
-            &world.events,
-            &world.interrupt,
+            &mut harness.teardown,
+            &harness.events,
+            &harness.interrupt,
         )
         .await
         .expect_err("nothing to capture");
@@ -287,20 +300,23 @@ async fn a_guest_that_ignores_the_power_button_is_not_captured() {
     );
     assert!(!to.exists());
     std::fs::remove_file(&disk.file().expect("a file").path).expect("the disk is ours");
-    world.finish().await;
+    harness.finish().await;
 }
 
 #[tokio::test]
 async fn an_interrupt_while_packages_are_installed_leaves_nothing() {
-    let Some(mut world) = World::begin("stopped") else {
+    let Some(mut harness) = VmHarness::begin("stopped") else {
         return;
     };
     let cache = tempfile::tempdir().expect("a folder");
     let qemu = Qemu::new(QemuOptions::new(cache.path()));
-    let base = super::planned(&[], Firmware::Bios, &world.events, &world.interrupt).await;
-    let (interrupt, silent) = (world.interrupt.clone(), vault_bake::event::Events::silent());
+    let base = super::planned(&[], Firmware::Bios, &harness.events, &harness.interrupt).await;
+    let (interrupt, silent) = (
+        harness.interrupt.clone(),
+        vault_bake::event::Events::silent(),
+    );
     let bases = cache.path().join("bases");
-    // Far enough that packages are unpacked by programs of the new root, with its file systems mounted.
+    // Late enough that programs of the new root unpack packages, with its file systems mounted.
     let stop = async {
         let never = Interrupt::default();
         let _ = Wait::new("the root", Duration::from_secs(120))
@@ -328,11 +344,16 @@ async fn an_interrupt_while_packages_are_installed_leaves_nothing() {
         interrupt.raise();
     };
     let (made, ()) = tokio::join!(
-        qemu.base(&base, &mut world.teardown, &world.events, &world.interrupt),
+        qemu.base(
+            &base,
+            &mut harness.teardown,
+            &harness.events,
+            &harness.interrupt
+        ),
         stop
     );
     assert!(made.is_err());
-    world.finish().await;
+    harness.finish().await;
     let left: Vec<_> = std::fs::read_dir(&bases)
         .expect("bases")
         .flatten()
@@ -348,7 +369,7 @@ async fn an_interrupt_while_packages_are_installed_leaves_nothing() {
 
 #[tokio::test]
 async fn a_cloud_image_that_builds_on_another_file_is_refused() {
-    let Some(mut world) = World::begin("backing") else {
+    let Some(mut harness) = VmHarness::begin("backing") else {
         return;
     };
     let folder = tempfile::tempdir().expect("a folder");
@@ -358,7 +379,7 @@ async fn a_cloud_image_that_builds_on_another_file_is_refused() {
         .args(["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b"])
         .arg(&disk.file().expect("a file").path)
         .arg(&path)
-        .run(&world.interrupt)
+        .run(&harness.interrupt)
         .await
         .expect("an overlay");
     let sha512 = hex(&Sha512::digest(std::fs::read(&path).expect("a disk")));
@@ -371,12 +392,17 @@ async fn a_cloud_image_that_builds_on_another_file_is_refused() {
         },
         locked: LockedBase::CloudImage { url, sha512 },
     };
-    let error = world
+    let error = harness
         .qemu
-        .base(&base, &mut world.teardown, &world.events, &world.interrupt)
+        .base(
+            &base,
+            &mut harness.teardown,
+            &harness.events,
+            &harness.interrupt,
+        )
         .await
         .expect_err("refused")
         .to_string();
     assert!(error.contains("has the backing file"), "{error}");
-    world.finish().await;
+    harness.finish().await;
 }

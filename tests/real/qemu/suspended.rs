@@ -10,9 +10,9 @@ use vault_bake::event::{Event, Events};
 use vault_bake::secret::Scrubber;
 use vault_bake::ssh::{Connector, Script};
 
-use super::{BOOT_DEADLINE, PACKAGES, World, build_spec};
+use super::{BOOT_DEADLINE, PACKAGES, VmHarness, build_spec};
 
-/// What a machine says of itself.
+/// Facts that a build VM reports.
 struct Said {
     resumed: Option<String>,
     facts: String,
@@ -29,12 +29,12 @@ systemctl list-timers --no-legend | grep -c . || true
 cat /proc/sys/kernel/randomize_va_space
 "#;
 
-/// Starts a build VM of this shape in a run of its own, and asks it what it is.
+/// Starts a build VM of this shape in its own run, and reads its facts.
 async fn run(run: &str, spec: MachineSpec, disk: Option<Disk>) -> Option<(Said, Disk)> {
-    let mut world = World::begin(run)?;
+    let mut harness = VmHarness::begin(run)?;
     let notes: Arc<Mutex<Vec<String>>> = Arc::default();
     let noted = Arc::clone(&notes);
-    world.events = Events::new(move |event: &Event| {
+    harness.events = Events::new(move |event: &Event| {
         if let Event::Note { message } = event {
             let mut notes = noted.lock().unwrap_or_else(PoisonError::into_inner);
             notes.push(message.clone());
@@ -42,12 +42,12 @@ async fn run(run: &str, spec: MachineSpec, disk: Option<Disk>) -> Option<(Said, 
     });
     let disk = match disk {
         Some(disk) => disk,
-        None => world.base(&PACKAGES, Firmware::Bios).await,
+        None => harness.base(&PACKAGES, Firmware::Bios).await,
     };
-    let (events, interrupt) = (world.events.clone(), world.interrupt.clone());
-    let booting = world.try_boot(&disk, spec, "build", None);
+    let (events, interrupt) = (harness.events.clone(), harness.interrupt.clone());
+    let booting = harness.try_boot(&disk, spec, "build", None);
     let machine = booting.await.expect("a machine");
-    let connector = Connector::new(&machine.endpoint(), &world.keys, Scrubber::default());
+    let connector = Connector::new(&machine.endpoint(), &harness.keys, Scrubber::default());
     let connecting = connector.expect("keys");
     let connecting = connecting.connect(BOOT_DEADLINE, async || None, &events, &interrupt);
     let session = connecting.await.expect("a session with this run's keys");
@@ -65,28 +65,28 @@ async fn run(run: &str, spec: MachineSpec, disk: Option<Disk>) -> Option<(Said, 
         .expect("time");
     #[expect(
         clippy::disallowed_methods,
-        reason = "the guest's clock is held against ours"
+        reason = "the test compares the VM's clock with the host's"
     )]
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let off_s = now.expect("after 1970").as_secs().abs_diff(clock_s);
-    assert!(off_s < 10, "the guest's clock is {off_s} s off");
+    assert!(off_s < 10, "the VM's clock is {off_s} s off");
     let facts = lines.collect::<Vec<_>>().join("\n");
-    let facts = facts.replace(world.keys.user_public.trim_end(), "KEY OF THIS RUN");
-    let said = Said {
+    let facts = facts.replace(harness.keys.user_public.trim_end(), "KEY OF THIS RUN");
+    let message = Said {
         resumed: machine.resumed().map(|from| from.run.clone()),
         facts,
         random,
         notes: notes.lock().unwrap_or_else(PoisonError::into_inner).clone(),
     };
     drop((session, machine));
-    world.finish().await;
-    Some((said, disk))
+    harness.finish().await;
+    Some((message, disk))
 }
 
 /// Asserts that it has the keys of its run and none of the snapshot's, no timers, and fixed addresses.
-fn assert_facts(said: &Said) {
+fn assert_facts(message: &Said) {
     insta::allow_duplicates! {
-        insta::assert_snapshot!(said.facts, @"
+        insta::assert_snapshot!(message.facts, @"
         0
         KEY OF THIS RUN
         0
@@ -108,7 +108,7 @@ async fn build_vms_that_resume_from_a_snapshot_have_keys_clock_and_randomness_of
     if skipped() {
         return;
     }
-    // If no other test has left a snapshot, the first one boots.
+    // If no other test has saved a snapshot, the first VM boots.
     let Some((first, disk)) = run("resume-first", build_spec(), None).await else {
         return;
     };
@@ -116,11 +116,14 @@ async fn build_vms_that_resume_from_a_snapshot_have_keys_clock_and_randomness_of
     let mut random = vec![first.random];
     for again in ["resume-again", "resume-once-more"] {
         let again = run(again, build_spec(), Some(disk.clone())).await;
-        let (said, _) = again.expect("a machine");
-        assert!(said.resumed.is_some(), "{:?}", said.notes);
-        assert_facts(&said);
-        assert!(!random.contains(&said.random), "it has its own randomness");
-        random.push(said.random);
+        let (message, _) = again.expect("a machine");
+        assert!(message.resumed.is_some(), "{:?}", message.notes);
+        assert_facts(&message);
+        assert!(
+            !random.contains(&message.random),
+            "it has its own randomness"
+        );
+        random.push(message.random);
     }
 }
 
@@ -131,7 +134,7 @@ mod exhaustive {
     use super::super::{cache, spec};
     use super::*;
 
-    /// Returns a shape that no other test has.
+    /// Returns a shape that no other test uses.
     fn own_spec() -> MachineSpec {
         MachineSpec {
             memory_mib: 1000,
@@ -139,7 +142,7 @@ mod exhaustive {
         }
     }
 
-    /// The record of the machine that `run` suspended.
+    /// Returns the record of the VM snapshot that `run` saved.
     fn record_of(run: &str) -> Option<PathBuf> {
         let records = fs::read_dir(cache().join("suspended")).ok()?.flatten();
         let mut paths = records
@@ -153,12 +156,12 @@ mod exhaustive {
         paths.find(is_it)
     }
 
-    /// Its memory.
+    /// Returns the path of its memory.
     fn memory_of(run: &str) -> PathBuf {
         cache().join("suspended").join(format!("{run}.memory"))
     }
 
-    /// One of an earlier time, also of a test that was killed, would be resumed.
+    /// A snapshot of an earlier, maybe killed, test would be resumed.
     fn forget(run: &str) {
         let memory = memory_of(run);
         let disk = memory.with_extension("qcow2");
@@ -184,15 +187,18 @@ mod exhaustive {
         assert_facts(&first);
         let mut random = vec![first.random];
         for again in ["suspend-again", "suspend-once-more"] {
-            let (said, _) = run(again, own_spec(), Some(disk.clone()))
+            let (message, _) = run(again, own_spec(), Some(disk.clone()))
                 .await
                 .expect("a machine");
-            assert_eq!(said.resumed.as_deref(), Some("suspend-first"));
-            assert_facts(&said);
-            assert!(!random.contains(&said.random), "it has its own randomness");
-            random.push(said.random);
+            assert_eq!(message.resumed.as_deref(), Some("suspend-first"));
+            assert_facts(&message);
+            assert!(
+                !random.contains(&message.random),
+                "it has its own randomness"
+            );
+            random.push(message.random);
         }
-        // If the memory is another one, with the old time and size, a build VM boots, and leaves a new snapshot.
+        // If the memory changed, with the old time and size, a build VM boots and saves a new snapshot.
         let memory = memory_of("suspend-first");
         let written = fs::metadata(&memory).and_then(|file| file.modified());
         let mut bytes = fs::read(&memory).expect("the memory");
@@ -207,10 +213,10 @@ mod exhaustive {
             .expect("a machine");
         assert_eq!(third.resumed, None);
         assert_facts(&third);
-        let told = third.notes.iter().any(|note| {
+        let transcripts = third.notes.iter().any(|note| {
             note.contains("cannot resume") && note.contains("the saved memory has changed")
         });
-        assert!(told, "{:?}", third.notes);
+        assert!(transcripts, "{:?}", third.notes);
         assert!(record_of("suspend-third").is_some());
     }
 }

@@ -1,4 +1,4 @@
-//! The verbs that say what may be deployed, as a person uses them in turn: promote, rollback, channel, revoke, restore, trust.
+//! The commands for channels, in turn: promote, rollback, channel, revoke, restore, trust.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -10,7 +10,7 @@ use vault_bake::wait::Interrupt;
 
 use super::*;
 
-/// A store with three tested images (the last with an older Vault), and the key that may write to it.
+/// Makes a store with three tested images, the last with an older Vault, and a key that may write to it.
 async fn tested(home: &Path) {
     records::recorded(home).await;
     let now: Timestamp = "2026-11-22T19:30:00Z".parse().unwrap();
@@ -26,7 +26,7 @@ async fn tested(home: &Path) {
     key_of(home);
 }
 
-/// Puts the key where the binary looks for it.
+/// Writes the key to the path where the binary reads it.
 pub fn key_of(home: &Path) {
     let folder = home.join(".config/vault-bake");
     fs::create_dir_all(&folder).unwrap();
@@ -35,13 +35,13 @@ pub fn key_of(home: &Path) {
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-/// What a person sees of these commands, one after the other, without what differs from run to run.
+/// Formats the output of these commands in turn, without values that differ between runs.
 pub fn session(folder: &Path, commands: &[&[&str]]) -> String {
     let mut lines = Vec::new();
     for arguments in commands {
         let output = run(folder, arguments);
-        let said = shown(folder, &output);
-        lines.push(format!("$ vault-bake {}\n{said}", arguments.join(" ")));
+        let message = format_run(folder, &output);
+        lines.push(format!("$ vault-bake {}\n{message}", arguments.join(" ")));
     }
     lines.join("\n")
 }

@@ -1,4 +1,4 @@
-//! What is refused before anything is done: all problems of files, folders that cannot be used, versions that are taken.
+//! Errors before any work: problems of files, unusable folders, taken versions.
 
 use super::*;
 use crate::cli::records::recorded;
@@ -50,14 +50,15 @@ fn all_problems_of_all_images_are_found_in_one_run() {
         &["lock", "order"],
         &["build", "all", "--json"],
     ];
-    let told = cases.map(|arguments| shown(folder.path(), &run(folder.path(), arguments)));
+    let transcripts =
+        cases.map(|arguments| format_run(folder.path(), &run(folder.path(), arguments)));
     let filters = vec![
         (r#""elapsed_ms":\d+"#, r#""elapsed_ms":MS"#),
         (r#""time":"[^"]+""#, r#""time":"TIME""#),
         (r"provisioners/[0-9a-f]{12,}", "provisioners/SHIPPED"),
     ];
     insta::with_settings!({filters => filters}, {
-        insta::assert_snapshot!(told.join("\n"));
+        insta::assert_snapshot!(transcripts.join("\n"));
     });
 }
 
@@ -76,18 +77,18 @@ fn a_cache_or_a_store_that_cannot_be_used_is_named() {
         &["--store", "file", "verify"],
         &["--store", "nothing", "images"],
     ];
-    let told = cases.map(|arguments| {
+    let transcripts = cases.map(|arguments| {
         let output = run(folder.path(), arguments);
         format!(
             "=== vault-bake {}\n{}",
             arguments.join(" "),
-            shown(folder.path(), &output)
+            format_run(folder.path(), &output)
         )
     });
-    // What the system says of /sys depends on how it is mounted.
+    // The system's error for /sys depends on how it is mounted.
     let filters = vec![(r"(cannot use /sys as the cache: ).+", "${1}WHY")];
     insta::with_settings!({filters => filters}, {
-        insta::assert_snapshot!(told.join("\n"));
+        insta::assert_snapshot!(transcripts.join("\n"));
     });
 }
 
@@ -104,7 +105,7 @@ async fn a_version_that_is_taken_is_refused_before_lint_lock_and_bake() {
     let text = format!(
         "schema = 1\ndescription = \"an image\"\n[base.qemu]\n{base}\n[[step]]\nfile = \"open.json\"\ndestination = \"/etc/consul.d/open.json\"\n\n[[step]]\nprovisioner = \"seal\"\n"
     );
-    // The linter has something to say, too; a version comes first.
+    // The linter has a finding too, but the version is checked first.
     fs::write(image.join("open.json"), r#"{"ports": {"http": 8500}}"#).unwrap();
     fs::write(image.join("image.toml"), text).unwrap();
     let definition = Definition::load(&image, &BTreeMap::new()).unwrap();
@@ -127,12 +128,12 @@ async fn a_version_that_is_taken_is_refused_before_lint_lock_and_bake() {
             "nothing",
         ],
     ];
-    let told = cases.map(|arguments| {
+    let transcripts = cases.map(|arguments| {
         let output = run(folder.path(), arguments);
         format!(
             "=== vault-bake {}\n{}",
             arguments.join(" "),
-            shown(folder.path(), &output)
+            format_run(folder.path(), &output)
         )
     });
     assert!(
@@ -144,7 +145,7 @@ async fn a_version_that_is_taken_is_refused_before_lint_lock_and_bake() {
         (r#""time":"[^"]+""#, r#""time":"TIME""#),
     ];
     insta::with_settings!({filters => filters}, {
-        insta::assert_snapshot!(told.join("\n"));
+        insta::assert_snapshot!(transcripts.join("\n"));
     });
 }
 
@@ -169,13 +170,13 @@ fn a_lock_and_a_flag_are_refused_as_a_plan_refuses_them() {
         &fingerprint("nonsense"),
         &["lock", "web", "--release-key-file", "nothing.asc"],
     ];
-    let told = cases.map(|arguments| {
+    let transcripts = cases.map(|arguments| {
         let output = run(folder.path(), arguments);
         format!(
             "=== vault-bake {}\n{}",
             arguments.join(" "),
-            shown(folder.path(), &output)
+            format_run(folder.path(), &output)
         )
     });
-    insta::assert_snapshot!(told.join("\n"));
+    insta::assert_snapshot!(transcripts.join("\n"));
 }

@@ -1,14 +1,16 @@
-//! What a person sees of retention: what would go and what holds the rest, the plan, the removal, and what stays of it.
+//! The output of `gc`: deletions and holds, the plan, the deletion, and the remaining records.
 
 use super::channels::{assert_session, key_of, session};
 use super::*;
 use testing::recorded_store::{RecordedStore, bake};
 use testing::sample::sample;
 
-/// Without what differs with who runs the tests.
-fn told(recorded: &RecordedStore, commands: &[&[&str]]) -> String {
-    let said = commands.iter().map(|arguments| recorded.told(arguments));
-    let text = said.collect::<Vec<_>>().join("\n");
+/// Formats the output without values that depend on the user.
+fn transcript(recorded: &RecordedStore, commands: &[&[&str]]) -> String {
+    let message = commands
+        .iter()
+        .map(|arguments| recorded.transcript(arguments));
+    let text = message.collect::<Vec<_>>().join("\n");
     let lines = text.lines();
     let same =
         lines.filter(|line| !line.contains("this machine, whose open files only root can read"));
@@ -29,7 +31,7 @@ async fn images_are_planned_to_go_and_removed_while_their_records_stay() {
         let rest = ["--min-age", "0", "--keep-generations", "1"];
         [&["gc"], more, &rest].concat()
     };
-    let text = told(
+    let text = transcript(
         &recorded,
         &[
             &["gc"],
@@ -100,9 +102,12 @@ async fn a_pin_file_that_is_false_or_of_another_store_stops_everything() {
     ] {
         for verb in [&["gc"][..], &["gc", "--plan", "--grace", "0"]] {
             let arguments = [verb, &["--min-age", "0", "--pins", file]].concat();
-            let told = told(&recorded, &[&arguments]);
-            assert!(told.ends_with(&format!("exit {status}")), "{told}");
-            text.extend((status > 0).then_some(told));
+            let transcripts = transcript(&recorded, &[&arguments]);
+            assert!(
+                transcripts.ends_with(&format!("exit {status}")),
+                "{transcripts}"
+            );
+            text.extend((status > 0).then_some(transcripts));
         }
     }
     assert_session("gc_pins", &text.join("\n"));
@@ -146,24 +151,24 @@ async fn a_plan_knows_the_files_that_it_was_made_with() {
         "--in-use",
         "in-use.txt",
     ];
-    let mut text = told(
+    let mut text = transcript(
         &recorded,
         &[
             &["promote", "quickstart@1.0.0", "prod"],
             &["pin", "quickstart:prod"],
             &["promote", "quickstart@1.0.2", "prod"],
             &plan,
-            // Another computer does not know them.
+            // Another host does not have these processes.
             &["gc", "--apply", "9", "--cache", "another"],
         ],
     );
-    // The files are read again: what they say now counts.
+    // `gc --apply` reads the files again.
     fs::write(recorded.path("in-use.txt"), "quickstart@1.0.1\n").unwrap();
     text += "\n";
-    text += &told(&recorded, &[&["gc", "--apply", "9"]]);
+    text += &transcript(&recorded, &[&["gc", "--apply", "9"]]);
     fs::write(recorded.path("in-use.txt"), "other@3.0.0\n").unwrap();
     text += "\n";
-    text += &told(
+    text += &transcript(
         &recorded,
         &[
             &["gc", "--apply", "9", "--in-use", "more.txt"],

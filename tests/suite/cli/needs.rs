@@ -1,4 +1,4 @@
-//! What a verb needs on this computer is looked for before it begins.
+//! Commands check their requirements before they start.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,7 +11,7 @@ use vault_bake::lock::requested_releases;
 
 use super::project;
 
-/// Runs the binary where no program is to be found by name.
+/// Runs the binary with an empty search path.
 fn run_without_programs(folder: &Path, arguments: &[&str]) -> Output {
     let empty = folder.join("bin");
     fs::create_dir_all(&empty).unwrap();
@@ -25,7 +25,7 @@ fn run_without_programs(folder: &Path, arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-/// Has the project's image start from this base, and locks it.
+/// Changes the base of the project's image, and locks it.
 pub(super) fn lock(folder: &Path, base: &str, locked: &str) {
     let image = folder.join("images/web");
     let file = image.join("image.toml");
@@ -40,14 +40,14 @@ pub(super) fn lock(folder: &Path, base: &str, locked: &str) {
 const PACKAGES: &str = "kind = \"packages\"\n[[qemu.index]]\nmirror = \"http://deb.debian.org/debian\"\nsuite = \"bookworm\"\n\
     date = \"2026-11-01T00:00:00Z\"\nsha256 = \"sha256:1111111111111111111111111111111111111111111111111111111111111111\"\n";
 
-/// The programs that are told as missing, but for those that are found by whole paths, here or not.
+/// Returns the missing programs, except those with absolute paths, which may exist here.
 fn missing(text: &str) -> Vec<&str> {
     let lines = text
         .lines()
         .filter_map(|line| line.strip_prefix("missing  "));
     let programs = lines.filter_map(|line| line.split(':').next());
     let by_name = programs.filter(|program| !program.starts_with('/'));
-    // Of users other than root.
+    // Requirements of users other than root.
     by_name
         .filter(|program| !["fakeroot", "newuidmap"].contains(program))
         .collect()

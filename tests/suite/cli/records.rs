@@ -1,4 +1,4 @@
-//! The verbs that read records: their formats, on a store with three images.
+//! The output formats of the commands that read records, on a store with three images.
 
 use jiff::Timestamp;
 use testing::sample::{packages, release, sample};
@@ -9,7 +9,7 @@ use vault_bake::wait::Interrupt;
 
 use super::*;
 
-/// A store where the binary looks for it: 1.0.0 without an SBOM, 1.0.1 with one, 1.0.2 with an older Vault.
+/// Makes a store: 1.0.0 without an SBOM, 1.0.1 with one, 1.0.2 with an older Vault.
 pub async fn recorded(home: &Path) {
     let now: Timestamp = "2026-11-22T19:30:00Z".parse().unwrap();
     let root = home.join(".local/share/vault-bake/store");
@@ -55,7 +55,7 @@ async fn an_sbom_is_printed_as_it_is_stored() {
     );
     let without = run(folder.path(), &["sbom", "quickstart@1.0.0"]);
     let unknown = run(folder.path(), &["sbom", "other", "--json"]);
-    insta::assert_snapshot!(shown(folder.path(), &without) + "\n" + &shown(folder.path(), &unknown), @r#"
+    insta::assert_snapshot!(format_run(folder.path(), &without) + "\n" + &format_run(folder.path(), &unknown), @r#"
 exit 1
 --- stdout
 --- stderr
@@ -89,7 +89,7 @@ async fn a_difference_in_every_format() {
         diff(&["--format", "markdown", "--json"]),
     ]
     .iter()
-    .map(|output| shown(folder.path(), output))
+    .map(|output| format_run(folder.path(), output))
     .collect();
     insta::assert_snapshot!(table.join("\n"));
 }

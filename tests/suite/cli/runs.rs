@@ -1,4 +1,4 @@
-//! What commands use of this computer: no network for plans, and the user's folders.
+//! Network and folders that commands use: plans use no network.
 
 use std::net::TcpListener;
 
@@ -18,7 +18,8 @@ fn proxies(address: &str) -> Vec<(&'static str, String)> {
     names.map(|name| (name, address.to_owned())).to_vec()
 }
 
-/// All addresses of the definition are of this test, which sees every connection; and where this computer can, there is no network.
+/// All addresses of the definition point to this test, which records every connection.
+/// If the host supports it, the binary runs without a network.
 #[test]
 fn validate_and_plan_connect_to_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -45,7 +46,7 @@ fn validate_and_plan_connect_to_nothing() {
             tried.is_ok_and(|output| output.status.success())
         });
     if isolated.is_none() {
-        #[expect(clippy::print_stderr, reason = "a skipped test says so")]
+        #[expect(clippy::print_stderr, reason = "a skipped test prints its reason")]
         let () = eprintln!("SKIPPED: `unshare -n` is not allowed; only connections are counted");
     }
     let commands: [&[&str]; 5] = [
@@ -67,14 +68,14 @@ fn validate_and_plan_connect_to_nothing() {
                 .envs(proxies(&address))
                 .output()
                 .unwrap();
-            let text = shown(folder.path(), &output);
+            let text = format_run(folder.path(), &output);
             assert_eq!(output.status.code(), Some(0), "{words:?}: {text}");
             assert!(listener.accept().is_err(), "{words:?} connected");
         }
     }
 }
 
-/// Of the base directory specification: absolute paths count, others do not.
+/// By the base directory specification: absolute paths count, others do not.
 #[tokio::test]
 async fn default_folders_are_those_of_the_user() {
     let folder = project();
@@ -93,7 +94,7 @@ async fn default_folders_are_those_of_the_user() {
             .env("XDG_DATA_HOME", value("data"))
             .output()
             .unwrap();
-        (output.status.code(), shown(folder.path(), &output))
+        (output.status.code(), format_run(folder.path(), &output))
     };
     let (status, text) = run(&["validate"], &at);
     assert_eq!(status, Some(0), "{text}");

@@ -1,4 +1,4 @@
-//! Builds by the binary that begin and fail: QEMU is a script, and a server with another host key answers in its place.
+//! Builds by the binary that start and fail: QEMU is a script, and a server has another host key.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -16,7 +16,7 @@ use vault_bake::ssh::Keys;
 use super::*;
 use crate::event::of_the_binary;
 
-/// Notes where it runs and as which process, and stays. `hook` is more that it does.
+/// Records its folder and process, and stays. `hook` is an additional command.
 const QEMU: &str = r#"#!/bin/sh
 if [ -e 'LAB/hook' ]; then . 'LAB/hook'; fi
 echo $$ >'LAB/pid'
@@ -32,7 +32,7 @@ create) for last; do file=$before before=$last; done; echo "an overlay" >"$file"
 esac
 "#;
 
-/// A project whose image starts from a file, and the programs for it.
+/// A project whose image starts from a file, and its fake programs.
 struct Lab {
     folder: tempfile::TempDir,
     _stranger: Sshd,
@@ -93,8 +93,8 @@ impl Lab {
         command
     }
 
-    /// The exit status, standard output and standard error of a command.
-    fn told(&self, arguments: &[&str]) -> (i32, String, String) {
+    /// Returns exit status, standard output and standard error of a command.
+    fn transcript(&self, arguments: &[&str]) -> (i32, String, String) {
         let output = self.command(crate::VAULT_BAKE).args(arguments).output();
         let output = output.unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -105,7 +105,7 @@ impl Lab {
         )
     }
 
-    /// What a person sees who answers `answer` when a build asks at a terminal; none without the program `script`.
+    /// Returns the terminal output of a build that asks and gets `answer`. `None` without the program `script`.
     fn answered(&self, answer: &str) -> Option<(i32, String)> {
         let build = format!("{} build web --on-error ask", crate::VAULT_BAKE);
         let mut child = self
@@ -130,21 +130,21 @@ impl Lab {
         Some((status.code().unwrap(), seen))
     }
 
-    /// Whether the QEMU that was started last runs.
+    /// Returns whether the last QEMU runs.
     fn runs(&self) -> bool {
         let pid = fs::read_to_string(self.path("pid")).unwrap();
         let arguments = fs::read(format!("/proc/{}/cmdline", pid.trim()));
         arguments.is_ok_and(|arguments| !arguments.is_empty())
     }
 
-    /// Journals and work folders of runs.
+    /// Returns journals and work folders of runs.
     fn left(&self) -> usize {
         let entries = fs::read_dir(self.cache("runs")).unwrap().flatten();
         entries.filter(|entry| entry.file_name() != ".gate").count()
     }
 }
 
-/// Answers for each QEMU that comes up, until the folder of the test is gone.
+/// Answers each QEMU that starts, until the folder of the test is removed.
 fn serve(lab: &Path, port: u16) {
     while lab.exists() {
         let up = lab.join("up");
@@ -156,7 +156,7 @@ fn serve(lab: &Path, port: u16) {
         let control = UnixListener::bind(Path::new(work.trim()).join("build.qmp")).unwrap();
         thread::spawn(move || {
             for connection in control.incoming().flatten() {
-                // The client may go at any time.
+                // The client may close at any time.
                 let _ = answer(connection, port);
             }
         });
@@ -183,7 +183,7 @@ fn answer(mut stream: UnixStream, port: u16) -> io::Result<()> {
 #[test]
 fn an_error_of_a_run_names_its_log_and_programs_get_the_documented_fields() {
     let lab = Lab::new();
-    let (status, _, text) = lab.told(&["build", "web"]);
+    let (status, _, text) = lab.transcript(&["build", "web"]);
     assert_eq!(status, 1, "{text}");
     assert!(text.contains("host key"), "{text}");
     let log = text.lines().find_map(|line| line.strip_prefix("log: "));
@@ -195,7 +195,7 @@ fn an_error_of_a_run_names_its_log_and_programs_get_the_documented_fields() {
     );
     assert!(!lab.runs() && lab.left() == 0);
 
-    let (status, json, _) = lab.told(&["build", "web", "--json"]);
+    let (status, json, _) = lab.transcript(&["build", "web", "--json"]);
     assert_eq!(status, 1, "{json}");
     let lines = json.lines().map(|line| serde_json::from_str(line).unwrap());
     let lines: Vec<Value> = lines.collect();
@@ -211,9 +211,9 @@ fn an_error_of_a_run_names_its_log_and_programs_get_the_documented_fields() {
     assert_eq!(finished["event"], "finished");
     assert!(finished["state"].is_null() && finished["manifest"].is_null());
 
-    // A run has no problems of files.
+    // A failed run has no list of problems.
     fs::write(lab.path("images/web/image.toml"), "schema = 2\n").unwrap();
-    let (_, json, _) = lab.told(&["build", "web", "--json"]);
+    let (_, json, _) = lab.transcript(&["build", "web", "--json"]);
     let invalid: Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();
     let keys = |value: &Value| -> BTreeSet<String> {
         let keys = value.as_object().unwrap().keys().cloned();
@@ -229,14 +229,14 @@ fn an_error_of_a_run_names_its_log_and_programs_get_the_documented_fields() {
 #[test]
 fn leftovers_end_a_build_and_a_sweep_with_5_and_are_listed() {
     let lab = Lab::new();
-    // A folder that the run is to delete is then below a file.
+    // The folder for deletion is then below a file.
     let hook = "mv ../../images ../../images.away; echo in the way >../../images\n";
     fs::write(lab.path("hook"), hook).unwrap();
     let restore = || {
         fs::remove_file(lab.cache("images")).unwrap();
         fs::rename(lab.cache("images.away"), lab.cache("images")).unwrap();
     };
-    let (status, _, text) = lab.told(&["build", "web"]);
+    let (status, _, text) = lab.transcript(&["build", "web"]);
     assert_eq!(status, 5, "{text}");
     assert!(text.contains("host key"), "what failed is told too: {text}");
     let listed = |text: &str| {
@@ -244,36 +244,36 @@ fn leftovers_end_a_build_and_a_sweep_with_5_and_are_listed() {
         lines.any(|line| line.starts_with("leftover: ") && line.contains("/images/"))
     };
     assert!(listed(&text), "{text}");
-    let (status, _, text) = lab.told(&["sweep"]);
+    let (status, _, text) = lab.transcript(&["sweep"]);
     assert_eq!(status, 5, "{text}");
     assert!(listed(&text), "{text}");
     restore();
-    let (status, _, text) = lab.told(&["sweep"]);
+    let (status, _, text) = lab.transcript(&["sweep"]);
     assert_eq!(status, 0, "{text}");
-    // What is in the cache is not fetched again, and the run has no such folder.
+    // The cache has the files, so nothing is fetched, and the run has no such folder.
     fs::remove_dir_all(lab.cache("images")).unwrap();
 
-    let (status, json, _) = lab.told(&["build", "web", "--json"]);
+    let (status, json, _) = lab.transcript(&["build", "web", "--json"]);
     assert_eq!(status, 5, "{json}");
     let failed = json.lines().rev().nth(1).unwrap();
     let failed: Value = serde_json::from_str(failed).unwrap();
     let left = failed["leftovers"].as_array().unwrap();
     assert!(failed["exit"] == 5 && left.len() == 1, "{failed}");
     restore();
-    assert_eq!(lab.told(&["sweep"]).0, 0);
+    assert_eq!(lab.transcript(&["sweep"]).0, 0);
     assert_eq!(lab.left(), 0);
 }
 
 #[test]
 fn a_failed_build_asks_at_a_terminal_whether_its_machine_stays() {
     let lab = Lab::new();
-    let (status, _, text) = lab.told(&["build", "web", "--on-error", "ask"]);
+    let (status, _, text) = lab.transcript(&["build", "web", "--on-error", "ask"]);
     assert_eq!(status, 1, "{text}");
     assert!(!text.contains("[y/N]"), "there is no terminal: {text}");
     assert!(!lab.runs() && lab.left() == 0);
 
     let Some((status, text)) = lab.answered("n\n") else {
-        #[expect(clippy::print_stderr, reason = "a skipped test says so")]
+        #[expect(clippy::print_stderr, reason = "a skipped test prints its reason")]
         let () = eprintln!("SKIPPED: no `script` on this machine");
         return;
     };
@@ -285,7 +285,7 @@ fn a_failed_build_asks_at_a_terminal_whether_its_machine_stays() {
     assert_eq!(status, 1, "{text}");
     assert!(text.contains("[y/N]") && text.contains("ssh -i"), "{text}");
     assert!(lab.runs(), "{text}");
-    let (status, _, text) = lab.told(&["sweep"]);
+    let (status, _, text) = lab.transcript(&["sweep"]);
     assert_eq!(status, 0, "{text}");
     assert!(!lab.runs() && lab.left() == 0, "{text}");
 }

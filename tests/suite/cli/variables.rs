@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// A project of three images: `app` with a secret and lists, `web` without either, and `nodes` with the shipped inputs.
+/// A project of three images: `app` with a secret and lists, `web` without either, and `nodes` with the
+/// inputs of the shipped provisioners.
 fn variables_project() -> tempfile::TempDir {
     let folder = project();
     let write = |image: &str, text: &str| {
@@ -30,8 +31,8 @@ fn variables_project() -> tempfile::TempDir {
     folder
 }
 
-/// Runs the binary with variables of the environment, and shows what came.
-fn told(folder: &Path, environment: &[(&str, &str)], arguments: &[&str]) -> String {
+/// Runs the binary with environment variables, and formats the output.
+fn transcript(folder: &Path, environment: &[(&str, &str)], arguments: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_vault-bake"))
         .args(arguments)
         .current_dir(folder)
@@ -48,11 +49,11 @@ fn told(folder: &Path, environment: &[(&str, &str)], arguments: &[&str]) -> Stri
         "=== {}vault-bake {}\n{}",
         set.collect::<String>(),
         arguments.join(" "),
-        shown(folder, &output)
+        format_run(folder, &output)
     )
 }
 
-/// Variables of the environment, and arguments.
+/// Environment variables and arguments.
 type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
 
 #[test]
@@ -88,9 +89,10 @@ fn a_variable_of_the_environment_is_used_or_named() {
         (&[token, ("VB_VAR_greting", "hi")], &["validate"]),
         (&[token, ("VB_VAR_users", "[\"a\",")], &["validate", "app"]),
     ];
-    let told = cases.map(|(environment, arguments)| told(folder, environment, arguments));
+    let transcripts =
+        cases.map(|(environment, arguments)| transcript(folder, environment, arguments));
     insta::with_settings!({filters => vec![(r"sha256:[0-9a-f]{64}", "DIGEST")]}, {
-        insta::assert_snapshot!(told.join("\n"));
+        insta::assert_snapshot!(transcripts.join("\n"));
     });
 }
 
@@ -106,7 +108,7 @@ fn variables_of_the_command_line_are_checked_where_they_are_given() {
         &["validate", "app", "--var", "users=[a,b]"],
         &["validate", "app", "--var", "user=a"],
         &["validate", "app", "--var", "USERS=a"],
-        // One that some of the images have is theirs; one that none has is an error of each.
+        // A variable that some images have applies to those. One that no image has is an error of each.
         &["validate", "--var", "users=a", "--var", "greeting=hi"],
         &["validate", "app", "web", "--var", "greting=hi"],
         &[
@@ -133,8 +135,8 @@ fn variables_of_the_command_line_are_checked_where_they_are_given() {
             "login_users=[\"ops\", \"Ops Team\"]",
         ],
     ];
-    let told = cases.map(|arguments| told(folder, &token, arguments));
-    insta::assert_snapshot!(told.join("\n"));
+    let transcripts = cases.map(|arguments| transcript(folder, &token, arguments));
+    insta::assert_snapshot!(transcripts.join("\n"));
 }
 
 #[test]

@@ -1,10 +1,10 @@
-//! Plans whose images are not simply there: known later, elsewhere, deferred, or written by another shell.
+//! Plans whose images are unknown, elsewhere or deferred, or whose text has another encoding.
 
 use std::fs;
 
 use super::*;
 
-/// A resource that is created, with what of it is not known yet.
+/// A created resource, with its unknown values.
 fn made(kind: &str, after: Value, unknown: Value) -> Value {
     let mut change = change(&format!("{kind}.x"), kind, &Value::Null, &Value::Null);
     change["change"]["after"] = after;
@@ -13,9 +13,9 @@ fn made(kind: &str, after: Value, unknown: Value) -> Value {
     change
 }
 
-/// What `check-plan` says of a file, and how it ends, with and without `--lenient`.
+/// Formats output and exit status of `check-plan` for a file, with and without `--lenient`.
 fn both(recorded: &RecordedStore, file: &str) -> String {
-    let text = recorded.told(&["check-plan", file]);
+    let text = recorded.transcript(&["check-plan", file]);
     let lenient = recorded.run(&["check-plan", file, "--lenient"], b"", true);
     let lenient = lenient.status.code().unwrap();
     format!("{text}with --lenient: exit {lenient}\n")
@@ -30,16 +30,16 @@ async fn plans_of_reports_are_refused_or_read() {
         .map(|one| one.unwrap().path())
         .collect();
     names.sort();
-    let mut told = Vec::new();
+    let mut transcripts = Vec::new();
     for path in names {
         let name = path.file_name().unwrap().to_str().unwrap();
         fs::copy(&path, recorded.path(name)).unwrap();
-        told.push(recorded.told(&["check-plan", name, "--strict"]));
+        transcripts.push(recorded.transcript(&["check-plan", name, "--strict"]));
     }
-    settled().bind(|| insta::assert_snapshot!(told.join("\n")));
+    settled().bind(|| insta::assert_snapshot!(transcripts.join("\n")));
 }
 
-/// Where an image id may be known only once the plan is applied: type, values, what is not known, the attribute that is named.
+/// Attributes whose image id may be unknown before the plan is applied: type, values, unknown values, name.
 fn places() -> Vec<(&'static str, Value, Value, &'static str)> {
     let none = || json!({});
     let id = |name: &str| json!({ name: true });
@@ -287,7 +287,7 @@ fn what_a_provider_computes_is_no_image() {
     }
 }
 
-/// Plans of all kinds, with what of each is worth a look.
+/// Plans of all kinds, each with a special case.
 fn plans() -> Vec<(&'static str, Value)> {
     let good = gallery("1.0.2");
     let later = || {
@@ -450,12 +450,12 @@ fn plans() -> Vec<(&'static str, Value)> {
 #[tokio::test]
 async fn plans_of_all_kinds() {
     let recorded = recorded().await;
-    let mut told = Vec::new();
+    let mut transcripts = Vec::new();
     for (what, plan) in plans() {
         fs::write(recorded.path("plan.json"), plan.to_string()).unwrap();
-        told.push(format!("{what}\n{}", both(&recorded, "plan.json")));
+        transcripts.push(format!("{what}\n{}", both(&recorded, "plan.json")));
     }
-    settled().bind(|| insta::assert_snapshot!(told.join("\n")));
+    settled().bind(|| insta::assert_snapshot!(transcripts.join("\n")));
 }
 
 #[test]
@@ -479,7 +479,7 @@ fn a_plan_is_read_as_shells_write_it() {
     ] {
         assert_eq!(Plan::read("plan.json", &bytes).unwrap(), wanted, "{what}");
     }
-    let mut told = Vec::new();
+    let mut transcripts = Vec::new();
     for bytes in [
         marked(b"\xff\xfe", &little[..little.len() - 1]),
         marked(b"\xff\xfe\0\0", b"{\0\0\0"),
@@ -487,9 +487,9 @@ fn a_plan_is_read_as_shells_write_it() {
         b"{\"@level\":\"info\"}\n{\"@level\":\"info\"}\n".to_vec(),
         b"\x80\x80".to_vec(),
     ] {
-        told.push(Plan::read("plan.json", &bytes).unwrap_err().why);
+        transcripts.push(Plan::read("plan.json", &bytes).unwrap_err().why);
     }
-    insta::assert_snapshot!(told.join("\n"));
+    insta::assert_snapshot!(transcripts.join("\n"));
 }
 
 #[tokio::test]
@@ -506,7 +506,7 @@ async fn another_store_is_never_green() {
     fs::write(other.path("plan.json"), plan.to_string()).unwrap();
     assert!(
         recorded
-            .told(&["check-plan", "plan.json"])
+            .transcript(&["check-plan", "plan.json"])
             .ends_with("exit 0\n")
     );
     insta::assert_snapshot!(both(&other, "plan.json"));

@@ -1,4 +1,4 @@
-//! Requests to Azure's resource manager, and volumes of libvirt, whose image is not the one that is easily seen.
+//! Requests to Azure Resource Manager, and volumes of libvirt, whose image is not in the usual attribute.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use super::*;
 const GROUP: &str = "azurerm_resource_group_template_deployment";
 const EVIL: &str = "/CommunityGalleries/evil/Images/x/Versions/1";
 
-/// A resource that is created, with what of it is not known yet.
+/// A created resource, with its unknown values.
 fn made(kind: &str, after: &Value, unknown: &Value) -> Value {
     let mut change = change(&format!("{kind}.x"), kind, &Value::Null, after);
     change["change"]["after_unknown"] = unknown.clone();
@@ -40,7 +40,7 @@ fn alone(kind: &str, properties: &Value) -> Value {
     template(&json!({ "resources": [resource] }), &json!({}))
 }
 
-/// A machine whose image `id` is named in the words `key`.
+/// A VM whose image `id` has the key `key`.
 fn machine(key: &str, id: &str) -> Value {
     json!([{
         "type": "Microsoft.Compute/virtualMachines",
@@ -48,7 +48,7 @@ fn machine(key: &str, id: &str) -> Value {
     }])
 }
 
-/// A deployment within a template, whose own `i` is `given`, while that of the template around it is a recorded image.
+/// A nested deployment whose parameter `i` is `given`; in the outer template, `i` is a recorded image.
 fn nested(scope: &Value, given: &Value, own: &Value) -> Value {
     let deployment = json!({
         "type": "Microsoft.Resources/deployments",
@@ -394,19 +394,19 @@ fn sources() -> Vec<(&'static str, Value)> {
 }
 
 #[tokio::test]
-async fn what_a_request_deploys_is_told_or_said_to_be_unknown() {
+async fn the_images_of_a_request_are_found_or_unknown() {
     let recorded = recorded().await;
     for (what, table) in [
         ("scopes", scopes()),
         ("expressions", expressions()),
         ("sources", sources()),
     ] {
-        let mut told = Vec::new();
+        let mut transcripts = Vec::new();
         for (what, plan) in table {
             fs::write(recorded.path("plan.json"), plan.to_string()).unwrap();
-            let text = recorded.told(&["check-plan", "plan.json"]);
-            told.push(format!("{what}\n{text}"));
+            let text = recorded.transcript(&["check-plan", "plan.json"]);
+            transcripts.push(format!("{what}\n{text}"));
         }
-        settled().bind(|| insta::assert_snapshot!(what, told.join("\n")));
+        settled().bind(|| insta::assert_snapshot!(what, transcripts.join("\n")));
     }
 }

@@ -1,5 +1,5 @@
-//! Seeds that are real records, and hostile ones made from them. A test makes them anew and checks them.
-//! After a change of a format, `VAULT_BAKE_WRITE_SEEDS=1 cargo test --test suite fuzz::seeds` writes them anew.
+//! Makes seeds from real records and hostile variants of them, and compares them with the committed ones.
+//! After a change of a format, `VAULT_BAKE_WRITE_SEEDS=1 cargo test --test suite fuzz::seeds` writes them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -26,16 +26,16 @@ impl Seeds {
     }
 }
 
-/// `bytes` with one text in the place of another, which has to be there.
+/// Replaces one text in `bytes`, which must contain it.
 fn replaced(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
     let text = std::str::from_utf8(bytes).unwrap();
     assert!(text.contains(from), "{from} is not in {text}");
     text.replacen(from, to, 1).into_bytes()
 }
 
-/// The committed seeds have ids of their own, so only names are compared.
+/// The committed seeds have other ids, so the test compares only names.
 #[tokio::test]
-#[expect(clippy::disallowed_methods, reason = "a person has them written")]
+#[expect(clippy::disallowed_methods, reason = "the user requests the write")]
 async fn seeds_made_now_are_what_their_names_say_and_are_committed() {
     let made = make().await.0;
     for (path, bytes) in &made {
@@ -48,7 +48,7 @@ async fn seeds_made_now_are_what_their_names_say_and_are_committed() {
         assert_eq!(check(bytes), name.starts_with("good-"), "{path}");
     }
     if std::env::var("VAULT_BAKE_WRITE_SEEDS").is_ok() {
-        // Their names have numbers, which change.
+        // Their names contain numbers, which change.
         fs::remove_dir_all(root().join("seeds/event")).unwrap();
         for (path, bytes) in &made {
             let path = root().join(path);
@@ -171,7 +171,7 @@ async fn events(seeds: &mut Seeds, store: &Store<Dir>) {
     );
     let unknown = replaced(&put, "manifest.put", "manifest.pat");
     let critical = replaced(&unknown, ",\"id\":", ",\"critical\":true,\"id\":");
-    // Keys are in order: `critical` stands before `id` and after `body`.
+    // Keys are sorted: `critical` comes before `id` and after `body`.
     let value: Value = serde_json::from_slice(&critical).unwrap();
     seeds.write("event", "bad-unknown-critical", &canonical_json(&value));
     other_forms(seeds);
@@ -190,8 +190,8 @@ async fn events(seeds: &mut Seeds, store: &Store<Dir>) {
     }
 }
 
-/// Events that serde would read although they were never written: a list in the place of an object, its items in the order
-/// of our fields; a number in the place of a rule's name.
+/// Events that serde would accept, but no writer makes: a list instead of an object, with its items in
+/// the order of our fields; a number instead of the name of a rule.
 fn other_forms(seeds: &mut Seeds) {
     let digest = Digest::of("manifest");
     let bodies = [
@@ -243,7 +243,7 @@ fn other_forms(seeds: &mut Seeds) {
     seeds.write("event", "bad-other-event", &canonical_json(&list));
 }
 
-/// Of a file as small as one can be.
+/// Of a file that is as small as possible.
 async fn pins(seeds: &mut Seeds) {
     let text = small(None).await.into_bytes();
     seeds.write("pins", "good-one", &text);

@@ -1,11 +1,11 @@
-//! What breaks each rule, and a twin that does not.
+//! A violation of each rule, and a valid twin.
 
 use serde_json::{Value, json};
 use vault_bake::lint::{Configuration, Finding, Product, Role};
 
 pub const TLS: &str = "tls.defaults";
 
-/// A Consul server as it should be.
+/// A valid Consul server.
 pub fn consul() -> Value {
     json!({
         "server": true,
@@ -30,7 +30,7 @@ pub fn consul() -> Value {
     })
 }
 
-/// A Vault server as it should be.
+/// A valid Vault server.
 pub fn vault() -> Value {
     json!({
         "storage": { "consul": {
@@ -51,7 +51,7 @@ pub fn vault() -> Value {
     })
 }
 
-/// Changes what `patch` names; null removes.
+/// Applies `patch`; null removes.
 pub fn patched(mut value: Value, patch: &Value) -> Value {
     fn apply(value: &mut Value, patch: &Value) {
         let Value::Object(patch) = patch else {
@@ -72,7 +72,7 @@ pub fn patched(mut value: Value, patch: &Value) -> Value {
     value
 }
 
-/// `{"a": {"b": leaf}}` of `a.b`.
+/// Makes `{"a": {"b": leaf}}` from `a.b`.
 pub fn at(key: &str, leaf: Value) -> Value {
     let keys = key.rsplit('.');
     keys.fold(leaf, |inner, key| json!({ key: inner }))

@@ -1,4 +1,4 @@
-//! Kinds of what is unsafe, and of what only looks so: many spellings and places of each, and what is found.
+//! Violations in many spellings and places, valid configuration that looks similar, and the findings.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -16,7 +16,7 @@ mod tables;
 mod values;
 mod variables;
 
-/// Whole files: what is unsafe in each. A folder below `tests/lint`, and the version.
+/// Whole files with their violations: a folder below `tests/lint`, and the version.
 const FILES: &[(&str, Option<&str>, &[&str])] = &[
     ("fn-api-addr-any-ipv6", None, &["vault.api-addr"]),
     (
@@ -79,7 +79,7 @@ const FILES: &[(&str, Option<&str>, &[&str])] = &[
     ),
 ];
 
-/// What is unsafe, by rule.
+/// Violations by rule.
 fn unsafe_rules(found: &[Finding]) -> BTreeSet<&'static str> {
     let found = found.iter();
     let found = found.filter(|one| one.severity == Severity::Unsafe);
@@ -119,7 +119,7 @@ fn file(root: &Path, name: &str, product: Product) -> Option<(&'static str, Stri
     Some((file, fs::read_to_string(root.join(name).join(file)).ok()?))
 }
 
-/// A change of a good configuration, and what is unsafe then.
+/// A change of a valid configuration, and the expected violation.
 pub struct Row {
     product: Product,
     version: Option<&'static str>,
@@ -154,7 +154,7 @@ fn row(product: Product, patch: Value, expected: &[&'static str]) -> Row {
     }
 }
 
-/// Tries each row, and returns those that are wrong.
+/// Tests each row, and returns those with another result.
 fn try_rows(rows: &[Row]) -> String {
     let mut wrong = String::new();
     for row in rows {
@@ -174,15 +174,15 @@ fn try_rows(rows: &[Row]) -> String {
         if rules != row.expected.iter().copied().collect() {
             writeln!(wrong, "{}: {rules:?}, not {:?}", row.patch, row.expected).unwrap();
         }
-        let shown = serde_json::to_string(&found).unwrap();
-        if shown.contains(SECRET) {
+        let printed = serde_json::to_string(&found).unwrap();
+        if printed.contains(SECRET) {
             writeln!(wrong, "{}: shows the secret", row.patch).unwrap();
         }
     }
     wrong
 }
 
-/// What stands for a secret in rows; no finding may show it.
+/// The placeholder for a secret in rows; no finding may print it.
 const SECRET: &str = "not-a-secret-9f8e";
 
 fn vault_row(patch: Value, expected: &[&'static str]) -> Row {
@@ -193,7 +193,7 @@ fn consul_row(patch: Value, expected: &[&'static str]) -> Row {
     row(Product::Consul, patch, expected)
 }
 
-/// Two patches as one.
+/// Merges two patches.
 fn both(mut one: Value, other: &Value) -> Value {
     let (Value::Object(all), Value::Object(other)) = (&mut one, other) else {
         return other.clone();
@@ -205,20 +205,20 @@ fn both(mut one: Value, other: &Value) -> Value {
     one
 }
 
-/// A storage instead of Consul.
+/// Replaces Consul by another storage.
 fn stored(name: &str, body: Value) -> Value {
     let mut storage = json!({ "consul": null });
     storage[name] = body;
     json!({ "storage": storage })
 }
 
-/// A change of the first listener.
+/// Changes the first listener.
 fn listening(body: &Value) -> Value {
     let tcp = patched(vault()["listener"][0]["tcp"].clone(), body);
     json!({ "listener": [{ "tcp": tcp }] })
 }
 
-/// `a.b` with a secret in it.
+/// Makes a patch with a secret at `a.b`.
 fn secret_at(key: &str) -> Value {
     at(key, json!(SECRET))
 }

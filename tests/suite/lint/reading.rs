@@ -1,4 +1,4 @@
-//! How files are read: HCL 1 and JSON as the products have them, keys without case, places of findings.
+//! Parsing for the linter: HCL 1 and JSON as the products do, keys without case, positions of findings.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -15,7 +15,7 @@ use super::cases::{consul, vault};
 const CONSUL: Product = Product::Consul;
 const VAULT: Product = Product::Vault;
 
-/// A server of Vault that is as it should be, except for what follows; it has 10 lines.
+/// A valid Vault server of 10 lines, for further lines.
 const SERVER: &str = r#"storage "raft" {
   path = "/opt/vault/data"
 }
@@ -28,7 +28,7 @@ listener "tcp" {
   tls_key_file = "/run/tls/a.key"
 "#;
 
-/// Findings of a file, as `file:line: rule key`; or the error.
+/// Returns the findings of a file as `file:line: rule key`, or the error.
 fn lint(product: Product, file: &str, text: &str) -> Vec<String> {
     let mut configuration = Configuration::new(product, None, Role::Node);
     if let Err(error) = configuration.add(file, text) {
@@ -41,7 +41,7 @@ fn lint(product: Product, file: &str, text: &str) -> Vec<String> {
     found.collect()
 }
 
-/// Files as people write them, and one finding of each that shows that the reader understood it.
+/// Files as users write them, and one finding of each that shows that the parser read it.
 #[test]
 fn files_of_both_products_are_read_as_they_read_them() {
     let server = |rest: &str| format!("{SERVER}{rest}");
@@ -62,7 +62,7 @@ fn files_of_both_products_are_read_as_they_read_them() {
         (VAULT, "lacks.hcl", "listener \"unix\" {}\n\nlistener \"tcp\" {\n  address = \"x\"\n}\n".to_owned(), "lacks.hcl:3: vault.listener-certificate listener[1].tcp.tls_key_file"),
         (VAULT, "none.hcl", "ui = true\n".to_owned(), "none.hcl: vault.listener listener"),
         (VAULT, "telemetry.hcl", "Listener \"tcp\" { address = \"10.0.0.5:8200\"\n  Telemetry {\n    Unauthenticated_Metrics_Access = true\n  }\n}\n".to_owned(), "telemetry.hcl:3: vault.unauthenticated-metrics Listener.tcp.Telemetry.Unauthenticated_Metrics_Access"),
-        // The body of a storage is read by the exact keys: this one has no scheme.
+        // Keys in the body of a storage are compared with case: this one has no scheme.
         (VAULT, "exact.hcl", "storage \"Consul\" {\n  address = \"127.0.0.1:8501\"\n  Scheme = \"https\"\n}\n".to_owned(), "exact.hcl:1: vault.storage-plaintext storage.Consul.scheme"),
         (
             VAULT,
@@ -135,14 +135,14 @@ fn a_key_is_set_once_in_whatever_case() {
         (VAULT, "a", "{\"ui\": true}\n{\"listener\": {}}"),
         (CONSUL, "a.json", "server = true\n"),
     ];
-    let shown = cases.map(|(product, file, text)| {
+    let printed = cases.map(|(product, file, text)| {
         let found = lint(product, file, text).join(", ");
         format!("{} {text:?}\n    {found}", product.name())
     });
-    insta::assert_snapshot!("lint_twice", shown.join("\n"));
+    insta::assert_snapshot!("lint_twice", printed.join("\n"));
 }
 
-/// Several files are one configuration; a finding is in the file, at the line and by the spelling of the last that has it.
+/// Several files are one configuration. A finding has file, line and spelling of the last occurrence.
 #[test]
 fn findings_of_several_files_name_the_right_one() {
     let mut both = Configuration::new(CONSUL, None, Role::Node);
@@ -199,7 +199,7 @@ fn findings_of_several_files_name_the_right_one() {
     );
 }
 
-/// An image with a file that HCL 1 does not read, and one that says why it is there.
+/// An image with a file that is not HCL 1, and one that allows it with a reason.
 #[test]
 fn an_unreadable_file_of_an_image_is_refused_or_allowed() {
     let folder = tempfile::tempdir().unwrap();
@@ -211,7 +211,7 @@ fn an_unreadable_file_of_an_image_is_refused_or_allowed() {
     )
     .unwrap();
     fs::write(file.with_file_name("latin.hcl"), b"ui = true\n# \xe9\n").unwrap();
-    let judged = |name: &str, allow: &str| {
+    let lint_file = |name: &str, allow: &str| {
         let text = format!(
             "schema = 1\ndescription = \"a server\"\nbase.qemu.kind = \"packages\"\n{allow}\n\
              [[step]]\nname = \"server\"\nfile = \"{name}\"\ndestination = \"/etc/vault.d/{name}\"\n[[step]]\nprovisioner = \"seal\"\n"
@@ -230,11 +230,11 @@ fn an_unreadable_file_of_an_image_is_refused_or_allowed() {
     };
     let allow = "[lint.allow]\n\"vault.unreadable\" = \"the node fills it in\"";
     let other = "[lint.allow]\n\"consul.unreadable\" = \"the node fills it in\"";
-    let shown = [
-        judged("vault.hcl", ""),
-        judged("latin.hcl", ""),
-        judged("vault.hcl", other),
-        judged("vault.hcl", allow),
+    let printed = [
+        lint_file("vault.hcl", ""),
+        lint_file("latin.hcl", ""),
+        lint_file("vault.hcl", other),
+        lint_file("vault.hcl", allow),
     ];
-    insta::assert_snapshot!("lint_unreadable_image", shown.join("\n"));
+    insta::assert_snapshot!("lint_unreadable_image", printed.join("\n"));
 }

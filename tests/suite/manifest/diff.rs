@@ -1,4 +1,4 @@
-//! What is different between two images, and the order of package versions.
+//! Differences between two images, and the order of package versions.
 
 use std::cmp::Ordering;
 
@@ -37,11 +37,11 @@ fn debian_versions_are_ordered_as_dpkg_orders_them() {
         "1A",
     ];
     if !std::path::Path::new("/usr/bin/dpkg").exists() {
-        #[expect(clippy::print_stderr, reason = "a skipped test says so")]
+        #[expect(clippy::print_stderr, reason = "a skipped test prints its reason")]
         let () = eprintln!("SKIPPED: no dpkg to compare with");
         return;
     }
-    // One shell asks for all pairs and prints those that dpkg orders otherwise.
+    // One shell compares all pairs, and prints those that dpkg orders otherwise.
     let mut script = String::new();
     for (at, a) in versions.iter().enumerate() {
         for b in &versions[..at] {
@@ -103,7 +103,7 @@ no difference
     assert!(diff(&a, &b, None).packages.is_none());
 }
 
-/// What differs between two package lists of images with this package manager, as `name change from to`.
+/// Returns the differences between two package lists with this package manager, as `name change from to`.
 fn packages_differ(manager: &str, a: &[(&str, &str, &str)], b: &[(&str, &str, &str)]) -> String {
     let list = |packages: &[(&str, &str, &str)]| -> Vec<Package> {
         let package = |(name, arch, version): &(&str, &str, &str)| Package {
@@ -171,11 +171,11 @@ fn packages_of_several_architectures_and_versions() {
             vec![("passwd", "amd64", "9.1")],
         ),
     ];
-    let shown: Vec<String> = cases
+    let printed: Vec<String> = cases
         .iter()
         .map(|(case, manager, a, b)| format!("{case}\n    {}", packages_differ(manager, a, b)))
         .collect();
-    insta::assert_snapshot!(shown.join("\n"), @r#"
+    insta::assert_snapshot!(printed.join("\n"), @r#"
 another architecture is no other package
     tz Down 2 -> 1
 a second architecture hides no downgrade
@@ -201,7 +201,7 @@ fn all_of_the_base_is_compared_and_no_value_is_lost() {
     b.base.resolved = json!({ "kind": "packages", "index": [{ "suite": "trixie", "date": 7 }] });
     (b.os.version, b.os.kernel) = ("13".into(), "6.12.0".into());
     b.outputs[0].arch = "aarch64".into();
-    // Two things of one name: none may hide the other.
+    // Two items with one name: both must appear.
     b.inputs.insert(Input {
         role: "script".into(),
         name: "vault/install.sh".into(),

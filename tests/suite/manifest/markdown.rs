@@ -1,4 +1,4 @@
-//! Differences as markdown: what is said, and that nothing in a name or a value can say anything else.
+//! Differences as markdown: the content, and that no name or value can inject markup.
 
 use serde_json::json;
 use testing::sample::{EVIL, check, difference, digest, golden as sample, packages, release, step};
@@ -66,7 +66,7 @@ fn long_tables_are_folded_and_long_sentences_end() {
     insta::assert_snapshot!(sentence, @"**21 downgrades:** `lib00`, `lib01`, `lib02`, `lib03`, `lib04`, `lib05`, `lib06`, `lib07`, `lib08`, `lib09`, …; packages: 21 down");
 }
 
-/// The markdown without its code: what a renderer could take for markup. Panics where code does not end.
+/// Returns the markdown without its code, as a renderer sees markup. Panics if code does not end.
 fn outside_of_code(text: &str) -> String {
     let mut outside = String::new();
     let mut rest = text;

@@ -1,4 +1,4 @@
-//! The bill of materials: its bytes, and names that others can read.
+//! The bill of materials: its bytes, and names that other tools can parse.
 
 use proptest::prelude::*;
 use serde_json::Value;
@@ -26,7 +26,7 @@ fn the_same_facts_give_the_same_canonical_bytes() {
     list.reverse();
     list.push(list[0].clone());
     assert_eq!(sbom(&manifest, &list), bytes, "order and repetition");
-    // The manifest names the document, so the document may not know what the manifest says of it.
+    // The manifest names the document, so the document must not depend on the manifest.
     let named = Manifest {
         sbom: sample_with_everything().sbom,
         ..manifest.clone()
@@ -96,7 +96,7 @@ fn package(name: &str, version: &str, arch: &str, source: &str) -> Package {
     }
 }
 
-/// The purl of a package in an image with this manager and distribution.
+/// Returns the purl of a package with this manager and distribution.
 fn purl(manager: &str, os: (&str, &str), package: Package) -> String {
     let mut manifest = sample("1.2.3", "disk");
     manifest.packages.manager = manager.into();
@@ -112,7 +112,7 @@ fn purl(manager: &str, os: (&str, &str), package: Package) -> String {
 fn purls() {
     let debian = ("debian", "12");
     let deb = |name, version, source| purl("dpkg", debian, package(name, version, "amd64", source));
-    let shown = [
+    let printed = [
         deb("libssl3", "3.0.17-1~deb12u3", "openssl"),
         deb("libstdc++6", "12.2.0-14+deb12u1", "gcc-12"),
         deb("passwd", "1:4.13+dfsg1-1+deb12u1", "shadow"),
@@ -147,7 +147,7 @@ fn purls() {
             package("bash", "5.1.8-9.el9", "x86_64", "bash-5.1.8-9.el9.src.rpm"),
         ),
     ];
-    insta::assert_snapshot!(shown.join("\n"), @r#"
+    insta::assert_snapshot!(printed.join("\n"), @r#"
 pkg:deb/debian/libssl3@3.0.17-1~deb12u3?arch=amd64&distro=debian-12&upstream=openssl
 pkg:deb/debian/libstdc%2B%2B6@12.2.0-14%2Bdeb12u1?arch=amd64&distro=debian-12&upstream=gcc-12
 pkg:deb/debian/passwd@1:4.13%2Bdfsg1-1%2Bdeb12u1?arch=amd64&distro=debian-12&upstream=shadow
@@ -163,7 +163,7 @@ pkg:rpm/rocky/bash@5.1.8-9.el9?arch=x86_64&distro=rocky-9.4&upstream=bash-5.1.8-
 "#);
 }
 
-/// What a purl says: its parts, decoded, as the standard has them parsed.
+/// Returns the parts of a purl, decoded by the standard.
 #[derive(Debug, PartialEq)]
 struct Parsed {
     kind: String,

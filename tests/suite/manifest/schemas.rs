@@ -1,4 +1,4 @@
-//! The published JSON Schemas say what the records are: no more fields, no fewer, and as strict as a schema can be.
+//! The published JSON Schemas match the records: the same fields, and as strict as a schema can be.
 
 mod event;
 
@@ -35,12 +35,12 @@ fn value(bytes: &[u8]) -> Value {
     serde_json::from_slice(bytes).unwrap()
 }
 
-/// The record within its statement.
+/// Returns the record in its statement.
 fn predicate(bytes: &[u8]) -> Value {
     value(bytes)["predicate"].clone()
 }
 
-/// The statement of `predicate`, about what it says itself where that can be told.
+/// Makes a statement of `predicate`, with its subjects if they are known.
 fn statement(kind: &str, predicate: &Value) -> Vec<u8> {
     let subject = |name: &Value, digest: &Value| {
         let hex = digest.as_str().unwrap_or_default().strip_prefix("sha256:");
@@ -106,7 +106,7 @@ fn every_schema_is_one_and_describes_every_field() {
     }
 }
 
-/// The fields without a description of their own or of what they refer to.
+/// Returns the fields without a description, neither their own nor that of their type.
 fn undescribed(root: &Value, part: &Value, at: &str, silent: &mut Vec<String>) {
     let fields = part["properties"].as_object().into_iter().flatten();
     for (name, field) in fields {
@@ -128,8 +128,8 @@ fn resolved<'a>(root: &'a Value, part: &'a Value) -> &'a Value {
     }
 }
 
-/// Holds the fields of a schema against those that are written: what any of the `examples` has may be there, what all
-/// of them have must be.
+/// Compares the fields of a schema with the written ones: a field of any of the `examples` is
+/// allowed, a field of all of them is required.
 fn compare(root: &Value, part: &Value, examples: &[&Value], at: &str) {
     let part = resolved(root, part);
     let names = |example: &&Value| -> BTreeSet<String> {
@@ -192,7 +192,7 @@ fn schemas_have_the_fields_that_are_written_and_no_others() {
     compare(&schema, &schema, &[&list], "");
 }
 
-/// The record in a golden file: as it stands there, or as the predicate of a statement.
+/// Returns the record of a golden file, with or without a statement.
 fn golden(path: &Path) -> Value {
     let text = fs::read_to_string(path).unwrap();
     let (_, body) = text
@@ -226,7 +226,7 @@ fn every_golden_record_is_valid() {
     assert!(validator("packages-v1").is_valid(&json!([])));
 }
 
-/// All places in a value, as JSON pointers.
+/// Returns all positions in a value, as JSON pointers.
 fn places(value: &Value, at: &str, found: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {
@@ -247,8 +247,8 @@ fn places(value: &Value, at: &str, found: &mut Vec<String>) {
     }
 }
 
-/// Puts another thing in every place of `record`, and leaves every place out. Returns where the schema accepts what the
-/// reader refuses; panics where it refuses what the reader takes.
+/// Replaces the value at every position of `record`, and removes it. Returns what the schema accepts and
+/// the reader refuses. Panics if the schema refuses what the reader accepts.
 fn disagreements(
     record: &Value,
     schema: &Validator,
@@ -282,10 +282,10 @@ fn disagreements(
                 (None, Value::Array(items)) => drop(items.remove(last.parse().unwrap())),
                 (None, _) => unreachable!("a place is in an object or an array"),
             }
-            let shown = other.as_ref().map_or("absent".to_owned(), Value::to_string);
+            let printed = other.as_ref().map_or("absent".to_owned(), Value::to_string);
             match (schema.is_valid(&record), reads(&record)) {
-                (true, false) => wrong.push(format!("{at} = {shown}")),
-                (false, true) => panic!("the schema refuses what is read: {at} = {shown}"),
+                (true, false) => wrong.push(format!("{at} = {printed}")),
+                (false, true) => panic!("the schema refuses what is read: {at} = {printed}"),
                 (true, true) => {}
                 (false, false) => refused_by_both += 1,
             }
@@ -360,7 +360,7 @@ fn broken_manifests_are_refused_by_schema_and_reader() {
     assert!(validator("image-test-v1").is_valid(&predicate(&test_record().to_bytes())));
 }
 
-/// The values of `fields`, as a list.
+/// Returns the values of `fields` as a list.
 fn as_lists(value: &Value, fields: &[&str]) -> Value {
     fields.iter().map(|field| value[*field].clone()).collect()
 }

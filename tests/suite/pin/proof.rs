@@ -1,4 +1,4 @@
-//! What a pin file proves: lies that somebody could write into it, roles, thresholds, rotated policies.
+//! Proofs of a pin file: forged content, roles, thresholds, rotated policies.
 
 use std::fs;
 
@@ -16,7 +16,7 @@ fn public(n: u8) -> PublicKey {
     key(n).public().clone()
 }
 
-/// A policy of keys 1 to 6. Key `root` is root, `builder` builds, and both `promoters` together promote.
+/// A policy of keys 1 to 6: `root` is root, `builder` builds, and both `promoters` together promote.
 fn policy(version: u64, root: u8, builder: u8, promoters: [u8; 2]) -> Trust {
     let ids = |numbers: &[u8]| -> Vec<String> {
         let ids = numbers.iter().map(|n| public(*n).id().to_string());
@@ -58,15 +58,15 @@ fn verify(value: &Value, given: Option<&Trust>) -> Result<(), PinError> {
 async fn lies_are_named_by_pin_and_field() {
     let recorded = RecordedStore::new(crate::VAULT_BAKE);
     let sound = json_of(&pinned(&recorded).await);
-    // A second image, and the same channel and another one at other images: proofs to mix up.
+    // A second image and a second channel, to mix up proofs.
     let store = recorded.store().await;
     let second = bake(&store, &with("1.0.1", "1.21.0", "1.8.7")).await;
     promote(&store, &second).await;
     let later = json_of(&file_of(&store).await);
-    // The same of another store, signed by the same key.
+    // The same content of another store, signed by the same key.
     let other = RecordedStore::new(crate::VAULT_BAKE);
     let foreign = json_of(&pinned(&other).await);
-    // And of a store that another key rules.
+    // And a store with another root key.
     let strange = RecordedStore::new(crate::VAULT_BAKE);
     let theirs = strange.store_of(&Trust::only(&public(2)), &[2]).await;
     let image = bake(&theirs, &with("1.0.0", "1.20.0", "1.8.7")).await;
@@ -187,7 +187,7 @@ async fn lies_are_named_by_pin_and_field() {
 }
 
 #[tokio::test]
-async fn a_whole_file_of_somebody_else_shows_only_to_those_who_have_a_policy() {
+async fn a_file_of_another_store_is_detected_with_a_trust_policy() {
     let recorded = RecordedStore::new(crate::VAULT_BAKE);
     let store = recorded.store_of(&Trust::only(&public(2)), &[2]).await;
     let image = bake(&store, &with("1.0.0", "1.20.0", "1.8.7")).await;
@@ -197,9 +197,9 @@ async fn a_whole_file_of_somebody_else_shows_only_to_those_who_have_a_policy() {
     fs::write(recorded.path("trust.json"), trust().to_bytes()).unwrap();
     assert!(file.verify(None).is_ok());
     let verify = ["verify", "--pins", FILE, "--trust", "trust.json"];
-    let told = [
-        recorded.told_alone(&verify),
-        recorded.told_alone(&[
+    let transcripts = [
+        recorded.transcript_without_store(&verify),
+        recorded.transcript_without_store(&[
             "resolve",
             "--pins",
             FILE,
@@ -208,14 +208,14 @@ async fn a_whole_file_of_somebody_else_shows_only_to_those_who_have_a_policy() {
             "trust.json",
         ]),
     ];
-    insta::assert_snapshot!(told.join("\n"));
+    insta::assert_snapshot!(transcripts.join("\n"));
     fs::write(
         recorded.path("trust.json"),
         Trust::only(&public(2)).to_bytes(),
     )
     .unwrap();
-    let told = recorded.told_alone(&verify);
-    settled().bind(|| insta::assert_snapshot!(told));
+    let transcripts = recorded.transcript_without_store(&verify);
+    settled().bind(|| insta::assert_snapshot!(transcripts));
 }
 
 #[tokio::test]
@@ -246,7 +246,7 @@ async fn two_promoters_have_to_agree() {
     ] {
         let mut value = value.clone();
         *value.pointer_mut(signatures).unwrap() = change;
-        // The same entry is the end of the log, and has to say the same there.
+        // The same entry is the end of the log, and must have the same digest there.
         let error = verify(&value, None).unwrap_err();
         assert!(error.is_integrity());
         lines.push(format!("{what}: {error}"));
@@ -271,7 +271,7 @@ async fn pins_outlive_a_rotated_policy() {
     let roots = open(&root, &old, &[1]).await;
     roots.append(id, now(), update).await.unwrap();
 
-    // A pin of before the change, in a file of after it: the old policy judges it, and both vouch for the file.
+    // A pin from before the change in a file from after it: the old policy applies to the pin, and both to the file.
     let after = file_of(&roots).await;
     for given in [None, Some(&old), Some(&new)] {
         after.verify(given).unwrap();
@@ -282,7 +282,7 @@ async fn pins_outlive_a_rotated_policy() {
     let proved = after.verify(Some(&new)).unwrap();
     settled().bind(|| insta::assert_snapshot!(proved.to_string()));
 
-    // By the new keys, and the store is asked: nothing is left open.
+    // With the new keys and the store, the proof is complete.
     let second = bake(
         &open(&root, &old, &[5]).await,
         &with("1.0.1", "1.20.0", "1.8.7"),
@@ -291,15 +291,15 @@ async fn pins_outlive_a_rotated_policy() {
     promote(&open(&root, &old, &[4, 6]).await, &second).await;
     fs::write(recorded.path(FILE), before.to_text()).unwrap();
     fs::write(recorded.path("trust.json"), new.to_bytes()).unwrap();
-    let told = [
-        recorded.told(&["pin", "--update"]),
-        recorded.told(&["verify", "--pins", FILE, "--trust", "trust.json"]),
+    let transcripts = [
+        recorded.transcript(&["pin", "--update"]),
+        recorded.transcript(&["verify", "--pins", FILE, "--trust", "trust.json"]),
     ];
     let mut settings = settled();
     settings.add_filter(r"\b[0-9a-f]{12}\b", "SHORT");
-    settings.bind(|| insta::assert_snapshot!(told.join("\n")));
+    settings.bind(|| insta::assert_snapshot!(transcripts.join("\n")));
 
-    // A policy that nobody's roots let follow.
+    // A policy that the previous roots did not sign.
     let mut value = json_of(&after);
     value["store"]["trust_updates"] = json!([]);
     let hidden = verify(&value, None).unwrap_err();
@@ -309,7 +309,7 @@ async fn pins_outlive_a_rotated_policy() {
     let error = verify(&value, None).unwrap_err();
     settled().bind(|| insta::assert_snapshot!(format!("{hidden}\n{error}")));
 
-    // Hidden where no entry in the file shows it: only the store, or one's own policy, can tell.
+    // Not visible in any entry of the file: only the store or your own policy can detect it.
     let file = file_of(&open(&root, &old, &[]).await).await;
     let mut value = json_of(&file);
     value["store"]
@@ -325,18 +325,18 @@ async fn pins_outlive_a_rotated_policy() {
 
 #[tokio::test]
 async fn entries_that_the_store_never_had_are_noticed_by_it() {
-    // Whoever has the keys can sign entries of any number; the store's log does not have them.
+    // An attacker with the keys can sign entries of any number, but the store's log does not contain them.
     let recorded = RecordedStore::new(crate::VAULT_BAKE);
     let file = pinned(&recorded).await;
     let other = RecordedStore::new(crate::VAULT_BAKE);
     let foreign = pinned(&other).await;
     let mut value = json_of(&file);
-    // Proofs of the other store name the same image and manifest, and are signed by the same key.
+    // Proofs of the other store have the same image and manifest, and a signature of the same key.
     for of in ["recorded", "set", "manifest"] {
         let path = format!("/pins/quickstart:prod/proof/{of}");
         *value.pointer_mut(&path).unwrap() = json_of(&foreign).pointer(&path).unwrap().clone();
     }
-    // From the file alone this cannot be told, which `verify` says; the store can.
+    // The file alone cannot prove this, which `verify` reports; the store can.
     let mixed = PinFile::parse("pins", value.to_string().as_bytes()).unwrap();
     let open = mixed.verify(Some(&trust())).unwrap().not_proved.join("\n");
     assert!(
@@ -372,7 +372,7 @@ async fn a_hidden_change_of_policy_shows_to_the_store_and_to_those_who_have_the_
         .as_object_mut()
         .unwrap()
         .remove("trust_updates");
-    // Both policies allow the same, so the file alone cannot tell.
+    // Both policies allow the same, so the file alone cannot detect it.
     assert!(verify(&value, None).is_ok() && verify(&value, Some(&old)).is_ok());
     assert!(verify(&value, Some(&new)).unwrap_err().is_integrity());
     let file = PinFile::parse("pins", value.to_string().as_bytes()).unwrap();

@@ -1,4 +1,4 @@
-//! What is noticed when a pin file is altered.
+//! Alters a pin file and expects every change to be detected.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use vault_bake::manifest::Manifest;
 use vault_bake::pin::PinFile;
 use vault_bake::sign::Trust;
 
-/// Whether a file with this text is refused: it cannot be read, or does not prove what it says.
+/// Returns whether a file with this text is refused, by the parser or by the proof.
 fn is_refused(bytes: &[u8]) -> bool {
     match PinFile::parse("pins", bytes) {
         Err(_) => true,
@@ -24,7 +24,7 @@ fn is_refused(bytes: &[u8]) -> bool {
     }
 }
 
-/// Flips `mask` at each of `places`, in several threads, and returns those where that was not refused.
+/// Flips `mask` at each of `places`, in several threads. Returns the undetected ones.
 fn unnoticed(bytes: &[u8], places: &[usize], mask: u8) -> Vec<usize> {
     let threads = 4;
     std::thread::scope(|scope| {
@@ -53,7 +53,7 @@ fn unnoticed(bytes: &[u8], places: &[usize], mask: u8) -> Vec<usize> {
     })
 }
 
-/// A file with one pin, as small as it can be: a policy of three grants, a manifest that says as little as one may.
+/// A minimal file with one pin: a policy of three grants, and a manifest without optional fields.
 pub async fn small(name: Option<&str>) -> String {
     let recorded = RecordedStore::new(crate::VAULT_BAKE);
     let (id, key) = (key(1).public().id(), key(1).public().clone());
@@ -80,7 +80,7 @@ pub async fn small(name: Option<&str>) -> String {
     file.to_text()
 }
 
-/// Where the text of the payloads is.
+/// Returns the positions of the payloads' text.
 fn payloads(text: &str) -> Vec<std::ops::Range<usize>> {
     let head = "\"payload\": \"";
     let starts = text.match_indices(head).map(|(at, _)| at + head.len());
@@ -95,7 +95,7 @@ async fn every_byte_counts() {
     assert!(!is_refused(text.as_bytes()));
     let payloads = payloads(&text);
     assert_eq!(payloads.len(), 5);
-    // Four letters hold three bytes, so every 13th letter is in turn each of the four.
+    // Four letters encode three bytes, so every 13th letter covers all four positions.
     let every_13th = |at: &usize| {
         let within = payloads.iter().find(|payload| payload.contains(at));
         within.is_none_or(|payload| (at - payload.start).is_multiple_of(13))
@@ -105,7 +105,7 @@ async fn every_byte_counts() {
 }
 
 #[tokio::test]
-async fn a_name_of_ones_own_is_all_that_nobody_signed() {
+async fn only_the_name_of_a_pin_is_not_signed() {
     let text = small(Some("blue")).await;
     let start = text.find("\"blue\"").unwrap() + 1;
     let places: Vec<usize> = (start - 40..start + 40).collect();
@@ -136,7 +136,7 @@ async fn what_is_cut_off_or_added_is_noticed_and_layout_is_not() {
             "{more:?} added"
         );
     }
-    // What leaves the value as it was is no alteration.
+    // A change that leaves the value the same is no alteration.
     for (from, to) in [("\n", "\r\n"), ("  ", "\t"), ("\n", " ")] {
         let again = PinFile::parse("pins", text.replace(from, to).as_bytes()).unwrap();
         assert_eq!(again, sound);
@@ -152,7 +152,7 @@ mod exhaustive {
         let text = small(None).await;
         let places: Vec<usize> = (0..text.len()).collect();
         for mask in [1, 0x20] {
-            // A capital letter of a name or key becomes a small one, a space a zero byte.
+            // An upper-case letter of a name or key becomes lower case, a space becomes a zero byte.
             assert_eq!(
                 unnoticed(text.as_bytes(), &places, mask),
                 Vec::<usize>::new()

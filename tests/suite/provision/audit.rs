@@ -1,11 +1,11 @@
-//! An audit over a real `sshd`, by a stand-in for Lynis that writes a report where it is told to.
+//! An audit over `sshd`, by a fake Lynis that writes a report.
 
 use std::fs;
 use std::path::Path;
 
 use vault_bake::guest_steps::{Lynis, audit};
 
-use super::World;
+use super::StepHarness;
 use vault_bake::secret::Scrubber;
 
 const REPORT: &str = r"cat >$report <<'END'
@@ -19,16 +19,16 @@ END
 exit 78
 ";
 
-/// What comes of a stand-in that knows its report file as `$report`.
+/// Returns the result of a fake Lynis, whose script has the path of the report in `$report`.
 async fn audited(rest: &str) -> String {
-    let (world, session) = World::new(Vec::new(), Scrubber::default()).await;
-    let lynis = stand_in(world.folder.path(), rest);
+    let (harness, session) = StepHarness::new(Vec::new(), Scrubber::default()).await;
+    let lynis = stand_in(harness.folder.path(), rest);
     let audit = audit(
         &lynis,
         &session,
-        &world.work,
-        &world.events,
-        &world.interrupt,
+        &harness.work,
+        &harness.events,
+        &harness.interrupt,
     )
     .await;
     match audit {
@@ -39,7 +39,7 @@ async fn audited(rest: &str) -> String {
     }
 }
 
-/// A folder laid out as Debian's package is.
+/// Makes a folder with the layout of Debian's package.
 fn stand_in(folder: &Path, rest: &str) -> Lynis {
     let share = folder.join("share");
     fs::create_dir_all(share.join("include")).expect("a folder");
@@ -57,13 +57,13 @@ fn stand_in(folder: &Path, rest: &str) -> Lynis {
 
 #[tokio::test]
 async fn a_report_is_read_and_a_missing_one_is_an_error() {
-    let said = [
+    let message = [
         audited(REPORT).await,
         audited("echo 'no such shell' >&2; exit 1\n").await,
         audited("echo lynis_version=3.0.8 >$report\n").await,
         audited("printf 'lynis_version=3.0.8\\nhardening_index=many\\n' >$report\n").await,
     ];
-    insta::assert_snapshot!(said.join("\n"), @r#"
+    insta::assert_snapshot!(message.join("\n"), @r#"
 Audit { version: "3.0.8", index: 86, warnings: ["KRNL-5830"], suggestions: ["BOOT-5122", "SSH-7408"] }
 on ENDPOINT: step audit failed (exit 1)
   | no such shell

@@ -5,7 +5,7 @@ use vault_bake::event::Event;
 use vault_bake::guest_steps::{ProvisionError, observe, run_checks, seal};
 use vault_bake::secret::Scrubber;
 
-use super::{World, clock};
+use super::{StepHarness, clock};
 
 #[tokio::test]
 async fn all_checks_run_and_the_error_names_those_that_failed() {
@@ -26,8 +26,8 @@ async fn all_checks_run_and_the_error_names_those_that_failed() {
             Some("echo \"ok 1 - seal.phase: $VB_PHASE\"; echo 1..1"),
         ),
     ];
-    let (world, session) = World::new(steps, Scrubber::default()).await;
-    let error = observe(&world.guest(), &session)
+    let (harness, session) = StepHarness::new(steps, Scrubber::default()).await;
+    let error = observe(&harness.guest(), &session)
         .await
         .map(|_observed| ())
         .unwrap_err();
@@ -35,7 +35,7 @@ async fn all_checks_run_and_the_error_names_those_that_failed() {
         .to_string()
         .replace(&session.endpoint().to_string(), "HOST");
     insta::assert_snapshot!(text, @"3 of 7 checks failed on HOST (build): vault.tls, mute.check-script, dies.check-script");
-    let mut told: Vec<String> = world
+    let mut transcripts: Vec<String> = harness
         .heard
         .all()
         .into_iter()
@@ -54,9 +54,9 @@ async fn all_checks_run_and_the_error_names_those_that_failed() {
             _ => None,
         })
         .collect();
-    // Two sessions make them, so the order is not always the same.
-    told.sort();
-    insta::assert_snapshot!(told.join("\n"), @r#"
+    // Two sessions run the checks, so their order varies.
+    transcripts.sort();
+    insta::assert_snapshot!(transcripts.join("\n"), @r#"
     dies/check | oops
     false dies.check-script: its checks hold, but it ended with 9
     false mute.check-script: it ended with 3, and it printed no plan `1..N`
@@ -67,10 +67,10 @@ async fn all_checks_run_and_the_error_names_those_that_failed() {
     true vault.up: it is up
     "#);
 
-    let (record, checks) = seal(&world.guest(), &session, &clock).await.unwrap();
+    let (record, checks) = seal(&harness.guest(), &session, &clock).await.unwrap();
     assert_eq!((record.name.as_str(), record.exit), ("seal", 0));
     assert_eq!(checks[0].description, "build");
-    let Err(ProvisionError::Checks { records, .. }) = run_checks(&world.guest(), &session).await
+    let Err(ProvisionError::Checks { records, .. }) = run_checks(&harness.guest(), &session).await
     else {
         panic!("the same checks fail again");
     };
@@ -79,8 +79,8 @@ async fn all_checks_run_and_the_error_names_those_that_failed() {
 
 #[tokio::test]
 async fn a_plan_without_seal_is_not_sealed() {
-    let (world, session) =
-        World::new(vec![provisioner("base", "", None)], Scrubber::default()).await;
-    let error = seal(&world.guest(), &session, &clock).await.unwrap_err();
+    let (harness, session) =
+        StepHarness::new(vec![provisioner("base", "", None)], Scrubber::default()).await;
+    let error = seal(&harness.guest(), &session, &clock).await.unwrap_err();
     insta::assert_snapshot!(error, @"the plan of quickstart has no seal: its last step must be one");
 }

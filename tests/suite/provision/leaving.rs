@@ -1,10 +1,10 @@
-//! Machines that go away during a step, or right after it.
+//! VMs that end during a step, or right after it.
 
 use vault_bake::plan::StepKind;
 
 use super::*;
 
-/// What systemd prints of a machine: its normal target, and that of a shutdown.
+/// What systemd prints: the default target, and that of a shutdown.
 fn state(active: &str, entered: u64, job: &str, more: &str) -> String {
     format!(
         "Job={job}\nId=multi-user.target\nActiveState={active}\nActiveEnterTimestampMonotonic={entered}\n\n\
@@ -35,18 +35,18 @@ async fn a_step_after_which_the_machine_leaves_fails_and_says_what_was_seen() {
         ),
     ] {
         for exit in [0, 3] {
-            let (mut world, session) = World::new(Vec::new(), Scrubber::default()).await;
+            let (mut harness, session) = StepHarness::new(Vec::new(), Scrubber::default()).await;
             let endpoint = session.endpoint().to_string();
-            std::fs::write(world.folder.path().join("state"), &state).expect("a file");
+            std::fs::write(harness.folder.path().join("state"), &state).expect("a file");
             let script = format!("exit {exit}");
-            world.plan = plan(vec![
+            harness.plan = plan(vec![
                 step("leaves", StepKind::Shell, &[("script.sh", &script)]),
                 step("next", StepKind::Shell, &[("script.sh", "echo never")]),
             ]);
-            upload(&world.guest(), &session, 0)
+            upload(&harness.guest(), &session, 0)
                 .await
                 .expect("an upload");
-            let guest = world.guest();
+            let guest = harness.guest();
             let done = run_step(&guest, session, 0, async || None, true, &clock).await;
             let ended = match done {
                 Ok(_) => "done".to_owned(),
@@ -73,10 +73,10 @@ async fn a_script_that_is_ended_by_a_shutdown_is_told_from_one_that_ends_by_itse
             StepKind::Shell,
             &[("script.sh", "kill -TERM $PPID; sleep 5")],
         );
-        let (world, session) = World::new(vec![own], Scrubber::default()).await;
+        let (harness, session) = StepHarness::new(vec![own], Scrubber::default()).await;
         let endpoint = session.endpoint().to_string();
-        std::fs::write(world.folder.path().join("state"), &state).expect("a file");
-        let error = world.steps(session).await.unwrap_err().to_string();
+        std::fs::write(harness.folder.path().join("state"), &state).expect("a file");
+        let error = harness.steps(session).await.unwrap_err().to_string();
         let error = error.replace(&endpoint, "HOST");
         assert!(error.contains(expected), "{error}");
     }
@@ -87,27 +87,30 @@ async fn a_script_that_is_ended_by_a_shutdown_is_told_from_one_that_ends_by_itse
 async fn a_step_that_fails_on_a_full_disk_names_the_file_system() {
     let fills = "dd if=/dev/zero of=fill bs=64k 2>/dev/null\n";
     let own = step("own", StepKind::Shell, &[("script.sh", fills)]);
-    let (world, session) = World::new(vec![own], Scrubber::default()).await;
-    let (events, interrupt) = (&world.events, &world.interrupt);
+    let (harness, session) = StepHarness::new(vec![own], Scrubber::default()).await;
+    let (events, interrupt) = (&harness.events, &harness.interrupt);
     let script = |text: String| Script {
         name: "mount".to_owned(),
         text,
         timeout: SOON,
     };
-    let mount = script(format!("mount -t tmpfs -o size=2m tmpfs '{}'", world.work));
+    let mount = script(format!(
+        "mount -t tmpfs -o size=2m tmpfs '{}'",
+        harness.work
+    ));
     let mounted = session.run(mount, events, interrupt).await.unwrap();
     if mounted.exit != 0 {
         eprintln!("SKIPPED: no file system can be mounted here: {mounted:?}");
         return;
     }
     let after = session.another(events, interrupt).await.unwrap();
-    upload(&world.guest(), &session, 0).await.unwrap();
-    let error = world.steps(session).await.unwrap_err().to_string();
-    let unmount = script(format!("umount -l '{}'", world.work));
+    upload(&harness.guest(), &session, 0).await.unwrap();
+    let error = harness.steps(session).await.unwrap_err().to_string();
+    let unmount = script(format!("umount -l '{}'", harness.work));
     after.run(unmount, events, interrupt).await.unwrap();
     let full = format!(
         "the machine's disk is full: {} has 0 of 2 MiB free; give it more with `disk_gib`",
-        world.work
+        harness.work
     );
     assert!(error.contains(&full), "{error}");
 }

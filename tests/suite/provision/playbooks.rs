@@ -1,4 +1,4 @@
-//! Playbooks, run by a real `ansible-playbook`; where none is installed these tests say so and check nothing.
+//! Playbooks with `ansible-playbook`; skipped if it is not installed.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use vault_bake::guest_steps::ProvisionError;
 use vault_bake::plan::StepKind;
 use vault_bake::secret::{Scrubber, Secret};
 
-use super::World;
+use super::StepHarness;
 
 #[expect(clippy::print_stderr, reason = "a skipped test carries its reason")]
 fn has_ansible() -> bool {
@@ -39,9 +39,9 @@ async fn a_playbook_runs_against_the_pinned_host_with_its_secrets_in_private() {
     };
     let site = with_secret(step("site", kind, &[]), "token", "correct-horse");
     let secret = Secret::new("correct-horse");
-    let (world, session) = World::new(vec![site], Scrubber::new([&secret])).await;
-    let records = world.steps(session).await;
-    let lines = world.heard.lines().join("\n");
+    let (harness, session) = StepHarness::new(vec![site], Scrubber::new([&secret])).await;
+    let records = harness.steps(session).await;
+    let lines = harness.heard.lines().join("\n");
     assert!(
         records.is_ok(),
         "{:?}\n{lines}",
@@ -52,7 +52,7 @@ async fn a_playbook_runs_against_the_pinned_host_with_its_secrets_in_private() {
         lines.contains("the token is [secret]") && !lines.contains("correct-horse"),
         "{lines}"
     );
-    assert!(!world.folder.path().join("ansible-site").exists());
+    assert!(!harness.folder.path().join("ansible-site").exists());
 }
 
 #[tokio::test]
@@ -77,8 +77,8 @@ async fn a_playbook_that_fails_or_takes_too_long_fails_the_step() {
             &[],
         );
         site.timeout_s = timeout_s;
-        let (world, session) = World::new(vec![site], Scrubber::default()).await;
-        let error = world.steps(session).await.unwrap_err();
+        let (harness, session) = StepHarness::new(vec![site], Scrubber::default()).await;
+        let error = harness.steps(session).await.unwrap_err();
         let as_expected = match &error {
             ProvisionError::Step { step, exit, .. } => {
                 timeout_s == 60 && step == "site/playbook" && *exit == 2

@@ -1,4 +1,4 @@
-//! Which program runs a script.
+//! The interpreter of a script.
 
 use vault_bake::plan::{Interpreter, StepKind};
 
@@ -45,16 +45,16 @@ fn a_first_line_is_read_as_linux_reads_it() {
     assert!(read(b"#!/bin/\xff").starts_with("refused"));
 }
 
-/// What a script of this text says and how it ends.
+/// Returns output and exit of a script with this text.
 async fn run(text: &str) -> String {
     let own = step("own", StepKind::Shell, &[("script.sh", text)]);
-    let (world, session) = World::new(vec![own], Scrubber::default()).await;
+    let (harness, session) = StepHarness::new(vec![own], Scrubber::default()).await;
     let endpoint = session.endpoint().to_string();
-    let ended = match world.steps(session).await {
+    let ended = match harness.steps(session).await {
         Ok(_) => "done".to_owned(),
         Err(error) => error.to_string().replace(&endpoint, "HOST"),
     };
-    let lines = world.heard.lines().join(" / ");
+    let lines = harness.heard.lines().join(" / ");
     format!("{lines} -> {}", ended.lines().next().unwrap_or_default())
 }
 
@@ -93,15 +93,15 @@ async fn provisioners_and_their_checks_are_run_by_what_they_name() {
         ),
         provisioner("seal", "false\necho never", None),
     ];
-    let (world, session) = World::new(steps, Scrubber::default()).await;
-    let guest = world.guest();
+    let (harness, session) = StepHarness::new(steps, Scrubber::default()).await;
+    let guest = harness.guest();
     let (session, _) = run_step(&guest, session, 0, async || None, false, &clock)
         .await
         .unwrap();
     let checks = vault_bake::guest_steps::run_checks(&guest, &session)
         .await
         .unwrap();
-    assert_eq!(world.heard.lines(), ["installs 2"]);
+    assert_eq!(harness.heard.lines(), ["installs 2"]);
     assert_eq!(checks[0].description, "y");
     let error = seal(&guest, &session, &clock).await.unwrap_err();
     assert!(

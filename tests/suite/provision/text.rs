@@ -1,4 +1,4 @@
-//! What is read from checks, and what a shell reads from us.
+//! The parser of TAP, and values as a shell reads them.
 
 use proptest::prelude::*;
 use vault_bake::guest_steps::parse_tap;
@@ -80,7 +80,7 @@ fn nasty_values_survive_a_shell() {
     assert_eq!(quote("it's"), r"'it'\''s'");
 }
 
-/// What a real `sh` sees, by its standard input, of an exported value.
+/// Returns an exported value as `sh` reads it from standard input.
 fn through_shell(value: &str) -> String {
     let text = format!(
         "{}printf %s \"$VALUE\"",

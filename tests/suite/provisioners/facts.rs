@@ -1,4 +1,4 @@
-//! What an archive may say: `identity.jq`, run by the program that takes identities, over many spellings.
+//! The rules of an identity archive: `identity.jq`, run by `identity`, with many spellings.
 
 mod cases;
 
@@ -12,15 +12,15 @@ use super::identity::{Authority, Node, Seed, archive, good, put};
 use super::rendered;
 use cases::{DOCUMENTS, LINES_REFUSED, LINES_TAKEN, REFUSED, TAKEN};
 
-/// The least that a fragment needs, to which a case adds.
+/// The minimum of a fragment, to which a case adds.
 const FRAGMENT: &str = r#"{"node_name": "vb-node-1", "datacenter": "dc1", "encrypt": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="}"#;
 
-/// As it appears in a table: on one line, without what a terminal would obey.
-fn shown(text: &str) -> String {
+/// Formats a text for a table: one line, without control characters.
+fn abbreviated(text: &str) -> String {
     text.escape_debug().to_string().replace("\\\"", "\"")
 }
 
-/// A table of what `cases` are refused with. Nothing of a refused archive stays, and no secret of it is in a message.
+/// Returns a table of refusals. Nothing of a refused archive stays, and no message contains a secret.
 fn refusals(cases: &[&str], change: impl Fn(&mut Seed, &str)) -> Option<String> {
     let node = Node::new()?;
     let good = good(&Authority::new());
@@ -37,12 +37,12 @@ fn refusals(cases: &[&str], change: impl Fn(&mut Seed, &str)) -> Option<String> 
         assert!(!words.chars().any(char::is_control), "{case}: {words:?}");
         let why = words.strip_prefix("vault-bake identity refused: ");
         let why = why.unwrap_or_else(|| panic!("{case}: {words}"));
-        let _ = writeln!(table, "{}\n    {why}", shown(case));
+        let _ = writeln!(table, "{}\n    {why}", abbreviated(case));
     }
     Some(table)
 }
 
-/// A table of what is handed over at `path` of these cases.
+/// Returns a table of the installed file at `path` for these cases.
 fn handed_over(cases: &[&str], path: &str, change: impl Fn(&mut Seed, &str)) -> Option<String> {
     let node = Node::new()?;
     let good = good(&Authority::new());
@@ -52,7 +52,12 @@ fn handed_over(cases: &[&str], path: &str, change: impl Fn(&mut Seed, &str)) -> 
         change(&mut seed, case);
         let (taken, words) = node.take(&archive(&seed));
         assert!(taken, "{case}: {words}");
-        let _ = writeln!(table, "{}\n    {}", shown(case), shown(&node.files()[path]));
+        let _ = writeln!(
+            table,
+            "{}\n    {}",
+            abbreviated(case),
+            abbreviated(&node.files()[path])
+        );
     }
     Some(table)
 }
@@ -148,7 +153,7 @@ fn plain_lines_of_vaults_environment_are_handed_over() {
     insta::assert_snapshot!(table);
 }
 
-/// The keys that the image's own file gives, of every version, belong to the image, but for these.
+/// The keys of the image's own file, of every version, belong to the image, with these exceptions.
 #[test]
 fn no_key_of_the_images_own_file_is_a_nodes() {
     const BOTH: [&str; 5] = [
@@ -173,7 +178,7 @@ fn no_key_of_the_images_own_file_is_a_nodes() {
         let (taken, words) = node.take(&archive(&seed));
         assert!(!taken);
         for key in keys {
-            // Of access control, tokens are a node's.
+            // Tokens are the only ACL keys of a node.
             let key = if key == "acl" {
                 "acl.default_policy"
             } else {
@@ -185,11 +190,11 @@ fn no_key_of_the_images_own_file_is_a_nodes() {
     }
 }
 
-/// What this crate makes for boot tests passes what the image asks of every archive.
+/// The identities that this crate makes for boot tests pass the rules.
 #[test]
 #[expect(
     clippy::disallowed_methods,
-    reason = "openssl judges certificates by today's clock"
+    reason = "openssl checks certificates by the real time"
 )]
 fn throw_away_identities_are_taken() {
     let Some(node) = Node::new() else { return };

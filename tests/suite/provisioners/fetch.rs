@@ -1,5 +1,4 @@
-//! The program that fetches a node's identity from Key Vault: against stand-ins of the metadata service and of Key Vault, the
-//! latter over TLS.
+//! `fetch-identity` with fake servers of the metadata service and of Key Vault, the latter over TLS.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,13 +21,13 @@ use super::identity::{Authority, Node, archive, good};
 
 const TOKEN: &str = "eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiJ9.canary.signature";
 
-/// What is answered where, by the beginning of the path: a status and a body, the last one again and again.
+/// Responses by the beginning of the path: status and body. The last one repeats.
 type Answers = BTreeMap<&'static str, Vec<(u16, String)>>;
 
-/// A server of either kind, until the test ends.
+/// A fake server of either kind, until the test ends.
 struct StandIn {
     port: u16,
-    /// Every request: its first line, and the headers that matter.
+    /// Every request: its first line and the relevant headers.
     asked: Arc<Mutex<Vec<String>>>,
 }
 
@@ -43,7 +42,7 @@ impl StandIn {
                 let Ok(stream) = stream else { continue };
                 match &acceptor {
                     None => answer(stream, &answers, &seen),
-                    // Whoever does not believe the certificate goes away.
+                    // A client that does not trust the certificate closes the connection.
                     Some(acceptor) => match acceptor.accept(stream) {
                         Ok(stream) => answer(stream, &answers, &seen),
                         Err(_) => continue,
@@ -76,11 +75,11 @@ fn answer(stream: impl Read + Write, answers: &Mutex<Answers>, asked: &Mutex<Vec
         let name = line.split(':').next().unwrap_or_default();
         ["metadata", "authorization"].contains(&name.to_ascii_lowercase().as_str())
     });
-    let said: Vec<&str> = [first.as_str()]
+    let lines: Vec<&str> = [first.as_str()]
         .into_iter()
         .chain(headers.map(String::as_str))
         .collect();
-    asked.lock().unwrap().push(said.join(" | "));
+    asked.lock().unwrap().push(lines.join(" | "));
     let path = first.split(' ').nth(1).unwrap_or_default();
     let mut answers = answers.lock().unwrap();
     let known = answers
@@ -91,7 +90,7 @@ fn answer(stream: impl Read + Write, answers: &Mutex<Answers>, asked: &Mutex<Vec
         Some((_, left)) => left[0].clone(),
         None => (404, String::new()),
     };
-    // A client that goes away is no matter of ours.
+    // A client may close the connection.
     let _ = write!(
         stream.get_mut(),
         "HTTP/1.1 {status} X\r\nContent-Length: {}\r\nLocation: https://elsewhere.test/\r\nConnection: close\r\n\r\n{body}",
@@ -104,7 +103,7 @@ const USER_DATA: &str = "/metadata/instance/compute/userData";
 const TOKENS: &str = "/metadata/identity/oauth2/token";
 const SECRET: &str = "/secrets/";
 
-/// What Key Vault answers with a secret.
+/// Returns the response of Key Vault with a secret.
 fn secret(value: &[u8]) -> String {
     let value = encode_block(value);
     format!(
@@ -116,24 +115,24 @@ fn user_data(text: &str) -> (u16, String) {
     (200, encode_block(text.as_bytes()))
 }
 
-/// A node, the two services, and what they answer.
+/// A node, the two services, and their responses.
 struct Scene {
     node: Node,
     authority: Authority,
     metadata: Answers,
     vault: Answers,
-    /// Of the user data; `VAULT` stands for the address of the Key Vault.
+    /// The user data; `VAULT` is replaced by the address of the Key Vault.
     pointer: String,
     /// Whether the node trusts the authority of the Key Vault's certificate.
     trusts: bool,
     wait_s: u32,
 }
 
-/// What came of it.
+/// The result of a fetch.
 struct Fetched {
     content: bool,
     words: String,
-    /// Of the metadata service, and of Key Vault.
+    /// The requests to the metadata service and to Key Vault.
     asked: (Vec<String>, Vec<String>),
     arguments: String,
 }
@@ -159,7 +158,7 @@ impl Scene {
 
     #[expect(
         clippy::disallowed_methods,
-        reason = "a test runs the real program in the real shell"
+        reason = "a test runs the shipped program"
     )]
     fn run(&self, arguments: &[&str]) -> Fetched {
         let files = self.node.files.path();
@@ -191,7 +190,7 @@ impl Scene {
             self.wait_s
         );
         fs::write(files.join("key-vault.conf"), config).unwrap();
-        // What anybody may read in the list of processes.
+        // The arguments that any user can read in the list of processes.
         let curl =
             "#!/bin/sh\nprintf '%s\\n' \"$*\" >>\"${0%/*}/arguments\"\nexec /usr/bin/curl \"$@\"\n";
         fs::write(files.join("curl"), curl).unwrap();
@@ -226,7 +225,7 @@ impl Scene {
 }
 
 #[test]
-fn an_identity_is_fetched_and_taken_and_the_token_is_seen_by_nobody() {
+fn an_identity_is_fetched_and_taken_and_the_token_stays_hidden() {
     let Some(scene) = Scene::new() else { return };
     let fetched = scene.fetch();
     assert!(fetched.content, "{}", fetched.words);
@@ -243,7 +242,7 @@ fn an_identity_is_fetched_and_taken_and_the_token_is_seen_by_nobody() {
     );
     insta::assert_snapshot!(scene.node.left().join("\n"), @"700 600 vault-bake-seed/seed.tar");
 
-    // The other program takes it from there, as often as it is started.
+    // `identity` then uses the archive, each time it starts.
     for _ in 0..2 {
         let (content, words) = scene.node.take_fetched();
         assert!(content, "{words}");
@@ -257,16 +256,16 @@ fn an_identity_is_fetched_and_taken_and_the_token_is_seen_by_nobody() {
     );
 }
 
-/// What is in use is replaced by what holds, and by nothing else.
+/// A valid archive replaces the one in use; an invalid one does not.
 #[test]
-fn a_renewed_identity_is_fetched_beside_the_one_in_use() {
+fn a_renewed_identity_is_fetched_next_to_the_one_in_use() {
     let Some(mut scene) = Scene::new() else {
         return;
     };
     assert!(scene.fetch().content && scene.node.run(&[]).0);
     let (seed, files) = (scene.seed(), scene.node.files());
 
-    // Nothing came.
+    // No archive was fetched.
     let answers = std::mem::take(&mut scene.vault);
     let fetched = scene.run(&["renew"]);
     assert!(!fetched.content);
@@ -279,13 +278,13 @@ fn a_renewed_identity_is_fetched_beside_the_one_in_use() {
         (seed.clone(), files.clone())
     );
 
-    // Something came that does not hold.
+    // An invalid archive was fetched.
     let another = archive(&good(&Authority::new()));
     scene.vault = BTreeMap::from([(SECRET, vec![(200, secret(&another))])]);
     assert!(scene.run(&["renew"]).content && !scene.node.run(&["renew"]).0);
     assert_eq!((scene.seed(), scene.node.files()), (seed, files.clone()));
 
-    // What does.
+    // A valid archive was fetched.
     let renewed = archive(&good(&scene.authority));
     scene.vault = answers;
     scene.vault.insert(SECRET, vec![(200, secret(&renewed))]);
@@ -320,7 +319,7 @@ fn an_archive_may_be_compressed() {
 }
 
 #[test]
-fn a_disk_comes_first_and_nobody_is_asked() {
+fn an_identity_disk_comes_first_without_a_request() {
     let Some(scene) = Scene::new() else { return };
     fs::write(scene.node.files.path().join("device"), "a seed").unwrap();
     let fetched = scene.fetch();
@@ -346,7 +345,7 @@ fn services_that_are_just_starting_are_waited_for() {
     assert_eq!(fetched.asked.1.len(), 3);
 }
 
-/// What is wrong with a scene.
+/// Defects of a scene.
 enum Wrong {
     UserData(&'static str),
     Metadata(&'static str, u16, &'static str),
@@ -402,8 +401,8 @@ const WRONG: &[(&str, Wrong)] = &[
 ];
 
 #[test]
-fn what_is_refused_is_said_and_leaves_nothing() {
-    let mut said = Vec::new();
+fn a_refusal_has_a_message_and_leaves_nothing() {
+    let mut lines = Vec::new();
     for (name, wrong) in WRONG {
         let Some(mut scene) = Scene::new() else {
             return;
@@ -430,15 +429,15 @@ fn what_is_refused_is_said_and_leaves_nothing() {
         assert!(!words.contains("canary"), "{name}: {words}");
         assert_eq!(scene.node.left(), [""; 0], "{name}");
         let all = asked.0.iter().chain(&asked.1);
-        let told = all.filter(|request| request.contains("Bearer")).count();
-        // What follows is in curl's words.
+        let with_token = all.filter(|request| request.contains("Bearer")).count();
+        // The rest is curl's own text.
         let words = words.split(" curl: ").next().unwrap_or_default();
-        said.push(format!("{name} ({told} with the token): {words}"));
+        lines.push(format!("{name} ({with_token} with the token): {words}"));
     }
-    insta::assert_snapshot!(said.join("\n"));
+    insta::assert_snapshot!(lines.join("\n"));
 }
 
-/// Whatever is fetched, `identity` judges it as it judges a disk's.
+/// `identity` checks a fetched archive in the same way as one from a disk.
 #[test]
 fn what_was_fetched_is_not_believed() {
     let Some(mut scene) = Scene::new() else {

@@ -1,4 +1,4 @@
-//! The program that takes a node's identity at first boot: what it refuses, in which words, and what it hands over.
+//! `identity`, which takes a node's identity at first boot: refusals, messages, and installed files.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use super::{folder, skipped};
 
-/// The files of a seed, by name.
+/// The files of an archive, by name.
 pub type Seed = BTreeMap<String, Vec<u8>>;
 
 pub struct Authority(Issuer<'static, KeyPair>, pub String);
@@ -23,7 +23,7 @@ pub struct Authority(Issuer<'static, KeyPair>, pub String);
 impl Authority {
     pub fn new() -> Self {
         let mut params = CertificateParams::new([]).unwrap();
-        // A name of its own: by the same name a leaf would pass for self-signed.
+        // A different name: a leaf with the same name would pass for self-signed.
         params.distinguished_name.push(DnType::CommonName, "CA");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
@@ -31,7 +31,7 @@ impl Authority {
         Self(Issuer::new(params, key), pem)
     }
 
-    /// Certificate and key for these names and for 127.0.0.1.
+    /// Returns certificate and key for these names and for 127.0.0.1.
     pub fn issue(
         &self,
         names: &[&str],
@@ -99,7 +99,7 @@ pub fn archive(seed: &Seed) -> Vec<u8> {
         let mut header = tar::Header::new_ustar();
         header.set_size(content.len() as u64);
         header.set_mode(0o600);
-        // Written as bytes, so that a test can name what the library would refuse to name.
+        // Written as bytes, as the library refuses some names.
         header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
         header.set_cksum();
         tar.append(&header, content.as_slice()).unwrap();
@@ -107,14 +107,14 @@ pub fn archive(seed: &Seed) -> Vec<u8> {
     tar.into_inner().unwrap()
 }
 
-/// A node's `/run`, on a tmpfs of this machine.
+/// A node's `/run`, on a tmpfs of this host.
 pub struct Node {
     pub run: TempDir,
     pub files: TempDir,
 }
 
 impl Node {
-    /// Nothing where this machine lacks what the program needs.
+    /// Returns `None` if this host lacks a requirement of the program.
     pub fn new() -> Option<Self> {
         let there = |path| Path::new(path).exists();
         if !["/usr/bin/openssl", "/usr/bin/jq", "/dev/shm"]
@@ -129,7 +129,7 @@ impl Node {
         for product in ["consul", "vault"] {
             fs::write(files.path().join(format!("{product}.service")), "").unwrap();
         }
-        // The services' groups exist in the image only: this one leaves owners out and keeps modes.
+        // The groups of the services exist only in the image: this `install` ignores owners and keeps modes.
         let install = files.path().join("install");
         fs::write(&install, INSTALL).unwrap();
         fs::set_permissions(&install, fs::Permissions::from_mode(0o755)).unwrap();
@@ -138,26 +138,26 @@ impl Node {
         Some(Self { run, files })
     }
 
-    /// Its words, and whether it was content.
+    /// Runs the program. Returns its messages, and whether it succeeded.
     pub fn take(&self, seed: &[u8]) -> (bool, String) {
         fs::write(self.files.path().join("seed"), seed).unwrap();
         self.take_fetched()
     }
 
-    /// The same of a renewal.
+    /// Runs a renewal. Returns its messages, and whether it succeeded.
     pub fn renew(&self, seed: &[u8]) -> (bool, String) {
         fs::write(self.files.path().join("seed"), seed).unwrap();
         self.run(&["renew"])
     }
 
-    /// The same, of what was put into its `/run` before.
+    /// Runs the program with an archive that is already in `/run`.
     pub fn take_fetched(&self) -> (bool, String) {
         self.run(&[])
     }
 
     #[expect(
         clippy::disallowed_methods,
-        reason = "a test runs the real program in the real shell"
+        reason = "a test runs the shipped program"
     )]
     pub fn run(&self, arguments: &[&str]) -> (bool, String) {
         let files = self.files.path();
@@ -181,7 +181,7 @@ impl Node {
         )
     }
 
-    /// The files that were handed over, by name.
+    /// Returns the installed files, by name.
     pub fn files(&self) -> BTreeMap<String, String> {
         let names = self.left().into_iter();
         let names = names.map(|line| line.rsplit(' ').next().unwrap_or_default().to_owned());
@@ -192,7 +192,7 @@ impl Node {
             .collect()
     }
 
-    /// Everything below its `/run`, with modes.
+    /// Returns everything below `/run`, with modes.
     pub fn left(&self) -> Vec<String> {
         let mut left = Vec::new();
         for folder in fs::read_dir(self.run.path()).unwrap() {
@@ -244,7 +244,7 @@ fn a_good_identity_is_handed_over() {
     ");
 }
 
-/// What is done to a good seed, by name.
+/// Defects of a valid archive, by name.
 fn spoiled() -> Vec<(&'static str, Seed)> {
     let (authority, other) = (Authority::new(), Authority::new());
     let good = good(&authority);
@@ -384,7 +384,7 @@ fn a_spoiled_identity_is_refused_with_words_and_nothing_stays() {
     insta::assert_snapshot!(table);
 }
 
-/// A node that was content once and finds another seed later must not go on with what it had.
+/// A node that took an identity and then finds an invalid one must not keep the old one.
 #[test]
 fn a_refusal_takes_back_what_was_handed_over() {
     let Some(node) = Node::new() else { return };
@@ -424,7 +424,7 @@ fn a_renewal_brings_certificates_and_keys_and_nothing_else() {
         ]
     );
 
-    // Whatever else is new, and whatever does not hold, changes nothing.
+    // Any other difference, and any invalid archive, changes nothing.
     let mut table = String::new();
     let mut others = spoiled();
     let mut other = |name, member: &str, content: &str| {
@@ -446,7 +446,7 @@ fn a_renewal_brings_certificates_and_keys_and_nothing_else() {
         }
         assert!(why.is_some() && !words.contains("another"), "{words}");
     }
-    // Nor does an image that is broken.
+    // Nor does an image with a defect.
     fs::remove_file(node.files.path().join("identity.conf")).unwrap();
     for mode in ["renew", "can-renew"] {
         assert!(!node.run(&[mode]).0, "{mode}");

@@ -5,18 +5,18 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// With an empty disk, and stopped before its first instruction: QEMU takes the arguments, and says what it made of them.
+/// Runs it with an empty disk, stopped before its first instruction, and reads the result from QEMU.
 #[test]
 #[expect(
     clippy::disallowed_methods,
-    reason = "the command is run as a person does"
+    reason = "the test runs the command as users do"
 )]
 fn qemu_accepts_the_documented_command_and_shows_the_node_its_identity() {
     let missing = ["qemu-system-x86_64", "qemu-img"]
         .into_iter()
         .find(|program| Command::new(program).arg("--version").output().is_err());
     if let Some(program) = missing {
-        #[expect(clippy::print_stderr, reason = "a skipped test says so")]
+        #[expect(clippy::print_stderr, reason = "a skipped test prints its reason")]
         let () = eprintln!("SKIPPED: {program} is not installed");
         return;
     }
@@ -42,7 +42,7 @@ fn qemu_accepts_the_documented_command_and_shows_the_node_its_identity() {
         .spawn()
         .unwrap();
     let mut stdin = child.stdin.take().unwrap();
-    // From the serial console to the monitor.
+    // Switches from the serial console to the monitor.
     stdin
         .write_all(b"\x01cinfo block\ninfo qtree\nquit\n")
         .unwrap();

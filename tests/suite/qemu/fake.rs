@@ -1,4 +1,4 @@
-//! A QEMU that is a script, and its control connection that is this test: each start ends, or answers, as it is told to.
+//! A fake QEMU: a script, with its control socket in this test. Each start ends or answers as configured.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -23,12 +23,12 @@ use vault_bake::ssh::Keys;
 use vault_bake::teardown::Teardown;
 use vault_bake::wait::{Interrupt, Poll, Wait};
 
-/// What a start of QEMU does.
+/// The behaviour of a start of QEMU.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Start {
-    /// A failed assertion ends it before its control connection is there.
+    /// A failed assertion ends it before its control socket exists.
     Abort,
-    /// It says why, and ends with status 1.
+    /// It prints an error, and ends with status 1.
     Refuse,
     /// It runs, with these sockets, and answers.
     Run(Run),
@@ -37,34 +37,34 @@ pub enum Start {
 /// How a QEMU runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Run {
-    /// Whether the port for keys is there.
+    /// Whether the port for keys exists.
     pub keys: bool,
-    /// Whether the port for keys closes as soon as somebody connects.
+    /// Whether the port for keys closes on the first connection.
     pub closes_keys: bool,
-    /// Whether there is a socket that takes memory.
+    /// Whether there is a socket for memory.
     pub memory: bool,
-    /// The command that is refused.
+    /// The refused command.
     pub refuses: &'static str,
-    /// What it says its status is.
+    /// The status that it reports.
     pub status: &'static str,
-    /// What it tells by itself before it ends: the reason of a shut-down.
+    /// The event that it sends before it ends: the reason of a shutdown.
     pub says: &'static str,
-    /// The command after whose answer it ends, unless the test says when.
+    /// The command after whose response it ends, unless the test ends it.
     pub ends_after: &'static str,
-    /// How it then ends, as shell commands.
+    /// How it ends then, as shell commands.
     pub ends: &'static str,
 }
 
-/// A builder with such a QEMU, a disk for it, and a run.
+/// A builder with the fake QEMU, a disk for it, and a run.
 pub struct Lab {
     pub folder: tempfile::TempDir,
     pub settings: QemuOptions,
     pub disk: Disk,
     pub teardown: Teardown,
     pub keys: Keys,
-    /// The size of the disks that boot. A snapshot of [`Lab::put_snapshot`] has the size that is here at first.
+    /// The size of disks that boot. [`Lab::put_snapshot`] uses the initial size.
     pub disk_gib: u32,
-    told: Arc<Mutex<Vec<String>>>,
+    notes: Arc<Mutex<Vec<String>>>,
 }
 
 const QEMU_IMG: &str = r#"#!/bin/sh
@@ -74,7 +74,7 @@ create) for last; do file=$before before=$last; done; echo "an overlay" >"$file"
 esac
 "#;
 
-/// Each start has a number, and a file that says how it goes on.
+/// Each start has a number, and a file with its further behaviour.
 const QEMU: &str = r#"#!/bin/sh
 ulimit -c 0
 echo "$*" >>'LAB/starts'
@@ -123,12 +123,12 @@ impl Lab {
             disk,
             keys: Keys::generate(),
             disk_gib: spec().disk_gib,
-            told: Arc::default(),
+            notes: Arc::default(),
             folder,
         }
     }
 
-    /// Boots with these starts, the first one first, as `role`.
+    /// Boots with these starts, in order, as `role`.
     pub async fn boot(
         &mut self,
         starts: &[Start],
@@ -157,11 +157,11 @@ impl Lab {
             role.to_owned(),
             starts.to_vec(),
         ));
-        let told = Arc::clone(&self.told);
+        let notes = Arc::clone(&self.notes);
         let events = Events::new(move |event: &Event| {
             if let Event::Note { message } | Event::Warning { message } = event {
-                let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
-                told.push(message.clone());
+                let mut notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
+                notes.push(message.clone());
             }
         });
         let machine = PlannedMachine::Qemu(MachineSpec {
@@ -180,25 +180,25 @@ impl Lab {
         let booted = Qemu::new(self.settings.clone())
             .boot(boot, &mut self.teardown, &events, &Interrupt::default())
             .await;
-        // What it serves goes on by itself.
+        // The tasks of its sockets continue.
         drop(serving);
         booted
     }
 
-    /// How often QEMU was started.
+    /// Returns the number of starts of QEMU.
     pub fn starts(&self) -> usize {
         let text = fs::read_to_string(self.folder.path().join("starts")).unwrap_or_default();
         text.lines().count()
     }
 
-    /// What was told, without what differs between computers.
-    pub fn told(&self) -> Vec<String> {
-        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Returns the notes, without those that differ between hosts.
+    pub fn notes(&self) -> Vec<String> {
+        let notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
         let of_a_start = |text: &&String| !text.starts_with("KVM is not available");
-        told.iter().filter(of_a_start).cloned().collect()
+        notes.iter().filter(of_a_start).cloned().collect()
     }
 
-    /// Has the QEMU that runs end as its start says, and returns how that was taken.
+    /// Ends the running QEMU as its start defines. Returns the result of the builder.
     pub async fn end(&self, machine: &mut QemuMachine) -> MachineEnd {
         fs::write(self.folder.path().join("end"), "").expect("a file");
         let ended = Wait::new("the end", Duration::from_secs(10))
@@ -213,7 +213,8 @@ impl Lab {
         ended.expect("it ended")
     }
 
-    /// Puts a VM snapshot into the cache that the next build VM of this disk resumes from. Its memory is `memory`.
+    /// Puts a VM snapshot into the cache from which the next build VM of this disk resumes. Its memory is
+    /// `memory`.
     pub fn put_snapshot(&self, memory: &str) {
         let suspended = self.settings.cache.join("suspended");
         fs::create_dir_all(&suspended).expect("a folder");
@@ -237,7 +238,7 @@ impl Lab {
         fs::write(suspended.join(name), record.to_string()).expect("a record");
     }
 
-    /// What is left of VM snapshots.
+    /// Returns the remaining files of VM snapshots.
     pub fn snapshots(&self) -> Vec<String> {
         let entries = fs::read_dir(self.settings.cache.join("suspended")).into_iter();
         let names = entries.flatten().flatten().map(|entry| entry.file_name());
@@ -303,7 +304,7 @@ fn version() -> Value {
     json!({"qemu": {"major": 7}})
 }
 
-/// Answers for one QEMU after the other, as they come up.
+/// Answers for one QEMU after the other, as they start.
 async fn serve(lab: PathBuf, work: PathBuf, role: String, starts: Vec<Start>) {
     for (number, start) in (1..).zip(starts) {
         let up = lab.join(format!("up-{number}"));
@@ -331,20 +332,20 @@ async fn serve(lab: PathBuf, work: PathBuf, role: String, starts: Vec<Start>) {
         let end = lab.join("end");
         tokio::spawn(async move {
             if let Ok((stream, _)) = control.accept().await {
-                // The client may go at any time.
+                // The client may close at any time.
                 let _ = answer(stream, run, &end).await;
             }
         });
     }
 }
 
-/// As QEMU does: what is in the way goes.
+/// Replaces an existing file, as QEMU does.
 fn listen(path: &Path) -> UnixListener {
     let _ = fs::remove_file(path);
     UnixListener::bind(path).expect("a socket")
 }
 
-/// Takes all that comes, or nothing.
+/// Accepts all data, or none.
 async fn hold(listener: UnixListener, closes: bool) {
     while let Ok((mut stream, _)) = listener.accept().await {
         if !closes {

@@ -1,4 +1,4 @@
-//! The cache's layers without machines: which are found, which are not, which go.
+//! The layer cache without VMs: which entries are found, and which are deleted.
 
 use std::convert::Infallible;
 use std::fs;
@@ -16,7 +16,7 @@ use vault_bake::wait::{Interrupt, Poll, Wait};
 
 const NOW_S: i64 = 1_800_000_000;
 
-/// A cache with layers whose files are text.
+/// A cache with entries whose files are text.
 struct Shelf {
     folder: tempfile::TempDir,
     settings: QemuOptions,
@@ -36,7 +36,7 @@ impl Shelf {
         self.folder.path().join("layers").join(name)
     }
 
-    /// Puts a layer there as a bake would, on top of another or of the base, that was made so many hours ago.
+    /// Puts an entry into the cache as a build would, on top of another or of the base, made so many hours ago.
     fn put(&self, name: &str, below: Option<&str>, hours: i64) {
         let file = format!("run-{name}.qcow2");
         fs::write(self.path(&file), content(name)).unwrap();
@@ -61,7 +61,7 @@ impl Shelf {
         self.path(&format!("{}.json", key(name).hex()))
     }
 
-    /// Says that a layer was last used so many hours before others.
+    /// Sets the last use of an entry to so many hours before others.
     fn unused(&self, name: &str, hours: u64) {
         let record = fs::File::options()
             .write(true)
@@ -85,7 +85,7 @@ impl Shelf {
         found.unwrap()
     }
 
-    /// The steps of the longest layer for these keys.
+    /// Returns the steps of the longest entry for these keys.
     async fn found(&self, base: &str, names: &[&str]) -> String {
         let found = self.find(base, names).await;
         let files = found.map_or_else(Vec::new, |layer| layer.files);
@@ -93,7 +93,7 @@ impl Shelf {
         steps.join(" ")
     }
 
-    /// The layers whose files are there.
+    /// Returns the entries whose files exist.
     fn left(&self) -> String {
         let entries = fs::read_dir(self.path("")).unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -127,7 +127,7 @@ fn base(name: &str) -> DiskFile {
     }
 }
 
-/// Keys of a run reach the disk of a cloud image by cloud-init, and a layer would hand them on.
+/// On a cloud image, cloud-init writes keys of a run to the disk, and an entry would contain them.
 #[test]
 fn a_build_from_a_cloud_image_keeps_no_layer() {
     let keeps = |access| {
@@ -151,7 +151,7 @@ async fn the_longest_sound_chain_is_found() {
     assert_eq!(shelf.found("base", &["a", "b", "c", "d"]).await, "a b c");
     assert_eq!(shelf.found("base", &["a", "b", "x"]).await, "a b");
     assert_eq!(shelf.found("base", &["x", "b", "c"]).await, "");
-    // The same key on another base is another layer.
+    // The same key on another base is another entry.
     assert_eq!(shelf.found("other", &["a", "b"]).await, "");
     assert_eq!(shelf.found("base", &[]).await, "");
 }
@@ -177,7 +177,7 @@ async fn a_layer_on_another_file_than_that_of_its_key_is_not_used_and_goes() {
     let shelf = Shelf::new();
     shelf.put("a", None, 1);
     shelf.put("b", Some("a"), 1);
-    // Another bake has made `a` again; its file has the same name here, and other content.
+    // Another build has made `a` again; its file has the same name here, and other content.
     let record = fs::read_to_string(shelf.record("a")).unwrap();
     let (old, new) = (Digest::of(content("a")), Digest::of("made again"));
     fs::write(shelf.path("run-a.qcow2"), "made again").unwrap();
@@ -194,7 +194,7 @@ async fn old_layers_go_and_so_do_files_that_no_record_names() {
     fs::write(shelf.path("run-killed.qcow2"), "half a layer").unwrap();
     fs::write(shelf.path(".killed.new"), "half a record").unwrap();
     shelf.settings.layers.max_age = Duration::from_secs(48 * 3600);
-    // What builds on an old layer is as old.
+    // An entry on top of an old one is as old.
     assert_eq!(shelf.found("base", &["a", "b"]).await, "");
     assert_eq!(shelf.left(), "");
     assert!(!shelf.path(".killed.new").exists());
@@ -205,7 +205,7 @@ async fn old_layers_go_and_so_do_files_that_no_record_names() {
 async fn bakes_that_use_one_layer_at_once_all_find_it() {
     let shelf = std::sync::Arc::new(Shelf::new());
     shelf.put("a", None, 1);
-    // Each notes its use of the layer in the layer's record.
+    // Each build records its use in the record of the entry.
     let bakes = (0..8).map(|_| {
         let shelf = shelf.clone();
         tokio::spawn(async move {
@@ -233,7 +233,7 @@ async fn of_too_many_those_go_that_were_not_used_for_longest_and_none_that_is_in
     shelf.settings.layers.max_bytes = one.bytes / 2;
     let held = shelf.find("base", &["none"]).await;
     assert!(held.is_none());
-    // From the top of the chain down: `a` was not used for longer than `c`, but `c` builds on it.
+    // From the top of the chain down: `a` was unused for longer than `c`, but `c` builds on it.
     assert_eq!(shelf.left(), "a x");
 
     shelf.settings.layers.max_bytes = u64::MAX;
@@ -242,7 +242,7 @@ async fn of_too_many_those_go_that_were_not_used_for_longest_and_none_that_is_in
     shelf.found("base", &["x"]).await;
     assert_eq!(shelf.left(), "a x");
     drop(in_use);
-    // A program that another test is just about to start may still have the lock of this process for a moment.
+    // A program that another test just starts may still have the lock of this process for a moment.
     Wait::new("the last layers to go", Duration::from_secs(10))
         .until(&Events::silent(), &Interrupt::default(), || async {
             shelf.found("base", &["x"]).await;

@@ -1,4 +1,4 @@
-//! Bases and images that are refused, and what the refusal says.
+//! Refused bases and images, and their errors.
 
 use std::path::PathBuf;
 
@@ -13,14 +13,14 @@ use vault_bake::plan::PlannedBase;
 use vault_bake::teardown::Teardown;
 use vault_bake::wait::Interrupt;
 
-/// A builder and a run in a folder of their own.
-struct World {
+/// A builder and a run in their own folder.
+struct BaseHarness {
     folder: tempfile::TempDir,
     qemu: Qemu,
     teardown: Teardown,
 }
 
-impl World {
+impl BaseHarness {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         Self {
@@ -65,19 +65,19 @@ fn index(mirror: &str, content: &str) -> PackageIndex {
 
 #[tokio::test]
 async fn a_mirror_that_moved_on_is_refused_with_both_dates_and_the_way_out() {
-    let mut world = World::new();
-    let suite = world.folder.path().join("mirror/dists/bookworm");
+    let mut harness = BaseHarness::new();
+    let suite = harness.folder.path().join("mirror/dists/bookworm");
     std::fs::create_dir_all(&suite).expect("a mirror");
     std::fs::write(
         suite.join("InRelease"),
         "Date: Sat, 21 Nov 2026 00:00:00 UTC\n",
     )
     .expect("an index");
-    let mirror = format!("file://{}", world.folder.path().join("mirror").display());
+    let mirror = format!("file://{}", harness.folder.path().join("mirror").display());
     let locked = LockedBase::Packages {
         index: vec![index(&mirror, "the one of yesterday")],
     };
-    let error = world.refusal(packages(&mirror, &[]), locked).await;
+    let error = harness.refusal(packages(&mirror, &[]), locked).await;
     let hint = error.hint().expect("a way out");
     insta::with_settings!({filters => vec![("file://.*?mirror", "[mirror]")]}, {
         insta::assert_snapshot!(error, @"suite bookworm of [mirror] has changed: expected the index of 2026-11-20T00:00:00Z (sha256:36cf96129dee752ff5bfffb8e4ef5fa7fbc7d706c55c2dd6115d237ec8a6c7e1), found the one of Sat, 21 Nov 2026 00:00:00 UTC (sha256:0ee5e0128cd43ab9fbc05bfc88d5a2685eedee2b19313ab3b1d0322c39294eff)");
@@ -110,15 +110,15 @@ async fn a_lock_that_does_not_fit_the_definition_is_refused() {
             of(vec![index(one, ""), index(other, "")]),
         ),
     ] {
-        let error = World::new().refusal(wanted, locked).await;
+        let error = BaseHarness::new().refusal(wanted, locked).await;
         assert!(matches!(error, BuilderError::LockOfAnotherBase), "{error}");
     }
 }
 
 #[tokio::test]
 async fn a_cloud_image_with_another_digest_is_refused_and_leaves_nothing() {
-    let mut world = World::new();
-    let path: PathBuf = world.folder.path().join("image.raw");
+    let mut harness = BaseHarness::new();
+    let path: PathBuf = harness.folder.path().join("image.raw");
     std::fs::write(&path, "not what was locked").expect("an image");
     let sha512 = hex(&Sha512::digest("what was locked"));
     let url = path.display().to_string();
@@ -127,16 +127,16 @@ async fn a_cloud_image_with_another_digest_is_refused_and_leaves_nothing() {
         sha512: sha512.clone(),
         firmware: Firmware::Bios,
     };
-    let error = world
+    let error = harness
         .refusal(wanted, LockedBase::CloudImage { url, sha512 })
         .await;
     assert!(matches!(error, BuilderError::WrongDigest { .. }), "{error}");
-    let leaks = world
+    let leaks = harness
         .teardown
         .finish(&Events::silent(), &Interrupt::default())
         .await;
     assert_eq!(leaks, []);
-    let left: Vec<_> = std::fs::read_dir(world.folder.path().join("cache/images"))
+    let left: Vec<_> = std::fs::read_dir(harness.folder.path().join("cache/images"))
         .expect("the cache")
         .map(|entry| entry.expect("an entry").path())
         .collect();
@@ -149,7 +149,7 @@ async fn a_cloud_image_with_another_digest_is_refused_and_leaves_nothing() {
 
 #[tokio::test]
 async fn a_digest_of_another_length_is_refused_unseen() {
-    let mut world = World::new();
+    let mut harness = BaseHarness::new();
     let wanted = QemuBase::CloudImage {
         url: "/nowhere".into(),
         sha512: "abc".into(),
@@ -159,21 +159,21 @@ async fn a_digest_of_another_length_is_refused_unseen() {
         url: "/nowhere".into(),
         sha512: "abc".into(),
     };
-    insta::assert_snapshot!(world.refusal(wanted, locked).await, @"/nowhere: the locked SHA-512 `abc` is not 128 hex digits");
+    insta::assert_snapshot!(harness.refusal(wanted, locked).await, @"/nowhere: the locked SHA-512 `abc` is not 128 hex digits");
 }
 
 #[tokio::test]
-async fn a_bake_that_waits_for_another_one_says_so_and_can_be_interrupted() {
-    let mut world = World::new();
+async fn a_build_that_waits_for_another_one_has_a_note_and_can_be_interrupted() {
+    let mut harness = BaseHarness::new();
     let sha512 = "0".repeat(128);
-    let images = world.folder.path().join("cache/images");
+    let images = harness.folder.path().join("cache/images");
     std::fs::create_dir_all(&images).expect("the cache");
     let other =
         std::fs::File::create(images.join(format!("{}.lock", &sha512[..32]))).expect("a lock");
     other.lock().expect("it is free");
     let interrupt = Interrupt::default();
     let raise = interrupt.clone();
-    // Being told of the wait is what makes this user stop it.
+    // The note about the wait makes this user interrupt it.
     let events = Events::new(move |event: &Event| {
         if matches!(event, Event::Note { message } if message.contains("another build")) {
             raise.raise();
@@ -190,9 +190,9 @@ async fn a_bake_that_waits_for_another_one_says_so_and_can_be_interrupted() {
             sha512,
         },
     };
-    let error = world
+    let error = harness
         .qemu
-        .base(&base, &mut world.teardown, &events, &interrupt)
+        .base(&base, &mut harness.teardown, &events, &interrupt)
         .await
         .expect_err("interrupted");
     assert!(matches!(error, BuilderError::Interrupted(_)), "{error}");

@@ -1,4 +1,4 @@
-//! Starts that fail: what an earlier one left is in the way of no later one, and what ended a machine is told apart.
+//! Failing starts: leftovers of one do not affect the next, and the causes of ends are distinguished.
 
 use std::fs;
 use std::os::unix::net::UnixListener;
@@ -20,7 +20,7 @@ const RUNS: Start = Start::Run(Run {
     ends: "",
 });
 
-/// A QEMU that runs, but for what `change` does to it.
+/// A QEMU that runs, changed by `change`.
 fn runs(change: impl FnOnce(&mut Run)) -> Start {
     let mut run = Run {
         status: "paused",
@@ -30,7 +30,7 @@ fn runs(change: impl FnOnce(&mut Run)) -> Start {
     Start::Run(run)
 }
 
-/// Every file, folder and socket that any start of a machine makes.
+/// Every file, folder and socket that a start of a VM can make.
 fn leave_everything(lab: &Lab, role: &str) {
     let work = lab.teardown.work();
     let files = [
@@ -105,10 +105,10 @@ async fn wherever_a_snapshot_fails_the_machine_boots_from_scratch() {
             let mut machine = booted.unwrap_or_else(|error| panic!("{name}: {error}"));
             assert_eq!(machine.died(), None, "{name}");
             assert_eq!(lab.starts(), 2, "{name}");
-            let told = lab.told().join("\n");
+            let notes = lab.notes().join("\n");
             assert!(
-                told.starts_with("cannot save a VM snapshot, booting again: "),
-                "{name}: {told}"
+                notes.starts_with("cannot save a VM snapshot, booting again: "),
+                "{name}: {notes}"
             );
             assert_eq!(lab.snapshots(), Vec::<String>::new(), "{name}");
         }
@@ -132,7 +132,7 @@ async fn wherever_a_resume_fails_the_machine_boots_from_scratch() {
             "memory",
             runs(|run| run.refuses = "query-version"),
         ),
-        // Its socket for memory is not there.
+        // Its socket for memory does not exist.
         ("No such file", "memory", runs(|run| run.keys = true)),
         ("the saved memory has changed", "another", runs(all)),
         (
@@ -159,7 +159,7 @@ async fn wherever_a_resume_fails_the_machine_boots_from_scratch() {
                 run.refuses = "cont";
             }),
         ),
-        // The port for keys is not there.
+        // The port for keys does not exist.
         ("No such file", "memory", runs(|run| run.memory = true)),
         (
             "cannot control the build VM: ",
@@ -174,26 +174,26 @@ async fn wherever_a_resume_fails_the_machine_boots_from_scratch() {
         for (why, memory, first) in &cases {
             let mut lab = Lab::new(firmware, AccessBy::Credentials);
             lab.put_snapshot(memory);
-            // The next start makes a new snapshot, which fails as well.
+            // The next start saves a new snapshot, which fails too.
             let starts = [*first, Start::Abort, RUNS];
             let booted = lab.boot(&starts, "build", false).await;
             let mut machine = booted.unwrap_or_else(|error| panic!("{why}: {error}"));
             assert_eq!(machine.died(), None, "{why}");
             assert_eq!(machine.resumed(), None, "{why}");
             assert_eq!(lab.starts(), 3, "{why}");
-            let told = lab.told();
-            let said = |prefix: &str, text: &str| {
+            let notes = lab.notes();
+            let assert_noted = |prefix: &str, text: &str| {
                 let is_it = |one: &String| one.starts_with(prefix) && one.contains(text);
-                assert!(told.iter().any(is_it), "{why}: {told:?}");
+                assert!(notes.iter().any(is_it), "{why}: {notes:?}");
             };
-            said("cannot resume from the VM snapshot, booting instead: ", why);
-            said("cannot save a VM snapshot, booting again: ", "signal 6");
+            assert_noted("cannot resume from the VM snapshot, booting instead: ", why);
+            assert_noted("cannot save a VM snapshot, booting again: ", "signal 6");
             assert_eq!(lab.snapshots(), Vec::<String>::new(), "{why}");
         }
     }
 }
 
-/// A program that is not there is missing in every way to start: it is told once, and a snapshot is not lost by it.
+/// A missing program fails every way to start. It is reported once, and no snapshot is lost.
 #[tokio::test]
 async fn a_missing_qemu_is_told_as_such_and_costs_no_snapshot() {
     if skipped() {
@@ -210,23 +210,23 @@ async fn a_missing_qemu_is_told_as_such_and_costs_no_snapshot() {
         let expected =
             "qemu-system-x86_64 could not be started: No such file or directory (os error 2)";
         assert_eq!(error.to_string(), expected);
-        assert_eq!(lab.told(), Vec::<String>::new());
+        assert_eq!(lab.notes(), Vec::<String>::new());
         assert_eq!(lab.snapshots(), before);
     }
 }
 
-/// A second start after the platform ended the first one uses nothing that may have been the cause.
+/// A second start after a failure of the platform uses nothing that may have been the cause.
 #[tokio::test]
 async fn a_second_start_uses_no_snapshot() {
     let mut lab = Lab::new(Firmware::Bios, AccessBy::Credentials);
     lab.put_snapshot("memory");
     let booted = lab.boot(&[RUNS], "build", true).await;
     assert_eq!(booted.expect("a machine").resumed(), None);
-    assert_eq!(lab.told(), Vec::<String>::new());
+    assert_eq!(lab.notes(), Vec::<String>::new());
     assert_eq!(lab.snapshots().len(), 3, "it is there for the next one");
 }
 
-/// The disk of a snapshot has the size that it had, so a larger one does not resume from it.
+/// A snapshot's disk keeps its size, so a VM with a larger disk does not resume from it.
 #[tokio::test]
 async fn a_build_vm_with_another_disk_size_uses_no_snapshot() {
     if skipped() {
@@ -241,9 +241,9 @@ async fn a_build_vm_with_another_disk_size_uses_no_snapshot() {
         let starts = &starts[usize::from(!resumes)..];
         let booted = lab.boot(starts, "build", false).await;
         booted.unwrap_or_else(|error| panic!("{more_gib} GiB more: {error}"));
-        let told = lab.told().join("\n");
-        let tried = told.contains("cannot resume from the VM snapshot");
-        assert_eq!(tried, resumes, "{more_gib} GiB more: {told}");
+        let notes = lab.notes().join("\n");
+        let tried = notes.contains("cannot resume from the VM snapshot");
+        assert_eq!(tried, resumes, "{more_gib} GiB more: {notes}");
     }
 }
 
@@ -261,7 +261,7 @@ async fn what_ended_a_machine_that_ran_is_told_apart() {
         ("exit 0", "guest-shutdown", EndedBy::GuestShutdown),
         ("exit 0", "guest-reset", EndedBy::GuestReset),
         ("exit 0", "guest-panic", EndedBy::GuestPanic),
-        // What the guest did first counts.
+        // The first event counts: what the VM did.
         ("kill -ABRT $$", "guest-panic", EndedBy::GuestPanic),
     ];
     for (ends, says, expected) in cases {
@@ -282,7 +282,7 @@ async fn what_ended_a_machine_that_ran_is_told_apart() {
 
 #[tokio::test]
 async fn what_ended_a_machine_that_never_ran_is_told_with_its_words() {
-    let mut shown = Vec::new();
+    let mut printed = Vec::new();
     for start in [Start::Abort, Start::Refuse] {
         let mut lab = Lab::new(Firmware::Bios, AccessBy::Credentials);
         let error = lab.boot(&[start], "test", false).await.err();
@@ -291,9 +291,9 @@ async fn what_ended_a_machine_that_never_ran_is_told_with_its_words() {
             panic!("{error}");
         };
         assert!(end.by.is_platform() && end.by.is_worth_another_start());
-        shown.push(error.to_string());
+        printed.push(error.to_string());
     }
-    insta::assert_snapshot!(shown.join("\n"), @"
+    insta::assert_snapshot!(printed.join("\n"), @"
     test VM: the emulator was killed by signal 6 (SIGABRT, such as after a failed assertion): QEMU ended (signal: 6 (SIGABRT))
       | msix_table_mmio_write: Assertion failed.
     the serial console is empty

@@ -1,16 +1,16 @@
-//! Release archives: a good one, and those that nobody should unpack.
+//! Release archives: a valid one, and hostile ones.
 
 use std::io::{Cursor, Write};
 
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-/// What the product's binary is.
+/// The content of the product's binary.
 pub fn binary() -> Vec<u8> {
     b"#!/bin/sh\necho a binary\n".repeat(400)
 }
 
-/// An archive as HashiCorp makes them.
+/// An archive as HashiCorp makes it.
 pub fn good() -> Vec<u8> {
     archive(
         &[
@@ -21,7 +21,7 @@ pub fn good() -> Vec<u8> {
     )
 }
 
-/// Archives that are not refused or refused, by what is special about them.
+/// Accepted and refused archives, by their special property.
 pub fn all() -> Vec<(&'static str, Vec<u8>)> {
     let one = |name| {
         archive(
@@ -115,8 +115,8 @@ fn renamed(mut zip: Vec<u8>, from: &str, to: &str) -> Vec<u8> {
     zip
 }
 
-/// Puts `bytes` at `offset` of the last entry's local header and at `offset + 2` of its central one: the fields are
-/// the same in both, and the central header has two bytes more before them.
+/// Puts `bytes` at `offset` of the last entry's local header and at `offset + 2` of its central one. The
+/// fields are the same, and the central header has two more bytes before them.
 fn patched(zip: &[u8], offset: usize, bytes: &[u8]) -> Vec<u8> {
     let mut zip = zip.to_vec();
     let (local, central) = (places(&zip, b"PK\x03\x04"), places(&zip, b"PK\x01\x02"));

@@ -1,4 +1,4 @@
-//! What is kept, what the lock holds it to, and where it may come from.
+//! The cache of releases: kept files, the lock file, and allowed sources.
 
 use std::fs;
 use std::path::Path;
@@ -26,7 +26,7 @@ async fn a_binary_is_unpacked_only_as_it_was_verified() {
     assert_eq!(found, verified.binary_sha256);
     assert_eq!(bytes, verified.binary_size_bytes);
     verified.unpack(&to).expect_err("nothing is written over");
-    // Another one, though it is a sound gzip file.
+    // Another file, although it is a valid gzip file.
     let file = fs::File::create(&verified.binary_gz).expect("damage");
     let mut other = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
     std::io::Write::write_all(&mut other, b"another binary").expect("damage");
@@ -43,7 +43,7 @@ async fn a_damaged_cache_is_noticed_and_mended() {
     let locked = mirror.resolve().await.expect("it resolves");
     let verified = mirror.fetch(&locked).await.expect("it verifies");
     let good = fs::read(&verified.binary_gz).expect("the gzip file");
-    for (file, told) in [
+    for (file, transcripts) in [
         (&verified.archive, 1),
         (&verified.binary_gz, 0),
         (&verified.licences[0].1, 0),
@@ -67,13 +67,13 @@ async fn a_damaged_cache_is_noticed_and_mended() {
         assert_eq!(fs::read(file).expect("the file again"), whole);
         assert_eq!(
             warnings.lock().expect("no panic").len(),
-            told,
+            transcripts,
             "{}",
             file.display()
         );
     }
     assert_eq!(fs::read(&verified.binary_gz).expect("the gzip file"), good);
-    // All of it is there, so that the mirror may go.
+    // The cache has all files, so the mirror can be removed.
     fs::remove_dir_all(mirror.release()).expect("removed");
     assert_eq!(
         mirror.fetch(&locked).await.expect("from the cache"),
@@ -105,7 +105,7 @@ async fn the_cache_serves_several_at_once() {
 }
 
 #[tokio::test]
-async fn the_lock_is_held_against_what_is_verified() {
+async fn verified_releases_must_match_the_lock_file() {
     let Some(lab) = lab() else { return };
     let mirror = Mirror::good(lab);
     let locked = mirror.resolve().await.expect("it resolves");
@@ -208,7 +208,7 @@ async fn a_mirror_may_be_a_file_url_or_an_http_server() {
     }
 }
 
-/// Serves `folder` on 127.0.0.1, one request a connection; a plus in a path must come escaped.
+/// Serves `folder` on 127.0.0.1, one request per connection. A plus in a path must be escaped.
 async fn serve(folder: &Path) -> String {
     let folder = folder.to_owned();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0")

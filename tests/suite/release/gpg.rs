@@ -1,5 +1,5 @@
-//! OpenPGP data made by gpg at test time: a primary key with a signing subkey, as HashiCorp has, and everything
-//! that may be wrong with one.
+//! OpenPGP data that gpg makes at test time: a primary key with a signing subkey, as HashiCorp has, and
+//! defective variants.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,22 +16,22 @@ use super::archives;
 
 /// The version of all releases here.
 pub const VERSION: &str = "1.2.3+fixture";
-/// The archive's file name.
+/// The file name of the archive.
 pub const ARCHIVE: &str = "vault_1.2.3+fixture_linux_amd64.zip";
 
-/// Certificates and signatures by what is special about them.
+/// Certificates and signatures by their special property.
 pub struct Lab {
     pub fingerprint: String,
     pub subkey: String,
     pub other_fingerprint: String,
     pub certificates: BTreeMap<&'static str, Vec<u8>>,
-    /// Signatures over the sums of the good archive.
+    /// Signatures of the checksums of the valid archive.
     pub signatures: BTreeMap<&'static str, Vec<u8>>,
-    /// Sums files and their signatures by name.
+    /// Checksum files and their signatures by name.
     pub signed_sums: BTreeMap<String, (Vec<u8>, Vec<u8>)>,
 }
 
-/// The one lab of this run; nothing, and a line that says so, where gpg is missing.
+/// Returns the shared lab of this run. Prints the reason and returns `None` if gpg is missing.
 pub fn lab() -> Option<&'static Lab> {
     static LAB: OnceLock<Option<Lab>> = OnceLock::new();
     LAB.get_or_init(|| {
@@ -45,7 +45,7 @@ pub fn lab() -> Option<&'static Lab> {
     })
 }
 
-/// The sums file of one archive.
+/// Returns the checksum file of one archive.
 pub fn sums_of(archive: &[u8]) -> Vec<u8> {
     format!(
         "{}  {ARCHIVE}\n",
@@ -54,14 +54,14 @@ pub fn sums_of(archive: &[u8]) -> Vec<u8> {
     .into_bytes()
 }
 
-#[expect(clippy::print_stderr, reason = "a skipped test says why")]
+#[expect(clippy::print_stderr, reason = "a skipped test prints its reason")]
 fn note(words: &str) {
     eprintln!("{words}");
 }
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "gpg is the counterpart here, not a part of the library"
+    reason = "gpg makes test data, and is no part of the library"
 )]
 fn command(program: &str) -> Command {
     Command::new(program)
@@ -111,7 +111,7 @@ impl Home {
         output.stdout
     }
 
-    /// All fingerprints, the primary's first.
+    /// Returns all fingerprints, the primary's first.
     fn fingerprints(&self) -> Vec<String> {
         let listing = self.gpg(NOW, &["--with-colons", "--list-keys"], b"");
         String::from_utf8(listing)
@@ -181,7 +181,7 @@ impl Drop for Home {
     }
 }
 
-/// When keys are made, when most signatures are, and what the tests take for now.
+/// The times of keys and of most signatures, and the current time of the tests.
 const MADE: &str = "20240101T000000!";
 const LATER: &str = "20240301T000000!";
 const NOW: &str = "20250601T000000!";
@@ -246,7 +246,7 @@ fn build() -> Lab {
     }
 }
 
-/// What is signed by the right key and still wrong.
+/// Valid signatures of the right key over wrong data.
 fn signed_sums(home: &Home) -> BTreeMap<String, (Vec<u8>, Vec<u8>)> {
     let good = String::from_utf8(sums_of(&archives::good())).expect("text");
     let (digits, file) = good.trim_end().split_once("  ").expect("two columns");
@@ -315,7 +315,7 @@ fn revocations(home: &Home, primary: &str, certificates: &mut BTreeMap<&'static 
     );
 }
 
-/// A subkey that expired after a year, and the same certificate once its life was prolonged.
+/// A subkey that expired after a year, and the same certificate after an extension.
 fn expiring(
     good: &[u8],
     certificates: &mut BTreeMap<&'static str, Vec<u8>>,

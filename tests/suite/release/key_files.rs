@@ -1,4 +1,4 @@
-//! Key files with several certificates: the wanted one counts, wherever it is.
+//! Key files with several certificates: the required one counts, at any position.
 
 use std::fmt::Write as _;
 

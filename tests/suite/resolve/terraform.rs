@@ -1,8 +1,8 @@
-//! Terraform on the other end: the contract of the data source `external`, and the real program where it is installed.
+//! Terraform as the consumer: the contract of the data source `external`, and the real program if installed.
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "the real program is used as a person does"
+    reason = "the test starts Terraform as users do"
 )]
 
 use std::fs;
@@ -14,13 +14,13 @@ use serde_json::{Value, json};
 use super::{FILE, recorded};
 use testing::recorded_store::{RecordedStore, bake, promote, revoke, settled, with};
 
-/// Asks as Terraform asks: the program with its arguments, the query on standard input.
+/// Runs the program as Terraform does: with its arguments, the query on standard input.
 fn ask(recorded: &RecordedStore, arguments: &[&str], query: &[u8], store: bool) -> Output {
     let program = ["resolve", "--format", "terraform-external"];
     recorded.run(&[&program[..], arguments].concat(), query, store)
 }
 
-/// Reads as Terraform reads: a map of texts, and nothing beside it.
+/// Parses output as Terraform does: a map of texts, and nothing else.
 fn map(output: &Output) -> Value {
     assert_eq!(output.status.code(), Some(0));
     let value: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -148,7 +148,7 @@ async fn the_real_terraform_reads_the_variables_and_its_plan_is_checked() {
     ];
     let tfvars = recorded.run(&tfvars, b"", false);
     fs::write(deployment.join("image.auto.tfvars.json"), &tfvars.stdout).unwrap();
-    // A resource that needs no provider to be fetched.
+    // A resource of a built-in provider, so that nothing is downloaded.
     let main = r#"
         variable "vault_image" {
           type = object({ image_id = string, version = string, manifest_digest = string, generation = number, releases = map(string) })
@@ -170,8 +170,8 @@ async fn the_real_terraform_reads_the_variables_and_its_plan_is_checked() {
             .env("TF_IN_AUTOMATION", "1")
             .output()
             .unwrap();
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{arguments:?}: {told}");
+        let transcripts = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {transcripts}");
         output.stdout
     };
     run(&["init", "-no-color", "-input=false"]);
@@ -183,9 +183,9 @@ async fn the_real_terraform_reads_the_variables_and_its_plan_is_checked() {
         "1.20.0"
     );
     fs::write(recorded.path("plan.json"), &plan).unwrap();
-    let mut told = vec![
-        recorded.told_alone(&["check-plan", "plan.json", "--pins", FILE, "--strict"]),
-        recorded.told(&["check-plan", "plan.json", "--strict"]),
+    let mut transcripts = vec![
+        recorded.transcript_without_store(&["check-plan", "plan.json", "--pins", FILE, "--strict"]),
+        recorded.transcript(&["check-plan", "plan.json", "--strict"]),
     ];
     let store = recorded.store().await;
     let held = store
@@ -193,6 +193,6 @@ async fn the_real_terraform_reads_the_variables_and_its_plan_is_checked() {
         .await
         .unwrap();
     revoke(&store, held, None, "2026-11-22T19:00:00Z").await;
-    told.push(recorded.told(&["check-plan", "plan.json"]));
-    settled().bind(|| insta::assert_snapshot!(told.join("\n")));
+    transcripts.push(recorded.transcript(&["check-plan", "plan.json"]));
+    settled().bind(|| insta::assert_snapshot!(transcripts.join("\n")));
 }

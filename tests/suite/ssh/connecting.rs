@@ -32,7 +32,7 @@ async fn try_at(address: SocketAddr, keys: &Keys, timeout: Duration) -> Result<S
         .await
 }
 
-/// The error without the parts that differ from run to run.
+/// Formats the error without parts that differ between runs.
 fn words(error: &SshError, address: SocketAddr) -> String {
     let user = endpoint(address).user;
     error
@@ -209,11 +209,11 @@ async fn a_process_with_one_session() {
 async fn a_process_can_end_after_all_of_its_sessions() {
     let own = std::env::current_exe().expect("this test");
     let name = "ssh::connecting::a_process_with_one_session";
-    let told = Program::new(own)
+    let output = Program::new(own)
         .args(["--ignored", "--exact", name])
         .run(&Interrupt::default())
         .await
         .expect("it passes");
-    let told = String::from_utf8_lossy(&told);
-    assert!(told.contains("1 passed"), "{told}");
+    let output = String::from_utf8_lossy(&output);
+    assert!(output.contains("1 passed"), "{output}");
 }

@@ -32,11 +32,11 @@ async fn output_comes_in_order_scrubbed_and_hashed() {
         .await
         .unwrap();
     let lines = heard.lines();
-    let shown: Vec<&str> = lines
+    let printed: Vec<&str> = lines
         .iter()
         .map(|line| &line[..line.len().min(20)])
         .collect();
-    insta::assert_debug_snapshot!((ended.exit, shown), @r#"
+    insta::assert_debug_snapshot!((ended.exit, printed), @r#"
     (
         7,
         [
@@ -90,7 +90,7 @@ async fn exit_statuses_are_told_as_they_are() {
 }
 
 #[tokio::test]
-async fn a_daemon_that_holds_the_output_does_not_hold_the_step() {
+async fn a_daemon_that_keeps_the_output_open_does_not_block_the_step() {
     let (_sshd, session) = session(Scrubber::default()).await;
     let heard = Heard::default();
     let began = Instant::now();
@@ -108,7 +108,7 @@ async fn a_daemon_that_holds_the_output_does_not_hold_the_step() {
         .unwrap();
 }
 
-/// A child in the script's group, one in a group of its own, and one that ignores the polite signal.
+/// A child in the script's group, one in its own group, and one that ignores SIGTERM.
 const FAMILY: &str = "sleep 300 & echo pid $!\n\
                       timeout 300 sleep 299 & echo pid $!\n\
                       (trap '' TERM; echo pid $(sh -c 'echo $PPID'); while :; do sleep 1; done) &\n\
@@ -161,7 +161,7 @@ async fn an_interrupt_ends_every_process_of_the_script() {
 async fn dropping_the_future_ends_the_script_and_the_thread() {
     let keys = Keys::generate();
     let sshd = Sshd::start(&keys);
-    // The kernel keeps 15 bytes of a thread's name: the whole address but for the port, so no other test may have it.
+    // The kernel keeps 15 bytes of a thread's name: the address without the port. No other test may use it.
     let proxy = Proxy::from([127, 77, 0, 1], sshd.address);
     let (alive, silent) = (async || None, Events::silent());
     let session = Connector::new(&endpoint(proxy.address), &keys, Scrubber::default())
@@ -182,7 +182,7 @@ async fn dropping_the_future_ends_the_script_and_the_thread() {
     assert!(eventually(|| !has_thread(&thread)).await);
 }
 
-/// Whether this process has a thread of this name.
+/// Returns whether this process has a thread of this name.
 fn has_thread(name: &str) -> bool {
     let name = &name[..name.len().min(15)];
     let own = std::fs::read_dir("/proc/self/task")
@@ -195,7 +195,7 @@ fn has_thread(name: &str) -> bool {
 #[tokio::test]
 async fn nothing_of_a_script_is_in_any_argument_list() {
     let (_sshd, session) = session(Scrubber::default()).await;
-    // Built at run time in pieces, so that the test's own command line cannot have it.
+    // Assembled at run time, so that the command line of the test does not contain it.
     let canary = format!("canary-{}-{}", std::process::id(), 4711);
     let text = format!(
         "export SECRET={canary}\nsleep 0.2 & for p in /proc/[0-9]*/cmdline; do tr '\\0' ' ' <$p; echo; done 2>/dev/null\nwait"
@@ -268,7 +268,7 @@ async fn a_peer_that_goes_quiet_is_not_waited_for_forever() {
         .connect(SOON, alive, &events, &interrupt)
         .await
         .unwrap();
-    // A script that says nothing for longer than the limit is no dead peer.
+    // A script that prints nothing for longer than the limit is no dead peer.
     let slow = session.run(script("sleep 8"), &events, &interrupt).await;
     assert_eq!(
         slow.map_err(|error| error.to_string())
@@ -353,6 +353,6 @@ async fn a_restart_is_seen_by_the_boot_id_and_by_nothing_else() {
     let next = session
         .reboot(&reboot, SOON, going_down, &events, &interrupt)
         .await;
-    let said = next.unwrap().output(script("echo back"), &interrupt).await;
-    assert_eq!(said.unwrap(), "back\n");
+    let message = next.unwrap().output(script("echo back"), &interrupt).await;
+    assert_eq!(message.unwrap(), "back\n");
 }

@@ -10,7 +10,7 @@ use vault_bake::wait::Interrupt;
 
 use super::{Heard, session};
 
-/// Bytes that do not compress.
+/// Returns bytes that do not compress.
 fn noise(size_bytes: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let word = |_| {
@@ -135,7 +135,7 @@ async fn what_the_remote_end_says_is_in_the_error() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_missing_here_is_named_and_the_session_goes_on() {
+async fn a_file_that_is_missing_here_is_named_and_the_session_continues() {
     let (_sshd, session) = session(Scrubber::default()).await;
     let (events, interrupt) = (Events::silent(), Interrupt::default());
     let folder = tempfile::tempdir().unwrap();
@@ -148,12 +148,12 @@ async fn a_file_that_is_missing_here_is_named_and_the_session_goes_on() {
         .await
         .unwrap_err();
     insta::assert_snapshot!(error, @"upload: /no/such/file: No such file or directory (os error 2)");
-    let said = session.output(super::script("echo on"), &interrupt).await;
-    assert_eq!(said.unwrap(), "on\n");
+    let message = session.output(super::script("echo on"), &interrupt).await;
+    assert_eq!(message.unwrap(), "on\n");
 }
 
 #[tokio::test]
-async fn a_machine_without_the_disk_says_so_and_is_left_as_it_was() {
+async fn a_vm_without_the_upload_disk_is_an_error_and_stays_unchanged() {
     let (_sshd, session) = session(Scrubber::default()).await;
     let interrupt = Interrupt::default();
     let folder = tempfile::tempdir().unwrap();

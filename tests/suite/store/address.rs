@@ -1,4 +1,4 @@
-//! Addresses of containers: which are accepted, and that a credential in one is never repeated.
+//! Addresses of containers: accepted ones, and credentials in them, which are never printed.
 
 use vault_bake::azure::{AzureTransport, CredentialSource};
 use vault_bake::secret::Secret;
@@ -33,9 +33,9 @@ fn addresses() {
         "images",
     ] {
         let parsed = text.parse::<BlobAddress>();
-        let said = parsed.map_or_else(|error| error.to_string(), |address| address.place());
-        assert!(!said.contains("canary"), "{said}");
-        table.push(format!("{text}\n  {said}"));
+        let message = parsed.map_or_else(|error| error.to_string(), |address| address.place());
+        assert!(!message.contains("canary"), "{message}");
+        table.push(format!("{text}\n  {message}"));
     }
     insta::assert_snapshot!(table.join("\n"));
 }

@@ -1,8 +1,8 @@
-//! The commands of `docs/store.md` that verify a store without us, run as they stand there.
+//! Runs the commands of `docs/store.md` that verify a store with openssl, exactly as documented.
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "the commands are run as a person does"
+    reason = "the test runs the commands as users do"
 )]
 
 use std::fs;
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use super::{put, store};
 
-/// The commands under the heading, a block each: signature, chain, objects.
+/// Returns the commands under the heading, a block each: signature, chain, objects.
 fn blocks() -> Vec<String> {
     let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/store.md");
     let text = fs::read_to_string(document).unwrap();
@@ -27,7 +27,7 @@ fn blocks() -> Vec<String> {
         .collect()
 }
 
-/// Runs a block; whether it succeeded, and what it printed.
+/// Runs a block. Returns its success and its output.
 fn run(block: &str, store: &Path, envelope: &Path) -> (bool, String) {
     let work = TempDir::new().unwrap();
     let output = Command::new("bash")
@@ -41,7 +41,7 @@ fn run(block: &str, store: &Path, envelope: &Path) -> (bool, String) {
     (output.status.success(), String::from_utf8(text).unwrap())
 }
 
-/// Changes one character of base64 in the JSON field `field`.
+/// Changes one base64 character in the JSON field `field`.
 fn alter(file: &Path, field: &str) {
     let text = fs::read_to_string(file).unwrap();
     let start = text.find(&format!("\"{field}\":\"")).unwrap() + field.len() + 4 + 20;

@@ -1,4 +1,4 @@
-//! Channels: who may move them, what guards them, and what readers make of moves that broke a rule.
+//! Channels: who may move them, refusals, and moves that readers void.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ use vault_bake::store::{Dir, Rollback, Store, StoreError};
 
 use super::{append_raw, now, put, put_as, store, test_record};
 
-/// Records a bake that passed its test.
+/// Records a build that passed its boot test.
 async fn good(store: &Store<Dir>, version: &str) -> Digest {
     let digest = put(store, version, version).await.unwrap();
     let record = test_record(digest, true);
@@ -21,7 +21,7 @@ async fn good(store: &Store<Dir>, version: &str) -> Digest {
     digest
 }
 
-/// The same of a manifest of the caller's.
+/// Records the given manifest, with a passed boot test.
 async fn good_as(store: &Store<Dir>, manifest: &Manifest, disk: &str) -> Digest {
     let digest = put_as(store, manifest, disk).await.unwrap();
     let record = test_record(digest, true);
@@ -129,7 +129,7 @@ async fn guards_name_the_way_out() {
     insta::assert_snapshot!(refusals.join("\n"));
 }
 
-/// A sample with Vault of another version.
+/// A sample with another version of Vault.
 fn with_vault(version: &str, vault: &str) -> Manifest {
     Manifest {
         releases: vec![release("vault", vault, true)],

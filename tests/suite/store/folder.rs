@@ -1,4 +1,4 @@
-//! What is the folder's own: names, artifacts, files on their way.
+//! Stores in a folder: names, artifacts, temporary files.
 
 use std::fs;
 use std::path::Path;
@@ -57,7 +57,7 @@ async fn names_stay_within_the_store() {
 async fn an_artifact_from_another_file_system_is_copied_and_checked() {
     let shm = Path::new("/dev/shm");
     let Ok(elsewhere) = TempDir::new_in(shm) else {
-        #[expect(clippy::print_stderr, reason = "a skipped test says so")]
+        #[expect(clippy::print_stderr, reason = "a skipped test prints its reason")]
         let () = eprintln!("SKIPPED: no second file system at {}", shm.display());
         return;
     };
@@ -74,7 +74,7 @@ async fn an_artifact_from_another_file_system_is_copied_and_checked() {
         .unwrap();
     assert_eq!(fs::read(path).unwrap(), b"disk");
     assert!(!captured.exists());
-    // Where both are on one file system nothing is copied, and so nothing is hashed.
+    // On one file system the file is renamed, so it is not hashed again.
     if let Err(error) = wrong {
         assert!(error.is_integrity());
     }

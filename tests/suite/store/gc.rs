@@ -1,4 +1,4 @@
-//! Removing artifacts: what holds them, what a plan needs, what a crash leaves, and what readers make of forgeries.
+//! Deletion of artifacts: holds, plans, crashes, and forged events.
 
 mod crash;
 mod model;
@@ -21,7 +21,7 @@ use vault_bake::store::{Dir, Store};
 
 use super::{now, store, test_record};
 
-/// What the tests keep, where they do not say otherwise: two generations, and whatever is younger than a day.
+/// The default rules of the tests: keep two generations, and images younger than a day.
 const KEEP: Keep = Keep {
     generations: 2,
     min_age_s: 24 * 60 * 60,
@@ -31,7 +31,7 @@ const KEEP: Keep = Keep {
 
 const HOUR_S: u64 = 60 * 60;
 
-/// A store in memory that remembers in this folder, and so need not read its log again for every call.
+/// A store in memory with a local cache in this folder, so that calls need not read the whole log.
 async fn in_memory(memory: &TempDir) -> Store<MemoryBackend> {
     let store = signed_store(MemoryBackend::default(), now()).await;
     store.with_cache(memory.path())
@@ -45,7 +45,7 @@ fn file(disk: &str) -> String {
     format!("artifacts/sha256/{}.qcow2", Digest::of(disk).hex())
 }
 
-/// Records a manifest of a disk with this content, which is put there.
+/// Records a manifest of a disk with this content, which it stores.
 async fn record<B: Backend>(
     store: &Store<B>,
     manifest: &Manifest,
@@ -70,7 +70,7 @@ async fn record<B: Backend>(
     digest
 }
 
-/// A tested image whose disk says its version.
+/// Records a tested image whose disk contains its version.
 async fn good<B: Backend>(store: &Store<B>, version: &str) -> Digest {
     record(store, &sample(version, version), version, Some(true), now()).await
 }
@@ -99,8 +99,8 @@ async fn survey<B: Backend>(store: &Store<B>, outside: &ExternalUses, at: Timest
     store.survey(&history, &KEEP, outside, at).await.unwrap()
 }
 
-/// Every artifact, and what holds it.
-fn shown(survey: &Survey) -> String {
+/// Formats every artifact with its holds.
+fn survey_lines(survey: &Survey) -> String {
     let rows = survey.rows.iter().map(|row| {
         let holds: Vec<String> = row.holds.iter().map(ToString::to_string).collect();
         let fate = if row.goes() { "GOES" } else { "stays" };
@@ -109,7 +109,7 @@ fn shown(survey: &Survey) -> String {
     rows.collect::<Vec<_>>().join("\n")
 }
 
-/// The number of a plan with an hour of grace, and what it names.
+/// Makes a plan with an hour of grace. Returns its number and its artifacts.
 async fn plan<B: Backend>(
     store: &Store<B>,
     outside: &ExternalUses,
@@ -127,7 +127,7 @@ async fn every_kind_of_hold() {
     let memory = TempDir::new().unwrap();
     let store = in_memory(&memory).await;
     let outside = &mut ExternalUses::default();
-    // Four generations of prod, of which two are kept; staging holds what nobody else does.
+    // Four generations of prod, of which two are kept; only staging holds one more.
     let mut promoted = Vec::new();
     for version in ["1.0.0", "1.0.1", "1.0.2", "1.0.3"] {
         promoted.push(good(&store, version).await);
@@ -147,7 +147,7 @@ async fn every_kind_of_hold() {
         &used[1].to_string()[..19],
         "0".repeat(64),
     ));
-    // A base of what is held, its own base, and one that only an unheld image was made from.
+    // A base of a held image, its own base, and one from which only an unheld image was made.
     let mut chain = ["2.0.0", "2.0.1", "2.0.2"].map(|version| sample(version, version));
     chain[1].base.disk_sha256 = Some(Digest::of("2.0.0"));
     chain[2].base.disk_sha256 = Some(Digest::of("2.0.1"));
@@ -164,7 +164,7 @@ async fn every_kind_of_hold() {
     of_nobody.base.disk_sha256 = Some(Digest::of("2.1.0"));
     record(&store, &sample("2.1.0", "2.1.0"), "2.1.0", None, now()).await;
     record(&store, &of_nobody, "2.1.1", None, now()).await;
-    // Two with one file, of which one is held; and two with one, of which none is.
+    // Two images with one file, one of them held; and two with one file, none of them held.
     record(&store, &sample("3.0.0", "twins"), "twins", None, now()).await;
     record(&store, &sample("3.0.1", "twins"), "twins", None, now()).await;
     outside.in_use("quickstart@3.0.1");
@@ -176,7 +176,7 @@ async fn every_kind_of_hold() {
     let image = in_cloud("westeurope", "azure-managed-image", id);
     away.outputs.push(image);
     record(&store, &away, "4.0.0", None, now()).await;
-    // The newest that was tested is revoked, so the one before it is the newest; another one failed since.
+    // The newest tested image is revoked, so the one before is the newest; another one failed later.
     good(&store, "5.0.0").await;
     good(&store, "5.0.1").await;
     let revoked = good(&store, "5.0.2").await;
@@ -189,10 +189,10 @@ async fn every_kind_of_hold() {
         now(),
     )
     .await;
-    // A file that somebody else took away.
+    // A file that another process deleted.
     record(&store, &sample("6.0.0", "6.0.0"), "6.0.0", None, now()).await;
     store.backend().remove(&file("6.0.0"));
-    // Young by the log, and young by the manifest's own word.
+    // Young by the log, and young by its manifest.
     record(
         &store,
         &sample("7.0.0", "7.0.0"),
@@ -206,7 +206,7 @@ async fn every_kind_of_hold() {
     record(&store, &ahead, "7.0.1", None, now()).await;
 
     let found = survey(&store, outside, after_days(40)).await;
-    insta::assert_snapshot!("every_kind_of_hold", shown(&found));
+    insta::assert_snapshot!("every_kind_of_hold", survey_lines(&found));
     assert_eq!(
         found.unmatched,
         [
@@ -214,13 +214,13 @@ async fn every_kind_of_hold() {
             format!("sha256:{}", "0".repeat(64))
         ]
     );
-    // Whoever is called by the image's name alone holds all of it.
+    // A use of the image's name alone holds all its versions.
     let mut all = ExternalUses::default();
     all.in_use("quickstart");
     let held = survey(&store, &all, after_days(40)).await;
     assert!(held.rows.iter().all(|row| !row.goes()));
 
-    // A plan names what goes and nothing else, and after its time that is removed and nothing else.
+    // A plan names exactly the artifacts without holds, and after the grace period exactly those are deleted.
     let before = store.backend().list("artifacts/").await.unwrap();
     let (entry, named) = plan(&store, outside, after_days(40)).await;
     let going: Vec<String> = found

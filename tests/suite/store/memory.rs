@@ -1,4 +1,4 @@
-//! What is remembered of a store: the same as what the store says, never more, and nothing of a store that went back.
+//! The local cache of a store: the same result as without it, and detection of older stores.
 
 mod damage;
 mod replay;
@@ -23,7 +23,7 @@ use vault_bake::wait::Interrupt;
 
 use super::now;
 
-/// A log that is written to without a look at the rules.
+/// Writes a log without checking the rules.
 struct Writer {
     backend: MemoryBackend,
     seq: u64,
@@ -54,7 +54,7 @@ impl Writer {
         self.backend.create(&name(self.seq), &bytes).await.unwrap();
     }
 
-    /// Records that many manifests, of three images, whose objects are not there.
+    /// Records that many manifests, of three images, without their objects.
     async fn put(&mut self, count: u64) {
         for _ in 0..count {
             let next = self.seq + 1;
@@ -64,7 +64,7 @@ impl Writer {
     }
 }
 
-/// What the log says of manifest `n` of image `image`.
+/// Returns the event of manifest `n` of image `image`.
 fn manifest(n: u64, image: u64) -> Value {
     let of = Digest::of(format!("manifest {n}"));
     let mut put = json!(ManifestPut::of(
@@ -88,8 +88,8 @@ async fn remembering(backend: &MemoryBackend, memory: &Path) -> Store<MemoryBack
     plain(backend).await.with_cache(memory)
 }
 
-/// All that a history says, field by field; of ids those that `known` names.
-fn told(history: &History, known: u64) -> BTreeMap<&'static str, String> {
+/// Returns all fields of a history; of ids, those in `known`.
+fn state_of(history: &History, known: u64) -> BTreeMap<&'static str, String> {
     let by_name = |one: &vault_bake::store::history::Recorded| {
         let found = history.by_name(&one.put.image, one.put.version);
         let same = history.by_digest(&one.put.manifest);
@@ -132,32 +132,32 @@ async fn what_is_remembered_is_not_read_again_except_by_verify() {
     let mut writer = Writer::new().await;
     writer.put(300).await;
     let store = remembering(&writer.backend, memory.path()).await;
-    let _ = writer.backend.asked();
+    let _ = writer.backend.take_counts();
     store.history().await.unwrap();
-    // All entries, the one that was not there, and all names.
-    assert!(writer.backend.asked().0 > 300);
+    // All entries, the missing one, and all names.
+    assert!(writer.backend.take_counts().0 > 300);
     let wanted = Digest::of("manifest 7").to_string();
     for reference in ["image-1@1.0.7", "image-1", &wanted, &wanted[..21]] {
         assert!(resolved(&store, reference).await.starts_with("sha256:"));
-        // The last that is remembered and the one that would come next; this folder's names and the next one's.
-        assert_eq!(writer.backend.asked(), (2, 300), "{reference}");
+        // The last cached entry and the next one; names of this folder and of the next one.
+        assert_eq!(writer.backend.take_counts(), (2, 300), "{reference}");
     }
     assert_eq!(store.images(now()).await.unwrap().len(), 300);
-    assert_eq!(writer.backend.asked(), (2, 300));
-    // A few entries more, read each time until they are worth remembering.
+    assert_eq!(writer.backend.take_counts(), (2, 300));
+    // A few more entries, read each time until they are worth caching.
     writer.put(5).await;
     for _ in 0..2 {
         assert_eq!(
             resolved(&store, "image-1@1.0.304").await,
             Digest::of("manifest 304").to_string()
         );
-        assert_eq!(writer.backend.asked(), (2 + 5, 305));
+        assert_eq!(writer.backend.take_counts(), (2 + 5, 305));
     }
     writer.put(60).await;
     resolved(&store, "image-1@1.0.304").await;
-    let _ = writer.backend.asked();
+    let _ = writer.backend.take_counts();
     resolved(&store, "image-2@1.0.365").await;
-    assert_eq!(writer.backend.asked(), (2, 365));
+    assert_eq!(writer.backend.take_counts(), (2, 365));
 
     writer.backend.alter(&name(1), |bytes| bytes[40] ^= 1);
     assert!(store.history().await.is_ok());
@@ -205,14 +205,14 @@ async fn a_store_that_went_back_is_noticed() {
         ];
         for error in errors {
             assert!(error.is_integrity(), "{what}");
-            let shown = error.to_string();
-            let shown = shown.replace(&memory.path().display().to_string(), "MEMORY");
-            let shown = shown.replace(&store.origin().hex(), "ORIGIN");
+            let printed = error.to_string();
+            let printed = printed.replace(&memory.path().display().to_string(), "MEMORY");
+            let printed = printed.replace(&store.origin().hex(), "ORIGIN");
             insta::allow_duplicates! {
-                insta::assert_snapshot!(shown, @"integrity: the store memory:test is older than its local cache: entry 20 is missing or different");
+                insta::assert_snapshot!(printed, @"integrity: the store memory:test is older than its local cache: entry 20 is missing or different");
             }
         }
-        // Whoever means it deletes what is remembered.
+        // To accept the older store, delete its cache.
         std::fs::remove_dir_all(memory.path().join(store.origin().hex())).unwrap();
         match what {
             "all entries are gone" => assert_eq!(store.history().await.unwrap().head(), 0),
@@ -223,7 +223,7 @@ async fn a_store_that_went_back_is_noticed() {
 
 #[tokio::test]
 async fn a_gap_is_noticed() {
-    // How many entries are remembered, how many come, which of those are gone.
+    // How many entries are cached, how many come, which of those are missing.
     let cases: [(u64, u64, &[u64]); 5] = [
         (0, 10, &[5]),
         (10, 2, &[11]),
@@ -260,7 +260,7 @@ async fn a_gap_is_noticed() {
 }
 
 #[test]
-fn findings_stand_in_the_same_order_every_time() {
+fn findings_have_the_same_order_every_time() {
     let build = |threads| {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         builder.worker_threads(threads).build().unwrap()
@@ -285,7 +285,7 @@ fn findings_stand_in_the_same_order_every_time() {
         }
         (backend, names)
     });
-    // Seven lists, and of each manifest itself and its envelope.
+    // Seven lists, and for each manifest itself and its envelope.
     assert_eq!(
         backend
             .files
@@ -296,7 +296,7 @@ fn findings_stand_in_the_same_order_every_time() {
             .count(),
         7 + 2 * 150
     );
-    let _ = backend.asked();
+    let _ = backend.take_counts();
     let check = |threads| {
         build(threads).block_on(async {
             plain(&backend)
@@ -307,8 +307,8 @@ fn findings_stand_in_the_same_order_every_time() {
         })
     };
     assert_eq!(check(2).findings.len(), 150, "every disk is another");
-    // All once, but for the two reads beyond the end of the log, of which each thread may do some.
-    let (read, _) = backend.asked();
+    // All once, except for the two reads beyond the end of the log, which each thread may do.
+    let (read, _) = backend.take_counts();
     assert!(
         (1 + 150 + 7 + 300 + 150..=1 + 150 + 7 + 300 + 150 + 64).contains(&read),
         "{read}"

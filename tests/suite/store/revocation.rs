@@ -1,4 +1,4 @@
-//! Revocations: what each rule is about, now and later.
+//! Revocation rules: the images that each covers, now and later.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use vault_bake::store::{Dir, Store, StoreError};
 
 use super::{now, put_as, store};
 
-/// Quickstart 1.0.0 with Vault 1.20.0, 1.0.1 with 1.21.1; `app` 2.0.0 made from the artifact of the first.
+/// Quickstart 1.0.0 with Vault 1.20.0, 1.0.1 with 1.21.1; `app` 2.0.0 from the artifact of the first.
 async fn family(store: &Store<Dir>) -> Vec<Digest> {
     let old = Manifest {
         releases: vec![release("vault", "1.20.0", true)],
@@ -109,7 +109,7 @@ async fn each_rule_finds_what_it_is_about_and_what_was_made_from_it() {
 }
 
 #[tokio::test]
-async fn a_rule_holds_for_what_comes_later_until_it_is_taken_back() {
+async fn a_rule_covers_later_images_until_it_is_restored() {
     let folder = TempDir::new().unwrap();
     let store = store(&folder.path().join("store")).await;
     let rule = Rule::Release {
@@ -130,7 +130,7 @@ async fn a_rule_holds_for_what_comes_later_until_it_is_taken_back() {
     append(1, Body::Revoke(revoke(rule))).await.unwrap();
     append(2, Body::Revoke(scheduled)).await.unwrap();
     let family = family(&store).await;
-    let shown = async || {
+    let states = async || {
         let history = store.history().await.unwrap();
         let mut lines = Vec::new();
         for digest in &family {
@@ -153,14 +153,14 @@ async fn a_rule_holds_for_what_comes_later_until_it_is_taken_back() {
         }
         lines.join("\n")
     };
-    insta::assert_snapshot!(shown().await);
+    insta::assert_snapshot!(states().await);
     let restore = |revocation| Body::Restore {
         revocation,
         why: "a mistake".into(),
     };
     append(3, restore(1)).await.unwrap();
     append(4, restore(1)).await.unwrap();
-    insta::assert_snapshot!(shown().await);
+    insta::assert_snapshot!(states().await);
     let error = append(5, restore(4)).await.unwrap_err();
     assert!(matches!(error, StoreError::NoRevocation(4)), "{error}");
 }

@@ -1,11 +1,11 @@
-//! The bill of materials in a store: there before the manifest that names it, and checked with it.
+//! The bill of materials in a store: stored before the manifest that names it, and verified with it.
 
 use vault_bake::manifest::{Descriptor, sbom};
 use vault_bake::store::{Depth, StoreError};
 
 use super::*;
 
-/// Records a bake with a bill of materials.
+/// Records a build with a bill of materials.
 async fn put_with_sbom(
     store: &Store<Dir>,
     change: impl Fn(&mut Descriptor),

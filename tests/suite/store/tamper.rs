@@ -1,4 +1,4 @@
-//! What is noticed when files of a store are altered.
+//! Alters files of a store and expects every change to be detected.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -24,7 +24,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// What a check of the store says: the report, or the integrity error that ended it.
+/// Returns the report of `verify`, or the integrity error that ended it.
 async fn examined(root: &Path) -> Result<Report, StoreError> {
     Store::open(Dir::new(root))
         .await?
@@ -32,21 +32,21 @@ async fn examined(root: &Path) -> Result<Report, StoreError> {
         .await
 }
 
-/// Whether a check says that something stored is not what it was.
+/// Returns whether `verify` reports changed content.
 async fn is_refused(root: &Path) -> bool {
     match examined(root).await {
         Ok(report) => !report.is_sound(),
-        // The name of the schema itself was altered.
+        // The name of the schema was altered.
         Err(StoreError::Schema { .. }) => true,
         Err(error) => error.is_integrity(),
     }
 }
 
-/// Whether a check says at least that something is missing or left over.
+/// Returns whether `verify` reports at least missing or stray files.
 async fn is_noticed(root: &Path) -> bool {
-    let told =
+    let transcripts =
         |report: Report| !report.left_over.is_empty() || !report.artifacts_missing.is_empty();
-    is_refused(root).await || examined(root).await.is_ok_and(told)
+    is_refused(root).await || examined(root).await.is_ok_and(transcripts)
 }
 
 #[tokio::test]
@@ -65,14 +65,14 @@ async fn every_alteration_is_noticed() {
         .into_iter()
         .map(|file| file.strip_prefix(&sound).unwrap().to_owned())
         .collect();
-    // The store's file, two manifests, a test, an envelope for each, two lists that are one, three entries, two disks.
+    // `store.json`, two manifests, a test, an envelope for each, two equal lists, three entries, two disks.
     assert_eq!(names.len(), 1 + 2 + 1 + 3 + 1 + 3 + 2);
     let altered = folder.path().join("altered");
     copy(&sound, &altered);
     for name in &names {
         let path = altered.join(name);
         let bytes = fs::read(&path).unwrap();
-        // Every byte of a manifest would take minutes; every seventh, and all of the small files.
+        // Every byte of a manifest would take minutes; every seventh, and all bytes of small files.
         let every = if bytes.len() > 1000 { 41 } else { 1 };
         for at in (0..bytes.len()).step_by(every) {
             let mut flipped = bytes.clone();
@@ -132,6 +132,6 @@ async fn an_integrity_error_names_the_place() {
     fs::copy(root.join("log/entries/000/000/002"), &entry).unwrap();
     errors.push(store.images(now()).await.err().unwrap());
     assert!(errors.iter().all(StoreError::is_integrity), "{errors:#?}");
-    let shown: Vec<String> = errors.iter().map(ToString::to_string).collect();
-    insta::assert_snapshot!("integrity_errors", shown.join("\n"));
+    let printed: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    insta::assert_snapshot!("integrity_errors", printed.join("\n"));
 }

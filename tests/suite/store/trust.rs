@@ -1,4 +1,4 @@
-//! Whose signatures count: roles, rotation, forgeries.
+//! Trusted signatures: roles, rotation, forgeries.
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -37,7 +37,7 @@ fn policy(value: &Value) -> Trust {
     Trust::from_json(value.to_string().as_bytes()).unwrap()
 }
 
-/// The store, written to with these keys.
+/// Opens the store with these signing keys.
 async fn with_keys(folder: &TempDir, keys: &[u8]) -> Store<Dir> {
     let store = Store::open(Dir::new(folder.path().join("store"))).await;
     let signers = keys.iter().map(|n| signer(*n)).collect();
@@ -68,12 +68,12 @@ async fn each_key_may_do_what_its_role_says() {
     lines.push(promote(&[2], "prod").await.unwrap_err().to_string());
     lines.push(promote(&[3], "prod").await.unwrap_err().to_string());
     lines.push(promote(&[3, 4], "staging").await.unwrap_err().to_string());
-    let nobody = put(&with_keys(&folder, &[]).await, "1.0.1", "other").await;
-    lines.push(nobody.unwrap_err().to_string());
+    let unsigned = put(&with_keys(&folder, &[]).await, "1.0.1", "other").await;
+    lines.push(unsigned.unwrap_err().to_string());
     promote(&[3, 4], "prod").await.unwrap();
     insta::assert_snapshot!(lines.join("\n"));
 
-    // Whoever keeps to no rule gains nothing by that.
+    // A writer that ignores the rules gains nothing.
     let set = json!({
         "image": "quickstart", "channel": "qa", "generation": 1, "to": digest, "reason": "promote",
     });
@@ -102,7 +102,7 @@ async fn an_entry_by_an_unknown_key_stops_readers() {
 }
 
 #[tokio::test]
-async fn a_policy_changes_by_roots_of_both_and_judges_only_what_follows() {
+async fn a_policy_changes_by_roots_of_both_and_covers_later_entries_only() {
     let folder = TempDir::new().unwrap();
     let root = folder.path().join("store");
     let store = store(&root).await;
@@ -131,7 +131,7 @@ async fn a_policy_changes_by_roots_of_both_and_judges_only_what_follows() {
     put(&with_keys(&folder, &[2]).await, "1.0.1", "disk 1")
         .await
         .unwrap();
-    // What key 1 recorded while it could is still good.
+    // Records from the time before the rotation stay valid.
     let report = store.verify(Depth::Artifacts).await.unwrap();
     assert!(report.is_sound() && report.manifests == 2, "{report}");
 

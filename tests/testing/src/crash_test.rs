@@ -1,4 +1,5 @@
-//! A crash test: processes record bakes until they are killed; afterwards the store is checked. Takes any backend.
+//! A crash test for any backend: processes record builds until they are killed.
+//! Afterwards the store is checked.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -16,12 +17,12 @@ use vault_bake::wait::{Interrupt, Poll, Wait};
 
 use crate::sample::{packages, sample};
 
-/// The time at which all of it happens.
+/// Returns the time of all records.
 pub fn now() -> Timestamp {
     "2026-11-22T19:30:00Z".parse().unwrap()
 }
 
-/// Puts the disk, the package list and the manifest of a bake into the store. The disk is made in `scratch`.
+/// Records a build: disk, package list and manifest. Makes the disk in `scratch`.
 pub async fn put<B: Backend>(
     store: &Store<B>,
     scratch: &Path,
@@ -36,7 +37,7 @@ pub async fn put<B: Backend>(
     store.put_manifest(&sample(version, disk), now()).await
 }
 
-/// Records bakes for ever, and notes in `folder` which were acknowledged.
+/// Records builds until the process is killed. Writes the acknowledged ones to a file in `folder`.
 pub async fn write_until_killed<B: Backend>(store: &Store<B>, folder: &Path) {
     let pid = std::process::id();
     let acknowledged = folder.join(format!("acknowledged-{pid}"));
@@ -44,7 +45,7 @@ pub async fn write_until_killed<B: Backend>(store: &Store<B>, folder: &Path) {
         let version = format!("{pid}.{round}.0");
         let digest = put(store, folder, &version, &version).await.unwrap();
         if round % 8 == 0 {
-            // Somebody who was told of a failure tries again, and nothing may come of it.
+            // A writer that got an error tries again. That must change nothing.
             let again = put(store, folder, &version, &version).await.unwrap();
             assert_eq!(digest, again);
         }
@@ -57,8 +58,8 @@ pub async fn write_until_killed<B: Backend>(store: &Store<B>, folder: &Path) {
     }
 }
 
-/// Keeps `writers` processes running and kills one of them at a time, `kills` times, `pause` and a little apart. Before
-/// each have been killed once more somebody got something done, however slow the machine: `folder` says so.
+/// Keeps `writers` processes running, and kills one of them `kills` times, with `pause` between kills.
+/// Once per round of kills, waits until `folder` shows a new acknowledged build.
 pub async fn kill_writers(
     writers: usize,
     kills: usize,
@@ -70,7 +71,7 @@ pub async fn kill_writers(
     for kill in 0..kills {
         let before = acknowledged(folder).len();
         if kill % writers == 0 {
-            Wait::new("something acknowledged", Duration::from_secs(20))
+            Wait::new("an acknowledged build", Duration::from_secs(20))
                 .pausing(Duration::from_millis(5), Duration::from_millis(20))
                 .until(&Events::silent(), &Interrupt::default(), || async {
                     match acknowledged(folder).len() {
@@ -87,12 +88,12 @@ pub async fn kill_writers(
             reason = "a crash test has no condition to wait for"
         )]
         tokio::time::sleep(pause + apart).await;
-        // Dropping it kills it, wherever it is.
+        // The drop kills the process.
         running[kill % writers] = start();
     }
 }
 
-/// The digests of all bakes that were acknowledged.
+/// Returns the digests of all acknowledged builds.
 fn acknowledged(folder: &Path) -> Vec<Digest> {
     let entries = fs::read_dir(folder).unwrap().flatten();
     let files = entries.filter(|entry| {
@@ -108,8 +109,8 @@ fn acknowledged(folder: &Path) -> Vec<Digest> {
     texts.flat_map(whole).collect()
 }
 
-/// After the kills: the store is sound, every acknowledged bake is there, and none is there twice. Returns how many
-/// were acknowledged.
+/// Asserts that the store is sound and has every acknowledged build, none of them twice.
+/// Returns the number of acknowledged builds.
 pub async fn assert_nothing_is_lost<B: Backend>(store: &Store<B>, folder: &Path) -> u64 {
     let report = store.verify(Depth::Artifacts).await.unwrap();
     assert!(report.is_sound() && report.voids.is_empty(), "{report:#?}");

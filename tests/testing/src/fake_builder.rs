@@ -1,5 +1,5 @@
-//! A builder whose machines start at once: each is a real `sshd` on 127.0.0.1. What a bake does over SSH happens for
-//! real, on this computer, in a temporary folder.
+//! A builder whose VMs start at once: each is an `sshd` on 127.0.0.1.
+//! Commands over SSH run on the host, in a temporary folder.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,59 +23,59 @@ use vault_bake::wait::Interrupt;
 
 use crate::sshd;
 
-/// Makes fake machines, and fails where it is told to.
+/// Makes fake VMs, and fails at a given stage.
 pub struct FakeBuilder {
-    /// Where its base disk is kept.
+    /// The folder of the base disk.
     pub cache: PathBuf,
     /// The stage that fails.
     pub fails_at: Option<Stage>,
-    /// What is on a captured disk, given the private host key of the machine.
+    /// The content of a captured disk, made from the private host key of the VM.
     pub captured: fn(&str) -> String,
-    /// Whether its machines leave layers. They have no disk, so a layer is its record alone.
+    /// Whether it keeps cache entries. Its VMs have no disk, so an entry is only its record.
     pub layers: bool,
-    /// What its build VMs say that they resumed from.
+    /// The VM snapshot that its build VMs report.
     pub resumed: Option<Resumed>,
-    /// How the machine of a role ends at its first, second … start, if it does not go on until it is dropped.
+    /// How the VM of a role ends at its first, second … start. `None`: it runs until it is dropped.
     pub ends: Option<fn(&str, u32) -> Option<Ending>>,
-    /// How often machines were started, by role.
+    /// Number of starts, by role.
     pub starts: Mutex<BTreeMap<String, u32>>,
 }
 
-/// An end that a fake machine comes to.
+/// The end of a fake VM.
 #[derive(Clone, Copy)]
 pub struct Ending {
-    /// When.
+    /// The moment of the end.
     pub at: Moment,
-    /// What ended it.
+    /// The cause of the end.
     pub by: EndedBy,
 }
 
-/// When a machine ends.
+/// The moment at which a fake VM ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
-    /// Before its builder has it.
+    /// Before the builder returns the VM.
     Start,
-    /// Before it lets anybody in.
+    /// Before SSH answers.
     Boot,
-    /// As soon as a script in it writes the file `gone` into the cache's folder, and with the connection.
+    /// When a script writes the file [`gone`]; the connection ends too.
     Work,
 }
 
-/// A file whose being there ends the machines that end at [`Moment::Work`].
+/// Returns the path of the file that ends VMs with [`Moment::Work`].
 pub fn gone(cache: &Path) -> PathBuf {
     cache.with_file_name("gone")
 }
 
-/// A script that ends the machine it runs in, by its connection: the machine is gone from then on.
+/// Returns a script that ends its VM and its connection.
 pub fn gone_script(cache: &Path) -> String {
     let gone = gone(cache).display().to_string();
-    // The nearest `sshd` above is the one that serves the connection.
+    // The nearest `sshd` among the parents serves the connection.
     format!(
         "touch {gone}\npid=$$\nuntil grep -q ^sshd /proc/$pid/comm; do pid=$(awk '{{print $4}}' /proc/$pid/stat); done\nkill -KILL $pid\nsleep 5\n"
     )
 }
 
-/// A fake machine. Dropping it ends it.
+/// A fake VM, which ends when dropped.
 pub struct FakeMachine {
     process: Running,
     resumed: Option<Resumed>,
@@ -96,7 +96,7 @@ impl FakeBuilder {
 
 impl FakeBuilder {
     fn layer_of(&self, key: &Digest) -> PathBuf {
-        self.cache.join("stand-in-layers").join(key.hex())
+        self.cache.join("fake-layers").join(key.hex())
     }
 }
 
@@ -104,7 +104,7 @@ impl Builder for FakeBuilder {
     type Machine = FakeMachine;
 
     fn name(&self) -> &'static str {
-        "stand-in"
+        "fake"
     }
 
     async fn base(
@@ -178,7 +178,7 @@ impl Builder for FakeBuilder {
         _machine: Option<&mut FakeMachine>,
         run: &str,
     ) -> Result<(), BuilderError> {
-        let folder = self.cache.join("stand-in-layers");
+        let folder = self.cache.join("fake-layers");
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             let made = fs::read(entry.path()).ok();
             let made = made.and_then(|bytes| serde_json::from_slice::<Made>(&bytes).ok());
@@ -211,7 +211,7 @@ impl Builder for FakeBuilder {
             *start += 1;
             *start
         };
-        assert_eq!(boot.again, start == 2, "a second start is told as such");
+        assert_eq!(boot.again, start == 2, "a second start is marked as one");
         let ending = self.ends.and_then(|ends| ends(boot.role, start));
         if let Some(Ending {
             at: Moment::Start,
@@ -223,7 +223,7 @@ impl Builder for FakeBuilder {
                 end: Box::new(end(by)),
             });
         }
-        // The folder of a machine that is gone.
+        // An earlier VM of this role may have left its folder.
         let _ = fs::remove_dir_all(teardown.work().join(boot.role));
         let at = teardown.work().join(boot.role);
         fs::create_dir(&at).map_err(|error| BuilderError::File {
@@ -242,7 +242,7 @@ impl Builder for FakeBuilder {
                 path: self.cache.clone(),
             })?;
         }
-        // sshd writes another text over its arguments; the shell before it keeps the marker, and the group.
+        // sshd overwrites its arguments. Its parent, a shell, keeps the marker and the process group.
         let process = Program::new("sh")
             .args(["-c", "/usr/sbin/sshd -D -e -f \"$0\"; exit $?"])
             .arg(config)

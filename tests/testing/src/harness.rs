@@ -1,4 +1,4 @@
-//! What a bake with the fake builder needs, in one temporary folder.
+//! Runs builds and boot tests with the fake builder: plan, cache and store in one temporary folder.
 
 use std::convert::Infallible;
 use std::fs;
@@ -24,7 +24,7 @@ use crate::fake_builder::{Ending, FakeBuilder};
 use crate::plan::{plan, provisioner};
 use crate::signing::{signer, trust};
 
-/// The steps of an image that can be baked anywhere: a step with a check, and a seal with a check.
+/// Returns the steps of a small image: a step with a check, and a seal with a check.
 pub fn steps() -> Vec<PlannedStep> {
     let check = |id: &str| format!("echo 'ok 1 - {id}: it holds'\necho 1..1\n");
     vec![
@@ -33,34 +33,34 @@ pub fn steps() -> Vec<PlannedStep> {
     ]
 }
 
-/// A bake with the fake builder, in a folder of its own.
+/// A build with the fake builder, in its own folder.
 pub struct FakeBuilderHarness {
     root: PathBuf,
-    /// What to bake.
+    /// The plan to build.
     pub plan: Plan,
-    /// The folder for uploads. Two bakes that run at once need two folders.
+    /// The name of the upload folder. Two concurrent builds need two folders.
     pub guest: String,
     /// The stage that fails.
     pub fails_at: Option<Stage>,
-    /// What is on a captured disk, given the private host key of the machine.
+    /// The content of a captured disk, made from the private host key of the VM.
     pub captured: fn(&str) -> String,
-    /// Whether its machines leave layers, and continue from them.
+    /// Whether builds use the layer cache.
     pub layers: bool,
-    /// What its build VMs say that they resumed from.
+    /// The VM snapshot that its build VMs report.
     pub resumed: Option<Resumed>,
-    /// Whether images are tried.
+    /// Whether builds end with a boot test.
     pub test: bool,
-    /// Wanted, or the next free one.
+    /// The requested version. `None`: the next free one.
     pub version: Option<ImageVersion>,
-    /// How machines end by themselves.
+    /// How VMs end by themselves.
     pub ends: Option<fn(&str, u32) -> Option<Ending>>,
-    /// Raised by hooks.
+    /// The interrupt of all builds, which hooks may raise.
     pub interrupt: Interrupt,
     heard: Arc<Mutex<Vec<Event>>>,
 }
 
 impl FakeBuilderHarness {
-    /// Makes a harness below `root` that bakes `steps`.
+    /// Makes a harness below `root` for a plan of `steps`.
     pub fn new(root: &Path, steps: Vec<PlannedStep>) -> Self {
         Self {
             root: root.to_owned(),
@@ -78,12 +78,12 @@ impl FakeBuilderHarness {
         }
     }
 
-    /// Its cache.
+    /// Returns the path of the cache.
     pub fn cache(&self) -> PathBuf {
         self.root.join("cache")
     }
 
-    /// Its store.
+    /// Opens the store.
     pub async fn store(&self) -> Store<Dir> {
         let (dir, trust) = (Dir::new(self.root.join("store")), trust());
         let store = Store::open_or_create(dir, &trust, clock()).await;
@@ -91,7 +91,7 @@ impl FakeBuilderHarness {
         store.signing(vec![signer(1)], Interrupt::default())
     }
 
-    /// Makes `stage` fail, each in the way in which it can.
+    /// Makes `stage` fail.
     pub fn fail_at(&mut self, stage: Stage) {
         self.fails_at = Some(stage);
         match stage {
@@ -106,14 +106,14 @@ impl FakeBuilderHarness {
                 self.plan.steps[1] = provisioner("seal", "exit 9\n", None);
             }
             Stage::Record => {
-                // Where artifacts go there is a file.
+                // A file in place of the folder for artifacts.
                 fs::write(self.root.join("store/artifacts"), "in the way").expect("a file");
             }
             _ => {}
         }
     }
 
-    /// Bakes; `hook` sees every event first.
+    /// Runs a build. `hook` gets every event first.
     pub async fn bake(
         &self,
         hook: impl Fn(&Event) + Send + Sync + 'static,
@@ -121,7 +121,7 @@ impl FakeBuilderHarness {
         self.bake_into(&self.store().await, hook).await
     }
 
-    /// Bakes into a store of any kind.
+    /// Runs a build with another store.
     pub async fn bake_into<S: Backend>(
         &self,
         store: &Store<S>,
@@ -130,7 +130,7 @@ impl FakeBuilderHarness {
         self.bake_with(&self.builder(), store, hook).await
     }
 
-    /// Bakes with any builder.
+    /// Runs a build with another builder and store.
     pub async fn bake_with<B: Builder, S: Backend>(
         &self,
         builder: &B,
@@ -145,8 +145,8 @@ impl FakeBuilderHarness {
             test: self.test,
             on_error: &|_| OnError::Clean,
         };
-        self.in_world(hook, async |world| {
-            bake(builder, store, &order, world).await
+        self.with_context(hook, async |context| {
+            bake(builder, store, &order, context).await
         })
         .await
     }
@@ -163,7 +163,7 @@ impl FakeBuilderHarness {
         }
     }
 
-    /// Tries a recorded image of a store of any kind.
+    /// Runs the boot test of a recorded image.
     pub async fn retest<S: Backend>(
         &self,
         store: &Store<S>,
@@ -172,21 +172,21 @@ impl FakeBuilderHarness {
         self.retest_with(&self.builder(), store, manifest).await
     }
 
-    /// The same with any builder.
+    /// Runs the boot test of a recorded image with another builder.
     pub async fn retest_with<B: Builder, S: Backend>(
         &self,
         builder: &B,
         store: &Store<S>,
         manifest: Digest,
     ) -> Result<Tested, Failed> {
-        self.in_world(
+        self.with_context(
             |_| {},
-            async |world| test(builder, store, manifest, None, world).await,
+            async |context| test(builder, store, manifest, None, context).await,
         )
         .await
     }
 
-    async fn in_world<T>(
+    async fn with_context<T>(
         &self,
         hook: impl Fn(&Event) + Send + Sync + 'static,
         work: impl AsyncFnOnce(&RunContext<'_>) -> T,
@@ -199,7 +199,7 @@ impl FakeBuilderHarness {
                 .unwrap_or_else(PoisonError::into_inner)
                 .push(event.clone());
         });
-        // A folder cannot be made below a file, so with this one the upload fails.
+        // The upload fails, as a folder cannot be made below a file.
         let uploads = if self.fails_at == Some(Stage::Upload) {
             "/dev/null/work"
         } else {
@@ -210,7 +210,7 @@ impl FakeBuilderHarness {
             binary_sha256: None,
         };
         let guest_work = self.root.join(uploads);
-        let world = RunContext {
+        let context = RunContext {
             cache: &self.cache(),
             guest_work: guest_work.to_str().expect("a path in UTF-8"),
             events: &events,
@@ -218,10 +218,10 @@ impl FakeBuilderHarness {
             now: &clock,
             tool: &tool,
         };
-        work(&world).await
+        work(&context).await
     }
 
-    /// The events so far.
+    /// Returns the events so far.
     pub fn heard(&self) -> Vec<Event> {
         self.heard
             .lock()
@@ -229,12 +229,12 @@ impl FakeBuilderHarness {
             .clone()
     }
 
-    /// Sweeps after dead runs.
+    /// Removes leftovers of dead runs.
     pub async fn sweep(&self) -> Vec<Swept> {
         self.sweep_in(None).await
     }
 
-    /// Sweeps after dead runs, in a cloud too.
+    /// Removes leftovers of dead runs, in a cloud too.
     pub async fn sweep_in(&self, cloud: Option<&dyn Cloud>) -> Vec<Swept> {
         let swept = sweep(
             &runs(&self.cache()),
@@ -247,7 +247,7 @@ impl FakeBuilderHarness {
         swept.expect("a sweep")
     }
 
-    /// Checks the store.
+    /// Verifies the store with its artifacts.
     pub async fn verify(&self) -> Report {
         self.store()
             .await
@@ -256,11 +256,11 @@ impl FakeBuilderHarness {
             .expect("a report")
     }
 
-    /// What is there that should not be: processes, and files outside of the base, the store and the fake guests.
-    /// What runs inside of a guest is waited for: it ends with its connection, while a real machine takes it with it.
+    /// Returns leftovers: processes, and files outside of the base, the store and the fake VMs.
+    /// Waits for processes of fake VMs, which end after their connection; in a real VM they end with it.
     pub async fn left_behind(&self) -> Vec<String> {
         let guests = self.root.join("guest").display().to_string();
-        let _ = Wait::new("the end of what runs in guests", Duration::from_secs(10))
+        let _ = Wait::new("the end of processes in fake VMs", Duration::from_secs(10))
             .until(&Events::silent(), &Interrupt::default(), || async {
                 match processes(&guests) {
                     left if left.is_empty() => Poll::Ready(()),
@@ -285,7 +285,7 @@ impl FakeBuilderHarness {
     }
 }
 
-/// The clock of all bakes here. Every run needs an id of its own, so this one moves.
+/// Returns the real time: every run needs its own id, which contains the time.
 pub fn clock() -> Timestamp {
     #[expect(
         clippy::disallowed_methods,
@@ -294,7 +294,7 @@ pub fn clock() -> Timestamp {
     Timestamp::now()
 }
 
-/// A release that is nowhere.
+/// Returns a release that does not exist.
 pub fn missing_release() -> LockedRelease {
     let nothing = Digest::of("");
     LockedRelease {
@@ -308,12 +308,12 @@ pub fn missing_release() -> LockedRelease {
         primary_fingerprint: "0".repeat(40),
         signing_fingerprint: "0".repeat(40),
         signed_at: "2026-01-01T00:00:00Z".to_owned(),
-        signer: "nobody".to_owned(),
+        signer: "unknown".to_owned(),
         official: false,
     }
 }
 
-/// Processes that have `marker` in their arguments.
+/// Returns the processes with `marker` in their arguments.
 fn processes(marker: &str) -> Vec<String> {
     let entries = fs::read_dir("/proc").expect("a proc file system");
     entries

@@ -1,5 +1,5 @@
-//! Digests of what external validators checked last. Outside of `exhaustive` a validator runs only if its input
-//! changed.
+//! Digests of the input that external validators accepted last.
+//! Outside of `exhaustive`, a validator runs only if its input changed.
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,15 +8,15 @@ use vault_bake::digest::Digest;
 
 use crate::root;
 
-/// Input that differs from what was checked last.
+/// Input that differs from the last accepted input.
 pub struct Changed {
     name: String,
     digest: Digest,
 }
 
-/// Returns `None` if `judged`, everything that the verdict depends on, is what was checked last under this name.
-pub fn changed(name: &str, judged: &[u8]) -> Option<Changed> {
-    let digest = Digest::of(judged);
+/// Compares all `input` of a validator with the last accepted input. Returns `None` if it is the same.
+pub fn changed(name: &str, input: &[u8]) -> Option<Changed> {
+    let digest = Digest::of(input);
     let last = fs::read_to_string(file(name)).unwrap_or_default();
     (last.trim() != digest.to_string()).then(|| Changed {
         name: name.to_owned(),
@@ -25,11 +25,11 @@ pub fn changed(name: &str, judged: &[u8]) -> Option<Changed> {
 }
 
 impl Changed {
-    /// Fails and names the way out. `was_judged` is false if the validator is not installed.
-    pub fn refuse(self, was_judged: bool) -> ! {
+    /// Panics with the way out. `was_validated` is false if the validator is not installed.
+    pub fn refuse(self, was_validated: bool) -> ! {
         let Self { name, digest } = self;
         assert!(
-            was_judged,
+            was_validated,
             "cannot check {name}, which changed: its validator is missing. Run `sh scripts/setup tests`."
         );
         panic!(

@@ -1,6 +1,5 @@
-//! What the test binaries and the benchmarks share: a simulated Azure, fake builders, backends and sample records.
-//!
-//! A crate, so that it is compiled once. Tests themselves stay in the test binaries.
+//! Shared code of test binaries and benchmarks: a simulated Azure, fake builders, backends and sample records.
+//! A crate, so that it is compiled once. The tests are in the test binaries.
 
 #![expect(
     missing_docs,

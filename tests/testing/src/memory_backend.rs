@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use vault_bake::digest::Digest;
 use vault_bake::store::backend::{ArtifactName, Backend, BackendError, Created};
 
-/// Names and bytes. Clones share them.
+/// Names and bytes, which clones share.
 #[derive(Clone, Default)]
 pub struct MemoryBackend {
     pub files: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
@@ -18,7 +18,7 @@ pub struct MemoryBackend {
 }
 
 impl MemoryBackend {
-    /// Another one with the same content.
+    /// Returns a separate backend with the same content.
     pub fn copy(&self) -> Self {
         Self {
             files: Arc::new(Mutex::new(self.files.lock().unwrap().clone())),
@@ -26,13 +26,13 @@ impl MemoryBackend {
         }
     }
 
-    /// How many names were asked for, and how many listed, since the last time.
-    pub fn asked(&self) -> (u64, u64) {
+    /// Returns and resets the counts of reads and of listed names.
+    pub fn take_counts(&self) -> (u64, u64) {
         let take = |counter: &AtomicU64| counter.swap(0, Ordering::Relaxed);
         (take(&self.gets), take(&self.listed))
     }
 
-    /// Changes what is under `name`.
+    /// Changes the content of `name`.
     pub fn alter(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
         change(self.files.lock().unwrap().get_mut(name).unwrap());
     }
@@ -41,7 +41,7 @@ impl MemoryBackend {
         self.files.lock().unwrap().remove(name).unwrap();
     }
 
-    fn look(&self, name: &str) -> Option<Vec<u8>> {
+    fn read(&self, name: &str) -> Option<Vec<u8>> {
         self.gets.fetch_add(1, Ordering::Relaxed);
         self.files.lock().unwrap().get(name).cloned()
     }
@@ -53,19 +53,19 @@ impl Backend for MemoryBackend {
     }
 
     async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, BackendError> {
-        Ok(self.look(name))
+        Ok(self.read(name))
     }
 
     async fn digest(&self, name: &str) -> Result<Option<Digest>, BackendError> {
-        Ok(self.look(name).map(Digest::of))
+        Ok(self.read(name).map(Digest::of))
     }
 
     async fn exists(&self, name: &str) -> Result<bool, BackendError> {
-        Ok(self.look(name).is_some())
+        Ok(self.read(name).is_some())
     }
 
     async fn size(&self, name: &str) -> Result<Option<u64>, BackendError> {
-        Ok(self.look(name).map(|bytes| bytes.len() as u64))
+        Ok(self.read(name).map(|bytes| bytes.len() as u64))
     }
 
     async fn create(&self, name: &str, bytes: &[u8]) -> Result<Created, BackendError> {
@@ -89,7 +89,7 @@ impl Backend for MemoryBackend {
     }
 
     async fn fetch_file(&self, name: &str, to: &Path) -> Result<Option<Digest>, BackendError> {
-        Ok(self.look(name).map(|bytes| {
+        Ok(self.read(name).map(|bytes| {
             fs::write(to, &bytes).unwrap();
             Digest::of(bytes)
         }))

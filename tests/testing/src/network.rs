@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-/// Listens, and does `each` with every connection, on threads that end with the test's process.
+/// Listens, and runs `each` with every connection on its own thread.
 pub fn server(each: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {
     server_at([127, 0, 0, 1], each)
 }
@@ -24,19 +24,19 @@ fn server_at(host: [u8; 4], each: impl Fn(TcpStream) + Send + Sync + 'static) ->
     address
 }
 
-/// Accepts and closes, as QEMU's user network does while nothing listens in the guest.
+/// Starts a server that accepts and closes, as QEMU's user network does if no process of the VM listens.
 pub fn closing() -> SocketAddr {
     server(drop)
 }
 
-/// Accepts and says nothing.
+/// Starts a server that accepts and sends nothing.
 pub fn silent() -> SocketAddr {
     server(|mut connection| {
         let _ = connection.read_to_end(&mut Vec::new());
     })
 }
 
-/// Says that it is an SSH server, and then nonsense.
+/// Starts a server that sends an SSH banner and then random text.
 pub fn babbling() -> SocketAddr {
     server(|mut connection| {
         let _ = connection.write_all(b"SSH-2.0-Babble\r\n");
@@ -47,41 +47,41 @@ pub fn babbling() -> SocketAddr {
 
 /// A proxy to a real server.
 pub struct Proxy {
-    /// Its near end.
+    /// The address for clients.
     pub address: SocketAddr,
     quiet: Arc<AtomicBool>,
     ends: Arc<Mutex<Vec<TcpStream>>>,
 }
 
 impl Proxy {
-    /// Leads to `far`.
-    pub fn to(far: SocketAddr) -> Self {
-        Self::from([127, 0, 0, 1], far)
+    /// Starts a proxy to `server`.
+    pub fn to(server: SocketAddr) -> Self {
+        Self::from([127, 0, 0, 1], server)
     }
 
-    /// Leads from an address of this computer's own network, which all of 127.0.0.0/8 is, to `far`.
-    pub fn from(near: [u8; 4], far: SocketAddr) -> Self {
+    /// Starts a proxy from a loopback address to `server`.
+    pub fn from(local: [u8; 4], server: SocketAddr) -> Self {
         let quiet = Arc::new(AtomicBool::new(false));
         let ends: Arc<Mutex<Vec<TcpStream>>> = Arc::default();
         let (is_quiet, opened) = (Arc::clone(&quiet), Arc::clone(&ends));
-        let address = server_at(near, move |near| {
-            let Ok(far) = TcpStream::connect(far) else {
+        let address = server_at(local, move |client| {
+            let Ok(server) = TcpStream::connect(server) else {
                 return;
             };
-            let pairs = [(&near, &far), (&far, &near)].map(|(from, to)| {
+            let pairs = [(&client, &server), (&server, &client)].map(|(from, to)| {
                 let clone = |stream: &TcpStream| stream.try_clone().expect("a second handle");
                 (clone(from), clone(to))
             });
             opened
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .extend([near, far]);
+                .extend([client, server]);
             let threads = pairs.map(|(from, to)| {
                 let quiet = Arc::clone(&is_quiet);
-                thread::spawn(move || pass(from, to, &quiet))
+                thread::spawn(move || forward(from, to, &quiet))
             });
-            for passing in threads {
-                let _ = passing.join();
+            for forwarding in threads {
+                let _ = forwarding.join();
             }
         });
         Self {
@@ -91,7 +91,7 @@ impl Proxy {
         }
     }
 
-    /// Passes nothing any more, and stays connected.
+    /// Forwards no more data, and stays connected.
     pub fn go_quiet(&self) {
         self.quiet.store(true, Ordering::SeqCst);
     }
@@ -109,7 +109,7 @@ impl Proxy {
     }
 }
 
-fn pass(mut from: TcpStream, mut to: TcpStream, quiet: &AtomicBool) {
+fn forward(mut from: TcpStream, mut to: TcpStream, quiet: &AtomicBool) {
     let mut buffer = [0; 16 * 1024];
     while let Ok(read) = from.read(&mut buffer) {
         if read == 0 {

@@ -12,7 +12,7 @@ use vault_bake::plan::{
 use vault_bake::release::ReleaseMirror;
 use vault_bake::secret::Secret;
 
-/// A plan of these steps.
+/// Makes a plan of these steps.
 pub fn plan(steps: Vec<PlannedStep>) -> Plan {
     Plan {
         image: "quickstart".to_owned(),
@@ -49,7 +49,7 @@ pub fn plan(steps: Vec<PlannedStep>) -> Plan {
     }
 }
 
-/// A step of this kind, with files.
+/// Makes a step of this kind, with files.
 pub fn step(name: &str, kind: StepKind, files: &[(&str, &str)]) -> PlannedStep {
     PlannedStep {
         name: name.to_owned(),
@@ -84,7 +84,7 @@ fn secrets(steps: &[PlannedStep]) -> Vec<Secret> {
         .collect()
 }
 
-/// A provisioner with an `install.sh`, and a `check.sh` where one is given.
+/// Makes a provisioner step with an `install.sh`, and with a `check.sh` if one is given.
 pub fn provisioner(name: &str, install: &str, check: Option<&str>) -> PlannedStep {
     let mut files = vec![("install.sh", install)];
     files.extend(check.map(|check| ("check.sh", check)));
@@ -96,14 +96,14 @@ pub fn provisioner(name: &str, install: &str, check: Option<&str>) -> PlannedSte
     step(name, kind, &files)
 }
 
-/// The same step with a variable.
+/// Adds a variable to the step.
 pub fn with_env(mut step: PlannedStep, name: &str, value: &str) -> PlannedStep {
     let value = EnvValue::Plain(value.to_owned());
     step.env.insert(name.to_owned(), value);
     step
 }
 
-/// The same step with a secret variable.
+/// Adds a secret variable to the step.
 pub fn with_secret(mut step: PlannedStep, name: &str, value: &str) -> PlannedStep {
     let value = EnvValue::Secret {
         variable: name.to_lowercase(),

@@ -2,7 +2,7 @@
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "the binary is used as a person does, from outside"
+    reason = "these tests start the binary, as users do"
 )]
 
 use std::fs;
@@ -26,19 +26,19 @@ use vault_bake::wait::Interrupt;
 use crate::sample::{packages, release, sample, test_record};
 use crate::signing::{key, signer, trust};
 
-/// When everything in these stores happens.
+/// Returns the time of all records in these stores.
 pub fn now() -> Timestamp {
     "2026-11-22T19:30:00Z".parse().unwrap()
 }
 
-/// A folder with a store, below which the binary runs.
+/// A temporary folder with a store, in which the binary runs.
 pub struct RecordedStore {
     folder: TempDir,
     binary: &'static str,
 }
 
 impl RecordedStore {
-    /// A folder without a store; `binary` is the path of `vault-bake`.
+    /// Makes a folder without a store; `binary` is the path of `vault-bake`.
     pub fn new(binary: &'static str) -> Self {
         Self {
             folder: TempDir::new().unwrap(),
@@ -50,17 +50,17 @@ impl RecordedStore {
         self.folder.path().join(name)
     }
 
-    /// The store, made with the policy that trusts key 1 alone, written to with key 1.
+    /// Opens the store, with a policy that trusts only key 1, and signs with key 1.
     pub async fn store(&self) -> Store<Dir> {
         self.store_of(&trust(), &[1]).await
     }
 
-    /// The store, made with this policy, written to with these keys.
+    /// Opens the store, with this policy, and signs with these keys.
     pub async fn store_of(&self, trust: &Trust, keys: &[u8]) -> Store<Dir> {
         open(&self.path("store"), trust, keys).await
     }
 
-    /// Runs the binary in the folder, its store `store` named where `store` says so.
+    /// Runs the binary in the folder. If `store` is true, sets `VAULT_BAKE_STORE`.
     pub fn run(&self, arguments: &[&str], input: &[u8], store: bool) -> Output {
         let mut command = Command::new(self.binary);
         command
@@ -77,12 +77,12 @@ impl RecordedStore {
             command.env("VAULT_BAKE_STORE", self.path("store"));
         }
         let mut child = command.spawn().unwrap();
-        // A call that fails before it reads has closed its end.
+        // The binary may fail before it reads.
         let _ = child.stdin.take().unwrap().write_all(input);
         child.wait_with_output().unwrap()
     }
 
-    /// What a person sees at a terminal; none where this machine has no `script` to make one.
+    /// Returns the output on a terminal, or `None` if `script`, which makes one, is missing.
     pub fn on_terminal(&self, arguments: &str) -> Option<String> {
         let binary = self.binary;
         let output = Command::new("script")
@@ -99,18 +99,18 @@ impl RecordedStore {
         Some(text.replace('\r', ""))
     }
 
-    /// Runs the binary with the store and tells how it went.
-    pub fn told(&self, arguments: &[&str]) -> String {
-        self.shown(arguments, &self.run(arguments, b"", true))
+    /// Runs the binary with the store. Returns the command, its output and its exit status.
+    pub fn transcript(&self, arguments: &[&str]) -> String {
+        self.format_run(arguments, &self.run(arguments, b"", true))
     }
 
-    /// The same without a store.
-    pub fn told_alone(&self, arguments: &[&str]) -> String {
-        self.shown(arguments, &self.run(arguments, b"", false))
+    /// Runs the binary without a store. Returns the command, its output and its exit status.
+    pub fn transcript_without_store(&self, arguments: &[&str]) -> String {
+        self.format_run(arguments, &self.run(arguments, b"", false))
     }
 
-    /// What was printed and how it ended, without what is different each time.
-    pub fn shown(&self, arguments: &[&str], output: &Output) -> String {
+    /// Formats command, output and exit status, without the path of the folder.
+    pub fn format_run(&self, arguments: &[&str], output: &Output) -> String {
         let text = |bytes: &[u8]| {
             String::from_utf8_lossy(bytes)
                 .replace(&self.folder.path().display().to_string(), "FOLDER")
@@ -124,7 +124,7 @@ impl RecordedStore {
         )
     }
 
-    /// A copy of the store as it is now.
+    /// Copies the store.
     pub fn copy_store(&self, to: &str) {
         copy(&self.path("store"), &self.path(to));
     }
@@ -149,7 +149,7 @@ pub async fn open(root: &Path, trust: &Trust, keys: &[u8]) -> Store<Dir> {
     store.unwrap().signing(signers, Interrupt::default())
 }
 
-/// A sample with these versions of Vault and Consul.
+/// Returns a sample with these versions of Vault and Consul.
 pub fn with(version: &str, vault: &str, consul: &str) -> Manifest {
     Manifest {
         releases: vec![
@@ -160,12 +160,12 @@ pub fn with(version: &str, vault: &str, consul: &str) -> Manifest {
     }
 }
 
-/// Records a bake that passed its test. The disk is `disk VERSION`.
+/// Records a build that passed its boot test. The disk is `disk VERSION`.
 pub async fn bake(store: &Store<Dir>, manifest: &Manifest) -> Digest {
     bake_with(store, manifest, Some(true)).await
 }
 
-/// Records a bake, and its test where there was one. The disk is `disk VERSION`.
+/// Records a build, and its boot test unless `passed` is `None`. The disk is `disk VERSION`.
 pub async fn bake_with(store: &Store<Dir>, manifest: &Manifest, passed: Option<bool>) -> Digest {
     let disk = format!("disk {}", manifest.version);
     let captured = store
@@ -207,8 +207,8 @@ pub async fn revoke(store: &Store<Dir>, manifest: Digest, instead: Option<Digest
     store.append(id, now(), Body::Revoke(revoke)).await.unwrap();
 }
 
-/// Events of every kind that there is, with all that may be absent and without, and every kind of rule. Returns the manifest
-/// that the channel holds in the end.
+/// Appends events of every kind, with and without optional fields, and rules of every kind.
+/// Returns the manifest to which the channel points at the end.
 pub async fn every_kind(store: &Store<Dir>) -> Digest {
     let first = bake(store, &with("1.0.0", "1.20.0", "1.8.7")).await;
     let second = bake(store, &sample("1.0.1", "disk 1.0.1")).await;
@@ -267,7 +267,7 @@ pub async fn every_kind(store: &Store<Dir>) -> Digest {
         why: "it was not so bad".into(),
     })
     .await;
-    // The newest that was tested would be held.
+    // Otherwise the deleted one would be the newest tested image, which is held.
     bake(store, &with("1.0.2", "1.21.0", "1.8.7")).await;
     let keep = Keep {
         generations: 1,
@@ -291,7 +291,7 @@ pub async fn every_kind(store: &Store<Dir>) -> Digest {
     first
 }
 
-/// Takes out what is random: ids of events, and with them digests of entries and signatures.
+/// Returns settings that hide random values: ids of events, digests of entries, and signatures.
 pub fn settled() -> insta::Settings {
     let mut settings = insta::Settings::clone_current();
     settings.add_filter(r#"sha256:[0-9a-f]{64}"#, "DIGEST");
@@ -302,7 +302,7 @@ pub fn settled() -> insta::Settings {
     settings
 }
 
-/// An image on Azure.
+/// Returns an image on Azure.
 pub fn in_cloud(location: &str, class: &str, id: String) -> manifest::Output {
     manifest::Output {
         target: format!("azure/{location}"),

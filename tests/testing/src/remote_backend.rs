@@ -1,4 +1,4 @@
-//! A backend that a bake takes for a remote one, such as a blob container; it can block or fail.
+//! A folder as a remote backend, such as a blob container. It can block or fail.
 
 use std::future::pending;
 use std::path::{Path, PathBuf};
@@ -12,11 +12,11 @@ use vault_bake::store::backend::{ArtifactName, Backend, BackendError, Created};
 /// A folder that claims to be remote.
 pub struct RemoteBackend {
     dir: Dir,
-    /// Whether files never arrive.
+    /// Whether fetches block.
     stuck: bool,
-    /// Where files were fetched to.
+    /// Paths of fetched files.
     fetched: Mutex<Vec<PathBuf>>,
-    /// Whether it is gone whenever something is to be removed.
+    /// Whether deletions fail.
     lost: AtomicBool,
 }
 
@@ -30,7 +30,7 @@ impl RemoteBackend {
         }
     }
 
-    /// From now on, whether nothing can be removed.
+    /// Makes deletions fail, or succeed again.
     pub fn lose(&self, lost: bool) {
         self.lost.store(lost, Ordering::Relaxed);
     }

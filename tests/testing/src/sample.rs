@@ -1,4 +1,4 @@
-//! A manifest to try things on.
+//! Sample manifests, test records and differences.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -74,7 +74,7 @@ pub fn builder() -> BuilderFact {
     }
 }
 
-/// The record of a test of `manifest` at `at`, with the one check that the verdict comes from.
+/// Returns a test record of `manifest` at `at`, with one check.
 pub fn test_record(manifest: Digest, at: Timestamp, passed: bool) -> TestRecord {
     TestRecord {
         audit: None,
@@ -103,7 +103,7 @@ pub fn packages() -> Vec<Package> {
     ]
 }
 
-/// The manifest of a bake whose disk has the content `disk`.
+/// Returns a manifest whose disk has the content `disk`.
 pub fn sample(version: &str, disk: &str) -> Manifest {
     let mut manifest = golden(version, disk);
     if let Some(file) = &mut manifest.outputs[0].file {
@@ -112,7 +112,7 @@ pub fn sample(version: &str, disk: &str) -> Manifest {
     manifest
 }
 
-/// The same with the size of a real disk, for manifests that are in no store.
+/// Returns a manifest with the size of a real disk, for tests without a store.
 pub fn golden(version: &str, disk: &str) -> Manifest {
     let file = FileFact {
         digest: digest(disk),
@@ -185,7 +185,7 @@ pub fn golden(version: &str, disk: &str) -> Manifest {
     }
 }
 
-/// A manifest in which nothing is absent.
+/// Returns a manifest with all optional fields.
 pub fn sample_with_everything() -> Manifest {
     let mut manifest = golden("2026.1122.0", "disk");
     manifest.resumed = Some(ResumedFact {
@@ -210,7 +210,7 @@ pub fn sample_with_everything() -> Manifest {
     manifest
 }
 
-/// A difference in which every text is `evil`.
+/// Returns a difference in which every text is `evil`.
 pub fn difference(evil: &str) -> Difference {
     let changed = || {
         vec![FieldChange {
@@ -237,7 +237,7 @@ pub fn difference(evil: &str) -> Difference {
     }
 }
 
-/// Texts that would be markup, a mention or a link, or would end a cell.
+/// Texts that are markup, a mention or a link, or end a table cell.
 pub const EVIL: &[&str] = &[
     "a | b | c",
     "\\| a",

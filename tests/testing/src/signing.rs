@@ -1,4 +1,4 @@
-//! Keys for tests, the same in every process: made of nothing but a number.
+//! Deterministic keys for tests, each made from a number.
 
 use base64::Engine as _;
 use jiff::Timestamp;
@@ -7,31 +7,31 @@ use vault_bake::store::Store;
 use vault_bake::store::backend::Backend;
 use vault_bake::wait::Interrupt;
 
-/// The key number `n`.
+/// Returns key number `n`.
 pub fn key(n: u8) -> SigningKey {
     SigningKey::from_pem("a test's key", key_pem(n).as_bytes()).expect("an ed25519 key")
 }
 
-/// The same, as openssl writes it.
+/// Returns key number `n` as PEM, as openssl writes it.
 pub fn key_pem(n: u8) -> String {
-    // PKCS #8 of an ed25519 key (RFC 8410, section 7), and 32 bytes of secret that are none.
+    // PKCS #8 of an ed25519 key (RFC 8410, section 7), then 32 bytes in place of a secret.
     let head = b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20";
     let der = [&head[..], &[n; 32]].concat();
     let text = base64::engine::general_purpose::STANDARD.encode(der);
     format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n")
 }
 
-/// Signs with the key number `n`.
+/// Returns a signer with key number `n`.
 pub fn signer(n: u8) -> Signer {
     Signer::Key(key(n))
 }
 
-/// The policy that trusts key 1 alone.
+/// Returns a policy that trusts only key 1.
 pub fn trust() -> Trust {
     Trust::only(key(1).public())
 }
 
-/// A store that trusts key 1 alone, and that signs with it; made where there is none.
+/// Opens or makes a store that trusts only key 1 and signs with it.
 pub async fn signed_store<B: Backend>(backend: B, now: Timestamp) -> Store<B> {
     let store = Store::open_or_create(backend, &trust(), now).await;
     let store = store.unwrap_or_else(|error| panic!("{error}"));

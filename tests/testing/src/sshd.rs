@@ -1,4 +1,4 @@
-//! A real `sshd` on 127.0.0.1, in the place of a machine: own host key, own authorized key, gone when dropped.
+//! An `sshd` on 127.0.0.1 in place of a VM, with its own host key and authorized key. It ends when dropped.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
@@ -12,18 +12,18 @@ use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 use vault_bake::ssh::{Endpoint, Keys};
 
-/// A server that runs until it is dropped, with all its connections.
+/// A server that ends with its connections when dropped.
 pub struct Sshd {
-    /// Where it listens.
+    /// The address of the server.
     pub address: SocketAddr,
     folder: TempDir,
     listener: Child,
 }
 
 impl Sshd {
-    /// Starts a server that has the host key of `keys` and lets their user key in.
+    /// Starts a server with the host key of `keys` that accepts their user key.
     pub fn start(keys: &Keys) -> Self {
-        // Somebody else may take a free port before the server does, which then ends at once.
+        // Another process may take the free port first. The server then ends at once.
         for _ in 0..5 {
             let mut server = Self::start_at(keys, free_port());
             if server.listens() {
@@ -33,13 +33,13 @@ impl Sshd {
         panic!("sshd does not listen: is openssh-server installed?")
     }
 
-    /// Starts a server at a given port, and does not wait for it.
+    /// Starts a server on a given port without waiting for it.
     pub fn start_at(keys: &Keys, port: u16) -> Self {
         let (host, user) = (keys.host_private.expose(), &keys.user_public);
         Self::start_with(host, user, SocketAddr::from(([127, 0, 0, 1], port)))
     }
 
-    /// Starts a server with this host key that lets this user key in, and does not wait for it.
+    /// Starts a server with this host key that accepts this user key, without waiting for it.
     pub fn start_with(host_private: &str, user_public: &str, address: SocketAddr) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("vault-bake-sshd-")
@@ -67,21 +67,21 @@ impl Sshd {
         }
     }
 
-    /// Where to log in, as the user that runs the tests.
+    /// Returns the endpoint for a login as the user that runs the tests.
     pub fn endpoint(&self) -> Endpoint {
         endpoint(self.address)
     }
 
-    /// What the server logged.
+    /// Returns the log of the server.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
-    /// Kills the processes that serve connections; the server goes on listening.
+    /// Kills the processes of all connections; the server still listens.
     pub fn drop_connections(&self) {
         for pid in children(self.listener.id()) {
             for pid in children(pid.as_raw_nonzero().get() as u32) {
-                // With privilege separation the one that talks is a child of the one that watches.
+                // With privilege separation, the process that serves the client is a child of a monitor.
                 if is_sshd(pid) {
                     let _ = rustix::process::kill_process(pid, Signal::KILL);
                 }
@@ -113,19 +113,19 @@ impl Drop for Sshd {
     }
 }
 
-/// Writes what a server needs into the folder `at`, and returns its configuration.
+/// Writes the files of a server into the folder `at`. Returns the path of its configuration.
 pub fn prepare(at: &Path, host_private: &str, user_public: &str, address: SocketAddr) -> PathBuf {
     write_private(&at.join("host_key"), host_private);
     write_private(&at.join("authorized_keys"), user_public);
     write_private(&at.join("sshd_config"), &config(at, address));
     if rustix::process::geteuid().is_root() {
-        // sshd refuses to start without it as root, and distributions make it only when the service starts.
+        // As root, sshd needs this folder, which distributions make only when the service starts.
         let _ = fs::DirBuilder::new().mode(0o755).create("/run/sshd");
     }
     at.join("sshd_config")
 }
 
-/// Where to log in at `address`, as the user that runs the tests.
+/// Returns the endpoint for a login at `address` as the user that runs the tests.
 pub fn endpoint(address: SocketAddr) -> Endpoint {
     Endpoint {
         address,
@@ -133,13 +133,13 @@ pub fn endpoint(address: SocketAddr) -> Endpoint {
     }
 }
 
-/// A port that is free now.
+/// Returns a port that is free now.
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
     listener.local_addr().expect("a bound port").port()
 }
 
-/// The home is an empty one: what the shell of whoever runs the tests does at its start is no part of them.
+/// The home folder is empty, so that start files of the user's shell have no effect.
 fn config(at: &Path, address: SocketAddr) -> String {
     let (at, ip, port) = (at.display(), address.ip(), address.port());
     format!(
@@ -166,7 +166,7 @@ pub fn own_name() -> String {
         let fields: Vec<&str> = line.split(':').collect();
         (fields.get(2) == Some(&uid.as_str())).then(|| fields[0].to_owned())
     });
-    own.expect("whoever runs tests has a name")
+    own.expect("the user has a name")
 }
 
 fn is_sshd(pid: Pid) -> bool {

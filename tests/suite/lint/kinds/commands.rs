@@ -1,4 +1,4 @@
-//! Secrets that are words of a command, or within a text of JSON; and what only looks like one.
+//! Secrets in words of a command or in a text of JSON, and texts that look similar.
 
 use serde_json::json;
 
@@ -41,7 +41,7 @@ fn secrets_are_found_as_words_of_a_command_and_in_texts_of_json() {
     let rows: Vec<_> = rows
         .flat_map(|patch| {
             let found = consul_row(patch.clone(), &["consul.secret-in-image"]);
-            // A node has its secrets.
+            // A node may have secrets.
             [found.image(), consul_row(patch, &[])]
         })
         .collect();

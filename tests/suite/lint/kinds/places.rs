@@ -1,4 +1,4 @@
-//! Places of secrets: in Consul, in join strings, in each storage and seal of Vault; and what is none.
+//! Places of secrets: in Consul, in join strings, in each storage and seal of Vault; and valid places.
 
 use serde_json::json;
 
@@ -37,7 +37,7 @@ fn secrets_in_an_image_are_found_wherever_consul_reads_them() {
             expected.push("consul.gossip-key-length");
         }
         rows.push(consul_row(secret_at(place), &expected).image());
-        // A node has its secrets.
+        // A node may have secrets.
         if place != "encrypt" {
             rows.push(consul_row(secret_at(place), &[]));
         }
@@ -291,7 +291,7 @@ fn secrets_of_every_storage_are_found() {
     let mut all = Vec::new();
     for (name, body, expected) in &rows {
         all.push(vault_row(stored(name, body.clone()), expected));
-        // As storage for high availability alone.
+        // As storage for high availability only.
         for stanza in ["ha_storage", "ha_backend"] {
             all.push(vault_row(json!({ stanza: { *name: body } }), expected));
         }

@@ -121,7 +121,7 @@ fn modes_are_read_as_the_products_read_them() {
     ] {
         rows.push(vault_row(json!({ "plugin_file_permissions": mode }), found));
     }
-    // 438, 432 and 384 are 0666, 0660 and 0600 of a reader that takes the base from the zero.
+    // 438, 432 and 384 are 0666, 0660 and 0600 for a parser that treats a leading zero as octal.
     for (mode, open) in [
         (json!(666), true),
         (json!("666"), true),
@@ -251,7 +251,7 @@ fn unknown_keys_of_vault_have_a_suggestion() {
         json!({ "service_registration": { "consul": { "scheme": "https", "adress": "127.0.0.1:8501" } } }),
         json!({ "user_lockout": { "all": { "lockout_treshold": 3 } } }),
     ];
-    let mut shown = Vec::new();
+    let mut printed = Vec::new();
     for patch in keys {
         let whole = patched(super::vault(), &patch);
         let mut configuration = Configuration::new(Product::Vault, None, Role::Node);
@@ -262,9 +262,9 @@ fn unknown_keys_of_vault_have_a_suggestion() {
             .map(|one| format!("{}: {}", one.key, one.found))
             .collect();
         assert_eq!(found.len(), 1, "{patch}: {found:?}");
-        shown.extend(found);
+        printed.extend(found);
     }
-    insta::assert_snapshot!("lint_unknown_keys", shown.join("\n"));
+    insta::assert_snapshot!("lint_unknown_keys", printed.join("\n"));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Values that mean the same in other words, and versions that give a key its meaning.
+//! Values with the same meaning in other spellings, and versions that give a key its meaning.
 
 use serde_json::{Value, json};
 
@@ -154,7 +154,7 @@ fn the_version_decides_which_keys_of_consul_count() {
             &["consul.acl-default-deny"],
         )
         .version("1.8.7"),
-        // The stanza is not there yet.
+        // The stanza does not exist in that version.
         consul_row(
             json!({}),
             &["consul.acl-default-deny", "consul.acl-enabled"],

@@ -1,4 +1,4 @@
-//! Variables of Vault's unit that count for a key of its file, and those that do not.
+//! Variables of Vault's unit that replace a key of its file, and those that do not.
 
 use serde_json::{Value, json};
 use vault_bake::lint::{Configuration, Product, Role};
@@ -6,7 +6,7 @@ use vault_bake::lint::{Configuration, Product, Role};
 use super::super::cases::{patched, vault};
 use super::{SECRET, both, stored};
 
-/// A file, the variables beside it, and what is found: the rule, the file and the key.
+/// A file, its environment variables, and the findings: the rule, the file and the key.
 fn found(patch: &Value, name: &str, text: &str) -> Vec<String> {
     let mut node = Configuration::new(Product::Vault, None, Role::Node);
     let whole = patched(vault(), patch);
@@ -21,7 +21,7 @@ fn found(patch: &Value, name: &str, text: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_variable_that_counts_is_judged_as_its_key() {
+fn a_variable_that_counts_is_checked_as_its_key() {
     let bare = json!({ "api_addr": null, "cluster_addr": null });
     let postgresql = stored(
         "postgresql",
@@ -121,7 +121,7 @@ fn a_variable_that_counts_is_judged_as_its_key() {
             "VAULT_PG_CONNECTION_URL=postgres://v:not-a-secret-9f8e@db/v?sslmode=verify-full",
             &[],
         ),
-        // Vault does not read these, or takes what its file says.
+        // Vault ignores these, or uses its file instead.
         (
             json!({}),
             "VAULT_RAW_STORAGE_ENDPOINT=true",

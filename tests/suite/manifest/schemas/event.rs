@@ -14,7 +14,7 @@ use vault_bake::store::proof::Logged;
 
 use super::{compare, disagreements, schema, validator, value};
 
-/// All that a store writes, in the order of its log.
+/// Everything that a store writes, in the order of its log.
 async fn written() -> Vec<Value> {
     let recorded = RecordedStore::new(crate::VAULT_BAKE);
     let store = recorded.store().await;
@@ -28,7 +28,7 @@ async fn written() -> Vec<Value> {
     events
 }
 
-/// A kind that is added has to be made by `every_kind`, and has to be in the schema.
+/// A new kind must be added to `every_kind` and to the schema.
 fn kind_of(body: &Body) -> &'static str {
     match body {
         Body::ManifestPut(_) => "manifest.put",
@@ -55,7 +55,7 @@ fn read(event: &Value) -> Option<Body> {
     Logged::read(envelope).ok()?.body
 }
 
-/// Whether the reader takes it, as far as one event shows: the history judges what it is about.
+/// Returns whether the reader accepts a single event, without the rules of the history.
 fn reads(event: &Value) -> bool {
     match read(event) {
         None => false,
@@ -68,7 +68,7 @@ fn reads(event: &Value) -> bool {
     }
 }
 
-/// Without what is written in any case, but may be left out of a policy.
+/// Removes values that writers always write, but that a policy may omit.
 fn as_people_write(body: &Value) -> Value {
     let mut body = body.clone();
     let grants = body.pointer_mut("/trust/grants");
@@ -121,7 +121,7 @@ async fn what_is_written_is_valid_and_every_kind_is_described() {
         assert!(definition.is_object(), "{name} is not described");
         compare(&schema, definition, &all, &name);
     }
-    // Their bodies were looked at.
+    // Their bodies were checked above.
     let whole = events.iter().cloned().map(|mut event| {
         event["body"] = json!({});
         event
@@ -260,7 +260,7 @@ async fn what_later_versions_add_is_valid_where_it_is_passed_over() {
     let validator: Validator = validator("event-v1");
     for mut event in written().await {
         event["later"] = json!({ "digest": "x" });
-        // Whoever does not know what a plan keeps must not carry it out.
+        // A reader that does not know what a plan keeps must not apply it.
         if event["kind"] != "gc.plan" {
             event["body"]["later"] = json!(1);
         }

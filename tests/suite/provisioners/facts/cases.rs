@@ -1,6 +1,6 @@
-//! What is tried on the rules of an identity archive: additions to a fragment, whole documents, lines of `vault/env`.
+//! Cases for the rules: additions to a fragment, whole documents, lines of `vault/env`.
 
-/// Keys that undo what the image has decided, that are spelled in another way than Consul's reference does, or that are of another type.
+/// Keys that undo settings of the image, keys in another spelling than Consul's reference, and wrong types.
 pub const REFUSED: &[&str] = &[
     r#""\u0076erify_incoming": false, "\u0076erify_incoming_https": false"#,
     r#""verify_incoming": false"#,
@@ -114,7 +114,7 @@ pub const REFUSED: &[&str] = &[
     r#""retry_join": ["exec=id\u0000"]"#,
 ];
 
-/// What is a node's own.
+/// Keys of a node.
 pub const TAKEN: &[&str] = &[
     r#""bind_addr": "10.77.0.1", "retry_join": ["10.77.0.1"]"#,
     r#""bind_addr": "{{ GetPrivateIP }}""#,
@@ -164,7 +164,7 @@ pub const DOCUMENTS: &[&str] = &[
     "WHOLE\0{\"verify_incoming\": false}",
 ];
 
-/// Lines of `vault/env` beside the token.
+/// Lines of `vault/env` in addition to the token.
 pub const LINES_REFUSED: &[&str] = &[
     "VAULT_API_ADDR=https://localhost:8200",
     "VAULT_API_ADDR=http://10.0.0.4:8200",
@@ -257,7 +257,7 @@ pub const LINES_REFUSED: &[&str] = &[
     "\u{1b}[2J=x",
 ];
 
-/// The same, which are taken.
+/// Accepted lines of `vault/env`.
 pub const LINES_TAKEN: &[&str] = &[
     "VAULT_API_ADDR=https://10.0.0.4:8200\nVAULT_CLUSTER_ADDR=https://10.0.0.4:8201",
     "VAULT_API_ADDR=https://vault-1.example.com:8200/\nVAULT_REDIRECT_ADDR=HTTPS://vault-1:8200",

@@ -1,11 +1,11 @@
-//! What a killed or failing removal leaves, and that another call finishes it.
+//! Killed and failing deletions, which another call completes.
 
 use testing::remote_backend::RemoteBackend;
 use vault_bake::store::Depth;
 
 use super::*;
 
-/// Two old images, the first for nobody, and a plan for it that is due.
+/// Two old images, the first without a hold, and a due plan for it.
 async fn planned<B: Backend>(store: &Store<B>) -> (Digest, u64) {
     let old = good(store, "1.0.0").await;
     good(store, "1.0.1").await;
@@ -25,7 +25,7 @@ async fn killed_between_event_and_bytes_in_a_folder() {
     let root = folder.path().join("store");
     let store = store(&root).await;
     let (old, entry) = planned(&store).await;
-    // All that a process did that was killed right after its event.
+    // The state after a process that was killed right after its event.
     let body = Body::ArtifactDeleted {
         manifest: old,
         plan: entry,
@@ -35,14 +35,14 @@ async fn killed_between_event_and_bytes_in_a_folder() {
     store.append(id, after_days(41), body).await.unwrap();
     assert!(root.join(file("1.0.0")).exists());
     assert_eq!(state(&store, &old).await, Presence::Unfinished);
-    // Nobody takes it for damage, and nobody deploys it.
+    // Readers do not report damage, and do not deploy the image.
     let report = store.verify(Depth::Artifacts).await.unwrap();
     assert!(report.is_sound());
     assert_eq!(report.removals_unfinished, [file("1.0.0")]);
     assert!(report.to_string().contains("removes it"), "{report}");
     let refused = store.plan_promotion(&old, "prod", None, None, after_days(41));
     insta::assert_snapshot!(refused.await.unwrap_err(), @"quickstart:prod: the artifact of quickstart@1.0.0 was removed by gc (entry 6): old");
-    // A node that uses the bytes keeps them a while longer.
+    // A node that uses the bytes delays the deletion.
     let mut outside = ExternalUses::default();
     outside.in_use("quickstart@1.0.0");
     let kept = store
@@ -63,7 +63,7 @@ async fn killed_between_event_and_bytes_in_a_folder() {
     assert!(!root.join(file("1.0.0")).exists());
     assert_eq!(state(&store, &old).await, Presence::Removed);
     let head = store.history().await.unwrap().head();
-    // And once more, by somebody who does not know that.
+    // Another process repeats the deletion.
     let nothing = store
         .apply_gc(entry, &ExternalUses::default(), after_days(41))
         .await
@@ -73,7 +73,7 @@ async fn killed_between_event_and_bytes_in_a_folder() {
     let report = store.verify(Depth::Artifacts).await.unwrap();
     assert!(report.is_sound() && report.artifacts_missing.is_empty());
     assert!(report.removals_unfinished.is_empty());
-    // The record is what it was.
+    // The record is unchanged.
     assert_eq!(
         store.manifest(&old).await.unwrap(),
         sample("1.0.0", "1.0.0")
@@ -132,7 +132,7 @@ async fn a_file_that_several_share_goes_with_the_last_of_them() {
         report.removals_unfinished.is_empty(),
         "the other has it still"
     );
-    // A third one with the same file, which the plan does not know, keeps it.
+    // A third image with the same file, which the plan does not know, keeps the file.
     let third = record(&store, &sample("1.0.2", "twins"), "twins", None, now()).await;
     let applied = store
         .apply_gc(entry, &outside, after_days(41))
@@ -143,7 +143,7 @@ async fn a_file_that_several_share_goes_with_the_last_of_them() {
         applied.skipped[0].why,
         "quickstart@1.0.2 has the same file, and the plan does not list it"
     );
-    // Somebody uses it by the name of the one that was removed first.
+    // A process uses the file by the name of the deleted image.
     let mut used = ExternalUses::default();
     used.in_use("quickstart@1.0.0");
     let (next, _) = plan(&store, &outside, after_days(42)).await;
@@ -157,7 +157,7 @@ async fn a_file_that_several_share_goes_with_the_last_of_them() {
     for one in [first, second, third] {
         assert_eq!(state(&store, &one).await, Presence::Removed);
     }
-    // Baked once more to the very same bytes: they are there again, for the new one.
+    // Another build gives the same bytes, which are stored again for the new image.
     let fourth = record(&store, &sample("1.0.3", "twins"), "twins", None, now()).await;
     assert_eq!(state(&store, &fourth).await, Presence::Present);
     assert_eq!(state(&store, &first).await, Presence::Removed);

@@ -1,5 +1,5 @@
-//! Random histories against a model that knows holds in the plainest terms: nothing held is ever removed, and what nothing
-//! holds goes. And a writer who is faster, at the worst moment.
+//! Random histories compared with a simple model of holds: no held artifact is deleted, and free ones are.
+//! Includes writers that append at the worst moment.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -16,7 +16,7 @@ const DISKS: usize = 9;
 struct Image {
     version: String,
     manifest: Digest,
-    /// Of the disks below.
+    /// Indexes of its disks.
     disk: usize,
     base: Option<usize>,
     tested: bool,
@@ -32,13 +32,13 @@ struct Model {
     channels: [Vec<usize>; 2],
     pinned: BTreeSet<usize>,
     used: BTreeSet<usize>,
-    /// Number, names, what it keeps.
+    /// The number of a plan, its artifacts, and what it keeps.
     plans: Vec<(u64, Vec<usize>, Keep, i64)>,
     hour: i64,
     removals: usize,
 }
 
-/// What happens, and numbers to choose with.
+/// An action, with numbers that choose its details.
 type Op = (u8, usize, usize, bool);
 
 impl Model {
@@ -91,19 +91,19 @@ impl Model {
         one.revoked || parent.is_some_and(|parent| self.revoked(parent))
     }
 
-    /// Whether the image is removed, and its disk too, or kept for others alone: such an image needs nothing.
+    /// Whether the image is deleted, and its disk too or kept for others: such an image needs nothing.
     fn gone(&self, at: usize) -> bool {
         let disk = self.images[at].disk;
         let mut same = self.images.iter().filter(|one| one.disk == disk);
         self.images[at].removed && !(self.there(disk) && same.all(|one| one.removed))
     }
 
-    /// The images that are held by anything.
+    /// Returns the held images.
     fn held(&self, keep: &Keep) -> BTreeSet<usize> {
         let mut held: BTreeSet<usize> = self.pinned.union(&self.used).copied().collect();
         for channel in &self.channels {
             let last = channel.iter().rev().take(keep.generations as usize);
-            // What is removed cannot be gone back to.
+            // A channel cannot roll back to a deleted image.
             held.extend(last.filter(|at| !self.images[**at].removed));
         }
         let young =
@@ -272,7 +272,7 @@ impl Model {
         }
     }
 
-    /// Whether the file was there before what was just applied.
+    /// Returns whether the file existed before the last apply.
     fn there_before(&self, disk: usize, applied: &vault_bake::store::gc::Applied) -> bool {
         self.there(disk) || applied.files.contains(&file(&format!("disk {disk}")))
     }
@@ -299,7 +299,7 @@ async fn play(ops: Vec<Op>) -> usize {
 }
 
 #[test]
-fn nothing_held_is_ever_removed_and_what_is_free_goes() {
+fn no_held_artifact_is_removed_and_free_ones_are() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
@@ -324,10 +324,10 @@ fn nothing_held_is_ever_removed_and_what_is_free_goes() {
     println!("{} files removed", removals.get());
 }
 
-/// A backend on which another process writes right before the next entry of the log.
+/// A backend on which another process appends right before the next entry of the log.
 struct Meddled {
     backend: MemoryBackend,
-    /// What is moved to `prod`, once.
+    /// The manifest that is promoted to `prod`, once.
     next: Mutex<Option<Digest>>,
 }
 
@@ -400,11 +400,11 @@ async fn a_writer_who_is_faster_is_seen_by_plan_and_removal() {
     }
     let next = |at: usize| *store.backend().next.lock().unwrap() = Some(of[at]);
     let outside = ExternalUses::default();
-    // Promoted while the plan was on its way: the plan is another one.
+    // A promotion during planning changes the plan.
     next(0);
     let (entry, named) = plan(&store, &outside, after_days(40)).await;
     assert_eq!(named, ["quickstart@1.0.1", "quickstart@1.0.2"]);
-    // Promoted while the removal was on its way: that one stays, the other goes.
+    // A promotion during the deletion keeps that artifact; the other one is deleted.
     next(1);
     let applied = store
         .apply_gc(entry, &outside, after_days(41))

@@ -1,4 +1,4 @@
-//! Whose word removes an artifact, and when: forged, early and careless events are void for every reader.
+//! Who may delete an artifact, and when: readers void forged and early events.
 
 use serde_json::{Value, json};
 use testing::signing::{key, signer};
@@ -84,7 +84,7 @@ async fn readers_void_plans_without_care_and_removals_without_a_plan_that_is_due
     let history = store.history().await.unwrap();
     assert_eq!(history.voids().len(), 18);
     assert!(history.recorded().iter().all(|one| one.deleted.is_none()));
-    // By the first plan's word only the present generation is kept.
+    // The first plan keeps only the current generation.
     removal(of[0], first, due).await;
     removal(of[1], first, due).await;
     removal(of[0], first, due).await;
@@ -109,7 +109,7 @@ async fn readers_void_plans_without_care_and_removals_without_a_plan_that_is_due
     );
 }
 
-/// Key 1 does everything but keep; key 2 keeps images named `web*`, key 3 all.
+/// Key 1 has all roles except keeper; key 2 keeps images named `web*`, key 3 all.
 fn keepers() -> Trust {
     let id = |n: u8| key(n).public().id().to_string();
     let keys: serde_json::Map<String, Value> =
@@ -170,7 +170,7 @@ async fn only_a_keeper_of_the_image_plans_and_removes() {
         Err(StoreError::NoSigner)
     ));
     insta::assert_snapshot!(refusals.join("\n"));
-    // A forged event by the wrong key is void as well.
+    // A forged event by the wrong key is void too.
     let body = json!({ "manifest": old, "plan": entry, "why": "old" });
     let at = json!({ "at": "2027-01-01T00:00:00Z" });
     append_as(1, &builder, "artifact.deleted", body, at).await;
@@ -221,7 +221,7 @@ async fn what_was_looked_at_for_the_plan_is_looked_at_again() {
     the plan of entry 7: it was made with 1 pin files (--pins), now there are 0
     the plan of entry 7: it was made with 1 lists of use (--in-use), now there are 0
     ");
-    // Pinned since, promoted since.
+    // Pinned or promoted since the plan.
     outside.pinned([(old, "db:prod in other.json".into())]);
     let kept = store
         .apply_gc(entry, &outside, after_days(41))

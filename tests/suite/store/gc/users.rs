@@ -1,8 +1,9 @@
-//! What processes of this machine use, by the real `/proc` and by made-up ones; and that nothing but artifacts can be removed.
+//! Artifacts that processes of this host use, by the real `/proc` and by fake ones. Only artifacts can be
+//! deleted.
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "a process that has a file open is started here"
+    reason = "the test starts a process that has a file open"
 )]
 
 use std::fs;
@@ -23,7 +24,7 @@ async fn a_file_that_a_process_has_open_stays_until_it_ends() {
     let store = store(&root).await;
     let (old, newer) = (good(&store, "1.0.0").await, good(&store, "1.0.1").await);
     good(&store, "1.0.2").await;
-    // Under another name: what counts is the file.
+    // Under another name: the file counts, not its path.
     let link = folder.path().join("disk.img");
     fs::hard_link(root.join(file("1.0.0")), &link).unwrap();
     let open = fs::File::open(&link).unwrap();
@@ -35,7 +36,7 @@ async fn a_file_that_a_process_has_open_stays_until_it_ends() {
     let named = root.join(file("1.0.1"));
     // As QEMU names its disks, with options around.
     let drive = format!("file={},if=virtio", named.display());
-    // It starts nothing, which would for a moment have its command line too.
+    // Starts no program, which would have its command line for a moment.
     let mut runner = Command::new("sh")
         .args(["-c", "read -r end", "sh", &drive])
         .stdin(Stdio::piped())
@@ -80,7 +81,7 @@ fn a_process_that_may_not_be_looked_into_is_counted_and_its_command_line_read() 
         fs::write(own.join("comm"), "qemu\n").unwrap();
         own
     };
-    // What is not a folder cannot be read by root either.
+    // Even root cannot read a file as a folder.
     fs::write(
         process("7", "qemu\0-drive\0file=/x/disk.qcow2").join("fd"),
         "",
@@ -91,7 +92,7 @@ fn a_process_that_may_not_be_looked_into_is_counted_and_its_command_line_read() 
     fs::create_dir(open.join("fd")).unwrap();
     symlink(&disk, open.join("fd/3")).unwrap();
     symlink(folder.path().join("gone"), open.join("fd/4")).unwrap();
-    // Ended, and nobody's.
+    // A zombie of another user.
     process("10", "qemu\0disk.qcow2");
     fs::create_dir(proc.join("self")).unwrap();
     let gone = folder.path().join("gone.qcow2");
@@ -100,7 +101,7 @@ fn a_process_that_may_not_be_looked_into_is_counted_and_its_command_line_read() 
     let who: Vec<&String> = found.of[&disk].iter().collect();
     assert_eq!(who, ["process 7 (qemu)", "process 9 (qemu)"]);
     assert_eq!(found.of.len(), 1);
-    // Without processes to look at nobody may say that there is none.
+    // Without readable processes, the code must not report that there are none.
     assert!(users(&folder.path().join("nothing"), &[disk]).is_err());
 }
 
@@ -133,7 +134,7 @@ async fn nothing_but_artifacts_can_be_removed() {
     let refused = ArtifactName::new("store.json").unwrap_err();
     insta::assert_snapshot!(refused, @"cannot remove `store.json` from the store: only artifacts can be removed");
     let name = ArtifactName::new(&file("1.0.0")).unwrap();
-    // Removed is removed, how often whoever asks.
+    // Another deletion is no error.
     for _ in 0..2 {
         store.backend().remove(&name).await.unwrap();
         assert!(!root.join(name.as_str()).exists());

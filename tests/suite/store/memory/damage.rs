@@ -1,8 +1,8 @@
-//! Whatever happens to what is remembered: it is made anew, and what the store says is what counts.
+//! Damage of the local cache: it is rebuilt, and the content of the store counts.
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "the binary is used as a person does, from outside"
+    reason = "these tests start the binary, as users do"
 )]
 
 use std::fs::{self, Permissions};
@@ -13,14 +13,14 @@ use std::process::Command;
 use tempfile::TempDir;
 use vault_bake::digest::Digest;
 
-use super::{Writer, now, plain, remembering, resolved, told};
+use super::{Writer, now, plain, remembering, resolved, state_of};
 use crate::store::{files, put, store};
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
-/// The file with its foot made whole again after `change`.
+/// Rewrites the footer of the file after `change`.
 fn sealed(bytes: &[u8], change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     change(&mut bytes);
@@ -43,7 +43,7 @@ async fn what_is_wrong_is_made_anew() {
     let mut writer = Writer::new().await;
     writer.put(6).await;
     let scratch = plain(&writer.backend).await;
-    let expected = told(&scratch.history().await.unwrap(), 10);
+    let expected = state_of(&scratch.history().await.unwrap(), 10);
     let newest = resolved(&scratch, "image-1").await;
     let store = remembering(&writer.backend, folder.path()).await;
     store.history().await.unwrap();
@@ -92,7 +92,7 @@ async fn what_is_wrong_is_made_anew() {
         assert_eq!(resolved(&store, "image-1").await, newest, "{what}");
         assert_eq!(store.images(now()).await.unwrap().len(), 6, "{what}");
         assert_eq!(
-            told(&store.history().await.unwrap(), 10),
+            state_of(&store.history().await.unwrap(), 10),
             expected,
             "{what}"
         );
@@ -119,7 +119,7 @@ async fn what_is_wrong_is_made_anew() {
     for (what, spoil) in cases {
         spoil(&own, &file);
         assert_eq!(
-            told(&store.history().await.unwrap(), 10),
+            state_of(&store.history().await.unwrap(), 10),
             expected,
             "{what}"
         );
@@ -154,7 +154,7 @@ async fn several_may_remember_at_once() {
                 let store = remembering(&backend, &memory).await;
                 assert_eq!(store.history().await.unwrap().recorded().len(), 40);
                 if round % 2 == 0 {
-                    // Another may have done the same just before.
+                    // Another process may have done the same just before.
                     let _ = fs::remove_file(memory.join(store.origin().hex()).join("history"));
                 }
             }
@@ -191,18 +191,18 @@ async fn the_binary_remembers_in_the_users_cache_and_says_what_went_back() {
             error,
         )
     };
-    let (code, shown, _) = run("images");
-    assert_eq!((code, shown.lines().count()), (Some(0), 2), "{shown}");
+    let (code, printed, _) = run("images");
+    assert_eq!((code, printed.lines().count()), (Some(0), 2), "{printed}");
     let own = format!(".cache/vault-bake/stores/{}/history", store.origin().hex());
     assert!(home.path().join(&own).exists());
-    assert_eq!(run("images").1, shown);
+    assert_eq!(run("images").1, printed);
     fs::remove_file(root.join("log/entries/000/000/002")).unwrap();
-    let (code, shown, error) = run("images");
-    assert_eq!((code, shown.as_str()), (Some(7), ""));
+    let (code, printed, error) = run("images");
+    assert_eq!((code, printed.as_str()), (Some(7), ""));
     assert!(
         error.contains("is older than its local cache: entry 2 is missing"),
         "{error}"
     );
-    // It believes nothing but the store, in which all is as it was stored.
+    // `verify` uses only the store, which is unchanged.
     assert_eq!(run("verify").0, Some(0));
 }

@@ -1,4 +1,4 @@
-//! Remembered and replayed histories are the same, whatever was recorded and whenever it was remembered.
+//! Cached and replayed histories are the same for any events, and any moment of caching.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -8,9 +8,9 @@ use testing::signing::trust;
 use vault_bake::digest::Digest;
 use vault_bake::store::Store;
 
-use super::{Writer, manifest, now, plain, remembering, resolved, told};
+use super::{Writer, manifest, now, plain, remembering, resolved, state_of};
 
-/// What happens, and three numbers to choose with.
+/// An action, and three numbers that choose its details.
 type Op = (u8, u64, u64, bool);
 
 const MANIFESTS: u64 = 6;
@@ -19,7 +19,7 @@ fn of(n: u64) -> Digest {
     Digest::of(format!("manifest {}", n % MANIFESTS))
 }
 
-/// An event; about every second one breaks a rule.
+/// Makes an event; about every second one breaks a rule.
 async fn append(writer: &mut Writer, (what, a, b, odd): Op) {
     let id = if odd && a == b { 1 } else { writer.seq + 1 };
     let n = a % MANIFESTS;
@@ -66,7 +66,7 @@ async fn channel_set(backend: &MemoryBackend, n: u64, b: u64) -> Value {
     body
 }
 
-/// A plan for one or two artifacts; some name one twice, or another size.
+/// Makes a plan for one or two artifacts; some name one twice, or another size.
 fn gc_plan(a: u64, b: u64, odd: bool) -> Value {
     let item = |n: u64| {
         let put = manifest(n % MANIFESTS, 0);
@@ -96,7 +96,7 @@ fn revoke(a: u64, b: u64, odd: bool) -> Value {
     body
 }
 
-/// The same policy with the next version, or one too far.
+/// The same policy with the next version, or with a later one.
 async fn trust_update(backend: &MemoryBackend, odd: bool) -> Value {
     let history = plain(backend).await.history().await.unwrap();
     let mut next = json!(trust());
@@ -126,8 +126,8 @@ async fn agree(store: &Store<MemoryBackend>, scratch: &Store<MemoryBackend>, ids
     );
     let (remembered, replayed) = (store.history().await, scratch.history().await);
     assert_eq!(
-        told(&remembered.unwrap(), ids),
-        told(&replayed.unwrap(), ids)
+        state_of(&remembered.unwrap(), ids),
+        state_of(&replayed.unwrap(), ids)
     );
 }
 
