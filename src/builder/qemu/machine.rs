@@ -232,7 +232,7 @@ impl Launch<'_> {
         let serial = Part::Serial.name(role);
         let arguments = Arguments {
             marker: &marker,
-            spec: files::shape(&boot)?,
+            spec: files::spec(&boot)?,
             accelerator,
             overlay: &files.overlay,
             uefi: files.uefi.as_ref(),
