@@ -1,4 +1,4 @@
-//! Builds hardened Vault and Consul images, records every input, and tests each image by booting it.
+//! Builds hardened Vault and Consul images, records every input, and boots each image to test it.
 //!
 //! An image takes this way from its definition to a deployment:
 //!
@@ -30,8 +30,8 @@
 //! [`bake::bake`] runs the stages from `Plan` to `TestRecord`. In the list below, a module
 //! imports only modules above it.
 //!
-//! The library does not print, and reads neither the environment nor the clock. The caller passes folders
-//! and the clock in a [`run_context::RunContext`] and receives progress as [`event::Event`]s.
+//! The library does not print, and reads neither the environment nor the clock. The caller passes
+//! folders and the clock in a [`run_context::RunContext`] and receives [`event::Event`]s.
 //!
 //! # Example
 //!
@@ -86,8 +86,8 @@
 //! let finished = Arc::new(Mutex::new(Vec::new()));
 //! let sink = Arc::clone(&finished);
 //! let events = Events::new(move |event: &Event| {
-//!     if let (Event::StageFinished { stage, ok: true, .. }, Ok(mut stages)) = (event, sink.lock()) {
-//!         stages.push(stage.to_string());
+//!     if let Event::StageFinished { stage, ok: true, .. } = event {
+//!         sink.lock().unwrap().push(stage.to_string());
 //!     }
 //! });
 //! let interrupt = Interrupt::default();
