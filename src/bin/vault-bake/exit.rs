@@ -1,5 +1,5 @@
 //! Exit codes: one table from the library's errors to exit code and hint.
-//! Hints are those of the errors, and a few that name options or variables of this program.
+//! Hints are those of the errors, and a few that name variables of this program.
 
 use std::process::ExitCode;
 
@@ -253,45 +253,15 @@ fn key_hint(role: Role, shortage: &Shortage) -> String {
     )
 }
 
+/// Returns the hint of a build. If mmdebstrap failed, missing user ids are the likely cause.
 fn bake_hint(error: &BakeError) -> Option<String> {
-    let hint = match error {
-        BakeError::Died { end, .. } if end.by.is_platform() => {
-            "Run the same command again: it resumes after the last cached step. If it fails again, look for lack of memory or a crash of QEMU in `journalctl -k`."
-        }
-        BakeError::Died { error, .. } => return bake_hint(error),
-        BakeError::Builder(BuilderError::Died { end, .. }) if end.by.is_worth_another_start() => {
-            "Look for lack of memory or a crash of QEMU in `journalctl -k`. Run `vault-bake doctor` to see what this computer lacks."
-        }
-        BakeError::Builder(BuilderError::Process(ProcessError::Start { .. })) => {
-            "Run `vault-bake doctor` to see what this computer lacks, and how to get it."
-        }
-        BakeError::Builder(BuilderError::NotUp { .. }) => {
-            "Run `vault-bake doctor` to see what this computer lacks. To allow more time, increase boot_timeout_s in [machine.qemu]."
-        }
+    match error {
         BakeError::Builder(BuilderError::Process(ProcessError::Failed { program, .. }))
             if program == "mmdebstrap" =>
         {
             let lacks = UserIds::of_this_user().lacks();
-            return (!lacks.is_empty()).then(|| lacks.join("\n"));
+            (!lacks.is_empty()).then(|| lacks.join("\n"))
         }
-        BakeError::Trial(_) => {
-            "Run `vault-bake test` to test it again. No test was recorded: the error says nothing about the image."
-        }
-        BakeError::Residue(_) => {
-            "Remove it in a step before the seal, or do not write it to the disk. For `disk.programs`, find the step that replaced a program of a release."
-        }
-        BakeError::Provision(ProvisionError::WentAway { .. }) => {
-            "Restart the build VM with a step `reboot = true`. Do not restart it in a script, or in a service that a step starts."
-        }
-        BakeError::Provision(_) => {
-            return error.hint().or_else(|| {
-                Some(
-                    "Build with `--on-error keep` to log in to the build VM after it fails."
-                        .to_owned(),
-                )
-            });
-        }
-        other => return other.hint(),
-    };
-    Some(hint.to_owned())
+        other => other.hint(),
+    }
 }
