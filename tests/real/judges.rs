@@ -1,4 +1,5 @@
-//! External validators of our output: the CycloneDX library with its official schema for bills of materials,
+//! External validators of our output: the CycloneDX library with its official schema for bills of
+//! materials,
 //! and GitHub's renderer for markdown.
 
 mod markdown;

@@ -1,5 +1,6 @@
 //! Running nodes of a captured image: containers if this host allows them, or else VMs.
-//! A container uses the kernel of the host and no boot loader; the boot test of each image tests those.
+//! A container uses the kernel of the host and no boot loader; the boot test of each image tests
+//! those.
 
 mod container;
 mod groups;

@@ -14,9 +14,9 @@ use vault_bake::release::{LockedRelease, ReleaseMirror};
 use vault_bake::wait::Interrupt;
 
 /// A fake network that has everything.
-pub struct StandIn;
+pub struct FakeNetwork;
 
-impl Index for StandIn {
+impl Index for FakeNetwork {
     async fn suite(
         &self,
         mirror: &str,
@@ -103,7 +103,7 @@ fn locking(definition: &Definition, bases: Bases<'_>) -> Lock {
         .block_on(lock::resolve(
             definition,
             bases,
-            &StandIn,
+            &FakeNetwork,
             &Events::silent(),
             &Interrupt::default(),
         ))

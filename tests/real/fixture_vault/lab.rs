@@ -188,7 +188,8 @@ impl Node {
     }
 }
 
-/// Returns the fixture mirror of this build folder. Prints the reason and returns `None` if that fails.
+/// Returns the fixture mirror of this build folder. Prints the reason and returns `None` if that
+/// fails.
 pub async fn mirror() -> Option<PathBuf> {
     for program in ["python3", "gpg", "apt-get", "dpkg-deb", "openssl"] {
         if !installed(program).await {

@@ -57,13 +57,13 @@ fn stand_in(folder: &Path, rest: &str) -> Lynis {
 
 #[tokio::test]
 async fn a_report_is_read_and_a_missing_one_is_an_error() {
-    let message = [
+    let results = [
         audited(REPORT).await,
         audited("echo 'no such shell' >&2; exit 1\n").await,
         audited("echo lynis_version=3.0.8 >$report\n").await,
         audited("printf 'lynis_version=3.0.8\\nhardening_index=many\\n' >$report\n").await,
     ];
-    insta::assert_snapshot!(message.join("\n"), @r#"
+    insta::assert_snapshot!(results.join("\n"), @r#"
 Audit { version: "3.0.8", index: 86, warnings: ["KRNL-5830"], suggestions: ["BOOT-5122", "SSH-7408"] }
 on ENDPOINT: step audit failed (exit 1)
   | no such shell
