@@ -379,7 +379,7 @@ async fn all(folder: &Path, count: u64) {
     let _ = run_child("verify", 1); // Fills the page cache.
     add("verify, with signatures", measure("verify", runs));
     add(
-        "minimum of verify: read all files",
+        "floor of verify: read all files",
         measure("floor", 3.min(runs)),
     );
     let _ = run_binary(folder, &["show", &name], 1); // Makes the local cache.

@@ -116,7 +116,7 @@ impl Node {
             request.header(*name, *value)
         });
         let answer = request.send().await.expect("an answer");
-        assert_eq!(answer.headers()["x-vault-stand-in"], "fixture");
+        assert_eq!(answer.headers()["x-vault-stub"], "fixture");
         let status = answer.status();
         (
             status,
@@ -228,7 +228,7 @@ fn fixture(file: &str) -> PathBuf {
         .join(file)
 }
 
-pub fn stand_in() -> PathBuf {
+pub fn stub() -> PathBuf {
     fixture("vault")
 }
 

@@ -22,7 +22,7 @@ exit 78
 /// Returns the result of a fake Lynis, whose script has the path of the report in `$report`.
 async fn audited(rest: &str) -> String {
     let (harness, session) = StepHarness::new(Vec::new(), Scrubber::default()).await;
-    let lynis = stand_in(harness.folder.path(), rest);
+    let lynis = fake_lynis(harness.folder.path(), rest);
     let audit = audit(
         &lynis,
         &session,
@@ -40,7 +40,7 @@ async fn audited(rest: &str) -> String {
 }
 
 /// Makes a folder with the layout of Debian's package.
-fn stand_in(folder: &Path, rest: &str) -> Lynis {
+fn fake_lynis(folder: &Path, rest: &str) -> Lynis {
     let share = folder.join("share");
     fs::create_dir_all(share.join("include")).expect("a folder");
     fs::write(share.join("include/consts"), "INCLUDED=yes\n").expect("a file");
@@ -75,7 +75,7 @@ audit on ENDPOINT printed something unexpected: `lynis_version=3.0.8`
 #[test]
 fn what_is_missing_of_it_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
-    let lynis = stand_in(folder.path(), "");
+    let lynis = fake_lynis(folder.path(), "");
     assert_eq!(lynis.missing(), None);
     fs::remove_file(&lynis.profile).expect("it was there");
     assert_eq!(lynis.missing(), Some(lynis.profile.as_path()));
