@@ -1,6 +1,6 @@
 //! Compares a build on Azure with Packer's order of requests, without the steps (`make bench`).
-//! Both run on the same simulated subscription with the same latencies. **Simulated**: no figure is from Azure.
-//! Prints seconds and ratios.
+//! Both run on the same simulated subscription, with the same latencies.
+//! **Simulated**: no figure is from Azure.
 
 // Packer's order is that of its plugin `azure-arm` (`builder/azure/arm/builder.go`, version 2):
 // group, deployment, SSH, steps, deallocate, generalize, image. It then deletes VM, interface,

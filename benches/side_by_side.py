@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Builds the same image in turn with vault-bake, with Packer, and with the minimum of both.
+"""Builds the same image in turn with vault-bake, with Packer, and with neither: the floor.
 
 Takes a release build of vault-bake, Packer, and the source of releases from the environment. Prints a table, and writes
 `figures.json` and `stages.svg` to the folder in the first argument.
@@ -266,7 +266,7 @@ def floor(folder, base):
     try:
         while subprocess.run(ssh + ["true"], stderr=subprocess.DEVNULL).returncode != 0:
             if time.monotonic() - began > 300 or process.poll() is not None:
-                sys.exit("cannot connect to the VM of the minimum")
+                sys.exit("cannot connect to the VM of the floor")
             time.sleep(0.1)
         booted = time.monotonic()
         with open(folder / "payload.tar", "rb") as content:
@@ -421,7 +421,7 @@ def report(figures):
     for case in CASES:
         one = figures[case]
         print(f"\n{case}: packages {'in the base' if case == 'ready' else 'installed in the build VM'}, {figures['runs']} runs each, medians")
-        print(f"  {'':<12}{'vault-bake':>12}{'packer ' + figures['packer']:>14}{'minimum':>10}")
+        print(f"  {'':<12}{'vault-bake':>12}{'packer ' + figures['packer']:>14}{'floor':>10}")
         names = dict.fromkeys(name for who in one["stages_s"].values() for name in who)
         for name in names:
             cells = [one["stages_s"][who].get(name) for who in ("vault-bake", "packer", "floor")]
@@ -434,7 +434,7 @@ def report(figures):
             cells = "  ".join(f"{name} {seconds:.1f}" for name, seconds in one["warm"]["stages_s"].items())
             print(f"  warm, another Vault: {one['warm']['wall_s']:.1f} s ({cells})   ratio {one['warm']['ratio']:.2f}")
         print("  once: " + ", ".join(f"{name.replace('_', ' ')} {seconds:.1f}" for name, seconds in one["once_s"].items()))
-        print(f"  above the minimum and the scripts: {one['own_overhead_s']:.1f} s")
+        print(f"  above the floor and the scripts: {one['own_overhead_s']:.1f} s")
         trees = one["trees"]
         print(f"  {trees['files']} files; only vault-bake's {trees['only_ours'][:5]}, only packer's {trees['only_packers'][:5]}, other content {trees['other_content'][:5]}")
 

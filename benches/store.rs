@@ -1,5 +1,5 @@
 //! Times a large store and prints medians (`make bench-store`, `docs/performance.md`).
-//! `BENCH_MANIFESTS` is the number of manifests (100,000), `BENCH_RUNS` the number of repetitions (11).
+//! `BENCH_MANIFESTS` is the number of manifests (100,000), `BENCH_RUNS` that of repetitions (11).
 //! Keeps the store in `target/tmp/` for the next run. No figure fails the benchmark.
 
 #![expect(
@@ -197,7 +197,8 @@ async fn make(folder: &Path, count: u64) {
     fs::write(folder.join("whole"), "").unwrap();
 }
 
-/// Runs one task in a child process, which prints its time in microseconds and its peak memory in KiB.
+/// Runs one task in a child process, which prints its time in microseconds and its peak memory in
+/// KiB.
 async fn task(folder: &Path, name: &str, count: u64) {
     let start = Instant::now();
     let cached = !name.ends_with("-without");
@@ -303,7 +304,8 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
-/// Runs a task in a child process, `runs` times. Returns the median time and the peak memory in MiB.
+/// Runs a task in a child process, `runs` times. Returns the median time and the peak memory in
+/// MiB.
 fn run_child(task: &str, runs: usize) -> (Duration, u64) {
     let mut peak = 0;
     let times = (0..runs).map(|_| {
@@ -377,7 +379,7 @@ async fn all(folder: &Path, count: u64) {
     let _ = run_child("verify", 1); // Fills the page cache.
     add("verify, with signatures", measure("verify", runs));
     add(
-        "minimum of verify: read all files",
+        "floor of verify: read all files",
         measure("floor", 3.min(runs)),
     );
     let _ = run_binary(folder, &["show", &name], 1); // Makes the local cache.

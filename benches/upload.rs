@@ -1,6 +1,6 @@
-//! Compares uploads with those of OpenSSH's `scp` and `sftp`, to the same local `sshd` (`make bench`).
-//! Uploads a compressed release and small text files, without latency and with 25 ms in each direction.
-//! Prints medians and ratios. `-C` helps with the text files and costs time for the release, so both forms are timed.
+//! Compares uploads with `scp` and `sftp` to the same local `sshd` (`make bench`).
+//! Uploads a compressed release and small text files, without latency and with 25 ms one way.
+//! Prints medians and ratios, of `scp` and `sftp` also with `-C`.
 
 #![expect(
     clippy::print_stdout,
@@ -206,7 +206,8 @@ fn upload_with(words: &str, address: SocketAddr, key: &Path, from: &Path, to: &P
     assert!(to.join("vault.gz").exists(), "{words} uploaded nothing");
 }
 
-/// Returns the address of a proxy to `to` that delays all data in each direction. It does not limit bandwidth.
+/// Returns the address of a proxy to `to` that delays all data in each direction. It does not limit
+/// bandwidth.
 async fn delayed(to: SocketAddr, delay: Duration) -> SocketAddr {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
     let address = listener.local_addr().expect("an address");

@@ -2,7 +2,8 @@
 
 use vault_bake::lint::{Configuration, LintError, Product, Role};
 
-/// Returns whether Vault would read `data`. Panics if the linter reports a line that the file does not have.
+/// Returns whether Vault would read `data`. Panics if the linter reports a line that the file does
+/// not have.
 pub fn check(data: &[u8]) -> bool {
     let vault = lint(Product::Vault, "vault", data);
     // Vault chooses the format by content, not by name.

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use vault_bake::definition::{Action, Definition, Problem, Value};
 use vault_bake::digest::Digest;
 
-/// Returns whether `data` is a definition. Panics if the result differs from the text, or an error is malformed.
+/// Returns whether `data` is a definition. Panics if the result differs from the text, or an error
+/// is malformed.
 ///
 /// Lines `# given: NAME=VALUE` give values to variables.
 pub fn check(data: &[u8]) -> bool {

@@ -55,7 +55,8 @@ fn read(data: &[u8]) -> Result<Logged, String> {
     Logged::read(envelope).map_err(|error| error.to_string())
 }
 
-/// Panics if `written` has a value that `text` lacks. The text may omit defaults, and order sets differently.
+/// Panics if `written` has a value that `text` lacks. The text may omit defaults, and order sets
+/// differently.
 fn within(at: &str, written: &Value, text: &Value) {
     match (written, text) {
         (Value::Object(written), Value::Object(text)) => {

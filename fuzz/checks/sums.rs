@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use vault_bake::digest::Digest;
 use vault_bake::release::sums::{Sums, SumsError};
 
-/// Returns whether `data` is a SHA256SUMS file. Panics if an accepted file lists anything but digests of files.
+/// Returns whether `data` is a SHA256SUMS file. Panics if an accepted file lists anything but
+/// digests of files.
 pub fn check(data: &[u8]) -> bool {
     let sums = match Sums::parse(data) {
         Ok(sums) => sums,

@@ -43,7 +43,8 @@ async fn the_quickstart_with_a_secret_is_baked_in_two_goes_and_tested() {
     assert_eq!(did(&output_text(&failed)), "base consul vault secretive");
     project.assert_nothing_left().await;
 
-    // QEMU aborts at the first start of the boot test. That says nothing about the image, so it starts again.
+    // QEMU aborts at the first start of the boot test. That says nothing about the image, so it
+    // starts again.
     project.define("quick", &with_secret(&project, "test ! -e /opt/half"));
     project.lock("quick").await;
     let crashing = crashing_qemu(&project, 1);
@@ -90,7 +91,8 @@ async fn the_quickstart_with_a_secret_is_baked_in_two_goes_and_tested() {
     identities::check(&project.artifact_of("quick").await, Kind::Fastest).await;
 }
 
-/// Returns the quickstart's definition with a step before the last two that prints a secret, and then does `more`.
+/// Returns the quickstart's definition with a step before the last two that prints a secret, and
+/// then does `more`.
 fn with_secret(project: &TestProject, more: &str) -> String {
     let variable = "[variables.token]\ntype = \"string\"\nsensitive = true\n\n[base.qemu]";
     let harden = "[[step]]\nprovisioner = \"harden\"";
@@ -127,7 +129,8 @@ async fn assert_is_recorded(project: &TestProject) {
     }
 }
 
-/// Returns a search path with a QEMU that aborts at the first `times` starts of boot tests, after a second.
+/// Returns a search path with a QEMU that aborts at the first `times` starts of boot tests, after a
+/// second.
 #[expect(
     clippy::disallowed_methods,
     reason = "the search path of the tests is extended"

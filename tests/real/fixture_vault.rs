@@ -11,7 +11,7 @@ use vault_bake::wait::{Interrupt, Poll, Wait};
 
 pub mod lab;
 
-use lab::{Lab, Node, certify, installed, mirror, stand_in, vault_config};
+use lab::{Lab, Node, certify, installed, mirror, stub, vault_config};
 
 #[tokio::test]
 async fn the_stub_takes_its_active_role_through_consul() {
@@ -151,7 +151,7 @@ async fn the_stub_refuses_configurations_that_vault_would_not_serve_safely() {
         change(&mut config);
         let path = folder.path().join("vault.json");
         fs::write(&path, config.to_string()).expect("a file");
-        let program = Program::new(stand_in())
+        let program = Program::new(stub())
             .arg("server")
             .arg(format!("-config={}", path.display()));
         let error = program

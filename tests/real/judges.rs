@@ -1,5 +1,5 @@
-//! External validators of our output: the CycloneDX library with its official schema for bills of materials,
-//! and GitHub's renderer for markdown.
+//! Validates output with other programs: bills of materials with the CycloneDX library and its
+//! official schema, markdown with GitHub's renderer.
 
 mod markdown;
 mod sbom;

@@ -1,5 +1,5 @@
 //! Running nodes of a captured image: containers if this host allows them, or else VMs.
-//! A container uses the kernel of the host and no boot loader; the boot test of each image tests those.
+//! A container uses the host's kernel and no boot loader; the boot test of each image tests both.
 
 mod container;
 mod groups;

@@ -86,7 +86,8 @@ impl Releases {
 }
 
 impl TestProject {
-    /// Opens a project with fixture releases. Prints the reason and returns `None` if a requirement is missing.
+    /// Opens a project with fixture releases. Prints the reason and returns `None` if a requirement
+    /// is missing.
     pub async fn open(also: &[&str]) -> Option<Self> {
         Self::open_with(Releases::fixture().await?, also)
     }
@@ -151,7 +152,8 @@ impl TestProject {
         text.replace(shipped, here)
     }
 
-    /// Adds a definition with `steps` and the seal. Its build VM has the shape of the quickstart's, so both share a
+    /// Adds a definition with `steps` and the seal. Its build VM has the shape of the quickstart's,
+    /// so both share a
     /// VM snapshot.
     pub fn small(&self, steps: &str) -> String {
         format!(
@@ -189,7 +191,8 @@ impl TestProject {
         command.output().await.expect("the binary runs")
     }
 
-    /// Starts the binary, with `tools` first in the search path. Returns once an event contains `event`,
+    /// Starts the binary, with `tools` first in the search path. Returns once an event contains
+    /// `event`,
     /// which must happen before its end.
     pub async fn run_until(&self, arguments: &[&str], tools: Option<&Path>, event: &str) -> Child {
         let mut command = self.command(arguments, &[]);

@@ -161,7 +161,8 @@ pub fn found(program: &Path) -> bool {
     std::env::split_paths(&path).any(|folder| folder.join(program).exists())
 }
 
-/// Makes or finds a base with these packages. Prints the reason and returns `None` if a tool is missing.
+/// Makes or finds a base with these packages. Prints the reason and returns `None` if a tool is
+/// missing.
 pub async fn base_with(run: &str, packages: &[&str]) -> Option<DiskFile> {
     let mut harness = VmHarness::begin(run)?;
     let disk = harness.base(packages, Firmware::Bios).await;
@@ -195,7 +196,8 @@ fn build_spec() -> MachineSpec {
 /// The packages of the quickstart, so that all tests share one base.
 const PACKAGES: [&str; 5] = ["jq", "nftables", "openssl", "python3", "systemd-timesyncd"];
 
-/// Plans today's base of a definition with these packages: with the same packages, all tests share one base.
+/// Plans today's base of a definition with these packages: with the same packages, all tests share
+/// one base.
 async fn planned(
     packages: &[&str],
     firmware: Firmware,

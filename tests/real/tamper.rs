@@ -167,7 +167,8 @@ impl Form {
     }
 }
 
-/// Returns the fields of a record and those of its payload, which is JSON in base64. They cover every byte.
+/// Returns the fields of a record and those of its payload, which is JSON in base64. They cover
+/// every byte.
 fn fields(bytes: &[u8]) -> Vec<Range<usize>> {
     let mut all = Vec::new();
     for piece in pieces(bytes) {
@@ -260,7 +261,8 @@ async fn alter(
         cases += 1;
     }
     fs::remove_file(&path).unwrap();
-    // A log without its last entry is an older log. Only a pin or a cache that has the head can detect that.
+    // A log without its last entry is an older log. Only a pin or a cache that has the head can
+    // detect that.
     let is_last = others
         .iter()
         .rfind(|other| other.starts_with("log"))

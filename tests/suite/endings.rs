@@ -35,7 +35,7 @@ async fn state(harness: &FakeBuilderHarness) -> String {
 fn deadly_check(harness: &FakeBuilderHarness) -> Vec<PlannedStep> {
     let (cache, mut deadly) = (harness.cache(), steps());
     let check = format!(
-        "if [ \"$VB_PHASE\" = image ] && [ ! -e {} ]; then\n{}fi\necho 'ok 1 - app.works: it holds'\necho 1..1\n",
+        "if [ \"$VB_PHASE\" = image ] && [ ! -e {} ]; then\n{}fi\necho 'ok 1 - app.works: it works'\necho 1..1\n",
         gone(&cache).display(),
         gone_script(&cache),
     );
@@ -156,7 +156,7 @@ async fn an_image_that_ends_its_machine_has_failed_its_test() {
         ("did not report that it booted", |role, _| {
             (role == "test").then(|| ends(Moment::Boot, EndedBy::GuestNotReady))?
         }),
-        ("in checks: the guest shut down", |role, _| {
+        ("in checks: the VM switched itself off", |role, _| {
             (role == "test").then(|| ends(Moment::Work, EndedBy::GuestShutdown))?
         }),
     ];

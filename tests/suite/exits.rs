@@ -26,7 +26,7 @@ fn of_baked(baked: &Baked) -> (&'static str, u8) {
 /// Steps with a check that fails in this phase.
 fn failing_in(phase: &str) -> Vec<PlannedStep> {
     let check = format!(
-        "case $VB_PHASE in {phase}) word='not ok' ;; *) word=ok ;; esac\necho \"$word 1 - app.works: it holds\"\necho 1..1\n"
+        "case $VB_PHASE in {phase}) word='not ok' ;; *) word=ok ;; esac\necho \"$word 1 - app.works: it works\"\necho 1..1\n"
     );
     let mut failing = steps();
     failing[0] = provisioner("app", "true\n", Some(&check));

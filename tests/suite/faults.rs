@@ -172,12 +172,10 @@ async fn kill_and_sweep(stage: Stage, end: bool) {
     );
 }
 
-/// Runs a build in its own process, which kills itself when `stage` begins or ends. Returns whether it did.
+/// Runs a build in its own process, which kills itself when `stage` begins or ends. Returns whether
+/// it did.
 async fn bake_and_die(root: &std::path::Path, stage: Stage, end: bool) -> bool {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the child process of a test"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "the child process of a test")]
     let mut command = tokio::process::Command::new(std::env::current_exe().expect("this test"));
     let status = command
         .args([

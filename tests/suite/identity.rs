@@ -1,6 +1,9 @@
 //! Temporary identities: certificates as OpenSSL verifies them, and archives as a node reads them.
 
-#![expect(clippy::unwrap_used, reason = "a test whose preparation fails has failed")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test whose preparation fails has failed"
+)]
 
 use std::collections::BTreeMap;
 use std::io::Read as _;

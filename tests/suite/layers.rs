@@ -17,7 +17,7 @@ use vault_bake::plan::{Plan, PlannedMachine, PlannedStep, StepKind};
 
 /// A step as the property sees it: equal steps are the same to a VM.
 #[derive(Clone, Debug, PartialEq)]
-struct Seen {
+struct VisibleStep {
     name: u8,
     content: u8,
     kind: u8,
@@ -26,7 +26,7 @@ struct Seen {
 
 /// All that the steps of an entry can see, except for earlier steps.
 #[derive(Clone, Debug, PartialEq)]
-struct Ground {
+struct StepInputs {
     base: u8,
     memory_mib: u32,
     image: bool,
@@ -38,9 +38,9 @@ struct Ground {
 const SECRET: u8 = 3;
 const ANSIBLE: u8 = 4;
 
-fn seen() -> impl Strategy<Value = Seen> {
+fn seen() -> impl Strategy<Value = VisibleStep> {
     let releases = prop::sample::subsequence(vec!["consul", "vault"], 0..=2);
-    (0..2_u8, 0..2_u8, 0..5_u8, releases).prop_map(|(name, content, kind, releases)| Seen {
+    (0..2_u8, 0..2_u8, 0..5_u8, releases).prop_map(|(name, content, kind, releases)| VisibleStep {
         name,
         content,
         kind,
@@ -48,7 +48,7 @@ fn seen() -> impl Strategy<Value = Seen> {
     })
 }
 
-fn ground() -> impl Strategy<Value = Ground> {
+fn step_inputs() -> impl Strategy<Value = StepInputs> {
     let small = 0..2_u8;
     (
         small.clone(),
@@ -58,7 +58,7 @@ fn ground() -> impl Strategy<Value = Ground> {
         small.clone(),
         small,
     )
-        .prop_map(|(base, memory_mib, image, lib, vault, consul)| Ground {
+        .prop_map(|(base, memory_mib, image, lib, vault, consul)| StepInputs {
             base,
             memory_mib,
             image,
@@ -68,7 +68,7 @@ fn ground() -> impl Strategy<Value = Ground> {
         })
 }
 
-fn planned(seen: &Seen) -> PlannedStep {
+fn planned(seen: &VisibleStep) -> PlannedStep {
     let kind = match seen.kind {
         0 => StepKind::Reboot,
         1 => StepKind::Provisioner {
@@ -91,20 +91,20 @@ fn planned(seen: &Seen) -> PlannedStep {
     planned
 }
 
-fn whole(ground: &Ground, steps: &[Seen]) -> (Plan, Disk) {
+fn whole(step_inputs: &StepInputs, steps: &[VisibleStep]) -> (Plan, Disk) {
     let mut steps: Vec<PlannedStep> = steps.iter().map(planned).collect();
     steps.push(provisioner("seal", "true\n", None));
     let mut plan = plan(steps);
-    if ground.image {
+    if step_inputs.image {
         plan.image = "another".to_owned();
     }
-    if ground.lib {
+    if step_inputs.lib {
         plan.lib.sha256 = Digest::of("another library");
     }
     if let PlannedMachine::Qemu(machine) = &mut plan.machine {
-        machine.memory_mib = ground.memory_mib;
+        machine.memory_mib = step_inputs.memory_mib;
     }
-    plan.releases = [("vault", ground.vault), ("consul", ground.consul)]
+    plan.releases = [("vault", step_inputs.vault), ("consul", step_inputs.consul)]
         .map(|(product, content)| {
             let mut release = missing_release();
             release.product = product.to_owned();
@@ -112,7 +112,7 @@ fn whole(ground: &Ground, steps: &[Seen]) -> (Plan, Disk) {
             release
         })
         .to_vec();
-    (plan, disk(Digest::of([ground.base])))
+    (plan, disk(Digest::of([step_inputs.base])))
 }
 
 fn disk(sha256: Digest) -> Disk {
@@ -129,23 +129,23 @@ fn disk(sha256: Digest) -> Disk {
 }
 
 /// Returns all that the first `count` steps can see.
-fn visible(ground: &Ground, steps: &[Seen]) -> String {
-    let describe = |seen: &Seen| {
+fn visible(step_inputs: &StepInputs, steps: &[VisibleStep]) -> String {
+    let describe = |seen: &VisibleStep| {
         let content = |product: &&str| match *product {
-            "vault" => ground.vault,
-            _ => ground.consul,
+            "vault" => step_inputs.vault,
+            _ => step_inputs.consul,
         };
         let releases: Vec<u8> = seen.releases.iter().map(content).collect();
         format!("{seen:?} {releases:?}")
     };
     let steps: Vec<String> = steps.iter().map(describe).collect();
-    let Ground {
+    let StepInputs {
         base,
         memory_mib,
         image,
         lib,
         ..
-    } = ground;
+    } = step_inputs;
     format!("{base} {memory_mib} {image} {lib} {steps:?}")
 }
 
@@ -153,20 +153,20 @@ proptest! {
     /// Two entries have the same key if and only if all their inputs are the same.
     #[test]
     fn keys_are_the_same_where_all_inputs_are(
-        (a, b) in (ground(), ground()),
+        (a, b) in (step_inputs(), step_inputs()),
         (first, second) in (vec(seen(), 0..5), vec(seen(), 0..5)),
         share in 0..6_usize,
         same_ground in any::<bool>(),
     ) {
         // Two random plans have little in common, but most builds share nearly everything.
-        let second: Vec<Seen> = first.iter().take(share).cloned().chain(second).collect();
+        let second: Vec<VisibleStep> = first.iter().take(share).cloned().chain(second).collect();
         let b = if same_ground { a.clone() } else { b };
-        let keys = |ground: &Ground, steps: &[Seen]| {
-            let (plan, disk) = whole(ground, steps);
+        let keys = |step_inputs: &StepInputs, steps: &[VisibleStep]| {
+            let (plan, disk) = whole(step_inputs, steps);
             layer_keys(&plan, &disk)
         };
         let (keys_a, keys_b) = (keys(&a, &first), keys(&b, &second));
-        let keepable = |steps: &[Seen]| steps.iter().take_while(|one| one.kind < SECRET).count();
+        let keepable = |steps: &[VisibleStep]| steps.iter().take_while(|one| one.kind < SECRET).count();
         prop_assert_eq!(keys_a.len(), keepable(&first));
         prop_assert_eq!(keys_b.len(), keepable(&second));
         for (count_a, key_a) in (1..).zip(&keys_a) {

@@ -200,7 +200,8 @@ fn notes(found: &[Finding]) -> Vec<&'static str> {
     notes
 }
 
-/// The configuration that the shipped provisioners write, for versions on both sides of every change.
+/// The configuration that the shipped provisioners write, for versions on both sides of every
+/// change.
 #[test]
 fn shipped_images_have_no_finding() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -248,7 +249,8 @@ fn baked(product: &str) -> String {
     rendered(&format!("configuration/{product}.json"), &[])
 }
 
-/// An image with a file step that opens the plaintext API, and one that allows the finding with a reason.
+/// An image with a file step that opens the plaintext API, and one that allows the finding with a
+/// reason.
 #[test]
 fn a_definition_may_say_why() {
     let folder = tempfile::tempdir().unwrap();

@@ -16,9 +16,9 @@ use vault_bake::wait::Interrupt;
 use crate::problems::lock_error;
 
 /// A fake network that has everything.
-pub struct StandIn;
+pub struct FakeNetwork;
 
-impl Index for StandIn {
+impl Index for FakeNetwork {
     async fn suite(
         &self,
         mirror: &str,
@@ -105,7 +105,7 @@ fn locking(definition: &Definition, bases: Bases<'_>) -> Lock {
         .block_on(lock::resolve(
             definition,
             bases,
-            &StandIn,
+            &FakeNetwork,
             &Events::silent(),
             &Interrupt::default(),
         ))

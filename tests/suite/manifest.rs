@@ -1,6 +1,9 @@
 //! Manifests: their bytes, refused input, and differences between two.
 
-#![expect(clippy::unwrap_used, reason = "a test whose preparation fails has failed")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test whose preparation fails has failed"
+)]
 
 mod diff;
 mod markdown;

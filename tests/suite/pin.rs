@@ -11,7 +11,8 @@ use vault_bake::pin::{PinError, PinFile};
 
 const FILE: &str = "vault-bake.pins.json";
 
-/// Makes a pin file with the pin `quickstart:prod`, of a store with two images; the channel points to the first.
+/// Makes a pin file with the pin `quickstart:prod`, of a store with two images; the channel points
+/// to the first.
 async fn pinned(recorded: &RecordedStore) -> PinFile {
     let store = recorded.store().await;
     let first = bake(&store, &with("1.0.0", "1.20.0", "1.8.7")).await;

@@ -57,10 +57,10 @@ fn no_secret_is_in_what_a_plan_shows() {
     let plan = node();
     let printed = format!("{plan}{}", plan.describe());
     assert!(!printed.contains(CANARY) && !printed.contains(UNUSED));
-    let holds = plan.steps.iter().flat_map(|step| step.env.values()).filter(
+    let with_secret = plan.steps.iter().flat_map(|step| step.env.values()).filter(
         |value| matches!(value, EnvValue::Secret { value, .. } if value.expose() == CANARY),
     );
-    assert_eq!(holds.count(), 3);
+    assert_eq!(with_secret.count(), 3);
     let line = plan
         .scrubber()
         .scrub(&format!("{CANARY} {UNUSED}"))
@@ -144,7 +144,8 @@ fn a_step_has_another_digest_as_soon_as_anything_of_it_changes() {
             .filter(|(one, other)| one.digest != other.digest)
             .map(|(one, _)| one.name.as_str())
             .collect();
-        // The folder of the playbook is part of its step, and contains the file of the message of the day.
+        // The folder of the playbook is part of its step, and contains the file of the message of
+        // the day.
         let expected = if file == "files/motd" {
             vec!["motd", "site.yml"]
         } else {
@@ -305,7 +306,8 @@ fn a_template_that_cannot_be_rendered_is_named_with_its_line() {
     insta::assert_snapshot!(messages);
 }
 
-/// The shipped definitions plan for both builders. Azure requires the addresses that may reach the VM.
+/// The shipped definitions plan for both builders. Azure requires the addresses that may reach the
+/// VM.
 #[test]
 fn the_shipped_definitions_need_allow_from_on_azure() {
     for name in ["quickstart", "consul-server", "vault-server"] {

@@ -1,4 +1,5 @@
-//! Each promise in `docs/promises.md` has a test in `make test`, and each test that the page names exists.
+//! Each promise in `docs/promises.md` has a test in `make test`, and each test that the page names
+//! exists.
 
 use std::fs;
 use std::path::{Path, PathBuf};

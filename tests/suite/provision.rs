@@ -25,7 +25,7 @@ use vault_bake::secret::{Scrubber, Secret};
 use vault_bake::ssh::{Keys, Reboot, Script, Session};
 use vault_bake::wait::Interrupt;
 
-use crate::ssh::{Heard, SOON, connect};
+use crate::ssh::{EventRecorder, SOON, connect};
 
 /// The owned values that a [`Guest`] borrows.
 struct StepHarness {
@@ -34,7 +34,7 @@ struct StepHarness {
     folder: TempDir,
     work: String,
     plan: Plan,
-    heard: Heard,
+    recorder: EventRecorder,
     events: Events,
     interrupt: Interrupt,
     reboot: Reboot,
@@ -50,7 +50,7 @@ impl StepHarness {
             .await
             .expect("a session with a real server");
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let heard = Heard::default();
+        let recorder = EventRecorder::default();
         let boot_id = folder.path().join("boot_id");
         std::fs::write(&boot_id, "first").expect("a file in a temporary folder");
         let work = folder.path().join("guest");
@@ -74,8 +74,8 @@ impl StepHarness {
             keys,
             work: work.display().to_string(),
             plan: plan(steps),
-            events: heard.events(),
-            heard,
+            events: recorder.events(),
+            recorder,
             interrupt: Interrupt::default(),
             reboot,
             releases: archives.iter().map(Installed::from).collect(),
@@ -180,7 +180,7 @@ async fn a_step_is_given_the_releases_that_it_names_and_the_seal_the_run() {
         (session, _) = done.unwrap();
     }
     seal(&guest, &session, &clock).await.unwrap();
-    insta::assert_snapshot!(harness.heard.lines().join("\n"), @r"
+    insta::assert_snapshot!(harness.recorder.lines().join("\n"), @r"
     vault unknown, run unknown
     vault
     vault 1.2.3, run unknown
@@ -203,7 +203,7 @@ async fn a_provisioner_sees_what_was_agreed_upon() {
     let (harness, session) = StepHarness::new(vec![vault], Scrubber::default()).await;
     let records = harness.steps(session).await.unwrap();
     assert_eq!(records, [("vault".to_owned(), "provisioner".to_owned())]);
-    insta::assert_snapshot!(harness.heard.lines().join("\n"), @r#"
+    insta::assert_snapshot!(harness.recorder.lines().join("\n"), @r#"
     hello dc1's
     build quickstart  1.2.3 C.UTF-8 noninteractive
     a binarya licence
@@ -212,7 +212,7 @@ async fn a_provisioner_sees_what_was_agreed_upon() {
     /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
     "#);
     let steps: Vec<String> = harness
-        .heard
+        .recorder
         .all()
         .into_iter()
         .filter_map(|event| match event {
@@ -243,7 +243,7 @@ async fn a_step_that_fails_is_named_with_its_last_lines_and_ends_it() {
         .collect();
     // The hint depends on whether the VM was kept, which is not known here.
     assert_eq!(ends, ["step vault/install failed on HOST (exit 4)"]);
-    assert!(!harness.heard.lines().contains(&"never".to_owned()));
+    assert!(!harness.recorder.lines().contains(&"never".to_owned()));
 }
 
 #[tokio::test]
@@ -280,7 +280,7 @@ async fn shell_and_file_steps_do_what_they_say() {
         matches!(&error, ProvisionError::Step { step, .. } if step == "wrong/file"),
         "{error}"
     );
-    assert_eq!(harness.heard.lines()[0], "hi");
+    assert_eq!(harness.recorder.lines()[0], "hi");
     assert_eq!(std::fs::read_to_string(&to).unwrap(), "welcome\n");
     let mode = std::os::unix::fs::PermissionsExt::mode(&to.metadata().unwrap().permissions());
     assert_eq!(mode & 0o7777, 0o640);
@@ -304,7 +304,7 @@ async fn after_a_restart_everything_is_there_again() {
     let (harness, session) = StepHarness::new(steps, Scrubber::default()).await;
     let records = harness.steps(session).await.unwrap();
     assert_eq!(records.len(), 2);
-    assert_eq!(harness.heard.lines(), ["a binary"]);
+    assert_eq!(harness.recorder.lines(), ["a binary"]);
 }
 
 #[tokio::test]
@@ -320,7 +320,7 @@ async fn a_secret_is_in_the_environment_and_nowhere_else() {
     let secret = Secret::new(&canary);
     let (harness, session) = StepHarness::new(vec![own], Scrubber::new([&secret])).await;
     harness.steps(session).await.unwrap();
-    let lines = harness.heard.lines();
+    let lines = harness.recorder.lines();
     assert_eq!(
         lines
             .iter()
@@ -333,7 +333,7 @@ async fn a_secret_is_in_the_environment_and_nowhere_else() {
             .iter()
             .any(|line| line.contains("/bin/sh ./script.sh"))
     );
-    assert!(!format!("{:?}", harness.heard.all()).contains("canary-"));
+    assert!(!format!("{:?}", harness.recorder.all()).contains("canary-"));
 }
 
 #[tokio::test]
@@ -365,7 +365,7 @@ async fn a_session_that_is_lost_ends_provisioning() {
     let (harness, session) = StepHarness::new(vec![own], Scrubber::default()).await;
     let began = std::time::Instant::now();
     let (result, ()) = tokio::join!(harness.steps(session), async {
-        assert!(crate::ssh::eventually(|| !harness.heard.lines().is_empty()).await);
+        assert!(crate::ssh::eventually(|| !harness.recorder.lines().is_empty()).await);
         harness._sshd.drop_connections();
     });
     let error = result.unwrap_err().to_string();

@@ -1,7 +1,11 @@
-//! The shipped provisioners as text: scripts for shellcheck, metadata and pages that match, templates that
+//! The shipped provisioners as text: scripts for shellcheck, metadata and pages that match,
+//! templates that
 //! render to JSON.
 
-#![expect(clippy::unwrap_used, reason = "a test whose preparation fails has failed")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test whose preparation fails has failed"
+)]
 
 mod facts;
 mod fetch;

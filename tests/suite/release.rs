@@ -321,7 +321,8 @@ async fn a_wrong_byte_in_any_file_is_an_integrity_failure() {
     insta::assert_snapshot!("wrong_bytes", table);
 }
 
-/// Alters every byte of signature and checksums: only parts that OpenPGP leaves unsigned may change.
+/// Alters every byte of signature and checksums: only parts that OpenPGP leaves unsigned may
+/// change.
 #[test]
 fn no_flipped_byte_is_accepted_but_where_openpgp_signs_nothing() {
     let Some(lab) = lab() else { return };

@@ -148,12 +148,12 @@ fn scan(path: &Path) -> ScanReport {
         .expect("a disk that can be read")
 }
 
-fn found(looked: &ScanReport) -> Vec<String> {
-    looked.found.iter().map(ToString::to_string).collect()
+fn found(report: &ScanReport) -> Vec<String> {
+    report.found.iter().map(ToString::to_string).collect()
 }
 
-fn breaks(looked: &ScanReport) -> String {
-    let rules: BTreeSet<&str> = looked.found.iter().map(|residue| residue.rule).collect();
+fn breaks(report: &ScanReport) -> String {
+    let rules: BTreeSet<&str> = report.found.iter().map(|residue| residue.rule).collect();
     rules.into_iter().collect::<Vec<_>>().join(" ")
 }
 
@@ -162,15 +162,15 @@ async fn every_class_of_finding_is_found_and_named() {
     let mut seen = BTreeSet::new();
     for (path, content, rules) in CASES {
         let disk = Disk::with(&[(path, content), ("usr/bin/true", "true")]).await;
-        let looked = disk.scan();
-        assert_eq!(breaks(&looked), *rules, "{path}: {:?}", looked.found);
+        let report = disk.scan();
+        assert_eq!(breaks(&report), *rules, "{path}: {:?}", report.found);
         let place = format!("/{path}");
         assert!(
-            looked.found.iter().all(|residue| residue.place == place),
+            report.found.iter().all(|residue| residue.place == place),
             "{:?}",
-            looked.found
+            report.found
         );
-        let failed = looked.records().into_iter().filter(|record| !record.ok);
+        let failed = report.records().into_iter().filter(|record| !record.ok);
         assert_eq!(
             failed.map(|record| record.id).collect::<Vec<_>>().join(" "),
             {
@@ -196,9 +196,9 @@ async fn what_was_deleted_is_found_in_the_blocks_that_are_free() {
     ] {
         let disk = Disk::with(&[("srv/gone", content), ("srv/here", "nothing")]).await;
         disk.delete("/srv/gone").await;
-        let looked = disk.scan();
-        assert_eq!(breaks(&looked), rule);
-        let all = found(&looked);
+        let report = disk.scan();
+        assert_eq!(breaks(&report), rule);
+        let all = found(&report);
         assert!(all[0].ends_with("of the disk, in no file"), "{all:?}");
     }
 }
@@ -210,10 +210,10 @@ async fn files_of_every_image_are_no_finding() {
     assert_ne!(md5(KEY), sum);
     let mut files = CLEAN.to_vec();
     files.push(("var/lib/dpkg/info/tool.md5sums", &of_package));
-    let looked = Disk::with(&files).await.scan();
-    assert_eq!(found(&looked), [""; 0]);
+    let report = Disk::with(&files).await.scan();
+    assert_eq!(found(&report), [""; 0]);
     assert!(
-        looked
+        report
             .records()
             .iter()
             .all(|record| record.ok && record.skipped.is_none())
@@ -223,24 +223,24 @@ async fn files_of_every_image_are_no_finding() {
     let changed = format!("{sum}  usr/share/doc/tool/example.pem\n");
     files.pop();
     files.push(("var/lib/dpkg/info/tool.md5sums", &changed));
-    let looked = Disk::with(&files).await.scan();
-    insta::assert_snapshot!(found(&looked).join("\n"), @"disk.private-keys: /usr/share/doc/tool/example.pem");
+    let report = Disk::with(&files).await.scan();
+    insta::assert_snapshot!(found(&report).join("\n"), @"disk.private-keys: /usr/share/doc/tool/example.pem");
 
     // A secret of the run is a finding even in a program.
     let program = format!("\u{7f}ELF {RUN_SECRET}");
-    let looked = Disk::with(&[("usr/bin/tool", &program)]).await.scan();
-    insta::assert_snapshot!(found(&looked).join("\n"), @"disk.run-secrets: /usr/bin/tool");
+    let report = Disk::with(&[("usr/bin/tool", &program)]).await.scan();
+    insta::assert_snapshot!(found(&report).join("\n"), @"disk.run-secrets: /usr/bin/tool");
 }
 
 #[tokio::test]
 async fn programs_of_releases_are_those_that_were_verified() {
     let disk = Disk::with(&[("usr/bin/vault", BINARY), ("usr/bin/other", "")]).await;
-    let judged = |content: &str, product| {
+    let check_program = |content: &str, product| {
         let programs = Programs::new([(product, Digest::of(content))]);
-        let looked = leak_scan::scan(&disk.path(), &SecretPatterns::default(), &programs);
-        let looked = looked.expect("a disk that can be read");
-        let record = looked.records().pop().expect("a record");
-        let broken: String = found(&looked)
+        let report = leak_scan::scan(&disk.path(), &SecretPatterns::default(), &programs);
+        let report = report.expect("a disk that can be read");
+        let record = report.records().pop().expect("a record");
+        let broken: String = found(&report)
             .iter()
             .map(|one| format!("; {one}"))
             .collect();
@@ -249,9 +249,9 @@ async fn programs_of_releases_are_those_that_were_verified() {
             record.id, record.ok, record.skipped
         )
     };
-    insta::assert_snapshot!(judged(BINARY, "vault"), @"disk.programs, true, None");
-    insta::assert_snapshot!(judged("another binary", "vault"), @"disk.programs, false, None; disk.programs: /usr/bin/vault");
-    insta::assert_snapshot!(judged(BINARY, "consul"), @r#"disk.programs, true, Some("no program of a release is in /usr/bin")"#);
+    insta::assert_snapshot!(check_program(BINARY, "vault"), @"disk.programs, true, None");
+    insta::assert_snapshot!(check_program("another binary", "vault"), @"disk.programs, false, None; disk.programs: /usr/bin/vault");
+    insta::assert_snapshot!(check_program(BINARY, "consul"), @r#"disk.programs, true, Some("no program of a release is in /usr/bin")"#);
 }
 
 fn md5(text: &str) -> String {
@@ -295,10 +295,10 @@ fn partitioned(disk: &Disk, old: bool) -> PathBuf {
 async fn partitions_are_looked_into_whatever_the_table() {
     let disk = Disk::with(&[("etc/machine-id", "1"), ("srv/key.pem", KEY)]).await;
     for old in [false, true] {
-        let looked = scan(&partitioned(&disk, old));
-        assert!(looked.files, "old: {old}");
+        let report = scan(&partitioned(&disk, old));
+        assert!(report.files, "old: {old}");
         insta::allow_duplicates! {
-            insta::assert_snapshot!(found(&looked).join("\n"), @"
+            insta::assert_snapshot!(found(&report).join("\n"), @"
             disk.machine-id: /etc/machine-id
             disk.private-keys: /srv/key.pem
             ");
@@ -312,11 +312,11 @@ fn an_unreadable_disk_is_an_error_and_never_clean() {
     let path = folder.path().join("disk.raw");
     let skipped = |content: &[u8]| {
         fs::write(&path, content).expect("a disk");
-        let looked = scan(&path);
-        let records = looked.records().into_iter();
+        let report = scan(&path);
+        let records = report.records().into_iter();
         let names = records.filter(|record| record.id == "disk.machine-id");
         let words: Vec<Option<String>> = names.map(|record| record.skipped).collect();
-        (words, breaks(&looked))
+        (words, breaks(&report))
     };
     let mut xfs = vec![0; 8192];
     xfs[..4].copy_from_slice(b"XFSB");
@@ -368,8 +368,8 @@ fn a_process_with_few_files() {
     }
     let bytes_on_disk = disk.metadata().expect("its size").blocks() * 512;
     assert!(bytes_on_disk < PARTS << 15, "there are holes in between");
-    let looked = scan(&path);
-    assert_eq!(looked.found.len() as u64, PARTS);
+    let report = scan(&path);
+    assert_eq!(report.found.len() as u64, PARTS);
 }
 
 #[tokio::test]

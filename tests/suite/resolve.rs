@@ -319,10 +319,7 @@ fn warnings_of_any_text_stay_within_their_output() {
 }
 
 #[test]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a shell reads the output"
-)]
+#[expect(clippy::disallowed_methods, reason = "a shell reads the output")]
 fn a_shell_reads_values_and_runs_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let mut tried = 0;

@@ -6,7 +6,8 @@ use std::marker::PhantomData;
 use serde::Serialize;
 use vault_bake::secret::Secret;
 
-/// Defines a constant of types for a trait. The constant of a type with the trait hides that of all types.
+/// Defines a constant of types for a trait. The constant of a type with the trait hides that of all
+/// types.
 macro_rules! has {
     ($name:ident, $bound:path) => {
         mod $name {

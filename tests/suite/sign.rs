@@ -126,8 +126,8 @@ async fn openssl_alone_verifies_an_envelope() {
         )
         .unwrap();
         fs::write(at.join("signed"), envelope.signed_bytes()).unwrap();
-        let (holds, message) = openssl(at, verify);
-        assert!(holds, "{name}: {message}");
+        let (valid, message) = openssl(at, verify);
+        assert!(valid, "{name}: {message}");
         fs::write(
             at.join("signed"),
             pre_authentication_encoding(STATEMENT_PAYLOAD_TYPE, b"{\"a\":2}"),
@@ -347,8 +347,8 @@ async fn a_program_may_sign() {
         );
     }
     insta::assert_snapshot!(lines.join("\n"));
-    let nobody = sign("t", b"{}".to_vec(), &[], &Interrupt::default()).await;
-    assert!(matches!(nobody, Err(SignError::Shape { .. })));
+    let unsigned = sign("t", b"{}".to_vec(), &[], &Interrupt::default()).await;
+    assert!(matches!(unsigned, Err(SignError::Shape { .. })));
 }
 
 #[test]

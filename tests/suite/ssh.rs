@@ -15,13 +15,13 @@ use vault_bake::wait::Interrupt;
 
 /// Records all events.
 #[derive(Clone, Default)]
-pub struct Heard(Arc<Mutex<Vec<Event>>>);
+pub struct EventRecorder(Arc<Mutex<Vec<Event>>>);
 
-impl Heard {
+impl EventRecorder {
     pub fn events(&self) -> Events {
-        let heard = self.clone();
+        let recorder = self.clone();
         Events::new(move |event: &Event| {
-            let mut all = heard.0.lock().expect("no test panicked here");
+            let mut all = recorder.0.lock().expect("no test panicked here");
             all.push(event.clone());
         })
     }

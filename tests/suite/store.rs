@@ -1,6 +1,9 @@
 //! The store: kept records, concurrent writers, and detection of changes.
 
-#![expect(clippy::unwrap_used, reason = "a test whose preparation fails has failed")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test whose preparation fails has failed"
+)]
 
 mod address;
 mod by_hand;

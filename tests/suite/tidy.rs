@@ -1,4 +1,5 @@
-//! Checks the shape of the tree: import order, sizes, changelog, reasons for dependencies, check texts.
+//! Checks the shape of the tree: import order, sizes, changelog, reasons for dependencies, check
+//! texts.
 
 use std::collections::HashMap;
 use std::fs;
@@ -81,7 +82,7 @@ fn a_module_imports_only_modules_above_it() {
         for named in named_modules(&text) {
             if order.get(&named).is_some_and(|other| other > place) {
                 wrong.push(format!(
-                    "{} imports {named}, which stands below {module}",
+                    "{} imports {named}, which is below {module}",
                     inside.display()
                 ));
             }
@@ -211,7 +212,8 @@ fn documented_checks() -> Vec<[String; 4]> {
         .collect()
 }
 
-/// Returns the checks of a script with their texts: a line is `check ID 'TEXT' …` or `skip ID 'TEXT' …`.
+/// Returns the checks of a script with their texts: a line is `check ID 'TEXT' …` or `skip ID
+/// 'TEXT' …`.
 fn checks_of(script: &str) -> Vec<(String, String)> {
     let check = |line: &str| {
         let line = line.trim_start();
@@ -245,9 +247,9 @@ fn every_check_is_documented_and_every_documented_check_is_made() {
     let audit = format!("Lynis gives a hardening index of {LEAST_INDEX} or more");
     made.insert(AUDIT_CHECK.to_owned(), vec![audit]);
     assert!(made.len() > 90, "the checks were not read: {made:?}");
-    let mut judge = |[id, what, why, source]: [String; 4]| match made.remove(&id) {
+    let mut mismatch = |[id, what, why, source]: [String; 4]| match made.remove(&id) {
         None => Some(format!(
-            "{id} is documented, and no script makes it, or it stands there twice"
+            "{id} is documented, but no script makes it, or it is documented twice"
         )),
         Some(words) if !words.contains(&what) => {
             Some(format!("{id} says {words:?}, documented is {what}"))
@@ -259,7 +261,7 @@ fn every_check_is_documented_and_every_documented_check_is_made() {
     };
     let wrong: Vec<String> = documented_checks()
         .into_iter()
-        .filter_map(&mut judge)
+        .filter_map(&mut mismatch)
         .collect();
     let mut missing: Vec<&String> = made.keys().collect();
     missing.sort();

@@ -87,7 +87,7 @@ fn what_is_lacking_is_named_with_the_command_that_helps() {
         };
         cases.push((case, ids));
     }
-    let transcripts = cases.into_iter().map(|(case, ids)| {
+    let lines = cases.into_iter().map(|(case, ids)| {
         let lacks = ids.lacks();
         format!(
             "{case}: {}",
@@ -98,5 +98,5 @@ fn what_is_lacking_is_named_with_the_command_that_helps() {
             }
         )
     });
-    insta::assert_snapshot!(transcripts.collect::<Vec<_>>().join("\n"));
+    insta::assert_snapshot!(lines.collect::<Vec<_>>().join("\n"));
 }

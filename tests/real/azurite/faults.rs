@@ -158,7 +158,8 @@ async fn a_reader_that_was_disturbed_reads_on(azurite: &Azurite) {
     assert_eq!(blob.list("objects/").await.unwrap(), [""; 0]);
     assert!(proxy.all_used());
 
-    // Sends and fetches an artifact of three blocks over a bad line. Only the failed block is repeated.
+    // Sends and fetches an artifact of three blocks over a bad line. Only the failed block is
+    // repeated.
     let disk: Vec<u8> = (0..10_000_000_u32).map(|at| (at / 1000) as u8).collect();
     let (digest, from, to) = (
         Digest::of(&disk),

@@ -55,7 +55,8 @@ async fn a_list_has_all_pages_sorted_and_nothing_of_the_neighbours(azurite: &Azu
     let mut wanted: Vec<String> = (0..25)
         .map(|at| format!("objects/{:02}/x", at * 7 % 25))
         .collect();
-    // A repeated create finds its own name if the response was lost. The lists below show all names.
+    // A repeated create finds its own name if the response was lost. The lists below show all
+    // names.
     for name in &wanted {
         below.create(name, name.as_bytes()).await.unwrap();
     }
@@ -161,7 +162,8 @@ async fn an_error_of_the_service_shows_no_signature(azurite: &Azurite) {
             printed.push(format!("{case}: {what}: {text}"));
         }
     }
-    // A credential that cannot overwrite suffices for records, but not for the blocks of an artifact.
+    // A credential that cannot overwrite suffices for records, but not for the blocks of an
+    // artifact.
     let creator = with("guarded", &sas("guarded", "rcl"));
     assert_eq!(
         creator.create("there", b"2").await.unwrap(),

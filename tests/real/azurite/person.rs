@@ -210,7 +210,8 @@ async fn a_person_who_is_logged_in_with_az_needs_no_signature() {
         "{}",
         output_text(&stranger)
     );
-    // No user is logged in. The binary stops there, without a fallback to another credential source.
+    // No user is logged in. The binary stops there, without a fallback to another credential
+    // source.
     az("echo 'Please run az login to setup account.' >&2; exit 1");
     let lost = run(folder.path(), &["images"], &environment);
     assert_eq!(lost.status.code(), Some(1));

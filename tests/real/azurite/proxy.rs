@@ -111,7 +111,8 @@ async fn serve(
     let _ = client.shutdown().await;
 }
 
-/// The head of a request, the part of the body that came with it, and the size of the body in bytes.
+/// The head of a request, the part of the body that came with it, and the size of the body in
+/// bytes.
 async fn head(client: &mut TcpStream) -> Option<(String, Vec<u8>, usize)> {
     let mut bytes = Vec::new();
     let mut piece = vec![0; 65536];

@@ -24,7 +24,8 @@ const KEY: &str =
 const VERSION: &str = "2025-11-05";
 const NEVER: &str = "2099-01-01T00:00:00Z";
 
-/// A server, which ends when dropped. A start takes 1 s of CPU time, so the cases of a file share one.
+/// A server, which ends when dropped. A start takes 1 s of CPU time, so the cases of a file share
+/// one.
 pub struct Azurite {
     child: Child,
     pub port: u16,

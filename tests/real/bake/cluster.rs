@@ -20,7 +20,8 @@ const IDENTITY: &str = "
 systemctl is-active vault-bake-identity.service || journalctl --boot --unit vault-bake-identity.service --output cat | tail -n 3
 ";
 
-/// Prints the members of the cluster, the gossip encryption, and the response to a request without a token.
+/// Prints the members of the cluster, the gossip encryption, and the response to a request without
+/// a token.
 const MEMBERS: &str = r"
 left=120
 until [ $(consul members 2>/dev/null | grep -c alive) -eq 3 ] || [ $left -eq 0 ]; do left=$((left - 1)); sleep 1; done
@@ -100,7 +101,8 @@ struct Cluster {
 }
 
 impl Cluster {
-    /// Returns the identity archive of node `number`: the first one is the server, the others have a Vault.
+    /// Returns the identity archive of node `number`: the first one is the server, the others have
+    /// a Vault.
     fn identity(&self, number: u8) -> Vec<u8> {
         let (address, is_server) = (format!("10.77.0.{number}"), number == 1);
         let node = format!("node-{number}");

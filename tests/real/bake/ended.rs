@@ -1,5 +1,6 @@
 //! Builds that a failing step, SIGINT or SIGKILL ends: leftovers of the build VM, and the store.
-//! Tests one stage here and all three in `exhaustive`; `suite/faults.rs` tests ten stages without a VM.
+//! Tests one stage here and all three in `exhaustive`; `suite/faults.rs` tests ten stages without a
+//! VM.
 
 #![expect(
     clippy::disallowed_methods,

@@ -206,10 +206,10 @@ mod exhaustive {
         // The third build resumes from the VM snapshot of the second one.
         let (again, resumed) = bake(&["--skip-test"], "seal").await;
         assert_same(&before, &again);
-        let goes_on = |message: &str| message.contains("resuming from the VM snapshot of run ");
-        assert!(!goes_on(&booted), "{booted}");
+        let resumes = |message: &str| message.contains("resuming from the VM snapshot of run ");
+        assert!(!resumes(&booted), "{booted}");
         if !kvm_works() {
-            assert!(goes_on(&resumed), "{resumed}");
+            assert!(resumes(&resumed), "{resumed}");
             let printed = output_text(&project.run(&["show", "quick"], &[]).await);
             assert!(
                 printed.contains("resumed from the VM snapshot of build"),

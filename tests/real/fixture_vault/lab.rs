@@ -116,7 +116,7 @@ impl Node {
             request.header(*name, *value)
         });
         let answer = request.send().await.expect("an answer");
-        assert_eq!(answer.headers()["x-vault-stand-in"], "fixture");
+        assert_eq!(answer.headers()["x-vault-stub"], "fixture");
         let status = answer.status();
         (
             status,
@@ -188,7 +188,8 @@ impl Node {
     }
 }
 
-/// Returns the fixture mirror of this build folder. Prints the reason and returns `None` if that fails.
+/// Returns the fixture mirror of this build folder. Prints the reason and returns `None` if that
+/// fails.
 pub async fn mirror() -> Option<PathBuf> {
     for program in ["python3", "gpg", "apt-get", "dpkg-deb", "openssl"] {
         if !installed(program).await {
@@ -227,7 +228,7 @@ fn fixture(file: &str) -> PathBuf {
         .join(file)
 }
 
-pub fn stand_in() -> PathBuf {
+pub fn stub() -> PathBuf {
     fixture("vault")
 }
 

@@ -3,7 +3,8 @@
 use super::{python, run_validator};
 use testing::sample::{EVIL, difference};
 
-/// Renders every document of standard input, separated by NULs. Prints its tags in order, one line each.
+/// Renders every document of standard input, separated by NULs. Prints its tags in order, one line
+/// each.
 const VALIDATOR: &str = "
 import sys
 from html.parser import HTMLParser

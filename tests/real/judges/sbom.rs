@@ -7,7 +7,8 @@ use vault_bake::wait::Interrupt;
 use super::{python, run_validator, sample};
 use testing::judged::{changed, pinned};
 
-/// Validates the documents of standard input, separated by NULs. Prints `valid` or the error, one line each.
+/// Validates the documents of standard input, separated by NULs. Prints `valid` or the error, one
+/// line each.
 const VALIDATOR: &str = "
 import sys
 from cyclonedx.schema import SchemaVersion

@@ -1,6 +1,6 @@
 //! Containers as nodes: `systemd-nspawn` boots overlays of the root of a captured disk.
-//! They run in their own namespaces, below one process that ends with this one. The kernel then removes
-//! processes, mounts, loop devices and network.
+//! They run in their own namespaces, below one process that ends with this one.
+//! The kernel then removes processes, mounts, loop devices and network.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -50,16 +50,16 @@ read -r _ || :
 /// Tests all that nodes need: a loop device, an overlay, a container in a control group.
 const TRY: &str = r#"
 set -e
-mkdir -p /run/trial/image /run/trial/upper /run/trial/work /run/trial/root
-truncate -s 1M /run/trial/disk
-mkfs.ext4 -q -O ^has_journal /run/trial/disk
-mount -o loop,ro /run/trial/disk /run/trial/image
-mount -t overlay overlay -o lowerdir=/run/trial/image,upperdir=/run/trial/upper,workdir=/run/trial/work /run/trial/root
-for folder in bin lib lib64; do ln -s usr/$folder /run/trial/root/$folder; done
-mkdir /run/trial/root/usr
-systemd-nspawn --quiet --register=no --keep-unit --machine=trial --directory=/run/trial/root --bind-ro=/usr \
+mkdir -p /run/boot/image /run/boot/upper /run/boot/work /run/boot/root
+truncate -s 1M /run/boot/disk
+mkfs.ext4 -q -O ^has_journal /run/boot/disk
+mount -o loop,ro /run/boot/disk /run/boot/image
+mount -t overlay overlay -o lowerdir=/run/boot/image,upperdir=/run/boot/upper,workdir=/run/boot/work /run/boot/root
+for folder in bin lib lib64; do ln -s usr/$folder /run/boot/root/$folder; done
+mkdir /run/boot/root/usr
+systemd-nspawn --quiet --register=no --keep-unit --machine=boot --directory=/run/boot/root --bind-ro=/usr \
     --network-bridge=nodes --resolv-conf=off --timezone=off --link-journal=no --console=pipe /usr/bin/true
-umount /run/trial/root /run/trial/image
+umount /run/boot/root /run/boot/image
 "#;
 
 /// Mounts partition 3, the root, of a disk, without a write to it.
@@ -162,7 +162,7 @@ impl Containers {
             images: 0,
             groups,
         };
-        let group = containers.groups.add("trial")?;
+        let group = containers.groups.add("boot")?;
         let tried = containers.run(TRY, &[], &group).await;
         tried.map_err(|error| error.to_string())?;
         let limit = containers.run(LIMIT, &[], &[]).await;
@@ -182,7 +182,8 @@ impl Containers {
         program.run(&Interrupt::default()).await
     }
 
-    /// Mounts the root of a captured disk. The loop device keeps the file, so the path can be removed.
+    /// Mounts the root of a captured disk. The loop device keeps the file, so the path can be
+    /// removed.
     pub async fn mount(&mut self, artifact: &Path) -> Image {
         let folder = tempfile::tempdir().expect("a folder");
         let raw = folder.path().join("disk");

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// A folder for one test in each hierarchy of systemd. The drop removes the groups, which must be empty.
+/// A folder for one test in each hierarchy of systemd. The drop removes the groups, which must be
+/// empty.
 pub struct ControlGroups(Vec<PathBuf>);
 
 const NAME: &str = "vault-bake-nodes-";
@@ -54,7 +55,8 @@ impl ControlGroups {
         Ok(())
     }
 
-    /// Removes all groups. Returns the folders that remain, as killed processes take a moment to leave them.
+    /// Removes all groups. Returns the folders that remain, as killed processes take a moment to
+    /// leave them.
     #[expect(
         clippy::disallowed_methods,
         reason = "a destructor cannot await, and this takes milliseconds on an idle computer"

@@ -8,7 +8,8 @@ use vault_bake::process::Program;
 
 use super::{PACKAGES, VmHarness, banner, build_spec, cache};
 
-/// Starts a build VM, checks that it answers with the injected host key, shuts it down and captures it.
+/// Starts a build VM, checks that it answers with the injected host key, shuts it down and captures
+/// it.
 async fn starts_and_captures(run: &str, firmware: Firmware, spec: MachineSpec, suspend: bool) {
     let Some(mut harness) = VmHarness::begin(run) else {
         return;

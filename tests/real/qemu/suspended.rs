@@ -13,7 +13,7 @@ use vault_bake::ssh::{Connector, Script};
 use super::{BOOT_DEADLINE, PACKAGES, VmHarness, build_spec};
 
 /// Facts that a build VM reports.
-struct Said {
+struct VmFacts {
     resumed: Option<String>,
     facts: String,
     random: String,
@@ -30,7 +30,7 @@ cat /proc/sys/kernel/randomize_va_space
 "#;
 
 /// Starts a build VM of this shape in its own run, and reads its facts.
-async fn run(run: &str, spec: MachineSpec, disk: Option<Disk>) -> Option<(Said, Disk)> {
+async fn run(run: &str, spec: MachineSpec, disk: Option<Disk>) -> Option<(VmFacts, Disk)> {
     let mut harness = VmHarness::begin(run)?;
     let notes: Arc<Mutex<Vec<String>>> = Arc::default();
     let noted = Arc::clone(&notes);
@@ -72,7 +72,7 @@ async fn run(run: &str, spec: MachineSpec, disk: Option<Disk>) -> Option<(Said, 
     assert!(off_s < 10, "the VM's clock is {off_s} s off");
     let facts = lines.collect::<Vec<_>>().join("\n");
     let facts = facts.replace(harness.keys.user_public.trim_end(), "KEY OF THIS RUN");
-    let message = Said {
+    let vm = VmFacts {
         resumed: machine.resumed().map(|from| from.run.clone()),
         facts,
         random,
@@ -80,13 +80,14 @@ async fn run(run: &str, spec: MachineSpec, disk: Option<Disk>) -> Option<(Said, 
     };
     drop((session, machine));
     harness.finish().await;
-    Some((message, disk))
+    Some((vm, disk))
 }
 
-/// Asserts that it has the keys of its run and none of the snapshot's, no timers, and fixed addresses.
-fn assert_facts(message: &Said) {
+/// Asserts that it has the keys of its run and none of the snapshot's, no timers, and fixed
+/// addresses.
+fn assert_facts(vm: &VmFacts) {
     insta::allow_duplicates! {
-        insta::assert_snapshot!(message.facts, @"
+        insta::assert_snapshot!(vm.facts, @"
         0
         KEY OF THIS RUN
         0
@@ -116,14 +117,11 @@ async fn build_vms_that_resume_from_a_snapshot_have_keys_clock_and_randomness_of
     let mut random = vec![first.random];
     for again in ["resume-again", "resume-once-more"] {
         let again = run(again, build_spec(), Some(disk.clone())).await;
-        let (message, _) = again.expect("a machine");
-        assert!(message.resumed.is_some(), "{:?}", message.notes);
-        assert_facts(&message);
-        assert!(
-            !random.contains(&message.random),
-            "it has its own randomness"
-        );
-        random.push(message.random);
+        let (vm, _) = again.expect("a machine");
+        assert!(vm.resumed.is_some(), "{:?}", vm.notes);
+        assert_facts(&vm);
+        assert!(!random.contains(&vm.random), "it has its own randomness");
+        random.push(vm.random);
     }
 }
 
@@ -187,18 +185,16 @@ mod exhaustive {
         assert_facts(&first);
         let mut random = vec![first.random];
         for again in ["suspend-again", "suspend-once-more"] {
-            let (message, _) = run(again, own_spec(), Some(disk.clone()))
+            let (vm, _) = run(again, own_spec(), Some(disk.clone()))
                 .await
                 .expect("a machine");
-            assert_eq!(message.resumed.as_deref(), Some("suspend-first"));
-            assert_facts(&message);
-            assert!(
-                !random.contains(&message.random),
-                "it has its own randomness"
-            );
-            random.push(message.random);
+            assert_eq!(vm.resumed.as_deref(), Some("suspend-first"));
+            assert_facts(&vm);
+            assert!(!random.contains(&vm.random), "it has its own randomness");
+            random.push(vm.random);
         }
-        // If the memory changed, with the old time and size, a build VM boots and saves a new snapshot.
+        // If the memory changed, with the old time and size, a build VM boots and saves a new
+        // snapshot.
         let memory = memory_of("suspend-first");
         let written = fs::metadata(&memory).and_then(|file| file.modified());
         let mut bytes = fs::read(&memory).expect("the memory");
@@ -213,10 +209,10 @@ mod exhaustive {
             .expect("a machine");
         assert_eq!(third.resumed, None);
         assert_facts(&third);
-        let transcripts = third.notes.iter().any(|note| {
+        let noted = third.notes.iter().any(|note| {
             note.contains("cannot resume") && note.contains("the saved memory has changed")
         });
-        assert!(transcripts, "{:?}", third.notes);
+        assert!(noted, "{:?}", third.notes);
         assert!(record_of("suspend-third").is_some());
     }
 }

@@ -10,7 +10,8 @@ use vault_bake::wait::Interrupt;
 
 use super::*;
 
-/// Makes a store with three tested images, the last with an older Vault, and a key that may write to it.
+/// Makes a store with three tested images, the last with an older Vault, and a key that may write
+/// to it.
 async fn tested(home: &Path) {
     records::recorded(home).await;
     let now: Timestamp = "2026-11-22T19:30:00Z".parse().unwrap();

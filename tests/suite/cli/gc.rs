@@ -7,10 +7,10 @@ use testing::sample::sample;
 
 /// Formats the output without values that depend on the user.
 fn transcript(recorded: &RecordedStore, commands: &[&[&str]]) -> String {
-    let message = commands
+    let outputs = commands
         .iter()
         .map(|arguments| recorded.transcript(arguments));
-    let text = message.collect::<Vec<_>>().join("\n");
+    let text = outputs.collect::<Vec<_>>().join("\n");
     let lines = text.lines();
     let same =
         lines.filter(|line| !line.contains("this machine, whose open files only root can read"));
@@ -102,12 +102,9 @@ async fn a_pin_file_that_is_false_or_of_another_store_stops_everything() {
     ] {
         for verb in [&["gc"][..], &["gc", "--plan", "--grace", "0"]] {
             let arguments = [verb, &["--min-age", "0", "--pins", file]].concat();
-            let transcripts = transcript(&recorded, &[&arguments]);
-            assert!(
-                transcripts.ends_with(&format!("exit {status}")),
-                "{transcripts}"
-            );
-            text.extend((status > 0).then_some(transcripts));
+            let printed = transcript(&recorded, &[&arguments]);
+            assert!(printed.ends_with(&format!("exit {status}")), "{printed}");
+            text.extend((status > 0).then_some(printed));
         }
     }
     assert_session("gc_pins", &text.join("\n"));

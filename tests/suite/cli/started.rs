@@ -105,7 +105,8 @@ impl Lab {
         )
     }
 
-    /// Returns the terminal output of a build that asks and gets `answer`. `None` without the program `script`.
+    /// Returns the terminal output of a build that asks and gets `answer`. `None` without the
+    /// program `script`.
     fn answered(&self, answer: &str) -> Option<(i32, String)> {
         let build = format!("{} build web --on-error ask", crate::VAULT_BAKE);
         let mut child = self

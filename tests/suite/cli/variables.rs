@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// A project of three images: `app` with a secret and lists, `web` without either, and `nodes` with the
+/// A project of three images: `app` with a secret and lists, `web` without either, and `nodes` with
+/// the
 /// inputs of the shipped provisioners.
 fn variables_project() -> tempfile::TempDir {
     let folder = project();
@@ -108,7 +109,8 @@ fn variables_of_the_command_line_are_checked_where_they_are_given() {
         &["validate", "app", "--var", "users=[a,b]"],
         &["validate", "app", "--var", "user=a"],
         &["validate", "app", "--var", "USERS=a"],
-        // A variable that some images have applies to those. One that no image has is an error of each.
+        // A variable that some images have applies to those. One that no image has is an error of
+        // each.
         &["validate", "--var", "users=a", "--var", "greeting=hi"],
         &["validate", "app", "web", "--var", "greting=hi"],
         &[

@@ -39,7 +39,8 @@ async fn plans_of_reports_are_refused_or_read() {
     settled().bind(|| insta::assert_snapshot!(transcripts.join("\n")));
 }
 
-/// Attributes whose image id may be unknown before the plan is applied: type, values, unknown values, name.
+/// Attributes whose image id may be unknown before the plan is applied: type, values, unknown
+/// values, name.
 fn places() -> Vec<(&'static str, Value, Value, &'static str)> {
     let none = || json!({});
     let id = |name: &str| json!({ name: true });

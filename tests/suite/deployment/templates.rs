@@ -1,4 +1,5 @@
-//! Requests to Azure Resource Manager, and volumes of libvirt, whose image is not in the usual attribute.
+//! Requests to Azure Resource Manager, and volumes of libvirt, whose image is not in the usual
+//! attribute.
 
 use std::fs;
 
@@ -48,7 +49,8 @@ fn machine(key: &str, id: &str) -> Value {
     }])
 }
 
-/// A nested deployment whose parameter `i` is `given`; in the outer template, `i` is a recorded image.
+/// A nested deployment whose parameter `i` is `given`; in the outer template, `i` is a recorded
+/// image.
 fn nested(scope: &Value, given: &Value, own: &Value) -> Value {
     let deployment = json!({
         "type": "Microsoft.Resources/deployments",
@@ -239,8 +241,8 @@ fn sources() -> Vec<(&'static str, Value)> {
     let vhd = "https://example.org/x.vhd";
     let attached =
         json!({ "createOption": "Attach", "managedDisk": { "id": "/subscriptions/s/x/disks/os" } });
-    let mut beside = disk(&attached);
-    beside["storageProfile"]["imageReference"] = json!({ "id": gallery("1.0.2") });
+    let mut with_disk = disk(&attached);
+    with_disk["storageProfile"]["imageReference"] = json!({ "id": gallery("1.0.2") });
     vec![
         (
             "a disk of a snapshot",
@@ -349,7 +351,10 @@ fn sources() -> Vec<(&'static str, Value)> {
             "a machine of nothing, in a template",
             alone(vm, &disk(&json!({ "createOption": "FromImage" }))),
         ),
-        ("a machine of an image, with its disk", azapi(vm, &beside)),
+        (
+            "a machine of an image, with its disk",
+            azapi(vm, &with_disk),
+        ),
         (
             "a volume of a volume",
             of(

@@ -1,5 +1,6 @@
-//! Makes seeds from real records and hostile variants of them, and compares them with the committed ones.
-//! After a change of a format, `VAULT_BAKE_WRITE_SEEDS=1 cargo test --test suite fuzz::seeds` writes them.
+//! Makes seeds from real records and hostile variants, and compares them with the committed ones.
+//! `VAULT_BAKE_WRITE_SEEDS=1 cargo test --test suite fuzz::seeds` writes them, after a change of
+//! a format.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -190,7 +191,8 @@ async fn events(seeds: &mut Seeds, store: &Store<Dir>) {
     }
 }
 
-/// Events that serde would accept, but no writer makes: a list instead of an object, with its items in
+/// Events that serde would accept, but no writer makes: a list instead of an object, with its items
+/// in
 /// the order of our fields; a number instead of the name of a rule.
 fn other_forms(seeds: &mut Seeds) {
     let digest = Digest::of("manifest");

@@ -1,4 +1,5 @@
-//! Violations in many spellings and places, valid configuration that looks similar, and the findings.
+//! Violations in many spellings and places, valid configuration that looks similar, and the
+//! findings.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

@@ -1,4 +1,5 @@
-//! Parsing for the linter: HCL 1 and JSON as the products do, keys without case, positions of findings.
+//! Parsing for the linter: HCL 1 and JSON as the products do, keys without case, positions of
+//! findings.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -142,7 +143,8 @@ fn a_key_is_set_once_in_whatever_case() {
     insta::assert_snapshot!("lint_twice", printed.join("\n"));
 }
 
-/// Several files are one configuration. A finding has file, line and spelling of the last occurrence.
+/// Several files are one configuration. A finding has file, line and spelling of the last
+/// occurrence.
 #[test]
 fn findings_of_several_files_name_the_right_one() {
     let mut both = Configuration::new(CONSUL, None, Role::Node);

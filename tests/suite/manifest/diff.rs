@@ -103,7 +103,8 @@ no difference
     assert!(diff(&a, &b, None).packages.is_none());
 }
 
-/// Returns the differences between two package lists with this package manager, as `name change from to`.
+/// Returns the differences between two package lists with this package manager, as `name change
+/// from to`.
 fn packages_differ(manager: &str, a: &[(&str, &str, &str)], b: &[(&str, &str, &str)]) -> String {
     let list = |packages: &[(&str, &str, &str)]| -> Vec<Package> {
         let package = |(name, arch, version): &(&str, &str, &str)| Package {

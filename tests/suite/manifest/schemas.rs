@@ -247,7 +247,8 @@ fn places(value: &Value, at: &str, found: &mut Vec<String>) {
     }
 }
 
-/// Replaces the value at every position of `record`, and removes it. Returns what the schema accepts and
+/// Replaces the value at every position of `record`, and removes it. Returns what the schema
+/// accepts and
 /// the reader refuses. Panics if the schema refuses what the reader accepts.
 fn disagreements(
     record: &Value,

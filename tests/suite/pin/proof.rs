@@ -16,7 +16,8 @@ fn public(n: u8) -> PublicKey {
     key(n).public().clone()
 }
 
-/// A policy of keys 1 to 6: `root` is root, `builder` builds, and both `promoters` together promote.
+/// A policy of keys 1 to 6: `root` is root, `builder` builds, and both `promoters` together
+/// promote.
 fn policy(version: u64, root: u8, builder: u8, promoters: [u8; 2]) -> Trust {
     let ids = |numbers: &[u8]| -> Vec<String> {
         let ids = numbers.iter().map(|n| public(*n).id().to_string());
@@ -271,7 +272,8 @@ async fn pins_outlive_a_rotated_policy() {
     let roots = open(&root, &old, &[1]).await;
     roots.append(id, now(), update).await.unwrap();
 
-    // A pin from before the change in a file from after it: the old policy applies to the pin, and both to the file.
+    // A pin from before the change in a file from after it: the old policy applies to the pin, and
+    // both to the file.
     let after = file_of(&roots).await;
     for given in [None, Some(&old), Some(&new)] {
         after.verify(given).unwrap();
@@ -325,7 +327,8 @@ async fn pins_outlive_a_rotated_policy() {
 
 #[tokio::test]
 async fn entries_that_the_store_never_had_are_noticed_by_it() {
-    // An attacker with the keys can sign entries of any number, but the store's log does not contain them.
+    // An attacker with the keys can sign entries of any number, but the store's log does not
+    // contain them.
     let recorded = RecordedStore::new(crate::VAULT_BAKE);
     let file = pinned(&recorded).await;
     let other = RecordedStore::new(crate::VAULT_BAKE);

@@ -152,7 +152,8 @@ mod exhaustive {
         let text = small(None).await;
         let places: Vec<usize> = (0..text.len()).collect();
         for mask in [1, 0x20] {
-            // An upper-case letter of a name or key becomes lower case, a space becomes a zero byte.
+            // An upper-case letter of a name or key becomes lower case, a space becomes a zero
+            // byte.
             assert_eq!(
                 unnoticed(text.as_bytes(), &places, mask),
                 Vec::<usize>::new()

@@ -22,7 +22,7 @@ exit 78
 /// Returns the result of a fake Lynis, whose script has the path of the report in `$report`.
 async fn audited(rest: &str) -> String {
     let (harness, session) = StepHarness::new(Vec::new(), Scrubber::default()).await;
-    let lynis = stand_in(harness.folder.path(), rest);
+    let lynis = fake_lynis(harness.folder.path(), rest);
     let audit = audit(
         &lynis,
         &session,
@@ -40,7 +40,7 @@ async fn audited(rest: &str) -> String {
 }
 
 /// Makes a folder with the layout of Debian's package.
-fn stand_in(folder: &Path, rest: &str) -> Lynis {
+fn fake_lynis(folder: &Path, rest: &str) -> Lynis {
     let share = folder.join("share");
     fs::create_dir_all(share.join("include")).expect("a folder");
     fs::write(share.join("include/consts"), "INCLUDED=yes\n").expect("a file");
@@ -57,13 +57,13 @@ fn stand_in(folder: &Path, rest: &str) -> Lynis {
 
 #[tokio::test]
 async fn a_report_is_read_and_a_missing_one_is_an_error() {
-    let message = [
+    let results = [
         audited(REPORT).await,
         audited("echo 'no such shell' >&2; exit 1\n").await,
         audited("echo lynis_version=3.0.8 >$report\n").await,
         audited("printf 'lynis_version=3.0.8\\nhardening_index=many\\n' >$report\n").await,
     ];
-    insta::assert_snapshot!(message.join("\n"), @r#"
+    insta::assert_snapshot!(results.join("\n"), @r#"
 Audit { version: "3.0.8", index: 86, warnings: ["KRNL-5830"], suggestions: ["BOOT-5122", "SSH-7408"] }
 on ENDPOINT: step audit failed (exit 1)
   | no such shell
@@ -75,7 +75,7 @@ audit on ENDPOINT printed something unexpected: `lynis_version=3.0.8`
 #[test]
 fn what_is_missing_of_it_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
-    let lynis = stand_in(folder.path(), "");
+    let lynis = fake_lynis(folder.path(), "");
     assert_eq!(lynis.missing(), None);
     fs::remove_file(&lynis.profile).expect("it was there");
     assert_eq!(lynis.missing(), Some(lynis.profile.as_path()));

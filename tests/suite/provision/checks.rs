@@ -10,7 +10,7 @@ use super::{StepHarness, clock};
 #[tokio::test]
 async fn all_checks_run_and_the_error_names_those_that_failed() {
     let good =
-        "echo 'ok 1 - base.one: one holds'\necho 'ok 2 - base.two: two # SKIP no disk'\necho 1..2";
+        "echo 'ok 1 - base.one: one passes'\necho 'ok 2 - base.two: two # SKIP no disk'\necho 1..2";
     let bad = "echo 1..2\necho 'ok 1 - vault.up: it is up'\necho 'not ok 2 - vault.tls: only TLS'\necho '# found plain'\nexit 1";
     let mute = "echo 'ok 1 - mute.one: one'; exit 3";
     let dies = "echo 'ok 1 - dies.one: one'; echo 1..1; echo oops >&2; exit 9";
@@ -35,8 +35,8 @@ async fn all_checks_run_and_the_error_names_those_that_failed() {
         .to_string()
         .replace(&session.endpoint().to_string(), "HOST");
     insta::assert_snapshot!(text, @"3 of 7 checks failed on HOST (build): vault.tls, mute.check-script, dies.check-script");
-    let mut transcripts: Vec<String> = harness
-        .heard
+    let mut lines: Vec<String> = harness
+        .recorder
         .all()
         .into_iter()
         .filter_map(|event| match event {
@@ -55,13 +55,13 @@ async fn all_checks_run_and_the_error_names_those_that_failed() {
         })
         .collect();
     // Two sessions run the checks, so their order varies.
-    transcripts.sort();
-    insta::assert_snapshot!(transcripts.join("\n"), @r#"
+    lines.sort();
+    insta::assert_snapshot!(lines.join("\n"), @r#"
     dies/check | oops
     false dies.check-script: its checks hold, but it ended with 9
     false mute.check-script: it ended with 3, and it printed no plan `1..N`
     false vault.tls: only TLS found plain
-    true base.one: one holds
+    true base.one: one passes
     true base.two: two # SKIP no disk
     true dies.one: one
     true vault.up: it is up

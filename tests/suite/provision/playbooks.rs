@@ -41,7 +41,7 @@ async fn a_playbook_runs_against_the_pinned_host_with_its_secrets_in_private() {
     let secret = Secret::new("correct-horse");
     let (harness, session) = StepHarness::new(vec![site], Scrubber::new([&secret])).await;
     let records = harness.steps(session).await;
-    let lines = harness.heard.lines().join("\n");
+    let lines = harness.recorder.lines().join("\n");
     assert!(
         records.is_ok(),
         "{:?}\n{lines}",

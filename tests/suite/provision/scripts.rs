@@ -54,7 +54,7 @@ async fn run(text: &str) -> String {
         Ok(_) => "done".to_owned(),
         Err(error) => error.to_string().replace(&endpoint, "HOST"),
     };
-    let lines = harness.heard.lines().join(" / ");
+    let lines = harness.recorder.lines().join(" / ");
     format!("{lines} -> {}", ended.lines().next().unwrap_or_default())
 }
 
@@ -101,7 +101,7 @@ async fn provisioners_and_their_checks_are_run_by_what_they_name() {
     let checks = vault_bake::guest_steps::run_checks(&guest, &session)
         .await
         .unwrap();
-    assert_eq!(harness.heard.lines(), ["installs 2"]);
+    assert_eq!(harness.recorder.lines(), ["installs 2"]);
     assert_eq!(checks[0].description, "y");
     let error = seal(&guest, &session, &clock).await.unwrap_err();
     assert!(

@@ -20,7 +20,8 @@ fn abbreviated(text: &str) -> String {
     text.escape_debug().to_string().replace("\\\"", "\"")
 }
 
-/// Returns a table of refusals. Nothing of a refused archive stays, and no message contains a secret.
+/// Returns a table of refusals. Nothing of a refused archive stays, and no message contains a
+/// secret.
 fn refusals(cases: &[&str], change: impl Fn(&mut Seed, &str)) -> Option<String> {
     let node = Node::new()?;
     let good = good(&Authority::new());

@@ -1,4 +1,5 @@
-//! `fetch-identity` with fake servers of the metadata service and of Key Vault, the latter over TLS.
+//! `fetch-identity` with fake servers of the metadata service and of Key Vault, the latter over
+//! TLS.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,18 +26,18 @@ const TOKEN: &str = "eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiJ9.canary.signature";
 type Answers = BTreeMap<&'static str, Vec<(u16, String)>>;
 
 /// A fake server of either kind, until the test ends.
-struct StandIn {
+struct FakeServer {
     port: u16,
     /// Every request: its first line and the relevant headers.
-    asked: Arc<Mutex<Vec<String>>>,
+    requests: Arc<Mutex<Vec<String>>>,
 }
 
-impl StandIn {
+impl FakeServer {
     fn start(answers: Answers, acceptor: Option<SslAcceptor>) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let (answers, seen) = (Mutex::new(answers), asked.clone());
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let (answers, seen) = (Mutex::new(answers), requests.clone());
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let Ok(stream) = stream else { continue };
@@ -50,15 +51,15 @@ impl StandIn {
                 }
             }
         });
-        Self { port, asked }
+        Self { port, requests }
     }
 
-    fn asked(&self) -> Vec<String> {
-        self.asked.lock().unwrap().clone()
+    fn requests(&self) -> Vec<String> {
+        self.requests.lock().unwrap().clone()
     }
 }
 
-fn answer(stream: impl Read + Write, answers: &Mutex<Answers>, asked: &Mutex<Vec<String>>) {
+fn answer(stream: impl Read + Write, answers: &Mutex<Answers>, requests: &Mutex<Vec<String>>) {
     let mut stream = BufReader::new(stream);
     let mut lines = Vec::new();
     loop {
@@ -79,7 +80,7 @@ fn answer(stream: impl Read + Write, answers: &Mutex<Answers>, asked: &Mutex<Vec
         .into_iter()
         .chain(headers.map(String::as_str))
         .collect();
-    asked.lock().unwrap().push(lines.join(" | "));
+    requests.lock().unwrap().push(lines.join(" | "));
     let path = first.split(' ').nth(1).unwrap_or_default();
     let mut answers = answers.lock().unwrap();
     let known = answers
@@ -133,7 +134,7 @@ struct Fetched {
     content: bool,
     words: String,
     /// The requests to the metadata service and to Key Vault.
-    asked: (Vec<String>, Vec<String>),
+    requests: (Vec<String>, Vec<String>),
     arguments: String,
 }
 
@@ -156,10 +157,7 @@ impl Scene {
         })
     }
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a test runs the shipped program"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "a test runs the shipped program")]
     fn run(&self, arguments: &[&str]) -> Fetched {
         let files = self.node.files.path();
         let (certificate, key) = self.authority.issue(&["localhost"], |_| ());
@@ -168,7 +166,7 @@ impl Scene {
         acceptor.set_private_key(&key).unwrap();
         let certificate = X509::from_pem(certificate.as_bytes()).unwrap();
         acceptor.set_certificate(&certificate).unwrap();
-        let vault = StandIn::start(self.vault.clone(), Some(acceptor.build()));
+        let vault = FakeServer::start(self.vault.clone(), Some(acceptor.build()));
         let address = format!("https://localhost:{}", vault.port);
 
         let mut answers = self.metadata.clone();
@@ -176,7 +174,7 @@ impl Scene {
         answers
             .entry(USER_DATA)
             .or_insert_with(|| vec![user_data(&text)]);
-        let metadata = StandIn::start(answers, None);
+        let metadata = FakeServer::start(answers, None);
 
         let other = Authority::new();
         let ca = if self.trusts { &self.authority } else { &other };
@@ -210,7 +208,7 @@ impl Scene {
         Fetched {
             content: output.status.success(),
             words: words.trim().replace(&address, "VAULT"),
-            asked: (metadata.asked(), vault.asked()),
+            requests: (metadata.requests(), vault.requests()),
             arguments: fs::read_to_string(files.join("arguments")).unwrap_or_default(),
         }
     }
@@ -230,11 +228,11 @@ fn an_identity_is_fetched_and_taken_and_the_token_stays_hidden() {
     let fetched = scene.fetch();
     assert!(fetched.content, "{}", fetched.words);
     insta::assert_snapshot!(fetched.words, @"vault-bake identity fetched from VAULT/secrets/node-1/0123456789abcdef");
-    insta::assert_snapshot!(fetched.asked.0.join("\n"), @"
+    insta::assert_snapshot!(fetched.requests.0.join("\n"), @"
     GET /metadata/instance/compute/userData?api-version=2021-01-01&format=text HTTP/1.1 | Metadata: true
     GET /metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://vault.azure.net HTTP/1.1 | Metadata: true
     ");
-    insta::assert_snapshot!(fetched.asked.1.join("\n"), @"GET /secrets/node-1/0123456789abcdef?api-version=7.4 HTTP/1.1 | Authorization: Bearer eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiJ9.canary.signature");
+    insta::assert_snapshot!(fetched.requests.1.join("\n"), @"GET /secrets/node-1/0123456789abcdef?api-version=7.4 HTTP/1.1 | Authorization: Bearer eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiJ9.canary.signature");
     assert!(
         !fetched.arguments.is_empty() && !fetched.arguments.contains("canary"),
         "{}",
@@ -324,7 +322,7 @@ fn an_identity_disk_comes_first_without_a_request() {
     fs::write(scene.node.files.path().join("device"), "a seed").unwrap();
     let fetched = scene.fetch();
     assert!(fetched.content, "{}", fetched.words);
-    assert_eq!(fetched.asked, (Vec::new(), Vec::new()));
+    assert_eq!(fetched.requests, (Vec::new(), Vec::new()));
 }
 
 #[test]
@@ -342,7 +340,7 @@ fn services_that_are_just_starting_are_waited_for() {
     }
     let fetched = scene.fetch();
     assert!(fetched.content, "{}", fetched.words);
-    assert_eq!(fetched.asked.1.len(), 3);
+    assert_eq!(fetched.requests.1.len(), 3);
 }
 
 /// Defects of a scene.
@@ -422,13 +420,13 @@ fn a_refusal_has_a_message_and_leaves_nothing() {
         let Fetched {
             content,
             words,
-            asked,
+            requests,
             ..
         } = scene.fetch();
         assert!(!content, "{name}: {words}");
         assert!(!words.contains("canary"), "{name}: {words}");
         assert_eq!(scene.node.left(), [""; 0], "{name}");
-        let all = asked.0.iter().chain(&asked.1);
+        let all = requests.0.iter().chain(&requests.1);
         let with_token = all.filter(|request| request.contains("Bearer")).count();
         // The rest is curl's own text.
         let words = words.split(" curl: ").next().unwrap_or_default();

@@ -1,4 +1,5 @@
-//! `identity`, which takes a node's identity at first boot: refusals, messages, and installed files.
+//! `identity`, which takes a node's identity at first boot: refusals, messages, and installed
+//! files.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -129,7 +130,8 @@ impl Node {
         for product in ["consul", "vault"] {
             fs::write(files.path().join(format!("{product}.service")), "").unwrap();
         }
-        // The groups of the services exist only in the image: this `install` ignores owners and keeps modes.
+        // The groups of the services exist only in the image: this `install` ignores owners and
+        // keeps modes.
         let install = files.path().join("install");
         fs::write(&install, INSTALL).unwrap();
         fs::set_permissions(&install, fs::Permissions::from_mode(0o755)).unwrap();
@@ -155,10 +157,7 @@ impl Node {
         self.run(&[])
     }
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a test runs the shipped program"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "a test runs the shipped program")]
     pub fn run(&self, arguments: &[&str]) -> (bool, String) {
         let files = self.files.path();
         let output = Command::new("sh")

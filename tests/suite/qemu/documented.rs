@@ -5,7 +5,8 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Runs it with an empty disk, stopped before its first instruction, and reads the result from QEMU.
+/// Runs it with an empty disk, stopped before its first instruction, and reads the result from
+/// QEMU.
 #[test]
 #[expect(
     clippy::disallowed_methods,

@@ -1,4 +1,5 @@
-//! A fake QEMU: a script, with its control socket in this test. Each start ends or answers as configured.
+//! A fake QEMU: a script, with its control socket in this test. Each start ends or answers as
+//! configured.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -213,14 +214,15 @@ impl Lab {
         ended.expect("it ended")
     }
 
-    /// Puts a VM snapshot into the cache from which the next build VM of this disk resumes. Its memory is
+    /// Puts a VM snapshot into the cache from which the next build VM of this disk resumes. Its
+    /// memory is
     /// `memory`.
     pub fn put_snapshot(&self, memory: &str) {
-        let suspended = self.settings.cache.join("suspended");
-        fs::create_dir_all(&suspended).expect("a folder");
-        let suspended = fs::canonicalize(suspended).expect("a folder");
+        let snapshots_folder = self.settings.cache.join("suspended");
+        fs::create_dir_all(&snapshots_folder).expect("a folder");
+        let snapshots_folder = fs::canonicalize(snapshots_folder).expect("a folder");
         let kept = |name: &str, content: &str| {
-            let path = suspended.join(name);
+            let path = snapshots_folder.join(name);
             fs::write(&path, content).expect("a file");
             json!({"name": name, "stamp": stamp(&path)})
         };
@@ -235,7 +237,7 @@ impl Lab {
             "below": below,
         });
         let name = format!("{}.json", self.snapshot_key().hex());
-        fs::write(suspended.join(name), record.to_string()).expect("a record");
+        fs::write(snapshots_folder.join(name), record.to_string()).expect("a record");
     }
 
     /// Returns the remaining files of VM snapshots.

@@ -17,12 +17,12 @@ use vault_bake::wait::{Interrupt, Poll, Wait};
 const NOW_S: i64 = 1_800_000_000;
 
 /// A cache with entries whose files are text.
-struct Shelf {
+struct CacheHarness {
     folder: tempfile::TempDir,
     settings: QemuOptions,
 }
 
-impl Shelf {
+impl CacheHarness {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("layers")).unwrap();
@@ -36,7 +36,8 @@ impl Shelf {
         self.folder.path().join("layers").join(name)
     }
 
-    /// Puts an entry into the cache as a build would, on top of another or of the base, made so many hours ago.
+    /// Puts an entry into the cache as a build would, on top of another or of the base, made so
+    /// many hours ago.
     fn put(&self, name: &str, below: Option<&str>, hours: i64) {
         let file = format!("run-{name}.qcow2");
         fs::write(self.path(&file), content(name)).unwrap();
@@ -144,73 +145,73 @@ fn a_build_from_a_cloud_image_keeps_no_layer() {
 
 #[tokio::test]
 async fn the_longest_sound_chain_is_found() {
-    let shelf = Shelf::new();
-    shelf.put("a", None, 1);
-    shelf.put("b", Some("a"), 1);
-    shelf.put("c", Some("b"), 1);
-    assert_eq!(shelf.found("base", &["a", "b", "c", "d"]).await, "a b c");
-    assert_eq!(shelf.found("base", &["a", "b", "x"]).await, "a b");
-    assert_eq!(shelf.found("base", &["x", "b", "c"]).await, "");
+    let harness = CacheHarness::new();
+    harness.put("a", None, 1);
+    harness.put("b", Some("a"), 1);
+    harness.put("c", Some("b"), 1);
+    assert_eq!(harness.found("base", &["a", "b", "c", "d"]).await, "a b c");
+    assert_eq!(harness.found("base", &["a", "b", "x"]).await, "a b");
+    assert_eq!(harness.found("base", &["x", "b", "c"]).await, "");
     // The same key on another base is another entry.
-    assert_eq!(shelf.found("other", &["a", "b"]).await, "");
-    assert_eq!(shelf.found("base", &[]).await, "");
+    assert_eq!(harness.found("other", &["a", "b"]).await, "");
+    assert_eq!(harness.found("base", &[]).await, "");
 }
 
 #[tokio::test]
 async fn a_file_that_was_touched_is_read_and_one_that_was_changed_is_not_used() {
-    let shelf = Shelf::new();
-    shelf.put("a", None, 1);
-    shelf.put("b", Some("a"), 1);
-    let file = |name: &str| shelf.path(&format!("run-{name}.qcow2"));
+    let harness = CacheHarness::new();
+    harness.put("a", None, 1);
+    harness.put("b", Some("a"), 1);
+    let file = |name: &str| harness.path(&format!("run-{name}.qcow2"));
     let touched = fs::File::options().write(true).open(file("a")).unwrap();
     touched.set_modified(SystemTime::UNIX_EPOCH).unwrap();
-    assert_eq!(shelf.found("base", &["a", "b"]).await, "a b");
+    assert_eq!(harness.found("base", &["a", "b"]).await, "a b");
     fs::write(file("a"), content("A")).unwrap();
-    assert_eq!(shelf.found("base", &["a", "b"]).await, "");
-    shelf.put("a", None, 1);
+    assert_eq!(harness.found("base", &["a", "b"]).await, "");
+    harness.put("a", None, 1);
     fs::remove_file(file("b")).unwrap();
-    assert_eq!(shelf.found("base", &["a", "b"]).await, "a");
+    assert_eq!(harness.found("base", &["a", "b"]).await, "a");
 }
 
 #[tokio::test]
 async fn a_layer_on_another_file_than_that_of_its_key_is_not_used_and_goes() {
-    let shelf = Shelf::new();
-    shelf.put("a", None, 1);
-    shelf.put("b", Some("a"), 1);
+    let harness = CacheHarness::new();
+    harness.put("a", None, 1);
+    harness.put("b", Some("a"), 1);
     // Another build has made `a` again; its file has the same name here, and other content.
-    let record = fs::read_to_string(shelf.record("a")).unwrap();
+    let record = fs::read_to_string(harness.record("a")).unwrap();
     let (old, new) = (Digest::of(content("a")), Digest::of("made again"));
-    fs::write(shelf.path("run-a.qcow2"), "made again").unwrap();
-    fs::write(shelf.record("a"), record.replace(&old.hex(), &new.hex())).unwrap();
-    assert_eq!(shelf.found("base", &["a", "b"]).await, "a");
-    assert_eq!(shelf.left(), "a");
+    fs::write(harness.path("run-a.qcow2"), "made again").unwrap();
+    fs::write(harness.record("a"), record.replace(&old.hex(), &new.hex())).unwrap();
+    assert_eq!(harness.found("base", &["a", "b"]).await, "a");
+    assert_eq!(harness.left(), "a");
 }
 
 #[tokio::test]
 async fn old_layers_go_and_so_do_files_that_no_record_names() {
-    let mut shelf = Shelf::new();
-    shelf.put("a", None, 50);
-    shelf.put("b", Some("a"), 1);
-    fs::write(shelf.path("run-killed.qcow2"), "half a layer").unwrap();
-    fs::write(shelf.path(".killed.new"), "half a record").unwrap();
-    shelf.settings.layers.max_age = Duration::from_secs(48 * 3600);
+    let mut harness = CacheHarness::new();
+    harness.put("a", None, 50);
+    harness.put("b", Some("a"), 1);
+    fs::write(harness.path("run-killed.qcow2"), "half a layer").unwrap();
+    fs::write(harness.path(".killed.new"), "half a record").unwrap();
+    harness.settings.layers.max_age = Duration::from_secs(48 * 3600);
     // An entry on top of an old one is as old.
-    assert_eq!(shelf.found("base", &["a", "b"]).await, "");
-    assert_eq!(shelf.left(), "");
-    assert!(!shelf.path(".killed.new").exists());
-    assert_eq!(layer_use(&shelf.settings).layers, 0);
+    assert_eq!(harness.found("base", &["a", "b"]).await, "");
+    assert_eq!(harness.left(), "");
+    assert!(!harness.path(".killed.new").exists());
+    assert_eq!(layer_use(&harness.settings).layers, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
 async fn bakes_that_use_one_layer_at_once_all_find_it() {
-    let shelf = std::sync::Arc::new(Shelf::new());
-    shelf.put("a", None, 1);
+    let harness = std::sync::Arc::new(CacheHarness::new());
+    harness.put("a", None, 1);
     // Each build records its use in the record of the entry.
     let bakes = (0..8).map(|_| {
-        let shelf = shelf.clone();
+        let harness = harness.clone();
         tokio::spawn(async move {
             for _ in 0..100 {
-                assert_eq!(shelf.found("base", &["a"]).await, "a");
+                assert_eq!(harness.found("base", &["a"]).await, "a");
             }
         })
     });
@@ -221,32 +222,32 @@ async fn bakes_that_use_one_layer_at_once_all_find_it() {
 
 #[tokio::test]
 async fn of_too_many_those_go_that_were_not_used_for_longest_and_none_that_is_in_use() {
-    let mut shelf = Shelf::new();
+    let mut harness = CacheHarness::new();
     for (name, below) in [("a", None), ("b", Some("a")), ("c", Some("b")), ("x", None)] {
-        shelf.put(name, below, 1);
+        harness.put(name, below, 1);
     }
     for (name, hours) in [("a", 9), ("b", 8), ("c", 7), ("x", 1)] {
-        shelf.unused(name, hours);
+        harness.unused(name, hours);
     }
-    let one = layer_use(&shelf.settings);
+    let one = layer_use(&harness.settings);
     assert_eq!(one.layers, 4);
-    shelf.settings.layers.max_bytes = one.bytes / 2;
-    let held = shelf.find("base", &["none"]).await;
+    harness.settings.layers.max_bytes = one.bytes / 2;
+    let held = harness.find("base", &["none"]).await;
     assert!(held.is_none());
     // From the top of the chain down: `a` was unused for longer than `c`, but `c` builds on it.
-    assert_eq!(shelf.left(), "a x");
+    assert_eq!(harness.left(), "a x");
 
-    shelf.settings.layers.max_bytes = u64::MAX;
-    let in_use = shelf.find("base", &["a"]).await.unwrap();
-    shelf.settings.layers.max_bytes = 0;
-    shelf.found("base", &["x"]).await;
-    assert_eq!(shelf.left(), "a x");
+    harness.settings.layers.max_bytes = u64::MAX;
+    let in_use = harness.find("base", &["a"]).await.unwrap();
+    harness.settings.layers.max_bytes = 0;
+    harness.found("base", &["x"]).await;
+    assert_eq!(harness.left(), "a x");
     drop(in_use);
     // A program that another test just starts may still have the lock of this process for a moment.
     Wait::new("the last layers to go", Duration::from_secs(10))
         .until(&Events::silent(), &Interrupt::default(), || async {
-            shelf.found("base", &["x"]).await;
-            match shelf.left() {
+            harness.found("base", &["x"]).await;
+            match harness.left() {
                 left if left.is_empty() => Poll::Ready(()),
                 left => Poll::<(), Infallible>::NotYet(left),
             }
@@ -257,9 +258,9 @@ async fn of_too_many_those_go_that_were_not_used_for_longest_and_none_that_is_in
 
 #[tokio::test]
 async fn without_reuse_nothing_is_found() {
-    let mut shelf = Shelf::new();
-    shelf.put("a", None, 1);
-    shelf.settings.layers.reuse = false;
-    assert_eq!(shelf.found("base", &["a"]).await, "");
-    assert_eq!(shelf.left(), "a");
+    let mut harness = CacheHarness::new();
+    harness.put("a", None, 1);
+    harness.settings.layers.reuse = false;
+    assert_eq!(harness.found("base", &["a"]).await, "");
+    assert_eq!(harness.left(), "a");
 }

@@ -1,4 +1,5 @@
-//! Failing starts: leftovers of one do not affect the next, and the causes of ends are distinguished.
+//! Failing starts: leftovers of one do not affect the next, and the causes of ends are
+//! distinguished.
 
 use std::fs;
 use std::os::unix::net::UnixListener;
@@ -90,7 +91,7 @@ async fn wherever_a_snapshot_fails_the_machine_boots_from_scratch() {
         ("QEMU refuses", Start::Refuse),
         ("no port for keys", runs(|_| {})),
         (
-            "QEMU crashes while the guest boots",
+            "QEMU crashes while the VM boots",
             runs(|run| {
                 run.keys = true;
                 run.ends_after = "human-monitor-command";

@@ -115,7 +115,8 @@ fn renamed(mut zip: Vec<u8>, from: &str, to: &str) -> Vec<u8> {
     zip
 }
 
-/// Puts `bytes` at `offset` of the last entry's local header and at `offset + 2` of its central one. The
+/// Puts `bytes` at `offset` of the last entry's local header and at `offset + 2` of its central
+/// one. The
 /// fields are the same, and the central header has two more bytes before them.
 fn patched(zip: &[u8], offset: usize, bytes: &[u8]) -> Vec<u8> {
     let mut zip = zip.to_vec();

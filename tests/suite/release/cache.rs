@@ -43,7 +43,7 @@ async fn a_damaged_cache_is_noticed_and_mended() {
     let locked = mirror.resolve().await.expect("it resolves");
     let verified = mirror.fetch(&locked).await.expect("it verifies");
     let good = fs::read(&verified.binary_gz).expect("the gzip file");
-    for (file, transcripts) in [
+    for (file, expected) in [
         (&verified.archive, 1),
         (&verified.binary_gz, 0),
         (&verified.licences[0].1, 0),
@@ -67,7 +67,7 @@ async fn a_damaged_cache_is_noticed_and_mended() {
         assert_eq!(fs::read(file).expect("the file again"), whole);
         assert_eq!(
             warnings.lock().expect("no panic").len(),
-            transcripts,
+            expected,
             "{}",
             file.display()
         );

@@ -1,4 +1,5 @@
-//! OpenPGP data that gpg makes at test time: a primary key with a signing subkey, as HashiCorp has, and
+//! OpenPGP data that gpg makes at test time: a primary key with a signing subkey, as HashiCorp has,
+//! and
 //! defective variants.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,5 @@
-//! Terraform as the consumer: the contract of the data source `external`, and the real program if installed.
+//! Terraform as the consumer: the contract of the data source `external`, and the real program if
+//! installed.
 
 #![expect(
     clippy::disallowed_methods,
@@ -170,8 +171,8 @@ async fn the_real_terraform_reads_the_variables_and_its_plan_is_checked() {
             .env("TF_IN_AUTOMATION", "1")
             .output()
             .unwrap();
-        let transcripts = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{arguments:?}: {transcripts}");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {stderr}");
         output.stdout
     };
     run(&["init", "-no-color", "-input=false"]);

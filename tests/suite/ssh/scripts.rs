@@ -8,7 +8,7 @@ use vault_bake::secret::{Scrubber, Secret};
 use vault_bake::ssh::{Connector, Keys, Patience, Reboot, Script, SshError};
 use vault_bake::wait::Interrupt;
 
-use super::{Heard, SOON, eventually, script, session};
+use super::{EventRecorder, SOON, eventually, script, session};
 
 fn runs(pid: &str) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
@@ -24,14 +24,14 @@ fn runs(pid: &str) -> bool {
 async fn output_comes_in_order_scrubbed_and_hashed() {
     let canary = Secret::new("correct-horse");
     let (_sshd, session) = session(Scrubber::new([&canary])).await;
-    let heard = Heard::default();
+    let recorder = EventRecorder::default();
     let text = "echo one\necho two >&2\necho 'a correct-horse'\nprintf '\\377\\n'\nread x || echo no input\n\
                 head -c 100000 /dev/zero | tr '\\0' z; echo\nprintf 'no newline'; exit 7";
     let ended = session
-        .run(script(text), &heard.events(), &Interrupt::default())
+        .run(script(text), &recorder.events(), &Interrupt::default())
         .await
         .unwrap();
-    let lines = heard.lines();
+    let lines = recorder.lines();
     let printed: Vec<&str> = lines
         .iter()
         .map(|line| &line[..line.len().min(20)])
@@ -92,15 +92,15 @@ async fn exit_statuses_are_told_as_they_are() {
 #[tokio::test]
 async fn a_daemon_that_keeps_the_output_open_does_not_block_the_step() {
     let (_sshd, session) = session(Scrubber::default()).await;
-    let heard = Heard::default();
+    let recorder = EventRecorder::default();
     let began = Instant::now();
     let text = "setsid sleep 30 & echo $!; exit 4";
     let ended = session
-        .run(script(text), &heard.events(), &Interrupt::default())
+        .run(script(text), &recorder.events(), &Interrupt::default())
         .await;
     assert_eq!(ended.unwrap().exit, 4);
     assert!(began.elapsed() < Duration::from_secs(10));
-    let pid = heard.lines()[0].clone();
+    let pid = recorder.lines()[0].clone();
     assert!(runs(&pid));
     session
         .output(script(format!("kill {pid}")), &Interrupt::default())
@@ -114,8 +114,8 @@ const FAMILY: &str = "sleep 300 & echo pid $!\n\
                       (trap '' TERM; echo pid $(sh -c 'echo $PPID'); while :; do sleep 1; done) &\n\
                       echo pid $$\necho ready\nwait";
 
-fn family(heard: &Heard) -> Vec<String> {
-    let lines = heard.lines();
+fn family(recorder: &EventRecorder) -> Vec<String> {
+    let lines = recorder.lines();
     let pids = lines.iter().filter_map(|line| line.strip_prefix("pid "));
     pids.map(str::to_owned).collect()
 }
@@ -123,17 +123,17 @@ fn family(heard: &Heard) -> Vec<String> {
 #[tokio::test]
 async fn a_timeout_ends_every_process_of_the_script() {
     let (_sshd, session) = session(Scrubber::default()).await;
-    let heard = Heard::default();
+    let recorder = EventRecorder::default();
     let script = Script {
         timeout: Duration::from_secs(2),
         ..script(FAMILY)
     };
     let error = session
-        .run(script, &heard.events(), &Interrupt::default())
+        .run(script, &recorder.events(), &Interrupt::default())
         .await
         .unwrap_err();
-    let pids = family(&heard);
-    assert_eq!(pids.len(), 4, "{:?}", heard.lines());
+    let pids = family(&recorder);
+    assert_eq!(pids.len(), 4, "{:?}", recorder.lines());
     assert!(!pids.iter().any(|pid| runs(pid)), "{error}");
     let first = error.to_string().lines().next().unwrap().to_owned();
     insta::assert_snapshot!(first, @"step did not end within 2 s and was killed: all its processes are gone after SIGKILL");
@@ -146,22 +146,23 @@ async fn a_timeout_ends_every_process_of_the_script() {
 #[tokio::test]
 async fn an_interrupt_ends_every_process_of_the_script() {
     let (_sshd, session) = session(Scrubber::default()).await;
-    let (heard, interrupt) = (Heard::default(), Interrupt::default());
-    let events = heard.events();
+    let (recorder, interrupt) = (EventRecorder::default(), Interrupt::default());
+    let events = recorder.events();
     let running = session.run(script(FAMILY), &events, &interrupt);
     let (ended, ()) = tokio::join!(running, async {
-        assert!(eventually(|| heard.lines().iter().any(|line| line == "ready")).await);
+        assert!(eventually(|| recorder.lines().iter().any(|line| line == "ready")).await);
         interrupt.raise();
     });
     assert!(matches!(ended, Err(SshError::Interrupted(_))));
-    assert!(!family(&heard).iter().any(|pid| runs(pid)));
+    assert!(!family(&recorder).iter().any(|pid| runs(pid)));
 }
 
 #[tokio::test]
 async fn dropping_the_future_ends_the_script_and_the_thread() {
     let keys = Keys::generate();
     let sshd = Sshd::start(&keys);
-    // The kernel keeps 15 bytes of a thread's name: the address without the port. No other test may use it.
+    // The kernel keeps 15 bytes of a thread's name: the address without the port. No other test may
+    // use it.
     let proxy = Proxy::from([127, 77, 0, 1], sshd.address);
     let (alive, silent) = (async || None, Events::silent());
     let session = Connector::new(&endpoint(proxy.address), &keys, Scrubber::default())
@@ -169,16 +170,16 @@ async fn dropping_the_future_ends_the_script_and_the_thread() {
         .connect(SOON, alive, &silent, &Interrupt::default())
         .await
         .unwrap();
-    let (heard, interrupt) = (Heard::default(), Interrupt::default());
-    let events = heard.events();
+    let (recorder, interrupt) = (EventRecorder::default(), Interrupt::default());
+    let events = recorder.events();
     tokio::select! {
         _ = session.run(script(FAMILY), &events, &interrupt) => panic!("it ended"),
-        ready = eventually(|| heard.lines().iter().any(|line| line == "ready")) => assert!(ready),
+        ready = eventually(|| recorder.lines().iter().any(|line| line == "ready")) => assert!(ready),
     }
     let thread = format!("ssh {}", session.endpoint().address);
     assert!(has_thread(&thread));
     drop(session);
-    assert!(eventually(|| !family(&heard).iter().any(|pid| runs(pid))).await);
+    assert!(eventually(|| !family(&recorder).iter().any(|pid| runs(pid))).await);
     assert!(eventually(|| !has_thread(&thread)).await);
 }
 
@@ -213,8 +214,8 @@ async fn a_cut_connection_is_an_error_of_its_own() {
     let keys = Keys::generate();
     let sshd = Sshd::start(&keys);
     let proxy = Proxy::to(sshd.address);
-    let (alive, heard) = (async || None, Heard::default());
-    let (events, interrupt) = (heard.events(), Interrupt::default());
+    let (alive, recorder) = (async || None, EventRecorder::default());
+    let (events, interrupt) = (recorder.events(), Interrupt::default());
     let connector = Connector::new(&endpoint(proxy.address), &keys, Scrubber::default()).unwrap();
     let session = connector
         .connect(SOON, alive, &events, &interrupt)
@@ -222,7 +223,7 @@ async fn a_cut_connection_is_an_error_of_its_own() {
         .unwrap();
     let running = session.run(script("echo ready; sleep 5"), &events, &interrupt);
     let (ended, ()) = tokio::join!(running, async {
-        assert!(eventually(|| !heard.lines().is_empty()).await);
+        assert!(eventually(|| !recorder.lines().is_empty()).await);
         proxy.cut();
     });
     let error = ended.unwrap_err();
@@ -241,11 +242,11 @@ async fn a_cut_connection_is_an_error_of_its_own() {
 #[tokio::test]
 async fn a_killed_server_process_is_a_lost_connection_too() {
     let (sshd, session) = session(Scrubber::default()).await;
-    let (heard, interrupt) = (Heard::default(), Interrupt::default());
-    let events = heard.events();
+    let (recorder, interrupt) = (EventRecorder::default(), Interrupt::default());
+    let events = recorder.events();
     let running = session.run(script("echo ready; sleep 5"), &events, &interrupt);
     let (ended, ()) = tokio::join!(running, async {
-        assert!(eventually(|| !heard.lines().is_empty()).await);
+        assert!(eventually(|| !recorder.lines().is_empty()).await);
         sshd.drop_connections();
     });
     assert!(matches!(ended, Err(SshError::Lost { .. })));
@@ -256,8 +257,8 @@ async fn a_peer_that_goes_quiet_is_not_waited_for_forever() {
     let keys = Keys::generate();
     let sshd = Sshd::start(&keys);
     let proxy = Proxy::to(sshd.address);
-    let (alive, heard) = (async || None, Heard::default());
-    let (events, interrupt) = (heard.events(), Interrupt::default());
+    let (alive, recorder) = (async || None, EventRecorder::default());
+    let (events, interrupt) = (recorder.events(), Interrupt::default());
     let patience = Patience {
         silence: Duration::from_secs(7),
         ..Patience::default()
@@ -277,7 +278,7 @@ async fn a_peer_that_goes_quiet_is_not_waited_for_forever() {
     );
     let running = session.run(script("echo ready; sleep 20"), &events, &interrupt);
     let (ended, ()) = tokio::join!(running, async {
-        assert!(eventually(|| !heard.lines().is_empty()).await);
+        assert!(eventually(|| !recorder.lines().is_empty()).await);
         proxy.go_quiet();
     });
     let error = ended.unwrap_err();
@@ -353,6 +354,6 @@ async fn a_restart_is_seen_by_the_boot_id_and_by_nothing_else() {
     let next = session
         .reboot(&reboot, SOON, going_down, &events, &interrupt)
         .await;
-    let message = next.unwrap().output(script("echo back"), &interrupt).await;
-    assert_eq!(message.unwrap(), "back\n");
+    let output = next.unwrap().output(script("echo back"), &interrupt).await;
+    assert_eq!(output.unwrap(), "back\n");
 }

@@ -8,7 +8,7 @@ use vault_bake::secret::Scrubber;
 use vault_bake::ssh::{Archive, Packing, SshError};
 use vault_bake::wait::Interrupt;
 
-use super::{Heard, session};
+use super::{EventRecorder, session};
 
 /// Returns bytes that do not compress.
 fn noise(size_bytes: usize) -> Vec<u8> {
@@ -65,7 +65,7 @@ async fn big_and_many_files_arrive_as_they_were() {
     );
 
     let to = folder.path().join("it's here");
-    let heard = Heard::default();
+    let recorder = EventRecorder::default();
     let write = move |archive: &mut Archive<'_>| {
         archive.folder("releases", 0o755)?;
         archive.file("releases/big.gz", 0o640, &big, Packing::Stored)?;
@@ -80,7 +80,7 @@ async fn big_and_many_files_arrive_as_they_were() {
             &to_text,
             Some(50_000_000),
             write,
-            &heard.events(),
+            &recorder.events(),
             &interrupt,
         )
         .await
@@ -91,7 +91,7 @@ async fn big_and_many_files_arrive_as_they_were() {
         (metadata.permissions().mode() & 0o7777, metadata.mtime()),
         (0o640, 0)
     );
-    let last = heard.all().pop();
+    let last = recorder.all().pop();
     assert!(matches!(last, Some(Event::Progress { done_bytes, .. }) if done_bytes > 50_000_000));
 }
 
@@ -148,8 +148,8 @@ async fn a_file_that_is_missing_here_is_named_and_the_session_continues() {
         .await
         .unwrap_err();
     insta::assert_snapshot!(error, @"upload: /no/such/file: No such file or directory (os error 2)");
-    let message = session.output(super::script("echo on"), &interrupt).await;
-    assert_eq!(message.unwrap(), "on\n");
+    let output = session.output(super::script("echo on"), &interrupt).await;
+    assert_eq!(output.unwrap(), "on\n");
 }
 
 #[tokio::test]

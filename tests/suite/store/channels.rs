@@ -47,7 +47,7 @@ fn back(to: Option<Digest>) -> Rollback<'static> {
     }
 }
 
-async fn holds(store: &Store<Dir>) -> String {
+async fn current(store: &Store<Dir>) -> String {
     let digest = store
         .resolve(&"quickstart:prod".parse().unwrap())
         .await
@@ -68,7 +68,7 @@ async fn generations_only_grow_and_every_move_is_kept() {
     assert_eq!(promote(&store, &second).await.unwrap(), 2);
     let set = store.plan_rollback(back(None), now()).await.unwrap();
     store.move_channel(set, now()).await.unwrap();
-    assert_eq!(holds(&store).await, "quickstart@1.0.0");
+    assert_eq!(current(&store).await, "quickstart@1.0.0");
     assert_eq!(promote(&store, &second).await.unwrap(), 4);
     let history = store.history().await.unwrap();
     let log: Vec<String> = history
@@ -183,7 +183,7 @@ async fn a_rollback_is_guarded_and_offers_another_target() {
     lines.push(format!("artifact gone\n    {}", gone.unwrap_err()));
     let unknown = store.plan_rollback(back(Some(Digest::of("x"))), now());
     lines.push(format!("unknown\n    {}", unknown.await.unwrap_err()));
-    assert_eq!(holds(&store).await, "quickstart@1.0.2");
+    assert_eq!(current(&store).await, "quickstart@1.0.2");
     insta::assert_snapshot!(lines.join("\n"));
 }
 

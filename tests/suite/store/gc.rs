@@ -176,7 +176,8 @@ async fn every_kind_of_hold() {
     let image = in_cloud("westeurope", "azure-managed-image", id);
     away.outputs.push(image);
     record(&store, &away, "4.0.0", None, now()).await;
-    // The newest tested image is revoked, so the one before is the newest; another one failed later.
+    // The newest tested image is revoked, so the one before is the newest; another one failed
+    // later.
     good(&store, "5.0.0").await;
     good(&store, "5.0.1").await;
     let revoked = good(&store, "5.0.2").await;
@@ -220,7 +221,8 @@ async fn every_kind_of_hold() {
     let held = survey(&store, &all, after_days(40)).await;
     assert!(held.rows.iter().all(|row| !row.goes()));
 
-    // A plan names exactly the artifacts without holds, and after the grace period exactly those are deleted.
+    // A plan names exactly the artifacts without holds, and after the grace period exactly those
+    // are deleted.
     let before = store.backend().list("artifacts/").await.unwrap();
     let (entry, named) = plan(&store, outside, after_days(40)).await;
     let going: Vec<String> = found

@@ -12,7 +12,8 @@ use vault_bake::store::{Dir, Store, StoreError};
 
 use super::{now, put_as, store};
 
-/// Quickstart 1.0.0 with Vault 1.20.0, 1.0.1 with 1.21.1; `app` 2.0.0 from the artifact of the first.
+/// Quickstart 1.0.0 with Vault 1.20.0, 1.0.1 with 1.21.1; `app` 2.0.0 from the artifact of the
+/// first.
 async fn family(store: &Store<Dir>) -> Vec<Digest> {
     let old = Manifest {
         releases: vec![release("vault", "1.20.0", true)],

@@ -1,4 +1,5 @@
-//! The bill of materials in a store: stored before the manifest that names it, and verified with it.
+//! The bill of materials in a store: stored before the manifest that names it, and verified with
+//! it.
 
 use vault_bake::manifest::{Descriptor, sbom};
 use vault_bake::store::{Depth, StoreError};

@@ -44,9 +44,9 @@ async fn is_refused(root: &Path) -> bool {
 
 /// Returns whether `verify` reports at least missing or stray files.
 async fn is_noticed(root: &Path) -> bool {
-    let transcripts =
+    let is_reported =
         |report: Report| !report.left_over.is_empty() || !report.artifacts_missing.is_empty();
-    is_refused(root).await || examined(root).await.is_ok_and(transcripts)
+    is_refused(root).await || examined(root).await.is_ok_and(is_reported)
 }
 
 #[tokio::test]
@@ -65,7 +65,8 @@ async fn every_alteration_is_noticed() {
         .into_iter()
         .map(|file| file.strip_prefix(&sound).unwrap().to_owned())
         .collect();
-    // `store.json`, two manifests, a test, an envelope for each, two equal lists, three entries, two disks.
+    // `store.json`, two manifests, a test, an envelope for each, two equal lists, three entries,
+    // two disks.
     assert_eq!(names.len(), 1 + 2 + 1 + 3 + 1 + 3 + 2);
     let altered = folder.path().join("altered");
     copy(&sound, &altered);

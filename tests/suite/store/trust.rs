@@ -14,7 +14,8 @@ fn public(n: u8) -> PublicKey {
     key(n).public().clone()
 }
 
-/// A policy in which key 1 is root, key 2 builds images named `quick*`, and 3 and 4 together promote to `prod`.
+/// A policy in which key 1 is root, key 2 builds images named `quick*`, and 3 and 4 together
+/// promote to `prod`.
 fn team(version: u64) -> Value {
     let ids = |numbers: &[u8]| -> Vec<String> {
         let ids = numbers.iter().map(|n| public(*n).id().to_string());

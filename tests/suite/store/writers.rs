@@ -21,7 +21,8 @@ async fn writers_at_the_same_time_lose_nothing() {
     for writer in 0..6 {
         let root = root.clone();
         writers.spawn(async move {
-            // Each opens the store itself, as another process would; the first ones also race to create it.
+            // Each opens the store itself, as another process would; the first ones also race to
+            // create it.
             let store = store(&root).await;
             let mut put_ids = Vec::new();
             for round in 0..12 {
@@ -79,7 +80,8 @@ async fn of_many_writers_of_one_version_one_wins() {
     assert_eq!(report.entries, 1);
 }
 
-/// A process of the crash test below: records builds until it is killed, and writes down the acknowledged ones.
+/// A process of the crash test below: records builds until it is killed, and writes down the
+/// acknowledged ones.
 #[tokio::test]
 #[ignore = "started by `killed_writers_lose_nothing_that_was_acknowledged`"]
 async fn a_writer_to_kill() {

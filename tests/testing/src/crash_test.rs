@@ -58,7 +58,8 @@ pub async fn write_until_killed<B: Backend>(store: &Store<B>, folder: &Path) {
     }
 }
 
-/// Keeps `writers` processes running, and kills one of them `kills` times, with `pause` between kills.
+/// Keeps `writers` processes running, and kills one of them `kills` times, with `pause` between
+/// kills.
 /// Once per round of kills, waits until `folder` shows a new acknowledged build.
 pub async fn kill_writers(
     writers: usize,

@@ -242,7 +242,8 @@ impl Builder for FakeBuilder {
                 path: self.cache.clone(),
             })?;
         }
-        // sshd overwrites its arguments. Its parent, a shell, keeps the marker and the process group.
+        // sshd overwrites its arguments. Its parent, a shell, keeps the marker and the process
+        // group.
         let process = Program::new("sh")
             .args(["-c", "/usr/sbin/sshd -D -e -f \"$0\"; exit $?"])
             .arg(config)

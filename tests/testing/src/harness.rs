@@ -26,10 +26,10 @@ use crate::signing::{signer, trust};
 
 /// Returns the steps of a small image: a step with a check, and a seal with a check.
 pub fn steps() -> Vec<PlannedStep> {
-    let check = |id: &str| format!("echo 'ok 1 - {id}: it holds'\necho 1..1\n");
+    let check = |id: &str| format!("echo 'ok 1 - {id}: it works'\necho 1..1\n");
     vec![
         provisioner("app", "echo installing\n", Some(&check("app.works"))),
-        provisioner("seal", "echo sealing\n", Some(&check("seal.holds"))),
+        provisioner("seal", "echo sealing\n", Some(&check("seal.works"))),
     ]
 }
 
@@ -257,7 +257,8 @@ impl FakeBuilderHarness {
     }
 
     /// Returns leftovers: processes, and files outside of the base, the store and the fake VMs.
-    /// Waits for processes of fake VMs, which end after their connection; in a real VM they end with it.
+    /// Waits for processes of fake VMs, which end after their connection; in a real VM they end
+    /// with it.
     pub async fn left_behind(&self) -> Vec<String> {
         let guests = self.root.join("guest").display().to_string();
         let _ = Wait::new("the end of processes in fake VMs", Duration::from_secs(10))

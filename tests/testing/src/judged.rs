@@ -14,7 +14,8 @@ pub struct Changed {
     digest: Digest,
 }
 
-/// Compares all `input` of a validator with the last accepted input. Returns `None` if it is the same.
+/// Compares all `input` of a validator with the last accepted input. Returns `None` if it is the
+/// same.
 pub fn changed(name: &str, input: &[u8]) -> Option<Changed> {
     let digest = Digest::of(input);
     let last = fs::read_to_string(file(name)).unwrap_or_default();

@@ -1,4 +1,5 @@
-//! Shared code of test binaries and benchmarks: a simulated Azure, fake builders, backends and sample records.
+//! Shared code of test binaries and benchmarks: a simulated Azure, fake builders, backends and
+//! sample records.
 //! A crate, so that it is compiled once. The tests are in the test binaries.
 
 #![expect(

@@ -24,7 +24,8 @@ fn server_at(host: [u8; 4], each: impl Fn(TcpStream) + Send + Sync + 'static) ->
     address
 }
 
-/// Starts a server that accepts and closes, as QEMU's user network does if no process of the VM listens.
+/// Starts a server that accepts and closes, as QEMU's user network does if no process of the VM
+/// listens.
 pub fn closing() -> SocketAddr {
     server(drop)
 }

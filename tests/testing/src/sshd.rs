@@ -1,4 +1,5 @@
-//! An `sshd` on 127.0.0.1 in place of a VM, with its own host key and authorized key. It ends when dropped.
+//! An `sshd` on 127.0.0.1 in place of a VM, with its own host key and authorized key. It ends when
+//! dropped.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
@@ -81,7 +82,8 @@ impl Sshd {
     pub fn drop_connections(&self) {
         for pid in children(self.listener.id()) {
             for pid in children(pid.as_raw_nonzero().get() as u32) {
-                // With privilege separation, the process that serves the client is a child of a monitor.
+                // With privilege separation, the process that serves the client is a child of a
+                // monitor.
                 if is_sshd(pid) {
                     let _ = rustix::process::kill_process(pid, Signal::KILL);
                 }

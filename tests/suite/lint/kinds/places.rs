@@ -1,4 +1,5 @@
-//! Places of secrets: in Consul, in join strings, in each storage and seal of Vault; and valid places.
+//! Places of secrets: in Consul, in join strings, in each storage and seal of Vault; and valid
+//! places.
 
 use serde_json::json;
 

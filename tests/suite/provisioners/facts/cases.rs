@@ -1,6 +1,7 @@
 //! Cases for the rules: additions to a fragment, whole documents, lines of `vault/env`.
 
-/// Keys that undo settings of the image, keys in another spelling than Consul's reference, and wrong types.
+/// Keys that undo settings of the image, keys in another spelling than Consul's reference, and
+/// wrong types.
 pub const REFUSED: &[&str] = &[
     r#""\u0076erify_incoming": false, "\u0076erify_incoming_https": false"#,
     r#""verify_incoming": false"#,

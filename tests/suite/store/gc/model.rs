@@ -1,4 +1,5 @@
-//! Random histories compared with a simple model of holds: no held artifact is deleted, and free ones are.
+//! Random histories compared with a simple model of holds: no held artifact is deleted, and free
+//! ones are.
 //! Includes writers that append at the worst moment.
 
 use std::collections::BTreeSet;
@@ -91,7 +92,8 @@ impl Model {
         one.revoked || parent.is_some_and(|parent| self.revoked(parent))
     }
 
-    /// Whether the image is deleted, and its disk too or kept for others: such an image needs nothing.
+    /// Whether the image is deleted, and its disk too or kept for others: such an image needs
+    /// nothing.
     fn gone(&self, at: usize) -> bool {
         let disk = self.images[at].disk;
         let mut same = self.images.iter().filter(|one| one.disk == disk);

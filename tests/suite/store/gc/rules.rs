@@ -164,9 +164,9 @@ async fn only_a_keeper_of_the_image_plans_and_removes() {
     );
     let none = keeper.apply_gc(1, &outside, after_days(41)).await;
     insta::assert_snapshot!(none.unwrap_err(), @"entry 1 of the log is not a plan to remove artifacts");
-    let nobody = Store::open(Dir::new(&root)).await.unwrap();
+    let unsigned = Store::open(Dir::new(&root)).await.unwrap();
     assert!(matches!(
-        nobody.apply_gc(entry, &outside, after_days(41)).await,
+        unsigned.apply_gc(entry, &outside, after_days(41)).await,
         Err(StoreError::NoSigner)
     ));
     insta::assert_snapshot!(refusals.join("\n"));

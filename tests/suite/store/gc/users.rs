@@ -1,4 +1,5 @@
-//! Artifacts that processes of this host use, by the real `/proc` and by fake ones. Only artifacts can be
+//! Artifacts that processes of this host use, by the real `/proc` and by fake ones. Only artifacts
+//! can be
 //! deleted.
 
 #![expect(

@@ -163,9 +163,9 @@ async fn several_may_remember_at_once() {
     readers.join_all().await;
     let store = remembering(&writer.backend, folder.path()).await;
     store.history().await.unwrap();
-    let _ = writer.backend.asked();
+    let _ = writer.backend.take_counts();
     store.history().await.unwrap();
-    assert_eq!(writer.backend.asked(), (2, 40));
+    assert_eq!(writer.backend.take_counts(), (2, 40));
     assert_eq!(files(folder.path()).len(), 1);
 }
 
