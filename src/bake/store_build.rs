@@ -74,7 +74,8 @@ pub(super) async fn put<B: Builder, S: Backend>(
             }
             Ok(digest) => {
                 world.events.emit(&Event::Recorded {
-                    name: manifest.name(),
+                    image: manifest.image.clone(),
+                    version: manifest.version.to_string(),
                     manifest: digest.to_string(),
                     artifact: place,
                 });

@@ -128,7 +128,7 @@ impl Failure {
         if json {
             let mut failed = serde_json::json!({
                 "event": "failed", "exit": self.exit as u8, "error": self.message, "hint": self.hint,
-                "left_behind": self.left_behind, "log": log,
+                "leftovers": self.left_behind, "log": log,
             });
             if !self.problems.is_empty() {
                 let problem = |problem: &Problem| {
@@ -149,7 +149,7 @@ impl Failure {
         lines.extend(
             self.left_behind
                 .iter()
-                .map(|leak| format!("left behind: {leak}")),
+                .map(|leak| format!("leftover: {leak}")),
         );
         lines.extend(self.hint.iter().map(|hint| format!("hint: {hint}")));
         lines.extend(log.map(|log| format!("log: {}", log.display())));

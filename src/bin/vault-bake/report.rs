@@ -183,7 +183,9 @@ fn show_bars(
         }
         Event::StepStarted { index, count, step } => say(format!("{index}/{count} {step}")),
         Event::Output { source, line } => say(format!("{source}: {line}")),
-        Event::Waiting { what, seen, .. } => say(format!("waiting for {what}: {seen}")),
+        Event::Waiting {
+            what, last_seen, ..
+        } => say(format!("waiting for {what}: {last_seen}")),
         Event::Progress {
             what,
             done_bytes,
@@ -191,7 +193,7 @@ fn show_bars(
         } if total_bytes.is_none_or(|total| total >= LEAST_SHOWN_BYTES) => {
             say(progress(what, *done_bytes, *total_bytes));
         }
-        Event::Checked { check, .. } => say(format!("checked {check}")),
+        Event::CheckFinished { check, .. } => say(format!("checked {check}")),
         _ => {}
     }
     if let Some(line) = lasting_line(event) {
@@ -239,7 +241,7 @@ fn lasting_line(event: &Event) -> Option<String> {
             };
             format!("  {step:<20} {:>8}  {end}", seconds(*elapsed_ms))
         }
-        Event::Checked {
+        Event::CheckFinished {
             check,
             description,
             ok: false,
@@ -254,25 +256,26 @@ fn lasting_line(event: &Event) -> Option<String> {
         Event::Note { message } => message.clone(),
         Event::Warning { message } => format!("warning: {message}"),
         Event::Recorded {
-            name,
+            image,
+            version,
             manifest,
             artifact,
-        } => format!("recorded {name} as {manifest}\n  {artifact}"),
-        Event::Tested {
+        } => format!("recorded {image}@{version} as {manifest}\n  {artifact}"),
+        Event::TestFinished {
             passed: true,
             checks,
             ..
         } => format!("tested: all {checks} checks passed"),
-        Event::Tested {
+        Event::TestFinished {
             checks,
-            failed,
-            failure,
+            failed_checks,
+            error,
             ..
-        } => match failure {
-            Some(failure) => format!("tested: {failed} of {checks} checks failed; {failure}"),
-            None => format!("tested: {failed} of {checks} checks failed"),
+        } => match error {
+            Some(error) => format!("tested: {failed_checks} of {checks} checks failed; {error}"),
+            None => format!("tested: {failed_checks} of {checks} checks failed"),
         },
-        Event::Leaked { what } => format!("left behind: {what}"),
+        Event::Leftover { resource, reason } => format!("leftover: {resource} ({reason})"),
         _ => return None,
     })
 }

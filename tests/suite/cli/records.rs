@@ -64,7 +64,7 @@ hint: images that are baked from now on have one; bake this one again
 
 exit 1
 --- stdout
-{"error":"other is not in the store; `vault-bake images` lists what is","event":"failed","exit":1,"hint":null,"left_behind":[],"log":null}
+{"error":"other is not in the store; `vault-bake images` lists what is","event":"failed","exit":1,"hint":null,"leftovers":[],"log":null}
 --- stderr
 "#);
 }

@@ -241,7 +241,7 @@ fn leftovers_end_a_build_and_a_sweep_with_5_and_are_listed() {
     assert!(text.contains("host key"), "what failed is told too: {text}");
     let listed = |text: &str| {
         let mut lines = text.lines();
-        lines.any(|line| line.starts_with("left behind: ") && line.contains("/images/"))
+        lines.any(|line| line.starts_with("leftover: ") && line.contains("/images/"))
     };
     assert!(listed(&text), "{text}");
     let (status, _, text) = lab.told(&["sweep"]);
@@ -257,7 +257,7 @@ fn leftovers_end_a_build_and_a_sweep_with_5_and_are_listed() {
     assert_eq!(status, 5, "{json}");
     let failed = json.lines().rev().nth(1).unwrap();
     let failed: Value = serde_json::from_str(failed).unwrap();
-    let left = failed["left_behind"].as_array().unwrap();
+    let left = failed["leftovers"].as_array().unwrap();
     assert!(failed["exit"] == 5 && left.len() == 1, "{failed}");
     restore();
     assert_eq!(lab.told(&["sweep"]).0, 0);

@@ -40,7 +40,7 @@ async fn all_checks_run_and_the_error_names_those_that_failed() {
         .all()
         .into_iter()
         .filter_map(|event| match event {
-            Event::Checked {
+            Event::CheckFinished {
                 check,
                 description,
                 ok,
@@ -58,8 +58,8 @@ async fn all_checks_run_and_the_error_names_those_that_failed() {
     told.sort();
     insta::assert_snapshot!(told.join("\n"), @r#"
     dies/check | oops
-    false dies.check-script: its checks hold, but it ended with 9
-    false mute.check-script: it ended with 3, and it printed no plan `1..N`
+    false dies.check-script: all its checks passed, but its exit status is 9
+    false mute.check-script: its exit status is 3, and it printed no plan `1..N`
     false vault.tls: only TLS found plain
     true base.one: one holds
     true base.two: two # SKIP no disk

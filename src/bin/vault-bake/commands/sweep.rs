@@ -26,7 +26,7 @@ pub async fn run(session: &Invocation, dry_run: bool) -> Result<Exit, Failure> {
             let undos: Vec<String> = run.undos.iter().map(ToString::to_string).collect();
             let leaks: Vec<String> = run.leaks.iter().map(ToString::to_string).collect();
             print_json(&serde_json::json!({
-                "swept": run.run, "dry_run": dry_run, "removed": undos, "left_behind": leaks,
+                "swept": run.run, "dry_run": dry_run, "removed": undos, "leftovers": leaks,
             }));
         } else {
             print_line(&format!(
@@ -49,7 +49,7 @@ pub async fn run(session: &Invocation, dry_run: bool) -> Result<Exit, Failure> {
     for one in &expired {
         if session.json {
             print_json(&serde_json::json!({
-                "swept": one.run, "dry_run": dry_run, "removed": [one.id], "left_behind": one.left,
+                "swept": one.run, "dry_run": dry_run, "removed": [one.id], "leftovers": one.left,
             }));
         } else {
             let word = if dry_run { "would sweep" } else { "swept" };
