@@ -82,5 +82,5 @@ async fn a_plan_without_seal_is_not_sealed() {
     let (world, session) =
         World::new(vec![provisioner("base", "", None)], Scrubber::default()).await;
     let error = seal(&world.guest(), &session, &clock).await.unwrap_err();
-    insta::assert_snapshot!(error, @"the plan of quickstart has no seal: its last step must be one");
+    insta::assert_snapshot!(error, @"the last step of quickstart is not a seal");
 }
