@@ -117,7 +117,7 @@ impl CheckSet {
                 .steps
                 .iter()
                 .filter(checked)
-                .map(CheckedStep::of)
+                .map(CheckedStep::from_plan)
                 .collect(),
         }
     }
@@ -160,7 +160,7 @@ impl CheckSet {
 }
 
 impl CheckedStep {
-    fn of(step: &PlannedStep) -> Self {
+    fn from_plan(step: &PlannedStep) -> Self {
         let plain = |(name, value): (&String, &EnvValue)| match value {
             EnvValue::Plain(text) => Some((name.clone(), text.clone())),
             EnvValue::Secret { .. } => None,

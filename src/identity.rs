@@ -96,13 +96,13 @@ impl Identity {
         }
         let version = semver::Version::parse(consul_version)
             .map_err(|_| IdentityError::ConsulVersion(consul_version.to_owned()))?;
-        Self::generate(node, datacenter, &version, now).map_err(|error| IdentityError::Crypto {
+        Self::create(node, datacenter, &version, now).map_err(|error| IdentityError::Crypto {
             node: node.to_owned(),
             error,
         })
     }
 
-    fn generate(
+    fn create(
         node: &str,
         datacenter: &str,
         consul_version: &semver::Version,
