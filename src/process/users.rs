@@ -2,8 +2,8 @@
 //! A process uses a file if it has it open, by any name, or has its name on its command line.
 //! QEMU also has the backing files of its disk open.
 //!
-//! Not found are processes on other computers, processes in containers that `/proc` does not show,
-//! and disks that have a file as their backing file while no process has them open.
+//! It does not find processes on other computers, or in containers that `/proc` does not show.
+//! It also does not find a disk on top of a file while no process has that disk open.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
