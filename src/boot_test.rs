@@ -1,8 +1,6 @@
-//! The trial of an image: boots the artifact with a throw-away identity, and runs every check in it.
-//!
-//! In: an artifact, and the checks that were stored with its manifest. Out: a [`TestRecord`], also where the image does
-//! not come up: that is a failed test, not an error. Deliberately needs neither definition nor plan, so that a trial can
-//! be repeated at any time.
+//! Boots an artifact with a generated identity and runs all checks of its manifest in it.
+//! Returns a [`TestRecord`]; an image that does not boot is a failed test, not an error.
+//! Neither the definition nor the plan is needed, so a test can be repeated at any time.
 
 mod attempt;
 mod audits;
@@ -29,21 +27,22 @@ use attempt::Attempt;
 pub use attempt::BOOT_CHECK;
 pub use audits::{AUDIT_CHECK, Audits, LEAST_INDEX};
 
-/// All that a trial needs beside the artifact. Kept in the store as canonical JSON; the manifest names it by digest.
+/// The inputs of a boot test except the artifact.
+/// The store has it as canonical JSON, and the manifest has its digest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CheckSet {
-    /// 1.
+    /// The version of this format: 1.
     pub schema: u32,
-    /// The image's name.
+    /// The name of the image.
     pub image: String,
-    /// The shape of the machine that it is tried in.
+    /// The size and network of the VM for the test.
     pub machine: PlannedMachine,
-    /// How it starts.
+    /// The firmware that boots the image.
     pub firmware: Firmware,
-    /// How keys get in.
+    /// The way in which SSH keys get into the VM.
     pub access: AccessBy,
-    /// What was installed.
+    /// The installed releases.
     pub releases: Vec<Installed>,
     /// The content of `lib.sh`.
     pub lib: String,
@@ -55,15 +54,15 @@ pub struct CheckSet {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CheckedStep {
-    /// Unique in the plan.
+    /// The unique name in the plan.
     pub name: String,
-    /// As in the plan.
+    /// The digest in the plan.
     pub digest: Digest,
-    /// What it does.
+    /// The kind of the step.
     pub kind: StepKind,
-    /// Plain environment variables. Secrets are not kept: checks of a booted image do without.
+    /// The environment without secrets, which checks of a booted image do not need.
     pub env: BTreeMap<String, String>,
-    /// Its files.
+    /// The files of the step.
     pub files: Vec<CheckedFile>,
 }
 
@@ -71,31 +70,38 @@ pub struct CheckedStep {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CheckedFile {
-    /// Below the step's folder.
+    /// The path relative to the step's folder.
     pub path: String,
-    /// As in 0o755.
+    /// The permission bits, as in 0o755.
     pub mode: u32,
-    /// Base64.
+    /// The content in base64.
     pub content: String,
 }
 
-/// A set of checks that cannot be used.
+/// A set of checks that cannot be parsed.
 #[derive(Debug, thiserror::Error)]
-#[error("the checks of {image} cannot be read: {why}; a newer vault-bake may be needed")]
+#[error("cannot parse the checks of {image}: {why}")]
 pub struct CheckSetError {
     image: String,
     why: String,
 }
 
+impl CheckSetError {
+    /// Returns what to do about it, as an imperative.
+    pub fn hint(&self) -> Option<String> {
+        Some("Use the version of vault-bake that recorded the image, or a newer one.".to_owned())
+    }
+}
+
 impl CheckSet {
-    /// What of a plan is needed to try its image.
+    /// Collects the inputs of a boot test from a plan.
     pub fn of(plan: &Plan, releases: &[Verified], disk: &Disk) -> Self {
         let checked =
             |step: &&PlannedStep| matches!(step.kind, StepKind::Provisioner { checked: true, .. });
         Self {
             schema: 1,
             image: plan.image.clone(),
-            // A node has a default route, and Vault's address templates ask for it.
+            // Vault's address templates need the default route that a node has.
             machine: match plan.machine.clone() {
                 PlannedMachine::Qemu(machine) => PlannedMachine::Qemu(MachineSpec {
                     network: Network::Outbound,
@@ -111,25 +117,27 @@ impl CheckSet {
                 .steps
                 .iter()
                 .filter(checked)
-                .map(CheckedStep::of)
+                .map(CheckedStep::from_plan)
                 .collect(),
         }
     }
 
-    /// The bytes that are stored.
+    /// Returns the set as canonical JSON, for the store.
     pub fn to_bytes(&self) -> Vec<u8> {
         canonical_json(self)
     }
 
-    /// Reads stored bytes.
+    /// Parses the set of `image` from the store.
     pub fn parse(image: &str, bytes: &[u8]) -> Result<Self, CheckSetError> {
-        let refuse = |why: String| CheckSetError {
+        let check_set_error = |why: String| CheckSetError {
             image: image.to_owned(),
             why,
         };
-        let set: Self = serde_json::from_slice(bytes).map_err(|error| refuse(error.to_string()))?;
+        let set: Self =
+            serde_json::from_slice(bytes).map_err(|error| check_set_error(error.to_string()))?;
         if set.schema != 1 {
-            return Err(refuse(format!("schema {}, expected 1", set.schema)));
+            let why = format!("expected schema 1, found {}", set.schema);
+            return Err(check_set_error(why));
         }
         Ok(set)
     }
@@ -152,7 +160,7 @@ impl CheckSet {
 }
 
 impl CheckedStep {
-    fn of(step: &PlannedStep) -> Self {
+    fn from_plan(step: &PlannedStep) -> Self {
         let plain = |(name, value): (&String, &EnvValue)| match value {
             EnvValue::Plain(text) => Some((name.clone(), text.clone())),
             EnvValue::Secret { .. } => None,
@@ -198,34 +206,34 @@ impl CheckedStep {
     }
 }
 
-/// An image to try.
+/// An image to test.
 pub struct Subject<'a> {
-    /// The manifest's digest.
+    /// The digest of the manifest.
     pub manifest: Digest,
     /// The artifact.
     pub content: Content,
-    /// Its checks.
+    /// The inputs of the test.
     pub checks: &'a CheckSet,
-    /// What is looked at beside them.
+    /// The audits, if any.
     pub audits: Option<&'a Audits>,
 }
 
-/// A trial that could not be made. Whether the image is good is not known then.
+/// A boot test without a result. It says nothing about the image.
 #[derive(Debug, thiserror::Error)]
 pub enum BootTestError {
-    /// The machine could not be started, or its platform ended it.
+    /// A VM that could not be started, or that its platform ended.
     #[error(transparent)]
     Builder(#[from] BuilderError),
-    /// Something on this computer failed while the machine ran.
+    /// A failure on this computer while the VM ran.
     #[error(transparent)]
     Host(ProvisionError),
-    /// No throw-away identity could be made.
+    /// An identity that could not be generated.
     #[error(transparent)]
     Identity(#[from] IdentityError),
-    /// The stored checks cannot be used.
+    /// Stored checks that cannot be parsed.
     #[error(transparent)]
     Checks(#[from] CheckSetError),
-    /// We were asked to stop.
+    /// An interrupt by the user.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
 }
@@ -233,19 +241,25 @@ pub enum BootTestError {
 impl BootTestError {
     /// Returns what to do about it, as an imperative, if there is something to do.
     pub fn hint(&self) -> Option<String> {
-        None
+        match self {
+            Self::Builder(error) => error.hint(),
+            Self::Host(error) => error.hint(),
+            Self::Identity(error) => error.hint(),
+            Self::Checks(error) => error.hint(),
+            Self::Interrupted(_) => None,
+        }
     }
 }
 
-/// Boots `subject` and runs its checks. If the platform ends the machine, it is started once more.
+/// Boots `subject` and runs its checks. If the platform ends the VM, boots it once more.
 pub async fn run<B: Builder>(
     builder: &B,
     subject: &Subject<'_>,
     run: &str,
     teardown: &mut Teardown,
-    world: &RunContext<'_>,
+    context: &RunContext<'_>,
 ) -> Result<TestRecord, BootTestError> {
-    let started = (world.now)();
+    let started = (context.now)();
     let steps = subject.checks.steps()?;
     let consul = subject
         .checks
@@ -260,22 +274,22 @@ pub async fn run<B: Builder>(
         steps: &steps,
         identity: &identity,
         run,
-        world,
+        context,
     };
-    // Each is a large thing to be part of its caller.
-    let mut outcome = match Box::pin(attempt.make(false, teardown)).await {
+    // Boxed, because these futures are large.
+    let mut outcome = match Box::pin(attempt.run(false, teardown)).await {
         Err(BootTestError::Builder(error)) if start::is_worth_another_start(&error) => {
-            world.interrupt.check()?;
-            start::announce(&error, world.events);
-            Box::pin(attempt.make(true, teardown)).await?
+            context.interrupt.check()?;
+            start::announce(&error, context.events);
+            Box::pin(attempt.run(true, teardown)).await?
         }
-        made => made?,
+        outcome => outcome?,
     };
     let audit = match (subject.audits, outcome.audit.take()) {
         (Some(audits), Some(audit)) => {
             outcome.checks.push(audits::evaluate(&audit));
             let base_index = audits
-                .of_base(builder, subject.checks, teardown, world)
+                .audit_base(builder, subject.checks, teardown, context)
                 .await?;
             Some(audits::fact(audit, base_index))
         }
@@ -286,17 +300,17 @@ pub async fn run<B: Builder>(
         manifest: subject.manifest,
         run: run.to_owned(),
         started_at: started.into(),
-        ended_at: (world.now)().into(),
+        ended_at: (context.now)().into(),
         passed: outcome.failure.is_none() && outcome.checks.iter().all(|check| check.ok),
         failure: outcome.failure,
         checks: outcome.checks,
-        builder: builder_fact(builder.name(), world.tool),
+        builder: builder_fact(builder.name(), context.tool),
     })
 }
 
-/// The throw-away node's name.
+/// The name of the node in a boot test.
 const NODE: &str = "vault-bake-test";
-/// The datacenter that identities of tests are made for; the provisioners' default.
+/// The datacenter of the node in a boot test. It is the default of the provisioners.
 const DATACENTER: &str = "dc1";
-/// Where no Consul is in the image its part of the identity has the oldest known form; nobody reads it.
+/// The version of Consul for the identity if the image has no Consul, which then ignores it.
 const OLDEST_CONSUL: &str = "1.8.0";

@@ -1,7 +1,6 @@
-//! What the library tells while it works: typed events, to a sink of the caller's.
-//!
-//! In: facts from the stages. Out: calls of [`Sink::emit`]. Deliberately never prints, and carries no secret:
-//! [`crate::secret::Secret`] cannot be put into an event.
+//! Defines the events that the library emits to a [`Sink`] of the caller. The caller prints them.
+//! Events carry no secrets, because [`crate::secret::Secret`] cannot be put into an event.
+//! Their JSON form is documented in `docs/events.md`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,29 +8,29 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-/// The stages of a bake, in order.
+/// The stages of a run, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stage {
-    /// Releases are fetched and verified.
+    /// Fetches and verifies releases.
     Fetch,
-    /// The base disk is made, fetched or found in the cache.
+    /// Builds or fetches the base disk, or finds it in the cache.
     Base,
-    /// The temporary machine starts, until it answers on SSH.
+    /// Starts the build VM and waits for SSH.
     Boot,
-    /// All files go to the machine.
+    /// Uploads files and releases.
     Upload,
-    /// The steps run, and their checks.
+    /// Runs the steps and checks.
     Provision,
-    /// What must not be in an image is removed.
+    /// Runs the seal.
     Seal,
-    /// The machine is shut down, its disk becomes the artifact and is looked through.
+    /// Shuts the build VM down, makes the artifact from its disk, and scans it for leaks.
     Capture,
-    /// The manifest is written.
+    /// Writes the manifest.
     Record,
-    /// The captured image is booted and checked.
+    /// Runs the boot test.
     Test,
-    /// What was temporary is removed.
+    /// Removes temporary resources.
     Cleanup,
 }
 
@@ -52,136 +51,140 @@ impl fmt::Display for Stage {
     }
 }
 
-/// One thing that happened. Serialized as one JSON object with the field `event`.
+/// One event. Serialized as a JSON object with the kind in the field `event`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
-    /// A run (a bake or a test) began.
+    /// A build or a boot test started.
     RunStarted {
         /// The run's id.
         run: String,
-        /// What it works on: `bake of quickstart`, `test of quickstart@2026.1122.0`.
+        /// The kind of the run and its image, as in `test of quickstart@2026.1122.0`.
         subject: String,
     },
-    /// A stage began.
+    /// A stage started.
     StageStarted {
-        /// Which.
+        /// The stage.
         stage: Stage,
     },
-    /// A stage ended.
+    /// A stage finished.
     StageFinished {
-        /// Which.
+        /// The stage.
         stage: Stage,
-        /// How long it took, in milliseconds.
+        /// The duration in milliseconds.
         elapsed_ms: u64,
-        /// Whether it did what it should.
+        /// Whether the stage succeeded.
         ok: bool,
     },
-    /// A step of the plan began.
+    /// A step of the plan started.
     StepStarted {
-        /// Its place in the plan, from 1.
+        /// The position of the step in the plan, from 1.
         index: usize,
-        /// How many there are.
+        /// The number of steps in the plan.
         count: usize,
-        /// Its name, as in `vault/install`.
+        /// The step and its action, as in `vault/install`.
         step: String,
     },
-    /// A step printed a line.
+    /// A step or program printed a line.
     Output {
         /// The step or program.
         source: String,
         /// The line, scrubbed of secrets.
         line: String,
     },
-    /// A step ended.
+    /// A step finished.
     StepFinished {
-        /// Its name.
+        /// The step and its action, as in `vault/install`.
         step: String,
-        /// How long it took, in milliseconds.
+        /// The duration in milliseconds.
         elapsed_ms: u64,
-        /// Its exit status; 0 is success.
+        /// The exit status; 0 is success.
         exit: i32,
     },
-    /// One check was made.
-    Checked {
-        /// The check's stable id, as in `vault.unit-sandboxed`.
+    /// A check finished.
+    CheckFinished {
+        /// The stable id of the check, as in `vault.unit-sandboxed`.
         check: String,
-        /// What it says, in words.
+        /// The description of the check. It ends with `# SKIP REASON` if the check was skipped.
         description: String,
-        /// Whether it holds; a skipped check counts as held and says `# SKIP` in the description.
+        /// Whether the check passed. A skipped check counts as passed.
         ok: bool,
-        /// What the check printed about it, a line each.
+        /// The lines that the check printed about its result.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         diagnostics: Vec<String>,
     },
-    /// Something long advances.
+    /// A transfer advanced.
     Progress {
-        /// What advances, as in `upload`.
+        /// The transfer, as in `upload`.
         what: String,
-        /// How far, in bytes.
+        /// The bytes transferred so far.
         done_bytes: u64,
-        /// Of how much, in bytes, where that is known.
+        /// The size of the transfer in bytes, if it is known.
         total_bytes: Option<u64>,
     },
-    /// A wait goes on.
+    /// A wait has not ended yet.
     Waiting {
-        /// For what.
+        /// The condition that must become true.
         what: String,
-        /// What was seen at the last look.
-        seen: String,
-        /// For how long already, in milliseconds.
+        /// The last observation.
+        last_seen: String,
+        /// The time waited so far, in milliseconds.
         elapsed_ms: u64,
-        /// Until when at the most, in milliseconds from its beginning.
-        deadline_ms: u64,
+        /// The limit of the wait, in milliseconds from its start.
+        timeout_ms: u64,
     },
-    /// Worth knowing.
+    /// A message for information.
     Note {
-        /// In words.
+        /// The text.
         message: String,
     },
-    /// Worth acting on, though the work goes on.
+    /// A message about a problem that does not stop the run.
     Warning {
-        /// In words.
+        /// The text.
         message: String,
     },
-    /// A manifest was recorded.
+    /// A manifest was written to the store.
     Recorded {
-        /// `name@version`.
-        name: String,
-        /// The manifest's digest.
+        /// The name of the image.
+        image: String,
+        /// The version of the image.
+        version: String,
+        /// The digest of the manifest.
         manifest: String,
-        /// Where the artifact is.
+        /// The location of the artifact.
         artifact: String,
     },
-    /// The captured image was tested, and the result recorded.
-    Tested {
-        /// The manifest's digest.
+    /// A boot test finished, and its test record was written.
+    TestFinished {
+        /// The digest of the manifest.
         manifest: String,
         /// Whether all checks passed.
         passed: bool,
-        /// How many checks there were.
+        /// The number of checks.
         checks: usize,
-        /// How many of them failed.
-        failed: usize,
-        /// What else went wrong: the image did not come up, or its checks did not come to their end.
+        /// The number of failed checks.
+        failed_checks: usize,
+        /// The reason why the test ended early: the image did not boot, or a check did not finish.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        failure: Option<String>,
+        error: Option<String>,
     },
-    /// Something was removed by teardown or sweep.
+    /// Teardown or sweep removed a resource.
     Removed {
-        /// What.
-        what: String,
+        /// The kind and name of the resource, as in `folder /path`.
+        resource: String,
     },
-    /// Something could not be removed.
-    Leaked {
-        /// What, and why.
-        what: String,
+    /// Teardown or sweep could not remove a resource.
+    Leftover {
+        /// The kind and name of the resource, as in `folder /path`.
+        resource: String,
+        /// The reason.
+        reason: String,
     },
 }
 
-/// Where events go. Called from several threads; must not block for long.
+/// A receiver of events. Several threads call it; it must not block for long.
 pub trait Sink: Send + Sync {
-    /// Takes note of one event.
+    /// Handles one event.
     fn emit(&self, event: &Event);
 }
 
@@ -201,31 +204,31 @@ impl Events {
         Self(Arc::new(sink))
     }
 
-    /// Sends all events nowhere.
+    /// Discards all events.
     pub fn silent() -> Self {
         Self::new(|_: &Event| {})
     }
 
-    /// Tells of one event.
+    /// Emits one event.
     pub fn emit(&self, event: &Event) {
         self.0.emit(event);
     }
 
-    /// Tells something worth knowing.
+    /// Emits a message for information.
     pub fn note(&self, message: impl Into<String>) {
         self.emit(&Event::Note {
             message: message.into(),
         });
     }
 
-    /// Tells something worth acting on.
+    /// Emits a message about a problem that does not stop the run.
     pub fn warn(&self, message: impl Into<String>) {
         self.emit(&Event::Warning {
             message: message.into(),
         });
     }
 
-    /// Runs `work` as `stage`: tells of its beginning, its end and its duration.
+    /// Runs `work`, and emits the start, the end and the duration of `stage`.
     pub async fn stage<T, E>(
         &self,
         stage: Stage,
@@ -233,7 +236,7 @@ impl Events {
     ) -> Result<T, E> {
         let began = Instant::now();
         self.emit(&Event::StageStarted { stage });
-        // A stage is a large thing to be part of its caller; callers may run on small stacks.
+        // Boxed, because the future of a stage is large and callers may have small stacks.
         let result = Box::pin(work).await;
         self.emit(&Event::StageFinished {
             stage,
@@ -244,7 +247,7 @@ impl Events {
     }
 }
 
-/// Whole milliseconds of a duration, as events give them.
+/// Returns the whole milliseconds of a duration, for events.
 pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,9 +1,8 @@
-//! Makes a machine into what a plan says: uploads, steps, checks, seal, and what is known of the machine at the end.
+//! Runs the steps, checks and seal of a plan in a build VM.
+//! Takes a [`Guest`] and a [`Session`](crate::ssh::Session); returns the records.
+//! The plan decides the order, files, environment and time limits.
 //!
-//! In: a [`Guest`] (plan, releases, keys) and a [`Session`](crate::ssh::Session). Out: a record of every step and every check, or a
-//! [`ProvisionError`] that names the step, its exit status and its last lines. Secrets travel in scripts' standard input,
-//! and for `ansible-playbook` in a private file, alone. Deliberately decides nothing: order, files, environment and
-//! time-outs are the plan's.
+//! Secrets go through the standard input of scripts, and through a private file for Ansible only.
 
 mod leaving;
 mod ansible;
@@ -41,49 +40,49 @@ pub use steps::{run_step, seal};
 pub use tap::{Test, parse as parse_tap};
 pub use upload::{pack, unpack, upload};
 
-/// The clock that records are made by.
+/// The clock for records.
 pub type StepContext<'a> = &'a (dyn Fn() -> Timestamp + Sync);
 
-/// What is done to a machine, and with what.
+/// The inputs for running steps or checks in one machine.
 pub struct Guest<'a> {
-    /// The image's name.
+    /// The name of the image.
     pub image: &'a str,
-    /// All steps, decided.
+    /// All steps of the plan.
     pub steps: &'a [PlannedStep],
-    /// Where the playbooks of `ansible` steps start: the definition's folder.
+    /// The definition's folder, to which the paths of playbooks are relative.
     pub folder: &'a Path,
     /// The content of `lib.sh`, which every step may use.
     pub lib: &'a [u8],
-    /// The releases that scripts are told of.
+    /// The releases in the environment of scripts.
     pub releases: &'a [Installed],
-    /// The releases that are uploaded: all of them in a build, none in a test of a captured image.
+    /// The releases to upload: all in a build, none in a boot test.
     pub archives: &'a [Verified],
     /// The run's id.
     pub run: &'a str,
-    /// Where uploads go in the machine: [`crate::ssh::GUEST_WORK`].
+    /// The folder for uploads in the machine: [`crate::ssh::GUEST_WORK`], except in tests.
     pub work: &'a str,
-    /// Whether the machine sees what [`unpack`] and [`pack`] made as its disk [`crate::ssh::UPLOAD_DISK`].
+    /// Whether [`unpack`] and [`pack`] filled the machine's disk [`crate::ssh::UPLOAD_DISK`].
     pub shown: bool,
-    /// A folder of the run's own on this machine, for what `ansible-playbook` needs.
+    /// The run's work folder on this computer, for the files of Ansible.
     pub local_work: &'a Path,
     /// The keys of the run.
     pub keys: &'a Keys,
-    /// How the machine restarts.
+    /// The commands that reboot the machine.
     pub reboot: &'a Reboot,
-    /// Who is told.
+    /// The receiver of events.
     pub events: &'a Events,
-    /// Who may stop us.
+    /// The user's request to stop.
     pub interrupt: &'a Interrupt,
 }
 
-/// A release as scripts are told of it.
+/// An installed release, for the environment of scripts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Installed {
     /// `vault` or `consul`.
     pub product: String,
-    /// As in `1.21.1`.
+    /// The version, as in `1.21.1`.
     pub version: String,
-    /// Of the binary, uncompressed.
+    /// The SHA-256 of the uncompressed binary.
     pub sha256: Digest,
 }
 
@@ -97,23 +96,23 @@ impl From<&Verified> for Installed {
     }
 }
 
-/// The record of a step that was done.
+/// The record of a completed step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepRecord {
-    /// As in the plan.
+    /// The name in the plan.
     pub name: String,
-    /// Over all that decided what it did.
+    /// The digest of all inputs of the step.
     pub digest: Digest,
     /// `provisioner`, `shell`, `file`, `ansible` or `reboot`.
     pub kind: String,
-    /// When it began.
+    /// The start time.
     pub started_at: Timestamp,
-    /// When it ended.
+    /// The end time.
     pub ended_at: Timestamp,
-    /// How long it took, in milliseconds.
+    /// The duration in milliseconds.
     pub elapsed_ms: u64,
-    /// Its exit status.
+    /// The exit status.
     pub exit: i32,
-    /// Of its output: scrubbed lines, each with its newline.
+    /// The digest of the output: scrubbed lines, each with its newline.
     pub log_digest: Digest,
 }

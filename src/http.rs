@@ -1,7 +1,6 @@
-//! Fetches what is named by a URL: the only HTTP client beside Azure's.
-//!
-//! In: an `https://`, `http://` or `file://` URL, or a path. Out: bytes or a file, never more than the caller
-//! allows. Passing faults are tried again. Deliberately judges no content: whoever asks has a digest to compare.
+//! Fetches an `https://`, `http://` or `file://` URL, or a local path, into memory or a file.
+//! The caller sets the size limit and checks the digest. Transient failures are retried.
+//! The Azure client is the only other HTTP client.
 
 use std::fs::File;
 use std::io::Write;
@@ -15,39 +14,39 @@ use crate::wait::{Interrupt, Interrupted, Poll, Wait, WaitError};
 /// A fetch that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// The server has no such thing, or refuses it.
-    #[error("{url}: the server answered {status}")]
+    /// A server that refused the request, such as with 404.
+    #[error("cannot fetch {url}: the server answered {status}")]
     Refused {
-        /// What was asked for.
+        /// The requested URL.
         url: String,
         /// The HTTP status.
         status: u16,
     },
-    /// It was not reached, or broke off, and went on doing so.
-    #[error("{url}: {reason}")]
+    /// A server that could not be reached, or a transfer that broke, after several tries.
+    #[error("cannot fetch {url}: {reason}")]
     Unreachable {
-        /// What was asked for.
+        /// The requested URL.
         url: String,
-        /// Why.
+        /// The last reason.
         reason: String,
     },
-    /// There is more of it than there may be.
-    #[error("{url}: larger than the {limit_bytes} bytes that are allowed")]
+    /// A file that exceeds the size limit.
+    #[error("cannot fetch {url}: larger than {limit_bytes} bytes")]
     TooLarge {
-        /// What was asked for.
+        /// The requested URL.
         url: String,
         /// The limit in bytes.
         limit_bytes: u64,
     },
-    /// A file could not be read or written.
-    #[error("{}: {error}", path.display())]
+    /// A local file that cannot be read or written.
+    #[error("cannot access {}: {error}", path.display())]
     File {
-        /// Which.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         error: std::io::Error,
     },
-    /// We were asked to stop.
+    /// An interrupt by the user.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
 }
@@ -55,7 +54,13 @@ pub enum FetchError {
 impl FetchError {
     /// Returns what to do about it, as an imperative, if there is something to do.
     pub fn hint(&self) -> Option<String> {
-        None
+        match self {
+            Self::Unreachable { .. } => Some(
+                "Check the network connection and the proxy of this computer, then repeat the command."
+                    .to_owned(),
+            ),
+            _ => None,
+        }
     }
 }
 
@@ -69,7 +74,9 @@ pub async fn fetch_bytes(
     fetch(url, limit_bytes, events, interrupt, || Ok(Vec::new())).await
 }
 
-/// Fetches `url` into a new file at `path`, at most `limit_bytes`. Where it fails, what is at `path` is not to be used.
+/// Fetches `url` into the file `path`, at most `limit_bytes`.
+///
+/// After an error, the content of `path` is undefined.
 pub async fn fetch_file(
     url: &str,
     path: &Path,
@@ -77,18 +84,18 @@ pub async fn fetch_file(
     events: &Events,
     interrupt: &Interrupt,
 ) -> Result<(), FetchError> {
-    let file = |error| FetchError::File {
+    let file_error = |error| FetchError::File {
         path: path.to_owned(),
         error,
     };
     let written = fetch(url, limit_bytes, events, interrupt, || {
-        File::create(path).map_err(file)
+        File::create(path).map_err(file_error)
     })
     .await?;
-    written.sync_all().map_err(file)
+    written.sync_all().map_err(file_error)
 }
 
-/// The local file that `url` means, where it is a `file://` URL or a path.
+/// Returns the local path of `url`, if it is a `file://` URL or a path.
 pub fn local_path(url: &str) -> Option<PathBuf> {
     match url.split_once("://") {
         None => Some(PathBuf::from(url)),
@@ -125,10 +132,10 @@ async fn fetch<W: Write + Send>(
                 };
                 match transfer(client, url, limit_bytes, events, &mut sink).await {
                     Ok(()) => Poll::Ready(sink),
-                    Err(error @ FetchError::Unreachable { .. })
+                    Err(FetchError::Unreachable { reason, .. })
                         if tries.fetch_add(1, Ordering::Relaxed) < RETRIES =>
                     {
-                        Poll::NotYet(error.to_string())
+                        Poll::NotYet(reason)
                     }
                     Err(error) => Poll::Never(error),
                 }
@@ -140,10 +147,7 @@ async fn fetch<W: Write + Send>(
             WaitError::Interrupted(error) => error.into(),
             WaitError::Deadline { last, .. } => FetchError::Unreachable {
                 url: url.to_owned(),
-                reason: last
-                    .strip_prefix(&format!("{url}: "))
-                    .unwrap_or(&last)
-                    .to_owned(),
+                reason: last,
             },
         })
 }
@@ -207,23 +211,23 @@ fn copy_local<W: Write>(
     limit_bytes: u64,
     mut sink: W,
 ) -> Result<W, FetchError> {
-    let file = |error| FetchError::File {
+    let file_error = |error| FetchError::File {
         path: path.to_owned(),
         error,
     };
-    let source = File::open(path).map_err(file)?;
-    if source.metadata().map_err(file)?.len() > limit_bytes {
+    let source = File::open(path).map_err(file_error)?;
+    if source.metadata().map_err(file_error)?.len() > limit_bytes {
         return Err(FetchError::TooLarge {
             url: url.to_owned(),
             limit_bytes,
         });
     }
-    std::io::copy(&mut &source, &mut sink).map_err(file)?;
+    std::io::copy(&mut &source, &mut sink).map_err(file_error)?;
     Ok(sink)
 }
 
 fn unreachable(url: &str, error: &reqwest::Error) -> FetchError {
-    // reqwest's own text repeats the URL; its sources say what happened.
+    // The text of reqwest repeats the URL. The innermost source has the reason.
     let mut reason = String::new();
     let mut source: Option<&dyn std::error::Error> = std::error::Error::source(error);
     while let Some(inner) = source {
@@ -241,9 +245,9 @@ fn unreachable(url: &str, error: &reqwest::Error) -> FetchError {
 }
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Without a byte for this long a transfer counts as broken.
+/// The limit without a received byte.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often a passing fault is tried again.
+/// The number of tries after a transient failure.
 const RETRIES: u32 = 3;
-/// All tries together.
+/// The limit for all tries.
 const FETCH_DEADLINE: Duration = Duration::from_secs(1800);

@@ -1,9 +1,6 @@
-//! A throw-away identity for one node, so that a captured image can be tried: its own CA, certificates, gossip key
-//! and token.
-//!
-//! In: the node's name, its datacenter and the version of Consul that will read the fragment. Out: an [`Identity`], and
-//! the tar archive that the node reads at its first boot. Valid for some hours and known to nobody else. Deliberately
-//! no way to equip a real cluster: the CA's key is dropped at once, so it can never sign again.
+//! Generates the identity archive of one node for a boot test: CA, certificates, gossip key, token.
+//! Takes the node's name, its datacenter and the version of Consul; returns an [`Identity`].
+//! It is valid for hours, and unusable for a real cluster: the CA's key is dropped.
 
 mod authority;
 
@@ -19,31 +16,32 @@ use crate::secret::Secret;
 
 use authority::Authority;
 
-/// How long the certificates are valid after their making, in hours: longer than any test under emulation takes.
+/// The validity of the certificates after their creation, in hours.
+/// It exceeds the longest boot test under emulation.
 pub const VALID_H: i64 = 12;
 
-/// How far before their making the certificates are valid, in hours: a guest's clock may be behind.
+/// The validity of the certificates before their creation, in hours, for a VM whose clock is slow.
 pub const BACKDATED_H: i64 = 1;
 
-/// What one node is and has.
+/// The certificates, keys and tokens of one node.
 pub struct Identity {
-    /// The node's name.
+    /// The name of the node.
     pub node: String,
-    /// Its datacenter.
+    /// The datacenter of the node.
     pub datacenter: String,
-    /// The CA's certificate, PEM.
+    /// The certificate of the CA, PEM.
     pub ca_pem: String,
-    /// For Consul: serves as `server.<datacenter>.consul`.
+    /// Consul's certificate, for `server.<datacenter>.consul`.
     pub consul: Leaf,
-    /// For Vault: serves as `vault.service.consul`, and shows itself to Consul.
+    /// Vault's certificate, for `vault.service.consul` and as a client of Consul.
     pub vault: Leaf,
     /// Consul's gossip key, 32 bytes in base64.
     pub gossip_key: Secret,
-    /// May do everything in Consul, a UUIDv4.
+    /// The management token of Consul, a UUIDv4, which allows everything.
     pub management_token: Secret,
-    /// Consul's configuration fragment, JSON; holds the gossip key and the token.
+    /// Consul's configuration fragment, JSON, with the gossip key and the token.
     pub consul_fragment: Secret,
-    /// When it was made.
+    /// The time of creation.
     pub made_at: Timestamp,
 }
 
@@ -55,23 +53,23 @@ pub struct Leaf {
     pub key_pem: Secret,
 }
 
-/// An identity that could not be made.
+/// An identity that cannot be generated.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
-    /// OpenSSL says so.
-    #[error("identity of {node}: {error}")]
+    /// An error of OpenSSL.
+    #[error("cannot generate the identity of {node}: {error}")]
     Crypto {
-        /// The node.
+        /// The name of the node.
         node: String,
-        /// What it says.
+        /// The errors of OpenSSL.
         error: ErrorStack,
     },
-    /// The name cannot stand in a certificate.
+    /// A name that is not a valid DNS label.
     #[error(
-        "`{0}` cannot name a node or datacenter: expected 1 to 63 lower-case letters, digits and `-`, beginning and ending with a letter or digit"
+        "`{0}` is not a valid name of a node or datacenter: expected 1 to 63 lower-case letters, digits and `-`, beginning and ending with a letter or digit"
     )]
     Name(String),
-    /// The version of Consul is none.
+    /// A malformed version of Consul.
     #[error("`{0}` is not a version of Consul: expected MAJOR.MINOR.PATCH, as in 1.21.1")]
     ConsulVersion(String),
 }
@@ -84,7 +82,7 @@ impl IdentityError {
 }
 
 impl Identity {
-    /// A new identity for a single Consul server and the Vault beside it.
+    /// Generates an identity for a node with a single Consul server and Vault.
     pub fn throw_away(
         node: &str,
         datacenter: &str,
@@ -98,23 +96,23 @@ impl Identity {
         }
         let version = semver::Version::parse(consul_version)
             .map_err(|_| IdentityError::ConsulVersion(consul_version.to_owned()))?;
-        Self::make(node, datacenter, &version, now).map_err(|error| IdentityError::Crypto {
+        Self::create(node, datacenter, &version, now).map_err(|error| IdentityError::Crypto {
             node: node.to_owned(),
             error,
         })
     }
 
-    fn make(
+    fn create(
         node: &str,
         datacenter: &str,
         consul_version: &semver::Version,
         now: Timestamp,
     ) -> Result<Self, ErrorStack> {
-        let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let authority = Authority::new(now)?;
         let consul_name = format!("server.{datacenter}.consul");
-        let consul = authority.issue(&[&consul_name, "localhost"], here)?;
-        let vault = authority.issue(&["vault.service.consul", "localhost"], here)?;
+        let consul = authority.issue(&[&consul_name, "localhost"], localhost)?;
+        let vault = authority.issue(&["vault.service.consul", "localhost"], localhost)?;
         let gossip_key = Secret::new(openssl::base64::encode_block(&random::<32>()?));
         let token = uuid::Builder::from_random_bytes(random()?).into_uuid();
         let management_token = Secret::new(token.to_string());
@@ -134,8 +132,7 @@ impl Identity {
         })
     }
 
-    /// The archive that the node reads at its first boot: a plain tar, always in the same order. Whole files of it are
-    /// secret.
+    /// Returns the identity archive, a tar file with a fixed order. It contains secrets.
     pub fn to_tar(&self) -> Vec<u8> {
         let node = json!({ "schema": 1, "node": self.node, "datacenter": self.datacenter });
         let env = format!("CONSUL_HTTP_TOKEN={}\n", self.management_token.expose());
@@ -154,7 +151,7 @@ impl Identity {
         tar.finish()
     }
 
-    /// What must be scrubbed from what programs print.
+    /// Returns the secrets to scrub from output.
     pub fn secrets(&self) -> [&Secret; 4] {
         [
             &self.gossip_key,
@@ -165,7 +162,7 @@ impl Identity {
     }
 }
 
-/// Whether `text` can be a label of a DNS name.
+/// Whether `text` is a lower-case label of a DNS name.
 fn is_label(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     (1..=63).contains(&text.len())
@@ -180,7 +177,7 @@ fn random<const N: usize>() -> Result<[u8; N], ErrorStack> {
     Ok(bytes)
 }
 
-/// A tar archive in memory: owned by root, all of one time.
+/// A tar archive in memory, with root as the owner and one time for all entries.
 struct Archive {
     tar: tar::Builder<Vec<u8>>,
     mtime: u64,

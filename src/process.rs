@@ -1,8 +1,9 @@
-//! Starts programs of this machine. The only place that does.
+//! Runs programs on this computer. No other module starts processes.
+//! Takes a program and its arguments; returns its output, or an error with its last lines.
+//! There is no shell, and arguments are never logged.
 //!
-//! In: a program and its arguments. Out: its output, or an error with its last lines. Each child leads a process group of
-//! its own, so that a terminal's Ctrl-C reaches us alone; the group dies with the value that holds it, and ends on an
-//! interrupt. Deliberately never goes through a shell and never logs arguments.
+//! Each child leads a new process group, so a Ctrl-C in a terminal reaches only vault-bake.
+//! The group is killed when its [`Running`] is dropped, and ends on an interrupt.
 
 mod group;
 mod tail;
@@ -28,39 +29,39 @@ use tail::Tail;
 pub(crate) use group::{all_processes, members};
 pub use users::{Users, users};
 
-/// How many last lines of a program's output an error carries.
+/// The number of output lines that an error carries.
 pub const LAST_LINES: usize = 20;
 
-/// A program that could not be started, or that failed.
+/// A program that did not start, or that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
-    /// It is not installed, or may not be run.
-    #[error("{program} could not be started: {error}")]
+    /// A program that is not installed or not executable.
+    #[error("cannot start {program}: {error}")]
     Start {
-        /// The program.
+        /// The name of the program.
         program: String,
-        /// Why not.
+        /// The error of the operating system.
         error: std::io::Error,
     },
-    /// It ended with a status other than 0.
+    /// A program with a non-zero exit status.
     #[error("{program} failed ({status}){}", last_lines(.last))]
     Failed {
-        /// The program.
+        /// The name of the program.
         program: String,
-        /// How it ended.
+        /// The exit status.
         status: ExitStatus,
-        /// The last lines that it printed on standard error.
+        /// The last lines of its standard error.
         last: Vec<String>,
     },
-    /// Talking to it failed.
-    #[error("{program}: {error}")]
+    /// A pipe to a program, or a wait for it, that failed.
+    #[error("cannot communicate with {program}: {error}")]
     Io {
-        /// The program.
+        /// The name of the program.
         program: String,
-        /// What failed.
+        /// The error of the operating system.
         error: std::io::Error,
     },
-    /// We were asked to stop.
+    /// An interrupt by the user.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
 }
@@ -68,16 +69,22 @@ pub enum ProcessError {
 impl ProcessError {
     /// Returns what to do about it, as an imperative, if there is something to do.
     pub fn hint(&self) -> Option<String> {
-        None
+        match self {
+            Self::Start { .. } => Some(
+                "Run `vault-bake doctor`: it lists missing programs and how to install them."
+                    .to_owned(),
+            ),
+            _ => None,
+        }
     }
 }
 
-/// The last lines of something as an indented block that follows an error's first line; nothing where there are none.
+/// Formats output lines as an indented block below the first line of an error.
 pub fn last_lines(lines: &[String]) -> String {
     lines.iter().map(|line| format!("\n  | {line}")).collect()
 }
 
-/// A program to run, with its arguments.
+/// A builder for running a program.
 pub struct Program {
     name: String,
     command: Command,
@@ -85,12 +92,12 @@ pub struct Program {
 }
 
 impl Program {
-    /// The program `name`, found by `PATH` where it has no slash.
+    /// Names the program: a path, or a name to find in `PATH`.
     pub fn new(name: impl AsRef<OsStr>) -> Self {
         let name = name.as_ref();
         #[expect(
             clippy::disallowed_methods,
-            reason = "this is the one door to other programs"
+            reason = "this is the only module that starts programs"
         )]
         let mut command = Command::new(name);
         command
@@ -130,14 +137,14 @@ impl Program {
         self
     }
 
-    /// Runs it in `folder`.
+    /// Sets the working directory.
     #[must_use]
     pub fn in_folder(mut self, folder: &Path) -> Self {
         self.command.current_dir(folder);
         self
     }
 
-    /// Writes `input` to its standard input.
+    /// Sets the content of standard input.
     #[must_use]
     pub fn input(mut self, input: impl Into<Vec<u8>>) -> Self {
         self.input = input.into();
@@ -145,7 +152,7 @@ impl Program {
         self
     }
 
-    /// Runs it to its end and returns its standard output. An exit status other than 0 is an error.
+    /// Runs the program and returns its standard output. A non-zero exit status is an error.
     pub async fn run(mut self, interrupt: &Interrupt) -> Result<Vec<u8>, ProcessError> {
         let name = self.name.clone();
         let io = |error| ProcessError::Io {
@@ -163,7 +170,7 @@ impl Program {
             .expect("standard output is piped");
         let feed = async {
             if let Some(mut stdin) = stdin {
-                // A program may end without reading all of its input; its status tells whether that was right.
+                // A program may end before it reads all input. Its exit status decides.
                 let _ = stdin.write_all(&input).await;
             }
         };
@@ -186,10 +193,11 @@ impl Program {
         }
     }
 
-    /// Runs it to its end and returns its status; each line that it prints, on either stream, goes to `line`.
+    /// Runs the program and returns its exit status.
+    /// Calls `on_line` for each line of standard output and standard error.
     pub async fn lines(
         mut self,
-        mut line: impl FnMut(&str),
+        mut on_line: impl FnMut(&str),
         interrupt: &Interrupt,
     ) -> Result<ExitStatus, ProcessError> {
         let name = self.name.clone();
@@ -208,7 +216,7 @@ impl Program {
                     Some(read) = next_line(&mut stderr) => read,
                     else => return Ok(()),
                 };
-                line(String::from_utf8_lossy(&read?).trim_end());
+                on_line(String::from_utf8_lossy(&read?).trim_end());
             }
         };
         let ended = match interrupt.or(reading).await {
@@ -227,7 +235,7 @@ impl Program {
         }
     }
 
-    /// Starts it and leaves it running. Its standard output goes nowhere.
+    /// Starts the program without waiting for its end. Its standard output is discarded.
     pub fn start(mut self) -> Result<Running, ProcessError> {
         self.command.stderr(Stdio::piped());
         let mut running = self.spawn()?;
@@ -251,7 +259,7 @@ impl Program {
         })
     }
 
-    /// The arguments, for tests that hold what a command line must say and must not.
+    /// Returns the arguments, for tests.
     pub fn arguments(&self) -> Vec<OsString> {
         self.command
             .as_std()
@@ -261,28 +269,28 @@ impl Program {
     }
 }
 
-/// A program that runs. Dropping it kills it.
+/// A running program. Dropping it kills its process group.
 pub struct Running {
     name: String,
     child: Child,
-    /// The process group that it leads, until that was seen to end.
+    /// The process group that the child leads. `None` after the group was killed.
     group: Option<Pid>,
     tail: Tail,
     reading: JoinHandle<()>,
 }
 
 impl Running {
-    /// Its process id, while it runs.
+    /// Returns the process id while the program runs.
     pub fn pid(&self) -> Option<u32> {
         self.child.id()
     }
 
-    /// How it ended, where it has.
+    /// Returns the exit status if the program has ended.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
 
-    /// Waits for its end.
+    /// Waits for the end of the program.
     pub async fn wait(&mut self) -> Result<ExitStatus, ProcessError> {
         self.child.wait().await.map_err(|error| ProcessError::Io {
             program: self.name.clone(),
@@ -290,60 +298,61 @@ impl Running {
         })
     }
 
-    /// Asks it and its children to end, waits a little, then kills those that did not.
+    /// Sends SIGTERM to the process group, waits up to five seconds, then sends SIGKILL.
     pub async fn end(&mut self) {
         self.signal(Signal::TERM);
-        // It has a status, or it has to be killed.
+        // After a time-out the group is killed.
         let _ = tokio::time::timeout(GRACE, self.child.wait()).await;
         self.kill().await;
     }
 
-    /// Kills it and its children, and waits for their end.
+    /// Kills the process group and waits for its end.
     pub async fn kill(&mut self) {
         self.signal(Signal::KILL);
-        // It may have ended by itself just now.
+        // Fails if the child has already ended.
         let _ = self.child.kill().await;
-        self.see_off();
+        self.kill_group();
     }
 
-    /// Lets it run on beyond us.
+    /// Leaves the program running after vault-bake exits.
     pub fn leave(self) {
-        // Without its destructor nothing ends the program.
+        // Skips the destructor, which would kill the program.
         std::mem::forget(self);
     }
 
-    /// Sends a signal to its process group, where it was not seen to end: until then its id belongs to nobody else.
+    /// Sends a signal to the process group, unless the child was reaped.
+    /// Until then the kernel does not reuse the group's id.
     fn signal(&self, signal: Signal) {
         if let (Some(_), Some(group)) = (self.child.id(), self.group) {
-            // It may have ended a moment ago.
+            // Fails if all processes have ended.
             let _ = rustix::process::kill_process_group(group, signal);
         }
     }
 
-    /// Kills what is left of its group, and blocks until nothing is: a kernel takes some milliseconds for that.
-    fn see_off(&mut self) {
+    /// Kills the rest of the process group, and blocks until it has ended, some milliseconds.
+    fn kill_group(&mut self) {
         if let Some(group) = self.group.take() {
-            group::see_off(group);
+            group::kill_members(group);
         }
     }
 
-    /// Waits until its standard error was read to its end, at most `limit`: a child of it may keep that open.
+    /// Waits for the end of standard error, at most `limit`. A child process may keep it open.
     pub(crate) async fn said_all(&mut self, limit: Duration) {
-        // What was read until then has to do.
+        // After a time-out the lines read so far are used.
         let _ = tokio::time::timeout(limit, &mut self.reading).await;
     }
 
-    /// Whether its standard error was read to its end.
+    /// Whether standard error has been read to its end.
     pub(crate) fn has_said_all(&self) -> bool {
         self.reading.is_finished()
     }
 
-    /// The last lines that it printed on standard error.
+    /// Returns the last lines of standard error.
     pub fn last_lines(&self) -> Vec<String> {
         self.tail.lines()
     }
 
-    /// The error that describes its end.
+    /// Returns the error for a program that ended with `status`.
     pub async fn failure(&mut self, status: ExitStatus) -> ProcessError {
         let _ = (&mut self.reading).await;
         ProcessError::Failed {
@@ -357,11 +366,11 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.signal(Signal::KILL);
-        self.see_off();
+        self.kill_group();
     }
 }
 
-/// How long a program may take to end after it was asked to.
+/// The time between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(5);
 
 impl fmt::Debug for Running {
@@ -374,7 +383,7 @@ fn split<R: AsyncRead + Unpin>(stream: R) -> Split<BufReader<R>> {
     BufReader::new(stream).split(b'\n')
 }
 
-/// The next line of a stream, which is forgotten at its end.
+/// Reads the next line of a stream. Sets the stream to `None` at its end.
 async fn next_line<R: AsyncBufRead + Unpin>(
     stream: &mut Option<Split<R>>,
 ) -> Option<std::io::Result<Vec<u8>>> {

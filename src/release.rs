@@ -1,13 +1,11 @@
-//! Releases of a product: found, verified, and kept in a content-addressed cache.
+//! Fetches and verifies releases of a product from a release server or a mirror folder.
+//! Returns a [`LockedRelease`] for the lock file, and a [`Verified`] archive for a build.
+//! No key is bundled, because it would expire: the key is fetched and checked by its fingerprint.
 //!
-//! In: a source (a release server or a mirror folder), a product and a version. Out: a [`LockedRelease`] for the lock,
-//! and at the bake a [`Verified`] archive. Everything the lock names is verified again before anything runs it.
-//!
-//! A closed network needs a folder or an HTTP server laid out as HashiCorp's is, with the files
-//! `<product>_<version>_SHA256SUMS`, `…_SHA256SUMS.sig` and `…_linux_amd64.zip` in `<product>/<version>/`, and the signer's
-//! key in a file. An `index.json` beside them may say `"status": {"state": "withdrawn"}`.
-//!
-//! Deliberately bundles no key: a bundled copy expires. The key is fetched and recognised by its primary fingerprint.
+//! A mirror is a folder or an HTTP server with the layout of HashiCorp's server.
+//! `<product>/<version>/` contains `<product>_<version>_SHA256SUMS`, `…_SHA256SUMS.sig` and
+//! `…_linux_amd64.zip`. An optional `index.json` marks a release as withdrawn with
+//! `"status": {"state": "withdrawn"}`. The signer's public key is a separate file.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Write as _};
@@ -35,27 +33,26 @@ pub use error::ReleaseError;
 use cache::{Cache, off_thread};
 use publication::Publication;
 
-/// HashiCorp's release server.
+/// The URL of HashiCorp's release server.
 pub const OFFICIAL_BASE: &str = "https://releases.hashicorp.com";
-/// Where HashiCorp publishes its key.
+/// The URL of HashiCorp's public key.
 pub const OFFICIAL_KEY_URL: &str = "https://www.hashicorp.com/.well-known/pgp-key.txt";
 /// The primary fingerprint of HashiCorp's key.
 pub const OFFICIAL_FINGERPRINT: &str = "C874011F0AB405110D02105534365D9472D7468F";
 
-/// Where releases come from and whose signature they must bear.
+/// A source of releases, and the key that must have signed them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReleaseMirror {
-    /// `https://…`, `http://127.0.0.1…` or `file:///…`/a folder; laid out as HashiCorp's server is:
-    /// `<base>/<product>/<version>/<product>_<version>_SHA256SUMS`.
+    /// The root: an `https://`, `http://` or `file://` URL, or a folder.
     pub base: String,
-    /// The signer's certificate, from a file; `None` fetches the official one and checks it against the pin.
+    /// The file of the signer's certificate; `None` fetches HashiCorp's.
     pub key_file: Option<PathBuf>,
-    /// The primary fingerprint that the certificate must have, 40 hex digits.
+    /// The pinned primary fingerprint of the certificate, 40 hex digits.
     pub fingerprint: String,
 }
 
 impl ReleaseMirror {
-    /// HashiCorp's release server and key.
+    /// Returns HashiCorp's release server and key.
     pub fn official() -> Self {
         Self {
             base: OFFICIAL_BASE.to_owned(),
@@ -65,29 +62,29 @@ impl ReleaseMirror {
     }
 }
 
-/// What the lock says of one release: everything needed to know the very same bytes again.
+/// One release in the lock file, with every digest that identifies it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LockedRelease {
     /// `vault` or `consul`.
     pub product: String,
-    /// As the server names it, as in `1.21.1`.
+    /// The version, spelled as on the server: `1.21.1`.
     pub version: String,
     /// The archive's file name.
     pub file: String,
-    /// Where it was found.
+    /// The URL of the archive.
     pub url: String,
-    /// Of the archive.
+    /// The SHA-256 of the archive.
     pub sha256: Digest,
-    /// Of the SHA256SUMS file.
+    /// The SHA-256 of the SHA256SUMS file.
     pub sums_sha256: Digest,
-    /// Of the detached signature.
+    /// The SHA-256 of the detached signature.
     pub signature_sha256: Digest,
     /// The primary fingerprint of the certificate.
     pub primary_fingerprint: String,
-    /// The fingerprint of the key that signed: the primary or a signing subkey.
+    /// The fingerprint of the key that signed: the primary key or a signing subkey.
     pub signing_fingerprint: String,
-    /// When it was signed, RFC 3339 UTC.
+    /// The time of the signature, RFC 3339 UTC.
     pub signed_at: String,
     /// The certificate's first user id, as in `HashiCorp Security …`.
     pub signer: String,
@@ -95,27 +92,29 @@ pub struct LockedRelease {
     pub official: bool,
 }
 
-/// An archive that was verified, unpacked for the guest.
+/// A verified archive, unpacked into the cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
-    /// What the lock says of it.
+    /// The release in the lock file.
     pub locked: LockedRelease,
-    /// The archive in the cache.
+    /// The path of the archive in the cache.
     pub archive: PathBuf,
-    /// Its size in bytes.
+    /// The size of the archive in bytes.
     pub archive_size_bytes: u64,
-    /// The product's one binary as a gzip file in the cache (the archive's own deflate stream under another header).
+    /// The path of the product's binary in the cache, as a gzip file.
     pub binary_gz: PathBuf,
-    /// The SHA-256 of the binary itself, uncompressed.
+    /// The SHA-256 of the uncompressed binary.
     pub binary_sha256: Digest,
-    /// The size in bytes of the binary itself, uncompressed.
+    /// The size of the uncompressed binary in bytes.
     pub binary_size_bytes: u64,
-    /// Licence and notice files of the archive: name and path in the cache.
+    /// The licence and notice files of the archive: name, and path in the cache.
     pub licences: Vec<(String, PathBuf)>,
 }
 
 impl Verified {
-    /// Writes the binary itself to `to`, a new file. Blocks; fails where it is not the one that was verified.
+    /// Writes the uncompressed binary to the new file `to`. Blocks the thread.
+    ///
+    /// Fails if the gzip file in the cache changed since it was verified.
     pub fn unpack(&self, to: &Path) -> io::Result<()> {
         let packed = BufReader::with_capacity(1 << 18, File::open(&self.binary_gz)?);
         let mut binary = Hashing::new(BufWriter::with_capacity(1 << 20, File::create_new(to)?));
@@ -126,12 +125,12 @@ impl Verified {
             return Ok(());
         }
         let expected = &self.binary_sha256;
-        let words = format!("it was {expected} when it was verified, and is {found} now");
-        Err(io::Error::new(io::ErrorKind::InvalidData, words))
+        let reason = format!("the cached binary changed: expected {expected}, found {found}");
+        Err(io::Error::new(io::ErrorKind::InvalidData, reason))
     }
 }
 
-/// What an archive holds, in the cache.
+/// The content of an archive, in the cache.
 struct Unpacked {
     binary_gz: PathBuf,
     binary_sha256: Digest,
@@ -139,9 +138,10 @@ struct Unpacked {
     licences: Vec<(String, PathBuf)>,
 }
 
-/// Finds `product` `version` at `source`, verifies sums and signature (not yet the archive), for the lock.
+/// Finds `product` `version` at `source`, and verifies its checksums and signature.
 ///
-/// The key is fetched anew, so that a revocation is noticed; a release that was withdrawn is refused.
+/// The archive is neither fetched nor verified. The key is fetched again each time, so that a
+/// revocation is noticed. A withdrawn release is an error.
 pub async fn resolve(
     source: &ReleaseMirror,
     product: &str,
@@ -176,10 +176,11 @@ pub async fn resolve(
     })
 }
 
-/// Fetches what `locked` names into `cache`, verifies all of it, and unpacks it.
+/// Fetches the release `locked` into `cache`, verifies every file, and unpacks it.
 ///
-/// What the cache has is hashed again and not fetched again; a release that is all there needs no network. The key
-/// of the cache is good enough here: the lock names every byte, so that a key that was stolen later changes none.
+/// Files in the cache are hashed again, not fetched again. If the cache has all of them, no network
+/// is needed. The cached key suffices, because the lock file pins every byte: a key that is stolen
+/// later cannot change them.
 pub async fn fetch(
     source: &ReleaseMirror,
     locked: &LockedRelease,
@@ -195,7 +196,7 @@ pub async fn fetch(
     let signature = publication.locked_signature(locked);
     let signature = cache.bytes(&signature, events, interrupt).await?;
     let signed = publication
-        .verify_with_kept_key(&cache, &sums, &signature, now, events, interrupt)
+        .verify_with_cached_key(&cache, &sums, &signature, now, events, interrupt)
         .await?;
     publication.compare(locked, &sums, &signed)?;
 

@@ -1,7 +1,5 @@
-//! What a run needs of the world around it. The library asks neither the clock nor the environment itself.
-//!
-//! In: the caller's choices. Out: the same, in one value that the conductors hand on. Deliberately holds nothing that
-//! changes during a run.
+//! The folders, events, interrupt and clock that a run gets from its caller.
+//! The library does not read the clock or the environment.
 
 use std::path::{Path, PathBuf};
 
@@ -12,30 +10,30 @@ use crate::event::Events;
 use crate::manifest::Tool;
 use crate::wait::Interrupt;
 
-/// The surroundings of a run.
+/// The context of a run. It does not change during the run.
 #[derive(Clone, Copy)]
 pub struct RunContext<'a> {
-    /// A folder for what can be made again: bases, releases, and runs in progress.
+    /// The folder for bases, releases, cache entries and runs in progress.
     pub cache: &'a Path,
-    /// Where uploads go in a machine: [`crate::ssh::GUEST_WORK`], but for stand-in machines of tests.
+    /// The folder for uploads in a machine: [`crate::ssh::GUEST_WORK`], except in tests.
     pub guest_work: &'a str,
-    /// Where events go.
+    /// The receiver of events.
     pub events: &'a Events,
-    /// Who may stop us.
+    /// The user's request to stop.
     pub interrupt: &'a Interrupt,
     /// The clock.
     pub now: &'a (dyn Fn() -> Timestamp + Sync),
-    /// What runs: recorded in the manifest.
+    /// The version of vault-bake, for the manifest.
     pub tool: &'a Tool,
 }
 
 impl RunContext<'_> {
-    /// Where runs keep their journals and work folders; the folder that `sweep` looks at.
+    /// Returns the folder for journals and work folders, which `sweep` reads.
     pub fn runs(&self) -> PathBuf {
         runs(self.cache)
     }
 
-    /// A new id for a run, a UUIDv7: sorts by time, and is no one else's.
+    /// Returns a unique id for a run: a UUIDv7, which sorts by time.
     pub fn new_run(&self) -> String {
         let now = (self.now)();
         let seconds = u64::try_from(now.as_second()).unwrap_or_default();
@@ -44,7 +42,7 @@ impl RunContext<'_> {
     }
 }
 
-/// Where runs keep their journals and work folders, for a cache folder.
+/// Returns the folder for journals and work folders in a cache folder.
 pub fn runs(cache: &Path) -> PathBuf {
     cache.join("runs")
 }

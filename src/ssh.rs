@@ -1,9 +1,9 @@
-//! Talks to machines over SSH: one session, commands with live output, one compressed upload, restarts.
+//! Runs scripts on a machine over SSH, uploads files to it and reboots it.
+//! Takes an [`Endpoint`] and the run's [`Keys`]; returns exit statuses, and emits output as events.
+//! There is no password, agent, forwarding or terminal. Plans and steps are left to the caller.
 //!
-//! In: an [`Endpoint`], the run's [`Keys`], scripts and files. Out: exit statuses, lines as events, or an
-//! [`SshError`] that says how far it came. The machine's host key is pinned; nothing of a script is ever on a
-//! command line. Every session lives on one blocking thread of its own, which ends with the [`Session`].
-//! Deliberately offers no password, no agent, no forwarding and no terminal, and knows nothing of plans.
+//! The host key is pinned. Scripts go through standard input, so no part of them is on a command
+//! line. Each [`Session`] has a thread, which ends when the session is dropped.
 
 mod archive;
 mod connect;
@@ -42,24 +42,24 @@ pub use threads::join_all;
 
 use channel::{Cancel, Job, Link};
 
-/// Where everything that is uploaded lives in a guest: a tmpfs, gone with the next restart.
+/// The folder for uploads in a build VM. It is a tmpfs, so a reboot empties it.
 pub const GUEST_WORK: &str = "/run/vault-bake/work";
 
-/// How long a machine that answers already may take to do so once more.
+/// The deadline for a second session with a machine that already has one.
 const ANOTHER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The serial of the disk that uploads can go by: machines of this computer see it, and read it faster than SSH brings.
+/// The serial of the upload disk, which is faster than SSH. Only VMs on this computer have it.
 pub const UPLOAD_DISK: &str = "vault-bake-upload";
 
-/// How many last lines of a script's output are kept for its error.
+/// The number of output lines that an error carries.
 pub const LAST_LINES: usize = crate::process::LAST_LINES;
 
-/// A machine that should answer on SSH.
+/// The address and login of an SSH server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Where.
+    /// The IP address and port.
     pub address: SocketAddr,
-    /// As whom.
+    /// The login name.
     pub user: String,
 }
 
@@ -69,14 +69,16 @@ impl std::fmt::Display for Endpoint {
     }
 }
 
-/// A command for the guest. What it does goes in by standard input, so that nothing of it is in an argument list.
+/// A script for a machine. It is sent through standard input, so no argument list has any of it.
 pub struct Script {
-    /// For events and errors, as in `vault/install`.
+    /// The name in events and errors, as in `vault/install`.
     pub name: String,
-    /// POSIX sh, run by root with standard input closed. It is read to its end before any of it runs. It must
-    /// neither `exec` nor set a trap on `EXIT`, because a trap tells its exit status.
+    /// POSIX sh code, which root runs with standard input closed.
+    ///
+    /// It is read completely before it runs. It must neither `exec` nor set a trap on `EXIT`,
+    /// because a trap reports its exit status.
     pub text: String,
-    /// At the most.
+    /// The deadline.
     pub timeout: Duration,
 }
 
@@ -87,8 +89,10 @@ pub struct Session {
 }
 
 impl Session {
-    /// Tries until the machine answers, `timeout` passes, or `died` (looked at all the while) says that it never
-    /// will. A wrong host key or a refused login ends the wait as well.
+    /// Connects and logs in, and retries until `timeout`.
+    ///
+    /// `died` is polled meanwhile. It returns why the machine is gone, which ends the wait.
+    /// A wrong host key or a refused login also ends it.
     pub async fn connect(
         endpoint: &Endpoint,
         keys: &Keys,
@@ -103,18 +107,20 @@ impl Session {
             .await
     }
 
-    /// Where it leads.
+    /// Returns the endpoint that this session is connected to.
     pub fn endpoint(&self) -> &Endpoint {
         self.connector.endpoint()
     }
 
-    /// What removes the run's secrets from text that others wrote.
+    /// Returns the scrubber that removes the run's secrets from output.
     pub fn scrubber(&self) -> &Scrubber {
         self.connector.scrubber()
     }
 
-    /// Runs `script`; each line of output goes to events as it comes, standard error among it. A time-out or an
-    /// interrupt ends the remote process group. An exit status other than 0 is for the caller to judge.
+    /// Runs `script` and emits each line of standard output and standard error as an event.
+    ///
+    /// A time-out or an interrupt kills the script's processes. A non-zero exit status is not an
+    /// error.
     pub async fn run(
         &self,
         script: Script,
@@ -123,27 +129,30 @@ impl Session {
     ) -> Result<Ended, SshError> {
         let events = events.clone();
         let scrubber = self.connector.scrubber().clone();
-        self.ask(interrupt, move |link, cancel| {
+        self.run_on_thread(interrupt, move |link, cancel| {
             script::run(link, &script, scrubber, &events, cancel)
         })
         .await?
     }
 
-    /// Runs `script` and keeps its standard output, scrubbed, which may have 8 MiB. An exit status other than 0 is for
-    /// the caller to judge.
+    /// Runs `script` and returns its scrubbed standard output, at most 8 MiB.
+    ///
+    /// A non-zero exit status is not an error.
     pub async fn capture(
         &self,
         script: Script,
         interrupt: &Interrupt,
     ) -> Result<Captured, SshError> {
         let scrubber = self.connector.scrubber().clone();
-        self.ask(interrupt, move |link, cancel| {
+        self.run_on_thread(interrupt, move |link, cancel| {
             script::capture(link, &script, scrubber, cancel)
         })
         .await?
     }
 
-    /// As [`Session::capture`], but an exit status other than 0 is an error, with the last lines of standard error.
+    /// Runs `script` as [`Session::capture`] does, but fails on a non-zero exit status.
+    ///
+    /// The error has the last lines of standard error.
     pub async fn output(&self, script: Script, interrupt: &Interrupt) -> Result<String, SshError> {
         let what = script.name.clone();
         match self.capture(script, interrupt).await? {
@@ -152,9 +161,10 @@ impl Session {
         }
     }
 
-    /// Unpacks what `write` puts into the archive into `folder`, which is made; where it is [`GUEST_WORK`] a tmpfs
-    /// is mounted there first. `write` runs on the session's thread. `total_bytes` is the size of all content, for
-    /// progress events.
+    /// Uploads the archive that `write` fills and unpacks it into `folder`, which is created.
+    ///
+    /// If `folder` is [`GUEST_WORK`], a tmpfs is mounted there first. `write` runs on the session's
+    /// thread. `total_bytes` is the size of all content, for progress events.
     pub async fn upload(
         &self,
         folder: &str,
@@ -169,29 +179,30 @@ impl Session {
             scrubber: self.connector.scrubber().clone(),
             events: events.clone(),
         };
-        self.ask(interrupt, move |link, cancel| {
+        self.run_on_thread(interrupt, move |link, cancel| {
             upload.run(link, write, cancel)
         })
         .await?
     }
 
-    /// As [`Session::upload`], but what the machine sees on its disk [`UPLOAD_DISK`], an ext2 file system: the archive `work.tar` is
-    /// unpacked, the folder `releases` is there as it lies, not to be written to. False, and nothing is done, where the machine sees no
-    /// such disk.
+    /// Fills `folder` from the disk [`UPLOAD_DISK`] of the machine, an ext2 file system.
+    ///
+    /// Unpacks the archive `work.tar` of the disk, and links its folder `releases`, read-only.
+    /// Returns false, and changes nothing, if the machine has no such disk.
     pub async fn upload_by_disk(
         &self,
         folder: &str,
         interrupt: &Interrupt,
     ) -> Result<bool, SshError> {
-        let by_disk = upload::ByDisk {
+        let upload = upload::DiskUpload {
             folder: folder.to_owned(),
             scrubber: self.connector.scrubber().clone(),
         };
-        self.ask(interrupt, move |link, cancel| by_disk.run(link, cancel))
+        self.run_on_thread(interrupt, move |link, cancel| upload.run(link, cancel))
             .await?
     }
 
-    /// A second session with the same machine, which runs things beside this one's.
+    /// Opens a second session with the same machine, for work in parallel.
     pub async fn another(&self, events: &Events, interrupt: &Interrupt) -> Result<Self, SshError> {
         let alive = async || None;
         self.connector
@@ -199,7 +210,7 @@ impl Session {
             .await
     }
 
-    /// Restarts the machine and returns a session with its next boot, which must be up within `timeout`.
+    /// Reboots the machine and returns a session with its next boot, within `timeout`.
     pub async fn reboot(
         self,
         reboot: &Reboot,
@@ -211,9 +222,11 @@ impl Session {
         reboot::reboot(self, reboot, timeout, died, events, interrupt).await
     }
 
-    /// Has the session's thread do `work`. An interrupt, or dropping the future, cancels it; after an interrupt the
-    /// thread is still waited for, so that what it started is ended, unless we are asked to leave now.
-    async fn ask<T: Send + 'static>(
+    /// Runs `work` on the session's thread. An interrupt, or dropping the future, cancels it.
+    ///
+    /// After an interrupt the thread may still kill the script's processes. A second interrupt ends
+    /// that wait.
+    async fn run_on_thread<T: Send + 'static>(
         &self,
         interrupt: &Interrupt,
         work: impl FnOnce(&mut Link, &Cancel) -> T + Send + 'static,
@@ -225,11 +238,11 @@ impl Session {
             what: self.endpoint().to_string(),
             why: "its session has ended".to_owned(),
         };
-        let seen_by_work = cancel.clone();
+        let cancel_of_work = cancel.clone();
         self.jobs
             .send(Box::new(move |link| {
-                // Nobody waits for the answer any more where the future was dropped.
-                let _ = reply.send(work(link, &seen_by_work));
+                // Fails if the caller dropped the future.
+                let _ = reply.send(work(link, &cancel_of_work));
             }))
             .map_err(|_gone| lost())?;
         tokio::select! {

@@ -1,9 +1,6 @@
-//! Undo before create: every run keeps a journal of what it is about to make, and removes it at its end, whatever
-//! happened. [`sweep`] does the same for runs that were killed.
-//!
-//! In: an [`Undo`] before each creation. Out: what could not be removed. A run holds a lock on its journal as long
-//! as it lives, so a journal that can be locked belongs to a dead run. Deliberately removes nothing that a
-//! journal does not name.
+//! Journals each resource of a run before its creation, and removes all of them at the end.
+//! Takes an [`Undo`] before each creation, and returns the leftovers.
+//! [`sweep`] does the same for killed runs: a running run locks its journal.
 
 mod processes;
 
@@ -19,42 +16,45 @@ use serde::{Deserialize, Serialize};
 use crate::event::{Event, Events};
 use crate::wait::{Interrupt, Urgency};
 
-/// How to undo one creation. Every kind is idempotent: undoing what is not there succeeds.
+/// The removal of one resource. It is idempotent: a missing resource is not an error.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "undo", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Undo {
-    /// End every process that has `marker` as a whole argument on its command line, with its process group where it
-    /// leads one, as all children of [`crate::process`] do.
+    /// Ends every process that has `marker` as a whole argument.
+    /// If the process leads a process group, as children of [`crate::process`] do, the group ends.
     Process {
-        /// An argument that only this process has: it contains the run's id.
+        /// An argument that only this process has. It contains the run's id.
         marker: String,
     },
-    /// Delete a file.
+    /// Deletes a file.
     File {
-        /// Which.
+        /// The path of the file.
         path: PathBuf,
     },
-    /// Delete a folder and all in it.
+    /// Deletes a folder with its content.
     Folder {
-        /// Which.
+        /// The path of the folder.
         path: PathBuf,
     },
-    /// Delete a resource of a cloud, and all that is below it, where its tag says that it is this run's.
+    /// Deletes a cloud resource with its child resources, if it has the tag of the run.
     Cloud {
-        /// Its resource id.
+        /// The resource id.
         id: String,
-        /// The API version that deletes it.
+        /// The API version for the deletion.
         api: String,
-        /// The run whose tag it has to have; absent where the kind has no tags and what it stands below has.
+        /// The run in the tag of the resource.
+        /// Absent if this kind of resource has no tags; its parent has the tag then.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         run: Option<String>,
     },
 }
 
-/// Who deletes resources of a cloud.
+/// A client that deletes cloud resources.
 pub trait Cloud: Send + Sync {
-    /// Deletes the resource `id`, where it has the tag of `run`. Whether there was something to delete, or why it could
-    /// not be deleted. With `wait` false it is started and not waited for.
+    /// Deletes a cloud resource, given as id, API version and run, if it has the tag of the run.
+    ///
+    /// Returns whether the resource existed, or the reason why it cannot be deleted.
+    /// If `wait` is false, starts the deletion and does not wait for it.
     fn remove<'a>(
         &'a self,
         undo: (&'a str, &'a str, Option<&'a str>),
@@ -74,12 +74,12 @@ impl fmt::Display for Undo {
     }
 }
 
-/// Something that is still there and could not be removed.
+/// A resource that could not be removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leftover {
-    /// What.
+    /// The kind and name of the resource, as in `file /path`.
     pub what: String,
-    /// Why it could not be removed.
+    /// The reason why it could not be removed.
     pub why: String,
 }
 
@@ -89,9 +89,9 @@ impl fmt::Display for Leftover {
     }
 }
 
-/// A journal that could not be kept.
+/// A journal that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
-#[error("journal {}: {error}", path.display())]
+#[error("cannot access the journal {}: {error}", path.display())]
 pub struct JournalError {
     path: PathBuf,
     error: io::Error,
@@ -104,7 +104,7 @@ impl JournalError {
     }
 }
 
-/// The undo stack of one run, kept in a journal on disk and in a work folder of the run's own.
+/// The journal and the work folder of one run.
 pub struct Teardown {
     journal_path: PathBuf,
     journal: File,
@@ -114,27 +114,27 @@ pub struct Teardown {
 }
 
 impl Teardown {
-    /// Opens the journal `<runs>/<run>.journal` and makes the work folder `<runs>/<run>/`, readable by us alone.
+    /// Creates the journal `<runs>/<run>.journal`, and the work folder `<runs>/<run>/`, mode 0700.
     pub fn begin(runs: &Path, run: &str) -> Result<Self, JournalError> {
         let journal_path = runs.join(format!("{run}.{JOURNAL}"));
-        let keep = |error| JournalError {
+        let journal_error = |error| JournalError {
             path: journal_path.clone(),
             error,
         };
-        fs::create_dir_all(runs).map_err(keep)?;
-        // While the gate is held shared no sweep can look at the journal before it is locked.
-        let gate = gate(runs).map_err(keep)?;
-        gate.lock_shared().map_err(keep)?;
+        fs::create_dir_all(runs).map_err(journal_error)?;
+        // The shared lock prevents a sweep from reading the journal before it is locked.
+        let sweep_lock = open_sweep_lock(runs).map_err(journal_error)?;
+        sweep_lock.lock_shared().map_err(journal_error)?;
         let journal = OpenOptions::new()
             .create_new(true)
             .append(true)
             .open(&journal_path)
-            .map_err(keep)?;
-        journal.lock().map_err(keep)?;
+            .map_err(journal_error)?;
+        journal.lock().map_err(journal_error)?;
         File::open(runs)
             .and_then(|folder| folder.sync_all())
-            .map_err(keep)?;
-        drop(gate);
+            .map_err(journal_error)?;
+        drop(sweep_lock);
         let work = runs.join(run);
         let mut teardown = Self {
             journal_path: journal_path.clone(),
@@ -148,50 +148,52 @@ impl Teardown {
         fs::DirBuilder::new()
             .mode(0o700)
             .create(&work)
-            .map_err(keep)?;
+            .map_err(journal_error)?;
         Ok(teardown)
     }
 
-    /// The run's id.
+    /// Returns the run's id.
     pub fn run(&self) -> String {
         let name = self.work.file_name().unwrap_or_default();
         name.to_string_lossy().into_owned()
     }
 
-    /// The run's own folder: all in it goes when the run ends.
+    /// Returns the run's work folder, which is deleted at the end of the run.
     pub fn work(&self) -> &Path {
         &self.work
     }
 
-    /// Has resources of a cloud deleted by `cloud`.
+    /// Sets the client that deletes cloud resources.
     pub fn set_cloud_cleaner(&mut self, cloud: Option<Arc<dyn Cloud>>) {
         self.cloud = cloud;
     }
 
-    /// Notes, durably, how to undo what the caller creates next.
+    /// Writes the removal of a resource to the journal, and flushes it to disk.
+    /// The caller then creates the resource.
     pub fn register(&mut self, undo: Undo) -> Result<(), JournalError> {
         self.write(&Line::Undo(undo.clone()))?;
         self.undos.push(undo);
         Ok(())
     }
 
-    /// Notes, durably, that the resources `ids` of a cloud stay. Returns what undid them.
+    /// Writes to the journal that the cloud resources `ids` stay, and flushes it to disk.
+    /// Returns their entries.
     pub fn release(&mut self, ids: &[&str]) -> Result<Vec<Undo>, JournalError> {
-        let stays = |undo: &Undo| match undo {
+        let is_released = |undo: &Undo| match undo {
             Undo::Cloud { id, .. } => ids.contains(&id.as_str()),
             _ => false,
         };
         let released: Vec<Undo> = self
             .undos
             .iter()
-            .filter(|one| stays(one))
+            .filter(|undo| is_released(undo))
             .cloned()
             .collect();
         for undo in &released {
             let release = undo.clone();
             self.write(&Line::Release { release })?;
         }
-        self.undos.retain(|undo| !stays(undo));
+        self.undos.retain(|undo| !is_released(undo));
         Ok(released)
     }
 
@@ -207,36 +209,37 @@ impl Teardown {
             })
     }
 
-    /// Undoes everything, last first, goes on after a failure, and returns what is still there. Where `interrupt`
-    /// says to leave now, removal is started but not waited for.
+    /// Removes all resources, last first, and returns the leftovers. Continues after a failure.
+    ///
+    /// After a second interrupt, starts the removal of cloud resources without waiting for it.
     pub async fn finish(self, events: &Events, interrupt: &Interrupt) -> Vec<Leftover> {
         let cloud = self.cloud.as_deref();
-        let leaks = undo_all(&self.undos, cloud, events, interrupt).await;
-        if leaks.is_empty() {
-            // A journal without anything left to undo is removed by the next sweep where this fails.
+        let leftovers = undo_all(&self.undos, cloud, events, interrupt).await;
+        if leftovers.is_empty() {
+            // If this fails, the next sweep removes the journal.
             let _ = fs::remove_file(&self.journal_path);
         }
-        leaks
+        leftovers
     }
 
-    /// Leaves everything as it is, for somebody to look at; a later [`sweep`] removes it.
+    /// Keeps all resources, so that the user can inspect them. A later [`sweep`] removes them.
     pub fn abandon(self) -> PathBuf {
         self.work
     }
 }
 
-/// What a sweep found of one dead run.
+/// The result of a sweep for one dead run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Swept {
     /// The run's id.
     pub run: String,
-    /// What its journal names, last first.
+    /// The entries of its journal, last first.
     pub undos: Vec<Undo>,
-    /// What is still there.
+    /// The resources that could not be removed.
     pub leaks: Vec<Leftover>,
 }
 
-/// Removes what dead runs left under `runs`. With `dry_run` only says what it would remove.
+/// Removes the resources of dead runs in the folder `runs`. If `dry_run` is set, only lists them.
 pub async fn sweep(
     runs: &Path,
     dry_run: bool,
@@ -244,17 +247,17 @@ pub async fn sweep(
     events: &Events,
     interrupt: &Interrupt,
 ) -> Result<Vec<Swept>, JournalError> {
-    let keep = |error| JournalError {
+    let journal_error = |error| JournalError {
         path: runs.to_owned(),
         error,
     };
     if !runs.is_dir() {
         return Ok(Vec::new());
     }
-    let gate = gate(runs).map_err(keep)?;
-    gate.lock().map_err(keep)?;
+    let sweep_lock = open_sweep_lock(runs).map_err(journal_error)?;
+    sweep_lock.lock().map_err(journal_error)?;
     let mut journals: Vec<PathBuf> = fs::read_dir(runs)
-        .map_err(keep)?
+        .map_err(journal_error)?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .collect();
     journals.retain(|path| {
@@ -264,19 +267,19 @@ pub async fn sweep(
     journals.sort();
     let mut swept = Vec::new();
     for path in journals {
-        let file = File::open(&path).map_err(keep)?;
+        let file = File::open(&path).map_err(journal_error)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => continue,
             Err(TryLockError::Error(error)) => return Err(JournalError { path, error }),
         }
         let mut undos = read_journal(&path)?;
-        let leaks = if dry_run {
+        let leftovers = if dry_run {
             Vec::new()
         } else {
             undo_all(&undos, cloud, events, interrupt).await
         };
-        if !dry_run && leaks.is_empty() {
+        if !dry_run && leftovers.is_empty() {
             fs::remove_file(&path).map_err(|error| JournalError {
                 path: path.clone(),
                 error,
@@ -288,15 +291,20 @@ pub async fn sweep(
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
-        swept.push(Swept { run, undos, leaks });
+        swept.push(Swept {
+            run,
+            undos,
+            leaks: leftovers,
+        });
     }
     Ok(swept)
 }
 
 const JOURNAL: &str = "journal";
 
-/// Held shared while a run's journal is made, and alone while a sweep runs.
-fn gate(runs: &Path) -> io::Result<File> {
+/// Opens the lock file that excludes a sweep while a run creates its journal.
+/// Runs lock it shared, a sweep locks it exclusively.
+fn open_sweep_lock(runs: &Path) -> io::Result<File> {
     OpenOptions::new()
         .create(true)
         .truncate(false)
@@ -304,19 +312,22 @@ fn gate(runs: &Path) -> io::Result<File> {
         .open(runs.join(".gate"))
 }
 
-/// The undos of a journal. A last line without its end was never acted upon, so it is passed over.
+/// Returns the entries of a journal, without released ones.
+/// Ignores a last line without newline, because its resource was not created.
 fn read_journal(path: &Path) -> Result<Vec<Undo>, JournalError> {
-    let keep = |error| JournalError {
+    let journal_error = |error| JournalError {
         path: path.to_owned(),
         error,
     };
-    let text = fs::read_to_string(path).map_err(keep)?;
+    let text = fs::read_to_string(path).map_err(journal_error)?;
     let lines = text.split_inclusive('\n');
     let mut undos = Vec::new();
     for line in lines.filter_map(|line| line.strip_suffix('\n')) {
-        match serde_json::from_str(line).map_err(|error| keep(io::Error::other(error)))? {
+        let line =
+            serde_json::from_str(line).map_err(|error| journal_error(io::Error::other(error)))?;
+        match line {
             Line::Undo(undo) => undos.push(undo),
-            Line::Release { release } => undos.retain(|one| *one != release),
+            Line::Release { release } => undos.retain(|undo| *undo != release),
         }
     }
     Ok(undos)
@@ -336,37 +347,38 @@ async fn undo_all(
     events: &Events,
     interrupt: &Interrupt,
 ) -> Vec<Leftover> {
-    let mut leaks = Vec::new();
-    // What is in a group of ours goes with the group.
-    let goes_with = |undo: &Undo| match undo {
+    let mut leftovers = Vec::new();
+    // Azure deletes child resources with their resource group.
+    let has_parent = |undo: &Undo| match undo {
         Undo::Cloud { id, .. } => undos.iter().any(|other| match other {
             Undo::Cloud { id: above, .. } => is_below(id, above),
             _ => false,
         }),
         _ => false,
     };
-    for undo in undos.iter().rev().filter(|undo| !goes_with(undo)) {
+    for undo in undos.iter().rev().filter(|undo| !has_parent(undo)) {
         match undo_one(undo, cloud, events, interrupt).await {
             Ok(true) => events.emit(&Event::Removed {
-                what: undo.to_string(),
+                resource: undo.to_string(),
             }),
             Ok(false) => {}
             Err(why) => {
-                let leak = Leftover {
+                let leftover = Leftover {
                     what: undo.to_string(),
                     why,
                 };
-                events.emit(&Event::Leaked {
-                    what: leak.to_string(),
+                events.emit(&Event::Leftover {
+                    resource: leftover.what.clone(),
+                    reason: leftover.why.clone(),
                 });
-                leaks.push(leak);
+                leftovers.push(leftover);
             }
         }
     }
-    leaks
+    leftovers
 }
 
-/// Whether there was something to undo, or why it could not be undone.
+/// Removes one resource. Returns whether it existed, or the reason why it cannot be removed.
 async fn undo_one(
     undo: &Undo,
     cloud: Option<&dyn Cloud>,
@@ -375,11 +387,10 @@ async fn undo_one(
 ) -> Result<bool, String> {
     let removed = match undo {
         Undo::Cloud { id, api, run } => {
-            let cloud = cloud.ok_or("nobody is logged in to the cloud that it is in")?;
+            let cloud = cloud.ok_or("no Azure credential is configured")?;
             let undo = (id.as_str(), api.as_str(), run.as_deref());
             return tokio::select! {
                 removed = cloud.remove(undo, true, events) => removed,
-                // Removal is then started, and not waited for.
                 () = interrupt.raised(Urgency::LeaveNow) => cloud.remove(undo, false, events).await,
             };
         }
@@ -394,7 +405,7 @@ async fn undo_one(
     }
 }
 
-/// Whether the resource `id` goes when `above` goes. Ids are compared without regard to case.
+/// Whether the resource `id` is a child of `above`. Resource ids are case-insensitive.
 fn is_below(id: &str, above: &str) -> bool {
     let (id, above) = (id.to_ascii_lowercase(), above.to_ascii_lowercase());
     id.strip_prefix(&above)

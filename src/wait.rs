@@ -1,7 +1,6 @@
-//! Every wait: a name, a deadline, a reason to end. The only place of the library that sleeps.
-//!
-//! In: a probe to ask again and again. Out: what it found, or an error that says what was last seen. An
-//! [`Interrupt`] ends every wait at once. Deliberately knows nothing of what is waited for.
+//! Polls a probe until it succeeds, a deadline passes, or an [`Interrupt`] ends the wait.
+//! Returns the probe's value, or an error with the last observation.
+//! This is the only module of the library that sleeps.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -10,57 +9,57 @@ use tokio::sync::watch;
 
 use crate::event::{Event, Events, millis};
 
-/// What a probe saw.
+/// The result of one call of a probe.
 pub enum Poll<T, E> {
-    /// It is there.
+    /// Success.
     Ready(T),
-    /// Not yet; in a few words what there was instead.
+    /// Not ready, with a short observation.
     NotYet(String),
-    /// Not yet, and it is no use to look again any earlier than that.
+    /// Not ready, with a short observation, and the pause before the next call.
     Later(String, Duration),
-    /// It will never be there.
+    /// A permanent failure.
     Never(E),
 }
 
-/// A wait that ended without what it waited for.
+/// A wait that ended without success.
 #[derive(Debug, thiserror::Error)]
 pub enum WaitError<E> {
-    /// The deadline passed.
+    /// A deadline that passed.
     #[error("waited {waited_s} s for {what}; last seen: {last}")]
     Deadline {
-        /// What was waited for.
+        /// The name of the wait.
         what: String,
-        /// For how long, in seconds.
+        /// The time waited, in seconds.
         waited_s: u64,
-        /// What the last probe saw.
+        /// The last observation.
         last: String,
     },
-    /// The probe said that it will never be.
+    /// A permanent failure of the probe.
     #[error(transparent)]
     Never(E),
-    /// Somebody asked us to stop.
+    /// An interrupt by the user.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
 }
 
-/// Somebody asked us to stop.
+/// An interrupt by the user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("interrupted")]
 pub struct Interrupted;
 
-/// How hard we were asked to stop.
+/// The urgency of an interrupt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Urgency {
-    /// Not at all.
+    /// No interrupt.
     #[default]
     None,
-    /// Once: stop the work and clean up.
+    /// One interrupt: stop the work and clean up.
     CleanUp,
-    /// Twice: start the removal of what there is, and leave.
+    /// Two interrupts: start the cleanup but do not wait for it.
     LeaveNow,
 }
 
-/// The request to stop, seen by every wait. Clones share it.
+/// A request to stop, which every wait observes. Clones share it.
 #[derive(Clone)]
 pub struct Interrupt(watch::Sender<Urgency>);
 
@@ -71,7 +70,7 @@ impl Default for Interrupt {
 }
 
 impl Interrupt {
-    /// Asks to stop; the second time more urgently.
+    /// Requests a stop. The second call is more urgent.
     pub fn raise(&self) {
         self.0.send_modify(|urgency| {
             *urgency = match urgency {
@@ -81,12 +80,12 @@ impl Interrupt {
         });
     }
 
-    /// How hard we were asked so far.
+    /// Returns the current urgency.
     pub fn urgency(&self) -> Urgency {
         *self.0.borrow()
     }
 
-    /// An error where we were asked to stop.
+    /// Fails if a stop was requested.
     pub fn check(&self) -> Result<(), Interrupted> {
         if self.urgency() == Urgency::None {
             Ok(())
@@ -95,9 +94,9 @@ impl Interrupt {
         }
     }
 
-    /// Returns once we were asked at least this hard.
+    /// Waits until the urgency is at least `least`.
     pub async fn raised(&self, least: Urgency) {
-        // The sender is in `self`, so the channel cannot close while we wait.
+        // The sender is in `self`, so the channel cannot close meanwhile.
         let _ = self
             .0
             .subscribe()
@@ -105,7 +104,7 @@ impl Interrupt {
             .await;
     }
 
-    /// Runs `work` until it ends or we are asked to stop, then drops it.
+    /// Runs `work` until it ends. Drops it when a stop is requested.
     pub async fn or<T>(&self, work: impl Future<Output = T>) -> Result<T, Interrupted> {
         tokio::select! {
             biased;
@@ -115,16 +114,16 @@ impl Interrupt {
     }
 }
 
-/// How fast time is taken to pass between two looks: as it does, or faster, for services that are played.
-/// Of deadlines, those of who has a pace are scaled with it.
+/// A factor for pauses and deadlines, so that tests with fake services run fast.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TimeScale(f64);
 
 impl TimeScale {
-    /// As time passes.
+    /// Real time.
     pub const REAL: Self = Self(1.0);
 
-    /// All pauses are `scale` times as long; 0.001 makes a second a millisecond. What is no positive number is 1.
+    /// Multiplies all pauses by `scale`: 0.001 turns a second into a millisecond.
+    /// A `scale` that is not positive and finite counts as 1.
     pub fn scaled(scale: f64) -> Self {
         Self(if scale.is_finite() && scale > 0.0 {
             scale
@@ -133,18 +132,18 @@ impl TimeScale {
         })
     }
 
-    /// How long to pause where `pause` is meant.
+    /// Returns the scaled length of `pause`.
     pub fn of(self, pause: Duration) -> Duration {
         pause.mul_f64(self.0)
     }
 
-    /// How many seconds are taken to have passed in `elapsed`.
+    /// Returns the unscaled seconds that the real time `elapsed` stands for.
     pub fn seconds_of(self, elapsed: Duration) -> f64 {
         elapsed.as_secs_f64() / self.0
     }
 }
 
-/// A wait: for what, how long at the most, and how often to look.
+/// A wait with a name, a deadline and pauses between the calls of its probe.
 #[derive(Clone, Debug)]
 pub struct Wait {
     what: String,
@@ -154,7 +153,7 @@ pub struct Wait {
 }
 
 impl Wait {
-    /// Waits for `what`, at most `deadline`. Looks again after 50 ms, then ever later, at most a second apart.
+    /// Names a wait and sets its deadline. The pauses grow from 50 ms to one second.
     pub fn new(what: impl fmt::Display, deadline: Duration) -> Self {
         Self {
             what: what.to_string(),
@@ -164,7 +163,7 @@ impl Wait {
         }
     }
 
-    /// Looks again after `first`, then ever later, at most `longest` apart.
+    /// Sets the pauses, which grow from `first` to `longest`.
     #[must_use]
     pub fn pausing(self, first: Duration, longest: Duration) -> Self {
         Self {
@@ -174,8 +173,9 @@ impl Wait {
         }
     }
 
-    /// Asks `probe` until it is ready, says never, the deadline passes or `interrupt` is raised. A probe that
-    /// itself hangs is dropped at the deadline.
+    /// Calls `probe` until it is ready or fails, the deadline passes, or `interrupt` is raised.
+    ///
+    /// Drops a probe that is still running at the deadline.
     pub async fn until<T, E, F>(
         &self,
         events: &Events,
@@ -188,43 +188,44 @@ impl Wait {
         let began = Instant::now();
         let mut pause = self.first_pause;
         let mut last = String::from("nothing yet");
-        let mut told = began;
+        let mut last_event = began;
         loop {
-            let left = self.deadline.saturating_sub(began.elapsed());
-            let asked = match interrupt.or(tokio::time::timeout(left, probe())).await? {
+            let remaining = self.deadline.saturating_sub(began.elapsed());
+            let polled = interrupt.or(tokio::time::timeout(remaining, probe()));
+            let requested_pause = match polled.await? {
                 Ok(Poll::Ready(value)) => return Ok(value),
                 Ok(Poll::Never(error)) => return Err(WaitError::Never(error)),
-                Ok(Poll::NotYet(seen)) => {
-                    last = seen;
+                Ok(Poll::NotYet(observation)) => {
+                    last = observation;
                     None
                 }
-                Ok(Poll::Later(seen, asked)) => {
-                    last = seen;
-                    Some(asked)
+                Ok(Poll::Later(observation, pause)) => {
+                    last = observation;
+                    Some(pause)
                 }
-                Err(_elapsed) => return Err(self.passed(began, last)),
+                Err(_elapsed) => return Err(self.deadline_error(began, last)),
             };
-            let now = asked.unwrap_or(pause);
-            if began.elapsed() + now >= self.deadline {
-                return Err(self.passed(began, last));
+            let next_pause = requested_pause.unwrap_or(pause);
+            if began.elapsed() + next_pause >= self.deadline {
+                return Err(self.deadline_error(began, last));
             }
-            if told.elapsed() >= TELL_EVERY {
-                told = Instant::now();
+            if last_event.elapsed() >= EVENT_INTERVAL {
+                last_event = Instant::now();
                 events.emit(&Event::Waiting {
                     what: self.what.clone(),
-                    seen: last.clone(),
+                    last_seen: last.clone(),
                     elapsed_ms: millis(began.elapsed()),
-                    deadline_ms: millis(self.deadline),
+                    timeout_ms: millis(self.deadline),
                 });
             }
-            interrupt.or(pause_for(now)).await?;
-            if asked.is_none() {
+            interrupt.or(pause_for(next_pause)).await?;
+            if requested_pause.is_none() {
                 pause = (pause * 3 / 2).min(self.longest_pause);
             }
         }
     }
 
-    fn passed<E>(&self, began: Instant, last: String) -> WaitError<E> {
+    fn deadline_error<E>(&self, began: Instant, last: String) -> WaitError<E> {
         WaitError::Deadline {
             what: self.what.clone(),
             waited_s: began.elapsed().as_secs(),
@@ -233,20 +234,21 @@ impl Wait {
     }
 }
 
-/// How often a wait that goes on says so.
-const TELL_EVERY: Duration = Duration::from_secs(5);
+/// The interval between events of a wait.
+const EVENT_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Waits that long. For those who have their own reason to look again.
+/// Sleeps, for loops that are not a [`Wait`].
 pub(crate) async fn pause_for(pause: Duration) {
     #[expect(
         clippy::disallowed_methods,
-        reason = "this is the one place that sleeps"
+        reason = "this is the only module that sleeps"
     )]
     tokio::time::sleep(pause).await;
 }
 
-/// Asks `done` again and again for at most `limit`, and blocks meanwhile; whether it came true. For destructors, which
-/// cannot await, and for what takes milliseconds.
+/// Blocks until `done` returns true, at most `limit`. Returns whether it did.
+///
+/// For destructors, which cannot await, and for conditions that take milliseconds.
 pub(crate) fn block(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
     let began = Instant::now();
     let mut pause = Duration::from_millis(1);
@@ -259,7 +261,7 @@ pub(crate) fn block(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
         }
         #[expect(
             clippy::disallowed_methods,
-            reason = "this is the one place that sleeps"
+            reason = "this is the only module that sleeps"
         )]
         std::thread::sleep(pause);
         pause *= 2;

@@ -85,7 +85,8 @@ pub(super) async fn put<B: Builder, S: Backend>(
             }
             Ok(digest) => {
                 context.events.emit(&Event::Recorded {
-                    name: manifest.name(),
+                    image: manifest.image.clone(),
+                    version: manifest.version.to_string(),
                     manifest: digest.to_string(),
                     artifact: location,
                 });

@@ -133,13 +133,13 @@ pub(super) async fn record<B: Builder, S: Backend>(
     };
     let record = boot_test::run(builder, &subject, run, teardown, context).await?;
     store.put_test(&record, (context.now)()).await?;
-    let failed = record.checks.iter().filter(|check| !check.ok).count();
-    context.events.emit(&Event::Tested {
+    let failed_checks = record.checks.iter().filter(|check| !check.ok).count();
+    context.events.emit(&Event::TestFinished {
         manifest: digest.to_string(),
         passed: record.passed,
         checks: record.checks.len(),
-        failed,
-        failure: record.failure.clone(),
+        failed_checks,
+        error: record.failure.clone(),
     });
     Ok(record)
 }

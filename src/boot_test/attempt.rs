@@ -1,7 +1,6 @@
-//! One start of a captured image: does it come up, and do its checks pass.
-//!
-//! In: an image, its checks, an identity. Out: what the machine showed, as a verdict on the image.
-//! An end by the platform, or a fault of this computer, is an error and no verdict.
+//! Boots a captured image once and runs its checks.
+//! Takes an image, its checks and an identity; returns the results.
+//! If the platform ends the VM, or this computer fails, that is an error and not a result.
 
 use super::{BootTestError, Subject};
 use crate::build_record::check_fact;
@@ -16,20 +15,20 @@ use crate::secret::Scrubber;
 use crate::ssh::{Keys, Reboot, Session, SshError};
 use crate::teardown::Teardown;
 
-/// The first check of every test: that the image comes up at all.
+/// The id of the first check of every boot test: the image boots and answers on SSH.
 pub const BOOT_CHECK: &str = "boot.answers";
 
-/// What an image is started for.
+/// The inputs of one boot.
 pub(super) struct Attempt<'a, B> {
     pub builder: &'a B,
     pub subject: &'a Subject<'a>,
     pub steps: &'a [PlannedStep],
     pub identity: &'a Identity,
     pub run: &'a str,
-    pub world: &'a RunContext<'a>,
+    pub context: &'a RunContext<'a>,
 }
 
-/// What a machine showed.
+/// The result of one boot.
 pub(super) struct Outcome {
     pub audit: Option<Audit>,
     pub checks: Vec<CheckFact>,
@@ -37,14 +36,13 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    /// An image that came up, or did not, with what else is wrong.
-    fn new(came_up: bool, failure: Option<String>) -> Self {
+    fn new(booted: bool, failure: Option<String>) -> Self {
         Self {
             audit: None,
             checks: vec![CheckFact {
-                description: "the image boots and answers on ssh".to_owned(),
+                description: "the image boots and answers on SSH".to_owned(),
                 id: BOOT_CHECK.to_owned(),
-                ok: came_up,
+                ok: booted,
                 skipped: None,
                 step: "boot".to_owned(),
             }],
@@ -54,13 +52,13 @@ impl Outcome {
 }
 
 impl<B: Builder> Attempt<'_, B> {
-    /// Starts the image and checks it. `again` says that the platform ended its first start.
-    pub async fn make(
+    /// Boots the image and runs its checks. `again` is true if the platform ended the first boot.
+    pub async fn run(
         &self,
         again: bool,
         teardown: &mut Teardown,
     ) -> Result<Outcome, BootTestError> {
-        let (checks, world) = (self.subject.checks, self.world);
+        let (checks, context) = (self.subject.checks, self.context);
         let disk = Disk {
             content: self.subject.content.clone(),
             firmware: checks.firmware,
@@ -69,7 +67,7 @@ impl<B: Builder> Attempt<'_, B> {
         };
         let keys = Keys::generate();
         let tar = self.identity.to_tar();
-        // On Azure no disk brings it.
+        // On Azure there is no identity disk.
         let by_ssh = disk.access == AccessBy::CustomData;
         let boot = Boot {
             disk: &disk,
@@ -81,13 +79,19 @@ impl<B: Builder> Attempt<'_, B> {
             again,
         };
         let scrubber = Scrubber::new(self.identity.secrets());
-        let told = (world.events, world.interrupt);
+        let reporting = (context.events, context.interrupt);
         let mut machine = None;
-        let starting =
-            start::start_once(self.builder, boot, &scrubber, &mut machine, teardown, told);
+        let starting = start::start_once(
+            self.builder,
+            boot,
+            &scrubber,
+            &mut machine,
+            teardown,
+            reporting,
+        );
         let session = match starting.await {
             Ok(session) => session,
-            Err(error) => return not_up(error),
+            Err(error) => return boot_failure(error),
         };
         let guest = Guest {
             image: &checks.image,
@@ -97,24 +101,25 @@ impl<B: Builder> Attempt<'_, B> {
             releases: &checks.releases,
             archives: &[],
             run: self.run,
-            work: world.guest_work,
+            work: context.guest_work,
             shown: false,
             local_work: teardown.work(),
             keys: &keys,
             reboot: &Reboot::default(),
-            events: world.events,
-            interrupt: world.interrupt,
+            events: context.events,
+            interrupt: context.interrupt,
         };
         let identity = by_ssh.then_some(tar.as_slice());
         let mut outcome = Outcome::new(true, None);
-        match self.check(&guest, &session, identity, &mut outcome).await {
+        let checking = self.run_checks(&guest, &session, identity, &mut outcome);
+        match checking.await {
             Ok(()) => Ok(outcome),
-            Err(error) => self.failed(error, machine.as_mut(), outcome).await,
+            Err(error) => self.handle_error(error, machine.as_mut(), outcome).await,
         }
     }
 
-    /// Runs the checks, then the audit, and notes in `outcome` what is known so far.
-    async fn check(
+    /// Runs the checks, then the audit, and adds the results to `outcome`.
+    async fn run_checks(
         &self,
         guest: &Guest<'_>,
         session: &Session,
@@ -139,24 +144,25 @@ impl<B: Builder> Attempt<'_, B> {
         Ok(())
     }
 
-    /// What `error` says about an image that came up: an end by the platform, or a fault of this computer, nothing. What the
-    /// checks said before counts.
-    async fn failed(
+    /// Decides whether an error after the boot is a failure of the image.
+    ///
+    /// If the platform ended the VM, or this computer failed, it is not. Earlier results are kept.
+    async fn handle_error(
         &self,
         error: ProvisionError,
         machine: Option<&mut B::Machine>,
         outcome: Outcome,
     ) -> Result<Outcome, BootTestError> {
-        self.world.interrupt.check()?;
+        self.context.interrupt.check()?;
         if let ProvisionError::Interrupted(interrupted) = error {
             return Err(interrupted.into());
         }
-        if is_of_this_computer(&error) {
+        if is_host_failure(&error) {
             return Err(BootTestError::Host(error));
         }
         let end = match machine {
             Some(machine) if error.is_broken_connection() => {
-                start::end_of(machine, self.world.interrupt).await
+                start::end_of(machine, self.context.interrupt).await
             }
             Some(machine) => machine.died(),
             None => None,
@@ -168,7 +174,7 @@ impl<B: Builder> Attempt<'_, B> {
                     end: Box::new(end),
                 }));
             }
-            Some(end) => format!("{error}\nthe machine is gone: {end}"),
+            Some(end) => format!("{error}\nthe VM ended: {end}"),
             None => error.to_string(),
         };
         Ok(Outcome {
@@ -178,35 +184,35 @@ impl<B: Builder> Attempt<'_, B> {
     }
 }
 
-/// What it says about an image to which no login succeeded.
-fn not_up(error: BuilderError) -> Result<Outcome, BootTestError> {
+/// Returns a failed outcome if the image did not boot, or an error if that says nothing about it.
+fn boot_failure(error: BuilderError) -> Result<Outcome, BootTestError> {
     let failed = |why: String| {
-        let failure = format!("the image did not come up: {why}");
+        let failure = format!("the image did not boot: {why}");
         Ok(Outcome::new(false, Some(failure)))
     };
     match error {
         BuilderError::Died { ref end, .. } if !end.by.is_platform() => failed(end.to_string()),
-        BuilderError::NotUp { error, console } if !is_own_fault(&error) => {
+        BuilderError::NotUp { error, console } if !is_local_ssh_failure(&error) => {
             failed(format!("{error}{}", last_lines(&console)))
         }
         error => Err(error.into()),
     }
 }
 
-/// Whether a step failed for what this computer lacks or does, whatever the machine is like.
-fn is_of_this_computer(error: &ProvisionError) -> bool {
+/// Whether a step failed because of this computer.
+fn is_host_failure(error: &ProvisionError) -> bool {
     match error {
         ProvisionError::Local { .. }
         | ProvisionError::Program { .. }
         | ProvisionError::Environment { .. }
         | ProvisionError::NoSeal { .. } => true,
-        ProvisionError::Ssh { error, .. } => is_own_fault(error),
+        ProvisionError::Ssh { error, .. } => is_local_ssh_failure(error),
         _ => false,
     }
 }
 
-/// Whether our side of a session failed, not the machine's.
-fn is_own_fault(error: &SshError) -> bool {
+/// Whether a session failed on this computer, not on the VM.
+fn is_local_ssh_failure(error: &SshError) -> bool {
     matches!(
         error,
         SshError::Key(_) | SshError::Thread(_) | SshError::Archive(_)

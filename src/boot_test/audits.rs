@@ -1,4 +1,4 @@
-//! An audit beside the checks: of the booted image, and of the base that it was made of.
+//! Turns the Lynis audit of a booted image into a check, and audits its base for comparison.
 
 use super::CheckSet;
 use crate::builder::{Boot, Builder, Content, Disk, start};
@@ -10,21 +10,21 @@ use crate::ssh::Keys;
 use crate::teardown::Teardown;
 use crate::wait::Interrupted;
 
-/// What is audited beside the image, and by whose measure.
+/// The settings for the audits of an image and its base.
 #[derive(Clone, Debug)]
 pub struct Audits {
-    /// Whose measure it is.
+    /// The parts of Lynis on this computer.
     pub lynis: Lynis,
-    /// What the image was made of; none where that is not there any more.
+    /// The base of the image, if it still exists.
     pub base: Option<Content>,
 }
 
-/// The check that an audit becomes.
+/// The id of the check for an audit.
 pub const AUDIT_CHECK: &str = "audit.lynis";
-/// The least hardening index that holds.
+/// The lowest hardening index that passes.
 pub const LEAST_INDEX: u32 = 85;
 
-/// Whether the image is hard enough.
+/// Returns the check for an audit.
 pub(super) fn evaluate(audit: &Audit) -> CheckFact {
     CheckFact {
         description: format!("Lynis gives a hardening index of {LEAST_INDEX} or more"),
@@ -47,41 +47,41 @@ pub(super) fn fact(audit: Audit, base_index: Option<u32>) -> AuditFact {
 }
 
 impl Audits {
-    /// The base's own index: it is booted as the image is. What an audit of the image said does not fall with the base's, which is
-    /// a warning.
-    pub(super) async fn of_base<B: Builder>(
+    /// Boots the base as the image is booted, and returns its hardening index.
+    ///
+    /// A failure is only a warning, so that the result for the image is kept.
+    pub(super) async fn audit_base<B: Builder>(
         &self,
         builder: &B,
         checks: &CheckSet,
         teardown: &mut Teardown,
-        world: &RunContext<'_>,
+        context: &RunContext<'_>,
     ) -> Result<Option<u32>, Interrupted> {
         let Some(content) = &self.base else {
             return Ok(None);
         };
-        match self.index(builder, content, checks, teardown, world).await {
+        let auditing = self.hardening_index(builder, content, checks, teardown, context);
+        match auditing.await {
             Ok(index) => Ok(Some(index)),
             Err(why) => {
-                world.interrupt.check()?;
-                world
-                    .events
-                    .warn(format!("the base could not be audited: {why}"));
+                context.interrupt.check()?;
+                context.events.warn(format!("cannot audit the base: {why}"));
                 Ok(None)
             }
         }
     }
 
-    async fn index<B: Builder>(
+    async fn hardening_index<B: Builder>(
         &self,
         builder: &B,
         content: &Content,
         checks: &CheckSet,
         teardown: &mut Teardown,
-        world: &RunContext<'_>,
+        context: &RunContext<'_>,
     ) -> Result<u32, String> {
         let RunContext {
             events, interrupt, ..
-        } = *world;
+        } = *context;
         let disk = Disk {
             content: content.clone(),
             firmware: checks.firmware,
@@ -100,11 +100,11 @@ impl Audits {
         };
         let mut machine = None;
         let scrubber = Scrubber::default();
-        let told = (events, interrupt);
-        let starting = start::start(builder, boot, &scrubber, &mut machine, teardown, told);
+        let reporting = (events, interrupt);
+        let starting = start::start(builder, boot, &scrubber, &mut machine, teardown, reporting);
         let session = starting.await.map_err(|error| error.to_string())?;
         let auditing =
-            guest_steps::audit(&self.lynis, &session, world.guest_work, events, interrupt);
+            guest_steps::audit(&self.lynis, &session, context.guest_work, events, interrupt);
         let audit = auditing.await.map_err(|error| error.to_string())?;
         Ok(audit.index)
     }

@@ -62,7 +62,7 @@ impl fmt::Display for EndedBy {
             Self::NeverStarted => f.write_str("the emulator did not start"),
             Self::Cloud => f.write_str("the cloud did not provide it, or removed it"),
             Self::GuestNotReady => f.write_str("the guest did not report that it booted"),
-            Self::GuestShutdown => f.write_str("the guest shut down"),
+            Self::GuestShutdown => f.write_str("the VM switched itself off"),
             Self::GuestReset => f.write_str("the guest restarted"),
             Self::GuestPanic => f.write_str("the guest's kernel panicked"),
         }

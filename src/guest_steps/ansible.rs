@@ -1,8 +1,6 @@
-//! Runs `ansible-playbook` of this machine against the guest.
-//!
-//! In: a playbook and the step's variables. Out: how it ended. Key, known hosts, inventory and variables are private files
-//! in the run's own folder, removed afterwards; nothing of them is on a command line. The pinned host key is the only
-//! one that is accepted, and no connection outlives the step.
+//! Runs `ansible-playbook` on this computer against the build VM, and returns its exit status.
+//! Key, known hosts, inventory and variables are private files in the run's folder, then deleted.
+//! Only the pinned host key is accepted, and no connection outlives the step.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -20,7 +18,7 @@ use crate::plan::{EnvValue, PlannedStep};
 use crate::process::{ProcessError, Program};
 use crate::ssh::{Ended, LAST_LINES, Session, quote};
 
-/// Runs `playbook` as `name`.
+/// Runs `playbook` of `step`. `name` is for events and errors.
 pub(super) async fn run(
     guest: &Guest<'_>,
     session: &Session,
@@ -28,7 +26,7 @@ pub(super) async fn run(
     (name, playbook): (String, &Path),
 ) -> Result<Ended, ProvisionError> {
     let folder = guest.local_work.join(format!("ansible-{}", step.name));
-    let _removed =
+    let _temporary =
         prepare(guest, session, step, &folder).map_err(|error| ProvisionError::Local {
             step: name.clone(),
             path: folder.display().to_string(),
@@ -36,7 +34,7 @@ pub(super) async fn run(
         })?;
     let mut log = Hashing::new(io::sink());
     let mut last = VecDeque::new();
-    let line = |line: &str| {
+    let on_line = |line: &str| {
         let line = session.scrubber().scrub(line).into_owned();
         // Writing to a sink cannot fail.
         let _ = writeln!(log, "{line}");
@@ -49,12 +47,12 @@ pub(super) async fn run(
             line,
         });
     };
-    let running = program(&folder, &guest.folder.join(playbook)).lines(line, guest.interrupt);
+    let running = program(&folder, &guest.folder.join(playbook)).lines(on_line, guest.interrupt);
     let ended = tokio::time::timeout(Duration::from_secs(step.timeout_s), running).await;
     let last: Vec<String> = last.into();
     match ended {
         Ok(Ok(status)) => Ok(Ended {
-            // Ended by a signal it has no status; what shells say then is 128 and the signal.
+            // A program that a signal ended has no status.
             exit: status.code().unwrap_or(128),
             last,
             log_digest: log.finish().0,
@@ -84,40 +82,40 @@ fn program(folder: &Path, playbook: &Path) -> Program {
         .env("ANSIBLE_RETRY_FILES_ENABLED", "False")
         .env("ANSIBLE_PIPELINING", "True")
         .env("ANSIBLE_LOCAL_TEMP", folder.join("local"))
-        // By default a master connection goes on for a minute after the end.
+        // By default a master connection stays open for a minute.
         .env(
             "ANSIBLE_SSH_ARGS",
             "-o ControlMaster=no -o ControlPath=none",
         )
 }
 
-/// A folder that is removed when this is dropped.
-struct Removed(PathBuf);
+/// A folder that is deleted on drop.
+struct TemporaryFolder(PathBuf);
 
-impl Drop for Removed {
+impl Drop for TemporaryFolder {
     fn drop(&mut self) {
-        // It lies in the run's own folder, which teardown removes as well.
+        // On failure, the teardown deletes it with the run's folder.
         let _ = fs::remove_dir_all(&self.0);
     }
 }
 
-/// Writes everything that ansible reads.
+/// Writes the files that Ansible reads.
 fn prepare(
     guest: &Guest<'_>,
     session: &Session,
     step: &PlannedStep,
     folder: &Path,
-) -> io::Result<Removed> {
+) -> io::Result<TemporaryFolder> {
     fs::DirBuilder::new().mode(0o700).create(folder)?;
-    let removed = Removed(folder.to_owned());
+    let temporary = TemporaryFolder(folder.to_owned());
     let endpoint = session.endpoint();
     let (ip, port) = (endpoint.address.ip(), endpoint.address.port());
-    private(&folder.join("key"), guest.keys.user_private.expose())?;
+    write_private(&folder.join("key"), guest.keys.user_private.expose())?;
     let host = format!(
         "[{ip}]:{port} {}\n{ip} {}\n",
         guest.keys.host_public, guest.keys.host_public
     );
-    private(&folder.join("known_hosts"), &host)?;
+    write_private(&folder.join("known_hosts"), &host)?;
     let known_hosts = folder.join("known_hosts").display().to_string();
     let options = [
         format!("-o UserKnownHostsFile={}", quote(&known_hosts)),
@@ -133,7 +131,7 @@ fn prepare(
         "ansible_ssh_common_args": options.join(" "),
         "ansible_remote_tmp": format!("{}/ansible", guest.work),
     } } } });
-    private(&folder.join("inventory.json"), &inventory.to_string())?;
+    write_private(&folder.join("inventory.json"), &inventory.to_string())?;
     let variables: serde_json::Map<String, serde_json::Value> = step
         .env
         .iter()
@@ -146,11 +144,11 @@ fn prepare(
         })
         .collect();
     let variables = serde_json::Value::Object(variables).to_string();
-    private(&folder.join("variables.json"), &variables)?;
-    Ok(removed)
+    write_private(&folder.join("variables.json"), &variables)?;
+    Ok(temporary)
 }
 
-fn private(path: &Path, text: &str) -> io::Result<()> {
+fn write_private(path: &Path, text: &str) -> io::Result<()> {
     fs::OpenOptions::new()
         .write(true)
         .create_new(true)

@@ -1,7 +1,6 @@
-//! Lynis in a machine: how hard it is, by somebody else's measure.
-//!
-//! In: a session, and Lynis as this computer has it. Out: an [`Audit`]. All of it is in the machine's memory and goes with it;
-//! nothing is installed there.
+//! Audits a machine with Lynis, an independent measure of hardening.
+//! Takes a session and the Lynis of this computer; returns an [`Audit`].
+//! Lynis runs from the machine's memory and is not installed there.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,14 +12,14 @@ use crate::event::Events;
 use crate::ssh::{Archive, Packing, Script, Session};
 use crate::wait::Interrupt;
 
-/// Where Debian's package `lynis` has its parts.
+/// The parts of Lynis. By default those of Debian's package `lynis`.
 #[derive(Clone, Debug)]
 pub struct Lynis {
-    /// The script.
+    /// The path of the main script.
     pub script: PathBuf,
-    /// What it includes, and its data.
+    /// The folder of its included scripts and data.
     pub share: PathBuf,
-    /// What it looks at, and what it passes over.
+    /// The path of the profile, which selects tests.
     pub profile: PathBuf,
 }
 
@@ -35,7 +34,7 @@ impl Default for Lynis {
 }
 
 impl Lynis {
-    /// A part that is not there.
+    /// Returns a part that does not exist.
     pub fn missing(&self) -> Option<&Path> {
         let parts = [&self.script, &self.share, &self.profile];
         parts
@@ -45,25 +44,26 @@ impl Lynis {
     }
 }
 
-/// What Lynis says of a machine.
+/// The result of Lynis for one machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Audit {
-    /// Of Lynis, as in `3.0.8`.
+    /// The version of Lynis, as in `3.0.8`.
     pub version: String,
     /// The hardening index, 0 to 100.
     pub index: u32,
-    /// The tests that warn, by their ids.
+    /// The ids of tests with a warning.
     pub warnings: Vec<String>,
-    /// The tests that suggest something, by their ids.
+    /// The ids of tests with a suggestion.
     pub suggestions: Vec<String>,
 }
 
-/// Below the folder for uploads.
+/// The subfolder for Lynis in the folder for uploads.
 const FOLDER: &str = "audit";
-/// Lynis looks at every program, and under emulation that takes minutes.
+/// The limit for one audit. Lynis tests every program, which takes minutes under emulation.
 const TIMEOUT: Duration = Duration::from_secs(1200);
 
-/// It ends with other numbers than 0 where it has warnings; what counts is its report.
+/// Runs Lynis and prints parts of its report.
+/// Its exit status is ignored, because warnings make it non-zero.
 const RUN: &str = "
 cd FOLDER || exit 125
 mkdir -p plugins
@@ -71,7 +71,7 @@ sh ./lynis audit system --quiet --no-colors --profile FOLDER/default.prf --plugi
 grep -sE '^(lynis_version|hardening_index|warning\\[\\]|suggestion\\[\\])=' report || { tail -n 5 FOLDER/errors >&2; exit 1; }
 ";
 
-/// Runs Lynis on the machine of `session`; `work` is its folder for uploads.
+/// Runs Lynis on the machine of `session`. `work` is the machine's folder for uploads.
 pub async fn audit(
     lynis: &Lynis,
     session: &Session,
@@ -79,7 +79,7 @@ pub async fn audit(
     events: &Events,
     interrupt: &Interrupt,
 ) -> Result<Audit, ProvisionError> {
-    let failed = |error| ProvisionError::ssh(session.endpoint(), error);
+    let ssh_error = |error| ProvisionError::ssh(session.endpoint(), error);
     let files = files(lynis).map_err(|(path, error)| ProvisionError::Local {
         step: FOLDER.to_owned(),
         path: path.display().to_string(),
@@ -88,51 +88,62 @@ pub async fn audit(
     let folder = format!("{work}/{FOLDER}");
     let write = move |archive: &mut Archive<'_>| write(archive, &files);
     let uploading = session.upload(&folder, None, write, events, interrupt);
-    uploading.await.map_err(failed)?;
+    uploading.await.map_err(ssh_error)?;
     let script = Script {
         name: FOLDER.to_owned(),
         text: RUN.replace("FOLDER", &folder),
         timeout: TIMEOUT,
     };
-    let report = session.output(script, interrupt).await.map_err(failed)?;
-    read(&report).ok_or_else(|| ProvisionError::Unexpected {
+    let report = session.output(script, interrupt).await.map_err(ssh_error)?;
+    parse_report(&report).ok_or_else(|| ProvisionError::Unexpected {
         what: FOLDER.to_owned(),
         endpoint: session.endpoint().to_string(),
         line: report.lines().next().unwrap_or_default().to_owned(),
     })
 }
 
-/// Where a file goes, its mode, and where it is.
-type Part = (String, u32, PathBuf);
-
-fn files(lynis: &Lynis) -> Result<Vec<Part>, (PathBuf, io::Error)> {
-    let mut all = vec![
-        ("lynis".to_owned(), 0o755, lynis.script.clone()),
-        ("default.prf".to_owned(), 0o644, lynis.profile.clone()),
-    ];
-    for path in files_below(&lynis.share)? {
-        let name = path.display().to_string();
-        all.push((name, 0o644, lynis.share.join(path)));
-    }
-    Ok(all)
+/// A file of Lynis to upload.
+struct UploadFile {
+    /// The path in the machine, relative to the folder for Lynis.
+    path: String,
+    mode: u32,
+    /// The path on this computer.
+    from: PathBuf,
 }
 
-fn write(archive: &mut Archive<'_>, files: &[Part]) -> io::Result<()> {
-    archive.folders_above(files.iter().map(|(name, ..)| name.as_str()))?;
-    for (name, mode, from) in files {
-        archive.file(name, *mode, from, Packing::Compressed)?;
+fn files(lynis: &Lynis) -> Result<Vec<UploadFile>, (PathBuf, io::Error)> {
+    let file = |path: &str, mode, from: PathBuf| UploadFile {
+        path: path.to_owned(),
+        mode,
+        from,
+    };
+    let mut files = vec![
+        file("lynis", 0o755, lynis.script.clone()),
+        file("default.prf", 0o644, lynis.profile.clone()),
+    ];
+    for path in files_below(&lynis.share)? {
+        let from = lynis.share.join(&path);
+        files.push(file(&path.display().to_string(), 0o644, from));
+    }
+    Ok(files)
+}
+
+fn write(archive: &mut Archive<'_>, files: &[UploadFile]) -> io::Result<()> {
+    archive.folders_above(files.iter().map(|file| file.path.as_str()))?;
+    for file in files {
+        archive.file(&file.path, file.mode, &file.from, Packing::Compressed)?;
     }
     Ok(())
 }
 
-/// Lines as in `hardening_index=86` and `warning[]=KRNL-5830|words|…`.
-fn read(report: &str) -> Option<Audit> {
+/// Parses lines such as `hardening_index=86` and `warning[]=KRNL-5830|text|…`.
+fn parse_report(report: &str) -> Option<Audit> {
     let values = |key: &str| {
-        let start = format!("{key}=");
-        let found = report
+        let prefix = format!("{key}=");
+        let values = report
             .lines()
-            .filter_map(move |line| line.strip_prefix(&start).map(str::to_owned));
-        found.collect::<Vec<String>>()
+            .filter_map(move |line| line.strip_prefix(&prefix).map(str::to_owned));
+        values.collect::<Vec<String>>()
     };
     let ids = |key: &str| {
         let first = |line: String| line.split('|').next().unwrap_or_default().to_owned();

@@ -1,7 +1,6 @@
-//! Runs `check.sh` of every step that has one, and reads what they say.
-//!
-//! In: a session and the phase. Out: one record for each check; or, after all were made, an error that names those that
-//! failed.
+//! Runs the `check.sh` of every step that has one, and parses its output.
+//! Takes a session and the phase; returns one record for each check.
+//! All checks run before a failed one becomes an error.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -16,13 +15,13 @@ use crate::event::{Event, Events};
 use crate::plan::{PlannedStep, StepKind};
 use crate::ssh::{Captured, Session, SshError};
 
-/// When checks are made.
+/// The phase in which checks run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
-    /// In the machine that is being made.
+    /// In the build VM, before the capture.
     Build,
-    /// In a machine that was started from the captured image.
+    /// In a VM that booted the captured image.
     Image,
 }
 
@@ -39,22 +38,24 @@ impl fmt::Display for Phase {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CheckRecord {
-    /// Stable, as in `vault.unit-sandboxed`; a script that failed as a whole is `<step>.check-script`.
+    /// The stable id, as in `vault.unit-sandboxed`.
+    /// It is `<step>.check-script` for a script that failed as a whole.
     pub id: String,
-    /// What it says.
+    /// The description that the script printed.
     pub description: String,
-    /// Whether it holds; a skipped check counts as held.
+    /// Whether the check passed. A skipped check counts as passed.
     pub ok: bool,
-    /// Why it was not made, where it was not.
+    /// The reason why the check was skipped.
     pub skipped: Option<String>,
-    /// The step whose check it is.
+    /// The step that the check belongs to.
     pub step: String,
 }
 
-/// What a `check.sh` has.
+/// The limit for one `check.sh`.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Makes the checks of all steps in a booted image, one after the other: a node under test has more to do.
+/// Runs the checks of all steps in a booted image, one after the other.
+/// They do not run in parallel, because the services of the node need the CPU as well.
 pub async fn run_checks(
     guest: &Guest<'_>,
     session: &Session,
@@ -67,7 +68,7 @@ fn is_checked(step: &PlannedStep) -> bool {
     matches!(step.kind, StepKind::Provisioner { checked: true, .. })
 }
 
-/// Makes the checks of `steps`.
+/// Runs the checks of `steps`.
 pub(super) async fn check_steps<'a>(
     guest: &Guest<'_>,
     phase: Phase,
@@ -76,16 +77,16 @@ pub(super) async fn check_steps<'a>(
 ) -> Result<Vec<CheckRecord>, ProvisionError> {
     let mut records = Vec::new();
     for step in steps {
-        records.push((step, check(guest, phase, session, step).await?));
+        records.push((step, run_check_script(guest, phase, session, step).await?));
     }
-    evaluated(guest, phase, session, records)
+    evaluate(guest, phase, session, records)
 }
 
-/// Steps whose checks are still to be made in a build, taken from by whoever has a session.
-pub(super) struct Waiting<'a>(Mutex<VecDeque<&'a PlannedStep>>);
+/// A queue of steps whose checks have not run yet. Two sessions share it.
+pub(super) struct CheckQueue<'a>(Mutex<VecDeque<&'a PlannedStep>>);
 
-impl<'a> Waiting<'a> {
-    /// Of all steps but the seal, which is not done yet.
+impl<'a> CheckQueue<'a> {
+    /// Queues all steps with checks except the seal, which has not run yet.
     pub(super) fn new(guest: &Guest<'a>) -> Self {
         let is_seal =
             |step: &PlannedStep| matches!(step.kind, StepKind::Provisioner { seal: true, .. });
@@ -98,35 +99,36 @@ impl<'a> Waiting<'a> {
         steps.pop_front()
     }
 
-    /// Makes checks until none are left.
-    pub(super) async fn make(
+    /// Runs checks until the queue is empty.
+    pub(super) async fn run_all(
         &self,
         guest: &Guest<'_>,
         session: &Session,
     ) -> Result<Vec<(&'a PlannedStep, Vec<CheckRecord>)>, ProvisionError> {
-        let mut made = Vec::new();
+        let mut results = Vec::new();
         while let Some(step) = self.next() {
-            made.push((step, check(guest, Phase::Build, session, step).await?));
+            let records = run_check_script(guest, Phase::Build, session, step).await?;
+            results.push((step, records));
         }
-        Ok(made)
+        Ok(results)
     }
 }
 
-/// All records in the order of the steps, where every check holds; an id may be there once.
-pub(super) fn evaluated(
+/// Returns all records in the order of the steps. Fails if a check failed, or an id occurs twice.
+pub(super) fn evaluate(
     guest: &Guest<'_>,
     phase: Phase,
     session: &Session,
-    mut made: Vec<(&PlannedStep, Vec<CheckRecord>)>,
+    mut results: Vec<(&PlannedStep, Vec<CheckRecord>)>,
 ) -> Result<Vec<CheckRecord>, ProvisionError> {
-    made.sort_by_key(|(step, _)| guest.steps.iter().position(|one| one.name == step.name));
+    results.sort_by_key(|(step, _)| guest.steps.iter().position(|one| one.name == step.name));
     let mut records: Vec<CheckRecord> = Vec::new();
-    for (step, found) in made {
-        for record in found {
+    for (step, of_step) in results {
+        for record in of_step {
             let twice = records.iter().any(|other| other.id == record.id);
             records.push(if twice {
-                let why = format!("another step has a check `{}` too", record.id);
-                whole(guest.events, step, why)
+                let why = format!("another step also has a check `{}`", record.id);
+                report_script_failure(guest.events, step, why)
             } else {
                 record
             });
@@ -142,47 +144,62 @@ pub(super) fn evaluated(
     })
 }
 
-/// Runs one `check.sh`.
-async fn check(
+/// Runs the `check.sh` of `step`.
+async fn run_check_script(
     guest: &Guest<'_>,
     phase: Phase,
     session: &Session,
     step: &PlannedStep,
 ) -> Result<Vec<CheckRecord>, ProvisionError> {
     let name = format!("{}/check", step.name);
-    let run = (name.clone(), "check.sh", CHECK_TIMEOUT);
-    let script = script::run_file(guest, step, phase, run)?;
+    let invocation = script::Invocation {
+        name: name.clone(),
+        file: "check.sh",
+        timeout: CHECK_TIMEOUT,
+    };
+    let script = script::run_file(guest, step, phase, invocation)?;
     let captured = match session.capture(script, guest.interrupt).await {
         Ok(captured) => captured,
-        // Its connection is gone, so no other check could run either.
+        // Without a connection no other check can run.
         Err(error @ (SshError::Lost { .. } | SshError::Interrupted(_))) => {
             return Err(ProvisionError::ssh(session.endpoint(), error));
         }
-        Err(error) => return Ok(vec![whole(guest.events, step, error.to_string())]),
+        Err(error) => {
+            let record = report_script_failure(guest.events, step, error.to_string());
+            return Ok(vec![record]);
+        }
     };
     let Captured { exit, text, last } = captured;
     for line in last {
-        output(guest.events, &name, line);
+        guest.events.emit(&Event::Output {
+            source: name.clone(),
+            line,
+        });
     }
-    let (tests, why) = match tap::parse(&text) {
+    let (tests, failure) = match tap::parse(&text) {
         Ok(tests) if exit == 0 || tests.iter().any(|test| !test.ok) => (tests, None),
         Ok(tests) => (
             tests,
-            Some(format!("its checks hold, but it ended with {exit}")),
+            Some(format!(
+                "all its checks passed, but its exit status is {exit}"
+            )),
         ),
         Err(why) if exit == 0 => (Vec::new(), Some(why)),
-        Err(why) => (Vec::new(), Some(format!("it ended with {exit}, and {why}"))),
+        Err(why) => (
+            Vec::new(),
+            Some(format!("its exit status is {exit}, and {why}")),
+        ),
     };
     let mut records: Vec<CheckRecord> = tests
         .into_iter()
-        .map(|test| record(guest.events, step, test))
+        .map(|test| report_check(guest.events, step, test))
         .collect();
-    records.extend(why.map(|why| whole(guest.events, step, why)));
+    records.extend(failure.map(|why| report_script_failure(guest.events, step, why)));
     Ok(records)
 }
 
-/// A check script that failed as a whole.
-fn whole(events: &Events, step: &PlannedStep, why: String) -> CheckRecord {
+/// Reports a check script that failed as a whole, as one failed check.
+fn report_script_failure(events: &Events, step: &PlannedStep, why: String) -> CheckRecord {
     let test = Test {
         id: format!("{}.check-script", step.name),
         description: why,
@@ -190,12 +207,13 @@ fn whole(events: &Events, step: &PlannedStep, why: String) -> CheckRecord {
         skipped: None,
         diagnostics: Vec::new(),
     };
-    record(events, step, test)
+    report_check(events, step, test)
 }
 
-fn record(events: &Events, step: &PlannedStep, test: Test) -> CheckRecord {
+/// Emits the result of a check, and returns its record.
+fn report_check(events: &Events, step: &PlannedStep, test: Test) -> CheckRecord {
     let skipped = test.skipped.as_ref();
-    events.emit(&Event::Checked {
+    events.emit(&Event::CheckFinished {
         check: test.id.clone(),
         description: skipped.map_or_else(
             || test.description.clone(),
@@ -211,11 +229,4 @@ fn record(events: &Events, step: &PlannedStep, test: Test) -> CheckRecord {
         skipped: test.skipped,
         step: step.name.clone(),
     }
-}
-
-fn output(events: &Events, source: &str, line: String) {
-    events.emit(&Event::Output {
-        source: source.to_owned(),
-        line,
-    });
 }

@@ -1,4 +1,4 @@
-//! What can go wrong while a machine is provisioned.
+//! Errors of running steps and checks in a build VM.
 
 use super::checks::{CheckRecord, Phase};
 use crate::plan::InvalidFirstLine;
@@ -6,134 +6,134 @@ use crate::process::{ProcessError, last_lines};
 use crate::ssh::{Endpoint, InvalidVariable, SshError};
 use crate::wait::Interrupted;
 
-/// A machine that could not be made into what the plan says.
+/// A step or check that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ProvisionError {
-    /// A step ended with a status other than 0.
+    /// A step with a non-zero exit status.
     #[error(
         "step {step} failed on {endpoint} (exit {exit}){}{}",
         last_lines(.last), disk_full(.full.as_deref())
     )]
     Step {
-        /// As in `vault/install`.
+        /// The step and its action, as in `vault/install`.
         step: String,
-        /// Which machine.
+        /// The user and address of the machine.
         endpoint: String,
-        /// Its exit status.
+        /// The exit status.
         exit: i32,
-        /// Its last lines, scrubbed.
+        /// The last lines of its output, scrubbed.
         last: Vec<String>,
-        /// The file systems of the machine that are full, as in `/ has 0 of 3900 MiB free`.
+        /// The machine's full file systems, as in `/ has 0 of 3900 MiB free`.
         full: Option<String>,
     },
-    /// The machine shut down, restarted or left its normal state during a step, or right after it.
+    /// A machine that shut down, rebooted or left its normal state during or after a step.
     #[error("step {step} cannot be completed: the machine {endpoint} went away: {how}")]
     WentAway {
-        /// As in `web/script`.
+        /// The step and its action, as in `web/script`.
         step: String,
-        /// Which machine.
+        /// The user and address of the machine.
         endpoint: String,
-        /// What was seen.
+        /// The observed reason.
         how: Leaving,
     },
-    /// A step did not come to its own end.
+    /// A step that the SSH session could not complete.
     #[error("on {endpoint}: step {error}")]
     Ssh {
-        /// Which machine.
+        /// The user and address of the machine.
         endpoint: String,
-        /// What happened, with the step's name.
+        /// The error, with the name of the step.
         error: SshError,
     },
-    /// A program of this machine that a step needs could not do its work.
+    /// A program on this computer that failed, such as `ansible-playbook`.
     #[error("step {step}: {error}")]
     Program {
-        /// As in `site/ansible`.
+        /// The step and its action, as in `site/playbook`.
         step: String,
-        /// What happened.
+        /// The error of the program.
         error: ProcessError,
     },
-    /// A program of this machine did not end in time.
+    /// A program on this computer that did not end in time.
     #[error("step {step} did not end within {timeout_s} s and was killed{}", last_lines(.last))]
     TimedOut {
-        /// As in `site/ansible`.
+        /// The step and its action, as in `site/playbook`.
         step: String,
-        /// What it had, in seconds.
+        /// The limit in seconds.
         timeout_s: u64,
-        /// Its last lines, scrubbed.
+        /// The last lines of its output, scrubbed.
         last: Vec<String>,
     },
-    /// A file that a step needs on this machine could not be written.
-    #[error("step {step}: {path}: {error}")]
+    /// A file on this computer that a step cannot read or write.
+    #[error("step {step}: cannot access {path}: {error}")]
     Local {
-        /// As in `site/ansible`.
+        /// The step and its action, as in `site/playbook`.
         step: String,
-        /// The file.
+        /// The path of the file.
         path: String,
-        /// What happened.
+        /// The error of the operating system.
         error: std::io::Error,
     },
-    /// An environment variable that no machine can have.
+    /// A malformed environment variable.
     #[error("step {step}: {error}")]
     Environment {
-        /// As in `vault`.
+        /// The name of the step, as in `vault`.
         step: String,
-        /// What is wrong with it.
+        /// The defect.
         error: InvalidVariable,
     },
-    /// A script names its interpreter in a way that no machine can follow.
+    /// A script whose first line does not name a usable interpreter.
     #[error("step {step}: {file}: {error}")]
     FirstLine {
-        /// As in `web`.
+        /// The name of the step, as in `web`.
         step: String,
-        /// The script, as in `script.sh`.
+        /// The file name of the script, as in `script.sh`.
         file: String,
-        /// What is wrong with it.
+        /// The defect.
         error: InvalidFirstLine,
     },
-    /// Checks do not hold.
+    /// Failed checks.
     #[error("{} of {} checks failed on {endpoint} ({phase}): {}", failed(.records).len(), .records.len(), failed(.records).join(", "))]
     Checks {
-        /// Which machine.
+        /// The user and address of the machine.
         endpoint: String,
-        /// When.
+        /// The phase in which the checks ran.
         phase: Phase,
-        /// All checks that were made.
+        /// The records of all checks.
         records: Vec<CheckRecord>,
     },
-    /// The plan's last step is not the seal.
-    #[error("the plan of {image} has no seal: its last step must be one")]
+    /// A plan whose last step is not the seal.
+    #[error("the last step of {image} is not a seal")]
     NoSeal {
-        /// The image.
+        /// The name of the image.
         image: String,
     },
-    /// The machine said something that cannot be understood.
-    #[error("{what} on {endpoint} printed something unexpected: `{line}`")]
+    /// A script with unexpected output.
+    #[error("cannot parse the output of {what} on {endpoint}: `{line}`")]
     Unexpected {
-        /// What was asked.
+        /// The name of the script.
         what: String,
-        /// Which machine.
+        /// The user and address of the machine.
         endpoint: String,
-        /// The first line that makes no sense.
+        /// The first unexpected line.
         line: String,
     },
-    /// We were asked to stop.
+    /// An interrupt by the user.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
 }
 
-/// How a machine showed that it went away.
+/// The observed reason why a machine went away.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Leaving {
-    /// The connection broke, and how.
+    /// The connection broke, with the reason.
     #[error("the connection was lost: {0}")]
     Lost(String),
-    /// systemd shuts the machine down.
+    /// systemd is shutting the machine down.
     #[error("it is shutting down")]
     ShuttingDown,
-    /// A shutdown waits for its time.
+    /// A shutdown is scheduled for later.
     #[error("a shutdown is scheduled")]
     Scheduled,
-    /// systemd left the target of a running machine.
+    /// systemd left the normal target of a running machine.
     #[error("it left multi-user.target, as after `systemctl isolate`")]
     Isolated,
 }
@@ -141,7 +141,18 @@ pub enum Leaving {
 impl ProvisionError {
     /// Returns what to do about it, as an imperative, if there is something to do.
     pub fn hint(&self) -> Option<String> {
-        None
+        let hint = match self {
+            Self::Step { full: Some(_), .. } => "Raise `disk_gib` in the definition.",
+            Self::WentAway { .. } => {
+                "Reboot only in a separate step with `reboot = true`. \
+                 Remove commands that shut down the build VM from this step and earlier ones."
+            }
+            Self::NoSeal { .. } => "Add the provisioner `seal` as the last step of the definition.",
+            Self::Ssh { error, .. } => return error.hint(),
+            Self::Program { error, .. } => return error.hint(),
+            _ => return None,
+        };
+        Some(hint.to_owned())
     }
 
     /// Whether the connection to the machine broke, as it does if the machine is gone.
@@ -158,7 +169,7 @@ impl ProvisionError {
         )
     }
 
-    /// `error` of a session with `endpoint`.
+    /// Converts the error of a session with `endpoint`.
     pub(super) fn ssh(endpoint: &Endpoint, error: SshError) -> Self {
         match error {
             SshError::Interrupted(interrupted) => interrupted.into(),
@@ -175,13 +186,12 @@ impl ProvisionError {
     }
 }
 
-/// A line on the file systems that are full.
 fn disk_full(full: Option<&str>) -> String {
-    full.map(|full| format!("\n  the machine's disk is full: {full}; give it more with `disk_gib`"))
+    full.map(|full| format!("\n  the disk of the build VM is full: {full}"))
         .unwrap_or_default()
 }
 
-/// The ids of the checks that failed.
+/// Returns the ids of the failed checks.
 fn failed(records: &[CheckRecord]) -> Vec<&str> {
     records
         .iter()

@@ -1,4 +1,4 @@
-//! What is known of a machine that runs: its packages, its kernel, its distribution.
+//! Reads the packages, kernel and distribution of a running machine.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use super::ProvisionError;
 use crate::ssh::{Endpoint, Script, Session};
 use crate::wait::Interrupt;
 
-/// All packages of a machine, sorted.
+/// All installed packages of a machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Packages {
     /// `dpkg` or `rpm`.
     pub manager: String,
-    /// Sorted by name, architecture and version.
+    /// The packages, sorted by name, architecture and version.
     pub packages: Vec<Package>,
 }
 
@@ -22,29 +22,29 @@ pub struct Packages {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Package {
-    /// As in `libssl3`.
+    /// The package name, as in `libssl3`.
     pub name: String,
-    /// As in `amd64`.
+    /// The architecture, as in `amd64`.
     pub arch: String,
-    /// As the distribution writes it.
+    /// The version, in the distribution's format.
     pub version: String,
-    /// What it was built from, as in `openssl`.
+    /// The source package, as in `openssl`.
     pub source: String,
 }
 
-/// What a machine runs.
+/// The kernel and distribution of a machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BootFacts {
-    /// The kernel's release, as in `6.1.0-28-amd64`.
+    /// The release of the kernel, as in `6.1.0-28-amd64`.
     pub kernel: String,
     /// The distribution, as in `debian`.
     pub os_id: String,
-    /// Its version, as in `12`; empty where it has none.
+    /// The version of the distribution, as in `12`; empty if it has none.
     pub os_version: String,
 }
 
-/// The packages, whatever manages them. A package that is not fully installed is not one.
+/// Prints the package manager, then a line for each package.
 const PACKAGES: &str = r#"
 if command -v dpkg-query >/dev/null 2>&1; then
   echo dpkg
@@ -63,21 +63,21 @@ uname -r
 ( . /etc/os-release && printf '%s\n%s\n' "$ID" "$VERSION_ID" )
 "#;
 
-/// The packages of the machine.
+/// Returns the packages of the machine.
 pub async fn inventory(
     session: &Session,
     interrupt: &Interrupt,
 ) -> Result<Packages, ProvisionError> {
-    let text = ask(session, "package list", PACKAGES, interrupt).await?;
-    packages(&text, session.endpoint())
+    let text = run(session, "package list", PACKAGES, interrupt).await?;
+    parse_packages(&text, session.endpoint())
 }
 
-/// The kernel and distribution of the machine.
+/// Returns the kernel and distribution of the machine.
 pub async fn boot_facts(
     session: &Session,
     interrupt: &Interrupt,
 ) -> Result<BootFacts, ProvisionError> {
-    let text = ask(session, "kernel and distribution", BOOT, interrupt).await?;
+    let text = run(session, "kernel and distribution", BOOT, interrupt).await?;
     let lines: Vec<&str> = text.lines().collect();
     match lines[..] {
         [kernel, os_id, os_version] if !kernel.is_empty() && !os_id.is_empty() => Ok(BootFacts {
@@ -93,7 +93,7 @@ pub async fn boot_facts(
     }
 }
 
-async fn ask(
+async fn run(
     session: &Session,
     what: &str,
     text: &str,
@@ -110,7 +110,7 @@ async fn ask(
         .map_err(|error| ProvisionError::ssh(session.endpoint(), error))
 }
 
-fn packages(text: &str, endpoint: &Endpoint) -> Result<Packages, ProvisionError> {
+fn parse_packages(text: &str, endpoint: &Endpoint) -> Result<Packages, ProvisionError> {
     let mut lines = text.lines();
     let manager = lines.next().unwrap_or_default().to_owned();
     let mut packages = Vec::new();

@@ -1,27 +1,28 @@
-//! Gives a machine its identity over SSH, where no disk can bring it at boot.
-//!
-//! The image is not changed for it: a link appears where it waits for the disk, and the archive behind it is in tmpfs.
+//! Installs an identity archive over SSH, for machines without an identity disk.
+//! The image needs no change: the archive is in a tmpfs, linked from the path of the identity disk.
 
 use std::time::Duration;
 
 use super::{Guest, ProvisionError};
 use crate::ssh::{Archive, Script, Session};
 
-/// Uploads the identity `tar` below the guest's folder for uploads, which is there already, and starts what waits for it. An image that takes no identity is left alone.
+/// Uploads the identity archive `tar` and starts the services that wait for it.
+///
+/// The folder for uploads must exist. Does nothing in an image without identity support.
 pub async fn give_identity(
     guest: &Guest<'_>,
     session: &Session,
     tar: &[u8],
 ) -> Result<(), ProvisionError> {
     let folder = format!("{}/identity", guest.work);
-    let failed = |error| ProvisionError::ssh(session.endpoint(), error);
+    let ssh_error = |error| ProvisionError::ssh(session.endpoint(), error);
     let bytes = tar.to_vec();
     let size = bytes.len() as u64;
     let write = move |archive: &mut Archive<'_>| archive.bytes("seed", 0o600, &bytes);
     session
         .upload(&folder, Some(size), write, guest.events, guest.interrupt)
         .await
-        .map_err(failed)?;
+        .map_err(ssh_error)?;
     let script = Script {
         name: "identity".to_owned(),
         text: START.replace("FOLDER", &folder),
@@ -30,11 +31,11 @@ pub async fn give_identity(
     session
         .output(script, guest.interrupt)
         .await
-        .map_err(failed)?;
+        .map_err(ssh_error)?;
     Ok(())
 }
 
-/// Whether a service comes up is for the checks to say.
+/// Starts the services. Their exit statuses are ignored, because the checks test the services.
 const START: &str = r#"
 set -eu
 [ -r /etc/vault-bake/identity.conf ] || exit 0

@@ -1,7 +1,6 @@
-//! Sees, after a step, that the machine is still the one in which the step ran.
-//!
-//! In: the session of the step. Out: nothing, or [`ProvisionError::WentAway`]. A session ends with its boot, so an answer
-//! on it means the same boot; what systemd answers means that the machine neither shuts down nor was isolated.
+//! Checks after a step that the machine still runs; if not, [`ProvisionError::WentAway`] says why.
+//! A session ends with its boot, so an answer proves that the machine did not reboot.
+//! The state of systemd's targets shows a shutdown or an isolated target.
 
 use std::time::Duration;
 
@@ -9,12 +8,12 @@ use super::error::Leaving;
 use super::{Guest, ProvisionError};
 use crate::ssh::{Script, Session};
 
-/// A slow disk with much to write.
+/// The limit for the script. `sync` may have much to write to a slow disk.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Fails if the machine does not answer any more, shuts down, or left its normal state. With `sync` it also writes to its
-/// disk all that it holds back.
-pub(super) async fn check(
+/// Fails if the machine does not answer, shuts down, or left its normal state.
+/// If `sync` is set, the machine also flushes its disk caches.
+pub(super) async fn check_still_up(
     guest: &Guest<'_>,
     session: &Session,
     step: &str,
@@ -28,7 +27,7 @@ pub(super) async fn check(
     };
     let printed = session.output(script, guest.interrupt).await;
     let printed = printed.map_err(|error| ProvisionError::ssh(session.endpoint(), error))?;
-    match left(&printed) {
+    match departure(&printed) {
         None => Ok(()),
         Some(how) => Err(ProvisionError::WentAway {
             step: step.to_owned(),
@@ -38,8 +37,8 @@ pub(super) async fn check(
     }
 }
 
-/// Why no further step can run on a machine in this state, if so.
-fn left(printed: &str) -> Option<Leaving> {
+/// Returns why no step can run on a machine in this state, or `None` if steps can run.
+fn departure(printed: &str) -> Option<Leaving> {
     if printed.lines().any(|line| line == "scheduled") {
         return Some(Leaving::Scheduled);
     }
@@ -58,7 +57,7 @@ fn left(printed: &str) -> Option<Leaving> {
     if active("shutdown.target") || value("shutdown.target", "Job").is_some() {
         return Some(Leaving::ShuttingDown);
     }
-    // A machine that never came to its normal target is still starting.
+    // A machine that never reached its normal target is still starting.
     let entered = value("multi-user.target", "ActiveEnterTimestampMonotonic").is_some();
     (entered && !active("multi-user.target")).then_some(Leaving::Isolated)
 }

@@ -1,49 +1,47 @@
-//! Finds out, after all steps but the seal, whether the machine is what it should be, and what it is.
-//!
-//! In: a session. Out: the checks of a build, packages, kernel and distribution. All of it only looks, and most of it
-//! waits for programs to start, so two sessions share the work.
+//! Runs the checks of a build before the seal, and reads packages, kernel and distribution.
+//! Everything is read-only and mostly waits for programs to start, so two sessions share the work.
 
 use tokio::try_join;
 
-use super::checks::{self, Waiting};
+use super::checks::{self, CheckQueue};
 use super::facts::{self, BootFacts, Packages};
 use super::{CheckRecord, Guest, Phase, ProvisionError};
 use crate::ssh::{Session, SshError};
 
-/// What was seen in a machine before its seal.
+/// The state of a build VM before its seal.
 pub struct Observed {
-    /// Every check of every step but the seal.
+    /// The records of all checks except those of the seal.
     pub checks: Vec<CheckRecord>,
-    /// The packages in it.
+    /// The installed packages.
     pub packages: Packages,
-    /// Its kernel and distribution.
+    /// The kernel and distribution.
     pub boot: BootFacts,
 }
 
-/// Makes the checks of a build, and reads what the machine is.
+/// Runs the checks of a build, and reads packages, kernel and distribution.
 pub async fn observe(guest: &Guest<'_>, session: &Session) -> Result<Observed, ProvisionError> {
     let interrupt = guest.interrupt;
-    let waiting = Waiting::new(guest);
-    let here = waiting.make(guest, session);
-    let there = async {
+    let queue = CheckQueue::new(guest);
+    let first = queue.run_all(guest, session);
+    let second = async {
         let another = match session.another(guest.events, interrupt).await {
             Ok(another) => Some(another),
             Err(error @ SshError::Interrupted(_)) => {
                 return Err(ProvisionError::ssh(session.endpoint(), error));
             }
-            // A machine may let in one at a time.
+            // The machine may accept only one session at a time.
             Err(_) => None,
         };
         let session = another.as_ref().unwrap_or(session);
         let packages = facts::inventory(session, interrupt).await?;
         let boot = facts::boot_facts(session, interrupt).await?;
-        let made = waiting.make(guest, session).await?;
-        Ok((packages, boot, made))
+        let results = queue.run_all(guest, session).await?;
+        Ok((packages, boot, results))
     };
-    let (mut made, (packages, boot, more)) = try_join!(here, there)?;
-    made.extend(more);
+    let (mut results, (packages, boot, more)) = try_join!(first, second)?;
+    results.extend(more);
     Ok(Observed {
-        checks: checks::evaluated(guest, Phase::Build, session, made)?,
+        checks: checks::evaluate(guest, Phase::Build, session, results)?,
         packages,
         boot,
     })

@@ -1,4 +1,4 @@
-//! The text that runs one file of a step: environment, folder, file.
+//! Builds the script that runs one file of a step, with its environment and folder.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -10,19 +10,32 @@ use crate::ssh::{Script, export, quote};
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Runs `file` of `step`, as `name`, by the interpreter that its first line names.
+/// A file of a step to run.
+pub(super) struct Invocation<'a> {
+    /// The name in events and errors, as in `vault/install`.
+    pub(super) name: String,
+    pub(super) file: &'a str,
+    pub(super) timeout: Duration,
+}
+
+/// Returns the script that runs a file of `step` with the interpreter of its first line.
 pub(super) fn run_file(
     guest: &Guest<'_>,
     step: &PlannedStep,
     phase: Phase,
-    (name, file, timeout): (String, &str, Duration),
+    invocation: Invocation<'_>,
 ) -> Result<Script, ProvisionError> {
+    let Invocation {
+        name,
+        file,
+        timeout,
+    } = invocation;
     let mut text = environment(guest, step, phase)?;
     for release in guest.archives {
         let product = &release.locked.product;
         if step.releases.contains(product) {
             let from = quote(&format!("{}/releases/{product}", guest.work));
-            let to = quote(&offered(guest, step));
+            let to = quote(&releases_folder(guest, step));
             // Writing to a string cannot fail.
             let _ = writeln!(
                 text,
@@ -33,8 +46,8 @@ pub(super) fn run_file(
     let _ = write!(
         text,
         "cd {} || exit 125\n{}",
-        quote(&folder(guest, step)),
-        interpreted(step, file)?
+        quote(&step_folder(guest, step)),
+        interpreter_command(step, file)?
     );
     Ok(Script {
         name,
@@ -43,8 +56,9 @@ pub(super) fn run_file(
     })
 }
 
-/// The command that runs `file` in the step's folder. One whose interpreter the machine does not have says so instead.
-fn interpreted(step: &PlannedStep, file: &str) -> Result<String, ProvisionError> {
+/// Returns the command that runs `file` in the step's folder.
+/// It first checks that the machine has the interpreter, and prints an error if not.
+fn interpreter_command(step: &PlannedStep, file: &str) -> Result<String, ProvisionError> {
     let planned = step.files.iter().find(|planned| planned.path == file);
     let content = planned.map_or(&[][..], |planned| &planned.content);
     let interpreter = Interpreter::of(content).map_err(|error| ProvisionError::FirstLine {
@@ -57,7 +71,7 @@ fn interpreted(step: &PlannedStep, file: &str) -> Result<String, ProvisionError>
     let mut text = String::new();
     for program in needed {
         let missing = quote(&format!(
-            "the machine has no {program}, which the first line of {file} names: install it in a step before this one"
+            "this machine has no {program}, the interpreter of {file}; an earlier step must install it"
         ));
         // Writing to a string cannot fail.
         let _ = writeln!(
@@ -72,20 +86,33 @@ fn interpreted(step: &PlannedStep, file: &str) -> Result<String, ProvisionError>
     Ok(text)
 }
 
-/// Puts the payload of a File step in its place, whole or not at all.
-pub(super) fn put_file(
+/// The target of a `file` step.
+pub(super) struct FileTarget<'a> {
+    pub(super) destination: &'a str,
+    pub(super) mode: u32,
+    /// `user` or `user:group`.
+    pub(super) owner: &'a str,
+}
+
+/// Returns the script that installs the payload of a `file` step, atomically.
+pub(super) fn install_file(
     guest: &Guest<'_>,
     step: &PlannedStep,
-    (destination, mode, owner): (&str, u32, &str),
+    target: &FileTarget<'_>,
     name: String,
 ) -> Script {
+    let FileTarget {
+        destination,
+        mode,
+        owner,
+    } = *target;
     let (user, group) = owner.split_once(':').unwrap_or((owner, owner));
     let text = format!(
         "to={to}\nnew=$to.vault-bake-new\ncd {folder} || exit 125\n\
          install -D -m {mode:04o} -o {user} -g {group} payload \"$new\" && mv -fT \"$new\" \"$to\" && exit 0\n\
          rm -f \"$new\"\nexit 1\n",
         to = quote(destination),
-        folder = quote(&folder(guest, step)),
+        folder = quote(&step_folder(guest, step)),
         user = quote(user),
         group = quote(group),
     );
@@ -96,17 +123,20 @@ pub(super) fn put_file(
     }
 }
 
-/// Where the files of `step` are in the machine.
-fn folder(guest: &Guest<'_>, step: &PlannedStep) -> String {
+/// Returns the folder with the files of `step` in the machine.
+fn step_folder(guest: &Guest<'_>, step: &PlannedStep) -> String {
     format!("{}/steps/{}", guest.work, step.name)
 }
 
-/// Where the releases are in the machine that `step` is given: no others, or a layer could hold what it was not made from.
-fn offered(guest: &Guest<'_>, step: &PlannedStep) -> String {
+/// Returns the folder with the releases for `step` in the machine.
+///
+/// It has only the releases that the step declares. Otherwise a cache entry could depend on a
+/// release that is not among its inputs.
+fn releases_folder(guest: &Guest<'_>, step: &PlannedStep) -> String {
     format!("{}/releases-of/{}", guest.work, step.name)
 }
 
-/// What every script of `step` sees.
+/// Returns shell code that exports the environment of every script of `step`.
 fn environment(
     guest: &Guest<'_>,
     step: &PlannedStep,
@@ -118,15 +148,15 @@ fn environment(
         ("DEBIAN_FRONTEND".to_owned(), "noninteractive".to_owned()),
         ("VB_PHASE".to_owned(), phase.to_string()),
         ("VB_LIB".to_owned(), format!("{}/lib.sh", guest.work)),
-        ("VB_RELEASES".to_owned(), offered(guest, step)),
+        ("VB_RELEASES".to_owned(), releases_folder(guest, step)),
         ("VB_IMAGE".to_owned(), guest.image.to_owned()),
     ];
-    // The seal is done in every bake. What others do may be kept as a layer, and goes into images of other runs.
+    // Only the seal runs in every build. Results of other steps may come from the layer cache.
     if matches!(step.kind, StepKind::Provisioner { seal: true, .. }) {
         variables.push(("VB_RUN".to_owned(), guest.run.to_owned()));
     }
-    let given = |release: &&Installed| step.releases.contains(&release.product);
-    for release in guest.releases.iter().filter(given) {
+    let is_declared = |release: &&Installed| step.releases.contains(&release.product);
+    for release in guest.releases.iter().filter(is_declared) {
         let product = release.product.to_uppercase().replace('-', "_");
         variables.push((format!("VB_{product}_VERSION"), release.version.clone()));
         variables.push((format!("VB_{product}_SHA256"), release.sha256.hex()));

@@ -1,7 +1,5 @@
-//! Does the steps of a plan, in order.
-//!
-//! In: a session with everything uploaded. Out: a record of each step, and the session, which is another one after a
-//! restart. The first step that fails ends it.
+//! Runs the steps of a plan over a session, after the upload.
+//! Returns a record of each step, and the session, which is a new one after a reboot.
 
 use std::time::{Duration, Instant};
 
@@ -17,8 +15,10 @@ use crate::event::{Event, millis};
 use crate::plan::{PlannedStep, StepKind};
 use crate::ssh::{Ended, Script, Session, SshError};
 
-/// Runs the step at `index`, and fails if the machine goes away with it. `died` says why the machine is gone, where it is,
-/// while it restarts. With `sync` the machine then writes to its disk all that it holds back.
+/// Runs the step at `index`. Fails if the machine then shuts down or does not answer.
+///
+/// During a reboot, `died` returns why the machine is gone, if it is. If `sync` is set, the machine
+/// flushes its disk caches after the step.
 pub async fn run_step(
     guest: &Guest<'_>,
     mut session: Session,
@@ -28,23 +28,23 @@ pub async fn run_step(
     now: StepContext<'_>,
 ) -> Result<(Session, StepRecord), ProvisionError> {
     let step = &guest.steps[index];
-    let begun = RunningStep::new(guest, index, now);
+    let running = RunningStep::start(guest, index, now);
     let ended = if step.kind == StepKind::Reboot {
-        session = restart(guest, session, index, &mut died).await?;
+        session = reboot(guest, session, index, &mut died).await?;
         Ended {
             exit: 0,
             last: Vec::new(),
             log_digest: Digest::of(""),
         }
     } else {
-        one(guest, &session, step).await?
+        run_in_session(guest, &session, step).await?
     };
-    leaving::check(guest, &session, &names(step).1, sync).await?;
-    let record = begun.record(guest, &session, ended, now).await?;
+    leaving::check_still_up(guest, &session, &action_name(step), sync).await?;
+    let record = running.finish(guest, &session, ended, now).await?;
     Ok((session, record))
 }
 
-/// Does the plan's last step, the seal, and makes its checks.
+/// Runs the plan's last step, the seal, and its checks.
 pub async fn seal(
     guest: &Guest<'_>,
     session: &Session,
@@ -56,13 +56,13 @@ pub async fn seal(
             image: guest.image.to_owned(),
         });
     };
-    let begun = RunningStep::new(guest, index, now);
-    let ended = one(guest, session, step).await?;
-    leaving::check(guest, session, &names(step).1, false).await?;
-    let record = begun.record(guest, session, ended, now).await?;
-    let checked = matches!(step.kind, StepKind::Provisioner { checked: true, .. });
-    let own = checked.then_some(step);
-    let checks = check_steps(guest, Phase::Build, session, own.into_iter()).await?;
+    let running = RunningStep::start(guest, index, now);
+    let ended = run_in_session(guest, session, step).await?;
+    leaving::check_still_up(guest, session, &action_name(step), false).await?;
+    let record = running.finish(guest, session, ended, now).await?;
+    let has_checks = matches!(step.kind, StepKind::Provisioner { checked: true, .. });
+    let steps = has_checks.then_some(step).into_iter();
+    let checks = check_steps(guest, Phase::Build, session, steps).await?;
     Ok((record, checks))
 }
 
@@ -70,27 +70,44 @@ fn is_seal(step: &PlannedStep) -> bool {
     matches!(step.kind, StepKind::Provisioner { seal: true, .. })
 }
 
-/// The step's kind in a word, and what its doing is called: `vault/install`.
-fn names(step: &PlannedStep) -> (&'static str, String) {
-    let (kind, doing) = match step.kind {
-        StepKind::Provisioner { .. } => ("provisioner", "install"),
-        StepKind::Shell => ("shell", "script"),
-        StepKind::File { .. } => ("file", "file"),
-        StepKind::Ansible { .. } => ("ansible", "playbook"),
-        StepKind::Reboot => ("reboot", "reboot"),
-    };
-    (kind, format!("{}/{doing}", step.name))
+/// Returns the kind of a step for its record.
+fn kind_name(step: &PlannedStep) -> &'static str {
+    match step.kind {
+        StepKind::Provisioner { .. } => "provisioner",
+        StepKind::Shell => "shell",
+        StepKind::File { .. } => "file",
+        StepKind::Ansible { .. } => "ansible",
+        StepKind::Reboot => "reboot",
+    }
 }
 
-/// Does a step that leaves the session as it is.
-async fn one(
+/// Returns the name of a step with its action, as in `vault/install`.
+fn action_name(step: &PlannedStep) -> String {
+    let action = match step.kind {
+        StepKind::Provisioner { .. } => "install",
+        StepKind::Shell => "script",
+        StepKind::File { .. } => "file",
+        StepKind::Ansible { .. } => "playbook",
+        StepKind::Reboot => "reboot",
+    };
+    format!("{}/{action}", step.name)
+}
+
+/// Runs a step that keeps the session.
+async fn run_in_session(
     guest: &Guest<'_>,
     session: &Session,
     step: &PlannedStep,
 ) -> Result<Ended, ProvisionError> {
-    let (_, name) = names(step);
-    let timeout = Duration::from_secs(step.timeout_s);
-    let run = |file| script::run_file(guest, step, Phase::Build, (name.clone(), file, timeout));
+    let name = action_name(step);
+    let run = |file| {
+        let invocation = script::Invocation {
+            name: name.clone(),
+            file,
+            timeout: Duration::from_secs(step.timeout_s),
+        };
+        script::run_file(guest, step, Phase::Build, invocation)
+    };
     let script: Script = match &step.kind {
         StepKind::Provisioner { .. } => run("install.sh")?,
         StepKind::Shell => run("script.sh")?,
@@ -98,26 +115,34 @@ async fn one(
             destination,
             mode,
             owner,
-        } => script::put_file(guest, step, (destination, *mode, owner), name),
+        } => {
+            let target = script::FileTarget {
+                destination,
+                mode: *mode,
+                owner,
+            };
+            script::install_file(guest, step, &target, name)
+        }
         StepKind::Ansible { playbook, .. } => {
             return ansible::run(guest, session, step, (name, playbook)).await;
         }
-        StepKind::Reboot => unreachable!("a restart makes another session"),
+        StepKind::Reboot => unreachable!("a reboot needs a new session"),
     };
     let ended = session.run(script, guest.events, guest.interrupt).await;
     match ended {
         Ok(ended) => Ok(ended),
-        // A machine that shuts down ends its scripts by a signal, or closes the channel.
+        // A machine that shuts down ends its scripts with a signal, or closes the channel.
         Err(error @ (SshError::Signalled { .. } | SshError::NoStatus { .. })) => {
-            leaving::check(guest, session, &names(step).1, false).await?;
+            leaving::check_still_up(guest, session, &action_name(step), false).await?;
             Err(ProvisionError::ssh(session.endpoint(), error))
         }
         Err(error) => Err(ProvisionError::ssh(session.endpoint(), error)),
     }
 }
 
-/// Does the restart at `index`: the machine's tmpfs is empty then, and what later steps need is uploaded again.
-async fn restart(
+/// Runs the reboot step at `index`.
+/// It empties the tmpfs, so the files for later steps are uploaded again.
+async fn reboot(
     guest: &Guest<'_>,
     session: Session,
     index: usize,
@@ -139,7 +164,7 @@ async fn restart(
     Ok(session)
 }
 
-/// A step that was begun.
+/// A step that has started.
 struct RunningStep<'a> {
     step: &'a PlannedStep,
     started_at: Timestamp,
@@ -147,12 +172,12 @@ struct RunningStep<'a> {
 }
 
 impl<'a> RunningStep<'a> {
-    fn new(guest: &Guest<'a>, index: usize, now: StepContext<'_>) -> Self {
+    fn start(guest: &Guest<'a>, index: usize, now: StepContext<'_>) -> Self {
         let step = &guest.steps[index];
         guest.events.emit(&Event::StepStarted {
             index: index + 1,
             count: guest.steps.len(),
-            step: names(step).1,
+            step: action_name(step),
         });
         Self {
             step,
@@ -161,15 +186,15 @@ impl<'a> RunningStep<'a> {
         }
     }
 
-    /// The record of its end, or the error that its end is.
-    async fn record(
+    /// Returns the record of the step, or an error if its exit status is not 0.
+    async fn finish(
         self,
         guest: &Guest<'_>,
         session: &Session,
         ended: Ended,
         now: StepContext<'_>,
     ) -> Result<StepRecord, ProvisionError> {
-        let (kind, name) = names(self.step);
+        let name = action_name(self.step);
         let elapsed_ms = millis(self.began.elapsed());
         guest.events.emit(&Event::StepFinished {
             step: name.clone(),
@@ -182,13 +207,13 @@ impl<'a> RunningStep<'a> {
                 endpoint: session.endpoint().to_string(),
                 exit: ended.exit,
                 last: ended.last,
-                full: disks::full(guest, session).await,
+                full: disks::full_file_systems(guest, session).await,
             });
         }
         Ok(StepRecord {
             name: self.step.name.clone(),
             digest: self.step.digest,
-            kind: kind.to_owned(),
+            kind: kind_name(self.step).to_owned(),
             started_at: self.started_at,
             ended_at: now(),
             elapsed_ms,

@@ -1,24 +1,22 @@
-//! Reads the Test Anything Protocol, versions 13 and 14, strictly.
-//!
-//! In: what a `check.sh` printed. Out: its tests, or why that is not what was agreed upon. A line that is nothing known
-//! is refused, because a check whose words are misread checks nothing.
+//! Parses the output of a `check.sh`: the Test Anything Protocol, versions 13 and 14.
+//! Returns its tests. Parsing is strict, because a check that is misread checks nothing.
 
 /// One test.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Test {
-    /// Stable, as in `vault.unit-sandboxed`.
+    /// The stable id, as in `vault.unit-sandboxed`.
     pub id: String,
-    /// What it says.
+    /// The text after the id.
     pub description: String,
-    /// Whether it holds.
+    /// Whether the test passed.
     pub ok: bool,
-    /// Why it was not made, where it was not.
+    /// The reason why the test was skipped.
     pub skipped: Option<String>,
-    /// What was printed about it.
+    /// The `#` lines after the test.
     pub diagnostics: Vec<String>,
 }
 
-/// The tests of `text`.
+/// Parses the tests in `text`.
 pub fn parse(text: &str) -> Result<Vec<Test>, String> {
     let mut tests: Vec<Test> = Vec::new();
     let mut planned = None;
@@ -31,51 +29,54 @@ pub fn parse(text: &str) -> Result<Vec<Test>, String> {
                 test.diagnostics.push(diagnostic.trim().to_owned());
             }
         } else if let Some(last) = line.strip_prefix("1..") {
-            let count: usize = last.parse().map_err(|_| format!("`{line}` is no plan"))?;
+            let count: usize = last
+                .parse()
+                .map_err(|_| format!("`{line}` is not a plan `1..N`"))?;
             if planned.replace((count, tests.len())).is_some() {
-                return Err("it has two plans".to_owned());
+                return Err("it printed two plans".to_owned());
             }
         } else {
-            let test = test(line, tests.len() + 1)?;
+            let test = parse_test(line, tests.len() + 1)?;
             if tests.iter().any(|other| other.id == test.id) {
-                return Err(format!("it has two tests named `{}`", test.id));
+                return Err(format!("it printed two tests with the id `{}`", test.id));
             }
             tests.push(test);
         }
     }
     match planned {
         None => Err("it printed no plan `1..N`".to_owned()),
-        Some((0, _)) => Err("it checks nothing".to_owned()),
-        Some((count, _)) if count != tests.len() => {
-            Err(format!("it planned {count} tests and made {}", tests.len()))
-        }
+        Some((0, _)) => Err("its plan has 0 tests".to_owned()),
+        Some((count, _)) if count != tests.len() => Err(format!(
+            "its plan has {count} tests, but it printed {}",
+            tests.len()
+        )),
         Some((_, before)) if before != 0 && before != tests.len() => {
-            Err("its plan is neither first nor last".to_owned())
+            Err("its plan is neither before nor after all tests".to_owned())
         }
         Some(_) => Ok(tests),
     }
 }
 
-fn test(line: &str, number: usize) -> Result<Test, String> {
-    let none = || format!("`{line}` is not `ok {number} - <id>: <words>`");
+fn parse_test(line: &str, number: usize) -> Result<Test, String> {
+    let malformed = || format!("`{line}` is not `ok {number} - <id>: <words>`");
     let (ok, rest) = match line.strip_prefix("not ok ") {
         Some(rest) => (false, rest),
-        None => (true, line.strip_prefix("ok ").ok_or_else(none)?),
+        None => (true, line.strip_prefix("ok ").ok_or_else(malformed)?),
     };
-    let (found, rest) = rest.split_once(" - ").ok_or_else(none)?;
+    let (found, rest) = rest.split_once(" - ").ok_or_else(malformed)?;
     if found != number.to_string() {
-        return Err(format!("test {number} calls itself {found}"));
+        return Err(format!("expected the test number {number}, found {found}"));
     }
-    let (id, words) = rest.split_once(": ").ok_or_else(none)?;
+    let (id, text) = rest.split_once(": ").ok_or_else(malformed)?;
     if !is_id(id) {
-        return Err(none());
+        return Err(malformed());
     }
-    let (description, skipped) = match words.split_once(" # SKIP") {
+    let (description, skipped) = match text.split_once(" # SKIP") {
         Some((description, reason)) => (description, Some(reason.trim().to_owned())),
-        None => (words, None),
+        None => (text, None),
     };
     if skipped.is_some() && !ok {
-        return Err(format!("`{line}` both fails and is skipped"));
+        return Err(format!("`{line}` is both failed and skipped"));
     }
     Ok(Test {
         id: id.to_owned(),
@@ -86,7 +87,7 @@ fn test(line: &str, number: usize) -> Result<Test, String> {
     })
 }
 
-/// Whether `id` is lower-case letters, digits, dots and dashes, beginning with a letter or digit.
+/// Whether `id` has only lower-case letters, digits and `._-`, and begins with a letter or digit.
 fn is_id(id: &str) -> bool {
     id.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
         && id

@@ -1,5 +1,6 @@
-//! Sends everything that the steps need: in one stream, the same bytes for the same plan; or by a disk, with releases unpacked, which
-//! spares a machine under emulation most of the work.
+//! Uploads the files and releases that the steps need.
+//! Over SSH this is one stream, with equal bytes for equal plans.
+//! A local VM gets a disk with unpacked releases, which is much faster under emulation.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write as _};
@@ -19,43 +20,43 @@ struct Entry {
 
 enum Content {
     Bytes(Vec<u8>),
-    /// A file of this machine, whether compressed already, and its size in bytes.
+    /// A file on this computer, with its size in bytes.
     File(PathBuf, Packing, u64),
 }
 
-/// Uploads `lib.sh`, the files of every step, and the releases that steps from the one at `first` on are given.
+/// Uploads `lib.sh`, the files of all steps, and the releases for the steps from index `first`.
 pub async fn upload(
     guest: &Guest<'_>,
     session: &Session,
     first: usize,
 ) -> Result<(), ProvisionError> {
     let (work, events, interrupt) = (guest.work, guest.events, guest.interrupt);
-    let failed = |error| ProvisionError::ssh(session.endpoint(), error);
+    let ssh_error = |error| ProvisionError::ssh(session.endpoint(), error);
     if guest.shown {
-        let taken = session.upload_by_disk(work, interrupt).await;
-        if taken.map_err(failed)? {
+        let uploaded = session.upload_by_disk(work, interrupt).await;
+        if uploaded.map_err(ssh_error)? {
             return Ok(());
         }
-        events.note("the machine sees no disk for uploads; they go by SSH");
+        events.note("the build VM has no upload disk; uploading over SSH");
     }
     let later = guest.steps.get(first..).unwrap_or_default();
-    let given = |release: &&Verified| {
+    let is_needed = |release: &&Verified| {
         let mut later = later.iter();
         later.any(|step| step.releases.contains(&release.locked.product))
     };
     let mut entries = small_entries(guest);
-    for release in guest.archives.iter().filter(given) {
-        let found = release_entries(release);
-        entries.extend(found.map_err(|(path, error)| local(&path, error))?);
+    for release in guest.archives.iter().filter(is_needed) {
+        let of_release = release_entries(release);
+        entries.extend(of_release.map_err(|(path, error)| file_error(&path, error))?);
     }
     entries.sort_by(|a, b| a.path.cmp(&b.path));
     let total_bytes = Some(entries.iter().map(Entry::size_bytes).sum());
     let writing = move |archive: &mut Archive<'_>| write(archive, &entries);
     let uploading = session.upload(work, total_bytes, writing, events, interrupt);
-    uploading.await.map_err(failed)
+    uploading.await.map_err(ssh_error)
 }
 
-/// Makes in `folder`, which is new, what a machine will see as the disk of its uploads: the releases, unpacked. Blocks.
+/// Unpacks the releases into the new folder `folder`, for the upload disk. Blocks the thread.
 pub fn unpack(releases: &[Verified], folder: &Path) -> Result<(), ProvisionError> {
     for release in releases {
         let product = &release.locked.product;
@@ -67,12 +68,12 @@ pub fn unpack(releases: &[Verified], folder: &Path) -> Result<(), ProvisionError
             }
             Ok(())
         });
-        unpacked.map_err(|error| local(&to, error))?;
+        unpacked.map_err(|error| file_error(&to, error))?;
     }
     Ok(())
 }
 
-/// Adds to a folder that [`unpack`] made what else is uploaded: `lib.sh` and the files of all steps.
+/// Adds `lib.sh` and the files of all steps to a folder that [`unpack`] filled.
 pub fn pack(guest: &Guest<'_>, folder: &Path) -> Result<(), ProvisionError> {
     let path = folder.join("work.tar");
     let mut entries = small_entries(guest);
@@ -80,16 +81,16 @@ pub fn pack(guest: &Guest<'_>, folder: &Path) -> Result<(), ProvisionError> {
     let write_all = || {
         fs::create_dir_all(folder)?;
         let mut file = BufWriter::new(File::create(&path)?);
-        let mut told = |_bytes| {};
-        let mut archive = Archive::plain(&mut file, &mut told);
+        let mut no_progress = |_bytes| {};
+        let mut archive = Archive::plain(&mut file, &mut no_progress);
         write(&mut archive, &entries)?;
         archive.finish()?;
         file.flush()
     };
-    write_all().map_err(|error| local(&path, error))
+    write_all().map_err(|error| file_error(&path, error))
 }
 
-/// `lib.sh` and the files of every step.
+/// Returns `lib.sh` and the files of all steps.
 fn small_entries(guest: &Guest<'_>) -> Vec<Entry> {
     let lib = Entry {
         path: "lib.sh".to_owned(),
@@ -100,7 +101,7 @@ fn small_entries(guest: &Guest<'_>) -> Vec<Entry> {
     std::iter::once(lib).chain(steps).collect()
 }
 
-fn local(path: &Path, error: io::Error) -> ProvisionError {
+fn file_error(path: &Path, error: io::Error) -> ProvisionError {
     ProvisionError::Local {
         step: "upload".to_owned(),
         path: path.display().to_string(),
@@ -108,7 +109,7 @@ fn local(path: &Path, error: io::Error) -> ProvisionError {
     }
 }
 
-/// The folder that each release has one in.
+/// The folder with one subfolder for each release.
 const RELEASES: &str = "releases";
 
 impl Entry {

@@ -1,4 +1,4 @@
-//! A CA that lives as long as one value of this type. Everything is EC P-256 and SHA-256.
+//! Issues certificates from a CA whose key exists only in memory. All keys are EC P-256.
 
 use std::net::IpAddr;
 
@@ -19,7 +19,7 @@ use openssl::x509::{X509, X509Builder, X509Name, X509NameBuilder};
 use super::{BACKDATED_H, Leaf, VALID_H};
 use crate::secret::Secret;
 
-/// A CA: its certificate, and its key for as long as it is needed.
+/// A CA with its key.
 pub(super) struct Authority {
     certificate: X509,
     key: PKey<Private>,
@@ -27,7 +27,7 @@ pub(super) struct Authority {
 }
 
 impl Authority {
-    /// A new CA, which may sign leaves and no other CA.
+    /// Generates a CA that may sign leaf certificates only.
     pub(super) fn new(now: Timestamp) -> Result<Self, ErrorStack> {
         let key = new_key()?;
         let name = name("vault-bake throw-away CA")?;
@@ -50,12 +50,12 @@ impl Authority {
         })
     }
 
-    /// The certificate, PEM.
+    /// Returns the certificate of the CA, PEM.
     pub(super) fn certificate_pem(&self) -> Result<String, ErrorStack> {
         pem(&self.certificate)
     }
 
-    /// A certificate for both ends of a connection, for these DNS names and this address.
+    /// Issues a certificate for servers and clients, for `names` and `address`.
     pub(super) fn issue(&self, names: &[&str], address: IpAddr) -> Result<Leaf, ErrorStack> {
         let key = new_key()?;
         let subject = name(names.first().copied().unwrap_or_default())?;
@@ -100,7 +100,7 @@ fn name(common_name: &str) -> Result<X509Name, ErrorStack> {
     Ok(name.build())
 }
 
-/// What all certificates have: version 3, a random serial number, names, times and the key.
+/// Starts a certificate with a random serial number, names, validity and key.
 fn new_certificate(
     subject: &X509Name,
     issuer: &openssl::x509::X509NameRef,
@@ -108,7 +108,7 @@ fn new_certificate(
     now: Timestamp,
 ) -> Result<X509Builder, ErrorStack> {
     let mut builder = X509::builder()?;
-    // The field counts from zero: 2 is version 3.
+    // The value 2 means version 3.
     builder.set_version(2)?;
     let mut serial = BigNum::new()?;
     serial.rand(159, MsbOption::MAYBE_ZERO, false)?;

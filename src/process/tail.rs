@@ -1,4 +1,4 @@
-//! The last lines that a program printed.
+//! Keeps the last lines of a program's output.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,7 +24,7 @@ impl Tail {
         }
     }
 
-    /// The last lines so far.
+    /// Returns the last lines read so far.
     pub fn lines(&self) -> Vec<String> {
         self.0
             .lock()

@@ -1,8 +1,9 @@
-//! Which processes use a file, as `/proc` shows them.
+//! Finds the processes that use given files, from `/proc`.
+//! A process uses a file if it has it open, by any name, or has its name on its command line.
+//! QEMU also has the backing files of its disk open.
 //!
-//! In: a `/proc` and files. Out: who has one of them open, under whatever name, or names one on its command line; a QEMU has
-//! the disks below its own open as well. Not seen: other machines, other containers' processes where `/proc` does not show
-//! them, and disks on top of a file that nothing has open.
+//! It does not find processes on other computers, or in containers that `/proc` does not show.
+//! It also does not find a disk on top of a file while no process has that disk open.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
@@ -10,22 +11,22 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// Who uses what.
+/// The processes that use files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Users {
-    /// By file: processes, each with its id and name.
+    /// For each file, its processes as text, with id and name.
     pub of: BTreeMap<PathBuf, BTreeSet<String>>,
-    /// How many processes have open files that may not be looked at.
+    /// The number of processes whose open files are not readable.
     pub hidden: usize,
 }
 
-/// The users of `files` among the processes of `proc`, a `/proc`.
+/// Finds the users of `files` among the processes of `proc`, a `/proc` file system.
 pub fn users(proc: &Path, files: &[PathBuf]) -> io::Result<Users> {
     let mut by_inode = HashMap::new();
     for file in files {
         match fs::metadata(file) {
             Ok(data) => by_inode.insert((data.dev(), data.ino()), file),
-            // Removed since it was listed.
+            // The caller listed it before it was removed.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(error),
         };
@@ -45,43 +46,43 @@ pub fn users(proc: &Path, files: &[PathBuf]) -> io::Result<Users> {
         let mut used: BTreeSet<&PathBuf> = BTreeSet::new();
         match open_files(&entry.path()) {
             Ok(inodes) => used.extend(inodes.iter().filter_map(|inode| by_inode.get(inode))),
-            // It has ended.
+            // The process has ended.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(_) => users.hidden += 1,
         }
-        // That anybody may read, mostly.
+        // Usually readable by every user.
         let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
         let command = String::from_utf8_lossy(&command);
-        let on_it = by_name.iter().filter(|(name, _)| command.contains(name));
-        used.extend(on_it.map(|(_, file)| *file));
+        let in_command = by_name.iter().filter(|(name, _)| command.contains(name));
+        used.extend(in_command.map(|(_, file)| *file));
         if used.is_empty() {
             continue;
         }
         let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
-        let who = format!("process {id} ({})", name.trim());
+        let process = format!("process {id} ({})", name.trim());
         for file in used {
             users
                 .of
                 .entry(file.clone())
                 .or_default()
-                .insert(who.clone());
+                .insert(process.clone());
         }
     }
     Ok(users)
 }
 
-/// What a process has open and mapped, by device and inode.
+/// Returns the device and inode of each file that a process has open or mapped.
 fn open_files(process: &Path) -> io::Result<Vec<(u64, u64)>> {
     let mut inodes = Vec::new();
     for folder in ["fd", "map_files"] {
         let links = match fs::read_dir(process.join(folder)) {
             Ok(links) => links,
-            // Mapped files are for root alone; whatever is mapped was mostly opened and stays so.
+            // Only root may read this folder. Most mapped files are also open.
             Err(_) if folder == "map_files" => continue,
             Err(error) => return Err(error),
         };
         for link in links.flatten() {
-            // Closed since, or a socket of another kind of world.
+            // Fails for a file closed meanwhile, and for some sockets.
             if let Ok(data) = fs::metadata(link.path()) {
                 inodes.push((data.dev(), data.ino()));
             }

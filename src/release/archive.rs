@@ -1,8 +1,6 @@
-//! Opens a release archive, and makes of it what goes to the machine.
-//!
-//! In: a zip archive whose digest is verified. Out: the product's binary as a gzip file, its digest, and the licence
-//! files. Although a release server signed for the archive, nothing in it is believed before it was looked at.
-//! Deliberately recompresses nothing: a deflate stream only gets another header.
+//! Unpacks a release archive whose digest is verified.
+//! Returns the product's binary as a gzip file, its digest, and the licence files.
+//! Every entry is checked, although the archive is signed. Nothing is compressed again.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
@@ -12,11 +10,11 @@ use flate2::{Compression, GzBuilder, bufread::GzDecoder};
 use zip::read::{ArchiveOffset, Config, ZipFileEntry};
 use zip::{CompressionMethod, ZipArchive};
 
-use super::cache::{Cache, at, put};
+use super::cache::{Cache, file_error, persist};
 use super::{ReleaseError, Unpacked};
 use crate::digest::{Digest, Hashing};
 
-/// Opens `archive` (the file of the lock, in the cache) and puts what is in it into `folder` of the cache.
+/// Unpacks `archive`, a file of the cache, into `folder` of the cache.
 pub(super) fn unpack(
     cache: &Cache,
     archive: &Path,
@@ -27,7 +25,7 @@ pub(super) fn unpack(
         path: archive,
         product,
     };
-    let (binary, licences) = zip.look()?;
+    let (binary, licences) = zip.entries()?;
     let gz = folder.join(format!("{product}.gz"));
     zip.binary_gz(&binary, cache, &gz)?;
     let binary_sha256 = zip.check_binary(&binary, &gz)?;
@@ -43,13 +41,13 @@ pub(super) fn unpack(
     })
 }
 
-/// An archive, and the product that it should be of.
+/// An archive, and the product that it must contain.
 struct Zip<'a> {
     path: &'a Path,
     product: &'a str,
 }
 
-/// One entry of the archive, found to be harmless.
+/// One entry of the archive, checked.
 struct Entry {
     index: usize,
     name: String,
@@ -60,15 +58,15 @@ struct Entry {
 
 impl Zip<'_> {
     fn read(&self) -> Result<ZipArchive<BufReader<File>>, ReleaseError> {
-        let file = File::open(self.path).map_err(|error| at(self.path, error))?;
+        let file = File::open(self.path).map_err(|error| file_error(self.path, error))?;
         let config = Config {
             archive_offset: ArchiveOffset::Known(0),
         };
         ZipArchive::with_config(config, BufReader::new(file)).map_err(|error| self.refuse(error))
     }
 
-    /// All entries: the binary, and the licence files.
-    fn look(&self) -> Result<(Entry, Vec<Entry>), ReleaseError> {
+    /// Checks all entries. Returns the binary and the licence files.
+    fn entries(&self) -> Result<(Entry, Vec<Entry>), ReleaseError> {
         let mut zip = self.read()?;
         zip.validate_header_consistency()
             .map_err(|error| self.refuse(error))?;
@@ -77,33 +75,33 @@ impl Zip<'_> {
             let entry = zip
                 .by_index_data(index)
                 .map_err(|error| self.refuse(error))?;
-            let entry = self.accept(index, &entry)?;
+            let entry = self.check_entry(index, &entry)?;
             if entry.name == self.product {
                 binary = Some(entry);
             } else if is_licence(&entry.name) && entry.size_bytes <= LICENCE_LIMIT_BYTES {
                 licences.push(entry);
             } else {
                 return Err(self.refuse(format_args!(
-                    "it holds `{}`, which is neither the binary `{}` nor a licence file",
+                    "it contains `{}`, which is neither the binary `{}` nor a licence file",
                     entry.name, self.product
                 )));
             }
         }
         let binary = binary
-            .ok_or_else(|| self.refuse(format_args!("it does not hold `{}`", self.product)))?;
+            .ok_or_else(|| self.refuse(format_args!("it does not contain `{}`", self.product)))?;
         Ok((binary, licences))
     }
 
-    fn accept(&self, index: usize, entry: &ZipFileEntry<'_>) -> Result<Entry, ReleaseError> {
+    fn check_entry(&self, index: usize, entry: &ZipFileEntry<'_>) -> Result<Entry, ReleaseError> {
         let name = std::str::from_utf8(entry.name_raw())
-            .map_err(|_| self.refuse("it holds a file whose name is not text"))?;
+            .map_err(|_| self.refuse("it contains a file name that is not UTF-8"))?;
         let refuse = |why: &str| Err(self.refuse(format_args!("`{}` {why}", name.escape_debug())));
         let unsafe_part = |part: &str| part.is_empty() || part == "." || part == "..";
         let unsafe_character = |c: char| c.is_control() || matches!(c, '\\' | ':');
         if name.split('/').any(unsafe_part) || name.contains(unsafe_character) {
             return refuse("is not a safe file name");
         }
-        // The type bits of a Unix mode; archives made elsewhere have none.
+        // The type bits of a Unix mode. Archives made on other systems have none.
         let kind = entry.unix_mode().unwrap_or(0) & 0o170_000;
         if entry.is_dir() || entry.is_symlink() || (kind != 0 && kind != 0o100_000) {
             return refuse("is not a plain file");
@@ -128,15 +126,15 @@ impl Zip<'_> {
         })
     }
 
-    /// Makes the gzip file of the binary, unless the cache has it undamaged.
+    /// Writes the gzip file of the binary, unless the cache has an undamaged copy.
     fn binary_gz(&self, entry: &Entry, cache: &Cache, gz: &Path) -> Result<(), ReleaseError> {
-        let (wanted, _, _) = self.write_gz(entry, io::sink(), gz)?;
-        if matches!(Digest::of_file(gz), Ok((found, _)) if found == wanted) {
+        let (expected, _, _) = self.write_gz(entry, io::sink(), gz)?;
+        if matches!(Digest::of_file(gz), Ok((found, _)) if found == expected) {
             return Ok(());
         }
-        let mut fresh = cache.temporary()?;
-        self.write_gz(entry, &mut fresh, gz)?;
-        put(fresh, gz)
+        let mut file = cache.temporary()?;
+        self.write_gz(entry, &mut file, gz)?;
+        persist(file, gz)
     }
 
     fn write_gz<W: Write>(
@@ -151,39 +149,40 @@ impl Zip<'_> {
             .map_err(|error| self.refuse(error))?;
         let mut sink = Hashing::new(sink);
         let written = if entry.deflated {
-            reframe(&mut raw, entry, &mut sink)
+            copy_as_gzip(&mut raw, entry, &mut sink)
         } else {
             let mut stored = GzBuilder::new().write(&mut sink, Compression::none());
             io::copy(&mut raw, &mut stored).and_then(|_| stored.finish().map(drop))
         };
-        written.map_err(|error| at(gz, error))?;
+        written.map_err(|error| file_error(gz, error))?;
         Ok(sink.finish())
     }
 
-    /// Decompresses all of the gzip file: what the machine will get is what is hashed.
+    /// Decompresses the gzip file and hashes the bytes that the build VM will get.
     fn check_binary(&self, entry: &Entry, gz: &Path) -> Result<Digest, ReleaseError> {
-        let file = File::open(gz).map_err(|error| at(gz, error))?;
+        let file = File::open(gz).map_err(|error| file_error(gz, error))?;
         let mut decoder = GzDecoder::new(BufReader::with_capacity(1 << 18, file));
-        // One byte more than there should be shows that there is more.
+        // One more byte than declared reveals a longer file.
         let limited = (&mut decoder).take(entry.size_bytes.saturating_add(1));
-        let lies = |found: &dyn std::fmt::Display| {
+        let wrong_size = |found: &dyn std::fmt::Display| {
             self.refuse(format_args!(
-                "`{}` is not the {} bytes that it is declared to be: {found}",
+                "`{}` does not have its declared size of {} bytes: {found}",
                 entry.name, entry.size_bytes
             ))
         };
-        let (digest, size_bytes) = Digest::of_reader(limited).map_err(|error| lies(&error))?;
+        let (digest, size_bytes) =
+            Digest::of_reader(limited).map_err(|error| wrong_size(&error))?;
         if size_bytes != entry.size_bytes {
-            return Err(lies(&format_args!("found {size_bytes} or more")));
+            return Err(wrong_size(&format_args!("found {size_bytes} or more")));
         }
         let mut rest = Vec::new();
         decoder
             .get_mut()
             .take(1)
             .read_to_end(&mut rest)
-            .map_err(|error| at(gz, error))?;
+            .map_err(|error| file_error(gz, error))?;
         if !rest.is_empty() {
-            return Err(lies(&"something follows the compressed data"));
+            return Err(wrong_size(&"bytes follow the compressed data"));
         }
         Ok(digest)
     }
@@ -203,22 +202,22 @@ impl Zip<'_> {
             .map_err(|error| self.refuse(format_args!("`{}`: {error}", entry.name)))?;
         if text.len() as u64 != entry.size_bytes {
             return Err(self.refuse(format_args!(
-                "`{}` has {} bytes, declared are {}",
+                "`{}` does not have its declared size of {} bytes: found {}",
                 entry.name,
-                text.len(),
-                entry.size_bytes
+                entry.size_bytes,
+                text.len()
             )));
         }
         let path = folder.join("licences").join(&entry.name);
         if std::fs::read(&path).ok().as_ref() != Some(&text) {
-            put(cache.temporary_with(&text)?, &path)?;
+            persist(cache.temporary_with(&text)?, &path)?;
         }
         Ok((entry.name.clone(), path))
     }
 
     #[expect(
         clippy::needless_pass_by_value,
-        reason = "errors and words are handed over where they arise"
+        reason = "each call site builds the error or the text that it passes"
     )]
     fn refuse(&self, reason: impl ToString) -> ReleaseError {
         ReleaseError::Archive {
@@ -233,13 +232,13 @@ impl Zip<'_> {
     }
 }
 
-/// Copies a raw deflate stream under a gzip header and trailer.
-fn reframe(raw: &mut impl Read, entry: &Entry, sink: &mut impl Write) -> io::Result<()> {
-    // Deflate; no flags, no time, no extra flags; made by a system that need not be named.
+/// Copies a raw deflate stream and adds a gzip header and trailer.
+fn copy_as_gzip(raw: &mut impl Read, entry: &Entry, sink: &mut impl Write) -> io::Result<()> {
+    // Method deflate, no flags, no time, no extra flags, operating system unknown.
     sink.write_all(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255])?;
     io::copy(raw, sink)?;
     sink.write_all(&entry.crc32.to_le_bytes())?;
-    // The trailer counts modulo 2^32; entries are smaller than that.
+    // The trailer has the size modulo 2^32. Entries are smaller.
     sink.write_all(
         &u32::try_from(entry.size_bytes)
             .unwrap_or(u32::MAX)
@@ -247,8 +246,7 @@ fn reframe(raw: &mut impl Read, entry: &Entry, sink: &mut impl Write) -> io::Res
     )
 }
 
-/// Whether HashiCorp's archives have files of this name beside the binary: `LICENSE.txt`, `EULA.txt`,
-/// `TermsOfEvaluation.txt`, and what else open-source licences ask for.
+/// Whether `name` is that of a licence or notice file, such as `LICENSE.txt` or `EULA.txt`.
 fn is_licence(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
     let (stem, extension) = lower.split_once('.').unwrap_or((&lower, "txt"));
@@ -266,7 +264,7 @@ fn is_licence(name: &str) -> bool {
         )
 }
 
-/// The largest binary that is unpacked, in bytes.
+/// The size limit of a binary, in bytes.
 const BINARY_LIMIT_BYTES: u64 = 2 << 30;
-/// The largest licence file, in bytes.
+/// The size limit of a licence file, in bytes.
 const LICENCE_LIMIT_BYTES: u64 = 4 << 20;

@@ -1,13 +1,13 @@
-//! Key files as people keep them: one or more armoured blocks, with anything between them, or binary.
-//!
-//! In: the bytes of a file. Out: its blocks, each of which the OpenPGP reader takes. What is in them is for the caller.
+//! Splits a key file into blocks that the OpenPGP reader accepts.
+//! Key files are binary, or have armoured blocks with any text between them.
+//! The caller checks the keys.
 
 use std::borrow::Cow;
 
 const BEGIN: &str = "-----BEGIN PGP PUBLIC KEY BLOCK-----";
 const END: &str = "-----END PGP PUBLIC KEY BLOCK-----";
 
-/// The blocks of public keys in `bytes`: armoured ones where there are any, or else all of it.
+/// Returns the armoured public keys in `bytes`, or all of `bytes` if there are none.
 pub(super) fn blocks(bytes: &[u8]) -> Vec<Cow<'_, [u8]>> {
     let text = String::from_utf8_lossy(bytes);
     let mut blocks = Vec::new();
@@ -24,7 +24,7 @@ pub(super) fn blocks(bytes: &[u8]) -> Vec<Cow<'_, [u8]>> {
             blocks.extend(block.take().map(|block| Cow::Owned(block.into_bytes())));
         }
     }
-    // One that was cut off is for the reader to refuse.
+    // The reader reports a block that is cut off.
     blocks.extend(block.map(|block| Cow::Owned(block.into_bytes())));
     if blocks.is_empty() {
         blocks.push(Cow::Borrowed(bytes));
@@ -32,15 +32,15 @@ pub(super) fn blocks(bytes: &[u8]) -> Vec<Cow<'_, [u8]>> {
     blocks
 }
 
-/// What a file without a public key is, where that is easily seen.
-pub(super) fn what_it_is(bytes: &[u8]) -> Option<&'static str> {
+/// Returns the kind of a file that is not a public key, if it is a known one.
+pub(super) fn describe_other_kind(bytes: &[u8]) -> Option<&'static str> {
     let has = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
     if has(b"-----BEGIN PGP PRIVATE KEY BLOCK-----") {
-        return Some("it is a private key; export the public one with `gpg --armor --export`");
+        return Some("it is a private key; expected the signer's public key");
     }
     if has(b"-----BEGIN PGP SIGNATURE-----") {
-        return Some("it is a signature; expected the public key of the signer");
+        return Some("it is a signature; expected the signer's public key");
     }
     let keybox = bytes.get(8..12) == Some(b"KBXf");
-    keybox.then_some("it is a keybox of gpg; export the key with `gpg --armor --export`")
+    keybox.then_some("it is a keybox of gpg; expected the signer's public key")
 }

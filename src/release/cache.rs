@@ -1,8 +1,6 @@
-//! The content-addressed cache of what releases are made of.
-//!
-//! In: a digest, and a way to get the bytes. Out: a file that has that digest, just now. A file that was damaged in the
-//! cache is replaced by a fresh one. Several bakes may use one cache at once: every file comes to its place by a
-//! rename, complete. Deliberately trusts no file for its name alone.
+//! Returns files of releases from a content-addressed cache, or fetches them into it.
+//! Every file is hashed before use, and fetched again if it is damaged.
+//! Concurrent builds may share a cache: each file gets its name by a rename, when it is complete.
 
 use std::fs;
 use std::io::{self, Write};
@@ -16,132 +14,131 @@ use crate::event::Events;
 use crate::http;
 use crate::wait::Interrupt;
 
-/// The part of a cache that holds releases.
+/// The folder of a cache for releases.
 #[derive(Clone)]
 pub(super) struct Cache(PathBuf);
 
-/// What is wanted: a file of this name and digest, which the lock names.
+/// A file that the lock file names.
 pub(super) struct CachedFile {
-    /// The file's name.
     pub(super) file: String,
-    /// The digest that it must have.
+    /// The digest that the file must have.
     pub(super) digest: Digest,
-    /// Where it comes from, where the cache has it not.
+    /// The source, if the cache does not have the file.
     pub(super) url: String,
-    /// The most that it may be, in bytes.
     pub(super) limit_bytes: u64,
 }
 
 impl Cache {
-    /// The releases below `cache`.
+    /// Returns the releases in the folder `cache`.
     pub(super) fn below(cache: &Path) -> Self {
         Self(cache.join("releases"))
     }
 
-    /// The folder of everything that belongs to the content `digest`.
+    /// Returns the folder for the content `digest`.
     pub(super) fn folder(&self, digest: Digest) -> PathBuf {
         self.0.join("sha256").join(digest.hex())
     }
 
-    /// Where the certificate with this primary fingerprint is kept.
+    /// Returns the path of the certificate with this primary fingerprint.
     pub(super) fn certificate(&self, fingerprint: &str) -> PathBuf {
         self.0
             .join("keys")
             .join(format!("{}.asc", fingerprint.to_ascii_uppercase()))
     }
 
-    /// The file that is `wanted`, from the cache or from where it comes from, and its size in bytes.
+    /// Returns the path and the size in bytes of `expected`. Fetches it if needed.
     pub(super) async fn file(
         &self,
-        wanted: &CachedFile,
+        expected: &CachedFile,
         events: &Events,
         interrupt: &Interrupt,
     ) -> Result<(PathBuf, u64), ReleaseError> {
-        let path = self.folder(wanted.digest).join(&wanted.file);
+        let path = self.folder(expected.digest).join(&expected.file);
         match digest_of(&path).await? {
-            Some((digest, size_bytes)) if digest == wanted.digest => return Ok((path, size_bytes)),
+            Some((digest, size_bytes)) if digest == expected.digest => {
+                return Ok((path, size_bytes));
+            }
             Some((found, _)) => events.warn(format!(
-                "{}: damaged in the cache ({found}), fetching it again",
-                wanted.file
+                "{} is damaged in the cache, fetching it again: expected {}, found {found}",
+                expected.file, expected.digest
             )),
             None => {}
         }
-        let fresh = self.temporary()?;
+        let download = self.temporary()?;
         http::fetch_file(
-            &wanted.url,
-            fresh.path(),
-            wanted.limit_bytes,
+            &expected.url,
+            download.path(),
+            expected.limit_bytes,
             events,
             interrupt,
         )
         .await?;
-        let (found, size_bytes) = digest_of(fresh.path())
+        let (found, size_bytes) = digest_of(download.path())
             .await?
             .unwrap_or((Digest::of([]), 0));
-        if found != wanted.digest {
+        if found != expected.digest {
             return Err(ReleaseError::Mismatch {
-                what: wanted.url.clone(),
-                expected: wanted.digest.to_string(),
+                what: expected.url.clone(),
+                expected: expected.digest.to_string(),
                 found: found.to_string(),
             });
         }
-        put(fresh, &path)?;
+        persist(download, &path)?;
         Ok((path, size_bytes))
     }
 
-    /// The bytes of a small file that is `wanted`.
+    /// Returns the content of `expected`, a small file.
     pub(super) async fn bytes(
         &self,
-        wanted: &CachedFile,
+        expected: &CachedFile,
         events: &Events,
         interrupt: &Interrupt,
     ) -> Result<Vec<u8>, ReleaseError> {
-        let (path, _) = self.file(wanted, events, interrupt).await?;
-        fs::read(&path).map_err(|error| at(&path, error))
+        let (path, _) = self.file(expected, events, interrupt).await?;
+        fs::read(&path).map_err(|error| file_error(&path, error))
     }
 
-    /// A new file that is removed unless it is [`put`] in its place.
+    /// Creates a file that is deleted on drop, unless [`persist`] renames it.
     pub(super) fn temporary(&self) -> Result<NamedTempFile, ReleaseError> {
         let folder = self.0.join("tmp");
         make_folder(&folder)?;
-        NamedTempFile::new_in(&folder).map_err(|error| at(&folder, error))
+        NamedTempFile::new_in(&folder).map_err(|error| file_error(&folder, error))
     }
 
-    /// A new file with this content, as [`Self::temporary`] makes it.
+    /// Creates a file with `content`, as [`Self::temporary`] does.
     pub(super) fn temporary_with(&self, content: &[u8]) -> Result<NamedTempFile, ReleaseError> {
-        let mut fresh = self.temporary()?;
-        fresh
-            .write_all(content)
-            .map_err(|error| at(fresh.path(), error))?;
-        Ok(fresh)
+        let mut file = self.temporary()?;
+        file.write_all(content)
+            .map_err(|error| file_error(file.path(), error))?;
+        Ok(file)
     }
 }
 
-/// Gives a complete file its final name, in place of whatever had it.
-pub(super) fn put(fresh: NamedTempFile, path: &Path) -> Result<(), ReleaseError> {
+/// Flushes a complete file and renames it to `path`, replacing an existing file.
+pub(super) fn persist(file: NamedTempFile, path: &Path) -> Result<(), ReleaseError> {
     if let Some(folder) = path.parent() {
         make_folder(folder)?;
     }
-    fresh
-        .as_file()
+    file.as_file()
         .sync_all()
-        .map_err(|error| at(path, error))?;
-    fresh.persist(path).map_err(|error| at(path, error.error))?;
+        .map_err(|error| file_error(path, error))?;
+    file.persist(path)
+        .map_err(|error| file_error(path, error.error))?;
     Ok(())
 }
 
-/// The digest and size in bytes of the file at `path`, where there is one.
+/// Returns the digest and size in bytes of the file at `path`, or `None` if there is no file.
 pub(super) async fn digest_of(path: &Path) -> Result<Option<(Digest, u64)>, ReleaseError> {
     let path = path.to_owned();
     off_thread(move || match Digest::of_file(&path) {
         Ok(found) => Ok(Some(found)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(at(&path, error)),
+        Err(error) => Err(file_error(&path, error)),
     })
     .await
 }
 
-/// Runs work that takes long without waiting for anything beside the threads that wait.
+/// Runs blocking work on a thread of the blocking pool.
 pub(super) async fn off_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ReleaseError> + Send + 'static,
 ) -> Result<T, ReleaseError> {
@@ -155,8 +152,7 @@ pub(super) async fn off_thread<T: Send + 'static>(
     }
 }
 
-/// An error about a file of ours.
-pub(super) fn at(path: &Path, error: io::Error) -> ReleaseError {
+pub(super) fn file_error(path: &Path, error: io::Error) -> ReleaseError {
     ReleaseError::File {
         path: path.to_owned(),
         error,
@@ -164,5 +160,5 @@ pub(super) fn at(path: &Path, error: io::Error) -> ReleaseError {
 }
 
 fn make_folder(folder: &Path) -> Result<(), ReleaseError> {
-    fs::create_dir_all(folder).map_err(|error| at(folder, error))
+    fs::create_dir_all(folder).map_err(|error| file_error(folder, error))
 }

@@ -1,8 +1,6 @@
-//! The signer's OpenPGP certificate: which of its keys may have made a signature at a given time.
-//!
-//! In: a certificate, armoured or binary, and the primary fingerprint that it must have. Out: the one key that an
-//! issuer fingerprint names, once everything that vouches for it was verified. Deliberately trusts nothing in the
-//! certificate that the pinned primary key did not sign, and never looks at short key ids.
+//! Finds the key of an OpenPGP certificate that made a signature, and checks that it was entitled.
+//! Takes the certificate and its pinned primary fingerprint; returns the key with the issuer's
+//! fingerprint. Only parts that the primary key signed are trusted, and short key ids are ignored.
 
 use std::io::Cursor;
 
@@ -16,9 +14,9 @@ use super::signature::{SignatureError, rfc3339};
 
 /// A key of the certificate that may sign.
 pub(super) enum Signer<'a> {
-    /// The primary key itself.
+    /// The primary key.
     Primary(&'a PublicKey),
-    /// A subkey that the primary key bound, and that agreed to it.
+    /// A subkey that the primary key signed, and that signed the primary key.
     Subkey(&'a PublicSubkey),
 }
 
@@ -26,14 +24,14 @@ pub(super) enum Signer<'a> {
 pub(super) struct Certificate(SignedPublicKey);
 
 impl Certificate {
-    /// Reads `bytes` and takes the certificate whose primary key has the fingerprint `pin` (40 hex digits), wherever it is in
-    /// them. Several copies of it, such as an expired one and the renewed one, count together.
+    /// Finds the certificate in `bytes` whose primary key has the fingerprint `pin`, 40 hex digits.
+    /// Several copies, such as an expired and a renewed one, are merged.
     pub(super) fn pinned(bytes: &[u8], pin: &str) -> Result<Self, SignatureError> {
         let mut pinned: Option<SignedPublicKey> = None;
         let mut others = Vec::new();
         let mut malformed = None;
         for block in armour::blocks(bytes) {
-            // A block that cannot be read, or the rest of one, may be of another program's or of another time.
+            // An unreadable block may be of another version of OpenPGP, so it is not an error yet.
             let mut read = || -> Result<(), pgp::errors::Error> {
                 let (certificates, _) = SignedPublicKey::from_reader_many(Cursor::new(&block))?;
                 for certificate in certificates {
@@ -44,7 +42,7 @@ impl Certificate {
                         continue;
                     }
                     match &mut pinned {
-                        Some(pinned) => join(pinned, certificate),
+                        Some(pinned) => merge(pinned, certificate),
                         None => pinned = Some(certificate),
                     }
                 }
@@ -58,24 +56,25 @@ impl Certificate {
             (Some(certificate), _) => Ok(Self(certificate)),
             (None, Some(reason)) if others.is_empty() => Err(SignatureError::Malformed {
                 what: "the certificate",
-                reason: armour::what_it_is(bytes).map_or(reason, str::to_owned),
+                reason: armour::describe_other_kind(bytes).map_or(reason, str::to_owned),
             }),
             (None, _) => Err(SignatureError::OtherCertificate {
                 expected: pin.to_ascii_uppercase(),
-                found: match others.is_empty() {
-                    true => "none".to_owned(),
-                    false => others.join(", "),
+                found: if others.is_empty() {
+                    "none".to_owned()
+                } else {
+                    others.join(", ")
                 },
             }),
         }
     }
 
-    /// The primary fingerprint, 40 upper-case hex digits.
+    /// Returns the primary fingerprint, 40 upper-case hex digits.
     pub(super) fn fingerprint(&self) -> String {
         upper_hex(&self.0.fingerprint())
     }
 
-    /// The first user id that the primary key certifies.
+    /// Returns the first user id that the primary key certifies.
     pub(super) fn user_id(&self) -> String {
         self.0
             .details
@@ -93,8 +92,8 @@ impl Certificate {
             .unwrap_or_default()
     }
 
-    /// The key named by `issuer`, where it was entitled to sign at `signed_at`. Self-signatures dated after
-    /// `latest` are not looked at. Both in seconds since 1970.
+    /// Returns the key `issuer` if it was entitled to sign at `signed_at`.
+    /// Self-signatures after `latest` are ignored. Both times are seconds since 1970.
     pub(super) fn signer(
         &self,
         issuer: &Fingerprint,
@@ -112,10 +111,7 @@ impl Certificate {
             });
         }
         let newest = self.newest_self_signature(latest).ok_or_else(|| {
-            not_entitled(
-                &primary.fingerprint(),
-                "no valid self-signature vouches for it",
-            )
+            not_entitled(&primary.fingerprint(), "it has no valid self-signature")
         })?;
         check_lifetime(primary, newest, signed_at)?;
         if *issuer == primary.fingerprint() {
@@ -138,7 +134,8 @@ impl Certificate {
         Ok(Signer::Subkey(&subkey.key))
     }
 
-    /// The newest valid signature of the primary key over itself or one of its user ids: it decides expiry and use.
+    /// Returns the newest valid signature of the primary key over itself or a user id.
+    /// This signature decides when the key expires and what it may be used for.
     fn newest_self_signature(&self, latest: u32) -> Option<&Signature> {
         let primary = &self.0.primary_key;
         let direct = self.0.details.direct_signatures.iter().filter(|signature| {
@@ -191,21 +188,21 @@ impl Certificate {
                 "it is not marked as a signing key",
             ));
         }
-        let agreed = binding.embedded_signature().is_some_and(|back| {
-            strong(back) && back.verify_primary_key_binding(key, primary).is_ok()
+        let cross_certified = binding.embedded_signature().is_some_and(|back| {
+            has_strong_digest(back) && back.verify_primary_key_binding(key, primary).is_ok()
         });
-        if !agreed {
+        if !cross_certified {
             return Err(not_entitled(
                 &fingerprint,
-                "it did not sign that it belongs to the primary key",
+                "it did not sign the primary key in return",
             ));
         }
         check_lifetime(key, binding, signed_at)
     }
 }
 
-/// Adds to a certificate what another copy of it has: all signatures of both are looked at, so a revocation in either counts.
-fn join(one: &mut SignedPublicKey, other: SignedPublicKey) {
+/// Adds the signatures of another copy of a certificate: a revocation in either copy counts.
+fn merge(one: &mut SignedPublicKey, other: SignedPublicKey) {
     let (into, from) = (&mut one.details, other.details);
     into.revocation_signatures
         .extend(from.revocation_signatures);
@@ -224,15 +221,14 @@ fn join(one: &mut SignedPublicKey, other: SignedPublicKey) {
     }
 }
 
-/// Whether a signature is taken over a digest that nobody can make collide.
-pub(super) fn strong(signature: &Signature) -> bool {
+/// Whether a signature uses a digest without known collisions.
+pub(super) fn has_strong_digest(signature: &Signature) -> bool {
     matches!(
         signature.hash_alg(),
         Some(HashAlgorithm::Sha256 | HashAlgorithm::Sha384 | HashAlgorithm::Sha512)
     )
 }
 
-/// A fingerprint as people write it: upper-case hex.
 pub(super) fn upper_hex(fingerprint: &Fingerprint) -> String {
     format!("{fingerprint:X}")
 }
@@ -242,18 +238,18 @@ fn newest<'a>(
     latest: u32,
 ) -> Option<&'a Signature> {
     signatures
-        .filter(|signature| strong(signature))
+        .filter(|signature| has_strong_digest(signature))
         .filter_map(|signature| Some((signature.created()?.as_secs(), signature)))
         .filter(|(created, _)| *created <= latest)
         .max_by_key(|(created, _)| *created)
         .map(|(_, signature)| signature)
 }
 
-/// A key may only sign between its creation and its expiry, judged at the time of signing: a release that was
-/// signed by a key that expired since stays as good as it was.
+/// Checks that the key signed between its creation and its expiry.
+/// A release stays valid if the key expired after it signed.
 fn check_lifetime(
     key: &impl KeyDetails,
-    vouching: &Signature,
+    self_signature: &Signature,
     signed_at: u32,
 ) -> Result<(), SignatureError> {
     let fingerprint = key.fingerprint();
@@ -264,7 +260,7 @@ fn check_lifetime(
             "the signature is older than the key",
         ));
     }
-    let lifetime = vouching
+    let lifetime = self_signature
         .key_expiration_time()
         .map_or(0, pgp::types::Duration::as_secs);
     let expired = u64::from(created) + u64::from(lifetime);

@@ -1,4 +1,4 @@
-//! Why a release could not be had, or was not trusted.
+//! Errors of fetching and verifying a release.
 
 use std::path::PathBuf;
 
@@ -7,100 +7,98 @@ use super::sums::SumsError;
 use crate::http::FetchError;
 use crate::wait::Interrupted;
 
-/// A release that could not be had or trusted.
+/// A release that cannot be fetched or is not trusted.
 #[derive(Debug, thiserror::Error)]
 pub enum ReleaseError {
-    /// A product, version or file name that cannot be one.
-    #[error("`{value}` is no {what}; expected {expected}")]
+    /// A product, version or fingerprint that is malformed.
+    #[error("`{value}` is not a valid {what}: expected {expected}")]
     InvalidName {
-        /// Product, version or file.
+        /// `product`, `version` or `fingerprint`.
         what: &'static str,
-        /// What was given.
+        /// The malformed text.
         value: String,
-        /// What it looks like.
+        /// The expected form.
         expected: &'static str,
     },
-    /// The source does not have it.
-    #[error("there is no {product} {version}: {error}; are product and version right?")]
+    /// A release that the source does not have.
+    #[error("cannot find {product} {version}: {error}")]
     NoSuchRelease {
         /// The product.
         product: String,
         /// The version.
         version: String,
-        /// What was looked for, and the answer.
+        /// The URL, and the answer of the server.
         error: FetchError,
     },
-    /// Its sums do not list an archive for our platform.
-    #[error("{sums} does not list {file}: there is no such archive of this release")]
+    /// A SHA256SUMS file without an archive for Linux on x86-64.
+    #[error("{sums} does not list {file}: the release has no such archive")]
     NotListed {
-        /// Where the sums file is.
+        /// The URL of the SHA256SUMS file.
         sums: String,
-        /// The archive.
+        /// The file name of the archive.
         file: String,
     },
-    /// The publisher took it back.
-    #[error(
-        "{product} {version} was withdrawn by its publisher ({url}); choose another version and lock again"
-    )]
+    /// A release that its publisher withdrew.
+    #[error("{product} {version} was withdrawn by its publisher ({url})")]
     Withdrawn {
         /// The product.
         product: String,
         /// The version.
         version: String,
-        /// Where that is said.
+        /// The URL of the release's status.
         url: String,
     },
-    /// What says whether it was withdrawn cannot be understood.
-    #[error("{url}: not the description of a release: {reason}")]
+    /// A release status that is malformed.
+    #[error("{url}: cannot parse the status of the release: {reason}")]
     Status {
-        /// Where it is.
+        /// The URL of the release's status.
         url: String,
-        /// Why not.
+        /// The message of the JSON parser.
         reason: String,
     },
-    /// Its sums file is not one.
-    #[error("{url}: not a sums file: {error}")]
+    /// A SHA256SUMS file that is malformed.
+    #[error("{url}: malformed SHA256SUMS file: {error}")]
     Sums {
-        /// Where it is.
+        /// The URL of the SHA256SUMS file.
         url: String,
-        /// What is wrong.
+        /// The defect.
         error: SumsError,
     },
-    /// Its signature does not hold.
-    #[error("{url}: the signature is refused: {error}")]
+    /// A signature that is not accepted.
+    #[error("{url}: cannot verify the signature: {error}")]
     Signature {
-        /// Where the signature is.
+        /// The URL of the signature.
         url: String,
-        /// Why.
+        /// The defect.
         error: SignatureError,
     },
-    /// Something is not what the lock says.
+    /// A file or property that differs from the lock file.
     #[error("{what}: expected {expected}, found {found}")]
     Mismatch {
-        /// The file, or what was said of it.
+        /// The file, or its property.
         what: String,
-        /// What the lock says.
+        /// The value in the lock file.
         expected: String,
-        /// What there is.
+        /// The actual value.
         found: String,
     },
-    /// An archive that is signed for and still not acceptable.
-    #[error("{file}: the archive is refused: {reason}")]
+    /// An archive that is signed but has unacceptable content.
+    #[error("{file}: cannot use the archive: {reason}")]
     Archive {
-        /// The archive.
+        /// The file name of the archive.
         file: String,
-        /// Why.
+        /// The defect.
         reason: String,
     },
-    /// It could not be fetched.
+    /// A failed fetch.
     #[error(transparent)]
     Fetch(#[from] FetchError),
-    /// A file of the cache could not be read or written.
-    #[error("{}: {error}", path.display())]
+    /// A file of the cache that cannot be read or written.
+    #[error("cannot access {}: {error}", path.display())]
     File {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         error: std::io::Error,
     },
 }
@@ -108,10 +106,21 @@ pub enum ReleaseError {
 impl ReleaseError {
     /// Returns what to do about it, as an imperative, if there is something to do.
     pub fn hint(&self) -> Option<String> {
-        None
+        let hint = match self {
+            Self::NoSuchRelease { .. } => {
+                "Check the product and the version under `[releases]` of the definition."
+            }
+            Self::Withdrawn { .. } => {
+                "Choose another version in the definition, then run `vault-bake lock`."
+            }
+            Self::Signature { error, .. } => return error.hint(),
+            Self::Fetch(error) => return error.hint(),
+            _ => return None,
+        };
+        Some(hint.to_owned())
     }
 
-    /// Whether something was there and cannot be trusted, as opposed to something that could not be had.
+    /// Whether the release was found but is not trusted.
     pub fn is_integrity(&self) -> bool {
         match self {
             Self::Sums { .. }

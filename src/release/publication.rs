@@ -1,11 +1,11 @@
-//! What a source publishes of one release: which files, where, and whether they agree with each other and the lock.
-//!
-//! In: a source, a product and a version. Out: verified sums. Deliberately knows nothing of what an archive holds.
+//! Fetches and verifies the published files of one release.
+//! Takes a source, a product and a version; returns checksums, and compares them with the lock file.
+//! The content of the archive is checked elsewhere.
 
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::cache::{Cache, CachedFile, put};
+use super::cache::{Cache, CachedFile, persist};
 use super::signature::{self, Signed};
 use super::sums::Sums;
 use super::{LockedRelease, OFFICIAL_BASE, OFFICIAL_KEY_URL, ReleaseError, ReleaseMirror};
@@ -22,7 +22,7 @@ pub(super) struct Publication<'a> {
 }
 
 impl<'a> Publication<'a> {
-    /// The release `version` of `product`; names that would lead elsewhere are refused.
+    /// Names the release `version` of `product`. Names that could change the path are errors.
     pub(super) fn new(
         source: &'a ReleaseMirror,
         product: &'a str,
@@ -40,7 +40,7 @@ impl<'a> Publication<'a> {
             return Err(ReleaseError::InvalidName {
                 what: "version",
                 value: version.to_owned(),
-                expected: "MAJOR.MINOR.PATCH as the server names it, as in `1.21.1` or `1.21.1+ent`",
+                expected: "MAJOR.MINOR.PATCH as on the server, as in `1.21.1` or `1.21.1+ent`",
             });
         }
         let pin = source.fingerprint.as_bytes();
@@ -48,7 +48,7 @@ impl<'a> Publication<'a> {
             return Err(ReleaseError::InvalidName {
                 what: "fingerprint",
                 value: source.fingerprint.clone(),
-                expected: "all 40 hex digits of the signer's primary key, without blanks",
+                expected: "the 40 hex digits of the signer's primary key, without spaces",
             });
         }
         Ok(Self {
@@ -58,17 +58,15 @@ impl<'a> Publication<'a> {
         })
     }
 
-    /// The archive's file name.
     pub(super) fn archive_file(&self) -> String {
         format!("{}_{}_linux_amd64.zip", self.product, self.version)
     }
 
-    /// Where the archive is.
     pub(super) fn archive_url(&self) -> String {
         self.url(&self.archive_file())
     }
 
-    /// An error where the publisher took the release back.
+    /// Fails if the publisher withdrew the release.
     pub(super) async fn refuse_withdrawn(
         &self,
         events: &Events,
@@ -86,9 +84,9 @@ impl<'a> Publication<'a> {
         };
         let text = match http::fetch_bytes(&url, STATUS_LIMIT_BYTES, events, interrupt).await {
             Ok(text) => text,
-            // A mirror need not say; HashiCorp's own server always does.
+            // The status is optional on a mirror. HashiCorp's server always has it.
             Err(error) if !official && is_absent(&error) => return Ok(()),
-            Err(error) => return Err(self.missing(error)),
+            Err(error) => return Err(self.not_found(error)),
         };
         let status: Status =
             serde_json::from_slice(&text).map_err(|error| ReleaseError::Status {
@@ -105,7 +103,7 @@ impl<'a> Publication<'a> {
         }
     }
 
-    /// The sums file and its signature, as the source has them now.
+    /// Fetches the SHA256SUMS file and its signature.
     pub(super) async fn sums_and_signature(
         &self,
         events: &Events,
@@ -113,14 +111,14 @@ impl<'a> Publication<'a> {
     ) -> Result<(Vec<u8>, Vec<u8>), ReleaseError> {
         let sums = http::fetch_bytes(&self.sums_url(), SUMS_LIMIT_BYTES, events, interrupt)
             .await
-            .map_err(|error| self.missing(error))?;
+            .map_err(|error| self.not_found(error))?;
         let signature = self.signature_url();
         let signature =
             http::fetch_bytes(&signature, SIGNATURE_LIMIT_BYTES, events, interrupt).await?;
         Ok((sums, signature))
     }
 
-    /// The signer's certificate, as it is now.
+    /// Fetches the signer's certificate.
     pub(super) async fn certificate(
         &self,
         events: &Events,
@@ -133,7 +131,7 @@ impl<'a> Publication<'a> {
         Ok(http::fetch_bytes(&url, CERTIFICATE_LIMIT_BYTES, events, interrupt).await?)
     }
 
-    /// Verifies the signature over the sums.
+    /// Verifies the signature of the SHA256SUMS file.
     pub(super) fn verify(
         &self,
         sums: &[u8],
@@ -149,8 +147,9 @@ impl<'a> Publication<'a> {
         )
     }
 
-    /// Verifies the signature with the key file, else with the key of the cache, else with the published one.
-    pub(super) async fn verify_with_kept_key(
+    /// Verifies the signature with the key file, if one is set.
+    /// Otherwise uses the cached key, and the published key if that fails.
+    pub(super) async fn verify_with_cached_key(
         &self,
         cache: &Cache,
         sums: &[u8],
@@ -159,9 +158,9 @@ impl<'a> Publication<'a> {
         events: &Events,
         interrupt: &Interrupt,
     ) -> Result<Signed, ReleaseError> {
-        let kept = cache.certificate(&self.source.fingerprint);
+        let cached = cache.certificate(&self.source.fingerprint);
         if self.source.key_file.is_none()
-            && let Ok(certificate) = std::fs::read(&kept)
+            && let Ok(certificate) = std::fs::read(&cached)
             && let Ok(signed) = self.verify(sums, signature, &certificate, now)
         {
             return Ok(signed);
@@ -169,12 +168,12 @@ impl<'a> Publication<'a> {
         let certificate = self.certificate(events, interrupt).await?;
         let signed = self.verify(sums, signature, &certificate, now)?;
         if self.source.key_file.is_none() {
-            put(cache.temporary_with(&certificate)?, &kept)?;
+            persist(cache.temporary_with(&certificate)?, &cached)?;
         }
         Ok(signed)
     }
 
-    /// The digest of our archive by the sums.
+    /// Returns the digest of the archive in the SHA256SUMS file.
     pub(super) fn listed(&self, sums: &[u8]) -> Result<Digest, ReleaseError> {
         let url = self.sums_url();
         let parsed = Sums::parse(sums).map_err(|error| ReleaseError::Sums {
@@ -187,7 +186,7 @@ impl<'a> Publication<'a> {
             .ok_or(ReleaseError::NotListed { sums: url, file })
     }
 
-    /// An error where the lock says another thing than what was just verified.
+    /// Fails if the lock file differs from the verified release.
     pub(super) fn compare(
         &self,
         locked: &LockedRelease,
@@ -197,9 +196,9 @@ impl<'a> Publication<'a> {
         let listed = self.listed(sums)?.to_string();
         let (file, sha256) = (self.archive_file(), locked.sha256.to_string());
         let signed_at = signed.signed_at.to_string();
-        let said: [(&str, &str, &str); 5] = [
+        let fields: [(&str, &str, &str); 5] = [
             ("file name", &locked.file, &file),
-            ("digest by the sums", &sha256, &listed),
+            ("digest in SHA256SUMS", &sha256, &listed),
             (
                 "primary fingerprint",
                 &locked.primary_fingerprint,
@@ -212,17 +211,17 @@ impl<'a> Publication<'a> {
             ),
             ("time of signing", &locked.signed_at, &signed_at),
         ];
-        match said.iter().find(|(_, expected, found)| expected != found) {
+        match fields.iter().find(|(_, expected, found)| expected != found) {
             None => Ok(()),
-            Some((what, expected, found)) => Err(ReleaseError::Mismatch {
-                what: format!("{file}: the lock's {what}"),
+            Some((field, expected, found)) => Err(ReleaseError::Mismatch {
+                what: format!("{file}: {field} in the lock file"),
                 expected: (*expected).to_owned(),
                 found: (*found).to_owned(),
             }),
         }
     }
 
-    /// The sums file that the lock names.
+    /// Returns the SHA256SUMS file in the lock file.
     pub(super) fn locked_sums(&self, locked: &LockedRelease) -> CachedFile {
         CachedFile {
             file: self.sums_file(),
@@ -232,7 +231,7 @@ impl<'a> Publication<'a> {
         }
     }
 
-    /// The signature that the lock names.
+    /// Returns the signature in the lock file.
     pub(super) fn locked_signature(&self, locked: &LockedRelease) -> CachedFile {
         CachedFile {
             file: format!("{}.sig", self.sums_file()),
@@ -242,7 +241,7 @@ impl<'a> Publication<'a> {
         }
     }
 
-    /// The archive that the lock names.
+    /// Returns the archive in the lock file.
     pub(super) fn locked_archive(&self, locked: &LockedRelease) -> CachedFile {
         CachedFile {
             file: self.archive_file(),
@@ -264,7 +263,6 @@ impl<'a> Publication<'a> {
         self.url(&format!("{}.sig", self.sums_file()))
     }
 
-    /// Where the release's `file` is.
     fn url(&self, file: &str) -> String {
         let base = self.source.base.trim_end_matches('/');
         let path = format!("{}/{}/{file}", self.product, self.version);
@@ -275,7 +273,7 @@ impl<'a> Publication<'a> {
         }
     }
 
-    fn missing(&self, error: FetchError) -> ReleaseError {
+    fn not_found(&self, error: FetchError) -> ReleaseError {
         if !is_absent(&error) {
             return error.into();
         }
@@ -287,24 +285,24 @@ impl<'a> Publication<'a> {
     }
 }
 
-/// What is read of the description of a release.
+/// The status document of a release.
 #[derive(Deserialize)]
 struct Status {
     status: Option<State>,
 }
 
-/// The status of a release: `supported`, `unsupported` or `withdrawn`.
 #[derive(Deserialize)]
 struct State {
+    /// `supported`, `unsupported` or `withdrawn`.
     state: String,
 }
 
-/// The object stores behind release servers take a bare plus for a space.
+/// Escapes plus signs, because the object stores of release servers read them as spaces.
 fn escaped(path: &str) -> String {
     path.replace('+', "%2B")
 }
 
-/// Whether the source answers, and has no such file. Some object stores answer 403 for a file that is not there.
+/// Whether the source answered that it has no such file. Some object stores answer 403 then.
 fn is_absent(error: &FetchError) -> bool {
     match error {
         FetchError::Refused { status, .. } => matches!(status, 403 | 404 | 410),
@@ -313,11 +311,11 @@ fn is_absent(error: &FetchError) -> bool {
     }
 }
 
-/// Where HashiCorp says whether a release was withdrawn.
+/// The URL of HashiCorp's API for the status of releases.
 const OFFICIAL_STATUS: &str = "https://api.releases.hashicorp.com/v1/releases";
 const STATUS_LIMIT_BYTES: u64 = 4 << 20;
 const SUMS_LIMIT_BYTES: u64 = 1 << 20;
 const SIGNATURE_LIMIT_BYTES: u64 = 64 << 10;
 const CERTIFICATE_LIMIT_BYTES: u64 = 1 << 20;
-/// Vault's archives are below 200 MB.
+/// The size limit of an archive. Vault's are below 200 MB.
 const ARCHIVE_LIMIT_BYTES: u64 = 2 << 30;

@@ -1,7 +1,6 @@
 //! Verifies a detached OpenPGP signature against a pinned primary key.
-//!
-//! In: the signed bytes, the signature and the certificate (both armoured or binary), the primary fingerprint, the
-//! time now. Out: who signed, and when. Deliberately keeps no keyring and fetches nothing.
+//! Takes the signed bytes, the signature and the certificate; returns the signer and the time.
+//! The caller fetches the files; there is no keyring.
 
 use std::io::Cursor;
 
@@ -10,106 +9,121 @@ use pgp::composed::{Deserializable, DetachedSignature};
 use pgp::packet::{Signature, SignatureType, SignatureVersion, SubpacketData};
 use pgp::types::Fingerprint;
 
-use super::certificate::{Certificate, Signer, strong, upper_hex};
+use super::certificate::{Certificate, Signer, has_strong_digest, upper_hex};
 
-/// Who signed, and when.
+/// A verified signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signed {
     /// The certificate's primary fingerprint, 40 upper-case hex digits.
     pub primary_fingerprint: String,
-    /// The fingerprint of the key that signed: the primary or a signing subkey.
+    /// The fingerprint of the key that signed: the primary key or a signing subkey.
     pub signing_fingerprint: String,
-    /// When, as the signature itself says.
+    /// The time of signing in the signature.
     pub signed_at: Timestamp,
     /// The certificate's first user id.
     pub signer: String,
 }
 
-/// A signature that does not show what it should.
+/// A signature that cannot be verified.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
-    /// Not OpenPGP data, or not the kind that was expected.
-    #[error("{what} cannot be read: {reason}")]
+    /// Data that is not OpenPGP, or of another kind than expected.
+    #[error("cannot parse {what}: {reason}")]
     Malformed {
         /// The signature or the certificate.
         what: &'static str,
-        /// Why not.
+        /// The defect.
         reason: String,
     },
-    /// The certificate is another one than the pinned one.
-    #[error(
-        "the certificate's primary fingerprint is {found}, expected {expected}; give the signer's own key file"
-    )]
+    /// A certificate that is not the pinned one.
+    #[error("the primary fingerprint of the certificate is {found}, expected {expected}")]
     OtherCertificate {
-        /// The pin.
+        /// The pinned fingerprint.
         expected: String,
-        /// What is in the file.
+        /// The fingerprints in the key file.
         found: String,
     },
-    /// The signature names none of the certificate's keys.
-    #[error("it was made by the key {issuer}, which is none of the certificate {primary}")]
+    /// A signature by a key that is not in the certificate.
+    #[error("the key {issuer} made it, and the certificate {primary} does not have that key")]
     UnknownIssuer {
         /// The key that the signature names.
         issuer: String,
-        /// The pin.
+        /// The pinned fingerprint.
         primary: String,
     },
-    /// The key was revoked.
+    /// A signature by a revoked key.
     #[error("the key {fingerprint} is revoked")]
     Revoked {
         /// The primary key or the subkey.
         fingerprint: String,
     },
-    /// The key may not sign.
+    /// A signature by a key that may not sign.
     #[error("the key {fingerprint} may not sign releases: {reason}")]
     NotEntitled {
         /// The primary key or the subkey.
         fingerprint: String,
-        /// Why not.
+        /// The reason.
         reason: &'static str,
     },
-    /// The key had expired when it signed.
-    #[error(
-        "the key {fingerprint} expired at {expired_at}, before it signed at {signed_at}; a renewed key file may say otherwise"
-    )]
+    /// A signature by a key that had expired.
+    #[error("the key {fingerprint} expired at {expired_at}, before it signed at {signed_at}")]
     Expired {
         /// The primary key or the subkey.
         fingerprint: String,
-        /// When it expired, RFC 3339 UTC.
+        /// The expiry of the key, RFC 3339 UTC.
         expired_at: String,
-        /// When the signature was made, RFC 3339 UTC.
+        /// The time of signing, RFC 3339 UTC.
         signed_at: String,
     },
-    /// The signature is of a kind that is not accepted.
+    /// A signature of an unsupported kind.
     #[error("it is {found}; expected {expected}")]
     Unacceptable {
-        /// What it is.
+        /// The kind of the signature.
         found: String,
-        /// What is accepted.
+        /// The supported kinds.
         expected: &'static str,
     },
-    /// The signature says that it will be made later.
-    #[error("it was made at {signed_at}, which is in the future; is this machine's clock right?")]
+    /// A signature with a time in the future.
+    #[error("its time of signing, {signed_at}, is in the future")]
     Future {
-        /// When the signature was made, RFC 3339 UTC.
+        /// The time of signing, RFC 3339 UTC.
         signed_at: String,
     },
-    /// The signature itself says that it is no longer valid.
-    #[error("it expired by itself at {expired_at}")]
+    /// A signature with an expiry in the past.
+    #[error("the signature expired at {expired_at}")]
     SignatureExpired {
-        /// When it ended, RFC 3339 UTC.
+        /// The expiry of the signature, RFC 3339 UTC.
         expired_at: String,
     },
-    /// The key did not sign these bytes.
-    #[error("it does not match: these are not the bytes that the key {fingerprint} signed")]
+    /// A signature over other bytes.
+    #[error("the key {fingerprint} signed other bytes")]
     Wrong {
-        /// The key that should have.
+        /// The key that the signature names.
         fingerprint: String,
     },
 }
 
-/// Verifies that `signature` over `content` was made by the certificate whose primary key has the fingerprint `pin`
-/// (40 hex digits), by a key that was entitled to sign when it did.
+impl SignatureError {
+    /// Returns what to do about it, as an imperative, if there is something to do.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Malformed {
+                what: "the certificate",
+                ..
+            } => "Export the signer's public key with `gpg --armor --export`.",
+            Self::OtherCertificate { .. } => "Use the key file of the signer.",
+            Self::Expired { .. } => "Use the signer's renewed key file, if there is one.",
+            Self::Future { .. } => "Check the clock of this computer.",
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+/// Verifies that a key of the pinned certificate made `signature` over `content`.
+///
+/// `pin` is the fingerprint of the certificate's primary key, 40 hex digits. The key must have been
+/// entitled to sign at the time of signing.
 pub fn verify(
     content: &[u8],
     signature: &[u8],
@@ -138,7 +152,7 @@ pub fn verify(
     })
 }
 
-/// One detached signature, of a kind that is accepted at all.
+/// Parses one detached signature of a supported kind.
 fn parse(bytes: &[u8]) -> Result<Signature, SignatureError> {
     let malformed = |reason: String| SignatureError::Malformed {
         what: "the signature",
@@ -148,13 +162,11 @@ fn parse(bytes: &[u8]) -> Result<Signature, SignatureError> {
         .map_err(|error| malformed(error.to_string()))?;
     let signature = signatures
         .next()
-        .ok_or_else(|| malformed("there is none in the file".to_owned()))?
+        .ok_or_else(|| malformed("the file contains no signature".to_owned()))?
         .map_err(|error| malformed(error.to_string()))?
         .signature;
     if signatures.next().is_some() {
-        return Err(malformed(
-            "there is something behind the first signature".to_owned(),
-        ));
+        return Err(malformed("data follows the first signature".to_owned()));
     }
     let unacceptable = |found, expected| SignatureError::Unacceptable { found, expected };
     if signature.version() != SignatureVersion::V4 {
@@ -172,11 +184,11 @@ fn parse(bytes: &[u8]) -> Result<Signature, SignatureError> {
             "a signature over binary data",
         ));
     }
-    if !strong(&signature) {
+    if !has_strong_digest(&signature) {
         return Err(unacceptable(
             signature.hash_alg().map_or_else(
                 || "a signature without a digest".to_owned(),
-                |algorithm| format!("taken over a digest by {algorithm}"),
+                |algorithm| format!("a signature over a {algorithm} digest"),
             ),
             "SHA-256, SHA-384 or SHA-512",
         ));
@@ -184,7 +196,7 @@ fn parse(bytes: &[u8]) -> Result<Signature, SignatureError> {
     Ok(signature)
 }
 
-/// The full fingerprint of the key that signed, as the signed part of the signature names it.
+/// Returns the fingerprint of the key that signed, from the signed part of the signature.
 fn issuer(signature: &Signature) -> Result<Fingerprint, SignatureError> {
     let unnamed = || SignatureError::Unacceptable {
         found: "a signature that does not name one key by its fingerprint".to_owned(),
@@ -203,7 +215,8 @@ fn issuer(signature: &Signature) -> Result<Fingerprint, SignatureError> {
     }
 }
 
-/// When the signature was made, in seconds since 1970; neither in the future nor so long ago that it ended.
+/// Returns the time of signing in seconds since 1970.
+/// Fails if it is in the future, or if the signature has expired.
 fn signed_at(signature: &Signature, now: Timestamp) -> Result<u32, SignatureError> {
     let made = signature
         .created()
@@ -229,10 +242,10 @@ fn signed_at(signature: &Signature, now: Timestamp) -> Result<u32, SignatureErro
     Ok(made)
 }
 
-/// How far a signer's clock may be ahead of ours.
+/// The tolerance for a signer's clock that is fast.
 const CLOCK_DIFFERENCE: SignedDuration = SignedDuration::from_hours(24);
 
-/// Seconds since 1970 as OpenPGP counts them: from 1970 to 2106.
+/// Converts to OpenPGP's seconds since 1970, which end in 2106.
 fn seconds(time: Timestamp) -> u32 {
     u32::try_from(time.as_second().max(0)).unwrap_or(u32::MAX)
 }
@@ -244,7 +257,7 @@ fn timestamp(seconds: u64) -> Timestamp {
         .unwrap_or(Timestamp::MAX)
 }
 
-/// A time in seconds since 1970 as text.
+/// Formats seconds since 1970.
 pub(super) fn rfc3339(seconds: u64) -> String {
     timestamp(seconds).to_string()
 }

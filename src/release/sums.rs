@@ -1,42 +1,40 @@
-//! Reads a SHA256SUMS file, strictly.
-//!
-//! In: the file's bytes. Out: the digest of each file that it lists. Deliberately forgives nothing: a release
-//! server writes these files by machine, so what looks different is no sums file of a release.
+//! Parses a SHA256SUMS file and returns the digest of each listed file.
+//! Parsing is strict: programs write these files, so any deviation is an error.
 
 use crate::digest::Digest;
 
-/// A SHA256SUMS file that is not one, or that does not list what was asked for.
+/// A malformed SHA256SUMS file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SumsError {
-    /// A line is not as it must be.
+    /// A malformed line.
     #[error(
         "line {line}: {reason}; expected 64 lower-case hex digits, two spaces, a file name and a line feed"
     )]
     Line {
-        /// Its number, from 1.
+        /// The line number, from 1.
         line: usize,
-        /// What is wrong with it.
+        /// The defect.
         reason: &'static str,
     },
-    /// A file is listed twice.
+    /// A file that is listed twice.
     #[error("line {line}: `{file}` is listed a second time")]
     Twice {
         /// The number of the second line, from 1.
         line: usize,
-        /// The file.
+        /// The file name.
         file: String,
     },
-    /// It lists nothing.
+    /// A file without lines.
     #[error("it is empty")]
     Empty,
 }
 
-/// What a SHA256SUMS file lists.
+/// The files in a SHA256SUMS file, with their digests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sums(Vec<(String, Digest)>);
 
 impl Sums {
-    /// Reads all of `bytes`; one bad line spoils the file.
+    /// Parses `bytes`. One malformed line makes the whole file an error.
     pub fn parse(bytes: &[u8]) -> Result<Self, SumsError> {
         if bytes.is_empty() {
             return Err(SumsError::Empty);
@@ -58,7 +56,7 @@ impl Sums {
         Ok(Self(listed))
     }
 
-    /// The digest of `file`, where it is listed.
+    /// Returns the digest of `file`, if it is listed.
     pub fn of(&self, file: &str) -> Option<Digest> {
         self.0
             .iter()
@@ -71,7 +69,7 @@ fn parse_line(line: &[u8]) -> Result<(Digest, &str), &'static str> {
     let line = line
         .strip_suffix(b"\n")
         .ok_or("it does not end with a line feed")?;
-    let line = std::str::from_utf8(line).map_err(|_| "it is not text")?;
+    let line = std::str::from_utf8(line).map_err(|_| "it is not UTF-8")?;
     let (digits, file) = line
         .split_once("  ")
         .ok_or("there are no two spaces between digest and file name")?;

@@ -1,7 +1,6 @@
-//! What an upload is: a tar archive, the same bytes for the same content. As a stream it comes in gzip members.
-//!
-//! In: files and folders, in the caller's order. Out: bytes. Everything belongs to root and to the beginning of time.
-//! What is compressed already is stored in a member of its own, so that no time is lost on it.
+//! Writes files and folders, in the caller's order, as a tar archive for an upload.
+//! Equal content gives equal bytes: owner root, time 0.
+//! Streams are gzip members; content that is already compressed gets a member without compression.
 
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
@@ -11,12 +10,12 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use tar::{EntryType, Header};
 
-/// How an entry travels.
+/// The compression of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packing {
-    /// Compressed: text.
+    /// With gzip, for text.
     Compressed,
-    /// As it is: what is compressed already.
+    /// None, for content that is already compressed.
     Stored,
 }
 
@@ -29,34 +28,33 @@ impl Packing {
     }
 }
 
-/// A tar archive that is being written.
+/// A writer of a tar archive.
 pub struct Archive<'a> {
-    /// Taken out only while a member is ended and the next one begun.
-    to: Option<To<'a>>,
+    /// `None` only between two members.
+    output: Option<Output<'a>>,
     packing: Packing,
-    content: &'a mut dyn FnMut(u64),
+    on_content: &'a mut dyn FnMut(u64),
 }
 
-/// Where it goes.
-enum To<'a> {
-    /// To a channel, in members.
+enum Output<'a> {
+    /// In gzip members, for a stream over SSH.
     Members(Box<GzEncoder<&'a mut dyn Write>>),
-    /// As it is: to where reading takes less time than unpacking.
+    /// Without compression, for a disk: reading it is faster than unpacking.
     Plain(&'a mut dyn Write),
 }
 
-impl Write for To<'_> {
+impl Write for Output<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Members(member) => member.write(bytes),
-            Self::Plain(to) => to.write(bytes),
+            Self::Plain(output) => output.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Members(member) => member.flush(),
-            Self::Plain(to) => to.flush(),
+            Self::Plain(output) => output.flush(),
         }
     }
 }
@@ -65,33 +63,36 @@ impl Write for To<'_> {
 const BLOCK: usize = 512;
 
 impl<'a> Archive<'a> {
-    /// Writes to `to`; `content` learns of each piece of content that went, by its size in bytes.
-    pub fn new(to: &'a mut dyn Write, content: &'a mut dyn FnMut(u64)) -> Self {
+    /// Writes a compressed archive to `output`.
+    ///
+    /// Calls `on_content` with the size in bytes of each written piece of content.
+    pub fn new(output: &'a mut dyn Write, on_content: &'a mut dyn FnMut(u64)) -> Self {
         let packing = Packing::Compressed;
+        let member = Box::new(GzEncoder::new(output, packing.level()));
         Self {
-            to: Some(To::Members(Box::new(GzEncoder::new(to, packing.level())))),
+            output: Some(Output::Members(member)),
             packing,
-            content,
+            on_content,
         }
     }
 
-    /// As [`Archive::new`], but nothing is compressed.
-    pub fn plain(to: &'a mut dyn Write, content: &'a mut dyn FnMut(u64)) -> Self {
+    /// Writes an archive without compression to `output`; see [`Archive::new`].
+    pub fn plain(output: &'a mut dyn Write, on_content: &'a mut dyn FnMut(u64)) -> Self {
         Self {
-            to: Some(To::Plain(to)),
+            output: Some(Output::Plain(output)),
             packing: Packing::Stored,
-            content,
+            on_content,
         }
     }
 
-    /// Adds the folder `path`, below the folder that is uploaded to, with `mode` as in 0o755.
+    /// Adds the folder `path`, relative to the target folder, with `mode` as in 0o755.
     pub fn folder(&mut self, path: &str, mode: u32) -> io::Result<()> {
         let header = header(path, EntryType::Directory, mode, 0)?;
         self.writer(Packing::Compressed)?
             .write_all(header.as_bytes())
     }
 
-    /// Adds all folders above these files, each once.
+    /// Adds the parent folders of all `paths`, each once.
     pub fn folders_above<'p>(&mut self, paths: impl Iterator<Item = &'p str>) -> io::Result<()> {
         let above = paths.flat_map(|path| path.match_indices('/').map(|(end, _)| &path[..end]));
         let folders: BTreeSet<&str> = above.collect();
@@ -111,7 +112,7 @@ impl<'a> Archive<'a> {
         )
     }
 
-    /// Adds the file `path` with `mode` and the content of the file `from`.
+    /// Adds the file `path` with `mode` and the content of the local file `from`.
     pub fn file(&mut self, path: &str, mode: u32, from: &Path, packing: Packing) -> io::Result<()> {
         let named =
             |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", from.display()));
@@ -120,14 +121,14 @@ impl<'a> Archive<'a> {
         self.entry(path, mode, size_bytes, file, packing)
     }
 
-    /// Ends the archive.
+    /// Writes the end of the archive.
     pub fn finish(mut self) -> io::Result<()> {
         self.writer(Packing::Compressed)?
             .write_all(&[0; 2 * BLOCK])?;
-        match self.to.take() {
-            Some(To::Members(member)) => member.finish().map(|_to| ()),
-            Some(To::Plain(_)) => Ok(()),
-            None => Err(broken()),
+        match self.output.take() {
+            Some(Output::Members(member)) => member.finish().map(|_output| ()),
+            Some(Output::Plain(_)) => Ok(()),
+            None => Err(failed_before()),
         }
     }
 
@@ -143,49 +144,50 @@ impl<'a> Archive<'a> {
         self.writer(packing)?.write_all(header.as_bytes())?;
         let mut content = content.take(size_bytes);
         let mut buffer = [0; 32 * 1024];
-        let mut left = size_bytes;
-        while left > 0 {
+        let mut remaining = size_bytes;
+        while remaining > 0 {
             let read = match content.read(&mut buffer) {
                 Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             };
             if read == 0 {
-                let short = format!("{path} became shorter while it was read");
+                let short = format!("{path} shrank while it was read");
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, short));
             }
             self.writer(packing)?.write_all(&buffer[..read])?;
-            (self.content)(read as u64);
-            left -= read as u64;
+            (self.on_content)(read as u64);
+            remaining -= read as u64;
         }
         let padding = (BLOCK - (size_bytes % BLOCK as u64) as usize) % BLOCK;
         self.writer(packing)?.write_all(&[0; BLOCK][..padding])
     }
 
-    /// Where `packing` goes: to the open member, or to a new one.
-    fn writer(&mut self, packing: Packing) -> io::Result<&mut To<'a>> {
+    /// Returns the output for `packing`. Starts a new member if the open one has another packing.
+    fn writer(&mut self, packing: Packing) -> io::Result<&mut Output<'a>> {
         if packing != self.packing {
-            let to = match self.to.take().ok_or_else(broken)? {
-                To::Members(member) => {
-                    To::Members(Box::new(GzEncoder::new(member.finish()?, packing.level())))
+            let output = match self.output.take().ok_or_else(failed_before)? {
+                Output::Members(member) => {
+                    let next = GzEncoder::new(member.finish()?, packing.level());
+                    Output::Members(Box::new(next))
                 }
-                plain @ To::Plain(_) => plain,
+                plain @ Output::Plain(_) => plain,
             };
-            self.to = Some(to);
+            self.output = Some(output);
             self.packing = packing;
         }
-        self.to.as_mut().ok_or_else(broken)
+        self.output.as_mut().ok_or_else(failed_before)
     }
 }
 
-fn broken() -> io::Error {
-    io::Error::other("the archive ended with an earlier error")
+fn failed_before() -> io::Error {
+    io::Error::other("an earlier write to the archive failed")
 }
 
 fn header(path: &str, kind: EntryType, mode: u32, size_bytes: u64) -> io::Result<Header> {
     let inside = !path.is_empty() && path.split('/').all(|part| !matches!(part, "" | "." | ".."));
     if !inside {
-        let why = format!("`{path}` is no path below the folder that is uploaded to");
+        let why = format!("`{path}` is not a path inside the target folder");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
     }
     let mut header = Header::new_ustar();

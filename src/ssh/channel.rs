@@ -1,7 +1,6 @@
-//! The connection as its own thread sees it: never blocked for long, cancelled at any time, and heard of at intervals.
-//!
-//! In: an authenticated `ssh2` session. Out: [`Link::retry`], which turns its "would block" into a wait for the socket.
-//! A peer that answers nothing, not even keepalives, for [`Patience::silence`] counts as dead.
+//! Drives an authenticated `ssh2` session on the session's thread.
+//! [`Link::retry`] waits for the socket when `ssh2` would block, and stops at once when cancelled.
+//! A peer that sends nothing for [`Patience::silence`], not even keepalives, counts as dead.
 
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -12,18 +11,18 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use ssh2::{BlockDirections, ErrorCode};
 
-/// How long a peer is put up with.
+/// The time limits of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
-    /// For a TCP connection.
+    /// The limit for the TCP connection.
     pub tcp: Duration,
-    /// For the first byte of the server, at the first try; later tries wait longer, up to ten times this.
+    /// The limit for the server's first byte at the first try. Later tries get up to ten times it.
     pub banner: Duration,
-    /// From the banner to the end of the login.
+    /// The limit from the banner to the end of the login.
     pub login: Duration,
-    /// Without any sign of life.
+    /// The limit without any data from the peer.
     pub silence: Duration,
-    /// For an upload to take another byte.
+    /// The limit for an upload without progress.
     pub stall: Duration,
 }
 
@@ -39,7 +38,7 @@ impl Default for Patience {
     }
 }
 
-/// The wish that a piece of work end. Clones share it.
+/// A request to stop a job. Clones share it.
 #[derive(Clone, Default)]
 pub(super) struct Cancel(Arc<AtomicBool>);
 
@@ -52,7 +51,7 @@ impl Cancel {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Sets it when the returned value is dropped.
+    /// Returns a guard that sets the request when it is dropped.
     pub(super) fn on_drop(&self) -> CancelOnDrop {
         CancelOnDrop(self.clone())
     }
@@ -66,17 +65,15 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// Why a piece of work did not go on.
+/// The reason why a job stopped.
 #[derive(Debug)]
 pub(super) enum Stop {
-    /// The connection broke; how it showed.
+    /// The connection broke, with the reason.
     Broken(String),
-    /// Time is up.
     Deadline,
-    /// Nobody wants it any more.
     Cancelled,
-    /// It gave more than is taken.
-    TooMuch,
+    /// The output exceeded its limit.
+    OutputLimit,
 }
 
 impl From<ssh2::Error> for Stop {
@@ -85,7 +82,7 @@ impl From<ssh2::Error> for Stop {
     }
 }
 
-/// Until when a piece of work may take.
+/// The end of a job: at a deadline, or when cancelled.
 #[derive(Clone, Copy)]
 pub(super) struct Until<'a> {
     pub(super) deadline: Instant,
@@ -99,46 +96,47 @@ pub(super) type Job = Box<dyn FnOnce(&mut Link) + Send>;
 pub(super) struct Link {
     pub(super) ssh: ssh2::Session,
     socket: TcpStream,
-    heard: Instant,
-    kept_alive: Instant,
-    /// How often it was asked for a sign of life since the last one.
+    last_received: Instant,
+    last_keepalive: Instant,
+    /// The number of keepalives since the last received data.
     unanswered: u32,
     pub(super) patience: Patience,
 }
 
-/// Asked less often than this, nobody counts as silent: it may be we who stood still, as on a computer that was asleep.
-const ASKED: u32 = 3;
+/// A peer counts as silent only after this many keepalives.
+/// After a suspend of this computer, the clock alone would suggest silence.
+const MIN_UNANSWERED: u32 = 3;
 
-/// The longest that the thread waits before it looks whether it was cancelled.
-const LOOK: Timespec = Timespec {
+/// The interval at which the thread checks for cancellation.
+const POLL_INTERVAL: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 100_000_000,
 };
 
-/// libssh2's way to say that it would block.
-const EAGAIN: ErrorCode = ErrorCode::Session(-37);
+/// libssh2's error code for an operation that would block.
+pub(super) const EAGAIN: ErrorCode = ErrorCode::Session(-37);
 
 impl Link {
-    /// Takes over a session on `socket` that does not block.
+    /// Drives the session `ssh` on the non-blocking `socket`.
     pub(super) fn new(ssh: ssh2::Session, socket: TcpStream, patience: Patience) -> Self {
         let now = Instant::now();
         Self {
             ssh,
             socket,
-            heard: now,
-            kept_alive: now,
+            last_received: now,
+            last_keepalive: now,
             unanswered: 0,
             patience,
         }
     }
 
-    /// Does jobs until nobody can send one any more, then closes the connection.
+    /// Runs jobs until the session is dropped, then closes the connection.
     pub(super) fn serve(mut self, jobs: &Receiver<Job>) {
         loop {
-            match jobs.recv_timeout(self.keepalive_every()) {
+            match jobs.recv_timeout(self.keepalive_interval()) {
                 Ok(job) => {
-                    // Nobody listened while there was nothing to do.
-                    self.heard = Instant::now();
+                    // Between jobs nothing is read from the socket.
+                    self.last_received = Instant::now();
                     self.unanswered = 0;
                     job(&mut self);
                 }
@@ -146,13 +144,13 @@ impl Link {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
-        // The peer may be gone already, and closing the socket says the same.
+        // The peer may be gone. Closing the socket has the same effect.
         let _ = self
             .ssh
             .disconnect(Some(ssh2::DisconnectCode::ByApplication), "done", None);
     }
 
-    /// Calls `operation` until it neither blocks nor fails. It must ask for the same each time.
+    /// Calls `operation` until it does not block. Each call must request the same.
     pub(super) fn retry<T>(
         &mut self,
         until: Until<'_>,
@@ -167,7 +165,7 @@ impl Link {
         }
     }
 
-    /// Whether a packet is half sent: until it is gone nothing but the same operation may be tried.
+    /// Whether a packet is half sent. Until it is sent, only the same operation may be called.
     pub(super) fn half_sent(&self) -> bool {
         matches!(
             self.ssh.block_directions(),
@@ -175,7 +173,7 @@ impl Link {
         )
     }
 
-    /// Waits a little for the socket, and looks whether to go on at all.
+    /// Waits briefly for the socket. Fails at the deadline, if cancelled, or if the peer is silent.
     pub(super) fn pause(&mut self, until: Until<'_>) -> Result<(), Stop> {
         if until.cancel.is_set() {
             return Err(Stop::Cancelled);
@@ -183,53 +181,54 @@ impl Link {
         if Instant::now() >= until.deadline {
             return Err(Stop::Deadline);
         }
-        // Right before the look at the socket: an answer that comes between two looks is taken by the operation, unseen by us.
-        if self.kept_alive.elapsed() >= self.keepalive_every() {
+        // Sent right before the poll; otherwise the operation may read the answer first.
+        if self.last_keepalive.elapsed() >= self.keepalive_interval() {
             self.keep_alive();
         }
-        let wanted = if self.half_sent() {
+        let direction = if self.half_sent() {
             PollFlags::OUT
         } else {
             PollFlags::IN
         };
-        self.poll(wanted, &LOOK)?;
-        if wanted == PollFlags::OUT {
+        self.poll(direction, &POLL_INTERVAL)?;
+        if direction == PollFlags::OUT {
             self.poll(PollFlags::IN, &Timespec::default())?;
         }
-        if self.unanswered >= ASKED && self.heard.elapsed() > self.patience.silence {
+        if self.unanswered >= MIN_UNANSWERED && self.last_received.elapsed() > self.patience.silence
+        {
             return Err(Stop::Broken(format!(
-                "nothing was heard for {} s",
+                "no data received for {} s",
                 self.patience.silence.as_secs()
             )));
         }
         Ok(())
     }
 
-    fn poll(&mut self, wanted: PollFlags, at_most: &Timespec) -> Result<(), Stop> {
-        let mut sockets = [PollFd::new(&self.socket, wanted)];
-        match poll(&mut sockets, Some(at_most)) {
+    fn poll(&mut self, direction: PollFlags, timeout: &Timespec) -> Result<(), Stop> {
+        let mut sockets = [PollFd::new(&self.socket, direction)];
+        match poll(&mut sockets, Some(timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(Stop::Broken(error.to_string())),
         }
         if sockets[0].revents().contains(PollFlags::IN) {
-            self.heard = Instant::now();
+            self.last_received = Instant::now();
             self.unanswered = 0;
         }
         Ok(())
     }
 
     fn keep_alive(&mut self) {
-        self.kept_alive = Instant::now();
+        self.last_keepalive = Instant::now();
         self.unanswered = self.unanswered.saturating_add(1);
-        // A packet that is half sent asks already.
+        // The half-sent packet gets an answer, too.
         if self.half_sent() {
             return;
         }
-        // A peer that cannot be written to shows in the next piece of work.
+        // The next operation reports a failed write.
         let _ = self.ssh.keepalive_send();
     }
 
-    fn keepalive_every(&self) -> Duration {
+    fn keepalive_interval(&self) -> Duration {
         (self.patience.silence / 4).clamp(Duration::from_millis(250), Duration::from_secs(10))
     }
 }

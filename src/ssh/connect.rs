@@ -1,7 +1,6 @@
-//! Tries to log in until it works, or until it is known that it never will.
-//!
-//! In: endpoint, keys, patience. Out: a [`Session`]. Readiness is a finished login, nothing less; there is no fixed
-//! sleep. Every try is a thread of its own, and the one that gets in goes on as the session's.
+//! Connects to an endpoint and retries until a login succeeds or cannot succeed any more.
+//! Takes an endpoint, keys and time limits; returns a [`Session`].
+//! Each try runs on a thread, and the thread of the successful try serves the session.
 
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -10,7 +9,7 @@ use tokio::sync::{Mutex, oneshot};
 
 use super::channel::{Cancel, Patience};
 use super::error::{ConnectStage, SshError};
-use super::handshake::{self, Missed, MissedKind, Target};
+use super::handshake::{self, FailureKind, LoginFailure, Target};
 use super::{Endpoint, Keys, Session, keys, threads};
 use crate::event::Events;
 use crate::secret::Scrubber;
@@ -23,13 +22,15 @@ pub struct Connector {
     scrubber: Scrubber,
 }
 
-/// A refused key is tried again this often at the least, and this long: the machine may still be writing its keys.
-const REFUSALS: (u32, Duration) = (3, Duration::from_secs(2));
+/// A refused key is final after this many refusals, and after [`MIN_REFUSAL_TIME`].
+/// Until then the machine may still be writing its keys.
+const MIN_REFUSALS: u32 = 3;
+const MIN_REFUSAL_TIME: Duration = Duration::from_secs(2);
 
-/// How often the machine's life is looked at while a try goes on.
-const LOOK_AFTER: Duration = Duration::from_millis(200);
+/// The interval at which a try checks that the machine still runs.
+const LIVENESS_INTERVAL: Duration = Duration::from_millis(200);
 
-/// What is known between tries.
+/// The state between tries.
 struct Tries<D> {
     died: D,
     banner: Duration,
@@ -39,7 +40,8 @@ struct Tries<D> {
 }
 
 impl Connector {
-    /// Leads to `endpoint`, accepts its host key of `keys` alone, and scrubs what comes back.
+    /// Prepares sessions with `endpoint`, whose only accepted host key is that of `keys`.
+    /// `scrubber` removes secrets from the output.
     pub fn new(endpoint: &Endpoint, keys: &Keys, scrubber: Scrubber) -> Result<Self, SshError> {
         Ok(Self {
             target: Target {
@@ -53,14 +55,13 @@ impl Connector {
         })
     }
 
-    /// Has this patience instead of the default one.
+    /// Replaces the default time limits.
     #[must_use]
     pub fn patience(mut self, patience: Patience) -> Self {
         self.target.patience = patience;
         self
     }
 
-    /// Where it leads.
     pub(super) fn endpoint(&self) -> &Endpoint {
         &self.target.endpoint
     }
@@ -69,7 +70,7 @@ impl Connector {
         &self.scrubber
     }
 
-    /// Tries until the machine answers; see [`Session::connect`].
+    /// Opens a session; see [`Session::connect`].
     pub async fn connect(
         &self,
         timeout: Duration,
@@ -87,7 +88,7 @@ impl Connector {
         let waited = Wait::new(format!("ssh on {}", self.endpoint()), timeout)
             .pausing(Duration::from_millis(50), Duration::from_millis(500))
             .until(events, interrupt, || async {
-                self.look(&mut *tries.lock().await).await
+                self.attempt(&mut *tries.lock().await).await
             })
             .await;
         waited.map_err(|error| match error {
@@ -102,8 +103,8 @@ impl Connector {
         })
     }
 
-    /// One try, judged.
-    async fn look<D: AsyncFnMut() -> Option<String>>(
+    /// Makes one try.
+    async fn attempt<D: AsyncFnMut() -> Option<String>>(
         &self,
         tries: &mut Tries<D>,
     ) -> Poll<Session, SshError> {
@@ -120,34 +121,34 @@ impl Connector {
                     words,
                 });
             }
-            match tokio::time::timeout(LOOK_AFTER, &mut outcome).await {
+            match tokio::time::timeout(LIVENESS_INTERVAL, &mut outcome).await {
                 Err(_still_trying) => {}
                 Ok(Ok(Ok(session))) => return Poll::Ready(session),
-                Ok(Ok(Err(missed))) => return self.judge(tries, missed),
-                Ok(Err(_gone)) => return Poll::NotYet("the try ended without a word".to_owned()),
+                Ok(Ok(Err(failure))) => return self.handle_failure(tries, failure),
+                Ok(Err(_gone)) => return Poll::NotYet("the login thread ended".to_owned()),
             }
         }
     }
 
-    /// Starts one try on a thread of its own. Where it gets in, the thread serves the session.
+    /// Starts one try on a new thread. If the login succeeds, the thread serves the session.
     fn start(
         &self,
         banner: Duration,
         cancel: Cancel,
-    ) -> Result<oneshot::Receiver<Result<Session, Missed>>, SshError> {
-        let (tell, outcome) = oneshot::channel();
+    ) -> Result<oneshot::Receiver<Result<Session, LoginFailure>>, SshError> {
+        let (sender, outcome) = oneshot::channel();
         let connector = self.clone();
         let name = format!("ssh {}", self.endpoint().address);
         let serving = move || {
             match handshake::log_in(&connector.target, banner, &cancel) {
-                // Where nobody waits any more, the sender of jobs is dropped here and serving ends at once.
+                // If the receiver is gone, `jobs` is dropped here and `serve` returns at once.
                 Ok(link) => {
-                    let (jobs, todo) = mpsc::channel();
-                    let _ = tell.send(Ok(Session { jobs, connector }));
-                    link.serve(&todo);
+                    let (jobs, receiver) = mpsc::channel();
+                    let _ = sender.send(Ok(Session { jobs, connector }));
+                    link.serve(&receiver);
                 }
-                Err(missed) => {
-                    let _ = tell.send(Err(missed));
+                Err(failure) => {
+                    let _ = sender.send(Err(failure));
                 }
             }
         };
@@ -155,27 +156,32 @@ impl Connector {
         Ok(outcome)
     }
 
-    fn judge<D>(&self, tries: &mut Tries<D>, missed: Missed) -> Poll<Session, SshError> {
-        tries.stage = missed.stage;
-        match missed.kind {
-            MissedKind::TryAgain => {}
-            MissedKind::Silent => {
-                // A machine that does not listen yet does not answer late either, so the first tries are short; one that is
-                // slow to answer is waited for in later ones.
-                let most = self.target.patience.banner * 10;
-                tries.banner = (tries.banner * 5 / 4).min(most);
+    /// Decides after a failed try whether to try again.
+    fn handle_failure<D>(
+        &self,
+        tries: &mut Tries<D>,
+        failure: LoginFailure,
+    ) -> Poll<Session, SshError> {
+        tries.stage = failure.stage;
+        match failure.kind {
+            FailureKind::TryAgain => {}
+            FailureKind::Silent => {
+                // Most silent machines do not listen yet, so the first tries are short.
+                // Later tries are longer, for a machine that answers slowly.
+                let longest = self.target.patience.banner * 10;
+                tries.banner = (tries.banner * 5 / 4).min(longest);
             }
-            MissedKind::OtherHost(found) => {
+            FailureKind::OtherHost(found) => {
                 return Poll::Never(SshError::HostKey {
                     endpoint: self.endpoint().to_string(),
                     expected: keys::fingerprint(&self.target.host_key),
                     found,
                 });
             }
-            MissedKind::KeyRefused => {
+            FailureKind::KeyRefused => {
                 tries.refusals += 1;
                 let first = *tries.first_refusal.get_or_insert_with(Instant::now);
-                if tries.refusals >= REFUSALS.0 && first.elapsed() >= REFUSALS.1 {
+                if tries.refusals >= MIN_REFUSALS && first.elapsed() >= MIN_REFUSAL_TIME {
                     return Poll::Never(SshError::Refused {
                         endpoint: self.endpoint().to_string(),
                         tries: tries.refusals,
@@ -183,6 +189,6 @@ impl Connector {
                 }
             }
         }
-        Poll::NotYet(missed.seen)
+        Poll::NotYet(failure.reason)
     }
 }

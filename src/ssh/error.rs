@@ -1,4 +1,4 @@
-//! What can go wrong between us and a machine.
+//! Errors of an SSH session.
 
 use std::fmt;
 
@@ -6,18 +6,18 @@ use super::keys::InvalidKey;
 use crate::process::last_lines;
 use crate::wait::Interrupted;
 
-/// How far a login came.
+/// The stage at which a login failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ConnectStage {
-    /// No TCP connection.
+    /// The TCP connection.
     Tcp,
-    /// Connected, but no SSH server spoke.
+    /// The banner of the SSH server.
     Banner,
-    /// A server spoke, but no keys were agreed upon.
+    /// The key exchange.
     KeyExchange,
-    /// Keys were agreed upon, but the host key is another.
+    /// The check of the host key.
     HostKey,
-    /// The server is the right one, but did not let us in.
+    /// The login with the run's key.
     Authentication,
 }
 
@@ -34,147 +34,149 @@ impl fmt::Display for ConnectStage {
 }
 
 impl ConnectStage {
-    /// What usually helps where a login stays at this stage.
+    /// Returns what usually helps if a login fails at this stage, as an imperative.
     pub fn hint(self) -> &'static str {
         match self {
-            Self::Tcp => {
-                "nothing listens there: look at the machine's console, it may not have started"
-            }
+            Self::Tcp => "Look at the VM's console: it may not have started.",
             Self::Banner => {
-                "the machine has no ssh server yet: look at its console, or allow it more time to start"
+                "Look at the VM's console: its SSH server may not have started. \
+                 Or raise `boot_timeout_s`."
             }
             Self::KeyExchange => {
-                "the server must offer an ed25519 host key: look whether its key arrived in the machine"
+                "Check that the run's ed25519 host key arrived in the VM, \
+                 and that its SSH server offers it."
             }
             Self::HostKey => {
-                "something else answers at this address, or the machine made a host key of its own"
+                "Check that no other machine has this address, \
+                 and that the VM does not generate its host key."
             }
             Self::Authentication => {
-                "the machine does not know our key: look whether authorized_keys arrived and root may log in by key"
+                "Check that `authorized_keys` arrived in the VM, \
+                 and that its SSH server lets root log in by key."
             }
         }
     }
 }
 
-/// What went wrong between us and a machine.
+/// An SSH session, or an operation of one, that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SshError {
-    /// A key of ours cannot be used.
+    /// A key of the run that cannot be used.
     #[error(transparent)]
     Key(#[from] InvalidKey),
-    /// The session's thread could not be started.
-    #[error("a thread for the session could not be started: {0}")]
+    /// A thread that cannot be started.
+    #[error("cannot start a thread for the SSH session: {0}")]
     Thread(std::io::Error),
-    /// The machine did not answer in time.
-    #[error("{endpoint} did not answer on ssh within {waited_s} s; it came to: {stage}; last seen: {last}; {}", .stage.hint())]
-    NotUp {
-        /// Which machine.
-        endpoint: String,
-        /// For how long it was waited, in seconds.
-        waited_s: u64,
-        /// How far the last try came.
-        stage: ConnectStage,
-        /// What the last try saw.
-        last: String,
-    },
-    /// The machine did not come back from a restart.
+    /// A machine that did not answer in time.
     #[error(
-        "{endpoint} was to restart, but shows no new boot after {waited_s} s; last seen: {last}"
+        "{endpoint} did not answer on SSH within {waited_s} s: failed at {stage}; last seen: {last}"
     )]
-    NotRebooted {
-        /// Which machine.
+    NotUp {
+        /// The user and address.
         endpoint: String,
-        /// For how long it was waited, in seconds.
+        /// The time waited, in seconds.
         waited_s: u64,
-        /// What the last look saw.
+        /// The stage that the last try reached.
+        stage: ConnectStage,
+        /// The observation of the last try.
         last: String,
     },
-    /// The machine is gone.
-    #[error("{endpoint} died before it answered on ssh: {words}")]
-    Died {
-        /// Which machine.
+    /// A machine that did not reboot in time.
+    #[error("{endpoint} did not reboot within {waited_s} s; last seen: {last}")]
+    NotRebooted {
+        /// The user and address.
         endpoint: String,
-        /// Its last words.
+        /// The time waited, in seconds.
+        waited_s: u64,
+        /// The last observation.
+        last: String,
+    },
+    /// A machine that ended before a login.
+    #[error("{endpoint} died before it answered on SSH: {words}")]
+    Died {
+        /// The user and address.
+        endpoint: String,
+        /// The reason.
         words: String,
     },
-    /// Somebody else answers.
-    #[error("{endpoint} has the wrong host key: expected {expected}, found {found}; {}", ConnectStage::HostKey.hint())]
+    /// A server with another host key.
+    #[error("{endpoint} has the wrong host key: expected {expected}, found {found}")]
     HostKey {
-        /// Which machine.
+        /// The user and address.
         endpoint: String,
         /// The fingerprint of the pinned key.
         expected: String,
-        /// The fingerprint of the key that it has.
+        /// The fingerprint of the server's key.
         found: String,
     },
-    /// The machine does not let us in.
-    #[error("{endpoint} refused our key {tries} times; {}", ConnectStage::Authentication.hint())]
+    /// A server that refuses the run's key.
+    #[error("{endpoint} refused the run's SSH key {tries} times")]
     Refused {
-        /// Which machine.
+        /// The user and address.
         endpoint: String,
-        /// How often it was tried.
+        /// The number of tries.
         tries: u32,
     },
-    /// The connection broke.
+    /// A connection that broke.
     #[error("{what}: connection lost: {why}")]
     Lost {
-        /// What was going on, as in `vault/install`.
+        /// The operation, as in `vault/install`.
         what: String,
-        /// How it showed.
+        /// The reason.
         why: String,
     },
-    /// A script did not end in time.
+    /// A script that did not end in time.
     #[error("{script} did not end within {timeout_s} s and was killed: {killed}{}", last_lines(.last))]
     TimedOut {
-        /// Which.
+        /// The name of the script.
         script: String,
-        /// What it had, in seconds.
+        /// The limit in seconds.
         timeout_s: u64,
-        /// What became of its processes.
+        /// The state of its processes afterwards.
         killed: String,
         /// Its last lines, scrubbed.
         last: Vec<String>,
     },
-    /// A script was ended by a signal.
+    /// A script that a signal ended.
     #[error("{script} was ended by signal {signal}{}", last_lines(.last))]
     Signalled {
-        /// Which.
+        /// The name of the script.
         script: String,
-        /// As in `KILL`.
+        /// The name of the signal, as in `KILL`.
         signal: String,
         /// Its last lines, scrubbed.
         last: Vec<String>,
     },
-    /// A script ended, but nothing says how.
-    #[error("{script} ended without its exit status; it must neither `exec` nor trap EXIT{}", last_lines(.last))]
+    /// A script that ended without an exit status.
+    #[error("{script} ended without its exit status{}", last_lines(.last))]
     NoStatus {
-        /// Which.
+        /// The name of the script.
         script: String,
         /// Its last lines, scrubbed.
         last: Vec<String>,
     },
-    /// A command that must succeed did not.
+    /// A command that failed.
     #[error("{what} failed (exit {exit}){}", last_lines(.last))]
     Failed {
-        /// Which.
+        /// The name of the script, or the operation.
         what: String,
-        /// Its exit status.
+        /// The exit status.
         exit: i32,
         /// The last lines of its standard error, scrubbed.
         last: Vec<String>,
     },
-    /// A command printed more than is taken.
+    /// A script whose output is too long.
     #[error("{what} printed more than {limit_bytes} bytes")]
     TooMuch {
-        /// Which.
+        /// The name of the script.
         what: String,
-        /// The limit, in bytes.
+        /// The limit in bytes.
         limit_bytes: usize,
     },
-    /// The archive to upload could not be made.
-    #[error("upload: {0}")]
+    /// An upload archive that cannot be written.
+    #[error("cannot write the archive for the upload: {0}")]
     Archive(std::io::Error),
-    /// We were asked to stop.
+    /// An interrupt by the user.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
 }
@@ -182,6 +184,13 @@ pub enum SshError {
 impl SshError {
     /// Returns what to do about it, as an imperative, if there is something to do.
     pub fn hint(&self) -> Option<String> {
-        None
+        let hint = match self {
+            Self::NotUp { stage, .. } => stage.hint(),
+            Self::HostKey { .. } => ConnectStage::HostKey.hint(),
+            Self::Refused { .. } => ConnectStage::Authentication.hint(),
+            Self::NoStatus { .. } => "Remove `exec` and traps on EXIT from the script.",
+            _ => return None,
+        };
+        Some(hint.to_owned())
     }
 }

@@ -1,18 +1,18 @@
-//! One try to log in, and how far it came.
-//!
-//! In: a [`Target`]. Out: a [`Link`], or a [`Missed`] that names the stage. Runs on the thread that serves the session.
+//! Tries once to log in to a [`Target`].
+//! Returns a [`Link`], or a [`LoginFailure`] with the stage that the try reached.
+//! Runs on the session's thread.
 
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use ssh2::{ErrorCode, MethodType};
 
-use super::channel::{Cancel, Link, Patience, Stop, Until};
+use super::channel::{Cancel, EAGAIN, Link, Patience, Stop, Until};
 use super::error::ConnectStage;
 use super::{Endpoint, keys};
 use crate::secret::Secret;
 
-/// Whom to log in to, and how.
+/// A machine to log in to, with keys and time limits.
 #[derive(Clone)]
 pub(super) struct Target {
     pub(super) endpoint: Endpoint,
@@ -23,148 +23,158 @@ pub(super) struct Target {
     pub(super) patience: Patience,
 }
 
-/// A try that did not lead in.
+/// A failed try.
 #[derive(Debug)]
-pub(super) struct Missed {
+pub(super) struct LoginFailure {
     pub(super) stage: ConnectStage,
-    pub(super) seen: String,
-    pub(super) kind: MissedKind,
+    pub(super) reason: String,
+    pub(super) kind: FailureKind,
 }
 
-/// Whether another try may lead further.
+/// Decides whether to try again after a failed try.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum MissedKind {
-    /// It may.
+pub(super) enum FailureKind {
     TryAgain,
-    /// It may, but should wait longer for the banner.
+    /// Try again, and wait longer for the banner.
     Silent,
-    /// Our key was refused: a few more tries.
+    /// Try again a few times only.
     KeyRefused,
-    /// Another host answers, with this fingerprint: no.
+    /// Do not try again: the server has another host key, with this fingerprint.
     OtherHost(String),
 }
 
-/// libssh2's words for a signature or a key that the server does not take.
+/// libssh2's error codes for a signature or key that the server refuses.
 const REFUSED: [ErrorCode; 2] = [ErrorCode::Session(-18), ErrorCode::Session(-19)];
 
-/// Connects, agrees on keys, checks the host key and logs in. Waits `banner` for the server's first words.
-pub(super) fn log_in(target: &Target, banner: Duration, cancel: &Cancel) -> Result<Link, Missed> {
+/// Connects, exchanges keys, checks the host key and logs in.
+/// Waits at most `banner` for the server's first bytes.
+pub(super) fn log_in(
+    target: &Target,
+    banner: Duration,
+    cancel: &Cancel,
+) -> Result<Link, LoginFailure> {
     let socket = connect(target)?;
     let mut link =
-        prepare(socket, target.patience).map_err(|why| missed(ConnectStage::Tcp, why))?;
-    shake_hands(&mut link, banner, cancel)?;
+        prepare(socket, target.patience).map_err(|why| failure(ConnectStage::Tcp, why))?;
+    exchange_keys(&mut link, banner, cancel)?;
     check_host(&link, target)?;
     authenticate(&mut link, target, cancel)?;
     Ok(link)
 }
 
-fn missed(stage: ConnectStage, seen: impl Into<String>) -> Missed {
-    Missed {
+fn failure(stage: ConnectStage, reason: impl Into<String>) -> LoginFailure {
+    LoginFailure {
         stage,
-        seen: seen.into(),
-        kind: MissedKind::TryAgain,
+        reason: reason.into(),
+        kind: FailureKind::TryAgain,
     }
 }
 
-fn connect(target: &Target) -> Result<TcpStream, Missed> {
+fn connect(target: &Target) -> Result<TcpStream, LoginFailure> {
     let address = &target.endpoint.address;
     TcpStream::connect_timeout(address, target.patience.tcp).map_err(|error| {
-        let seen = match error.kind() {
+        let reason = match error.kind() {
             std::io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
             std::io::ErrorKind::TimedOut => format!(
-                "no answer within {} s, as behind a filter",
+                "no answer within {} s, as behind a firewall",
                 target.patience.tcp.as_secs()
             ),
             _ => error.to_string(),
         };
-        missed(ConnectStage::Tcp, seen)
+        failure(ConnectStage::Tcp, reason)
     })
 }
 
-/// A session on `socket` before its first byte.
+/// Sets up a session on `socket`, before its first byte.
 fn prepare(socket: TcpStream, patience: Patience) -> Result<Link, String> {
-    let words = |error: ssh2::Error| error.message().to_owned();
+    let message = |error: ssh2::Error| error.message().to_owned();
     socket
         .set_nodelay(true)
         .map_err(|error| error.to_string())?;
-    // libssh2 is told not to block, so the socket must not block either.
+    // libssh2 in non-blocking mode needs a non-blocking socket.
     socket
         .set_nonblocking(true)
         .map_err(|error| error.to_string())?;
-    let ours = socket.try_clone().map_err(|error| error.to_string())?;
-    let mut ssh = ssh2::Session::new().map_err(words)?;
+    let polled = socket.try_clone().map_err(|error| error.to_string())?;
+    let mut ssh = ssh2::Session::new().map_err(message)?;
     ssh.set_tcp_stream(socket);
     ssh.set_blocking(false);
     ssh.method_pref(MethodType::HostKey, "ssh-ed25519")
-        .map_err(words)?;
-    let every_s = u32::try_from(patience.silence.as_secs() / 4).unwrap_or(u32::MAX);
-    ssh.set_keepalive(true, every_s.clamp(1, 10));
-    Ok(Link::new(ssh, ours, patience))
+        .map_err(message)?;
+    let interval_s = u32::try_from(patience.silence.as_secs() / 4).unwrap_or(u32::MAX);
+    ssh.set_keepalive(true, interval_s.clamp(1, 10));
+    Ok(Link::new(ssh, polled, patience))
 }
 
-fn shake_hands(link: &mut Link, banner: Duration, cancel: &Cancel) -> Result<(), Missed> {
+fn exchange_keys(link: &mut Link, banner: Duration, cancel: &Cancel) -> Result<(), LoginFailure> {
     let began = Instant::now();
     loop {
-        let spoke = link.ssh.banner().is_some();
-        let limit = if spoke { link.patience.login } else { banner };
+        let has_banner = link.ssh.banner().is_some();
+        let limit = if has_banner {
+            link.patience.login
+        } else {
+            banner
+        };
         let until = Until {
             deadline: began + limit,
             cancel,
         };
         let stop = match link.ssh.handshake() {
             Ok(()) => return Ok(()),
-            Err(error) if error.code() == ErrorCode::Session(-37) => match link.pause(until) {
+            Err(error) if error.code() == EAGAIN => match link.pause(until) {
                 Ok(()) => continue,
                 Err(stop) => stop,
             },
             Err(error) => Stop::from(error),
         };
         let banner = link.ssh.banner().map(str::to_owned);
-        return Err(unfinished(stop, banner, limit));
+        return Err(key_exchange_failure(stop, banner, limit));
     }
 }
 
-/// What to say of a handshake that did not finish.
-fn unfinished(stop: Stop, banner: Option<String>, limit: Duration) -> Missed {
+fn key_exchange_failure(stop: Stop, banner: Option<String>, limit: Duration) -> LoginFailure {
     let limit_s = limit.as_secs_f32();
     match (stop, banner) {
-        (Stop::Deadline, None) => Missed {
-            kind: MissedKind::Silent,
-            ..missed(
+        (Stop::Deadline, None) => LoginFailure {
+            kind: FailureKind::Silent,
+            ..failure(
                 ConnectStage::Banner,
-                format!("connected, but nothing was said for {limit_s:.1} s"),
+                format!("connected, but received no banner within {limit_s:.1} s"),
             )
         },
-        (Stop::Broken(why), None) => missed(
+        (Stop::Broken(why), None) => failure(
             ConnectStage::Banner,
-            format!("connected, but closed before a banner ({})", why.trim()),
+            format!(
+                "connected, but the connection closed before a banner ({})",
+                why.trim()
+            ),
         ),
-        (Stop::Deadline, Some(banner)) => missed(
+        (Stop::Deadline, Some(banner)) => failure(
             ConnectStage::KeyExchange,
-            format!("{banner}: no keys agreed upon within {limit_s:.1} s"),
+            format!("{banner}: no key exchange within {limit_s:.1} s"),
         ),
-        (Stop::Broken(why), Some(banner)) => missed(
+        (Stop::Broken(why), Some(banner)) => failure(
             ConnectStage::KeyExchange,
             format!("{banner}: {}", why.trim()),
         ),
-        (Stop::Cancelled | Stop::TooMuch, _) => missed(ConnectStage::Banner, "cancelled"),
+        (Stop::Cancelled | Stop::OutputLimit, _) => failure(ConnectStage::Banner, "cancelled"),
     }
 }
 
-fn check_host(link: &Link, target: &Target) -> Result<(), Missed> {
+fn check_host(link: &Link, target: &Target) -> Result<(), LoginFailure> {
     let found = link.ssh.host_key().map_or(&[][..], |(key, _kind)| key);
     if found == target.host_key {
         return Ok(());
     }
     let fingerprint = keys::fingerprint(found);
-    Err(Missed {
+    Err(LoginFailure {
         stage: ConnectStage::HostKey,
-        seen: format!("another host key, {fingerprint}"),
-        kind: MissedKind::OtherHost(fingerprint),
+        reason: format!("another host key, {fingerprint}"),
+        kind: FailureKind::OtherHost(fingerprint),
     })
 }
 
-fn authenticate(link: &mut Link, target: &Target, cancel: &Cancel) -> Result<(), Missed> {
+fn authenticate(link: &mut Link, target: &Target, cancel: &Cancel) -> Result<(), LoginFailure> {
     let until = Until {
         deadline: Instant::now() + link.patience.login,
         cancel,
@@ -178,24 +188,27 @@ fn authenticate(link: &mut Link, target: &Target, cancel: &Cancel) -> Result<(),
         );
         let stop = match login {
             Ok(()) => return Ok(()),
-            Err(error) if error.code() == ErrorCode::Session(-37) => match link.pause(until) {
+            Err(error) if error.code() == EAGAIN => match link.pause(until) {
                 Ok(()) => continue,
                 Err(stop) => stop,
             },
             Err(error) if REFUSED.contains(&error.code()) => {
-                return Err(Missed {
-                    kind: MissedKind::KeyRefused,
-                    ..missed(ConnectStage::Authentication, "our key was refused")
+                return Err(LoginFailure {
+                    kind: FailureKind::KeyRefused,
+                    ..failure(
+                        ConnectStage::Authentication,
+                        "the server refused the run's key",
+                    )
                 });
             }
             Err(error) => Stop::from(error),
         };
-        return Err(missed(
+        return Err(failure(
             ConnectStage::Authentication,
             match stop {
                 Stop::Broken(why) => why,
                 Stop::Deadline => "the login took too long".to_owned(),
-                Stop::Cancelled | Stop::TooMuch => "cancelled".to_owned(),
+                Stop::Cancelled | Stop::OutputLimit => "cancelled".to_owned(),
             },
         ));
     }

@@ -1,40 +1,39 @@
-//! The keys of one run.
-//!
-//! In: the system's random numbers. Out: two ed25519 key pairs in OpenSSH's format. Deliberately writes no file.
+//! Generates the two ed25519 key pairs of a run, in the OpenSSH format.
+//! The keys stay in memory; builders pass them to the build VM.
 
 use ssh_key::rand_core::OsRng;
 use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey, PublicKey};
 
 use crate::secret::Secret;
 
-/// The keys of one run: made for it, gone with it.
+/// The SSH keys of one run.
 #[derive(Clone)]
 pub struct Keys {
-    /// The host's private key, OpenSSH format; goes into the machine.
+    /// The private host key for the machine, in the OpenSSH format.
     pub host_private: Secret,
-    /// `ssh-ed25519 AAAA…`: the only host key that is accepted.
+    /// The only accepted host key: `ssh-ed25519 AAAA…`.
     pub host_public: String,
-    /// Ours, OpenSSH format; stays in memory.
+    /// The private key for the login, in the OpenSSH format. It stays in memory.
     pub user_private: Secret,
-    /// `ssh-ed25519 AAAA…`: the only key that the machine lets in.
+    /// The only key that may log in to the machine: `ssh-ed25519 AAAA…`.
     pub user_public: String,
 }
 
-/// A key that is none.
+/// A malformed key, or one that is not ed25519.
 #[derive(Debug, thiserror::Error)]
 #[error("{what} is not an ed25519 key in the OpenSSH format: {why}")]
 pub struct InvalidKey {
-    /// Which.
+    /// The key, quoted.
     pub what: String,
-    /// Why not.
+    /// The defect.
     pub why: String,
 }
 
 impl Keys {
-    /// Makes new keys.
+    /// Generates new keys.
     ///
     /// # Panics
-    /// Where the system has no random numbers.
+    /// If the system has no random numbers.
     pub fn generate() -> Self {
         let (host_private, host_public) = pair("vault-bake host");
         let (user_private, user_public) = pair("vault-bake");
@@ -60,7 +59,7 @@ fn pair(comment: &str) -> (Secret, String) {
     (Secret::new(private.as_str()), public.trim_end().to_owned())
 }
 
-/// The fingerprint, `SHA256:…`, of a public key in the OpenSSH format, and the key's bytes as sent by a server.
+/// Returns the bytes of a public key, as an SSH server sends them.
 pub(super) fn public_bytes(public: &str) -> Result<Vec<u8>, InvalidKey> {
     let invalid = |why: String| InvalidKey {
         what: format!("`{public}`"),
@@ -73,10 +72,10 @@ pub(super) fn public_bytes(public: &str) -> Result<Vec<u8>, InvalidKey> {
     key.to_bytes().map_err(|error| invalid(error.to_string()))
 }
 
-/// The fingerprint, as in `SHA256:…`, of a public key as servers send it.
+/// Returns the fingerprint `SHA256:…` of a public key, given as an SSH server sends it.
 pub fn fingerprint(bytes: &[u8]) -> String {
     match PublicKey::from_bytes(bytes) {
         Ok(key) => key.fingerprint(HashAlg::Sha256).to_string(),
-        Err(_) => format!("a key of {} bytes that cannot be read", bytes.len()),
+        Err(_) => format!("an unreadable key of {} bytes", bytes.len()),
     }
 }

@@ -1,6 +1,5 @@
-//! What a script prints: split into lines, scrubbed, told as events, hashed, and its last lines kept.
-//!
-//! Control lines, by which a script tells its process group and its exit status, are swallowed.
+//! Splits the output of a script into lines, and scrubs, emits and hashes them.
+//! Control lines carry the script's process group and exit status; they are not output.
 
 use std::collections::VecDeque;
 use std::io::{self, Write as _};
@@ -9,88 +8,89 @@ use crate::digest::{Digest, Hashing};
 use crate::event::{Event, Events};
 use crate::secret::Scrubber;
 
-/// How a script ended.
+/// The end of a script.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ended {
-    /// Its exit status.
+    /// The exit status.
     pub exit: i32,
-    /// Its output, scrubbed, at most the last [`super::LAST_LINES`] lines.
+    /// The last lines of its output, scrubbed, at most [`super::LAST_LINES`].
     pub last: Vec<String>,
-    /// Of the whole output (scrubbed lines, each with its newline).
+    /// The digest of the whole output: scrubbed lines, each with its newline.
     pub log_digest: Digest,
 }
 
-/// A line is shown up to this length, in bytes.
-const LINE_BYTES: usize = 16 * 1024;
+/// The longest line in events and errors, in bytes.
+const MAX_LINE_BYTES: usize = 16 * 1024;
 
-/// A line is read up to this length, in bytes; it is longer than what is shown, so that a secret across the cut is still
-/// scrubbed as a whole.
-const READ_BYTES: usize = 4 * LINE_BYTES;
+/// The longest line that is read, in bytes.
+/// It exceeds [`MAX_LINE_BYTES`], so that a secret at the cut is scrubbed as a whole.
+const MAX_READ_BYTES: usize = 4 * MAX_LINE_BYTES;
 
 const GROUP: &str = "@vault-bake pgid=";
 const EXIT: &str = "@vault-bake exit=";
 
-/// What makes a script tell its process group, before anything else, and at last its exit status.
-pub(super) fn with_events() -> String {
+/// Returns the start of a script that prints the control lines.
+/// The process group is the first line, and the exit status the last.
+pub(super) fn control_prologue() -> String {
     format!("trap 'echo \"{EXIT}$?\"' EXIT\necho \"{GROUP}$$\"\n")
 }
 
-/// Takes what a script prints.
+/// A reader of one output stream of a script.
 pub(super) struct Output {
     scrubber: Scrubber,
-    told: Option<(String, Events)>,
+    events: Option<(String, Events)>,
     line: Vec<u8>,
     log: Hashing<io::Sink>,
     last: VecDeque<String>,
-    kept: Option<String>,
-    /// The script's process group, once it was told.
+    text: Option<String>,
+    /// The script's process group, from its control line.
     pub(super) group: Option<i32>,
-    /// The script's exit status, once it was told.
+    /// The script's exit status, from its control line.
     pub(super) exit: Option<i32>,
 }
 
 impl Output {
-    /// Tells each line to `events`, as printed by `source`.
-    pub(super) fn next_line(source: &str, events: &Events, scrubber: Scrubber) -> Self {
+    /// Emits each line to `events`, with `source`.
+    pub(super) fn streaming(source: &str, events: &Events, scrubber: Scrubber) -> Self {
         Self {
-            told: Some((source.to_owned(), events.clone())),
-            ..Self::kept_last(scrubber)
+            events: Some((source.to_owned(), events.clone())),
+            ..Self::last_lines(scrubber)
         }
     }
 
     /// Keeps the whole text.
-    pub(super) fn kept(scrubber: Scrubber) -> Self {
+    pub(super) fn capturing(scrubber: Scrubber) -> Self {
         Self {
-            kept: Some(String::new()),
-            ..Self::kept_last(scrubber)
+            text: Some(String::new()),
+            ..Self::last_lines(scrubber)
         }
     }
 
-    /// Keeps the last lines only.
-    pub(super) fn kept_last(scrubber: Scrubber) -> Self {
+    /// Keeps only the last lines.
+    pub(super) fn last_lines(scrubber: Scrubber) -> Self {
         Self {
             scrubber,
-            told: None,
+            events: None,
             line: Vec::new(),
             log: Hashing::new(io::sink()),
             last: VecDeque::new(),
-            kept: None,
+            text: None,
             group: None,
             exit: None,
         }
     }
 
-    /// Takes the next bytes.
-    pub(super) fn take(&mut self, mut bytes: &[u8]) {
+    /// Adds the next bytes of the output.
+    pub(super) fn push(&mut self, mut bytes: &[u8]) {
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
-            self.append(&bytes[..end]);
+            self.extend_line(&bytes[..end]);
             self.end_line();
             bytes = &bytes[end + 1..];
         }
-        self.append(bytes);
+        self.extend_line(bytes);
     }
 
-    /// Ends a last line without newline, and returns the last lines.
+    /// Ends a line without newline, and returns the last lines.
     pub(super) fn last(&mut self) -> Vec<String> {
         if !self.line.is_empty() {
             self.end_line();
@@ -98,8 +98,8 @@ impl Output {
         self.last.iter().cloned().collect()
     }
 
-    /// Ends the output.
-    pub(super) fn ended(mut self, exit: i32) -> Ended {
+    /// Ends the output and returns its last lines and digest.
+    pub(super) fn into_ended(mut self, exit: i32) -> Ended {
         let last = self.last();
         Ended {
             exit,
@@ -108,19 +108,19 @@ impl Output {
         }
     }
 
-    /// How much text was kept so far, in bytes.
-    pub(super) fn kept_bytes(&self) -> usize {
-        self.kept.as_ref().map_or(0, String::len)
+    /// Returns the size of the captured text in bytes.
+    pub(super) fn text_bytes(&self) -> usize {
+        self.text.as_ref().map_or(0, String::len)
     }
 
-    /// The text that was kept.
+    /// Returns the captured text.
     pub(super) fn into_text(mut self) -> String {
         self.last();
-        self.kept.unwrap_or_default()
+        self.text.unwrap_or_default()
     }
 
-    fn append(&mut self, bytes: &[u8]) {
-        let room = READ_BYTES - self.line.len();
+    fn extend_line(&mut self, bytes: &[u8]) {
+        let room = MAX_READ_BYTES - self.line.len();
         self.line.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 
@@ -128,9 +128,9 @@ impl Output {
         let line = std::mem::take(&mut self.line);
         let line = String::from_utf8_lossy(&line);
         let line = line.strip_suffix('\r').unwrap_or(&line);
-        // What a script printed last may lack its newline, and then stands before the control line.
+        // The script's last output may lack a newline, and then precedes the control line.
         let printed = match line.rfind("@vault-bake ") {
-            Some(start) if self.control(&line[start..]) => &line[..start],
+            Some(start) if self.parse_control_line(&line[start..]) => &line[..start],
             _ => return self.emit_line(line),
         };
         if !printed.is_empty() {
@@ -138,8 +138,8 @@ impl Output {
         }
     }
 
-    /// Whether `text` is a control line that is still expected.
-    fn control(&mut self, text: &str) -> bool {
+    /// Parses `text` if it is an expected control line. Returns whether it is.
+    fn parse_control_line(&mut self, text: &str) -> bool {
         let number = |prefix| text.strip_prefix(prefix)?.parse::<i32>().ok();
         if let (None, Some(group)) = (self.group, number(GROUP)) {
             self.group = Some(group);
@@ -155,17 +155,17 @@ impl Output {
     }
 
     fn emit_line(&mut self, line: &str) {
-        let line = cut(&self.scrubber.scrub(line));
+        let line = truncate(&self.scrubber.scrub(line));
         // Writing to a sink cannot fail.
         let _ = writeln!(self.log, "{line}");
-        if let Some(kept) = &mut self.kept {
-            kept.push_str(&line);
-            kept.push('\n');
+        if let Some(text) = &mut self.text {
+            text.push_str(&line);
+            text.push('\n');
         }
         if self.last.len() == super::LAST_LINES {
             self.last.pop_front();
         }
-        if let Some((source, events)) = &self.told {
+        if let Some((source, events)) = &self.events {
             events.emit(&Event::Output {
                 source: source.clone(),
                 line: line.clone(),
@@ -175,12 +175,12 @@ impl Output {
     }
 }
 
-/// `line`, or its beginning and a word that it was cut.
-fn cut(line: &str) -> String {
-    if line.len() <= LINE_BYTES {
+/// Returns `line`, or its start and `[cut]` if it is too long.
+fn truncate(line: &str) -> String {
+    if line.len() <= MAX_LINE_BYTES {
         return line.to_owned();
     }
-    let end = (0..=LINE_BYTES)
+    let end = (0..=MAX_LINE_BYTES)
         .rev()
         .find(|end| line.is_char_boundary(*end))
         .unwrap_or_default();

@@ -1,7 +1,5 @@
-//! Restarts a machine and waits for its next boot.
-//!
-//! In: a session. Out: a session with another boot of the same machine. What tells one boot from the next is the
-//! kernel's boot id, never that the connection was lost or that some time passed.
+//! Reboots a machine and returns a session with its next boot.
+//! The kernel's boot id identifies a boot. A lost connection alone does not count as a reboot.
 
 use std::time::{Duration, Instant};
 
@@ -9,14 +7,15 @@ use super::{Script, Session, SshError, quote};
 use crate::event::Events;
 use crate::wait::{Interrupt, Poll, Wait, WaitError};
 
-/// How a machine restarts and how its boots are told apart.
+/// The commands and files for a reboot. Tests replace them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reboot {
-    /// Starts the restart and returns, as a POSIX shell command.
+    /// A POSIX shell command that starts the reboot and returns.
     pub command: String,
-    /// The file that says another thing in each boot.
+    /// A file whose content differs in each boot.
     pub boot_id: String,
-    /// Prints what systemd says of a shutdown, in the form of `systemctl show`, as POSIX sh; nothing on a machine without it.
+    /// POSIX sh code that prints systemd's targets for a shutdown as `systemctl show` does.
+    /// It prints nothing on a machine without systemd.
     pub state: String,
 }
 
@@ -30,16 +29,17 @@ impl Default for Reboot {
     }
 }
 
-/// systemd's properties of the target of a running machine and of that of a shutdown, and `scheduled` for a shutdown that waits.
+/// Prints systemd's properties of the normal target and of the shutdown target.
+/// Prints `scheduled` if a shutdown is scheduled.
 const STATE: &str = "[ -d /run/systemd/system ] || exit 0
 systemctl show -p Id -p ActiveState -p ActiveEnterTimestampMonotonic -p Job multi-user.target shutdown.target
 [ ! -e /run/systemd/shutdown/scheduled ] || echo scheduled
 ";
 
-/// At the most, for reading the boot id and for starting the restart.
-const SHORT: Duration = Duration::from_secs(30);
-/// At the most, for one look whether the next boot is there.
-const LOOK: Duration = Duration::from_secs(10);
+/// The limit for reading the boot id and for starting the reboot.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
+/// The limit for reading the boot id while waiting for the next boot.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) async fn reboot(
     session: Session,
@@ -50,11 +50,11 @@ pub(super) async fn reboot(
     interrupt: &Interrupt,
 ) -> Result<Session, SshError> {
     let began = Instant::now();
-    let before = boot_id(&session, reboot, SHORT, interrupt).await?;
+    let before = boot_id(&session, reboot, COMMAND_TIMEOUT, interrupt).await?;
     let start = Script {
         name: "reboot".to_owned(),
         text: reboot.command.clone(),
-        timeout: SHORT,
+        timeout: COMMAND_TIMEOUT,
     };
     match session.run(start, events, interrupt).await {
         Ok(ended) if ended.exit != 0 => {
@@ -64,41 +64,43 @@ pub(super) async fn reboot(
                 last: ended.last,
             });
         }
-        // The machine may go down before it can say that the command ended.
+        // The machine may shut down before the exit status arrives.
         Ok(_) | Err(SshError::Lost { .. }) => {}
         Err(error) => return Err(error),
     }
     let connector = session.connector.clone();
     drop(session);
-    let looks = tokio::sync::Mutex::new((&mut died, None));
+    let state = tokio::sync::Mutex::new((&mut died, None));
     let waited = Wait::new(
         format!("the next boot of {}", connector.endpoint()),
         timeout,
     )
     .until(events, interrupt, || async {
-        let mut looks = looks.lock().await;
-        let (died, last) = &mut *looks;
-        // It ends a little before this wait does, so that what it saw is told.
-        let left = timeout.saturating_sub(began.elapsed() + Duration::from_millis(100));
-        let next = connector.connect(left, async || died().await, events, interrupt);
+        let mut state = state.lock().await;
+        let (died, last) = &mut *state;
+        // The connection ends a little before this wait, so that its error is the result.
+        let remaining = timeout.saturating_sub(began.elapsed() + Duration::from_millis(100));
+        let next = connector.connect(remaining, async || died().await, events, interrupt);
         let session = match next.await {
             Ok(session) => session,
-            // Too short to have seen anything, so what was seen before is told.
+            // Too short for an observation, so the earlier one is reported.
             Err(SshError::NotUp { waited_s: 0, .. }) if last.is_some() => {
                 return Poll::NotYet(last.clone().unwrap_or_default());
             }
             Err(error) => return Poll::Never(error),
         };
-        let seen = match boot_id(&session, reboot, LOOK, interrupt).await {
+        let observed = match boot_id(&session, reboot, PROBE_TIMEOUT, interrupt).await {
             Ok(id) if id != before => return Poll::Ready(session),
             Ok(_) => "the machine still runs the old boot".to_owned(),
             Err(SshError::Lost { why, .. }) => format!("connection lost: {why}"),
-            // A machine that goes down may still let us in and then say nothing more.
-            Err(SshError::TimedOut { .. }) => "it lets us in, and does not answer".to_owned(),
+            // A machine that shuts down may still accept a login and then not answer.
+            Err(SshError::TimedOut { .. }) => {
+                "the machine accepts a login but does not answer".to_owned()
+            }
             Err(error) => return Poll::Never(error),
         };
-        *last = Some(seen.clone());
-        Poll::NotYet(seen)
+        *last = Some(observed.clone());
+        Poll::NotYet(observed)
     })
     .await;
     waited.map_err(|error| match error {

@@ -1,13 +1,12 @@
-//! Runs one script on the session's thread.
-//!
-//! In: a [`Script`]. Out: how it ended. The remote command is a constant; the script goes in by standard input, as
-//! one compound command, so that a half-received script runs not at all.
+//! Runs one [`Script`] on the session's thread and returns its exit status and output.
+//! The remote command is constant; the script goes through standard input as one compound command.
+//! Therefore a script that is received only in part does not run.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::time::{Duration, Instant};
 
 use super::Script;
-use super::channel::{Cancel, Link, Stop, Until};
+use super::channel::{Cancel, EAGAIN, Link, Stop, Until};
 use super::error::SshError;
 use super::kill::kill;
 use super::output::{self, Ended, Output};
@@ -15,22 +14,22 @@ use crate::event::Events;
 use crate::secret::Scrubber;
 use crate::wait::Interrupted;
 
-/// The one command that is ever on a remote command line for a script.
+/// The remote command line for every script.
 pub(super) const COMMAND: &str = "exec setsid --wait sh -s";
 
-/// How much [`super::Session::output`] takes, in bytes.
+/// The limit of captured output, in bytes.
 pub(super) const OUTPUT_LIMIT_BYTES: usize = 8 * 1024 * 1024;
 
-/// How many times in a row one stream is read.
+/// The number of consecutive reads of one stream.
 const READS: usize = 8;
 
-/// How long the output of a script may stay open after its end, as a daemon that it left behind holds it.
+/// The time that output may stay open after the script ended. A daemon that it started may keep it.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// How long the last output of a killed script is waited for.
+/// The limit for reading the last output of a killed script.
 const DRAIN: Duration = Duration::from_secs(1);
 
-/// Runs `script` and tells its output.
+/// Runs `script` and emits its output as events.
 pub(super) fn run(
     link: &mut Link,
     script: &Script,
@@ -40,41 +39,41 @@ pub(super) fn run(
 ) -> Result<Ended, SshError> {
     let text = format!(
         "exec 2>&1\n{}{}",
-        output::with_events(),
+        output::control_prologue(),
         compound(&script.text)
     );
-    let mut out = Output::next_line(&script.name, events, scrubber.clone());
-    // What is not the script's own, as a message of `setsid`, still comes on the other stream.
-    let mut err = Output::kept_last(scrubber);
-    let exit = attend(link, script, text.as_bytes(), (&mut out, &mut err), cancel)?;
+    let mut out = Output::streaming(&script.name, events, scrubber.clone());
+    // Messages of `setsid` still arrive on standard error.
+    let mut err = Output::last_lines(scrubber);
+    let exit = run_to_end(link, script, text.as_bytes(), (&mut out, &mut err), cancel)?;
     for line in err.last() {
-        out.take(format!("{line}\n").as_bytes());
+        out.push(format!("{line}\n").as_bytes());
     }
-    Ok(out.ended(exit))
+    Ok(out.into_ended(exit))
 }
 
-/// A script's whole standard output, and how it ended.
+/// The exit status and the whole standard output of a script.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Captured {
-    /// Its exit status.
+    /// The exit status.
     pub exit: i32,
-    /// Its standard output, scrubbed, each line with its newline.
+    /// The standard output, scrubbed, each line with its newline.
     pub text: String,
-    /// The last lines of its standard error, scrubbed.
+    /// The last lines of standard error, scrubbed.
     pub last: Vec<String>,
 }
 
-/// Runs `script` and keeps its output.
+/// Runs `script` and returns its output.
 pub(super) fn capture(
     link: &mut Link,
     script: &Script,
     scrubber: Scrubber,
     cancel: &Cancel,
 ) -> Result<Captured, SshError> {
-    let text = format!("{}{}", output::with_events(), compound(&script.text));
-    let mut out = Output::kept(scrubber.clone());
-    let mut err = Output::kept_last(scrubber);
-    let exit = attend(link, script, text.as_bytes(), (&mut out, &mut err), cancel)?;
+    let text = format!("{}{}", output::control_prologue(), compound(&script.text));
+    let mut out = Output::capturing(scrubber.clone());
+    let mut err = Output::last_lines(scrubber);
+    let exit = run_to_end(link, script, text.as_bytes(), (&mut out, &mut err), cancel)?;
     Ok(Captured {
         exit,
         text: out.into_text(),
@@ -82,13 +81,13 @@ pub(super) fn capture(
     })
 }
 
-/// `text` as one command, read to its end before it runs, without standard input.
+/// Wraps `text` in one compound command without standard input. The shell reads it before it runs.
 fn compound(text: &str) -> String {
     format!("{{\n{text}\n}} </dev/null\n")
 }
 
-/// Feeds the script, takes its output, and sees to its end, one way or the other.
-fn attend(
+/// Runs the script to its end. Kills it at the deadline, if cancelled, or if it prints too much.
+fn run_to_end(
     link: &mut Link,
     script: &Script,
     input: &[u8],
@@ -105,14 +104,14 @@ fn attend(
         input,
         eof_sent: false,
     };
-    let ended = running.attend(until, out, err);
+    let ended = running.transfer(until, out, err);
     let stop = match ended {
-        Ok(status) => return evaluate(script, status, out, err),
+        Ok(status) => return exit_status(script, status, out, err),
         Err(stop) => stop,
     };
     let killed = match &stop {
         Stop::Broken(_) => String::new(),
-        Stop::Deadline | Stop::Cancelled | Stop::TooMuch => running.kill(out, err),
+        Stop::Deadline | Stop::Cancelled | Stop::OutputLimit => running.kill(out, err),
     };
     match stop {
         Stop::Broken(why) => Err(SshError::Lost {
@@ -120,7 +119,7 @@ fn attend(
             why,
         }),
         Stop::Cancelled => Err(Interrupted.into()),
-        Stop::TooMuch => Err(SshError::TooMuch {
+        Stop::OutputLimit => Err(SshError::TooMuch {
             what: script.name.clone(),
             limit_bytes: OUTPUT_LIMIT_BYTES,
         }),
@@ -133,13 +132,13 @@ fn attend(
     }
 }
 
-/// How the remote command ended, as its channel says.
+/// The exit status or signal of the remote command, from the SSH channel.
 struct Status {
     exit: i32,
     signal: Option<String>,
 }
 
-fn evaluate(
+fn exit_status(
     script: &Script,
     status: Status,
     out: &mut Output,
@@ -149,21 +148,21 @@ fn evaluate(
         return Err(SshError::Signalled {
             script: script.name.clone(),
             signal,
-            last: last(out, err),
+            last: last_lines(out, err),
         });
     }
     match (status.exit, out.exit) {
-        // A channel that was closed without a status reads as 0, so a 0 is believed only where the script says so too.
+        // A channel that closed without a status reads as 0, so a 0 needs the control line as well.
         (0, None) => Err(SshError::NoStatus {
             script: script.name.clone(),
-            last: last(out, err),
+            last: last_lines(out, err),
         }),
-        (0, Some(told)) => Ok(told),
+        (0, Some(reported)) => Ok(reported),
         (exit, _) => Ok(exit),
     }
 }
 
-fn last(out: &mut Output, err: &mut Output) -> Vec<String> {
+fn last_lines(out: &mut Output, err: &mut Output) -> Vec<String> {
     let mut last = out.last();
     last.extend(err.last());
     last
@@ -178,7 +177,8 @@ struct Running<'a> {
 }
 
 impl Running<'_> {
-    fn attend(
+    /// Sends the script and reads its output until the remote command ends.
+    fn transfer(
         &mut self,
         until: Until<'_>,
         out: &mut Output,
@@ -187,17 +187,18 @@ impl Running<'_> {
         let mut channel = self.link.retry(until, |ssh| ssh.channel_session())?;
         self.link.retry(until, |_| channel.exec(COMMAND))?;
         self.channel = Some(channel.clone());
-        let mut told_exit = None;
+        let mut exit_reported_at = None;
         loop {
-            let moved = self.feed(&mut channel)? | self.take(&mut channel, until, out, err)?;
+            let moved = self.write_input(&mut channel)?
+                | self.read_output(&mut channel, until, out, err)?;
             if channel.eof() {
                 break;
             }
-            if out.kept_bytes() > OUTPUT_LIMIT_BYTES {
-                return Err(Stop::TooMuch);
+            if out.text_bytes() > OUTPUT_LIMIT_BYTES {
+                return Err(Stop::OutputLimit);
             }
             if let Some(exit) = out.exit {
-                let since = *told_exit.get_or_insert_with(Instant::now);
+                let since = *exit_reported_at.get_or_insert_with(Instant::now);
                 if since.elapsed() > LINGER {
                     return Ok(Status { exit, signal: None });
                 }
@@ -209,13 +210,13 @@ impl Running<'_> {
         self.link.retry(until, |_| channel.wait_close())?;
         let exit = channel.exit_status()?;
         let signal = channel.exit_signal()?.exit_signal;
-        // The channel is done with on both sides, so whether this arrives does not matter.
+        // Both sides have ended the channel, so a failure has no effect.
         let _ = channel.close();
         Ok(Status { exit, signal })
     }
 
-    /// Writes what the script still has to get; whether any of it went.
-    fn feed(&mut self, channel: &mut ssh2::Channel) -> Result<bool, Stop> {
+    /// Writes the rest of the script. Returns whether it wrote anything.
+    fn write_input(&mut self, channel: &mut ssh2::Channel) -> Result<bool, Stop> {
         if self.eof_sent {
             return Ok(false);
         }
@@ -225,7 +226,7 @@ impl Running<'_> {
                     self.eof_sent = true;
                     Ok(true)
                 }
-                Err(error) if error.code() == ssh2::ErrorCode::Session(-37) => Ok(false),
+                Err(error) if error.code() == EAGAIN => Ok(false),
                 Err(error) => Err(error.into()),
             };
         }
@@ -239,8 +240,8 @@ impl Running<'_> {
         }
     }
 
-    /// Reads what there is; whether there was anything.
-    fn take(
+    /// Reads the available output. Returns whether it read anything.
+    fn read_output(
         &mut self,
         channel: &mut ssh2::Channel,
         until: Until<'_>,
@@ -248,10 +249,9 @@ impl Running<'_> {
         err: &mut Output,
     ) -> Result<bool, Stop> {
         let mut moved = false;
-        for (stream, taker) in [(0, out), (ssh2::EXTENDED_DATA_STDERR, err)] {
+        for (stream, output) in [(0, out), (ssh2::EXTENDED_DATA_STDERR, err)] {
             let mut buffer = [0; 32 * 1024];
-            // Nothing else may be tried while a packet is half sent; and a script that prints without end must not keep us
-            // from everything else.
+            // Bounded, so that a script that prints without end does not block everything else.
             for _ in 0..READS {
                 if self.link.half_sent() {
                     break;
@@ -259,13 +259,13 @@ impl Running<'_> {
                 match channel.stream(stream).read(&mut buffer) {
                     Ok(0) => break,
                     Ok(read) => {
-                        taker.take(&buffer[..read]);
+                        output.push(&buffer[..read]);
                         moved = true;
                     }
                     Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                     Err(error) => return Err(Stop::Broken(error.to_string())),
                 }
-                // A script that prints without end is still ended in time.
+                // Checked here as well, for a script that prints without end.
                 if until.cancel.is_set() {
                     return Err(Stop::Cancelled);
                 }
@@ -277,13 +277,13 @@ impl Running<'_> {
         Ok(moved)
     }
 
-    /// Ends the script's processes, and says what became of them.
+    /// Kills the script's processes and returns a description of their state.
     fn kill(&mut self, out: &mut Output, err: &mut Output) -> String {
         let Some(mut channel) = self.channel.take() else {
             return "it had not started".to_owned();
         };
         let Some(group) = out.group else {
-            return "it had not told its process group".to_owned();
+            return "its process group is unknown".to_owned();
         };
         let killed = kill(self.link, group);
         let cancel = Cancel::default();
@@ -292,13 +292,13 @@ impl Running<'_> {
             cancel: &cancel,
         };
         while !channel.eof() {
-            match self.take(&mut channel, until, out, err) {
+            match self.read_output(&mut channel, until, out, err) {
                 Ok(true) => {}
                 Ok(false) if self.link.pause(until).is_ok() => {}
                 Ok(false) | Err(_) => break,
             }
         }
-        // The processes are gone; a channel that does not close costs nothing but memory of the session.
+        // A channel that does not close only takes memory until the session ends.
         let _ = channel.close();
         killed
     }

@@ -1,24 +1,24 @@
-//! Text that a POSIX shell reads back as it was: the one place that quotes.
+//! Quotes text for a POSIX shell.
 
-/// `text` as one word of a POSIX shell.
+/// Quotes `text` as one word of a POSIX shell.
 pub fn quote(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-/// A name or value that no environment can hold.
+/// A malformed name or value of an environment variable.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidVariable {
-    /// The name is none.
+    /// A malformed name.
     #[error(
-        "`{0}` is not a variable's name: expected letters, digits and `_`, not beginning with a digit"
+        "`{0}` is not a valid variable name: expected letters, digits and `_`, not beginning with a digit"
     )]
     Name(String),
-    /// The value ends at a NUL byte.
+    /// A value with a NUL byte.
     #[error("the value of {0} contains a NUL byte")]
     Nul(String),
 }
 
-/// The line that exports `value` as `name`.
+/// Returns a line of shell code that exports `value` as `name`.
 pub fn export(name: &str, value: &str) -> Result<String, InvalidVariable> {
     let valid = !name.starts_with(|c: char| c.is_ascii_digit())
         && !name.is_empty()

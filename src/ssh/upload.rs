@@ -1,7 +1,6 @@
-//! Sends one archive to a remote `tar`, on the session's thread.
-//!
-//! In: a closure that writes an [`Archive`]. Out: the files in a folder of the machine, or what `tar` said. A remote
-//! command that ends early is noticed at once.
+//! Uploads an [`Archive`] to a remote `tar`, on the session's thread.
+//! Takes a closure that writes the archive; its files end up in a folder of the machine.
+//! If the remote command ends early, the upload stops at once with its output as the error.
 
 use std::io::{self, ErrorKind, Read as _, Write};
 use std::time::{Duration, Instant};
@@ -16,7 +15,7 @@ use crate::event::{Event, Events};
 use crate::secret::Scrubber;
 use crate::wait::Interrupted;
 
-/// What to upload to, and whom to tell.
+/// An upload over SSH.
 pub(super) struct Upload {
     pub(super) folder: String,
     pub(super) total_bytes: Option<u64>,
@@ -24,11 +23,11 @@ pub(super) struct Upload {
     pub(super) events: Events,
 }
 
-/// How often progress is told.
-const TELL_EVERY: Duration = Duration::from_millis(250);
+/// The interval between progress events.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 
 impl Upload {
-    /// Sends what `write` writes.
+    /// Sends the archive that `write` fills.
     pub(super) fn run(
         self,
         link: &mut Link,
@@ -36,34 +35,37 @@ impl Upload {
         cancel: &Cancel,
     ) -> Result<(), SshError> {
         let folder = quote(&self.folder);
-        let unpack = format!("{}exec tar -xpzf - -C {folder}", prepare(&self.folder));
+        let unpack = format!(
+            "{}exec tar -xpzf - -C {folder}",
+            create_folder(&self.folder)
+        );
         let command = format!("exec sh -c {}", quote(&unpack));
         let mut remote = match Remote::start(link, &command, cancel, self.scrubber.clone()) {
             Ok(remote) => remote,
-            Err(stop) => return Err(stopped(stop)),
+            Err(stop) => return Err(upload_error(stop)),
         };
         let mut progress = Progress::new(&self);
         let mut buffered = io::BufWriter::with_capacity(128 * 1024, &mut remote);
-        let archive_written = || {
-            let mut content = |bytes| progress.advance(bytes);
-            let mut archive = Archive::new(&mut buffered, &mut content);
+        let write_archive = || {
+            let mut on_content = |bytes| progress.advance(bytes);
+            let mut archive = Archive::new(&mut buffered, &mut on_content);
             write(&mut archive)?;
             archive.finish()?;
             buffered.flush()
         };
-        let written = archive_written();
-        // After an error the buffer must not be written when it is dropped.
+        let written = write_archive();
+        // Prevents a write of the buffer on drop, after an error.
         let _ = buffered.into_parts();
         if let Some(stop) = remote.stop.take() {
-            return Err(stopped(stop));
+            return Err(upload_error(stop));
         }
-        let (exit, last) = remote.end().map_err(stopped)?;
+        let (exit, last) = remote.finish().map_err(upload_error)?;
         match (exit, written) {
             (0, Ok(())) => {
                 progress.report();
                 Ok(())
             }
-            // Why the remote command ended early says more than that it did.
+            // After a broken pipe the exit status of the remote command says more.
             (_, Err(error)) if error.kind() != ErrorKind::BrokenPipe => {
                 Err(SshError::Archive(error))
             }
@@ -76,26 +78,26 @@ impl Upload {
     }
 }
 
-/// Has a machine take what it sees on its disk [`UPLOAD_DISK`], an ext2 file system: the archive `work.tar` is unpacked into
-/// `folder`, and `releases` can be read there as it lies.
-pub(super) struct ByDisk {
+/// An upload from the disk [`UPLOAD_DISK`] of the machine, an ext2 file system.
+/// It unpacks the archive `work.tar` into `folder`, and links the disk's folder `releases`.
+pub(super) struct DiskUpload {
     pub(super) folder: String,
     pub(super) scrubber: Scrubber,
 }
 
-/// What the script ends with where the machine sees no such disk, or cannot read it.
+/// The exit status of the script if the machine has no such disk, or cannot mount it.
 const NO_DISK: i32 = 75;
 
-/// A machine under emulation unpacks some MiB in a second.
+/// A VM under emulation unpacks only a few MiB a second.
 const UNPACK_TIMEOUT: Duration = Duration::from_secs(300);
 
-impl ByDisk {
-    /// Whether the machine sees the disk; else nothing is done.
+impl DiskUpload {
+    /// Unpacks the disk. Returns false, and changes nothing, if the machine has no such disk.
     pub(super) fn run(self, link: &mut Link, cancel: &Cancel) -> Result<bool, SshError> {
         let Self { folder, scrubber } = self;
         let script = Script {
             name: "upload".to_owned(),
-            text: take_disk(&folder),
+            text: unpack_disk(&folder),
             timeout: UNPACK_TIMEOUT,
         };
         let captured = script::capture(link, &script, scrubber, cancel)?;
@@ -111,27 +113,29 @@ impl ByDisk {
     }
 }
 
-/// The disk was looked at when the machine started, with nothing on it yet: what is known of it since is out of date.
-fn take_disk(folder: &str) -> String {
+/// Returns the script that mounts and unpacks the upload disk.
+///
+/// `blockdev --flushbufs` drops stale buffers: the VM read the disk when it started, still empty.
+fn unpack_disk(folder: &str) -> String {
     let device = format!("/dev/disk/by-id/virtio-{UPLOAD_DISK}");
-    let (at, releases) = (format!("{folder}/disk"), format!("{folder}/releases"));
-    let (at, releases) = (quote(&at), quote(&releases));
+    let (mount_point, releases) = (format!("{folder}/disk"), format!("{folder}/releases"));
+    let (mount_point, releases) = (quote(&mount_point), quote(&releases));
     format!(
         "[ -b {device} ] || exit {NO_DISK}\n\
-         {} mkdir -p {at}\n\
+         {} mkdir -p {mount_point}\n\
          grep -qs \"^$(readlink -f {device}) \" /proc/mounts || {{\n\
          blockdev --flushbufs {device}\n\
-         mount -t ext2 -o ro,noatime,nodev,nosuid,noexec {device} {at} || exit {NO_DISK}\n\
+         mount -t ext2 -o ro,noatime,nodev,nosuid,noexec {device} {mount_point} || exit {NO_DISK}\n\
          }}\n\
          ln -sfnT disk/releases {releases}\n\
-         tar -xpf {at}/work.tar -C {}\n",
-        prepare(folder),
+         tar -xpf {mount_point}/work.tar -C {}\n",
+        create_folder(folder),
         quote(folder),
     )
 }
 
-/// Makes the folder in the remote shell. Only the agreed one becomes a tmpfs.
-fn prepare(folder: &str) -> String {
+/// Returns shell code that creates `folder`, on a tmpfs if it is [`GUEST_WORK`].
+fn create_folder(folder: &str) -> String {
     let quoted = quote(folder);
     let mount = if folder == GUEST_WORK {
         format!(
@@ -143,14 +147,16 @@ fn prepare(folder: &str) -> String {
     format!("umask 077; mkdir -p {quoted} && {mount}")
 }
 
-fn stopped(stop: Stop) -> SshError {
+fn upload_error(stop: Stop) -> SshError {
     let lost = |why| SshError::Lost {
         what: "upload".to_owned(),
         why,
     };
     match stop {
         Stop::Broken(why) => lost(why),
-        Stop::Deadline | Stop::TooMuch => lost("the machine takes nothing any more".to_owned()),
+        Stop::Deadline | Stop::OutputLimit => {
+            lost("the machine does not accept more data".to_owned())
+        }
         Stop::Cancelled => Interrupted.into(),
     }
 }
@@ -158,7 +164,7 @@ fn stopped(stop: Stop) -> SshError {
 struct Progress<'a> {
     upload: &'a Upload,
     done_bytes: u64,
-    told: Instant,
+    last_report: Instant,
 }
 
 impl<'a> Progress<'a> {
@@ -166,14 +172,14 @@ impl<'a> Progress<'a> {
         Self {
             upload,
             done_bytes: 0,
-            told: Instant::now(),
+            last_report: Instant::now(),
         }
     }
 
     fn advance(&mut self, bytes: u64) {
         self.done_bytes += bytes;
-        if self.told.elapsed() >= TELL_EVERY {
-            self.told = Instant::now();
+        if self.last_report.elapsed() >= PROGRESS_INTERVAL {
+            self.last_report = Instant::now();
             self.report();
         }
     }
@@ -187,12 +193,12 @@ impl<'a> Progress<'a> {
     }
 }
 
-/// The remote end of the stream.
+/// The remote `tar`.
 struct Remote<'a> {
     link: &'a mut Link,
     channel: ssh2::Channel,
     cancel: &'a Cancel,
-    said: Output,
+    output: Output,
     stop: Option<Stop>,
 }
 
@@ -216,7 +222,7 @@ impl<'a> Remote<'a> {
             link,
             channel,
             cancel,
-            said: Output::kept_last(scrubber),
+            output: Output::last_lines(scrubber),
             stop: None,
         })
     }
@@ -228,13 +234,13 @@ impl<'a> Remote<'a> {
         }
     }
 
-    /// Takes what the remote command says, which is nothing while all goes well.
-    fn listen(&mut self) -> Result<(), Stop> {
+    /// Reads the available output of the remote command. It prints only errors.
+    fn read_output(&mut self) -> Result<(), Stop> {
         let mut buffer = [0; 4096];
         loop {
             match self.channel.read(&mut buffer) {
                 Ok(0) => return Ok(()),
-                Ok(read) => self.said.take(&buffer[..read]),
+                Ok(read) => self.output.push(&buffer[..read]),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(Stop::Broken(error.to_string())),
             }
@@ -243,7 +249,7 @@ impl<'a> Remote<'a> {
 
     fn send(&mut self, bytes: &[u8]) -> Result<usize, Stop> {
         let until = self.until();
-        // A machine that takes everything at once never makes us pause, where we would look.
+        // Checked here as well, because a fast peer never makes this call `pause`.
         if self.cancel.is_set() {
             return Err(Stop::Cancelled);
         }
@@ -256,7 +262,7 @@ impl<'a> Remote<'a> {
                 Err(error) => return Err(Stop::Broken(error.to_string())),
             }
             if !self.link.half_sent() {
-                self.listen()?;
+                self.read_output()?;
                 if self.channel.eof() {
                     return Ok(0);
                 }
@@ -265,14 +271,14 @@ impl<'a> Remote<'a> {
         }
     }
 
-    /// Ends the stream; the remote command's exit status and last lines.
-    fn end(mut self) -> Result<(i32, Vec<String>), Stop> {
+    /// Ends the stream. Returns the remote command's exit status and last lines.
+    fn finish(mut self) -> Result<(i32, Vec<String>), Stop> {
         let until = self.until();
         if !self.channel.eof() {
             self.link.retry(until, |_| self.channel.send_eof())?;
         }
         while !self.channel.eof() {
-            self.listen()?;
+            self.read_output()?;
             if !self.channel.eof() {
                 self.link.pause(until)?;
             }
@@ -282,9 +288,9 @@ impl<'a> Remote<'a> {
             Some(_) => 128,
             None => self.channel.exit_status()?,
         };
-        // Done with on both sides, so whether this arrives does not matter.
+        // Both sides have ended the channel, so a failure has no effect.
         let _ = self.channel.close();
-        Ok((exit, self.said.last()))
+        Ok((exit, self.output.last()))
     }
 }
 

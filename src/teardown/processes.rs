@@ -1,7 +1,5 @@
-//! Ends processes that carry a mark of a run.
-//!
-//! In: an argument that only they have. Out: whether there were any, once they are gone. Deliberately asks for no
-//! process id: those are used again.
+//! Ends the processes of a run, and returns whether there were any.
+//! A unique argument identifies them, because the kernel reuses process ids.
 
 use std::fs;
 use std::time::Duration;
@@ -12,7 +10,8 @@ use crate::event::Events;
 use crate::process::{all_processes, members};
 use crate::wait::{Interrupt, Poll, Urgency, Wait, WaitError};
 
-/// Ends every process marked by `marker`, and waits until it is gone unless we are to leave now.
+/// Kills every process with the argument `marker`.
+/// Waits for their end, unless the user interrupted twice.
 pub(super) async fn end(
     marker: &str,
     events: &Events,
@@ -21,7 +20,7 @@ pub(super) async fn end(
     let marked = marked_processes(marker);
     let mut groups = Vec::new();
     for pid in &marked {
-        // It may have ended between the look and the signal.
+        // Fails if the process has just ended.
         let _ = match rustix::process::getpgid(Some(*pid)) {
             Ok(group) if group == *pid => {
                 groups.push(group);
@@ -33,16 +32,18 @@ pub(super) async fn end(
     if marked.is_empty() || interrupt.urgency() == Urgency::LeaveNow {
         return Ok(!marked.is_empty());
     }
-    let left = || {
+    let running = || {
         let of_groups = groups.iter().flat_map(|group| members(*group));
         marked_processes(marker).len() + of_groups.count()
     };
-    // The teardown itself may run because of an interrupt, so this short wait does not listen to one.
+    // An interrupt may have started the teardown, so this short wait ignores it.
     let gone = Wait::new(format!("the end of process {marker}"), PROCESS_END)
         .until(events, &Interrupt::default(), || async {
-            match left() {
+            match running() {
                 0 => Poll::Ready(()),
-                left => Poll::<(), std::convert::Infallible>::NotYet(format!("{left} left")),
+                count => {
+                    Poll::<(), std::convert::Infallible>::NotYet(format!("{count} still running"))
+                }
             }
         })
         .await;
@@ -50,10 +51,10 @@ pub(super) async fn end(
         .map_err(|error: WaitError<_>| error.to_string())
 }
 
-/// How long a killed process may take to be gone.
+/// The limit for the end of killed processes.
 const PROCESS_END: Duration = Duration::from_secs(10);
 
-/// The processes that have `marker` as a whole argument. Zombies have no command line and so do not count.
+/// Returns the processes that have `marker` as a whole argument. Zombies have no arguments.
 fn marked_processes(marker: &str) -> Vec<Pid> {
     let own = rustix::process::getpid();
     let is_marked = |pid: &Pid| {

@@ -130,7 +130,7 @@ async fn a_test_whose_machine_its_platform_ends_twice_is_no_test() {
         assert!(matches!(failed.error, BakeError::Trial(_)), "{name}");
         assert_eq!(second_starts(&harness), 1, "{name}");
         assert_eq!(state(&harness).await, "untested", "{name}");
-        let tested = |event: &Event| matches!(event, Event::Tested { .. });
+        let tested = |event: &Event| matches!(event, Event::TestFinished { .. });
         assert!(!harness.heard().iter().any(tested), "{name}");
         // Later it passes.
         harness.ends = None;
@@ -181,12 +181,12 @@ async fn an_image_that_ends_its_machine_has_failed_its_test() {
         let boot = &test.checks[0];
         assert_eq!((boot.id.as_str(), boot.ok), (BOOT_CHECK, in_checks));
         let tested = harness.heard().into_iter().find_map(|event| match event {
-            Event::Tested {
+            Event::TestFinished {
                 checks,
-                failed,
-                failure,
+                failed_checks,
+                error,
                 ..
-            } => Some((checks, failed, failure.is_some())),
+            } => Some((checks, failed_checks, error.is_some())),
             _ => None,
         });
         let failed = usize::from(!in_checks);

@@ -67,7 +67,7 @@ fn events() -> Vec<Event> {
             elapsed_ms: 1,
             exit: 0,
         },
-        Event::Checked {
+        Event::CheckFinished {
             check: text(),
             description: text(),
             ok: true,
@@ -80,26 +80,30 @@ fn events() -> Vec<Event> {
         },
         Event::Waiting {
             what: text(),
-            seen: text(),
+            last_seen: text(),
             elapsed_ms: 1,
-            deadline_ms: 1,
+            timeout_ms: 1,
         },
         Event::Note { message: text() },
         Event::Warning { message: text() },
         Event::Recorded {
-            name: text(),
+            image: text(),
+            version: text(),
             manifest: text(),
             artifact: text(),
         },
-        Event::Tested {
+        Event::TestFinished {
             manifest: text(),
             passed: true,
             checks: 1,
-            failed: 0,
-            failure: Some(text()),
+            failed_checks: 0,
+            error: Some(text()),
         },
-        Event::Removed { what: text() },
-        Event::Leaked { what: text() },
+        Event::Removed { resource: text() },
+        Event::Leftover {
+            resource: text(),
+            reason: text(),
+        },
     ]
 }
 
@@ -112,15 +116,15 @@ fn is_in_the_list(event: &Event) -> bool {
         | Event::StepStarted { .. }
         | Event::Output { .. }
         | Event::StepFinished { .. }
-        | Event::Checked { .. }
+        | Event::CheckFinished { .. }
         | Event::Progress { .. }
         | Event::Waiting { .. }
         | Event::Note { .. }
         | Event::Warning { .. }
         | Event::Recorded { .. }
-        | Event::Tested { .. }
+        | Event::TestFinished { .. }
         | Event::Removed { .. }
-        | Event::Leaked { .. } => true,
+        | Event::Leftover { .. } => true,
     }
 }
 
@@ -133,7 +137,7 @@ fn the_page_has_every_kind_with_its_fields_and_no_other() {
             documented.insert(kind, quoted(cells[1]));
         }
     }
-    // The binary itself emits these two.
+    // Only the binary emits these two.
     for kind in ["failed", "finished"] {
         assert!(documented.remove(kind).is_some(), "{kind}");
     }
@@ -159,7 +163,7 @@ fn the_page_has_every_kind_with_its_fields_and_no_other() {
     assert_eq!(stages.len(), Stage::Cleanup as usize + 1);
 }
 
-/// Returns the fields of `failed` and `finished` on the page.
+/// Returns the documented fields of `failed` and `finished`.
 pub fn of_the_binary() -> [Fields; 2] {
     let page = page();
     let failed = rows(section(&page, "`failed`")).flat_map(|cells| quoted(cells[0]));

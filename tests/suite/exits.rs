@@ -77,6 +77,6 @@ async fn leftovers_end_a_build_with_5_whatever_else_failed() {
     harness.plan.steps = failing_in("*");
     let failed = harness.bake(|_| {}).await.unwrap_err();
     assert_eq!(of_failed(failed), 5);
-    let leaked = |event: &&Event| matches!(event, Event::Leaked { .. });
-    assert_eq!(harness.heard().iter().filter(leaked).count(), 3);
+    let leftover = |event: &&Event| matches!(event, Event::Leftover { .. });
+    assert_eq!(harness.heard().iter().filter(leftover).count(), 3);
 }

@@ -198,7 +198,9 @@ fn update_bars(
         }
         Event::StepStarted { index, count, step } => set_message(format!("{index}/{count} {step}")),
         Event::Output { source, line } => set_message(format!("{source}: {line}")),
-        Event::Waiting { what, seen, .. } => set_message(format!("waiting for {what}: {seen}")),
+        Event::Waiting {
+            what, last_seen, ..
+        } => set_message(format!("waiting for {what}: {last_seen}")),
         Event::Progress {
             what,
             done_bytes,
@@ -206,7 +208,7 @@ fn update_bars(
         } if total_bytes.is_none_or(|total| total >= MIN_SHOWN_BYTES) => {
             set_message(progress(what, *done_bytes, *total_bytes));
         }
-        Event::Checked { check, .. } => set_message(format!("checked {check}")),
+        Event::CheckFinished { check, .. } => set_message(format!("checked {check}")),
         _ => {}
     }
     if let Some(line) = lasting_line(event) {
@@ -254,7 +256,7 @@ fn lasting_line(event: &Event) -> Option<String> {
             };
             format!("  {step:<20} {:>8}  {result}", seconds(*elapsed_ms))
         }
-        Event::Checked {
+        Event::CheckFinished {
             check,
             description,
             ok: false,
@@ -269,25 +271,26 @@ fn lasting_line(event: &Event) -> Option<String> {
         Event::Note { message } => message.clone(),
         Event::Warning { message } => format!("warning: {message}"),
         Event::Recorded {
-            name,
+            image,
+            version,
             manifest,
             artifact,
-        } => format!("recorded {name} as {manifest}\n  {artifact}"),
-        Event::Tested {
+        } => format!("recorded {image}@{version} as {manifest}\n  {artifact}"),
+        Event::TestFinished {
             passed: true,
             checks,
             ..
         } => format!("tested: all {checks} checks passed"),
-        Event::Tested {
+        Event::TestFinished {
             checks,
-            failed,
-            failure,
+            failed_checks,
+            error,
             ..
-        } => match failure {
-            Some(failure) => format!("tested: {failed} of {checks} checks failed; {failure}"),
-            None => format!("tested: {failed} of {checks} checks failed"),
+        } => match error {
+            Some(error) => format!("tested: {failed_checks} of {checks} checks failed; {error}"),
+            None => format!("tested: {failed_checks} of {checks} checks failed"),
         },
-        Event::Leaked { what } => format!("leftover: {what}"),
+        Event::Leftover { resource, reason } => format!("leftover: {resource} ({reason})"),
         _ => return None,
     })
 }

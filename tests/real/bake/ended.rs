@@ -194,7 +194,7 @@ mod exhaustive {
                 &path,
                 &["--fresh-boot"][..],
                 1,
-                "did not answer on ssh within",
+                "did not answer on SSH within",
             ),
             (
                 "provision",

@@ -67,8 +67,8 @@ async fn a_report_is_read_and_a_missing_one_is_an_error() {
 Audit { version: "3.0.8", index: 86, warnings: ["KRNL-5830"], suggestions: ["BOOT-5122", "SSH-7408"] }
 on ENDPOINT: step audit failed (exit 1)
   | no such shell
-audit on ENDPOINT printed something unexpected: `lynis_version=3.0.8`
-audit on ENDPOINT printed something unexpected: `lynis_version=3.0.8`
+cannot parse the output of audit on ENDPOINT: `lynis_version=3.0.8`
+cannot parse the output of audit on ENDPOINT: `lynis_version=3.0.8`
 "#);
 }
 

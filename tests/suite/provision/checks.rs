@@ -40,7 +40,7 @@ async fn all_checks_run_and_the_error_names_those_that_failed() {
         .all()
         .into_iter()
         .filter_map(|event| match event {
-            Event::Checked {
+            Event::CheckFinished {
                 check,
                 description,
                 ok,
@@ -58,8 +58,8 @@ async fn all_checks_run_and_the_error_names_those_that_failed() {
     lines.sort();
     insta::assert_snapshot!(lines.join("\n"), @r#"
     dies/check | oops
-    false dies.check-script: its checks hold, but it ended with 9
-    false mute.check-script: it ended with 3, and it printed no plan `1..N`
+    false dies.check-script: all its checks passed, but its exit status is 9
+    false mute.check-script: its exit status is 3, and it printed no plan `1..N`
     false vault.tls: only TLS found plain
     true base.one: one passes
     true base.two: two # SKIP no disk
@@ -82,5 +82,5 @@ async fn a_plan_without_seal_is_not_sealed() {
     let (harness, session) =
         StepHarness::new(vec![provisioner("base", "", None)], Scrubber::default()).await;
     let error = seal(&harness.guest(), &session, &clock).await.unwrap_err();
-    insta::assert_snapshot!(error, @"the plan of quickstart has no seal: its last step must be one");
+    insta::assert_snapshot!(error, @"the last step of quickstart is not a seal");
 }

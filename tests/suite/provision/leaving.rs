@@ -109,7 +109,7 @@ async fn a_step_that_fails_on_a_full_disk_names_the_file_system() {
     let unmount = script(format!("umount -l '{}'", harness.work));
     after.run(unmount, events, interrupt).await.unwrap();
     let full = format!(
-        "the machine's disk is full: {} has 0 of 2 MiB free; give it more with `disk_gib`",
+        "the disk of the build VM is full: {} has 0 of 2 MiB free",
         harness.work
     );
     assert!(error.contains(&full), "{error}");

@@ -42,20 +42,20 @@ fn tap_is_read_strictly() {
     "not ok 1 - a: words\n# why\n  # and why\n1..1": false None ["why", "and why"]
     "ok 1 - a: words # SKIP no reason\n1..1": true Some("no reason") []
     "": it printed no plan `1..N`
-    "1..0": it checks nothing
+    "1..0": its plan has 0 tests
     "ok 1 - a: words": it printed no plan `1..N`
-    "1..2\nok 1 - a: words": it planned 2 tests and made 1
-    "1..1\n1..1\nok 1 - a: words": it has two plans
-    "ok 1 - a: b\n1..2\nok 2 - b: c": its plan is neither first nor last
-    "1..1\nok 2 - a: words": test 1 calls itself 2
+    "1..2\nok 1 - a: words": its plan has 2 tests, but it printed 1
+    "1..1\n1..1\nok 1 - a: words": it printed two plans
+    "ok 1 - a: b\n1..2\nok 2 - b: c": its plan is neither before nor after all tests
+    "1..1\nok 2 - a: words": expected the test number 1, found 2
     "1..1\nok a: words": `ok a: words` is not `ok 1 - <id>: <words>`
     "1..1\nok 1 - words without id": `ok 1 - words without id` is not `ok 1 - <id>: <words>`
     "1..1\nok 1 - A: words": `ok 1 - A: words` is not `ok 1 - <id>: <words>`
-    "1..2\nok 1 - a: b\nok 2 - a: c": it has two tests named `a`
-    "1..1\nnot ok 1 - a: words # SKIP why": `not ok 1 - a: words # SKIP why` both fails and is skipped
+    "1..2\nok 1 - a: b\nok 2 - a: c": it printed two tests with the id `a`
+    "1..1\nnot ok 1 - a: words # SKIP why": `not ok 1 - a: words # SKIP why` is both failed and skipped
     "stray\n1..1\nok 1 - a: words": `stray` is not `ok 1 - <id>: <words>`
     "Bail out!": `Bail out!` is not `ok 1 - <id>: <words>`
-    "1..x": `1..x` is no plan
+    "1..x": `1..x` is not a plan `1..N`
     "#);
 }
 

@@ -208,8 +208,7 @@ async fn a_missing_qemu_is_told_as_such_and_costs_no_snapshot() {
         }
         let before = lab.snapshots();
         let error = lab.boot(&[], "build", false).await.err().expect("no QEMU");
-        let expected =
-            "qemu-system-x86_64 could not be started: No such file or directory (os error 2)";
+        let expected = "cannot start qemu-system-x86_64: No such file or directory (os error 2)";
         assert_eq!(error.to_string(), expected);
         assert_eq!(lab.notes(), Vec::<String>::new());
         assert_eq!(lab.snapshots(), before);

@@ -33,7 +33,7 @@ async fn a_binary_is_unpacked_only_as_it_was_verified() {
     other.finish().expect("damage");
     let error = verified.unpack(&folder.path().join("other"));
     let words = error.expect_err("it is another one").to_string();
-    assert!(words.contains("it was sha256:"), "{words}");
+    assert!(words.contains("expected sha256:"), "{words}");
 }
 
 #[tokio::test]

@@ -49,12 +49,12 @@ async fn each_stage_that_is_not_passed_is_named() {
         (
             network::closing(),
             ConnectStage::Banner,
-            "connected, but closed before a banner",
+            "connected, but the connection closed before a banner",
         ),
         (
             network::silent(),
             ConnectStage::Banner,
-            "connected, but nothing was said for",
+            "connected, but received no banner within",
         ),
         (
             network::babbling(),
@@ -83,7 +83,8 @@ async fn a_timeout_says_where_and_what_was_seen_and_what_to_do() {
         .await
         .err()
         .unwrap();
-    insta::assert_snapshot!(words(&error, refused), @"HOST did not answer on ssh within 1 s; it came to: tcp connection; last seen: connection refused; nothing listens there: look at the machine's console, it may not have started");
+    insta::assert_snapshot!(words(&error, refused), @"HOST did not answer on SSH within 1 s: failed at tcp connection; last seen: connection refused");
+    insta::assert_snapshot!(error.hint().unwrap(), @"Look at the VM's console: it may not have started.");
 }
 
 #[tokio::test]
@@ -108,7 +109,8 @@ async fn a_wrong_host_key_fails_at_once_and_names_both() {
     let normal = words(&error, sshd.address)
         .replace(expected, "EXPECTED")
         .replace(found, "FOUND");
-    insta::assert_snapshot!(normal, @"HOST has the wrong host key: expected EXPECTED, found FOUND; something else answers at this address, or the machine made a host key of its own");
+    insta::assert_snapshot!(normal, @"HOST has the wrong host key: expected EXPECTED, found FOUND");
+    insta::assert_snapshot!(error.hint().unwrap(), @"Check that no other machine has this address, and that the VM does not generate its host key.");
 }
 
 #[tokio::test]
@@ -125,7 +127,8 @@ async fn a_refused_key_is_tried_a_few_times_only() {
         panic!("{error}");
     };
     assert!((3..20).contains(tries), "{error}");
-    insta::assert_snapshot!(words(&error, sshd.address).replace(&tries.to_string(), "N"), @"HOST refused our key N times; the machine does not know our key: look whether authorized_keys arrived and root may log in by key");
+    insta::assert_snapshot!(words(&error, sshd.address).replace(&tries.to_string(), "N"), @"HOST refused the run's SSH key N times");
+    insta::assert_snapshot!(error.hint().unwrap(), @"Check that `authorized_keys` arrived in the VM, and that its SSH server lets root log in by key.");
 }
 
 #[tokio::test]

@@ -284,7 +284,7 @@ async fn a_peer_that_goes_quiet_is_not_waited_for_forever() {
     let error = ended.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "step: connection lost: nothing was heard for 7 s"
+        "step: connection lost: no data received for 7 s"
     );
 }
 
