@@ -174,7 +174,7 @@ pub enum SshError {
         limit_bytes: usize,
     },
     /// An upload archive that cannot be written.
-    #[error("cannot write the archive for the upload: {0}")]
+    #[error("upload: cannot write the archive: {0}")]
     Archive(std::io::Error),
     /// An interrupt by the user.
     #[error(transparent)]

@@ -150,7 +150,7 @@ async fn an_image_that_ends_its_machine_has_failed_its_test() {
         ("kernel panicked", |role, _| {
             (role == "test").then(|| ends(Moment::Boot, EndedBy::GuestPanic))?
         }),
-        ("the guest shut down", |role, _| {
+        ("the VM switched itself off", |role, _| {
             (role == "test").then(|| ends(Moment::Boot, EndedBy::GuestShutdown))?
         }),
         ("did not report that it booted", |role, _| {

@@ -31,7 +31,7 @@ fn groups(folder: &Path) -> BTreeMap<String, Vec<String>> {
 fn verbs_of_clap(folder: &Path) -> Vec<String> {
     let pages = folder.join("pages");
     let output = run(folder, &["man", pages.to_str().unwrap()]);
-    assert!(output.status.success(), "{}", shown(folder, &output));
+    assert!(output.status.success(), "{}", format_run(folder, &output));
     let page = fs::read_to_string(pages.join("vault-bake.1")).unwrap();
     let (_, verbs) = page.split_once(".SH SUBCOMMANDS\n").unwrap();
     let name = |line: &str| {
@@ -89,7 +89,7 @@ fn every_verb_has_an_example_that_parses() {
         assert!(
             output.status.success(),
             "{example}\n{}",
-            shown(folder.path(), &output)
+            format_run(folder.path(), &output)
         );
     }
 }
@@ -99,7 +99,7 @@ fn man_writes_a_page_with_the_example_of_each_verb() {
     let folder = tempfile::tempdir().unwrap();
     let pages = folder.path().join("share/man/man1");
     let output = run(folder.path(), &["man", pages.to_str().unwrap()]);
-    let text = shown(folder.path(), &output);
+    let text = format_run(folder.path(), &output);
     assert_eq!(output.status.code(), Some(0), "{text}");
     let count = fs::read_dir(&pages).unwrap().count();
     assert!(text.contains(&format!("{count} pages written")), "{text}");
@@ -119,7 +119,7 @@ fn man_writes_a_page_with_the_example_of_each_verb() {
 
     fs::write(folder.path().join("file"), "").unwrap();
     let failed = run(folder.path(), &["man", "file/below"]);
-    let text = shown(folder.path(), &failed);
+    let text = format_run(folder.path(), &failed);
     assert_eq!(failed.status.code(), Some(1), "{text}");
     assert!(
         text.contains("error: cannot write pages to file/below: "),

@@ -147,7 +147,7 @@ async fn a_file_that_is_missing_here_is_named_and_the_session_continues() {
         .upload(&to, None, write, &events, &interrupt)
         .await
         .unwrap_err();
-    insta::assert_snapshot!(error, @"cannot write the archive for the upload: /no/such/file: No such file or directory (os error 2)");
+    insta::assert_snapshot!(error, @"upload: cannot write the archive: /no/such/file: No such file or directory (os error 2)");
     let output = session.output(super::script("echo on"), &interrupt).await;
     assert_eq!(output.unwrap(), "on\n");
 }
