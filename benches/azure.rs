@@ -73,7 +73,7 @@ fn config() -> Config {
 /// Returns the seconds until the manifest is recorded, and until all else is removed.
 async fn time_vault_bake() -> (f64, f64) {
     let mut azure = AzureHarness::new(config());
-    azure.pace = SCALE;
+    azure.time_scale = SCALE;
     azure.request_timeout = Duration::from_secs(10);
     azure.harness.test = false;
     let sleep = |simulated_s: f64| format!("sleep {}\n", simulated_s * SCALE);
@@ -97,8 +97,8 @@ async fn time_vault_bake() -> (f64, f64) {
     });
     let baked = baked.await.unwrap_or_else(|failed| panic!("{failed}"));
     let removed = began.elapsed();
-    assert!(baked.leaks.is_empty(), "{:?}", baked.leaks);
-    azure.well();
+    assert!(baked.leftovers.is_empty(), "{:?}", baked.leftovers);
+    azure.assert_no_violations();
     let recorded = recorded.lock().expect("no panic").expect("a record");
     (
         simulated_s(recorded) - STEPS_S,

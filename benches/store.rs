@@ -79,7 +79,7 @@ impl FastWriter {
     }
 
     fn object(&self, bytes: &[u8]) -> Digest {
-        let digest = Digest::of(bytes);
+        let digest = Digest::hash_bytes(bytes);
         let hex = digest.hex();
         self.write(
             &format!("objects/sha256/{}/{}", &hex[..2], &hex[2..]),
@@ -110,7 +110,7 @@ impl FastWriter {
             .signed(event::PAYLOAD_TYPE, canonical_json(&entry))
             .await;
         let bytes = envelope.to_bytes();
-        self.prev = Digest::of(&bytes);
+        self.prev = Digest::hash_bytes(&bytes);
         let (millions, thousands, ones) = (seq / 1_000_000, seq / 1000 % 1000, seq % 1000);
         self.write(
             &format!("log/entries/{millions:03}/{thousands:03}/{ones:03}"),
@@ -154,7 +154,7 @@ async fn make(folder: &Path, count: u64) {
             .signed(STATEMENT_PAYLOAD_TYPE, bytes)
             .await
             .to_bytes();
-        let put = ManifestPut::of(&manifest, digest, writer.object(&envelope));
+        let put = ManifestPut::from_manifest(&manifest, digest, writer.object(&envelope));
         writer.append(&Body::ManifestPut(put), at).await;
         last = Some((digest, manifest.image));
     }
@@ -244,7 +244,7 @@ async fn task(folder: &Path, name: &str, count: u64) {
         "by-digest" => drop(resolve(fs::read_to_string(folder.join("digest")).unwrap()).await),
         "append" => {
             let store = open(folder, true).await;
-            let store = store.signing(vec![signing::signer(1)], Interrupt::default());
+            let store = store.with_signers(vec![signing::signer(1)], Interrupt::default());
             let unique = unique_number();
             let manifest = Manifest {
                 image: "appended".into(),

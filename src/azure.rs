@@ -16,10 +16,12 @@ mod transport;
 
 pub use arm::{ArmClient, ArmOptions};
 pub use cloud::{Cloud, CloudError};
-pub use credential::{Auth, CredentialError, CredentialSource, Kind, Named, Tokens};
-pub use error::{ArmError, Class, Operation, Refusal};
+pub use credential::{
+    Auth, CredentialError, CredentialKind, CredentialOptions, CredentialSource, Tokens,
+};
+pub use error::{ArmError, ErrorClass, Operation, Refusal};
 pub use id::{IdError, ResourceId};
 pub use long_running::LongRunningOperation;
 pub use transport::{AzureTransport, Clock};
 
-pub(crate) use transport::{cause, first_line, why_no_token};
+pub(crate) use transport::{describe_token_error, first_line, root_cause};

@@ -14,13 +14,13 @@ use std::path::Path;
 
 use tokio::try_join;
 
-use crate::boot_test::Audits;
+use crate::boot_test::AuditOptions;
 use crate::build_record::Provisioned;
 use crate::builder::{self, Artifact, Boot, Builder, Captured, Disk, Machine};
 use crate::digest::Digest;
 use crate::event::{Event, Stage};
-use crate::guest_steps::{self, CheckRecord, Guest, Installed};
-use crate::release::{self, Verified};
+use crate::guest_steps::{self, CheckRecord, Installed, StepContext};
+use crate::release::{self, VerifiedRelease};
 use crate::run_context::RunContext;
 use crate::ssh::{Keys, Reboot, Session};
 use crate::store::Store;
@@ -44,14 +44,14 @@ pub async fn bake<B: Builder, S: Backend>(
     options: &BakeOptions<'_>,
     context: &RunContext<'_>,
 ) -> Result<Baked, Failed> {
-    let run = context.new_run();
+    let run = context.new_run_id();
     let subject = format!("bake of {}", options.plan.image);
     context.events.emit(&Event::RunStarted {
         run: run.clone(),
         subject,
     });
-    let mut teardown = Teardown::begin(&context.runs(), &run)?;
-    teardown.set_cloud_cleaner(builder.cloud());
+    let mut teardown = Teardown::begin(&context.runs_folder(), &run)?;
+    teardown.set_cloud_cleaner(builder.cloud_cleaner());
     let mut machine = None;
     let keys = Keys::generate();
     let bake = Bake {
@@ -64,7 +64,7 @@ pub async fn bake<B: Builder, S: Backend>(
     };
     match bake.run_stages(&mut machine, &mut teardown).await {
         Ok(baked) => Ok(Baked {
-            leaks: outcome::clean_up(machine, teardown, context).await,
+            leftovers: outcome::clean_up(machine, teardown, context).await,
             ..baked
         }),
         Err(error) => {
@@ -76,7 +76,7 @@ pub async fn bake<B: Builder, S: Backend>(
                 Some(machine) => Err(outcome::keep_vm(error, machine, &keys, teardown)),
                 None => Err(Failed {
                     error,
-                    leaks: outcome::clean_up(machine, teardown, context).await,
+                    leftovers: outcome::clean_up(machine, teardown, context).await,
                     kept: None,
                 }),
             }
@@ -116,7 +116,7 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
             artifact,
             parent,
         };
-        let audits = self.options.audit.map(|lynis| Audits {
+        let audits = self.options.audit.map(|lynis| AuditOptions {
             lynis: lynis.clone(),
             base: Some(results.start.disk.content.clone()),
         });
@@ -126,7 +126,7 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
             manifest: recorded.manifest,
             digest: recorded.digest,
             tested: None,
-            leaks: Vec::new(),
+            leftovers: Vec::new(),
         };
         if !self.options.test {
             return Ok(baked);
@@ -204,7 +204,7 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
 
     /// Downloads and verifies the releases. Runs at the same time as [`Self::start`], because the
     /// upload stage is the first to need them. Unpacks them if the builder supports upload disks.
-    async fn fetch(&self, local_work: &Path) -> Result<Vec<Verified>, BakeError> {
+    async fn fetch(&self, local_work: &Path) -> Result<Vec<VerifiedRelease>, BakeError> {
         let RunContext {
             events,
             interrupt,
@@ -252,7 +252,7 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
                 keys: self.keys,
                 identity: None,
                 role: "build",
-                again: false,
+                is_retry: false,
             };
             let scrubber = plan.scrubber();
             builder::start::start(
@@ -280,7 +280,7 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
         &self,
         machine: &mut Option<B::Machine>,
         session: Session,
-        releases: &[Verified],
+        releases: &[VerifiedRelease],
         start: &Start,
         local_work: &Path,
     ) -> Result<Provisioned, BakeError> {
@@ -293,7 +293,7 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
         } = *self.context;
         let plan = self.options.plan;
         let installed: Vec<Installed> = releases.iter().map(Installed::from).collect();
-        let mut guest = Guest {
+        let mut guest = StepContext {
             image: &plan.image,
             steps: &plan.steps,
             folder: &plan.folder,
@@ -302,7 +302,7 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
             archives: releases,
             run: self.run,
             work: guest_work,
-            shown: false,
+            uses_upload_disk: false,
             local_work,
             keys: self.keys,
             reboot: &Reboot::default(),
@@ -310,7 +310,7 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
             interrupt,
         };
         let upload = async {
-            guest.shown = uploads::attach(&guest, machine.as_ref()).await?;
+            guest.uses_upload_disk = uploads::attach(&guest, machine.as_ref()).await?;
             guest_steps::upload(&guest, &session, start.done.len()).await?;
             Ok::<_, BakeError>(())
         };
@@ -318,11 +318,11 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
         let steps = async {
             let (session, steps) =
                 layer_cache::run_steps(self, machine, &guest, session, start).await?;
-            let guest_steps::Observed {
+            let guest_steps::InspectedVm {
                 checks,
                 packages,
                 boot,
-            } = guest_steps::observe(&guest, &session).await?;
+            } = guest_steps::inspect(&guest, &session).await?;
             let provisioned = Provisioned {
                 steps,
                 checks,
@@ -343,7 +343,7 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
     async fn capture(
         &self,
         vm_slot: &mut Option<B::Machine>,
-        releases: &[Verified],
+        releases: &[VerifiedRelease],
         teardown: &mut Teardown,
     ) -> Result<(Artifact, Vec<CheckRecord>), BakeError> {
         let RunContext {
@@ -367,7 +367,7 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
 
 /// The results of all stages before the record stage.
 struct StageResults {
-    releases: Vec<Verified>,
+    releases: Vec<VerifiedRelease>,
     start: Start,
     provisioned: Provisioned,
     artifact: Artifact,

@@ -17,7 +17,7 @@ use crate::guest_steps::{Installed, ProvisionError};
 use crate::identity::{Identity, IdentityError};
 use crate::manifest::TestRecord;
 use crate::plan::{EnvValue, Plan, PlannedFile, PlannedMachine, PlannedStep, StepKind};
-use crate::release::Verified;
+use crate::release::VerifiedRelease;
 use crate::run_context::RunContext;
 use crate::teardown::Teardown;
 use crate::wait::Interrupted;
@@ -25,7 +25,7 @@ use crate::wait::Interrupted;
 use attempt::Attempt;
 
 pub use attempt::BOOT_CHECK;
-pub use audits::{AUDIT_CHECK, Audits, LEAST_INDEX};
+pub use audits::{AUDIT_CHECK, AuditOptions, MIN_HARDENING_INDEX};
 
 /// The inputs of a boot test except the artifact.
 /// The store has it as canonical JSON, and the manifest has its digest.
@@ -95,7 +95,7 @@ impl CheckSetError {
 
 impl CheckSet {
     /// Collects the inputs of a boot test from a plan.
-    pub fn of(plan: &Plan, releases: &[Verified], disk: &Disk) -> Self {
+    pub fn from_plan(plan: &Plan, releases: &[VerifiedRelease], disk: &Disk) -> Self {
         let checked =
             |step: &&PlannedStep| matches!(step.kind, StepKind::Provisioner { checked: true, .. });
         Self {
@@ -186,7 +186,7 @@ impl CheckedStep {
             Ok(PlannedFile {
                 path: file.path.clone(),
                 mode: file.mode,
-                sha256: Digest::of(&content),
+                sha256: Digest::hash_bytes(&content),
                 content,
             })
         };
@@ -215,7 +215,7 @@ pub struct Subject<'a> {
     /// The inputs of the test.
     pub checks: &'a CheckSet,
     /// The audits, if any.
-    pub audits: Option<&'a Audits>,
+    pub audits: Option<&'a AuditOptions>,
 }
 
 /// A boot test without a result. It says nothing about the image.
@@ -267,7 +267,7 @@ pub async fn run<B: Builder>(
         .iter()
         .find(|release| release.product == "consul");
     let consul_version = consul.map_or(OLDEST_CONSUL, |release| &release.version);
-    let identity = Identity::throw_away(NODE, DATACENTER, consul_version, started)?;
+    let identity = Identity::generate(NODE, DATACENTER, consul_version, started)?;
     let attempt = Attempt {
         builder,
         subject,
@@ -278,9 +278,9 @@ pub async fn run<B: Builder>(
     };
     // Boxed, because these futures are large.
     let mut outcome = match Box::pin(attempt.run(false, teardown)).await {
-        Err(BootTestError::Builder(error)) if start::is_worth_another_start(&error) => {
+        Err(BootTestError::Builder(error)) if start::is_retryable(&error) => {
             context.interrupt.check()?;
-            start::announce(&error, context.events);
+            start::warn_of_retry(&error, context.events);
             Box::pin(attempt.run(true, teardown)).await?
         }
         outcome => outcome?,

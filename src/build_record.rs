@@ -20,7 +20,7 @@ use crate::manifest::{
 };
 use crate::plan::{Plan, PlannedBase, PlannedMachine};
 use crate::process::Program;
-use crate::release::Verified;
+use crate::release::VerifiedRelease;
 use crate::wait::Interrupt;
 
 /// The Git revision of a definition.
@@ -97,7 +97,7 @@ pub struct Facts<'a> {
     /// The Git revision of the definition.
     pub revision: Option<&'a Revision>,
     /// The verified releases.
-    pub releases: &'a [Verified],
+    pub releases: &'a [VerifiedRelease],
     /// The base disk.
     pub disk: &'a Disk,
     /// The cached layers that the build started from.

@@ -31,9 +31,9 @@ use crate::wait::{Interrupt, Interrupted};
 
 pub use artifact::{Artifact, Captured, CapturedFile, CapturedImage, CapturedKind};
 pub use disk::{AccessBy, Content, Disk, DiskFile, Kernel};
-pub use end::{EndedBy, MachineEnd};
-pub use layer::{Layer, LayerFile, LayerRules, LayerUse, Made};
-pub use snapshot::{Resumed, SnapshotUse};
+pub use end::{EndCause, MachineEnd};
+pub use layer::{Layer, LayerCacheLimits, LayerCacheUsage, LayerFile, LayerOrigin};
+pub use snapshot::{Resumed, SnapshotCacheUsage};
 
 /// The parameters of a VM start.
 #[derive(Clone, Copy)]
@@ -52,7 +52,7 @@ pub struct Boot<'a> {
     pub role: &'a str,
     /// Whether the platform ended an earlier start of this VM. A retry does not resume from a VM
     /// snapshot.
-    pub again: bool,
+    pub is_retry: bool,
 }
 
 /// A builder failed.
@@ -60,13 +60,13 @@ pub struct Boot<'a> {
 pub enum BuilderError {
     /// The lock file has another kind of base, or other suites, than the definition.
     #[error("the lock file does not match the base of the definition")]
-    LockOfAnotherBase,
+    LockMismatch,
     /// A request to Azure failed.
     #[error(transparent)]
     Azure(Box<azure::AzureError>),
     /// A plan or image belongs to another builder.
     #[error("the plan or image belongs to another builder")]
-    OtherBuilder,
+    WrongBuilder,
     /// The signed index of a suite differs from the lock file.
     #[error(
         "suite {} of {} has changed: expected the index of {} ({}), found {found}",
@@ -166,7 +166,7 @@ pub enum BuilderError {
     },
     /// A wait passed its deadline.
     #[error("{0}")]
-    Late(String),
+    TimedOut(String),
     /// A program failed.
     #[error(transparent)]
     Process(#[from] ProcessError),
@@ -199,8 +199,8 @@ impl BuilderError {
     /// Returns what to do about it, as an imperative, if there is something to do.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::LockOfAnotherBase => "Run `vault-bake lock` for this image.",
-            Self::OtherBuilder => "Choose the right builder with `--builder`.",
+            Self::LockMismatch => "Run `vault-bake lock` for this image.",
+            Self::WrongBuilder => "Choose the right builder with `--builder`.",
             Self::IndexChanged { .. } => {
                 "Run `vault-bake lock` again, or set a snapshot mirror that keeps the locked state."
             }
@@ -218,7 +218,7 @@ impl BuilderError {
                     "Free at least {needed_mib} MiB on this file system."
                 ));
             }
-            Self::Died { end, .. } if end.by.is_worth_another_start() => {
+            Self::Died { end, .. } if end.cause.is_retryable() => {
                 "Search `journalctl -k` for the cause, such as exhausted memory. \
                  Run `vault-bake doctor` to check this host."
             }
@@ -241,7 +241,7 @@ impl BuilderError {
             Self::Image { .. }
             | Self::Died { .. }
             | Self::Control { .. }
-            | Self::Late(_)
+            | Self::TimedOut(_)
             | Self::File { .. }
             | Self::Interrupted(_) => return None,
         };
@@ -295,7 +295,7 @@ pub trait Builder: Sync {
     /// ones before it.
     ///
     /// Returns `None` if there is no such layer, or if the builder has no layer cache.
-    fn layer(
+    fn find_layer(
         &self,
         disk: &Disk,
         keys: &[Digest],
@@ -307,17 +307,17 @@ pub trait Builder: Sync {
     }
 
     /// Returns whether the layers of a VM that starts from `disk` can be cached.
-    fn keeps_layers(&self, disk: &Disk) -> bool {
+    fn can_cache_layers(&self, disk: &Disk) -> bool {
         let _ = disk;
         false
     }
 
     /// Caches the changes on the VM's disk since the last layer, as a new layer. The caller has
     /// made the VM sync its disk.
-    fn keep_layer(
+    fn cache_layer(
         &self,
         machine: &mut Self::Machine,
-        made: Made,
+        made: LayerOrigin,
         interrupt: &Interrupt,
     ) -> impl Future<Output = Result<(), BuilderError>> + Send {
         let _ = (machine, made, interrupt);
@@ -326,7 +326,7 @@ pub trait Builder: Sync {
 
     /// Removes the cached layers of `run`, after its VM shut down unexpectedly. They may lack later
     /// writes.
-    fn forget_layers(
+    fn discard_layers(
         &self,
         machine: Option<&mut Self::Machine>,
         run: &str,
@@ -382,7 +382,7 @@ pub trait Builder: Sync {
     }
 
     /// Returns the client that deletes this builder's cloud resources, if it creates any.
-    fn cloud(&self) -> Option<Arc<dyn Cloud>> {
+    fn cloud_cleaner(&self) -> Option<Arc<dyn Cloud>> {
         None
     }
 }
@@ -410,7 +410,7 @@ pub trait Machine: Send {
 
     /// Returns the cause of its end, or `None` while it runs. After the end of a VM, the cause may
     /// take a second to appear.
-    fn died(&mut self) -> Option<MachineEnd>;
+    fn end(&mut self) -> Option<MachineEnd>;
 
     /// Keeps the VM running after this process ends.
     fn detach(self);

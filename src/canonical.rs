@@ -48,7 +48,7 @@ pub enum CanonicalError {
 
 /// Parses `bytes`, which must not be more than `most_bytes`.
 pub fn parse(bytes: &[u8], most_bytes: usize) -> Result<Value, CanonicalError> {
-    if let Some(value) = read(bytes, most_bytes) {
+    if let Some(value) = parse_as(bytes, most_bytes) {
         return Ok(value);
     }
     // This slower parser finds the defect.
@@ -65,7 +65,7 @@ pub fn parse(bytes: &[u8], most_bytes: usize) -> Result<Value, CanonicalError> {
 ///
 /// Returns `None` unless writing the value again gives the same bytes. This excludes unknown
 /// fields, duplicate keys, and lists in place of objects. It may return `None` for canonical bytes.
-pub(crate) fn read<'a, T: Deserialize<'a> + Serialize>(
+pub(crate) fn parse_as<'a, T: Deserialize<'a> + Serialize>(
     bytes: &'a [u8],
     most_bytes: usize,
 ) -> Option<T> {

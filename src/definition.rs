@@ -31,12 +31,12 @@ pub use azure::{
 };
 pub use base::{Firmware, QemuBase};
 pub use kind::Type;
-pub(crate) use kind::is_name;
+pub(crate) use kind::is_variable_name;
 pub use options::{
     Compression, MachineSpec, Network, OutputSpec, PRODUCTS, ReleaseSource, fingerprint,
 };
-pub(crate) use problem::{Found, listed};
-pub use problem::{Location, Problem, Problems, meant};
+pub use problem::{Location, Problem, Problems, closest_match};
+pub(crate) use problem::{ProblemLog, quoted_list};
 pub use steps::{Action, Step};
 pub use variables::Value;
 
@@ -195,7 +195,7 @@ impl Definition {
         let definition = Self::read(file, root, given);
         Ok(Draft {
             definition,
-            problems: found.finish(),
+            problems: found.into_problems(),
         })
     }
 
@@ -203,40 +203,42 @@ impl Definition {
     ///
     /// Problems are collected, so that one does not hide another. Invalid values are left out.
     fn read(file: &Path, mut root: Table, given: &BTreeMap<String, String>) -> Self {
-        root.only(&KEYS);
+        root.reject_unknown(&KEYS);
         let found = root.found.clone();
         let start = Location::start_of(file);
         let folder = file.parent().unwrap_or(Path::new("")).to_owned();
-        let name = found.value(image_name(&start, file)).unwrap_or_default();
-        let declared = found.value(root.take_table("variables")).flatten();
+        let name = found
+            .ok_or_record(image_name(&start, file))
+            .unwrap_or_default();
+        let declared = found.ok_or_record(root.take_table("variables")).flatten();
         let variables = Variables::read(declared, &start, given, &found);
         let description = "what the image is, in a sentence";
         let description = root.required("description", description, |item| variables.text(item));
-        let bases = found.value(bases(&mut root)).unwrap_or_default();
-        let machines = found.value(PerBuilder::take(&mut root, "machine"));
-        let outputs = found.value(PerBuilder::take(&mut root, "output"));
+        let bases = found.ok_or_record(bases(&mut root)).unwrap_or_default();
+        let machines = found.ok_or_record(PerBuilder::take_from(&mut root, "machine"));
+        let outputs = found.ok_or_record(PerBuilder::take_from(&mut root, "output"));
         let (machines, outputs) = (machines.unwrap_or_default(), outputs.unwrap_or_default());
         let qemu = bases
             .qemu
-            .and_then(|base| found.value(base::read(base, &variables, &folder)));
+            .and_then(|base| found.ok_or_record(base::read(base, &variables, &folder)));
         let azure_tables = [bases.azure, machines.azure, outputs.azure];
         let azure = found
-            .value(azure::read(&start, azure_tables, &variables))
+            .ok_or_record(azure::read(&start, azure_tables, &variables))
             .flatten();
         if let Some(azure) = &azure {
-            found.value(azure::image_name(&start, &name, azure));
+            found.ok_or_record(azure::image_name(&start, &name, azure));
         }
-        let releases = found.value(options::releases(&mut root, &variables));
+        let releases = found.ok_or_record(options::releases(&mut root, &variables));
         let source = options::release_source(&mut root, &variables, &folder);
-        let allowed = found.value(options::allowed(&mut root, &variables));
-        let steps = found.value(steps::read(&mut root, &variables, &folder));
+        let allowed = found.ok_or_record(options::allowed(&mut root, &variables));
+        let steps = found.ok_or_record(steps::read(&mut root, &variables, &folder));
         let mut definition = Self {
             name,
             description: description.unwrap_or_default(),
             qemu,
             azure,
             releases: releases.unwrap_or_default(),
-            release_source: found.value(source).unwrap_or_default(),
+            release_source: found.ok_or_record(source).unwrap_or_default(),
             allowed: allowed.unwrap_or_default(),
             steps: steps.unwrap_or_default(),
             machine: options::machine(machines.qemu, &variables),
@@ -244,24 +246,24 @@ impl Definition {
             variables: variables.into_values(),
             folder,
             file: file.to_owned(),
-            digest: Digest::of([]),
+            digest: Digest::hash_bytes([]),
         };
-        definition.digest = Digest::of_value(&definition);
+        definition.digest = Digest::hash_value(&definition);
         definition
     }
 }
 
 /// Reads `[base.…]` and refuses a definition without any.
 fn bases(root: &mut Table) -> Result<PerBuilder, Problem> {
-    let item = root.need("base", "`[base.qemu]` or `[base.azure]`")?;
+    let item = root.require("base", "`[base.qemu]` or `[base.azure]`")?;
     let at = item.at.clone();
     let noted = item.found.clone();
     let before = noted.count();
-    let bases = PerBuilder::of(item.table()?)?;
+    let bases = PerBuilder::from_table(item.table()?)?;
     if bases.qemu.is_none() && bases.azure.is_none() && noted.count() == before {
         return Err(at
             .problem("empty; expected `[base.qemu]` or `[base.azure]`")
-            .hint("Add the base that the image is built from."));
+            .with_hint("Add the base that the image is built from."));
     }
     Ok(bases)
 }
@@ -299,7 +301,7 @@ fn image_name(start: &Location, file: &Path) -> Result<String, Problem> {
         .problem(format!(
             "the folder's name `{name}` cannot name an image; expected lower-case letters, digits and `-`, a letter first"
             ))
-            .hint("Rename the folder."))
+            .with_hint("Rename the folder."))
 }
 
 const FILE: &str = "image.toml";

@@ -22,25 +22,25 @@ pub struct InvalidDigest(String);
 
 impl Digest {
     /// Returns the digest of `bytes`.
-    pub fn of(bytes: impl AsRef<[u8]>) -> Self {
+    pub fn hash_bytes(bytes: impl AsRef<[u8]>) -> Self {
         Self(Sha256::digest(bytes.as_ref()).into())
     }
 
     /// Reads `reader` to its end and returns the digest and the size in bytes.
-    pub fn of_reader(mut reader: impl Read) -> io::Result<(Self, u64)> {
-        let mut hashing = Hashing::new(io::sink());
+    pub fn hash_reader(mut reader: impl Read) -> io::Result<(Self, u64)> {
+        let mut hashing = HashingWriter::new(io::sink());
         let size_bytes = io::copy(&mut reader, &mut hashing)?;
         Ok((hashing.finish().0, size_bytes))
     }
 
     /// Returns the digest and the size in bytes of the file at `path`.
-    pub fn of_file(path: &Path) -> io::Result<(Self, u64)> {
-        Self::of_reader(File::open(path)?)
+    pub fn hash_file(path: &Path) -> io::Result<(Self, u64)> {
+        Self::hash_reader(File::open(path)?)
     }
 
     /// Returns the digest of the canonical JSON of `value`.
-    pub fn of_value(value: &impl Serialize) -> Self {
-        Self::of(canonical_json(value))
+    pub fn hash_value(value: &impl Serialize) -> Self {
+        Self::hash_bytes(canonical_json(value))
     }
 
     /// Returns the 32 bytes of the digest.
@@ -100,13 +100,13 @@ pub fn canonical_json(value: &impl Serialize) -> Vec<u8> {
 }
 
 /// A writer that hashes the bytes it passes on.
-pub struct Hashing<W> {
+pub struct HashingWriter<W> {
     inner: W,
     hash: Sha256,
     size_bytes: u64,
 }
 
-impl<W: Write> Hashing<W> {
+impl<W: Write> HashingWriter<W> {
     /// Creates a writer that passes bytes on to `inner`.
     pub fn new(inner: W) -> Self {
         Self {
@@ -126,7 +126,7 @@ impl<W: Write> Hashing<W> {
     }
 }
 
-impl<W: Write> Write for Hashing<W> {
+impl<W: Write> Write for HashingWriter<W> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         let written = self.inner.write(buf)?;
         self.hash.update(&buf[..written]);

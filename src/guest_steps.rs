@@ -26,25 +26,25 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::event::Events;
 use crate::plan::PlannedStep;
-use crate::release::Verified;
+use crate::release::VerifiedRelease;
 use crate::ssh::{Keys, Reboot};
 use crate::wait::Interrupt;
 
 pub use audit::{Audit, Lynis, audit};
 pub use checks::{CheckRecord, Phase, run_checks};
-pub use error::{Leaving, ProvisionError};
+pub use error::{DepartureReason, ProvisionError};
 pub use facts::{BootFacts, Package, Packages, boot_facts, inventory};
 pub use identity::give_identity;
-pub use observe::{Observed, observe};
+pub use observe::{InspectedVm, inspect};
 pub use steps::{run_step, seal};
 pub use tap::{Test, parse as parse_tap};
 pub use upload::{pack, unpack, upload};
 
 /// The clock for records.
-pub type StepContext<'a> = &'a (dyn Fn() -> Timestamp + Sync);
+pub type Clock<'a> = &'a (dyn Fn() -> Timestamp + Sync);
 
 /// The inputs for running steps or checks in one machine.
-pub struct Guest<'a> {
+pub struct StepContext<'a> {
     /// The name of the image.
     pub image: &'a str,
     /// All steps of the plan.
@@ -56,13 +56,13 @@ pub struct Guest<'a> {
     /// The releases in the environment of scripts.
     pub releases: &'a [Installed],
     /// The releases to upload: all in a build, none in a boot test.
-    pub archives: &'a [Verified],
+    pub archives: &'a [VerifiedRelease],
     /// The run's id.
     pub run: &'a str,
     /// The folder for uploads in the machine: [`crate::ssh::GUEST_WORK`], except in tests.
     pub work: &'a str,
     /// Whether [`unpack`] and [`pack`] filled the machine's disk [`crate::ssh::UPLOAD_DISK`].
-    pub shown: bool,
+    pub uses_upload_disk: bool,
     /// The run's work folder on this computer, for the files of Ansible.
     pub local_work: &'a Path,
     /// The keys of the run.
@@ -86,8 +86,8 @@ pub struct Installed {
     pub sha256: Digest,
 }
 
-impl From<&Verified> for Installed {
-    fn from(release: &Verified) -> Self {
+impl From<&VerifiedRelease> for Installed {
+    fn from(release: &VerifiedRelease) -> Self {
         Self {
             product: release.locked.product.clone(),
             version: release.locked.version.clone(),

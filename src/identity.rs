@@ -11,7 +11,7 @@ use openssl::error::ErrorStack;
 use openssl::rand::rand_bytes;
 use serde_json::json;
 
-use crate::product_config::{consul, text};
+use crate::product_config::{consul, to_json_text};
 use crate::secret::Secret;
 
 use authority::Authority;
@@ -83,7 +83,7 @@ impl IdentityError {
 
 impl Identity {
     /// Generates an identity for a node with a single Consul server and Vault.
-    pub fn throw_away(
+    pub fn generate(
         node: &str,
         datacenter: &str,
         consul_version: &str,
@@ -117,8 +117,8 @@ impl Identity {
         let token = uuid::Builder::from_random_bytes(random()?).into_uuid();
         let management_token = Secret::new(token.to_string());
         let (key, token) = (gossip_key.expose(), management_token.expose());
-        let fragment = consul::Node::alone(consul_version, (node, datacenter), key, token);
-        let fragment = Secret::new(text(&fragment));
+        let fragment = consul::Node::single_server(consul_version, (node, datacenter), key, token);
+        let fragment = Secret::new(to_json_text(&fragment));
         Ok(Self {
             node: node.to_owned(),
             datacenter: datacenter.to_owned(),

@@ -29,7 +29,7 @@ pub struct Rule {
     /// The stable id, as in `disk.host-keys`.
     pub id: &'static str,
     /// The statement that is true if the rule is satisfied.
-    pub words: &'static str,
+    pub description: &'static str,
 }
 
 /// Returns all rules, in the order of the check records.
@@ -45,12 +45,12 @@ pub struct Leak {
     /// The id of the violated rule.
     pub rule: &'static str,
     /// A path in the image, or a byte position on the disk if it is not in a file.
-    pub place: String,
+    pub location: String,
 }
 
 impl fmt::Display for Leak {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.rule, self.place)
+        write!(f, "{}: {}", self.rule, self.location)
     }
 }
 
@@ -58,20 +58,20 @@ impl fmt::Display for Leak {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScanReport {
     /// The findings, without duplicates.
-    pub found: BTreeSet<Leak>,
+    pub leaks: BTreeSet<Leak>,
     /// Whether the files of a file system were scanned.
-    pub files: bool,
+    pub has_file_system: bool,
     /// The partitions whose files could not be scanned individually. Their bytes were scanned.
     pub unread: Vec<String>,
     /// Whether a program of a release was on the disk.
-    pub programs: bool,
+    pub has_programs: bool,
 }
 
 impl ScanReport {
     /// Returns a check record for each rule. Rules for names and programs are skipped if not all
     /// files were scanned.
     pub fn records(&self) -> Vec<CheckRecord> {
-        let skip_files = match (self.unread.as_slice(), self.files) {
+        let skip_files = match (self.unread.as_slice(), self.has_file_system) {
             ([], true) => None,
             ([], false) => Some("there is no file system on the disk".to_owned()),
             (unread, _) => Some(format!("{}, whose files cannot be read", unread.join(", "))),
@@ -82,11 +82,11 @@ impl ScanReport {
         let bytes = bytes::RULES.iter().map(|rule| (rule.rule, None));
         let not_installed = || {
             let reason = "no program of a release is in /usr/bin";
-            (!self.programs).then(|| reason.to_owned())
+            (!self.has_programs).then(|| reason.to_owned())
         };
         let programs = skip_files.clone().or_else(not_installed);
         let record = |(rule, skip): (Rule, Option<String>)| {
-            let ok = !self.found.iter().any(|leak| leak.rule == rule.id);
+            let ok = !self.leaks.iter().any(|leak| leak.rule == rule.id);
             CheckRecord {
                 ok,
                 skipped: skip.filter(|_| ok),
@@ -110,7 +110,7 @@ pub fn skipped(reason: &str) -> Vec<CheckRecord> {
 fn passed(rule: Rule) -> CheckRecord {
     CheckRecord {
         id: rule.id.to_owned(),
-        description: rule.words.to_owned(),
+        description: rule.description.to_owned(),
         ok: true,
         skipped: None,
         step: STEP.to_owned(),
@@ -165,9 +165,9 @@ pub fn scan(
     let (mut report, in_files) = scan_files(path, &patterns, programs)?;
     for (start, hit) in scan_bytes(path, &patterns)? {
         if !in_files.contains(&hit.matched) {
-            report.found.insert(Leak {
+            report.leaks.insert(Leak {
                 rule: hit.rule,
-                place: format!("byte {} of the disk, in no file", start + hit.at),
+                location: format!("byte {} of the disk, in no file", start + hit.at),
             });
         }
     }
@@ -188,10 +188,10 @@ fn scan_files(
             Content::Files(files) => {
                 let scanned = files::scan(&files, patterns)?;
                 let (replaced, has_programs) = programs.compare(&files)?;
-                report.files = true;
-                report.programs |= has_programs;
-                report.found.extend(replaced);
-                report.found.extend(scanned.leaks);
+                report.has_file_system = true;
+                report.has_programs |= has_programs;
+                report.leaks.extend(replaced);
+                report.leaks.extend(scanned.leaks);
                 in_files.extend(scanned.matches);
             }
             Content::Other(description) => report.unread.push(description),

@@ -29,7 +29,7 @@ use serde_json::Value;
 use document::{Located, Node};
 pub use error::LintError;
 pub use finding::{Finding, Severity};
-pub use steps::{check_allowed, of_plan, of_steps};
+pub use steps::{check_allowed, lint_plan, lint_steps};
 
 use crate::hcl1::{Position, SyntaxError};
 use crate::version_changes::VersionChange;
@@ -64,7 +64,7 @@ impl Product {
     }
 
     /// Returns the id that a definition allows to skip files of this product that cannot be parsed.
-    pub fn unreadable(self) -> &'static str {
+    pub fn unparsed_rule_id(self) -> &'static str {
         match self {
             Self::Consul => "consul.unreadable",
             Self::Vault => "vault.unreadable",
@@ -219,7 +219,7 @@ impl Configuration {
     pub fn add_path(&mut self, path: &Path) -> Result<(), LintError> {
         let failed = |path: &Path| {
             let path = path.to_owned();
-            |error| LintError::Io { path, error }
+            |error| LintError::Read { path, error }
         };
         let mut files = vec![path.to_owned()];
         if path.is_dir() {
@@ -234,7 +234,7 @@ impl Configuration {
             .any(|file| is_configuration(&file.to_string_lossy()))
             && path.is_dir()
         {
-            return Err(LintError::Nothing {
+            return Err(LintError::NoFiles {
                 path: path.to_owned(),
                 product: self.product.name(),
             });

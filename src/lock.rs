@@ -258,7 +258,7 @@ pub async fn resolve(
         Some(wanted) => Some(index.image(wanted, events, interrupt).await?),
         None => None,
     };
-    let source = source(definition);
+    let source = release_mirror(definition);
     let mut releases = Vec::new();
     for (product, version) in &definition.releases {
         let release = index.release(&source, product, version, events, interrupt);
@@ -281,16 +281,16 @@ pub fn requested_releases(definition: &Definition) -> Digest {
     let source = &definition.release_source;
     // Without Azure the digest must not change, so that existing lock files stay valid.
     match &definition.azure {
-        None => Digest::of_value(&(qemu, releases, source)),
+        None => Digest::hash_value(&(qemu, releases, source)),
         Some(azure) => {
             let location = &azure.machine.location;
-            Digest::of_value(&(qemu, releases, source, &azure.base, location))
+            Digest::hash_value(&(qemu, releases, source, &azure.base, location))
         }
     }
 }
 
 /// Returns the release source of `definition`, with paths from the working directory.
-pub fn source(definition: &Definition) -> ReleaseMirror {
+pub fn release_mirror(definition: &Definition) -> ReleaseMirror {
     let wanted = &definition.release_source;
     ReleaseMirror {
         base: resolve_path(&definition.folder, &wanted.mirror),
@@ -340,7 +340,7 @@ impl Lock {
                 ..Location::start_of(path)
             }
             .problem(format!("not a lock file: {}", error.message().trim()))
-            .hint("Run `vault-bake lock` again. Do not edit the file.")
+            .with_hint("Run `vault-bake lock` again. Do not edit the file.")
         };
         let Version { schema } = toml::from_str(&text).map_err(|error| at(&error))?;
         if schema != SCHEMA {
@@ -349,7 +349,7 @@ impl Lock {
                 .problem(format!(
                     "schema {schema} is unknown to this version; expected {SCHEMA}"
                 ))
-                .hint("Run `vault-bake lock` again, or use the version that wrote the file.")
+                .with_hint("Run `vault-bake lock` again, or use the version that wrote the file.")
                 .into());
         }
         Ok(toml::from_str(&text).map_err(|error| at(&error))?)
@@ -383,7 +383,7 @@ impl Lock {
 
     /// Returns the digest of the lock file as [`Lock::save`] writes it.
     pub fn digest(&self) -> Digest {
-        Digest::of(self.text())
+        Digest::hash_bytes(self.text())
     }
 }
 

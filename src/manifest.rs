@@ -178,7 +178,7 @@ impl Manifest {
     /// Returns the SHA-256 of [`Self::to_bytes`], the name of this manifest. If a newer version
     /// wrote the manifest with more fields, its name is the digest that it was read by.
     pub fn digest(&self) -> Digest {
-        Digest::of(self.to_bytes())
+        Digest::hash_bytes(self.to_bytes())
     }
 
     /// Returns `image@version`.

@@ -18,12 +18,12 @@ use crate::canonical;
 use crate::digest::{Digest, canonical_json};
 use crate::manifest::{ImageVersion, Manifest, Output, is_name};
 use crate::sign::Envelope;
-use crate::store::proof::Identity;
+use crate::store::proof::StoreIdentity;
 
 pub use error::PinError;
 pub use file::replace;
-pub use update::Move;
-pub use verify::Proved;
+pub use update::PinUpdate;
+pub use verify::PinFileReport;
 
 /// The schema of new files.
 pub const SCHEMA: &str = "https://vault-bake.dev/pins/v1";
@@ -66,7 +66,7 @@ struct StoreProof {
     origin: Digest,
     /// The `store.json` of the store, with its first trust policy.
     #[serde(with = "identity")]
-    identity: Identity,
+    identity: StoreIdentity,
     /// The first entry of the log, which refers to `origin`.
     #[serde(with = "envelope")]
     first: Envelope,
@@ -331,16 +331,18 @@ mod identity {
     use serde_json::Value;
 
     use crate::digest::canonical_json;
-    use crate::store::proof::Identity;
+    use crate::store::proof::StoreIdentity;
 
-    pub(super) fn serialize<S: Serializer>(it: &Identity, to: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(it: &StoreIdentity, to: S) -> Result<S::Ok, S::Error> {
         let value: Value = serde_json::from_slice(it.bytes()).expect("a store.json is JSON");
         value.serialize(to)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Identity, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<StoreIdentity, D::Error> {
         let value = Value::deserialize(from)?;
-        let read = Identity::parse(&canonical_json(&value), "of the pin file");
+        let read = StoreIdentity::parse(&canonical_json(&value), "of the pin file");
         read.map_err(D::Error::custom)
     }
 }

@@ -280,7 +280,7 @@ pub fn plan(
         machine,
         output,
     } = base::decide(definition, lock, builder)?;
-    let steps = evaluate(definition, provisioners)?;
+    let steps = plan_steps(definition, provisioners)?;
     let secret = |value: &Value| match value {
         Value::Secret { value, .. } => Some(value.clone()),
         Value::Plain(_) => None,
@@ -297,11 +297,11 @@ pub fn plan(
         variables: definition
             .variables
             .iter()
-            .map(|(name, value)| (name.clone(), value.shown()))
+            .map(|(name, value)| (name.clone(), value.redacted_json()))
             .collect(),
         base,
         releases,
-        release_source: lock::source(definition),
+        release_source: lock::release_mirror(definition),
         machine,
         output,
         lib: PlannedFile::from(&provisioners.lib),
@@ -318,13 +318,13 @@ pub fn has_base(definition: &Definition, builder: BuilderKind) -> Result<(), Pla
 }
 
 /// Plans the steps of a definition. This needs no lock.
-pub fn evaluate(
+pub fn plan_steps(
     definition: &Definition,
     provisioners: &Provisioners,
 ) -> Result<Vec<PlannedStep>, PlanError> {
     let order_problems = order::check(definition, provisioners);
     let (steps, step_problems) = decide(definition, provisioners);
-    match Problems::of(order_problems.into_iter().chain(step_problems)) {
+    match Problems::from_unsorted(order_problems.into_iter().chain(step_problems)) {
         Some(problems) => Err(problems.into()),
         None => Ok(steps),
     }
@@ -333,13 +333,16 @@ pub fn evaluate(
 /// Loads the provisioners of a draft from the folders `search`, and checks both together.
 ///
 /// Fails with all problems of the definition, its provisioners and its steps.
-pub fn check(draft: Draft, search: &[PathBuf]) -> Result<(Definition, Provisioners), PlanError> {
+pub fn check_draft(
+    draft: Draft,
+    search: &[PathBuf],
+) -> Result<(Definition, Provisioners), PlanError> {
     let Draft {
         definition,
         problems,
     } = draft;
     let (provisioners, provisioner_problems) =
-        Provisioners::find(search, &definition).map_err(PlanError::Provisioner)?;
+        Provisioners::load_valid(search, &definition).map_err(PlanError::Provisioner)?;
     // The last step is known only if all steps are valid.
     let order_problems = match problems {
         Some(_) => Vec::new(),
@@ -355,10 +358,10 @@ pub fn check(draft: Draft, search: &[PathBuf]) -> Result<(Definition, Provisione
         .collect();
     let later = order_problems.into_iter().chain(step_problems);
     let later: Vec<Problem> = later
-        .filter(|problem| !reported.contains(&problem.place))
+        .filter(|problem| !reported.contains(&problem.location))
         .collect();
     let first = problems.into_iter().flatten().chain(provisioner_problems);
-    match Problems::of(first.chain(later)) {
+    match Problems::from_unsorted(first.chain(later)) {
         Some(problems) => Err(problems.into()),
         None => Ok((definition, provisioners)),
     }
@@ -382,7 +385,7 @@ fn decide(
 impl Plan {
     /// Returns the digest of the plan, which does not depend on the definition's folder.
     pub fn digest(&self) -> Digest {
-        Digest::of_value(&self.describe())
+        Digest::hash_value(&self.describe())
     }
 
     /// Tells if a step restarts the build VM.

@@ -180,7 +180,7 @@ impl Program {
         let (_, read, status) = match interrupt.or(work).await {
             Ok(ended) => ended,
             Err(interrupted) => {
-                running.end().await;
+                running.terminate().await;
                 return Err(interrupted.into());
             }
         };
@@ -229,7 +229,7 @@ impl Program {
         match ended {
             Ok(status) => status.map_err(io),
             Err(interrupted) => {
-                running.end().await;
+                running.terminate().await;
                 Err(interrupted.into())
             }
         }
@@ -286,7 +286,7 @@ impl Running {
     }
 
     /// Returns the exit status if the program has ended.
-    pub fn ended(&mut self) -> Option<ExitStatus> {
+    pub fn exit_status(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
 
@@ -299,7 +299,7 @@ impl Running {
     }
 
     /// Sends SIGTERM to the process group, waits up to five seconds, then sends SIGKILL.
-    pub async fn end(&mut self) {
+    pub async fn terminate(&mut self) {
         self.signal(Signal::TERM);
         // After a time-out the group is killed.
         let _ = tokio::time::timeout(GRACE, self.child.wait()).await;
@@ -315,7 +315,7 @@ impl Running {
     }
 
     /// Leaves the program running after vault-bake exits.
-    pub fn leave(self) {
+    pub fn detach(self) {
         // Skips the destructor, which would kill the program.
         std::mem::forget(self);
     }
@@ -337,13 +337,13 @@ impl Running {
     }
 
     /// Waits for the end of standard error, at most `limit`. A child process may keep it open.
-    pub(crate) async fn said_all(&mut self, limit: Duration) {
+    pub(crate) async fn drain_stderr(&mut self, limit: Duration) {
         // After a time-out the lines read so far are used.
         let _ = tokio::time::timeout(limit, &mut self.reading).await;
     }
 
     /// Whether standard error has been read to its end.
-    pub(crate) fn has_said_all(&self) -> bool {
+    pub(crate) fn is_stderr_closed(&self) -> bool {
         self.reading.is_finished()
     }
 

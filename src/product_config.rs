@@ -28,23 +28,23 @@ pub struct InvalidInput {
 pub const PRODUCTS: [&str; 2] = ["consul", "vault"];
 
 /// Generates the configuration of `product`, one of [`PRODUCTS`]: the name and text of its file.
-pub fn file(
+pub fn generate(
     product: &str,
     version: &Version,
     inputs: &BTreeMap<String, Json>,
 ) -> Result<(String, String), InvalidInput> {
     let text = match product {
-        "consul" => text(&consul::Agent::hardened(
+        "consul" => to_json_text(&consul::Agent::hardened(
             version,
             consul::Inputs::read(inputs)?,
         )),
-        _ => text(&vault::Server::hardened(vault::Inputs::read(inputs)?)),
+        _ => to_json_text(&vault::Server::hardened(vault::Inputs::read(inputs)?)),
     };
     Ok((format!("{product}.json"), text))
 }
 
 /// Serializes a configuration as the text of its file.
-pub fn text(configuration: &impl Serialize) -> String {
+pub fn to_json_text(configuration: &impl Serialize) -> String {
     let text = serde_json::to_string_pretty(configuration);
     format!("{}\n", text.expect("keys are texts, numbers finite"))
 }

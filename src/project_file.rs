@@ -7,9 +7,9 @@ mod subscription;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::azure::{Cloud, CredentialError, CredentialSource, Kind, Named};
+use crate::azure::{Cloud, CredentialError, CredentialKind, CredentialOptions, CredentialSource};
 use crate::definition::document::{Item, Table};
-use crate::definition::{Problem, Problems, listed};
+use crate::definition::{Problem, Problems, quoted_list};
 use crate::secret::Secret;
 use crate::store::blob::Credential;
 
@@ -33,20 +33,20 @@ pub struct ProjectFile {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Azure {
     /// The only credential to use. `None` selects one by the environment.
-    pub proof: Option<Proof>,
+    pub credential: Option<StoreCredential>,
     /// The id of the tenant.
     pub tenant_id: Option<String>,
     /// The client id of an application or of a user-assigned managed identity.
     pub client_id: Option<String>,
 }
 
-/// The kind of credential.
+/// The kind of credential for a store in a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Proof {
+pub enum StoreCredential {
     /// `sas`: a shared access signature.
     Sas,
     /// Tokens from such a source.
-    Identity(Kind),
+    Identity(CredentialKind),
 }
 
 /// The name of the credential `sas`.
@@ -54,7 +54,7 @@ const SAS: &str = "sas";
 
 /// Why there is no credential.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoCredential {
+pub enum StoreCredentialError {
     /// The configured credential is `sas`, but the caller gave no signature.
     #[error("cannot authenticate to the store: no shared access signature was given")]
     Signature,
@@ -63,7 +63,7 @@ pub enum NoCredential {
     Source(#[from] CredentialError),
 }
 
-impl NoCredential {
+impl StoreCredentialError {
     /// Returns what to do about it, as an imperative, if there is something to do.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -81,21 +81,21 @@ impl ProjectFile {
     pub fn parse(file: &Path, text: &str) -> Result<Self, Problems> {
         let root = Table::parse(file, text)?;
         let found = root.found.clone();
-        found.end(Ok(Self::read(root)))
+        found.into_result(Ok(Self::read(root)))
     }
 
     fn read(mut root: Table) -> Self {
         let mut project = Self::default();
-        root.only(&["store", "azure"]);
-        root.set("azure", &mut project.subscription, |item| {
+        root.reject_unknown(&["store", "azure"]);
+        root.read_into("azure", &mut project.subscription, |item| {
             subscription::read(item.table()?)
         });
         let found = root.found.clone();
-        let store = found.value(root.take_table("store"));
+        let store = found.ok_or_record(root.take_table("store"));
         if let Some(mut store) = store.flatten() {
-            store.only(&["at", "azure"]);
-            store.set("at", &mut project.store, |item| item.text().map(Some));
-            store.set("azure", &mut project.azure, |item| {
+            store.reject_unknown(&["at", "azure"]);
+            store.read_into("at", &mut project.store, |item| item.text().map(Some));
+            store.read_into("azure", &mut project.azure, |item| {
                 Azure::parse(item.table()?)
             });
         }
@@ -105,30 +105,38 @@ impl ProjectFile {
 
 impl Azure {
     fn parse(mut table: Table) -> Result<Self, Problem> {
-        table.only(&["credential", "client_id", "tenant_id"]);
-        let proof = table.take("credential").map(Proof::parse).transpose()?;
-        let mut id = |key: &str, allowed: fn(Kind) -> bool, what: &str| {
+        table.reject_unknown(&["credential", "client_id", "tenant_id"]);
+        let credential = table
+            .take("credential")
+            .map(StoreCredential::parse)
+            .transpose()?;
+        let mut id = |key: &str, allowed: fn(CredentialKind) -> bool, what: &str| {
             let Some(item) = table.take(key) else {
                 return Ok(None);
             };
-            match proof {
-                Some(Proof::Identity(kind)) if allowed(kind) => item.text().map(Some),
+            match credential {
+                Some(StoreCredential::Identity(kind)) if allowed(kind) => item.text().map(Some),
                 _ => Err(item
                     .at
                     .problem(format!("only {what}"))
-                    .hint("remove it, or set such a `credential`")),
+                    .with_hint("remove it, or set such a `credential`")),
             }
         };
         Ok(Self {
-            proof,
+            credential,
             client_id: id(
                 "client_id",
-                |kind| kind != Kind::DeveloperTools,
+                |kind| kind != CredentialKind::DeveloperTools,
                 "an application, a managed or a workload identity has a client id",
             )?,
             tenant_id: id(
                 "tenant_id",
-                |kind| !matches!(kind, Kind::DeveloperTools | Kind::ManagedIdentity),
+                |kind| {
+                    !matches!(
+                        kind,
+                        CredentialKind::DeveloperTools | CredentialKind::ManagedIdentity
+                    )
+                },
                 "an application or a workload identity is of a tenant",
             )?,
         })
@@ -142,14 +150,16 @@ impl Azure {
         signature: Option<Secret>,
         environment: &BTreeMap<String, String>,
         cloud: &Cloud,
-    ) -> Result<Credential, NoCredential> {
-        let kind = match (self.proof, signature) {
-            (Some(Proof::Sas), None) => return Err(NoCredential::Signature),
-            (Some(Proof::Sas) | None, Some(signature)) => return Ok(Credential::Sas(signature)),
-            (Some(Proof::Identity(kind)), _) => Some(kind),
+    ) -> Result<Credential, StoreCredentialError> {
+        let kind = match (self.credential, signature) {
+            (Some(StoreCredential::Sas), None) => return Err(StoreCredentialError::Signature),
+            (Some(StoreCredential::Sas) | None, Some(signature)) => {
+                return Ok(Credential::Sas(signature));
+            }
+            (Some(StoreCredential::Identity(kind)), _) => Some(kind),
             (None, None) => None,
         };
-        let named = Named {
+        let named = CredentialOptions {
             kind,
             tenant: self.tenant_id.clone(),
             client: self.client_id.clone(),
@@ -161,7 +171,7 @@ impl Azure {
     }
 }
 
-impl Proof {
+impl StoreCredential {
     fn parse(item: Item) -> Result<Self, Problem> {
         Ok(kind(item, Some(SAS))?.map_or(Self::Sas, Self::Identity))
     }
@@ -169,19 +179,26 @@ impl Proof {
 
 /// Returns the source that `item` names, or `None` if it has the value `other`, which is also
 /// allowed.
-fn kind(item: Item, other: Option<&'static str>) -> Result<Option<Kind>, Problem> {
+fn kind(item: Item, other: Option<&'static str>) -> Result<Option<CredentialKind>, Problem> {
     let at = item.at.clone();
     let given = item.text()?;
     if other == Some(given.as_str()) {
         return Ok(None);
     }
-    let names = || Kind::ALL.into_iter().map(Kind::name).chain(other);
-    let known = Kind::ALL.into_iter().find(|kind| kind.name() == given);
+    let names = || {
+        CredentialKind::ALL
+            .into_iter()
+            .map(CredentialKind::name)
+            .chain(other)
+    };
+    let known = CredentialKind::ALL
+        .into_iter()
+        .find(|kind| kind.name() == given);
     known.map(Some).ok_or_else(|| {
         at.problem(format!(
             "unknown credential `{given}`, expected one of {}",
-            listed(names())
+            quoted_list(names())
         ))
-        .did_you_mean(&given, names(), "use one of them")
+        .with_suggestion(&given, names(), "use one of them")
     })
 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::definition::files::{LARGEST_BYTES, files_below};
-use crate::definition::{Action, Definition, Location, Problem, Problems, listed, script};
+use crate::definition::{Action, Definition, Location, Problem, Problems, quoted_list, script};
 use crate::digest::Digest;
 
 pub use metadata::{Input, Pattern};
@@ -82,7 +82,7 @@ pub enum ProvisionerError {
     },
     /// A required file is missing.
     #[error("provisioner {name} has no {file}; expected one in {}", folder.display())]
-    Lacks {
+    MissingFile {
         /// Name of the provisioner.
         name: String,
         /// Name of the missing file.
@@ -111,7 +111,7 @@ impl ProvisionerError {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Invalid(problems) => return problems.hint(),
-            Self::Read { .. } | Self::Lacks { .. } => return None,
+            Self::Read { .. } | Self::MissingFile { .. } => return None,
             Self::TooLarge { .. } => "Download and verify the file in a script.",
             Self::NoLib { .. } => {
                 "Add the folder of the shipped provisioners to the search folders."
@@ -129,7 +129,7 @@ impl Provisioner {
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
-        let lacks = |file| ProvisionerError::Lacks {
+        let lacks = |file| ProvisionerError::MissingFile {
             name: name.clone(),
             file,
             folder: folder.to_owned(),
@@ -155,11 +155,11 @@ impl Provisioner {
         let problems = files
             .iter()
             .filter_map(|file| check_line_ends(folder, file));
-        if let Some(problems) = Problems::of(problems) {
+        if let Some(problems) = Problems::from_unsorted(problems) {
             return Err(problems.into());
         }
         Ok(Self {
-            digest: Digest::of_value(&(Digest::of(text), &files)),
+            digest: Digest::hash_value(&(Digest::hash_bytes(text), &files)),
             name,
             folder: folder.to_owned(),
             description: metadata.description,
@@ -184,8 +184,8 @@ impl Provisioners {
     ///
     /// A provisioner comes from the first folder of `search` that has it, and so does `lib.sh`.
     pub fn load(search: &[PathBuf], definition: &Definition) -> Result<Self, ProvisionerError> {
-        let (provisioners, problems) = Self::find(search, definition)?;
-        match Problems::of(problems) {
+        let (provisioners, problems) = Self::load_valid(search, definition)?;
+        match Problems::from_unsorted(problems) {
             Some(problems) => Err(problems.into()),
             None => Ok(provisioners),
         }
@@ -193,7 +193,7 @@ impl Provisioners {
 
     /// Loads the valid provisioners, as [`Self::load`] does, and returns the problems of the
     /// others.
-    pub(crate) fn find(
+    pub(crate) fn load_valid(
         search: &[PathBuf],
         definition: &Definition,
     ) -> Result<(Self, Vec<Problem>), ProvisionerError> {
@@ -237,14 +237,14 @@ impl Provisioners {
 }
 
 fn unknown_provisioner(search: &[PathBuf], step: &Location, provisioner: &str) -> Problem {
-    let all = available(search);
+    let all = list_names(search);
     let known = || all.iter().map(String::as_str);
     step.below("provisioner")
         .problem(format!(
             "no provisioner `{provisioner}`; expected one of {}",
-            listed(known())
+            quoted_list(known())
         ))
-        .did_you_mean(
+        .with_suggestion(
             provisioner,
             known(),
             format!("Add it to one of the search folders: {}.", folders(search)),
@@ -259,7 +259,7 @@ fn check_line_ends(folder: &Path, file: &SourceFile) -> Option<Problem> {
 }
 
 /// Returns the names of all provisioners in the folders `search`.
-pub fn available(search: &[PathBuf]) -> Vec<String> {
+pub fn list_names(search: &[PathBuf]) -> Vec<String> {
     let mut names: Vec<String> = search
         .iter()
         .filter_map(|folder| std::fs::read_dir(folder).ok())
@@ -304,7 +304,7 @@ fn read_file(folder: &Path, path: &Path) -> Result<SourceFile, ProvisionerError>
     Ok(SourceFile {
         path: path.to_owned(),
         mode: if path.ends_with(".sh") { 0o755 } else { 0o644 },
-        sha256: Digest::of(&content),
+        sha256: Digest::hash_bytes(&content),
         content,
     })
 }
@@ -314,7 +314,7 @@ fn folders(search: &[PathBuf]) -> String {
         .iter()
         .map(|folder| folder.display().to_string())
         .collect();
-    listed(folders.iter().map(String::as_str))
+    quoted_list(folders.iter().map(String::as_str))
 }
 
 const METADATA: &str = "provisioner.toml";

@@ -15,7 +15,7 @@ use flate2::bufread::GzDecoder;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::digest::{Digest, Hashing};
+use crate::digest::{Digest, HashingWriter};
 use crate::event::Events;
 use crate::wait::Interrupt;
 
@@ -94,7 +94,7 @@ pub struct LockedRelease {
 
 /// A verified archive, unpacked into the cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verified {
+pub struct VerifiedRelease {
     /// The release in the lock file.
     pub locked: LockedRelease,
     /// The path of the archive in the cache.
@@ -111,13 +111,14 @@ pub struct Verified {
     pub licences: Vec<(String, PathBuf)>,
 }
 
-impl Verified {
+impl VerifiedRelease {
     /// Writes the uncompressed binary to the new file `to`. Blocks the thread.
     ///
     /// Fails if the gzip file in the cache changed since it was verified.
-    pub fn unpack(&self, to: &Path) -> io::Result<()> {
+    pub fn unpack_binary(&self, to: &Path) -> io::Result<()> {
         let packed = BufReader::with_capacity(1 << 18, File::open(&self.binary_gz)?);
-        let mut binary = Hashing::new(BufWriter::with_capacity(1 << 20, File::create_new(to)?));
+        let mut binary =
+            HashingWriter::new(BufWriter::with_capacity(1 << 20, File::create_new(to)?));
         io::copy(&mut GzDecoder::new(packed), &mut binary)?;
         let (found, _, mut file) = binary.finish();
         file.flush()?;
@@ -166,8 +167,8 @@ pub async fn resolve(
         file: publication.archive_file(),
         url: publication.archive_url(),
         sha256,
-        sums_sha256: Digest::of(&sums),
-        signature_sha256: Digest::of(&signature),
+        sums_sha256: Digest::hash_bytes(&sums),
+        signature_sha256: Digest::hash_bytes(&signature),
         official: signed.primary_fingerprint == OFFICIAL_FINGERPRINT,
         primary_fingerprint: signed.primary_fingerprint,
         signing_fingerprint: signed.signing_fingerprint,
@@ -188,7 +189,7 @@ pub async fn fetch(
     now: Timestamp,
     events: &Events,
     interrupt: &Interrupt,
-) -> Result<Verified, ReleaseError> {
+) -> Result<VerifiedRelease, ReleaseError> {
     let publication = Publication::new(source, &locked.product, &locked.version)?;
     let cache = Cache::below(cache);
     let sums = publication.locked_sums(locked);
@@ -207,7 +208,7 @@ pub async fn fetch(
         let (archive, product) = (archive.clone(), locked.product.clone());
         off_thread(move || archive::unpack(&cache, &archive, &product, &folder)).await?
     };
-    Ok(Verified {
+    Ok(VerifiedRelease {
         locked: locked.clone(),
         archive,
         archive_size_bytes,

@@ -15,7 +15,7 @@ use crate::manifest::{ImageVersion, Reference};
 use crate::pin::{PinError, PinFile, PinnedOutput};
 use crate::sign::Trust;
 use crate::store::backend::Backend;
-use crate::store::{Allow, Chosen, DeployState, Obstacle, Store, StoreError};
+use crate::store::{Allow, ChosenImage, DeployState, Obstacle, Store, StoreError};
 
 pub use external::Query;
 pub use format::{FIELDS, Format};
@@ -139,16 +139,16 @@ impl Resolved {
     ) -> Result<Self, ResolveError> {
         let name = reference.to_string();
         let history = store.history().await?;
-        let Chosen {
+        let ChosenImage {
             manifest: digest,
             status,
-            passed_over,
+            skipped_newest: passed_over,
         } = store.choose(&history, reference, allow, now).await?;
         if let Some(obstacle) = status.refusal(allow) {
             return Err(ResolveError::refused(&name, reference, obstacle));
         }
         let mut warnings = status.warnings();
-        let skipped = passed_over.and_then(|newest| newest.remark());
+        let skipped = passed_over.and_then(|newest| newest.first_remark());
         warnings.extend(skipped.map(|why| format!("the newest image is skipped: {why}")));
         let standing = status.state();
         let position = match reference {

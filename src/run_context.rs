@@ -29,12 +29,12 @@ pub struct RunContext<'a> {
 
 impl RunContext<'_> {
     /// Returns the folder for journals and work folders, which `sweep` reads.
-    pub fn runs(&self) -> PathBuf {
-        runs(self.cache)
+    pub fn runs_folder(&self) -> PathBuf {
+        runs_folder(self.cache)
     }
 
     /// Returns a unique id for a run: a UUIDv7, which sorts by time.
-    pub fn new_run(&self) -> String {
+    pub fn new_run_id(&self) -> String {
         let now = (self.now)();
         let seconds = u64::try_from(now.as_second()).unwrap_or_default();
         let nanos = u32::try_from(now.subsec_nanosecond()).unwrap_or_default();
@@ -43,6 +43,6 @@ impl RunContext<'_> {
 }
 
 /// Returns the folder for journals and work folders in a cache folder.
-pub fn runs(cache: &Path) -> PathBuf {
+pub fn runs_folder(cache: &Path) -> PathBuf {
     cache.join("runs")
 }

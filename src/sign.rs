@@ -41,7 +41,7 @@ pub enum SignError {
     Command(#[from] ProcessError),
     /// The output of the external signer is not a signature by its key.
     #[error("cannot sign with the external signer {program}: {why}")]
-    NotASignature {
+    InvalidOutput {
         /// The program.
         program: String,
         /// The defect of its output.

@@ -30,7 +30,7 @@ use crate::secret::Scrubber;
 use crate::wait::{Interrupt, Interrupted, Urgency};
 
 pub use archive::{Archive, Packing};
-pub use channel::Patience;
+pub use channel::ConnectionTimeouts;
 pub use connect::Connector;
 pub use error::{ConnectStage, SshError};
 pub use keys::{InvalidKey, Keys, fingerprint};
@@ -189,7 +189,7 @@ impl Session {
     ///
     /// Unpacks the archive `work.tar` of the disk, and links its folder `releases`, read-only.
     /// Returns false, and changes nothing, if the machine has no such disk.
-    pub async fn upload_by_disk(
+    pub async fn upload_from_disk(
         &self,
         folder: &str,
         interrupt: &Interrupt,
@@ -203,7 +203,11 @@ impl Session {
     }
 
     /// Opens a second session with the same machine, for work in parallel.
-    pub async fn another(&self, events: &Events, interrupt: &Interrupt) -> Result<Self, SshError> {
+    pub async fn open_another(
+        &self,
+        events: &Events,
+        interrupt: &Interrupt,
+    ) -> Result<Self, SshError> {
         let alive = async || None;
         self.connector
             .connect(ANOTHER_TIMEOUT, alive, events, interrupt)

@@ -48,16 +48,16 @@ use crate::wait::Interrupt;
 
 use backend::{Backend, Created};
 use history::History;
-use proof::Identity;
+use proof::StoreIdentity;
 
 pub use any::AnyBackend;
 pub use blob::Blob;
 pub use channels::Rollback;
-pub use deploy_status::{Allow, Chosen, DeployState, DeployStatus, Obstacle};
+pub use deploy_status::{Allow, ChosenImage, DeployState, DeployStatus, Obstacle};
 pub use dir::Dir;
 pub use error::StoreError;
 pub use images::{ImageRow, TestState};
-pub use report::{Defect, Missing, Report};
+pub use report::{Defect, MissingArtifact, VerifyReport};
 pub use verify::Depth;
 
 /// The schema that new stores get.
@@ -103,10 +103,10 @@ impl<B: Backend> Store<B> {
             let entries = backend.list("log/").await?;
             return Err(match entries.first() {
                 Some(_) => StoreError::integrity(STORE_FILE, "missing, although there is a log"),
-                None => StoreError::NoStore(backend.place()),
+                None => StoreError::NoStore(backend.location()),
             });
         };
-        let identity = Identity::parse(&bytes, &backend.place())?;
+        let identity = StoreIdentity::parse(&bytes, &backend.location())?;
         Ok(Self {
             origin: identity.origin(),
             trust: identity.trust().clone(),
@@ -139,7 +139,7 @@ impl<B: Backend> Store<B> {
 
     /// Signs new records with all of `signers`. `interrupt` stops external signers.
     #[must_use]
-    pub fn signing(mut self, signers: Vec<Signer>, interrupt: Interrupt) -> Self {
+    pub fn with_signers(mut self, signers: Vec<Signer>, interrupt: Interrupt) -> Self {
         self.signers = signers.into();
         self.interrupt = interrupt;
         self
@@ -147,7 +147,7 @@ impl<B: Backend> Store<B> {
 
     /// Requires that `trust`, the caller's copy of the policy, is or was in force in this store.
     #[must_use]
-    pub fn trusting(mut self, trust: Trust) -> Self {
+    pub fn with_trust(mut self, trust: Trust) -> Self {
         self.pinned = Some(trust);
         self
     }
@@ -191,7 +191,7 @@ impl<B: Backend> Store<B> {
             pinned.version(),
             pinned.digest()
         );
-        Err(StoreError::integrity(self.backend.place(), why))
+        Err(StoreError::integrity(self.backend.location(), why))
     }
 
     /// Returns the ids of the keys that sign new records.
@@ -202,7 +202,7 @@ impl<B: Backend> Store<B> {
 
     /// Stores `bytes` under their digest. If the object exists already, only checks it.
     pub async fn put_object(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
-        let digest = Digest::of(bytes);
+        let digest = Digest::hash_bytes(bytes);
         match self.backend.create(&object_name(&digest), bytes).await? {
             Created::New => {}
             Created::Exists => {
@@ -217,7 +217,7 @@ impl<B: Backend> Store<B> {
         let name = object_name(digest);
         let bytes = self.backend.get(&name).await?;
         let bytes = bytes.ok_or_else(|| StoreError::integrity(&name, "missing"))?;
-        let found = Digest::of(&bytes);
+        let found = Digest::hash_bytes(&bytes);
         if found == *digest {
             Ok(bytes)
         } else {
@@ -252,7 +252,7 @@ impl<B: Backend> Store<B> {
                 envelope.payload_type
             )));
         }
-        if Digest::of(&envelope.payload) != *payload {
+        if Digest::hash_bytes(&envelope.payload) != *payload {
             return Err(broken(format!("its payload is not {payload}")));
         }
         Ok(envelope)

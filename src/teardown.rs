@@ -230,13 +230,13 @@ impl Teardown {
 
 /// The result of a sweep for one dead run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Swept {
+pub struct SweptRun {
     /// The run's id.
     pub run: String,
     /// The entries of its journal, last first.
     pub undos: Vec<Undo>,
     /// The resources that could not be removed.
-    pub leaks: Vec<Leftover>,
+    pub leftovers: Vec<Leftover>,
 }
 
 /// Removes the resources of dead runs in the folder `runs`. If `dry_run` is set, only lists them.
@@ -246,7 +246,7 @@ pub async fn sweep(
     cloud: Option<&dyn Cloud>,
     events: &Events,
     interrupt: &Interrupt,
-) -> Result<Vec<Swept>, JournalError> {
+) -> Result<Vec<SweptRun>, JournalError> {
     let journal_error = |error| JournalError {
         path: runs.to_owned(),
         error,
@@ -291,10 +291,10 @@ pub async fn sweep(
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
-        swept.push(Swept {
+        swept.push(SweptRun {
             run,
             undos,
-            leaks: leftovers,
+            leftovers,
         });
     }
     Ok(swept)

@@ -10,7 +10,7 @@ mod plan_file;
 mod request;
 mod uses;
 
-pub use catalogue::Catalogue;
-pub use check::{Kind, Mode, PlanFinding, Report, evaluate};
+pub use catalogue::Catalog;
+pub use check::{CheckMode, FindingKind, PlanFinding, PlanReport, evaluate};
 pub use plan_file::PlanFileError;
-pub use uses::{Plan, Planned, Use};
+pub use uses::{ImageUse, Plan, PlannedImage};

@@ -120,7 +120,7 @@ impl VersionChange {
     }
 
     /// Returns the change of this name.
-    pub fn named(name: &str) -> Option<&'static Self> {
+    pub fn by_name(name: &str) -> Option<&'static Self> {
         CHANGES.into_iter().find(|change| change.name == name)
     }
 }

@@ -133,12 +133,12 @@ impl TimeScale {
     }
 
     /// Returns the scaled length of `pause`.
-    pub fn of(self, pause: Duration) -> Duration {
+    pub fn scale(self, pause: Duration) -> Duration {
         pause.mul_f64(self.0)
     }
 
     /// Returns the unscaled seconds that the real time `elapsed` stands for.
-    pub fn seconds_of(self, elapsed: Duration) -> f64 {
+    pub fn unscaled_seconds(self, elapsed: Duration) -> f64 {
         elapsed.as_secs_f64() / self.0
     }
 }

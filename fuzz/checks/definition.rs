@@ -62,7 +62,7 @@ fn given(text: &str) -> BTreeMap<String, String> {
 }
 
 fn check_definition(text: &str, definition: &Definition) {
-    assert_eq!(Digest::of_value(definition), definition.digest);
+    assert_eq!(Digest::hash_value(definition), definition.digest);
     assert_eq!(definition.name, "node");
     assert!(definition.qemu.is_some() && !definition.steps.is_empty());
     let names: BTreeSet<&str> = definition
@@ -92,7 +92,7 @@ fn check_definition(text: &str, definition: &Definition) {
                 destination.starts_with('/') && *mode <= 0o7777,
                 "{destination}"
             );
-            assert_eq!(Digest::of(content), *sha256);
+            assert_eq!(Digest::hash_bytes(content), *sha256);
         }
     }
     for version in definition.releases.values() {
@@ -113,10 +113,10 @@ fn check_definition(text: &str, definition: &Definition) {
 /// Message and hint are one line each, without control characters. The message begins with the location.
 fn check_problem(file: &Path, text: &str, problem: &Problem) {
     let lines = text.split('\n').count();
-    assert!((1..=lines).contains(&problem.place.line), "{problem}");
+    assert!((1..=lines).contains(&problem.location.line), "{problem}");
     assert!(!problem.message.is_empty());
     let shown = problem.to_string();
-    let place = format!("{}:{}: ", file.display(), problem.place.line);
+    let place = format!("{}:{}: ", file.display(), problem.location.line);
     assert!(shown.starts_with(&place), "{shown}");
     assert!(!shown.contains(char::is_control), "{shown:?}");
     let hint = problem.hint.as_deref().unwrap_or_default();

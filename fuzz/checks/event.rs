@@ -7,7 +7,7 @@ use vault_bake::canonical;
 use vault_bake::digest::{Digest, canonical_json};
 use vault_bake::sign::{Envelope, Signature};
 use vault_bake::store::event::PAYLOAD_TYPE;
-use vault_bake::store::proof::Logged;
+use vault_bake::store::proof::LogEntry;
 
 /// Returns whether `data` is an event. Panics if the result differs from the text.
 pub fn check(data: &[u8]) -> bool {
@@ -24,7 +24,10 @@ pub fn check(data: &[u8]) -> bool {
         Envelope::parse(&logged.envelope.to_bytes()).expect("an envelope"),
         logged.envelope
     );
-    assert_eq!(logged.digest(), Digest::of(logged.envelope.to_bytes()));
+    assert_eq!(
+        logged.digest(),
+        Digest::hash_bytes(logged.envelope.to_bytes())
+    );
     let Some(body) = &logged.body else {
         assert_ne!(value["critical"], true, "a critical event was ignored");
         return true;
@@ -42,9 +45,12 @@ pub fn check(data: &[u8]) -> bool {
 }
 
 /// Reads `data` as an entry, with a signature of an unknown key.
-fn read(data: &[u8]) -> Result<Logged, String> {
+fn read(data: &[u8]) -> Result<LogEntry, String> {
     let signature = Signature {
-        key: Digest::of("unknown").to_string().parse().expect("an id"),
+        key: Digest::hash_bytes("unknown")
+            .to_string()
+            .parse()
+            .expect("an id"),
         bytes: vec![0; 64],
     };
     let envelope = Envelope {
@@ -52,7 +58,7 @@ fn read(data: &[u8]) -> Result<Logged, String> {
         payload: data.to_vec(),
         signatures: vec![signature],
     };
-    Logged::read(envelope).map_err(|error| error.to_string())
+    LogEntry::parse(envelope).map_err(|error| error.to_string())
 }
 
 /// Panics if `written` has a value that `text` lacks. The text may omit defaults, and order sets

@@ -22,7 +22,7 @@ pub fn check(data: &[u8]) -> bool {
     let mut written = String::new();
     for line in text.lines() {
         let (digits, file) = (&line[..64], &line[66..]);
-        let digest = sums.of(file).expect("what is there is listed");
+        let digest = sums.digest_of(file).expect("what is there is listed");
         assert_eq!(digest.hex(), digits);
         assert!(files.insert(file), "{file} is listed twice");
         is_file_name(file);
@@ -30,7 +30,7 @@ pub fn check(data: &[u8]) -> bool {
     }
     assert_eq!(written, text, "another form of the same list");
     for absent in ["", ".", "..", " ", "\n", "no such file"] {
-        assert_eq!(sums.of(absent), None);
+        assert_eq!(sums.digest_of(absent), None);
     }
     // Digests have one form: upper-case digits are refused.
     assert!(

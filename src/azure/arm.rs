@@ -29,7 +29,7 @@ pub(super) use request::{ArmRequest, TransportError};
 #[derive(Clone)]
 pub struct ArmOptions {
     /// The credential source, the cloud and the transport.
-    pub who: Auth,
+    pub auth: Auth,
     /// The subscription's id.
     pub subscription: String,
     /// The id of the run, for the user agent of all requests.
@@ -72,18 +72,18 @@ impl ArmClient {
         events: &Events,
         interrupt: &Interrupt,
     ) -> Result<Self, ArmError> {
-        let cloud = &options.who.cloud;
+        let cloud = &options.auth.cloud;
         let failed = |reason: String| ArmError::Client {
             host: host(cloud.arm()),
             reason,
         };
-        let tokens = options.who.tokens();
+        let tokens = options.auth.tokens();
         let tokens = tokens.map_err(|error| ArmError::Source {
             host: host(cloud.arm()),
             error,
         });
         let tokens = Arc::new(tokens?);
-        let transport = options.who.wire.to(cloud.arm());
+        let transport = options.auth.transport.for_url(cloud.arm());
         let client_options = ClientOptions {
             transport: Some(transport.map_err(|error| failed(error.to_string()))?),
             // The SDK's retries would repeat a POST and cannot be interrupted.
@@ -102,7 +102,7 @@ impl ArmClient {
         );
         Ok(Self {
             inner: Arc::new(Inner {
-                limiter: Limiter::new(options.who.wire.pace),
+                limiter: Limiter::new(options.auth.transport.time_scale),
                 options,
                 tokens,
                 pipeline,
@@ -286,7 +286,7 @@ impl ArmClient {
     /// Sends no token there.
     pub async fn fetch_text(&self, url: &str) -> Option<String> {
         let url = Url::parse(url).ok().filter(|url| url.scheme() == "https")?;
-        let transport = self.inner.options.who.wire.to(&url).ok()?;
+        let transport = self.inner.options.auth.transport.for_url(&url).ok()?;
         let pipeline = Pipeline::new(
             None,
             None,
@@ -337,7 +337,7 @@ impl ArmClient {
     ) -> Result<ArmRequest, ArmError> {
         let verb = format!("{} {action}", method.as_str());
         let operation = Operation::new(verb.trim_end(), path);
-        let mut url = self.inner.options.who.cloud.arm().clone();
+        let mut url = self.inner.options.auth.cloud.arm().clone();
         let whole = format!("{path}/{action}");
         let whole = whole.trim_end_matches('/');
         // A name with a slash or dots in it would change the path.
@@ -369,7 +369,7 @@ impl ArmClient {
         header: &'static str,
         link: &str,
     ) -> Result<Url, ArmError> {
-        let arm = self.inner.options.who.cloud.arm();
+        let arm = self.inner.options.auth.cloud.arm();
         let url = arm.join(link).map_err(|error| ArmError::Malformed {
             operation: operation.clone(),
             what: format!("{header} of the answer is not a URL: {error}"),
@@ -393,7 +393,7 @@ impl ArmClient {
             &answer.body,
             answer.correlation.clone(),
         );
-        refusal.message = self.inner.tokens.scrubbed(&refusal.message);
+        refusal.message = self.inner.tokens.scrub(&refusal.message);
         refusal
     }
 }

@@ -84,7 +84,7 @@ impl Cloud {
     }
 
     /// Returns the preset whose blobs are at `host`, or the public one if none matches.
-    pub fn of_blobs(host: &str) -> Result<Self, CloudError> {
+    pub fn from_blob_host(host: &str) -> Result<Self, CloudError> {
         let matches = |preset: &&Preset| {
             host.strip_suffix(preset.blob_suffix)
                 .is_some_and(|account| account.ends_with('.'))

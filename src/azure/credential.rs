@@ -16,7 +16,7 @@ pub use tokens::{Auth, Tokens};
 
 /// The kinds of credential sources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum CredentialKind {
     /// `client-secret`: an application's password.
     ClientSecret,
     /// `certificate`: an application's certificate.
@@ -31,7 +31,7 @@ pub enum Kind {
     DeveloperTools,
 }
 
-impl Kind {
+impl CredentialKind {
     /// All kinds, in the order in which the environment is searched.
     pub const ALL: [Self; 6] = [
         Self::WorkloadIdentity,
@@ -142,9 +142,9 @@ impl CredentialError {
 
 /// The part of a configuration that selects the credential.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Named {
+pub struct CredentialOptions {
     /// The kind of source; `None` selects it by the environment.
-    pub kind: Option<Kind>,
+    pub kind: Option<CredentialKind>,
     /// The tenant's id; it overrides `AZURE_TENANT_ID`.
     pub tenant: Option<String>,
     /// The application's id; it overrides `AZURE_CLIENT_ID`.
@@ -156,7 +156,7 @@ impl CredentialSource {
     ///
     /// The default is [`Self::DeveloperTools`].
     pub fn choose(
-        named: &Named,
+        named: &CredentialOptions,
         environment: &BTreeMap<String, String>,
     ) -> Result<Self, CredentialError> {
         let inputs = Inputs { named, environment };
@@ -165,14 +165,14 @@ impl CredentialSource {
     }
 
     /// Returns the kind of this source.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> CredentialKind {
         match self {
-            Self::ClientSecret { .. } => Kind::ClientSecret,
-            Self::Certificate { .. } => Kind::Certificate,
-            Self::WorkloadIdentity { .. } => Kind::WorkloadIdentity,
-            Self::GitHub { .. } => Kind::GitHub,
-            Self::ManagedIdentity { .. } => Kind::ManagedIdentity,
-            Self::DeveloperTools => Kind::DeveloperTools,
+            Self::ClientSecret { .. } => CredentialKind::ClientSecret,
+            Self::Certificate { .. } => CredentialKind::Certificate,
+            Self::WorkloadIdentity { .. } => CredentialKind::WorkloadIdentity,
+            Self::GitHub { .. } => CredentialKind::GitHub,
+            Self::ManagedIdentity { .. } => CredentialKind::ManagedIdentity,
+            Self::DeveloperTools => CredentialKind::DeveloperTools,
         }
     }
 
@@ -189,7 +189,7 @@ impl CredentialSource {
 
 /// The inputs of the choice.
 struct Inputs<'a> {
-    named: &'a Named,
+    named: &'a CredentialOptions,
     environment: &'a BTreeMap<String, String>,
 }
 
@@ -198,20 +198,22 @@ impl Inputs<'_> {
     ///
     /// One variable with no other purpose decides; then a missing one is an error. GitHub sets its
     /// variable for jobs that do not use Azure too, so that source also needs a client id.
-    fn kind(&self) -> Kind {
+    fn kind(&self) -> CredentialKind {
         let has = |name| self.variable(name).is_some();
-        let found = Kind::ALL.into_iter().find(|kind| match kind {
-            Kind::WorkloadIdentity => has(TOKEN_FILE),
-            Kind::ClientSecret => has(SECRET),
-            Kind::Certificate => has(CERTIFICATE),
-            Kind::GitHub => has(GITHUB_URL) && (self.named.client.is_some() || has(CLIENT)),
-            Kind::ManagedIdentity => has("IDENTITY_ENDPOINT"),
-            Kind::DeveloperTools => true,
+        let found = CredentialKind::ALL.into_iter().find(|kind| match kind {
+            CredentialKind::WorkloadIdentity => has(TOKEN_FILE),
+            CredentialKind::ClientSecret => has(SECRET),
+            CredentialKind::Certificate => has(CERTIFICATE),
+            CredentialKind::GitHub => {
+                has(GITHUB_URL) && (self.named.client.is_some() || has(CLIENT))
+            }
+            CredentialKind::ManagedIdentity => has("IDENTITY_ENDPOINT"),
+            CredentialKind::DeveloperTools => true,
         });
-        found.unwrap_or(Kind::DeveloperTools)
+        found.unwrap_or(CredentialKind::DeveloperTools)
     }
 
-    fn source(&self, kind: Kind) -> Result<CredentialSource, CredentialError> {
+    fn source(&self, kind: CredentialKind) -> Result<CredentialSource, CredentialError> {
         let require = |variable: &'static str| {
             self.variable(variable).ok_or(CredentialError::Missing {
                 source_name: kind.name(),
@@ -231,33 +233,33 @@ impl Inputs<'_> {
                 .map_or_else(|| require(CLIENT), Ok)
         };
         Ok(match kind {
-            Kind::ClientSecret => CredentialSource::ClientSecret {
+            CredentialKind::ClientSecret => CredentialSource::ClientSecret {
                 tenant: tenant()?,
                 client: client()?,
                 secret: Secret::new(require(SECRET)?),
             },
-            Kind::Certificate => CredentialSource::Certificate {
+            CredentialKind::Certificate => CredentialSource::Certificate {
                 tenant: tenant()?,
                 client: client()?,
                 path: PathBuf::from(require(CERTIFICATE)?),
                 password: self.variable(PASSWORD).map(Secret::new),
             },
-            Kind::WorkloadIdentity => CredentialSource::WorkloadIdentity {
+            CredentialKind::WorkloadIdentity => CredentialSource::WorkloadIdentity {
                 tenant: tenant()?,
                 client: client()?,
                 token_file: PathBuf::from(require(TOKEN_FILE)?),
             },
-            Kind::GitHub => CredentialSource::GitHub {
+            CredentialKind::GitHub => CredentialSource::GitHub {
                 tenant: tenant()?,
                 client: client()?,
                 url: require(GITHUB_URL)?,
                 token: Secret::new(require(GITHUB_TOKEN)?),
             },
             // `AZURE_CLIENT_ID` may be set for another purpose and must not select an identity.
-            Kind::ManagedIdentity => CredentialSource::ManagedIdentity {
+            CredentialKind::ManagedIdentity => CredentialSource::ManagedIdentity {
                 client: self.named.client.clone(),
             },
-            Kind::DeveloperTools => CredentialSource::DeveloperTools,
+            CredentialKind::DeveloperTools => CredentialSource::DeveloperTools,
         })
     }
 

@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use super::credential::{CredentialError, Kind};
+use super::credential::{CredentialError, CredentialKind};
 use super::hint;
 use super::id::kind_and_name;
 use crate::wait::Interrupted;
@@ -46,7 +46,7 @@ impl fmt::Display for Operation {
 
 /// The kind of a failure, for callers that decide what to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
+pub enum ErrorClass {
     /// A repetition fails as well: the user must change something.
     Fatal,
     /// Azure has no capacity now: another size, zone or region may work.
@@ -173,17 +173,17 @@ pub enum ArmError {
 
 impl ArmError {
     /// Returns the kind of the failure.
-    pub fn class(&self) -> Class {
+    pub fn class(&self) -> ErrorClass {
         match self {
             Self::Refused(refusal) => refusal.class(),
-            Self::Unreachable { .. } | Self::Deadline { .. } => Class::Transient,
-            Self::Unknown { .. } => Class::Unknown,
+            Self::Unreachable { .. } | Self::Deadline { .. } => ErrorClass::Transient,
+            Self::Unknown { .. } => ErrorClass::Unknown,
             Self::Credential { .. }
             | Self::Foreign { .. }
             | Self::Malformed { .. }
             | Self::Client { .. }
-            | Self::Source { .. } => Class::Fatal,
-            Self::Interrupted(_) => Class::Interrupted,
+            | Self::Source { .. } => ErrorClass::Fatal,
+            Self::Interrupted(_) => ErrorClass::Interrupted,
         }
     }
 
@@ -199,7 +199,9 @@ impl ArmError {
             Self::Unknown { .. } => {
                 "Check the state of the resource before you repeat the request."
             }
-            Self::Credential { source_name, .. } if *source_name == Kind::GitHub.name() => {
+            Self::Credential { source_name, .. }
+                if *source_name == CredentialKind::GitHub.name() =>
+            {
                 "Give the job the permission `id-token: write`, or configure another credential source."
             }
             Self::Credential { .. } => {
@@ -228,7 +230,7 @@ impl ArmError {
 
 impl Refusal {
     /// Returns the kind of the refusal.
-    pub fn class(&self) -> Class {
+    pub fn class(&self) -> ErrorClass {
         hint::classify(self).0
     }
 

@@ -2,20 +2,20 @@
 //!
 //! The class of an unknown code follows from the status.
 
-use super::error::{Class, Refusal};
+use super::error::{ErrorClass, Refusal};
 use super::retry::is_retryable;
 
 /// Returns the class of a refusal, and a hint if there is one.
-pub(super) fn classify(refusal: &Refusal) -> (Class, Option<&'static str>) {
+pub(super) fn classify(refusal: &Refusal) -> (ErrorClass, Option<&'static str>) {
     // This code has many causes; only the message tells them apart.
     if refusal.is("OperationNotAllowed") {
         let message = refusal.message.to_ascii_lowercase();
         if message.contains("quota") || message.contains("exceeding approved") {
-            return (Class::Quota, Some(QUOTA));
+            return (ErrorClass::Quota, Some(QUOTA));
         }
         if message.contains("trustedlaunch") {
             return (
-                Class::Fatal,
+                ErrorClass::Fatal,
                 Some(
                     "Set `security = \"standard\"`, or output a gallery version instead of a managed image.",
                 ),
@@ -24,7 +24,7 @@ pub(super) fn classify(refusal: &Refusal) -> (Class, Option<&'static str>) {
     }
     let names_security = refusal.message.contains("securityProfile.securityType");
     if names_security && (refusal.is("InvalidParameter") || refusal.is("BadRequest")) {
-        return (Class::Fatal, Some(STANDARD));
+        return (ErrorClass::Fatal, Some(STANDARD));
     }
     // The innermost code is more specific.
     for code in [&refusal.leaf, &refusal.code] {
@@ -36,10 +36,10 @@ pub(super) fn classify(refusal: &Refusal) -> (Class, Option<&'static str>) {
         }
     }
     let class = match refusal.status {
-        404 => Class::Absent,
-        409 | 412 => Class::Conflict,
-        status if is_retryable(status) => Class::Transient,
-        _ => Class::Fatal,
+        404 => ErrorClass::Absent,
+        409 | 412 => ErrorClass::Conflict,
+        status if is_retryable(status) => ErrorClass::Transient,
+        _ => ErrorClass::Fatal,
     };
     (class, None)
 }
@@ -97,150 +97,170 @@ const REGISTER: &str =
 const THROTTLED: &str = "Wait, or run fewer builds of this subscription at once.";
 const IMAGE: &str = "Check publisher, offer, sku and version, or run `vault-bake lock` again.";
 
-const CODES: [(&str, Class, &str); 49] = [
-    ("AuthorizationFailed", Class::Fatal, ROLE),
+const CODES: [(&str, ErrorClass, &str); 49] = [
+    ("AuthorizationFailed", ErrorClass::Fatal, ROLE),
     (
         "LinkedAuthorizationFailed",
-        Class::Fatal,
+        ErrorClass::Fatal,
         "Give the identity the role of docs/azure.md on the subnet, image or group that the request refers to.",
     ),
     (
         "InvalidAuthenticationToken",
-        Class::Fatal,
+        ErrorClass::Fatal,
         "Check the cloud, the tenant and the clock of this computer.",
     ),
     (
         "InvalidAuthenticationTokenTenant",
-        Class::Fatal,
+        ErrorClass::Fatal,
         "Use a credential of the tenant that the subscription belongs to.",
     ),
     (
         "ExpiredAuthenticationToken",
-        Class::Fatal,
+        ErrorClass::Fatal,
         "Check the clock of this computer.",
     ),
     (
         "SubscriptionNotFound",
-        Class::Fatal,
+        ErrorClass::Fatal,
         "Check the subscription's id, and give the identity a role in it.",
     ),
     (
         "RequestDisallowedByPolicy",
-        Class::Fatal,
+        ErrorClass::Fatal,
         "Change the definition (often `tags`, `location` or `vm_size`), or request an exemption from the policy.",
     ),
     (
         "RequestDisallowedByAzure",
-        Class::Fatal,
+        ErrorClass::Fatal,
         "Choose another region: the subscription cannot use this one.",
     ),
     (
         "ScopeLocked",
-        Class::Fatal,
+        ErrorClass::Fatal,
         "Remove the lock on the resource or its group. vault-bake never removes a lock.",
     ),
-    ("MissingSubscriptionRegistration", Class::Fatal, REGISTER),
-    ("SubscriptionNotRegistered", Class::Fatal, REGISTER),
+    (
+        "MissingSubscriptionRegistration",
+        ErrorClass::Fatal,
+        REGISTER,
+    ),
+    ("SubscriptionNotRegistered", ErrorClass::Fatal, REGISTER),
     (
         "NoRegisteredProviderFound",
-        Class::Fatal,
+        ErrorClass::Fatal,
         "Use a cloud and region that support this api-version.",
     ),
     (
         "InvalidApiVersionParameter",
-        Class::Fatal,
+        ErrorClass::Fatal,
         "Use a cloud that supports this api-version.",
     ),
     (
         "InvalidResourceType",
-        Class::Fatal,
+        ErrorClass::Fatal,
         "Use a cloud and region that have this resource type and api-version.",
     ),
     (
         "LocationNotAvailableForResourceType",
-        Class::Fatal,
+        ErrorClass::Fatal,
         "Choose a region that has this resource type.",
     ),
-    ("InvalidParameter", Class::Fatal, ""),
-    ("BadRequest", Class::Fatal, ""),
-    ("InvalidRequestContent", Class::Fatal, ""),
+    ("InvalidParameter", ErrorClass::Fatal, ""),
+    ("BadRequest", ErrorClass::Fatal, ""),
+    ("InvalidRequestContent", ErrorClass::Fatal, ""),
     (
         "PropertyChangeNotAllowed",
-        Class::Fatal,
+        ErrorClass::Fatal,
         "Create a new resource: this property cannot change.",
     ),
-    ("ImageNotFound", Class::Fatal, IMAGE),
-    ("PlatformImageNotFound", Class::Fatal, IMAGE),
-    ("GalleryImageNotFound", Class::Fatal, IMAGE),
+    ("ImageNotFound", ErrorClass::Fatal, IMAGE),
+    ("PlatformImageNotFound", ErrorClass::Fatal, IMAGE),
+    ("GalleryImageNotFound", ErrorClass::Fatal, IMAGE),
     (
         "MarketplacePurchaseEligibilityFailed",
-        Class::Fatal,
+        ErrorClass::Fatal,
         "Run `az vm image terms accept` once for this image.",
     ),
     (
         "VMMarketplaceInvalidInput",
-        Class::Fatal,
+        ErrorClass::Fatal,
         "Run `vault-bake lock`, which reads the image's purchase plan, and `az vm image terms accept`.",
     ),
     (
         "OSProvisioningTimedOut",
-        Class::Fatal,
+        ErrorClass::Fatal,
         "Read the boot log of the VM: it did not report to Azure.",
     ),
     (
         "OSProvisioningClientError",
-        Class::Fatal,
+        ErrorClass::Fatal,
         "Read the boot log of the VM: its agent rejected the configuration.",
     ),
-    ("SkuNotAvailable", Class::Capacity, CAPACITY),
-    ("NotAvailableForSubscription", Class::Capacity, CAPACITY),
-    ("AllocationFailed", Class::Capacity, CAPACITY),
-    ("ZonalAllocationFailed", Class::Capacity, CAPACITY),
+    ("SkuNotAvailable", ErrorClass::Capacity, CAPACITY),
+    (
+        "NotAvailableForSubscription",
+        ErrorClass::Capacity,
+        CAPACITY,
+    ),
+    ("AllocationFailed", ErrorClass::Capacity, CAPACITY),
+    ("ZonalAllocationFailed", ErrorClass::Capacity, CAPACITY),
     (
         "OverconstrainedAllocationRequest",
-        Class::Capacity,
+        ErrorClass::Capacity,
         CAPACITY,
     ),
     (
         "OverconstrainedZonalAllocationRequest",
-        Class::Capacity,
+        ErrorClass::Capacity,
         CAPACITY,
     ),
-    ("QuotaExceeded", Class::Quota, QUOTA),
+    ("QuotaExceeded", ErrorClass::Quota, QUOTA),
     (
         "PublicIPCountLimitReached",
-        Class::Quota,
+        ErrorClass::Quota,
         "Delete unused public addresses in this region, request more quota, or use a private address.",
     ),
-    ("ResourceCountLimitExceeded", Class::Quota, QUOTA),
-    ("AnotherOperationInProgress", Class::Transient, ""),
-    ("RetryableError", Class::Transient, ""),
-    ("RetryableErrorDueToAnotherOperation", Class::Transient, ""),
-    ("ReferencedResourceNotProvisioned", Class::Transient, ""),
+    ("ResourceCountLimitExceeded", ErrorClass::Quota, QUOTA),
+    ("AnotherOperationInProgress", ErrorClass::Transient, ""),
+    ("RetryableError", ErrorClass::Transient, ""),
+    (
+        "RetryableErrorDueToAnotherOperation",
+        ErrorClass::Transient,
+        "",
+    ),
+    (
+        "ReferencedResourceNotProvisioned",
+        ErrorClass::Transient,
+        "",
+    ),
     (
         "NicReservedForAnotherVm",
-        Class::Transient,
+        ErrorClass::Transient,
         "Wait three minutes: Azure reserves a network interface for that time after its VM failed.",
     ),
-    ("OperationPreempted", Class::Transient, ""),
+    ("OperationPreempted", ErrorClass::Transient, ""),
     (
         "ResourceGroupBeingDeleted",
-        Class::Transient,
+        ErrorClass::Transient,
         "Wait until the group is deleted, or use another name.",
     ),
-    ("TooManyRequests", Class::Transient, THROTTLED),
-    ("SubscriptionRequestsThrottled", Class::Transient, THROTTLED),
-    ("ResourceNotFound", Class::Absent, ""),
-    ("ResourceGroupNotFound", Class::Absent, ""),
-    ("NotFound", Class::Absent, ""),
+    ("TooManyRequests", ErrorClass::Transient, THROTTLED),
+    (
+        "SubscriptionRequestsThrottled",
+        ErrorClass::Transient,
+        THROTTLED,
+    ),
+    ("ResourceNotFound", ErrorClass::Absent, ""),
+    ("ResourceGroupNotFound", ErrorClass::Absent, ""),
+    ("NotFound", ErrorClass::Absent, ""),
     (
         "Canceled",
-        Class::Conflict,
+        ErrorClass::Conflict,
         "Check the activity log: a user or a policy cancelled the operation or deleted its resource.",
     ),
     (
         "InUse",
-        Class::Conflict,
+        ErrorClass::Conflict,
         "Delete the resources that use it first.",
     ),
 ];

@@ -56,7 +56,7 @@ impl ResourceId {
     }
 
     /// Returns the id of the resource group that contains the resource, or that it is.
-    pub fn in_group(&self) -> Option<Self> {
+    pub fn resource_group(&self) -> Option<Self> {
         Some(Self::group(self.subscription(), self.group_name()?))
     }
 

@@ -72,7 +72,7 @@ impl LongRunningOperation {
 
     /// Works like [`Self::finish`], with a deadline in the time scale of this client.
     pub async fn finish_in(self, deadline: Duration) -> Result<Value, ArmError> {
-        let deadline = self.arm.time_scale().of(deadline);
+        let deadline = self.arm.time_scale().scale(deadline);
         self.finish(deadline).await
     }
 
@@ -370,7 +370,7 @@ impl LongRunningOperation {
         let pause = retry_after
             .unwrap_or(default)
             .mul_f64(1.0 + retry::random() / 10.0);
-        Poll::Later(last_state, self.arm.time_scale().of(pause))
+        Poll::Later(last_state, self.arm.time_scale().scale(pause))
     }
 }
 

@@ -69,14 +69,16 @@ impl Limiter {
         self.update(bucket, |state, time_scale| {
             let now = Instant::now();
             let (burst, rate) = bucket.limits();
-            let passed = time_scale.seconds_of(now.saturating_duration_since(state.since));
+            let passed = time_scale.unscaled_seconds(now.saturating_duration_since(state.since));
             state.remaining = (state.remaining + passed * rate).min(burst);
             state.since = now;
             if state.closed_until > now {
                 return Err(state.closed_until - now);
             }
             if state.remaining < 1.0 {
-                return Err(time_scale.of(Duration::from_secs_f64((1.0 - state.remaining) / rate)));
+                return Err(
+                    time_scale.scale(Duration::from_secs_f64((1.0 - state.remaining) / rate))
+                );
             }
             state.remaining -= 1.0;
             Ok(())
@@ -93,7 +95,7 @@ impl Limiter {
     /// Closes a bucket for the time that a throttled answer set.
     pub(super) fn close_for(&self, bucket: Bucket, pause: Duration) {
         self.update(bucket, |state, time_scale| {
-            let until = Instant::now() + time_scale.of(pause);
+            let until = Instant::now() + time_scale.scale(pause);
             state.closed_until = state.closed_until.max(until);
         });
     }

@@ -23,26 +23,26 @@ pub type Clock = fn() -> Timestamp;
 #[derive(Clone)]
 pub struct AzureTransport {
     /// The HTTP client; `None` creates one for each host.
-    pub transport: Option<Arc<dyn HttpClient>>,
+    pub http_client: Option<Arc<dyn HttpClient>>,
     /// The clock for assertions signed by a certificate, and for dates in answers.
     pub now: Clock,
     /// The scale of all pauses and deadlines.
-    pub pace: TimeScale,
+    pub time_scale: TimeScale,
 }
 
 impl AzureTransport {
     /// Returns the transport to the real network, in real time.
     pub fn real(now: Clock) -> Self {
         Self {
-            transport: None,
+            http_client: None,
             now,
-            pace: TimeScale::REAL,
+            time_scale: TimeScale::REAL,
         }
     }
 
     /// Returns the HTTP client for `url`.
-    pub(crate) fn to(&self, url: &Url) -> Result<Transport, reqwest::Error> {
-        match &self.transport {
+    pub(crate) fn for_url(&self, url: &Url) -> Result<Transport, reqwest::Error> {
+        match &self.http_client {
             Some(transport) => Ok(Transport::new(Arc::clone(transport))),
             None => create_client(url),
         }
@@ -110,7 +110,7 @@ impl Policy for RunAgent {
 /// Returns the innermost reason of an error.
 ///
 /// Skips the HTTP client's own text, which contains the URL and possibly a signature.
-pub(crate) fn cause(error: &azure_core::Error) -> String {
+pub(crate) fn root_cause(error: &azure_core::Error) -> String {
     let mut found = error
         .source()
         .is_none()
@@ -142,7 +142,7 @@ fn on_one_line(text: &str) -> String {
 ///
 /// `azure_identity` 1.0 cannot parse a refusal of the authority that contains an escape, as all do.
 /// Its error then quotes the refusal; this function extracts it.
-pub(crate) fn why_no_token(text: &str) -> String {
+pub(crate) fn describe_token_error(text: &str) -> String {
     let without_advice = |line: &str| {
         line.split(" To troubleshoot, visit")
             .next()

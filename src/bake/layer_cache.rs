@@ -5,10 +5,10 @@
 use serde_json::json;
 
 use super::{Bake, BakeError};
-use crate::builder::{Builder, Content, Disk, Layer, LayerFile, Machine, Made, Resumed};
+use crate::builder::{Builder, Content, Disk, Layer, LayerFile, LayerOrigin, Machine, Resumed};
 use crate::digest::Digest;
 use crate::event::Event;
-use crate::guest_steps::{self, Guest, StepRecord};
+use crate::guest_steps::{self, StepContext, StepRecord};
 use crate::plan::{EnvValue, Plan, PlannedStep, StepKind};
 use crate::run_context::RunContext;
 use crate::ssh::Session;
@@ -24,7 +24,7 @@ pub fn layer_keys(plan: &Plan, disk: &Disk) -> Vec<Digest> {
     let Content::File(base) = &disk.content else {
         return Vec::new();
     };
-    let mut key = Digest::of_value(&json!({
+    let mut key = Digest::hash_value(&json!({
         "recipe": RECIPE,
         "base": base.sha256,
         "firmware": disk.firmware,
@@ -41,7 +41,7 @@ pub fn layer_keys(plan: &Plan, disk: &Disk) -> Vec<Digest> {
             let releases: Vec<_> = releases
                 .map(|release| json!([release.product, release.version, release.sha256]))
                 .collect();
-            key = Digest::of_value(&json!({
+            key = Digest::hash_value(&json!({
                 "below": key,
                 "name": step.name,
                 "digest": step.digest,
@@ -84,14 +84,14 @@ impl Start {
         disk: Disk,
     ) -> Result<Self, BakeError> {
         let context = bake.context;
-        let keys = if bake.builder.keeps_layers(&disk) {
+        let keys = if bake.builder.can_cache_layers(&disk) {
             layer_keys(bake.options.plan, &disk)
         } else {
             Vec::new()
         };
         let finding = bake
             .builder
-            .layer(&disk, &keys, (context.now)(), context.interrupt);
+            .find_layer(&disk, &keys, (context.now)(), context.interrupt);
         let layer = finding.await?;
         // The manifest needs the record of each step, so a layer without readable records is
         // useless.
@@ -101,7 +101,7 @@ impl Start {
             _ => (None, Vec::new()),
         };
         let last = layer.as_ref().and_then(|layer| layer.files.last());
-        if let Some(Made { step, run, .. }) = last.map(|file| &file.made) {
+        if let Some(LayerOrigin { step, run, .. }) = last.map(|file| &file.made) {
             context.events.note(format!(
                 "{} of {} steps are cached by run {run}, up to {step}; `--no-cache` runs them again",
                 done.len(),
@@ -137,7 +137,7 @@ pub(super) async fn discard<B: Builder>(
     run: &str,
     context: &RunContext<'_>,
 ) {
-    if let Err(error) = builder.forget_layers(machine, run).await {
+    if let Err(error) = builder.discard_layers(machine, run).await {
         let message =
             format!("cannot remove the cache entries of this run, so use `--no-cache`: {error}");
         context.events.emit(&Event::Warning { message });
@@ -149,7 +149,7 @@ pub(super) async fn discard<B: Builder>(
 pub(super) async fn run_steps<B: Builder, S: Backend>(
     bake: &Bake<'_, B, S>,
     vm_slot: &mut Option<B::Machine>,
-    guest: &Guest<'_>,
+    guest: &StepContext<'_>,
     mut session: Session,
     start: &Start,
 ) -> Result<(Session, Vec<StepRecord>), BakeError> {
@@ -158,7 +158,7 @@ pub(super) async fn run_steps<B: Builder, S: Backend>(
     let last = guest.steps.len().saturating_sub(1);
     for index in records.len()..last {
         let died = async || {
-            let end = vm_slot.as_mut().and_then(Machine::died);
+            let end = vm_slot.as_mut().and_then(Machine::end);
             end.map(|end| end.to_string())
         };
         let key = start.keys.get(index);
@@ -166,14 +166,14 @@ pub(super) async fn run_steps<B: Builder, S: Backend>(
         let (next, record) = step.await?;
         session = next;
         if let (Some(key), Some(machine)) = (key, vm_slot.as_mut()) {
-            let made = Made {
+            let made = LayerOrigin {
                 key: *key,
                 run: guest.run.to_owned(),
                 made_s: (context.now)().as_second(),
                 step: record.name.clone(),
                 note: json!(record),
             };
-            let keeping = bake.builder.keep_layer(machine, made, context.interrupt);
+            let keeping = bake.builder.cache_layer(machine, made, context.interrupt);
             keeping.await?;
         }
         records.push(record);

@@ -29,7 +29,7 @@ pub struct Baked {
     /// The test record; `None` if the build ran no boot test.
     pub tested: Option<TestRecord>,
     /// The resources that could not be removed.
-    pub leaks: Vec<Leftover>,
+    pub leftovers: Vec<Leftover>,
 }
 
 /// The result of a boot test of a recorded image.
@@ -38,7 +38,7 @@ pub struct Tested {
     /// The test record, already in the store.
     pub record: TestRecord,
     /// The resources that could not be removed.
-    pub leaks: Vec<Leftover>,
+    pub leftovers: Vec<Leftover>,
 }
 
 /// A failed run with its leftovers.
@@ -48,7 +48,7 @@ pub struct Failed {
     /// The cause.
     pub error: BakeError,
     /// The resources that could not be removed.
-    pub leaks: Vec<Leftover>,
+    pub leftovers: Vec<Leftover>,
     /// The build VM, if [`super::OnError::Keep`] kept it running.
     pub kept: Option<Kept>,
 }
@@ -94,14 +94,14 @@ pub enum BakeError {
     Provision(#[from] ProvisionError),
     /// The boot test could not run. The image is recorded.
     #[error("cannot test the recorded image: {0}")]
-    Trial(#[from] BootTestError),
+    BootTest(#[from] BootTestError),
     /// The leak scan found secrets or leftovers of the build on the captured disk. Nothing was
     /// recorded.
     #[error("{}", list_findings(.0))]
-    Residue(BTreeSet<Leak>),
+    LeaksFound(BTreeSet<Leak>),
     /// The leak scan could not read the captured disk.
     #[error(transparent)]
-    Unread(#[from] LeakScanError),
+    LeakScan(#[from] LeakScanError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -134,20 +134,20 @@ impl BakeError {
             }
             Self::Release(error) => return error.hint(),
             Self::Builder(error) => return error.hint(),
-            Self::Died { end, .. } if end.by.is_platform() => {
+            Self::Died { end, .. } if end.cause.is_platform() => {
                 "Run the same command again: it resumes after the last cached step. \
                  If it fails again, search `journalctl -k` for the cause, such as exhausted memory."
             }
             Self::Died { error, .. } => return error.hint(),
-            Self::Trial(error) => {
+            Self::BootTest(error) => {
                 let hint = "Run `vault-bake test` to test the image. No test record was written.";
                 return Some(error.hint().unwrap_or_else(|| hint.to_owned()));
             }
-            Self::Residue(_) => {
+            Self::LeaksFound(_) => {
                 "Remove each finding in a step before the seal, or do not write it to the disk. \
                  For `disk.programs`, find the step that replaced the program of a release."
             }
-            Self::Unread(error) => return error.hint(),
+            Self::LeakScan(error) => return error.hint(),
             Self::Provision(error) => {
                 let hint = match error {
                     ProvisionError::WentAway { .. } => {
@@ -174,7 +174,7 @@ impl BakeError {
     pub(super) fn is_unexpected_shutdown(&self) -> bool {
         match self {
             Self::Provision(ProvisionError::WentAway { .. }) => true,
-            Self::Died { end, .. } => !end.by.is_platform(),
+            Self::Died { end, .. } => !end.cause.is_platform(),
             _ => false,
         }
     }
@@ -205,7 +205,7 @@ impl From<BakeError> for Failed {
     fn from(error: BakeError) -> Self {
         Self {
             error,
-            leaks: Vec::new(),
+            leftovers: Vec::new(),
             kept: None,
         }
     }
@@ -231,9 +231,9 @@ pub(super) async fn find_cause<M: Machine>(
         return error;
     };
     let end = if is_broken_connection(&error) {
-        start::end_of(machine, context.interrupt).await
+        start::wait_for_end(machine, context.interrupt).await
     } else {
-        machine.died()
+        machine.end()
     };
     match (end, &error) {
         (_, BakeError::Builder(BuilderError::NotUp { .. } | BuilderError::Died { .. }))
@@ -261,8 +261,8 @@ impl BakeError {
         match self {
             Self::Died { end, .. }
             | Self::Builder(BuilderError::Died { end, .. })
-            | Self::Trial(BootTestError::Builder(BuilderError::Died { end, .. })) => {
-                end.by.is_platform()
+            | Self::BootTest(BootTestError::Builder(BuilderError::Died { end, .. })) => {
+                end.cause.is_platform()
             }
             _ => false,
         }
@@ -308,7 +308,7 @@ pub(super) fn keep_vm<M: Machine>(
     };
     Failed {
         error,
-        leaks: Vec::new(),
+        leftovers: Vec::new(),
         kept: Some(Kept { login, folder }),
     }
 }

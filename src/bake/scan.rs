@@ -7,7 +7,7 @@ use super::{Bake, BakeError};
 use crate::builder::{Builder, BuilderError};
 use crate::guest_steps::CheckRecord;
 use crate::leak_scan::{self, Programs, SecretPatterns};
-use crate::release::Verified;
+use crate::release::VerifiedRelease;
 use crate::store::backend::Backend;
 
 /// Scans the raw disk and deletes it. Returns a check record for each rule, or an error with the
@@ -15,14 +15,14 @@ use crate::store::backend::Backend;
 pub(super) async fn scan_disk<B: Builder, S: Backend>(
     bake: &Bake<'_, B, S>,
     raw: Option<&Path>,
-    releases: &[Verified],
+    releases: &[VerifiedRelease],
 ) -> Result<Vec<CheckRecord>, BakeError> {
     let Some(raw) = raw else {
         let reason = "the disk is in the cloud; the build VM was checked before the capture";
         return Ok(leak_scan::skipped(reason));
     };
     let keys = [&bake.keys.host_private, &bake.keys.user_private];
-    let secrets = SecretPatterns::new(&bake.options.plan.secrets).and_keys(keys);
+    let secrets = SecretPatterns::new(&bake.options.plan.secrets).with_keys(keys);
     let programs = releases
         .iter()
         .map(|release| (release.locked.product.as_str(), release.binary_sha256));
@@ -30,9 +30,9 @@ pub(super) async fn scan_disk<B: Builder, S: Backend>(
     let scanning = bake.blocking(move || leak_scan::scan(&disk, &secrets, &programs));
     let report = scanning.await?;
     std::fs::remove_file(raw).map_err(BuilderError::file(raw))?;
-    if report.found.is_empty() {
+    if report.leaks.is_empty() {
         Ok(report.records())
     } else {
-        Err(BakeError::Residue(report.found))
+        Err(BakeError::LeaksFound(report.leaks))
     }
 }

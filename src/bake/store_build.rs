@@ -30,7 +30,7 @@ pub(super) async fn put<B: Builder, S: Backend>(
     let location = match &results.artifact {
         Artifact::File(file) => {
             let adopting = store.adopt_artifact(&file.path, file.sha256);
-            if store.backend().is_near() {
+            if store.backend().is_local() {
                 adopting.await?
             } else {
                 // An upload to a remote store takes minutes, so an interrupt must end it.
@@ -42,7 +42,7 @@ pub(super) async fn put<B: Builder, S: Backend>(
     let list = build_record::packages(&results.provisioned.packages);
     let manager = &results.provisioned.packages.manager;
     let packages = store.put_packages(&list, manager).await?;
-    let checks = CheckSet::of(plan, &results.releases, &results.start.disk);
+    let checks = CheckSet::from_plan(plan, &results.releases, &results.start.disk);
     let check_bytes = checks.to_bytes();
     let facts = Facts {
         run: bake.run,

@@ -1,7 +1,7 @@
 //! Runs the boot test of a recorded image, at the end of a build or later, and records its result.
 
 use super::outcome::{self, BakeError, Failed, Tested};
-use crate::boot_test::{self, Audits, CheckSet, Subject};
+use crate::boot_test::{self, AuditOptions, CheckSet, Subject};
 use crate::builder::{Builder, Content, DiskFile};
 use crate::definition::Firmware;
 use crate::digest::Digest;
@@ -23,18 +23,18 @@ pub async fn test<B: Builder, S: Backend>(
     lynis: Option<&Lynis>,
     context: &RunContext<'_>,
 ) -> Result<Tested, Failed> {
-    let run = context.new_run();
+    let run = context.new_run_id();
     let recorded = store.manifest(&manifest).await.map_err(BakeError::from)?;
     context.events.emit(&Event::RunStarted {
         run: run.clone(),
         subject: format!("test of {}", recorded.name()),
     });
-    let mut teardown = Teardown::begin(&context.runs(), &run)?;
-    teardown.set_cloud_cleaner(builder.cloud());
+    let mut teardown = Teardown::begin(&context.runs_folder(), &run)?;
+    teardown.set_cloud_cleaner(builder.cloud_cleaner());
     let work = async {
         let checks = stored_checks(store, &recorded).await?;
         let audits = match lynis {
-            Some(lynis) => Some(Audits {
+            Some(lynis) => Some(AuditOptions {
                 lynis: lynis.clone(),
                 base: builder
                     .recorded_base(
@@ -61,10 +61,13 @@ pub async fn test<B: Builder, S: Backend>(
     };
     let leaks = outcome::clean_up(None::<B::Machine>, teardown, context).await;
     match result {
-        Ok(record) => Ok(Tested { record, leaks }),
+        Ok(record) => Ok(Tested {
+            record,
+            leftovers: leaks,
+        }),
         Err(error) => Err(Failed {
             error,
-            leaks,
+            leftovers: leaks,
             kept: None,
         }),
     }
@@ -75,7 +78,7 @@ pub(super) struct Target<'a> {
     pub digest: Digest,
     pub manifest: &'a Manifest,
     pub checks: &'a CheckSet,
-    pub audits: Option<&'a Audits>,
+    pub audits: Option<&'a AuditOptions>,
 }
 
 /// Runs the boot test as part of `run`, and records the result.

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::{Bake, BakeError};
 use crate::builder::{Builder, BuilderError, Machine};
-use crate::guest_steps::{self, Guest};
-use crate::release::Verified;
+use crate::guest_steps::{self, StepContext};
+use crate::release::VerifiedRelease;
 use crate::store::backend::Backend;
 
 /// Returns the folder with the content of the upload disk.
@@ -16,7 +16,7 @@ fn folder(local_work: &Path) -> PathBuf {
 /// Unpacks the releases into the upload folder.
 pub(super) async fn unpack<B: Builder, S: Backend>(
     bake: &Bake<'_, B, S>,
-    releases: &[Verified],
+    releases: &[VerifiedRelease],
     local_work: &Path,
 ) -> Result<(), BakeError> {
     let (releases, folder) = (releases.to_vec(), folder(local_work));
@@ -27,7 +27,7 @@ pub(super) async fn unpack<B: Builder, S: Backend>(
 /// Completes the upload folder, attaches it to the VM as a disk, and deletes the folder. Returns
 /// false if there is no upload folder or the VM has no upload disk.
 pub(super) async fn attach<M: Machine>(
-    guest: &Guest<'_>,
+    guest: &StepContext<'_>,
     machine: Option<&M>,
 ) -> Result<bool, BakeError> {
     let folder = &folder(guest.local_work);

@@ -5,7 +5,7 @@
 use super::{BootTestError, Subject};
 use crate::build_record::check_fact;
 use crate::builder::{AccessBy, Boot, Builder, BuilderError, Disk, Machine as _, start};
-use crate::guest_steps::{self, Audit, Guest, ProvisionError};
+use crate::guest_steps::{self, Audit, ProvisionError, StepContext};
 use crate::identity::Identity;
 use crate::manifest::CheckFact;
 use crate::plan::PlannedStep;
@@ -76,7 +76,7 @@ impl<B: Builder> Attempt<'_, B> {
             keys: &keys,
             identity: (!by_ssh).then_some(&tar),
             role: "test",
-            again,
+            is_retry: again,
         };
         let scrubber = Scrubber::new(self.identity.secrets());
         let reporting = (context.events, context.interrupt);
@@ -93,7 +93,7 @@ impl<B: Builder> Attempt<'_, B> {
             Ok(session) => session,
             Err(error) => return boot_failure(error),
         };
-        let guest = Guest {
+        let guest = StepContext {
             image: &checks.image,
             steps: self.steps,
             folder: teardown.work(),
@@ -102,7 +102,7 @@ impl<B: Builder> Attempt<'_, B> {
             archives: &[],
             run: self.run,
             work: context.guest_work,
-            shown: false,
+            uses_upload_disk: false,
             local_work: teardown.work(),
             keys: &keys,
             reboot: &Reboot::default(),
@@ -121,7 +121,7 @@ impl<B: Builder> Attempt<'_, B> {
     /// Runs the checks, then the audit, and adds the results to `outcome`.
     async fn run_checks(
         &self,
-        guest: &Guest<'_>,
+        guest: &StepContext<'_>,
         session: &Session,
         identity: Option<&[u8]>,
         outcome: &mut Outcome,
@@ -162,13 +162,13 @@ impl<B: Builder> Attempt<'_, B> {
         }
         let end = match machine {
             Some(machine) if error.is_broken_connection() => {
-                start::end_of(machine, self.context.interrupt).await
+                start::wait_for_end(machine, self.context.interrupt).await
             }
-            Some(machine) => machine.died(),
+            Some(machine) => machine.end(),
             None => None,
         };
         let failure = match end {
-            Some(end) if end.by.is_platform() => {
+            Some(end) if end.cause.is_platform() => {
                 return Err(BootTestError::Builder(BuilderError::Died {
                     machine: "test".to_owned(),
                     end: Box::new(end),
@@ -191,7 +191,7 @@ fn boot_failure(error: BuilderError) -> Result<Outcome, BootTestError> {
         Ok(Outcome::new(false, Some(failure)))
     };
     match error {
-        BuilderError::Died { ref end, .. } if !end.by.is_platform() => failed(end.to_string()),
+        BuilderError::Died { ref end, .. } if !end.cause.is_platform() => failed(end.to_string()),
         BuilderError::NotUp { error, console } if !is_local_ssh_failure(&error) => {
             failed(format!("{error}{}", last_lines(&console)))
         }

@@ -12,7 +12,7 @@ use crate::wait::Interrupted;
 
 /// The settings for the audits of an image and its base.
 #[derive(Clone, Debug)]
-pub struct Audits {
+pub struct AuditOptions {
     /// The parts of Lynis on this computer.
     pub lynis: Lynis,
     /// The base of the image, if it still exists.
@@ -22,14 +22,14 @@ pub struct Audits {
 /// The id of the check for an audit.
 pub const AUDIT_CHECK: &str = "audit.lynis";
 /// The lowest hardening index that passes.
-pub const LEAST_INDEX: u32 = 85;
+pub const MIN_HARDENING_INDEX: u32 = 85;
 
 /// Returns the check for an audit.
 pub(super) fn evaluate(audit: &Audit) -> CheckFact {
     CheckFact {
-        description: format!("Lynis gives a hardening index of {LEAST_INDEX} or more"),
+        description: format!("Lynis gives a hardening index of {MIN_HARDENING_INDEX} or more"),
         id: AUDIT_CHECK.to_owned(),
-        ok: audit.index >= LEAST_INDEX,
+        ok: audit.index >= MIN_HARDENING_INDEX,
         skipped: None,
         step: "audit".to_owned(),
     }
@@ -46,7 +46,7 @@ pub(super) fn fact(audit: Audit, base_index: Option<u32>) -> AuditFact {
     }
 }
 
-impl Audits {
+impl AuditOptions {
     /// Boots the base as the image is booted, and returns its hardening index.
     ///
     /// A failure is only a warning, so that the result for the image is kept.
@@ -96,7 +96,7 @@ impl Audits {
             keys: &keys,
             identity: None,
             role: "base",
-            again: false,
+            is_retry: false,
         };
         let mut machine = None;
         let scrubber = Scrubber::default();

@@ -49,7 +49,7 @@ pub enum Purpose {
         emulated: bool,
     },
     /// A boot test, as a node.
-    Trial,
+    BootTest,
 }
 
 /// Returns an SMBIOS string (type 11) with a credential for systemd-tmpfiles, which creates the

@@ -32,7 +32,7 @@ impl Artifact {
     pub fn file(&self) -> Result<&CapturedFile, BuilderError> {
         match self {
             Self::File(file) => Ok(file),
-            Self::Azure(_) => Err(BuilderError::OtherBuilder),
+            Self::Azure(_) => Err(BuilderError::WrongBuilder),
         }
     }
 

@@ -195,7 +195,7 @@ impl Builder for Azure {
         _interrupt: &Interrupt,
     ) -> Result<Disk, BuilderError> {
         let PlannedBase::Azure { locked, .. } = base else {
-            return Err(BuilderError::OtherBuilder);
+            return Err(BuilderError::WrongBuilder);
         };
         let demands = preflight::check(self, locked, events).await?;
         self.needs_image.store(demands.managed_image, Relaxed);
@@ -246,7 +246,7 @@ impl Builder for Azure {
         Ok(locked.ok().map(Content::Azure))
     }
 
-    fn cloud(&self) -> Option<Arc<dyn Cloud>> {
+    fn cloud_cleaner(&self) -> Option<Arc<dyn Cloud>> {
         Some(Arc::new(Cleaner::new(&self.arm)))
     }
 }

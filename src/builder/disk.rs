@@ -58,7 +58,7 @@ impl Disk {
     pub fn file(&self) -> Result<&DiskFile, BuilderError> {
         match &self.content {
             Content::File(file) => Ok(file),
-            Content::Azure(_) => Err(BuilderError::OtherBuilder),
+            Content::Azure(_) => Err(BuilderError::WrongBuilder),
         }
     }
 }

@@ -8,14 +8,14 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MachineEnd {
     /// The cause.
-    pub by: EndedBy,
+    pub cause: EndCause,
     /// The last observations: exit status, standard error, serial console.
-    pub words: String,
+    pub details: String,
 }
 
 /// The cause of the end of a VM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EndedBy {
+pub enum EndCause {
     /// The emulator was killed by this signal: it crashed, or the host killed it.
     Signal(i32),
     /// The emulator exited with this status while the guest was running.
@@ -34,7 +34,7 @@ pub enum EndedBy {
     GuestPanic,
 }
 
-impl EndedBy {
+impl EndCause {
     /// Returns whether the platform is the cause, so that the image cannot be.
     pub fn is_platform(self) -> bool {
         match self {
@@ -46,12 +46,12 @@ impl EndedBy {
     }
 
     /// Returns whether a second start of the same VM is possible and may succeed.
-    pub fn is_worth_another_start(self) -> bool {
+    pub fn is_retryable(self) -> bool {
         matches!(self, Self::Signal(_) | Self::Exit(_) | Self::NeverStarted)
     }
 }
 
-impl fmt::Display for EndedBy {
+impl fmt::Display for EndCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Signal(number) => match signal_name(*number) {
@@ -71,7 +71,7 @@ impl fmt::Display for EndedBy {
 
 impl fmt::Display for MachineEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.by, self.words)
+        write!(f, "{}: {}", self.cause, self.details)
     }
 }
 

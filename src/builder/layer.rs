@@ -42,14 +42,14 @@ impl Layer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LayerFile {
     /// The origin of the file.
-    pub made: Made,
+    pub made: LayerOrigin,
     /// The digest of the file.
     pub sha256: Digest,
 }
 
 /// The origin of a layer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Made {
+pub struct LayerOrigin {
     /// The digest of all inputs of this layer and of the layers below.
     pub key: Digest,
     /// The id of the run that made it.
@@ -64,7 +64,7 @@ pub struct Made {
 
 /// The limits of the layer cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LayerRules {
+pub struct LayerCacheLimits {
     /// Whether a build starts from a cached layer. It adds layers to the cache in any case.
     pub reuse: bool,
     /// The greatest age of a layer. Older layers are not used and are removed.
@@ -74,7 +74,7 @@ pub struct LayerRules {
     pub max_bytes: u64,
 }
 
-impl Default for LayerRules {
+impl Default for LayerCacheLimits {
     fn default() -> Self {
         Self {
             reuse: true,
@@ -86,7 +86,7 @@ impl Default for LayerRules {
 
 /// The size of the layer cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct LayerUse {
+pub struct LayerCacheUsage {
     /// The number of layers.
     pub layers: u64,
     /// Their size on disk, in bytes.

@@ -21,8 +21,8 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use crate::builder::{
-    AccessBy, Boot, Builder, BuilderError, Captured, Content, Disk, Layer, LayerUse, Made,
-    SnapshotUse,
+    AccessBy, Boot, Builder, BuilderError, Captured, Content, Disk, Layer, LayerCacheUsage,
+    LayerOrigin, SnapshotCacheUsage,
 };
 use crate::definition::QemuBase;
 use crate::digest::Digest;
@@ -43,12 +43,12 @@ pub fn kvm_works() -> bool {
 }
 
 /// Returns the size of the layer cache.
-pub fn layer_use(options: &QemuOptions) -> LayerUse {
+pub fn layer_use(options: &QemuOptions) -> LayerCacheUsage {
     layer_cache::usage(options)
 }
 
 /// Returns the size of the VM snapshots in the cache.
-pub fn snapshot_use(options: &QemuOptions) -> SnapshotUse {
+pub fn snapshot_use(options: &QemuOptions) -> SnapshotCacheUsage {
     snapshot_cache::usage(options)
 }
 
@@ -94,8 +94,8 @@ impl Builder for Qemu {
                 };
                 image::find_or_fetch(&self.options, &request, teardown, events, interrupt).await
             }
-            PlannedBase::Qemu { .. } => Err(BuilderError::LockOfAnotherBase),
-            PlannedBase::Azure { .. } => Err(BuilderError::OtherBuilder),
+            PlannedBase::Qemu { .. } => Err(BuilderError::LockMismatch),
+            PlannedBase::Azure { .. } => Err(BuilderError::WrongBuilder),
         }
     }
 
@@ -103,7 +103,7 @@ impl Builder for Qemu {
         true
     }
 
-    async fn layer(
+    async fn find_layer(
         &self,
         disk: &Disk,
         keys: &[Digest],
@@ -119,20 +119,20 @@ impl Builder for Qemu {
 
     /// cloud-init writes the keys of a run to the disk. Later builds would get them with a cached
     /// layer.
-    fn keeps_layers(&self, disk: &Disk) -> bool {
+    fn can_cache_layers(&self, disk: &Disk) -> bool {
         disk.access == AccessBy::Credentials
     }
 
-    async fn keep_layer(
+    async fn cache_layer(
         &self,
         machine: &mut QemuMachine,
-        made: Made,
+        made: LayerOrigin,
         interrupt: &Interrupt,
     ) -> Result<(), BuilderError> {
         machine::keep_layer(&self.options, machine, made, interrupt).await
     }
 
-    async fn forget_layers(
+    async fn discard_layers(
         &self,
         machine: Option<&mut QemuMachine>,
         run: &str,

@@ -15,7 +15,7 @@ pub struct Resumed {
 
 /// The size of the VM snapshots in the cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct SnapshotUse {
+pub struct SnapshotCacheUsage {
     /// The number of VM snapshots.
     pub machines: u64,
     /// Their size, in bytes.

@@ -32,12 +32,12 @@ pub(crate) async fn start<B: Builder>(
     ))
     .await;
     match first {
-        Err(error) if is_worth_another_start(&error) => {
+        Err(error) if is_retryable(&error) => {
             interrupt.check()?;
-            announce(&error, events);
+            warn_of_retry(&error, events);
             drop(vm_slot.take());
             let boot = Boot {
-                again: true,
+                is_retry: true,
                 ..boot
             };
             Box::pin(start_once(
@@ -66,7 +66,7 @@ pub(crate) async fn start_once<B: Builder>(
     let machine = vm_slot.insert(builder.boot(boot, teardown, events, interrupt).await?);
     let endpoint = machine.endpoint();
     let timeout = Duration::from_secs(boot.machine.boot_timeout_s());
-    let died = async || machine.died().map(|end| end.to_string());
+    let died = async || machine.end().map(|end| end.to_string());
     let scrubber = scrubber.clone();
     let connecting = Session::connect(
         &endpoint, boot.keys, timeout, died, scrubber, events, interrupt,
@@ -84,7 +84,7 @@ pub(super) async fn not_up<M: Machine>(
     error: SshError,
     machine: &mut M,
 ) -> BuilderError {
-    match (error, machine.died()) {
+    match (error, machine.end()) {
         (SshError::Interrupted(interrupted), _) => interrupted.into(),
         (_, Some(end)) => BuilderError::Died {
             machine: role.to_owned(),
@@ -98,12 +98,12 @@ pub(super) async fn not_up<M: Machine>(
 }
 
 /// Returns whether `error` is an end of the VM after which a second start may succeed.
-pub(crate) fn is_worth_another_start(error: &BuilderError) -> bool {
-    matches!(error, BuilderError::Died { end, .. } if end.by.is_worth_another_start())
+pub(crate) fn is_retryable(error: &BuilderError) -> bool {
+    matches!(error, BuilderError::Died { end, .. } if end.cause.is_retryable())
 }
 
 /// Warns that the VM is started again after `error`.
-pub(crate) fn announce(error: &BuilderError, events: &Events) {
+pub(crate) fn warn_of_retry(error: &BuilderError, events: &Events) {
     events.warn(format!(
         "{error}\nstarting the VM again, because the platform ended it"
     ));
@@ -111,13 +111,13 @@ pub(crate) fn announce(error: &BuilderError, events: &Events) {
 
 /// Returns the cause of the end of `machine`, or `None` if it still runs after a few seconds.
 /// Called after a connection broke, which is visible before the end of the VM.
-pub(crate) async fn end_of<M: Machine>(
+pub(crate) async fn wait_for_end<M: Machine>(
     machine: &mut M,
     interrupt: &Interrupt,
 ) -> Option<MachineEnd> {
     let waited = Wait::new("the end of the VM", END_DEADLINE)
         .until(&Events::silent(), interrupt, || {
-            let poll = match machine.died() {
+            let poll = match machine.end() {
                 Some(end) => Poll::Ready(end),
                 None => Poll::NotYet("it still runs".to_owned()),
             };

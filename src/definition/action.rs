@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::base::no_file;
 use super::document::{Item, Raw, Table};
 use super::files;
-use super::problem::{Location, Problem, listed};
+use super::problem::{Location, Problem, quoted_list};
 use super::script;
 use super::steps::{Action, Entries, entries};
 use super::variables::{Value, Variables};
@@ -32,8 +32,8 @@ pub(super) fn read(
         .into_iter()
         .chain(keys_of(kind).iter().copied())
         .collect();
-    table.only(&known);
-    let item = table.need(kind, "the action of the step")?;
+    table.reject_unknown(&known);
+    let item = table.require(kind, "the action of the step")?;
     match kind {
         "provisioner" => provisioner(item, table, variables),
         "shell" | "inline" => shell(kind, number, item, table, variables, folder),
@@ -54,11 +54,11 @@ fn kind(table: &Table) -> Result<&'static str, Problem> {
         [] => {
             let problem = table.at.problem(format!(
                 "does nothing; expected exactly one of {}",
-                listed(KINDS)
+                quoted_list(KINDS)
             ));
             // The likely reason is a typing error in that key.
             let unknown = table.keys().find(|key| !ALL_OTHER_KEYS.contains(key));
-            Err(problem.did_you_mean(
+            Err(problem.with_suggestion(
                 unknown.unwrap_or_default(),
                 KINDS,
                 "Add an action, as in `provisioner = \"base\"`.",
@@ -69,10 +69,10 @@ fn kind(table: &Table) -> Result<&'static str, Problem> {
             .problem(format!(
                 "does {} things, {}; expected exactly one of {}",
                 several.len(),
-                listed(several.iter().copied()),
-                listed(KINDS)
+                quoted_list(several.iter().copied()),
+                quoted_list(KINDS)
             ))
-            .hint("Write one `[[step]]` for each.")),
+            .with_hint("Write one `[[step]]` for each.")),
     }
 }
 
@@ -120,12 +120,12 @@ fn shell(
         if script.trim().is_empty() {
             return Err(at
                 .problem("an empty script; expected POSIX sh")
-                .hint("Remove the step."));
+                .with_hint("Remove the step."));
         }
         variables.refuse_caller_variables(&at, &script)?;
         Ok((name, script))
     });
-    let script = found.value(script);
+    let script = found.ok_or_record(script);
     let Entries { values: env, lines } = entries(table, "env", variables, environment_name)?;
     if let Some((name, _)) = env
         .iter()
@@ -133,9 +133,9 @@ fn shell(
     {
         return Err(entry_location(table, "env", name, &lines)
             .problem("a list; expected text, an integer, or true or false")
-            .hint("Write `{{ var.NAME | join(\" \") }}`."));
+            .with_hint("Write `{{ var.NAME | join(\" \") }}`."));
     }
-    let (name, script) = script.ok_or_else(|| at.described())?;
+    let (name, script) = script.ok_or_else(|| at.already_reported())?;
     Ok(Read {
         action: Action::Shell { script, env },
         name,
@@ -159,7 +159,9 @@ fn inline(item: Item, variables: &Variables) -> Result<String, Problem> {
             &at,
             &format!("line {line} of the script ends with a carriage return"),
         )
-        .hint("Save the file with LF line ends. To print a carriage return, use `printf '\\r'`.")),
+        .with_hint(
+            "Save the file with LF line ends. To print a carriage return, use `printf '\\r'`.",
+        )),
     }
 }
 
@@ -175,7 +177,7 @@ fn file_script(
     script::unix_lines(&folder.join(&path), &bytes)?;
     let script = String::from_utf8(bytes).map_err(|_| {
         at.problem(format!("{} is not text; expected a script", path.display()))
-            .hint("Install a program with a `file` step, and run it from a script.")
+            .with_hint("Install a program with a `file` step, and run it from a script.")
     })?;
     Ok((file_name(&path), script))
 }
@@ -195,31 +197,33 @@ fn file(
                     "{} is a folder; a file step takes one file",
                     folder.join(&source).display()
                 ))
-                .hint("Write one `[[step]]` for each file, or install an archive and unpack it in a script."));
+                .with_hint("Write one `[[step]]` for each file, or install an archive and unpack it in a script."));
         }
         Ok((content(&at, folder, &source)?, source))
     });
-    let source = found.value(source);
+    let source = found.ok_or_record(source);
     let destination = table.required("destination", "the absolute path in the image", |item| {
         let at = item.at.clone();
         files::destination(&at, variables.text(item)?)
     });
     let mut mode = 0o644;
-    table.set("mode", &mut mode, |item| {
+    table.read_into("mode", &mut mode, |item| {
         let at = item.at.clone();
         files::mode(&at, &variables.text(item)?)
     });
     let mut owner = String::from("root:root");
-    table.set("owner", &mut owner, |item| {
+    table.read_into("owner", &mut owner, |item| {
         let at = item.at.clone();
         files::owner(&at, variables.text(item)?)
     });
-    let ((content, source), destination) = source.zip(destination).ok_or_else(|| at.described())?;
+    let ((content, source), destination) = source
+        .zip(destination)
+        .ok_or_else(|| at.already_reported())?;
     Ok(Read {
         name: file_name(&source),
         action: Action::File {
             source,
-            sha256: Digest::of(&content),
+            sha256: Digest::hash_bytes(&content),
             content,
             destination,
             mode,
@@ -241,14 +245,15 @@ fn ansible(
     let bytes = content(&at, folder, &playbook)?;
     // The folder of a playbook has its roles and files, unless it is the definition's folder.
     let playbook_folder = path.parent().filter(|parent| *parent != folder);
-    let sha256 =
-        match playbook_folder {
-            Some(parent) => files::digest_of_folder(parent).map_err(|(path, error)| {
-                at.problem(format!("cannot read {}: {error}", path.display()))
-            .hint("Make all files in the playbook's folder readable: they are part of the step.")
-            })?,
-            None => Digest::of(&bytes),
-        };
+    let sha256 = match playbook_folder {
+        Some(parent) => files::digest_of_folder(parent).map_err(|(path, error)| {
+            at.problem(format!("cannot read {}: {error}", path.display()))
+                .with_hint(
+                    "Make all files in the playbook's folder readable: they are part of the step.",
+                )
+        })?,
+        None => Digest::hash_bytes(&bytes),
+    };
     let Entries {
         values: extra,
         lines,
@@ -274,7 +279,7 @@ fn reboot(number: usize, item: Item, variables: &Variables) -> Result<Read, Prob
         }),
         _ => Err(at
             .problem("expected `reboot = true`")
-            .hint("To skip the restart, remove the step.")),
+            .with_hint("To skip the restart, remove the step.")),
     }
 }
 
@@ -293,11 +298,11 @@ fn content(at: &Location, folder: &Path, path: &Path) -> Result<Vec<u8>, Problem
                 meta.len(),
                 files::LARGEST_BYTES
             ))
-            .hint("Download and verify the file in a script."));
+            .with_hint("Download and verify the file in a script."));
     }
     std::fs::read(&whole).map_err(|error| {
         at.problem(format!("cannot read {}: {error}", whole.display()))
-            .hint("Name a readable file, relative to the definition's folder.")
+            .with_hint("Name a readable file, relative to the definition's folder.")
     })
 }
 
@@ -307,7 +312,9 @@ fn environment_name(at: &Location, name: &str) -> Result<(), Problem> {
             .problem(
                 "names that begin with `VB_` are reserved for vault-bake; expected another one",
             )
-            .hint("Rename it. docs/definition.md lists the variables that every script gets."));
+            .with_hint(
+                "Rename it. docs/definition.md lists the variables that every script gets.",
+            ));
     }
     identifier(at, name, "an environment variable")
 }
@@ -325,7 +332,7 @@ fn identifier(at: &Location, name: &str, what: &str) -> Result<(), Problem> {
         .problem(format!(
             "cannot name {what}; expected letters, digits and `_`"
         ))
-        .hint("Use a name such as `HTTP_PROXY`."))
+        .with_hint("Use a name such as `HTTP_PROXY`."))
 }
 
 fn entry_location(

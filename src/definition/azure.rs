@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::document::{Item, Table};
-use super::problem::{Location, Problem, listed};
+use super::problem::{Location, Problem, quoted_list};
 use super::variables::Variables;
 use values::resource;
 
@@ -162,19 +162,19 @@ pub(super) fn read(
         return Err(start
             .below(name)
             .problem("missing; a build on Azure needs a base, a machine and an output")
-            .hint(format!(
+            .with_hint(format!(
                 "Add `[{name}]`, or remove the other tables for azure."
             )));
     };
     let found = base_table.found.clone();
     let output_at = output_table.at.clone();
-    let base = found.value(base(base_table, variables));
-    let machine = found.value(machine::read(machine_table, variables));
+    let base = found.ok_or_record(base(base_table, variables));
+    let machine = found.ok_or_record(machine::read(machine_table, variables));
     let output = output::read(output_table, variables, machine.as_ref());
-    let output = found.value(output);
+    let output = found.ok_or_record(output);
     let (base, (machine, output)) = base
         .zip(machine.zip(output))
-        .ok_or_else(|| output_at.described())?;
+        .ok_or_else(|| output_at.already_reported())?;
     Ok(Some(AzureSpec {
         base,
         machine,
@@ -194,7 +194,7 @@ pub(super) fn image_name(start: &Location, name: &str, azure: &AzureSpec) -> Res
             "the image's name has {} characters, so a managed image would be called {name}-{USUAL_VERSION}, which exceeds Azure's limit of {LONGEST_IMAGE_NAME}; expected at most {limit}",
             name.len()
         ))
-        .hint("Rename the folder, or set `managed_image = false` and name a gallery."))
+        .with_hint("Rename the folder, or set `managed_image = false` and name a gallery."))
 }
 
 /// Longest name of a managed image, in characters:
@@ -207,16 +207,16 @@ const KINDS: [&str; 3] = ["marketplace", "gallery", "managed-image"];
 
 /// Reads the base below `[base.azure]`.
 fn base(mut table: Table, variables: &Variables) -> Result<AzureBase, Problem> {
-    let kind = table.need("kind", "`marketplace`, `gallery` or `managed-image`")?;
+    let kind = table.require("kind", "`marketplace`, `gallery` or `managed-image`")?;
     let at = kind.at.clone();
     let kind = variables.text(kind)?;
     if !KINDS.contains(&kind.as_str()) {
         return Err(at
             .problem(format!(
                 "`{kind}` is no kind of base; expected one of {}",
-                listed(KINDS)
+                quoted_list(KINDS)
             ))
-            .did_you_mean(
+            .with_suggestion(
                 &kind,
                 KINDS,
                 "For an image of a distribution, write `marketplace`.",
@@ -224,7 +224,7 @@ fn base(mut table: Table, variables: &Variables) -> Result<AzureBase, Problem> {
     }
     let at = table.at.clone();
     if kind == KINDS[0] {
-        table.only(&["kind", "publisher", "offer", "sku", "version"]);
+        table.reject_unknown(&["kind", "publisher", "offer", "sku", "version"]);
         let read = |key: &str, item: Item| {
             let at = item.at.clone();
             let text = variables.text(item)?;
@@ -232,7 +232,7 @@ fn base(mut table: Table, variables: &Variables) -> Result<AzureBase, Problem> {
             if text.is_empty() || !text.chars().all(plain) {
                 return Err(at
                     .problem(format!("`{text}` is no {key} of the marketplace; expected letters, digits, `-`, `_` and `.`"))
-                    .hint("List images with `az vm image list --all --publisher Debian`."));
+                    .with_hint("List images with `az vm image list --all --publisher Debian`."));
             }
             Ok(text)
         };
@@ -242,7 +242,7 @@ fn base(mut table: Table, variables: &Variables) -> Result<AzureBase, Problem> {
             })
         });
         let [Some(publisher), Some(offer), Some(sku), Some(version)] = parts else {
-            return Err(at.described());
+            return Err(at.already_reported());
         };
         return Ok(AzureBase::Marketplace {
             publisher,
@@ -251,8 +251,8 @@ fn base(mut table: Table, variables: &Variables) -> Result<AzureBase, Problem> {
             version,
         });
     }
-    table.only(&["kind", "id"]);
-    let id = table.need("id", "a resource id, `/subscriptions/…`")?;
+    table.reject_unknown(&["kind", "id"]);
+    let id = table.require("id", "a resource id, `/subscriptions/…`")?;
     Ok(if kind == KINDS[1] {
         let types = "Microsoft.Compute/galleries/images[/versions]";
         let id = resource(id, variables, types, |kinds| {

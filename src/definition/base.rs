@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::document::{Item, Table};
-use super::problem::{Location, Problem, listed};
+use super::problem::{Location, Problem, quoted_list};
 use super::variables::Variables;
 use crate::http;
 
@@ -72,7 +72,7 @@ pub(super) fn read(
     variables: &Variables,
     folder: &Path,
 ) -> Result<QemuBase, Problem> {
-    let kind = table.need("kind", "`packages` or `cloud-image`")?;
+    let kind = table.require("kind", "`packages` or `cloud-image`")?;
     let at = kind.at.clone();
     match variables.text(kind)?.as_str() {
         "packages" => packages(table, variables),
@@ -80,9 +80,9 @@ pub(super) fn read(
         kind => Err(at
             .problem(format!(
                 "`{kind}` is no kind of base; expected one of {}",
-                listed(["packages", "cloud-image"])
+                quoted_list(["packages", "cloud-image"])
             ))
-            .did_you_mean(
+            .with_suggestion(
                 kind,
                 ["packages", "cloud-image"],
                 "To build from the distribution's packages, write `packages`.",
@@ -91,16 +91,16 @@ pub(super) fn read(
 }
 
 fn packages(mut table: Table, variables: &Variables) -> Result<QemuBase, Problem> {
-    table.only(&["kind", "mirror", "suite", "extra", "packages", "firmware"]);
+    table.reject_unknown(&["kind", "mirror", "suite", "extra", "packages", "firmware"]);
     let mut mirror = String::from(DEFAULT_MIRROR);
-    table.set("mirror", &mut mirror, |item| {
+    table.read_into("mirror", &mut mirror, |item| {
         let at = item.at.clone();
         let mirror = variables.text(item)?;
         mirror_url(&at, &mirror)?;
         Ok(mirror.trim_end_matches('/').to_owned())
     });
     let mut suite = String::from(DEFAULT_SUITE);
-    table.set("suite", &mut suite, |item| {
+    table.read_into("suite", &mut suite, |item| {
         let at = item.at.clone();
         let suite = variables.text(item)?;
         suite_name(&at, &suite)?;
@@ -108,16 +108,16 @@ fn packages(mut table: Table, variables: &Variables) -> Result<QemuBase, Problem
     });
     let mut extra = updates(&mirror, &suite);
     let found = table.found.clone();
-    table.set("extra", &mut extra, |item| {
+    table.read_into("extra", &mut extra, |item| {
         let at = item.at.clone();
         let lines = variables.texts(item)?.into_iter();
-        found.all(&at, lines.map(|(at, line)| extra_line(&at, &line)))
+        found.all_or_record(&at, lines.map(|(at, line)| extra_line(&at, &line)))
     });
     let mut packages = Vec::new();
-    table.set("packages", &mut packages, |item| {
+    table.read_into("packages", &mut packages, |item| {
         let at = item.at.clone();
         let names = variables.texts(item)?.into_iter();
-        found.all(
+        found.all_or_record(
             &at,
             names.map(|(at, name)| package_name(&at, &name).map(|()| name)),
         )
@@ -136,14 +136,14 @@ fn cloud_image(
     variables: &Variables,
     folder: &Path,
 ) -> Result<QemuBase, Problem> {
-    table.only(&["kind", "url", "sha512", "firmware"]);
+    table.reject_unknown(&["kind", "url", "sha512", "firmware"]);
     let at = table.at.clone();
     let url = table.required("url", "`https://…` or a path", |item| {
         image_url(item, variables, folder)
     });
     let sha512 = table.required("sha512", "128 hex digits", |item| sha512(item, variables));
     let firmware = firmware(&mut table, variables);
-    let (url, sha512) = url.zip(sha512).ok_or_else(|| at.described())?;
+    let (url, sha512) = url.zip(sha512).ok_or_else(|| at.already_reported())?;
     Ok(QemuBase::CloudImage {
         url,
         sha512,
@@ -160,7 +160,7 @@ fn image_url(item: Item, variables: &Variables, folder: &Path) -> Result<String,
             .problem(format!(
                 "`{url}`; expected `https://…`, `file:///…` or a path"
             ))
-            .hint("Use https://, or download the image and name its path.")),
+            .with_hint("Use https://, or download the image and name its path.")),
         Some(_) | None => Ok(url),
     }
 }
@@ -176,13 +176,15 @@ fn sha512(item: Item, variables: &Variables) -> Result<String, Problem> {
             "not a SHA-512; expected 128 hex digits, found {} characters",
             sha512.chars().count()
         ))
-        .hint("Copy it from the distribution's SHA512SUMS, and verify the signature of that file."))
+        .with_hint(
+            "Copy it from the distribution's SHA512SUMS, and verify the signature of that file.",
+        ))
 }
 
 fn firmware(table: &mut Table, variables: &Variables) -> Firmware {
     let mut firmware = Firmware::Bios;
     let known = [("bios", Firmware::Bios), ("uefi", Firmware::Uefi)];
-    table.set("firmware", &mut firmware, |item| {
+    table.read_into("firmware", &mut firmware, |item| {
         let at = item.at.clone();
         let given = variables.text(item)?;
         let found = known.into_iter().find(|(name, _)| *name == given);
@@ -190,7 +192,7 @@ fn firmware(table: &mut Table, variables: &Variables) -> Firmware {
             at.problem(format!(
                 "`{given}` is no firmware; expected `bios` or `uefi`"
             ))
-            .did_you_mean(
+            .with_suggestion(
                 &given,
                 known.map(|(name, _)| name),
                 "For `bios`, remove it.",
@@ -216,7 +218,7 @@ fn extra_line(at: &Location, line: &str) -> Result<String, Problem> {
     let (Some(mirror), Some(suite), None) = (words.next(), words.next(), words.next()) else {
         return Err(at
             .problem(format!("`{line}`; expected a mirror and a suite"))
-            .hint("Write it as in \"http://deb.debian.org/debian bookworm-backports\"."));
+            .with_hint("Write it as in \"http://deb.debian.org/debian bookworm-backports\"."));
     };
     mirror_url(at, mirror)?;
     suite_name(at, suite)?;
@@ -233,7 +235,7 @@ fn mirror_url(at: &Location, mirror: &str) -> Result<(), Problem> {
         .problem(format!(
             "`{mirror}` is no package mirror; expected `http://…`, `https://…` or `file:///…`"
         ))
-        .hint(format!(
+        .with_hint(format!(
             "Write a mirror such as \"{DEFAULT_MIRROR}\". Its index is signed, so http is safe."
         )))
 }
@@ -248,7 +250,7 @@ fn suite_name(at: &Location, suite: &str) -> Result<(), Problem> {
     }
     Err(at
         .problem(format!("`{suite}` is no suite; expected a name"))
-        .hint("Write a suite such as \"bookworm\"."))
+        .with_hint("Write a suite such as \"bookworm\"."))
 }
 
 fn package_name(at: &Location, name: &str) -> Result<(), Problem> {
@@ -263,7 +265,7 @@ fn package_name(at: &Location, name: &str) -> Result<(), Problem> {
         .problem(format!(
             "`{name}` is no package's name; expected as in `chrony`"
         ))
-        .hint("Write one name for each entry, without a version."))
+        .with_hint("Write one name for each entry, without a version."))
 }
 
 /// Creates the problem that `path` is not a readable file.
@@ -273,18 +275,18 @@ pub(super) fn no_file(at: &Location, folder: &Path, path: &Path) -> Problem {
     match std::fs::metadata(&whole) {
         Ok(meta) if meta.is_dir() => at
             .problem(format!("{shown} is a folder; expected a file"))
-            .hint("Name a file in the folder."),
+            .with_hint("Name a file in the folder."),
         Ok(_) => at
             .problem(format!(
                 "{shown} is neither a file nor a folder; expected a file"
             ))
-            .hint("Name a regular file."),
+            .with_hint("Name a regular file."),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => at
             .problem(format!("no such file: {shown}; expected one"))
-            .hint("Name a readable file, relative to the definition's folder."),
+            .with_hint("Name a readable file, relative to the definition's folder."),
         Err(error) => at
             .problem(format!("cannot read {shown}: {error}"))
-            .hint("Name a readable file, relative to the definition's folder."),
+            .with_hint("Name a readable file, relative to the definition's folder."),
     }
 }
 

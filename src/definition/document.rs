@@ -7,14 +7,14 @@ use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
 
-use super::problem::{Found, Location, Problem, listed, meant};
+use super::problem::{Location, Problem, ProblemLog, closest_match, quoted_list};
 
 /// A value and its location.
 #[derive(Clone, Debug)]
 pub(crate) struct Item {
     pub(crate) at: Location,
     /// Problems of the file, shared by all its values.
-    pub(crate) found: Found,
+    pub(crate) found: ProblemLog,
     pub(crate) raw: Raw,
 }
 
@@ -35,7 +35,7 @@ pub(crate) enum Raw {
 pub(crate) struct Table {
     pub(crate) at: Location,
     /// Problems of the file, shared by all its values.
-    pub(crate) found: Found,
+    pub(crate) found: ProblemLog,
     /// Known keys that an unknown key was probably meant to be.
     misspelt: Vec<String>,
     entries: BTreeMap<String, (usize, Raw)>,
@@ -45,27 +45,27 @@ impl Item {
     pub(crate) fn text(self) -> Result<String, Problem> {
         match self.raw {
             Raw::Text(text) => Ok(text),
-            _ => Err(self.unlike(TEXT)),
+            _ => Err(self.wrong_type(TEXT)),
         }
     }
 
     pub(crate) fn integer(self) -> Result<i64, Problem> {
         match self.raw {
             Raw::Integer(number) => Ok(number),
-            _ => Err(self.unlike(INTEGER)),
+            _ => Err(self.wrong_type(INTEGER)),
         }
     }
 
     pub(crate) fn flag(self) -> Result<bool, Problem> {
         match self.raw {
             Raw::Flag(flag) => Ok(flag),
-            _ => Err(self.unlike(FLAG)),
+            _ => Err(self.wrong_type(FLAG)),
         }
     }
 
     pub(crate) fn list(self) -> Result<Vec<Item>, Problem> {
         let Raw::List(items) = self.raw else {
-            return Err(self.unlike(LIST));
+            return Err(self.wrong_type(LIST));
         };
         let (at, found) = (self.at, self.found);
         let item = |(index, (line, raw))| Item {
@@ -83,7 +83,7 @@ impl Item {
     pub(crate) fn texts(self) -> Result<Vec<String>, Problem> {
         let (at, found) = (self.at.clone(), self.found.clone());
         let items = self.list()?.into_iter();
-        found.all(&at, items.map(Item::text))
+        found.all_or_record(&at, items.map(Item::text))
     }
 
     pub(crate) fn table(self) -> Result<Table, Problem> {
@@ -94,16 +94,16 @@ impl Item {
                 misspelt: Vec::new(),
                 entries,
             }),
-            _ => Err(self.unlike(TABLE)),
+            _ => Err(self.wrong_type(TABLE)),
         }
     }
 
     /// Creates the problem that the value has another type than `expected`.
-    pub(crate) fn unlike(&self, expected: &str) -> Problem {
+    pub(crate) fn wrong_type(&self, expected: &str) -> Problem {
         let found = self.raw.kind();
         self.at
             .problem(format!("expected {expected}, found {found}"))
-            .hint(match (expected, &self.raw) {
+            .with_hint(match (expected, &self.raw) {
                 (TEXT, Raw::Integer(_) | Raw::Flag(_) | Raw::Other(_)) => {
                     "Put it in double quotes."
                 }
@@ -123,21 +123,21 @@ impl Table {
             let line = error.span().map_or(1, |span| line_of(text, span.start));
             Location { line, ..at.clone() }
                 .problem(format!("not valid TOML: {}", error.message().trim()))
-                .hint("Put texts in double quotes, and set each key of a table once.")
+                .with_hint("Put texts in double quotes, and set each key of a table once.")
         })?;
         let Raw::Table(entries) = table(text, root.get_ref()) else {
             unreachable!("a document's root is a table");
         };
         Ok(Self {
             at,
-            found: Found::default(),
+            found: ProblemLog::default(),
             misspelt: Vec::new(),
             entries,
         })
     }
 
     /// Removes keys other than `known`, and records each as a problem.
-    pub(crate) fn only(&mut self, known: &[&str]) {
+    pub(crate) fn reject_unknown(&mut self, known: &[&str]) {
         let unknown = |key: &&String| !known.contains(&key.as_str());
         let unknown: Vec<String> = self.entries.keys().filter(unknown).cloned().collect();
         for key in unknown {
@@ -147,13 +147,14 @@ impl Table {
             // The user more likely meant a key that is missing than one that is set.
             let absent = known.iter().copied();
             let absent = absent.filter(|known| !self.entries.contains_key(*known));
-            self.misspelt.extend(meant(&key, absent).map(str::to_owned));
-            let all = listed(known.iter().copied());
+            self.misspelt
+                .extend(closest_match(&key, absent).map(str::to_owned));
+            let all = quoted_list(known.iter().copied());
             let problem = item
                 .at
                 .problem(format!("unknown key; expected one of {all}"))
-                .did_you_mean(&key, known.iter().copied(), "Remove it.");
-            self.found.note(problem);
+                .with_suggestion(&key, known.iter().copied(), "Remove it.");
+            self.found.record(problem);
         }
     }
 
@@ -169,13 +170,15 @@ impl Table {
 
     /// Reads the value of `key` into `to`, if it is set. If the value has a problem, that is
     /// recorded and `to` keeps its value.
-    pub(crate) fn set<T>(
+    pub(crate) fn read_into<T>(
         &mut self,
         key: &str,
         to: &mut T,
         read: impl FnOnce(Item) -> Result<T, Problem>,
     ) {
-        let value = self.take(key).and_then(|item| self.found.value(read(item)));
+        let value = self
+            .take(key)
+            .and_then(|item| self.found.ok_or_record(read(item)));
         if let Some(value) = value {
             *to = value;
         }
@@ -189,21 +192,21 @@ impl Table {
         expected: &str,
         read: impl FnOnce(Item) -> Result<T, Problem>,
     ) -> Option<T> {
-        let read = self.need(key, expected).and_then(read);
-        self.found.value(read)
+        let read = self.require(key, expected).and_then(read);
+        self.found.ok_or_record(read)
     }
 
     /// Removes and returns the value of `key`, which must be set. `expected` describes it, as in
     /// `` `schema = 1` ``.
-    pub(crate) fn need(&mut self, key: &str, expected: &str) -> Result<Item, Problem> {
+    pub(crate) fn require(&mut self, key: &str, expected: &str) -> Result<Item, Problem> {
         self.take(key).ok_or_else(|| {
             if self.is_misspelt(key) {
-                return self.at.below(key).described();
+                return self.at.below(key).already_reported();
             }
             self.at
                 .below(key)
                 .problem(format!("missing; expected {expected}"))
-                .hint(match self.at.key.as_str() {
+                .with_hint(match self.at.key.as_str() {
                     "" if expected.contains("`[") => format!("Add {expected} to the file."),
                     "" => format!("Add `{key}` at the top of the file."),
                     table => format!("Add `{key}` to `{table}`."),
@@ -223,7 +226,7 @@ impl Table {
 
     /// Reads the schema version and refuses one that is not `newest`.
     pub(crate) fn schema(&mut self, newest: i64) -> Result<(), Problem> {
-        let item = self.need("schema", &format!("`schema = {newest}`"))?;
+        let item = self.require("schema", &format!("`schema = {newest}`"))?;
         let at = item.at.clone();
         match item.integer()? {
             given if given == newest => Ok(()),
@@ -231,7 +234,7 @@ impl Table {
                 .problem(format!(
                     "schema {given} is unknown to this version; expected {newest}"
                 ))
-                .hint(if given > newest {
+                .with_hint(if given > newest {
                     String::from("Update vault-bake: the file was written for a newer version.")
                 } else {
                     format!("Write `schema = {newest}`.")

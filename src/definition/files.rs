@@ -20,7 +20,9 @@ pub(super) fn destination(at: &Location, path: String) -> Result<String, Problem
             .problem(format!(
                 "`{path}`; expected the absolute path of a file in the image"
             ))
-            .hint("Write a path such as \"/etc/motd\", without `.`, `..` and a `/` at the end."));
+            .with_hint(
+                "Write a path such as \"/etc/motd\", without `.`, `..` and a `/` at the end.",
+            ));
     }
     let top = parts.first().copied().unwrap_or_default();
     if VOLATILE.contains(&top) {
@@ -28,7 +30,7 @@ pub(super) fn destination(at: &Location, path: String) -> Result<String, Problem
             .problem(format!(
                 "`{path}` would not be in the image; expected a path outside of /{top}"
             ))
-            .hint(format!(
+            .with_hint(format!(
                 "Choose another folder: files below /{top} are lost at a restart."
             )));
     }
@@ -43,7 +45,7 @@ pub(super) fn mode(at: &Location, text: &str) -> Result<u32, Problem> {
         .flatten()
         .ok_or_else(|| {
             at.problem(format!("`{text}` is no mode; expected octal digits"))
-                .hint("Write a mode such as \"0644\" or \"0755\".")
+                .with_hint("Write a mode such as \"0644\" or \"0755\".")
         })
 }
 
@@ -63,7 +65,7 @@ pub(super) fn owner(at: &Location, text: String) -> Result<String, Problem> {
     }
     Err(at
         .problem(format!("`{text}` is no owner; expected `USER:GROUP`"))
-        .hint("Write an owner such as \"root:root\"."))
+        .with_hint("Write an owner such as \"root:root\"."))
 }
 
 /// Returns the digest of the paths and contents of all files below `folder`.
@@ -71,10 +73,10 @@ pub(super) fn digest_of_folder(folder: &Path) -> Result<Digest, (PathBuf, io::Er
     let mut found = Vec::new();
     for path in files_below(folder)? {
         let (digest, _) =
-            Digest::of_file(&folder.join(&path)).map_err(|error| (path.clone(), error))?;
+            Digest::hash_file(&folder.join(&path)).map_err(|error| (path.clone(), error))?;
         found.push((path.to_string_lossy().into_owned(), digest));
     }
-    Ok(Digest::of_value(&found))
+    Ok(Digest::hash_value(&found))
 }
 
 /// Returns the sorted paths of all files below `folder`, relative to it.

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::Value as Json;
 
 use super::document::Item;
-use super::problem::{Problem, listed};
+use super::problem::{Problem, quoted_list};
 use super::text;
 
 /// The type of a variable or an input.
@@ -37,9 +37,9 @@ impl Type {
                 return Err(at
                     .problem(format!(
                         "`{name}` is no type; expected one of {}",
-                        listed(known)
+                        quoted_list(known)
                     ))
-                    .did_you_mean(
+                    .with_suggestion(
                         &name,
                         known,
                         "Write one of these types. A list has strings.",
@@ -89,7 +89,7 @@ impl Type {
                 .problem(format!(
                     "`{text}` would not be rendered: a default is not a template; expected a plain value"
                 ))
-                .hint("Write the template where the variable is used, as in `\"{{ var.a }}-{{ var.b }}\"`.")),
+                .with_hint("Write the template where the variable is used, as in `\"{{ var.a }}-{{ var.b }}\"`.")),
         }
     }
 
@@ -149,7 +149,7 @@ fn separated(text: &str) -> Result<Json, String> {
 }
 
 /// Tells if `name` can name a variable or an input: `[a-z][a-z0-9_]*`.
-pub(crate) fn is_name(name: &str) -> bool {
+pub(crate) fn is_variable_name(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_lowercase())
         && name
             .bytes()

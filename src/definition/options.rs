@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::base::no_file;
 use super::document::{Item, Table};
-use super::problem::{Location, Problem, listed};
+use super::problem::{Location, Problem, quoted_list};
 use super::variables::Variables;
 use crate::http;
 
@@ -101,7 +101,7 @@ pub(super) fn machine(table: Option<Table>, variables: &Variables) -> MachineSpe
     let Some(mut table) = table else {
         return machine;
     };
-    table.only(&[
+    table.reject_unknown(&[
         "cpus",
         "memory_mib",
         "disk_gib",
@@ -109,14 +109,14 @@ pub(super) fn machine(table: Option<Table>, variables: &Variables) -> MachineSpe
         "boot_timeout_s",
     ]);
     let number = |least, most| move |item| variables.integer(item, least, most);
-    table.set("cpus", &mut machine.cpus, number(1, 64));
-    table.set("memory_mib", &mut machine.memory_mib, number(512, 1 << 20));
-    table.set("disk_gib", &mut machine.disk_gib, number(2, 2048));
-    table.set("boot_timeout_s", &mut machine.boot_timeout_s, |item| {
+    table.read_into("cpus", &mut machine.cpus, number(1, 64));
+    table.read_into("memory_mib", &mut machine.memory_mib, number(512, 1 << 20));
+    table.read_into("disk_gib", &mut machine.disk_gib, number(2, 2048));
+    table.read_into("boot_timeout_s", &mut machine.boot_timeout_s, |item| {
         variables.integer(item, 10, 3600).map(u64::from)
     });
     let networks = [("outbound", Network::Outbound), ("none", Network::None)];
-    table.set("network", &mut machine.network, |item| {
+    table.read_into("network", &mut machine.network, |item| {
         choice(item, variables, &networks)
     });
     machine
@@ -128,13 +128,13 @@ pub(super) fn output(table: Option<Table>, variables: &Variables) -> OutputSpec 
     let Some(mut table) = table else {
         return output;
     };
-    table.only(&["compression"]);
+    table.reject_unknown(&["compression"]);
     let known = [
         ("zstd", Compression::Zstd),
         ("zlib", Compression::Zlib),
         ("none", Compression::None),
     ];
-    table.set("compression", &mut output.compression, |item| {
+    table.read_into("compression", &mut output.compression, |item| {
         choice(item, variables, &known)
     });
     output
@@ -148,7 +148,7 @@ pub(super) fn releases(
     let Some(mut table) = root.take_table("releases")? else {
         return Ok(BTreeMap::new());
     };
-    table.only(&PRODUCTS);
+    table.reject_unknown(&PRODUCTS);
     let (at, found) = (table.at.clone(), table.found.clone());
     let release = |(product, item): (String, Item)| {
         let at = item.at.clone();
@@ -158,11 +158,11 @@ pub(super) fn releases(
                 .problem(format!(
                     "`{version}` is no version; expected MAJOR.MINOR.PATCH"
                 ))
-                .hint("Write one exact version, as in \"1.21.1\"."));
+                .with_hint("Write one exact version, as in \"1.21.1\"."));
         }
         Ok((product, version))
     };
-    let releases = found.all(&at, table.items().into_iter().map(release))?;
+    let releases = found.all_or_record(&at, table.items().into_iter().map(release))?;
     Ok(releases.into_iter().collect())
 }
 
@@ -175,7 +175,7 @@ pub(super) fn allowed(
     let Some(mut lint) = root.take_table("lint")? else {
         return Ok(BTreeMap::new());
     };
-    lint.only(&["allow"]);
+    lint.reject_unknown(&["allow"]);
     let allow = lint.take_table("allow")?;
     let read_entry = |(rule, item): (String, Item)| {
         let at = item.at.clone();
@@ -188,7 +188,7 @@ pub(super) fn allowed(
     let items = allow.map(Table::items).unwrap_or_default();
     let allowed = lint
         .found
-        .all(&lint.at, items.into_iter().map(read_entry))?;
+        .all_or_record(&lint.at, items.into_iter().map(read_entry))?;
     Ok(allowed.into_iter().collect())
 }
 
@@ -202,14 +202,14 @@ pub(super) fn release_source(
     let Some(mut table) = root.take_table("release_source")? else {
         return Ok(source);
     };
-    table.only(&["mirror", "key_file", "fingerprint"]);
-    table.set("mirror", &mut source.mirror, |item| {
+    table.reject_unknown(&["mirror", "key_file", "fingerprint"]);
+    table.read_into("mirror", &mut source.mirror, |item| {
         let at = item.at.clone();
         let mirror = variables.text(item)?.trim_end_matches('/').to_owned();
         release_mirror(&at, &mirror, folder)?;
         Ok(mirror)
     });
-    table.set("key_file", &mut source.key_file, |item| {
+    table.read_into("key_file", &mut source.key_file, |item| {
         let at = item.at.clone();
         let path = PathBuf::from(variables.text(item)?);
         if folder.join(&path).is_file() {
@@ -218,11 +218,11 @@ pub(super) fn release_source(
             Err(no_file(&at, folder, &path))
         }
     });
-    table.set("fingerprint", &mut source.fingerprint, |item| {
+    table.read_into("fingerprint", &mut source.fingerprint, |item| {
         let at = item.at.clone();
         fingerprint(&variables.text(item)?).map_err(|message| {
             at.problem(message)
-                .hint("Print it with `gpg --show-keys --with-fingerprint KEYFILE`.")
+                .with_hint("Print it with `gpg --show-keys --with-fingerprint KEYFILE`.")
         })
     });
     Ok(source)
@@ -236,7 +236,7 @@ fn release_mirror(at: &Location, mirror: &str, folder: &Path) -> Result<(), Prob
                 "no such folder: {}; expected one",
                 folder.join(path).display()
             ))
-            .hint(
+            .with_hint(
                 "Name a folder, relative to the definition's folder, or a server with `https://`.",
             )),
         None if mirror.starts_with("https://") || is_http_to_this_host(mirror) => Ok(()),
@@ -244,7 +244,7 @@ fn release_mirror(at: &Location, mirror: &str, folder: &Path) -> Result<(), Prob
             .problem(format!(
                 "`{mirror}`; expected `https://…`, `http://` to this host, `file:///…` or a path"
             ))
-            .hint("Use https://: plain http would reveal which releases you download.")),
+            .with_hint("Use https://: plain http would reveal which releases you download.")),
     }
 }
 
@@ -293,18 +293,18 @@ pub(super) struct PerBuilder {
 
 impl PerBuilder {
     /// Removes `[NAME.qemu]` and `[NAME.azure]` from `root`.
-    pub(super) fn take(root: &mut Table, name: &str) -> Result<Self, Problem> {
+    pub(super) fn take_from(root: &mut Table, name: &str) -> Result<Self, Problem> {
         match root.take_table(name)? {
-            Some(table) => Self::of(table),
+            Some(table) => Self::from_table(table),
             None => Ok(Self::default()),
         }
     }
 
     /// Reads the tables of a section that was removed from the root.
-    pub(super) fn of(mut table: Table) -> Result<Self, Problem> {
-        table.only(&["qemu", "azure"]);
+    pub(super) fn from_table(mut table: Table) -> Result<Self, Problem> {
+        table.reject_unknown(&["qemu", "azure"]);
         let found = table.found.clone();
-        let mut builder_table = |name: &str| found.value(table.take_table(name)).flatten();
+        let mut builder_table = |name: &str| found.ok_or_record(table.take_table(name)).flatten();
         Ok(Self {
             qemu: builder_table("qemu"),
             azure: builder_table("azure"),
@@ -327,8 +327,8 @@ pub(super) fn choice<T: Copy>(
         .ok_or_else(|| {
             at.problem(format!(
                 "`{given}` is not known; expected one of {}",
-                listed(names())
+                quoted_list(names())
             ))
-            .did_you_mean(&given, names(), "For the default, remove it.")
+            .with_suggestion(&given, names(), "For the default, remove it.")
         })
 }

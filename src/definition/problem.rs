@@ -48,7 +48,7 @@ impl Location {
     /// Creates a problem at this location.
     pub fn problem(&self, message: impl Into<String>) -> Problem {
         Problem {
-            place: self.clone(),
+            location: self.clone(),
             message: message.into(),
             hint: None,
             reported: false,
@@ -56,7 +56,7 @@ impl Location {
     }
 
     /// Creates a problem that follows from a reported one. It ends a read and is never shown.
-    pub(crate) fn described(&self) -> Problem {
+    pub(crate) fn already_reported(&self) -> Problem {
         Problem {
             reported: true,
             ..self.problem("not read because of an earlier problem")
@@ -77,10 +77,10 @@ impl fmt::Display for Location {
 
 /// A defect of a file. Displays as one line, without the hint.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{place}: {}", Plain(message))]
+#[error("{location}: {}", Plain(message))]
 pub struct Problem {
     /// Location of the defect.
-    pub place: Location,
+    pub location: Location,
     /// The defect, and what was expected.
     pub message: String,
     /// The way out, as an imperative. It is shown apart from the message.
@@ -106,7 +106,7 @@ impl Problems {
     }
 
     /// Sorts problems and removes duplicates. Returns `None` if none is left.
-    pub(crate) fn of(unsorted: impl IntoIterator<Item = Problem>) -> Option<Self> {
+    pub(crate) fn from_unsorted(unsorted: impl IntoIterator<Item = Problem>) -> Option<Self> {
         let mut problems: Vec<Problem> = Vec::new();
         for problem in unsorted {
             if !problem.reported && !problems.contains(&problem) {
@@ -114,7 +114,9 @@ impl Problems {
             }
         }
         // The sort is stable: problems of one line keep the order in which they were found.
-        problems.sort_by(|a, b| (&a.place.file, a.place.line).cmp(&(&b.place.file, b.place.line)));
+        problems.sort_by(|a, b| {
+            (&a.location.file, a.location.line).cmp(&(&b.location.file, b.location.line))
+        });
         (!problems.is_empty()).then_some(Self(problems))
     }
 }
@@ -136,11 +138,11 @@ impl From<Problem> for Problems {
 
 /// Collects the problems of a file, so that reading can continue. Clones share one list.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Found(Rc<RefCell<Vec<Problem>>>);
+pub(crate) struct ProblemLog(Rc<RefCell<Vec<Problem>>>);
 
-impl Found {
+impl ProblemLog {
     /// Adds a problem to the list, unless it follows from a reported one.
-    pub(crate) fn note(&self, problem: Problem) {
+    pub(crate) fn record(&self, problem: Problem) {
         if !problem.reported {
             self.0.borrow_mut().push(problem);
         }
@@ -152,33 +154,33 @@ impl Found {
     }
 
     /// Returns the value, or records its problem and returns `None`.
-    pub(crate) fn value<T>(&self, read: Result<T, Problem>) -> Option<T> {
-        read.map_err(|problem| self.note(problem)).ok()
+    pub(crate) fn ok_or_record<T>(&self, read: Result<T, Problem>) -> Option<T> {
+        read.map_err(|problem| self.record(problem)).ok()
     }
 
     /// Returns all values. Otherwise records each problem and returns one at `at` that is not
     /// shown.
-    pub(crate) fn all<T>(
+    pub(crate) fn all_or_record<T>(
         &self,
         at: &Location,
         read: impl Iterator<Item = Result<T, Problem>>,
     ) -> Result<Vec<T>, Problem> {
-        let values: Vec<Option<T>> = read.map(|read| self.value(read)).collect();
+        let values: Vec<Option<T>> = read.map(|read| self.ok_or_record(read)).collect();
         values
             .into_iter()
             .collect::<Option<_>>()
-            .ok_or_else(|| at.described())
+            .ok_or_else(|| at.already_reported())
     }
 
     /// Returns the collected problems, if there are any.
-    pub(crate) fn finish(&self) -> Option<Problems> {
-        Problems::of(self.0.take())
+    pub(crate) fn into_problems(&self) -> Option<Problems> {
+        Problems::from_unsorted(self.0.take())
     }
 
     /// Returns the value if no problem was collected.
-    pub(crate) fn end<T>(&self, read: Result<T, Problem>) -> Result<T, Problems> {
-        let value = self.value(read);
-        match (self.finish(), value) {
+    pub(crate) fn into_result<T>(&self, read: Result<T, Problem>) -> Result<T, Problems> {
+        let value = self.ok_or_record(read);
+        match (self.into_problems(), value) {
             (None, Some(value)) => Ok(value),
             (Some(problems), _) => Err(problems),
             (None, None) => unreachable!("a missing value has a problem"),
@@ -189,7 +191,7 @@ impl Found {
 impl Problem {
     /// Sets the hint, as one line without control characters.
     #[must_use]
-    pub fn hint(self, hint: impl Into<String>) -> Self {
+    pub fn with_hint(self, hint: impl Into<String>) -> Self {
         Self {
             hint: Some(visible_line(&hint.into()).to_string()),
             ..self
@@ -198,15 +200,15 @@ impl Problem {
 
     /// Sets the hint to the closest match of `given` in `known`, or to `otherwise` without a match.
     #[must_use]
-    pub fn did_you_mean<'a>(
+    pub fn with_suggestion<'a>(
         self,
         given: &str,
         known: impl IntoIterator<Item = &'a str>,
         otherwise: impl Into<String>,
     ) -> Self {
-        let hint = meant(given, known)
+        let hint = closest_match(given, known)
             .map_or_else(|| otherwise.into(), |meant| format!("Write `{meant}`."));
-        self.hint(hint)
+        self.with_hint(hint)
     }
 }
 
@@ -214,7 +216,7 @@ impl Problem {
 ///
 /// Tries in this order: equality without case and dashes, a synonym, up to two typing errors,
 /// and a common beginning.
-pub fn meant<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn closest_match<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let known: Vec<&str> = known.into_iter().collect();
     let plain = given.to_lowercase().replace('-', "_");
     let same = |name: &&&str| name.replace('-', "_") == plain;
@@ -246,7 +248,7 @@ fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<
 }
 
 /// Formats names as a list: `` `a`, `b` ``.
-pub(crate) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn quoted_list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
     if names.is_empty() {
         String::from("none")

@@ -15,7 +15,7 @@ pub(crate) fn unix_lines(file: &Path, script: &[u8]) -> Result<(), Problem> {
         ..Location::start_of(file)
     };
     Err(
-        refused(&at, "the line ends with a carriage return").hint(format!(
+        refused(&at, "the line ends with a carriage return").with_hint(format!(
             "Run `sed -i 's/\\r$//' {}`, and add `* text=auto eol=lf` to .gitattributes.",
             file.display()
         )),

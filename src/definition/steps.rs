@@ -94,13 +94,13 @@ pub(super) fn read(
     variables: &Variables,
     folder: &Path,
 ) -> Result<Vec<Step>, Problem> {
-    let item = root.need("step", "`[[step]]`")?;
+    let item = root.require("step", "`[[step]]`")?;
     let at = item.at.clone();
     let items = item.list()?;
     if items.is_empty() {
         return Err(at
             .problem("no steps; expected at least one `[[step]]`")
-            .hint("Add steps. The last one is `provisioner = \"seal\"`."));
+            .with_hint("Add steps. The last one is `provisioner = \"seal\"`."));
     }
     let mut names: HashMap<String, usize> = HashMap::new();
     let found = root.found.clone();
@@ -114,11 +114,11 @@ pub(super) fn read(
                     "`{}` is also the name of the step at line {first}; expected another one",
                     step.name
                 ))
-                .hint("Add `name = \"…\"` to one of them."));
+                .with_hint("Add `name = \"…\"` to one of them."));
         }
         Ok(step)
     });
-    Ok(read.filter_map(|read| found.value(read)).collect())
+    Ok(read.filter_map(|read| found.ok_or_record(read)).collect())
 }
 
 fn step(
@@ -128,23 +128,23 @@ fn step(
     folder: &Path,
 ) -> Result<Step, Problem> {
     let (at, found) = (table.at.clone(), table.found.clone());
-    let read = found.value(action::read(number, &mut table, variables, folder));
+    let read = found.ok_or_record(action::read(number, &mut table, variables, folder));
     let name = match table.take("name") {
         Some(item) => {
             let at = item.at.clone();
             let name = variables.text(item).and_then(|name| step_name(&at, name));
-            found.value(name)
+            found.ok_or_record(name)
         }
         None => read
             .as_ref()
-            .and_then(|read| found.value(step_name(&at.below("name"), read.name.clone()))),
+            .and_then(|read| found.ok_or_record(step_name(&at.below("name"), read.name.clone()))),
     };
     let mut timeout_s = None;
-    table.set("timeout_s", &mut timeout_s, |item| {
+    table.read_into("timeout_s", &mut timeout_s, |item| {
         let seconds = variables.integer(item, 1, LONGEST_TIMEOUT_S)?;
         Ok(Some(u64::from(seconds)))
     });
-    let (read, name) = read.zip(name).ok_or_else(|| at.described())?;
+    let (read, name) = read.zip(name).ok_or_else(|| at.already_reported())?;
     Ok(Step {
         name,
         action: read.action,
@@ -167,7 +167,7 @@ fn step_name(at: &Location, name: String) -> Result<String, Problem> {
         .problem(format!(
             "`{name}` cannot name a step; expected at most {LONGEST_NAME} letters, digits, `.`, `_` or `-`"
         ))
-        .hint("Set `name = \"…\"`."))
+        .with_hint("Set `name = \"…\"`."))
 }
 
 /// Values for a script and their lines, by name.
@@ -194,11 +194,15 @@ pub(super) fn entries(
         {
             return Err(at
                 .problem("contains a NUL character; expected text")
-                .hint("Encode the value, for example with base64."));
+                .with_hint("Encode the value, for example with base64."));
         }
         Ok((name, value))
     });
-    let values = table.found.all(&table.at, read)?.into_iter().collect();
+    let values = table
+        .found
+        .all_or_record(&table.at, read)?
+        .into_iter()
+        .collect();
     Ok(Entries { values, lines })
 }
 

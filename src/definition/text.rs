@@ -27,7 +27,7 @@ pub(super) fn parts<'a>(at: &Location, text: &'a str) -> Result<Vec<Part<'a>>, P
         let after = &rest[open + 2..];
         let close = closing(after).ok_or_else(|| {
             at.problem("`{{` without `}}`; expected `{{ var.NAME }}`")
-                .hint("To get two braces, write `{{ '{{' }}`.")
+                .with_hint("To get two braces, write `{{ '{{' }}`.")
         })?;
         if open > 0 {
             parts.push(Part::Literal(&rest[..open]));
@@ -72,7 +72,7 @@ pub(super) fn evaluate(
             .detail()
             .map_or_else(String::new, |detail| format!(": {detail}"));
         at.problem(format!("`{{{{{expression}}}}}`: {}{detail}", error.kind()))
-            .hint("Write `{{ var.NAME }}`, or with a filter: `{{ var.NAME | upper }}`.")
+            .with_hint("Write `{{ var.NAME }}`, or with a filter: `{{ var.NAME | upper }}`.")
     };
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -99,7 +99,7 @@ pub(super) fn evaluate(
             .problem(format!(
                 "`{{{{{expression}}}}}` has no value; expected `{{{{ var.NAME }}}}`"
             ))
-            .hint("Write variables as `var.NAME`. There are no other names.")),
+            .with_hint("Write variables as `var.NAME`. There are no other names.")),
     }
 }
 

@@ -8,8 +8,8 @@ use serde::Serialize;
 use serde_json::Value as Json;
 
 use super::document::{Item, Raw, Table};
-use super::kind::{Type, is_name};
-use super::problem::{Found, Location, Problem, listed, meant};
+use super::kind::{Type, is_variable_name};
+use super::problem::{Location, Problem, ProblemLog, closest_match, quoted_list};
 use super::text::{self, Part};
 use crate::secret::{SHORTEST_SECRET_BYTES, Secret};
 
@@ -53,7 +53,7 @@ impl Variables {
         table: Option<Table>,
         start: &Location,
         given: &BTreeMap<String, String>,
-        found: &Found,
+        found: &ProblemLog,
     ) -> Self {
         let at = table
             .as_ref()
@@ -62,7 +62,7 @@ impl Variables {
         let mut broken = BTreeSet::new();
         for (name, item) in table.map(Table::items).unwrap_or_default() {
             let value = variable(&name, item, given.get(&name));
-            match found.value(value) {
+            match found.ok_or_record(value) {
                 Some(value) => {
                     values.insert(name, value);
                 }
@@ -78,9 +78,9 @@ impl Variables {
             let known = || values.keys().chain(&broken).map(String::as_str);
             let problem = at.below(name).problem(format!(
                 "given but not declared; expected one of {}",
-                listed(known())
+                quoted_list(known())
             ));
-            found.note(problem.did_you_mean(
+            found.record(problem.with_suggestion(
                 name,
                 known(),
                 format!("Declare it with `[variables.{name}]`."),
@@ -116,11 +116,11 @@ impl Variables {
                 Json::String(value) => Ok(value),
                 Json::Array(_) => Err(at
                     .problem(format!("`{{{{{expression}}}}}` is a list; expected text"))
-                    .hint("Write `{{ var.NAME | join(\" \") }}`.")),
+                    .with_hint("Write `{{ var.NAME | join(\" \") }}`.")),
                 value => Ok(value.to_string()),
             },
         });
-        Ok(found.all(&at, filled)?.concat())
+        Ok(found.all_or_record(&at, filled)?.concat())
     }
 
     /// Reads an integer in a range, or a text that consists of one integer variable.
@@ -134,7 +134,7 @@ impl Variables {
                 at.problem(format!(
                     "{number} is out of range; expected {least} to {most}"
                 ))
-                .hint(format!("Write a number from {least} to {most}."))
+                .with_hint(format!("Write a number from {least} to {most}."))
             })
     }
 
@@ -147,7 +147,7 @@ impl Variables {
     pub(super) fn texts(&self, item: Item) -> Result<Vec<(Location, String)>, Problem> {
         let (at, found) = (item.at.clone(), item.found.clone());
         let items = self.whole(item)?.list()?.into_iter();
-        found.all(
+        found.all_or_record(
             &at,
             items.map(|item| Ok((item.at.clone(), self.text(item)?))),
         )
@@ -175,7 +175,7 @@ impl Variables {
                     .collect()
             }
             Raw::Table(_) | Raw::Other(_) => {
-                return Err(item.unlike("text, an integer, true or false, or a list of texts"));
+                return Err(item.wrong_type("text, an integer, true or false, or a list of texts"));
             }
         }))
     }
@@ -219,18 +219,18 @@ impl Variables {
                     .problem(format!(
                         "the sensitive variable `{name}` is not allowed here; expected a plain one"
                     ))
-                    .hint(format!(
+                    .with_hint(format!(
                         "Use it only as a whole value in `env`, `inputs` or ansible `variables`: `\"{{{{ var.{name} }}}}\"`."
                     ))),
-                None if self.broken.contains(name) => Err(at.described()),
+                None if self.broken.contains(name) => Err(at.already_reported()),
                 None => {
                     let known = || self.values.keys().chain(&self.broken).map(String::as_str);
                     Err(at
                         .problem(format!(
                             "undefined variable `{name}`; expected one of {}",
-                            listed(known())
+                            quoted_list(known())
                         ))
-                        .did_you_mean(name, known(), format!("Declare it with `[variables.{name}]`.")))
+                        .with_suggestion(name, known(), format!("Declare it with `[variables.{name}]`.")))
                 }
             }
         })
@@ -247,13 +247,13 @@ impl Variables {
             return Ok(());
         };
         let known = self.values.keys().chain(&self.broken).map(String::as_str);
-        let name = meant(&name, known).unwrap_or(&name).to_owned();
+        let name = closest_match(&name, known).unwrap_or(&name).to_owned();
         let upper = name.to_uppercase();
         Err(at
             .problem(format!(
                 "line {line} of the script reads a `VB_VAR_…` variable, which steps do not get; expected an entry of `env`"
             ))
-            .hint(format!(
+            .with_hint(format!(
                 "Add `env = {{ {upper} = \"{{{{ var.{name} }}}}\" }}` to the step and read `${upper}`."
             )))
     }
@@ -291,25 +291,25 @@ const VARIABLE: &str = "VB_VAR_";
 
 /// Returns the value of one variable of the table.
 fn variable(name: &str, item: Item, given: Option<&String>) -> Result<Value, Problem> {
-    if !is_name(name) {
+    if !is_variable_name(name) {
         return Err(item
             .at
             .problem("not a variable's name; expected lower-case letters, digits and `_`, a letter first")
-            .hint("Rename it, so that templates can use `{{ var.NAME }}`."));
+            .with_hint("Rename it, so that templates can use `{{ var.NAME }}`."));
     }
     declared(name, item.table()?, given)
 }
 
 fn declared(name: &str, mut table: Table, given: Option<&String>) -> Result<Value, Problem> {
-    table.only(&["type", "default", "description", "sensitive"]);
+    table.reject_unknown(&["type", "default", "description", "sensitive"]);
     let (at, found) = (table.at.clone(), table.found.clone());
     let kind = table.required("type", "string, integer, boolean or list", Type::read);
     let described = table.take("description").map(Item::text).transpose();
-    found.value(described);
+    found.ok_or_record(described);
     let mut sensitive = false;
-    table.set("sensitive", &mut sensitive, Item::flag);
+    table.read_into("sensitive", &mut sensitive, Item::flag);
     let default = table.take("default");
-    let kind = kind.ok_or_else(|| at.described())?;
+    let kind = kind.ok_or_else(|| at.already_reported())?;
     if sensitive {
         return secret(name, &at, kind, default, given);
     }
@@ -317,16 +317,16 @@ fn declared(name: &str, mut table: Table, given: Option<&String>) -> Result<Valu
     match (given, default) {
         (Some(text), _) => kind.parse(text).map(Value::Plain).map_err(|reason| {
             at.problem(format!("`{text}` was given; {reason}"))
-                .hint(format!("Give another value: `--var {name}=…`."))
+                .with_hint(format!("Give another value: `--var {name}=…`."))
         }),
         (None, Some(value)) => Ok(Value::Plain(value)),
         // The key that makes the variable optional, or a secret, is misspelt.
         (None, None) if table.is_misspelt("default") || table.is_misspelt("sensitive") => {
-            Err(at.described())
+            Err(at.already_reported())
         }
         (None, None) => Err(at
             .problem("has no value; expected a default or a given value")
-            .hint(format!("Give a value: `--var {name}=…`."))),
+            .with_hint(format!("Give a value: `--var {name}=…`."))),
     }
 }
 
@@ -342,25 +342,25 @@ fn secret(
         return Err(at
             .below("type")
             .problem("a sensitive variable is a string; expected `type = \"string\"`")
-            .hint("Use a string, and parse numbers and lists in the script."));
+            .with_hint("Use a string, and parse numbers and lists in the script."));
     }
     if let Some(item) = default {
         return Err(item
             .at
             .problem("a sensitive variable has no default; expected none in the file")
-            .hint(hint));
+            .with_hint(hint));
     }
     let Some(text) = given else {
         return Err(at
             .problem("sensitive and not given; expected a value from outside the file")
-            .hint(hint));
+            .with_hint(hint));
     };
     if text.len() < SHORTEST_SECRET_BYTES {
         return Err(at
             .problem(format!(
                 "the given value is too short to be scrubbed from output; expected at least {SHORTEST_SECRET_BYTES} bytes"
             ))
-            .hint("Use a longer secret."));
+            .with_hint("Use a longer secret."));
     }
     Ok(Value::Secret {
         variable: name.to_owned(),

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Guest, ProvisionError};
-use crate::digest::Hashing;
+use super::{ProvisionError, StepContext};
+use crate::digest::HashingWriter;
 use crate::event::Event;
 use crate::plan::{EnvValue, PlannedStep};
 use crate::process::{ProcessError, Program};
@@ -20,7 +20,7 @@ use crate::ssh::{Ended, LAST_LINES, Session, quote};
 
 /// Runs `playbook` of `step`. `name` is for events and errors.
 pub(super) async fn run(
-    guest: &Guest<'_>,
+    guest: &StepContext<'_>,
     session: &Session,
     step: &PlannedStep,
     (name, playbook): (String, &Path),
@@ -32,7 +32,7 @@ pub(super) async fn run(
             path: folder.display().to_string(),
             error,
         })?;
-    let mut log = Hashing::new(io::sink());
+    let mut log = HashingWriter::new(io::sink());
     let mut last = VecDeque::new();
     let on_line = |line: &str| {
         let line = session.scrubber().scrub(line).into_owned();
@@ -101,7 +101,7 @@ impl Drop for TemporaryFolder {
 
 /// Writes the files that Ansible reads.
 fn prepare(
-    guest: &Guest<'_>,
+    guest: &StepContext<'_>,
     session: &Session,
     step: &PlannedStep,
     folder: &Path,

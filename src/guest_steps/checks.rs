@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::tap::{self, Test};
-use super::{Guest, ProvisionError, script};
+use super::{ProvisionError, StepContext, script};
 use crate::event::{Event, Events};
 use crate::plan::{PlannedStep, StepKind};
 use crate::ssh::{Captured, Session, SshError};
@@ -57,7 +57,7 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(120);
 /// Runs the checks of all steps in a booted image, one after the other.
 /// They do not run in parallel, because the services of the node need the CPU as well.
 pub async fn run_checks(
-    guest: &Guest<'_>,
+    guest: &StepContext<'_>,
     session: &Session,
 ) -> Result<Vec<CheckRecord>, ProvisionError> {
     let steps = guest.steps.iter().filter(|step| is_checked(step));
@@ -70,7 +70,7 @@ fn is_checked(step: &PlannedStep) -> bool {
 
 /// Runs the checks of `steps`.
 pub(super) async fn check_steps<'a>(
-    guest: &Guest<'_>,
+    guest: &StepContext<'_>,
     phase: Phase,
     session: &Session,
     steps: impl Iterator<Item = &'a PlannedStep>,
@@ -87,7 +87,7 @@ pub(super) struct CheckQueue<'a>(Mutex<VecDeque<&'a PlannedStep>>);
 
 impl<'a> CheckQueue<'a> {
     /// Queues all steps with checks except the seal, which has not run yet.
-    pub(super) fn new(guest: &Guest<'a>) -> Self {
+    pub(super) fn new(guest: &StepContext<'a>) -> Self {
         let is_seal =
             |step: &PlannedStep| matches!(step.kind, StepKind::Provisioner { seal: true, .. });
         let steps = guest.steps.iter().filter(|step| is_checked(step));
@@ -102,7 +102,7 @@ impl<'a> CheckQueue<'a> {
     /// Runs checks until the queue is empty.
     pub(super) async fn run_all(
         &self,
-        guest: &Guest<'_>,
+        guest: &StepContext<'_>,
         session: &Session,
     ) -> Result<Vec<(&'a PlannedStep, Vec<CheckRecord>)>, ProvisionError> {
         let mut results = Vec::new();
@@ -116,7 +116,7 @@ impl<'a> CheckQueue<'a> {
 
 /// Returns all records in the order of the steps. Fails if a check failed, or an id occurs twice.
 pub(super) fn evaluate(
-    guest: &Guest<'_>,
+    guest: &StepContext<'_>,
     phase: Phase,
     session: &Session,
     mut results: Vec<(&PlannedStep, Vec<CheckRecord>)>,
@@ -146,7 +146,7 @@ pub(super) fn evaluate(
 
 /// Runs the `check.sh` of `step`.
 async fn run_check_script(
-    guest: &Guest<'_>,
+    guest: &StepContext<'_>,
     phase: Phase,
     session: &Session,
     step: &PlannedStep,

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::Guest;
+use super::StepContext;
 use crate::ssh::{Script, Session};
 
 /// The limit for the script.
@@ -25,7 +25,10 @@ done
 ";
 
 /// Names the full file systems of the machine, as in `/ has 0 of 3900 MiB free`.
-pub(super) async fn full_file_systems(guest: &Guest<'_>, session: &Session) -> Option<String> {
+pub(super) async fn full_file_systems(
+    guest: &StepContext<'_>,
+    session: &Session,
+) -> Option<String> {
     let script = Script {
         name: "disk space".to_owned(),
         text: STAT.replace("WORK", &crate::ssh::quote(guest.work)),

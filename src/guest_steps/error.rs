@@ -34,7 +34,7 @@ pub enum ProvisionError {
         /// The user and address of the machine.
         endpoint: String,
         /// The observed reason.
-        how: Leaving,
+        how: DepartureReason,
     },
     /// A step that the SSH session could not complete.
     #[error("on {endpoint}: step {error}")]
@@ -123,7 +123,7 @@ pub enum ProvisionError {
 
 /// The observed reason why a machine went away.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Leaving {
+pub enum DepartureReason {
     /// The connection broke, with the reason.
     #[error("the connection was lost: {0}")]
     Lost(String),
@@ -163,7 +163,7 @@ impl ProvisionError {
                 error: SshError::Died { .. } | SshError::NoStatus { .. },
                 ..
             } | Self::WentAway {
-                how: Leaving::Lost(_),
+                how: DepartureReason::Lost(_),
                 ..
             }
         )
@@ -176,7 +176,7 @@ impl ProvisionError {
             SshError::Lost { what, why } => Self::WentAway {
                 step: what,
                 endpoint: endpoint.to_string(),
-                how: Leaving::Lost(why),
+                how: DepartureReason::Lost(why),
             },
             error => Self::Ssh {
                 endpoint: endpoint.to_string(),

@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
-use super::{Guest, ProvisionError};
+use super::{ProvisionError, StepContext};
 use crate::ssh::{Archive, Script, Session};
 
 /// Uploads the identity archive `tar` and starts the services that wait for it.
 ///
 /// The folder for uploads must exist. Does nothing in an image without identity support.
 pub async fn give_identity(
-    guest: &Guest<'_>,
+    guest: &StepContext<'_>,
     session: &Session,
     tar: &[u8],
 ) -> Result<(), ProvisionError> {

@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use super::error::Leaving;
-use super::{Guest, ProvisionError};
+use super::error::DepartureReason;
+use super::{ProvisionError, StepContext};
 use crate::ssh::{Script, Session};
 
 /// The limit for the script. `sync` may have much to write to a slow disk.
@@ -14,7 +14,7 @@ const TIMEOUT: Duration = Duration::from_secs(300);
 /// Fails if the machine does not answer, shuts down, or left its normal state.
 /// If `sync` is set, the machine also flushes its disk caches.
 pub(super) async fn check_still_up(
-    guest: &Guest<'_>,
+    guest: &StepContext<'_>,
     session: &Session,
     step: &str,
     sync: bool,
@@ -38,9 +38,9 @@ pub(super) async fn check_still_up(
 }
 
 /// Returns why no step can run on a machine in this state, or `None` if steps can run.
-fn departure(printed: &str) -> Option<Leaving> {
+fn departure(printed: &str) -> Option<DepartureReason> {
     if printed.lines().any(|line| line == "scheduled") {
-        return Some(Leaving::Scheduled);
+        return Some(DepartureReason::Scheduled);
     }
     let units: Vec<&str> = printed.split("\n\n").collect();
     let value = |id: &str, key: &str| {
@@ -55,9 +55,9 @@ fn departure(printed: &str) -> Option<Leaving> {
     };
     let active = |id: &str| value(id, "ActiveState") == Some("active");
     if active("shutdown.target") || value("shutdown.target", "Job").is_some() {
-        return Some(Leaving::ShuttingDown);
+        return Some(DepartureReason::ShuttingDown);
     }
     // A machine that never reached its normal target is still starting.
     let entered = value("multi-user.target", "ActiveEnterTimestampMonotonic").is_some();
-    (entered && !active("multi-user.target")).then_some(Leaving::Isolated)
+    (entered && !active("multi-user.target")).then_some(DepartureReason::Isolated)
 }

@@ -5,11 +5,11 @@ use tokio::try_join;
 
 use super::checks::{self, CheckQueue};
 use super::facts::{self, BootFacts, Packages};
-use super::{CheckRecord, Guest, Phase, ProvisionError};
+use super::{CheckRecord, Phase, ProvisionError, StepContext};
 use crate::ssh::{Session, SshError};
 
 /// The state of a build VM before its seal.
-pub struct Observed {
+pub struct InspectedVm {
     /// The records of all checks except those of the seal.
     pub checks: Vec<CheckRecord>,
     /// The installed packages.
@@ -19,12 +19,15 @@ pub struct Observed {
 }
 
 /// Runs the checks of a build, and reads packages, kernel and distribution.
-pub async fn observe(guest: &Guest<'_>, session: &Session) -> Result<Observed, ProvisionError> {
+pub async fn inspect(
+    guest: &StepContext<'_>,
+    session: &Session,
+) -> Result<InspectedVm, ProvisionError> {
     let interrupt = guest.interrupt;
     let queue = CheckQueue::new(guest);
     let first = queue.run_all(guest, session);
     let second = async {
-        let another = match session.another(guest.events, interrupt).await {
+        let another = match session.open_another(guest.events, interrupt).await {
             Ok(another) => Some(another),
             Err(error @ SshError::Interrupted(_)) => {
                 return Err(ProvisionError::ssh(session.endpoint(), error));
@@ -40,7 +43,7 @@ pub async fn observe(guest: &Guest<'_>, session: &Session) -> Result<Observed, P
     };
     let (mut results, (packages, boot, more)) = try_join!(first, second)?;
     results.extend(more);
-    Ok(Observed {
+    Ok(InspectedVm {
         checks: checks::evaluate(guest, Phase::Build, session, results)?,
         packages,
         boot,

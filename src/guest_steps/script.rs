@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::checks::Phase;
-use super::{Guest, Installed, ProvisionError};
+use super::{Installed, ProvisionError, StepContext};
 use crate::plan::{EnvValue, Interpreter, PlannedStep, StepKind};
 use crate::ssh::{Script, export, quote};
 
@@ -20,7 +20,7 @@ pub(super) struct Invocation<'a> {
 
 /// Returns the script that runs a file of `step` with the interpreter of its first line.
 pub(super) fn run_file(
-    guest: &Guest<'_>,
+    guest: &StepContext<'_>,
     step: &PlannedStep,
     phase: Phase,
     invocation: Invocation<'_>,
@@ -61,7 +61,7 @@ pub(super) fn run_file(
 fn interpreter_command(step: &PlannedStep, file: &str) -> Result<String, ProvisionError> {
     let planned = step.files.iter().find(|planned| planned.path == file);
     let content = planned.map_or(&[][..], |planned| &planned.content);
-    let interpreter = Interpreter::of(content).map_err(|error| ProvisionError::FirstLine {
+    let interpreter = Interpreter::detect(content).map_err(|error| ProvisionError::FirstLine {
         step: step.name.clone(),
         file: file.to_owned(),
         error,
@@ -96,7 +96,7 @@ pub(super) struct FileTarget<'a> {
 
 /// Returns the script that installs the payload of a `file` step, atomically.
 pub(super) fn install_file(
-    guest: &Guest<'_>,
+    guest: &StepContext<'_>,
     step: &PlannedStep,
     target: &FileTarget<'_>,
     name: String,
@@ -124,7 +124,7 @@ pub(super) fn install_file(
 }
 
 /// Returns the folder with the files of `step` in the machine.
-fn step_folder(guest: &Guest<'_>, step: &PlannedStep) -> String {
+fn step_folder(guest: &StepContext<'_>, step: &PlannedStep) -> String {
     format!("{}/steps/{}", guest.work, step.name)
 }
 
@@ -132,13 +132,13 @@ fn step_folder(guest: &Guest<'_>, step: &PlannedStep) -> String {
 ///
 /// It has only the releases that the step declares. Otherwise a cache entry could depend on a
 /// release that is not among its inputs.
-fn releases_folder(guest: &Guest<'_>, step: &PlannedStep) -> String {
+fn releases_folder(guest: &StepContext<'_>, step: &PlannedStep) -> String {
     format!("{}/releases-of/{}", guest.work, step.name)
 }
 
 /// Returns shell code that exports the environment of every script of `step`.
 fn environment(
-    guest: &Guest<'_>,
+    guest: &StepContext<'_>,
     step: &PlannedStep,
     phase: Phase,
 ) -> Result<String, ProvisionError> {

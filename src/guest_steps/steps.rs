@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::checks::{Phase, check_steps};
 use super::{
-    CheckRecord, Guest, ProvisionError, StepContext, StepRecord, ansible, disks, leaving, script,
+    CheckRecord, Clock, ProvisionError, StepContext, StepRecord, ansible, disks, leaving, script,
     upload,
 };
 use crate::digest::Digest;
@@ -20,12 +20,12 @@ use crate::ssh::{Ended, Script, Session, SshError};
 /// During a reboot, `died` returns why the machine is gone, if it is. If `sync` is set, the machine
 /// flushes its disk caches after the step.
 pub async fn run_step(
-    guest: &Guest<'_>,
+    guest: &StepContext<'_>,
     mut session: Session,
     index: usize,
     mut died: impl AsyncFnMut() -> Option<String>,
     sync: bool,
-    now: StepContext<'_>,
+    now: Clock<'_>,
 ) -> Result<(Session, StepRecord), ProvisionError> {
     let step = &guest.steps[index];
     let running = RunningStep::start(guest, index, now);
@@ -34,7 +34,7 @@ pub async fn run_step(
         Ended {
             exit: 0,
             last: Vec::new(),
-            log_digest: Digest::of(""),
+            log_digest: Digest::hash_bytes(""),
         }
     } else {
         run_in_session(guest, &session, step).await?
@@ -46,9 +46,9 @@ pub async fn run_step(
 
 /// Runs the plan's last step, the seal, and its checks.
 pub async fn seal(
-    guest: &Guest<'_>,
+    guest: &StepContext<'_>,
     session: &Session,
-    now: StepContext<'_>,
+    now: Clock<'_>,
 ) -> Result<(StepRecord, Vec<CheckRecord>), ProvisionError> {
     let last = guest.steps.iter().enumerate().next_back();
     let Some((index, step)) = last.filter(|(_, step)| is_seal(step)) else {
@@ -95,7 +95,7 @@ fn action_name(step: &PlannedStep) -> String {
 
 /// Runs a step that keeps the session.
 async fn run_in_session(
-    guest: &Guest<'_>,
+    guest: &StepContext<'_>,
     session: &Session,
     step: &PlannedStep,
 ) -> Result<Ended, ProvisionError> {
@@ -143,7 +143,7 @@ async fn run_in_session(
 /// Runs the reboot step at `index`.
 /// It empties the tmpfs, so the files for later steps are uploaded again.
 async fn reboot(
-    guest: &Guest<'_>,
+    guest: &StepContext<'_>,
     session: Session,
     index: usize,
     died: &mut impl AsyncFnMut() -> Option<String>,
@@ -172,7 +172,7 @@ struct RunningStep<'a> {
 }
 
 impl<'a> RunningStep<'a> {
-    fn start(guest: &Guest<'a>, index: usize, now: StepContext<'_>) -> Self {
+    fn start(guest: &StepContext<'a>, index: usize, now: Clock<'_>) -> Self {
         let step = &guest.steps[index];
         guest.events.emit(&Event::StepStarted {
             index: index + 1,
@@ -189,10 +189,10 @@ impl<'a> RunningStep<'a> {
     /// Returns the record of the step, or an error if its exit status is not 0.
     async fn finish(
         self,
-        guest: &Guest<'_>,
+        guest: &StepContext<'_>,
         session: &Session,
         ended: Ended,
-        now: StepContext<'_>,
+        now: Clock<'_>,
     ) -> Result<StepRecord, ProvisionError> {
         let name = action_name(self.step);
         let elapsed_ms = millis(self.began.elapsed());

@@ -6,9 +6,9 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::{Guest, ProvisionError};
+use super::{ProvisionError, StepContext};
 use crate::plan::PlannedStep;
-use crate::release::Verified;
+use crate::release::VerifiedRelease;
 use crate::ssh::{Archive, Packing, Session};
 
 /// One file to send.
@@ -26,21 +26,21 @@ enum Content {
 
 /// Uploads `lib.sh`, the files of all steps, and the releases for the steps from index `first`.
 pub async fn upload(
-    guest: &Guest<'_>,
+    guest: &StepContext<'_>,
     session: &Session,
     first: usize,
 ) -> Result<(), ProvisionError> {
     let (work, events, interrupt) = (guest.work, guest.events, guest.interrupt);
     let ssh_error = |error| ProvisionError::ssh(session.endpoint(), error);
-    if guest.shown {
-        let uploaded = session.upload_by_disk(work, interrupt).await;
+    if guest.uses_upload_disk {
+        let uploaded = session.upload_from_disk(work, interrupt).await;
         if uploaded.map_err(ssh_error)? {
             return Ok(());
         }
         events.note("the build VM has no upload disk; uploading over SSH");
     }
     let later = guest.steps.get(first..).unwrap_or_default();
-    let is_needed = |release: &&Verified| {
+    let is_needed = |release: &&VerifiedRelease| {
         let mut later = later.iter();
         later.any(|step| step.releases.contains(&release.locked.product))
     };
@@ -57,12 +57,12 @@ pub async fn upload(
 }
 
 /// Unpacks the releases into the new folder `folder`, for the upload disk. Blocks the thread.
-pub fn unpack(releases: &[Verified], folder: &Path) -> Result<(), ProvisionError> {
+pub fn unpack(releases: &[VerifiedRelease], folder: &Path) -> Result<(), ProvisionError> {
     for release in releases {
         let product = &release.locked.product;
         let to = folder.join(RELEASES).join(product);
         let unpacked = fs::create_dir_all(&to).and_then(|()| {
-            release.unpack(&to.join(product))?;
+            release.unpack_binary(&to.join(product))?;
             for (name, licence) in &release.licences {
                 fs::copy(licence, to.join(name))?;
             }
@@ -74,7 +74,7 @@ pub fn unpack(releases: &[Verified], folder: &Path) -> Result<(), ProvisionError
 }
 
 /// Adds `lib.sh` and the files of all steps to a folder that [`unpack`] filled.
-pub fn pack(guest: &Guest<'_>, folder: &Path) -> Result<(), ProvisionError> {
+pub fn pack(guest: &StepContext<'_>, folder: &Path) -> Result<(), ProvisionError> {
     let path = folder.join("work.tar");
     let mut entries = small_entries(guest);
     entries.sort_by(|a, b| a.path.cmp(&b.path));
@@ -91,7 +91,7 @@ pub fn pack(guest: &Guest<'_>, folder: &Path) -> Result<(), ProvisionError> {
 }
 
 /// Returns `lib.sh` and the files of all steps.
-fn small_entries(guest: &Guest<'_>) -> Vec<Entry> {
+fn small_entries(guest: &StepContext<'_>) -> Vec<Entry> {
     let lib = Entry {
         path: "lib.sh".to_owned(),
         mode: 0o644,
@@ -121,7 +121,7 @@ impl Entry {
     }
 }
 
-fn release_entries(release: &Verified) -> Result<Vec<Entry>, (PathBuf, io::Error)> {
+fn release_entries(release: &VerifiedRelease) -> Result<Vec<Entry>, (PathBuf, io::Error)> {
     let product = &release.locked.product;
     let binary = (format!("{product}.gz"), &release.binary_gz, Packing::Stored);
     let licences = release

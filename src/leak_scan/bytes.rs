@@ -20,7 +20,7 @@ pub(super) const RULES: &[ByteRule] = &[
     ByteRule {
         rule: Rule {
             id: "disk.private-keys",
-            words: "no private key is on the captured disk, nor in its free blocks",
+            description: "no private key is on the captured disk, nor in its free blocks",
         },
         // PEM (RFC 7468) and OpenSSH, also with RFC 1421 headers, and with `\n` escaped as in JSON.
         pattern: Some(
@@ -30,7 +30,7 @@ pub(super) const RULES: &[ByteRule] = &[
     ByteRule {
         rule: Rule {
             id: "disk.tokens",
-            words: "no token or key of an account is on the captured disk, nor in its free blocks",
+            description: "no token or key of an account is on the captured disk, nor in its free blocks",
         },
         // Tokens of Vault 1.10 and later, token variables of both products, keys and SAS of Azure
         // storage accounts.
@@ -41,7 +41,7 @@ pub(super) const RULES: &[ByteRule] = &[
     ByteRule {
         rule: Rule {
             id: "disk.gossip-keys",
-            words: "no gossip key of Consul is on the captured disk, nor in its free blocks",
+            description: "no gossip key of Consul is on the captured disk, nor in its free blocks",
         },
         // The option `encrypt` with 32 bytes in base64.
         pattern: Some(r#"\bencrypt"?\s{0,8}[:=]\s{0,8}"[A-Za-z0-9+/]{43}=""#),
@@ -49,7 +49,7 @@ pub(super) const RULES: &[ByteRule] = &[
     ByteRule {
         rule: Rule {
             id: RUN_SECRETS,
-            words: "no secret of the build itself is on the captured disk, nor in its free blocks",
+            description: "no secret of the build itself is on the captured disk, nor in its free blocks",
         },
         pattern: None,
     },
@@ -87,7 +87,7 @@ impl SecretPatterns {
 
     /// Adds each line of these private keys, except the lines that all keys have.
     #[must_use]
-    pub fn and_keys<'a>(mut self, keys: impl IntoIterator<Item = &'a Secret>) -> Self {
+    pub fn with_keys<'a>(mut self, keys: impl IntoIterator<Item = &'a Secret>) -> Self {
         for key in keys {
             let lines = key.expose().lines().skip(COMMON_KEY_LINES);
             let content = lines.filter(|line| !line.starts_with("-----"));
@@ -155,7 +155,7 @@ impl Patterns {
                         hits.push(Hit {
                             rule,
                             at: start + found.start() as u64,
-                            matched: Digest::of(found.as_bytes()),
+                            matched: Digest::hash_bytes(found.as_bytes()),
                             is_run_secret: *rule == RUN_SECRETS,
                         });
                     }

@@ -66,7 +66,7 @@ fn scan_name(path: &PathBuf, name: &str, size: u64) -> Vec<Leak> {
 pub(super) fn leak(rule: &'static str, location: &str) -> Leak {
     Leak {
         rule,
-        place: location.to_owned(),
+        location: location.to_owned(),
     }
 }
 

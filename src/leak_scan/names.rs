@@ -13,14 +13,14 @@ pub(super) const RULES: &[NameRule] = &[
     NameRule {
         rule: Rule {
             id: "disk.host-keys",
-            words: "no ssh host key is on the captured disk",
+            description: "no ssh host key is on the captured disk",
         },
         matches: |path, _, _| path.starts_with("/etc/ssh/ssh_host_"),
     },
     NameRule {
         rule: Rule {
             id: "disk.access",
-            words: "no authorized keys, known hosts or login data of the build are on the captured disk",
+            description: "no authorized keys, known hosts or login data of the build are on the captured disk",
         },
         matches: |path, name, _| {
             matches!(
@@ -33,7 +33,7 @@ pub(super) const RULES: &[NameRule] = &[
     NameRule {
         rule: Rule {
             id: "disk.machine-id",
-            words: "no machine id is on the captured disk",
+            description: "no machine id is on the captured disk",
         },
         matches: |path, _, size| {
             matches!(path, "/etc/machine-id" | "/var/lib/dbus/machine-id") && size > 0
@@ -42,7 +42,7 @@ pub(super) const RULES: &[NameRule] = &[
     NameRule {
         rule: Rule {
             id: "disk.random-seed",
-            words: "no random seed and no credential key of systemd is on the captured disk",
+            description: "no random seed and no credential key of systemd is on the captured disk",
         },
         matches: |path, _, _| {
             matches!(
@@ -54,7 +54,7 @@ pub(super) const RULES: &[NameRule] = &[
     NameRule {
         rule: Rule {
             id: "disk.key-files",
-            words: "no key store file is on the captured disk",
+            description: "no key store file is on the captured disk",
         },
         matches: |_, name, _| {
             [".p12", ".pfx", ".jks", ".prv"]
@@ -65,7 +65,7 @@ pub(super) const RULES: &[NameRule] = &[
     NameRule {
         rule: Rule {
             id: "disk.history",
-            words: "no shell or editor history is on the captured disk",
+            description: "no shell or editor history is on the captured disk",
         },
         matches: |_, name, _| {
             name.starts_with('.') && name.ends_with("history")
@@ -75,7 +75,7 @@ pub(super) const RULES: &[NameRule] = &[
     NameRule {
         rule: Rule {
             id: "disk.cloud-data",
-            words: "no instance data of cloud-init is on the captured disk",
+            description: "no instance data of cloud-init is on the captured disk",
         },
         matches: |path, _, _| {
             path.starts_with("/var/lib/cloud/")
@@ -91,7 +91,7 @@ pub(super) const RULES: &[NameRule] = &[
     NameRule {
         rule: Rule {
             id: "disk.agent-data",
-            words: "no instance data of Azure's agent is on the captured disk",
+            description: "no instance data of Azure's agent is on the captured disk",
         },
         matches: |path, name, _| {
             path.starts_with("/var/lib/waagent/")
@@ -105,7 +105,7 @@ pub(super) const RULES: &[NameRule] = &[
     NameRule {
         rule: Rule {
             id: "disk.consul-data",
-            words: "no node id, keyring or other data of Consul is on the captured disk",
+            description: "no node id, keyring or other data of Consul is on the captured disk",
         },
         matches: |path, name, _| {
             path.starts_with("/var/lib/consul/")
@@ -116,7 +116,7 @@ pub(super) const RULES: &[NameRule] = &[
     NameRule {
         rule: Rule {
             id: "disk.vault-data",
-            words: "no key or data of Vault is on the captured disk",
+            description: "no key or data of Vault is on the captured disk",
         },
         matches: |path, _, _| {
             path.starts_with("/opt/vault/tls/")
@@ -127,14 +127,14 @@ pub(super) const RULES: &[NameRule] = &[
     NameRule {
         rule: Rule {
             id: "disk.logs",
-            words: "no log of the build is on the captured disk",
+            description: "no log of the build is on the captured disk",
         },
         matches: |path, _, size| path.starts_with("/var/log/") && size > 0,
     },
     NameRule {
         rule: Rule {
             id: "disk.temporary-files",
-            words: "no temporary file is on the captured disk",
+            description: "no temporary file is on the captured disk",
         },
         matches: |path, _, _| path.starts_with("/tmp/") || path.starts_with("/var/tmp/"),
     },

@@ -9,7 +9,7 @@ use crate::digest::Digest;
 
 pub(super) const RULE: Rule = Rule {
     id: "disk.programs",
-    words: "the program of each release on the captured disk is the one that was verified",
+    description: "the program of each release on the captured disk is the one that was verified",
 };
 
 /// The verified programs of releases: path and digest.
@@ -34,7 +34,7 @@ impl Programs {
             }
             has_programs = true;
             let file = files.open(&path).map_err(at(&path))?;
-            let hashed = Digest::of_reader(file).map_err(|error| LeakScanError::File {
+            let hashed = Digest::hash_reader(file).map_err(|error| LeakScanError::File {
                 path: location.into(),
                 error,
             });

@@ -10,7 +10,7 @@ use crate::hcl1::Position;
 pub enum LintError {
     /// A file or folder cannot be read.
     #[error("cannot read {}: {error}", path.display())]
-    Io {
+    Read {
         /// Path of the file or folder.
         path: PathBuf,
         /// Error of the file system.
@@ -30,10 +30,10 @@ pub enum LintError {
     },
     /// A definition allows an unknown rule.
     #[error("`{0}` is no lint rule")]
-    Rule(String),
+    UnknownRule(String),
     /// A folder has no configuration.
     #[error("{}: no file ends in .hcl or .json", path.display())]
-    Nothing {
+    NoFiles {
         /// Path of the folder.
         path: PathBuf,
         /// Name of the product.
@@ -45,14 +45,16 @@ impl LintError {
     /// Returns the way out as an imperative, if there is one.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Io { .. } => None,
+            Self::Read { .. } => None,
             Self::Syntax { product, .. } => Some(format!(
                 "Correct the file. If {} accepts it, skip the check: add `\"{}\" = \"the reason\"` to `[lint.allow]` in image.toml.",
                 product.title(),
-                product.unreadable()
+                product.unparsed_rule_id()
             )),
-            Self::Rule(_) => Some("List the rules with `vault-bake lint --rules`.".to_owned()),
-            Self::Nothing { product, .. } => {
+            Self::UnknownRule(_) => {
+                Some("List the rules with `vault-bake lint --rules`.".to_owned())
+            }
+            Self::NoFiles { product, .. } => {
                 Some(format!("Name a file, or the folder that {product} reads."))
             }
         }

@@ -44,7 +44,9 @@ pub struct Finding {
 impl Finding {
     /// Tells if the finding is a note about a file that is not checked.
     pub fn is_unchecked(&self) -> bool {
-        Product::ALL.iter().any(|one| one.unreadable() == self.rule)
+        Product::ALL
+            .iter()
+            .any(|one| one.unparsed_rule_id() == self.rule)
     }
 }
 

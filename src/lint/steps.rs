@@ -19,7 +19,7 @@ use crate::plan::{CONFIGURATION, Plan, PlannedStep, StepKind};
 ///
 /// `releases` has versions by product, and `allowed` has reasons by rule id. A file that is skipped
 /// by `allowed` gets a note, which comes first.
-pub fn of_steps(
+pub fn lint_steps(
     steps: &[PlannedStep],
     releases: &BTreeMap<String, String>,
     allowed: &BTreeMap<String, String>,
@@ -34,7 +34,7 @@ pub fn of_steps(
         for step in steps {
             for (file, content) in files_of(product, step) {
                 let added = configuration.add_bytes(&format!("{}: {file}", step.name), content);
-                let accepted = allowed.get(product.unreadable());
+                let accepted = allowed.get(product.unparsed_rule_id());
                 match (added, accepted) {
                     (Err(LintError::Syntax { file, at, .. }), Some(reason)) => {
                         notes.push(unchecked_note(product, file, at, reason));
@@ -55,7 +55,7 @@ pub fn of_steps(
 /// Returns a note about a file that is not checked because the definition allows it.
 fn unchecked_note(product: Product, file: String, at: Position, reason: &str) -> Finding {
     Finding {
-        rule: product.unreadable(),
+        rule: product.unparsed_rule_id(),
         severity: Severity::Note,
         file,
         line: Some(at.line),
@@ -75,20 +75,20 @@ fn unchecked_note(product: Product, file: String, at: Position, reason: &str) ->
 /// Fails if `allowed` has an id that is no lint rule.
 pub fn check_allowed(allowed: &BTreeMap<String, String>) -> Result<(), LintError> {
     let known = |id: &&String| {
-        let unreadable = Product::ALL.map(Product::unreadable);
+        let unreadable = Product::ALL.map(Product::unparsed_rule_id);
         rules().any(|rule| rule.id == **id) || unreadable.contains(&id.as_str())
     };
     match allowed.keys().find(|id| !known(id)) {
-        Some(unknown) => Err(LintError::Rule(unknown.clone())),
+        Some(unknown) => Err(LintError::UnknownRule(unknown.clone())),
         None => Ok(()),
     }
 }
 
 /// Lints the configuration of a plan, as [`of_steps`] does.
-pub fn of_plan(plan: &Plan) -> Result<Vec<Finding>, LintError> {
+pub fn lint_plan(plan: &Plan) -> Result<Vec<Finding>, LintError> {
     let releases = plan.releases.iter();
     let releases = releases.map(|release| (release.product.clone(), release.version.clone()));
-    of_steps(&plan.steps, &releases.collect(), &plan.allowed)
+    lint_steps(&plan.steps, &releases.collect(), &plan.allowed)
 }
 
 fn files_of(product: Product, step: &PlannedStep) -> Vec<(&str, &[u8])> {

@@ -53,7 +53,7 @@ impl Index for Network {
                 suite: suite.to_owned(),
                 error,
             })?;
-        let sha256 = Digest::of(&bytes);
+        let sha256 = Digest::hash_bytes(&bytes);
         let signed = verify(bytes, &self.keyring, interrupt)
             .await
             .map_err(|error| LockError::Signature {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Moment;
 use crate::digest::Digest;
-use crate::release::Verified;
+use crate::release::VerifiedRelease;
 
 /// An installed release, and how it was verified.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,8 +51,8 @@ pub struct ReleaseFact {
     pub version: String,
 }
 
-impl From<&Verified> for ReleaseFact {
-    fn from(verified: &Verified) -> Self {
+impl From<&VerifiedRelease> for ReleaseFact {
+    fn from(verified: &VerifiedRelease) -> Self {
         let locked = verified.locked.clone();
         // Local paths and URLs with credentials must not be recorded.
         let public = locked.url.starts_with("http") && !locked.url.contains(['@', '?']);
@@ -170,7 +170,7 @@ impl Base {
     /// of the resolved value.
     pub fn digest(&self) -> Digest {
         self.disk_sha256
-            .unwrap_or_else(|| Digest::of_value(&self.resolved))
+            .unwrap_or_else(|| Digest::hash_value(&self.resolved))
     }
 }
 
@@ -282,7 +282,7 @@ impl Output {
     pub fn digest(&self) -> Digest {
         match (&self.file, &self.cloud) {
             (Some(file), _) => file.digest,
-            (None, cloud) => Digest::of_value(&(&self.id, cloud)),
+            (None, cloud) => Digest::hash_value(&(&self.id, cloud)),
         }
     }
 

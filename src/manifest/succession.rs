@@ -11,7 +11,7 @@ const WITH_DATA: [&str; 2] = ["vault", "consul"];
 
 /// The running or the requested image, as far as it is known.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Runs {
+pub(crate) struct ImageFacts {
     /// One entry for each output of the image.
     pub(crate) shapes: Vec<Shape>,
     /// The version of each product.
@@ -48,7 +48,7 @@ pub(crate) struct Versions {
     pub(crate) wanted: String,
 }
 
-impl From<&Manifest> for Runs {
+impl From<&Manifest> for ImageFacts {
     fn from(manifest: &Manifest) -> Self {
         let shapes = manifest.outputs.iter().map(|output| Shape {
             class: output.class.clone(),
@@ -66,7 +66,7 @@ impl From<&Manifest> for Runs {
 
 /// Returns the obstacles to replacing `old` with `new`. One matching output is enough. Products in
 /// only one of them are ignored.
-pub(crate) fn obstacles(old: &Runs, new: &Runs) -> Vec<Obstacle> {
+pub(crate) fn obstacles(old: &ImageFacts, new: &ImageFacts) -> Vec<Obstacle> {
     let mut found = Vec::new();
     if !any_pair(old, new, |a, b| a.class == b.class) {
         found.push(Obstacle::Class);
@@ -99,7 +99,7 @@ pub(crate) fn obstacles(old: &Runs, new: &Runs) -> Vec<Obstacle> {
     found
 }
 
-fn any_pair(old: &Runs, new: &Runs, fits: impl Fn(&Shape, &Shape) -> bool) -> bool {
+fn any_pair(old: &ImageFacts, new: &ImageFacts, fits: impl Fn(&Shape, &Shape) -> bool) -> bool {
     let fits = &fits;
     let mut pairs = old
         .shapes

@@ -34,7 +34,7 @@ pub enum PinError {
     },
     /// A value in the file differs from its proof, or a proof is not valid.
     #[error("{file}: {of}: {field}: {why}")]
-    Broken {
+    InvalidProof {
         /// The pin file.
         file: String,
         /// `pin NAME`, or `store`.
@@ -48,7 +48,7 @@ pub enum PinError {
     #[error(
         "{file}: the given trust policy (version {version}) is not one of the {known} policies in the file"
     )]
-    Distrusted {
+    UntrustedPolicy {
         /// The pin file.
         file: String,
         /// The version of the given policy.
@@ -122,7 +122,9 @@ impl PinError {
     /// exit code 7.
     pub fn is_integrity(&self) -> bool {
         match self {
-            Self::Broken { .. } | Self::Distrusted { .. } | Self::OtherStore { .. } => true,
+            Self::InvalidProof { .. } | Self::UntrustedPolicy { .. } | Self::OtherStore { .. } => {
+                true
+            }
             Self::Store(error) => error.is_integrity(),
             _ => false,
         }

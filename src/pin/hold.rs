@@ -10,7 +10,7 @@ use crate::store::history::History;
 impl PinFile {
     /// Verifies the file by itself and against the store, and adds its images to `outside`. An
     /// invalid file, or one of another store, is an error, since its pins are unknown.
-    pub async fn hold<B: Backend>(
+    pub async fn add_to_uses<B: Backend>(
         &self,
         outside: &mut ExternalUses,
         trust: Option<&Trust>,
@@ -20,7 +20,8 @@ impl PinFile {
         self.verify(trust)?;
         self.check_store_lineage(store, history).await?;
         let pins = self.pins.iter();
-        outside.pinned(pins.map(|(name, pin)| (pin.manifest, format!("{name} in {}", self.name))));
+        outside
+            .add_pins(pins.map(|(name, pin)| (pin.manifest, format!("{name} in {}", self.name))));
         Ok(())
     }
 }

@@ -8,12 +8,12 @@ use super::{Head, Pin, PinError, PinFile, Proof, SCHEMA, StoreProof, check_name,
 use crate::sign::Trust;
 use crate::store::backend::Backend;
 use crate::store::history::History;
-use crate::store::proof::Logged;
+use crate::store::proof::LogEntry;
 use crate::store::{Allow, DeployStatus, Store, StoreError};
 
 /// A pin that was updated.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Move {
+pub struct PinUpdate {
     /// The name of the pin.
     pub name: String,
     /// The pin before the update.
@@ -24,7 +24,7 @@ pub struct Move {
 
 impl PinFile {
     /// Returns a file without pins for `store`. `name` is for messages.
-    pub async fn begin<B: Backend>(
+    pub async fn new<B: Backend>(
         name: &str,
         store: &Store<B>,
         history: &History,
@@ -71,12 +71,12 @@ impl PinFile {
         store: &Store<B>,
         history: &History,
         now: Timestamp,
-    ) -> Result<Vec<Move>, PinError> {
+    ) -> Result<Vec<PinUpdate>, PinError> {
         let names = match names {
             [] => self.pins.keys().cloned().collect(),
             names => names.to_vec(),
         };
-        let mut moves: Vec<Move> = Vec::new();
+        let mut moves: Vec<PinUpdate> = Vec::new();
         for name in names {
             let from = self.pin(&name)?.clone();
             let present = history.channel(&from.image, &from.channel).last();
@@ -96,7 +96,7 @@ impl PinFile {
             }
             let followed = (from.image.as_str(), from.channel.as_str());
             let to = pin_channel(&name, followed, store, history, now).await?;
-            moves.push(Move { name, from, to });
+            moves.push(PinUpdate { name, from, to });
         }
         if !moves.is_empty() {
             self.store = StoreProof::new(store, history).await?;
@@ -155,7 +155,7 @@ impl PinFile {
         let changes: Vec<u64> = changes.map(|(at, _)| *at).collect();
         let mut known = Vec::new();
         for update in &self.store.trust_updates {
-            known.push(Logged::read(update.clone())?.seq);
+            known.push(LogEntry::parse(update.clone())?.seq);
         }
         if changes != known {
             let why = format!("the entries {changes:?} change its policy, expected {known:?}");
@@ -164,8 +164,8 @@ impl PinFile {
         for (name, pin) in &self.pins {
             self.check_position(name, pin, history).map_err(other)?;
             for proof in [&pin.proof.recorded, &pin.proof.set] {
-                let seq = Logged::read(proof.clone())?.seq;
-                let found = store.logged(seq).await?;
+                let seq = LogEntry::parse(proof.clone())?.seq;
+                let found = store.log_entry(seq).await?;
                 if found.is_none_or(|found| found.envelope != *proof) {
                     let why = format!("its entry {seq} differs from the proof of pin {name}");
                     return Err(other(why));
@@ -255,8 +255,8 @@ async fn pin_channel<B: Backend>(
 }
 
 /// Reads an entry that must exist according to the history.
-async fn entry<B: Backend>(store: &Store<B>, seq: u64) -> Result<Logged, StoreError> {
-    store.logged(seq).await?.ok_or_else(|| {
+async fn entry<B: Backend>(store: &Store<B>, seq: u64) -> Result<LogEntry, StoreError> {
+    store.log_entry(seq).await?.ok_or_else(|| {
         let what = format!("entry {seq} of the log");
         let why = "it existed a moment ago and is missing now".to_owned();
         StoreError::Integrity { what, why }

@@ -12,11 +12,11 @@ use crate::digest::Digest;
 use crate::manifest::Manifest;
 use crate::sign::{Envelope, KeyId, Role, STATEMENT_PAYLOAD_TYPE, Trust};
 use crate::store::event::{Body, ChannelSet, ManifestPut};
-use crate::store::proof::Logged;
+use crate::store::proof::LogEntry;
 
 /// What a pin file proves, and what it cannot prove.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Proved {
+pub struct PinFileReport {
     /// The name of the file.
     pub file: String,
     /// The proved facts, in words.
@@ -32,7 +32,7 @@ pub struct Proved {
     by_store: Vec<String>,
 }
 
-impl fmt::Display for Proved {
+impl fmt::Display for PinFileReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for line in &self.refused {
             writeln!(f, "REFUSED     {line}")?;
@@ -54,10 +54,10 @@ impl fmt::Display for Proved {
     }
 }
 
-impl Proved {
+impl PinFileReport {
     /// Records that a store was checked as well: it continues the log in the file, up to entry
     /// `head`. See [`PinFile::check_store_lineage`].
-    pub fn continued_by(&mut self, head: u64) {
+    pub fn confirm_by_store(&mut self, head: u64) {
         self.not_proved.retain(|line| !self.by_store.contains(line));
         self.proved.push(format!(
             "the log of the store contains these entries and continues to entry {head}; revocations were checked"
@@ -82,7 +82,7 @@ impl Policies {
     }
 
     /// Returns the signers of an entry, under the policy in force at it.
-    fn signers(&self, entry: &Logged) -> Result<BTreeSet<KeyId>, String> {
+    fn signers(&self, entry: &LogEntry) -> Result<BTreeSet<KeyId>, String> {
         let signers = entry.envelope.signers(self.at(entry.seq));
         signers.map_err(|error| error.to_string())
     }
@@ -92,14 +92,14 @@ impl PinFile {
     /// Checks every proof, and every field against its proof. `given` is the caller's copy of the
     /// trust policy: then it must be one of the store's policies. Roots of both policies sign each
     /// change, so one known policy proves the others.
-    pub fn verify(&self, given: Option<&Trust>) -> Result<Proved, PinError> {
+    pub fn verify(&self, given: Option<&Trust>) -> Result<PinFileReport, PinError> {
         let of_store = |(field, why): Defect| self.broken("store".to_owned(), field, why);
         let policies = self.policies().map_err(of_store)?;
         self.check_ends(&policies).map_err(of_store)?;
         if let Some(given) = given
             && !policies.0.iter().any(|(_, policy)| policy == given)
         {
-            return Err(PinError::Distrusted {
+            return Err(PinError::UntrustedPolicy {
                 file: self.name.clone(),
                 version: given.version(),
                 known: policies.0.len(),
@@ -139,7 +139,7 @@ impl PinFile {
         let by_store = self.store_questions(&under_old_policy);
         not_proved.extend(by_store.clone());
         not_proved.push("that the artifacts still exist and have the recorded content".to_owned());
-        Ok(Proved {
+        Ok(PinFileReport {
             file: self.name.clone(),
             proved,
             not_proved,
@@ -165,7 +165,7 @@ impl PinFile {
     }
 
     fn broken(&self, of: String, field: &str, why: String) -> PinError {
-        PinError::Broken {
+        PinError::InvalidProof {
             file: self.name.clone(),
             of,
             field: field.to_owned(),
@@ -189,9 +189,9 @@ impl PinFile {
                 return Err((field, format!("entry {} comes after {last}", entry.seq)));
             }
             let trust = trust
-                .checked()
+                .validated()
                 .map_err(|error| (field, error.to_string()))?;
-            let followed = trust.may_follow(present, &signers);
+            let followed = trust.check_succession(present, &signers);
             followed.map_err(|why| (field, why))?;
             policies.0.push((entry.seq, trust));
         }
@@ -247,7 +247,7 @@ impl PinFile {
             ))
         };
         let proof = &pin.proof;
-        let digest = Digest::of(&proof.manifest.payload);
+        let digest = Digest::hash_bytes(&proof.manifest.payload);
         if digest != pin.manifest {
             return differs("manifest", &pin.manifest, &digest);
         }
@@ -272,7 +272,7 @@ impl PinFile {
     }
 
     /// Checks that a promoter moved exactly this channel to exactly this manifest.
-    fn check_set(&self, pin: &Pin, policies: &Policies) -> Result<Logged, Defect> {
+    fn check_set(&self, pin: &Pin, policies: &Policies) -> Result<LogEntry, Defect> {
         let field = "proof.set";
         let set = read(&pin.proof.set, field)?;
         let Some(Body::ChannelSet(event)) = &set.body else {
@@ -330,7 +330,11 @@ fn check_recorded(
     let field = "proof.recorded";
     let recorded = read(&pin.proof.recorded, field)?;
     let envelope = &pin.proof.manifest;
-    let expected = ManifestPut::of(manifest, pin.manifest, Digest::of(envelope.to_bytes()));
+    let expected = ManifestPut::from_manifest(
+        manifest,
+        pin.manifest,
+        Digest::hash_bytes(envelope.to_bytes()),
+    );
     if recorded.body != Some(Body::ManifestPut(expected)) {
         let why = format!("entry {} does not record this manifest", recorded.seq);
         return Err((field, why));
@@ -373,6 +377,6 @@ fn is_allowed_by(pin: &Pin, policy: &Trust) -> bool {
         && allows(&proof.set, Role::Promoter, Some(&pin.channel))
 }
 
-fn read(envelope: &Envelope, field: &'static str) -> Result<Logged, Defect> {
-    Logged::read(envelope.clone()).map_err(|error| (field, error.to_string()))
+fn read(envelope: &Envelope, field: &'static str) -> Result<LogEntry, Defect> {
+    LogEntry::parse(envelope.clone()).map_err(|error| (field, error.to_string()))
 }

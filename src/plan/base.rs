@@ -103,7 +103,7 @@ fn azure(definition: &Definition, lock: &Lock) -> Result<Target, PlanError> {
         let at = Location::start_of(&definition.file).below("machine.azure.allow_from");
         return Err(at
             .problem("empty; expected the addresses that builds are started from")
-            .hint("Add an address. For a variable, pass `--var azure_allow_from=203.0.113.7`.")
+            .with_hint("Add an address. For a variable, pass `--var azure_allow_from=203.0.113.7`.")
             .into());
     }
     let locked = lock.azure.clone();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value as Json;
 
 use super::EnvValue;
-use crate::definition::{Problem, Step, Value, listed, meant};
+use crate::definition::{Problem, Step, Value, closest_match, quoted_list};
 use crate::provisioner::{Input, Provisioner};
 
 /// The resolved inputs of a provisioner.
@@ -29,13 +29,13 @@ pub(super) fn decide(
         .keys()
         .filter(|name| !known().any(|known| known == *name))
     {
-        misspelt.extend(meant(name, known()));
+        misspelt.extend(closest_match(name, known()));
         let problem = step.input_at(name).problem(format!(
             "unknown input of `{}`; expected one of {}",
             provisioner.name,
-            listed(known())
+            quoted_list(known())
         ));
-        problems.push(problem.did_you_mean(name, known(), "Remove it."));
+        problems.push(problem.with_suggestion(name, known(), "Remove it."));
     }
     let mut inputs = Inputs {
         env: BTreeMap::new(),
@@ -65,7 +65,7 @@ impl Inputs {
             self.plain.insert(name.to_owned(), value.clone());
         }
         let variable = format!("VB_INPUT_{}", name.to_uppercase());
-        self.env.insert(variable, EnvValue::of(value));
+        self.env.insert(variable, EnvValue::from_value(value));
     }
 }
 
@@ -77,13 +77,13 @@ fn checked_value(step: &Step, name: &str, input: &Input, value: &Value) -> Resul
             .problem(format!(
                 "the sensitive variable `{variable}` for an input that is not sensitive; expected a plain value"
                 ))
-                .hint("Use a plain value: the provisioner may write this input into the image.")),
+                .with_hint("Use a plain value: the provisioner may write this input into the image.")),
         Value::Plain(plain) if input.sensitive => Err(at()
             .problem(format!(
                 "expected a sensitive variable, found {} in the file",
                 if plain.is_string() { "text" } else { "a plain value" }
             ))
-            .hint(format!(
+            .with_hint(format!(
                 "Declare a variable with `sensitive = true` and write `{name} = \"{{{{ var.NAME }}}}\"`."
             ))),
         Value::Plain(plain) if input.kind.fits(plain) => {
@@ -92,12 +92,12 @@ fn checked_value(step: &Step, name: &str, input: &Input, value: &Value) -> Resul
                 None => Ok(value.clone()),
                 Some(text) => Err(at()
                 .problem(format!("`{text}` does not match the input's pattern"))
-                .hint(describe(name, input))),
+                .with_hint(describe(name, input))),
             }
         }
         Value::Plain(plain) => Err(at()
             .problem(format!("expected {}, found `{plain}`", input.kind.expected()))
-            .hint(describe(name, input))),
+            .with_hint(describe(name, input))),
     }
 }
 
@@ -119,13 +119,13 @@ fn default(
                 provisioner.name,
                 input.kind.expected()
             ))
-            .hint(describe(name, input))
+            .with_hint(describe(name, input))
     })
 }
 
 impl EnvValue {
     /// Formats a value for scripts: one line for each item of a list, flags as `true` and `false`.
-    pub(super) fn of(value: &Value) -> Self {
+    pub(super) fn from_value(value: &Value) -> Self {
         match value {
             Value::Secret { variable, value } => Self::Secret {
                 variable: variable.clone(),

@@ -36,7 +36,7 @@ impl Interpreter {
     /// Finds the interpreter of `script`.
     ///
     /// A script without `#!` runs under `sh -e`, so that it ends at the first command that fails.
-    pub fn of(script: &[u8]) -> Result<Self, InvalidFirstLine> {
+    pub fn detect(script: &[u8]) -> Result<Self, InvalidFirstLine> {
         let line = script.split(|byte| *byte == b'\n').next().unwrap_or(&[]);
         if line.starts_with(b"\xef\xbb\xbf") {
             return Err(InvalidFirstLine::new(

@@ -1,6 +1,6 @@
 //! Checks the order of steps, their releases, and the seal at the end.
 
-use crate::definition::{Action, Definition, Problem, Step, listed};
+use crate::definition::{Action, Definition, Problem, Step, quoted_list};
 use crate::provisioner::{Provisioner, Provisioners};
 
 /// Returns all problems with the order of steps, by the rules of their provisioners.
@@ -24,7 +24,7 @@ pub(super) fn check(definition: &Definition, provisioners: &Provisioners) -> Vec
                             "`{}` seals the image; expected it to be the last step",
                             provisioner.name
                         ))
-                        .hint("Move it to the end."),
+                        .with_hint("Move it to the end."),
                 );
             }
             Some(provisioner) => {
@@ -37,7 +37,7 @@ pub(super) fn check(definition: &Definition, provisioners: &Provisioners) -> Vec
             problems.push(
                 step.at
                     .problem("the last step does not seal the image; expected one that does")
-                    .hint("Add a `[[step]]` with `provisioner = \"seal\"` at the end."),
+                    .with_hint("Add a `[[step]]` with `provisioner = \"seal\"` at the end."),
             );
         }
     }
@@ -58,9 +58,9 @@ pub(super) fn find_provisioner<'a>(
             .below("provisioner")
             .problem(format!(
                 "no provisioner `{provisioner}`; expected one of {}",
-                listed(known())
+                quoted_list(known())
             ))
-            .did_you_mean(
+            .with_suggestion(
                 provisioner,
                 known(),
                 "Load the provisioners of this definition.",
@@ -87,7 +87,7 @@ fn check_after(
                     "`{}` comes before `{name}` (line {}); expected it after",
                     provisioner.name, later.at.line
                 ))
-                .hint(format!("Move it behind `{name}`.")));
+                .with_hint(format!("Move it behind `{name}`.")));
         }
     }
     Ok(())
@@ -110,7 +110,7 @@ fn check_releases(
                 "`{}` installs {product}; expected its version in `[releases]`",
                 provisioner.name
             ))
-            .hint(format!(
+            .with_hint(format!(
                 "Add `{product} = \"MAJOR.MINOR.PATCH\"` to `[releases]`."
             ))),
     }

@@ -84,7 +84,7 @@ pub(super) fn decide(
 impl Decided {
     fn named(self, step: &Step) -> PlannedStep {
         let timeout_s = step.timeout_s.unwrap_or(self.timeout_s);
-        let digest = Digest::of_value(&json!({
+        let digest = Digest::hash_value(&json!({
             "action": self.kind,
             "timeout_s": timeout_s,
             "env": self.env,
@@ -118,7 +118,7 @@ fn provision(
     let named = |product: &String| definition.releases.contains_key(product);
     if !provisioner.releases.iter().all(named) {
         // The check of the order of steps, or the definition, has reported this.
-        return Err(vec![step.at.described()]);
+        return Err(vec![step.at.already_reported()]);
     }
     let configuration = provisioner.configures.iter();
     let configuration =
@@ -156,11 +156,11 @@ fn provision(
 
 /// Refuses a script whose first line names no valid interpreter.
 fn check_first_line(step: &Step, file: &str, script: &[u8]) -> Result<(), Vec<Problem>> {
-    let Err(error) = Interpreter::of(script) else {
+    let Err(error) = Interpreter::detect(script) else {
         return Ok(());
     };
     let problem = step.at.problem(format!("{file}{error}"));
-    Err(vec![problem.hint(error.hint())])
+    Err(vec![problem.with_hint(error.hint())])
 }
 
 /// Generates the configuration file of a product from the inputs.
@@ -173,8 +173,8 @@ fn configured_file(
     // A missing version is a problem of the definition, or of the order of steps.
     let version = definition.releases.get(product);
     let version = version.and_then(|version| Version::parse(version).ok());
-    let version = version.ok_or_else(|| step.at.described())?;
-    match product_config::file(product, &version, inputs) {
+    let version = version.ok_or_else(|| step.at.already_reported())?;
+    match product_config::generate(product, &version, inputs) {
         Ok((name, text)) => Ok(PlannedFile::new(
             &format!("{CONFIGURATION}{name}"),
             0o644,
@@ -183,7 +183,7 @@ fn configured_file(
         Err(refused) => Err(step
             .input_at(&refused.input)
             .problem(refused.to_string())
-            .hint(format!(
+            .with_hint(format!(
                 "Change the value: it becomes part of {product}'s configuration."
             ))),
     }
@@ -203,7 +203,7 @@ fn shell(script: &str, env: &BTreeMap<String, Value>, definition: &Definition) -
 fn environment(values: &BTreeMap<String, Value>) -> BTreeMap<String, EnvValue> {
     values
         .iter()
-        .map(|(name, value)| (name.clone(), EnvValue::of(value)))
+        .map(|(name, value)| (name.clone(), EnvValue::from_value(value)))
         .collect()
 }
 
@@ -211,7 +211,7 @@ fn environment(values: &BTreeMap<String, Value>) -> BTreeMap<String, EnvValue> {
 fn extra_variables(values: &BTreeMap<String, Value>) -> BTreeMap<String, EnvValue> {
     let extra = |value: &Value| match value {
         Value::Plain(value) => EnvValue::Plain(value.to_string()),
-        secret @ Value::Secret { .. } => EnvValue::of(secret),
+        secret @ Value::Secret { .. } => EnvValue::from_value(secret),
     };
     values
         .iter()
@@ -225,7 +225,7 @@ impl PlannedFile {
         Self {
             path: path.to_owned(),
             mode,
-            sha256: Digest::of(&content),
+            sha256: Digest::hash_bytes(&content),
             content,
         }
     }

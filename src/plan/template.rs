@@ -27,7 +27,7 @@ pub(super) fn render(
             line,
             ..Location::start_of(&provisioner.folder.join(&file.path))
         };
-        at.problem(format!("in step {}: {reason}", step.name)).hint(
+        at.problem(format!("in step {}: {reason}", step.name)).with_hint(
             "Use only `inputs.NAME` (without sensitive inputs), `image` and `releases.PRODUCT.version`.",
         )
     };
@@ -91,7 +91,7 @@ fn environment() -> Result<Environment<'static>, Error> {
 
 /// Tells if `version` has the change of this name.
 fn since(version: &str, change: &str) -> Result<bool, Error> {
-    let change = VersionChange::named(change).ok_or_else(|| {
+    let change = VersionChange::by_name(change).ok_or_else(|| {
         let names = CHANGES.map(|change| change.name).join(", ");
         let text = format!("`{change}` is no known change; expected one of: {names}");
         Error::new(ErrorKind::InvalidOperation, text)

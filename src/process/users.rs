@@ -15,9 +15,9 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Users {
     /// For each file, its processes as text, with id and name.
-    pub of: BTreeMap<PathBuf, BTreeSet<String>>,
+    pub by_file: BTreeMap<PathBuf, BTreeSet<String>>,
     /// The number of processes whose open files are not readable.
-    pub hidden: usize,
+    pub unreadable_processes: usize,
 }
 
 /// Finds the users of `files` among the processes of `proc`, a `/proc` file system.
@@ -48,7 +48,7 @@ pub fn users(proc: &Path, files: &[PathBuf]) -> io::Result<Users> {
             Ok(inodes) => used.extend(inodes.iter().filter_map(|inode| by_inode.get(inode))),
             // The process has ended.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(_) => users.hidden += 1,
+            Err(_) => users.unreadable_processes += 1,
         }
         // Usually readable by every user.
         let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
@@ -62,7 +62,7 @@ pub fn users(proc: &Path, files: &[PathBuf]) -> io::Result<Users> {
         let process = format!("process {id} ({})", name.trim());
         for file in used {
             users
-                .of
+                .by_file
                 .entry(file.clone())
                 .or_default()
                 .insert(process.clone());

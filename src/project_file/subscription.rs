@@ -1,6 +1,6 @@
 //! `[azure]`: the subscription, cloud and identity for builds on Azure.
 
-use crate::azure::{Cloud, CloudError, Named};
+use crate::azure::{Cloud, CloudError, CredentialOptions};
 use crate::definition::Problem;
 use crate::definition::document::{Item, Table};
 
@@ -10,7 +10,7 @@ pub struct Subscription {
     /// The id of the subscription.
     pub id: Option<String>,
     /// The credential source.
-    pub who: Named,
+    pub credential: CredentialOptions,
     /// The cloud.
     pub cloud: CloudChoice,
 }
@@ -56,7 +56,7 @@ impl CloudChoice {
 
 /// Reads `[azure]`.
 pub(super) fn read(mut table: Table) -> Result<Subscription, Problem> {
-    table.only(&[
+    table.reject_unknown(&[
         "subscription",
         "credential",
         "tenant_id",
@@ -74,7 +74,7 @@ pub(super) fn read(mut table: Table) -> Result<Subscription, Problem> {
             return Err(endpoints
                 .at
                 .problem("`cloud` and `endpoints` exclude each other")
-                .hint("remove `cloud`, or `endpoints`"));
+                .with_hint("remove `cloud`, or `endpoints`"));
         }
         (Some(name), None) => named(name)?,
         (None, Some(endpoints)) => custom(endpoints)?,
@@ -84,7 +84,7 @@ pub(super) fn read(mut table: Table) -> Result<Subscription, Problem> {
     let credential = credential.transpose()?;
     Ok(Subscription {
         id,
-        who: Named {
+        credential: CredentialOptions {
             kind: credential.flatten(),
             tenant,
             client,
@@ -100,19 +100,19 @@ fn named(item: Item) -> Result<CloudChoice, Problem> {
         Ok(_) => Ok(CloudChoice::Named(name)),
         Err(error) => Err(at
             .problem(error.to_string())
-            .hint("leave it out for `public`")),
+            .with_hint("leave it out for `public`")),
     }
 }
 
 fn custom(item: Item) -> Result<CloudChoice, Problem> {
     let at = item.at.clone();
     let mut table = item.table()?;
-    table.only(&["management", "authority", "blob_suffix", "audience"]);
+    table.reject_unknown(&["management", "authority", "blob_suffix", "audience"]);
     let choice = CloudChoice::Custom {
-        management: table.need("management", "`https://HOST`")?.text()?,
-        authority: table.need("authority", "`https://HOST`")?.text()?,
+        management: table.require("management", "`https://HOST`")?.text()?,
+        authority: table.require("authority", "`https://HOST`")?.text()?,
         blob_suffix: table
-            .need("blob_suffix", "for example `blob.core.windows.net`")?
+            .require("blob_suffix", "for example `blob.core.windows.net`")?
             .text()?,
         audience: table.take("audience").map(Item::text).transpose()?,
     };
@@ -120,6 +120,6 @@ fn custom(item: Item) -> Result<CloudChoice, Problem> {
         Ok(_) => Ok(choice),
         Err(error) => Err(at
             .problem(error.to_string())
-            .hint("use https://: tokens are sent to this endpoint")),
+            .with_hint("use https://: tokens are sent to this endpoint")),
     }
 }

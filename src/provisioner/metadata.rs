@@ -7,7 +7,9 @@ use regex::Regex;
 use serde_json::Value as Json;
 
 use crate::definition::document::{Item, Table};
-use crate::definition::{Found, Location, PRODUCTS, Problem, Problems, Type, is_name, listed};
+use crate::definition::{
+    Location, PRODUCTS, Problem, ProblemLog, Problems, Type, is_variable_name, quoted_list,
+};
 use crate::product_config;
 
 /// An input that a provisioner declares.
@@ -40,12 +42,12 @@ pub(super) struct Metadata {
 pub(super) fn parse(file: &Path, text: &str) -> Result<Metadata, Problems> {
     let root = Table::parse(file, text)?;
     let found = root.found.clone();
-    found.end(read(root))
+    found.into_result(read(root))
 }
 
 fn read(mut root: Table) -> Result<Metadata, Problem> {
     root.schema(SCHEMA)?;
-    root.only(&[
+    root.reject_unknown(&[
         "schema",
         "description",
         "timeout_s",
@@ -66,17 +68,19 @@ fn read(mut root: Table) -> Result<Metadata, Problem> {
         seal: false,
         inputs: BTreeMap::new(),
     };
-    root.set("timeout_s", &mut metadata.timeout_s, timeout);
-    root.set("after", &mut metadata.after, Item::texts);
-    root.set("releases", &mut metadata.releases, releases);
-    root.set("configures", &mut metadata.configures, |item| {
+    root.read_into("timeout_s", &mut metadata.timeout_s, timeout);
+    root.read_into("after", &mut metadata.after, Item::texts);
+    root.read_into("releases", &mut metadata.releases, releases);
+    root.read_into("configures", &mut metadata.configures, |item| {
         configures(item, &metadata.releases)
     });
-    root.set("seal", &mut metadata.seal, Item::flag);
-    root.set("inputs", &mut metadata.inputs, |item| {
+    root.read_into("seal", &mut metadata.seal, Item::flag);
+    root.read_into("inputs", &mut metadata.inputs, |item| {
         inputs(&at, item.table()?, &found)
     });
-    description.map(|_| metadata).ok_or_else(|| at.described())
+    description
+        .map(|_| metadata)
+        .ok_or_else(|| at.already_reported())
 }
 
 fn timeout(item: Item) -> Result<u64, Problem> {
@@ -89,7 +93,7 @@ fn timeout(item: Item) -> Result<u64, Problem> {
             at.problem(format!(
                 "{number} is no time limit; expected seconds, 1 or more"
             ))
-            .hint(format!("For {DEFAULT_TIMEOUT_S} s, remove it."))
+            .with_hint(format!("For {DEFAULT_TIMEOUT_S} s, remove it."))
         })
 }
 
@@ -102,9 +106,9 @@ fn releases(item: Item) -> Result<Vec<String>, Problem> {
             return Err(at
                 .problem(format!(
                     "`{product}` is no product; expected one of {}",
-                    listed(PRODUCTS)
+                    quoted_list(PRODUCTS)
                 ))
-                .did_you_mean(&product, PRODUCTS, "Install other programs as packages."));
+                .with_suggestion(&product, PRODUCTS, "Install other programs as packages."));
         }
         products.push(product);
     }
@@ -119,37 +123,41 @@ fn configures(item: Item, releases: &[String]) -> Result<Option<String>, Problem
         return Err(at
             .problem(format!(
                 "no configuration is generated for `{product}`; expected one of {} that is also in `releases`",
-                listed(product_config::PRODUCTS)
+                quoted_list(product_config::PRODUCTS)
             ))
-            .hint("For another program, write a template below `templates/`."));
+            .with_hint("For another program, write a template below `templates/`."));
     }
     Ok(Some(product))
 }
 
-fn inputs(at: &Location, table: Table, found: &Found) -> Result<BTreeMap<String, Input>, Problem> {
+fn inputs(
+    at: &Location,
+    table: Table,
+    found: &ProblemLog,
+) -> Result<BTreeMap<String, Input>, Problem> {
     let read = |(name, item): (String, Item)| {
-        if !is_name(&name) {
+        if !is_variable_name(&name) {
             return Err(item
                 .at
                 .problem("not an input's name; expected lower-case letters, digits and `_`, a letter first")
-                .hint("Rename it, so that scripts can read `VB_INPUT_NAME`."));
+                .with_hint("Rename it, so that scripts can read `VB_INPUT_NAME`."));
         }
         let input = input(item.table()?)?;
         Ok((name, input))
     };
-    let inputs = found.all(at, table.items().into_iter().map(read))?;
+    let inputs = found.all_or_record(at, table.items().into_iter().map(read))?;
     Ok(inputs.into_iter().collect())
 }
 
 fn input(mut table: Table) -> Result<Input, Problem> {
-    table.only(&["type", "default", "description", "sensitive", "pattern"]);
+    table.reject_unknown(&["type", "default", "description", "sensitive", "pattern"]);
     let (at, found) = (table.at.clone(), table.found.clone());
     let kind = table.required("type", "string, integer, boolean or list", Type::read);
     let description = table.required("description", "what it is for, in a sentence", Item::text);
     let mut sensitive = false;
-    table.set("sensitive", &mut sensitive, Item::flag);
+    table.read_into("sensitive", &mut sensitive, Item::flag);
     let mut pattern = None;
-    table.set("pattern", &mut pattern, |item| {
+    table.read_into("pattern", &mut pattern, |item| {
         let at = item.at.clone();
         Pattern::new(&item.text()?).map(Some).map_err(|error| {
             // The earlier lines point to a column, which is lost on one line.
@@ -157,23 +165,23 @@ fn input(mut table: Table) -> Result<Input, Problem> {
             let reason = error.lines().last().unwrap_or_default();
             let reason = reason.trim_start_matches("error: ");
             at.problem(format!("not a regular expression: {reason}"))
-                .hint("Write a pattern for the whole value, as in `pattern = \"[a-z]+\"`.")
+                .with_hint("Write a pattern for the whole value, as in `pattern = \"[a-z]+\"`.")
         })
     });
     let default = table.take("default");
-    let (kind, description) = kind.zip(description).ok_or_else(|| at.described())?;
+    let (kind, description) = kind.zip(description).ok_or_else(|| at.already_reported())?;
     if sensitive && kind != Type::String {
-        found.note(
+        found.record(
             at.below("type")
                 .problem("a sensitive input is a string; expected `type = \"string\"`")
-                .hint("Write `type = \"string\"`."),
+                .with_hint("Write `type = \"string\"`."),
         );
     }
     if pattern.is_some() && (sensitive || !matches!(kind, Type::String | Type::List)) {
-        found.note(
+        found.record(
             at.below("pattern")
                 .problem("a pattern is only for a string or list that is not sensitive")
-                .hint("Remove it."),
+                .with_hint("Remove it."),
         );
     }
     let default = match default {
@@ -184,7 +192,7 @@ fn input(mut table: Table) -> Result<Input, Problem> {
             if sensitive && value.as_str() != Some("") {
                 return Err(at
                     .problem("a default for a sensitive input; expected none, or the empty text")
-                    .hint(
+                    .with_hint(
                         "Remove the default, or write `default = \"\"` to make the input optional.",
                     ));
             }
@@ -196,7 +204,7 @@ fn input(mut table: Table) -> Result<Input, Problem> {
                     .problem(format!(
                         "`{text}` does not match the pattern; expected one that does"
                     ))
-                    .hint("Change the default or the pattern."));
+                    .with_hint("Change the default or the pattern."));
             }
             Some(value)
         }

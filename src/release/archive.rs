@@ -12,7 +12,7 @@ use zip::{CompressionMethod, ZipArchive};
 
 use super::cache::{Cache, file_error, persist};
 use super::{ReleaseError, Unpacked};
-use crate::digest::{Digest, Hashing};
+use crate::digest::{Digest, HashingWriter};
 
 /// Unpacks `archive`, a file of the cache, into `folder` of the cache.
 pub(super) fn unpack(
@@ -129,7 +129,7 @@ impl Zip<'_> {
     /// Writes the gzip file of the binary, unless the cache has an undamaged copy.
     fn binary_gz(&self, entry: &Entry, cache: &Cache, gz: &Path) -> Result<(), ReleaseError> {
         let (expected, _, _) = self.write_gz(entry, io::sink(), gz)?;
-        if matches!(Digest::of_file(gz), Ok((found, _)) if found == expected) {
+        if matches!(Digest::hash_file(gz), Ok((found, _)) if found == expected) {
             return Ok(());
         }
         let mut file = cache.temporary()?;
@@ -147,7 +147,7 @@ impl Zip<'_> {
         let mut raw = zip
             .by_index_raw(entry.index)
             .map_err(|error| self.refuse(error))?;
-        let mut sink = Hashing::new(sink);
+        let mut sink = HashingWriter::new(sink);
         let written = if entry.deflated {
             copy_as_gzip(&mut raw, entry, &mut sink)
         } else {
@@ -171,7 +171,7 @@ impl Zip<'_> {
             ))
         };
         let (digest, size_bytes) =
-            Digest::of_reader(limited).map_err(|error| wrong_size(&error))?;
+            Digest::hash_reader(limited).map_err(|error| wrong_size(&error))?;
         if size_bytes != entry.size_bytes {
             return Err(wrong_size(&format_args!("found {size_bytes} or more")));
         }

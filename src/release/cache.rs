@@ -75,7 +75,7 @@ impl Cache {
         .await?;
         let (found, size_bytes) = digest_of(download.path())
             .await?
-            .unwrap_or((Digest::of([]), 0));
+            .unwrap_or((Digest::hash_bytes([]), 0));
         if found != expected.digest {
             return Err(ReleaseError::Mismatch {
                 what: expected.url.clone(),
@@ -130,7 +130,7 @@ pub(super) fn persist(file: NamedTempFile, path: &Path) -> Result<(), ReleaseErr
 /// Returns the digest and size in bytes of the file at `path`, or `None` if there is no file.
 pub(super) async fn digest_of(path: &Path) -> Result<Option<(Digest, u64)>, ReleaseError> {
     let path = path.to_owned();
-    off_thread(move || match Digest::of_file(&path) {
+    off_thread(move || match Digest::hash_file(&path) {
         Ok(found) => Ok(Some(found)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(file_error(&path, error)),

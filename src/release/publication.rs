@@ -182,7 +182,7 @@ impl<'a> Publication<'a> {
         })?;
         let file = self.archive_file();
         parsed
-            .of(&file)
+            .digest_of(&file)
             .ok_or(ReleaseError::NotListed { sums: url, file })
     }
 

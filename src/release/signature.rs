@@ -97,7 +97,7 @@ pub enum SignatureError {
     },
     /// A signature over other bytes.
     #[error("the key {fingerprint} signed other bytes")]
-    Wrong {
+    OtherContent {
         /// The key that the signature names.
         fingerprint: String,
     },
@@ -141,7 +141,7 @@ pub fn verify(
         Signer::Primary(key) => signature.verify(key, content),
         Signer::Subkey(key) => signature.verify(key, content),
     }
-    .map_err(|_| SignatureError::Wrong {
+    .map_err(|_| SignatureError::OtherContent {
         fingerprint: upper_hex(&issuer),
     })?;
     Ok(Signed {

@@ -57,7 +57,7 @@ impl Sums {
     }
 
     /// Returns the digest of `file`, if it is listed.
-    pub fn of(&self, file: &str) -> Option<Digest> {
+    pub fn digest_of(&self, file: &str) -> Option<Digest> {
         self.0
             .iter()
             .find(|(name, _)| name == file)

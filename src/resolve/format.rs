@@ -191,7 +191,7 @@ impl Resolved {
         }
         let warnings = self.warnings.join("\n");
         // A text cannot contain its own digest, so the delimiter cannot occur in it.
-        let end = format!("END_{}", Digest::of(&warnings).hex());
+        let end = format!("END_{}", Digest::hash_bytes(&warnings).hex());
         lines.push(format!("warnings<<{end}\n{warnings}\n{end}"));
         Ok(lines.join("\n"))
     }

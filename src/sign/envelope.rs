@@ -72,7 +72,7 @@ impl<'a> RawUnparsed<'a> {
     /// Parses without unescaping the payload, most of the envelope: in valid envelopes it is
     /// base64.
     fn read(bytes: &'a [u8]) -> Option<Raw<'a>> {
-        let unparsed: Self = canonical::read(bytes, MAX_BYTES)?;
+        let unparsed: Self = canonical::parse_as(bytes, MAX_BYTES)?;
         let payload = unparsed
             .payload
             .get()

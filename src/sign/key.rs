@@ -99,7 +99,7 @@ impl PublicKey {
 
     /// Returns the id of the key.
     pub fn id(&self) -> KeyId {
-        KeyId(Digest::of(&self.der))
+        KeyId(Digest::hash_bytes(&self.der))
     }
 
     /// Returns `ed25519` or `ecdsa-p256-sha256`.

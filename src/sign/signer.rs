@@ -38,7 +38,7 @@ impl Signer {
         let public = self.public();
         let signature = public.stored_form(signature);
         if let (Self::Command { command, .. }, false) = (self, public.verifies(bytes, &signature)) {
-            return Err(SignError::NotASignature {
+            return Err(SignError::InvalidOutput {
                 program: command.first().cloned().unwrap_or_default(),
                 why: format!(
                     "its output ({} bytes) is not an {} signature by the key {}",
@@ -61,7 +61,7 @@ async fn run_signer(
     interrupt: &Interrupt,
 ) -> Result<Vec<u8>, SignError> {
     let Some((program, arguments)) = command.split_first() else {
-        return Err(SignError::NotASignature {
+        return Err(SignError::InvalidOutput {
             program: String::new(),
             why: "the command is empty".to_owned(),
         });

@@ -116,7 +116,9 @@ impl<P: Serialize> Statement<P> {
     where
         P: Deserialize<'a>,
     {
-        canonical::read::<Raw<P>>(bytes, max_bytes)?.checked().ok()
+        canonical::parse_as::<Raw<P>>(bytes, max_bytes)?
+            .checked()
+            .ok()
     }
 }
 

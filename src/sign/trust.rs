@@ -148,7 +148,7 @@ pub struct Trust {
 
 impl Trust {
     /// Returns the policy in which `key` alone has all roles.
-    pub fn only(key: &PublicKey) -> Self {
+    pub fn single_key(key: &PublicKey) -> Self {
         let roles = [
             Role::Root,
             Role::Builder,
@@ -177,11 +177,11 @@ impl Trust {
         // The canonical form reveals defects such as large numbers.
         let canonical = value.to_bytes();
         canonical::parse(&canonical, MAX_BYTES)?;
-        value.checked()
+        value.validated()
     }
 
     /// Checks a policy, for example one within a record.
-    pub(crate) fn checked(self) -> Result<Self, SignError> {
+    pub(crate) fn validated(self) -> Result<Self, SignError> {
         if self.schema != TRUST_SCHEMA {
             return Err(wrong(format!(
                 "schema `{}`, expected `{TRUST_SCHEMA}`",
@@ -222,7 +222,7 @@ impl Trust {
 
     /// Returns the digest of the canonical JSON.
     pub fn digest(&self) -> Digest {
-        Digest::of(self.to_bytes())
+        Digest::hash_bytes(self.to_bytes())
     }
 
     /// Returns the version, which grows by one with each change.
@@ -283,7 +283,7 @@ impl Trust {
     }
 
     /// Checks that this policy may follow `old`: enough roots of both must be among `signers`.
-    pub fn may_follow(&self, old: &Self, signers: &BTreeSet<KeyId>) -> Result<(), String> {
+    pub fn check_succession(&self, old: &Self, signers: &BTreeSet<KeyId>) -> Result<(), String> {
         if self.version != old.version + 1 {
             return Err(format!(
                 "the policy has version {}, the one in force has {}; the next is {}",

@@ -13,7 +13,7 @@ use ssh2::{BlockDirections, ErrorCode};
 
 /// The time limits of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Patience {
+pub struct ConnectionTimeouts {
     /// The limit for the TCP connection.
     pub tcp: Duration,
     /// The limit for the server's first byte at the first try. Later tries get up to ten times it.
@@ -26,7 +26,7 @@ pub struct Patience {
     pub stall: Duration,
 }
 
-impl Default for Patience {
+impl Default for ConnectionTimeouts {
     fn default() -> Self {
         Self {
             tcp: Duration::from_secs(5),
@@ -100,7 +100,7 @@ pub(super) struct Link {
     last_keepalive: Instant,
     /// The number of keepalives since the last received data.
     unanswered: u32,
-    pub(super) patience: Patience,
+    pub(super) timeouts: ConnectionTimeouts,
 }
 
 /// A peer counts as silent only after this many keepalives.
@@ -118,7 +118,7 @@ pub(super) const EAGAIN: ErrorCode = ErrorCode::Session(-37);
 
 impl Link {
     /// Drives the session `ssh` on the non-blocking `socket`.
-    pub(super) fn new(ssh: ssh2::Session, socket: TcpStream, patience: Patience) -> Self {
+    pub(super) fn new(ssh: ssh2::Session, socket: TcpStream, timeouts: ConnectionTimeouts) -> Self {
         let now = Instant::now();
         Self {
             ssh,
@@ -126,7 +126,7 @@ impl Link {
             last_received: now,
             last_keepalive: now,
             unanswered: 0,
-            patience,
+            timeouts,
         }
     }
 
@@ -194,11 +194,11 @@ impl Link {
         if direction == PollFlags::OUT {
             self.poll(PollFlags::IN, &Timespec::default())?;
         }
-        if self.unanswered >= MIN_UNANSWERED && self.last_received.elapsed() > self.patience.silence
+        if self.unanswered >= MIN_UNANSWERED && self.last_received.elapsed() > self.timeouts.silence
         {
             return Err(Stop::Broken(format!(
                 "no data received for {} s",
-                self.patience.silence.as_secs()
+                self.timeouts.silence.as_secs()
             )));
         }
         Ok(())
@@ -229,6 +229,6 @@ impl Link {
     }
 
     fn keepalive_interval(&self) -> Duration {
-        (self.patience.silence / 4).clamp(Duration::from_millis(250), Duration::from_secs(10))
+        (self.timeouts.silence / 4).clamp(Duration::from_millis(250), Duration::from_secs(10))
     }
 }

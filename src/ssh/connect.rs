@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, oneshot};
 
-use super::channel::{Cancel, Patience};
+use super::channel::{Cancel, ConnectionTimeouts};
 use super::error::{ConnectStage, SshError};
 use super::handshake::{self, FailureKind, LoginFailure, Target};
 use super::{Endpoint, Keys, Session, keys, threads};
@@ -49,7 +49,7 @@ impl Connector {
                 host_key: keys::public_bytes(&keys.host_public)?,
                 user_private: keys.user_private.clone(),
                 user_public: keys.user_public.clone(),
-                patience: Patience::default(),
+                timeouts: ConnectionTimeouts::default(),
             },
             scrubber,
         })
@@ -57,8 +57,8 @@ impl Connector {
 
     /// Replaces the default time limits.
     #[must_use]
-    pub fn patience(mut self, patience: Patience) -> Self {
-        self.target.patience = patience;
+    pub fn with_timeouts(mut self, patience: ConnectionTimeouts) -> Self {
+        self.target.timeouts = patience;
         self
     }
 
@@ -80,7 +80,7 @@ impl Connector {
     ) -> Result<Session, SshError> {
         let tries = Mutex::new(Tries {
             died,
-            banner: self.target.patience.banner,
+            banner: self.target.timeouts.banner,
             stage: ConnectStage::Tcp,
             refusals: 0,
             first_refusal: None,
@@ -168,7 +168,7 @@ impl Connector {
             FailureKind::Silent => {
                 // Most silent machines do not listen yet, so the first tries are short.
                 // Later tries are longer, for a machine that answers slowly.
-                let longest = self.target.patience.banner * 10;
+                let longest = self.target.timeouts.banner * 10;
                 tries.banner = (tries.banner * 5 / 4).min(longest);
             }
             FailureKind::OtherHost(found) => {

@@ -167,7 +167,7 @@ pub enum SshError {
     },
     /// A script whose output is too long.
     #[error("{what} printed more than {limit_bytes} bytes")]
-    TooMuch {
+    OutputTooLong {
         /// The name of the script.
         what: String,
         /// The limit in bytes.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use ssh2::{ErrorCode, MethodType};
 
-use super::channel::{Cancel, EAGAIN, Link, Patience, Stop, Until};
+use super::channel::{Cancel, ConnectionTimeouts, EAGAIN, Link, Stop, Until};
 use super::error::ConnectStage;
 use super::{Endpoint, keys};
 use crate::secret::Secret;
@@ -20,7 +20,7 @@ pub(super) struct Target {
     pub(super) host_key: Vec<u8>,
     pub(super) user_private: Secret,
     pub(super) user_public: String,
-    pub(super) patience: Patience,
+    pub(super) timeouts: ConnectionTimeouts,
 }
 
 /// A failed try.
@@ -55,7 +55,7 @@ pub(super) fn log_in(
 ) -> Result<Link, LoginFailure> {
     let socket = connect(target)?;
     let mut link =
-        prepare(socket, target.patience).map_err(|why| failure(ConnectStage::Tcp, why))?;
+        prepare(socket, target.timeouts).map_err(|why| failure(ConnectStage::Tcp, why))?;
     exchange_keys(&mut link, banner, cancel)?;
     check_host(&link, target)?;
     authenticate(&mut link, target, cancel)?;
@@ -72,12 +72,12 @@ fn failure(stage: ConnectStage, reason: impl Into<String>) -> LoginFailure {
 
 fn connect(target: &Target) -> Result<TcpStream, LoginFailure> {
     let address = &target.endpoint.address;
-    TcpStream::connect_timeout(address, target.patience.tcp).map_err(|error| {
+    TcpStream::connect_timeout(address, target.timeouts.tcp).map_err(|error| {
         let reason = match error.kind() {
             std::io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
             std::io::ErrorKind::TimedOut => format!(
                 "no answer within {} s, as behind a firewall",
-                target.patience.tcp.as_secs()
+                target.timeouts.tcp.as_secs()
             ),
             _ => error.to_string(),
         };
@@ -86,7 +86,7 @@ fn connect(target: &Target) -> Result<TcpStream, LoginFailure> {
 }
 
 /// Sets up a session on `socket`, before its first byte.
-fn prepare(socket: TcpStream, patience: Patience) -> Result<Link, String> {
+fn prepare(socket: TcpStream, patience: ConnectionTimeouts) -> Result<Link, String> {
     let message = |error: ssh2::Error| error.message().to_owned();
     socket
         .set_nodelay(true)
@@ -111,7 +111,7 @@ fn exchange_keys(link: &mut Link, banner: Duration, cancel: &Cancel) -> Result<(
     loop {
         let has_banner = link.ssh.banner().is_some();
         let limit = if has_banner {
-            link.patience.login
+            link.timeouts.login
         } else {
             banner
         };
@@ -176,7 +176,7 @@ fn check_host(link: &Link, target: &Target) -> Result<(), LoginFailure> {
 
 fn authenticate(link: &mut Link, target: &Target, cancel: &Cancel) -> Result<(), LoginFailure> {
     let until = Until {
-        deadline: Instant::now() + link.patience.login,
+        deadline: Instant::now() + link.timeouts.login,
         cancel,
     };
     loop {

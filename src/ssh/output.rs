@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::io::{self, Write as _};
 
-use crate::digest::{Digest, Hashing};
+use crate::digest::{Digest, HashingWriter};
 use crate::event::{Event, Events};
 use crate::secret::Scrubber;
 
@@ -40,7 +40,7 @@ pub(super) struct Output {
     scrubber: Scrubber,
     events: Option<(String, Events)>,
     line: Vec<u8>,
-    log: Hashing<io::Sink>,
+    log: HashingWriter<io::Sink>,
     last: VecDeque<String>,
     text: Option<String>,
     /// The script's process group, from its control line.
@@ -72,7 +72,7 @@ impl Output {
             scrubber,
             events: None,
             line: Vec::new(),
-            log: Hashing::new(io::sink()),
+            log: HashingWriter::new(io::sink()),
             last: VecDeque::new(),
             text: None,
             group: None,

@@ -119,7 +119,7 @@ fn run_to_end(
             why,
         }),
         Stop::Cancelled => Err(Interrupted.into()),
-        Stop::OutputLimit => Err(SshError::TooMuch {
+        Stop::OutputLimit => Err(SshError::OutputTooLong {
             what: script.name.clone(),
             limit_bytes: OUTPUT_LIMIT_BYTES,
         }),

@@ -210,7 +210,7 @@ impl<'a> Remote<'a> {
         scrubber: Scrubber,
     ) -> Result<Self, Stop> {
         let until = Until {
-            deadline: Instant::now() + link.patience.stall,
+            deadline: Instant::now() + link.timeouts.stall,
             cancel,
         };
         let mut channel = link.retry(until, |ssh| ssh.channel_session())?;
@@ -229,7 +229,7 @@ impl<'a> Remote<'a> {
 
     fn until(&self) -> Until<'a> {
         Until {
-            deadline: Instant::now() + self.link.patience.stall,
+            deadline: Instant::now() + self.link.timeouts.stall,
             cancel: self.cancel,
         }
     }

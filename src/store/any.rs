@@ -38,8 +38,8 @@ macro_rules! delegate {
 }
 
 impl Backend for AnyBackend {
-    fn place(&self) -> String {
-        delegate!(self, backend => backend.place())
+    fn location(&self) -> String {
+        delegate!(self, backend => backend.location())
     }
 
     async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, BackendError> {
@@ -83,8 +83,8 @@ impl Backend for AnyBackend {
         delegate!(self, backend => backend.remove(name).await)
     }
 
-    fn is_near(&self) -> bool {
-        delegate!(self, backend => backend.is_near())
+    fn is_local(&self) -> bool {
+        delegate!(self, backend => backend.is_local())
     }
 
     fn local_file(&self, name: &str) -> Result<Option<PathBuf>, BackendError> {

@@ -32,7 +32,7 @@ impl<B: Backend> Store<B> {
         }
         Ok(match self.backend.local_file(&name)? {
             Some(path) => path.display().to_string(),
-            None => format!("{}/{name}", self.backend.place()),
+            None => format!("{}/{name}", self.backend.location()),
         })
     }
 

@@ -20,7 +20,7 @@ pub enum Created {
 /// joined by `/`.
 pub trait Backend: Send + Sync + 'static {
     /// Returns the location, for messages.
-    fn place(&self) -> String;
+    fn location(&self) -> String;
 
     /// Reads the bytes under `name`.
     fn get(&self, name: &str)
@@ -71,7 +71,7 @@ pub trait Backend: Send + Sync + 'static {
     fn remove(&self, name: &ArtifactName) -> impl Future<Output = Result<(), BackendError>> + Send;
 
     /// Whether storing a file needs no network and runs to its end once begun.
-    fn is_near(&self) -> bool {
+    fn is_local(&self) -> bool {
         false
     }
 

@@ -60,7 +60,7 @@ impl Blob {
         wire: &AzureTransport,
     ) -> Result<Self, BackendError> {
         let service_error = |why: String| BackendError::Service {
-            place: address.place(),
+            place: address.location(),
             name: String::from("the container"),
             why,
             hint: None,
@@ -72,7 +72,7 @@ impl Blob {
         if let Credential::Sas(token) = credential {
             url.set_query(Some(token.expose().trim_start_matches('?')));
         }
-        let transport = wire.to(address.container());
+        let transport = wire.for_url(address.container());
         let options = BlobContainerClientOptions {
             client_options: ClientOptions {
                 transport: Some(transport.map_err(|error| failed(error.to_string()))?),
@@ -95,7 +95,7 @@ impl Blob {
 
     /// Limits the pages of listings to `names` names.
     #[must_use]
-    pub fn paging(self, names: NonZero<u16>) -> Self {
+    pub fn with_page_size(self, names: NonZero<u16>) -> Self {
         Self {
             page: Some(names),
             ..self
@@ -115,7 +115,7 @@ impl Blob {
     /// Converts an error of the service, without the credential.
     fn service_error(&self, name: &str, error: &azure_core::Error) -> BackendError {
         BackendError::Service {
-            place: self.inner.address.place(),
+            place: self.inner.address.location(),
             name: name.to_owned(),
             why: self.inner.auth.scrubbed(&fault::describe(error)),
             hint: fault::hint(error),
@@ -155,8 +155,8 @@ impl Blob {
 }
 
 impl Backend for Blob {
-    fn place(&self) -> String {
-        self.inner.address.place()
+    fn location(&self) -> String {
+        self.inner.address.location()
     }
 
     async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, BackendError> {

@@ -102,11 +102,11 @@ impl<B: Backend> Store<B> {
         };
         let frame = cache.frame();
         let entry = self.backend.get(&entry_name(frame.head)).await?;
-        if entry.is_some_and(|bytes| Digest::of(bytes) == frame.last) {
+        if entry.is_some_and(|bytes| Digest::hash_bytes(bytes) == frame.last) {
             return Ok(Some(cache));
         }
-        Err(StoreError::WentBack {
-            place: self.backend.place(),
+        Err(StoreError::OlderThanCache {
+            place: self.backend.location(),
             seq: frame.head,
             cache: folder.join(self.origin.hex()),
         })

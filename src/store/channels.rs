@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::backend::Backend;
 use super::event::{Body, ChannelSet, Reason};
-use super::history::{History, Recorded};
+use super::history::{History, RecordedManifest};
 use super::{Allow, Store, StoreError, new_id};
 use crate::digest::Digest;
 use crate::manifest::succession::{Obstacle, Versions, obstacles};
@@ -143,7 +143,7 @@ impl<B: Backend> Store<B> {
     async fn check_target(
         &self,
         history: &History,
-        target: &Recorded,
+        target: &RecordedManifest,
         set: &ChannelSet,
         now: Timestamp,
     ) -> Result<(), StoreError> {

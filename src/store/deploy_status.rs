@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::backend::{Backend, BackendError};
-use super::history::{History, Recorded};
+use super::history::{History, RecordedManifest};
 use super::revocation::RevocationStatus;
 use super::verify::Signed;
 use super::{Store, StoreError, TestState};
@@ -127,7 +127,7 @@ impl DeployStatus {
     }
 
     /// Returns the first obstacle or the scheduled revocation, in words. `None` for a good image.
-    pub fn remark(&self) -> Option<String> {
+    pub fn first_remark(&self) -> Option<String> {
         let first = self.obstacles.first().map(|one| one.why.clone());
         first.or_else(|| self.scheduled.clone())
     }
@@ -135,13 +135,13 @@ impl DeployStatus {
 
 /// The image that a reference means, with its status.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Chosen {
+pub struct ChosenImage {
     /// The digest of its manifest.
     pub manifest: Digest,
     /// Its status.
     pub status: DeployStatus,
     /// The newest image, if it was skipped because of its obstacles.
-    pub passed_over: Option<DeployStatus>,
+    pub skipped_newest: Option<DeployStatus>,
 }
 
 impl<B: Backend> Store<B> {
@@ -179,31 +179,31 @@ impl<B: Backend> Store<B> {
         reference: &Reference,
         allow: Allow,
         now: Timestamp,
-    ) -> Result<Chosen, StoreError> {
+    ) -> Result<ChosenImage, StoreError> {
         let Reference::Newest { image } = reference else {
             let manifest = self.resolve(reference).await?;
-            return Ok(Chosen {
+            return Ok(ChosenImage {
                 status: self.evaluate(history, &manifest, now).await?,
                 manifest,
-                passed_over: None,
+                skipped_newest: None,
             });
         };
-        let mut newest: Option<Chosen> = None;
+        let mut newest: Option<ChosenImage> = None;
         let of_image = history.recorded().iter().rev();
         for recorded in of_image.filter(|one| one.put.image == *image) {
             let manifest = recorded.put.manifest;
             let status = self.evaluate(history, &manifest, now).await?;
             if status.refusal(allow).is_none() {
-                return Ok(Chosen {
+                return Ok(ChosenImage {
                     manifest,
                     status,
-                    passed_over: newest.map(|newest| newest.status),
+                    skipped_newest: newest.map(|newest| newest.status),
                 });
             }
-            newest.get_or_insert(Chosen {
+            newest.get_or_insert(ChosenImage {
                 manifest,
                 status,
-                passed_over: None,
+                skipped_newest: None,
             });
         }
         newest.ok_or_else(|| StoreError::NotFound(reference.to_string()))
@@ -211,7 +211,7 @@ impl<B: Backend> Store<B> {
 
     async fn artifact_obstacle(
         &self,
-        recorded: &Recorded,
+        recorded: &RecordedManifest,
         name: &str,
     ) -> Result<Option<Obstacle>, StoreError> {
         if let Some(removal) = &recorded.deleted {
@@ -253,7 +253,7 @@ impl<B: Backend> Store<B> {
 
     async fn test_obstacle(
         &self,
-        recorded: &Recorded,
+        recorded: &RecordedManifest,
         name: &str,
     ) -> Result<Option<Obstacle>, StoreError> {
         Ok(match (recorded.state(), recorded.tests.last()) {

@@ -44,11 +44,11 @@ pub enum Publish {
 impl Dir {
     /// Returns the backend for the folder `root`, which the first write creates.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self::publishing(root, Publish::Link)
+        Self::with_publish(root, Publish::Link)
     }
 
     /// Returns the backend for the folder `root`, which gives files their names by `publish`.
-    pub fn publishing(root: impl Into<PathBuf>, publish: Publish) -> Self {
+    pub fn with_publish(root: impl Into<PathBuf>, publish: Publish) -> Self {
         Self(Arc::new(Inner {
             root: root.into(),
             publish,
@@ -164,7 +164,7 @@ fn read_file(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 impl Backend for Dir {
-    fn place(&self) -> String {
+    fn location(&self) -> String {
         self.0.root.display().to_string()
     }
 
@@ -181,7 +181,7 @@ impl Backend for Dir {
             return Ok(None);
         }
         let path = self.path(name)?;
-        let hashed = tokio::task::spawn_blocking(move || Digest::of_file(&path)).await;
+        let hashed = tokio::task::spawn_blocking(move || Digest::hash_file(&path)).await;
         match hashed.map_err(|error| io_error(name)(io::Error::other(error)))? {
             Ok((digest, _)) => Ok(Some(digest)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -242,7 +242,7 @@ impl Backend for Dir {
         removed.map_err(io_error(name.as_str()))
     }
 
-    fn is_near(&self) -> bool {
+    fn is_local(&self) -> bool {
         true
     }
 

@@ -37,7 +37,7 @@ pub enum StoreError {
     #[error(
         "integrity: the store {place} is older than its local cache: entry {seq} is missing or different"
     )]
-    WentBack {
+    OlderThanCache {
         /// The location of the store.
         place: String,
         /// The number of the last cached entry.
@@ -133,7 +133,7 @@ pub enum StoreError {
     },
     /// A channel still needs the artifact.
     #[error("cannot remove the artifact of {name}: {by} needs it")]
-    Held {
+    StillNeeded {
         /// `image@version`.
         name: String,
         /// The channel that needs it.
@@ -165,7 +165,7 @@ impl StoreError {
             Self::Backend(error) => return error.hint(),
             Self::Sign(error) => return error.hint(),
             Self::Refused { hint, .. } => return hint.clone(),
-            Self::WentBack { cache, .. } => format!(
+            Self::OlderThanCache { cache, .. } => format!(
                 "Restore the store from a newer copy. If the older state is intended, delete {}.",
                 cache.display()
             ),
@@ -204,7 +204,7 @@ impl StoreError {
     pub fn is_integrity(&self) -> bool {
         match self {
             Self::Integrity { .. }
-            | Self::WentBack { .. }
+            | Self::OlderThanCache { .. }
             | Self::Sign(SignError::Invalid { .. }) => true,
             Self::Unreadable { error, .. } => !error.needs_newer_version(),
             _ => false,
@@ -220,7 +220,7 @@ impl StoreError {
                 | Self::Refused { .. }
                 | Self::NotAllowed { .. }
                 | Self::Policy(_)
-                | Self::Held { .. }
+                | Self::StillNeeded { .. }
         )
     }
 

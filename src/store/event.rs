@@ -14,7 +14,7 @@ use crate::digest::{Digest, canonical_json};
 use crate::manifest::{ImageVersion, Manifest, Moment};
 use crate::sign::{Role, Trust};
 
-use super::history::Recorded;
+use super::history::RecordedManifest;
 use super::revocation::Rule;
 
 /// The schema of new events.
@@ -115,7 +115,7 @@ impl ManifestPut {
     pub(super) const KIND: &str = "manifest.put";
 
     /// Returns the event for `manifest`. `digest` and `envelope` are its digest and its envelope's.
-    pub fn of(manifest: &Manifest, digest: Digest, envelope: Digest) -> Self {
+    pub fn from_manifest(manifest: &Manifest, digest: Digest, envelope: Digest) -> Self {
         let releases = manifest.releases.iter();
         let sizes = manifest.outputs.iter();
         let sizes = sizes.filter_map(|output| output.file.as_ref());
@@ -144,7 +144,7 @@ impl ManifestPut {
 
     /// Shares the releases of the manifest `before` if they are equal: they take most of the
     /// memory.
-    pub(super) fn share_releases(&mut self, before: Option<&Recorded>) {
+    pub(super) fn share_releases(&mut self, before: Option<&RecordedManifest>) {
         let before = before.map(|before| &before.put.releases);
         if let Some(same) = before.filter(|before| **before == self.releases) {
             self.releases = same.clone();
@@ -215,7 +215,7 @@ pub struct GcPlan {
     /// The grace period after this event, in seconds.
     pub grace_s: u64,
     /// The retention settings.
-    pub keep: Keep,
+    pub keep: Retention,
 }
 
 /// An artifact that may be removed.
@@ -235,7 +235,7 @@ pub struct PlannedDeletion {
 /// The retention settings of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Keep {
+pub struct Retention {
     /// How many of the last generations of each channel are kept, including the present one. At
     /// least 1.
     pub generations: u64,

@@ -11,13 +11,13 @@ mod survey;
 use jiff::Timestamp;
 
 use super::backend::Backend;
-use super::event::{Body, GcPlan, Keep, PlannedDeletion};
-use super::history::{History, Planned};
+use super::event::{Body, GcPlan, PlannedDeletion, Retention};
+use super::history::{History, RecordedPlan};
 use super::{Store, StoreError, new_id};
 
-pub use apply::{Applied, Failed, Gone, Skipped};
+pub use apply::{FailedRemoval, GcOutcome, RemovedArtifact, SkippedArtifact};
 pub use outside::ExternalUses;
-pub use survey::{Hold, Presence, Row, Sum, Survey};
+pub use survey::{ArtifactTotal, Hold, Presence, Survey, SurveyRow};
 
 use known::Known;
 
@@ -29,7 +29,7 @@ impl<B: Backend> Store<B> {
     pub async fn survey(
         &self,
         history: &History,
-        keep: &Keep,
+        keep: &Retention,
         outside: &ExternalUses,
         now: Timestamp,
     ) -> Result<Survey, StoreError> {
@@ -42,11 +42,11 @@ impl<B: Backend> Store<B> {
     /// entry.
     pub async fn plan_gc(
         &self,
-        keep: &Keep,
+        keep: &Retention,
         outside: &ExternalUses,
         grace_s: u64,
         now: Timestamp,
-    ) -> Result<(Survey, Option<Planned>), StoreError> {
+    ) -> Result<(Survey, Option<RecordedPlan>), StoreError> {
         let own = self.own_keys();
         if own.is_empty() {
             return Err(StoreError::NoSigner);
@@ -71,7 +71,7 @@ impl<B: Backend> Store<B> {
             history.admits(&body, &own, now.into())?;
             let appended = self.append_next(&history, new_id(now), now, &body);
             if let Some(seq) = appended.await? {
-                let planned = Planned {
+                let planned = RecordedPlan {
                     seq,
                     at: now.into(),
                     grace_s,
@@ -87,8 +87,8 @@ impl<B: Backend> Store<B> {
 impl Survey {
     /// Returns the items of a plan: artifacts without a use, the oldest first.
     fn planned_deletion(&self) -> Vec<PlannedDeletion> {
-        let going = self.rows.iter().filter(|row| row.goes());
-        let item = |row: &Row| PlannedDeletion {
+        let going = self.rows.iter().filter(|row| row.is_removable());
+        let item = |row: &SurveyRow| PlannedDeletion {
             manifest: row.manifest,
             artifact: row.artifact,
             size: row.size,

@@ -22,11 +22,11 @@ use crate::sign::{KeyId, Trust};
 pub(super) use frame::Frame;
 use read::VerifiedEntry;
 pub(super) use read::{ReadEntry, parse};
-pub use removal::{Planned, Removal};
+pub use removal::{RecordedPlan, Removal};
 
 /// A recorded manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Recorded {
+pub struct RecordedManifest {
     /// The number of the entry that recorded it.
     pub seq: u64,
     /// The time of that entry.
@@ -34,7 +34,7 @@ pub struct Recorded {
     /// The recorded fields of the manifest.
     pub put: ManifestPut,
     /// Its tests, oldest first.
-    pub tests: Vec<Tested>,
+    pub tests: Vec<RecordedTest>,
     /// The entries that plan to remove its artifact, oldest first.
     pub planned: Vec<u64>,
     /// The removal of its artifact, if it was removed.
@@ -43,7 +43,7 @@ pub struct Recorded {
 
 /// A recorded test.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tested {
+pub struct RecordedTest {
     /// The number of the entry that recorded it.
     pub seq: u64,
     /// The digest of the test record.
@@ -91,7 +91,7 @@ pub struct Revocation {
 
 /// A log entry without effect.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Void {
+pub struct VoidEntry {
     /// The number of the entry.
     pub seq: u64,
     /// The rule that it breaks, or that this version does not know its kind.
@@ -104,7 +104,7 @@ pub enum Admission {
     /// It changes the state.
     New,
     /// The log already has the same event.
-    Already,
+    Unchanged,
 }
 
 /// The state of a store after some entry of its log.
@@ -114,13 +114,13 @@ pub struct History {
     /// The trust policies, each with the number of the entry after which it is in force.
     policies: Vec<(u64, Trust)>,
     ids: HashSet<Uuid>,
-    recorded: Vec<Recorded>,
+    recorded: Vec<RecordedManifest>,
     by_digest: HashMap<Digest, usize>,
     by_name: BTreeMap<(String, ImageVersion), usize>,
     channels: BTreeMap<(String, String), Vec<Generation>>,
     revocations: Vec<Revocation>,
-    plans: Vec<Planned>,
-    voids: Vec<Void>,
+    plans: Vec<RecordedPlan>,
+    voids: Vec<VoidEntry>,
 }
 
 impl History {
@@ -153,12 +153,12 @@ impl History {
     }
 
     /// Returns the manifests, in the order of recording.
-    pub fn recorded(&self) -> &[Recorded] {
+    pub fn recorded(&self) -> &[RecordedManifest] {
         &self.recorded
     }
 
     /// Returns the entries without effect.
-    pub fn voids(&self) -> &[Void] {
+    pub fn voids(&self) -> &[VoidEntry] {
         &self.voids
     }
 
@@ -180,12 +180,12 @@ impl History {
     }
 
     /// Returns the manifest with this digest.
-    pub fn by_digest(&self, digest: &Digest) -> Option<&Recorded> {
+    pub fn by_digest(&self, digest: &Digest) -> Option<&RecordedManifest> {
         self.by_digest.get(digest).map(|at| &self.recorded[*at])
     }
 
     /// Returns the manifest with this name.
-    pub fn by_name(&self, image: &str, version: ImageVersion) -> Option<&Recorded> {
+    pub fn by_name(&self, image: &str, version: ImageVersion) -> Option<&RecordedManifest> {
         let at = self.by_name.get(&(image.to_owned(), version))?;
         Some(&self.recorded[*at])
     }
@@ -210,12 +210,12 @@ impl History {
     }
 
     /// Returns all plans to remove artifacts, including those carried out.
-    pub fn plans(&self) -> &[Planned] {
+    pub fn plans(&self) -> &[RecordedPlan] {
         &self.plans
     }
 
     /// Whether the log has an event with this id.
-    pub fn has(&self, id: Uuid) -> bool {
+    pub fn contains_event(&self, id: Uuid) -> bool {
         self.ids.contains(&id)
     }
 
@@ -256,7 +256,7 @@ impl History {
         self.last = digest;
         match effect {
             Ok(body) => self.apply(seq, at, body, signers),
-            Err(why) => self.voids.push(Void { seq, why }),
+            Err(why) => self.voids.push(VoidEntry { seq, why }),
         }
         Ok(())
     }
@@ -277,7 +277,7 @@ impl History {
             }
             return Ok(Err(format!("`{kind}` is not known to this version")));
         }
-        if self.has(entry.id) {
+        if self.contains_event(entry.id) {
             return Ok(Err(format!("the id {} was used before", entry.id)));
         }
         let body = match Body::read(&kind, body) {
@@ -291,7 +291,7 @@ impl History {
         }
         Ok(match self.admits(&body, signers, entry.at) {
             Ok(Admission::New) => Ok(body),
-            Ok(Admission::Already) => Err("the log already has the same event".to_owned()),
+            Ok(Admission::Unchanged) => Err("the log already has the same event".to_owned()),
             Err(rule) => Err(rule.to_string()),
         })
     }
@@ -300,7 +300,7 @@ impl History {
         match body {
             Body::ManifestPut(mut put) => {
                 put.share_releases(self.recorded.last());
-                self.record(Recorded {
+                self.record(RecordedManifest {
                     seq,
                     at,
                     put,
@@ -316,7 +316,7 @@ impl History {
                 passed,
             } => {
                 if let Some(recorded) = self.recorded_mut(&manifest) {
-                    recorded.tests.push(Tested {
+                    recorded.tests.push(RecordedTest {
                         seq,
                         test,
                         envelope,
@@ -362,7 +362,7 @@ impl History {
                         recorded.planned.push(seq);
                     }
                 }
-                self.plans.push(Planned {
+                self.plans.push(RecordedPlan {
                     seq,
                     at,
                     grace_s,
@@ -377,14 +377,14 @@ impl History {
         }
     }
 
-    fn record(&mut self, recorded: Recorded) {
+    fn record(&mut self, recorded: RecordedManifest) {
         let (index, put) = (self.recorded.len(), &recorded.put);
         self.by_name.insert((put.image.clone(), put.version), index);
         self.by_digest.insert(put.manifest, index);
         self.recorded.push(recorded);
     }
 
-    fn recorded_mut(&mut self, manifest: &Digest) -> Option<&mut Recorded> {
+    fn recorded_mut(&mut self, manifest: &Digest) -> Option<&mut RecordedManifest> {
         let index = self.by_digest.get(manifest)?;
         self.recorded.get_mut(*index)
     }

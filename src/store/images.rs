@@ -7,7 +7,7 @@ use jiff::civil::Date;
 use serde::Serialize;
 
 use super::backend::Backend;
-use super::history::{History, Recorded, Removal, Revocation};
+use super::history::{History, RecordedManifest, Removal, Revocation};
 use super::{Store, StoreError, object_name};
 use crate::digest::Digest;
 use crate::manifest::{ImageVersion, Manifest, Moment, Reference, TestRecord};
@@ -61,7 +61,7 @@ impl std::fmt::Display for TestState {
     }
 }
 
-impl Recorded {
+impl RecordedManifest {
     /// Returns the result of the last test.
     pub fn state(&self) -> TestState {
         match self.tests.last() {
@@ -78,7 +78,7 @@ impl<B: Backend> Store<B> {
     pub async fn resolve(&self, reference: &Reference) -> Result<Digest, StoreError> {
         let (history, _) = self.history_about(Some(reference)).await?;
         let recorded = history.recorded();
-        let found: Vec<&Recorded> = match reference {
+        let found: Vec<&RecordedManifest> = match reference {
             Reference::Version { image, version } => {
                 history.by_name(image, *version).into_iter().collect()
             }
@@ -87,7 +87,7 @@ impl<B: Backend> Store<B> {
                 of_image.take(1).collect()
             }
             Reference::Digest { hex } => {
-                let with = |one: &&Recorded| one.put.manifest.hex().starts_with(hex);
+                let with = |one: &&RecordedManifest| one.put.manifest.hex().starts_with(hex);
                 recorded.iter().filter(with).collect()
             }
             Reference::Channel { image, channel } => {
@@ -127,7 +127,7 @@ impl<B: Backend> Store<B> {
     }
 
     /// Returns the recorded fields of a manifest.
-    pub async fn recorded(&self, manifest: &Digest) -> Result<Recorded, StoreError> {
+    pub async fn recorded(&self, manifest: &Digest) -> Result<RecordedManifest, StoreError> {
         let about = Reference::Digest {
             hex: manifest.hex(),
         };
@@ -156,7 +156,8 @@ impl<B: Backend> Store<B> {
     pub async fn next_version(&self, image: &str, date: Date) -> Result<ImageVersion, StoreError> {
         let first = ImageVersion::first_of(date);
         let history = self.history().await?;
-        let of_day = |one: &&Recorded| one.put.image == image && one.put.version.same_series(first);
+        let of_day =
+            |one: &&RecordedManifest| one.put.image == image && one.put.version.same_series(first);
         let taken = history.recorded().iter().filter(of_day);
         match taken.map(|one| one.put.version).max() {
             None => Ok(first),
@@ -228,7 +229,7 @@ fn name_channels(history: &History, rows: &mut [ImageRow]) {
 }
 
 /// Returns the row of a manifest. `artifacts` are the names of the artifacts in the store, sorted.
-fn row(recorded: &Recorded, artifacts: &[String]) -> ImageRow {
+fn row(recorded: &RecordedManifest, artifacts: &[String]) -> ImageRow {
     let put = &recorded.put;
     let artifact = format!("artifacts/sha256/{}.qcow2", put.artifact.hex());
     ImageRow {

@@ -15,7 +15,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::history::{Frame, History, Recorded};
+use super::history::{Frame, History, RecordedManifest};
 use crate::digest::{Digest, canonical_json};
 use crate::manifest::ImageVersion;
 use blocks::{Blocks, Writer};
@@ -65,12 +65,12 @@ impl Key {
 
     /// Returns the key of a name.
     pub fn name(image: &str, version: ImageVersion) -> Self {
-        Self(*Digest::of(format!("{image}@{version}")).bytes())
+        Self(*Digest::hash_bytes(format!("{image}@{version}")).bytes())
     }
 
     /// Returns the key of the newest manifest of an image.
     pub fn newest(image: &str) -> Self {
-        Self(*Digest::of(image).bytes())
+        Self(*Digest::hash_bytes(image).bytes())
     }
 
     /// Returns the key of an event.
@@ -163,7 +163,7 @@ impl LocalCache {
     }
 
     /// Calls `handle` with every manifest, in the order of recording.
-    pub fn for_each(&mut self, mut handle: impl FnMut(Recorded)) -> Option<()> {
+    pub fn for_each(&mut self, mut handle: impl FnMut(RecordedManifest)) -> Option<()> {
         let mut offset = 0;
         while offset < self.rows_end {
             let (recorded, next) = self.row(offset)?;
@@ -174,7 +174,7 @@ impl LocalCache {
     }
 
     /// Reads the row at `offset`, and returns it with the offset of the next one.
-    fn row(&mut self, offset: u64) -> Option<(Recorded, u64)> {
+    fn row(&mut self, offset: u64) -> Option<(RecordedManifest, u64)> {
         let mut size = [0; 4];
         self.blocks.read(offset, &mut size)?;
         let size = u32::from_le_bytes(size);

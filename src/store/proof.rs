@@ -13,12 +13,12 @@ use crate::sign::{Envelope, Trust};
 
 /// The content of `store.json`: the identity of a store, and its first trust policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
+pub struct StoreIdentity {
     bytes: Vec<u8>,
     trust: Trust,
 }
 
-impl Identity {
+impl StoreIdentity {
     /// Parses the bytes of a `store.json`. `of` is the location, for messages.
     pub fn parse(bytes: &[u8], of: &str) -> Result<Self, StoreError> {
         let wrong = |why: String| StoreError::integrity(STORE_FILE, why);
@@ -38,7 +38,7 @@ impl Identity {
                 "it has fields that this version does not know".to_owned(),
             ));
         }
-        let trust = origin.trust.checked();
+        let trust = origin.trust.validated();
         Ok(Self {
             bytes: bytes.to_owned(),
             trust: trust.map_err(|error| wrong(error.to_string()))?,
@@ -52,7 +52,7 @@ impl Identity {
 
     /// Returns the digest of the bytes, which the first log entry refers to.
     pub fn origin(&self) -> Digest {
-        Digest::of(&self.bytes)
+        Digest::hash_bytes(&self.bytes)
     }
 
     /// Returns the first trust policy of the store.
@@ -63,7 +63,7 @@ impl Identity {
 
 /// One log entry, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Logged {
+pub struct LogEntry {
     /// The number of the entry.
     pub seq: u64,
     /// The digest of the entry before. For the first entry, the digest of `store.json`.
@@ -76,9 +76,9 @@ pub struct Logged {
     pub envelope: Envelope,
 }
 
-impl Logged {
+impl LogEntry {
     /// Parses an envelope. Checks neither its signatures nor whether a log contains it.
-    pub fn read(envelope: Envelope) -> Result<Self, StoreError> {
+    pub fn parse(envelope: Envelope) -> Result<Self, StoreError> {
         let broken = |why: String| StoreError::integrity("log entry", why);
         if envelope.payload_type != PAYLOAD_TYPE {
             let found = &envelope.payload_type;
@@ -108,16 +108,16 @@ impl Logged {
 
     /// Returns the digest of the entry's bytes.
     pub fn digest(&self) -> Digest {
-        Digest::of(self.envelope.to_bytes())
+        Digest::hash_bytes(self.envelope.to_bytes())
     }
 }
 
 impl<B: Backend> Store<B> {
     /// Reads `store.json`, and checks that it has not changed since the store was opened.
-    pub async fn identity(&self) -> Result<Identity, StoreError> {
+    pub async fn identity(&self) -> Result<StoreIdentity, StoreError> {
         let bytes = self.backend.get(STORE_FILE).await?;
         let bytes = bytes.ok_or_else(|| StoreError::integrity(STORE_FILE, "missing"))?;
-        let identity = Identity::parse(&bytes, &self.backend.place())?;
+        let identity = StoreIdentity::parse(&bytes, &self.backend.location())?;
         if identity.origin() != self.origin {
             let why = "it has changed since the store was opened";
             return Err(StoreError::integrity(STORE_FILE, why));
@@ -126,7 +126,7 @@ impl<B: Backend> Store<B> {
     }
 
     /// Reads entry `seq` of the log; `None` if the log is shorter.
-    pub async fn logged(&self, seq: u64) -> Result<Option<Logged>, StoreError> {
+    pub async fn log_entry(&self, seq: u64) -> Result<Option<LogEntry>, StoreError> {
         let name = entry_name(seq);
         let Some(bytes) = self.backend.get(&name).await? else {
             return Ok(None);
@@ -134,6 +134,6 @@ impl<B: Backend> Store<B> {
         let broken =
             |error: &dyn std::fmt::Display| StoreError::integrity(&name, error.to_string());
         let envelope = Envelope::parse(&bytes).map_err(|error| broken(&error))?;
-        Logged::read(envelope).map(Some)
+        LogEntry::parse(envelope).map(Some)
     }
 }

@@ -3,13 +3,13 @@
 
 use serde::Serialize;
 
-use super::history::Void;
+use super::history::VoidEntry;
 use super::{Depth, StoreError};
 use crate::terminal::visible_line;
 
 /// The result of checking a whole store.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Report {
+pub struct VerifyReport {
     /// The number of log entries.
     pub entries: u64,
     /// The number of manifests in force.
@@ -23,11 +23,11 @@ pub struct Report {
     /// Missing or altered records. If empty, the store is sound.
     pub findings: Vec<Defect>,
     /// Log entries without effect.
-    pub voids: Vec<Void>,
+    pub voids: Vec<VoidEntry>,
     /// Objects that no record refers to: a killed writer left them, or the end of the log is gone.
     pub left_over: Vec<String>,
     /// Artifacts of recorded images that are not in the store.
-    pub artifacts_missing: Vec<Missing>,
+    pub artifacts_missing: Vec<MissingArtifact>,
     /// Artifacts whose removal is logged but whose files still exist.
     pub removals_unfinished: Vec<String>,
     /// Files next to the artifacts whose names are not valid in a store.
@@ -41,7 +41,7 @@ pub struct Report {
 
 /// An artifact that is not in the store, although no event removed it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Missing {
+pub struct MissingArtifact {
     /// The name of its file in the store.
     pub file: String,
     /// The images with this artifact, as `image@version`.
@@ -50,7 +50,7 @@ pub struct Missing {
     pub channels: Vec<String>,
 }
 
-impl Missing {
+impl MissingArtifact {
     pub(super) fn new(file: String) -> Self {
         Self {
             file,
@@ -69,7 +69,7 @@ pub struct Defect {
     pub why: String,
 }
 
-impl Report {
+impl VerifyReport {
     /// Whether there are no defects.
     pub fn is_sound(&self) -> bool {
         self.findings.is_empty()
@@ -164,7 +164,7 @@ impl Report {
     }
 }
 
-impl std::fmt::Display for Report {
+impl std::fmt::Display for VerifyReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self {
             entries,
@@ -180,9 +180,9 @@ impl std::fmt::Display for Report {
         for void in &self.voids {
             writeln!(f, "void      entry {}: {}", void.seq, void.why)?;
         }
-        let in_no_channel = |one: &&Missing| one.channels.is_empty();
+        let in_no_channel = |one: &&MissingArtifact| one.channels.is_empty();
         for one in self.artifacts_missing.iter().filter(in_no_channel) {
-            let Missing { file, images, .. } = one;
+            let MissingArtifact { file, images, .. } = one;
             writeln!(f, "missing   {file}: {}; in no channel", images.join(", "))?;
         }
         for what in &self.removals_unfinished {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::backend::Backend;
-use super::history::{History, Recorded, Revocation};
+use super::history::{History, RecordedManifest, Revocation};
 use super::{Store, StoreError};
 use crate::digest::Digest;
 use crate::manifest::{ImageVersion, debian};
@@ -81,7 +81,7 @@ impl Rule {
     }
 
     /// Evaluates the rule with the fields in the log.
-    fn match_recorded(&self, recorded: &Recorded) -> RuleMatch {
+    fn match_recorded(&self, recorded: &RecordedManifest) -> RuleMatch {
         let put = &recorded.put;
         let matched = match self {
             Self::Manifests { manifests } => manifests.contains(&put.manifest),
@@ -226,7 +226,7 @@ impl<B: Backend> Store<B> {
         &self,
         history: &'a History,
         rule: &Rule,
-    ) -> Result<Vec<&'a Recorded>, StoreError> {
+    ) -> Result<Vec<&'a RecordedManifest>, StoreError> {
         let mut artifacts = BTreeSet::new();
         let mut affected = Vec::new();
         // A base image is recorded before the images built from it.
@@ -240,7 +240,7 @@ impl<B: Backend> Store<B> {
     }
 
     /// Explains why `rule` matches no recorded image, if it contains a name that no image ever had.
-    pub async fn unknown_to(
+    pub async fn explain_no_match(
         &self,
         history: &History,
         rule: &Rule,
@@ -277,7 +277,11 @@ impl<B: Backend> Store<B> {
         Ok(names)
     }
 
-    async fn rule_applies(&self, rule: &Rule, recorded: &Recorded) -> Result<bool, StoreError> {
+    async fn rule_applies(
+        &self,
+        rule: &Rule,
+        recorded: &RecordedManifest,
+    ) -> Result<bool, StoreError> {
         match rule.match_recorded(recorded) {
             RuleMatch::Yes => return Ok(true),
             RuleMatch::No => return Ok(false),
@@ -319,7 +323,7 @@ fn unknown_note(what: &str, name: &str, known: &BTreeSet<String>) -> Option<Stri
 }
 
 /// Returns the recorded image that `recorded` was built from.
-fn parent<'a>(history: &'a History, recorded: &Recorded) -> Option<&'a Recorded> {
+fn parent<'a>(history: &'a History, recorded: &RecordedManifest) -> Option<&'a RecordedManifest> {
     let mut images = history.recorded().iter();
     images.find(|one| one.put.artifact == recorded.put.base)
 }

@@ -12,10 +12,10 @@ use std::sync::Arc;
 
 use super::backend::{ARTIFACTS, Backend, BackendError, is_store_name};
 use super::event::ManifestPut;
-use super::history::{History, Recorded};
+use super::history::{History, RecordedManifest};
 use super::log::{self, LogView, entry_seq};
 use super::parallel::{in_order, join};
-use super::report::Report;
+use super::report::VerifyReport;
 use super::{Store, StoreError, object_digest, object_name};
 use crate::digest::Digest;
 use crate::manifest::CHECKS_ROLE;
@@ -53,7 +53,7 @@ pub(super) struct Signed<'a> {
 
 impl<'a> Signed<'a> {
     /// Returns a manifest.
-    pub(super) fn manifest(recorded: &'a Recorded) -> Self {
+    pub(super) fn manifest(recorded: &'a RecordedManifest) -> Self {
         Self {
             seq: recorded.seq,
             payload: recorded.put.manifest,
@@ -63,7 +63,7 @@ impl<'a> Signed<'a> {
     }
 
     /// Returns a manifest and its tests.
-    pub(super) fn with_tests(recorded: &'a Recorded) -> impl Iterator<Item = Self> {
+    pub(super) fn with_tests(recorded: &'a RecordedManifest) -> impl Iterator<Item = Self> {
         let manifest = Self::manifest(recorded);
         let tests = recorded.tests.iter().map(move |one| Self {
             seq: one.seq,
@@ -81,8 +81,8 @@ const AT_A_TIME: usize = 128;
 impl<B: Backend> Store<B> {
     /// Reads and checks all records, on all processors. Fails if the store cannot be read. Defects
     /// are in the report, in a stable order.
-    pub async fn verify(&self, depth: Depth) -> Result<Report, StoreError> {
-        let mut report = Report::default();
+    pub async fn verify(&self, depth: Depth) -> Result<VerifyReport, StoreError> {
+        let mut report = VerifyReport::default();
         let mut history = self.empty_history();
         let replayed = log::advance(&mut history, &self.backend).await;
         let replayed = match replayed {
@@ -120,7 +120,7 @@ impl<B: Backend> Store<B> {
     async fn check_manifests(
         &self,
         history: History,
-        report: &mut Report,
+        report: &mut VerifyReport,
     ) -> Result<Named, StoreError> {
         let history = Arc::new(history);
         let mut named = Named::default();
@@ -128,7 +128,7 @@ impl<B: Backend> Store<B> {
         let pieces = starts.map(|from| {
             let (store, history) = (self.share(), history.clone());
             async move {
-                let (mut report, mut named) = (Report::default(), Named::default());
+                let (mut report, mut named) = (VerifyReport::default(), Named::default());
                 let end = history.recorded().len().min(from + AT_A_TIME);
                 let recorded = &history.recorded()[from..end];
                 let signed: Vec<Signed> = recorded.iter().flat_map(Signed::with_tests).collect();
@@ -165,10 +165,10 @@ impl<B: Backend> Store<B> {
     /// that was readable.
     async fn check_recorded(
         &self,
-        recorded: &Recorded,
+        recorded: &RecordedManifest,
         payload: Option<Vec<u8>>,
         named: &mut Named,
-        report: &mut Report,
+        report: &mut VerifyReport,
     ) -> Result<(), StoreError> {
         report.manifests += 1;
         let put = &recorded.put;
@@ -189,7 +189,7 @@ impl<B: Backend> Store<B> {
         let Some(manifest) = report.keep(manifest)? else {
             return Ok(());
         };
-        if ManifestPut::of(&manifest, put.manifest, put.envelope) != *put {
+        if ManifestPut::from_manifest(&manifest, put.manifest, put.envelope) != *put {
             let why = format!("the log contradicts {}", manifest.name());
             report.find(object_name(&put.manifest), why);
         }
@@ -216,7 +216,7 @@ impl<B: Backend> Store<B> {
     async fn check_packages(
         &self,
         packages: HashSet<Digest>,
-        report: &mut Report,
+        report: &mut VerifyReport,
     ) -> Result<(), StoreError> {
         let mut packages: Vec<Digest> = packages.into_iter().collect();
         packages.sort_unstable();
@@ -291,7 +291,7 @@ impl<B: Backend> Store<B> {
         &self,
         (kept, invalid): (Vec<Digest>, Vec<String>),
         mut named: Vec<Digest>,
-        report: &mut Report,
+        report: &mut VerifyReport,
     ) -> Result<(), StoreError> {
         for name in invalid {
             report.find(name, "is not an object");
@@ -312,7 +312,7 @@ impl<B: Backend> Store<B> {
 }
 
 /// Reports all files in the log that are not entries.
-fn check_entries(names: Vec<String>, report: &mut Report) {
+fn check_entries(names: Vec<String>, report: &mut VerifyReport) {
     for name in names {
         // Entries after the head were checked by the replay.
         if entry_seq(&name).is_none_or(|seq| seq == 0) {

@@ -34,12 +34,12 @@ impl<B: Backend> Store<B> {
         now: Timestamp,
     ) -> Result<Digest, StoreError> {
         let bytes = manifest.to_bytes();
-        let digest = Digest::of(&bytes);
+        let digest = Digest::hash_bytes(&bytes);
         Manifest::parse(&bytes).map_err(StoreError::BadManifest)?;
         // Checked before the first write, so that a refusal leaves no objects.
         let history = self.history().await?;
-        let unsigned = Body::ManifestPut(ManifestPut::of(manifest, digest, digest));
-        if history.admits(&unsigned, &self.own_keys(), now.into())? == Admission::Already {
+        let unsigned = Body::ManifestPut(ManifestPut::from_manifest(manifest, digest, digest));
+        if history.admits(&unsigned, &self.own_keys(), now.into())? == Admission::Unchanged {
             return Ok(digest);
         }
         let outputs = manifest.outputs.iter();
@@ -54,7 +54,7 @@ impl<B: Backend> Store<B> {
         }
         self.put_object(&bytes).await?;
         let envelope = self.put_envelope(bytes).await?;
-        let body = Body::ManifestPut(ManifestPut::of(manifest, digest, envelope));
+        let body = Body::ManifestPut(ManifestPut::from_manifest(manifest, digest, envelope));
         self.append_to(history, new_id(now), now, body).await?;
         Ok(digest)
     }
@@ -68,7 +68,7 @@ impl<B: Backend> Store<B> {
         let bytes = record.to_bytes();
         let manifest = record.manifest;
         TestRecord::parse(&bytes).map_err(|error| StoreError::BadTest { manifest, error })?;
-        let (test, passed) = (Digest::of(&bytes), record.passed);
+        let (test, passed) = (Digest::hash_bytes(&bytes), record.passed);
         let body = |envelope| Body::TestPut {
             manifest,
             test,
@@ -76,7 +76,7 @@ impl<B: Backend> Store<B> {
             passed,
         };
         let history = self.history().await?;
-        if history.admits(&body(test), &self.own_keys(), now.into())? == Admission::Already {
+        if history.admits(&body(test), &self.own_keys(), now.into())? == Admission::Unchanged {
             return Ok(test);
         }
         self.put_object(&bytes).await?;
@@ -126,7 +126,9 @@ impl<B: Backend> Store<B> {
             return Err(StoreError::NoSigner);
         }
         loop {
-            if history.has(id) || history.admits(&body, &own, now.into())? == Admission::Already {
+            if history.contains_event(id)
+                || history.admits(&body, &own, now.into())? == Admission::Unchanged
+            {
                 return Ok(());
             }
             if self.append_next(&history, id, now, &body).await?.is_some() {

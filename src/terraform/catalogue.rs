@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use jiff::Timestamp;
 
-use super::uses::{LOCAL, Plan, Planned, key};
+use super::uses::{LOCAL, Plan, PlannedImage, key};
 use crate::digest::Digest;
 use crate::manifest::Manifest;
 use crate::pin::{PinError, PinFile, PinnedOutput};
 use crate::sign::Trust;
 use crate::store::backend::Backend;
-use crate::store::history::{History, Recorded};
+use crate::store::history::{History, RecordedManifest};
 use crate::store::{DeployStatus, Store, StoreError};
 
 /// An image of a store or a pin file.
@@ -28,16 +28,16 @@ pub(super) struct Known {
 
 /// The images that a plan may use.
 #[derive(Default)]
-pub struct Catalogue {
+pub struct Catalog {
     known: HashMap<String, Known>,
     /// The ids of pinned outputs. If present, other images are untracked.
     pinned: Option<HashSet<String>>,
     from_store: bool,
 }
 
-impl Catalogue {
+impl Catalog {
     /// Reads the pins of a file, after [`PinFile::verify`].
-    pub fn of_pins(file: &PinFile, trust: Option<&Trust>) -> Result<Self, PinError> {
+    pub fn from_pins(file: &PinFile, trust: Option<&Trust>) -> Result<Self, PinError> {
         file.verify(trust)?;
         let mut catalogue = Self::default();
         let mut pinned = HashSet::new();
@@ -54,7 +54,7 @@ impl Catalogue {
 
     /// Looks up the images of `plan` in a store at the time `now`. Local images are found by the
     /// log alone. For others, reads manifests, newest first, until all are found.
-    pub async fn of_store<B: Backend>(
+    pub async fn from_store<B: Backend>(
         store: &Store<B>,
         plan: &Plan,
         now: Timestamp,
@@ -63,7 +63,7 @@ impl Catalogue {
         let mut ids: BTreeSet<String> = BTreeSet::new();
         for one in &plan.uses {
             ids.extend(one.before.iter().map(|id| key(id)));
-            if let Planned::Id(id) = &one.after {
+            if let PlannedImage::Id(id) = &one.after {
                 ids.insert(key(id));
             }
         }
@@ -78,7 +78,7 @@ impl Catalogue {
         let local: HashSet<Digest> = ids.iter().filter_map(local).collect();
         // A local id contains the digest of a file, and the log has the digest of each first
         // output.
-        let (first, rest): (Vec<&Recorded>, Vec<&Recorded>) = history
+        let (first, rest): (Vec<&RecordedManifest>, Vec<&RecordedManifest>) = history
             .recorded()
             .iter()
             .rev()
@@ -102,7 +102,7 @@ impl Catalogue {
 
     /// Restricts tracked images to those in `pins`.
     #[must_use]
-    pub fn only(mut self, pins: Self) -> Self {
+    pub fn restricted_to(mut self, pins: Self) -> Self {
         for (id, known) in pins.known {
             self.known.entry(id).or_insert(known);
         }
@@ -158,7 +158,7 @@ fn known_outputs(manifest: &Manifest) -> impl Iterator<Item = (String, Known)> {
     })
 }
 
-fn moved_channels(history: &History, recorded: &Recorded) -> Vec<String> {
+fn moved_channels(history: &History, recorded: &RecordedManifest) -> Vec<String> {
     let digest = recorded.put.manifest;
     let channels = history
         .channels()

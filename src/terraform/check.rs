@@ -5,9 +5,9 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::catalogue::{Catalogue, Known};
-use super::uses::{Plan, Planned, Use, class, is_unversioned, key};
-use crate::manifest::succession::{Obstacle, Runs, Shape, Versions, obstacles};
+use super::catalogue::{Catalog, Known};
+use super::uses::{ImageUse, Plan, PlannedImage, class, is_unversioned, key};
+use crate::manifest::succession::{ImageFacts, Obstacle, Shape, Versions, obstacles};
 use crate::store::{Allow, DeployState};
 use crate::terminal::visible_line;
 
@@ -15,7 +15,7 @@ use crate::terminal::visible_line;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PlanFinding {
     /// The kind of finding.
-    pub kind: Kind,
+    pub kind: FindingKind,
     /// The address of the resource.
     pub address: String,
     /// The path of the attribute.
@@ -33,7 +33,7 @@ pub struct PlanFinding {
 /// The kind of a finding, from bad to good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub enum FindingKind {
     /// The image is revoked.
     Revoked,
     /// Its artifact was removed.
@@ -64,15 +64,15 @@ pub enum Kind {
 
 /// The rules for refusing a plan.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Mode {
+pub struct CheckMode {
     /// Whether images that cannot be checked are accepted.
     pub lenient: bool,
     /// The obstacles that are accepted.
     pub allow: Allow,
 }
 
-impl Kind {
-    fn blocks(self, mode: Mode) -> bool {
+impl FindingKind {
+    fn blocks(self, mode: CheckMode) -> bool {
         match self {
             Self::Revoked => !mode.allow.revoked,
             Self::Failed | Self::Untested => !mode.allow.untested,
@@ -116,7 +116,7 @@ impl Kind {
 
 /// The findings about a plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Report {
+pub struct PlanReport {
     /// Whether the plan must not be applied.
     pub refused: bool,
     /// The findings, the bad ones first.
@@ -131,14 +131,14 @@ pub struct Report {
     pub source: &'static str,
 }
 
-impl Report {
+impl PlanReport {
     /// Whether the catalogue has none of the images: then it is probably the wrong one.
-    pub fn is_all_strange(&self) -> bool {
+    pub fn has_no_known_image(&self) -> bool {
         self.images > 0 && self.known == 0
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for PlanReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for finding in &self.findings {
             let PlanFinding {
@@ -154,7 +154,7 @@ impl fmt::Display for Report {
         for line in &self.not_checked {
             writeln!(f, "NOT CHECKED  {}", visible_line(line))?;
         }
-        if self.is_all_strange() {
+        if self.has_no_known_image() {
             let (images, source) = (self.images, self.source);
             writeln!(
                 f,
@@ -172,18 +172,18 @@ impl fmt::Display for Report {
 
 /// Evaluates every image of a plan. Unknown images refuse the plan, unless `mode` is lenient. If
 /// the catalogue has none of the images, the plan is always refused.
-pub fn evaluate(plan: &Plan, catalogue: &Catalogue, mode: Mode) -> Report {
+pub fn evaluate(plan: &Plan, catalogue: &Catalog, mode: CheckMode) -> PlanReport {
     let ids = plan.uses.iter().filter_map(|one| match &one.after {
-        Planned::Id(id) => Some(key(id)),
+        PlannedImage::Id(id) => Some(key(id)),
         _ => None,
     });
     let ids: BTreeSet<String> = ids.collect();
-    let mut report = Report {
+    let mut report = PlanReport {
         images: ids.len(),
         known: ids.iter().filter(|id| catalogue.find(id).is_some()).count(),
         source: catalogue.source(),
         not_checked: plan.notes.clone(),
-        ..Report::default()
+        ..PlanReport::default()
     };
     for one in &plan.uses {
         compare_use(one, catalogue, &mut report);
@@ -193,30 +193,30 @@ pub fn evaluate(plan: &Plan, catalogue: &Catalogue, mode: Mode) -> Report {
         key(a).cmp(&key(b))
     });
     report.refused = report.findings.iter().any(|one| one.kind.blocks(mode));
-    report.refused |= report.is_all_strange();
+    report.refused |= report.has_no_known_image();
     report.not_checked.sort();
     report.not_checked.dedup();
     report
 }
 
-fn compare_use(one: &Use, catalogue: &Catalogue, report: &mut Report) {
+fn compare_use(one: &ImageUse, catalogue: &Catalog, report: &mut PlanReport) {
     let id = match &one.after {
-        Planned::Id(id) => Some(id),
+        PlannedImage::Id(id) => Some(id),
         _ => None,
     };
     let known = id.and_then(|id| catalogue.find(id));
     let mut found = Vec::new();
     match (&one.after, known) {
-        (Planned::Unknown, _) => found.push((
-            Kind::Unknown,
+        (PlannedImage::Unknown, _) => found.push((
+            FindingKind::Unknown,
             "its id is known only after the plan is applied".to_owned(),
         )),
-        (Planned::Unseen(why), _) => found.push((Kind::NotChecked, why.clone())),
-        (Planned::Id(id), None) => found.push((Kind::Untracked, untracked(id))),
-        (Planned::Id(id), Some(known)) => {
+        (PlannedImage::NoId(why), _) => found.push((FindingKind::NotChecked, why.clone())),
+        (PlannedImage::Id(id), None) => found.push((FindingKind::Untracked, untracked(id))),
+        (PlannedImage::Id(id), Some(known)) => {
             if catalogue.is_unpinned(id) {
                 let text = format!("{} is recorded, but no pin names it", known.label);
-                found.push((Kind::Untracked, text));
+                found.push((FindingKind::Untracked, text));
             }
             add_status(known, &mut found, report);
         }
@@ -227,7 +227,7 @@ fn compare_use(one: &Use, catalogue: &Catalogue, report: &mut Report) {
         add_changes((before, after), catalogue, &mut found, report);
     }
     if let ([], Some(known)) = (&found[..], known) {
-        found.push((Kind::Tracked, known.label.clone()));
+        found.push((FindingKind::Tracked, known.label.clone()));
     }
     report
         .findings
@@ -249,27 +249,33 @@ fn untracked(id: &str) -> String {
     }
 }
 
-fn add_status(known: &Known, found: &mut Vec<(Kind, String)>, report: &mut Report) {
+fn add_status(known: &Known, found: &mut Vec<(FindingKind, String)>, report: &mut PlanReport) {
     match &known.status {
         Some(status) => {
             let obstacles = status.obstacles.iter();
-            found.extend(obstacles.map(|one| (Kind::from_state(one.state), one.why.clone())));
-            found.extend(status.scheduled.clone().map(|why| (Kind::Scheduled, why)));
+            found
+                .extend(obstacles.map(|one| (FindingKind::from_state(one.state), one.why.clone())));
+            found.extend(
+                status
+                    .scheduled
+                    .clone()
+                    .map(|why| (FindingKind::Scheduled, why)),
+            );
         }
         None => report
             .not_checked
             .push("revocations and moved channels: pass --store".to_owned()),
     }
     let newer = known.newer.iter();
-    found.extend(newer.map(|newer| (Kind::Newer, format!("{}; {newer}", known.label))));
+    found.extend(newer.map(|newer| (FindingKind::Newer, format!("{}; {newer}", known.label))));
 }
 
 /// Adds findings about replacing the running image.
 fn add_changes(
     (before, after): (&String, &String),
-    catalogue: &Catalogue,
-    found: &mut Vec<(Kind, String)>,
-    report: &mut Report,
+    catalogue: &Catalog,
+    found: &mut Vec<(FindingKind, String)>,
+    report: &mut PlanReport,
 ) {
     let (old, new) = (catalogue.find(before), catalogue.find(after));
     let (runs, wanted) = (runs_of(before, old), runs_of(after, new));
@@ -292,12 +298,12 @@ fn add_changes(
                 let text = format!(
                     "from {from} to {to}: a scale set cannot change the class of its image"
                 );
-                (Kind::ClassChange, text)
+                (FindingKind::ClassChange, text)
             }
             Obstacle::Machine => {
                 let (from, to) = (machine(from), machine(to));
                 let text = format!("from {from} to {to}: a different kind of machine");
-                (Kind::ClassChange, text)
+                (FindingKind::ClassChange, text)
             }
             Obstacle::Older(Versions {
                 product,
@@ -310,7 +316,7 @@ fn add_changes(
                     label(new),
                     label(old)
                 );
-                (Kind::Downgrade, text)
+                (FindingKind::Downgrade, text)
             }
             Obstacle::NoOrder(Versions {
                 product,
@@ -327,16 +333,16 @@ fn add_changes(
 }
 
 /// Returns the known facts about a deployed image. Without a record, these are at most its class.
-fn runs_of(id: &str, known: Option<&Known>) -> Runs {
+fn runs_of(id: &str, known: Option<&Known>) -> ImageFacts {
     match known {
-        Some(known) => Runs {
+        Some(known) => ImageFacts {
             shapes: vec![Shape {
                 class: known.class.clone(),
                 machine: Some(known.machine.clone()),
             }],
             releases: known.releases.clone(),
         },
-        None => Runs {
+        None => ImageFacts {
             shapes: class(id)
                 .map(|class| Shape {
                     class: class.to_owned(),
@@ -344,7 +350,7 @@ fn runs_of(id: &str, known: Option<&Known>) -> Runs {
                 })
                 .into_iter()
                 .collect(),
-            ..Runs::default()
+            ..ImageFacts::default()
         },
     }
 }

@@ -8,16 +8,16 @@ use serde_json::{Value, json};
 
 use super::catalog_fields::{self, FieldRole};
 use super::request::{self, Named, Request, overlay};
-use super::uses::{Planned, embedded, is_image};
+use super::uses::{PlannedImage, embedded, is_image};
 
 /// The images of a resource, by attribute.
 #[derive(Default)]
 pub(super) struct Found {
-    pub(super) images: BTreeMap<String, Planned>,
+    pub(super) images: BTreeMap<String, PlannedImage>,
     /// Attributes and texts of disks and so on that something is created from.
     pub(super) sources: Vec<(String, String)>,
     /// OS disks. They count only if the resource names no image.
-    os_disks: BTreeMap<String, Planned>,
+    os_disks: BTreeMap<String, PlannedImage>,
     names_image: bool,
 }
 
@@ -51,26 +51,26 @@ pub(super) fn find(kind: &str, after: &Value, unknown: &Value) -> Found {
 impl Found {
     fn add_unknown(&mut self, path: String) {
         self.names_image = true;
-        self.images.entry(path).or_insert(Planned::Unknown);
+        self.images.entry(path).or_insert(PlannedImage::Unknown);
     }
 
     fn add_unseen(&mut self, path: String, why: String) {
         self.names_image = true;
-        self.images.entry(path).or_insert(Planned::Unseen(why));
+        self.images.entry(path).or_insert(PlannedImage::NoId(why));
     }
 
     fn add_id(&mut self, path: String, id: &str) {
         self.names_image = true;
-        self.images.insert(path, Planned::Id(id.to_owned()));
+        self.images.insert(path, PlannedImage::Id(id.to_owned()));
     }
 
     /// Adds the images of a request.
     fn add_request(&mut self, request: &Request<'_>, path: &str) {
         for (path, named) in request.find(path) {
             match named {
-                Named::Image(Planned::Id(id)) => self.add_id(path, &id),
-                Named::Image(Planned::Unknown) => self.add_unknown(path),
-                Named::Image(Planned::Unseen(why)) => self.add_unseen(path, why),
+                Named::Image(PlannedImage::Id(id)) => self.add_id(path, &id),
+                Named::Image(PlannedImage::Unknown) => self.add_unknown(path),
+                Named::Image(PlannedImage::NoId(why)) => self.add_unseen(path, why),
                 Named::Source(source) => self.sources.push((path, source)),
             }
         }
@@ -79,9 +79,9 @@ impl Found {
     /// Adds the OS disks. If one of them is known, the unknown ones are computed and do not count.
     fn use_os_disks(&mut self) {
         let disks = std::mem::take(&mut self.os_disks);
-        let known = disks.values().any(|disk| *disk != Planned::Unknown);
+        let known = disks.values().any(|disk| *disk != PlannedImage::Unknown);
         for (path, disk) in disks {
-            if !known || disk != Planned::Unknown {
+            if !known || disk != PlannedImage::Unknown {
                 self.names_image = true;
                 self.images.entry(path).or_insert(disk);
             }
@@ -141,7 +141,7 @@ impl Resource<'_> {
         let path = path.to_owned();
         match role {
             FieldRole::OsDisk => {
-                found.os_disks.insert(path, Planned::Unknown);
+                found.os_disks.insert(path, PlannedImage::Unknown);
             }
             FieldRole::Volume => {
                 let volume = "a volume that is known only after the plan is applied";
@@ -175,7 +175,7 @@ impl Resource<'_> {
             }
             (FieldRole::OsDisk, Some(disk)) => {
                 let why = format!("the disk {disk} is not an image");
-                found.os_disks.insert(path, Planned::Unseen(why));
+                found.os_disks.insert(path, PlannedImage::NoId(why));
             }
             (FieldRole::Source | FieldRole::Import | FieldRole::Volume, Some(source)) => {
                 found.names_image = true;
@@ -264,12 +264,12 @@ pub(super) fn marketplace(name: &str) -> String {
 }
 
 /// Finds image ids by their form, in all values.
-fn find_by_form(value: &Value, path: &mut String, found: &mut BTreeMap<String, Planned>) {
+fn find_by_form(value: &Value, path: &mut String, found: &mut BTreeMap<String, PlannedImage>) {
     match value {
         Value::String(text) => {
             // The own id of an image is not a use of it.
             if path != "id" && is_image(text) {
-                found.insert(path.clone(), Planned::Id(text.clone()));
+                found.insert(path.clone(), PlannedImage::Id(text.clone()));
             } else if let Some(inner) = embedded(text) {
                 find_by_form(&inner, path, found);
             }

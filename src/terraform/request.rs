@@ -8,7 +8,7 @@ mod words;
 use serde_json::Value;
 
 use super::find::{child, keys, marketplace, text};
-use super::uses::{Planned, embedded, is_image};
+use super::uses::{PlannedImage, embedded, is_image};
 use scope::{MAX_DEPTH, Scope, get};
 use words::{REFERENCE_IDS, REFERENCE_NAMES, SECTIONS, ValueRole};
 
@@ -40,7 +40,7 @@ pub(super) fn parameters_matter(template: Option<&str>) -> bool {
 /// A finding in a request.
 pub(super) enum Named {
     /// An image.
-    Image(Planned),
+    Image(PlannedImage),
     /// A disk, snapshot or machine that something is created from.
     Source(String),
 }
@@ -88,7 +88,7 @@ impl<'a> Request<'a> {
     pub(super) fn find(&self, path: &str) -> Vec<(String, Named)> {
         let Some(tree) = &self.tree else {
             let why = "the request is not JSON, so its images cannot be found";
-            let unseen = Named::Image(Planned::Unseen(why.to_owned()));
+            let unseen = Named::Image(PlannedImage::NoId(why.to_owned()));
             return vec![(path.to_owned(), unseen)];
         };
         let mut walk = Walk {
@@ -128,7 +128,7 @@ struct Resource {
     may_name_images: bool,
     names_image: bool,
     has_disk: bool,
-    disks: Vec<(String, Planned)>,
+    disks: Vec<(String, PlannedImage)>,
 }
 
 struct Walk {
@@ -157,17 +157,17 @@ impl Walk {
         );
         if starts_machine && resource.has_disk && resource.disks.is_empty() {
             let why = "the plan names no image for it";
-            return self.add(Planned::Unseen(why.to_owned()), &mut resource);
+            return self.add(PlannedImage::NoId(why.to_owned()), &mut resource);
         }
         // If one of the disks is known, the unknown ones are computed and do not count.
         let disks = std::mem::take(&mut resource.disks);
-        let known = disks.iter().any(|(_, disk)| *disk != Planned::Unknown);
+        let known = disks.iter().any(|(_, disk)| *disk != PlannedImage::Unknown);
         let counts = disks.into_iter();
-        let counts = counts.filter(|(_, disk)| !known || *disk != Planned::Unknown);
+        let counts = counts.filter(|(_, disk)| !known || *disk != PlannedImage::Unknown);
         (self.found).extend(counts.map(|(path, disk)| (path, Named::Image(disk))));
     }
 
-    fn add(&mut self, planned: Planned, resource: &mut Resource) {
+    fn add(&mut self, planned: PlannedImage, resource: &mut Resource) {
         resource.names_image = true;
         self.found.push((self.path.clone(), Named::Image(planned)));
     }
@@ -200,12 +200,14 @@ impl Walk {
     fn add_unknown(&mut self, key: &str, is_expression: bool, resource: &mut Resource) {
         let role = words::role(&self.path).filter(|_| resource.may_name_images);
         if role == Some(ValueRole::Disk) {
-            return resource.disks.push((self.path.clone(), Planned::Unknown));
+            return resource
+                .disks
+                .push((self.path.clone(), PlannedImage::Unknown));
         }
         let hides = words::hides(key) && (!is_expression || resource.may_name_images);
         let whole = !is_expression && (key.is_empty() || words::names_values(key));
         if role.is_some() || hides || whole || words::is_id(key) || words::is_reference(key) {
-            self.add(Planned::Unknown, resource);
+            self.add(PlannedImage::Unknown, resource);
         }
     }
 
@@ -216,7 +218,7 @@ impl Walk {
                 return self.add_value(role, text, resource);
             }
             if words::is_id(at.key) {
-                return self.add(Planned::Id(text.to_owned()), resource);
+                return self.add(PlannedImage::Id(text.to_owned()), resource);
             }
         }
         let one = at.value.is_object() || at.value.is_string() || at.unknown.is_object();
@@ -225,7 +227,7 @@ impl Walk {
         }
         if at.key.eq_ignore_ascii_case("templateLink") && at.value.is_object() {
             let why = "a linked template is not in the plan";
-            return self.add(Planned::Unseen(why.to_owned()), resource);
+            return self.add(PlannedImage::NoId(why.to_owned()), resource);
         }
         if let Some(value) = &at.value.as_str().and_then(embedded) {
             let unknown = &Value::Null;
@@ -275,13 +277,13 @@ impl Walk {
     }
 
     fn add_value(&mut self, role: ValueRole, text: &str, resource: &mut Resource) {
-        let id = Planned::Id(text.to_owned());
+        let id = PlannedImage::Id(text.to_owned());
         match role {
             _ if is_image(text) => self.add(id, resource),
             ValueRole::Image => self.add(id, resource),
             ValueRole::Disk => {
                 let why = format!("the disk {text} is not an image");
-                let disk = Planned::Unseen(why);
+                let disk = PlannedImage::NoId(why);
                 resource.disks.push((self.path.clone(), disk));
             }
             ValueRole::Source => {
@@ -295,18 +297,18 @@ impl Walk {
         let (value, unknown) = (at.value, at.unknown);
         match text(value) {
             // Some services use the id itself as the reference.
-            Some(id) if is_image(id) => return self.add(Planned::Id(id.to_owned()), resource),
+            Some(id) if is_image(id) => return self.add(PlannedImage::Id(id.to_owned()), resource),
             None if value.is_object() || value.is_null() => {}
-            _ => return self.add(Planned::Unknown, resource),
+            _ => return self.add(PlannedImage::Unknown, resource),
         }
         for key in REFERENCE_IDS {
             let id = get(value, key);
             let planned = match at.scope.resolved(id) {
-                _ if *get(unknown, key) == Value::Bool(true) => Planned::Unknown,
+                _ if *get(unknown, key) == Value::Bool(true) => PlannedImage::Unknown,
                 Some(Value::Null) => continue,
                 Some(Value::String(id)) if id.is_empty() => continue,
-                Some(Value::String(id)) => Planned::Id(id),
-                _ => Planned::Unknown,
+                Some(Value::String(id)) => PlannedImage::Id(id),
+                _ => PlannedImage::Unknown,
             };
             let length = self.path.len();
             self.path.push('.');
@@ -316,12 +318,12 @@ impl Walk {
         }
         let later = |key: &&str| *get(unknown, key) == Value::Bool(true);
         if REFERENCE_NAMES.iter().any(later) {
-            return self.add(Planned::Unknown, resource);
+            return self.add(PlannedImage::Unknown, resource);
         }
         let names = REFERENCE_NAMES.iter();
         let names: Vec<&str> = names.filter_map(|key| text(get(value, key))).collect();
         if !names.is_empty() {
-            self.add(Planned::Unseen(marketplace(&names.join(":"))), resource);
+            self.add(PlannedImage::NoId(marketplace(&names.join(":"))), resource);
         }
     }
 }

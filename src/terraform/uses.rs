@@ -12,18 +12,18 @@ pub(super) const LOCAL: &str = "artifacts/sha256/";
 
 /// The planned image of a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Planned {
+pub enum PlannedImage {
     /// The id of an image.
     Id(String),
     /// The id is known only after the plan is applied.
     Unknown,
     /// There is no id in the plan, for this reason.
-    Unseen(String),
+    NoId(String),
 }
 
 /// An image in one field of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Use {
+pub struct ImageUse {
     /// The address of the resource.
     pub address: String,
     /// The path of the attribute.
@@ -31,14 +31,14 @@ pub struct Use {
     /// The id of the running image, if there is one.
     pub before: Option<String>,
     /// The planned image.
-    pub after: Planned,
+    pub after: PlannedImage,
 }
 
 /// All images that a plan uses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     /// The images, by address and attribute.
-    pub uses: Vec<Use>,
+    pub uses: Vec<ImageUse>,
     /// What the plan does not show, in words.
     pub notes: Vec<String>,
 }
@@ -55,7 +55,7 @@ impl Plan {
 
 #[derive(Default)]
 struct Reader {
-    uses: BTreeMap<(String, String), Use>,
+    uses: BTreeMap<(String, String), ImageUse>,
     notes: Vec<String>,
     /// The addresses of resources in `resource_changes`.
     changed: BTreeSet<String>,
@@ -124,14 +124,14 @@ impl Reader {
         Ok(())
     }
 
-    fn add_uses(&mut self, address: &str, found: Found, before: &BTreeMap<String, Planned>) {
+    fn add_uses(&mut self, address: &str, found: Found, before: &BTreeMap<String, PlannedImage>) {
         for (attribute, after) in found.images {
             let key = (address.to_owned(), attribute.clone());
             let before = match before.get(&attribute) {
-                Some(Planned::Id(id)) => Some(id.clone()),
+                Some(PlannedImage::Id(id)) => Some(id.clone()),
                 _ => None,
             };
-            self.uses.entry(key).or_insert_with(|| Use {
+            self.uses.entry(key).or_insert_with(|| ImageUse {
                 address: address.to_owned(),
                 attribute,
                 before,

@@ -20,7 +20,7 @@ async fn a_bake_leaves_a_tested_managed_image_and_nothing_else() {
         .bake(|_| {})
         .await
         .unwrap_or_else(|failed| panic!("{failed}"));
-    assert!(baked.leaks.is_empty(), "{:?}", baked.leaks);
+    assert!(baked.leftovers.is_empty(), "{:?}", baked.leftovers);
     assert!(
         baked.tested.as_ref().is_some_and(|test| test.passed),
         "{:?}",
@@ -30,7 +30,7 @@ async fn a_bake_leaves_a_tested_managed_image_and_nothing_else() {
         azure.new_resource_names(),
         ["Microsoft.Compute/images quickstart-1.2.3"]
     );
-    azure.well();
+    azure.assert_no_violations();
     assert!(azure.harness.verify().await.is_sound());
 }
 
@@ -43,8 +43,8 @@ async fn a_machine_without_a_public_address_is_baked_in_a_network_of_ours() {
     let before = azure.simulator.requests().len();
     let baked = azure.bake(|_| {}).await;
     let baked = baked.unwrap_or_else(|failed| panic!("{failed}"));
-    assert!(baked.tested.is_some_and(|test| test.passed) && baked.leaks.is_empty());
-    azure.well();
+    assert!(baked.tested.is_some_and(|test| test.passed) && baked.leftovers.is_empty());
+    azure.assert_no_violations();
     assert_eq!(
         azure.new_resource_names(),
         ["Microsoft.Compute/images quickstart-1.2.3"]
@@ -133,11 +133,11 @@ async fn options_are_what_azure_is_asked_for() {
         let baked = baked.unwrap_or_else(|failed| panic!("{name}: {failed}"));
         let passed = baked.tested.is_some_and(|test| test.passed);
         assert!(
-            passed && baked.leaks.is_empty(),
+            passed && baked.leftovers.is_empty(),
             "{name}: {:?}",
-            baked.leaks
+            baked.leftovers
         );
-        azure.well();
+        azure.assert_no_violations();
         lines.push(format!("{name}: {}", azure.new_resource_names().join(", ")));
         for output in &baked.manifest.outputs {
             let cloud = output.cloud.as_ref().expect("the image of the cloud");
@@ -262,7 +262,7 @@ async fn what_cannot_succeed_is_refused_before_anything_is_made() {
             .filter(|one| !is_read_only(&one.operation))
             .collect();
         assert!(changed.is_empty(), "{name}: {changed:?}");
-        azure.well();
+        azure.assert_no_violations();
     }
     insta::with_settings!({filters => vec![(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "UUID")]}, {
         insta::assert_snapshot!(lines.join("\n"));
@@ -280,7 +280,7 @@ async fn an_image_is_created_once_and_can_be_tested_again() {
     let tested = azure.retest(baked.digest).await;
     let tested = tested.unwrap_or_else(|failed| panic!("{failed}"));
     assert!(
-        tested.record.passed && tested.leaks.is_empty(),
+        tested.record.passed && tested.leftovers.is_empty(),
         "{tested:?}"
     );
     azure.harness.plan.image = "other".to_owned();
@@ -298,7 +298,7 @@ async fn an_image_is_created_once_and_can_be_tested_again() {
     let failed = azure.bake(|_| {}).await.expect_err("it is there");
     assert!(failed.to_string().contains("exists already"), "{failed}");
     assert_eq!(azure.new_resource_names(), before);
-    azure.well();
+    azure.assert_no_violations();
 }
 
 /// Without a journal, expired resources are found by their tags, and nothing else is deleted.
@@ -350,9 +350,9 @@ async fn what_no_journal_knows_of_is_swept_by_its_tags() {
     );
     let swept = sweep_expired(&arm, at("2100-01-01T00:00:00Z"), false, &silent).await;
     let swept = swept.expect("a list");
-    assert!(swept.iter().all(|one| one.left.is_none()), "{swept:?}");
+    assert!(swept.iter().all(|one| one.failure.is_none()), "{swept:?}");
     assert_eq!(azure.new_resource_names(), Vec::<String>::new());
-    azure.well();
+    azure.assert_no_violations();
 }
 
 /// Returns whether a request changes nothing.
@@ -373,7 +373,7 @@ async fn a_test_without_a_vm_from_azure_records_nothing() {
         let rows = store.images(jiff::Timestamp::UNIX_EPOCH).await;
         let rows = rows.expect("a list");
         assert_eq!(rows[0].state.to_string(), "untested", "{code}");
-        azure.well();
+        azure.assert_no_violations();
     }
 }
 
@@ -389,7 +389,7 @@ async fn the_error_code_of_a_vm_decides_whether_azure_is_at_fault() {
         let is_platform = !guest.contains(&code);
         assert_eq!(failed.error.is_platform(), is_platform, "{failed}");
         assert!(failed.to_string().contains(code), "{failed}");
-        azure.well();
+        azure.assert_no_violations();
     }
 }
 

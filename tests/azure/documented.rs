@@ -121,7 +121,7 @@ async fn checks_of_the_disk_are_recorded_as_skipped_and_no_layer_is_used() {
     azure.harness.test = false;
     for version in ["1.2.3", "1.2.4"] {
         azure.harness.version = Some(version.parse().expect("a version"));
-        let since = azure.harness.heard().len();
+        let since = azure.harness.recorded_events().len();
         let baked = azure.bake(|_| {}).await;
         let manifest = baked.unwrap_or_else(|failed| panic!("{failed}")).manifest;
         let checks = manifest.checks.iter();
@@ -135,7 +135,10 @@ async fn checks_of_the_disk_are_recorded_as_skipped_and_no_layer_is_used() {
         assert!(manifest.layers.is_empty());
         let steps = |event: &&Event| matches!(event, Event::StepStarted { .. });
         assert_eq!(
-            azure.harness.heard()[since..].iter().filter(steps).count(),
+            azure.harness.recorded_events()[since..]
+                .iter()
+                .filter(steps)
+                .count(),
             2
         );
     }
@@ -155,7 +158,10 @@ async fn policies_that_cannot_be_queried_are_a_note() {
         matches!(event, Event::Note { message }
             if message.contains("policies") && message.contains("AuthorizationFailed"))
     };
-    assert_eq!(azure.harness.heard().iter().filter(noted).count(), 1);
+    assert_eq!(
+        azure.harness.recorded_events().iter().filter(noted).count(),
+        1
+    );
 }
 
 /// Kills the SSH server of its own session with all connections, as if Azure evicted the VM.
@@ -180,10 +186,10 @@ async fn a_build_vm_that_is_lost_ends_the_build_and_leaves_nothing() {
         message.contains("app/install") && message.contains("went away: the connection was lost"),
         "{message}"
     );
-    assert!(failed.leaks.is_empty(), "{:?}", failed.leaks);
+    assert!(failed.leftovers.is_empty(), "{:?}", failed.leftovers);
     assert_eq!(azure.new_resource_names(), Vec::<String>::new());
     assert_eq!(azure.harness.verify().await.manifests, 0);
-    azure.well();
+    azure.assert_no_violations();
 }
 
 /// Azure does not report the eviction, so it looks like an image that stops its own SSH server.
@@ -200,11 +206,14 @@ async fn an_image_whose_vm_is_lost_during_its_test_has_failed_it_and_can_be_test
     let baked = azure.bake(|_| {}).await;
     let baked = baked.unwrap_or_else(|failed| panic!("{failed}"));
     let tested = baked.tested.expect("a test");
-    assert!(!tested.passed && baked.leaks.is_empty(), "{tested:?}");
+    assert!(!tested.passed && baked.leftovers.is_empty(), "{tested:?}");
     let again = azure.retest(baked.digest).await;
     let again = again.unwrap_or_else(|failed| panic!("{failed}"));
-    assert!(again.record.passed && again.leaks.is_empty(), "{again:?}");
-    azure.well();
+    assert!(
+        again.record.passed && again.leftovers.is_empty(),
+        "{again:?}"
+    );
+    azure.assert_no_violations();
 }
 
 #[tokio::test]
@@ -224,7 +233,7 @@ async fn a_second_interrupt_starts_every_deletion() {
         matches!(failed.error, BakeError::Interrupted(_)),
         "{failed}"
     );
-    assert!(failed.leaks.is_empty(), "{:?}", failed.leaks);
+    assert!(failed.leftovers.is_empty(), "{:?}", failed.leftovers);
     assert_eq!(azure.new_resource_names(), Vec::<String>::new());
-    azure.well();
+    azure.assert_no_violations();
 }

@@ -41,7 +41,7 @@ const RELAXED: Speed = Speed {
 
 impl Speed {
     fn set(self, setup: &mut AzureBakeSetup) {
-        (setup.pace, setup.request_timeout) = (self.pace, self.request_timeout);
+        (setup.time_scale, setup.request_timeout) = (self.pace, self.request_timeout);
     }
 }
 
@@ -185,7 +185,7 @@ async fn assert_clean(azure: &AzureHarness, case: &str) {
         ],
     };
     assert_eq!(azure.new_resource_names(), kept, "{case}");
-    azure.well();
-    let left = azure.harness.left_behind().await;
+    azure.assert_no_violations();
+    let left = azure.harness.leftovers().await;
     assert!(left.is_empty(), "{case}: {left:?}");
 }

@@ -65,7 +65,7 @@ async fn what_depends_on_each_other_is_refused_in_the_wrong_order() {
     let expired = arm.get(group, RESOURCES).await.short();
     lines.push(format!("with a token that ended: {expired}"));
     insta::assert_snapshot!(lines.join("\n"));
-    arm.well();
+    arm.assert_no_violations();
     let operations = arm.simulator.operations();
     assert!(
         operations.iter().all(|one| one.latency.is_zero()),

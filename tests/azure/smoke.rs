@@ -37,5 +37,5 @@ async fn a_machine_becomes_an_image_and_leaves_nothing() {
         .await;
     assert_eq!(gone, "Succeeded");
     assert_eq!(arm.simulator.resources().len(), 0);
-    arm.well();
+    arm.assert_no_violations();
 }

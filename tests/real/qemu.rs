@@ -116,7 +116,7 @@ impl VmHarness {
             keys: &self.keys,
             identity,
             role,
-            again: false,
+            is_retry: false,
         };
         self.qemu
             .boot(boot, &mut self.teardown, &self.events, &self.interrupt)
@@ -234,7 +234,7 @@ async fn planned(
             mirror: mirror.into(),
             suite: suite.into(),
             date: date(&bytes),
-            sha256: Digest::of(&bytes),
+            sha256: Digest::hash_bytes(&bytes),
         });
     }
     PlannedBase::Qemu {
@@ -262,7 +262,7 @@ async fn banner(harness: &VmHarness, machine: &mut impl Machine) -> String {
     let address = machine.endpoint().address;
     let answered = Wait::new("the SSH banner", BOOT_DEADLINE)
         .until(&harness.events, &harness.interrupt, || {
-            let died = machine.died();
+            let died = machine.end();
             async move {
                 if let Some(end) = died {
                     return Poll::Never(std::io::Error::other(end.to_string()));

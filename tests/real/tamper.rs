@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 use vault_bake::digest::Digest;
-use vault_bake::store::event::{Body, Keep, Revoke};
+use vault_bake::store::event::{Body, Retention, Revoke};
 use vault_bake::store::gc::ExternalUses;
 use vault_bake::store::revocation::Rule;
 use vault_bake::store::{Depth, Dir, Store, StoreError};
@@ -52,7 +52,7 @@ async fn make(root: &Path, scratch: &Path) {
         let id = uuid::Uuid::from_u128(n);
         store.append(id, now(), body).await.unwrap();
     }
-    let keep = Keep {
+    let keep = Retention {
         generations: 1,
         min_age_s: 0,
         pin_files: 0,
@@ -135,7 +135,7 @@ impl Form {
         match self {
             Self::Everything => among.collect(),
             Self::Sample(seed) => {
-                let digest = Digest::of(format!("{seed} {of}")).to_string();
+                let digest = Digest::hash_bytes(format!("{seed} {of}")).to_string();
                 let hex = &digest[digest.len() - 15..];
                 let number = usize::from_str_radix(hex, 16).unwrap();
                 vec![among.start + number % among.len()]

@@ -11,7 +11,7 @@ async fn a_bake_records_an_image_and_its_test() {
     let folder = tempfile::tempdir().expect("a folder");
     let harness = FakeBuilderHarness::new(folder.path(), steps());
     let baked = harness.bake(|_| {}).await.expect("a bake");
-    assert!(baked.leaks.is_empty());
+    assert!(baked.leftovers.is_empty());
     let test = baked.tested.expect("a test");
     let ids: Vec<&str> = test.checks.iter().map(|check| check.id.as_str()).collect();
     assert!(test.passed, "{test:?}");
@@ -33,7 +33,7 @@ async fn a_bake_records_an_image_and_its_test() {
     assert_eq!(baked.manifest.builder.name, "fake");
     assert_eq!(baked.manifest.steps.len(), 2);
     let stages: Vec<String> = harness
-        .heard()
+        .recorded_events()
         .iter()
         .filter_map(|event| match event {
             Event::StageFinished {
@@ -62,7 +62,7 @@ async fn an_image_that_fails_its_checks_is_recorded_as_failed() {
         .await
         .expect("a list");
     assert_eq!(rows[0].state.to_string(), "failed");
-    assert!(harness.left_behind().await.is_empty());
+    assert!(harness.leftovers().await.is_empty());
 }
 
 #[tokio::test]
@@ -105,7 +105,7 @@ async fn a_disk_with_anything_left_on_it_is_not_recorded() {
         assert!(text.contains(rule), "{text}");
         assert!(text.contains("in no file"), "{text}");
         assert_eq!(harness.verify().await.manifests, 0);
-        assert!(harness.left_behind().await.is_empty());
+        assert!(harness.leftovers().await.is_empty());
     }
 }
 
@@ -116,10 +116,11 @@ async fn a_version_is_taken_once_and_refused_before_anything_is_started() {
     harness.test = false;
     harness.version = Some("1.2.3".parse().expect("a version"));
     harness.bake(|_| {}).await.expect("the first");
-    let before = harness.heard().len();
+    let before = harness.recorded_events().len();
     let failed = harness.bake(|_| {}).await.expect_err("taken");
     insta::assert_snapshot!(failed, @"quickstart@1.2.3 is already recorded, and records are never rewritten");
-    let booted = harness.heard()[before..].contains(&Event::StageStarted { stage: Stage::Boot });
+    let booted =
+        harness.recorded_events()[before..].contains(&Event::StageStarted { stage: Stage::Boot });
     assert!(!booted, "a version that is taken is refused early");
 }
 
@@ -129,7 +130,7 @@ async fn bakes_at_once_do_not_disturb_each_other() {
     let harnesses: Vec<FakeBuilderHarness> = (0..4)
         .map(|n| {
             let mut harness = FakeBuilderHarness::new(folder.path(), steps());
-            harness.guest = format!("guest-{n}");
+            harness.upload_folder = format!("guest-{n}");
             harness
         })
         .collect();
@@ -159,7 +160,7 @@ async fn bakes_at_once_do_not_disturb_each_other() {
         .collect();
     versions.sort_unstable();
     assert_eq!(versions, [0, 1, 2, 3]);
-    assert!(harnesses[0].left_behind().await.is_empty());
+    assert!(harnesses[0].leftovers().await.is_empty());
     assert!(harnesses[0].verify().await.is_sound());
 }
 
@@ -187,7 +188,7 @@ async fn a_secret_is_seen_by_its_step_only() {
         .expect("a bake");
 
     let saw = std::fs::read_to_string(&proof).expect("the step ran");
-    let expected = vault_bake::digest::Digest::of(CANARY).hex();
+    let expected = vault_bake::digest::Digest::hash_bytes(CANARY).hex();
     assert!(saw.starts_with(&expected), "the step got its secret");
     let arguments = arguments.lock().expect("a list");
     assert!(!arguments.is_empty());
@@ -195,7 +196,7 @@ async fn a_secret_is_seen_by_its_step_only() {
         !arguments.iter().any(|line| line.contains(CANARY)),
         "in an argument list"
     );
-    let heard = serde_json::to_string(&harness.heard()).expect("events are JSON");
+    let heard = serde_json::to_string(&harness.recorded_events()).expect("events are JSON");
     assert!(
         heard.contains("the token is [secret]") && !heard.contains(CANARY),
         "in an event"

@@ -264,7 +264,8 @@ fn scripts_with_windows_line_ends_are_refused_in_every_language() {
     let error_text = |step: &str| {
         std::fs::write(&file, format!("{text}[[step]]\n{step}\n")).unwrap();
         let error_text = Definition::load(&file, &BTreeMap::new());
-        let error_text = error_text.map_or_else(|error| definition_error(&error), |_| String::from("read"));
+        let error_text =
+            error_text.map_or_else(|error| definition_error(&error), |_| String::from("read"));
         error_text.replace(&folder.path().display().to_string(), "FOLDER")
     };
     let mut table = Vec::new();
@@ -360,7 +361,7 @@ fn words_of_other_programs_lead_to_ours() {
     let lines = given.map(|word| {
         format!(
             "{word}: {}",
-            vault_bake::definition::meant(word, known).unwrap_or("-")
+            vault_bake::definition::closest_match(word, known).unwrap_or("-")
         )
     });
     insta::assert_snapshot!(lines.join("\n"));

@@ -15,7 +15,7 @@ const FILE: &str = "vault-bake.pins.json";
 
 /// A plan that makes a volume of the image whose disk is `disk VERSION`.
 fn plan(recorded: &RecordedStore, version: &str) {
-    let hex = vault_bake::digest::Digest::of(format!("disk {version}")).hex();
+    let hex = vault_bake::digest::Digest::hash_bytes(format!("disk {version}")).hex();
     let after = json!({ "source": format!("/srv/store/artifacts/sha256/{hex}.qcow2") });
     let plan = json!({ "format_version": "1.2", "resource_changes": [{
         "address": "libvirt_volume.x", "mode": "managed", "type": "libvirt_volume", "name": "x",
@@ -25,7 +25,7 @@ fn plan(recorded: &RecordedStore, version: &str) {
 }
 
 fn disk(recorded: &RecordedStore, version: &str) -> std::path::PathBuf {
-    let hex = vault_bake::digest::Digest::of(format!("disk {version}")).hex();
+    let hex = vault_bake::digest::Digest::hash_bytes(format!("disk {version}")).hex();
     recorded.path(&format!("store/artifacts/sha256/{hex}.qcow2"))
 }
 

@@ -8,7 +8,7 @@ use std::fs;
 use serde_json::{Value, json};
 use testing::recorded_store::{RecordedStore, bake, in_cloud, promote, revoke, settled, with};
 use vault_bake::manifest::Manifest;
-use vault_bake::terraform::{Plan, Planned, Use};
+use vault_bake::terraform::{ImageUse, Plan, PlannedImage};
 
 const FILE: &str = "vault-bake.pins.json";
 
@@ -61,7 +61,7 @@ fn plan(changes: &[Value]) -> Value {
     json!({ "format_version": "1.2", "terraform_version": "1.11.4", "resource_changes": changes })
 }
 
-fn found(plan: &Value) -> Vec<Use> {
+fn found(plan: &Value) -> Vec<ImageUse> {
     let plan = Plan::read("plan.json", plan.to_string().as_bytes());
     plan.unwrap().uses
 }
@@ -114,16 +114,16 @@ fn images_are_found_wherever_they_stand() {
         .iter()
         .map(|one| {
             let id = |id: &Option<String>| id.clone().unwrap_or("-".into());
-            let Use {
+            let ImageUse {
                 address, attribute, ..
             } = one;
             format!(
                 "{address} {attribute}\n    {} -> {}",
                 id(&one.before),
                 match &one.after {
-                    Planned::Id(id) => id,
-                    Planned::Unknown => "-",
-                    Planned::Unseen(why) => why,
+                    PlannedImage::Id(id) => id,
+                    PlannedImage::Unknown => "-",
+                    PlannedImage::NoId(why) => why,
                 }
             )
         })
@@ -203,7 +203,7 @@ async fn recorded() -> RecordedStore {
 #[tokio::test]
 async fn every_kind_of_finding_and_its_exit() {
     let recorded = recorded().await;
-    let disk = vault_bake::digest::Digest::of("disk 1.0.2").hex();
+    let disk = vault_bake::digest::Digest::hash_bytes("disk 1.0.2").hex();
     let local = format!("/var/lib/images/artifacts/sha256/{disk}.qcow2");
     let shouted = gallery("1.0.2")
         .to_uppercase()

@@ -58,7 +58,7 @@ async fn an_image_is_tested_failed_or_untested_and_only_a_failed_test_ends_with_
     assert_eq!(of_baked(&failed), ("failed", 4));
     let store = harness.store().await;
     for (image, status) in [(&untested, 0), (&failed, 4)] {
-        let again = harness.retest(&store, image.digest).await.unwrap();
+        let again = harness.test_image(&store, image.digest).await.unwrap();
         let name = image.manifest.name();
         assert_eq!(exit(ending::of_test(&name, &again)), status, "{name}");
     }
@@ -78,5 +78,5 @@ async fn leftovers_end_a_build_with_5_whatever_else_failed() {
     let failed = harness.bake(|_| {}).await.unwrap_err();
     assert_eq!(of_failed(failed), 5);
     let leftover = |event: &&Event| matches!(event, Event::Leftover { .. });
-    assert_eq!(harness.heard().iter().filter(leftover).count(), 3);
+    assert_eq!(harness.recorded_events().iter().filter(leftover).count(), 3);
 }

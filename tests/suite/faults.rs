@@ -37,12 +37,12 @@ async fn a_failure_in_any_stage_leaves_nothing_and_a_sound_store() {
         harness.fail_at(stage);
         let result = harness.bake(|_| {}).await;
         let result_text = match &result {
-            Ok(baked) => format!("recorded, {} leaked", baked.leaks.len()),
+            Ok(baked) => format!("recorded, {} leaked", baked.leftovers.len()),
             Err(failed) => failed
                 .to_string()
                 .replace(&folder.path().display().to_string(), "ROOT"),
         };
-        let mut left = harness.left_behind().await;
+        let mut left = harness.leftovers().await;
         if stage == Stage::Cleanup {
             // A resource that cannot be removed stays in the journal, for a later sweep.
             assert!(
@@ -94,7 +94,7 @@ async fn an_interrupt_in_any_stage_leaves_nothing_and_a_sound_store() {
             // Recording and cleanup are short and always finish.
             Ok(_) => assert_eq!(stage, Stage::Cleanup),
         }
-        let left = harness.left_behind().await;
+        let left = harness.leftovers().await;
         assert!(left.is_empty(), "{stage}: {left:?}");
         let report = harness.verify().await;
         assert!(report.is_sound(), "{stage}: {report}");
@@ -130,7 +130,7 @@ async fn a_second_interrupt_leaves_at_once_and_still_removes_everything() {
     let quiet = Interrupt::default();
     Wait::new("the end of all processes", Duration::from_secs(20))
         .until(&Events::silent(), &quiet, || async {
-            match harness.left_behind().await {
+            match harness.leftovers().await {
                 left if left.is_empty() => Poll::Ready(()),
                 left => Poll::<(), std::convert::Infallible>::NotYet(left.join("\n")),
             }
@@ -160,7 +160,7 @@ async fn kill_and_sweep(stage: Stage, end: bool) {
     let died = bake_and_die(folder.path(), stage, end).await;
     assert!(died, "{stage}: the process was to be killed");
     harness.sweep().await;
-    let left = harness.left_behind().await;
+    let left = harness.leftovers().await;
     assert!(left.is_empty(), "{stage} (end: {end}): {left:?}");
     let report = harness.verify().await;
     assert!(report.is_sound(), "{stage} (end: {end}): {report}");

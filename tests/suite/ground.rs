@@ -13,7 +13,7 @@ use vault_bake::wait::{Interrupt, Poll, Urgency, Wait, WaitError};
 
 #[test]
 fn digests_are_read_as_they_are_written_and_in_no_other_way() {
-    let digest = Digest::of("abc");
+    let digest = Digest::hash_bytes("abc");
     assert_eq!(
         digest.to_string(),
         "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -285,7 +285,7 @@ async fn a_sweep_takes_dead_runs_and_leaves_living_ones() {
         .expect("a dry run");
     assert_eq!((would[0].run.as_str(), would[0].undos.len()), ("dead", 2));
     assert!(
-        work.join("disk").exists() && sleeper.ended().is_none(),
+        work.join("disk").exists() && sleeper.exit_status().is_none(),
         "a dry run removes nothing"
     );
 
@@ -293,7 +293,7 @@ async fn a_sweep_takes_dead_runs_and_leaves_living_ones() {
         .await
         .expect("a sweep");
     assert_eq!(swept.len(), 1, "the lock is free");
-    assert!(swept[0].leaks.is_empty() && !work.exists());
+    assert!(swept[0].leftovers.is_empty() && !work.exists());
     sleeper.wait().await.expect("its end");
     assert!(living.work().is_dir(), "a living run keeps its folder");
     assert!(

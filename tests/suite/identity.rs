@@ -24,7 +24,7 @@ fn now() -> Timestamp {
 }
 
 fn identity() -> Identity {
-    Identity::throw_away("vb-node-1", "dc1", "1.21.1", now()).unwrap()
+    Identity::generate("vb-node-1", "dc1", "1.21.1", now()).unwrap()
 }
 
 fn certificate(pem: &str) -> X509 {
@@ -233,7 +233,7 @@ fn an_archive_on_a_disk_ends_where_it_ends() {
 #[test]
 fn the_fragment_suits_the_version_of_consul() {
     let fragment = |version: &str| {
-        let identity = Identity::throw_away("vb-node-1", "dc1", version, now()).unwrap();
+        let identity = Identity::generate("vb-node-1", "dc1", version, now()).unwrap();
         identity
             .consul_fragment
             .expose()
@@ -282,7 +282,7 @@ fn refused_names_and_versions() {
     let refusals: Vec<String> = cases
         .into_iter()
         .filter_map(|(node, datacenter, version)| {
-            Identity::throw_away(node, datacenter, version, now()).err()
+            Identity::generate(node, datacenter, version, now()).err()
         })
         .map(|error| error.to_string())
         .collect();

@@ -78,12 +78,12 @@ fn planned(seen: &VisibleStep) -> PlannedStep {
         },
         ANSIBLE => StepKind::Ansible {
             playbook: "site.yml".into(),
-            sha256: Digest::of("playbook"),
+            sha256: Digest::hash_bytes("playbook"),
         },
         _ => StepKind::Shell,
     };
     let mut planned = step(&format!("step-{}", seen.name), kind, &[]);
-    planned.digest = Digest::of([seen.kind, seen.content]);
+    planned.digest = Digest::hash_bytes([seen.kind, seen.content]);
     planned.releases = seen.releases.iter().map(ToString::to_string).collect();
     if seen.kind == SECRET {
         planned = with_secret(planned, "TOKEN", "a secret");
@@ -99,7 +99,7 @@ fn whole(step_inputs: &StepInputs, steps: &[VisibleStep]) -> (Plan, Disk) {
         plan.image = "another".to_owned();
     }
     if step_inputs.lib {
-        plan.lib.sha256 = Digest::of("another library");
+        plan.lib.sha256 = Digest::hash_bytes("another library");
     }
     if let PlannedMachine::Qemu(machine) = &mut plan.machine {
         machine.memory_mib = step_inputs.memory_mib;
@@ -108,11 +108,11 @@ fn whole(step_inputs: &StepInputs, steps: &[VisibleStep]) -> (Plan, Disk) {
         .map(|(product, content)| {
             let mut release = missing_release();
             release.product = product.to_owned();
-            release.sha256 = Digest::of([content]);
+            release.sha256 = Digest::hash_bytes([content]);
             release
         })
         .to_vec();
-    (plan, disk(Digest::of([step_inputs.base])))
+    (plan, disk(Digest::hash_bytes([step_inputs.base])))
 }
 
 fn disk(sha256: Digest) -> Disk {
@@ -180,7 +180,7 @@ proptest! {
 
 /// Returns the names of the steps that a build ran, the seal included.
 fn did(harness: &FakeBuilderHarness, since: usize) -> String {
-    let heard = harness.heard();
+    let heard = harness.recorded_events();
     let steps = heard[since..].iter().filter_map(|event| match event {
         Event::StepStarted { step, .. } => step.split('/').next().map(str::to_owned),
         _ => None,
@@ -190,7 +190,7 @@ fn did(harness: &FakeBuilderHarness, since: usize) -> String {
 
 fn app(name: &str, install: &str) -> PlannedStep {
     let mut app = provisioner(name, install, None);
-    app.digest = Digest::of(install);
+    app.digest = Digest::hash_bytes(install);
     app
 }
 
@@ -217,7 +217,7 @@ async fn a_cached_step_does_not_run_again_and_the_manifest_names_its_entry() {
     assert_eq!(did(&harness, 0), "one two seal");
     assert_eq!(layers(&first), "");
 
-    let since = harness.heard().len();
+    let since = harness.recorded_events().len();
     let second = harness.bake(|_| {}).await.unwrap();
     assert_eq!(did(&harness, since), "seal");
     assert_eq!(layers(&second), "one two");
@@ -227,7 +227,7 @@ async fn a_cached_step_does_not_run_again_and_the_manifest_names_its_entry() {
     assert_eq!(second.manifest.steps[..2], first.manifest.steps[..2]);
     assert_eq!(second.manifest.steps.len(), 3);
 
-    let since = harness.heard().len();
+    let since = harness.recorded_events().len();
     harness.plan.steps[1] = app("two", "echo changed\n");
     let third = harness.bake(|_| {}).await.unwrap();
     assert_eq!(did(&harness, since), "two seal");
@@ -243,7 +243,7 @@ async fn a_bake_whose_late_step_was_mended_continues_before_it() {
     harness.test = false;
     let failed = harness.bake(|_| {}).await.unwrap_err();
     assert!(failed.to_string().contains("late/install"), "{failed}");
-    let since = harness.heard().len();
+    let since = harness.recorded_events().len();
     harness.plan.steps[1] = app("late", "exit 0\n");
     harness.bake(|_| {}).await.unwrap();
     assert_eq!(did(&harness, since), "late seal");
@@ -265,7 +265,7 @@ async fn nothing_is_kept_from_a_step_with_a_secret_on() {
     harness.bake(|_| {}).await.unwrap();
     let kept = fs::read_dir(harness.cache().join("fake-layers")).unwrap();
     assert_eq!(kept.count(), 1);
-    let since = harness.heard().len();
+    let since = harness.recorded_events().len();
     harness.bake(|_| {}).await.unwrap();
     assert_eq!(did(&harness, since), "secretive two seal");
 }
@@ -277,7 +277,7 @@ async fn where_no_layer_is_kept_every_step_is_done_again() {
     let mut harness = FakeBuilderHarness::new(folder.path(), steps);
     harness.test = false;
     for _ in 0..2 {
-        let since = harness.heard().len();
+        let since = harness.recorded_events().len();
         let baked = harness.bake(|_| {}).await.unwrap();
         assert_eq!(
             (did(&harness, since).as_str(), layers(&baked).as_str()),
@@ -296,7 +296,7 @@ async fn the_manifest_says_whether_its_build_vm_resumed() {
     assert_eq!(booted.resumed, None);
     let from = Resumed {
         run: "the-first-run".to_owned(),
-        memory_sha256: Digest::of("memory"),
+        memory_sha256: Digest::hash_bytes("memory"),
     };
     harness.resumed = Some(from.clone());
     let resumed = harness.bake(|_| {}).await.unwrap().manifest;
@@ -329,7 +329,7 @@ async fn no_layer_is_kept_of_a_run_whose_machine_went_away() {
     // The entry of the run before stays. This run keeps no entry from before its VM ended.
     harness.plan.steps[1] = app("two", "true\n");
     harness.plan.steps[2] = app("three", LEAVES);
-    let since = harness.heard().len();
+    let since = harness.recorded_events().len();
     let failed = harness.bake(|_| {}).await.unwrap_err();
     let failed = failed.to_string();
     assert!(
@@ -338,7 +338,7 @@ async fn no_layer_is_kept_of_a_run_whose_machine_went_away() {
     );
     assert_eq!(did(&harness, since), "two three");
     for _ in 0..2 {
-        let since = harness.heard().len();
+        let since = harness.recorded_events().len();
         harness.bake(|_| {}).await.unwrap_err();
         assert_eq!(did(&harness, since), "two three");
     }

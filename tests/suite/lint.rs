@@ -12,8 +12,8 @@ use std::path::Path;
 use serde_json::json;
 use vault_bake::definition::Definition;
 use vault_bake::identity::Identity;
-use vault_bake::lint::{Configuration, Finding, Product, Role, Severity, of_steps, rules};
-use vault_bake::plan::evaluate;
+use vault_bake::lint::{Configuration, Finding, Product, Role, Severity, lint_steps, rules};
+use vault_bake::plan::plan_steps;
 use vault_bake::provisioner::Provisioners;
 
 use crate::problems::problems_text;
@@ -213,8 +213,8 @@ fn shipped_images_have_no_finding() {
             let definition = Definition::load(&root.join("images").join(image), &given).unwrap();
             let provisioners =
                 Provisioners::load(&[root.join("provisioners")], &definition).unwrap();
-            let steps = evaluate(&definition, &provisioners).unwrap();
-            let found = of_steps(&steps, &definition.releases, &definition.allowed).unwrap();
+            let steps = plan_steps(&definition, &provisioners).unwrap();
+            let found = lint_steps(&steps, &definition.releases, &definition.allowed).unwrap();
             let expected: &[&str] = match image {
                 "consul-server" => &[],
                 _ => &["vault.seal"],
@@ -228,7 +228,7 @@ fn shipped_images_have_no_finding() {
 #[test]
 fn a_baked_agent_with_its_fragment_has_no_finding() {
     let now = "2026-11-23T09:00:00Z".parse().unwrap();
-    let identity = Identity::throw_away("node-1", "dc1", "1.21.5", now).unwrap();
+    let identity = Identity::generate("node-1", "dc1", "1.21.5", now).unwrap();
     let mut agent = Configuration::new(
         Product::Consul,
         Some("1.21.5".parse().unwrap()),
@@ -268,8 +268,8 @@ fn a_definition_may_say_why() {
         })?;
         let provisioners = Path::new(env!("CARGO_MANIFEST_DIR")).join("provisioners");
         let provisioners = Provisioners::load(&[provisioners], &definition).unwrap();
-        let steps = evaluate(&definition, &provisioners).unwrap();
-        let found = of_steps(&steps, &definition.releases, &definition.allowed);
+        let steps = plan_steps(&definition, &provisioners).unwrap();
+        let found = lint_steps(&steps, &definition.releases, &definition.allowed);
         let found = found.map_err(|error| error.to_string())?;
         Ok::<_, String>(
             found

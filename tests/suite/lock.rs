@@ -30,7 +30,7 @@ impl Index for FakeNetwork {
             mirror: mirror.to_owned(),
             suite: suite.to_owned(),
             date: String::from("2026-07-11T10:16:37Z"),
-            sha256: Digest::of(format!("{mirror} {suite}")),
+            sha256: Digest::hash_bytes(format!("{mirror} {suite}")),
         })
     }
 
@@ -79,10 +79,10 @@ impl Index for FakeNetwork {
             product: product.to_owned(),
             version: version.to_owned(),
             url: format!("https://releases.example.com/{product}/{version}/{file}"),
-            sha256: Digest::of(&file),
+            sha256: Digest::hash_bytes(&file),
             file,
-            sums_sha256: Digest::of("sums"),
-            signature_sha256: Digest::of("signature"),
+            sums_sha256: Digest::hash_bytes("sums"),
+            signature_sha256: Digest::hash_bytes("signature"),
             primary_fingerprint: source.fingerprint.clone(),
             signing_fingerprint: source.fingerprint.clone(),
             signed_at: String::from("2026-01-02T03:04:05Z"),
@@ -151,7 +151,7 @@ fn a_lock_names_everything_and_survives_its_file() {
             Lock::load(&path).unwrap_or_else(|error| panic!("{error}")),
             lock
         );
-        assert_eq!(Digest::of_file(&path).unwrap().0, lock.digest());
+        assert_eq!(Digest::hash_file(&path).unwrap().0, lock.digest());
     }
     insta::assert_snapshot!(locked(&definition("everything")).text());
     insta::assert_snapshot!(locked(&definition("cloud-image.toml")).text());

@@ -21,7 +21,7 @@ use vault_bake::manifest::{
     ImageVersion, Manifest, Reference, ReleaseFact, TestRecord, debian, packages_bytes,
     parse_packages,
 };
-use vault_bake::release::{LockedRelease, Verified};
+use vault_bake::release::{LockedRelease, VerifiedRelease};
 
 #[test]
 fn golden_bytes() {
@@ -140,7 +140,7 @@ fn refused_manifests() {
 #[test]
 fn a_release_tells_neither_paths_nor_credentials() {
     let fact = |url: &str, official| {
-        let verified = Verified {
+        let verified = VerifiedRelease {
             locked: LockedRelease {
                 product: "vault".into(),
                 version: "1.21.1".into(),

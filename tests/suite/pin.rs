@@ -18,7 +18,7 @@ async fn pinned(recorded: &RecordedStore) -> PinFile {
     let first = bake(&store, &with("1.0.0", "1.20.0", "1.8.7")).await;
     promote(&store, &first).await;
     let history = store.history().await.unwrap();
-    let mut file = PinFile::begin("pins", &store, &history).await.unwrap();
+    let mut file = PinFile::new("pins", &store, &history).await.unwrap();
     let of = ("quickstart", "prod");
     file.add(None, of, &store, &history, now()).await.unwrap();
     file

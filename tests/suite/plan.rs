@@ -236,7 +236,7 @@ fn a_lock_that_does_not_fit_is_refused() {
     };
     insta::assert_snapshot!(
         [
-            refused(&|lock| lock.wanted = vault_bake::digest::Digest::of("another")),
+            refused(&|lock| lock.wanted = vault_bake::digest::Digest::hash_bytes("another")),
             refused(&|lock| lock.releases.clear()),
             refused(&|lock| lock.releases[0].version = String::from("1.0.0")),
             refused(&|lock| lock.qemu = None),

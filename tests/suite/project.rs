@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use vault_bake::azure::{Cloud, CredentialSource, Kind};
-use vault_bake::project_file::{Azure, NoCredential, ProjectFile, Proof};
+use vault_bake::azure::{Cloud, CredentialKind, CredentialSource};
+use vault_bake::project_file::{Azure, ProjectFile, StoreCredential, StoreCredentialError};
 use vault_bake::secret::Secret;
 use vault_bake::store::blob::Credential;
 
@@ -27,8 +27,8 @@ fn everything_may_be_left_out() {
         Some("https://acme.blob.core.windows.net/images")
     );
     assert_eq!(
-        project.azure.proof,
-        Some(Proof::Identity(Kind::ManagedIdentity))
+        project.azure.credential,
+        Some(StoreCredential::Identity(CredentialKind::ManagedIdentity))
     );
     assert_eq!(project.azure.client_id.as_deref(), Some("11111111-2222"));
 }
@@ -40,9 +40,9 @@ fn the_subscription_of_bakes_is_read_whole() {
         blob_suffix = \"blob.example\"\naudience = \"https://audience.example\"\n";
     let read = parse(text).unwrap().subscription;
     assert_eq!(read.id.as_deref(), Some("1"));
-    assert_eq!(read.who.kind, Some(Kind::GitHub));
-    assert_eq!(read.who.tenant.as_deref(), Some("2"));
-    assert_eq!(read.who.client.as_deref(), Some("3"));
+    assert_eq!(read.credential.kind, Some(CredentialKind::GitHub));
+    assert_eq!(read.credential.tenant.as_deref(), Some("2"));
+    assert_eq!(read.credential.client.as_deref(), Some("3"));
     let cloud = read.cloud.cloud().unwrap();
     assert_eq!(cloud.arm().as_str(), "https://arm.example/");
     assert_eq!(cloud.scope(), "https://audience.example/.default");
@@ -91,9 +91,11 @@ fn a_configured_source_never_falls_through_to_another() {
         ("AZURE_CLIENT_ID".to_owned(), "c".to_owned()),
         ("AZURE_CLIENT_SECRET".to_owned(), "hush".to_owned()),
     ]);
-    let chosen = |proof: Option<Proof>, signed: bool, environment: &BTreeMap<String, String>| {
+    let chosen = |credential: Option<StoreCredential>,
+                  signed: bool,
+                  environment: &BTreeMap<String, String>| {
         let azure = Azure {
-            proof,
+            credential,
             ..Azure::default()
         };
         let signature = signed.then(|| Secret::new("sv=2025&sig=x"));
@@ -103,17 +105,17 @@ fn a_configured_source_never_falls_through_to_another() {
                 String::from("sas")
             }
             Ok(Credential::Identity { source, .. }) => source.kind().name().to_owned(),
-            Err(NoCredential::Signature) => String::from("no signature"),
-            Err(NoCredential::Source(error)) => error.to_string(),
+            Err(StoreCredentialError::Signature) => String::from("no signature"),
+            Err(StoreCredentialError::Source(error)) => error.to_string(),
         }
     };
-    let kinds = Kind::ALL.map(|kind| Some(Proof::Identity(kind)));
+    let kinds = CredentialKind::ALL.map(|kind| Some(StoreCredential::Identity(kind)));
     let mut table = Vec::new();
-    for proof in [None, Some(Proof::Sas)].into_iter().chain(kinds) {
-        let name = match proof {
+    for credential in [None, Some(StoreCredential::Sas)].into_iter().chain(kinds) {
+        let name = match credential {
             None => "nothing",
-            Some(Proof::Sas) => "sas",
-            Some(Proof::Identity(kind)) => kind.name(),
+            Some(StoreCredential::Sas) => "sas",
+            Some(StoreCredential::Identity(kind)) => kind.name(),
         };
         for (signed, environment) in [
             (false, &BTreeMap::new()),
@@ -127,7 +129,7 @@ fn a_configured_source_never_falls_through_to_another() {
             );
             table.push(format!(
                 "{name}, {given}: {}",
-                chosen(proof, signed, environment)
+                chosen(credential, signed, environment)
             ));
         }
     }
@@ -145,7 +147,7 @@ fn the_ids_of_the_file_go_before_the_environments() {
         "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
     ]
     .map(|name| (name.to_owned(), String::from("https://x")));
-    let cloud = Cloud::of_blobs("acme.blob.core.chinacloudapi.cn").unwrap();
+    let cloud = Cloud::from_blob_host("acme.blob.core.chinacloudapi.cn").unwrap();
     let azure = parse(text).unwrap().azure;
     let credential = azure.credential(None, &environment.into(), &cloud);
     assert!(credential.is_ok_and(|credential| credential

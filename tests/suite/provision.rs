@@ -17,10 +17,10 @@ use testing::sshd::Sshd;
 use vault_bake::digest::Digest;
 use vault_bake::event::{Event, Events};
 use vault_bake::guest_steps::{
-    Guest, Installed, ProvisionError, boot_facts, inventory, run_step, seal, upload,
+    Installed, ProvisionError, StepContext, boot_facts, inventory, run_step, seal, upload,
 };
 use vault_bake::plan::{Plan, PlannedStep, StepKind};
-use vault_bake::release::{LockedRelease, Verified};
+use vault_bake::release::{LockedRelease, VerifiedRelease};
 use vault_bake::secret::{Scrubber, Secret};
 use vault_bake::ssh::{Keys, Reboot, Script, Session};
 use vault_bake::wait::Interrupt;
@@ -39,7 +39,7 @@ struct StepHarness {
     interrupt: Interrupt,
     reboot: Reboot,
     releases: Vec<Installed>,
-    archives: Vec<Verified>,
+    archives: Vec<VerifiedRelease>,
 }
 
 impl StepHarness {
@@ -88,8 +88,8 @@ impl StepHarness {
         (harness, session)
     }
 
-    fn guest(&self) -> Guest<'_> {
-        Guest {
+    fn guest(&self) -> StepContext<'_> {
+        StepContext {
             image: &self.plan.image,
             steps: &self.plan.steps,
             folder: &self.plan.folder,
@@ -98,7 +98,7 @@ impl StepHarness {
             archives: &self.archives,
             run: "run-1",
             work: &self.work,
-            shown: false,
+            uses_upload_disk: false,
             local_work: self.folder.path(),
             keys: &self.keys,
             reboot: &self.reboot,
@@ -131,21 +131,21 @@ fn clock() -> Timestamp {
     Timestamp::UNIX_EPOCH
 }
 
-fn release(folder: &Path) -> Verified {
+fn release(folder: &Path) -> VerifiedRelease {
     let binary_gz = folder.join("vault.gz");
     std::fs::write(&binary_gz, "a binary").expect("a file in a temporary folder");
     let licence = folder.join("LICENSE.txt");
     std::fs::write(&licence, "a licence").expect("a file in a temporary folder");
     let text = String::new;
-    Verified {
+    VerifiedRelease {
         locked: LockedRelease {
             product: "vault".to_owned(),
             version: "1.2.3".to_owned(),
             file: text(),
             url: text(),
-            sha256: Digest::of(""),
-            sums_sha256: Digest::of(""),
-            signature_sha256: Digest::of(""),
+            sha256: Digest::hash_bytes(""),
+            sums_sha256: Digest::hash_bytes(""),
+            signature_sha256: Digest::hash_bytes(""),
             primary_fingerprint: text(),
             signing_fingerprint: text(),
             signed_at: text(),
@@ -155,7 +155,7 @@ fn release(folder: &Path) -> Verified {
         archive: folder.join("vault.zip"),
         archive_size_bytes: 8,
         binary_gz,
-        binary_sha256: Digest::of("binary"),
+        binary_sha256: Digest::hash_bytes("binary"),
         binary_size_bytes: 8,
         licences: vec![("LICENSE.txt".to_owned(), licence)],
     }

@@ -4,7 +4,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use vault_bake::definition::Definition;
-use vault_bake::provisioner::{Provisioner, Provisioners, available};
+use vault_bake::provisioner::{Provisioner, Provisioners, list_names};
 
 use crate::problems::provisioner_error;
 
@@ -38,7 +38,7 @@ fn a_provisioner_is_its_metadata_and_all_other_files() {
 755 install.sh
 644 templates/vault.json
 "#);
-    assert_eq!(available(&[folder.to_owned()]), ["base", "seal", "vault"]);
+    assert_eq!(list_names(&[folder.to_owned()]), ["base", "seal", "vault"]);
 }
 
 #[test]

@@ -18,7 +18,7 @@ use std::process::{Command, Output};
 
 use semver::Version;
 use vault_bake::definition::Definition;
-use vault_bake::plan::evaluate;
+use vault_bake::plan::plan_steps;
 use vault_bake::provisioner::Provisioners;
 use vault_bake::version_changes::{CHANGES, CONSUL_TLS, VersionChange};
 
@@ -259,7 +259,7 @@ pub fn rendered(path: &str, versions: &[(&str, &str)]) -> String {
     let image = folder().with_file_name("images").join("vault-server");
     let definition = Definition::load(&image, &given.collect()).unwrap();
     let provisioners = Provisioners::load(&[folder()], &definition).unwrap();
-    let steps = evaluate(&definition, &provisioners).unwrap();
+    let steps = plan_steps(&definition, &provisioners).unwrap();
     let mut files = steps.iter().flat_map(|step| &step.files);
     let file = files.find(|file| file.path == path);
     String::from_utf8(file.unwrap().content.clone()).unwrap()
@@ -305,7 +305,7 @@ fn inputs_that_fit_no_configuration_are_refused_by_name() {
         fs::write(image.join("image.toml"), changed).unwrap();
         let definition = Definition::load(&image, &BTreeMap::new()).unwrap();
         let provisioners = Provisioners::load(&[folder()], &definition).unwrap();
-        let error = plan_error(&evaluate(&definition, &provisioners).err().unwrap());
+        let error = plan_error(&plan_steps(&definition, &provisioners).err().unwrap());
         error.replace(&place.path().display().to_string(), "FOLDER")
     };
     let cases = [
@@ -362,7 +362,7 @@ fn each_change_begins_with_its_version() {
             "{}",
             change.name
         );
-        assert_eq!(VersionChange::named(change.name), Some(change));
+        assert_eq!(VersionChange::by_name(change.name), Some(change));
     }
     assert!(CONSUL_TLS.is_in(&"1.12.0-rc1+ent".parse().unwrap()));
 }

@@ -209,7 +209,7 @@ fn addresses_are_at_random_but_where_an_emulated_machine_makes_an_image() {
     };
     assert!(fixed(Purpose::Build { emulated: true }));
     assert!(!fixed(Purpose::Build { emulated: false }));
-    assert!(!fixed(Purpose::Trial));
+    assert!(!fixed(Purpose::BootTest));
 }
 
 #[test]

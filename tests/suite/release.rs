@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use vault_bake::digest::Digest;
 use vault_bake::event::Events;
 use vault_bake::release::{
-    LockedRelease, ReleaseError, ReleaseMirror, Verified, fetch, resolve, signature,
+    LockedRelease, ReleaseError, ReleaseMirror, VerifiedRelease, fetch, resolve, signature,
 };
 use vault_bake::wait::Interrupt;
 
@@ -81,7 +81,7 @@ impl Mirror {
         .await
     }
 
-    async fn fetch(&self, locked: &LockedRelease) -> Result<Verified, ReleaseError> {
+    async fn fetch(&self, locked: &LockedRelease) -> Result<VerifiedRelease, ReleaseError> {
         self.fetch_telling(locked, &Events::silent()).await
     }
 
@@ -89,7 +89,7 @@ impl Mirror {
         &self,
         locked: &LockedRelease,
         events: &Events,
-    ) -> Result<Verified, ReleaseError> {
+    ) -> Result<VerifiedRelease, ReleaseError> {
         fetch(
             &self.source,
             locked,
@@ -101,7 +101,7 @@ impl Mirror {
         .await
     }
 
-    async fn both(&self) -> Result<Verified, ReleaseError> {
+    async fn both(&self) -> Result<VerifiedRelease, ReleaseError> {
         self.fetch(&self.resolve().await?).await
     }
 
@@ -154,10 +154,13 @@ async fn a_good_release_is_locked_verified_and_unpacked() {
     assert_eq!(locked.signing_fingerprint, lab.subkey);
     assert_eq!(locked.signed_at, "2024-03-01T00:00:00Z");
     assert_eq!(locked.signer, "Fixture Releases");
-    assert_eq!(locked.sha256, Digest::of(archives::good()));
+    assert_eq!(locked.sha256, Digest::hash_bytes(archives::good()));
     assert!(!locked.official);
     let verified = mirror.fetch(&locked).await.expect("it verifies");
-    assert_eq!(verified.binary_sha256, Digest::of(archives::binary()));
+    assert_eq!(
+        verified.binary_sha256,
+        Digest::hash_bytes(archives::binary())
+    );
     assert_eq!(verified.binary_size_bytes, archives::binary().len() as u64);
     let gz = fs::File::open(&verified.binary_gz).expect("the gzip file");
     let unpacked = std::io::read_to_string(GzDecoder::new(gz)).expect("it decompresses");

@@ -8,7 +8,7 @@ use testing::remote_backend::RemoteBackend;
 use testing::signing::signed_store;
 use vault_bake::bake::BakeError;
 use vault_bake::event::{Event, Stage};
-use vault_bake::run_context::runs;
+use vault_bake::run_context::runs_folder;
 use vault_bake::store::Depth;
 
 #[tokio::test]
@@ -18,24 +18,27 @@ async fn an_image_in_a_far_store_is_fetched_checked_and_booted() {
     let remote = RemoteBackend::new(folder.path().join("store"), false);
     let store = signed_store(remote, clock()).await;
     let baked = harness.bake_into(&store, |_| {}).await.unwrap();
-    assert!(baked.tested.is_some_and(|record| record.passed) && baked.leaks.is_empty());
-    let recorded = harness.heard().into_iter().find_map(|event| match event {
-        Event::Recorded { artifact, .. } => Some(artifact),
-        _ => None,
-    });
+    assert!(baked.tested.is_some_and(|record| record.passed) && baked.leftovers.is_empty());
+    let recorded = harness
+        .recorded_events()
+        .into_iter()
+        .find_map(|event| match event {
+            Event::Recorded { artifact, .. } => Some(artifact),
+            _ => None,
+        });
     let name = &baked.manifest.outputs[0].id;
     assert_eq!(
         recorded.unwrap(),
         format!("https://far.example/away/{name}")
     );
 
-    let again = harness.retest(&store, baked.digest).await.unwrap();
-    assert!(again.record.passed && again.leaks.is_empty());
+    let again = harness.test_image(&store, baked.digest).await.unwrap();
+    assert!(again.record.passed && again.leftovers.is_empty());
     let fetched = store.backend().fetched();
     assert_eq!(fetched.len(), 2);
     for to in fetched {
         assert!(
-            to.starts_with(runs(&harness.cache())) && !to.exists(),
+            to.starts_with(runs_folder(&harness.cache())) && !to.exists(),
             "{}",
             to.display()
         );
@@ -45,13 +48,13 @@ async fn an_image_in_a_far_store_is_fetched_checked_and_booted() {
     let disk = folder.path().join("store").join(name);
     fs::set_permissions(&disk, fs::Permissions::from_mode(0o644)).unwrap();
     fs::write(&disk, "another disk").unwrap();
-    let refused = harness.retest(&store, baked.digest).await.unwrap_err();
+    let refused = harness.test_image(&store, baked.digest).await.unwrap_err();
     let integrity = matches!(&refused.error, BakeError::Store(error) if error.is_integrity());
     assert!(integrity, "{refused}");
     fs::remove_file(&disk).unwrap();
-    let gone = harness.retest(&store, baked.digest).await.unwrap_err();
+    let gone = harness.test_image(&store, baked.digest).await.unwrap_err();
     assert!(matches!(gone.error, BakeError::NoArtifact { .. }), "{gone}");
-    let left = harness.left_behind().await;
+    let left = harness.leftovers().await;
     assert!(left.is_empty(), "{left:?}");
 }
 
@@ -77,7 +80,7 @@ async fn an_interrupt_ends_a_long_upload() {
         matches!(failed.error, BakeError::Interrupted(_)),
         "{failed}"
     );
-    let left = harness.left_behind().await;
+    let left = harness.leftovers().await;
     assert!(left.is_empty(), "{left:?}");
     let report = store.verify(Depth::Artifacts).await.unwrap();
     assert!(report.is_sound() && report.manifests == 0, "{report}");

@@ -143,17 +143,17 @@ impl Disk {
 
 fn scan(path: &Path) -> ScanReport {
     let secrets = [Secret::new(RUN_SECRET), Secret::new("short")];
-    let programs = Programs::new([("vault", Digest::of(BINARY))]);
+    let programs = Programs::new([("vault", Digest::hash_bytes(BINARY))]);
     leak_scan::scan(path, &SecretPatterns::new(&secrets), &programs)
         .expect("a disk that can be read")
 }
 
 fn found(report: &ScanReport) -> Vec<String> {
-    report.found.iter().map(ToString::to_string).collect()
+    report.leaks.iter().map(ToString::to_string).collect()
 }
 
 fn breaks(report: &ScanReport) -> String {
-    let rules: BTreeSet<&str> = report.found.iter().map(|residue| residue.rule).collect();
+    let rules: BTreeSet<&str> = report.leaks.iter().map(|residue| residue.rule).collect();
     rules.into_iter().collect::<Vec<_>>().join(" ")
 }
 
@@ -163,12 +163,12 @@ async fn every_class_of_finding_is_found_and_named() {
     for (path, content, rules) in CASES {
         let disk = Disk::with(&[(path, content), ("usr/bin/true", "true")]).await;
         let report = disk.scan();
-        assert_eq!(breaks(&report), *rules, "{path}: {:?}", report.found);
+        assert_eq!(breaks(&report), *rules, "{path}: {:?}", report.leaks);
         let place = format!("/{path}");
         assert!(
-            report.found.iter().all(|residue| residue.place == place),
+            report.leaks.iter().all(|residue| residue.location == place),
             "{:?}",
-            report.found
+            report.leaks
         );
         let failed = report.records().into_iter().filter(|record| !record.ok);
         assert_eq!(
@@ -236,7 +236,7 @@ async fn files_of_every_image_are_no_finding() {
 async fn programs_of_releases_are_those_that_were_verified() {
     let disk = Disk::with(&[("usr/bin/vault", BINARY), ("usr/bin/other", "")]).await;
     let check_program = |content: &str, product| {
-        let programs = Programs::new([(product, Digest::of(content))]);
+        let programs = Programs::new([(product, Digest::hash_bytes(content))]);
         let report = leak_scan::scan(&disk.path(), &SecretPatterns::default(), &programs);
         let report = report.expect("a disk that can be read");
         let record = report.records().pop().expect("a record");
@@ -296,7 +296,7 @@ async fn partitions_are_looked_into_whatever_the_table() {
     let disk = Disk::with(&[("etc/machine-id", "1"), ("srv/key.pem", KEY)]).await;
     for old in [false, true] {
         let report = scan(&partitioned(&disk, old));
-        assert!(report.files, "old: {old}");
+        assert!(report.has_file_system, "old: {old}");
         insta::allow_duplicates! {
             insta::assert_snapshot!(found(&report).join("\n"), @"
             disk.machine-id: /etc/machine-id
@@ -369,7 +369,7 @@ fn a_process_with_few_files() {
     let bytes_on_disk = disk.metadata().expect("its size").blocks() * 512;
     assert!(bytes_on_disk < PARTS << 15, "there are holes in between");
     let report = scan(&path);
-    assert_eq!(report.found.len() as u64, PARTS);
+    assert_eq!(report.leaks.len() as u64, PARTS);
 }
 
 #[tokio::test]

@@ -310,7 +310,7 @@ async fn a_program_may_sign() {
         command: words.iter().map(|word| (*word).to_owned()).collect(),
         public: public(),
     };
-    let trust = Trust::only(key.public());
+    let trust = Trust::single_key(key.public());
     let openssl = ["openssl", "dgst", "-sha256", "-sign", &path];
     let envelope = signed(b"{}", &[command(&openssl)]).await;
     assert_eq!(envelope.signers(&trust).unwrap().len(), 1);

@@ -45,7 +45,7 @@ async fn store(root: &Path) -> Store<Dir> {
     let store = Store::open_or_create(Dir::new(root), &trust(), now()).await;
     store
         .unwrap()
-        .signing(vec![signer(1)], Interrupt::default())
+        .with_signers(vec![signer(1)], Interrupt::default())
 }
 
 /// Puts the disk, the package list and the manifest of a build into the store.
@@ -59,7 +59,7 @@ async fn put_as(store: &Store<Dir>, manifest: &Manifest, disk: &str) -> Result<D
         .root()
         .with_extension(format!("captured-{}", manifest.version));
     fs::write(&captured, disk).unwrap();
-    let digest = Digest::of(disk);
+    let digest = Digest::hash_bytes(disk);
     store.adopt_artifact(&captured, digest).await?;
     assert!(!captured.exists());
     store.put_packages(&packages(), "dpkg").await?;
@@ -210,7 +210,7 @@ async fn doing_it_again_is_no_error_and_leaves_no_trace() {
     // A writer that got an error after its event had become durable tries again with the same id.
     let manifest = sample("1.0.1", "disk");
     let digest = store.put_object(&manifest.to_bytes()).await.unwrap();
-    let body = Body::ManifestPut(ManifestPut::of(&manifest, digest, digest));
+    let body = Body::ManifestPut(ManifestPut::from_manifest(&manifest, digest, digest));
     let id = Uuid::from_u128(7);
     store.append(id, now(), body.clone()).await.unwrap();
     store.append(id, now(), body).await.unwrap();
@@ -223,7 +223,7 @@ async fn refusals() {
     let root = folder.path().join("store");
     let absent = Store::open(Dir::new("no/such/store")).await.err().unwrap();
     let store = store(&root).await;
-    let unknown = Digest::of("unknown");
+    let unknown = Digest::hash_bytes("unknown");
     let no_disk = store
         .put_manifest(&sample("1.0.0", "disk"), now())
         .await
@@ -306,7 +306,7 @@ async fn append_as(
         _ => root.join(format!("log/entries/000/000/{:03}", seq - 1)),
     };
     let mut entry = serde_json::json!({
-        "schema": "https://vault-bake.dev/event/v1", "seq": seq, "prev": Digest::of(fs::read(before).unwrap()),
+        "schema": "https://vault-bake.dev/event/v1", "seq": seq, "prev": Digest::hash_bytes(fs::read(before).unwrap()),
         "id": Uuid::from_u128(u128::from(seq)), "at": "2026-11-22T19:30:00Z", "kind": kind, "body": body,
     });
     for (key, value) in more.as_object().unwrap() {
@@ -335,9 +335,13 @@ async fn readers_void_what_breaks_a_rule() {
     let folder = TempDir::new().unwrap();
     let store = store(&folder.path().join("store")).await;
     let first = put(&store, "1.0.0", "disk").await.unwrap();
-    let other = Digest::of("another manifest");
+    let other = Digest::hash_bytes("another manifest");
     let put_body = |image: &str, manifest: Digest| {
-        let mut body = json!(ManifestPut::of(&sample("1.0.0", "disk"), manifest, other));
+        let mut body = json!(ManifestPut::from_manifest(
+            &sample("1.0.0", "disk"),
+            manifest,
+            other
+        ));
         body["image"] = image.into();
         body
     };

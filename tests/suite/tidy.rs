@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use vault_bake::boot_test::{AUDIT_CHECK, LEAST_INDEX};
+use vault_bake::boot_test::{AUDIT_CHECK, MIN_HARDENING_INDEX};
 
 const LONGEST_FILE_LINES: usize = 400;
 
@@ -241,10 +241,10 @@ fn every_check_is_documented_and_every_documented_check_is_made() {
         }
     }
     for rule in vault_bake::leak_scan::rules() {
-        let (id, words) = (rule.id.to_owned(), rule.words.to_owned());
+        let (id, words) = (rule.id.to_owned(), rule.description.to_owned());
         made.entry(id).or_default().push(words);
     }
-    let audit = format!("Lynis gives a hardening index of {LEAST_INDEX} or more");
+    let audit = format!("Lynis gives a hardening index of {MIN_HARDENING_INDEX} or more");
     made.insert(AUDIT_CHECK.to_owned(), vec![audit]);
     assert!(made.len() > 90, "the checks were not read: {made:?}");
     let mut mismatch = |[id, what, why, source]: [String; 4]| match made.remove(&id) {

@@ -69,7 +69,7 @@ fn what_is_lacking_is_named_with_the_command_that_helps() {
         cases.push((
             case,
             UserIds {
-                most_namespaces,
+                max_namespaces: most_namespaces,
                 ..user()
             },
         ));
@@ -88,7 +88,7 @@ fn what_is_lacking_is_named_with_the_command_that_helps() {
         cases.push((case, ids));
     }
     let lines = cases.into_iter().map(|(case, ids)| {
-        let lacks = ids.lacks();
+        let lacks = ids.missing_settings();
         format!(
             "{case}: {}",
             if lacks.is_empty() {

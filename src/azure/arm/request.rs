@@ -16,7 +16,7 @@ use crate::azure::answer::Answer;
 use crate::azure::error::{ArmError, Operation, Refusal};
 use crate::azure::hint;
 use crate::azure::retry::{self, Bucket};
-use crate::azure::transport::{cause, why_no_token};
+use crate::azure::transport::{describe_token_error, root_cause};
 use crate::wait::{Poll, TimeScale, Wait, WaitError};
 
 /// One request of ARM.
@@ -110,7 +110,7 @@ impl ArmClient {
     /// Sends `request` and retries it as its answers and its method allow.
     pub(in crate::azure) async fn send(&self, request: &ArmRequest) -> Result<Received, ArmError> {
         let counts = &RetryCounts::default();
-        let wait = Wait::new(&request.operation, self.time_scale().of(MAX_DURATION));
+        let wait = Wait::new(&request.operation, self.time_scale().scale(MAX_DURATION));
         let ended = wait.until(&self.events, &self.interrupt, || {
             self.attempt(request, counts)
         });
@@ -199,7 +199,7 @@ impl ArmClient {
         }
         if retry::is_retryable(answer.status) {
             if request.method == Method::Post {
-                let message = self.inner.tokens.scrubbed(&refusal.message);
+                let message = self.inner.tokens.scrub(&refusal.message);
                 return Poll::Never(outcome_unknown(
                     request,
                     format!("{last_answer}: {message}"),
@@ -225,12 +225,12 @@ impl ArmClient {
     }
 
     fn retry_later(&self, last_answer: String, pause: Duration) -> Poll<Answer, ArmError> {
-        Poll::Later(last_answer, self.time_scale().of(pause))
+        Poll::Later(last_answer, self.time_scale().scale(pause))
     }
 
     /// Returns the scale of all pauses and deadlines.
     pub(in crate::azure) fn time_scale(&self) -> TimeScale {
-        self.inner.options.who.wire.pace
+        self.inner.options.auth.transport.time_scale
     }
 
     /// Sends `request` once; after a 401 once more with a new token.
@@ -264,14 +264,14 @@ impl ArmClient {
         let response = match tokio::time::timeout(limit, sent).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
-                let scrub = |text: &str| self.inner.tokens.scrubbed(text);
+                let scrub = |text: &str| self.inner.tokens.scrub(text);
                 return Err(match error.kind() {
                     ErrorKind::Credential => {
-                        TransportError::NoToken(scrub(&why_no_token(&error.to_string())))
+                        TransportError::NoToken(scrub(&describe_token_error(&error.to_string())))
                     }
-                    ErrorKind::Connection => TransportError::NotSent(scrub(&cause(&error))),
-                    ErrorKind::Io => TransportError::Broken(scrub(&cause(&error))),
-                    _ => TransportError::Invalid(scrub(&cause(&error))),
+                    ErrorKind::Connection => TransportError::NotSent(scrub(&root_cause(&error))),
+                    ErrorKind::Io => TransportError::Broken(scrub(&root_cause(&error))),
+                    _ => TransportError::Invalid(scrub(&root_cause(&error))),
                 });
             }
             Err(_elapsed) => {
@@ -281,7 +281,7 @@ impl ArmClient {
                 )));
             }
         };
-        let answer = Answer::read(&response, (self.inner.options.who.wire.now)());
+        let answer = Answer::read(&response, (self.inner.options.auth.transport.now)());
         let bucket = Bucket::for_method(request.method.as_str());
         if let Some(remaining) = answer.remaining {
             self.inner.limiter.limit_to(bucket, remaining);
@@ -302,7 +302,7 @@ impl ArmClient {
     ) -> ArmError {
         ArmError::Credential {
             operation: operation.clone(),
-            source_name: self.inner.options.who.source.kind().name(),
+            source_name: self.inner.options.auth.source.kind().name(),
             reason,
         }
     }

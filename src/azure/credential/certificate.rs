@@ -61,7 +61,7 @@ impl Certificate {
             digest: URL_SAFE_NO_PAD.encode(digest),
             client: client.to_owned(),
             audience: format!("{}{tenant}/oauth2/v2.0/token", auth.cloud.authority()),
-            now: auth.wire.now,
+            now: auth.transport.now,
         })
     }
 

@@ -14,7 +14,7 @@ use azure_core::http::{
 use azure_identity::ClientAssertion;
 use serde_json::Value;
 
-use crate::azure::transport::cause;
+use crate::azure::transport::root_cause;
 use crate::secret::Secret;
 
 /// A job of GitHub Actions that requests id tokens.
@@ -71,7 +71,7 @@ impl ClientAssertion for GitHubJob {
             .send(&context, &mut request, Some(options))
             .await;
         let response =
-            sent.map_err(|error| failed(format!("cannot reach GitHub: {}", cause(&error))))?;
+            sent.map_err(|error| failed(format!("cannot reach GitHub: {}", root_cause(&error))))?;
         let status = u16::from(response.status());
         if status != 200 {
             return Err(failed(format!(

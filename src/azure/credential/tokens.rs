@@ -20,7 +20,7 @@ use super::certificate::Certificate;
 use super::github::GitHubJob;
 use super::{CredentialError, CredentialSource};
 use crate::azure::cloud::Cloud;
-use crate::azure::transport::{AzureTransport, cause};
+use crate::azure::transport::{AzureTransport, root_cause};
 use crate::secret::{SCRUBBED, Scrubber, Secret};
 
 /// The credential source, the cloud and the transport of a client.
@@ -31,7 +31,7 @@ pub struct Auth {
     /// The cloud that issues the tokens.
     pub cloud: Cloud,
     /// The transport of token requests.
-    pub wire: AzureTransport,
+    pub transport: AzureTransport,
 }
 
 impl Auth {
@@ -45,7 +45,7 @@ impl Auth {
     }
 
     fn credential(&self) -> Result<Arc<dyn TokenCredential>, CredentialError> {
-        let unusable = |error: azure_core::Error| self.unusable(&cause(&error));
+        let unusable = |error: azure_core::Error| self.unusable(&root_cause(&error));
         let assertion = |options| ClientAssertionCredentialOptions {
             client_options: options,
         };
@@ -98,7 +98,7 @@ impl Auth {
                 token_file_path: Some(token_file.clone()),
             }))
             .map_err(|error| {
-                let why = format!("{}: {}", token_file.display(), cause(&error));
+                let why = format!("{}: {}", token_file.display(), root_cause(&error));
                 self.unusable(&why)
             })?,
             CredentialSource::ManagedIdentity { client } => {
@@ -117,9 +117,9 @@ impl Auth {
     }
 
     fn options(&self, url: &Url) -> Result<ClientOptions, CredentialError> {
-        let transport = self.wire.to(url);
+        let transport = self.transport.for_url(url);
         let transport = transport.map_err(|error| self.unusable(&error.to_string()))?;
-        let initial_pause = self.wire.pace.of(INITIAL_PAUSE).as_millis();
+        let initial_pause = self.transport.time_scale.scale(INITIAL_PAUSE).as_millis();
         Ok(ClientOptions {
             transport: Some(transport),
             // A token request has no effect, so the SDK may repeat it.
@@ -162,7 +162,7 @@ impl Tokens {
     }
 
     /// Returns `text` without the source's secrets, issued tokens and signatures.
-    pub fn scrubbed(&self, text: &str) -> String {
+    pub fn scrub(&self, text: &str) -> String {
         let mut secrets = self.auth.source.secrets();
         secrets.extend(locked(&self.issued).iter().cloned());
         redact(&Scrubber::new(&secrets).scrub(text))

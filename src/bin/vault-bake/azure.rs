@@ -29,17 +29,21 @@ pub fn client_if_configured(
     run: &str,
 ) -> Result<Option<ArmClient>, Failure> {
     let project_file = store_location::project_file(&invocation.project)?;
-    let Subscription { id, who, cloud } = project_file.subscription;
+    let Subscription {
+        id,
+        credential: who,
+        cloud,
+    } = project_file.subscription;
     let environment = store_location::environment();
     let Some(subscription) = id.or_else(|| environment.get(SUBSCRIPTION).cloned()) else {
         return Ok(None);
     };
     let cloud = store_location::with_authority(cloud.cloud()?, &environment)?;
     let options = ArmOptions {
-        who: Auth {
+        auth: Auth {
             source: CredentialSource::choose(&who, &environment)?,
             cloud,
-            wire: AzureTransport::real(clock),
+            transport: AzureTransport::real(clock),
         },
         subscription,
         run: run.to_owned(),

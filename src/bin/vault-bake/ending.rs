@@ -17,9 +17,9 @@ pub fn state(tested: Option<&TestRecord>) -> &'static str {
 
 /// Returns the end of a build whose image is recorded.
 pub fn of_build(baked: &Baked) -> Result<Exit, Failure> {
-    if !baked.leaks.is_empty() {
+    if !baked.leftovers.is_empty() {
         let message = "the image is recorded, but resources could not be removed";
-        return Err(leftovers(message).with_leftovers(&baked.leaks));
+        return Err(leftovers(message).with_leftovers(&baked.leftovers));
     }
     match &baked.tested {
         Some(record) if !record.passed => {
@@ -38,13 +38,13 @@ pub fn of_build(baked: &Baked) -> Result<Exit, Failure> {
 pub fn of_test(name: &str, tested: &Tested) -> Result<Exit, Failure> {
     if !tested.record.passed {
         let failed = Failure::new(Exit::Checks, format!("{name} failed its test"));
-        return Err(failed.with_leftovers(&tested.leaks));
+        return Err(failed.with_leftovers(&tested.leftovers));
     }
-    if tested.leaks.is_empty() {
+    if tested.leftovers.is_empty() {
         return Ok(Exit::Done);
     }
     let message = "the test passed, but resources could not be removed";
-    Err(leftovers(message).with_leftovers(&tested.leaks))
+    Err(leftovers(message).with_leftovers(&tested.leftovers))
 }
 
 fn leftovers(message: &str) -> Failure {

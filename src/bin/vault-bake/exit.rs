@@ -17,7 +17,7 @@ use vault_bake::manifest::InvalidReference;
 use vault_bake::pin::PinError;
 use vault_bake::plan::PlanError;
 use vault_bake::process::ProcessError;
-use vault_bake::project_file::NoCredential;
+use vault_bake::project_file::StoreCredentialError;
 use vault_bake::provisioner::ProvisionerError;
 use vault_bake::release::ReleaseError;
 use vault_bake::resolve::ResolveError;
@@ -89,7 +89,7 @@ failures! {
     InvalidReference => |_| Exit::Usage, |_| None;
     JournalError => |_| Exit::Failed, JournalError::hint;
     LintError => |_| Exit::Usage, LintError::hint;
-    NoCredential => |_| Exit::Usage, credential_hint;
+    StoreCredentialError => |_| Exit::Usage, credential_hint;
     PinError => |e| kind(e.is_integrity(), e.is_conflict(), e.is_invalid()), PinError::hint;
     PlanFileError => |_| Exit::Usage, PlanFileError::hint;
     ResolveError => |e| kind(e.is_integrity(), e.is_conflict(), e.is_invalid()), ResolveError::hint;
@@ -143,7 +143,7 @@ impl From<LockError> for Failure {
 
 impl From<Failed> for Failure {
     fn from(failed: Failed) -> Self {
-        let failure = Self::from(failed.error).with_leftovers(&failed.leaks);
+        let failure = Self::from(failed.error).with_leftovers(&failed.leftovers);
         match failed.kept {
             Some(kept) => failure.hint(format!(
                 "Log in to the build VM, which is still running:\n  {}\nThen run `vault-bake sweep` to delete it.",
@@ -207,7 +207,9 @@ fn bake(error: &BakeError) -> Exit {
         BakeError::Builder(
             BuilderError::WrongDigest { .. } | BuilderError::IndexChanged { .. },
         ) => Exit::Integrity,
-        BakeError::Provision(ProvisionError::Checks { .. }) | BakeError::Residue(_) => Exit::Checks,
+        BakeError::Provision(ProvisionError::Checks { .. }) | BakeError::LeaksFound(_) => {
+            Exit::Checks
+        }
         BakeError::Provision(_) => Exit::Provisioning,
         BakeError::Store(error) => store(error),
         BakeError::Interrupted(_) => Exit::Interrupted,
@@ -222,12 +224,12 @@ fn address_hint(error: &AddressError) -> Option<String> {
         .then(|| format!("Put the signature into the environment variable {STORE_SAS}."))
 }
 
-fn credential_hint(error: &NoCredential) -> Option<String> {
+fn credential_hint(error: &StoreCredentialError) -> Option<String> {
     match error {
-        NoCredential::Signature => Some(format!(
+        StoreCredentialError::Signature => Some(format!(
             "Put the signature into the environment variable {STORE_SAS}."
         )),
-        NoCredential::Source(_) => error.hint().or_else(|| {
+        StoreCredentialError::Source(_) => error.hint().or_else(|| {
             Some("Repair the configured credential, or configure another one.".to_owned())
         }),
     }
@@ -259,7 +261,7 @@ fn bake_hint(error: &BakeError) -> Option<String> {
         BakeError::Builder(BuilderError::Process(ProcessError::Failed { program, .. }))
             if program == "mmdebstrap" =>
         {
-            let lacks = UserIds::of_this_user().lacks();
+            let lacks = UserIds::of_this_user().missing_settings();
             (!lacks.is_empty()).then(|| lacks.join("\n"))
         }
         other => other.hint(),

@@ -137,7 +137,7 @@ impl Failure {
 }
 
 fn problem_json(problem: &Problem) -> serde_json::Value {
-    let Location { file, line, key } = &problem.place;
+    let Location { file, line, key } = &problem.location;
     serde_json::json!({
         "file": file, "line": line, "key": key, "message": problem.message, "hint": problem.hint,
     })

@@ -17,7 +17,7 @@ use vault_bake::event::Events;
 use vault_bake::manifest::{Reference, Tool};
 use vault_bake::plan;
 use vault_bake::provisioner::Provisioners;
-use vault_bake::run_context::{RunContext, runs};
+use vault_bake::run_context::{RunContext, runs_folder};
 use vault_bake::sign::Trust;
 use vault_bake::ssh::GUEST_WORK;
 use vault_bake::store::{AnyBackend, Store, StoreError};
@@ -89,7 +89,7 @@ impl Invocation {
 
     /// Returns the folder with journals and work folders of runs.
     pub fn runs(&self) -> PathBuf {
-        runs(&self.cache)
+        runs_folder(&self.cache)
     }
 
     /// Returns the folder of a definition. `image` is a name in `images/`, or a folder.
@@ -146,7 +146,7 @@ impl Invocation {
     pub fn check(&self, image: &str, vars: &Vars) -> Result<(Definition, Provisioners), Failure> {
         let path = self.definition_folder(image);
         let draft = Definition::draft(&path, &self.variables(&path, vars)?)?;
-        Ok(plan::check(draft, &self.provisioners()?)?)
+        Ok(plan::check_draft(draft, &self.provisioners()?)?)
     }
 
     /// Reads and checks a definition and its provisioners. Releases come from the command line's
@@ -210,7 +210,7 @@ impl Invocation {
     pub async fn open_signing_store(&self) -> Result<Store<AnyBackend>, Failure> {
         let store = self.open_store().await?;
         let signer = self.keys.signer(&self.events)?;
-        Ok(store.signing(vec![signer], self.interrupt.clone()))
+        Ok(store.with_signers(vec![signer], self.interrupt.clone()))
     }
 
     /// Opens the store for writing, and creates it if it does not exist. A new store gets the trust
@@ -219,7 +219,7 @@ impl Invocation {
         let signer = self.keys.signer(&self.events)?;
         let trust = match self.keys.trust()? {
             Some(trust) => trust,
-            None => Trust::only(signer.public()),
+            None => Trust::single_key(signer.public()),
         };
         let location = self.store_location()?;
         if let StoreLocation::Folder(folder) = &location {
@@ -227,13 +227,13 @@ impl Invocation {
         }
         let opening = Store::open_or_create(location.open()?, &trust, clock());
         let store = self.with_trust(self.interrupt.or(opening).await??)?;
-        Ok(store.signing(vec![signer], self.interrupt.clone()))
+        Ok(store.with_signers(vec![signer], self.interrupt.clone()))
     }
 
     fn with_trust(&self, store: Store<AnyBackend>) -> Result<Store<AnyBackend>, Failure> {
         let store = store.with_cache(self.cache.join("stores"));
         Ok(match self.keys.trust()? {
-            Some(trust) => store.trusting(trust),
+            Some(trust) => store.with_trust(trust),
             None => store,
         })
     }
@@ -274,7 +274,7 @@ impl Invocation {
     pub fn tool(&self) -> Tool {
         let program = env::current_exe()
             .ok()
-            .and_then(|path| Digest::of_file(&path).ok());
+            .and_then(|path| Digest::hash_file(&path).ok());
         Tool {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             binary_sha256: program.map(|(digest, _)| digest),

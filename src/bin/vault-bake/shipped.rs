@@ -47,12 +47,12 @@ fn digest_of(folder: &include_dir::Dir<'_>) -> Digest {
     fn add_files(folder: &include_dir::Dir<'_>, files: &mut Vec<(String, String)>) {
         for file in folder.files() {
             let path = file.path().to_string_lossy().into_owned();
-            files.push((path, Digest::of(file.contents()).to_string()));
+            files.push((path, Digest::hash_bytes(file.contents()).to_string()));
         }
         folder.dirs().for_each(|inner| add_files(inner, files));
     }
     let mut files = Vec::new();
     add_files(folder, &mut files);
     files.sort();
-    Digest::of_value(&files)
+    Digest::hash_value(&files)
 }

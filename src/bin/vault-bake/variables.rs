@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use vault_bake::definition::{Definition, meant};
+use vault_bake::definition::{Definition, closest_match};
 
 use crate::args::Vars;
 use crate::exit::Failure;
@@ -92,7 +92,7 @@ impl Invocation {
             if known.iter().any(|known| is_name_of(name, known)) {
                 continue;
             }
-            let way_out = match meant(name, known.iter().map(String::as_str)) {
+            let way_out = match closest_match(name, known.iter().map(String::as_str)) {
                 Some(meant) => format!("use {PREFIX}{meant}"),
                 None => String::from("unset it, or declare the variable"),
             };

@@ -11,7 +11,7 @@ use super::body::{self, VersionSource};
 use super::names::{self, MANIFEST_TAG};
 use super::preflight::architecture;
 use super::{Azure, AzureError, AzureVm, Firmware, Relaxed};
-use crate::azure::{ArmClient, ArmError, Class, ResourceId};
+use crate::azure::{ArmClient, ArmError, ErrorClass, ResourceId};
 use crate::builder::{Artifact, BuilderError, CapturedImage, CapturedKind};
 use crate::definition::Security;
 use crate::digest::Digest;
@@ -110,7 +110,7 @@ async fn run_action(
             Err(error) => Err(error),
         };
         match done {
-            Err(error) if error.class() == Class::Unknown => {}
+            Err(error) if error.class() == ErrorClass::Unknown => {}
             Err(error) => return Err(error.into()),
             Ok(()) => return Ok(()),
         }

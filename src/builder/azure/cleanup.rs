@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use crate::azure::{ArmClient, ArmError, Class, ResourceId};
+use crate::azure::{ArmClient, ArmError, ErrorClass, ResourceId};
 use crate::event::Events;
 use crate::teardown::Cloud;
 use crate::wait::Interrupt;
@@ -48,7 +48,7 @@ impl Cleaner {
             match ended {
                 Ok(()) => return Ok(true),
                 // A resource that uses it is being deleted too.
-                Err(error) if error.class() == Class::Conflict && wait => {}
+                Err(error) if error.class() == ErrorClass::Conflict && wait => {}
                 Err(error) => return Err(message(error)),
             }
         }

@@ -14,7 +14,7 @@ use super::body;
 use super::names::{self, Names};
 use super::{Azure, AzureError};
 use crate::azure::{ArmClient, ResourceId};
-use crate::builder::{Boot, BuilderError, Content, EndedBy, Machine, MachineEnd};
+use crate::builder::{Boot, BuilderError, Content, EndCause, Machine, MachineEnd};
 use crate::definition::{Address, AzureMachine, Security};
 use crate::event::Events;
 use crate::plan::PlannedMachine;
@@ -51,10 +51,10 @@ pub(super) async fn start(
     events: &Events,
 ) -> Result<AzureVm, BuilderError> {
     let PlannedMachine::Azure(spec) = boot.machine else {
-        return Err(BuilderError::OtherBuilder);
+        return Err(BuilderError::WrongBuilder);
     };
     let Content::Azure(image) = &boot.disk.content else {
-        return Err(BuilderError::OtherBuilder);
+        return Err(BuilderError::WrongBuilder);
     };
     let run = teardown.run();
     let arm = &azure.arm;
@@ -239,14 +239,14 @@ impl CreationFailure {
             _ => None,
         };
         let by = if code.is_some_and(|code| GUEST_CODES.contains(&code)) {
-            EndedBy::GuestNotReady
+            EndCause::GuestNotReady
         } else {
-            EndedBy::Cloud
+            EndCause::Cloud
         };
         Self {
             end: MachineEnd {
-                by,
-                words: error.to_string(),
+                cause: by,
+                details: error.to_string(),
             },
             hint: error.hint(),
         }
@@ -268,7 +268,7 @@ impl AzureVm {
             .take();
         let (why, hint) = match created {
             Some(Ok(())) => return Ok(()),
-            Some(Err(failure)) => (failure.end.words, failure.hint),
+            Some(Err(failure)) => (failure.end.details, failure.hint),
             None => ("the result of its creation is missing".to_owned(), None),
         };
         Err(AzureError::Unexpected {
@@ -290,7 +290,7 @@ impl Machine for AzureVm {
         self.endpoint.clone()
     }
 
-    fn died(&mut self) -> Option<MachineEnd> {
+    fn end(&mut self) -> Option<MachineEnd> {
         let created = self.created.lock().unwrap_or_else(PoisonError::into_inner);
         match created.as_ref()? {
             Ok(()) => None,

@@ -23,7 +23,7 @@ pub struct Expired {
     /// The time of its expiry, from the tag.
     pub expired_at: Timestamp,
     /// The reason why it was not deleted; `None` if it was, or after a dry run.
-    pub left: Option<String>,
+    pub failure: Option<String>,
 }
 
 /// Deletes every expired group, and every expired resource outside of those groups.
@@ -70,7 +70,7 @@ pub async fn sweep_expired(
     for (mut expired, api) in found {
         if !dry_run {
             let undo = (expired.id.as_str(), api, Some(expired.run.as_str()));
-            expired.left = cleaner.remove(undo, true, events).await.err();
+            expired.failure = cleaner.remove(undo, true, events).await.err();
         }
         swept.push(expired);
     }
@@ -84,7 +84,7 @@ fn read_expired(resource: &Value, now: Timestamp) -> Option<Expired> {
         id: resource["id"].as_str()?.to_owned(),
         run: tags[ID_TAG].as_str()?.to_owned(),
         expired_at,
-        left: None,
+        failure: None,
     })
 }
 

@@ -60,9 +60,9 @@ struct KernelRecord {
 }
 
 fn key(sources: &Sources) -> Digest {
-    Digest::of_value(&KeyParts {
+    Digest::hash_value(&KeyParts {
         recipe: RECIPE,
-        script: Digest::of(layout::ROOT_SCRIPT),
+        script: Digest::hash_bytes(layout::ROOT_SCRIPT),
         sources,
     })
 }
@@ -217,7 +217,7 @@ fn kernel(folder: &Path, record: &KernelRecord) -> Result<Option<Kernel>, Builde
 async fn hash(path: &Path, interrupt: &Interrupt) -> Result<(Digest, u64), BuilderError> {
     let path = path.to_owned();
     cache::blocking(interrupt, move || {
-        Digest::of_file(&path).map_err(BuilderError::file(&path))
+        Digest::hash_file(&path).map_err(BuilderError::file(&path))
     })
     .await
 }
@@ -236,7 +236,7 @@ fn sources(base: &PlannedBase) -> Result<(Sources, Firmware), BuilderError> {
         locked: LockedBase::Packages { index },
     } = base
     else {
-        return Err(BuilderError::LockOfAnotherBase);
+        return Err(BuilderError::LockMismatch);
     };
     let sources = Sources::new(mirror, suite, extra, packages, index)?;
     Ok((sources, *firmware))

@@ -58,7 +58,7 @@ pub(super) async fn lock(
         Ok(()) => Ok(KeyLock { _file: file }),
         Err(WaitError::Never(error)) => Err(BuilderError::File { path, error }),
         Err(WaitError::Interrupted(error)) => Err(error.into()),
-        Err(error @ WaitError::Deadline { .. }) => Err(BuilderError::Late(error.to_string())),
+        Err(error @ WaitError::Deadline { .. }) => Err(BuilderError::TimedOut(error.to_string())),
     }
 }
 
@@ -147,7 +147,7 @@ pub(super) async fn by_digest(
                     continue;
                 };
                 let path = entry.path().join(disk);
-                let is_intact = || Digest::of_file(&path).is_ok_and(|(found, _)| found == sha256);
+                let is_intact = || Digest::hash_file(&path).is_ok_and(|(found, _)| found == sha256);
                 if entry_record.sha256 == sha256 && is_intact() {
                     return Ok(Some(DiskFile {
                         path,

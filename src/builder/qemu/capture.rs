@@ -93,7 +93,7 @@ async fn shut_down(
     match waited {
         Ok(()) => Ok(()),
         Err(WaitError::Interrupted(error)) => Err(error.into()),
-        Err(WaitError::Never(())) => Err(match machine.died() {
+        Err(WaitError::Never(())) => Err(match machine.end() {
             Some(end) => BuilderError::Died {
                 machine: role,
                 end: Box::new(end),
@@ -129,7 +129,7 @@ async fn hash(file: &Path, interrupt: &Interrupt) -> Result<(Digest, u64), Build
         fs::File::open(&path)
             .and_then(|file| {
                 file.sync_all()?;
-                Digest::of_reader(file)
+                Digest::hash_reader(file)
             })
             .map_err(BuilderError::file(&path))
     })

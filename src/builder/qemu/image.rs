@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha512};
 use crate::builder::qemu::{QemuOptions, cache, disk_image};
 use crate::builder::{AccessBy, BuilderError, Content, Disk, DiskFile};
 use crate::definition::Firmware;
-use crate::digest::{Digest, Hashing, hex};
+use crate::digest::{Digest, HashingWriter, hex};
 use crate::event::Events;
 use crate::http;
 use crate::teardown::{Teardown, Undo};
@@ -148,7 +148,7 @@ async fn hashes(path: &Path, interrupt: &Interrupt) -> Result<(String, Digest), 
 fn hash_file(path: &Path) -> io::Result<(String, Digest)> {
     let mut file = File::open(path)?;
     let mut sha512 = Sha512::new();
-    let mut sha256 = Hashing::new(io::sink());
+    let mut sha256 = HashingWriter::new(io::sink());
     let mut buffer = vec![0; 1 << 20];
     loop {
         let read = file.read(&mut buffer)?;

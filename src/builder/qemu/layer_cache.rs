@@ -13,7 +13,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{QemuOptions, cache};
-use crate::builder::{BuilderError, DiskFile, Layer, LayerFile, LayerRules, LayerUse, Made};
+use crate::builder::{
+    BuilderError, DiskFile, Layer, LayerCacheLimits, LayerCacheUsage, LayerFile, LayerOrigin,
+};
 use crate::digest::Digest;
 use crate::wait::Interrupt;
 
@@ -22,7 +24,7 @@ use crate::wait::Interrupt;
 #[serde(deny_unknown_fields)]
 struct Record {
     schema: u32,
-    made: Made,
+    made: LayerOrigin,
     /// The name of the layer's file.
     file: String,
     sha256: Digest,
@@ -37,7 +39,7 @@ pub(super) type Name = (Digest, Digest);
 
 /// A layer whose file is in the cache but not recorded yet.
 pub(super) struct Unrecorded {
-    pub made: Made,
+    pub made: LayerOrigin,
     pub path: PathBuf,
     pub below: Option<Name>,
     pub base: DiskFile,
@@ -122,11 +124,11 @@ fn is_intact(folder: &Path, record: &mut Record) -> Result<bool, BuilderError> {
         return Ok(true);
     }
     record.stamp = stamp;
-    let found = Digest::of_file(&path).map_err(BuilderError::file(&path))?;
+    let found = Digest::hash_file(&path).map_err(BuilderError::file(&path))?;
     Ok(found.0 == record.sha256)
 }
 
-fn is_young(record: &Record, rules: &LayerRules, now: Timestamp) -> bool {
+fn is_young(record: &Record, rules: &LayerCacheLimits, now: Timestamp) -> bool {
     let age_s = now.as_second() - record.made.made_s;
     u64::try_from(age_s).is_ok_and(|age_s| Duration::from_secs(age_s) <= rules.max_age)
 }
@@ -161,7 +163,7 @@ pub(super) fn record(layer: Unrecorded) -> Result<Name, BuilderError> {
     // Flush the file before its record, so that they match after a crash of this host.
     let hashed = File::open(&path).and_then(|file| {
         file.sync_all()?;
-        Digest::of_reader(file)
+        Digest::hash_reader(file)
     });
     let (sha256, _) = hashed.map_err(BuilderError::file(&path))?;
     let name = path.file_name().unwrap_or_default();
@@ -191,9 +193,9 @@ pub(super) fn discard(options: &QemuOptions, run: &str) -> Result<(), BuilderErr
 }
 
 /// Returns the number and size of the layers.
-pub(super) fn usage(options: &QemuOptions) -> LayerUse {
+pub(super) fn usage(options: &QemuOptions) -> LayerCacheUsage {
     let folder = folder(options);
-    let mut usage = LayerUse::default();
+    let mut usage = LayerCacheUsage::default();
     for record in records(&folder).values() {
         usage.layers += 1;
         usage.bytes += allocated_bytes(&folder.join(&record.file));
@@ -248,7 +250,7 @@ pub(super) fn prune(options: &QemuOptions, now: Option<Timestamp>) -> Result<(),
 fn next_to_remove(
     records: &BTreeMap<PathBuf, Record>,
     is_too_large: bool,
-    rules: &LayerRules,
+    rules: &LayerCacheLimits,
     now: Option<Timestamp>,
 ) -> Option<PathBuf> {
     let name = |record: &Record| (record.made.key, record.sha256);

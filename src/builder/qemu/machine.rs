@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use crate::builder::qemu::QemuOptions;
 use crate::builder::qemu::qmp::{Qmp, QmpEvents};
 use crate::builder::qemu::snapshot_cache::Snapshot;
-use crate::builder::{Boot, BuilderError, EndedBy, Machine, MachineEnd, Resumed};
+use crate::builder::{Boot, BuilderError, EndCause, Machine, MachineEnd, Resumed};
 use crate::event::Events;
 use crate::process::{Program, Running, last_lines};
 use crate::ssh::Endpoint;
@@ -57,15 +57,15 @@ impl QemuMachine {
     /// Returns whether the guest shut down cleanly, or `None` while the VM runs.
     pub(super) fn clean_shutdown(&mut self) -> Option<bool> {
         let status = self.exit_status()?;
-        Some(status.success() && self.events.guest_end() == Some(EndedBy::GuestShutdown))
+        Some(status.success() && self.events.guest_end() == Some(EndCause::GuestShutdown))
     }
 
     /// Returns the exit status of the process after its remaining output was read, or `None`
     /// before.
     fn exit_status(&mut self) -> Option<ExitStatus> {
-        let status = self.process.ended()?;
+        let status = self.process.exit_status()?;
         let observed = self.end_observed.get_or_insert_with(Instant::now);
-        let is_complete = self.qmp.is_read_to_end() && self.process.has_said_all();
+        let is_complete = self.qmp.is_read_to_end() && self.process.is_stderr_closed();
         // A child of the process may keep its streams open.
         (is_complete || observed.elapsed() >= OUTPUT_DEADLINE).then_some(status)
     }
@@ -95,7 +95,7 @@ impl Machine for QemuMachine {
         self.resumed.as_ref()
     }
 
-    fn died(&mut self) -> Option<MachineEnd> {
+    fn end(&mut self) -> Option<MachineEnd> {
         let status = self.exit_status()?;
         let by = self.events.guest_end().unwrap_or(emulator_end(status));
         let events = self.events.texts();
@@ -113,7 +113,7 @@ impl Machine for QemuMachine {
     }
 
     fn detach(self) {
-        self.process.leave();
+        self.process.detach();
     }
 }
 
@@ -127,16 +127,16 @@ fn choose_accelerator() -> Accelerator {
 }
 
 /// Returns the cause that follows from QEMU's exit status.
-fn emulator_end(status: ExitStatus) -> EndedBy {
+fn emulator_end(status: ExitStatus) -> EndCause {
     match (status.signal(), status.code()) {
-        (Some(signal), _) => EndedBy::Signal(signal),
-        (None, code) => EndedBy::Exit(code.unwrap_or_default()),
+        (Some(signal), _) => EndCause::Signal(signal),
+        (None, code) => EndCause::Exit(code.unwrap_or_default()),
     }
 }
 
 /// Describes the end of a VM, with the last lines of QEMU and of the serial console.
 fn describe_end(
-    by: EndedBy,
+    by: EndCause,
     status: ExitStatus,
     events: &[String],
     process: &Running,
@@ -155,7 +155,10 @@ fn describe_end(
         words.push_str("\nlast lines of the serial console:");
         words.push_str(&last_lines(&console));
     }
-    MachineEnd { by, words }
+    MachineEnd {
+        cause: by,
+        details: words,
+    }
 }
 
 /// Returns the id of the run from its work folder.
@@ -311,7 +314,7 @@ async fn connect_control(
     let mut ended = None;
     let connected = Wait::new(format!("QEMU of the {role} VM"), CONTROL_DEADLINE)
         .until(events, interrupt, || {
-            ended = process.ended();
+            ended = process.exit_status();
             let (ended, name) = (ended, &name);
             async move {
                 if ended.is_some() {
@@ -328,16 +331,17 @@ async fn connect_control(
         (Ok(opened), _) => Ok(opened),
         (Err(WaitError::Interrupted(error)), _) => Err(error.into()),
         (Err(WaitError::Deadline { waited_s, last, .. }), None) => Err(died(MachineEnd {
-            by: EndedBy::NeverStarted,
-            words: format!("QEMU did not open its control connection within {waited_s} s: {last}")
-                + &last_lines(&process.last_lines()),
+            cause: EndCause::NeverStarted,
+            details: format!(
+                "QEMU did not open its control connection within {waited_s} s: {last}"
+            ) + &last_lines(&process.last_lines()),
         })),
         (Err(_), ended) => {
             let status = match ended {
                 Some(status) => status,
                 None => process.wait().await?,
             };
-            process.said_all(OUTPUT_DEADLINE).await;
+            process.drain_stderr(OUTPUT_DEADLINE).await;
             let by = emulator_end(status);
             Err(died(describe_end(by, status, &[], process, serial)))
         }

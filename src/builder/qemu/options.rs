@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::builder::LayerRules;
+use crate::builder::LayerCacheLimits;
 use crate::definition::Compression;
 
 /// The options of the QEMU builder.
@@ -17,10 +17,10 @@ pub struct QemuOptions {
     /// The compression of artifacts.
     pub compression: Compression,
     /// The limits of the layer cache.
-    pub layers: LayerRules,
+    pub layers: LayerCacheLimits,
     /// Whether emulated build VMs resume from VM snapshots, and whether new ones are saved. VM
     /// snapshots have the same greatest age as layers.
-    pub suspend: bool,
+    pub use_snapshots: bool,
     /// The time limit for the shutdown of a guest before its disk is captured.
     pub shutdown_timeout: Duration,
     /// The programs that the builder runs.
@@ -42,8 +42,8 @@ impl QemuOptions {
             cache: cache.into(),
             keyring: None,
             compression: Compression::default(),
-            layers: LayerRules::default(),
-            suspend: true,
+            layers: LayerCacheLimits::default(),
+            use_snapshots: true,
             shutdown_timeout: Duration::from_secs(120),
             tools: Tools::default(),
             grub: PathBuf::from("/usr/lib/grub"),

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::socket;
-use crate::builder::EndedBy;
+use crate::builder::EndCause;
 
 /// The QMP events that explain the end of a VM.
 #[derive(Clone, Default)]
@@ -52,9 +52,9 @@ impl QmpEvents {
     }
 
     /// Returns how the guest ended the VM, if it did. A later signal to QEMU does not change this.
-    pub fn guest_end(&self) -> Option<EndedBy> {
+    pub fn guest_end(&self) -> Option<EndCause> {
         self.texts().iter().find_map(|text| {
-            let is_match = |(event, _): &&(&str, EndedBy)| event == text;
+            let is_match = |(event, _): &&(&str, EndCause)| event == text;
             GUEST_ENDS.iter().find(is_match).map(|(_, by)| *by)
         })
     }
@@ -62,11 +62,11 @@ impl QmpEvents {
 
 const PANICKED: &str = "the guest's kernel panicked";
 /// The event texts that mean that the guest ended the VM.
-const GUEST_ENDS: [(&str, EndedBy); 4] = [
-    (PANICKED, EndedBy::GuestPanic),
-    ("shut down (guest-panic)", EndedBy::GuestPanic),
-    ("shut down (guest-shutdown)", EndedBy::GuestShutdown),
-    ("shut down (guest-reset)", EndedBy::GuestReset),
+const GUEST_ENDS: [(&str, EndCause); 4] = [
+    (PANICKED, EndCause::GuestPanic),
+    ("shut down (guest-panic)", EndCause::GuestPanic),
+    ("shut down (guest-shutdown)", EndCause::GuestShutdown),
+    ("shut down (guest-reset)", EndCause::GuestReset),
 ];
 const EVENT_LIMIT: usize = 100;
 

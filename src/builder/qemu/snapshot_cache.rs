@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{QemuOptions, cache};
-use crate::builder::{BuilderError, SnapshotUse};
+use crate::builder::{BuilderError, SnapshotCacheUsage};
 use crate::digest::Digest;
 
 /// A VM snapshot.
@@ -171,10 +171,10 @@ pub(super) fn prune(options: &QemuOptions, now: Timestamp) -> Result<(), Builder
 }
 
 /// Returns the number and size of the VM snapshots.
-pub(super) fn usage(options: &QemuOptions) -> SnapshotUse {
+pub(super) fn usage(options: &QemuOptions) -> SnapshotCacheUsage {
     let records = cache::read_records::<Record>(&folder(options));
     let bytes = |record: &Record| record.memory.stamp.size_bytes + record.overlay.stamp.size_bytes;
-    SnapshotUse {
+    SnapshotCacheUsage {
         machines: records.len() as u64,
         bytes: records.iter().map(|(_, record)| bytes(record)).sum(),
         at_most_bytes: MAX_BYTES,

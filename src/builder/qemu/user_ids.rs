@@ -19,7 +19,7 @@ pub struct UserIds {
     /// The content of `/proc/sys/kernel/unprivileged_userns_clone`, if the kernel has it.
     pub userns_clone: Option<String>,
     /// The content of `/proc/sys/user/max_user_namespaces`.
-    pub most_namespaces: Option<String>,
+    pub max_namespaces: Option<String>,
     /// The content of `/proc/sys/kernel/apparmor_restrict_unprivileged_userns`, if the kernel has
     /// it.
     pub apparmor_restricts: Option<String>,
@@ -40,7 +40,7 @@ impl UserIds {
             subgid: read("/etc/subgid"),
             other_source: has_other_source(&switch),
             userns_clone: read("/proc/sys/kernel/unprivileged_userns_clone"),
-            most_namespaces: read("/proc/sys/user/max_user_namespaces"),
+            max_namespaces: read("/proc/sys/user/max_user_namespaces"),
             apparmor_restricts: read("/proc/sys/kernel/apparmor_restrict_unprivileged_userns"),
             apparmor_allows: fs::exists("/etc/apparmor.d/mmdebstrap").unwrap_or(false),
         }
@@ -48,7 +48,7 @@ impl UserIds {
 
     /// Returns the missing settings, each with a command that adds it. Root needs no user
     /// namespace, so nothing is missing.
-    pub fn lacks(&self) -> Vec<String> {
+    pub fn missing_settings(&self) -> Vec<String> {
         let mut lacks = Vec::new();
         if self.uid == 0 {
             return lacks;
@@ -80,7 +80,7 @@ impl UserIds {
                 "the kernel lets only root make user namespaces: run `sudo sysctl kernel.unprivileged_userns_clone=1`",
             ));
         }
-        if is(&self.most_namespaces, "0") {
+        if is(&self.max_namespaces, "0") {
             lacks.push(String::from(
                 "the kernel allows no user namespaces: run `sudo sysctl user.max_user_namespaces=15000`",
             ));

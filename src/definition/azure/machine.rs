@@ -12,7 +12,7 @@ use crate::definition::variables::Variables;
 
 /// Reads `[machine.azure]`.
 pub(super) fn read(mut table: Table, variables: &Variables) -> Result<AzureMachine, Problem> {
-    table.only(&[
+    table.reject_unknown(&[
         "location",
         "vm_size",
         "zone",
@@ -51,31 +51,33 @@ pub(super) fn read(mut table: Table, variables: &Variables) -> Result<AzureMachi
         boot_timeout_s: 600,
         tags: BTreeMap::new(),
     };
-    found.value(read_network(&mut table, variables, &mut machine));
+    found.ok_or_record(read_network(&mut table, variables, &mut machine));
     read_shape(&mut table, variables, &mut machine);
-    if let Some(tags) = found.value(table.take_table("tags")).flatten() {
-        machine.tags = found.value(read_tags(tags, variables)).unwrap_or_default();
+    if let Some(tags) = found.ok_or_record(table.take_table("tags")).flatten() {
+        machine.tags = found
+            .ok_or_record(read_tags(tags, variables))
+            .unwrap_or_default();
     }
     location
         .map(|_| machine)
-        .ok_or_else(|| table_location.described())
+        .ok_or_else(|| table_location.already_reported())
 }
 
 /// Reads size, disk, security and identities of a machine.
 fn read_shape(table: &mut Table, variables: &Variables, machine: &mut AzureMachine) {
     let plain_name = |expected| move |item| plain(item, variables, expected);
-    table.set(
+    table.read_into(
         "vm_size",
         &mut machine.vm_size,
         plain_name("a size, as in `Standard_D2s_v5`"),
     );
-    table.set("zone", &mut machine.zone, |item| {
+    table.read_into("zone", &mut machine.zone, |item| {
         plain(item, variables, "a zone, as in `1`").map(Some)
     });
-    table.set("disk_gib", &mut machine.disk_gib, |item| {
+    table.read_into("disk_gib", &mut machine.disk_gib, |item| {
         variables.integer(item, 4, 4095).map(Some)
     });
-    table.set(
+    table.read_into(
         "disk_type",
         &mut machine.disk_type,
         plain_name("a kind of disk, as in `Premium_LRS`"),
@@ -84,15 +86,15 @@ fn read_shape(table: &mut Table, variables: &Variables, machine: &mut AzureMachi
         ("standard", Security::Standard),
         ("trusted-launch", Security::TrustedLaunch),
     ];
-    table.set("security", &mut machine.security, |item| {
+    table.read_into("security", &mut machine.security, |item| {
         choice(item, variables, &kinds)
     });
-    table.set("spot", &mut machine.spot, |item| variables.flag(item));
-    table.set("boot_timeout_s", &mut machine.boot_timeout_s, |item| {
+    table.read_into("spot", &mut machine.spot, |item| variables.flag(item));
+    table.read_into("boot_timeout_s", &mut machine.boot_timeout_s, |item| {
         variables.integer(item, 30, 3600).map(u64::from)
     });
     let found = table.found.clone();
-    table.set("identities", &mut machine.identities, |item| {
+    table.read_into("identities", &mut machine.identities, |item| {
         let at = item.at.clone();
         let identity = |item| {
             let types = "Microsoft.ManagedIdentity/userAssignedIdentities";
@@ -100,7 +102,7 @@ fn read_shape(table: &mut Table, variables: &Variables, machine: &mut AzureMachi
                 kinds == ["userAssignedIdentities"]
             })
         };
-        found.all(&at, item.list()?.into_iter().map(identity))
+        found.all_or_record(&at, item.list()?.into_iter().map(identity))
     });
 }
 
@@ -112,19 +114,19 @@ fn read_network(
 ) -> Result<(), Problem> {
     let table_location = table.at.clone();
     let found = table.found.clone();
-    table.set("resource_group", &mut machine.resource_group, |item| {
+    table.read_into("resource_group", &mut machine.resource_group, |item| {
         group(item, variables).map(Some)
     });
     let mut has_subnet = false;
     if let Some(item) = table.take("subnet") {
         has_subnet = true;
         let types = "Microsoft.Network/virtualNetworks/subnets";
-        machine.subnet = found.value(resource(item, variables, types, |kinds| {
+        machine.subnet = found.ok_or_record(resource(item, variables, types, |kinds| {
             kinds == ["virtualNetworks", "subnets"]
         }));
     }
     let kinds_of_address = [("public", Address::Public), ("private", Address::Private)];
-    table.set("address", &mut machine.address, |item| {
+    table.read_into("address", &mut machine.address, |item| {
         choice(item, variables, &kinds_of_address)
     });
     let allowed = table.take("allow_from");
@@ -133,11 +135,11 @@ fn read_network(
         let at = item.at.clone();
         let ranges = variables.texts(item).and_then(|texts| {
             let ranges = texts.into_iter();
-            found.all(&at, ranges.map(|(at, text)| range(&at, text)))
+            found.all_or_record(&at, ranges.map(|(at, text)| range(&at, text)))
         });
-        machine.allow_from = found.value(ranges).unwrap_or_default();
+        machine.allow_from = found.ok_or_record(ranges).unwrap_or_default();
     }
-    table.set("ssh_port", &mut machine.ssh_port, |item| {
+    table.read_into("ssh_port", &mut machine.ssh_port, |item| {
         let at = item.at.clone();
         let port = variables.integer(item, 1, 65535)?;
         u16::try_from(port).map_err(|_| at.problem("no port; expected 1 to 65535"))
@@ -157,13 +159,13 @@ fn check_reachable(
         Address::Public if !has_allow_from => Err(table
             .below("allow_from")
             .problem("missing; expected the addresses that builds are started from")
-            .hint(
+            .with_hint(
                 "Add `allow_from = [\"203.0.113.7\"]`, or `address = \"private\"` with a `subnet`.",
             )),
         Address::Private if !has_subnet => Err(table
             .below("subnet")
             .problem("missing; expected the id of a subnet that this host can reach")
-            .hint("Add the id of an existing `subnet`, or use `address = \"public\"`.")),
+            .with_hint("Add the id of an existing `subnet`, or use `address = \"public\"`.")),
         _ => Ok(()),
     }
 }
@@ -186,22 +188,22 @@ fn read_tags(table: Table, variables: &Variables) -> Result<BTreeMap<String, Str
         {
             return Err(at
                 .problem("not a tag; expected a name without `<>%&\\?/`, not beginning with `vault-bake-`, and a value of up to 256 characters")
-                .hint("Rename or shorten it. Tags of vault-bake are set automatically."));
+                .with_hint("Rename or shorten it. Tags of vault-bake are set automatically."));
         }
         if let Some(other) = names.insert(name.to_lowercase(), name.clone()) {
             return Err(at
                 .problem(format!(
                     "differs from `{other}` only in case, which is the same tag to Azure; expected one of them"
                     ))
-                    .hint("Remove one of them."));
+                    .with_hint("Remove one of them."));
         }
         Ok((name, value))
     };
-    let tags = found.all(&at, table.items().into_iter().map(tag))?;
+    let tags = found.all_or_record(&at, table.items().into_iter().map(tag))?;
     if tags.len() > 40 {
         return Err(at
             .problem("more than 40 tags; Azure allows 50, of which vault-bake sets some")
-            .hint("Remove some tags."));
+            .with_hint("Remove some tags."));
     }
     Ok(tags.into_iter().collect())
 }

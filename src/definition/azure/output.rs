@@ -13,7 +13,7 @@ pub(super) fn read(
     variables: &Variables,
     machine: Option<&AzureMachine>,
 ) -> Result<AzureOutput, Problem> {
-    table.only(&[
+    table.reject_unknown(&[
         "resource_group",
         "managed_image",
         "zone_resilient",
@@ -28,38 +28,38 @@ pub(super) fn read(
         match temporary {
             Some(temporary) if temporary.eq_ignore_ascii_case(&resource_group) => Err(at
                 .problem("the same group as `machine.azure.resource_group`; expected another one")
-                .hint("Choose a group without temporary resources of builds.")),
+                .with_hint("Choose a group without temporary resources of builds.")),
             _ => Ok(resource_group),
         }
     });
     let trusted = machine.is_some_and(|machine| machine.security == Security::TrustedLaunch);
     let mut zone_resilient = false;
-    table.set("zone_resilient", &mut zone_resilient, |item| {
+    table.read_into("zone_resilient", &mut zone_resilient, |item| {
         variables.flag(item)
     });
     let mut managed_image = !trusted;
-    table.set("managed_image", &mut managed_image, |item| {
+    table.read_into("managed_image", &mut managed_image, |item| {
         variables.flag(item)
     });
-    let gallery = found.value(table.take_table("gallery")).flatten();
+    let gallery = found.ok_or_record(table.take_table("gallery")).flatten();
     let has_gallery = gallery.is_some();
     let gallery = gallery.map(|table| gallery_output(table, variables, resource_group.as_deref()));
     if managed_image && trusted {
-        found.note(
+        found.record(
             at.below("managed_image")
                 .problem("a trusted-launch machine cannot become a managed image")
-                .hint("Remove it and name a gallery, or use `security = \"standard\"`."),
+                .with_hint("Remove it and name a gallery, or use `security = \"standard\"`."),
         );
     }
     if !managed_image && !has_gallery {
-        found.note(
+        found.record(
             at.problem("no output; expected a managed image or a gallery")
-                .hint("Add `[output.azure.gallery]`, or `managed_image = true`."),
+                .with_hint("Add `[output.azure.gallery]`, or `managed_image = true`."),
         );
     }
     Ok(AzureOutput {
         gallery: gallery.transpose()?,
-        resource_group: resource_group.ok_or_else(|| at.described())?,
+        resource_group: resource_group.ok_or_else(|| at.already_reported())?,
         managed_image,
         zone_resilient,
     })
@@ -70,7 +70,7 @@ fn gallery_output(
     variables: &Variables,
     default_group: Option<&str>,
 ) -> Result<GalleryOutput, Problem> {
-    table.only(&[
+    table.reject_unknown(&[
         "resource_group",
         "name",
         "definition",
@@ -88,23 +88,23 @@ fn gallery_output(
         |item| compute_name(item, variables, "an image definition", "-_."),
     );
     let mut resource_group = default_group.unwrap_or_default().to_owned();
-    table.set("resource_group", &mut resource_group, |item| {
+    table.read_into("resource_group", &mut resource_group, |item| {
         group(item, variables)
     });
     let mut target_regions = Vec::new();
-    table.set("target_regions", &mut target_regions, |item| {
+    table.read_into("target_regions", &mut target_regions, |item| {
         let regions = variables.texts(item)?;
         Ok(regions.into_iter().map(|(_, region)| region).collect())
     });
     let mut replicas = 1;
-    table.set("replicas", &mut replicas, |item| {
+    table.read_into("replicas", &mut replicas, |item| {
         variables.integer(item, 1, 100)
     });
     let mut exclude_from_latest = true;
-    table.set("exclude_from_latest", &mut exclude_from_latest, |item| {
+    table.read_into("exclude_from_latest", &mut exclude_from_latest, |item| {
         variables.flag(item)
     });
-    let (name, definition) = name.zip(definition).ok_or_else(|| at.described())?;
+    let (name, definition) = name.zip(definition).ok_or_else(|| at.already_reported())?;
     Ok(GalleryOutput {
         resource_group,
         name,

@@ -17,7 +17,7 @@ pub(super) fn plain(item: Item, variables: &Variables, expected: &str) -> Result
     }
     Err(at
         .problem(format!("`{text}` is no valid name; expected {expected}"))
-        .hint("Use up to 80 letters, digits, `-`, `_` and `.`."))
+        .with_hint("Use up to 80 letters, digits, `-`, `_` and `.`."))
 }
 
 /// Reads the name of a resource of Microsoft.Compute: up to 80 letters, digits and characters of
@@ -46,7 +46,7 @@ pub(super) fn compute_name(
             "`{text}` cannot name {what}; expected up to 80 letters, digits, {}, a letter or digit at both ends",
             characters.join(", ")
         ))
-        .hint("Write the name, not the resource id."))
+        .with_hint("Write the name, not the resource id."))
 }
 
 /// Reads the name of a resource group:
@@ -64,7 +64,7 @@ pub(super) fn group(item: Item, variables: &Variables) -> Result<String, Problem
         .problem(format!(
             "`{text}` is no resource group; expected up to 90 letters, digits, `-`, `_`, `.`, `(` and `)`, not ending with `.`"
         ))
-        .hint("Write the name, not the resource id."))
+        .with_hint("Write the name, not the resource id."))
 }
 
 /// Reads a resource id whose types below the provider are accepted by `fits`.
@@ -99,7 +99,7 @@ pub(super) fn resource(
     }
     Err(at
         .problem(format!("`{text}` is no resource id of {expected}"))
-        .hint("Write a resource id: \"/subscriptions/…/resourceGroups/…/providers/…\"."))
+        .with_hint("Write a resource id: \"/subscriptions/…/resourceGroups/…/providers/…\"."))
 }
 
 pub(super) fn range(at: &Location, text: String) -> Result<String, Problem> {
@@ -121,5 +121,5 @@ pub(super) fn range(at: &Location, text: String) -> Result<String, Problem> {
         .problem(format!(
             "`{text}` is no address or range; expected as in `203.0.113.7` or `203.0.113.0/29`"
         ))
-        .hint("Write the addresses that builds are started from. A range of all addresses is refused."))
+        .with_hint("Write the addresses that builds are started from. A range of all addresses is refused."))
 }

@@ -57,14 +57,14 @@ impl BlobAddress {
     }
 
     /// Returns the whole address, for messages.
-    pub fn place(&self) -> String {
+    pub fn location(&self) -> String {
         let whole = format!("{}/{}", self.container, self.prefix);
         whole.trim_end_matches('/').to_owned()
     }
 
     /// Returns the cloud that the host belongs to.
     pub fn cloud(&self) -> Result<Cloud, CloudError> {
-        Cloud::of_blobs(self.container.host_str().unwrap_or_default())
+        Cloud::from_blob_host(self.container.host_str().unwrap_or_default())
     }
 }
 

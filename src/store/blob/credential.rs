@@ -35,7 +35,7 @@ impl Credential {
         let auth = Auth {
             source: source.clone(),
             cloud: Cloud::clone(cloud),
-            wire: wire.clone(),
+            transport: wire.clone(),
         };
         Ok(Some(Arc::new(auth.tokens()?)))
     }
@@ -84,7 +84,7 @@ impl BlobAuth {
     pub(super) fn scrubbed(&self, text: &str) -> String {
         let text = self.signature.scrub(text);
         match &self.tokens {
-            Some(tokens) => tokens.scrubbed(&text),
+            Some(tokens) => tokens.scrub(&text),
             None => text.into_owned(),
         }
     }

@@ -10,7 +10,7 @@ use azure_core::http::RawResponse;
 use azure_core::http::headers::HeaderName;
 use azure_storage_blob::StorageError;
 
-use crate::azure::{cause, first_line, why_no_token};
+use crate::azure::{describe_token_error, first_line, root_cause};
 use crate::wait::pause_for;
 
 /// Runs `attempt`, and retries temporary failures.
@@ -126,11 +126,14 @@ pub(super) fn describe(error: &azure_core::Error) -> String {
         ErrorKind::Io | ErrorKind::Connection => {
             format!(
                 "the service could not be reached, or the connection broke: {}",
-                cause(error)
+                root_cause(error)
             )
         }
-        ErrorKind::Credential => format!("no credential: {}", why_no_token(&error.to_string())),
-        _ => cause(error),
+        ErrorKind::Credential => format!(
+            "no credential: {}",
+            describe_token_error(&error.to_string())
+        ),
+        _ => root_cause(error),
     }
 }
 

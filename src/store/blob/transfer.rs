@@ -18,7 +18,7 @@ use futures::stream::{self, FuturesUnordered, StreamExt as _};
 
 use super::Blob;
 use super::fault::{is_absent, retried};
-use crate::digest::{Digest, Hashing};
+use crate::digest::{Digest, HashingWriter};
 use crate::store::backend::{Backend as _, BackendError, Created};
 
 /// Sends the file `from` as the blob `name`.
@@ -72,7 +72,7 @@ pub(super) async fn send(
 /// A file that is hashed while it is read in blocks.
 struct BlockReader {
     file: File,
-    hashing: Hashing<io::Sink>,
+    hashing: HashingWriter<io::Sink>,
     /// A random number that distinguishes our blocks from those of another writer.
     run: [u8; 8],
 }
@@ -83,7 +83,7 @@ impl BlockReader {
         openssl::rand::rand_bytes(&mut run).map_err(io::Error::other)?;
         Ok(Self {
             file: File::open(path)?,
-            hashing: Hashing::new(io::sink()),
+            hashing: HashingWriter::new(io::sink()),
             run,
         })
     }
@@ -173,7 +173,7 @@ pub(super) async fn read(
     let ranges = starts.map(|start| HttpRange::new(start, (size - start).min(BLOCK_BYTES as u64)));
     let blocks = ranges.map(|range| block(client, range, etag.as_ref()));
     let mut blocks = stream::iter(blocks).buffered(PARALLEL);
-    let mut hashing = Hashing::new(writer);
+    let mut hashing = HashingWriter::new(writer);
     while let Some(block) = blocks.next().await {
         let block = block.map_err(|error| blob.service_error(name, &error))?;
         let write = move || hashing.write_all(&block).map(|()| hashing);

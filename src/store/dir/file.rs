@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 
 use super::{Dir, io_error, make_final};
-use crate::digest::{Digest, Hashing};
+use crate::digest::{Digest, HashingWriter};
 use crate::store::backend::{BackendError, Created};
 
 /// Gives the finished file `from` the name `to`. Across file systems, copies and hashes it.
@@ -36,7 +36,7 @@ fn copy_in(
     digest: &Digest,
 ) -> Result<Created, BackendError> {
     let failed = |error| io_error(name)(error);
-    let mut hashing = Hashing::new(dir.temporary().map_err(failed)?);
+    let mut hashing = HashingWriter::new(dir.temporary().map_err(failed)?);
     io::copy(&mut from, &mut hashing).map_err(failed)?;
     let (found, _, copy) = hashing.finish();
     if found != *digest {
@@ -53,7 +53,7 @@ pub(super) fn copy_out(from: &Path, to: &Path) -> io::Result<Option<Digest>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened?,
     };
-    let mut hashing = Hashing::new(fs::File::create(to)?);
+    let mut hashing = HashingWriter::new(fs::File::create(to)?);
     io::copy(&mut from, &mut hashing)?;
     let (digest, _, _) = hashing.finish();
     Ok(Some(digest))

@@ -9,31 +9,31 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::known::Known;
-use super::{ExternalUses, Hold, Presence, Row, Survey};
+use super::{ExternalUses, Hold, Presence, Survey, SurveyRow};
 use crate::digest::Digest;
 use crate::store::backend::{ArtifactName, Backend, BackendError};
 use crate::store::event::Body;
-use crate::store::history::{History, Planned};
+use crate::store::history::{History, RecordedPlan};
 use crate::store::{Store, StoreError, new_id};
 
 /// The outcome of a plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Applied {
+pub struct GcOutcome {
     /// Artifacts whose removal is logged now.
-    pub removed: Vec<Gone>,
+    pub removed: Vec<RemovedArtifact>,
     /// Files that were removed, including those of earlier calls that were killed.
     pub files: Vec<String>,
     /// The freed space, in bytes.
     pub bytes: u64,
     /// Artifacts that stay.
-    pub skipped: Vec<Skipped>,
+    pub skipped: Vec<SkippedArtifact>,
     /// Files that could not be removed. Their removal is logged, so another call tries again.
-    pub failed: Vec<Failed>,
+    pub failed: Vec<FailedRemoval>,
 }
 
 /// An artifact whose removal was logged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Gone {
+pub struct RemovedArtifact {
     /// `image@version`.
     pub name: String,
     /// Its manifest, which stays.
@@ -44,7 +44,7 @@ pub struct Gone {
 
 /// An artifact that stays.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Skipped {
+pub struct SkippedArtifact {
     /// `image@version`.
     pub name: String,
     /// Its manifest.
@@ -55,7 +55,7 @@ pub struct Skipped {
 
 /// A file that could not be removed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Failed {
+pub struct FailedRemoval {
     /// The name of the file in the store.
     pub file: String,
     /// The reason.
@@ -71,7 +71,7 @@ impl<B: Backend> Store<B> {
         plan: u64,
         outside: &ExternalUses,
         now: Timestamp,
-    ) -> Result<Applied, StoreError> {
+    ) -> Result<GcOutcome, StoreError> {
         if self.own_keys().is_empty() {
             return Err(StoreError::NoSigner);
         }
@@ -79,7 +79,7 @@ impl<B: Backend> Store<B> {
         let found = history.plans().iter().find(|one| one.seq == plan);
         let plan = found.ok_or(StoreError::NoGcPlan(plan))?.clone();
         let named = self.check_plan(&history, &plan, outside, now)?;
-        let (mut applied, mut known) = (Applied::default(), Known::default());
+        let (mut applied, mut known) = (GcOutcome::default(), Known::default());
         for manifest in &named {
             self.record_removal(
                 manifest,
@@ -103,7 +103,7 @@ impl<B: Backend> Store<B> {
     fn check_plan(
         &self,
         history: &History,
-        plan: &Planned,
+        plan: &RecordedPlan,
         outside: &ExternalUses,
         now: Timestamp,
     ) -> Result<Vec<Digest>, StoreError> {
@@ -140,11 +140,11 @@ impl<B: Backend> Store<B> {
     async fn record_removal(
         &self,
         manifest: &Digest,
-        plan: &Planned,
+        plan: &RecordedPlan,
         (history, known): (&mut History, &mut Known),
         outside: &ExternalUses,
         now: Timestamp,
-        applied: &mut Applied,
+        applied: &mut GcOutcome,
     ) -> Result<(), StoreError> {
         loop {
             let survey = self
@@ -153,7 +153,7 @@ impl<B: Backend> Store<B> {
             let Some(row) = survey.row(manifest) else {
                 return Err(StoreError::NotFound(manifest.to_string()));
             };
-            let stays = |why: String| Skipped {
+            let stays = |why: String| SkippedArtifact {
                 name: row.name.clone(),
                 manifest: *manifest,
                 why,
@@ -174,7 +174,7 @@ impl<B: Backend> Store<B> {
             // Our entry is read back like any other.
             self.catch_up(history).await?;
             if let Some(entry) = appended {
-                applied.removed.push(Gone {
+                applied.removed.push(RemovedArtifact {
                     name: row.name.clone(),
                     manifest: *manifest,
                     entry,
@@ -185,15 +185,15 @@ impl<B: Backend> Store<B> {
     }
 
     /// Removes the files whose removal is logged, that no image needs, and that no process uses.
-    async fn remove_bytes(&self, survey: &Survey, applied: &mut Applied) {
-        let unfinished = |row: &&Row| row.state == Presence::Unfinished;
-        let (removed, staying): (Vec<&Row>, Vec<&Row>) =
+    async fn remove_bytes(&self, survey: &Survey, applied: &mut GcOutcome) {
+        let unfinished = |row: &&SurveyRow| row.state == Presence::Unfinished;
+        let (removed, staying): (Vec<&SurveyRow>, Vec<&SurveyRow>) =
             survey.rows.iter().partition(|row| is_removed(row));
         let needed: BTreeSet<&ArtifactName> = staying.iter().flat_map(|row| &row.files).collect();
         let mut tried: BTreeSet<&ArtifactName> = BTreeSet::new();
         for row in removed.into_iter().filter(unfinished) {
             if !row.holds.is_empty() {
-                applied.skipped.push(Skipped {
+                applied.skipped.push(SkippedArtifact {
                     name: row.name.clone(),
                     manifest: row.manifest,
                     why: format!("its bytes stay: {}", join_holds(&row.holds)),
@@ -205,7 +205,7 @@ impl<B: Backend> Store<B> {
             for file in files.filter(|file| tried.insert(file)) {
                 match self.backend.remove(file).await {
                     Ok(()) => applied.files.push(file.to_string()),
-                    Err(error) => applied.failed.push(Failed {
+                    Err(error) => applied.failed.push(FailedRemoval {
                         file: file.to_string(),
                         why: reason(&error),
                     }),
@@ -227,7 +227,7 @@ fn reason(error: &BackendError) -> String {
 }
 
 /// Whether its removal is logged.
-fn is_removed(row: &Row) -> bool {
+fn is_removed(row: &SurveyRow) -> bool {
     matches!(row.state, Presence::Unfinished | Presence::Removed)
 }
 
@@ -240,7 +240,12 @@ fn removal_body(manifest: Digest, plan: u64, why: String) -> Body {
 }
 
 /// Returns why a planned artifact stays, if the state has changed since.
-fn reason_to_stay(row: &Row, survey: &Survey, history: &History, plan: &Planned) -> Option<String> {
+fn reason_to_stay(
+    row: &SurveyRow,
+    survey: &Survey,
+    history: &History,
+    plan: &RecordedPlan,
+) -> Option<String> {
     match row.state {
         Presence::Present if !row.holds.is_empty() => return Some(join_holds(&row.holds)),
         Presence::Present => {}
@@ -249,7 +254,7 @@ fn reason_to_stay(row: &Row, survey: &Survey, history: &History, plan: &Planned)
             return Some("another process has removed it".to_owned());
         }
     }
-    let shares_file = |other: &&Row| {
+    let shares_file = |other: &&SurveyRow| {
         let same = other.files.iter().any(|file| row.files.contains(file));
         let one = history.by_digest(&other.manifest);
         let going = one.is_some_and(|one| one.deleted.is_some() || one.planned.contains(&plan.seq));

@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::digest::Digest;
 use crate::process;
 use crate::store::backend::{ARTIFACTS, ArtifactName, Backend, BackendError, is_store_name};
-use crate::store::event::Keep;
+use crate::store::event::Retention;
 use crate::store::{Store, StoreError};
 
 /// The smallest number of hex digits that a line identifies an image by.
@@ -42,7 +42,7 @@ pub(super) struct Names<'a> {
 
 impl ExternalUses {
     /// Adds the pins of a verified pin file: manifests, each with a description.
-    pub fn pinned(&mut self, pins: impl IntoIterator<Item = (Digest, String)>) {
+    pub fn add_pins(&mut self, pins: impl IntoIterator<Item = (Digest, String)>) {
         self.pin_files += 1;
         for (manifest, by) in pins {
             self.pins.entry(manifest).or_default().insert(by);
@@ -52,7 +52,7 @@ impl ExternalUses {
     /// Adds a list of what running nodes use. A line is the name of an image, `name@version`, an id
     /// of an output, or a text with at least 12 hex digits of a digest, such as a path or
     /// `sha256:…`. Empty lines and lines that begin with `#` are ignored.
-    pub fn in_use(&mut self, list: &str) {
+    pub fn add_in_use_list(&mut self, list: &str) {
         self.lists += 1;
         let lines = list.lines().map(str::trim);
         let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
@@ -61,7 +61,7 @@ impl ExternalUses {
     }
 
     /// Returns the sources that were not checked, in words.
-    pub fn not_seen(&self) -> Vec<String> {
+    pub fn unchecked_sources(&self) -> Vec<String> {
         let mut lines = self.not_seen.clone();
         if self.pin_files == 0 {
             lines.push("pin files: none was given (--pins, for each deployment)".to_owned());
@@ -76,8 +76,8 @@ impl ExternalUses {
     }
 
     /// Returns `keep` with the number of checked pin files and lists.
-    pub(super) fn with_counts(&self, keep: Keep) -> Keep {
-        Keep {
+    pub(super) fn with_counts(&self, keep: Retention) -> Retention {
+        Retention {
             pin_files: self.pin_files,
             in_use_lists: self.lists,
             ..keep
@@ -85,7 +85,7 @@ impl ExternalUses {
     }
 
     /// Returns what the plan with `keep` was based on and is missing now.
-    pub(super) fn missing_since(&self, keep: &Keep) -> Option<String> {
+    pub(super) fn missing_since(&self, keep: &Retention) -> Option<String> {
         let missing = |given: u64, planned: u64, what: &str, option: &str| {
             (given < planned).then(|| {
                 format!("it was made with {planned} {what} ({option}), now there are {given}")
@@ -152,7 +152,7 @@ fn hex_runs(text: &str) -> impl Iterator<Item = &str> {
 impl<B: Backend> Store<B> {
     /// Adds the artifacts that processes of this machine use, according to `proc`, its `/proc`.
     /// Works only for a store in a folder.
-    pub async fn see_processes(
+    pub async fn scan_processes(
         &self,
         outside: &mut ExternalUses,
         proc: &Path,
@@ -175,14 +175,14 @@ impl<B: Backend> Store<B> {
             name: proc.display().to_string(),
             error,
         })?;
-        for (path, processes) in users.of {
+        for (path, processes) in users.by_file {
             let users = outside.open.entry(files[&path].clone()).or_default();
             users.extend(processes);
         }
-        if users.hidden > 0 {
+        if users.unreadable_processes > 0 {
             outside.not_seen.push(format!(
                 "{} processes of this machine, whose open files only root can read",
-                users.hidden
+                users.unreadable_processes
             ));
         }
         Ok(())

@@ -12,8 +12,8 @@ use super::outside::Names;
 use crate::digest::Digest;
 use crate::manifest::Moment;
 use crate::store::backend::{ARTIFACTS, ArtifactName, Backend};
-use crate::store::event::Keep;
-use crate::store::history::{History, Recorded};
+use crate::store::event::Retention;
+use crate::store::history::{History, RecordedManifest};
 use crate::store::{Store, StoreError, TestState};
 
 /// All artifacts, in the order of recording.
@@ -22,14 +22,14 @@ pub struct Survey {
     /// The number of the last log entry that was evaluated.
     pub head: u64,
     /// One row for each recorded image.
-    pub rows: Vec<Row>,
+    pub rows: Vec<SurveyRow>,
     /// Lines of `--in-use` lists that match no image of this store.
     pub unmatched: Vec<String>,
 }
 
 /// One artifact.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Row {
+pub struct SurveyRow {
     /// `image@version`.
     pub name: String,
     /// The manifest of the artifact.
@@ -141,16 +141,16 @@ impl std::fmt::Display for Hold {
 
 /// A number of artifacts and their bytes. A file that images share counts once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Sum {
+pub struct ArtifactTotal {
     /// The number of artifacts.
     pub artifacts: u64,
     /// Their size, in bytes.
     pub bytes: u64,
 }
 
-impl Row {
+impl SurveyRow {
     /// Whether a plan may remove it.
-    pub fn goes(&self) -> bool {
+    pub fn is_removable(&self) -> bool {
         self.state == Presence::Present && self.holds.is_empty()
     }
 
@@ -163,16 +163,16 @@ impl Row {
 
 impl Survey {
     /// Returns the row of a manifest.
-    pub fn row(&self, manifest: &Digest) -> Option<&Row> {
+    pub fn row(&self, manifest: &Digest) -> Option<&SurveyRow> {
         self.rows.iter().find(|row| row.manifest == *manifest)
     }
 
     /// Returns the number and size of the artifacts in the selected rows.
-    pub fn sum(&self, selected: impl Fn(&Row) -> bool) -> Sum {
+    pub fn total(&self, selected: impl Fn(&SurveyRow) -> bool) -> ArtifactTotal {
         let mut seen = HashSet::new();
         let rows = self.rows.iter().filter(|row| selected(row));
         rows.filter(|row| seen.insert(row.artifact))
-            .fold(Sum::default(), |sum, row| Sum {
+            .fold(ArtifactTotal::default(), |sum, row| ArtifactTotal {
                 artifacts: sum.artifacts + 1,
                 bytes: sum.bytes + row.size,
             })
@@ -185,7 +185,7 @@ impl<B: Backend> Store<B> {
         &self,
         history: &History,
         known: &mut Known,
-        keep: &Keep,
+        keep: &Retention,
         outside: &ExternalUses,
         now: Timestamp,
     ) -> Result<Survey, StoreError> {
@@ -193,7 +193,7 @@ impl<B: Backend> Store<B> {
         self.read_outputs(history, known).await?;
         let files: HashSet<String> = self.backend.list(ARTIFACTS).await?.into_iter().collect();
         let recorded = history.recorded();
-        let mut rows: Vec<Row> = recorded.iter().map(|one| row(one, known, &files)).collect();
+        let mut rows: Vec<SurveyRow> = recorded.iter().map(|one| row(one, known, &files)).collect();
         let sharers = sharers(&rows);
         mark_unfinished(&mut rows, &sharers, &files);
         for (row, one) in rows.iter_mut().zip(recorded) {
@@ -222,7 +222,7 @@ impl<B: Backend> Store<B> {
     async fn hold_newest_tested(
         &self,
         history: &History,
-        rows: &mut [Row],
+        rows: &mut [SurveyRow],
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let mut found: HashMap<&str, String> = HashMap::new();
@@ -255,12 +255,12 @@ impl<B: Backend> Store<B> {
     }
 }
 
-fn row(one: &Recorded, known: &Known, stored: &HashSet<String>) -> Row {
+fn row(one: &RecordedManifest, known: &Known, stored: &HashSet<String>) -> SurveyRow {
     let put = &one.put;
     let files = known.outputs(&put.manifest).files.iter();
     let files: Vec<ArtifactName> = files.map(|(file, _)| file.clone()).collect();
     let complete = files.iter().all(|file| stored.contains(file.as_str()));
-    Row {
+    SurveyRow {
         name: put.name(),
         manifest: put.manifest,
         artifact: put.artifact,
@@ -279,7 +279,7 @@ fn row(one: &Recorded, known: &Known, stored: &HashSet<String>) -> Row {
 }
 
 /// Returns the indexes of the rows that have each file.
-fn sharers(rows: &[Row]) -> HashMap<ArtifactName, Vec<usize>> {
+fn sharers(rows: &[SurveyRow]) -> HashMap<ArtifactName, Vec<usize>> {
     let mut sharers: HashMap<ArtifactName, Vec<usize>> = HashMap::new();
     for (at, row) in rows.iter().enumerate() {
         for file in &row.files {
@@ -291,7 +291,7 @@ fn sharers(rows: &[Row]) -> HashMap<ArtifactName, Vec<usize>> {
 
 /// Marks removals as unfinished if their file exists and no other image needs it.
 fn mark_unfinished(
-    rows: &mut [Row],
+    rows: &mut [SurveyRow],
     sharers: &HashMap<ArtifactName, Vec<usize>>,
     stored: &HashSet<String>,
 ) {
@@ -310,11 +310,11 @@ fn mark_unfinished(
 
 /// Adds the holds that the log and the manifest imply. A removed artifact has none.
 fn add_recorded_holds(
-    row: &mut Row,
-    one: &Recorded,
+    row: &mut SurveyRow,
+    one: &RecordedManifest,
     history: &History,
     known: &Known,
-    keep: &Keep,
+    keep: &Retention,
     now: Timestamp,
 ) {
     if one.deleted.is_some() {
@@ -343,8 +343,12 @@ fn add_recorded_holds(
     }
 }
 
-fn names<'a>(rows: &'a [Row], recorded: &'a [Recorded], known: &'a Known) -> Vec<Names<'a>> {
-    let names_of = |(row, one): (&'a Row, &'a Recorded)| {
+fn names<'a>(
+    rows: &'a [SurveyRow],
+    recorded: &'a [RecordedManifest],
+    known: &'a Known,
+) -> Vec<Names<'a>> {
+    let names_of = |(row, one): (&'a SurveyRow, &'a RecordedManifest)| {
         let outputs = known.outputs(&row.manifest);
         let files = outputs.files.iter().map(|(_, digest)| digest.hex());
         Names {
@@ -362,15 +366,15 @@ fn names<'a>(rows: &'a [Row], recorded: &'a [Recorded], known: &'a Known) -> Vec
 
 /// Adds holds for the base disk of each kept image, and for images that share its file.
 fn propagate_holds(
-    rows: &mut [Row],
-    recorded: &[Recorded],
+    rows: &mut [SurveyRow],
+    recorded: &[RecordedManifest],
     sharers: &HashMap<ArtifactName, Vec<usize>>,
 ) {
     let mut by_artifact: HashMap<Digest, Vec<usize>> = HashMap::new();
     for (at, one) in recorded.iter().enumerate() {
         by_artifact.entry(one.put.artifact).or_default().push(at);
     }
-    let held = |row: &Row| !row.holds.is_empty();
+    let held = |row: &SurveyRow| !row.holds.is_empty();
     let mut next: VecDeque<usize> = (0..rows.len()).filter(|at| held(&rows[*at])).collect();
     while let Some(from) = next.pop_front() {
         let name = rows[from].name.clone();

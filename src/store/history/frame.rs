@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Generation, History, Planned, Recorded, Revocation, Void};
+use super::{Generation, History, RecordedManifest, RecordedPlan, Revocation, VoidEntry};
 use crate::digest::Digest;
 use crate::sign::Trust;
 
@@ -18,8 +18,8 @@ pub(in crate::store) struct Frame {
     policies: Vec<(u64, Trust)>,
     channels: Vec<(String, String, Vec<Generation>)>,
     revocations: Vec<Revocation>,
-    plans: Vec<Planned>,
-    voids: Vec<Void>,
+    plans: Vec<RecordedPlan>,
+    voids: Vec<VoidEntry>,
 }
 
 impl Frame {
@@ -60,7 +60,7 @@ impl History {
     /// Joins `frame` with these manifests, in the order of recording, and these ids.
     pub(in crate::store) fn from_frame(
         frame: Frame,
-        mut recorded: Vec<Recorded>,
+        mut recorded: Vec<RecordedManifest>,
         ids: impl IntoIterator<Item = Uuid>,
     ) -> Self {
         for at in 1..recorded.len() {

@@ -46,7 +46,7 @@ impl ReadEntry {
             Self(envelope.map(|envelope| {
                 let signers = signers.next().expect("as many as envelopes");
                 Read {
-                    digest: Digest::of(bytes),
+                    digest: Digest::hash_bytes(bytes),
                     policy: trust.version(),
                     signers: signers.map_err(|error| error.to_string()),
                     entry: parse(&envelope.payload),
@@ -90,11 +90,11 @@ fn envelope(bytes: &[u8]) -> Result<Envelope, String> {
 
 /// Parses the event in `payload`.
 pub(in crate::store) fn parse(payload: &[u8]) -> Result<Entry, String> {
-    let put: Option<Entry<ManifestPut>> = canonical::read(payload, MAX_BYTES);
+    let put: Option<Entry<ManifestPut>> = canonical::parse_as(payload, MAX_BYTES);
     if let Some(put) = put.filter(|put| put.kind == ManifestPut::KIND && put.is_known()) {
         return Ok(put.parsed_payload(ParsedPayload::Put));
     }
-    let any: Option<Entry<Value>> = canonical::read(payload, MAX_BYTES);
+    let any: Option<Entry<Value>> = canonical::parse_as(payload, MAX_BYTES);
     if let Some(any) = any {
         return Ok(any.parsed_payload(ParsedPayload::Any));
     }

@@ -6,15 +6,15 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Admission, History, Recorded};
+use super::{Admission, History, RecordedManifest};
 use crate::digest::Digest;
 use crate::manifest::Moment;
 use crate::store::StoreError;
-use crate::store::event::{GcPlan, Keep};
+use crate::store::event::{GcPlan, Retention};
 
 /// A plan to remove artifacts. The artifacts refer to it: [`Recorded::planned`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Planned {
+pub struct RecordedPlan {
     /// The number of the entry.
     pub seq: u64,
     /// The time of that entry.
@@ -22,7 +22,7 @@ pub struct Planned {
     /// The grace period after that time, in seconds.
     pub grace_s: u64,
     /// The retention settings.
-    pub keep: Keep,
+    pub keep: Retention,
 }
 
 /// The removal of an artifact.
@@ -46,7 +46,7 @@ impl std::fmt::Display for Removal {
     }
 }
 
-impl Planned {
+impl RecordedPlan {
     /// Returns the time from which the plan may be carried out.
     pub fn due(&self) -> Moment {
         let grace = i64::try_from(self.grace_s).unwrap_or(i64::MAX);
@@ -129,7 +129,7 @@ impl History {
         // The present generation of a channel stays under any plan.
         self.check_free(recorded, 1)?;
         if recorded.deleted.is_some() {
-            return Ok(Admission::Already);
+            return Ok(Admission::Unchanged);
         }
         let name = recorded.put.name();
         let what = format!("the artifact of {name}");
@@ -152,7 +152,7 @@ impl History {
     }
 
     /// Fails if a channel has the artifact among its last `generations`.
-    fn check_free(&self, recorded: &Recorded, generations: u64) -> Result<(), StoreError> {
+    fn check_free(&self, recorded: &RecordedManifest, generations: u64) -> Result<(), StoreError> {
         let manifest = &recorded.put.manifest;
         let Some(hold) = self.channel_holds(manifest, generations).next() else {
             return Ok(());
@@ -163,7 +163,7 @@ impl History {
             generation,
             is_present,
         } = hold;
-        Err(StoreError::Held {
+        Err(StoreError::StillNeeded {
             name: recorded.put.name(),
             by: if is_present {
                 format!("channel {image}:{channel}")

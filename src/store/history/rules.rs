@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Admission, History, Recorded};
+use super::{Admission, History, RecordedManifest};
 use crate::digest::Digest;
 use crate::manifest::{Moment, is_name};
 use crate::sign::{KeyId, Role};
@@ -25,7 +25,7 @@ impl History {
                 let recorded = self.known(manifest)?;
                 let again = recorded.tests.iter().any(|known| known.test == *test);
                 Ok(if again {
-                    Admission::Already
+                    Admission::Unchanged
                 } else {
                     Admission::New
                 })
@@ -46,18 +46,20 @@ impl History {
                 let revocation = self.revocations.iter().find(|one| one.seq == *seq);
                 match revocation {
                     None => Err(StoreError::NoRevocation(*seq)),
-                    Some(one) if one.restored.is_some() => Ok(Admission::Already),
+                    Some(one) if one.restored.is_some() => Ok(Admission::Unchanged),
                     Some(_) => Ok(Admission::New),
                 }
             }
             Body::TrustUpdate { trust } => {
                 if trust == self.trust() {
-                    return Ok(Admission::Already);
+                    return Ok(Admission::Unchanged);
                 }
                 let refused = StoreError::Policy;
-                let trust = trust.clone().checked();
+                let trust = trust.clone().validated();
                 let trust = trust.map_err(|error| refused(error.to_string()))?;
-                trust.may_follow(self.trust(), signers).map_err(refused)?;
+                trust
+                    .check_succession(self.trust(), signers)
+                    .map_err(refused)?;
                 Ok(Admission::New)
             }
             Body::GcPlan(plan) => self.admits_plan(plan),
@@ -68,7 +70,10 @@ impl History {
     }
 
     /// Returns the manifest with this digest, or fails if it is not recorded.
-    pub(in crate::store) fn known(&self, manifest: &Digest) -> Result<&Recorded, StoreError> {
+    pub(in crate::store) fn known(
+        &self,
+        manifest: &Digest,
+    ) -> Result<&RecordedManifest, StoreError> {
         let found = self.by_digest(manifest);
         found.ok_or_else(|| StoreError::NotFound(manifest.to_string()))
     }
@@ -127,7 +132,7 @@ impl History {
             (&a.image, a.version, a.manifest) == (&b.image, b.version, b.manifest)
         };
         if same(&taken.put, put) {
-            return Ok(Admission::Already);
+            return Ok(Admission::Unchanged);
         }
         Err(StoreError::VersionTaken {
             name: taken.put.name(),

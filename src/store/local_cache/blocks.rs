@@ -90,7 +90,7 @@ impl Blocks {
                 .digests
                 .chunks_exact(32)
                 .nth(usize::try_from(number).ok()?)?;
-            if digest != Digest::of(&bytes).bytes() {
+            if digest != Digest::hash_bytes(&bytes).bytes() {
                 return None;
             }
             self.last_block = Some((number, bytes));
@@ -119,7 +119,7 @@ impl<W: Write> Writer<W> {
 
     fn end_block(&mut self) -> io::Result<()> {
         if !self.block.is_empty() {
-            self.digests.extend(Digest::of(&self.block).bytes());
+            self.digests.extend(Digest::hash_bytes(&self.block).bytes());
             self.into.write_all(&self.block)?;
             self.block.clear();
         }
@@ -155,5 +155,5 @@ impl<W: Write> Write for Writer<W> {
 }
 
 fn seal(digests: &[u8], len: u64) -> Digest {
-    Digest::of([digests, &len.to_le_bytes(), FORMAT].concat())
+    Digest::hash_bytes([digests, &len.to_le_bytes(), FORMAT].concat())
 }

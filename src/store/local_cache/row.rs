@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::manifest::Moment;
 use crate::store::event::ManifestPut;
-use crate::store::history::{Recorded, Removal, Tested};
+use crate::store::history::{RecordedManifest, RecordedTest, Removal};
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct Row<'a> {
@@ -40,8 +40,8 @@ struct Test {
 }
 
 impl<'a> Row<'a> {
-    pub fn new(recorded: &'a Recorded) -> Self {
-        let Recorded {
+    pub fn new(recorded: &'a RecordedManifest) -> Self {
+        let RecordedManifest {
             seq,
             at,
             put,
@@ -89,15 +89,15 @@ impl<'a> Row<'a> {
         }
     }
 
-    pub fn recorded(&self) -> Option<Recorded> {
+    pub fn recorded(&self) -> Option<RecordedManifest> {
         let releases = self.releases.iter();
-        let tests = self.tests.iter().map(|test| Tested {
+        let tests = self.tests.iter().map(|test| RecordedTest {
             seq: test.seq,
             test: test.test.into(),
             envelope: test.envelope.into(),
             passed: test.passed,
         });
-        Some(Recorded {
+        Some(RecordedManifest {
             seq: self.seq,
             at: moment(self.at)?,
             put: ManifestPut {

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::Depth;
 use crate::digest::Digest;
 use crate::store::backend::{Backend, BackendError};
-use crate::store::report::{Missing, Report};
+use crate::store::report::{MissingArtifact, VerifyReport};
 use crate::store::{Store, StoreError, log};
 
 impl<B: Backend> Store<B> {
@@ -14,7 +14,7 @@ impl<B: Backend> Store<B> {
     pub(super) async fn check_removed(
         &self,
         names: HashSet<String>,
-        report: &mut Report,
+        report: &mut VerifyReport,
     ) -> Result<(), StoreError> {
         for name in names {
             if self.backend.exists(&name).await? {
@@ -29,7 +29,7 @@ impl<B: Backend> Store<B> {
         &self,
         artifacts: HashSet<(String, Digest)>,
         depth: Depth,
-        report: &mut Report,
+        report: &mut VerifyReport,
     ) -> Result<(), StoreError> {
         let mut artifacts: Vec<(String, Digest)> = artifacts.into_iter().collect();
         artifacts.sort_unstable();
@@ -49,7 +49,7 @@ impl<B: Backend> Store<B> {
                 found => found?,
             };
             let Some(found) = found else {
-                report.artifacts_missing.push(Missing::new(name));
+                report.artifacts_missing.push(MissingArtifact::new(name));
                 continue;
             };
             report.artifacts += u64::from(depth == Depth::Artifacts);
@@ -62,7 +62,7 @@ impl<B: Backend> Store<B> {
 
     /// Adds the images and channels of missing artifacts. An artifact that a channel needs must not
     /// be missing.
-    pub(super) async fn name_missing(&self, report: &mut Report) -> Result<(), StoreError> {
+    pub(super) async fn name_missing(&self, report: &mut VerifyReport) -> Result<(), StoreError> {
         if report.artifacts_missing.is_empty() {
             return Ok(());
         }

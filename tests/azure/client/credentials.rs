@@ -14,7 +14,7 @@ use openssl::sign::{RsaPssSaltlen, Verifier};
 use openssl::x509::X509;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use vault_bake::azure::{CredentialSource, Kind, Named};
+use vault_bake::azure::{CredentialKind, CredentialOptions, CredentialSource};
 use vault_bake::secret::Secret;
 
 use super::play::{MockServer, refuse, respond};
@@ -76,11 +76,11 @@ fn one_source_is_chosen_and_a_broken_one_is_an_error() {
     };
     let mut table = Vec::new();
     let mut add_row = |what: &str,
-                       kind: Option<Kind>,
+                       kind: Option<CredentialKind>,
                        tenant: Option<&str>,
                        client: Option<&str>,
                        environment: Vec<(&str, &str)>| {
-        let named = Named {
+        let named = CredentialOptions {
             kind,
             tenant: tenant.map(str::to_owned),
             client: client.map(str::to_owned),
@@ -145,7 +145,7 @@ fn one_source_is_chosen_and_a_broken_one_is_an_error() {
     );
     add_row(
         "a job without permission",
-        Some(Kind::GitHub),
+        Some(CredentialKind::GitHub),
         Some("t"),
         Some("c"),
         vec![],
@@ -193,7 +193,7 @@ fn one_source_is_chosen_and_a_broken_one_is_an_error() {
         None,
         only(&["AZURE_TENANT_ID", "AZURE_CLIENT_ID"]),
     );
-    for kind in Kind::ALL {
+    for kind in CredentialKind::ALL {
         add_row(
             &format!("named {}, everything", kind.name()),
             Some(kind),
@@ -233,7 +233,7 @@ async fn token(server: &MockServer, source: CredentialSource) -> Result<String, 
         .await;
     token
         .map(|token| token.token.secret().to_owned())
-        .map_err(|error| tokens.scrubbed(&error.to_string()))
+        .map_err(|error| tokens.scrub(&error.to_string()))
 }
 
 fn field<'a>(body: &'a str, name: &str) -> &'a str {

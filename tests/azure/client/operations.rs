@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use vault_bake::azure::{ArmClient, ArmError, Class};
+use vault_bake::azure::{ArmClient, ArmError, ErrorClass};
 use vault_bake::wait::Interrupt;
 
 use super::play::{MockServer, Reply, refuse, respond};
@@ -416,7 +416,11 @@ async fn an_operation_that_failed_says_why_in_one_line() {
     let error = finished(&server.client(), "PUT").await.unwrap_err();
     assert_eq!(
         (error.class(), error.code(), error.correlation()),
-        (Class::Capacity, Some("SkuNotAvailable"), Some("0000-1111"))
+        (
+            ErrorClass::Capacity,
+            Some("SkuNotAvailable"),
+            Some("0000-1111")
+        )
     );
     insta::assert_snapshot!(format!("{error}\nhint: {}", error.hint().unwrap()));
 }

@@ -229,9 +229,9 @@ impl MockServer {
 
     pub fn transport(&self) -> AzureTransport {
         AzureTransport {
-            transport: Some(Arc::new(self.clone())),
+            http_client: Some(Arc::new(self.clone())),
             now,
-            pace: TimeScale::scaled(0.001),
+            time_scale: TimeScale::scaled(0.001),
         }
     }
 
@@ -239,7 +239,7 @@ impl MockServer {
         Auth {
             source,
             cloud: Cloud::named("public").unwrap(),
-            wire: self.transport(),
+            transport: self.transport(),
         }
     }
 
@@ -269,9 +269,9 @@ impl MockServer {
         interrupt: &Interrupt,
     ) -> ArmClient {
         let mut auth = self.auth(application());
-        auth.wire.pace = pace;
+        auth.transport.time_scale = pace;
         let options = ArmOptions {
-            who: auth,
+            auth,
             subscription: String::from("s1"),
             run: String::from("0198-run"),
             request_timeout,

@@ -1,7 +1,7 @@
 //! Single requests and their results.
 
 use serde_json::json;
-use vault_bake::azure::{Class, Cloud, ResourceId};
+use vault_bake::azure::{Cloud, ErrorClass, ResourceId};
 
 use super::play::{MockServer, Reply, refuse, respond};
 use super::{API, VM, vm};
@@ -113,7 +113,7 @@ async fn a_list_is_read_to_its_end_and_never_on_another_host() {
                 .contains("nextLink of the answer links to "),
             "{error}"
         );
-        assert_eq!(error.class(), Class::Fatal);
+        assert_eq!(error.class(), ErrorClass::Fatal);
         assert_eq!(
             server.all_requests().len(),
             before + 1,
@@ -193,7 +193,10 @@ async fn a_delete_of_nothing_is_done() {
     assert!(server.requests()[0].query.ends_with("forceDeletion=true"));
     server.on(&format!("DELETE {VM}"), [refuse(409, "ScopeLocked")]);
     let error = server.client().delete(vm(), API, &[]).await.err().unwrap();
-    assert_eq!((error.class(), server.count("DELETE")), (Class::Fatal, 4));
+    assert_eq!(
+        (error.class(), server.count("DELETE")),
+        (ErrorClass::Fatal, 4)
+    );
     assert!(error.hint().unwrap().contains("lock"));
 }
 
@@ -366,7 +369,7 @@ fn ids_are_compared_without_regard_to_case() {
         ("s1", Some("g1"))
     );
     assert_eq!(
-        subnet.in_group().map(|group| group.kind()).as_deref(),
+        subnet.resource_group().map(|group| group.kind()).as_deref(),
         Some("Microsoft.Resources/resourceGroups")
     );
     let known: std::collections::HashSet<ResourceId> = [net.clone()].into();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use serde_json::json;
-use vault_bake::azure::{ArmError, Class};
+use vault_bake::azure::{ArmError, ErrorClass};
 use vault_bake::wait::{Interrupt, TimeScale};
 
 use super::play::{MockServer, Reply, refuse, respond};
@@ -133,7 +133,10 @@ async fn a_post_that_may_have_happened_is_unknown() {
         .err()
         .unwrap();
     assert!(matches!(error, ArmError::Unknown { .. }));
-    assert_eq!((error.class(), server.count("POST")), (Class::Unknown, 1));
+    assert_eq!(
+        (error.class(), server.count("POST")),
+        (ErrorClass::Unknown, 1)
+    );
     insta::assert_snapshot!(error.to_string());
 }
 

@@ -218,7 +218,7 @@ async fn build_at_speed(fault: &Fault, speed: Speed) -> Option<String> {
     let message = match &result {
         Ok(baked) => {
             let failure = baked.tested.as_ref().and_then(|test| test.failure.clone());
-            let leaks = baked.leaks.iter().map(|leak| format!("left: {leak:?}"));
+            let leaks = baked.leftovers.iter().map(|leak| format!("left: {leak:?}"));
             let all: Vec<String> = failure.into_iter().chain(leaks).collect();
             (!all.is_empty()).then(|| all.join("; "))
         }
@@ -227,13 +227,13 @@ async fn build_at_speed(fault: &Fault, speed: Speed) -> Option<String> {
     // Leftovers were reported, and can be deleted after the fault.
     azure.simulator.set_faults(Vec::new());
     let leaked = match &result {
-        Ok(baked) => !baked.leaks.is_empty(),
-        Err(failed) => !failed.leaks.is_empty(),
+        Ok(baked) => !baked.leftovers.is_empty(),
+        Err(failed) => !failed.leftovers.is_empty(),
     };
     if leaked {
         let swept = azure.sweep().await;
         assert!(
-            swept.iter().all(|one| one.leaks.is_empty()),
+            swept.iter().all(|one| one.leftovers.is_empty()),
             "{fault:?}: {swept:?}"
         );
     }

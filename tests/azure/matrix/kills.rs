@@ -79,7 +79,7 @@ async fn kill_at(fault: &Fault) -> Killed {
     azure.simulator.set_faults(Vec::new());
     let swept = azure.sweep().await;
     assert!(
-        swept.iter().all(|one| one.leaks.is_empty()),
+        swept.iter().all(|one| one.leftovers.is_empty()),
         "{fault:?}: {swept:?}"
     );
     assert_clean(&azure, &format!("{fault:?}")).await;

@@ -162,7 +162,7 @@ async fn a_reader_that_was_disturbed_reads_on(azurite: &Azurite) {
     // repeated.
     let disk: Vec<u8> = (0..10_000_000_u32).map(|at| (at / 1000) as u8).collect();
     let (digest, from, to) = (
-        Digest::of(&disk),
+        Digest::hash_bytes(&disk),
         folder.path().join("from"),
         folder.path().join("to"),
     );

@@ -34,11 +34,17 @@ async fn a_name_is_created_once_and_read_as_often_as_one_likes(azurite: &Azurite
     assert_eq!(blob.create(name, b"other").await.unwrap(), Created::Exists);
     assert_eq!(read(&blob, name).await, b"first");
     assert!(blob.exists(name).await.unwrap());
-    assert_eq!(blob.digest(name).await.unwrap(), Some(Digest::of("first")));
+    assert_eq!(
+        blob.digest(name).await.unwrap(),
+        Some(Digest::hash_bytes("first"))
+    );
 
     assert_eq!(blob.create("empty", b"").await.unwrap(), Created::New);
     assert_eq!(read(&blob, "empty").await, b"");
-    assert_eq!(blob.digest("empty").await.unwrap(), Some(Digest::of("")));
+    assert_eq!(
+        blob.digest("empty").await.unwrap(),
+        Some(Digest::hash_bytes(""))
+    );
     for name in ["../x", "/x", "a//b", "a b", "a%2Fb", "a?b", ""] {
         let refused = blob.create(name, b"x").await;
         assert!(matches!(refused, Err(BackendError::Name(_))), "{name}");
@@ -51,7 +57,7 @@ async fn a_list_has_all_pages_sorted_and_nothing_of_the_neighbours(azurite: &Azu
     let credential = Credential::Sas(Secret::new(sas("paged", "rcwl")));
     let wire = AzureTransport::real(jiff::Timestamp::default);
     let below = Blob::new(address.parse().unwrap(), &credential, &wire).unwrap();
-    assert_eq!(below.place(), address);
+    assert_eq!(below.location(), address);
     let mut wanted: Vec<String> = (0..25)
         .map(|at| format!("objects/{:02}/x", at * 7 % 25))
         .collect();
@@ -69,7 +75,7 @@ async fn a_list_has_all_pages_sorted_and_nothing_of_the_neighbours(azurite: &Azu
         whole.create(name, b"a neighbour").await.unwrap();
     }
     for page in [1, 7, 24, 25, 26] {
-        let paged = below.clone().paging(NonZero::new(page).unwrap());
+        let paged = below.clone().with_page_size(NonZero::new(page).unwrap());
         assert_eq!(
             paged.list("objects/").await.unwrap(),
             wanted,
@@ -174,7 +180,7 @@ async fn an_error_of_the_service_shows_no_signature(azurite: &Azurite) {
     let from = folder.path().join("disk");
     std::fs::write(&from, "disk").unwrap();
     let sent = creator
-        .create_file("disk", &from, &Digest::of("disk"))
+        .create_file("disk", &from, &Digest::hash_bytes("disk"))
         .await;
     printed.push(format!("without `w`: create_file: {}", sent.unwrap_err()));
     insta::with_settings!({filters => vec![(r"127\.0\.0\.1:\d+", "SERVER"), (r"20\d\d-[-0-9T:.]+Z", "TIME")]}, {

@@ -6,8 +6,8 @@ use std::path::Path;
 use tempfile::TempDir;
 use vault_bake::digest::Digest;
 use vault_bake::store::backend::{Backend as _, Created};
-use vault_bake::store::event::Keep;
-use vault_bake::store::gc::{Applied, ExternalUses};
+use vault_bake::store::event::Retention;
+use vault_bake::store::gc::{ExternalUses, GcOutcome};
 use vault_bake::store::{Blob, Depth, Store, StoreError};
 
 use super::server::{Azurite, azurite, open, open_with};
@@ -106,7 +106,7 @@ async fn an_artifact_without_holds_is_removed_and_its_record_stays(azurite: &Azu
     }
     let set = store.plan_promotion(&recorded[0], "prod", None, None, now());
     store.move_channel(set.await.unwrap(), now()).await.unwrap();
-    let keep = Keep {
+    let keep = Retention {
         generations: 1,
         min_age_s: 0,
         pin_files: 0,
@@ -130,7 +130,7 @@ async fn an_artifact_without_holds_is_removed_and_its_record_stays(azurite: &Azu
     let ended = keeper.apply_gc(plan, &outside, now()).await.unwrap();
     assert_eq!((ended.removed.len(), ended.files.len()), (0, 1));
     let again = keeper.apply_gc(plan, &outside, now()).await.unwrap();
-    assert_eq!(again, Applied::default());
+    assert_eq!(again, GcOutcome::default());
 
     let store = Store::open(open(azurite.port, "retention")).await.unwrap();
     let rows = store.images(now()).await.unwrap();
@@ -198,7 +198,7 @@ async fn a_big_artifact_goes_up_and_comes_back_and_a_flipped_byte_is_noticed(azu
     let folder = TempDir::new().unwrap();
     let store = store(azurite.blob("artifacts").await).await;
     let mut disk = disk();
-    let digest = Digest::of(&disk);
+    let digest = Digest::hash_bytes(&disk);
     let name = format!("artifacts/sha256/{}.qcow2", digest.hex());
 
     // Bytes with another digest are not committed.
@@ -259,7 +259,7 @@ async fn two_senders_of_one_artifact_agree(azurite: &Azurite) {
     let folder = TempDir::new().unwrap();
     let blob = azurite.blob("senders").await;
     let bytes = &disk()[..9_000_000];
-    let digest = Digest::of(bytes);
+    let digest = Digest::hash_bytes(bytes);
     let from = file(folder.path(), bytes);
     for round in 0..5 {
         let name = format!("artifacts/{round}");

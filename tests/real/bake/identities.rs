@@ -69,7 +69,7 @@ const ALL_DOWN: &str = "vault-bake-identity: failed\nconsul: inactive\nvault: in
 const ALL_UP: &str = "vault-bake-identity: active\nconsul: active\nvault: active";
 
 fn new(now: Timestamp) -> Identity {
-    Identity::throw_away("vault-bake-test", "dc1", "1.8.7", now).expect("an identity")
+    Identity::generate("vault-bake-test", "dc1", "1.8.7", now).expect("an identity")
 }
 
 /// Invalid identities, by their defect.

@@ -52,7 +52,7 @@ pub fn assert_same(before: &BTreeMap<String, String>, after: &BTreeMap<String, S
 
 /// Returns one digest of a whole tree.
 fn digest(tree: &BTreeMap<String, String>) -> Digest {
-    Digest::of_value(tree)
+    Digest::hash_value(tree)
 }
 
 /// Returns the files of an image's root file system: the digest, or the kind, by path.
@@ -94,7 +94,7 @@ pub fn tree(image: &Path) -> BTreeMap<String, String> {
                 folders.push(path);
                 "folder".to_owned()
             } else {
-                Digest::of_file(&path).expect("a file").0.to_string()
+                Digest::hash_file(&path).expect("a file").0.to_string()
             };
             tree.insert(name, what);
         }

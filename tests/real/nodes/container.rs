@@ -252,7 +252,7 @@ async fn first_inside(holder: &mut Running) -> Result<u32, String> {
         let first = holder.pid().and_then(child_of);
         let ready =
             first.filter(|first| Path::new(&format!("/proc/{first}/root/run/ready")).exists());
-        let ended = holder.ended();
+        let ended = holder.exit_status();
         async move {
             match (ready, ended) {
                 (Some(first), _) => Poll::Ready(first),
@@ -282,7 +282,7 @@ impl Container {
         let wait = Wait::new(format!("node {} to boot", self.number), BOOT_DEADLINE);
         let (events, interrupt) = (Events::silent(), Interrupt::default());
         let waiting = wait.until(&events, &interrupt, || {
-            let ended = self.running.ended();
+            let ended = self.running.exit_status();
             let state = self.leader().map(|leader| {
                 within(leader).args(["sh", "-c", "systemctl is-system-running --wait || :"])
             });

@@ -40,7 +40,7 @@ pub fn disk(artifact: &Path) -> Disk {
     let file = DiskFile {
         path: artifact.to_owned(),
         format: "qcow2".to_owned(),
-        sha256: Digest::of_file(artifact).expect("an artifact").0,
+        sha256: Digest::hash_file(artifact).expect("an artifact").0,
     };
     Disk {
         content: Content::File(file),
@@ -113,7 +113,7 @@ impl Machines {
 impl VmNode {
     async fn connect(&mut self) {
         let endpoint = self.machine.endpoint();
-        let died = async || self.machine.died().map(|end| end.to_string());
+        let died = async || self.machine.end().map(|end| end.to_string());
         let session = Session::connect(
             &endpoint,
             &self.keys,
@@ -175,7 +175,7 @@ impl VmNode {
         let restarting = session.reboot(
             &restart,
             BOOT_DEADLINE,
-            async || machine.died().map(|end| end.to_string()),
+            async || machine.end().map(|end| end.to_string()),
             &self.events,
             &self.interrupt,
         );

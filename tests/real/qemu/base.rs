@@ -15,7 +15,7 @@ async fn starts_and_captures(run: &str, firmware: Firmware, spec: MachineSpec, s
         return;
     };
     harness.qemu = Qemu::new(QemuOptions {
-        suspend,
+        use_snapshots: suspend,
         ..QemuOptions::new(cache())
     });
     let disk = harness.base(&PACKAGES, firmware).await;
@@ -27,7 +27,7 @@ async fn starts_and_captures(run: &str, firmware: Firmware, spec: MachineSpec, s
         keys: &harness.keys,
         identity: None,
         role: "build",
-        again: false,
+        is_retry: false,
     };
     let mut machine = harness
         .qemu
@@ -77,7 +77,7 @@ async fn starts_and_captures(run: &str, firmware: Firmware, spec: MachineSpec, s
     assert_eq!(artifact.format, "qcow2");
     assert_eq!(artifact.virtual_size_bytes, disk_bytes);
     assert_eq!(
-        vault_bake::digest::Digest::of_file(&to).expect("a file"),
+        vault_bake::digest::Digest::hash_file(&to).expect("a file"),
         (artifact.sha256, artifact.size_bytes)
     );
     harness.finish().await;

@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha512};
 use vault_bake::builder::access::{self, Purpose};
 use vault_bake::builder::qemu::{Qemu, QemuOptions};
 use vault_bake::builder::{
-    AccessBy, Builder as _, BuilderError, Content, Disk, DiskFile, EndedBy, Machine as _,
+    AccessBy, Builder as _, BuilderError, Content, Disk, DiskFile, EndCause, Machine as _,
 };
 use vault_bake::definition::{Firmware, QemuBase};
 use vault_bake::digest::{Digest, hex};
@@ -29,7 +29,7 @@ async fn blank(folder: &Path) -> Disk {
         .await
         .expect("a disk");
     let file = DiskFile {
-        sha256: Digest::of_file(&path).expect("a file").0,
+        sha256: Digest::hash_file(&path).expect("a file").0,
         path,
         format: "qcow2".into(),
     };
@@ -77,8 +77,8 @@ async fn a_machine_that_cannot_start_is_told_at_once_with_its_last_words() {
     let BuilderError::Died { machine, end } = error else {
         panic!("{error}");
     };
-    assert_eq!((machine.as_str(), end.by), ("build", EndedBy::Exit(1)));
-    assert!(end.words.contains("CPUs"), "{end}");
+    assert_eq!((machine.as_str(), end.cause), ("build", EndCause::Exit(1)));
+    assert!(end.details.contains("CPUs"), "{end}");
     std::fs::remove_file(&disk.file().expect("a file").path).expect("the disk is ours");
     harness.finish().await;
 }
@@ -90,7 +90,7 @@ async fn the_error_of_a_vm_that_dies_later_names_its_end() {
     };
     let disk = blank(harness.runs.path()).await;
     let mut machine = harness.boot(&disk, "build").await;
-    assert_eq!(machine.died(), None);
+    assert_eq!(machine.end(), None);
     let pid = marked("guest=vault-bake-later-death-build").expect("it runs");
     Program::new("kill")
         .args(["-KILL", &pid])
@@ -99,7 +99,7 @@ async fn the_error_of_a_vm_that_dies_later_names_its_end() {
         .expect("killed");
     let end = Wait::new("the end", Duration::from_secs(10))
         .until(&harness.events, &harness.interrupt, || {
-            let died = machine.died();
+            let died = machine.end();
             async {
                 died.map_or(
                     Poll::NotYet("alive".into()),
@@ -109,7 +109,7 @@ async fn the_error_of_a_vm_that_dies_later_names_its_end() {
         })
         .await
         .expect("it died");
-    assert_eq!(end.by, EndedBy::Signal(9), "{end}");
+    assert_eq!(end.cause, EndCause::Signal(9), "{end}");
     drop(machine);
     std::fs::remove_file(&disk.file().expect("a file").path).expect("the disk is ours");
     harness.finish().await;
@@ -155,7 +155,7 @@ async fn two_machines_at_once_do_not_disturb_each_other_and_dropping_kills() {
         })
         .await
         .expect("dropping ends the machine");
-    assert_eq!(other.died(), None);
+    assert_eq!(other.end(), None);
     // The end of the run kills the VM that still runs.
     std::fs::remove_file(&disk.file().expect("a file").path).expect("the disk is ours");
     harness.finish().await;
@@ -164,7 +164,7 @@ async fn two_machines_at_once_do_not_disturb_each_other_and_dropping_kills() {
             &vault_bake::event::Events::silent(),
             &Interrupt::default(),
             || {
-                let died = other.died();
+                let died = other.end();
                 async {
                     died.map_or(
                         Poll::NotYet("alive".into()),
@@ -193,7 +193,7 @@ async fn a_lock_of_another_day_is_refused_before_anything_is_installed() {
         panic!("packages were planned");
     };
     let updates = index.iter_mut().find(|one| one.suite == "bookworm-updates");
-    updates.expect("an index").sha256 = Digest::of("another day");
+    updates.expect("an index").sha256 = Digest::hash_bytes("another day");
     let error = qemu
         .base(
             &base,

@@ -18,7 +18,7 @@ async fn tested(home: &Path) {
     let store = Store::open(Dir::new(home.join(".local/share/vault-bake/store"))).await;
     let store = store
         .unwrap()
-        .signing(vec![signer(1)], Interrupt::default());
+        .with_signers(vec![signer(1)], Interrupt::default());
     let history = store.history().await.unwrap();
     for recorded in history.recorded() {
         let record = test_record(recorded.put.manifest, now, true);

@@ -17,12 +17,12 @@ pub async fn recorded(home: &Path) {
     let store = Store::open_or_create(Dir::new(&root), &trust(), now).await;
     let store = store
         .unwrap()
-        .signing(vec![signer(1)], Interrupt::default());
+        .with_signers(vec![signer(1)], Interrupt::default());
     store.put_packages(&packages(), "dpkg").await.unwrap();
     let disk = home.join("disk");
     fs::write(&disk, "disk").unwrap();
     store
-        .adopt_artifact(&disk, Digest::of("disk"))
+        .adopt_artifact(&disk, Digest::hash_bytes("disk"))
         .await
         .unwrap();
     for version in ["1.0.0", "1.0.1", "1.0.2"] {

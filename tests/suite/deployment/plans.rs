@@ -233,7 +233,9 @@ fn template(id: &str, parameters: Value) -> String {
 fn an_image_that_is_known_only_later_is_seen_at_every_place() {
     for (kind, after, unknown, attribute) in places() {
         let found = found(&plan(&[made(kind, after, unknown.clone())]));
-        let later = found.iter().filter(|one| one.after == Planned::Unknown);
+        let later = found
+            .iter()
+            .filter(|one| one.after == PlannedImage::Unknown);
         let later: Vec<&str> = later.map(|one| one.attribute.as_str()).collect();
         assert!(later.contains(&attribute), "{kind} {unknown}: {later:?}");
     }
@@ -283,7 +285,7 @@ fn what_a_provider_computes_is_no_image() {
         let found = found(&plan(&[made(kind, after, unknown.clone())]));
         let strange = found
             .iter()
-            .find(|one| one.after != Planned::Id(good.clone()));
+            .find(|one| one.after != PlannedImage::Id(good.clone()));
         assert_eq!(strange, None, "{kind} {unknown}");
     }
 }

@@ -86,7 +86,13 @@ async fn make() -> Seeds {
     let digest = every_kind(&store).await;
     events(seeds, &store).await;
     pins(seeds).await;
-    let signed = store.logged(1).await.unwrap().unwrap().envelope.to_bytes();
+    let signed = store
+        .log_entry(1)
+        .await
+        .unwrap()
+        .unwrap()
+        .envelope
+        .to_bytes();
     seeds.write("envelope", "good-event", &signed);
     let listed = store.history().await.unwrap();
     let put = &listed.by_digest(&digest).unwrap().put;
@@ -154,12 +160,18 @@ fn manifests(seeds: &mut Seeds) {
 async fn events(seeds: &mut Seeds, store: &Store<Dir>) {
     let head = store.history().await.unwrap().head();
     for seq in 1..=head {
-        let payload = store.logged(seq).await.unwrap().unwrap().envelope.payload;
+        let payload = store
+            .log_entry(seq)
+            .await
+            .unwrap()
+            .unwrap()
+            .envelope
+            .payload;
         let value: Value = serde_json::from_slice(&payload).unwrap();
         let kind = value["kind"].as_str().unwrap();
         seeds.write("event", &format!("good-{seq:02}-{kind}"), &payload);
     }
-    let put = store.logged(1).await.unwrap().unwrap().envelope.payload;
+    let put = store.log_entry(1).await.unwrap().unwrap().envelope.payload;
     seeds.write(
         "event",
         "good-unknown-kind",
@@ -195,7 +207,7 @@ async fn events(seeds: &mut Seeds, store: &Store<Dir>) {
 /// in
 /// the order of our fields; a number instead of the name of a rule.
 fn other_forms(seeds: &mut Seeds) {
-    let digest = Digest::of("manifest");
+    let digest = Digest::hash_bytes("manifest");
     let bodies = [
         (
             "body",

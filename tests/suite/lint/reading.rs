@@ -7,8 +7,8 @@ use std::fs;
 use std::path::Path;
 
 use vault_bake::definition::Definition;
-use vault_bake::lint::{Configuration, Product, Role, of_steps};
-use vault_bake::plan::evaluate;
+use vault_bake::lint::{Configuration, Product, Role, lint_steps};
+use vault_bake::plan::plan_steps;
 use vault_bake::provisioner::Provisioners;
 
 use super::cases::{consul, vault};
@@ -221,8 +221,8 @@ fn an_unreadable_file_of_an_image_is_refused_or_allowed() {
         let definition = Definition::parse(&file, &text, &BTreeMap::new()).unwrap();
         let provisioners = Path::new(env!("CARGO_MANIFEST_DIR")).join("provisioners");
         let provisioners = Provisioners::load(&[provisioners], &definition).unwrap();
-        let steps = evaluate(&definition, &provisioners).unwrap();
-        match of_steps(&steps, &definition.releases, &definition.allowed) {
+        let steps = plan_steps(&definition, &provisioners).unwrap();
+        match lint_steps(&steps, &definition.releases, &definition.allowed) {
             Ok(found) => {
                 let texts: Vec<String> = found.iter().map(ToString::to_string).collect();
                 texts.join("\n")

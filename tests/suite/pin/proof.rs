@@ -39,7 +39,7 @@ fn policy(version: u64, root: u8, builder: u8, promoters: [u8; 2]) -> Trust {
 
 async fn file_of(store: &Store<Dir>) -> PinFile {
     let history = store.history().await.unwrap();
-    let mut file = PinFile::begin("pins", store, &history).await.unwrap();
+    let mut file = PinFile::new("pins", store, &history).await.unwrap();
     let of = ("quickstart", "prod");
     file.add(None, of, store, &history, now()).await.unwrap();
     file
@@ -69,7 +69,7 @@ async fn lies_are_named_by_pin_and_field() {
     let foreign = json_of(&pinned(&other).await);
     // And a store with another root key.
     let strange = RecordedStore::new(crate::VAULT_BAKE);
-    let theirs = strange.store_of(&Trust::only(&public(2)), &[2]).await;
+    let theirs = strange.store_of(&Trust::single_key(&public(2)), &[2]).await;
     let image = bake(&theirs, &with("1.0.0", "1.20.0", "1.8.7")).await;
     promote(&theirs, &image).await;
     let strange = json_of(&file_of(&theirs).await);
@@ -190,7 +190,9 @@ async fn lies_are_named_by_pin_and_field() {
 #[tokio::test]
 async fn a_file_of_another_store_is_detected_with_a_trust_policy() {
     let recorded = RecordedStore::new(crate::VAULT_BAKE);
-    let store = recorded.store_of(&Trust::only(&public(2)), &[2]).await;
+    let store = recorded
+        .store_of(&Trust::single_key(&public(2)), &[2])
+        .await;
     let image = bake(&store, &with("1.0.0", "1.20.0", "1.8.7")).await;
     promote(&store, &image).await;
     let file = file_of(&store).await;
@@ -212,7 +214,7 @@ async fn a_file_of_another_store_is_detected_with_a_trust_policy() {
     insta::assert_snapshot!(transcripts.join("\n"));
     fs::write(
         recorded.path("trust.json"),
-        Trust::only(&public(2)).to_bytes(),
+        Trust::single_key(&public(2)).to_bytes(),
     )
     .unwrap();
     let transcripts = recorded.transcript_without_store(&verify);
@@ -280,7 +282,7 @@ async fn pins_outlive_a_rotated_policy() {
     }
     before.verify(Some(&old)).unwrap();
     let error = before.verify(Some(&new)).unwrap_err();
-    assert!(matches!(error, PinError::Distrusted { .. }) && error.is_integrity());
+    assert!(matches!(error, PinError::UntrustedPolicy { .. }) && error.is_integrity());
     let proved = after.verify(Some(&new)).unwrap();
     settled().bind(|| insta::assert_snapshot!(proved.to_string()));
 

@@ -74,7 +74,7 @@ pub async fn small(name: Option<&str>) -> String {
     };
     promote(&store, &bake(&store, &manifest).await).await;
     let history = store.history().await.unwrap();
-    let mut file = PinFile::begin("pins", &store, &history).await.unwrap();
+    let mut file = PinFile::new("pins", &store, &history).await.unwrap();
     let of = ("quickstart", "prod");
     file.add(name, of, &store, &history, now()).await.unwrap();
     file.to_text()

@@ -2,7 +2,7 @@
 
 use testing::plan::provisioner;
 use vault_bake::event::Event;
-use vault_bake::guest_steps::{ProvisionError, observe, run_checks, seal};
+use vault_bake::guest_steps::{ProvisionError, inspect, run_checks, seal};
 use vault_bake::secret::Scrubber;
 
 use super::{StepHarness, clock};
@@ -27,7 +27,7 @@ async fn all_checks_run_and_the_error_names_those_that_failed() {
         ),
     ];
     let (harness, session) = StepHarness::new(steps, Scrubber::default()).await;
-    let error = observe(&harness.guest(), &session)
+    let error = inspect(&harness.guest(), &session)
         .await
         .map(|_observed| ())
         .unwrap_err();

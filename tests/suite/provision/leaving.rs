@@ -103,7 +103,7 @@ async fn a_step_that_fails_on_a_full_disk_names_the_file_system() {
         eprintln!("SKIPPED: no file system can be mounted here: {mounted:?}");
         return;
     }
-    let after = session.another(events, interrupt).await.unwrap();
+    let after = session.open_another(events, interrupt).await.unwrap();
     upload(&harness.guest(), &session, 0).await.unwrap();
     let error = harness.steps(session).await.unwrap_err().to_string();
     let unmount = script(format!("umount -l '{}'", harness.work));

@@ -35,7 +35,7 @@ async fn a_playbook_runs_against_the_pinned_host_with_its_secrets_in_private() {
     std::fs::write(&playbook, text).unwrap();
     let kind = StepKind::Ansible {
         playbook: playbook.clone(),
-        sha256: Digest::of(""),
+        sha256: Digest::hash_bytes(""),
     };
     let site = with_secret(step("site", kind, &[]), "token", "correct-horse");
     let secret = Secret::new("correct-horse");
@@ -72,7 +72,7 @@ async fn a_playbook_that_fails_or_takes_too_long_fails_the_step() {
             "site",
             StepKind::Ansible {
                 playbook,
-                sha256: Digest::of(""),
+                sha256: Digest::hash_bytes(""),
             },
             &[],
         );

@@ -6,7 +6,7 @@ use super::*;
 
 #[test]
 fn a_first_line_is_read_as_linux_reads_it() {
-    let read = |script: &[u8]| match Interpreter::of(script) {
+    let read = |script: &[u8]| match Interpreter::detect(script) {
         Ok(interpreter) => {
             let env = interpreter
                 .found_by_env()

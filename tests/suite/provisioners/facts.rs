@@ -200,7 +200,7 @@ fn no_key_of_the_images_own_file_is_a_nodes() {
 fn throw_away_identities_are_taken() {
     let Some(node) = Node::new() else { return };
     for version in ["1.8.7", "1.21.1"] {
-        let identity = Identity::throw_away("vb-node-1", "dc1", version, Timestamp::now());
+        let identity = Identity::generate("vb-node-1", "dc1", version, Timestamp::now());
         let (taken, words) = node.take(&identity.expect("an identity").to_tar());
         assert!(taken, "{version}: {words}");
     }

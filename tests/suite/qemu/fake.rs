@@ -108,7 +108,7 @@ impl Lab {
             content: Content::File(DiskFile {
                 path: file("base.raw", "a base"),
                 format: "raw".to_owned(),
-                sha256: Digest::of("a base"),
+                sha256: Digest::hash_bytes("a base"),
             }),
             firmware,
             access,
@@ -176,7 +176,7 @@ impl Lab {
             keys: &self.keys,
             identity: (role == "test").then_some(b"an identity"),
             role,
-            again,
+            is_retry: again,
         };
         let booted = Qemu::new(self.settings.clone())
             .boot(boot, &mut self.teardown, &events, &Interrupt::default())
@@ -204,7 +204,7 @@ impl Lab {
         fs::write(self.folder.path().join("end"), "").expect("a file");
         let ended = Wait::new("the end", Duration::from_secs(10))
             .until(&Events::silent(), &Interrupt::default(), || {
-                let seen = match machine.died() {
+                let seen = match machine.end() {
                     Some(end) => Poll::<_, std::io::Error>::Ready(end),
                     None => Poll::NotYet("it runs".to_owned()),
                 };
@@ -231,7 +231,7 @@ impl Lab {
             "schema": 1,
             "run": "old",
             "qemu": version(),
-            "memory_sha256": Digest::of("memory"),
+            "memory_sha256": Digest::hash_bytes("memory"),
             "memory": kept("old.memory", memory),
             "overlay": kept("old.qcow2", "an overlay"),
             "below": below,
@@ -273,7 +273,7 @@ impl Lab {
             keys: Some(nothing),
             memory: None,
         };
-        Digest::of_value(&json!({
+        Digest::hash_value(&json!({
             "recipe": 1,
             "arguments": arguments.list(),
             "disk_gib": spec.disk_gib,

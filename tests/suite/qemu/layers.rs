@@ -50,9 +50,9 @@ impl CacheHarness {
                 "key": key(name), "run": "run", "made_s": NOW_S - hours * 3600, "step": name, "note": null,
             },
             "file": file,
-            "sha256": Digest::of(content(name)),
+            "sha256": Digest::hash_bytes(content(name)),
             "stamp": {"size_bytes": metadata.len(), "modified_ns": modified.as_nanos() as i64},
-            "below": below.map(|below| (key(below), Digest::of(content(below)))),
+            "below": below.map(|below| (key(below), Digest::hash_bytes(content(below)))),
             "base": base("base"),
         });
         fs::write(self.record(name), record.to_string()).unwrap();
@@ -82,7 +82,9 @@ impl CacheHarness {
         let keys: Vec<Digest> = names.iter().map(|name| key(name)).collect();
         let now = Timestamp::from_second(NOW_S).unwrap();
         let qemu = Qemu::new(self.settings.clone());
-        let found = qemu.layer(&disk, &keys, now, &Interrupt::default()).await;
+        let found = qemu
+            .find_layer(&disk, &keys, now, &Interrupt::default())
+            .await;
         found.unwrap()
     }
 
@@ -117,14 +119,14 @@ fn content(name: &str) -> String {
 }
 
 fn key(name: &str) -> Digest {
-    Digest::of(format!("key of {name}"))
+    Digest::hash_bytes(format!("key of {name}"))
 }
 
 fn base(name: &str) -> DiskFile {
     DiskFile {
         path: Path::new("/bases").join(name),
         format: "qcow2".to_owned(),
-        sha256: Digest::of(name),
+        sha256: Digest::hash_bytes(name),
     }
 }
 
@@ -138,7 +140,7 @@ fn a_build_from_a_cloud_image_keeps_no_layer() {
             access,
             kernel: None,
         };
-        Qemu::new(QemuOptions::new("/nonexistent")).keeps_layers(&disk)
+        Qemu::new(QemuOptions::new("/nonexistent")).can_cache_layers(&disk)
     };
     assert!(keeps(AccessBy::Credentials) && !keeps(AccessBy::CloudInit));
 }
@@ -180,7 +182,10 @@ async fn a_layer_on_another_file_than_that_of_its_key_is_not_used_and_goes() {
     harness.put("b", Some("a"), 1);
     // Another build has made `a` again; its file has the same name here, and other content.
     let record = fs::read_to_string(harness.record("a")).unwrap();
-    let (old, new) = (Digest::of(content("a")), Digest::of("made again"));
+    let (old, new) = (
+        Digest::hash_bytes(content("a")),
+        Digest::hash_bytes("made again"),
+    );
     fs::write(harness.path("run-a.qcow2"), "made again").unwrap();
     fs::write(harness.record("a"), record.replace(&old.hex(), &new.hex())).unwrap();
     assert_eq!(harness.found("base", &["a", "b"]).await, "a");

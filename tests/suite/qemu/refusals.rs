@@ -59,7 +59,7 @@ fn index(mirror: &str, content: &str) -> PackageIndex {
         mirror: mirror.into(),
         suite: "bookworm".into(),
         date: "2026-11-20T00:00:00Z".into(),
-        sha256: Digest::of(content),
+        sha256: Digest::hash_bytes(content),
     }
 }
 
@@ -111,7 +111,7 @@ async fn a_lock_that_does_not_fit_the_definition_is_refused() {
         ),
     ] {
         let error = BaseHarness::new().refusal(wanted, locked).await;
-        assert!(matches!(error, BuilderError::LockOfAnotherBase), "{error}");
+        assert!(matches!(error, BuilderError::LockMismatch), "{error}");
     }
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::net::UnixListener;
 
 use vault_bake::builder::qemu::kvm_works;
-use vault_bake::builder::{AccessBy, BuilderError, EndedBy, Machine as _};
+use vault_bake::builder::{AccessBy, BuilderError, EndCause, Machine as _};
 use vault_bake::definition::Firmware;
 
 use super::fake::{Lab, Run, Start};
@@ -61,7 +61,7 @@ async fn what_an_earlier_start_left_is_in_the_way_of_no_later_one() {
         for access in [AccessBy::Credentials, AccessBy::CloudInit] {
             for role in ["build", "test"] {
                 let mut lab = Lab::new(firmware, access);
-                lab.settings.suspend = false;
+                lab.settings.use_snapshots = false;
                 leave_everything(&lab, role);
                 let booted = lab.boot(&[RUNS], role, false).await;
                 if let Err(error) = booted {
@@ -104,7 +104,7 @@ async fn wherever_a_snapshot_fails_the_machine_boots_from_scratch() {
             let mut lab = Lab::new(firmware, AccessBy::Credentials);
             let booted = lab.boot(&[*first, RUNS], "build", false).await;
             let mut machine = booted.unwrap_or_else(|error| panic!("{name}: {error}"));
-            assert_eq!(machine.died(), None, "{name}");
+            assert_eq!(machine.end(), None, "{name}");
             assert_eq!(lab.starts(), 2, "{name}");
             let notes = lab.notes().join("\n");
             assert!(
@@ -179,7 +179,7 @@ async fn wherever_a_resume_fails_the_machine_boots_from_scratch() {
             let starts = [*first, Start::Abort, RUNS];
             let booted = lab.boot(&starts, "build", false).await;
             let mut machine = booted.unwrap_or_else(|error| panic!("{why}: {error}"));
-            assert_eq!(machine.died(), None, "{why}");
+            assert_eq!(machine.end(), None, "{why}");
             assert_eq!(machine.resumed(), None, "{why}");
             assert_eq!(lab.starts(), 3, "{why}");
             let notes = lab.notes();
@@ -249,20 +249,20 @@ async fn a_build_vm_with_another_disk_size_uses_no_snapshot() {
 
 #[tokio::test]
 async fn what_ended_a_machine_that_ran_is_told_apart() {
-    let cases: [(&str, &str, EndedBy); 11] = [
-        ("kill -ABRT $$", "", EndedBy::Signal(6)),
-        ("kill -KILL $$", "", EndedBy::Signal(9)),
-        ("kill -SEGV $$", "", EndedBy::Signal(11)),
-        ("echo 'out of memory' >&2; exit 1", "", EndedBy::Exit(1)),
+    let cases: [(&str, &str, EndCause); 11] = [
+        ("kill -ABRT $$", "", EndCause::Signal(6)),
+        ("kill -KILL $$", "", EndCause::Signal(9)),
+        ("kill -SEGV $$", "", EndCause::Signal(11)),
+        ("echo 'out of memory' >&2; exit 1", "", EndCause::Exit(1)),
         // The host asked QEMU to end, which it does without an error.
-        ("exit 0", "host-signal", EndedBy::Exit(0)),
-        ("exit 0", "host-qmp-quit", EndedBy::Exit(0)),
-        ("exit 0", "host-error", EndedBy::Exit(0)),
-        ("exit 0", "guest-shutdown", EndedBy::GuestShutdown),
-        ("exit 0", "guest-reset", EndedBy::GuestReset),
-        ("exit 0", "guest-panic", EndedBy::GuestPanic),
+        ("exit 0", "host-signal", EndCause::Exit(0)),
+        ("exit 0", "host-qmp-quit", EndCause::Exit(0)),
+        ("exit 0", "host-error", EndCause::Exit(0)),
+        ("exit 0", "guest-shutdown", EndCause::GuestShutdown),
+        ("exit 0", "guest-reset", EndCause::GuestReset),
+        ("exit 0", "guest-panic", EndCause::GuestPanic),
         // The first event counts: what the VM did.
-        ("kill -ABRT $$", "guest-panic", EndedBy::GuestPanic),
+        ("kill -ABRT $$", "guest-panic", EndCause::GuestPanic),
     ];
     for (ends, says, expected) in cases {
         let mut lab = Lab::new(Firmware::Bios, AccessBy::Credentials);
@@ -271,12 +271,12 @@ async fn what_ended_a_machine_that_ran_is_told_apart() {
             run.ends = ends;
         });
         let mut machine = lab.boot(&[start], "test", false).await.expect("a machine");
-        assert_eq!(machine.died(), None);
+        assert_eq!(machine.end(), None);
         let end = lab.end(&mut machine).await;
-        assert_eq!(end.by, expected, "{ends} {says}: {end}");
+        assert_eq!(end.cause, expected, "{ends} {says}: {end}");
         let is_guest = says.starts_with("guest-");
-        assert_eq!(end.by.is_platform(), !is_guest, "{end}");
-        assert_eq!(machine.died(), Some(end), "it does not change");
+        assert_eq!(end.cause.is_platform(), !is_guest, "{end}");
+        assert_eq!(machine.end(), Some(end), "it does not change");
     }
 }
 
@@ -290,7 +290,7 @@ async fn what_ended_a_machine_that_never_ran_is_told_with_its_words() {
         let BuilderError::Died { end, .. } = &error else {
             panic!("{error}");
         };
-        assert!(end.by.is_platform() && end.by.is_worth_another_start());
+        assert!(end.cause.is_platform() && end.cause.is_retryable());
         printed.push(error.to_string());
     }
     insta::assert_snapshot!(printed.join("\n"), @"

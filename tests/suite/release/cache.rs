@@ -21,17 +21,19 @@ async fn a_binary_is_unpacked_only_as_it_was_verified() {
     let verified = mirror.fetch(&locked).await.expect("it verifies");
     let folder = tempfile::tempdir().expect("a folder");
     let to = folder.path().join("vault");
-    verified.unpack(&to).expect("it is unpacked");
-    let (found, bytes) = Digest::of_file(&to).expect("the binary");
+    verified.unpack_binary(&to).expect("it is unpacked");
+    let (found, bytes) = Digest::hash_file(&to).expect("the binary");
     assert_eq!(found, verified.binary_sha256);
     assert_eq!(bytes, verified.binary_size_bytes);
-    verified.unpack(&to).expect_err("nothing is written over");
+    verified
+        .unpack_binary(&to)
+        .expect_err("nothing is written over");
     // Another file, although it is a valid gzip file.
     let file = fs::File::create(&verified.binary_gz).expect("damage");
     let mut other = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
     std::io::Write::write_all(&mut other, b"another binary").expect("damage");
     other.finish().expect("damage");
-    let error = verified.unpack(&folder.path().join("other"));
+    let error = verified.unpack_binary(&folder.path().join("other"));
     let words = error.expect_err("it is another one").to_string();
     assert!(words.contains("expected sha256:"), "{words}");
 }
@@ -109,7 +111,7 @@ async fn verified_releases_must_match_the_lock_file() {
     let Some(lab) = lab() else { return };
     let mirror = Mirror::good(lab);
     let locked = mirror.resolve().await.expect("it resolves");
-    let zeros = Digest::of(b"something else");
+    let zeros = Digest::hash_bytes(b"something else");
     type Change = fn(&mut LockedRelease, Digest);
     let changes: [(&str, Change); 7] = [
         ("archive", |lock, zeros| lock.sha256 = zeros),

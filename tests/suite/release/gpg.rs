@@ -50,7 +50,7 @@ pub fn lab() -> Option<&'static Lab> {
 pub fn sums_of(archive: &[u8]) -> Vec<u8> {
     format!(
         "{}  {ARCHIVE}\n",
-        vault_bake::digest::Digest::of(archive).hex()
+        vault_bake::digest::Digest::hash_bytes(archive).hex()
     )
     .into_bytes()
 }

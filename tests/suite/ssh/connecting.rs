@@ -6,23 +6,25 @@ use testing::sshd::{Sshd, endpoint, free_port};
 use vault_bake::event::Events;
 use vault_bake::process::Program;
 use vault_bake::secret::Scrubber;
-use vault_bake::ssh::{ConnectStage, Connector, Keys, Patience, Session, SshError, join_all};
+use vault_bake::ssh::{
+    ConnectStage, ConnectionTimeouts, Connector, Keys, Session, SshError, join_all,
+};
 use vault_bake::wait::Interrupt;
 
 use super::{SOON, connect, script};
 
-fn impatient() -> Patience {
-    Patience {
+fn impatient() -> ConnectionTimeouts {
+    ConnectionTimeouts {
         banner: Duration::from_millis(200),
         login: Duration::from_secs(1),
-        ..Patience::default()
+        ..ConnectionTimeouts::default()
     }
 }
 
 async fn try_at(address: SocketAddr, keys: &Keys, timeout: Duration) -> Result<Session, SshError> {
     Connector::new(&endpoint(address), keys, Scrubber::default())
         .expect("keys of the right kind")
-        .patience(impatient())
+        .with_timeouts(impatient())
         .connect(
             timeout,
             async || None,

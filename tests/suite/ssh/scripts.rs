@@ -5,7 +5,7 @@ use testing::sshd::{Sshd, endpoint, free_port};
 use vault_bake::digest::Digest;
 use vault_bake::event::Events;
 use vault_bake::secret::{Scrubber, Secret};
-use vault_bake::ssh::{Connector, Keys, Patience, Reboot, Script, SshError};
+use vault_bake::ssh::{ConnectionTimeouts, Connector, Keys, Reboot, Script, SshError};
 use vault_bake::wait::Interrupt;
 
 use super::{EventRecorder, SOON, eventually, script, session};
@@ -53,7 +53,7 @@ async fn output_comes_in_order_scrubbed_and_hashed() {
     assert_eq!(lines[5].len(), 16 * 1024 + " [cut]".len());
     assert_eq!(ended.last, lines);
     let log: String = lines.iter().map(|line| format!("{line}\n")).collect();
-    assert_eq!(ended.log_digest, Digest::of(log));
+    assert_eq!(ended.log_digest, Digest::hash_bytes(log));
 }
 
 #[tokio::test]
@@ -259,12 +259,12 @@ async fn a_peer_that_goes_quiet_is_not_waited_for_forever() {
     let proxy = Proxy::to(sshd.address);
     let (alive, recorder) = (async || None, EventRecorder::default());
     let (events, interrupt) = (recorder.events(), Interrupt::default());
-    let patience = Patience {
+    let patience = ConnectionTimeouts {
         silence: Duration::from_secs(7),
-        ..Patience::default()
+        ..ConnectionTimeouts::default()
     };
     let connector = Connector::new(&endpoint(proxy.address), &keys, Scrubber::default()).unwrap();
-    let connector = connector.patience(patience);
+    let connector = connector.with_timeouts(patience);
     let session = connector
         .connect(SOON, alive, &events, &interrupt)
         .await
@@ -303,7 +303,7 @@ async fn output_is_bounded_and_fails_with_its_errors() {
         .output(script("yes \"$(seq 40 | tr -d '\\n')\""), &interrupt)
         .await
         .unwrap_err();
-    assert!(matches!(error, SshError::TooMuch { .. }), "{error}");
+    assert!(matches!(error, SshError::OutputTooLong { .. }), "{error}");
     let text = session.output(script("printf 'a\\nb'"), &interrupt).await;
     assert_eq!(text.unwrap(), "a\nb\n");
 }

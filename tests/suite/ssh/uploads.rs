@@ -36,7 +36,7 @@ fn files(below: &Path) -> BTreeMap<String, Digest> {
                     .expect("a path below")
                     .display()
                     .to_string();
-                found.insert(name, Digest::of_file(&path).expect("a file").0);
+                found.insert(name, Digest::hash_file(&path).expect("a file").0);
             }
         }
     }
@@ -57,11 +57,11 @@ async fn big_and_many_files_arrive_as_they_were() {
     };
     let mut expected: BTreeMap<String, Digest> = (0..500)
         .map(small)
-        .map(|(path, text)| (path, Digest::of(text)))
+        .map(|(path, text)| (path, Digest::hash_bytes(text)))
         .collect();
     expected.insert(
         "releases/big.gz".to_owned(),
-        Digest::of_file(&big).unwrap().0,
+        Digest::hash_file(&big).unwrap().0,
     );
 
     let to = folder.path().join("it's here");
@@ -158,7 +158,7 @@ async fn a_vm_without_the_upload_disk_is_an_error_and_stays_unchanged() {
     let interrupt = Interrupt::default();
     let folder = tempfile::tempdir().unwrap();
     let to = folder.path().join("guest").display().to_string();
-    let by_disk = session.upload_by_disk(&to, &interrupt);
+    let by_disk = session.upload_from_disk(&to, &interrupt);
     assert!(!by_disk.await.unwrap());
     assert!(!Path::new(&to).exists());
 }

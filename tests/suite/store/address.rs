@@ -33,7 +33,7 @@ fn addresses() {
         "images",
     ] {
         let parsed = text.parse::<BlobAddress>();
-        let message = parsed.map_or_else(|error| error.to_string(), |address| address.place());
+        let message = parsed.map_or_else(|error| error.to_string(), |address| address.location());
         assert!(!message.contains("canary"), "{message}");
         table.push(format!("{text}\n  {message}"));
     }
@@ -54,7 +54,7 @@ async fn a_token_goes_over_nothing_but_tls() {
     assert!(error.to_string().contains("must use https"), "{error}");
     let token = Secret::new("?sv=2025-11-05&sr=c&sig=canary%2Bcanary");
     let blob = Blob::new(address.clone(), &Credential::Sas(token), &wire).unwrap();
-    assert_eq!(blob.place(), address.place());
+    assert_eq!(blob.location(), address.location());
     for name in ["../x", "a//b", "", "a?b"] {
         assert!(blob.get(name).await.is_err(), "{name}");
     }

@@ -181,7 +181,7 @@ async fn a_rollback_is_guarded_and_offers_another_target() {
     };
     let gone = store.plan_rollback(gone, now()).await;
     lines.push(format!("artifact gone\n    {}", gone.unwrap_err()));
-    let unknown = store.plan_rollback(back(Some(Digest::of("x"))), now());
+    let unknown = store.plan_rollback(back(Some(Digest::hash_bytes("x"))), now());
     lines.push(format!("unknown\n    {}", unknown.await.unwrap_err()));
     assert_eq!(current(&store).await, "quickstart@1.0.2");
     insta::assert_snapshot!(lines.join("\n"));
@@ -193,7 +193,7 @@ async fn readers_void_moves_that_break_a_rule() {
     let store = store(&root(&folder)).await;
     let (first, second) = (good(&store, "1.0.0").await, good(&store, "1.0.1").await);
     let untested = put(&store, "1.0.2", "untested").await.unwrap();
-    let unknown = Digest::of("unknown");
+    let unknown = Digest::hash_bytes("unknown");
     promote(&store, &first).await.unwrap();
     let set = |generation: u64, from: Digest, to: Digest| {
         json!({

@@ -18,9 +18,9 @@ use super::{files, now, store};
 async fn a_folder_without_links_publishes_by_rename() {
     let folder = TempDir::new().unwrap();
     let root = folder.path().join("store");
-    let dir = Dir::publishing(&root, Publish::Rename);
+    let dir = Dir::with_publish(&root, Publish::Rename);
     let store = Store::open_or_create(dir, &trust(), now()).await.unwrap();
-    let store = store.signing(vec![signer(1)], Interrupt::default());
+    let store = store.with_signers(vec![signer(1)], Interrupt::default());
     let digest = store.put_object(b"[1]").await.unwrap();
     assert_eq!(store.put_object(b"[1]").await.unwrap(), digest);
     assert_eq!(store.object(&digest).await.unwrap(), b"[1]");
@@ -65,11 +65,13 @@ async fn an_artifact_from_another_file_system_is_copied_and_checked() {
     let store = store(&folder.path().join("store")).await;
     let captured = elsewhere.path().join("disk.qcow2");
     fs::write(&captured, "disk").unwrap();
-    let wrong = store.adopt_artifact(&captured, Digest::of("other")).await;
+    let wrong = store
+        .adopt_artifact(&captured, Digest::hash_bytes("other"))
+        .await;
     let _ = fs::remove_file(&captured);
     fs::write(&captured, "disk").unwrap();
     let path = store
-        .adopt_artifact(&captured, Digest::of("disk"))
+        .adopt_artifact(&captured, Digest::hash_bytes("disk"))
         .await
         .unwrap();
     assert_eq!(fs::read(path).unwrap(), b"disk");

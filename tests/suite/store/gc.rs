@@ -14,7 +14,7 @@ use testing::signing::signed_store;
 use vault_bake::digest::Digest;
 use vault_bake::manifest::Manifest;
 use vault_bake::store::backend::Backend;
-use vault_bake::store::event::{Body, Keep, Revoke};
+use vault_bake::store::event::{Body, Retention, Revoke};
 use vault_bake::store::gc::{ExternalUses, Presence, Survey};
 use vault_bake::store::revocation::Rule;
 use vault_bake::store::{Dir, Store};
@@ -22,7 +22,7 @@ use vault_bake::store::{Dir, Store};
 use super::{now, store, test_record};
 
 /// The default rules of the tests: keep two generations, and images younger than a day.
-const KEEP: Keep = Keep {
+const KEEP: Retention = Retention {
     generations: 2,
     min_age_s: 24 * 60 * 60,
     pin_files: 0,
@@ -42,7 +42,7 @@ fn after_days(days: i64) -> Timestamp {
 }
 
 fn file(disk: &str) -> String {
-    format!("artifacts/sha256/{}.qcow2", Digest::of(disk).hex())
+    format!("artifacts/sha256/{}.qcow2", Digest::hash_bytes(disk).hex())
 }
 
 /// Records a manifest of a disk with this content, which it stores.
@@ -103,7 +103,7 @@ async fn survey<B: Backend>(store: &Store<B>, outside: &ExternalUses, at: Timest
 fn survey_lines(survey: &Survey) -> String {
     let rows = survey.rows.iter().map(|row| {
         let holds: Vec<String> = row.holds.iter().map(ToString::to_string).collect();
-        let fate = if row.goes() { "GOES" } else { "stays" };
+        let fate = if row.is_removable() { "GOES" } else { "stays" };
         format!("{} {:?} {fate}: {}", row.name, row.state, holds.join("; "))
     });
     rows.collect::<Vec<_>>().join("\n")
@@ -117,7 +117,7 @@ async fn plan<B: Backend>(
 ) -> (u64, Vec<String>) {
     let planned = store.plan_gc(&KEEP, outside, HOUR_S, at).await;
     let (survey, plan) = planned.unwrap_or_else(|error| panic!("{error}"));
-    let going = survey.rows.iter().filter(|row| row.goes());
+    let going = survey.rows.iter().filter(|row| row.is_removable());
     let names = going.map(|row| row.name.clone()).collect();
     (plan.expect("something goes").seq, names)
 }
@@ -135,13 +135,13 @@ async fn every_kind_of_hold() {
     }
     promote(&store, &promoted[0], "staging").await;
     let pinned = good(&store, "1.1.0").await;
-    outside.pinned([(pinned, "web:prod in pins.json".to_owned())]);
+    outside.add_pins([(pinned, "web:prod in pins.json".to_owned())]);
     let mut used = Vec::new();
     for version in ["1.2.0", "1.2.1", "1.2.2", "1.2.3", "1.2.4"] {
         used.push(good(&store, version).await);
     }
-    let artifact = Digest::of("1.2.2").hex();
-    outside.in_use(&format!(
+    let artifact = Digest::hash_bytes("1.2.2").hex();
+    outside.add_in_use_list(&format!(
         "# what runs\n\n{}\n{}\n  /var/lib/nodes/{artifact}.qcow2\nQUICKSTART@1.2.3\nartifact-of-another-store\nsha256:{}\n",
         used[0],
         &used[1].to_string()[..19],
@@ -149,8 +149,8 @@ async fn every_kind_of_hold() {
     ));
     // A base of a held image, its own base, and one from which only an unheld image was made.
     let mut chain = ["2.0.0", "2.0.1", "2.0.2"].map(|version| sample(version, version));
-    chain[1].base.disk_sha256 = Some(Digest::of("2.0.0"));
-    chain[2].base.disk_sha256 = Some(Digest::of("2.0.1"));
+    chain[1].base.disk_sha256 = Some(Digest::hash_bytes("2.0.0"));
+    chain[2].base.disk_sha256 = Some(Digest::hash_bytes("2.0.1"));
     for manifest in &chain {
         let disk = manifest.version.to_string();
         record(&store, manifest, &disk, None, now()).await;
@@ -159,15 +159,15 @@ async fn every_kind_of_hold() {
         .resolve(&"quickstart@2.0.2".parse().unwrap())
         .await
         .unwrap();
-    outside.pinned([(last, "db:prod in other.json".to_owned())]);
+    outside.add_pins([(last, "db:prod in other.json".to_owned())]);
     let mut of_nobody = sample("2.1.1", "2.1.1");
-    of_nobody.base.disk_sha256 = Some(Digest::of("2.1.0"));
+    of_nobody.base.disk_sha256 = Some(Digest::hash_bytes("2.1.0"));
     record(&store, &sample("2.1.0", "2.1.0"), "2.1.0", None, now()).await;
     record(&store, &of_nobody, "2.1.1", None, now()).await;
     // Two images with one file, one of them held; and two with one file, none of them held.
     record(&store, &sample("3.0.0", "twins"), "twins", None, now()).await;
     record(&store, &sample("3.0.1", "twins"), "twins", None, now()).await;
-    outside.in_use("quickstart@3.0.1");
+    outside.add_in_use_list("quickstart@3.0.1");
     record(&store, &sample("3.1.0", "pair"), "pair", Some(false), now()).await;
     record(&store, &sample("3.1.1", "pair"), "pair", Some(false), now()).await;
     // Outputs that are not in the store.
@@ -217,9 +217,9 @@ async fn every_kind_of_hold() {
     );
     // A use of the image's name alone holds all its versions.
     let mut all = ExternalUses::default();
-    all.in_use("quickstart");
+    all.add_in_use_list("quickstart");
     let held = survey(&store, &all, after_days(40)).await;
-    assert!(held.rows.iter().all(|row| !row.goes()));
+    assert!(held.rows.iter().all(|row| !row.is_removable()));
 
     // A plan names exactly the artifacts without holds, and after the grace period exactly those
     // are deleted.
@@ -228,7 +228,7 @@ async fn every_kind_of_hold() {
     let going: Vec<String> = found
         .rows
         .iter()
-        .filter(|row| row.goes())
+        .filter(|row| row.is_removable())
         .map(|row| row.name.clone())
         .collect();
     assert_eq!(named, going);
@@ -243,7 +243,7 @@ async fn every_kind_of_hold() {
         .collect();
     assert_eq!(removed, going);
     assert_eq!((applied.skipped.len(), applied.failed.len()), (0, 0));
-    let sum = found.sum(vault_bake::store::gc::Row::goes);
+    let sum = found.total(vault_bake::store::gc::SurveyRow::is_removable);
     assert_eq!(
         (applied.files.len() as u64, applied.bytes),
         (sum.artifacts, sum.bytes)
@@ -252,7 +252,7 @@ async fn every_kind_of_hold() {
     assert_eq!(before.len() - left.len(), applied.files.len());
     let after = survey(&store, outside, after_days(41)).await;
     for (row, was) in after.rows.iter().zip(&found.rows) {
-        let state = if was.goes() {
+        let state = if was.is_removable() {
             Presence::Removed
         } else {
             was.state

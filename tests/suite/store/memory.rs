@@ -50,7 +50,7 @@ impl Writer {
         let (signers, interrupt) = ([signer(1)], Interrupt::default());
         let envelope = sign(PAYLOAD_TYPE, payload, &signers, &interrupt).await;
         let bytes = envelope.unwrap().to_bytes();
-        self.prev = Digest::of(&bytes);
+        self.prev = Digest::hash_bytes(&bytes);
         self.backend.create(&name(self.seq), &bytes).await.unwrap();
     }
 
@@ -66,11 +66,11 @@ impl Writer {
 
 /// Returns the event of manifest `n` of image `image`.
 fn manifest(n: u64, image: u64) -> Value {
-    let of = Digest::of(format!("manifest {n}"));
-    let mut put = json!(ManifestPut::of(
+    let of = Digest::hash_bytes(format!("manifest {n}"));
+    let mut put = json!(ManifestPut::from_manifest(
         &sample(&format!("1.0.{n}"), "disk"),
         of,
-        Digest::of("envelope")
+        Digest::hash_bytes("envelope")
     ));
     put["image"] = format!("image-{image}").into();
     put
@@ -90,14 +90,14 @@ async fn remembering(backend: &MemoryBackend, memory: &Path) -> Store<MemoryBack
 
 /// Returns all fields of a history; of ids, those in `known`.
 fn state_of(history: &History, known: u64) -> BTreeMap<&'static str, String> {
-    let by_name = |one: &vault_bake::store::history::Recorded| {
+    let by_name = |one: &vault_bake::store::history::RecordedManifest| {
         let found = history.by_name(&one.put.image, one.put.version);
         let same = history.by_digest(&one.put.manifest);
         assert_eq!(same, Some(one));
         found.map(|found| found.seq)
     };
     let recorded = history.recorded();
-    let ids = (0..known).filter(|id| history.has(Uuid::from_u128(u128::from(*id))));
+    let ids = (0..known).filter(|id| history.contains_event(Uuid::from_u128(u128::from(*id))));
     BTreeMap::from([
         ("head", history.head().to_string()),
         ("last", history.last().to_string()),
@@ -136,7 +136,7 @@ async fn what_is_remembered_is_not_read_again_except_by_verify() {
     store.history().await.unwrap();
     // All entries, the missing one, and all names.
     assert!(writer.backend.take_counts().0 > 300);
-    let wanted = Digest::of("manifest 7").to_string();
+    let wanted = Digest::hash_bytes("manifest 7").to_string();
     for reference in ["image-1@1.0.7", "image-1", &wanted, &wanted[..21]] {
         assert!(resolved(&store, reference).await.starts_with("sha256:"));
         // The last cached entry and the next one; names of this folder and of the next one.
@@ -149,7 +149,7 @@ async fn what_is_remembered_is_not_read_again_except_by_verify() {
     for _ in 0..2 {
         assert_eq!(
             resolved(&store, "image-1@1.0.304").await,
-            Digest::of("manifest 304").to_string()
+            Digest::hash_bytes("manifest 304").to_string()
         );
         assert_eq!(writer.backend.take_counts(), (2 + 5, 305));
     }
@@ -270,7 +270,7 @@ fn findings_have_the_same_order_every_time() {
         let backend = MemoryBackend::default();
         let store = Store::open_or_create(backend.clone(), &trust(), now()).await;
         let store = store.unwrap().with_cache(memory.path());
-        let store = store.signing(vec![signer(1)], Interrupt::default());
+        let store = store.with_signers(vec![signer(1)], Interrupt::default());
         let mut names = Vec::new();
         for n in 0..150 {
             let mut list = packages();

@@ -35,7 +35,7 @@ async fn a_manifest_names_its_sbom() {
     let named = manifest.sbom.unwrap();
     assert_eq!(
         (named.digest, named.size),
-        (Digest::of(&bytes), bytes.len() as u64)
+        (Digest::hash_bytes(&bytes), bytes.len() as u64)
     );
     assert_eq!(
         named.media_type,
@@ -63,10 +63,10 @@ async fn a_manifest_names_its_sbom() {
 async fn an_sbom_is_stored_before_the_manifest_that_names_it() {
     let folder = TempDir::new().unwrap();
     let store = store(&folder.path().join("store")).await;
-    let error = put_with_sbom(&store, |named| named.digest = Digest::of("another"))
+    let error = put_with_sbom(&store, |named| named.digest = Digest::hash_bytes("another"))
         .await
         .unwrap_err();
-    let object = object(Path::new(""), &Digest::of("another"));
+    let object = object(Path::new(""), &Digest::hash_bytes("another"));
     assert_eq!(
         error.to_string(),
         format!(

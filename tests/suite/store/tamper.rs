@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 use vault_bake::store::dir::Dir;
-use vault_bake::store::{Depth, Report, Store, StoreError};
+use vault_bake::store::{Depth, Store, StoreError, VerifyReport};
 
 use super::{files, now, put, store, test_record};
 
@@ -25,7 +25,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// Returns the report of `verify`, or the integrity error that ended it.
-async fn examined(root: &Path) -> Result<Report, StoreError> {
+async fn examined(root: &Path) -> Result<VerifyReport, StoreError> {
     Store::open(Dir::new(root))
         .await?
         .verify(Depth::Artifacts)
@@ -45,7 +45,7 @@ async fn is_refused(root: &Path) -> bool {
 /// Returns whether `verify` reports at least missing or stray files.
 async fn is_noticed(root: &Path) -> bool {
     let is_reported =
-        |report: Report| !report.left_over.is_empty() || !report.artifacts_missing.is_empty();
+        |report: VerifyReport| !report.left_over.is_empty() || !report.artifacts_missing.is_empty();
     is_refused(root).await || examined(root).await.is_ok_and(is_reported)
 }
 

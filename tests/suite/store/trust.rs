@@ -42,7 +42,7 @@ fn policy(value: &Value) -> Trust {
 async fn with_keys(folder: &TempDir, keys: &[u8]) -> Store<Dir> {
     let store = Store::open(Dir::new(folder.path().join("store"))).await;
     let signers = keys.iter().map(|n| signer(*n)).collect();
-    store.unwrap().signing(signers, Interrupt::default())
+    store.unwrap().with_signers(signers, Interrupt::default())
 }
 
 #[tokio::test]
@@ -138,7 +138,7 @@ async fn a_policy_changes_by_roots_of_both_and_covers_later_entries_only() {
 
     let believing = |value: Trust| async {
         let store = Store::open(Dir::new(&root)).await.unwrap();
-        store.trusting(value).history().await.map(|_| ())
+        store.with_trust(value).history().await.map(|_| ())
     };
     believing(policy(&team(2))).await.unwrap();
     believing(testing::signing::trust()).await.unwrap();

@@ -58,7 +58,7 @@ async fn of_many_writers_of_one_version_one_wins() {
             let captured = root.with_extension(&disk);
             fs::write(&captured, &disk).unwrap();
             store
-                .adopt_artifact(&captured, Digest::of(&disk))
+                .adopt_artifact(&captured, Digest::hash_bytes(&disk))
                 .await
                 .unwrap();
             store.put_packages(&packages(), "dpkg").await.unwrap();

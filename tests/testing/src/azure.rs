@@ -44,7 +44,7 @@ use world::CloudState;
 
 /// A resource as a test sees it.
 #[derive(Clone, Debug)]
-pub struct Shown {
+pub struct ResourceView {
     pub id: String,
     pub kind: &'static str,
     /// `provisioningState`.
@@ -56,7 +56,7 @@ pub struct Shown {
 
 /// A long-running operation as a test sees it.
 #[derive(Clone, Debug)]
-pub struct ShownOperation {
+pub struct OperationView {
     pub name: String,
     pub resource: String,
     pub status: Status,
@@ -104,9 +104,9 @@ impl Simulator {
     }
 
     /// Returns all resources and groups, ordered by id.
-    pub fn resources(&self) -> Vec<Shown> {
+    pub fn resources(&self) -> Vec<ResourceView> {
         let cloud = self.cloud();
-        let shown = cloud.resources.values().map(|resource| Shown {
+        let shown = cloud.resources.values().map(|resource| ResourceView {
             id: resource.id.clone(),
             kind: resource.kind.name,
             state: resource.state.clone(),
@@ -122,12 +122,12 @@ impl Simulator {
     }
 
     /// Returns the long-running operations in the order of their start.
-    pub fn operations(&self) -> Vec<ShownOperation> {
+    pub fn operations(&self) -> Vec<OperationView> {
         let cloud = self.cloud();
-        let mut shown: Vec<ShownOperation> = cloud
+        let mut shown: Vec<OperationView> = cloud
             .operations
             .values()
-            .map(|operation| ShownOperation {
+            .map(|operation| OperationView {
                 name: operation.name.clone(),
                 resource: operation.resource.clone(),
                 status: operation.status,

@@ -31,7 +31,9 @@ pub async fn put<B: Backend>(
 ) -> Result<Digest, StoreError> {
     let captured = scratch.join(format!("captured-{version}"));
     fs::write(&captured, disk).unwrap();
-    store.adopt_artifact(&captured, Digest::of(disk)).await?;
+    store
+        .adopt_artifact(&captured, Digest::hash_bytes(disk))
+        .await?;
     assert!(!captured.exists());
     store.put_packages(&packages(), "dpkg").await?;
     store.put_manifest(&sample(version, disk), now()).await

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use jiff::Timestamp;
 use vault_bake::builder::{
     AccessBy, Artifact, Boot, Builder, BuilderError, Captured, CapturedFile, Content, Disk,
-    DiskFile, EndedBy, Layer, LayerFile, Machine, MachineEnd, Made, Resumed,
+    DiskFile, EndCause, Layer, LayerFile, LayerOrigin, Machine, MachineEnd, Resumed,
 };
 use vault_bake::definition::Firmware;
 use vault_bake::digest::Digest;
@@ -45,14 +45,14 @@ pub struct FakeBuilder {
 #[derive(Clone, Copy)]
 pub struct Ending {
     /// The moment of the end.
-    pub at: Moment,
+    pub at: EndAt,
     /// The cause of the end.
-    pub by: EndedBy,
+    pub by: EndCause,
 }
 
 /// The moment at which a fake VM ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Moment {
+pub enum EndAt {
     /// Before the builder returns the VM.
     Start,
     /// Before SSH answers.
@@ -62,13 +62,13 @@ pub enum Moment {
 }
 
 /// Returns the path of the file that ends VMs with [`Moment::Work`].
-pub fn gone(cache: &Path) -> PathBuf {
+pub fn gone_file(cache: &Path) -> PathBuf {
     cache.with_file_name("gone")
 }
 
 /// Returns a script that ends its VM and its connection.
 pub fn gone_script(cache: &Path) -> String {
-    let gone = gone(cache).display().to_string();
+    let gone = gone_file(cache).display().to_string();
     // The nearest `sshd` among the parents serves the connection.
     format!(
         "touch {gone}\npid=$$\nuntil grep -q ^sshd /proc/$pid/comm; do pid=$(awk '{{print $4}}' /proc/$pid/stat); done\nkill -KILL $pid\nsleep 5\n"
@@ -88,7 +88,7 @@ pub struct FakeMachine {
 impl FakeBuilder {
     fn check(&self, stage: Stage) -> Result<(), BuilderError> {
         if self.fails_at == Some(stage) {
-            return Err(BuilderError::Late(format!("{stage} was told to fail")));
+            return Err(BuilderError::TimedOut(format!("{stage} was told to fail")));
         }
         Ok(())
     }
@@ -125,7 +125,7 @@ impl Builder for FakeBuilder {
         let file = DiskFile {
             path,
             format: "raw".to_owned(),
-            sha256: Digest::of("a base"),
+            sha256: Digest::hash_bytes("a base"),
         };
         Ok(Disk {
             content: Content::File(file),
@@ -135,7 +135,7 @@ impl Builder for FakeBuilder {
         })
     }
 
-    async fn layer(
+    async fn find_layer(
         &self,
         _disk: &Disk,
         keys: &[Digest],
@@ -147,7 +147,7 @@ impl Builder for FakeBuilder {
             let made = serde_json::from_slice(&bytes).ok()?;
             Some(LayerFile {
                 made,
-                sha256: Digest::of(bytes),
+                sha256: Digest::hash_bytes(bytes),
             })
         };
         let files: Vec<LayerFile> = keys.iter().map_while(read).collect();
@@ -155,14 +155,14 @@ impl Builder for FakeBuilder {
         Ok(last.map(|disk| Layer::new(disk, files)))
     }
 
-    fn keeps_layers(&self, _disk: &Disk) -> bool {
+    fn can_cache_layers(&self, _disk: &Disk) -> bool {
         self.layers
     }
 
-    async fn keep_layer(
+    async fn cache_layer(
         &self,
         _machine: &mut FakeMachine,
-        made: Made,
+        made: LayerOrigin,
         _interrupt: &Interrupt,
     ) -> Result<(), BuilderError> {
         let path = self.layer_of(&made.key);
@@ -173,7 +173,7 @@ impl Builder for FakeBuilder {
             .map_err(|error| BuilderError::File { path, error })
     }
 
-    async fn forget_layers(
+    async fn discard_layers(
         &self,
         _machine: Option<&mut FakeMachine>,
         run: &str,
@@ -181,7 +181,7 @@ impl Builder for FakeBuilder {
         let folder = self.cache.join("fake-layers");
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             let made = fs::read(entry.path()).ok();
-            let made = made.and_then(|bytes| serde_json::from_slice::<Made>(&bytes).ok());
+            let made = made.and_then(|bytes| serde_json::from_slice::<LayerOrigin>(&bytes).ok());
             if made.is_some_and(|made| made.run == run) {
                 fs::remove_file(entry.path()).map_err(|error| BuilderError::File {
                     path: entry.path(),
@@ -211,10 +211,10 @@ impl Builder for FakeBuilder {
             *start += 1;
             *start
         };
-        assert_eq!(boot.again, start == 2, "a second start is marked as one");
+        assert_eq!(boot.is_retry, start == 2, "a second start is marked as one");
         let ending = self.ends.and_then(|ends| ends(boot.role, start));
         if let Some(Ending {
-            at: Moment::Start,
+            at: EndAt::Start,
             by,
         }) = ending
         {
@@ -252,7 +252,7 @@ impl Builder for FakeBuilder {
             process,
             resumed: self.resumed.clone().filter(|_| boot.role == "build"),
             ending,
-            gone: gone(&self.cache),
+            gone: gone_file(&self.cache),
             endpoint: sshd::endpoint(address),
             host_key: boot.keys.host_private.clone(),
         })
@@ -281,7 +281,7 @@ impl Builder for FakeBuilder {
             artifact: Artifact::File(CapturedFile {
                 path: to,
                 format: "qcow2".to_owned(),
-                sha256: Digest::of(&content),
+                sha256: Digest::hash_bytes(&content),
                 size_bytes: content.len() as u64,
                 virtual_size_bytes: content.len() as u64,
             }),
@@ -289,10 +289,10 @@ impl Builder for FakeBuilder {
     }
 }
 
-fn end(by: EndedBy) -> MachineEnd {
+fn end(by: EndCause) -> MachineEnd {
     MachineEnd {
-        by,
-        words: "its last words".to_owned(),
+        cause: by,
+        details: "its last words".to_owned(),
     }
 }
 
@@ -305,12 +305,12 @@ impl Machine for FakeMachine {
         self.resumed.as_ref()
     }
 
-    fn died(&mut self) -> Option<MachineEnd> {
+    fn end(&mut self) -> Option<MachineEnd> {
         match self.ending {
-            Some(Ending { at, by }) if at == Moment::Boot || self.gone.exists() => Some(end(by)),
+            Some(Ending { at, by }) if at == EndAt::Boot || self.gone.exists() => Some(end(by)),
             _ => {
-                let status = self.process.ended()?;
-                Some(end(EndedBy::Exit(status.code().unwrap_or_default())))
+                let status = self.process.exit_status()?;
+                Some(end(EndCause::Exit(status.code().unwrap_or_default())))
             }
         }
     }
@@ -320,6 +320,6 @@ impl Machine for FakeMachine {
     }
 
     fn detach(self) {
-        self.process.leave();
+        self.process.detach();
     }
 }

@@ -14,10 +14,10 @@ use vault_bake::event::{Event, Events, Stage};
 use vault_bake::manifest::{ImageVersion, Tool};
 use vault_bake::plan::{Plan, PlannedStep};
 use vault_bake::release::LockedRelease;
-use vault_bake::run_context::{RunContext, runs};
+use vault_bake::run_context::{RunContext, runs_folder};
 use vault_bake::store::backend::Backend;
-use vault_bake::store::{Depth, Dir, Report, Store};
-use vault_bake::teardown::{Cloud, Swept, sweep};
+use vault_bake::store::{Depth, Dir, Store, VerifyReport};
+use vault_bake::teardown::{Cloud, SweptRun, sweep};
 use vault_bake::wait::{Interrupt, Poll, Wait};
 
 use crate::fake_builder::{Ending, FakeBuilder};
@@ -39,7 +39,7 @@ pub struct FakeBuilderHarness {
     /// The plan to build.
     pub plan: Plan,
     /// The name of the upload folder. Two concurrent builds need two folders.
-    pub guest: String,
+    pub upload_folder: String,
     /// The stage that fails.
     pub fails_at: Option<Stage>,
     /// The content of a captured disk, made from the private host key of the VM.
@@ -65,7 +65,7 @@ impl FakeBuilderHarness {
         Self {
             root: root.to_owned(),
             plan: plan(steps),
-            guest: "guest".to_owned(),
+            upload_folder: "guest".to_owned(),
             fails_at: None,
             captured: |_| "a captured disk".to_owned(),
             layers: false,
@@ -88,7 +88,7 @@ impl FakeBuilderHarness {
         let (dir, trust) = (Dir::new(self.root.join("store")), trust());
         let store = Store::open_or_create(dir, &trust, clock()).await;
         let store = store.expect("a store");
-        store.signing(vec![signer(1)], Interrupt::default())
+        store.with_signers(vec![signer(1)], Interrupt::default())
     }
 
     /// Makes `stage` fail.
@@ -164,16 +164,16 @@ impl FakeBuilderHarness {
     }
 
     /// Runs the boot test of a recorded image.
-    pub async fn retest<S: Backend>(
+    pub async fn test_image<S: Backend>(
         &self,
         store: &Store<S>,
         manifest: Digest,
     ) -> Result<Tested, Failed> {
-        self.retest_with(&self.builder(), store, manifest).await
+        self.test_image_with(&self.builder(), store, manifest).await
     }
 
     /// Runs the boot test of a recorded image with another builder.
-    pub async fn retest_with<B: Builder, S: Backend>(
+    pub async fn test_image_with<B: Builder, S: Backend>(
         &self,
         builder: &B,
         store: &Store<S>,
@@ -203,7 +203,7 @@ impl FakeBuilderHarness {
         let uploads = if self.fails_at == Some(Stage::Upload) {
             "/dev/null/work"
         } else {
-            &self.guest
+            &self.upload_folder
         };
         let tool = Tool {
             version: "0.0.0".to_owned(),
@@ -222,7 +222,7 @@ impl FakeBuilderHarness {
     }
 
     /// Returns the events so far.
-    pub fn heard(&self) -> Vec<Event> {
+    pub fn recorded_events(&self) -> Vec<Event> {
         self.heard
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -230,14 +230,14 @@ impl FakeBuilderHarness {
     }
 
     /// Removes leftovers of dead runs.
-    pub async fn sweep(&self) -> Vec<Swept> {
+    pub async fn sweep(&self) -> Vec<SweptRun> {
         self.sweep_in(None).await
     }
 
     /// Removes leftovers of dead runs, in a cloud too.
-    pub async fn sweep_in(&self, cloud: Option<&dyn Cloud>) -> Vec<Swept> {
+    pub async fn sweep_in(&self, cloud: Option<&dyn Cloud>) -> Vec<SweptRun> {
         let swept = sweep(
-            &runs(&self.cache()),
+            &runs_folder(&self.cache()),
             false,
             cloud,
             &Events::silent(),
@@ -248,7 +248,7 @@ impl FakeBuilderHarness {
     }
 
     /// Verifies the store with its artifacts.
-    pub async fn verify(&self) -> Report {
+    pub async fn verify(&self) -> VerifyReport {
         self.store()
             .await
             .verify(Depth::Artifacts)
@@ -259,7 +259,7 @@ impl FakeBuilderHarness {
     /// Returns leftovers: processes, and files outside of the base, the store and the fake VMs.
     /// Waits for processes of fake VMs, which end after their connection; in a real VM they end
     /// with it.
-    pub async fn left_behind(&self) -> Vec<String> {
+    pub async fn leftovers(&self) -> Vec<String> {
         let guests = self.root.join("guest").display().to_string();
         let _ = Wait::new("the end of processes in fake VMs", Duration::from_secs(10))
             .until(&Events::silent(), &Interrupt::default(), || async {
@@ -297,7 +297,7 @@ pub fn clock() -> Timestamp {
 
 /// Returns a release that does not exist.
 pub fn missing_release() -> LockedRelease {
-    let nothing = Digest::of("");
+    let nothing = Digest::hash_bytes("");
     LockedRelease {
         product: "vault".to_owned(),
         version: "1.2.3".to_owned(),

@@ -17,7 +17,7 @@ pub struct Changed {
 /// Compares all `input` of a validator with the last accepted input. Returns `None` if it is the
 /// same.
 pub fn changed(name: &str, input: &[u8]) -> Option<Changed> {
-    let digest = Digest::of(input);
+    let digest = Digest::hash_bytes(input);
     let last = fs::read_to_string(file(name)).unwrap_or_default();
     (last.trim() != digest.to_string()).then(|| Changed {
         name: name.to_owned(),

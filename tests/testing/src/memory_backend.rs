@@ -48,7 +48,7 @@ impl MemoryBackend {
 }
 
 impl Backend for MemoryBackend {
-    fn place(&self) -> String {
+    fn location(&self) -> String {
         "memory:test".to_owned()
     }
 
@@ -57,7 +57,7 @@ impl Backend for MemoryBackend {
     }
 
     async fn digest(&self, name: &str) -> Result<Option<Digest>, BackendError> {
-        Ok(self.read(name).map(Digest::of))
+        Ok(self.read(name).map(Digest::hash_bytes))
     }
 
     async fn exists(&self, name: &str) -> Result<bool, BackendError> {
@@ -84,14 +84,14 @@ impl Backend for MemoryBackend {
         digest: &Digest,
     ) -> Result<Created, BackendError> {
         let bytes = fs::read(from).unwrap();
-        assert_eq!(Digest::of(&bytes), *digest);
+        assert_eq!(Digest::hash_bytes(&bytes), *digest);
         self.create(name, &bytes).await
     }
 
     async fn fetch_file(&self, name: &str, to: &Path) -> Result<Option<Digest>, BackendError> {
         Ok(self.read(name).map(|bytes| {
             fs::write(to, &bytes).unwrap();
-            Digest::of(bytes)
+            Digest::hash_bytes(bytes)
         }))
     }
 

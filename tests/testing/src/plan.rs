@@ -17,8 +17,8 @@ pub fn plan(steps: Vec<PlannedStep>) -> Plan {
     Plan {
         image: "quickstart".to_owned(),
         description: "A test's image".to_owned(),
-        definition: Digest::of("definition"),
-        lock: Digest::of("lock"),
+        definition: Digest::hash_bytes("definition"),
+        lock: Digest::hash_bytes("lock"),
         variables: BTreeMap::new(),
         base: PlannedBase::Qemu {
             wanted: QemuBase::CloudImage {
@@ -53,7 +53,7 @@ pub fn plan(steps: Vec<PlannedStep>) -> Plan {
 pub fn step(name: &str, kind: StepKind, files: &[(&str, &str)]) -> PlannedStep {
     PlannedStep {
         name: name.to_owned(),
-        digest: Digest::of(name),
+        digest: Digest::hash_bytes(name),
         kind,
         timeout_s: 60,
         env: BTreeMap::new(),
@@ -69,7 +69,7 @@ fn file(path: &str, content: &str) -> PlannedFile {
     PlannedFile {
         path: path.to_owned(),
         mode: 0o644,
-        sha256: Digest::of(content),
+        sha256: Digest::hash_bytes(content),
         content: content.as_bytes().to_vec(),
     }
 }

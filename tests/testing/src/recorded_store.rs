@@ -17,7 +17,7 @@ use uuid::Uuid;
 use vault_bake::digest::Digest;
 use vault_bake::manifest::{self, CloudFact, Manifest};
 use vault_bake::sign::Trust;
-use vault_bake::store::event::{Body, Keep, Revoke};
+use vault_bake::store::event::{Body, Retention, Revoke};
 use vault_bake::store::gc::ExternalUses;
 use vault_bake::store::revocation::Rule;
 use vault_bake::store::{Dir, Rollback, Store};
@@ -146,7 +146,7 @@ fn copy(from: &Path, to: &Path) {
 pub async fn open(root: &Path, trust: &Trust, keys: &[u8]) -> Store<Dir> {
     let store = Store::open_or_create(Dir::new(root), trust, now()).await;
     let signers = keys.iter().map(|n| signer(*n)).collect();
-    store.unwrap().signing(signers, Interrupt::default())
+    store.unwrap().with_signers(signers, Interrupt::default())
 }
 
 /// Returns a sample with these versions of Vault and Consul.
@@ -174,7 +174,7 @@ pub async fn bake_with(store: &Store<Dir>, manifest: &Manifest, passed: Option<b
         .with_extension(format!("captured-{}", manifest.version));
     fs::write(&captured, &disk).unwrap();
     store
-        .adopt_artifact(&captured, Digest::of(&disk))
+        .adopt_artifact(&captured, Digest::hash_bytes(&disk))
         .await
         .unwrap();
     store.put_packages(&packages(), "dpkg").await.unwrap();
@@ -244,7 +244,7 @@ pub async fn every_kind(store: &Store<Dir>) -> Digest {
             below: "1.2.3-rc1".into(),
         },
         Rule::Input {
-            digest: Digest::of("input"),
+            digest: Digest::hash_bytes("input"),
         },
         Rule::Package {
             name: "openssl".into(),
@@ -269,7 +269,7 @@ pub async fn every_kind(store: &Store<Dir>) -> Digest {
     .await;
     // Otherwise the deleted one would be the newest tested image, which is held.
     bake(store, &with("1.0.2", "1.21.0", "1.8.7")).await;
-    let keep = Keep {
+    let keep = Retention {
         generations: 1,
         min_age_s: 0,
         pin_files: 0,

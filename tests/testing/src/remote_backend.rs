@@ -41,7 +41,7 @@ impl RemoteBackend {
 }
 
 impl Backend for RemoteBackend {
-    fn place(&self) -> String {
+    fn location(&self) -> String {
         String::from("https://far.example/away")
     }
 
@@ -89,7 +89,7 @@ impl Backend for RemoteBackend {
     async fn remove(&self, name: &ArtifactName) -> Result<(), BackendError> {
         if self.lost.load(Ordering::Relaxed) {
             return Err(BackendError::Service {
-                place: self.place(),
+                place: self.location(),
                 name: name.to_string(),
                 why: String::from("the service could not be reached"),
                 hint: None,

@@ -13,7 +13,7 @@ use vault_bake::manifest::{
 };
 
 pub fn digest(of: &str) -> Digest {
-    Digest::of(of)
+    Digest::hash_bytes(of)
 }
 
 pub fn release(product: &str, version: &str, official: bool) -> ReleaseFact {
@@ -166,7 +166,7 @@ pub fn golden(version: &str, disk: &str) -> Manifest {
         ],
         outputs: vec![Output::local_qcow2(file, "x86_64", "bios")],
         packages: Packages {
-            digest: Digest::of(packages_bytes(&packages())),
+            digest: Digest::hash_bytes(packages_bytes(&packages())),
             count: 3,
             manager: "dpkg".into(),
         },
@@ -190,7 +190,7 @@ pub fn sample_with_everything() -> Manifest {
     let mut manifest = golden("2026.1122.0", "disk");
     manifest.resumed = Some(ResumedFact {
         bake: "019aad5f-0a00-7000-8000-000000000000".into(),
-        memory_sha256: Digest::of("memory"),
+        memory_sha256: Digest::hash_bytes("memory"),
     });
     manifest.layers = vec![LayerFact {
         bake: "019aad5f-0a00-7000-8000-000000000000".into(),

@@ -28,12 +28,12 @@ pub fn signer(n: u8) -> Signer {
 
 /// Returns a policy that trusts only key 1.
 pub fn trust() -> Trust {
-    Trust::only(key(1).public())
+    Trust::single_key(key(1).public())
 }
 
 /// Opens or makes a store that trusts only key 1 and signs with it.
 pub async fn signed_store<B: Backend>(backend: B, now: Timestamp) -> Store<B> {
     let store = Store::open_or_create(backend, &trust(), now).await;
     let store = store.unwrap_or_else(|error| panic!("{error}"));
-    store.signing(vec![signer(1)], Interrupt::default())
+    store.with_signers(vec![signer(1)], Interrupt::default())
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use vault_bake::builder::LayerRules;
+use vault_bake::builder::LayerCacheLimits;
 use vault_bake::definition::BuilderKind;
 
 use super::groups::example;
@@ -116,11 +116,11 @@ pub struct Build {
 
 impl Build {
     /// Returns the rules of the layer cache that the options ask for.
-    pub fn layer_rules(&self) -> LayerRules {
-        LayerRules {
+    pub fn layer_rules(&self) -> LayerCacheLimits {
+        LayerCacheLimits {
             reuse: !self.no_cache,
             max_age: Duration::from_secs(u64::from(self.layer_age) * 24 * 3600),
-            ..LayerRules::default()
+            ..LayerCacheLimits::default()
         }
     }
 }

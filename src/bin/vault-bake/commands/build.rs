@@ -126,7 +126,7 @@ async fn run_builder(
     }
     let mut qemu_options = QemuOptions::new(&invocation.cache);
     qemu_options.layers = args.layer_rules();
-    qemu_options.suspend = !args.fresh_boot;
+    qemu_options.use_snapshots = !args.fresh_boot;
     if let PlannedOutput::Qemu(output) = &plan.output {
         qemu_options.compression = output.compression;
     }

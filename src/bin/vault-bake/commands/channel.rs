@@ -100,7 +100,7 @@ impl Printer<'_> {
             value["channel"] = channel.into();
             value["name"] = status.name.clone().into();
             value["standing"] = status.state().as_str().into();
-            if let Some(reason) = status.remark() {
+            if let Some(reason) = status.first_remark() {
                 value["why"] = reason.into();
             }
             print_json(&value);
@@ -108,7 +108,7 @@ impl Printer<'_> {
         }
         let note = generation.note.as_ref();
         let note = note.map_or(String::new(), |note| format!("  {note}"));
-        let remark = match (status.state(), status.remark()) {
+        let remark = match (status.state(), status.first_remark()) {
             (DeployState::Good, _) | (_, None) => String::new(),
             (state, Some(reason)) => format!("  {}: {reason}", state.as_str().to_uppercase()),
         };

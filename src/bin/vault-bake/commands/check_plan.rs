@@ -1,7 +1,7 @@
 //! `check-plan`: checks that a Terraform plan deploys only allowed images.
 
 use vault_bake::store::Allow;
-use vault_bake::terraform::{Catalogue, Mode, Plan, evaluate};
+use vault_bake::terraform::{Catalog, CheckMode, Plan, evaluate};
 
 use crate::args::pins::CheckPlan;
 use crate::commands::{pin, print_json, print_line};
@@ -14,7 +14,7 @@ pub async fn run(invocation: &Invocation, args: &CheckPlan) -> Result<Exit, Fail
         .map_err(|error| Failure::usage(format!("cannot read {name}: {error}")))?;
     let plan = Plan::read(&name, &bytes)?;
     let catalogue = catalogue(invocation, args, &plan).await?;
-    let mode = Mode {
+    let mode = CheckMode {
         lenient: args.lenient,
         allow: Allow {
             revoked: args.allow_revoked,
@@ -39,19 +39,19 @@ async fn catalogue(
     invocation: &Invocation,
     args: &CheckPlan,
     plan: &Plan,
-) -> Result<Catalogue, Failure> {
+) -> Result<Catalog, Failure> {
     let Some(path) = &args.pins else {
         let store = invocation.open_store().await?;
-        return Ok(Catalogue::of_store(&store, plan, clock()).await?);
+        return Ok(Catalog::from_store(&store, plan, clock()).await?);
     };
     let file = pin::parse(path)?;
-    let pinned = Catalogue::of_pins(&file, invocation.keys.trust()?.as_ref())?;
+    let pinned = Catalog::from_pins(&file, invocation.keys.trust()?.as_ref())?;
     if !invocation.is_store_named() {
         return Ok(pinned);
     }
     let store = invocation.open_store().await?;
-    let recorded = Catalogue::of_store(&store, plan, clock()).await?;
+    let recorded = Catalog::from_store(&store, plan, clock()).await?;
     let history = store.history().await?;
     file.check_store_lineage(&store, &history).await?;
-    Ok(recorded.only(pinned))
+    Ok(recorded.restricted_to(pinned))
 }

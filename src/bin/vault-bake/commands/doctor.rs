@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use vault_bake::builder::qemu::{self, QemuOptions, UserIds};
-use vault_bake::builder::{LayerUse, Requirement, SnapshotUse};
+use vault_bake::builder::{LayerCacheUsage, Requirement, SnapshotCacheUsage};
 use vault_bake::guest_steps::Lynis;
 use vault_bake::store::backend::Backend as _;
 
@@ -88,9 +88,9 @@ fn print_kvm(invocation: &Invocation) {
 }
 
 fn print_cache_use(invocation: &Invocation, options: &QemuOptions) {
-    let LayerUse { layers, bytes } = qemu::layer_use(options);
+    let LayerCacheUsage { layers, bytes } = qemu::layer_use(options);
     let max_bytes = options.layers.max_bytes;
-    let snapshots: SnapshotUse = qemu::snapshot_use(options);
+    let snapshots: SnapshotCacheUsage = qemu::snapshot_use(options);
     if invocation.json {
         print_json(
             &serde_json::json!({"layers": layers, "bytes": bytes, "at_most_bytes": max_bytes}),
@@ -180,7 +180,7 @@ fn diagnose_user_namespaces() -> Vec<Diagnosis> {
         get,
         optional: false,
     };
-    let lacks = ids.lacks();
+    let lacks = ids.missing_settings();
     if lacks.is_empty() {
         return vec![diagnosis(true, String::new())];
     }
@@ -224,7 +224,7 @@ async fn diagnose_container(location: &StoreLocation) -> Result<Diagnosis, Failu
     let backend = location.open()?;
     let answer = backend.exists("store.json").await;
     Ok(Diagnosis {
-        what: format!("{} (reachable)", backend.place()),
+        what: format!("{} (reachable)", backend.location()),
         found: answer.is_ok(),
         why: "has manifests, test records and images".to_owned(),
         get: answer.map_or_else(|error| error.to_string(), |_| String::new()),

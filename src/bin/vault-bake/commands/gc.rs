@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use vault_bake::store::event::Keep;
+use vault_bake::store::event::Retention;
 use vault_bake::store::gc::ExternalUses;
 use vault_bake::store::{AnyBackend, Store};
 use vault_bake::terminal::visible_line;
@@ -16,7 +16,7 @@ use crate::exit::{Exit, Failure};
 use crate::invocation::{Invocation, PROC, clock};
 
 pub async fn run(invocation: &Invocation, args: &Gc) -> Result<Exit, Failure> {
-    let keep = Keep {
+    let keep = Retention {
         generations: args.keep_generations,
         min_age_s: args.min_age,
         pin_files: 0,
@@ -32,7 +32,7 @@ pub async fn run(invocation: &Invocation, args: &Gc) -> Result<Exit, Failure> {
     }
 }
 
-async fn dry_run(invocation: &Invocation, args: &Gc, keep: &Keep) -> Result<Exit, Failure> {
+async fn dry_run(invocation: &Invocation, args: &Gc, keep: &Retention) -> Result<Exit, Failure> {
     let store = invocation.open_store().await?;
     let uses = external_uses(invocation, &Sources::given(args), &store).await?;
     let history = store.history().await?;
@@ -42,7 +42,7 @@ async fn dry_run(invocation: &Invocation, args: &Gc, keep: &Keep) -> Result<Exit
     Ok(Exit::Done)
 }
 
-async fn plan(invocation: &Invocation, args: &Gc, keep: &Keep) -> Result<Exit, Failure> {
+async fn plan(invocation: &Invocation, args: &Gc, keep: &Retention) -> Result<Exit, Failure> {
     let store = invocation.open_signing_store().await?;
     let sources = Sources::given(args);
     let uses = external_uses(invocation, &sources, &store).await?;
@@ -87,7 +87,7 @@ async fn external_uses(
                 Err(failure) if path.exists() => return Err(failure.ending_with(Exit::Integrity)),
                 parsed => parsed?,
             };
-            file.hold(&mut uses, trust.as_ref(), store, &history)
+            file.add_to_uses(&mut uses, trust.as_ref(), store, &history)
                 .await?;
         }
     }
@@ -95,9 +95,9 @@ async fn external_uses(
         let list = std::fs::read_to_string(path);
         let list = list
             .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
-        uses.in_use(&list);
+        uses.add_in_use_list(&list);
     }
-    store.see_processes(&mut uses, Path::new(PROC)).await?;
+    store.scan_processes(&mut uses, Path::new(PROC)).await?;
     for name in uses.stray() {
         let name = visible_line(name);
         invocation.events.note(format!(

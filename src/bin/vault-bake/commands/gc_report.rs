@@ -1,7 +1,9 @@
 //! Prints what `gc` found, planned and deleted, as text or as JSON.
 
-use vault_bake::store::gc::{Applied, ExternalUses, MOST_ITEMS, Presence, Row, Sum, Survey};
-use vault_bake::store::history::{History, Planned};
+use vault_bake::store::gc::{
+    ArtifactTotal, ExternalUses, GcOutcome, MOST_ITEMS, Presence, Survey, SurveyRow,
+};
+use vault_bake::store::history::{History, RecordedPlan};
 
 use crate::commands::{print_json, print_line};
 use crate::invocation::Invocation;
@@ -11,7 +13,7 @@ pub fn print_survey(invocation: &Invocation, survey: &Survey) {
     for row in &survey.rows {
         if invocation.json {
             let mut value = serde_json::to_value(row).unwrap_or_default();
-            value["goes"] = row.goes().into();
+            value["goes"] = row.is_removable().into();
             print_json(&value);
         } else {
             print_line(&row_line(row));
@@ -19,7 +21,7 @@ pub fn print_survey(invocation: &Invocation, survey: &Survey) {
     }
 }
 
-fn row_line(row: &Row) -> String {
+fn row_line(row: &SurveyRow) -> String {
     let uses: Vec<String> = row.holds.iter().map(ToString::to_string).collect();
     let uses = uses.join("; ");
     let decision = match (row.state, uses.is_empty()) {
@@ -32,7 +34,7 @@ fn row_line(row: &Row) -> String {
         (Presence::Removed, _) => "deleted".to_owned(),
     };
     let planned = match row.planned {
-        Some(entry) if row.goes() => format!(" (planned by entry {entry})"),
+        Some(entry) if row.is_removable() => format!(" (planned by entry {entry})"),
         _ => String::new(),
     };
     format!(
@@ -51,17 +53,17 @@ pub fn print_dry_run(
     uses: &ExternalUses,
 ) {
     let sums = Sums::of(survey);
-    let is_open = |plan: &&Planned| {
+    let is_open = |plan: &&RecordedPlan| {
         let rows = history.recorded().iter();
         let mut planned = rows.filter(|one| one.planned.contains(&plan.seq));
         planned.any(|one| one.deleted.is_none())
     };
-    let plans: Vec<&Planned> = history.plans().iter().filter(is_open).collect();
+    let plans: Vec<&RecordedPlan> = history.plans().iter().filter(is_open).collect();
     if invocation.json {
         let plans: Vec<_> = plans.iter().map(|plan| plan_json(plan)).collect();
         print_json(&serde_json::json!({
             "gc": "dry-run", "sums": sums.json(), "plans": plans, "unmatched": survey.unmatched,
-            "not_seen": uses.not_seen(),
+            "not_seen": uses.unchecked_sources(),
         }));
         return;
     }
@@ -86,17 +88,17 @@ pub fn print_dry_run(
 pub fn print_plan(
     invocation: &Invocation,
     survey: &Survey,
-    planned: Option<&Planned>,
+    planned: Option<&RecordedPlan>,
     uses: &ExternalUses,
 ) {
     let sums = Sums::of(survey);
-    let deletable = survey.rows.iter().filter(|row| row.goes()).count();
+    let deletable = survey.rows.iter().filter(|row| row.is_removable()).count();
     let left = deletable.saturating_sub(MOST_ITEMS);
     if invocation.json {
         print_json(&serde_json::json!({
             "gc": "plan", "planned": planned.map(plan_json), "sums": sums.json(),
             "left_for_another_plan": left, "unmatched": survey.unmatched,
-            "not_seen": uses.not_seen(),
+            "not_seen": uses.unchecked_sources(),
         }));
         return;
     }
@@ -120,12 +122,17 @@ pub fn print_plan(
 }
 
 /// Prints what was deleted, what was kept and what could not be deleted.
-pub fn print_applied(invocation: &Invocation, entry: u64, applied: &Applied, uses: &ExternalUses) {
+pub fn print_applied(
+    invocation: &Invocation,
+    entry: u64,
+    applied: &GcOutcome,
+    uses: &ExternalUses,
+) {
     if invocation.json {
         let mut value = serde_json::to_value(applied).unwrap_or_default();
         value["gc"] = "apply".into();
         value["plan"] = entry.into();
-        value["not_seen"] = uses.not_seen().into();
+        value["not_seen"] = uses.unchecked_sources().into();
         print_json(&value);
         return;
     }
@@ -145,7 +152,7 @@ pub fn print_applied(invocation: &Invocation, entry: u64, applied: &Applied, use
     if !applied.failed.is_empty() {
         print_line("some files could not be deleted; run the same command again");
     }
-    let sum = Sum {
+    let sum = ArtifactTotal {
         artifacts: applied.files.len() as u64,
         bytes: applied.bytes,
     };
@@ -163,29 +170,29 @@ fn print_unmatched(survey: &Survey, uses: &ExternalUses) {
 }
 
 fn print_not_seen(uses: &ExternalUses) {
-    for what in uses.not_seen() {
+    for what in uses.unchecked_sources() {
         print_line(&format!("NOT SEEN   {what}"));
     }
 }
 
-fn plan_json(plan: &Planned) -> serde_json::Value {
+fn plan_json(plan: &RecordedPlan) -> serde_json::Value {
     let mut value = serde_json::to_value(plan).unwrap_or_default();
     value["due"] = plan.due().to_string().into();
     value
 }
 
 struct Sums {
-    goes: Sum,
-    stays: Sum,
-    unfinished: Sum,
+    goes: ArtifactTotal,
+    stays: ArtifactTotal,
+    unfinished: ArtifactTotal,
 }
 
 impl Sums {
     fn of(survey: &Survey) -> Self {
         Self {
-            goes: survey.sum(Row::goes),
-            stays: survey.sum(|row| row.state == Presence::Present && !row.holds.is_empty()),
-            unfinished: survey.sum(|row| row.state == Presence::Unfinished),
+            goes: survey.total(SurveyRow::is_removable),
+            stays: survey.total(|row| row.state == Presence::Present && !row.holds.is_empty()),
+            unfinished: survey.total(|row| row.state == Presence::Unfinished),
         }
     }
 
@@ -194,7 +201,7 @@ impl Sums {
     }
 }
 
-fn format_sum(sum: Sum) -> String {
+fn format_sum(sum: ArtifactTotal) -> String {
     let noun = if sum.artifacts == 1 {
         "artifact"
     } else {

@@ -3,8 +3,8 @@
 
 use semver::Version;
 use serde_json::json;
-use vault_bake::lint::{Configuration, Finding, Product, Severity, of_plan, of_steps, rules};
-use vault_bake::plan::{Plan, evaluate};
+use vault_bake::lint::{Configuration, Finding, Product, Severity, lint_plan, lint_steps, rules};
+use vault_bake::plan::{Plan, plan_steps};
 use vault_bake::provisioner::Provisioners;
 
 use crate::args::Vars;
@@ -71,8 +71,8 @@ fn lint_images(invocation: &Invocation, args: &Lint) -> Result<Vec<Finding>, Fai
 fn lint_image(invocation: &Invocation, image: &str, vars: &Vars) -> Result<Vec<Finding>, Failure> {
     let definition = invocation.load(image, vars)?;
     let provisioners = Provisioners::load(&invocation.provisioners()?, &definition)?;
-    let steps = evaluate(&definition, &provisioners)?;
-    let mut findings = of_steps(&steps, &definition.releases, &definition.allowed)?;
+    let steps = plan_steps(&definition, &provisioners)?;
+    let mut findings = lint_steps(&steps, &definition.releases, &definition.allowed)?;
     for finding in &mut findings {
         finding.file = format!("{}: {}", definition.name, finding.file);
     }
@@ -86,7 +86,7 @@ fn is_unsafe(finding: &Finding) -> bool {
 
 /// Fails if a plan contains unsafe configuration. Warns about files that are left unchecked.
 pub fn check_plan(plan: &Plan) -> Result<(), Failure> {
-    let mut findings = of_plan(plan)?;
+    let mut findings = lint_plan(plan)?;
     for finding in findings.iter().filter(|finding| finding.is_unchecked()) {
         print_warning(&format!("{} {}", finding.file, finding.found));
     }

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use vault_bake::manifest::diff::{Difference, diff};
-use vault_bake::pin::{Move, Pin, PinFile, replace};
+use vault_bake::pin::{Pin, PinFile, PinUpdate, replace};
 use vault_bake::store::history::History;
 use vault_bake::store::{Allow, AnyBackend, Store};
 
@@ -29,7 +29,7 @@ pub async fn run(invocation: &Invocation, args: &pins::Pin) -> Result<Exit, Fail
         file
     } else {
         let name = args.file.display().to_string();
-        PinFile::begin(&name, &store, &history).await?
+        PinFile::new(&name, &store, &history).await?
     };
     let pinning = Pinning {
         invocation,
@@ -121,7 +121,7 @@ impl Pinning<'_> {
         print_line(&format!("{verb} {}", pin_line(name, pin)));
     }
 
-    async fn print_move(&self, moved: &Move) -> Result<(), Failure> {
+    async fn print_move(&self, moved: &PinUpdate) -> Result<(), Failure> {
         let difference = self.difference(moved).await?;
         let dry_run = self.args.dry_run;
         if self.invocation.json {
@@ -142,7 +142,7 @@ impl Pinning<'_> {
         Ok(())
     }
 
-    async fn difference(&self, moved: &Move) -> Result<Difference, Failure> {
+    async fn difference(&self, moved: &PinUpdate) -> Result<Difference, Failure> {
         let older = self.store.manifest(&moved.from.manifest).await?;
         let newer = self.store.manifest(&moved.to.manifest).await?;
         let older_packages = self.store.packages(&older).await?;
@@ -155,7 +155,7 @@ impl Pinning<'_> {
     }
 
     /// Prints the requested pins that did not move. Fails if the image of one is not deployable.
-    async fn print_unmoved(&self, file: &PinFile, moves: &[Move]) -> Result<Exit, Failure> {
+    async fn print_unmoved(&self, file: &PinFile, moves: &[PinUpdate]) -> Result<Exit, Failure> {
         let names = &self.args.names;
         let statuses = file.evaluate(self.store, self.history, clock()).await?;
         let is_unmoved = |name: &&String| {
@@ -169,11 +169,11 @@ impl Pinning<'_> {
             if self.invocation.json {
                 print_json(&serde_json::json!({
                     "moved": false, "pin": name, "to": summary(pin), "standing": status.state(),
-                    "why": status.remark(),
+                    "why": status.first_remark(),
                 }));
             } else {
                 let verb = if is_refused { "REFUSED" } else { "up to date" };
-                let remark = status.remark();
+                let remark = status.first_remark();
                 let remark = remark.map_or(String::new(), |reason| format!(": {reason}"));
                 print_line(&format!("{verb} {}{remark}", pin_line(name, pin)));
             }

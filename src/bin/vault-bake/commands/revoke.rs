@@ -45,7 +45,7 @@ pub async fn run(invocation: &Invocation, args: &release::Revoke) -> Result<Exit
         check_replacement(invocation, &store, &history, digest, &affected).await?;
     }
     if affected.is_empty()
-        && let Some(warning) = store.unknown_to(&history, &revoke.rule).await?
+        && let Some(warning) = store.explain_no_match(&history, &revoke.rule).await?
     {
         invocation.events.note(format!("warning: {warning}"));
     }

@@ -11,7 +11,7 @@ pub async fn run(invocation: &Invocation, args: &Show) -> Result<Exit, Failure> 
     let (store, digest) = invocation.find(&args.image.reference).await?;
     let history = store.history().await?;
     let status = store.evaluate(&history, &digest, clock()).await?;
-    let remark = status.remark();
+    let remark = status.first_remark();
     if invocation.json {
         // Programs read standard output as one document, so the remark goes to standard error.
         remark.iter().for_each(|reason| print_warning(reason));

@@ -2,7 +2,7 @@
 
 use vault_bake::azure::ArmClient;
 use vault_bake::builder::azure::{Cleaner, Expired, sweep_expired};
-use vault_bake::teardown::{Cloud, Swept, sweep};
+use vault_bake::teardown::{Cloud, SweptRun, sweep};
 
 use crate::args::maintain::Sweep;
 use crate::azure;
@@ -26,8 +26,8 @@ pub async fn run(invocation: &Invocation, args: &Sweep) -> Result<Exit, Failure>
     if swept.is_empty() && expired.is_empty() && !invocation.json {
         print_line("nothing to sweep");
     }
-    let runs_left = swept.iter().any(|run| !run.leaks.is_empty());
-    let resources_left = expired.iter().any(|resource| resource.left.is_some());
+    let runs_left = swept.iter().any(|run| !run.leftovers.is_empty());
+    let resources_left = expired.iter().any(|resource| resource.failure.is_some());
     Ok(if runs_left || resources_left {
         Exit::Leftovers
     } else {
@@ -39,17 +39,17 @@ async fn sweep_runs(
     invocation: &Invocation,
     client: Option<&ArmClient>,
     dry_run: bool,
-) -> Result<Vec<Swept>, Failure> {
+) -> Result<Vec<SweptRun>, Failure> {
     let cleaner = client.map(Cleaner::new);
     let cloud = cleaner.as_ref().map(|cleaner| cleaner as &dyn Cloud);
     let (events, interrupt) = (&invocation.events, &invocation.interrupt);
     Ok(sweep(&invocation.runs(), dry_run, cloud, events, interrupt).await?)
 }
 
-fn print_run(invocation: &Invocation, run: &Swept, dry_run: bool) {
+fn print_run(invocation: &Invocation, run: &SweptRun, dry_run: bool) {
     if invocation.json {
         let undos: Vec<String> = run.undos.iter().map(ToString::to_string).collect();
-        let leftovers: Vec<String> = run.leaks.iter().map(ToString::to_string).collect();
+        let leftovers: Vec<String> = run.leftovers.iter().map(ToString::to_string).collect();
         print_json(&serde_json::json!({
             "swept": run.run, "dry_run": dry_run, "removed": undos, "leftovers": leftovers,
         }));
@@ -63,14 +63,14 @@ fn print_run(invocation: &Invocation, run: &Swept, dry_run: bool) {
 
 fn print_expired(invocation: &Invocation, resource: &Expired, dry_run: bool) {
     if invocation.json {
-        let leftovers = Vec::from_iter(&resource.left);
+        let leftovers = Vec::from_iter(&resource.failure);
         print_json(&serde_json::json!({
             "swept": resource.run, "dry_run": dry_run, "removed": [resource.id],
             "leftovers": leftovers,
         }));
         return;
     }
-    let reason = resource.left.as_ref().map(|why| format!(": {why}"));
+    let reason = resource.failure.as_ref().map(|why| format!(": {why}"));
     print_line(&format!(
         "{} {}, expired {}{}",
         verb(dry_run),

@@ -46,7 +46,7 @@ async fn verify_pins(invocation: &Invocation, path: &Path) -> Result<Exit, Failu
     let mut proved = file.verify(invocation.keys.trust()?.as_ref())?;
     if invocation.is_store_named() {
         let (head, refused) = compare_with_store(invocation, &file).await?;
-        proved.continued_by(head);
+        proved.confirm_by_store(head);
         proved.refused = refused;
     }
     if invocation.json {

@@ -105,7 +105,7 @@ impl Work<'_> {
 
     /// Returns a version 4 UUID for `what`, the same for each build of the same base.
     fn uuid(&self, what: &str) -> Uuid {
-        let digits = Digest::of(format!("{} {what}", self.key)).hex();
+        let digits = Digest::hash_bytes(format!("{} {what}", self.key)).hex();
         let bits = u128::from_str_radix(&digits[..32], 16).unwrap_or_default();
         uuid::Builder::from_random_bytes(bits.to_be_bytes()).into_uuid()
     }
@@ -189,7 +189,7 @@ impl Work<'_> {
         File::create(&esp)
             .and_then(|file| file.set_len(sectors * SECTOR))
             .map_err(BuilderError::file(&esp))?;
-        let serial = &Digest::of(format!("{} serial", self.key)).hex()[..8];
+        let serial = &Digest::hash_bytes(format!("{} serial", self.key)).hex()[..8];
         let programs = [
             Program::new(&tools.mformat)
                 .args(["-i", "esp.raw", "-v", "ESP", "-N", serial])

@@ -57,7 +57,7 @@ impl Sources {
             let mut words = line.split_whitespace();
             let (Some(mirror), Some(suite), None) = (words.next(), words.next(), words.next())
             else {
-                return Err(BuilderError::LockOfAnotherBase);
+                return Err(BuilderError::LockMismatch);
             };
             suites.push((without_slash(mirror), suite.to_owned()));
         }
@@ -67,7 +67,7 @@ impl Sources {
                 .any(|index| without_slash(&index.mirror) == *mirror && index.suite == *suite)
         });
         if !covered || indexes.len() != suites.len() {
-            return Err(BuilderError::LockOfAnotherBase);
+            return Err(BuilderError::LockMismatch);
         }
         let mut packages: Vec<String> = ALWAYS
             .iter()
@@ -189,7 +189,7 @@ fn read_used_index(indexes: &Path, index: &PackageIndex) -> Result<Option<Vec<u8
 }
 
 fn compare(locked: &PackageIndex, found: Option<&[u8]>) -> Result<(), BuilderError> {
-    let digest = found.map(Digest::of);
+    let digest = found.map(Digest::hash_bytes);
     if digest == Some(locked.sha256) {
         return Ok(());
     }

@@ -48,7 +48,7 @@ impl Files {
         let (credential, cloud_seed) = match (boot.disk.access, mode) {
             (_, StartMode::Resume(_)) => (None, None),
             (AccessBy::Credentials, _) => (Some(credential(boot, *accelerator, work)?), None),
-            (AccessBy::CustomData, _) => return Err(BuilderError::OtherBuilder),
+            (AccessBy::CustomData, _) => return Err(BuilderError::WrongBuilder),
             (AccessBy::CloudInit, _) => {
                 let seed = cloud_seed(options, boot, work, interrupt).await?;
                 (None, Some(seed))
@@ -86,7 +86,7 @@ impl Files {
 pub fn spec<'a>(boot: &Boot<'a>) -> Result<&'a MachineSpec, BuilderError> {
     match boot.machine {
         PlannedMachine::Qemu(machine) => Ok(machine),
-        PlannedMachine::Azure(_) => Err(BuilderError::OtherBuilder),
+        PlannedMachine::Azure(_) => Err(BuilderError::WrongBuilder),
     }
 }
 
@@ -203,7 +203,7 @@ fn credential(
         "build" => Purpose::Build {
             emulated: accelerator == Accelerator::Tcg,
         },
-        _ => Purpose::Trial,
+        _ => Purpose::BootTest,
     };
     let credential = access::credential(boot.keys, purpose);
     write(&work.join(&name), credential.expose().as_bytes())?;

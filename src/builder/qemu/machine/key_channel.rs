@@ -124,7 +124,7 @@ impl KeyChannel {
         received.map_err(|error| match error {
             WaitError::Interrupted(error) => error.into(),
             WaitError::Never(why) => control_error(why),
-            WaitError::Deadline { .. } => BuilderError::Late(error.to_string()),
+            WaitError::Deadline { .. } => BuilderError::TimedOut(error.to_string()),
         })
     }
 

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::QemuMachine;
 use crate::builder::qemu::{QemuOptions, capture, layer_cache};
-use crate::builder::{Boot, BuilderError, DiskFile, Made};
+use crate::builder::{Boot, BuilderError, DiskFile, LayerOrigin};
 use crate::process::Program;
 use crate::wait::Interrupt;
 
@@ -90,7 +90,7 @@ impl QemuMachine {
 pub(in crate::builder::qemu) async fn keep_layer(
     options: &QemuOptions,
     machine: &mut QemuMachine,
-    made: Made,
+    made: LayerOrigin,
     interrupt: &Interrupt,
 ) -> Result<(), BuilderError> {
     let disks = &mut machine.disks;

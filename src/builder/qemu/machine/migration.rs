@@ -13,7 +13,7 @@ use super::run_files::Part;
 use super::{Launch, QemuMachine, files};
 use crate::builder::BuilderError;
 use crate::builder::qemu::{cache, capture, socket};
-use crate::digest::{Digest, Hashing};
+use crate::digest::{Digest, HashingWriter};
 use crate::wait::{Poll, Wait, WaitError};
 
 /// Writes memory and device state of a paused VM to the new file `to`. Returns their SHA-256.
@@ -40,7 +40,7 @@ pub(super) async fn save(
     let path = to.to_owned();
     let receiving = cache::blocking(launch.interrupt, move || {
         let receive = || {
-            let mut file = Hashing::new(files::create(&path)?);
+            let mut file = HashingWriter::new(files::create(&path)?);
             std::io::copy(&mut blocking(stream)?, &mut file)?;
             Ok(file.finish().0)
         };
@@ -64,7 +64,7 @@ pub(super) async fn load(
     let path = from.to_owned();
     let sending = cache::blocking(launch.interrupt, move || {
         let send = || {
-            let mut sent = Hashing::new(blocking(socket)?);
+            let mut sent = HashingWriter::new(blocking(socket)?);
             std::io::copy(&mut &content, &mut sent)?;
             Ok(sent.finish().0)
         };
@@ -102,7 +102,7 @@ pub(super) async fn until_status(
         Err(WaitError::Interrupted(error)) => Err(error.into()),
         Err(WaitError::Never(error)) => Err(error),
         Err(WaitError::Deadline { what, last, .. }) => {
-            Err(BuilderError::Late(format!("{what}: {last}")))
+            Err(BuilderError::TimedOut(format!("{what}: {last}")))
         }
     }
 }

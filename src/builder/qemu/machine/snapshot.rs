@@ -60,7 +60,7 @@ fn is_final(error: &BuilderError) -> bool {
     match error {
         BuilderError::Interrupted(_) | BuilderError::NotUp { .. } => true,
         BuilderError::Process(error) => matches!(error, ProcessError::Start { .. }),
-        BuilderError::Died { end, .. } => !end.by.is_platform(),
+        BuilderError::Died { end, .. } => !end.cause.is_platform(),
         _ => false,
     }
 }
@@ -73,10 +73,10 @@ fn snapshot_slot(launch: &Launch<'_>) -> Result<Option<SnapshotSlot>, BuilderErr
         accelerator,
         ..
     } = launch;
-    let can_resume = options.suspend
+    let can_resume = options.use_snapshots
         && *accelerator == Accelerator::Tcg
         && boot.role == "build"
-        && !boot.again
+        && !boot.is_retry
         && boot.disk.access == AccessBy::Credentials
         && boot.identity.is_none();
     let (true, Some(kernel)) = (can_resume, &boot.disk.kernel) else {
@@ -112,7 +112,7 @@ fn snapshot_slot(launch: &Launch<'_>) -> Result<Option<SnapshotSlot>, BuilderErr
     };
     let layers = boot.layer.map_or(&[][..], |layer| &layer.files);
     let layers: Vec<_> = layers.iter().map(|file| file.sha256).collect();
-    let key = Digest::of_value(&json!({
+    let key = Digest::hash_value(&json!({
         "recipe": RECIPE,
         "arguments": arguments.list(),
         // The size of the overlay is in the VM snapshot, but not in the arguments.
@@ -229,7 +229,7 @@ async fn connect(
     let ending = watching.until(&silent, interrupt, || {
         let running = || Poll::NotYet("it still runs".to_owned());
         let poll = machine
-            .died()
+            .end()
             .map_or_else(running, |end| Poll::<_, SshError>::Ready(end.to_string()));
         std::future::ready(poll)
     });

@@ -10,7 +10,7 @@ use vault_bake::digest::canonical_json;
 use vault_bake::manifest::is_name;
 use vault_bake::sign::{Envelope, Signature, Trust};
 use vault_bake::store::event::{Body, PAYLOAD_TYPE};
-use vault_bake::store::proof::Logged;
+use vault_bake::store::proof::LogEntry;
 
 use super::{compare, disagreements, schema, validator, value};
 
@@ -22,7 +22,7 @@ async fn written() -> Vec<Value> {
     let head = store.history().await.unwrap().head();
     let mut events = Vec::new();
     for seq in 1..=head {
-        let logged = store.logged(seq).await.unwrap().unwrap();
+        let logged = store.log_entry(seq).await.unwrap().unwrap();
         events.push(value(&logged.envelope.payload));
     }
     events
@@ -52,7 +52,7 @@ fn read(event: &Value) -> Option<Body> {
         payload: canonical_json(event),
         signatures: vec![signature],
     };
-    Logged::read(envelope).ok()?.body
+    LogEntry::parse(envelope).ok()?.body
 }
 
 /// Returns whether the reader accepts a single event, without the rules of the history.

@@ -44,7 +44,7 @@ async fn killed_between_event_and_bytes_in_a_folder() {
     insta::assert_snapshot!(refused.await.unwrap_err(), @"quickstart:prod: the artifact of quickstart@1.0.0 was removed by gc (entry 6): old");
     // A node that uses the bytes delays the deletion.
     let mut outside = ExternalUses::default();
-    outside.in_use("quickstart@1.0.0");
+    outside.add_in_use_list("quickstart@1.0.0");
     let kept = store
         .apply_gc(entry, &outside, after_days(41))
         .await
@@ -68,7 +68,7 @@ async fn killed_between_event_and_bytes_in_a_folder() {
         .apply_gc(entry, &ExternalUses::default(), after_days(41))
         .await
         .unwrap();
-    assert_eq!(nothing, vault_bake::store::gc::Applied::default());
+    assert_eq!(nothing, vault_bake::store::gc::GcOutcome::default());
     assert_eq!(store.history().await.unwrap().head(), head);
     let report = store.verify(Depth::Artifacts).await.unwrap();
     assert!(report.is_sound() && report.artifacts_missing.is_empty());
@@ -145,7 +145,7 @@ async fn a_file_that_several_share_goes_with_the_last_of_them() {
     );
     // A process uses the file by the name of the deleted image.
     let mut used = ExternalUses::default();
-    used.in_use("quickstart@1.0.0");
+    used.add_in_use_list("quickstart@1.0.0");
     let (next, _) = plan(&store, &outside, after_days(42)).await;
     let applied = store.apply_gc(next, &used, after_days(43)).await.unwrap();
     assert_eq!((applied.removed.len(), applied.files.len()), (0, 0));

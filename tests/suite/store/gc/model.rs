@@ -34,7 +34,7 @@ struct Model {
     pinned: BTreeSet<usize>,
     used: BTreeSet<usize>,
     /// The number of a plan, its artifacts, and what it keeps.
-    plans: Vec<(u64, Vec<usize>, Keep, i64)>,
+    plans: Vec<(u64, Vec<usize>, Retention, i64)>,
     hour: i64,
     removals: usize,
 }
@@ -68,12 +68,12 @@ impl Model {
             .pinned
             .iter()
             .map(|at| (self.images[*at].manifest, "a pin".to_owned()));
-        outside.pinned(pins);
+        outside.add_pins(pins);
         let used = self
             .used
             .iter()
             .map(|at| format!("quickstart@{}", self.images[*at].version));
-        outside.in_use(&used.collect::<Vec<_>>().join("\n"));
+        outside.add_in_use_list(&used.collect::<Vec<_>>().join("\n"));
         outside
     }
 
@@ -101,7 +101,7 @@ impl Model {
     }
 
     /// Returns the held images.
-    fn held(&self, keep: &Keep) -> BTreeSet<usize> {
+    fn held(&self, keep: &Retention) -> BTreeSet<usize> {
         let mut held: BTreeSet<usize> = self.pinned.union(&self.used).copied().collect();
         for channel in &self.channels {
             let last = channel.iter().rev().take(keep.generations as usize);
@@ -159,7 +159,7 @@ impl Model {
         let mut manifest = sample(&version, &content);
         let base = (disk > 0 && b.is_multiple_of(3)).then(|| b % disk);
         if let Some(base) = base {
-            manifest.base.disk_sha256 = Some(Digest::of(format!("disk {base}")));
+            manifest.base.disk_sha256 = Some(Digest::hash_bytes(format!("disk {base}")));
         }
         let tested = b % 4 != 1;
         let of = record(&self.store, &manifest, &content, Some(tested), self.clock());
@@ -193,7 +193,7 @@ impl Model {
     }
 
     async fn plan(&mut self, b: usize, odd: bool) {
-        let keep = Keep {
+        let keep = Retention {
             generations: 1 + b as u64 % 3,
             min_age_s: if odd { 0 } else { 4 * HOUR_S },
             ..KEEP
@@ -211,7 +211,11 @@ impl Model {
             .plan_gc(&keep, &outside, grace_s, self.clock())
             .await;
         let (survey, plan) = planned.unwrap();
-        let going = survey.rows.iter().enumerate().filter(|(_, row)| row.goes());
+        let going = survey
+            .rows
+            .iter()
+            .enumerate()
+            .filter(|(_, row)| row.is_removable());
         assert_eq!(going.map(|(at, _)| at).collect::<Vec<_>>(), free);
         assert_eq!(plan.is_some(), !free.is_empty());
         if let Some(plan) = plan {
@@ -275,7 +279,7 @@ impl Model {
     }
 
     /// Returns whether the file existed before the last apply.
-    fn there_before(&self, disk: usize, applied: &vault_bake::store::gc::Applied) -> bool {
+    fn there_before(&self, disk: usize, applied: &vault_bake::store::gc::GcOutcome) -> bool {
         self.there(disk) || applied.files.contains(&file(&format!("disk {disk}")))
     }
 }
@@ -334,8 +338,8 @@ struct Meddled {
 }
 
 impl Backend for Meddled {
-    fn place(&self) -> String {
-        self.backend.place()
+    fn location(&self) -> String {
+        self.backend.location()
     }
 
     async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, BackendError> {

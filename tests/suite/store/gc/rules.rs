@@ -43,7 +43,7 @@ async fn readers_void_plans_without_care_and_removals_without_a_plan_that_is_due
         )
         .await;
     };
-    let mut unknown = item("1.0.0", Digest::of("unknown"));
+    let mut unknown = item("1.0.0", Digest::hash_bytes("unknown"));
     plan(&[], 1).await;
     plan(&[unknown.clone()], 1).await;
     plan(&[item("1.0.0", of[0])], 0).await;
@@ -78,7 +78,7 @@ async fn readers_void_plans_without_care_and_removals_without_a_plan_that_is_due
     removal(of[2], first, due).await;
     removal(of[4], first, due).await;
     removal(of[1], second, due).await;
-    removal(Digest::of("unknown"), first, due).await;
+    removal(Digest::hash_bytes("unknown"), first, due).await;
     let without = json!({ "manifest": of[0], "why": "old" });
     append_raw(&store, "artifact.deleted", without, at(due)).await;
     let history = store.history().await.unwrap();
@@ -132,7 +132,7 @@ async fn only_a_keeper_of_the_image_plans_and_removes() {
     let with = async |keys: &[u8]| {
         let store = Store::open_or_create(Dir::new(&root), &keepers(), now()).await;
         let signers = keys.iter().map(|n| signer(*n)).collect();
-        store.unwrap().signing(signers, Interrupt::default())
+        store.unwrap().with_signers(signers, Interrupt::default())
     };
     let builder = with(&[1]).await;
     let old = good(&builder, "1.0.0").await;
@@ -196,8 +196,8 @@ async fn what_was_looked_at_for_the_plan_is_looked_at_again() {
     let pinned = good(&store, "1.0.1").await;
     good(&store, "1.0.2").await;
     let mut outside = ExternalUses::default();
-    outside.pinned([(pinned, "web:prod in pins.json".into())]);
-    outside.in_use("another\n");
+    outside.add_pins([(pinned, "web:prod in pins.json".into())]);
+    outside.add_in_use_list("another\n");
     let (entry, named) = plan(&store, &outside, after_days(40)).await;
     assert_eq!(named, ["quickstart@1.0.0"]);
     let mut refusals = Vec::new();
@@ -208,7 +208,7 @@ async fn what_was_looked_at_for_the_plan_is_looked_at_again() {
             .await
             .unwrap_err(),
     );
-    less.pinned([]);
+    less.add_pins([]);
     refusals.push(
         store
             .apply_gc(entry, &less, after_days(41))
@@ -222,7 +222,7 @@ async fn what_was_looked_at_for_the_plan_is_looked_at_again() {
     the plan of entry 7: it was made with 1 lists of use (--in-use), now there are 0
     ");
     // Pinned or promoted since the plan.
-    outside.pinned([(old, "db:prod in other.json".into())]);
+    outside.add_pins([(old, "db:prod in other.json".into())]);
     let kept = store
         .apply_gc(entry, &outside, after_days(41))
         .await
@@ -231,8 +231,8 @@ async fn what_was_looked_at_for_the_plan_is_looked_at_again() {
     assert_eq!(kept.skipped[0].why, "pin db:prod in other.json");
     promote(&store, &old, "prod").await;
     let mut outside = ExternalUses::default();
-    outside.pinned([]);
-    outside.in_use("");
+    outside.add_pins([]);
+    outside.add_in_use_list("");
     let kept = store
         .apply_gc(entry, &outside, after_days(41))
         .await

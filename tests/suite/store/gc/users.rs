@@ -47,7 +47,7 @@ async fn a_file_that_a_process_has_open_stays_until_it_ends() {
     let seen = async || {
         let mut outside = ExternalUses::default();
         store
-            .see_processes(&mut outside, Path::new("/proc"))
+            .scan_processes(&mut outside, Path::new("/proc"))
             .await
             .unwrap();
         outside
@@ -66,7 +66,10 @@ async fn a_file_that_a_process_has_open_stays_until_it_ends() {
         child.wait().unwrap();
     }
     let found = survey(&store, &seen().await, after_days(40)).await;
-    assert_eq!(found.rows.iter().filter(|row| row.goes()).count(), 2);
+    assert_eq!(
+        found.rows.iter().filter(|row| row.is_removable()).count(),
+        2
+    );
 }
 
 #[test]
@@ -98,10 +101,10 @@ fn a_process_that_may_not_be_looked_into_is_counted_and_its_command_line_read() 
     fs::create_dir(proc.join("self")).unwrap();
     let gone = folder.path().join("gone.qcow2");
     let found = users(&proc, &[disk.clone(), gone]).unwrap();
-    assert_eq!(found.hidden, 2);
-    let who: Vec<&String> = found.of[&disk].iter().collect();
+    assert_eq!(found.unreadable_processes, 2);
+    let who: Vec<&String> = found.by_file[&disk].iter().collect();
     assert_eq!(who, ["process 7 (qemu)", "process 9 (qemu)"]);
-    assert_eq!(found.of.len(), 1);
+    assert_eq!(found.by_file.len(), 1);
     // Without readable processes, the code must not report that there are none.
     assert!(users(&folder.path().join("nothing"), &[disk]).is_err());
 }

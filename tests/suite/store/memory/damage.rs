@@ -33,7 +33,7 @@ fn sealed(bytes: &[u8], change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
         &bytes[size - 64..size - 32],
     ]
     .concat();
-    bytes[size - 32..].copy_from_slice(Digest::of(seal).bytes());
+    bytes[size - 32..].copy_from_slice(Digest::hash_bytes(seal).bytes());
     bytes
 }
 

@@ -16,7 +16,7 @@ type Op = (u8, u64, u64, bool);
 const MANIFESTS: u64 = 6;
 
 fn of(n: u64) -> Digest {
-    Digest::of(format!("manifest {}", n % MANIFESTS))
+    Digest::hash_bytes(format!("manifest {}", n % MANIFESTS))
 }
 
 /// Makes an event; about every second one breaks a rule.
@@ -26,7 +26,7 @@ async fn append(writer: &mut Writer, (what, a, b, odd): Op) {
     let (kind, body) = match what {
         0..=3 => ("manifest.put", manifest(n, if b == 7 { 2 } else { n % 2 })),
         4..=6 => {
-            let test = Digest::of(format!("test {b}"));
+            let test = Digest::hash_bytes(format!("test {b}"));
             let body = json!({ "manifest": of(a), "test": test, "envelope": test, "passed": odd || b > 3 });
             ("test.put", body)
         }

@@ -188,7 +188,7 @@ impl RawClient {
     }
 
     /// Panics if the simulator recorded a violation.
-    pub fn well(&self) {
+    pub fn assert_no_violations(&self) {
         let violations = self.simulator.violations();
         assert!(violations.is_empty(), "{violations:#?}");
     }

@@ -23,7 +23,7 @@ use vault_bake::secret::Secret;
 use vault_bake::wait::{Interrupt, TimeScale};
 
 use super::sshd_machines::SshdMachines;
-use super::{Config, Decoys, Shown, Simulator};
+use super::{Config, Decoys, ResourceView, Simulator};
 use crate::harness::{FakeBuilderHarness, clock, steps};
 use crate::sshd::own_name;
 
@@ -43,7 +43,7 @@ pub struct AzureBakeSetup {
     /// The address of the simulator.
     pub url: String,
     /// The factor of all pauses and deadlines.
-    pub pace: f64,
+    pub time_scale: f64,
     pub request_timeout: Duration,
     client: Arc<reqwest::Client>,
 }
@@ -150,7 +150,7 @@ impl AzureBakeSetup {
             },
             base: base_image,
             url: url.to_owned(),
-            pace: PACE,
+            time_scale: PACE,
             // Long enough for a busy computer.
             request_timeout: Duration::from_secs(10),
             client: Arc::new(client.build().expect("a client")),
@@ -161,17 +161,17 @@ impl AzureBakeSetup {
     pub fn arm(&self) -> ArmClient {
         let url = &self.url;
         let options = ArmOptions {
-            who: Auth {
+            auth: Auth {
                 source: CredentialSource::ClientSecret {
                     tenant: Config::default().tenant,
                     client: Config::default().client_id,
                     secret: Secret::new(Config::default().client_secret),
                 },
                 cloud: Cloud::custom(url, url, "127.0.0.1", None).expect("a cloud"),
-                wire: AzureTransport {
-                    transport: Some(self.client.clone()),
+                transport: AzureTransport {
+                    http_client: Some(self.client.clone()),
                     now: clock,
-                    pace: TimeScale::scaled(self.pace),
+                    time_scale: TimeScale::scaled(self.time_scale),
                 },
             },
             subscription: Config::default().subscription,
@@ -212,12 +212,12 @@ impl AzureBakeSetup {
     pub async fn retest(&self, manifest: Digest) -> Result<Tested, Failed> {
         let store = self.harness.store().await;
         self.harness
-            .retest_with(&self.builder(), &store, manifest)
+            .test_image_with(&self.builder(), &store, manifest)
             .await
     }
 
     /// Sweeps by the journals of dead runs.
-    pub async fn sweep(&self) -> Vec<vault_bake::teardown::Swept> {
+    pub async fn sweep(&self) -> Vec<vault_bake::teardown::SweptRun> {
         let cleaner = Cleaner::new(&self.arm());
         self.harness.sweep_in(Some(&cleaner)).await
     }
@@ -315,7 +315,7 @@ impl AzureHarness {
     }
 
     /// Returns the resources that did not exist before.
-    pub fn new_resources(&self) -> Vec<Shown> {
+    pub fn new_resources(&self) -> Vec<ResourceView> {
         let mut shown = self.simulator.resources();
         shown.retain(|one| !self.existing.contains(&one.id.to_ascii_lowercase()));
         shown
@@ -323,7 +323,7 @@ impl AzureHarness {
 
     /// Returns the types and names of the resources that did not exist before.
     pub fn new_resource_names(&self) -> Vec<String> {
-        let name = |one: Shown| {
+        let name = |one: ResourceView| {
             let name = one.id.rsplit('/').next().unwrap_or_default().to_owned();
             format!("{} {name}", one.kind)
         };
@@ -331,7 +331,7 @@ impl AzureHarness {
     }
 
     /// Panics if a request was invalid, or if a foreign resource was changed.
-    pub fn well(&self) {
+    pub fn assert_no_violations(&self) {
         assert_eq!(self.simulator.violations(), Vec::<String>::new());
         let touched = self.simulator.touched(&self.decoys);
         assert_eq!(touched, Vec::<String>::new(), "foreign resources changed");
