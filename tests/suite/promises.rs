@@ -18,7 +18,7 @@ fn is_exhaustive(test: &str) -> bool {
 
 /// Returns whether there is a test of this name, such as `suite store::gc::every_kind_of_hold`.
 /// A module without a file of its own is inline, in the file of the module around it.
-fn exists(test: &str) -> bool {
+pub fn exists(test: &str) -> bool {
     let Some((binary, path)) = test.split_once(' ') else {
         return false;
     };
