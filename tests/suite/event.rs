@@ -168,6 +168,7 @@ pub fn of_the_binary() -> [Fields; 2] {
     let page = page();
     let failed = rows(section(&page, "`failed`")).flat_map(|cells| quoted(cells[0]));
     let example = section(&page, "`finished`").split("```").nth(1).unwrap();
+    let example = example.strip_prefix("json").unwrap();
     let example: BTreeMap<String, Value> = serde_json::from_str(example).unwrap();
     [failed.collect(), example.into_keys().collect()]
 }

@@ -13,6 +13,7 @@ mod definition;
 mod remote;
 mod deployable;
 mod deployment;
+mod docs;
 mod endings;
 mod event;
 mod exits;

@@ -19,7 +19,7 @@ fn is_exhaustive(test: &str) -> bool {
 
 /// Returns whether there is a test of this name, such as `suite store::gc::every_kind_of_hold`.
 /// A module without its own file is inline, in the file of the parent module.
-fn exists(test: &str) -> bool {
+pub fn exists(test: &str) -> bool {
     let Some((binary, path)) = test.split_once(' ') else {
         return false;
     };
