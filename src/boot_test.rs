@@ -95,7 +95,7 @@ impl CheckSetError {
 
 impl CheckSet {
     /// Collects the inputs of a boot test from a plan.
-    pub fn from_plan(plan: &Plan, releases: &[VerifiedRelease], disk: &Disk) -> Self {
+    pub(crate) fn from_plan(plan: &Plan, releases: &[VerifiedRelease], disk: &Disk) -> Self {
         let checked =
             |step: &&PlannedStep| matches!(step.kind, StepKind::Provisioner { checked: true, .. });
         Self {

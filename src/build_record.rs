@@ -167,7 +167,7 @@ pub fn manifest(facts: &Facts<'_>, version: ImageVersion, now: Timestamp) -> Man
 }
 
 /// Returns the record of the builder, the tool and the host.
-pub fn builder_fact(builder: &str, tool: &Tool) -> BuilderFact {
+pub(crate) fn builder_fact(builder: &str, tool: &Tool) -> BuilderFact {
     BuilderFact {
         name: builder.to_owned(),
         tool: tool.clone(),
@@ -302,7 +302,7 @@ fn not_pinned(plan: &Plan) -> Vec<String> {
 }
 
 /// Converts a check record to its form in the manifest.
-pub fn check_fact(record: &CheckRecord) -> CheckFact {
+pub(crate) fn check_fact(record: &CheckRecord) -> CheckFact {
     CheckFact {
         id: record.id.clone(),
         description: record.description.clone(),

@@ -17,10 +17,10 @@ use plain::Plain;
 use crate::digest::canonical_json;
 
 /// Largest integer that every JSON parser reads exactly.
-pub const MAX_INTEGER: u64 = (1 << 53) - 1;
+pub(crate) const MAX_INTEGER: u64 = (1 << 53) - 1;
 
 /// Largest nesting depth of arrays and objects.
-pub const MAX_DEPTH: usize = 64;
+pub(crate) const MAX_DEPTH: usize = 64;
 
 /// Bytes that are not canonical JSON, or exceed a limit.
 #[derive(Debug, thiserror::Error)]
@@ -104,7 +104,7 @@ impl Write for Expected<'_> {
 }
 
 /// Parses JSON in any layout, with the same rules for keys, numbers and nulls as [`parse`].
-pub fn parse_any_layout(bytes: &[u8], most_bytes: usize) -> Result<Value, CanonicalError> {
+pub(crate) fn parse_any_layout(bytes: &[u8], most_bytes: usize) -> Result<Value, CanonicalError> {
     if bytes.len() > most_bytes {
         return Err(CanonicalError::Size {
             size: bytes.len(),

@@ -27,7 +27,7 @@ impl Digest {
     }
 
     /// Reads `reader` to its end and returns the digest and the size in bytes.
-    pub fn hash_reader(mut reader: impl Read) -> io::Result<(Self, u64)> {
+    pub(crate) fn hash_reader(mut reader: impl Read) -> io::Result<(Self, u64)> {
         let mut hashing = HashingWriter::new(io::sink());
         let size_bytes = io::copy(&mut reader, &mut hashing)?;
         Ok((hashing.finish().0, size_bytes))
@@ -100,7 +100,7 @@ pub fn canonical_json(value: &impl Serialize) -> Vec<u8> {
 }
 
 /// A writer that hashes the bytes it passes on.
-pub struct HashingWriter<W> {
+pub(crate) struct HashingWriter<W> {
     inner: W,
     hash: Sha256,
     size_bytes: u64,

@@ -12,7 +12,7 @@ use std::fmt;
 pub use json::JsonDialect;
 
 /// Largest nesting depth of objects and lists.
-pub const MAX_DEPTH: usize = 64;
+pub(crate) const MAX_DEPTH: usize = 64;
 
 /// A position in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

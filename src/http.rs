@@ -96,7 +96,7 @@ pub async fn fetch_file(
 }
 
 /// Returns the local path of `url`, if it is a `file://` URL or a path.
-pub fn local_path(url: &str) -> Option<PathBuf> {
+pub(crate) fn local_path(url: &str) -> Option<PathBuf> {
     match url.split_once("://") {
         None => Some(PathBuf::from(url)),
         Some(("file", path)) => Some(PathBuf::from(path)),

@@ -64,7 +64,7 @@ impl Product {
     }
 
     /// Returns the id that a definition allows to skip files of this product that cannot be parsed.
-    pub fn unparsed_rule_id(self) -> &'static str {
+    pub(crate) fn unparsed_rule_id(self) -> &'static str {
         match self {
             Self::Consul => "consul.unreadable",
             Self::Vault => "vault.unreadable",

@@ -290,7 +290,7 @@ pub fn requested_releases(definition: &Definition) -> Digest {
 }
 
 /// Returns the release source of `definition`, with paths from the working directory.
-pub fn release_mirror(definition: &Definition) -> ReleaseMirror {
+pub(crate) fn release_mirror(definition: &Definition) -> ReleaseMirror {
     let wanted = &definition.release_source;
     ReleaseMirror {
         base: resolve_path(&definition.folder, &wanted.mirror),

@@ -39,7 +39,7 @@ pub use version::{ImageVersion, InvalidVersion};
 pub const SCHEMA: &str = "https://vault-bake.dev/image-manifest/v1";
 
 /// The largest manifest, in bytes. Larger parts are objects of their own.
-pub const MAX_BYTES: usize = 256 * 1024;
+pub(crate) const MAX_BYTES: usize = 256 * 1024;
 
 /// The names in `must_understand` that this version supports. None was needed so far.
 const UNDERSTOOD: &[&str] = &[];
@@ -150,7 +150,7 @@ pub enum ManifestError {
 
 impl ManifestError {
     /// Whether a newer version of vault-bake may be able to read the manifest.
-    pub fn needs_newer_version(&self) -> bool {
+    pub(crate) fn needs_newer_version(&self) -> bool {
         matches!(self, Self::Schema(_) | Self::MustUnderstand(_))
     }
 }
@@ -187,7 +187,7 @@ impl Manifest {
     }
 
     /// Whether it contains a fixture release.
-    pub fn has_fixture(&self) -> bool {
+    pub(crate) fn has_fixture(&self) -> bool {
         self.releases.iter().any(|release| release.fixture)
     }
 

@@ -170,9 +170,9 @@ pub use interpreter::{Interpreter, InvalidFirstLine};
 pub use steps::CONFIGURATION;
 
 /// Name of the only file of a shell step.
-pub const SCRIPT: &str = "script.sh";
+pub(crate) const SCRIPT: &str = "script.sh";
 /// Name of the only file of a file step.
-pub const PAYLOAD: &str = "payload";
+pub(crate) const PAYLOAD: &str = "payload";
 
 /// The value of a step's environment variable.
 #[derive(Clone)]
@@ -389,7 +389,7 @@ impl Plan {
     }
 
     /// Tells if a step restarts the build VM.
-    pub fn restarts(&self) -> bool {
+    pub(crate) fn restarts(&self) -> bool {
         self.steps.iter().any(|step| step.kind == StepKind::Reboot)
     }
 

@@ -30,7 +30,7 @@ pub(crate) use group::{all_processes, members};
 pub use users::{Users, users};
 
 /// The number of output lines that an error carries.
-pub const LAST_LINES: usize = 20;
+pub(crate) const LAST_LINES: usize = 20;
 
 /// A program that did not start, or that failed.
 #[derive(Debug, thiserror::Error)]
@@ -139,7 +139,7 @@ impl Program {
 
     /// Sets the working directory.
     #[must_use]
-    pub fn in_folder(mut self, folder: &Path) -> Self {
+    pub(crate) fn in_folder(mut self, folder: &Path) -> Self {
         self.command.current_dir(folder);
         self
     }

@@ -44,7 +44,7 @@ pub fn generate(
 }
 
 /// Serializes a configuration as the text of its file.
-pub fn to_json_text(configuration: &impl Serialize) -> String {
+pub(crate) fn to_json_text(configuration: &impl Serialize) -> String {
     let text = serde_json::to_string_pretty(configuration);
     format!("{}\n", text.expect("keys are texts, numbers finite"))
 }

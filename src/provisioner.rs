@@ -321,5 +321,5 @@ const METADATA: &str = "provisioner.toml";
 /// Name of the script that a step runs.
 pub const INSTALL: &str = "install.sh";
 /// Name of the script that checks the result of a step.
-pub const CHECK: &str = "check.sh";
+pub(crate) const CHECK: &str = "check.sh";
 const LIB: &str = "lib.sh";

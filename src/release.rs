@@ -34,11 +34,11 @@ use cache::{Cache, off_thread};
 use publication::Publication;
 
 /// The URL of HashiCorp's release server.
-pub const OFFICIAL_BASE: &str = "https://releases.hashicorp.com";
+pub(crate) const OFFICIAL_BASE: &str = "https://releases.hashicorp.com";
 /// The URL of HashiCorp's public key.
-pub const OFFICIAL_KEY_URL: &str = "https://www.hashicorp.com/.well-known/pgp-key.txt";
+pub(crate) const OFFICIAL_KEY_URL: &str = "https://www.hashicorp.com/.well-known/pgp-key.txt";
 /// The primary fingerprint of HashiCorp's key.
-pub const OFFICIAL_FINGERPRINT: &str = "C874011F0AB405110D02105534365D9472D7468F";
+pub(crate) const OFFICIAL_FINGERPRINT: &str = "C874011F0AB405110D02105534365D9472D7468F";
 
 /// A source of releases, and the key that must have signed them.
 #[derive(Clone, Debug, PartialEq, Eq)]

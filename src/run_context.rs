@@ -34,7 +34,7 @@ impl RunContext<'_> {
     }
 
     /// Returns a unique id for a run: a UUIDv7, which sorts by time.
-    pub fn new_run_id(&self) -> String {
+    pub(crate) fn new_run_id(&self) -> String {
         let now = (self.now)();
         let seconds = u64::try_from(now.as_second()).unwrap_or_default();
         let nanos = u32::try_from(now.subsec_nanosecond()).unwrap_or_default();

@@ -20,7 +20,7 @@ impl Secret {
 }
 
 /// Replacement for a secret in the output of programs.
-pub const SCRUBBED: &str = "[secret]";
+pub(crate) const SCRUBBED: &str = "[secret]";
 
 /// Removes known secrets from the output of programs.
 #[derive(Clone, Default)]
@@ -61,7 +61,7 @@ impl Scrubber {
 }
 
 /// Smallest size of a secret in bytes. Shorter ones cannot be told from ordinary text.
-pub const SHORTEST_SECRET_BYTES: usize = 4;
+pub(crate) const SHORTEST_SECRET_BYTES: usize = 4;
 
 /// Returns the forms in which a program may print a value: plain, base64, hex, and quoted for a
 /// shell or JSON.

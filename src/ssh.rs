@@ -49,10 +49,10 @@ pub const GUEST_WORK: &str = "/run/vault-bake/work";
 const ANOTHER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The serial of the upload disk, which is faster than SSH. Only VMs on this computer have it.
-pub const UPLOAD_DISK: &str = "vault-bake-upload";
+pub(crate) const UPLOAD_DISK: &str = "vault-bake-upload";
 
 /// The number of output lines that an error carries.
-pub const LAST_LINES: usize = crate::process::LAST_LINES;
+pub(crate) const LAST_LINES: usize = crate::process::LAST_LINES;
 
 /// The address and login of an SSH server.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 //! Takes an [`Undo`] before each creation, and returns the leftovers.
 //! [`sweep`] does the same for killed runs: a running run locks its journal.
 
+mod journal;
 mod processes;
 
 use std::fmt;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use self::journal::Line;
 use crate::event::{Event, Events};
 use crate::wait::{Interrupt, Urgency};
 
@@ -164,7 +166,7 @@ impl Teardown {
     }
 
     /// Sets the client that deletes cloud resources.
-    pub fn set_cloud_cleaner(&mut self, cloud: Option<Arc<dyn Cloud>>) {
+    pub(crate) fn set_cloud_cleaner(&mut self, cloud: Option<Arc<dyn Cloud>>) {
         self.cloud = cloud;
     }
 
@@ -273,7 +275,7 @@ pub async fn sweep(
             Err(TryLockError::WouldBlock) => continue,
             Err(TryLockError::Error(error)) => return Err(JournalError { path, error }),
         }
-        let mut undos = read_journal(&path)?;
+        let mut undos = journal::read(&path)?;
         let leftovers = if dry_run {
             Vec::new()
         } else {
@@ -310,35 +312,6 @@ fn open_sweep_lock(runs: &Path) -> io::Result<File> {
         .truncate(false)
         .write(true)
         .open(runs.join(".gate"))
-}
-
-/// Returns the entries of a journal, without released ones.
-/// Ignores a last line without newline, because its resource was not created.
-fn read_journal(path: &Path) -> Result<Vec<Undo>, JournalError> {
-    let journal_error = |error| JournalError {
-        path: path.to_owned(),
-        error,
-    };
-    let text = fs::read_to_string(path).map_err(journal_error)?;
-    let lines = text.split_inclusive('\n');
-    let mut undos = Vec::new();
-    for line in lines.filter_map(|line| line.strip_suffix('\n')) {
-        let line =
-            serde_json::from_str(line).map_err(|error| journal_error(io::Error::other(error)))?;
-        match line {
-            Line::Undo(undo) => undos.push(undo),
-            Line::Release { release } => undos.retain(|undo| *undo != release),
-        }
-    }
-    Ok(undos)
-}
-
-/// A line of a journal.
-#[derive(Serialize, Deserialize)]
-#[serde(untagged)]
-enum Line {
-    Undo(Undo),
-    Release { release: Undo },
 }
 
 async fn undo_all(

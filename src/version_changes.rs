@@ -33,7 +33,7 @@ pub const CHANGES: [&VersionChange; 10] = [
 const UPGRADE: &str = "https://developer.hashicorp.com/consul/docs/upgrade/version-specific";
 
 /// See [`VersionChange::what`].
-pub const CONSUL_ACL: VersionChange = VersionChange {
+pub(crate) const CONSUL_ACL: VersionChange = VersionChange {
     name: "consul.acl",
     since: Version::new(1, 4, 0),
     what: "`acl` replaces the keys that began with `acl_`; old keys are read if `acl` does not set them",
@@ -41,7 +41,7 @@ pub const CONSUL_ACL: VersionChange = VersionChange {
 };
 
 /// See [`VersionChange::what`].
-pub const CONSUL_UI_CONFIG: VersionChange = VersionChange {
+pub(crate) const CONSUL_UI_CONFIG: VersionChange = VersionChange {
     name: "consul.ui-config",
     since: Version::new(1, 9, 0),
     what: "`ui_config` replaces `ui`",
@@ -65,7 +65,7 @@ pub const CONSUL_TLS: VersionChange = VersionChange {
 };
 
 /// See [`VersionChange::what`].
-pub const CONSUL_PEERING: VersionChange = VersionChange {
+pub(crate) const CONSUL_PEERING: VersionChange = VersionChange {
     name: "consul.peering",
     since: Version::new(1, 13, 0),
     what: "clusters may peer, unless `peering.enabled` is false",
@@ -73,7 +73,7 @@ pub const CONSUL_PEERING: VersionChange = VersionChange {
 };
 
 /// See [`VersionChange::what`].
-pub const CONSUL_GRPC_TLS: VersionChange = VersionChange {
+pub(crate) const CONSUL_GRPC_TLS: VersionChange = VersionChange {
     name: "consul.grpc-tls",
     since: Version::new(1, 14, 0),
     what: "`ports.grpc` is plaintext, and servers open `ports.grpc_tls` by default",
@@ -81,7 +81,7 @@ pub const CONSUL_GRPC_TLS: VersionChange = VersionChange {
 };
 
 /// See [`VersionChange::what`].
-pub const CONSUL_TLS_DEFAULTS_HOSTNAME: VersionChange = VersionChange {
+pub(crate) const CONSUL_TLS_DEFAULTS_HOSTNAME: VersionChange = VersionChange {
     name: "consul.tls-defaults-hostname",
     since: Version::new(1, 17, 0),
     what: "`tls.defaults.verify_server_hostname` takes effect; earlier versions ignore it",
@@ -89,7 +89,7 @@ pub const CONSUL_TLS_DEFAULTS_HOSTNAME: VersionChange = VersionChange {
 };
 
 /// See [`VersionChange::what`].
-pub const CONSUL_HTTP_CONFIG: VersionChange = VersionChange {
+pub(crate) const CONSUL_HTTP_CONFIG: VersionChange = VersionChange {
     name: "consul.http-config",
     since: Version::new(1, 22, 4),
     what: "`http_config` limits requests, to 30 s by default: too short for Vault's lock",
@@ -97,7 +97,7 @@ pub const CONSUL_HTTP_CONFIG: VersionChange = VersionChange {
 };
 
 /// See [`VersionChange::what`].
-pub const CONSUL_LONG_REQUESTS: VersionChange = VersionChange {
+pub(crate) const CONSUL_LONG_REQUESTS: VersionChange = VersionChange {
     name: "consul.long-requests",
     since: Version::new(2, 0, 0),
     what: "the default limit of `http_config` is 15 minutes",
@@ -105,7 +105,7 @@ pub const CONSUL_LONG_REQUESTS: VersionChange = VersionChange {
 };
 
 /// See [`VersionChange::what`].
-pub const VAULT_MLOCK: VersionChange = VersionChange {
+pub(crate) const VAULT_MLOCK: VersionChange = VersionChange {
     name: "vault.mlock",
     since: Version::new(1, 20, 0),
     what: "with integrated storage, Vault does not start unless `disable_mlock` is set to true or false",

@@ -95,7 +95,7 @@ impl Interrupt {
     }
 
     /// Waits until the urgency is at least `least`.
-    pub async fn raised(&self, least: Urgency) {
+    pub(crate) async fn raised(&self, least: Urgency) {
         // The sender is in `self`, so the channel cannot close meanwhile.
         let _ = self
             .0
@@ -138,7 +138,7 @@ impl TimeScale {
     }
 
     /// Returns the unscaled seconds that the real time `elapsed` stands for.
-    pub fn unscaled_seconds(self, elapsed: Duration) -> f64 {
+    pub(crate) fn unscaled_seconds(self, elapsed: Duration) -> f64 {
         elapsed.as_secs_f64() / self.0
     }
 }

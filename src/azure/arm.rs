@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::answer::Answer;
 use super::credential::{Auth, Tokens};
-use super::error::{ArmError, Operation, Refusal};
+use super::error::{ArmError, Operation};
 use super::long_running::LongRunningOperation;
 use super::retry::Limiter;
 use super::transport::RunAgent;
@@ -23,6 +23,7 @@ use crate::wait::Interrupt;
 
 mod request;
 
+use request::has_tags_of;
 pub(super) use request::{ArmRequest, TransportError};
 
 /// The options of an [`ArmClient`].
@@ -284,7 +285,7 @@ impl ArmClient {
     /// Returns the text at `url`, a signed address such as that of a log, or `None` on failure.
     ///
     /// Sends no token there.
-    pub async fn fetch_text(&self, url: &str) -> Option<String> {
+    pub(crate) async fn fetch_text(&self, url: &str) -> Option<String> {
         let url = Url::parse(url).ok().filter(|url| url.scheme() == "https")?;
         let transport = self.inner.options.auth.transport.for_url(&url).ok()?;
         let pipeline = Pipeline::new(
@@ -384,29 +385,6 @@ impl ArmClient {
             expected: format!("{}://{}", arm.scheme(), host(arm)),
         })
     }
-
-    /// Reads a refusal from `answer` and removes all secrets from it.
-    pub(super) fn refusal(&self, operation: &Operation, answer: &Answer) -> Refusal {
-        let mut refusal = Refusal::read(
-            operation.clone(),
-            answer.status,
-            &answer.body,
-            answer.correlation.clone(),
-        );
-        refusal.message = self.inner.tokens.scrub(&refusal.message);
-        refusal
-    }
-}
-
-/// Returns whether an existing resource carries every tag of the body that was sent.
-fn has_tags_of(sent: &Value, existing: &Value) -> bool {
-    let Some(tags) = sent.get("tags").and_then(Value::as_object) else {
-        return false;
-    };
-    let same = |(name, value): (&String, &Value)| {
-        existing.pointer("/tags").and_then(|all| all.get(name)) == Some(value)
-    };
-    !tags.is_empty() && tags.iter().all(same)
 }
 
 fn host(url: &Url) -> String {

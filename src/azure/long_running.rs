@@ -71,7 +71,7 @@ impl LongRunningOperation {
     }
 
     /// Works like [`Self::finish`], with a deadline in the time scale of this client.
-    pub async fn finish_in(self, deadline: Duration) -> Result<Value, ArmError> {
+    pub(crate) async fn finish_in(self, deadline: Duration) -> Result<Value, ArmError> {
         let deadline = self.arm.time_scale().scale(deadline);
         self.finish(deadline).await
     }

@@ -122,16 +122,6 @@ impl AzureError {
             hint: None,
         }
     }
-
-    /// Returns whether the user's interrupt caused the error.
-    pub fn is_interrupt(&self) -> bool {
-        matches!(
-            self,
-            Self::Arm {
-                error: ArmError::Interrupted(_)
-            }
-        )
-    }
 }
 
 impl Job {
@@ -150,7 +140,7 @@ impl Job {
     }
 
     /// Returns the id of the gallery version, if the build creates one.
-    pub fn gallery_version(&self, subscription: &str) -> Option<ResourceId> {
+    pub(crate) fn gallery_version(&self, subscription: &str) -> Option<ResourceId> {
         let gallery = self.output.gallery.as_ref()?;
         let definition = self.definition(subscription, gallery);
         Some(definition.child("versions", &self.version))

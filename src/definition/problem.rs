@@ -23,7 +23,7 @@ pub struct Location {
 
 impl Location {
     /// Returns the first line of `file`.
-    pub fn start_of(file: &Path) -> Self {
+    pub(crate) fn start_of(file: &Path) -> Self {
         Self {
             file: file.into(),
             line: 1,
@@ -200,7 +200,7 @@ impl Problem {
 
     /// Sets the hint to the closest match of `given` in `known`, or to `otherwise` without a match.
     #[must_use]
-    pub fn with_suggestion<'a>(
+    pub(crate) fn with_suggestion<'a>(
         self,
         given: &str,
         known: impl IntoIterator<Item = &'a str>,

@@ -32,7 +32,7 @@ pub struct Step {
 
 impl Step {
     /// Returns the location of the entry `name` of `inputs`, on the step's line if it is not set.
-    pub fn input_at(&self, name: &str) -> Location {
+    pub(crate) fn input_at(&self, name: &str) -> Location {
         let at = self.at.below("inputs").below(name);
         Location {
             line: self.lines.get(name).copied().unwrap_or(self.at.line),

@@ -156,7 +156,7 @@ impl ProvisionError {
     }
 
     /// Whether the connection to the machine broke, as it does if the machine is gone.
-    pub fn is_broken_connection(&self) -> bool {
+    pub(crate) fn is_broken_connection(&self) -> bool {
         matches!(
             self,
             Self::Ssh {

@@ -294,7 +294,7 @@ impl Output {
     }
 
     /// Returns the file, if it is in the store.
-    pub fn local_file(&self) -> Option<&FileFact> {
+    pub(crate) fn local_file(&self) -> Option<&FileFact> {
         self.file.as_ref().filter(|_| self.target == "local")
     }
 }

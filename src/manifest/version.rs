@@ -39,7 +39,7 @@ impl ImageVersion {
     }
 
     /// Whether the first two numbers are equal.
-    pub fn same_series(self, other: Self) -> bool {
+    pub(crate) fn same_series(self, other: Self) -> bool {
         (self.major, self.minor) == (other.major, other.minor)
     }
 }

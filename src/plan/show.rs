@@ -25,7 +25,7 @@ impl Serialize for EnvValue {
 
 impl Value {
     /// Returns the value as JSON, a secret as `{"secret": variable}`.
-    pub fn redacted_json(&self) -> Json {
+    pub(crate) fn redacted_json(&self) -> Json {
         match self {
             Self::Plain(value) => value.clone(),
             Self::Secret { variable, .. } => json!({ "secret": variable }),

@@ -313,7 +313,7 @@ impl<'a> Node<'a> {
     /// Returns the fragment of a single server with this gossip key and token.
     ///
     /// `default` is not set, so that the anonymous token has no rights.
-    pub fn single_server(
+    pub(crate) fn single_server(
         version: &Version,
         (node_name, datacenter): (&'a str, &'a str),
         gossip_key: &'a str,

@@ -283,7 +283,11 @@ impl Trust {
     }
 
     /// Checks that this policy may follow `old`: enough roots of both must be among `signers`.
-    pub fn check_succession(&self, old: &Self, signers: &BTreeSet<KeyId>) -> Result<(), String> {
+    pub(crate) fn check_succession(
+        &self,
+        old: &Self,
+        signers: &BTreeSet<KeyId>,
+    ) -> Result<(), String> {
         if self.version != old.version + 1 {
             return Err(format!(
                 "the policy has version {}, the one in force has {}; the next is {}",

@@ -93,7 +93,10 @@ impl<'a> Archive<'a> {
     }
 
     /// Adds the parent folders of all `paths`, each once.
-    pub fn folders_above<'p>(&mut self, paths: impl Iterator<Item = &'p str>) -> io::Result<()> {
+    pub(crate) fn folders_above<'p>(
+        &mut self,
+        paths: impl Iterator<Item = &'p str>,
+    ) -> io::Result<()> {
         let above = paths.flat_map(|path| path.match_indices('/').map(|(end, _)| &path[..end]));
         let folders: BTreeSet<&str> = above.collect();
         folders

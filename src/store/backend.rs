@@ -178,7 +178,7 @@ impl BackendError {
 }
 
 /// Whether `name` is a relative path that stays within the store.
-pub fn is_store_name(name: &str) -> bool {
+pub(crate) fn is_store_name(name: &str) -> bool {
     let part = |part: &str| {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
         !part.is_empty() && part != "." && part != ".." && part.bytes().all(allowed)

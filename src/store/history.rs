@@ -168,7 +168,7 @@ impl History {
     }
 
     /// Returns the trust policy that applies to entry `seq`.
-    pub fn trust_at(&self, seq: u64) -> &Trust {
+    pub(crate) fn trust_at(&self, seq: u64) -> &Trust {
         let before = self.policies.iter().rev().find(|(from, _)| *from < seq);
         &before.unwrap_or(&self.policies[0]).1
     }

@@ -153,7 +153,7 @@ pub struct RevocationStatus {
 }
 
 impl RevocationStatus {
-    /// Whether no revocation is in force.
+    /// Returns whether no revocation is in force.
     pub fn is_good(&self) -> bool {
         self.revoked.is_empty()
     }
@@ -161,7 +161,7 @@ impl RevocationStatus {
 
 impl Revocation {
     /// Whether it is in force at the time `now`.
-    pub fn is_in_force(&self, now: Timestamp) -> bool {
+    pub(crate) fn is_in_force(&self, now: Timestamp) -> bool {
         self.restored.is_none() && self.revoke.effective_at.timestamp() <= now
     }
 }

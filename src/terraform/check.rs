@@ -133,7 +133,7 @@ pub struct PlanReport {
 
 impl PlanReport {
     /// Whether the catalogue has none of the images: then it is probably the wrong one.
-    pub fn has_no_known_image(&self) -> bool {
+    pub(crate) fn has_no_known_image(&self) -> bool {
         self.images > 0 && self.known == 0
     }
 }

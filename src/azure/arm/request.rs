@@ -320,3 +320,28 @@ const MAX_DURATION: Duration = Duration::from_secs(1800);
 /// The number of "not found" for a resource that was just created: about two minutes.
 const MAX_NOT_FOUND: u32 = 16;
 const MAX_NOT_FOUND_PAUSE: Duration = Duration::from_secs(10);
+
+impl ArmClient {
+    /// Reads a refusal from `answer` and removes all secrets from it.
+    pub(in crate::azure) fn refusal(&self, operation: &Operation, answer: &Answer) -> Refusal {
+        let mut refusal = Refusal::read(
+            operation.clone(),
+            answer.status,
+            &answer.body,
+            answer.correlation.clone(),
+        );
+        refusal.message = self.inner.tokens.scrub(&refusal.message);
+        refusal
+    }
+}
+
+/// Returns whether an existing resource carries every tag of the body that was sent.
+pub(super) fn has_tags_of(sent: &Value, existing: &Value) -> bool {
+    let Some(tags) = sent.get("tags").and_then(Value::as_object) else {
+        return false;
+    };
+    let same = |(name, value): (&String, &Value)| {
+        existing.pointer("/tags").and_then(|all| all.get(name)) == Some(value)
+    };
+    !tags.is_empty() && tags.iter().all(same)
+}

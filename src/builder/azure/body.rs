@@ -208,7 +208,7 @@ pub fn machine(
 }
 
 /// The user that Azure requires in addition to root; the seal removes it.
-pub const ADMIN: &str = "vaultbake";
+pub(crate) const ADMIN: &str = "vaultbake";
 
 fn image_reference(image: &ImageReference) -> Value {
     match image {
@@ -244,7 +244,7 @@ pub fn managed_image(
 }
 
 /// The source of a gallery version.
-pub enum VersionSource<'a> {
+pub(crate) enum VersionSource<'a> {
     /// A managed image.
     Image(&'a ResourceId),
     /// A generalized VM.

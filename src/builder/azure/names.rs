@@ -8,11 +8,11 @@ use crate::azure::ResourceId;
 use crate::definition::AzureMachine;
 
 /// The tag with the id of the run.
-pub const ID_TAG: &str = "vault-bake-id";
+pub(crate) const ID_TAG: &str = "vault-bake-id";
 /// The tag with the time after which `sweep` deletes the resource, RFC 3339 UTC.
-pub const EXPIRES_TAG: &str = "vault-bake-expires";
+pub(crate) const EXPIRES_TAG: &str = "vault-bake-expires";
 /// The tag with the digest of an image's manifest.
-pub const MANIFEST_TAG: &str = "vault-bake-manifest";
+pub(crate) const MANIFEST_TAG: &str = "vault-bake-manifest";
 
 /// The ids of one VM of a run and of its parts.
 #[derive(Clone, Debug)]
@@ -87,6 +87,6 @@ pub fn tags(user: &BTreeMap<String, String>, run: &str, expires: Option<&str>) -
 }
 
 /// Returns whether a resource carries the tag of `run`.
-pub fn has_run_tag(resource: &Value, run: &str) -> bool {
+pub(crate) fn has_run_tag(resource: &Value, run: &str) -> bool {
     resource["tags"][ID_TAG].as_str() == Some(run)
 }

@@ -52,7 +52,7 @@ impl QmpEvents {
     }
 
     /// Returns how the guest ended the VM, if it did. A later signal to QEMU does not change this.
-    pub fn guest_end(&self) -> Option<EndCause> {
+    pub(crate) fn guest_end(&self) -> Option<EndCause> {
         self.texts().iter().find_map(|text| {
             let is_match = |(event, _): &&(&str, EndCause)| event == text;
             GUEST_ENDS.iter().find(is_match).map(|(_, by)| *by)
@@ -112,7 +112,7 @@ impl Qmp {
     }
 
     /// Returns whether the connection was read to its end.
-    pub fn is_read_to_end(&self) -> bool {
+    pub(crate) fn is_read_to_end(&self) -> bool {
         self.reader.is_finished()
     }
 

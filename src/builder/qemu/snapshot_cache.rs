@@ -101,7 +101,7 @@ impl SnapshotSlot {
     }
 
     /// Returns the paths for the memory and the overlay of a new VM snapshot, saved by `run`.
-    pub fn new_paths(&self, run: &str) -> Result<(PathBuf, PathBuf), BuilderError> {
+    pub(crate) fn new_paths(&self, run: &str) -> Result<(PathBuf, PathBuf), BuilderError> {
         fs::create_dir_all(&self.folder).map_err(BuilderError::file(&self.folder))?;
         let folder = fs::canonicalize(&self.folder).map_err(BuilderError::file(&self.folder))?;
         Ok((

@@ -333,9 +333,8 @@ fn add_recorded_holds(
     let age = i64::try_from(keep.min_age_s).unwrap_or(i64::MAX);
     let until = Timestamp::from_second(born.saturating_add(age)).unwrap_or(Timestamp::MAX);
     if until > now {
-        row.add_hold(Hold::Young {
-            until: until.into(),
-        });
+        let until = until.into();
+        row.add_hold(Hold::Young { until });
     }
     if let Some(target) = &known.outputs(&row.manifest).elsewhere {
         let target = target.clone();
@@ -386,8 +385,7 @@ fn propagate_holds(
         let same = same.map(|at| (*at, Hold::SharedWith { name: name.clone() }));
         let holds: Vec<(usize, Hold)> = bases.chain(same).collect();
         for (at, hold) in holds {
-            // Removed artifacts need no hold. A shared file is mentioned only if nothing else keeps
-            // it.
+            // Removed artifacts need no hold. A shared file counts if nothing else keeps it.
             let needless = at == from || rows[at].state == Presence::Removed;
             let new = !held(&rows[at]);
             if needless || (!new && matches!(hold, Hold::SharedWith { .. })) {

@@ -29,7 +29,7 @@ impl Frame {
     }
 
     /// Returns the manifest that a channel points to.
-    pub fn held_by(&self, image: &str, channel: &str) -> Option<Digest> {
+    pub(crate) fn held_by(&self, image: &str, channel: &str) -> Option<Digest> {
         let mut channels = self.channels.iter();
         let (_, _, generations) = channels.find(|(i, c, _)| (&**i, &**c) == (image, channel))?;
         generations.last().map(|last| last.to)

@@ -16,7 +16,7 @@ use vault_bake::lock::Lock;
 use vault_bake::manifest::{Input, Manifest, Package, StepFact};
 use vault_bake::plan::plan;
 use vault_bake::provisioner::Provisioners;
-use vault_bake::store::event::{Body, Keep, Revoke};
+use vault_bake::store::event::{Body, Retention, Revoke};
 use vault_bake::store::gc::ExternalUses;
 use vault_bake::store::revocation::Rule;
 use vault_bake::store::{Dir, Store};
@@ -58,7 +58,7 @@ async fn existing(project: &Project) -> Store<Dir> {
     let store = Store::open(Dir::new(project.path(".local/share/vault-bake/store"))).await;
     store
         .unwrap()
-        .signing(vec![signer(1)], Interrupt::default())
+        .with_signers(vec![signer(1)], Interrupt::default())
 }
 
 /// The packages of an image.
@@ -144,7 +144,9 @@ async fn record(
     let disk = format!("disk {}", manifest.version);
     let captured = store.backend().root().with_extension("captured");
     fs::write(&captured, &disk).unwrap();
-    let adopted = store.adopt_artifact(&captured, Digest::of(&disk)).await;
+    let adopted = store
+        .adopt_artifact(&captured, Digest::hash_bytes(&disk))
+        .await;
     adopted.unwrap();
     let datacenter = manifest.variables.get("datacenter").and_then(Value::as_str);
     let checks = format!("checks {}", datacenter.unwrap_or_default());
@@ -361,7 +363,7 @@ pub fn due(project: &Project) {
             let body = Body::Revoke(revoke);
             store.append(Uuid::now_v7(), now(), body).await.unwrap();
         }
-        let keep = Keep {
+        let keep = Retention {
             generations: 1,
             min_age_s: 0,
             pin_files: 0,

@@ -82,7 +82,7 @@ impl KeyChannel {
     }
 
     /// Waits until the guest has removed its keys and waits for new ones.
-    pub async fn wait_until_ready(
+    pub(crate) async fn wait_until_ready(
         &mut self,
         events: &Events,
         interrupt: &Interrupt,
@@ -93,7 +93,7 @@ impl KeyChannel {
 
     /// Sends keys (lines for systemd-tmpfiles, in base64), and waits until the guest has started
     /// sshd with them.
-    pub async fn send_keys(
+    pub(crate) async fn send_keys(
         &mut self,
         keys: &Secret,
         events: &Events,

@@ -65,7 +65,7 @@ impl Disks {
     }
 
     /// Waits until the last layer is recorded.
-    pub async fn finish_layer(&mut self, interrupt: &Interrupt) -> Result<(), BuilderError> {
+    pub(crate) async fn finish_layer(&mut self, interrupt: &Interrupt) -> Result<(), BuilderError> {
         if let Some(recording) = self.recording.take() {
             self.top = Some(match interrupt.or(recording).await? {
                 Ok(recorded) => recorded?,
