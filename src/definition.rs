@@ -1,6 +1,6 @@
 //! Reads `images/<name>/image.toml` and the values of its variables into a [`Definition`].
 //! Errors name file, line and key. Files that it names are read; the network is not used.
-//! Provisioners and their inputs are left to [`crate::plan`].
+//! Provisioners and their inputs are left to `plan`.
 
 mod problem;
 pub(crate) mod document;

@@ -61,7 +61,8 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let missing = |need: &vault_bake::builder::Requirement| {
 //! #     let path = std::env::var_os("PATH").unwrap_or_default();
-//! #     !need.program.exists() && !std::env::split_paths(&path).any(|folder| folder.join(&need.program).exists())
+//! #     !need.program.exists()
+//! #         && !std::env::split_paths(&path).any(|folder| folder.join(&need.program).exists())
 //! # };
 //! # if let Some(need) = requirements(&QemuOptions::new("")).iter().find(|need| missing(need)) {
 //! #     eprintln!("SKIPPED: {} is missing (package {})", need.program.display(), need.package);

@@ -137,7 +137,7 @@ impl TimeScale {
         pause.mul_f64(self.0)
     }
 
-    /// Returns the unscaled seconds that the real time `elapsed` stands for.
+    /// Returns the unscaled seconds that correspond to the real time `elapsed`.
     pub(crate) fn unscaled_seconds(self, elapsed: Duration) -> f64 {
         elapsed.as_secs_f64() / self.0
     }

@@ -60,8 +60,8 @@ impl ResourceId {
         Some(Self::group(self.subscription(), self.group_name()?))
     }
 
-    /// Returns the type, such as `Microsoft.Network/virtualNetworks/subnets`. The type of a group is
-    /// `Microsoft.Resources/resourceGroups`.
+    /// Returns the type, such as `Microsoft.Network/virtualNetworks/subnets`.
+    /// The type of a group is `Microsoft.Resources/resourceGroups`.
     pub fn kind(&self) -> String {
         kind_and_name(&self.path).0
     }

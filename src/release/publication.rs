@@ -1,5 +1,5 @@
 //! Fetches and verifies the published files of one release.
-//! Takes a source, a product and a version; returns checksums, and compares them with the lock file.
+//! Takes a source, a product and a version; returns checksums.
 //! The content of the archive is checked elsewhere.
 
 use jiff::Timestamp;

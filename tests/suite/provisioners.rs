@@ -169,7 +169,7 @@ fn every_input_has_a_default_of_its_type_and_is_read() {
         let typed = metadata
             .get("configures")
             .map_or_else(String::new, |product| {
-                let source = folder().with_file_name("src/configuration");
+                let source = folder().with_file_name("src/product_config");
                 let file = source.join(product.as_str().unwrap());
                 fs::read_to_string(file.with_extension("rs")).unwrap()
             });
@@ -334,7 +334,7 @@ hint: Change the value: it becomes part of vault's configuration.
 #[test]
 fn each_change_begins_with_its_version() {
     let source =
-        fs::read_to_string(folder().with_file_name("src/configuration/consul.rs")).unwrap();
+        fs::read_to_string(folder().with_file_name("src/product_config/consul.rs")).unwrap();
     let written = |version: Version| {
         let version = version.to_string();
         rendered("configuration/consul.json", &[("consul", &version)])

@@ -225,7 +225,7 @@ fn help_speaks_in_short_sentences_and_with_an_example() {
         let texts = below.iter().map(|below| help(&[verb, below])).chain([text]);
         for text in texts {
             // Each option begins a text of its own.
-            let parts = Regex::new(r"\n\s*\n|\n {2,6}(-|[<\[])").expect("parts");
+            let parts = Regex::new(r"\n\s*\n|\n {2,6}(-|[<\[]|[a-z-]+  )").expect("parts");
             for part in parts.split(&text).filter(|part| !part.starts_with("Usage")) {
                 wrong.extend(
                     long_sentences(part)

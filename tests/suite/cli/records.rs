@@ -56,17 +56,17 @@ async fn an_sbom_is_printed_as_it_is_stored() {
     let without = run(folder.path(), &["sbom", "quickstart@1.0.0"]);
     let unknown = run(folder.path(), &["sbom", "other", "--json"]);
     insta::assert_snapshot!(format_run(folder.path(), &without) + "\n" + &format_run(folder.path(), &unknown), @r#"
-exit 1
---- stdout
---- stderr
-error: quickstart@1.0.0 was recorded without an SBOM
-hint: Build the image again: new images have one.
+    exit 1
+    --- stdout
+    --- stderr
+    error: quickstart@1.0.0 was recorded without an SBOM
+    hint: Build the image again: new images have one.
 
-exit 1
---- stdout
-{"error":"other is not in the store; `vault-bake images` lists what is","event":"failed","exit":1,"hint":null,"leftovers":[],"log":null}
---- stderr
-"#);
+    exit 1
+    --- stdout
+    {"error":"other is not in the store","event":"failed","exit":1,"hint":"Run `vault-bake images` to list the images.","leftovers":[],"log":null}
+    --- stderr
+    "#);
 }
 
 #[tokio::test]

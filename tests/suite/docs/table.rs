@@ -339,7 +339,7 @@ const IDENTITY: &[Entry] = &[
     ),
     tested(
         "#cloud-config",
-        "suite provisioners::fetch::an_identity_is_fetched_and_taken_and_the_token_is_seen_by_nobody",
+        "suite provisioners::fetch::an_identity_is_fetched_and_taken_and_the_token_stays_hidden",
     ),
     command("systemctl reload vault-bake-identity", Way::Stub(RENEWED)),
     command(

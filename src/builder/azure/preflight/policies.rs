@@ -1,6 +1,7 @@
 //! Checks the subscription's policies before anything is created.
 //!
-//! Takes a job and a base; returns the first denial. Policies read any field, so bodies are complete.
+//! Takes a job and a base; returns the first denial.
+//! Policies read any field, so bodies are complete.
 //! If the check itself fails, it emits a note, and the policies decide on the real requests.
 
 use futures::future::try_join_all;
