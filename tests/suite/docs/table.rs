@@ -243,11 +243,11 @@ const DEFINITION: &[Entry] = &[
     block("[lint.allow]", data::part),
     tested(
         "error: step site/script failed on root@127.0.0.1:33121 (exit 127)",
-        "suite provision::scripts::a_script_is_run_by_what_its_first_line_names",
+        "suite guest_steps::scripts::a_script_is_run_by_what_its_first_line_names",
     ),
     tested(
         "error: step site/script cannot be completed: the machine root@127.0.0.1:33121 went away: …",
-        "suite provision::leaving::a_step_after_which_the_machine_leaves_fails_and_says_what_was_seen",
+        "suite guest_steps::leaving::a_step_after_which_the_machine_leaves_fails_and_says_what_was_seen",
     ),
     block("[[step]]", data::part),
     block("[variables.users]", data::part),

@@ -376,7 +376,7 @@ fn a_process_with_few_files() {
 async fn a_disk_of_more_parts_than_files_may_be_open_is_scanned() {
     let own = std::env::current_exe().expect("this test");
     let limited = format!(
-        "ulimit -n {OPEN_FILES} && exec \"$0\" --ignored --exact residue::a_process_with_few_files"
+        "ulimit -n {OPEN_FILES} && exec \"$0\" --ignored --exact leak_scan::a_process_with_few_files"
     );
     let output = Program::new("/bin/sh")
         .args(["-c", &limited])
