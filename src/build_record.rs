@@ -126,13 +126,13 @@ pub fn manifest(facts: &Facts<'_>, version: ImageVersion, now: Timestamp) -> Man
     Manifest {
         layers: layer_facts(facts.layers),
         resumed: facts.resumed.map(|from| ResumedFact {
-            bake: from.run.clone(),
+            build: from.run.clone(),
             memory_sha256: from.memory_sha256,
         }),
         must_understand: Vec::new(),
         image: plan.image.clone(),
         version,
-        bake: facts.run.to_owned(),
+        build: facts.run.to_owned(),
         created_at: now.into(),
         releases: facts.releases.iter().map(ReleaseFact::from).collect(),
         source: DefinitionFact {
@@ -315,7 +315,7 @@ pub(crate) fn check_fact(record: &CheckRecord) -> CheckFact {
 /// Converts layers to their form in the manifest.
 fn layer_facts(files: &[LayerFile]) -> Vec<LayerFact> {
     let fact = |file: &LayerFile| LayerFact {
-        bake: file.made.run.clone(),
+        build: file.made.run.clone(),
         digest: file.sha256,
         key: file.made.key,
         made_at: Timestamp::from_second(file.made.made_s)

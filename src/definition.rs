@@ -115,7 +115,10 @@ impl DefinitionError {
     /// Returns the way out as an imperative, if there is one.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Read { .. } => Some("Name the folder of an image, or its image.toml.".to_owned()),
+            Self::Read { .. } => Some(
+                "Name an image below images/, the folder of an image, or its image.toml."
+                    .to_owned(),
+            ),
             Self::Invalid(problems) => problems.hint(),
         }
     }
@@ -195,7 +198,7 @@ impl Definition {
         let definition = Self::read(file, root, given);
         Ok(Draft {
             definition,
-            problems: found.into_problems(),
+            problems: found.problems(),
         })
     }
 

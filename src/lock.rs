@@ -153,16 +153,19 @@ impl LockError {
     /// Returns the way out as an imperative, if there is one.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::Missing { .. } => "Run `vault-bake lock` for this image.",
+            Self::Missing { path } => {
+                let image = path.parent()?.file_name()?.display();
+                return Some(format!("Run `vault-bake lock {image}`."));
+            }
             Self::Signature { .. } => {
                 "Check the mirror, or install the distribution's current keyring (Debian: `debian-archive-keyring`)."
             }
             Self::Index { .. } => "Use a mirror that has this suite and is up to date.",
             Self::NoSubscription => {
-                "Set AZURE_SUBSCRIPTION_ID, or `subscription` in `[azure]` of vault-bake.toml. To lock the QEMU base only, run `vault-bake lock --builder qemu`."
+                "Set AZURE_SUBSCRIPTION_ID, or `subscription` in `[azure]` of vault-bake.toml. To lock the QEMU base only, add --builder qemu."
             }
-            Self::Read { .. } | Self::Write { .. } => return None,
             Self::Invalid(problem) => return problem.hint.clone(),
+            Self::Read { .. } | Self::Write { .. } => return None,
             Self::Fetch { error, .. } => return error.hint(),
             Self::Image { hint, .. } => return hint.clone(),
             Self::Release(error) => return error.hint(),
@@ -393,6 +396,4 @@ struct Version {
 }
 
 const SCHEMA: u32 = 1;
-const HEADER: &str = "\
-# Written by `vault-bake lock`, which looks up what image.toml names. Commit it; do not edit it.
-";
+const HEADER: &str = "# Written by `vault-bake lock`, which looks up what image.toml names. Commit it; do not edit it.\n";

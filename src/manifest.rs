@@ -69,10 +69,10 @@ const OBJECTS: &[&str] = &[
 /// The record of one build. The fields are sorted by name, as in canonical JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// The id of the build, a UUIDv7.
-    pub bake: String,
     /// The base that the build started from.
     pub base: Base,
+    /// The id of the build, a UUIDv7.
+    pub build: String,
     /// The builder, and the tool and host that it ran on.
     pub builder: BuilderFact,
     /// The checks in the build VM.
@@ -245,9 +245,9 @@ impl Manifest {
         if !is_name(&self.image) {
             return wrong("image", &self.image, reference::NAME_RULE);
         }
-        let version = uuid::Uuid::parse_str(&self.bake).map(|id| id.get_version_num());
+        let version = uuid::Uuid::parse_str(&self.build).map(|id| id.get_version_num());
         if version != Ok(7) {
-            return wrong("bake", &self.bake, "a UUIDv7");
+            return wrong("build", &self.build, "a UUIDv7");
         }
         if self.outputs.is_empty() {
             return wrong("outputs", "[]", "at least one output");

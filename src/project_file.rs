@@ -81,7 +81,7 @@ impl ProjectFile {
     pub fn parse(file: &Path, text: &str) -> Result<Self, Problems> {
         let root = Table::parse(file, text)?;
         let found = root.found.clone();
-        found.into_result(Ok(Self::read(root)))
+        found.result_of(Ok(Self::read(root)))
     }
 
     fn read(mut root: Table) -> Self {
@@ -119,7 +119,7 @@ impl Azure {
                 _ => Err(item
                     .at
                     .problem(format!("only {what}"))
-                    .with_hint("remove it, or set such a `credential`")),
+                    .with_hint("Remove it, or set such a `credential`.")),
             }
         };
         Ok(Self {
@@ -199,6 +199,6 @@ fn kind(item: Item, other: Option<&'static str>) -> Result<Option<CredentialKind
             "unknown credential `{given}`, expected one of {}",
             quoted_list(names())
         ))
-        .with_suggestion(&given, names(), "use one of them")
+        .with_suggestion(&given, names(), "Use one of them.")
     })
 }

@@ -52,7 +52,7 @@ pub struct Resolved {
     /// The version of each product.
     pub releases: BTreeMap<String, String>,
     /// The deploy status.
-    pub standing: DeployState,
+    pub status: DeployState,
     /// Warnings for people, one sentence each.
     pub warnings: Vec<String>,
 }
@@ -150,7 +150,7 @@ impl Resolved {
         let mut warnings = status.warnings();
         let skipped = passed_over.and_then(|newest| newest.first_remark());
         warnings.extend(skipped.map(|why| format!("the newest image is skipped: {why}")));
-        let standing = status.state();
+        let state = status.state();
         let position = match reference {
             Reference::Channel { image, channel } => {
                 let positions = history.channel(image, channel).iter().rev();
@@ -171,7 +171,7 @@ impl Resolved {
             releases: releases
                 .map(|one| (one.product.clone(), one.version.clone()))
                 .collect(),
-            standing,
+            status: state,
             warnings,
             ..Self::from_output(&name, &manifest.image, manifest.version, digest, output)
         })
@@ -198,7 +198,7 @@ impl Resolved {
             firmware: output.firmware.clone(),
             file_digest: output.digest,
             releases: BTreeMap::new(),
-            standing: DeployState::NotChecked,
+            status: DeployState::NotChecked,
             warnings: Vec::new(),
         }
     }

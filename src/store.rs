@@ -51,6 +51,7 @@ use history::History;
 use proof::StoreIdentity;
 
 pub use any::AnyBackend;
+pub use artifact::FetchedArtifact;
 pub use blob::Blob;
 pub use channels::Rollback;
 pub use deploy_status::{Allow, ChosenImage, DeployState, DeployStatus, Obstacle};

@@ -173,14 +173,14 @@ impl ProblemLog {
     }
 
     /// Returns the collected problems, if there are any.
-    pub(crate) fn into_problems(&self) -> Option<Problems> {
+    pub(crate) fn problems(&self) -> Option<Problems> {
         Problems::from_unsorted(self.0.take())
     }
 
     /// Returns the value if no problem was collected.
-    pub(crate) fn into_result<T>(&self, read: Result<T, Problem>) -> Result<T, Problems> {
+    pub(crate) fn result_of<T>(&self, read: Result<T, Problem>) -> Result<T, Problems> {
         let value = self.ok_or_record(read);
-        match (self.into_problems(), value) {
+        match (self.problems(), value) {
             (None, Some(value)) => Ok(value),
             (Some(problems), _) => Err(problems),
             (None, None) => unreachable!("a missing value has a problem"),

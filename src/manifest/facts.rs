@@ -178,7 +178,7 @@ impl Base {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LayerFact {
     /// The id of the build that made it.
-    pub bake: String,
+    pub build: String,
     /// The digest of its file.
     pub digest: Digest,
     /// The cache key: a digest over everything that determines this entry and those before it.
@@ -193,7 +193,7 @@ pub struct LayerFact {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResumedFact {
     /// The id of the build that saved it.
-    pub bake: String,
+    pub build: String,
     /// The digest of its memory.
     pub memory_sha256: Digest,
 }

@@ -35,7 +35,7 @@ pub fn sbom(manifest: &Manifest, packages: &[Package]) -> Vec<u8> {
         bom_format: "CycloneDX",
         spec_version: "1.6",
         // One build has one document. Stored manifests always have a UUID as the id of the build.
-        serial_number: Uuid::parse_str(&manifest.bake)
+        serial_number: Uuid::parse_str(&manifest.build)
             .ok()
             .map(|id| id.urn().to_string()),
         version: 1,
@@ -79,7 +79,7 @@ fn metadata(manifest: &Manifest) -> Metadata {
 
 fn image_properties(manifest: &Manifest) -> Vec<Property> {
     let mut properties = vec![
-        property("bake", &manifest.bake),
+        property("build", &manifest.build),
         property("packages", &manifest.packages.digest),
         property("plan", &manifest.source.plan_digest),
     ];

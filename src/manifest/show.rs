@@ -7,7 +7,7 @@ use super::{CheckFact, LayerFact, Manifest, Output, ReleaseFact, ResumedFact, St
 impl fmt::Display for Manifest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.name())?;
-        writeln!(f, "  created   {} by build {}", self.created_at, self.bake)?;
+        writeln!(f, "  created   {} by build {}", self.created_at, self.build)?;
         let Self { os, builder, .. } = self;
         writeln!(
             f,
@@ -45,13 +45,13 @@ impl fmt::Display for Manifest {
         }
         self.layers.iter().try_for_each(|one| layer(f, one))?;
         if let Some(ResumedFact {
-            bake,
+            build,
             memory_sha256,
         }) = &self.resumed
         {
             writeln!(
                 f,
-                "resumed from the VM snapshot of build {bake}, {memory_sha256}"
+                "resumed from the VM snapshot of build {build}, {memory_sha256}"
             )?;
         }
         checks(f, &self.checks)?;
@@ -69,13 +69,13 @@ impl fmt::Display for Manifest {
 
 fn layer(f: &mut fmt::Formatter<'_>, layer: &LayerFact) -> fmt::Result {
     let LayerFact {
-        bake,
+        build,
         digest,
         made_at,
         step,
         ..
     } = layer;
-    writeln!(f, "  {step}, made {made_at} by build {bake}, {digest}")
+    writeln!(f, "  {step}, made {made_at} by build {build}, {digest}")
 }
 
 fn source(f: &mut fmt::Formatter<'_>, manifest: &Manifest) -> fmt::Result {

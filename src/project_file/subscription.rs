@@ -74,7 +74,7 @@ pub(super) fn read(mut table: Table) -> Result<Subscription, Problem> {
             return Err(endpoints
                 .at
                 .problem("`cloud` and `endpoints` exclude each other")
-                .with_hint("remove `cloud`, or `endpoints`"));
+                .with_hint("Remove `cloud`, or `endpoints`."));
         }
         (Some(name), None) => named(name)?,
         (None, Some(endpoints)) => custom(endpoints)?,
@@ -100,7 +100,7 @@ fn named(item: Item) -> Result<CloudChoice, Problem> {
         Ok(_) => Ok(CloudChoice::Named(name)),
         Err(error) => Err(at
             .problem(error.to_string())
-            .with_hint("leave it out for `public`")),
+            .with_hint("Leave it out for `public`.")),
     }
 }
 
@@ -120,6 +120,6 @@ fn custom(item: Item) -> Result<CloudChoice, Problem> {
         Ok(_) => Ok(choice),
         Err(error) => Err(at
             .problem(error.to_string())
-            .with_hint("use https://: tokens are sent to this endpoint")),
+            .with_hint("Use https://: tokens are sent to this endpoint.")),
     }
 }

@@ -42,7 +42,7 @@ pub(super) struct Metadata {
 pub(super) fn parse(file: &Path, text: &str) -> Result<Metadata, Problems> {
     let root = Table::parse(file, text)?;
     let found = root.found.clone();
-    found.into_result(read(root))
+    found.result_of(read(root))
 }
 
 fn read(mut root: Table) -> Result<Metadata, Problem> {

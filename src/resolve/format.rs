@@ -48,7 +48,7 @@ pub const FIELDS: [&str; 15] = [
     "file_digest",
     "vault_version",
     "consul_version",
-    "standing",
+    "status",
 ];
 
 impl Resolved {
@@ -70,7 +70,7 @@ impl Resolved {
             "file_digest" => self.file_digest.to_string(),
             "vault_version" => release("vault"),
             "consul_version" => release("consul"),
-            "standing" => self.standing.as_str().to_owned(),
+            "status" => self.status.as_str().to_owned(),
             _ => String::new(),
         }
     }

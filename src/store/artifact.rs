@@ -9,6 +9,17 @@ use super::{Store, StoreError};
 use crate::digest::Digest;
 use crate::manifest::Manifest;
 
+/// A verified copy of an artifact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FetchedArtifact {
+    /// The digest of the file.
+    pub digest: Digest,
+    /// The size of the file, in bytes.
+    pub size: u64,
+    /// Whether the copy is new. `false` if the file had this content already.
+    pub is_new: bool,
+}
+
 impl<B: Backend> Store<B> {
     /// Moves a finished disk into the store, and returns its location for messages. The caller has
     /// just computed `digest`. On one file system this copies and reads nothing; otherwise the disk
@@ -65,6 +76,71 @@ impl<B: Backend> Store<B> {
         }
     }
 
+    /// Copies the local artifact of a manifest to the file `to`, which must not exist or must have
+    /// the same content. The copy gets its name only after its digest is checked.
+    ///
+    /// Fails with [`StoreError::Refused`] if the image has no local artifact, if the store lacks
+    /// it, or if `to` has other content, and with [`StoreError::Integrity`] if the stored file has
+    /// another digest.
+    pub async fn fetch_artifact(
+        &self,
+        manifest: &Manifest,
+        to: &Path,
+    ) -> Result<FetchedArtifact, StoreError> {
+        let refused = |why: &str, hint: &str| StoreError::Refused {
+            what: manifest.name(),
+            why: why.to_owned(),
+            hint: Some(hint.to_owned()),
+        };
+        let mut outputs = manifest.outputs.iter();
+        let Some((output, file)) = outputs.find_map(|one| Some((one, one.local_file()?))) else {
+            let hint = "Run `vault-bake resolve` for the id of the image in the cloud.";
+            return Err(refused("it has no artifact in the store", hint));
+        };
+        let mut fetched = FetchedArtifact {
+            digest: file.digest,
+            size: file.size,
+            is_new: false,
+        };
+        match hash_file(to).await? {
+            Some(found) if found == file.digest => return Ok(fetched),
+            Some(_) => {
+                let why = format!("{} exists and has other content", to.display());
+                return Err(refused(
+                    &why,
+                    "Name another file with --to, or remove this one.",
+                ));
+            }
+            None => {}
+        }
+        let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new("."));
+        let work = tempfile::Builder::new()
+            .prefix(".vault-bake-")
+            .tempdir_in(folder)
+            .map_err(|error| io_error(folder, error))?;
+        let path = work.path().join("artifact");
+        match self.backend.fetch_file(&output.id, &path).await? {
+            Some(found) if found == file.digest => {}
+            Some(found) => {
+                let why = format!("its content has the digest {found}");
+                return Err(StoreError::integrity(&output.id, why));
+            }
+            None => {
+                let hint = "Restore it from a copy of the store, or build the image again.";
+                return Err(refused("the store no longer has its artifact", hint));
+            }
+        }
+        let sync = fs::File::open(&path).and_then(|copy| copy.sync_all());
+        sync.map_err(|error| io_error(&path, error))?;
+        let copy = tempfile::TempPath::try_from_path(&path);
+        let copy = copy.map_err(|error| io_error(&path, error))?;
+        let named = copy.persist_noclobber(to);
+        named.map_err(|error| io_error(to, error.error))?;
+        fetched.is_new = true;
+        Ok(fetched)
+    }
+
     /// Checks that the artifact which another writer stored under this name is the same.
     async fn check_artifact_is(&self, name: &str, digest: &Digest) -> Result<(), StoreError> {
         match self.backend.digest(name).await? {
@@ -84,4 +160,15 @@ impl<B: Backend> Store<B> {
 fn io_error(name: &Path, error: io::Error) -> StoreError {
     let name = name.display().to_string();
     StoreError::Backend(BackendError::Io { name, error })
+}
+
+/// Returns the digest of a file, or `None` if it does not exist.
+async fn hash_file(path: &Path) -> Result<Option<Digest>, StoreError> {
+    let file = path.to_owned();
+    let hashed = tokio::task::spawn_blocking(move || Digest::hash_file(&file)).await;
+    match hashed.unwrap_or_else(|panic| Err(io::Error::other(panic))) {
+        Ok((digest, _size)) => Ok(Some(digest)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(io_error(path, error)),
+    }
 }

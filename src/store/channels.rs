@@ -72,7 +72,7 @@ impl<B: Backend> Store<B> {
             return Err(StoreError::Refused {
                 what: name,
                 why: "it has no earlier version".to_owned(),
-                hint: Some("Pass a manifest with --to.".to_owned()),
+                hint: Some("Pass another version with --to.".to_owned()),
             });
         };
         let note = match request.data_restored_from {

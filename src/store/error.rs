@@ -175,7 +175,9 @@ impl StoreError {
 
     fn fixed_hint(&self) -> Option<&'static str> {
         Some(match self {
-            Self::NoStore(_) => "Run `vault-bake build`: the first build creates the store.",
+            Self::NoStore(_) => {
+                "Name another store with --store, or run `vault-bake build` to create this one."
+            }
             Self::Schema { .. } | Self::UnknownEvent { .. } => "Use a newer vault-bake.",
             Self::Unreadable { error, .. } if error.needs_newer_version() => {
                 "Use a newer vault-bake."

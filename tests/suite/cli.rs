@@ -7,6 +7,7 @@
 
 pub(crate) mod channels;
 mod early;
+mod fetch;
 mod gc;
 mod help;
 mod needs;
@@ -83,6 +84,7 @@ fn every_verb_explains_itself() {
         "restore",
         "pin",
         "resolve",
+        "fetch",
         "check-plan",
         "trust",
         "gc",

@@ -221,8 +221,8 @@ async fn a_cached_step_does_not_run_again_and_the_manifest_names_its_entry() {
     let second = harness.bake(|_| {}).await.unwrap();
     assert_eq!(did(&harness, since), "seal");
     assert_eq!(layers(&second), "one two");
-    let made_by = |baked: &Baked| baked.manifest.layers[0].bake.clone();
-    assert_eq!(made_by(&second), first.manifest.bake);
+    let made_by = |baked: &Baked| baked.manifest.layers[0].build.clone();
+    assert_eq!(made_by(&second), first.manifest.build);
     // The manifest has both steps, as they ran.
     assert_eq!(second.manifest.steps[..2], first.manifest.steps[..2]);
     assert_eq!(second.manifest.steps.len(), 3);
@@ -302,7 +302,7 @@ async fn the_manifest_says_whether_its_build_vm_resumed() {
     let resumed = harness.bake(|_| {}).await.unwrap().manifest;
     let fact = resumed.resumed.as_ref().unwrap();
     assert_eq!(
-        (&fact.bake, fact.memory_sha256),
+        (&fact.build, fact.memory_sha256),
         (&from.run, from.memory_sha256)
     );
     let is_shown = |manifest: &Manifest| manifest.to_string().contains("the-first-run");

@@ -28,7 +28,7 @@ fn golden_bytes() {
     let manifest = sample("2026.1122.0", "disk");
     let text = String::from_utf8(manifest.to_bytes()).unwrap();
     insta::assert_snapshot!("manifest_v1", text);
-    insta::assert_snapshot!(manifest.digest(), @"sha256:e4ffd69cd9475db5a0b922c8348dacb770f9fc61e2603c9a0a1bd71f04e5acc7");
+    insta::assert_snapshot!(manifest.digest(), @"sha256:cbd1619e072dee5cdd4362301852743ac74b135a5c57519825fabdb0f1c60544");
     assert_eq!(Manifest::parse(text.as_bytes()).unwrap(), manifest);
 }
 
@@ -104,7 +104,7 @@ fn refused_manifests() {
         ("/predicate/version", json!("1.2")),
         ("/predicate/version", json!("1.2.2147483648")),
         (
-            "/predicate/bake",
+            "/predicate/build",
             json!("6ba7b810-9dad-11d1-80b4-00c04fd430c8"),
         ),
         ("/predicate/created_at", json!("2026-11-22T19:18:17.5Z")),

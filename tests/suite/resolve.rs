@@ -43,7 +43,7 @@ fn hostile(id: &str) -> Resolved {
         firmware: "uefi".into(),
         file_digest: digest("file"),
         releases: [("vault".to_owned(), "1.21.0".to_owned())].into(),
-        standing: DeployState::Scheduled,
+        status: DeployState::Scheduled,
         warnings: vec![id.into(), "second".into()],
     }
 }

@@ -215,6 +215,8 @@ fn help_speaks_in_short_sentences_and_with_an_example() {
     let top = help(&[]);
     let found = verbs(&top);
     assert!(found.len() > 15, "the verbs were not found in:\n{top}");
+    // Each option and each verb in a list begins a new text.
+    let parts = Regex::new(r"\n\s*\n|\n {2,6}(-|[<\[]|[a-z-]+  )").expect("parts");
     let mut wrong = Vec::new();
     for verb in &found {
         let text = help(&[verb]);
@@ -224,8 +226,6 @@ fn help_speaks_in_short_sentences_and_with_an_example() {
         let below = verbs(&text);
         let texts = below.iter().map(|below| help(&[verb, below])).chain([text]);
         for text in texts {
-            // Each option begins a text of its own.
-            let parts = Regex::new(r"\n\s*\n|\n {2,6}(-|[<\[]|[a-z-]+  )").expect("parts");
             for part in parts.split(&text).filter(|part| !part.starts_with("Usage")) {
                 wrong.extend(
                     long_sentences(part)

@@ -56,6 +56,7 @@ pub enum Verb {
     Restore(release::Restore),
     Pin(pins::Pin),
     Resolve(Box<pins::Resolve>),
+    Fetch(pins::Fetch),
     CheckPlan(pins::CheckPlan),
     Trust(maintain::Trust),
     Gc(gc::Gc),

@@ -58,6 +58,12 @@ fn main() -> ExitCode {
 /// Prints the help or the error of clap. Arguments with control characters are printed escaped.
 fn exit_with_usage(error: &clap::Error) -> ExitCode {
     let text = error.render().to_string();
+    if error.exit_code() != 0 && std::env::args_os().any(|argument| argument == "--json") {
+        let message = text.split("\n\n").next().unwrap_or_default();
+        let message = message.trim_start_matches("error: ");
+        let failure = Failure::usage(message).hint("Run the command with --help.");
+        return failure.print(true, None).into();
+    }
     if visible(&text) == text {
         error.exit();
     }
@@ -98,6 +104,7 @@ async fn dispatch(verb: Verb, invocation: &Invocation) -> Result<Exit, Failure> 
         Verb::Restore(args) => commands::restore::run(invocation, &args).await,
         Verb::Pin(args) => commands::pin::run(invocation, &args).await,
         Verb::Resolve(args) => commands::resolve::run(invocation, &args).await,
+        Verb::Fetch(args) => read(invocation, commands::fetch::run(invocation, &args)).await,
         Verb::CheckPlan(args) => commands::check_plan::run(invocation, &args).await,
         Verb::Trust(args) => commands::trust::run(invocation, &args).await,
         Verb::Gc(args) => commands::gc::run(invocation, &args).await,

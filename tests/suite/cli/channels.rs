@@ -12,7 +12,7 @@ use super::*;
 
 /// Makes a store with three tested images, the last with an older Vault, and a key that may write
 /// to it.
-async fn tested(home: &Path) {
+pub async fn tested(home: &Path) {
     records::recorded(home).await;
     let now: Timestamp = "2026-11-22T19:30:00Z".parse().unwrap();
     let store = Store::open(Dir::new(home.join(".local/share/vault-bake/store"))).await;
@@ -245,4 +245,30 @@ async fn a_key_is_made_once_and_only_the_right_one_may_write() {
     let text = String::from_utf8(made.stderr).unwrap();
     let text = text.replace(&fresh.path().display().to_string(), "FOLDER");
     insta::assert_snapshot!("key_made", text);
+}
+
+/// An option that a rule ignores would revoke more images than were asked for.
+#[tokio::test]
+async fn a_revocation_with_an_option_of_another_rule_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    tested(folder.path()).await;
+    let revoke: &[&[&str]] = &[
+        &["revoke", "quickstart", "--below", "1.2.3", "--reason", "x"],
+        &["revoke", "quickstart", "--from", "9.9.9", "--reason", "x"],
+        &[
+            "revoke",
+            "--release",
+            "vault",
+            "--below",
+            "1.21.0",
+            "--to",
+            "1.0.0",
+            "--reason",
+            "x",
+        ],
+        &["revoke", "quickstart", "--reason", " "],
+        &["revoke", "--list", "--json"],
+        &["revoke", "--reason", "x", "--json"],
+    ];
+    assert_session("revoke_options", &session(folder.path(), revoke));
 }

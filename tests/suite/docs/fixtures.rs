@@ -75,7 +75,7 @@ fn packages() -> Vec<Package> {
 /// The manifest of the quickstart that pages show.
 fn quickstart(project: &Project, version: &str, datacenter: &str) -> Manifest {
     let mut manifest = sample(version, &format!("disk {version}"));
-    manifest.bake = "01a2f5c0-0000-7000-8000-000000000001".to_owned();
+    manifest.build = "01a2f5c0-0000-7000-8000-000000000001".to_owned();
     manifest.created_at = "2026-11-29T02:40:20Z".parse().unwrap();
     manifest.source.repo = None;
     manifest.source.commit = None;

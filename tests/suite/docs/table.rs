@@ -273,6 +273,7 @@ const DEPLOY: &[Entry] = &[
     runs("vault-bake revoke --list"),
     runs("vault-bake revoke --list"),
     runs(r#"vault-bake restore 7 --reason "a mistake""#),
+    runs("vault-bake fetch quickstart:prod --to quickstart.qcow2"),
     runs("vault-bake resolve quickstart:prod --format plain"),
     runs(
         "image=~/.local/share/vault-bake/store/$(vault-bake resolve quickstart:prod --format plain)",

@@ -63,7 +63,7 @@ fn every_component_has_a_name_of_its_own_and_the_image_depends_on_it() {
 fn a_bake_id_is_written_in_one_way_or_not_at_all() {
     let serial = |bake: &str| {
         let manifest = Manifest {
-            bake: bake.into(),
+            build: bake.into(),
             ..sample("1.2.3", "disk")
         };
         document(&manifest, &[])["serialNumber"].clone()

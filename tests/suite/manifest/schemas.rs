@@ -326,7 +326,7 @@ fn broken_manifests_are_refused_by_schema_and_reader() {
         ("/version", json!("2026.0105.1")),
         ("/version", json!("1.2")),
         ("/version", json!("1.2.3-rc1")),
-        ("/bake", json!("6ba7b810-9dad-11d1-80b4-00c04fd430c8")),
+        ("/build", json!("6ba7b810-9dad-11d1-80b4-00c04fd430c8")),
         ("/created_at", json!("2026-11-22T19:18:17.5Z")),
         ("/created_at", json!("2026-11-22T20:18:17+01:00")),
         ("/created_at", json!("2026-13-22T20:18:17Z")),

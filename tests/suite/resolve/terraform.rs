@@ -62,7 +62,7 @@ async fn external_answers_with_texts_alone() {
     let reference = json!({ "ref": "quickstart@1.0.0", "target": "local" }).to_string();
     let stored = map(&ask(&recorded, &[], reference.as_bytes(), true));
     assert_eq!(stored["image_id"], map(&answer)["image_id"]);
-    assert_eq!(stored["standing"], "good");
+    assert_eq!(stored["status"], "good");
 }
 
 #[tokio::test]
@@ -112,7 +112,7 @@ async fn external_fails_with_one_line_and_no_answer() {
     settled().bind(|| insta::assert_snapshot!(lines.join("")));
     let revoked = br#"{"ref": "quickstart:prod"}"#;
     let taken = map(&ask(&recorded, &["--allow-revoked"], revoked, true));
-    assert_eq!(taken["standing"], "revoked");
+    assert_eq!(taken["status"], "revoked");
     assert!(
         taken["warnings"]
             .as_str()

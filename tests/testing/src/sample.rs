@@ -131,7 +131,7 @@ pub fn golden(version: &str, disk: &str) -> Manifest {
         must_understand: vec![],
         image: "quickstart".into(),
         version: version.parse().unwrap(),
-        bake: "019aad5f-0a00-7000-8000-000000000001".into(),
+        build: "019aad5f-0a00-7000-8000-000000000001".into(),
         created_at: "2026-11-22T19:18:17Z".parse().unwrap(),
         releases: vec![
             release("consul", "1.8.7", false),
@@ -189,11 +189,11 @@ pub fn golden(version: &str, disk: &str) -> Manifest {
 pub fn sample_with_everything() -> Manifest {
     let mut manifest = golden("2026.1122.0", "disk");
     manifest.resumed = Some(ResumedFact {
-        bake: "019aad5f-0a00-7000-8000-000000000000".into(),
+        build: "019aad5f-0a00-7000-8000-000000000000".into(),
         memory_sha256: Digest::hash_bytes("memory"),
     });
     manifest.layers = vec![LayerFact {
-        bake: "019aad5f-0a00-7000-8000-000000000000".into(),
+        build: "019aad5f-0a00-7000-8000-000000000000".into(),
         digest: digest("layer"),
         key: digest("key of a layer"),
         made_at: "2026-11-20T08:00:00Z".parse().unwrap(),

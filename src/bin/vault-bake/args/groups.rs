@@ -27,7 +27,7 @@ const GROUPS: [Group; 4] = [
     },
     Group {
         title: "Deploy",
-        verbs: &["pin", "resolve", "check-plan"],
+        verbs: &["pin", "resolve", "fetch", "check-plan"],
     },
     Group {
         title: "Maintain",

@@ -1,4 +1,4 @@
-//! Arguments of the verbs that deployments use: `pin`, `resolve` and `check-plan`.
+//! Arguments of the verbs that deployments use: `pin`, `resolve`, `fetch` and `check-plan`.
 
 use std::path::PathBuf;
 
@@ -62,6 +62,30 @@ pub struct Resolve {
     pub allow_revoked: bool,
     /// Accept an image that is untested or failed its test
     #[arg(long, conflicts_with = "pins")]
+    pub allow_untested: bool,
+}
+
+/// Copy the artifact of an image to a file, and check its digest
+///
+/// A hypervisor needs the file itself, on its own disk. An image that is not deployable is refused.
+#[derive(Args)]
+#[command(after_help = example("fetch web:prod --to web.qcow2"))]
+pub struct Fetch {
+    /// With --pins, the name of a pin; otherwise `name:channel`, `name@version`, `sha256:…`, or a
+    /// name for its newest deployable version
+    #[arg(value_name = "REF|NAME")]
+    pub reference: String,
+    /// The file to create
+    #[arg(long, value_name = "FILE")]
+    pub to: PathBuf,
+    /// Fetch the image that this pin file names
+    #[arg(long, value_name = "FILE")]
+    pub pins: Option<PathBuf>,
+    /// Accept a revoked image
+    #[arg(long)]
+    pub allow_revoked: bool,
+    /// Accept an image that is untested or failed its test
+    #[arg(long)]
     pub allow_untested: bool,
 }
 

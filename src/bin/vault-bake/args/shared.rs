@@ -25,7 +25,7 @@ pub struct Global {
     pub project: Option<PathBuf>,
     /// Store of manifests, test records and artifacts: a folder, or
     /// https://ACCOUNT.blob.core.windows.net/CONTAINER[/PREFIX]
-    /// [default: `store` of `vault-bake.toml`, or ~/.local/share/vault-bake/store]
+    /// [default: `at` of `[store]` in vault-bake.toml, or ~/.local/share/vault-bake/store]
     #[arg(
         long,
         global = true,

@@ -99,7 +99,7 @@ impl Printer<'_> {
             let mut value = serde_json::to_value(generation).unwrap_or_default();
             value["channel"] = channel.into();
             value["name"] = status.name.clone().into();
-            value["standing"] = status.state().as_str().into();
+            value["status"] = status.state().as_str().into();
             if let Some(reason) = status.first_remark() {
                 value["why"] = reason.into();
             }

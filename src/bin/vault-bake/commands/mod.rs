@@ -7,6 +7,7 @@ pub mod check_plan;
 pub mod completions;
 pub mod diff;
 pub mod doctor;
+pub mod fetch;
 pub mod gc;
 mod gc_report;
 mod gc_sources;

@@ -168,7 +168,7 @@ impl Pinning<'_> {
             let is_refused = status.refusal(Allow::default()).is_some();
             if self.invocation.json {
                 print_json(&serde_json::json!({
-                    "moved": false, "pin": name, "to": summary(pin), "standing": status.state(),
+                    "moved": false, "pin": name, "to": summary(pin), "status": status.state(),
                     "why": status.first_remark(),
                 }));
             } else {

@@ -19,6 +19,7 @@ pub async fn run(invocation: &Invocation, args: &release::Revoke) -> Result<Exit
     if args.list {
         return list(invocation).await;
     }
+    check_options(args)?;
     let store = invocation.open_store_unless(args.dry_run).await?;
     let rule = rule(&store, args).await?;
     rule.check().map_err(Failure::usage)?;
@@ -55,6 +56,27 @@ pub async fn run(invocation: &Invocation, args: &release::Revoke) -> Result<Exit
     }
     print_report(invocation, args.dry_run, &revoke, &affected);
     Ok(Exit::Done)
+}
+
+/// Fails if an option belongs to another rule: without it, the rule would match more images.
+fn check_options(args: &release::Revoke) -> Result<(), Failure> {
+    let belongs = |option: &str, to: &str| {
+        let message = format!("{option} belongs to {to}, which is not given");
+        Failure::usage(message).hint(format!("Leave out {option}, or revoke with {to}."))
+    };
+    for (option, value) in [("--from", &args.from), ("--to", &args.to)] {
+        if value.is_some() && args.versions_of.is_none() {
+            return Err(belongs(option, "--versions-of"));
+        }
+    }
+    if args.below.is_some() && args.release.is_none() && args.package.is_none() {
+        return Err(belongs("--below", "--release or --package"));
+    }
+    if args.reason.as_deref().unwrap_or_default().trim().is_empty() {
+        return Err(Failure::usage("--reason is empty")
+            .hint("Write why the images are revoked: it is shown wherever one is refused."));
+    }
+    Ok(())
 }
 
 /// Fails if the rule revokes the replacement too. Warns if the replacement is not deployable.
