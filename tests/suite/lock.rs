@@ -203,7 +203,9 @@ fn a_lock_that_cannot_be_read_says_where_and_why() {
         ),
         ("bad digest", Some(good.replacen("sha256:", "sha1:", 1))),
     ];
-    let path = folder.path().join("image.lock");
+    let image = folder.path().join("web");
+    std::fs::create_dir(&image).unwrap();
+    let path = image.join("image.lock");
     let mut messages = String::new();
     for (name, text) in cases {
         if let Some(text) = text {
