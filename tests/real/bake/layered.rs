@@ -194,7 +194,7 @@ mod exhaustive {
             let message = output_text(&baked);
             assert_eq!(baked.status.code(), Some(0), "{message}");
             assert_eq!(did(&message), steps);
-            assert!(!message.contains("sees no disk"), "{message}");
+            assert!(!message.contains("has no upload disk"), "{message}");
             (tree(&project.artifact_of("quick").await), message)
         };
         let all = "base consul vault harden seal";

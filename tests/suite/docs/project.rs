@@ -116,7 +116,7 @@ impl Project {
         let text = String::from_utf8_lossy(&output.stdout).replace(home, "~");
         // Users other than root see this line of `gc` too.
         let lines = text.split_inclusive('\n');
-        let lines = lines.filter(|line| !line.contains("whose open files may not be read"));
+        let lines = lines.filter(|line| !line.contains("whose open files only root can read"));
         *self.printed.borrow_mut() = lines.collect();
         status
     }
