@@ -108,10 +108,10 @@
 //! let cache = std::path::absolute("target/real-cache")?;
 //! let builder = Qemu::new(QemuOptions::new(&cache));
 //! let (key, _pem) = SigningKey::generate()?;
-//! let trust = Trust::only(key.public());
+//! let trust = Trust::single_key(key.public());
 //! let backend = Dir::new(folder.path().join("store"));
 //! let store = Store::open_or_create(backend, &trust, Timestamp::now()).await?;
-//! let store = store.signing(vec![Signer::Key(key)], interrupt.clone());
+//! let store = store.with_signers(vec![Signer::Key(key)], interrupt.clone());
 //!
 //! // 4. Build and record.
 //! let tool = Tool { version: "1.0.0".to_owned(), binary_sha256: None };
