@@ -243,5 +243,5 @@ async fn a_service_that_is_gone_is_given_up_after_a_while() {
         began.elapsed()
     );
     let text = error.to_string().replace(&port.to_string(), "PORT");
-    insta::assert_snapshot!(text, @"store: http://127.0.0.1:PORT/devstoreaccount1/nowhere: store.json: could not be reached, or broke off: Connection refused (os error 111)");
+    insta::assert_snapshot!(text, @"cannot access store.json in http://127.0.0.1:PORT/devstoreaccount1/nowhere: the service could not be reached, or the connection broke: Connection refused (os error 111)");
 }
