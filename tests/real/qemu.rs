@@ -3,7 +3,7 @@
 
 mod base;
 mod machines;
-mod suspended;
+mod snapshots;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

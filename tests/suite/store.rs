@@ -10,7 +10,7 @@ mod by_hand;
 mod channels;
 mod folder;
 mod gc;
-mod memory;
+mod local_cache;
 mod revocation;
 mod sbom;
 mod trust;

@@ -93,10 +93,10 @@ fn print_cache_use(invocation: &Invocation, options: &QemuOptions) {
     let snapshots: SnapshotCacheUsage = qemu::snapshot_use(options);
     if invocation.json {
         print_json(
-            &serde_json::json!({"layers": layers, "bytes": bytes, "at_most_bytes": max_bytes}),
+            &serde_json::json!({"layer_cache": layers, "bytes": bytes, "at_most_bytes": max_bytes}),
         );
         print_json(&serde_json::json!({
-            "suspended": snapshots.machines, "bytes": snapshots.bytes,
+            "vm_snapshots": snapshots.machines, "bytes": snapshots.bytes,
             "at_most_bytes": snapshots.at_most_bytes,
         }));
         return;
