@@ -102,13 +102,13 @@ async fn a_person_finds_the_store_by_option_environment_or_file() {
         &in_environment,
     );
     assert!(
-        output_text(&over_both).contains("/nowhere"),
+        output_text(&over_both).contains("/nowhere\nhint: Name another store with --store"),
         "{}",
         output_text(&over_both)
     );
     let by_folder = run(folder.path(), &["images"], &[]);
     assert!(
-        output_text(&by_folder).contains("/elsewhere"),
+        output_text(&by_folder).contains("/elsewhere\nhint: Name another store with --store"),
         "{}",
         output_text(&by_folder)
     );
