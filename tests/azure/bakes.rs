@@ -297,6 +297,8 @@ async fn an_image_is_created_once_and_can_be_tested_again() {
     };
     let failed = azure.bake(|_| {}).await.expect_err("it is there");
     assert!(failed.to_string().contains("exists already"), "{failed}");
+    let hint = failed.error.hint().unwrap_or_default();
+    assert!(hint.contains("never replaces an image"), "{hint}");
     assert_eq!(azure.new_resource_names(), before);
     azure.assert_no_violations();
 }
