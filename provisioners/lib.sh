@@ -245,11 +245,14 @@ not_listening() {
 }
 
 # plaintext_refused PORT: a request without TLS gets no answer, or status 400.
+# The variable `https_host` replaces 127.0.0.1, here and below; IPv6 addresses are in brackets.
 plaintext_refused() {
+    plain_host=${https_host:-127.0.0.1}
+    plain_host=${plain_host#"["}
     # shellcheck disable=SC2016 # Bash expands this, as /dev/tcp needs bash.
-    answer=$(timeout 10 bash -c 'exec 3<>"/dev/tcp/127.0.0.1/$1" || exit 0
+    answer=$(timeout 10 bash -c 'exec 3<>"/dev/tcp/$2/$1" || exit 0
         printf "GET /v1/status/leader HTTP/1.0\r\n\r\n" >&3
-        head -c 400 <&3' plaintext "$1" 2>/dev/null | tr -d '\0\r')
+        head -c 400 <&3' plaintext "$1" "${plain_host%"]"}" 2>/dev/null | tr -d '\0\r')
     case $answer in
         HTTP/*' 400 '* | '') ;;
         HTTP/*) say "port $1 answers without TLS: $answer"; return 1 ;;
@@ -258,7 +261,7 @@ plaintext_refused() {
 
 # old_tls_refused PORT: the server refuses TLS 1.1. The options make the client offer it.
 old_tls_refused() {
-    answer=$(timeout 15 openssl s_client -connect "127.0.0.1:$1" -tls1_1 -cipher 'DEFAULT@SECLEVEL=0' 2>&1 </dev/null)
+    answer=$(timeout 15 openssl s_client -connect "${https_host:-127.0.0.1}:$1" -tls1_1 -cipher 'DEFAULT@SECLEVEL=0' 2>&1 </dev/null)
     case $answer in
         *'alert protocol version'*) ;;
         *) say "$answer"; return 1 ;;
@@ -266,14 +269,14 @@ old_tls_refused() {
 }
 
 # https_get PORT CA PATH [s_client option…]: prints the response with its headers.
-# The certificate must be valid for `localhost`. The variable `https_header` adds a header line.
+# The certificate must be valid for the name in `https_name`, or `localhost`. The variable `https_header` adds a header line.
 https_get() {
     https_port=$1
     https_ca=$2
     https_path=$3
     shift 3
-    printf 'GET %s HTTP/1.0\r\nHost: localhost\r\n%s\r\n' "$https_path" "${https_header:+$https_header
+    printf 'GET %s HTTP/1.0\r\nHost: %s\r\n%s\r\n' "$https_path" "${https_name:-localhost}" "${https_header:+$https_header
 }" |
-        timeout 15 openssl s_client -quiet -connect "127.0.0.1:$https_port" -servername localhost -CAfile "$https_ca" \
-            -verify_return_error -verify_hostname localhost "$@" 2>&1 | tr -d '\0\r'
+        timeout 15 openssl s_client -quiet -connect "${https_host:-127.0.0.1}:$https_port" -servername "${https_name:-localhost}" \
+            -CAfile "$https_ca" -verify_return_error -verify_hostname "${https_name:-localhost}" "$@" 2>&1 | tr -d '\0\r'
 }

@@ -32,6 +32,14 @@ pub enum Stage {
     Test,
     /// Removes temporary resources.
     Cleanup,
+    /// Finds the images of a cluster's nodes.
+    Images,
+    /// Starts Consul servers, and sets up their access control.
+    Consul,
+    /// Starts Vault nodes, initialises and unseals them.
+    Vault,
+    /// Starts the load balancer of a cluster.
+    Front,
 }
 
 impl fmt::Display for Stage {
@@ -47,6 +55,10 @@ impl fmt::Display for Stage {
             Self::Record => "record",
             Self::Test => "test",
             Self::Cleanup => "cleanup",
+            Self::Images => "images",
+            Self::Consul => "consul",
+            Self::Vault => "vault",
+            Self::Front => "front",
         })
     }
 }

@@ -1,6 +1,6 @@
 //! Fetches an `https://`, `http://` or `file://` URL, or a local path, into memory or a file.
 //! The caller sets the size limit and checks the digest. Transient failures are retried.
-//! The Azure client is the only other HTTP client.
+//! Azure, Consul and Vault have clients of their own.
 
 use std::fs::File;
 use std::io::Write;

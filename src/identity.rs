@@ -1,29 +1,40 @@
-//! Generates the identity archive of one node for a boot test: CA, certificates, gossip key, token.
-//! Takes the node's name, its datacenter and the version of Consul; returns an [`Identity`].
-//! It is valid for hours, and unusable for a real cluster: the CA's key is dropped.
+//! Makes, checks and renews the identities of nodes: certificates, gossip key and tokens.
+//! An [`Authority`] issues certificates, and a [`NodeIdentity`] packs the archive of one node.
+//! [`Identity`] is a temporary one for boot tests, valid for hours; the key of its CA is dropped.
 
+mod archive;
 mod authority;
+mod certificate;
+mod check;
+mod error;
+mod node;
+mod renew;
+mod request;
+mod verify;
 
-use std::net::{IpAddr, Ipv4Addr};
-
-use jiff::Timestamp;
-use openssl::error::ErrorStack;
-use openssl::rand::rand_bytes;
-use serde_json::json;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::product_config::{consul, to_json_text};
 use crate::secret::Secret;
 
-use authority::Authority;
+use archive::Members;
 
-/// The validity of the certificates after their creation, in hours.
+pub use authority::Authority;
+pub use certificate::not_after;
+pub use check::{CheckedCertificate, CheckedIdentity, Products, check};
+pub use error::IdentityError;
+pub use node::{ConsulNode, NodeIdentity, VaultNode};
+pub use renew::renew;
+pub use request::Request;
+
+/// The validity of the certificates of a boot test after their creation, in hours.
 /// It exceeds the longest boot test under emulation.
 pub const VALID_H: i64 = 12;
 
-/// The validity of the certificates before their creation, in hours, for a VM whose clock is slow.
+/// The validity of certificates before their creation, in hours, for a VM whose clock is slow.
 pub const BACKDATED_H: i64 = 1;
 
-/// The certificates, keys and tokens of one node.
+/// The certificates, keys and tokens of the node of a boot test.
 pub struct Identity {
     /// The name of the node.
     pub node: String,
@@ -46,39 +57,12 @@ pub struct Identity {
 }
 
 /// A certificate and its key.
+#[derive(Clone)]
 pub struct Leaf {
-    /// The certificate, PEM.
+    /// The certificate, then its chain, PEM.
     pub certificate_pem: String,
     /// The key, PKCS #8 PEM.
     pub key_pem: Secret,
-}
-
-/// An identity that cannot be generated.
-#[derive(Debug, thiserror::Error)]
-pub enum IdentityError {
-    /// An error of OpenSSL.
-    #[error("cannot generate the identity of {node}: {error}")]
-    Crypto {
-        /// The name of the node.
-        node: String,
-        /// The errors of OpenSSL.
-        error: ErrorStack,
-    },
-    /// A name that is not a valid DNS label.
-    #[error(
-        "`{0}` is not a valid name of a node or datacenter: expected 1 to 63 lower-case letters, digits and `-`, beginning and ending with a letter or digit"
-    )]
-    Name(String),
-    /// A malformed version of Consul.
-    #[error("`{0}` is not a version of Consul: expected MAJOR.MINOR.PATCH, as in 1.21.1")]
-    ConsulVersion(String),
-}
-
-impl IdentityError {
-    /// Returns what to do about it, as an imperative, if there is something to do.
-    pub fn hint(&self) -> Option<String> {
-        None
-    }
 }
 
 impl Identity {
@@ -89,66 +73,48 @@ impl Identity {
         consul_version: &str,
         now: Timestamp,
     ) -> Result<Self, IdentityError> {
-        for name in [node, datacenter] {
-            if !is_label(name) {
-                return Err(IdentityError::Name(name.to_owned()));
-            }
-        }
+        check_labels([node, datacenter])?;
         let version = semver::Version::parse(consul_version)
             .map_err(|_| IdentityError::ConsulVersion(consul_version.to_owned()))?;
-        Self::create(node, datacenter, &version, now).map_err(|error| IdentityError::Crypto {
-            node: node.to_owned(),
-            error,
-        })
-    }
-
-    fn create(
-        node: &str,
-        datacenter: &str,
-        consul_version: &semver::Version,
-        now: Timestamp,
-    ) -> Result<Self, ErrorStack> {
-        let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let authority = Authority::new(now)?;
-        let consul_name = format!("server.{datacenter}.consul");
-        let consul = authority.issue(&[&consul_name, "localhost"], localhost)?;
-        let vault = authority.issue(&["vault.service.consul", "localhost"], localhost)?;
-        let gossip_key = Secret::new(openssl::base64::encode_block(&random::<32>()?));
-        let token = uuid::Builder::from_random_bytes(random()?).into_uuid();
-        let management_token = Secret::new(token.to_string());
-        let (key, token) = (gossip_key.expose(), management_token.expose());
-        let fragment = consul::Node::single_server(consul_version, (node, datacenter), key, token);
-        let fragment = Secret::new(to_json_text(&fragment));
+        let validity = SignedDuration::from_hours(VALID_H);
+        let authority = Authority::generate("vault-bake throw-away CA", now, validity)?;
+        let consul = authority.sign(&Request::consul(Some(datacenter), None, VALID_H), now)?;
+        let vault = authority.sign(&Request::vault(None, VALID_H), now)?;
+        let (gossip_key, management_token) = (new_gossip_key()?, new_token()?);
+        let fragment = consul::Node {
+            node_name: node,
+            datacenter,
+            server: true,
+            bootstrap_expect: Some(1),
+            retry_join: &[],
+            bind_addr: None,
+            advertise_addr: None,
+            encrypt: &gossip_key,
+            acl: consul::NodeAcl::new(&version, &management_token, Some(&management_token)),
+        };
+        let consul_fragment = Secret::new(to_json_text(&fragment));
         Ok(Self {
             node: node.to_owned(),
             datacenter: datacenter.to_owned(),
-            ca_pem: authority.certificate_pem()?,
+            ca_pem: authority.certificate_pem().to_owned(),
             consul,
             vault,
             gossip_key,
             management_token,
-            consul_fragment: fragment,
+            consul_fragment,
             made_at: now,
         })
     }
 
     /// Returns the identity archive, a tar file with a fixed order. It contains secrets.
     pub fn to_tar(&self) -> Vec<u8> {
-        let node = json!({ "schema": 1, "node": self.node, "datacenter": self.datacenter });
-        let env = format!("CONSUL_HTTP_TOKEN={}\n", self.management_token.expose());
-        let mut tar = Archive::new(self.made_at);
-        tar.file("node.json", 0o644, &format!("{node}\n"));
-        tar.folder("consul/");
-        tar.file("consul/ca.pem", 0o644, &self.ca_pem);
-        tar.file("consul/tls.crt", 0o644, &self.consul.certificate_pem);
-        tar.file("consul/tls.key", 0o600, self.consul.key_pem.expose());
-        tar.file("consul/node.json", 0o600, self.consul_fragment.expose());
-        tar.folder("vault/");
-        tar.file("vault/ca.pem", 0o644, &self.ca_pem);
-        tar.file("vault/tls.crt", 0o644, &self.vault.certificate_pem);
-        tar.file("vault/tls.key", 0o600, self.vault.key_pem.expose());
-        tar.file("vault/env", 0o600, &env);
-        tar.finish()
+        let token = self.management_token.expose();
+        let env = Secret::new(format!("CONSUL_HTTP_TOKEN={token}\n"));
+        let mut members = Members::new(&self.node, &self.datacenter);
+        members.put_consul(&self.ca_pem, &self.consul, &self.consul_fragment);
+        members.put_vault(&self.ca_pem, &self.vault, &env);
+        let tar = members.to_tar(self.made_at);
+        tar.expose().as_bytes().to_vec()
     }
 
     /// Returns the secrets to scrub from output.
@@ -162,59 +128,35 @@ impl Identity {
     }
 }
 
-/// Whether `text` is a lower-case label of a DNS name.
-fn is_label(text: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    (1..=63).contains(&text.len())
-        && text.bytes().all(allowed)
-        && !text.starts_with('-')
-        && !text.ends_with('-')
+/// Generates a gossip key for Consul: 32 random bytes in base64.
+pub fn new_gossip_key() -> Result<Secret, IdentityError> {
+    let bytes = random::<32>("a gossip key")?;
+    Ok(Secret::new(openssl::base64::encode_block(&bytes)))
 }
 
-fn random<const N: usize>() -> Result<[u8; N], ErrorStack> {
+/// Generates a token for Consul's ACL system: a UUIDv4.
+pub fn new_token() -> Result<Secret, IdentityError> {
+    let uuid = uuid::Builder::from_random_bytes(random("a token")?).into_uuid();
+    Ok(Secret::new(uuid.to_string()))
+}
+
+fn random<const N: usize>(what: &str) -> Result<[u8; N], IdentityError> {
     let mut bytes = [0; N];
-    rand_bytes(&mut bytes)?;
+    openssl::rand::rand_bytes(&mut bytes).map_err(IdentityError::crypto(what))?;
     Ok(bytes)
 }
 
-/// A tar archive in memory, with root as the owner and one time for all entries.
-struct Archive {
-    tar: tar::Builder<Vec<u8>>,
-    mtime: u64,
-}
-
-impl Archive {
-    fn new(made_at: Timestamp) -> Self {
-        Self {
-            tar: tar::Builder::new(Vec::new()),
-            mtime: u64::try_from(made_at.as_second()).unwrap_or(0),
-        }
-    }
-
-    fn folder(&mut self, path: &str) {
-        self.append(path, tar::EntryType::Directory, 0o755, &[]);
-    }
-
-    fn file(&mut self, path: &str, mode: u32, content: &str) {
-        self.append(path, tar::EntryType::Regular, mode, content.as_bytes());
-    }
-
-    fn append(&mut self, path: &str, kind: tar::EntryType, mode: u32, content: &[u8]) {
-        let mut header = tar::Header::new_ustar();
-        header.set_entry_type(kind);
-        header.set_mode(mode);
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_mtime(self.mtime);
-        header.set_size(content.len() as u64);
-        self.tar
-            .append_data(&mut header, path, content)
-            .expect("writing to memory with short, plain paths does not fail");
-    }
-
-    fn finish(self) -> Vec<u8> {
-        self.tar
-            .into_inner()
-            .expect("writing to memory does not fail")
+/// Checks that names of nodes and datacenters are lower-case labels of DNS names.
+fn check_labels<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<(), IdentityError> {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let is_label = |text: &str| {
+        (1..=63).contains(&text.len())
+            && text.bytes().all(allowed)
+            && !text.starts_with('-')
+            && !text.ends_with('-')
+    };
+    match names.into_iter().find(|name| !is_label(name)) {
+        Some(name) => Err(IdentityError::Name(name.to_owned())),
+        None => Ok(()),
     }
 }

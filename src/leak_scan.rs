@@ -16,6 +16,7 @@ use crate::digest::Digest;
 use crate::guest_steps::CheckRecord;
 
 pub use bytes::SecretPatterns;
+pub(crate) use disk::root_partition;
 pub use programs::Programs;
 
 use disk::Content;

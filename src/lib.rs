@@ -152,6 +152,7 @@ pub mod http;
 pub mod teardown;
 pub mod sign;
 pub mod azure;
+pub mod network;
 
 // image
 pub mod version_changes;
@@ -181,3 +182,8 @@ pub mod bake;
 pub mod pin;
 pub mod resolve;
 pub mod terraform;
+
+// cluster
+pub mod product;
+pub mod platform;
+pub mod cluster;

@@ -5,6 +5,7 @@
 //! Each child leads a new process group, so a Ctrl-C in a terminal reaches only vault-bake.
 //! The group is killed when its [`Running`] is dropped, and ends on an interrupt.
 
+mod error;
 mod group;
 mod tail;
 mod users;
@@ -22,67 +23,16 @@ use tokio::io::{
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
-use crate::wait::{Interrupt, Interrupted};
+use crate::wait::Interrupt;
 
 use tail::Tail;
 
-pub(crate) use group::{all_processes, members};
+pub use error::{ProcessError, last_lines};
+pub(crate) use group::{members, with_argument};
 pub use users::{Users, users};
 
 /// The number of output lines that an error carries.
 pub(crate) const LAST_LINES: usize = 20;
-
-/// A program that did not start, or that failed.
-#[derive(Debug, thiserror::Error)]
-pub enum ProcessError {
-    /// A program that is not installed or not executable.
-    #[error("cannot start {program}: {error}")]
-    Start {
-        /// The name of the program.
-        program: String,
-        /// The error of the operating system.
-        error: std::io::Error,
-    },
-    /// A program with a non-zero exit status.
-    #[error("{program} failed ({status}){}", last_lines(.last))]
-    Failed {
-        /// The name of the program.
-        program: String,
-        /// The exit status.
-        status: ExitStatus,
-        /// The last lines of its standard error.
-        last: Vec<String>,
-    },
-    /// A pipe to a program, or a wait for it, that failed.
-    #[error("cannot communicate with {program}: {error}")]
-    Io {
-        /// The name of the program.
-        program: String,
-        /// The error of the operating system.
-        error: std::io::Error,
-    },
-    /// An interrupt by the user.
-    #[error(transparent)]
-    Interrupted(#[from] Interrupted),
-}
-
-impl ProcessError {
-    /// Returns what to do about it, as an imperative, if there is something to do.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Start { .. } => Some(
-                "Run `vault-bake doctor`: it lists missing programs and how to install them."
-                    .to_owned(),
-            ),
-            _ => None,
-        }
-    }
-}
-
-/// Formats output lines as an indented block below the first line of an error.
-pub fn last_lines(lines: &[String]) -> String {
-    lines.iter().map(|line| format!("\n  | {line}")).collect()
-}
 
 /// A builder for running a program.
 pub struct Program {
@@ -245,6 +195,26 @@ impl Program {
         Ok(running)
     }
 
+    /// Starts the program so that it outlives this process. Returns its process id.
+    /// The program appends its output to the file `log`.
+    pub fn start_detached(mut self, log: &Path) -> Result<u32, ProcessError> {
+        let name = self.name.clone();
+        let start = |error| ProcessError::Start {
+            program: name.clone(),
+            error,
+        };
+        let mut options = std::fs::OpenOptions::new();
+        let log = options.create(true).append(true).open(log);
+        let log = log.map_err(start)?;
+        self.command
+            .stdout(log.try_clone().map_err(start)?)
+            .stderr(log);
+        let running = self.spawn()?;
+        let pid = running.pid().unwrap_or_default();
+        running.detach();
+        Ok(pid)
+    }
+
     fn spawn(mut self) -> Result<Running, ProcessError> {
         let child = self.command.spawn().map_err(|error| ProcessError::Start {
             program: self.name.clone(),
@@ -266,6 +236,21 @@ impl Program {
             .get_args()
             .map(OsStr::to_os_string)
             .collect()
+    }
+}
+
+/// Replaces this process by a program, which gets the terminal. Returns only if that fails.
+pub fn replace_this(command: &[String]) -> ProcessError {
+    use std::os::unix::process::CommandExt as _;
+    let (program, arguments) = command.split_first().expect("a command names a program");
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the only module that starts programs"
+    )]
+    let error = std::process::Command::new(program).args(arguments).exec();
+    ProcessError::Start {
+        program: program.clone(),
+        error,
     }
 }
 

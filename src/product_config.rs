@@ -3,6 +3,7 @@
 //! Secrets and settings of a single node are left to the first boot.
 
 pub mod consul;
+mod subnet;
 pub mod vault;
 
 use std::collections::BTreeMap;

@@ -3,7 +3,7 @@
 //! [`sweep`] does the same for killed runs: a running run locks its journal.
 
 mod journal;
-mod processes;
+pub(crate) mod processes;
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};

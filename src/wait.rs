@@ -246,6 +246,11 @@ pub(crate) async fn pause_for(pause: Duration) {
     tokio::time::sleep(pause).await;
 }
 
+/// Pauses between two observations that are repeated for ever.
+pub async fn pause(pause: Duration, interrupt: &Interrupt) -> Result<(), Interrupted> {
+    interrupt.or(pause_for(pause)).await
+}
+
 /// Blocks until `done` returns true, at most `limit`. Returns whether it did.
 ///
 /// For destructors, which cannot await, and for conditions that take milliseconds.

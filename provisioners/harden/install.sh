@@ -31,7 +31,7 @@ firewall() {
     for user in $VB_INPUT_METADATA_USERS; do
         getent passwd "$user" >/dev/null || die "input metadata_users: the image has no user $user"
     done
-    nft -c -f templates/nftables.conf || die 'nft refuses the rendered rules; check the inputs allowed_tcp and allowed_udp'
+    nft -c -f templates/nftables.conf || die 'nft refuses the rendered rules; check the inputs allowed_tcp, allowed_udp and management_subnets'
     place 0640 root:root templates/nftables.conf /etc/nftables.conf
 }
 

@@ -14,10 +14,10 @@ const SSHD: &str = "HostKey /run/vault-bake/host_key\n\
     PermitRootLogin prohibit-password\n";
 
 /// A file in the VM.
-struct GuestFile {
-    path: &'static str,
-    mode: &'static str,
-    content: Secret,
+pub(crate) struct GuestFile {
+    pub path: &'static str,
+    pub mode: &'static str,
+    pub content: Secret,
 }
 
 fn files(keys: &Keys) -> [GuestFile; 3] {
@@ -60,9 +60,14 @@ pub enum Purpose {
 /// translated code by address, and with random addresses it would translate each short program
 /// again. Nodes and boot tests keep address randomization.
 pub fn credential(keys: &Keys, purpose: Purpose) -> Secret {
+    smbios_string(&tmpfiles(keys, purpose))
+}
+
+/// Returns the SMBIOS string for a value of the credential.
+pub(crate) fn smbios_string(tmpfiles: &Secret) -> Secret {
     Secret::new(format!(
         "io.systemd.credential.binary:tmpfiles.extra={}",
-        tmpfiles(keys, purpose).expose()
+        tmpfiles.expose()
     ))
 }
 
@@ -75,8 +80,13 @@ pub fn tmpfiles(keys: &Keys, purpose: Purpose) -> Secret {
             lines.push_str("w /proc/sys/kernel/randomize_va_space - - - - 0\n");
         }
     }
-    for file in files(keys) {
-        lines.push_str(&format_line(&file));
+    encode(lines, &files(keys))
+}
+
+/// Returns the value of a credential: lines for systemd-tmpfiles, and one more for each file.
+pub(crate) fn encode(mut lines: String, files: &[GuestFile]) -> Secret {
+    for file in files {
+        lines.push_str(&format_line(file));
     }
     Secret::new(base64(&lines))
 }

@@ -9,7 +9,7 @@ mod disk_image;
 mod image;
 mod layer_cache;
 pub mod machine;
-mod qmp;
+pub(crate) mod qmp;
 mod requirement;
 mod options;
 mod socket;

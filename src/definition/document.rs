@@ -119,12 +119,7 @@ impl Table {
     /// Parses `text`, the content of `file`.
     pub(crate) fn parse(file: &Path, text: &str) -> Result<Self, Problem> {
         let at = Location::start_of(file);
-        let root = DeTable::parse(text).map_err(|error| {
-            let line = error.span().map_or(1, |span| line_of(text, span.start));
-            Location { line, ..at.clone() }
-                .problem(format!("not valid TOML: {}", error.message().trim()))
-                .with_hint("Put texts in double quotes, and set each key of a table once.")
-        })?;
+        let root = parse_tree(file, text)?;
         let Raw::Table(entries) = table(text, root.get_ref()) else {
             unreachable!("a document's root is a table");
         };
@@ -276,6 +271,20 @@ impl Raw {
     }
 }
 
+/// Parses `text`, the content of `file`, into a tree with spans.
+pub(crate) fn parse_tree<'t>(
+    file: &Path,
+    text: &'t str,
+) -> Result<toml::Spanned<DeTable<'t>>, Problem> {
+    DeTable::parse(text).map_err(|error| {
+        let line = error.span().map_or(1, |span| line_of(text, span.start));
+        let start = Location::start_of(file);
+        Location { line, ..start }
+            .problem(format!("not valid TOML: {}", error.message().trim()))
+            .with_hint("Put texts in double quotes, and set each key of a table once.")
+    })
+}
+
 fn table(text: &str, entries: &DeTable<'_>) -> Raw {
     let entry = |(key, value): (&toml::Spanned<_>, &toml::Spanned<DeValue<'_>>)| {
         let name: &std::borrow::Cow<'_, str> = key.get_ref();
@@ -285,7 +294,8 @@ fn table(text: &str, entries: &DeTable<'_>) -> Raw {
     Raw::Table(entries.iter().map(entry).collect())
 }
 
-fn raw(text: &str, value: &DeValue<'_>) -> Raw {
+/// Converts a value of `text`.
+pub(crate) fn raw(text: &str, value: &DeValue<'_>) -> Raw {
     match value {
         DeValue::String(value) => Raw::Text(value.to_string()),
         DeValue::Integer(value) => i64::from_str_radix(value.as_str(), value.radix())
@@ -303,7 +313,8 @@ fn raw(text: &str, value: &DeValue<'_>) -> Raw {
     }
 }
 
-fn line_of(text: &str, offset: usize) -> usize {
+/// Returns the number of the line with the byte at `offset`.
+pub(crate) fn line_of(text: &str, offset: usize) -> usize {
     1 + text
         .bytes()
         .take(offset)
@@ -312,8 +323,8 @@ fn line_of(text: &str, offset: usize) -> usize {
 }
 
 // Descriptions of the types that readers expect.
-const TEXT: &str = "text in quotes";
-const INTEGER: &str = "an integer";
-const FLAG: &str = "true or false";
-const LIST: &str = "a list";
-const TABLE: &str = "a table";
+pub(crate) const TEXT: &str = "text in quotes";
+pub(crate) const INTEGER: &str = "an integer";
+pub(crate) const FLAG: &str = "true or false";
+pub(crate) const LIST: &str = "a list";
+pub(crate) const TABLE: &str = "a table";

@@ -272,7 +272,7 @@ fn lines(problems: &[Problem]) -> String {
 }
 
 /// Words that other programs, or users, use instead of our keys.
-const SYNONYMS: [(&str, &[&str]); 26] = [
+const SYNONYMS: [(&str, &[&str]); 36] = [
     ("string", &["str", "text"]),
     ("integer", &["int", "number", "num"]),
     ("boolean", &["bool", "flag"]),
@@ -328,6 +328,16 @@ const SYNONYMS: [(&str, &[&str]); 26] = [
     ("location", &["region"]),
     ("vm_size", &["size", "instance_type", "sku"]),
     ("sensitive", &["secret", "private"]),
+    ("certificate", &["cert", "crt", "ca", "ca_cert"]),
+    ("pins", &["pin_file", "file"]),
+    ("nodes", &["count", "servers", "replicas", "size"]),
+    ("front", &["frontend", "load_balancer", "lb", "proxy"]),
+    ("valid_h", &["ttl", "validity"]),
+    ("subnet", &["network", "cidr"]),
+    ("containers", &["nspawn", "systemd_nspawn", "docker"]),
+    ("machines", &["qemu", "vm", "vms", "kvm"]),
+    ("shares", &["shamir"]),
+    ("azurekeyvault", &["azure_key_vault", "keyvault"]),
 ];
 
 /// Largest number of typing errors in a name that is still recognized.

@@ -113,6 +113,21 @@ pub(super) fn partitions(path: &Path) -> Result<Vec<Partition>, LeakScanError> {
     Ok(starts.collect())
 }
 
+/// Returns the first byte of the partition with systemd, the root of a system.
+pub(crate) fn root_partition(path: &Path) -> Result<Option<u64>, LeakScanError> {
+    for partition in partitions(path)? {
+        if let Content::Files(files) = partition.content()?
+            && files.exists(SYSTEMD).unwrap_or(false)
+        {
+            return Ok(Some(partition.start));
+        }
+    }
+    Ok(None)
+}
+
+/// The program that a boot starts first.
+const SYSTEMD: &str = "/usr/lib/systemd/systemd";
+
 impl Partition {
     pub(super) fn content(&self) -> Result<Content, LeakScanError> {
         let disk = File::open(&self.disk).map_err(file_error(&self.disk))?;

@@ -36,8 +36,20 @@ pub(crate) fn members(group: Pid) -> Vec<Pid> {
     all_processes().filter(in_group).collect()
 }
 
+/// Returns the processes that have `argument` as a whole argument. Zombies have no arguments.
+pub(crate) fn with_argument(argument: &str) -> Vec<Pid> {
+    let own = rustix::process::getpid();
+    let has_argument = |pid: &Pid| {
+        let command_line = std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero()));
+        let command_line = command_line.unwrap_or_default();
+        let mut arguments = command_line.split(|byte| *byte == 0);
+        *pid != own && arguments.any(|found| found == argument.as_bytes())
+    };
+    all_processes().filter(has_argument).collect()
+}
+
 /// Returns the ids of all visible processes.
-pub(crate) fn all_processes() -> impl Iterator<Item = Pid> {
+fn all_processes() -> impl Iterator<Item = Pid> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?))
 }

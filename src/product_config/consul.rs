@@ -1,17 +1,22 @@
 //! Generates the configuration of a Consul agent: the image's file, and the fragment of a node.
 //! Keys: <https://developer.hashicorp.com/consul/docs/reference/agent/configuration-file>.
 
+mod node;
+
 use std::collections::BTreeMap;
 
 use semver::Version;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use super::subnet::Subnet;
 use super::{InvalidInput, private_address, read};
 use crate::version_changes::{
-    CONSUL_GRPC_TLS, CONSUL_HTTP_CONFIG, CONSUL_INITIAL_MANAGEMENT, CONSUL_PEERING, CONSUL_TLS,
-    CONSUL_UI_CONFIG,
+    CONSUL_GRPC_TLS, CONSUL_HTTP_CONFIG, CONSUL_PEERING, CONSUL_TLS, CONSUL_UI_CONFIG,
 };
+
+pub use node::Node;
+pub(crate) use node::NodeAcl;
 
 /// The settings that a definition can choose.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +25,7 @@ pub struct Inputs {
     log_level: LogLevel,
     raft_multiplier: u8,
     leave_on_terminate: bool,
+    management_subnets: Vec<Subnet>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,8 +59,21 @@ impl Inputs {
             )?,
             raft_multiplier,
             leave_on_terminate: read(inputs, "leave_on_terminate", "true or false")?,
+            management_subnets: subnets(inputs, "management_subnets")?,
         })
     }
+}
+
+fn subnets(inputs: &BTreeMap<String, Json>, name: &str) -> Result<Vec<Subnet>, InvalidInput> {
+    let texts: Vec<String> = read(inputs, name, "a list of subnets")?;
+    let parsed = texts.into_iter().map(|text| {
+        Subnet::parse(&text).map_err(|expected| InvalidInput {
+            input: name.to_owned(),
+            found: text,
+            expected,
+        })
+    });
+    parsed.collect()
 }
 
 /// The file in the image: TLS only, access control enabled, unused features disabled. A node adds
@@ -93,8 +112,11 @@ pub struct Agent {
 
 #[derive(Debug, Serialize)]
 struct Addresses {
-    https: &'static str,
+    /// Addresses, separated by blanks.
+    https: String,
 }
+
+const LOOPBACK: &str = "127.0.0.1";
 
 /// Ports of the agent. -1 closes a port; a range from 0 to 0 is empty.
 #[derive(Debug, Serialize)]
@@ -212,13 +234,19 @@ impl Agent {
         } else {
             Ui::Flag { ui: false }
         };
+        // The firewall opens the port of the private address to these subnets only.
+        let https = if inputs.management_subnets.is_empty() {
+            LOOPBACK.to_owned()
+        } else {
+            private_address(&format!("{LOOPBACK} "), "")
+        };
         Self {
             datacenter: inputs.datacenter,
             data_dir: "/var/lib/consul",
             log_level: inputs.log_level,
-            client_addr: "127.0.0.1",
+            client_addr: LOOPBACK,
             bind_addr: private_address("", ""),
-            addresses: Addresses { https: "127.0.0.1" },
+            addresses: Addresses { https },
             ports: Ports {
                 http: CLOSED,
                 https: 8501,
@@ -287,52 +315,6 @@ impl Tls {
                     verify_incoming: true,
                     verify_server_hostname: true,
                 },
-            },
-        }
-    }
-}
-
-/// The fragment that a single-server cluster adds to the image's file. All of it is secret.
-#[derive(Serialize)]
-pub struct Node<'a> {
-    node_name: &'a str,
-    datacenter: &'a str,
-    server: bool,
-    bootstrap_expect: u8,
-    retry_join: [&'a str; 0],
-    encrypt: &'a str,
-    acl: Tokens<'a>,
-}
-
-#[derive(Serialize)]
-struct Tokens<'a> {
-    tokens: BTreeMap<&'static str, &'a str>,
-}
-
-impl<'a> Node<'a> {
-    /// Returns the fragment of a single server with this gossip key and token.
-    ///
-    /// `default` is not set, so that the anonymous token has no rights.
-    pub(crate) fn single_server(
-        version: &Version,
-        (node_name, datacenter): (&'a str, &'a str),
-        gossip_key: &'a str,
-        token: &'a str,
-    ) -> Self {
-        let operator = if CONSUL_INITIAL_MANAGEMENT.is_in(version) {
-            "initial_management"
-        } else {
-            "master"
-        };
-        Self {
-            node_name,
-            datacenter,
-            server: true,
-            bootstrap_expect: 1,
-            retry_join: [],
-            encrypt: gossip_key,
-            acl: Tokens {
-                tokens: BTreeMap::from([(operator, token), ("agent", token)]),
             },
         }
     }

@@ -1,23 +1,22 @@
 //! Ends the processes of a run, and returns whether there were any.
 //! A unique argument identifies them, because the kernel reuses process ids.
 
-use std::fs;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal};
+use rustix::process::Signal;
 
 use crate::event::Events;
-use crate::process::{all_processes, members};
+use crate::process::{members, with_argument};
 use crate::wait::{Interrupt, Poll, Urgency, Wait, WaitError};
 
 /// Kills every process with the argument `marker`.
 /// Waits for their end, unless the user interrupted twice.
-pub(super) async fn end(
+pub(crate) async fn end(
     marker: &str,
     events: &Events,
     interrupt: &Interrupt,
 ) -> Result<bool, String> {
-    let marked = marked_processes(marker);
+    let marked = with_argument(marker);
     let mut groups = Vec::new();
     for pid in &marked {
         // Fails if the process has just ended.
@@ -34,7 +33,7 @@ pub(super) async fn end(
     }
     let running = || {
         let of_groups = groups.iter().flat_map(|group| members(*group));
-        marked_processes(marker).len() + of_groups.count()
+        with_argument(marker).len() + of_groups.count()
     };
     // An interrupt may have started the teardown, so this short wait ignores it.
     let gone = Wait::new(format!("the end of process {marker}"), PROCESS_END)
@@ -53,15 +52,3 @@ pub(super) async fn end(
 
 /// The limit for the end of killed processes.
 const PROCESS_END: Duration = Duration::from_secs(10);
-
-/// Returns the processes that have `marker` as a whole argument. Zombies have no arguments.
-fn marked_processes(marker: &str) -> Vec<Pid> {
-    let own = rustix::process::getpid();
-    let is_marked = |pid: &Pid| {
-        let command_line = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero()));
-        let command_line = command_line.unwrap_or_default();
-        let mut arguments = command_line.split(|byte| *byte == 0);
-        *pid != own && arguments.any(|argument| argument == marker.as_bytes())
-    };
-    all_processes().filter(is_marked).collect()
-}

@@ -9,6 +9,7 @@ use vault_bake::event::Events;
 use vault_bake::process::Program;
 use vault_bake::wait::{Interrupt, Poll, Wait};
 
+mod endpoints;
 pub mod lab;
 
 use lab::{Lab, Node, certify, installed, mirror, stub, vault_config};
@@ -64,13 +65,21 @@ async fn the_stub_takes_its_active_role_through_consul() {
         "{cluster}"
     );
 
-    // A standby redirects clients to the active node.
-    let secret = json!({"word": "kept"});
-    let (status, _) = second
-        .send(&lab, Method::PUT, "secret/a/b", &token, &secret)
-        .await;
-    assert_eq!(status, StatusCode::TEMPORARY_REDIRECT);
+    let mount = json!({"type": "kv"});
     let (status, _) = first
+        .send(&lab, Method::POST, "sys/mounts/secret", &token, &mount)
+        .await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+
+    // A standby forwards requests to the active node, or redirects clients that want that.
+    let secret = json!({"word": "kept"});
+    let headers = [
+        ("x-vault-token", token.as_str()),
+        ("x-vault-no-request-forwarding", "1"),
+    ];
+    let (status, _) = second.ask(&lab, Method::GET, "secret/a/b", &headers).await;
+    assert_eq!(status, StatusCode::TEMPORARY_REDIRECT);
+    let (status, _) = second
         .send(&lab, Method::PUT, "secret/a/b", &token, &secret)
         .await;
     assert_eq!(status, StatusCode::NO_CONTENT);
@@ -151,7 +160,7 @@ async fn the_stub_refuses_configurations_that_vault_would_not_serve_safely() {
         change(&mut config);
         let path = folder.path().join("vault.json");
         fs::write(&path, config.to_string()).expect("a file");
-        let program = Program::new(stub())
+        let program = stub()
             .arg("server")
             .arg(format!("-config={}", path.display()));
         let error = program

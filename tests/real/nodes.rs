@@ -53,6 +53,21 @@ pub enum Kind {
     Machines,
 }
 
+/// Returns whether this host can run containers. Prints the reason if it cannot.
+#[expect(clippy::print_stderr, reason = "a test prints its platform")]
+pub async fn containers_are_possible() -> bool {
+    match Containers::begin().await {
+        Ok(containers) => {
+            containers.finish().await;
+            true
+        }
+        Err(reason) => {
+            eprintln!("no containers here, so nodes are VMs: {reason}");
+            false
+        }
+    }
+}
+
 impl Nodes {
     /// Returns `None` and prints the reason if this host has neither containers nor VMs.
     #[expect(clippy::print_stderr, reason = "a test prints its platform")]

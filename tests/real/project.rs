@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use vault_bake::builder::qemu::{QemuOptions, requirements};
+use vault_bake::release::ReleaseMirror;
 
 use crate::fixture_vault::lab;
 use crate::qemu::{cache, found};
@@ -82,6 +83,17 @@ impl Releases {
             consul: newest("consul"),
             mirror,
         })
+    }
+
+    /// Puts the binary of Vault into `folder`.
+    pub async fn unpack_vault(&self, folder: &Path) {
+        let official = ReleaseMirror::official();
+        let source = ReleaseMirror {
+            base: self.mirror.display().to_string(),
+            key_file: self.key_file.clone(),
+            fingerprint: self.fingerprint.clone().unwrap_or(official.fingerprint),
+        };
+        lab::unpack_from(&source, "vault", &self.vault, folder).await;
     }
 }
 
@@ -169,6 +181,13 @@ impl TestProject {
         fs::write(folder.join("image.toml"), definition).expect("a definition");
     }
 
+    /// Adds a cluster to the project.
+    pub fn define_cluster(&self, name: &str, definition: &str) {
+        let folder = self.folder.path().join("clusters").join(name);
+        fs::create_dir_all(&folder).expect("a folder");
+        fs::write(folder.join("cluster.toml"), definition).expect("a definition");
+    }
+
     /// Writes `vault-bake.toml`.
     pub fn configure(&self, text: &str) {
         fs::write(self.folder.path().join("vault-bake.toml"), text).expect("a file");
@@ -223,7 +242,8 @@ impl TestProject {
         self.folder.path()
     }
 
-    fn command(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Command {
+    /// Returns the command line of the binary in this project.
+    pub fn command(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Command {
         let root = self.root();
         let mut command = Command::new(env!("CARGO_BIN_EXE_vault-bake"));
         command
@@ -235,6 +255,7 @@ impl TestProject {
             .arg("--cache")
             .arg(root.join("cache"))
             .env("XDG_CONFIG_HOME", root.join("config"))
+            .env("XDG_STATE_HOME", root.join("state"))
             .env("VAULT_BAKE_RELEASES", &self.mirror)
             .env("VB_VAR_vault_version", &self.releases.vault)
             .env("VB_VAR_consul_version", &self.releases.consul)
@@ -295,6 +316,8 @@ impl TestProject {
             "cache",
             "store",
             "config",
+            "state",
+            "clusters",
             "images",
             "mirror",
             "vault-bake.toml",

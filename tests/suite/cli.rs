@@ -10,6 +10,8 @@ mod early;
 mod fetch;
 mod gc;
 mod help;
+pub(crate) mod identity;
+mod init;
 mod needs;
 mod records;
 mod runs;
@@ -66,6 +68,8 @@ fn every_verb_explains_itself() {
     let folder = tempfile::tempdir().unwrap();
     let verbs = [
         "",
+        "init",
+        "cluster",
         "validate",
         "lock",
         "lint",
@@ -86,6 +90,7 @@ fn every_verb_explains_itself() {
         "resolve",
         "fetch",
         "check-plan",
+        "identity",
         "trust",
         "gc",
         "sweep",

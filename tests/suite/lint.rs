@@ -17,7 +17,7 @@ use vault_bake::plan::plan_steps;
 use vault_bake::provisioner::Provisioners;
 
 use crate::problems::problems_text;
-use crate::provisioners::rendered;
+use crate::provisioners::{rendered, rendered_of};
 use cases::{TLS, at, case, consul, consul_cases, vault, vault_cases};
 
 #[test]
@@ -205,11 +205,18 @@ fn notes(found: &[Finding]) -> Vec<&'static str> {
 #[test]
 fn shipped_images_have_no_finding() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for image in ["quickstart", "vault-server", "consul-server"] {
+    for (image, subnets) in [
+        ("quickstart", None),
+        ("vault-server", None),
+        ("consul-server", None),
+        ("consul-server", Some("10.0.9.0/28")),
+    ] {
         for version in [
             "1.8.7", "1.11.11", "1.12.0", "1.13.9", "1.14.0", "1.21.5", "1.22.3", "1.22.4", "2.0.0",
         ] {
-            let given = BTreeMap::from([("consul_version".to_owned(), version.to_owned())]);
+            let mut given = BTreeMap::from([("consul_version".to_owned(), version.to_owned())]);
+            let subnets = subnets.map(|subnets: &str| subnets.to_owned());
+            given.extend(subnets.map(|subnets| ("management_subnets".to_owned(), subnets)));
             let definition = Definition::load(&root.join("images").join(image), &given).unwrap();
             let provisioners =
                 Provisioners::load(&[root.join("provisioners")], &definition).unwrap();
@@ -239,6 +246,25 @@ fn a_baked_agent_with_its_fragment_has_no_finding() {
         .add("node.json", identity.consul_fragment.expose())
         .unwrap();
     assert_eq!(agent.lint(), []);
+
+    let subnets = [("management_subnets", "10.0.9.0/28")];
+    let consul = rendered_of("consul-server", "configuration/consul.json", &subnets);
+    let mut asked = Configuration::new(Product::Consul, None, Role::Founder);
+    asked.add("consul.json", &consul).unwrap();
+    asked
+        .add("node.json", identity.consul_fragment.expose())
+        .unwrap();
+    assert_eq!(asked.lint(), []);
+    // Without certificates of clients, it is open to other machines.
+    asked
+        .add(
+            "open.json",
+            r#"{"tls": {"https": {"verify_incoming": false}}}"#,
+        )
+        .unwrap();
+    let found: Vec<&str> = asked.lint().iter().map(|one| one.rule).collect();
+    assert_eq!(found, ["consul.https-verify-incoming"]);
+
     let mut server = Configuration::new(Product::Vault, None, Role::Node);
     server.add("vault.json", &baked("vault")).unwrap();
     assert_eq!(notes(&server.lint()), ["vault.seal"]);

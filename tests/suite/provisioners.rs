@@ -9,7 +9,8 @@
 
 mod facts;
 mod fetch;
-mod identity;
+pub mod identity;
+mod management;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -253,10 +254,21 @@ fn a_check_that_is_run_twice_fails() {
 
 /// Renders a file of an image with Vault for these versions.
 pub fn rendered(path: &str, versions: &[(&str, &str)]) -> String {
-    let given = versions
+    let names = versions
         .iter()
-        .map(|(product, version)| (format!("{product}_version"), (*version).to_owned()));
-    let image = folder().with_file_name("images").join("vault-server");
+        .map(|(product, _)| format!("{product}_version"));
+    let names: Vec<String> = names.collect();
+    let given = names.iter().map(String::as_str);
+    let given = given.zip(versions.iter().map(|(_, version)| *version));
+    rendered_of("vault-server", path, &given.collect::<Vec<_>>())
+}
+
+/// Renders a file of a shipped image with these variables.
+pub fn rendered_of(image: &str, path: &str, variables: &[(&str, &str)]) -> String {
+    let given = variables
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let image = folder().with_file_name("images").join(image);
     let definition = Definition::load(&image, &given.collect()).unwrap();
     let provisioners = Provisioners::load(&[folder()], &definition).unwrap();
     let steps = plan_steps(&definition, &provisioners).unwrap();
@@ -312,22 +324,25 @@ fn inputs_that_fit_no_configuration_are_refused_by_name() {
         ("consul", "log_level = \"LOUD\""),
         ("consul", "raft_multiplier = 11"),
         ("consul", "raft_multiplier = -1"),
+        ("consul", "management_subnets = [\"0.0.0.0/0\"]"),
         ("vault", "tls_min_version = \"tls11\""),
         ("vault", "log_level = \"INFO\""),
     ];
     let said: Vec<String> = cases.iter().map(|(of, input)| refused(of, input)).collect();
-    insta::assert_snapshot!(said.join("\n"), @r#"
-FOLDER/vault-server/image.toml:91: step[2].inputs.log_level: expected one of `TRACE`, `DEBUG`, `INFO`, `WARN`, `ERROR`, found `LOUD`
-hint: Change the value: it becomes part of consul's configuration.
-FOLDER/vault-server/image.toml:91: step[2].inputs.raft_multiplier: expected a number from 1 to 10, found `11`
-hint: Change the value: it becomes part of consul's configuration.
-FOLDER/vault-server/image.toml:91: step[2].inputs.raft_multiplier: expected a number from 1 to 10, found `-1`
-hint: Change the value: it becomes part of consul's configuration.
-FOLDER/vault-server/image.toml:95: step[3].inputs.tls_min_version: expected `tls12` or `tls13`, found `tls11`
-hint: Change the value: it becomes part of vault's configuration.
-FOLDER/vault-server/image.toml:95: step[3].inputs.log_level: expected one of `trace`, `debug`, `info`, `warn`, `error`, found `INFO`
-hint: Change the value: it becomes part of vault's configuration.
-"#);
+    insta::assert_snapshot!(said.join("\n"), @"
+    FOLDER/vault-server/image.toml:96: step[2].inputs.log_level: expected one of `TRACE`, `DEBUG`, `INFO`, `WARN`, `ERROR`, found `LOUD`
+    hint: Change the value: it becomes part of consul's configuration.
+    FOLDER/vault-server/image.toml:96: step[2].inputs.raft_multiplier: expected a number from 1 to 10, found `11`
+    hint: Change the value: it becomes part of consul's configuration.
+    FOLDER/vault-server/image.toml:96: step[2].inputs.raft_multiplier: expected a number from 1 to 10, found `-1`
+    hint: Change the value: it becomes part of consul's configuration.
+    FOLDER/vault-server/image.toml:96: step[2].inputs.management_subnets: expected a prefix of 8 bits or more for IPv4, found `0.0.0.0/0`
+    hint: Change the value: it becomes part of consul's configuration.
+    FOLDER/vault-server/image.toml:100: step[3].inputs.tls_min_version: expected `tls12` or `tls13`, found `tls11`
+    hint: Change the value: it becomes part of vault's configuration.
+    FOLDER/vault-server/image.toml:100: step[3].inputs.log_level: expected one of `trace`, `debug`, `info`, `warn`, `error`, found `INFO`
+    hint: Change the value: it becomes part of vault's configuration.
+    ");
 }
 
 /// A change of the version table appears in the files from its version on, not before.

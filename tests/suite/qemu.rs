@@ -3,6 +3,7 @@
 mod documented;
 mod fake;
 mod layers;
+mod nodes;
 mod refusals;
 mod starts;
 
@@ -52,6 +53,7 @@ fn arguments(spec: &MachineSpec, accelerator: Accelerator) -> Arguments<'_> {
         control: Path::new("build.qmp"),
         keys: None,
         memory: None,
+        node: None,
     }
 }
 

@@ -2,8 +2,10 @@
 //! It only describes and parses; `commands` does the work.
 
 pub mod build;
+pub mod cluster;
 pub mod gc;
 mod groups;
+pub mod identity;
 pub mod lint;
 pub mod maintain;
 pub mod pins;
@@ -38,6 +40,7 @@ pub struct Cli {
 /// struct.
 #[derive(Subcommand)]
 pub enum Verb {
+    Init(build::Init),
     Validate(build::Validate),
     Lint(lint::Lint),
     Lock(build::Lock),
@@ -58,6 +61,8 @@ pub enum Verb {
     Resolve(Box<pins::Resolve>),
     Fetch(pins::Fetch),
     CheckPlan(pins::CheckPlan),
+    Cluster(cluster::Cluster),
+    Identity(identity::Identity),
     Trust(maintain::Trust),
     Gc(gc::Gc),
     Sweep(maintain::Sweep),

@@ -8,15 +8,25 @@ use vault_bake::bake::{BakeError, Failed};
 use vault_bake::builder::BuilderError;
 use vault_bake::builder::azure::AzureError;
 use vault_bake::builder::qemu::UserIds;
+use vault_bake::cluster::ClusterError;
+use vault_bake::cluster::file::{ClusterFileError, InvalidClusterName};
+use vault_bake::cluster::front::FrontError;
+use vault_bake::cluster::identities::IdentitiesError;
+use vault_bake::cluster::secrets::SecretError;
+use vault_bake::cluster::state::StateError;
 use vault_bake::definition::{DefinitionError, Problems};
 use vault_bake::guest_steps::ProvisionError;
 use vault_bake::http::FetchError;
+use vault_bake::identity::IdentityError;
 use vault_bake::lint::LintError;
 use vault_bake::lock::LockError;
 use vault_bake::manifest::InvalidReference;
+use vault_bake::network::NetworkError;
 use vault_bake::pin::PinError;
 use vault_bake::plan::PlanError;
+use vault_bake::platform::PlatformError;
 use vault_bake::process::ProcessError;
+use vault_bake::product::ApiError;
 use vault_bake::project_file::StoreCredentialError;
 use vault_bake::provisioner::ProvisionerError;
 use vault_bake::release::ReleaseError;
@@ -79,21 +89,31 @@ macro_rules! failures {
 
 failures! {
     AddressError => |_| Exit::Usage, address_hint;
+    ApiError => |_| Exit::Failed, ApiError::hint;
     ArmError => |_| Exit::Failed, ArmError::hint;
     AzureError => |_| Exit::Failed, AzureError::hint;
     BackendError => |_| Exit::Failed, BackendError::hint;
     BakeError => bake, bake_hint;
     CloudError => |_| Exit::Usage, |_| None;
+    ClusterError => cluster, ClusterError::hint;
     CredentialError => |_| Exit::Usage, CredentialError::hint;
+    IdentitiesError => identities, IdentitiesError::hint;
+    IdentityError => identity, IdentityError::hint;
+    FrontError => |_| Exit::Failed, FrontError::hint;
     Interrupted => |_| Exit::Interrupted, |_| None;
+    InvalidClusterName => |_| Exit::Usage, InvalidClusterName::hint;
     InvalidReference => |_| Exit::Usage, |_| None;
     JournalError => |_| Exit::Failed, JournalError::hint;
     LintError => |_| Exit::Usage, LintError::hint;
     StoreCredentialError => |_| Exit::Usage, credential_hint;
+    NetworkError => |_| Exit::Failed, NetworkError::hint;
     PinError => |e| kind(e.is_integrity(), e.is_conflict(), e.is_invalid()), PinError::hint;
     PlanFileError => |_| Exit::Usage, PlanFileError::hint;
     ResolveError => |e| kind(e.is_integrity(), e.is_conflict(), e.is_invalid()), ResolveError::hint;
+    SecretError => secret, SecretError::hint;
     SignError => sign, SignError::hint;
+    ProcessError => |_| Exit::Failed, ProcessError::hint;
+    StateError => |e| cluster_state(e), StateError::hint;
     StoreError => store, store_hint;
 }
 
@@ -108,6 +128,15 @@ impl From<DefinitionError> for Failure {
     fn from(error: DefinitionError) -> Self {
         match error {
             DefinitionError::Invalid(problems) => problems.into(),
+            other => Self::usage(other.to_string()).maybe_hint(other.hint()),
+        }
+    }
+}
+
+impl From<ClusterFileError> for Failure {
+    fn from(error: ClusterFileError) -> Self {
+        match error {
+            ClusterFileError::Invalid(problems) => problems.into(),
             other => Self::usage(other.to_string()).maybe_hint(other.hint()),
         }
     }
@@ -166,6 +195,35 @@ fn kind(integrity: bool, conflict: bool, invalid: bool) -> Exit {
     }
 }
 
+fn identities(error: &IdentitiesError) -> Exit {
+    match error {
+        IdentitiesError::Identity(error) => identity(error),
+        IdentitiesError::Secret(error) => secret(error),
+        _ => Exit::Usage,
+    }
+}
+
+fn identity(error: &IdentityError) -> Exit {
+    match error {
+        IdentityError::Refused(_) => Exit::Checks,
+        IdentityError::Renewal { .. } => Exit::Conflict,
+        error if error.is_interrupt() => Exit::Interrupted,
+        error if error.is_invalid() => Exit::Usage,
+        _ => Exit::Failed,
+    }
+}
+
+fn secret(error: &SecretError) -> Exit {
+    match error {
+        SecretError::Name(_) | SecretError::Exposed { .. } | SecretError::Other { .. } => {
+            Exit::Usage
+        }
+        SecretError::Exists(_) => Exit::Conflict,
+        SecretError::Interrupted(_) => Exit::Interrupted,
+        _ => Exit::Failed,
+    }
+}
+
 fn sign(error: &SignError) -> Exit {
     match error {
         SignError::Invalid { .. } => Exit::Integrity,
@@ -176,6 +234,36 @@ fn sign(error: &SignError) -> Exit {
 
 fn store(error: &StoreError) -> Exit {
     kind(error.is_integrity(), error.is_conflict(), false)
+}
+
+fn cluster(error: &ClusterError) -> Exit {
+    match error {
+        ClusterError::Unsupported { .. }
+        | ClusterError::Image { .. }
+        | ClusterError::PgpKey { .. }
+        | ClusterError::Port { .. }
+        | ClusterError::NoNode { .. } => Exit::Usage,
+        ClusterError::Removing { .. } | ClusterError::Differs { .. } => Exit::Conflict,
+        ClusterError::State(error) => cluster_state(error),
+        ClusterError::Identities(error) => identities(error),
+        ClusterError::Identity(error) => identity(error),
+        ClusterError::Secret(error) => secret(error),
+        ClusterError::Store(error) => store(error),
+        ClusterError::Resolve(e) => kind(e.is_integrity(), e.is_conflict(), e.is_invalid()),
+        ClusterError::Pin(e) => kind(e.is_integrity(), e.is_conflict(), e.is_invalid()),
+        ClusterError::Interrupted(_)
+        | ClusterError::Platform(PlatformError::Interrupted(_))
+        | ClusterError::Process(ProcessError::Interrupted(_)) => Exit::Interrupted,
+        _ => Exit::Failed,
+    }
+}
+
+fn cluster_state(error: &StateError) -> Exit {
+    match error {
+        StateError::Missing { .. } => Exit::Usage,
+        StateError::Locked { .. } => Exit::Conflict,
+        _ => Exit::Failed,
+    }
 }
 
 fn lock(error: &LockError) -> Exit {

@@ -7,6 +7,7 @@
 )]
 
 use std::env;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -38,6 +39,8 @@ pub struct Invocation {
     pub json: bool,
     /// Folder with `images/`.
     pub project: PathBuf,
+    /// Whether the command line or the environment names the project.
+    pub is_project_named: bool,
     current_dir: PathBuf,
     /// Store of the command line or the environment.
     store: Option<PathBuf>,
@@ -59,6 +62,7 @@ impl Invocation {
         let current_dir = env::current_dir().map_err(|error| {
             Failure::usage(format!("cannot determine the current folder: {error}"))
         })?;
+        let is_project_named = global.project.is_some();
         let project = global.project.unwrap_or_else(|| find_project(&current_dir));
         let cache = match global.cache {
             Some(cache) => cache,
@@ -71,6 +75,7 @@ impl Invocation {
         Ok(Self {
             json: global.json,
             project,
+            is_project_named,
             store: global.store,
             current_dir,
             cache,
@@ -87,9 +92,27 @@ impl Invocation {
         self.store.is_some()
     }
 
+    /// Returns the folder with the state and the secrets of clusters.
+    pub fn cluster_states(&self) -> Result<PathBuf, Failure> {
+        Ok(user_folder("XDG_STATE_HOME", ".local/state")?.join("clusters"))
+    }
+
     /// Returns the folder with journals and work folders of runs.
     pub fn runs(&self) -> PathBuf {
         runs_folder(&self.cache)
+    }
+
+    /// Returns the folder with the state of a cluster, outside its project. `folder` has its file.
+    pub fn cluster_state(&self, folder: &Path) -> Result<PathBuf, Failure> {
+        let folder = std::fs::canonicalize(folder).map_err(|error| {
+            Failure::usage(format!("cannot read {}: {error}", folder.display()))
+        })?;
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        // Two projects may have clusters with the same name.
+        let project = folder.ancestors().nth(2).unwrap_or(&folder);
+        let digest = Digest::hash_bytes(project.as_os_str().as_bytes()).hex();
+        let state = user_folder("XDG_STATE_HOME", ".local/state")?.join("clusters");
+        Ok(state.join(format!("{name}-{}", &digest[..8])))
     }
 
     /// Returns the folder of a definition. `image` is a name in `images/`, or a folder.

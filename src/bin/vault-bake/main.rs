@@ -3,12 +3,14 @@
 
 mod args;
 mod azure;
+mod clusters;
 mod commands;
 mod ending;
 mod exit;
 mod failure;
 mod invocation;
 mod keys;
+mod new_files;
 mod output;
 mod report;
 mod shipped;
@@ -86,6 +88,7 @@ async fn run(cli: Cli) -> Exit {
 
 async fn dispatch(verb: Verb, invocation: &Invocation) -> Result<Exit, Failure> {
     match verb {
+        Verb::Init(args) => commands::init::run(invocation, &args),
         Verb::Validate(args) => commands::validate::run(invocation, &args),
         Verb::Lint(args) => commands::lint::run(invocation, &args),
         Verb::Lock(args) => commands::lock::run(invocation, &args).await,
@@ -106,6 +109,8 @@ async fn dispatch(verb: Verb, invocation: &Invocation) -> Result<Exit, Failure> 
         Verb::Resolve(args) => commands::resolve::run(invocation, &args).await,
         Verb::Fetch(args) => read(invocation, commands::fetch::run(invocation, &args)).await,
         Verb::CheckPlan(args) => commands::check_plan::run(invocation, &args).await,
+        Verb::Cluster(args) => commands::cluster::run(invocation, &args.command).await,
+        Verb::Identity(args) => commands::identity::run(invocation, &args).await,
         Verb::Trust(args) => commands::trust::run(invocation, &args).await,
         Verb::Gc(args) => commands::gc::run(invocation, &args).await,
         Verb::Sweep(args) => commands::sweep::run(invocation, &args).await,

@@ -24,6 +24,15 @@ pub fn print_text(text: &str) {
     let _ = stdout().lock().write_all(visible(text).as_bytes());
 }
 
+/// Prints a result in place of everything on the screen, if standard output is a terminal.
+pub fn print_screen(text: &str) {
+    if stdout().is_terminal() {
+        // Erases the screen and moves to its start: ECMA-48, ED and CUP.
+        let _ = stdout().lock().write_all(b"\x1b[2J\x1b[H");
+    }
+    print_text(text);
+}
+
 /// Prints a result as one JSON object on one line.
 pub fn print_json(value: &impl Serialize) {
     let json = serde_json::to_string(value).unwrap_or_default();

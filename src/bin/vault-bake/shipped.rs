@@ -1,16 +1,53 @@
-//! The provisioners that the program contains.
-//! They are unpacked into the cache, once for each content, and searched after the project's own.
+//! The provisioners and images that the program contains.
+//! Provisioners are unpacked into the cache, once for each content, and searched after the
+//! project's own. Images are copied into new projects.
 
 use std::path::PathBuf;
 
 use include_dir::include_dir;
+use vault_bake::cluster::file::Subnet;
 use vault_bake::digest::Digest;
 
 use crate::exit::Failure;
 use crate::invocation::Invocation;
+use crate::new_files::NewFile;
 
 /// The shipped provisioners: the program works without a checkout of this repository.
 static SHIPPED: include_dir::Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/provisioners");
+
+/// The image of Consul servers.
+pub const CONSUL_IMAGE: &str = "consul-server";
+
+/// The image of Vault nodes.
+pub const VAULT_IMAGE: &str = "vault-server";
+
+/// The variable of the image of Consul servers that lists the subnets which may manage them.
+pub const MANAGEMENT_SUBNETS: &str = "management_subnets";
+
+const CONSUL_DEFINITION: &str = include_str!("../../../images/consul-server/image.toml");
+const VAULT_DEFINITION: &str = include_str!("../../../images/vault-server/image.toml");
+
+/// Returns the definitions of a new project, for nodes that are managed from `subnet`.
+pub fn shipped_images(subnet: Subnet) -> [NewFile; 2] {
+    let consul = with_default(CONSUL_DEFINITION, MANAGEMENT_SUBNETS, &subnet.to_string());
+    let consul = consul.unwrap_or_else(|| CONSUL_DEFINITION.to_owned());
+    let file = |image: &str, text: String| NewFile::new(format!("images/{image}/image.toml"), text);
+    [
+        file(CONSUL_IMAGE, consul),
+        file(VAULT_IMAGE, VAULT_DEFINITION.to_owned()),
+    ]
+}
+
+/// Replaces the empty default of a list variable with a list of one value. Returns `None` if the
+/// definition has no such variable.
+fn with_default(definition: &str, variable: &str, value: &str) -> Option<String> {
+    let header = format!("[variables.{variable}]\n");
+    let (before, after) = definition.split_once(&header)?;
+    let end = after.find("\n[").unwrap_or(after.len());
+    let (table, rest) = after.split_at(end);
+    let replaced = table.replacen("default = []", &format!("default = [\"{value}\"]"), 1);
+    (replaced != table).then(|| [before, &header, &replaced, rest].concat())
+}
 
 impl Invocation {
     /// Returns the folders with provisioners; those of the project come first.

@@ -122,7 +122,8 @@ pub(super) fn kvm_works() -> bool {
     choose_accelerator() == Accelerator::Kvm
 }
 
-fn choose_accelerator() -> Accelerator {
+/// Returns KVM if it works on this host, or else emulation.
+pub(crate) fn choose_accelerator() -> Accelerator {
     accelerator::choose(Path::new("/dev/kvm"), Path::new("/proc/cpuinfo"))
 }
 
@@ -248,6 +249,7 @@ impl Launch<'_> {
             control: &control,
             keys: files.keys.as_deref(),
             memory: files.memory.as_deref(),
+            node: None,
         }
         .list();
         teardown.register(Undo::Process { marker })?;

@@ -1,7 +1,9 @@
 //! A client for QEMU's control connection (QMP).
 //! Takes a socket; returns replies to commands, and the events that explain the end of a VM.
+//! Reads the forwarded ports of user-mode networks from the human monitor, as QMP has no command.
 
 use std::io;
+use std::net::SocketAddrV4;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,7 +18,7 @@ use crate::builder::EndCause;
 
 /// The QMP events that explain the end of a VM.
 #[derive(Clone, Default)]
-pub(super) struct QmpEvents(Arc<Mutex<Vec<String>>>);
+pub(crate) struct QmpEvents(Arc<Mutex<Vec<String>>>);
 
 impl QmpEvents {
     fn add(&self, message: &Value) {
@@ -71,7 +73,7 @@ const GUEST_ENDS: [(&str, EndCause); 4] = [
 const EVENT_LIMIT: usize = 100;
 
 /// An open control connection. A task collects events also between commands.
-pub(super) struct Qmp {
+pub(crate) struct Qmp {
     write: OwnedWriteHalf,
     replies: mpsc::Receiver<Value>,
     events: QmpEvents,
@@ -81,13 +83,14 @@ pub(super) struct Qmp {
 impl Qmp {
     /// Connects to the socket `name` in `folder`. Also returns the host port that is forwarded to
     /// port 22 of the guest. Fails if QEMU has not created the socket yet, or has ended.
-    pub async fn open(folder: &Path, name: &Path) -> io::Result<(Self, u16)> {
+    pub(super) async fn open(folder: &Path, name: &Path) -> io::Result<(Self, u16)> {
         let mut qmp = Self::connect(folder, name).await?;
         let port = qmp.ssh_port().await?;
         Ok((qmp, port))
     }
 
-    async fn connect(folder: &Path, name: &Path) -> io::Result<Self> {
+    /// Connects to the socket `name` in `folder`. While another client is connected, this waits.
+    pub(crate) async fn connect(folder: &Path, name: &Path) -> io::Result<Self> {
         let stream = socket::connect(folder, name).await?;
         let (read, write) = stream.into_split();
         let mut lines = BufReader::new(read).lines();
@@ -107,7 +110,7 @@ impl Qmp {
         Ok(qmp)
     }
 
-    pub fn events(&self) -> QmpEvents {
+    pub(super) fn events(&self) -> QmpEvents {
         self.events.clone()
     }
 
@@ -117,7 +120,7 @@ impl Qmp {
     }
 
     /// Runs a command and returns its reply.
-    pub async fn run(&mut self, command: &str, arguments: Value) -> io::Result<Value> {
+    pub(crate) async fn run(&mut self, command: &str, arguments: Value) -> io::Result<Value> {
         let mut line = json!({ "execute": command, "arguments": arguments }).to_string();
         line.push('\n');
         self.write.write_all(line.as_bytes()).await?;
@@ -131,13 +134,23 @@ impl Qmp {
         Ok(reply["return"].take())
     }
 
-    async fn ssh_port(&mut self) -> io::Result<u16> {
-        let arguments = json!({ "command-line": "info usernet" });
+    /// Runs a command of the human monitor. Its reply is text, and an error is text too.
+    pub(crate) async fn run_human(&mut self, command: &str) -> io::Result<String> {
+        let arguments = json!({ "command-line": command });
         let text = self.run("human-monitor-command", arguments).await?;
-        let text = text.as_str().unwrap_or_default();
-        forwarded_port(text).ok_or_else(|| {
-            io::Error::other(format!("QEMU reports no forwarded port: {}", text.trim()))
-        })
+        Ok(text.as_str().unwrap_or_default().trim().to_owned())
+    }
+
+    /// Returns the ports of this host that are forwarded to the guest.
+    pub(crate) async fn forwards(&mut self) -> io::Result<Vec<Forward>> {
+        let text = self.run_human("info usernet").await?;
+        Ok(text.lines().filter_map(forward).collect())
+    }
+
+    async fn ssh_port(&mut self) -> io::Result<u16> {
+        let first = self.forwards().await?.into_iter().next();
+        let first = first.ok_or_else(|| io::Error::other("QEMU reports no forwarded port"))?;
+        Ok(first.host_port)
     }
 }
 
@@ -164,15 +177,24 @@ async fn read_all(
     }
 }
 
-/// Returns the host port in a line like `TCP[HOST_FORWARD]  12  127.0.0.1 39423  10.0.2.15  22  0
-/// 0`.
-fn forwarded_port(text: &str) -> Option<u16> {
-    text.lines()
-        .find(|line| line.contains("HOST_FORWARD"))?
-        .split_whitespace()
-        .nth(3)?
-        .parse()
-        .ok()
+/// A port of this host that QEMU forwards to a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Forward {
+    /// The port of 127.0.0.1.
+    pub host_port: u16,
+    /// The address and port of the guest.
+    pub guest: SocketAddrV4,
+}
+
+/// Reads a line like `TCP[HOST_FORWARD]  12  127.0.0.1 39423  10.0.2.15  22  0  0`.
+fn forward(line: &str) -> Option<Forward> {
+    let mut fields = line.split_whitespace();
+    if fields.next()? != "TCP[HOST_FORWARD]" {
+        return None;
+    }
+    let host_port = fields.nth(2)?.parse().ok()?;
+    let guest = SocketAddrV4::new(fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    Some(Forward { host_port, guest })
 }
 
 fn closed() -> io::Error {

@@ -48,9 +48,27 @@ session=$(ask kv/vault/core/lock | grep -o '"Session":"[^"]*"' | cut -d '"' -f 4
 ask session/info/$session | grep -o '"Node":"[^"]*"'
 "#;
 
-/// Prints every open port of two nodes, and its response to clients without proper TLS.
+/// Prints how the Consul server answers on its private address.
+const MANAGEMENT: &str = r#"
+ask() {
+    curl --silent --max-time 20 --output /dev/null --write-out '%{http_code}\n' --cacert $CONSUL_CACERT "$@" \
+        --resolve server.dc1.consul:8501:10.77.0.1 https://server.dc1.consul:8501/v1/agent/self
+}
+printf 'certificate and token: '; ask --cert $CONSUL_CLIENT_CERT --key $CONSUL_CLIENT_KEY --header "X-Consul-Token: $CONSUL_HTTP_TOKEN"
+printf 'certificate: '; ask --cert $CONSUL_CLIENT_CERT --key $CONSUL_CLIENT_KEY
+printf 'token: '; ask --header "X-Consul-Token: $CONSUL_HTTP_TOKEN"
+"#;
+
+/// Returns a script that prints every open port of these nodes, and the responses of Vaults to
+/// clients without proper TLS.
+pub fn outside(all: &[&str], vaults: &[&str]) -> String {
+    OUTSIDE
+        .replace("ALL", &all.join(" "))
+        .replace("VAULTS", &vaults.join(" "))
+}
+
 const OUTSIDE: &str = r#"
-python3 - 10.77.0.1 10.77.0.2 <<'END'
+python3 - ALL <<'END'
 import concurrent.futures, multiprocessing, resource, select, socket, sys, time
 # Each process may have so many connections.
 AT_ONCE = 8000
@@ -82,10 +100,12 @@ with concurrent.futures.ProcessPoolExecutor(PROCESSES, multiprocessing.get_conte
 for host, port in sorted(answered):
     print(f"{host} answers on {port}")
 END
-printf 'in clear: %s\n' "$(curl --silent --max-time 20 --output /dev/null --write-out '%{http_code}' http://10.77.0.2:8200/v1/sys/health)"
-for version in tls1_1 tls1_2 tls1_3; do
-    openssl s_client -$version -cipher DEFAULT@SECLEVEL=0 -CAfile /run/vault-tls/ca.pem -verify_return_error -connect 10.77.0.2:8200 </dev/null >/dev/null 2>&1 && said=spoken || said=refused
-    printf '%s: %s\n' $version $said
+for vault in VAULTS; do
+    printf '%s in clear: %s\n' $vault "$(curl --silent --max-time 20 --output /dev/null --write-out '%{http_code}' http://$vault:8200/v1/sys/health)"
+    for version in tls1_1 tls1_2 tls1_3; do
+        openssl s_client -$version -cipher DEFAULT@SECLEVEL=0 -CAfile /run/vault-tls/ca.pem -verify_return_error -connect $vault:8200 </dev/null >/dev/null 2>&1 && said=spoken || said=refused
+        printf '%s %s: %s\n' $vault $version $said
+    done
 done
 "#;
 
@@ -205,7 +225,16 @@ pub async fn check(consul: &Path, vault: &Path, version: Version, kind: Kind) {
     let holder = cluster.consul(HOLDER);
     assert_eq!(second.says(&holder).await, r#""Node":"node-2""#);
 
-    let mut outside = second.says(OUTSIDE).await;
+    let asked = first.says(&cluster.consul(MANAGEMENT)).await;
+    insta::assert_snapshot!(asked, @"
+    certificate and token: 200
+    certificate: 403
+    token: 000
+    ");
+    // The second node with Vault is in no management subnet.
+    let mut outside = second
+        .says(&outside(&["10.77.0.1", "10.77.0.2"], &["10.77.0.2"]))
+        .await;
     if nodes.are_reached_by_ssh() {
         // The image of the server has no ssh; a key in the memory of a VM starts it.
         outside = outside.replacen("10.77.0.1 answers on 22\n", "", 1);

@@ -14,7 +14,7 @@ use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 use vault_bake::event::Events;
 use vault_bake::process::{Program, Running};
-use vault_bake::release::{ReleaseMirror, fetch, resolve};
+use vault_bake::release::{LockedRelease, ReleaseMirror, fetch, resolve};
 use vault_bake::wait::{Interrupt, Poll, Wait};
 
 /// A folder with binaries, certificates and a running Consul server.
@@ -66,6 +66,20 @@ impl Lab {
         }
     }
 
+    /// Runs a command of Consul's own client.
+    pub async fn consul(&self, arguments: &[&str]) -> String {
+        let at = |file: &str| self.folder.path().join(file).display().to_string();
+        let address = format!("https://127.0.0.1:{}", self.consul_port);
+        let command = Program::new(self.folder.path().join("consul"))
+            .args(arguments)
+            .env("CONSUL_HTTP_ADDR", &address)
+            .env("CONSUL_CACERT", at("ca.pem"))
+            .env("CONSUL_CLIENT_CERT", at("consul.crt"))
+            .env("CONSUL_CLIENT_KEY", at("consul.key"));
+        let output = command.run(&Interrupt::default()).await;
+        String::from_utf8_lossy(&output.expect("it runs")).into_owned()
+    }
+
     fn client(&self) -> Client {
         let authority =
             reqwest::Certificate::from_pem(self.authority.pem().as_bytes()).expect("a certificate");
@@ -79,7 +93,18 @@ impl Lab {
 
     pub async fn vault(&self, name: &str) -> Node {
         certify(&self.authority, self.folder.path(), name);
-        let port = free_port();
+        self.start_vault(name, free_port()).await
+    }
+
+    /// Starts a node again after its end.
+    pub async fn restart(&self, name: &str, mut node: Node) -> Node {
+        node.signal(rustix::process::Signal::TERM);
+        node.running.wait().await.expect("it ends");
+        let port = node.base.rsplit(':').next().expect("a port");
+        self.start_vault(name, port.parse().expect("a port")).await
+    }
+
+    async fn start_vault(&self, name: &str, port: u16) -> Node {
         let config = vault_config(self.folder.path(), name, port, self.consul_port);
         let path = self.folder.path().join(format!("{name}.json"));
         fs::write(&path, config.to_string()).expect("a file");
@@ -144,6 +169,35 @@ impl Node {
             status,
             serde_json::from_slice(&answer.bytes().await.expect("a body")).unwrap_or_default(),
         )
+    }
+
+    /// Returns the answer to a request that succeeds.
+    pub async fn done(
+        &self,
+        lab: &Lab,
+        method: Method,
+        path: &str,
+        token: &str,
+        body: &Value,
+    ) -> Value {
+        let (status, answer) = self.send(lab, method, path, token, body).await;
+        assert!(status.is_success(), "{path}: {status} {answer}");
+        answer
+    }
+
+    /// Returns status and first error of a request that fails.
+    pub async fn refusal(
+        &self,
+        lab: &Lab,
+        method: Method,
+        path: &str,
+        token: &str,
+        body: &Value,
+    ) -> (u16, String) {
+        let (status, answer) = self.send(lab, method, path, token, body).await;
+        assert!(!status.is_success(), "{path}: {status} {answer}");
+        let error = answer["errors"][0].as_str().unwrap_or_default();
+        (status.as_u16(), error.trim().replace("\n\t* ", " "))
     }
 
     pub async fn unseal(&self, lab: &Lab, made: &Value) {
@@ -228,8 +282,11 @@ fn fixture(file: &str) -> PathBuf {
         .join(file)
 }
 
-pub fn stub() -> PathBuf {
-    fixture("vault")
+/// Returns the stub, as the mirror has it but not packed.
+pub fn stub() -> Program {
+    Program::new("/usr/bin/python3")
+        .arg("-B")
+        .arg(fixture("vault"))
 }
 
 /// Takes a release from the mirror as a build does, and puts its binary into `folder`.
@@ -240,18 +297,28 @@ pub async fn unpack(mirror: &Path, product: &str, version: &str, folder: &Path) 
         key_file: Some(mirror.join("key.asc")),
         fingerprint: fingerprint.trim().to_owned(),
     };
+    let locked = unpack_from(&source, product, version, folder).await;
+    assert!(!locked.official, "the fixture never passes for HashiCorp's");
+}
+
+/// Takes a release from any mirror, and puts its binary into `folder`.
+pub async fn unpack_from(
+    source: &ReleaseMirror,
+    product: &str,
+    version: &str,
+    folder: &Path,
+) -> LockedRelease {
     let (events, interrupt) = (Events::silent(), Interrupt::default());
     #[expect(
         clippy::disallowed_methods,
         reason = "the mirror was signed just now, by the clock of this machine"
     )]
     let now = jiff::Timestamp::now();
-    let locked = resolve(&source, product, version, now, &events, &interrupt)
+    let locked = resolve(source, product, version, now, &events, &interrupt)
         .await
         .expect("it resolves");
-    assert!(!locked.official, "the fixture never passes for HashiCorp's");
     let cache = folder.join("cache");
-    let verified = fetch(&source, &locked, &cache, now, &events, &interrupt)
+    let verified = fetch(source, &locked, &cache, now, &events, &interrupt)
         .await
         .expect("it verifies");
     let gz = fs::File::open(&verified.binary_gz).expect("the gzip file");
@@ -259,6 +326,7 @@ pub async fn unpack(mirror: &Path, product: &str, version: &str, folder: &Path) 
     let mut file = fs::File::create(&binary).expect("a file");
     std::io::copy(&mut GzDecoder::new(gz), &mut file).expect("it decompresses");
     fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).expect("it may run");
+    locked
 }
 
 pub fn certify(authority: &CertifiedIssuer<'static, KeyPair>, folder: &Path, name: &str) {

@@ -1,9 +1,13 @@
 //! Reads the blocks that are no commands: definitions, settings, records, scripts.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
+use regex::Regex;
 use serde_json::Value;
+use vault_bake::cluster::file::ClusterFile;
 use vault_bake::guest_steps::parse_tap;
 use vault_bake::hcl1::parse_hcl;
 use vault_bake::project_file::ProjectFile;
@@ -56,6 +60,12 @@ pub fn project_file(_: &Project, text: &str) -> Checked {
     read.map(drop).map_err(|error| error.to_string())
 }
 
+/// A whole `cluster.toml`.
+pub fn cluster_file(_: &Project, text: &str) -> Checked {
+    let read = ClusterFile::parse(Path::new("clusters/dev/cluster.toml"), text);
+    read.map(drop).map_err(|error| error.to_string())
+}
+
 /// A whole `provisioner.toml`.
 pub fn provisioner(project: &Project, text: &str) -> Checked {
     project.write("provisioners/own/provisioner.toml", text);
@@ -78,6 +88,95 @@ pub fn json(_: &Project, text: &str) -> Checked {
 /// HCL.
 pub fn hcl(_: &Project, text: &str) -> Checked {
     parse_hcl(text).map(drop).map_err(|error| error.to_string())
+}
+
+/// The arguments of `azurerm` 5 for the resources of the pages. `!` marks those that it requires.
+const AZURERM: [(&str, &str); 6] = [
+    (
+        "azurerm_lb",
+        "!name !location !resource_group_name sku sku_tier edge_zone tags \
+         frontend_ip_configuration",
+    ),
+    (
+        "azurerm_lb_backend_address_pool",
+        "!name !loadbalancer_id virtual_network_id synchronous_mode tunnel_interface",
+    ),
+    (
+        "azurerm_lb_probe",
+        "!name !loadbalancer_id !port protocol request_path interval_in_seconds probe_threshold \
+         number_of_probes no_healthy_backends_behavior",
+    ),
+    (
+        "azurerm_lb_rule",
+        "!name !loadbalancer_id !frontend_ip_configuration_name !protocol !frontend_port \
+         !backend_port backend_address_pool_ids probe_id floating_ip_enabled tcp_reset_enabled \
+         disable_outbound_snat idle_timeout_in_minutes load_distribution",
+    ),
+    (
+        "azurerm_network_interface_backend_address_pool_association",
+        "!network_interface_id !ip_configuration_name !backend_address_pool_id for_each",
+    ),
+    (
+        "azurerm_network_security_rule",
+        "!name !resource_group_name !network_security_group_name !priority !direction !access \
+         !protocol description source_address_prefix source_address_prefixes source_port_range \
+         source_port_ranges destination_address_prefix destination_address_prefixes \
+         destination_port_range destination_port_ranges",
+    ),
+];
+
+/// Resources of Azure in Terraform's language: formatted as Terraform does, if it is installed, and
+/// with arguments that the provider has.
+pub fn azurerm(_: &Project, text: &str) -> Checked {
+    let mut terraform = Command::new("terraform");
+    terraform.args(["fmt", "-"]).stdin(Stdio::piped());
+    match terraform
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+    {
+        Ok(mut child) => {
+            let mut stdin = child.stdin.take().unwrap();
+            stdin.write_all(text.as_bytes()).unwrap();
+            drop(stdin);
+            let output = child.wait_with_output().unwrap();
+            if !output.status.success() || output.stdout != text.as_bytes() {
+                let formatted = String::from_utf8_lossy(&output.stdout);
+                return Err(format!("terraform fmt: {}\n{formatted}", output.status));
+            }
+        }
+        Err(error) => println!("SKIPPED: terraform did not format the page: {error}"),
+    }
+    let head = Regex::new(r#"^resource "(\w+)" "\w+" \{$"#).unwrap();
+    let argument = Regex::new(r"^  (\w+) +[={]").unwrap();
+    let mut count = 0;
+    for resource in text.split_inclusive("\n}\n") {
+        let mut lines = resource.trim_start().lines();
+        let kind = lines.next().and_then(|line| head.captures(line));
+        let kind = kind.ok_or_else(|| format!("no resource: {resource}"))?[1].to_owned();
+        let known = AZURERM.iter().find(|(name, _)| *name == kind);
+        let known = known.ok_or_else(|| format!("unknown resource {kind}"))?.1;
+        let given: Vec<&str> = lines
+            .filter_map(|line| Some(argument.captures(line)?.get(1)?.as_str()))
+            .collect();
+        let is_known = |name: &&&str| {
+            !known
+                .split(' ')
+                .any(|k| k.trim_start_matches('!') == **name)
+        };
+        if let Some(unknown) = given.iter().find(is_known) {
+            return Err(format!("{kind} has no argument {unknown}"));
+        }
+        let required = known.split(' ').filter_map(|name| name.strip_prefix('!'));
+        for name in required {
+            if !given.contains(&name) {
+                return Err(format!("{kind} lacks {name}"));
+            }
+        }
+        count += 1;
+    }
+    assert!(count > 1, "only {count} resources were read");
+    Ok(())
 }
 
 /// The output of a check script.

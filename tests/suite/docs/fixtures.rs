@@ -156,7 +156,7 @@ async fn record(
     let digest = store.put_manifest(&manifest, at).await.unwrap();
     if let Some(passed) = passed {
         let mut record = test_record(digest, at, passed);
-        record.checks = (0..87)
+        record.checks = (0..89)
             .map(|number| check(&format!("vault.check-{number}"), passed || number > 0))
             .collect();
         store.put_test(&record, at).await.unwrap();
@@ -453,7 +453,7 @@ fn as_planned(project: &Project, manifest: &mut Manifest, datacenter: &str) {
 
 /// The locks of the shipped images.
 pub fn locks(project: &Project) {
-    for image in ["quickstart", "vault-server"] {
+    for image in ["quickstart", "vault-server", "consul-server"] {
         lock(project, image);
     }
 }
@@ -471,6 +471,24 @@ pub fn fixture_mirror(project: &Project) {
     let script = "#!/bin/sh\n[ $# = 1 ] && mkdir -p \"$1\" && touch \"$1/key.asc\" && echo FINGERPRINT >\"$1/fingerprint\"\n";
     let script = script.replace("FINGERPRINT", FIXTURE_FINGERPRINT);
     project.program("../tests/fixture-mirror/make", &script);
+}
+
+/// A cluster whose images are in the store.
+pub fn cluster(project: &Project) {
+    project.write(
+        "clusters/dev/cluster.toml",
+        "schema = 1\ndatacenter = \"dc1\"\n[consul]\nimage = \"consul-server:stable\"\nnodes = 3\n\
+         [vault]\nimage = \"vault-server:stable\"\nnodes = 3\n",
+    );
+    wait(async {
+        let store = empty(project).await;
+        for image in ["consul-server", "vault-server"] {
+            let mut manifest = quickstart(project, "2026.1129.0", "dc1");
+            manifest.image = image.to_owned();
+            let digest = record(&store, manifest, now(), Some(true)).await;
+            promote(&store, &digest, "stable").await;
+        }
+    });
 }
 
 /// The files of an identity archive, and the units of a node.

@@ -86,12 +86,19 @@ const TERRAFORM: &str =
     "suite resolve::terraform::the_real_terraform_reads_the_variables_and_its_plan_is_checked";
 const QEMU: &str =
     "suite qemu::documented::qemu_accepts_the_documented_command_and_shows_the_node_its_identity";
+const LIBVIRT: &str =
+    "suite qemu::documented::libvirt_accepts_the_documented_domain_with_its_identity_and_a_key";
+const JOURNAL: &str =
+    "suite qemu::documented::the_journal_of_a_stopped_node_is_read_by_the_documented_commands";
+const KEY: &str =
+    "suite qemu::documented::a_documented_key_lets_root_in_until_the_next_boot_without_it";
 
 /// The pages with blocks, in the order of the tests.
-pub const PAGES: [(&str, &[Entry]); 19] = [
+pub const PAGES: [(&str, &[Entry]); 22] = [
     ("README.md", README),
     ("docs/azure.md", AZURE_PAGE),
     ("docs/build.md", BUILD_PAGE),
+    ("docs/clusters.md", CLUSTERS),
     ("docs/definition.md", DEFINITION),
     ("docs/deploy.md", DEPLOY),
     ("docs/events.md", EVENTS),
@@ -100,6 +107,8 @@ pub const PAGES: [(&str, &[Entry]); 19] = [
     ("docs/hardening.md", HARDENING),
     ("docs/identity.md", IDENTITY),
     ("docs/lint.md", LINT),
+    ("docs/load-balancer.md", LOAD_BALANCER),
+    ("docs/nodes.md", NODES),
     ("docs/performance.md", PERFORMANCE),
     ("docs/project.md", PROJECT),
     ("docs/promises.md", PROMISES),
@@ -133,6 +142,9 @@ const README: &[Entry] = &[
     before(fixtures::staged),
     runs("vault-bake promote quickstart:staging prod"),
     runs("vault-bake channel list"),
+    parsed("vault-bake cluster up dev", SERVERS),
+    parsed("vault-bake cluster status dev", SERVERS),
+    tested("eval \"$(vault-bake cluster env dev)\"", SERVERS),
     runs("vault-bake pin quickstart:prod"),
     runs("vault-bake verify --pins vault-bake.pins.json"),
     runs(r"vault-bake resolve --pins vault-bake.pins.json quickstart:prod \"),
@@ -237,6 +249,21 @@ const BUILD_PAGE: &[Entry] = &[
     runs("vault-bake sbom quickstart >quickstart.cdx.json"),
 ];
 
+const CLUSTERS: &[Entry] = &[
+    runs("vault-bake init vault-project"),
+    runs("vault-bake cluster init staging --project vault-project"),
+    runs("vault-bake validate --project vault-project"),
+    parsed("vault-bake cluster up dev", SERVERS),
+    parsed("vault-bake cluster env dev", SERVERS),
+    tested("eval \"$(vault-bake cluster env dev)\"", SERVERS),
+    parsed("vault-bake cluster status dev", SERVERS),
+    parsed("vault-bake cluster logs dev-vault-1-1 --lines 50", SERVERS),
+    parsed("vault-bake cluster shell dev-vault-1-1", SERVERS),
+    parsed("vault-bake cluster renew dev", SERVERS),
+    parsed("vault-bake cluster down dev", SERVERS),
+    block("#:schema ../cluster.schema.json", data::cluster_file),
+];
+
 const DEFINITION: &[Entry] = &[
     runs("vault-bake validate"),
     block("schema = 1", data::definition),
@@ -274,18 +301,6 @@ const DEPLOY: &[Entry] = &[
     runs("vault-bake revoke --list"),
     runs(r#"vault-bake restore 7 --reason "a mistake""#),
     runs("vault-bake fetch quickstart:prod --to quickstart.qcow2"),
-    runs("vault-bake resolve quickstart:prod --format plain"),
-    runs(
-        "image=~/.local/share/vault-bake/store/$(vault-bake resolve quickstart:prod --format plain)",
-    ),
-    command(
-        r#"qemu-img create -f qcow2 -F qcow2 -b "$image" node.qcow2"#,
-        Way::Tested(QEMU),
-    ),
-    command(
-        r"qemu-system-x86_64 -machine q35 -m 2048 -nographic \",
-        Way::Tested(QEMU),
-    ),
 ];
 
 const EVENTS: &[Entry] = &[
@@ -316,10 +331,19 @@ const GC: &[Entry] = &[
 const HARDENING: &[Entry] = &[
     before(fixtures::one_image),
     runs("vault-bake show quickstart --json"),
+    before(fixtures::locks),
+    dry_run(
+        "vault-bake build consul-server --var management_subnets=10.0.9.0/28,10.1.9.0/28",
+        SERVERS,
+    ),
     dry_run("vault-bake test quickstart --audit", AUDITED),
 ];
 
 const IDENTITY: &[Entry] = &[
+    before(fixtures::cluster),
+    runs("vault-bake identity make dev --to identities"),
+    runs("vault-bake identity check identities/dev-vault-1-1.tar"),
+    runs("vault-bake identity renew dev --to identities"),
     before(fixtures::identity),
     runs("tar -C vault-1 -cf seed.tar node.json consul vault"),
     block(
@@ -353,6 +377,61 @@ const LINT: &[Entry] = &[
     runs("vault-bake lint quickstart"),
     block("[lint.allow]", data::part),
     block("[lint.allow]", data::part),
+];
+
+const LOAD_BALANCER: &[Entry] = &[
+    tested(
+        "# Written by vault-bake, which overwrites it.",
+        "suite front::the_documented_configuration_is_what_is_written",
+    ),
+    before(fixtures::locks),
+    dry_run(
+        r"vault-bake build vault-server --builder azure --var tls_min_version=tls12 \",
+        ON_AZURE,
+    ),
+    block(r#"resource "azurerm_lb" "vault" {"#, data::azurerm),
+];
+
+const NODES: &[Entry] = &[
+    before(fixtures::promoted),
+    runs("vault-bake fetch quickstart:prod --to quickstart.qcow2"),
+    command(
+        "qemu-img create -f qcow2 -F qcow2 -b quickstart.qcow2 node.qcow2",
+        Way::Tested(QEMU),
+    ),
+    command(
+        r"qemu-system-x86_64 -machine q35 -m 2048 -nographic \",
+        Way::Tested(QEMU),
+    ),
+    command(
+        "cp /usr/share/OVMF/OVMF_VARS_4M.fd vars.fd",
+        Way::Tested(QEMU),
+    ),
+    command(
+        r"virt-install --name vault-1 --memory 2048 --vcpus 2 --machine q35 --osinfo linux2022 --import \",
+        Way::Tested(LIBVIRT),
+    ),
+    command(
+        "qemu-img convert -O raw node.qcow2 node.raw",
+        Way::Tested(JOURNAL),
+    ),
+    command(
+        "first=$(sgdisk -i 3 node.raw | awk '/^First sector/ { print $3 }')",
+        Way::Tested(JOURNAL),
+    ),
+    command(
+        r#"debugfs -R "rdump /var/log/journal ." "node.raw?offset=$((first * 512))""#,
+        Way::Tested(JOURNAL),
+    ),
+    command(
+        "journalctl --directory=journal -u vault-bake-identity -u vault -u consul",
+        Way::Tested(JOURNAL),
+    ),
+    command("key=$(cat ~/.ssh/id_ed25519.pub)", Way::Tested(KEY)),
+    command(
+        "entry=io.systemd.credential.binary:tmpfiles.extra=$(base64 -w 0 <<END",
+        Way::Tested(KEY),
+    ),
 ];
 
 const PERFORMANCE: &[Entry] = &[

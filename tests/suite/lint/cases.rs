@@ -270,6 +270,11 @@ pub fn consul_cases() -> Vec<Case> {
             json!({ "addresses": { "https": "127.0.0.1 ::1" }, "tls": { "https": { "verify_incoming": false } } }),
         ),
         case(
+            "consul.https-verify-incoming",
+            json!({ "addresses": { "https": "127.0.0.1 {{ GetPrivateIP }}" }, "tls": { "https": { "verify_incoming": false } } }),
+            json!({ "addresses": { "https": "127.0.0.1 {{ GetPrivateIP }}" } }),
+        ),
+        case(
             "consul.tls-min-version",
             at("tls.defaults.tls_min_version", json!("TLSv1_1")),
             at("tls.defaults.tls_min_version", json!("TLSv1_2")),

@@ -244,7 +244,7 @@ fn a_good_identity_is_handed_over() {
 }
 
 /// Defects of a valid archive, by name.
-fn spoiled() -> Vec<(&'static str, Seed)> {
+pub fn spoiled() -> Vec<(&'static str, Seed)> {
     let (authority, other) = (Authority::new(), Authority::new());
     let good = good(&authority);
     let mut cases = Vec::new();

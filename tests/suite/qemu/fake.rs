@@ -272,6 +272,7 @@ impl Lab {
             control: nothing,
             keys: Some(nothing),
             memory: None,
+            node: None,
         };
         Digest::hash_value(&json!({
             "recipe": 1,

@@ -1,5 +1,6 @@
-//! Arguments of the verbs that make an image: from `validate` to `test`.
+//! Arguments of the verbs that make an image: from `init` to `test`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -9,15 +10,31 @@ use vault_bake::definition::BuilderKind;
 use super::groups::example;
 use super::{Image, ImageReference, Releases, Vars};
 
-/// Check definitions without using the network
+/// Make a project with two images, a cluster and a CI workflow
+///
+/// Writes definitions of `consul-server` and `vault-server`, `clusters/dev/cluster.toml`,
+/// `.gitignore` and `.github/workflows/images.yml`. Prints the next commands.
+/// If one of the files exists, lists it and writes nothing.
+#[derive(Args)]
+#[command(after_help = example("init vault-images"))]
+pub struct Init {
+    /// Folder of the project; created if it does not exist
+    /// [default: --project, or the current folder]
+    #[arg(value_name = "DIR")]
+    pub folder: Option<PathBuf>,
+}
+
+/// Check definitions of images and clusters without using the network
 ///
 /// Reads `image.toml`, the provisioners that it names and the values of its variables.
+/// Reads `cluster.toml` of each cluster.
 /// Prints every problem with its file, line and key. Changes nothing.
 #[derive(Args)]
 #[command(after_help = example("validate web"))]
 pub struct Validate {
-    /// Names of images, or folders with an `image.toml` [default: all images of the project]
-    pub images: Vec<String>,
+    /// Names of images and clusters, or their folders [default: all of the project]
+    #[arg(value_name = "NAMES")]
+    pub names: Vec<String>,
     /// Values of variables.
     #[command(flatten)]
     pub vars: Vars,

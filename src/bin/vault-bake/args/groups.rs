@@ -13,10 +13,10 @@ struct Group {
 }
 
 /// Every verb, in exactly one group.
-const GROUPS: [Group; 4] = [
+const GROUPS: [Group; 5] = [
     Group {
         title: "Build",
-        verbs: &["validate", "lint", "lock", "plan", "build", "test"],
+        verbs: &["init", "validate", "lint", "lock", "plan", "build", "test"],
     },
     Group {
         title: "Release",
@@ -28,6 +28,10 @@ const GROUPS: [Group; 4] = [
     Group {
         title: "Deploy",
         verbs: &["pin", "resolve", "fetch", "check-plan"],
+    },
+    Group {
+        title: "Run",
+        verbs: &["cluster", "identity"],
     },
     Group {
         title: "Maintain",

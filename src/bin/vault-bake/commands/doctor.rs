@@ -7,7 +7,12 @@ use std::path::{Path, PathBuf};
 
 use vault_bake::builder::qemu::{self, QemuOptions, UserIds};
 use vault_bake::builder::{LayerCacheUsage, Requirement, SnapshotCacheUsage};
+use vault_bake::cluster::state::PlatformKind;
+use vault_bake::cluster::{ClusterError, front};
 use vault_bake::guest_steps::Lynis;
+use vault_bake::platform::PlatformError;
+use vault_bake::platform::containers::Containers;
+use vault_bake::platform::machines::Machines;
 use vault_bake::store::backend::Backend as _;
 
 use crate::commands::{print_json, print_line};
@@ -65,6 +70,11 @@ async fn diagnose(
         get: "apt-get install lynis".to_owned(),
         optional: true,
     });
+    diagnoses.push(Diagnosis {
+        optional: true,
+        ..diagnose_program(&path, &haproxy())
+    });
+    diagnoses.extend([PlatformKind::Containers, PlatformKind::Machines].map(diagnose_nodes));
     diagnoses.push(diagnose_folder(&invocation.cache));
     diagnoses.push(match invocation.store_location()? {
         StoreLocation::Folder(folder) => diagnose_folder(&folder),
@@ -131,6 +141,44 @@ fn diagnose_program(path: &[PathBuf], requirement: &Requirement) -> Diagnosis {
         what: requirement.program.display().to_string(),
         why: requirement.why.to_owned(),
         optional: false,
+    }
+}
+
+/// Fails if this computer cannot run the nodes of a cluster.
+pub fn require_nodes(action: &str, platform: PlatformKind) -> Result<(), Failure> {
+    require(action, &[haproxy()])?;
+    let obstacle = obstacle_to_nodes(platform);
+    obstacle.map_or(Ok(()), |obstacle| Err(ClusterError::from(obstacle).into()))
+}
+
+fn haproxy() -> Requirement {
+    Requirement {
+        program: front::HAPROXY.into(),
+        package: "haproxy",
+        why: "is the load balancer of clusters",
+    }
+}
+
+/// Returns why this computer cannot run nodes of a kind, if it cannot.
+fn obstacle_to_nodes(platform: PlatformKind) -> Option<PlatformError> {
+    let path = search_path();
+    let is_there = |program: &str| is_installed(&path, Path::new(program));
+    match platform {
+        PlatformKind::Containers => Containers::obstacle(is_there),
+        PlatformKind::Machines => Machines::obstacle(is_there),
+    }
+}
+
+fn diagnose_nodes(platform: PlatformKind) -> Diagnosis {
+    let obstacle = obstacle_to_nodes(platform);
+    Diagnosis {
+        found: obstacle.is_none(),
+        what: format!("nodes as {}", platform.name()),
+        why: "run clusters on this computer".to_owned(),
+        get: obstacle
+            .and_then(|obstacle| obstacle.hint())
+            .unwrap_or_default(),
+        optional: true,
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use vault_bake::cluster::state::read_all;
 use vault_bake::store::event::Retention;
 use vault_bake::store::gc::ExternalUses;
 use vault_bake::store::{AnyBackend, Store};
@@ -96,6 +97,11 @@ async fn external_uses(
         let list = list
             .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
         uses.add_in_use_list(&list);
+    }
+    for (_, state) in read_all(&invocation.cluster_states()?)? {
+        let nodes = state.nodes.values();
+        let list: Vec<String> = nodes.map(|node| node.manifest.to_string()).collect();
+        uses.add_in_use_list(&list.join("\n"));
     }
     store.scan_processes(&mut uses, Path::new(PROC)).await?;
     for name in uses.stray() {

@@ -4,6 +4,7 @@
 pub mod build;
 pub mod channel;
 pub mod check_plan;
+pub mod cluster;
 pub mod completions;
 pub mod diff;
 pub mod doctor;
@@ -11,7 +12,9 @@ pub mod fetch;
 pub mod gc;
 mod gc_report;
 mod gc_sources;
+pub mod identity;
 pub mod images;
+pub mod init;
 pub mod lint;
 pub mod lock;
 pub mod man;

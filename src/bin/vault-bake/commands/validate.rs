@@ -1,5 +1,7 @@
-//! `validate`: checks definitions and their provisioners, without network and side effects.
+//! `validate`: checks definitions of images, with their provisioners, and of clusters.
+//! It uses no network and has no side effects.
 
+use vault_bake::cluster::file::{self, ClusterFile};
 use vault_bake::definition::Definition;
 use vault_bake::lint;
 
@@ -10,10 +12,18 @@ use crate::exit::{Exit, Failure};
 use crate::invocation::Invocation;
 
 pub fn run(invocation: &Invocation, args: &Validate) -> Result<Exit, Failure> {
-    let images = if args.images.is_empty() {
-        invocation.images()?
+    let names = args.names.iter();
+    let (images, clusters) = if args.names.is_empty() {
+        (invocation.images()?, invocation.clusters())
     } else {
-        args.images.clone()
+        // An image and a cluster may have the same name.
+        let clusters: Vec<String> = names
+            .filter(|name| is_cluster(invocation, name))
+            .cloned()
+            .collect();
+        let is_image = |name: &&String| !clusters.contains(name) || is_image(invocation, name);
+        let images = args.names.iter().filter(is_image).cloned().collect();
+        (images, clusters)
     };
     invocation.warn_about_variables(&images);
     let mut exit = Exit::Done;
@@ -24,7 +34,24 @@ pub fn run(invocation: &Invocation, args: &Validate) -> Result<Exit, Failure> {
             Err(failure) => exit = failure.print(invocation.json, None),
         }
     }
+    for cluster in &clusters {
+        match ClusterFile::load(&invocation.cluster_folder(cluster)) {
+            Ok(cluster) => print_valid_cluster(invocation, &cluster),
+            Err(error) => exit = Failure::from(error).print(invocation.json, None),
+        }
+    }
     Ok(exit)
+}
+
+fn is_cluster(invocation: &Invocation, name: &str) -> bool {
+    invocation.cluster_folder(name).join(file::FILE).is_file()
+}
+
+fn is_image(invocation: &Invocation, name: &str) -> bool {
+    invocation
+        .definition_folder(name)
+        .join("image.toml")
+        .is_file()
 }
 
 fn check(invocation: &Invocation, image: &str, vars: &Vars) -> Result<Definition, Failure> {
@@ -40,5 +67,16 @@ fn print_valid(invocation: &Invocation, definition: &Definition) {
         print_json(&serde_json::json!({"image": name, "valid": true, "digest": digest}));
     } else {
         print_line(&format!("{name}: valid, {steps} steps"));
+    }
+}
+
+fn print_valid_cluster(invocation: &Invocation, cluster: &ClusterFile) {
+    let (name, consul, vault) = (&cluster.name, cluster.consul.nodes, cluster.vault.nodes);
+    if invocation.json {
+        print_json(&serde_json::json!({"cluster": name, "valid": true}));
+    } else {
+        print_line(&format!(
+            "{name}: valid, {consul} Consul and {vault} Vault nodes"
+        ));
     }
 }

@@ -2,6 +2,8 @@
 //! Takes the properties of the VM; returns QEMU's arguments, always in the same order.
 //! Performs no I/O. Secrets are in files that the arguments name.
 
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use crate::builder::Kernel;
@@ -75,7 +77,55 @@ pub struct Arguments<'a> {
     pub keys: Option<&'a Path>,
     /// The socket from which QEMU reads the memory of a VM snapshot; `None` boots the VM.
     pub memory: Option<&'a Path>,
+    /// The parts of a node; `None` for the VM of a build or boot test.
+    pub node: Option<&'a NodeParts<'a>>,
 }
+
+/// The parts that only a VM in a cluster on this computer has. Its disk outlives the process.
+#[derive(Clone, Debug)]
+pub struct NodeParts<'a> {
+    /// An argument that all processes of the cluster share.
+    pub cluster: &'a str,
+    /// The address of the node.
+    pub address: Ipv4Addr,
+    /// The gateway, from which forwarded connections come.
+    pub gateway: Ipv4Addr,
+    /// The length of the network's prefix in bits.
+    pub prefix: u32,
+    /// The ports of 127.0.0.1 on the host, by the port of the node that they lead to.
+    pub forwards: &'a BTreeMap<u16, u16>,
+    /// The socket of the node's card in the private network.
+    pub socket: &'a Path,
+    /// The socket of the switch for this node.
+    pub switch: &'a Path,
+}
+
+/// A network card of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Card {
+    /// The card in the private network of all nodes.
+    Private,
+    /// The card to the gateway, which this node shares with no other one.
+    Gateway,
+}
+
+impl Card {
+    /// Returns the hardware address of a node's card, which depends on the node's address.
+    pub fn mac(self, address: Ipv4Addr) -> String {
+        let card = match self {
+            Self::Private => 0,
+            Self::Gateway => 1,
+        };
+        let [_, second, third, last] = address.octets();
+        format!("52:54:{card:02x}:{second:02x}:{third:02x}:{last:02x}")
+    }
+}
+
+/// The name of a node's user-mode network in commands of the monitor.
+pub(crate) const GATEWAY: &str = "gateway";
+
+/// The name of a node's bus for virtual serial ports, which are added while it runs.
+pub(crate) const SERIAL_BUS: &str = "logins";
 
 impl Arguments<'_> {
     /// Returns the arguments, in order.
@@ -107,6 +157,10 @@ impl Arguments<'_> {
         }
         if let Some(path) = self.memory {
             list.add("-incoming", format!("unix:{}", path.display()));
+        }
+        if let Some(node) = self.node {
+            list.add("-device", format!("virtio-serial-pci,id={SERIAL_BUS}"));
+            list.add("-chardev", node.cluster);
         }
         list.0
     }
@@ -140,10 +194,17 @@ impl Arguments<'_> {
                 );
             }
         }
-        // The overlay is deleted after the run, so it need not survive a crash of the host.
-        let options = "if=none,id=disk,node-name=disk-0,format=qcow2,cache=unsafe,discard=unmap,detect-zeroes=unmap";
+        // The overlay of a run is deleted after it, so it need not survive a crash of the host.
+        let cache = match self.node {
+            Some(_) => "writeback",
+            None => "unsafe",
+        };
+        let options = "if=none,id=disk,node-name=disk-0,format=qcow2";
         let overlay = escaped(self.overlay);
-        list.add("-drive", format!("{options},file={overlay}"));
+        list.add(
+            "-drive",
+            format!("{options},cache={cache},discard=unmap,detect-zeroes=unmap,file={overlay}"),
+        );
         // A kernel for direct boot already has the first boot index.
         let boot_index = match self.kernel {
             Some(_) => "",
@@ -170,6 +231,9 @@ impl Arguments<'_> {
     }
 
     fn network(&self, list: &mut List) {
+        if let Some(node) = self.node {
+            return node.network(list);
+        }
         let restrict = match self.spec.network {
             Network::Outbound => "off",
             Network::None => "on",
@@ -181,6 +245,42 @@ impl Arguments<'_> {
         );
         // Without the ROM of the network card, the firmware does not try to boot from the network.
         list.add("-device", "virtio-net-pci,netdev=net,romfile=");
+    }
+}
+
+impl NodeParts<'_> {
+    /// Adds both network cards of a node.
+    ///
+    /// A user-mode network answers packets for every address. So no other node may see the card to
+    /// the gateway, and the private network has no gateway.
+    fn network(&self, list: &mut List) {
+        let (socket, switch) = (escaped(self.socket), escaped(self.switch));
+        let private = format!(
+            "dgram,id=private,local.type=unix,local.path={socket},remote.type=unix,remote.path={switch}"
+        );
+        let (address, gateway, prefix) = (self.address, self.gateway, self.prefix);
+        let network = u32::from(gateway) & (u32::MAX << (32 - prefix));
+        // Without an address of its own, the name server could have that of a node.
+        let dns = Ipv4Addr::from(network);
+        let forwards = self.forwards.iter();
+        let forwards: String = forwards
+            .map(|(to, from)| format!(",hostfwd=tcp:127.0.0.1:{from}-{address}:{to}"))
+            .collect();
+        let gateway = format!(
+            "user,id={GATEWAY},net={dns}/{prefix},host={gateway},dns={dns},dhcpstart={address},\
+             ipv6=off,restrict=on{forwards}"
+        );
+        for (card, netdev, id) in [
+            (Card::Private, private, "private"),
+            (Card::Gateway, gateway, GATEWAY),
+        ] {
+            list.add("-netdev", netdev);
+            let mac = card.mac(address);
+            list.add(
+                "-device",
+                format!("virtio-net-pci,netdev={id},romfile=,mac={mac}"),
+            );
+        }
     }
 }
 

@@ -109,6 +109,7 @@ fn snapshot_slot(launch: &Launch<'_>) -> Result<Option<SnapshotSlot>, BuilderErr
         control: empty,
         keys: Some(empty),
         memory: None,
+        node: None,
     };
     let layers = boot.layer.map_or(&[][..], |layer| &layer.files);
     let layers: Vec<_> = layers.iter().map(|file| file.sha256).collect();

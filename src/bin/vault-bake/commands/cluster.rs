@@ -1,0 +1,127 @@
+//! `cluster`: makes, observes and removes clusters on this computer.
+
+mod down;
+mod env;
+mod init;
+mod node;
+mod renew;
+mod status;
+mod up;
+
+use std::path::PathBuf;
+
+use vault_bake::builder::qemu;
+use vault_bake::cluster::file::{ClusterFile, Secrets};
+use vault_bake::cluster::secrets::SecretStore;
+use vault_bake::cluster::state::{PlatformKind, StateFolder};
+use vault_bake::cluster::{Cluster, Context};
+use vault_bake::digest::Digest;
+
+use crate::args::cluster::{ClusterCommand, Named};
+use crate::commands::doctor;
+use crate::exit::{Exit, Failure};
+use crate::invocation::{Invocation, clock};
+
+pub async fn run(invocation: &Invocation, command: &ClusterCommand) -> Result<Exit, Failure> {
+    match command {
+        ClusterCommand::Init(args) => init::run(invocation, args),
+        ClusterCommand::Up(args) => up::run(invocation, args).await,
+        ClusterCommand::Status(args) => status::run(invocation, args).await,
+        ClusterCommand::Env(args) => env::run(invocation, args).await,
+        ClusterCommand::Logs(args) => node::logs(invocation, args).await,
+        ClusterCommand::Shell(args) => node::shell(invocation, args).await,
+        ClusterCommand::Renew(args) => renew::run(invocation, args).await,
+        ClusterCommand::Down(args) => down::run(invocation, args).await,
+    }
+}
+
+/// A cluster of the project, with its folder and its secrets.
+struct Opened {
+    file: ClusterFile,
+    folder: StateFolder,
+    secrets: SecretStore,
+}
+
+impl Opened {
+    fn cluster(&self) -> Cluster<'_> {
+        Cluster {
+            file: &self.file,
+            folder: &self.folder,
+            secrets: &self.secrets,
+        }
+    }
+}
+
+/// Reads the definition of a cluster.
+fn open(invocation: &Invocation, named: &Named) -> Result<Opened, Failure> {
+    let name = name(invocation, named)?;
+    let file = ClusterFile::load(&invocation.cluster_folder(&name))?;
+    let folder = folder(invocation, named, &name)?;
+    let secrets = match &file.identity.secrets {
+        Secrets::Folder => SecretStore::folder(folder.path().join("secrets"))?,
+        Secrets::Commands { fetch, store } => SecretStore::commands(fetch.clone(), store.clone()),
+    };
+    Ok(Opened {
+        file,
+        folder,
+        secrets,
+    })
+}
+
+/// Returns the name of the command line, or that of the only cluster of the project.
+fn name(invocation: &Invocation, named: &Named) -> Result<String, Failure> {
+    if let Some(name) = &named.name {
+        return Ok(name.clone());
+    }
+    let mut names = invocation.clusters();
+    match (names.pop(), names.is_empty()) {
+        (Some(name), true) => Ok(name),
+        (None, _) => Err(
+            Failure::usage("cannot choose a cluster: the project has none")
+                .hint("Run `vault-bake cluster init dev`."),
+        ),
+        (Some(last), false) => {
+            names.push(last);
+            let message = format!("cannot choose a cluster: there are {}", names.join(", "));
+            Err(Failure::usage(message).hint("Name one of them."))
+        }
+    }
+}
+
+/// Returns the folder of a cluster. Projects may have clusters with the same name, so the digest of
+/// the project's path is a part of it.
+fn folder(invocation: &Invocation, named: &Named, name: &str) -> Result<StateFolder, Failure> {
+    let clusters = clusters(invocation, named.state.as_ref())?;
+    let project = std::fs::canonicalize(&invocation.project);
+    let project = project.unwrap_or_else(|_| invocation.project.clone());
+    let digest = Digest::hash_bytes(project.as_os_str().as_encoded_bytes());
+    let folder = clusters.join(format!("{name}-{}", &digest.hex()[..8]));
+    Ok(StateFolder::new(name, folder))
+}
+
+/// Returns the folder with the folders of all clusters.
+fn clusters(invocation: &Invocation, state: Option<&PathBuf>) -> Result<PathBuf, Failure> {
+    match state {
+        Some(folder) => std::path::absolute(folder)
+            .map_err(|error| Failure::usage(format!("{}: {error}", folder.display()))),
+        None => invocation.cluster_states(),
+    }
+}
+
+fn context(invocation: &Invocation) -> Context<'_> {
+    Context {
+        events: &invocation.events,
+        interrupt: &invocation.interrupt,
+        now: &clock,
+    }
+}
+
+/// Returns the platform of a cluster that leaves the choice: VMs if KVM works, or else containers,
+/// which need root. Emulated VMs are the last choice.
+fn default_platform() -> PlatformKind {
+    if !qemu::kvm_works() && doctor::require_nodes("", PlatformKind::Containers).is_ok() {
+        PlatformKind::Containers
+    } else {
+        PlatformKind::Machines
+    }
+}

@@ -1,0 +1,58 @@
+//! `cluster env`: prints what a Vault client needs. No secret is printed: the shell reads it.
+
+use vault_bake::cluster::file::{FrontKind, Secrets};
+use vault_bake::cluster::secrets::SecretName;
+use vault_bake::cluster::{VAULT_PORT, state};
+
+use super::open;
+use crate::args::cluster::Env;
+use crate::commands::{print_json, print_line};
+use crate::exit::{Exit, Failure};
+use crate::invocation::Invocation;
+
+#[expect(clippy::unused_async, reason = "all verbs of `cluster` have one form")]
+pub async fn run(invocation: &Invocation, args: &Env) -> Result<Exit, Failure> {
+    let opened = open(invocation, &args.named)?;
+    let state = opened.folder.require()?;
+    let address = match opened.file.front.kind {
+        FrontKind::Haproxy => format!("https://127.0.0.1:{}", opened.file.front.port),
+        FrontKind::None | FrontKind::Azure => {
+            let is_vault = |node: &&state::NodeState| node.releases.contains_key("vault");
+            let node = state.nodes.values().find(is_vault);
+            let address = node
+                .map(|node| node.address.to_string())
+                .unwrap_or_default();
+            format!("https://{address}:{VAULT_PORT}")
+        }
+    };
+    let authority = opened.folder.path().join("ca.pem");
+    let secret = SecretName::VaultOperator.to_string();
+    let reading = match &opened.file.identity.secrets {
+        Secrets::Folder => {
+            let path = opened.folder.path().join("secrets").join(&secret);
+            format!("cat {}", quote(&path.display().to_string()))
+        }
+        Secrets::Commands { fetch, .. } => {
+            let words = fetch.iter().chain([&secret]).map(|word| quote(word));
+            words.collect::<Vec<_>>().join(" ")
+        }
+    };
+    if invocation.json {
+        print_json(&serde_json::json!({
+            "VAULT_ADDR": address, "VAULT_CACERT": authority, "VAULT_TOKEN_COMMAND": reading,
+        }));
+        return Ok(Exit::Done);
+    }
+    print_line(&format!("export VAULT_ADDR={}", quote(&address)));
+    let authority = authority.display().to_string();
+    print_line(&format!("export VAULT_CACERT={}", quote(&authority)));
+    print_line("export VAULT_TLS_SERVER_NAME=vault.service.consul");
+    print_line(&format!("VAULT_TOKEN=\"$({reading})\""));
+    print_line("export VAULT_TOKEN");
+    Ok(Exit::Done)
+}
+
+/// Quotes a word for a shell.
+fn quote(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}

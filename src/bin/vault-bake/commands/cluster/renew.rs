@@ -1,0 +1,21 @@
+//! `cluster renew`: gives the running nodes new certificates.
+
+use vault_bake::cluster::renew;
+
+use super::{context, open};
+use crate::args::cluster::Renew;
+use crate::commands::{print_json, print_line};
+use crate::exit::{Exit, Failure};
+use crate::invocation::Invocation;
+
+pub async fn run(invocation: &Invocation, args: &Renew) -> Result<Exit, Failure> {
+    let opened = open(invocation, &args.named)?;
+    let renewed = renew(&opened.cluster(), &context(invocation)).await?;
+    if invocation.json {
+        print_json(&serde_json::json!({"cluster": opened.file.name, "renewed": renewed}));
+    } else {
+        let count = renewed.len();
+        print_line(&format!("{count} nodes have new certificates"));
+    }
+    Ok(Exit::Done)
+}

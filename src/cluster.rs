@@ -1,0 +1,128 @@
+//! Makes a cluster of Consul and Vault nodes on this computer, observes it and removes it.
+//! Takes a cluster file and images of a store; every step can be repeated after a crash.
+
+mod begin;
+mod consul;
+mod context;
+mod controller;
+mod error;
+pub mod file;
+pub mod front;
+pub mod identities;
+mod images;
+pub mod policies;
+mod running;
+pub mod secrets;
+mod serve;
+pub mod state;
+mod status;
+mod vault;
+
+use crate::event::Stage;
+use crate::platform;
+use crate::secret::Secret;
+use crate::store::backend::Backend;
+use crate::teardown::Leftover;
+
+use file::ClusterFile;
+use running::{Keys, Running};
+use secrets::SecretStore;
+use state::{Phase, PlatformKind, StateFolder};
+
+pub use context::Context;
+pub use error::ClusterError;
+pub use images::Images;
+pub use running::{platform_of, renew};
+pub use status::{Expiry, FrontStatus, NodeStatus, Role, Status, status};
+
+/// The port of Vault's listener.
+pub const VAULT_PORT: u16 = 8200;
+
+/// The port of Consul's management listener.
+pub const CONSUL_PORT: u16 = 8501;
+
+/// A cluster and the places that belong to it.
+#[derive(Clone, Copy)]
+pub struct Cluster<'a> {
+    /// The definition.
+    pub file: &'a ClusterFile,
+    /// The folder of its state.
+    pub folder: &'a StateFolder,
+    /// Its secrets.
+    pub secrets: &'a SecretStore,
+}
+
+/// The choices of one `cluster up`.
+pub struct UpOptions {
+    /// Shares of the unseal key, if the cluster's secrets do not have them.
+    pub unseal_shares: Vec<Secret>,
+    /// Whether Vault's root token stays valid.
+    pub keep_root_token: bool,
+    /// The platform for `kind = "auto"`.
+    pub auto: PlatformKind,
+}
+
+/// The result of `cluster up`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Up {
+    /// Whether the cluster was completed now.
+    pub is_new: bool,
+    /// The URLs for clients of Vault.
+    pub addresses: Vec<String>,
+}
+
+/// Makes a cluster, or starts what does not run of it.
+pub async fn up<B: Backend>(
+    cluster: &Cluster<'_>,
+    images: &Images<'_, B>,
+    options: &UpOptions,
+    context: &Context<'_>,
+) -> Result<Up, ClusterError> {
+    let _lock = cluster.folder.lock()?;
+    let events = context.events;
+    let mut state = cluster.begin(options.auto, context)?;
+    let adding = cluster.add_nodes(&mut state, images, context);
+    events.stage(Stage::Images, adding).await?;
+    loop {
+        let running = Running::open(*cluster, &state, context).await?;
+        events.stage(Stage::Consul, running.start_consul()).await?;
+        let keys = events
+            .stage(Stage::Vault, running.start_vault(options))
+            .await?;
+        if keys == Keys::Lost {
+            running.start_over().await?;
+            continue;
+        }
+        let addresses = events.stage(Stage::Front, running.serve()).await?;
+        let is_new = state.phase == Phase::Creating;
+        state.phase = Phase::Created;
+        cluster.folder.write(&state)?;
+        return Ok(Up { is_new, addresses });
+    }
+}
+
+/// Removes a cluster: its nodes, network, disks and secrets. Returns the leftovers.
+pub async fn down(
+    folder: &StateFolder,
+    context: &Context<'_>,
+) -> Result<Vec<Leftover>, ClusterError> {
+    if !folder.path().exists() {
+        return Err(folder.missing().into());
+    }
+    let lock = folder.lock()?;
+    if let Some(mut state) = folder.read()? {
+        state.phase = Phase::Removing;
+        folder.write(&state)?;
+        let site = state.site(folder);
+        let mut leftovers = serve::end(&site, context).await;
+        leftovers.extend(match state.platform {
+            PlatformKind::Containers => platform::containers::end(&site, context.events).await,
+            PlatformKind::Machines => platform::machines::end(&site, context.events).await,
+        });
+        if !leftovers.is_empty() {
+            return Ok(leftovers);
+        }
+    }
+    folder.delete(lock)?;
+    Ok(Vec::new())
+}

@@ -1,0 +1,147 @@
+//! Begins a cluster: its state, and the images of its nodes.
+
+use std::path::PathBuf;
+
+use super::file::{self, TierName};
+use super::images::NodeImage;
+use super::state::{NodeState, Phase, PlatformKind, State, StateFolder};
+use super::{Cluster, ClusterError, Context, Images};
+use crate::manifest::ImageVersion;
+use crate::store::backend::Backend;
+
+impl Cluster<'_> {
+    /// Reads the state of the cluster, or writes that of a new one.
+    pub(super) fn begin(
+        &self,
+        auto: PlatformKind,
+        context: &Context<'_>,
+    ) -> Result<State, ClusterError> {
+        let platform = self.platform_kind(auto)?;
+        let Some(state) = self.folder.read()? else {
+            let name = &self.file.name;
+            let random = uuid::Uuid::from_u128(rand::random()).simple().to_string();
+            let state = State {
+                schema: 1,
+                id: format!("{name}-{}", &random[..8]),
+                name: name.clone(),
+                created_at: (context.now)(),
+                phase: Phase::Creating,
+                platform,
+                subnet: self.file.platform.subnet,
+                nodes: [].into(),
+            };
+            self.folder.write(&state)?;
+            return Ok(state);
+        };
+        let name = state.name.clone();
+        if state.phase == Phase::Removing {
+            return Err(ClusterError::Removing { name });
+        }
+        let hint = format!("Undo the change, or run `vault-bake cluster down {name}` first.");
+        if self.file.platform.kind != file::PlatformKind::Auto && state.platform != platform {
+            let why = format!("its nodes are {}", state.platform.name());
+            return Err(ClusterError::Differs { name, why, hint });
+        }
+        if state.subnet != self.file.platform.subnet {
+            let why = format!("its nodes have addresses of {}", state.subnet);
+            return Err(ClusterError::Differs { name, why, hint });
+        }
+        Ok(state)
+    }
+
+    fn platform_kind(&self, auto: PlatformKind) -> Result<PlatformKind, ClusterError> {
+        match self.file.platform.kind {
+            file::PlatformKind::Auto => Ok(auto),
+            file::PlatformKind::Containers => Ok(PlatformKind::Containers),
+            file::PlatformKind::Machines => Ok(PlatformKind::Machines),
+            file::PlatformKind::Azure(_) => Err(ClusterError::Unsupported {
+                name: self.file.name.clone(),
+                why: "this version runs nodes on this computer only".to_owned(),
+                hint: "Set `kind = \"auto\"` in [platform] of cluster.toml.".to_owned(),
+            }),
+        }
+    }
+
+    /// Chooses images for the nodes that the file has and the state lacks, and adds these nodes.
+    pub(super) async fn add_nodes<B: Backend>(
+        &self,
+        state: &mut State,
+        images: &Images<'_, B>,
+        context: &Context<'_>,
+    ) -> Result<(), ClusterError> {
+        for tier in [TierName::Consul, TierName::Vault] {
+            let wanted = self.file.tier(tier);
+            let existing = state
+                .nodes
+                .values()
+                .filter(|node| node.tier == tier)
+                .count();
+            let existing = u32::try_from(existing).unwrap_or(u32::MAX);
+            if existing == wanted.nodes {
+                continue;
+            }
+            if existing != 0 {
+                let name = self.file.name.clone();
+                let why = format!(
+                    "it has {existing} nodes of the tier {tier}, and cluster.toml has {}",
+                    wanted.nodes
+                );
+                let hint = format!("Set `nodes = {existing}` in [{tier}].");
+                return Err(ClusterError::Differs { name, why, hint });
+            }
+            let image = images.choose(&wanted.image, (context.now)()).await?;
+            check_products(tier, &image)?;
+            for warning in &image.warnings {
+                context.events.warn(warning);
+            }
+            let folder = images_folder(self.folder);
+            images.fetch(&image, &folder).await?;
+            for number in 1..=wanted.nodes {
+                let name = self.file.node_name(tier, 1, number);
+                let address = match tier {
+                    TierName::Consul => self.file.consul_address(number),
+                    TierName::Vault => self.file.vault_address(number),
+                };
+                state
+                    .nodes
+                    .insert(name, NodeState::new(tier, (1, number), address, &image));
+            }
+        }
+        self.folder.write(state)?;
+        Ok(())
+    }
+}
+
+/// Fails if an image lacks the products of its tier.
+fn check_products(tier: TierName, image: &NodeImage) -> Result<(), ClusterError> {
+    let needed: &[&str] = match tier {
+        TierName::Consul => &["consul"],
+        TierName::Vault => &["consul", "vault"],
+    };
+    let missing = needed
+        .iter()
+        .find(|product| !image.releases.contains_key(**product));
+    missing.map_or(Ok(()), |product| {
+        Err(no_product(tier, &image.image, image.version, product))
+    })
+}
+
+/// Returns the folder of the captured disks.
+pub(super) fn images_folder(folder: &StateFolder) -> PathBuf {
+    folder.path().join("images")
+}
+
+/// Returns the error that an image lacks a product.
+pub(super) fn no_product(
+    tier: TierName,
+    image: &str,
+    version: ImageVersion,
+    product: &str,
+) -> ClusterError {
+    ClusterError::Image {
+        image: format!("{image}@{version}"),
+        tier: tier.as_str(),
+        why: format!("it has no {product}"),
+        hint: format!("Name another image in [{tier}] of cluster.toml."),
+    }
+}

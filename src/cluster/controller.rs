@@ -1,0 +1,95 @@
+//! The keys with which this computer asks the nodes of a cluster.
+
+use std::net::SocketAddr;
+
+use super::file::ClusterFile;
+use super::front::VAULT_NAME;
+use super::identities::{IdentitiesError, authority_or_generated};
+use super::secrets::SecretName;
+use super::state::NodeState;
+use super::{CONSUL_PORT, Cluster, ClusterError, Context, VAULT_PORT};
+use crate::identity::{Request, new_token};
+use crate::platform::Platform;
+use crate::product::{Endpoint, TlsMaterial, consul, vault};
+use crate::secret::Secret;
+
+/// The validity of the controller's certificate, which is made for each command, in hours.
+const VALID_H: i64 = 24;
+
+/// The certificate and the token of the controller.
+pub(super) struct Controller {
+    pub(super) tls: TlsMaterial,
+    /// The token of Consul for status and rollouts.
+    pub(super) operator: Secret,
+}
+
+impl Controller {
+    /// Makes a certificate, and reads the token or chooses it.
+    pub(super) async fn open(
+        cluster: &Cluster<'_>,
+        context: &Context<'_>,
+    ) -> Result<Self, ClusterError> {
+        let (now, interrupt) = ((context.now)(), context.interrupt);
+        let authority =
+            authority_or_generated(cluster.file, cluster.secrets, now, interrupt).await?;
+        let request = Request {
+            names: vec!["controller.vault-bake".to_owned()],
+            addresses: Vec::new(),
+            valid_h: VALID_H,
+        };
+        let leaf = authority.issue(&request, now, interrupt).await?;
+        let make = || Ok::<_, IdentitiesError>(new_token()?);
+        let secrets = cluster.secrets;
+        let operator = secrets.get_or_create(&SecretName::ConsulOperator, make, interrupt);
+        Ok(Self {
+            tls: TlsMaterial {
+                ca_pem: authority.certificate_pem().to_owned(),
+                client: Some(leaf),
+            },
+            operator: operator.await?,
+        })
+    }
+
+    /// Returns a client of the Consul server on a node.
+    pub(super) async fn consul(
+        &self,
+        platform: &Platform,
+        file: &ClusterFile,
+        node: &NodeState,
+        context: &Context<'_>,
+    ) -> Result<consul::Client, ClusterError> {
+        let server_name = format!("server.{}.consul", file.datacenter);
+        let endpoint = endpoint(platform, node, CONSUL_PORT, server_name, context).await?;
+        Ok(consul::Client::new(&endpoint, &self.tls)?)
+    }
+
+    /// Returns a client of the Vault on a node.
+    pub(super) async fn vault(
+        &self,
+        platform: &Platform,
+        node: &NodeState,
+        context: &Context<'_>,
+    ) -> Result<vault::Client, ClusterError> {
+        let server_name = VAULT_NAME.to_owned();
+        let endpoint = endpoint(platform, node, VAULT_PORT, server_name, context).await?;
+        Ok(vault::Client::new(&endpoint, &self.tls)?)
+    }
+}
+
+async fn endpoint(
+    platform: &Platform,
+    node: &NodeState,
+    port: u16,
+    server_name: String,
+    context: &Context<'_>,
+) -> Result<Endpoint, ClusterError> {
+    let to = SocketAddr::from((node.address, port));
+    let address = platform
+        .route(to, context.events, context.interrupt)
+        .await?;
+    Ok(Endpoint {
+        address,
+        server_name,
+        network: platform.network().clone(),
+    })
+}

@@ -1,0 +1,109 @@
+//! Starts and ends the load balancer of a cluster on this computer.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::file::{FrontKind, TierName};
+use super::front::{self, FrontConfig, Listener, Server};
+use super::state::State;
+use super::{Cluster, ClusterError, Context, VAULT_PORT};
+use crate::platform::{Platform, Site};
+use crate::process::with_argument;
+use crate::teardown::{Leftover, processes};
+use crate::wait::Interrupt;
+
+/// The interval of probes here. Azure's shortest is 5 s; nodes on one computer take milliseconds.
+const PROBE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Starts the load balancer, unless it runs. Returns the URLs for clients.
+pub(super) async fn start(
+    cluster: &Cluster<'_>,
+    state: &State,
+    platform: &Platform,
+    authority_pem: &str,
+    context: &Context<'_>,
+) -> Result<Vec<String>, ClusterError> {
+    let site = state.site(cluster.folder);
+    let folder = site.folder.join("front");
+    fs::create_dir_all(&folder).map_err(ClusterError::file(&folder))?;
+    let ca_file = ca_file(&site);
+    fs::write(&ca_file, authority_pem).map_err(ClusterError::file(&ca_file))?;
+    if cluster.file.front.kind != FrontKind::Haproxy {
+        let addresses = state.addresses(TierName::Vault).into_iter();
+        return Ok(addresses
+            .map(|address| format!("https://{address}:{VAULT_PORT}"))
+            .collect());
+    }
+    let port = cluster.file.front.port;
+    let url = format!("https://127.0.0.1:{port}");
+    let config_path = config_path(&site);
+    if !with_argument(&config_path.display().to_string()).is_empty() {
+        return Ok(vec![url]);
+    }
+    let bind = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let port_error = |error| ClusterError::Port { port, error };
+    // HAProxy runs in the network of the nodes, with a socket of this computer.
+    let socket = TcpListener::bind(bind).map_err(port_error)?;
+    let listener = Listener::inherit(&socket).map_err(port_error)?;
+    let mut servers = Vec::new();
+    for (name, node) in &state.nodes {
+        if node.tier == TierName::Vault {
+            let to = SocketAddr::from((node.address, VAULT_PORT));
+            let route = platform
+                .route(to, context.events, context.interrupt)
+                .await?;
+            servers.push(Server {
+                name: name.clone(),
+                address: route,
+            });
+        }
+    }
+    let config = FrontConfig {
+        probe_interval: PROBE_INTERVAL,
+        ..FrontConfig::new(listener, servers, &ca_file, stats_socket(&site))
+    };
+    let text = config.haproxy()?;
+    fs::write(&config_path, text).map_err(ClusterError::file(&config_path))?;
+    let pid_file = folder.join("haproxy.pid");
+    let words = [
+        front::HAPROXY.to_owned(),
+        "-D".to_owned(),
+        "-p".to_owned(),
+        pid_file.display().to_string(),
+        "-f".to_owned(),
+        config_path.display().to_string(),
+    ];
+    platform.run_beside(&words).run(context.interrupt).await?;
+    Ok(vec![url])
+}
+
+/// Ends the load balancer. Returns the leftovers.
+pub(super) async fn end(site: &Site, context: &Context<'_>) -> Vec<Leftover> {
+    let marker = config_path(site).display().to_string();
+    let ended = processes::end(&marker, context.events, &Interrupt::default()).await;
+    let leftover = |why| Leftover {
+        what: "the load balancer".to_owned(),
+        why,
+    };
+    ended.err().map(leftover).into_iter().collect()
+}
+
+/// Returns whether the load balancer runs.
+pub(super) fn is_running(site: &Site) -> bool {
+    !with_argument(&config_path(site).display().to_string()).is_empty()
+}
+
+/// Returns the file with the authority of the nodes' certificates.
+pub(super) fn ca_file(site: &Site) -> PathBuf {
+    site.folder.join("ca.pem")
+}
+
+pub(super) fn stats_socket(site: &Site) -> PathBuf {
+    site.folder.join("front").join("haproxy.sock")
+}
+
+fn config_path(site: &Site) -> PathBuf {
+    site.folder.join("front").join("haproxy.cfg")
+}

@@ -1,0 +1,535 @@
+//! `cluster up`, `status` and `down` with containers of the shipped images.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "these tests start programs, as users do"
+)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+
+use super::node::Authority;
+use crate::project::{TestProject, output_text};
+
+/// The limit within which `status` must notice a fault.
+const NOTICED: Duration = Duration::from_secs(10);
+
+/// The limit for clients after another node was killed or cut off.
+const SERVED: Duration = Duration::from_secs(60);
+
+/// The limit for clients after the active Vault was killed: its lock expires first.
+const TAKEN_OVER: Duration = Duration::from_secs(90);
+
+/// Writes and reads a secret through the load balancer, as a client of Vault does. `$1` is its key.
+const CLIENT: &str = r#"
+set -eu
+call() {
+    curl --silent --fail --max-time 5 --location --cacert "$VAULT_CACERT" --header "X-Vault-Token: $VAULT_TOKEN" "$@"
+}
+call --request POST --data "{\"data\":{\"at\":\"$1\"}}" "$VAULT_ADDR/v1/secret/data/$1" >/dev/null
+call "$VAULT_ADDR/v1/secret/data/$1" | grep -q "\"at\": *\"$1\""
+"#;
+
+/// Prints the HTTP status of a request to this node's Consul without and with a wrong token.
+const TOKENLESS: &str = r#"
+for token in '' 00000000-0000-0000-0000-000000000000; do
+    curl --silent --output /dev/null --write-out '%{http_code}\n' --cacert /run/consul-tls/ca.pem \
+        --cert /run/consul-tls/tls.crt --key /run/consul-tls/tls.key --header "X-Consul-Token: $token" \
+        https://localhost:8501/v1/kv/vault/core/lock
+done
+"#;
+
+/// Prints how a server answers at its management listener, to the gateway's address.
+const MANAGEMENT: &str = r#"
+ask() { curl --silent --insecure --max-time 5 --output /dev/null --write-out "$1: %{http_code}\n" "$2"; }
+ask 'without a certificate' https://10.77.0.11:8501/v1/status/leader
+ask 'in clear' http://10.77.0.11:8501/v1/status/leader
+"#;
+
+/// A cluster of the project, and a port of this computer for its load balancer.
+pub struct TestCluster<'a> {
+    project: &'a TestProject,
+    name: &'static str,
+}
+
+impl<'a> TestCluster<'a> {
+    pub async fn define(project: &'a TestProject, name: &'static str, nodes: u8) -> Self {
+        let (consul, vault) = (
+            image(project, "consul-server").await,
+            image(project, "vault-server").await,
+        );
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let definition = format!(
+            "schema = 1\ndatacenter = \"dc1\"\n\n[consul]\nimage = \"{consul}\"\nnodes = {nodes}\n\n\
+             [vault]\nimage = \"{vault}\"\nnodes = {nodes}\n\n[platform]\nkind = \"containers\"\n\n\
+             [unseal]\nshares = 3\nthreshold = 2\n\n[front]\nport = {port}\n"
+        );
+        project.define_cluster(name, &definition);
+        Self { project, name }
+    }
+
+    async fn run(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let verb = ["cluster", arguments[0], self.name];
+        let done = self
+            .project
+            .run(&[&verb, &arguments[1..]].concat(), &[])
+            .await;
+        (done.status.code(), output_text(&done))
+    }
+
+    pub async fn up(&self) -> String {
+        let (exit, text) = self.run(&["up", "--allow-untested"]).await;
+        assert_eq!(exit, Some(0), "{text}");
+        text
+    }
+
+    pub async fn down(&self) {
+        let (exit, text) = self.run(&["down"]).await;
+        assert_eq!(exit, Some(0), "{text}");
+    }
+
+    async fn status(&self) -> Value {
+        let (_, text) = self.run(&["status", "--json"]).await;
+        let line = text.lines().find(|line| line.contains(r#""cluster""#));
+        let line = line.unwrap_or_else(|| panic!("no status: {text}"));
+        serde_json::from_str(line).expect("JSON")
+    }
+
+    /// Returns the role of each node.
+    async fn roles(&self) -> Vec<(String, String)> {
+        let status = self.status().await;
+        let nodes = status["nodes"].as_array().expect("nodes");
+        let text = |value: &Value| value.as_str().expect("a text").to_owned();
+        nodes
+            .iter()
+            .map(|node| (text(&node["node"]), text(&node["role"])))
+            .collect()
+    }
+
+    async fn role(&self, node: &str) -> String {
+        let roles = self.roles().await;
+        roles
+            .into_iter()
+            .find(|(name, _)| name == node)
+            .expect("a node")
+            .1
+    }
+
+    /// Returns the node with a role, which must exist.
+    async fn node(&self, role: &str) -> String {
+        let roles = self.roles().await;
+        let node = roles.iter().find(|(_, found)| found == role);
+        node.unwrap_or_else(|| panic!("no {role}: {roles:?}"))
+            .0
+            .clone()
+    }
+
+    /// Waits until a node has one of these roles.
+    async fn becomes(&self, node: &str, roles: &[&str], limit: Duration) {
+        let began = Instant::now();
+        loop {
+            // The limit is for the fault to be seen, not for the busy computer of the test.
+            let asked = began.elapsed();
+            let role = self.role(node).await;
+            if roles.contains(&role.as_str()) {
+                return;
+            }
+            assert!(asked < limit, "{node} is {role}, not {roles:?}");
+        }
+    }
+
+    /// Runs a shell script with the variables of `cluster env`. Returns whether it succeeded.
+    async fn client(&self, key: &str) -> bool {
+        let (exit, variables) = self.run(&["env"]).await;
+        assert_eq!(exit, Some(0), "{variables}");
+        let script = format!("{variables}\n{CLIENT}");
+        let mut shell = tokio::process::Command::new("sh");
+        let shell = shell.args(["-c", &script, "sh", key]).stdin(Stdio::null());
+        shell.status().await.expect("a shell").success()
+    }
+
+    /// Waits until clients are served.
+    async fn serves(&self, key: &str, limit: Duration) {
+        let began = Instant::now();
+        while !self.client(key).await {
+            assert!(began.elapsed() < limit, "clients are not served: {key}");
+        }
+    }
+
+    /// Runs a script as root on a node, by `cluster shell`.
+    async fn script(&self, node: &str, script: &str) -> String {
+        let mut command = self.project.command(&["cluster", "shell", node], &[]);
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("a shell");
+        let mut input = child.stdin.take().expect("its input");
+        input.write_all(script.as_bytes()).await.expect("it reads");
+        drop(input);
+        let output = child.wait_with_output().await.expect("it ends");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// The folder of the cluster's state.
+    fn folder(&self) -> PathBuf {
+        let clusters = self.project.root().join("state/vault-bake/clusters");
+        let entries = fs::read_dir(&clusters).expect("clusters").flatten();
+        let prefix = format!("{}-", self.name);
+        let mut paths = entries.map(|entry| entry.path());
+        let found = paths.find(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with(&prefix)
+        });
+        found.expect("the folder")
+    }
+
+    fn id(&self) -> String {
+        let state = fs::read(self.folder().join("cluster.json")).expect("a state");
+        let state: Value = serde_json::from_slice(&state).expect("JSON");
+        state["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// Returns the first process of a node.
+    fn leader(&self, node: &str) -> u32 {
+        let marker = format!("vault-bake-node-{}-{node}", self.id());
+        let outer = processes(&marker)
+            .into_iter()
+            .next()
+            .expect("the node runs");
+        child(child(outer))
+    }
+
+    fn crash(&self, node: &str) {
+        let leader = self.leader(node).to_string();
+        let killed = std::process::Command::new("kill")
+            .args(["-KILL", &leader])
+            .status();
+        assert!(killed.expect("kill").success());
+    }
+}
+
+/// Returns the only image with this name, as `name@version`.
+async fn image(project: &TestProject, name: &str) -> String {
+    let listed = project.run(&["images", name, "--json"], &[]).await.stdout;
+    let row: Value = serde_json::from_slice(&listed).expect("one image");
+    format!("{name}@{}", row["version"].as_str().expect("a version"))
+}
+
+/// Returns the processes with `argument` as a whole argument.
+fn processes(argument: &str) -> Vec<u32> {
+    let entries = fs::read_dir("/proc").expect("/proc").flatten();
+    let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let has = |id: &u32| {
+        let line = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0)
+            .any(|found| found == argument.as_bytes())
+    };
+    ids.filter(has).collect()
+}
+
+fn child(process: u32) -> u32 {
+    let path = format!("/proc/{process}/task/{process}/children");
+    let children = fs::read_to_string(path).expect("children");
+    let first = children.split_whitespace().next().expect("a child");
+    first.parse().expect("an id")
+}
+
+/// Returns what a cluster with this id has outside of its folder.
+fn outside_of_folder(id: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let entries = fs::read_dir("/proc").expect("/proc").flatten();
+    for entry in entries {
+        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        if line.contains(id) && !line.starts_with("sh ") {
+            found.push(line);
+        }
+    }
+    for hierarchy in ["", "unified", "systemd"] {
+        let folder = Path::new("/sys/fs/cgroup").join(hierarchy);
+        let group = folder.join(format!("vault-bake-{id}"));
+        found.extend(group.exists().then(|| group.display().to_string()));
+    }
+    found
+}
+
+/// Makes a cluster, uses it, and lets its nodes fail one after the other.
+pub async fn check(project: &TestProject) {
+    let cluster = TestCluster::define(project, "dev", 3).await;
+    let began = Instant::now();
+    let text = cluster.up().await;
+    assert!(text.contains("cluster dev serves after"), "{text}");
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(300), "{took:?}");
+
+    let roles: BTreeSet<String> = cluster.roles().await.into_iter().map(|one| one.1).collect();
+    let roles: Vec<_> = roles.iter().map(String::as_str).collect();
+    assert_eq!(roles, ["active", "leader", "standby", "voter"]);
+    assert!(cluster.client("first").await, "clients are served");
+    cluster.up().await;
+    secrets_are_private(&cluster);
+    root_is_revoked(&cluster).await;
+    let denied = cluster.script("dev-consul-1-2", TOKENLESS).await;
+    assert_eq!(denied, "403\n403\n");
+    // Every node from another one.
+    let servers = ["10.77.0.11", "10.77.0.12", "10.77.0.13"];
+    let vaults = ["10.77.0.31", "10.77.0.32"];
+    let all = [&servers[..], &vaults].concat();
+    let script = super::cluster::outside(&all, &vaults);
+    let outside = cluster.script("dev-vault-1-3", &script).await;
+    insta::assert_snapshot!("outside_of_all", outside);
+    let last = ["10.77.0.33"];
+    let script = super::cluster::outside(&last, &last);
+    let outside = cluster.script("dev-vault-1-1", &script).await;
+    insta::assert_snapshot!("outside_of_the_last", outside);
+    // Go answers plain HTTP with 400, and serves nothing.
+    let asked = in_network(&cluster, MANAGEMENT).await;
+    assert_eq!(asked, "without a certificate: 000\nin clear: 400\n");
+
+    let (exit, text) = cluster.run(&["renew"]).await;
+    assert_eq!(
+        (exit, text.contains("6 nodes have new certificates")),
+        (Some(0), true),
+        "{text}"
+    );
+    assert!(cluster.client("renewed").await, "clients are served");
+
+    // A server of Consul that does not lead.
+    let server = cluster.node("voter").await;
+    cluster.crash(&server);
+    cluster.becomes(&server, &["stopped"], NOTICED).await;
+    cluster.serves("without-a-server", SERVED).await;
+    cluster.up().await;
+    cluster
+        .becomes(&server, &["voter"], Duration::from_secs(60))
+        .await;
+
+    // The network of a standby.
+    let standby = cluster.node("standby").await;
+    set_link(&cluster, &standby, "down").await;
+    cluster.becomes(&standby, &["failed"], NOTICED).await;
+    cluster.serves("without-a-standby", SERVED).await;
+    set_link(&cluster, &standby, "up").await;
+    cluster
+        .becomes(&standby, &["standby"], Duration::from_secs(60))
+        .await;
+
+    a_stranger_stays_out(&cluster, &standby).await;
+
+    // The active Vault.
+    let active = cluster.node("active").await;
+    cluster.crash(&active);
+    cluster.becomes(&active, &["stopped"], NOTICED).await;
+    cluster.serves("without-the-active", TAKEN_OVER).await;
+    cluster.up().await;
+    cluster
+        .becomes(&active, &["standby"], Duration::from_secs(60))
+        .await;
+
+    let id = cluster.id();
+    cluster.down().await;
+    assert_eq!(outside_of_folder(&id), Vec::<String>::new());
+    killed_and_repeated(project).await;
+}
+
+/// No other user can read a secret of the cluster, and no log has one.
+fn secrets_are_private(cluster: &TestCluster<'_>) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = |path: &Path| fs::metadata(path).expect("a file").permissions().mode() & 0o777;
+    let folder = cluster.folder();
+    assert_eq!(mode(&folder), 0o700);
+    let secrets = fs::read_dir(folder.join("secrets"))
+        .expect("secrets")
+        .flatten();
+    for secret in secrets {
+        assert_eq!(mode(&secret.path()), 0o600, "{:?}", secret.path());
+        let value = fs::read_to_string(secret.path()).expect("a secret");
+        if secret.file_name() == "authority-certificate" {
+            continue;
+        }
+        let logs = ["network.log", "front/haproxy.cfg", "cluster.json"];
+        let consoles = fs::read_dir(folder.join("nodes")).expect("nodes").flatten();
+        let consoles = consoles.map(|node| node.path().join("console.log"));
+        for log in logs.iter().map(|log| folder.join(log)).chain(consoles) {
+            let text = fs::read(&log).unwrap_or_default();
+            let text = String::from_utf8_lossy(&text);
+            assert!(
+                !text.contains(value.trim()),
+                "{log:?} has {:?}",
+                secret.file_name()
+            );
+        }
+    }
+}
+
+/// The root token of the initialisation opens nothing.
+async fn root_is_revoked(cluster: &TestCluster<'_>) {
+    let init = fs::read(cluster.folder().join("secrets/vault-init")).expect("keys");
+    let init: Value = serde_json::from_slice(&init).expect("JSON");
+    let root = init["root_token"].as_str().expect("a token");
+    assert_eq!(init["unseal_keys_b64"].as_array().map(Vec::len), Some(3));
+    let (_, variables) = cluster.run(&["env"]).await;
+    let script = format!(
+        "{variables}\ncurl --silent --output /dev/null --write-out '%{{http_code}}' --location --cacert \"$VAULT_CACERT\" \
+         --header 'X-Vault-Token: {root}' \"$VAULT_ADDR/v1/auth/token/lookup-self\""
+    );
+    let output = tokio::process::Command::new("sh")
+        .args(["-c", &script])
+        .output()
+        .await;
+    assert_eq!(output.expect("a shell").stdout, b"403");
+}
+
+/// Runs a script in the network of the nodes, at the gateway. Returns its output.
+async fn in_network(cluster: &TestCluster<'_>, script: &str) -> String {
+    let holder = processes(&format!("vault-bake-cluster-{}", cluster.id()));
+    let holder = holder.into_iter().min().expect("the holder");
+    let output = tokio::process::Command::new("nsenter")
+        .args([
+            "--target",
+            &child(holder).to_string(),
+            "--net",
+            "sh",
+            "-c",
+            script,
+        ])
+        .output();
+    let output = output.await.expect("nsenter");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Cuts the network of a node, or mends it, from outside.
+async fn set_link(cluster: &TestCluster<'_>, node: &str, state: &str) {
+    let status = cluster.status().await;
+    let nodes = status["nodes"].as_array().expect("nodes");
+    let address = nodes
+        .iter()
+        .find(|one| one["node"] == node)
+        .expect("a node");
+    let address = address["address"].as_str().expect("an address");
+    let device = format!("vb-n{}", address.rsplit('.').next().expect("a number"));
+    in_network(cluster, &format!("ip link set {device} {state}")).await;
+}
+
+/// A node with valid certificates of another authority starts, and joins nothing.
+async fn a_stranger_stays_out(cluster: &TestCluster<'_>, node: &str) {
+    let identity = cluster.folder().join("nodes").join(node).join("identity");
+    let own = fs::read(&identity).expect("an archive");
+    fs::write(&identity, of_another_authority(&own)).expect("it is replaced");
+    let restart =
+        "systemctl restart vault-bake-identity.service && systemctl is-active consul.service";
+    assert_eq!(cluster.script(node, restart).await, "active\n");
+    cluster.becomes(node, &["failed"], NOTICED).await;
+    assert!(cluster.client("without-the-stranger").await);
+    let log = "sleep 5; journalctl --unit=consul --no-pager | grep -c 'x509: certificate signed by unknown authority'";
+    let refused = cluster.script(node, log).await;
+    assert_ne!(refused, "0\n", "the servers accept it");
+    cluster.crash(node);
+    cluster.up().await;
+    cluster
+        .becomes(node, &["standby"], Duration::from_secs(60))
+        .await;
+}
+
+/// Returns an archive with the same text, and with certificates of another authority.
+fn of_another_authority(archive: &[u8]) -> Vec<u8> {
+    let authority = Authority::new();
+    let (certificate, key) = authority.issue(&["vault.service.consul", "localhost", "127.0.0.1"]);
+    let mut changed = tar::Builder::new(Vec::new());
+    for entry in tar::Archive::new(archive).entries().expect("entries") {
+        let mut entry = entry.expect("an entry");
+        let path = entry.path().expect("a path").to_string_lossy().into_owned();
+        let mut content = String::new();
+        std::io::Read::read_to_string(&mut entry, &mut content).expect("text");
+        let content = match path.split('/').next_back() {
+            Some("ca.pem") => authority.pem(),
+            Some("tls.crt") => certificate.clone(),
+            Some("tls.key") => key.clone(),
+            _ => content,
+        };
+        let mut header = tar::Header::new_ustar();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o600);
+        changed
+            .append_data(&mut header, &path, content.as_bytes())
+            .expect("a file");
+    }
+    changed.into_inner().expect("an archive")
+}
+
+/// Kills `up` and `down` again and again, a little later each time. The cluster ends the same.
+async fn killed_and_repeated(project: &TestProject) {
+    let cluster = TestCluster::define(project, "small", 1).await;
+    let mut events = 1;
+    loop {
+        if !killed_after(
+            project,
+            &["cluster", "up", "small", "--json", "--allow-untested"],
+            events,
+        )
+        .await
+        {
+            break;
+        }
+        events += 1;
+    }
+    assert!(events > 8, "it was killed {events} times only");
+    cluster.up().await;
+    assert!(cluster.client("after-kills").await, "clients are served");
+    let id = cluster.id();
+    let foreign = project
+        .root()
+        .join("state/vault-bake/clusters/foreign-00000000");
+    fs::create_dir_all(&foreign).expect("a folder");
+    for pause_ms in [0, 20, 60, 120, 250, 500] {
+        let mut command = project.command(&["cluster", "down", "small"], &[]);
+        let mut child = command.stdout(Stdio::null()).spawn().expect("it starts");
+        tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+        child.kill().await.expect("it is killed");
+    }
+    let (exit, text) = cluster.run(&["down"]).await;
+    assert!(
+        exit == Some(0) || text.contains("cannot find cluster"),
+        "{text}"
+    );
+    assert_eq!(outside_of_folder(&id), Vec::<String>::new());
+    assert!(foreign.exists(), "another cluster's folder is gone");
+    fs::remove_dir(&foreign).expect("it is empty");
+    let clusters = project.root().join("state/vault-bake/clusters");
+    let left: Vec<_> = fs::read_dir(clusters)
+        .expect("clusters")
+        .flatten()
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// Kills the binary after so many events. Returns false if it ended before.
+async fn killed_after(project: &TestProject, arguments: &[&str], events: usize) -> bool {
+    let mut command = project.command(arguments, &[]);
+    let command = command.stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().expect("it starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+    let mut seen = 0;
+    while let Ok(Some(line)) = lines.next_line().await {
+        if line.contains(r#""event":"waiting""#) {
+            continue;
+        }
+        seen += 1;
+        if seen == events {
+            child.kill().await.expect("it is killed");
+            return true;
+        }
+    }
+    let status = child.wait().await.expect("a status");
+    assert!(
+        status.success(),
+        "it ended with {status} after {seen} events"
+    );
+    false
+}
