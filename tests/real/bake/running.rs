@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 
-use super::node::Authority;
 use crate::project::{TestProject, output_text};
 
 /// The limit within which `status` must notice a fault.
@@ -320,8 +319,6 @@ pub async fn check(project: &TestProject) {
         .becomes(&standby, &["standby"], Duration::from_secs(60))
         .await;
 
-    a_stranger_stays_out(&cluster, &standby).await;
-
     // The active Vault.
     let active = cluster.node("active").await;
     cluster.crash(&active);
@@ -415,52 +412,6 @@ async fn set_link(cluster: &TestCluster<'_>, node: &str, state: &str) {
     let address = address["address"].as_str().expect("an address");
     let device = format!("vb-n{}", address.rsplit('.').next().expect("a number"));
     in_network(cluster, &format!("ip link set {device} {state}")).await;
-}
-
-/// A node with valid certificates of another authority starts, and joins nothing.
-async fn a_stranger_stays_out(cluster: &TestCluster<'_>, node: &str) {
-    let identity = cluster.folder().join("nodes").join(node).join("identity");
-    let own = fs::read(&identity).expect("an archive");
-    fs::write(&identity, of_another_authority(&own)).expect("it is replaced");
-    let restart =
-        "systemctl restart vault-bake-identity.service && systemctl is-active consul.service";
-    assert_eq!(cluster.script(node, restart).await, "active\n");
-    cluster.becomes(node, &["failed"], NOTICED).await;
-    assert!(cluster.client("without-the-stranger").await);
-    let log = "sleep 5; journalctl --unit=consul --no-pager | grep -c 'x509: certificate signed by unknown authority'";
-    let refused = cluster.script(node, log).await;
-    assert_ne!(refused, "0\n", "the servers accept it");
-    cluster.crash(node);
-    cluster.up().await;
-    cluster
-        .becomes(node, &["standby"], Duration::from_secs(60))
-        .await;
-}
-
-/// Returns an archive with the same text, and with certificates of another authority.
-fn of_another_authority(archive: &[u8]) -> Vec<u8> {
-    let authority = Authority::new();
-    let (certificate, key) = authority.issue(&["vault.service.consul", "localhost", "127.0.0.1"]);
-    let mut changed = tar::Builder::new(Vec::new());
-    for entry in tar::Archive::new(archive).entries().expect("entries") {
-        let mut entry = entry.expect("an entry");
-        let path = entry.path().expect("a path").to_string_lossy().into_owned();
-        let mut content = String::new();
-        std::io::Read::read_to_string(&mut entry, &mut content).expect("text");
-        let content = match path.split('/').next_back() {
-            Some("ca.pem") => authority.pem(),
-            Some("tls.crt") => certificate.clone(),
-            Some("tls.key") => key.clone(),
-            _ => content,
-        };
-        let mut header = tar::Header::new_ustar();
-        header.set_size(content.len() as u64);
-        header.set_mode(0o600);
-        changed
-            .append_data(&mut header, &path, content.as_bytes())
-            .expect("a file");
-    }
-    changed.into_inner().expect("an archive")
 }
 
 /// Kills `up` and `down` again and again, a little later each time. The cluster ends the same.
