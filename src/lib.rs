@@ -187,3 +187,4 @@ pub mod terraform;
 pub mod product;
 pub mod platform;
 pub mod cluster;
+pub mod rollout;

@@ -1,0 +1,13 @@
+//! Replaces the nodes of a running cluster without a failed request.
+//! Takes an inventory and target images; plans every step, executes the plan, and records it.
+//! How nodes run and how products answer is left to an implementation of [`Operations`].
+
+pub mod condition;
+pub mod observation;
+pub mod operations;
+pub mod plan;
+
+pub use condition::{Condition, Progress};
+pub use observation::Observation;
+pub use operations::{Effect, EffectError, Evidence, Operations};
+pub use plan::{Action, NodePlan, Plan, Step, Target};

@@ -1,0 +1,96 @@
+//! What a rollout can see of a cluster and do to it: the seam between the executor and the world.
+//! The product implements it for nodes on this computer; tests implement it with a model.
+
+use std::time::Duration;
+
+use super::{Action, Observation, Plan};
+use crate::digest::Digest;
+use crate::wait::Interrupt;
+
+/// A cluster that nodes are replaced in.
+pub trait Operations {
+    /// Asks every part of the cluster once, within seconds. Never changes anything.
+    fn observe(&self, plan: &Plan) -> impl Future<Output = Observation>;
+
+    /// Performs an effect. A second call after a crash of the first changes nothing more.
+    fn perform(
+        &self,
+        action: &Action,
+        plan: &Plan,
+        interrupt: &Interrupt,
+    ) -> impl Future<Output = Result<Evidence, EffectError>>;
+
+    /// Confirms that both locks are still held with this controller's epoch.
+    fn fence(&self) -> impl Future<Output = Result<(), EffectError>>;
+
+    /// Waits.
+    fn pause(&self, time: Duration) -> impl Future<Output = ()>;
+
+    /// Returns the time since the executor started.
+    fn elapsed(&self) -> Duration;
+
+    /// Returns the figures of the canary since its start.
+    fn canary(&self) -> Figures;
+}
+
+/// An effect together with the step that it belongs to, for the journal.
+pub type Effect = Action;
+
+/// What an effect leaves behind for the journal and the record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// The digest and the size in bytes of Consul's snapshot.
+    pub snapshot: Option<(Digest, u64)>,
+    /// Whether a node ended in another way than in order.
+    pub is_unclean: bool,
+    /// Remarks for people, one sentence each.
+    pub notes: Vec<String>,
+}
+
+/// An effect that was not performed, or not completely.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EffectError {
+    /// It failed. Nothing else will make it succeed but a change by the user.
+    #[error("{message}")]
+    Failed {
+        /// The message.
+        message: String,
+        /// What to do about it, as an imperative.
+        hint: Option<String>,
+    },
+    /// Vault's key shares are needed and were not given.
+    #[error("cannot unseal {node}: key shares are needed")]
+    UnsealNeeded {
+        /// The node.
+        node: String,
+    },
+    /// The cluster or the store could not be asked. Whether the effect happened is unknown.
+    #[error("cannot reach the cluster: {0}")]
+    Inconclusive(String),
+    /// Another controller took the rollout over.
+    #[error("cannot continue: another controller took the rollout over with epoch {epoch}")]
+    TakenOver {
+        /// Its epoch.
+        epoch: u64,
+    },
+    /// An interrupt by the user.
+    #[error(transparent)]
+    Interrupted(#[from] crate::wait::Interrupted),
+}
+
+/// The figures of the canary.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// The number of requests.
+    pub requests: u64,
+    /// The number of requests that were writes.
+    pub writes: u64,
+    /// The number of requests that were not answered within their deadline.
+    pub failed: u64,
+    /// The number of requests whose first answer was an error.
+    pub retried: u64,
+    /// The number of confirmed writes that could not be read back.
+    pub lost: u64,
+    /// The longest time between two answers.
+    pub longest_gap: Duration,
+}

@@ -1,0 +1,254 @@
+//! The plan of a rollout: every step with its conditions, complete before the first one runs.
+//! It is a record: canonical JSON, kept in the store by its digest, and never changed.
+//! If the cluster changes underneath, a new plan follows that names this one as its parent.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use super::Condition;
+use crate::canonical::{self, CanonicalError};
+use crate::cluster::file::TierName;
+use crate::definition::Firmware;
+use crate::digest::{Digest, canonical_json};
+use crate::manifest::{ImageVersion, Moment};
+
+/// The schema of new plans.
+pub const SCHEMA: &str = "https://vault-bake.dev/rollout-plan/v1";
+
+/// The largest plan, in bytes.
+const MAX_BYTES: usize = 1_000_000;
+
+/// A plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// Always [`SCHEMA`].
+    pub schema: String,
+    /// The unique id of the cluster, as in `dev-1f2e3d4c`.
+    pub cluster: String,
+    /// The name of the cluster.
+    pub name: String,
+    /// The time of the inventory that it is based on.
+    pub made_at: Moment,
+    /// The direction.
+    pub purpose: Purpose,
+    /// The plan that it follows, if the cluster changed during the rollout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Digest>,
+    /// The generation of new nodes.
+    pub generation: u32,
+    /// The image of each tier after the rollout.
+    pub targets: BTreeMap<TierName, Target>,
+    /// All nodes, old and new, by name.
+    pub nodes: BTreeMap<String, NodePlan>,
+    /// The steps in order.
+    pub steps: Vec<Step>,
+}
+
+/// The direction of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Purpose {
+    /// To the target images.
+    Replace,
+    /// Back to the nodes from before the rollout.
+    Abort,
+}
+
+/// The image of a tier.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    /// The reference that selected it, as in `vault-server:stable`.
+    pub reference: String,
+    /// The name of the image.
+    pub image: String,
+    /// The version of the image.
+    pub version: ImageVersion,
+    /// The digest of the manifest.
+    pub manifest: Digest,
+    /// The digest of the captured disk.
+    pub artifact: Digest,
+    /// The firmware that boots the disk.
+    pub firmware: Firmware,
+    /// The products of the image with their versions.
+    pub releases: BTreeMap<String, String>,
+}
+
+/// A node, old or new.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodePlan {
+    /// The tier.
+    pub tier: TierName,
+    /// The generation.
+    pub generation: u32,
+    /// The number in its tier and generation, from 1.
+    pub number: u32,
+    /// The address on the private network.
+    pub address: Ipv4Addr,
+    /// The name of the image.
+    pub image: String,
+    /// The version of the image.
+    pub version: ImageVersion,
+    /// The digest of the manifest.
+    pub manifest: Digest,
+    /// The products of the image with their versions.
+    pub releases: BTreeMap<String, String>,
+    /// Whether the rollout makes it.
+    pub is_new: bool,
+}
+
+impl NodePlan {
+    /// Returns the version of the tier's product.
+    pub fn product_version(&self) -> Option<&str> {
+        self.releases.get(self.tier.as_str()).map(String::as_str)
+    }
+}
+
+/// One step: conditions, one effect, and the conditions that it must reach.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    /// The effect.
+    #[serde(flatten)]
+    pub action: Action,
+    /// The conditions before the effect.
+    pub requires: Vec<Condition>,
+    /// The conditions after the effect. The next step waits for them.
+    pub gate: Vec<Condition>,
+    /// The limit for the gate, in seconds.
+    pub gate_s: u64,
+    /// The step that undoes the effect, if its gate is not reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undo: Option<Action>,
+}
+
+/// One effect. Each can be repeated: after a crash, a second time changes nothing more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(
+    tag = "action",
+    rename_all = "kebab-case",
+    rename_all_fields = "kebab-case"
+)]
+pub enum Action {
+    /// Saves a snapshot of Consul's data, which includes Vault's encrypted storage.
+    SaveSnapshot,
+    /// Makes new nodes and starts them side by side.
+    Start {
+        /// The nodes, all of one tier.
+        nodes: Vec<String>,
+    },
+    /// Unseals new Vault nodes.
+    Unseal {
+        /// The nodes.
+        nodes: Vec<String>,
+    },
+    /// Adds new Vault nodes to the load balancer.
+    Admit {
+        /// The nodes.
+        nodes: Vec<String>,
+    },
+    /// Writes the addresses of the new Consul servers into the identities of nodes that stay.
+    RenewIdentities {
+        /// The nodes.
+        nodes: Vec<String>,
+    },
+    /// Makes a Consul server leave the cluster. If it leads, leadership moves to another server
+    /// first, where Consul can do that.
+    Leave {
+        /// The server.
+        node: String,
+        /// The new server that leadership moves to.
+        successor: String,
+    },
+    /// Drains a Vault node in the load balancer, and stops it in order.
+    Stop {
+        /// The node.
+        node: String,
+    },
+    /// The point of no return: stops the active Vault node in order.
+    HandOver {
+        /// The active node.
+        node: String,
+    },
+    /// Waits while clients use the new nodes.
+    Soak {
+        /// The time in seconds.
+        seconds: u64,
+    },
+    /// Starts stopped Vault nodes again, to go back.
+    Restart {
+        /// The nodes.
+        nodes: Vec<String>,
+    },
+    /// Deletes stopped nodes: disks, addresses, tokens and places in the load balancer.
+    Delete {
+        /// The nodes.
+        nodes: Vec<String>,
+    },
+}
+
+impl Action {
+    /// Returns the nodes that it changes.
+    pub fn nodes(&self) -> Vec<&str> {
+        match self {
+            Self::SaveSnapshot | Self::Soak { .. } => Vec::new(),
+            Self::Start { nodes }
+            | Self::Unseal { nodes }
+            | Self::Admit { nodes }
+            | Self::RenewIdentities { nodes }
+            | Self::Restart { nodes }
+            | Self::Delete { nodes } => nodes.iter().map(String::as_str).collect(),
+            Self::Leave { node, .. } | Self::Stop { node } | Self::HandOver { node } => {
+                vec![node]
+            }
+        }
+    }
+
+    /// Whether it takes something away that serves. Before it, both locks are read again.
+    pub fn is_destructive(&self) -> bool {
+        matches!(
+            self,
+            Self::Leave { .. } | Self::Stop { .. } | Self::HandOver { .. } | Self::Delete { .. }
+        )
+    }
+}
+
+impl Plan {
+    /// Returns the canonical JSON, the only stored form.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        canonical_json(self)
+    }
+
+    /// Returns the digest, the name of the plan.
+    pub fn digest(&self) -> Digest {
+        Digest::hash_bytes(self.to_bytes())
+    }
+
+    /// Reads a stored plan.
+    pub fn parse(bytes: &[u8]) -> Result<Self, CanonicalError> {
+        let value = canonical::parse(bytes, MAX_BYTES)?;
+        Ok(serde_json::from_value(value)?)
+    }
+
+    /// Returns the names of the nodes of a tier, old or new.
+    pub fn names(&self, tier: TierName, is_new: bool) -> BTreeSet<String> {
+        let nodes = self.nodes.iter();
+        let nodes = nodes.filter(|(_, node)| node.tier == tier && node.is_new == is_new);
+        nodes.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Whether a Vault node of another version than the active one takes over in it.
+    pub fn changes_vault(&self) -> bool {
+        let versions: BTreeSet<_> = self
+            .nodes
+            .values()
+            .filter(|node| node.tier == TierName::Vault)
+            .map(NodePlan::product_version)
+            .collect();
+        versions.len() > 1
+    }
+}
