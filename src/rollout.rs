@@ -3,11 +3,14 @@
 //! How nodes run and how products answer is left to an implementation of [`Operations`].
 
 pub mod condition;
+pub mod execute;
+pub mod journal;
 pub mod observation;
 pub mod operations;
 pub mod plan;
 
 pub use condition::{Condition, Progress};
+pub use execute::{ExecuteError, ExecuteOptions, Outcome, Rest, execute};
 pub use observation::Observation;
 pub use operations::{Effect, EffectError, Evidence, Operations};
 pub use plan::{Action, NodePlan, Plan, Step, Target};

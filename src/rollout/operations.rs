@@ -4,6 +4,8 @@
 use std::time::Duration;
 
 use super::{Action, Observation, Plan};
+use serde::{Deserialize, Serialize};
+
 use crate::digest::Digest;
 use crate::wait::Interrupt;
 
@@ -79,7 +81,7 @@ pub enum EffectError {
 }
 
 /// The figures of the canary.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Figures {
     /// The number of requests.
     pub requests: u64,
@@ -91,6 +93,6 @@ pub struct Figures {
     pub retried: u64,
     /// The number of confirmed writes that could not be read back.
     pub lost: u64,
-    /// The longest time between two answers.
-    pub longest_gap: Duration,
+    /// The longest time between two answers, in milliseconds.
+    pub longest_gap_ms: u64,
 }

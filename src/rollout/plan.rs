@@ -252,3 +252,24 @@ impl Plan {
         versions.len() > 1
     }
 }
+
+impl std::fmt::Display for Action {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let list = |nodes: &[String]| nodes.join(", ");
+        match self {
+            Self::SaveSnapshot => f.write_str("save a snapshot of Consul"),
+            Self::Start { nodes } => write!(f, "start {}", list(nodes)),
+            Self::Unseal { nodes } => write!(f, "unseal {}", list(nodes)),
+            Self::Admit { nodes } => write!(f, "send clients to {}", list(nodes)),
+            Self::RenewIdentities { nodes } => {
+                write!(f, "write new Consul addresses to {}", list(nodes))
+            }
+            Self::Leave { node, .. } => write!(f, "retire the server {node}"),
+            Self::Stop { node } => write!(f, "drain and stop {node}"),
+            Self::HandOver { node } => write!(f, "hand over from {node}"),
+            Self::Soak { seconds } => write!(f, "watch the new nodes for {seconds} s"),
+            Self::Restart { nodes } => write!(f, "start {} again", list(nodes)),
+            Self::Delete { nodes } => write!(f, "delete {}", list(nodes)),
+        }
+    }
+}

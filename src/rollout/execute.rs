@@ -1,0 +1,452 @@
+//! Obeys a plan: for each step requires, intent, effect, gate. It chooses nothing.
+//! Takes a plan and a cluster; returns whether the plan was completed, or where it rests and why.
+
+mod done;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::journal::{Entry, Journal, JournalError, Mark, Snapshot, StepResult};
+use super::operations::Figures;
+use super::{
+    Action, Condition, EffectError, Evidence, Observation, Operations, Plan, Progress, Step,
+};
+use crate::digest::Digest;
+use crate::event::{Event, Events, millis};
+use crate::wait::{Interrupt, Urgency};
+
+use done::is_done;
+
+/// The pause between two observations while a gate is not reached.
+const POLL: Duration = Duration::from_millis(500);
+
+/// The pause between the two observations that must both meet a gate of voters.
+const CONFIRM: Duration = Duration::from_secs(2);
+
+/// The limit for the conditions before an effect, which hold unless something else happens.
+const REQUIRE_LIMIT: Duration = Duration::from_secs(60);
+
+/// The choices of a controller.
+pub struct ExecuteOptions<'a> {
+    /// The epoch of the controller.
+    pub epoch: u64,
+    /// Whether to rest before the active Vault node is stopped.
+    pub stop_before_hand_over: bool,
+    /// Whether a failed request of the canary stops the rollout at the next resting point.
+    pub require_no_failure: bool,
+    /// The clock, for the journal.
+    pub now: &'a (dyn Fn() -> Timestamp + Sync),
+}
+
+/// The end of an execution.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All steps are done.
+    Completed,
+    /// The cluster serves, and the rollout can be resumed or aborted.
+    Resting {
+        /// The position of the next step, from 0.
+        next: usize,
+        /// The reason.
+        why: Rest,
+    },
+    /// The cluster differs from the plan in a way that a new plan takes into account.
+    Changed {
+        /// The position of the next step, from 0.
+        next: usize,
+        /// The difference.
+        why: String,
+    },
+}
+
+/// Why a controller rests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// The user asked for it.
+    Interrupted,
+    /// The next step is the hand-over.
+    BeforeHandOver,
+    /// Requests of the canary failed.
+    CanaryFailed {
+        /// Their number.
+        failed: u64,
+    },
+}
+
+impl std::fmt::Display for Rest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Interrupted => f.write_str("interrupted"),
+            Self::BeforeHandOver => f.write_str("the next step is the hand-over"),
+            Self::CanaryFailed { failed } => write!(f, "{failed} requests of the canary failed"),
+        }
+    }
+}
+
+/// A rollout that cannot continue.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecuteError {
+    /// A step whose effect failed, or that did not reach its gate.
+    #[error("cannot {step}: {why}")]
+    Step {
+        /// The step in words, beginning with a verb.
+        step: String,
+        /// The position of the step, from 0.
+        index: usize,
+        /// The reason, or what was seen last.
+        why: String,
+        /// What to do about it, as an imperative.
+        hint: Option<String>,
+        /// Whether the effect was undone.
+        undone: bool,
+    },
+    /// A step whose conditions are not met. It has changed nothing.
+    #[error("cannot begin to {step}: {why}")]
+    NotReady {
+        /// The step in words, beginning with a verb.
+        step: String,
+        /// The position of the step, from 0.
+        index: usize,
+        /// What was seen last.
+        why: String,
+    },
+    /// The cluster could not be asked. Whether the step succeeded is unknown.
+    #[error("cannot tell whether to {step} succeeded: {why}")]
+    Inconclusive {
+        /// The step in words, beginning with a verb.
+        step: String,
+        /// The position of the step, from 0.
+        index: usize,
+        /// The reason.
+        why: String,
+    },
+    /// Vault's key shares are needed.
+    #[error("cannot unseal {node}: key shares are needed")]
+    UnsealNeeded {
+        /// The node.
+        node: String,
+    },
+    /// Another controller took over.
+    #[error("cannot continue: another controller took the rollout over with epoch {epoch}")]
+    TakenOver {
+        /// Its epoch.
+        epoch: u64,
+    },
+    /// The journal cannot be written.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The user interrupted twice. The journal tells what was begun.
+    #[error("interrupted")]
+    LeftNow,
+}
+
+/// The state of one execution.
+struct Execution<'a, O, J> {
+    plan: &'a Plan,
+    digest: Digest,
+    operations: &'a O,
+    journal: &'a mut J,
+    options: &'a ExecuteOptions<'a>,
+    events: &'a Events,
+    interrupt: &'a Interrupt,
+    /// Never raised: the first interrupt does not cut an effect.
+    quiet: Interrupt,
+}
+
+/// Executes the steps of a plan that are not done.
+pub async fn execute<O: Operations, J: Journal>(
+    plan: &Plan,
+    operations: &O,
+    journal: &mut J,
+    options: &ExecuteOptions<'_>,
+    (events, interrupt): (&Events, &Interrupt),
+) -> Result<Outcome, ExecuteError> {
+    let mut execution = Execution {
+        plan,
+        digest: plan.digest(),
+        operations,
+        journal,
+        options,
+        events,
+        interrupt,
+        quiet: Interrupt::default(),
+    };
+    tokio::select! {
+        biased;
+        () = interrupt.raised(Urgency::LeaveNow) => Err(ExecuteError::LeftNow),
+        outcome = execution.run() => outcome,
+    }
+}
+
+impl<O: Operations, J: Journal> Execution<'_, O, J> {
+    async fn run(&mut self) -> Result<Outcome, ExecuteError> {
+        let first = match self.skip_done().await? {
+            Ok(first) => first,
+            Err((next, why)) => return Ok(Outcome::Changed { next, why }),
+        };
+        for (index, step) in self.plan.steps.iter().enumerate().skip(first) {
+            if let Some(why) = self.rests_before(step) {
+                let text = why.to_string();
+                self.write(index, Mark::Resting { why: text })?;
+                return Ok(Outcome::Resting { next: index, why });
+            }
+            if let Some(why) = self.step(index, step).await? {
+                return Ok(Outcome::Changed { next: index, why });
+            }
+        }
+        Ok(Outcome::Completed)
+    }
+
+    /// Skips the steps that the cluster has behind it. Returns the position of the first other one,
+    /// or the difference if a later step is done and an earlier one is not.
+    async fn skip_done(&mut self) -> Result<Result<usize, (usize, String)>, ExecuteError> {
+        let seen = self.operations.observe(self.plan).await;
+        let steps = &self.plan.steps;
+        let done: Vec<bool> = steps
+            .iter()
+            .map(|step| is_done(&step.action, &seen, self.plan))
+            .collect();
+        let first = done.iter().position(|done| !done).unwrap_or(done.len());
+        let last = done
+            .iter()
+            .rposition(|done| *done)
+            .map_or(0, |last| last + 1);
+        let lost = (first..last).find(|index| !done[*index] && steps[*index].action.stays_done());
+        if let Some(index) = lost {
+            let text = steps[index].action.to_string();
+            return Ok(Err((
+                index,
+                format!("later steps are done, but not: {text}"),
+            )));
+        }
+        let next = first.max(last);
+        for index in 0..next {
+            self.write(index, Mark::Skipped)?;
+        }
+        Ok(Ok(next))
+    }
+
+    /// Returns why the controller rests before a step, if it does.
+    fn rests_before(&self, step: &Step) -> Option<Rest> {
+        let failed = self.operations.canary().failed;
+        if self.interrupt.urgency() != Urgency::None {
+            Some(Rest::Interrupted)
+        } else if self.options.require_no_failure && failed > 0 {
+            Some(Rest::CanaryFailed { failed })
+        } else if self.options.stop_before_hand_over
+            && matches!(step.action, Action::HandOver { .. })
+        {
+            Some(Rest::BeforeHandOver)
+        } else {
+            None
+        }
+    }
+
+    /// Performs a step and waits for its gate. Returns the difference if the plan does not fit.
+    async fn step(&mut self, index: usize, step: &Step) -> Result<Option<String>, ExecuteError> {
+        let (began, before) = (self.operations.elapsed(), self.operations.canary());
+        let text = step.action.to_string();
+        self.events.emit(&Event::StepStarted {
+            index: index + 1,
+            count: self.plan.steps.len(),
+            step: text.clone(),
+        });
+        match self.wait_for(&text, &step.requires, REQUIRE_LIMIT).await {
+            Progress::Met => {}
+            Progress::Changed(why) => return Ok(Some(why)),
+            Progress::Unmet(why) => {
+                return Err(ExecuteError::NotReady {
+                    step: text,
+                    index,
+                    why,
+                });
+            }
+            Progress::Unknown(why) => return Err(inconclusive(index, text, why)),
+        }
+        if step.action.is_destructive() {
+            let fence = self.operations.fence().await;
+            fence.map_err(|error| effect_error(index, &text, error))?;
+        }
+        self.write(index, Mark::Intent)?;
+        let effect = self
+            .operations
+            .perform(&step.action, self.plan, &self.quiet)
+            .await;
+        let result = |evidence: Evidence, execution: &Self| StepResult {
+            elapsed_ms: millis(execution.operations.elapsed().saturating_sub(began)),
+            is_unclean: evidence.is_unclean,
+            snapshot: evidence
+                .snapshot
+                .map(|(digest, size)| Snapshot { digest, size }),
+            figures: execution.operations.canary().since(&before),
+            notes: evidence.notes,
+        };
+        let evidence = match effect {
+            Ok(evidence) => evidence,
+            Err(error) => {
+                let failed = result(Evidence::default(), self);
+                self.write(index, Mark::Failed(failed))?;
+                let error = effect_error(index, &text, error);
+                return Err(self.undo(index, step, error).await);
+            }
+        };
+        let limit = Duration::from_secs(step.gate_s);
+        let reached = self.wait_for(&text, &step.gate, limit).await;
+        let result = result(evidence, self);
+        let elapsed_ms = result.elapsed_ms;
+        let why = match reached {
+            Progress::Met => {
+                self.write(index, Mark::Done(result))?;
+                self.finish(text, elapsed_ms, 0);
+                return Ok(None);
+            }
+            Progress::Unknown(why) => {
+                self.write(index, Mark::Failed(result))?;
+                return Err(inconclusive(index, text, why));
+            }
+            Progress::Unmet(why) | Progress::Changed(why) => why,
+        };
+        self.write(index, Mark::Failed(result))?;
+        self.finish(text.clone(), elapsed_ms, 1);
+        let error = ExecuteError::Step {
+            step: text,
+            index,
+            why: format!("waited {} s; last seen: {why}", step.gate_s),
+            hint: None,
+            undone: false,
+        };
+        Err(self.undo(index, step, error).await)
+    }
+
+    fn finish(&self, step: String, elapsed_ms: u64, exit: i32) {
+        self.events.emit(&Event::StepFinished {
+            step,
+            elapsed_ms,
+            exit,
+        });
+    }
+
+    /// Undoes the effect of a step that failed. Returns the error of the step.
+    async fn undo(&mut self, index: usize, step: &Step, error: ExecuteError) -> ExecuteError {
+        let ExecuteError::Step {
+            step: text,
+            index: position,
+            why,
+            hint,
+            ..
+        } = error
+        else {
+            return error;
+        };
+        let failed = |why: String, undone: bool| ExecuteError::Step {
+            step: text.clone(),
+            index: position,
+            why,
+            hint: hint.clone(),
+            undone,
+        };
+        let Some(undo) = &step.undo else {
+            return failed(why, false);
+        };
+        if let Err(error) = self.write(index, Mark::UndoIntent) {
+            return error;
+        }
+        let undone = self.operations.perform(undo, self.plan, &self.quiet).await;
+        match undone {
+            Ok(_) => match self.write(index, Mark::Undone) {
+                Ok(()) => failed(why, true),
+                Err(error) => error,
+            },
+            Err(second) => failed(format!("{why}; cannot {undo}: {second}"), false),
+        }
+    }
+
+    /// Observes until all conditions are met, or until the limit. Voters are observed twice.
+    async fn wait_for(&self, text: &str, conditions: &[Condition], limit: Duration) -> Progress {
+        let began = self.operations.elapsed();
+        let twice = conditions
+            .iter()
+            .any(|condition| matches!(condition, Condition::Voters { .. }));
+        loop {
+            let mut progress = self.observe(conditions).await;
+            if progress == Progress::Met && twice {
+                self.operations.pause(CONFIRM).await;
+                progress = self.observe(conditions).await;
+            }
+            let waited = self.operations.elapsed().saturating_sub(began);
+            match &progress {
+                Progress::Met | Progress::Changed(_) => return progress,
+                Progress::Unmet(_) | Progress::Unknown(_) if waited >= limit => return progress,
+                Progress::Unmet(seen) | Progress::Unknown(seen) => {
+                    self.events.emit(&Event::Waiting {
+                        what: text.to_owned(),
+                        last_seen: seen.clone(),
+                        elapsed_ms: millis(waited),
+                        timeout_ms: millis(limit),
+                    });
+                }
+            }
+            self.operations.pause(POLL).await;
+        }
+    }
+
+    async fn observe(&self, conditions: &[Condition]) -> Progress {
+        if conditions.is_empty() {
+            return Progress::Met;
+        }
+        let seen: Observation = self.operations.observe(self.plan).await;
+        let answers = conditions
+            .iter()
+            .map(|condition| condition.evaluate(&seen, self.plan));
+        Progress::all(answers)
+    }
+
+    fn write(&mut self, step: usize, mark: Mark) -> Result<(), ExecuteError> {
+        let entry = Entry {
+            at: (self.options.now)(),
+            epoch: self.options.epoch,
+            plan: self.digest,
+            step,
+            text: self.plan.steps[step].action.to_string(),
+            mark,
+        };
+        Ok(self.journal.write(&entry)?)
+    }
+}
+
+fn inconclusive(index: usize, step: String, why: String) -> ExecuteError {
+    ExecuteError::Inconclusive { step, index, why }
+}
+
+fn effect_error(index: usize, step: &str, error: EffectError) -> ExecuteError {
+    let step = step.to_owned();
+    match error {
+        EffectError::Failed { message, hint } => ExecuteError::Step {
+            step,
+            index,
+            why: message,
+            hint,
+            undone: false,
+        },
+        EffectError::UnsealNeeded { node } => ExecuteError::UnsealNeeded { node },
+        EffectError::Inconclusive(why) => inconclusive(index, step, why),
+        EffectError::TakenOver { epoch } => ExecuteError::TakenOver { epoch },
+        EffectError::Interrupted(_) => ExecuteError::LeftNow,
+    }
+}
+
+impl Figures {
+    /// Returns the figures of the time since `before`. The longest gap may have begun earlier.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        Self {
+            requests: self.requests - before.requests,
+            writes: self.writes - before.writes,
+            failed: self.failed - before.failed,
+            retried: self.retried - before.retried,
+            lost: self.lost - before.lost,
+            longest_gap_ms: self.longest_gap_ms,
+        }
+    }
+}
