@@ -17,10 +17,10 @@ use crate::secret::Secret;
 const VALID_H: i64 = 24;
 
 /// The certificate and the token of the controller.
-pub(super) struct Controller {
-    pub(super) tls: TlsMaterial,
+pub(crate) struct Controller {
+    pub(crate) tls: TlsMaterial,
     /// The token of Consul for status and rollouts.
-    pub(super) operator: Secret,
+    pub(crate) operator: Secret,
 }
 
 impl Controller {

@@ -76,7 +76,7 @@ fn is_false(flag: &bool) -> bool {
 }
 
 /// A Vault node and its client.
-pub(super) type VaultNode = (String, Client);
+pub(crate) type VaultNode = (String, Client);
 
 /// Waits until every node answers.
 pub(super) async fn wait_for_answers(
@@ -167,7 +167,7 @@ fn pgp_key(path: &Path, bytes: &[u8]) -> Result<String, ClusterError> {
 }
 
 /// Unseals each sealed node with the shares of the cluster, or with those that the user passes.
-pub(super) async fn unseal(
+pub(crate) async fn unseal(
     nodes: &[VaultNode],
     unseal: &Unseal,
     given: &[Secret],

@@ -5,6 +5,7 @@
 mod answer;
 mod transport;
 
+use std::fs::File;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
@@ -208,6 +209,22 @@ impl Call<'_> {
 
     /// Sends the request once.
     pub(super) async fn send(self) -> Result<Answer, ApiError> {
+        self.exchange(transport::exchange).await
+    }
+
+    /// Sends the request once, and writes the body of a successful answer to `file`.
+    pub(super) async fn download(self, file: File) -> Result<(), ApiError> {
+        let download = |http, request| transport::download(http, request, file);
+        self.exchange(download).await.map(|_| ())
+    }
+
+    async fn exchange<F>(
+        self,
+        exchange: impl FnOnce(reqwest::Client, reqwest::Request) -> F,
+    ) -> Result<Answer, ApiError>
+    where
+        F: Future<Output = Result<transport::Received, transport::Fault>> + Send + 'static,
+    {
         let Self {
             api,
             what,
@@ -226,7 +243,7 @@ impl Call<'_> {
             });
         }
         *request.timeout_mut() = Some(limit);
-        let exchange = transport::exchange(api.http.clone(), request);
+        let exchange = exchange(api.http.clone(), request);
         let received = match api.network.run(exchange).await {
             Ok(received) => received,
             Err(fault) => return Err(fault.into_error(what, server, limit)),

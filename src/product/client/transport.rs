@@ -3,6 +3,8 @@
 //! Returns status, headers and body, and the end of the server's certificate.
 
 use std::error::Error as StdError;
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -29,6 +31,7 @@ pub(super) struct Received {
 pub(super) enum Fault {
     Http(reqwest::Error),
     TooLarge,
+    File(io::Error),
 }
 
 /// Sends `request` and reads the answer.
@@ -54,12 +57,45 @@ pub(super) async fn exchange(http: Client, request: Request) -> Result<Received,
     })
 }
 
+/// Sends `request` and writes the body of a successful answer to `file`, in parts.
+pub(super) async fn download(
+    http: Client,
+    request: Request,
+    mut file: File,
+) -> Result<Received, Fault> {
+    let mut response = http.execute(request).await.map_err(Fault::Http)?;
+    let status = response.status();
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(Fault::Http)? {
+        if status.is_success() {
+            file.write_all(&chunk).map_err(Fault::File)?;
+        } else if body.len() + chunk.len() <= LARGEST_ANSWER_BYTES {
+            body.extend_from_slice(&chunk);
+        }
+    }
+    file.sync_all().map_err(Fault::File)?;
+    Ok(Received {
+        status: status.as_u16(),
+        body,
+        location: None,
+        certificate_end: None,
+    })
+}
+
 impl Fault {
     pub(super) fn into_error(self, what: String, server: String, limit: Duration) -> ApiError {
         let error = match self {
             Self::TooLarge => {
                 let reason = format!("larger than {} MiB", LARGEST_ANSWER_BYTES >> 20);
                 return ApiError::Malformed {
+                    what,
+                    server,
+                    reason,
+                };
+            }
+            Self::File(error) => {
+                let reason = format!("cannot write the answer: {error}");
+                return ApiError::Invalid {
                     what,
                     server,
                     reason,

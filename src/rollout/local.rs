@@ -1,0 +1,158 @@
+//! Performs rollouts of a cluster on this computer: nodes of `platform`, HAProxy in front.
+//! Takes an opened cluster, key shares and a token of Vault. Keeps `cluster.json` up to date.
+
+mod effects;
+mod lock;
+mod observe;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::canary::Canary;
+use super::operations::Figures;
+use super::{Action, EffectError, Evidence, Observation, Operations, Plan};
+use crate::cluster::file::FrontKind;
+use crate::cluster::front::Runtime;
+use crate::cluster::running::Running;
+use crate::cluster::state::State;
+use crate::cluster::{Cluster, ClusterError, Context, serve};
+use crate::secret::Secret;
+use crate::store::Store;
+use crate::store::backend::Backend;
+use crate::wait::Interrupt;
+
+use lock::ClusterLock;
+
+/// A cluster on this computer during a rollout.
+pub(super) struct Local<'a, B> {
+    running: Running<'a>,
+    cluster: Cluster<'a>,
+    context: &'a Context<'a>,
+    state: Mutex<State>,
+    store: &'a Store<B>,
+    lock: ClusterLock,
+    /// Key shares that the user passed.
+    shares: &'a [Secret],
+    /// A token of Vault that reads the state of high availability.
+    vault_token: Option<Secret>,
+    canary: Option<Canary>,
+    renewed: Mutex<BTreeSet<String>>,
+    began: Instant,
+}
+
+/// What a [`Local`] is opened with.
+pub(super) struct Opening<'a, B> {
+    pub(super) cluster: Cluster<'a>,
+    pub(super) context: &'a Context<'a>,
+    pub(super) store: &'a Store<B>,
+    pub(super) shares: &'a [Secret],
+    pub(super) vault_token: Option<Secret>,
+    pub(super) canary: Option<Canary>,
+    /// The epoch in the store's log.
+    pub(super) epoch: u64,
+}
+
+impl<'a, B: Backend> Local<'a, B> {
+    /// Opens the cluster, and takes its lock.
+    pub(super) async fn open(
+        opening: Opening<'a, B>,
+        running: Running<'a>,
+        state: State,
+    ) -> Result<Self, ClusterError> {
+        let local = Self {
+            lock: ClusterLock::new(opening.epoch),
+            running,
+            cluster: opening.cluster,
+            context: opening.context,
+            state: Mutex::new(state),
+            store: opening.store,
+            shares: opening.shares,
+            vault_token: opening.vault_token,
+            canary: opening.canary,
+            renewed: Mutex::new(BTreeSet::new()),
+            began: Instant::now(),
+        };
+        Ok(local)
+    }
+
+    /// Ends the canary, and returns its figures.
+    pub(super) async fn close(self) -> Option<Figures> {
+        let operator = &self.running.keys().operator;
+        self.lock.release(operator).await;
+        match self.canary {
+            Some(canary) => Some(canary.stop().await),
+            None => None,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the state on disk.
+    fn change(&self, change: impl FnOnce(&mut State)) -> Result<(), EffectError> {
+        let mut state = self.state();
+        change(&mut state);
+        let written = self.cluster.folder.write(&state);
+        written.map_err(|error| failed(ClusterError::from(error)))
+    }
+
+    /// Returns the load balancer, if there is one.
+    fn front(&self) -> Option<Runtime> {
+        let site = self.state().site(self.cluster.folder);
+        (self.cluster.file.front.kind == FrontKind::Haproxy)
+            .then(|| Runtime::new(serve::stats_socket(&site)))
+    }
+
+    /// Returns the path of the snapshot of a plan and of those that follow it.
+    fn snapshot_path(&self, plan: &Plan) -> PathBuf {
+        let name = format!("consul-{}.snap", plan.generation);
+        super::folder(self.cluster.folder).join(name)
+    }
+}
+
+/// An error of the cluster as that of an effect.
+fn failed(error: ClusterError) -> EffectError {
+    match error {
+        ClusterError::UnsealNeeded { node } => EffectError::UnsealNeeded { node },
+        ClusterError::Interrupted(interrupted) => interrupted.into(),
+        error => EffectError::Failed {
+            hint: error.hint(),
+            message: error.to_string(),
+        },
+    }
+}
+
+impl<B: Backend> Operations for Local<'_, B> {
+    async fn observe(&self, plan: &Plan) -> Observation {
+        self.look(plan).await
+    }
+
+    async fn perform(
+        &self,
+        action: &Action,
+        plan: &Plan,
+        _interrupt: &Interrupt,
+    ) -> Result<Evidence, EffectError> {
+        self.act(action, plan).await
+    }
+
+    async fn fence(&self) -> Result<(), EffectError> {
+        self.confirm_locks().await
+    }
+
+    async fn pause(&self, time: Duration) {
+        // The executor ends the wait itself when the user interrupts twice.
+        let _ = crate::wait::pause(time, &Interrupt::default()).await;
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    fn canary(&self) -> Figures {
+        self.canary.as_ref().map(Canary::figures).unwrap_or_default()
+    }
+}
