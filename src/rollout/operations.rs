@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::figures::Figures;
 use super::{Action, Observation, Plan};
 use crate::digest::Digest;
 use crate::wait::Interrupt;
@@ -76,21 +77,4 @@ pub enum EffectError {
     /// An interrupt by the user.
     #[error(transparent)]
     Interrupted(#[from] crate::wait::Interrupted),
-}
-
-/// The figures of the canary.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Figures {
-    /// The number of requests.
-    pub requests: u64,
-    /// The number of requests that were writes.
-    pub writes: u64,
-    /// The number of requests that were not answered within their deadline.
-    pub failed: u64,
-    /// The number of requests whose first answer was an error.
-    pub retried: u64,
-    /// The number of confirmed writes that could not be read back.
-    pub lost: u64,
-    /// The longest time between two answers.
-    pub longest_gap: Duration,
 }
