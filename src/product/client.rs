@@ -54,10 +54,31 @@ pub(super) struct ApiClient {
 
 impl ApiClient {
     /// Prepares a client. Connects to nothing.
+    ///
+    /// Each request gets a connection of its own: a kept one would show an old certificate, and
+    /// would delay the news of a dead node.
     pub(super) fn new(
         product: Product,
         endpoint: &Endpoint,
         tls: &TlsMaterial,
+    ) -> Result<Self, ApiError> {
+        Self::with_kept(product, endpoint, tls, 0)
+    }
+
+    /// Prepares a client that uses its last connection again.
+    pub(super) fn keeping_connections(
+        product: Product,
+        endpoint: &Endpoint,
+        tls: &TlsMaterial,
+    ) -> Result<Self, ApiError> {
+        Self::with_kept(product, endpoint, tls, 1)
+    }
+
+    fn with_kept(
+        product: Product,
+        endpoint: &Endpoint,
+        tls: &TlsMaterial,
+        kept: usize,
     ) -> Result<Self, ApiError> {
         let server = format!("{} at {}", product.name(), endpoint.address);
         let invalid = |reason: String| ApiError::Invalid {
@@ -66,7 +87,7 @@ impl ApiClient {
             reason,
         };
         let base = transport::base_url(endpoint).map_err(invalid)?;
-        let http = transport::http_client(endpoint, tls).map_err(invalid)?;
+        let http = transport::http_client(endpoint, tls, kept).map_err(invalid)?;
         Ok(Self {
             product,
             base,

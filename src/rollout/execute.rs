@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::journal::{Entry, Journal, JournalError, Mark, Snapshot, StepResult};
-use super::operations::Figures;
+use super::operations::Counts;
 use super::{
     Action, Condition, EffectError, Evidence, Observation, Operations, Plan, Progress, Step,
 };
@@ -245,7 +245,7 @@ impl<O: Operations, J: Journal> Execution<'_, O, J> {
 
     /// Performs a step and waits for its gate. Returns the difference if the plan does not fit.
     async fn step(&mut self, index: usize, step: &Step) -> Result<Option<String>, ExecuteError> {
-        let (began, before) = (self.operations.elapsed(), self.operations.canary());
+        let (began, mark) = (self.operations.elapsed(), self.operations.mark());
         let text = step.action.to_string();
         self.events.emit(&Event::StepStarted {
             index: index + 1,
@@ -273,19 +273,10 @@ impl<O: Operations, J: Journal> Execution<'_, O, J> {
             .operations
             .perform(&step.action, self.plan, &self.quiet)
             .await;
-        let result = |evidence: Evidence, execution: &Self| StepResult {
-            elapsed_ms: millis(execution.operations.elapsed().saturating_sub(began)),
-            is_unclean: evidence.is_unclean,
-            snapshot: evidence
-                .snapshot
-                .map(|(digest, size)| Snapshot { digest, size }),
-            figures: execution.operations.canary().since(&before),
-            notes: evidence.notes,
-        };
         let evidence = match effect {
             Ok(evidence) => evidence,
             Err(error) => {
-                let failed = result(Evidence::default(), self);
+                let failed = self.result(Evidence::default(), began, &mark).await;
                 self.write(index, Mark::Failed(failed))?;
                 let error = effect_error(index, &text, error);
                 return Err(self.undo(index, step, error).await);
@@ -293,7 +284,7 @@ impl<O: Operations, J: Journal> Execution<'_, O, J> {
         };
         let limit = Duration::from_secs(step.gate_s);
         let reached = self.wait_for(&text, &step.gate, limit).await;
-        let result = result(evidence, self);
+        let result = self.result(evidence, began, &mark).await;
         let elapsed_ms = result.elapsed_ms;
         let why = match reached {
             Progress::Met => {
@@ -317,6 +308,23 @@ impl<O: Operations, J: Journal> Execution<'_, O, J> {
             undone: false,
         };
         Err(self.undo(index, step, error).await)
+    }
+
+    /// Returns the evidence and the figures of a step.
+    async fn result(&self, evidence: Evidence, began: Duration, mark: &O::Mark) -> StepResult {
+        let Evidence {
+            snapshot,
+            is_unclean,
+            notes,
+        } = evidence;
+        let figures: Counts = self.operations.since(mark).await;
+        StepResult {
+            elapsed_ms: millis(self.operations.elapsed().saturating_sub(began)),
+            is_unclean,
+            snapshot: snapshot.map(|(digest, size)| Snapshot { digest, size }),
+            figures,
+            notes,
+        }
     }
 
     fn finish(&self, step: String, elapsed_ms: u64, exit: i32) {
@@ -433,20 +441,5 @@ fn effect_error(index: usize, step: &str, error: EffectError) -> ExecuteError {
         EffectError::Inconclusive(why) => inconclusive(index, step, why),
         EffectError::TakenOver { epoch } => ExecuteError::TakenOver { epoch },
         EffectError::Interrupted(_) => ExecuteError::LeftNow,
-    }
-}
-
-impl Figures {
-    /// Returns the figures of the time since `before`. The longest gap may have begun earlier.
-    #[must_use]
-    pub fn since(&self, before: &Self) -> Self {
-        Self {
-            requests: self.requests - before.requests,
-            writes: self.writes - before.writes,
-            failed: self.failed - before.failed,
-            retried: self.retried - before.retried,
-            lost: self.lost - before.lost,
-            longest_gap_ms: self.longest_gap_ms,
-        }
     }
 }

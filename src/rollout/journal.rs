@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::operations::Figures;
+use super::operations::Counts;
 use crate::digest::Digest;
 
 /// One line of the journal.
@@ -65,7 +65,7 @@ pub struct StepResult {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<Snapshot>,
     /// What clients felt.
-    pub figures: Figures,
+    pub figures: Counts,
     /// Remarks for people, one sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,

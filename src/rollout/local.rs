@@ -11,13 +11,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::canary::Canary;
-use super::operations::Figures;
-use super::{Action, EffectError, Evidence, Observation, Operations, Plan};
+use super::canary::Mark;
+use super::{Action, Counts, EffectError, Evidence, Figures, Observation, Operations, Plan};
 use crate::cluster::file::FrontKind;
 use crate::cluster::front::Runtime;
 use crate::cluster::running::Running;
 use crate::cluster::state::State;
 use crate::cluster::{Cluster, ClusterError, Context, serve};
+use crate::event::millis;
 use crate::secret::Secret;
 use crate::store::Store;
 use crate::store::backend::Backend;
@@ -78,11 +79,11 @@ impl<'a, B: Backend> Local<'a, B> {
     }
 
     /// Ends the canary, and returns its figures.
-    pub(super) async fn close(self) -> Option<Figures> {
+    pub(super) async fn close(self) -> Option<Counts> {
         let operator = &self.running.keys().operator;
         self.lock.release(operator).await;
         match self.canary {
-            Some(canary) => Some(canary.stop().await),
+            Some(canary) => Some(counts(&canary.stop().await)),
             None => None,
         }
     }
@@ -126,6 +127,8 @@ fn failed(error: ClusterError) -> EffectError {
 }
 
 impl<B: Backend> Operations for Local<'_, B> {
+    type Mark = Option<Mark>;
+
     async fn observe(&self, plan: &Plan) -> Observation {
         self.look(plan).await
     }
@@ -152,7 +155,33 @@ impl<B: Backend> Operations for Local<'_, B> {
         self.began.elapsed()
     }
 
-    fn canary(&self) -> Figures {
-        self.canary.as_ref().map(Canary::figures).unwrap_or_default()
+    fn canary(&self) -> Counts {
+        let figures = self.canary.as_ref().map(Canary::figures);
+        counts(&figures.unwrap_or_default())
+    }
+
+    fn mark(&self) -> Option<Mark> {
+        self.canary.as_ref().map(Canary::mark)
+    }
+
+    async fn since(&self, mark: &Option<Mark>) -> Counts {
+        let (Some(canary), Some(mark)) = (&self.canary, mark) else {
+            return Counts::default();
+        };
+        canary.read_back().await;
+        counts(&canary.since(mark))
+    }
+}
+
+/// Returns the figures of both kinds of clients together.
+fn counts(figures: &Figures) -> Counts {
+    let total = figures.total();
+    Counts {
+        requests: total.requests,
+        writes: total.writes,
+        failed: total.failed,
+        retried: total.retried,
+        lost: total.lost + total.stale,
+        longest_gap_ms: millis(total.longest_gap),
     }
 }

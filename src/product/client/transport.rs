@@ -134,8 +134,12 @@ pub(super) fn base_url(endpoint: &Endpoint) -> Result<Url, String> {
         .ok_or_else(|| format!("`{}` cannot be its name", visible_line(name)))
 }
 
-/// Prepares the HTTP client of a server.
-pub(super) fn http_client(endpoint: &Endpoint, tls: &TlsMaterial) -> Result<Client, String> {
+/// Prepares the HTTP client of a server, which keeps at most `kept` connections without a request.
+pub(super) fn http_client(
+    endpoint: &Endpoint,
+    tls: &TlsMaterial,
+    kept: usize,
+) -> Result<Client, String> {
     let authorities = Certificate::from_pem_bundle(tls.ca_pem.as_bytes());
     let authorities = authorities.map_err(|error| defect("authority", &error))?;
     if authorities.is_empty() {
@@ -153,8 +157,7 @@ pub(super) fn http_client(endpoint: &Endpoint, tls: &TlsMaterial) -> Result<Clie
         .retry(retry::never())
         .resolve(&endpoint.server_name, endpoint.address)
         .connect_timeout(CONNECT_LIMIT)
-        // A kept connection would show an old certificate, and would delay the news of a dead node.
-        .pool_max_idle_per_host(0);
+        .pool_max_idle_per_host(kept);
     if let Some(leaf) = &tls.client {
         let (certificate, key) = (&leaf.certificate_pem, leaf.key_pem.expose());
         let identity = Identity::from_pkcs8_pem(certificate.as_bytes(), key.as_bytes());
