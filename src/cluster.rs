@@ -31,7 +31,7 @@ use state::{Phase, PlatformKind, StateFolder};
 
 pub use context::Context;
 pub use error::ClusterError;
-pub use images::Images;
+pub use images::{Images, NodeImage};
 pub use running::{platform_of, renew};
 pub use status::{Expiry, FrontStatus, NodeStatus, Role, Status, status};
 

@@ -29,6 +29,8 @@ impl Cluster<'_> {
                 platform,
                 subnet: self.file.platform.subnet,
                 nodes: [].into(),
+                generation: 1,
+                highest: [].into(),
                 rollout: None,
             };
             self.folder.write(&state)?;

@@ -70,10 +70,18 @@ impl Controller {
         node: &NodeState,
         context: &Context<'_>,
     ) -> Result<vault::Client, ClusterError> {
-        let server_name = VAULT_NAME.to_owned();
-        let endpoint = endpoint(platform, node, VAULT_PORT, server_name, context).await?;
+        let endpoint = vault_endpoint(platform, node, context).await?;
         Ok(vault::Client::new(&endpoint, &self.tls)?)
     }
+}
+
+/// Returns the way to the Vault on a node.
+pub(crate) async fn vault_endpoint(
+    platform: &Platform,
+    node: &NodeState,
+    context: &Context<'_>,
+) -> Result<Endpoint, ClusterError> {
+    endpoint(platform, node, VAULT_PORT, VAULT_NAME.to_owned(), context).await
 }
 
 async fn endpoint(

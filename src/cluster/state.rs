@@ -45,6 +45,12 @@ pub struct State {
     pub subnet: Subnet,
     /// The nodes by name.
     pub nodes: BTreeMap<String, NodeState>,
+    /// The highest generation of any node so far.
+    #[serde(default)]
+    pub generation: u32,
+    /// The highest version of each product that ever served, by its name.
+    #[serde(default)]
+    pub highest: BTreeMap<String, String>,
     /// The rollout that this computer controls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<OpenRollout>,

@@ -242,6 +242,14 @@ async fn keys(
     keys.map(Some).map_err(|_| ClusterError::Keys)
 }
 
+/// Whether the key shares are stored with the cluster, and not encrypted.
+pub(crate) async fn has_shares(
+    secrets: &SecretStore,
+    context: &Context<'_>,
+) -> Result<bool, ClusterError> {
+    Ok(keys(secrets, context).await?.is_some_and(|keys| !keys.encrypted))
+}
+
 /// Returns the client of the active node.
 pub(super) async fn active(
     nodes: &[VaultNode],

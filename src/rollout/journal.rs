@@ -34,6 +34,15 @@ pub struct Entry {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "mark", rename_all = "kebab-case")]
 pub enum Mark {
+    /// A controller began to work on the plan. The step has no meaning.
+    Started,
+    /// A controller ended its work. The step has no meaning.
+    Measured {
+        /// What the canary measured since the controller began.
+        figures: Counts,
+        /// The time since then, in milliseconds.
+        elapsed_ms: u64,
+    },
     /// Its effect follows.
     Intent,
     /// Its gate was reached.

@@ -31,6 +31,8 @@ pub(super) struct Local<'a, B> {
     running: Running<'a>,
     cluster: Cluster<'a>,
     context: &'a Context<'a>,
+    /// The interrupt of the user, which cuts no effect but the soak.
+    user: &'a Interrupt,
     state: Mutex<State>,
     store: &'a Store<B>,
     lock: ClusterLock,
@@ -47,6 +49,7 @@ pub(super) struct Local<'a, B> {
 pub(super) struct Opening<'a, B> {
     pub(super) cluster: Cluster<'a>,
     pub(super) context: &'a Context<'a>,
+    pub(super) user: &'a Interrupt,
     pub(super) store: &'a Store<B>,
     pub(super) shares: &'a [Secret],
     pub(super) vault_token: Option<Secret>,
@@ -56,17 +59,14 @@ pub(super) struct Opening<'a, B> {
 }
 
 impl<'a, B: Backend> Local<'a, B> {
-    /// Opens the cluster, and takes its lock.
-    pub(super) async fn open(
-        opening: Opening<'a, B>,
-        running: Running<'a>,
-        state: State,
-    ) -> Result<Self, ClusterError> {
-        let local = Self {
+    /// Joins the parts.
+    pub(super) fn open(opening: Opening<'a, B>, running: Running<'a>, state: State) -> Self {
+        Self {
             lock: ClusterLock::new(opening.epoch),
             running,
             cluster: opening.cluster,
             context: opening.context,
+            user: opening.user,
             state: Mutex::new(state),
             store: opening.store,
             shares: opening.shares,
@@ -74,17 +74,21 @@ impl<'a, B: Backend> Local<'a, B> {
             canary: opening.canary,
             renewed: Mutex::new(BTreeSet::new()),
             began: Instant::now(),
-        };
-        Ok(local)
+        }
+    }
+
+    /// Returns the time since the start, in milliseconds.
+    pub(super) fn elapsed_ms(&self) -> u64 {
+        millis(self.began.elapsed())
     }
 
     /// Ends the canary, and returns its figures.
-    pub(super) async fn close(self) -> Option<Counts> {
+    pub(super) async fn close(self) -> Counts {
         let operator = &self.running.keys().operator;
         self.lock.release(operator).await;
         match self.canary {
-            Some(canary) => Some(counts(&canary.stop().await)),
-            None => None,
+            Some(canary) => counts(&canary.stop().await),
+            None => Counts::default(),
         }
     }
 

@@ -337,7 +337,7 @@ impl<B: Backend> Local<'_, B> {
 
     async fn soak(&self, seconds: u64) -> Result<Evidence, EffectError> {
         let time = Duration::from_secs(seconds);
-        let interrupted = crate::wait::pause(time, self.context.interrupt).await.is_err();
+        let interrupted = crate::wait::pause(time, self.user).await.is_err();
         let note = "the time of watching was cut short by the user".to_owned();
         Ok(Evidence {
             notes: interrupted.then_some(note).into_iter().collect(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures::future::join_all;
 
 use super::Local;
+use crate::cluster::controller::vault_endpoint;
 use crate::cluster::file::TierName;
 use crate::cluster::front::{Health, Mode, ServerStatus};
 use crate::cluster::state::NodeState;
@@ -44,6 +45,7 @@ impl<B: Backend> Local<'_, B> {
         );
         let active = self.look_at_active(&nodes, &vault, server.as_ref()).await;
         let front_exists = self.front().is_some();
+        let canary = self.check_canary(&nodes, &vault).await;
         Observation {
             at: (self.context.now)(),
             nodes: running,
@@ -52,10 +54,7 @@ impl<B: Backend> Local<'_, B> {
             active,
             front,
             has_front: front_exists,
-            canary: match &self.canary {
-                Some(canary) => canary.check().await,
-                None => Ok(()),
-            },
+            canary,
             has_snapshot: self.snapshot_path(plan).is_file(),
             renewed: self.renewed(),
         }
@@ -153,11 +152,7 @@ impl<B: Backend> Local<'_, B> {
         let is_active = |instance: &&consul::ServiceInstance| {
             instance.is_passing && instance.tags.iter().any(|tag| tag == "active")
         };
-        let active = vault.iter().find_map(|(name, view)| {
-            let view = view.as_ref().ok()?;
-            (view.state == VaultState::Active).then_some((name, view))
-        });
-        let (listed, cluster_id) = match active {
+        let (listed, cluster_id) = match active_of(vault) {
             Some((name, view)) => {
                 let listed = self.listed(&nodes[name], nodes).await?;
                 (listed, view.cluster_id.clone())
@@ -208,6 +203,23 @@ impl<B: Backend> Local<'_, B> {
             .collect())
     }
 
+    /// Writes and reads a key through the load balancer and at the active node.
+    async fn check_canary(
+        &self,
+        nodes: &BTreeMap<String, NodeState>,
+        vault: &BTreeMap<String, Seen<VaultView>>,
+    ) -> Seen<()> {
+        let Some(canary) = &self.canary else {
+            return Ok(());
+        };
+        let active = active_of(vault).ok_or_else(|| "no node is active".to_owned())?;
+        let platform = self.running.platform();
+        let endpoint = vault_endpoint(platform, &nodes[active.0], self.context).await;
+        canary
+            .check(&endpoint.map_err(|error| error.to_string())?)
+            .await
+    }
+
     async fn look_at_front(&self) -> Seen<BTreeMap<String, FrontView>> {
         let Some(front) = self.front() else {
             return Ok(BTreeMap::new());
@@ -234,6 +246,14 @@ impl<B: Backend> Local<'_, B> {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .clone()
     }
+}
+
+/// Returns the node that says that it is active.
+fn active_of(vault: &BTreeMap<String, Seen<VaultView>>) -> Option<(&String, &VaultView)> {
+    vault.iter().find_map(|(name, view)| {
+        let view = view.as_ref().ok()?;
+        (view.state == VaultState::Active).then_some((name, view))
+    })
 }
 
 /// Returns the name of a server, or its address while Consul does not know the name.
