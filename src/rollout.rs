@@ -8,9 +8,11 @@ pub mod journal;
 pub mod observation;
 pub mod operations;
 pub mod plan;
+pub mod planner;
 
 pub use condition::{Condition, Progress};
 pub use execute::{ExecuteError, ExecuteOptions, Outcome, Rest, execute};
 pub use observation::Observation;
 pub use operations::{Effect, EffectError, Evidence, Operations};
 pub use plan::{Action, NodePlan, Plan, Step, Target};
+pub use planner::{Inventory, InventoryNode, PlanError, Request, plan, plan_abort};
