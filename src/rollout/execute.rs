@@ -27,6 +27,9 @@ const CONFIRM: Duration = Duration::from_secs(2);
 /// The limit for the conditions before an effect, which hold unless something else happens.
 const REQUIRE_LIMIT: Duration = Duration::from_secs(60);
 
+/// The limit for the conditions before an undo.
+const UNDO_LIMIT: Duration = Duration::from_secs(20);
+
 /// The choices of a controller.
 pub struct ExecuteOptions<'a> {
     /// The epoch of the controller.
@@ -208,11 +211,12 @@ impl<O: Operations, J: Journal> Execution<'_, O, J> {
             .map(|step| is_done(&step.action, &seen, self.plan))
             .collect();
         let first = done.iter().position(|done| !done).unwrap_or(done.len());
-        let last = done
-            .iter()
-            .rposition(|done| *done)
-            .map_or(0, |last| last + 1);
-        let lost = (first..last).find(|index| !done[*index] && steps[*index].action.stays_done());
+        // Whether a snapshot was saved, or identities renewed, tells nothing about other steps.
+        let stays = |index: &usize| steps[*index].action.stays_done();
+        let mut indices = (0..done.len()).rev();
+        let last = indices.find(|index| done[*index] && stays(index));
+        let last = last.map_or(0, |last| last + 1);
+        let lost = (first..last).find(|index| !done[*index] && stays(index));
         if let Some(index) = lost {
             let text = steps[index].action.to_string();
             return Ok(Err((
@@ -357,6 +361,12 @@ impl<O: Operations, J: Journal> Execution<'_, O, J> {
         let Some(undo) = &step.undo else {
             return failed(why, false);
         };
+        match self.wait_for(&text, &step.undo_requires, UNDO_LIMIT).await {
+            Progress::Met => {}
+            Progress::Unmet(other) | Progress::Unknown(other) | Progress::Changed(other) => {
+                return failed(format!("{why}; not undone: {other}"), false);
+            }
+        }
         if let Err(error) = self.write(index, Mark::UndoIntent) {
             return error;
         }

@@ -45,6 +45,9 @@ pub struct Plan {
     pub nodes: BTreeMap<String, NodePlan>,
     /// The steps in order.
     pub steps: Vec<Step>,
+    /// Remarks for people, one sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// The direction of a plan.
@@ -124,6 +127,9 @@ pub struct Step {
     /// The step that undoes the effect, if its gate is not reached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undo: Option<Action>,
+    /// The conditions before the undo. If they are not met, the cluster rests as it is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undo_requires: Vec<Condition>,
 }
 
 /// One effect. Each can be repeated: after a crash, a second time changes nothing more.
@@ -136,7 +142,7 @@ pub struct Step {
 pub enum Action {
     /// Saves a snapshot of Consul's data, which includes Vault's encrypted storage.
     SaveSnapshot,
-    /// Makes new nodes and starts them side by side.
+    /// Makes new nodes and starts them side by side. Nodes that exist are started again.
     Start {
         /// The nodes, all of one tier.
         nodes: Vec<String>,
@@ -151,7 +157,8 @@ pub enum Action {
         /// The nodes.
         nodes: Vec<String>,
     },
-    /// Writes the addresses of the new Consul servers into the identities of nodes that stay.
+    /// Writes the addresses of the Consul servers that remain after the rollout,
+    /// [`Plan::remaining`], into the identities of other nodes.
     RenewIdentities {
         /// The nodes.
         nodes: Vec<String>,
@@ -184,7 +191,8 @@ pub enum Action {
         /// The nodes.
         nodes: Vec<String>,
     },
-    /// Deletes stopped nodes: disks, addresses, tokens and places in the load balancer.
+    /// Deletes nodes: disks, addresses, tokens, places in the load balancer, and what Consul lists
+    /// of crashed ones. Nodes that run, as at an undo, leave or stop in order first, one by one.
     Delete {
         /// The nodes.
         nodes: Vec<String>,
@@ -239,6 +247,18 @@ impl Plan {
         let nodes = self.nodes.iter();
         let nodes = nodes.filter(|(_, node)| node.tier == tier && node.is_new == is_new);
         nodes.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Returns the names of the nodes of a tier that exist after all steps.
+    pub fn remaining(&self, tier: TierName) -> BTreeSet<String> {
+        let deleted = |name: &String| {
+            self.steps.iter().any(
+                |step| matches!(&step.action, Action::Delete { nodes } if nodes.contains(name)),
+            )
+        };
+        let nodes = self.nodes.iter().filter(|(_, node)| node.tier == tier);
+        let names = nodes.map(|(name, _)| name);
+        names.filter(|name| !deleted(name)).cloned().collect()
     }
 
     /// Whether a Vault node of another version than the active one takes over in it.

@@ -45,6 +45,7 @@ mod secret;
 mod secrets;
 mod sign;
 mod resolve;
+mod rollout;
 mod ssh;
 mod store;
 mod terminal;
