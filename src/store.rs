@@ -30,6 +30,7 @@ mod cached_history;
 mod report;
 pub mod proof;
 pub mod revocation;
+mod rollouts;
 mod sbom;
 mod verify;
 mod write;

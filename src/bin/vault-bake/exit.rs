@@ -332,6 +332,12 @@ fn store_hint(error: &StoreError) -> Option<String> {
 
 /// Returns how to sign with enough keys of `role`.
 fn key_hint(role: Role, shortage: &Shortage) -> String {
+    if shortage.trusted.is_empty() {
+        return format!(
+            "Ask a root to add a grant of the role {role} to the output of `vault-bake trust show`, \
+             increase its version, and run `vault-bake trust set`."
+        );
+    }
     if shortage.count() > 0 {
         return format!(
             "This command signs with one key. Ask a root to lower the threshold of the role {role} with `vault-bake trust set`."
