@@ -26,6 +26,7 @@ use std::path::PathBuf;
 use crate::cluster::file::ImageRef;
 use crate::cluster::state::StateFolder;
 use crate::cluster::{Cluster, Context, Images};
+use crate::event::Stage;
 use crate::manifest::{RolloutRecord, Tool};
 use crate::secret::Secret;
 use crate::store::backend::Backend;
@@ -101,7 +102,8 @@ pub async fn start<B: Backend>(
     let prepared = prepare::prepare(cluster, images, options, context).await?;
     let plan = prepared.accepted(cluster, images).await?;
     let control = Control::begin(cluster, images, options, context, &plan).await?;
-    control.run(plan).await
+    let work = control.run(plan);
+    context.events.stage(Stage::Rollout, work).await
 }
 
 /// Continues an open rollout. Observes again what is true, and believes no journal.
@@ -114,7 +116,8 @@ pub async fn resume<B: Backend>(
     let _lock = cluster.folder.lock()?;
     let control = Control::find(cluster, images, options, context).await?;
     let plan = control.last_plan().await?;
-    control.run(plan).await
+    let work = control.run(plan);
+    context.events.stage(Stage::Rollout, work).await
 }
 
 /// Goes back to the nodes from before an open rollout.
@@ -127,7 +130,8 @@ pub async fn abort<B: Backend>(
     let _lock = cluster.folder.lock()?;
     let control = Control::find(cluster, images, options, context).await?;
     let plan = control.plan_abort().await?;
-    control.run(plan).await
+    let work = control.run(plan);
+    context.events.stage(Stage::Rollout, work).await
 }
 
 /// Returns the folder for the journals and snapshots of rollouts.

@@ -247,11 +247,13 @@ pub(crate) async fn has_shares(
     secrets: &SecretStore,
     context: &Context<'_>,
 ) -> Result<bool, ClusterError> {
-    Ok(keys(secrets, context).await?.is_some_and(|keys| !keys.encrypted))
+    Ok(keys(secrets, context)
+        .await?
+        .is_some_and(|keys| !keys.encrypted))
 }
 
 /// Returns the client of the active node.
-pub(super) async fn active(
+pub(crate) async fn active(
     nodes: &[VaultNode],
     context: &Context<'_>,
 ) -> Result<Client, ClusterError> {

@@ -1,6 +1,7 @@
 //! The controller: one process that works on an open rollout, fenced by its epoch.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry::Vacant;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -144,7 +145,9 @@ impl<'a, B: Backend> Control<'a, B> {
             takes_over,
         };
         let store = self.images.store;
-        store.append(new_id(now), now, Body::RolloutBegin(begin)).await?;
+        store
+            .append(new_id(now), now, Body::RolloutBegin(begin))
+            .await?;
         let mut state = self.cluster.folder.require()?;
         state.rollout = Some(self.open);
         state.generation = state.generation.max(plan.generation);
@@ -300,8 +303,8 @@ impl<'a, B: Backend> Control<'a, B> {
         let (_, entries) = self.journal()?;
         let mut plans = BTreeMap::new();
         for entry in &entries {
-            if !plans.contains_key(&entry.plan) {
-                plans.insert(entry.plan, self.plan(&entry.plan).await?);
+            if let Vacant(place) = plans.entry(entry.plan) {
+                place.insert(self.plan(&entry.plan).await?);
             }
         }
         plans.insert(self.open.plan, self.plan(&self.open.plan).await?);

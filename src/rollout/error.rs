@@ -27,7 +27,9 @@ pub enum RolloutError {
         name: String,
     },
     /// Another controller has the rollout.
-    #[error("cannot continue the rollout of cluster {name}: another controller has it, with epoch {epoch}")]
+    #[error(
+        "cannot continue the rollout of cluster {name}: another controller has it, with epoch {epoch}"
+    )]
     Elsewhere {
         /// The name of the cluster.
         name: String,
@@ -43,13 +45,15 @@ pub enum RolloutError {
         why: String,
     },
     /// The planner made a plan that its checker refuses: a defect of vault-bake.
-    #[error("cannot use the plan: {}", violations(.violations))]
+    #[error("cannot use the plan: {}", all_texts(.violations))]
     Unsafe {
         /// The broken rules.
         violations: Vec<Violation>,
     },
     /// The cluster changed again and again during the rollout.
-    #[error("cannot follow the cluster: it has changed {plans} times during the rollout, last: {why}")]
+    #[error(
+        "cannot follow the cluster: it has changed {plans} times during the rollout, last: {why}"
+    )]
     Unsteady {
         /// The number of plans.
         plans: usize,
@@ -87,7 +91,7 @@ fn reasons(refusals: &[Refusal]) -> String {
     reasons.join("; ")
 }
 
-fn violations(violations: &[Violation]) -> String {
+fn all_texts(violations: &[Violation]) -> String {
     let texts: Vec<String> = violations.iter().map(ToString::to_string).collect();
     texts.join("; ")
 }
@@ -111,9 +115,9 @@ impl RolloutError {
             Self::Canary(_) => None,
             Self::Plan(error) => error.hint(),
             Self::Execute(error) => error.hint(),
-            Self::Journal(_) => Some(
-                "Free space on the disk, then run `vault-bake rollout resume`.".to_owned(),
-            ),
+            Self::Journal(_) => {
+                Some("Free space on the disk, then run `vault-bake rollout resume`.".to_owned())
+            }
             Self::Cluster(error) => error.hint(),
             Self::Store(error) => error.hint(),
         }

@@ -144,6 +144,36 @@ pub enum ExecuteError {
     LeftNow,
 }
 
+impl ExecuteError {
+    /// Returns what to do about it, as an imperative, if there is something to do.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Step {
+                hint: Some(hint), ..
+            } => return Some(hint.clone()),
+            Self::Step { undone: true, .. } => {
+                "The step was undone, and the cluster serves. Mend the cause, then run \
+                 `vault-bake rollout resume` or `vault-bake rollout abort`."
+            }
+            Self::Step { .. } | Self::NotReady { .. } => {
+                "The cluster was left as it is. Run `vault-bake cluster status`, mend the cause, \
+                 then run `vault-bake rollout resume` or `vault-bake rollout abort`."
+            }
+            Self::Inconclusive { .. } => {
+                "Nothing more was changed. Run `vault-bake rollout resume` when the cluster can \
+                 be reached again."
+            }
+            Self::UnsealNeeded { .. } => {
+                "Run `vault-bake rollout resume --unseal-keys FILE`. No node was taken away."
+            }
+            Self::TakenOver { .. } => "Leave the rollout to the other controller.",
+            Self::Journal(_) => "Free space on the disk, then run `vault-bake rollout resume`.",
+            Self::LeftNow => "Run `vault-bake rollout resume`.",
+        };
+        Some(hint.to_owned())
+    }
+}
+
 /// The state of one execution.
 struct Execution<'a, O, J> {
     plan: &'a Plan,
@@ -289,21 +319,18 @@ impl<O: Operations, J: Journal> Execution<'_, O, J> {
         let limit = Duration::from_secs(step.gate_s);
         let reached = self.wait_for(&text, &step.gate, limit).await;
         let result = self.result(evidence, began, &mark).await;
-        let elapsed_ms = result.elapsed_ms;
+        let is_reached = reached == Progress::Met;
+        self.finish(index, text.clone(), &result, is_reached);
+        if is_reached {
+            self.write(index, Mark::Done(result))?;
+            return Ok(None);
+        }
+        self.write(index, Mark::Failed(result))?;
         let why = match reached {
-            Progress::Met => {
-                self.write(index, Mark::Done(result))?;
-                self.finish(text, elapsed_ms, 0);
-                return Ok(None);
-            }
-            Progress::Unknown(why) => {
-                self.write(index, Mark::Failed(result))?;
-                return Err(inconclusive(index, text, why));
-            }
+            Progress::Unknown(why) => return Err(inconclusive(index, text, why)),
+            Progress::Met => String::new(),
             Progress::Unmet(why) | Progress::Changed(why) => why,
         };
-        self.write(index, Mark::Failed(result))?;
-        self.finish(text.clone(), elapsed_ms, 1);
         let error = ExecuteError::Step {
             step: text,
             index,
@@ -331,11 +358,16 @@ impl<O: Operations, J: Journal> Execution<'_, O, J> {
         }
     }
 
-    fn finish(&self, step: String, elapsed_ms: u64, exit: i32) {
-        self.events.emit(&Event::StepFinished {
+    fn finish(&self, index: usize, step: String, result: &StepResult, ok: bool) {
+        self.events.emit(&Event::RolloutStep {
+            index: index + 1,
+            count: self.plan.steps.len(),
             step,
-            elapsed_ms,
-            exit,
+            elapsed_ms: result.elapsed_ms,
+            ok,
+            requests: result.figures.requests,
+            failed: result.figures.failed,
+            longest_gap_ms: result.figures.longest_gap_ms,
         });
     }
 

@@ -113,9 +113,7 @@ fn unpromoted(facts: &Facts<'_>, target: &Target) -> Option<Refusal> {
     let image = format!("{}@{}", target.image, target.version);
     refusal(
         format!("{image} is in no channel"),
-        format!(
-            "Run `vault-bake promote {image} stable`, or pass --allow-unpromoted for a trial."
-        ),
+        format!("Run `vault-bake promote {image} stable`, or pass --allow-unpromoted for a trial."),
     )
 }
 
@@ -142,7 +140,10 @@ fn too_many_versions(facts: &Facts<'_>, tier: TierName, target: &Target) -> Opti
     }
     let list: Vec<String> = images.into_iter().collect();
     refusal(
-        format!("the nodes of {tier} would have three images: {}", list.join(", ")),
+        format!(
+            "the nodes of {tier} would have three images: {}",
+            list.join(", ")
+        ),
         "Finish the rollout to one of the present images first.",
     )
 }
@@ -184,8 +185,16 @@ fn jump_refusal(error: &JumpRefusal) -> Refusal {
 
 /// Servers of Consul accept agents of their version and of older ones.
 fn client_above_servers(facts: &Facts<'_>) -> Option<Refusal> {
-    let agent = facts.targets.get(&TierName::Vault)?.releases.get("consul")?;
-    let servers = facts.targets.get(&TierName::Consul)?.releases.get("consul")?;
+    let agent = facts
+        .targets
+        .get(&TierName::Vault)?
+        .releases
+        .get("consul")?;
+    let servers = facts
+        .targets
+        .get(&TierName::Consul)?
+        .releases
+        .get("consul")?;
     let (agent_version, server_version) = (parse(agent)?, parse(servers)?);
     if agent_version <= server_version {
         return None;

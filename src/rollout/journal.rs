@@ -136,28 +136,46 @@ impl JournalFile {
         let mut options = OpenOptions::new();
         let file = options.create(true).read(true).append(true).open(path);
         let file = file.map_err(failed)?;
-        let (mut entries, mut length) = (Vec::new(), 0);
-        let mut lines = BufReader::new(&file);
-        loop {
-            let mut text = Vec::new();
-            let size = lines.read_until(b'\n', &mut text).map_err(failed)?;
-            if size == 0 || !text.ends_with(b"\n") {
-                break;
-            }
-            length += u64::try_from(size).unwrap_or_default();
-            let entry = serde_json::from_slice(&text).map_err(|error| JournalError::Line {
-                path: path.to_owned(),
-                line: entries.len() + 1,
-                why: error.to_string(),
-            })?;
-            entries.push(entry);
-        }
+        let (entries, length) = read_entries(path, &file)?;
         file.set_len(length).map_err(failed)?;
         let journal = Self {
             path: path.to_owned(),
             file,
         };
         Ok((journal, entries))
+    }
+
+    /// Reads the entries of a journal that a controller may be writing.
+    pub fn read(path: &Path) -> Result<Vec<Entry>, JournalError> {
+        let file = File::open(path).map_err(|error| JournalError::File {
+            path: path.to_owned(),
+            error,
+        })?;
+        Ok(read_entries(path, &file)?.0)
+    }
+}
+
+/// Returns the entries of complete lines, and the length of these lines in bytes.
+fn read_entries(path: &Path, file: &File) -> Result<(Vec<Entry>, u64), JournalError> {
+    let (mut entries, mut length) = (Vec::new(), 0);
+    let mut lines = BufReader::new(file);
+    loop {
+        let mut text = Vec::new();
+        let size = lines.read_until(b'\n', &mut text);
+        let size = size.map_err(|error| JournalError::File {
+            path: path.to_owned(),
+            error,
+        })?;
+        if size == 0 || !text.ends_with(b"\n") {
+            return Ok((entries, length));
+        }
+        length += u64::try_from(size).unwrap_or_default();
+        let entry = serde_json::from_slice(&text).map_err(|error| JournalError::Line {
+            path: path.to_owned(),
+            line: entries.len() + 1,
+            why: error.to_string(),
+        })?;
+        entries.push(entry);
     }
 }
 

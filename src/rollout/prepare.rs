@@ -37,7 +37,10 @@ pub(super) async fn prepare<B: Backend>(
     options: &Options<'_>,
     context: &Context<'_>,
 ) -> Result<Prepared, RolloutError> {
-    let state = cluster.folder.require().map_err(crate::cluster::ClusterError::from)?;
+    let state = cluster
+        .folder
+        .require()
+        .map_err(crate::cluster::ClusterError::from)?;
     let seen = status(cluster, Some(images), context).await?;
     let inventory = inventory(&state, &seen, context);
     let chosen = choose(cluster, images, options, context).await?;
@@ -53,8 +56,13 @@ pub(super) async fn prepare<B: Backend>(
     }
     let history = images.store.history().await?;
     let held = |image: &NodeImage| {
-        let is_pin = matches!(options.to.iter().find(|one| one.to_string() == image.reference),
-            Some(ImageRef::Pin { .. }));
+        let is_pin = matches!(
+            options
+                .to
+                .iter()
+                .find(|one| one.to_string() == image.reference),
+            Some(ImageRef::Pin { .. })
+        );
         is_pin || history.holders(&image.manifest).next().is_some()
     };
     let promoted: BTreeSet<Digest> = chosen
@@ -95,7 +103,10 @@ pub(super) async fn plan_again<B: Backend>(
     follows: &Plan,
     context: &Context<'_>,
 ) -> Result<Plan, RolloutError> {
-    let state = cluster.folder.require().map_err(crate::cluster::ClusterError::from)?;
+    let state = cluster
+        .folder
+        .require()
+        .map_err(crate::cluster::ClusterError::from)?;
     let seen = status(cluster, Some(images), context).await?;
     let inventory = inventory(&state, &seen, context);
     let targets = follows.targets.clone();
@@ -200,7 +211,11 @@ async fn choose<B: Backend>(
     for reference in &options.to {
         let image = images.choose(reference, now).await?;
         let has_vault = image.releases.contains_key("vault");
-        let tier = if has_vault { TierName::Vault } else { TierName::Consul };
+        let tier = if has_vault {
+            TierName::Vault
+        } else {
+            TierName::Consul
+        };
         chosen.insert(tier, image);
     }
     for (tier, image) in &chosen {

@@ -64,13 +64,14 @@ pub(super) fn build(parts: &Parts<'_>) -> RolloutRecord {
         notes,
         outcome: parts.outcome,
         plans: plans(parts),
-        snapshot: results.filter_map(|result| result.snapshot).last().map(|snapshot| {
-            SnapshotFact {
+        snapshot: results
+            .filter_map(|result| result.snapshot)
+            .next_back()
+            .map(|snapshot| SnapshotFact {
                 digest: snapshot.digest,
                 index: None,
                 size: snapshot.size,
-            }
-        }),
+            }),
         started_at,
         steps: parts
             .entries

@@ -108,7 +108,10 @@ pub async fn status<B: Backend>(
         purpose: planned.purpose,
         plan,
         plans: plans.len().max(1),
-        begun_at: first.first().map_or(open.at, |one| one.begun_at).timestamp(),
+        begun_at: first
+            .first()
+            .map_or(open.at, |one| one.begun_at)
+            .timestamp(),
         steps: steps(&planned, plan, &entries),
         resting: resting(&entries),
         figures: figures(&entries),

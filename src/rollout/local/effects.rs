@@ -93,7 +93,8 @@ impl<B: Backend> Local<'_, B> {
                 hint: None,
             });
         }
-        file.persist(&path).map_err(|error| file_error(error.error))?;
+        file.persist(&path)
+            .map_err(|error| file_error(error.error))?;
         Ok(Evidence {
             snapshot: Some((digest, size)),
             ..Evidence::default()
@@ -184,7 +185,9 @@ impl<B: Backend> Local<'_, B> {
         for name in nodes {
             let node = self.node(name)?;
             if !self.running.platform().is_running(name) {
-                evidence.notes.push(format!("{name} does not run and keeps its identity"));
+                evidence
+                    .notes
+                    .push(format!("{name} does not run and keeps its identity"));
                 continue;
             }
             let renewed = self.running.renew_node(name, &node, &servers).await;
@@ -239,7 +242,9 @@ impl<B: Backend> Local<'_, B> {
         let operator = &self.running.keys().operator;
         let raft = client.raft_servers(operator).await.map_err(api_error)?;
         let leads = raft.iter().any(|one| one.node == name && one.is_leader);
-        let target = raft.iter().find(|one| one.node == successor && one.is_voter);
+        let target = raft
+            .iter()
+            .find(|one| one.node == successor && one.is_voter);
         let Some(target) = target.filter(|_| leads) else {
             return Ok(());
         };
@@ -426,6 +431,7 @@ fn api_error(error: ApiError) -> EffectError {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the form of map_err")]
 fn front_error(error: FrontError) -> EffectError {
     EffectError::Failed {
         hint: error.hint(),
@@ -433,6 +439,7 @@ fn front_error(error: FrontError) -> EffectError {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the form of map_err")]
 fn wait_error<E: std::error::Error>(error: WaitError<E>) -> EffectError {
     EffectError::Failed {
         message: error.to_string(),

@@ -13,11 +13,11 @@ use crate::cluster::state::NodeState;
 use crate::product::consul::{self, AutopilotHealth, MemberStatus, RaftServer};
 use crate::product::vault;
 use crate::product::vault::NodeState as VaultState;
+use crate::rollout::Plan;
 use crate::rollout::observation::{
     ActiveView, ConsulView, FrontView, MemberView, NodeView, Observation, Seen, ServerHealthView,
     ServerView, VaultView,
 };
-use crate::rollout::Plan;
 use crate::store::backend::Backend;
 
 /// Limit for one request. A node that takes longer does not serve.
@@ -266,11 +266,7 @@ fn name_of(server: &RaftServer, all: &[RaftServer]) -> String {
     }
 }
 
-fn server_view(
-    server: &RaftServer,
-    health: &AutopilotHealth,
-    now: jiff::Timestamp,
-) -> ServerView {
+fn server_view(server: &RaftServer, health: &AutopilotHealth, now: jiff::Timestamp) -> ServerView {
     let leader = health.servers.iter().find(|one| one.is_leader);
     let leader_index = leader.map(|leader| leader.last_index);
     let known = health.servers.iter().find(|one| one.id == server.id);
