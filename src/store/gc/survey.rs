@@ -86,9 +86,9 @@ pub enum Hold {
         /// The name of the pin and of its file.
         pin: String,
     },
-    /// A running node uses it, according to a list or to the processes of this machine.
+    /// A node uses it, according to a list, a cluster on this computer or its processes.
     InUse {
-        /// The line of the list, or the process.
+        /// The line of the list, the nodes, or the process.
         by: String,
     },
     /// It is the newest of its image that passed its test and is not revoked.
@@ -201,8 +201,9 @@ impl<B: Backend> Store<B> {
             let pins = outside.pins_of(&row.manifest);
             let pins = pins.map(|pin| Hold::Pin { pin: pin.clone() });
             let openers = row.files.iter().flat_map(|file| outside.openers_of(file));
-            let openers = openers.map(|by| Hold::InUse { by: by.clone() });
-            let holds: Vec<Hold> = pins.chain(openers).collect();
+            let nodes = outside.nodes_of(&row.manifest).chain(openers);
+            let nodes = nodes.map(|by| Hold::InUse { by: by.clone() });
+            let holds: Vec<Hold> = pins.chain(nodes).collect();
             holds.into_iter().for_each(|hold| row.add_hold(hold));
         }
         let (lines, unmatched) = outside.match_lines(&names(&rows, recorded, known));
