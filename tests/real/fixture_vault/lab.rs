@@ -28,6 +28,7 @@ pub struct Lab {
 pub struct Node {
     pub running: Running,
     pub base: String,
+    ports: [u16; 2],
 }
 
 impl Lab {
@@ -93,19 +94,22 @@ impl Lab {
 
     pub async fn vault(&self, name: &str) -> Node {
         certify(&self.authority, self.folder.path(), name);
-        self.start_vault(name, free_port()).await
+        self.start_vault(name, [free_port(), free_port()]).await
     }
 
     /// Starts a node again after its end.
     pub async fn restart(&self, name: &str, mut node: Node) -> Node {
         node.signal(rustix::process::Signal::TERM);
         node.running.wait().await.expect("it ends");
-        let port = node.base.rsplit(':').next().expect("a port");
-        self.start_vault(name, port.parse().expect("a port")).await
+        self.start_vault(name, node.ports).await
     }
 
-    async fn start_vault(&self, name: &str, port: u16) -> Node {
-        let config = vault_config(self.folder.path(), name, port, self.consul_port);
+    /// Starts a node with its port for clients and its port for other nodes.
+    pub async fn start_vault(&self, name: &str, ports: [u16; 2]) -> Node {
+        let [port, cluster] = ports;
+        let mut config = vault_config(self.folder.path(), name, port, self.consul_port);
+        config["cluster_addr"] = json!(format!("https://{{{{ GetPrivateIP }}}}:{cluster}"));
+        config["listener"][0]["tcp"]["cluster_address"] = json!(format!("0.0.0.0:{cluster}"));
         let path = self.folder.path().join(format!("{name}.json"));
         fs::write(&path, config.to_string()).expect("a file");
         let running = Program::new(self.folder.path().join("vault"))
@@ -116,6 +120,7 @@ impl Lab {
         let node = Node {
             running,
             base: format!("https://127.0.0.1:{port}"),
+            ports,
         };
         // Consul needs some seconds to elect a leader.
         node.wait_until(self, "the stub to answer", |status| {
