@@ -15,6 +15,8 @@ LEADER_CHECK_S = 2.5
 STEP_DOWN_PAUSE_S = 10
 # Forwarded requests may end before their connections are closed.
 DRAIN_S = 0.5
+# After that, Vault takes down its tables before it releases the lock.
+TEARDOWN_S = 0.03
 # From the entry of the active node until it takes forwarded requests, Vault reads its tables.
 SETUP_S = 0.05
 
@@ -176,6 +178,7 @@ class Leadership:
         time.sleep(DRAIN_S)
         self.cluster_key = None
         self.cluster.disconnect()
+        time.sleep(TEARDOWN_S)
         self.node.audit.close()
         try:
             self.consul.write({}, ["core/leader/" + term])
