@@ -1,7 +1,10 @@
 //! Records the begin and the end of rollouts, and reads their records.
-//! The plan of a rollout is an object of the store. Its content is left to the caller.
+//! A plan is JSON of a later module. Only its images are read here.
+
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use serde::Deserialize;
 use uuid::Uuid;
 
 use super::backend::Backend;
@@ -12,9 +15,30 @@ use super::{Store, StoreError, new_id, object_name};
 use crate::digest::Digest;
 use crate::manifest::RolloutRecord;
 
+/// The images in the plan of a rollout, by the digests of their manifests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedImages {
+    /// The target of each tier.
+    pub targets: BTreeMap<String, Digest>,
+    /// The image of each node, old and new.
+    pub nodes: BTreeMap<String, Digest>,
+}
+
+/// The part of a plan that names images.
+#[derive(Deserialize)]
+struct Plan {
+    targets: BTreeMap<String, Planned>,
+    nodes: BTreeMap<String, Planned>,
+}
+
+#[derive(Deserialize)]
+struct Planned {
+    manifest: Digest,
+}
+
 impl<B: Backend> Store<B> {
-    /// Begins a rollout, or takes the open one over. Its plan must be in the store. An `id` that the
-    /// log has already makes this a no-op, so a caller may retry after an unclear failure.
+    /// Begins a rollout, or takes the open one over. Its plan must be in the store. An `id` that
+    /// the log has already makes this a no-op, so a caller may retry after an unclear failure.
     pub async fn begin_rollout(
         &self,
         id: Uuid,
@@ -92,6 +116,26 @@ impl<B: Backend> Store<B> {
             Some(why) => Err(broken(why)),
             None => Ok(Some(record)),
         }
+    }
+
+    /// Reads the images in the plan of a rollout.
+    pub async fn planned_images(
+        &self,
+        rollout: &RecordedRollout,
+    ) -> Result<PlannedImages, StoreError> {
+        let bytes = self.object(&rollout.plan).await?;
+        let plan = serde_json::from_slice::<Plan>(&bytes).map_err(|error| {
+            let what = format!("the plan of the rollout of cluster {}", rollout.name);
+            StoreError::refused(what, format!("cannot read its images: {error}"))
+        })?;
+        let manifests = |planned: BTreeMap<String, Planned>| {
+            let planned = planned.into_iter();
+            planned.map(|(name, one)| (name, one.manifest)).collect()
+        };
+        Ok(PlannedImages {
+            targets: manifests(plan.targets),
+            nodes: manifests(plan.nodes),
+        })
     }
 
     async fn require_object(&self, digest: &Digest) -> Result<(), StoreError> {
