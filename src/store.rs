@@ -60,6 +60,7 @@ pub use dir::Dir;
 pub use error::StoreError;
 pub use images::{ImageRow, TestState};
 pub use report::{Defect, MissingArtifact, VerifyReport};
+pub use rollouts::PlannedImages;
 pub use verify::Depth;
 
 /// The schema that new stores get.

@@ -1,15 +1,18 @@
-//! Checks the parsers of manifests, test records and package lists.
+//! Checks the parsers of manifests, test records, rollout records and package lists.
 
 use serde_json::Value;
 use vault_bake::digest::{Digest, canonical_json};
 use vault_bake::manifest::diff::diff;
-use vault_bake::manifest::{Manifest, Output, TestRecord, is_name, packages_bytes, parse_packages};
+use vault_bake::manifest::{
+    Manifest, Output, RolloutRecord, TestRecord, is_cluster_id, is_name, packages_bytes,
+    parse_packages,
+};
 use vault_bake::sign::Statement;
 
 /// More than the longest record.
 const ANY_SIZE: usize = 1 << 20;
 
-/// Returns whether `data` is one of the three. Panics if the result differs from the text.
+/// Returns whether `data` is one of the four. Panics if the result differs from the text.
 pub fn check(data: &[u8]) -> bool {
     if let Ok(manifest) = Manifest::parse(data) {
         check_manifest(data, &manifest);
@@ -17,6 +20,11 @@ pub fn check(data: &[u8]) -> bool {
     }
     if let Ok(record) = TestRecord::parse(data) {
         check_record(data, &record);
+        return true;
+    }
+    if let Ok(record) = RolloutRecord::parse(data) {
+        assert_eq!(record.to_bytes(), data, "another form of the record");
+        assert!(is_cluster_id(&record.cluster.id, &record.cluster.name));
         return true;
     }
     match parse_packages(data) {

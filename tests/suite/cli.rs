@@ -14,6 +14,7 @@ pub(crate) mod identity;
 mod init;
 mod needs;
 mod records;
+mod rollouts;
 mod runs;
 mod started;
 mod variables;
@@ -70,6 +71,7 @@ fn every_verb_explains_itself() {
         "",
         "init",
         "cluster",
+        "rollout",
         "validate",
         "lock",
         "lint",

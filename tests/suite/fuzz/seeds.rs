@@ -85,6 +85,7 @@ async fn make() -> Seeds {
     let store = recorded.store().await;
     let digest = every_kind(&store).await;
     events(seeds, &store).await;
+    rollout(seeds, &store).await;
     pins(seeds).await;
     let signed = store
         .log_entry(1)
@@ -113,6 +114,21 @@ async fn make() -> Seeds {
     value["signatures"] = json!([[signature["keyid"], signature["sig"]]]);
     seeds.write("envelope", "bad-list-as-object", &canonical_json(&value));
     all
+}
+
+/// The record of the rollout in the store, and variants that a reader must refuse.
+async fn rollout(seeds: &mut Seeds, store: &Store<Dir>) {
+    let history = store.history().await.unwrap();
+    let mut ends = history.rollouts().iter().filter_map(|one| one.end.as_ref());
+    let record = store.object(&ends.next().unwrap().record).await.unwrap();
+    seeds.write("manifest", "good-rollout", &record);
+    for (name, from, to) in [
+        ("bad-rollout-field", "\"notes\":", "\"more\":1,\"notes\":"),
+        ("bad-rollout-epoch", "\"epoch\":2", "\"epoch\":9"),
+        ("bad-rollout-cluster", "\"id\":\"dev-", "\"id\":\"qa-"),
+    ] {
+        seeds.write("manifest", name, &replaced(&record, from, to));
+    }
 }
 
 fn manifests(seeds: &mut Seeds) {

@@ -1,6 +1,7 @@
 //! The published JSON Schemas match the records: the same fields, and as strict as a schema can be.
 
 mod event;
+mod rollout;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -95,6 +96,7 @@ fn every_schema_is_one_and_describes_every_field() {
         "image-manifest-v1",
         "image-test-v1",
         "packages-v1",
+        "rollout-v1",
     ] {
         let schema = schema(name);
         assert!(jsonschema::meta::is_valid(&schema), "{name}");

@@ -10,8 +10,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
+use testing::rollout::{CLUSTER, append_begin, image, plan, record_of};
+use vault_bake::digest::Digest;
+use vault_bake::store::{Dir, Store};
 
-use super::{put, store};
+use super::{now, put, store};
 
 /// Returns the commands under the heading, a block each: signature, chain, objects.
 fn blocks() -> Vec<String> {
@@ -51,6 +54,18 @@ fn alter(file: &Path, field: &str) {
     fs::write(file, bytes).unwrap();
 }
 
+/// Records a rollout to an image. Returns the digest of its envelope.
+pub(super) async fn rolled_out(store: &Store<Dir>, target: Digest) -> Digest {
+    let plan = store.put_object(&plan(target, &[target])).await.unwrap();
+    append_begin(store, 1, plan, false).await;
+    let image = image("quickstart", "1.0.0", target);
+    let record = record_of(store, image.clone(), image).await;
+    store.put_rollout(&record, now()).await.unwrap();
+    let history = store.history().await.unwrap();
+    let end = history.rollout(CLUSTER).unwrap().end.as_ref();
+    end.unwrap().envelope
+}
+
 #[tokio::test]
 async fn openssl_alone_verifies_a_store() {
     let is_there = |program: &&str| Command::new(program).arg("--help").output().is_ok();
@@ -68,10 +83,11 @@ async fn openssl_alone_verifies_a_store() {
     let history = store.history().await.unwrap();
     let envelope: PathBuf = object(history.by_digest(&digest).unwrap().put.envelope.hex());
     let entry = root.join("log/entries/000/000/001");
+    let rollout: PathBuf = object(rolled_out(&store, digest).await.hex());
     let [signature, chain, objects] = &blocks()[..] else {
         panic!("three blocks of commands were expected");
     };
-    for signed in [&entry, &envelope] {
+    for signed in [&entry, &envelope, &rollout] {
         let (verified, text) = run(signature, &root, signed);
         assert!(
             verified && text.contains("Signature Verified Successfully"),
@@ -84,6 +100,8 @@ async fn openssl_alone_verifies_a_store() {
     alter(&entry, "sig");
     assert!(!run(signature, &root, &entry).0);
     assert!(!run(chain, &root, &entry).0);
+    alter(&rollout, "payload");
+    assert!(!run(signature, &root, &rollout).0);
     alter(&envelope, "payload");
     assert!(!run(signature, &root, &envelope).0);
     assert!(!run(objects, &root, &envelope).0);

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use vault_bake::store::dir::Dir;
 use vault_bake::store::{Depth, Store, StoreError, VerifyReport};
 
+use super::by_hand::rolled_out;
 use super::{files, now, put, store, test_record};
 
 fn write(path: &Path, bytes: &[u8]) {
@@ -60,14 +61,15 @@ async fn every_alteration_is_noticed() {
         .put_test(&test_record(first, true), now())
         .await
         .unwrap();
+    rolled_out(&store, first).await;
     assert!(examined(&sound).await.unwrap().is_sound());
     let names: Vec<PathBuf> = files(&sound)
         .into_iter()
         .map(|file| file.strip_prefix(&sound).unwrap().to_owned())
         .collect();
-    // `store.json`, two manifests, a test, an envelope for each, two equal lists, three entries,
-    // two disks.
-    assert_eq!(names.len(), 1 + 2 + 1 + 3 + 1 + 3 + 2);
+    // `store.json`, two manifests, a test, a rollout, an envelope for each, its plan, two equal
+    // lists, five entries, two disks.
+    assert_eq!(names.len(), 1 + 2 + 1 + 1 + 4 + 1 + 1 + 5 + 2);
     let altered = folder.path().join("altered");
     copy(&sound, &altered);
     for name in &names {

@@ -1,5 +1,7 @@
 //! `rollout log`: lists the rollouts of a store.
 
+use std::collections::BTreeMap;
+
 use super::{Entry, duration, is_last_epoch};
 use crate::args::rollout::Log;
 use crate::commands::{print_header, print_json, print_line};
@@ -23,7 +25,7 @@ pub async fn run(invocation: &Invocation, args: &Log) -> Result<Exit, Failure> {
             "ROLLOUT",
             "BEGUN",
             "STATE",
-            "FAILED LOST GAP",
+            "FAILED LOST    GAP",
             "IMAGES",
         ));
     }
@@ -38,7 +40,7 @@ pub async fn run(invocation: &Invocation, args: &Log) -> Result<Exit, Failure> {
 }
 
 fn columns(rollout: &str, begun: &str, state: &str, figures: &str, images: &str) -> String {
-    format!("{rollout:<10} {begun:<10}  {state:<9}  {figures:<15}  {images}")
+    format!("{rollout:<9} {begun:<10} {state:<9} {figures:<18} {images}")
 }
 
 fn line(entry: &Entry<'_>) -> String {
@@ -48,25 +50,35 @@ fn line(entry: &Entry<'_>) -> String {
     let canary = record.and_then(|record| record.canary.as_ref());
     let figures = canary.map_or("-".to_owned(), |canary| {
         let gap = duration(canary.longest_gap_ms);
-        format!("{:>6} {:>4} {gap}", canary.failed, canary.lost)
+        format!("{:>6} {:>4} {gap:>6}", canary.failed, canary.lost)
     });
-    let tiers = entry.targets.iter().filter_map(|(tier, to)| {
-        let from = versions(&entry.before(tier));
-        let to = versions(to);
-        (from != to).then(|| format!("{tier} {from}→{to}"))
-    });
-    let images: Vec<String> = tiers.collect();
-    let images = match images.is_empty() {
-        true => "same versions".to_owned(),
-        false => images.join(", "),
-    };
     columns(
         &format!("{}@{}", last.name, last.epoch),
         &begun.to_string()[..10],
         &entry.state(),
         &figures,
-        &images,
+        &images(entry),
     )
+}
+
+/// Returns the versions of the tiers that change: from and to for one, the targets for several.
+fn images(entry: &Entry<'_>) -> String {
+    let tiers = entry.targets.iter();
+    let tiers = tiers.map(|(tier, to)| (tier, versions(&entry.before(tier)), versions(to)));
+    let changed: Vec<_> = tiers.filter(|(_, from, to)| from != to).collect();
+    if let [(tier, from, to)] = &changed[..] {
+        return format!("{tier} {from}→{to}");
+    }
+    let mut by_target: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (tier, _, to) in &changed {
+        by_target.entry(to).or_default().push(tier);
+    }
+    let targets = by_target.iter();
+    let targets = targets.map(|(to, tiers)| format!("{} →{to}", tiers.join(", ")));
+    match changed.is_empty() {
+        true => "the same versions".to_owned(),
+        false => targets.collect::<Vec<_>>().join("; "),
+    }
 }
 
 /// Returns the versions of `image@version`.

@@ -121,11 +121,12 @@ fn record_lines(record: &RolloutRecord) -> Vec<String> {
                 "clients    {} requests, {} of them writes: {} failed, {} lost, {} retried",
                 canary.requests, canary.writes, canary.failed, canary.lost, canary.retried
             ));
-            lines.push(format!(
-                "           longest gap {}, not measured for {}",
-                duration(canary.longest_gap_ms),
-                duration(canary.unmeasured_ms)
-            ));
+            let unmeasured = match canary.unmeasured_ms {
+                0 => String::new(),
+                some => format!(", not measured for {}", duration(some)),
+            };
+            let gap = duration(canary.longest_gap_ms);
+            lines.push(format!("           longest gap {gap}{unmeasured}"));
         }
     }
     lines.extend(record.notes.iter().map(|note| format!("note       {note}")));
