@@ -2,6 +2,7 @@
 //! Takes an inventory and target images; plans every step, executes the plan, and records it.
 //! How nodes run and how products answer is left to an implementation of [`Operations`].
 
+pub mod check;
 pub mod condition;
 pub mod execute;
 pub mod journal;
@@ -10,6 +11,7 @@ pub mod operations;
 pub mod plan;
 pub mod planner;
 
+pub use check::{Violation, check};
 pub use condition::{Condition, Progress};
 pub use execute::{ExecuteError, ExecuteOptions, Outcome, Rest, execute};
 pub use observation::Observation;
