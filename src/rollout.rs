@@ -40,7 +40,9 @@ pub use execute::{ExecuteError, ExecuteOptions, Outcome, Rest, execute};
 pub use figures::{ClientFigures, ErrorKind, Figures};
 pub use observation::Observation;
 pub use operations::{Counts, EffectError, Evidence, Operations};
+pub use check::{Violation, check};
 pub use plan::{Action, NodePlan, Plan, Step, Target};
+pub use planner::{Inventory, InventoryNode, PlanError, Request, plan_abort};
 pub use prepare::Prepared;
 pub use status::{RolloutStatus, StepState, StepStatus, status};
 

@@ -116,7 +116,6 @@ impl NodePlan {
 #[serde(deny_unknown_fields)]
 pub struct Step {
     /// The effect.
-    #[serde(flatten)]
     pub action: Action,
     /// The conditions before the effect.
     pub requires: Vec<Condition>,
@@ -135,7 +134,7 @@ pub struct Step {
 /// One effect. Each can be repeated: after a crash, a second time changes nothing more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(
-    tag = "action",
+    tag = "kind",
     rename_all = "kebab-case",
     rename_all_fields = "kebab-case"
 )]

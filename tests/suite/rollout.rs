@@ -1,4 +1,5 @@
 //! Rollouts: plans, their checker, and executions of them in a model of a cluster.
 
+mod checker;
 mod clusters;
 mod planner;
