@@ -34,13 +34,13 @@ use crate::store::backend::Backend;
 use control::Control;
 
 pub use canary::{Canary, CanaryNode, CanaryOptions};
+pub use check::{Violation, check};
 pub use condition::{Condition, Progress};
 pub use error::RolloutError;
 pub use execute::{ExecuteError, ExecuteOptions, Outcome, Rest, execute};
 pub use figures::{ClientFigures, ErrorKind, Figures};
 pub use observation::Observation;
 pub use operations::{Counts, EffectError, Evidence, Operations};
-pub use check::{Violation, check};
 pub use plan::{Action, NodePlan, Plan, Step, Target};
 pub use planner::{Inventory, InventoryNode, PlanError, Request, plan_abort};
 pub use prepare::Prepared;

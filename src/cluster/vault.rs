@@ -56,11 +56,18 @@ path "sys/internal/ui/mounts/*" { capabilities = ["read"] }
 "#;
 
 /// The output of the initialisation, in the form of `vault operator init -format=json`.
-#[derive(Deserialize, Serialize)]
+#[derive(Default, Deserialize, Serialize)]
 struct InitJson {
     unseal_keys_b64: Vec<String>,
     unseal_shares: u8,
     unseal_threshold: u8,
+    /// The shares of the recovery key, with an auto-unseal. Such a Vault has no key shares.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    recovery_keys_b64: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    recovery_keys_shares: Option<u8>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    recovery_keys_threshold: Option<u8>,
     /// The keys of OpenPGP that encrypt the shares.
     #[serde(default, skip_serializing_if = "is_false")]
     encrypted: bool,
@@ -121,16 +128,26 @@ pub(super) async fn initialize(
     };
     context.events.note(format!("initialising Vault on {name}"));
     let output = client.init(&request).await?;
-    let keys = InitJson {
-        unseal_keys_b64: output
-            .keys
-            .iter()
-            .map(|key| key.expose().to_owned())
-            .collect(),
-        unseal_shares: unseal.shares,
-        unseal_threshold: unseal.threshold,
-        encrypted: !pgp_keys.is_empty(),
-        root_token: output.root_token.expose().to_owned(),
+    let shares = output.keys.iter().map(|key| key.expose().to_owned());
+    let (shares, encrypted) = (shares.collect(), !pgp_keys.is_empty());
+    let root_token = output.root_token.expose().to_owned();
+    let keys = match request.kind {
+        KeyKind::Unseal => InitJson {
+            unseal_keys_b64: shares,
+            unseal_shares: unseal.shares,
+            unseal_threshold: unseal.threshold,
+            encrypted,
+            root_token,
+            ..InitJson::default()
+        },
+        KeyKind::Recovery => InitJson {
+            recovery_keys_b64: shares,
+            recovery_keys_shares: Some(unseal.shares),
+            recovery_keys_threshold: Some(unseal.threshold),
+            encrypted,
+            root_token,
+            ..InitJson::default()
+        },
     };
     let text = serde_json::to_string_pretty(&keys).expect("keys are JSON");
     let text = Secret::new(format!("{text}\n"));

@@ -252,6 +252,9 @@ async fn bake_a_cluster(kind: Kind) {
         project.artifact_of("vault-server"),
     );
     cluster::check(&consul.await, &vault.await, project.consul(), kind).await;
+    if kind == Kind::Machines {
+        running::check_vms(&project).await;
+    }
 }
 
 #[tokio::test]

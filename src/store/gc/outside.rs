@@ -113,12 +113,15 @@ impl ExternalUses {
         self.pins.get(manifest).into_iter().flatten()
     }
 
-    pub(super) fn nodes_of(&self, manifest: &Digest) -> impl Iterator<Item = &String> {
-        self.nodes.get(manifest).into_iter().flatten()
-    }
-
-    pub(super) fn openers_of(&self, file: &ArtifactName) -> impl Iterator<Item = &String> {
-        self.open.get(file).into_iter().flatten()
+    /// Returns the nodes that were made from a manifest, and the processes that use its files.
+    pub(super) fn users_of(
+        &self,
+        manifest: &Digest,
+        files: &[ArtifactName],
+    ) -> impl Iterator<Item = &String> {
+        let openers = files.iter().filter_map(|file| self.open.get(file));
+        let nodes = self.nodes.get(manifest);
+        nodes.into_iter().chain(openers).flatten()
     }
 
     /// Matches the lines with `images`. Returns each line with the index of an image that it

@@ -134,10 +134,9 @@ impl<B: Backend> Store<B> {
             });
             let pins = outside.pins_of(&row.manifest);
             let pins = pins.map(|pin| Hold::Pin { pin: pin.clone() });
-            let openers = row.files.iter().flat_map(|file| outside.openers_of(file));
-            let nodes = outside.nodes_of(&row.manifest).chain(openers);
-            let nodes = nodes.map(|by| Hold::InUse { by: by.clone() });
-            let holds: Vec<Hold> = clusters.chain(pins).chain(nodes).collect();
+            let users = outside.users_of(&row.manifest, &row.files);
+            let users = users.map(|by| Hold::InUse { by: by.clone() });
+            let holds: Vec<Hold> = clusters.chain(pins).chain(users).collect();
             holds.into_iter().for_each(|hold| row.add_hold(hold));
         }
         let (lines, unmatched) = outside.match_lines(&names(&rows, recorded, known));

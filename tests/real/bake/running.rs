@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -52,14 +53,28 @@ ask 'without a certificate' https://10.77.0.11:8501/v1/status/leader
 ask 'in clear' http://10.77.0.11:8501/v1/status/leader
 "#;
 
+/// Restarts the services of a server of Consul with the identity that is there now.
+const TAKE_IDENTITY: &str = "systemctl restart vault-bake-identity.service && \
+    systemctl restart consul.service && echo taken";
+
+/// Prints how many connections failed because of the authority.
+const STRANGERS: &str = "journalctl --unit consul.service | \
+    grep -c 'x509: certificate signed by unknown authority'";
+
 /// A cluster of the project, and a port of this computer for its load balancer.
 pub struct TestCluster<'a> {
     project: &'a TestProject,
     name: &'static str,
+    platform: &'static str,
 }
 
 impl<'a> TestCluster<'a> {
-    pub async fn define(project: &'a TestProject, name: &'static str, nodes: u8) -> Self {
+    pub async fn define(
+        project: &'a TestProject,
+        name: &'static str,
+        nodes: u8,
+        platform: &'static str,
+    ) -> Self {
         let (consul, vault) = (
             image(project, "consul-server").await,
             image(project, "vault-server").await,
@@ -68,11 +83,15 @@ impl<'a> TestCluster<'a> {
         let port = listener.local_addr().expect("an address").port();
         let definition = format!(
             "schema = 1\ndatacenter = \"dc1\"\n\n[consul]\nimage = \"{consul}\"\nnodes = {nodes}\n\n\
-             [vault]\nimage = \"{vault}\"\nnodes = {nodes}\n\n[platform]\nkind = \"containers\"\n\n\
+             [vault]\nimage = \"{vault}\"\nnodes = {nodes}\n\n[platform]\nkind = \"{platform}\"\n\n\
              [unseal]\nshares = 3\nthreshold = 2\n\n[front]\nport = {port}\n"
         );
         project.define_cluster(name, &definition);
-        Self { project, name }
+        Self {
+            project,
+            name,
+            platform,
+        }
     }
 
     async fn run(&self, arguments: &[&str]) -> (Option<i32>, String) {
@@ -175,6 +194,59 @@ impl<'a> TestCluster<'a> {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
+    /// Gives a running node an archive with its own names and tokens, made by another authority.
+    async fn give_foreign_identity(&self, node: &str) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let secrets = folder.path().join("secrets");
+        let made = fs::DirBuilder::new().mode(0o700).create(&secrets);
+        made.expect("a private folder");
+        for secret in fs::read_dir(self.folder().join("secrets")).expect("secrets") {
+            let (path, name) = secret
+                .map(|one| (one.path(), one.file_name()))
+                .expect("one");
+            if !name.to_string_lossy().starts_with("authority-") {
+                fs::copy(path, secrets.join(name)).expect("a copy");
+            }
+        }
+        let archives = folder.path().join("archives");
+        let (to, secrets) = (
+            archives.display().to_string(),
+            secrets.display().to_string(),
+        );
+        let make = [
+            "identity",
+            "make",
+            self.name,
+            "--to",
+            &to,
+            "--secrets",
+            &secrets,
+        ];
+        let made = self.project.run(&make, &[]).await;
+        assert!(made.status.success(), "{}", output_text(&made));
+        let archive = fs::read(archives.join(format!("{node}.tar"))).expect("an archive");
+        // The node has the file itself mounted.
+        let seed = self.folder().join("nodes").join(node).join("identity");
+        fs::write(seed, archive).expect("a file");
+        assert_eq!(self.script(node, TAKE_IDENTITY).await, "taken\n");
+    }
+
+    /// Waits until a server of Consul says that it trusts no other one.
+    async fn is_refused(&self, node: &str) {
+        let began = Instant::now();
+        loop {
+            let count = self.script(node, STRANGERS).await;
+            if count.trim().parse::<u32>().expect("a count") > 0 {
+                return;
+            }
+            assert!(
+                began.elapsed() < Duration::from_secs(30),
+                "{node} is not refused"
+            );
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
     /// The folder of the cluster's state.
     fn folder(&self) -> PathBuf {
         let clusters = self.project.root().join("state/vault-bake/clusters");
@@ -194,14 +266,20 @@ impl<'a> TestCluster<'a> {
         state["id"].as_str().expect("an id").to_owned()
     }
 
-    /// Returns the first process of a node.
+    /// Returns the first process of a container, or the process of a VM.
     fn leader(&self, node: &str) -> u32 {
         let marker = format!("vault-bake-node-{}-{node}", self.id());
+        let is_vm = self.platform == "machines";
+        let marker = if is_vm {
+            format!("guest={marker}")
+        } else {
+            marker
+        };
         let outer = processes(&marker)
             .into_iter()
             .next()
             .expect("the node runs");
-        child(child(outer))
+        if is_vm { outer } else { child(child(outer)) }
     }
 
     fn crash(&self, node: &str) {
@@ -260,12 +338,14 @@ fn outside_of_folder(id: &str) -> Vec<String> {
 
 /// Makes a cluster, uses it, and lets its nodes fail one after the other.
 pub async fn check(project: &TestProject) {
-    let cluster = TestCluster::define(project, "dev", 3).await;
+    let cluster = TestCluster::define(project, "dev", 3, "containers").await;
     let began = Instant::now();
+    let mut phases = Phases(began);
     let text = cluster.up().await;
     assert!(text.contains("cluster dev serves after"), "{text}");
     let took = began.elapsed();
     assert!(took < Duration::from_secs(300), "{took:?}");
+    phases.end("up");
 
     let roles: BTreeSet<String> = cluster.roles().await.into_iter().map(|one| one.1).collect();
     let roles: Vec<_> = roles.iter().map(String::as_str).collect();
@@ -276,11 +356,13 @@ pub async fn check(project: &TestProject) {
     root_is_revoked(&cluster).await;
     let denied = cluster.script("dev-consul-1-2", TOKENLESS).await;
     assert_eq!(denied, "403\n403\n");
+    phases.end("a client, and no access for others");
     // Every node from another one.
     let servers = ["10.77.0.11", "10.77.0.12", "10.77.0.13"];
     let vaults = ["10.77.0.31", "10.77.0.32"];
     let all = [&servers[..], &vaults].concat();
-    let script = super::cluster::outside(&all, &vaults);
+    // Containers are fast enough for twice as many connections as VMs.
+    let script = super::cluster::outside(&all, &vaults).replace("PROCESSES = 4", "PROCESSES = 8");
     let outside = cluster.script("dev-vault-1-3", &script).await;
     insta::assert_snapshot!("outside_of_all", outside);
     let last = ["10.77.0.33"];
@@ -291,6 +373,7 @@ pub async fn check(project: &TestProject) {
     let asked = in_network(&cluster, MANAGEMENT).await;
     assert_eq!(asked, "without a certificate: 000\nin clear: 400\n");
 
+    phases.end("each node seen from outside");
     let (exit, text) = cluster.run(&["renew"]).await;
     assert_eq!(
         (exit, text.contains("6 nodes have new certificates")),
@@ -298,9 +381,15 @@ pub async fn check(project: &TestProject) {
         "{text}"
     );
     assert!(cluster.client("renewed").await, "clients are served");
+    phases.end("renew");
 
-    // A server of Consul that does not lead.
+    // A server of Consul that does not lead, with an identity of another authority.
     let server = cluster.node("voter").await;
+    cluster.give_foreign_identity(&server).await;
+    cluster.becomes(&server, &["failed"], NOTICED).await;
+    cluster.is_refused(&server).await;
+    cluster.serves("with-a-stranger", SERVED).await;
+    phases.end("a node with a wrong identity");
     cluster.crash(&server);
     cluster.becomes(&server, &["stopped"], NOTICED).await;
     cluster.serves("without-a-server", SERVED).await;
@@ -309,6 +398,7 @@ pub async fn check(project: &TestProject) {
         .becomes(&server, &["voter"], Duration::from_secs(60))
         .await;
 
+    phases.end("a killed server of Consul");
     // The network of a standby.
     let standby = cluster.node("standby").await;
     set_link(&cluster, &standby, "down").await;
@@ -319,6 +409,7 @@ pub async fn check(project: &TestProject) {
         .becomes(&standby, &["standby"], Duration::from_secs(60))
         .await;
 
+    phases.end("a standby without a network");
     // The active Vault.
     let active = cluster.node("active").await;
     cluster.crash(&active);
@@ -329,10 +420,61 @@ pub async fn check(project: &TestProject) {
         .becomes(&active, &["standby"], Duration::from_secs(60))
         .await;
 
+    phases.end("a killed Vault");
     let id = cluster.id();
     cluster.down().await;
     assert_eq!(outside_of_folder(&id), Vec::<String>::new());
+    phases.end("down");
     killed_and_repeated(project).await;
+    phases.end("commands that are killed");
+}
+
+/// Makes a cluster of two VMs, uses it, and lets one crash.
+pub async fn check_vms(project: &TestProject) {
+    let cluster = TestCluster::define(project, "vms", 1, "machines").await;
+    let mut phases = Phases(Instant::now());
+    let text = cluster.up().await;
+    assert!(text.contains("cluster vms serves after"), "{text}");
+    phases.end("up of VMs");
+    let (consul, vault) = ("vms-consul-1-1", "vms-vault-1-1");
+    let found = cluster.roles().await;
+    let expected = [(consul, "leader"), (vault, "active")];
+    assert_eq!(
+        found,
+        expected.map(|(name, role)| (name.to_owned(), role.to_owned()))
+    );
+    assert!(cluster.client("first").await, "clients are served");
+    assert_eq!(
+        cluster.script(vault, "hostname").await,
+        format!("{vault}\n")
+    );
+    secrets_are_private(&cluster);
+    let (exit, text) = cluster.run(&["renew"]).await;
+    let renewed = text.contains("2 nodes have new certificates");
+    assert_eq!((exit, renewed), (Some(0), true), "{text}");
+    assert!(cluster.client("renewed").await, "clients are served");
+    phases.end("clients and renew");
+    cluster.crash(vault);
+    cluster.becomes(vault, &["stopped"], NOTICED).await;
+    cluster.up().await;
+    assert_eq!(cluster.role(vault).await, "active");
+    assert!(cluster.client("again").await, "clients are served");
+    phases.end("a killed VM");
+    let id = cluster.id();
+    cluster.down().await;
+    assert_eq!(outside_of_folder(&id), Vec::<String>::new());
+    phases.end("down of VMs");
+}
+
+/// Prints how long each part of the test takes.
+struct Phases(Instant);
+
+impl Phases {
+    #[expect(clippy::print_stderr, reason = "a test prints the times it takes")]
+    fn end(&mut self, phase: &str) {
+        eprintln!("{phase}: {:.1} s", self.0.elapsed().as_secs_f32());
+        self.0 = Instant::now();
+    }
 }
 
 /// No other user can read a secret of the cluster, and no log has one.
@@ -416,7 +558,7 @@ async fn set_link(cluster: &TestCluster<'_>, node: &str, state: &str) {
 
 /// Kills `up` and `down` again and again, a little later each time. The cluster ends the same.
 async fn killed_and_repeated(project: &TestProject) {
-    let cluster = TestCluster::define(project, "small", 1).await;
+    let cluster = TestCluster::define(project, "small", 1, "containers").await;
     let mut events = 1;
     loop {
         if !killed_after(

@@ -216,7 +216,9 @@ async fn the_images_of_nodes_of_clusters_are_kept() {
     );
     let dry_run = ["gc", "--min-age", "0"];
     let plan = ["gc", "--min-age", "0", "--plan", "--grace", "0"];
-    let mut text = vec![transcript(&recorded, &[&dry_run, &plan])];
+    let elsewhere = [&dry_run[..], &["--state", "elsewhere"]].concat();
+    write_cluster(&recorded.path("elsewhere"), "own", &[manifests[2]]);
+    let mut text = vec![transcript(&recorded, &[&dry_run, &elsewhere, &plan])];
     // A cluster that was removed meanwhile is no file that is missing.
     fs::remove_dir_all(clusters.join("qa")).unwrap();
     text.push(transcript(&recorded, &[&["gc", "--apply", "9"]]));

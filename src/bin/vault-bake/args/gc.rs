@@ -43,6 +43,10 @@ pub struct Gc {
     /// Files that list images in use, one a line: id, path, `sha256:…`, `name@version` or name
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub in_use: Vec<PathBuf>,
+    /// Folder with the state of clusters, whose nodes keep their images
+    /// [default: ~/.local/state/vault-bake/clusters]
+    #[arg(long, value_name = "DIR", env = "VAULT_BAKE_CLUSTERS")]
+    pub state: Option<PathBuf>,
 }
 
 /// Parses a duration such as `24h` into seconds.

@@ -100,7 +100,7 @@ fn folder(invocation: &Invocation, named: &Named, name: &str) -> Result<StateFol
 }
 
 /// Returns the folder with the folders of all clusters.
-fn clusters(invocation: &Invocation, state: Option<&PathBuf>) -> Result<PathBuf, Failure> {
+pub fn clusters(invocation: &Invocation, state: Option<&PathBuf>) -> Result<PathBuf, Failure> {
     match state {
         Some(folder) => std::path::absolute(folder)
             .map_err(|error| Failure::usage(format!("{}: {error}", folder.display()))),

@@ -12,6 +12,7 @@ use vault_bake::store::{AnyBackend, Store};
 use vault_bake::terminal::visible_line;
 
 use crate::args::gc::Gc;
+use crate::commands::cluster::clusters;
 use crate::commands::gc_report::{print_applied, print_dry_run, print_plan, print_survey};
 use crate::commands::gc_sources::Sources;
 use crate::commands::pin;
@@ -37,7 +38,7 @@ pub async fn run(invocation: &Invocation, args: &Gc) -> Result<Exit, Failure> {
 
 async fn dry_run(invocation: &Invocation, args: &Gc, keep: &Retention) -> Result<Exit, Failure> {
     let store = invocation.open_store().await?;
-    let uses = external_uses(invocation, &Sources::given(args), &store).await?;
+    let uses = external_uses(invocation, args, &Sources::given(args), &store).await?;
     let history = store.history().await?;
     let survey = store.survey(&history, keep, &uses, clock()).await?;
     print_survey(invocation, &survey);
@@ -48,7 +49,7 @@ async fn dry_run(invocation: &Invocation, args: &Gc, keep: &Retention) -> Result
 async fn plan(invocation: &Invocation, args: &Gc, keep: &Retention) -> Result<Exit, Failure> {
     let store = invocation.open_signing_store().await?;
     let sources = Sources::given(args);
-    let uses = external_uses(invocation, &sources, &store).await?;
+    let uses = external_uses(invocation, args, &sources, &store).await?;
     let (survey, planned) = store.plan_gc(keep, &uses, args.grace, clock()).await?;
     if let Some(planned) = &planned {
         sources.save(&invocation.cache, &store.origin(), planned.seq)?;
@@ -64,7 +65,7 @@ async fn apply(invocation: &Invocation, args: &Gc, entry: u64) -> Result<Exit, F
     if sources != Sources::given(args) {
         note_sources(invocation, &sources);
     }
-    let uses = external_uses(invocation, &sources, &store).await?;
+    let uses = external_uses(invocation, args, &sources, &store).await?;
     let applied = store.apply_gc(entry, &uses, clock()).await?;
     print_applied(invocation, entry, &applied, &uses);
     Ok(if applied.failed.is_empty() {
@@ -74,9 +75,11 @@ async fn apply(invocation: &Invocation, args: &Gc, entry: u64) -> Result<Exit, F
     })
 }
 
-/// Returns the uses of images that are not in the event log: pin files, lists and processes.
+/// Returns the uses of images that are not in the event log: pin files, lists, clusters and
+/// processes.
 async fn external_uses(
     invocation: &Invocation,
+    args: &Gc,
     sources: &Sources,
     store: &Store<AnyBackend>,
 ) -> Result<ExternalUses, Failure> {
@@ -100,7 +103,7 @@ async fn external_uses(
             .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
         uses.add_in_use_list(&list);
     }
-    for (_, state) in read_all(&invocation.cluster_states()?)? {
+    for (_, state) in read_all(&clusters(invocation, args.state.as_ref())?)? {
         uses.add_nodes(nodes_by_image(&state));
     }
     store.scan_processes(&mut uses, Path::new(PROC)).await?;

@@ -9,7 +9,7 @@ use vault_bake::cluster::{Images, UpOptions, up};
 use vault_bake::secret::Secret;
 use vault_bake::store::Allow;
 
-use super::{context, default_platform, open};
+use super::{Opened, context, default_platform, open};
 use crate::args::cluster::Up;
 use crate::commands::{doctor, print_json, print_line};
 use crate::exit::{Exit, Failure};
@@ -57,24 +57,28 @@ pub async fn run(invocation: &Invocation, args: &Up) -> Result<Exit, Failure> {
     for address in &done.addresses {
         print_line(&format!("  {address}"));
     }
-    if done.is_new && opened.file.unseal.kind == UnsealKind::Shares {
-        match &opened.file.identity.secrets {
-            Secrets::Folder => print_line(&format!(
-                "Key shares: {}. Move a copy to a safe place.",
-                opened
-                    .folder
-                    .path()
-                    .join("secrets")
-                    .join("vault-init")
-                    .display()
-            )),
-            Secrets::Commands { .. } => {
-                print_line("Key shares: the secret `vault-init` of your store of secrets.");
-            }
-        }
+    if done.is_new {
+        print_line(&place_of_shares(&opened));
     }
     print_line(&format!("Next: eval \"$(vault-bake cluster env {name})\""));
     Ok(Exit::Done)
+}
+
+/// Returns where the shares of a new cluster are.
+fn place_of_shares(opened: &Opened) -> String {
+    let kind = match opened.file.unseal.kind {
+        UnsealKind::Shares => "Key shares",
+        UnsealKind::Transit(_) | UnsealKind::AzureKeyVault(_) => "Shares of the recovery key",
+    };
+    match &opened.file.identity.secrets {
+        Secrets::Folder => {
+            let path = opened.folder.path().join("secrets").join("vault-init");
+            format!("{kind}: {}. Move a copy to a safe place.", path.display())
+        }
+        Secrets::Commands { .. } => {
+            format!("{kind}: the secret `vault-init` of your store of secrets.")
+        }
+    }
 }
 
 /// Reads the shares of the file that the user names, one a line.
