@@ -23,6 +23,8 @@ pub struct Lab {
     pub authority: CertifiedIssuer<'static, KeyPair>,
     /// Members of the nodes' configuration, in addition to those of all tests.
     pub extra: serde_json::Map<String, Value>,
+    /// The host in the address for other nodes. The template has no value on a computer without a private address.
+    pub cluster_host: &'static str,
     consul_port: u16,
     _consul: Running,
 }
@@ -65,6 +67,7 @@ impl Lab {
             folder,
             authority,
             extra: serde_json::Map::new(),
+            cluster_host: "{{ GetPrivateIP }}",
             consul_port: https,
             _consul: consul,
         }
@@ -129,7 +132,7 @@ impl Lab {
     async fn start_vault(&self, name: &str, ports: [u16; 2]) -> Node {
         let [port, cluster] = ports;
         let mut config = vault_config(self.folder.path(), name, port, self.consul_port);
-        config["cluster_addr"] = json!(format!("https://{{{{ GetPrivateIP }}}}:{cluster}"));
+        config["cluster_addr"] = json!(format!("https://{}:{cluster}", self.cluster_host));
         config["listener"][0]["tcp"]["cluster_address"] = json!(format!("0.0.0.0:{cluster}"));
         for (key, value) in &self.extra {
             config[key] = value.clone();

@@ -24,6 +24,8 @@ pub struct Cluster {
     bases: Vec<String>,
     made: Value,
     token: String,
+    /// The time at which the last node was unsealed at the start.
+    pub unsealed: Instant,
 }
 
 impl Cluster {
@@ -35,6 +37,7 @@ impl Cluster {
         }
         let shown = ("enable_response_header_hostname".to_owned(), json!(true));
         lab.extra.extend([shown]);
+        lab.cluster_host = "127.0.0.1";
         let client = fresh(&lab);
         let mut nodes = Vec::new();
         for name in ["vault-1", "vault-2", "vault-3"] {
@@ -52,6 +55,7 @@ impl Cluster {
             node.wait_for_health(&lab, if is_first { 200 } else { 429 })
                 .await;
         }
+        let unsealed = Instant::now();
         let kind = json!({"type": "kv"});
         first
             .done(&lab, Method::POST, "sys/mounts/secret", &token, &kind)
@@ -70,6 +74,7 @@ impl Cluster {
             client,
             made,
             token,
+            unsealed,
         };
         cluster.wait_for_members(0, 3).await;
         cluster
