@@ -65,13 +65,13 @@ impl ApiClient {
         Self::with_kept(product, endpoint, tls, 0)
     }
 
-    /// Prepares a client that uses its last connection again.
+    /// Prepares a client that uses its connections again.
     pub(super) fn keeping_connections(
         product: Product,
         endpoint: &Endpoint,
         tls: &TlsMaterial,
     ) -> Result<Self, ApiError> {
-        Self::with_kept(product, endpoint, tls, 1)
+        Self::with_kept(product, endpoint, tls, KEPT)
     }
 
     fn with_kept(
@@ -293,3 +293,6 @@ pub(super) struct Origin {
 
 /// The limit of a request, except for slow ones.
 const REQUEST_LIMIT: Duration = Duration::from_secs(10);
+
+/// The most connections without a request that a client keeps.
+const KEPT: usize = 16;

@@ -128,7 +128,7 @@ impl Client {
         Ok(Self { api })
     }
 
-    /// Prepares a client that uses its last connection again, as most clients of Vault do.
+    /// Prepares a client that uses its connections again, as most clients of Vault do.
     pub fn keeping_connections(endpoint: &Endpoint, tls: &TlsMaterial) -> Result<Self, ApiError> {
         let api = ApiClient::keeping_connections(Product::Vault, endpoint, tls)?;
         Ok(Self { api })

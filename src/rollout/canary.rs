@@ -1,5 +1,5 @@
 //! Sends requests to a cluster during a rollout, and counts those that clients would miss.
-//! Takes the addresses, a token and a mount for keys; returns [`Figures`] of any interval.
+//! Takes the addresses, a token and a mount for keys; returns [`CanaryFigures`] of any interval.
 //! Changes nothing but its own keys, which it deletes.
 //!
 //! # What it measures
@@ -11,7 +11,8 @@
 //!
 //! One of five requests writes a key of its own. The others read one of the last 128 confirmed keys
 //! and compare the value. Each second client keeps its connection, as most programs do; the others
-//! open one for each try, so that a load balancer chooses the node again. A client waits for its
+//! open one for each try, so that a load balancer chooses the node again. A kept connection ends
+//! with its node, so drain a load balancer with a limit. A client waits for its
 //! answer before its next request. If an answer is late, it skips requests instead of sending them
 //! later, so a cluster without answers gets at most one try from each client at a time.
 //!
@@ -24,7 +25,7 @@
 
 mod client;
 mod keys;
-mod recorder;
+pub mod recorder;
 mod setup;
 mod upkeep;
 
@@ -40,14 +41,15 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
-use super::figures::Figures;
+use super::figures::CanaryFigures;
 use crate::identity::new_token;
-use crate::product::vault::{KvMount, KvVersion};
+use crate::product::vault::{Client, KvMount, KvVersion};
 use crate::product::{ApiError, Endpoint, TlsMaterial};
 use crate::secret::Secret;
 
+use client::{NodeWay, Way};
 use keys::Keys;
-use recorder::{Kind, Recorder};
+use recorder::Recorder;
 
 pub use recorder::Mark;
 pub use setup::{MOUNT, setup};
@@ -124,7 +126,7 @@ pub enum CanaryError {
 pub struct Canary {
     shared: Arc<Shared>,
     runtime: Handle,
-    clients: Vec<JoinHandle<()>>,
+    work: JoinHandle<()>,
     checks: AtomicU64,
     /// The thread ends when this is dropped.
     _running: oneshot::Sender<()>,
@@ -133,8 +135,8 @@ pub struct Canary {
 /// What all tasks of a canary share.
 struct Shared {
     tls: TlsMaterial,
-    front: Option<Endpoint>,
-    nodes: watch::Sender<Vec<CanaryNode>>,
+    front: Option<Way>,
+    nodes: watch::Sender<Vec<NodeWay>>,
     token: Secret,
     mount: String,
     prefix: String,
@@ -150,10 +152,13 @@ impl Canary {
     /// Starts the clients, on a thread of their own.
     pub fn start(options: CanaryOptions) -> Result<Self, CanaryError> {
         let nonce = new_token().map_err(|error| CanaryError::Thread(io::Error::other(error)))?;
+        let tls = options.tls;
+        let way = |endpoint| Way::new(endpoint, &tls);
+        let front = options.front.map(way).transpose()?;
         let shared = Arc::new(Shared {
-            tls: options.tls,
-            front: options.front,
-            nodes: watch::Sender::new(options.nodes),
+            front,
+            nodes: watch::Sender::new(Vec::new()),
+            tls,
             token: options.token,
             mount: options.mount,
             prefix: options.prefix.trim_matches('/').to_owned(),
@@ -163,32 +168,28 @@ impl Canary {
             keys: Mutex::default(),
             stop: watch::Sender::new(false),
         });
-        // Fails here rather than in each request.
-        client::Connections::new(&shared, false).validate()?;
+        shared.set_nodes(options.nodes)?;
         let (running, runtime) = start_thread().map_err(CanaryError::Thread)?;
-        let mut clients = Vec::new();
-        for kind in Kind::ALL {
-            for number in 0..shared.pace.clients {
-                clients.push(runtime.spawn(client::run(Arc::clone(&shared), kind, number)));
-            }
-        }
-        clients.push(runtime.spawn(upkeep::run(Arc::clone(&shared))));
+        let working = Arc::clone(&shared);
+        let work = runtime.spawn(async move {
+            tokio::join!(client::run_all(&working), upkeep::run(&working));
+        });
         Ok(Self {
             shared,
             runtime,
-            clients,
+            work,
             checks: AtomicU64::new(0),
             _running: running,
         })
     }
 
     /// Replaces the list of nodes. Requests that wait are tried again at one of the new list.
-    pub fn set_nodes(&self, nodes: Vec<CanaryNode>) {
-        self.shared.nodes.send_replace(nodes);
+    pub fn set_nodes(&self, nodes: Vec<CanaryNode>) -> Result<(), CanaryError> {
+        Ok(self.shared.set_nodes(nodes)?)
     }
 
     /// Returns the figures since the start.
-    pub fn figures(&self) -> Figures {
+    pub fn figures(&self) -> CanaryFigures {
         self.shared.figures(Recorder::figures)
     }
 
@@ -198,7 +199,7 @@ impl Canary {
     }
 
     /// Returns the figures since a mark.
-    pub fn since(&self, mark: &Mark) -> Figures {
+    pub fn since(&self, mark: &Mark) -> CanaryFigures {
         self.shared
             .figures(|recorder, now| recorder.since(mark, now))
     }
@@ -213,27 +214,33 @@ impl Canary {
             .await;
     }
 
-    /// Writes a key and reads it, through the load balancer and then at `node`.
+    /// Writes a key and reads it, through the load balancer, if there is one, and then at `node`.
     ///
     /// Sends each request once. Returns the reason if one fails, or if a value differs.
     pub async fn check(&self, node: &Endpoint) -> Result<(), String> {
         let number = self.checks.fetch_add(1, Ordering::Relaxed);
-        let (shared, node) = (Arc::clone(&self.shared), node.clone());
-        self.run(async move { upkeep::check(&shared, number, &node).await })
-            .await
+        let client = Client::new(node, &self.shared.tls).map_err(|error| error.to_string())?;
+        let front = self.shared.front.as_ref();
+        let front = front.map(|front| ("load balancer", front.fresh.clone()));
+        for (way, client) in front.into_iter().chain([("node", client)]) {
+            let shared = Arc::clone(&self.shared);
+            let key = format!("check-{number}-{}", way.replace(' ', "-"));
+            let checked = self.run(async move { upkeep::check(&shared, &key, client).await });
+            let checked = checked.await;
+            checked.map_err(|reason| format!("through the {way}: {reason}"))?;
+        }
+        Ok(())
     }
 
     /// Ends the clients after their last request, reads back, deletes the keys of this canary, and
     /// returns the figures since the start.
     ///
     /// Takes at most 10 s for requests and 30 s for keys, which are left if Vault does not answer.
-    pub async fn stop(mut self) -> Figures {
+    pub async fn stop(mut self) -> CanaryFigures {
         self.shared.stop.send_replace(true);
-        for client in std::mem::take(&mut self.clients) {
-            if let Err(error) = client.await {
-                // No task is cancelled, as `self` keeps the runtime.
-                resume_unwind(error.into_panic());
-            }
+        if let Err(error) = (&mut self.work).await {
+            // The task is not cancelled, as `self` keeps the runtime.
+            resume_unwind(error.into_panic());
         }
         self.shared.recorder().close(Instant::now());
         let keys = self.shared.keys().to_check();
@@ -290,13 +297,37 @@ impl Shared {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn figures(&self, figures: impl FnOnce(&Recorder, Instant) -> Figures) -> Figures {
+    fn figures(&self, figures: impl FnOnce(&Recorder, Instant) -> CanaryFigures) -> CanaryFigures {
         let unchecked = self.keys().unchecked() as u64;
         let figures = figures(&self.recorder(), Instant::now());
-        Figures {
+        CanaryFigures {
             unchecked,
             ..figures
         }
+    }
+
+    /// Replaces the nodes, and keeps the clients of those that stay.
+    fn set_nodes(&self, nodes: Vec<CanaryNode>) -> Result<(), ApiError> {
+        let mut ways = Vec::new();
+        for CanaryNode {
+            api_address,
+            endpoint,
+        } in nodes
+        {
+            let known = {
+                let known = self.nodes.borrow();
+                let mut known = known.iter().map(|node| &node.way);
+                known.find(|way| way.leads_to(&endpoint)).cloned()
+            };
+            let way = match known {
+                Some(way) => way,
+                None => Way::new(endpoint, &self.tls)?,
+            };
+            let origin = client::origin(&api_address);
+            ways.push(NodeWay { origin, way });
+        }
+        self.nodes.send_replace(ways);
+        Ok(())
     }
 
     fn is_stopped(&self) -> bool {

@@ -4,11 +4,14 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::operations::Figures;
+use crate::event::millis;
+
 /// The figures of an interval.
 ///
 /// A request belongs to the interval in which it ended, with an answer or without.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Figures {
+pub struct CanaryFigures {
     /// Clients that try a request again after 100 ms, for at most 10 s.
     pub patient: ClientFigures,
     /// Clients that try a request three times, 1 to 1.5 s apart, as Vault's own does.
@@ -92,7 +95,7 @@ pub enum ErrorKind {
 
 const CLASSES: usize = 28;
 
-impl Figures {
+impl CanaryFigures {
     /// Returns the figures of both kinds of clients together, with the longer times.
     pub fn total(&self) -> ClientFigures {
         let (a, b) = (&self.patient, &self.default);
@@ -114,6 +117,20 @@ impl Figures {
     pub fn is_clean(&self) -> bool {
         let total = self.total();
         total.failed == 0 && total.lost == 0 && total.stale == 0
+    }
+
+    /// Returns the sums for a journal. Reads with another value than the confirmed one count as
+    /// failed.
+    pub fn summary(&self) -> Figures {
+        let total = self.total();
+        Figures {
+            requests: total.requests,
+            writes: total.writes,
+            failed: total.failed + total.stale,
+            retried: total.retried,
+            lost: total.lost,
+            longest_gap_ms: millis(total.longest_gap),
+        }
     }
 
     /// Returns the number of requests in a second, which is lower on a slow machine.

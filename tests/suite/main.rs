@@ -7,6 +7,7 @@
 )]
 
 mod bakes;
+mod canary;
 mod canonical;
 mod cli;
 mod cluster_file;

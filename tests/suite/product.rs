@@ -1,7 +1,7 @@
 //! The clients of Consul and Vault against servers that misbehave.
 //! Tests with a real Consul are in `tests/real/products.rs`.
 
-mod mock;
+pub mod mock;
 mod requests;
 mod tls;
 

@@ -1,23 +1,42 @@
 //! One client: its connections, its tries, and when it sends.
 
-use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::future::join_all;
 use reqwest::Url;
-use tokio::sync::watch;
 
 use super::recorder::{Ended, Kind, Outcome};
-use super::{CanaryNode, Shared, keys::Key};
+use super::{Shared, keys::Key};
 use crate::product::vault::Client;
-use crate::product::{ApiError, Endpoint};
+use crate::product::{ApiError, Endpoint, TlsMaterial};
 use crate::rollout::figures::ErrorKind;
 use crate::wait::pause_for;
 
+/// Runs all clients until the canary is stopped.
+pub(super) async fn run_all(shared: &Shared) {
+    let all = Kind::ALL.map(|kind| (0..shared.pace.clients).map(move |number| (kind, number)));
+    // All connections are prepared before the first request, which would have to wait.
+    let prepared: Vec<_> = all
+        .into_iter()
+        .flatten()
+        .map(|(kind, number)| {
+            let connections = Connections::new(shared, number.is_multiple_of(2));
+            let connections = if connections.is_keeping {
+                connections.with_own()
+            } else {
+                connections
+            };
+            (kind, number, connections)
+        })
+        .collect();
+    let clients = prepared.into_iter();
+    let clients = clients.map(|(kind, number, connections)| run(shared, kind, number, connections));
+    join_all(clients).await;
+}
+
 /// Sends requests until the canary is stopped.
-pub(super) async fn run(shared: Arc<Shared>, kind: Kind, number: u32) {
+async fn run(shared: &Shared, kind: Kind, number: u32, mut connections: Connections<'_>) {
     let pace = shared.pace;
-    let mut connections = Connections::new(&shared, number.is_multiple_of(2));
     // The clients of a kind take turns, and both kinds too.
     let offset = pace.interval * (2 * number + kind as u32) / (2 * pace.clients.max(1));
     let began = Instant::now() + offset;
@@ -30,8 +49,8 @@ pub(super) async fn run(shared: Arc<Shared>, kind: Kind, number: u32) {
         if shared.is_stopped() {
             return;
         }
-        let operation = next_operation(&shared, (number + turn).is_multiple_of(WRITES_ONE_OF));
-        request(&shared, &mut connections, kind, operation).await;
+        let operation = next_operation(shared, (number + turn).is_multiple_of(WRITES_ONE_OF));
+        request(shared, &mut connections, kind, operation).await;
         // Turns that passed meanwhile are skipped.
         let passed = began.elapsed().as_nanos() / pace.interval.as_nanos().max(1);
         turn = turn.max(u32::try_from(passed).unwrap_or(u32::MAX - 1)) + 1;
@@ -132,12 +151,50 @@ struct Try {
     outcome: Option<Outcome>,
 }
 
+/// The way to a server, with and without kept connections.
+#[derive(Clone)]
+pub(super) struct Way {
+    pub(super) endpoint: Endpoint,
+    /// A connection for each request.
+    pub(super) fresh: Client,
+    /// Connections that clients share.
+    kept: Client,
+}
+
+impl Way {
+    /// Prepares both clients, which takes a processor for tens of milliseconds.
+    pub(super) fn new(endpoint: Endpoint, tls: &TlsMaterial) -> Result<Self, ApiError> {
+        Ok(Self {
+            fresh: Client::new(&endpoint, tls)?,
+            kept: Client::keeping_connections(&endpoint, tls)?,
+            endpoint,
+        })
+    }
+
+    pub(super) fn leads_to(&self, other: &Endpoint) -> bool {
+        let own = &self.endpoint;
+        (own.address, &own.server_name) == (other.address, &other.server_name)
+    }
+}
+
+/// The way to a node, and the origin of the URL that it tells clients.
+pub(super) struct NodeWay {
+    pub(super) origin: Option<String>,
+    pub(super) way: Way,
+}
+
+/// Returns the scheme, host and port of a URL. Tokens are sent with TLS only.
+pub(super) fn origin(url: &str) -> Option<String> {
+    let url = Url::parse(url).ok()?;
+    (url.scheme() == "https").then(|| url.origin().ascii_serialization())
+}
+
 /// The connections of one client, to the load balancer or to each node.
 pub(super) struct Connections<'a> {
     shared: &'a Shared,
     is_keeping: bool,
-    nodes: watch::Receiver<Vec<CanaryNode>>,
-    made: HashMap<String, Client>,
+    /// A client for the load balancer whose connection no other client uses.
+    own: Option<Client>,
     turn: usize,
 }
 
@@ -146,80 +203,56 @@ impl<'a> Connections<'a> {
         Self {
             shared,
             is_keeping,
-            nodes: shared.nodes.subscribe(),
-            made: HashMap::new(),
+            own: None,
             turn: rand::random_range(0..1000),
         }
     }
 
-    /// Fails if no client can be prepared.
-    pub(super) fn validate(&mut self) -> Result<(), ApiError> {
-        let endpoints: Vec<Endpoint> = self.endpoints();
-        for endpoint in endpoints {
-            self.client(&endpoint)?;
-        }
-        Ok(())
-    }
-
-    fn endpoints(&self) -> Vec<Endpoint> {
-        let nodes = self.nodes.borrow();
-        let nodes = nodes.iter().map(|node| node.endpoint.clone());
-        nodes.chain(self.shared.front.clone()).collect()
-    }
-
-    /// Returns the endpoint of the next try.
-    fn next(&mut self) -> Option<Endpoint> {
+    /// Gives it a connection to the load balancer that no other client uses.
+    fn with_own(mut self) -> Self {
         if let Some(front) = &self.shared.front {
-            return Some(front.clone());
+            let own = Client::keeping_connections(&front.endpoint, &self.shared.tls);
+            // It was prepared from the same values before.
+            self.own = own.ok();
         }
-        if self.nodes.has_changed().unwrap_or(false) {
-            self.nodes.mark_unchanged();
-            self.made.clear();
+        self
+    }
+
+    fn client(&self, way: &Way) -> Client {
+        let client = if self.is_keeping {
+            &way.kept
+        } else {
+            &way.fresh
+        };
+        client.clone()
+    }
+
+    /// Returns the client of the next try.
+    pub(super) fn next(&mut self) -> Option<Client> {
+        if let Some(front) = &self.shared.front {
+            let own = self.own.clone();
+            return own.or_else(|| Some(self.client(front)));
         }
         self.turn += 1;
-        let nodes = self.nodes.borrow();
+        let nodes = self.shared.nodes.borrow();
         let index = self.turn.checked_rem(nodes.len())?;
-        Some(nodes[index].endpoint.clone())
+        Some(self.client(&nodes[index].way))
     }
 
-    /// Returns a client for a request that is no measurement.
-    pub(super) fn any(&mut self) -> Option<Client> {
-        let endpoint = self.next()?;
-        self.client(&endpoint).ok()
-    }
-
-    /// Returns the way to the node that tells this URL to clients.
-    fn named(&self, url: &str) -> Option<Endpoint> {
-        let origin = |url: &str| Some(Url::parse(url).ok()?.origin());
+    /// Returns a client of the node that tells this URL to clients.
+    fn named(&self, url: &str) -> Option<Client> {
         let wanted = origin(url)?;
-        let nodes = self.nodes.borrow();
+        let nodes = self.shared.nodes.borrow();
         let mut nodes = nodes.iter();
-        let is_it = |node: &&CanaryNode| {
-            node.api_address.starts_with("https://")
-                && origin(&node.api_address).as_ref() == Some(&wanted)
-        };
-        nodes.find(is_it).map(|node| node.endpoint.clone())
-    }
-
-    fn client(&mut self, endpoint: &Endpoint) -> Result<Client, ApiError> {
-        let key = format!("{} {}", endpoint.address, endpoint.server_name);
-        if let Some(client) = self.made.get(&key) {
-            return Ok(client.clone());
-        }
-        let client = if self.is_keeping {
-            Client::keeping_connections(endpoint, &self.shared.tls)?
-        } else {
-            Client::new(endpoint, &self.shared.tls)?
-        };
-        self.made.insert(key, client.clone());
-        Ok(client)
+        let found = nodes.find(|node| node.origin.as_ref() == Some(&wanted))?;
+        Some(self.client(&found.way))
     }
 
     /// Sends a request once, and once more if it is redirected to a node of the cluster.
     async fn attempt(&mut self, operation: Operation, limit: Duration) -> Try {
         let began = Instant::now();
         let mut errors = Vec::new();
-        let Some(mut endpoint) = self.next() else {
+        let Some(mut client) = self.next() else {
             errors.push(ErrorKind::NoNode);
             return Try {
                 errors,
@@ -228,11 +261,7 @@ impl<'a> Connections<'a> {
         };
         for is_redirected in [false, true] {
             let limit = limit.saturating_sub(began.elapsed());
-            let sent = match self.client(&endpoint) {
-                Ok(client) => self.shared.send_once(&client, operation, limit).await,
-                Err(error) => Err(error),
-            };
-            let error = match sent {
+            let error = match self.shared.send_once(client, operation, limit).await {
                 Ok(outcome) => {
                     let outcome = Some(outcome);
                     return Try { errors, outcome };
@@ -250,7 +279,7 @@ impl<'a> Connections<'a> {
                 _ => None,
             };
             match active.and_then(|active| self.named(active)) {
-                Some(active) => endpoint = active,
+                Some(active) => client = active,
                 None => break,
             }
         }
@@ -265,11 +294,11 @@ impl Shared {
     /// Sends one request.
     async fn send_once(
         &self,
-        client: &Client,
+        client: Client,
         operation: Operation,
         limit: Duration,
     ) -> Result<Outcome, ApiError> {
-        let client = client.clone().with_limit(limit);
+        let client = client.with_limit(limit);
         let (Operation::Write(number) | Operation::Read(number)) = operation;
         let key = number.to_string();
         let (path, value) = (self.path(&key), self.value(&key));

@@ -4,33 +4,42 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::rollout::figures::{ClientFigures, ErrorCounts, ErrorKind, Figures};
+use crate::rollout::figures::{CanaryFigures, ClientFigures, ErrorCounts, ErrorKind};
 
 /// A kind of client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
+    /// Tries again soon, for seconds.
     Patient,
+    /// Tries three times.
     Default,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 2] = [Self::Patient, Self::Default];
+    /// Both kinds.
+    pub const ALL: [Self; 2] = [Self::Patient, Self::Default];
 }
 
 /// The end of a request.
-pub(super) struct Ended {
-    pub(super) began: Instant,
-    pub(super) is_write: bool,
-    pub(super) had_error: bool,
-    pub(super) result: Outcome,
+pub struct Ended {
+    /// The time of its first try.
+    pub began: Instant,
+    /// Whether it was a write.
+    pub is_write: bool,
+    /// Whether its first answer was an error.
+    pub had_error: bool,
+    /// The result.
+    pub result: Outcome,
 }
 
 /// The result of a request.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub enum Outcome {
+    /// The right answer came in time.
     Succeeded,
     /// A read returned another value, or none.
     Stale,
+    /// No successful answer came in time.
     Failed,
 }
 
@@ -43,7 +52,7 @@ pub struct Mark {
 }
 
 /// The counts since the start of the canary.
-pub(super) struct Recorder {
+pub struct Recorder {
     start: Mark,
     kinds: [State; 2],
     errors: ErrorCounts,
@@ -62,7 +71,8 @@ struct State {
 }
 
 impl Recorder {
-    pub(super) fn new(now: Instant) -> Self {
+    /// Begins the first interval.
+    pub fn new(now: Instant) -> Self {
         let start = Mark {
             at: now,
             counts: Default::default(),
@@ -76,17 +86,20 @@ impl Recorder {
         }
     }
 
-    pub(super) fn begin(&mut self, kind: Kind, now: Instant) {
+    /// Counts a request that waits from now on.
+    pub fn begin(&mut self, kind: Kind, now: Instant) {
         let state = &mut self.kinds[kind as usize];
         state.pending += 1;
         state.waiting_since.get_or_insert(now);
     }
 
-    pub(super) fn error(&mut self, kind: ErrorKind) {
+    /// Counts an error of a try.
+    pub fn error(&mut self, kind: ErrorKind) {
         self.errors.add(kind);
     }
 
-    pub(super) fn end(&mut self, kind: Kind, ended: &Ended, now: Instant) {
+    /// Counts the end of a request that began.
+    pub fn end(&mut self, kind: Kind, ended: &Ended, now: Instant) {
         let state = &mut self.kinds[kind as usize];
         let time = now.saturating_duration_since(ended.began);
         state.pending -= 1;
@@ -108,7 +121,7 @@ impl Recorder {
     }
 
     /// Records whether a confirmed write of a client was there when it was read back.
-    pub(super) fn read_back(&mut self, writer: Kind, is_there: bool) {
+    pub fn read_back(&mut self, writer: Kind, is_there: bool) {
         let counts = &mut self.kinds[writer as usize].counts;
         if is_there {
             counts.checked += 1;
@@ -118,11 +131,12 @@ impl Recorder {
     }
 
     /// Ends the interval of all later figures, as no request follows.
-    pub(super) fn close(&mut self, now: Instant) {
+    pub fn close(&mut self, now: Instant) {
         self.closed.get_or_insert(now);
     }
 
-    pub(super) fn mark(&self, now: Instant) -> Mark {
+    /// Returns the counts of now.
+    pub fn mark(&self, now: Instant) -> Mark {
         Mark {
             at: now,
             counts: Kind::ALL.map(|kind| self.kinds[kind as usize].counts),
@@ -130,11 +144,13 @@ impl Recorder {
         }
     }
 
-    pub(super) fn figures(&self, now: Instant) -> Figures {
+    /// Returns the figures since the start.
+    pub fn figures(&self, now: Instant) -> CanaryFigures {
         self.since(&self.start, now)
     }
 
-    pub(super) fn since(&self, mark: &Mark, now: Instant) -> Figures {
+    /// Returns the figures since a mark, without the number of unchecked writes.
+    pub fn since(&self, mark: &Mark, now: Instant) -> CanaryFigures {
         let now = self.closed.unwrap_or(now);
         let [patient, default] = Kind::ALL.map(|kind| {
             let state = &self.kinds[kind as usize];
@@ -145,7 +161,7 @@ impl Recorder {
                 ..state.counts.minus(&mark.counts[kind as usize])
             }
         });
-        Figures {
+        CanaryFigures {
             patient,
             default,
             errors: self.errors.minus(&mark.errors),

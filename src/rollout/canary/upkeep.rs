@@ -10,19 +10,19 @@ use super::Shared;
 use super::client::{Connections, Operation, send};
 use super::keys::Key;
 use super::recorder::{Kind, Outcome};
-use crate::product::Endpoint;
+use crate::product::ApiError;
 use crate::product::vault::Client;
 
 /// Deletes old keys and renews the token until the canary is stopped.
-pub(super) async fn run(shared: Arc<Shared>) {
-    let mut connections = Connections::new(&shared, true);
+pub(super) async fn run(shared: &Shared) {
+    let mut connections = Connections::new(shared, true);
     let mut renew_at = Instant::now();
     while !shared.is_stopped() {
         if renew_at <= Instant::now() {
-            let is_renewed = renew(&shared, &mut connections).await;
+            let is_renewed = renew(shared, &mut connections).await;
             renew_at = Instant::now() + if is_renewed { RENEWAL } else { RENEWAL_RETRY };
         }
-        delete_old(&shared, &mut connections).await;
+        delete_old(shared, &mut connections).await;
         shared.pause(PAUSE).await;
     }
 }
@@ -96,7 +96,7 @@ async fn check_key(shared: &Shared, connections: &mut Connections<'_>, key: Key)
 
 /// Deletes a key. Returns whether it is gone.
 async fn delete(shared: &Shared, connections: &mut Connections<'_>, key: Key) -> bool {
-    let Some(client) = connections.any() else {
+    let Some(client) = connections.next() else {
         return false;
     };
     let path = shared.path(&key.number.to_string());
@@ -109,38 +109,29 @@ async fn delete(shared: &Shared, connections: &mut Connections<'_>, key: Key) ->
 
 /// Renews the token. Returns whether Vault did.
 async fn renew(shared: &Shared, connections: &mut Connections<'_>) -> bool {
-    match connections.any() {
+    match connections.next() {
         Some(client) => client.renew_self(&shared.token).await.is_ok(),
         None => false,
     }
 }
 
-/// Writes and reads a new key, through the load balancer and at `node`.
-pub(super) async fn check(shared: &Shared, number: u64, node: &Endpoint) -> Result<(), String> {
-    let front = shared.front.as_ref();
-    let ways = [("load-balancer", front), ("node", Some(node))];
-    for (name, endpoint) in ways {
-        let Some(endpoint) = endpoint else {
-            continue;
-        };
-        let client = Client::new(endpoint, &shared.tls).map_err(|error| error.to_string())?;
-        let client = client.with_limit(CHECK_LIMIT);
-        let key = format!("check-{number}-{name}");
-        let (path, value) = (shared.path(&key), shared.value(&key));
-        let (token, kv) = (&shared.token, shared.kv());
-        let checked = async {
-            client.kv_put(token, kv, &path, &value).await?;
-            client.kv_get(token, kv, &path).await
-        };
-        let read = checked.await.map_err(|error| error.to_string());
-        // Best effort: the check is about writing and reading.
-        let _ = client.kv_delete(token, kv, &path).await;
-        if read? != Some(value) {
-            let address = endpoint.address;
-            return Err(format!("{address} does not return the value written there"));
-        }
+/// Writes and reads a new key by a client.
+pub(super) async fn check(shared: &Shared, key: &str, client: Client) -> Result<(), String> {
+    let client = client.with_limit(CHECK_LIMIT);
+    let (path, value) = (shared.path(key), shared.value(key));
+    let (token, kv) = (&shared.token, shared.kv());
+    let checked = async {
+        client.kv_put(token, kv, &path, &value).await?;
+        client.kv_get(token, kv, &path).await
+    };
+    let read = checked.await.map_err(|error: ApiError| error.to_string());
+    // Best effort: the check is about writing and reading.
+    let _ = client.kv_delete(token, kv, &path).await;
+    if read? == Some(value) {
+        Ok(())
+    } else {
+        Err("Vault does not return the value that was written".to_owned())
     }
-    Ok(())
 }
 
 /// The pause between two looks for keys to delete.
