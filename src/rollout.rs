@@ -38,9 +38,9 @@ pub use check::{Violation, check};
 pub use condition::{Condition, Progress};
 pub use error::RolloutError;
 pub use execute::{ExecuteError, ExecuteOptions, Outcome, Rest, execute};
-pub use figures::{ClientFigures, ErrorKind, Figures};
+pub use figures::{CanaryFigures, ClientFigures, ErrorKind};
 pub use observation::Observation;
-pub use operations::{Counts, EffectError, Evidence, Operations};
+pub use operations::{EffectError, Evidence, Figures, Operations};
 pub use plan::{Action, NodePlan, Plan, Step, Target};
 pub use planner::{Inventory, InventoryNode, PlanError, Request, plan_abort};
 pub use prepare::Prepared;
@@ -78,7 +78,7 @@ pub struct Ended {
     /// The last plan.
     pub plan: Plan,
     /// What the canary measured during this work.
-    pub figures: Counts,
+    pub figures: Figures,
     /// The record, if the rollout has ended.
     pub record: Option<RolloutRecord>,
 }

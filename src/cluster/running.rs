@@ -126,18 +126,15 @@ impl<'a> Running<'a> {
         Ok(())
     }
 
-    /// Gives a running node a new identity, with which it joins `servers`.
-    pub(crate) async fn renew_node(
+    /// Gives a node a new identity for its next start, with which it joins `servers`.
+    pub(crate) async fn put_identity(
         &self,
         name: &str,
         node: &NodeState,
         servers: &[Ipv4Addr],
     ) -> Result<(), ClusterError> {
         let identity = self.identity(node, servers).await?;
-        self.platform.put_identity(name, &identity)?;
-        let interrupt = self.context.interrupt;
-        self.platform.run_script(name, RELOAD, interrupt).await?;
-        Ok(())
+        Ok(self.platform.put_identity(name, &identity)?)
     }
 
     pub(crate) fn platform(&self) -> &Platform {
@@ -384,7 +381,9 @@ pub async fn renew(
         if !running.platform.is_running(name) {
             continue;
         }
-        running.renew_node(name, node, &servers).await?;
+        running.put_identity(name, node, &servers).await?;
+        let interrupt = context.interrupt;
+        running.platform.run_script(name, RELOAD, interrupt).await?;
         context.events.note(format!("{name} has new certificates"));
         renewed.push(name.clone());
     }

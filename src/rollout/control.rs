@@ -12,7 +12,7 @@ use super::local::{Local, Opening};
 use super::plan::{Plan, Purpose};
 use super::planner::plan_abort;
 use super::prepare::{Prepared, inventory, plan_again};
-use super::{Counts, Ended, Options, RolloutError, folder, record};
+use super::{Ended, Figures, Options, RolloutError, folder, record};
 use crate::cluster::begin::images_folder;
 use crate::cluster::controller::vault_endpoint;
 use crate::cluster::file::{FrontKind, TierName};
@@ -227,7 +227,7 @@ impl<'a, B: Backend> Control<'a, B> {
         let elapsed_ms = local.elapsed_ms();
         let leaves_now = self.context.interrupt.urgency() == Urgency::LeaveNow;
         let figures = if leaves_now {
-            Counts::default()
+            Figures::default()
         } else {
             local.close().await
         };

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::journal::{Entry, Journal, JournalError, Mark, Snapshot, StepResult};
-use super::operations::Counts;
+use super::operations::Figures;
 use super::{
     Action, Condition, EffectError, Evidence, Observation, Operations, Plan, Progress, Step,
 };
@@ -348,7 +348,7 @@ impl<O: Operations, J: Journal> Execution<'_, O, J> {
             is_unclean,
             notes,
         } = evidence;
-        let figures: Counts = self.operations.since(mark).await;
+        let figures: Figures = self.operations.since(mark).await;
         StepResult {
             elapsed_ms: millis(self.operations.elapsed().saturating_sub(began)),
             is_unclean,

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::operations::Counts;
+use super::operations::Figures;
 use crate::digest::Digest;
 
 /// One line of the journal.
@@ -39,7 +39,7 @@ pub enum Mark {
     /// A controller ended its work. The step has no meaning.
     Measured {
         /// What the canary measured since the controller began.
-        figures: Counts,
+        figures: Figures,
         /// The time since then, in milliseconds.
         elapsed_ms: u64,
     },
@@ -74,7 +74,7 @@ pub struct StepResult {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<Snapshot>,
     /// What clients felt.
-    pub figures: Counts,
+    pub figures: Figures,
     /// Remarks for people, one sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::canary::Canary;
 use super::canary::Mark;
-use super::{Action, Counts, EffectError, Evidence, Figures, Observation, Operations, Plan};
+use super::{Action, EffectError, Evidence, Figures, Observation, Operations, Plan};
 use crate::cluster::file::FrontKind;
 use crate::cluster::front::Runtime;
 use crate::cluster::running::Running;
@@ -83,12 +83,12 @@ impl<'a, B: Backend> Local<'a, B> {
     }
 
     /// Ends the canary, and returns its figures.
-    pub(super) async fn close(self) -> Counts {
+    pub(super) async fn close(self) -> Figures {
         let operator = &self.running.keys().operator;
         self.lock.release(operator).await;
         match self.canary {
-            Some(canary) => counts(&canary.stop().await),
-            None => Counts::default(),
+            Some(canary) => canary.stop().await.summary(),
+            None => Figures::default(),
         }
     }
 
@@ -159,33 +159,20 @@ impl<B: Backend> Operations for Local<'_, B> {
         self.began.elapsed()
     }
 
-    fn canary(&self) -> Counts {
+    fn canary(&self) -> Figures {
         let figures = self.canary.as_ref().map(Canary::figures);
-        counts(&figures.unwrap_or_default())
+        figures.map(|figures| figures.summary()).unwrap_or_default()
     }
 
     fn mark(&self) -> Option<Mark> {
         self.canary.as_ref().map(Canary::mark)
     }
 
-    async fn since(&self, mark: &Option<Mark>) -> Counts {
+    async fn since(&self, mark: &Option<Mark>) -> Figures {
         let (Some(canary), Some(mark)) = (&self.canary, mark) else {
-            return Counts::default();
+            return Figures::default();
         };
         canary.read_back().await;
-        counts(&canary.since(mark))
-    }
-}
-
-/// Returns the figures of both kinds of clients together.
-fn counts(figures: &Figures) -> Counts {
-    let total = figures.total();
-    Counts {
-        requests: total.requests,
-        writes: total.writes,
-        failed: total.failed,
-        retried: total.retried,
-        lost: total.lost + total.stale,
-        longest_gap_ms: millis(total.longest_gap),
+        canary.since(mark).summary()
     }
 }

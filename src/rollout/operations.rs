@@ -35,13 +35,13 @@ pub trait Operations {
     fn elapsed(&self) -> Duration;
 
     /// Returns the figures of the canary since its start.
-    fn canary(&self) -> Counts;
+    fn canary(&self) -> Figures;
 
     /// Marks the begin of an interval for [`Self::since`].
     fn mark(&self) -> Self::Mark;
 
     /// Returns the figures of the canary since a mark. Reads confirmed writes back first.
-    fn since(&self, mark: &Self::Mark) -> impl Future<Output = Counts>;
+    fn since(&self, mark: &Self::Mark) -> impl Future<Output = Figures>;
 }
 
 /// What an effect leaves behind for the journal and the record.
@@ -88,7 +88,7 @@ pub enum EffectError {
 
 /// The figures of the canary, both kinds of clients together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counts {
+pub struct Figures {
     /// The number of requests.
     pub requests: u64,
     /// The number of requests that were writes.

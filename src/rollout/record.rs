@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::Counts;
+use super::Figures;
 use super::journal::{Entry, Mark, StepResult as Evidence};
 use super::plan::Plan;
 use crate::cluster::file::TierName;
@@ -136,7 +136,7 @@ fn step(entry: &Entry, plans: &BTreeMap<Digest, Plan>) -> Option<RolloutStep> {
         Mark::Undone => (StepResult::Undone, &none),
         _ => return None,
     };
-    let Counts {
+    let Figures {
         requests,
         failed,
         retried,
@@ -164,14 +164,14 @@ fn step(entry: &Entry, plans: &BTreeMap<Digest, Plan>) -> Option<RolloutStep> {
 /// Adds up what the canaries of all controllers measured. A controller that was killed told its
 /// figures at the end of each step.
 fn canary(parts: &Parts<'_>, started_at: Timestamp) -> Option<CanaryFact> {
-    let mut total = Counts::default();
-    let (mut run, mut run_ms, mut measured_ms) = (Counts::default(), 0, 0);
+    let mut total = Figures::default();
+    let (mut run, mut run_ms, mut measured_ms) = (Figures::default(), 0, 0);
     for entry in parts.entries {
         match &entry.mark {
             Mark::Started => {
                 total.add(&run);
                 measured_ms += run_ms;
-                (run, run_ms) = (Counts::default(), 0);
+                (run, run_ms) = (Figures::default(), 0);
             }
             Mark::Measured {
                 figures,
@@ -179,7 +179,7 @@ fn canary(parts: &Parts<'_>, started_at: Timestamp) -> Option<CanaryFact> {
             } => {
                 total.add(figures);
                 measured_ms += elapsed_ms;
-                (run, run_ms) = (Counts::default(), 0);
+                (run, run_ms) = (Figures::default(), 0);
             }
             Mark::Done(result) | Mark::Failed(result) => {
                 run.add(&result.figures);
@@ -203,7 +203,7 @@ fn canary(parts: &Parts<'_>, started_at: Timestamp) -> Option<CanaryFact> {
     })
 }
 
-impl Counts {
+impl Figures {
     /// Adds the figures of another interval.
     pub(super) fn add(&mut self, other: &Self) {
         self.requests += other.requests;

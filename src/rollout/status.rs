@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::journal::{Entry, JournalFile, Mark};
 use super::plan::{Plan, Purpose};
-use super::{Counts, RolloutError, folder};
+use super::{Figures, RolloutError, folder};
 use crate::cluster::state::State;
 use crate::cluster::{Cluster, ClusterError};
 use crate::digest::Digest;
@@ -38,7 +38,7 @@ pub struct RolloutStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resting: Option<String>,
     /// What clients felt so far.
-    pub figures: Counts,
+    pub figures: Figures,
 }
 
 /// A step at one moment.
@@ -168,8 +168,8 @@ fn resting(entries: &[Entry]) -> Option<String> {
     why
 }
 
-fn figures(entries: &[Entry]) -> Counts {
-    let mut total = Counts::default();
+fn figures(entries: &[Entry]) -> Figures {
+    let mut total = Figures::default();
     for entry in entries {
         if let Mark::Done(result) | Mark::Failed(result) = &entry.mark {
             total.add(&result.figures);

@@ -181,23 +181,17 @@ impl<B: Backend> Local<'_, B> {
 
     async fn renew(&self, nodes: &[String]) -> Result<Evidence, EffectError> {
         let servers = self.new_servers();
-        let mut evidence = Evidence::default();
         for name in nodes {
             let node = self.node(name)?;
-            if !self.running.platform().is_running(name) {
-                evidence
-                    .notes
-                    .push(format!("{name} does not run and keeps its identity"));
-                continue;
-            }
-            let renewed = self.running.renew_node(name, &node, &servers).await;
-            renewed.map_err(failed)?;
+            // A running agent knows the servers by gossip, and reads the addresses when it starts.
+            let written = self.running.put_identity(name, &node, &servers).await;
+            written.map_err(failed)?;
         }
         let mut renewed = self.renewed.lock();
         if let Ok(renewed) = &mut renewed {
             renewed.extend(nodes.iter().cloned());
         }
-        Ok(evidence)
+        Ok(Evidence::default())
     }
 
     async fn leave(&self, name: &str, successor: &str) -> Result<Evidence, EffectError> {

@@ -50,6 +50,9 @@ pub struct Targets {
     /// Accept an image that no channel or pin names
     #[arg(long)]
     pub allow_unpromoted: bool,
+    /// Accept an image that is untested or failed its test
+    #[arg(long)]
+    pub allow_untested: bool,
 }
 
 /// How a controller works.

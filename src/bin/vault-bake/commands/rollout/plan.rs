@@ -3,6 +3,7 @@
 use vault_bake::cluster::Images;
 use vault_bake::rollout::plan::Purpose;
 use vault_bake::rollout::{Options, Prepared, plan};
+use vault_bake::store::Allow;
 
 use super::work::image_refs;
 use crate::args::rollout::Plan;
@@ -19,7 +20,10 @@ pub async fn run(invocation: &Invocation, args: &Plan) -> Result<Exit, Failure> 
     let images = Images {
         store: &store,
         trust: trust.as_ref(),
-        allow: Default::default(),
+        allow: Allow {
+            revoked: false,
+            untested: args.targets.allow_untested,
+        },
     };
     let tool = invocation.tool();
     let options = Options {

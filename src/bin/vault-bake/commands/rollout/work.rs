@@ -26,19 +26,26 @@ pub async fn start(invocation: &Invocation, args: &Start) -> Result<Exit, Failur
     let tool = invocation.tool();
     let targets = Some(&args.targets);
     let options = options(&tool, targets, &args.control, false)?;
-    run(invocation, &args.named, &options, &Work::Start).await
+    run(
+        invocation,
+        &args.named,
+        &options,
+        args.targets.allow_untested,
+        &Work::Start,
+    )
+    .await
 }
 
 pub async fn resume(invocation: &Invocation, args: &Resume) -> Result<Exit, Failure> {
     let tool = invocation.tool();
     let options = options(&tool, None, &args.control, args.take_over)?;
-    run(invocation, &args.named, &options, &Work::Resume).await
+    run(invocation, &args.named, &options, false, &Work::Resume).await
 }
 
 pub async fn abort(invocation: &Invocation, args: &Abort) -> Result<Exit, Failure> {
     let tool = invocation.tool();
     let options = options(&tool, None, &args.control, args.take_over)?;
-    run(invocation, &args.named, &options, &Work::Abort).await
+    run(invocation, &args.named, &options, false, &Work::Abort).await
 }
 
 fn options<'a>(
@@ -74,6 +81,7 @@ async fn run(
     invocation: &Invocation,
     named: &Named,
     options: &Options<'_>,
+    untested: bool,
     work: &Work,
 ) -> Result<Exit, Failure> {
     let opened = open(invocation, named)?;
@@ -82,7 +90,10 @@ async fn run(
     let images = Images {
         store: &store,
         trust: trust.as_ref(),
-        allow: Allow::default(),
+        allow: Allow {
+            revoked: false,
+            untested,
+        },
     };
     let (cluster, context) = (opened.cluster(), context(invocation));
     let ended = match work {
