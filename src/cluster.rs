@@ -1,22 +1,22 @@
 //! Makes a cluster of Consul and Vault nodes on this computer, observes it and removes it.
 //! Takes a cluster file and images of a store; every step can be repeated after a crash.
 
-mod begin;
+pub(crate) mod begin;
 mod consul;
 mod context;
-mod controller;
+pub(crate) mod controller;
 mod error;
 pub mod file;
 pub mod front;
 pub mod identities;
-mod images;
+pub(crate) mod images;
 pub mod policies;
-mod running;
+pub(crate) mod running;
 pub mod secrets;
-mod serve;
+pub(crate) mod serve;
 pub mod state;
 mod status;
-mod vault;
+pub(crate) mod vault;
 
 use crate::event::Stage;
 use crate::platform;
@@ -31,7 +31,7 @@ use state::{Phase, PlatformKind, StateFolder};
 
 pub use context::Context;
 pub use error::ClusterError;
-pub use images::Images;
+pub use images::{Images, NodeImage};
 pub use running::{platform_of, renew};
 pub use status::{Expiry, FrontStatus, NodeStatus, Role, Status, status};
 

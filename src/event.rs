@@ -40,6 +40,8 @@ pub enum Stage {
     Vault,
     /// Starts the load balancer of a cluster.
     Front,
+    /// Replaces the nodes of a cluster.
+    Rollout,
 }
 
 impl fmt::Display for Stage {
@@ -59,6 +61,7 @@ impl fmt::Display for Stage {
             Self::Consul => "consul",
             Self::Vault => "vault",
             Self::Front => "front",
+            Self::Rollout => "rollout",
         })
     }
 }
@@ -112,6 +115,25 @@ pub enum Event {
         elapsed_ms: u64,
         /// The exit status; 0 is success.
         exit: i32,
+    },
+    /// A step of a rollout ended: its gate was reached, or it failed.
+    RolloutStep {
+        /// The position of the step in the plan, from 1.
+        index: usize,
+        /// The number of steps in the plan.
+        count: usize,
+        /// The step in words, as in `hand over from dev-vault-1-1`.
+        step: String,
+        /// The duration in milliseconds.
+        elapsed_ms: u64,
+        /// Whether the gate was reached.
+        ok: bool,
+        /// The number of the canary's requests during the step.
+        requests: u64,
+        /// The number of these without a successful answer.
+        failed: u64,
+        /// The longest time without a successful answer, in milliseconds.
+        longest_gap_ms: u64,
     },
     /// A check finished.
     CheckFinished {

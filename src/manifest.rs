@@ -11,6 +11,7 @@ mod facts;
 mod moment;
 mod packages;
 mod reference;
+mod rollout;
 mod sbom;
 mod show;
 pub(crate) mod succession;
@@ -32,6 +33,10 @@ pub use facts::{
 pub use moment::Moment;
 pub use packages::{Package, Packages, packages_bytes, parse_packages};
 pub use reference::{InvalidReference, Reference, is_name};
+pub use rollout::{
+    CanaryFact, ClusterFact, EpochFact, ROLLOUT_SCHEMA, RolloutImage, RolloutOutcome,
+    RolloutRecord, RolloutStep, SnapshotFact, StepResult, is_cluster_id,
+};
 pub use sbom::{SBOM_MEDIA_TYPE, sbom};
 pub use version::{ImageVersion, InvalidVersion};
 

@@ -23,7 +23,7 @@ use tokio::io::{
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
-use crate::wait::Interrupt;
+use crate::wait::{self, Interrupt};
 
 use tail::Tail;
 
@@ -209,8 +209,12 @@ impl Program {
         self.command
             .stdout(log.try_clone().map_err(start)?)
             .stderr(log);
-        let running = self.spawn()?;
+        let mut running = self.spawn()?;
         let pid = running.pid().unwrap_or_default();
+        // A caller may look for it by an argument at once, but a new program has none at first.
+        wait::block(EXEC_TIMEOUT, || {
+            group::has_arguments(pid) || running.exit_status().is_some()
+        });
         running.detach();
         Ok(pid)
     }
@@ -354,6 +358,9 @@ impl Drop for Running {
         self.kill_group();
     }
 }
+
+/// The limit until the kernel has set up a new program. It takes microseconds on an idle computer.
+const EXEC_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The time between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(5);

@@ -26,6 +26,7 @@ pub struct Endpoint {
 }
 
 /// The authority that a client trusts, and its own certificate.
+#[derive(Clone)]
 pub struct TlsMaterial {
     /// The certificates of the authority, PEM. No other authority is trusted.
     pub ca_pem: String,

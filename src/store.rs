@@ -30,6 +30,7 @@ mod cached_history;
 mod report;
 pub mod proof;
 pub mod revocation;
+mod rollouts;
 mod sbom;
 mod verify;
 mod write;
@@ -268,7 +269,7 @@ fn object_name(digest: &Digest) -> String {
 }
 
 /// Returns a UUIDv7 of the time `now`.
-fn new_id(now: Timestamp) -> Uuid {
+pub(crate) fn new_id(now: Timestamp) -> Uuid {
     let seconds = u64::try_from(now.as_second()).unwrap_or(0);
     let nanos = now.subsec_nanosecond().unsigned_abs();
     Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, seconds, nanos))

@@ -29,6 +29,9 @@ impl Cluster<'_> {
                 platform,
                 subnet: self.file.platform.subnet,
                 nodes: [].into(),
+                generation: 1,
+                highest: [].into(),
+                rollout: None,
             };
             self.folder.write(&state)?;
             return Ok(state);
@@ -70,6 +73,10 @@ impl Cluster<'_> {
         context: &Context<'_>,
     ) -> Result<(), ClusterError> {
         for tier in [TierName::Consul, TierName::Vault] {
+            if state.rollout.is_some() {
+                // It has old and new nodes.
+                continue;
+            }
             let wanted = self.file.tier(tier);
             let existing = state
                 .nodes
@@ -113,7 +120,7 @@ impl Cluster<'_> {
 }
 
 /// Fails if an image lacks the products of its tier.
-fn check_products(tier: TierName, image: &NodeImage) -> Result<(), ClusterError> {
+pub(crate) fn check_products(tier: TierName, image: &NodeImage) -> Result<(), ClusterError> {
     let needed: &[&str] = match tier {
         TierName::Consul => &["consul"],
         TierName::Vault => &["consul", "vault"],
@@ -127,7 +134,7 @@ fn check_products(tier: TierName, image: &NodeImage) -> Result<(), ClusterError>
 }
 
 /// Returns the folder of the captured disks.
-pub(super) fn images_folder(folder: &StateFolder) -> PathBuf {
+pub(crate) fn images_folder(folder: &StateFolder) -> PathBuf {
     folder.path().join("images")
 }
 

@@ -47,6 +47,10 @@ pub(super) struct Grant {
 }
 
 impl Grant {
+    pub(super) fn accessor(&self) -> &str {
+        &self.accessor
+    }
+
     pub(super) fn new(cluster: &str, policy: Policy, secret: Secret) -> Self {
         let digest = Sha256::digest(format!("{cluster}/{}", policy.name));
         let mut bytes = [0; 16];

@@ -17,10 +17,10 @@ use crate::secret::Secret;
 const VALID_H: i64 = 24;
 
 /// The certificate and the token of the controller.
-pub(super) struct Controller {
-    pub(super) tls: TlsMaterial,
+pub(crate) struct Controller {
+    pub(crate) tls: TlsMaterial,
     /// The token of Consul for status and rollouts.
-    pub(super) operator: Secret,
+    pub(crate) operator: Secret,
 }
 
 impl Controller {
@@ -70,10 +70,18 @@ impl Controller {
         node: &NodeState,
         context: &Context<'_>,
     ) -> Result<vault::Client, ClusterError> {
-        let server_name = VAULT_NAME.to_owned();
-        let endpoint = endpoint(platform, node, VAULT_PORT, server_name, context).await?;
+        let endpoint = vault_endpoint(platform, node, context).await?;
         Ok(vault::Client::new(&endpoint, &self.tls)?)
     }
+}
+
+/// Returns the way to the Vault on a node.
+pub(crate) async fn vault_endpoint(
+    platform: &Platform,
+    node: &NodeState,
+    context: &Context<'_>,
+) -> Result<Endpoint, ClusterError> {
+    endpoint(platform, node, VAULT_PORT, VAULT_NAME.to_owned(), context).await
 }
 
 async fn endpoint(

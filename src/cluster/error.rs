@@ -177,7 +177,7 @@ impl ClusterError {
         }
     }
 
-    pub(super) fn file(path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
+    pub(crate) fn file(path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
         let path = path.to_owned();
         move |error| Self::File { path, error }
     }

@@ -3,7 +3,7 @@
 //! So an interrupted command makes the same authority, gossip key and tokens when it is repeated.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use jiff::{SignedDuration, Timestamp};
@@ -85,6 +85,15 @@ pub struct NodeNumber {
     pub number: u32,
 }
 
+/// The addresses in the identity of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The address of the node.
+    pub address: Ipv4Addr,
+    /// The addresses of the Consul servers that it joins.
+    pub servers: Vec<Ipv4Addr>,
+}
+
 /// The identity archive of a node.
 pub struct NodeArchive {
     /// The name of the node.
@@ -149,18 +158,33 @@ impl<'a> Identities<'a> {
         node: &NodeNumber,
         env: &BTreeMap<String, Secret>,
     ) -> Result<NodeArchive, IdentitiesError> {
+        let servers = 1..=self.file.consul.nodes;
+        let place = Place {
+            address: match node.tier {
+                TierName::Consul => self.file.consul_address(node.number),
+                TierName::Vault => self.file.vault_address(node.number),
+            },
+            servers: servers.map(|n| self.file.consul_address(n)).collect(),
+        };
+        self.make_at(node, &place, env).await
+    }
+
+    /// Makes the archive of a node with an address of its own, which joins other servers.
+    pub async fn make_at(
+        &self,
+        node: &NodeNumber,
+        place: &Place,
+        env: &BTreeMap<String, Secret>,
+    ) -> Result<NodeArchive, IdentitiesError> {
         let name = self.file.node_name(node.tier, node.generation, node.number);
-        let address = IpAddr::V4(match node.tier {
-            TierName::Consul => self.file.consul_address(node.number),
-            TierName::Vault => self.file.vault_address(node.number),
-        });
+        let address = IpAddr::V4(place.address);
         let valid_h = i64::from(self.file.identity.valid_h);
         let server = node.tier == TierName::Consul;
         let datacenter = &self.file.datacenter;
         let server_of = server.then_some(datacenter.as_str());
         let request = Request::consul(server_of, Some(address), valid_h);
         let leaf = self.authority.issue(&request, self.now, self.interrupt);
-        let settings = self.consul_node(&name, server && node.generation == 1, server);
+        let settings = self.consul_node(&name, server && node.generation == 1, server, place);
         let identity = NodeIdentity::new(&name, datacenter, &self.authority, self.now)?
             .consul(leaf.await?, &settings.await?)?;
         let identity = if server {
@@ -182,9 +206,9 @@ impl<'a> Identities<'a> {
         node: &str,
         founds: bool,
         server: bool,
+        place: &Place,
     ) -> Result<ConsulNode, IdentitiesError> {
         let servers = self.file.consul.nodes;
-        let join = (1..=servers).map(|number| self.file.consul_address(number).to_string());
         let management = if founds {
             Some(self.token(&SecretName::ConsulManagement).await?)
         } else {
@@ -202,7 +226,7 @@ impl<'a> Identities<'a> {
             version: self.consul.clone(),
             server,
             bootstrap_expect: founds.then(|| u8::try_from(servers).unwrap_or(u8::MAX)),
-            retry_join: join.collect(),
+            retry_join: place.servers.iter().map(ToString::to_string).collect(),
             bind_addr: None,
             advertise_addr: None,
             gossip_key,

@@ -1,6 +1,7 @@
 //! The steps of `cluster up`, each of which can be repeated.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use semver::Version;
 
@@ -8,7 +9,7 @@ use super::begin::{images_folder, no_product};
 use super::consul::{self, Grant};
 use super::controller::Controller;
 use super::file::TierName;
-use super::identities::{Identities, NodeNumber};
+use super::identities::{Identities, NodeNumber, Place};
 use super::images::disk_path;
 use super::policies::{self, Policy};
 use super::secrets::SecretName;
@@ -30,7 +31,7 @@ pub(super) enum Keys {
 }
 
 /// A cluster with its platform and the keys of its controller.
-pub(super) struct Running<'a> {
+pub(crate) struct Running<'a> {
     cluster: Cluster<'a>,
     state: &'a State,
     platform: Platform,
@@ -76,7 +77,7 @@ pub async fn platform_of(
 
 impl<'a> Running<'a> {
     /// Opens the platform of a cluster, and reads or makes what its nodes have in common.
-    pub(super) async fn open(
+    pub(crate) async fn open(
         cluster: Cluster<'a>,
         state: &'a State,
         context: &'a Context<'a>,
@@ -92,32 +93,59 @@ impl<'a> Running<'a> {
         })
     }
 
-    fn nodes(&self, tier: TierName) -> impl Iterator<Item = (&String, &NodeState)> {
-        let nodes = self.state.nodes.iter();
-        nodes.filter(move |(_, node)| node.tier == tier)
-    }
-
     /// Starts the nodes of a tier that do not run.
     async fn start(&self, tier: TierName) -> Result<(), ClusterError> {
-        let images = images_folder(self.cluster.folder);
-        let (events, interrupt) = (self.context.events, self.context.interrupt);
-        let env = self.host_variables();
-        for (name, state) in self.nodes(tier) {
-            if self.platform.is_running(name) {
-                continue;
-            }
-            let node = Node {
-                name: name.clone(),
-                address: state.address,
-                disk: disk_path(&images, &state.artifact),
-                disk_digest: state.artifact,
-                firmware: state.firmware,
-                identity: self.identity(state, &env).await?,
-            };
-            self.platform.start(&node, events, interrupt).await?;
-            events.note(format!("started {name} at {}", state.address));
+        let servers = self.state.addresses(TierName::Consul);
+        for (name, node) in self.state.serving(tier) {
+            self.start_node(name, node, &servers).await?;
         }
         Ok(())
+    }
+
+    /// Starts a node that joins `servers`, unless it runs.
+    pub(crate) async fn start_node(
+        &self,
+        name: &str,
+        state: &NodeState,
+        servers: &[Ipv4Addr],
+    ) -> Result<(), ClusterError> {
+        if self.platform.is_running(name) {
+            return Ok(());
+        }
+        let (events, interrupt) = (self.context.events, self.context.interrupt);
+        let node = Node {
+            name: name.to_owned(),
+            address: state.address,
+            disk: disk_path(&images_folder(self.cluster.folder), &state.artifact),
+            disk_digest: state.artifact,
+            firmware: state.firmware,
+            identity: self.identity(state, servers).await?,
+        };
+        self.platform.start(&node, events, interrupt).await?;
+        events.note(format!("started {name} at {}", state.address));
+        Ok(())
+    }
+
+    /// Gives a running node a new identity, with which it joins `servers`.
+    pub(crate) async fn renew_node(
+        &self,
+        name: &str,
+        node: &NodeState,
+        servers: &[Ipv4Addr],
+    ) -> Result<(), ClusterError> {
+        let identity = self.identity(node, servers).await?;
+        self.platform.put_identity(name, &identity)?;
+        let interrupt = self.context.interrupt;
+        self.platform.run_script(name, RELOAD, interrupt).await?;
+        Ok(())
+    }
+
+    pub(crate) fn platform(&self) -> &Platform {
+        &self.platform
+    }
+
+    pub(crate) fn keys(&self) -> &Controller {
+        &self.keys
     }
 
     /// Returns the variables of Vault that this computer demands.
@@ -133,7 +161,7 @@ impl<'a> Running<'a> {
     async fn identity(
         &self,
         node: &NodeState,
-        env: &BTreeMap<String, Secret>,
+        servers: &[Ipv4Addr],
     ) -> Result<IdentityArchive, ClusterError> {
         let (cluster, interrupt) = (&self.cluster, self.context.interrupt);
         let (now, version) = ((self.context.now)(), consul_version(node)?);
@@ -144,7 +172,12 @@ impl<'a> Running<'a> {
             generation: node.generation,
             number: node.number,
         };
-        let made = identities.make(&number, env).await?;
+        let place = Place {
+            address: node.address,
+            servers: servers.to_vec(),
+        };
+        let env = self.host_variables();
+        let made = identities.make_at(&number, &place, &env).await?;
         let bytes = made.archive.expose().as_bytes();
         let products = Products {
             consul: true,
@@ -156,20 +189,33 @@ impl<'a> Running<'a> {
 
     async fn consul_clients(&self) -> Result<Vec<(String, product::consul::Client)>, ClusterError> {
         let mut clients = Vec::new();
-        for (name, node) in self.nodes(TierName::Consul) {
-            let client = self
-                .keys
-                .consul(&self.platform, self.cluster.file, node, self.context);
-            clients.push((name.clone(), client.await?));
+        for (name, node) in self.state.serving(TierName::Consul) {
+            clients.push((name.clone(), self.consul(node).await?));
         }
         Ok(clients)
     }
 
+    /// Returns a client of the Consul server on a node.
+    pub(crate) async fn consul(
+        &self,
+        node: &NodeState,
+    ) -> Result<product::consul::Client, ClusterError> {
+        let (keys, file) = (&self.keys, self.cluster.file);
+        keys.consul(&self.platform, file, node, self.context).await
+    }
+
+    /// Returns a client of the Vault on a node.
+    pub(crate) async fn vault(
+        &self,
+        node: &NodeState,
+    ) -> Result<product::vault::Client, ClusterError> {
+        self.keys.vault(&self.platform, node, self.context).await
+    }
+
     async fn vault_nodes(&self) -> Result<Vec<VaultNode>, ClusterError> {
         let mut nodes = Vec::new();
-        for (name, node) in self.nodes(TierName::Vault) {
-            let client = self.keys.vault(&self.platform, node, self.context);
-            nodes.push((name.clone(), client.await?));
+        for (name, node) in self.state.serving(TierName::Vault) {
+            nodes.push((name.clone(), self.vault(node).await?));
         }
         Ok(nodes)
     }
@@ -186,16 +232,60 @@ impl<'a> Running<'a> {
             self.keys.operator.clone(),
         )];
         for (name, node) in &self.state.nodes {
-            let token = self.secret(&SecretName::ConsulAgent(name.clone())).await?;
-            grants.push(self.grant(policies::agent(name), token));
-            if node.tier == TierName::Vault {
-                let token = self.secret(&SecretName::VaultConsul(name.clone())).await?;
-                grants.push(self.grant(policies::vault(name), token));
-            }
+            grants.extend(self.node_grants(name, node.tier).await?);
         }
         consul::create_tokens(&client, &management, &grants, self.context).await?;
         let operator = &self.keys.operator;
         consul::wait_for_voters(&client, operator, clients.len(), self.context).await
+    }
+
+    /// Returns the tokens of a node.
+    async fn node_grants(&self, name: &str, tier: TierName) -> Result<Vec<Grant>, ClusterError> {
+        let secret = SecretName::ConsulAgent(name.to_owned());
+        let mut grants = vec![self.grant(policies::agent(name), self.secret(&secret).await?)];
+        if tier == TierName::Vault {
+            let secret = SecretName::VaultConsul(name.to_owned());
+            grants.push(self.grant(policies::vault(name), self.secret(&secret).await?));
+        }
+        Ok(grants)
+    }
+
+    /// Creates the tokens of new nodes.
+    pub(crate) async fn create_node_tokens(
+        &self,
+        client: &product::consul::Client,
+        nodes: &[(&str, TierName)],
+    ) -> Result<(), ClusterError> {
+        let management = self.management().await?;
+        let mut grants = Vec::new();
+        for (name, tier) in nodes {
+            grants.extend(self.node_grants(name, *tier).await?);
+        }
+        consul::create_tokens(client, &management, &grants, self.context).await
+    }
+
+    /// Deletes the tokens of a node, so that its identity is worth nothing any more.
+    pub(crate) async fn delete_node_tokens(
+        &self,
+        client: &product::consul::Client,
+        (name, tier): (&str, TierName),
+    ) -> Result<(), ClusterError> {
+        let management = self.management().await?;
+        for grant in self.node_grants(name, tier).await? {
+            client.delete_token(&management, grant.accessor()).await?;
+        }
+        for secret in [
+            SecretName::ConsulAgent(name.to_owned()),
+            SecretName::VaultConsul(name.to_owned()),
+        ] {
+            self.cluster.secrets.remove(&secret)?;
+        }
+        Ok(())
+    }
+
+    /// Returns Consul's management token.
+    pub(crate) async fn management(&self) -> Result<Secret, ClusterError> {
+        self.secret(&SecretName::ConsulManagement).await
     }
 
     fn grant(&self, policy: Policy, secret: Secret) -> Grant {
@@ -288,16 +378,13 @@ pub async fn renew(
     let _lock = cluster.folder.lock()?;
     let state = cluster.folder.require()?;
     let running = Running::open(*cluster, &state, context).await?;
-    let env = running.host_variables();
+    let servers = state.addresses(TierName::Consul);
     let mut renewed = Vec::new();
     for (name, node) in &state.nodes {
         if !running.platform.is_running(name) {
             continue;
         }
-        let identity = running.identity(node, &env).await?;
-        running.platform.put_identity(name, &identity)?;
-        let interrupt = context.interrupt;
-        running.platform.run_script(name, RELOAD, interrupt).await?;
+        running.renew_node(name, node, &servers).await?;
         context.events.note(format!("{name} has new certificates"));
         renewed.push(name.clone());
     }

@@ -48,22 +48,10 @@ pub(super) async fn start(
     let socket = TcpListener::bind(bind).map_err(port_error)?;
     let listener = Listener::inherit(&socket).map_err(port_error)?;
     let mut servers = Vec::new();
-    for (name, node) in &state.nodes {
-        if node.tier == TierName::Vault {
-            let to = SocketAddr::from((node.address, VAULT_PORT));
-            let route = platform
-                .route(to, context.events, context.interrupt)
-                .await?;
-            servers.push(Server {
-                name: name.clone(),
-                address: route,
-            });
-        }
+    for (name, node) in state.serving(TierName::Vault) {
+        servers.push(server(name, node.address, platform, context).await?);
     }
-    let config = FrontConfig {
-        probe_interval: PROBE_INTERVAL,
-        ..FrontConfig::new(listener, servers, &ca_file, stats_socket(&site))
-    };
+    let config = config(&site, listener, servers);
     let text = config.haproxy()?;
     fs::write(&config_path, text).map_err(ClusterError::file(&config_path))?;
     let pid_file = folder.join("haproxy.pid");
@@ -77,6 +65,29 @@ pub(super) async fn start(
     ];
     platform.run_beside(&words).run(context.interrupt).await?;
     Ok(vec![url])
+}
+
+/// Returns a node as the load balancer reaches it.
+pub(crate) async fn server(
+    name: &str,
+    address: Ipv4Addr,
+    platform: &Platform,
+    context: &Context<'_>,
+) -> Result<Server, ClusterError> {
+    let to = SocketAddr::from((address, VAULT_PORT));
+    let route = platform.route(to, context.events, context.interrupt);
+    Ok(Server {
+        name: name.to_owned(),
+        address: route.await?,
+    })
+}
+
+/// Returns the configuration of a cluster's load balancer.
+pub(crate) fn config(site: &Site, listener: Listener, servers: Vec<Server>) -> FrontConfig {
+    FrontConfig {
+        probe_interval: PROBE_INTERVAL,
+        ..FrontConfig::new(listener, servers, ca_file(site), stats_socket(site))
+    }
 }
 
 /// Ends the load balancer. Returns the leftovers.
@@ -96,11 +107,11 @@ pub(super) fn is_running(site: &Site) -> bool {
 }
 
 /// Returns the file with the authority of the nodes' certificates.
-pub(super) fn ca_file(site: &Site) -> PathBuf {
+pub(crate) fn ca_file(site: &Site) -> PathBuf {
     site.folder.join("ca.pem")
 }
 
-pub(super) fn stats_socket(site: &Site) -> PathBuf {
+pub(crate) fn stats_socket(site: &Site) -> PathBuf {
     site.folder.join("front").join("haproxy.sock")
 }
 

@@ -45,6 +45,45 @@ pub struct State {
     pub subnet: Subnet,
     /// The nodes by name.
     pub nodes: BTreeMap<String, NodeState>,
+    /// The highest generation of any node so far.
+    #[serde(default)]
+    pub generation: u32,
+    /// The highest version of each product that ever served, by its name.
+    #[serde(default)]
+    pub highest: BTreeMap<String, String>,
+    /// The rollout that this computer controls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<OpenRollout>,
+}
+
+/// A rollout that was begun and has not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OpenRollout {
+    /// The digest of the first plan.
+    pub plan: Digest,
+    /// The epoch of the controller in the store's log.
+    pub epoch: u64,
+}
+
+/// The part of a node's life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NodeStage {
+    /// It serves, or should.
+    #[default]
+    Serving,
+    /// A rollout stopped it. It starts again only if the rollout is aborted.
+    Stopped,
+    /// A Consul server that left its cluster. It must not start again: its data are old.
+    Retired,
+}
+
+impl NodeStage {
+    /// Whether the node serves, or should.
+    pub fn is_serving(&self) -> bool {
+        *self == Self::Serving
+    }
 }
 
 /// The progress of a cluster.
@@ -105,6 +144,9 @@ pub struct NodeState {
     pub firmware: Firmware,
     /// The products of the image with their versions.
     pub releases: BTreeMap<String, String>,
+    /// The part of its life. Absent while it serves.
+    #[serde(default, skip_serializing_if = "NodeStage::is_serving")]
+    pub stage: NodeStage,
 }
 
 impl State {
@@ -118,10 +160,15 @@ impl State {
         }
     }
 
-    /// Returns the addresses of the nodes of a tier.
-    pub fn addresses(&self, tier: TierName) -> Vec<String> {
-        let nodes = self.nodes.values().filter(|node| node.tier == tier);
-        nodes.map(|node| node.address.to_string()).collect()
+    /// Returns the nodes of a tier that serve, or should, by name.
+    pub fn serving(&self, tier: TierName) -> impl Iterator<Item = (&String, &NodeState)> {
+        let serves = move |node: &NodeState| node.tier == tier && node.stage.is_serving();
+        self.nodes.iter().filter(move |(_, node)| serves(node))
+    }
+
+    /// Returns the addresses of the nodes of a tier that serve, or should.
+    pub fn addresses(&self, tier: TierName) -> Vec<Ipv4Addr> {
+        self.serving(tier).map(|(_, node)| node.address).collect()
     }
 }
 
@@ -145,6 +192,7 @@ impl NodeState {
             artifact: image.artifact,
             firmware: image.firmware,
             releases: image.releases.clone(),
+            stage: NodeStage::Serving,
         }
     }
 }

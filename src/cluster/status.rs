@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::controller::Controller;
 use super::file::{FrontKind, TierName};
 use super::front::{Runtime, ServerStatus};
-use super::state::{NodeState, Phase, State};
+use super::state::{NodeStage, NodeState, Phase, State};
 use super::{Cluster, ClusterError, Context, Images, platform_of, serve};
 use crate::manifest::ImageVersion;
 use crate::platform::Platform;
@@ -50,6 +50,7 @@ impl Status {
             && self
                 .nodes
                 .iter()
+                .filter(|node| node.stage.is_serving())
                 .all(|node| node.role.serves() && node.reason.is_none())
             && front.is_none_or(|front| front.running && !front.nodes.is_empty())
     }
@@ -72,6 +73,9 @@ pub struct NodeStatus {
     pub manifest: String,
     /// The version of the tier's product.
     pub product_version: String,
+    /// The part of the node's life. Absent while it serves.
+    #[serde(skip_serializing_if = "NodeStage::is_serving")]
+    pub stage: NodeStage,
     /// Whether the machine or container runs.
     pub running: bool,
     /// What the node does.
@@ -217,6 +221,7 @@ pub async fn status<B: Backend>(
             version: node.version,
             manifest: node.manifest.to_string(),
             product_version: product.cloned().unwrap_or_default(),
+            stage: node.stage,
             running: is_running(name),
             role: answer.role,
             reason: answer.reason,

@@ -76,7 +76,7 @@ fn is_false(flag: &bool) -> bool {
 }
 
 /// A Vault node and its client.
-pub(super) type VaultNode = (String, Client);
+pub(crate) type VaultNode = (String, Client);
 
 /// Waits until every node answers.
 pub(super) async fn wait_for_answers(
@@ -167,7 +167,7 @@ fn pgp_key(path: &Path, bytes: &[u8]) -> Result<String, ClusterError> {
 }
 
 /// Unseals each sealed node with the shares of the cluster, or with those that the user passes.
-pub(super) async fn unseal(
+pub(crate) async fn unseal(
     nodes: &[VaultNode],
     unseal: &Unseal,
     given: &[Secret],
@@ -242,8 +242,18 @@ async fn keys(
     keys.map(Some).map_err(|_| ClusterError::Keys)
 }
 
+/// Whether the key shares are stored with the cluster, and not encrypted.
+pub(crate) async fn has_shares(
+    secrets: &SecretStore,
+    context: &Context<'_>,
+) -> Result<bool, ClusterError> {
+    Ok(keys(secrets, context)
+        .await?
+        .is_some_and(|keys| !keys.encrypted))
+}
+
 /// Returns the client of the active node.
-pub(super) async fn active(
+pub(crate) async fn active(
     nodes: &[VaultNode],
     context: &Context<'_>,
 ) -> Result<Client, ClusterError> {

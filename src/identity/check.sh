@@ -12,7 +12,8 @@ done
 [ -z "$vb_missing" ] || { printf 'missing programs:%s\n' "$vb_missing" >&2; exit 3; }
 vb_folder=$(mktemp -d /dev/shm/vault-bake-identity.XXXXXXXX) || exit 4
 trap 'rm -rf "$vb_folder"' EXIT
-trap 'exit 143' HUP INT TERM
+# A signal must not end the shell before the folder is removed. PIPE: vault-bake was killed.
+trap 'exit 143' HUP INT TERM PIPE
 mkdir "$vb_folder/run" || exit 4
 { cat >"$vb_folder/seed" && printf '%s' "$vb_rules" >"$vb_folder/identity.jq"; } || exit 4
 for vb_name in $vb_products; do : >"$vb_folder/$vb_name.service"; done

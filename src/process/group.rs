@@ -48,6 +48,11 @@ pub(crate) fn with_argument(argument: &str) -> Vec<Pid> {
     all_processes().filter(has_argument).collect()
 }
 
+/// Returns whether a process has arguments. A new program has none until the kernel has set it up.
+pub(super) fn has_arguments(pid: u32) -> bool {
+    std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty())
+}
+
 /// Returns the ids of all visible processes.
 fn all_processes() -> impl Iterator<Item = Pid> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();

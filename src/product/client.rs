@@ -5,6 +5,7 @@
 mod answer;
 mod transport;
 
+use std::fs::File;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
@@ -53,10 +54,31 @@ pub(super) struct ApiClient {
 
 impl ApiClient {
     /// Prepares a client. Connects to nothing.
+    ///
+    /// Each request gets a connection of its own: a kept one would show an old certificate, and
+    /// would delay the news of a dead node.
     pub(super) fn new(
         product: Product,
         endpoint: &Endpoint,
         tls: &TlsMaterial,
+    ) -> Result<Self, ApiError> {
+        Self::with_kept(product, endpoint, tls, 0)
+    }
+
+    /// Prepares a client that uses its last connection again.
+    pub(super) fn keeping_connections(
+        product: Product,
+        endpoint: &Endpoint,
+        tls: &TlsMaterial,
+    ) -> Result<Self, ApiError> {
+        Self::with_kept(product, endpoint, tls, 1)
+    }
+
+    fn with_kept(
+        product: Product,
+        endpoint: &Endpoint,
+        tls: &TlsMaterial,
+        kept: usize,
     ) -> Result<Self, ApiError> {
         let server = format!("{} at {}", product.name(), endpoint.address);
         let invalid = |reason: String| ApiError::Invalid {
@@ -65,7 +87,7 @@ impl ApiClient {
             reason,
         };
         let base = transport::base_url(endpoint).map_err(invalid)?;
-        let http = transport::http_client(endpoint, tls).map_err(invalid)?;
+        let http = transport::http_client(endpoint, tls, kept).map_err(invalid)?;
         Ok(Self {
             product,
             base,
@@ -208,6 +230,22 @@ impl Call<'_> {
 
     /// Sends the request once.
     pub(super) async fn send(self) -> Result<Answer, ApiError> {
+        self.exchange(transport::exchange).await
+    }
+
+    /// Sends the request once, and writes the body of a successful answer to `file`.
+    pub(super) async fn download(self, file: File) -> Result<(), ApiError> {
+        let download = |http, request| transport::download(http, request, file);
+        self.exchange(download).await.map(|_| ())
+    }
+
+    async fn exchange<F>(
+        self,
+        exchange: impl FnOnce(reqwest::Client, reqwest::Request) -> F,
+    ) -> Result<Answer, ApiError>
+    where
+        F: Future<Output = Result<transport::Received, transport::Fault>> + Send + 'static,
+    {
         let Self {
             api,
             what,
@@ -226,7 +264,7 @@ impl Call<'_> {
             });
         }
         *request.timeout_mut() = Some(limit);
-        let exchange = transport::exchange(api.http.clone(), request);
+        let exchange = exchange(api.http.clone(), request);
         let received = match api.network.run(exchange).await {
             Ok(received) => received,
             Err(fault) => return Err(fault.into_error(what, server, limit)),

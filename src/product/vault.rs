@@ -128,6 +128,12 @@ impl Client {
         Ok(Self { api })
     }
 
+    /// Prepares a client that uses its last connection again, as most clients of Vault do.
+    pub fn keeping_connections(endpoint: &Endpoint, tls: &TlsMaterial) -> Result<Self, ApiError> {
+        let api = ApiClient::keeping_connections(Product::Vault, endpoint, tls)?;
+        Ok(Self { api })
+    }
+
     /// Sets the limit of each request, instead of 10 s.
     ///
     /// Slow requests keep a longer limit of their own.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::journal::{Entry, Journal, JournalError, Mark, Snapshot, StepResult};
-use super::operations::Figures;
+use super::operations::Counts;
 use super::{
     Action, Condition, EffectError, Evidence, Observation, Operations, Plan, Progress, Step,
 };
@@ -144,6 +144,36 @@ pub enum ExecuteError {
     LeftNow,
 }
 
+impl ExecuteError {
+    /// Returns what to do about it, as an imperative, if there is something to do.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Step {
+                hint: Some(hint), ..
+            } => return Some(hint.clone()),
+            Self::Step { undone: true, .. } => {
+                "The step was undone, and the cluster serves. Mend the cause, then run \
+                 `vault-bake rollout resume` or `vault-bake rollout abort`."
+            }
+            Self::Step { .. } | Self::NotReady { .. } => {
+                "The cluster was left as it is. Run `vault-bake cluster status`, mend the cause, \
+                 then run `vault-bake rollout resume` or `vault-bake rollout abort`."
+            }
+            Self::Inconclusive { .. } => {
+                "Nothing more was changed. Run `vault-bake rollout resume` when the cluster can \
+                 be reached again."
+            }
+            Self::UnsealNeeded { .. } => {
+                "Run `vault-bake rollout resume --unseal-keys FILE`. No node was taken away."
+            }
+            Self::TakenOver { .. } => "Leave the rollout to the other controller.",
+            Self::Journal(_) => "Free space on the disk, then run `vault-bake rollout resume`.",
+            Self::LeftNow => "Run `vault-bake rollout resume`.",
+        };
+        Some(hint.to_owned())
+    }
+}
+
 /// The state of one execution.
 struct Execution<'a, O, J> {
     plan: &'a Plan,
@@ -249,7 +279,7 @@ impl<O: Operations, J: Journal> Execution<'_, O, J> {
 
     /// Performs a step and waits for its gate. Returns the difference if the plan does not fit.
     async fn step(&mut self, index: usize, step: &Step) -> Result<Option<String>, ExecuteError> {
-        let (began, before) = (self.operations.elapsed(), self.operations.canary());
+        let (began, mark) = (self.operations.elapsed(), self.operations.mark());
         let text = step.action.to_string();
         self.events.emit(&Event::StepStarted {
             index: index + 1,
@@ -277,19 +307,10 @@ impl<O: Operations, J: Journal> Execution<'_, O, J> {
             .operations
             .perform(&step.action, self.plan, &self.quiet)
             .await;
-        let result = |evidence: Evidence, execution: &Self| StepResult {
-            elapsed_ms: millis(execution.operations.elapsed().saturating_sub(began)),
-            is_unclean: evidence.is_unclean,
-            snapshot: evidence
-                .snapshot
-                .map(|(digest, size)| Snapshot { digest, size }),
-            figures: execution.operations.canary().since(&before),
-            notes: evidence.notes,
-        };
         let evidence = match effect {
             Ok(evidence) => evidence,
             Err(error) => {
-                let failed = result(Evidence::default(), self);
+                let failed = self.result(Evidence::default(), began, &mark).await;
                 self.write(index, Mark::Failed(failed))?;
                 let error = effect_error(index, &text, error);
                 return Err(self.undo(index, step, error).await);
@@ -297,22 +318,19 @@ impl<O: Operations, J: Journal> Execution<'_, O, J> {
         };
         let limit = Duration::from_secs(step.gate_s);
         let reached = self.wait_for(&text, &step.gate, limit).await;
-        let result = result(evidence, self);
-        let elapsed_ms = result.elapsed_ms;
+        let result = self.result(evidence, began, &mark).await;
+        let is_reached = reached == Progress::Met;
+        self.finish(index, text.clone(), &result, is_reached);
+        if is_reached {
+            self.write(index, Mark::Done(result))?;
+            return Ok(None);
+        }
+        self.write(index, Mark::Failed(result))?;
         let why = match reached {
-            Progress::Met => {
-                self.write(index, Mark::Done(result))?;
-                self.finish(text, elapsed_ms, 0);
-                return Ok(None);
-            }
-            Progress::Unknown(why) => {
-                self.write(index, Mark::Failed(result))?;
-                return Err(inconclusive(index, text, why));
-            }
+            Progress::Unknown(why) => return Err(inconclusive(index, text, why)),
+            Progress::Met => String::new(),
             Progress::Unmet(why) | Progress::Changed(why) => why,
         };
-        self.write(index, Mark::Failed(result))?;
-        self.finish(text.clone(), elapsed_ms, 1);
         let error = ExecuteError::Step {
             step: text,
             index,
@@ -323,11 +341,33 @@ impl<O: Operations, J: Journal> Execution<'_, O, J> {
         Err(self.undo(index, step, error).await)
     }
 
-    fn finish(&self, step: String, elapsed_ms: u64, exit: i32) {
-        self.events.emit(&Event::StepFinished {
+    /// Returns the evidence and the figures of a step.
+    async fn result(&self, evidence: Evidence, began: Duration, mark: &O::Mark) -> StepResult {
+        let Evidence {
+            snapshot,
+            is_unclean,
+            notes,
+        } = evidence;
+        let figures: Counts = self.operations.since(mark).await;
+        StepResult {
+            elapsed_ms: millis(self.operations.elapsed().saturating_sub(began)),
+            is_unclean,
+            snapshot: snapshot.map(|(digest, size)| Snapshot { digest, size }),
+            figures,
+            notes,
+        }
+    }
+
+    fn finish(&self, index: usize, step: String, result: &StepResult, ok: bool) {
+        self.events.emit(&Event::RolloutStep {
+            index: index + 1,
+            count: self.plan.steps.len(),
             step,
-            elapsed_ms,
-            exit,
+            elapsed_ms: result.elapsed_ms,
+            ok,
+            requests: result.figures.requests,
+            failed: result.figures.failed,
+            longest_gap_ms: result.figures.longest_gap_ms,
         });
     }
 
@@ -443,20 +483,5 @@ fn effect_error(index: usize, step: &str, error: EffectError) -> ExecuteError {
         EffectError::Inconclusive(why) => inconclusive(index, step, why),
         EffectError::TakenOver { epoch } => ExecuteError::TakenOver { epoch },
         EffectError::Interrupted(_) => ExecuteError::LeftNow,
-    }
-}
-
-impl Figures {
-    /// Returns the figures of the time since `before`. The longest gap may have begun earlier.
-    #[must_use]
-    pub fn since(&self, before: &Self) -> Self {
-        Self {
-            requests: self.requests - before.requests,
-            writes: self.writes - before.writes,
-            failed: self.failed - before.failed,
-            retried: self.retried - before.retried,
-            lost: self.lost - before.lost,
-            longest_gap_ms: self.longest_gap_ms,
-        }
     }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::operations::Figures;
+use super::operations::Counts;
 use crate::digest::Digest;
 
 /// One line of the journal.
@@ -34,6 +34,15 @@ pub struct Entry {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "mark", rename_all = "kebab-case")]
 pub enum Mark {
+    /// A controller began to work on the plan. The step has no meaning.
+    Started,
+    /// A controller ended its work. The step has no meaning.
+    Measured {
+        /// What the canary measured since the controller began.
+        figures: Counts,
+        /// The time since then, in milliseconds.
+        elapsed_ms: u64,
+    },
     /// Its effect follows.
     Intent,
     /// Its gate was reached.
@@ -65,7 +74,7 @@ pub struct StepResult {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<Snapshot>,
     /// What clients felt.
-    pub figures: Figures,
+    pub figures: Counts,
     /// Remarks for people, one sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
@@ -127,28 +136,46 @@ impl JournalFile {
         let mut options = OpenOptions::new();
         let file = options.create(true).read(true).append(true).open(path);
         let file = file.map_err(failed)?;
-        let (mut entries, mut length) = (Vec::new(), 0);
-        let mut lines = BufReader::new(&file);
-        loop {
-            let mut text = Vec::new();
-            let size = lines.read_until(b'\n', &mut text).map_err(failed)?;
-            if size == 0 || !text.ends_with(b"\n") {
-                break;
-            }
-            length += u64::try_from(size).unwrap_or_default();
-            let entry = serde_json::from_slice(&text).map_err(|error| JournalError::Line {
-                path: path.to_owned(),
-                line: entries.len() + 1,
-                why: error.to_string(),
-            })?;
-            entries.push(entry);
-        }
+        let (entries, length) = read_entries(path, &file)?;
         file.set_len(length).map_err(failed)?;
         let journal = Self {
             path: path.to_owned(),
             file,
         };
         Ok((journal, entries))
+    }
+
+    /// Reads the entries of a journal that a controller may be writing.
+    pub fn read(path: &Path) -> Result<Vec<Entry>, JournalError> {
+        let file = File::open(path).map_err(|error| JournalError::File {
+            path: path.to_owned(),
+            error,
+        })?;
+        Ok(read_entries(path, &file)?.0)
+    }
+}
+
+/// Returns the entries of complete lines, and the length of these lines in bytes.
+fn read_entries(path: &Path, file: &File) -> Result<(Vec<Entry>, u64), JournalError> {
+    let (mut entries, mut length) = (Vec::new(), 0);
+    let mut lines = BufReader::new(file);
+    loop {
+        let mut text = Vec::new();
+        let size = lines.read_until(b'\n', &mut text);
+        let size = size.map_err(|error| JournalError::File {
+            path: path.to_owned(),
+            error,
+        })?;
+        if size == 0 || !text.ends_with(b"\n") {
+            return Ok((entries, length));
+        }
+        length += u64::try_from(size).unwrap_or_default();
+        let entry = serde_json::from_slice(&text).map_err(|error| JournalError::Line {
+            path: path.to_owned(),
+            line: entries.len() + 1,
+            why: error.to_string(),
+        })?;
+        entries.push(entry);
     }
 }
 

@@ -11,6 +11,9 @@ use crate::wait::Interrupt;
 
 /// A cluster that nodes are replaced in.
 pub trait Operations {
+    /// The begin of an interval of the canary.
+    type Mark;
+
     /// Asks every part of the cluster once, within seconds. Never changes anything.
     fn observe(&self, plan: &Plan) -> impl Future<Output = Observation>;
 
@@ -32,11 +35,14 @@ pub trait Operations {
     fn elapsed(&self) -> Duration;
 
     /// Returns the figures of the canary since its start.
-    fn canary(&self) -> Figures;
-}
+    fn canary(&self) -> Counts;
 
-/// An effect together with the step that it belongs to, for the journal.
-pub type Effect = Action;
+    /// Marks the begin of an interval for [`Self::since`].
+    fn mark(&self) -> Self::Mark;
+
+    /// Returns the figures of the canary since a mark. Reads confirmed writes back first.
+    fn since(&self, mark: &Self::Mark) -> impl Future<Output = Counts>;
+}
 
 /// What an effect leaves behind for the journal and the record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -80,9 +86,9 @@ pub enum EffectError {
     Interrupted(#[from] crate::wait::Interrupted),
 }
 
-/// The figures of the canary.
+/// The figures of the canary, both kinds of clients together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Figures {
+pub struct Counts {
     /// The number of requests.
     pub requests: u64,
     /// The number of requests that were writes.
@@ -91,7 +97,7 @@ pub struct Figures {
     pub failed: u64,
     /// The number of requests whose first answer was an error.
     pub retried: u64,
-    /// The number of confirmed writes that could not be read back.
+    /// The number of confirmed writes that could not be read back, or were read with another value.
     pub lost: u64,
     /// The longest time between two answers, in milliseconds.
     pub longest_gap_ms: u64,

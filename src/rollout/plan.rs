@@ -215,6 +215,23 @@ impl Action {
         }
     }
 
+    /// Returns the kind, as in the stored plan.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::SaveSnapshot => "save-snapshot",
+            Self::Start { .. } => "start",
+            Self::Unseal { .. } => "unseal",
+            Self::Admit { .. } => "admit",
+            Self::RenewIdentities { .. } => "renew-identities",
+            Self::Leave { .. } => "leave",
+            Self::Stop { .. } => "stop",
+            Self::HandOver { .. } => "hand-over",
+            Self::Soak { .. } => "soak",
+            Self::Restart { .. } => "restart",
+            Self::Delete { .. } => "delete",
+        }
+    }
+
     /// Whether it takes something away that serves. Before it, both locks are read again.
     pub fn is_destructive(&self) -> bool {
         matches!(

@@ -31,6 +31,8 @@ pub enum Role {
     Revoker,
     /// Remove artifacts that are not needed any more.
     Keeper,
+    /// Replace the nodes of clusters.
+    Operator,
 }
 
 impl std::fmt::Display for Role {
@@ -41,6 +43,7 @@ impl std::fmt::Display for Role {
             Self::Promoter => "promoter",
             Self::Revoker => "revoker",
             Self::Keeper => "keeper",
+            Self::Operator => "operator",
         })
     }
 }
@@ -56,7 +59,8 @@ pub struct Grant {
     /// The number of these keys that must sign.
     #[serde(default = "one")]
     pub threshold: u64,
-    /// The images that the grant is for; `*` matches any text.
+    /// The images that the grant is for; `*` matches any text. For [`Role::Operator`], the names of
+    /// the clusters.
     #[serde(default = "any")]
     pub images: BTreeSet<String>,
     /// The channels that the grant is for; `*` matches any text.
@@ -155,6 +159,7 @@ impl Trust {
             Role::Promoter,
             Role::Revoker,
             Role::Keeper,
+            Role::Operator,
         ];
         let grant = |role| Grant {
             role,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::SCHEMA;
 use super::backend::BackendError;
 use crate::digest::Digest;
-use crate::manifest::ManifestError;
+use crate::manifest::{ManifestError, Moment};
 use crate::sign::{Role, Shortage, SignError};
 
 /// Why a store could not do what the caller asked for.
@@ -131,6 +131,16 @@ pub enum StoreError {
         /// The present generation.
         found: u64,
     },
+    /// A rollout of the cluster is open.
+    #[error("cannot begin a rollout of cluster {name}: epoch {epoch} is open since {since}")]
+    RolloutOpen {
+        /// The name of the cluster.
+        name: String,
+        /// The open epoch.
+        epoch: u64,
+        /// The time of its begin.
+        since: Moment,
+    },
     /// A channel still needs the artifact.
     #[error("cannot remove the artifact of {name}: {by} needs it")]
     StillNeeded {
@@ -156,6 +166,14 @@ pub enum StoreError {
         /// The defect of the record.
         error: SignError,
     },
+    /// The rollout record is not valid.
+    #[error("cannot record the rollout of cluster {name}: {error}")]
+    BadRollout {
+        /// The name of the cluster.
+        name: String,
+        /// The defect of the record.
+        error: SignError,
+    },
 }
 
 impl StoreError {
@@ -168,6 +186,10 @@ impl StoreError {
             Self::OlderThanCache { cache, .. } => format!(
                 "Restore the store from a newer copy. If the older state is intended, delete {}.",
                 cache.display()
+            ),
+            Self::RolloutOpen { name, .. } => format!(
+                "Run `vault-bake rollout status {name}`. To continue it from here, run \
+                 `vault-bake rollout resume {name}`, with `--take-over` if its controller is gone."
             ),
             other => other.fixed_hint()?.to_owned(),
         })
@@ -219,6 +241,7 @@ impl StoreError {
             self,
             Self::VersionTaken { .. }
                 | Self::ChannelMoved { .. }
+                | Self::RolloutOpen { .. }
                 | Self::Refused { .. }
                 | Self::NotAllowed { .. }
                 | Self::Policy(_)

@@ -1,6 +1,8 @@
 //! Events of the log, each the payload of a signed envelope: their types, their bytes, and back.
 //! Whether an event has an effect is decided by [`super::history`].
 
+mod rollout;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -16,6 +18,8 @@ use crate::sign::{Role, Trust};
 
 use super::history::RecordedManifest;
 use super::revocation::Rule;
+
+pub use rollout::{RolloutBegin, RolloutEnd};
 
 /// The schema of new events.
 pub const SCHEMA: &str = "https://vault-bake.dev/event/v1";
@@ -81,6 +85,12 @@ pub enum Body {
         /// The reason.
         why: String,
     },
+    /// A rollout of a cluster began, or another controller took it over.
+    #[serde(rename = "rollout.begin")]
+    RolloutBegin(RolloutBegin),
+    /// A rollout of a cluster ended.
+    #[serde(rename = "rollout.end")]
+    RolloutEnd(RolloutEnd),
 }
 
 /// A manifest, with the fields that listings show. The fields are sorted by name: written in this
@@ -249,7 +259,7 @@ pub struct Retention {
 
 impl Body {
     /// The kinds that this version knows.
-    const KINDS: [&str; 8] = [
+    const KINDS: [&str; 10] = [
         ManifestPut::KIND,
         "test.put",
         "channel.set",
@@ -258,6 +268,8 @@ impl Body {
         "trust.update",
         "gc.plan",
         "artifact.deleted",
+        "rollout.begin",
+        "rollout.end",
     ];
 
     /// Reads the body of an event of one of the [`Self::KINDS`].
@@ -285,11 +297,12 @@ impl Body {
             Self::Revoke(_) | Self::Restore { .. } => Role::Revoker,
             Self::TrustUpdate { .. } => Role::Root,
             Self::GcPlan(_) | Self::ArtifactDeleted { .. } => Role::Keeper,
+            Self::RolloutBegin(_) | Self::RolloutEnd(_) => Role::Operator,
         }
     }
 
-    /// Whether readers that do not know the kind must stop. Events that forbid or remove must not
-    /// be skipped.
+    /// Whether readers that do not know the kind must stop. Events that forbid, remove or reserve
+    /// must not be skipped.
     fn is_critical(&self) -> bool {
         !matches!(self, Self::ManifestPut(_) | Self::TestPut { .. })
     }

@@ -4,8 +4,10 @@
 //! unchecked uses.
 
 mod apply;
+mod hold;
 mod known;
 mod outside;
+mod rollouts;
 mod survey;
 
 use jiff::Timestamp;
@@ -16,8 +18,9 @@ use super::history::{History, RecordedPlan};
 use super::{Store, StoreError, new_id};
 
 pub use apply::{FailedRemoval, GcOutcome, RemovedArtifact, SkippedArtifact};
+pub use hold::Hold;
 pub use outside::ExternalUses;
-pub use survey::{ArtifactTotal, Hold, Presence, Survey, SurveyRow};
+pub use survey::{ArtifactTotal, Presence, Survey, SurveyRow};
 
 use known::Known;
 

@@ -1,10 +1,11 @@
-//! The state of a store after replaying its log: manifests, channels, revocations, plans.
+//! The state of a store after replaying its log: manifests, channels, revocations, plans, rollouts.
 //! An event that breaks a rule is void: it is reported and has no effect.
 //! A broken chain or an invalid signature is an error.
 
 mod frame;
 mod read;
 mod removal;
+mod rollouts;
 mod rules;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -23,6 +24,7 @@ pub(super) use frame::Frame;
 use read::VerifiedEntry;
 pub(super) use read::{ReadEntry, parse};
 pub use removal::{RecordedPlan, Removal};
+pub use rollouts::{RecordedRollout, RecordedRolloutEnd};
 
 /// A recorded manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,6 +122,7 @@ pub struct History {
     channels: BTreeMap<(String, String), Vec<Generation>>,
     revocations: Vec<Revocation>,
     plans: Vec<RecordedPlan>,
+    rollouts: Vec<RecordedRollout>,
     voids: Vec<VoidEntry>,
 }
 
@@ -138,6 +141,7 @@ impl History {
             channels: BTreeMap::new(),
             revocations: Vec::new(),
             plans: Vec::new(),
+            rollouts: Vec::new(),
             voids: Vec::new(),
         }
     }
@@ -374,6 +378,8 @@ impl History {
                     recorded.deleted = Some(Removal { seq, why });
                 }
             }
+            Body::RolloutBegin(begin) => self.begin_rollout(seq, at, begin, signers),
+            Body::RolloutEnd(end) => self.end_rollout(seq, at, &end, signers),
         }
     }
 

@@ -16,6 +16,8 @@ pub struct VerifyReport {
     pub manifests: u64,
     /// The number of test records in force.
     pub tests: u64,
+    /// The number of rollouts in force.
+    pub rollouts: u64,
     /// The number of hashed objects.
     pub objects: u64,
     /// The number of hashed artifacts.
@@ -96,6 +98,7 @@ impl VerifyReport {
         self.proved.extend([
             "every log entry follows the one before, and a key of the trust policy signed it",
             "every manifest and test record is signed by a key that may record its image",
+            "every rollout record is signed by a key that may operate its cluster",
             "every object has the digest in its name, and no record refers to a missing one",
         ]);
         if depth == Depth::Artifacts {
@@ -132,6 +135,8 @@ impl VerifyReport {
             entries,
             manifests,
             tests,
+            // Counted for the whole store alone.
+            rollouts: _,
             objects,
             artifacts,
             findings,
@@ -170,6 +175,7 @@ impl std::fmt::Display for VerifyReport {
             entries,
             manifests,
             tests,
+            rollouts,
             objects,
             artifacts,
             ..
@@ -213,7 +219,7 @@ impl std::fmt::Display for VerifyReport {
         }
         write!(
             f,
-            "{result}: {entries} log entries, {manifests} manifests, {tests} tests, {objects} objects and {artifacts} image files read"
+            "{result}: {entries} log entries, {manifests} manifests, {tests} tests, {rollouts} rollouts, {objects} objects and {artifacts} image files read"
         )
     }
 }

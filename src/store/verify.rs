@@ -4,6 +4,7 @@
 //! older head can prove more.
 
 mod artifacts;
+mod rollouts;
 
 use std::collections::HashSet;
 use std::iter;
@@ -36,6 +37,8 @@ struct Named {
     /// Manifests, tests and envelopes. They were checked when they were read.
     records: Vec<Digest>,
     packages: HashSet<Digest>,
+    /// Plans of rollouts.
+    plans: HashSet<Digest>,
     artifacts: HashSet<(String, Digest)>,
     /// Artifacts whose removal is logged. Other images may still need them.
     removed: HashSet<String>,
@@ -48,7 +51,10 @@ pub(super) struct Signed<'a> {
     seq: u64,
     payload: Digest,
     envelope: Digest,
-    image: &'a str,
+    /// The role that its keys must have.
+    role: Role,
+    /// The name of the image, or of the cluster.
+    of: &'a str,
 }
 
 impl<'a> Signed<'a> {
@@ -58,7 +64,19 @@ impl<'a> Signed<'a> {
             seq: recorded.seq,
             payload: recorded.put.manifest,
             envelope: recorded.put.envelope,
-            image: &recorded.put.image,
+            role: Role::Builder,
+            of: &recorded.put.image,
+        }
+    }
+
+    /// Returns a record by an operator of the cluster `of`.
+    pub(super) fn operator(seq: u64, payload: Digest, envelope: Digest, of: &'a str) -> Self {
+        Self {
+            seq,
+            payload,
+            envelope,
+            role: Role::Operator,
+            of,
         }
     }
 
@@ -95,7 +113,11 @@ impl<B: Backend> Store<B> {
         report.voids = history.voids().to_vec();
         let backend = self.backend.clone();
         let entries = tokio::spawn(async move { backend.list("log/").await });
-        let mut named = self.check_manifests(history, &mut report).await?;
+        let mut named = Named::default();
+        self.check_rollouts(&history, &mut named, &mut report)
+            .await?;
+        self.check_manifests(history, &mut named, &mut report)
+            .await?;
         check_entries(join(entries.await)?, &mut report);
         // Listed only now: the history, which needs as much memory, has been dropped.
         let objects = self.list_objects().await?;
@@ -120,10 +142,10 @@ impl<B: Backend> Store<B> {
     async fn check_manifests(
         &self,
         history: History,
+        named: &mut Named,
         report: &mut VerifyReport,
-    ) -> Result<Named, StoreError> {
+    ) -> Result<(), StoreError> {
         let history = Arc::new(history);
-        let mut named = Named::default();
         let starts = (0..history.recorded().len()).step_by(AT_A_TIME);
         let pieces = starts.map(|from| {
             let (store, history) = (self.share(), history.clone());
@@ -157,8 +179,7 @@ impl<B: Backend> Store<B> {
             named.removed.extend(of_part.removed);
             Ok::<_, StoreError>(ControlFlow::Continue(()))
         })
-        .await?;
-        Ok(named)
+        .await
     }
 
     /// Checks a manifest and the objects that it refers to. `payload` is its signed content, if
@@ -261,10 +282,14 @@ impl<B: Backend> Store<B> {
             let broken = |why: String| StoreError::integrity(object_name(&one.envelope), why);
             let signers = signers.next().expect("as many as envelopes were read");
             let signers = signers.map_err(|error| broken(error.to_string()))?;
-            if trust.allows(Role::Builder, &signers, one.image, None) {
+            if trust.allows(one.role, &signers, one.of, None) {
                 Ok(envelope.payload)
             } else {
-                Err(broken("none of its keys may record this image".to_owned()))
+                let what = match one.role {
+                    Role::Operator => "the rollouts of this cluster",
+                    _ => "this image",
+                };
+                Err(broken(format!("none of its keys may record {what}")))
             }
         })
         .collect()

@@ -87,7 +87,7 @@ impl<B: Backend> Store<B> {
     }
 
     /// Signs a statement, and stores the envelope.
-    async fn put_envelope(&self, statement: Vec<u8>) -> Result<Digest, StoreError> {
+    pub(super) async fn put_envelope(&self, statement: Vec<u8>) -> Result<Digest, StoreError> {
         if self.signers.is_empty() {
             return Err(StoreError::NoSigner);
         }
@@ -114,7 +114,7 @@ impl<B: Backend> Store<B> {
         history.admits(body, &self.own_keys(), now.into())
     }
 
-    async fn append_to(
+    pub(super) async fn append_to(
         &self,
         mut history: History,
         id: Uuid,

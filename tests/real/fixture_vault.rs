@@ -10,9 +10,11 @@ use vault_bake::process::Program;
 use vault_bake::wait::{Interrupt, Poll, Wait};
 
 mod endpoints;
+mod hand_over;
 pub mod lab;
 
-use lab::{Lab, Node, certify, installed, mirror, stub, vault_config};
+use crate::project::Releases;
+use lab::{Lab, Node, certify, installed, mirror, stub, unpack, vault_config};
 
 #[tokio::test]
 async fn the_stub_takes_its_active_role_through_consul() {
@@ -184,6 +186,22 @@ async fn the_mirror_is_made_once_even_by_two_at_once() {
         fs::read_to_string(again.join("fingerprint")).expect("the fingerprint"),
         fingerprint
     );
+}
+
+#[tokio::test]
+async fn the_mirror_has_two_versions_of_the_stub() {
+    let Some(mirror) = mirror().await else { return };
+    let versions = Releases::versions(&mirror, "vault");
+    assert_eq!(versions.len(), 2, "{versions:?}");
+    for version in versions {
+        let folder = tempfile::tempdir().expect("a folder");
+        unpack(&mirror, "vault", &version.to_string(), folder.path()).await;
+        let program = Program::new(folder.path().join("vault")).arg("version");
+        let printed = program.run(&Interrupt::default()).await.expect("it runs");
+        let printed = String::from_utf8_lossy(&printed).into_owned();
+        let banner = format!("Vault v{version} (stub for tests");
+        assert!(printed.starts_with(&banner), "{printed}");
+    }
 }
 
 async fn plaintext_is_refused(node: &Node) {

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
+use rustix::process::{Pid, Signal};
 use semver::Version;
 use tokio::process::Command;
 use vault_bake::definition::Firmware;
@@ -55,7 +56,7 @@ const REACHES: &str = "timeout 20 bash -c 'exec 3<>/dev/tcp/10.77.0.11/8300' && 
 
 /// The nodes of one test.
 struct Lab {
-    folder: tempfile::TempDir,
+    _folder: tempfile::TempDir,
     platform: Platform,
     site: Site,
     authority: Authority,
@@ -84,7 +85,7 @@ impl Lab {
         let year = SignedDuration::from_hours(24);
         let authority = Authority::generate("test", Timestamp::now(), year);
         Self {
-            folder,
+            _folder: folder,
             platform: Platform::Machines(machines.expect("a network")),
             site,
             authority: authority.expect("an authority"),
@@ -225,6 +226,17 @@ impl Lab {
     }
 }
 
+impl Drop for Lab {
+    /// Ends what a failed test left running.
+    fn drop(&mut self) {
+        for (id, _) in self.processes() {
+            let id = id.parse().ok().and_then(Pid::from_raw);
+            // Fails if the process has just ended.
+            let _ = id.map(|id| rustix::process::kill_process(id, Signal::KILL));
+        }
+    }
+}
+
 /// Starts a node with BIOS, and one with UEFI.
 pub async fn check_machines(disk: &Path) {
     let lab = Lab::open(disk).await;
@@ -316,7 +328,6 @@ pub async fn check_machines(disk: &Path) {
     assert_eq!(lab.processes(), []);
     let left = fs::read_dir(&lab.site.folder).expect("the folder").count();
     assert_eq!(left, 0);
-    drop(lab.folder);
 }
 
 /// Sends frames as nodes do. The switch works without VMs.

@@ -71,10 +71,8 @@ impl Releases {
         let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
         let mirror = PathBuf::from(variable("VAULT_BAKE_RELEASES")?);
         let newest = |product: &str| {
-            let folders = fs::read_dir(mirror.join(product)).expect("a folder with releases");
-            let names = folders.map(|entry| entry.expect("an entry").file_name());
-            let versions = names.filter_map(|name| Version::parse(name.to_str()?).ok());
-            versions.max().expect("a release").to_string()
+            let versions = Self::versions(&mirror, product);
+            versions.last().expect("a release").to_string()
         };
         Some(Self {
             key_file: variable("VAULT_BAKE_RELEASE_KEY_FILE").map(PathBuf::from),
@@ -83,6 +81,16 @@ impl Releases {
             consul: newest("consul"),
             mirror,
         })
+    }
+
+    /// Returns the versions of a product in a mirror, the newest last.
+    pub fn versions(mirror: &Path, product: &str) -> Vec<Version> {
+        let folders = fs::read_dir(mirror.join(product)).expect("a folder with releases");
+        let names = folders.map(|entry| entry.expect("an entry").file_name());
+        let versions = names.filter_map(|name| Version::parse(name.to_str()?).ok());
+        let mut versions: Vec<Version> = versions.collect();
+        versions.sort();
+        versions
     }
 
     /// Puts the binary of Vault into `folder`.

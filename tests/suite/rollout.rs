@@ -3,3 +3,4 @@
 mod checker;
 mod clusters;
 mod planner;
+mod versions;

@@ -12,6 +12,7 @@ mod folder;
 mod gc;
 mod local_cache;
 mod revocation;
+mod rollouts;
 mod sbom;
 mod trust;
 mod tamper;

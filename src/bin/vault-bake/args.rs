@@ -10,6 +10,7 @@ pub mod lint;
 pub mod maintain;
 pub mod pins;
 pub mod release;
+pub mod rollout;
 mod shared;
 
 use clap::{Parser, Subcommand};
@@ -62,6 +63,7 @@ pub enum Verb {
     Fetch(pins::Fetch),
     CheckPlan(pins::CheckPlan),
     Cluster(cluster::Cluster),
+    Rollout(rollout::Rollout),
     Identity(identity::Identity),
     Trust(maintain::Trust),
     Gc(gc::Gc),

@@ -31,6 +31,7 @@ use vault_bake::project_file::StoreCredentialError;
 use vault_bake::provisioner::ProvisionerError;
 use vault_bake::release::ReleaseError;
 use vault_bake::resolve::ResolveError;
+use vault_bake::rollout::{ExecuteError, RolloutError};
 use vault_bake::sign::{Role, Shortage, SignError};
 use vault_bake::store::StoreError;
 use vault_bake::store::backend::BackendError;
@@ -110,6 +111,7 @@ failures! {
     PinError => |e| kind(e.is_integrity(), e.is_conflict(), e.is_invalid()), PinError::hint;
     PlanFileError => |_| Exit::Usage, PlanFileError::hint;
     ResolveError => |e| kind(e.is_integrity(), e.is_conflict(), e.is_invalid()), ResolveError::hint;
+    RolloutError => rollout, RolloutError::hint;
     SecretError => secret, SecretError::hint;
     SignError => sign, SignError::hint;
     ProcessError => |_| Exit::Failed, ProcessError::hint;
@@ -236,6 +238,28 @@ fn store(error: &StoreError) -> Exit {
     kind(error.is_integrity(), error.is_conflict(), false)
 }
 
+fn rollout(error: &RolloutError) -> Exit {
+    match error {
+        RolloutError::Refused { .. }
+        | RolloutError::Plan(_)
+        | RolloutError::NotOpen { .. }
+        | RolloutError::Elsewhere { .. }
+        | RolloutError::Execute(ExecuteError::TakenOver { .. }) => Exit::Conflict,
+        RolloutError::BadPlan { .. } => Exit::Integrity,
+        RolloutError::Execute(ExecuteError::LeftNow) => Exit::Interrupted,
+        RolloutError::Execute(ExecuteError::Step { .. } | ExecuteError::NotReady { .. }) => {
+            Exit::Checks
+        }
+        RolloutError::Cluster(error) => cluster(error),
+        RolloutError::Store(error) => store(error),
+        RolloutError::Unsafe { .. }
+        | RolloutError::Unsteady { .. }
+        | RolloutError::Canary(_)
+        | RolloutError::Execute(_)
+        | RolloutError::Journal(_) => Exit::Failed,
+    }
+}
+
 fn cluster(error: &ClusterError) -> Exit {
     match error {
         ClusterError::Unsupported { .. }
@@ -332,6 +356,12 @@ fn store_hint(error: &StoreError) -> Option<String> {
 
 /// Returns how to sign with enough keys of `role`.
 fn key_hint(role: Role, shortage: &Shortage) -> String {
+    if shortage.trusted.is_empty() {
+        return format!(
+            "Ask a root to add a grant of the role {role} to the output of `vault-bake trust show`, \
+             increase its version, and run `vault-bake trust set`."
+        );
+    }
     if shortage.count() > 0 {
         return format!(
             "This command signs with one key. Ask a root to lower the threshold of the role {role} with `vault-bake trust set`."

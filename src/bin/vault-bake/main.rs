@@ -110,6 +110,7 @@ async fn dispatch(verb: Verb, invocation: &Invocation) -> Result<Exit, Failure> 
         Verb::Fetch(args) => read(invocation, commands::fetch::run(invocation, &args)).await,
         Verb::CheckPlan(args) => commands::check_plan::run(invocation, &args).await,
         Verb::Cluster(args) => commands::cluster::run(invocation, &args.command).await,
+        Verb::Rollout(args) => commands::rollout::run(invocation, &args.command).await,
         Verb::Identity(args) => commands::identity::run(invocation, &args).await,
         Verb::Trust(args) => commands::trust::run(invocation, &args).await,
         Verb::Gc(args) => commands::gc::run(invocation, &args).await,

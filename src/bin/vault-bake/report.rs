@@ -256,6 +256,27 @@ fn lasting_line(event: &Event) -> Option<String> {
             };
             format!("  {step:<20} {:>8}  {result}", seconds(*elapsed_ms))
         }
+        Event::RolloutStep {
+            index,
+            count,
+            step,
+            elapsed_ms,
+            ok,
+            requests,
+            failed,
+            longest_gap_ms,
+        } => {
+            let result = if *ok { "done" } else { "failed" };
+            let felt = match (requests, failed) {
+                (0, _) => String::new(),
+                (_, 0) => format!("; clients waited at most {}", seconds(*longest_gap_ms)),
+                (_, failed) => format!("; {failed} requests failed"),
+            };
+            format!(
+                "  {index:>2}/{count} {step}: {result} after {}{felt}",
+                seconds(*elapsed_ms).trim_start()
+            )
+        }
         Event::CheckFinished {
             check,
             description,

@@ -30,7 +30,7 @@ const VAULT_DEFINITION: &str = include_str!("../../../images/vault-server/image.
 /// Returns the definitions of a new project, for nodes that are managed from `subnet`.
 pub fn shipped_images(subnet: Subnet) -> [NewFile; 2] {
     let consul = with_default(CONSUL_DEFINITION, MANAGEMENT_SUBNETS, &subnet.to_string());
-    let consul = consul.unwrap_or_else(|| CONSUL_DEFINITION.to_owned());
+    let consul = consul.expect("the shipped definition has the variable");
     let file = |image: &str, text: String| NewFile::new(format!("images/{image}/image.toml"), text);
     [
         file(CONSUL_IMAGE, consul),

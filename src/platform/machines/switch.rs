@@ -46,7 +46,23 @@ impl Switch<'_> {
         let folder = self.folder();
         control::make_folder(&folder)?;
         let _lock = control::lock(&folder.join("lock"), events, interrupt).await?;
-        let marker = self.marker();
+        let mut qmp = match self.start(events, interrupt).await {
+            // One that was killed can be seen a little longer, so the first try did not start one.
+            Err(_) if with_argument(&self.marker()).is_empty() => {
+                self.start(events, interrupt).await?
+            }
+            started => started?,
+        };
+        for address in addresses {
+            let connected = connect(&mut qmp, *address).await;
+            connected.map_err(PlatformError::control(ACTION))?;
+        }
+        Ok(())
+    }
+
+    /// Starts the process, unless it runs.
+    async fn start(&self, events: &Events, interrupt: &Interrupt) -> Result<Qmp, PlatformError> {
+        let (folder, marker) = (self.folder(), self.marker());
         if with_argument(&marker).is_empty() {
             let cluster = cluster_argument(self.site);
             let socket = format!("unix:{CONTROL},server=on,wait=off");
@@ -58,12 +74,7 @@ impl Switch<'_> {
                 .start_detached(&folder.join(LOG));
             starting.map_err(PlatformError::process(ACTION))?;
         }
-        let mut qmp = self.control(events, interrupt).await?;
-        for address in addresses {
-            let connected = connect(&mut qmp, *address).await;
-            connected.map_err(PlatformError::control(ACTION))?;
-        }
-        Ok(())
+        self.control(events, interrupt).await
     }
 
     /// Connects a node, unless it is connected.

@@ -3,6 +3,8 @@
 //! Returns status, headers and body, and the end of the server's certificate.
 
 use std::error::Error as StdError;
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -29,6 +31,7 @@ pub(super) struct Received {
 pub(super) enum Fault {
     Http(reqwest::Error),
     TooLarge,
+    File(io::Error),
 }
 
 /// Sends `request` and reads the answer.
@@ -54,12 +57,45 @@ pub(super) async fn exchange(http: Client, request: Request) -> Result<Received,
     })
 }
 
+/// Sends `request` and writes the body of a successful answer to `file`, in parts.
+pub(super) async fn download(
+    http: Client,
+    request: Request,
+    mut file: File,
+) -> Result<Received, Fault> {
+    let mut response = http.execute(request).await.map_err(Fault::Http)?;
+    let status = response.status();
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(Fault::Http)? {
+        if status.is_success() {
+            file.write_all(&chunk).map_err(Fault::File)?;
+        } else if body.len() + chunk.len() <= LARGEST_ANSWER_BYTES {
+            body.extend_from_slice(&chunk);
+        }
+    }
+    file.sync_all().map_err(Fault::File)?;
+    Ok(Received {
+        status: status.as_u16(),
+        body,
+        location: None,
+        certificate_end: None,
+    })
+}
+
 impl Fault {
     pub(super) fn into_error(self, what: String, server: String, limit: Duration) -> ApiError {
         let error = match self {
             Self::TooLarge => {
                 let reason = format!("larger than {} MiB", LARGEST_ANSWER_BYTES >> 20);
                 return ApiError::Malformed {
+                    what,
+                    server,
+                    reason,
+                };
+            }
+            Self::File(error) => {
+                let reason = format!("cannot write the answer: {error}");
+                return ApiError::Invalid {
                     what,
                     server,
                     reason,
@@ -98,8 +134,12 @@ pub(super) fn base_url(endpoint: &Endpoint) -> Result<Url, String> {
         .ok_or_else(|| format!("`{}` cannot be its name", visible_line(name)))
 }
 
-/// Prepares the HTTP client of a server.
-pub(super) fn http_client(endpoint: &Endpoint, tls: &TlsMaterial) -> Result<Client, String> {
+/// Prepares the HTTP client of a server, which keeps at most `kept` connections without a request.
+pub(super) fn http_client(
+    endpoint: &Endpoint,
+    tls: &TlsMaterial,
+    kept: usize,
+) -> Result<Client, String> {
     let authorities = Certificate::from_pem_bundle(tls.ca_pem.as_bytes());
     let authorities = authorities.map_err(|error| defect("authority", &error))?;
     if authorities.is_empty() {
@@ -117,8 +157,7 @@ pub(super) fn http_client(endpoint: &Endpoint, tls: &TlsMaterial) -> Result<Clie
         .retry(retry::never())
         .resolve(&endpoint.server_name, endpoint.address)
         .connect_timeout(CONNECT_LIMIT)
-        // A kept connection would show an old certificate, and would delay the news of a dead node.
-        .pool_max_idle_per_host(0);
+        .pool_max_idle_per_host(kept);
     if let Some(leaf) = &tls.client {
         let (certificate, key) = (&leaf.certificate_pem, leaf.key_pem.expose());
         let identity = Identity::from_pkcs8_pem(certificate.as_bytes(), key.as_bytes());

@@ -1,5 +1,6 @@
 //! The servers of Raft, and autopilot, which promotes and removes them.
 
+use std::fs::File;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -165,4 +166,30 @@ impl Client {
     }
 }
 
+impl Client {
+    /// Moves the leadership to another server, by its Raft id. Needs `operator:write`.
+    ///
+    /// Returns whether this version of Consul can do that: it exists from 1.15.0.
+    pub async fn transfer_leader(&self, token: &Secret, id: &str) -> Result<bool, ApiError> {
+        let path = ["operator", "raft", "transfer-leader"];
+        let call = self.api.post("move the leadership", &path).token(token);
+        let answer = call.query("id", id).accepting(&[404]).send().await?;
+        Ok(answer.status() != 404)
+    }
+
+    /// Saves a snapshot of all data to `file`. Needs the rights of management.
+    ///
+    /// The leader makes it. The archive has digests of its parts and no signature.
+    pub async fn save_snapshot(&self, token: &Secret, file: File) -> Result<(), ApiError> {
+        let call = self.api.get("save a snapshot", &["snapshot"]);
+        call.token(token)
+            .lasting(SNAPSHOT_LIMIT)
+            .download(file)
+            .await
+    }
+}
+
 const AUTOPILOT: &[&str] = &["operator", "autopilot", "configuration"];
+
+/// The limit of a snapshot: storage of some gigabytes over a slow disk.
+const SNAPSHOT_LIMIT: Duration = Duration::from_secs(15 * 60);

@@ -109,6 +109,17 @@ impl Client {
         )
     }
 
+    /// Renews `token` for its period. Needs `update` on `auth/token/renew-self`.
+    pub async fn renew_self(&self, token: &Secret) -> Result<(), ApiError> {
+        let path = ["auth", "token", "renew-self"];
+        self.api
+            .post("renew the token", &path)
+            .token(token)
+            .send()
+            .await?;
+        Ok(())
+    }
+
     /// Revokes `token` and its children.
     pub async fn revoke_self(&self, token: &Secret) -> Result<(), ApiError> {
         let path = ["auth", "token", "revoke-self"];

@@ -153,4 +153,23 @@ impl Client {
             KvVersion::V2 => Ok(data::<VersionedJson>(&answer)?.data),
         }
     }
+
+    /// Deletes a secret with all its versions, if it exists.
+    pub async fn kv_delete(
+        &self,
+        token: &Secret,
+        kv: KvMount<'_>,
+        key: &str,
+    ) -> Result<(), ApiError> {
+        let (what, mount) = (
+            format!("delete the secret {key}"),
+            kv.path.trim_matches('/'),
+        );
+        let path = match kv.version {
+            KvVersion::V1 => format!("{mount}/{key}"),
+            KvVersion::V2 => format!("{mount}/metadata/{key}"),
+        };
+        self.api.delete(&what, &[&path]).token(token).send().await?;
+        Ok(())
+    }
 }

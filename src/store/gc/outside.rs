@@ -1,5 +1,5 @@
-//! Collects the uses of artifacts outside of the log: pins, listed nodes, and processes of this
-//! machine.
+//! Collects the uses of artifacts outside of the log: pins, listed nodes, nodes of clusters on this
+//! computer, and its processes.
 //! A line that matches two images keeps both.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +20,8 @@ pub struct ExternalUses {
     /// The descriptions of the pins of each manifest.
     pins: BTreeMap<Digest, BTreeSet<String>>,
     pin_files: u64,
+    /// The descriptions of the nodes that were made from each manifest.
+    nodes: BTreeMap<Digest, BTreeSet<String>>,
     /// The lines of `--in-use` lists: in lower case, and unchanged.
     lines: Vec<(String, String)>,
     lists: u64,
@@ -46,6 +48,13 @@ impl ExternalUses {
         self.pin_files += 1;
         for (manifest, by) in pins {
             self.pins.entry(manifest).or_default().insert(by);
+        }
+    }
+
+    /// Adds the nodes of a cluster on this computer: manifests, each with a description.
+    pub fn add_nodes(&mut self, nodes: impl IntoIterator<Item = (Digest, String)>) {
+        for (manifest, by) in nodes {
+            self.nodes.entry(manifest).or_default().insert(by);
         }
     }
 
@@ -102,6 +111,10 @@ impl ExternalUses {
 
     pub(super) fn pins_of(&self, manifest: &Digest) -> impl Iterator<Item = &String> {
         self.pins.get(manifest).into_iter().flatten()
+    }
+
+    pub(super) fn nodes_of(&self, manifest: &Digest) -> impl Iterator<Item = &String> {
+        self.nodes.get(manifest).into_iter().flatten()
     }
 
     pub(super) fn openers_of(&self, file: &ArtifactName) -> impl Iterator<Item = &String> {

@@ -6,9 +6,9 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::ExternalUses;
 use super::known::Known;
 use super::outside::Names;
+use super::{ExternalUses, Hold};
 use crate::digest::Digest;
 use crate::manifest::Moment;
 use crate::store::backend::{ARTIFACTS, ArtifactName, Backend};
@@ -68,77 +68,6 @@ pub enum Presence {
     Removed,
 }
 
-/// A use that keeps an artifact.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum Hold {
-    /// A channel has it among its last generations.
-    Channel {
-        /// `image:channel`.
-        channel: String,
-        /// The newest generation that points to it.
-        generation: u64,
-        /// Whether that is the present generation.
-        present: bool,
-    },
-    /// A pin refers to it.
-    Pin {
-        /// The name of the pin and of its file.
-        pin: String,
-    },
-    /// A running node uses it, according to a list or to the processes of this machine.
-    InUse {
-        /// The line of the list, or the process.
-        by: String,
-    },
-    /// It is the newest of its image that passed its test and is not revoked.
-    NewestTested,
-    /// It was recorded recently.
-    Young {
-        /// The time until which it stays.
-        until: Moment,
-    },
-    /// A kept image was built from it.
-    BaseOf {
-        /// The image that was built from it.
-        name: String,
-    },
-    /// A kept image has the same file.
-    SharedWith {
-        /// The image that shares the file.
-        name: String,
-    },
-    /// It is not in the store, and `gc` removes only from the store.
-    Elsewhere {
-        /// The target that has it.
-        target: String,
-    },
-}
-
-impl std::fmt::Display for Hold {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Channel {
-                channel,
-                generation,
-                present: true,
-            } => write!(f, "channel {channel} (generation {generation})"),
-            Self::Channel {
-                channel,
-                generation,
-                present: false,
-            } => write!(f, "channel {channel} held it (generation {generation})"),
-            Self::Pin { pin } => write!(f, "pin {pin}"),
-            Self::InUse { by } => write!(f, "in use: {by}"),
-            Self::NewestTested => f.write_str("newest tested"),
-            Self::Young { until } => write!(f, "young until {until}"),
-            Self::BaseOf { name } => write!(f, "base of {name}"),
-            Self::SharedWith { name } => write!(f, "same file as {name}"),
-            Self::Elsewhere { target } => write!(f, "kept at {target}, not in the store"),
-        }
-    }
-}
-
 /// A number of artifacts and their bytes. A file that images share counts once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ArtifactTotal {
@@ -193,16 +122,22 @@ impl<B: Backend> Store<B> {
         self.read_outputs(history, known).await?;
         let files: HashSet<String> = self.backend.list(ARTIFACTS).await?.into_iter().collect();
         let recorded = history.recorded();
+        let rollouts = self.rollout_uses(history).await?;
         let mut rows: Vec<SurveyRow> = recorded.iter().map(|one| row(one, known, &files)).collect();
         let sharers = sharers(&rows);
         mark_unfinished(&mut rows, &sharers, &files);
         for (row, one) in rows.iter_mut().zip(recorded) {
             add_recorded_holds(row, one, history, known, keep, now);
+            let clusters = rollouts.get(&row.manifest).into_iter().flatten();
+            let clusters = clusters.map(|name| Hold::Rollout {
+                cluster: name.clone(),
+            });
             let pins = outside.pins_of(&row.manifest);
             let pins = pins.map(|pin| Hold::Pin { pin: pin.clone() });
             let openers = row.files.iter().flat_map(|file| outside.openers_of(file));
-            let openers = openers.map(|by| Hold::InUse { by: by.clone() });
-            let holds: Vec<Hold> = pins.chain(openers).collect();
+            let nodes = outside.nodes_of(&row.manifest).chain(openers);
+            let nodes = nodes.map(|by| Hold::InUse { by: by.clone() });
+            let holds: Vec<Hold> = clusters.chain(pins).chain(nodes).collect();
             holds.into_iter().for_each(|hold| row.add_hold(hold));
         }
         let (lines, unmatched) = outside.match_lines(&names(&rows, recorded, known));

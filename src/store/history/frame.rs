@@ -5,7 +5,9 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Generation, History, RecordedManifest, RecordedPlan, Revocation, VoidEntry};
+use super::{
+    Generation, History, RecordedManifest, RecordedPlan, RecordedRollout, Revocation, VoidEntry,
+};
 use crate::digest::Digest;
 use crate::sign::Trust;
 
@@ -19,6 +21,7 @@ pub(in crate::store) struct Frame {
     channels: Vec<(String, String, Vec<Generation>)>,
     revocations: Vec<Revocation>,
     plans: Vec<RecordedPlan>,
+    rollouts: Vec<RecordedRollout>,
     voids: Vec<VoidEntry>,
 }
 
@@ -48,6 +51,7 @@ impl History {
             channels: channels.collect(),
             revocations: self.revocations.clone(),
             plans: self.plans.clone(),
+            rollouts: self.rollouts.clone(),
             voids: self.voids.clone(),
         }
     }
@@ -81,6 +85,7 @@ impl History {
             channels: channels.map(|(i, c, all)| ((i, c), all)).collect(),
             revocations: frame.revocations,
             plans: frame.plans,
+            rollouts: frame.rollouts,
             voids: frame.voids,
             recorded,
         }

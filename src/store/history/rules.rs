@@ -66,6 +66,8 @@ impl History {
             Body::ArtifactDeleted { manifest, plan, .. } => {
                 self.admits_removal(manifest, *plan, at)
             }
+            Body::RolloutBegin(begin) => self.admits_begin(begin),
+            Body::RolloutEnd(end) => self.admits_end(end),
         }
     }
 
@@ -94,6 +96,9 @@ impl History {
                 (image_of(manifest), None)
             }
             Body::ChannelSet(set) => (set.image.as_str(), Some(set.channel.as_str())),
+            // A grant of this role has patterns of cluster names in place of image names.
+            Body::RolloutBegin(begin) => (begin.name.as_str(), None),
+            Body::RolloutEnd(end) => (self.cluster_name(&end.cluster), None),
             Body::Revoke(_) | Body::Restore { .. } | Body::TrustUpdate { .. } | Body::GcPlan(_) => {
                 ("", None)
             }

@@ -12,7 +12,7 @@ use crate::digest::Digest;
 const BLOCK_BYTES: usize = 16 * 1024;
 
 /// The format of the file, in its footer. The number changes with every change of the content.
-const FORMAT: &[u8; 32] = b"vault-bake history, format 0003\n";
+const FORMAT: &[u8; 32] = b"vault-bake history, format 0004\n";
 
 /// The footer: the size of the content, the format, and a digest over both and all block digests.
 const FOOTER_BYTES: usize = 8 + FORMAT.len() + 32;

@@ -22,6 +22,12 @@ static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(|| {
     client.pool_max_idle_per_host(0).build().unwrap()
 });
 
+/// The limit of a request that gets its answer, however busy the computer is.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The limit of a request if a reply may be silent: the others need a part of it on a busy computer.
+const SILENCE: Duration = Duration::from_secs(5);
+
 /// The outcome of one request.
 #[derive(Clone, Debug)]
 pub enum Reply {
@@ -252,14 +258,19 @@ impl MockServer {
         self.client_with_time_scale(TimeScale::scaled(0.001), interrupt)
     }
 
-    /// Returns a client with a longer time-out, for tests that a busy computer would fail.
+    /// Returns a client for tables with many cases, which a busy computer may delay.
+    /// Only a reply that never comes needs the limit of a request, so others have a long one.
     pub fn patient_client(&self) -> ArmClient {
-        let interrupt = Interrupt::default();
-        self.create_client(TimeScale::scaled(0.005), Duration::from_secs(1), &interrupt)
+        let script = self.script.lock().unwrap();
+        let mut replies = script.rules.iter().flat_map(|(_, replies)| replies);
+        let is_silent = replies.any(|reply| matches!(reply, Reply::Silent));
+        drop(script);
+        let limit = if is_silent { SILENCE } else { PATIENCE };
+        self.create_client(TimeScale::scaled(0.01), limit, &Interrupt::default())
     }
 
     pub fn client_with_time_scale(&self, pace: TimeScale, interrupt: &Interrupt) -> ArmClient {
-        self.create_client(pace, Duration::from_millis(300), interrupt)
+        self.create_client(pace, PATIENCE, interrupt)
     }
 
     fn create_client(

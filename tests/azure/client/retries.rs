@@ -13,10 +13,10 @@ use super::{API, VM, vm};
 /// Sends a request whose first reply is `fault` and whose second succeeds; returns the outcome.
 async fn outcome(method: &str, fault: Reply) -> String {
     let server = MockServer::new().await;
-    let client = server.patient_client();
     let good = || respond(200, &json!({}));
     server.on(&format!("{method} {VM}"), [fault.clone(), good()]);
     server.on("POST /start", [fault, good()]);
+    let client = server.patient_client();
     let body = json!({});
     let ended = match method {
         "GET" => client.get(vm(), API).await.map(|_| ()),
@@ -73,30 +73,22 @@ async fn every_fault_with_every_method() {
 
 #[tokio::test]
 async fn a_fault_that_stays_counts() {
-    let mut table = Vec::new();
-    for (name, fault) in [
+    let faults = [
         ("reset", Reply::Reset),
         ("no connection", Reply::Closed),
         ("503", refuse(503, "ServiceUnavailable")),
         ("429", refuse(429, "TooManyRequests")),
         ("busy", refuse(409, "AnotherOperationInProgress")),
         ("401", refuse(401, "InvalidAuthenticationToken")),
-    ] {
+    ];
+    let ended = faults.map(async |(name, fault)| {
         let server = MockServer::new().await;
         server.on(&format!("PUT {VM}"), [fault]);
-        let error = server
-            .patient_client()
-            .put(vm(), API, &json!({}))
-            .await
-            .err()
-            .unwrap();
-        table.push(format!(
-            "{name}: {:?}, sent {}: {error}",
-            error.class(),
-            server.count("PUT")
-        ));
-    }
-    insta::assert_snapshot!(table.join("\n"));
+        let put = server.patient_client().put(vm(), API, &json!({})).await;
+        let (error, sent) = (put.err().unwrap(), server.count("PUT"));
+        format!("{name}: {:?}, sent {sent}: {error}", error.class())
+    });
+    insta::assert_snapshot!(join_all(ended).await.join("\n"));
 }
 
 #[tokio::test]

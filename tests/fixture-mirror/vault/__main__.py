@@ -2,8 +2,8 @@
 
 It reads Vault's configuration, registers in Consul, takes its active role by a session and a lock, and keeps all state
 below its path. It serves what the start of a cluster and a client need: initialisation, key shares, audit files, mounts
-of `kv`, policies, tokens. Shapes and statuses are those of Vault 1.14.9, tried side by side. It lacks encryption,
-leases, identities, plugins, wrapping, and seals other than key shares.
+of `kv`, policies, tokens. Shapes, statuses and the times of a hand-over are those of Vault 1.14.9, tried side by side.
+It lacks encryption, leases, identities, plugins, wrapping, and seals other than key shares.
 """
 
 import os
@@ -18,7 +18,7 @@ from config import Config
 from consul import Registration
 from endpoints import Endpoints
 from node import Node, RootGeneration
-from server import Handler, Server
+from server import ClusterServer, Handler, Server
 
 
 def notify(state):
@@ -56,17 +56,19 @@ def server(arguments):
     awaited = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
     if not reach_storage(node.consul, awaited):
         return 0
-    listener = Server(config)
+    listener = Server(config, config.address)
+    node.leadership.cluster, node.leadership.registration = ClusterServer(config, node.leadership), registration
     say(f"listening on {config.listener['address']} (TLS), storage consul at {config.consul['address']}")
     registering = threading.Thread(target=registration.run, daemon=True)
     registering.start()
-    for target in (node.run, node.echo, listener.serve_forever):
+    for target in (listener.serve_forever, node.leadership.cluster.serve_forever):
         threading.Thread(target=target, daemon=True).start()
     notify("READY=1")
     while (received := signal.sigwait(awaited)) == signal.SIGHUP:
         notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
-            config.load_listener_certificate(listener.tls)
+            for server in (listener, node.leadership.cluster):
+                config.load_listener_certificate(server.tls)
             say("listener certificate loaded again")
             if node.active:
                 node.audit.reopen()
@@ -75,11 +77,12 @@ def server(arguments):
         notify("READY=1")
     say(f"{signal.Signals(received).name}: leaving")
     notify("STOPPING=1")
+    # In this order: connections that clients keep open are served until the end, which is that of the process.
+    listener.stop()
     node.stopping.set()
-    node.step_aside()
+    registration.wake.set()
+    node.seal_again()
     registering.join(5)
-    if node.unsealed.is_set():
-        node.forget()
     return 0
 
 

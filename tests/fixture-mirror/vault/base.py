@@ -4,7 +4,9 @@ import datetime
 import hashlib
 import re
 import sys
+import threading
 import time
+from contextlib import contextmanager
 
 VERSION = "1.15.6+fixture"
 BANNER = f"Vault v{VERSION} (stub for tests, not HashiCorp's Vault), built 1970-01-01"
@@ -48,6 +50,67 @@ def duration_s(value):
 
 def truthy(value):
     return str(value).lower() in ("1", "true", "yes")
+
+
+class StateLock:
+    """Many readers or one writer. A writer that waits comes before new readers."""
+
+    def __init__(self):
+        self.condition = threading.Condition()
+        self.readers, self.writers, self.is_written = 0, 0, False
+
+    def enter(self, stop=None):
+        """Waits as a reader. Returns `False` if `stop` is set before."""
+        return self._wait(stop, lambda: not self.is_written and not self.writers, "readers")
+
+    def leave(self):
+        with self.condition:
+            self.readers -= 1
+            self.condition.notify_all()
+
+    def acquire(self, stop=None):
+        """Waits as a writer. Returns `False` if `stop` is set before."""
+        with self.condition:
+            self.writers += 1
+        try:
+            return self._wait(stop, lambda: not self.is_written and not self.readers, "is_written")
+        finally:
+            with self.condition:
+                self.writers -= 1
+                self.condition.notify_all()
+
+    def release(self):
+        with self.condition:
+            self.is_written = False
+            self.condition.notify_all()
+
+    def _wait(self, stop, is_free, counter):
+        with self.condition:
+            while not is_free():
+                # Without `stop`, a notification is the only end.
+                self.condition.wait(None if stop is None else 0.05)
+                if stop is not None and stop.is_set():
+                    return False
+            if stop is not None and stop.is_set():
+                return False
+            setattr(self, counter, getattr(self, counter) + 1)
+            return True
+
+    @contextmanager
+    def read(self):
+        self.enter()
+        try:
+            yield
+        finally:
+            self.leave()
+
+    @contextmanager
+    def write(self):
+        self.acquire()
+        try:
+            yield
+        finally:
+            self.release()
 
 
 class Reply:

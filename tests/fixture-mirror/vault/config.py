@@ -96,12 +96,16 @@ class Config:
         self.consul_address = host_port(self.consul["address"], "storage.consul.address")
         self.prefix = self.consul["path"].strip("/") + "/"
         self.session_ttl_s = duration_s(self.consul.get("session_ttl", "15s"))
+        self.lock_wait_time_s = duration_s(self.consul.get("lock_wait_time", "15s"))
         self.check_timeout_s = duration_s(self.consul.get("check_timeout", "5s"))
         self.listener = block(config, "listener", "tcp")
         check_keys("listener.tcp", self.listener, LISTENER_KEYS, ["address", "tls_cert_file", "tls_key_file"])
         if truthy(self.listener.get("tls_disable", False)):
             raise Refused("configuration: listener.tcp: `tls_disable` is not served")
         self.address = host_port(expand(self.listener["address"]), "listener.tcp.address")
+        next_port = self.address[0], self.address[1] + 1
+        named = self.listener.get("cluster_address")
+        self.cluster_address = host_port(expand(named), "listener.tcp.cluster_address") if named else next_port
         # Vault lets the environment override both.
         self.api_addr = expand(os.environ.get("VAULT_API_ADDR") or config["api_addr"])
         self.cluster_addr = expand(os.environ.get("VAULT_CLUSTER_ADDR") or config["cluster_addr"])
@@ -109,6 +113,7 @@ class Config:
             if not getattr(self, key).startswith("https://"):
                 raise Refused(f"configuration: `{key}` must begin with https://")
         self.cluster_name = config.get("cluster_name")
+        self.shows_hostname = truthy(config.get("enable_response_header_hostname", False))
 
     def tls_version(self, of, default="tls12"):
         name = of.get("tls_min_version", default)

@@ -4,6 +4,7 @@ import base64
 import http.client
 import json
 import os
+import threading
 import time
 import urllib.parse
 
@@ -59,18 +60,19 @@ class Consul:
                 connection.close()
             return answer, content
 
-    def get(self, key, index=0, wait_s=0):
+    def get(self, key, index=0, wait_s=0, consistent=False):
         """Returns the entry of `key` or `None`, and its index. With an `index`, waits for a change."""
-        query = [("consistent", "")]
+        query = [("consistent", "")] if consistent else []
         query += [("index", index), ("wait", f"{wait_s}s")] if index else []
-        answer, content = self.call("GET", "kv/" + self.config.prefix + key, query, timeout_s=wait_s + 15)
+        # Consul adds a sixteenth to the time at most.
+        answer, content = self.call("GET", "kv/" + self.config.prefix + key, query, timeout_s=wait_s * 17 / 16 + 15)
         entry = json.loads(content)[0] if answer.status == 200 else None
         if entry:
             entry["Value"] = base64.b64decode(entry["Value"] or "")
         return entry, int(answer.headers.get("X-Consul-Index") or 0)
 
     def value(self, key):
-        entry, _ = self.get(key)
+        entry, _ = self.get(key, consistent=True)
         return json.loads(entry["Value"]) if entry else None
 
     def put(self, key, value, **query):
@@ -112,8 +114,8 @@ class Consul:
             if not self.transact([self.operation("check-session", "core/lock", Session=self.fence or "none"), *part]):
                 raise Refused("Consul: this node lost the lock", 500)
 
-    def session(self, ttl_s):
-        body = json.dumps({"Name": "Vault Lock", "TTL": f"{ttl_s}s"}).encode()
+    def session(self):
+        body = json.dumps({"Name": "Vault Lock", "TTL": f"{self.config.session_ttl_s}s"}).encode()
         return json.loads(self.call("PUT", "session/create", body=body)[1])["ID"]
 
     def renew(self, session):
@@ -123,6 +125,10 @@ class Consul:
         self.call("PUT", "session/destroy/" + session, timeout_s=3)
 
 
+# So often Vault compares its tags in Consul with its state.
+RECONCILE_S = 60
+
+
 class Registration:
     """The service of this node in Consul's catalog. Vault serves without one if its token may not register."""
 
@@ -130,6 +136,7 @@ class Registration:
         config = node.config
         self.node, self.consul = node, node.consul
         self.registered = self.complaint = self.passed = None
+        self.wake, self.is_active, self.reconcile_at = threading.Event(), False, 0
         url = urllib.parse.urlsplit(config.api_addr)
         self.name = config.consul.get("service", "vault")
         self.id = f"{self.name}:{url.hostname}:{url.port}"
@@ -143,30 +150,41 @@ class Registration:
         }
         self.tags = [tag.strip() for tag in config.consul.get("service_tags", "").split(",") if tag.strip()]
 
+    def notify(self, is_active):
+        """Changes the tags at once."""
+        self.is_active, self.reconcile_at = is_active, 0
+        self.wake.set()
+
     def run(self):
         if truthy(self.node.config.consul.get("disable_registration", False)):
             return
-        while not self.node.stopping.wait(1 if self.complaint else 0.5):
+        while not self.node.stopping.is_set():
             try:
                 self.update()
                 self.complaint = None
             except Refused as error:
-                self.registered = self.passed = None
+                self.registered, self.passed, self.reconcile_at = None, None, 0
                 if str(error) != self.complaint:
                     self.complaint = str(error)
                     say(f"registration: {error}")
+            self.wake.wait(1 if self.complaint else 0.5)
+            self.wake.clear()
         self.remove()
 
     def update(self):
         node = self.node
-        tags = [*self.tags, "active" if node.active else "standby", *["initialized"] * (node.seal is not None)]
         status = "passing" if node.unsealed.is_set() else "critical"
-        if tags != self.registered:
+        now = time.monotonic()
+        if now >= self.reconcile_at:
+            # As with Vault, what changes in between is in the tags a minute later.
+            self.reconcile_at = now + RECONCILE_S
+            role, known = "active" if self.is_active else "standby", node.seal is not None
+            tags = [*self.tags, role, *["initialized"] * known]
             check = {"CheckID": self.check, "Name": "Vault Sealed Status", "Status": status}
             check["TTL"] = f"{node.config.check_timeout_s}s"
             service = json.dumps({**self.service, "Tags": tags, "Check": check}).encode()
             self.consul.call("PUT", "agent/service/register", body=service)
-            self.registered = tags
+            self.registered = True
         due_s = node.config.check_timeout_s / 2
         if self.passed and self.passed[0] == status and time.monotonic() < self.passed[1] + due_s:
             return

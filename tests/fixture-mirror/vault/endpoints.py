@@ -199,7 +199,7 @@ class Endpoints:
         return Reply(found, flat=True)
 
     def ha_status(self, _request):
-        return Reply({"nodes": self.node.members()}, flat=True)
+        return Reply({"nodes": self.node.leadership.nodes()}, flat=True)
 
     def create_token(self, request, kind):
         return self.node.tokens.create(request, kind == "create-orphan")

@@ -1,6 +1,7 @@
-"""One server of the cluster: seal, active role, members."""
+"""One server of the cluster, and its seal."""
 
 import base64
+import random
 import secrets
 import socket
 import threading
@@ -8,14 +9,12 @@ import time
 import uuid
 
 from audit import Audit
-from base import Refused, VERSION, digest, say, timestamp
+from base import Refused, VERSION, digest, say
 from consul import Consul, State
 from kv import Mounts
+from leadership import Leadership
 from policies import DEFAULT_POLICY
 from tokens import Tokens
-
-# The flags of locks in Consul's client library.
-LOCK_FLAGS = 0x2DDCCBC550AA5000
 
 
 class Node:
@@ -23,18 +22,18 @@ class Node:
 
     def __init__(self, config):
         self.config, self.consul = config, Consul(config)
-        self.id = str(uuid.uuid4())
         self.lock = threading.RLock()
-        self.unsealed, self.stopping, self.yielding = threading.Event(), threading.Event(), threading.Event()
-        self.shares, self.nonce, self.session, self.active_since = [], "", None, None
+        self.unsealed, self.stopping = threading.Event(), threading.Event()
+        self.shares, self.nonce = [], ""
         # As Vault does, a node remembers that there is a seal, until it is started again.
         self.seal, self.is_orphaned = None, False
         self.state = State(self.consul)
         self.audit, self.mounts, self.tokens = Audit(self.state), Mounts(self.state), Tokens(self.state)
+        self.leadership = Leadership(self)
 
     @property
     def active(self):
-        return self.active_since is not None
+        return self.leadership.active_since is not None
 
     def seal_config(self):
         if self.is_orphaned:
@@ -113,134 +112,38 @@ class Node:
                 raise Refused("unable to retrieve stored keys: there are none", 500)
             self.check_shares(given)
             self.unsealed.set()
+            self.leadership.start()
             say("unsealed")
 
     def check_shares(self, given):
         if any(digest(share) not in self.seal["keys"] for share in given):
             raise Refused("unable to retrieve stored keys: invalid key: failed to decrypt keys from storage")
 
-    def leader(self):
-        """Returns the entry of the active node, if there is one."""
-        entry, _ = self.consul.get("core/lock")
-        if not entry or not entry.get("Session"):
-            return None
-        return self.consul.value("core/leader/" + entry["Value"].decode())
+    def check_seal(self):
+        """Checks, before this node becomes active, that the storage still has the seal."""
+        if not self.consul.value("core/seal-config"):
+            self.is_orphaned = True
+            self.unsealed.clear()
+            self.seal_config()
 
-    def run(self):
-        """Tries to become active while unsealed, until the end."""
-        while not self.stopping.is_set():
-            if not self.unsealed.wait(0.5):
-                continue
-            try:
-                self.campaign()
-            except Refused as error:
-                say(error)
-                self.stopping.wait(1)
-            finally:
-                self.step_aside()
-            if self.yielding.is_set():
-                self.yielding.clear()
-                self.stopping.wait(10)
+    def load(self):
+        """Reads the tables, and opens the audit devices."""
+        self.state.load()
+        self.audit.load()
 
-    def campaign(self):
-        session = self.consul.session(self.config.session_ttl_s)
-        lost = threading.Event()
-        with self.lock:
-            self.session = session
-        threading.Thread(target=self.keep, args=(session, lost), daemon=True).start()
-        index = 0
-        while self.session == session and self.unsealed.is_set() and not lost.is_set():
-            entry, index = self.consul.get("core/lock", index, self.config.session_ttl_s // 2)
-            holder = (entry or {}).get("Session")
-            if holder == session and not self.active:
-                self.become_active(session)
-            elif holder != session and self.active:
-                return
-            elif not holder and not self.acquire(session):
-                # Consul's lock delay after a node died.
-                self.stopping.wait(1)
-                index = 0
-
-    def acquire(self, session):
-        # Not after `step_aside` released the lock: it would end with the session, and delay all nodes.
-        with self.lock:
-            if self.session != session:
-                return False
-            return self.consul.put("core/lock", self.id.encode(), acquire=session, flags=LOCK_FLAGS)
-
-    def become_active(self, session):
-        own = {"redirect_addr": self.config.api_addr, "cluster_addr": self.config.cluster_addr}
-        with self.lock:
-            if self.session == session:
-                if not self.consul.value("core/seal-config"):
-                    self.is_orphaned = True
-                    self.unsealed.clear()
-                    self.seal_config()
-                self.state.load()
-                self.audit.load()
-                self.consul.fence = session
-                self.consul.put("core/leader/" + self.id, own)
-                self.active_since = time.gmtime()
-                say("acquired lock, enabling active operation")
-
-    def keep(self, session, lost):
-        while self.session == session and not self.stopping.wait(self.config.session_ttl_s / 3):
-            try:
-                if self.session == session and not self.consul.renew(session):
-                    break
-            except Refused as error:
-                say(error)
-                break
-        lost.set()
-
-    def step_aside(self):
-        """Releases the lock at once, so that a standby need not wait for the session to expire."""
-        with self.lock:
-            session, self.session = self.session, None
-            was_active, self.active_since = self.active, None
-            self.consul.fence = None
-        if not session:
-            return
-        self.audit.close()
-        try:
-            released = self.consul.put("core/lock", self.id.encode(), release=session, flags=LOCK_FLAGS)
-            if was_active:
-                self.consul.delete("core/leader/" + self.id)
-                say("released lock" if released else "the lock was lost already")
-            self.consul.destroy(session)
-        except Refused as error:
-            say(error)
+    def seal_again(self):
+        """Gives up the role, and forgets the shares. Requests that come meanwhile are refused."""
+        if self.unsealed.is_set():
+            self.unsealed.clear()
+            self.leadership.end()
+            # Vault closes the cluster address, whose listener looks twice a second whether it is to end.
+            time.sleep(random.uniform(0, 0.5))
+            say("sealed")
 
     def described(self):
         """Returns this node as `sys/ha-status` shows it."""
         addresses = {"api_address": self.config.api_addr, "cluster_address": self.config.cluster_addr}
         return {"hostname": socket.gethostname(), **addresses, "version": VERSION}
-
-    def echo(self):
-        """Tells the active node of this standby, every 5 seconds. Vault does so from node to node."""
-        is_known = False
-        while not self.stopping.wait(1 if not is_known else 5):
-            try:
-                if self.unsealed.is_set() and not self.active:
-                    self.consul.put("core/standby/" + self.id, {**self.described(), "last_echo": time.time()})
-                    is_known = True
-                elif is_known:
-                    self.forget()
-                    is_known = False
-            except Refused as error:
-                say(error)
-
-    def forget(self):
-        self.consul.delete("core/standby/" + self.id)
-
-    def members(self):
-        found = [{**self.described(), "active_node": True, "last_echo": None}]
-        for name, entry in self.consul.tree("core/standby/").items():
-            if name == self.id or entry["last_echo"] < time.time() - 15:
-                self.consul.delete("core/standby/" + name)
-            else:
-                found.append({**entry, "active_node": False, "last_echo": timestamp(entry["last_echo"])})
-        return found
 
 
 class RootGeneration:

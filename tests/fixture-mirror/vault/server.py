@@ -1,6 +1,6 @@
 """HTTP over TLS, and the endpoints without a token."""
 
-import http.client
+import hmac
 import http.server
 import json
 import re
@@ -12,6 +12,7 @@ import urllib.parse
 
 from base import Refused, VERSION, say, truthy
 from endpoints import Request
+from forwarding import CLIENT_HEADER, KEY_HEADER, MISDIRECTED, Unavailable, client_of, forward
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -40,6 +41,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("X-Vault-Stub", "fixture")
         self.send_header("Cache-Control", "no-store")
         self.send_header("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
+        if self.node.config.shows_hostname and "X-Vault-Hostname" not in dict(headers):
+            self.send_header("X-Vault-Hostname", socket.gethostname())
         for name, value in headers:
             self.send_header(name, value)
         if content:
@@ -71,6 +74,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.method = "LIST"
         try:
             name = path.removeprefix("/v1/sys/")
+            self.check_origin()
             if path.startswith("/v1/sys/") and name in self.OPEN:
                 body = self.body("failed to parse JSON input: expected an object")
                 if self.method not in self.OPEN[name]:
@@ -88,6 +92,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             say(f"{self.command} {path}: {error!r}")
             self.answer(500, {"errors": ["internal error"]})
 
+    def check_origin(self):
+        """Refuses a forwarded request that is not from this cluster."""
+
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_LIST = do_PATCH = serve
 
     def code(self, name, default):
@@ -101,6 +108,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def sys_health(self, _body):
         node = self.node
+        is_sealed = not node.unsealed.is_set()
+        with node.leadership.state.read():
+            is_active = node.active
         try:
             seal = node.seal_config()
         except Refused as error:
@@ -109,17 +119,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
         active = self.code("activecode", 200)
         if not seal:
             status = self.code("uninitcode", 501)
-        elif not node.unsealed.is_set():
+        elif is_sealed:
             status = self.code("sealedcode", 503)
-        elif not node.active:
+        elif not is_active:
             status = active if accepts("standbyok") else self.code("standbycode", 429)
         else:
             status = active
-        replication = "disabled" if node.unsealed.is_set() else "unknown"
+        replication = "unknown" if is_sealed else "disabled"
         health = {
             "initialized": bool(seal),
-            "sealed": not node.unsealed.is_set(),
-            "standby": not node.active,
+            "sealed": is_sealed,
+            "standby": not is_active,
             "performance_standby": False,
             "replication_performance_mode": replication,
             "replication_dr_mode": replication,
@@ -147,17 +157,20 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.answer(200, status | self.named())
 
     def sys_leader(self, _body):
-        if not self.node.unsealed.is_set():
-            raise Refused("Vault is sealed", 503)
-        leader, since = self.node.leader() or {}, self.node.active_since
+        leadership = self.node.leadership
+        with leadership.state.read():
+            self.check_unsealed()
+            leader, since = leadership.leader(), leadership.active_since
+        own = self.node.config if since else None
+        addresses = leader or own
         return self.answer(
             200,
             {
                 "ha_enabled": True,
                 "is_self": since is not None,
                 "active_time": time.strftime("%Y-%m-%dT%H:%M:%SZ", since) if since else "0001-01-01T00:00:00Z",
-                "leader_address": leader.get("redirect_addr", ""),
-                "leader_cluster_address": leader.get("cluster_addr", ""),
+                "leader_address": (leader.redirect_addr if leader else own.api_addr) if addresses else "",
+                "leader_cluster_address": addresses.cluster_addr if addresses else "",
                 "performance_standby": False,
                 "performance_standby_last_remote_wal": 0,
             },
@@ -185,15 +198,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if not node.active:
             raise Refused("vault cannot seal when in standby mode; please restart instead", 500)
         self.permit("sys/seal")
-        node.unsealed.clear()
-        node.step_aside()
+        node.seal_again()
         return self.answer(204)
 
     def sys_step_down(self, _body):
         if self.is_active(_body):
             self.permit("sys/step-down")
-            self.node.yielding.set()
-            self.node.step_aside()
+            self.node.leadership.step_down()
             self.answer(204)
 
     def permit(self, path):
@@ -218,43 +229,46 @@ class Handler(http.server.BaseHTTPRequestHandler):
             with self.changing:
                 self.answer(200, self.generation.update(body))
 
-    def is_active(self, body):
-        """Returns whether this node serves the request. If not, it has answered."""
+    def check_unsealed(self):
         if not self.node.unsealed.is_set():
             raise Refused("Vault is sealed", 503)
-        if self.node.active:
-            return True
-        leader = self.node.leader()
+
+    def is_active(self, body):
+        """Returns whether this node serves the request. If not, it has answered."""
+        leadership = self.node.leadership
+        with leadership.state.read():
+            self.check_unsealed()
+            leader = leadership.leader()
+            if self.node.active:
+                return True
         if not leader:
             raise Refused("local node not active but active cluster node not found", 500)
-        if self.headers.get("X-Vault-No-Request-Forwarding"):
-            self.answer(307, headers=[("Location", leader["redirect_addr"].rstrip("/") + self.path)])
+        forwarder = leadership.forwarder
+        if not self.may_forward() or not forwarder:
+            self.redirect()
+            return False
+        try:
+            status, headers, content = forward(forwarder, self, body)
+        except Unavailable as error:
+            say(f"error during forwarded RPC request: {error}")
+            self.redirect()
         else:
-            self.forward(leader["redirect_addr"], body)
+            self.answer(status, content, headers)
         return False
 
-    def forward(self, active, body):
-        """Answers what the active node answers. Vault uses its cluster port for this, the stub the one of clients."""
-        url = urllib.parse.urlsplit(active)
-        tls = self.node.config.consul_tls()
-        # Certificates of Vault name no address of their node; the authority is that of the cluster.
-        tls.check_hostname = False
-        connection = http.client.HTTPSConnection(url.hostname, url.port, timeout=60, context=tls)
-        headers = {name: self.headers[name] for name in ("X-Vault-Token", "Authorization") if name in self.headers}
-        headers["X-Vault-No-Request-Forwarding"] = "1"
-        content = json.dumps(body).encode() if self.method == "POST" else None
-        try:
-            connection.request(self.command, self.path, body=content, headers=headers)
-            response = connection.getresponse()
-            content = response.read()
-        except (OSError, http.client.HTTPException) as error:
-            say(f"error during forwarded RPC request: {error}")
-            raise Refused("error during forwarded RPC request", 500) from error
-        finally:
-            connection.close()
-        if response.status == 307:
-            raise Refused("local node not active but active cluster node not found", 500)
-        self.answer(response.status, json.loads(content) if content else None)
+    def may_forward(self):
+        return not self.headers.get("X-Vault-No-Request-Forwarding")
+
+    def redirect(self):
+        """Names the active node to the client."""
+        self.check_unsealed()
+        leadership = self.node.leadership
+        with leadership.state.read():
+            leader = leadership.leader()
+            active = self.node.config.api_addr if self.node.active else leader and leader.redirect_addr
+        if not active:
+            raise Refused("no active Vault instance found", 503)
+        self.answer(307, headers=[("Location", active.rstrip("/") + self.path)])
 
     def protected(self, path, body):
         """Handles requests that need a token and the active node."""
@@ -263,12 +277,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.headers.get("X-Vault-Wrap-TTL"):
             raise Refused("this stub supports no wrapping")
         request = Request(self, self.method, path, self.query, body)
-        if request.operation in ("read", "list"):
-            status, answer = self.logged(request)
+        with self.node.leadership.state.read():
+            served = self.serve_active(request) if self.node.active else None
+        if served:
+            self.answer(*served)
         else:
-            with self.changing:
-                status, answer = self.logged(request)
-        self.answer(status, answer)
+            self.redirect()
+
+    def serve_active(self, request):
+        """Returns status and body of the answer of the active node."""
+        if request.operation in ("read", "list"):
+            return self.logged(request)
+        with self.changing:
+            return self.logged(request)
 
     def logged(self, request):
         """Serves a request, with an audit entry before and after. Without them there is no answer."""
@@ -290,23 +311,99 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """Logs no requests: their paths may be names of secrets."""
 
 
+class ClusterHandler(Handler):
+    """What the active node answers to other nodes."""
+
+    def check_origin(self):
+        key = self.node.leadership.cluster_key
+        if not key or not hmac.compare_digest(self.headers.get(KEY_HEADER, ""), key):
+            self.close_connection = True
+            raise Refused("this is no node of the cluster", MISDIRECTED)
+        if CLIENT_HEADER in self.headers:
+            self.client_address = client_of(self.headers[CLIENT_HEADER])
+
+    def may_forward(self):
+        return False
+
+    def do_POST(self):
+        if self.path != "/echo":
+            return self.serve()
+        self.method = "POST"
+        try:
+            described = self.body("expected an object")
+            self.check_origin()
+            self.node.leadership.members.record(described)
+            self.answer(204)
+        except Refused as error:
+            self.answer(error.status, error.errors())
+
+
 class Server(http.server.ThreadingHTTPServer):
     """Does the TLS handshake in the thread of each connection, so that a silent client delays no other."""
 
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, config):
-        self.address_family = socket.AF_INET6 if ":" in config.address[0] else socket.AF_INET
-        super().__init__(config.address, Handler)
-        self.tls = config.listener_tls()
+    def __init__(self, config, address, handler=Handler):
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        super().__init__(address, handler)
+        self.tls, self.is_stopped = config.listener_tls(), False
+
+    def serve_forever(self):
+        while not self.is_stopped:
+            try:
+                connection, address = self.socket.accept()
+            except OSError as error:
+                if not self.is_stopped:
+                    say(f"accept: {error}")
+                    time.sleep(0.01)
+                continue
+            self.process_request(connection, address)
+
+    def stop(self):
+        """Refuses new connections at once. Open ones are served."""
+        self.is_stopped = True
+        self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
 
     def finish_request(self, request, client_address):
         request.settimeout(10)
         try:
             with self.tls.wrap_socket(request, server_side=True) as secured:
-                super().finish_request(secured, client_address)
+                self.answer_all(secured, client_address)
         except OSError as error:
             # Health probes of load balancers connect and close without a request.
             if not isinstance(error, (ConnectionResetError, BrokenPipeError, TimeoutError, ssl.SSLEOFError)):
                 say(f"connection from {client_address[0]}: {error}")
+
+    def answer_all(self, connection, client_address):
+        """Answers all requests of a connection."""
+        super().finish_request(connection, client_address)
+
+
+class ClusterServer(Server):
+    """The cluster address. Only the active node answers there."""
+
+    def __init__(self, config, leadership):
+        super().__init__(config, config.cluster_address, ClusterHandler)
+        self.leadership, self.connections = leadership, set()
+
+    def finish_request(self, request, client_address):
+        if self.leadership.cluster_key and self.leadership.active_since:
+            super().finish_request(request, client_address)
+
+    def answer_all(self, connection, client_address):
+        self.connections.add(connection)
+        try:
+            super().answer_all(connection, client_address)
+        finally:
+            self.connections.discard(connection)
+
+    def disconnect(self):
+        """Closes the connections of other nodes."""
+        for connection in list(self.connections):
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                # It was closed meanwhile.
+                continue

@@ -336,13 +336,21 @@ async fn without_an_audit_entry_the_stub_answers_nothing() {
         .expect_err("neither can write the log");
     for node in nodes {
         assert_eq!(node.health(&lab, "").await, 429);
-        let refused = node
-            .refusal(&lab, Method::GET, "sys/mounts", &root, &Value::Null)
-            .await;
-        assert_eq!(
-            refused.1,
-            "local node not active but active cluster node not found"
-        );
+        // While a node tries to become active, others redirect to it.
+        let error = "local node not active but active cluster node not found";
+        Wait::new(error, Duration::from_secs(10))
+            .until(&Events::silent(), &Interrupt::default(), || async {
+                let refused = node
+                    .refusal(&lab, Method::GET, "sys/mounts", &root, &Value::Null)
+                    .await;
+                if refused.1 == error {
+                    Poll::<_, String>::Ready(())
+                } else {
+                    Poll::NotYet(format!("{refused:?}"))
+                }
+            })
+            .await
+            .expect("the error");
     }
     fs::remove_file(&folder).expect("it goes");
     fs::rename(&away, &folder).expect("it moves");

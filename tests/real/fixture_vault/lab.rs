@@ -21,6 +21,8 @@ use vault_bake::wait::{Interrupt, Poll, Wait};
 pub struct Lab {
     pub folder: tempfile::TempDir,
     pub authority: CertifiedIssuer<'static, KeyPair>,
+    /// Members of the nodes' configuration, in addition to those of all tests.
+    pub extra: serde_json::Map<String, Value>,
     consul_port: u16,
     _consul: Running,
 }
@@ -28,6 +30,7 @@ pub struct Lab {
 pub struct Node {
     pub running: Running,
     pub base: String,
+    ports: [u16; 2],
 }
 
 impl Lab {
@@ -61,6 +64,7 @@ impl Lab {
         Self {
             folder,
             authority,
+            extra: serde_json::Map::new(),
             consul_port: https,
             _consul: consul,
         }
@@ -81,44 +85,69 @@ impl Lab {
     }
 
     fn client(&self) -> Client {
+        self.client_builder().build().expect("a client")
+    }
+
+    pub fn client_builder(&self) -> reqwest::ClientBuilder {
         let authority =
             reqwest::Certificate::from_pem(self.authority.pem().as_bytes()).expect("a certificate");
         Client::builder()
             .tls_certs_only([authority])
             .redirect(reqwest::redirect::Policy::none())
             .timeout(Duration::from_secs(20))
-            .build()
-            .expect("a client")
+    }
+
+    /// Returns a client for Consul, and the URL of its API.
+    pub fn consul_client(&self) -> (Client, String) {
+        let read = |file| fs::read(self.folder.path().join(file)).expect("a file");
+        let identity = reqwest::Identity::from_pkcs8_pem(&read("consul.crt"), &read("consul.key"));
+        let client = self
+            .client_builder()
+            .identity(identity.expect("an identity"));
+        let base = format!("https://127.0.0.1:{}/v1", self.consul_port);
+        (client.build().expect("a client"), base)
     }
 
     pub async fn vault(&self, name: &str) -> Node {
         certify(&self.authority, self.folder.path(), name);
-        self.start_vault(name, free_port()).await
+        self.start_vault(name, [free_port(), free_port()]).await
     }
 
     /// Starts a node again after its end.
     pub async fn restart(&self, name: &str, mut node: Node) -> Node {
         node.signal(rustix::process::Signal::TERM);
         node.running.wait().await.expect("it ends");
-        let port = node.base.rsplit(':').next().expect("a port");
-        self.start_vault(name, port.parse().expect("a port")).await
+        self.start_again(name, &node).await
     }
 
-    async fn start_vault(&self, name: &str, port: u16) -> Node {
-        let config = vault_config(self.folder.path(), name, port, self.consul_port);
+    /// Starts a node that ended.
+    pub async fn start_again(&self, name: &str, ended: &Node) -> Node {
+        self.start_vault(name, ended.ports).await
+    }
+
+    /// Starts a node with its port for clients and its port for other nodes.
+    async fn start_vault(&self, name: &str, ports: [u16; 2]) -> Node {
+        let [port, cluster] = ports;
+        let mut config = vault_config(self.folder.path(), name, port, self.consul_port);
+        config["cluster_addr"] = json!(format!("https://{{{{ GetPrivateIP }}}}:{cluster}"));
+        config["listener"][0]["tcp"]["cluster_address"] = json!(format!("0.0.0.0:{cluster}"));
+        for (key, value) in &self.extra {
+            config[key] = value.clone();
+        }
         let path = self.folder.path().join(format!("{name}.json"));
         fs::write(&path, config.to_string()).expect("a file");
         let running = Program::new(self.folder.path().join("vault"))
             .arg("server")
             .arg(format!("-config={}", path.display()))
             .start()
-            .expect("the stub starts");
+            .expect("Vault starts");
         let node = Node {
             running,
             base: format!("https://127.0.0.1:{port}"),
+            ports,
         };
         // Consul needs some seconds to elect a leader.
-        node.wait_until(self, "the stub to answer", |status| {
+        node.wait_until(self, "Vault to answer", |status| {
             matches!(status, 501 | 503)
         })
         .await;

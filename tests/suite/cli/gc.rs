@@ -4,6 +4,7 @@ use super::channels::{assert_session, key_of, session};
 use super::*;
 use testing::recorded_store::{RecordedStore, bake};
 use testing::sample::sample;
+use vault_bake::digest::Digest;
 
 /// Formats the output without values that depend on the user.
 fn transcript(recorded: &RecordedStore, commands: &[&[&str]]) -> String {
@@ -173,4 +174,59 @@ async fn a_plan_knows_the_files_that_it_was_made_with() {
         ],
     );
     assert_session("gc_sources", &text);
+}
+
+/// Writes the state of a cluster with a Vault node for each manifest.
+fn write_cluster(clusters: &Path, name: &str, manifests: &[Digest]) {
+    let node = |(number, manifest): (u32, &Digest)| {
+        let node = serde_json::json!({
+            "tier": "vault", "generation": 1, "number": number, "address": format!("10.77.0.{}", 30 + number),
+            "reference": "quickstart:prod", "image": "quickstart", "version": "1.0.0", "manifest": manifest,
+            "artifact": Digest::hash_bytes("a disk"), "firmware": "bios", "releases": { "vault": "1.15.6" },
+        });
+        (format!("{name}-vault-1-{number}"), node)
+    };
+    let nodes: serde_json::Map<_, _> = (1..).zip(manifests).map(node).collect();
+    let state = serde_json::json!({
+        "schema": 1, "id": format!("{name}-12345678"), "name": name, "created_at": "2026-11-22T19:30:00Z",
+        "phase": "created", "platform": "containers", "subnet": "10.77.0.0/24", "nodes": nodes,
+    });
+    let folder = clusters.join(name);
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("cluster.json"), state.to_string()).unwrap();
+}
+
+#[tokio::test]
+async fn the_images_of_nodes_of_clusters_are_kept() {
+    let recorded = RecordedStore::new(crate::VAULT_BAKE);
+    let store = recorded.store().await;
+    let mut manifests = Vec::new();
+    for version in ["1.0.0", "1.0.1", "1.0.2", "1.0.3"] {
+        manifests.push(bake(&store, &sample(version, &format!("disk {version}"))).await);
+    }
+    key_of(&recorded.path(""));
+    let clusters = recorded.path(".local/state/vault-bake/clusters");
+    let (first, second) = (manifests[0], manifests[1]);
+    write_cluster(&clusters, "dev", &[first, first, second]);
+    // The image of one node is in another store.
+    write_cluster(
+        &clusters,
+        "qa",
+        &[second, Digest::hash_bytes("another store")],
+    );
+    let dry_run = ["gc", "--min-age", "0"];
+    let plan = ["gc", "--min-age", "0", "--plan", "--grace", "0"];
+    let mut text = vec![transcript(&recorded, &[&dry_run, &plan])];
+    // A cluster that was removed meanwhile is no file that is missing.
+    fs::remove_dir_all(clusters.join("qa")).unwrap();
+    text.push(transcript(&recorded, &[&["gc", "--apply", "9"]]));
+    // A cluster that was made meanwhile keeps its images.
+    fs::remove_dir_all(clusters.join("dev")).unwrap();
+    text.push(transcript(&recorded, &[&plan]));
+    write_cluster(&clusters, "dev", &[first]);
+    text.push(transcript(&recorded, &[&["gc", "--apply", "11"]]));
+    // A state that this version cannot read may name any image.
+    fs::write(clusters.join("dev/cluster.json"), "{}").unwrap();
+    text.push(transcript(&recorded, &[&plan]));
+    assert_session("gc_clusters", &text.join("\n"));
 }

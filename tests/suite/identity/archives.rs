@@ -48,6 +48,34 @@ fn consul(version: &str) -> ConsulNode {
     }
 }
 
+/// A folder that stayed would have the secrets of a node.
+#[test]
+fn a_check_that_loses_its_reader_removes_its_folder() {
+    const CHECK: &str = include_str!("../../../src/identity/check.sh");
+    const PROGRAM: &str = include_str!("../../../provisioners/base/files/identity");
+    const RULES: &str = include_str!("../../../provisioners/base/files/identity.jq");
+    let archive = format!("no archive {}", std::process::id());
+    // As after a kill of vault-bake: a refusal is printed, and no process reads it.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut child = std::process::Command::new("sh")
+        .args(["-c", CHECK, "identity", PROGRAM, RULES, "consul vault"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(writer.try_clone().unwrap())
+        .stderr(writer)
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    std::io::Write::write_all(&mut input, archive.as_bytes()).unwrap();
+    drop(input);
+    let status = child.wait().unwrap();
+    assert_eq!(status.code(), Some(143), "{status}");
+    for entry in std::fs::read_dir("/dev/shm").unwrap().flatten() {
+        let seed = std::fs::read(entry.path().join("seed")).unwrap_or_default();
+        assert_ne!(seed, archive.as_bytes(), "{entry:?}");
+    }
+}
+
 async fn made(
     authority: &Authority,
     node: &str,

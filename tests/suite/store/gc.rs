@@ -2,6 +2,7 @@
 
 mod crash;
 mod model;
+mod rollouts;
 mod rules;
 mod users;
 

@@ -111,6 +111,7 @@ fn state_of(history: &History, known: u64) -> BTreeMap<&'static str, String> {
             format!("{:?}", history.channels().collect::<Vec<_>>()),
         ),
         ("plans", format!("{:?}", history.plans())),
+        ("rollouts", format!("{:?}", history.rollouts())),
         ("revocations", format!("{:?}", history.revocations())),
         ("voids", format!("{:?}", history.voids())),
         ("policies", format!("{:?}", history.policies())),

@@ -20,6 +20,7 @@ pub mod network;
 pub mod plan;
 pub mod recorded_store;
 pub mod remote_backend;
+pub mod rollout;
 pub mod sample;
 pub mod signing;
 pub mod sshd;

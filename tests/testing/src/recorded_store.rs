@@ -23,6 +23,7 @@ use vault_bake::store::revocation::Rule;
 use vault_bake::store::{Dir, Rollback, Store};
 use vault_bake::wait::Interrupt;
 
+use crate::rollout;
 use crate::sample::{packages, release, sample, test_record};
 use crate::signing::{key, signer, trust};
 
@@ -283,12 +284,24 @@ pub async fn every_kind(store: &Store<Dir>) -> Digest {
         why: "nobody needs it".into(),
     })
     .await;
+    every_rollout(store, first).await;
     let mut policy: Value = serde_json::from_slice(&trust().to_bytes()).unwrap();
     policy["version"] = json!(2);
     policy["keys"][key(2).public().id().to_string()] = json!(key(2).public());
     let policy = Trust::from_json(policy.to_string().as_bytes()).unwrap();
     append(Body::TrustUpdate { trust: policy }).await;
     first
+}
+
+/// Appends the begin of a rollout, its take-over and its end.
+async fn every_rollout(store: &Store<Dir>, target: Digest) {
+    let plan = rollout::plan(target, &[target]);
+    let plan = store.put_object(&plan).await.unwrap();
+    rollout::append_begin(store, 1, plan, false).await;
+    rollout::append_begin(store, 2, plan, true).await;
+    let image = rollout::image("quickstart", "1.0.0", target);
+    let record = rollout::record_of(store, image.clone(), image).await;
+    store.put_rollout(&record, now()).await.unwrap();
 }
 
 /// Returns settings that hide random values: ids of events, digests of entries, and signatures.

@@ -31,7 +31,7 @@ const GROUPS: [Group; 5] = [
     },
     Group {
         title: "Run",
-        verbs: &["cluster", "identity"],
+        verbs: &["cluster", "rollout", "identity"],
     },
     Group {
         title: "Maintain",

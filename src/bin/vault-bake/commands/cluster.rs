@@ -6,7 +6,7 @@ mod init;
 mod node;
 mod renew;
 mod status;
-mod up;
+pub(super) mod up;
 
 use std::path::PathBuf;
 
@@ -36,14 +36,14 @@ pub async fn run(invocation: &Invocation, command: &ClusterCommand) -> Result<Ex
 }
 
 /// A cluster of the project, with its folder and its secrets.
-struct Opened {
-    file: ClusterFile,
-    folder: StateFolder,
+pub(super) struct Opened {
+    pub(super) file: ClusterFile,
+    pub(super) folder: StateFolder,
     secrets: SecretStore,
 }
 
 impl Opened {
-    fn cluster(&self) -> Cluster<'_> {
+    pub(super) fn cluster(&self) -> Cluster<'_> {
         Cluster {
             file: &self.file,
             folder: &self.folder,
@@ -53,7 +53,7 @@ impl Opened {
 }
 
 /// Reads the definition of a cluster.
-fn open(invocation: &Invocation, named: &Named) -> Result<Opened, Failure> {
+pub(super) fn open(invocation: &Invocation, named: &Named) -> Result<Opened, Failure> {
     let name = name(invocation, named)?;
     let file = ClusterFile::load(&invocation.cluster_folder(&name))?;
     let folder = folder(invocation, named, &name)?;
@@ -108,7 +108,7 @@ fn clusters(invocation: &Invocation, state: Option<&PathBuf>) -> Result<PathBuf,
     }
 }
 
-fn context(invocation: &Invocation) -> Context<'_> {
+pub(super) fn context(invocation: &Invocation) -> Context<'_> {
     Context {
         events: &invocation.events,
         interrupt: &invocation.interrupt,

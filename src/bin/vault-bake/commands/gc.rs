@@ -1,9 +1,11 @@
 //! `gc`: deletes artifacts that nothing needs, in two steps.
 //! Collects uses outside of the event log; the library plans and deletes.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use vault_bake::cluster::state::read_all;
+use vault_bake::cluster::state::{State, read_all};
+use vault_bake::digest::Digest;
 use vault_bake::store::event::Retention;
 use vault_bake::store::gc::ExternalUses;
 use vault_bake::store::{AnyBackend, Store};
@@ -99,9 +101,7 @@ async fn external_uses(
         uses.add_in_use_list(&list);
     }
     for (_, state) in read_all(&invocation.cluster_states()?)? {
-        let nodes = state.nodes.values();
-        let list: Vec<String> = nodes.map(|node| node.manifest.to_string()).collect();
-        uses.add_in_use_list(&list.join("\n"));
+        uses.add_nodes(nodes_by_image(&state));
     }
     store.scan_processes(&mut uses, Path::new(PROC)).await?;
     for name in uses.stray() {
@@ -111,6 +111,19 @@ async fn external_uses(
         ));
     }
     Ok(uses)
+}
+
+/// Returns the manifests of a cluster's nodes, each with the names of its nodes.
+fn nodes_by_image(state: &State) -> Vec<(Digest, String)> {
+    let mut names: BTreeMap<Digest, Vec<&str>> = BTreeMap::new();
+    for (name, node) in &state.nodes {
+        names.entry(node.manifest).or_default().push(name);
+    }
+    let described = |(manifest, names): (Digest, Vec<&str>)| {
+        let names = names.join(", ");
+        (manifest, format!("cluster {} ({names})", state.name))
+    };
+    names.into_iter().map(described).collect()
 }
 
 fn note_sources(invocation: &Invocation, sources: &Sources) {

@@ -25,6 +25,7 @@ pub mod resolve;
 pub mod restore;
 pub mod revoke;
 pub mod rollback;
+pub mod rollout;
 pub mod sbom;
 pub mod show;
 pub mod sweep;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use testing::recorded_store::{RecordedStore, every_kind};
 use testing::sample::digest;
 use vault_bake::digest::canonical_json;
-use vault_bake::manifest::is_name;
+use vault_bake::manifest::{is_cluster_id, is_name};
 use vault_bake::sign::{Envelope, Signature, Trust};
 use vault_bake::store::event::{Body, PAYLOAD_TYPE};
 use vault_bake::store::proof::LogEntry;
@@ -39,6 +39,8 @@ fn kind_of(body: &Body) -> &'static str {
         Body::TrustUpdate { .. } => "trust.update",
         Body::GcPlan(_) => "gc.plan",
         Body::ArtifactDeleted { .. } => "artifact.deleted",
+        Body::RolloutBegin(_) => "rollout.begin",
+        Body::RolloutEnd(_) => "rollout.end",
     }
 }
 
@@ -64,6 +66,10 @@ fn reads(event: &Value) -> bool {
         Some(Body::Revoke(revoke)) => revoke.rule.check().is_ok(),
         Some(Body::TrustUpdate { trust }) => Trust::from_json(&trust.to_bytes()).is_ok(),
         Some(Body::GcPlan(plan)) => !plan.items.is_empty() && plan.keep.generations > 0,
+        Some(Body::RolloutBegin(begin)) => {
+            begin.epoch > 0 && is_cluster_id(&begin.cluster, &begin.name)
+        }
+        Some(Body::RolloutEnd(end)) => end.epoch > 0 && end.cluster.contains('-'),
         Some(Body::TestPut { .. } | Body::Restore { .. } | Body::ArtifactDeleted { .. }) => true,
     }
 }
@@ -149,10 +155,11 @@ async fn schema_and_reader_refuse_the_same() {
     let mut settings = insta::Settings::clone_current();
     settings.add_filter("sha256:[0-9a-f]{64}", "DIGEST");
     settings.bind(|| {
-        insta::assert_snapshot!(lines.join("\n"), @r"
+        insta::assert_snapshot!(lines.join("\n"), @r#"
+    rollout.begin /body/name = "x"
     trust.update /body/trust/keys = {}
     trust.update /body/trust/keys/DIGEST = absent
-    ");
+    "#);
     });
 }
 
@@ -234,6 +241,10 @@ async fn broken_events_are_refused_by_both() {
         ),
         ("gc.plan", "/body/keep", json!([1, 0, 0, 0])),
         ("gc.plan", "/body/keep/generations", json!(0)),
+        ("rollout.begin", "/body/epoch", json!(0)),
+        ("rollout.begin", "/body/cluster", json!("dev-1F2E3D4C")),
+        ("rollout.begin", "/body/plan", json!(upper)),
+        ("rollout.end", "/body/outcome", json!("paused")),
         (
             "artifact.deleted",
             "/body",

@@ -61,7 +61,7 @@ async fn what_is_wrong_is_made_anew() {
         fs::read(folder.path().join(store.origin().hex()).join("history")).unwrap()
     };
     let format = sound.len() - 34;
-    assert_eq!(sound[format], b'3');
+    assert_eq!(sound[format], b'4');
     assert_eq!(sealed(&sound, |_| ()), sound);
     let mut cases: Vec<(String, Vec<u8>)> = vec![
         ("empty".into(), Vec::new()),
@@ -69,11 +69,11 @@ async fn what_is_wrong_is_made_anew() {
         ("something else".into(), b"{}".repeat(100)),
         (
             "an older format".into(),
-            sealed(&sound, |bytes| bytes[format] = b'1'),
+            sealed(&sound, |bytes| bytes[format] = b'3'),
         ),
         (
             "a newer format".into(),
-            sealed(&sound, |bytes| bytes[format] = b'3'),
+            sealed(&sound, |bytes| bytes[format] = b'5'),
         ),
         ("longer".into(), [&sound[..], b"\n"].concat()),
     ];

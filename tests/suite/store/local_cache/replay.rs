@@ -42,6 +42,11 @@ async fn append(writer: &mut Writer, (what, a, b, odd): Op) {
             json!({ "manifest": of(a), "plan": writer.seq.saturating_sub(b / 2), "why": "old" }),
         ),
         16 | 17 => ("gc.plan", gc_plan(a, b, odd)),
+        19..=21 => (
+            "rollout.begin",
+            rollout_begin(&writer.backend, a, b, odd).await,
+        ),
+        22 | 23 => ("rollout.end", rollout_end(&writer.backend, a, b).await),
         13 => ("trust.update", trust_update(&writer.backend, odd).await),
         14 => ("heartbeat", json!({ "of": a })),
         _ => ("test.put", json!({ "manifest": of(a) })),
@@ -81,6 +86,38 @@ fn gc_plan(a: u64, b: u64, odd: bool) -> Value {
         "items": items, "grace_s": u64::from(b == 6) * 60,
         "keep": { "generations": b % 3, "min_age_s": 0, "pin_files": 0, "in_use_lists": 0 },
     })
+}
+
+/// The cluster of the number `a`, and its last epoch and open plan.
+async fn cluster(backend: &MemoryBackend, a: u64) -> (Value, String, u64, Option<Digest>) {
+    let name = ["dev", "prod"][(a % 2) as usize];
+    let id = format!("{name}-1f2e3d4c");
+    let history = plain(backend).await.history().await.unwrap();
+    let epoch = history.rollout(&id).map_or(0, |last| last.epoch);
+    let plan = history.open_rollout(&id).map(|open| open.plan);
+    (json!({ "cluster": id }), name.to_owned(), epoch, plan)
+}
+
+/// A begin, or a take-over if a rollout is open; some have another epoch, plan or intention.
+async fn rollout_begin(backend: &MemoryBackend, a: u64, b: u64, odd: bool) -> Value {
+    let (mut body, name, epoch, plan) = cluster(backend, a).await;
+    body["name"] = name.into();
+    body["epoch"] = (epoch + 1 + u64::from(b == 5)).into();
+    if plan.is_some() == (b != 6) {
+        body["takes_over"] = true.into();
+    }
+    let plan = plan.filter(|_| odd || b > 2).unwrap_or_else(|| of(a));
+    body["plan"] = plan.to_string().into();
+    body
+}
+
+async fn rollout_end(backend: &MemoryBackend, a: u64, b: u64) -> Value {
+    let (mut body, _, epoch, _) = cluster(backend, a).await;
+    body["epoch"] = (epoch + u64::from(b == 5)).into();
+    body["outcome"] = ["completed", "aborted"][(b % 2) as usize].into();
+    body["record"] = of(a).to_string().into();
+    body["envelope"] = of(b).to_string().into();
+    body
 }
 
 fn revoke(a: u64, b: u64, odd: bool) -> Value {
@@ -151,7 +188,7 @@ proptest! {
 
     #[test]
     fn remembered_and_replayed_are_the_same(
-        ops in prop::collection::vec((0..19_u8, 0..12_u64, 0..8_u64, any::<bool>()), 1..48),
+        ops in prop::collection::vec((0..24_u8, 0..12_u64, 0..8_u64, any::<bool>()), 1..48),
         cuts in prop::collection::vec(0..48_usize, 0..4),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

@@ -1,5 +1,6 @@
 //! `cluster up`: makes a cluster, or starts what does not run of it.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use vault_bake::cluster::file::{self, Secrets, UnsealKind};
@@ -34,7 +35,7 @@ pub async fn run(invocation: &Invocation, args: &Up) -> Result<Exit, Failure> {
         },
     };
     let options = UpOptions {
-        unseal_shares: read_shares(args)?,
+        unseal_shares: read_shares(args.unseal_keys.as_ref())?,
         keep_root_token: args.keep_root_token,
         auto,
     };
@@ -77,8 +78,8 @@ pub async fn run(invocation: &Invocation, args: &Up) -> Result<Exit, Failure> {
 }
 
 /// Reads the shares of the file that the user names, one a line.
-fn read_shares(args: &Up) -> Result<Vec<Secret>, Failure> {
-    let Some(path) = &args.unseal_keys else {
+pub(in crate::commands) fn read_shares(path: Option<&PathBuf>) -> Result<Vec<Secret>, Failure> {
+    let Some(path) = path else {
         return Ok(Vec::new());
     };
     let text = std::fs::read_to_string(path)

@@ -1,0 +1,159 @@
+//! `rollout start`, `resume` and `abort`: the controller.
+
+use vault_bake::cluster::Images;
+use vault_bake::cluster::file::ImageRef;
+use vault_bake::manifest::Tool;
+use vault_bake::rollout::{self, Ended, Options, Outcome, Rest};
+use vault_bake::store::Allow;
+
+use super::duration;
+use crate::args::cluster::Named;
+use crate::args::rollout::{Abort, Control, Resume, Start, Targets};
+use crate::commands::cluster::up::read_shares;
+use crate::commands::cluster::{context, open};
+use crate::commands::{print_json, print_line};
+use crate::exit::{Exit, Failure};
+use crate::invocation::Invocation;
+
+/// What a controller does.
+enum Work {
+    Start,
+    Resume,
+    Abort,
+}
+
+pub async fn start(invocation: &Invocation, args: &Start) -> Result<Exit, Failure> {
+    let tool = invocation.tool();
+    let targets = Some(&args.targets);
+    let options = options(&tool, targets, &args.control, false)?;
+    run(invocation, &args.named, &options, &Work::Start).await
+}
+
+pub async fn resume(invocation: &Invocation, args: &Resume) -> Result<Exit, Failure> {
+    let tool = invocation.tool();
+    let options = options(&tool, None, &args.control, args.take_over)?;
+    run(invocation, &args.named, &options, &Work::Resume).await
+}
+
+pub async fn abort(invocation: &Invocation, args: &Abort) -> Result<Exit, Failure> {
+    let tool = invocation.tool();
+    let options = options(&tool, None, &args.control, args.take_over)?;
+    run(invocation, &args.named, &options, &Work::Abort).await
+}
+
+fn options<'a>(
+    tool: &'a Tool,
+    targets: Option<&'a Targets>,
+    control: &Control,
+    take_over: bool,
+) -> Result<Options<'a>, Failure> {
+    Ok(Options {
+        to: match targets {
+            Some(targets) => image_refs(&targets.to)?,
+            None => Vec::new(),
+        },
+        unseal_shares: read_shares(control.unseal_keys.as_ref())?,
+        max_surge: targets.and_then(|targets| targets.max_surge),
+        soak_s: targets.map_or(0, |targets| targets.soak),
+        stop_before_hand_over: control.stop_before_handover,
+        require_no_failure: control.require_no_failure,
+        allow_version_jump: targets.and_then(|targets| targets.allow_version_jump.as_deref()),
+        allow_unpromoted: targets.is_some_and(|targets| targets.allow_unpromoted),
+        take_over,
+        tool,
+    })
+}
+
+/// Parses the images of `--to`.
+pub(super) fn image_refs(texts: &[String]) -> Result<Vec<ImageRef>, Failure> {
+    let parse = |text: &String| Ok(ImageRef::Store(text.parse()?));
+    texts.iter().map(parse).collect()
+}
+
+async fn run(
+    invocation: &Invocation,
+    named: &Named,
+    options: &Options<'_>,
+    work: &Work,
+) -> Result<Exit, Failure> {
+    let opened = open(invocation, named)?;
+    let store = invocation.open_signing_store().await?;
+    let trust = invocation.keys.trust()?;
+    let images = Images {
+        store: &store,
+        trust: trust.as_ref(),
+        allow: Allow::default(),
+    };
+    let (cluster, context) = (opened.cluster(), context(invocation));
+    let ended = match work {
+        Work::Start => rollout::start(&cluster, &images, options, &context).await,
+        Work::Resume => rollout::resume(&cluster, &images, options, &context).await,
+        Work::Abort => rollout::abort(&cluster, &images, options, &context).await,
+    };
+    let ended = ended?;
+    if invocation.json {
+        print_json(&json(&ended));
+    } else {
+        print_ended(&ended);
+    }
+    Ok(match ended.outcome {
+        Outcome::Completed => Exit::Done,
+        Outcome::Resting {
+            why: Rest::Interrupted,
+            ..
+        } => Exit::Interrupted,
+        Outcome::Resting {
+            why: Rest::BeforeHandOver,
+            ..
+        } => Exit::Done,
+        Outcome::Resting { .. } | Outcome::Changed { .. } => Exit::Failed,
+    })
+}
+
+fn json(ended: &Ended) -> serde_json::Value {
+    let (state, next, why) = match &ended.outcome {
+        Outcome::Completed => ("completed", None, None),
+        Outcome::Resting { next, why } => ("resting", Some(*next), Some(why.to_string())),
+        Outcome::Changed { next, why } => ("changed", Some(*next), Some(why.clone())),
+    };
+    let next = next.and_then(|next| ended.plan.steps.get(next));
+    serde_json::json!({
+        "cluster": ended.plan.name,
+        "state": state,
+        "why": why,
+        "next": next.map(|step| step.action.to_string()),
+        "plan": ended.plan.digest(),
+        "figures": ended.figures,
+        "record": ended.record,
+    })
+}
+
+fn print_ended(ended: &Ended) {
+    let name = &ended.plan.name;
+    let figures = &ended.figures;
+    match &ended.outcome {
+        Outcome::Completed => {
+            let outcome = ended.record.as_ref();
+            let outcome = outcome.map_or_else(String::new, |record| record.outcome.to_string());
+            print_line(&format!("rollout of cluster {name} {outcome}"));
+        }
+        Outcome::Resting { next, why } => {
+            print_line(&format!("rollout of cluster {name} rests: {why}"));
+            if let Some(step) = ended.plan.steps.get(*next) {
+                print_line(&format!("next: {}", step.action));
+            }
+            print_line(&format!(
+                "Run `vault-bake rollout resume {name}` to continue, or `vault-bake rollout abort {name}` to go back."
+            ));
+        }
+        Outcome::Changed { why, .. } => print_line(&format!("the cluster changed: {why}")),
+    }
+    print_line(&format!(
+        "clients: {} requests, {} failed, {} tried again, {} writes lost, longest gap {}",
+        figures.requests,
+        figures.failed,
+        figures.retried,
+        figures.lost,
+        duration(figures.longest_gap_ms)
+    ));
+}

@@ -1,0 +1,234 @@
+//! The conditions for a rollout to begin. Each refusal has its way out.
+//! Takes facts that were read before; asks nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use semver::Version;
+
+use super::plan::Target;
+use super::planner::{Inventory, InventoryNode};
+use super::versions::{JumpRefusal, jump};
+use crate::cluster::file::TierName;
+use crate::cluster::{NodeStatus, Status};
+use crate::definition::Firmware;
+
+/// The certificates of running nodes must be valid for longer than any rollout takes.
+const CERTIFICATE_MARGIN: SignedDuration = SignedDuration::from_hours(2);
+
+/// A reason not to begin a rollout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The reason.
+    pub why: String,
+    /// The way out, as an imperative.
+    pub hint: String,
+}
+
+/// What the guards judge.
+pub struct Facts<'a> {
+    /// The name of the cluster.
+    pub name: &'a str,
+    /// The nodes with their images.
+    pub inventory: &'a Inventory,
+    /// The nodes as they answer.
+    pub status: &'a Status,
+    /// The image of each tier after the rollout.
+    pub targets: &'a BTreeMap<TierName, Target>,
+    /// The manifests that a channel or a pin holds.
+    pub promoted: &'a BTreeSet<crate::digest::Digest>,
+    /// The firmware of the present nodes.
+    pub firmware: &'a BTreeMap<TierName, Firmware>,
+    /// The highest version of each product that ever served in this cluster.
+    pub highest: &'a BTreeMap<String, String>,
+    /// The epoch of a rollout that is open in the store.
+    pub open: Option<u64>,
+    /// Whether new nodes of Vault can be unsealed: by stored shares, shares of the user, or by
+    /// themselves.
+    pub can_unseal: bool,
+    /// The reason of the user to accept a jump of versions, or a version that is not promoted.
+    pub allow_version_jump: Option<&'a str>,
+    /// Whether an image without a channel is accepted.
+    pub allow_unpromoted: bool,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// Returns all reasons not to begin.
+pub fn refusals(facts: &Facts<'_>) -> Vec<Refusal> {
+    let mut found = Vec::new();
+    found.extend(open_rollout(facts));
+    found.extend(unhealthy(facts));
+    for (tier, target) in facts.targets {
+        found.extend(unpromoted(facts, target));
+        found.extend(other_firmware(facts, *tier, target));
+        found.extend(too_many_versions(facts, *tier, target));
+        found.extend(jumps(facts, *tier, target));
+    }
+    found.extend(client_above_servers(facts));
+    found.extend(ending_certificates(facts));
+    found.extend(sealed(facts));
+    found
+}
+
+fn refusal(why: String, hint: impl Into<String>) -> Option<Refusal> {
+    Some(Refusal {
+        why,
+        hint: hint.into(),
+    })
+}
+
+fn open_rollout(facts: &Facts<'_>) -> Option<Refusal> {
+    let (epoch, name) = (facts.open?, facts.name);
+    refusal(
+        format!("a rollout of it is open, with epoch {epoch}"),
+        format!("Run `vault-bake rollout resume {name}` or `vault-bake rollout abort {name}`."),
+    )
+}
+
+/// A cluster that does not serve completely has no node to spare.
+fn unhealthy(facts: &Facts<'_>) -> Option<Refusal> {
+    if facts.status.serves() {
+        return None;
+    }
+    let name = facts.name;
+    let serves = |node: &&NodeStatus| {
+        !node.stage.is_serving() || (node.role.serves() && node.reason.is_none())
+    };
+    let node = facts.status.nodes.iter().find(|node| !serves(node));
+    let why = match node {
+        Some(node) => format!("{} is {}", node.node, node.role.name()),
+        None => "it has no leader, no active node or no load balancer".to_owned(),
+    };
+    refusal(
+        why,
+        format!("Run `vault-bake cluster up {name}`, and look at `cluster status {name}`."),
+    )
+}
+
+fn unpromoted(facts: &Facts<'_>, target: &Target) -> Option<Refusal> {
+    if facts.allow_unpromoted || facts.promoted.contains(&target.manifest) {
+        return None;
+    }
+    let image = format!("{}@{}", target.image, target.version);
+    refusal(
+        format!("{image} is in no channel"),
+        format!("Run `vault-bake promote {image} stable`, or pass --allow-unpromoted for a trial."),
+    )
+}
+
+fn other_firmware(facts: &Facts<'_>, tier: TierName, target: &Target) -> Option<Refusal> {
+    let present = facts.firmware.get(&tier)?;
+    if *present == target.firmware {
+        return None;
+    }
+    let image = format!("{}@{}", target.image, target.version);
+    refusal(
+        format!("{image} boots with another firmware than the nodes of {tier}"),
+        "Build the image with the firmware of the running nodes.",
+    )
+}
+
+/// Nodes of three versions never serve together.
+fn too_many_versions(facts: &Facts<'_>, tier: TierName, target: &Target) -> Option<Refusal> {
+    let nodes = facts.inventory.nodes.values();
+    let nodes = nodes.filter(|node| node.tier == tier);
+    let mut images: BTreeSet<String> = nodes.map(image_of).collect();
+    images.insert(format!("{}@{}", target.image, target.version));
+    if images.len() <= 2 {
+        return None;
+    }
+    let list: Vec<String> = images.into_iter().collect();
+    refusal(
+        format!(
+            "the nodes of {tier} would have three images: {}",
+            list.join(", ")
+        ),
+        "Finish the rollout to one of the present images first.",
+    )
+}
+
+fn image_of(node: &InventoryNode) -> String {
+    format!("{}@{}", node.image, node.version)
+}
+
+/// Compares each product with every version that runs, and with the highest that ever served.
+fn jumps(facts: &Facts<'_>, tier: TierName, target: &Target) -> Vec<Refusal> {
+    let mut found = Vec::new();
+    let nodes = facts.inventory.nodes.values();
+    let nodes: Vec<_> = nodes.filter(|node| node.tier == tier).collect();
+    for (product, to) in &target.releases {
+        let is_data = product == tier.as_str();
+        let running = nodes.iter().filter_map(|node| node.releases.get(product));
+        let highest = facts.highest.get(product).filter(|_| is_data);
+        let from: BTreeSet<&String> = running.chain(highest).collect();
+        for from in from {
+            let Err(error) = jump(product, from, to) else {
+                continue;
+            };
+            if facts.allow_version_jump.is_some() && error.can_be_allowed() {
+                continue;
+            }
+            found.push(jump_refusal(&error));
+        }
+    }
+    found.dedup();
+    found
+}
+
+fn jump_refusal(error: &JumpRefusal) -> Refusal {
+    Refusal {
+        why: error.to_string(),
+        hint: error.hint(),
+    }
+}
+
+/// Servers of Consul accept agents of their version and of older ones.
+fn client_above_servers(facts: &Facts<'_>) -> Option<Refusal> {
+    let agent = facts
+        .targets
+        .get(&TierName::Vault)?
+        .releases
+        .get("consul")?;
+    let servers = facts
+        .targets
+        .get(&TierName::Consul)?
+        .releases
+        .get("consul")?;
+    let (agent_version, server_version) = (parse(agent)?, parse(servers)?);
+    if agent_version <= server_version {
+        return None;
+    }
+    refusal(
+        format!("the Vault image has Consul {agent}, which is newer than the servers' {servers}"),
+        "Roll the Consul servers to that version first.",
+    )
+}
+
+fn parse(version: &str) -> Option<Version> {
+    Version::parse(version).ok()
+}
+
+fn ending_certificates(facts: &Facts<'_>) -> Option<Refusal> {
+    let ends = |node: &&NodeStatus| {
+        node.certificate_end
+            .is_some_and(|end| end.duration_since(facts.now) < CERTIFICATE_MARGIN)
+    };
+    let node = facts.status.nodes.iter().find(ends)?;
+    let (node, name) = (&node.node, facts.name);
+    refusal(
+        format!("the certificate of {node} ends within two hours"),
+        format!("Run `vault-bake cluster renew {name}`."),
+    )
+}
+
+fn sealed(facts: &Facts<'_>) -> Option<Refusal> {
+    if facts.can_unseal {
+        return None;
+    }
+    refusal(
+        "new Vault nodes cannot be unsealed: the key shares are not stored with the cluster"
+            .to_owned(),
+        "Pass them with --unseal-keys FILE.",
+    )
+}

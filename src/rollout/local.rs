@@ -1,0 +1,191 @@
+//! Performs rollouts of a cluster on this computer: nodes of `platform`, HAProxy in front.
+//! Takes an opened cluster, key shares and a token of Vault. Keeps `cluster.json` up to date.
+
+mod effects;
+mod lock;
+mod observe;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::canary::Canary;
+use super::canary::Mark;
+use super::{Action, Counts, EffectError, Evidence, Figures, Observation, Operations, Plan};
+use crate::cluster::file::FrontKind;
+use crate::cluster::front::Runtime;
+use crate::cluster::running::Running;
+use crate::cluster::state::State;
+use crate::cluster::{Cluster, ClusterError, Context, serve};
+use crate::event::millis;
+use crate::secret::Secret;
+use crate::store::Store;
+use crate::store::backend::Backend;
+use crate::wait::Interrupt;
+
+use lock::ClusterLock;
+
+/// A cluster on this computer during a rollout.
+pub(super) struct Local<'a, B> {
+    running: Running<'a>,
+    cluster: Cluster<'a>,
+    context: &'a Context<'a>,
+    /// The interrupt of the user, which cuts no effect but the soak.
+    user: &'a Interrupt,
+    state: Mutex<State>,
+    store: &'a Store<B>,
+    lock: ClusterLock,
+    /// Key shares that the user passed.
+    shares: &'a [Secret],
+    /// A token of Vault that reads the state of high availability.
+    vault_token: Option<Secret>,
+    canary: Option<Canary>,
+    renewed: Mutex<BTreeSet<String>>,
+    began: Instant,
+}
+
+/// What a [`Local`] is opened with.
+pub(super) struct Opening<'a, B> {
+    pub(super) cluster: Cluster<'a>,
+    pub(super) context: &'a Context<'a>,
+    pub(super) user: &'a Interrupt,
+    pub(super) store: &'a Store<B>,
+    pub(super) shares: &'a [Secret],
+    pub(super) vault_token: Option<Secret>,
+    pub(super) canary: Option<Canary>,
+    /// The epoch in the store's log.
+    pub(super) epoch: u64,
+}
+
+impl<'a, B: Backend> Local<'a, B> {
+    /// Joins the parts.
+    pub(super) fn open(opening: Opening<'a, B>, running: Running<'a>, state: State) -> Self {
+        Self {
+            lock: ClusterLock::new(opening.epoch),
+            running,
+            cluster: opening.cluster,
+            context: opening.context,
+            user: opening.user,
+            state: Mutex::new(state),
+            store: opening.store,
+            shares: opening.shares,
+            vault_token: opening.vault_token,
+            canary: opening.canary,
+            renewed: Mutex::new(BTreeSet::new()),
+            began: Instant::now(),
+        }
+    }
+
+    /// Returns the time since the start, in milliseconds.
+    pub(super) fn elapsed_ms(&self) -> u64 {
+        millis(self.began.elapsed())
+    }
+
+    /// Ends the canary, and returns its figures.
+    pub(super) async fn close(self) -> Counts {
+        let operator = &self.running.keys().operator;
+        self.lock.release(operator).await;
+        match self.canary {
+            Some(canary) => counts(&canary.stop().await),
+            None => Counts::default(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the state on disk.
+    fn change(&self, change: impl FnOnce(&mut State)) -> Result<(), EffectError> {
+        let mut state = self.state();
+        change(&mut state);
+        let written = self.cluster.folder.write(&state);
+        written.map_err(|error| failed(ClusterError::from(error)))
+    }
+
+    /// Returns the load balancer, if there is one.
+    fn front(&self) -> Option<Runtime> {
+        let site = self.state().site(self.cluster.folder);
+        (self.cluster.file.front.kind == FrontKind::Haproxy)
+            .then(|| Runtime::new(serve::stats_socket(&site)))
+    }
+
+    /// Returns the path of the snapshot of a plan and of those that follow it.
+    fn snapshot_path(&self, plan: &Plan) -> PathBuf {
+        let name = format!("consul-{}.snap", plan.generation);
+        super::folder(self.cluster.folder).join(name)
+    }
+}
+
+/// An error of the cluster as that of an effect.
+fn failed(error: ClusterError) -> EffectError {
+    match error {
+        ClusterError::UnsealNeeded { node } => EffectError::UnsealNeeded { node },
+        ClusterError::Interrupted(interrupted) => interrupted.into(),
+        error => EffectError::Failed {
+            hint: error.hint(),
+            message: error.to_string(),
+        },
+    }
+}
+
+impl<B: Backend> Operations for Local<'_, B> {
+    type Mark = Option<Mark>;
+
+    async fn observe(&self, plan: &Plan) -> Observation {
+        self.look(plan).await
+    }
+
+    async fn perform(
+        &self,
+        action: &Action,
+        plan: &Plan,
+        _interrupt: &Interrupt,
+    ) -> Result<Evidence, EffectError> {
+        self.act(action, plan).await
+    }
+
+    async fn fence(&self) -> Result<(), EffectError> {
+        self.confirm_locks().await
+    }
+
+    async fn pause(&self, time: Duration) {
+        // The executor ends the wait itself when the user interrupts twice.
+        let _ = crate::wait::pause(time, &Interrupt::default()).await;
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    fn canary(&self) -> Counts {
+        let figures = self.canary.as_ref().map(Canary::figures);
+        counts(&figures.unwrap_or_default())
+    }
+
+    fn mark(&self) -> Option<Mark> {
+        self.canary.as_ref().map(Canary::mark)
+    }
+
+    async fn since(&self, mark: &Option<Mark>) -> Counts {
+        let (Some(canary), Some(mark)) = (&self.canary, mark) else {
+            return Counts::default();
+        };
+        canary.read_back().await;
+        counts(&canary.since(mark))
+    }
+}
+
+/// Returns the figures of both kinds of clients together.
+fn counts(figures: &Figures) -> Counts {
+    let total = figures.total();
+    Counts {
+        requests: total.requests,
+        writes: total.writes,
+        failed: total.failed,
+        retried: total.retried,
+        lost: total.lost + total.stale,
+        longest_gap_ms: millis(total.longest_gap),
+    }
+}

@@ -1,0 +1,292 @@
+//! Asks every part of the cluster once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures::future::join_all;
+
+use super::Local;
+use crate::cluster::controller::vault_endpoint;
+use crate::cluster::file::TierName;
+use crate::cluster::front::{Health, Mode, ServerStatus};
+use crate::cluster::state::NodeState;
+use crate::product::consul::{self, AutopilotHealth, MemberStatus, RaftServer};
+use crate::product::vault;
+use crate::product::vault::NodeState as VaultState;
+use crate::rollout::Plan;
+use crate::rollout::observation::{
+    ActiveView, ConsulView, FrontView, MemberView, NodeView, Observation, Seen, ServerHealthView,
+    ServerView, VaultView,
+};
+use crate::store::backend::Backend;
+
+/// Limit for one request. A node that takes longer does not serve.
+const LIMIT: Duration = Duration::from_secs(3);
+
+/// The key of Vault's lock in Consul.
+const VAULT_LOCK: &str = "vault/core/lock";
+
+impl<B: Backend> Local<'_, B> {
+    pub(super) async fn look(&self, plan: &Plan) -> Observation {
+        let nodes = self.state().nodes.clone();
+        let running: BTreeMap<String, NodeView> = nodes
+            .keys()
+            .map(|name| {
+                let is_running = self.running.platform().is_running(name);
+                (name.clone(), NodeView { is_running })
+            })
+            .collect();
+        let runs = |name: &String| running.get(name).is_some_and(|view| view.is_running);
+        let server = self.consul_server(&nodes, runs).await;
+        let (consul, vault, front) = tokio::join!(
+            self.look_at_consul(server.as_ref()),
+            self.look_at_vault(&nodes, runs),
+            self.look_at_front()
+        );
+        let active = self.look_at_active(&nodes, &vault, server.as_ref()).await;
+        let front_exists = self.front().is_some();
+        let canary = self.check_canary(&nodes, &vault).await;
+        Observation {
+            at: (self.context.now)(),
+            nodes: running,
+            consul,
+            vault,
+            active,
+            front,
+            has_front: front_exists,
+            canary,
+            has_snapshot: self.snapshot_path(plan).is_file(),
+            renewed: self.renewed(),
+        }
+    }
+
+    /// Returns a client of the first server that knows a leader.
+    pub(super) async fn consul_server(
+        &self,
+        nodes: &BTreeMap<String, NodeState>,
+        runs: impl Fn(&String) -> bool,
+    ) -> Seen<consul::Client> {
+        let mut last = "no Consul server runs".to_owned();
+        // New servers first: the others leave.
+        for (name, node) in nodes.iter().rev() {
+            if node.tier != TierName::Consul || !node.stage.is_serving() || !runs(name) {
+                continue;
+            }
+            match self.running.consul(node).await {
+                Ok(client) => {
+                    let client = client.with_limit(LIMIT);
+                    match client.leader().await {
+                        Ok(Some(_)) => return Ok(client),
+                        Ok(None) => last = format!("{name} knows no leader"),
+                        Err(error) => last = error.to_string(),
+                    }
+                }
+                Err(error) => last = error.to_string(),
+            }
+        }
+        Err(last)
+    }
+
+    async fn look_at_consul(&self, server: Result<&consul::Client, &String>) -> Seen<ConsulView> {
+        let client = server.map_err(Clone::clone)?;
+        let operator = &self.running.keys().operator;
+        let answers = tokio::try_join!(
+            client.raft_servers(operator),
+            client.autopilot_health(operator),
+            client.autopilot_configuration(operator),
+            client.members(operator)
+        );
+        let (raft, health, configuration, members) = answers.map_err(|error| error.to_string())?;
+        let views = raft.iter().map(|server| {
+            let name = name_of(server, &raft);
+            (name, server_view(server, &health, (self.context.now)()))
+        });
+        Ok(ConsulView {
+            servers: views.collect(),
+            tolerance: health.failure_tolerance,
+            stabilization: configuration.server_stabilization_time,
+            members: members
+                .into_iter()
+                .map(|member| (member.name, member_view(member.status)))
+                .collect(),
+        })
+    }
+
+    async fn look_at_vault(
+        &self,
+        nodes: &BTreeMap<String, NodeState>,
+        runs: impl Fn(&String) -> bool,
+    ) -> BTreeMap<String, Seen<VaultView>> {
+        let vault = nodes
+            .iter()
+            .filter(|(name, node)| node.tier == TierName::Vault && runs(name));
+        let asking = vault.map(async |(name, node)| (name.clone(), self.ask_vault(node).await));
+        join_all(asking).await.into_iter().collect()
+    }
+
+    async fn ask_vault(&self, node: &NodeState) -> Seen<VaultView> {
+        let client = self.running.vault(node).await;
+        let client = client.map_err(|error| error.to_string())?.with_limit(LIMIT);
+        let health = client.health().await.map_err(|error| error.to_string())?;
+        Ok(VaultView {
+            state: health.state,
+            version: health.version,
+            cluster_id: health.cluster_id,
+        })
+    }
+
+    /// Asks Consul and the active node what they know about Vault.
+    async fn look_at_active(
+        &self,
+        nodes: &BTreeMap<String, NodeState>,
+        vault: &BTreeMap<String, Seen<VaultView>>,
+        server: Result<&consul::Client, &String>,
+    ) -> Seen<ActiveView> {
+        let client = server.map_err(Clone::clone)?;
+        let operator = &self.running.keys().operator;
+        let answers = tokio::try_join!(
+            client.lock_holder(operator, VAULT_LOCK),
+            client.service_health(operator, "vault")
+        );
+        let (lock_holder, instances) = answers.map_err(|error| error.to_string())?;
+        let is_active = |instance: &&consul::ServiceInstance| {
+            instance.is_passing && instance.tags.iter().any(|tag| tag == "active")
+        };
+        let (listed, cluster_id) = match active_of(vault) {
+            Some((name, view)) => {
+                let listed = self.listed(&nodes[name], nodes).await?;
+                (listed, view.cluster_id.clone())
+            }
+            None => (BTreeMap::new(), None),
+        };
+        let active = instances.iter().filter(is_active);
+        Ok(ActiveView {
+            lock_holder,
+            registered_active: active.map(|instance| instance.node.clone()).collect(),
+            registered: instances.iter().map(|one| one.node.clone()).collect(),
+            listed,
+            cluster_id,
+        })
+    }
+
+    /// Returns the nodes that the active node lists, by their addresses.
+    async fn listed(
+        &self,
+        active: &NodeState,
+        nodes: &BTreeMap<String, NodeState>,
+    ) -> Seen<BTreeMap<String, Option<Duration>>> {
+        let Some(token) = &self.vault_token else {
+            return Err("there is no token of Vault to read the list of its nodes".to_owned());
+        };
+        let client = self.running.vault(active).await;
+        let client = client.map_err(|error| error.to_string())?.with_limit(LIMIT);
+        let list = client.ha_status(token).await;
+        let list: Vec<vault::HaNode> = list.map_err(|error| error.to_string())?;
+        let now = (self.context.now)();
+        let by_address = |node: &vault::HaNode| {
+            let named = nodes
+                .iter()
+                .filter(|(_, known)| known.tier == TierName::Vault)
+                .find(|(_, known)| {
+                    let address = format!("://{}:", known.address);
+                    node.api_address.contains(&address)
+                });
+            named.map_or_else(|| node.hostname.clone(), |(name, _)| name.clone())
+        };
+        let age = |node: &vault::HaNode| {
+            let echo = node.last_echo?;
+            Some(Duration::try_from(now.duration_since(echo)).unwrap_or_default())
+        };
+        Ok(list
+            .iter()
+            .map(|node| (by_address(node), age(node)))
+            .collect())
+    }
+
+    /// Writes and reads a key through the load balancer and at the active node.
+    async fn check_canary(
+        &self,
+        nodes: &BTreeMap<String, NodeState>,
+        vault: &BTreeMap<String, Seen<VaultView>>,
+    ) -> Seen<()> {
+        let Some(canary) = &self.canary else {
+            return Ok(());
+        };
+        let active = active_of(vault).ok_or_else(|| "no node is active".to_owned())?;
+        let platform = self.running.platform();
+        let endpoint = vault_endpoint(platform, &nodes[active.0], self.context).await;
+        canary
+            .check(&endpoint.map_err(|error| error.to_string())?)
+            .await
+    }
+
+    async fn look_at_front(&self) -> Seen<BTreeMap<String, FrontView>> {
+        let Some(front) = self.front() else {
+            return Ok(BTreeMap::new());
+        };
+        let servers = front.servers().await.map_err(|error| error.to_string())?;
+        let view = |server: ServerStatus| {
+            let view = FrontView {
+                is_ready: server.mode == Mode::Ready,
+                is_up: match server.health {
+                    Health::Unknown => None,
+                    Health::Up => Some(true),
+                    Health::Down => Some(false),
+                },
+                connections: server.connections,
+            };
+            (server.name, view)
+        };
+        Ok(servers.into_iter().map(view).collect())
+    }
+
+    fn renewed(&self) -> BTreeSet<String> {
+        let renewed = self.renewed.lock();
+        renewed
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// Returns the node that says that it is active.
+fn active_of(vault: &BTreeMap<String, Seen<VaultView>>) -> Option<(&String, &VaultView)> {
+    vault.iter().find_map(|(name, view)| {
+        let view = view.as_ref().ok()?;
+        (view.state == VaultState::Active).then_some((name, view))
+    })
+}
+
+/// Returns the name of a server, or its address while Consul does not know the name.
+fn name_of(server: &RaftServer, all: &[RaftServer]) -> String {
+    let is_unique = all.iter().filter(|one| one.node == server.node).count() == 1;
+    if is_unique {
+        server.node.clone()
+    } else {
+        format!("{} at {}", server.node, server.address)
+    }
+}
+
+fn server_view(server: &RaftServer, health: &AutopilotHealth, now: jiff::Timestamp) -> ServerView {
+    let leader = health.servers.iter().find(|one| one.is_leader);
+    let leader_index = leader.map(|leader| leader.last_index);
+    let known = health.servers.iter().find(|one| one.id == server.id);
+    ServerView {
+        is_voter: server.is_voter,
+        is_leader: server.is_leader,
+        health: known.map(|known| ServerHealthView {
+            is_healthy: known.is_healthy && known.serf_status == "alive" && known.is_voter,
+            version: known.version.clone(),
+            behind: leader_index.map_or(u64::MAX, |index| index.saturating_sub(known.last_index)),
+            stable_for: Duration::try_from(now.duration_since(known.stable_since))
+                .unwrap_or_default(),
+        }),
+    }
+}
+
+fn member_view(status: MemberStatus) -> MemberView {
+    match status {
+        MemberStatus::Alive => MemberView::Alive,
+        MemberStatus::Leaving | MemberStatus::Left => MemberView::Left,
+        MemberStatus::Failed | MemberStatus::Unknown => MemberView::Failed,
+    }
+}

@@ -1,0 +1,252 @@
+//! Prepares a rollout: chooses the images, takes the inventory, asks the guards, makes the plan.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::check::check;
+use super::guards::{Facts, Refusal, refusals};
+use super::plan::{Plan, Target};
+use super::planner::{Inventory, InventoryNode, Request, plan};
+use super::{Options, RolloutError};
+use crate::cluster::begin::check_products;
+use crate::cluster::file::{ImageRef, TierName, UnsealKind};
+use crate::cluster::state::{NodeStage, PlatformKind, State};
+use crate::cluster::{Cluster, Context, Images, NodeImage, Role, Status, status, vault};
+use crate::digest::Digest;
+use crate::store::backend::Backend;
+
+/// The factor for limits of gates with VMs, which may be emulated.
+const MACHINE_PATIENCE: u64 = 10;
+
+/// The tiers, in the order of a rollout.
+const TIERS: [TierName; 2] = [TierName::Consul, TierName::Vault];
+
+/// A plan that may be started.
+pub struct Prepared {
+    /// The plan.
+    pub plan: Plan,
+    /// The images of the plan's tiers.
+    pub(super) images: Vec<NodeImage>,
+    /// The reasons not to start it. Empty if there is none.
+    pub refusals: Vec<Refusal>,
+}
+
+/// Plans a rollout to the images of the cluster file, or to those of the options.
+pub(super) async fn prepare<B: Backend>(
+    cluster: &Cluster<'_>,
+    images: &Images<'_, B>,
+    options: &Options<'_>,
+    context: &Context<'_>,
+) -> Result<Prepared, RolloutError> {
+    let state = cluster
+        .folder
+        .require()
+        .map_err(crate::cluster::ClusterError::from)?;
+    let seen = status(cluster, Some(images), context).await?;
+    let inventory = inventory(&state, &seen, context);
+    let chosen = choose(cluster, images, options, context).await?;
+    let targets: BTreeMap<TierName, Target> = chosen
+        .iter()
+        .map(|(tier, image)| (*tier, target(image)))
+        .collect();
+    let request = request(cluster, &state, options, targets);
+    let plan = plan(&inventory, &request)?;
+    let violations = check(&plan, &inventory);
+    if !violations.is_empty() {
+        return Err(RolloutError::Unsafe { violations });
+    }
+    let history = images.store.history().await?;
+    let held = |image: &NodeImage| {
+        let is_pin = matches!(
+            options
+                .to
+                .iter()
+                .find(|one| one.to_string() == image.reference),
+            Some(ImageRef::Pin { .. })
+        );
+        is_pin || history.holders(&image.manifest).next().is_some()
+    };
+    let promoted: BTreeSet<Digest> = chosen
+        .values()
+        .filter(|image| held(image))
+        .map(|image| image.manifest)
+        .collect();
+    let facts = Facts {
+        name: &state.name,
+        inventory: &inventory,
+        status: &seen,
+        targets: &request.targets,
+        promoted: &promoted,
+        firmware: &state
+            .nodes
+            .values()
+            .map(|node| (node.tier, node.firmware))
+            .collect(),
+        highest: &state.highest,
+        open: history.open_rollout(&state.id).map(|open| open.epoch),
+        can_unseal: can_unseal(cluster, options, context).await?,
+        allow_version_jump: options.allow_version_jump,
+        allow_unpromoted: options.allow_unpromoted,
+        now: (context.now)(),
+    };
+    Ok(Prepared {
+        refusals: refusals(&facts),
+        plan,
+        images: chosen.into_values().collect(),
+    })
+}
+
+/// Plans again after the cluster changed. Targets and new nodes stay.
+pub(super) async fn plan_again<B: Backend>(
+    cluster: &Cluster<'_>,
+    images: &Images<'_, B>,
+    options: &Options<'_>,
+    follows: &Plan,
+    context: &Context<'_>,
+) -> Result<Plan, RolloutError> {
+    let state = cluster
+        .folder
+        .require()
+        .map_err(crate::cluster::ClusterError::from)?;
+    let seen = status(cluster, Some(images), context).await?;
+    let inventory = inventory(&state, &seen, context);
+    let targets = follows.targets.clone();
+    let request = Request {
+        follows: Some(follows),
+        ..request(cluster, &state, options, targets)
+    };
+    let next = plan(&inventory, &request)?;
+    let violations = check(&next, &inventory);
+    if !violations.is_empty() {
+        return Err(RolloutError::Unsafe { violations });
+    }
+    Ok(next)
+}
+
+fn request<'a>(
+    cluster: &Cluster<'_>,
+    state: &State,
+    options: &Options<'_>,
+    targets: BTreeMap<TierName, Target>,
+) -> Request<'a> {
+    let file = cluster.file;
+    let count = |tier: TierName| file.tier(tier).nodes;
+    Request {
+        targets,
+        counts: TIERS.map(|tier| (tier, count(tier))).into(),
+        addresses: TIERS
+            .map(|tier| {
+                // The cluster file keeps twice as many for replacements.
+                let numbers = 1..=2 * count(tier);
+                let address = |n| match tier {
+                    TierName::Consul => file.consul_address(n),
+                    TierName::Vault => file.vault_address(n),
+                };
+                (tier, numbers.map(address).collect())
+            })
+            .into(),
+        max_surge: options.max_surge,
+        soak_s: options.soak_s,
+        patience: match state.platform {
+            PlatformKind::Containers => 1,
+            PlatformKind::Machines => MACHINE_PATIENCE,
+        },
+        follows: None,
+    }
+}
+
+/// Describes the nodes of a cluster.
+pub(super) fn inventory(state: &State, seen: &Status, context: &Context<'_>) -> Inventory {
+    let in_front = |name: &str| match &seen.front {
+        Some(front) => front.nodes.iter().any(|node| node == name),
+        None => true,
+    };
+    let nodes = state.nodes.iter().map(|(name, node)| {
+        let found = seen.nodes.iter().find(|one| one.node == *name);
+        let role = found.map_or(Role::Stopped, |one| one.role);
+        let planned = InventoryNode {
+            tier: node.tier,
+            generation: node.generation,
+            number: node.number,
+            address: node.address,
+            image: node.image.clone(),
+            version: node.version,
+            manifest: node.manifest,
+            releases: node.releases.clone(),
+            is_running: found.is_some_and(|one| one.running),
+            role: match node.stage {
+                NodeStage::Serving => role,
+                NodeStage::Stopped | NodeStage::Retired => Role::Stopped,
+            },
+            is_in_front: in_front(name),
+        };
+        (name.clone(), planned)
+    });
+    let generations = state.nodes.values().map(|node| node.generation);
+    Inventory {
+        cluster: state.id.clone(),
+        name: state.name.clone(),
+        at: (context.now)().into(),
+        generation: generations.max().unwrap_or(0).max(state.generation),
+        nodes: nodes.collect(),
+    }
+}
+
+/// Chooses the image of each tier.
+async fn choose<B: Backend>(
+    cluster: &Cluster<'_>,
+    images: &Images<'_, B>,
+    options: &Options<'_>,
+    context: &Context<'_>,
+) -> Result<BTreeMap<TierName, NodeImage>, RolloutError> {
+    let now = (context.now)();
+    let mut chosen = BTreeMap::new();
+    for tier in TIERS {
+        let image = images.choose(&cluster.file.tier(tier).image, now).await;
+        if let Ok(image) = &image {
+            chosen.insert(tier, image.clone());
+        } else if options.to.is_empty() {
+            image?;
+        }
+    }
+    for reference in &options.to {
+        let image = images.choose(reference, now).await?;
+        let has_vault = image.releases.contains_key("vault");
+        let tier = if has_vault {
+            TierName::Vault
+        } else {
+            TierName::Consul
+        };
+        chosen.insert(tier, image);
+    }
+    for (tier, image) in &chosen {
+        check_products(*tier, image)?;
+        for warning in &image.warnings {
+            context.events.warn(warning);
+        }
+    }
+    Ok(chosen)
+}
+
+fn target(image: &NodeImage) -> Target {
+    Target {
+        reference: image.reference.clone(),
+        image: image.image.clone(),
+        version: image.version,
+        manifest: image.manifest,
+        artifact: image.artifact,
+        firmware: image.firmware,
+        releases: image.releases.clone(),
+    }
+}
+
+/// Whether new Vault nodes can be unsealed.
+async fn can_unseal(
+    cluster: &Cluster<'_>,
+    options: &Options<'_>,
+    context: &Context<'_>,
+) -> Result<bool, RolloutError> {
+    let unseal = &cluster.file.unseal;
+    Ok(!matches!(unseal.kind, UnsealKind::Shares)
+        || !options.unseal_shares.is_empty()
+        || vault::has_shares(cluster.secrets, context).await?)
+}
