@@ -112,8 +112,10 @@ impl JumpRefusal {
                 "Roll out a version in between first, see {source}, or pass \
                  --allow-version-jump REASON."
             ),
-            Why::Through(stop) => {
-                format!("Roll out {stop} first, see {source}, or pass --allow-version-jump REASON.")
+            Why::Through => {
+                format!(
+                    "Roll out {CONSUL_STOP} first, see {source}, or pass --allow-version-jump REASON."
+                )
             }
             Why::Unknown | Why::Unreadable(_) => format!(
                 "Read the notes of each version in between, see {source}, then pass \
