@@ -81,7 +81,19 @@ fn recover(model: &Model) {
     panic!("the cluster does not recover");
 }
 
+/// Starts old servers again that no step replaces, as `cluster up` does.
+fn mend(model: &Model, plan: &Plan) {
+    let mut state = model.0.borrow_mut();
+    for name in plan.remaining(TierName::Consul) {
+        if !plan.nodes[&name].is_new {
+            state.power_on(&name);
+        }
+    }
+    state.advance(20_000);
+}
+
 fn follow(model: &Model, plan_before: &Plan, request: &Request<'_>) -> Plan {
+    mend(model, plan_before);
     recover(model);
     let now = model.0.borrow().inventory();
     let request = Request {

@@ -466,6 +466,14 @@ impl State {
         self.check_quorum(name);
     }
 
+    /// Starts a node that does not run.
+    pub fn power_on(&mut self, name: &str) {
+        if let Some(node) = self.nodes.get_mut(name).filter(|node| !node.running) {
+            node.running = true;
+            self.later(delay::CONSUL_BOOT, Happening::Boot(name.to_owned()));
+        }
+    }
+
     fn power_off(&mut self, name: &str) {
         if let Some(node) = self.nodes.get_mut(name) {
             node.running = false;

@@ -34,8 +34,8 @@ async fn an_open_rollout_keeps_its_images_until_it_ends() {
         ["quickstart@1.0.0", "quickstart@1.0.1", "quickstart@1.0.2"]
     );
     // Begun after the plan of gc: from 1.0.0, of which one node runs, to 1.0.1.
-    let plan = store.put_object(&rollout_plan(of[1], &[of[0], of[1]]));
-    let plan = plan.await.unwrap();
+    let planned = rollout_plan(of[1], &[of[0], of[1]]);
+    let plan = store.put_object(&planned).await.unwrap();
     append_begin(&store, 1, plan, false).await;
     append_begin(&store, 2, plan, true).await;
     let both = [
@@ -73,5 +73,5 @@ async fn an_open_rollout_with_an_unreadable_plan_stops_gc() {
         .await;
     let error = error.unwrap_err();
     assert!(matches!(error, StoreError::Refused { .. }), "{error}");
-    insta::assert_snapshot!(error, @"the plan of the rollout of cluster dev: cannot read its images: invalid type: sequence, expected a map at line 1 column 23");
+    insta::assert_snapshot!(error, @"the plan of the rollout of cluster dev: cannot read its images: invalid type: sequence, expected a map at line 1 column 22");
 }
