@@ -9,7 +9,8 @@ mod replay;
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::{Inventory, Plan};
+use super::Plan;
+use super::planner::Inventory;
 
 /// A rule that a plan breaks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

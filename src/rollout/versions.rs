@@ -65,8 +65,8 @@ const CONSUL_STOP: Version = Version::new(1, 10, 12);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct JumpRefusal {
     product: &'static str,
-    from: String,
-    to: String,
+    from: Box<str>,
+    to: Box<str>,
     why: Why,
     page: &'static str,
 }
@@ -75,10 +75,10 @@ pub struct JumpRefusal {
 enum Why {
     Downgrade,
     TooFar,
-    Through(Version),
+    Through,
     Major,
     Unknown,
-    Unreadable(String),
+    Unreadable(Box<str>),
 }
 
 impl fmt::Display for JumpRefusal {
@@ -90,7 +90,7 @@ impl fmt::Display for JumpRefusal {
         match &self.why {
             Why::Downgrade => f.write_str("its data does not go back to an older version"),
             Why::TooFar => write!(f, "one upgrade may pass {MAX_MINORS} minor versions"),
-            Why::Through(stop) => write!(f, "an upgrade must stop at {stop}"),
+            Why::Through => write!(f, "an upgrade must stop at {CONSUL_STOP}"),
             Why::Major => f.write_str("this jump to a new major version is in no table"),
             Why::Unknown => write!(f, "{to} is newer than the table of {AS_OF}"),
             Why::Unreadable(text) => write!(f, "`{text}` is no version"),
@@ -112,8 +112,10 @@ impl JumpRefusal {
                 "Roll out a version in between first, see {source}, or pass \
                  --allow-version-jump REASON."
             ),
-            Why::Through(stop) => {
-                format!("Roll out {stop} first, see {source}, or pass --allow-version-jump REASON.")
+            Why::Through => {
+                format!(
+                    "Roll out {CONSUL_STOP} first, see {source}, or pass --allow-version-jump REASON."
+                )
             }
             Why::Unknown | Why::Unreadable(_) => format!(
                 "Read the notes of each version in between, see {source}, then pass \
@@ -136,14 +138,14 @@ pub fn jump(product: &str, from: &str, to: &str) -> Result<(), JumpRefusal> {
     };
     let refuse = |why| JumpRefusal {
         product: table.product,
-        from: from.to_owned(),
-        to: to.to_owned(),
+        from: from.into(),
+        to: to.into(),
         why,
         page: table.source,
     };
     let parse = |text: &str| {
         let version = Version::parse(text.trim_start_matches('v'));
-        version.map_err(|_| refuse(Why::Unreadable(text.to_owned())))
+        version.map_err(|_| refuse(Why::Unreadable(text.into())))
     };
     let (old, new) = (parse(from)?, parse(to)?);
     if new.cmp_precedence(&old).is_lt() {
@@ -177,7 +179,7 @@ fn consul(old: &Version, new: &Version) -> Option<Why> {
     if new.major != old.major {
         Some(Why::Major)
     } else if series(old) < stop && series(new) > stop {
-        Some(Why::Through(CONSUL_STOP))
+        Some(Why::Through)
     } else {
         (new.minor - old.minor > MAX_MINORS).then_some(Why::TooFar)
     }

@@ -84,6 +84,16 @@ fn events() -> Vec<Event> {
             elapsed_ms: 1,
             timeout_ms: 1,
         },
+        Event::RolloutStep {
+            index: 1,
+            count: 2,
+            step: text(),
+            elapsed_ms: 1,
+            ok: true,
+            requests: 1,
+            failed: 0,
+            longest_gap_ms: 1,
+        },
         Event::Note { message: text() },
         Event::Warning { message: text() },
         Event::Recorded {
@@ -124,7 +134,8 @@ fn is_in_the_list(event: &Event) -> bool {
         | Event::Recorded { .. }
         | Event::TestFinished { .. }
         | Event::Removed { .. }
-        | Event::Leftover { .. } => true,
+        | Event::Leftover { .. }
+        | Event::RolloutStep { .. } => true,
     }
 }
 

@@ -2,4 +2,7 @@
 
 mod checker;
 mod clusters;
+mod executions;
+mod model;
 mod planner;
+mod versions;

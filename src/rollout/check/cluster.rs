@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cluster::Role;
 use crate::cluster::file::TierName;
-use crate::rollout::{Action, Condition, Inventory, Plan};
+use crate::rollout::planner::Inventory;
+use crate::rollout::{Action, Condition, Plan};
 
 type Names = BTreeSet<String>;
 

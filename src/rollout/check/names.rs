@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Report;
 use crate::cluster::file::TierName;
 use crate::rollout::plan::{Purpose, SCHEMA};
-use crate::rollout::{Action, Inventory, Plan};
+use crate::rollout::planner::Inventory;
+use crate::rollout::{Action, Plan};
 
 /// The most versions of a product in a cluster.
 const MAX_VERSIONS: usize = 2;

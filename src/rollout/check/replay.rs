@@ -7,7 +7,8 @@ use super::{Report, demands, list, set};
 use crate::cluster::Role;
 use crate::cluster::file::TierName;
 use crate::rollout::plan::Purpose;
-use crate::rollout::{Action, Condition, Inventory, Plan, Step};
+use crate::rollout::planner::Inventory;
+use crate::rollout::{Action, Condition, Plan, Step};
 
 type Names = BTreeSet<String>;
 

@@ -98,8 +98,9 @@ fn vault_change(draft: &mut Draft<'_>, plan: &Plan) -> Result<Change, PlanError>
 fn consul_change(draft: &mut Draft<'_>, plan: &Plan, vault: &Names) -> Change {
     let inventory = draft.inventory;
     let before = plan.names(TierName::Consul, false);
+    // A server that runs and does not vote has left already: only its end is missing.
     let old = inventory.select(TierName::Consul, |name, node| {
-        !draft.is_new(name) && node.is_running
+        !draft.is_new(name) && node.is_up()
     });
     let new = inventory.select(TierName::Consul, |name, _| draft.is_new(name));
     let mut change = Change {

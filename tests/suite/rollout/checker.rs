@@ -3,9 +3,8 @@
 use proptest::prelude::*;
 use vault_bake::cluster::Role;
 use vault_bake::cluster::file::TierName;
-use vault_bake::rollout::{
-    Action, Condition, Inventory, InventoryNode, Plan, Request, check, plan, plan_abort,
-};
+use vault_bake::rollout::planner::{Inventory, InventoryNode, Request, plan, plan_abort};
+use vault_bake::rollout::{Action, Condition, Plan, check};
 
 use super::clusters::{BOTH, NEW, OLD, Shape, Tiers, inventory, request};
 

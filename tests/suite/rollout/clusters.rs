@@ -7,7 +7,8 @@ use vault_bake::cluster::Role;
 use vault_bake::cluster::file::TierName;
 use vault_bake::definition::Firmware;
 use vault_bake::digest::Digest;
-use vault_bake::rollout::{Inventory, InventoryNode, Plan, Request, Target};
+use vault_bake::rollout::planner::{Inventory, InventoryNode, Request};
+use vault_bake::rollout::{Plan, Target};
 
 /// A healthy cluster of generation 1.
 #[derive(Clone, Copy, Debug)]

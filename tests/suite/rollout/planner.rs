@@ -2,7 +2,7 @@
 
 use vault_bake::cluster::Role;
 use vault_bake::cluster::file::TierName;
-use vault_bake::rollout::{PlanError, plan, plan_abort};
+use vault_bake::rollout::planner::{PlanError, plan, plan_abort};
 
 use super::clusters::{BOTH, NEW, OLD, Shape, Tiers, inventory, print_steps, request};
 

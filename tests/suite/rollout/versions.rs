@@ -1,0 +1,127 @@
+//! Permitted jumps of versions: the tables.
+
+use vault_bake::rollout::versions::jump;
+
+#[test]
+fn jumps_are_permitted_or_refused_by_the_tables() {
+    let table: &[(&str, &str, &str, &str)] = &[
+        ("consul", "1.8.7", "1.8.7", ""),
+        ("consul", "1.8.7", "1.8.19", ""),
+        ("consul", "1.6.9", "1.8.19", ""),
+        ("consul", "1.8.7", "1.10.12", ""),
+        ("consul", "1.9.17", "1.10.12", ""),
+        ("consul", "1.10.12", "1.12.9", ""),
+        ("consul", "1.20.1", "1.21.8", ""),
+        ("consul", "1.21.7", "2.0.0", ""),
+        ("consul", "1.21.9", "2.0.3", ""),
+        ("consul", "1.8.7+dfsg1", "1.8.7", ""),
+        (
+            "consul",
+            "1.6.8",
+            "1.9.0",
+            "one upgrade may pass 2 minor versions",
+        ),
+        (
+            "consul",
+            "1.10.12",
+            "1.13.0",
+            "one upgrade may pass 2 minor versions",
+        ),
+        (
+            "consul",
+            "1.9.17",
+            "1.11.0",
+            "an upgrade must stop at 1.10.12",
+        ),
+        (
+            "consul",
+            "1.8.7",
+            "1.14.0",
+            "an upgrade must stop at 1.10.12",
+        ),
+        (
+            "consul",
+            "1.21.6",
+            "2.0.0",
+            "this jump to a new major version is in no table",
+        ),
+        (
+            "consul",
+            "1.20.0",
+            "2.0.0",
+            "this jump to a new major version is in no table",
+        ),
+        (
+            "consul",
+            "1.21.7",
+            "2.1.0",
+            "2.1.0 is newer than the table of 2026-11-28",
+        ),
+        (
+            "consul",
+            "1.10.12",
+            "1.10.11",
+            "its data does not go back to an older version",
+        ),
+        (
+            "consul",
+            "1.10.0",
+            "1.8.19",
+            "its data does not go back to an older version",
+        ),
+        (
+            "consul",
+            "1.8.7",
+            "1.8.7-beta1",
+            "its data does not go back to an older version",
+        ),
+        ("vault", "1.14.9", "1.14.9", ""),
+        ("vault", "1.14.9", "1.15.0", ""),
+        ("vault", "1.2.0", "1.21.1", ""),
+        ("vault", "1.2.0", "2.0.0", ""),
+        (
+            "vault",
+            "1.15.0",
+            "1.14.9",
+            "its data does not go back to an older version",
+        ),
+        (
+            "vault",
+            "1.15.1",
+            "1.15.0",
+            "its data does not go back to an older version",
+        ),
+        (
+            "vault",
+            "1.21.0",
+            "2.1.0",
+            "2.1.0 is newer than the table of 2026-11-28",
+        ),
+        ("vault", "1.15.0", "latest", "`latest` is no version"),
+    ];
+    for (product, from, to, expected) in table {
+        let found = jump(product, from, to);
+        let text = found
+            .as_ref()
+            .map_or_else(ToString::to_string, |()| String::new());
+        let full = format!("{product} {from} to {to}: {expected}");
+        assert_eq!(
+            text,
+            if expected.is_empty() {
+                ""
+            } else {
+                full.as_str()
+            }
+        );
+        if let Err(refusal) = found {
+            let may = refusal.can_be_allowed();
+            assert_eq!(may, !text.contains("go back"), "{text}");
+            assert_eq!(
+                may,
+                refusal.hint().contains("--allow-version-jump"),
+                "{text}"
+            );
+        }
+    }
+    println!("{} jumps", table.len());
+}
