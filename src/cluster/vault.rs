@@ -323,6 +323,12 @@ pub(super) async fn configure(
             client.enable_kv(&root, KV).await
         })
         .await?;
+    // After its mount, version 2 refuses requests for about a second.
+    context
+        .retry("the secrets engine to answer", async || {
+            client.kv_get(&root, KV, "vault-bake").await
+        })
+        .await?;
     let policy = "admin";
     context
         .retry("the policy of the administrator", async || {

@@ -10,10 +10,12 @@ for vb_name in jq openssl tar; do
     command -v "$vb_name" >/dev/null || vb_missing="$vb_missing $vb_name"
 done
 [ -z "$vb_missing" ] || { printf 'missing programs:%s\n' "$vb_missing" >&2; exit 3; }
-vb_folder=$(mktemp -d /dev/shm/vault-bake-identity.XXXXXXXX) || exit 4
-trap 'rm -rf "$vb_folder"' EXIT
+vb_folder=
 # A signal must not end the shell before the folder is removed. PIPE: vault-bake was killed.
+trap 'trap "" HUP INT TERM PIPE; [ -z "$vb_folder" ] || rm -rf "$vb_folder"' EXIT
 trap 'exit 143' HUP INT TERM PIPE
+# The name of a folder must arrive here, so mktemp is not interrupted.
+vb_folder=$(trap '' HUP INT TERM PIPE; mktemp -d /dev/shm/vault-bake-identity.XXXXXXXX) || exit 4
 mkdir "$vb_folder/run" || exit 4
 { cat >"$vb_folder/seed" && printf '%s' "$vb_rules" >"$vb_folder/identity.jq"; } || exit 4
 for vb_name in $vb_products; do : >"$vb_folder/$vb_name.service"; done
