@@ -24,8 +24,6 @@ pub struct Cluster {
     bases: Vec<String>,
     made: Value,
     token: String,
-    /// The time at which the last node was unsealed at the start.
-    pub unsealed: Instant,
 }
 
 impl Cluster {
@@ -55,7 +53,6 @@ impl Cluster {
             node.wait_for_health(&lab, if is_first { 200 } else { 429 })
                 .await;
         }
-        let unsealed = Instant::now();
         let kind = json!({"type": "kv"});
         first
             .done(&lab, Method::POST, "sys/mounts/secret", &token, &kind)
@@ -74,7 +71,6 @@ impl Cluster {
             client,
             made,
             token,
-            unsealed,
         };
         cluster.wait_for_members(0, 3).await;
         cluster
