@@ -240,6 +240,21 @@ impl Cluster {
         Instant::now()
     }
 
+    /// Waits until a node refuses connections. A request that was accepted before may wait longer.
+    pub async fn refuses(&self, node: usize) -> Instant {
+        let address = self.bases[node].trim_start_matches("https://");
+        self.until(
+            "a refused connection",
+            Duration::from_secs(10),
+            async || {
+                let connected = tokio::net::TcpStream::connect(address).await;
+                connected.is_err().then_some(())
+            },
+        )
+        .await;
+        Instant::now()
+    }
+
     pub async fn kill(&self, node: usize) {
         let mut node = self.nodes[node].lock().await;
         node.as_mut().expect("a node").running.kill().await;
