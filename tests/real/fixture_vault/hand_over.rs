@@ -226,7 +226,6 @@ async fn handed_over(
     for standby in [new, other] {
         let answers = watched.nodes[standby].answers(since, 0.0..60.0);
         assert_known(&answers, &known);
-        assert!(answers.len() > 1, "a hand-over is felt: {answers:?}");
     }
     now
 }
