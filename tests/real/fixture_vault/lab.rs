@@ -23,7 +23,7 @@ pub struct Lab {
     pub authority: CertifiedIssuer<'static, KeyPair>,
     /// Members of the nodes' configuration, in addition to those of all tests.
     pub extra: serde_json::Map<String, Value>,
-    /// The host in the address for other nodes. The template has no value on a computer without a private address.
+    /// The host in the address for other nodes. The template needs a computer with a private one.
     pub cluster_host: &'static str,
     consul_port: u16,
     _consul: Running,

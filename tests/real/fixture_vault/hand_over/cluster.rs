@@ -24,8 +24,6 @@ pub struct Cluster {
     bases: Vec<String>,
     made: Value,
     token: String,
-    /// The time at which the last node was unsealed at the start.
-    pub unsealed: Instant,
 }
 
 impl Cluster {
@@ -55,7 +53,6 @@ impl Cluster {
             node.wait_for_health(&lab, if is_first { 200 } else { 429 })
                 .await;
         }
-        let unsealed = Instant::now();
         let kind = json!({"type": "kv"});
         first
             .done(&lab, Method::POST, "sys/mounts/secret", &token, &kind)
@@ -74,7 +71,6 @@ impl Cluster {
             client,
             made,
             token,
-            unsealed,
         };
         cluster.wait_for_members(0, 3).await;
         cluster
@@ -241,6 +237,21 @@ impl Cluster {
         node.signal(Signal::TERM);
         let ended = node.running.wait().await.expect("it ends");
         assert!(ended.success(), "{ended}: {:?}", node.running.last_lines());
+        Instant::now()
+    }
+
+    /// Waits until a node refuses connections. A request that was accepted before may wait longer.
+    pub async fn refuses(&self, node: usize) -> Instant {
+        let address = self.bases[node].trim_start_matches("https://");
+        self.until(
+            "a refused connection",
+            Duration::from_secs(10),
+            async || {
+                let connected = tokio::net::TcpStream::connect(address).await;
+                connected.is_err().then_some(())
+            },
+        )
+        .await;
         Instant::now()
     }
 

@@ -81,13 +81,6 @@ impl Probe {
         gaps.max().expect("successes")
     }
 
-    /// Returns the time from `since` to the first request with this answer.
-    pub fn first(&self, since: Instant, answer: &str) -> Option<Duration> {
-        let mut samples = self.since(since).into_iter();
-        let found = samples.find(|sample| sample.answer.starts_with(answer))?;
-        Some(found.answered - since)
-    }
-
     /// Returns the answers in order, each with its number and its first time.
     pub fn summary(&self, since: Instant) -> String {
         let mut runs: Vec<(String, usize, f64)> = Vec::new();
