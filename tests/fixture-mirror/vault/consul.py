@@ -20,6 +20,8 @@ class Consul:
         self.token = os.environ.get("CONSUL_HTTP_TOKEN") or config.consul.get("token")
         # Open connections without a request, and the session that protects writes.
         self.idle, self.fence = [], None
+        # As in Vault, what the active node has read or written, also that there is nothing. `None` on standbys.
+        self.cache, self.changes, self.caching = None, 0, threading.Lock()
 
     def call(self, method, path, query=(), body=None, timeout_s=10, accepts=(200, 404)):
         """Returns status, headers and body; other statuses are errors."""
@@ -75,6 +77,29 @@ class Consul:
         entry, _ = self.get(key, consistent=True)
         return json.loads(entry["Value"]) if entry else None
 
+    def cached(self, key):
+        """Returns the value of `key`. The active node answers what it knows without Consul."""
+        cache, changes = self.cache, self.changes
+        if cache is None:
+            return self.value(key)
+        text = cache.get(key)
+        if text is None:
+            text = json.dumps(self.value(key))
+            with self.caching:
+                # After a write in between, this may be an older value.
+                if changes == self.changes:
+                    cache[key] = text
+        return json.loads(text)
+
+    def remember(self, values, forgotten=()):
+        """Keeps written values, and forgets keys."""
+        with self.caching:
+            self.changes += 1
+            if self.cache is not None:
+                self.cache |= {key: json.dumps(value) for key, value in values.items()}
+                for key in forgotten:
+                    self.cache.pop(key, None)
+
     def put(self, key, value, **query):
         body = value if isinstance(value, bytes) else json.dumps(value).encode()
         _, content = self.call("PUT", "kv/" + self.config.prefix + key, query.items(), body)
@@ -108,11 +133,18 @@ class Consul:
         """Writes and deletes keys, if this node still has the lock."""
         operations = [self.operation("set", key, value) for key, value in values.items()]
         operations += [self.operation("delete", key) for key in deleted]
-        # Consul takes at most 64 operations at once.
-        for start in range(0, len(operations), 60):
-            part = operations[start : start + 60]
-            if not self.transact([self.operation("check-session", "core/lock", Session=self.fence or "none"), *part]):
-                raise Refused("Consul: this node lost the lock", 500)
+        try:
+            # Consul takes at most 64 operations at once.
+            for start in range(0, len(operations), 60):
+                part = operations[start : start + 60]
+                fence = self.operation("check-session", "core/lock", Session=self.fence or "none")
+                if not self.transact([fence, *part]):
+                    raise Refused("Consul: this node lost the lock", 500)
+        except Refused:
+            # Some of it may have happened.
+            self.remember({}, [*values, *deleted])
+            raise
+        self.remember(values, deleted)
 
     def session(self):
         body = json.dumps({"Name": "Vault Lock", "TTL": f"{self.config.session_ttl_s}s"}).encode()

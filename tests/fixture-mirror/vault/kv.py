@@ -102,7 +102,7 @@ class Kv1:
         self.consul, self.folder = state.consul, f"logical/{entry['shown']['uuid']}/"
 
     def exists(self, path):
-        return self.consul.value(self.folder + path) is not None
+        return self.consul.cached(self.folder + path) is not None
 
     def serve(self, request, path):
         if request.operation == "list":
@@ -110,7 +110,7 @@ class Kv1:
         if not path or path.endswith("/") or ".." in path.split("/"):
             raise Refused("", 404)
         if request.operation == "read":
-            return Reply(self.consul.value(self.folder + path), lease_s=MAX_TTL_S)
+            return Reply(self.consul.cached(self.folder + path), lease_s=MAX_TTL_S)
         if request.operation == "delete":
             self.consul.write({}, [self.folder + path])
         elif request.is_write():
@@ -130,7 +130,7 @@ class Kv2:
         self.folder = f"logical/{entry['shown']['uuid']}/"
 
     def metadata(self, path):
-        return self.consul.value(f"{self.folder}metadata/{path}")
+        return self.consul.cached(f"{self.folder}metadata/{path}")
 
     def exists(self, path):
         kind, _, name = path.partition("/")
@@ -189,7 +189,7 @@ class Kv2:
         metadata = version | {"version": int(number), "custom_metadata": found["custom_metadata"]}
         if version["deletion_time"] or version["destroyed"]:
             return Reply({"data": None, "metadata": metadata}, status=404)
-        return Reply({"data": self.consul.value(self.version_key(name, number)), "metadata": metadata})
+        return Reply({"data": self.consul.cached(self.version_key(name, number)), "metadata": metadata})
 
     def data_update(self, request, name):
         data, options, config = request.body.get("data"), request.body.get("options") or {}, self.entry["config"]

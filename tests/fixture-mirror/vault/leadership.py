@@ -147,7 +147,7 @@ class Leadership:
         if not self.state.acquire(stop):
             return False
         try:
-            self.consul.fence = lock.session
+            self.consul.fence, self.consul.cache = lock.session, {}
             self.node.check_seal()
             key = secrets.token_hex(32)
             entry = {"redirect_addr": self.config.api_addr, "cluster_addr": self.config.cluster_addr}
@@ -180,6 +180,7 @@ class Leadership:
         self.cluster.disconnect()
         time.sleep(TEARDOWN_S)
         self.node.audit.close()
+        self.consul.cache = None
         try:
             self.consul.write({}, ["core/leader/" + term])
         except Refused as error:

@@ -33,6 +33,7 @@ async fn the_active_role_moves_as_with_vault() {
     let cluster = Cluster::start(&mirror).await;
     let mut figures = Figures::default();
     shapes(&cluster).await;
+    reads_without_consul(&cluster).await;
     a_graceful_stop(&cluster, &mut figures).await;
     a_step_down(&cluster, &mut figures).await;
     a_destroyed_session(&cluster, &mut figures).await;
@@ -147,6 +148,22 @@ async fn in_consul(cluster: &Cluster, active: usize) {
         };
         assert!(tags.contains(&role.to_owned()), "{address}: {tags:?}");
     }
+}
+
+/// The active node answers reads of what it has read or written before, and no others.
+async fn reads_without_consul(cluster: &Cluster) {
+    let active = cluster.active().await.expect("an active node");
+    let limit = Duration::from_secs(1);
+    cluster.write(active, "secret/written").await;
+    cluster.pause_consul();
+    let read = tokio::time::timeout(limit, cluster.get(active, "secret/x")).await;
+    let written = tokio::time::timeout(limit, cluster.get(active, "secret/written")).await;
+    let unknown = tokio::time::timeout(limit, cluster.get(active, "secret/unknown")).await;
+    cluster.resume_consul();
+    assert_eq!(read.expect("an answer").0, 200);
+    assert_eq!(written.expect("an answer").0, 200);
+    assert!(unknown.is_err(), "{unknown:?}");
+    assert_eq!(cluster.get(active, "secret/unknown").await.0, 404);
 }
 
 /// Probes of all nodes before a change of the active node.

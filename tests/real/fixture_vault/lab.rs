@@ -11,6 +11,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
 };
 use reqwest::{Client, Method, StatusCode};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use vault_bake::event::Events;
 use vault_bake::process::{Program, Running};
@@ -26,7 +27,7 @@ pub struct Lab {
     /// The host in the address for other nodes. The template needs a computer with a private one.
     pub cluster_host: &'static str,
     consul_port: u16,
-    _consul: Running,
+    consul_server: Running,
 }
 
 pub struct Node {
@@ -69,7 +70,7 @@ impl Lab {
             extra: serde_json::Map::new(),
             cluster_host: "{{ GetPrivateIP }}",
             consul_port: https,
-            _consul: consul,
+            consul_server: consul,
         }
     }
 
@@ -98,6 +99,10 @@ impl Lab {
             .tls_certs_only([authority])
             .redirect(reqwest::redirect::Policy::none())
             .timeout(Duration::from_secs(20))
+    }
+
+    pub fn signal_consul(&self, signal: Signal) {
+        send(&self.consul_server, signal);
     }
 
     /// Returns a client for Consul, and the URL of its API.
@@ -267,11 +272,15 @@ impl Node {
             .unwrap_or_else(|error| panic!("{error}; {:?}", self.running.last_lines()));
     }
 
-    pub fn signal(&self, signal: rustix::process::Signal) {
-        let pid = i32::try_from(self.running.pid().expect("it runs")).expect("a process id");
-        let pid = rustix::process::Pid::from_raw(pid).expect("a process id");
-        rustix::process::kill_process(pid, signal).expect("it takes signals");
+    pub fn signal(&self, signal: Signal) {
+        send(&self.running, signal);
     }
+}
+
+fn send(running: &Running, signal: Signal) {
+    let pid = i32::try_from(running.pid().expect("it runs")).expect("a process id");
+    let pid = rustix::process::Pid::from_raw(pid).expect("a process id");
+    rustix::process::kill_process(pid, signal).expect("it takes signals");
 }
 
 /// Returns the fixture mirror of this build folder. Prints the reason and returns `None` if that

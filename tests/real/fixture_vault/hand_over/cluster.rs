@@ -118,6 +118,23 @@ impl Cluster {
         (status, serde_json::from_slice(&body).unwrap_or_default())
     }
 
+    pub async fn write(&self, node: usize, path: &str) {
+        let node = self.nodes[node].lock().await;
+        let node = node.as_ref().expect("a node");
+        let secret = json!({"word": "written"});
+        node.done(&self.lab, Method::PUT, path, &self.token, &secret)
+            .await;
+    }
+
+    /// Suspends Consul, which then answers nothing.
+    pub fn pause_consul(&self) {
+        self.lab.signal_consul(Signal::STOP);
+    }
+
+    pub fn resume_consul(&self) {
+        self.lab.signal_consul(Signal::CONT);
+    }
+
     pub fn probe(&self, node: usize, path: &str, keeps_connection: bool) -> Probe {
         let client = if keeps_connection {
             self.lab.client_builder().build().expect("a client")
