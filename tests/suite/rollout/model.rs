@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use vault_bake::cluster::Role;
 use vault_bake::cluster::file::TierName;
-use vault_bake::rollout::Counts;
+use vault_bake::rollout::Figures;
 use vault_bake::rollout::observation::MemberView;
 use vault_bake::rollout::planner::{Inventory, InventoryNode};
 use vault_bake::wait::Interrupt;
@@ -116,7 +116,7 @@ pub struct State {
     has_snapshot: bool,
     renewed: BTreeSet<String>,
     outage_since: Option<u64>,
-    pub counts: Counts,
+    pub counts: Figures,
     /// Versions that were active, in order.
     pub actives: Vec<String>,
     pub broken: Vec<String>,
@@ -155,7 +155,7 @@ impl State {
             has_snapshot: false,
             renewed: BTreeSet::new(),
             outage_since: None,
-            counts: Counts::default(),
+            counts: Figures::default(),
             actives: Vec::new(),
             broken: Vec::new(),
             points: 0,
@@ -393,7 +393,7 @@ impl State {
         front.any(|(name, (ready, up))| *ready && *up == Some(true) && answers(name))
     }
 
-    /// Counts what clients feel: half of them wait for 10 s, half try three times in 2 s or more.
+    /// Figures what clients feel: half of them wait for 10 s, half try three times in 2 s or more.
     fn account(&mut self) {
         match (self.serves(), self.outage_since) {
             (false, None) => self.outage_since = Some(self.now),

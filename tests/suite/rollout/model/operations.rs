@@ -15,7 +15,7 @@ use vault_bake::rollout::observation::{
     ActiveView, ConsulView, FrontView, NodeView, ServerHealthView, ServerView, VaultView,
 };
 use vault_bake::rollout::planner::InventoryNode;
-use vault_bake::rollout::{Action, Counts, EffectError, Evidence, Observation, Operations, Plan};
+use vault_bake::rollout::{Action, EffectError, Evidence, Figures, Observation, Operations, Plan};
 use vault_bake::wait::{Interrupt, Urgency};
 
 use super::{Fault, Happening, Model, Node, Sick, State, delay};
@@ -42,7 +42,7 @@ impl Journal for ModelJournal<'_> {
 }
 
 impl State {
-    /// Counts a point, and lets happen what shall happen there.
+    /// Figures a point, and lets happen what shall happen there.
     fn point(&mut self) {
         self.points += 1;
         let points = self.points;
@@ -273,7 +273,7 @@ impl Operations for Controller<'_> {
         Duration::from_millis(self.model.0.borrow().now - self.began)
     }
 
-    fn canary(&self) -> Counts {
+    fn canary(&self) -> Figures {
         self.model.0.borrow().counts
     }
 
@@ -281,7 +281,7 @@ impl Operations for Controller<'_> {
         self.model.0.borrow().now
     }
 
-    async fn since(&self, _: &u64) -> Counts {
+    async fn since(&self, _: &u64) -> Figures {
         self.model.0.borrow().counts
     }
 }
