@@ -71,7 +71,6 @@ pub enum Fault {
 #[derive(Clone, Debug)]
 pub struct Node {
     pub facts: InventoryNode,
-    pub is_new: bool,
     pub running: bool,
     booted: bool,
     sick: Option<Sick>,
@@ -172,7 +171,6 @@ impl State {
         for (name, facts) in &base.nodes {
             let node = Node {
                 facts: facts.clone(),
-                is_new: false,
                 running: true,
                 booted: true,
                 sick: None,
@@ -466,11 +464,33 @@ impl State {
         self.check_quorum(name);
     }
 
-    /// Starts a node that does not run.
-    pub fn power_on(&mut self, name: &str) {
-        if let Some(node) = self.nodes.get_mut(name).filter(|node| !node.running) {
-            node.running = true;
-            self.later(delay::CONSUL_BOOT, Happening::Boot(name.to_owned()));
+    /// Starts a node that exists and does not run. Returns whether it did.
+    pub fn power_on(&mut self, name: &str) -> bool {
+        let Some(node) = self.nodes.get_mut(name).filter(|node| !node.running) else {
+            return false;
+        };
+        node.running = true;
+        let time = match node.facts.tier {
+            TierName::Consul => delay::CONSUL_BOOT,
+            TierName::Vault => delay::VAULT_BOOT,
+        };
+        let more = self.random(2_000);
+        self.later(time + more, Happening::Boot(name.to_owned()));
+        true
+    }
+
+    /// Unseals Vault on a node that has booted.
+    pub fn unseal(&mut self, name: &str) {
+        let Some(node) = self.nodes.get(name) else {
+            return;
+        };
+        let is_able = node.sick.is_none_or(|sick| sick == Sick::WrongVersion);
+        let is_vault = node.facts.tier == TierName::Vault;
+        if is_vault && node.booted && is_able && self.unsealed.insert(name.to_owned()) {
+            self.registered.insert(name.to_owned());
+            let wait = self.random(delay::RELOOK);
+            self.knows.insert(name.to_owned(), self.now + wait);
+            self.later(wait, Happening::Look);
         }
     }
 
