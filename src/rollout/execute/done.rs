@@ -23,9 +23,11 @@ pub(super) fn is_done(action: &Action, seen: &Observation, plan: &Plan) -> bool 
         Action::SaveSnapshot => is_met(Condition::SnapshotSaved),
         Action::Start { nodes } => nodes.iter().all(|node| joined(node, seen, plan)),
         Action::Unseal { nodes } => nodes.iter().all(|node| is_unsealed(node, seen)),
+        // The load balancer keeps the place of a node that crashed.
         Action::Admit { nodes } => seen.front.as_ref().is_ok_and(|front| {
             let is_ready = |node: &String| front.get(node).is_some_and(|view| view.is_ready);
-            !seen.has_front || nodes.iter().all(is_ready)
+            let mut nodes = nodes.iter();
+            nodes.all(|node| is_unsealed(node, seen) && (!seen.has_front || is_ready(node)))
         }),
         Action::RenewIdentities { nodes } => {
             is_met(Condition::IdentitiesRenewed { nodes: set(nodes) })

@@ -2,6 +2,7 @@
 
 use super::draft::{Change, Draft, limit};
 use super::{Names, PlanError};
+use crate::cluster::Role;
 use crate::cluster::file::TierName;
 use crate::rollout::Condition;
 use crate::rollout::plan::{Action, NodePlan, Purpose};
@@ -104,24 +105,34 @@ fn start(draft: &mut Draft<'_>, nodes: &mut Nodes, batch: &Names, purpose: Purpo
     let names: Vec<String> = batch.iter().cloned().collect();
     let others: Names = nodes.running.difference(batch).cloned().collect();
     let undo_requires = vec![Condition::ActiveAmong { nodes: others }];
-    let action = match purpose {
-        Purpose::Replace => Action::Start {
-            nodes: names.clone(),
-        },
-        Purpose::Abort => Action::Restart {
-            nodes: names.clone(),
-        },
-    };
     let answering = vec![Condition::Answering {
         nodes: batch.clone(),
     }];
-    draft.push(
-        action,
-        nodes.always.clone(),
-        answering.clone(),
-        limit::START,
-    );
-    draft.undo_by_delete(batch, undo_requires.clone());
+    // Sealed nodes have started. A step that is done already is no step of a plan.
+    let inventory = draft.inventory;
+    let is_sealed = |name: &&String| {
+        let node = inventory.nodes.get(*name);
+        node.is_some_and(|node| node.is_running && node.role == Role::Sealed)
+    };
+    let down: Names = batch
+        .iter()
+        .filter(|name| !is_sealed(name))
+        .cloned()
+        .collect();
+    if !down.is_empty() {
+        let names = down.iter().cloned().collect();
+        let action = match purpose {
+            Purpose::Replace => Action::Start { nodes: names },
+            Purpose::Abort => Action::Restart { nodes: names },
+        };
+        draft.push(
+            action,
+            nodes.always.clone(),
+            answering.clone(),
+            limit::START,
+        );
+        draft.undo_by_delete(&down, undo_requires.clone());
+    }
     let serving = vec![Condition::Serving {
         nodes: batch.clone(),
     }];

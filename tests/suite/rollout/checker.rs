@@ -309,7 +309,7 @@ fn every_wrong_plan_is_refused_with_its_reason() {
             },
         ),
         ("new node dev-consul-2-1 is not of generation 3", |plan| {
-            plan.generation = 3
+            plan.generation = 3;
         }),
         (
             "the plan describes dev-vault-1-1 in another way than it is",
@@ -375,10 +375,10 @@ fn every_wrong_plan_is_refused_with_its_reason() {
             }
         }),
         ("the plan is one of cluster other", |plan| {
-            plan.cluster = "other".to_owned()
+            plan.cluster = "other".to_owned();
         }),
         ("is not https://vault-bake.dev/rollout-plan/v1", |plan| {
-            plan.schema = "v2".to_owned()
+            plan.schema = "v2".to_owned();
         }),
         ("the tier of dev-vault-2-1 has no target", |plan| {
             plan.targets.remove(&TierName::Vault);

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use vault_bake::cluster::Role;
 use vault_bake::cluster::file::TierName;
-use vault_bake::rollout::Counts;
+use vault_bake::rollout::Figures;
 use vault_bake::rollout::observation::MemberView;
 use vault_bake::rollout::planner::{Inventory, InventoryNode};
 use vault_bake::wait::Interrupt;
@@ -71,7 +71,6 @@ pub enum Fault {
 #[derive(Clone, Debug)]
 pub struct Node {
     pub facts: InventoryNode,
-    pub is_new: bool,
     pub running: bool,
     booted: bool,
     sick: Option<Sick>,
@@ -116,7 +115,7 @@ pub struct State {
     has_snapshot: bool,
     renewed: BTreeSet<String>,
     outage_since: Option<u64>,
-    pub counts: Counts,
+    pub counts: Figures,
     /// Versions that were active, in order.
     pub actives: Vec<String>,
     pub broken: Vec<String>,
@@ -155,7 +154,7 @@ impl State {
             has_snapshot: false,
             renewed: BTreeSet::new(),
             outage_since: None,
-            counts: Counts::default(),
+            counts: Figures::default(),
             actives: Vec::new(),
             broken: Vec::new(),
             points: 0,
@@ -172,7 +171,6 @@ impl State {
         for (name, facts) in &base.nodes {
             let node = Node {
                 facts: facts.clone(),
-                is_new: false,
                 running: true,
                 booted: true,
                 sick: None,
@@ -393,7 +391,7 @@ impl State {
         front.any(|(name, (ready, up))| *ready && *up == Some(true) && answers(name))
     }
 
-    /// Counts what clients feel: half of them wait for 10 s, half try three times in 2 s or more.
+    /// Figures what clients feel: half of them wait for 10 s, half try three times in 2 s or more.
     fn account(&mut self) {
         match (self.serves(), self.outage_since) {
             (false, None) => self.outage_since = Some(self.now),
@@ -466,11 +464,33 @@ impl State {
         self.check_quorum(name);
     }
 
-    /// Starts a node that does not run.
-    pub fn power_on(&mut self, name: &str) {
-        if let Some(node) = self.nodes.get_mut(name).filter(|node| !node.running) {
-            node.running = true;
-            self.later(delay::CONSUL_BOOT, Happening::Boot(name.to_owned()));
+    /// Starts a node that exists and does not run. Returns whether it did.
+    pub fn power_on(&mut self, name: &str) -> bool {
+        let Some(node) = self.nodes.get_mut(name).filter(|node| !node.running) else {
+            return false;
+        };
+        node.running = true;
+        let time = match node.facts.tier {
+            TierName::Consul => delay::CONSUL_BOOT,
+            TierName::Vault => delay::VAULT_BOOT,
+        };
+        let more = self.random(2_000);
+        self.later(time + more, Happening::Boot(name.to_owned()));
+        true
+    }
+
+    /// Unseals Vault on a node that has booted.
+    pub fn unseal(&mut self, name: &str) {
+        let Some(node) = self.nodes.get(name) else {
+            return;
+        };
+        let is_able = node.sick.is_none_or(|sick| sick == Sick::WrongVersion);
+        let is_vault = node.facts.tier == TierName::Vault;
+        if is_vault && node.booted && is_able && self.unsealed.insert(name.to_owned()) {
+            self.registered.insert(name.to_owned());
+            let wait = self.random(delay::RELOOK);
+            self.knows.insert(name.to_owned(), self.now + wait);
+            self.later(wait, Happening::Look);
         }
     }
 

@@ -168,7 +168,6 @@ fn a_new_node_that_took_over_ends_all_old_ones_at_once() {
         drain and stop dev-vault-1-1
         drain and stop dev-vault-1-3
         send clients to dev-vault-2-2
-        start dev-vault-2-3
         unseal dev-vault-2-3
         send clients to dev-vault-2-3
         watch the new nodes for 10 s

@@ -15,10 +15,10 @@ use vault_bake::rollout::observation::{
     ActiveView, ConsulView, FrontView, NodeView, ServerHealthView, ServerView, VaultView,
 };
 use vault_bake::rollout::planner::InventoryNode;
-use vault_bake::rollout::{Action, Counts, EffectError, Evidence, Observation, Operations, Plan};
+use vault_bake::rollout::{Action, EffectError, Evidence, Figures, Observation, Operations, Plan};
 use vault_bake::wait::{Interrupt, Urgency};
 
-use super::{Fault, Happening, Model, Node, Sick, State, delay};
+use super::{Fault, Model, Node, Sick, State, delay};
 
 /// One controller with its epoch.
 pub struct Controller<'a> {
@@ -42,7 +42,7 @@ impl Journal for ModelJournal<'_> {
 }
 
 impl State {
-    /// Counts a point, and lets happen what shall happen there.
+    /// Figures a point, and lets happen what shall happen there.
     fn point(&mut self) {
         self.points += 1;
         let points = self.points;
@@ -111,41 +111,14 @@ impl Controller<'_> {
                 };
                 let node = Node {
                     facts,
-                    is_new: known.is_new,
                     running: false,
                     booted: false,
                     sick,
                 };
                 state.nodes.insert(name.to_owned(), node);
             }
-            let node = state.nodes.get_mut(name).unwrap();
-            if node.running || node.sick == Some(Sick::NoBoot) {
-                return;
-            }
-            node.running = true;
-            let time = match known.tier {
-                TierName::Consul => delay::CONSUL_BOOT,
-                TierName::Vault => delay::VAULT_BOOT,
-            };
-            let more = state.random(2_000);
-            state.later(time + more, Happening::Boot(name.to_owned()));
-        });
-    }
-
-    fn unseal(&self, name: &str) {
-        self.change(|state| {
-            let Some(node) = state.nodes.get(name) else {
-                return;
-            };
-            if !node.booted || node.sick.is_some_and(|sick| sick != Sick::WrongVersion) {
-                return;
-            }
-            if state.unsealed.insert(name.to_owned()) {
-                state.registered.insert(name.to_owned());
-                let wait = state.random(delay::RELOOK);
-                let at = state.now + wait;
-                state.knows.insert(name.to_owned(), at);
-                state.later(wait, Happening::Look);
+            if state.nodes[name].sick != Some(Sick::NoBoot) {
+                state.power_on(name);
             }
         });
     }
@@ -217,7 +190,7 @@ impl Operations for Controller<'_> {
                 }
                 for name in nodes {
                     self.sleep(300).await;
-                    self.unseal(name);
+                    self.change(|state| state.unseal(name));
                 }
             }
             Action::Admit { nodes } => {
@@ -273,7 +246,7 @@ impl Operations for Controller<'_> {
         Duration::from_millis(self.model.0.borrow().now - self.began)
     }
 
-    fn canary(&self) -> Counts {
+    fn canary(&self) -> Figures {
         self.model.0.borrow().counts
     }
 
@@ -281,7 +254,7 @@ impl Operations for Controller<'_> {
         self.model.0.borrow().now
     }
 
-    async fn since(&self, _: &u64) -> Counts {
+    async fn since(&self, _: &u64) -> Figures {
         self.model.0.borrow().counts
     }
 }
