@@ -219,7 +219,9 @@ impl Canary {
     /// Sends each request once. Returns the reason if one fails, or if a value differs.
     pub async fn check(&self, node: &Endpoint) -> Result<(), String> {
         let number = self.checks.fetch_add(1, Ordering::Relaxed);
-        let client = Client::new(node, &self.shared.tls).map_err(|error| error.to_string())?;
+        let known = self.shared.fresh_client(node);
+        let client = known.map_or_else(|| Client::new(node, &self.shared.tls), Ok);
+        let client = client.map_err(|error| error.to_string())?;
         let front = self.shared.front.as_ref();
         let front = front.map(|front| ("load balancer", front.fresh.clone()));
         for (way, client) in front.into_iter().chain([("node", client)]) {
@@ -328,6 +330,14 @@ impl Shared {
         }
         self.nodes.send_replace(ways);
         Ok(())
+    }
+
+    /// Returns the client of a node that the canary knows.
+    fn fresh_client(&self, endpoint: &Endpoint) -> Option<Client> {
+        let nodes = self.nodes.borrow();
+        let mut ways = nodes.iter().map(|node| &node.way);
+        let found = ways.find(|way| way.leads_to(endpoint))?;
+        Some(found.fresh.clone())
     }
 
     fn is_stopped(&self) -> bool {

@@ -21,7 +21,7 @@ use done::is_done;
 /// The pause between two observations while a gate is not reached.
 const POLL: Duration = Duration::from_millis(500);
 
-/// The pause between the two observations that must both meet a gate of voters.
+/// The pause between the two observations of voters before a node is taken away.
 const CONFIRM: Duration = Duration::from_secs(2);
 
 /// The limit for the conditions before an effect, which hold unless something else happens.
@@ -286,7 +286,11 @@ impl<O: Operations, J: Journal> Execution<'_, O, J> {
             count: self.plan.steps.len(),
             step: text.clone(),
         });
-        match self.wait_for(&text, &step.requires, REQUIRE_LIMIT).await {
+        let mut required = self.wait_for(&text, &step.requires, REQUIRE_LIMIT).await;
+        if required == Progress::Met && step.action.is_destructive() {
+            required = self.confirm(&text, &step.requires).await;
+        }
+        match required {
             Progress::Met => {}
             Progress::Changed(why) => return Ok(Some(why)),
             Progress::Unmet(why) => {
@@ -412,18 +416,21 @@ impl<O: Operations, J: Journal> Execution<'_, O, J> {
         }
     }
 
-    /// Observes until all conditions are met, or until the limit. Voters are observed twice.
+    /// Observes again what a node is taken away for, if voters are part of it: they may come and go.
+    async fn confirm(&self, text: &str, conditions: &[Condition]) -> Progress {
+        let is_voters = |condition: &Condition| matches!(condition, Condition::Voters { .. });
+        if !conditions.iter().any(is_voters) {
+            return Progress::Met;
+        }
+        self.operations.pause(CONFIRM).await;
+        self.wait_for(text, conditions, REQUIRE_LIMIT).await
+    }
+
+    /// Observes until all conditions are met, or until the limit.
     async fn wait_for(&self, text: &str, conditions: &[Condition], limit: Duration) -> Progress {
         let began = self.operations.elapsed();
-        let twice = conditions
-            .iter()
-            .any(|condition| matches!(condition, Condition::Voters { .. }));
         loop {
-            let mut progress = self.observe(conditions).await;
-            if progress == Progress::Met && twice {
-                self.operations.pause(CONFIRM).await;
-                progress = self.observe(conditions).await;
-            }
+            let progress = self.observe(conditions).await;
             let waited = self.operations.elapsed().saturating_sub(began);
             match &progress {
                 Progress::Met | Progress::Changed(_) => return progress,
@@ -445,7 +452,7 @@ impl<O: Operations, J: Journal> Execution<'_, O, J> {
         if conditions.is_empty() {
             return Progress::Met;
         }
-        let seen: Observation = self.operations.observe(self.plan).await;
+        let seen: Observation = self.operations.observe_for(self.plan, conditions).await;
         let answers = conditions
             .iter()
             .map(|condition| condition.evaluate(&seen, self.plan));

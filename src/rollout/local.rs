@@ -4,6 +4,7 @@
 mod effects;
 mod lock;
 mod observe;
+mod parts;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::canary::Canary;
 use super::canary::Mark;
-use super::{Action, EffectError, Evidence, Figures, Observation, Operations, Plan};
+use super::{Action, Condition, EffectError, Evidence, Figures, Observation, Operations, Plan};
 use crate::cluster::file::FrontKind;
 use crate::cluster::front::Runtime;
 use crate::cluster::running::Running;
@@ -134,7 +135,11 @@ impl<B: Backend> Operations for Local<'_, B> {
     type Mark = Option<Mark>;
 
     async fn observe(&self, plan: &Plan) -> Observation {
-        self.look(plan).await
+        self.look(plan, &parts::ALL.into()).await
+    }
+
+    async fn observe_for(&self, plan: &Plan, conditions: &[Condition]) -> Observation {
+        self.look(plan, &parts::of(conditions)).await
     }
 
     async fn perform(

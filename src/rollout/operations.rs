@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Action, Observation, Plan};
+use super::{Action, Condition, Observation, Plan};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
@@ -16,6 +16,15 @@ pub trait Operations {
 
     /// Asks every part of the cluster once, within seconds. Never changes anything.
     fn observe(&self, plan: &Plan) -> impl Future<Output = Observation>;
+
+    /// Asks the parts of the cluster that `conditions` depend on. Others may be unknown.
+    fn observe_for(
+        &self,
+        plan: &Plan,
+        _conditions: &[Condition],
+    ) -> impl Future<Output = Observation> {
+        self.observe(plan)
+    }
 
     /// Performs an effect. A second call after a crash of the first changes nothing more.
     fn perform(

@@ -1,4 +1,4 @@
-//! Asks every part of the cluster once.
+//! Asks parts of the cluster once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures::future::join_all;
 
 use super::Local;
+use super::parts::Part;
 use crate::cluster::controller::vault_endpoint;
 use crate::cluster::file::TierName;
 use crate::cluster::front::{Health, Mode, ServerStatus};
@@ -27,7 +28,8 @@ const LIMIT: Duration = Duration::from_secs(3);
 const VAULT_LOCK: &str = "vault/core/lock";
 
 impl<B: Backend> Local<'_, B> {
-    pub(super) async fn look(&self, plan: &Plan) -> Observation {
+    /// Asks `parts` once. The others are unknown in the observation.
+    pub(super) async fn look(&self, plan: &Plan, parts: &BTreeSet<Part>) -> Observation {
         let nodes = self.state().nodes.clone();
         let running: BTreeMap<String, NodeView> = nodes
             .keys()
@@ -37,15 +39,27 @@ impl<B: Backend> Local<'_, B> {
             })
             .collect();
         let runs = |name: &String| running.get(name).is_some_and(|view| view.is_running);
-        let server = self.consul_server(&nodes, runs).await;
-        let (consul, vault, front) = tokio::join!(
-            self.look_at_consul(server.as_ref()),
-            self.look_at_vault(&nodes, runs),
-            self.look_at_front()
+        let asks = |part: Part| parts.contains(&part);
+        let asks_vault = asks(Part::Vault) || asks(Part::Active) || asks(Part::Canary);
+        let (server, vault, front) = tokio::join!(
+            asked(asks(Part::Consul) || asks(Part::Active), async || {
+                self.consul_server(&nodes, runs).await
+            }),
+            self.look_at_vault(&nodes, |name| asks_vault && runs(name)),
+            asked(asks(Part::Front), async || self.look_at_front().await)
         );
-        let active = self.look_at_active(&nodes, &vault, server.as_ref()).await;
-        let front_exists = self.front().is_some();
-        let canary = self.check_canary(&nodes, &vault).await;
+        let server = server.as_ref();
+        let (consul, active, canary) = tokio::join!(
+            asked(asks(Part::Consul), async || self
+                .look_at_consul(server)
+                .await),
+            asked(asks(Part::Active), async || {
+                self.look_at_active(&nodes, &vault, server).await
+            }),
+            asked(asks(Part::Canary), async || {
+                self.check_canary(&nodes, &vault).await
+            })
+        );
         Observation {
             at: (self.context.now)(),
             nodes: running,
@@ -53,7 +67,7 @@ impl<B: Backend> Local<'_, B> {
             vault,
             active,
             front,
-            has_front: front_exists,
+            has_front: self.front().is_some(),
             canary,
             has_snapshot: self.snapshot_path(plan).is_file(),
             renewed: self.renewed(),
@@ -245,6 +259,15 @@ impl<B: Backend> Local<'_, B> {
         renewed
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .clone()
+    }
+}
+
+/// Asks a part of the cluster, or says that it was not asked.
+async fn asked<T>(is_asked: bool, ask: impl AsyncFnOnce() -> Seen<T>) -> Seen<T> {
+    if is_asked {
+        ask().await
+    } else {
+        Err("it was not asked".to_owned())
     }
 }
 
