@@ -14,6 +14,7 @@ use super::{
 };
 use crate::digest::Digest;
 use crate::event::{Event, Events, millis};
+use crate::process::last_lines;
 use crate::wait::{Interrupt, Urgency};
 
 use done::is_done;
@@ -335,10 +336,11 @@ impl<O: Operations, J: Journal> Execution<'_, O, J> {
             Progress::Met => String::new(),
             Progress::Unmet(why) | Progress::Changed(why) => why,
         };
+        let console = last_lines(&self.operations.console(&step.action));
         let error = ExecuteError::Step {
             step: text,
             index,
-            why: format!("waited {} s; last seen: {why}", step.gate_s),
+            why: format!("waited {} s; last seen: {why}{console}", step.gate_s),
             hint: None,
             undone: false,
         };

@@ -151,6 +151,16 @@ impl<B: Backend> Operations for Local<'_, B> {
         self.act(action, plan).await
     }
 
+    fn console(&self, action: &Action) -> Vec<String> {
+        let (Action::Start { nodes } | Action::Restart { nodes }) = action else {
+            return Vec::new();
+        };
+        let platform = self.running.platform();
+        let ended = nodes.iter().find(|name| !platform.is_running(name));
+        let node = ended.or(nodes.first());
+        node.map(|name| platform.console(name)).unwrap_or_default()
+    }
+
     async fn fence(&self) -> Result<(), EffectError> {
         self.confirm_locks().await
     }

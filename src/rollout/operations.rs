@@ -34,6 +34,12 @@ pub trait Operations {
         interrupt: &Interrupt,
     ) -> impl Future<Output = Result<Evidence, EffectError>>;
 
+    /// Returns the last lines of a node that an action started and that does not serve, for its
+    /// error.
+    fn console(&self, _action: &Action) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Confirms that both locks are still held with this controller's epoch.
     fn fence(&self) -> impl Future<Output = Result<(), EffectError>>;
 

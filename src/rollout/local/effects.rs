@@ -18,11 +18,14 @@ use crate::store::backend::Backend;
 use crate::wait::{Interrupt, Poll, Wait, WaitError};
 
 /// Limit for open connections of a drained node to end. Clients that keep a connection without a
-/// request are cut by the stop, and connect again.
-const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+/// request are cut, and connect again.
+const DRAIN_LIMIT: Duration = Duration::from_secs(3);
 
 /// Limit for a probe of the load balancer to succeed, with three intervals to spare.
 const PROBE_LIMIT: Duration = Duration::from_secs(60);
+
+/// Limit for a request to Consul that changes something.
+const CHANGE_LIMIT: Duration = Duration::from_secs(30);
 
 /// Limit for a new leader after a transfer. An election takes 3 s with the shipped settings.
 const LEADER_LIMIT: Duration = Duration::from_secs(60);
@@ -53,7 +56,9 @@ impl<B: Backend> Local<'_, B> {
         nodes.remove(except);
         let runs = |name: &String| self.running.platform().is_running(name);
         let found = self.consul_server(&nodes, runs).await;
-        found.map_err(EffectError::Inconclusive)
+        let client = found.map_err(EffectError::Inconclusive)?;
+        // Changes of members and tokens may wait for a new leader.
+        Ok(client.with_limit(CHANGE_LIMIT))
     }
 
     fn node(&self, name: &str) -> Result<NodeState, EffectError> {
@@ -313,8 +318,11 @@ impl<B: Backend> Local<'_, B> {
             }
         });
         match waiting.await {
-            // The others are kept without a request, and are cut.
-            Ok(()) | Err(WaitError::Deadline { .. }) => Ok(()),
+            Ok(()) => Ok(()),
+            // Clients keep the others without a request. They are cut while Vault still answers:
+            // a standby that stops leaves requests of open connections without an answer, and may
+            // take 16 s.
+            Err(WaitError::Deadline { .. }) => front.disconnect(name).await.map_err(front_error),
             Err(error) => Err(wait_error(error)),
         }
     }
