@@ -36,7 +36,9 @@ pub(super) fn of(conditions: &[Condition]) -> BTreeSet<Part> {
 
 fn of_one(condition: &Condition) -> &'static [Part] {
     match condition {
-        Condition::Voters { .. } | Condition::LeftConsul { .. } => &[Part::Consul],
+        Condition::Voters { .. } | Condition::LeftConsul { .. } | Condition::Follower { .. } => {
+            &[Part::Consul]
+        }
         Condition::SnapshotSaved | Condition::IdentitiesRenewed { .. } => &[],
         Condition::Answering { .. } => &[Part::Vault],
         Condition::ActiveAmong { .. } => &[Part::Vault, Part::Active, Part::Canary],
