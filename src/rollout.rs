@@ -52,6 +52,8 @@ pub struct Options<'a> {
     pub to: Vec<ImageRef>,
     /// Shares of the unseal key, if the cluster's secrets do not have them.
     pub unseal_shares: Vec<Secret>,
+    /// Whether nodes that have the target image already are replaced too.
+    pub all_nodes: bool,
     /// The most new nodes of a tier that start side by side. `None` starts all at once.
     pub max_surge: Option<u32>,
     /// The time for which clients use the new nodes before old ones are deleted, in seconds.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Plan;
 use super::observation::{Observation, Seen};
-use consul::{left_consul, voters};
+use consul::{follower, left_consul, voters};
 use vault::{active, active_among, answering, down, serving, standby, stopped};
 
 /// A question to an observation.
@@ -32,6 +32,11 @@ pub enum Condition {
     },
     /// A server left Consul and does not run.
     LeftConsul {
+        /// The server.
+        node: String,
+    },
+    /// A server does not lead Consul. If it does, the plan does not fit any more: it leaves last.
+    Follower {
         /// The server.
         node: String,
     },
@@ -125,10 +130,9 @@ impl Condition {
     /// Compares the condition with an observation of the cluster of `plan`.
     pub fn evaluate(&self, seen: &Observation, plan: &Plan) -> Progress {
         match self {
-            Self::Voters { servers, besides } => known(&seen.consul, |consul| {
-                voters(consul, (servers, besides), plan)
-            }),
+            Self::Voters { servers, besides } => voters(seen, (servers, besides), plan),
             Self::LeftConsul { node } => left_consul(node, seen),
+            Self::Follower { node } => follower(node, seen),
             Self::SnapshotSaved => {
                 Progress::require(seen.has_snapshot, || "no snapshot was saved".to_owned())
             }

@@ -3,29 +3,20 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry::Vacant;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
 
-use super::canary::{self, Canary, CanaryNode, CanaryOptions, Pace};
-use super::execute::{ExecuteOptions, Outcome, execute};
+use super::execute::{ExecuteError, ExecuteOptions, Outcome, execute};
 use super::journal::{Entry, Journal as _, JournalFile, Mark};
-use super::local::{Local, Opening};
+use super::local::{Local, Opening, start_canary};
 use super::plan::{Plan, Purpose};
 use super::planner::plan_abort;
 use super::prepare::{Prepared, inventory, plan_again};
 use super::{Ended, Figures, Options, RolloutError, folder, record};
 use crate::cluster::begin::images_folder;
-use crate::cluster::controller::vault_endpoint;
-use crate::cluster::file::{FrontKind, TierName};
-use crate::cluster::front::VAULT_NAME;
 use crate::cluster::running::Running;
-use crate::cluster::secrets::SecretName;
 use crate::cluster::state::{OpenRollout, State};
-use crate::cluster::{Cluster, ClusterError, Context, Images, VAULT_PORT, status, vault};
+use crate::cluster::{Cluster, ClusterError, Context, Images, status};
 use crate::digest::Digest;
 use crate::manifest::{RolloutOutcome, RolloutRecord};
-use crate::network::Network;
-use crate::product::Endpoint;
-use crate::secret::Secret;
 use crate::store::backend::Backend;
 use crate::store::event::{Body, RolloutBegin};
 use crate::store::new_id;
@@ -36,11 +27,11 @@ const MOST_PLANS: usize = 20;
 
 /// A controller of an open rollout.
 pub(super) struct Control<'a, B> {
-    cluster: &'a Cluster<'a>,
-    images: &'a Images<'a, B>,
-    options: &'a Options<'a>,
-    context: &'a Context<'a>,
-    open: OpenRollout,
+    pub(super) cluster: &'a Cluster<'a>,
+    pub(super) images: &'a Images<'a, B>,
+    pub(super) options: &'a Options<'a>,
+    pub(super) context: &'a Context<'a>,
+    pub(super) open: OpenRollout,
 }
 
 impl Prepared {
@@ -201,8 +192,8 @@ impl<'a, B: Backend> Control<'a, B> {
         };
         let state = self.cluster.folder.require()?;
         let running = Running::open(*self.cluster, &state, &calm).await?;
-        let (mut journal, _) = self.journal()?;
-        let (canary, vault_token) = self.start_canary(&running, &state).await?;
+        let (mut journal, past) = self.journal()?;
+        let (canary, vault_token) = start_canary(self, &running, &state).await?;
         let opening = Opening {
             cluster: *self.cluster,
             context: &calm,
@@ -223,7 +214,9 @@ impl<'a, B: Backend> Control<'a, B> {
             mark,
         };
         journal.write(&entry(&plan, Mark::Started))?;
-        let (plan, result) = self.follow(plan, &local, &mut journal).await;
+        let (plan, result) = self
+            .follow(plan, &local, &mut journal, !past.is_empty())
+            .await;
         let elapsed_ms = local.elapsed_ms();
         let leaves_now = self.context.interrupt.urgency() == Urgency::LeaveNow;
         let figures = if leaves_now {
@@ -255,6 +248,7 @@ impl<'a, B: Backend> Control<'a, B> {
         mut plan: Plan,
         local: &Local<'_, B>,
         journal: &mut JournalFile,
+        resumed: bool,
     ) -> (Plan, Result<Outcome, RolloutError>) {
         let options = ExecuteOptions {
             epoch: self.open.epoch,
@@ -267,6 +261,8 @@ impl<'a, B: Backend> Control<'a, B> {
             let executed = execute(&plan, local, journal, &options, (events, interrupt)).await;
             let why = match executed {
                 Ok(Outcome::Changed { why, .. }) => why,
+                // A plan from before a crash may wait for servers that are no more.
+                Err(ExecuteError::NotReady { why, .. }) if plans == 1 && resumed => why,
                 Ok(outcome) => return (plan, Ok(outcome)),
                 Err(error) => return (plan, Err(error.into())),
             };
@@ -333,54 +329,6 @@ impl<'a, B: Backend> Control<'a, B> {
         remember_versions(&mut state);
         self.cluster.folder.write(&state)?;
         Ok(record)
-    }
-
-    /// Starts the canary, with a token of its own.
-    async fn start_canary(
-        &self,
-        running: &Running<'_>,
-        state: &State,
-    ) -> Result<(Canary, Option<Secret>), RolloutError> {
-        let (events, interrupt) = (self.context.events, self.context.interrupt);
-        let canary_error = |error: &dyn std::fmt::Display| RolloutError::Canary(error.to_string());
-        let mut clients = Vec::new();
-        let mut nodes = Vec::new();
-        for (name, node) in state.serving(TierName::Vault) {
-            clients.push((name.clone(), running.vault(node).await?));
-            let endpoint = vault_endpoint(running.platform(), node, self.context).await?;
-            nodes.push(canary_node(node.address, endpoint));
-        }
-        let active = vault::active(&clients, self.context).await?;
-        let secrets = self.cluster.secrets;
-        let admin = secrets.get(&SecretName::VaultOperator, interrupt).await;
-        let admin = admin.map_err(ClusterError::from)?.ok_or_else(|| {
-            canary_error(&"the token `vault-operator` is not stored with the cluster")
-        })?;
-        let token = canary::setup(&active, &admin, events, interrupt).await;
-        let token = token.map_err(|error| canary_error(&error))?;
-        let front = (self.cluster.file.front.kind == FrontKind::Haproxy).then(|| Endpoint {
-            address: SocketAddr::from((Ipv4Addr::LOCALHOST, self.cluster.file.front.port)),
-            server_name: VAULT_NAME.to_owned(),
-            network: Network::host(),
-        });
-        let canary = Canary::start(CanaryOptions {
-            tls: running.keys().tls.clone(),
-            front,
-            nodes,
-            token: token.clone(),
-            mount: canary::MOUNT.to_owned(),
-            prefix: format!("{}-{}", &self.open.plan.hex()[..16], self.open.epoch),
-            pace: Pace::default(),
-        });
-        Ok((canary.map_err(|error| canary_error(&error))?, Some(token)))
-    }
-}
-
-/// Returns a node as clients of Vault reach it.
-pub(super) fn canary_node(address: Ipv4Addr, endpoint: Endpoint) -> CanaryNode {
-    CanaryNode {
-        api_address: format!("https://{address}:{VAULT_PORT}"),
-        endpoint,
     }
 }
 

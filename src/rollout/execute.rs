@@ -2,21 +2,23 @@
 //! Takes a plan and a cluster; returns whether the plan was completed, or where it rests and why.
 
 mod done;
+mod outcome;
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::journal::{Entry, Journal, JournalError, Mark, Snapshot, StepResult};
+use super::journal::{Entry, Journal, Mark, Snapshot, StepResult};
 use super::operations::Figures;
-use super::{
-    Action, Condition, EffectError, Evidence, Observation, Operations, Plan, Progress, Step,
-};
+use super::{Action, Condition, Evidence, Observation, Operations, Plan, Progress, Step};
 use crate::digest::Digest;
 use crate::event::{Event, Events, millis};
 use crate::wait::{Interrupt, Urgency};
 
 use done::is_done;
+use outcome::{effect_error, inconclusive};
+
+pub use outcome::{ExecuteError, Outcome, Rest};
 
 /// The pause between two observations while a gate is not reached.
 const POLL: Duration = Duration::from_millis(500);
@@ -40,138 +42,6 @@ pub struct ExecuteOptions<'a> {
     pub require_no_failure: bool,
     /// The clock, for the journal.
     pub now: &'a (dyn Fn() -> Timestamp + Sync),
-}
-
-/// The end of an execution.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// All steps are done.
-    Completed,
-    /// The cluster serves, and the rollout can be resumed or aborted.
-    Resting {
-        /// The position of the next step, from 0.
-        next: usize,
-        /// The reason.
-        why: Rest,
-    },
-    /// The cluster differs from the plan in a way that a new plan takes into account.
-    Changed {
-        /// The position of the next step, from 0.
-        next: usize,
-        /// The difference.
-        why: String,
-    },
-}
-
-/// Why a controller rests.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Rest {
-    /// The user asked for it.
-    Interrupted,
-    /// The next step is the hand-over.
-    BeforeHandOver,
-    /// Requests of the canary failed.
-    CanaryFailed {
-        /// Their number.
-        failed: u64,
-    },
-}
-
-impl std::fmt::Display for Rest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Interrupted => f.write_str("interrupted"),
-            Self::BeforeHandOver => f.write_str("the next step is the hand-over"),
-            Self::CanaryFailed { failed } => write!(f, "{failed} requests of the canary failed"),
-        }
-    }
-}
-
-/// A rollout that cannot continue.
-#[derive(Debug, thiserror::Error)]
-pub enum ExecuteError {
-    /// A step whose effect failed, or that did not reach its gate.
-    #[error("cannot {step}: {why}")]
-    Step {
-        /// The step in words, beginning with a verb.
-        step: String,
-        /// The position of the step, from 0.
-        index: usize,
-        /// The reason, or what was seen last.
-        why: String,
-        /// What to do about it, as an imperative.
-        hint: Option<String>,
-        /// Whether the effect was undone.
-        undone: bool,
-    },
-    /// A step whose conditions are not met. It has changed nothing.
-    #[error("cannot begin to {step}: {why}")]
-    NotReady {
-        /// The step in words, beginning with a verb.
-        step: String,
-        /// The position of the step, from 0.
-        index: usize,
-        /// What was seen last.
-        why: String,
-    },
-    /// The cluster could not be asked. Whether the step succeeded is unknown.
-    #[error("cannot tell whether to {step} succeeded: {why}")]
-    Inconclusive {
-        /// The step in words, beginning with a verb.
-        step: String,
-        /// The position of the step, from 0.
-        index: usize,
-        /// The reason.
-        why: String,
-    },
-    /// Vault's key shares are needed.
-    #[error("cannot unseal {node}: key shares are needed")]
-    UnsealNeeded {
-        /// The node.
-        node: String,
-    },
-    /// Another controller took over.
-    #[error("cannot continue: another controller took the rollout over with epoch {epoch}")]
-    TakenOver {
-        /// Its epoch.
-        epoch: u64,
-    },
-    /// The journal cannot be written.
-    #[error(transparent)]
-    Journal(#[from] JournalError),
-    /// The user interrupted twice. The journal tells what was begun.
-    #[error("interrupted")]
-    LeftNow,
-}
-
-impl ExecuteError {
-    /// Returns what to do about it, as an imperative, if there is something to do.
-    pub fn hint(&self) -> Option<String> {
-        let hint = match self {
-            Self::Step {
-                hint: Some(hint), ..
-            } => return Some(hint.clone()),
-            Self::Step { undone: true, .. } => {
-                "The step was undone, and the cluster serves. Mend the cause, then run \
-                 `vault-bake rollout resume` or `vault-bake rollout abort`."
-            }
-            Self::Step { .. } | Self::NotReady { .. } => {
-                "The cluster was left as it is. Run `vault-bake cluster status`, mend the cause, \
-                 then run `vault-bake rollout resume` or `vault-bake rollout abort`."
-            }
-            Self::Inconclusive { .. } => {
-                "Nothing more was changed. Run `vault-bake rollout resume` when the cluster can \
-                 be reached again."
-            }
-            Self::UnsealNeeded { .. } => {
-                "Run `vault-bake rollout resume --unseal-keys FILE`. No node was taken away."
-            }
-            Self::TakenOver { .. } => "Leave the rollout to the other controller.",
-            Self::Journal(_) => "Free space on the disk, then run `vault-bake rollout resume`.",
-            Self::LeftNow => "Run `vault-bake rollout resume`.",
-        };
-        Some(hint.to_owned())
-    }
 }
 
 /// The state of one execution.
@@ -462,26 +332,5 @@ impl<O: Operations, J: Journal> Execution<'_, O, J> {
             mark,
         };
         Ok(self.journal.write(&entry)?)
-    }
-}
-
-fn inconclusive(index: usize, step: String, why: String) -> ExecuteError {
-    ExecuteError::Inconclusive { step, index, why }
-}
-
-fn effect_error(index: usize, step: &str, error: EffectError) -> ExecuteError {
-    let step = step.to_owned();
-    match error {
-        EffectError::Failed { message, hint } => ExecuteError::Step {
-            step,
-            index,
-            why: message,
-            hint,
-            undone: false,
-        },
-        EffectError::UnsealNeeded { node } => ExecuteError::UnsealNeeded { node },
-        EffectError::Inconclusive(why) => inconclusive(index, step, why),
-        EffectError::TakenOver { epoch } => ExecuteError::TakenOver { epoch },
-        EffectError::Interrupted(_) => ExecuteError::LeftNow,
     }
 }

@@ -2,10 +2,13 @@
 //! Takes an opened cluster, key shares and a token of Vault. Keeps `cluster.json` up to date.
 
 mod effects;
+mod front;
 mod lock;
+mod measure;
 mod observe;
+mod servers;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,15 +19,18 @@ use super::{Action, EffectError, Evidence, Figures, Observation, Operations, Pla
 use crate::cluster::file::FrontKind;
 use crate::cluster::front::Runtime;
 use crate::cluster::running::Running;
-use crate::cluster::state::State;
+use crate::cluster::state::{NodeState, State};
 use crate::cluster::{Cluster, ClusterError, Context, serve};
 use crate::event::millis;
+use crate::product::{consul, vault};
 use crate::secret::Secret;
 use crate::store::Store;
 use crate::store::backend::Backend;
 use crate::wait::Interrupt;
 
-use lock::ClusterLock;
+use self::lock::ClusterLock;
+
+pub(super) use measure::start_canary;
 
 /// A cluster on this computer during a rollout.
 pub(super) struct Local<'a, B> {
@@ -42,6 +48,9 @@ pub(super) struct Local<'a, B> {
     vault_token: Option<Secret>,
     canary: Option<Canary>,
     renewed: Mutex<BTreeSet<String>>,
+    /// Clients of the nodes, by name. It takes tens of milliseconds to prepare one.
+    consuls: Mutex<BTreeMap<String, consul::Client>>,
+    vaults: Mutex<BTreeMap<String, vault::Client>>,
     began: Instant,
 }
 
@@ -73,6 +82,8 @@ impl<'a, B: Backend> Local<'a, B> {
             vault_token: opening.vault_token,
             canary: opening.canary,
             renewed: Mutex::new(BTreeSet::new()),
+            consuls: Mutex::default(),
+            vaults: Mutex::default(),
             began: Instant::now(),
         }
     }
@@ -82,18 +93,28 @@ impl<'a, B: Backend> Local<'a, B> {
         millis(self.began.elapsed())
     }
 
-    /// Ends the canary, and returns its figures.
-    pub(super) async fn close(self) -> Figures {
-        let operator = &self.running.keys().operator;
-        self.lock.release(operator).await;
-        match self.canary {
-            Some(canary) => canary.stop().await.summary(),
-            None => Figures::default(),
+    /// Returns a client of the Consul server on a node.
+    async fn consul(&self, name: &str, node: &NodeState) -> Result<consul::Client, ClusterError> {
+        if let Some(client) = lock(&self.consuls).get(name) {
+            return Ok(client.clone());
         }
+        let client = self.running.consul(node).await?;
+        lock(&self.consuls).insert(name.to_owned(), client.clone());
+        Ok(client)
+    }
+
+    /// Returns a client of the Vault on a node.
+    async fn vault(&self, name: &str, node: &NodeState) -> Result<vault::Client, ClusterError> {
+        if let Some(client) = lock(&self.vaults).get(name) {
+            return Ok(client.clone());
+        }
+        let client = self.running.vault(node).await?;
+        lock(&self.vaults).insert(name.to_owned(), client.clone());
+        Ok(client)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Changes the state on disk.
@@ -116,6 +137,11 @@ impl<'a, B: Backend> Local<'a, B> {
         let name = format!("consul-{}.snap", plan.generation);
         super::folder(self.cluster.folder).join(name)
     }
+}
+
+/// Locks a value that no holder leaves half changed.
+fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
+    value.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// An error of the cluster as that of an effect.

@@ -120,6 +120,8 @@ pub struct Request<'a> {
     pub counts: BTreeMap<TierName, u32>,
     /// The addresses that nodes of each tier may have, in order of preference.
     pub addresses: BTreeMap<TierName, Vec<Ipv4Addr>>,
+    /// Whether nodes that have the target image already are replaced too.
+    pub all_nodes: bool,
     /// The most new nodes of a tier that start side by side. `None` starts all at once.
     pub max_surge: Option<u32>,
     /// The time for which clients use the new nodes before old ones are deleted, in seconds.
@@ -162,9 +164,11 @@ fn change(
     let count = *request.counts.get(&tier).ok_or(missing)?;
     let inventory = draft.inventory;
     let mut new: Names = draft.new_names(tier);
-    let kept = inventory.select(tier, |name, node| {
-        !new.contains(name) && node.manifest == target.manifest
-    });
+    let stays = |name: &str, node: &InventoryNode| match request.follows {
+        Some(plan) if plan.nodes.contains_key(name) => plan.remaining(tier).contains(name),
+        _ => node.manifest == target.manifest && !request.all_nodes,
+    };
+    let kept = inventory.select(tier, |name, node| !new.contains(name) && stays(name, node));
     let retiring = inventory.select(tier, |name, _| !new.contains(name) && !kept.contains(name));
     let was_unchanged = new.is_empty() && retiring.is_empty();
     let mut number = draft.last_number(tier, generation);

@@ -144,6 +144,7 @@ fn request<'a>(
                 (tier, numbers.map(address).collect())
             })
             .into(),
+        all_nodes: options.all_nodes,
         max_surge: options.max_surge,
         soak_s: options.soak_s,
         patience: match state.platform {

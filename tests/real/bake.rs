@@ -7,6 +7,7 @@ mod identities;
 mod layered;
 mod leaving;
 mod node;
+mod rollouts;
 mod running;
 
 use std::fs;

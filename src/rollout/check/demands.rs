@@ -90,6 +90,13 @@ pub(super) fn check(
             besides.insert(node.clone());
             demands.servers(&step.requires, after, &besides);
             demands.servers(&step.gate, after, &after.lame);
+            if leaves_after(step, plan) {
+                demands.one(
+                    &step.requires,
+                    "that the server does not lead",
+                    |condition| matches!(condition, Condition::Follower { node: follower } if follower == node),
+                );
+            }
             demands.one(&step.gate, "that the server left", |condition| {
                 matches!(condition, Condition::LeftConsul { node: left } if left == node)
             });
@@ -129,11 +136,19 @@ pub(super) fn check(
     }
 }
 
+/// Whether another server leaves after a step.
+fn leaves_after(step: &Step, plan: &Plan) -> bool {
+    let mut steps = plan.steps.iter();
+    let _ = steps.find(|one| std::ptr::eq(*one, step));
+    steps.any(|later| matches!(later.action, Action::Leave { .. }))
+}
+
 /// Checks that a condition names nodes of the plan, or servers that no longer exist.
 fn check_names(condition: &Condition, plan: &Plan, cluster: &Cluster<'_>, report: &mut Report) {
     let names: Names = match condition {
         Condition::Voters { servers, .. } => servers.clone(),
         Condition::LeftConsul { node }
+        | Condition::Follower { node }
         | Condition::Standby { node }
         | Condition::Active { node }
         | Condition::Stopped { node } => Names::from([node.clone()]),

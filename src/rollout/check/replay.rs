@@ -299,7 +299,9 @@ impl Replay<'_> {
             let node = self.plan.nodes.get(name);
             let is_target = node.is_some_and(|node| {
                 let target = self.plan.targets.get(&node.tier);
-                node.is_new || target.is_some_and(|target| target.manifest == node.manifest)
+                let has_target = target.is_some_and(|target| target.manifest == node.manifest);
+                // Another node of the same image may take its place.
+                node.is_new || (has_target && self.plan.names(node.tier, true).is_empty())
             });
             self.rule(!is_target || self.plan.purpose == Purpose::Abort, || {
                 format!("{name} has the target image and would be deleted")

@@ -10,6 +10,20 @@ use crate::rollout::{NodePlan, Plan};
 const MAX_BEHIND: u64 = 250;
 
 pub(super) fn voters(
+    seen: &Observation,
+    (wanted, besides): (&BTreeSet<String>, &BTreeSet<String>),
+    plan: &Plan,
+) -> Progress {
+    let runs = |name: &&String| seen.nodes.get(*name).is_some_and(|node| node.is_running);
+    if let Some(name) = wanted.iter().find(|name| !runs(name)) {
+        return Progress::Unmet(format!("{name} does not run"));
+    }
+    known(&seen.consul, |consul| {
+        voting(consul, (wanted, besides), plan)
+    })
+}
+
+fn voting(
     consul: &ConsulView,
     (wanted, besides): (&BTreeSet<String>, &BTreeSet<String>),
     plan: &Plan,
@@ -69,6 +83,16 @@ fn server_difference(
     expected
         .filter(|expected| *expected != health.version)
         .map(|expected| format!("{name} runs Consul {}, expected {expected}", health.version))
+}
+
+pub(super) fn follower(node: &str, seen: &Observation) -> Progress {
+    known(&seen.consul, |consul| {
+        let leads = |server: &ServerView| server.is_leader;
+        if consul.servers.get(node).is_some_and(leads) {
+            return Progress::Changed(format!("{node} has become the leader of Consul"));
+        }
+        Progress::Met
+    })
 }
 
 pub(super) fn left_consul(node: &str, seen: &Observation) -> Progress {

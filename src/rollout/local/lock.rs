@@ -145,7 +145,7 @@ impl<B: Backend> Local<'_, B> {
 
     async fn confirm_cluster_lock(&self, leaving: &str) -> Result<(), EffectError> {
         let (server, node) = self.lock_server(leaving)?;
-        let client = self.running.consul(&node).await.map_err(failed)?;
+        let client = self.consul(&server, &node).await.map_err(failed)?;
         let operator = self.running.keys().operator.clone();
         self.lock.confirm(&operator, (&server, &client)).await
     }

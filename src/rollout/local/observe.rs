@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
-use super::Local;
+use super::{Local, lock};
 use crate::cluster::controller::vault_endpoint;
 use crate::cluster::file::TierName;
 use crate::cluster::front::{Health, Mode, ServerStatus};
@@ -72,7 +72,7 @@ impl<B: Backend> Local<'_, B> {
             if node.tier != TierName::Consul || !node.stage.is_serving() || !runs(name) {
                 continue;
             }
-            match self.running.consul(node).await {
+            match self.consul(name, node).await {
                 Ok(client) => {
                     let client = client.with_limit(LIMIT);
                     match client.leader().await {
@@ -120,12 +120,13 @@ impl<B: Backend> Local<'_, B> {
         let vault = nodes
             .iter()
             .filter(|(name, node)| node.tier == TierName::Vault && runs(name));
-        let asking = vault.map(async |(name, node)| (name.clone(), self.ask_vault(node).await));
+        let asking =
+            vault.map(async |(name, node)| (name.clone(), self.ask_vault(name, node).await));
         join_all(asking).await.into_iter().collect()
     }
 
-    async fn ask_vault(&self, node: &NodeState) -> Seen<VaultView> {
-        let client = self.running.vault(node).await;
+    async fn ask_vault(&self, name: &str, node: &NodeState) -> Seen<VaultView> {
+        let client = self.vault(name, node).await;
         let client = client.map_err(|error| error.to_string())?.with_limit(LIMIT);
         let health = client.health().await.map_err(|error| error.to_string())?;
         Ok(VaultView {
@@ -154,7 +155,7 @@ impl<B: Backend> Local<'_, B> {
         };
         let (listed, cluster_id) = match active_of(vault) {
             Some((name, view)) => {
-                let listed = self.listed(&nodes[name], nodes).await?;
+                let listed = self.listed(name, nodes).await?;
                 (listed, view.cluster_id.clone())
             }
             None => (BTreeMap::new(), None),
@@ -172,13 +173,13 @@ impl<B: Backend> Local<'_, B> {
     /// Returns the nodes that the active node lists, by their addresses.
     async fn listed(
         &self,
-        active: &NodeState,
+        active: &str,
         nodes: &BTreeMap<String, NodeState>,
     ) -> Seen<BTreeMap<String, Option<Duration>>> {
         let Some(token) = &self.vault_token else {
             return Err("there is no token of Vault to read the list of its nodes".to_owned());
         };
-        let client = self.running.vault(active).await;
+        let client = self.vault(active, &nodes[active]).await;
         let client = client.map_err(|error| error.to_string())?.with_limit(LIMIT);
         let list = client.ha_status(token).await;
         let list: Vec<vault::HaNode> = list.map_err(|error| error.to_string())?;
@@ -241,10 +242,7 @@ impl<B: Backend> Local<'_, B> {
     }
 
     fn renewed(&self) -> BTreeSet<String> {
-        let renewed = self.renewed.lock();
-        renewed
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .clone()
+        lock(&self.renewed).clone()
     }
 }
 

@@ -83,12 +83,14 @@ pub(super) fn steps(draft: &mut Draft<'_>, change: &Change) -> Result<Condition,
             servers.voting.len() + is_lame > change.count
         };
         while let Some(node) = leaving.next_if(|name| has_surplus(&servers, name)) {
-            leave(draft, change, &mut servers, node);
+            let is_last = leaving.peek().is_none();
+            leave(draft, change, &mut servers, (node, is_last));
         }
     }
     renew(draft, change, &servers);
-    for node in leaving {
-        leave(draft, change, &mut servers, node);
+    while let Some(node) = leaving.next() {
+        let is_last = leaving.peek().is_none();
+        leave(draft, change, &mut servers, (node, is_last));
     }
     Ok(end)
 }
@@ -134,7 +136,12 @@ fn renew(draft: &mut Draft<'_>, change: &Change, servers: &Servers) {
     );
 }
 
-fn leave(draft: &mut Draft<'_>, change: &Change, servers: &mut Servers, node: String) {
+fn leave(
+    draft: &mut Draft<'_>,
+    change: &Change,
+    servers: &mut Servers,
+    (node, is_last): (String, bool),
+) {
     servers.voting.remove(&node);
     // The effect may have begun already: the server is one of those that may be there.
     let mut besides = servers.lame.clone();
@@ -154,6 +161,10 @@ fn leave(draft: &mut Draft<'_>, change: &Change, servers: &mut Servers, node: St
         .or(staying.first())
         .map_or(String::new(), |name| (*name).clone());
     let left = Condition::LeftConsul { node: node.clone() };
+    let mut requires = vec![before];
+    if !is_last {
+        requires.push(Condition::Follower { node: node.clone() });
+    }
     let action = Action::Leave { node, successor };
-    draft.push(action, vec![before], vec![after, left], limit::LEAVE);
+    draft.push(action, requires, vec![after, left], limit::LEAVE);
 }

@@ -61,6 +61,13 @@ const TAKE_IDENTITY: &str = "systemctl restart vault-bake-identity.service && \
 const STRANGERS: &str = "journalctl --unit consul.service | \
     grep -c 'x509: certificate signed by unknown authority'";
 
+/// Prints the members of Consul with their states. The agent's own token may list them.
+const MEMBERS: &str = r#"
+token=$(jq --raw-output .acl.tokens.agent /run/consul-secrets/node.json | grep -v null | head -n 1)
+curl --silent --cacert /run/consul-tls/ca.pem --cert /run/consul-tls/tls.crt --key /run/consul-tls/tls.key     --header "X-Consul-Token: $token" https://localhost:8501/v1/agent/members |
+    jq --raw-output '.[] | .Name + " " + ({"1": "alive", "2": "leaving", "3": "left", "4": "failed"}[.Status | tostring])'
+"#;
+
 /// A cluster of the project, and a port of this computer for its load balancer.
 pub struct TestCluster<'a> {
     project: &'a TestProject,
@@ -121,8 +128,16 @@ impl<'a> TestCluster<'a> {
         serde_json::from_str(line).expect("JSON")
     }
 
+    /// Returns the members of Consul that a server knows, each with its state.
+    pub async fn members(&self, server: &str) -> Vec<String> {
+        let output = self.script(server, MEMBERS).await;
+        let mut members: Vec<String> = output.lines().map(ToOwned::to_owned).collect();
+        members.sort();
+        members
+    }
+
     /// Returns the role of each node.
-    async fn roles(&self) -> Vec<(String, String)> {
+    pub async fn roles(&self) -> Vec<(String, String)> {
         let status = self.status().await;
         let nodes = status["nodes"].as_array().expect("nodes");
         let text = |value: &Value| value.as_str().expect("a text").to_owned();
@@ -165,7 +180,7 @@ impl<'a> TestCluster<'a> {
     }
 
     /// Runs a shell script with the variables of `cluster env`. Returns whether it succeeded.
-    async fn client(&self, key: &str) -> bool {
+    pub async fn client(&self, key: &str) -> bool {
         let (exit, variables) = self.run(&["env"]).await;
         assert_eq!(exit, Some(0), "{variables}");
         let script = format!("{variables}\n{CLIENT}");
@@ -385,6 +400,9 @@ pub async fn check(project: &TestProject) {
     );
     assert!(cluster.client("renewed").await, "clients are served");
     phases.end("renew");
+
+    super::rollouts::check(project, &cluster).await;
+    phases.end("a rollout");
 
     // A server of Consul that does not lead, with an identity of another authority.
     let server = cluster.node("voter").await;

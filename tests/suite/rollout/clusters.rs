@@ -147,6 +147,7 @@ pub fn request(shape: Shape, tiers: Tiers, versions: Versions) -> Request<'stati
             all(TierName::Consul, shape.consul),
             all(TierName::Vault, shape.vault),
         ]),
+        all_nodes: false,
         max_surge: None,
         soak_s: 10,
         patience: 1,

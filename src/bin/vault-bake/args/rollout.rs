@@ -38,6 +38,9 @@ pub struct Targets {
     /// [default: the images of cluster.toml]
     #[arg(long, value_name = "REF")]
     pub to: Vec<String>,
+    /// Replace nodes that have the target image already, too
+    #[arg(long)]
+    pub all_nodes: bool,
     /// Largest number of new nodes of a tier that start side by side [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_surge: Option<u32>,

@@ -29,6 +29,7 @@ pub async fn run(invocation: &Invocation, args: &Plan) -> Result<Exit, Failure> 
     let options = Options {
         to: image_refs(&args.targets.to)?,
         unseal_shares: read_shares(args.unseal_keys.as_ref())?,
+        all_nodes: args.targets.all_nodes,
         max_surge: args.targets.max_surge,
         soak_s: args.targets.soak,
         stop_before_hand_over: false,

@@ -60,6 +60,7 @@ fn options<'a>(
             None => Vec::new(),
         },
         unseal_shares: read_shares(control.unseal_keys.as_ref())?,
+        all_nodes: targets.is_some_and(|targets| targets.all_nodes),
         max_surge: targets.and_then(|targets| targets.max_surge),
         soak_s: targets.map_or(0, |targets| targets.soak),
         stop_before_hand_over: control.stop_before_handover,

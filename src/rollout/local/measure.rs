@@ -1,0 +1,111 @@
+//! The canary of a rollout on this computer: its token, its nodes and its end.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use super::Local;
+use crate::cluster::controller::vault_endpoint;
+use crate::cluster::file::{FrontKind, TierName};
+use crate::cluster::front::VAULT_NAME;
+use crate::cluster::running::Running;
+use crate::cluster::secrets::SecretName;
+use crate::cluster::state::State;
+use crate::cluster::{ClusterError, VAULT_PORT, vault};
+use crate::network::Network;
+use crate::product::Endpoint;
+use crate::rollout::canary::{self, Canary, CanaryNode, CanaryOptions, Pace};
+use crate::rollout::control::Control;
+use crate::rollout::{Figures, RolloutError};
+use crate::secret::Secret;
+use crate::store::backend::Backend;
+
+/// Starts the canary, with a token of its own.
+pub(in crate::rollout) async fn start_canary<B: Backend>(
+    control: &Control<'_, B>,
+    running: &Running<'_>,
+    state: &State,
+) -> Result<(Canary, Option<Secret>), RolloutError> {
+    let (events, interrupt) = (control.context.events, control.context.interrupt);
+    let canary_error = |error: &dyn std::fmt::Display| RolloutError::Canary(error.to_string());
+    let mut clients = Vec::new();
+    let mut nodes = Vec::new();
+    for (name, node) in state.serving(TierName::Vault) {
+        clients.push((name.clone(), running.vault(node).await?));
+        let endpoint = vault_endpoint(running.platform(), node, control.context).await?;
+        nodes.push(canary_node(node.address, endpoint));
+    }
+    let active = vault::active(&clients, control.context).await?;
+    let secrets = control.cluster.secrets;
+    let admin = secrets.get(&SecretName::VaultOperator, interrupt).await;
+    let admin = admin.map_err(ClusterError::from)?.ok_or_else(|| {
+        canary_error(&"the token `vault-operator` is not stored with the cluster")
+    })?;
+    let token = canary::setup(&active, &admin, events, interrupt).await;
+    let token = token.map_err(|error| canary_error(&error))?;
+    let front = (control.cluster.file.front.kind == FrontKind::Haproxy).then(|| Endpoint {
+        address: SocketAddr::from((Ipv4Addr::LOCALHOST, control.cluster.file.front.port)),
+        server_name: VAULT_NAME.to_owned(),
+        network: Network::host(),
+    });
+    let canary = Canary::start(CanaryOptions {
+        tls: running.keys().tls.clone(),
+        front,
+        nodes,
+        token: token.clone(),
+        mount: canary::MOUNT.to_owned(),
+        prefix: format!("{}-{}", &control.open.plan.hex()[..16], control.open.epoch),
+        pace: Pace::default(),
+    });
+    Ok((canary.map_err(|error| canary_error(&error))?, Some(token)))
+}
+
+/// Returns a node as clients of Vault reach it.
+fn canary_node(address: Ipv4Addr, endpoint: Endpoint) -> CanaryNode {
+    CanaryNode {
+        api_address: format!("https://{address}:{VAULT_PORT}"),
+        endpoint,
+    }
+}
+
+impl<B: Backend> Local<'_, B> {
+    /// Tells the canary which nodes there are now. It follows redirects to them alone.
+    pub(super) async fn tell_nodes(&self) {
+        let Some(canary) = &self.canary else {
+            return;
+        };
+        let state = self.state().clone();
+        let mut known = Vec::new();
+        for (_, node) in state.serving(TierName::Vault) {
+            let endpoint = vault_endpoint(self.running.platform(), node, self.context).await;
+            // A node without a way to it is none that clients reach.
+            if let Ok(endpoint) = endpoint {
+                known.push(canary_node(node.address, endpoint));
+            }
+        }
+        if let Err(error) = canary.set_nodes(known) {
+            self.context.events.warn(error.to_string());
+        }
+    }
+
+    /// Ends the canary and its token, and releases the lock. Returns the figures.
+    pub(in crate::rollout) async fn close(self) -> Figures {
+        let state = self.state().clone();
+        let running = self.running;
+        let figures = match self.canary {
+            Some(canary) => canary.stop().await.summary(),
+            None => Figures::default(),
+        };
+        if let Some(token) = &self.vault_token {
+            for (_, node) in state.serving(TierName::Vault) {
+                let client = running.vault(node).await;
+                // If no node serves, the token ends by itself after a day.
+                if let Ok(client) = client
+                    && client.revoke_self(token).await.is_ok()
+                {
+                    break;
+                }
+            }
+        }
+        self.lock.release(&running.keys().operator).await;
+        figures
+    }
+}
