@@ -10,8 +10,8 @@ use crate::rollout::{EffectError, Evidence};
 use crate::store::backend::Backend;
 use crate::wait::{Interrupt, Poll, Wait, WaitError};
 
-/// Limit for open connections of a drained node to end. Clients that keep a connection without a
-/// request are cut by the stop, and connect again.
+/// Limit for open connections of a drained node to end. Those that clients keep are cut then, and
+/// the clients connect again to another node.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
 /// Limit for a probe of the load balancer to succeed, with three intervals to spare.
@@ -79,8 +79,9 @@ impl<B: Backend> Local<'_, B> {
             }
         });
         match waiting.await {
-            // The others are kept without a request, and are cut.
-            Ok(()) | Err(WaitError::Deadline { .. }) => Ok(()),
+            Ok(()) => Ok(()),
+            // A standby that stops holds requests for longer than clients wait.
+            Err(WaitError::Deadline { .. }) => front.disconnect(name).await.map_err(front_error),
             Err(error) => Err(wait_error(error)),
         }
     }
