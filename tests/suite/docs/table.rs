@@ -93,11 +93,6 @@ const JOURNAL: &str =
 const KEY: &str =
     "suite qemu::documented::a_documented_key_lets_root_in_until_the_next_boot_without_it";
 
-const PLANNED: &str =
-    "suite rollout::planner::servers_come_first_the_leader_and_the_active_node_go_last";
-const ROLLED: &str = "suite rollout::executions::an_undisturbed_rollout_fails_no_request";
-const KILLED: &str =
-    "suite rollout::executions::a_controller_killed_at_any_point_is_resumed_to_the_same_end";
 const ABORTED: &str = "suite rollout::executions::an_abort_from_any_point_goes_back_or_is_refused";
 const TAKEN_OVER: &str =
     "suite store::rollouts::a_rollout_begins_once_and_is_taken_over_only_on_request";
@@ -157,8 +152,8 @@ const README: &[Entry] = &[
     parsed("vault-bake cluster up dev", SERVERS),
     parsed("vault-bake cluster status dev", SERVERS),
     tested("eval \"$(vault-bake cluster env dev)\"", SERVERS),
-    parsed("vault-bake rollout plan dev", ROLLED),
-    parsed("vault-bake rollout start dev", ROLLED),
+    parsed("vault-bake rollout plan dev", SERVERS),
+    parsed("vault-bake rollout start dev", SERVERS),
     runs("vault-bake pin quickstart:prod"),
     runs("vault-bake verify --pins vault-bake.pins.json"),
     runs(r"vault-bake resolve --pins vault-bake.pins.json quickstart:prod \"),
@@ -273,8 +268,8 @@ const CLUSTERS: &[Entry] = &[
     parsed("vault-bake cluster status dev", SERVERS),
     parsed("vault-bake cluster logs dev-vault-1-1 --lines 50", SERVERS),
     parsed("vault-bake cluster shell dev-vault-1-1", SERVERS),
-    parsed("vault-bake rollout plan dev", ROLLED),
-    parsed("vault-bake rollout start dev", ROLLED),
+    parsed("vault-bake rollout plan dev", SERVERS),
+    parsed("vault-bake rollout start dev", SERVERS),
     parsed("vault-bake cluster renew dev", SERVERS),
     parsed("vault-bake cluster down dev", SERVERS),
     block("#:schema ../cluster.schema.json", data::cluster_file),
@@ -477,21 +472,21 @@ const ROLLOUT: &[Entry] = &[
     parsed("vault-bake lock vault-server --builder qemu", SERVERS),
     parsed("vault-bake build vault-server", SERVERS),
     parsed("vault-bake promote vault-server stable", MOVED),
-    parsed("vault-bake rollout plan dev", PLANNED),
-    parsed("vault-bake rollout start dev", ROLLED),
+    parsed("vault-bake rollout plan dev", SERVERS),
+    parsed("vault-bake rollout start dev", SERVERS),
     parsed(
         "vault-bake rollout start dev --stop-before-handover",
-        ROLLED,
+        SERVERS,
     ),
-    parsed("vault-bake rollout status dev", KILLED),
-    parsed("vault-bake rollout resume dev", KILLED),
+    parsed("vault-bake rollout status dev", SERVERS),
+    parsed("vault-bake rollout resume dev", SERVERS),
     parsed("vault-bake rollout resume dev --take-over", TAKEN_OVER),
     parsed("vault-bake rollout abort dev", ABORTED),
     parsed(
         r#"vault-bake rollback vault-server:stable --reason "too slow""#,
         MOVED,
     ),
-    parsed("vault-bake rollout start dev", ROLLED),
+    parsed("vault-bake rollout start dev", SERVERS),
     runs("cluster=$(echo ~/.local/state/vault-bake/clusters/dev-*)"),
     parsed("{", SERVERS),
     runs("base64 -d dev.base64 >dev.snap"),
@@ -559,7 +554,7 @@ const TROUBLESHOOTING: &[Entry] = &[
     dry_run("vault-bake build quickstart --on-error keep", KEPT),
     runs("vault-bake sweep"),
     runs("vault-bake sweep"),
-    parsed("vault-bake rollout status dev", KILLED),
+    parsed("vault-bake rollout status dev", SERVERS),
     parsed("vault-bake cluster status dev", SERVERS),
     command("vault-bake doctor", Way::Doctor),
 ];
