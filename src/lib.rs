@@ -27,8 +27,23 @@
 //! PinFile ──► resolve           the image id that Terraform deploys
 //! ```
 //!
-//! [`bake::bake`] runs the stages from `Plan` to `TestRecord`. In the list below, a module
-//! imports only modules above it.
+//! A running cluster takes this way to new images:
+//!
+//! ```text
+//! Cluster + Manifests
+//!   │  rollout::plan            choose images, ask the guards, plan and check every step
+//!   ▼
+//! rollout::Plan ──► Store       named by its digest, never changed
+//!   │  rollout::start           obey the plan; measure what clients feel
+//!   ▼
+//! Cluster
+//!   │  Store::put_rollout       record images, controllers, steps and figures
+//!   ▼
+//! RolloutRecord ──► Store
+//! ```
+//!
+//! [`bake::bake`] runs the stages from `Plan` to `TestRecord`, [`rollout::start`] those of a
+//! rollout. In the list below, a module imports only modules above it.
 //!
 //! The library does not print, and reads neither the environment nor the clock. The caller passes
 //! folders and the clock in a [`run_context::RunContext`] and receives [`event::Event`]s.

@@ -335,6 +335,7 @@ read_pages! {
     project_file: "docs/project.md",
     promises: "docs/promises.md",
     provisioners: "docs/provisioners.md",
+    rollout: "docs/rollout.md",
     store: "docs/store.md",
     terraform: "docs/terraform.md",
     troubleshooting: "docs/troubleshooting.md",

@@ -169,9 +169,9 @@ fn the_page_has_every_kind_with_its_fields_and_no_other() {
     for stage in &stages {
         let quoted = Value::from(stage.as_str());
         let stage: Stage = serde_json::from_value(quoted).unwrap();
-        assert!(stage <= Stage::Front);
+        assert!(stage <= Stage::Rollout);
     }
-    assert_eq!(stages.len(), Stage::Front as usize + 1);
+    assert_eq!(stages.len(), Stage::Rollout as usize + 1);
 }
 
 /// Returns the documented fields of `failed` and `finished`.

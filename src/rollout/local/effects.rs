@@ -214,8 +214,8 @@ impl<B: Backend> Local<'_, B> {
             let started = self.running.start_node(name, &node, &servers).await;
             started.map_err(failed)?;
         }
-        self.unseal(nodes).await?;
-        self.admit(nodes).await
+        // Their own steps unseal them and send clients to them, after they answer.
+        Ok(Evidence::default())
     }
 
     async fn delete(&self, nodes: &[String]) -> Result<Evidence, EffectError> {

@@ -93,8 +93,14 @@ const JOURNAL: &str =
 const KEY: &str =
     "suite qemu::documented::a_documented_key_lets_root_in_until_the_next_boot_without_it";
 
+const ABORTED: &str = "suite rollout::executions::an_abort_from_any_point_goes_back_or_is_refused";
+const TAKEN_OVER: &str =
+    "suite store::rollouts::a_rollout_begins_once_and_is_taken_over_only_on_request";
+const RECORDS: &str = "suite cli::rollouts::rollouts_are_listed_and_shown";
+const MOVED: &str = "suite cli::channels::a_channel_moves_and_moves_back";
+
 /// The pages with blocks, in the order of the tests.
-pub const PAGES: [(&str, &[Entry]); 22] = [
+pub const PAGES: [(&str, &[Entry]); 23] = [
     ("README.md", README),
     ("docs/azure.md", AZURE_PAGE),
     ("docs/build.md", BUILD_PAGE),
@@ -113,6 +119,7 @@ pub const PAGES: [(&str, &[Entry]); 22] = [
     ("docs/project.md", PROJECT),
     ("docs/promises.md", PROMISES),
     ("docs/provisioners.md", PROVISIONERS),
+    ("docs/rollout.md", ROLLOUT),
     ("docs/store.md", STORE),
     ("docs/terraform.md", TERRAFORM_PAGE),
     ("docs/troubleshooting.md", TROUBLESHOOTING),
@@ -145,6 +152,8 @@ const README: &[Entry] = &[
     parsed("vault-bake cluster up dev", SERVERS),
     parsed("vault-bake cluster status dev", SERVERS),
     tested("eval \"$(vault-bake cluster env dev)\"", SERVERS),
+    parsed("vault-bake rollout plan dev", SERVERS),
+    parsed("vault-bake rollout start dev", SERVERS),
     runs("vault-bake pin quickstart:prod"),
     runs("vault-bake verify --pins vault-bake.pins.json"),
     runs(r"vault-bake resolve --pins vault-bake.pins.json quickstart:prod \"),
@@ -259,6 +268,8 @@ const CLUSTERS: &[Entry] = &[
     parsed("vault-bake cluster status dev", SERVERS),
     parsed("vault-bake cluster logs dev-vault-1-1 --lines 50", SERVERS),
     parsed("vault-bake cluster shell dev-vault-1-1", SERVERS),
+    parsed("vault-bake rollout plan dev", SERVERS),
+    parsed("vault-bake rollout start dev", SERVERS),
     parsed("vault-bake cluster renew dev", SERVERS),
     parsed("vault-bake cluster down dev", SERVERS),
     block("#:schema ../cluster.schema.json", data::cluster_file),
@@ -457,6 +468,43 @@ const PROVISIONERS: &[Entry] = &[
     block(r#". "$VB_LIB""#, data::script),
 ];
 
+const ROLLOUT: &[Entry] = &[
+    parsed("vault-bake lock vault-server --builder qemu", SERVERS),
+    parsed("vault-bake build vault-server", SERVERS),
+    parsed("vault-bake promote vault-server stable", MOVED),
+    parsed("vault-bake rollout plan dev", SERVERS),
+    parsed("vault-bake rollout start dev", SERVERS),
+    parsed(
+        "vault-bake rollout start dev --stop-before-handover",
+        SERVERS,
+    ),
+    parsed("vault-bake rollout status dev", SERVERS),
+    parsed("vault-bake rollout resume dev", SERVERS),
+    parsed("vault-bake rollout resume dev --take-over", TAKEN_OVER),
+    parsed("vault-bake rollout abort dev", ABORTED),
+    parsed(
+        r#"vault-bake rollback vault-server:stable --reason "too slow""#,
+        MOVED,
+    ),
+    parsed("vault-bake rollout start dev", SERVERS),
+    runs("cluster=$(echo ~/.local/state/vault-bake/clusters/dev-*)"),
+    parsed("{", SERVERS),
+    runs("base64 -d dev.base64 >dev.snap"),
+    parsed(
+        "echo 'systemctl stop vault' | vault-bake cluster shell dev-vault-1-1",
+        SERVERS,
+    ),
+    runs("cluster=$(echo ~/.local/state/vault-bake/clusters/dev-*)"),
+    parsed("{", SERVERS),
+    parsed(
+        "echo 'systemctl start vault' | vault-bake cluster shell dev-vault-1-1",
+        SERVERS,
+    ),
+    parsed("vault-bake cluster up dev", SERVERS),
+    parsed("vault-bake rollout log dev", RECORDS),
+    parsed("vault-bake rollout show dev@1", RECORDS),
+];
+
 const STORE: &[Entry] = &[
     before(fixtures::envelope),
     runs(r#"keyid=$(jq -r '.signatures[0].keyid' "$ENVELOPE")"#),
@@ -506,6 +554,8 @@ const TROUBLESHOOTING: &[Entry] = &[
     dry_run("vault-bake build quickstart --on-error keep", KEPT),
     runs("vault-bake sweep"),
     runs("vault-bake sweep"),
+    parsed("vault-bake rollout status dev", SERVERS),
+    parsed("vault-bake cluster status dev", SERVERS),
     command("vault-bake doctor", Way::Doctor),
 ];
 
