@@ -100,7 +100,7 @@ impl<B: Backend> Local<'_, B> {
                     self.leave(name, "").await?;
                 }
             }
-            // A node that never came up cannot stop in order, and holds no lock: see `undo_requires`.
+            // A node that never came up cannot stop in order. It has no lock: see `undo_requires`.
             TierName::Vault => drop(self.stop(name).await),
         }
         Ok(())
