@@ -4,7 +4,8 @@
 //!
 //! # What it measures
 //!
-//! Ten clients of each of two kinds send two requests a second each, together 40 a second:
+//! Thirty clients of each of two kinds send a request each 1.5 s, together 40 a second. With fewer
+//! clients, all of a kind would pause after the same error, and none would see the end of a gap:
 //!
 //! - A *patient* client tries a request again 100 ms after an error, for at most 10 s.
 //! - A *default* client tries three times, 1 to 1.5 s apart, as Vault's own client for Go does.
@@ -101,8 +102,8 @@ pub struct Pace {
 impl Default for Pace {
     fn default() -> Self {
         Self {
-            clients: 10,
-            interval: Duration::from_millis(500),
+            clients: 30,
+            interval: Duration::from_millis(1500),
             deadline: Duration::from_secs(10),
             patient_try: Duration::from_secs(5),
             patient_pause: Duration::from_millis(100),
