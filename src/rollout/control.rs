@@ -202,6 +202,10 @@ impl<'a, B: Backend> Control<'a, B> {
             shares: &self.options.unseal_shares,
             vault_token,
             canary: Some(canary),
+            targets: match plan.purpose {
+                Purpose::Replace => plan.targets.values().map(|one| one.manifest).collect(),
+                Purpose::Abort => Vec::new(),
+            },
             epoch: self.open.epoch,
         };
         let local = Local::open(opening, running, state.clone());

@@ -288,7 +288,7 @@ impl<O: Operations, J: Journal> Execution<'_, O, J> {
         }
     }
 
-    /// Observes again what a node is taken away for, if voters are part of it: they may come and go.
+    /// Observes again before a node is taken away, if voters are a condition: they come and go.
     async fn confirm(&self, text: &str, conditions: &[Condition]) -> Progress {
         let is_voters = |condition: &Condition| matches!(condition, Condition::Voters { .. });
         if !conditions.iter().any(is_voters) {

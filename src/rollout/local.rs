@@ -22,6 +22,7 @@ use crate::cluster::front::Runtime;
 use crate::cluster::running::Running;
 use crate::cluster::state::{NodeState, State};
 use crate::cluster::{Cluster, ClusterError, Context, serve};
+use crate::digest::Digest;
 use crate::event::millis;
 use crate::product::{consul, vault};
 use crate::secret::Secret;
@@ -43,6 +44,8 @@ pub(super) struct Local<'a, B> {
     state: Mutex<State>,
     store: &'a Store<B>,
     lock: ClusterLock,
+    /// The manifests that nodes get. None of an abort: it goes back to what there was.
+    targets: Vec<Digest>,
     /// Key shares that the user passed.
     shares: &'a [Secret],
     /// A token of Vault that reads the state of high availability.
@@ -64,6 +67,8 @@ pub(super) struct Opening<'a, B> {
     pub(super) shares: &'a [Secret],
     pub(super) vault_token: Option<Secret>,
     pub(super) canary: Option<Canary>,
+    /// The manifests that nodes get.
+    pub(super) targets: Vec<Digest>,
     /// The epoch in the store's log.
     pub(super) epoch: u64,
 }
@@ -73,6 +78,7 @@ impl<'a, B: Backend> Local<'a, B> {
     pub(super) fn open(opening: Opening<'a, B>, running: Running<'a>, state: State) -> Self {
         Self {
             lock: ClusterLock::new(opening.epoch),
+            targets: opening.targets,
             running,
             cluster: opening.cluster,
             context: opening.context,

@@ -496,5 +496,16 @@ async fn the_token_has_the_rights_of_the_canary_and_no_others() {
                 .to_owned()
         })
         .collect();
-    insta::assert_snapshot!(requests.join("\n"), @"");
+    insta::assert_snapshot!(requests.join("\n"), @r##"
+    GET /v1/sys/mounts
+    POST /v1/sys/mounts/vault-bake-canary {"options":{"version":"2"},"type":"kv"}
+    PUT /v1/sys/policies/acl/vault-bake-canary {"policy":"# Written by vault-bake.
+        path \"vault-bake-canary/data/*\" { capabilities = [\"create\", \"read\", \"update\", \"delete\"] }
+        path \"vault-bake-canary/metadata/*\" { capabilities = [\"create\", \"read\", \"update\", \"delete\"] }
+        path \"sys/ha-status\" { capabilities = [\"read\"] }
+        "}
+    POST /v1/auth/token/create-orphan {"display_name":"vault-bake-canary","period":"86400s","policies":["vault-bake-canary"]}
+    GET /v1/vault-bake-canary/data/ready
+    GET /v1/vault-bake-canary/data/ready
+    "##);
 }

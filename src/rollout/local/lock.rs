@@ -14,6 +14,7 @@ use crate::product::ApiError;
 use crate::product::consul::Client;
 use crate::rollout::EffectError;
 use crate::secret::Secret;
+use crate::store::Allow;
 use crate::store::backend::Backend;
 
 /// The key of the lock.
@@ -21,6 +22,12 @@ const KEY: &str = "vault-bake/rollout/lock";
 
 /// The time to live of the session. Consul ends it after twice that.
 const TTL: Duration = Duration::from_secs(60);
+
+/// A guard asked for a test before. A revocation may come in the middle.
+const MAY_BE_UNTESTED: Allow = Allow {
+    revoked: false,
+    untested: true,
+};
 
 /// The lock of one controller.
 pub(super) struct ClusterLock {
@@ -132,6 +139,22 @@ impl<B: Backend> Local<'_, B> {
                 return Err(EffectError::Failed {
                     message: format!("the rollout with epoch {epoch} is not open in the store"),
                     hint: Some("Run `vault-bake rollout status`.".to_owned()),
+                });
+            }
+        }
+        for target in &self.targets {
+            let status = self
+                .store
+                .evaluate(&history, target, (self.context.now)())
+                .await;
+            let status = status.map_err(|error| EffectError::Inconclusive(error.to_string()))?;
+            if let Some(obstacle) = status.refusal(MAY_BE_UNTESTED) {
+                return Err(EffectError::Failed {
+                    message: format!(
+                        "a target image may not be deployed any more: {}",
+                        obstacle.why
+                    ),
+                    hint: Some("Run `vault-bake rollout abort`.".to_owned()),
                 });
             }
         }

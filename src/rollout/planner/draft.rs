@@ -98,6 +98,11 @@ impl<'a> Draft<'a> {
         nodes.map(|(name, _)| name.clone()).collect()
     }
 
+    /// Whether no step was planned yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
     pub(super) fn is_new(&self, name: &str) -> bool {
         self.nodes.get(name).is_some_and(|node| node.is_new)
     }

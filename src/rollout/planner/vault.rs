@@ -54,6 +54,16 @@ pub(super) fn steps(
         .iter()
         .any(|name| version(name) != version(&active));
     let is_urgent = is_active_fresh && differs && change.purpose == Purpose::Replace;
+    if draft.is_empty() && change.purpose == Purpose::Replace && !is_urgent {
+        // Consul has Vault's data, which an older Vault may not read any more.
+        let gate = vec![Condition::SnapshotSaved];
+        draft.push(
+            Action::SaveSnapshot,
+            vec![servers.clone()],
+            gate,
+            limit::QUICK,
+        );
+    }
     let mut nodes = Nodes {
         always: vec![
             servers.clone(),

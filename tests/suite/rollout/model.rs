@@ -115,6 +115,8 @@ pub struct State {
     has_snapshot: bool,
     renewed: BTreeSet<String>,
     outage_since: Option<u64>,
+    /// Whether the outage began without a leader of Consul.
+    outage_is_held: bool,
     pub counts: Figures,
     /// Versions that were active, in order.
     pub actives: Vec<String>,
@@ -154,6 +156,7 @@ impl State {
             has_snapshot: false,
             renewed: BTreeSet::new(),
             outage_since: None,
+            outage_is_held: false,
             counts: Figures::default(),
             actives: Vec::new(),
             broken: Vec::new(),
@@ -392,16 +395,21 @@ impl State {
     }
 
     /// Figures what clients feel: half of them wait for 10 s, half try three times in 2 s or more.
+    /// While Consul has no leader, requests are held for 7 s instead of being refused.
     fn account(&mut self) {
         match (self.serves(), self.outage_since) {
-            (false, None) => self.outage_since = Some(self.now),
+            (false, None) => {
+                self.outage_since = Some(self.now);
+                self.outage_is_held = self.leader.is_none();
+            }
             (true, Some(since)) => {
                 let gap = self.now - since;
                 self.outage_since = None;
                 self.counts.longest_gap_ms = self.counts.longest_gap_ms.max(gap);
                 self.counts.retried += gap / 25;
                 let late = |patience: u64| gap.saturating_sub(patience) / 50;
-                self.counts.failed += late(10_000) + late(2_000);
+                self.counts.failed +=
+                    late(10_000) + late(if self.outage_is_held { 7_000 } else { 2_000 });
             }
             _ => {}
         }

@@ -1,5 +1,6 @@
 //! `promote`: moves a channel to an image.
 
+use vault_bake::cluster::file::ClusterFile;
 use vault_bake::digest::Digest;
 use vault_bake::manifest::Reference;
 use vault_bake::store::event::ChannelSet;
@@ -82,5 +83,23 @@ pub async fn move_channel(
         set.generation,
         set.reason
     ));
+    let channel = format!("{}:{}", set.image, set.channel);
+    for cluster in clusters_of(invocation, &channel) {
+        print_line(&format!(
+            "next: vault-bake rollout start {cluster}, whose definition names {channel}"
+        ));
+    }
     Ok(Exit::Done)
+}
+
+/// Returns the clusters of the project whose definitions name a channel. Broken ones are left out.
+fn clusters_of(invocation: &Invocation, channel: &str) -> Vec<String> {
+    let names = |name: &String| {
+        let file = ClusterFile::load(&invocation.cluster_folder(name));
+        file.is_ok_and(|file| {
+            let tiers = [&file.consul, &file.vault];
+            tiers.iter().any(|tier| tier.image.to_string() == channel)
+        })
+    };
+    invocation.clusters().into_iter().filter(names).collect()
 }
