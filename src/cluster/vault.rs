@@ -200,6 +200,8 @@ pub(crate) async fn unseal(
         shares = keys.map(Secret::new).collect();
     }
     for (name, client) in nodes {
+        // A service that starts refuses connections.
+        wait_for_state(name, client, ANSWER_TIMEOUT, |_| true, context).await?;
         if client.health().await?.state == NodeState::Sealed
             && matches!(unseal.kind, UnsealKind::Shares)
         {
