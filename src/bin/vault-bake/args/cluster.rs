@@ -149,4 +149,7 @@ pub struct Down {
     /// Which cluster.
     #[command(flatten)]
     pub named: Named,
+    /// Remove it although a rollout of it is open
+    #[arg(long)]
+    pub force: bool,
 }

@@ -1,6 +1,7 @@
 //! `cluster down`: removes a cluster.
 
 use vault_bake::cluster::down;
+use vault_bake::cluster::state::StateFolder;
 
 use super::{context, folder, name};
 use crate::args::cluster::Down;
@@ -12,6 +13,7 @@ pub async fn run(invocation: &Invocation, args: &Down) -> Result<Exit, Failure> 
     // The definition may be gone or broken: the state knows what there is.
     let name = name(invocation, &args.named)?;
     let folder = folder(invocation, &args.named, &name)?;
+    refuse_open_rollout(&folder, args)?;
     let leftovers = down(&folder, &context(invocation)).await?;
     for leftover in &leftovers {
         print_warning(&format!("leftover: {leftover}"));
@@ -27,4 +29,19 @@ pub async fn run(invocation: &Invocation, args: &Down) -> Result<Exit, Failure> 
     } else {
         Exit::Leftovers
     })
+}
+
+/// Fails if a rollout is open: only a running cluster can end it, in the store's log too.
+fn refuse_open_rollout(folder: &StateFolder, args: &Down) -> Result<(), Failure> {
+    // A state that cannot be read is an error of `down` itself.
+    let state = folder.read().ok().flatten();
+    let Some(state) = state.filter(|state| state.rollout.is_some() && !args.force) else {
+        return Ok(());
+    };
+    let name = state.name;
+    let message = format!("cannot remove cluster {name}: a rollout of it is open");
+    Err(Failure::new(Exit::Conflict, message).hint(format!(
+        "Run `vault-bake rollout resume {name}` or `vault-bake rollout abort {name}` first. With \
+         --force, the rollout stays open in the store, and `gc` keeps its images."
+    )))
 }
