@@ -24,7 +24,7 @@ lint: ## Check formatting, and run clippy
 test-fast: setup-runner ## Run the tests without VMs, in seconds
 	@sh scripts/test fast
 
-test: setup-tests ## Test every promise once, VMs and containers included: at most 25 minutes on 2 cores without KVM
+test: setup-tests ## Test every promise once, VMs and containers included: at most 30 minutes on 2 cores without KVM
 	@sh scripts/test default
 
 test-all: setup-tests ## Run the exhaustive forms too, before a release

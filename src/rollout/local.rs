@@ -220,6 +220,15 @@ impl<B: Backend> Operations for Local<'_, B> {
             return Figures::default();
         };
         canary.read_back().await;
-        canary.since(mark).summary()
+        let figures = canary.since(mark);
+        if !figures.is_clean() {
+            let (total, errors) = (figures.total(), figures.errors);
+            self.context.events.warn(format!(
+                "clients felt this step: {} requests failed, {} read an old value, {} writes are \
+                 lost; errors of all tries: {errors}",
+                total.failed, total.stale, total.lost
+            ));
+        }
+        figures.summary()
     }
 }

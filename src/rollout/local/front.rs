@@ -80,9 +80,8 @@ impl<B: Backend> Local<'_, B> {
         });
         match waiting.await {
             Ok(()) => Ok(()),
-            // Clients keep the others without a request. They are cut while Vault still answers:
-            // a standby that stops leaves requests of open connections without an answer, and may
-            // take 16 s.
+            // Clients keep the others without a request. They are cut while Vault still answers: a
+            // standby may take 16 s to stop, and may leave requests without an answer meanwhile.
             Err(WaitError::Deadline { .. }) => front.disconnect(name).await.map_err(front_error),
             Err(error) => Err(wait_error(error)),
         }
