@@ -61,9 +61,8 @@ const TAKE_IDENTITY: &str = "systemctl restart vault-bake-identity.service && \
 const STRANGERS: &str = "journalctl --unit consul.service | \
     grep -c 'x509: certificate signed by unknown authority'";
 
-/// Prints the members of Consul with their states. The agent's own token may list them.
+/// Prints the members of Consul with their states. `$token` must be set before.
 const MEMBERS: &str = r#"
-token=$(jq --raw-output .acl.tokens.agent /run/consul-secrets/node.json | grep -v null | head -n 1)
 curl --silent --cacert /run/consul-tls/ca.pem --cert /run/consul-tls/tls.crt --key /run/consul-tls/tls.key     --header "X-Consul-Token: $token" https://localhost:8501/v1/agent/members |
     jq --raw-output '.[] | .Name + " " + ({"1": "alive", "2": "leaving", "3": "left", "4": "failed"}[.Status | tostring])'
 "#;
@@ -130,7 +129,10 @@ impl<'a> TestCluster<'a> {
 
     /// Returns the members of Consul that a server knows, each with its state.
     pub async fn members(&self, server: &str) -> Vec<String> {
-        let output = self.script(server, MEMBERS).await;
+        // An agent's own token sees its own node alone.
+        let token = fs::read_to_string(self.folder().join("secrets/consul-operator"));
+        let script = format!("token={}\n{MEMBERS}", token.expect("a token").trim());
+        let output = self.script(server, &script).await;
         let mut members: Vec<String> = output.lines().map(ToOwned::to_owned).collect();
         members.sort();
         members
