@@ -195,12 +195,17 @@ impl<O: Operations, J: Journal> Execution<'_, O, J> {
         let reached = self.wait_for(&text, &step.gate, limit).await;
         let result = self.result(evidence, began, &mark).await;
         let is_reached = reached == Progress::Met;
+        // On disk first: what was announced is never forgotten.
+        let mark = if is_reached {
+            Mark::Done(result.clone())
+        } else {
+            Mark::Failed(result.clone())
+        };
+        self.write(index, mark)?;
         self.finish(index, text.clone(), &result, is_reached);
         if is_reached {
-            self.write(index, Mark::Done(result))?;
             return Ok(None);
         }
-        self.write(index, Mark::Failed(result))?;
         let why = match reached {
             Progress::Unknown(why) => return Err(inconclusive(index, text, why)),
             Progress::Met => String::new(),
