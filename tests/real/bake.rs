@@ -203,9 +203,25 @@ async fn shipped_servers_are_baked_and_form_a_cluster() {
 
 /// Builds both shipped servers, tests one in a VM by UEFI, and makes nodes of them.
 async fn bake_a_cluster(kind: Kind) {
-    let Some(project) = TestProject::open_with_given(&["python3"]).await else {
+    let Some(project) = bake_servers().await else {
         return;
     };
+    if kind == Kind::Fastest && crate::nodes::containers_are_possible().await {
+        return running::check(&project).await;
+    }
+    let (consul, vault) = (
+        project.artifact_of("consul-server"),
+        project.artifact_of("vault-server"),
+    );
+    cluster::check(&consul.await, &vault.await, project.consul(), kind).await;
+    if kind == Kind::Machines {
+        running::check_vms(&project).await;
+    }
+}
+
+/// Builds both shipped servers, and tests one in a VM.
+async fn bake_servers() -> Option<TestProject> {
+    let project = TestProject::open_with_given(&["python3"]).await?;
     // There is no Key Vault here, so nodes take their identity from a disk, which has precedence.
     let vaults = ("VB_VAR_key_vaults", "https://images.vault.azure.net");
     // The gateway of a cluster may ask servers of Consul, and of these nodes the second one.
@@ -245,17 +261,7 @@ async fn bake_a_cluster(kind: Kind) {
         assert_eq!(printed.contains(&passed), looked_at, "{id}: {printed}");
     }
     project.assert_nothing_left().await;
-    if kind == Kind::Fastest && crate::nodes::containers_are_possible().await {
-        return running::check(&project).await;
-    }
-    let (consul, vault) = (
-        project.artifact_of("consul-server"),
-        project.artifact_of("vault-server"),
-    );
-    cluster::check(&consul.await, &vault.await, project.consul(), kind).await;
-    if kind == Kind::Machines {
-        running::check_vms(&project).await;
-    }
+    Some(project)
 }
 
 #[tokio::test]
@@ -281,6 +287,17 @@ mod exhaustive {
 
     use super::*;
     use crate::project::audits;
+
+    /// A whole rollout in containers, with a controller that is killed and one that rests.
+    #[tokio::test]
+    async fn six_nodes_are_replaced_without_a_failed_request() {
+        if !crate::nodes::containers_are_possible().await {
+            return;
+        }
+        if let Some(project) = bake_servers().await {
+            running::check_rollout(&project).await;
+        }
+    }
 
     /// Nodes as VMs, with their own kernel and boot loader.
     #[tokio::test]

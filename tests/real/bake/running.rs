@@ -403,9 +403,6 @@ pub async fn check(project: &TestProject) {
     assert!(cluster.client("renewed").await, "clients are served");
     phases.end("renew");
 
-    super::rollouts::check(project, &cluster).await;
-    phases.end("a rollout");
-
     // A server of Consul that does not lead, with an identity of another authority.
     let server = cluster.node("voter").await;
     cluster.give_foreign_identity(&server).await;
@@ -450,6 +447,19 @@ pub async fn check(project: &TestProject) {
     phases.end("down");
     killed_and_repeated(project).await;
     phases.end("commands that are killed");
+}
+
+/// Makes a cluster, and replaces all its nodes.
+pub async fn check_rollout(project: &TestProject) {
+    let cluster = TestCluster::define(project, "dev", 3, "containers").await;
+    let mut phases = Phases(Instant::now());
+    cluster.up().await;
+    phases.end("up");
+    super::rollouts::check(project, &cluster).await;
+    phases.end("a rollout");
+    let id = cluster.id();
+    cluster.down().await;
+    assert_eq!(outside_of_folder(&id), Vec::<String>::new());
 }
 
 /// Makes a cluster of two VMs, uses it, and lets one crash.

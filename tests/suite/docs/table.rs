@@ -70,6 +70,7 @@ const fn tested(line: &'static str, test: &'static str) -> Entry {
 
 const BUILD: &str = "real bake::the_quickstart_with_a_secret_is_baked_in_two_goes_and_tested";
 const SERVERS: &str = "real bake::shipped_servers_are_baked_and_form_a_cluster";
+const ROLLED: &str = "real bake::exhaustive::six_nodes_are_replaced_without_a_failed_request";
 const ON_AZURE: &str =
     "real azure::exhaustive::a_bake_on_azure_ends_with_a_tested_image_and_nothing_else";
 const KEPT: &str = "real bake::ended::a_build_vm_is_kept_after_a_failed_step_until_a_sweep";
@@ -152,8 +153,8 @@ const README: &[Entry] = &[
     parsed("vault-bake cluster up dev", SERVERS),
     parsed("vault-bake cluster status dev", SERVERS),
     tested("eval \"$(vault-bake cluster env dev)\"", SERVERS),
-    parsed("vault-bake rollout plan dev", SERVERS),
-    parsed("vault-bake rollout start dev", SERVERS),
+    parsed("vault-bake rollout plan dev", ROLLED),
+    parsed("vault-bake rollout start dev", ROLLED),
     runs("vault-bake pin quickstart:prod"),
     runs("vault-bake verify --pins vault-bake.pins.json"),
     runs(r"vault-bake resolve --pins vault-bake.pins.json quickstart:prod \"),
@@ -268,8 +269,8 @@ const CLUSTERS: &[Entry] = &[
     parsed("vault-bake cluster status dev", SERVERS),
     parsed("vault-bake cluster logs dev-vault-1-1 --lines 50", SERVERS),
     parsed("vault-bake cluster shell dev-vault-1-1", SERVERS),
-    parsed("vault-bake rollout plan dev", SERVERS),
-    parsed("vault-bake rollout start dev", SERVERS),
+    parsed("vault-bake rollout plan dev", ROLLED),
+    parsed("vault-bake rollout start dev", ROLLED),
     parsed("vault-bake cluster renew dev", SERVERS),
     parsed("vault-bake cluster down dev", SERVERS),
     block("#:schema ../cluster.schema.json", data::cluster_file),
@@ -472,21 +473,21 @@ const ROLLOUT: &[Entry] = &[
     parsed("vault-bake lock vault-server --builder qemu", SERVERS),
     parsed("vault-bake build vault-server", SERVERS),
     parsed("vault-bake promote vault-server stable", MOVED),
-    parsed("vault-bake rollout plan dev", SERVERS),
-    parsed("vault-bake rollout start dev", SERVERS),
+    parsed("vault-bake rollout plan dev", ROLLED),
+    parsed("vault-bake rollout start dev", ROLLED),
     parsed(
         "vault-bake rollout start dev --stop-before-handover",
-        SERVERS,
+        ROLLED,
     ),
-    parsed("vault-bake rollout status dev", SERVERS),
-    parsed("vault-bake rollout resume dev", SERVERS),
+    parsed("vault-bake rollout status dev", ROLLED),
+    parsed("vault-bake rollout resume dev", ROLLED),
     parsed("vault-bake rollout resume dev --take-over", TAKEN_OVER),
     parsed("vault-bake rollout abort dev", ABORTED),
     parsed(
         r#"vault-bake rollback vault-server:stable --reason "too slow""#,
         MOVED,
     ),
-    parsed("vault-bake rollout start dev", SERVERS),
+    parsed("vault-bake rollout start dev", ROLLED),
     runs("cluster=$(echo ~/.local/state/vault-bake/clusters/dev-*)"),
     parsed("{", SERVERS),
     runs("base64 -d dev.base64 >dev.snap"),
@@ -554,7 +555,7 @@ const TROUBLESHOOTING: &[Entry] = &[
     dry_run("vault-bake build quickstart --on-error keep", KEPT),
     runs("vault-bake sweep"),
     runs("vault-bake sweep"),
-    parsed("vault-bake rollout status dev", SERVERS),
+    parsed("vault-bake rollout status dev", ROLLED),
     parsed("vault-bake cluster status dev", SERVERS),
     command("vault-bake doctor", Way::Doctor),
 ];
