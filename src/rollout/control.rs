@@ -18,7 +18,7 @@ use crate::cluster::{Cluster, ClusterError, Context, Images, status};
 use crate::digest::Digest;
 use crate::manifest::{RolloutOutcome, RolloutRecord};
 use crate::store::backend::Backend;
-use crate::store::event::{Body, RolloutBegin};
+use crate::store::event::RolloutBegin;
 use crate::store::new_id;
 use crate::wait::{Interrupt, Urgency};
 
@@ -136,9 +136,7 @@ impl<'a, B: Backend> Control<'a, B> {
             takes_over,
         };
         let store = self.images.store;
-        store
-            .append(new_id(now), now, Body::RolloutBegin(begin))
-            .await?;
+        store.begin_rollout(new_id(now), begin, now).await?;
         let mut state = self.cluster.folder.require()?;
         state.rollout = Some(self.open);
         state.generation = state.generation.max(plan.generation);

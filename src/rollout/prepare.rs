@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::check::check;
 use super::guards::{Facts, Refusal, refusals};
-use super::plan::{Plan, Target};
+use super::plan::{Action, Plan, Target};
 use super::planner::{Inventory, InventoryNode, Request, plan};
 use super::{Options, RolloutError};
 use crate::cluster::begin::check_products;
@@ -110,7 +110,13 @@ pub(super) async fn plan_again<B: Backend>(
     let seen = status(cluster, Some(images), context).await?;
     let inventory = inventory(&state, &seen, context);
     let targets = follows.targets.clone();
+    let soak = follows.steps.iter().find_map(|step| match step.action {
+        Action::Soak { seconds } => Some(seconds),
+        _ => None,
+    });
     let request = Request {
+        // `resume` does not name it again.
+        soak_s: soak.unwrap_or(options.soak_s),
         follows: Some(follows),
         ..request(cluster, &state, options, targets)
     };
