@@ -44,7 +44,6 @@ pub async fn check(project: &TestProject, cluster: &TestCluster<'_>) {
         cluster: "dev",
     };
     let began = Instant::now();
-    guards_refuse(&rollout).await;
     let (exit, text) = rollout
         .run("plan", &[&["--all-nodes"], &ACCEPTED[..]].concat())
         .await;
@@ -105,7 +104,11 @@ pub async fn check(project: &TestProject, cluster: &TestCluster<'_>) {
 }
 
 /// An image that was not tested, and one in no channel, are not rolled out by accident.
-async fn guards_refuse(rollout: &Rollout<'_>) {
+pub async fn guards_refuse(project: &TestProject) {
+    let rollout = Rollout {
+        project,
+        cluster: "dev",
+    };
     let (exit, text) = rollout.run("plan", &[]).await;
     assert_eq!(exit, Some(6), "{text}");
     assert!(text.contains("untested"), "{text}");

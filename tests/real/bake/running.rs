@@ -403,6 +403,9 @@ pub async fn check(project: &TestProject) {
     assert!(cluster.client("renewed").await, "clients are served");
     phases.end("renew");
 
+    super::rollouts::guards_refuse(project).await;
+    phases.end("rollouts that are refused");
+
     // A server of Consul that does not lead, with an identity of another authority.
     let server = cluster.node("voter").await;
     cluster.give_foreign_identity(&server).await;
