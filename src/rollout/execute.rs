@@ -157,7 +157,7 @@ impl<O: Operations, J: Journal> Execution<'_, O, J> {
             count: self.plan.steps.len(),
             step: text.clone(),
         });
-        let mut required = self.wait_for(&text, &step.requires, REQUIRE_LIMIT).await;
+        let mut required = self.wait_for(&text, &step.requires, REQUIRE_LIMIT, &[]).await;
         if required == Progress::Met && step.action.is_destructive() {
             required = self.confirm(&text, &step.requires).await;
         }
@@ -191,8 +191,13 @@ impl<O: Operations, J: Journal> Execution<'_, O, J> {
                 return Err(self.undo(index, step, error).await);
             }
         };
-        let limit = Duration::from_secs(step.gate_s);
-        let reached = self.wait_for(&text, &step.gate, limit).await;
+        let (limit, waiting) = (Duration::from_secs(step.gate_s), self.operations.elapsed());
+        let started: &[String] = match &step.action {
+            Action::Start { nodes } => nodes,
+            _ => &[],
+        };
+        let reached = self.wait_for(&text, &step.gate, limit, started).await;
+        let waited = self.operations.elapsed().saturating_sub(waiting);
         let result = self.result(evidence, began, &mark).await;
         let is_reached = reached == Progress::Met;
         // On disk first: what was announced is never forgotten.
@@ -215,7 +220,10 @@ impl<O: Operations, J: Journal> Execution<'_, O, J> {
         let error = ExecuteError::Step {
             step: text,
             index,
-            why: format!("waited {} s; last seen: {why}{console}", step.gate_s),
+            why: format!(
+                "waited {} s; last seen: {why}{console}",
+                waited.as_secs()
+            ),
             hint: None,
             undone: false,
         };
@@ -274,7 +282,7 @@ impl<O: Operations, J: Journal> Execution<'_, O, J> {
         let Some(undo) = &step.undo else {
             return failed(why, false);
         };
-        match self.wait_for(&text, &step.undo_requires, UNDO_LIMIT).await {
+        match self.wait_for(&text, &step.undo_requires, UNDO_LIMIT, &[]).await {
             Progress::Met => {}
             Progress::Unmet(other) | Progress::Unknown(other) | Progress::Changed(other) => {
                 return failed(format!("{why}; not undone: {other}"), false);
@@ -300,14 +308,24 @@ impl<O: Operations, J: Journal> Execution<'_, O, J> {
             return Progress::Met;
         }
         self.operations.pause(CONFIRM).await;
-        self.wait_for(text, conditions, REQUIRE_LIMIT).await
+        self.wait_for(text, conditions, REQUIRE_LIMIT, &[]).await
     }
 
-    /// Observes until all conditions are met, or until the limit.
-    async fn wait_for(&self, text: &str, conditions: &[Condition], limit: Duration) -> Progress {
+    /// Observes until all conditions are met, until the limit, or until a node of `started` does
+    /// not run any more: nothing starts it again.
+    async fn wait_for(
+        &self,
+        text: &str,
+        conditions: &[Condition],
+        limit: Duration,
+        started: &[String],
+    ) -> Progress {
         let began = self.operations.elapsed();
         loop {
-            let progress = self.observe(conditions).await;
+            let (progress, died) = self.observe(conditions, started).await;
+            if let Some(node) = died {
+                return Progress::Unmet(format!("{node} does not run any more"));
+            }
             let waited = self.operations.elapsed().saturating_sub(began);
             match &progress {
                 Progress::Met | Progress::Changed(_) => return progress,
@@ -325,15 +343,22 @@ impl<O: Operations, J: Journal> Execution<'_, O, J> {
         }
     }
 
-    async fn observe(&self, conditions: &[Condition]) -> Progress {
+    /// Returns the progress of conditions, and the first node of `started` that does not run.
+    async fn observe<'s>(
+        &self,
+        conditions: &[Condition],
+        started: &'s [String],
+    ) -> (Progress, Option<&'s String>) {
         if conditions.is_empty() {
-            return Progress::Met;
+            return (Progress::Met, None);
         }
         let seen: Observation = self.operations.observe_for(self.plan, conditions).await;
         let answers = conditions
             .iter()
             .map(|condition| condition.evaluate(&seen, self.plan));
-        Progress::all(answers)
+        let runs = |node: &&String| seen.nodes.get(*node).is_some_and(|view| view.is_running);
+        let died = started.iter().find(|node| !runs(node));
+        (Progress::all(answers), died)
     }
 
     fn write(&mut self, step: usize, mark: Mark) -> Result<(), ExecuteError> {
