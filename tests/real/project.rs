@@ -49,6 +49,8 @@ pub struct Releases {
     key_file: Option<PathBuf>,
     fingerprint: Option<String>,
     vault: String,
+    /// A newer version of Vault, if there is one.
+    newer_vault: Option<String>,
     consul: String,
 }
 
@@ -62,23 +64,29 @@ impl Releases {
             fingerprint: Some(fingerprint.trim().to_owned()),
             mirror,
             vault: "1.15.6+fixture".to_owned(),
+            newer_vault: Some("1.15.7+fixture".to_owned()),
             consul: "1.8.7".to_owned(),
         })
     }
 
-    /// The releases that the user configured, the newest of each; `None` without a configuration.
+    /// The releases that the user configured; `None` without a configuration. Of Vault the last but
+    /// one is used, if there are two, and the last one for rollouts.
     pub fn given() -> Option<Self> {
         let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
         let mirror = PathBuf::from(variable("VAULT_BAKE_RELEASES")?);
         let newest = |product: &str| {
-            let versions = Self::versions(&mirror, product);
-            versions.last().expect("a release").to_string()
+            let versions = Self::versions(&mirror, product).into_iter().rev();
+            versions.map(|version| version.to_string())
         };
+        let mut vault = newest("vault").take(2);
+        let (last, before) = (vault.next().expect("a release"), vault.next());
+        let newer_vault = before.is_some().then(|| last.clone());
         Some(Self {
             key_file: variable("VAULT_BAKE_RELEASE_KEY_FILE").map(PathBuf::from),
             fingerprint: variable("VAULT_BAKE_RELEASE_FINGERPRINT"),
-            vault: newest("vault"),
-            consul: newest("consul"),
+            vault: before.unwrap_or(last),
+            newer_vault,
+            consul: newest("consul").next().expect("a release"),
             mirror,
         })
     }
@@ -203,13 +211,26 @@ impl TestProject {
 
     /// Locks an image.
     pub async fn lock(&self, name: &str) {
-        let locked = self
-            .run(
-                &["lock", name, "--builder", "qemu"],
-                &[("VB_VAR_token", "not-looked-at")],
-            )
+        self.lock_with(name, &[("VB_VAR_token", "not-looked-at")])
             .await;
+    }
+
+    /// Locks an image with these variables.
+    pub async fn lock_with(&self, name: &str, variables: &[(&str, &str)]) {
+        let lock = ["lock", name, "--builder", "qemu"];
+        let locked = self.run(&lock, variables).await;
         assert!(locked.status.success(), "{}", output_text(&locked));
+    }
+
+    /// Returns the images with this name, as `name@version`.
+    pub async fn images(&self, name: &str) -> Vec<String> {
+        let listed = self.run(&["images", name, "--json"], &[]).await.stdout;
+        let listed = String::from_utf8_lossy(&listed);
+        let image = |line: &str| {
+            let row: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            format!("{name}@{}", row["version"].as_str().expect("a version"))
+        };
+        listed.lines().map(image).collect()
     }
 
     /// Runs the binary to its end.
@@ -289,6 +310,11 @@ impl TestProject {
             };
         }
         command
+    }
+
+    /// Returns a newer version of Vault in the releases.
+    pub fn newer_vault(&self) -> Option<&str> {
+        self.releases.newer_vault.as_deref()
     }
 
     /// Returns the version of Consul in the releases.

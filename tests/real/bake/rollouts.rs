@@ -1,8 +1,15 @@
 //! `rollout` with containers of the shipped images: every node is replaced, and no request fails.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "these tests start programs and wait, as users do"
+)]
+
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use super::running::TestCluster;
 use crate::project::{TestProject, output_text};
@@ -10,11 +17,33 @@ use crate::project::{TestProject, output_text};
 /// The options of every rollout here: the images were built without a test, for no channel.
 const ACCEPTED: [&str; 4] = ["--allow-untested", "--allow-unpromoted", "--soak", "3"];
 
-/// The limit for a rollout of six nodes. On an idle computer with 2 cores it takes below 180 s.
-const LIMIT: Duration = Duration::from_secs(600);
+/// The limit for a rollout of six nodes on a computer with 2 cores that has nothing else to do.
+const LIMIT: Duration = Duration::from_secs(180);
 
-/// The limit for the longest time without an answer. Alone on a computer with 2 cores it is 1.5 s.
-const LONGEST_GAP_MS: u64 = 6000;
+/// The limit for the longest time without an answer, on such a computer.
+const LONGEST_GAP_MS: u64 = 1500;
+
+/// By so much all limits grow on a busy computer.
+const BUSY: u32 = 4;
+
+/// A controller is killed so many milliseconds after it began so many steps.
+const KILLS: [(usize, u64); 12] = [
+    (1, 0),
+    (1, 300),
+    (1, 2000),
+    (1, 6000),
+    (2, 0),
+    (2, 1000),
+    (1, 100),
+    (2, 4000),
+    (2, 0),
+    (3, 200),
+    (2, 1500),
+    (3, 0),
+];
+
+/// After so many kills, the journal is lost too.
+const JOURNAL_LOST_AFTER: usize = 6;
 
 /// A rollout verb for a cluster.
 struct Rollout<'a> {
@@ -37,27 +66,75 @@ impl Rollout<'_> {
     }
 }
 
-/// Replaces all nodes of a running cluster: with a checkpoint, a kill, and questions on the way.
-pub async fn check(project: &TestProject, cluster: &TestCluster<'_>) {
+/// The images of rollouts, as `name@version`.
+pub struct RolloutImages {
+    /// The image of Consul's servers.
+    pub consul: String,
+    /// The image of the running Vault nodes.
+    pub first: String,
+    /// A later image with a newer version of Vault.
+    pub newer: String,
+    /// The last image, with that version of Vault and another configuration.
+    pub last: String,
+}
+
+/// Replaces all nodes of a running cluster by those of a newer image, then goes back.
+pub async fn check(project: &TestProject, cluster: &TestCluster<'_>, images: &RolloutImages) {
     let rollout = Rollout {
         project,
         cluster: "dev",
     };
     let began = Instant::now();
-    let (exit, text) = rollout
-        .run("plan", &[&["--all-nodes"], &ACCEPTED[..]].concat())
-        .await;
+    forward(&rollout, cluster, &to(&images.consul, &images.last)).await;
+    let took = began.elapsed();
+    is_replaced(cluster, "2").await;
+    let client = cluster.client("after-a-rollout").await;
+    assert!(client, "clients are served");
+    let record = recorded(&rollout, 1).await;
+    print_figures("forward, killed once and stopped once", &record, took);
+    assert!(record["snapshot"]["size"].as_u64().expect("a size") > 0);
+    let limit = LIMIT * factor();
+    assert!(took < limit, "{took:?}");
+
+    // Data of a newer Vault is not for an older one.
+    let options = to(&images.consul, &images.first);
+    let (exit, text) = rollout.run("plan", &arguments(&options)).await;
+    assert_eq!(exit, Some(6), "{text}");
+    assert!(text.contains("its data does not go back to an older version"), "{text}");
+
+    let began = Instant::now();
+    let kills = back(&rollout, cluster, &to(&images.consul, &images.newer)).await;
+    let took = began.elapsed();
+    is_replaced(cluster, "3").await;
+    let client = cluster.client("after-a-rollback").await;
+    assert!(client, "clients are served");
+    let record = recorded(&rollout, 2).await;
+    print_figures(&format!("back, killed {kills} times"), &record, took);
+    let verified = project.run(&["verify"], &[]).await;
+    let exit = verified.status.code();
+    assert_eq!(exit, Some(0), "{}", output_text(&verified));
+}
+
+/// Returns the options that name images.
+fn to<'a>(consul: &'a str, vault: &'a str) -> [&'a str; 5] {
+    ["--to", consul, "--to", vault, "--all-nodes"]
+}
+
+fn arguments<'a>(options: &[&'a str]) -> Vec<&'a str> {
+    [options, &ACCEPTED].concat()
+}
+
+/// Rolls out with a kill, a checkpoint, and questions on the way.
+async fn forward(rollout: &Rollout<'_>, cluster: &TestCluster<'_>, options: &[&str]) {
+    let (exit, text) = rollout.run("plan", &arguments(options)).await;
     assert_eq!(exit, Some(0), "{text}");
     assert!(text.contains("cluster dev: 14 steps"), "{text}");
 
     // The controller is killed after two steps.
-    let start = [
-        &["rollout", "start", "dev", "--json", "--all-nodes"],
-        &ACCEPTED[..],
-    ]
-    .concat();
+    let start = ["rollout", "start", "dev", "--json"];
+    let start = [&start[..], &arguments(options)].concat();
     let event = r#""event":"rollout-step","failed":0,"index":2"#;
-    let mut killed = project.run_until(&start, None, event).await;
+    let mut killed = rollout.project.run_until(&start, None, event).await;
     killed.kill().await.expect("it is killed");
     let status = rollout.json("status").await;
     let states: Vec<&str> = steps(&status, "state");
@@ -69,38 +146,76 @@ pub async fn check(project: &TestProject, cluster: &TestCluster<'_>) {
 
     let (exit, text) = rollout.run("resume", &["--stop-before-handover"]).await;
     assert_eq!(exit, Some(0), "{text}");
-    assert!(
-        text.contains("rests: the next step is the hand-over"),
-        "{text}"
-    );
+    let rests = text.contains("rests: the next step is the hand-over");
+    assert!(rests, "{text}");
     let roles = cluster.roles().await;
     let has = |name: &str, role: &str| roles.contains(&(name.to_owned(), role.to_owned()));
-    assert!(
-        has("dev-consul-2-1", "voter") || has("dev-consul-2-1", "leader"),
-        "{roles:?}"
-    );
+    let votes = has("dev-consul-2-1", "voter") || has("dev-consul-2-1", "leader");
+    assert!(votes, "{roles:?}");
     assert!(has("dev-vault-2-3", "standby"), "{roles:?}");
     assert_eq!(roles.iter().filter(|(_, role)| role == "active").count(), 1);
 
+    completes(rollout).await;
+}
+
+async fn completes(rollout: &Rollout<'_>) {
     let (exit, text) = rollout.run("resume", &[]).await;
     assert_eq!(exit, Some(0), "{text}");
     assert!(text.contains("rollout of cluster dev completed"), "{text}");
-    let took = began.elapsed();
-    assert!(took < LIMIT, "{took:?}");
-    is_replaced(cluster, "2").await;
-    assert!(
-        cluster.client("after-a-rollout").await,
-        "clients are served"
-    );
-    let record = recorded(&rollout, 1).await;
-    print_figures(&record, took);
-    let verified = project.run(&["verify"], &[]).await;
-    assert_eq!(
-        verified.status.code(),
-        Some(0),
-        "{}",
-        output_text(&verified)
-    );
+}
+
+/// Rolls out with controllers that are killed again and again. Returns how often.
+async fn back(rollout: &Rollout<'_>, cluster: &TestCluster<'_>, options: &[&str]) -> usize {
+    let start = ["rollout", "start", "dev", "--json"];
+    let start = [&start[..], &arguments(options)].concat();
+    let resume = ["rollout", "resume", "dev", "--json"];
+    let mut kills = 0;
+    for (steps, pause_ms) in KILLS {
+        let command = if kills == 0 { &start[..] } else { &resume };
+        if !killed_in_step(rollout.project, command, steps, pause_ms).await {
+            break;
+        }
+        kills += 1;
+        if kills == JOURNAL_LOST_AFTER {
+            // As on another computer: the store has the plan, and the cluster the truth.
+            cluster.lose_journals();
+        }
+    }
+    assert!(kills >= 8, "it was killed {kills} times only");
+    if rollout.json("status").await["steps"].is_array() {
+        completes(rollout).await;
+    }
+    kills
+}
+
+/// Kills the binary some time after it began so many steps. Returns false if it ended before.
+async fn killed_in_step(
+    project: &TestProject,
+    arguments: &[&str],
+    steps: usize,
+    pause_ms: u64,
+) -> bool {
+    let mut command = project.command(arguments, &[]);
+    let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("it starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+    let mut begun = 0;
+    while begun < steps {
+        match lines.next_line().await.expect("a line") {
+            Some(line) => begun += usize::from(line.contains(r#""event":"step-started""#)),
+            None => {
+                let ended = child.wait_with_output().await.expect("its end");
+                assert!(ended.status.success(), "{}", output_text(&ended));
+                return false;
+            }
+        }
+    }
+    // If nothing reads on, the binary blocks.
+    let reader = tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+    child.kill().await.expect("it is killed");
+    reader.await.expect("its output ended");
+    true
 }
 
 /// An image that was not tested, and one in no channel, are not rolled out by accident.
@@ -154,38 +269,37 @@ async fn recorded(rollout: &Rollout<'_>, epoch: u64) -> Value {
     let canary = &record["canary"];
     assert_eq!(canary["lost"], 0, "{record}");
     let requests = canary["requests"].as_u64().expect("a number");
-    let failed = canary["failed"].as_u64().expect("a number");
-    assert!(failed <= accepted_failures(requests), "{failed}: {record}");
+    assert_eq!(canary["failed"], 0, "{record}");
     assert!(
         requests > 500,
         "{requests} requests: the canary measured too little"
     );
     let gap = canary["longest_gap_ms"].as_u64().expect("a number");
-    assert!(gap < LONGEST_GAP_MS, "clients waited {gap} ms");
+    let limit = LONGEST_GAP_MS * u64::from(factor());
+    assert!(gap <= limit, "clients waited {gap} ms: {record}");
     let unclean = record["steps"].as_array().expect("steps").iter();
     let unclean: Vec<&Value> = unclean.filter(|step| step["unclean"] == true).collect();
     assert!(unclean.is_empty(), "{unclean:?}");
-    assert!(record["snapshot"]["size"].as_u64().expect("a size") > 0);
     record.clone()
 }
 
-/// Returns how many requests may fail: none, unless other tests keep the processors so busy that
-/// an answer takes longer than the 10 s for which clients wait.
+/// Returns by how much limits of time grow: on a computer that something else keeps busy, more.
 #[expect(clippy::print_stderr, reason = "a test says why it accepts more")]
-fn accepted_failures(requests: u64) -> u64 {
+fn factor() -> u32 {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let load = load.split_whitespace().nth(1).unwrap_or_default();
+    let load = load.split_whitespace().next().unwrap_or_default();
     let load: f64 = load.parse().unwrap_or_default();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    if load < 1.5 * cores as f64 {
-        return 0;
+    if load < 2.5 * cores as f64 {
+        eprintln!("load {load}");
+        return 1;
     }
-    eprintln!("the computer is busy (load {load}): one of 500 requests may fail");
-    requests / 500
+    eprintln!("the computer is busy (load {load}): limits of time are {BUSY} times larger");
+    BUSY
 }
 
 #[expect(clippy::print_stderr, reason = "a test prints what it measured")]
-fn print_figures(record: &Value, took: Duration) {
+fn print_figures(what: &str, record: &Value, took: Duration) {
     for step in record["steps"].as_array().expect("steps") {
         eprintln!(
             "  {:<17} {:>7} ms, longest gap {:>5} ms",
@@ -196,8 +310,8 @@ fn print_figures(record: &Value, took: Duration) {
     }
     let canary = &record["canary"];
     eprintln!(
-        "rollout of six nodes, killed once and stopped once: {:.0} s, {} requests, {} failed, {} \
-         lost, {} tried again, longest gap {} ms",
+        "rollout of six nodes {what}: {:.0} s, {} requests, {} failed, {} lost, {} tried again, \
+         longest gap {} ms",
         took.as_secs_f32(),
         canary["requests"],
         canary["failed"],

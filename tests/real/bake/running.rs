@@ -264,6 +264,12 @@ impl<'a> TestCluster<'a> {
         }
     }
 
+    /// Deletes the journals of rollouts.
+    pub fn lose_journals(&self) {
+        let journals = self.folder().join("rollouts");
+        fs::remove_dir_all(journals).expect("journals");
+    }
+
     /// The folder of the cluster's state.
     fn folder(&self) -> PathBuf {
         let clusters = self.project.root().join("state/vault-bake/clusters");
@@ -310,9 +316,10 @@ impl<'a> TestCluster<'a> {
 
 /// Returns the only image with this name, as `name@version`.
 async fn image(project: &TestProject, name: &str) -> String {
-    let listed = project.run(&["images", name, "--json"], &[]).await.stdout;
-    let row: Value = serde_json::from_slice(&listed).expect("one image");
-    format!("{name}@{}", row["version"].as_str().expect("a version"))
+    let mut images = project.images(name).await.into_iter();
+    let first = images.next().expect("an image");
+    assert_eq!(images.next(), None);
+    first
 }
 
 /// Returns the processes with `argument` as a whole argument.
@@ -353,7 +360,7 @@ fn outside_of_folder(id: &str) -> Vec<String> {
     found
 }
 
-/// Makes a cluster, uses it, and lets its nodes fail one after the other.
+/// Makes a cluster, uses it, lets its nodes fail one after the other, and replaces them.
 pub async fn check(project: &TestProject) {
     let cluster = TestCluster::define(project, "dev", 3, "containers").await;
     let began = Instant::now();
@@ -450,16 +457,21 @@ pub async fn check(project: &TestProject) {
     phases.end("down");
     killed_and_repeated(project).await;
     phases.end("commands that are killed");
+    check_rollouts(project).await;
 }
 
-/// Makes a cluster, and replaces all its nodes.
-pub async fn check_rollout(project: &TestProject) {
+/// Makes a cluster, replaces all its nodes, and goes back.
+pub async fn check_rollouts(project: &TestProject) {
     let cluster = TestCluster::define(project, "dev", 3, "containers").await;
     let mut phases = Phases(Instant::now());
+    let Some(images) = super::bake_newer(project).await else {
+        return;
+    };
+    phases.end("two newer images");
     cluster.up().await;
     phases.end("up");
-    super::rollouts::check(project, &cluster).await;
-    phases.end("a rollout");
+    super::rollouts::check(project, &cluster, &images).await;
+    phases.end("rollouts");
     let id = cluster.id();
     cluster.down().await;
     assert_eq!(outside_of_folder(&id), Vec::<String>::new());
