@@ -3,6 +3,7 @@
 mod closed;
 mod cluster;
 mod ended;
+mod faults;
 mod identities;
 mod layered;
 mod leaving;
@@ -13,7 +14,7 @@ mod running;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use crate::project::{TestProject, output_text, watch_arguments};
+use crate::project::{Shared, TestProject, output_text, watch_arguments};
 use layered::{assert_same, did, tree};
 use rollouts::RolloutImages;
 
@@ -199,24 +200,40 @@ const REBOOTS: &str =
 
 #[tokio::test]
 async fn shipped_servers_are_baked_and_form_a_cluster() {
-    bake_a_cluster(Kind::Fastest).await;
-}
-
-/// Builds both shipped servers, tests one in a VM by UEFI, and makes nodes of them.
-async fn bake_a_cluster(kind: Kind) {
-    let Some(project) = bake_servers().await else {
+    let shared = Shared::wait(SERVERS).await;
+    let Some(project) = TestProject::open_with_given(&["python3"]).await else {
         return;
     };
-    if kind == Kind::Fastest && crate::nodes::containers_are_possible().await {
-        return running::check(&project).await;
+    bake_servers(&project).await;
+    shared.publish(&project, &definitions(&project));
+    drop(shared);
+    form_a_cluster(&project, Kind::Fastest).await;
+}
+
+/// Runs alone on the computer, because it measures how long clients wait.
+#[tokio::test]
+async fn six_nodes_are_replaced_and_put_back_without_a_failed_request() {
+    if !crate::nodes::containers_are_possible().await {
+        return;
     }
+    if let Some((project, images)) = servers_with_newer().await {
+        running::check_rollouts(&project, &images).await;
+    }
+}
+
+/// Makes nodes of the shipped servers.
+async fn form_a_cluster(project: &TestProject, kind: Kind) {
+    if kind == Kind::Fastest && crate::nodes::containers_are_possible().await {
+        return running::check(project).await;
+    }
+    let vault = project.images("vault-server").await.remove(0);
     let (consul, vault) = (
         project.artifact_of("consul-server"),
-        project.artifact_of("vault-server"),
+        project.artifact_of(&vault),
     );
     cluster::check(&consul.await, &vault.await, project.consul(), kind).await;
     if kind == Kind::Machines {
-        running::check_vms(&project).await;
+        running::check_vms(project).await;
     }
 }
 
@@ -227,39 +244,49 @@ const KEY_VAULTS: (&str, &str) = ("VB_VAR_key_vaults", "https://images.vault.azu
 const MANAGEMENT_SUBNETS: (&str, &str) =
     ("VB_VAR_management_subnets", "10.77.0.1/32,10.77.0.2/32");
 
-/// Builds two more images of a Vault server: one with a newer Vault, and one with that and another
-/// configuration. Returns `None` if there is no newer Vault.
+/// The name of the project with the shipped servers that tests share.
+const SERVERS: &str = "servers";
+
+fn definitions(project: &TestProject) -> String {
+    ["consul-server", "vault-server"]
+        .map(|name| project.server(name))
+        .concat()
+}
+
+/// Returns a project with the shipped servers, as another test built them if one did.
+async fn servers() -> Option<TestProject> {
+    let shared = Shared::wait(SERVERS).await;
+    let project = TestProject::open_with_given(&["python3"]).await?;
+    let definitions = definitions(&project);
+    if !shared.copy_to(&project, &definitions) {
+        bake_servers(&project).await;
+        shared.publish(&project, &definitions);
+    }
+    Some(project)
+}
+
+/// Returns the shipped servers with two more images of Vault, if there is a newer Vault.
 #[expect(clippy::print_stderr, reason = "a skipped test says why")]
-async fn bake_newer(project: &TestProject) -> Option<RolloutImages> {
-    let Some(version) = project.newer_vault() else {
+async fn servers_with_newer() -> Option<(TestProject, RolloutImages)> {
+    let project = servers().await?;
+    let vault = project.images("vault-server").await;
+    let Ok([first, newer, last]) = <[String; 3]>::try_from(vault) else {
         eprintln!("SKIPPED: the releases have one version of Vault, and no other to roll out");
         return None;
     };
-    let mut vault = project.images("vault-server").await;
-    for ssh in ["true", "false"] {
-        let version = ("VB_VAR_vault_version", version);
-        project.lock_with("vault-server", &[version]).await;
-        let variables = [KEY_VAULTS, MANAGEMENT_SUBNETS, version, ("VB_VAR_ssh", ssh)];
-        let build = ["build", "vault-server", "--skip-test"];
-        let built = project.run(&build, &variables).await;
-        assert_eq!(built.status.code(), Some(0), "{}", output_text(&built));
-        let images = project.images("vault-server").await.into_iter();
-        let new = images.filter(|image| !vault.contains(image)).collect();
-        vault = [vault, new].concat();
-    }
-    let [first, newer, last] = <[String; 3]>::try_from(vault).expect("three images");
     let consul = project.images("consul-server").await.remove(0);
-    Some(RolloutImages {
+    let images = RolloutImages {
         consul,
         first,
         newer,
         last,
-    })
+    };
+    Some((project, images))
 }
 
-/// Builds both shipped servers, and tests one in a VM.
-async fn bake_servers() -> Option<TestProject> {
-    let project = TestProject::open_with_given(&["python3"]).await?;
+/// Builds both shipped servers, tests one in a VM, and builds two more images of the other: with a
+/// newer Vault, and with that and another configuration.
+async fn bake_servers(project: &TestProject) {
     // Without ssh, a node's ssh port answers only if its memory has a key, as in a boot test.
     for (name, ssh, more) in [
         ("consul-server", "false", &["--json"][..]),
@@ -268,17 +295,11 @@ async fn bake_servers() -> Option<TestProject> {
         project.define(name, &project.server(name));
         project.lock(name).await;
         let variables = [KEY_VAULTS, MANAGEMENT_SUBNETS, ("VB_VAR_ssh", ssh)];
-        let build = [&["build", name], more].concat();
-        let built = project.run(&build, &variables).await;
-        let text = output_text(&built);
-        assert_eq!(built.status.code(), Some(0), "{text}");
+        let text = build(project, name, more, &variables).await;
         if ssh == "false" {
             // In the build VM, and in the VM of the boot test.
-            assert_eq!(
-                text.matches(r#""check":"harden.no-ssh""#).count(),
-                2,
-                "{text}"
-            );
+            let passed = r#""check":"harden.no-ssh""#;
+            assert_eq!(text.matches(passed).count(), 2, "{text}");
             let skipped = "no ssh server starts on a node # SKIP";
             assert!(!text.contains(skipped), "{text}");
         }
@@ -294,8 +315,29 @@ async fn bake_servers() -> Option<TestProject> {
         let passed = format!(r#""id":"{id}","ok":true,"step""#);
         assert_eq!(printed.contains(&passed), looked_at, "{id}: {printed}");
     }
+    if let Some(version) = project.newer_vault() {
+        let (name, version) = ("vault-server", ("VB_VAR_vault_version", version));
+        project.lock_with(name, &[version]).await;
+        for ssh in ["true", "false"] {
+            let variables = [KEY_VAULTS, MANAGEMENT_SUBNETS, version, ("VB_VAR_ssh", ssh)];
+            build(project, name, &["--skip-test"], &variables).await;
+        }
+    }
     project.assert_nothing_left().await;
-    Some(project)
+}
+
+/// Builds an image. Returns what was printed.
+async fn build(
+    project: &TestProject,
+    name: &str,
+    more: &[&str],
+    variables: &[(&str, &str)],
+) -> String {
+    let arguments = [&["build", name], more].concat();
+    let built = project.run(&arguments, variables).await;
+    let text = output_text(&built);
+    assert_eq!(built.status.code(), Some(0), "{text}");
+    text
 }
 
 #[tokio::test]
@@ -322,10 +364,23 @@ mod exhaustive {
     use super::*;
     use crate::project::audits;
 
+    /// Rollouts in containers, with nodes that crash, hang and are cut off.
+    #[tokio::test]
+    async fn faults_during_rollouts_end_as_documented() {
+        if !crate::nodes::containers_are_possible().await {
+            return;
+        }
+        if let Some((project, images)) = servers_with_newer().await {
+            running::check_faults(&project, &images).await;
+        }
+    }
+
     /// Nodes as VMs, with their own kernel and boot loader.
     #[tokio::test]
     async fn shipped_servers_form_a_cluster_of_vms() {
-        bake_a_cluster(Kind::Machines).await;
+        if let Some(project) = servers().await {
+            form_a_cluster(&project, Kind::Machines).await;
+        }
     }
 
     #[tokio::test]

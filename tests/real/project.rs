@@ -5,6 +5,7 @@
     reason = "these tests start the binary, as users do"
 )]
 
+mod shared;
 mod watch;
 
 use std::fs;
@@ -21,6 +22,7 @@ use vault_bake::release::ReleaseMirror;
 
 use crate::fixture_vault::lab;
 use crate::qemu::{cache, found};
+pub use shared::Shared;
 use watch::command_lines;
 pub use watch::watch_arguments;
 

@@ -46,19 +46,19 @@ const KILLS: [(usize, u64); 12] = [
 const JOURNAL_LOST_AFTER: usize = 6;
 
 /// A rollout verb for a cluster.
-struct Rollout<'a> {
-    project: &'a TestProject,
-    cluster: &'a str,
+pub struct Rollout<'a> {
+    pub project: &'a TestProject,
+    pub cluster: &'a str,
 }
 
 impl Rollout<'_> {
-    async fn run(&self, verb: &str, options: &[&str]) -> (Option<i32>, String) {
+    pub async fn run(&self, verb: &str, options: &[&str]) -> (Option<i32>, String) {
         let arguments = [&["rollout", verb, self.cluster], options].concat();
         let done = self.project.run(&arguments, &[]).await;
         (done.status.code(), output_text(&done))
     }
 
-    async fn json(&self, verb: &str) -> Value {
+    pub async fn json(&self, verb: &str) -> Value {
         let arguments = ["rollout", verb, self.cluster, "--json"];
         let output = self.project.run(&arguments, &[]).await.stdout;
         let text = String::from_utf8_lossy(&output);
@@ -120,7 +120,8 @@ fn to<'a>(consul: &'a str, vault: &'a str) -> [&'a str; 5] {
     ["--to", consul, "--to", vault, "--all-nodes"]
 }
 
-fn arguments<'a>(options: &[&'a str]) -> Vec<&'a str> {
+/// Returns the options of a rollout.
+pub fn arguments<'a>(options: &[&'a str]) -> Vec<&'a str> {
     [options, &ACCEPTED].concat()
 }
 

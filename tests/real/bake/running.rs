@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 
+use super::rollouts::RolloutImages;
 use crate::project::{TestProject, output_text};
 
 /// The limit within which `status` must notice a fault.
@@ -159,7 +160,7 @@ impl<'a> TestCluster<'a> {
     }
 
     /// Returns the node with a role, which must exist.
-    async fn node(&self, role: &str) -> String {
+    pub async fn node(&self, role: &str) -> String {
         let roles = self.roles().await;
         let node = roles.iter().find(|(_, found)| found == role);
         node.unwrap_or_else(|| panic!("no {role}: {roles:?}"))
@@ -289,8 +290,8 @@ impl<'a> TestCluster<'a> {
         state["id"].as_str().expect("an id").to_owned()
     }
 
-    /// Returns the first process of a container, or the process of a VM.
-    fn leader(&self, node: &str) -> u32 {
+    /// Returns the first process of a container, or the process of a VM, if it runs.
+    fn leader(&self, node: &str) -> Option<u32> {
         let marker = format!("vault-bake-node-{}-{node}", self.id());
         let is_vm = self.platform == "machines";
         let marker = if is_vm {
@@ -298,28 +299,71 @@ impl<'a> TestCluster<'a> {
         } else {
             marker
         };
-        let outer = processes(&marker)
-            .into_iter()
-            .next()
-            .expect("the node runs");
-        if is_vm { outer } else { child(child(outer)) }
+        let outer = processes(&marker).into_iter().next()?;
+        if is_vm {
+            Some(outer)
+        } else {
+            child(child(outer)?)
+        }
     }
 
-    fn crash(&self, node: &str) {
-        let leader = self.leader(node).to_string();
-        let killed = std::process::Command::new("kill")
-            .args(["-KILL", &leader])
-            .status();
-        assert!(killed.expect("kill").success());
+    /// Waits until a node runs. Returns its name.
+    pub async fn starts(&self, node: &str, limit: Duration) -> String {
+        let began = Instant::now();
+        while self.leader(node).is_none() {
+            assert!(began.elapsed() < limit, "{node} does not start");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        node.to_owned()
+    }
+
+    /// Kills a node, as if its power was cut.
+    pub fn crash(&self, node: &str) {
+        signal(self.leader(node).expect("the node runs"), "KILL");
+    }
+
+    /// Keeps Vault on a node from doing anything, a stop in order too.
+    pub async fn freeze_vault(&self, node: &str) {
+        let script = "kill -STOP $(systemctl show --property=MainPID --value vault.service) && \
+             echo frozen";
+        assert_eq!(self.script(node, script).await, "frozen\n");
+    }
+
+    /// Takes a file of the cluster away.
+    pub fn hide(&self, file: &str) -> Hidden {
+        let path = self.folder().join(file);
+        let aside = path.with_extension("aside");
+        fs::rename(&path, &aside).expect("a file");
+        Hidden { path, aside }
     }
 }
 
-/// Returns the only image with this name, as `name@version`.
+/// A file that was taken away.
+pub struct Hidden {
+    path: PathBuf,
+    aside: PathBuf,
+}
+
+impl Hidden {
+    pub fn bring_back(self) {
+        fs::rename(self.aside, self.path).expect("the file");
+    }
+}
+
+/// Returns the first image with this name, as `name@version`.
 async fn image(project: &TestProject, name: &str) -> String {
-    let mut images = project.images(name).await.into_iter();
-    let first = images.next().expect("an image");
-    assert_eq!(images.next(), None);
-    first
+    project.images(name).await.remove(0)
+}
+
+/// The nodes of a test that failed end with it.
+impl Drop for TestCluster<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let down = ["cluster", "down", self.name, "--force"];
+            let mut command = self.project.command(&down, &[]);
+            let _ = command.as_std_mut().status();
+        }
+    }
 }
 
 /// Returns the processes with `argument` as a whole argument.
@@ -334,11 +378,18 @@ fn processes(argument: &str) -> Vec<u32> {
     ids.filter(has).collect()
 }
 
-fn child(process: u32) -> u32 {
+fn child(process: u32) -> Option<u32> {
     let path = format!("/proc/{process}/task/{process}/children");
-    let children = fs::read_to_string(path).expect("children");
-    let first = children.split_whitespace().next().expect("a child");
-    first.parse().expect("an id")
+    let children = fs::read_to_string(path).ok()?;
+    children.split_whitespace().next()?.parse().ok()
+}
+
+/// Sends a signal to a process.
+pub fn signal(process: u32, signal: &str) {
+    let sent = std::process::Command::new("kill")
+        .args([&format!("-{signal}"), &process.to_string()])
+        .status();
+    assert!(sent.expect("kill").success());
 }
 
 /// Returns what a cluster with this id has outside of its folder.
@@ -457,21 +508,26 @@ pub async fn check(project: &TestProject) {
     phases.end("down");
     killed_and_repeated(project).await;
     phases.end("commands that are killed");
-    check_rollouts(project).await;
 }
 
 /// Makes a cluster, replaces all its nodes, and goes back.
-pub async fn check_rollouts(project: &TestProject) {
+pub async fn check_rollouts(project: &TestProject, images: &RolloutImages) {
     let cluster = TestCluster::define(project, "dev", 3, "containers").await;
     let mut phases = Phases(Instant::now());
-    let Some(images) = super::bake_newer(project).await else {
-        return;
-    };
-    phases.end("two newer images");
     cluster.up().await;
     phases.end("up");
-    super::rollouts::check(project, &cluster, &images).await;
+    super::rollouts::check(project, &cluster, images).await;
     phases.end("rollouts");
+    let id = cluster.id();
+    cluster.down().await;
+    assert_eq!(outside_of_folder(&id), Vec::<String>::new());
+}
+
+/// Makes a cluster, and replaces its nodes while they fail.
+pub async fn check_faults(project: &TestProject, images: &RolloutImages) {
+    let cluster = TestCluster::define(project, "dev", 3, "containers").await;
+    cluster.up().await;
+    super::faults::check(project, &cluster, images).await;
     let id = cluster.id();
     cluster.down().await;
     assert_eq!(outside_of_folder(&id), Vec::<String>::new());
@@ -580,7 +636,7 @@ async fn in_network(cluster: &TestCluster<'_>, script: &str) -> String {
     let output = tokio::process::Command::new("nsenter")
         .args([
             "--target",
-            &child(holder).to_string(),
+            &child(holder).expect("a child").to_string(),
             "--net",
             "sh",
             "-c",
@@ -592,7 +648,7 @@ async fn in_network(cluster: &TestCluster<'_>, script: &str) -> String {
 }
 
 /// Cuts the network of a node, or mends it, from outside.
-async fn set_link(cluster: &TestCluster<'_>, node: &str, state: &str) {
+pub async fn set_link(cluster: &TestCluster<'_>, node: &str, state: &str) {
     let status = cluster.status().await;
     let nodes = status["nodes"].as_array().expect("nodes");
     let address = nodes
