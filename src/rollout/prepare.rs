@@ -1,6 +1,7 @@
 //! Prepares a rollout: chooses the images, takes the inventory, asks the guards, makes the plan.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::check::check;
 use super::guards::{Facts, Refusal, refusals};
@@ -13,9 +14,16 @@ use crate::cluster::state::{NodeStage, PlatformKind, State};
 use crate::cluster::{Cluster, Context, Images, NodeImage, Role, Status, status, vault};
 use crate::digest::Digest;
 use crate::store::backend::Backend;
+use crate::wait::pause_for;
 
 /// The factor for limits of gates with VMs, which may be emulated.
 const MACHINE_PATIENCE: u64 = 10;
+
+/// How often the cluster is asked before a guard says that it does not serve.
+const STATUS_TRIES: u32 = 3;
+
+/// The pause between these questions.
+const STATUS_PAUSE: Duration = Duration::from_secs(2);
 
 /// The tiers, in the order of a rollout.
 const TIERS: [TierName; 2] = [TierName::Consul, TierName::Vault];
@@ -41,7 +49,7 @@ pub(super) async fn prepare<B: Backend>(
         .folder
         .require()
         .map_err(crate::cluster::ClusterError::from)?;
-    let seen = status(cluster, Some(images), context).await?;
+    let seen = patient_status(cluster, images, context).await?;
     let inventory = inventory(&state, &seen, context);
     let chosen = choose(cluster, images, options, context).await?;
     let targets: BTreeMap<TierName, Target> = chosen
@@ -93,6 +101,23 @@ pub(super) async fn prepare<B: Backend>(
         plan,
         images: chosen.into_values().collect(),
     })
+}
+
+/// Asks for the status, and again if the cluster does not seem to serve: a late answer of a busy
+/// node refuses no rollout.
+async fn patient_status<B: Backend>(
+    cluster: &Cluster<'_>,
+    images: &Images<'_, B>,
+    context: &Context<'_>,
+) -> Result<Status, RolloutError> {
+    for _ in 1..STATUS_TRIES {
+        let seen = status(cluster, Some(images), context).await?;
+        if seen.serves() {
+            return Ok(seen);
+        }
+        pause_for(STATUS_PAUSE).await;
+    }
+    Ok(status(cluster, Some(images), context).await?)
 }
 
 /// Plans again after the cluster changed. Targets and new nodes stay.

@@ -216,7 +216,10 @@ async fn six_nodes_are_replaced_and_put_back_without_a_failed_request() {
     if !crate::nodes::containers_are_possible().await {
         return;
     }
-    if let Some((project, images)) = servers_with_newer().await {
+    let Some(project) = servers().await else {
+        return;
+    };
+    if let Some(images) = rollout_images(&project).await {
         running::check_rollouts(&project, &images).await;
     }
 }
@@ -233,7 +236,7 @@ async fn form_a_cluster(project: &TestProject, kind: Kind) {
     );
     cluster::check(&consul.await, &vault.await, project.consul(), kind).await;
     if kind == Kind::Machines {
-        running::check_vms(project).await;
+        running::check_vms(project, rollout_images(project).await.as_ref()).await;
     }
 }
 
@@ -265,23 +268,21 @@ async fn servers() -> Option<TestProject> {
     Some(project)
 }
 
-/// Returns the shipped servers with two more images of Vault, if there is a newer Vault.
+/// Returns the images of the shipped servers, if there is a newer Vault.
 #[expect(clippy::print_stderr, reason = "a skipped test says why")]
-async fn servers_with_newer() -> Option<(TestProject, RolloutImages)> {
-    let project = servers().await?;
+async fn rollout_images(project: &TestProject) -> Option<RolloutImages> {
     let vault = project.images("vault-server").await;
     let Ok([first, newer, last]) = <[String; 3]>::try_from(vault) else {
         eprintln!("SKIPPED: the releases have one version of Vault, and no other to roll out");
         return None;
     };
     let consul = project.images("consul-server").await.remove(0);
-    let images = RolloutImages {
+    Some(RolloutImages {
         consul,
         first,
         newer,
         last,
-    };
-    Some((project, images))
+    })
 }
 
 /// Builds both shipped servers, tests one in a VM, and builds two more images of the other: with a
@@ -370,7 +371,10 @@ mod exhaustive {
         if !crate::nodes::containers_are_possible().await {
             return;
         }
-        if let Some((project, images)) = servers_with_newer().await {
+        let Some(project) = servers().await else {
+            return;
+        };
+        if let Some(images) = rollout_images(&project).await {
             running::check_faults(&project, &images).await;
         }
     }

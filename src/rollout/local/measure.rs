@@ -1,14 +1,16 @@
 //! The canary of a rollout on this computer: its token, its nodes and its end.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use super::Local;
+use crate::builder::qemu::kvm_works;
 use crate::cluster::controller::vault_endpoint;
 use crate::cluster::file::{FrontKind, TierName};
 use crate::cluster::front::VAULT_NAME;
 use crate::cluster::running::Running;
 use crate::cluster::secrets::SecretName;
-use crate::cluster::state::State;
+use crate::cluster::state::{PlatformKind, State};
 use crate::cluster::{ClusterError, VAULT_PORT, vault};
 use crate::network::Network;
 use crate::product::Endpoint;
@@ -53,9 +55,21 @@ pub(in crate::rollout) async fn start_canary<B: Backend>(
         token: token.clone(),
         mount: canary::MOUNT.to_owned(),
         prefix: format!("{}-{}", &control.open.plan.hex()[..16], control.open.epoch),
-        pace: Pace::default(),
+        pace: pace(state.platform),
     });
     Ok((canary.map_err(|error| canary_error(&error))?, Some(token)))
+}
+
+/// Returns the pace of clients. Emulated VMs would be busy with 40 requests a second alone.
+fn pace(platform: PlatformKind) -> Pace {
+    if platform == PlatformKind::Machines && !kvm_works() {
+        return Pace {
+            clients: 3,
+            interval: Duration::from_secs(3),
+            ..Pace::default()
+        };
+    }
+    Pace::default()
 }
 
 /// Returns a node as clients of Vault reach it.

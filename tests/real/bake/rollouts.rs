@@ -91,7 +91,7 @@ pub async fn check(project: &TestProject, cluster: &TestCluster<'_>, images: &Ro
     let client = cluster.client("after-a-rollout").await;
     assert!(client, "clients are served");
     let record = recorded(&rollout, 1).await;
-    print_figures("forward, killed once and stopped once", &record, took);
+    print_figures("of six nodes forward, killed once and stopped once", &record, took);
     assert!(record["snapshot"]["size"].as_u64().expect("a size") > 0);
     let limit = LIMIT * factor();
     assert!(took < limit, "{took:?}");
@@ -109,10 +109,31 @@ pub async fn check(project: &TestProject, cluster: &TestCluster<'_>, images: &Ro
     let client = cluster.client("after-a-rollback").await;
     assert!(client, "clients are served");
     let record = recorded(&rollout, 2).await;
-    print_figures(&format!("back, killed {kills} times"), &record, took);
+    print_figures(&format!("of six nodes back, killed {kills} times"), &record, took);
     let verified = project.run(&["verify"], &[]).await;
     let exit = verified.status.code();
     assert_eq!(exit, Some(0), "{}", output_text(&verified));
+}
+
+/// Replaces the Vault node of a cluster of VMs by one of a newer image.
+pub async fn check_vms(project: &TestProject, images: &RolloutImages) {
+    let rollout = Rollout {
+        project,
+        cluster: "vms",
+    };
+    let began = Instant::now();
+    let options = ["--to", &images.consul, "--to", &images.newer];
+    let (exit, text) = rollout.run("start", &arguments(&options)).await;
+    assert_eq!(exit, Some(0), "{text}");
+    assert!(text.contains("rollout of cluster vms completed"), "{text}");
+    let of_epoch = Rollout {
+        project,
+        cluster: "vms@1",
+    };
+    let record = of_epoch.json("show").await["record"].clone();
+    assert_eq!(record["outcome"], "completed", "{record}");
+    assert_eq!(record["canary"]["lost"], 0, "{record}");
+    print_figures("of one node, a VM", &record, began.elapsed());
 }
 
 /// Returns the options that name images.
@@ -311,7 +332,7 @@ fn print_figures(what: &str, record: &Value, took: Duration) {
     }
     let canary = &record["canary"];
     eprintln!(
-        "rollout of six nodes {what}: {:.0} s, {} requests, {} failed, {} lost, {} tried again, \
+        "rollout {what}: {:.0} s, {} requests, {} failed, {} lost, {} tried again, \
          longest gap {} ms",
         took.as_secs_f32(),
         canary["requests"],

@@ -533,8 +533,8 @@ pub async fn check_faults(project: &TestProject, images: &RolloutImages) {
     assert_eq!(outside_of_folder(&id), Vec::<String>::new());
 }
 
-/// Makes a cluster of two VMs, uses it, and lets one crash.
-pub async fn check_vms(project: &TestProject) {
+/// Makes a cluster of two VMs, uses it, lets one crash, and replaces it.
+pub async fn check_vms(project: &TestProject, images: Option<&RolloutImages>) {
     let cluster = TestCluster::define(project, "vms", 1, "machines").await;
     let mut phases = Phases(Instant::now());
     let text = cluster.up().await;
@@ -564,6 +564,15 @@ pub async fn check_vms(project: &TestProject) {
     assert_eq!(cluster.role(vault).await, "active");
     assert!(cluster.client("again").await, "clients are served");
     phases.end("a killed VM");
+    if let Some(images) = images {
+        super::rollouts::check_vms(project, images).await;
+        let found = cluster.roles().await;
+        let expected = [(consul, "leader"), ("vms-vault-2-1", "active")];
+        let expected = expected.map(|(name, role)| (name.to_owned(), role.to_owned()));
+        assert_eq!(found, expected);
+        assert!(cluster.client("replaced").await, "clients are served");
+        phases.end("a rollout of a tier of VMs");
+    }
     let id = cluster.id();
     cluster.down().await;
     assert_eq!(outside_of_folder(&id), Vec::<String>::new());
