@@ -93,7 +93,10 @@ impl Faults<'_> {
             assert!(text.contains(word), "no `{word}`: {text}");
         }
         self.vault_is(generation).await;
-        assert!(self.cluster.client(words[0]).await, "clients are served");
+        assert!(
+            self.cluster.client("after-a-fault").await,
+            "clients are served"
+        );
     }
 
     /// Expects that these three Vault nodes are there, and no others.
