@@ -157,7 +157,9 @@ impl<O: Operations, J: Journal> Execution<'_, O, J> {
             count: self.plan.steps.len(),
             step: text.clone(),
         });
-        let mut required = self.wait_for(&text, &step.requires, REQUIRE_LIMIT, &[]).await;
+        let mut required = self
+            .wait_for(&text, &step.requires, REQUIRE_LIMIT, &[])
+            .await;
         if required == Progress::Met && step.action.is_destructive() {
             required = self.confirm(&text, &step.requires).await;
         }
@@ -220,10 +222,7 @@ impl<O: Operations, J: Journal> Execution<'_, O, J> {
         let error = ExecuteError::Step {
             step: text,
             index,
-            why: format!(
-                "waited {} s; last seen: {why}{console}",
-                waited.as_secs()
-            ),
+            why: format!("waited {} s; last seen: {why}{console}", waited.as_secs()),
             hint: None,
             undone: false,
         };
@@ -282,7 +281,10 @@ impl<O: Operations, J: Journal> Execution<'_, O, J> {
         let Some(undo) = &step.undo else {
             return failed(why, false);
         };
-        match self.wait_for(&text, &step.undo_requires, UNDO_LIMIT, &[]).await {
+        match self
+            .wait_for(&text, &step.undo_requires, UNDO_LIMIT, &[])
+            .await
+        {
             Progress::Met => {}
             Progress::Unmet(other) | Progress::Unknown(other) | Progress::Changed(other) => {
                 return failed(format!("{why}; not undone: {other}"), false);

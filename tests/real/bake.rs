@@ -244,8 +244,7 @@ async fn form_a_cluster(project: &TestProject, kind: Kind) {
 const KEY_VAULTS: (&str, &str) = ("VB_VAR_key_vaults", "https://images.vault.azure.net");
 
 /// The gateway of a cluster may ask servers of Consul, and of these nodes the second one.
-const MANAGEMENT_SUBNETS: (&str, &str) =
-    ("VB_VAR_management_subnets", "10.77.0.1/32,10.77.0.2/32");
+const MANAGEMENT_SUBNETS: (&str, &str) = ("VB_VAR_management_subnets", "10.77.0.1/32,10.77.0.2/32");
 
 /// The name of the project with the shipped servers that tests share.
 const SERVERS: &str = "servers";

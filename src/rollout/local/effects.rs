@@ -16,10 +16,16 @@ use crate::product::ApiError;
 use crate::product::consul::Client;
 use crate::rollout::{Action, EffectError, Evidence, NodePlan, Plan};
 use crate::store::backend::Backend;
-use crate::wait::{Interrupt, WaitError};
+use crate::wait::{Interrupt, WaitError, pause_for};
 
 /// Limit for a request that changes something, on a busy computer.
 const EFFECT_LIMIT: Duration = Duration::from_secs(30);
+
+/// How often a snapshot is tried, which changes nothing in Consul.
+const SNAPSHOT_TRIES: u32 = 3;
+
+/// The pause between two tries.
+const SNAPSHOT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Stops Vault in order, and prints how its unit ended.
 const STOP_VAULT: &str = "systemctl stop vault.service; \
@@ -82,25 +88,55 @@ impl<B: Backend> Local<'_, B> {
         let file_error = |error| failed(ClusterError::file(&path)(error));
         let folder = path.parent().expect("it is in a folder");
         fs::create_dir_all(folder).map_err(file_error)?;
-        let file = tempfile::NamedTempFile::new_in(folder).map_err(file_error)?;
         let management = self.running.management().await.map_err(failed)?;
-        let client = self.any_server("").await?;
-        let copy: File = file.as_file().try_clone().map_err(file_error)?;
-        let saved = client.save_snapshot(&management, copy).await;
-        saved.map_err(api_error)?;
-        let (digest, size) = Digest::hash_file(file.path()).map_err(file_error)?;
-        if size == 0 {
-            return Err(EffectError::Failed {
-                message: "Consul sent an empty snapshot".to_owned(),
-                hint: None,
+        for tries_left in (0..SNAPSHOT_TRIES).rev() {
+            let file = tempfile::NamedTempFile::new_in(folder).map_err(file_error)?;
+            let copy: File = file.as_file().try_clone().map_err(file_error)?;
+            let client = self.leading_server().await?;
+            match client.save_snapshot(&management, copy).await {
+                Err(error) if tries_left > 0 => {
+                    let events = self.context.events;
+                    events.note(format!("the snapshot is saved again: {error}"));
+                    pause_for(SNAPSHOT_PAUSE).await;
+                    continue;
+                }
+                saved => saved.map_err(api_error)?,
+            }
+            let (digest, size) = Digest::hash_file(file.path()).map_err(file_error)?;
+            if size == 0 {
+                break;
+            }
+            file.persist(&path)
+                .map_err(|error| file_error(error.error))?;
+            return Ok(Evidence {
+                snapshot: Some((digest, size)),
+                ..Evidence::default()
             });
         }
-        file.persist(&path)
-            .map_err(|error| file_error(error.error))?;
-        Ok(Evidence {
-            snapshot: Some((digest, size)),
-            ..Evidence::default()
+        Err(EffectError::Failed {
+            message: "Consul sent an empty snapshot".to_owned(),
+            hint: None,
         })
+    }
+
+    /// Returns a client of Consul's leader. Another server would ask the leader for a snapshot, and
+    /// may lose the end of its answer (seen with Consul 1.8.7 on a busy computer).
+    async fn leading_server(&self) -> Result<Client, EffectError> {
+        let any = self.any_server("").await?;
+        let raft = any.raft_servers(&self.running.keys().operator).await;
+        let raft = raft.map_err(api_error)?;
+        let leader = raft.iter().find(|server| server.is_leader);
+        let leader = leader.and_then(|leader| {
+            let nodes = &self.state().nodes;
+            nodes
+                .get_key_value(&leader.node)
+                .map(|(name, node)| (name.clone(), node.clone()))
+        });
+        let Some((name, node)) = leader else {
+            return Ok(any);
+        };
+        let client = self.consul(&name, &node).await.map_err(failed)?;
+        Ok(client.with_limit(EFFECT_LIMIT))
     }
 
     async fn start(&self, nodes: &[String], plan: &Plan) -> Result<Evidence, EffectError> {

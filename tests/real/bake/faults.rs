@@ -235,11 +235,7 @@ async fn active_node_hangs(faults: &Faults<'_>, images: &RolloutImages, seen: &m
     let record = faults.recorded(3, Felt::Failures).await;
     let steps = record["steps"].as_array().expect("steps");
     let hand_over = steps.iter().find(|step| step["step"] == "hand-over");
-    assert_eq!(
-        hand_over.expect("a hand-over")["unclean"],
-        true,
-        "{record}"
-    );
+    assert_eq!(hand_over.expect("a hand-over")["unclean"], true, "{record}");
     faults.vault_is("4").await;
     seen.fault("the active node hung: its unit was killed, recorded as unclean");
 }
@@ -289,7 +285,9 @@ async fn servers_crash(faults: &Faults<'_>, images: &RolloutImages, seen: &mut S
     faults.cluster.crash(&follower);
     let (exit, text) = controller.ends().await;
     assert!(matches!(exit, Some(0 | 1 | 4)), "{exit:?}: {text}");
-    seen.fault(&format!("a follower was killed while another left: exit {exit:?}"));
+    seen.fault(&format!(
+        "a follower was killed while another left: exit {exit:?}"
+    ));
     if exit != Some(0) {
         faults.cluster.up().await;
         faults.completes(5, Felt::Nothing).await;

@@ -91,7 +91,11 @@ pub async fn check(project: &TestProject, cluster: &TestCluster<'_>, images: &Ro
     let client = cluster.client("after-a-rollout").await;
     assert!(client, "clients are served");
     let record = recorded(&rollout, 1).await;
-    print_figures("of six nodes forward, killed once and stopped once", &record, took);
+    print_figures(
+        "of six nodes forward, killed once and stopped once",
+        &record,
+        took,
+    );
     assert!(record["snapshot"]["size"].as_u64().expect("a size") > 0);
     let limit = LIMIT * factor();
     assert!(took < limit, "{took:?}");
@@ -100,7 +104,10 @@ pub async fn check(project: &TestProject, cluster: &TestCluster<'_>, images: &Ro
     let options = to(&images.consul, &images.first);
     let (exit, text) = rollout.run("plan", &arguments(&options)).await;
     assert_eq!(exit, Some(6), "{text}");
-    assert!(text.contains("its data does not go back to an older version"), "{text}");
+    assert!(
+        text.contains("its data does not go back to an older version"),
+        "{text}"
+    );
 
     let began = Instant::now();
     let kills = back(&rollout, cluster, &to(&images.consul, &images.newer)).await;
@@ -109,7 +116,11 @@ pub async fn check(project: &TestProject, cluster: &TestCluster<'_>, images: &Ro
     let client = cluster.client("after-a-rollback").await;
     assert!(client, "clients are served");
     let record = recorded(&rollout, 2).await;
-    print_figures(&format!("of six nodes back, killed {kills} times"), &record, took);
+    print_figures(
+        &format!("of six nodes back, killed {kills} times"),
+        &record,
+        took,
+    );
     let verified = project.run(&["verify"], &[]).await;
     let exit = verified.status.code();
     assert_eq!(exit, Some(0), "{}", output_text(&verified));
