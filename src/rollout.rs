@@ -41,7 +41,7 @@ pub use execute::{ExecuteError, ExecuteOptions, Outcome, Rest, execute};
 pub use figures::{CanaryFigures, ClientFigures, ErrorKind};
 pub use observation::Observation;
 pub use operations::{EffectError, Evidence, Figures, Operations};
-pub use plan::{Action, NodePlan, Plan, Step, Target};
+pub use plan::{Action, Choices, NodePlan, Plan, Step, Target};
 pub use planner::{Inventory, InventoryNode, PlanError, Request, plan_abort};
 pub use prepare::Prepared;
 pub use status::{RolloutStatus, StepState, StepStatus, status};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::check::check;
 use super::guards::{Facts, Refusal, refusals};
-use super::plan::{Action, Plan, Target};
+use super::plan::{Choices, Plan, Target};
 use super::planner::{Inventory, InventoryNode, Request, plan};
 use super::{Options, RolloutError};
 use crate::cluster::begin::check_products;
@@ -135,13 +135,7 @@ pub(super) async fn plan_again<B: Backend>(
     let seen = status(cluster, Some(images), context).await?;
     let inventory = inventory(&state, &seen, context);
     let targets = follows.targets.clone();
-    let soak = follows.steps.iter().find_map(|step| match step.action {
-        Action::Soak { seconds } => Some(seconds),
-        _ => None,
-    });
     let request = Request {
-        // `resume` does not name it again.
-        soak_s: soak.unwrap_or(options.soak_s),
         follows: Some(follows),
         ..request(cluster, &state, options, targets)
     };
@@ -163,7 +157,16 @@ fn request<'a>(
     let count = |tier: TierName| file.tier(tier).nodes;
     Request {
         targets,
-        counts: TIERS.map(|tier| (tier, count(tier))).into(),
+        choices: Choices {
+            counts: TIERS.map(|tier| (tier, count(tier))).into(),
+            all_nodes: match options.all_nodes {
+                true => TIERS.into(),
+                false => BTreeSet::new(),
+            },
+            max_surge: options.max_surge,
+            soak_s: options.soak_s,
+            version_jump_reason: options.allow_version_jump.map(ToOwned::to_owned),
+        },
         addresses: TIERS
             .map(|tier| {
                 // The cluster file keeps twice as many for replacements.
@@ -175,9 +178,6 @@ fn request<'a>(
                 (tier, numbers.map(address).collect())
             })
             .into(),
-        all_nodes: options.all_nodes,
-        max_surge: options.max_surge,
-        soak_s: options.soak_s,
         patience: match state.platform {
             PlatformKind::Containers => 1,
             PlatformKind::Machines => MACHINE_PATIENCE,

@@ -31,7 +31,8 @@ pub fn plan_abort(inventory: &Inventory, plan: &Plan) -> Result<Plan, PlanError>
     draft
         .nodes
         .retain(|name, _| inventory.nodes.contains_key(name));
-    let mut abort = draft.finish(Purpose::Abort, plan.generation, plan.targets.clone());
+    let (targets, choices) = (plan.targets.clone(), plan.choices.clone());
+    let mut abort = draft.finish(Purpose::Abort, plan.generation, targets, choices);
     abort.parent = Some(plan.digest());
     Ok(abort)
 }

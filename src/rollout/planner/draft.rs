@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use super::{Inventory, Names, PlanError, Request};
 use crate::cluster::file::TierName;
 use crate::rollout::Condition;
-use crate::rollout::plan::{Action, NodePlan, Plan, Purpose, SCHEMA, Step, Target};
+use crate::rollout::plan::{Action, Choices, NodePlan, Plan, Purpose, SCHEMA, Step, Target};
 
 /// The limits of gates on a fast platform, in seconds.
 pub(super) mod limit {
@@ -202,6 +202,7 @@ impl<'a> Draft<'a> {
         purpose: Purpose,
         generation: u32,
         targets: BTreeMap<TierName, Target>,
+        choices: Choices,
     ) -> Plan {
         Plan {
             schema: SCHEMA.to_owned(),
@@ -211,6 +212,7 @@ impl<'a> Draft<'a> {
             purpose,
             parent: None,
             generation,
+            choices,
             targets,
             nodes: self.nodes,
             steps: self.steps,

@@ -72,7 +72,7 @@ fn randoms() -> impl Strategy<Value = Random> {
 fn requested(random: &Random) -> Request<'static> {
     let versions = if random.same_version { OLD } else { NEW };
     let mut request = request(random.shape, random.tiers, versions);
-    request.max_surge = random.surge;
+    request.choices.max_surge = random.surge;
     request
 }
 
@@ -196,7 +196,7 @@ fn a_plan_that_lacks_any_condition_is_refused() {
     for surge in [None, Some(1), Some(2)] {
         let now = inventory(THREE);
         let mut request = request(THREE, BOTH, NEW);
-        request.max_surge = surge;
+        request.choices.max_surge = surge;
         let plan = plan(&now, &request).unwrap();
         for index in 0..plan.steps.len() {
             let step = &plan.steps[index];

@@ -10,7 +10,9 @@ use vault_bake::cluster::Role;
 use vault_bake::cluster::file::TierName;
 use vault_bake::event::Events;
 use vault_bake::rollout::planner::{PlanError, Request, plan, plan_abort};
-use vault_bake::rollout::{ExecuteError, ExecuteOptions, Outcome, Plan, check, execute};
+use vault_bake::rollout::{
+    Action, Choices, ExecuteError, ExecuteOptions, Outcome, Plan, check, execute,
+};
 
 use super::clusters::{BOTH, NEW, OLD, Shape, Tiers, inventory, request};
 use super::model::{Controller, Fault, Model, ModelJournal, Sick, State, delay};
@@ -104,9 +106,12 @@ fn follow(model: &Model, plan_before: &Plan, request: &Request<'_>) -> Plan {
     let now = model.0.borrow().inventory();
     let request = Request {
         follows: Some(plan_before),
+        // A person who resumes names no choice again.
+        choices: Choices::default(),
         ..request.clone()
     };
     let next = plan(&now, &request).unwrap();
+    assert_eq!(next.choices, plan_before.choices);
     let found: Vec<String> = check(&next, &now).iter().map(ToString::to_string).collect();
     assert!(found.is_empty(), "{found:#?}\n{:#?}", next.steps);
     next
@@ -262,7 +267,7 @@ fn an_undisturbed_rollout_fails_no_request() {
         for surge in [None, Some(1), Some(2)] {
             let model = model(THREE, 1);
             let mut request = request(THREE, tiers, versions);
-            request.max_surge = surge;
+            request.choices.max_surge = surge;
             let end = complete(&model, &request).unwrap();
             assert_eq!(differences(&model, &end), Vec::<String>::new());
             let state = model.0.borrow();
@@ -283,7 +288,7 @@ fn an_undisturbed_rollout_fails_no_request() {
 fn a_controller_killed_at_any_point_is_resumed_to_the_same_end() {
     for (surge, stride) in [(None, 1), (Some(1), 3)] {
         let mut request = request(THREE, BOTH, NEW);
-        request.max_surge = surge;
+        request.choices.max_surge = surge;
         let clean = model(THREE, 3);
         let end = complete(&clean, &request).unwrap();
         let points = clean.0.borrow().points;
@@ -304,6 +309,34 @@ fn a_controller_killed_at_any_point_is_resumed_to_the_same_end() {
         assert!(end.steps.len() > 10);
         println!("every {stride}. of {points} points");
     }
+}
+
+/// Whatever happens, new nodes start one by one, and clients use them for the chosen time.
+#[test]
+fn a_resumed_rollout_keeps_the_choices_of_its_plan() {
+    let mut request = request(THREE, BOTH, NEW);
+    request.choices.max_surge = Some(1);
+    request.choices.soak_s = 33;
+    request.choices.version_jump_reason = Some("read the notes".to_owned());
+    let mut planned_again = 0;
+    for point in (1..400).step_by(9) {
+        for fault in [Fault::KillLeader, Fault::DeleteStandby] {
+            let model = model(THREE, point);
+            model.0.borrow_mut().faults.push((point, fault));
+            let first = plan(&model.0.borrow().inventory(), &request).unwrap();
+            let last = drive(&model, first.clone(), &request).unwrap();
+            planned_again += usize::from(last.parent.is_some());
+            assert_eq!(last.choices, first.choices, "{point}: {fault:?}");
+            for step in &last.steps {
+                match &step.action {
+                    Action::Start { nodes } => assert_eq!(nodes.len(), 1, "{point}: {fault:?}"),
+                    Action::Soak { seconds } => assert_eq!(*seconds, 33, "{point}: {fault:?}"),
+                    _ => {}
+                }
+            }
+        }
+    }
+    assert!(planned_again > 20, "{planned_again}");
 }
 
 #[test]
@@ -531,7 +564,7 @@ fn schedule(seed: u64) -> (Vec<(u64, Fault)>, Vec<String>) {
         _ => BOTH,
     };
     let mut request = request(shape, tiers, if below(3) == 0 { OLD } else { NEW });
-    request.max_surge = [None, Some(1), Some(2)][usize::try_from(below(3)).unwrap()];
+    request.choices.max_surge = [None, Some(1), Some(2)][usize::try_from(below(3)).unwrap()];
     let harmless = [
         Fault::KillController,
         Fault::Interrupt,
