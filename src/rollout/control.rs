@@ -8,13 +8,12 @@ use super::execute::{ExecuteError, ExecuteOptions, Outcome, execute};
 use super::journal::{Entry, Journal as _, JournalFile, Mark};
 use super::local::{Local, Opening, start_canary};
 use super::plan::{Plan, Purpose};
-use super::planner::plan_abort;
-use super::prepare::{Prepared, inventory, plan_again};
+use super::prepare::{Prepared, plan_again, plan_back};
 use super::{Ended, Figures, Options, RolloutError, folder, record};
 use crate::cluster::begin::images_folder;
 use crate::cluster::running::Running;
 use crate::cluster::state::{OpenRollout, State};
-use crate::cluster::{Cluster, ClusterError, Context, Images, status};
+use crate::cluster::{Cluster, ClusterError, Context, Images};
 use crate::digest::Digest;
 use crate::manifest::{RolloutOutcome, RolloutRecord};
 use crate::store::backend::Backend;
@@ -173,9 +172,7 @@ impl<'a, B: Backend> Control<'a, B> {
         if plan.purpose == Purpose::Abort {
             return Ok(plan);
         }
-        let state = self.cluster.folder.require()?;
-        let seen = status(self.cluster, Some(self.images), self.context).await?;
-        let plan = plan_abort(&inventory(&state, &seen, self.context), &plan)?;
+        let plan = plan_back(self.cluster, self.images, &plan, self.context).await?;
         self.images.store.put_object(&plan.to_bytes()).await?;
         Ok(plan)
     }
@@ -287,9 +284,7 @@ impl<'a, B: Backend> Control<'a, B> {
                 again.await?
             }
             Purpose::Abort => {
-                let state = self.cluster.folder.require()?;
-                let seen = status(self.cluster, Some(self.images), self.context).await?;
-                plan_abort(&inventory(&state, &seen, self.context), plan)?
+                plan_back(self.cluster, self.images, plan, self.context).await?
             }
         };
         self.images.store.put_object(&next.to_bytes()).await?;

@@ -41,6 +41,8 @@ pub struct Plan {
     pub generation: u32,
     /// The choices of the user. Plans that follow keep them.
     pub choices: Choices,
+    /// The number of nodes of each tier before the rollout. Plans that follow keep it.
+    pub before: BTreeMap<TierName, usize>,
     /// The image of each tier after the rollout.
     pub targets: BTreeMap<TierName, Target>,
     /// All nodes, old and new, by name.

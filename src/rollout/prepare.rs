@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::check::check;
 use super::guards::{Facts, Refusal, refusals};
 use super::plan::{Choices, Plan, Target};
-use super::planner::{Inventory, InventoryNode, Request, plan};
+use super::planner::{Inventory, InventoryNode, Request, plan, plan_abort};
 use super::{Options, RolloutError};
 use crate::cluster::begin::check_products;
 use crate::cluster::file::{ImageRef, TierName, UnsealKind};
@@ -57,11 +57,7 @@ pub(super) async fn prepare<B: Backend>(
         .map(|(tier, image)| (*tier, target(image)))
         .collect();
     let request = request(cluster, &state, options, targets);
-    let plan = plan(&inventory, &request)?;
-    let violations = check(&plan, &inventory);
-    if !violations.is_empty() {
-        return Err(RolloutError::Unsafe { violations });
-    }
+    let plan = proved(plan(&inventory, &request)?, &inventory)?;
     let history = images.store.history().await?;
     let held = |image: &NodeImage| {
         let is_pin = matches!(
@@ -139,12 +135,32 @@ pub(super) async fn plan_again<B: Backend>(
         follows: Some(follows),
         ..request(cluster, &state, options, targets)
     };
-    let next = plan(&inventory, &request)?;
-    let violations = check(&next, &inventory);
-    if !violations.is_empty() {
-        return Err(RolloutError::Unsafe { violations });
+    proved(plan(&inventory, &request)?, &inventory)
+}
+
+/// Plans the way back from the rollout of a plan.
+pub(super) async fn plan_back<B: Backend>(
+    cluster: &Cluster<'_>,
+    images: &Images<'_, B>,
+    follows: &Plan,
+    context: &Context<'_>,
+) -> Result<Plan, RolloutError> {
+    let state = cluster
+        .folder
+        .require()
+        .map_err(crate::cluster::ClusterError::from)?;
+    let seen = status(cluster, Some(images), context).await?;
+    let inventory = inventory(&state, &seen, context);
+    proved(plan_abort(&inventory, follows)?, &inventory)
+}
+
+/// Returns a plan that its checker accepts. No other plan is executed.
+fn proved(plan: Plan, inventory: &Inventory) -> Result<Plan, RolloutError> {
+    let violations = check(&plan, inventory);
+    match violations.is_empty() {
+        true => Ok(plan),
+        false => Err(RolloutError::Unsafe { violations }),
     }
-    Ok(next)
 }
 
 fn request<'a>(
@@ -187,7 +203,7 @@ fn request<'a>(
 }
 
 /// Describes the nodes of a cluster.
-pub(super) fn inventory(state: &State, seen: &Status, context: &Context<'_>) -> Inventory {
+fn inventory(state: &State, seen: &Status, context: &Context<'_>) -> Inventory {
     let in_front = |name: &str| match &seen.front {
         Some(front) => front.nodes.iter().any(|node| node == name),
         None => true,

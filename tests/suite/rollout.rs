@@ -1,5 +1,6 @@
 //! Rollouts: plans, their checker, and executions of them in a model of a cluster.
 
+mod back;
 mod checker;
 mod clusters;
 mod executions;

@@ -117,10 +117,12 @@ fn consul_change(draft: &mut Draft<'_>, plan: &Plan, vault: &Names) -> Change {
     if new.is_empty() {
         change.renew.clear();
     }
-    if new.is_empty() || before.is_subset(&old) {
+    // Servers that were deleted by hand are in no later plan, but their places count.
+    let count = plan.before.get(&TierName::Consul).copied();
+    let count = count.unwrap_or_default().max(before.len());
+    if new.is_empty() || (before.is_subset(&old) && old.len() >= count) {
         return change;
     }
-    let count = before.len();
     let voting: Names = new
         .iter()
         .filter(|name| inventory.is_up(name))
