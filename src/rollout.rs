@@ -8,6 +8,7 @@ pub mod condition;
 mod control;
 mod error;
 pub mod execute;
+pub mod fence;
 pub mod figures;
 pub mod guards;
 pub mod journal;

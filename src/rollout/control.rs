@@ -31,6 +31,8 @@ pub(super) struct Control<'a, B> {
     pub(super) options: &'a Options<'a>,
     pub(super) context: &'a Context<'a>,
     pub(super) open: OpenRollout,
+    /// Whether another process worked on the rollout before, here or elsewhere.
+    is_resumed: bool,
 }
 
 impl Prepared {
@@ -78,6 +80,7 @@ impl<'a, B: Backend> Control<'a, B> {
             options,
             context,
             open,
+            is_resumed: false,
         };
         control.append(plan, false).await?;
         Ok(control)
@@ -105,6 +108,7 @@ impl<'a, B: Backend> Control<'a, B> {
             options,
             context,
             open,
+            is_resumed: true,
         };
         if state.rollout == Some(open) {
             return Ok(control(open));
@@ -187,7 +191,7 @@ impl<'a, B: Backend> Control<'a, B> {
         };
         let state = self.cluster.folder.require()?;
         let running = Running::open(*self.cluster, &state, &calm).await?;
-        let (mut journal, past) = self.journal()?;
+        let (mut journal, _) = self.journal()?;
         let (canary, vault_token) = start_canary(self, &running, &state).await?;
         let opening = Opening {
             cluster: *self.cluster,
@@ -198,7 +202,7 @@ impl<'a, B: Backend> Control<'a, B> {
             vault_token,
             canary: Some(canary),
             targets: match plan.purpose {
-                Purpose::Replace => plan.targets.values().map(|one| one.manifest).collect(),
+                Purpose::Replace => plan.new_images(),
                 Purpose::Abort => Vec::new(),
             },
             epoch: self.open.epoch,
@@ -213,9 +217,7 @@ impl<'a, B: Backend> Control<'a, B> {
             mark,
         };
         journal.write(&entry(&plan, Mark::Started))?;
-        let (plan, result) = self
-            .follow(plan, &local, &mut journal, !past.is_empty())
-            .await;
+        let (plan, result) = self.follow(plan, &local, &mut journal).await;
         let elapsed_ms = local.elapsed_ms();
         let leaves_now = self.context.interrupt.urgency() == Urgency::LeaveNow;
         let figures = if leaves_now {
@@ -247,7 +249,6 @@ impl<'a, B: Backend> Control<'a, B> {
         mut plan: Plan,
         local: &Local<'_, B>,
         journal: &mut JournalFile,
-        resumed: bool,
     ) -> (Plan, Result<Outcome, RolloutError>) {
         let options = ExecuteOptions {
             epoch: self.open.epoch,
@@ -261,7 +262,7 @@ impl<'a, B: Backend> Control<'a, B> {
             let why = match executed {
                 Ok(Outcome::Changed { why, .. }) => why,
                 // A plan from before a crash may wait for servers that are no more.
-                Err(ExecuteError::NotReady { why, .. }) if plans == 1 && resumed => why,
+                Err(ExecuteError::NotReady { why, .. }) if plans == 1 && self.is_resumed => why,
                 Ok(outcome) => return (plan, Ok(outcome)),
                 Err(error) => return (plan, Err(error.into())),
             };

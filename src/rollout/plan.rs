@@ -300,6 +300,13 @@ impl Plan {
         names.filter(|name| !deleted(name)).cloned().collect()
     }
 
+    /// Returns the manifests of the images that new nodes get.
+    pub fn new_images(&self) -> Vec<Digest> {
+        let new = self.nodes.values().filter(|node| node.is_new);
+        let manifests: BTreeSet<Digest> = new.map(|node| node.manifest).collect();
+        manifests.into_iter().collect()
+    }
+
     /// Whether a Vault node of another version than the active one takes over in it.
     pub fn changes_vault(&self) -> bool {
         let versions: BTreeSet<_> = self

@@ -6,4 +6,5 @@ mod clusters;
 mod executions;
 mod model;
 mod planner;
+mod stops;
 mod versions;

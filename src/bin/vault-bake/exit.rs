@@ -244,7 +244,9 @@ fn rollout(error: &RolloutError) -> Exit {
         | RolloutError::Plan(_)
         | RolloutError::NotOpen { .. }
         | RolloutError::Elsewhere { .. }
-        | RolloutError::Execute(ExecuteError::TakenOver { .. }) => Exit::Conflict,
+        | RolloutError::Execute(ExecuteError::TakenOver { .. } | ExecuteError::Refused { .. }) => {
+            Exit::Conflict
+        }
         RolloutError::BadPlan { .. } => Exit::Integrity,
         RolloutError::Execute(ExecuteError::LeftNow) => Exit::Interrupted,
         RolloutError::Execute(ExecuteError::Step { .. } | ExecuteError::NotReady { .. }) => {

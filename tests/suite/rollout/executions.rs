@@ -17,7 +17,7 @@ use vault_bake::rollout::{
 use super::clusters::{BOTH, NEW, OLD, Shape, Tiers, inventory, request};
 use super::model::{Controller, Fault, Model, ModelJournal, Sick, State, delay};
 
-const THREE: Shape = Shape {
+pub const THREE: Shape = Shape {
     consul: 3,
     vault: 3,
     leader: 1,
@@ -27,16 +27,17 @@ const THREE: Shape = Shape {
 /// The most times that a person resumes.
 const MOST_ATTEMPTS: usize = 40;
 
-fn model(shape: Shape, seed: u64) -> Model {
+pub fn model(shape: Shape, seed: u64) -> Model {
     Model(std::cell::RefCell::new(State::new(&inventory(shape), seed)))
 }
 
 /// Executes a plan once. Returns `None` if the controller was killed.
-fn attempt(model: &Model, plan: &Plan, epoch: u64) -> Option<Result<Outcome, ExecuteError>> {
+pub fn attempt(model: &Model, plan: &Plan, epoch: u64) -> Option<Result<Outcome, ExecuteError>> {
     let controller = Controller {
         model,
         epoch,
         began: model.0.borrow().now,
+        purpose: plan.purpose,
     };
     let mut journal = ModelJournal {
         model,
@@ -72,7 +73,7 @@ fn attempt(model: &Model, plan: &Plan, epoch: u64) -> Option<Result<Outcome, Exe
 }
 
 /// Waits until the cluster has a leader and an active node, as a person would.
-fn recover(model: &Model) {
+pub fn recover(model: &Model) {
     for _ in 0..300 {
         let mut state = model.0.borrow_mut();
         if state.active().is_some() && state.leader.is_some() {
@@ -100,7 +101,7 @@ fn mend(model: &Model, plan: &Plan) {
     }
 }
 
-fn follow(model: &Model, plan_before: &Plan, request: &Request<'_>) -> Plan {
+pub fn follow(model: &Model, plan_before: &Plan, request: &Request<'_>) -> Plan {
     mend(model, plan_before);
     recover(model);
     let now = model.0.borrow().inventory();
@@ -118,7 +119,7 @@ fn follow(model: &Model, plan_before: &Plan, request: &Request<'_>) -> Plan {
 }
 
 /// Resumes until the rollout is completed, or until a step failed by a sick node.
-fn drive(model: &Model, mut plan: Plan, request: &Request<'_>) -> Result<Plan, ExecuteError> {
+pub fn drive(model: &Model, mut plan: Plan, request: &Request<'_>) -> Result<Plan, ExecuteError> {
     let mut epoch = 1;
     let mut trace = Vec::new();
     for _ in 0..MOST_ATTEMPTS {
@@ -158,7 +159,7 @@ fn drive(model: &Model, mut plan: Plan, request: &Request<'_>) -> Result<Plan, E
 }
 
 /// Checks the cluster after a completed rollout. Returns the differences.
-fn differences(model: &Model, plan: &Plan) -> Vec<String> {
+pub fn differences(model: &Model, plan: &Plan) -> Vec<String> {
     let state = model.0.borrow();
     let mut found = state.broken.clone();
     let now = state.inventory();
@@ -190,7 +191,7 @@ fn differences(model: &Model, plan: &Plan) -> Vec<String> {
 }
 
 /// Runs a rollout to its end, and once more if a node failed after its last gate.
-fn complete(model: &Model, request: &Request<'_>) -> Result<Plan, ExecuteError> {
+pub fn complete(model: &Model, request: &Request<'_>) -> Result<Plan, ExecuteError> {
     let first = plan(&model.0.borrow().inventory(), request).unwrap();
     let mut end = drive(model, first, request)?;
     for _ in 0..2 {
@@ -220,6 +221,7 @@ fn delays_are_those_that_were_measured() {
             model: &model,
             epoch: 1,
             began: 0,
+            purpose: plan.purpose,
         };
         let mut observed = pin!(vault_bake::rollout::Operations::observe(&controller, &plan));
         let mut context = Context::from_waker(Waker::noop());
