@@ -105,6 +105,9 @@ fn controller(index: usize, epoch: &EpochFact) -> String {
 
 fn record_lines(record: &RolloutRecord) -> Vec<String> {
     let mut lines = Vec::new();
+    if let Some(reason) = &record.version_jump_reason {
+        lines.push(format!("jump       accepted: {reason}"));
+    }
     if let Some(snapshot) = &record.snapshot {
         let index = snapshot.index.map(|index| format!(", index {index}"));
         lines.push(format!(

@@ -65,11 +65,21 @@ fn options<'a>(
         soak_s: targets.map_or(0, |targets| targets.soak),
         stop_before_hand_over: control.stop_before_handover,
         require_no_failure: control.require_no_failure,
-        allow_version_jump: targets.and_then(|targets| targets.allow_version_jump.as_deref()),
+        allow_version_jump: targets.map_or(Ok(None), jump_reason)?,
         allow_unpromoted: targets.is_some_and(|targets| targets.allow_unpromoted),
         take_over,
         tool,
     })
+}
+
+/// Returns the reason to accept a jump of versions.
+pub(super) fn jump_reason(targets: &Targets) -> Result<Option<&str>, Failure> {
+    let reason = targets.allow_version_jump.as_deref().map(str::trim);
+    if reason == Some("") {
+        return Err(Failure::usage("--allow-version-jump is empty")
+            .hint("Say which upgrade notes you read: the record of the rollout keeps the reason."));
+    }
+    Ok(reason)
 }
 
 /// Parses the images of `--to`.
