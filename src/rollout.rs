@@ -96,19 +96,22 @@ pub async fn plan<B: Backend>(
     prepare::prepare(cluster, images, options, context).await
 }
 
-/// Begins a rollout, and works on it until it is completed or rests.
+/// Begins a rollout, and works on it until it is completed or rests. Returns `None` if every node
+/// has its target image: there is nothing to record.
 pub async fn start<B: Backend>(
     cluster: &Cluster<'_>,
     images: &Images<'_, B>,
     options: &Options<'_>,
     context: &Context<'_>,
-) -> Result<Ended, RolloutError> {
+) -> Result<Option<Ended>, RolloutError> {
     let _lock = cluster.folder.lock()?;
     let prepared = prepare::prepare(cluster, images, options, context).await?;
-    let plan = prepared.accepted(cluster, images).await?;
+    let Some(plan) = prepared.accepted(cluster, images).await? else {
+        return Ok(None);
+    };
     let control = Control::begin(cluster, images, options, context, &plan).await?;
     let work = control.run(plan);
-    context.events.stage(Stage::Rollout, work).await
+    context.events.stage(Stage::Rollout, work).await.map(Some)
 }
 
 /// Continues an open rollout. Observes again what is true, and believes no journal.

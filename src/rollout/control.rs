@@ -8,6 +8,7 @@ use super::execute::{ExecuteError, ExecuteOptions, Outcome, execute};
 use super::journal::{Entry, Journal as _, JournalFile, Mark};
 use super::local::{Local, Opening, start_canary};
 use super::plan::{Plan, Purpose};
+use super::guards::to_begin;
 use super::prepare::{Prepared, plan_again, plan_back};
 use super::{Ended, Figures, Options, RolloutError, folder, record};
 use crate::cluster::begin::images_folder;
@@ -36,24 +37,21 @@ pub(super) struct Control<'a, B> {
 }
 
 impl Prepared {
-    /// Returns the plan, unless a guard refuses it. Copies its images to this computer.
+    /// Returns the plan, unless a guard refuses it, or `None` if it has nothing to do.
+    /// Copies its images to this computer.
     pub(super) async fn accepted<B: Backend>(
         self,
         cluster: &Cluster<'_>,
         images: &Images<'_, B>,
-    ) -> Result<Plan, RolloutError> {
-        if !self.refusals.is_empty() {
-            return Err(RolloutError::Refused {
-                name: self.plan.name,
-                refusals: self.refusals,
-            });
+    ) -> Result<Option<Plan>, RolloutError> {
+        let (plan, refusals) = (self.plan, self.refusals);
+        let Some(plan) = to_begin(plan, refusals)? else {
+            return Ok(None);
+        };
+        for image in &self.images {
+            images.fetch(image, &images_folder(cluster.folder)).await?;
         }
-        if !self.plan.steps.is_empty() {
-            for image in &self.images {
-                images.fetch(image, &images_folder(cluster.folder)).await?;
-            }
-        }
-        Ok(self.plan)
+        Ok(Some(plan))
     }
 }
 

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use semver::Version;
 
-use super::plan::Target;
+use super::RolloutError;
+use super::plan::{Plan, Target};
 use super::planner::{Inventory, InventoryNode};
 use super::versions::{JumpRefusal, jump};
 use crate::cluster::file::TierName;
@@ -54,11 +55,26 @@ pub struct Facts<'a> {
     pub now: Timestamp,
 }
 
-/// Returns all reasons not to begin.
-pub fn refusals(facts: &Facts<'_>) -> Vec<Refusal> {
+/// Returns the plan that begins, or `None` if it has no steps. Fails if a guard refuses it.
+pub fn to_begin(plan: Plan, refusals: Vec<Refusal>) -> Result<Option<Plan>, RolloutError> {
+    match (refusals.is_empty(), plan.steps.is_empty()) {
+        (false, _) => Err(RolloutError::Refused {
+            name: plan.name,
+            refusals,
+        }),
+        (true, true) => Ok(None),
+        (true, false) => Ok(Some(plan)),
+    }
+}
+
+/// Returns all reasons not to begin. A plan without steps gives no node an image.
+pub fn refusals(facts: &Facts<'_>, plan: &Plan) -> Vec<Refusal> {
     let mut found = Vec::new();
     found.extend(open_rollout(facts));
     found.extend(unhealthy(facts));
+    if plan.steps.is_empty() {
+        return found;
+    }
     for (tier, target) in facts.targets {
         found.extend(unpromoted(facts, target));
         found.extend(other_firmware(facts, *tier, target));

@@ -93,7 +93,7 @@ pub(super) async fn prepare<B: Backend>(
         now: (context.now)(),
     };
     Ok(Prepared {
-        refusals: refusals(&facts),
+        refusals: refusals(&facts, &plan),
         plan,
         images: chosen.into_values().collect(),
     })

@@ -5,7 +5,7 @@ use vault_bake::rollout::plan::Purpose;
 use vault_bake::rollout::{Options, Prepared, plan};
 use vault_bake::store::Allow;
 
-use super::work::{image_refs, jump_reason};
+use super::work::{image_refs, jump_reason, nothing_to_do};
 use crate::args::rollout::Plan;
 use crate::commands::cluster::up::read_shares;
 use crate::commands::cluster::{context, open};
@@ -63,10 +63,7 @@ pub async fn run(invocation: &Invocation, args: &Plan) -> Result<Exit, Failure> 
 fn print_plan(prepared: &Prepared) {
     let plan = &prepared.plan;
     if plan.steps.is_empty() {
-        print_line(&format!(
-            "cluster {}: every node has its target image",
-            plan.name
-        ));
+        print_line(&nothing_to_do(&plan.name));
     } else {
         let count = plan.steps.len();
         print_line(&format!("cluster {}: {count} steps", plan.name));

@@ -108,11 +108,14 @@ async fn run(
     };
     let (cluster, context) = (opened.cluster(), context(invocation));
     let ended = match work {
-        Work::Start => rollout::start(&cluster, &images, options, &context).await,
-        Work::Resume => rollout::resume(&cluster, &images, options, &context).await,
-        Work::Abort => rollout::abort(&cluster, &images, options, &context).await,
+        Work::Start => rollout::start(&cluster, &images, options, &context).await?,
+        Work::Resume => Some(rollout::resume(&cluster, &images, options, &context).await?),
+        Work::Abort => Some(rollout::abort(&cluster, &images, options, &context).await?),
     };
-    let ended = ended?;
+    let Some(ended) = ended else {
+        print_unchanged(invocation, &opened.file.name);
+        return Ok(Exit::Done);
+    };
     if invocation.json {
         print_json(&json(&ended));
     } else {
@@ -130,6 +133,20 @@ async fn run(
         } => Exit::Done,
         Outcome::Resting { .. } | Outcome::Changed { .. } => Exit::Failed,
     })
+}
+
+/// Prints that a rollout was not begun, because it has nothing to do.
+fn print_unchanged(invocation: &Invocation, name: &str) {
+    if invocation.json {
+        print_json(&serde_json::json!({ "cluster": name, "state": "unchanged" }));
+    } else {
+        print_line(&nothing_to_do(name));
+    }
+}
+
+/// Returns that all nodes have their images.
+pub(super) fn nothing_to_do(name: &str) -> String {
+    format!("cluster {name}: every node has its target image")
 }
 
 fn json(ended: &Ended) -> serde_json::Value {
