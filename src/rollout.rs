@@ -20,6 +20,7 @@ pub mod planner;
 mod prepare;
 mod record;
 mod status;
+pub mod targets;
 pub mod versions;
 
 use std::path::PathBuf;

@@ -75,7 +75,8 @@ pub fn refusals(facts: &Facts<'_>, plan: &Plan) -> Vec<Refusal> {
     if plan.steps.is_empty() {
         return found;
     }
-    for (tier, target) in facts.targets {
+    let changes = |tier: TierName| !plan.names(tier, true).is_empty();
+    for (tier, target) in facts.targets.iter().filter(|(tier, _)| changes(**tier)) {
         found.extend(unpromoted(facts, target));
         found.extend(other_firmware(facts, *tier, target));
         found.extend(too_many_versions(facts, *tier, target));

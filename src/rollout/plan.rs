@@ -103,6 +103,13 @@ pub struct Target {
     pub releases: BTreeMap<String, String>,
 }
 
+impl Target {
+    /// Returns `image@version`.
+    pub fn name(&self) -> String {
+        format!("{}@{}", self.image, self.version)
+    }
+}
+
 /// A node, old or new.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -7,7 +7,7 @@ use super::check::check;
 use super::guards::{Facts, Refusal, refusals};
 use super::plan::{Choices, Plan, Target};
 use super::planner::{Inventory, InventoryNode, Request, plan, plan_abort};
-use super::{Options, RolloutError};
+use super::{Options, RolloutError, targets};
 use crate::cluster::begin::check_products;
 use crate::cluster::file::{ImageRef, TierName, UnsealKind};
 use crate::cluster::state::{NodeStage, PlatformKind, State};
@@ -52,11 +52,13 @@ pub(super) async fn prepare<B: Backend>(
     let seen = patient_status(cluster, images, context).await?;
     let inventory = inventory(&state, &seen, context);
     let chosen = choose(cluster, images, options, context).await?;
-    let targets: BTreeMap<TierName, Target> = chosen
-        .iter()
-        .map(|(tier, image)| (*tier, target(image)))
-        .collect();
-    let request = request(cluster, &state, options, targets);
+    let named = chosen.iter();
+    let named = named.map(|(tier, image)| (*tier, target(image))).collect();
+    let targets = targets::complete(named, &state.nodes)?;
+    let mut request = request(cluster, &state, options, targets);
+    if options.all_nodes {
+        request.choices.all_nodes = chosen.keys().copied().collect();
+    }
     let plan = proved(plan(&inventory, &request)?, &inventory)?;
     let history = images.store.history().await?;
     let held = |image: &NodeImage| {
@@ -175,10 +177,7 @@ fn request<'a>(
         targets,
         choices: Choices {
             counts: TIERS.map(|tier| (tier, count(tier))).into(),
-            all_nodes: match options.all_nodes {
-                true => TIERS.into(),
-                false => BTreeSet::new(),
-            },
+            all_nodes: BTreeSet::new(),
             max_surge: options.max_surge,
             soak_s: options.soak_s,
             version_jump_reason: options.allow_version_jump.map(ToOwned::to_owned),
@@ -239,7 +238,7 @@ fn inventory(state: &State, seen: &Status, context: &Context<'_>) -> Inventory {
     }
 }
 
-/// Chooses the image of each tier.
+/// Chooses the images of `--to`, or those of the cluster file without it.
 async fn choose<B: Backend>(
     cluster: &Cluster<'_>,
     images: &Images<'_, B>,
@@ -248,23 +247,15 @@ async fn choose<B: Backend>(
 ) -> Result<BTreeMap<TierName, NodeImage>, RolloutError> {
     let now = (context.now)();
     let mut chosen = BTreeMap::new();
-    for tier in TIERS {
-        let image = images.choose(&cluster.file.tier(tier).image, now).await;
-        if let Ok(image) = &image {
-            chosen.insert(tier, image.clone());
-        } else if options.to.is_empty() {
-            image?;
+    if options.to.is_empty() {
+        for tier in TIERS {
+            let image = images.choose(&cluster.file.tier(tier).image, now).await?;
+            chosen.insert(tier, image);
         }
     }
     for reference in &options.to {
         let image = images.choose(reference, now).await?;
-        let has_vault = image.releases.contains_key("vault");
-        let tier = if has_vault {
-            TierName::Vault
-        } else {
-            TierName::Consul
-        };
-        chosen.insert(tier, image);
+        targets::add(&mut chosen, image)?;
     }
     for (tier, image) in &chosen {
         check_products(*tier, image)?;

@@ -34,8 +34,8 @@ pub enum RolloutCommand {
 /// Which images, and how to replace the nodes.
 #[derive(Args)]
 pub struct Targets {
-    /// Image to roll out: `NAME:CHANNEL` or `NAME@VERSION`, once for each tier
-    /// [default: the images of cluster.toml]
+    /// Image to roll out: `NAME:CHANNEL` or `NAME@VERSION`, once for each tier. A tier without one
+    /// keeps its image [default: the images of cluster.toml]
     #[arg(long, value_name = "REF")]
     pub to: Vec<String>,
     /// Replace nodes that have the target image already, too
