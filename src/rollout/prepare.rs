@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::check::check;
-use super::guards::{Facts, Refusal, refusals};
+use super::guards::{Facts, ImageClass, Refusal, refusals};
 use super::plan::{Choices, Plan, Target};
 use super::planner::{Inventory, InventoryNode, Request, plan, plan_abort};
 use super::{Options, RolloutError, targets};
@@ -76,6 +76,7 @@ pub(super) async fn prepare<B: Backend>(
         .filter(|image| held(image))
         .map(|image| image.manifest)
         .collect();
+    let classes = classes(images, &inventory, &request.targets).await;
     let facts = Facts {
         name: &state.name,
         inventory: &inventory,
@@ -87,6 +88,7 @@ pub(super) async fn prepare<B: Backend>(
             .values()
             .map(|node| (node.tier, node.firmware))
             .collect(),
+        classes: &classes,
         highest: &state.highest,
         open: history.open_rollout(&state.id).map(|open| open.epoch),
         can_unseal: can_unseal(cluster, options, context).await?,
@@ -264,6 +266,27 @@ async fn choose<B: Backend>(
         }
     }
     Ok(chosen)
+}
+
+/// Reads what images are made for. A manifest that cannot be read is left out.
+async fn classes<B: Backend>(
+    images: &Images<'_, B>,
+    inventory: &Inventory,
+    targets: &BTreeMap<TierName, Target>,
+) -> BTreeMap<Digest, ImageClass> {
+    let present = inventory.nodes.values().map(|node| node.manifest);
+    let manifests: BTreeSet<Digest> = targets
+        .values()
+        .map(|target| target.manifest)
+        .chain(present)
+        .collect();
+    let mut classes = BTreeMap::new();
+    for digest in manifests {
+        if let Ok(manifest) = images.store.manifest(&digest).await {
+            classes.extend(ImageClass::of(&manifest).map(|class| (digest, class)));
+        }
+    }
+    classes
 }
 
 fn target(image: &NodeImage) -> Target {
