@@ -4,6 +4,7 @@ mod back;
 mod checker;
 mod clusters;
 mod executions;
+mod guards;
 mod model;
 mod planner;
 mod stops;
