@@ -5,10 +5,10 @@ use std::collections::btree_map::Entry::Vacant;
 use std::fs;
 
 use super::execute::{ExecuteError, ExecuteOptions, Outcome, execute};
+use super::guards::to_begin;
 use super::journal::{Entry, Journal as _, JournalFile, Mark};
 use super::local::{Local, Opening, start_canary};
 use super::plan::{Plan, Purpose};
-use super::guards::to_begin;
 use super::prepare::{Prepared, plan_again, plan_back};
 use super::{Ended, Figures, Options, RolloutError, folder, record};
 use crate::cluster::begin::images_folder;
@@ -282,9 +282,7 @@ impl<'a, B: Backend> Control<'a, B> {
                 let again = plan_again(self.cluster, self.images, self.options, plan, self.context);
                 again.await?
             }
-            Purpose::Abort => {
-                plan_back(self.cluster, self.images, plan, self.context).await?
-            }
+            Purpose::Abort => plan_back(self.cluster, self.images, plan, self.context).await?,
         };
         self.images.store.put_object(&next.to_bytes()).await?;
         Ok(next)

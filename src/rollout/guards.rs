@@ -54,7 +54,11 @@ impl ImageClass {
 
 impl std::fmt::Display for ImageClass {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {} of the builder {}", self.arch, self.output, self.builder)
+        write!(
+            f,
+            "{} {} of the builder {}",
+            self.arch, self.output, self.builder
+        )
     }
 }
 
@@ -189,7 +193,10 @@ fn other_class(facts: &Facts<'_>, tier: TierName, target: &Target) -> Option<Ref
     let mut classes = nodes.filter_map(|node| facts.classes.get(&node.manifest));
     let present = classes.find(|present| *present != class)?;
     refusal(
-        format!("{} is {class}, and the nodes of {tier} are {present}", target.name()),
+        format!(
+            "{} is {class}, and the nodes of {tier} are {present}",
+            target.name()
+        ),
         "Build the image with the builder and the architecture of the running nodes.",
     )
 }

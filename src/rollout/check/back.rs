@@ -61,7 +61,9 @@ fn check_vault(plan: &Plan, inventory: &Inventory, report: &mut Report) {
     let version = |name: &String| plan.nodes.get(name).and_then(NodePlan::product_version);
     let is_active = |node: &InventoryNode| node.is_running && node.role == Role::Active;
     let mut nodes = inventory.nodes.iter();
-    let active = nodes.find(|(_, node)| is_active(node)).map(|(name, _)| name);
+    let active = nodes
+        .find(|(_, node)| is_active(node))
+        .map(|(name, _)| name);
     let Some(active) = active.filter(|name| !old.contains(*name)) else {
         return;
     };

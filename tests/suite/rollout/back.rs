@@ -5,9 +5,7 @@ use vault_bake::cluster::file::TierName;
 use vault_bake::rollout::planner::{Inventory, PlanError, plan, plan_abort};
 use vault_bake::rollout::{Action, Condition, Plan, check};
 
-use super::checker::{
-    Disturbance, advance, disturb, disturbances, has_heads, shapes, violations,
-};
+use super::checker::{Disturbance, advance, disturb, disturbances, has_heads, shapes, violations};
 use super::clusters::{BOTH, NEW, OLD, Shape, Tiers, inventory, request};
 
 const THREE: Shape = Shape {
@@ -140,7 +138,11 @@ fn an_abort_from_every_step_is_proved_and_so_is_the_next_one() {
                     advance(&mut now, &abort, more);
                     disturb(&mut now, &calm);
                     let again = plan_abort(&now, &abort).unwrap();
-                    assert_eq!(violations(&again, &now), Vec::<String>::new(), "{done} {more}");
+                    assert_eq!(
+                        violations(&again, &now),
+                        Vec::<String>::new(),
+                        "{done} {more}"
+                    );
                     aborts += 1;
                 }
             }
@@ -278,7 +280,11 @@ fn an_abort_to_an_older_vault_is_refused_by_the_checker_too() {
     assert_eq!(violations(&back, &now), Vec::<String>::new());
     let newer = || ("vault".to_owned(), NEW.vault.to_owned());
     for name in back.names(TierName::Vault, true) {
-        back.nodes.get_mut(&name).unwrap().releases.extend([newer()]);
+        back.nodes
+            .get_mut(&name)
+            .unwrap()
+            .releases
+            .extend([newer()]);
         now.nodes.get_mut(&name).unwrap().releases.extend([newer()]);
     }
     let target = back.targets.get_mut(&TierName::Vault).unwrap();

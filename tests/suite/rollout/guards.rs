@@ -140,7 +140,9 @@ impl Case {
 
     fn refusals(&self) -> Vec<String> {
         let (_, found) = self.planned();
-        let lines = found.iter().map(|one| format!("{}\n  {}", one.why, one.hint));
+        let lines = found
+            .iter()
+            .map(|one| format!("{}\n  {}", one.why, one.hint));
         lines.collect()
     }
 }

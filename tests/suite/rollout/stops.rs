@@ -6,9 +6,7 @@ use vault_bake::rollout::{ExecuteError, Outcome, Plan, Rest, check};
 use vault_bake::wait::Interrupt;
 
 use super::clusters::{BOTH, NEW, request};
-use super::executions::{
-    THREE, attempt, complete, differences, drive, follow, model, recover,
-};
+use super::executions::{THREE, attempt, complete, differences, drive, follow, model, recover};
 use super::model::{Fault, Model};
 
 const SEED: u64 = 8;

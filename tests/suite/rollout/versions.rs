@@ -146,7 +146,10 @@ fn hints_about_older_versions_lead_forward() {
     let page = std::fs::read_to_string(page).unwrap();
     assert!(page.contains("\n### Back to an older version\n"));
     for hint in hints {
-        assert!(hint.contains("\"Back to an older version\" in docs/rollout.md"), "{hint}");
+        assert!(
+            hint.contains("\"Back to an older version\" in docs/rollout.md"),
+            "{hint}"
+        );
         assert!(!hint.contains("restore"), "{hint}");
     }
 }

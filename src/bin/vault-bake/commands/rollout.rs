@@ -105,8 +105,7 @@ fn name(history: &History, manifest: &Digest) -> String {
 /// Returns `name@epoch`, or `id@epoch` if the store has another cluster of that name.
 fn title(history: &History, rollout: &RecordedRollout) -> String {
     let mut others = history.rollouts().iter();
-    let is_shared =
-        others.any(|one| one.name == rollout.name && one.cluster != rollout.cluster);
+    let is_shared = others.any(|one| one.name == rollout.name && one.cluster != rollout.cluster);
     let cluster = match is_shared {
         true => &rollout.cluster,
         false => &rollout.name,

@@ -244,7 +244,9 @@ impl Operations for Controller<'_> {
         self.point().await;
         let state = self.model.0.borrow();
         if state.has_no_store {
-            Err(EffectError::Inconclusive("no route to the store".to_owned()))
+            Err(EffectError::Inconclusive(
+                "no route to the store".to_owned(),
+            ))
         } else if state.epoch != self.epoch {
             Err(EffectError::TakenOver { epoch: state.epoch })
         } else if state.is_revoked && self.purpose == Purpose::Replace {

@@ -57,7 +57,13 @@ fn line(width: usize, title: &str, entry: &Entry<'_>) -> String {
     let begun = begun.to_string();
     columns(
         width,
-        [title, &begun[..10], &entry.state(), &figures, &images(entry)],
+        [
+            title,
+            &begun[..10],
+            &entry.state(),
+            &figures,
+            &images(entry),
+        ],
     )
 }
 

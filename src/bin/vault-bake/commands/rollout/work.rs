@@ -76,8 +76,9 @@ fn options<'a>(
 pub(super) fn jump_reason(targets: &Targets) -> Result<Option<&str>, Failure> {
     let reason = targets.allow_version_jump.as_deref().map(str::trim);
     if reason == Some("") {
-        return Err(Failure::usage("--allow-version-jump is empty")
-            .hint("Say which upgrade notes you read: the record of the rollout keeps the reason."));
+        return Err(Failure::usage("--allow-version-jump is empty").hint(
+            "Say which upgrade notes you read: the record of the rollout keeps the reason.",
+        ));
     }
     Ok(reason)
 }
