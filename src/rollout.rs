@@ -50,11 +50,12 @@ pub use status::{RolloutStatus, StepState, StepStatus, status};
 
 /// The choices of the user.
 pub struct Options<'a> {
-    /// The images to replace nodes by, instead of those of the cluster file.
+    /// The images to replace nodes by, instead of those of the cluster file. A tier without one
+    /// keeps its image.
     pub to: Vec<ImageRef>,
     /// Shares of the unseal key, if the cluster's secrets do not have them.
     pub unseal_shares: Vec<Secret>,
-    /// Whether nodes that have the target image already are replaced too.
+    /// Whether nodes that have the target image already are replaced too, in the named tiers.
     pub all_nodes: bool,
     /// The most new nodes of a tier that start side by side. `None` starts all at once.
     pub max_surge: Option<u32>,
