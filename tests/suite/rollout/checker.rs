@@ -45,20 +45,25 @@ struct Random {
     disturbance: Disturbance,
 }
 
-/// Nodes that crashed, and that were deleted by hand, as numbers to choose by.
+/// Nodes that crashed, that run without a vote or sealed, and that were deleted by hand, as numbers
+/// to choose by.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Disturbance {
     crashed: Option<usize>,
+    lame: Option<usize>,
     deleted: Option<usize>,
     takes_over: usize,
 }
 
 pub fn disturbances() -> impl Strategy<Value = Disturbance> {
     let choice = || prop::option::weighted(0.3, 0_usize..20);
-    (choice(), choice(), 0_usize..20).prop_map(|(crashed, deleted, takes_over)| Disturbance {
-        crashed,
-        deleted,
-        takes_over,
+    (choice(), choice(), choice(), 0_usize..20).prop_map(|(crashed, lame, deleted, takes_over)| {
+        Disturbance {
+            crashed,
+            lame,
+            deleted,
+            takes_over,
+        }
     })
 }
 
@@ -140,6 +145,16 @@ pub fn disturb(now: &mut Inventory, random: &Disturbance) {
         let node = now.nodes.get_mut(&name).unwrap();
         node.is_running = false;
         node.role = Role::Stopped;
+    }
+    if let Some(at) = random.lame {
+        let name = pick(now, at);
+        let node = now.nodes.get_mut(&name).unwrap();
+        if node.is_running {
+            node.role = match node.tier {
+                TierName::Consul => Role::NonVoter,
+                TierName::Vault => Role::Sealed,
+            };
+        }
     }
     if let Some(at) = random.deleted {
         let name = pick(now, at);
