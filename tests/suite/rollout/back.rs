@@ -59,7 +59,7 @@ fn back(now: &Inventory, plan: &Plan) -> Option<Plan> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// From a plan, from one that followed, and from an abort that was itself interrupted.
     #[test]
