@@ -8,6 +8,7 @@ pub mod condition;
 mod control;
 mod error;
 pub mod execute;
+pub mod fence;
 pub mod figures;
 pub mod guards;
 pub mod journal;
@@ -19,6 +20,7 @@ pub mod planner;
 mod prepare;
 mod record;
 mod status;
+pub mod targets;
 pub mod versions;
 
 use std::path::PathBuf;
@@ -41,18 +43,19 @@ pub use execute::{ExecuteError, ExecuteOptions, Outcome, Rest, execute};
 pub use figures::{CanaryFigures, ClientFigures, ErrorKind};
 pub use observation::Observation;
 pub use operations::{EffectError, Evidence, Figures, Operations};
-pub use plan::{Action, NodePlan, Plan, Step, Target};
+pub use plan::{Action, Choices, NodePlan, Plan, Step, Target};
 pub use planner::{Inventory, InventoryNode, PlanError, Request, plan_abort};
 pub use prepare::Prepared;
 pub use status::{RolloutStatus, StepState, StepStatus, status};
 
 /// The choices of the user.
 pub struct Options<'a> {
-    /// The images to replace nodes by, instead of those of the cluster file.
+    /// The images to replace nodes by, instead of those of the cluster file. A tier without one
+    /// keeps its image.
     pub to: Vec<ImageRef>,
     /// Shares of the unseal key, if the cluster's secrets do not have them.
     pub unseal_shares: Vec<Secret>,
-    /// Whether nodes that have the target image already are replaced too.
+    /// Whether nodes that have the target image already are replaced too, in the named tiers.
     pub all_nodes: bool,
     /// The most new nodes of a tier that start side by side. `None` starts all at once.
     pub max_surge: Option<u32>,
@@ -95,19 +98,22 @@ pub async fn plan<B: Backend>(
     prepare::prepare(cluster, images, options, context).await
 }
 
-/// Begins a rollout, and works on it until it is completed or rests.
+/// Begins a rollout, and works on it until it is completed or rests. Returns `None` if every node
+/// has its target image: there is nothing to record.
 pub async fn start<B: Backend>(
     cluster: &Cluster<'_>,
     images: &Images<'_, B>,
     options: &Options<'_>,
     context: &Context<'_>,
-) -> Result<Ended, RolloutError> {
+) -> Result<Option<Ended>, RolloutError> {
     let _lock = cluster.folder.lock()?;
     let prepared = prepare::prepare(cluster, images, options, context).await?;
-    let plan = prepared.accepted(cluster, images).await?;
+    let Some(plan) = prepared.accepted(cluster, images).await? else {
+        return Ok(None);
+    };
     let control = Control::begin(cluster, images, options, context, &plan).await?;
     let work = control.run(plan);
-    context.events.stage(Stage::Rollout, work).await
+    context.events.stage(Stage::Rollout, work).await.map(Some)
 }
 
 /// Continues an open rollout. Observes again what is true, and believes no journal.

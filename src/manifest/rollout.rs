@@ -44,6 +44,9 @@ pub struct RolloutRecord {
     pub to: BTreeMap<String, Vec<RolloutImage>>,
     /// The version of vault-bake that ended the rollout.
     pub tool: Tool,
+    /// The reason to accept a jump of versions that is in no table. Absent if none was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version_jump_reason: Option<String>,
 }
 
 /// A cluster.

@@ -1,6 +1,7 @@
 //! Proves a plan by other code than the planner's: it replays the steps on names alone.
 //! Takes a plan and the inventory that it is based on; returns every rule that it breaks.
 
+mod back;
 mod cluster;
 mod demands;
 mod names;
@@ -10,6 +11,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::Plan;
+use super::plan::Purpose;
 use super::planner::Inventory;
 
 /// A rule that a plan breaks.
@@ -52,6 +54,9 @@ pub fn check(plan: &Plan, inventory: &Inventory) -> Vec<Violation> {
     let mut report = Report::default();
     names::check(plan, inventory, &mut report);
     if report.found.is_empty() {
+        if plan.purpose == Purpose::Abort {
+            back::check(plan, inventory, &mut report);
+        }
         replay::check(plan, inventory, &mut report);
     }
     report.found

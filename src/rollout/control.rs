@@ -5,16 +5,16 @@ use std::collections::btree_map::Entry::Vacant;
 use std::fs;
 
 use super::execute::{ExecuteError, ExecuteOptions, Outcome, execute};
+use super::guards::to_begin;
 use super::journal::{Entry, Journal as _, JournalFile, Mark};
 use super::local::{Local, Opening, start_canary};
 use super::plan::{Plan, Purpose};
-use super::planner::plan_abort;
-use super::prepare::{Prepared, inventory, plan_again};
+use super::prepare::{Prepared, plan_again, plan_back};
 use super::{Ended, Figures, Options, RolloutError, folder, record};
 use crate::cluster::begin::images_folder;
 use crate::cluster::running::Running;
 use crate::cluster::state::{OpenRollout, State};
-use crate::cluster::{Cluster, ClusterError, Context, Images, status};
+use crate::cluster::{Cluster, ClusterError, Context, Images};
 use crate::digest::Digest;
 use crate::manifest::{RolloutOutcome, RolloutRecord};
 use crate::store::backend::Backend;
@@ -32,27 +32,26 @@ pub(super) struct Control<'a, B> {
     pub(super) options: &'a Options<'a>,
     pub(super) context: &'a Context<'a>,
     pub(super) open: OpenRollout,
+    /// Whether another process worked on the rollout before, here or elsewhere.
+    is_resumed: bool,
 }
 
 impl Prepared {
-    /// Returns the plan, unless a guard refuses it. Copies its images to this computer.
+    /// Returns the plan, unless a guard refuses it, or `None` if it has nothing to do.
+    /// Copies its images to this computer.
     pub(super) async fn accepted<B: Backend>(
         self,
         cluster: &Cluster<'_>,
         images: &Images<'_, B>,
-    ) -> Result<Plan, RolloutError> {
-        if !self.refusals.is_empty() {
-            return Err(RolloutError::Refused {
-                name: self.plan.name,
-                refusals: self.refusals,
-            });
+    ) -> Result<Option<Plan>, RolloutError> {
+        let (plan, refusals) = (self.plan, self.refusals);
+        let Some(plan) = to_begin(plan, refusals)? else {
+            return Ok(None);
+        };
+        for image in &self.images {
+            images.fetch(image, &images_folder(cluster.folder)).await?;
         }
-        if !self.plan.steps.is_empty() {
-            for image in &self.images {
-                images.fetch(image, &images_folder(cluster.folder)).await?;
-            }
-        }
-        Ok(self.plan)
+        Ok(Some(plan))
     }
 }
 
@@ -79,6 +78,7 @@ impl<'a, B: Backend> Control<'a, B> {
             options,
             context,
             open,
+            is_resumed: false,
         };
         control.append(plan, false).await?;
         Ok(control)
@@ -106,6 +106,7 @@ impl<'a, B: Backend> Control<'a, B> {
             options,
             context,
             open,
+            is_resumed: true,
         };
         if state.rollout == Some(open) {
             return Ok(control(open));
@@ -173,9 +174,7 @@ impl<'a, B: Backend> Control<'a, B> {
         if plan.purpose == Purpose::Abort {
             return Ok(plan);
         }
-        let state = self.cluster.folder.require()?;
-        let seen = status(self.cluster, Some(self.images), self.context).await?;
-        let plan = plan_abort(&inventory(&state, &seen, self.context), &plan)?;
+        let plan = plan_back(self.cluster, self.images, &plan, self.context).await?;
         self.images.store.put_object(&plan.to_bytes()).await?;
         Ok(plan)
     }
@@ -190,7 +189,7 @@ impl<'a, B: Backend> Control<'a, B> {
         };
         let state = self.cluster.folder.require()?;
         let running = Running::open(*self.cluster, &state, &calm).await?;
-        let (mut journal, past) = self.journal()?;
+        let (mut journal, _) = self.journal()?;
         let (canary, vault_token) = start_canary(self, &running, &state).await?;
         let opening = Opening {
             cluster: *self.cluster,
@@ -201,7 +200,7 @@ impl<'a, B: Backend> Control<'a, B> {
             vault_token,
             canary: Some(canary),
             targets: match plan.purpose {
-                Purpose::Replace => plan.targets.values().map(|one| one.manifest).collect(),
+                Purpose::Replace => plan.new_images(),
                 Purpose::Abort => Vec::new(),
             },
             epoch: self.open.epoch,
@@ -216,9 +215,7 @@ impl<'a, B: Backend> Control<'a, B> {
             mark,
         };
         journal.write(&entry(&plan, Mark::Started))?;
-        let (plan, result) = self
-            .follow(plan, &local, &mut journal, !past.is_empty())
-            .await;
+        let (plan, result) = self.follow(plan, &local, &mut journal).await;
         let elapsed_ms = local.elapsed_ms();
         let leaves_now = self.context.interrupt.urgency() == Urgency::LeaveNow;
         let figures = if leaves_now {
@@ -250,7 +247,6 @@ impl<'a, B: Backend> Control<'a, B> {
         mut plan: Plan,
         local: &Local<'_, B>,
         journal: &mut JournalFile,
-        resumed: bool,
     ) -> (Plan, Result<Outcome, RolloutError>) {
         let options = ExecuteOptions {
             epoch: self.open.epoch,
@@ -264,7 +260,7 @@ impl<'a, B: Backend> Control<'a, B> {
             let why = match executed {
                 Ok(Outcome::Changed { why, .. }) => why,
                 // A plan from before a crash may wait for servers that are no more.
-                Err(ExecuteError::NotReady { why, .. }) if plans == 1 && resumed => why,
+                Err(ExecuteError::NotReady { why, .. }) if plans == 1 && self.is_resumed => why,
                 Ok(outcome) => return (plan, Ok(outcome)),
                 Err(error) => return (plan, Err(error.into())),
             };
@@ -286,11 +282,7 @@ impl<'a, B: Backend> Control<'a, B> {
                 let again = plan_again(self.cluster, self.images, self.options, plan, self.context);
                 again.await?
             }
-            Purpose::Abort => {
-                let state = self.cluster.folder.require()?;
-                let seen = status(self.cluster, Some(self.images), self.context).await?;
-                plan_abort(&inventory(&state, &seen, self.context), plan)?
-            }
+            Purpose::Abort => plan_back(self.cluster, self.images, plan, self.context).await?,
         };
         self.images.store.put_object(&next.to_bytes()).await?;
         Ok(next)

@@ -5,6 +5,7 @@ use super::execute::ExecuteError;
 use super::guards::Refusal;
 use super::journal::JournalError;
 use super::planner::PlanError;
+use super::targets::TargetsError;
 use crate::cluster::ClusterError;
 use crate::cluster::state::StateError;
 use crate::store::StoreError;
@@ -63,6 +64,9 @@ pub enum RolloutError {
     /// The canary cannot be started.
     #[error("cannot measure what clients feel: {0}")]
     Canary(String),
+    /// The images are no targets of one rollout.
+    #[error(transparent)]
+    Targets(#[from] TargetsError),
     /// There is no plan from here.
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -113,6 +117,7 @@ impl RolloutError {
             Self::Unsafe { .. } => Some("Report this: the plan was not started.".to_owned()),
             Self::Unsteady { .. } => Some("Run `vault-bake cluster status`.".to_owned()),
             Self::Canary(_) => None,
+            Self::Targets(error) => Some(error.hint()),
             Self::Plan(error) => error.hint(),
             Self::Execute(error) => error.hint(),
             Self::Journal(_) => {

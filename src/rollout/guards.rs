@@ -6,12 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use semver::Version;
 
-use super::plan::Target;
+use super::RolloutError;
+use super::plan::{Plan, Target};
 use super::planner::{Inventory, InventoryNode};
 use super::versions::{JumpRefusal, jump};
 use crate::cluster::file::TierName;
 use crate::cluster::{NodeStatus, Status};
 use crate::definition::Firmware;
+use crate::digest::Digest;
+use crate::manifest::Manifest;
 
 /// The certificates of running nodes must be valid for longer than any rollout takes.
 const CERTIFICATE_MARGIN: SignedDuration = SignedDuration::from_hours(2);
@@ -25,6 +28,40 @@ pub struct Refusal {
     pub hint: String,
 }
 
+/// What an image is made for, as its manifest says. Debian's release may differ.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageClass {
+    /// The builder that made it, for example `qemu`.
+    pub builder: String,
+    /// The class of its output, for example `qcow2`.
+    pub output: String,
+    /// The architecture, for example `x86_64`.
+    pub arch: String,
+}
+
+impl ImageClass {
+    /// Returns the class of the output for this computer, if the image has one.
+    pub fn of(manifest: &Manifest) -> Option<Self> {
+        let mut outputs = manifest.outputs.iter();
+        let local = outputs.find(|output| output.target == "local")?;
+        Some(Self {
+            builder: manifest.builder.name.clone(),
+            output: local.class.clone(),
+            arch: local.arch.clone(),
+        })
+    }
+}
+
+impl std::fmt::Display for ImageClass {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} {} of the builder {}",
+            self.arch, self.output, self.builder
+        )
+    }
+}
+
 /// What the guards judge.
 pub struct Facts<'a> {
     /// The name of the cluster.
@@ -36,9 +73,11 @@ pub struct Facts<'a> {
     /// The image of each tier after the rollout.
     pub targets: &'a BTreeMap<TierName, Target>,
     /// The manifests that a channel or a pin holds.
-    pub promoted: &'a BTreeSet<crate::digest::Digest>,
+    pub promoted: &'a BTreeSet<Digest>,
     /// The firmware of the present nodes.
     pub firmware: &'a BTreeMap<TierName, Firmware>,
+    /// What the present images and the targets are made for, as far as manifests can be read.
+    pub classes: &'a BTreeMap<Digest, ImageClass>,
     /// The highest version of each product that ever served in this cluster.
     pub highest: &'a BTreeMap<String, String>,
     /// The epoch of a rollout that is open in the store.
@@ -54,14 +93,32 @@ pub struct Facts<'a> {
     pub now: Timestamp,
 }
 
-/// Returns all reasons not to begin.
-pub fn refusals(facts: &Facts<'_>) -> Vec<Refusal> {
+/// Returns the plan that begins, or `None` if it has no steps. Fails if a guard refuses it.
+pub fn to_begin(plan: Plan, refusals: Vec<Refusal>) -> Result<Option<Plan>, RolloutError> {
+    match (refusals.is_empty(), plan.steps.is_empty()) {
+        (false, _) => Err(RolloutError::Refused {
+            name: plan.name,
+            refusals,
+        }),
+        (true, true) => Ok(None),
+        (true, false) => Ok(Some(plan)),
+    }
+}
+
+/// Returns all reasons not to begin. A plan without steps gives no node an image.
+pub fn refusals(facts: &Facts<'_>, plan: &Plan) -> Vec<Refusal> {
     let mut found = Vec::new();
     found.extend(open_rollout(facts));
     found.extend(unhealthy(facts));
-    for (tier, target) in facts.targets {
+    if plan.steps.is_empty() {
+        return found;
+    }
+    let changes = |tier: TierName| !plan.names(tier, true).is_empty();
+    for (tier, target) in facts.targets.iter().filter(|(tier, _)| changes(**tier)) {
         found.extend(unpromoted(facts, target));
         found.extend(other_firmware(facts, *tier, target));
+        found.extend(other_class(facts, *tier, target));
+        found.extend(wrong_products(*tier, target));
         found.extend(too_many_versions(facts, *tier, target));
         found.extend(jumps(facts, *tier, target));
     }
@@ -110,7 +167,7 @@ fn unpromoted(facts: &Facts<'_>, target: &Target) -> Option<Refusal> {
     if facts.allow_unpromoted || facts.promoted.contains(&target.manifest) {
         return None;
     }
-    let image = format!("{}@{}", target.image, target.version);
+    let image = target.name();
     refusal(
         format!("{image} is in no channel"),
         format!("Run `vault-bake promote {image} stable`, or pass --allow-unpromoted for a trial."),
@@ -122,10 +179,39 @@ fn other_firmware(facts: &Facts<'_>, tier: TierName, target: &Target) -> Option<
     if *present == target.firmware {
         return None;
     }
-    let image = format!("{}@{}", target.image, target.version);
+    let image = target.name();
     refusal(
         format!("{image} boots with another firmware than the nodes of {tier}"),
         "Build the image with the firmware of the running nodes.",
+    )
+}
+
+fn other_class(facts: &Facts<'_>, tier: TierName, target: &Target) -> Option<Refusal> {
+    let class = facts.classes.get(&target.manifest)?;
+    let nodes = facts.inventory.nodes.values();
+    let nodes = nodes.filter(|node| node.tier == tier);
+    let mut classes = nodes.filter_map(|node| facts.classes.get(&node.manifest));
+    let present = classes.find(|present| *present != class)?;
+    refusal(
+        format!(
+            "{} is {class}, and the nodes of {tier} are {present}",
+            target.name()
+        ),
+        "Build the image with the builder and the architecture of the running nodes.",
+    )
+}
+
+fn wrong_products(tier: TierName, target: &Target) -> Option<Refusal> {
+    let has = |product: &str| target.releases.contains_key(product);
+    let why = match tier {
+        TierName::Consul if has("vault") => "has Vault, and Consul servers must not",
+        TierName::Vault if !has("vault") => "has no Vault",
+        _ if !has("consul") => "has no Consul",
+        _ => return None,
+    };
+    refusal(
+        format!("{} {why}", target.name()),
+        format!("Name another image for {tier} with --to, or in [{tier}] of cluster.toml."),
     )
 }
 
@@ -134,7 +220,7 @@ fn too_many_versions(facts: &Facts<'_>, tier: TierName, target: &Target) -> Opti
     let nodes = facts.inventory.nodes.values();
     let nodes = nodes.filter(|node| node.tier == tier);
     let mut images: BTreeSet<String> = nodes.map(image_of).collect();
-    images.insert(format!("{}@{}", target.image, target.version));
+    images.insert(target.name());
     if images.len() <= 2 {
         return None;
     }

@@ -90,6 +90,14 @@ pub enum EffectError {
     /// The cluster or the store could not be asked. Whether the effect happened is unknown.
     #[error("cannot reach the cluster: {0}")]
     Inconclusive(String),
+    /// The store forbids it. Nothing was changed.
+    #[error("{message}")]
+    Refused {
+        /// The message.
+        message: String,
+        /// What to do about it, as an imperative.
+        hint: String,
+    },
     /// Another controller took the rollout over.
     #[error("cannot continue: another controller took the rollout over with epoch {epoch}")]
     TakenOver {

@@ -39,6 +39,10 @@ pub struct Plan {
     pub parent: Option<Digest>,
     /// The generation of new nodes.
     pub generation: u32,
+    /// The choices of the user. Plans that follow keep them.
+    pub choices: Choices,
+    /// The number of nodes of each tier before the rollout. Plans that follow keep it.
+    pub before: BTreeMap<TierName, usize>,
     /// The image of each tier after the rollout.
     pub targets: BTreeMap<TierName, Target>,
     /// All nodes, old and new, by name.
@@ -48,6 +52,25 @@ pub struct Plan {
     /// Remarks for people, one sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+}
+
+/// The choices that shape a plan. A resumed rollout has those of its first plan.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Choices {
+    /// The number of nodes of each tier.
+    pub counts: BTreeMap<TierName, u32>,
+    /// The tiers whose nodes are replaced even if they have the target image.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub all_nodes: BTreeSet<TierName>,
+    /// The most new nodes of a tier that start side by side. `None` starts all at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_surge: Option<u32>,
+    /// The time for which clients use the new nodes before old ones are deleted, in seconds.
+    pub soak_s: u64,
+    /// The reason to accept a jump of versions that is in no table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version_jump_reason: Option<String>,
 }
 
 /// The direction of a plan.
@@ -78,6 +101,13 @@ pub struct Target {
     pub firmware: Firmware,
     /// The products of the image with their versions.
     pub releases: BTreeMap<String, String>,
+}
+
+impl Target {
+    /// Returns `image@version`.
+    pub fn name(&self) -> String {
+        format!("{}@{}", self.image, self.version)
+    }
 }
 
 /// A node, old or new.
@@ -275,6 +305,13 @@ impl Plan {
         let nodes = self.nodes.iter().filter(|(_, node)| node.tier == tier);
         let names = nodes.map(|(name, _)| name);
         names.filter(|name| !deleted(name)).cloned().collect()
+    }
+
+    /// Returns the manifests of the images that new nodes get.
+    pub fn new_images(&self) -> Vec<Digest> {
+        let new = self.nodes.values().filter(|node| node.is_new);
+        let manifests: BTreeSet<Digest> = new.map(|node| node.manifest).collect();
+        manifests.into_iter().collect()
     }
 
     /// Whether a Vault node of another version than the active one takes over in it.

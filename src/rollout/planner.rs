@@ -10,7 +10,7 @@ mod vault;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use super::plan::{NodePlan, Plan, Purpose, Target};
+use super::plan::{Choices, NodePlan, Plan, Purpose, Target};
 use crate::cluster::Role;
 use crate::cluster::file::TierName;
 use crate::digest::Digest;
@@ -116,20 +116,26 @@ impl Inventory {
 pub struct Request<'a> {
     /// The image of each tier after the rollout.
     pub targets: BTreeMap<TierName, Target>,
-    /// The number of nodes of each tier.
-    pub counts: BTreeMap<TierName, u32>,
+    /// The choices of the user.
+    pub choices: Choices,
     /// The addresses that nodes of each tier may have, in order of preference.
     pub addresses: BTreeMap<TierName, Vec<Ipv4Addr>>,
-    /// Whether nodes that have the target image already are replaced too.
-    pub all_nodes: bool,
-    /// The most new nodes of a tier that start side by side. `None` starts all at once.
-    pub max_surge: Option<u32>,
-    /// The time for which clients use the new nodes before old ones are deleted, in seconds.
-    pub soak_s: u64,
     /// The factor for the limits of gates: 1 for containers, more for emulated VMs.
     pub patience: u64,
-    /// The plan that does not fit any more. Generation, targets and new nodes stay.
+    /// The plan that does not fit any more. Generation, targets, choices and new nodes stay.
     pub follows: Option<&'a Plan>,
+}
+
+impl Request<'_> {
+    /// Returns the request with the targets and choices of the plan that it follows.
+    fn settled(&self) -> Self {
+        let mut request = self.clone();
+        if let Some(plan) = self.follows {
+            request.targets.clone_from(&plan.targets);
+            request.choices.clone_from(&plan.choices);
+        }
+        request
+    }
 }
 
 /// Plans the steps to the target images. A plan without steps has nothing to do.
@@ -139,14 +145,15 @@ pub fn plan(inventory: &Inventory, request: &Request<'_>) -> Result<Plan, PlanEr
         return Err(PlanError::FollowsAbort);
     }
     let generation = follows.map_or(inventory.generation + 1, |plan| plan.generation);
-    let targets = follows.map_or(&request.targets, |plan| &plan.targets);
+    let request = &request.settled();
     let mut draft = Draft::new(inventory, follows, request.patience);
-    let consul = change(&mut draft, request, targets, generation, TierName::Consul)?;
-    let vault = change(&mut draft, request, targets, generation, TierName::Vault)?;
+    let consul = change(&mut draft, request, generation, TierName::Consul)?;
+    let vault = change(&mut draft, request, generation, TierName::Vault)?;
     let servers = consul::steps(&mut draft, &consul)?;
     vault::steps(&mut draft, &vault, &servers)?;
-    draft.delete(&[&consul, &vault], &servers, request.soak_s);
-    let mut plan = draft.finish(Purpose::Replace, generation, targets.clone());
+    draft.delete(&[&consul, &vault], &servers, request.choices.soak_s);
+    let (targets, choices) = (request.targets.clone(), request.choices.clone());
+    let mut plan = draft.finish(Purpose::Replace, generation, targets, choices);
     plan.parent = follows.map(Plan::digest);
     Ok(plan)
 }
@@ -155,18 +162,18 @@ pub fn plan(inventory: &Inventory, request: &Request<'_>) -> Result<Plan, PlanEr
 fn change(
     draft: &mut Draft<'_>,
     request: &Request<'_>,
-    targets: &BTreeMap<TierName, Target>,
     generation: u32,
     tier: TierName,
 ) -> Result<Change, PlanError> {
     let missing = PlanError::MissingTier { tier };
-    let target = targets.get(&tier).ok_or(missing.clone())?;
-    let count = *request.counts.get(&tier).ok_or(missing)?;
+    let target = request.targets.get(&tier).ok_or(missing.clone())?;
+    let choices = &request.choices;
+    let count = *choices.counts.get(&tier).ok_or(missing)?;
     let inventory = draft.inventory;
     let mut new: Names = draft.new_names(tier);
     let stays = |name: &str, node: &InventoryNode| match request.follows {
         Some(plan) if plan.nodes.contains_key(name) => plan.remaining(tier).contains(name),
-        _ => node.manifest == target.manifest && !request.all_nodes,
+        _ => node.manifest == target.manifest && !choices.all_nodes.contains(&tier),
     };
     let kept = inventory.select(tier, |name, node| !new.contains(name) && stays(name, node));
     let retiring = inventory.select(tier, |name, _| !new.contains(name) && !kept.contains(name));
@@ -208,7 +215,7 @@ fn change(
         retiring,
         renew,
         count: count as usize,
-        surge: request.max_surge.map(|surge| surge.max(1) as usize),
+        surge: choices.max_surge.map(|surge| surge.max(1) as usize),
         purpose: Purpose::Replace,
     })
 }

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::check::check;
-use super::guards::{Facts, Refusal, refusals};
-use super::plan::{Action, Plan, Target};
-use super::planner::{Inventory, InventoryNode, Request, plan};
-use super::{Options, RolloutError};
+use super::guards::{Facts, ImageClass, Refusal, refusals};
+use super::plan::{Choices, Plan, Target};
+use super::planner::{Inventory, InventoryNode, Request, plan, plan_abort};
+use super::{Options, RolloutError, targets};
 use crate::cluster::begin::check_products;
 use crate::cluster::file::{ImageRef, TierName, UnsealKind};
 use crate::cluster::state::{NodeStage, PlatformKind, State};
@@ -52,16 +52,14 @@ pub(super) async fn prepare<B: Backend>(
     let seen = patient_status(cluster, images, context).await?;
     let inventory = inventory(&state, &seen, context);
     let chosen = choose(cluster, images, options, context).await?;
-    let targets: BTreeMap<TierName, Target> = chosen
-        .iter()
-        .map(|(tier, image)| (*tier, target(image)))
-        .collect();
-    let request = request(cluster, &state, options, targets);
-    let plan = plan(&inventory, &request)?;
-    let violations = check(&plan, &inventory);
-    if !violations.is_empty() {
-        return Err(RolloutError::Unsafe { violations });
+    let named = chosen.iter();
+    let named = named.map(|(tier, image)| (*tier, target(image))).collect();
+    let targets = targets::complete(named, &state.nodes)?;
+    let mut request = request(cluster, &state, options, targets);
+    if options.all_nodes {
+        request.choices.all_nodes = chosen.keys().copied().collect();
     }
+    let plan = proved(plan(&inventory, &request)?, &inventory)?;
     let history = images.store.history().await?;
     let held = |image: &NodeImage| {
         let is_pin = matches!(
@@ -78,6 +76,7 @@ pub(super) async fn prepare<B: Backend>(
         .filter(|image| held(image))
         .map(|image| image.manifest)
         .collect();
+    let classes = classes(images, &inventory, &request.targets).await;
     let facts = Facts {
         name: &state.name,
         inventory: &inventory,
@@ -89,6 +88,7 @@ pub(super) async fn prepare<B: Backend>(
             .values()
             .map(|node| (node.tier, node.firmware))
             .collect(),
+        classes: &classes,
         highest: &state.highest,
         open: history.open_rollout(&state.id).map(|open| open.epoch),
         can_unseal: can_unseal(cluster, options, context).await?,
@@ -97,7 +97,7 @@ pub(super) async fn prepare<B: Backend>(
         now: (context.now)(),
     };
     Ok(Prepared {
-        refusals: refusals(&facts),
+        refusals: refusals(&facts, &plan),
         plan,
         images: chosen.into_values().collect(),
     })
@@ -135,22 +135,36 @@ pub(super) async fn plan_again<B: Backend>(
     let seen = status(cluster, Some(images), context).await?;
     let inventory = inventory(&state, &seen, context);
     let targets = follows.targets.clone();
-    let soak = follows.steps.iter().find_map(|step| match step.action {
-        Action::Soak { seconds } => Some(seconds),
-        _ => None,
-    });
     let request = Request {
-        // `resume` does not name it again.
-        soak_s: soak.unwrap_or(options.soak_s),
         follows: Some(follows),
         ..request(cluster, &state, options, targets)
     };
-    let next = plan(&inventory, &request)?;
-    let violations = check(&next, &inventory);
-    if !violations.is_empty() {
-        return Err(RolloutError::Unsafe { violations });
+    proved(plan(&inventory, &request)?, &inventory)
+}
+
+/// Plans the way back from the rollout of a plan.
+pub(super) async fn plan_back<B: Backend>(
+    cluster: &Cluster<'_>,
+    images: &Images<'_, B>,
+    follows: &Plan,
+    context: &Context<'_>,
+) -> Result<Plan, RolloutError> {
+    let state = cluster
+        .folder
+        .require()
+        .map_err(crate::cluster::ClusterError::from)?;
+    let seen = status(cluster, Some(images), context).await?;
+    let inventory = inventory(&state, &seen, context);
+    proved(plan_abort(&inventory, follows)?, &inventory)
+}
+
+/// Returns a plan that its checker accepts. No other plan is executed.
+fn proved(plan: Plan, inventory: &Inventory) -> Result<Plan, RolloutError> {
+    let violations = check(&plan, inventory);
+    match violations.is_empty() {
+        true => Ok(plan),
+        false => Err(RolloutError::Unsafe { violations }),
     }
-    Ok(next)
 }
 
 fn request<'a>(
@@ -163,7 +177,13 @@ fn request<'a>(
     let count = |tier: TierName| file.tier(tier).nodes;
     Request {
         targets,
-        counts: TIERS.map(|tier| (tier, count(tier))).into(),
+        choices: Choices {
+            counts: TIERS.map(|tier| (tier, count(tier))).into(),
+            all_nodes: BTreeSet::new(),
+            max_surge: options.max_surge,
+            soak_s: options.soak_s,
+            version_jump_reason: options.allow_version_jump.map(ToOwned::to_owned),
+        },
         addresses: TIERS
             .map(|tier| {
                 // The cluster file keeps twice as many for replacements.
@@ -175,9 +195,6 @@ fn request<'a>(
                 (tier, numbers.map(address).collect())
             })
             .into(),
-        all_nodes: options.all_nodes,
-        max_surge: options.max_surge,
-        soak_s: options.soak_s,
         patience: match state.platform {
             PlatformKind::Containers => 1,
             PlatformKind::Machines => MACHINE_PATIENCE,
@@ -187,7 +204,7 @@ fn request<'a>(
 }
 
 /// Describes the nodes of a cluster.
-pub(super) fn inventory(state: &State, seen: &Status, context: &Context<'_>) -> Inventory {
+fn inventory(state: &State, seen: &Status, context: &Context<'_>) -> Inventory {
     let in_front = |name: &str| match &seen.front {
         Some(front) => front.nodes.iter().any(|node| node == name),
         None => true,
@@ -223,7 +240,7 @@ pub(super) fn inventory(state: &State, seen: &Status, context: &Context<'_>) -> 
     }
 }
 
-/// Chooses the image of each tier.
+/// Chooses the images of `--to`, or those of the cluster file without it.
 async fn choose<B: Backend>(
     cluster: &Cluster<'_>,
     images: &Images<'_, B>,
@@ -232,23 +249,15 @@ async fn choose<B: Backend>(
 ) -> Result<BTreeMap<TierName, NodeImage>, RolloutError> {
     let now = (context.now)();
     let mut chosen = BTreeMap::new();
-    for tier in TIERS {
-        let image = images.choose(&cluster.file.tier(tier).image, now).await;
-        if let Ok(image) = &image {
-            chosen.insert(tier, image.clone());
-        } else if options.to.is_empty() {
-            image?;
+    if options.to.is_empty() {
+        for tier in TIERS {
+            let image = images.choose(&cluster.file.tier(tier).image, now).await?;
+            chosen.insert(tier, image);
         }
     }
     for reference in &options.to {
         let image = images.choose(reference, now).await?;
-        let has_vault = image.releases.contains_key("vault");
-        let tier = if has_vault {
-            TierName::Vault
-        } else {
-            TierName::Consul
-        };
-        chosen.insert(tier, image);
+        targets::add(&mut chosen, image)?;
     }
     for (tier, image) in &chosen {
         check_products(*tier, image)?;
@@ -257,6 +266,27 @@ async fn choose<B: Backend>(
         }
     }
     Ok(chosen)
+}
+
+/// Reads what images are made for. A manifest that cannot be read is left out.
+async fn classes<B: Backend>(
+    images: &Images<'_, B>,
+    inventory: &Inventory,
+    targets: &BTreeMap<TierName, Target>,
+) -> BTreeMap<Digest, ImageClass> {
+    let present = inventory.nodes.values().map(|node| node.manifest);
+    let manifests: BTreeSet<Digest> = targets
+        .values()
+        .map(|target| target.manifest)
+        .chain(present)
+        .collect();
+    let mut classes = BTreeMap::new();
+    for digest in manifests {
+        if let Ok(manifest) = images.store.manifest(&digest).await {
+            classes.extend(ImageClass::of(&manifest).map(|class| (digest, class)));
+        }
+    }
+    classes
 }
 
 fn target(image: &NodeImage) -> Target {

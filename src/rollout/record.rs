@@ -80,6 +80,7 @@ pub(super) fn build(parts: &Parts<'_>) -> RolloutRecord {
             .collect(),
         to: targets(first),
         tool: parts.tool.clone(),
+        version_jump_reason: first.choices.version_jump_reason.clone(),
     }
 }
 

@@ -104,8 +104,8 @@ impl JumpRefusal {
         let source = self.page;
         match &self.why {
             Why::Downgrade => {
-                "Choose an image with the same or a newer version. To go back, restore \
-                 Consul's snapshot as docs/rollout.md describes."
+                "Choose an image with the same or a newer version. This cluster does not go back: \
+                 see \"Back to an older version\" in docs/rollout.md."
                     .to_owned()
             }
             Why::TooFar | Why::Major => format!(

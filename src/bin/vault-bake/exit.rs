@@ -31,6 +31,7 @@ use vault_bake::project_file::StoreCredentialError;
 use vault_bake::provisioner::ProvisionerError;
 use vault_bake::release::ReleaseError;
 use vault_bake::resolve::ResolveError;
+use vault_bake::rollout::targets::TargetsError;
 use vault_bake::rollout::{ExecuteError, RolloutError};
 use vault_bake::sign::{Role, Shortage, SignError};
 use vault_bake::store::StoreError;
@@ -242,9 +243,13 @@ fn rollout(error: &RolloutError) -> Exit {
     match error {
         RolloutError::Refused { .. }
         | RolloutError::Plan(_)
+        | RolloutError::Targets(TargetsError::Mixed { .. })
         | RolloutError::NotOpen { .. }
         | RolloutError::Elsewhere { .. }
-        | RolloutError::Execute(ExecuteError::TakenOver { .. }) => Exit::Conflict,
+        | RolloutError::Execute(ExecuteError::TakenOver { .. } | ExecuteError::Refused { .. }) => {
+            Exit::Conflict
+        }
+        RolloutError::Targets(TargetsError::Two { .. }) => Exit::Usage,
         RolloutError::BadPlan { .. } => Exit::Integrity,
         RolloutError::Execute(ExecuteError::LeftNow) => Exit::Interrupted,
         RolloutError::Execute(ExecuteError::Step { .. } | ExecuteError::NotReady { .. }) => {

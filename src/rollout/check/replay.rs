@@ -56,6 +56,8 @@ impl Replay<'_> {
                 self.rule(nodes.is_subset(&cluster.running), || {
                     "a node does not run".to_owned()
                 });
+                // Clients come back with a step of its own.
+                cluster.in_front = &cluster.in_front - &nodes;
                 cluster.serving.extend(nodes);
             }
             Action::Admit { nodes } => {

@@ -85,6 +85,18 @@ pub enum ExecuteError {
         /// The reason.
         why: String,
     },
+    /// The store forbids a step that takes a node away, as after a revocation. It changed nothing.
+    #[error("cannot {step}: {why}")]
+    Refused {
+        /// The step in words, beginning with a verb.
+        step: String,
+        /// The position of the step, from 0.
+        index: usize,
+        /// The reason.
+        why: String,
+        /// What to do about it, as an imperative.
+        hint: String,
+    },
     /// Vault's key shares are needed.
     #[error("cannot unseal {node}: key shares are needed")]
     UnsealNeeded {
@@ -111,7 +123,8 @@ impl ExecuteError {
         let hint = match self {
             Self::Step {
                 hint: Some(hint), ..
-            } => return Some(hint.clone()),
+            }
+            | Self::Refused { hint, .. } => return Some(hint.clone()),
             Self::Step { undone: true, .. } => {
                 "The step was undone, and the cluster serves. Mend the cause, then run \
                  `vault-bake rollout resume` or `vault-bake rollout abort`."
@@ -151,6 +164,12 @@ pub(super) fn effect_error(index: usize, step: &str, error: EffectError) -> Exec
         },
         EffectError::UnsealNeeded { node } => ExecuteError::UnsealNeeded { node },
         EffectError::Inconclusive(why) => inconclusive(index, step, why),
+        EffectError::Refused { message, hint } => ExecuteError::Refused {
+            step,
+            index,
+            why: message,
+            hint,
+        },
         EffectError::TakenOver { epoch } => ExecuteError::TakenOver { epoch },
         EffectError::Interrupted(_) => ExecuteError::LeftNow,
     }

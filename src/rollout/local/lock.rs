@@ -13,8 +13,8 @@ use crate::cluster::state::NodeState;
 use crate::product::ApiError;
 use crate::product::consul::Client;
 use crate::rollout::EffectError;
+use crate::rollout::fence::confirm_open;
 use crate::secret::Secret;
-use crate::store::Allow;
 use crate::store::backend::Backend;
 
 /// The key of the lock.
@@ -22,12 +22,6 @@ const KEY: &str = "vault-bake/rollout/lock";
 
 /// The time to live of the session. Consul ends it after twice that.
 const TTL: Duration = Duration::from_secs(60);
-
-/// A guard asked for a test before. A revocation may come in the middle.
-const MAY_BE_UNTESTED: Allow = Allow {
-    revoked: false,
-    untested: true,
-};
 
 /// The lock of one controller.
 pub(super) struct ClusterLock {
@@ -128,36 +122,8 @@ impl<B: Backend> Local<'_, B> {
     /// Reads both locks: the open rollout in the store's log, and the key in Consul.
     pub(super) async fn confirm_locks(&self) -> Result<(), EffectError> {
         let (cluster, epoch) = (self.state().id.clone(), self.lock.epoch);
-        let history = self.store.history().await;
-        let history = history.map_err(|error| EffectError::Inconclusive(error.to_string()))?;
-        match history.rollout(&cluster) {
-            Some(last) if last.epoch > epoch => {
-                return Err(EffectError::TakenOver { epoch: last.epoch });
-            }
-            Some(last) if last.epoch == epoch && last.end.is_none() => {}
-            _ => {
-                return Err(EffectError::Failed {
-                    message: format!("the rollout with epoch {epoch} is not open in the store"),
-                    hint: Some("Run `vault-bake rollout status`.".to_owned()),
-                });
-            }
-        }
-        for target in &self.targets {
-            let status = self
-                .store
-                .evaluate(&history, target, (self.context.now)())
-                .await;
-            let status = status.map_err(|error| EffectError::Inconclusive(error.to_string()))?;
-            if let Some(obstacle) = status.refusal(MAY_BE_UNTESTED) {
-                return Err(EffectError::Failed {
-                    message: format!(
-                        "a target image may not be deployed any more: {}",
-                        obstacle.why
-                    ),
-                    hint: Some("Run `vault-bake rollout abort`.".to_owned()),
-                });
-            }
-        }
+        let now = (self.context.now)();
+        confirm_open(self.store, (&cluster, epoch), &self.targets, now).await?;
         self.confirm_cluster_lock("").await
     }
 

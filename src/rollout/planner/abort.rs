@@ -31,7 +31,8 @@ pub fn plan_abort(inventory: &Inventory, plan: &Plan) -> Result<Plan, PlanError>
     draft
         .nodes
         .retain(|name, _| inventory.nodes.contains_key(name));
-    let mut abort = draft.finish(Purpose::Abort, plan.generation, plan.targets.clone());
+    let (targets, choices) = (plan.targets.clone(), plan.choices.clone());
+    let mut abort = draft.finish(Purpose::Abort, plan.generation, targets, choices);
     abort.parent = Some(plan.digest());
     Ok(abort)
 }
@@ -116,10 +117,12 @@ fn consul_change(draft: &mut Draft<'_>, plan: &Plan, vault: &Names) -> Change {
     if new.is_empty() {
         change.renew.clear();
     }
-    if new.is_empty() || before.is_subset(&old) {
+    // Servers that were deleted by hand are in no later plan, but their places count.
+    let count = plan.before.get(&TierName::Consul).copied();
+    let count = count.unwrap_or_default().max(before.len());
+    if new.is_empty() || (before.is_subset(&old) && old.len() >= count) {
         return change;
     }
-    let count = before.len();
     let voting: Names = new
         .iter()
         .filter(|name| inventory.is_up(name))

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use super::{Inventory, Names, PlanError, Request};
 use crate::cluster::file::TierName;
 use crate::rollout::Condition;
-use crate::rollout::plan::{Action, NodePlan, Plan, Purpose, SCHEMA, Step, Target};
+use crate::rollout::plan::{Action, Choices, NodePlan, Plan, Purpose, SCHEMA, Step, Target};
 
 /// The limits of gates on a fast platform, in seconds.
 pub(super) mod limit {
@@ -63,6 +63,8 @@ pub(super) struct Draft<'a> {
     pub(super) notes: Vec<String>,
     /// Servers of the plan before that do not exist any more. Consul may still list them.
     pub(super) absent: Names,
+    /// The number of nodes of each tier before the rollout.
+    before: BTreeMap<TierName, usize>,
     patience: u64,
 }
 
@@ -81,8 +83,11 @@ impl<'a> Draft<'a> {
             let planned = || node.planned(false);
             nodes.entry(name.clone()).or_insert_with(planned);
         }
+        let count = |tier| (tier, inventory.select(tier, |_, _| true).len());
+        let counted = || [TierName::Consul, TierName::Vault].map(count).into();
         Self {
             inventory,
+            before: before.map_or_else(counted, |plan| plan.before.clone()),
             nodes,
             steps: Vec::new(),
             notes: Vec::new(),
@@ -202,6 +207,7 @@ impl<'a> Draft<'a> {
         purpose: Purpose,
         generation: u32,
         targets: BTreeMap<TierName, Target>,
+        choices: Choices,
     ) -> Plan {
         Plan {
             schema: SCHEMA.to_owned(),
@@ -211,6 +217,8 @@ impl<'a> Draft<'a> {
             purpose,
             parent: None,
             generation,
+            choices,
+            before: self.before,
             targets,
             nodes: self.nodes,
             steps: self.steps,

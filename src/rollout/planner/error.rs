@@ -57,13 +57,15 @@ impl PlanError {
                  and repeat the command."
             }
             Self::NoLeader => {
-                "Look at `vault-bake cluster status`. Start servers with `vault-bake cluster up`, or \
-                 restore Consul from a snapshot if most of them are lost."
+                "Look at `vault-bake cluster status`, and start servers with `vault-bake cluster up`. \
+                 If most of them are lost for good, see \"Back to an older version\" in \
+                 docs/rollout.md: only a new cluster helps."
             }
             Self::FollowsAbort => "Run `vault-bake rollout abort` again to complete it.",
             Self::HandedOver { .. } => {
-                "Run `vault-bake rollout resume` to complete it. To go back, restore Consul's snapshot \
-                 as docs/rollout.md describes."
+                "Run `vault-bake rollout resume` to complete it. This cluster does not go back to an \
+                 older Vault: if the new one has a defect, roll out a later version. Older data need \
+                 a new cluster, see \"Back to an older version\" in docs/rollout.md."
             }
             Self::OldDeleted { .. } => {
                 "Run `vault-bake rollout resume` to complete it, then start a rollout to the older \

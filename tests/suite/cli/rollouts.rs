@@ -98,6 +98,37 @@ async fn rollouts_are_listed_and_shown() {
     assert_eq!(of("dev@1"), of("dev-1f2e3d4c@2"));
 }
 
+/// Two clusters of one name, long names of nodes, and a step of several nodes.
+#[tokio::test]
+async fn clusters_of_one_name_are_told_apart_and_columns_are_aligned() {
+    let recorded = RecordedStore::new(crate::VAULT_BAKE);
+    let store = recorded.store().await;
+    let old = bake(&store, &with("1.0.0", "1.20.0", "1.8.7")).await;
+    let new = bake(&store, &with("1.0.1", "1.21.0", "1.8.7")).await;
+    let plan = store.put_object(&plan(new, &[old, new])).await.unwrap();
+    let mut other = begin(1, plan, false);
+    other.cluster = "dev-00c0ffee".into();
+    let begun = store.begin_rollout(Uuid::now_v7(), other, now()).await;
+    begun.unwrap();
+    append_begin(&store, 1, plan, false).await;
+    end(&store, old, new, |record| {
+        let name = |n: u32| format!("a-cluster-of-20-char-consul-2-{n}");
+        record.steps[0].nodes = (1..=3).map(name).collect();
+        record.steps[1].longest_gap_ms = 7_384_000;
+    })
+    .await;
+    let mut lines = String::new();
+    for arguments in [
+        &["rollout", "log"][..],
+        &["rollout", "show", "dev-1f2e3d4c"],
+        &["rollout", "show", "dev-00c0ffee@1"],
+        &["rollout", "show", "dev"],
+    ] {
+        lines += &recorded.transcript(arguments);
+    }
+    insta::assert_snapshot!("rollouts_of_one_name", settled(&lines));
+}
+
 #[tokio::test]
 async fn rollouts_are_listed_and_shown_for_programs() {
     let recorded = recorded().await;

@@ -15,14 +15,14 @@ const THREE: Shape = Shape {
     active: 2,
 };
 
-fn violations(plan: &Plan, inventory: &Inventory) -> Vec<String> {
+pub fn violations(plan: &Plan, inventory: &Inventory) -> Vec<String> {
     check(plan, inventory)
         .iter()
         .map(ToString::to_string)
         .collect()
 }
 
-fn shapes() -> impl Strategy<Value = Shape> {
+pub fn shapes() -> impl Strategy<Value = Shape> {
     let servers = prop::sample::select(vec![1_u32, 3, 5]);
     (servers, 1_u32..=5).prop_flat_map(|(consul, vault)| {
         (1..=consul, 1..=vault).prop_map(move |(leader, active)| Shape {
@@ -42,29 +42,45 @@ struct Random {
     same_version: bool,
     /// The steps that the cluster has behind it.
     done: usize,
-    /// Nodes that crashed, and that were deleted by hand, as numbers to choose by.
+    disturbance: Disturbance,
+}
+
+/// Nodes that crashed, that run without a vote or sealed, and that were deleted by hand, as numbers
+/// to choose by.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Disturbance {
     crashed: Option<usize>,
+    lame: Option<usize>,
     deleted: Option<usize>,
     takes_over: usize,
 }
 
-fn randoms() -> impl Strategy<Value = Random> {
+pub fn disturbances() -> impl Strategy<Value = Disturbance> {
     let choice = || prop::option::weighted(0.3, 0_usize..20);
+    (choice(), choice(), choice(), 0_usize..20).prop_map(|(crashed, lame, deleted, takes_over)| {
+        Disturbance {
+            crashed,
+            lame,
+            deleted,
+            takes_over,
+        }
+    })
+}
+
+fn randoms() -> impl Strategy<Value = Random> {
     (
         (shapes(), any::<bool>(), any::<bool>()),
         (prop::option::of(1_u32..4), any::<bool>(), 0_usize..40),
-        (choice(), choice(), 0_usize..20),
+        disturbances(),
     )
         .prop_map(
-            |((shape, consul, vault), (surge, same_version, done), rest)| Random {
+            |((shape, consul, vault), (surge, same_version, done), disturbance)| Random {
                 shape,
                 tiers: Tiers { consul, vault },
                 surge,
                 same_version,
                 done,
-                crashed: rest.0,
-                deleted: rest.1,
-                takes_over: rest.2,
+                disturbance,
             },
         )
 }
@@ -72,12 +88,12 @@ fn randoms() -> impl Strategy<Value = Random> {
 fn requested(random: &Random) -> Request<'static> {
     let versions = if random.same_version { OLD } else { NEW };
     let mut request = request(random.shape, random.tiers, versions);
-    request.max_surge = random.surge;
+    request.choices.max_surge = random.surge;
     request
 }
 
 /// Changes an inventory as the first steps of a plan would.
-fn advance(now: &mut Inventory, plan: &Plan, done: usize) {
+pub fn advance(now: &mut Inventory, plan: &Plan, done: usize) {
     for step in plan.steps.iter().take(done) {
         for name in step.action.nodes() {
             let known = plan.nodes[name].clone();
@@ -113,12 +129,13 @@ fn advance(now: &mut Inventory, plan: &Plan, done: usize) {
             });
             node.role = role;
             node.is_running = role != Role::Stopped;
+            node.is_in_front &= node.is_running;
         }
     }
 }
 
 /// Crashes and deletes nodes, then lets others lead and become active.
-fn disturb(now: &mut Inventory, random: &Random) {
+pub fn disturb(now: &mut Inventory, random: &Disturbance) {
     let pick = |now: &Inventory, at: usize| {
         let names: Vec<String> = now.nodes.keys().cloned().collect();
         names[at % names.len()].clone()
@@ -128,6 +145,16 @@ fn disturb(now: &mut Inventory, random: &Random) {
         let node = now.nodes.get_mut(&name).unwrap();
         node.is_running = false;
         node.role = Role::Stopped;
+    }
+    if let Some(at) = random.lame {
+        let name = pick(now, at);
+        let node = now.nodes.get_mut(&name).unwrap();
+        if node.is_running {
+            node.role = match node.tier {
+                TierName::Consul => Role::NonVoter,
+                TierName::Vault => Role::Sealed,
+            };
+        }
     }
     if let Some(at) = random.deleted {
         let name = pick(now, at);
@@ -148,7 +175,7 @@ fn disturb(now: &mut Inventory, random: &Random) {
     }
 }
 
-fn has_heads(now: &Inventory) -> bool {
+pub fn has_heads(now: &Inventory) -> bool {
     let has = |role| now.nodes.values().any(|node| node.role == role);
     has(Role::Leader) && has(Role::Active)
 }
@@ -173,7 +200,7 @@ proptest! {
         let mut request = requested(&random);
         let first = plan(&now, &request).unwrap();
         advance(&mut now, &first, random.done);
-        disturb(&mut now, &random);
+        disturb(&mut now, &random.disturbance);
         prop_assume!(has_heads(&now));
         request.follows = Some(&first);
         let next = plan(&now, &request).unwrap();
@@ -196,7 +223,7 @@ fn a_plan_that_lacks_any_condition_is_refused() {
     for surge in [None, Some(1), Some(2)] {
         let now = inventory(THREE);
         let mut request = request(THREE, BOTH, NEW);
-        request.max_surge = surge;
+        request.choices.max_surge = surge;
         let plan = plan(&now, &request).unwrap();
         for index in 0..plan.steps.len() {
             let step = &plan.steps[index];

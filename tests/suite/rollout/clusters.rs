@@ -8,7 +8,7 @@ use vault_bake::cluster::file::TierName;
 use vault_bake::definition::Firmware;
 use vault_bake::digest::Digest;
 use vault_bake::rollout::planner::{Inventory, InventoryNode, Request};
-use vault_bake::rollout::{Plan, Target};
+use vault_bake::rollout::{Choices, Plan, Target};
 
 /// A healthy cluster of generation 1.
 #[derive(Clone, Copy, Debug)]
@@ -142,14 +142,15 @@ pub fn request(shape: Shape, tiers: Tiers, versions: Versions) -> Request<'stati
     let all = |tier, count: u32| (tier, (1..=2 * count).map(|n| address(tier, n)).collect());
     Request {
         targets,
-        counts,
+        choices: Choices {
+            counts,
+            soak_s: 10,
+            ..Choices::default()
+        },
         addresses: BTreeMap::from([
             all(TierName::Consul, shape.consul),
             all(TierName::Vault, shape.vault),
         ]),
-        all_nodes: false,
-        max_surge: None,
-        soak_s: 10,
         patience: 1,
         follows: None,
     }

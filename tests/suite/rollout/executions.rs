@@ -10,12 +10,14 @@ use vault_bake::cluster::Role;
 use vault_bake::cluster::file::TierName;
 use vault_bake::event::Events;
 use vault_bake::rollout::planner::{PlanError, Request, plan, plan_abort};
-use vault_bake::rollout::{ExecuteError, ExecuteOptions, Outcome, Plan, check, execute};
+use vault_bake::rollout::{
+    Action, Choices, ExecuteError, ExecuteOptions, Outcome, Plan, check, execute,
+};
 
 use super::clusters::{BOTH, NEW, OLD, Shape, Tiers, inventory, request};
 use super::model::{Controller, Fault, Model, ModelJournal, Sick, State, delay};
 
-const THREE: Shape = Shape {
+pub const THREE: Shape = Shape {
     consul: 3,
     vault: 3,
     leader: 1,
@@ -25,16 +27,17 @@ const THREE: Shape = Shape {
 /// The most times that a person resumes.
 const MOST_ATTEMPTS: usize = 40;
 
-fn model(shape: Shape, seed: u64) -> Model {
+pub fn model(shape: Shape, seed: u64) -> Model {
     Model(std::cell::RefCell::new(State::new(&inventory(shape), seed)))
 }
 
 /// Executes a plan once. Returns `None` if the controller was killed.
-fn attempt(model: &Model, plan: &Plan, epoch: u64) -> Option<Result<Outcome, ExecuteError>> {
+pub fn attempt(model: &Model, plan: &Plan, epoch: u64) -> Option<Result<Outcome, ExecuteError>> {
     let controller = Controller {
         model,
         epoch,
         began: model.0.borrow().now,
+        purpose: plan.purpose,
     };
     let mut journal = ModelJournal {
         model,
@@ -70,7 +73,7 @@ fn attempt(model: &Model, plan: &Plan, epoch: u64) -> Option<Result<Outcome, Exe
 }
 
 /// Waits until the cluster has a leader and an active node, as a person would.
-fn recover(model: &Model) {
+pub fn recover(model: &Model) {
     for _ in 0..300 {
         let mut state = model.0.borrow_mut();
         if state.active().is_some() && state.leader.is_some() {
@@ -98,22 +101,25 @@ fn mend(model: &Model, plan: &Plan) {
     }
 }
 
-fn follow(model: &Model, plan_before: &Plan, request: &Request<'_>) -> Plan {
+pub fn follow(model: &Model, plan_before: &Plan, request: &Request<'_>) -> Plan {
     mend(model, plan_before);
     recover(model);
     let now = model.0.borrow().inventory();
     let request = Request {
         follows: Some(plan_before),
+        // A person who resumes names no choice again.
+        choices: Choices::default(),
         ..request.clone()
     };
     let next = plan(&now, &request).unwrap();
+    assert_eq!(next.choices, plan_before.choices);
     let found: Vec<String> = check(&next, &now).iter().map(ToString::to_string).collect();
     assert!(found.is_empty(), "{found:#?}\n{:#?}", next.steps);
     next
 }
 
 /// Resumes until the rollout is completed, or until a step failed by a sick node.
-fn drive(model: &Model, mut plan: Plan, request: &Request<'_>) -> Result<Plan, ExecuteError> {
+pub fn drive(model: &Model, mut plan: Plan, request: &Request<'_>) -> Result<Plan, ExecuteError> {
     let mut epoch = 1;
     let mut trace = Vec::new();
     for _ in 0..MOST_ATTEMPTS {
@@ -153,7 +159,7 @@ fn drive(model: &Model, mut plan: Plan, request: &Request<'_>) -> Result<Plan, E
 }
 
 /// Checks the cluster after a completed rollout. Returns the differences.
-fn differences(model: &Model, plan: &Plan) -> Vec<String> {
+pub fn differences(model: &Model, plan: &Plan) -> Vec<String> {
     let state = model.0.borrow();
     let mut found = state.broken.clone();
     let now = state.inventory();
@@ -185,7 +191,7 @@ fn differences(model: &Model, plan: &Plan) -> Vec<String> {
 }
 
 /// Runs a rollout to its end, and once more if a node failed after its last gate.
-fn complete(model: &Model, request: &Request<'_>) -> Result<Plan, ExecuteError> {
+pub fn complete(model: &Model, request: &Request<'_>) -> Result<Plan, ExecuteError> {
     let first = plan(&model.0.borrow().inventory(), request).unwrap();
     let mut end = drive(model, first, request)?;
     for _ in 0..2 {
@@ -215,6 +221,7 @@ fn delays_are_those_that_were_measured() {
             model: &model,
             epoch: 1,
             began: 0,
+            purpose: plan.purpose,
         };
         let mut observed = pin!(vault_bake::rollout::Operations::observe(&controller, &plan));
         let mut context = Context::from_waker(Waker::noop());
@@ -262,7 +269,7 @@ fn an_undisturbed_rollout_fails_no_request() {
         for surge in [None, Some(1), Some(2)] {
             let model = model(THREE, 1);
             let mut request = request(THREE, tiers, versions);
-            request.max_surge = surge;
+            request.choices.max_surge = surge;
             let end = complete(&model, &request).unwrap();
             assert_eq!(differences(&model, &end), Vec::<String>::new());
             let state = model.0.borrow();
@@ -283,7 +290,7 @@ fn an_undisturbed_rollout_fails_no_request() {
 fn a_controller_killed_at_any_point_is_resumed_to_the_same_end() {
     for (surge, stride) in [(None, 1), (Some(1), 3)] {
         let mut request = request(THREE, BOTH, NEW);
-        request.max_surge = surge;
+        request.choices.max_surge = surge;
         let clean = model(THREE, 3);
         let end = complete(&clean, &request).unwrap();
         let points = clean.0.borrow().points;
@@ -304,6 +311,34 @@ fn a_controller_killed_at_any_point_is_resumed_to_the_same_end() {
         assert!(end.steps.len() > 10);
         println!("every {stride}. of {points} points");
     }
+}
+
+/// Whatever happens, new nodes start one by one, and clients use them for the chosen time.
+#[test]
+fn a_resumed_rollout_keeps_the_choices_of_its_plan() {
+    let mut request = request(THREE, BOTH, NEW);
+    request.choices.max_surge = Some(1);
+    request.choices.soak_s = 33;
+    request.choices.version_jump_reason = Some("read the notes".to_owned());
+    let mut planned_again = 0;
+    for point in (1..400).step_by(9) {
+        for fault in [Fault::KillLeader, Fault::DeleteStandby] {
+            let model = model(THREE, point);
+            model.0.borrow_mut().faults.push((point, fault));
+            let first = plan(&model.0.borrow().inventory(), &request).unwrap();
+            let last = drive(&model, first.clone(), &request).unwrap();
+            planned_again += usize::from(last.parent.is_some());
+            assert_eq!(last.choices, first.choices, "{point}: {fault:?}");
+            for step in &last.steps {
+                match &step.action {
+                    Action::Start { nodes } => assert_eq!(nodes.len(), 1, "{point}: {fault:?}"),
+                    Action::Soak { seconds } => assert_eq!(*seconds, 33, "{point}: {fault:?}"),
+                    _ => {}
+                }
+            }
+        }
+    }
+    assert!(planned_again > 20, "{planned_again}");
 }
 
 #[test]
@@ -531,7 +566,7 @@ fn schedule(seed: u64) -> (Vec<(u64, Fault)>, Vec<String>) {
         _ => BOTH,
     };
     let mut request = request(shape, tiers, if below(3) == 0 { OLD } else { NEW });
-    request.max_surge = [None, Some(1), Some(2)][usize::try_from(below(3)).unwrap()];
+    request.choices.max_surge = [None, Some(1), Some(2)][usize::try_from(below(3)).unwrap()];
     let harmless = [
         Fault::KillController,
         Fault::Interrupt,

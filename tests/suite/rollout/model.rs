@@ -59,6 +59,12 @@ pub enum Fault {
     Interrupt,
     InterruptTwice,
     TakeOver,
+    /// The target image is revoked in the store.
+    Revoke,
+    /// The store cannot be reached any more.
+    LoseStore,
+    /// The disk with the journal is full.
+    FillDisk,
     /// The controller reaches no node for this time, in milliseconds.
     Blind(u64),
     KillActive,
@@ -126,6 +132,12 @@ pub struct State {
     pub killed: bool,
     blind_until: u64,
     pub epoch: u64,
+    pub is_revoked: bool,
+    pub has_no_store: bool,
+    pub is_disk_full: bool,
+    /// The effects so far: when the target was good, the store there and the disk not full, and
+    /// otherwise.
+    pub effects: Vec<(bool, &'static str)>,
     pub shares: bool,
     pub sick: Option<(String, Sick)>,
     pub interrupt: Interrupt,
@@ -165,6 +177,10 @@ impl State {
             killed: false,
             blind_until: 0,
             epoch: 1,
+            is_revoked: false,
+            has_no_store: false,
+            is_disk_full: false,
+            effects: Vec::new(),
             shares: true,
             sick: None,
             interrupt: Interrupt::default(),
@@ -519,6 +535,9 @@ impl State {
                 self.interrupt.raise();
             }
             Fault::TakeOver => self.epoch += 1,
+            Fault::Revoke => self.is_revoked = true,
+            Fault::LoseStore => self.has_no_store = true,
+            Fault::FillDisk => self.is_disk_full = true,
             Fault::Blind(time) => self.blind_until = self.now + time,
             Fault::KillActive => {
                 if let Some(name) = self.lock.clone() {
@@ -558,6 +577,12 @@ impl State {
                 }
             }
         }
+    }
+
+    /// Loses the folder of the cluster, with the journal and the snapshot.
+    pub fn lose_folder(&mut self) {
+        self.has_snapshot = false;
+        self.renewed.clear();
     }
 
     fn remove(&mut self, name: &str) {

@@ -2,6 +2,7 @@
 
 use vault_bake::cluster::Role;
 use vault_bake::cluster::file::TierName;
+use vault_bake::rollout::Choices;
 use vault_bake::rollout::planner::{PlanError, plan, plan_abort};
 
 use super::clusters::{BOTH, NEW, OLD, Shape, Tiers, inventory, print_steps, request};
@@ -42,7 +43,7 @@ fn servers_come_first_the_leader_and_the_active_node_go_last() {
 #[test]
 fn few_new_nodes_side_by_side_alternate_with_old_ones() {
     let mut request = request(THREE, BOTH, NEW);
-    request.max_surge = Some(1);
+    request.choices.max_surge = Some(1);
     let plan = plan(&inventory(THREE), &request).unwrap();
     insta::assert_snapshot!(print_steps(&plan), @r"
         save a snapshot of Consul
@@ -126,6 +127,43 @@ fn a_tier_that_has_its_image_gets_no_step() {
         watch the new nodes for 10 s
         delete dev-consul-1-1, dev-consul-1-2, dev-consul-1-3
         ");
+}
+
+/// `resume` names no choice again: number of nodes, batches, soak and reason are those of the plan.
+#[test]
+fn a_plan_that_follows_keeps_the_choices_of_the_first() {
+    let mut request = request(THREE, BOTH, NEW);
+    request.choices.max_surge = Some(1);
+    request.choices.soak_s = 7;
+    request.choices.version_jump_reason = Some("read the notes".to_owned());
+    let now = inventory(THREE);
+    let first = plan(&now, &request).unwrap();
+    let mut other = request.clone();
+    other.choices = Choices::default();
+    other.follows = Some(&first);
+    let next = plan(&now, &other).unwrap();
+    assert_eq!(next.choices, first.choices);
+    assert_eq!(print_steps(&next), print_steps(&first));
+    assert_eq!(
+        plan_abort(&now, &first).unwrap().choices,
+        first.choices,
+        "the way back"
+    );
+    // Nodes of the target image stay replaced, too.
+    let none = Tiers {
+        consul: false,
+        vault: false,
+    };
+    let mut all = super::clusters::request(THREE, none, NEW);
+    all.choices.all_nodes = [TierName::Vault].into();
+    let first = plan(&now, &all).unwrap();
+    let text = print_steps(&first);
+    assert!(
+        text.contains("hand over") && !text.contains("consul"),
+        "{text}"
+    );
+    other.follows = Some(&first);
+    assert_eq!(print_steps(&plan(&now, &other).unwrap()), text);
 }
 
 /// The new node that took over keeps its place, and the old ones go before anything else starts.

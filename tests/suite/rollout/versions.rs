@@ -1,5 +1,8 @@
 //! Permitted jumps of versions: the tables.
 
+use std::path::Path;
+
+use vault_bake::rollout::PlanError;
 use vault_bake::rollout::versions::jump;
 
 #[test]
@@ -124,4 +127,29 @@ fn jumps_are_permitted_or_refused_by_the_tables() {
         }
     }
     println!("{} jumps", table.len());
+}
+
+/// No hint leads to a restore that guards refuse afterwards: they lead to a part of the page.
+#[test]
+fn hints_about_older_versions_lead_forward() {
+    let handed_over = PlanError::HandedOver {
+        active: "dev-vault-2-1".to_owned(),
+        new: "1.15.0".to_owned(),
+        old: "1.14.9".to_owned(),
+    };
+    let hints = [
+        jump("vault", "1.15.0", "1.14.9").unwrap_err().hint(),
+        handed_over.hint().unwrap(),
+        PlanError::NoLeader.hint().unwrap(),
+    ];
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/rollout.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.contains("\n### Back to an older version\n"));
+    for hint in hints {
+        assert!(
+            hint.contains("\"Back to an older version\" in docs/rollout.md"),
+            "{hint}"
+        );
+        assert!(!hint.contains("restore"), "{hint}");
+    }
 }

@@ -2,11 +2,14 @@
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use testing::recorded_store::revoke;
 use testing::rollout::{CLUSTER, append_begin, begin, image, plan, record_of};
 use testing::signing::{key, signer};
 use uuid::Uuid;
 use vault_bake::digest::Digest;
 use vault_bake::manifest::{RolloutOutcome, RolloutRecord};
+use vault_bake::rollout::EffectError;
+use vault_bake::rollout::fence::confirm_open;
 use vault_bake::sign::{STATEMENT_PAYLOAD_TYPE, Trust, sign};
 use vault_bake::store::event::{Body, RolloutEnd};
 use vault_bake::store::{Depth, Dir, Store, StoreError};
@@ -222,6 +225,49 @@ fn sample_record(ready: &Ready) -> RolloutRecord {
     let from = image("quickstart", "1.0.0", old);
     let to = image("quickstart", "1.0.1", new);
     testing::rollout::record(epochs, ready.plan, from, to)
+}
+
+/// What a controller asks before it takes a node away.
+#[tokio::test]
+async fn a_revocation_and_a_take_over_stop_a_rollout_and_a_restore_lets_it_continue() {
+    let ready = ready().await;
+    let (store, [_, new]) = (&ready.store, ready.images);
+    let confirm = async |epoch, targets: &[Digest]| {
+        let confirmed = confirm_open(store, (CLUSTER, epoch), targets, now());
+        confirmed.await
+    };
+    let refusal = |confirmed: Result<(), EffectError>| match confirmed {
+        Err(EffectError::Refused { message, hint }) => format!("{message}\n{hint}"),
+        other => panic!("{other:?}"),
+    };
+    let text = refusal(confirm(1, &[new]).await);
+    assert!(text.contains("epoch 1 is not open"), "{text}");
+    ready.begin(1, false).await.unwrap();
+    assert_eq!(confirm(1, &[new]).await, Ok(()));
+
+    revoke(store, new, None, "2026-11-22T19:00:00Z").await;
+    insta::assert_snapshot!(refusal(confirm(1, &[new]).await), @r"
+    a target image may not be deployed: quickstart@1.0.1 is revoked by entry 4 (CVE-2026-0001, it's bad)
+    Run `vault-bake rollout abort`. If the revocation is a mistake, withdraw it with `vault-bake restore`, then run `vault-bake rollout resume`.
+    ");
+    // An abort gives no node that image.
+    assert_eq!(confirm(1, &[]).await, Ok(()));
+    let history = store.history().await.unwrap();
+    let restore = Body::Restore {
+        revocation: history.head(),
+        why: "a mistake".into(),
+    };
+    store.append(Uuid::now_v7(), now(), restore).await.unwrap();
+    assert_eq!(confirm(1, &[new]).await, Ok(()));
+
+    ready.begin(2, true).await.unwrap();
+    let over = Err(EffectError::TakenOver { epoch: 2 });
+    assert_eq!(confirm(1, &[new]).await, over);
+    assert_eq!(confirm(2, &[new]).await, Ok(()));
+    let record = ready.record().await;
+    store.put_rollout(&record, now()).await.unwrap();
+    let text = refusal(confirm(2, &[new]).await);
+    assert!(text.contains("epoch 2 is not open"), "{text}");
 }
 
 #[tokio::test]

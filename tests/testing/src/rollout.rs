@@ -115,6 +115,7 @@ pub fn record(
             version: "1.0.0".into(),
             binary_sha256: Some(Digest::hash_bytes("vault-bake")),
         },
+        version_jump_reason: Some("the upgrade notes of 1.21 were read".into()),
     }
 }
 

@@ -34,8 +34,8 @@ pub enum RolloutCommand {
 /// Which images, and how to replace the nodes.
 #[derive(Args)]
 pub struct Targets {
-    /// Image to roll out: `NAME:CHANNEL` or `NAME@VERSION`, once for each tier
-    /// [default: the images of cluster.toml]
+    /// Image to roll out: `NAME:CHANNEL` or `NAME@VERSION`, once for each tier. A tier without one
+    /// keeps its image [default: the images of cluster.toml]
     #[arg(long, value_name = "REF")]
     pub to: Vec<String>,
     /// Replace nodes that have the target image already, too
@@ -47,7 +47,7 @@ pub struct Targets {
     /// Time in seconds for which clients use the new nodes before the old ones are deleted
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub soak: u64,
-    /// Accept a jump of versions that is in no table, for this reason
+    /// Accept a jump of versions that is in no table, for this reason, which the record keeps
     #[arg(long, value_name = "REASON")]
     pub allow_version_jump: Option<String>,
     /// Accept an image that no channel or pin names

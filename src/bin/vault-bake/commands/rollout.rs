@@ -102,6 +102,17 @@ fn name(history: &History, manifest: &Digest) -> String {
     recorded.map_or_else(|| manifest.to_string(), |recorded| recorded.put.name())
 }
 
+/// Returns `name@epoch`, or `id@epoch` if the store has another cluster of that name.
+fn title(history: &History, rollout: &RecordedRollout) -> String {
+    let mut others = history.rollouts().iter();
+    let is_shared = others.any(|one| one.name == rollout.name && one.cluster != rollout.cluster);
+    let cluster = match is_shared {
+        true => &rollout.cluster,
+        false => &rollout.name,
+    };
+    format!("{cluster}@{}", rollout.epoch)
+}
+
 /// Whether this epoch is the last one of its rollout.
 fn is_last_epoch(history: &History, epoch: &RecordedRollout) -> bool {
     epoch.end.is_some() || history.is_open(epoch)

@@ -14,6 +14,7 @@ use vault_bake::rollout::journal::{Entry, Journal, JournalError};
 use vault_bake::rollout::observation::{
     ActiveView, ConsulView, FrontView, NodeView, ServerHealthView, ServerView, VaultView,
 };
+use vault_bake::rollout::plan::Purpose;
 use vault_bake::rollout::planner::InventoryNode;
 use vault_bake::rollout::{Action, EffectError, Evidence, Figures, Observation, Operations, Plan};
 use vault_bake::wait::{Interrupt, Urgency};
@@ -25,6 +26,7 @@ pub struct Controller<'a> {
     pub model: &'a Model,
     pub epoch: u64,
     pub began: u64,
+    pub purpose: Purpose,
 }
 
 /// A journal that counts as a point of its own: a controller can die right after a line.
@@ -35,6 +37,12 @@ pub struct ModelJournal<'a> {
 
 impl Journal for ModelJournal<'_> {
     fn write(&mut self, entry: &Entry) -> Result<(), JournalError> {
+        if self.model.0.borrow().is_disk_full {
+            return Err(JournalError::File {
+                path: "rollouts/0.jsonl".into(),
+                error: std::io::ErrorKind::StorageFull.into(),
+            });
+        }
         self.entries.push(entry.clone());
         self.model.0.borrow_mut().point();
         Ok(())
@@ -169,6 +177,10 @@ impl Operations for Controller<'_> {
         plan: &Plan,
         _: &Interrupt,
     ) -> Result<Evidence, EffectError> {
+        self.change(|state| {
+            let is_calm = !(state.is_revoked || state.has_no_store || state.is_disk_full);
+            state.effects.push((is_calm, action.kind()));
+        });
         self.point().await;
         if self.change(|state| state.now < state.blind_until) {
             return Err(EffectError::Inconclusive("no route".to_owned()));
@@ -230,11 +242,20 @@ impl Operations for Controller<'_> {
 
     async fn fence(&self) -> Result<(), EffectError> {
         self.point().await;
-        let epoch = self.model.0.borrow().epoch;
-        if epoch == self.epoch {
-            Ok(())
+        let state = self.model.0.borrow();
+        if state.has_no_store {
+            Err(EffectError::Inconclusive(
+                "no route to the store".to_owned(),
+            ))
+        } else if state.epoch != self.epoch {
+            Err(EffectError::TakenOver { epoch: state.epoch })
+        } else if state.is_revoked && self.purpose == Purpose::Replace {
+            Err(EffectError::Refused {
+                message: "a target image may not be deployed".to_owned(),
+                hint: "Run `vault-bake rollout abort`.".to_owned(),
+            })
         } else {
-            Err(EffectError::TakenOver { epoch })
+            Ok(())
         }
     }
 

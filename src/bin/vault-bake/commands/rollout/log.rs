@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Entry, duration, is_last_epoch};
+use super::{Entry, duration, is_last_epoch, title};
 use crate::args::rollout::Log;
 use crate::commands::{print_header, print_json, print_line};
 use crate::exit::{Exit, Failure};
@@ -20,30 +20,32 @@ pub async fn run(invocation: &Invocation, args: &Log) -> Result<Exit, Failure> {
     for last in rollouts {
         entries.push(Entry::read(&store, &history, last).await?);
     }
-    if !invocation.json && !entries.is_empty() {
-        print_header(&columns(
-            "ROLLOUT",
-            "BEGUN",
-            "STATE",
-            "FAILED LOST    GAP",
-            "IMAGES",
-        ));
-    }
-    for entry in &entries {
-        if invocation.json {
+    if invocation.json {
+        for entry in &entries {
             print_json(&entry.to_json(&history));
-        } else {
-            print_line(&line(entry));
         }
+        return Ok(Exit::Done);
+    }
+    let titles: Vec<String> = entries
+        .iter()
+        .map(|entry| title(&history, entry.last))
+        .collect();
+    let width = titles.iter().map(String::len).max().unwrap_or(0).max(9);
+    if !entries.is_empty() {
+        let titles = ["ROLLOUT", "BEGUN", "STATE", "FAILED LOST    GAP", "IMAGES"];
+        print_header(&columns(width, titles));
+    }
+    for (title, entry) in titles.iter().zip(&entries) {
+        print_line(&line(width, title, entry));
     }
     Ok(Exit::Done)
 }
 
-fn columns(rollout: &str, begun: &str, state: &str, figures: &str, images: &str) -> String {
-    format!("{rollout:<9} {begun:<10} {state:<9} {figures:<18} {images}")
+fn columns(width: usize, [rollout, begun, state, figures, images]: [&str; 5]) -> String {
+    format!("{rollout:<width$} {begun:<10} {state:<9} {figures:<18} {images}")
 }
 
-fn line(entry: &Entry<'_>) -> String {
+fn line(width: usize, title: &str, entry: &Entry<'_>) -> String {
     let last = entry.last;
     let record = entry.record.as_ref();
     let begun = record.map_or(last.at, |record| record.started_at);
@@ -52,12 +54,16 @@ fn line(entry: &Entry<'_>) -> String {
         let gap = duration(canary.longest_gap_ms);
         format!("{:>6} {:>4} {gap:>6}", canary.failed, canary.lost)
     });
+    let begun = begun.to_string();
     columns(
-        &format!("{}@{}", last.name, last.epoch),
-        &begun.to_string()[..10],
-        &entry.state(),
-        &figures,
-        &images(entry),
+        width,
+        [
+            title,
+            &begun[..10],
+            &entry.state(),
+            &figures,
+            &images(entry),
+        ],
     )
 }
 

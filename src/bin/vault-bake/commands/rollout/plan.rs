@@ -5,7 +5,7 @@ use vault_bake::rollout::plan::Purpose;
 use vault_bake::rollout::{Options, Prepared, plan};
 use vault_bake::store::Allow;
 
-use super::work::image_refs;
+use super::work::{image_refs, jump_reason, nothing_to_do};
 use crate::args::rollout::Plan;
 use crate::commands::cluster::up::read_shares;
 use crate::commands::cluster::{context, open};
@@ -34,7 +34,7 @@ pub async fn run(invocation: &Invocation, args: &Plan) -> Result<Exit, Failure> 
         soak_s: args.targets.soak,
         stop_before_hand_over: false,
         require_no_failure: false,
-        allow_version_jump: args.targets.allow_version_jump.as_deref(),
+        allow_version_jump: jump_reason(&args.targets)?,
         allow_unpromoted: args.targets.allow_unpromoted,
         take_over: false,
         tool: &tool,
@@ -63,10 +63,7 @@ pub async fn run(invocation: &Invocation, args: &Plan) -> Result<Exit, Failure> 
 fn print_plan(prepared: &Prepared) {
     let plan = &prepared.plan;
     if plan.steps.is_empty() {
-        print_line(&format!(
-            "cluster {}: every node has its target image",
-            plan.name
-        ));
+        print_line(&nothing_to_do(&plan.name));
     } else {
         let count = plan.steps.len();
         print_line(&format!("cluster {}: {count} steps", plan.name));

@@ -6,7 +6,7 @@ use vault_bake::manifest::{EpochFact, RolloutRecord, RolloutStep};
 use vault_bake::sign::KeyId;
 use vault_bake::store::history::{History, RecordedRollout};
 
-use super::{Entry, duration, is_last_epoch};
+use super::{Entry, duration, is_last_epoch, title};
 use crate::args::rollout::Show;
 use crate::commands::{print_json, print_line};
 use crate::exit::{Exit, Failure};
@@ -63,7 +63,7 @@ fn find<'a>(history: &'a History, text: &str) -> Result<&'a RecordedRollout, Fai
 fn lines(entry: &Entry<'_>, history: &History) -> Vec<String> {
     let last = entry.last;
     let mut lines = vec![
-        format!("rollout    {}@{}", last.name, last.epoch),
+        format!("rollout    {}", title(history, last)),
         format!("cluster    {}", last.cluster),
         format!("state      {}", entry.state()),
         format!("plan       {}", last.plan.short()),
@@ -105,6 +105,9 @@ fn controller(index: usize, epoch: &EpochFact) -> String {
 
 fn record_lines(record: &RolloutRecord) -> Vec<String> {
     let mut lines = Vec::new();
+    if let Some(reason) = &record.version_jump_reason {
+        lines.push(format!("jump       accepted: {reason}"));
+    }
     if let Some(snapshot) = &record.snapshot {
         let index = snapshot.index.map(|index| format!(", index {index}"));
         lines.push(format!(
@@ -130,35 +133,61 @@ fn record_lines(record: &RolloutRecord) -> Vec<String> {
         }
     }
     lines.extend(record.notes.iter().map(|note| format!("note       {note}")));
-    if !record.steps.is_empty() {
-        lines.push(columns([
-            "STEP", "NODES", "RESULT", "TIME", "FAILED", "LOST", "GAP",
-        ]));
-    }
-    let measured = record.canary.is_some();
-    lines.extend(record.steps.iter().map(|one| step(one, measured)));
+    lines.extend(table(record));
     lines
 }
 
-fn step(step: &RolloutStep, measured: bool) -> String {
+/// Returns the steps as a table. The nodes of a step have a line each.
+fn table(record: &RolloutRecord) -> Vec<String> {
+    if record.steps.is_empty() {
+        return Vec::new();
+    }
+    let header = ["STEP", "NODES", "RESULT", "TIME", "FAILED", "LOST", "GAP"];
+    let mut rows = vec![header.map(ToOwned::to_owned)];
+    let measured = record.canary.is_some();
+    for step in &record.steps {
+        rows.extend(step_rows(step, measured));
+    }
+    let least = [18, 16, 13, 8, 6, 4, 8];
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.max().unwrap_or(0).max(least[column])
+    };
+    let widths: [usize; 7] = std::array::from_fn(width);
+    rows.iter().map(|row| columns(row, widths)).collect()
+}
+
+fn step_rows(step: &RolloutStep, measured: bool) -> Vec<[String; 7]> {
     let figure = |figure: String| if measured { figure } else { "-".to_owned() };
     let result = match step.unclean {
         true => format!("{}, unclean", step.result),
         false => step.result.to_string(),
     };
-    columns([
-        &step.step,
-        &step.nodes.join(", "),
-        &result,
-        &duration(step.elapsed_ms),
-        &figure(step.failed.to_string()),
-        &figure(step.lost.to_string()),
-        &figure(duration(step.longest_gap_ms)),
-    ])
+    let mut nodes = step.nodes.iter();
+    let first = [
+        step.step.clone(),
+        nodes.next().cloned().unwrap_or_default(),
+        result,
+        duration(step.elapsed_ms),
+        figure(step.failed.to_string()),
+        figure(step.lost.to_string()),
+        figure(duration(step.longest_gap_ms)),
+    ];
+    let more = nodes.map(|node| {
+        let mut row: [String; 7] = Default::default();
+        row[1].clone_from(node);
+        row
+    });
+    std::iter::once(first).chain(more).collect()
 }
 
-fn columns([step, nodes, result, time, failed, lost, gap]: [&str; 7]) -> String {
-    format!("{step:<18} {nodes:<16} {result:<13} {time:>8} {failed:>6} {lost:>4} {gap:>8}")
+fn columns(row: &[String; 7], widths: [usize; 7]) -> String {
+    let cells = row.iter().zip(widths).enumerate();
+    let cells = cells.map(|(column, (cell, width))| match column {
+        0..3 => format!("{cell:<width$}"),
+        _ => format!("{cell:>width$}"),
+    });
+    cells.collect::<Vec<_>>().join(" ").trim_end().to_owned()
 }
 
 /// Returns the ids of keys, each shortened to 12 digits.

@@ -65,11 +65,22 @@ fn options<'a>(
         soak_s: targets.map_or(0, |targets| targets.soak),
         stop_before_hand_over: control.stop_before_handover,
         require_no_failure: control.require_no_failure,
-        allow_version_jump: targets.and_then(|targets| targets.allow_version_jump.as_deref()),
+        allow_version_jump: targets.map_or(Ok(None), jump_reason)?,
         allow_unpromoted: targets.is_some_and(|targets| targets.allow_unpromoted),
         take_over,
         tool,
     })
+}
+
+/// Returns the reason to accept a jump of versions.
+pub(super) fn jump_reason(targets: &Targets) -> Result<Option<&str>, Failure> {
+    let reason = targets.allow_version_jump.as_deref().map(str::trim);
+    if reason == Some("") {
+        return Err(Failure::usage("--allow-version-jump is empty").hint(
+            "Say which upgrade notes you read: the record of the rollout keeps the reason.",
+        ));
+    }
+    Ok(reason)
 }
 
 /// Parses the images of `--to`.
@@ -98,11 +109,14 @@ async fn run(
     };
     let (cluster, context) = (opened.cluster(), context(invocation));
     let ended = match work {
-        Work::Start => rollout::start(&cluster, &images, options, &context).await,
-        Work::Resume => rollout::resume(&cluster, &images, options, &context).await,
-        Work::Abort => rollout::abort(&cluster, &images, options, &context).await,
+        Work::Start => rollout::start(&cluster, &images, options, &context).await?,
+        Work::Resume => Some(rollout::resume(&cluster, &images, options, &context).await?),
+        Work::Abort => Some(rollout::abort(&cluster, &images, options, &context).await?),
     };
-    let ended = ended?;
+    let Some(ended) = ended else {
+        print_unchanged(invocation, &opened.file.name);
+        return Ok(Exit::Done);
+    };
     if invocation.json {
         print_json(&json(&ended));
     } else {
@@ -120,6 +134,20 @@ async fn run(
         } => Exit::Done,
         Outcome::Resting { .. } | Outcome::Changed { .. } => Exit::Failed,
     })
+}
+
+/// Prints that a rollout was not begun, because it has nothing to do.
+fn print_unchanged(invocation: &Invocation, name: &str) {
+    if invocation.json {
+        print_json(&serde_json::json!({ "cluster": name, "state": "unchanged" }));
+    } else {
+        print_line(&nothing_to_do(name));
+    }
+}
+
+/// Returns that all nodes have their images.
+pub(super) fn nothing_to_do(name: &str) -> String {
+    format!("cluster {name}: every node has its target image")
 }
 
 fn json(ended: &Ended) -> serde_json::Value {
