@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::product::consul::{AutopilotHealth, Client, MemberStatus, RaftServer};
 use crate::product::vault::NodeState;
+use crate::secret::Secret;
 
 /// A part of the cluster, or why it could not be asked.
 pub type Seen<T> = Result<T, String>;
@@ -54,6 +56,32 @@ pub struct ConsulView {
     pub stabilization: Duration,
     /// The state of each member in gossip, by name of the node.
     pub members: BTreeMap<String, MemberView>,
+}
+
+impl ConsulView {
+    /// Asks a server that knows the leader, with a token for operators, at the time `now`.
+    pub async fn read(client: &Client, operator: &Secret, now: Timestamp) -> Seen<Self> {
+        let answers = tokio::try_join!(
+            client.raft_servers(operator),
+            client.autopilot_health(operator),
+            client.autopilot_configuration(operator),
+            client.members(operator)
+        );
+        let (raft, health, configuration, members) = answers.map_err(|error| error.to_string())?;
+        let views = raft.iter().map(|server| {
+            let name = name_of(server, &raft);
+            (name, server_view(server, &health, now))
+        });
+        Ok(Self {
+            servers: views.collect(),
+            tolerance: health.failure_tolerance,
+            stabilization: configuration.server_stabilization_time,
+            members: members
+                .into_iter()
+                .map(|member| (member.name, member_view(member.status)))
+                .collect(),
+        })
+    }
 }
 
 /// The state of a member in gossip.
@@ -127,4 +155,39 @@ pub struct FrontView {
     pub is_up: Option<bool>,
     /// The number of open connections.
     pub connections: u64,
+}
+
+/// Returns the name of a server, or its address while Consul does not know the name.
+fn name_of(server: &RaftServer, all: &[RaftServer]) -> String {
+    let is_unique = all.iter().filter(|one| one.node == server.node).count() == 1;
+    if is_unique {
+        server.node.clone()
+    } else {
+        format!("{} at {}", server.node, server.address)
+    }
+}
+
+fn server_view(server: &RaftServer, health: &AutopilotHealth, now: Timestamp) -> ServerView {
+    let leader = health.servers.iter().find(|one| one.is_leader);
+    let leader_index = leader.map(|leader| leader.last_index);
+    let known = health.servers.iter().find(|one| one.id == server.id);
+    ServerView {
+        is_voter: server.is_voter,
+        is_leader: server.is_leader,
+        health: known.map(|known| ServerHealthView {
+            is_healthy: known.is_healthy && known.serf_status == "alive" && known.is_voter,
+            version: known.version.clone(),
+            behind: leader_index.map_or(u64::MAX, |index| index.saturating_sub(known.last_index)),
+            stable_for: Duration::try_from(now.duration_since(known.stable_since))
+                .unwrap_or_default(),
+        }),
+    }
+}
+
+fn member_view(status: MemberStatus) -> MemberView {
+    match status {
+        MemberStatus::Alive => MemberView::Alive,
+        MemberStatus::Leaving | MemberStatus::Left => MemberView::Left,
+        MemberStatus::Failed | MemberStatus::Unknown => MemberView::Failed,
+    }
 }

@@ -10,7 +10,7 @@ use vault_bake::process::Program;
 use vault_bake::wait::{Interrupt, Poll, Wait};
 
 mod endpoints;
-mod hand_over;
+pub mod hand_over;
 pub mod lab;
 
 use crate::project::Releases;

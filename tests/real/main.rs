@@ -4,6 +4,7 @@ mod azure;
 mod azurite;
 mod bake;
 mod consul_files;
+mod consul_model;
 mod crash_test;
 mod example;
 mod fixture_vault;

@@ -1,6 +1,6 @@
 //! The clients of the product's API against a real Consul with TLS and ACLs, and a Vault.
 
-mod servers;
+pub mod servers;
 
 use std::fs;
 use std::net::TcpListener;

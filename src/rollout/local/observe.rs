@@ -11,13 +11,12 @@ use crate::cluster::controller::vault_endpoint;
 use crate::cluster::file::TierName;
 use crate::cluster::front::{Health, Mode, ServerStatus};
 use crate::cluster::state::NodeState;
-use crate::product::consul::{self, AutopilotHealth, MemberStatus, RaftServer};
+use crate::product::consul;
 use crate::product::vault;
 use crate::product::vault::NodeState as VaultState;
 use crate::rollout::Plan;
 use crate::rollout::observation::{
-    ActiveView, ConsulView, FrontView, MemberView, NodeView, Observation, Seen, ServerHealthView,
-    ServerView, VaultView,
+    ActiveView, ConsulView, FrontView, NodeView, Observation, Seen, VaultView,
 };
 use crate::store::backend::Backend;
 
@@ -104,26 +103,7 @@ impl<B: Backend> Local<'_, B> {
     async fn look_at_consul(&self, server: Result<&consul::Client, &String>) -> Seen<ConsulView> {
         let client = server.map_err(Clone::clone)?;
         let operator = &self.running.keys().operator;
-        let answers = tokio::try_join!(
-            client.raft_servers(operator),
-            client.autopilot_health(operator),
-            client.autopilot_configuration(operator),
-            client.members(operator)
-        );
-        let (raft, health, configuration, members) = answers.map_err(|error| error.to_string())?;
-        let views = raft.iter().map(|server| {
-            let name = name_of(server, &raft);
-            (name, server_view(server, &health, (self.context.now)()))
-        });
-        Ok(ConsulView {
-            servers: views.collect(),
-            tolerance: health.failure_tolerance,
-            stabilization: configuration.server_stabilization_time,
-            members: members
-                .into_iter()
-                .map(|member| (member.name, member_view(member.status)))
-                .collect(),
-        })
+        ConsulView::read(client, operator, (self.context.now)()).await
     }
 
     async fn look_at_vault(
@@ -275,39 +255,4 @@ fn active_of(vault: &BTreeMap<String, Seen<VaultView>>) -> Option<(&String, &Vau
         let view = view.as_ref().ok()?;
         (view.state == VaultState::Active).then_some((name, view))
     })
-}
-
-/// Returns the name of a server, or its address while Consul does not know the name.
-fn name_of(server: &RaftServer, all: &[RaftServer]) -> String {
-    let is_unique = all.iter().filter(|one| one.node == server.node).count() == 1;
-    if is_unique {
-        server.node.clone()
-    } else {
-        format!("{} at {}", server.node, server.address)
-    }
-}
-
-fn server_view(server: &RaftServer, health: &AutopilotHealth, now: jiff::Timestamp) -> ServerView {
-    let leader = health.servers.iter().find(|one| one.is_leader);
-    let leader_index = leader.map(|leader| leader.last_index);
-    let known = health.servers.iter().find(|one| one.id == server.id);
-    ServerView {
-        is_voter: server.is_voter,
-        is_leader: server.is_leader,
-        health: known.map(|known| ServerHealthView {
-            is_healthy: known.is_healthy && known.serf_status == "alive" && known.is_voter,
-            version: known.version.clone(),
-            behind: leader_index.map_or(u64::MAX, |index| index.saturating_sub(known.last_index)),
-            stable_for: Duration::try_from(now.duration_since(known.stable_since))
-                .unwrap_or_default(),
-        }),
-    }
-}
-
-fn member_view(status: MemberStatus) -> MemberView {
-    match status {
-        MemberStatus::Alive => MemberView::Alive,
-        MemberStatus::Leaving | MemberStatus::Left => MemberView::Left,
-        MemberStatus::Failed | MemberStatus::Unknown => MemberView::Failed,
-    }
 }

@@ -2,7 +2,7 @@
 //! Vault have the same order and times. Each figure has two bounds, and is printed.
 
 mod cluster;
-mod figures;
+pub mod figures;
 mod probe;
 
 use std::time::{Duration, Instant};

@@ -54,7 +54,7 @@ pub fn target(tier: TierName, version: &str, versions: Versions) -> Target {
     Target {
         reference: format!("{tier}-server:stable"),
         image: format!("{tier}-server"),
-        version: version.parse().unwrap(),
+        version: version.parse().expect("a version"),
         manifest: digest(&format!("{tier} {version}")),
         artifact: digest(&format!("disk of {tier} {version}")),
         firmware: Firmware::Bios,
@@ -67,7 +67,12 @@ pub fn address(tier: TierName, number: u32) -> Ipv4Addr {
         TierName::Consul => 10,
         TierName::Vault => 30,
     };
-    Ipv4Addr::new(10, 77, 0, u8::try_from(first + number).unwrap())
+    Ipv4Addr::new(
+        10,
+        77,
+        0,
+        u8::try_from(first + number).expect("a few nodes"),
+    )
 }
 
 pub fn node_name(tier: TierName, generation: u32, number: u32) -> String {
@@ -107,7 +112,7 @@ pub fn inventory(shape: Shape) -> Inventory {
     Inventory {
         cluster: "dev-1f2e3d4c".to_owned(),
         name: "dev".to_owned(),
-        at: "2026-11-29T10:00:00Z".parse().unwrap(),
+        at: "2026-11-29T10:00:00Z".parse().expect("a time"),
         generation: 1,
         nodes,
     }

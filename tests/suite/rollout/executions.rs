@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use jiff::Timestamp;
+use testing::delay;
 use vault_bake::cluster::Role;
 use vault_bake::cluster::file::TierName;
 use vault_bake::event::Events;
@@ -15,7 +16,7 @@ use vault_bake::rollout::{
 };
 
 use super::clusters::{BOTH, NEW, OLD, Shape, Tiers, inventory, request};
-use super::model::{Controller, Fault, Model, ModelJournal, Sick, State, delay};
+use super::model::{Controller, Fault, Model, ModelJournal, Sick, State};
 
 pub const THREE: Shape = Shape {
     consul: 3,

@@ -1,11 +1,12 @@
 //! A cluster in memory under a simulated clock: Consul's servers, Vault's lock, a load balancer and
-//! clients. Its delays were measured with real servers.
+//! clients. Its delays are those of real servers: [`testing::delay`].
 
 mod operations;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
+use testing::delay;
 use vault_bake::cluster::Role;
 use vault_bake::cluster::file::TierName;
 use vault_bake::rollout::Figures;
@@ -14,31 +15,6 @@ use vault_bake::rollout::planner::{Inventory, InventoryNode};
 use vault_bake::wait::Interrupt;
 
 pub use operations::{Controller, ModelJournal};
-
-/// The measured delays, in milliseconds.
-pub mod delay {
-    pub const CONSUL_BOOT: u64 = 8_000;
-    pub const VAULT_BOOT: u64 = 15_000;
-    /// A new server votes after this time, and up to [`VOTE_SPREAD`] more.
-    pub const VOTE: u64 = 15_400;
-    pub const VOTE_SPREAD: u64 = 3_500;
-    pub const LEAVE: u64 = 8_500;
-    pub const ELECTION: u64 = 3_000;
-    pub const ELECTION_AFTER_KILL: u64 = 3_500;
-    pub const CLEANUP: u64 = 13_000;
-    /// A released lock.
-    pub const RELEASED: u64 = 13;
-    /// A lock whose machine died.
-    pub const MACHINE_DEAD: u64 = 20_900;
-    /// A lock whose Vault was killed: its session ends by itself.
-    pub const VAULT_KILLED: u64 = 45_040;
-    /// Vault tries to acquire a lock each 5 s.
-    pub const ACQUIRE: u64 = 5_000;
-    /// From the lock to the first answer.
-    pub const TAKEOVER: u64 = 650;
-    pub const RELOOK: u64 = 2_500;
-    pub const PROBE: u64 = 2_000;
-}
 
 /// What can be wrong with a new node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -290,7 +266,7 @@ impl State {
                     self.later(1_000, Happening::Promote(name));
                 } else if let Some(server) = self.servers.get_mut(&name) {
                     server.is_voter = true;
-                    self.later(1_000, Happening::Cleanup);
+                    self.later(delay::PRUNE, Happening::Cleanup);
                 }
             }
             Happening::Elect if self.leader.is_none() && self.has_quorum() => {

@@ -12,6 +12,7 @@ use std::path::Path;
 
 pub mod azure;
 pub mod crash_test;
+pub mod delay;
 pub mod fake_builder;
 pub mod harness;
 pub mod judged;

@@ -7,6 +7,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use testing::delay;
 use vault_bake::cluster::Role;
 use vault_bake::cluster::file::TierName;
 use vault_bake::product::vault::NodeState;
@@ -19,7 +20,7 @@ use vault_bake::rollout::planner::InventoryNode;
 use vault_bake::rollout::{Action, EffectError, Evidence, Figures, Observation, Operations, Plan};
 use vault_bake::wait::{Interrupt, Urgency};
 
-use super::{Fault, Model, Node, Sick, State, delay};
+use super::{Fault, Model, Node, Sick, State};
 
 /// One controller with its epoch.
 pub struct Controller<'a> {
