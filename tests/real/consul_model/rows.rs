@@ -16,8 +16,9 @@ async fn voted(cluster: &Cluster, what: &str, name: &str) -> (String, Duration) 
 
 fn compare_vote(figures: &mut Figures, (row, measured): (String, Duration)) {
     let range = delay::VOTE..=delay::VOTE + delay::VOTE_SPREAD;
-    // Autopilot looks at servers each 2 s, and promotes them at a tick each 10 s.
-    figures.compare_range(&row, range, 13.0, measured, (0.5, 5.0));
+    // Autopilot looks at servers each 2 s, and promotes them at a tick each 10 s. If a busy server
+    // answers late once, its 10 s begin again.
+    figures.compare_range(&row, range, 13.0, measured, (0.5, 15.0));
 }
 
 /// Two servers join at different times between ticks.
