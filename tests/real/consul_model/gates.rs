@@ -26,7 +26,7 @@ fn one_by_one(leader: usize) -> Plan {
         vault: false,
     };
     let mut request = request(shape, tiers, OLD);
-    request.max_surge = Some(1);
+    request.choices.max_surge = Some(1);
     plan(&inventory(shape), &request).expect("a plan")
 }
 
