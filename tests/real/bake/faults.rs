@@ -93,14 +93,21 @@ impl Faults<'_> {
     }
 
     /// Expects that a controller stopped with this exit code and these words, that the nodes from
-    /// before are there alone, and that clients are served.
-    async fn stopped(&self, controller: Controller, exit: i32, words: &[&str]) {
+    /// before serve, and that the node at fault is gone.
+    async fn stopped(&self, controller: Controller, exit: i32, words: &[&str], gone: &str) {
         let (code, text) = controller.ends().await;
         assert_eq!(code, Some(exit), "{text}");
         for word in words {
             assert!(text.contains(word), "no `{word}`: {text}");
         }
-        self.vault_is_of(self.begun.get() - 1).await;
+        let roles = self.cluster.roles().await;
+        let old = format!("dev-vault-{}-", self.begun.get());
+        let serves = |(name, role): &&(String, String)| {
+            name.starts_with(&old) && ["active", "standby"].contains(&role.as_str())
+        };
+        assert_eq!(roles.iter().filter(serves).count(), 3, "{roles:?}: {text}");
+        let is_gone = roles.iter().all(|(name, _)| name != gone);
+        assert!(is_gone, "{roles:?}: {text}");
         let client = self.cluster.client("after-a-fault").await;
         assert!(client, "clients are served");
     }
@@ -184,7 +191,7 @@ async fn new_nodes_that_never_serve(faults: &Faults<'_>, images: &RolloutImages,
     faults.cluster.starts("dev-vault-2-2", SOON).await;
     faults.cluster.crash("dev-vault-2-2");
     let words = ["dev-vault-2-2 does not run any more", "was undone"];
-    faults.stopped(controller, 4, &words).await;
+    faults.stopped(controller, 4, &words, "dev-vault-2-2").await;
     seen.fault("a new node died: undone");
 
     let mut controller = faults.begin("resume", &[]);
@@ -192,7 +199,7 @@ async fn new_nodes_that_never_serve(faults: &Faults<'_>, images: &RolloutImages,
     let node = faults.cluster.starts("dev-vault-2-1", SOON).await;
     set_link(faults.cluster, &node, "down").await;
     let words = ["was undone", node.as_str()];
-    faults.stopped(controller, 4, &words).await;
+    faults.stopped(controller, 4, &words, &node).await;
     seen.fault("a new node was cut off: undone");
 
     let shares = faults.cluster.hide("secrets/vault-init");
@@ -202,7 +209,7 @@ async fn new_nodes_that_never_serve(faults: &Faults<'_>, images: &RolloutImages,
     assert!(text.contains("key shares are needed"), "{text}");
     let roles = faults.cluster.roles().await;
     let serves = |(_, role): &&(String, String)| ["active", "standby"].contains(&role.as_str());
-    assert_eq!(roles.iter().filter(serves).count(), 3, "{roles:?}");
+    assert_eq!(roles.iter().filter(serves).count(), 3, "{roles:?}: {text}");
     shares.bring_back();
     seen.fault("no key shares: nothing retired");
 
