@@ -48,17 +48,6 @@ session=$(ask kv/vault/core/lock | grep -o '"Session":"[^"]*"' | cut -d '"' -f 4
 ask session/info/$session | grep -o '"Node":"[^"]*"'
 "#;
 
-/// Prints how the Consul server answers on its private address.
-const MANAGEMENT: &str = r#"
-ask() {
-    curl --silent --max-time 20 --output /dev/null --write-out '%{http_code}\n' --cacert $CONSUL_CACERT "$@" \
-        --resolve server.dc1.consul:8501:10.77.0.1 https://server.dc1.consul:8501/v1/agent/self
-}
-printf 'certificate and token: '; ask --cert $CONSUL_CLIENT_CERT --key $CONSUL_CLIENT_KEY --header "X-Consul-Token: $CONSUL_HTTP_TOKEN"
-printf 'certificate: '; ask --cert $CONSUL_CLIENT_CERT --key $CONSUL_CLIENT_KEY
-printf 'token: '; ask --header "X-Consul-Token: $CONSUL_HTTP_TOKEN"
-"#;
-
 /// Returns a script that prints every open port of these nodes, and the responses of Vaults to
 /// clients without proper TLS.
 pub fn outside(all: &[&str], vaults: &[&str]) -> String {
@@ -225,13 +214,8 @@ pub async fn check(consul: &Path, vault: &Path, version: Version, kind: Kind) {
     let holder = cluster.consul(HOLDER);
     assert_eq!(second.says(&holder).await, r#""Node":"node-2""#);
 
-    let asked = first.says(&cluster.consul(MANAGEMENT)).await;
-    insta::assert_snapshot!(asked, @"
-    certificate and token: 200
-    certificate: 403
-    token: 000
-    ");
-    // The second node with Vault is in no management subnet.
+    // Consul's management listener has the address of the network with the default route, which is
+    // that of ssh in these VMs. The nodes of `cluster up` have one network, and show it.
     let mut outside = second
         .says(&outside(&["10.77.0.1", "10.77.0.2"], &["10.77.0.2"]))
         .await;

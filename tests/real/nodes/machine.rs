@@ -18,11 +18,10 @@ use vault_bake::wait::Interrupt;
 use super::{Down, Network};
 use crate::qemu::{BOOT_DEADLINE, VmHarness};
 
-/// Gives the second network card of a node its address, by its number, and the default route:
-/// Consul's management listener has the private address of the network with that route.
+/// Gives the second network card of a node its address, by its number.
 const ADDRESS: &str = "
 mkdir -p /run/systemd/network
-printf '[Match]\nMACAddress=52:54:00:77:00:0NUMBER\n\n[Network]\nAddress=10.77.0.NUMBER/24\n\n[Route]\nGateway=10.77.0.254\nMetric=1\n' >/run/systemd/network/05-cluster.network
+printf '[Match]\nMACAddress=52:54:00:77:00:0NUMBER\n\n[Network]\nAddress=10.77.0.NUMBER/24\n' >/run/systemd/network/05-cluster.network
 networkctl reload
 left=60
 until ip -4 -o addr | grep -q 10.77.0.NUMBER/ || [ $left -eq 0 ]; do left=$((left - 1)); sleep 1; done
