@@ -250,8 +250,12 @@ async fn active_node_hangs(faults: &Faults<'_>, images: &RolloutImages, seen: &m
     assert_eq!(exit, Some(0), "{text}");
     let record = faults.recorded(Felt::Failures).await;
     let steps = record["steps"].as_array().expect("steps");
-    let hand_over = steps.iter().find(|step| step["step"] == "hand-over");
-    assert_eq!(hand_over.expect("a hand-over")["unclean"], true, "{record}");
+    // Its lock may end before its step begins: then it is planned again, and stops like others.
+    let unclean = |step: &&Value| {
+        let nodes = step["nodes"].as_array().expect("nodes");
+        step["unclean"] == true && nodes.iter().any(|node| *node == active.as_str())
+    };
+    assert!(steps.iter().any(|step| unclean(&step)), "{record}");
     seen.fault("the active node hung: its unit was killed, recorded as unclean");
 }
 
