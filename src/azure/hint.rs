@@ -184,7 +184,7 @@ const CODES: [(&str, ErrorClass, &str); 49] = [
     (
         "VMMarketplaceInvalidInput",
         ErrorClass::Fatal,
-        "Run `vault-bake lock`, which reads the image's purchase plan, and `az vm image terms accept`.",
+        "Run `vault-bake lock`, which reads the image's purchase plan, and `az vm image terms accept`. If the base is a managed image, tag it with PlanName, PlanProduct and PlanPublisher first.",
     ),
     (
         "OSProvisioningTimedOut",

@@ -1,6 +1,7 @@
 //! Tests of the Azure client and builder against simulators of ARM.
 
 mod bakes;
+mod bases;
 mod documented;
 mod client;
 mod fidelity;

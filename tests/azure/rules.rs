@@ -114,3 +114,46 @@ async fn a_machine_is_a_trusted_launch_one_unless_it_asks_for_another() {
     2025-04-01 12-gen2 Standard_D2s_v5 '': Succeeded, "Standard"
     "#);
 }
+
+/// The disk controller of a VM, by image, size and requested controller.
+#[tokio::test]
+async fn a_machine_has_scsi_disks_unless_its_size_has_nvme_only() {
+    let cases = [
+        ("12-gen2", "Standard_D2s_v5", ""),
+        ("12-gen2", "Standard_D2s_v5", "NVMe"),
+        ("12-gen2", "Standard_E2bds_v5", ""),
+        ("12-gen2", "Standard_E2bds_v5", "NVMe"),
+        ("12-gen2", "Standard_D2ds_v6", ""),
+        ("12-gen2", "Standard_D2ds_v6", "SCSI"),
+        ("12", "Standard_D2s_v5", ""),
+        ("12", "Standard_D2s_v5", "SCSI"),
+        ("12-arm64", "Standard_D2ps_v5", "NVMe"),
+    ];
+    let mut lines = Vec::new();
+    for (sku, size, requested) in cases {
+        let arm = RawClient::start(Config::default()).await;
+        bodies::network(&arm).await;
+        let mut vm = bodies::vm(&arm);
+        let properties = &mut vm["properties"];
+        properties["storageProfile"]["imageReference"]["sku"] = json!(sku);
+        properties["hardwareProfile"]["vmSize"] = json!(size);
+        if !requested.is_empty() {
+            properties["storageProfile"]["diskControllerType"] = json!(requested);
+        }
+        let ended = arm.run("PUT", VM, COMPUTE, Some(&vm)).await;
+        let made = arm.get(VM, COMPUTE).await.body;
+        let found = &made["properties"]["storageProfile"]["diskControllerType"];
+        lines.push(format!("{sku} {size} '{requested}': {ended}, {found}"));
+    }
+    insta::assert_snapshot!(lines.join("\n"), @r#"
+    12-gen2 Standard_D2s_v5 '': Succeeded, "SCSI"
+    12-gen2 Standard_D2s_v5 'NVMe': 400 InvalidParameter, null
+    12-gen2 Standard_E2bds_v5 '': Succeeded, "SCSI"
+    12-gen2 Standard_E2bds_v5 'NVMe': Succeeded, "NVMe"
+    12-gen2 Standard_D2ds_v6 '': Succeeded, "NVMe"
+    12-gen2 Standard_D2ds_v6 'SCSI': 400 InvalidParameter, null
+    12 Standard_D2s_v5 '': Succeeded, null
+    12 Standard_D2s_v5 'SCSI': 400 InvalidParameter, null
+    12-arm64 Standard_D2ps_v5 'NVMe': 400 InvalidParameter, null
+    "#);
+}

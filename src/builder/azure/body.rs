@@ -11,7 +11,7 @@ use super::names::{Names, SUBNET};
 use crate::azure::ResourceId;
 use crate::builder::access;
 use crate::definition::{AzureMachine, GalleryOutput, Security};
-use crate::lock::{ImageReference, PurchasePlan, VmGeneration};
+use crate::lock::{ImageReference, LockedImage, VmGeneration};
 use crate::ssh::Keys;
 
 /// The api-version of virtual machines and images: the first with the security type `Standard`.
@@ -138,10 +138,9 @@ pub fn machine(
     machine: &AzureMachine,
     names: &Names,
     tags: &Value,
-    from: (&ImageReference, Option<&PurchasePlan>),
+    base: &LockedImage,
     keys: &Keys,
 ) -> Value {
-    let (image, plan) = from;
     let mut disk = json!({
         "name": names.disk.name(),
         "createOption": "FromImage",
@@ -156,7 +155,7 @@ pub fn machine(
         "tags": tags,
         "properties": {
             "hardwareProfile": { "vmSize": machine.vm_size },
-            "storageProfile": { "imageReference": image_reference(image), "osDisk": disk },
+            "storageProfile": { "imageReference": image_reference(&base.image), "osDisk": disk },
             "osProfile": {
                 "computerName": "vault-bake",
                 "adminUsername": ADMIN,
@@ -180,10 +179,16 @@ pub fn machine(
     if let Some(zone) = &machine.zone {
         body["zones"] = json!([zone]);
     }
-    if let Some(plan) = plan {
+    if let Some(plan) = &base.plan {
         body["plan"] = json!(plan);
     }
     let properties = &mut body["properties"];
+    // Without it, Azure chooses the controller by image and size. Generation 1 has SCSI only, and
+    // Azure refuses the property there.
+    if base.generation == VmGeneration::V2 {
+        properties["storageProfile"]["diskControllerType"] =
+            json!(machine.disk_controller.as_str());
+    }
     // Always set: since 2025-11-01, Azure's default for generation 2 is Trusted Launch.
     properties["securityProfile"] = match machine.security {
         Security::Standard => json!({ "securityType": "Standard" }),

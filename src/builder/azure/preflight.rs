@@ -3,6 +3,7 @@
 //! Takes a machine, an output and a base; returns the demands of the gallery, or the first problem.
 //! All checks run concurrently and only read.
 
+mod disk_controller;
 mod policies;
 mod quota;
 
@@ -15,7 +16,8 @@ use super::{Azure, AzureError, Job};
 use crate::azure::{ArmClient, ResourceId};
 use crate::definition::{AzureMachine, GalleryOutput, Security};
 use crate::event::Events;
-use crate::lock::{ImageReference, LockedImage, VmGeneration};
+use crate::lock::azure::{plan, withdrawal};
+use crate::lock::{ImageReference, LockedImage, PurchasePlan, VmGeneration};
 
 /// The demands of the gallery on its source.
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,7 +39,7 @@ pub(super) async fn check(
         check_providers(arm),
         check_targets(arm, job),
         check_definition(arm, job, base),
-        check_base(arm, job, &base.image),
+        check_base(arm, job, &base.image, events),
         policies::check(arm, job, base, events),
     )?;
     quota::evaluate(&job.machine, &needed, &remaining)?;
@@ -117,6 +119,8 @@ async fn check_size(
         let why = format!("its processor is {arch}, the base needs {}", base.arch);
         return Err(refused(&what, why, OTHER_SIZE));
     }
+    let controllers = capability("DiskControllerTypes");
+    disk_controller::check_size(&what, controllers, machine.disk_controller, base)?;
     let lacks = |name: &str| capability(name).eq_ignore_ascii_case("false");
     if machine.disk_type.starts_with("Premium") && lacks("PremiumIO") {
         let why = format!("it does not support {} disks", machine.disk_type);
@@ -282,6 +286,9 @@ fn check_definition_fits(
             ));
         }
     }
+    let controller = job.machine.disk_controller;
+    disk_controller::check_definition(what, &definition["features"], controller, gallery)?;
+    check_plan(what, plan(&definition["purchasePlan"]).as_ref(), base)?;
     let mut features = definition["features"].as_array().into_iter().flatten();
     let security = features.find(|feature| feature["name"] == "SecurityType");
     let security = security
@@ -311,8 +318,40 @@ fn check_definition_fits(
     }
 }
 
-/// Checks that the base still exists.
-async fn check_base(arm: &ArmClient, job: &Job, image: &ImageReference) -> Result<(), AzureError> {
+/// Checks that the image definition has the purchase plan of the base: it is how users of the image
+/// get to know the plan that Azure requires of their VMs.
+fn check_plan(
+    what: &str,
+    found: Option<&PurchasePlan>,
+    base: &LockedImage,
+) -> Result<(), AzureError> {
+    let text =
+        |plan: Option<&PurchasePlan>| plan.map_or_else(|| "none".to_owned(), ToString::to_string);
+    let (found, wanted) = (text(found), text(base.plan.as_ref()));
+    if found.eq_ignore_ascii_case(&wanted) {
+        return Ok(());
+    }
+    let hint = match &base.plan {
+        Some(plan) => format!(
+            "Use an image definition created with `--plan-publisher {} --plan-product {} --plan-name {}`. A plan cannot be changed.",
+            plan.publisher, plan.product, plan.name
+        ),
+        None => "Use an image definition without a purchase plan.".to_owned(),
+    };
+    Err(refused(
+        what,
+        format!("its purchase plan is {found}, that of the base is {wanted}"),
+        hint,
+    ))
+}
+
+/// Checks that the base still exists. Warns if its publisher is going to withdraw it.
+async fn check_base(
+    arm: &ArmClient,
+    job: &Job,
+    image: &ImageReference,
+    events: &Events,
+) -> Result<(), AzureError> {
     let (path, api) = match image {
         ImageReference::Marketplace {
             publisher,
@@ -331,7 +370,12 @@ async fn check_base(arm: &ArmClient, job: &Job, image: &ImageReference) -> Resul
         ImageReference::ManagedImage { id } => (id.clone(), body::COMPUTE),
     };
     match arm.get(path, api).await? {
-        Some(_) => Ok(()),
+        Some(found) => {
+            if let Some(warning) = withdrawal(image, &found["properties"]) {
+                events.warn(warning);
+            }
+            Ok(())
+        }
         None => Err(refused(
             &format!("base {image}"),
             format!("it no longer exists in {}", job.machine.location),

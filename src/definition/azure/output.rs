@@ -2,7 +2,7 @@
 //! Azure is not contacted.
 
 use super::values::{compute_name, group};
-use super::{AzureMachine, AzureOutput, GalleryOutput, Security};
+use super::{AzureMachine, AzureOutput, DiskController, GalleryOutput, Security};
 use crate::definition::document::Table;
 use crate::definition::problem::Problem;
 use crate::definition::variables::Variables;
@@ -33,11 +33,12 @@ pub(super) fn read(
         }
     });
     let trusted = machine.is_some_and(|machine| machine.security == Security::TrustedLaunch);
+    let nvme = machine.is_some_and(|machine| machine.disk_controller == DiskController::Nvme);
     let mut zone_resilient = false;
     table.read_into("zone_resilient", &mut zone_resilient, |item| {
         variables.flag(item)
     });
-    let mut managed_image = !trusted;
+    let mut managed_image = !trusted && !nvme;
     table.read_into("managed_image", &mut managed_image, |item| {
         variables.flag(item)
     });
@@ -49,6 +50,13 @@ pub(super) fn read(
             at.below("managed_image")
                 .problem("a trusted-launch machine cannot become a managed image")
                 .with_hint("Remove it and name a gallery, or use `security = \"standard\"`."),
+        );
+    }
+    if managed_image && nvme {
+        found.record(
+            at.below("managed_image")
+                .problem("a managed image does not support disks with `disk_controller = \"nvme\"`")
+                .with_hint("Remove it and name a gallery, or use `disk_controller = \"scsi\"`."),
         );
     }
     if !managed_image && !has_gallery {

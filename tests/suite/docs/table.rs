@@ -82,6 +82,7 @@ const RENEWED: &str = "real bake::exhaustive::vms_of_the_quickstart_take_and_ref
 const ROLE: &str = "azure documented::the_role_has_what_is_requested_and_nothing_else";
 const REFUSED: &str = "azure bakes::a_standard_machine_that_azure_refuses_has_a_way_out";
 const OPTIONS: &str = "azure bakes::options_are_what_azure_is_asked_for";
+const NVME: &str = "azure bases::nvme_needs_a_size_a_base_and_a_definition_that_support_it";
 const MIRROR: &str = "real fixture_vault::the_mirror_is_made_once_even_by_two_at_once";
 const TERRAFORM: &str =
     "suite resolve::terraform::the_real_terraform_reads_the_variables_and_its_plan_is_checked";
@@ -208,6 +209,10 @@ const AZURE_PAGE: &[Entry] = &[
     ),
     block("[azure]", data::project_file),
     block("[base.azure]", data::part),
+    command(
+        r"az sig image-definition create --resource-group images --gallery-name images \",
+        Way::Stub(NVME),
+    ),
     parsed("vault-bake lock vault-server --builder azure", ON_AZURE),
     dry_run(
         "vault-bake build vault-server --builder azure --var azure_allow_from=203.0.113.7",

@@ -39,6 +39,7 @@ pub fn definition(body: &Value, before: Option<&Resource>) -> Result<Value, Refu
         "identifier",
         "architecture",
         "features",
+        "purchasePlan",
     ];
     changed(before, body, &fixed)?;
     Ok(json!({}))
@@ -76,7 +77,7 @@ pub fn version(
             let other = referred(cloud, call, id, VERSION, NOT_FOUND)?;
             let theirs = cloud.find(parent_of(&other.id)).expect("a definition");
             alike(definition, generation(theirs), theirs.property("/osState"))?;
-            json!({ "file": other.inner["file"] })
+            json!({ "file": other.inner["file"], "plan": other.inner["plan"] })
         }
         _ => {
             let text = format!("The source {id} of the gallery image version was not found.");
@@ -143,7 +144,7 @@ fn from_machine(
             text,
         ));
     }
-    Ok(json!({ "machine": id.to_lowercase() }))
+    Ok(json!({ "machine": id.to_lowercase(), "plan": vm.inner["plan"] }))
 }
 
 fn from_image(
@@ -176,7 +177,7 @@ fn from_image(
         named => named,
     };
     alike(definition, theirs, state)?;
-    Ok(json!({ "file": image.inner["file"] }))
+    Ok(json!({ "file": image.inner["file"], "plan": image.inner["plan"] }))
 }
 
 fn alike(definition: &Resource, theirs: &str, state: &str) -> Result<(), Refusal> {
