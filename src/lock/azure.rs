@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{ImageReference, LockError, LockedImage, PurchasePlan, VmGeneration};
 use crate::azure::{ArmClient, ArmError};
-use crate::definition::{AzureBase, AzureSpec};
+use crate::definition::{AzureBase, AzureMachine, AzureSpec};
 use crate::event::Events;
 
 /// API version of marketplace images and managed images.
@@ -20,7 +20,7 @@ pub(super) async fn image(
     events: &Events,
 ) -> Result<LockedImage, LockError> {
     let location = &wanted.machine.location;
-    match &wanted.base {
+    let locked = match &wanted.base {
         AzureBase::Marketplace {
             publisher,
             offer,
@@ -32,8 +32,35 @@ pub(super) async fn image(
         }
         AzureBase::Gallery { id } => gallery(arm, id, location).await,
         AzureBase::ManagedImage { id } => managed(arm, id).await,
+    }?;
+    match unsupported_arch(&locked, &wanted.machine) {
+        None => Ok(locked),
+        Some((reason, hint)) => Err(failed(&locked.image.to_string(), reason, Some(hint))),
     }
 }
+
+/// Returns why images of an architecture cannot be built, and the way out.
+///
+/// Releases are installed for `linux_amd64`, and would not start on another architecture.
+pub(crate) fn unsupported_arch(
+    base: &LockedImage,
+    machine: &AzureMachine,
+) -> Option<(String, String)> {
+    if base.arch == SUPPORTED_ARCH {
+        return None;
+    }
+    let reason = format!(
+        "its architecture is {}, for the size {}; vault-bake builds {SUPPORTED_ARCH} images only",
+        base.arch, machine.vm_size
+    );
+    let hint = format!(
+        "In `[base.azure]`, name a base for {SUPPORTED_ARCH}, as Debian's sku `12-gen2`. Set `vm_size` to a size with such a processor, as `Standard_D2s_v5`."
+    );
+    Some((reason, hint))
+}
+
+/// Architecture of all images.
+const SUPPORTED_ARCH: &str = "x86_64";
 
 fn failed(image: &str, reason: impl Into<String>, hint: Option<String>) -> LockError {
     LockError::Image {

@@ -88,6 +88,18 @@ async fn a_build_warns_that_its_base_will_be_withdrawn() {
     );
 }
 
+/// Releases are for x86_64, so a build would install programs that do not start.
+#[tokio::test]
+async fn an_arm64_base_is_refused_by_lock() {
+    let mut azure = AzureHarness::new(Config::default());
+    azure.machine.vm_size = "Standard_D2ps_v5".to_owned();
+    let (locked, _) = lock(&azure, marketplace("Debian", "debian-12", "12-arm64")).await;
+    let error = locked.expect_err("a refusal");
+    let hint = error.hint().unwrap_or_default();
+    insta::assert_snapshot!(format!("{error}\n{hint}"));
+    azure.assert_no_violations();
+}
+
 fn paid_plan() -> Value {
     json!({ "publisher": "example-seller", "product": "hardened", "name": "paid" })
 }

@@ -16,7 +16,7 @@ use super::{Azure, AzureError, Job};
 use crate::azure::{ArmClient, ResourceId};
 use crate::definition::{AzureMachine, GalleryOutput, Security};
 use crate::event::Events;
-use crate::lock::azure::{plan, withdrawal};
+use crate::lock::azure::{plan, unsupported_arch, withdrawal};
 use crate::lock::{ImageReference, LockedImage, PurchasePlan, VmGeneration};
 
 /// The demands of the gallery on its source.
@@ -33,6 +33,10 @@ pub(super) async fn check(
     events: &Events,
 ) -> Result<GalleryDemands, AzureError> {
     let (arm, job) = (&azure.arm, &azure.job);
+    // A lock file of an earlier version may have such a base.
+    if let Some((why, hint)) = unsupported_arch(base, &job.machine) {
+        return Err(refused(&format!("base {}", base.image), why, hint));
+    }
     let (needed, remaining, (), (), managed_image, (), ()) = try_join!(
         check_size(arm, &job.machine, base),
         quota::read_remaining(arm, &job.machine.location),
