@@ -8,3 +8,4 @@ mod fidelity;
 mod matrix;
 mod rules;
 mod smoke;
+mod versions;

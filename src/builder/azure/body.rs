@@ -1,6 +1,7 @@
 //! Takes names, a machine and a base; returns the JSON bodies of requests. Sends nothing.
 //!
 //! Api-versions are the oldest that suffice, because some clouds lag behind the public one.
+//! Bodies name what newer versions decide otherwise, so that a newer version changes no outcome.
 //! Names and limits are those of <https://learn.microsoft.com/azure/templates/>.
 
 use base64::Engine as _;
@@ -266,7 +267,15 @@ pub fn version(
     let mut regions: Vec<&str> = vec![location];
     let more = gallery.target_regions.iter().map(String::as_str);
     regions.extend(more.filter(|region| !region.eq_ignore_ascii_case(location)));
-    let region = |name: &&str| json!({ "name": name, "regionalReplicaCount": gallery.replicas });
+    // Newer versions have a strategy that may choose another storage.
+    let storage = "Standard_LRS";
+    let region = |name: &&str| {
+        json!({
+            "name": name,
+            "regionalReplicaCount": gallery.replicas,
+            "storageAccountType": storage,
+        })
+    };
     let source = match source {
         VersionSource::Image(id) => json!({ "id": id.as_str() }),
         VersionSource::Machine(id) => json!({ "virtualMachineId": id.as_str() }),
@@ -278,10 +287,15 @@ pub fn version(
             "publishingProfile": {
                 "targetRegions": regions.iter().map(region).collect::<Vec<_>>(),
                 "replicaCount": gallery.replicas,
+                "storageAccountType": storage,
+                "replicationMode": "Full",
                 "excludeFromLatest": gallery.exclude_from_latest,
             },
             "storageProfile": { "source": source },
-            "safetyProfile": { "allowDeletionOfReplicatedLocations": true },
+            "safetyProfile": {
+                "allowDeletionOfReplicatedLocations": true,
+                "blockDeletionBeforeEndOfLife": false,
+            },
         },
     })
 }
