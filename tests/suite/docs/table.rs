@@ -383,6 +383,10 @@ const IDENTITY: &[Entry] = &[
         "#cloud-config",
         "suite provisioners::fetch::an_identity_is_fetched_and_taken_and_the_token_stays_hidden",
     ),
+    tested(
+        "#cloud-config",
+        "suite provisioners::fetch::an_identity_is_fetched_as_the_managed_identity_that_the_user_data_names",
+    ),
     command("systemctl reload vault-bake-identity", Way::Stub(RENEWED)),
     command(
         "systemctl restart vault-bake-fetch-identity vault-bake-identity",
