@@ -157,3 +157,70 @@ async fn a_machine_has_scsi_disks_unless_its_size_has_nvme_only() {
     12-arm64 Standard_D2ps_v5 'NVMe': 400 InvalidParameter, null
     "#);
 }
+
+/// The versions of a gallery from a snapshot of the OS disk, by the security type of the VM and that
+/// of the image definition.
+#[tokio::test]
+async fn a_snapshot_is_a_source_for_definitions_of_both_security_types() {
+    let cases = [
+        ("Standard", "TrustedLaunchSupported"),
+        ("Standard", "TrustedLaunch"),
+        ("Standard", ""),
+        ("TrustedLaunch", "TrustedLaunchSupported"),
+        ("TrustedLaunch", "TrustedLaunch"),
+        ("TrustedLaunch", ""),
+    ];
+    let mut lines = Vec::new();
+    for (of_vm, of_definition) in cases {
+        let arm = RawClient::start(Config::default()).await;
+        bodies::network(&arm).await;
+        let mut vm = bodies::vm(&arm);
+        vm["properties"]["securityProfile"] = json!({ "securityType": of_vm });
+        let features = match of_definition {
+            "" => json!([]),
+            named => json!([{ "name": "SecurityType", "value": named }]),
+        };
+        let snapshot = json!({ "location": "westeurope", "properties": { "creationData": {
+            "createOption": "Copy", "sourceResourceId": arm.id("Microsoft.Compute/disks/vm-os") } } });
+        let mut version = bodies::version(&json!({}));
+        version["properties"]["storageProfile"] = json!({ "osDiskImage": { "source": {
+            "id": arm.id("Microsoft.Compute/snapshots/disk") } } });
+        let (stop, generalize) = (format!("{VM}/deallocate"), format!("{VM}/generalize"));
+        let steps = [
+            ("PUT", VM, COMPUTE, Some(vm)),
+            ("POST", &stop, COMPUTE, None),
+            ("POST", &generalize, COMPUTE, None),
+            (
+                "PUT",
+                "G/Microsoft.Compute/snapshots/disk",
+                DISKS,
+                Some(snapshot),
+            ),
+            ("PUT", GALLERY_PATH, GALLERY, Some(bodies::gallery())),
+            (
+                "PUT",
+                DEFINITION,
+                GALLERY,
+                Some(bodies::definition(&features)),
+            ),
+        ];
+        for (method, path, api, body) in steps {
+            let ended = arm.run(method, path, api, body.as_ref()).await;
+            assert!(
+                ["Succeeded", "200"].contains(&ended.as_str()),
+                "{path}: {ended}"
+            );
+        }
+        let ended = arm.run("PUT", VERSION, GALLERY, Some(&version)).await;
+        lines.push(format!("{of_vm} '{of_definition}': {ended}"));
+        arm.assert_no_violations();
+    }
+    insta::assert_snapshot!(lines.join("\n"), @"
+    Standard 'TrustedLaunchSupported': Succeeded
+    Standard 'TrustedLaunch': 400 InvalidParameter
+    Standard '': Succeeded
+    TrustedLaunch 'TrustedLaunchSupported': Succeeded
+    TrustedLaunch 'TrustedLaunch': Succeeded
+    TrustedLaunch '': 400 InvalidParameter
+    ");
+}

@@ -17,7 +17,7 @@ use crate::ssh::Keys;
 
 /// The api-version of virtual machines and images: the first with the security type `Standard`.
 pub const COMPUTE: &str = "2025-11-01";
-/// The api-version of disks.
+/// The api-version of disks and snapshots.
 pub const DISKS: &str = "2025-01-02";
 /// The api-version of galleries.
 pub const GALLERY: &str = "2024-03-03";
@@ -249,12 +249,34 @@ pub fn managed_image(
     })
 }
 
+/// Returns the body of a full snapshot of an OS disk.
+pub fn snapshot(
+    location: &str,
+    tags: &Value,
+    disk: &ResourceId,
+    generation: VmGeneration,
+) -> Value {
+    json!({
+        "location": location,
+        "tags": tags,
+        "sku": { "name": "Standard_LRS" },
+        "properties": {
+            "creationData": { "createOption": "Copy", "sourceResourceId": disk.as_str() },
+            "hyperVGeneration": generation.as_str(),
+            "incremental": false,
+            "osType": "Linux",
+        },
+    })
+}
+
 /// The source of a gallery version.
 pub(crate) enum VersionSource<'a> {
     /// A managed image.
     Image(&'a ResourceId),
     /// A generalized VM.
     Machine(&'a ResourceId),
+    /// A snapshot of the OS disk of a generalized VM.
+    Snapshot(&'a ResourceId),
 }
 
 /// Returns the body of a gallery version.
@@ -277,8 +299,11 @@ pub fn version(
         })
     };
     let source = match source {
-        VersionSource::Image(id) => json!({ "id": id.as_str() }),
-        VersionSource::Machine(id) => json!({ "virtualMachineId": id.as_str() }),
+        VersionSource::Image(id) => json!({ "source": { "id": id.as_str() } }),
+        VersionSource::Machine(id) => json!({ "source": { "virtualMachineId": id.as_str() } }),
+        VersionSource::Snapshot(id) => {
+            json!({ "osDiskImage": { "source": { "id": id.as_str() } } })
+        }
     };
     json!({
         "location": location,
@@ -291,7 +316,7 @@ pub fn version(
                 "replicationMode": "Full",
                 "excludeFromLatest": gallery.exclude_from_latest,
             },
-            "storageProfile": { "source": source },
+            "storageProfile": source,
             "safetyProfile": {
                 "allowDeletionOfReplicatedLocations": true,
                 "blockDeletionBeforeEndOfLife": false,

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::body::{self, VersionSource};
 use super::names::{self, MANIFEST_TAG};
 use super::preflight::architecture;
-use super::{Azure, AzureError, AzureVm, Firmware, Relaxed};
+use super::{Azure, AzureError, AzureVm, Firmware, GallerySource};
 use crate::azure::{ArmClient, ArmError, ErrorClass, ResourceId};
 use crate::builder::{Artifact, BuilderError, CapturedImage, CapturedKind};
 use crate::definition::Security;
@@ -44,7 +44,7 @@ pub(super) async fn capture(
     let mut images = Vec::new();
     let mut source = VersionSource::Machine(id);
     let image_id = job.managed_image(arm.subscription());
-    let needs_image = azure.needs_image.load(Relaxed);
+    let needs_image = azure.gallery_source() == GallerySource::ManagedImage;
     if job.output.managed_image || needs_image {
         let (to, tags) = if job.output.managed_image {
             (&image_id, tags(None))
@@ -61,6 +61,15 @@ pub(super) async fn capture(
             images.push(read_managed_image(job, to, &image)?);
         }
         source = VersionSource::Image(to);
+    }
+    let snapshot = &machine.names.snapshot;
+    if azure.gallery_source() == GallerySource::Snapshot {
+        let tags = names::tags(&job.machine.tags, &run, Some(&job.expires));
+        let request = body::snapshot(location, &tags, &machine.names.disk, generation);
+        register_undo(teardown, snapshot, body::DISKS, &run)?;
+        events.note(format!("creating snapshot {}", snapshot.name()));
+        create_image(arm, snapshot, body::DISKS, &request, &run, IMAGE_DEADLINE).await?;
+        source = VersionSource::Snapshot(snapshot);
     }
     let version = job.gallery_version(arm.subscription());
     if let (Some(gallery), Some(to)) = (&job.output.gallery, version) {

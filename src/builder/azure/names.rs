@@ -37,6 +37,8 @@ pub struct Names {
     pub network: ResourceId,
     /// A temporary managed image, the source of a gallery version.
     pub temporary_image: ResourceId,
+    /// A temporary snapshot of the OS disk, the source of a gallery version.
+    pub snapshot: ResourceId,
 }
 
 impl Names {
@@ -57,6 +59,7 @@ impl Names {
             machine: compute("virtualMachines", "vm"),
             disk: compute("disks", "disk"),
             temporary_image: compute("images", "image"),
+            snapshot: compute("snapshots", "snapshot"),
             interface: network("networkInterfaces", "nic"),
             address: network("publicIPAddresses", "ip"),
             firewall: network("networkSecurityGroups", "nsg"),

@@ -1,6 +1,6 @@
 //! Checks before a build whether it can succeed.
 //!
-//! Takes a machine, an output and a base; returns the demands of the gallery, or the first problem.
+//! Takes a machine, an output and a base; returns the gallery's source, or the first problem.
 //! All checks run concurrently and only read.
 
 mod disk_controller;
@@ -12,32 +12,25 @@ use serde_json::Value;
 use tokio::try_join;
 
 use super::body;
-use super::{Azure, AzureError, Job};
+use super::{Azure, AzureError, GallerySource, Job};
 use crate::azure::{ArmClient, ResourceId};
-use crate::definition::{AzureMachine, GalleryOutput, Security};
+use crate::definition::{AzureMachine, DiskController, GalleryOutput, Security};
 use crate::event::Events;
 use crate::lock::azure::{plan, unsupported_arch, withdrawal};
 use crate::lock::{ImageReference, LockedImage, PurchasePlan, VmGeneration};
-
-/// The demands of the gallery on its source.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct GalleryDemands {
-    /// Whether the source must be a managed image instead of a VM.
-    pub managed_image: bool,
-}
 
 /// Runs all checks.
 pub(super) async fn check(
     azure: &Azure,
     base: &LockedImage,
     events: &Events,
-) -> Result<GalleryDemands, AzureError> {
+) -> Result<GallerySource, AzureError> {
     let (arm, job) = (&azure.arm, &azure.job);
     // A lock file of an earlier version may have such a base.
     if let Some((why, hint)) = unsupported_arch(base, &job.machine) {
         return Err(refused(&format!("base {}", base.image), why, hint));
     }
-    let (needed, remaining, (), (), managed_image, (), ()) = try_join!(
+    let (needed, remaining, (), (), source, (), ()) = try_join!(
         check_size(arm, &job.machine, base),
         quota::read_remaining(arm, &job.machine.location),
         check_providers(arm),
@@ -47,7 +40,7 @@ pub(super) async fn check(
         policies::check(arm, job, base, events),
     )?;
     quota::evaluate(&job.machine, &needed, &remaining)?;
-    Ok(GalleryDemands { managed_image })
+    Ok(source)
 }
 
 fn refused(what: &str, why: impl Into<String>, hint: impl Into<String>) -> AzureError {
@@ -236,14 +229,14 @@ async fn check_targets(arm: &ArmClient, job: &Job) -> Result<(), AzureError> {
 
 /// Checks that the image definition accepts the image.
 ///
-/// Returns whether it requires a managed image as its source.
+/// Returns the source that it accepts.
 async fn check_definition(
     arm: &ArmClient,
     job: &Job,
     base: &LockedImage,
-) -> Result<bool, AzureError> {
+) -> Result<GallerySource, AzureError> {
     let Some(gallery) = &job.output.gallery else {
-        return Ok(false);
+        return Ok(GallerySource::Machine);
     };
     let id = job.definition(arm.subscription(), gallery);
     let what = format!("image definition {}/{}", gallery.name, gallery.definition);
@@ -263,7 +256,7 @@ fn check_definition_fits(
     job: &Job,
     base: &LockedImage,
     gallery: &GalleryOutput,
-) -> Result<bool, AzureError> {
+) -> Result<GallerySource, AzureError> {
     let text = |name: &str, default: &str| definition[name].as_str().unwrap_or(default).to_owned();
     let generation = text("hyperVGeneration", "V1");
     let arch = architecture(&text("architecture", "x64"));
@@ -302,8 +295,12 @@ fn check_definition_fits(
     // The sources that each type accepts:
     // <https://learn.microsoft.com/azure/virtual-machines/trusted-launch>
     match (security, trusted) {
-        ("TrustedLaunch", true) | ("Standard" | "None", false) => Ok(false),
-        ("TrustedLaunchSupported", false) => Ok(true),
+        ("TrustedLaunch", true) | ("Standard" | "None", false) => Ok(GallerySource::Machine),
+        // No managed image can be made of such VMs.
+        ("TrustedLaunchSupported", _) if trusted || controller == DiskController::Nvme => {
+            Ok(GallerySource::Snapshot)
+        }
+        ("TrustedLaunchSupported", false) => Ok(GallerySource::ManagedImage),
         _ => Err(refused(
             what,
             format!(

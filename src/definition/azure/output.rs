@@ -43,8 +43,9 @@ pub(super) fn read(
         variables.flag(item)
     });
     let gallery = found.ok_or_record(table.take_table("gallery")).flatten();
-    let has_gallery = gallery.is_some();
     let gallery = gallery.map(|table| gallery_output(table, variables, resource_group.as_deref()));
+    let gallery = gallery.transpose();
+    let has_gallery = !matches!(gallery, Ok(None | Some(None)));
     if managed_image && trusted {
         found.record(
             at.below("managed_image")
@@ -66,18 +67,19 @@ pub(super) fn read(
         );
     }
     Ok(AzureOutput {
-        gallery: gallery.transpose()?,
+        gallery: gallery?.flatten(),
         resource_group: resource_group.ok_or_else(|| at.already_reported())?,
         managed_image,
         zone_resilient,
     })
 }
 
+/// Reads `[output.azure.gallery]`. An empty name, as of a variable without a value, is no gallery.
 fn gallery_output(
     mut table: Table,
     variables: &Variables,
     default_group: Option<&str>,
-) -> Result<GalleryOutput, Problem> {
+) -> Result<Option<GalleryOutput>, Problem> {
     table.reject_unknown(&[
         "resource_group",
         "name",
@@ -88,7 +90,10 @@ fn gallery_output(
     ]);
     let at = table.at.clone();
     let name = table.required("name", "the gallery", |item| {
-        compute_name(item, variables, "a gallery", "_.")
+        match variables.text(item.clone())?.as_str() {
+            "" => Ok(None),
+            _ => compute_name(item, variables, "a gallery", "_.").map(Some),
+        }
     });
     let definition = table.required(
         "definition",
@@ -113,12 +118,12 @@ fn gallery_output(
         variables.flag(item)
     });
     let (name, definition) = name.zip(definition).ok_or_else(|| at.already_reported())?;
-    Ok(GalleryOutput {
+    Ok(name.map(|name| GalleryOutput {
         resource_group,
         name,
         definition,
         target_regions,
         replicas,
         exclude_from_latest,
-    })
+    }))
 }

@@ -88,6 +88,7 @@ fn quickstart(project: &Project, version: &str, datacenter: &str) -> Manifest {
     }
     manifest.variables = BTreeMap::from([
         ("azure_allow_from".to_owned(), json!([])),
+        ("azure_gallery".to_owned(), json!("")),
         ("azure_group".to_owned(), json!("images")),
         ("azure_location".to_owned(), json!("westeurope")),
         ("consul_version".to_owned(), json!("1.8.7")),

@@ -227,7 +227,7 @@ const AZURE_PAGE: &[Entry] = &[
     ),
     parsed("vault-bake lock vault-server --builder azure", ON_AZURE),
     dry_run(
-        "vault-bake build vault-server --builder azure --var azure_allow_from=203.0.113.7",
+        r"vault-bake build vault-server --builder azure --var azure_allow_from=203.0.113.7 \",
         ON_AZURE,
     ),
     runs("vault-bake sweep"),
