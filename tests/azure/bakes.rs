@@ -294,6 +294,22 @@ async fn what_cannot_succeed_is_refused_before_anything_is_made() {
             |_| {},
             |g| g.machine.security = Security::TrustedLaunch,
         ),
+        (
+            "trusted launch without support by the base",
+            |_| {},
+            |g| {
+                g.base.generation = VmGeneration::V2;
+                g.machine.security = Security::TrustedLaunch;
+            },
+        ),
+        (
+            "a base for trusted launch only",
+            |_| {},
+            |g| {
+                g.base = base("12-gen2", VmGeneration::V2);
+                g.base.security = Some("TrustedLaunch".to_owned());
+            },
+        ),
     ];
     let mut lines = Vec::new();
     for (name, configure, change) in cases {

@@ -6,6 +6,7 @@
 mod disk_controller;
 mod policies;
 mod quota;
+mod security;
 
 use futures::future::try_join_all;
 use serde_json::Value;
@@ -17,7 +18,7 @@ use crate::azure::{ArmClient, ResourceId};
 use crate::definition::{AzureMachine, DiskController, GalleryOutput, Security};
 use crate::event::Events;
 use crate::lock::azure::{plan, unsupported_arch, withdrawal};
-use crate::lock::{ImageReference, LockedImage, PurchasePlan, VmGeneration};
+use crate::lock::{ImageReference, LockedImage, PurchasePlan};
 
 /// Runs all checks.
 pub(super) async fn check(
@@ -128,15 +129,8 @@ async fn check_size(
         let hint = "Choose another `vm_size`, or set `spot = false`.";
         return Err(refused(&what, "it is not available as a spot VM", hint));
     }
-    let trusted = machine.security == Security::TrustedLaunch;
     let disabled = capability("TrustedLaunchDisabled").eq_ignore_ascii_case("true");
-    if trusted && (disabled || base.generation == VmGeneration::V1) {
-        return Err(refused(
-            &what,
-            "trusted launch needs a size that supports it and a base of generation V2",
-            "Choose another size and base, or set `security = \"standard\"`.",
-        ));
-    }
+    security::check(&what, disabled, machine.security, base)?;
     Ok(quota::Processors {
         count: capability("vCPUs").parse().unwrap_or(1),
         family: sku["family"].as_str().unwrap_or_default().to_owned(),

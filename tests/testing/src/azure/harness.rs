@@ -104,7 +104,7 @@ pub fn base(sku: &str, generation: VmGeneration) -> LockedImage {
         },
         generation,
         arch: "x86_64".to_owned(),
-        security: None,
+        security: (sku == "12-gen2").then(|| "TrustedLaunchSupported".to_owned()),
         disk_controllers: Vec::new(),
         plan: None,
     }
