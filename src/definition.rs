@@ -26,8 +26,8 @@ use options::PerBuilder;
 use variables::Variables;
 
 pub use azure::{
-    Address, AzureBase, AzureMachine, AzureOutput, AzureSpec, GalleryOutput, LONGEST_IMAGE_NAME,
-    Security, TAG_PREFIX,
+    Address, AzureBase, AzureMachine, AzureOutput, AzureSpec, DiskController, GalleryOutput,
+    LONGEST_IMAGE_NAME, Security, TAG_PREFIX,
 };
 pub use base::{Firmware, QemuBase};
 pub use kind::Type;

@@ -2,7 +2,7 @@
 //! Takes a definition and an [`Index`] of servers, returns a [`Lock`] and its file.
 //! Archives and packages are not downloaded: their digests come from signed indexes.
 
-mod azure;
+pub(crate) mod azure;
 mod image;
 mod network;
 

@@ -26,6 +26,14 @@ pub(super) fn classify(refusal: &Refusal) -> (ErrorClass, Option<&'static str>) 
     if names_security && (refusal.is("InvalidParameter") || refusal.is("BadRequest")) {
         return (ErrorClass::Fatal, Some(STANDARD));
     }
+    if refusal.is("InvalidParameter") {
+        let row = MESSAGES
+            .iter()
+            .find(|(part, _)| refusal.message.contains(part));
+        if let Some((_, hint)) = row {
+            return (ErrorClass::Fatal, Some(hint));
+        }
+    }
     // The innermost code is more specific.
     for code in [&refusal.leaf, &refusal.code] {
         let row = CODES
@@ -86,6 +94,22 @@ const IN_USE: [&str; 6] = [
     "InUseSubnetCannotBeDeleted",
     "InUseNetworkSecurityGroupCannotBeDeleted",
     "AttachedDiskCannotBeDeleted",
+];
+
+/// Parts of messages with the code `InvalidParameter`, and hints.
+const MESSAGES: [(&str, &str); 3] = [
+    (
+        "disk controller type",
+        "Set `disk_controller` in `[machine.azure]`, or choose another `vm_size`.",
+    ),
+    (
+        "Disk Controller Type",
+        "Remove `disk_controller` from `[machine.azure]`, or name a base of generation V2.",
+    ),
+    (
+        "is not supported for the source id",
+        "Set `security = \"standard\"` in `[machine.azure]`, or use an image definition with `SecurityType=TrustedLaunch`.",
+    ),
 ];
 
 const QUOTA: &str = "Request more quota, delete unused resources, or choose another size family or region. Run `az vm list-usage` to see the usage.";
@@ -184,7 +208,7 @@ const CODES: [(&str, ErrorClass, &str); 49] = [
     (
         "VMMarketplaceInvalidInput",
         ErrorClass::Fatal,
-        "Run `vault-bake lock`, which reads the image's purchase plan, and `az vm image terms accept`.",
+        "Run `vault-bake lock`, which reads the image's purchase plan, and `az vm image terms accept`. If the base is a managed image, tag it with PlanName, PlanProduct and PlanPublisher first.",
     ),
     (
         "OSProvisioningTimedOut",

@@ -125,7 +125,11 @@ pub(super) async fn record<B: Builder, S: Backend>(
             },
             arch: output.arch.clone(),
             security: None,
-            plan: None,
+            disk_controllers: Vec::new(),
+            // An image of a paid base is started with the plan of the base.
+            plan: serde_json::from_value::<LockedImage>(manifest.base.resolved.clone())
+                .ok()
+                .and_then(|base| base.plan),
         }),
     };
     let subject = Subject {

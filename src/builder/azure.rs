@@ -12,8 +12,7 @@ mod preflight;
 mod sweep;
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::azure::{ArmClient, ArmError, ResourceId};
 use crate::builder::{AccessBy, Artifact, Boot, Builder, BuilderError, Captured, Content, Disk};
@@ -50,8 +49,21 @@ pub struct Job {
 pub struct Azure {
     arm: ArmClient,
     job: Job,
-    /// Whether the gallery version requires a managed image as its source. Preflight sets it.
-    needs_image: AtomicBool,
+    /// The source of the gallery version. Preflight sets it.
+    gallery_source: Mutex<GallerySource>,
+}
+
+/// The source of a gallery version. Azure accepts not each of them for each security type:
+/// <https://learn.microsoft.com/azure/virtual-machines/trusted-launch-portal>.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum GallerySource {
+    /// The generalized build VM.
+    #[default]
+    Machine,
+    /// A managed image of it.
+    ManagedImage,
+    /// A snapshot of its OS disk.
+    Snapshot,
 }
 
 /// A build on Azure failed.
@@ -165,8 +177,15 @@ impl Azure {
         Self {
             arm,
             job,
-            needs_image: AtomicBool::new(false),
+            gallery_source: Mutex::default(),
         }
+    }
+
+    fn gallery_source(&self) -> GallerySource {
+        *self
+            .gallery_source
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -187,8 +206,11 @@ impl Builder for Azure {
         let PlannedBase::Azure { locked, .. } = base else {
             return Err(BuilderError::WrongBuilder);
         };
-        let demands = preflight::check(self, locked, events).await?;
-        self.needs_image.store(demands.managed_image, Relaxed);
+        let source = preflight::check(self, locked, events).await?;
+        *self
+            .gallery_source
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = source;
         Ok(disk(locked))
     }
 

@@ -71,6 +71,9 @@ pub struct AzureMachine {
     pub disk_type: String,
     /// Security type of the VM.
     pub security: Security,
+    /// Controller of the VM's disks.
+    #[serde(default, skip_serializing_if = "DiskController::is_scsi")]
+    pub disk_controller: DiskController,
     /// Whether the VM is a spot VM: cheaper, but Azure may evict it at any time.
     pub spot: bool,
     /// Existing resource group. `None` creates a temporary group for each build.
@@ -101,6 +104,32 @@ pub enum Security {
     Standard,
     /// Virtual TPM and secure boot. Images of such a VM start VMs of the same type only.
     TrustedLaunch,
+}
+
+/// The controller of a VM's disks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DiskController {
+    /// SCSI, which newer sizes no longer have.
+    #[default]
+    Scsi,
+    /// `NVMe`, which base and image definition must support.
+    Nvme,
+}
+
+impl DiskController {
+    // Plans without `NVMe` keep the digest that they had before this key.
+    fn is_scsi(&self) -> bool {
+        *self == Self::Scsi
+    }
+
+    /// Returns Azure's name of the controller.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Scsi => "SCSI",
+            Self::Nvme => "NVMe",
+        }
+    }
 }
 
 /// The kind of address that SSH connects to.

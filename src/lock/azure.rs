@@ -1,21 +1,26 @@
-//! Locks an image on Azure: replaces `latest` by a version, and records generation, architecture
-//! and security type.
+//! Locks an image on Azure: replaces `latest` by a version, and records generation, architecture,
+//! security type, disk controllers and purchase plan.
 
 use serde_json::Value;
 
 use super::{ImageReference, LockError, LockedImage, PurchasePlan, VmGeneration};
 use crate::azure::{ArmClient, ArmError};
-use crate::definition::{AzureBase, AzureSpec};
+use crate::definition::{AzureBase, AzureMachine, AzureSpec};
+use crate::event::Events;
 
 /// API version of marketplace images and managed images.
 const COMPUTE: &str = "2025-11-01";
 /// API version of galleries.
 const GALLERY: &str = "2024-03-03";
 
-/// Looks up the base of `wanted`.
-pub(super) async fn image(arm: &ArmClient, wanted: &AzureSpec) -> Result<LockedImage, LockError> {
+/// Looks up the base of `wanted`. Warns if its publisher is going to withdraw it.
+pub(super) async fn image(
+    arm: &ArmClient,
+    wanted: &AzureSpec,
+    events: &Events,
+) -> Result<LockedImage, LockError> {
     let location = &wanted.machine.location;
-    match &wanted.base {
+    let locked = match &wanted.base {
         AzureBase::Marketplace {
             publisher,
             offer,
@@ -23,12 +28,39 @@ pub(super) async fn image(arm: &ArmClient, wanted: &AzureSpec) -> Result<LockedI
             version,
         } => {
             let parts = [publisher, offer, sku, version].map(String::as_str);
-            marketplace(arm, location, parts).await
+            marketplace(arm, location, parts, events).await
         }
         AzureBase::Gallery { id } => gallery(arm, id, location).await,
         AzureBase::ManagedImage { id } => managed(arm, id).await,
+    }?;
+    match unsupported_arch(&locked, &wanted.machine) {
+        None => Ok(locked),
+        Some((reason, hint)) => Err(failed(&locked.image.to_string(), reason, Some(hint))),
     }
 }
+
+/// Returns why images of an architecture cannot be built, and the way out.
+///
+/// Releases are installed for `linux_amd64`, and would not start on another architecture.
+pub(crate) fn unsupported_arch(
+    base: &LockedImage,
+    machine: &AzureMachine,
+) -> Option<(String, String)> {
+    if base.arch == SUPPORTED_ARCH {
+        return None;
+    }
+    let reason = format!(
+        "its architecture is {}, for the size {}; vault-bake builds {SUPPORTED_ARCH} images only",
+        base.arch, machine.vm_size
+    );
+    let hint = format!(
+        "In `[base.azure]`, name a base for {SUPPORTED_ARCH}, as Debian's sku `12-gen2`. Set `vm_size` to a size with such a processor, as `Standard_D2s_v5`."
+    );
+    Some((reason, hint))
+}
+
+/// Architecture of all images.
+const SUPPORTED_ARCH: &str = "x86_64";
 
 fn failed(image: &str, reason: impl Into<String>, hint: Option<String>) -> LockError {
     LockError::Image {
@@ -46,6 +78,7 @@ async fn marketplace(
     arm: &ArmClient,
     location: &str,
     [publisher, offer, sku, version]: [&str; 4],
+    events: &Events,
 ) -> Result<LockedImage, LockError> {
     let name = format!("{publisher}:{offer}:{sku}:{version}");
     let path = format!(
@@ -100,27 +133,22 @@ async fn marketplace(
             Some("Name another version.".to_owned()),
         ));
     }
-    let plan = &properties["plan"];
-    let text = |name: &str| plan[name].as_str().map(ToOwned::to_owned);
-    let plan = match (text("name"), text("product"), text("publisher")) {
-        (Some(name), Some(product), Some(publisher)) => Some(PurchasePlan {
-            name,
-            product,
-            publisher,
-        }),
-        _ => None,
+    let image = ImageReference::Marketplace {
+        publisher: publisher.to_owned(),
+        offer: offer.to_owned(),
+        sku: sku.to_owned(),
+        version,
     };
+    if let Some(warning) = withdrawal(&image, properties) {
+        events.warn(warning);
+    }
     Ok(LockedImage {
-        image: ImageReference::Marketplace {
-            publisher: publisher.to_owned(),
-            offer: offer.to_owned(),
-            sku: sku.to_owned(),
-            version,
-        },
+        image,
         generation: generation(&properties["hyperVGeneration"]),
         arch: arch(&properties["architecture"]),
-        security: security(&properties["features"]),
-        plan,
+        security: feature(&properties["features"], "SecurityType"),
+        disk_controllers: disk_controllers(&properties["features"]),
+        plan: plan(&properties["plan"]),
     })
 }
 
@@ -149,13 +177,15 @@ async fn gallery(arm: &ArmClient, id: &str, location: &str) -> Result<LockedImag
         .get(&id, GALLERY)
         .await
         .map_err(|error| refused(&id, &error))?;
-    found_version.ok_or_else(|| failed(&id, "no such version", None))?;
+    let found_version = found_version.ok_or_else(|| failed(&id, "no such version", None))?;
+    let plan = plan(&properties["purchasePlan"]).or_else(|| plan_of_tags(&found_version["tags"]));
     Ok(LockedImage {
         image: ImageReference::Gallery { id },
         generation: generation(&properties["hyperVGeneration"]),
         arch: arch(&properties["architecture"]),
-        security: security(&properties["features"]),
-        plan: None,
+        security: feature(&properties["features"], "SecurityType"),
+        disk_controllers: disk_controllers(&properties["features"]),
+        plan,
     })
 }
 
@@ -204,7 +234,8 @@ async fn managed(arm: &ArmClient, id: &str) -> Result<LockedImage, LockError> {
         generation: generation(&found["properties"]["hyperVGeneration"]),
         arch: "x86_64".to_owned(),
         security: None,
-        plan: None,
+        disk_controllers: Vec::new(),
+        plan: plan_of_tags(&found["tags"]),
     })
 }
 
@@ -230,8 +261,72 @@ fn arch(value: &Value) -> String {
     }
 }
 
-fn security(features: &Value) -> Option<String> {
+/// Returns the value of one feature of an image.
+fn feature(features: &Value, name: &str) -> Option<String> {
     let mut all = features.as_array().into_iter().flatten();
-    let found = all.find(|one| one["name"].as_str() == Some("SecurityType"))?;
+    let found = all.find(|one| one["name"].as_str() == Some(name))?;
     found["value"].as_str().map(ToOwned::to_owned)
+}
+
+/// Returns the disk controllers that the features of an image name.
+pub(crate) fn disk_controllers(features: &Value) -> Vec<String> {
+    let named = feature(features, "DiskControllerTypes").unwrap_or_default();
+    split_list(&named)
+}
+
+/// Splits a list of Azure, as in `SCSI, NVMe`.
+pub(crate) fn split_list(text: &str) -> Vec<String> {
+    let parts = text.split(',').map(str::trim);
+    let parts = parts.filter(|part| !part.is_empty());
+    parts.map(ToOwned::to_owned).collect()
+}
+
+/// Returns a complete purchase plan of an image or image definition.
+pub(crate) fn plan(plan: &Value) -> Option<PurchasePlan> {
+    let text = |name: &str| plan[name].as_str().map(ToOwned::to_owned);
+    Some(PurchasePlan {
+        name: text("name")?,
+        product: text("product")?,
+        publisher: text("publisher")?,
+    })
+}
+
+/// Tags with the name, product and publisher of the purchase plan. Managed images have no other
+/// place for it; Packer sets the same tags:
+/// <https://developer.hashicorp.com/packer/integrations/hashicorp/azure>.
+pub(crate) const PLAN_TAGS: [&str; 3] = ["PlanName", "PlanProduct", "PlanPublisher"];
+
+fn plan_of_tags(tags: &Value) -> Option<PurchasePlan> {
+    let tag = |wanted: &str| {
+        let mut all = tags.as_object().into_iter().flatten();
+        let (_, value) = all.find(|(name, _)| name.eq_ignore_ascii_case(wanted))?;
+        let value = value.as_str().filter(|value| !value.is_empty());
+        value.map(ToOwned::to_owned)
+    };
+    let [name, product, publisher] = PLAN_TAGS.map(tag);
+    Some(PurchasePlan {
+        name: name?,
+        product: product?,
+        publisher: publisher?,
+    })
+}
+
+/// Returns a warning if the publisher of an image is going to withdraw it.
+pub(crate) fn withdrawal(image: &ImageReference, properties: &Value) -> Option<String> {
+    let status = &properties["imageDeprecationStatus"];
+    if status["imageState"].as_str() != Some("ScheduledForDeprecation") {
+        return None;
+    }
+    let time = status["scheduledDeprecationTime"].as_str();
+    let date = time.and_then(|time| time.split('T').next());
+    let on = date.map_or_else(
+        || "on an unknown date".to_owned(),
+        |date| format!("on {date}"),
+    );
+    let instead = &status["alternativeOption"]["value"];
+    let instead = instead.as_str().map_or_else(
+        || "Name another base before then.".to_owned(),
+        |other| format!("Its publisher recommends {other} instead."),
+    );
+    Some(format!("base {image} will be withdrawn {on}. {instead}"))
 }

@@ -17,6 +17,9 @@ pub struct LockedImage {
     /// Azure's `SecurityType` of the image, as in `TrustedLaunchSupported`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub security: Option<String>,
+    /// Controllers that the image supports for its disks, as in `NVMe`. Empty if it names none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disk_controllers: Vec<String>,
     /// Purchase plan that the image requires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<PurchasePlan>,
@@ -68,6 +71,12 @@ pub struct PurchasePlan {
     pub product: String,
     /// Publisher of the product.
     pub publisher: String,
+}
+
+impl fmt::Display for PurchasePlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.publisher, self.product, self.name)
+    }
 }
 
 impl fmt::Display for ImageReference {

@@ -32,11 +32,11 @@ impl Index for Network {
     async fn image(
         &self,
         wanted: &AzureSpec,
-        _events: &Events,
+        events: &Events,
         _interrupt: &Interrupt,
     ) -> Result<LockedImage, LockError> {
         let arm = self.azure.as_ref().ok_or(LockError::NoSubscription)?;
-        super::azure::image(arm, wanted).await
+        super::azure::image(arm, wanted, events).await
     }
 
     async fn suite(

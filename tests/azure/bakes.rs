@@ -91,6 +91,15 @@ async fn options_are_what_azure_is_asked_for() {
             Some(("V2", features("TrustedLaunch"))),
         ),
         (
+            "trusted launch, for a definition of both types",
+            |azure| {
+                second_generation(azure);
+                azure.machine.security = Security::TrustedLaunch;
+                azure.output.managed_image = false;
+            },
+            Some(("V2", features("TrustedLaunchSupported"))),
+        ),
+        (
             "a definition that takes managed images alone",
             |azure| {
                 second_generation(azure);
@@ -158,6 +167,38 @@ async fn options_are_what_azure_is_asked_for() {
     insta::assert_snapshot!(lines.join("\n"));
 }
 
+/// In a group of ours, the snapshot is deleted by itself.
+#[tokio::test]
+async fn a_snapshot_of_a_build_that_fails_is_not_left() {
+    let failure = FaultKind::Fails("InternalExecutionError".to_owned());
+    let versions = "PUT Microsoft.Compute/galleries/images/versions";
+    let mut azure = AzureHarness::new(Config {
+        faults: vec![Fault::always(versions, failure)],
+        ..Config::default()
+    });
+    azure.simulator.put_group("work");
+    let both = features("TrustedLaunchSupported");
+    azure.with_gallery("V2", both).await;
+    second_generation(&mut azure);
+    azure.machine.resource_group = Some("work".to_owned());
+    azure.machine.security = Security::TrustedLaunch;
+    azure.output.managed_image = false;
+    let failed = azure.bake(|_| {}).await.expect_err("no version");
+    assert!(
+        failed.to_string().contains("InternalExecutionError"),
+        "{failed}"
+    );
+    assert!(failed.leftovers.is_empty(), "{:?}", failed.leftovers);
+    let taken = azure.simulator.requests().into_iter();
+    let mut taken = taken.filter(|one| one.operation == "PUT Microsoft.Compute/snapshots");
+    assert!(
+        taken.any(|one| one.status == Some(201)),
+        "a snapshot was made"
+    );
+    assert_eq!(azure.new_resource_names(), Vec::<String>::new());
+    azure.assert_no_violations();
+}
+
 /// Azure may accept the standard type only if a feature is registered. It refuses the VM, not earlier.
 #[tokio::test]
 async fn a_standard_machine_that_azure_refuses_has_a_way_out() {
@@ -219,6 +260,15 @@ async fn what_cannot_succeed_is_refused_before_anything_is_made() {
             "processor",
             |_| {},
             |g| {
+                g.base = base("12-gen2", VmGeneration::V2);
+                g.machine.vm_size = "Standard_D2ps_v5".to_owned();
+            },
+        ),
+        (
+            "architecture",
+            |_| {},
+            |g| {
+                g.machine.vm_size = "Standard_D2ps_v5".to_owned();
                 g.base = base("12-arm64", VmGeneration::V2);
                 g.base.arch = "aarch64".to_owned();
             },
@@ -243,6 +293,22 @@ async fn what_cannot_succeed_is_refused_before_anything_is_made() {
             "trusted launch without UEFI",
             |_| {},
             |g| g.machine.security = Security::TrustedLaunch,
+        ),
+        (
+            "trusted launch without support by the base",
+            |_| {},
+            |g| {
+                g.base.generation = VmGeneration::V2;
+                g.machine.security = Security::TrustedLaunch;
+            },
+        ),
+        (
+            "a base for trusted launch only",
+            |_| {},
+            |g| {
+                g.base = base("12-gen2", VmGeneration::V2);
+                g.base.security = Some("TrustedLaunch".to_owned());
+            },
         ),
     ];
     let mut lines = Vec::new();

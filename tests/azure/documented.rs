@@ -5,12 +5,14 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use testing::azure::harness::AzureHarness;
+use testing::azure::harness::{AzureHarness, base};
 use testing::azure::{Config, Fault, FaultKind};
 use testing::plan::provisioner;
 use vault_bake::bake::BakeError;
 use vault_bake::builder::azure::sweep_expired;
+use vault_bake::definition::Security;
 use vault_bake::event::{Event, Events};
+use vault_bake::lock::VmGeneration;
 
 /// Returns the actions that the role must allow for this request.
 fn actions(operation: &str) -> Vec<String> {
@@ -97,6 +99,18 @@ async fn the_role_has_what_is_requested_and_nothing_else() {
     let late = "2100-01-01T00:00:00Z".parse().expect("a time");
     let swept = sweep_expired(&azure.arm(), late, false, &Events::silent()).await;
     swept.expect("a sweep");
+    since(&azure, before);
+
+    let mut azure = AzureHarness::new(Config::default());
+    let both = json!([{ "name": "SecurityType", "value": "TrustedLaunchSupported" }]);
+    azure.with_gallery("V2", both).await;
+    azure.base = base("12-gen2", VmGeneration::V2);
+    azure.machine.security = Security::TrustedLaunch;
+    azure.output.managed_image = false;
+    azure.harness.test = false;
+    let before = azure.simulator.requests().len();
+    let baked = azure.bake(|_| {}).await;
+    baked.unwrap_or_else(|failed| panic!("{failed}"));
     since(&azure, before);
 
     let needed: BTreeSet<String> = operations.iter().flat_map(|one| actions(one)).collect();

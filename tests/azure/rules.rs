@@ -114,3 +114,113 @@ async fn a_machine_is_a_trusted_launch_one_unless_it_asks_for_another() {
     2025-04-01 12-gen2 Standard_D2s_v5 '': Succeeded, "Standard"
     "#);
 }
+
+/// The disk controller of a VM, by image, size and requested controller.
+#[tokio::test]
+async fn a_machine_has_scsi_disks_unless_its_size_has_nvme_only() {
+    let cases = [
+        ("12-gen2", "Standard_D2s_v5", ""),
+        ("12-gen2", "Standard_D2s_v5", "NVMe"),
+        ("12-gen2", "Standard_E2bds_v5", ""),
+        ("12-gen2", "Standard_E2bds_v5", "NVMe"),
+        ("12-gen2", "Standard_D2ds_v6", ""),
+        ("12-gen2", "Standard_D2ds_v6", "SCSI"),
+        ("12", "Standard_D2s_v5", ""),
+        ("12", "Standard_D2s_v5", "SCSI"),
+        ("12-arm64", "Standard_D2ps_v5", "NVMe"),
+    ];
+    let mut lines = Vec::new();
+    for (sku, size, requested) in cases {
+        let arm = RawClient::start(Config::default()).await;
+        bodies::network(&arm).await;
+        let mut vm = bodies::vm(&arm);
+        let properties = &mut vm["properties"];
+        properties["storageProfile"]["imageReference"]["sku"] = json!(sku);
+        properties["hardwareProfile"]["vmSize"] = json!(size);
+        if !requested.is_empty() {
+            properties["storageProfile"]["diskControllerType"] = json!(requested);
+        }
+        let ended = arm.run("PUT", VM, COMPUTE, Some(&vm)).await;
+        let made = arm.get(VM, COMPUTE).await.body;
+        let found = &made["properties"]["storageProfile"]["diskControllerType"];
+        lines.push(format!("{sku} {size} '{requested}': {ended}, {found}"));
+    }
+    insta::assert_snapshot!(lines.join("\n"), @r#"
+    12-gen2 Standard_D2s_v5 '': Succeeded, "SCSI"
+    12-gen2 Standard_D2s_v5 'NVMe': 400 InvalidParameter, null
+    12-gen2 Standard_E2bds_v5 '': Succeeded, "SCSI"
+    12-gen2 Standard_E2bds_v5 'NVMe': Succeeded, "NVMe"
+    12-gen2 Standard_D2ds_v6 '': Succeeded, "NVMe"
+    12-gen2 Standard_D2ds_v6 'SCSI': 400 InvalidParameter, null
+    12 Standard_D2s_v5 '': Succeeded, null
+    12 Standard_D2s_v5 'SCSI': 400 InvalidParameter, null
+    12-arm64 Standard_D2ps_v5 'NVMe': 400 InvalidParameter, null
+    "#);
+}
+
+/// The versions of a gallery from a snapshot of the OS disk, by the security type of the VM and that
+/// of the image definition.
+#[tokio::test]
+async fn a_snapshot_is_a_source_for_definitions_of_both_security_types() {
+    let cases = [
+        ("Standard", "TrustedLaunchSupported"),
+        ("Standard", "TrustedLaunch"),
+        ("Standard", ""),
+        ("TrustedLaunch", "TrustedLaunchSupported"),
+        ("TrustedLaunch", "TrustedLaunch"),
+        ("TrustedLaunch", ""),
+    ];
+    let mut lines = Vec::new();
+    for (of_vm, of_definition) in cases {
+        let arm = RawClient::start(Config::default()).await;
+        bodies::network(&arm).await;
+        let mut vm = bodies::vm(&arm);
+        vm["properties"]["securityProfile"] = json!({ "securityType": of_vm });
+        let features = match of_definition {
+            "" => json!([]),
+            named => json!([{ "name": "SecurityType", "value": named }]),
+        };
+        let snapshot = json!({ "location": "westeurope", "properties": { "creationData": {
+            "createOption": "Copy", "sourceResourceId": arm.id("Microsoft.Compute/disks/vm-os") } } });
+        let mut version = bodies::version(&json!({}));
+        version["properties"]["storageProfile"] = json!({ "osDiskImage": { "source": {
+            "id": arm.id("Microsoft.Compute/snapshots/disk") } } });
+        let (stop, generalize) = (format!("{VM}/deallocate"), format!("{VM}/generalize"));
+        let steps = [
+            ("PUT", VM, COMPUTE, Some(vm)),
+            ("POST", &stop, COMPUTE, None),
+            ("POST", &generalize, COMPUTE, None),
+            (
+                "PUT",
+                "G/Microsoft.Compute/snapshots/disk",
+                DISKS,
+                Some(snapshot),
+            ),
+            ("PUT", GALLERY_PATH, GALLERY, Some(bodies::gallery())),
+            (
+                "PUT",
+                DEFINITION,
+                GALLERY,
+                Some(bodies::definition(&features)),
+            ),
+        ];
+        for (method, path, api, body) in steps {
+            let ended = arm.run(method, path, api, body.as_ref()).await;
+            assert!(
+                ["Succeeded", "200"].contains(&ended.as_str()),
+                "{path}: {ended}"
+            );
+        }
+        let ended = arm.run("PUT", VERSION, GALLERY, Some(&version)).await;
+        lines.push(format!("{of_vm} '{of_definition}': {ended}"));
+        arm.assert_no_violations();
+    }
+    insta::assert_snapshot!(lines.join("\n"), @"
+    Standard 'TrustedLaunchSupported': Succeeded
+    Standard 'TrustedLaunch': 400 InvalidParameter
+    Standard '': Succeeded
+    TrustedLaunch 'TrustedLaunchSupported': Succeeded
+    TrustedLaunch 'TrustedLaunch': Succeeded
+    TrustedLaunch '': 400 InvalidParameter
+    ");
+}

@@ -62,6 +62,7 @@ impl Index for FakeNetwork {
             generation: VmGeneration::V2,
             arch: "x86_64".to_owned(),
             security: None,
+            disk_controllers: Vec::new(),
             plan: None,
         })
     }

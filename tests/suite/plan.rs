@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use vault_bake::definition::{BuilderKind, Definition};
-use vault_bake::plan::{EnvValue, Plan, PlannedMachine, plan};
+use vault_bake::definition::{BuilderKind, Definition, Security};
+use vault_bake::plan::{EnvValue, Plan, PlannedMachine, PlannedOutput, plan};
 use vault_bake::provisioner::Provisioners;
 
 use crate::lock::locked;
@@ -325,6 +325,30 @@ fn the_shipped_definitions_need_allow_from_on_azure() {
         assert!(error.contains(expected), "{error}");
         let plan = made(&[("azure_allow_from", "203.0.113.7")], BuilderKind::Azure);
         let plan = plan.unwrap_or_else(|error| panic!("{error}"));
-        assert!(matches!(plan.machine, PlannedMachine::Azure(_)), "{name}");
+        let given = [
+            ("azure_allow_from", "203.0.113.7"),
+            ("azure_gallery", "shelf"),
+        ];
+        let in_gallery = made(&given, BuilderKind::Azure);
+        let in_gallery = in_gallery.unwrap_or_else(|error| panic!("{error}"));
+        for (plan, gallery) in [(plan, None), (in_gallery, Some("shelf"))] {
+            let (PlannedMachine::Azure(machine), PlannedOutput::Azure(output)) =
+                (plan.machine, plan.output)
+            else {
+                panic!("{name}: not for Azure");
+            };
+            let trusted = machine.security == Security::TrustedLaunch;
+            assert_eq!(
+                (trusted, output.managed_image),
+                (gallery.is_some(), gallery.is_none())
+            );
+            let made = output
+                .gallery
+                .map(|gallery| (gallery.name, gallery.definition));
+            assert_eq!(
+                made,
+                gallery.map(|gallery| (gallery.to_owned(), name.to_owned()))
+            );
+        }
     }
 }

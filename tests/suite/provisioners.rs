@@ -330,17 +330,17 @@ fn inputs_that_fit_no_configuration_are_refused_by_name() {
     ];
     let said: Vec<String> = cases.iter().map(|(of, input)| refused(of, input)).collect();
     insta::assert_snapshot!(said.join("\n"), @"
-    FOLDER/vault-server/image.toml:96: step[2].inputs.log_level: expected one of `TRACE`, `DEBUG`, `INFO`, `WARN`, `ERROR`, found `LOUD`
+    FOLDER/vault-server/image.toml:106: step[2].inputs.log_level: expected one of `TRACE`, `DEBUG`, `INFO`, `WARN`, `ERROR`, found `LOUD`
     hint: Change the value: it becomes part of consul's configuration.
-    FOLDER/vault-server/image.toml:96: step[2].inputs.raft_multiplier: expected a number from 1 to 10, found `11`
+    FOLDER/vault-server/image.toml:106: step[2].inputs.raft_multiplier: expected a number from 1 to 10, found `11`
     hint: Change the value: it becomes part of consul's configuration.
-    FOLDER/vault-server/image.toml:96: step[2].inputs.raft_multiplier: expected a number from 1 to 10, found `-1`
+    FOLDER/vault-server/image.toml:106: step[2].inputs.raft_multiplier: expected a number from 1 to 10, found `-1`
     hint: Change the value: it becomes part of consul's configuration.
-    FOLDER/vault-server/image.toml:96: step[2].inputs.management_subnets: expected a prefix of 8 bits or more for IPv4, found `0.0.0.0/0`
+    FOLDER/vault-server/image.toml:106: step[2].inputs.management_subnets: expected a prefix of 8 bits or more for IPv4, found `0.0.0.0/0`
     hint: Change the value: it becomes part of consul's configuration.
-    FOLDER/vault-server/image.toml:100: step[3].inputs.tls_min_version: expected `tls12` or `tls13`, found `tls11`
+    FOLDER/vault-server/image.toml:110: step[3].inputs.tls_min_version: expected `tls12` or `tls13`, found `tls11`
     hint: Change the value: it becomes part of vault's configuration.
-    FOLDER/vault-server/image.toml:100: step[3].inputs.log_level: expected one of `trace`, `debug`, `info`, `warn`, `error`, found `INFO`
+    FOLDER/vault-server/image.toml:110: step[3].inputs.log_level: expected one of `trace`, `debug`, `info`, `warn`, `error`, found `INFO`
     hint: Change the value: it becomes part of vault's configuration.
     ");
 }

@@ -1,6 +1,7 @@
 //! Takes names, a machine and a base; returns the JSON bodies of requests. Sends nothing.
 //!
 //! Api-versions are the oldest that suffice, because some clouds lag behind the public one.
+//! Bodies name what newer versions decide otherwise, so that a newer version changes no outcome.
 //! Names and limits are those of <https://learn.microsoft.com/azure/templates/>.
 
 use base64::Engine as _;
@@ -11,12 +12,12 @@ use super::names::{Names, SUBNET};
 use crate::azure::ResourceId;
 use crate::builder::access;
 use crate::definition::{AzureMachine, GalleryOutput, Security};
-use crate::lock::{ImageReference, PurchasePlan, VmGeneration};
+use crate::lock::{ImageReference, LockedImage, VmGeneration};
 use crate::ssh::Keys;
 
 /// The api-version of virtual machines and images: the first with the security type `Standard`.
 pub const COMPUTE: &str = "2025-11-01";
-/// The api-version of disks.
+/// The api-version of disks and snapshots.
 pub const DISKS: &str = "2025-01-02";
 /// The api-version of galleries.
 pub const GALLERY: &str = "2024-03-03";
@@ -138,10 +139,9 @@ pub fn machine(
     machine: &AzureMachine,
     names: &Names,
     tags: &Value,
-    from: (&ImageReference, Option<&PurchasePlan>),
+    base: &LockedImage,
     keys: &Keys,
 ) -> Value {
-    let (image, plan) = from;
     let mut disk = json!({
         "name": names.disk.name(),
         "createOption": "FromImage",
@@ -156,7 +156,7 @@ pub fn machine(
         "tags": tags,
         "properties": {
             "hardwareProfile": { "vmSize": machine.vm_size },
-            "storageProfile": { "imageReference": image_reference(image), "osDisk": disk },
+            "storageProfile": { "imageReference": image_reference(&base.image), "osDisk": disk },
             "osProfile": {
                 "computerName": "vault-bake",
                 "adminUsername": ADMIN,
@@ -180,10 +180,16 @@ pub fn machine(
     if let Some(zone) = &machine.zone {
         body["zones"] = json!([zone]);
     }
-    if let Some(plan) = plan {
+    if let Some(plan) = &base.plan {
         body["plan"] = json!(plan);
     }
     let properties = &mut body["properties"];
+    // Without it, Azure chooses the controller by image and size. Generation 1 has SCSI only, and
+    // Azure refuses the property there.
+    if base.generation == VmGeneration::V2 {
+        properties["storageProfile"]["diskControllerType"] =
+            json!(machine.disk_controller.as_str());
+    }
     // Always set: since 2025-11-01, Azure's default for generation 2 is Trusted Launch.
     properties["securityProfile"] = match machine.security {
         Security::Standard => json!({ "securityType": "Standard" }),
@@ -243,12 +249,34 @@ pub fn managed_image(
     })
 }
 
+/// Returns the body of a full snapshot of an OS disk.
+pub fn snapshot(
+    location: &str,
+    tags: &Value,
+    disk: &ResourceId,
+    generation: VmGeneration,
+) -> Value {
+    json!({
+        "location": location,
+        "tags": tags,
+        "sku": { "name": "Standard_LRS" },
+        "properties": {
+            "creationData": { "createOption": "Copy", "sourceResourceId": disk.as_str() },
+            "hyperVGeneration": generation.as_str(),
+            "incremental": false,
+            "osType": "Linux",
+        },
+    })
+}
+
 /// The source of a gallery version.
 pub(crate) enum VersionSource<'a> {
     /// A managed image.
     Image(&'a ResourceId),
     /// A generalized VM.
     Machine(&'a ResourceId),
+    /// A snapshot of the OS disk of a generalized VM.
+    Snapshot(&'a ResourceId),
 }
 
 /// Returns the body of a gallery version.
@@ -261,10 +289,21 @@ pub fn version(
     let mut regions: Vec<&str> = vec![location];
     let more = gallery.target_regions.iter().map(String::as_str);
     regions.extend(more.filter(|region| !region.eq_ignore_ascii_case(location)));
-    let region = |name: &&str| json!({ "name": name, "regionalReplicaCount": gallery.replicas });
+    // Newer versions have a strategy that may choose another storage.
+    let storage = "Standard_LRS";
+    let region = |name: &&str| {
+        json!({
+            "name": name,
+            "regionalReplicaCount": gallery.replicas,
+            "storageAccountType": storage,
+        })
+    };
     let source = match source {
-        VersionSource::Image(id) => json!({ "id": id.as_str() }),
-        VersionSource::Machine(id) => json!({ "virtualMachineId": id.as_str() }),
+        VersionSource::Image(id) => json!({ "source": { "id": id.as_str() } }),
+        VersionSource::Machine(id) => json!({ "source": { "virtualMachineId": id.as_str() } }),
+        VersionSource::Snapshot(id) => {
+            json!({ "osDiskImage": { "source": { "id": id.as_str() } } })
+        }
     };
     json!({
         "location": location,
@@ -273,10 +312,15 @@ pub fn version(
             "publishingProfile": {
                 "targetRegions": regions.iter().map(region).collect::<Vec<_>>(),
                 "replicaCount": gallery.replicas,
+                "storageAccountType": storage,
+                "replicationMode": "Full",
                 "excludeFromLatest": gallery.exclude_from_latest,
             },
-            "storageProfile": { "source": source },
-            "safetyProfile": { "allowDeletionOfReplicatedLocations": true },
+            "storageProfile": source,
+            "safetyProfile": {
+                "allowDeletionOfReplicatedLocations": true,
+                "blockDeletionBeforeEndOfLife": false,
+            },
         },
     })
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::body::{self, VersionSource};
 use super::names::{self, MANIFEST_TAG};
 use super::preflight::architecture;
-use super::{Azure, AzureError, AzureVm, Firmware, Relaxed};
+use super::{Azure, AzureError, AzureVm, Firmware, GallerySource};
 use crate::azure::{ArmClient, ArmError, ErrorClass, ResourceId};
 use crate::builder::{Artifact, BuilderError, CapturedImage, CapturedKind};
 use crate::definition::Security;
@@ -39,16 +39,18 @@ pub(super) async fn capture(
     let id = &machine.names.machine;
     let generation = stop_and_generalize(arm, id).await?;
     let location = &job.machine.location;
+    let plan = machine.plan.as_ref();
+    let tags = |expires: Option<&str>| names::image_tags(&job.machine.tags, &run, expires, plan);
     let mut images = Vec::new();
     let mut source = VersionSource::Machine(id);
     let image_id = job.managed_image(arm.subscription());
-    let needs_image = azure.needs_image.load(Relaxed);
+    let needs_image = azure.gallery_source() == GallerySource::ManagedImage;
     if job.output.managed_image || needs_image {
         let (to, tags) = if job.output.managed_image {
-            (&image_id, names::tags(&job.machine.tags, &run, None))
+            (&image_id, tags(None))
         } else {
-            let tags = names::tags(&job.machine.tags, &run, Some(&job.expires));
-            (&machine.names.temporary_image, tags)
+            let expires = Some(job.expires.as_str());
+            (&machine.names.temporary_image, tags(expires))
         };
         let zones = job.output.zone_resilient && job.output.managed_image;
         let request = body::managed_image(location, &tags, id, generation, zones);
@@ -60,10 +62,18 @@ pub(super) async fn capture(
         }
         source = VersionSource::Image(to);
     }
+    let snapshot = &machine.names.snapshot;
+    if azure.gallery_source() == GallerySource::Snapshot {
+        let tags = names::tags(&job.machine.tags, &run, Some(&job.expires));
+        let request = body::snapshot(location, &tags, &machine.names.disk, generation);
+        register_undo(teardown, snapshot, body::DISKS, &run)?;
+        events.note(format!("creating snapshot {}", snapshot.name()));
+        create_image(arm, snapshot, body::DISKS, &request, &run, IMAGE_DEADLINE).await?;
+        source = VersionSource::Snapshot(snapshot);
+    }
     let version = job.gallery_version(arm.subscription());
     if let (Some(gallery), Some(to)) = (&job.output.gallery, version) {
-        let tags = names::tags(&job.machine.tags, &run, None);
-        let request = body::version(location, &tags, gallery, &source);
+        let request = body::version(location, &tags(None), gallery, &source);
         register_undo(teardown, &to, body::GALLERY, &run)?;
         events.note(format!("creating gallery version {}", to.name()));
         let version =

@@ -17,6 +17,7 @@ use crate::azure::{ArmClient, ResourceId};
 use crate::builder::{Boot, BuilderError, Content, EndCause, Machine, MachineEnd};
 use crate::definition::{Address, AzureMachine, Security};
 use crate::event::Events;
+use crate::lock::PurchasePlan;
 use crate::plan::PlannedMachine;
 use crate::ssh::Endpoint;
 use crate::teardown::{Teardown, Undo};
@@ -25,6 +26,8 @@ use crate::teardown::{Teardown, Undo};
 pub struct AzureVm {
     pub(super) names: Names,
     pub(super) run: String,
+    /// The purchase plan of the image that the VM started from.
+    pub(super) plan: Option<PurchasePlan>,
     arm: ArmClient,
     endpoint: Endpoint,
     creation: JoinHandle<()>,
@@ -65,8 +68,7 @@ pub(super) async fn start(
         create_group(arm, &names, spec, &tags).await?;
     }
     let address = create_network(arm, &names, spec, &tags).await?;
-    let from = (&image.image, image.plan.as_ref());
-    let body = body::machine(spec, &names, &tags, from, boot.keys);
+    let body = body::machine(spec, &names, &tags, image, boot.keys);
     let started = arm
         .retrying_not_found()
         .create(&names.machine, body::COMPUTE, &body)
@@ -95,6 +97,7 @@ pub(super) async fn start(
         },
         run,
         names,
+        plan: image.plan.clone(),
         creation,
         created,
     })

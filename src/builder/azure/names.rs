@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 
 use crate::azure::ResourceId;
 use crate::definition::AzureMachine;
+use crate::lock::PurchasePlan;
+use crate::lock::azure::PLAN_TAGS;
 
 /// The tag with the id of the run.
 pub(crate) const ID_TAG: &str = "vault-bake-id";
@@ -35,6 +37,8 @@ pub struct Names {
     pub network: ResourceId,
     /// A temporary managed image, the source of a gallery version.
     pub temporary_image: ResourceId,
+    /// A temporary snapshot of the OS disk, the source of a gallery version.
+    pub snapshot: ResourceId,
 }
 
 impl Names {
@@ -55,6 +59,7 @@ impl Names {
             machine: compute("virtualMachines", "vm"),
             disk: compute("disks", "disk"),
             temporary_image: compute("images", "image"),
+            snapshot: compute("snapshots", "snapshot"),
             interface: network("networkInterfaces", "nic"),
             address: network("publicIPAddresses", "ip"),
             firewall: network("networkSecurityGroups", "nsg"),
@@ -84,6 +89,26 @@ pub fn tags(user: &BTreeMap<String, String>, run: &str, expires: Option<&str>) -
         tags.insert(EXPIRES_TAG, expires);
     }
     json!(tags)
+}
+
+/// Returns the tags of an image of `run`: also its purchase plan, which a managed image has nowhere
+/// else.
+pub(crate) fn image_tags(
+    user: &BTreeMap<String, String>,
+    run: &str,
+    expires: Option<&str>,
+    plan: Option<&PurchasePlan>,
+) -> Value {
+    let mut tags = tags(user, run, expires);
+    let Some(plan) = plan else { return tags };
+    let values = [&plan.name, &plan.product, &plan.publisher];
+    for (name, value) in PLAN_TAGS.into_iter().zip(values) {
+        let is_set = user.keys().any(|tag| tag.eq_ignore_ascii_case(name));
+        if !is_set {
+            tags[name] = json!(value);
+        }
+    }
+    tags
 }
 
 /// Returns whether a resource carries the tag of `run`.

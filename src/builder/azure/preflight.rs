@@ -1,47 +1,47 @@
 //! Checks before a build whether it can succeed.
 //!
-//! Takes a machine, an output and a base; returns the demands of the gallery, or the first problem.
+//! Takes a machine, an output and a base; returns the gallery's source, or the first problem.
 //! All checks run concurrently and only read.
 
+mod disk_controller;
 mod policies;
 mod quota;
+mod security;
 
 use futures::future::try_join_all;
 use serde_json::Value;
 use tokio::try_join;
 
 use super::body;
-use super::{Azure, AzureError, Job};
+use super::{Azure, AzureError, GallerySource, Job};
 use crate::azure::{ArmClient, ResourceId};
-use crate::definition::{AzureMachine, GalleryOutput, Security};
+use crate::definition::{AzureMachine, DiskController, GalleryOutput, Security};
 use crate::event::Events;
-use crate::lock::{ImageReference, LockedImage, VmGeneration};
-
-/// The demands of the gallery on its source.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct GalleryDemands {
-    /// Whether the source must be a managed image instead of a VM.
-    pub managed_image: bool,
-}
+use crate::lock::azure::{plan, unsupported_arch, withdrawal};
+use crate::lock::{ImageReference, LockedImage, PurchasePlan};
 
 /// Runs all checks.
 pub(super) async fn check(
     azure: &Azure,
     base: &LockedImage,
     events: &Events,
-) -> Result<GalleryDemands, AzureError> {
+) -> Result<GallerySource, AzureError> {
     let (arm, job) = (&azure.arm, &azure.job);
-    let (needed, remaining, (), (), managed_image, (), ()) = try_join!(
+    // A lock file of an earlier version may have such a base.
+    if let Some((why, hint)) = unsupported_arch(base, &job.machine) {
+        return Err(refused(&format!("base {}", base.image), why, hint));
+    }
+    let (needed, remaining, (), (), source, (), ()) = try_join!(
         check_size(arm, &job.machine, base),
         quota::read_remaining(arm, &job.machine.location),
         check_providers(arm),
         check_targets(arm, job),
         check_definition(arm, job, base),
-        check_base(arm, job, &base.image),
+        check_base(arm, job, &base.image, events),
         policies::check(arm, job, base, events),
     )?;
     quota::evaluate(&job.machine, &needed, &remaining)?;
-    Ok(GalleryDemands { managed_image })
+    Ok(source)
 }
 
 fn refused(what: &str, why: impl Into<String>, hint: impl Into<String>) -> AzureError {
@@ -117,6 +117,8 @@ async fn check_size(
         let why = format!("its processor is {arch}, the base needs {}", base.arch);
         return Err(refused(&what, why, OTHER_SIZE));
     }
+    let controllers = capability("DiskControllerTypes");
+    disk_controller::check_size(&what, controllers, machine.disk_controller, base)?;
     let lacks = |name: &str| capability(name).eq_ignore_ascii_case("false");
     if machine.disk_type.starts_with("Premium") && lacks("PremiumIO") {
         let why = format!("it does not support {} disks", machine.disk_type);
@@ -127,15 +129,8 @@ async fn check_size(
         let hint = "Choose another `vm_size`, or set `spot = false`.";
         return Err(refused(&what, "it is not available as a spot VM", hint));
     }
-    let trusted = machine.security == Security::TrustedLaunch;
     let disabled = capability("TrustedLaunchDisabled").eq_ignore_ascii_case("true");
-    if trusted && (disabled || base.generation == VmGeneration::V1) {
-        return Err(refused(
-            &what,
-            "trusted launch needs a size that supports it and a base of generation V2",
-            "Choose another size and base, or set `security = \"standard\"`.",
-        ));
-    }
+    security::check(&what, disabled, machine.security, base)?;
     Ok(quota::Processors {
         count: capability("vCPUs").parse().unwrap_or(1),
         family: sku["family"].as_str().unwrap_or_default().to_owned(),
@@ -228,14 +223,14 @@ async fn check_targets(arm: &ArmClient, job: &Job) -> Result<(), AzureError> {
 
 /// Checks that the image definition accepts the image.
 ///
-/// Returns whether it requires a managed image as its source.
+/// Returns the source that it accepts.
 async fn check_definition(
     arm: &ArmClient,
     job: &Job,
     base: &LockedImage,
-) -> Result<bool, AzureError> {
+) -> Result<GallerySource, AzureError> {
     let Some(gallery) = &job.output.gallery else {
-        return Ok(false);
+        return Ok(GallerySource::Machine);
     };
     let id = job.definition(arm.subscription(), gallery);
     let what = format!("image definition {}/{}", gallery.name, gallery.definition);
@@ -255,7 +250,7 @@ fn check_definition_fits(
     job: &Job,
     base: &LockedImage,
     gallery: &GalleryOutput,
-) -> Result<bool, AzureError> {
+) -> Result<GallerySource, AzureError> {
     let text = |name: &str, default: &str| definition[name].as_str().unwrap_or(default).to_owned();
     let generation = text("hyperVGeneration", "V1");
     let arch = architecture(&text("architecture", "x64"));
@@ -282,6 +277,9 @@ fn check_definition_fits(
             ));
         }
     }
+    let controller = job.machine.disk_controller;
+    disk_controller::check_definition(what, &definition["features"], controller, gallery)?;
+    check_plan(what, plan(&definition["purchasePlan"]).as_ref(), base)?;
     let mut features = definition["features"].as_array().into_iter().flatten();
     let security = features.find(|feature| feature["name"] == "SecurityType");
     let security = security
@@ -291,8 +289,12 @@ fn check_definition_fits(
     // The sources that each type accepts:
     // <https://learn.microsoft.com/azure/virtual-machines/trusted-launch>
     match (security, trusted) {
-        ("TrustedLaunch", true) | ("Standard" | "None", false) => Ok(false),
-        ("TrustedLaunchSupported", false) => Ok(true),
+        ("TrustedLaunch", true) | ("Standard" | "None", false) => Ok(GallerySource::Machine),
+        // No managed image can be made of such VMs.
+        ("TrustedLaunchSupported", _) if trusted || controller == DiskController::Nvme => {
+            Ok(GallerySource::Snapshot)
+        }
+        ("TrustedLaunchSupported", false) => Ok(GallerySource::ManagedImage),
         _ => Err(refused(
             what,
             format!(
@@ -311,8 +313,40 @@ fn check_definition_fits(
     }
 }
 
-/// Checks that the base still exists.
-async fn check_base(arm: &ArmClient, job: &Job, image: &ImageReference) -> Result<(), AzureError> {
+/// Checks that the image definition has the purchase plan of the base: it is how users of the image
+/// get to know the plan that Azure requires of their VMs.
+fn check_plan(
+    what: &str,
+    found: Option<&PurchasePlan>,
+    base: &LockedImage,
+) -> Result<(), AzureError> {
+    let text =
+        |plan: Option<&PurchasePlan>| plan.map_or_else(|| "none".to_owned(), ToString::to_string);
+    let (found, wanted) = (text(found), text(base.plan.as_ref()));
+    if found.eq_ignore_ascii_case(&wanted) {
+        return Ok(());
+    }
+    let hint = match &base.plan {
+        Some(plan) => format!(
+            "Use an image definition created with `--plan-publisher {} --plan-product {} --plan-name {}`. A plan cannot be changed.",
+            plan.publisher, plan.product, plan.name
+        ),
+        None => "Use an image definition without a purchase plan.".to_owned(),
+    };
+    Err(refused(
+        what,
+        format!("its purchase plan is {found}, that of the base is {wanted}"),
+        hint,
+    ))
+}
+
+/// Checks that the base still exists. Warns if its publisher is going to withdraw it.
+async fn check_base(
+    arm: &ArmClient,
+    job: &Job,
+    image: &ImageReference,
+    events: &Events,
+) -> Result<(), AzureError> {
     let (path, api) = match image {
         ImageReference::Marketplace {
             publisher,
@@ -331,7 +365,12 @@ async fn check_base(arm: &ArmClient, job: &Job, image: &ImageReference) -> Resul
         ImageReference::ManagedImage { id } => (id.clone(), body::COMPUTE),
     };
     match arm.get(path, api).await? {
-        Some(_) => Ok(()),
+        Some(found) => {
+            if let Some(warning) = withdrawal(image, &found["properties"]) {
+                events.warn(warning);
+            }
+            Ok(())
+        }
         None => Err(refused(
             &format!("base {image}"),
             format!("it no longer exists in {}", job.machine.location),

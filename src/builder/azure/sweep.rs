@@ -89,9 +89,10 @@ fn read_expired(resource: &Value, now: Timestamp) -> Option<Expired> {
 }
 
 /// The types of resources in the order of their deletion.
-const ORDER: [&str; 6] = [
+const ORDER: [&str; 7] = [
     "virtualmachines",
     "images",
+    "snapshots",
     "networkinterfaces",
     "publicipaddresses",
     "networksecuritygroups",
@@ -120,7 +121,7 @@ fn api_version(resource: &Value) -> &'static str {
         .to_ascii_lowercase();
     match last_type(&id).as_str() {
         "resourcegroups" => body::RESOURCES,
-        "disks" => body::DISKS,
+        "disks" | "snapshots" => body::DISKS,
         _ if id.contains("/microsoft.network/") => body::NETWORK,
         _ => body::COMPUTE,
     }

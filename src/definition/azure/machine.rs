@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::values::{group, plain, range, resource};
-use super::{Address, AzureMachine, Security, TAG_PREFIX};
+use super::{Address, AzureMachine, DiskController, Security, TAG_PREFIX};
 use crate::definition::document::{Item, Table};
 use crate::definition::options::choice;
 use crate::definition::problem::{Location, Problem};
@@ -19,6 +19,7 @@ pub(super) fn read(mut table: Table, variables: &Variables) -> Result<AzureMachi
         "disk_gib",
         "disk_type",
         "security",
+        "disk_controller",
         "spot",
         "resource_group",
         "subnet",
@@ -41,6 +42,7 @@ pub(super) fn read(mut table: Table, variables: &Variables) -> Result<AzureMachi
         disk_gib: None,
         disk_type: String::from("Premium_LRS"),
         security: Security::Standard,
+        disk_controller: DiskController::Scsi,
         spot: false,
         resource_group: None,
         subnet: None,
@@ -88,6 +90,13 @@ fn read_shape(table: &mut Table, variables: &Variables, machine: &mut AzureMachi
     ];
     table.read_into("security", &mut machine.security, |item| {
         choice(item, variables, &kinds)
+    });
+    let controllers = [
+        ("scsi", DiskController::Scsi),
+        ("nvme", DiskController::Nvme),
+    ];
+    table.read_into("disk_controller", &mut machine.disk_controller, |item| {
+        choice(item, variables, &controllers)
     });
     table.read_into("spot", &mut machine.spot, |item| variables.flag(item));
     table.read_into("boot_timeout_s", &mut machine.boot_timeout_s, |item| {

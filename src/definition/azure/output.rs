@@ -2,7 +2,7 @@
 //! Azure is not contacted.
 
 use super::values::{compute_name, group};
-use super::{AzureMachine, AzureOutput, GalleryOutput, Security};
+use super::{AzureMachine, AzureOutput, DiskController, GalleryOutput, Security};
 use crate::definition::document::Table;
 use crate::definition::problem::Problem;
 use crate::definition::variables::Variables;
@@ -33,22 +33,31 @@ pub(super) fn read(
         }
     });
     let trusted = machine.is_some_and(|machine| machine.security == Security::TrustedLaunch);
+    let nvme = machine.is_some_and(|machine| machine.disk_controller == DiskController::Nvme);
     let mut zone_resilient = false;
     table.read_into("zone_resilient", &mut zone_resilient, |item| {
         variables.flag(item)
     });
-    let mut managed_image = !trusted;
+    let mut managed_image = !trusted && !nvme;
     table.read_into("managed_image", &mut managed_image, |item| {
         variables.flag(item)
     });
     let gallery = found.ok_or_record(table.take_table("gallery")).flatten();
-    let has_gallery = gallery.is_some();
     let gallery = gallery.map(|table| gallery_output(table, variables, resource_group.as_deref()));
+    let gallery = gallery.transpose();
+    let has_gallery = !matches!(gallery, Ok(None | Some(None)));
     if managed_image && trusted {
         found.record(
             at.below("managed_image")
                 .problem("a trusted-launch machine cannot become a managed image")
                 .with_hint("Remove it and name a gallery, or use `security = \"standard\"`."),
+        );
+    }
+    if managed_image && nvme {
+        found.record(
+            at.below("managed_image")
+                .problem("a managed image does not support disks with `disk_controller = \"nvme\"`")
+                .with_hint("Remove it and name a gallery, or use `disk_controller = \"scsi\"`."),
         );
     }
     if !managed_image && !has_gallery {
@@ -58,18 +67,19 @@ pub(super) fn read(
         );
     }
     Ok(AzureOutput {
-        gallery: gallery.transpose()?,
+        gallery: gallery?.flatten(),
         resource_group: resource_group.ok_or_else(|| at.already_reported())?,
         managed_image,
         zone_resilient,
     })
 }
 
+/// Reads `[output.azure.gallery]`. An empty name, as of a variable without a value, is no gallery.
 fn gallery_output(
     mut table: Table,
     variables: &Variables,
     default_group: Option<&str>,
-) -> Result<GalleryOutput, Problem> {
+) -> Result<Option<GalleryOutput>, Problem> {
     table.reject_unknown(&[
         "resource_group",
         "name",
@@ -80,7 +90,10 @@ fn gallery_output(
     ]);
     let at = table.at.clone();
     let name = table.required("name", "the gallery", |item| {
-        compute_name(item, variables, "a gallery", "_.")
+        match variables.text(item.clone())?.as_str() {
+            "" => Ok(None),
+            _ => compute_name(item, variables, "a gallery", "_.").map(Some),
+        }
     });
     let definition = table.required(
         "definition",
@@ -105,12 +118,12 @@ fn gallery_output(
         variables.flag(item)
     });
     let (name, definition) = name.zip(definition).ok_or_else(|| at.already_reported())?;
-    Ok(GalleryOutput {
+    Ok(name.map(|name| GalleryOutput {
         resource_group,
         name,
         definition,
         target_regions,
         replicas,
         exclude_from_latest,
-    })
+    }))
 }

@@ -69,6 +69,20 @@ async fn errors_are_flattened_judged_and_explained() {
                 "The value of parameter securityProfile.securityType is invalid.",
             ),
         ),
+        (
+            400,
+            simple(
+                "InvalidParameter",
+                "The VM size 'Standard_D2ds_v6' cannot boot with OS image or disk. Please check that disk controller types supported by the OS image or disk is one of the supported disk controller types for the VM size 'Standard_D2ds_v6'.",
+            ),
+        ),
+        (
+            400,
+            simple(
+                "InvalidParameter",
+                "The security type 'TrustedLaunchSupported' is not supported for the source id '/x/y'. Currently only Vhd Blob, User Image and Gallery Image Version sources are supported for 'TrustedLaunchSupported' images.",
+            ),
+        ),
         (409, simple("SkuNotAvailable", "The size is not available.")),
         (400, simple("ImageNotFound", "The image was not found.")),
         (409, simple("ScopeLocked", "The scope is locked.")),

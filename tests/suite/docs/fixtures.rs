@@ -88,6 +88,7 @@ fn quickstart(project: &Project, version: &str, datacenter: &str) -> Manifest {
     }
     manifest.variables = BTreeMap::from([
         ("azure_allow_from".to_owned(), json!([])),
+        ("azure_gallery".to_owned(), json!("")),
         ("azure_group".to_owned(), json!("images")),
         ("azure_location".to_owned(), json!("westeurope")),
         ("consul_version".to_owned(), json!("1.8.7")),
@@ -517,11 +518,13 @@ pub fn envelope(project: &Project) {
     project.set("ENVELOPE", &entry.display().to_string());
 }
 
-/// The role of `docs/azure.md`, as a file.
+/// The role and the federated credential of `docs/azure.md`, as files.
 pub fn role(project: &Project) {
     let blocks = blocks("docs/azure.md");
-    let role = blocks.iter().find(|block| block.tag == "json").unwrap();
-    project.write("role.json", &role.text());
+    let blocks = blocks.iter().filter(|block| block.tag == "json");
+    for (file, block) in ["role.json", "github.json"].iter().zip(blocks) {
+        project.write(file, &block.text());
+    }
 }
 
 /// The provisioner of `docs/provisioners.md`.

@@ -15,7 +15,10 @@ known='account show|--query --output
 group create|!--name !--location
 provider register|!--namespace
 role definition create|!--role-definition
-ad sp create-for-rbac|--name --role --scopes
+ad app create|!--display-name --query --output
+ad app federated-credential create|!--id !--parameters
+ad sp create|!--id
+role assignment create|!--role !--scope --assignee
 sig create|!--resource-group !--gallery-name
 sig image-definition create|!--resource-group !--gallery-name !--gallery-image-definition !--publisher !--offer !--sku !--os-type=Linux,Windows --os-state=Generalized,Specialized --hyper-v-generation=V1,V2 --features
 feature register|!--namespace !--name
@@ -43,13 +46,14 @@ while [ $# -gt 0 ]; do
     fi
     case $option$value in
         --role-definition@*) jq -e .Actions "${value#@}" >/dev/null || fail "no role in $value" ;;
+        --parameters@*) jq -e '.issuer and .subject and .audiences' "${value#@}" >/dev/null || fail "no credential in $value" ;;
         --file*) [ -f "$value" ] || fail "no file $value" ;;
     esac
     options=${options/!$option/$option}
     shift 2
 done
 case $options in *!*) fail "$name lacks an option: $options" ;; esac
-[ "$name" != 'account show' ] || echo 00000000-0000-0000-0000-000000000000
+case $name in 'account show' | 'ad app create') echo 00000000-0000-0000-0000-000000000000 ;; esac
 "#;
 
 /// Knows the units of the provisioners.

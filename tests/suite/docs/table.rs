@@ -79,9 +79,11 @@ const BOOTED: &str =
 const AUDITED: &str =
     "real bake::exhaustive::an_audit_says_how_hard_an_image_is_and_how_hard_its_base_was";
 const RENEWED: &str = "real bake::exhaustive::vms_of_the_quickstart_take_and_refuse_identities";
+const GITHUB: &str = "azure client::credentials::a_job_of_github_shows_what_github_signs";
 const ROLE: &str = "azure documented::the_role_has_what_is_requested_and_nothing_else";
 const REFUSED: &str = "azure bakes::a_standard_machine_that_azure_refuses_has_a_way_out";
 const OPTIONS: &str = "azure bakes::options_are_what_azure_is_asked_for";
+const NVME: &str = "azure bases::nvme_needs_a_size_a_base_and_a_definition_that_support_it";
 const MIRROR: &str = "real fixture_vault::the_mirror_is_made_once_even_by_two_at_once";
 const TERRAFORM: &str =
     "suite resolve::terraform::the_real_terraform_reads_the_variables_and_its_plan_is_checked";
@@ -194,7 +196,12 @@ const AZURE_PAGE: &[Entry] = &[
         Way::Stub(ROLE),
     ),
     command(
-        r#"az ad sp create-for-rbac --name vault-bake --role vault-bake --scopes "/subscriptions/$subscription""#,
+        "client=$(az ad app create --display-name vault-bake --query appId --output tsv)",
+        Way::Stub(GITHUB),
+    ),
+    command(r#"az ad sp create --id "$client""#, Way::Stub(ROLE)),
+    command(
+        r#"az role assignment create --assignee "$client" --role vault-bake --scope "/subscriptions/$subscription""#,
         Way::Stub(ROLE),
     ),
     block("{", data::json),
@@ -206,11 +213,21 @@ const AZURE_PAGE: &[Entry] = &[
         r"az sig image-definition create --resource-group images --gallery-name images \",
         Way::Stub(OPTIONS),
     ),
+    command(
+        r#"az ad app federated-credential create --id "$client" --parameters @github.json"#,
+        Way::Stub(GITHUB),
+    ),
+    block("{", data::json),
+    tested("jobs:", GITHUB),
     block("[azure]", data::project_file),
     block("[base.azure]", data::part),
+    command(
+        r"az sig image-definition create --resource-group images --gallery-name images \",
+        Way::Stub(NVME),
+    ),
     parsed("vault-bake lock vault-server --builder azure", ON_AZURE),
     dry_run(
-        "vault-bake build vault-server --builder azure --var azure_allow_from=203.0.113.7",
+        r"vault-bake build vault-server --builder azure --var azure_allow_from=203.0.113.7 \",
         ON_AZURE,
     ),
     runs("vault-bake sweep"),
@@ -377,6 +394,10 @@ const IDENTITY: &[Entry] = &[
     tested(
         "#cloud-config",
         "suite provisioners::fetch::an_identity_is_fetched_and_taken_and_the_token_stays_hidden",
+    ),
+    tested(
+        "#cloud-config",
+        "suite provisioners::fetch::an_identity_is_fetched_as_the_managed_identity_that_the_user_data_names",
     ),
     command("systemctl reload vault-bake-identity", Way::Stub(RENEWED)),
     command(

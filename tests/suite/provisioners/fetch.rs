@@ -83,8 +83,10 @@ fn answer(stream: impl Read + Write, answers: &Mutex<Answers>, requests: &Mutex<
     requests.lock().unwrap().push(lines.join(" | "));
     let path = first.split(' ').nth(1).unwrap_or_default();
     let mut answers = answers.lock().unwrap();
+    // The longest beginning is the most exact one.
     let known = answers
         .iter_mut()
+        .rev()
         .find(|(start, _)| path.starts_with(**start));
     let (status, body) = match known {
         Some((_, left)) if left.len() > 1 => left.remove(0),
@@ -254,6 +256,36 @@ fn an_identity_is_fetched_and_taken_and_the_token_stays_hidden() {
     );
 }
 
+const CLIENT_ID: &str = "01234567-89ab-cdef-0123-456789ABCDEF";
+
+/// With several identities, the user data names one of them.
+#[test]
+fn an_identity_is_fetched_as_the_managed_identity_that_the_user_data_names() {
+    let Some(mut scene) = Scene::new() else {
+        return;
+    };
+    scene.pointer = format!("{}# vault-bake-client-id={CLIENT_ID}\n", scene.pointer);
+    let token = scene.metadata[TOKENS].clone();
+    // Without the client id, the metadata service refuses.
+    scene.metadata = BTreeMap::from([(TOKENS, several_identities()), (NAMED_TOKENS, token)]);
+    let fetched = scene.fetch();
+    assert!(fetched.content, "{}", fetched.words);
+    insta::assert_snapshot!(fetched.requests.0[1], @"GET /metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://vault.azure.net&client_id=01234567-89ab-cdef-0123-456789ABCDEF HTTP/1.1 | Metadata: true");
+    scene.pointer = "vault-bake-seed=VAULT/secrets/node-1".to_owned();
+    assert!(!scene.fetch().content);
+}
+
+/// The beginning of a request with a client id.
+const NAMED_TOKENS: &str = "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://vault.azure.net&client_id=01234567-89ab-cdef-0123-456789ABCDEF";
+
+/// The answer of the metadata service of a machine with several identities to a request that names
+/// none.
+fn several_identities() -> Vec<(u16, String)> {
+    vec![(400, SEVERAL.to_owned())]
+}
+
+const SEVERAL: &str = r#"{"error":"invalid_request","error_description":"Multiple user assigned identities exist, please specify the clientId / resourceId of the identity in the token request"}"#;
+
 /// A valid archive replaces the one in use; an invalid one does not.
 #[test]
 fn a_renewed_identity_is_fetched_next_to_the_one_in_use() {
@@ -347,6 +379,8 @@ fn services_that_are_just_starting_are_waited_for() {
 enum Wrong {
     UserData(&'static str),
     Metadata(&'static str, u16, &'static str),
+    /// A line of the user data, and the answer to the request for a token.
+    Identity(&'static str, u16, &'static str),
     Vault(u16, &'static str),
     Authority,
 }
@@ -386,6 +420,25 @@ const WRONG: &[(&str, Wrong)] = &[
         "no identity",
         Wrong::Metadata(TOKENS, 400, r#"{"error":"invalid_request"}"#),
     ),
+    ("several identities", Wrong::Metadata(TOKENS, 400, SEVERAL)),
+    (
+        "another identity",
+        Wrong::Identity(
+            "vault-bake-client-id=01234567-89ab-cdef-0123-456789abcdef",
+            400,
+            r#"{"error":"invalid_request","error_description":"Identity not found"}"#,
+        ),
+    ),
+    (
+        "no client id",
+        Wrong::UserData("vault-bake-seed=VAULT/secrets/a\nvault-bake-client-id=web&x=y"),
+    ),
+    (
+        "two client ids",
+        Wrong::UserData(
+            "vault-bake-seed=VAULT/secrets/a\nvault-bake-client-id=01234567-89ab-cdef-0123-456789abcdef\nvault-bake-client-id=01234567-89ab-cdef-0123-456789abcdef",
+        ),
+    ),
     (
         "no token",
         Wrong::Metadata(TOKENS, 200, r#"{"access_token":"a\"b"}"#),
@@ -410,6 +463,11 @@ fn a_refusal_has_a_message_and_leaves_nothing() {
             Wrong::Metadata(path, status, body) => {
                 let answer = (*status, (*body).to_owned());
                 scene.metadata.insert(path, vec![answer]);
+            }
+            Wrong::Identity(line, status, body) => {
+                scene.pointer = format!("{}{line}\n", scene.pointer);
+                let answer = (*status, (*body).to_owned());
+                scene.metadata.insert(TOKENS, vec![answer]);
             }
             Wrong::Vault(status, body) => {
                 let answer = (*status, (*body).to_owned());

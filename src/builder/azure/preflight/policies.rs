@@ -79,7 +79,7 @@ fn planned_resources(arm: &ArmClient, job: &Job, base: &LockedImage) -> Vec<(&'s
     let machine = &job.machine;
     let names = Names::new(arm.subscription(), machine, RUN, "build");
     let tags = names::tags(&machine.tags, RUN, Some(&job.expires));
-    let kept = names::tags(&machine.tags, RUN, None);
+    let kept = names::image_tags(&machine.tags, RUN, None, base.plan.as_ref());
     let public = machine.address == Address::Public;
     let subnet = names.subnet();
     let connection = body::Connection {
@@ -87,7 +87,6 @@ fn planned_resources(arm: &ArmClient, job: &Job, base: &LockedImage) -> Vec<(&'s
         public_address: public.then_some(&names.address),
         firewall: public,
     };
-    let from = (&base.image, base.plan.as_ref());
     let keys = Keys::generate();
     let mut all = vec![
         (
@@ -96,7 +95,7 @@ fn planned_resources(arm: &ArmClient, job: &Job, base: &LockedImage) -> Vec<(&'s
         ),
         (
             "Microsoft.Compute/virtualMachines",
-            body::machine(machine, &names, &tags, from, &keys),
+            body::machine(machine, &names, &tags, base, &keys),
         ),
     ];
     if names.own_group {

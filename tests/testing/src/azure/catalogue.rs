@@ -17,6 +17,8 @@ pub struct Size {
     pub architecture: &'static str,
     /// `V1,V2`.
     pub generations: &'static str,
+    /// `SCSI, NVMe`.
+    pub controllers: &'static str,
 }
 
 impl Size {
@@ -32,36 +34,49 @@ const SIZES: &[Size] = &[
         cores: 2,
         architecture: "x64",
         generations: "V1,V2",
+        controllers: "SCSI",
     },
     Size {
         name: "Standard_D2s_v5",
         cores: 2,
         architecture: "x64",
         generations: "V1,V2",
+        controllers: "SCSI",
     },
     Size {
         name: "Standard_D4s_v5",
         cores: 4,
         architecture: "x64",
         generations: "V1,V2",
+        controllers: "SCSI",
     },
     Size {
         name: "Standard_D16s_v5",
         cores: 16,
         architecture: "x64",
         generations: "V1,V2",
+        controllers: "SCSI",
     },
     Size {
         name: "Standard_D2ps_v5",
         cores: 2,
         architecture: "Arm64",
         generations: "V2",
+        controllers: "SCSI",
     },
     Size {
         name: "Standard_D2ds_v6",
         cores: 2,
         architecture: "x64",
         generations: "V2",
+        controllers: "NVMe",
+    },
+    Size {
+        name: "Standard_E2bds_v5",
+        cores: 2,
+        architecture: "x64",
+        generations: "V1,V2",
+        controllers: "SCSI, NVMe",
     },
 ];
 
@@ -77,8 +92,12 @@ pub struct Product {
     pub generation: &'static str,
     pub architecture: &'static str,
     pub security: &'static str,
+    /// Disk controllers, or an empty text.
+    pub controllers: &'static str,
     pub versions: &'static [&'static str],
     sold: bool,
+    /// The time at which its publisher withdraws it.
+    withdrawn: Option<&'static str>,
 }
 
 /// Azure sorts as text: `0.20250210.1000` comes before the older `0.20250210.999`.
@@ -91,8 +110,10 @@ const PRODUCTS: &[Product] = &[
         generation: "V2",
         architecture: "x64",
         security: "TrustedLaunchSupported",
+        controllers: "SCSI, NVMe",
         versions: DEBIAN,
         sold: false,
+        withdrawn: None,
     },
     Product {
         publisher: "Debian",
@@ -101,8 +122,10 @@ const PRODUCTS: &[Product] = &[
         generation: "V1",
         architecture: "x64",
         security: "",
+        controllers: "",
         versions: DEBIAN,
         sold: false,
+        withdrawn: None,
     },
     Product {
         publisher: "Debian",
@@ -111,8 +134,10 @@ const PRODUCTS: &[Product] = &[
         generation: "V2",
         architecture: "Arm64",
         security: "",
+        controllers: "",
         versions: DEBIAN,
         sold: false,
+        withdrawn: None,
     },
     Product {
         publisher: "example-seller",
@@ -121,8 +146,22 @@ const PRODUCTS: &[Product] = &[
         generation: "V2",
         architecture: "x64",
         security: "",
+        controllers: "",
         versions: &["1.0.0"],
         sold: true,
+        withdrawn: None,
+    },
+    Product {
+        publisher: "Debian",
+        offer: "debian-11",
+        sku: "11-gen2",
+        generation: "V2",
+        architecture: "x64",
+        security: "",
+        controllers: "",
+        versions: &["0.20240104.1616"],
+        sold: false,
+        withdrawn: Some("2027-01-31T00:00:00+00:00"),
     },
 ];
 
@@ -208,6 +247,7 @@ fn sku(cloud: &CloudState, size: &Size, location: &str) -> Value {
         "locationInfo": [{ "location": location, "zones": ["1", "2", "3"] }],
         "capabilities": [capability("vCPUs", &size.cores.to_string()), capability("HyperVGenerations", size.generations),
             capability("CpuArchitectureType", size.architecture), capability("PremiumIO", "True"),
+            capability("DiskControllerTypes", size.controllers),
             capability("LowPriorityCapable", "True"), capability("EphemeralOSDiskSupported", "False"),
             capability("TrustedLaunchDisabled", if size.trusted_launch_disabled() { "True" } else { "False" })],
         "restrictions": restrictions })
@@ -312,17 +352,25 @@ pub fn marketplace(cloud: &CloudState, call: &Call) -> Answer {
     if !product.versions.contains(&version.as_str()) {
         return Err(unknown("Artifact: VMImage"));
     }
-    let features = if product.security.is_empty() {
-        json!([])
-    } else {
-        json!([{ "name": "SecurityType", "value": product.security }])
-    };
+    let features: Vec<Value> = [
+        ("SecurityType", product.security),
+        ("DiskControllerTypes", product.controllers),
+    ]
+    .into_iter()
+    .filter(|(_, value)| !value.is_empty())
+    .map(|(name, value)| json!({ "name": name, "value": value }))
+    .collect();
     let mut properties = json!({ "hyperVGeneration": product.generation, "architecture": product.architecture,
         "osDiskImage": { "operatingSystem": "Linux", "sizeInGb": 30 }, "dataDiskImages": [],
         "automaticOSUpgradeProperties": { "automaticOSUpgradeSupported": false }, "features": features,
         "disallowed": { "vmDiskType": "None" }, "imageDeprecationStatus": { "imageState": "Active" } });
     if let Some(plan) = product.plan() {
         properties["plan"] = plan;
+    }
+    if let Some(time) = product.withdrawn {
+        properties["imageDeprecationStatus"] = json!({ "imageState": "ScheduledForDeprecation",
+            "scheduledDeprecationTime": time,
+            "alternativeOption": { "type": "Offer", "value": "Debian:debian-12" } });
     }
     Ok(Reply::of(
         200,

@@ -13,7 +13,7 @@ use vault_bake::azure::{
 use vault_bake::bake::{Baked, Failed, Tested};
 use vault_bake::builder::azure::{Azure, Cleaner, Job};
 use vault_bake::definition::{
-    Address, AzureBase, AzureMachine, AzureOutput, GalleryOutput, Security,
+    Address, AzureBase, AzureMachine, AzureOutput, DiskController, GalleryOutput, Security,
 };
 use vault_bake::digest::Digest;
 use vault_bake::event::{Event, Events};
@@ -81,6 +81,7 @@ pub fn machine() -> AzureMachine {
         disk_gib: None,
         disk_type: "StandardSSD_LRS".to_owned(),
         security: Security::Standard,
+        disk_controller: DiskController::Scsi,
         spot: false,
         resource_group: None,
         subnet: None,
@@ -103,7 +104,8 @@ pub fn base(sku: &str, generation: VmGeneration) -> LockedImage {
         },
         generation,
         arch: "x86_64".to_owned(),
-        security: None,
+        security: (sku == "12-gen2").then(|| "TrustedLaunchSupported".to_owned()),
+        disk_controllers: Vec::new(),
         plan: None,
     }
 }
@@ -281,6 +283,12 @@ impl AzureHarness {
 
     /// Adds a gallery with a definition, and outputs versions to it.
     pub async fn with_gallery(&mut self, generation: &str, features: Value) {
+        self.with_paid_gallery(generation, features, Value::Null)
+            .await;
+    }
+
+    /// Works like [`Self::with_gallery`]; the definition has a purchase plan unless it is null.
+    pub async fn with_paid_gallery(&mut self, generation: &str, features: Value, plan: Value) {
         let wanted = gallery();
         let arm = self.arm();
         let group = ResourceId::group(arm.subscription(), IMAGE_GROUP);
@@ -300,7 +308,10 @@ impl AzureHarness {
                 } }),
             ),
         ];
-        for (id, body) in bodies {
+        for (id, mut body) in bodies {
+            if id == &definition && !plan.is_null() {
+                body["properties"]["purchasePlan"] = plan.clone();
+            }
             let started = arm.put(id, "2024-03-03", &body).await.expect("a start");
             let made = started.finish(Duration::from_secs(60)).await;
             made.expect("a part of the gallery");

@@ -131,6 +131,11 @@ pub static KINDS: &[Kind] = &[
         ..COMPUTED
     },
     Kind {
+        name: "Microsoft.Compute/snapshots",
+        versions: DISKS,
+        ..COMPUTED
+    },
+    Kind {
         name: "Microsoft.Compute/images",
         patch: Some("ImageUpdate"),
         ..COMPUTED

@@ -24,6 +24,8 @@ const TABLE: &[(&str, f64)] = &[
     ("POST Microsoft.Compute/virtualMachines/powerOff", 30.0),
     ("POST Microsoft.Compute/virtualMachines/start", 20.0),
     ("DELETE Microsoft.Compute/disks", 3.0),
+    ("PUT Microsoft.Compute/snapshots", 10.0),
+    ("DELETE Microsoft.Compute/snapshots", 3.0),
     ("PUT Microsoft.Compute/images", 30.0),
     ("PATCH Microsoft.Compute/images", 2.0),
     ("DELETE Microsoft.Compute/images", 10.0),

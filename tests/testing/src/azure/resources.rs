@@ -272,6 +272,7 @@ fn sdk_name(kind: &str) -> &'static str {
         "networkInterfaces" => "NetworkInterface",
         "natGateways" => "NatGateway",
         "disks" => "Disk",
+        "snapshots" => "Snapshot",
         "galleries" => "Gallery",
         "versions" => "GalleryImageVersion",
         "images" if kind.contains("galleries") => "GalleryImage",

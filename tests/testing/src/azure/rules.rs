@@ -10,6 +10,7 @@ mod machine;
 mod network;
 mod os_profile;
 mod scale_set;
+mod snapshot;
 mod source;
 mod vm_create;
 
@@ -31,6 +32,7 @@ pub const NIC: &str = "Microsoft.Network/networkInterfaces";
 pub const NAT: &str = "Microsoft.Network/natGateways";
 pub const VM: &str = "Microsoft.Compute/virtualMachines";
 pub const DISK: &str = "Microsoft.Compute/disks";
+pub const SNAPSHOT: &str = "Microsoft.Compute/snapshots";
 pub const IMAGE: &str = "Microsoft.Compute/images";
 pub const GALLERY: &str = "Microsoft.Compute/galleries";
 pub const DEFINITION: &str = "Microsoft.Compute/galleries/images";
@@ -105,6 +107,7 @@ pub fn put(
         NAT => network::nat_gateway(cloud, call, body)?,
         VM => vm_create::put(cloud, call, body, before)?,
         DISK => disk::put(cloud, call, body)?,
+        SNAPSHOT => snapshot::put(cloud, call, body, before)?,
         IMAGE => image::put(cloud, call, body, before)?,
         DEFINITION => gallery::definition(body, before)?,
         VERSION => gallery::version(cloud, call, body, before)?,
@@ -249,6 +252,7 @@ pub fn view(cloud: &CloudState, resource: &Resource, version: &str, expand: &str
         NSG | VNET | SUBNET | PUBLIC_IP | NIC | NAT => network::view(cloud, resource, &mut body),
         VM => machine::view(cloud, resource, version, expand, &mut body),
         DISK => disk::view(cloud, resource, &mut body),
+        SNAPSHOT => snapshot::view(resource, &mut body),
         GALLERY | DEFINITION | VERSION => gallery::view(resource, expand, &mut body),
         SCALE_SET | INSTANCE => scale_set::view(cloud, resource, expand, &mut body),
         _ => {}

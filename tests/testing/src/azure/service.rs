@@ -53,6 +53,7 @@ fn answer(cloud: &mut CloudState, mut call: Call) -> (Outgoing, Duration) {
         method: call.method.clone(),
         path: call.path.clone(),
         api_version: call.version.clone(),
+        body: call.body.clone(),
         status: None,
         at: call.now.duration_since(cloud.began),
     });

@@ -21,6 +21,8 @@ pub struct Request {
     pub method: String,
     pub path: String,
     pub api_version: String,
+    /// The body; null if there is none.
+    pub body: Value,
     /// The status of the answer; `None` after a reset.
     pub status: Option<u16>,
     /// The time since the simulator's start.

@@ -116,6 +116,49 @@ pub fn cores_used(cloud: &CloudState, location: &str, id: &str) -> u64 {
     machines.chain(sets).sum()
 }
 
+/// Returns the requested disk controller, or Azure's default: SCSI, unless the size has `NVMe` only.
+///
+/// Generation 1 has SCSI only and does not accept the property.
+pub fn disk_controller(
+    facts: &Facts,
+    size: &Size,
+    body: &Value,
+) -> Result<Option<String>, Refusal> {
+    let target = "storageProfile.diskControllerType";
+    let requested = text(body, "/properties/storageProfile/diskControllerType");
+    if facts.generation == "V1" {
+        if requested.is_empty() {
+            return Ok(None);
+        }
+        let text = "Disk Controller Type is only supported for VMs that are created from a Generation 2 Image or OS disk and VM Size that supports the same.";
+        return Err(Refusal::parameter(target, text));
+    }
+    let has = |all: &str, one: &str| all.split(',').any(|name| name.trim() == one);
+    if !requested.is_empty() && !has(size.controllers, requested) {
+        let text = format!(
+            "The VM size '{}' cannot boot with DiskControllerType '{requested}'. Please check that the disk controller type provided is one of the supported disk controller types for the VM size '{}'.",
+            size.name, size.name
+        );
+        return Err(Refusal::parameter(target, text));
+    }
+    let of_image = match facts.controllers.as_str() {
+        "" => "SCSI",
+        named => named,
+    };
+    let fit = |one: &&str| {
+        let wanted = requested.is_empty() || *one == requested;
+        wanted && has(size.controllers, one) && has(of_image, one)
+    };
+    let Some(found) = ["SCSI", "NVMe"].into_iter().find(|one| fit(one)) else {
+        let text = format!(
+            "The VM size '{}' cannot boot with OS image or disk. Please check that disk controller types supported by the OS image or disk is one of the supported disk controller types for the VM size '{}'.",
+            size.name, size.name
+        );
+        return Err(Refusal::parameter("vmSize", text));
+    };
+    Ok(Some(found.to_owned()))
+}
+
 /// Checks the image's generation, architecture and security against size and security profile.
 pub fn fits(facts: &Facts, size: &Size, body: &Value, security: &str) -> Result<(), Refusal> {
     if size.architecture != facts.architecture {

@@ -8,7 +8,7 @@ use super::super::operations::Work;
 use super::super::resources::{parent_of, work};
 use super::super::world::{CloudState, Resource, list, text};
 use super::source::{generation, regions, security_feature};
-use super::{DEFINITION, IMAGE, NOT_FOUND, VERSION, VM, referred};
+use super::{DEFINITION, IMAGE, NOT_FOUND, SNAPSHOT, VERSION, VM, referred};
 
 pub fn definition(body: &Value, before: Option<&Resource>) -> Result<Value, Refusal> {
     for part in ["publisher", "offer", "sku"] {
@@ -39,6 +39,7 @@ pub fn definition(body: &Value, before: Option<&Resource>) -> Result<Value, Refu
         "identifier",
         "architecture",
         "features",
+        "purchasePlan",
     ];
     changed(before, body, &fixed)?;
     Ok(json!({}))
@@ -56,8 +57,13 @@ pub fn version(
         return Ok(json!({}));
     }
     let definition = cloud.find(parent_of(&call.id)).expect("a definition");
-    let profile = &body["properties"]["storageProfile"]["source"];
-    let id = ["/virtualMachineId", "/id"]
+    let profile = &body["properties"]["storageProfile"];
+    let sources = [
+        "/source/virtualMachineId",
+        "/source/id",
+        "/osDiskImage/source/id",
+    ];
+    let id = sources
         .into_iter()
         .map(|at| text(profile, at))
         .find(|id| !id.is_empty());
@@ -72,11 +78,12 @@ pub fn version(
     let source = match from {
         VM => from_machine(cloud, call, id, definition)?,
         IMAGE => from_image(cloud, call, id, definition)?,
+        SNAPSHOT => from_snapshot(cloud, call, id, definition)?,
         VERSION => {
             let other = referred(cloud, call, id, VERSION, NOT_FOUND)?;
             let theirs = cloud.find(parent_of(&other.id)).expect("a definition");
             alike(definition, generation(theirs), theirs.property("/osState"))?;
-            json!({ "file": other.inner["file"] })
+            json!({ "file": other.inner["file"], "plan": other.inner["plan"] })
         }
         _ => {
             let text = format!("The source {id} of the gallery image version was not found.");
@@ -143,7 +150,50 @@ fn from_machine(
             text,
         ));
     }
-    Ok(json!({ "machine": id.to_lowercase() }))
+    Ok(json!({ "machine": id.to_lowercase(), "plan": vm.inner["plan"] }))
+}
+
+/// Checks a version from a snapshot of the OS disk of a VM.
+///
+/// A definition for both security types accepts it from a VM of either type:
+/// <https://github.com/hashicorp/packer-plugin-azure/issues/528>
+fn from_snapshot(
+    cloud: &CloudState,
+    call: &Call,
+    id: &str,
+    definition: &Resource,
+) -> Result<Value, Refusal> {
+    let snapshot = referred(cloud, call, id, SNAPSHOT, NOT_FOUND)?;
+    let refused = |text: String| {
+        Err(Refusal::parameter(
+            "galleryImageVersion.properties.storageProfile.osDiskImage.source.id",
+            text,
+        ))
+    };
+    let own = text(&snapshot.inner, "/security");
+    let wanted = match security_feature(definition) {
+        "" => "Standard",
+        feature => feature,
+    };
+    if !wanted.ends_with("Supported") && own != wanted {
+        return refused(format!(
+            "The source has SecurityType {own}, the gallery image definition {wanted}."
+        ));
+    }
+    let state = if snapshot.inner["generalized"] == true {
+        "Generalized"
+    } else {
+        "Specialized"
+    };
+    alike(definition, text(&snapshot.inner, "/generation"), state)?;
+    let wanted = match definition.property("/architecture") {
+        "" => "x64",
+        named => named,
+    };
+    if snapshot.inner["architecture"] != wanted {
+        return refused(format!("The architecture of the source is not {wanted}."));
+    }
+    Ok(json!({ "machine": snapshot.inner["machine"], "plan": snapshot.inner["plan"] }))
 }
 
 fn from_image(
@@ -176,7 +226,7 @@ fn from_image(
         named => named,
     };
     alike(definition, theirs, state)?;
-    Ok(json!({ "file": image.inner["file"] }))
+    Ok(json!({ "file": image.inner["file"], "plan": image.inner["plan"] }))
 }
 
 fn alike(definition: &Resource, theirs: &str, state: &str) -> Result<(), Refusal> {

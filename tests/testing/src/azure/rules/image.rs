@@ -43,6 +43,7 @@ pub fn put(
         let text = format!("Cannot create image from VM '{from}' that is running.");
         return Err(Refusal::new(409, "OperationNotAllowed", text));
     }
+    let plan = vm.inner["plan"].clone();
     let generation = text(&vm.inner, "/generation").to_owned();
     let wanted = text(body, "/properties/hyperVGeneration");
     // Azure's default is generation 1, even for a VM of generation 2.
@@ -59,7 +60,7 @@ pub fn put(
     body["properties"]["hyperVGeneration"] = json!(generation);
     body["properties"]["storageProfile"]["osDisk"] = json!({ "osType": "Linux", "osState": "Generalized",
         "diskSizeGB": size, "managedDisk": { "id": disk }, "caching": "ReadWrite", "storageAccountType": storage });
-    Ok(json!({ "machine": from.to_lowercase(), "generalized": true }))
+    Ok(json!({ "machine": from.to_lowercase(), "generalized": true, "plan": plan }))
 }
 
 /// Checks an image from the disk of a stopped or deleted VM.

@@ -84,11 +84,16 @@ pub fn store_subnets(cloud: &mut CloudState, call: &Call) {
     let Some(subnets) = subnets.as_ref().and_then(Value::as_array) else {
         return;
     };
-    for id in cloud.below(&call.id) {
-        cloud.resources.remove(&id);
-    }
+    let before: Vec<Resource> = cloud
+        .below(&call.id)
+        .iter()
+        .filter_map(|id| cloud.resources.remove(id))
+        .collect();
     for subnet in subnets {
         let id = format!("{}/subnets/{}", call.shown, text(subnet, "/name"));
+        let mut subnet = subnet.clone();
+        let old = before.iter().find(|old| old.id.eq_ignore_ascii_case(&id));
+        decide_outbound_access(&mut subnet, old, &call.version);
         let resource = Resource {
             id: id.clone(),
             kind: kind(SUBNET).expect("a kind"),
@@ -116,7 +121,21 @@ pub fn subnet(cloud: &CloudState, call: &Call, body: &mut Value) -> Result<Value
     }
     fits_in(&own_prefixes(body)?, &space, &taken, call.own_name())?;
     attached(cloud, call, body)?;
+    decide_outbound_access(body, cloud.find(&call.id), &call.version);
     Ok(json!({}))
+}
+
+/// The first api-version whose new subnets have no default outbound access:
+/// <https://learn.microsoft.com/azure/virtual-network/ip-services/default-outbound-access>
+const PRIVATE_SUBNETS: &str = "2025-07-01";
+
+/// Sets the default outbound access of a subnet whose request does not name it.
+fn decide_outbound_access(subnet: &mut Value, before: Option<&Resource>, version: &str) {
+    let access = &mut subnet["properties"]["defaultOutboundAccess"];
+    if access.is_null() {
+        let old = before.map(|old| old.body["properties"]["defaultOutboundAccess"].clone());
+        *access = old.unwrap_or_else(|| json!(version < PRIVATE_SUBNETS));
+    }
 }
 
 /// Checks the security group and the NAT gateway of a subnet.

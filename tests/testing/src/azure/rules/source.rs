@@ -18,6 +18,8 @@ pub struct Facts {
     pub architecture: String,
     /// The `SecurityType` of its definition, or an empty text.
     pub security: String,
+    /// The disk controllers of its definition, or an empty text.
+    pub controllers: String,
     pub generalized: bool,
     /// The version that `latest` resolved to.
     pub exact: String,
@@ -89,6 +91,7 @@ fn marketplace(reference: &Value) -> Result<Facts, Refusal> {
         generation: product.generation.to_owned(),
         architecture: product.architecture.to_owned(),
         security: product.security.to_owned(),
+        controllers: product.controllers.to_owned(),
         generalized: true,
         exact: exact.to_owned(),
         plan: product.plan(),
@@ -138,6 +141,7 @@ fn version(cloud: &CloudState, version: &Resource, location: &str) -> Result<Fac
     );
     Ok(Facts {
         exact: version.name().to_owned(),
+        controllers: feature(definition, "DiskControllerTypes").to_owned(),
         ..facts
     })
 }
@@ -162,9 +166,14 @@ fn facts(
         generation: generation.to_owned(),
         architecture: architecture.to_owned(),
         security: security.to_owned(),
+        controllers: String::new(),
         generalized,
         exact: String::new(),
-        plan: None,
+        plan: image
+            .inner
+            .get("plan")
+            .filter(|plan| plan.is_object())
+            .cloned(),
     }
 }
 
@@ -189,9 +198,13 @@ pub fn generation(definition: &Resource) -> &str {
 
 /// Returns the feature `SecurityType` of a definition.
 pub fn security_feature(definition: &Resource) -> &str {
+    feature(definition, "SecurityType")
+}
+
+fn feature<'a>(definition: &'a Resource, name: &str) -> &'a str {
     list(&definition.body, "/properties/features")
         .iter()
-        .find(|feature| text(feature, "/name") == "SecurityType")
+        .find(|feature| text(feature, "/name") == name)
         .map_or("", |feature| text(feature, "/value"))
 }
 

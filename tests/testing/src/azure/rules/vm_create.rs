@@ -11,7 +11,7 @@ use super::super::machines::{Source, Spec};
 use super::super::operations::Work;
 use super::super::resources::work;
 use super::super::world::{CloudState, Resource, list, now, text};
-use super::capacity::{fits, security, sized};
+use super::capacity::{disk_controller, fits, security, sized};
 use super::os_profile;
 use super::source;
 use super::{DISK, NIC, NOT_FOUND, VM, firewall, network, referred};
@@ -40,6 +40,9 @@ pub fn put(
     let facts = source::of(cloud, reference, &location)?;
     let security = security(cloud, &call.version, &facts, size, body)?;
     fits(&facts, size, body, &security)?;
+    if let Some(controller) = disk_controller(&facts, size, body)? {
+        body["properties"]["storageProfile"]["diskControllerType"] = json!(controller);
+    }
     interfaces(cloud, call, body)?;
     os_profile::check(cloud, body, &facts)?;
     let disk = disk_of(cloud, call, body)?;
@@ -54,7 +57,7 @@ pub fn put(
     };
     Ok(
         json!({ "power": "starting", "generalized": false, "generation": facts.generation,
-        "architecture": facts.architecture, "security": security, "disk": disk, "exact": facts.exact,
+        "architecture": facts.architecture, "security": security, "disk": disk, "plan": facts.plan, "exact": facts.exact,
         "source": source, "vmId": cloud.uuid() }),
     )
 }
