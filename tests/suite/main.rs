@@ -64,6 +64,8 @@ mod exit;
 #[path = "../../src/bin/vault-bake/failure.rs"]
 mod failure;
 #[expect(dead_code, reason = "most of it is used by commands alone")]
+#[path = "../../src/bin/vault-bake/key_hint.rs"]
+mod key_hint;
 #[path = "../../src/bin/vault-bake/output.rs"]
 mod output;
 
