@@ -21,7 +21,7 @@ const SHORTEST_HEX: usize = 6;
 /// A proposal of a store.
 #[derive(Debug)]
 pub struct StoredProposal {
-    /// The proposal, with the signatures that are valid under the policy in force.
+    /// The proposal, with the signatures that are valid under the policy that it names.
     pub signed: SignedProposal,
     /// Files with signatures that do not count, each with the reason.
     pub ignored: Vec<(String, SignError)>,
@@ -112,7 +112,10 @@ impl<B: Backend> Store<B> {
         }
         self.check_proposal(&history, &signed, now).await?;
         let missing = signed.missing(history.trust());
-        if let Some(Requirement { role, of, shortage }) = missing.into_iter().next() {
+        if let Some(first) = missing.into_iter().next() {
+            let Requirement {
+                role, of, shortage, ..
+            } = first;
             return Err(StoreError::NotAllowed { role, of, shortage });
         }
         self.append_to(history, new_id(now), now, Body::Approved(signed))
@@ -173,8 +176,8 @@ impl<B: Backend> Store<B> {
         }
     }
 
-    /// Reads the files of one proposal. A signature that is not valid under the policy in force does
-    /// not count, so another writer cannot spoil the proposal.
+    /// Reads the files of one proposal. A signature that is not valid under the policy that the
+    /// proposal names does not count, so another writer cannot spoil the proposal, or make one.
     async fn read_proposal(
         &self,
         history: &History,
@@ -198,9 +201,14 @@ impl<B: Backend> Store<B> {
                     continue;
                 }
             };
-            let all = signed.get_or_insert_with(|| SignedProposal::new(one.proposal().clone()));
-            match one.signers(history.trust()) {
-                Ok(_) => one.signatures().iter().for_each(|one| all.add(one.clone())),
+            let policies = history.policies().iter().map(|(_, trust)| trust);
+            let mut named = policies.filter(|trust| trust.digest() == one.proposal().policy);
+            match one.signers(named.next().unwrap_or(history.trust())) {
+                Ok(_) => {
+                    let all =
+                        signed.get_or_insert_with(|| SignedProposal::new(one.proposal().clone()));
+                    one.signatures().iter().for_each(|one| all.add(one.clone()));
+                }
                 Err(error) => ignored.push((name.clone(), error)),
             }
         }

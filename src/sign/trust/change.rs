@@ -153,6 +153,7 @@ impl PolicyChangeError {
                  threshold: `vault-bake trust threshold {role} {}`.",
                 left.len()
             ),
+            Self::Threshold { threshold: 0, .. } => "Require 1 or more.".to_owned(),
             Self::Threshold { role, .. } => {
                 format!("Add a key first: `vault-bake trust add KEY --role {role}`.")
             }
@@ -313,6 +314,9 @@ impl Trust {
         let role = scope.role;
         let at = scope.find(&next.grants)?;
         let at = at.ok_or(PolicyChangeError::NoGrant { role })?;
+        if threshold > 1 && !role.can_share() {
+            return Err(PolicyChangeError::OneKeyOnly { role, threshold });
+        }
         let grant = &mut next.grants[at];
         if threshold == 0 || threshold > grant.keys.len() as u64 {
             return Err(PolicyChangeError::Threshold {
@@ -322,7 +326,6 @@ impl Trust {
             });
         }
         grant.threshold = threshold;
-        next.check_thresholds()?;
         Ok(next.validated()?)
     }
 

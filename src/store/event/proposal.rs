@@ -59,13 +59,31 @@ pub struct Requirement {
     pub of: String,
     /// The keys that signed, those that have the role, and how many must sign.
     pub shortage: Shortage,
+    /// The keys that can still sign: a key must be in the policy in force.
+    pub open: BTreeSet<KeyId>,
+}
+
+impl Requirement {
+    fn new(role: Role, of: String, shortage: Shortage, trust: &Trust) -> Self {
+        let open = shortage.trusted.difference(&shortage.signed).copied();
+        Self {
+            role,
+            of,
+            open: open.filter(|key| trust.key(key).is_some()).collect(),
+            shortage,
+        }
+    }
 }
 
 impl std::fmt::Display for Requirement {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { role, of, shortage } = self;
-        let open = shortage.trusted.difference(&shortage.signed);
-        let open: Vec<String> = open.map(KeyId::to_string).collect();
+        let Self {
+            role,
+            of,
+            shortage,
+            open,
+        } = self;
+        let open: Vec<String> = open.iter().map(KeyId::to_string).collect();
         let (count, threshold) = (shortage.count(), shortage.threshold);
         write!(f, "{count} of {threshold} signatures as {role} for {of}")?;
         match (shortage.is_met(), open.is_empty()) {
@@ -147,11 +165,8 @@ impl Proposal {
     /// Returns the role that the event needs, and what `signers` have of it.
     fn requirement(&self, trust: &Trust, signers: &BTreeSet<KeyId>) -> Requirement {
         let (role, scope) = (self.body.role(), Scope::of(&self.body));
-        Requirement {
-            role,
-            of: scope.name(),
-            shortage: trust.shortage(role, signers, scope.image, scope.channel),
-        }
+        let shortage = trust.shortage(role, signers, scope.image, scope.channel);
+        Requirement::new(role, scope.name(), shortage, trust)
     }
 
     /// Returns what `signers` must have under `trust`, the policy in force. A trust policy must also
@@ -159,11 +174,9 @@ impl Proposal {
     pub fn requirements(&self, trust: &Trust, signers: &BTreeSet<KeyId>) -> Vec<Requirement> {
         let mut all = vec![self.requirement(trust, signers)];
         if let Body::TrustUpdate { trust: new } = &self.body {
-            all.push(Requirement {
-                role: Role::Root,
-                of: "the new policy".to_owned(),
-                shortage: new.shortage(Role::Root, signers, "", None),
-            });
+            let shortage = new.shortage(Role::Root, signers, "", None);
+            let of = "the new policy".to_owned();
+            all.push(Requirement::new(Role::Root, of, shortage, trust));
         }
         all
     }
@@ -304,7 +317,9 @@ impl SignedProposal {
 
     fn refused_key(&self, key: KeyId, trust: &Trust) -> StoreError {
         let requirement = self.proposal.requirement(trust, &BTreeSet::from([key]));
-        let Requirement { role, of, shortage } = requirement;
+        let Requirement {
+            role, of, shortage, ..
+        } = requirement;
         StoreError::NotAllowed { role, of, shortage }
     }
 

@@ -81,6 +81,7 @@ pub struct SetThreshold {
     #[arg(value_enum)]
     pub role: RoleName,
     /// Number of keys that must sign
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     pub number: u64,
     /// The grants of the role.
     #[command(flatten)]
@@ -150,7 +151,13 @@ pub struct InitStore {
     #[arg(long = "key", value_name = "FILE")]
     pub keys: Vec<PathBuf>,
     /// Number of these keys that must sign policies, promotions and revocations
-    #[arg(long, value_name = "NUMBER", default_value_t = 1, requires = "keys")]
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        default_value_t = 1,
+        requires = "keys",
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
     pub threshold: u64,
 }
 

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use vault_bake::digest::Digest;
-use vault_bake::sign::{KeyId, Trust};
+use vault_bake::sign::{SignError, Trust};
 use vault_bake::store::event::{Body, ChannelSet, Proposal, Requirement, Revoke, SignedProposal};
 use vault_bake::store::history::History;
+use vault_bake::store::revocation::Rule;
 use vault_bake::store::{AnyBackend, Store, StoreError, StoredProposal};
 
 use crate::args::proposals::Proposals;
@@ -44,7 +45,7 @@ pub async fn run(invocation: &Invocation, args: &Proposals) -> Result<Exit, Fail
     }
     if !invocation.json && hidden > 0 {
         print_line(&format!(
-            "{hidden} completed or outdated proposals are not listed; --all lists them"
+            "not listed: {hidden} completed or outdated; --all lists them"
         ));
     } else if !invocation.json && all.is_empty() {
         print_line("no proposals");
@@ -89,8 +90,9 @@ impl State {
         }
         match store.check_proposal(history, signed, clock()).await {
             Ok(()) => Ok(Self::under(history.trust(), signed)),
-            Err(error) if error.is_conflict() => Ok(Self::Outdated(error.to_string())),
-            Err(error) => Err(error.into()),
+            Err(error @ StoreError::Backend(_)) => Err(error.into()),
+            // One proposal that makes no sense must not hide the others.
+            Err(error) => Ok(Self::Outdated(error.to_string())),
         }
     }
 
@@ -165,8 +167,12 @@ fn json(signed: &SignedProposal, state: &State) -> Value {
         _ => &[],
     };
     let missing = missing.iter().map(|one| {
-        let Requirement { role, of, shortage } = one;
-        let open: Vec<&KeyId> = shortage.trusted.difference(&shortage.signed).collect();
+        let Requirement {
+            role,
+            of,
+            shortage,
+            open,
+        } = one;
         serde_json::json!({
             "role": role, "of": of, "threshold": shortage.threshold, "signed": shortage.count(),
             "open": open,
@@ -220,7 +226,14 @@ fn describe(body: &Body, history: Option<&History>) -> Vec<String> {
             effective_at,
             replacement,
         }) => {
-            let mut lines = vec![format!("revoke {rule} from {effective_at} on: {why}")];
+            let what = match rule {
+                Rule::Manifests { manifests } => {
+                    let names: Vec<String> = manifests.iter().map(name).collect();
+                    names.join(", ")
+                }
+                rule => rule.to_string(),
+            };
+            let mut lines = vec![format!("revoke {what} from {effective_at} on: {why}")];
             let instead = replacement.iter();
             lines.extend(instead.map(|digest| format!("use instead: {}", name(digest))));
             lines
@@ -252,7 +265,7 @@ fn describe(body: &Body, history: Option<&History>) -> Vec<String> {
 }
 
 /// Prints why signatures do not count.
-pub fn warn(ignored: &[(String, vault_bake::sign::SignError)]) {
+pub fn warn(ignored: &[(String, SignError)]) {
     for (name, error) in ignored {
         print_warning(&format!("{name} does not count: {error}"));
     }

@@ -59,7 +59,8 @@ async fn sign_file(invocation: &Invocation, file: &Path, dry_run: bool) -> Resul
             (trust, None)
         }
         None => {
-            let store = invocation.open_store().await?;
+            let store = invocation.existing_store().await?;
+            let store = store.ok_or_else(|| no_policy(file))?;
             let history = store.history().await?;
             store.check_proposal(&history, &signed, clock()).await?;
             (history.trust().clone(), Some(history))
@@ -84,9 +85,20 @@ async fn sign_file(invocation: &Invocation, file: &Path, dry_run: bool) -> Resul
     print_result(invocation, &signed, &state);
     if !invocation.json && matches!(state, State::Ready) {
         let file = file.display();
-        print_line(&format!("  with the store: vault-bake complete {file}"));
+        print_line(&format!(
+            "  next, with the store: vault-bake complete {file}"
+        ));
     }
     Ok(Exit::Done)
+}
+
+fn no_policy(file: &Path) -> Failure {
+    let message = format!(
+        "cannot sign {}: there is neither a store nor a copy of the trust policy",
+        file.display()
+    );
+    Failure::usage(message)
+        .hint("Pass your copy of the trust policy with --trust, or name the store with --store.")
 }
 
 /// Fails if a proposal was made under another policy than the user's copy.
