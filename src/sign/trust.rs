@@ -317,7 +317,8 @@ impl Trust {
         }
     }
 
-    /// Returns the keys that have `role` for `image` and, if given, `channel`, alone or with others.
+    /// Returns the keys that have `role` for `image` and, if given, `channel`, alone or with
+    /// others.
     pub fn holders(&self, role: Role, image: &str, channel: Option<&str>) -> BTreeSet<KeyId> {
         let grants = self.grants.iter();
         let covering = grants.filter(|grant| grant.covers(role, image, channel));

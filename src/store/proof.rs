@@ -113,8 +113,8 @@ impl LogEntry {
         self.body.as_ref().map(Body::effective)
     }
 
-    /// Returns the keys whose roles count for the event, under the policy in force at it: those that
-    /// signed the entry, or the proposal in it. `origin` is the digest of `store.json`.
+    /// Returns the keys whose roles count for the event, under the policy in force at it: those
+    /// that signed the entry, or the proposal in it. `origin` is the digest of `store.json`.
     pub fn signers(&self, origin: Digest, trust: &Trust) -> Result<BTreeSet<KeyId>, String> {
         let signers = self.envelope.signers(trust);
         let signers = signers.map_err(|error| error.to_string())?;

@@ -84,8 +84,8 @@ impl<B: Backend> Store<B> {
         Ok(signed)
     }
 
-    /// Checks that a proposal is for this store and its present state, that each signature is valid,
-    /// and that the event would be accepted once enough keys have signed.
+    /// Checks that a proposal is for this store and its present state, that each signature is
+    /// valid, and that the event would be accepted once enough keys have signed.
     pub async fn check_proposal(
         &self,
         history: &History,
@@ -103,8 +103,8 @@ impl<B: Backend> Store<B> {
         Ok(())
     }
 
-    /// Appends the event of a proposal that enough keys signed. Does nothing if the log has it. Any key
-    /// of the trust policy may do this.
+    /// Appends the event of a proposal that enough keys signed. Does nothing if the log has it. Any
+    /// key of the trust policy may do this.
     pub async fn complete(&self, signed: SignedProposal, now: Timestamp) -> Result<(), StoreError> {
         let history = self.history().await?;
         if history.is_completed(signed.proposal().id) {

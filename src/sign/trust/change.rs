@@ -269,8 +269,8 @@ impl Trust {
         Ok(next.validated()?)
     }
 
-    /// Returns the next policy, in which `key` does not have the roles. A key without any role is no
-    /// longer a key of the policy.
+    /// Returns the next policy, in which `key` does not have the roles. A key without any role is
+    /// no longer a key of the policy.
     pub fn without_key(
         &self,
         key: &KeyId,

@@ -169,8 +169,8 @@ impl Proposal {
         Requirement::new(role, scope.name(), shortage, trust)
     }
 
-    /// Returns what `signers` must have under `trust`, the policy in force. A trust policy must also
-    /// be signed by its own roots.
+    /// Returns what `signers` must have under `trust`, the policy in force. A trust policy must
+    /// also be signed by its own roots.
     pub fn requirements(&self, trust: &Trust, signers: &BTreeSet<KeyId>) -> Vec<Requirement> {
         let mut all = vec![self.requirement(trust, signers)];
         if let Body::TrustUpdate { trust: new } = &self.body {
@@ -290,8 +290,8 @@ impl SignedProposal {
         }
     }
 
-    /// Returns the proposal with signatures of `signers` added. Fails if a key must not sign it under
-    /// `trust`, the policy in force. A key that has signed does not sign again.
+    /// Returns the proposal with signatures of `signers` added. Fails if a key must not sign it
+    /// under `trust`, the policy in force. A key that has signed does not sign again.
     pub async fn with_signatures(
         mut self,
         signers: &[Signer],
@@ -337,8 +337,8 @@ impl SignedProposal {
         self.envelope().signers(trust)
     }
 
-    /// Returns the signers of an approved event in the store `origin`, or why it has no effect under
-    /// `trust`.
+    /// Returns the signers of an approved event in the store `origin`, or why it has no effect
+    /// under `trust`.
     pub(crate) fn approvers(
         &self,
         origin: Digest,
