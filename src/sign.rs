@@ -12,7 +12,10 @@ pub use envelope::{Envelope, Signature, pre_authentication_encoding};
 pub use key::{KeyId, PublicKey, SigningKey};
 pub use signer::{Signer, sign};
 pub use statement::{STATEMENT_PAYLOAD_TYPE, STATEMENT_TYPE, Statement, Subject};
-pub use trust::{Grant, Role, Shortage, TRUST_SCHEMA, Trust, matches};
+pub use trust::{
+    Grant, GrantScope, PolicyChangeError, Role, Shortage, SuccessionError, TRUST_SCHEMA, Trust,
+    matches,
+};
 
 use std::path::PathBuf;
 

@@ -8,6 +8,7 @@
 //! objects/sha256/ab/<62 hex>      manifests, tests, envelopes, package lists, bills of materials
 //! log/entries/000/000/001         one signed event each, linked to the digest of the one before
 //! artifacts/sha256/<hex>.qcow2    captured disks
+//! proposals/<hex>/<hex>           events that wait for signatures, one signature in each file
 //! tmp/                            temporary files (folders only); `sweep` removes old ones
 //! ```
 
@@ -29,6 +30,7 @@ mod parallel;
 mod cached_history;
 mod report;
 pub mod proof;
+mod proposals;
 pub mod revocation;
 mod rollouts;
 mod sbom;
@@ -44,7 +46,7 @@ use uuid::Uuid;
 
 use crate::digest::{Digest, canonical_json};
 use crate::manifest::{Manifest, Moment, Package, parse_packages};
-use crate::sign::{Envelope, KeyId, STATEMENT_PAYLOAD_TYPE, Signer, Trust};
+use crate::sign::{Envelope, KeyId, PublicKey, STATEMENT_PAYLOAD_TYPE, Signer, Trust};
 use crate::wait::Interrupt;
 
 use backend::{Backend, Created};
@@ -59,6 +61,7 @@ pub use deploy_status::{Allow, ChosenImage, DeployState, DeployStatus, Obstacle}
 pub use dir::Dir;
 pub use error::StoreError;
 pub use images::{ImageRow, TestState};
+pub use proposals::StoredProposal;
 pub use report::{Defect, MissingArtifact, VerifyReport};
 pub use rollouts::PlannedImages;
 pub use verify::Depth;
@@ -80,6 +83,8 @@ pub struct Store<B> {
     trust: Trust,
     /// Sign all new records. Empty if the store is only read.
     signers: Arc<[Signer]>,
+    /// Whether plans are for proposals, which other keys sign too.
+    is_proposing: bool,
     /// Stops external signers.
     interrupt: Interrupt,
     /// The caller's own policy, which must be or have been in force in this store.
@@ -115,6 +120,7 @@ impl<B: Backend> Store<B> {
             trust: identity.trust().clone(),
             backend: Arc::new(backend),
             signers: Arc::new([]),
+            is_proposing: false,
             interrupt: Interrupt::default(),
             pinned: None,
             cache_folder: None,
@@ -148,6 +154,13 @@ impl<B: Backend> Store<B> {
         self
     }
 
+    /// Plans events for proposals: as if other keys of the trust policy signed too.
+    #[must_use]
+    pub fn for_proposals(mut self) -> Self {
+        self.is_proposing = true;
+        self
+    }
+
     /// Requires that `trust`, the caller's copy of the policy, is or was in force in this store.
     #[must_use]
     pub fn with_trust(mut self, trust: Trust) -> Self {
@@ -162,6 +175,7 @@ impl<B: Backend> Store<B> {
             origin: self.origin,
             trust: self.trust.clone(),
             signers: self.signers.clone(),
+            is_proposing: self.is_proposing,
             interrupt: self.interrupt.clone(),
             pinned: self.pinned.clone(),
             cache_folder: self.cache_folder.clone(),
@@ -201,6 +215,15 @@ impl<B: Backend> Store<B> {
     fn own_keys(&self) -> std::collections::BTreeSet<KeyId> {
         let keys = self.signers.iter().map(|signer| signer.public().id());
         keys.collect()
+    }
+
+    /// Returns the keys that will have signed a planned event.
+    fn planned_signers(&self, history: &History) -> std::collections::BTreeSet<KeyId> {
+        if self.is_proposing {
+            history.trust().keys().map(PublicKey::id).collect()
+        } else {
+            self.own_keys()
+        }
     }
 
     /// Stores `bytes` under their digest. If the object exists already, only checks it.

@@ -69,22 +69,25 @@ impl PinFileReport {
 type Defect = (&'static str, String);
 
 /// The policies of a store, each with the number of the entry after which it is in force.
-struct Policies(Vec<(u64, Trust)>);
+struct Policies {
+    /// The digest of `store.json`.
+    origin: Digest,
+    all: Vec<(u64, Trust)>,
+}
 
 impl Policies {
     fn at(&self, seq: u64) -> &Trust {
-        let before = self.0.iter().rev().find(|(from, _)| *from < seq);
-        &before.unwrap_or(&self.0[0]).1
+        let before = self.all.iter().rev().find(|(from, _)| *from < seq);
+        &before.unwrap_or(&self.all[0]).1
     }
 
     fn present(&self) -> &Trust {
-        &self.0[self.0.len() - 1].1
+        &self.all[self.all.len() - 1].1
     }
 
     /// Returns the signers of an entry, under the policy in force at it.
     fn signers(&self, entry: &LogEntry) -> Result<BTreeSet<KeyId>, String> {
-        let signers = entry.envelope.signers(self.at(entry.seq));
-        signers.map_err(|error| error.to_string())
+        entry.signers(self.origin, self.at(entry.seq))
     }
 }
 
@@ -97,12 +100,12 @@ impl PinFile {
         let policies = self.policies().map_err(of_store)?;
         self.check_ends(&policies).map_err(of_store)?;
         if let Some(given) = given
-            && !policies.0.iter().any(|(_, policy)| policy == given)
+            && !policies.all.iter().any(|(_, policy)| policy == given)
         {
             return Err(PinError::UntrustedPolicy {
                 file: self.name.clone(),
                 version: given.version(),
-                known: policies.0.len(),
+                known: policies.all.len(),
             });
         }
         let mut proved = vec![match given {
@@ -116,7 +119,7 @@ impl PinFile {
         for (name, pin) in &self.pins {
             let broken = |(field, why): Defect| self.broken(format!("pin {name}"), field, why);
             self.check_pin(pin, &policies).map_err(broken)?;
-            if policies.0.len() > 1 && !is_allowed_by(pin, policies.present()) {
+            if policies.all.len() > 1 && !is_allowed_by(pin, policies.present()) {
                 under_old_policy.push(name.clone());
             }
             proved.push(format!(
@@ -176,15 +179,18 @@ impl PinFile {
     /// Returns the policies of the store, each proved by the one before.
     fn policies(&self) -> Result<Policies, Defect> {
         let identity = &self.store.identity;
-        let mut policies = Policies(vec![(0, identity.trust().clone())]);
+        let mut policies = Policies {
+            origin: identity.origin(),
+            all: vec![(0, identity.trust().clone())],
+        };
         for update in &self.store.trust_updates {
             let field = "trust_updates";
             let entry = read(update, field)?;
             let signers = policies.signers(&entry).map_err(|why| (field, why))?;
-            let Some(Body::TrustUpdate { trust }) = entry.body else {
+            let Some(Body::TrustUpdate { trust }) = entry.effective().cloned() else {
                 return Err((field, format!("entry {} is not a trust.update", entry.seq)));
             };
-            let (last, present) = &policies.0[policies.0.len() - 1];
+            let (last, present) = &policies.all[policies.all.len() - 1];
             if entry.seq <= *last {
                 return Err((field, format!("entry {} comes after {last}", entry.seq)));
             }
@@ -192,8 +198,8 @@ impl PinFile {
                 .validated()
                 .map_err(|error| (field, error.to_string()))?;
             let followed = trust.check_succession(present, &signers);
-            followed.map_err(|why| (field, why))?;
-            policies.0.push((entry.seq, trust));
+            followed.map_err(|why| (field, why.to_string()))?;
+            policies.all.push((entry.seq, trust));
         }
         Ok(policies)
     }
@@ -227,8 +233,8 @@ impl PinFile {
             );
             return Err(("head", why));
         }
-        let (last, _) = &policies.0[policies.0.len() - 1];
-        if matches!(head.body, Some(Body::TrustUpdate { .. })) && *last != head.seq {
+        let (last, _) = &policies.all[policies.all.len() - 1];
+        if matches!(head.effective(), Some(Body::TrustUpdate { .. })) && *last != head.seq {
             let why = format!("entry {} changes the policy, but is missing", head.seq);
             return Err(("trust_updates", why));
         }
@@ -275,7 +281,7 @@ impl PinFile {
     fn check_set(&self, pin: &Pin, policies: &Policies) -> Result<LogEntry, Defect> {
         let field = "proof.set";
         let set = read(&pin.proof.set, field)?;
-        let Some(Body::ChannelSet(event)) = &set.body else {
+        let Some(Body::ChannelSet(event)) = set.effective() else {
             return Err((field, format!("entry {} is not a channel.set", set.seq)));
         };
         let ChannelSet {
@@ -368,13 +374,18 @@ fn check_recorded(
 /// Whether the present policy also allows the signatures.
 fn is_allowed_by(pin: &Pin, policy: &Trust) -> bool {
     let proof = &pin.proof;
-    let allows = |envelope: &Envelope, role, channel| {
-        let signers = envelope.signers(policy);
-        signers.is_ok_and(|signers| policy.allows(role, &signers, &pin.image, channel))
+    let builds = [&proof.manifest, &proof.recorded].into_iter().all(|one| {
+        let signers = one.signers(policy);
+        signers.is_ok_and(|signers| policy.allows(Role::Builder, &signers, &pin.image, None))
+    });
+    let set = LogEntry::parse(proof.set.clone());
+    let signers = match set.map(|set| set.body) {
+        Ok(Some(Body::Approved(approved))) => approved.signers(policy),
+        _ => proof.set.signers(policy),
     };
-    allows(&proof.manifest, Role::Builder, None)
-        && allows(&proof.recorded, Role::Builder, None)
-        && allows(&proof.set, Role::Promoter, Some(&pin.channel))
+    let channel = Some(pin.channel.as_str());
+    builds
+        && signers.is_ok_and(|signers| policy.allows(Role::Promoter, &signers, &pin.image, channel))
 }
 
 fn read(envelope: &Envelope, field: &'static str) -> Result<LogEntry, Defect> {

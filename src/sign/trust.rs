@@ -2,6 +2,8 @@
 //! The store contains its policy. The roots of the old and of the new policy sign each change.
 //! Readers may compare the policy with a copy of their own.
 
+mod change;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +12,8 @@ use super::SignError;
 use super::key::{KeyId, PublicKey};
 use crate::canonical;
 use crate::digest::{Digest, canonical_json};
+
+pub use change::{GrantScope, PolicyChangeError};
 
 /// The schema of new policies.
 pub const TRUST_SCHEMA: &str = "https://vault-bake.dev/trust/v1";
@@ -92,6 +96,11 @@ pub struct Shortage {
 }
 
 impl Shortage {
+    /// Whether enough keys signed.
+    pub fn is_met(&self) -> bool {
+        !self.trusted.is_empty() && self.count() as u64 >= self.threshold
+    }
+
     /// Returns the number of trusted keys that signed.
     pub fn count(&self) -> usize {
         self.trusted.intersection(&self.signed).count()
@@ -126,6 +135,27 @@ impl std::fmt::Display for Shortage {
             ),
         }
     }
+}
+
+/// Why a policy cannot follow another one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SuccessionError {
+    /// The version is not the next one.
+    #[error("the policy has version {new}, the one in force has {old}; the next is {}", old + 1)]
+    Version {
+        /// The version of the new policy.
+        new: u64,
+        /// The version of the policy in force.
+        old: u64,
+    },
+    /// Too few roots signed.
+    #[error("not enough roots of the {whose} policy signed it: {shortage}")]
+    Roots {
+        /// `old` or `new`.
+        whose: &'static str,
+        /// The keys that signed, and those that the policy requires.
+        shortage: Shortage,
+    },
 }
 
 fn one() -> u64 {
@@ -287,26 +317,30 @@ impl Trust {
         }
     }
 
+    /// Returns the keys that have `role` for `image` and, if given, `channel`, alone or with
+    /// others.
+    pub fn holders(&self, role: Role, image: &str, channel: Option<&str>) -> BTreeSet<KeyId> {
+        let grants = self.grants.iter();
+        let covering = grants.filter(|grant| grant.covers(role, image, channel));
+        covering.flat_map(|grant| grant.keys.clone()).collect()
+    }
+
     /// Checks that this policy may follow `old`: enough roots of both must be among `signers`.
     pub(crate) fn check_succession(
         &self,
         old: &Self,
         signers: &BTreeSet<KeyId>,
-    ) -> Result<(), String> {
+    ) -> Result<(), SuccessionError> {
         if self.version != old.version + 1 {
-            return Err(format!(
-                "the policy has version {}, the one in force has {}; the next is {}",
-                self.version,
-                old.version,
-                old.version + 1
-            ));
+            return Err(SuccessionError::Version {
+                new: self.version,
+                old: old.version,
+            });
         }
-        for (whose, policy) in [("the old", old), ("the new", self)] {
+        for (whose, policy) in [("old", old), ("new", self)] {
             if !policy.allows(Role::Root, signers, "", None) {
                 let shortage = policy.shortage(Role::Root, signers, "", None);
-                return Err(format!(
-                    "not enough roots of {whose} policy signed it: {shortage}"
-                ));
+                return Err(SuccessionError::Roots { whose, shortage });
             }
         }
         Ok(())

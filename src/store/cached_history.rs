@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::backend::Backend;
-use super::event::ParsedPayload;
+use super::event::{Body, ParsedPayload};
 use super::history::{History, ReadEntry};
 use super::local_cache::{Key, LocalCache, save};
 use super::log::{self, LogView, entry_name};
@@ -150,6 +150,12 @@ fn add_keys_of(entry: &ReadEntry, keys: &mut Vec<Key>) {
         }
         ParsedPayload::Any(body) => body,
     };
+    if entry.kind == Body::APPROVED {
+        // Its payload is not text that `add_digests` could read.
+        let body = Body::read(&entry.kind, ParsedPayload::Any(body.clone()));
+        let body = body.map(|body| serde_json::json!(body.effective()));
+        return add_digests(&body.unwrap_or_default(), keys);
+    }
     if let (Some(image), Some(version)) = (body["image"].as_str(), body["version"].as_str())
         && let Ok(version) = version.parse()
     {

@@ -140,7 +140,7 @@ impl<B: Backend> Store<B> {
     }
 
     /// Checks a target: tested and passed, not revoked, signed, artifact present.
-    async fn check_target(
+    pub(super) async fn check_target(
         &self,
         history: &History,
         target: &RecordedManifest,
@@ -148,7 +148,7 @@ impl<B: Backend> Store<B> {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let body = Body::ChannelSet(set.clone());
-        let admitted = history.admits(&body, &self.own_keys(), now.into());
+        let admitted = history.admits(&body, &self.planned_signers(history), now.into());
         if let Err(error) = &admitted
             && !matches!(error, StoreError::Refused { .. })
         {

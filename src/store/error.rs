@@ -1,12 +1,13 @@
 //! Errors of a store, their hints, and their kinds: integrity or conflict.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::SCHEMA;
 use super::backend::BackendError;
 use crate::digest::Digest;
 use crate::manifest::{ManifestError, Moment};
-use crate::sign::{Role, Shortage, SignError};
+use crate::sign::{KeyId, Role, Shortage, SignError, SuccessionError};
 
 /// Why a store could not do what the caller asked for.
 #[derive(Debug, thiserror::Error)]
@@ -111,6 +112,23 @@ pub enum StoreError {
     /// A trust policy that must not follow the one in force.
     #[error("cannot accept the trust policy: {0}")]
     Policy(String),
+    /// The same, because of its version or the roots that signed.
+    #[error("cannot accept the trust policy: {0}")]
+    Succession(#[from] SuccessionError),
+    /// The trust policy does not have the signing key.
+    #[error("cannot sign with the key {key}: the trust policy has only {}", list(.trusted))]
+    UnknownKey {
+        /// The id of the key.
+        key: KeyId,
+        /// The keys of the policy.
+        trusted: BTreeSet<KeyId>,
+    },
+    /// No proposal has this digest.
+    #[error("the store has no proposal {0}")]
+    NoProposal(String),
+    /// One key alone signs events of this kind.
+    #[error("cannot propose a {0}: one key signs it")]
+    NotProposable(String),
     /// A rule or a safety check forbids the change.
     #[error("{what}: {why}")]
     Refused {
@@ -217,6 +235,11 @@ impl StoreError {
             Self::NoRevocation(_) => "Run `vault-bake revoke --list` to list the revocations.",
             Self::NoGcPlan(_) => "Run `vault-bake gc` to list the plans.",
             Self::NoSigner => "Pass --signing-key.",
+            Self::UnknownKey { .. } => {
+                "Pass one of these keys with --signing-key. Or send the output of `vault-bake trust key` \
+                 to the roots, who run `vault-bake trust add`."
+            }
+            Self::NoProposal(_) => "Run `vault-bake proposals` to list the proposals.",
             Self::ChannelMoved { .. } => {
                 "Run `vault-bake channel` to see the move, then repeat the command."
             }
@@ -245,6 +268,9 @@ impl StoreError {
                 | Self::Refused { .. }
                 | Self::NotAllowed { .. }
                 | Self::Policy(_)
+                | Self::Succession(_)
+                | Self::UnknownKey { .. }
+                | Self::NotProposable(_)
                 | Self::StillNeeded { .. }
         )
     }
@@ -263,4 +289,9 @@ impl StoreError {
             why: why.into(),
         }
     }
+}
+
+fn list(keys: &BTreeSet<KeyId>) -> String {
+    let keys: Vec<String> = keys.iter().map(KeyId::to_string).collect();
+    keys.join(", ")
 }

@@ -1,6 +1,7 @@
 //! Events of the log, each the payload of a signed envelope: their types, their bytes, and back.
 //! Whether an event has an effect is decided by [`super::history`].
 
+mod proposal;
 mod rollout;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,8 @@ use crate::sign::{Role, Trust};
 use super::history::RecordedManifest;
 use super::revocation::Rule;
 
+pub(super) use proposal::is_proposable;
+pub use proposal::{PROPOSAL_PAYLOAD_TYPE, PROPOSAL_SCHEMA, Proposal, Requirement, SignedProposal};
 pub use rollout::{RolloutBegin, RolloutEnd};
 
 /// The schema of new events.
@@ -91,6 +94,9 @@ pub enum Body {
     /// A rollout of a cluster ended.
     #[serde(rename = "rollout.end")]
     RolloutEnd(RolloutEnd),
+    /// An event that several keys signed. Their roles count, not that of the key of the entry.
+    #[serde(rename = "approved")]
+    Approved(SignedProposal),
 }
 
 /// A manifest, with the fields that listings show. The fields are sorted by name: written in this
@@ -259,7 +265,7 @@ pub struct Retention {
 
 impl Body {
     /// The kinds that this version knows.
-    const KINDS: [&str; 10] = [
+    const KINDS: [&str; 11] = [
         ManifestPut::KIND,
         "test.put",
         "channel.set",
@@ -270,7 +276,11 @@ impl Body {
         "artifact.deleted",
         "rollout.begin",
         "rollout.end",
+        Self::APPROVED,
     ];
+
+    /// The kind of events that several keys signed.
+    pub(super) const APPROVED: &str = "approved";
 
     /// Reads the body of an event of one of the [`Self::KINDS`].
     pub(super) fn read(kind: &str, payload: ParsedPayload) -> Result<Self, String> {
@@ -298,6 +308,15 @@ impl Body {
             Self::TrustUpdate { .. } => Role::Root,
             Self::GcPlan(_) | Self::ArtifactDeleted { .. } => Role::Keeper,
             Self::RolloutBegin(_) | Self::RolloutEnd(_) => Role::Operator,
+            Self::Approved(approved) => approved.proposal().body.role(),
+        }
+    }
+
+    /// Returns the event that has the effect: the approved one, if several keys signed.
+    pub fn effective(&self) -> &Self {
+        match self {
+            Self::Approved(approved) => &approved.proposal().body,
+            body => body,
         }
     }
 

@@ -2,6 +2,7 @@
 //! An event that breaks a rule is void: it is reported and has no effect.
 //! A broken chain or an invalid signature is an error.
 
+mod approval;
 mod frame;
 mod read;
 mod removal;
@@ -14,12 +15,13 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::StoreError;
-use super::event::{Body, Entry, GcPlan, ManifestPut, Reason, Revoke};
+use super::event::{Body, GcPlan, ManifestPut, Reason, Revoke};
 use super::log::entry_name;
 use crate::digest::Digest;
-use crate::manifest::{ImageVersion, Moment, is_name};
+use crate::manifest::{ImageVersion, Moment};
 use crate::sign::{KeyId, Trust};
 
+use approval::Effect;
 pub(super) use frame::Frame;
 use read::VerifiedEntry;
 pub(super) use read::{ReadEntry, parse};
@@ -111,6 +113,8 @@ pub enum Admission {
 
 /// The state of a store after some entry of its log.
 pub struct History {
+    /// The digest of `store.json`.
+    origin: Digest,
     head: u64,
     last: Digest,
     /// The trust policies, each with the number of the entry after which it is in force.
@@ -123,6 +127,8 @@ pub struct History {
     revocations: Vec<Revocation>,
     plans: Vec<RecordedPlan>,
     rollouts: Vec<RecordedRollout>,
+    /// The ids of completed proposals.
+    approved: BTreeSet<Uuid>,
     voids: Vec<VoidEntry>,
 }
 
@@ -131,6 +137,7 @@ impl History {
     /// policy.
     pub(super) fn new(origin: Digest, trust: Trust) -> Self {
         Self {
+            origin,
             head: 0,
             last: origin,
             policies: vec![(0, trust)],
@@ -142,6 +149,7 @@ impl History {
             revocations: Vec::new(),
             plans: Vec::new(),
             rollouts: Vec::new(),
+            approved: BTreeSet::new(),
             voids: Vec::new(),
         }
     }
@@ -254,50 +262,22 @@ impl History {
             )));
         }
         let (id, at) = (entry.id, entry.at);
-        let effect = self.effect(entry, &signers)?;
+        let effect = self.effect(entry, signers)?;
         self.ids.insert(id);
         self.head = seq;
         self.last = digest;
         match effect {
-            Ok(body) => self.apply(seq, at, body, signers),
+            Ok(Effect {
+                body,
+                signers,
+                approved,
+            }) => {
+                self.approved.extend(approved);
+                self.apply(seq, at, body, signers);
+            }
             Err(why) => self.voids.push(VoidEntry { seq, why }),
         }
         Ok(())
-    }
-
-    /// Returns the body of the entry, or why it is void.
-    fn effect(
-        &self,
-        entry: Entry,
-        signers: &BTreeSet<KeyId>,
-    ) -> Result<Result<Body, String>, StoreError> {
-        let known = entry.is_known();
-        let Entry {
-            seq, kind, body, ..
-        } = entry;
-        if !known {
-            if entry.critical {
-                return Err(StoreError::UnknownEvent { seq, kind });
-            }
-            return Ok(Err(format!("`{kind}` is not known to this version")));
-        }
-        if self.contains_event(entry.id) {
-            return Ok(Err(format!("the id {} was used before", entry.id)));
-        }
-        let body = match Body::read(&kind, body) {
-            Ok(body) => body,
-            Err(why) => return Ok(Err(why)),
-        };
-        if let Body::ManifestPut(put) = &body
-            && !is_name(&put.image)
-        {
-            return Ok(Err(format!("`{}` is not a valid image name", put.image)));
-        }
-        Ok(match self.admits(&body, signers, entry.at) {
-            Ok(Admission::New) => Ok(body),
-            Ok(Admission::Unchanged) => Err("the log already has the same event".to_owned()),
-            Err(rule) => Err(rule.to_string()),
-        })
     }
 
     fn apply(&mut self, seq: u64, at: Moment, body: Body, signers: BTreeSet<KeyId>) {
@@ -380,6 +360,8 @@ impl History {
             }
             Body::RolloutBegin(begin) => self.begin_rollout(seq, at, begin, signers),
             Body::RolloutEnd(end) => self.end_rollout(seq, at, &end, signers),
+            // `effect` returns the event in it.
+            Body::Approved(_) => {}
         }
     }
 

@@ -1,6 +1,8 @@
 //! Parts of a store that can be verified apart from it: `store.json` and single log entries.
 //! Reads and parses them. The caller checks signatures and rules.
 
+use std::collections::BTreeSet;
+
 use super::backend::Backend;
 use super::event::{Body, Entry, PAYLOAD_TYPE};
 use super::history::parse;
@@ -9,7 +11,7 @@ use super::{MAX_ORIGIN_BYTES, Origin, SCHEMA, STORE_FILE, Store, StoreError};
 use crate::canonical;
 use crate::digest::{Digest, canonical_json};
 use crate::manifest::Moment;
-use crate::sign::{Envelope, Trust};
+use crate::sign::{Envelope, KeyId, Trust};
 
 /// The content of `store.json`: the identity of a store, and its first trust policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,6 +106,22 @@ impl LogEntry {
             body,
             envelope,
         })
+    }
+
+    /// Returns the event that has the effect, if this version knows its kind.
+    pub fn effective(&self) -> Option<&Body> {
+        self.body.as_ref().map(Body::effective)
+    }
+
+    /// Returns the keys whose roles count for the event, under the policy in force at it: those
+    /// that signed the entry, or the proposal in it. `origin` is the digest of `store.json`.
+    pub fn signers(&self, origin: Digest, trust: &Trust) -> Result<BTreeSet<KeyId>, String> {
+        let signers = self.envelope.signers(trust);
+        let signers = signers.map_err(|error| error.to_string())?;
+        match &self.body {
+            Some(Body::Approved(approved)) => approved.approvers(origin, trust),
+            _ => Ok(signers),
+        }
     }
 
     /// Returns the digest of the entry's bytes.

@@ -108,10 +108,10 @@ impl<B: Backend> Store<B> {
         self.append_to(history, id, now, body).await
     }
 
-    /// Checks whether this store's signers could append the event at the time `now`.
+    /// Checks whether this store's signers could append or propose the event at the time `now`.
     pub async fn check(&self, body: &Body, now: Timestamp) -> Result<Admission, StoreError> {
         let history = self.history().await?;
-        history.admits(body, &self.own_keys(), now.into())
+        history.admits(body, &self.planned_signers(&history), now.into())
     }
 
     pub(super) async fn append_to(

@@ -17,6 +17,7 @@ mod records;
 mod rollouts;
 mod runs;
 mod started;
+mod team;
 mod variables;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -88,11 +89,15 @@ fn every_verb_explains_itself() {
         "channel",
         "revoke",
         "restore",
+        "proposals",
+        "sign",
+        "complete",
         "pin",
         "resolve",
         "fetch",
         "check-plan",
         "identity",
+        "store",
         "trust",
         "gc",
         "sweep",

@@ -63,6 +63,8 @@ mod exit;
 #[expect(dead_code, reason = "most of it is used by commands alone")]
 #[path = "../../src/bin/vault-bake/failure.rs"]
 mod failure;
+#[path = "../../src/bin/vault-bake/key_hint.rs"]
+mod key_hint;
 #[expect(dead_code, reason = "most of it is used by commands alone")]
 #[path = "../../src/bin/vault-bake/output.rs"]
 mod output;

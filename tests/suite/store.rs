@@ -11,6 +11,7 @@ mod channels;
 mod folder;
 mod gc;
 mod local_cache;
+mod proposals;
 mod revocation;
 mod rollouts;
 mod sbom;

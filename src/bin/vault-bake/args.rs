@@ -9,6 +9,7 @@ pub mod identity;
 pub mod lint;
 pub mod maintain;
 pub mod pins;
+pub mod proposals;
 pub mod release;
 pub mod rollout;
 mod shared;
@@ -16,7 +17,7 @@ mod shared;
 use clap::{Parser, Subcommand};
 
 use groups::example;
-pub use shared::{Global, Image, ImageReference, Keys, Releases, Vars};
+pub use shared::{Global, Image, ImageReference, Keys, Propose, Releases, Vars};
 
 /// Build hardened VM images for Vault and Consul, check them and sign every record
 #[derive(Parser)]
@@ -58,6 +59,9 @@ pub enum Verb {
     Channel(release::Channel),
     Revoke(Box<release::Revoke>),
     Restore(release::Restore),
+    Proposals(proposals::Proposals),
+    Sign(proposals::Sign),
+    Complete(proposals::Complete),
     Pin(pins::Pin),
     Resolve(Box<pins::Resolve>),
     Fetch(pins::Fetch),
@@ -65,6 +69,7 @@ pub enum Verb {
     Cluster(cluster::Cluster),
     Rollout(rollout::Rollout),
     Identity(identity::Identity),
+    Store(maintain::Store),
     Trust(maintain::Trust),
     Gc(gc::Gc),
     Sweep(maintain::Sweep),

@@ -33,7 +33,7 @@ use vault_bake::release::ReleaseError;
 use vault_bake::resolve::ResolveError;
 use vault_bake::rollout::targets::TargetsError;
 use vault_bake::rollout::{ExecuteError, RolloutError};
-use vault_bake::sign::{Role, Shortage, SignError};
+use vault_bake::sign::{PolicyChangeError, SignError};
 use vault_bake::store::StoreError;
 use vault_bake::store::backend::BackendError;
 use vault_bake::store::blob::AddressError;
@@ -42,6 +42,7 @@ use vault_bake::terraform::PlanFileError;
 use vault_bake::wait::Interrupted;
 
 pub use crate::failure::Failure;
+use crate::key_hint::store_hint;
 
 /// The environment variable with a shared access signature of the store.
 pub const STORE_SAS: &str = "VAULT_BAKE_STORE_SAS";
@@ -109,6 +110,7 @@ failures! {
     LintError => |_| Exit::Usage, LintError::hint;
     StoreCredentialError => |_| Exit::Usage, credential_hint;
     NetworkError => |_| Exit::Failed, NetworkError::hint;
+    PolicyChangeError => policy_change, PolicyChangeError::hint;
     PinError => |e| kind(e.is_integrity(), e.is_conflict(), e.is_invalid()), PinError::hint;
     PlanFileError => |_| Exit::Usage, PlanFileError::hint;
     ResolveError => |e| kind(e.is_integrity(), e.is_conflict(), e.is_invalid()), ResolveError::hint;
@@ -235,6 +237,14 @@ fn sign(error: &SignError) -> Exit {
     }
 }
 
+fn policy_change(error: &PolicyChangeError) -> Exit {
+    match error {
+        PolicyChangeError::Several { .. } => Exit::Usage,
+        PolicyChangeError::Invalid(error) => sign(error),
+        _ => Exit::Conflict,
+    }
+}
+
 fn store(error: &StoreError) -> Exit {
     kind(error.is_integrity(), error.is_conflict(), false)
 }
@@ -350,32 +360,6 @@ fn credential_hint(error: &StoreCredentialError) -> Option<String> {
             Some("Repair the configured credential, or configure another one.".to_owned())
         }),
     }
-}
-
-fn store_hint(error: &StoreError) -> Option<String> {
-    match error {
-        StoreError::NotAllowed { role, shortage, .. } => Some(key_hint(*role, shortage)),
-        other => other.hint(),
-    }
-}
-
-/// Returns how to sign with enough keys of `role`.
-fn key_hint(role: Role, shortage: &Shortage) -> String {
-    if shortage.trusted.is_empty() {
-        return format!(
-            "Ask a root to add a grant of the role {role} to the output of `vault-bake trust show`, \
-             increase its version, and run `vault-bake trust set`."
-        );
-    }
-    if shortage.count() > 0 {
-        return format!(
-            "This command signs with one key. Ask a root to lower the threshold of the role {role} with `vault-bake trust set`."
-        );
-    }
-    format!(
-        "Use a key that has the role {role}, with --signing-key. Or send the output of `vault-bake trust key` to a root, \
-         who adds your key with `vault-bake trust set`."
-    )
 }
 
 /// Returns the hint of a build. If mmdebstrap failed, missing user ids are the likely cause.

@@ -236,6 +236,16 @@ impl Invocation {
         Ok(store.with_signers(vec![signer], self.interrupt.clone()))
     }
 
+    /// Opens the store for writing, or for a plan that other keys sign too.
+    pub async fn open_planning_store(&self, propose: bool) -> Result<Store<AnyBackend>, Failure> {
+        let store = self.open_signing_store().await?;
+        Ok(if propose {
+            store.for_proposals()
+        } else {
+            store
+        })
+    }
+
     /// Opens the store for writing, and creates it if it does not exist. A new store gets the trust
     /// policy of --trust, or one that trusts only the signing key.
     pub async fn open_or_create_store(&self) -> Result<Store<AnyBackend>, Failure> {
@@ -244,13 +254,18 @@ impl Invocation {
             Some(trust) => trust,
             None => Trust::single_key(signer.public()),
         };
+        let store = self.open_or_create_with(&trust).await?;
+        Ok(store.with_signers(vec![signer], self.interrupt.clone()))
+    }
+
+    /// Opens the store, and creates it with this trust policy if it does not exist.
+    pub async fn open_or_create_with(&self, trust: &Trust) -> Result<Store<AnyBackend>, Failure> {
         let location = self.store_location()?;
         if let StoreLocation::Folder(folder) = &location {
             std::fs::create_dir_all(folder).map_err(|error| unusable_store(folder, error))?;
         }
-        let opening = Store::open_or_create(location.open()?, &trust, clock());
-        let store = self.with_trust(self.interrupt.or(opening).await??)?;
-        Ok(store.with_signers(vec![signer], self.interrupt.clone()))
+        let opening = Store::open_or_create(location.open()?, trust, clock());
+        self.with_trust(self.interrupt.or(opening).await??)
     }
 
     fn with_trust(&self, store: Store<AnyBackend>) -> Result<Store<AnyBackend>, Failure> {

@@ -12,6 +12,9 @@ use vault_bake::sign::{PublicKey, Signer, SigningKey, Trust};
 use crate::args::Keys;
 use crate::exit::{Exit, Failure};
 
+/// The smallest number of hex digits that name a key.
+const SHORTEST_HEX: usize = 6;
+
 /// The sources of the signing key and of the trust policy.
 pub struct KeyRing {
     signing_key: PathBuf,
@@ -110,4 +113,42 @@ pub fn read_trust(path: &Path) -> Result<Trust, Failure> {
     let text = fs::read(path)
         .map_err(|error| Failure::usage(format!("cannot read {path_text}: {error}")))?;
     Trust::from_json(&text).map_err(|error| Failure::usage(format!("{path_text}: {error}")))
+}
+
+/// Reads a public key: PEM, or the output of `trust key --json`. `what` is for errors.
+pub fn read_public_key(what: &str, bytes: &[u8]) -> Result<PublicKey, Failure> {
+    let json: Option<serde_json::Value> = serde_json::from_slice(bytes).ok();
+    let pem = json.as_ref().and_then(|json| json["pem"].as_str());
+    Ok(PublicKey::from_pem(what, pem.map_or(bytes, str::as_bytes))?)
+}
+
+/// Returns the key that a command line names: a file, or the first digits of the id of a key of
+/// `trust`.
+pub fn find_key(text: &str, trust: &Trust) -> Result<PublicKey, Failure> {
+    let path = Path::new(text);
+    if path.is_file() {
+        let bytes = fs::read(path)
+            .map_err(|error| Failure::usage(format!("cannot read {text}: {error}")))?;
+        return read_public_key(text, &bytes);
+    }
+    let id = match text.strip_prefix("sha256:") {
+        Some(_) => text.to_owned(),
+        None => format!("sha256:{text}"),
+    };
+    let mut found = trust
+        .keys()
+        .filter(|key| key.id().to_string().starts_with(&id));
+    match (found.next(), found.next()) {
+        (Some(key), None) if id.len() >= "sha256:".len() + SHORTEST_HEX => Ok(key.clone()),
+        _ => {
+            let ids: Vec<String> = trust.keys().map(|key| key.id().to_string()).collect();
+            let message = format!(
+                "cannot find the key {text}: it is no file, and the trust policy has only {}",
+                ids.join(", ")
+            );
+            Err(Failure::usage(message).hint(format!(
+                "Name a file with a public key, or the first {SHORTEST_HEX} or more digits of one of these ids."
+            )))
+        }
+    }
 }

@@ -9,6 +9,7 @@ mod ending;
 mod exit;
 mod failure;
 mod invocation;
+mod key_hint;
 mod keys;
 mod new_files;
 mod output;
@@ -105,6 +106,9 @@ async fn dispatch(verb: Verb, invocation: &Invocation) -> Result<Exit, Failure> 
         Verb::Channel(args) => commands::channel::run(invocation, &args).await,
         Verb::Revoke(args) => commands::revoke::run(invocation, &args).await,
         Verb::Restore(args) => commands::restore::run(invocation, &args).await,
+        Verb::Proposals(args) => commands::proposals::run(invocation, &args).await,
+        Verb::Sign(args) => commands::sign::run(invocation, &args).await,
+        Verb::Complete(args) => commands::complete::run(invocation, &args).await,
         Verb::Pin(args) => commands::pin::run(invocation, &args).await,
         Verb::Resolve(args) => commands::resolve::run(invocation, &args).await,
         Verb::Fetch(args) => read(invocation, commands::fetch::run(invocation, &args)).await,
@@ -112,6 +116,7 @@ async fn dispatch(verb: Verb, invocation: &Invocation) -> Result<Exit, Failure> 
         Verb::Cluster(args) => commands::cluster::run(invocation, &args.command).await,
         Verb::Rollout(args) => commands::rollout::run(invocation, &args.command).await,
         Verb::Identity(args) => commands::identity::run(invocation, &args).await,
+        Verb::Store(args) => commands::store::run(invocation, &args).await,
         Verb::Trust(args) => commands::trust::run(invocation, &args).await,
         Verb::Gc(args) => commands::gc::run(invocation, &args).await,
         Verb::Sweep(args) => commands::sweep::run(invocation, &args).await,

@@ -2,6 +2,8 @@
 //! A history that is joined with some manifests lacks the others: the caller supplies all that new
 //! entries and queries refer to.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -14,6 +16,7 @@ use crate::sign::Trust;
 /// A history without its manifests and without the ids of its events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::store) struct Frame {
+    origin: Digest,
     pub head: u64,
     /// The digest of entry `head`.
     pub last: Digest,
@@ -22,6 +25,7 @@ pub(in crate::store) struct Frame {
     revocations: Vec<Revocation>,
     plans: Vec<RecordedPlan>,
     rollouts: Vec<RecordedRollout>,
+    approved: BTreeSet<Uuid>,
     voids: Vec<VoidEntry>,
 }
 
@@ -45,6 +49,7 @@ impl History {
         let channels = self.channels.iter();
         let channels = channels.map(|((i, c), all)| (i.clone(), c.clone(), all.clone()));
         Frame {
+            origin: self.origin,
             head: self.head,
             last: self.last,
             policies: self.policies.clone(),
@@ -52,6 +57,7 @@ impl History {
             revocations: self.revocations.clone(),
             plans: self.plans.clone(),
             rollouts: self.rollouts.clone(),
+            approved: self.approved.clone(),
             voids: self.voids.clone(),
         }
     }
@@ -74,6 +80,7 @@ impl History {
         let channels = frame.channels.into_iter();
         let indexed = || recorded.iter().enumerate();
         Self {
+            origin: frame.origin,
             head: frame.head,
             last: frame.last,
             policies: frame.policies,
@@ -86,6 +93,7 @@ impl History {
             revocations: frame.revocations,
             plans: frame.plans,
             rollouts: frame.rollouts,
+            approved: frame.approved,
             voids: frame.voids,
             recorded,
         }

@@ -54,12 +54,9 @@ impl History {
                 if trust == self.trust() {
                     return Ok(Admission::Unchanged);
                 }
-                let refused = StoreError::Policy;
                 let trust = trust.clone().validated();
-                let trust = trust.map_err(|error| refused(error.to_string()))?;
-                trust
-                    .check_succession(self.trust(), signers)
-                    .map_err(refused)?;
+                let trust = trust.map_err(|error| StoreError::Policy(error.to_string()))?;
+                trust.check_succession(self.trust(), signers)?;
                 Ok(Admission::New)
             }
             Body::GcPlan(plan) => self.admits_plan(plan),
@@ -68,6 +65,7 @@ impl History {
             }
             Body::RolloutBegin(begin) => self.admits_begin(begin),
             Body::RolloutEnd(end) => self.admits_end(end),
+            Body::Approved(approved) => self.admits_approved(approved, signers, at),
         }
     }
 
@@ -102,6 +100,8 @@ impl History {
             Body::Revoke(_) | Body::Restore { .. } | Body::TrustUpdate { .. } | Body::GcPlan(_) => {
                 ("", None)
             }
+            // The signers of the proposal need the role.
+            Body::Approved(_) => return Ok(()),
         };
         self.check_grant(body.role(), signers, image, channel)
     }

@@ -188,7 +188,7 @@ async fn a_role_that_no_key_has_is_named_with_the_way_out() {
     insta::assert_snapshot!(text, @r"
     $ vault-bake revoke quickstart@1.0.0 --reason a test
     error: cannot act as revoker for this store: signed by KEY 1, but the trust policy gives this role to no key
-    hint: Ask a root to add a grant of the role revoker to the output of `vault-bake trust show`, increase its version, and run `vault-bake trust set`.
+    hint: Ask a root to run `vault-bake trust add KEY --role revoker`.
     exit 6
     ");
     // The store refuses a rollout in the same words.

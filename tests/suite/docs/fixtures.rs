@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::thread;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use testing::recorded_store::{self, in_cloud, with};
 use testing::sample::{check, digest, sample, step, test_record};
-use testing::signing::{key_pem, signer, trust};
+use testing::signing::{key, key_pem, signer, trust};
 use uuid::Uuid;
 use vault_bake::definition::{BuilderKind, Definition, ReleaseSource};
 use vault_bake::digest::Digest;
@@ -516,6 +517,41 @@ pub fn envelope(project: &Project) {
     promoted(project);
     let entry = project.path(".local/share/vault-bake/store/log/entries/000/000/001");
     project.set("ENVELOPE", &entry.display().to_string());
+}
+
+/// An entry that several keys could have signed.
+pub fn approved(project: &Project) {
+    let revoke = "vault-bake revoke quickstart --reason CVE-2026-0001 --propose";
+    let complete = "vault-bake complete $(vault-bake proposals --json | jq -r .proposal)";
+    for command in [revoke, complete] {
+        assert_eq!(project.run(command, ""), 0, "{}", project.printed());
+    }
+    let head = wait(async { existing(project).await.history().await.unwrap().head() });
+    let entry = format!(".local/share/vault-bake/store/log/entries/000/000/{head:03}");
+    project.set("ENVELOPE", &project.path(&entry).display().to_string());
+}
+
+/// No store, and the keys of three people; that of Alice signs by default.
+pub fn team(project: &Project) {
+    wait(empty(project));
+    fs::remove_dir_all(project.path(".local")).unwrap();
+    for (name, n) in [("alice", 1), ("bob", 2), ("carol", 3)] {
+        let private = format!("{name}.pem");
+        project.write(&private, &key_pem(n));
+        fs::set_permissions(project.path(&private), fs::Permissions::from_mode(0o600)).unwrap();
+        project.write(&format!("{name}.pub"), &key(n).public().to_pem());
+    }
+}
+
+/// Two tested images in the store of the team.
+pub fn images_of_team(project: &Project) {
+    wait(async {
+        let store = existing(project).await;
+        for version in ["2026.1128.0", "2026.1129.0"] {
+            let manifest = quickstart(project, version, "dc1");
+            record(&store, manifest, now(), Some(true)).await;
+        }
+    });
 }
 
 /// The role and the federated credential of `docs/azure.md`, as files.

@@ -96,6 +96,7 @@ fn every_schema_is_one_and_describes_every_field() {
         "image-manifest-v1",
         "image-test-v1",
         "packages-v1",
+        "proposal-v1",
         "rollout-v1",
     ] {
         let schema = schema(name);

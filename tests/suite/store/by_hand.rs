@@ -12,11 +12,13 @@ use std::process::Command;
 use tempfile::TempDir;
 use testing::rollout::{CLUSTER, append_begin, image, plan, record_of};
 use vault_bake::digest::Digest;
+use vault_bake::store::event::{Body, Revoke};
+use vault_bake::store::revocation::Rule;
 use vault_bake::store::{Dir, Store};
 
 use super::{now, put, store};
 
-/// Returns the commands under the heading, a block each: signature, chain, objects.
+/// Returns the commands under the heading, a block each: signature, proposal, chain, objects.
 fn blocks() -> Vec<String> {
     let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/store.md");
     let text = fs::read_to_string(document).unwrap();
@@ -66,6 +68,21 @@ pub(super) async fn rolled_out(store: &Store<Dir>, target: Digest) -> Digest {
     end.unwrap().envelope
 }
 
+/// Revokes an image by a proposal. Returns the number of its entry.
+async fn approved(store: &Store<Dir>, image: Digest) -> u64 {
+    let revoke = Body::Revoke(Revoke {
+        rule: Rule::Manifests {
+            manifests: [image].into(),
+        },
+        why: "CVE-2026-0001".into(),
+        effective_at: now().into(),
+        replacement: None,
+    });
+    let proposed = store.propose(revoke, now()).await.unwrap();
+    store.complete(proposed, now()).await.unwrap();
+    store.history().await.unwrap().head()
+}
+
 #[tokio::test]
 async fn openssl_alone_verifies_a_store() {
     let is_there = |program: &&str| Command::new(program).arg("--help").output().is_ok();
@@ -84,9 +101,16 @@ async fn openssl_alone_verifies_a_store() {
     let envelope: PathBuf = object(history.by_digest(&digest).unwrap().put.envelope.hex());
     let entry = root.join("log/entries/000/000/001");
     let rollout: PathBuf = object(rolled_out(&store, digest).await.hex());
-    let [signature, chain, objects] = &blocks()[..] else {
-        panic!("three blocks of commands were expected");
+    let approved = approved(&store, digest).await;
+    let approved = root.join(format!("log/entries/000/000/{approved:03}"));
+    let [signature, proposal, chain, objects] = &blocks()[..] else {
+        panic!("four blocks of commands were expected");
     };
+    let (verified, text) = run(proposal, &root, &approved);
+    assert!(
+        verified && text.contains("Signature Verified Successfully"),
+        "{text}"
+    );
     for signed in [&entry, &envelope, &rollout] {
         let (verified, text) = run(signature, &root, signed);
         assert!(
@@ -97,6 +121,8 @@ async fn openssl_alone_verifies_a_store() {
     for block in [chain, objects] {
         assert_eq!(run(block, &root, &entry), (true, String::new()));
     }
+    alter(&approved, "payload");
+    assert!(!run(proposal, &root, &approved).0);
     alter(&entry, "sig");
     assert!(!run(signature, &root, &entry).0);
     assert!(!run(chain, &root, &entry).0);

@@ -285,6 +285,18 @@ pub async fn every_kind(store: &Store<Dir>) -> Digest {
     })
     .await;
     every_rollout(store, first).await;
+    let revoke = Revoke {
+        rule: Rule::Versions {
+            image: "none".into(),
+            from: None,
+            to: None,
+        },
+        why: "several people say so".into(),
+        effective_at: "2100-01-01T00:00:00Z".parse().unwrap(),
+        replacement: None,
+    };
+    let proposed = store.propose(Body::Revoke(revoke), now()).await.unwrap();
+    store.complete(proposed, now()).await.unwrap();
     let mut policy: Value = serde_json::from_slice(&trust().to_bytes()).unwrap();
     policy["version"] = json!(2);
     policy["keys"][key(2).public().id().to_string()] = json!(key(2).public());

@@ -21,8 +21,19 @@ const GROUPS: [Group; 5] = [
     Group {
         title: "Release",
         verbs: &[
-            "images", "show", "sbom", "diff", "verify", "promote", "rollback", "channel", "revoke",
+            "images",
+            "show",
+            "sbom",
+            "diff",
+            "verify",
+            "promote",
+            "rollback",
+            "channel",
+            "revoke",
             "restore",
+            "proposals",
+            "sign",
+            "complete",
         ],
     },
     Group {
@@ -35,7 +46,15 @@ const GROUPS: [Group; 5] = [
     },
     Group {
         title: "Maintain",
-        verbs: &["trust", "gc", "sweep", "doctor", "completions", "man"],
+        verbs: &[
+            "store",
+            "trust",
+            "gc",
+            "sweep",
+            "doctor",
+            "completions",
+            "man",
+        ],
     },
 ];
 

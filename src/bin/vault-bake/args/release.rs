@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
-use super::ImageReference;
 use super::groups::example;
+use super::{ImageReference, Propose};
 
 /// List recorded images with their tests, channels and revocations
 ///
@@ -101,6 +101,9 @@ pub struct Promote {
     /// Print the move without recording it
     #[arg(long)]
     pub dry_run: bool,
+    /// Whether other keys sign too.
+    #[command(flatten)]
+    pub propose: Propose,
 }
 
 /// Move a channel back to an earlier image, as a new generation
@@ -124,6 +127,9 @@ pub struct Rollback {
     /// Print the move without recording it
     #[arg(long)]
     pub dry_run: bool,
+    /// Whether other keys sign too.
+    #[command(flatten)]
+    pub propose: Propose,
 }
 
 /// List channels, or show the history of one
@@ -208,6 +214,9 @@ pub struct Revoke {
     /// Print the images and channels that the rule matches, without revoking
     #[arg(long)]
     pub dry_run: bool,
+    /// Whether other keys sign too.
+    #[command(flatten)]
+    pub propose: Propose,
     /// List all revocations
     #[arg(long)]
     pub list: bool,
@@ -227,4 +236,7 @@ pub struct Restore {
     /// Print which revocation would be taken back, without recording it
     #[arg(long)]
     pub dry_run: bool,
+    /// Whether other keys sign too.
+    #[command(flatten)]
+    pub propose: Propose,
 }

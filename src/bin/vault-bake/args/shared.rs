@@ -137,3 +137,11 @@ pub struct ImageReference {
     /// Image: `name@version`, `sha256:…`, `name:channel`, or a name for its newest version
     pub reference: String,
 }
+
+/// Whether other keys sign too.
+#[derive(Args)]
+pub struct Propose {
+    /// Propose it for other keys to sign, if the trust policy requires several
+    #[arg(long)]
+    pub propose: bool,
+}

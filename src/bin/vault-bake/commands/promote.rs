@@ -3,22 +3,22 @@
 use vault_bake::cluster::file::ClusterFile;
 use vault_bake::digest::Digest;
 use vault_bake::manifest::Reference;
-use vault_bake::store::event::ChannelSet;
+use vault_bake::store::event::{Body, ChannelSet};
 use vault_bake::store::{Allow, AnyBackend, Store};
 
 use crate::args::release::Promote;
-use crate::commands::{print_json, print_line};
+use crate::commands::{print_json, print_line, proposals};
 use crate::exit::{Exit, Failure};
 use crate::invocation::{Invocation, clock};
 
 pub async fn run(invocation: &Invocation, args: &Promote) -> Result<Exit, Failure> {
-    let store = invocation.open_signing_store().await?;
+    let store = invocation.open_planning_store(args.propose.propose).await?;
     let digest = choose_image(&store, &args.reference).await?;
     let channel = channel_of(&store, &digest, &args.channel).await?;
     let set = store
         .plan_promotion(&digest, channel, args.expect, args.note.clone(), clock())
         .await?;
-    move_channel(invocation, &store, set, args.dry_run).await
+    move_channel(invocation, &store, set, args.dry_run, args.propose.propose).await
 }
 
 /// Returns the manifest of an image. A name alone means its newest deployable version.
@@ -54,13 +54,17 @@ async fn channel_of<'a>(
     Err(Failure::usage(message).hint(hint))
 }
 
-/// Moves the channel unless `dry_run`, and prints the move.
+/// Moves the channel unless `dry_run`, or proposes the move, and prints it.
 pub async fn move_channel(
     invocation: &Invocation,
     store: &Store<AnyBackend>,
     set: ChannelSet,
     dry_run: bool,
+    propose: bool,
 ) -> Result<Exit, Failure> {
+    if propose && !dry_run {
+        return proposals::propose(invocation, store, Body::ChannelSet(set)).await;
+    }
     if !dry_run {
         store.move_channel(set.clone(), clock()).await?;
     }

@@ -4,7 +4,7 @@ use vault_bake::store::StoreError;
 use vault_bake::store::event::Body;
 
 use crate::args::release::Restore;
-use crate::commands::{print_json, print_line};
+use crate::commands::{print_json, print_line, proposals};
 use crate::exit::{Exit, Failure};
 use crate::invocation::{Invocation, clock, new_id};
 
@@ -13,6 +13,7 @@ pub async fn run(invocation: &Invocation, args: &Restore) -> Result<Exit, Failur
         entry,
         reason,
         dry_run,
+        propose,
     } = args;
     let store = invocation.open_store_unless(*dry_run).await?;
     let history = store.history().await?;
@@ -23,6 +24,9 @@ pub async fn run(invocation: &Invocation, args: &Restore) -> Result<Exit, Failur
             revocation: *entry,
             why: reason.clone(),
         };
+        if propose.propose {
+            return proposals::propose(invocation, &store, body).await;
+        }
         store.append(new_id(), clock(), body).await?;
     }
     if invocation.json {

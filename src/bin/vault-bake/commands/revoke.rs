@@ -11,7 +11,7 @@ use vault_bake::store::revocation::Rule;
 use vault_bake::store::{Allow, AnyBackend, Store};
 
 use crate::args::release;
-use crate::commands::{print_json, print_line};
+use crate::commands::{print_json, print_line, proposals};
 use crate::exit::{Exit, Failure};
 use crate::invocation::{Invocation, clock, new_id, resolve};
 
@@ -52,6 +52,10 @@ pub async fn run(invocation: &Invocation, args: &release::Revoke) -> Result<Exit
     }
     if !args.dry_run {
         let body = Body::Revoke(revoke.clone());
+        if args.propose.propose {
+            print_report(invocation, true, &revoke, &affected);
+            return proposals::propose(invocation, &store, body).await;
+        }
         store.append(new_id(), clock(), body).await?;
     }
     print_report(invocation, args.dry_run, &revoke, &affected);

@@ -10,7 +10,8 @@ use crate::invocation::{Invocation, clock, resolve};
 
 pub async fn run(invocation: &Invocation, args: &Rollback) -> Result<Exit, Failure> {
     let ChannelName { image, channel } = ChannelName::parse(&args.channel)?;
-    let store = invocation.open_signing_store().await?;
+    let propose = args.propose.propose;
+    let store = invocation.open_planning_store(propose).await?;
     let to = match &args.to {
         Some(to) => Some(resolve(&store, to).await?),
         None => None,
@@ -23,5 +24,5 @@ pub async fn run(invocation: &Invocation, args: &Rollback) -> Result<Exit, Failu
         data_restored_from: args.data_restored_from.as_deref(),
     };
     let set = store.plan_rollback(rollback, clock()).await?;
-    move_channel(invocation, &store, set, args.dry_run).await
+    move_channel(invocation, &store, set, args.dry_run, propose).await
 }
