@@ -218,16 +218,16 @@ impl<'a, B: Backend> Control<'a, B> {
         let (plan, result) = self.follow(plan, &local, &mut journal).await;
         let elapsed_ms = local.elapsed_ms();
         let leaves_now = self.context.interrupt.urgency() == Urgency::LeaveNow;
-        let figures = if leaves_now {
-            Figures::default()
-        } else {
-            local.close().await
-        };
-        let measured = Mark::Measured {
-            figures,
-            elapsed_ms,
-        };
-        journal.write(&entry(&plan, measured))?;
+        let mut figures = Figures::default();
+        // Without a mark, the figures of its steps count, as after a kill.
+        if !leaves_now {
+            figures = local.close().await;
+            let measured = Mark::Measured {
+                figures,
+                elapsed_ms,
+            };
+            journal.write(&entry(&plan, measured))?;
+        }
         let outcome = result?;
         let record = match outcome {
             Outcome::Completed => Some(self.end(&plan).await?),

@@ -328,7 +328,15 @@ impl<'a> TestCluster<'a> {
         signal(self.leader(node).expect("the node runs"), "KILL");
     }
 
-    /// Keeps Vault on a node from doing anything, a stop in order too.
+    /// Lets a stop of Vault on a node take longer than its unit waits.
+    pub async fn keep_vault_from_stopping(&self, node: &str) {
+        let script = "folder=/run/systemd/system/vault.service.d; mkdir -p $folder && \
+             printf '[Service]\\nExecStop=/bin/sleep 600\\nTimeoutStopSec=20\\n' >$folder/hang.conf && \
+             systemctl daemon-reload && echo hangs";
+        assert_eq!(self.script(node, script).await, "hangs\n");
+    }
+
+    /// Keeps Vault on a node from doing anything, until a stop in order continues it.
     pub async fn freeze_vault(&self, node: &str) {
         let script = "kill -STOP $(systemctl show --property=MainPID --value vault.service) && \
              echo frozen";

@@ -1,12 +1,12 @@
 //! A TLS server whose answers a test chooses, and certificates for it.
 
-use std::io::{Read as _, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{self, Read as _, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use openssl::pkey::PKey;
-use openssl::ssl::{SslAcceptor, SslMethod, SslStream, SslVerifyMode};
+use openssl::ssl::{HandshakeError, SslAcceptor, SslMethod, SslStream, SslVerifyMode};
 use openssl::x509::X509;
 use openssl::x509::store::X509StoreBuilder;
 use rcgen::{
@@ -101,8 +101,16 @@ impl MockServer {
         let requests: Arc<Mutex<Vec<String>>> = Arc::default();
         let recorded = Arc::clone(&requests);
         let address = testing::network::server(move |connection| {
-            let Ok(mut connection) = acceptor.accept(connection) else {
-                return;
+            let mut connection = match acceptor.accept(connection) {
+                Ok(connection) => connection,
+                Err(HandshakeError::Failure(failed)) => {
+                    // Unread bytes of the client would reset the connection, and lose the alert.
+                    let mut socket = failed.get_ref();
+                    let _ = socket.shutdown(Shutdown::Write);
+                    let _ = io::copy(&mut socket, &mut io::sink());
+                    return;
+                }
+                Err(_) => return,
             };
             if let Some(request) = read_request(&mut connection) {
                 recorded.lock().unwrap().push(request.clone());

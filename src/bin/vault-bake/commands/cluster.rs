@@ -11,7 +11,7 @@ pub(super) mod up;
 use std::path::PathBuf;
 
 use vault_bake::builder::qemu;
-use vault_bake::cluster::file::{ClusterFile, Secrets};
+use vault_bake::cluster::file::{ClusterFile, Secrets, check_name};
 use vault_bake::cluster::secrets::SecretStore;
 use vault_bake::cluster::state::{PlatformKind, StateFolder};
 use vault_bake::cluster::{Cluster, Context};
@@ -71,6 +71,8 @@ pub(super) fn open(invocation: &Invocation, named: &Named) -> Result<Opened, Fai
 /// Returns the name of the command line, or that of the only cluster of the project.
 fn name(invocation: &Invocation, named: &Named) -> Result<String, Failure> {
     if let Some(name) = &named.name {
+        // A path would become a part of the path of the state.
+        check_name(name)?;
         return Ok(name.clone());
     }
     let mut names = invocation.clusters();

@@ -1,6 +1,7 @@
 //! `cluster env`: prints what a Vault client needs. No secret is printed: the shell reads it.
 
 use vault_bake::cluster::file::{FrontKind, Secrets};
+use vault_bake::cluster::front::VAULT_NAME;
 use vault_bake::cluster::secrets::SecretName;
 use vault_bake::cluster::{VAULT_PORT, state};
 
@@ -39,14 +40,15 @@ pub async fn run(invocation: &Invocation, args: &Env) -> Result<Exit, Failure> {
     };
     if invocation.json {
         print_json(&serde_json::json!({
-            "VAULT_ADDR": address, "VAULT_CACERT": authority, "VAULT_TOKEN_COMMAND": reading,
+            "VAULT_ADDR": address, "VAULT_CACERT": authority, "VAULT_TLS_SERVER_NAME": VAULT_NAME,
+            "VAULT_TOKEN_COMMAND": reading,
         }));
         return Ok(Exit::Done);
     }
     print_line(&format!("export VAULT_ADDR={}", quote(&address)));
     let authority = authority.display().to_string();
     print_line(&format!("export VAULT_CACERT={}", quote(&authority)));
-    print_line("export VAULT_TLS_SERVER_NAME=vault.service.consul");
+    print_line(&format!("export VAULT_TLS_SERVER_NAME={VAULT_NAME}"));
     print_line(&format!("VAULT_TOKEN=\"$({reading})\""));
     print_line("export VAULT_TOKEN");
     Ok(Exit::Done)
