@@ -212,6 +212,10 @@ impl<B: Backend> Local<'_, B> {
         } else {
             evidence.is_unclean = true;
             evidence.notes.push(format!("{name} did not run"));
+            // Its agent could not leave, and Consul would list its Vault for days.
+            let operator = &self.running.keys().operator;
+            let left = self.any_server("").await?.force_leave(operator, name).await;
+            left.map_err(api_error)?;
         }
         self.set_stage(name, NodeStage::Stopped)?;
         Ok(evidence)
