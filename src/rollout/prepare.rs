@@ -120,6 +120,21 @@ async fn patient_status<B: Backend>(
     Ok(status(cluster, Some(images), context).await?)
 }
 
+/// Returns the recorded state of a cluster, and the inventory of what runs now.
+async fn observed<B: Backend>(
+    cluster: &Cluster<'_>,
+    images: &Images<'_, B>,
+    context: &Context<'_>,
+) -> Result<(State, Inventory), RolloutError> {
+    let state = cluster
+        .folder
+        .require()
+        .map_err(crate::cluster::ClusterError::from)?;
+    let seen = status(cluster, Some(images), context).await?;
+    let inventory = inventory(&state, &seen, context);
+    Ok((state, inventory))
+}
+
 /// Plans again after the cluster changed. Targets and new nodes stay.
 pub(super) async fn plan_again<B: Backend>(
     cluster: &Cluster<'_>,
@@ -128,12 +143,7 @@ pub(super) async fn plan_again<B: Backend>(
     follows: &Plan,
     context: &Context<'_>,
 ) -> Result<Plan, RolloutError> {
-    let state = cluster
-        .folder
-        .require()
-        .map_err(crate::cluster::ClusterError::from)?;
-    let seen = status(cluster, Some(images), context).await?;
-    let inventory = inventory(&state, &seen, context);
+    let (state, inventory) = observed(cluster, images, context).await?;
     let targets = follows.targets.clone();
     let request = Request {
         follows: Some(follows),
@@ -149,12 +159,7 @@ pub(super) async fn plan_back<B: Backend>(
     follows: &Plan,
     context: &Context<'_>,
 ) -> Result<Plan, RolloutError> {
-    let state = cluster
-        .folder
-        .require()
-        .map_err(crate::cluster::ClusterError::from)?;
-    let seen = status(cluster, Some(images), context).await?;
-    let inventory = inventory(&state, &seen, context);
+    let (_, inventory) = observed(cluster, images, context).await?;
     proved(plan_abort(&inventory, follows)?, &inventory)
 }
 

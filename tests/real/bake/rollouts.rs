@@ -24,7 +24,7 @@ const LIMIT: Duration = Duration::from_secs(180);
 const LONGEST_GAP_MS: u64 = 1500;
 
 /// By so much all limits grow on a busy computer.
-const BUSY: u32 = 4;
+const BUSY: u32 = 3;
 
 /// A controller is killed so many milliseconds after it began so many steps.
 const KILLS: [(usize, u64); 12] = [
@@ -329,7 +329,6 @@ fn factor() -> u32 {
     let load: f64 = load.parse().unwrap_or_default();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     if load < 2.5 * cores as f64 {
-        eprintln!("load {load}");
         return 1;
     }
     eprintln!("the computer is busy (load {load}): limits of time are {BUSY} times larger");

@@ -2,7 +2,6 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use vault_bake::digest::Digest;
 
@@ -68,10 +67,6 @@ fn copy(from: &Path, to: &Path) {
         if target.exists() {
             fs::remove_dir_all(&target).expect("the old folder is deleted");
         }
-        let copied = Command::new("cp")
-            .args(["--archive", "--reflink=auto"])
-            .args([from.join(name), target])
-            .status();
-        assert!(copied.expect("cp").success());
+        super::copy(&from.join(name), &target);
     }
 }
