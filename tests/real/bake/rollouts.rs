@@ -84,9 +84,7 @@ pub async fn check(project: &TestProject, cluster: &TestCluster<'_>, images: &Ro
         project,
         cluster: "dev",
     };
-    let began = Instant::now();
-    forward(&rollout, cluster, &to(&images.consul, &images.last)).await;
-    let took = began.elapsed();
+    let took = forward(&rollout, cluster, &to(&images.consul, &images.last)).await;
     is_replaced(cluster, "2").await;
     let client = cluster.client("after-a-rollout").await;
     assert!(client, "clients are served");
@@ -162,8 +160,9 @@ pub fn arguments<'a>(options: &[&'a str]) -> Vec<&'a str> {
     [options, &ACCEPTED].concat()
 }
 
-/// Rolls out with a kill, a checkpoint, and questions on the way.
-async fn forward(rollout: &Rollout<'_>, cluster: &TestCluster<'_>, options: &[&str]) {
+/// Rolls out with a kill, a checkpoint, and questions on the way. Returns how long the controllers
+/// took, without these questions.
+async fn forward(rollout: &Rollout<'_>, cluster: &TestCluster<'_>, options: &[&str]) -> Duration {
     let (exit, text) = rollout.run("plan", &arguments(options)).await;
     assert_eq!(exit, Some(0), "{text}");
     assert!(text.contains("cluster dev: 14 steps"), "{text}");
@@ -172,8 +171,10 @@ async fn forward(rollout: &Rollout<'_>, cluster: &TestCluster<'_>, options: &[&s
     let start = ["rollout", "start", "dev", "--json"];
     let start = [&start[..], &arguments(options)].concat();
     let event = r#""event":"rollout-step","failed":0,"index":2"#;
+    let began = Instant::now();
     let mut killed = rollout.project.run_until(&start, None, event).await;
     killed.kill().await.expect("it is killed");
+    let mut took = began.elapsed();
     let status = rollout.json("status").await;
     let states: Vec<&str> = steps(&status, "state");
     assert_eq!(states[..2], ["done", "done"], "{status}");
@@ -182,7 +183,9 @@ async fn forward(rollout: &Rollout<'_>, cluster: &TestCluster<'_>, options: &[&s
     assert_eq!(exit, Some(6), "{text}");
     assert!(text.contains("a rollout of it is open"), "{text}");
 
+    let began = Instant::now();
     let (exit, text) = rollout.run("resume", &["--stop-before-handover"]).await;
+    took += began.elapsed();
     assert_eq!(exit, Some(0), "{text}");
     let rests = text.contains("rests: the next step is the hand-over");
     assert!(rests, "{text}");
@@ -193,7 +196,9 @@ async fn forward(rollout: &Rollout<'_>, cluster: &TestCluster<'_>, options: &[&s
     assert!(has("dev-vault-2-3", "standby"), "{roles:?}");
     assert_eq!(roles.iter().filter(|(_, role)| role == "active").count(), 1);
 
+    let began = Instant::now();
     completes(rollout).await;
+    took + began.elapsed()
 }
 
 async fn completes(rollout: &Rollout<'_>) {
