@@ -200,10 +200,11 @@ pub enum Action {
         /// The new server that leadership moves to.
         successor: String,
     },
-    /// Drains a Vault node in the load balancer, and stops it in order.
+    /// Drains standbys of Vault in the load balancer, and stops them in order, side by side: one
+    /// takes up to 16 s.
     Stop {
-        /// The node.
-        node: String,
+        /// The nodes.
+        nodes: Vec<String>,
     },
     /// The point of no return: stops the active Vault node in order.
     HandOver {
@@ -237,11 +238,10 @@ impl Action {
             | Self::Unseal { nodes }
             | Self::Admit { nodes }
             | Self::RenewIdentities { nodes }
+            | Self::Stop { nodes }
             | Self::Restart { nodes }
             | Self::Delete { nodes } => nodes.iter().map(String::as_str).collect(),
-            Self::Leave { node, .. } | Self::Stop { node } | Self::HandOver { node } => {
-                vec![node]
-            }
+            Self::Leave { node, .. } | Self::HandOver { node } => vec![node],
         }
     }
 
@@ -338,7 +338,7 @@ impl std::fmt::Display for Action {
                 write!(f, "write new Consul addresses to {}", list(nodes))
             }
             Self::Leave { node, .. } => write!(f, "retire the server {node}"),
-            Self::Stop { node } => write!(f, "drain and stop {node}"),
+            Self::Stop { nodes } => write!(f, "drain and stop {}", list(nodes)),
             Self::HandOver { node } => write!(f, "hand over from {node}"),
             Self::Soak { seconds } => write!(f, "watch the new nodes for {seconds} s"),
             Self::Restart { nodes } => write!(f, "start {} again", list(nodes)),

@@ -13,6 +13,7 @@ mod running;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::Instant;
 
 use crate::project::{Shared, TestProject, output_text, watch_arguments};
 use layered::{assert_same, did, tree};
@@ -324,16 +325,19 @@ async fn bake_servers(project: &TestProject) {
 }
 
 /// Builds an image. Returns what was printed.
+#[expect(clippy::print_stderr, reason = "a test prints what it measured")]
 async fn build(
     project: &TestProject,
     name: &str,
     more: &[&str],
     variables: &[(&str, &str)],
 ) -> String {
+    let began = Instant::now();
     let arguments = [&["build", name], more].concat();
     let built = project.run(&arguments, variables).await;
     let text = output_text(&built);
     assert_eq!(built.status.code(), Some(0), "{text}");
+    eprintln!("built {name}: {:.0} s", began.elapsed().as_secs_f32());
     text
 }
 

@@ -38,9 +38,10 @@ fn check_action(plan: &Plan, action: &Action, report: &mut Report) {
                 format!("{} is new and goes", new.unwrap_or_default())
             });
         }
-        Action::Stop { node } | Action::HandOver { node } => {
-            report.rule(is_new(&node.as_str()), || {
-                format!("{node} is old and would stop")
+        Action::Stop { .. } | Action::HandOver { .. } => {
+            let old = action.nodes().into_iter().find(|name| !is_new(name));
+            report.rule(old.is_none(), || {
+                format!("{} is old and would stop", old.unwrap_or_default())
             });
         }
         Action::RenewIdentities { .. } | Action::Leave { .. } | Action::Delete { .. } => {}

@@ -101,13 +101,15 @@ pub(super) fn check(
                 matches!(condition, Condition::LeftConsul { node: left } if left == node)
             });
         }
-        Action::Stop { node } => {
+        Action::Stop { nodes } => {
             demands.same_active(before);
-            demands.one(&step.requires, "that the node is a standby", |condition| {
-                matches!(condition, Condition::Standby { node: standby } if standby == node)
-            });
             demands.others_serve(before, &Names::new());
-            demands.stopped(node, after);
+            for node in nodes {
+                demands.one(&step.requires, "that the node is a standby", |condition| {
+                    matches!(condition, Condition::Standby { node: standby } if standby == node)
+                });
+                demands.stopped(node, after);
+            }
         }
         Action::HandOver { node } => {
             demands.same_active(before);

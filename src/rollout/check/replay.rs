@@ -75,7 +75,11 @@ impl Replay<'_> {
                 cluster.has_renewed = true;
             }
             Action::Leave { node, successor } => self.leave(index, (node, successor), cluster),
-            Action::Stop { node } => self.stop(node, cluster),
+            Action::Stop { nodes } => {
+                for node in nodes {
+                    self.stop(node, cluster);
+                }
+            }
             Action::HandOver { node } => self.hand_over(node, cluster),
             Action::Soak { .. } => {
                 self.rule(cluster.running.is_subset(&cluster.staying), || {

@@ -33,14 +33,18 @@ pub(super) fn is_done(action: &Action, seen: &Observation, plan: &Plan) -> bool 
             is_met(Condition::IdentitiesRenewed { nodes: set(nodes) })
         }
         Action::Leave { node, .. } => is_met(Condition::LeftConsul { node: node.clone() }),
-        Action::Stop { node } | Action::HandOver { node } => {
-            let is_running = seen.nodes.get(node).is_some_and(|view| view.is_running);
-            !is_running && is_met(Condition::Stopped { node: node.clone() })
-        }
+        Action::Stop { nodes } => nodes.iter().all(|node| is_stopped(node, seen, plan)),
+        Action::HandOver { node } => is_stopped(node, seen, plan),
         Action::Soak { .. } => false,
         Action::Restart { nodes } => nodes.iter().all(|node| is_unsealed(node, seen)),
         Action::Delete { nodes } => is_met(Condition::Deleted { nodes: set(nodes) }),
     }
+}
+
+/// Whether a Vault node was stopped.
+fn is_stopped(node: &str, seen: &Observation, plan: &Plan) -> bool {
+    let node = node.to_owned();
+    Condition::Stopped { node }.evaluate(seen, plan) == Progress::Met
 }
 
 /// Whether a new node runs and its product has joined.

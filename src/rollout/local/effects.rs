@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use futures::future::join_all;
+
 use super::front::remove_from_front;
 use super::{Local, failed, lock};
 use crate::cluster::file::TierName;
@@ -40,7 +42,8 @@ impl<B: Backend> Local<'_, B> {
             Action::Admit { nodes } => self.admit(nodes).await,
             Action::RenewIdentities { nodes } => self.renew(nodes, plan).await,
             Action::Leave { node, successor } => self.leave(node, successor).await,
-            Action::Stop { node } | Action::HandOver { node } => self.stop(node).await,
+            Action::Stop { nodes } => self.stop_all(nodes).await,
+            Action::HandOver { node } => self.stop(node).await,
             Action::Soak { seconds } => self.soak(*seconds).await,
             Action::Restart { nodes } => self.restart(nodes).await,
             Action::Delete { nodes } => self.delete(nodes).await,
@@ -188,6 +191,17 @@ impl<B: Backend> Local<'_, B> {
         }
         lock(&self.renewed).extend(nodes.iter().cloned());
         Ok(Evidence::default())
+    }
+
+    /// Stops Vault nodes side by side. If one fails, the others are stopped nevertheless.
+    async fn stop_all(&self, nodes: &[String]) -> Result<Evidence, EffectError> {
+        let mut all = Evidence::default();
+        for stopped in join_all(nodes.iter().map(|name| self.stop(name))).await {
+            let one = stopped?;
+            all.is_unclean |= one.is_unclean;
+            all.notes.extend(one.notes);
+        }
+        Ok(all)
     }
 
     /// Drains a Vault node, stops Vault in order, and powers the node off.

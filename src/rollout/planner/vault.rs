@@ -85,9 +85,7 @@ pub(super) fn steps(
             admit(draft, &mut nodes, &active);
         }
         let all = std::mem::replace(&mut nodes.ready, active);
-        for node in stopping.by_ref() {
-            stop(draft, &mut nodes, node);
-        }
+        stop(draft, &mut nodes, stopping.by_ref().collect());
         nodes.ready = all;
     }
     if !waiting.is_empty() {
@@ -95,15 +93,10 @@ pub(super) fn steps(
     }
     for batch in change.batches() {
         start(draft, &mut nodes, &batch, change.purpose);
-        while nodes.running.len() > change.count
-            && let Some(node) = stopping.next()
-        {
-            stop(draft, &mut nodes, node);
-        }
+        let surplus = nodes.running.len().saturating_sub(change.count);
+        stop(draft, &mut nodes, stopping.by_ref().take(surplus).collect());
     }
-    for node in stopping {
-        stop(draft, &mut nodes, node);
-    }
+    stop(draft, &mut nodes, stopping.collect());
     if !is_active_fresh {
         hand_over(draft, change, &nodes);
     }
@@ -182,19 +175,23 @@ fn ready(nodes: &Nodes) -> Vec<Condition> {
     ]
 }
 
-fn stop(draft: &mut Draft<'_>, nodes: &mut Nodes, node: String) {
+/// Stops standbys side by side, if there are any.
+fn stop(draft: &mut Draft<'_>, nodes: &mut Nodes, standbys: Vec<String>) {
+    if standbys.is_empty() {
+        return;
+    }
+    let each = || standbys.iter().cloned();
     let mut requires = nodes.always.clone();
-    requires.push(Condition::Standby { node: node.clone() });
+    requires.extend(each().map(|node| Condition::Standby { node }));
     requires.extend(ready(nodes));
-    nodes.running.remove(&node);
-    nodes.stopped.insert(node.clone());
-    let gate = vec![
-        Condition::Stopped { node: node.clone() },
-        Condition::ActiveAmong {
-            nodes: nodes.running.clone(),
-        },
-    ];
-    draft.push(Action::Stop { node }, requires, gate, limit::STOP);
+    nodes.running.retain(|name| !standbys.contains(name));
+    nodes.stopped.extend(each());
+    let mut gate: Vec<Condition> = each().map(|node| Condition::Stopped { node }).collect();
+    gate.push(Condition::ActiveAmong {
+        nodes: nodes.running.clone(),
+    });
+    let action = Action::Stop { nodes: standbys };
+    draft.push(action, requires, gate, limit::STOP);
 }
 
 fn hand_over(draft: &mut Draft<'_>, change: &Change, nodes: &Nodes) {

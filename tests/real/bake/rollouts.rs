@@ -165,7 +165,7 @@ pub fn arguments<'a>(options: &[&'a str]) -> Vec<&'a str> {
 async fn forward(rollout: &Rollout<'_>, cluster: &TestCluster<'_>, options: &[&str]) -> Duration {
     let (exit, text) = rollout.run("plan", &arguments(options)).await;
     assert_eq!(exit, Some(0), "{text}");
-    assert!(text.contains("cluster dev: 14 steps"), "{text}");
+    assert!(text.contains("cluster dev: 13 steps"), "{text}");
 
     // The controller is killed after two steps.
     let start = ["rollout", "start", "dev", "--json"];

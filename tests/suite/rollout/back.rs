@@ -204,12 +204,12 @@ fn every_wrong_abort_is_refused_with_its_reason() {
         }),
         ("dev-vault-1-2 is old and would stop", |plan| {
             step(plan, "stop dev-vault-2-1").action = Action::Stop {
-                node: "dev-vault-1-2".to_owned(),
+                nodes: vec!["dev-vault-1-2".to_owned()],
             };
         }),
         ("dev-vault-1-2 is active: it needs a hand-over", |plan| {
             step(plan, "stop dev-vault-2-1").action = Action::Stop {
-                node: "dev-vault-1-2".to_owned(),
+                nodes: vec!["dev-vault-1-2".to_owned()],
             };
         }),
         ("dev-vault-2-1 is new and goes", |plan| {

@@ -303,15 +303,13 @@ fn every_wrong_plan_is_refused_with_its_reason() {
         ),
         ("dev-vault-1-2 is active: it needs a hand-over", |plan| {
             step(plan, "stop dev-vault-1-1").action = Action::Stop {
-                node: "dev-vault-1-2".to_owned(),
+                nodes: vec!["dev-vault-1-2".to_owned()],
             };
         }),
         ("could become active instead of a new node", |plan| {
-            let at = plan
-                .steps
-                .iter()
-                .position(|step| step.action.to_string().contains("stop dev-vault-1-3"));
-            plan.steps.remove(at.unwrap());
+            step(plan, "stop dev-vault-1-1").action = Action::Stop {
+                nodes: vec!["dev-vault-1-1".to_owned()],
+            };
         }),
         ("has the address 10.77.0.11 of dev-consul-1-1", |plan| {
             plan.nodes.get_mut("dev-vault-2-1").unwrap().address = "10.77.0.11".parse().unwrap();
@@ -347,7 +345,7 @@ fn every_wrong_plan_is_refused_with_its_reason() {
         ),
         ("dev-vault-9-9 is no node of the plan", |plan| {
             step(plan, "stop dev-vault-1-1").action = Action::Stop {
-                node: "dev-vault-9-9".to_owned(),
+                nodes: vec!["dev-vault-9-9".to_owned()],
             };
         }),
         ("dev-consul-1-2 would be deleted while it runs", |plan| {

@@ -27,8 +27,7 @@ fn servers_come_first_the_leader_and_the_active_node_go_last() {
         start dev-vault-2-1, dev-vault-2-2, dev-vault-2-3
         unseal dev-vault-2-1, dev-vault-2-2, dev-vault-2-3
         send clients to dev-vault-2-1, dev-vault-2-2, dev-vault-2-3
-        drain and stop dev-vault-1-1
-        drain and stop dev-vault-1-3
+        drain and stop dev-vault-1-1, dev-vault-1-3
         hand over from dev-vault-1-2
         watch the new nodes for 10 s
         delete dev-consul-1-1, dev-consul-1-2, dev-consul-1-3, dev-vault-1-1, dev-vault-1-2, dev-vault-1-3
@@ -203,8 +202,7 @@ fn a_new_node_that_took_over_ends_all_old_ones_at_once() {
     assert_eq!(next.generation, first.generation);
     insta::assert_snapshot!(print_steps(&next), @r"
         send clients to dev-vault-2-1
-        drain and stop dev-vault-1-1
-        drain and stop dev-vault-1-3
+        drain and stop dev-vault-1-1, dev-vault-1-3
         send clients to dev-vault-2-2
         unseal dev-vault-2-3
         send clients to dev-vault-2-3
@@ -245,9 +243,7 @@ fn an_abort_starts_old_nodes_again_before_new_ones_go() {
         start dev-vault-1-1 again
         unseal dev-vault-1-1
         send clients to dev-vault-1-1
-        drain and stop dev-vault-2-1
-        drain and stop dev-vault-2-2
-        drain and stop dev-vault-2-3
+        drain and stop dev-vault-2-1, dev-vault-2-2, dev-vault-2-3
         write new Consul addresses to dev-vault-1-1, dev-vault-1-2, dev-vault-1-3
         retire the server dev-consul-2-1
         retire the server dev-consul-2-2
@@ -263,9 +259,7 @@ fn an_abort_starts_old_nodes_again_before_new_ones_go() {
         start dev-vault-1-1 again
         unseal dev-vault-1-1
         send clients to dev-vault-1-1
-        drain and stop dev-vault-2-1
-        drain and stop dev-vault-2-2
-        drain and stop dev-vault-2-3
+        drain and stop dev-vault-2-1, dev-vault-2-2, dev-vault-2-3
         write new Consul addresses to dev-vault-1-1, dev-vault-1-2, dev-vault-1-3
         retire the server dev-consul-1-3
         retire the server dev-consul-1-1

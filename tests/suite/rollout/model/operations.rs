@@ -221,7 +221,12 @@ impl Operations for Controller<'_> {
                 }
             }
             Action::Leave { node, .. } => self.leave(node).await,
-            Action::Stop { node } | Action::HandOver { node } => self.stop(node).await,
+            Action::Stop { nodes } => {
+                for name in nodes {
+                    self.stop(name).await;
+                }
+            }
+            Action::HandOver { node } => self.stop(node).await,
             Action::Soak { seconds } => self.sleep(seconds * 1_000).await,
             Action::Delete { nodes } => {
                 for name in nodes {
