@@ -79,6 +79,8 @@ pub enum ResolveError {
         why: String,
         /// The way out, as an imperative.
         hint: String,
+        /// The option that accepts the obstacle, if there is one.
+        option: Option<&'static str>,
     },
     /// A value cannot be written in the format.
     #[error("cannot write {field} = {value:?} as {format}: {why}")]
@@ -236,21 +238,28 @@ impl ResolveError {
             Reference::Newest { .. } => format!("no version may be deployed; the newest: {why}"),
             _ => why.clone(),
         };
-        let hint = match obstacle.option() {
-            Some(option) => format!("{hint} To deploy it anyway, pass `{option}`."),
-            None => hint.clone(),
-        };
         Self::Refused {
             name: name.to_owned(),
             why,
-            hint,
+            hint: hint.clone(),
+            option: obstacle.option(),
         }
     }
 
     /// Returns what to do about it, as an imperative, if there is something to do.
     pub fn hint(&self) -> Option<String> {
+        self.hint_of(&|_| true)
+    }
+
+    /// Returns [`Self::hint`] for a command that has only the options for which `has` is true.
+    pub fn hint_of(&self, has: &dyn Fn(&str) -> bool) -> Option<String> {
         match self {
-            Self::Refused { hint, .. } => Some(hint.clone()),
+            Self::Refused { hint, option, .. } => Some(match option {
+                Some(option) if has(option) => {
+                    format!("{hint} To deploy it anyway, pass `{option}`.")
+                }
+                _ => hint.clone(),
+            }),
             Self::Pin(error) => error.hint(),
             Self::Store(error) => error.hint(),
             Self::Form { hint, .. } => hint.clone(),

@@ -18,7 +18,7 @@ pub mod operations;
 pub mod plan;
 pub mod planner;
 mod prepare;
-mod record;
+pub mod record;
 mod status;
 pub mod targets;
 pub mod versions;
@@ -46,7 +46,7 @@ pub use operations::{EffectError, Evidence, Figures, Operations};
 pub use plan::{Action, Choices, NodePlan, Plan, Step, Target};
 pub use planner::{Inventory, InventoryNode, PlanError, Request, plan_abort};
 pub use prepare::Prepared;
-pub use status::{RolloutStatus, StepState, StepStatus, status};
+pub use status::{RolloutStatus, StepState, StepStatus, can_abort, status};
 
 /// The choices of the user.
 pub struct Options<'a> {

@@ -235,7 +235,7 @@ impl Wait {
 }
 
 /// The interval between events of a wait.
-const EVENT_INTERVAL: Duration = Duration::from_secs(5);
+pub(crate) const EVENT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Sleeps, for loops that are not a [`Wait`].
 pub(crate) async fn pause_for(pause: Duration) {

@@ -144,8 +144,8 @@ pub struct RolloutStep {
 pub enum StepResult {
     /// Its effect was made, and its gate passed.
     Done,
-    /// Its gate passed without an effect.
-    Skipped,
+    /// Its controller ended during it, and a later one saw that it was complete. Not measured.
+    Observed,
     /// Its effect was undone.
     Undone,
     /// Its gate did not pass.
@@ -156,7 +156,7 @@ impl std::fmt::Display for StepResult {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(match self {
             Self::Done => "done",
-            Self::Skipped => "skipped",
+            Self::Observed => "observed",
             Self::Undone => "undone",
             Self::Failed => "failed",
         })

@@ -205,7 +205,7 @@ impl Canary {
             .figures(|recorder, now| recorder.since(mark, now))
     }
 
-    /// Reads the last confirmed writes back, and earlier ones that were not read back yet.
+    /// Reads confirmed writes back that were not read back yet, and a sample of earlier ones.
     ///
     /// Call it at the end of a step, before [`Canary::since`]. Tries each key as a patient client
     /// does. A key without an answer is left for the next time, and counts as unchecked.
@@ -246,7 +246,7 @@ impl Canary {
             resume_unwind(error.into_panic());
         }
         self.shared.recorder().close(Instant::now());
-        let keys = self.shared.keys().to_check();
+        let keys = self.shared.keys().last_to_check();
         let shared = Arc::clone(&self.shared);
         let work = async {
             upkeep::read_back(Arc::clone(&shared), keys).await;

@@ -6,7 +6,7 @@ use std::fs;
 
 use super::execute::{ExecuteError, ExecuteOptions, Outcome, execute};
 use super::guards::to_begin;
-use super::journal::{Entry, Journal as _, JournalFile, Mark};
+use super::journal::{Entries, Entry, Journal as _, JournalFile, Mark};
 use super::local::{Local, Opening, start_canary};
 use super::plan::{Plan, Purpose};
 use super::prepare::{Prepared, plan_again, plan_back};
@@ -154,7 +154,7 @@ impl<'a, B: Backend> Control<'a, B> {
         })
     }
 
-    fn journal(&self) -> Result<(JournalFile, Vec<Entry>), RolloutError> {
+    fn journal(&self) -> Result<(JournalFile, Entries), RolloutError> {
         let folder = folder(self.cluster.folder);
         fs::create_dir_all(&folder).map_err(ClusterError::file(&folder))?;
         let name = format!("{}.jsonl", &self.open.plan.hex()[..16]);
@@ -163,8 +163,11 @@ impl<'a, B: Backend> Control<'a, B> {
 
     /// Returns the last plan of this rollout: that of the journal, or of the log without one.
     pub(super) async fn last_plan(&self) -> Result<Plan, RolloutError> {
-        let (_, entries) = self.journal()?;
-        let last = entries.last().map_or(self.open.plan, |last| last.plan);
+        let (_, found) = self.journal()?;
+        let last = found
+            .entries
+            .last()
+            .map_or(self.open.plan, |last| last.plan);
         self.plan(&last).await
     }
 
@@ -189,7 +192,10 @@ impl<'a, B: Backend> Control<'a, B> {
         };
         let state = self.cluster.folder.require()?;
         let running = Running::open(*self.cluster, &state, &calm).await?;
-        let (mut journal, _) = self.journal()?;
+        let (mut journal, found) = self.journal()?;
+        for line in found.damaged {
+            self.context.events.warn(line);
+        }
         let (canary, vault_token) = start_canary(self, &running, &state).await?;
         let opening = Opening {
             cluster: *self.cluster,
@@ -290,7 +296,7 @@ impl<'a, B: Backend> Control<'a, B> {
 
     /// Records the rollout, and ends it in the log.
     async fn end(&self, plan: &Plan) -> Result<RolloutRecord, RolloutError> {
-        let (_, entries) = self.journal()?;
+        let (_, Entries { entries, damaged }) = self.journal()?;
         let mut plans = BTreeMap::new();
         for entry in &entries {
             if let Vacant(place) = plans.entry(entry.plan) {
@@ -314,6 +320,7 @@ impl<'a, B: Backend> Control<'a, B> {
             epochs: history.rollout_epochs(open),
             plans: &plans,
             entries: &entries,
+            is_damaged: !damaged.is_empty(),
             tool: self.options.tool,
             now,
         });

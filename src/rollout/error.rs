@@ -22,7 +22,7 @@ pub enum RolloutError {
         refusals: Vec<Refusal>,
     },
     /// The cluster has no open rollout.
-    #[error("cannot continue: cluster {name} has no open rollout")]
+    #[error("cluster {name} has no open rollout")]
     NotOpen {
         /// The name of the cluster.
         name: String,
@@ -122,6 +122,10 @@ impl RolloutError {
             Self::Execute(error) => error.hint(),
             Self::Journal(_) => {
                 Some("Free space on the disk, then run `vault-bake rollout resume`.".to_owned())
+            }
+            // No option of a rollout accepts a revoked image.
+            Self::Cluster(ClusterError::Resolve(error)) => {
+                error.hint_of(&|option| option != "--allow-revoked")
             }
             Self::Cluster(error) => error.hint(),
             Self::Store(error) => error.hint(),

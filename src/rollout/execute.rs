@@ -14,7 +14,7 @@ use super::{Action, Condition, Evidence, Observation, Operations, Plan, Progress
 use crate::digest::Digest;
 use crate::event::{Event, Events, millis};
 use crate::process::last_lines;
-use crate::wait::{Interrupt, Urgency};
+use crate::wait::{EVENT_INTERVAL, Interrupt, Urgency};
 
 use done::is_done;
 use outcome::{effect_error, inconclusive};
@@ -323,16 +323,20 @@ impl<O: Operations, J: Journal> Execution<'_, O, J> {
         started: &[String],
     ) -> Progress {
         let began = self.operations.elapsed();
+        let mut reported = began;
         loop {
             let (progress, died) = self.observe(conditions, started).await;
             if let Some(node) = died {
                 return Progress::Unmet(format!("{node} does not run any more"));
             }
-            let waited = self.operations.elapsed().saturating_sub(began);
+            let now = self.operations.elapsed();
+            let waited = now.saturating_sub(began);
+            let is_due = now.saturating_sub(reported) >= EVENT_INTERVAL;
             match &progress {
                 Progress::Met | Progress::Changed(_) => return progress,
                 Progress::Unmet(_) | Progress::Unknown(_) if waited >= limit => return progress,
-                Progress::Unmet(seen) | Progress::Unknown(seen) => {
+                Progress::Unmet(seen) | Progress::Unknown(seen) if is_due => {
+                    reported = now;
                     self.events.emit(&Event::Waiting {
                         what: text.to_owned(),
                         last_seen: seen.clone(),
@@ -340,6 +344,7 @@ impl<O: Operations, J: Journal> Execution<'_, O, J> {
                         timeout_ms: millis(limit),
                     });
                 }
+                Progress::Unmet(_) | Progress::Unknown(_) => {}
             }
             self.operations.pause(POLL).await;
         }

@@ -80,8 +80,6 @@ pub struct Facts<'a> {
     pub classes: &'a BTreeMap<Digest, ImageClass>,
     /// The highest version of each product that ever served in this cluster.
     pub highest: &'a BTreeMap<String, String>,
-    /// The epoch of a rollout that is open in the store.
-    pub open: Option<u64>,
     /// Whether new nodes of Vault can be unsealed: by stored shares, shares of the user, or by
     /// themselves.
     pub can_unseal: bool,
@@ -105,10 +103,10 @@ pub fn to_begin(plan: Plan, refusals: Vec<Refusal>) -> Result<Option<Plan>, Roll
     }
 }
 
-/// Returns all reasons not to begin. A plan without steps gives no node an image.
+/// Returns all reasons not to begin, if no rollout is open. A plan without steps gives no node an
+/// image.
 pub fn refusals(facts: &Facts<'_>, plan: &Plan) -> Vec<Refusal> {
     let mut found = Vec::new();
-    found.extend(open_rollout(facts));
     found.extend(unhealthy(facts));
     if plan.steps.is_empty() {
         return found;
@@ -135,12 +133,14 @@ fn refusal(why: String, hint: impl Into<String>) -> Option<Refusal> {
     })
 }
 
-fn open_rollout(facts: &Facts<'_>) -> Option<Refusal> {
-    let (epoch, name) = (facts.open?, facts.name);
-    refusal(
-        format!("a rollout of it is open, with epoch {epoch}"),
-        format!("Run `vault-bake rollout resume {name}` or `vault-bake rollout abort {name}`."),
-    )
+/// Returns that another rollout of the cluster `name` is open in the store.
+pub fn open_rollout(name: &str, epoch: u64) -> Refusal {
+    Refusal {
+        why: format!("a rollout of it is open, with epoch {epoch}"),
+        hint: format!(
+            "Run `vault-bake rollout resume {name}` or `vault-bake rollout abort {name}`."
+        ),
+    }
 }
 
 /// A cluster that does not serve completely has no node to spare.

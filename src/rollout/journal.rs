@@ -106,16 +106,16 @@ pub enum JournalError {
         /// The error of the operating system.
         error: io::Error,
     },
-    /// A line that is no entry.
-    #[error("cannot read line {line} of the journal {}: {why}", path.display())]
-    Line {
-        /// The path.
-        path: PathBuf,
-        /// The number of the line, from 1.
-        line: usize,
-        /// The defect.
-        why: String,
-    },
+}
+
+/// What a journal says.
+#[derive(Debug, Default)]
+pub struct Entries {
+    /// The entries.
+    pub entries: Vec<Entry>,
+    /// The lines that are no entries, one sentence each. Only figures and evidence are lost: what
+    /// is true of the cluster is observed.
+    pub damaged: Vec<String>,
 }
 
 /// A journal in a file: one JSON object a line.
@@ -128,7 +128,7 @@ impl JournalFile {
     /// Opens a journal, or makes it, and reads its entries.
     ///
     /// A last line without an end was cut off by a crash, and is removed.
-    pub fn open(path: &Path) -> Result<(Self, Vec<Entry>), JournalError> {
+    pub fn open(path: &Path) -> Result<(Self, Entries), JournalError> {
         let failed = |error| JournalError::File {
             path: path.to_owned(),
             error,
@@ -146,7 +146,7 @@ impl JournalFile {
     }
 
     /// Reads the entries of a journal that a controller may be writing.
-    pub fn read(path: &Path) -> Result<Vec<Entry>, JournalError> {
+    pub fn read(path: &Path) -> Result<Entries, JournalError> {
         let file = File::open(path).map_err(|error| JournalError::File {
             path: path.to_owned(),
             error,
@@ -156,10 +156,10 @@ impl JournalFile {
 }
 
 /// Returns the entries of complete lines, and the length of these lines in bytes.
-fn read_entries(path: &Path, file: &File) -> Result<(Vec<Entry>, u64), JournalError> {
-    let (mut entries, mut length) = (Vec::new(), 0);
+fn read_entries(path: &Path, file: &File) -> Result<(Entries, u64), JournalError> {
+    let (mut found, mut length) = (Entries::default(), 0);
     let mut lines = BufReader::new(file);
-    loop {
+    for line in 1.. {
         let mut text = Vec::new();
         let size = lines.read_until(b'\n', &mut text);
         let size = size.map_err(|error| JournalError::File {
@@ -167,16 +167,18 @@ fn read_entries(path: &Path, file: &File) -> Result<(Vec<Entry>, u64), JournalEr
             error,
         })?;
         if size == 0 || !text.ends_with(b"\n") {
-            return Ok((entries, length));
+            break;
         }
         length += u64::try_from(size).unwrap_or_default();
-        let entry = serde_json::from_slice(&text).map_err(|error| JournalError::Line {
-            path: path.to_owned(),
-            line: entries.len() + 1,
-            why: error.to_string(),
-        })?;
-        entries.push(entry);
+        match serde_json::from_slice(&text) {
+            Ok(entry) => found.entries.push(entry),
+            Err(error) => found.damaged.push(format!(
+                "line {line} of the journal {} is damaged: {error}",
+                path.display()
+            )),
+        }
     }
+    Ok((found, length))
 }
 
 impl Journal for JournalFile {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::check::check;
-use super::guards::{Facts, ImageClass, Refusal, refusals};
+use super::guards::{Facts, ImageClass, Refusal, open_rollout, refusals};
 use super::plan::{Choices, Plan, Target};
 use super::planner::{Inventory, InventoryNode, Request, plan, plan_abort};
 use super::{Options, RolloutError, targets};
@@ -49,6 +49,14 @@ pub(super) async fn prepare<B: Backend>(
         .folder
         .require()
         .map_err(crate::cluster::ClusterError::from)?;
+    let history = images.store.history().await?;
+    if let Some(open) = history.open_rollout(&state.id) {
+        // Its nodes come and go, so that no other guard has anything to say.
+        return Err(RolloutError::Refused {
+            refusals: vec![open_rollout(&state.name, open.epoch)],
+            name: state.name,
+        });
+    }
     let seen = patient_status(cluster, images, context).await?;
     let inventory = inventory(&state, &seen, context);
     let chosen = choose(cluster, images, options, context).await?;
@@ -60,7 +68,6 @@ pub(super) async fn prepare<B: Backend>(
         request.choices.all_nodes = chosen.keys().copied().collect();
     }
     let plan = proved(plan(&inventory, &request)?, &inventory)?;
-    let history = images.store.history().await?;
     let held = |image: &NodeImage| {
         let is_pin = matches!(
             options
@@ -90,7 +97,6 @@ pub(super) async fn prepare<B: Backend>(
             .collect(),
         classes: &classes,
         highest: &state.highest,
-        open: history.open_rollout(&state.id).map(|open| open.epoch),
         can_unseal: can_unseal(cluster, options, context).await?,
         allow_version_jump: options.allow_version_jump,
         allow_unpromoted: options.allow_unpromoted,

@@ -15,21 +15,27 @@ use crate::manifest::{
 };
 
 /// What a record is made of.
-pub(super) struct Parts<'a> {
-    pub(super) outcome: RolloutOutcome,
+pub struct Parts<'a> {
+    /// How it ended.
+    pub outcome: RolloutOutcome,
     /// The plan that the log names.
-    pub(super) first: Digest,
-    pub(super) epochs: Vec<EpochFact>,
+    pub first: Digest,
+    /// The controllers, in order.
+    pub epochs: Vec<EpochFact>,
     /// All plans by digest.
-    pub(super) plans: &'a BTreeMap<Digest, Plan>,
+    pub plans: &'a BTreeMap<Digest, Plan>,
     /// The journal, which is empty if it was lost.
-    pub(super) entries: &'a [Entry],
-    pub(super) tool: &'a Tool,
-    pub(super) now: Timestamp,
+    pub entries: &'a [Entry],
+    /// Whether lines of the journal could not be read.
+    pub is_damaged: bool,
+    /// The version of vault-bake that ends it.
+    pub tool: &'a Tool,
+    /// The time.
+    pub now: Timestamp,
 }
 
 /// Returns the record of a rollout that has ended.
-pub(super) fn build(parts: &Parts<'_>) -> RolloutRecord {
+pub fn build(parts: &Parts<'_>) -> RolloutRecord {
     let first = &parts.plans[&parts.first];
     let started_at = parts
         .epochs
@@ -51,6 +57,8 @@ pub(super) fn build(parts: &Parts<'_>) -> RolloutRecord {
     }
     if parts.entries.is_empty() {
         notes.push("the journal was lost, and with it the figures of all steps".to_owned());
+    } else if parts.is_damaged {
+        notes.push("the journal was damaged: figures of some steps are lost".to_owned());
     }
     RolloutRecord {
         canary: canary(parts, started_at.timestamp()),
@@ -76,7 +84,8 @@ pub(super) fn build(parts: &Parts<'_>) -> RolloutRecord {
         steps: parts
             .entries
             .iter()
-            .filter_map(|entry| step(entry, parts.plans))
+            .enumerate()
+            .filter_map(|(at, entry)| step(entry, &parts.entries[at + 1..], parts.plans))
             .collect(),
         to: targets(first),
         tool: parts.tool.clone(),
@@ -127,14 +136,15 @@ fn evidence(entry: &Entry) -> Option<&Evidence> {
     }
 }
 
-/// Returns the step of an entry that ended one.
-fn step(entry: &Entry, plans: &BTreeMap<Digest, Plan>) -> Option<RolloutStep> {
+/// Returns the step of an entry that ended one, or that began one whose controller ended.
+fn step(entry: &Entry, later: &[Entry], plans: &BTreeMap<Digest, Plan>) -> Option<RolloutStep> {
     let action = &plans.get(&entry.plan)?.steps.get(entry.step)?.action;
     let none = Evidence::default();
     let (result, evidence) = match &entry.mark {
         Mark::Done(evidence) => (StepResult::Done, evidence),
         Mark::Failed(evidence) => (StepResult::Failed, evidence),
         Mark::Undone => (StepResult::Undone, &none),
+        Mark::Intent if is_last_word(entry, later) => (StepResult::Observed, &none),
         _ => return None,
     };
     let Figures {
@@ -159,6 +169,17 @@ fn step(entry: &Entry, plans: &BTreeMap<Digest, Plan>) -> Option<RolloutStep> {
         started_at: (entry.at - elapsed).into(),
         step: action.kind().to_owned(),
         unclean: evidence.is_unclean,
+    })
+}
+
+/// Whether no later entry says how a step ended, or that it was begun again.
+fn is_last_word(intent: &Entry, later: &[Entry]) -> bool {
+    let of_step = |entry: &&Entry| (entry.plan, entry.step) == (intent.plan, intent.step);
+    !later.iter().filter(of_step).any(|entry| {
+        matches!(
+            entry.mark,
+            Mark::Intent | Mark::Done(_) | Mark::Failed(_) | Mark::UndoIntent | Mark::Undone
+        )
     })
 }
 

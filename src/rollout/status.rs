@@ -4,9 +4,10 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::journal::{Entry, JournalFile, Mark};
+use super::journal::{Entries, Entry, JournalFile, Mark};
 use super::plan::{Plan, Purpose};
-use super::{Figures, RolloutError, folder};
+use super::{Action, Figures, RolloutError, folder};
+use crate::cluster::file::TierName;
 use crate::cluster::state::State;
 use crate::cluster::{Cluster, ClusterError};
 use crate::digest::Digest;
@@ -37,8 +38,13 @@ pub struct RolloutStatus {
     /// Why the last controller stopped, if it said so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resting: Option<String>,
+    /// Whether an abort can go back: Vault's data is not yet that of another version.
+    pub can_abort: bool,
     /// What clients felt so far.
     pub figures: Figures,
+    /// The lines of the journal that cannot be read, one sentence each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub damaged: Vec<String>,
 }
 
 /// A step at one moment.
@@ -86,10 +92,9 @@ pub async fn status<B: Backend>(
     };
     let name = format!("{}.jsonl", &open.plan.hex()[..16]);
     let path = folder(cluster.folder).join(name);
-    let entries = if path.is_file() {
-        JournalFile::read(&path)?
-    } else {
-        Vec::new()
+    let Entries { entries, damaged } = match path.is_file() {
+        true => JournalFile::read(&path)?,
+        false => Entries::default(),
     };
     let plan = entries.last().map_or(open.plan, |last| last.plan);
     let bytes = store.object(&plan).await?;
@@ -100,6 +105,7 @@ pub async fn status<B: Backend>(
     let mut plans: Vec<Digest> = entries.iter().map(|entry| entry.plan).collect();
     plans.dedup();
     let first = history.rollout_epochs(open);
+    let steps = steps(&planned, plan, &entries);
     Ok(Some(RolloutStatus {
         cluster: state.name.clone(),
         epoch: open.epoch,
@@ -112,10 +118,34 @@ pub async fn status<B: Backend>(
             .first()
             .map_or(open.at, |one| one.begun_at)
             .timestamp(),
-        steps: steps(&planned, plan, &entries),
+        can_abort: can_abort(&planned, &entries),
+        steps,
         resting: resting(&entries),
         figures: figures(&entries),
+        damaged,
     }))
+}
+
+/// Whether no new Vault node may have taken over Vault's data with another version, so that an
+/// abort can go back from `plan`.
+pub fn can_abort(plan: &Plan, entries: &[Entry]) -> bool {
+    if plan.purpose == Purpose::Abort || !plan.changes_vault() {
+        return true;
+    }
+    let (steps, digest) = (&plan.steps, plan.digest());
+    let hands_over = |step: &super::Step| matches!(step.action, Action::HandOver { .. });
+    // A plan without a hand-over follows one that had it.
+    let Some(hand_over) = steps.iter().position(hands_over) else {
+        return plan.names(TierName::Vault, true).is_empty();
+    };
+    let began = |entry: &Entry| {
+        let is_step = !matches!(
+            entry.mark,
+            Mark::Started | Mark::Measured { .. } | Mark::Resting { .. }
+        );
+        entry.plan == digest && is_step && entry.step >= hand_over
+    };
+    !entries.iter().any(began)
 }
 
 fn is_locked(cluster: &Cluster<'_>) -> Result<bool, RolloutError> {

@@ -365,6 +365,20 @@ mod exhaustive {
     use super::*;
     use crate::project::audits;
 
+    /// A rollout whose controllers are killed in a dozen steps.
+    #[tokio::test]
+    async fn controllers_killed_a_dozen_times_are_resumed_without_a_failed_request() {
+        if !crate::nodes::containers_are_possible().await {
+            return;
+        }
+        let Some(project) = servers().await else {
+            return;
+        };
+        if let Some(images) = rollout_images(&project).await {
+            running::check_kills(&project, &images).await;
+        }
+    }
+
     /// Rollouts in containers, with nodes that crash, hang and are cut off.
     #[tokio::test]
     async fn faults_during_rollouts_end_as_documented() {

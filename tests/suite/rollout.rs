@@ -5,6 +5,7 @@ mod checker;
 mod clusters;
 mod executions;
 mod guards;
+mod journals;
 mod model;
 mod planner;
 mod stops;

@@ -327,7 +327,9 @@ impl Invocation {
                 tokio::spawn(async move {
                     while signals.recv().await.is_some() {
                         interrupt.raise();
-                        events.note("interrupted: cleaning up; interrupt again to stop waiting");
+                        events.note(
+                            "interrupted: ending the work in order; interrupt again to leave at once",
+                        );
                     }
                 });
             }

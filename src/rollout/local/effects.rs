@@ -226,13 +226,24 @@ impl<B: Backend> Local<'_, B> {
         } else {
             evidence.is_unclean = true;
             evidence.notes.push(format!("{name} did not run"));
-            // Its agent could not leave, and Consul would list its Vault for days.
-            let operator = &self.running.keys().operator;
-            let left = self.any_server("").await?.force_leave(operator, name).await;
-            left.map_err(api_error)?;
         }
+        self.unlist(name).await?;
         self.set_stage(name, NodeStage::Stopped)?;
         Ok(evidence)
+    }
+
+    /// Removes a stopped node from Consul if its Vault is still listed, as that of a node which
+    /// crashed or is cut off: agents do not leave when they stop, and Consul would list it for days.
+    async fn unlist(&self, name: &str) -> Result<(), EffectError> {
+        let (client, operator) = (self.any_server("").await?, &self.running.keys().operator);
+        let listed = client.service_health(operator, "vault").await;
+        let listed = listed.map_err(api_error)?;
+        if listed.iter().any(|instance| instance.node == name) {
+            // It takes seconds if Consul has not noticed the end of the node.
+            let left = client.force_leave(operator, name).await;
+            left.map_err(api_error)?;
+        }
+        Ok(())
     }
 
     pub(super) async fn stop_node(&self, name: &str) -> Result<(), EffectError> {

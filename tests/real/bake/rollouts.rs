@@ -27,7 +27,13 @@ const LONGEST_GAP_MS: u64 = 1500;
 const BUSY: u32 = 3;
 
 /// A controller is killed so many milliseconds after it began so many steps.
-const KILLS: [(usize, u64); 12] = [
+type Kill = (usize, u64);
+
+/// The kills of `make test`, in early, middle and late steps.
+const SOME_KILLS: [Kill; 4] = [(1, 300), (3, 2000), (4, 0), (2, 1000)];
+
+/// The kills of `make test-all`.
+const DOZEN_KILLS: [Kill; 12] = [
     (1, 0),
     (1, 300),
     (1, 2000),
@@ -41,9 +47,6 @@ const KILLS: [(usize, u64); 12] = [
     (2, 1500),
     (3, 0),
 ];
-
-/// After so many kills, the journal is lost too.
-const JOURNAL_LOST_AFTER: usize = 6;
 
 /// A rollout verb for a cluster.
 pub struct Rollout<'a> {
@@ -108,7 +111,8 @@ pub async fn check(project: &TestProject, cluster: &TestCluster<'_>, images: &Ro
     );
 
     let began = Instant::now();
-    let kills = back(&rollout, cluster, &to(&images.consul, &images.newer)).await;
+    let options = to(&images.consul, &images.newer);
+    let kills = killed_again(&rollout, cluster, &options, &SOME_KILLS).await;
     let took = began.elapsed();
     is_replaced(cluster, "3").await;
     let client = cluster.client("after-a-rollback").await;
@@ -127,6 +131,21 @@ pub async fn check(project: &TestProject, cluster: &TestCluster<'_>, images: &Ro
     let verified = project.run(&["verify"], &[]).await;
     let exit = verified.status.code();
     assert_eq!(exit, Some(0), "{}", output_text(&verified));
+}
+
+/// Replaces all nodes by controllers that are killed a dozen times.
+pub async fn check_kills(project: &TestProject, cluster: &TestCluster<'_>, images: &RolloutImages) {
+    let rollout = Rollout {
+        project,
+        cluster: "dev",
+    };
+    let began = Instant::now();
+    let options = to(&images.consul, &images.newer);
+    let kills = killed_again(&rollout, cluster, &options, &DOZEN_KILLS).await;
+    is_replaced(cluster, "2").await;
+    let record = recorded(&rollout, 1).await;
+    let what = format!("of six nodes, killed {kills} times");
+    print_figures(&what, &record, began.elapsed());
 }
 
 /// Replaces the Vault node of a cluster of VMs by one of a newer image.
@@ -207,24 +226,33 @@ async fn completes(rollout: &Rollout<'_>) {
     assert!(text.contains("rollout of cluster dev completed"), "{text}");
 }
 
-/// Rolls out with controllers that are killed again and again. Returns how often.
-async fn back(rollout: &Rollout<'_>, cluster: &TestCluster<'_>, options: &[&str]) -> usize {
+/// Rolls out with controllers that are killed again and again. In the middle, the journal is lost
+/// too. Returns how many were killed.
+async fn killed_again(
+    rollout: &Rollout<'_>,
+    cluster: &TestCluster<'_>,
+    options: &[&str],
+    wanted: &[Kill],
+) -> usize {
     let start = ["rollout", "start", "dev", "--json"];
     let start = [&start[..], &arguments(options)].concat();
     let resume = ["rollout", "resume", "dev", "--json"];
     let mut kills = 0;
-    for (steps, pause_ms) in KILLS {
+    for (steps, pause_ms) in wanted.iter().copied() {
         let command = if kills == 0 { &start[..] } else { &resume };
         if !killed_in_step(rollout.project, command, steps, pause_ms).await {
             break;
         }
         kills += 1;
-        if kills == JOURNAL_LOST_AFTER {
+        if kills == wanted.len() / 2 {
             // As on another computer: the store has the plan, and the cluster the truth.
             cluster.lose_journals();
         }
     }
-    assert!(kills >= 8, "it was killed {kills} times only");
+    assert!(
+        3 * kills >= 2 * wanted.len(),
+        "it was killed {kills} times only"
+    );
     if rollout.json("status").await["steps"].is_array() {
         completes(rollout).await;
     }

@@ -537,6 +537,16 @@ pub async fn check_rollouts(project: &TestProject, images: &RolloutImages) {
     assert_eq!(outside_of_folder(&id), Vec::<String>::new());
 }
 
+/// Makes a cluster, and replaces all its nodes by controllers that are killed.
+pub async fn check_kills(project: &TestProject, images: &RolloutImages) {
+    let cluster = TestCluster::define(project, "dev", 3, "containers").await;
+    cluster.up().await;
+    super::rollouts::check_kills(project, &cluster, images).await;
+    let id = cluster.id();
+    cluster.down().await;
+    assert_eq!(outside_of_folder(&id), Vec::<String>::new());
+}
+
 /// Makes a cluster, and replaces its nodes while they fail.
 pub async fn check_faults(project: &TestProject, images: &RolloutImages) {
     let cluster = TestCluster::define(project, "dev", 3, "containers").await;

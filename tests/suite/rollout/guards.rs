@@ -8,7 +8,7 @@ use vault_bake::cluster::state::{NodeStage, NodeState, Phase};
 use vault_bake::cluster::{FrontStatus, NodeImage, NodeStatus, Role, Status};
 use vault_bake::definition::Firmware;
 use vault_bake::digest::Digest;
-use vault_bake::rollout::guards::{Facts, ImageClass, Refusal, refusals, to_begin};
+use vault_bake::rollout::guards::{Facts, ImageClass, Refusal, open_rollout, refusals, to_begin};
 use vault_bake::rollout::planner::{Inventory, Request, plan};
 use vault_bake::rollout::targets::{TargetsError, add, complete};
 use vault_bake::rollout::{Plan, RolloutError, Target};
@@ -38,7 +38,6 @@ struct Case {
     firmware: BTreeMap<TierName, Firmware>,
     classes: BTreeMap<Digest, ImageClass>,
     highest: BTreeMap<String, String>,
-    open: Option<u64>,
     can_unseal: bool,
     reason: Option<&'static str>,
 }
@@ -105,7 +104,6 @@ impl Case {
                 .map(|one| (one, class("x86_64")))
                 .collect(),
             highest: BTreeMap::new(),
-            open: None,
             can_unseal: true,
             reason: None,
             inventory,
@@ -128,7 +126,6 @@ impl Case {
             firmware: &self.firmware,
             classes: &self.classes,
             highest: &self.highest,
-            open: self.open,
             can_unseal: self.can_unseal,
             allow_version_jump: self.reason,
             allow_unpromoted: false,
@@ -202,7 +199,8 @@ fn each_guard_refuses_in_words_with_the_way_out() {
         let manifest = case.vault().manifest;
         case.promoted.remove(&manifest);
     });
-    text += &refused(NEW, |case| case.open = Some(4));
+    let open = open_rollout("dev", 4);
+    text += &[open.why, "\n  ".to_owned(), open.hint, "\n".to_owned()].concat();
     text += &refused(NEW, |case| case.can_unseal = false);
     text += &refused(NEW, |case| {
         case.status.nodes[1].role = Role::Failed;
@@ -241,11 +239,10 @@ fn a_rollout_with_nothing_to_do_is_not_begun() {
     assert_eq!(to_begin(plan, found).unwrap(), None);
     let (plan, found) = Case::new(BOTH, NEW).planned();
     assert_eq!(to_begin(plan.clone(), found).unwrap(), Some(plan));
-    // A cluster that does not serve, or whose rollout is open, is refused all the more.
-    case.open = Some(2);
+    // A cluster that does not serve is refused all the more.
     case.status.nodes[1].role = Role::Failed;
     let (plan, found) = case.planned();
-    assert_eq!(found.len(), 2, "{found:?}");
+    assert_eq!(found.len(), 1, "{found:?}");
     let error = to_begin(plan, found).unwrap_err();
     assert!(matches!(error, RolloutError::Refused { .. }), "{error}");
 }

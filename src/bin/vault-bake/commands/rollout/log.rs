@@ -1,12 +1,15 @@
 //! `rollout log`: lists the rollouts of a store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use vault_bake::store::history::History;
 
 use super::{Entry, duration, is_last_epoch, title};
 use crate::args::rollout::Log;
 use crate::commands::{print_header, print_json, print_line};
 use crate::exit::{Exit, Failure};
 use crate::invocation::Invocation;
+use crate::output::eprint_line;
 
 pub async fn run(invocation: &Invocation, args: &Log) -> Result<Exit, Failure> {
     let store = invocation.open_store().await?;
@@ -19,6 +22,9 @@ pub async fn run(invocation: &Invocation, args: &Log) -> Result<Exit, Failure> {
     let mut entries = Vec::new();
     for last in rollouts {
         entries.push(Entry::read(&store, &history, last).await?);
+    }
+    if entries.is_empty() {
+        eprint_line(&nothing(&history, requested.map(String::as_str)));
     }
     if invocation.json {
         for entry in &entries {
@@ -39,6 +45,19 @@ pub async fn run(invocation: &Invocation, args: &Log) -> Result<Exit, Failure> {
         print_line(&line(width, title, entry));
     }
     Ok(Exit::Done)
+}
+
+/// Returns that no rollout was found, and which there are.
+fn nothing(history: &History, cluster: Option<&str>) -> String {
+    let names = history.rollouts().iter().map(|one| one.name.as_str());
+    let names: Vec<&str> = BTreeSet::from_iter(names).into_iter().collect();
+    match (cluster, names.is_empty()) {
+        (Some(cluster), false) => format!(
+            "the store has no rollout of {cluster}; it has rollouts of: {}",
+            names.join(", ")
+        ),
+        _ => "the store has no rollout".to_owned(),
+    }
 }
 
 fn columns(width: usize, [rollout, begun, state, figures, images]: [&str; 5]) -> String {

@@ -46,6 +46,9 @@ fn screen(status: &RolloutStatus) -> String {
         let _ = writeln!(text, "{:>3}  {}", index + 1, line(step));
     }
     let figures = &status.figures;
+    for line in &status.damaged {
+        let _ = writeln!(text, "\n{line}");
+    }
     let _ = writeln!(
         text,
         "\nclients: {} requests, {} failed, {} writes lost, longest gap {}",
@@ -60,10 +63,13 @@ fn screen(status: &RolloutStatus) -> String {
         } else {
             ""
         };
+        let back = match status.can_abort {
+            true => format!(", or `vault-bake rollout abort {name}{take_over}` to go back"),
+            false => String::new(),
+        };
         let _ = writeln!(
             text,
-            "Run `vault-bake rollout resume {name}{take_over}` to continue, or \
-             `vault-bake rollout abort {name}{take_over}` to go back."
+            "Run `vault-bake rollout resume {name}{take_over}` to continue{back}."
         );
     }
     text

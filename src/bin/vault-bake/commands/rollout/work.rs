@@ -13,7 +13,7 @@ use crate::commands::cluster::up::read_shares;
 use crate::commands::cluster::{context, open};
 use crate::commands::{print_json, print_line};
 use crate::exit::{Exit, Failure};
-use crate::invocation::Invocation;
+use crate::invocation::{Invocation, clock};
 
 /// What a controller does.
 enum Work {
@@ -139,7 +139,9 @@ async fn run(
 /// Prints that a rollout was not begun, because it has nothing to do.
 fn print_unchanged(invocation: &Invocation, name: &str) {
     if invocation.json {
-        print_json(&serde_json::json!({ "cluster": name, "state": "unchanged" }));
+        print_json(&serde_json::json!({
+            "event": "finished", "time": clock(), "cluster": name, "state": "unchanged",
+        }));
     } else {
         print_line(&nothing_to_do(name));
     }
@@ -158,6 +160,8 @@ fn json(ended: &Ended) -> serde_json::Value {
     };
     let next = next.and_then(|next| ended.plan.steps.get(next));
     serde_json::json!({
+        "event": "finished",
+        "time": clock(),
         "cluster": ended.plan.name,
         "state": state,
         "why": why,
