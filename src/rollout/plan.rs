@@ -314,6 +314,20 @@ impl Plan {
         manifests.into_iter().collect()
     }
 
+    /// Whether an abort can go back after so many steps were begun: Vault's data cannot, once a new
+    /// node of another version may have taken over.
+    pub fn goes_back(&self, begun: usize) -> bool {
+        if self.purpose == Purpose::Abort || !self.changes_vault() {
+            return true;
+        }
+        let hands_over = |step: &Step| matches!(step.action, Action::HandOver { .. });
+        match self.steps.iter().position(hands_over) {
+            Some(hand_over) => begun <= hand_over,
+            // A plan without a hand-over follows one that had it.
+            None => self.names(TierName::Vault, true).is_empty(),
+        }
+    }
+
     /// Whether a Vault node of another version than the active one takes over in it.
     pub fn changes_vault(&self) -> bool {
         let versions: BTreeSet<_> = self

@@ -6,8 +6,7 @@ use serde::Serialize;
 
 use super::journal::{Entries, Entry, JournalFile, Mark};
 use super::plan::{Plan, Purpose};
-use super::{Action, Figures, RolloutError, folder};
-use crate::cluster::file::TierName;
+use super::{Figures, RolloutError, folder};
 use crate::cluster::state::State;
 use crate::cluster::{Cluster, ClusterError};
 use crate::digest::Digest;
@@ -126,26 +125,18 @@ pub async fn status<B: Backend>(
     }))
 }
 
-/// Whether no new Vault node may have taken over Vault's data with another version, so that an
-/// abort can go back from `plan`.
+/// Whether an abort of `plan` can go back, as far as its journal tells: see [`Plan::goes_back`].
 pub fn can_abort(plan: &Plan, entries: &[Entry]) -> bool {
-    if plan.purpose == Purpose::Abort || !plan.changes_vault() {
-        return true;
-    }
-    let (steps, digest) = (&plan.steps, plan.digest());
-    let hands_over = |step: &super::Step| matches!(step.action, Action::HandOver { .. });
-    // A plan without a hand-over follows one that had it.
-    let Some(hand_over) = steps.iter().position(hands_over) else {
-        return plan.names(TierName::Vault, true).is_empty();
-    };
-    let began = |entry: &Entry| {
+    let digest = plan.digest();
+    let begun = entries.iter().filter(|entry| {
         let is_step = !matches!(
             entry.mark,
             Mark::Started | Mark::Measured { .. } | Mark::Resting { .. }
         );
-        entry.plan == digest && is_step && entry.step >= hand_over
-    };
-    !entries.iter().any(began)
+        entry.plan == digest && is_step
+    });
+    let last = begun.map(|entry| entry.step + 1).max();
+    plan.goes_back(last.unwrap_or(0))
 }
 
 fn is_locked(cluster: &Cluster<'_>) -> Result<bool, RolloutError> {

@@ -233,7 +233,8 @@ impl<B: Backend> Local<'_, B> {
     }
 
     /// Removes a stopped node from Consul if its Vault is still listed, as that of a node which
-    /// crashed or is cut off: agents do not leave when they stop, and Consul would list it for days.
+    /// crashed or is cut off: agents do not leave when they stop, and Consul would list it for
+    /// days.
     async fn unlist(&self, name: &str) -> Result<(), EffectError> {
         let (client, operator) = (self.any_server("").await?, &self.running.keys().operator);
         let listed = client.service_health(operator, "vault").await;

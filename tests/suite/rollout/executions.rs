@@ -376,6 +376,9 @@ fn a_new_node_that_is_never_healthy_is_deleted_and_clients_feel_nothing() {
                 panic!("{sick:?}: {text}");
             };
             assert!(undone, "{sick:?} of {name}: {text}");
+            // Nothing starts it again, so the limit of the gate is not waited for.
+            let at_once = format!("waited 0 s; last seen: {name} does not run any more");
+            assert_eq!(text.contains(&at_once), sick == Sick::NoBoot, "{text}");
             model.0.borrow_mut().advance(60_000);
             let state = model.0.borrow();
             let now = state.inventory();

@@ -138,6 +138,40 @@ fn a_step_whose_controller_was_killed_is_in_the_record() {
     assert_eq!(record.notes, [note]);
 }
 
+/// A controller that was killed, or left at once, did not say what it measured as a whole: its steps
+/// count. One that ended in order did, and its steps are a part of that.
+#[test]
+fn the_canary_of_a_record_counts_each_request_once() {
+    let plan = planned(NEW);
+    let measured = Mark::Measured {
+        figures: Figures {
+            requests: 100,
+            failed: 1,
+            ..Figures::default()
+        },
+        elapsed_ms: 5_000,
+    };
+    let started = || entry(&plan, 0, Mark::Started);
+    let left = [
+        started(),
+        entry(&plan, 0, done(7)),
+        entry(&plan, 1, done(5)),
+    ];
+    let ended = [
+        started(),
+        entry(&plan, 2, done(9)),
+        entry(&plan, 0, measured),
+    ];
+    let sums = |parts: &[&[Entry]]| {
+        let canary = recorded(&plan, &parts.concat(), false).canary.unwrap();
+        (canary.requests, canary.failed)
+    };
+    assert_eq!(sums(&[&left]), (12, 0));
+    assert_eq!(sums(&[&ended]), (100, 1));
+    assert_eq!(sums(&[&left, &ended]), (112, 1));
+    assert_eq!(sums(&[&ended, &left]), (112, 1));
+}
+
 /// `rollout status` offers the way back as long as `rollout abort` would take it.
 #[test]
 fn an_abort_is_offered_until_a_new_version_may_have_the_data() {

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use vault_bake::rollout::{RolloutStatus, StepState, StepStatus, status};
 
 use super::duration;
+use super::work::way_on;
 use crate::args::rollout::Status;
 use crate::commands::cluster::open;
 use crate::commands::{print_json, print_line, print_text};
@@ -63,14 +64,7 @@ fn screen(status: &RolloutStatus) -> String {
         } else {
             ""
         };
-        let back = match status.can_abort {
-            true => format!(", or `vault-bake rollout abort {name}{take_over}` to go back"),
-            false => String::new(),
-        };
-        let _ = writeln!(
-            text,
-            "Run `vault-bake rollout resume {name}{take_over}` to continue{back}."
-        );
+        let _ = writeln!(text, "{}", way_on(name, take_over, status.can_abort));
     }
     text
 }

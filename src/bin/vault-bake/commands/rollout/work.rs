@@ -172,6 +172,15 @@ fn json(ended: &Ended) -> serde_json::Value {
     })
 }
 
+/// Returns what to run for an open rollout. `option` is part of both commands.
+pub(super) fn way_on(name: &str, option: &str, can_abort: bool) -> String {
+    let back = match can_abort {
+        true => format!(", or `vault-bake rollout abort {name}{option}` to go back"),
+        false => String::new(),
+    };
+    format!("Run `vault-bake rollout resume {name}{option}` to continue{back}.")
+}
+
 fn print_ended(ended: &Ended) {
     let name = &ended.plan.name;
     let figures = &ended.figures;
@@ -186,9 +195,7 @@ fn print_ended(ended: &Ended) {
             if let Some(step) = ended.plan.steps.get(*next) {
                 print_line(&format!("next: {}", step.action));
             }
-            print_line(&format!(
-                "Run `vault-bake rollout resume {name}` to continue, or `vault-bake rollout abort {name}` to go back."
-            ));
+            print_line(&way_on(name, "", ended.plan.goes_back(*next)));
         }
         Outcome::Changed { why, .. } => print_line(&format!("the cluster changed: {why}")),
     }
