@@ -5,12 +5,14 @@ pub(crate) mod begin;
 mod consul;
 mod context;
 pub(crate) mod controller;
+mod down;
 mod error;
 pub mod file;
 pub mod front;
 pub mod identities;
 pub(crate) mod images;
 pub mod policies;
+mod renew;
 pub(crate) mod running;
 pub mod secrets;
 pub(crate) mod serve;
@@ -19,10 +21,8 @@ mod status;
 pub(crate) mod vault;
 
 use crate::event::Stage;
-use crate::platform;
 use crate::secret::Secret;
 use crate::store::backend::Backend;
-use crate::teardown::Leftover;
 
 use file::ClusterFile;
 use running::{Keys, Running};
@@ -30,9 +30,11 @@ use secrets::SecretStore;
 use state::{Phase, PlatformKind, StateFolder};
 
 pub use context::Context;
+pub use down::down;
 pub use error::ClusterError;
 pub use images::{Images, NodeImage};
-pub use running::{platform_of, renew};
+pub use renew::renew;
+pub use running::platform_of;
 pub use status::{Expiry, FrontStatus, NodeStatus, Role, Status, status};
 
 /// The port of Vault's listener.
@@ -80,9 +82,10 @@ pub async fn up<B: Backend>(
 ) -> Result<Up, ClusterError> {
     let _lock = cluster.folder.lock()?;
     let events = context.events;
-    let mut state = cluster.begin(options.auto, context)?;
+    let mut state = cluster.begin(options.auto, context).await?;
     let adding = cluster.add_nodes(&mut state, images, context);
     events.stage(Stage::Images, adding).await?;
+    cluster.make_secrets(&mut state, context).await?;
     loop {
         let running = Running::open(*cluster, &state, context).await?;
         events.stage(Stage::Consul, running.start_consul()).await?;
@@ -99,30 +102,4 @@ pub async fn up<B: Backend>(
         cluster.folder.write(&state)?;
         return Ok(Up { is_new, addresses });
     }
-}
-
-/// Removes a cluster: its nodes, network, disks and secrets. Returns the leftovers.
-pub async fn down(
-    folder: &StateFolder,
-    context: &Context<'_>,
-) -> Result<Vec<Leftover>, ClusterError> {
-    if !folder.path().exists() {
-        return Err(folder.missing().into());
-    }
-    let lock = folder.lock()?;
-    if let Some(mut state) = folder.read()? {
-        state.phase = Phase::Removing;
-        folder.write(&state)?;
-        let site = state.site(folder);
-        let mut leftovers = serve::end(&site, context).await;
-        leftovers.extend(match state.platform {
-            PlatformKind::Containers => platform::containers::end(&site, context.events).await,
-            PlatformKind::Machines => platform::machines::end(&site, context.events).await,
-        });
-        if !leftovers.is_empty() {
-            return Ok(leftovers);
-        }
-    }
-    folder.delete(lock)?;
-    Ok(Vec::new())
 }

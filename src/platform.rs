@@ -217,6 +217,17 @@ impl PlatformError {
     }
 }
 
+/// Returns whether the folder of a cluster has folders of nodes.
+pub(crate) fn has_nodes(folder: &Path) -> bool {
+    let entries = std::fs::read_dir(folder.join("nodes"));
+    entries.is_ok_and(|mut entries| entries.next().is_some())
+}
+
+/// Returns whether processes of a cluster run, on any platform.
+pub(crate) fn is_alive(site: &Site) -> bool {
+    containers::is_alive(site) || machines::is_alive(site)
+}
+
 impl Platform {
     /// Starts a node, unless it runs. Its disk is kept if it ran before.
     pub async fn start(

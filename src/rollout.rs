@@ -26,7 +26,7 @@ pub mod versions;
 use std::path::PathBuf;
 
 use crate::cluster::file::ImageRef;
-use crate::cluster::state::StateFolder;
+use crate::cluster::state::{StateFolder, StateLock};
 use crate::cluster::{Cluster, Context, Images};
 use crate::event::Stage;
 use crate::manifest::{RolloutRecord, Tool};
@@ -106,7 +106,7 @@ pub async fn start<B: Backend>(
     options: &Options<'_>,
     context: &Context<'_>,
 ) -> Result<Option<Ended>, RolloutError> {
-    let _lock = cluster.folder.lock()?;
+    let _lock = lock(cluster, context).await?;
     let prepared = prepare::prepare(cluster, images, options, context).await?;
     let Some(plan) = prepared.accepted(cluster, images).await? else {
         return Ok(None);
@@ -123,7 +123,7 @@ pub async fn resume<B: Backend>(
     options: &Options<'_>,
     context: &Context<'_>,
 ) -> Result<Ended, RolloutError> {
-    let _lock = cluster.folder.lock()?;
+    let _lock = lock(cluster, context).await?;
     let control = Control::find(cluster, images, options, context).await?;
     let plan = control.last_plan().await?;
     let work = control.run(plan);
@@ -137,11 +137,19 @@ pub async fn abort<B: Backend>(
     options: &Options<'_>,
     context: &Context<'_>,
 ) -> Result<Ended, RolloutError> {
-    let _lock = cluster.folder.lock()?;
+    let _lock = lock(cluster, context).await?;
     let control = Control::find(cluster, images, options, context).await?;
     let plan = control.plan_abort().await?;
     let work = control.run(plan);
     context.events.stage(Stage::Rollout, work).await
+}
+
+/// Locks a cluster for its controller. Fails if a secret of it is lost.
+async fn lock(cluster: &Cluster<'_>, context: &Context<'_>) -> Result<StateLock, RolloutError> {
+    let lock = cluster.folder.lock_existing()?;
+    let mut state = cluster.folder.require()?;
+    cluster.make_secrets(&mut state, context).await?;
+    Ok(lock)
 }
 
 /// Returns the folder for the journals and snapshots of rollouts.

@@ -2,22 +2,27 @@
 
 use std::path::PathBuf;
 
+use super::down::site_without_state;
 use super::file::{self, TierName};
+use super::identities::{common_secrets, make_secrets, node_secrets};
 use super::images::NodeImage;
+use super::secrets::SecretName;
 use super::state::{NodeState, Phase, PlatformKind, State, StateFolder};
 use super::{Cluster, ClusterError, Context, Images};
 use crate::manifest::ImageVersion;
+use crate::platform;
 use crate::store::backend::Backend;
 
 impl Cluster<'_> {
     /// Reads the state of the cluster, or writes that of a new one.
-    pub(super) fn begin(
+    pub(super) async fn begin(
         &self,
         auto: PlatformKind,
         context: &Context<'_>,
     ) -> Result<State, ClusterError> {
         let platform = self.platform_kind(auto)?;
         let Some(state) = self.folder.read()? else {
+            self.refuse_remains(context).await?;
             let name = &self.file.name;
             let random = uuid::Uuid::from_u128(rand::random()).simple().to_string();
             let state = State {
@@ -31,6 +36,7 @@ impl Cluster<'_> {
                 nodes: [].into(),
                 generation: 1,
                 highest: [].into(),
+                secrets: [].into(),
                 rollout: None,
             };
             self.folder.write(&state)?;
@@ -50,6 +56,34 @@ impl Cluster<'_> {
             return Err(ClusterError::Differs { name, why, hint });
         }
         Ok(state)
+    }
+
+    /// Fails if parts of a cluster exist whose state is lost.
+    async fn refuse_remains(&self, context: &Context<'_>) -> Result<(), ClusterError> {
+        let mut found = Vec::new();
+        for name in [SecretName::VaultInit, SecretName::VaultOperator] {
+            let secret = self.secrets.get(&name, context.interrupt).await?;
+            if secret.is_some() {
+                found.push(format!("the secret `{name}` in {}", self.secrets.asked()));
+            }
+        }
+        if platform::has_nodes(self.folder.path()) {
+            let nodes = self.folder.path().join("nodes");
+            found.push(format!("a node in {}", nodes.display()));
+        }
+        let site = site_without_state(self.folder);
+        if let Some(site) = site.filter(platform::is_alive) {
+            found.push(format!("a process of {}", site.id));
+        }
+        if found.is_empty() {
+            return Ok(());
+        }
+        Err(ClusterError::Remains {
+            name: self.file.name.clone(),
+            path: self.folder.file(),
+            found,
+            has_commands: self.file.identity.secrets != file::Secrets::Folder,
+        })
     }
 
     fn platform_kind(&self, auto: PlatformKind) -> Result<PlatformKind, ClusterError> {
@@ -116,6 +150,40 @@ impl Cluster<'_> {
         }
         self.folder.write(state)?;
         Ok(())
+    }
+}
+
+impl Cluster<'_> {
+    /// Makes the secrets of the cluster and its nodes, and writes their names into the state.
+    /// Fails if one that was made before is absent.
+    pub(crate) async fn make_secrets(
+        &self,
+        state: &mut State,
+        context: &Context<'_>,
+    ) -> Result<(), ClusterError> {
+        let mut needed = common_secrets(self.file);
+        needed.push(SecretName::ConsulOperator);
+        for (name, node) in &state.nodes {
+            needed.extend(node_secrets(node.tier, name));
+        }
+        self.make(&needed, state, context).await?;
+        state
+            .secrets
+            .extend(needed.iter().map(SecretName::to_string));
+        Ok(self.folder.write(state)?)
+    }
+
+    /// Makes those of the secrets `needed` that `state` does not name.
+    pub(crate) async fn make(
+        &self,
+        needed: &[SecretName],
+        state: &State,
+        context: &Context<'_>,
+    ) -> Result<(), ClusterError> {
+        let was_made = |name: &SecretName| state.has_made(name);
+        let (now, interrupt) = ((context.now)(), context.interrupt);
+        let making = make_secrets(self.file, needed, was_made, self.secrets, now, interrupt);
+        Ok(making.await?)
     }
 }
 

@@ -47,21 +47,21 @@ pub(super) struct Grant {
 }
 
 impl Grant {
-    pub(super) fn accessor(&self) -> &str {
-        &self.accessor
+    pub(super) fn new(cluster: &str, policy: Policy, secret: Secret) -> Self {
+        Self {
+            accessor: Self::accessor(cluster, &policy),
+            policy,
+            secret,
+        }
     }
 
-    pub(super) fn new(cluster: &str, policy: Policy, secret: Secret) -> Self {
+    /// Returns the accessor id of the token with this policy.
+    pub(super) fn accessor(cluster: &str, policy: &Policy) -> String {
         let digest = Sha256::digest(format!("{cluster}/{}", policy.name));
         let mut bytes = [0; 16];
         bytes.copy_from_slice(&digest[..16]);
-        Self {
-            policy,
-            accessor: uuid::Builder::from_random_bytes(bytes)
-                .into_uuid()
-                .to_string(),
-            secret,
-        }
+        let id = uuid::Builder::from_random_bytes(bytes).into_uuid();
+        id.to_string()
     }
 }
 

@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 
 use super::file::ClusterFile;
 use super::front::VAULT_NAME;
-use super::identities::{IdentitiesError, authority_or_generated};
+use super::identities::{authority, existing_secret};
 use super::secrets::SecretName;
 use super::state::NodeState;
 use super::{CONSUL_PORT, Cluster, ClusterError, Context, VAULT_PORT};
-use crate::identity::{Request, new_token};
+use crate::identity::Request;
 use crate::platform::Platform;
 use crate::product::{Endpoint, TlsMaterial, consul, vault};
 use crate::secret::Secret;
@@ -24,23 +24,22 @@ pub(crate) struct Controller {
 }
 
 impl Controller {
-    /// Makes a certificate, and reads the token or chooses it.
+    /// Makes a certificate, and reads the token.
     pub(super) async fn open(
         cluster: &Cluster<'_>,
         context: &Context<'_>,
     ) -> Result<Self, ClusterError> {
         let (now, interrupt) = ((context.now)(), context.interrupt);
-        let authority =
-            authority_or_generated(cluster.file, cluster.secrets, now, interrupt).await?;
+        let (file, secrets) = (cluster.file, cluster.secrets);
+        let authority = authority(file, secrets, now, interrupt).await?;
         let request = Request {
             names: vec!["controller.vault-bake".to_owned()],
             addresses: Vec::new(),
             valid_h: VALID_H,
         };
         let leaf = authority.issue(&request, now, interrupt).await?;
-        let make = || Ok::<_, IdentitiesError>(new_token()?);
-        let secrets = cluster.secrets;
-        let operator = secrets.get_or_create(&SecretName::ConsulOperator, make, interrupt);
+        let operator = SecretName::ConsulOperator;
+        let operator = existing_secret(file, &operator, secrets, interrupt);
         Ok(Self {
             tls: TlsMaterial {
                 ca_pem: authority.certificate_pem().to_owned(),

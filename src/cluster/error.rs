@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::front::FrontError;
 use super::identities::IdentitiesError;
 use super::secrets::SecretError;
-use super::state::StateError;
+use super::state::{StateError, begin_anew};
 use crate::identity::IdentityError;
 use crate::pin::PinError;
 use crate::platform::PlatformError;
@@ -34,6 +34,18 @@ pub enum ClusterError {
     Removing {
         /// The name of the cluster.
         name: String,
+    },
+    /// The state of the cluster is lost, and other parts of it exist.
+    #[error("cannot make cluster {name}: {} is missing, but there is {}", path.display(), .found.join(" and "))]
+    Remains {
+        /// The name of the cluster.
+        name: String,
+        /// The path of the state.
+        path: PathBuf,
+        /// What was found.
+        found: Vec<String>,
+        /// Whether secrets are behind commands of the user, which `cluster down` cannot remove.
+        has_commands: bool,
     },
     /// The cluster file does not fit the nodes that exist.
     #[error("cannot change cluster {name}: {why}")]
@@ -153,6 +165,15 @@ impl ClusterError {
             Self::Unsupported { hint, .. }
             | Self::Differs { hint, .. }
             | Self::Image { hint, .. } => Some(hint.clone()),
+            Self::Remains {
+                name, has_commands, ..
+            } => {
+                let anew = format!("Restore the file from a backup. {}", begin_anew(name));
+                Some(match has_commands {
+                    true => format!("{anew} Before `up`, remove the secret with your own program."),
+                    false => anew,
+                })
+            }
             Self::Removing { name } => Some(format!("Run `vault-bake cluster down {name}`.")),
             Self::UnsealNeeded { .. } => Some(
                 "Unseal each node with `vault operator unseal`, or repeat the command with \
@@ -165,6 +186,10 @@ impl ClusterError {
             Self::Service { hint, .. } => hint.clone(),
             Self::State(error) => error.hint(),
             Self::Secret(error) => error.hint(),
+            Self::Identities(error @ IdentitiesError::Lost { cluster, .. }) => {
+                let restore = error.hint().unwrap_or_default();
+                Some(format!("{restore} {}", begin_anew(cluster)))
+            }
             Self::Identities(error) => error.hint(),
             Self::Identity(error) => error.hint(),
             Self::Platform(error) => error.hint(),

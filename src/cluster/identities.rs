@@ -1,24 +1,24 @@
 //! The identities of a cluster's nodes: the authority, and one archive for each node.
-//! Takes the cluster file and its secrets; what is absent is made and stored first.
-//! So an interrupted command makes the same authority, gossip key and tokens when it is repeated.
+//! Takes the cluster file and its secrets, which [`make_secrets`] has made.
+//! So an interrupted command uses the same authority, gossip key and tokens when it is repeated.
+
+mod made;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use semver::Version;
 
 use super::file::{self, ClusterFile, EnvValue, TierName, UnsealKind};
 use super::secrets::{SecretError, SecretName, SecretStore, read_private_file};
-use crate::identity::{
-    self, Authority, ConsulNode, IdentityError, NodeIdentity, Request, VaultNode,
-};
+use crate::identity::{Authority, ConsulNode, IdentityError, NodeIdentity, Request, VaultNode};
 use crate::secret::Secret;
 use crate::wait::Interrupt;
 
-/// The validity of a generated authority, in hours: ten years.
-const AUTHORITY_VALID_H: i64 = 10 * 365 * 24;
+pub(crate) use made::existing_secret;
+pub use made::{common_secrets, make_secrets, node_secrets};
 
 /// Identities that cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -37,12 +37,16 @@ pub enum IdentitiesError {
         /// The error of the operating system.
         error: std::io::Error,
     },
-    /// A generated authority that should be there, and is not.
-    #[error("cannot use the certificate authority of {cluster}: it is absent")]
-    NoAuthority {
+    /// A secret of the cluster that its nodes use, and that is absent.
+    #[error("cannot find the secret `{secret}` of cluster {cluster}: {asked} has no such secret")]
+    Lost {
         /// The name of the cluster.
         cluster: String,
-        /// Where its key belongs.
+        /// The name of the secret.
+        secret: String,
+        /// The folder or the command that was asked.
+        asked: String,
+        /// Where it belongs.
         place: String,
     },
     /// A secret of the user that the cluster file names.
@@ -66,10 +70,19 @@ impl IdentitiesError {
             Self::Identity(error) => error.hint(),
             Self::Secret(error) => error.hint(),
             Self::Read { .. } => None,
-            Self::NoAuthority { place, .. } => Some(format!(
-                "Restore its key and certificate {place}: nodes accept no other authority."
+            Self::Lost { place, .. } => Some(format!(
+                "Take its value from a backup, and store it {place}: the nodes use it."
             )),
             Self::Missing { place, .. } => Some(format!("Store it {place}.")),
+        }
+    }
+
+    fn lost(file: &ClusterFile, secret: &SecretName, secrets: &SecretStore) -> Self {
+        Self::Lost {
+            cluster: file.name.clone(),
+            secret: secret.to_string(),
+            asked: secrets.asked(),
+            place: secrets.place_of(secret),
         }
     }
 }
@@ -114,7 +127,7 @@ pub struct Identities<'a> {
 }
 
 impl<'a> Identities<'a> {
-    /// Reads the authority of the cluster. Generates it if it is absent and the file wants that.
+    /// Reads the authority of the cluster.
     pub async fn open(
         file: &'a ClusterFile,
         secrets: &'a SecretStore,
@@ -123,7 +136,7 @@ impl<'a> Identities<'a> {
         interrupt: &'a Interrupt,
     ) -> Result<Self, IdentitiesError> {
         Ok(Self {
-            authority: authority_or_generated(file, secrets, now, interrupt).await?,
+            authority: authority(file, secrets, now, interrupt).await?,
             file,
             secrets,
             consul,
@@ -210,18 +223,10 @@ impl<'a> Identities<'a> {
     ) -> Result<ConsulNode, IdentitiesError> {
         let servers = self.file.consul.nodes;
         let management = if founds {
-            Some(self.token(&SecretName::ConsulManagement).await?)
+            Some(self.secret(&SecretName::ConsulManagement).await?)
         } else {
             None
         };
-        let gossip_key = self
-            .secrets
-            .get_or_create(
-                &SecretName::GossipKey,
-                || Ok::<_, IdentitiesError>(identity::new_gossip_key()?),
-                self.interrupt,
-            )
-            .await?;
         Ok(ConsulNode {
             version: self.consul.clone(),
             server,
@@ -229,9 +234,9 @@ impl<'a> Identities<'a> {
             retry_join: place.servers.iter().map(ToString::to_string).collect(),
             bind_addr: None,
             advertise_addr: None,
-            gossip_key,
+            gossip_key: self.secret(&SecretName::GossipKey).await?,
             agent_token: self
-                .token(&SecretName::ConsulAgent(node.to_owned()))
+                .secret(&SecretName::ConsulAgent(node.to_owned()))
                 .await?,
             initial_management: management,
         })
@@ -244,7 +249,7 @@ impl<'a> Identities<'a> {
         env: &BTreeMap<String, Secret>,
     ) -> Result<VaultNode, IdentitiesError> {
         let token = self
-            .token(&SecretName::VaultConsul(node.to_owned()))
+            .secret(&SecretName::VaultConsul(node.to_owned()))
             .await?;
         let mut settings = VaultNode::new(&token, address);
         let (seal, variables) = match &self.file.unseal.kind {
@@ -277,10 +282,8 @@ impl<'a> Identities<'a> {
         Ok(settings)
     }
 
-    /// Returns a token of Consul. Its value is chosen before Consul knows it.
-    async fn token(&self, name: &SecretName) -> Result<Secret, IdentitiesError> {
-        let make = || Ok::<_, IdentitiesError>(identity::new_token()?);
-        self.secrets.get_or_create(name, make, self.interrupt).await
+    async fn secret(&self, name: &SecretName) -> Result<Secret, IdentitiesError> {
+        existing_secret(self.file, name, self.secrets, self.interrupt).await
     }
 }
 
@@ -291,7 +294,7 @@ pub async fn authority(
     now: Timestamp,
     interrupt: &Interrupt,
 ) -> Result<Authority, IdentitiesError> {
-    let read = |path: &PathBuf| {
+    let read_file = |path: &PathBuf| {
         std::fs::read_to_string(path).map_err(|error| IdentitiesError::Read {
             path: path.clone(),
             error,
@@ -299,48 +302,17 @@ pub async fn authority(
     };
     Ok(match &file.identity.authority {
         file::Authority::Generated => {
-            let names = [SecretName::AuthorityKey, SecretName::AuthorityCertificate];
-            let key = secrets.get(&names[0], interrupt).await?;
-            let certificate = secrets.get(&names[1], interrupt).await?;
-            let Some((certificate, key)) = certificate.zip(key) else {
-                return Err(IdentitiesError::NoAuthority {
-                    cluster: file.name.clone(),
-                    place: secrets.place_of(&names[0]),
-                });
-            };
+            let read = async |name| existing_secret(file, &name, secrets, interrupt).await;
+            let key = read(SecretName::AuthorityKey).await?;
+            let certificate = read(SecretName::AuthorityCertificate).await?;
             Authority::from_files(certificate.expose(), key, now)?
         }
         file::Authority::Files { certificate, key } => {
-            Authority::from_files(&read(certificate)?, read_private_file(key)?, now)?
+            Authority::from_files(&read_file(certificate)?, read_private_file(key)?, now)?
         }
         file::Authority::Command {
             certificate,
             command,
-        } => Authority::external(&read(certificate)?, command.clone(), now)?,
+        } => Authority::external(&read_file(certificate)?, command.clone(), now)?,
     })
-}
-
-/// Returns the authority of a cluster. Generates it if it is absent and the file wants that.
-///
-/// The key is stored first. A process that is killed then makes the certificate of this key later.
-pub(super) async fn authority_or_generated(
-    file: &ClusterFile,
-    secrets: &SecretStore,
-    now: Timestamp,
-    interrupt: &Interrupt,
-) -> Result<Authority, IdentitiesError> {
-    if file.identity.authority == file::Authority::Generated {
-        let make = || Ok::<_, IdentitiesError>(Authority::generate_key()?);
-        let name = SecretName::AuthorityKey;
-        let key = secrets.get_or_create(&name, make, interrupt).await?;
-        let make = || {
-            let valid = SignedDuration::from_hours(AUTHORITY_VALID_H);
-            let common_name = format!("vault-bake cluster {}", file.name);
-            let authority = Authority::with_key(&common_name, key, now, valid)?;
-            Ok::<_, IdentitiesError>(Secret::new(authority.certificate_pem()))
-        };
-        let name = SecretName::AuthorityCertificate;
-        secrets.get_or_create(&name, make, interrupt).await?;
-    }
-    authority(file, secrets, now, interrupt).await
 }

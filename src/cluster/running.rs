@@ -9,7 +9,7 @@ use super::begin::{images_folder, no_product};
 use super::consul::{self, Grant};
 use super::controller::Controller;
 use super::file::TierName;
-use super::identities::{Identities, NodeNumber, Place};
+use super::identities::{Identities, NodeNumber, Place, existing_secret, node_secrets};
 use super::images::disk_path;
 use super::policies::{self, Policy};
 use super::secrets::SecretName;
@@ -76,7 +76,7 @@ pub async fn platform_of(
 }
 
 impl<'a> Running<'a> {
-    /// Opens the platform of a cluster, and reads or makes what its nodes have in common.
+    /// Opens the platform of a cluster, and reads what its nodes have in common.
     pub(crate) async fn open(
         cluster: Cluster<'a>,
         state: &'a State,
@@ -238,11 +238,10 @@ impl<'a> Running<'a> {
 
     /// Returns the tokens of a node.
     async fn node_grants(&self, name: &str, tier: TierName) -> Result<Vec<Grant>, ClusterError> {
-        let secret = SecretName::ConsulAgent(name.to_owned());
-        let mut grants = vec![self.grant(policies::agent(name), self.secret(&secret).await?)];
-        if tier == TierName::Vault {
-            let secret = SecretName::VaultConsul(name.to_owned());
-            grants.push(self.grant(policies::vault(name), self.secret(&secret).await?));
+        let mut grants = Vec::new();
+        let secrets = node_secrets(tier, name);
+        for (policy, secret) in node_policies(name, tier).into_iter().zip(secrets) {
+            grants.push(self.grant(policy, self.secret(&secret).await?));
         }
         Ok(grants)
     }
@@ -268,13 +267,11 @@ impl<'a> Running<'a> {
         (name, tier): (&str, TierName),
     ) -> Result<(), ClusterError> {
         let management = self.management().await?;
-        for grant in self.node_grants(name, tier).await? {
-            client.delete_token(&management, grant.accessor()).await?;
+        for policy in node_policies(name, tier) {
+            let accessor = Grant::accessor(&self.state.id, &policy);
+            client.delete_token(&management, &accessor).await?;
         }
-        for secret in [
-            SecretName::ConsulAgent(name.to_owned()),
-            SecretName::VaultConsul(name.to_owned()),
-        ] {
+        for secret in node_secrets(tier, name) {
             self.cluster.secrets.remove(&secret)?;
         }
         Ok(())
@@ -289,13 +286,10 @@ impl<'a> Running<'a> {
         Grant::new(&self.state.id, policy, secret)
     }
 
-    /// Returns a token of Consul, and chooses it if it is new.
+    /// Returns a token of Consul. Its value was chosen before Consul knew it.
     async fn secret(&self, name: &SecretName) -> Result<Secret, ClusterError> {
-        let make = || Ok::<_, ClusterError>(identity::new_token()?);
-        let secrets = self.cluster.secrets;
-        secrets
-            .get_or_create(name, make, self.context.interrupt)
-            .await
+        let (file, secrets) = (self.cluster.file, self.cluster.secrets);
+        Ok(existing_secret(file, name, secrets, self.context.interrupt).await?)
     }
 
     /// Starts the Vault nodes, initialises Vault if it is new, and unseals the nodes.
@@ -360,35 +354,16 @@ impl<'a> Running<'a> {
     }
 }
 
+/// Returns the policies of a node's tokens, in the order of their secrets.
+fn node_policies(name: &str, tier: TierName) -> Vec<Policy> {
+    match tier {
+        TierName::Consul => vec![policies::agent(name)],
+        TierName::Vault => vec![policies::agent(name), policies::vault(name)],
+    }
+}
+
 fn consul_version(node: &NodeState) -> Result<Version, ClusterError> {
     let version = node.releases.get("consul");
     let version = version.and_then(|version| Version::parse(version).ok());
     version.ok_or_else(|| no_product(node.tier, &node.image, node.version, "consul"))
 }
-
-/// Gives the running nodes of a cluster new certificates, one node after the other.
-/// Returns the names of the nodes.
-pub async fn renew(
-    cluster: &Cluster<'_>,
-    context: &Context<'_>,
-) -> Result<Vec<String>, ClusterError> {
-    let _lock = cluster.folder.lock()?;
-    let state = cluster.folder.require()?;
-    let running = Running::open(*cluster, &state, context).await?;
-    let servers = state.addresses(TierName::Consul);
-    let mut renewed = Vec::new();
-    for (name, node) in &state.nodes {
-        if !running.platform.is_running(name) {
-            continue;
-        }
-        running.put_identity(name, node, &servers).await?;
-        let interrupt = context.interrupt;
-        running.platform.run_script(name, RELOAD, interrupt).await?;
-        context.events.note(format!("{name} has new certificates"));
-        renewed.push(name.clone());
-    }
-    Ok(renewed)
-}
-
-/// Takes new certificates on a node; see `docs/identity.md`.
-const RELOAD: &str = "systemctl reload vault-bake-identity.service";

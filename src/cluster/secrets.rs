@@ -116,7 +116,7 @@ impl SecretError {
 }
 
 impl SecretStore {
-    /// Uses a folder that only this user can read, and creates it if it is absent.
+    /// Uses a folder that only this user can read. If it is absent, the first secret creates it.
     ///
     /// It refuses a folder or a file of another user, with access for others, and links.
     pub fn folder(path: impl Into<PathBuf>) -> Result<Self, SecretError> {
@@ -141,6 +141,17 @@ impl SecretStore {
             Place::Commands(commands) => {
                 let program = commands.store.first().map_or("", String::as_str);
                 format!("with `{program}`, under the name {name}")
+            }
+        }
+    }
+
+    /// Returns the folder or the command that is asked for secrets.
+    pub(super) fn asked(&self) -> String {
+        match &self.0 {
+            Place::Folder(folder) => folder.root().display().to_string(),
+            Place::Commands(commands) => {
+                let program = commands.fetch.first().map_or("", String::as_str);
+                format!("`{program}`")
             }
         }
     }

@@ -2,27 +2,32 @@
 //! The folder is locked while a command changes the cluster.
 //! The file exists before anything else of the cluster, and is deleted after everything else.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File, TryLockError};
-use std::io::{self, Write as _};
+mod error;
+mod folder;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::file::{Subnet, TierName};
 use super::images::NodeImage;
+use super::secrets::SecretName;
 use crate::definition::Firmware;
 use crate::digest::Digest;
 use crate::manifest::ImageVersion;
 use crate::platform::Site;
 
+pub use error::StateError;
+pub(super) use error::begin_anew;
+pub use folder::{StateFolder, StateLock, read_all};
+
 /// The name of the file in the folder of a cluster.
 pub const FILE: &str = "cluster.json";
 
-/// The file that a command locks while it changes the cluster.
+/// The file that a command locks while it changes the cluster. It has the id of the cluster, for
+/// the case that the state is lost.
 const LOCK: &str = "lock";
 
 /// The content of `cluster.json`. It has no secrets.
@@ -51,6 +56,9 @@ pub struct State {
     /// The highest version of each product that ever served, by its name.
     #[serde(default)]
     pub highest: BTreeMap<String, String>,
+    /// The names of the secrets that were made. One that is absent is lost, and not made again.
+    #[serde(default)]
+    pub secrets: BTreeSet<String>,
     /// The rollout that this computer controls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<OpenRollout>,
@@ -153,11 +161,17 @@ impl State {
     /// Returns the private network and the folder of the cluster.
     pub fn site(&self, folder: &StateFolder) -> Site {
         Site {
-            folder: folder.path.clone(),
+            folder: folder.path().to_owned(),
             id: self.id.clone(),
             gateway: self.subnet.gateway(),
             prefix: self.subnet.prefix(),
         }
+    }
+
+    /// Whether a secret was made before. Old states do not name the secrets of a complete cluster.
+    pub fn has_made(&self, secret: &SecretName) -> bool {
+        let is_unnamed = self.secrets.is_empty() && self.phase != Phase::Creating;
+        is_unnamed || self.secrets.contains(&secret.to_string())
     }
 
     /// Returns the nodes of a tier that serve, or should, by name.
@@ -194,206 +208,5 @@ impl NodeState {
             releases: image.releases.clone(),
             stage: NodeStage::Serving,
         }
-    }
-}
-
-/// A state that cannot be read, written or used.
-#[derive(Debug, thiserror::Error)]
-pub enum StateError {
-    /// A file or folder that cannot be used.
-    #[error("cannot use {}: {error}", path.display())]
-    File {
-        /// The path.
-        path: PathBuf,
-        /// The error of the operating system.
-        error: io::Error,
-    },
-    /// A state that this version cannot read.
-    #[error("cannot read {}: {why}", path.display())]
-    Malformed {
-        /// The path.
-        path: PathBuf,
-        /// The defect.
-        why: String,
-    },
-    /// Another command changes the cluster.
-    #[error("cannot change cluster {name}: another command is changing it")]
-    Locked {
-        /// The name of the cluster.
-        name: String,
-    },
-    /// The cluster does not exist on this computer.
-    #[error("cannot find cluster {name}: it does not run on this computer")]
-    Missing {
-        /// The name of the cluster.
-        name: String,
-    },
-}
-
-impl StateError {
-    /// Returns what to do about it, as an imperative, if there is something to do.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::File { .. } => None,
-            Self::Malformed { .. } => Some(
-                "Use the version of vault-bake that made the cluster, or a newer one.".to_owned(),
-            ),
-            Self::Locked { .. } => Some("Wait until that command has ended.".to_owned()),
-            Self::Missing { name } => Some(format!("Run `vault-bake cluster up {name}`.")),
-        }
-    }
-}
-
-/// The folder of one cluster.
-#[derive(Clone, Debug)]
-pub struct StateFolder {
-    name: String,
-    path: PathBuf,
-}
-
-/// The exclusive right to change a cluster, until the drop.
-pub struct StateLock {
-    _file: File,
-}
-
-impl StateFolder {
-    /// Names the folder `path` of the cluster `name`. It need not exist.
-    pub fn new(name: &str, path: PathBuf) -> Self {
-        Self {
-            name: name.to_owned(),
-            path,
-        }
-    }
-
-    /// Returns the path of the folder.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Makes the folder, readable by the user alone, and locks it.
-    pub fn lock(&self) -> Result<StateLock, StateError> {
-        let made = fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.path);
-        made.map_err(file_error(&self.path))?;
-        let path = self.path.join(LOCK);
-        let mut options = File::options();
-        let file = options.create(true).truncate(false).write(true).open(&path);
-        let file = file.map_err(file_error(&path))?;
-        match file.try_lock() {
-            Ok(()) => Ok(StateLock { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(StateError::Locked {
-                name: self.name.clone(),
-            }),
-            Err(TryLockError::Error(error)) => Err(file_error(&path)(error)),
-        }
-    }
-
-    /// Reads the state. Returns `None` if the cluster does not exist.
-    pub fn read(&self) -> Result<Option<State>, StateError> {
-        let path = self.path.join(FILE);
-        let text = match fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(file_error(&path)(error)),
-        };
-        let malformed = |why: String| StateError::Malformed {
-            path: path.clone(),
-            why,
-        };
-        let state: State =
-            serde_json::from_slice(&text).map_err(|error| malformed(error.to_string()))?;
-        if state.schema != 1 {
-            return Err(malformed(format!(
-                "expected schema 1, found {}",
-                state.schema
-            )));
-        }
-        Ok(Some(state))
-    }
-
-    /// Reads the state of a cluster that must exist.
-    pub fn require(&self) -> Result<State, StateError> {
-        self.read()?.ok_or_else(|| self.missing())
-    }
-
-    /// Returns the error that the cluster does not exist.
-    pub(super) fn missing(&self) -> StateError {
-        StateError::Missing {
-            name: self.name.clone(),
-        }
-    }
-
-    /// Replaces the state, and flushes it to disk.
-    pub fn write(&self, state: &State) -> Result<(), StateError> {
-        let path = self.path.join(FILE);
-        let text = serde_json::to_vec_pretty(state).expect("a state is JSON");
-        let write = || -> io::Result<()> {
-            let mut file = tempfile::NamedTempFile::new_in(&self.path)?;
-            file.write_all(&text)?;
-            file.as_file().sync_all()?;
-            file.persist(&path)?;
-            File::open(&self.path)?.sync_all()
-        };
-        write().map_err(file_error(&path))
-    }
-
-    /// Deletes the folder, its state last.
-    pub fn delete(&self, _lock: StateLock) -> Result<(), StateError> {
-        let entries = match fs::read_dir(&self.path) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(file_error(&self.path)(error)),
-        };
-        for entry in entries.flatten() {
-            let (path, name) = (entry.path(), entry.file_name());
-            if name == FILE || name == LOCK {
-                continue;
-            }
-            let removed = if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                fs::remove_dir_all(&path)
-            } else {
-                fs::remove_file(&path)
-            };
-            removed.map_err(file_error(&path))?;
-        }
-        for name in [FILE, LOCK] {
-            let path = self.path.join(name);
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(file_error(&path)(error));
-                }
-                _ => {}
-            }
-        }
-        fs::remove_dir(&self.path).map_err(file_error(&self.path))
-    }
-}
-
-/// Reads the states of all clusters in the folder `clusters`, which need not exist.
-pub fn read_all(clusters: &Path) -> Result<Vec<(StateFolder, State)>, StateError> {
-    let entries = match fs::read_dir(clusters) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(file_error(clusters)(error)),
-    };
-    let mut found = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(file_error(clusters))?.path();
-        let folder = StateFolder::new("", path);
-        if let Some(state) = folder.read()? {
-            let folder = StateFolder::new(&state.name, folder.path);
-            found.push((folder, state));
-        }
-    }
-    Ok(found)
-}
-
-fn file_error(path: &Path) -> impl Fn(io::Error) -> StateError + use<> {
-    let path = path.to_owned();
-    move |error| StateError::File {
-        path: path.clone(),
-        error,
     }
 }

@@ -60,7 +60,7 @@ impl Containers {
         events: &Events,
         interrupt: &Interrupt,
     ) -> Result<Option<Self>, PlatformError> {
-        if with_argument(&marker(site)).is_empty() {
+        if !is_alive(site) {
             return Ok(None);
         }
         Self::open(site, events, interrupt).await.map(Some)
@@ -375,6 +375,11 @@ pub async fn end(site: &Site, events: &Events) -> Vec<Leftover> {
         leftovers.extend(groups.remove());
     }
     leftovers
+}
+
+/// Returns whether the namespaces of a cluster exist.
+pub(super) fn is_alive(site: &Site) -> bool {
+    !with_argument(&marker(site)).is_empty()
 }
 
 /// Returns an argument that only the holder of a cluster has.

@@ -73,7 +73,7 @@ impl Machines {
         events: &Events,
         interrupt: &Interrupt,
     ) -> Result<Option<Self>, PlatformError> {
-        if with_argument(&cluster_argument(site)).is_empty() {
+        if !is_alive(site) {
             return Ok(None);
         }
         Self::open(site, events, interrupt).await.map(Some)
@@ -280,6 +280,11 @@ pub async fn end(site: &Site, events: &Events) -> Vec<Leftover> {
         }
     }
     leftovers
+}
+
+/// Returns whether a process of a cluster runs.
+pub(super) fn is_alive(site: &Site) -> bool {
+    !with_argument(&cluster_argument(site)).is_empty()
 }
 
 /// Returns an argument that all processes of a cluster have: a device that does nothing.

@@ -141,7 +141,7 @@ pub fn can_abort(plan: &Plan, entries: &[Entry]) -> bool {
 
 fn is_locked(cluster: &Cluster<'_>) -> Result<bool, RolloutError> {
     use crate::cluster::state::StateError;
-    match cluster.folder.lock() {
+    match cluster.folder.lock_existing() {
         Ok(_) => Ok(false),
         Err(StateError::Locked { .. }) => Ok(true),
         Err(error) => Err(ClusterError::from(error).into()),

@@ -11,6 +11,7 @@ mod canary;
 mod canonical;
 mod cli;
 mod cluster_file;
+mod clusters;
 mod definition;
 mod remote;
 mod deployable;

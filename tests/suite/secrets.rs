@@ -15,9 +15,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use semver::Version;
 use vault_bake::cluster::file::ClusterFile;
-use vault_bake::cluster::identities::Identities;
+use vault_bake::cluster::identities::{
+    Identities, IdentitiesError, common_secrets, make_secrets, node_secrets,
+};
 use vault_bake::cluster::policies;
-use vault_bake::cluster::secrets::{SecretError, SecretName, SecretStore, replace_private_file};
+use vault_bake::cluster::secrets::{
+    SecretError, SecretName, SecretStore, private_folder, replace_private_file,
+};
 use vault_bake::hcl1;
 use vault_bake::secret::Secret;
 use vault_bake::wait::Interrupt;
@@ -129,6 +133,8 @@ async fn what_others_can_read_or_replace_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("secrets");
     let store = SecretStore::folder(&root).unwrap();
+    assert!(!root.exists(), "the first secret makes the folder");
+    private_folder(&root).unwrap();
     let name = SecretName::GossipKey;
     let file = root.join("gossip-key");
     let mut table = String::new();
@@ -298,6 +304,7 @@ async fn identities_of_a_repeated_run_have_the_secrets_of_the_first() {
     let secrets = folder.path().join("secrets");
     let make = async || {
         let store = SecretStore::folder(&secrets).unwrap();
+        make_all(&file, &store, |_| false).await.unwrap();
         let identities = Identities::open(&file, &store, &consul, now, &interrupt)
             .await
             .unwrap();
@@ -351,8 +358,48 @@ async fn identities_of_a_repeated_run_have_the_secrets_of_the_first() {
     }
     fs::remove_file(secrets.join("authority-key")).unwrap();
     let store = SecretStore::folder(&secrets).unwrap();
-    let opened = Identities::open(&file, &store, &consul, now, &interrupt).await;
-    insta::assert_snapshot!(opened.err().unwrap(), @"cannot use the certificate authority: its key belongs to another certificate");
+    let refused = make_all(&file, &store, |_| false).await.unwrap_err();
+    let text = format!("{refused}\n{}", refused.hint().unwrap());
+    let text = text.replace(&folder.path().display().to_string(), "FOLDER");
+    insta::assert_snapshot!(text, @"
+    cannot find the secret `authority-key` of cluster dev: FOLDER/secrets has no such secret
+    Take its value from a backup, and store it in FOLDER/secrets/authority-key, with mode 0600: the nodes use it.
+    ");
+    assert!(!secrets.join("authority-key").exists(), "nothing is stored");
+    fs::write(secrets.join("authority-key"), &all["authority-key"]).unwrap();
+    set_mode(&secrets.join("authority-key"), 0o600);
+
+    // A secret that was made before is not made again, and none that is new is stored with it.
+    fs::remove_file(secrets.join("gossip-key")).unwrap();
+    for name in all.keys().filter(|name| *name != "gossip-key") {
+        fs::remove_file(secrets.join(name)).unwrap();
+        let was_made = |secret: &SecretName| secret.to_string() == *name;
+        let refused = make_all(&file, &store, was_made).await.unwrap_err();
+        assert!(
+            refused.to_string().contains(&format!("`{name}`")),
+            "{refused}"
+        );
+        let mut others = all.clone();
+        others.retain(|other, _| other != name && other != "gossip-key");
+        assert_eq!(read(), others, "{name}: something was stored");
+        fs::write(secrets.join(name), &all[name]).unwrap();
+        set_mode(&secrets.join(name), 0o600);
+    }
+}
+
+/// Makes the secrets of the first nodes, unless `was_made` says that a lost one was made.
+async fn make_all(
+    file: &ClusterFile,
+    store: &SecretStore,
+    was_made: impl Fn(&SecretName) -> bool,
+) -> Result<(), IdentitiesError> {
+    let mut needed = common_secrets(file);
+    for node in Identities::first_nodes(file) {
+        let name = file.node_name(node.tier, node.generation, node.number);
+        needed.extend(node_secrets(node.tier, &name));
+    }
+    let now = Timestamp::now();
+    make_secrets(file, &needed, was_made, store, now, &Interrupt::default()).await
 }
 
 /// Killed at any moment, `identity make` leaves whole secrets that never change.
@@ -427,6 +474,7 @@ async fn a_variable_gets_its_secret_or_the_name_of_it_is_missing() {
         Interrupt::default(),
     );
     let store = SecretStore::folder(folder.path().join("secrets")).unwrap();
+    make_all(&file, &store, |_| false).await.unwrap();
     let identities = Identities::open(&file, &store, &consul, now, &interrupt)
         .await
         .unwrap();

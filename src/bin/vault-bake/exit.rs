@@ -282,7 +282,9 @@ fn cluster(error: &ClusterError) -> Exit {
         | ClusterError::PgpKey { .. }
         | ClusterError::Port { .. }
         | ClusterError::NoNode { .. } => Exit::Usage,
-        ClusterError::Removing { .. } | ClusterError::Differs { .. } => Exit::Conflict,
+        ClusterError::Removing { .. }
+        | ClusterError::Remains { .. }
+        | ClusterError::Differs { .. } => Exit::Conflict,
         ClusterError::State(error) => cluster_state(error),
         ClusterError::Identities(error) => identities(error),
         ClusterError::Identity(error) => identity(error),
@@ -300,7 +302,7 @@ fn cluster(error: &ClusterError) -> Exit {
 fn cluster_state(error: &StateError) -> Exit {
     match error {
         StateError::Missing { .. } => Exit::Usage,
-        StateError::Locked { .. } => Exit::Conflict,
+        StateError::Locked { .. } | StateError::Lost { .. } => Exit::Conflict,
         _ => Exit::Failed,
     }
 }

@@ -16,9 +16,16 @@ use crate::secret::Secret;
 pub(super) struct Folder(PathBuf);
 
 impl Folder {
+    /// Checks a folder. It need not exist: the first secret makes it.
     pub(super) fn open(path: PathBuf) -> Result<Self, SecretError> {
-        private_folder(&path)?;
+        if let Some(data) = existing(&path)? {
+            check_folder(&path, &data)?;
+        }
         Ok(Self(path))
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.0
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
@@ -31,6 +38,7 @@ impl Folder {
 
     /// Creates the file of a secret, durably. Does nothing if the name is taken.
     pub(super) fn create(&self, name: &str, value: &Secret) -> Result<(), SecretError> {
+        private_folder(&self.0)?;
         let path = self.0.join(name);
         let content = value.expose().as_bytes();
         let created = self.create_unnamed(&path, content).or_else(|error| {
@@ -83,22 +91,37 @@ impl Folder {
     }
 
     fn flush(&self) -> io::Result<()> {
-        File::open(&self.0)?.sync_all()
+        match File::open(&self.0) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            opened => opened?.sync_all(),
+        }
     }
 }
 
 /// Creates a folder that only this user can access, or checks that an existing one is.
 pub fn private_folder(path: &Path) -> Result<(), SecretError> {
-    let data = match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+    let data = match existing(path)? {
+        Some(data) => data,
+        None => {
             let created = DirBuilder::new().recursive(true).mode(0o700).create(path);
-            created.and_then(|()| fs::symlink_metadata(path))
+            let data = created.and_then(|()| fs::symlink_metadata(path));
+            data.map_err(io_error(path))?
         }
-        found => found,
     };
-    let data = data.map_err(io_error(path))?;
+    check_folder(path, &data)
+}
+
+fn existing(path: &Path) -> Result<Option<fs::Metadata>, SecretError> {
+    match fs::symlink_metadata(path) {
+        Ok(data) => Ok(Some(data)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(io_error(path)(error)),
+    }
+}
+
+fn check_folder(path: &Path, data: &fs::Metadata) -> Result<(), SecretError> {
     if data.is_dir() {
-        return check_access(path, &data);
+        return check_access(path, data);
     }
     let found = if data.is_symlink() {
         "a symbolic link"

@@ -10,6 +10,7 @@ use super::front::remove_from_front;
 use super::{Local, failed, lock};
 use crate::cluster::file::TierName;
 use crate::cluster::front::FrontError;
+use crate::cluster::identities::node_secrets;
 use crate::cluster::state::{NodeStage, NodeState};
 use crate::cluster::{ClusterError, vault};
 use crate::digest::Digest;
@@ -155,6 +156,7 @@ impl<B: Backend> Local<'_, B> {
             .iter()
             .filter_map(|name| Some((name.as_str(), plan.nodes.get(name)?.tier)))
             .collect();
+        self.make_secrets(&tiers).await?;
         let client = self.any_server("").await?;
         let created = self.running.create_node_tokens(&client, &tiers).await;
         created.map_err(failed)?;
@@ -167,6 +169,21 @@ impl<B: Backend> Local<'_, B> {
         }
         self.tell_nodes().await;
         Ok(Evidence::default())
+    }
+
+    /// Makes the secrets of new nodes, and writes their names into the state.
+    async fn make_secrets(&self, nodes: &[(&str, TierName)]) -> Result<(), EffectError> {
+        let nodes = nodes.iter();
+        let needed: Vec<_> = nodes
+            .flat_map(|(name, tier)| node_secrets(*tier, name))
+            .collect();
+        let state = self.state().clone();
+        let made = self.cluster.make(&needed, &state, self.context).await;
+        made.map_err(failed)?;
+        self.change(|state| {
+            let names = needed.iter().map(ToString::to_string);
+            state.secrets.extend(names);
+        })
     }
 
     async fn unseal(&self, nodes: &[String]) -> Result<Evidence, EffectError> {
@@ -300,6 +317,12 @@ impl<B: Backend> Local<'_, B> {
             removed.map_err(|error| failed(error.into()))?;
             let removed = client.force_leave(operator, name).await;
             removed.map_err(api_error)?;
+            // If this is killed halfway, a resumed rollout makes them again, and deletes them.
+            self.change(|state| {
+                for secret in node_secrets(node.tier, name) {
+                    state.secrets.remove(&secret.to_string());
+                }
+            })?;
             let deleted = self.running.delete_node_tokens(&client, (name, node.tier));
             deleted.await.map_err(failed)?;
             lock(&self.consuls).remove(name);

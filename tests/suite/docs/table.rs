@@ -290,6 +290,8 @@ const CLUSTERS: &[Entry] = &[
     parsed("vault-bake rollout start dev", ROLLED),
     parsed("vault-bake cluster renew dev", SERVERS),
     parsed("vault-bake cluster down dev", SERVERS),
+    parsed("vault-bake cluster down dev --force", LOST),
+    parsed("vault-bake cluster up dev", SERVERS),
     block("#:schema ../cluster.schema.json", data::cluster_file),
 ];
 

@@ -149,7 +149,7 @@ pub struct Down {
     /// Which cluster.
     #[command(flatten)]
     pub named: Named,
-    /// Remove it although a rollout of it is open
+    /// Remove it although a rollout of it is open, or its cluster.json is lost or damaged
     #[arg(long)]
     pub force: bool,
 }

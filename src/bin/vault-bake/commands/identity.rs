@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use vault_bake::cluster::file::{ClusterFile, Secrets, TierName};
 use vault_bake::cluster::identities::NodeArchive;
 use vault_bake::cluster::secrets::{SecretStore, private_folder, replace_private_file};
+use vault_bake::cluster::state::{State, StateFolder};
 use vault_bake::identity::{CheckedIdentity, Products};
 
 use crate::args::identity::{Identity, IdentityVerb, MakeIdentities};
@@ -34,16 +35,17 @@ const LIMIT_BYTES: u64 = 16 * 1024 * 1024;
 struct Cluster {
     file: ClusterFile,
     secrets: SecretStore,
+    /// The cluster with these secrets that runs on this computer.
+    state: Option<State>,
 }
 
 impl Cluster {
     fn open(invocation: &Invocation, args: &MakeIdentities) -> Result<Self, Failure> {
         let folder = invocation.cluster_folder(&args.cluster);
         let file = ClusterFile::load(&folder)?;
+        let state = invocation.cluster_state(&folder)?;
         let secrets = match (&file.identity.secrets, &args.secrets) {
-            (Secrets::Folder, None) => {
-                SecretStore::folder(invocation.cluster_state(&folder)?.join("secrets"))?
-            }
+            (Secrets::Folder, None) => SecretStore::folder(state.join("secrets"))?,
             (Secrets::Folder, Some(named)) => SecretStore::folder(named)?,
             (Secrets::Commands { fetch, store }, None) => {
                 SecretStore::commands(fetch.clone(), store.clone())
@@ -56,7 +58,15 @@ impl Cluster {
                 return Err(Failure::usage(message).hint("Leave the option out."));
             }
         };
-        Ok(Self { file, secrets })
+        let state = match &args.secrets {
+            Some(_) => None,
+            None => StateFolder::new(&file.name, state).read()?,
+        };
+        Ok(Self {
+            file,
+            secrets,
+            state,
+        })
     }
 }
 

@@ -14,7 +14,7 @@ pub async fn run(invocation: &Invocation, args: &Down) -> Result<Exit, Failure> 
     let name = name(invocation, &args.named)?;
     let folder = folder(invocation, &args.named, &name)?;
     refuse_open_rollout(&folder, args)?;
-    let leftovers = down(&folder, &context(invocation)).await?;
+    let leftovers = down(&folder, args.force, &context(invocation)).await?;
     for leftover in &leftovers {
         print_warning(&format!("leftover: {leftover}"));
     }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use semver::Version;
 use vault_bake::cluster::file::{ClusterFile, ImageRef};
-use vault_bake::cluster::identities::Identities;
+use vault_bake::cluster::identities::{Identities, common_secrets, make_secrets, node_secrets};
+use vault_bake::cluster::secrets::SecretName;
 use vault_bake::resolve::Resolved;
 use vault_bake::store::Allow;
 
@@ -17,14 +18,17 @@ use crate::invocation::{Invocation, clock};
 pub async fn run(invocation: &Invocation, args: &MakeIdentities) -> Result<Exit, Failure> {
     let cluster = Cluster::open(invocation, args)?;
     let consul = consul_version(invocation, &cluster.file).await?;
-    let identities = Identities::open(
-        &cluster.file,
-        &cluster.secrets,
-        &consul,
-        clock(),
-        &invocation.interrupt,
-    )
-    .await?;
+    let Cluster { file, secrets, .. } = &cluster;
+    let mut needed = common_secrets(file);
+    for node in Identities::first_nodes(file) {
+        let name = file.node_name(node.tier, node.generation, node.number);
+        needed.extend(node_secrets(node.tier, &name));
+    }
+    let interrupt = &invocation.interrupt;
+    // A cluster that runs here remembers which ones were made.
+    let was_made = |name: &SecretName| cluster.state.iter().any(|state| state.has_made(name));
+    make_secrets(file, &needed, was_made, secrets, clock(), interrupt).await?;
+    let identities = Identities::open(file, secrets, &consul, clock(), interrupt).await?;
     let mut archives = Vec::new();
     for node in Identities::first_nodes(&cluster.file) {
         let archive = identities.make(&node, &BTreeMap::new()).await?;

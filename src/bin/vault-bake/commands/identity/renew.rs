@@ -8,7 +8,7 @@ use crate::exit::{Exit, Failure};
 use crate::invocation::{Invocation, clock};
 
 pub async fn run(invocation: &Invocation, args: &MakeIdentities) -> Result<Exit, Failure> {
-    let Cluster { file, secrets } = Cluster::open(invocation, args)?;
+    let Cluster { file, secrets, .. } = Cluster::open(invocation, args)?;
     let paths = archives_of(&file.name, &args.to)?;
     if paths.is_empty() {
         let (name, folder) = (&file.name, args.to.display());
