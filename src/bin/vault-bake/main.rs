@@ -61,7 +61,11 @@ fn main() -> ExitCode {
 /// Prints the help or the error of clap. Arguments with control characters are printed escaped.
 fn exit_with_usage(error: &clap::Error) -> ExitCode {
     let text = error.render().to_string();
-    if error.exit_code() != 0 && std::env::args_os().any(|argument| argument == "--json") {
+    let json = std::env::args_os().any(|argument| argument == "--json");
+    if let Some(failure) = variables::empty_variable(error) {
+        return failure.print(json, None).into();
+    }
+    if error.exit_code() != 0 && json {
         let message = text.split("\n\n").next().unwrap_or_default();
         let message = message.trim_start_matches("error: ");
         let failure = Failure::usage(message).hint("Run the command with --help.");

@@ -1,12 +1,15 @@
 //! Values of a definition's variables, from `--var NAME=VALUE` and the environment.
 //! The command line wins over `VB_VAR_NAME`. Types are checked by the library.
+//! An option that an empty variable of the environment sets is an error about the variable.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use clap::error::{ContextKind, ContextValue};
+use clap::{Command, CommandFactory as _};
 use vault_bake::definition::{Definition, closest_match};
 
-use crate::args::Vars;
+use crate::args::{Cli, Vars};
 use crate::exit::Failure;
 use crate::invocation::Invocation;
 use crate::store_location::environment;
@@ -99,6 +102,40 @@ impl Invocation {
             self.events.warn(format!(
                 "{PREFIX}{name} is ignored: no image declares this variable; {way_out}"
             ));
+        }
+    }
+}
+
+/// Returns the failure about a variable of the environment that is empty, if `error` is due to it.
+/// clap names the option alone, which the user did not write.
+pub fn empty_variable(error: &clap::Error) -> Option<Failure> {
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    let option = context(ContextKind::InvalidArg)?;
+    if context(ContextKind::InvalidValue) != Some("") {
+        return None;
+    }
+    let environment = environment();
+    let is_empty = |name: &String| environment.get(name).is_some_and(String::is_empty);
+    let mut command = Cli::command();
+    command.build();
+    let name = variable_of(&command, option).filter(is_empty)?;
+    let message =
+        format!("cannot use the variable {name}: it is empty; expected a value of {option}");
+    Some(Failure::usage(message).hint(format!("Set {name}, or unset it.")))
+}
+
+/// Returns the variable of an option, as in `--state <DIR>`, of a command or one below it.
+fn variable_of(command: &Command, option: &str) -> Option<String> {
+    let mut options = command.get_arguments();
+    let found = options.find(|found| found.get_env().is_some() && found.to_string() == option);
+    match found.and_then(clap::Arg::get_env) {
+        Some(name) => Some(name.to_string_lossy().into_owned()),
+        None => {
+            let mut below = command.get_subcommands();
+            below.find_map(|below| variable_of(below, option))
         }
     }
 }

@@ -164,3 +164,32 @@ fn a_list_in_brackets_means_the_same_as_one_without() {
     assert_eq!(of("[]"), of(""));
     assert_ne!(of("[\"a,b\"]"), of("a,b"));
 }
+
+/// clap would name the option alone, which the user did not write.
+#[test]
+fn an_empty_variable_of_an_option_is_named() {
+    let folder = project();
+    let folder = folder.path();
+    let cases: [Case; 8] = [
+        (
+            &[("VAULT_BAKE_CLUSTERS", "")],
+            &["cluster", "status", "dev"],
+        ),
+        (
+            &[("VAULT_BAKE_CLUSTERS", "")],
+            &["cluster", "logs", "x", "--json"],
+        ),
+        (
+            &[("VAULT_BAKE_UNSEAL_KEYS_FILE", "")],
+            &["cluster", "up", "dev"],
+        ),
+        (&[("VAULT_BAKE_STORE", "")], &["images"]),
+        (&[("VAULT_BAKE_PROJECT", "")], &["validate"]),
+        (&[("VAULT_BAKE_SIGNER", "")], &["images"]),
+        (&[("VAULT_BAKE_RELEASES", "")], &["lock", "web"]),
+        // Another verb does not read it.
+        (&[("VAULT_BAKE_CLUSTERS", "")], &["validate"]),
+    ];
+    let table = cases.map(|(environment, arguments)| transcript(folder, environment, arguments));
+    insta::assert_snapshot!(table.join("\n"));
+}

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 
 /// The heading of the global options.
 const SHARED: &str = "Shared options";
@@ -71,6 +72,7 @@ pub struct Keys {
         help_heading = SHARED, hide_short_help = true,
         value_name = "COMMAND",
         env = "VAULT_BAKE_SIGNER",
+        value_parser = NonEmptyStringValueParser::new(),
         requires = "signer_public_key",
         conflicts_with = "signing_key"
     )]
@@ -121,13 +123,15 @@ pub struct Vars {
 #[derive(Args)]
 pub struct Releases {
     /// Mirror of the releases: a URL, or a folder with the layout of HashiCorp's server
-    #[arg(long, value_name = "URL", env = "VAULT_BAKE_RELEASES")]
+    #[arg(long, value_name = "URL", env = "VAULT_BAKE_RELEASES",
+        value_parser = NonEmptyStringValueParser::new())]
     pub releases: Option<String>,
     /// File with the OpenPGP certificate that signs the releases
     #[arg(long, value_name = "FILE", env = "VAULT_BAKE_RELEASE_KEY_FILE")]
     pub release_key_file: Option<PathBuf>,
     /// Primary fingerprint of that certificate [default: HashiCorp's]
-    #[arg(long, value_name = "HEX", env = "VAULT_BAKE_RELEASE_FINGERPRINT")]
+    #[arg(long, value_name = "HEX", env = "VAULT_BAKE_RELEASE_FINGERPRINT",
+        value_parser = NonEmptyStringValueParser::new())]
     pub release_fingerprint: Option<String>,
 }
 
