@@ -11,6 +11,7 @@ pub mod file;
 pub mod front;
 pub mod identities;
 pub(crate) mod images;
+mod journal;
 pub mod policies;
 mod renew;
 pub(crate) mod running;
@@ -33,6 +34,7 @@ pub use context::Context;
 pub use down::down;
 pub use error::ClusterError;
 pub use images::{Images, NodeImage};
+pub use journal::JournalLine;
 pub use renew::renew;
 pub use running::platform_of;
 pub use status::{Expiry, FrontStatus, NodeStatus, Role, Status, status};
@@ -80,6 +82,7 @@ pub async fn up<B: Backend>(
     options: &UpOptions,
     context: &Context<'_>,
 ) -> Result<Up, ClusterError> {
+    serve::check_port(cluster)?;
     let _lock = cluster.folder.lock()?;
     let events = context.events;
     let mut state = cluster.begin(options.auto, context).await?;

@@ -3,7 +3,14 @@
 //! Characters that change the order or the lines of text become code points, as in `<U+202E>`.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
+
+/// Returns a number of things, as in `1 node` and `2 nodes`.
+pub fn counted(count: impl fmt::Display, noun: &str) -> String {
+    let count = count.to_string();
+    let plural = if count == "1" { "" } else { "s" };
+    format!("{count} {noun}{plural}")
+}
 
 /// Escapes `text` for printing. Newlines and tabs stay.
 pub fn visible(text: &str) -> Cow<'_, str> {

@@ -11,7 +11,9 @@ use super::state::{NodeState, Phase, PlatformKind, State, StateFolder};
 use super::{Cluster, ClusterError, Context, Images};
 use crate::manifest::ImageVersion;
 use crate::platform;
+use crate::product_config::consul::answers;
 use crate::store::backend::Backend;
+use crate::terminal::counted;
 
 impl Cluster<'_> {
     /// Reads the state of the cluster, or writes that of a new one.
@@ -124,7 +126,8 @@ impl Cluster<'_> {
             if existing != 0 {
                 let name = self.file.name.clone();
                 let why = format!(
-                    "it has {existing} nodes of the tier {tier}, and cluster.toml has {}",
+                    "it has {} of the tier {tier}, and cluster.toml has {}",
+                    counted(existing, "node"),
                     wanted.nodes
                 );
                 let hint = format!("Set `nodes = {existing}` in [{tier}].");
@@ -132,6 +135,7 @@ impl Cluster<'_> {
             }
             let image = images.choose(&wanted.image, (context.now)()).await?;
             check_products(tier, &image)?;
+            self.check_reach(tier, &image, images).await?;
             for warning in &image.warnings {
                 context.events.warn(warning);
             }
@@ -154,6 +158,38 @@ impl Cluster<'_> {
 }
 
 impl Cluster<'_> {
+    /// Fails if the Consul servers of an image would not answer this computer.
+    pub(crate) async fn check_reach<B: Backend>(
+        &self,
+        tier: TierName,
+        image: &NodeImage,
+        images: &Images<'_, B>,
+    ) -> Result<(), ClusterError> {
+        let subnets = images.management_subnets(&image.manifest).await?;
+        let Some(subnets) = subnets.filter(|_| tier == TierName::Consul) else {
+            return Ok(());
+        };
+        // The controller asks from the address of the gateway.
+        if answers(&subnets, self.file.gateway().into()) {
+            return Ok(());
+        }
+        let (name, subnet) = (&image.image, self.file.platform.subnet);
+        let found = match subnets.as_slice() {
+            [] => "name no subnet".to_owned(),
+            subnets => format!("are {}", subnets.join(", ")),
+        };
+        Err(ClusterError::Image {
+            image: format!("{name}@{}", image.version),
+            tier: tier.as_str(),
+            why: format!("its `management_subnets` {found}; the nodes are in {subnet}"),
+            hint: format!(
+                "Add \"{subnet}\" to `management_subnets` in images/{name}/image.toml and build \
+                 the image again, or set `subnet` in [platform] of clusters/{}/cluster.toml.",
+                self.file.name
+            ),
+        })
+    }
+
     /// Makes the secrets of the cluster and its nodes, and writes their names into the state.
     /// Fails if one that was made before is absent.
     pub(crate) async fn make_secrets(

@@ -97,16 +97,18 @@ pub enum ClusterError {
         console: Vec<String>,
     },
     /// The node does not exist.
-    #[error("cannot find node `{node}`: the cluster has {}", .nodes.join(", "))]
+    #[error("cannot find node `{node}`: no cluster on this computer has it")]
     NoNode {
         /// The requested name.
         node: String,
-        /// The names of all nodes.
+        /// The names of all nodes on this computer.
         nodes: Vec<String>,
     },
     /// The port of the front is in use.
-    #[error("cannot listen on 127.0.0.1:{port}: {error}")]
+    #[error("cannot listen on 127.0.0.1:{port}, the `front.port` of cluster {name}: {error}")]
     Port {
+        /// The name of the cluster.
+        name: String,
         /// The port.
         port: u16,
         /// The error of the operating system.
@@ -180,9 +182,16 @@ impl ClusterError {
                  --unseal-keys FILE."
                     .to_owned(),
             ),
-            Self::Keys | Self::NoNode { .. } | Self::File { .. } | Self::Interrupted(_) => None,
+            Self::Keys | Self::File { .. } | Self::Interrupted(_) => None,
+            Self::NoNode { nodes, .. } => Some(match nodes.as_slice() {
+                [] => "Run `vault-bake cluster up`: no cluster runs on this computer.".to_owned(),
+                nodes => format!("Name one of these nodes: {}.", nodes.join(", ")),
+            }),
             Self::PgpKey { .. } => Some("Export the key with `gpg --export KEY >FILE`.".to_owned()),
-            Self::Port { .. } => Some("Set another `port` in [front] of cluster.toml.".to_owned()),
+            Self::Port { name, port, .. } => Some(format!(
+                "Set another `port` in [front] of clusters/{name}/cluster.toml, or end the program \
+                 that `ss -ltnp sport = {port}` lists."
+            )),
             Self::Service { hint, .. } => hint.clone(),
             Self::State(error) => error.hint(),
             Self::Secret(error) => error.hint(),

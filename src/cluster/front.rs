@@ -177,7 +177,7 @@ pub enum FrontError {
         reason: String,
     },
     /// A server whose clients are still connected.
-    #[error("cannot remove {name} from HAProxy: {connections} connections are open")]
+    #[error("cannot remove {name} from HAProxy: {} open", crate::terminal::counted(.connections, "connection"))]
     Connected {
         /// The name of the server.
         name: String,

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::ClusterError;
 use super::file::ImageRef;
+use super::state::OpenRollout;
 use crate::definition::Firmware;
 use crate::digest::Digest;
 use crate::manifest::{ImageVersion, Reference};
@@ -88,6 +89,16 @@ impl<B: Backend> Images<'_, B> {
         }
     }
 
+    /// Returns the subnets that the Consul of a recorded image answers, if its manifest has them.
+    pub(super) async fn management_subnets(
+        &self,
+        manifest: &Digest,
+    ) -> Result<Option<Vec<String>>, ClusterError> {
+        let manifest = self.store.manifest(manifest).await?;
+        let subnets = manifest.variables.get("management_subnets");
+        Ok(subnets.and_then(|subnets| serde_json::from_value(subnets.clone()).ok()))
+    }
+
     /// Returns why a recorded image may not be deployed, if there is a reason.
     pub async fn problem(
         &self,
@@ -97,6 +108,19 @@ impl<B: Backend> Images<'_, B> {
         let history = self.store.history().await?;
         let status = self.store.evaluate(&history, manifest, now).await?;
         Ok(status.obstacles.first().map(|one| one.why.clone()))
+    }
+
+    /// Returns the open rollout of a cluster in the log, which another computer may control.
+    pub(super) async fn open_rollout(
+        &self,
+        cluster: &str,
+    ) -> Result<Option<OpenRollout>, ClusterError> {
+        let history = self.store.history().await?;
+        let open = history.open_rollout(cluster);
+        Ok(open.map(|open| OpenRollout {
+            plan: open.plan,
+            epoch: open.epoch,
+        }))
     }
 
     /// Copies the artifact of `image` to the folder `images`, unless it is there.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::file::{FrontKind, TierName};
@@ -16,6 +16,26 @@ use crate::wait::Interrupt;
 
 /// The interval of probes here. Azure's shortest is 5 s; nodes on one computer take milliseconds.
 const PROBE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Fails if another program has the port of the load balancer.
+pub(super) fn check_port(cluster: &Cluster<'_>) -> Result<(), ClusterError> {
+    let front = cluster.file.front;
+    if front.kind == FrontKind::Haproxy && !runs_in(cluster.folder.path()) {
+        listen(cluster)?;
+    }
+    Ok(())
+}
+
+/// Opens the socket for clients, on this computer.
+fn listen(cluster: &Cluster<'_>) -> Result<TcpListener, ClusterError> {
+    let port = cluster.file.front.port;
+    let socket = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    socket.map_err(|error| ClusterError::Port {
+        name: cluster.file.name.clone(),
+        port,
+        error,
+    })
+}
 
 /// Starts the load balancer, unless it runs. Returns the URLs for clients.
 pub(super) async fn start(
@@ -38,15 +58,17 @@ pub(super) async fn start(
     }
     let port = cluster.file.front.port;
     let url = format!("https://127.0.0.1:{port}");
-    let config_path = config_path(&site);
-    if !with_argument(&config_path.display().to_string()).is_empty() {
+    let config_path = config_path(&site.folder);
+    if runs_in(&site.folder) {
         return Ok(vec![url]);
     }
-    let bind = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let port_error = |error| ClusterError::Port { port, error };
     // HAProxy runs in the network of the nodes, with a socket of this computer.
-    let socket = TcpListener::bind(bind).map_err(port_error)?;
-    let listener = Listener::inherit(&socket).map_err(port_error)?;
+    let socket = listen(cluster)?;
+    let listener = Listener::inherit(&socket).map_err(|error| ClusterError::Port {
+        name: cluster.file.name.clone(),
+        port,
+        error,
+    })?;
     let mut servers = Vec::new();
     for (name, node) in state.serving(TierName::Vault) {
         servers.push(server(name, node.address, platform, context).await?);
@@ -92,7 +114,7 @@ pub(crate) fn config(site: &Site, listener: Listener, servers: Vec<Server>) -> F
 
 /// Ends the load balancer. Returns the leftovers.
 pub(super) async fn end(site: &Site, context: &Context<'_>) -> Vec<Leftover> {
-    let marker = config_path(site).display().to_string();
+    let marker = config_path(&site.folder).display().to_string();
     let ended = processes::end(&marker, context.events, &Interrupt::default()).await;
     let leftover = |why| Leftover {
         what: "the load balancer".to_owned(),
@@ -103,7 +125,11 @@ pub(super) async fn end(site: &Site, context: &Context<'_>) -> Vec<Leftover> {
 
 /// Returns whether the load balancer runs.
 pub(super) fn is_running(site: &Site) -> bool {
-    !with_argument(&config_path(site).display().to_string()).is_empty()
+    runs_in(&site.folder)
+}
+
+fn runs_in(folder: &Path) -> bool {
+    !with_argument(&config_path(folder).display().to_string()).is_empty()
 }
 
 /// Returns the file with the authority of the nodes' certificates.
@@ -115,6 +141,6 @@ pub(crate) fn stats_socket(site: &Site) -> PathBuf {
     site.folder.join("front").join("haproxy.sock")
 }
 
-fn config_path(site: &Site) -> PathBuf {
-    site.folder.join("front").join("haproxy.cfg")
+fn config_path(folder: &Path) -> PathBuf {
+    folder.join("front").join("haproxy.cfg")
 }

@@ -21,7 +21,7 @@ use crate::platform::Site;
 
 pub use error::StateError;
 pub(super) use error::begin_anew;
-pub use folder::{StateFolder, StateLock, read_all};
+pub use folder::{StateFolder, StateLock, folders, read_all};
 
 /// The name of the file in the folder of a cluster.
 pub const FILE: &str = "cluster.json";

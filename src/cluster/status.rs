@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::controller::Controller;
 use super::file::{FrontKind, TierName};
 use super::front::{Runtime, ServerStatus};
-use super::state::{NodeStage, NodeState, Phase, State};
+use super::state::{NodeStage, NodeState, OpenRollout, Phase, State};
 use super::{Cluster, ClusterError, Context, Images, platform_of, serve};
 use crate::manifest::ImageVersion;
 use crate::platform::Platform;
@@ -35,6 +35,9 @@ pub struct Status {
     pub at: Timestamp,
     /// Its nodes, Consul servers first.
     pub nodes: Vec<NodeStatus>,
+    /// The rollout of it that is open. Absent without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<OpenRollout>,
     /// The load balancer. Absent without one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub front: Option<FrontStatus>,
@@ -230,6 +233,10 @@ pub async fn status<B: Backend>(
             image_problem,
         });
     }
+    let rollout = match images {
+        Some(images) => images.open_rollout(&state.id).await?,
+        None => None,
+    };
     let front = (cluster.file.front.kind == FrontKind::Haproxy)
         .then_some(front_status(cluster, &state))
         .into_iter();
@@ -239,6 +246,7 @@ pub async fn status<B: Backend>(
         platform: state.platform.name(),
         at: (context.now)(),
         nodes,
+        rollout: rollout.or(state.rollout),
         front: join_all(front).await.pop(),
     })
 }

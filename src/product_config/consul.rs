@@ -4,6 +4,7 @@
 mod node;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use semver::Version;
 use serde::{Deserialize, Serialize};
@@ -62,6 +63,14 @@ impl Inputs {
             management_subnets: subnets(inputs, "management_subnets")?,
         })
     }
+}
+
+/// Returns whether servers with these `management_subnets` answer a controller at `address`.
+pub fn answers(management_subnets: &[String], address: IpAddr) -> bool {
+    let mut parsed = management_subnets
+        .iter()
+        .filter_map(|text| Subnet::parse(text).ok());
+    parsed.any(|subnet| subnet.contains(address))
 }
 
 fn subnets(inputs: &BTreeMap<String, Json>, name: &str) -> Result<Vec<Subnet>, InvalidInput> {

@@ -45,6 +45,12 @@ impl Subnet {
         Ok(canonical)
     }
 
+    /// Returns whether an address is in this subnet.
+    pub(super) fn contains(self, address: IpAddr) -> bool {
+        let other = Self { address, ..self };
+        address.is_ipv4() == self.address.is_ipv4() && other.canonical() == self.canonical()
+    }
+
     /// Returns the length of an address, in bits.
     fn bits(self) -> u8 {
         match self.address {

@@ -28,6 +28,7 @@ use crate::product::{consul, vault};
 use crate::secret::Secret;
 use crate::store::Store;
 use crate::store::backend::Backend;
+use crate::terminal::counted;
 use crate::wait::Interrupt;
 
 use self::lock::ClusterLock;
@@ -224,9 +225,11 @@ impl<B: Backend> Operations for Local<'_, B> {
         if !figures.is_clean() {
             let (total, errors) = (figures.total(), figures.errors);
             self.context.events.warn(format!(
-                "clients felt this step: {} requests failed, {} read an old value, {} writes are \
-                 lost; errors of all tries: {errors}",
-                total.failed, total.stale, total.lost
+                "clients felt this step: {} failed, {} read an old value, {} lost; errors of all \
+                 tries: {errors}",
+                counted(total.failed, "request"),
+                total.stale,
+                counted(total.lost, "write")
             ));
         }
         figures.summary()

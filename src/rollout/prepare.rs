@@ -272,6 +272,7 @@ async fn choose<B: Backend>(
     }
     for (tier, image) in &chosen {
         check_products(*tier, image)?;
+        cluster.check_reach(*tier, image, images).await?;
         for warning in &image.warnings {
             context.events.warn(warning);
         }

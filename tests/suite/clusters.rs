@@ -7,6 +7,7 @@
 
 mod begin;
 mod lost;
+mod print;
 
 use std::collections::BTreeMap;
 use std::fs;

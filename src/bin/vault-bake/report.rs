@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use vault_bake::event::{Event, Sink, Stage};
-use vault_bake::terminal::{visible, visible_json, visible_line};
+use vault_bake::terminal::{counted, visible, visible_json, visible_line};
 
 use crate::output::{eprint_line, print_json};
 
@@ -270,7 +270,7 @@ fn lasting_line(event: &Event) -> Option<String> {
             let felt = match (requests, failed) {
                 (0, _) => String::new(),
                 (_, 0) => format!("; clients waited at most {}", seconds(*longest_gap_ms)),
-                (_, failed) => format!("; {failed} requests failed"),
+                (_, failed) => format!("; {} failed", counted(failed, "request")),
             };
             format!(
                 "  {index:>2}/{count} {step}: {result} after {}{felt}",

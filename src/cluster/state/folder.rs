@@ -170,6 +170,18 @@ impl StateFolder {
 
 /// Reads the states of all clusters in the folder `clusters`, which need not exist.
 pub fn read_all(clusters: &Path) -> Result<Vec<(StateFolder, State)>, StateError> {
+    let mut found = Vec::new();
+    for folder in folders(clusters)? {
+        if let Some(state) = folder.read()? {
+            let folder = StateFolder::new(&state.name, folder.path);
+            found.push((folder, state));
+        }
+    }
+    Ok(found)
+}
+
+/// Returns the folders in the folder `clusters`, which need not exist. Their states are not read.
+pub fn folders(clusters: &Path) -> Result<Vec<StateFolder>, StateError> {
     let entries = match fs::read_dir(clusters) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -181,11 +193,7 @@ pub fn read_all(clusters: &Path) -> Result<Vec<(StateFolder, State)>, StateError
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         // The digest of the project's path follows the name.
         let name = name.rsplit_once('-').map_or(&*name, |(name, _)| name);
-        let folder = StateFolder::new(name, path.clone());
-        if let Some(state) = folder.read()? {
-            let folder = StateFolder::new(&state.name, folder.path);
-            found.push((folder, state));
-        }
+        found.push(StateFolder::new(name, path.clone()));
     }
     Ok(found)
 }

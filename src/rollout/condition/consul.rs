@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::{Progress, known};
 use crate::rollout::observation::{ConsulView, MemberView, Observation, ServerView};
 use crate::rollout::{NodePlan, Plan};
+use crate::terminal::counted;
 
 /// Autopilot's default for the entries that a healthy server may be behind.
 const MAX_BEHIND: u64 = 250;
@@ -52,7 +53,10 @@ fn voting(
     }
     let full = u64::try_from(wanted.len().saturating_sub(1) / 2).unwrap_or(u64::MAX);
     Progress::require(consul.tolerance >= full, || {
-        format!("{} servers may fail, expected {full}", consul.tolerance)
+        format!(
+            "{} may fail, expected {full}",
+            counted(consul.tolerance, "server")
+        )
     })
 }
 

@@ -2,6 +2,7 @@
 
 use crate::rollout::EffectError;
 use crate::rollout::journal::JournalError;
+use crate::terminal::counted;
 
 /// The end of an execution.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +44,9 @@ impl std::fmt::Display for Rest {
         match self {
             Self::Interrupted => f.write_str("interrupted"),
             Self::BeforeHandOver => f.write_str("the next step is the hand-over"),
-            Self::CanaryFailed { failed } => write!(f, "{failed} requests of the canary failed"),
+            Self::CanaryFailed { failed } => {
+                write!(f, "{} of the canary failed", counted(failed, "request"))
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::cluster::front::{FrontError, Health, Listener, Runtime};
 use crate::cluster::serve;
 use crate::rollout::{EffectError, Evidence};
 use crate::store::backend::Backend;
+use crate::terminal::counted;
 use crate::wait::{Interrupt, Poll, Wait, WaitError};
 
 /// Limit for open connections of a drained node to end. Clients that keep a connection without a
@@ -72,7 +73,7 @@ impl<B: Backend> Local<'_, B> {
                     let server = servers.iter().find(|server| server.name == name);
                     match server.map_or(0, |server| server.connections) {
                         0 => Poll::Ready(()),
-                        open => Poll::NotYet(format!("{open} connections are open")),
+                        open => Poll::NotYet(format!("{} open", counted(open, "connection"))),
                     }
                 }
                 Err(error) => Poll::Never(error),

@@ -70,6 +70,7 @@ const fn tested(line: &'static str, test: &'static str) -> Entry {
 
 const BUILD: &str = "real bake::the_quickstart_with_a_secret_is_baked_in_two_goes_and_tested";
 const SERVERS: &str = "real bake::shipped_servers_are_baked_and_form_a_cluster";
+const LOST: &str = "suite clusters::lost::a_cluster_whose_state_is_lost_is_not_founded_anew";
 const ROLLED: &str = "real bake::six_nodes_are_replaced_and_put_back_without_a_failed_request";
 const ON_AZURE: &str =
     "real azure::exhaustive::a_bake_on_azure_ends_with_a_tested_image_and_nothing_else";

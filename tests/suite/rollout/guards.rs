@@ -87,6 +87,7 @@ impl Case {
                 platform: "containers",
                 at: now(),
                 nodes: inventory.nodes.iter().map(node).collect(),
+                rollout: None,
                 front: Some(FrontStatus {
                     url: "https://10.77.0.1:8200".to_owned(),
                     running: true,

@@ -11,7 +11,7 @@ pub(super) mod up;
 use std::path::PathBuf;
 
 use vault_bake::builder::qemu;
-use vault_bake::cluster::file::{ClusterFile, Secrets, check_name};
+use vault_bake::cluster::file::{ClusterFile, FILE, FOLDER, Secrets, check_name};
 use vault_bake::cluster::secrets::SecretStore;
 use vault_bake::cluster::state::{PlatformKind, StateFolder};
 use vault_bake::cluster::{Cluster, Context};
@@ -55,7 +55,11 @@ impl Opened {
 /// Reads the definition of a cluster.
 pub(super) fn open(invocation: &Invocation, named: &Named) -> Result<Opened, Failure> {
     let name = name(invocation, named)?;
-    let file = ClusterFile::load(&invocation.cluster_folder(&name))?;
+    let definition = invocation.cluster_folder(&name);
+    if !definition.join(FILE).exists() {
+        return Err(unknown(invocation, &name));
+    }
+    let file = ClusterFile::load(&definition)?;
     let folder = folder(invocation, named, &name)?;
     let secrets = match &file.identity.secrets {
         Secrets::Folder => SecretStore::folder(folder.path().join("secrets"))?,
@@ -65,6 +69,17 @@ pub(super) fn open(invocation: &Invocation, named: &Named) -> Result<Opened, Fai
         file,
         folder,
         secrets,
+    })
+}
+
+/// Returns the failure for a cluster without a definition.
+fn unknown(invocation: &Invocation, name: &str) -> Failure {
+    let path = invocation.project.join(FOLDER).join(name).join(FILE);
+    let message = format!("cannot find cluster {name}: {} is missing", path.display());
+    let add = format!("add it with `vault-bake cluster init {name}`");
+    Failure::usage(message).hint(match invocation.clusters().as_slice() {
+        [] => format!("Name a project that has it with --project, or {add}."),
+        known => format!("Name one of {}, or {add}.", known.join(", ")),
     })
 }
 
@@ -94,11 +109,27 @@ fn name(invocation: &Invocation, named: &Named) -> Result<String, Failure> {
 /// the project's path is a part of it.
 fn folder(invocation: &Invocation, named: &Named, name: &str) -> Result<StateFolder, Failure> {
     let clusters = clusters(invocation, named.state.as_ref())?;
+    let folder = clusters.join(format!("{name}-{}", project_digest(invocation)));
+    Ok(StateFolder::new(name, folder))
+}
+
+fn project_digest(invocation: &Invocation) -> String {
     let project = std::fs::canonicalize(&invocation.project);
     let project = project.unwrap_or_else(|_| invocation.project.clone());
     let digest = Digest::hash_bytes(project.as_os_str().as_encoded_bytes());
-    let folder = clusters.join(format!("{name}-{}", &digest.hex()[..8]));
-    Ok(StateFolder::new(name, folder))
+    digest.hex()[..8].to_owned()
+}
+
+/// Returns the names of the project's clusters that run on this computer, or have run.
+fn running(invocation: &Invocation, named: &Named) -> Result<Vec<String>, Failure> {
+    let suffix = format!("-{}", project_digest(invocation));
+    let entries = std::fs::read_dir(clusters(invocation, named.state.as_ref())?);
+    let entries = entries.into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let names = names.filter_map(|name| Some(name.strip_suffix(&suffix)?.to_owned()));
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    Ok(names)
 }
 
 /// Returns the folder with the folders of all clusters.

@@ -3,7 +3,7 @@
 use vault_bake::cluster::down;
 use vault_bake::cluster::state::StateFolder;
 
-use super::{context, folder, name};
+use super::{context, folder, name, running};
 use crate::args::cluster::Down;
 use crate::commands::{print_json, print_line, print_warning};
 use crate::exit::{Exit, Failure};
@@ -13,6 +13,14 @@ pub async fn run(invocation: &Invocation, args: &Down) -> Result<Exit, Failure> 
     // The definition may be gone or broken: the state knows what there is.
     let name = name(invocation, &args.named)?;
     let folder = folder(invocation, &args.named, &name)?;
+    if !folder.path().exists() {
+        let message = format!("cannot remove cluster {name}: it does not run on this computer");
+        let running = running(invocation, &args.named)?;
+        return Err(Failure::usage(message).hint(match running.as_slice() {
+            [] => "Name its project with --project: no cluster of this one runs here.".to_owned(),
+            running => format!("Name one of {}, or another --project.", running.join(", ")),
+        }));
+    }
     refuse_open_rollout(&folder, args)?;
     let leftovers = down(&folder, args.force, &context(invocation)).await?;
     for leftover in &leftovers {

@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use vault_bake::cluster::state::{State, StateFolder, read_all};
-use vault_bake::cluster::{ClusterError, platform_of};
-use vault_bake::process::replace_this;
+use vault_bake::cluster::state::{State, StateFolder, folders};
+use vault_bake::cluster::{ClusterError, JournalLine, platform_of};
+use vault_bake::process::{Program, replace_this};
 
 use super::{clusters, context};
 use crate::args::cluster::{Logs, Shell};
+use crate::commands::print_json;
 use crate::exit::{Exit, Failure};
 use crate::invocation::Invocation;
 
@@ -27,7 +28,33 @@ pub async fn logs(invocation: &Invocation, args: &Logs) -> Result<Exit, Failure>
     ];
     command.extend(words.map(ToOwned::to_owned));
     command.extend(args.follow.then(|| "--follow".to_owned()));
-    Err(replace_this(&command).into())
+    if !invocation.json {
+        return Err(replace_this(&command).into());
+    }
+    // With `--all`, long lines are whole.
+    command.extend(["--output=json", "--all"].map(ToOwned::to_owned));
+    print_lines(invocation, &args.node, &command).await
+}
+
+/// Runs a command that prints lines of the journal as JSON, and prints each in our form.
+async fn print_lines(
+    invocation: &Invocation,
+    node: &str,
+    command: &[String],
+) -> Result<Exit, Failure> {
+    let (program, arguments) = command.split_first().expect("a command names a program");
+    let mut last = String::new();
+    let on_line = |line: &str| match JournalLine::parse(node, line) {
+        Some(line) => print_json(&line),
+        None => line.clone_into(&mut last),
+    };
+    let program = Program::new(program).args(arguments);
+    let status = program.lines(on_line, &invocation.interrupt).await?;
+    if status.success() {
+        return Ok(Exit::Done);
+    }
+    let message = format!("cannot read the journal of {node}: {status}: {last}");
+    Err(Failure::new(Exit::Failed, message))
 }
 
 pub async fn shell(invocation: &Invocation, args: &Shell) -> Result<Exit, Failure> {
@@ -57,11 +84,17 @@ async fn shell_of(
 /// Finds the cluster of a node by the node's name.
 fn find(clusters: &Path, node: &str) -> Result<(StateFolder, State), Failure> {
     let mut nodes = Vec::new();
-    for (folder, state) in read_all(clusters)? {
-        if state.nodes.contains_key(node) {
-            return Ok((folder, state));
+    let mut damaged = None;
+    for folder in folders(clusters)? {
+        match folder.read() {
+            Ok(Some(state)) if state.nodes.contains_key(node) => return Ok((folder, state)),
+            Ok(state) => nodes.extend(state.into_iter().flat_map(|state| state.nodes.into_keys())),
+            Err(error) => damaged = Some(error),
         }
-        nodes.extend(state.nodes.into_keys());
+    }
+    // The node may be one of a cluster whose state is damaged.
+    if let Some(error) = damaged {
+        return Err(error.into());
     }
     nodes.sort();
     let node = node.to_owned();

@@ -1,6 +1,7 @@
 //! `cluster renew`: gives the running nodes new certificates.
 
 use vault_bake::cluster::renew;
+use vault_bake::terminal::counted;
 
 use super::{context, open};
 use crate::args::cluster::Renew;
@@ -14,8 +15,9 @@ pub async fn run(invocation: &Invocation, args: &Renew) -> Result<Exit, Failure>
     if invocation.json {
         print_json(&serde_json::json!({"cluster": opened.file.name, "renewed": renewed}));
     } else {
-        let count = renewed.len();
-        print_line(&format!("{count} nodes have new certificates"));
+        let have = if renewed.len() == 1 { "has" } else { "have" };
+        let nodes = counted(renewed.len(), "node");
+        print_line(&format!("{nodes} {have} new certificates"));
     }
     Ok(Exit::Done)
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use vault_bake::cluster::{Expiry, Images, NodeStatus, Status, status};
 use vault_bake::store::Allow;
+use vault_bake::terminal::counted;
 use vault_bake::wait::pause;
 
 use super::{context, open};
@@ -58,11 +59,14 @@ fn screen(status: &Status, valid_h: u32, now: Timestamp) -> String {
         .filter(|node| node.role.serves())
         .count();
     let total = status.nodes.len();
+    let serve = if total == 1 { "serves" } else { "serve" };
     // Writing to a string cannot fail.
     let _ = writeln!(
         text,
-        "cluster {}: {serving} of {total} nodes serve ({}), {now:.0}\n",
-        status.cluster, status.platform
+        "cluster {}: {serving} of {} {serve} ({}), {now:.0}\n",
+        status.cluster,
+        counted(total, "node"),
+        status.platform
     );
     let width = |cell: fn(&NodeStatus) -> usize, least: usize| {
         status.nodes.iter().map(cell).max().unwrap_or(0).max(least)
@@ -93,9 +97,16 @@ fn screen(status: &Status, valid_h: u32, now: Timestamp) -> String {
         let state = match (front.running, front.nodes.as_slice()) {
             (false, _) => "does not run".to_owned(),
             (true, []) => "has no node to send clients to".to_owned(),
-            (true, nodes) => format!("sends clients to {} nodes", nodes.len()),
+            (true, nodes) => format!("sends clients to {}", counted(nodes.len(), "node")),
         };
         let _ = writeln!(text, "\nload balancer {} {state}", front.url);
+    }
+    if let Some(rollout) = &status.rollout {
+        let _ = writeln!(
+            text,
+            "\na rollout is open, epoch {}: `vault-bake rollout status {}` prints its steps",
+            rollout.epoch, status.cluster
+        );
     }
     text
 }

@@ -8,6 +8,7 @@ use vault_bake::cluster::state::PlatformKind;
 use vault_bake::cluster::{Images, UpOptions, up};
 use vault_bake::secret::Secret;
 use vault_bake::store::Allow;
+use vault_bake::terminal::counted;
 
 use super::{Opened, context, default_platform, open};
 use crate::args::cluster::Up;
@@ -51,8 +52,9 @@ pub async fn run(invocation: &Invocation, args: &Up) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     print_line(&format!(
-        "cluster {name} serves after {seconds:.1} s: {} Consul servers, {} Vault nodes",
-        opened.file.consul.nodes, opened.file.vault.nodes
+        "cluster {name} serves after {seconds:.1} s: {}, {}",
+        counted(opened.file.consul.nodes, "Consul server"),
+        counted(opened.file.vault.nodes, "Vault node")
     ));
     for address in &done.addresses {
         print_line(&format!("  {address}"));

@@ -4,6 +4,7 @@ use vault_bake::cluster::Images;
 use vault_bake::rollout::plan::Purpose;
 use vault_bake::rollout::{Options, Prepared, plan};
 use vault_bake::store::Allow;
+use vault_bake::terminal::counted;
 
 use super::work::{image_refs, jump_reason, nothing_to_do};
 use crate::args::rollout::Plan;
@@ -65,14 +66,16 @@ fn print_plan(prepared: &Prepared) {
     if plan.steps.is_empty() {
         print_line(&nothing_to_do(&plan.name));
     } else {
-        let count = plan.steps.len();
-        print_line(&format!("cluster {}: {count} steps", plan.name));
+        let steps = counted(plan.steps.len(), "step");
+        print_line(&format!("cluster {}: {steps}", plan.name));
         for (tier, target) in &plan.targets {
             let new = plan.names(*tier, true).len();
             if new > 0 {
                 print_line(&format!(
-                    "  {tier}: {new} new nodes from {}@{}",
-                    target.image, target.version
+                    "  {tier}: {} from {}@{}",
+                    counted(new, "new node"),
+                    target.image,
+                    target.version
                 ));
             }
         }

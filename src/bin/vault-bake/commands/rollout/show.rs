@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use vault_bake::manifest::{EpochFact, RolloutRecord, RolloutStep};
 use vault_bake::sign::KeyId;
 use vault_bake::store::history::{History, RecordedRollout};
+use vault_bake::terminal::counted;
 
 use super::{Entry, duration, is_last_epoch, title};
 use crate::args::rollout::Show;
@@ -121,8 +122,12 @@ fn record_lines(record: &RolloutRecord) -> Vec<String> {
         None => lines.push("clients    not measured: no canary client ran".to_owned()),
         Some(canary) => {
             lines.push(format!(
-                "clients    {} requests, {} of them writes: {} failed, {} lost, {} retried",
-                canary.requests, canary.writes, canary.failed, canary.lost, canary.retried
+                "clients    {}, {} of them writes: {} failed, {} lost, {} retried",
+                counted(canary.requests, "request"),
+                canary.writes,
+                canary.failed,
+                canary.lost,
+                canary.retried
             ));
             let unmeasured = match canary.unmeasured_ms {
                 0 => String::new(),

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use vault_bake::rollout::{RolloutStatus, StepState, StepStatus, status};
+use vault_bake::terminal::counted;
 
 use super::duration;
 use super::work::way_on;
@@ -52,10 +53,10 @@ fn screen(status: &RolloutStatus) -> String {
     }
     let _ = writeln!(
         text,
-        "\nclients: {} requests, {} failed, {} writes lost, longest gap {}",
-        figures.requests,
+        "\nclients: {}, {} failed, {} lost, longest gap {}",
+        counted(figures.requests, "request"),
         figures.failed,
-        figures.lost,
+        counted(figures.lost, "write"),
         duration(figures.longest_gap_ms)
     );
     if !status.is_running {

@@ -5,6 +5,7 @@ use vault_bake::cluster::file::ImageRef;
 use vault_bake::manifest::Tool;
 use vault_bake::rollout::{self, Ended, Options, Outcome, Rest};
 use vault_bake::store::Allow;
+use vault_bake::terminal::counted;
 
 use super::duration;
 use crate::args::cluster::Named;
@@ -200,11 +201,11 @@ fn print_ended(ended: &Ended) {
         Outcome::Changed { why, .. } => print_line(&format!("the cluster changed: {why}")),
     }
     print_line(&format!(
-        "clients: {} requests, {} failed, {} tried again, {} writes lost, longest gap {}",
-        figures.requests,
+        "clients: {}, {} failed, {} tried again, {} lost, longest gap {}",
+        counted(figures.requests, "request"),
         figures.failed,
         figures.retried,
-        figures.lost,
+        counted(figures.lost, "write"),
         duration(figures.longest_gap_ms)
     ));
 }
