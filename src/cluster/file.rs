@@ -1,11 +1,13 @@
 //! Reads `clusters/NAME/cluster.toml` into a [`ClusterFile`].
-//! Errors name file, line and key. Files that it names must exist, except private keys and pins.
+//! Errors name file, line and key. Files that it names must exist, except private keys and pins,
+//! which [`ProjectCluster::check`] looks for.
 //! Nothing is resolved or started.
 
 mod check;
 mod document;
 mod model;
 mod or_table;
+mod project;
 mod raw;
 mod schema;
 mod subnet;
@@ -20,6 +22,7 @@ pub use model::{
     Authority, AzurePlatform, EnvValue, Front, FrontKind, Identity, ImageRef, Platform,
     PlatformKind, Secrets, Tier, TierName, Unseal, UnsealKind,
 };
+pub use project::{ProjectCluster, check_folders};
 pub use subnet::{InvalidSubnet, Subnet};
 
 /// Name of the file in the folder of a cluster.

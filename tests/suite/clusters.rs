@@ -8,6 +8,7 @@
 mod begin;
 mod lost;
 mod print;
+mod project;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -144,7 +144,10 @@ impl FromStr for Subnet {
         };
         let example = || "Write it as in `10.77.0.0/24`.".to_owned();
         let parts = text.split_once('/').and_then(|(network, prefix)| {
-            Some((network.parse::<Ipv4Addr>().ok()?, prefix.parse().ok()?))
+            // `+24` and `024` are numbers for Rust, but not for other readers of the file.
+            let is_plain = prefix.bytes().all(|byte| byte.is_ascii_digit());
+            let prefix = Some(prefix).filter(|prefix| is_plain && !prefix.starts_with('0'));
+            Some((network.parse::<Ipv4Addr>().ok()?, prefix?.parse().ok()?))
         });
         let Some((network, prefix)) = parts else {
             return Err(invalid("expected an IPv4 address and a prefix", example()));

@@ -1,9 +1,12 @@
 //! `validate`: checks definitions of images, with their provisioners, and of clusters.
 //! It uses no network and has no side effects.
 
-use vault_bake::cluster::file::{self, ClusterFile};
+use std::path::PathBuf;
+
+use vault_bake::cluster::file::{self, ClusterFile, ProjectCluster, check_folders};
 use vault_bake::definition::Definition;
 use vault_bake::lint;
+use vault_bake::terminal::counted;
 
 use crate::args::Vars;
 use crate::args::build::Validate;
@@ -34,13 +37,51 @@ pub fn run(invocation: &Invocation, args: &Validate) -> Result<Exit, Failure> {
             Err(failure) => exit = failure.print(invocation.json, None),
         }
     }
+    let all = project_clusters(invocation);
     for cluster in &clusters {
-        match ClusterFile::load(&invocation.cluster_folder(cluster)) {
+        match check_cluster(invocation, cluster, &clusters, &all) {
             Ok(cluster) => print_valid_cluster(invocation, &cluster),
-            Err(error) => exit = Failure::from(error).print(invocation.json, None),
+            Err(failure) => exit = failure.print(invocation.json, None),
         }
     }
+    if args.names.is_empty()
+        && let Err(problems) = check_folders(&invocation.project.join(file::FOLDER))
+    {
+        exit = Failure::from(problems).print(invocation.json, None);
+    }
     Ok(exit)
+}
+
+/// Returns the clusters of the project that can be read.
+fn project_clusters(invocation: &Invocation) -> Vec<ProjectCluster> {
+    let names = invocation.clusters().into_iter();
+    let folders = names.map(|name| invocation.cluster_folder(&name));
+    let load = |folder: PathBuf| {
+        let file = ClusterFile::load(&folder).ok()?;
+        Some(ProjectCluster { folder, file })
+    };
+    folders.filter_map(load).collect()
+}
+
+/// Checks a cluster, also against all others of the project. Of two that are `checked`, the second
+/// has the problem.
+fn check_cluster(
+    invocation: &Invocation,
+    name: &str,
+    checked: &[String],
+    all: &[ProjectCluster],
+) -> Result<ClusterFile, Failure> {
+    let folder = invocation.cluster_folder(name);
+    let file = ClusterFile::load(&folder)?;
+    let cluster = ProjectCluster { folder, file };
+    let name = &cluster.file.name;
+    let is_other = |other: &&ProjectCluster| {
+        let other = &other.file.name;
+        other < name || (other != name && !checked.contains(other))
+    };
+    let others: Vec<_> = all.iter().filter(is_other).collect();
+    cluster.check(&others, all)?;
+    Ok(cluster.file)
 }
 
 fn is_cluster(invocation: &Invocation, name: &str) -> bool {
@@ -66,7 +107,8 @@ fn print_valid(invocation: &Invocation, definition: &Definition) {
         let digest = &definition.digest;
         print_json(&serde_json::json!({"image": name, "valid": true, "digest": digest}));
     } else {
-        print_line(&format!("{name}: valid, {steps} steps"));
+        let steps = counted(steps, "step");
+        print_line(&format!("{name}: valid, {steps}"));
     }
 }
 
@@ -76,7 +118,8 @@ fn print_valid_cluster(invocation: &Invocation, cluster: &ClusterFile) {
         print_json(&serde_json::json!({"cluster": name, "valid": true}));
     } else {
         print_line(&format!(
-            "{name}: valid, {consul} Consul and {vault} Vault nodes"
+            "{name}: valid, {consul} Consul and {}",
+            counted(vault, "Vault node")
         ));
     }
 }
