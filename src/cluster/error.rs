@@ -75,6 +75,12 @@ pub enum ClusterError {
         /// The name of the node.
         node: String,
     },
+    /// The Vault of a complete cluster is empty.
+    #[error("cannot unseal {node}: its Vault is not initialised, so the data in Consul are lost")]
+    NoData {
+        /// The name of the node.
+        node: String,
+    },
     /// The stored shares cannot be read.
     #[error("cannot read the secret `vault-init`: it is not the output of an initialisation")]
     Keys,
@@ -177,6 +183,10 @@ impl ClusterError {
                 })
             }
             Self::Removing { name } => Some(format!("Run `vault-bake cluster down {name}`.")),
+            Self::NoData { .. } => Some(
+                "Restore a snapshot of Consul, or remove the cluster with `vault-bake cluster down`."
+                    .to_owned(),
+            ),
             Self::UnsealNeeded { .. } => Some(
                 "Unseal each node with `vault operator unseal`, or repeat the command with \
                  --unseal-keys FILE."

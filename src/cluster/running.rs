@@ -299,10 +299,14 @@ impl<'a> Running<'a> {
         let (secrets, unseal) = (self.cluster.secrets, &self.cluster.file.unseal);
         let answers = vault::wait_for_answers(&nodes, self.context).await;
         answers.map_err(|error| self.explain(error, &nodes[0].0, VAULT_PORT))?;
-        let known = vault::initialize(&nodes[0], unseal, secrets, self.context).await?;
-        // Of a complete cluster the user may have moved the shares away.
-        if known == Keys::Lost && self.state.phase == Phase::Creating {
-            return Ok(known);
+        if self.state.phase == Phase::Creating {
+            let known = vault::initialize(&nodes[0], unseal, secrets, self.context).await?;
+            if known == Keys::Lost {
+                return Ok(known);
+            }
+        } else {
+            // The user may have moved the shares away, and a second Vault would have no data.
+            vault::require_initialized(&nodes[0]).await?;
         }
         let shares = &options.unseal_shares;
         vault::unseal(&nodes, unseal, shares, secrets, self.context).await?;

@@ -157,6 +157,14 @@ pub(super) async fn initialize(
     Ok(Keys::Known)
 }
 
+/// Fails if Vault was never initialised: it was once, so its data are lost.
+pub(super) async fn require_initialized((name, client): &VaultNode) -> Result<(), ClusterError> {
+    match client.health().await?.state {
+        NodeState::Uninitialized => Err(ClusterError::NoData { node: name.clone() }),
+        _ => Ok(()),
+    }
+}
+
 /// Reads OpenPGP public keys in the form that Vault takes: base64 of the binary key.
 fn read_pgp_keys(paths: &[std::path::PathBuf]) -> Result<Vec<String>, ClusterError> {
     let read = |path: &std::path::PathBuf| {

@@ -42,7 +42,7 @@ impl ProjectCluster {
             "no such file: {}; expected a pin file",
             pins.display()
         ));
-        let hint = "Write it with `vault-bake pin`, or name one relative to this folder.";
+        let hint = "Run `vault-bake pin IMAGE:CHANNEL` to create one, or name one relative to this folder.";
         (!pins.is_file()).then(|| problem.with_hint(hint))
     }
 

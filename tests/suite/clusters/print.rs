@@ -86,6 +86,27 @@ async fn the_status_has_one_line_about_an_open_rollout() {
     );
 }
 
+/// The image of the servers has Vault, too.
+#[tokio::test]
+async fn without_a_load_balancer_clients_get_the_address_of_a_vault_node() {
+    let cluster = TestCluster::new(DEFINITION);
+    cluster.found().await;
+    let env = cluster.run(&["cluster", "env", "dev"]);
+    assert!(
+        env.contains("VAULT_ADDR='https://10.77.0.31:8200'"),
+        "{env}"
+    );
+    let mut state = cluster.folder.require().unwrap();
+    state.nodes.remove("dev-vault-1-1");
+    cluster.folder.write(&state).unwrap();
+    insta::assert_snapshot!(cluster.run(&["cluster", "env", "dev"]), @"
+    $ vault-bake cluster env dev
+    error: cannot find the address of cluster dev: it has no Vault
+    hint: Run `vault-bake cluster up dev`.
+    exit 2
+    ");
+}
+
 #[tokio::test]
 async fn one_thing_is_not_several() {
     let cluster = TestCluster::new(DEFINITION);

@@ -1,9 +1,9 @@
 //! `cluster env`: prints what a Vault client needs. No secret is printed: the shell reads it.
 
-use vault_bake::cluster::file::{FrontKind, Secrets};
+use vault_bake::cluster::VAULT_PORT;
+use vault_bake::cluster::file::{FrontKind, Secrets, TierName};
 use vault_bake::cluster::front::VAULT_NAME;
 use vault_bake::cluster::secrets::SecretName;
-use vault_bake::cluster::{VAULT_PORT, state};
 
 use super::open;
 use crate::args::cluster::Env;
@@ -18,11 +18,12 @@ pub async fn run(invocation: &Invocation, args: &Env) -> Result<Exit, Failure> {
     let address = match opened.file.front.kind {
         FrontKind::Haproxy => format!("https://127.0.0.1:{}", opened.file.front.port),
         FrontKind::None | FrontKind::Azure => {
-            let is_vault = |node: &&state::NodeState| node.releases.contains_key("vault");
-            let node = state.nodes.values().find(is_vault);
-            let address = node
-                .map(|node| node.address.to_string())
-                .unwrap_or_default();
+            let address = state.addresses(TierName::Vault).into_iter().next();
+            let name = &opened.file.name;
+            let address = address.ok_or_else(|| {
+                let message = format!("cannot find the address of cluster {name}: it has no Vault");
+                Failure::usage(message).hint(format!("Run `vault-bake cluster up {name}`."))
+            })?;
             format!("https://{address}:{VAULT_PORT}")
         }
     };
