@@ -73,7 +73,7 @@ pub(super) fn open(invocation: &Invocation, named: &Named) -> Result<Opened, Fai
 }
 
 /// Returns the failure for a cluster without a definition.
-fn unknown(invocation: &Invocation, name: &str) -> Failure {
+pub(super) fn unknown(invocation: &Invocation, name: &str) -> Failure {
     let path = invocation.project.join(FOLDER).join(name).join(FILE);
     let message = format!("cannot find cluster {name}: {} is missing", path.display());
     let add = format!("add it with `vault-bake cluster init {name}`");

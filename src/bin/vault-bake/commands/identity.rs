@@ -9,13 +9,14 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
-use vault_bake::cluster::file::{ClusterFile, Secrets, TierName};
+use vault_bake::cluster::file::{ClusterFile, FILE, Secrets, TierName};
 use vault_bake::cluster::identities::NodeArchive;
 use vault_bake::cluster::secrets::{SecretStore, private_folder, replace_private_file};
 use vault_bake::cluster::state::{State, StateFolder};
 use vault_bake::identity::{CheckedIdentity, Products};
 
 use crate::args::identity::{Identity, IdentityVerb, MakeIdentities};
+use crate::commands::cluster::unknown;
 use crate::commands::{print_json, print_line};
 use crate::exit::{Exit, Failure};
 use crate::invocation::{Invocation, clock};
@@ -42,6 +43,9 @@ struct Cluster {
 impl Cluster {
     fn open(invocation: &Invocation, args: &MakeIdentities) -> Result<Self, Failure> {
         let folder = invocation.cluster_folder(&args.cluster);
+        if !args.cluster.contains('/') && !folder.join(FILE).exists() {
+            return Err(unknown(invocation, &args.cluster));
+        }
         let file = ClusterFile::load(&folder)?;
         let state = invocation.cluster_state(&folder)?;
         let secrets = match (&file.identity.secrets, &args.secrets) {
