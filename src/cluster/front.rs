@@ -272,6 +272,10 @@ defaults
     timeout client {idle}
     timeout server {idle}
     timeout tunnel {idle}
+    # A client that closed its connection does not hold that to a node without a network: HAProxy
+    # cannot cut connections that one side has closed, nor remove their server.
+    timeout client-fin 10s
+    timeout server-fin 10s
     # As behind Azure's load balancer, a node that refuses a connection is an error of the client.
     retries 0
 

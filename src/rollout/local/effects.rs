@@ -310,7 +310,7 @@ impl<B: Backend> Local<'_, B> {
             };
             self.retire(name, &node).await?;
             if let Some(front) = self.front().filter(|_| node.tier == TierName::Vault) {
-                remove_from_front(&front, name).await?;
+                remove_from_front(&front, name, self.context.events).await?;
             }
             let (events, never) = (self.context.events, Interrupt::default());
             let removed = self.running.platform().remove(name, events, &never).await;

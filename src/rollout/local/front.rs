@@ -6,6 +6,7 @@ use super::effects::{front_error, wait_error};
 use super::{Local, failed};
 use crate::cluster::front::{FrontError, Health, Listener, Runtime};
 use crate::cluster::serve;
+use crate::event::Events;
 use crate::rollout::{EffectError, Evidence};
 use crate::store::backend::Backend;
 use crate::terminal::counted;
@@ -14,6 +15,9 @@ use crate::wait::{Interrupt, Poll, Wait, WaitError};
 /// Limit for open connections of a drained node to end. Clients that keep a connection without a
 /// request are cut, and connect again.
 const DRAIN_LIMIT: Duration = Duration::from_secs(3);
+
+/// Limit for HAProxy to end the connections of a node that is removed.
+const CUT_LIMIT: Duration = Duration::from_secs(30);
 
 /// Limit for a probe of the load balancer to succeed, with three intervals to spare.
 const PROBE_LIMIT: Duration = Duration::from_secs(60);
@@ -90,16 +94,27 @@ impl<B: Backend> Local<'_, B> {
 }
 
 /// Removes a node. Cuts the connections that clients keep without a request.
-pub(super) async fn remove_from_front(front: &Runtime, name: &str) -> Result<(), EffectError> {
+pub(super) async fn remove_from_front(
+    front: &Runtime,
+    name: &str,
+    events: &Events,
+) -> Result<(), EffectError> {
     let servers = front.servers().await.map_err(front_error)?;
     if !servers.iter().any(|server| server.name == name) {
         return Ok(());
     }
-    match front.remove(name).await {
-        Err(FrontError::Connected { .. }) => {
-            front.disconnect(name).await.map_err(front_error)?;
-            front.remove(name).await.map_err(front_error)
+    // HAProxy cannot cut a connection that its client has closed: it ends after 10 s.
+    let wait = Wait::new(format!("the last connections of {name}"), CUT_LIMIT);
+    let never = Interrupt::default();
+    let waiting = wait.until(events, &never, || async {
+        match front.remove(name).await {
+            Err(error @ FrontError::Connected { .. }) => match front.disconnect(name).await {
+                Ok(()) => Poll::NotYet(error.to_string()),
+                Err(error) => Poll::Never(error),
+            },
+            Err(error) => Poll::Never(error),
+            Ok(()) => Poll::Ready(()),
         }
-        removed => removed.map_err(front_error),
-    }
+    });
+    waiting.await.map_err(wait_error)
 }
