@@ -402,6 +402,38 @@ async fn nodes_are_drained_removed_and_added_while_others_serve() {
     assert_eq!(running.spread(4).len(), 2);
 }
 
+/// HAProxy cannot cut a connection that its client has closed, so such connections have a limit.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_without_a_network_is_removed_soon_after_its_clients_left() {
+    if !is_installed() {
+        return;
+    }
+    let authority = Authority::new();
+    let nodes = ["cut", "other"].map(|name| Node::start(name, 429, &authority));
+    let all = nodes.each_ref();
+    let all = all.map(|node| server(&node.name, node.address)).to_vec();
+    let running = Running::start(authority, all, |_| {}).await;
+    let mut clients = [running.client(), running.client()];
+    let names = clients
+        .each_mut()
+        .map(|client| client.ask().expect("an answer"));
+    assert!(names.contains(&"cut".to_owned()), "{names:?}");
+    nodes[0].cut_off();
+    drop(clients);
+    let runtime = &running.runtime;
+    let connected = |error: &FrontError| matches!(error, FrontError::Connected { .. });
+    let error = runtime.remove("cut").await.expect_err("it is connected");
+    assert!(connected(&error), "{error}");
+    runtime.disconnect("cut").await.expect("an answer");
+    let began = Instant::now();
+    while let Err(error) = runtime.remove("cut").await {
+        assert!(connected(&error), "{error}");
+        assert!(began.elapsed() < Duration::from_secs(20), "{error}");
+        let _ = vault_bake::wait::pause(Duration::from_millis(500), &Interrupt::default()).await;
+    }
+    assert_eq!(running.spread(4).len(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn events_tell_of_nodes_and_not_of_clients() {
     if !is_installed() {

@@ -360,6 +360,7 @@ pub struct Hidden {
 
 impl Hidden {
     pub fn bring_back(self) {
+        assert!(!self.path.exists(), "nothing is in its place");
         fs::rename(self.aside, self.path).expect("the file");
     }
 }
@@ -445,6 +446,8 @@ pub async fn check(project: &TestProject) {
     root_is_revoked(&cluster).await;
     let denied = cluster.script("dev-consul-1-2", TOKENLESS).await;
     assert_eq!(denied, "403\n403\n");
+    logs_are_json(project).await;
+    a_lost_secret_is_not_made_again(&cluster).await;
     phases.end("a client, and no access for others");
     // Every node from another one.
     let servers = ["10.77.0.11", "10.77.0.12", "10.77.0.13"];
@@ -522,6 +525,41 @@ pub async fn check(project: &TestProject) {
     phases.end("down");
     killed_and_repeated(project).await;
     phases.end("commands that are killed");
+}
+
+/// `cluster logs --json` prints an object for each line of the node's journal.
+async fn logs_are_json(project: &TestProject) {
+    let logs = ["cluster", "logs", "dev-vault-1-1", "--json", "--lines", "5"];
+    let printed = project.run(&logs, &[]).await;
+    assert_eq!(printed.status.code(), Some(0), "{}", output_text(&printed));
+    let lines: Vec<Value> = String::from_utf8_lossy(&printed.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect();
+    assert_eq!(lines.len(), 5, "{lines:?}");
+    for line in &lines {
+        assert_eq!(line["node"], "dev-vault-1-1", "{line}");
+        let unit = line["unit"].as_str().unwrap_or_default();
+        assert!(unit.ends_with(".service"), "{line}");
+        assert!(
+            line["time"].is_string() && line["line"].is_string(),
+            "{line}"
+        );
+    }
+}
+
+/// Nodes use the token of the first time, so another one would be of no use.
+async fn a_lost_secret_is_not_made_again(cluster: &TestCluster<'_>) {
+    let lost = cluster.hide("secrets/consul-management");
+    for verb in [&["renew"][..], &["up", "--allow-untested"]] {
+        let (exit, text) = cluster.run(verb).await;
+        assert_ne!(exit, Some(0), "{verb:?}: {text}");
+        assert!(
+            text.contains("cannot find the secret `consul-management`"),
+            "{text}"
+        );
+    }
+    lost.bring_back();
 }
 
 /// Makes a cluster, replaces all its nodes, and goes back.

@@ -49,6 +49,7 @@ struct State {
     status: AtomicU16,
     requests: AtomicUsize,
     is_dead: AtomicBool,
+    is_cut_off: AtomicBool,
     connections: Mutex<HashMap<usize, TcpStream>>,
 }
 
@@ -98,6 +99,7 @@ impl Node {
                 status: AtomicU16::new(status),
                 requests: AtomicUsize::new(0),
                 is_dead: AtomicBool::new(true),
+                is_cut_off: AtomicBool::new(false),
                 connections: Mutex::default(),
             }),
             accepting: None,
@@ -117,6 +119,11 @@ impl Node {
 
     pub fn set_status(&self, status: u16) {
         self.state.status.store(status, Ordering::SeqCst);
+    }
+
+    /// From now on it does not close connections that its clients close, as without a network.
+    pub fn cut_off(&self) {
+        self.state.is_cut_off.store(true, Ordering::SeqCst);
     }
 
     /// Returns how many requests it answered, other than for its health.
@@ -157,7 +164,9 @@ fn accept(listener: &TcpListener, acceptor: &SslAcceptor, state: &Arc<State>) {
         thread::spawn(move || {
             // A client that goes away ends its connection.
             let _ = serve(connection, &acceptor, &state);
-            connections(&state).remove(&number);
+            if !state.is_cut_off.load(Ordering::SeqCst) {
+                connections(&state).remove(&number);
+            }
         });
     }
 }
