@@ -66,6 +66,19 @@ fn read<T: DeserializeOwned>(
     })
 }
 
+/// Reads the input `name`, or returns the default of its type if the provisioner does not declare
+/// it. `expected` describes its valid values.
+fn read_or_default<T: DeserializeOwned + Default>(
+    inputs: &BTreeMap<String, Json>,
+    name: &str,
+    expected: &str,
+) -> Result<T, InvalidInput> {
+    match inputs.get(name) {
+        Some(_) => read(inputs, name, expected),
+        None => Ok(T::default()),
+    }
+}
+
 /// Returns a template for the machine's private address, between `before` and `after`. The product
 /// expands it at start: <https://pkg.go.dev/github.com/hashicorp/go-sockaddr/template>.
 fn private_address(before: &str, after: &str) -> String {

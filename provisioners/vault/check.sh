@@ -27,6 +27,27 @@ no_secret() {
     ! grep -En '"(token|client_secret|password)"' "$CONFIG"
 }
 
+# The files of a step may bring the authority. On a node, the identity may.
+seal_configured() {
+    case $VB_INPUT_SEAL in
+        shamir) ! grep -n '"seal"' "$CONFIG" || return 1 ;;
+        *) says "$CONFIG" "\"$VB_INPUT_SEAL\": \{" || return 1 ;;
+    esac
+    case $VB_INPUT_SEAL_CA_CERT in
+        '' | /run/*) ;;
+        *) [ -s "$VB_INPUT_SEAL_CA_CERT" ] || { say "input seal_ca_cert: $VB_INPUT_SEAL_CA_CERT is missing or empty"; return 1; } ;;
+    esac
+}
+
+# Vault refuses a folder that is a link.
+plugins_of_root() {
+    folder=${VB_INPUT_PLUGIN_DIRECTORY:-/opt/vault/plugins}
+    [ ! -L "$folder" ] || { say "$folder is a link"; return 1; }
+    owned_as 755 root:root "$folder" || return 1
+    found=$(find "$folder" \( ! -user root -o ! -type l -perm /022 \) -print)
+    [ -z "$found" ] || { say "$found"; return 1; }
+}
+
 fails_closed() {
     systemctl show vault.service --property=Requires --value | grep -qw vault-bake-identity.service ||
         { say 'vault.service does not require vault-bake-identity.service'; return 1; }
@@ -82,6 +103,8 @@ check vault.configuration-owner 'its configuration belongs to root' owned_as 640
 check vault.audit-folder 'it can write its audit log' owned_as 750 vault:vault /var/log/vault
 check vault.configuration-tls 'its configuration is TLS only' tls_only_configuration
 check vault.no-secret 'no secret is in its configuration' no_secret
+check vault.seal 'its configuration has the seal of the definition' seal_configured
+check vault.plugins 'only root can change its plugins' plugins_of_root
 check vault.unit-valid 'its unit is valid' systemd-analyze verify --man=no /etc/systemd/system/vault.service
 check vault.unit-sandboxed 'its unit is confined' sandboxed vault.service 16
 check vault.unit-enabled 'it starts at boot' enabled vault.service

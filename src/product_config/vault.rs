@@ -2,20 +2,26 @@
 //! that later versions require, such as `disable_mlock`, are always set.
 //! Keys: <https://developer.hashicorp.com/vault/docs/configuration>.
 
+mod seal;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use super::{InvalidInput, private_address, read};
+use super::{InvalidInput, private_address, read, read_or_default};
+use seal::Seal;
 
 /// The settings that a definition can choose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inputs {
     tls_min_version: TlsVersion,
     ui: bool,
     disable_mlock: bool,
     log_level: LogLevel,
+    seal: Option<Seal>,
+    telemetry: Option<Telemetry>,
+    plugin_directory: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,7 +53,32 @@ impl Inputs {
                 "log_level",
                 "one of `trace`, `debug`, `info`, `warn`, `error`",
             )?,
+            seal: Seal::read(inputs)?,
+            telemetry: Telemetry::read(inputs)?,
+            plugin_directory: read_or_default(inputs, "plugin_directory", "text")?,
         })
+    }
+}
+
+/// Metrics for Prometheus, which a collector with a token fetches over TLS.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Telemetry {
+    prometheus_retention_time: String,
+    disable_hostname: bool,
+}
+
+impl Telemetry {
+    fn read(inputs: &BTreeMap<String, Json>) -> Result<Option<Self>, InvalidInput> {
+        let time = "telemetry_prometheus_retention_time";
+        let prometheus_retention_time: String = read_or_default(inputs, time, "text")?;
+        if prometheus_retention_time.is_empty() {
+            return Ok(None);
+        }
+        let disable_hostname = "telemetry_disable_hostname";
+        Ok(Some(Self {
+            prometheus_retention_time,
+            disable_hostname: read(inputs, disable_hostname, "true or false")?,
+        }))
     }
 }
 
@@ -63,6 +94,12 @@ pub struct Server {
     raw_storage_endpoint: bool,
     log_format: &'static str,
     log_level: LogLevel,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seal: Option<Seal>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    telemetry: Option<Telemetry>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    plugin_directory: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -132,6 +169,9 @@ impl Server {
             raw_storage_endpoint: false,
             log_format: "json",
             log_level: inputs.log_level,
+            seal: inputs.seal,
+            telemetry: inputs.telemetry,
+            plugin_directory: inputs.plugin_directory,
         }
     }
 }

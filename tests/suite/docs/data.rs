@@ -54,6 +54,13 @@ pub fn motd_step(project: &Project, text: &str) -> Checked {
     part(project, &format!("{steps}{text}"))
 }
 
+/// A step with the provisioner `vault`, which comes after `base` and `consul`.
+pub fn vault_step(project: &Project, text: &str) -> Checked {
+    let steps = "[[step]]\nprovisioner = \"base\"\n[[step]]\nprovisioner = \"consul\"\n";
+    let releases = "[releases]\nconsul = \"2.1.0\"\nvault = \"2.2.2\"\n";
+    part(project, &format!("{releases}{steps}{text}"))
+}
+
 /// A `vault-bake.toml`, whole or in part.
 pub fn project_file(_: &Project, text: &str) -> Checked {
     let read = ProjectFile::parse(Path::new("vault-bake.toml"), text);

@@ -368,6 +368,7 @@ const HARDENING: &[Entry] = &[
         "vault-bake build consul-server --var management_subnets=10.0.9.0/28,10.1.9.0/28",
         SERVERS,
     ),
+    block("[[step]]", data::vault_step),
     dry_run("vault-bake test quickstart --audit", AUDITED),
 ];
 
