@@ -37,7 +37,7 @@ NEXT_VAULT = os.environ.get("BENCH_NEXT_VAULT", "")
 CACHE = Path(os.environ.get("VAULT_BAKE_CACHE") or OUT / "cache")
 MACHINE = ["-machine", "q35,graphics=off", "-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max,erms=off,fsrm=off,la57=off"]
 CONVERT = ["qemu-img", "convert", "-O", "qcow2", "-W", "-m", "16", "-c", "-o", "compression_type=zstd"]
-PACKAGES = ["jq", "nftables", "openssl", "python3", "systemd-timesyncd"]
+PACKAGES = ["jq", "logrotate", "nftables", "openssl", "python3", "systemd-timesyncd"]
 
 # Files that differ between any two builds: ids of runs, caches, and logs of dpkg.
 DIFFERS = re.compile(

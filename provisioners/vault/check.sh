@@ -5,6 +5,7 @@ set -u
 . "$VB_LIB"
 
 CONFIG=/etc/vault.d/vault.json
+ROTATION=/etc/vault-bake/audit-log.conf
 
 plain_user() {
     getent passwd vault | grep -q ':/usr/sbin/nologin$' || { say "$(getent passwd vault)"; return 1; }
@@ -46,6 +47,40 @@ plugins_of_root() {
     owned_as 755 root:root "$folder" || return 1
     found=$(find "$folder" \( ! -user root -o ! -type l -perm /022 \) -print)
     [ -z "$found" ] || { say "$found"; return 1; }
+}
+
+as_vault() {
+    setpriv --reuid=vault --regid=vault --clear-groups "$@"
+}
+
+rotation_of_root() {
+    owned_as 644 root:root "$ROTATION" && owned_as 755 root:root /usr/lib/vault-bake/reopen-audit
+}
+
+# With --debug, logrotate only reads its configuration.
+rotation_valid() {
+    as_vault logrotate --debug --state /dev/null "$ROTATION" &&
+        systemd-analyze verify --man=no /etc/systemd/system/vault-bake-rotate-audit.service /etc/systemd/system/vault-bake-rotate-audit.timer
+}
+
+# Rotates a file that is one MiB too large, without data. A run of the timer may have looked just before.
+rotates() {
+    large=/var/log/vault/vault-bake-check.log
+    before=$(systemctl show vault.service --property=MainPID --value)
+    as_vault truncate -s "$((VB_INPUT_AUDIT_LOG_MIB + 1))M" "$large" || return 1
+    left=3
+    while [ -e "$large" ] && [ "$left" -gt 0 ]; do
+        left=$((left - 1))
+        systemctl start vault-bake-rotate-audit.service || break
+    done
+    found=$(ls /var/log/vault)
+    [ ! -e "$large" ] && [ -e "$large.1" ]
+    rotated=$?
+    rm -f "$large" "$large".*
+    [ "$rotated" = 0 ] || { systemctl status --no-pager --lines 15 vault-bake-rotate-audit.service; say "/var/log/vault has: $found"; return 1; }
+    [ ! -e /var/lib/vault-bake-rotate-audit/rotated ] || { say 'Vault was not reloaded'; return 1; }
+    after=$(systemctl show vault.service --property=MainPID --value)
+    [ "$before" = "$after" ] || { say "Vault's process was $before and is $after"; return 1; }
 }
 
 fails_closed() {
@@ -107,6 +142,10 @@ check vault.seal 'its configuration has the seal of the definition' seal_configu
 check vault.plugins 'only root can change its plugins' plugins_of_root
 check vault.unit-valid 'its unit is valid' systemd-analyze verify --man=no /etc/systemd/system/vault.service
 check vault.unit-sandboxed 'its unit is confined' sandboxed vault.service 16
+check vault.rotation-owner 'only root can change how its audit log is rotated' rotation_of_root
+check vault.rotation-valid 'the rotation of its audit log is valid' rotation_valid
+check vault.rotation-sandboxed 'the rotation is confined' sandboxed vault-bake-rotate-audit.service 10
+check vault.rotation-enabled 'its audit log is rotated every minute if it is large' enabled vault-bake-rotate-audit.timer
 check vault.unit-enabled 'it starts at boot' enabled vault.service
 check vault.fails-closed 'it does not start without an identity' fails_closed
 check vault.stops-first 'it has 90 s to stop, before its agent stops' stops_before_agent
@@ -118,6 +157,7 @@ if [ "$VB_PHASE" = image ]; then
     check vault.refuses-plaintext 'plain HTTP is refused' plaintext_refused 8200
     check vault.refuses-old-tls 'TLS 1.1 is refused' old_tls_refused 8200
     check vault.confined 'it can lock its memory and has no capability' memory_locked
+    check vault.rotates 'a large audit log is rotated, and Vault keeps running' rotates
     # Some versions register only after initialization. The health check has shown that storage works.
     if ! registered >/dev/null && uninitialised; then
         skip vault.registered 'Vault is registered in Consul' 'Vault is not initialized yet'

@@ -44,6 +44,9 @@ enum LogLevel {
 impl Inputs {
     /// Reads the inputs of the provisioner.
     pub fn read(inputs: &BTreeMap<String, Json>) -> Result<Self, InvalidInput> {
+        for (name, most) in AUDIT_LOG {
+            check_count(inputs, name, most)?;
+        }
         Ok(Self {
             tls_min_version: read(inputs, "tls_min_version", "`tls12` or `tls13`")?,
             ui: read(inputs, "ui", "true or false")?,
@@ -58,6 +61,23 @@ impl Inputs {
             plugin_directory: read_or_default(inputs, "plugin_directory", "text")?,
         })
     }
+}
+
+/// Inputs that bound the audit log, and their largest values. They are no keys of Vault.
+const AUDIT_LOG: [(&str, u32); 2] = [("audit_log_mib", 1 << 16), ("audit_log_files", 1000)];
+
+/// Fails if the input `name` is set, and not a number from 1 to `most`.
+fn check_count(inputs: &BTreeMap<String, Json>, name: &str, most: u32) -> Result<(), InvalidInput> {
+    let expected = format!("a number from 1 to {most}");
+    let count: Option<u32> = read_or_default(inputs, name, &expected)?;
+    if count.is_some_and(|count| !(1..=most).contains(&count)) {
+        return Err(InvalidInput {
+            input: name.to_owned(),
+            found: inputs[name].to_string(),
+            expected,
+        });
+    }
+    Ok(())
 }
 
 /// Metrics for Prometheus, which a collector with a token fetches over TLS.

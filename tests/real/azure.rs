@@ -14,8 +14,9 @@ use machines::QemuMachines;
 use testing::azure::{Config, Simulator};
 
 /// The packages of the quickstart, and cloud-init, which reads custom data.
-const PACKAGES: [&str; 6] = [
+const PACKAGES: [&str; 7] = [
     "jq",
+    "logrotate",
     "nftables",
     "openssl",
     "python3",

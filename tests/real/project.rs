@@ -27,7 +27,8 @@ use watch::command_lines;
 pub use watch::watch_arguments;
 
 /// The packages of the small image and of the quickstart, which share a base.
-const PACKAGES: &str = r#"["jq", "nftables", "openssl", "python3", "systemd-timesyncd"]"#;
+const PACKAGES: &str =
+    r#"["jq", "logrotate", "nftables", "openssl", "python3", "systemd-timesyncd"]"#;
 
 /// Returns whether the user requested the longest test.
 pub fn audits() -> bool {

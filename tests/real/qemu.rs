@@ -194,7 +194,14 @@ fn build_spec() -> MachineSpec {
 }
 
 /// The packages of the quickstart, so that all tests share one base.
-const PACKAGES: [&str; 5] = ["jq", "nftables", "openssl", "python3", "systemd-timesyncd"];
+const PACKAGES: [&str; 6] = [
+    "jq",
+    "logrotate",
+    "nftables",
+    "openssl",
+    "python3",
+    "systemd-timesyncd",
+];
 
 /// Plans today's base of a definition with these packages: with the same packages, all tests share
 /// one base.

@@ -43,6 +43,7 @@ fn scripts() -> Vec<PathBuf> {
         PathBuf::from("lib.sh"),
         PathBuf::from("base/files/identity"),
         PathBuf::from("base/files/fetch-identity"),
+        PathBuf::from("vault/files/reopen-audit"),
     ];
     for name in NAMES {
         scripts.extend(["install.sh", "check.sh"].map(|file| Path::new(name).join(file)));
@@ -352,6 +353,8 @@ fn inputs_that_fit_no_configuration_are_refused_by_name() {
         ("vault", "telemetry_prometheus_retention_time = \"0s\""),
         ("vault", "plugin_directory = \"/opt/../tmp\""),
         ("vault", "plugin_directory = \"/tmp/plugins\""),
+        ("vault", "audit_log_mib = 0"),
+        ("vault", "audit_log_files = -1"),
     ];
     let said: Vec<String> = cases.iter().map(|(of, input)| refused(of, input)).collect();
     insta::assert_snapshot!(said.join("\n"), @"
@@ -379,7 +382,7 @@ fn inputs_that_fit_no_configuration_are_refused_by_name() {
     hint: Change the value: it becomes part of vault's configuration.
     FOLDER/vault-server/image.toml:110: step[3].inputs.seal_address: `http://v` does not match the input's pattern
     hint: Set `seal_address`: Address of the Vault of transit, as in https://vault.example:8200.
-    FOLDER/vault-server/image.toml:110: step[3].inputs.client_secret: unknown input of `vault`; expected one of `disable_mlock`, `log_level`, `plugin_directory`, `seal`, `seal_address`, `seal_ca_cert`, `seal_client_id`, `seal_environment`, `seal_key_name`, `seal_mount_path`, `seal_namespace`, `seal_resource`, `seal_server_name`, `seal_tenant_id`, `seal_vault_name`, `telemetry_disable_hostname`, `telemetry_prometheus_retention_time`, `tls_min_version`, `ui`, `uid`
+    FOLDER/vault-server/image.toml:110: step[3].inputs.client_secret: unknown input of `vault`; expected one of `audit_log_files`, `audit_log_mib`, `disable_mlock`, `log_level`, `plugin_directory`, `seal`, `seal_address`, `seal_ca_cert`, `seal_client_id`, `seal_environment`, `seal_key_name`, `seal_mount_path`, `seal_namespace`, `seal_resource`, `seal_server_name`, `seal_tenant_id`, `seal_vault_name`, `telemetry_disable_hostname`, `telemetry_prometheus_retention_time`, `tls_min_version`, `ui`, `uid`
     hint: Remove it.
     FOLDER/vault-server/image.toml:110: step[3].inputs.telemetry_prometheus_retention_time: `0s` does not match the input's pattern
     hint: Set `telemetry_prometheus_retention_time`: How long Vault keeps metrics for Prometheus, as in 24h; if empty, it has none.
@@ -387,6 +390,10 @@ fn inputs_that_fit_no_configuration_are_refused_by_name() {
     hint: Set `plugin_directory`: Folder of external plugins, below /opt or /usr/local; if empty, Vault runs none.
     FOLDER/vault-server/image.toml:110: step[3].inputs.plugin_directory: `/tmp/plugins` does not match the input's pattern
     hint: Set `plugin_directory`: Folder of external plugins, below /opt or /usr/local; if empty, Vault runs none.
+    FOLDER/vault-server/image.toml:110: step[3].inputs.audit_log_mib: expected a number from 1 to 65536, found `0`
+    hint: Change the value: it becomes part of vault's configuration.
+    FOLDER/vault-server/image.toml:110: step[3].inputs.audit_log_files: expected a number from 1 to 1000, found `-1`
+    hint: Change the value: it becomes part of vault's configuration.
     ");
 }
 

@@ -68,6 +68,8 @@ const fn tested(line: &'static str, test: &'static str) -> Entry {
     Entry::Block(line, Check::Tested(test))
 }
 
+const AUDIT_LOG: &str =
+    "suite provisioners::settings::the_audit_log_is_where_vault_may_write_and_logrotate_looks";
 const BUILD: &str = "real bake::the_quickstart_with_a_secret_is_baked_in_two_goes_and_tested";
 const SERVERS: &str = "real bake::shipped_servers_are_baked_and_form_a_cluster";
 const LOST: &str = "suite clusters::lost::a_cluster_whose_state_is_lost_is_not_founded_anew";
@@ -367,6 +369,10 @@ const HARDENING: &[Entry] = &[
     dry_run(
         "vault-bake build consul-server --var management_subnets=10.0.9.0/28,10.1.9.0/28",
         SERVERS,
+    ),
+    command(
+        "vault audit enable file file_path=/var/log/vault/audit.log",
+        Way::Tested(AUDIT_LOG),
     ),
     block("[[step]]", data::vault_step),
     dry_run("vault-bake test quickstart --audit", AUDITED),
