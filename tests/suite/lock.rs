@@ -113,6 +113,22 @@ fn locking(definition: &Definition, bases: Bases<'_>) -> Lock {
         .unwrap_or_else(|error| panic!("{error}"))
 }
 
+#[test]
+fn the_shipped_definitions_have_versions_that_fit() {
+    let releases = |image: &str| {
+        let folder = Path::new("images").join(image);
+        let definition = Definition::load(&folder, &BTreeMap::new());
+        let mut definition = definition.unwrap_or_else(|error| panic!("{error}"));
+        definition.azure = None;
+        let versions = locked(&definition).releases.into_iter();
+        let versions = versions.map(|release| format!("{} {}", release.product, release.version));
+        versions.collect::<Vec<_>>()
+    };
+    assert_eq!(releases("quickstart"), ["consul 2.1.0", "vault 2.2.2"]);
+    assert_eq!(releases("vault-server"), releases("quickstart"));
+    assert_eq!(releases("consul-server"), ["consul 2.1.0"]);
+}
+
 fn definition(name: &str) -> Definition {
     let file = Path::new("tests/definitions/valid").join(name);
     let given = BTreeMap::from([(String::from("token"), String::from("canary-0123456789"))]);
