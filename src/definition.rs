@@ -62,6 +62,9 @@ pub struct Definition {
     pub azure: Option<AzureSpec>,
     /// Version of each release, by product.
     pub releases: BTreeMap<String, String>,
+    /// Location of each release, by product.
+    #[serde(skip)]
+    pub(crate) releases_at: BTreeMap<String, Location>,
     /// Mirror and signing certificate of the releases.
     pub release_source: ReleaseSource,
     /// Reason for each lint rule that the definition allows to be broken, by rule id.
@@ -231,7 +234,12 @@ impl Definition {
         if let Some(azure) = &azure {
             found.ok_or_record(azure::image_name(&start, &name, azure));
         }
-        let releases = found.ok_or_record(options::releases(&mut root, &variables));
+        let read = found.ok_or_record(options::releases(&mut root, &variables));
+        let (mut releases, mut releases_at) = (BTreeMap::new(), BTreeMap::new());
+        for (product, (version, at)) in read.unwrap_or_default() {
+            releases_at.insert(product.clone(), at);
+            releases.insert(product, version);
+        }
         let source = options::release_source(&mut root, &variables, &folder);
         let allowed = found.ok_or_record(options::allowed(&mut root, &variables));
         let steps = found.ok_or_record(steps::read(&mut root, &variables, &folder));
@@ -240,7 +248,8 @@ impl Definition {
             description: description.unwrap_or_default(),
             qemu,
             azure,
-            releases: releases.unwrap_or_default(),
+            releases,
+            releases_at,
             release_source: found.ok_or_record(source).unwrap_or_default(),
             allowed: allowed.unwrap_or_default(),
             steps: steps.unwrap_or_default(),

@@ -115,6 +115,8 @@ pub fn rules() -> impl Iterator<Item = &'static Rule> {
 pub struct Configuration {
     product: Product,
     version: Option<Version>,
+    /// Version of the agent that stores Vault's data, if it is known.
+    consul: Option<Version>,
     role: Role,
     files: Vec<(String, Node)>,
     /// Variables that the unit sets, by file.
@@ -129,6 +131,8 @@ struct Subject<'a> {
     environment: &'a Value,
     files: usize,
     version: Option<&'a Version>,
+    /// Version of the agent that stores Vault's data, if it is known.
+    consul: Option<&'a Version>,
     role: Role,
 }
 
@@ -171,10 +175,17 @@ impl Configuration {
         Self {
             product,
             version,
+            consul: None,
             role,
             files: Vec::new(),
             environment: Vec::new(),
         }
+    }
+
+    /// Sets the version of the Consul agent that stores Vault's data.
+    #[must_use]
+    pub fn with_consul(self, consul: Option<Version>) -> Self {
+        Self { consul, ..self }
     }
 
     /// Adds a file, which is parsed as its product does.
@@ -266,6 +277,7 @@ impl Configuration {
             environment: &environment,
             files: self.files.len(),
             version: self.version.as_ref(),
+            consul: self.consul.as_ref(),
             role: self.role,
         };
         let broken = |rule: &'static Rule| {

@@ -5,6 +5,7 @@
 pub(crate) mod azure;
 mod image;
 mod network;
+mod releases;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ use crate::wait::Interrupt;
 
 pub use image::{ImageReference, LockedImage, PurchasePlan, VmGeneration};
 pub use network::{DEBIAN_KEYRING, Network};
+pub(crate) use releases::{relative_path, release_mirror, resolve_path};
 
 /// The lock file of one definition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -232,6 +234,8 @@ impl<'a> Bases<'a> {
 }
 
 /// Locks `definition`: looks up its releases and the given bases at `index`.
+///
+/// Fails if its releases do not fit together.
 pub async fn resolve(
     definition: &Definition,
     bases: Bases<'_>,
@@ -239,6 +243,7 @@ pub async fn resolve(
     events: &Events,
     interrupt: &Interrupt,
 ) -> Result<Lock, LockError> {
+    releases::check_releases(definition)?;
     let wanted = requested_releases(definition);
     let earlier = bases.earlier_lock(&wanted);
     let qemu = match &definition.qemu {
@@ -290,36 +295,6 @@ pub fn requested_releases(definition: &Definition) -> Digest {
             Digest::hash_value(&(qemu, releases, source, &azure.base, location))
         }
     }
-}
-
-/// Returns the release source of `definition`, with paths from the working directory.
-pub(crate) fn release_mirror(definition: &Definition) -> ReleaseMirror {
-    let wanted = &definition.release_source;
-    ReleaseMirror {
-        base: resolve_path(&definition.folder, &wanted.mirror),
-        key_file: wanted
-            .key_file
-            .as_ref()
-            .map(|path| definition.folder.join(path)),
-        fingerprint: wanted.fingerprint.clone(),
-    }
-}
-
-/// Joins a path with `folder`. Returns a URL unchanged.
-pub(crate) fn resolve_path(folder: &Path, url: &str) -> String {
-    if url.contains("://") {
-        url.to_owned()
-    } else {
-        folder.join(url).to_string_lossy().into_owned()
-    }
-}
-
-/// Makes a path below `folder` relative, so that a lock does not depend on its folder. Returns
-/// other paths and URLs unchanged.
-pub(crate) fn relative_path(folder: &Path, url: &str) -> String {
-    Path::new(url)
-        .strip_prefix(folder)
-        .map_or_else(|_| url.to_owned(), |below| below.display().to_string())
 }
 
 impl Lock {

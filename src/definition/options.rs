@@ -140,11 +140,11 @@ pub(super) fn output(table: Option<Table>, variables: &Variables) -> OutputSpec 
     output
 }
 
-/// Reads `[releases]`.
+/// Reads `[releases]`: the version of each product, and its location.
 pub(super) fn releases(
     root: &mut Table,
     variables: &Variables,
-) -> Result<BTreeMap<String, String>, Problem> {
+) -> Result<BTreeMap<String, (String, Location)>, Problem> {
     let Some(mut table) = root.take_table("releases")? else {
         return Ok(BTreeMap::new());
     };
@@ -160,7 +160,7 @@ pub(super) fn releases(
                 ))
                 .with_hint("Write one exact version, as in \"1.21.1\"."));
         }
-        Ok((product, version))
+        Ok((product, (version, at)))
     };
     let releases = found.all_or_record(&at, table.items().into_iter().map(release))?;
     Ok(releases.into_iter().collect())

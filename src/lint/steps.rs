@@ -28,9 +28,9 @@ pub fn lint_steps(
     let mut findings = Vec::new();
     let mut notes = Vec::new();
     for product in Product::ALL {
-        let version = releases.get(product.name());
-        let version = version.and_then(|version| Version::parse(version).ok());
-        let mut configuration = Configuration::new(product, version, Role::Image);
+        let version = |product: Product| Version::parse(releases.get(product.name())?).ok();
+        let mut configuration = Configuration::new(product, version(product), Role::Image)
+            .with_consul(version(Product::Consul));
         for step in steps {
             for (file, content) in files_of(product, step) {
                 let added = configuration.add_bytes(&format!("{}: {file}", step.name), content);

@@ -328,6 +328,42 @@ fn a_build_with_an_unreadable_file_has_a_hint() {
     );
 }
 
+/// Both name the version: `lint` for files of a node, `lock` before it looks anything up.
+#[test]
+fn vault_on_a_consul_that_refuses_its_keys_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = folder.path().join("images/web");
+    fs::create_dir_all(&image).unwrap();
+    let steps = "[[step]]\nprovisioner = \"seal\"\n";
+    let base = "base.qemu.kind = \"packages\"\n";
+    let releases = "releases = { consul = \"1.21.5\", vault = \"2.2.2\" }\n";
+    let text = format!("schema = 1\ndescription = \"d\"\n{base}{releases}{steps}");
+    fs::write(image.join("image.toml"), text).unwrap();
+    let lock = run(folder.path(), &["lock", "web"]);
+    let printed = format_run(folder.path(), &lock);
+    assert_eq!(lock.status.code(), Some(2), "{printed}");
+    assert!(
+        printed.contains("releases.consul: Consul 1.21.5 refuses keys"),
+        "{printed}"
+    );
+    assert!(!image.join("image.lock").exists());
+
+    let vault = "storage \"consul\" {\n  scheme = \"https\"\n}\n";
+    fs::write(folder.path().join("vault.hcl"), vault).unwrap();
+    let lint = |version: &str| {
+        let lint = ["lint", "--vault", "vault.hcl", "--consul-version", version];
+        format_run(folder.path(), &run(folder.path(), &lint))
+    };
+    let rule = "vault.storage-consul-keys";
+    let (found, newer) = (lint("1.21.5"), lint("1.22.0"));
+    assert!(
+        found.contains(rule) && !newer.contains(rule),
+        "{found}{newer}"
+    );
+    let images = ["lint", "--consul-version", "1.21.5"];
+    assert_eq!(run(folder.path(), &images).status.code(), Some(2));
+}
+
 #[test]
 fn doctor_says_what_is_missing_and_where_to_get_it() {
     let folder = tempfile::tempdir().unwrap();

@@ -48,6 +48,7 @@ fn every_rule_finds_what_breaks_it_and_nothing_else() {
     // These read several files, or overlap with another rule; they have their own tests.
     let elsewhere = [
         "vault.one-file",
+        "vault.storage-consul-keys",
         "vault.pending-removal",
         "vault.environment-secret",
         "vault.environment-skip-verify",
@@ -212,7 +213,8 @@ fn shipped_images_have_no_finding() {
         ("consul-server", Some("10.0.9.0/28")),
     ] {
         for version in [
-            "1.8.7", "1.11.11", "1.12.0", "1.13.9", "1.14.0", "1.21.5", "1.22.3", "1.22.4", "2.0.0",
+            "1.8.7", "1.11.11", "1.12.0", "1.13.9", "1.14.0", "1.21.4", "1.22.3", "1.22.4",
+            "2.0.0", "2.1.0",
         ] {
             let mut given = BTreeMap::from([("consul_version".to_owned(), version.to_owned())]);
             let subnets = subnets.map(|subnets: &str| subnets.to_owned());
@@ -228,6 +230,43 @@ fn shipped_images_have_no_finding() {
             };
             assert_eq!(notes(&found), expected, "{image} with Consul {version}");
         }
+    }
+}
+
+/// The agent of Vault's node refuses the keys, so a server of Consul alone is not found.
+#[test]
+fn vault_on_a_consul_that_refuses_its_keys_is_found() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let found = |image: &str, version: &str| {
+        let given = BTreeMap::from([("consul_version".to_owned(), version.to_owned())]);
+        let definition = Definition::load(&root.join("images").join(image), &given).unwrap();
+        let provisioners = Provisioners::load(&[root.join("provisioners")], &definition).unwrap();
+        let steps = plan_steps(&definition, &provisioners).unwrap();
+        let mut found = lint_steps(&steps, &definition.releases, &definition.allowed).unwrap();
+        found.retain(|finding| finding.severity == Severity::Unsafe);
+        let printed: Vec<String> = found.iter().map(ToString::to_string).collect();
+        printed.join("\n")
+    };
+    insta::assert_snapshot!(found("vault-server", "1.21.5"), @"
+    vault: configuration/vault.json:3: storage.consul: Consul 1.21.5
+      vault.storage-consul-keys: Consul 1.21.5 refuses keys that Vault writes for users, groups and paths with a blank, `@`, `+` or `:`, so such requests fail
+      instead: use Consul 1.22.0 or later
+      source:  https://github.com/hashicorp/consul/issues/22822
+    ");
+    assert_ne!(found("quickstart", "1.21.5+ent"), "");
+    for version in ["1.21.4", "1.21.6+ent", "1.22.0", "2.1.0"] {
+        assert_eq!(found("vault-server", version), "", "{version}");
+    }
+    assert_eq!(found("consul-server", "1.21.5"), "");
+
+    let other = r#"{"storage": {"raft": {"path": "/var/lib/vault", "node_id": "a"}}}"#;
+    for (file, expected) in [(vault().to_string(), 1), (other.to_owned(), 0)] {
+        let version = Some("1.21.5".parse().unwrap());
+        let mut server = Configuration::new(Product::Vault, None, Role::Node).with_consul(version);
+        server.add("vault.json", &file).unwrap();
+        let found = server.lint().into_iter();
+        let found = found.filter(|finding| finding.rule == "vault.storage-consul-keys");
+        assert_eq!(found.count(), expected, "{file}");
     }
 }
 

@@ -99,18 +99,47 @@ pub fn locked(definition: &Definition) -> Lock {
 }
 
 fn locking(definition: &Definition, bases: Bases<'_>) -> Lock {
+    resolve(definition, bases).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn resolve(definition: &Definition, bases: Bases<'_>) -> Result<Lock, LockError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
-    runtime
-        .block_on(lock::resolve(
-            definition,
-            bases,
-            &FakeNetwork,
-            &Events::silent(),
-            &Interrupt::default(),
-        ))
-        .unwrap_or_else(|error| panic!("{error}"))
+    runtime.block_on(lock::resolve(
+        definition,
+        bases,
+        &FakeNetwork,
+        &Events::silent(),
+        &Interrupt::default(),
+    ))
+}
+
+/// A definition with these releases is locked, or refused with the printed problem.
+#[test]
+fn vault_with_a_consul_that_refuses_its_keys_is_not_locked() {
+    let locked = |more: &str| {
+        let text = std::fs::read_to_string("tests/definitions/valid/least.toml").unwrap();
+        let text = format!("{text}{more}");
+        let file = Path::new("images/web/image.toml");
+        let definition = Definition::parse(file, &text, &BTreeMap::new());
+        let definition = definition.unwrap_or_else(|error| panic!("{error}"));
+        match resolve(&definition, Bases::All) {
+            Ok(lock) => format!("{} releases", lock.releases.len()),
+            Err(error) => lock_error(&error),
+        }
+    };
+    let both = "[releases]\nvault = \"2.2.2\"\nconsul = \"1.21.5\"\n";
+    insta::assert_snapshot!(locked(both), @r#"
+    images/web/image.toml:11: releases.consul: Consul 1.21.5 refuses keys that Vault writes, with a blank, `@`, `+` or `:`; expected an earlier version, or 1.22.0 or later
+    hint: Use Consul 2.1.0. To accept the failing requests, add `"vault.storage-consul-keys"` and a reason to `[lint.allow]`.
+    "#);
+    let allowed = "[lint.allow]\n\"vault.storage-consul-keys\" = \"keys of words only\"\n";
+    assert_eq!(locked(&format!("{both}{allowed}")), "2 releases");
+    assert_eq!(locked("[releases]\nconsul = \"1.21.5\"\n"), "1 releases");
+    for version in ["1.21.4", "1.21.6+ent", "1.22.0"] {
+        assert_eq!(locked(&both.replace("1.21.5", version)), "2 releases");
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use super::{
 use crate::lint::address::{is_loopback, is_socket};
 use crate::lint::tree::{blocks, text};
 use crate::lint::{Hit, Rule, Severity, Subject, hit, must_not_be};
+use crate::version_changes::{VAULT_KEYS_RULE, refuses_vault_keys};
 
 pub(in crate::lint) const RULES: &[Rule] = &[
     Rule {
@@ -106,6 +107,19 @@ pub(in crate::lint) const RULES: &[Rule] = &[
                 }
                 _ => Vec::new(),
             })
+        },
+    },
+    Rule {
+        id: VAULT_KEYS_RULE,
+        severity: Severity::Unsafe,
+        reason: "Consul 1.21.5 refuses keys that Vault writes for users, groups and paths with a blank, `@`, `+` or `:`, so such requests fail",
+        source: "https://github.com/hashicorp/consul/issues/22822",
+        fix: "use Consul 1.22.0 or later",
+        check: |s| {
+            let refused = s.consul.filter(|consul| refuses_vault_keys(consul));
+            let all = storage(s).into_iter().filter(|one| one.label == "consul");
+            all.filter_map(|one| Some(hit(&one.key, format!("Consul {}", refused?))))
+                .collect()
         },
     },
     Rule {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 use vault_bake::lint::Role;
 
 use super::Vars;
@@ -14,6 +14,7 @@ use super::groups::example;
 /// `build` applies the same rules. Exit code 6 means that there are findings; notes do not count.
 #[derive(Args)]
 #[command(after_help = example("lint web"))]
+#[command(group(ArgGroup::new("files").args(["vault", "consul"]).multiple(true)))]
 pub struct Lint {
     /// Names of images, or folders with an `image.toml` [default: all images of the project]
     pub images: Vec<String>,
@@ -30,7 +31,7 @@ pub struct Lint {
     #[arg(long, value_name = "VERSION", requires = "vault")]
     pub vault_version: Option<String>,
     /// Version of Consul, for rules that depend on it [default: the newest]
-    #[arg(long, value_name = "VERSION", requires = "consul")]
+    #[arg(long, value_name = "VERSION", requires = "files")]
     pub consul_version: Option<String>,
     /// Purpose of the files
     #[arg(long, value_enum, default_value_t = RoleName::Node, value_name = "ROLE")]

@@ -33,25 +33,30 @@ pub fn run(invocation: &Invocation, args: &Lint) -> Result<Exit, Failure> {
 
 /// Checks the files of --vault and --consul.
 fn lint_files(args: &Lint) -> Result<Vec<Finding>, Failure> {
+    let consul = parse_version(Product::Consul, args.consul_version.as_deref())?;
+    let vault = parse_version(Product::Vault, args.vault_version.as_deref())?;
     let files = [
-        (Product::Consul, &args.consul, &args.consul_version),
-        (Product::Vault, &args.vault, &args.vault_version),
+        (Product::Consul, &args.consul, consul.clone()),
+        (Product::Vault, &args.vault, vault),
     ];
     let mut findings = Vec::new();
     for (product, path, version) in files {
         let Some(path) = path else { continue };
-        let version = version.as_deref().map(Version::parse).transpose();
-        let version = version.map_err(|error| {
-            Failure::usage(format!(
-                "--{}-version: {error}; expected MAJOR.MINOR.PATCH",
-                product.name()
-            ))
-        })?;
-        let mut configuration = Configuration::new(product, version, args.role.into());
+        let mut configuration =
+            Configuration::new(product, version, args.role.into()).with_consul(consul.clone());
         configuration.add_path(path)?;
         findings.extend(configuration.lint());
     }
     Ok(findings)
+}
+
+fn parse_version(product: Product, text: Option<&str>) -> Result<Option<Version>, Failure> {
+    text.map(Version::parse).transpose().map_err(|error| {
+        Failure::usage(format!(
+            "--{}-version: {error}; expected MAJOR.MINOR.PATCH",
+            product.name()
+        ))
+    })
 }
 
 /// Checks the configuration that images contain.
