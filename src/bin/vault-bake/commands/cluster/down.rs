@@ -13,6 +13,15 @@ pub async fn run(invocation: &Invocation, args: &Down) -> Result<Exit, Failure> 
     // The definition may be gone or broken: the state knows what there is.
     let name = name(invocation, &args.named)?;
     let folder = folder(invocation, &args.named, &name)?;
+    if !folder.path().exists() && invocation.clusters().contains(&name) {
+        // A former removal was complete.
+        if invocation.json {
+            print_json(&serde_json::json!({"removed": null, "leftovers": []}));
+        } else {
+            print_line(&format!("cluster {name}: nothing to remove"));
+        }
+        return Ok(Exit::Done);
+    }
     if !folder.path().exists() {
         let message = format!("cannot remove cluster {name}: it does not run on this computer");
         let running = running(invocation, &args.named)?;
