@@ -86,6 +86,7 @@ pub async fn up<B: Backend>(
     let _lock = cluster.folder.lock()?;
     let events = context.events;
     let mut state = cluster.begin(options.auto, context).await?;
+    cluster.check_epoch(&state, images).await?;
     let adding = cluster.add_nodes(&mut state, images, context);
     events.stage(Stage::Images, adding).await?;
     cluster.make_secrets(&mut state, context).await?;

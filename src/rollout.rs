@@ -106,7 +106,7 @@ pub async fn start<B: Backend>(
     options: &Options<'_>,
     context: &Context<'_>,
 ) -> Result<Option<Ended>, RolloutError> {
-    let _lock = lock(cluster, context).await?;
+    let _lock = lock(cluster, images, context).await?;
     let prepared = prepare::prepare(cluster, images, options, context).await?;
     let Some(plan) = prepared.accepted(cluster, images).await? else {
         return Ok(None);
@@ -123,7 +123,7 @@ pub async fn resume<B: Backend>(
     options: &Options<'_>,
     context: &Context<'_>,
 ) -> Result<Ended, RolloutError> {
-    let _lock = lock(cluster, context).await?;
+    let _lock = lock(cluster, images, context).await?;
     let control = Control::find(cluster, images, options, context).await?;
     let plan = control.last_plan().await?;
     let work = control.run(plan);
@@ -137,17 +137,22 @@ pub async fn abort<B: Backend>(
     options: &Options<'_>,
     context: &Context<'_>,
 ) -> Result<Ended, RolloutError> {
-    let _lock = lock(cluster, context).await?;
+    let _lock = lock(cluster, images, context).await?;
     let control = Control::find(cluster, images, options, context).await?;
     let plan = control.plan_abort().await?;
     let work = control.run(plan);
     context.events.stage(Stage::Rollout, work).await
 }
 
-/// Locks a cluster for its controller. Fails if a secret of it is lost.
-async fn lock(cluster: &Cluster<'_>, context: &Context<'_>) -> Result<StateLock, RolloutError> {
+/// Locks a cluster for its controller. Fails if a secret of it is lost, or its state is old.
+async fn lock<B: Backend>(
+    cluster: &Cluster<'_>,
+    images: &Images<'_, B>,
+    context: &Context<'_>,
+) -> Result<StateLock, RolloutError> {
     let lock = cluster.folder.lock_existing()?;
     let mut state = cluster.folder.require()?;
+    cluster.check_epoch(&state, images).await?;
     cluster.make_secrets(&mut state, context).await?;
     Ok(lock)
 }

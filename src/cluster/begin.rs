@@ -7,7 +7,7 @@ use super::file::{self, TierName};
 use super::identities::{common_secrets, make_secrets, node_secrets};
 use super::images::NodeImage;
 use super::secrets::SecretName;
-use super::state::{NodeState, Phase, PlatformKind, State, StateFolder};
+use super::state::{NodeState, Phase, PlatformKind, State, StateError, StateFolder};
 use super::{Cluster, ClusterError, Context, Images};
 use crate::manifest::ImageVersion;
 use crate::platform;
@@ -39,6 +39,7 @@ impl Cluster<'_> {
                 generation: 1,
                 highest: [].into(),
                 secrets: [].into(),
+                epoch: 0,
                 rollout: None,
             };
             self.folder.write(&state)?;
@@ -158,6 +159,27 @@ impl Cluster<'_> {
 }
 
 impl Cluster<'_> {
+    /// Fails if the state is from before a rollout of the cluster that has ended: it would bring
+    /// back nodes that are gone, with their older images, beside those that run.
+    pub(crate) async fn check_epoch<B: Backend>(
+        &self,
+        state: &State,
+        images: &Images<'_, B>,
+    ) -> Result<(), ClusterError> {
+        let history = images.store.history().await?;
+        let mut ended = history.rollouts().iter().rev();
+        let ended = ended.find(|one| one.cluster == state.id && one.end.is_some());
+        let Some(ended) = ended.filter(|ended| ended.epoch > state.epoch) else {
+            return Ok(());
+        };
+        Err(StateError::Stale {
+            name: state.name.clone(),
+            path: self.folder.file(),
+            epoch: ended.epoch,
+        }
+        .into())
+    }
+
     /// Fails if the Consul servers of an image would not answer this computer.
     pub(crate) async fn check_reach<B: Backend>(
         &self,

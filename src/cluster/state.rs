@@ -59,6 +59,9 @@ pub struct State {
     /// The names of the secrets that were made. One that is absent is lost, and not made again.
     #[serde(default)]
     pub secrets: BTreeSet<String>,
+    /// The epoch of the last rollout whose nodes this state has.
+    #[serde(default)]
+    pub epoch: u64,
     /// The rollout that this computer controls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<OpenRollout>,

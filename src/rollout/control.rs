@@ -140,6 +140,7 @@ impl<'a, B: Backend> Control<'a, B> {
         store.begin_rollout(new_id(now), begin, now).await?;
         let mut state = self.cluster.folder.require()?;
         state.rollout = Some(self.open);
+        state.epoch = self.open.epoch;
         state.generation = state.generation.max(plan.generation);
         self.cluster.folder.write(&state)?;
         Ok(())

@@ -111,7 +111,12 @@ pub fn refusals(facts: &Facts<'_>, plan: &Plan) -> Vec<Refusal> {
     if plan.steps.is_empty() {
         return found;
     }
-    let changes = |tier: TierName| !plan.names(tier, true).is_empty();
+    // Also a tier that gets no new node may change, if nodes of two images run.
+    let changes = |tier: TierName| {
+        let nodes = facts.inventory.nodes.values();
+        let nodes = nodes.filter(|node| node.tier == tier).count();
+        !plan.names(tier, true).is_empty() || plan.remaining(tier).len() < nodes
+    };
     for (tier, target) in facts.targets.iter().filter(|(tier, _)| changes(**tier)) {
         found.extend(unpromoted(facts, target));
         found.extend(other_firmware(facts, *tier, target));

@@ -49,6 +49,7 @@ pub(super) async fn prepare<B: Backend>(
         .folder
         .require()
         .map_err(crate::cluster::ClusterError::from)?;
+    cluster.check_epoch(&state, images).await?;
     let history = images.store.history().await?;
     if let Some(open) = history.open_rollout(&state.id) {
         // Its nodes come and go, so that no other guard has anything to say.

@@ -178,6 +178,7 @@ fn state(id: String) -> State {
         generation: 1,
         highest: BTreeMap::new(),
         secrets: [].into(),
+        epoch: 0,
         rollout: None,
     }
 }

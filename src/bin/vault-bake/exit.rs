@@ -302,7 +302,9 @@ fn cluster(error: &ClusterError) -> Exit {
 fn cluster_state(error: &StateError) -> Exit {
     match error {
         StateError::Missing { .. } => Exit::Usage,
-        StateError::Locked { .. } | StateError::Lost { .. } => Exit::Conflict,
+        StateError::Locked { .. } | StateError::Lost { .. } | StateError::Stale { .. } => {
+            Exit::Conflict
+        }
         _ => Exit::Failed,
     }
 }

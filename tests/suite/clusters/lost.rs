@@ -3,6 +3,9 @@
 use std::fmt::Write as _;
 use std::process::{Child, Stdio};
 
+use testing::recorded_store::{bake, with};
+use testing::rollout::{begin, image, plan, record};
+use uuid::Uuid;
 use vault_bake::cluster::renew;
 use vault_bake::manifest::Tool;
 use vault_bake::rollout::{self, Options};
@@ -38,6 +41,51 @@ async fn start_rollout(cluster: &TestCluster, store: &Store<Dir>) -> String {
     let error = started.await.unwrap_err();
     let hint = error.hint().unwrap_or_default();
     cluster.plain(&format!("{error}\n  {hint}\n"))
+}
+
+/// A backup of `cluster.json` has the nodes of its day. After a rollout they are gone.
+#[tokio::test]
+async fn a_state_from_before_a_rollout_is_refused() {
+    let cluster = TestCluster::new(DEFINITION);
+    cluster.found().await;
+    let store = cluster.recorded.store().await;
+    let image_of = |version| with(version, "1.20.0", "1.8.7");
+    let (old, new) = (
+        bake(&store, &image_of("1.0.0")).await,
+        bake(&store, &image_of("1.0.1")).await,
+    );
+    let plan = store.put_object(&plan(new, &[old, new])).await.unwrap();
+    let mut begun = begin(1, plan, false);
+    begun.cluster = cluster.id();
+    let beginning = store.begin_rollout(Uuid::now_v7(), begun, now()).await;
+    beginning.unwrap();
+    let history = store.history().await.unwrap();
+    let open = history.open_rollout(&cluster.id()).unwrap();
+    let (from, to) = (
+        image("quickstart", "1.0.0", old),
+        image("quickstart", "1.0.1", new),
+    );
+    let mut done = record(history.rollout_epochs(open), plan, from, to);
+    done.cluster.id = cluster.id();
+    store.put_rollout(&done, now()).await.unwrap();
+
+    let refused = cluster.text(&cluster.up(&store).await);
+    insta::assert_snapshot!(refused, @"
+    cannot use STATE/cluster.json: it is older than the rollout with epoch 1 of cluster dev
+      It names nodes that are gone, and not those that run. Restore the file, and the secrets, from after `vault-bake rollout show dev@1`. Without one, run `vault-bake cluster down dev --force`, then `vault-bake cluster up dev`: the cluster begins anew, without its data.
+    ");
+    assert_eq!(start_rollout(&cluster, &store).await, refused);
+    assert!(
+        cluster
+            .run(&["rollout", "plan", "dev"])
+            .ends_with("exit 6\n")
+    );
+
+    let mut state = cluster.folder.require().unwrap();
+    state.epoch = 1;
+    cluster.folder.write(&state).unwrap();
+    let other = cluster.text(&cluster.up(&store).await);
+    assert!(!other.contains("is older than"), "{other}");
 }
 
 /// Also of a cluster whose state is from before the names of its secrets were in it.

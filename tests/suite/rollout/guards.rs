@@ -11,7 +11,7 @@ use vault_bake::digest::Digest;
 use vault_bake::rollout::guards::{Facts, ImageClass, Refusal, open_rollout, refusals, to_begin};
 use vault_bake::rollout::planner::{Inventory, Request, plan};
 use vault_bake::rollout::targets::{TargetsError, add, complete};
-use vault_bake::rollout::{Plan, RolloutError, Target};
+use vault_bake::rollout::{Plan, RolloutError, Target, check};
 
 use super::clusters::{
     BOTH, NEW, OLD, Shape, Tiers, Versions, address, inventory, request, target,
@@ -22,6 +22,11 @@ const THREE: Shape = Shape {
     vault: 3,
     leader: 1,
     active: 2,
+};
+
+const VAULT: Tiers = Tiers {
+    consul: false,
+    vault: true,
 };
 
 const NEITHER: Tiers = Tiers {
@@ -209,6 +214,35 @@ fn each_guard_refuses_in_words_with_the_way_out() {
     insta::assert_snapshot!("guards", text);
     // Without a manifest that can be read, nothing is compared.
     assert_eq!(refused(NEW, |case| case.classes.clear()), "\n");
+}
+
+/// A tier may change without a new node, as after a restored file: three old nodes have the target
+/// image, and a newer one is active.
+#[test]
+fn a_newer_vault_is_not_left_to_old_nodes_that_still_run() {
+    let mut case = Case::new(VAULT, OLD);
+    *case.vault() = target(TierName::Vault, "1.0.0", OLD);
+    let nodes = &mut case.inventory.nodes;
+    let mut newer = nodes["dev-vault-1-2"].clone();
+    nodes.get_mut("dev-vault-1-2").unwrap().role = Role::Standby;
+    let built = target(TierName::Vault, "1.0.1", NEW);
+    (newer.generation, newer.number, newer.address) = (2, 1, address(TierName::Vault, 4));
+    (newer.version, newer.manifest, newer.releases) =
+        (built.version, built.manifest, built.releases);
+    nodes.insert("dev-vault-2-1".to_owned(), newer);
+    case.inventory.generation = 2;
+    let (plan, found) = case.planned();
+    assert_eq!(plan.names(TierName::Vault, true), BTreeSet::new());
+    let found: Vec<&str> = found.iter().map(|one| one.why.as_str()).collect();
+    let expected = "vault 1.15.0 to 1.14.9: its data does not go back to an older version";
+    assert!(found.contains(&expected), "{found:?}");
+    let violations = check(&plan, &case.inventory);
+    let violations: Vec<String> = violations.iter().map(ToString::to_string).collect();
+    let expected = "Vault's data would go back a version";
+    assert!(
+        violations.iter().any(|one| one.ends_with(expected)),
+        "{violations:?}"
+    );
 }
 
 /// A rollout takes less than two hours, so no certificate of an old node ends in the middle.
