@@ -33,7 +33,7 @@ pub enum StateError {
         schema: u32,
     },
     /// A folder without a state that is not empty.
-    #[error("cannot remove cluster {name}: {} is missing, and its folder is not empty", path.display())]
+    #[error("cannot use cluster {name}: {} is missing, and its folder is not empty", path.display())]
     Lost {
         /// The name of the cluster.
         name: String,

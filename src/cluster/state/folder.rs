@@ -112,10 +112,15 @@ impl StateFolder {
         &self.name
     }
 
-    /// Returns the error that the cluster does not exist.
+    /// Returns the error that the cluster does not exist, or that only its state is lost.
     pub(in crate::cluster) fn missing(&self) -> StateError {
-        StateError::Missing {
-            name: self.name.clone(),
+        let name = self.name.clone();
+        match self.has_content() {
+            true => StateError::Lost {
+                name,
+                path: self.file(),
+            },
+            false => StateError::Missing { name },
         }
     }
 
