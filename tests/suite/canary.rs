@@ -173,8 +173,13 @@ async fn a_request_that_never_succeeds_is_failed_once() {
     // A refusal is final, so it is tried once. A hanging server takes all the time of a request.
     assert_eq!(errors.of(ErrorKind::Denied), 1);
     for (kind, fault) in [(ErrorKind::Reset, 1), (ErrorKind::Sealed, 3)] {
-        assert_eq!(errors.of(kind), fake.faults(fault), "{kind}");
-        assert!(errors.of(kind) >= 3, "{errors}");
+        // An answer that came too late was a time-out for the client.
+        let (seen, sent) = (errors.of(kind), fake.faults(fault));
+        assert!(
+            (sent.saturating_sub(late)..=sent).contains(&seen),
+            "{kind}: {seen} of {sent}"
+        );
+        assert!(seen >= 3, "{errors}");
     }
     assert_eq!(errors.iter().count(), 4, "{errors}");
     assert!(!errors.to_string().contains("127.0.0.1"), "{errors}");
