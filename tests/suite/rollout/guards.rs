@@ -11,7 +11,7 @@ use vault_bake::digest::Digest;
 use vault_bake::rollout::guards::{Facts, ImageClass, Refusal, open_rollout, refusals, to_begin};
 use vault_bake::rollout::planner::{Inventory, Request, plan};
 use vault_bake::rollout::targets::{TargetsError, add, complete};
-use vault_bake::rollout::{Plan, RolloutError, Target, check};
+use vault_bake::rollout::{Plan, RolloutError, Target};
 
 use super::clusters::{
     BOTH, NEW, OLD, Shape, Tiers, Versions, address, inventory, request, target,
@@ -236,13 +236,6 @@ fn a_newer_vault_is_not_left_to_old_nodes_that_still_run() {
     let found: Vec<&str> = found.iter().map(|one| one.why.as_str()).collect();
     let expected = "vault 1.15.0 to 1.14.9: its data does not go back to an older version";
     assert!(found.contains(&expected), "{found:?}");
-    let violations = check(&plan, &case.inventory);
-    let violations: Vec<String> = violations.iter().map(ToString::to_string).collect();
-    let expected = "Vault's data would go back a version";
-    assert!(
-        violations.iter().any(|one| one.ends_with(expected)),
-        "{violations:?}"
-    );
 }
 
 /// A rollout takes less than two hours, so no certificate of an old node ends in the middle.
