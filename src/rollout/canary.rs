@@ -210,7 +210,7 @@ impl Canary {
     /// Call it at the end of a step, before [`Canary::since`]. Tries each key as a patient client
     /// does. A key without an answer is left for the next time, and counts as unchecked.
     pub async fn read_back(&self) {
-        let keys = self.shared.keys().to_check();
+        let keys = self.shared.keys().to_check(SAMPLE);
         self.run(upkeep::read_back(Arc::clone(&self.shared), keys))
             .await;
     }
@@ -246,7 +246,7 @@ impl Canary {
             resume_unwind(error.into_panic());
         }
         self.shared.recorder().close(Instant::now());
-        let keys = self.shared.keys().last_to_check();
+        let keys = self.shared.keys().to_check(usize::MAX);
         let shared = Arc::clone(&self.shared);
         let work = async {
             upkeep::read_back(Arc::clone(&shared), keys).await;
@@ -369,6 +369,9 @@ impl Shared {
         json!({ "value": format!("{}/{key}", self.nonce) })
     }
 }
+
+/// The number of keys that are read back again at the end of each step.
+const SAMPLE: usize = 16;
 
 /// The limit for reading back and deleting keys at the end.
 const CLEANUP_LIMIT: Duration = Duration::from_secs(30);

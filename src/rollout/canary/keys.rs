@@ -72,24 +72,16 @@ impl Keys {
         });
     }
 
-    /// Returns the keys to read back at the end of a step: all that are unchecked, and of those
-    /// that clients read a sample, because an earlier write may be lost later.
-    pub(super) fn to_check(&self) -> Vec<Key> {
-        let every = (self.readable.len() / SAMPLE).max(1);
+    /// Returns the keys to read back: all that are unchecked, and of those that clients read at
+    /// least `sample`, because an earlier write may be lost later.
+    pub(super) fn to_check(&self, sample: usize) -> Vec<Key> {
+        let every = (self.readable.len() / sample).max(1);
         let readable = self.readable.iter().enumerate();
         let readable = readable
             .filter(|(at, entry)| !entry.is_checked || at.is_multiple_of(every))
             .map(|(_, entry)| entry);
         let unchecked = self.retired.iter().filter(|entry| !entry.is_checked);
         unchecked.chain(readable).map(|entry| entry.key).collect()
-    }
-
-    /// Returns the keys to read back at the end: all that clients read, and others that are
-    /// unchecked.
-    pub(super) fn last_to_check(&self) -> Vec<Key> {
-        let unchecked = self.retired.iter().filter(|entry| !entry.is_checked);
-        let keys = unchecked.chain(&self.readable).map(|entry| entry.key);
-        keys.collect()
     }
 
     /// Returns the number of confirmed keys that were not read back.
@@ -144,9 +136,6 @@ impl Keys {
 
 /// The number of keys that clients read: the writes of 16 s.
 const READABLE: usize = 128;
-
-/// The size of the sample of keys that are read back again at the end of each step.
-const SAMPLE: usize = 16;
 
 /// The most keys that wait for their deletion.
 const MOST_RETIRED: usize = 4096;

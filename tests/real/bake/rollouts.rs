@@ -17,7 +17,8 @@ use crate::project::{TestProject, output_text};
 /// The options of every rollout here: the images were built without a test, for no channel.
 const ACCEPTED: [&str; 4] = ["--allow-untested", "--allow-unpromoted", "--soak", "3"];
 
-/// The limit for the steps of a rollout of six nodes on a computer with 2 cores that has nothing else to do.
+/// The limit for the steps of a rollout of six nodes, on a computer with 2 cores that has nothing
+/// else to do.
 const LIMIT: Duration = Duration::from_secs(180);
 
 /// The limit for the longest time without an answer, on such a computer.
