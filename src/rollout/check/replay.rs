@@ -362,9 +362,16 @@ impl Replay<'_> {
                 )
             });
         }
+        let able = &cluster.serving & &cluster.in_front;
+        let idle = match plan.purpose {
+            Purpose::Replace => &plan.names(TierName::Vault, true) - &able,
+            Purpose::Abort => Names::new(),
+        };
+        self.rule(idle.is_empty(), || {
+            format!("{} would get no clients", list(&idle))
+        });
         if self.changes_vault(0..plan.steps.len()) {
             let end = plan.remaining(TierName::Vault);
-            let able = &cluster.serving & &cluster.in_front;
             self.rule(cluster.running == end && end.is_subset(&able), || {
                 format!(
                     "{} would serve at the end, expected {}",

@@ -40,7 +40,10 @@ pub(super) fn steps(
     let mut stopping: Vec<String> = change.retiring.iter().cloned().collect();
     stopping.retain(|name| inventory.is_running(name));
     let is_unchanged = stopping.is_empty() && starting.is_empty();
-    if is_unchanged && (waiting.is_empty() || change.retiring.is_empty()) {
+    // A node of no rollout that gets no clients is the user's choice.
+    let is_new = |name: &String| draft.nodes.get(name).is_some_and(|node| node.is_new);
+    let is_ours = !change.retiring.is_empty() || waiting.iter().any(is_new);
+    if is_unchanged && (waiting.is_empty() || !is_ours) {
         return Ok(());
     }
     let active = inventory
@@ -54,7 +57,8 @@ pub(super) fn steps(
         .iter()
         .any(|name| version(name) != version(&active));
     let is_urgent = is_active_fresh && differs && change.purpose == Purpose::Replace;
-    if draft.is_empty() && change.purpose == Purpose::Replace && !is_urgent {
+    let is_first = draft.is_empty() && change.purpose == Purpose::Replace;
+    if is_first && !is_unchanged && !is_urgent {
         // Consul has Vault's data, which an older Vault may not read any more.
         let gate = vec![Condition::SnapshotSaved];
         draft.push(

@@ -633,6 +633,8 @@ fn run_schedules(seeds: std::ops::Range<u64>) {
 #[test]
 fn rollouts_with_random_faults_end_at_the_target_without_a_failed_request() {
     run_schedules(0..1_000);
+    // A new node whose controller ended before it sent clients to it.
+    run_schedules(1_020_297..1_020_298);
 }
 
 mod exhaustive {
