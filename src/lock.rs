@@ -7,6 +7,7 @@ mod image;
 mod network;
 mod releases;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -17,7 +18,7 @@ use crate::digest::Digest;
 use crate::event::Events;
 use crate::http::FetchError;
 use crate::process::ProcessError;
-use crate::release::{LockedRelease, ReleaseError, ReleaseMirror};
+use crate::release::{Architecture, LockedRelease, ReleaseError, ReleaseMirror, ReleaseName};
 use crate::wait::Interrupt;
 
 pub use image::{ImageReference, LockedImage, PurchasePlan, VmGeneration};
@@ -38,7 +39,7 @@ pub struct Lock {
     /// Base of the Azure builder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub azure: Option<LockedImage>,
-    /// Releases, sorted by product.
+    /// Releases, sorted by product, for each architecture of the bases.
     #[serde(rename = "release", default, skip_serializing_if = "Vec::is_empty")]
     pub releases: Vec<LockedRelease>,
 }
@@ -199,8 +200,7 @@ pub trait Index: Sync {
     fn release(
         &self,
         source: &ReleaseMirror,
-        product: &str,
-        version: &str,
+        name: ReleaseName<'_>,
         events: &Events,
         interrupt: &Interrupt,
     ) -> impl Future<Output = Result<LockedRelease, LockError>> + Send;
@@ -269,10 +269,17 @@ pub async fn resolve(
     let source = release_mirror(definition);
     let mut releases = Vec::new();
     for (product, version) in &definition.releases {
-        let release = index.release(&source, product, version, events, interrupt);
-        let mut release = release.await?;
-        release.url = relative_path(&definition.folder, &release.url);
-        releases.push(release);
+        for architecture in architectures(qemu.as_ref(), azure.as_ref()) {
+            let name = ReleaseName {
+                product,
+                version,
+                architecture,
+            };
+            let release = index.release(&source, name, events, interrupt);
+            let mut release = release.await?;
+            release.url = relative_path(&definition.folder, &release.url);
+            releases.push(release);
+        }
     }
     Ok(Lock {
         schema: SCHEMA,
@@ -282,6 +289,17 @@ pub async fn resolve(
         releases,
     })
 }
+
+/// Returns the architectures of the locked bases. VMs of QEMU have that of this computer.
+fn architectures(qemu: Option<&LockedBase>, azure: Option<&LockedImage>) -> BTreeSet<Architecture> {
+    let qemu = qemu.map(|_| QEMU_ARCHITECTURE);
+    qemu.into_iter()
+        .chain(azure.map(|base| base.arch))
+        .collect()
+}
+
+/// The architecture of bases for QEMU.
+pub(crate) const QEMU_ARCHITECTURE: Architecture = Architecture::X86_64;
 
 /// Returns the digest of a definition's bases, releases and release source.
 pub fn requested_releases(definition: &Definition) -> Digest {

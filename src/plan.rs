@@ -41,7 +41,7 @@ pub struct Plan {
     pub variables: BTreeMap<String, serde_json::Value>,
     /// Base of the build. Paths start at the working directory.
     pub base: PlannedBase,
-    /// Releases to install. Paths start at the working directory.
+    /// Releases to install, of the base's architecture. Paths start at the working directory.
     pub releases: Vec<LockedRelease>,
     /// Mirror of the releases. Paths start at the working directory.
     pub release_source: ReleaseMirror,
@@ -277,6 +277,7 @@ pub fn plan(
 ) -> Result<Plan, PlanError> {
     let Target {
         base,
+        releases,
         machine,
         output,
     } = base::decide(definition, lock, builder)?;
@@ -285,10 +286,6 @@ pub fn plan(
         Value::Secret { value, .. } => Some(value.clone()),
         Value::Plain(_) => None,
     };
-    let mut releases = lock.releases.clone();
-    for release in &mut releases {
-        release.url = lock::resolve_path(&definition.folder, &release.url);
-    }
     Ok(Plan {
         image: definition.name.clone(),
         description: definition.description.clone(),

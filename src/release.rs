@@ -4,7 +4,8 @@
 //!
 //! A mirror is a folder or an HTTP server with the layout of HashiCorp's server.
 //! `<product>/<version>/` contains `<product>_<version>_SHA256SUMS`, `…_SHA256SUMS.sig` and
-//! `…_linux_amd64.zip`. An optional `index.json` marks a release as withdrawn with
+//! `…_linux_amd64.zip` or `…_linux_arm64.zip`.
+//! An optional `index.json` marks a release as withdrawn with
 //! `"status": {"state": "withdrawn"}`. The signer's public key is a separate file.
 
 use std::fs::File;
@@ -24,11 +25,13 @@ mod armour;
 mod cache;
 mod certificate;
 mod error;
+mod name;
 mod publication;
 pub mod signature;
 pub mod sums;
 
 pub use error::ReleaseError;
+pub use name::{Architecture, ReleaseName};
 
 use cache::{Cache, off_thread};
 use publication::Publication;
@@ -70,6 +73,9 @@ pub struct LockedRelease {
     pub product: String,
     /// The version, spelled as on the server: `1.21.1`.
     pub version: String,
+    /// The architecture of its programs. Absent for `x86_64`.
+    #[serde(default, skip_serializing_if = "Architecture::is_default")]
+    pub arch: Architecture,
     /// The archive's file name.
     pub file: String,
     /// The URL of the archive.
@@ -139,24 +145,35 @@ struct Unpacked {
     licences: Vec<(String, PathBuf)>,
 }
 
-/// Finds `product` `version` at `source`, and verifies its checksums and signature.
+impl LockedRelease {
+    /// Returns its name.
+    pub fn name(&self) -> ReleaseName<'_> {
+        ReleaseName {
+            product: &self.product,
+            version: &self.version,
+            architecture: self.arch,
+        }
+    }
+}
+
+/// Finds the release `name` at `source`, and verifies its checksums and signature.
 ///
 /// The archive is neither fetched nor verified. The key is fetched again each time, so that a
 /// revocation is noticed. A withdrawn release is an error.
 pub async fn resolve(
     source: &ReleaseMirror,
-    product: &str,
-    version: &str,
+    name: ReleaseName<'_>,
     now: Timestamp,
     events: &Events,
     interrupt: &Interrupt,
 ) -> Result<LockedRelease, ReleaseError> {
-    let publication = Publication::new(source, product, version)?;
+    let publication = Publication::new(source, name)?;
     publication.refuse_withdrawn(events, interrupt).await?;
     let (sums, signature) = publication.sums_and_signature(events, interrupt).await?;
     let certificate = publication.certificate(events, interrupt).await?;
     let signed = publication.verify(&sums, &signature, &certificate, now)?;
     let sha256 = publication.listed(&sums)?;
+    let (product, version) = (name.product, name.version);
     events.note(format!(
         "{product} {version}: signed {} by {} ({})",
         signed.signed_at, signed.signer, signed.primary_fingerprint
@@ -164,7 +181,8 @@ pub async fn resolve(
     Ok(LockedRelease {
         product: product.to_owned(),
         version: version.to_owned(),
-        file: publication.archive_file(),
+        arch: name.architecture,
+        file: name.archive_file(),
         url: publication.archive_url(),
         sha256,
         sums_sha256: Digest::hash_bytes(&sums),
@@ -190,7 +208,7 @@ pub async fn fetch(
     events: &Events,
     interrupt: &Interrupt,
 ) -> Result<VerifiedRelease, ReleaseError> {
-    let publication = Publication::new(source, &locked.product, &locked.version)?;
+    let publication = Publication::new(source, locked.name())?;
     let cache = Cache::below(cache);
     let sums = publication.locked_sums(locked);
     let sums = cache.bytes(&sums, events, interrupt).await?;

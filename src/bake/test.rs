@@ -9,6 +9,7 @@ use crate::event::{Event, Stage};
 use crate::guest_steps::Lynis;
 use crate::lock::{ImageReference, LockedImage, VmGeneration};
 use crate::manifest::{CHECKS_ROLE, Manifest, TestRecord};
+use crate::release::Architecture;
 use crate::run_context::RunContext;
 use crate::store::Store;
 use crate::store::backend::Backend;
@@ -123,7 +124,7 @@ pub(super) async fn record<B: Builder, S: Backend>(
                 Firmware::Bios => VmGeneration::V1,
                 Firmware::Uefi => VmGeneration::V2,
             },
-            arch: output.arch.clone(),
+            arch: Architecture::parse(&output.arch).unwrap_or_default(),
             security: None,
             disk_controllers: Vec::new(),
             // An image of a paid base is started with the plan of the base.

@@ -5,8 +5,9 @@ use serde_json::Value;
 
 use super::{ImageReference, LockError, LockedImage, PurchasePlan, VmGeneration};
 use crate::azure::{ArmClient, ArmError};
-use crate::definition::{AzureBase, AzureMachine, AzureSpec};
+use crate::definition::{AzureBase, AzureOutput, AzureSpec};
 use crate::event::Events;
+use crate::release::Architecture;
 
 /// API version of marketplace images and managed images.
 const COMPUTE: &str = "2025-11-01";
@@ -33,34 +34,31 @@ pub(super) async fn image(
         AzureBase::Gallery { id } => gallery(arm, id, location).await,
         AzureBase::ManagedImage { id } => managed(arm, id).await,
     }?;
-    match unsupported_arch(&locked, &wanted.machine) {
+    match unsupported_arch(&locked, &wanted.output) {
         None => Ok(locked),
         Some((reason, hint)) => Err(failed(&locked.image.to_string(), reason, Some(hint))),
     }
 }
 
-/// Returns why images of an architecture cannot be built, and the way out.
+/// Returns why no image of a base can be captured as `output` asks, and the way out.
 ///
-/// Releases are installed for `linux_amd64`, and would not start on another architecture.
+/// A managed image has x64 programs:
+/// <https://learn.microsoft.com/azure/virtual-machines/capture-image-resource>.
 pub(crate) fn unsupported_arch(
     base: &LockedImage,
-    machine: &AzureMachine,
+    output: &AzureOutput,
 ) -> Option<(String, String)> {
-    if base.arch == SUPPORTED_ARCH {
+    if base.arch == Architecture::X86_64 || !output.managed_image {
         return None;
     }
     let reason = format!(
-        "its architecture is {}, for the size {}; vault-bake builds {SUPPORTED_ARCH} images only",
-        base.arch, machine.vm_size
+        "its architecture is {}, which no managed image can have",
+        base.arch
     );
-    let hint = format!(
-        "In `[base.azure]`, name a base for {SUPPORTED_ARCH}, as Debian's sku `12-gen2`. Set `vm_size` to a size with such a processor, as `Standard_D2s_v5`."
-    );
-    Some((reason, hint))
+    let hint = "Set `managed_image = false` in `[output.azure]`, and name an image definition with \
+                the architecture Arm64 in `[output.azure.gallery]`.";
+    Some((reason, hint.to_owned()))
 }
-
-/// Architecture of all images.
-const SUPPORTED_ARCH: &str = "x86_64";
 
 fn failed(image: &str, reason: impl Into<String>, hint: Option<String>) -> LockError {
     LockError::Image {
@@ -232,7 +230,7 @@ async fn managed(arm: &ArmClient, id: &str) -> Result<LockedImage, LockError> {
     Ok(LockedImage {
         image: ImageReference::ManagedImage { id: id.to_owned() },
         generation: generation(&found["properties"]["hyperVGeneration"]),
-        arch: "x86_64".to_owned(),
+        arch: Architecture::X86_64,
         security: None,
         disk_controllers: Vec::new(),
         plan: plan_of_tags(&found["tags"]),
@@ -254,10 +252,10 @@ fn generation(value: &Value) -> VmGeneration {
     }
 }
 
-fn arch(value: &Value) -> String {
+fn arch(value: &Value) -> Architecture {
     match value.as_str() {
-        Some("Arm64") => "aarch64".to_owned(),
-        _ => "x86_64".to_owned(),
+        Some("Arm64") => Architecture::Aarch64,
+        _ => Architecture::X86_64,
     }
 }
 

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::release::Architecture;
+
 /// A locked image on Azure, with the properties that decide which VMs can start from it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -12,8 +14,8 @@ pub struct LockedImage {
     pub image: ImageReference,
     /// VM generation of the image.
     pub generation: VmGeneration,
-    /// Architecture, as in `x86_64` or `aarch64`.
-    pub arch: String,
+    /// Architecture of its programs.
+    pub arch: Architecture,
     /// Azure's `SecurityType` of the image, as in `TrustedLaunchSupported`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub security: Option<String>,

@@ -12,7 +12,7 @@ use crate::digest::Digest;
 use crate::event::Events;
 use crate::http;
 use crate::process::{ProcessError, Program};
-use crate::release::{self, LockedRelease, ReleaseMirror};
+use crate::release::{self, LockedRelease, ReleaseMirror, ReleaseName};
 use crate::wait::Interrupt;
 
 /// Path of the keyring in Debian's package `debian-archive-keyring`.
@@ -78,12 +78,11 @@ impl Index for Network {
     async fn release(
         &self,
         source: &ReleaseMirror,
-        product: &str,
-        version: &str,
+        name: ReleaseName<'_>,
         events: &Events,
         interrupt: &Interrupt,
     ) -> Result<LockedRelease, LockError> {
-        Ok(release::resolve(source, product, version, self.now, events, interrupt).await?)
+        Ok(release::resolve(source, name, self.now, events, interrupt).await?)
     }
 }
 

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use super::{PlanError, PlannedBase, PlannedMachine, PlannedOutput};
 use crate::definition::{Address, AzureBase, BuilderKind, Definition, Location, QemuBase};
 use crate::lock::{self, ImageReference, Lock, LockedBase};
+use crate::release::{Architecture, LockedRelease};
 
 /// The parts of a plan that depend on the builder.
 pub(super) struct Target {
     pub(super) base: PlannedBase,
+    pub(super) releases: Vec<LockedRelease>,
     pub(super) machine: PlannedMachine,
     pub(super) output: PlannedOutput,
 }
@@ -24,22 +26,48 @@ pub(super) fn decide(
             image: definition.name.clone(),
         });
     }
-    let locked: BTreeMap<&String, &String> = lock
-        .releases
+    let (base, machine, output) = match builder {
+        BuilderKind::Qemu => qemu(definition, lock),
+        BuilderKind::Azure => azure(definition, lock),
+    }?;
+    let releases = lock.releases.iter();
+    let mut releases: Vec<LockedRelease> = releases
+        .filter(|release| release.arch == base.architecture())
+        .cloned()
+        .collect();
+    let locked: BTreeMap<&String, &String> = releases
         .iter()
         .map(|release| (&release.product, &release.version))
         .collect();
-    if locked.len() != lock.releases.len() || !locked.into_iter().eq(&definition.releases) {
+    if locked.len() != releases.len() || !locked.into_iter().eq(&definition.releases) {
         return Err(broken_lock(
             definition,
             "its releases are not those of image.toml",
         ));
     }
-    match builder {
-        BuilderKind::Qemu => qemu(definition, lock),
-        BuilderKind::Azure => azure(definition, lock),
+    for release in &mut releases {
+        release.url = lock::resolve_path(&definition.folder, &release.url);
+    }
+    Ok(Target {
+        base,
+        releases,
+        machine,
+        output,
+    })
+}
+
+impl PlannedBase {
+    /// Returns the architecture of its programs.
+    pub fn architecture(&self) -> Architecture {
+        match self {
+            Self::Qemu { .. } => lock::QEMU_ARCHITECTURE,
+            Self::Azure { locked, .. } => locked.arch,
+        }
     }
 }
+
+/// Base, machine and output of one builder.
+type Parts = (PlannedBase, PlannedMachine, PlannedOutput);
 
 /// Fails if the definition has no base for `builder`.
 pub(super) fn check_base(definition: &Definition, builder: BuilderKind) -> Result<(), PlanError> {
@@ -71,7 +99,7 @@ fn not_locked(definition: &Definition, builder: &'static str) -> PlanError {
     }
 }
 
-fn qemu(definition: &Definition, lock: &Lock) -> Result<Target, PlanError> {
+fn qemu(definition: &Definition, lock: &Lock) -> Result<Parts, PlanError> {
     let wanted = definition.qemu.as_ref();
     let wanted = wanted.ok_or_else(|| no_base(definition, "qemu"))?;
     let locked = lock.qemu.as_ref();
@@ -89,14 +117,14 @@ fn qemu(definition: &Definition, lock: &Lock) -> Result<Target, PlanError> {
     if let LockedBase::CloudImage { url, .. } = &mut locked {
         *url = lock::resolve_path(&definition.folder, url);
     }
-    Ok(Target {
-        base: PlannedBase::Qemu { wanted, locked },
-        machine: PlannedMachine::Qemu(definition.machine.clone()),
-        output: PlannedOutput::Qemu(definition.output),
-    })
+    Ok((
+        PlannedBase::Qemu { wanted, locked },
+        PlannedMachine::Qemu(definition.machine.clone()),
+        PlannedOutput::Qemu(definition.output),
+    ))
 }
 
-fn azure(definition: &Definition, lock: &Lock) -> Result<Target, PlanError> {
+fn azure(definition: &Definition, lock: &Lock) -> Result<Parts, PlanError> {
     let wanted = definition.azure.clone();
     let wanted = wanted.ok_or_else(|| no_base(definition, "azure"))?;
     if wanted.machine.address == Address::Public && wanted.machine.allow_from.is_empty() {
@@ -119,11 +147,7 @@ fn azure(definition: &Definition, lock: &Lock) -> Result<Target, PlanError> {
         locked,
     };
     let machine = PlannedMachine::Azure(Box::new(wanted.machine));
-    Ok(Target {
-        base,
-        machine,
-        output: PlannedOutput::Azure(wanted.output),
-    })
+    Ok((base, machine, PlannedOutput::Azure(wanted.output)))
 }
 
 /// Tells if `wanted` can be locked to `locked`.

@@ -8,7 +8,9 @@ use serde::Deserialize;
 use super::cache::{Cache, CachedFile, persist};
 use super::signature::{self, Signed};
 use super::sums::Sums;
-use super::{LockedRelease, OFFICIAL_BASE, OFFICIAL_KEY_URL, ReleaseError, ReleaseMirror};
+use super::{
+    LockedRelease, OFFICIAL_BASE, OFFICIAL_KEY_URL, ReleaseError, ReleaseMirror, ReleaseName,
+};
 use crate::digest::Digest;
 use crate::event::Events;
 use crate::http::{self, FetchError};
@@ -17,17 +19,16 @@ use crate::wait::Interrupt;
 /// One release at a source.
 pub(super) struct Publication<'a> {
     source: &'a ReleaseMirror,
-    product: &'a str,
-    version: &'a str,
+    name: ReleaseName<'a>,
 }
 
 impl<'a> Publication<'a> {
-    /// Names the release `version` of `product`. Names that could change the path are errors.
+    /// Refuses names that could change the path.
     pub(super) fn new(
         source: &'a ReleaseMirror,
-        product: &'a str,
-        version: &'a str,
+        name: ReleaseName<'a>,
     ) -> Result<Self, ReleaseError> {
+        let (product, version) = (name.product, name.version);
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         if !product.starts_with(|c: char| c.is_ascii_lowercase()) || !product.bytes().all(plain) {
             return Err(ReleaseError::InvalidName {
@@ -51,19 +52,11 @@ impl<'a> Publication<'a> {
                 expected: "the 40 hex digits of the signer's primary key, without spaces",
             });
         }
-        Ok(Self {
-            source,
-            product,
-            version,
-        })
-    }
-
-    pub(super) fn archive_file(&self) -> String {
-        format!("{}_{}_linux_amd64.zip", self.product, self.version)
+        Ok(Self { source, name })
     }
 
     pub(super) fn archive_url(&self) -> String {
-        self.url(&self.archive_file())
+        self.url(&self.name.archive_file())
     }
 
     /// Fails if the publisher withdrew the release.
@@ -76,8 +69,8 @@ impl<'a> Publication<'a> {
         let url = if official {
             format!(
                 "{OFFICIAL_STATUS}/{}/{}",
-                self.product,
-                escaped(self.version)
+                self.name.product,
+                escaped(self.name.version)
             )
         } else {
             self.url("index.json")
@@ -95,8 +88,8 @@ impl<'a> Publication<'a> {
             })?;
         match status.status {
             Some(status) if status.state == "withdrawn" => Err(ReleaseError::Withdrawn {
-                product: self.product.to_owned(),
-                version: self.version.to_owned(),
+                product: self.name.product.to_owned(),
+                version: self.name.version.to_owned(),
                 url,
             }),
             _ => Ok(()),
@@ -180,7 +173,7 @@ impl<'a> Publication<'a> {
             url: url.clone(),
             error,
         })?;
-        let file = self.archive_file();
+        let file = self.name.archive_file();
         parsed
             .digest_of(&file)
             .ok_or(ReleaseError::NotListed { sums: url, file })
@@ -194,7 +187,7 @@ impl<'a> Publication<'a> {
         signed: &Signed,
     ) -> Result<(), ReleaseError> {
         let listed = self.listed(sums)?.to_string();
-        let (file, sha256) = (self.archive_file(), locked.sha256.to_string());
+        let (file, sha256) = (self.name.archive_file(), locked.sha256.to_string());
         let signed_at = signed.signed_at.to_string();
         let fields: [(&str, &str, &str); 5] = [
             ("file name", &locked.file, &file),
@@ -244,7 +237,7 @@ impl<'a> Publication<'a> {
     /// Returns the archive in the lock file.
     pub(super) fn locked_archive(&self, locked: &LockedRelease) -> CachedFile {
         CachedFile {
-            file: self.archive_file(),
+            file: self.name.archive_file(),
             digest: locked.sha256,
             url: self.archive_url(),
             limit_bytes: ARCHIVE_LIMIT_BYTES,
@@ -252,7 +245,7 @@ impl<'a> Publication<'a> {
     }
 
     fn sums_file(&self) -> String {
-        format!("{}_{}_SHA256SUMS", self.product, self.version)
+        format!("{}_{}_SHA256SUMS", self.name.product, self.name.version)
     }
 
     fn sums_url(&self) -> String {
@@ -265,7 +258,7 @@ impl<'a> Publication<'a> {
 
     fn url(&self, file: &str) -> String {
         let base = self.source.base.trim_end_matches('/');
-        let path = format!("{}/{}/{file}", self.product, self.version);
+        let path = format!("{}/{}/{file}", self.name.product, self.name.version);
         if http::local_path(base).is_some() {
             format!("{base}/{path}")
         } else {
@@ -278,8 +271,8 @@ impl<'a> Publication<'a> {
             return error.into();
         }
         ReleaseError::NoSuchRelease {
-            product: self.product.to_owned(),
-            version: self.version.to_owned(),
+            product: self.name.product.to_owned(),
+            version: self.name.version.to_owned(),
             error,
         }
     }

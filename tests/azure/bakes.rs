@@ -270,7 +270,6 @@ async fn what_cannot_succeed_is_refused_before_anything_is_made() {
             |g| {
                 g.machine.vm_size = "Standard_D2ps_v5".to_owned();
                 g.base = base("12-arm64", VmGeneration::V2);
-                g.base.arch = "aarch64".to_owned();
             },
         ),
         (

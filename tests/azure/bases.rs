@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use testing::azure::Config;
-use testing::azure::harness::{AzureHarness, base};
+use testing::azure::harness::{AzureHarness, base, gallery};
 use testing::harness::clock;
 use vault_bake::definition::{AzureBase, AzureSpec, DiskController};
 use vault_bake::event::{Event, Events};
 use vault_bake::lock::{ImageReference, Index as _, LockError, LockedImage, Network, VmGeneration};
+use vault_bake::release::Architecture;
 use vault_bake::wait::Interrupt;
 
 /// Locks a base, and returns it with the warnings of the lock.
@@ -88,16 +89,51 @@ async fn a_build_warns_that_its_base_will_be_withdrawn() {
     );
 }
 
-/// Releases are for x86_64, so a build would install programs that do not start.
+/// A managed image has programs for x86_64, so the build VM could not be captured.
 #[tokio::test]
-async fn an_arm64_base_is_refused_by_lock() {
+async fn an_arm64_base_needs_a_gallery() {
     let mut azure = AzureHarness::new(Config::default());
     azure.machine.vm_size = "Standard_D2ps_v5".to_owned();
-    let (locked, _) = lock(&azure, marketplace("Debian", "debian-12", "12-arm64")).await;
+    let arm = || marketplace("Debian", "debian-12", "12-arm64");
+    let (locked, _) = lock(&azure, arm()).await;
     let error = locked.expect_err("a refusal");
     let hint = error.hint().unwrap_or_default();
-    insta::assert_snapshot!(format!("{error}\n{hint}"));
+    insta::assert_snapshot!(format!("{error}\n{hint}"), @"
+    cannot lock image Debian:debian-12:12-arm64:0.20250210.1000: its architecture is aarch64, which no managed image can have
+    Set `managed_image = false` in `[output.azure]`, and name an image definition with the architecture Arm64 in `[output.azure.gallery]`.
+    ");
+    azure.output.managed_image = false;
+    azure.output.gallery = Some(gallery());
+    let (locked, _) = lock(&azure, arm()).await;
+    let locked = locked.unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(locked.arch, Architecture::Aarch64);
     azure.assert_no_violations();
+}
+
+/// The version has the architecture of its base, and is started again on a size that has it.
+#[tokio::test]
+async fn an_arm64_base_makes_gallery_versions_for_arm64() {
+    for security in ["Standard", "TrustedLaunchSupported"] {
+        let mut azure = AzureHarness::new(Config::default());
+        azure.machine.vm_size = "Standard_D2ps_v5".to_owned();
+        azure.base = base("12-arm64", VmGeneration::V2);
+        azure.output.managed_image = false;
+        let features = json!([{ "name": "SecurityType", "value": security }]);
+        azure.with_gallery("V2", features).await;
+        let baked = azure.bake(|_| {}).await;
+        let baked = baked.unwrap_or_else(|failed| panic!("{security}: {failed}"));
+        assert!(baked.tested.is_some_and(|test| test.passed), "{security}");
+        let outputs = baked.manifest.outputs.iter();
+        let outputs: Vec<_> = outputs
+            .map(|one| (one.class.as_str(), one.arch.as_str()))
+            .collect();
+        assert_eq!(
+            outputs,
+            [("azure-gallery-version", "aarch64")],
+            "{security}"
+        );
+        azure.assert_no_violations();
+    }
 }
 
 fn paid_plan() -> Value {

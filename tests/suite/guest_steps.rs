@@ -20,7 +20,7 @@ use vault_bake::guest_steps::{
     Installed, ProvisionError, StepContext, boot_facts, inventory, run_step, seal, upload,
 };
 use vault_bake::plan::{Plan, PlannedStep, StepKind};
-use vault_bake::release::{LockedRelease, VerifiedRelease};
+use vault_bake::release::{Architecture, LockedRelease, VerifiedRelease};
 use vault_bake::secret::{Scrubber, Secret};
 use vault_bake::ssh::{Keys, Reboot, Script, Session};
 use vault_bake::wait::Interrupt;
@@ -141,6 +141,7 @@ fn release(folder: &Path) -> VerifiedRelease {
         locked: LockedRelease {
             product: "vault".to_owned(),
             version: "1.2.3".to_owned(),
+            arch: Architecture::X86_64,
             file: text(),
             url: text(),
             sha256: Digest::hash_bytes(""),

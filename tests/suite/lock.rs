@@ -10,7 +10,9 @@ use vault_bake::lock::{
     self, Bases, ImageReference, Index, Lock, LockError, LockedImage, Network, PackageIndex,
     VmGeneration,
 };
-use vault_bake::release::{LockedRelease, ReleaseMirror};
+use vault_bake::plan::plan;
+use vault_bake::provisioner::Provisioners;
+use vault_bake::release::{Architecture, LockedRelease, ReleaseMirror, ReleaseName};
 use vault_bake::wait::Interrupt;
 
 use crate::problems::lock_error;
@@ -58,9 +60,12 @@ impl Index for FakeNetwork {
             AzureBase::ManagedImage { id } => ImageReference::ManagedImage { id },
         };
         Ok(LockedImage {
+            arch: match image.to_string().contains("arm64") {
+                true => Architecture::Aarch64,
+                false => Architecture::X86_64,
+            },
             image,
             generation: VmGeneration::V2,
-            arch: "x86_64".to_owned(),
             security: None,
             disk_controllers: Vec::new(),
             plan: None,
@@ -70,15 +75,23 @@ impl Index for FakeNetwork {
     async fn release(
         &self,
         source: &ReleaseMirror,
-        product: &str,
-        version: &str,
+        name: ReleaseName<'_>,
         _events: &Events,
         _interrupt: &Interrupt,
     ) -> Result<LockedRelease, LockError> {
-        let file = format!("{product}_{version}_linux_amd64.zip");
+        let ReleaseName {
+            product,
+            version,
+            architecture,
+        } = name;
+        let file = match architecture {
+            Architecture::X86_64 => format!("{product}_{version}_linux_amd64.zip"),
+            Architecture::Aarch64 => format!("{product}_{version}_linux_arm64.zip"),
+        };
         Ok(LockedRelease {
             product: product.to_owned(),
             version: version.to_owned(),
+            arch: architecture,
             url: format!("https://releases.example.com/{product}/{version}/{file}"),
             sha256: Digest::hash_bytes(&file),
             file,
@@ -167,6 +180,50 @@ fn definition(name: &str) -> Definition {
         BTreeMap::new()
     };
     Definition::load(&file, &given).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Each base gets programs that start on it: the lock has them for both, and a plan those of one.
+#[test]
+fn releases_are_locked_for_the_architecture_of_each_base() {
+    let mut both = definition("everything");
+    both.azure = definition("azure.toml").azure;
+    both.azure.as_mut().unwrap().base = AzureBase::Marketplace {
+        publisher: "Debian".to_owned(),
+        offer: "debian-13".to_owned(),
+        sku: "13-arm64".to_owned(),
+        version: "latest".to_owned(),
+    };
+    let lock = locked(&both);
+    let named = |release: &LockedRelease| format!("{} {}", release.arch, release.file);
+    let files: Vec<_> = lock.releases.iter().map(named).collect();
+    insta::assert_snapshot!(files.join("\n"), @r"
+    x86_64 consul_1.22.1_linux_amd64.zip
+    aarch64 consul_1.22.1_linux_arm64.zip
+    x86_64 vault_1.21.1+ent_linux_amd64.zip
+    aarch64 vault_1.21.1+ent_linux_arm64.zip
+    ");
+    let text = lock.text();
+    assert_eq!(
+        text.matches("arch = \"aarch64\"").count(),
+        1 + files.len() / 2
+    );
+    let provisioners = Provisioners::load(&["tests/suite/fixtures/provisioners".into()], &both);
+    let provisioners = provisioners.unwrap_or_else(|error| panic!("{error}"));
+    for (builder, architecture) in [
+        (BuilderKind::Qemu, Architecture::X86_64),
+        (BuilderKind::Azure, Architecture::Aarch64),
+    ] {
+        let planned = plan(&both, &lock, &provisioners, builder);
+        let planned = planned.unwrap_or_else(|error| panic!("{error}"));
+        let count = planned.releases.len();
+        assert_eq!(count, both.releases.len());
+        assert!(planned.releases.iter().all(|one| one.arch == architecture));
+    }
+    // A lock of an earlier version has releases for one of them.
+    let mut old = lock;
+    old.releases.retain(|one| one.arch == Architecture::X86_64);
+    let refused = plan(&both, &old, &provisioners, BuilderKind::Azure);
+    assert!(refused.is_err_and(|error| error.to_string().contains("its releases are not those")));
 }
 
 /// Without a subscription, a user can lock the base of another builder.

@@ -21,7 +21,7 @@ use vault_bake::manifest::{
     ImageVersion, Manifest, Reference, ReleaseFact, TestRecord, debian, packages_bytes,
     parse_packages,
 };
-use vault_bake::release::{LockedRelease, VerifiedRelease};
+use vault_bake::release::{Architecture, LockedRelease, VerifiedRelease};
 
 #[test]
 fn golden_bytes() {
@@ -144,6 +144,7 @@ fn a_release_tells_neither_paths_nor_credentials() {
             locked: LockedRelease {
                 product: "vault".into(),
                 version: "1.21.1".into(),
+                arch: Architecture::X86_64,
                 file: "vault_1.21.1_linux_amd64.zip".into(),
                 url: url.into(),
                 sha256: digest("archive"),

@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use vault_bake::digest::Digest;
 use vault_bake::event::Events;
 use vault_bake::release::{
-    LockedRelease, ReleaseError, ReleaseMirror, VerifiedRelease, fetch, resolve, signature,
+    Architecture, LockedRelease, ReleaseError, ReleaseMirror, ReleaseName, VerifiedRelease, fetch,
+    resolve, signature,
 };
 use vault_bake::wait::Interrupt;
 
@@ -24,6 +25,14 @@ use gpg::{ARCHIVE, Lab, VERSION, lab};
 struct Mirror {
     folder: tempfile::TempDir,
     source: ReleaseMirror,
+}
+
+fn name<'a>(product: &'a str, version: &'a str) -> ReleaseName<'a> {
+    ReleaseName {
+        product,
+        version,
+        architecture: Architecture::X86_64,
+    }
 }
 
 impl Mirror {
@@ -72,8 +81,7 @@ impl Mirror {
     async fn resolve(&self) -> Result<LockedRelease, ReleaseError> {
         resolve(
             &self.source,
-            "vault",
-            VERSION,
+            name("vault", VERSION),
             now(),
             &Events::silent(),
             &Interrupt::default(),

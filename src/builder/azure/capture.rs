@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 
 use super::body::{self, VersionSource};
 use super::names::{self, MANIFEST_TAG};
-use super::preflight::architecture;
 use super::{Azure, AzureError, AzureVm, Firmware, GallerySource};
 use crate::azure::{ArmClient, ArmError, ErrorClass, ResourceId};
 use crate::builder::{Artifact, BuilderError, CapturedImage, CapturedKind};
@@ -17,6 +16,7 @@ use crate::definition::Security;
 use crate::digest::Digest;
 use crate::event::Events;
 use crate::lock::VmGeneration;
+use crate::release::Architecture;
 use crate::teardown::{Teardown, Undo};
 
 /// The limit of stopping a VM.
@@ -78,7 +78,13 @@ pub(super) async fn capture(
         events.note(format!("creating gallery version {}", to.name()));
         let version =
             create_image(arm, &to, body::GALLERY, &request, &run, VERSION_DEADLINE).await?;
-        images.push(read_gallery_version(azure, generation, &to, &version)?);
+        let arch = machine.arch;
+        images.push(read_gallery_version(
+            azure,
+            (generation, arch),
+            &to,
+            &version,
+        )?);
     }
     Ok(Artifact::Azure(images))
 }
@@ -190,7 +196,7 @@ fn read_managed_image(
         firmware: firmware(properties["hyperVGeneration"].as_str()),
         // Managed images support x64 only:
         // <https://learn.microsoft.com/azure/virtual-machines/capture-image-resource>
-        arch: "x86_64".to_owned(),
+        arch: Architecture::X86_64.to_string(),
         disk_gib: properties["storageProfile"]["osDisk"]["diskSizeGB"]
             .as_u64()
             .unwrap_or_default(),
@@ -202,7 +208,7 @@ fn read_managed_image(
 
 fn read_gallery_version(
     azure: &Azure,
-    generation: VmGeneration,
+    (generation, arch): (VmGeneration, Architecture),
     id: &ResourceId,
     version: &Value,
 ) -> Result<CapturedImage, AzureError> {
@@ -212,9 +218,7 @@ fn read_gallery_version(
         kind: CapturedKind::GalleryVersion,
         location: location(version, &azure.job),
         firmware: firmware(Some(generation.as_str())),
-        arch: properties["architecture"]
-            .as_str()
-            .map_or_else(|| "x86_64".to_owned(), architecture),
+        arch: arch.to_string(),
         disk_gib: properties["storageProfile"]["osDiskImage"]["sizeInGB"]
             .as_u64()
             .unwrap_or_default(),

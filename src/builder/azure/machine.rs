@@ -19,6 +19,7 @@ use crate::definition::{Address, AzureMachine, Security};
 use crate::event::Events;
 use crate::lock::PurchasePlan;
 use crate::plan::PlannedMachine;
+use crate::release::Architecture;
 use crate::ssh::Endpoint;
 use crate::teardown::{Teardown, Undo};
 
@@ -28,6 +29,8 @@ pub struct AzureVm {
     pub(super) run: String,
     /// The purchase plan of the image that the VM started from.
     pub(super) plan: Option<PurchasePlan>,
+    /// The architecture of that image.
+    pub(super) arch: Architecture,
     arm: ArmClient,
     endpoint: Endpoint,
     creation: JoinHandle<()>,
@@ -98,6 +101,7 @@ pub(super) async fn start(
         run,
         names,
         plan: image.plan.clone(),
+        arch: image.arch,
         creation,
         created,
     })

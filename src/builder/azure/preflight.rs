@@ -19,6 +19,7 @@ use crate::definition::{AzureMachine, DiskController, GalleryOutput, Security};
 use crate::event::Events;
 use crate::lock::azure::{plan, unsupported_arch, withdrawal};
 use crate::lock::{ImageReference, LockedImage, PurchasePlan};
+use crate::release::Architecture;
 
 /// Runs all checks.
 pub(super) async fn check(
@@ -28,7 +29,7 @@ pub(super) async fn check(
 ) -> Result<GallerySource, AzureError> {
     let (arm, job) = (&azure.arm, &azure.job);
     // A lock file of an earlier version may have such a base.
-    if let Some((why, hint)) = unsupported_arch(base, &job.machine) {
+    if let Some((why, hint)) = unsupported_arch(base, &job.output) {
         return Err(refused(&format!("base {}", base.image), why, hint));
     }
     let (needed, remaining, (), (), source, (), ()) = try_join!(
@@ -113,7 +114,7 @@ async fn check_size(
         return Err(refused(&what, why, OTHER_SIZE));
     }
     let arch = capability("CpuArchitectureType");
-    if !arch.is_empty() && architecture(arch) != base.arch {
+    if !arch.is_empty() && architecture(arch) != base.arch.as_str() {
         let why = format!("its processor is {arch}, the base needs {}", base.arch);
         return Err(refused(&what, why, OTHER_SIZE));
     }
@@ -138,7 +139,7 @@ async fn check_size(
 }
 
 /// Converts Azure's name of an architecture to that of manifests.
-pub(super) fn architecture(name: &str) -> String {
+fn architecture(name: &str) -> String {
     match name.to_ascii_lowercase().as_str() {
         "x64" => "x86_64".to_owned(),
         "arm64" => "aarch64".to_owned(),
@@ -266,7 +267,7 @@ fn check_definition_fits(
             generation,
             base.generation.as_str().to_owned(),
         ),
-        ("architecture", arch, base.arch.clone()),
+        ("architecture", arch, base.arch.to_string()),
     ];
     for (name, found, wanted) in demands {
         if !found.eq_ignore_ascii_case(&wanted) {
@@ -291,7 +292,11 @@ fn check_definition_fits(
     match (security, trusted) {
         ("TrustedLaunch", true) | ("Standard" | "None", false) => Ok(GallerySource::Machine),
         // No managed image can be made of such VMs.
-        ("TrustedLaunchSupported", _) if trusted || controller == DiskController::Nvme => {
+        ("TrustedLaunchSupported", _)
+            if trusted
+                || controller == DiskController::Nvme
+                || base.arch == Architecture::Aarch64 =>
+        {
             Ok(GallerySource::Snapshot)
         }
         ("TrustedLaunchSupported", false) => Ok(GallerySource::ManagedImage),

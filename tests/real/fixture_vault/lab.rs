@@ -15,7 +15,9 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use vault_bake::event::Events;
 use vault_bake::process::{Program, Running};
-use vault_bake::release::{LockedRelease, ReleaseMirror, fetch, resolve};
+use vault_bake::release::{
+    Architecture, LockedRelease, ReleaseMirror, ReleaseName, fetch, resolve,
+};
 use vault_bake::wait::{Interrupt, Poll, Wait};
 
 /// A folder with binaries, certificates and a running Consul server.
@@ -355,7 +357,12 @@ pub async fn unpack_from(
         reason = "the mirror was signed just now, by the clock of this machine"
     )]
     let now = jiff::Timestamp::now();
-    let locked = resolve(source, product, version, now, &events, &interrupt)
+    let name = ReleaseName {
+        product,
+        version,
+        architecture: Architecture::X86_64,
+    };
+    let locked = resolve(source, name, now, &events, &interrupt)
         .await
         .expect("it resolves");
     let cache = folder.join("cache");

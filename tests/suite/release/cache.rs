@@ -11,7 +11,7 @@ use vault_bake::release::{LockedRelease, ReleaseMirror, resolve};
 use vault_bake::wait::Interrupt;
 
 use super::gpg::{VERSION, lab};
-use super::{Mirror, flipped, now};
+use super::{Mirror, flipped, name, now};
 
 #[tokio::test]
 async fn a_binary_is_unpacked_only_as_it_was_verified() {
@@ -155,8 +155,7 @@ async fn what_is_not_there_is_no_integrity_failure() {
         let events = Events::silent();
         let result = resolve(
             &mirror.source,
-            product,
-            version,
+            name(product, version),
             now(),
             &events,
             &Interrupt::default(),

@@ -13,7 +13,7 @@ use vault_bake::digest::Digest;
 use vault_bake::event::{Event, Events, Stage};
 use vault_bake::manifest::{ImageVersion, Tool};
 use vault_bake::plan::{Plan, PlannedStep};
-use vault_bake::release::LockedRelease;
+use vault_bake::release::{Architecture, LockedRelease};
 use vault_bake::run_context::{RunContext, runs_folder};
 use vault_bake::store::backend::Backend;
 use vault_bake::store::{Depth, Dir, Store, VerifyReport};
@@ -301,6 +301,7 @@ pub fn missing_release() -> LockedRelease {
     LockedRelease {
         product: "vault".to_owned(),
         version: "1.2.3".to_owned(),
+        arch: Architecture::X86_64,
         file: "vault_1.2.3_linux_amd64.zip".to_owned(),
         url: "/nonexistent/vault_1.2.3_linux_amd64.zip".to_owned(),
         sha256: nothing,

@@ -19,6 +19,7 @@ use vault_bake::digest::Digest;
 use vault_bake::event::{Event, Events};
 use vault_bake::lock::{ImageReference, LockedImage, VmGeneration};
 use vault_bake::plan::{PlannedBase, PlannedMachine, PlannedOutput};
+use vault_bake::release::Architecture;
 use vault_bake::secret::Secret;
 use vault_bake::wait::{Interrupt, TimeScale};
 
@@ -103,7 +104,10 @@ pub fn base(sku: &str, generation: VmGeneration) -> LockedImage {
             version: "0.20250210.1000".to_owned(),
         },
         generation,
-        arch: "x86_64".to_owned(),
+        arch: match sku.contains("arm64") {
+            true => Architecture::Aarch64,
+            false => Architecture::X86_64,
+        },
         security: (sku == "12-gen2").then(|| "TrustedLaunchSupported".to_owned()),
         disk_controllers: Vec::new(),
         plan: None,
@@ -290,6 +294,10 @@ impl AzureHarness {
     /// Works like [`Self::with_gallery`]; the definition has a purchase plan unless it is null.
     pub async fn with_paid_gallery(&mut self, generation: &str, features: Value, plan: Value) {
         let wanted = gallery();
+        let architecture = match self.base.arch {
+            Architecture::X86_64 => "x64",
+            Architecture::Aarch64 => "Arm64",
+        };
         let arm = self.arm();
         let group = ResourceId::group(arm.subscription(), IMAGE_GROUP);
         let gallery = group.resource("Microsoft.Compute/galleries", &wanted.name);
@@ -303,7 +311,7 @@ impl AzureHarness {
                 &definition,
                 json!({ "location": "westeurope", "properties": {
                     "osType": "Linux", "osState": "Generalized", "hyperVGeneration": generation,
-                    "architecture": "x64", "features": features,
+                    "architecture": architecture, "features": features,
                     "identifier": { "publisher": "us", "offer": "vault", "sku": "node" },
                 } }),
             ),
