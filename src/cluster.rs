@@ -12,6 +12,7 @@ pub mod front;
 pub mod identities;
 pub(crate) mod images;
 mod journal;
+mod operator;
 pub mod policies;
 mod renew;
 pub(crate) mod running;
@@ -35,9 +36,11 @@ pub use down::down;
 pub use error::ClusterError;
 pub use images::{Images, NodeImage};
 pub use journal::JournalLine;
+pub use operator::OperatorTokenError;
+pub(crate) use operator::operator_token;
 pub use renew::renew;
 pub use running::platform_of;
-pub use status::{Expiry, FrontStatus, NodeStatus, Role, Status, status};
+pub use status::{Expiry, FrontStatus, NodeStatus, Problem, Role, Status, status};
 
 /// The port of Vault's listener.
 pub const VAULT_PORT: u16 = 8200;

@@ -95,6 +95,8 @@ pub async fn plan<B: Backend>(
     options: &Options<'_>,
     context: &Context<'_>,
 ) -> Result<Prepared, RolloutError> {
+    let state = cluster.folder.require()?;
+    cluster.check_epoch(&state, images).await?;
     prepare::prepare(cluster, images, options, context).await
 }
 

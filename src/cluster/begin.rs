@@ -23,7 +23,7 @@ impl Cluster<'_> {
         context: &Context<'_>,
     ) -> Result<State, ClusterError> {
         let platform = self.platform_kind(auto)?;
-        let Some(state) = self.folder.read()? else {
+        let Some(mut state) = self.folder.read()? else {
             self.refuse_remains(context).await?;
             let name = &self.file.name;
             let random = uuid::Uuid::from_u128(rand::random()).simple().to_string();
@@ -48,6 +48,13 @@ impl Cluster<'_> {
         let name = state.name.clone();
         if state.phase == Phase::Removing {
             return Err(ClusterError::Removing { name });
+        }
+        if state.nodes.is_empty() {
+            // A former run was refused before it made anything.
+            state.platform = platform;
+            state.subnet = self.file.platform.subnet;
+            self.folder.write(&state)?;
+            return Ok(state);
         }
         let hint = format!("Undo the change, or run `vault-bake cluster down {name}` first.");
         if self.file.platform.kind != file::PlatformKind::Auto && state.platform != platform {
@@ -175,7 +182,7 @@ impl Cluster<'_> {
         Err(StateError::Stale {
             name: state.name.clone(),
             path: self.folder.file(),
-            epoch: ended.epoch,
+            rollout: format!("{}@{}", state.id, ended.epoch),
         }
         .into())
     }

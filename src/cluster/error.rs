@@ -83,7 +83,10 @@ pub enum ClusterError {
     },
     /// The stored shares cannot be read.
     #[error("cannot read the secret `vault-init`: it is not the output of an initialisation")]
-    Keys,
+    Keys {
+        /// Where it belongs.
+        place: String,
+    },
     /// A file that is no OpenPGP key.
     #[error("cannot read the OpenPGP key {}: {why}", path.display())]
     PgpKey {
@@ -192,7 +195,11 @@ impl ClusterError {
                  --unseal-keys FILE."
                     .to_owned(),
             ),
-            Self::Keys | Self::File { .. } | Self::Interrupted(_) => None,
+            Self::Keys { place } => Some(format!(
+                "Take its value from a backup, and store it {place}, or pass the shares with \
+                 --unseal-keys FILE."
+            )),
+            Self::File { .. } | Self::Interrupted(_) => None,
             Self::NoNode { nodes, .. } => Some(match nodes.as_slice() {
                 [] => "Run `vault-bake cluster up`: no cluster runs on this computer.".to_owned(),
                 nodes => format!("Name one of these nodes: {}.", nodes.join(", ")),

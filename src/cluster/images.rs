@@ -50,6 +50,17 @@ pub struct Images<'a, B> {
     pub allow: Allow,
 }
 
+impl<'a, B> Images<'a, B> {
+    /// Accepts no obstacle.
+    pub fn new(store: &'a Store<B>, trust: Option<&'a Trust>) -> Self {
+        Self {
+            store,
+            trust,
+            allow: Allow::default(),
+        }
+    }
+}
+
 impl<B: Backend> Images<'_, B> {
     /// Finds the image that `reference` names. Fails if it must not be deployed.
     pub async fn choose(

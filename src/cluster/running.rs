@@ -15,7 +15,9 @@ use super::policies::{self, Policy};
 use super::secrets::SecretName;
 use super::state::{NodeState, Phase, PlatformKind, State, StateFolder};
 use super::vault::{self, VaultNode};
-use super::{CONSUL_PORT, Cluster, ClusterError, Context, UpOptions, VAULT_PORT, serve};
+use super::{
+    CONSUL_PORT, Cluster, ClusterError, Context, UpOptions, VAULT_PORT, operator_token, serve,
+};
 use crate::identity::{self, Products};
 use crate::platform::containers::Containers;
 use crate::platform::machines::Machines;
@@ -231,7 +233,8 @@ impl<'a> Running<'a> {
         for (name, node) in &self.state.nodes {
             grants.extend(self.node_grants(name, node.tier).await?);
         }
-        consul::create_tokens(&client, &management, &grants, self.context).await?;
+        let created = consul::create_tokens(&client, &management, &grants, self.context).await;
+        created.map_err(|error| self.explain_refused(error))?;
         let operator = &self.keys.operator;
         consul::wait_for_voters(&client, operator, clients.len(), self.context).await
     }
@@ -315,6 +318,12 @@ impl<'a> Running<'a> {
             let keep_root = options.keep_root_token;
             vault::configure(&active, keep_root, secrets, self.context).await?;
         }
+        let token = operator_token(&active, secrets, self.context).await?;
+        if let Err(error) = token {
+            // The cluster serves without it.
+            let hint = error.hint();
+            self.context.events.warn(format!("{error}. {hint}"));
+        }
         Ok(Keys::Known)
     }
 
@@ -336,6 +345,24 @@ impl<'a> Running<'a> {
             self.platform.remove(name, events, interrupt).await?;
         }
         Ok(())
+    }
+
+    /// Adds the likely cause to the error that the servers do not know the management token.
+    fn explain_refused(&self, error: ClusterError) -> ClusterError {
+        match error {
+            ClusterError::Service {
+                message, console, ..
+            } if message.contains("ACL not found") => ClusterError::Service {
+                hint: Some(format!(
+                    "If the secret `consul-management` was changed, take its first value from a \
+                     backup, and store it {}: the servers know no other.",
+                    self.cluster.secrets.place_of(&SecretName::ConsulManagement)
+                )),
+                message,
+                console,
+            },
+            error => error,
+        }
     }
 
     /// Adds the last lines of a node's console to the error of a service that did not answer.

@@ -1,7 +1,7 @@
 //! Observes a cluster: for each node whether it runs, what it does, and how old its image is.
 //! Takes the state of a cluster; returns within seconds, also if nodes do not answer.
 
-use std::time::Duration;
+mod ask;
 
 use futures::future::join_all;
 use jiff::Timestamp;
@@ -13,14 +13,10 @@ use super::front::{Runtime, ServerStatus};
 use super::state::{NodeStage, NodeState, OpenRollout, Phase, State};
 use super::{Cluster, ClusterError, Context, Images, platform_of, serve};
 use crate::manifest::ImageVersion;
-use crate::platform::Platform;
-use crate::product::consul::{AutopilotHealth, RaftServer};
-use crate::product::{consul, vault};
-use crate::secret::Secret;
+use crate::store::StoreError;
 use crate::store::backend::Backend;
 
-/// Limit for one request. A node that takes longer does not serve.
-const LIMIT: Duration = Duration::from_secs(3);
+use ask::{Answer, ask};
 
 /// A cluster at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -41,6 +37,27 @@ pub struct Status {
     /// The load balancer. Absent without one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub front: Option<FrontStatus>,
+    /// Why the nodes cannot be asked, or are not those of this cluster. Absent if they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<Problem>,
+}
+
+/// What is wrong with what this computer knows of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// The problem.
+    pub why: String,
+    /// The way out, as an imperative, if there is one.
+    pub hint: Option<String>,
+}
+
+impl Problem {
+    fn of(error: &ClusterError) -> Self {
+        Self {
+            why: error.to_string(),
+            hint: error.hint(),
+        }
+    }
 }
 
 impl Status {
@@ -56,6 +73,7 @@ impl Status {
                 .filter(|node| node.stage.is_serving())
                 .all(|node| node.role.serves() && node.reason.is_none())
             && front.is_none_or(|front| front.running && !front.nodes.is_empty())
+            && self.problem.is_none()
     }
 }
 
@@ -183,19 +201,6 @@ impl NodeStatus {
     }
 }
 
-/// What the servers of Consul know about each other.
-struct Consul {
-    raft: Vec<RaftServer>,
-    health: Option<AutopilotHealth>,
-}
-
-/// What the product of a node answered.
-struct Answer {
-    role: Role,
-    reason: Option<String>,
-    certificate_end: Option<Timestamp>,
-}
-
 /// Asks all nodes of a cluster. Without a store, images are not compared with their channels.
 pub async fn status<B: Backend>(
     cluster: &Cluster<'_>,
@@ -205,8 +210,24 @@ pub async fn status<B: Backend>(
     let state = cluster.folder.require()?;
     let platform = platform_of(cluster.folder, &state, context).await?;
     let is_running = |name: &str| platform.as_ref().is_some_and(|one| one.is_running(name));
+    let mut problem = None;
+    if let Some(images) = images {
+        match cluster.check_epoch(&state, images).await {
+            Err(error @ ClusterError::State(_)) => problem = Some(Problem::of(&error)),
+            checked => checked?,
+        }
+    }
     let answers = match &platform {
-        Some(platform) => ask(cluster, &state, platform, context).await?,
+        Some(platform) => match Controller::open(cluster, context).await {
+            Ok(keys) => ask(cluster, &state, platform, &keys, context).await?,
+            Err(error @ ClusterError::Interrupted(_)) => return Err(error),
+            Err(error) => {
+                problem = Some(Problem::of(&error));
+                let names = state.nodes.keys();
+                let answers = names.map(|name| Answer::unknown(platform.is_running(name)));
+                answers.collect()
+            }
+        },
         None => state.nodes.keys().map(|_| Answer::stopped()).collect(),
     };
     let mut nodes = Vec::new();
@@ -248,118 +269,8 @@ pub async fn status<B: Backend>(
         nodes,
         rollout: rollout.or(state.rollout),
         front: join_all(front).await.pop(),
+        problem,
     })
-}
-
-impl Answer {
-    fn stopped() -> Self {
-        Self {
-            role: Role::Stopped,
-            reason: None,
-            certificate_end: None,
-        }
-    }
-
-    fn failed(reason: impl std::fmt::Display) -> Self {
-        Self {
-            role: Role::Failed,
-            reason: Some(reason.to_string()),
-            certificate_end: None,
-        }
-    }
-}
-
-/// Asks each node, all at once.
-async fn ask(
-    cluster: &Cluster<'_>,
-    state: &State,
-    platform: &Platform,
-    context: &Context<'_>,
-) -> Result<Vec<Answer>, ClusterError> {
-    let keys = Controller::open(cluster, context).await?;
-    let mut servers = Vec::new();
-    for (name, node) in &state.nodes {
-        if node.tier == TierName::Consul && platform.is_running(name) {
-            let client = keys.consul(platform, cluster.file, node, context).await?;
-            servers.push(client.with_limit(LIMIT));
-        }
-    }
-    let consul = ask_consul(&servers, &keys.operator).await;
-    let asking = state.nodes.iter().map(|(name, node)| {
-        let (consul, keys) = (consul.as_ref(), &keys);
-        async move {
-            if !platform.is_running(name) {
-                return Answer::stopped();
-            }
-            match node.tier {
-                TierName::Consul => {
-                    match keys.consul(platform, cluster.file, node, context).await {
-                        Ok(client) => ask_server(name, client.with_limit(LIMIT), consul).await,
-                        Err(error) => Answer::failed(error),
-                    }
-                }
-                TierName::Vault => match keys.vault(platform, node, context).await {
-                    Ok(client) => ask_vault(client.with_limit(LIMIT)).await,
-                    Err(error) => Answer::failed(error),
-                },
-            }
-        }
-    });
-    Ok(join_all(asking).await)
-}
-
-/// Asks the servers one after the other, until one answers.
-async fn ask_consul(servers: &[consul::Client], operator: &Secret) -> Option<Consul> {
-    for server in servers {
-        if let Ok(raft) = server.raft_servers(operator).await {
-            let health = server.autopilot_health(operator).await.ok();
-            return Some(Consul { raft, health });
-        }
-    }
-    None
-}
-
-async fn ask_server(name: &str, client: consul::Client, consul: Option<&Consul>) -> Answer {
-    let certificate_end = match client.certificate_end().await {
-        Ok(end) => Some(end),
-        Err(error) => return Answer::failed(error),
-    };
-    let Some(consul) = consul else {
-        return Answer::failed("no server knows the leader");
-    };
-    let server = consul.raft.iter().find(|server| server.node == name);
-    let health = consul.health.iter().flat_map(|health| &health.servers);
-    let unhealthy = health
-        .into_iter()
-        .find(|server| server.name == name && !server.is_healthy);
-    let role = match server {
-        Some(server) if server.is_leader => Role::Leader,
-        Some(server) if server.is_voter => Role::Voter,
-        Some(_) => Role::NonVoter,
-        None => return Answer::failed("it is no member of the cluster"),
-    };
-    Answer {
-        role,
-        reason: unhealthy.map(|server| format!("unhealthy: {}", server.serf_status)),
-        certificate_end,
-    }
-}
-
-async fn ask_vault(client: vault::Client) -> Answer {
-    match client.health().await {
-        Ok(health) => Answer {
-            role: match health.state {
-                vault::NodeState::Active => Role::Active,
-                vault::NodeState::Standby => Role::Standby,
-                vault::NodeState::Sealed => Role::Sealed,
-                vault::NodeState::Uninitialized => Role::Uninitialized,
-                _ => Role::Failed,
-            },
-            reason: None,
-            certificate_end: Some(health.certificate_end),
-        },
-        Err(error) => Answer::failed(error),
-    }
 }
 
 /// Returns the version that replaces a node's image, and why its image may not be deployed.
@@ -373,7 +284,11 @@ async fn compare<B: Backend>(
     let wanted = &cluster.file.tier(node.tier).image;
     let newest = images.choose(wanted, now).await.ok();
     let newest = newest.filter(|newest| newest.manifest != node.manifest);
-    let problem = images.problem(&node.manifest, now).await?;
+    let problem = match images.problem(&node.manifest, now).await {
+        // Another store, or one that has lost it, hides no other node.
+        Err(ClusterError::Store(error @ StoreError::NotFound(_))) => Some(error.to_string()),
+        problem => problem?,
+    };
     let newest = newest.map(|newest| format!("{}@{}", newest.image, newest.version));
     Ok((newest, problem))
 }

@@ -200,8 +200,8 @@ pub(crate) async fn unseal(
     context: &Context<'_>,
 ) -> Result<(), ClusterError> {
     let mut shares = given.to_vec();
-    if let Some(keys) = keys(secrets, context).await?
-        && shares.is_empty()
+    if shares.is_empty()
+        && let Some(keys) = keys(secrets, context).await?
         && !keys.encrypted
     {
         let keys = keys.unseal_keys_b64.into_iter();
@@ -266,7 +266,9 @@ async fn keys(
         return Ok(None);
     };
     let keys = serde_json::from_str(text.expose());
-    keys.map(Some).map_err(|_| ClusterError::Keys)
+    keys.map(Some).map_err(|_| ClusterError::Keys {
+        place: secrets.place_of(&SecretName::VaultInit),
+    })
 }
 
 /// Whether the key shares are stored with the cluster, and not encrypted.
@@ -366,6 +368,6 @@ pub(super) async fn configure(
     Ok(())
 }
 
-fn is_forbidden(error: &ApiError) -> bool {
+pub(super) fn is_forbidden(error: &ApiError) -> bool {
     matches!(error, ApiError::Status { status: 403, .. })
 }

@@ -269,7 +269,10 @@ impl<'a, B: Backend> Control<'a, B> {
                 // A plan from before a crash may wait for servers that are no more.
                 Err(ExecuteError::NotReady { why, .. }) if plans == 1 && self.is_resumed => why,
                 Ok(outcome) => return (plan, Ok(outcome)),
-                Err(error) => return (plan, Err(error.into())),
+                Err(error) => {
+                    let hint = error.hint(&plan);
+                    return (plan, Err(RolloutError::Execute { error, hint }));
+                }
             };
             if plans == MOST_PLANS {
                 return (plan, Err(RolloutError::Unsteady { plans, why }));

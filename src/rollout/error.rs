@@ -6,8 +6,8 @@ use super::guards::Refusal;
 use super::journal::JournalError;
 use super::planner::PlanError;
 use super::targets::TargetsError;
-use crate::cluster::ClusterError;
 use crate::cluster::state::StateError;
+use crate::cluster::{ClusterError, OperatorTokenError};
 use crate::store::StoreError;
 
 /// A rollout that cannot begin or continue.
@@ -64,6 +64,9 @@ pub enum RolloutError {
     /// The canary cannot be started.
     #[error("cannot measure what clients feel: {0}")]
     Canary(String),
+    /// The administrator's token, with which the canary gets one of its own, does not work.
+    #[error("cannot measure what clients feel: {0}")]
+    Operator(OperatorTokenError),
     /// The images are no targets of one rollout.
     #[error(transparent)]
     Targets(#[from] TargetsError),
@@ -71,8 +74,13 @@ pub enum RolloutError {
     #[error(transparent)]
     Plan(#[from] PlanError),
     /// A step failed.
-    #[error(transparent)]
-    Execute(#[from] ExecuteError),
+    #[error("{error}")]
+    Execute {
+        /// The error.
+        error: ExecuteError,
+        /// What to do about it, as an imperative.
+        hint: Option<String>,
+    },
     /// The journal cannot be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -117,9 +125,10 @@ impl RolloutError {
             Self::Unsafe { .. } => Some("Report this: the plan was not started.".to_owned()),
             Self::Unsteady { .. } => Some("Run `vault-bake cluster status`.".to_owned()),
             Self::Canary(_) => None,
+            Self::Operator(error) => Some(error.hint()),
             Self::Targets(error) => Some(error.hint()),
             Self::Plan(error) => error.hint(),
-            Self::Execute(error) => error.hint(),
+            Self::Execute { hint, .. } => hint.clone(),
             Self::Journal(_) => {
                 Some("Free space on the disk, then run `vault-bake rollout resume`.".to_owned())
             }

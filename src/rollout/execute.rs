@@ -10,14 +10,16 @@ use jiff::Timestamp;
 
 use super::journal::{Entry, Journal, Mark, Snapshot, StepResult};
 use super::operations::Figures;
-use super::{Action, Condition, Evidence, Observation, Operations, Plan, Progress, Step};
+use super::{
+    Action, Condition, EffectError, Evidence, Observation, Operations, Plan, Progress, Step,
+};
 use crate::digest::Digest;
 use crate::event::{Event, Events, millis};
 use crate::process::last_lines;
 use crate::wait::{EVENT_INTERVAL, Interrupt, Urgency};
 
 use done::is_done;
-use outcome::{effect_error, inconclusive};
+use outcome::{StepEnd, effect_error, inconclusive};
 
 pub use outcome::{ExecuteError, Outcome, Rest};
 
@@ -91,12 +93,12 @@ impl<O: Operations, J: Journal> Execution<'_, O, J> {
         };
         for (index, step) in self.plan.steps.iter().enumerate().skip(first) {
             if let Some(why) = self.rests_before(step) {
-                let text = why.to_string();
-                self.write(index, Mark::Resting { why: text })?;
-                return Ok(Outcome::Resting { next: index, why });
+                return self.rest(index, why);
             }
-            if let Some(why) = self.step(index, step).await? {
-                return Ok(Outcome::Changed { next: index, why });
+            match self.step(index, step).await? {
+                StepEnd::Done => {}
+                StepEnd::Changed(why) => return Ok(Outcome::Changed { next: index, why }),
+                StepEnd::Interrupted => return self.rest(index, Rest::Interrupted),
             }
         }
         Ok(Outcome::Completed)
@@ -148,8 +150,14 @@ impl<O: Operations, J: Journal> Execution<'_, O, J> {
         }
     }
 
-    /// Performs a step and waits for its gate. Returns the difference if the plan does not fit.
-    async fn step(&mut self, index: usize, step: &Step) -> Result<Option<String>, ExecuteError> {
+    fn rest(&mut self, next: usize, why: Rest) -> Result<Outcome, ExecuteError> {
+        let text = why.to_string();
+        self.write(next, Mark::Resting { why: text })?;
+        Ok(Outcome::Resting { next, why })
+    }
+
+    /// Performs a step and waits for its gate.
+    async fn step(&mut self, index: usize, step: &Step) -> Result<StepEnd, ExecuteError> {
         let (began, mark) = (self.operations.elapsed(), self.operations.mark());
         let text = step.action.to_string();
         self.events.emit(&Event::StepStarted {
@@ -165,7 +173,7 @@ impl<O: Operations, J: Journal> Execution<'_, O, J> {
         }
         match required {
             Progress::Met => {}
-            Progress::Changed(why) => return Ok(Some(why)),
+            Progress::Changed(why) => return Ok(StepEnd::Changed(why)),
             Progress::Unmet(why) => {
                 return Err(ExecuteError::NotReady {
                     step: text,
@@ -186,6 +194,10 @@ impl<O: Operations, J: Journal> Execution<'_, O, J> {
             .await;
         let evidence = match effect {
             Ok(evidence) => evidence,
+            // It is begun again.
+            Err(EffectError::Interrupted(_)) if matches!(step.action, Action::Soak { .. }) => {
+                return Ok(StepEnd::Interrupted);
+            }
             Err(error) => {
                 let failed = self.result(Evidence::default(), began, &mark).await;
                 self.write(index, Mark::Failed(failed))?;
@@ -211,7 +223,7 @@ impl<O: Operations, J: Journal> Execution<'_, O, J> {
         self.write(index, mark)?;
         self.finish(index, text.clone(), &result, is_reached);
         if is_reached {
-            return Ok(None);
+            return Ok(StepEnd::Done);
         }
         let why = match reached {
             Progress::Unknown(why) => return Err(inconclusive(index, text, why)),

@@ -139,12 +139,14 @@ fn refusal(why: String, hint: impl Into<String>) -> Option<Refusal> {
 }
 
 /// Returns that another rollout of the cluster `name` is open in the store.
-pub fn open_rollout(name: &str, epoch: u64) -> Refusal {
+pub fn open_rollout(name: &str, epoch: u64, can_abort: bool) -> Refusal {
+    let abort = match can_abort {
+        true => format!(" or `vault-bake rollout abort {name}`"),
+        false => String::new(),
+    };
     Refusal {
         why: format!("a rollout of it is open, with epoch {epoch}"),
-        hint: format!(
-            "Run `vault-bake rollout resume {name}` or `vault-bake rollout abort {name}`."
-        ),
+        hint: format!("Run `vault-bake rollout resume {name}`{abort}."),
     }
 }
 

@@ -127,7 +127,7 @@ pub struct JournalFile {
 impl JournalFile {
     /// Opens a journal, or makes it, and reads its entries.
     ///
-    /// A last line without an end was cut off by a crash, and is removed.
+    /// A last line without an end was cut off by a crash. It is removed, and named once.
     pub fn open(path: &Path) -> Result<(Self, Entries), JournalError> {
         let failed = |error| JournalError::File {
             path: path.to_owned(),
@@ -136,8 +136,14 @@ impl JournalFile {
         let mut options = OpenOptions::new();
         let file = options.create(true).read(true).append(true).open(path);
         let file = file.map_err(failed)?;
-        let (entries, length) = read_entries(path, &file)?;
-        file.set_len(length).map_err(failed)?;
+        let (mut entries, length) = read_entries(path, &file)?;
+        if file.metadata().map_err(failed)?.len() > length {
+            entries.damaged.push(format!(
+                "the last line of the journal {} was cut off by a crash, and is removed",
+                path.display()
+            ));
+            file.set_len(length).map_err(failed)?;
+        }
         let journal = Self {
             path: path.to_owned(),
             file,

@@ -49,15 +49,14 @@ pub(super) async fn prepare<B: Backend>(
         .folder
         .require()
         .map_err(crate::cluster::ClusterError::from)?;
-    cluster.check_epoch(&state, images).await?;
-    let history = images.store.history().await?;
-    if let Some(open) = history.open_rollout(&state.id) {
+    if let Some(open) = super::status(cluster, images.store).await? {
         // Its nodes come and go, so that no other guard has anything to say.
         return Err(RolloutError::Refused {
-            refusals: vec![open_rollout(&state.name, open.epoch)],
+            refusals: vec![open_rollout(&state.name, open.epoch, open.can_abort)],
             name: state.name,
         });
     }
+    let history = images.store.history().await?;
     let seen = patient_status(cluster, images, context).await?;
     let inventory = inventory(&state, &seen, context);
     let chosen = choose(cluster, images, options, context).await?;

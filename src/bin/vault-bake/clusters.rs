@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use vault_bake::cluster::file::{self, ClusterFile, Subnet};
+use vault_bake::cluster::file::{self, ClusterFile, ProjectCluster, Subnet};
 
 use crate::exit::{Exit, Failure};
 use crate::invocation::Invocation;
@@ -86,6 +86,17 @@ impl Invocation {
             .collect();
         names.sort();
         names
+    }
+
+    /// Returns the clusters of the project that can be read.
+    pub fn project_clusters(&self) -> Vec<ProjectCluster> {
+        let names = self.clusters().into_iter();
+        let folders = names.map(|name| self.cluster_folder(&name));
+        let load = |folder: PathBuf| {
+            let file = ClusterFile::load(&folder).ok()?;
+            Some(ProjectCluster { folder, file })
+        };
+        folders.filter_map(load).collect()
     }
 
     /// Returns the folder of a cluster. `cluster` is a name in `clusters/`, or a folder.

@@ -255,23 +255,28 @@ fn rollout(error: &RolloutError) -> Exit {
         | RolloutError::Plan(_)
         | RolloutError::Targets(TargetsError::Mixed { .. })
         | RolloutError::NotOpen { .. }
-        | RolloutError::Elsewhere { .. }
-        | RolloutError::Execute(ExecuteError::TakenOver { .. } | ExecuteError::Refused { .. }) => {
-            Exit::Conflict
-        }
+        | RolloutError::Elsewhere { .. } => Exit::Conflict,
+        RolloutError::Execute { error, .. } => execute(error),
         RolloutError::Targets(TargetsError::Two { .. }) => Exit::Usage,
         RolloutError::BadPlan { .. } => Exit::Integrity,
-        RolloutError::Execute(ExecuteError::LeftNow) => Exit::Interrupted,
-        RolloutError::Execute(ExecuteError::Step { .. } | ExecuteError::NotReady { .. }) => {
-            Exit::Checks
-        }
         RolloutError::Cluster(error) => cluster(error),
         RolloutError::Store(error) => store(error),
         RolloutError::Unsafe { .. }
         | RolloutError::Unsteady { .. }
         | RolloutError::Canary(_)
-        | RolloutError::Execute(_)
+        | RolloutError::Operator(_)
         | RolloutError::Journal(_) => Exit::Failed,
+    }
+}
+
+fn execute(error: &ExecuteError) -> Exit {
+    match error {
+        ExecuteError::TakenOver { .. } | ExecuteError::Refused { .. } => Exit::Conflict,
+        ExecuteError::LeftNow => Exit::Interrupted,
+        ExecuteError::Step { .. } | ExecuteError::NotReady { .. } => Exit::Checks,
+        ExecuteError::Inconclusive { .. }
+        | ExecuteError::UnsealNeeded { .. }
+        | ExecuteError::Journal(_) => Exit::Failed,
     }
 }
 

@@ -21,8 +21,11 @@ enum Format {
         screen: MultiProgress,
         stages: HashMap<Stage, ProgressBar>,
     },
-    /// A line when a stage or step ends, on standard error.
-    Lines,
+    /// A line when a stage or step ends, and one in a while during a long wait, on standard error.
+    Lines {
+        /// The number of intervals of the present wait that have a line.
+        waited: u64,
+    },
     /// One JSON object a line, on standard output.
     Json,
 }
@@ -62,7 +65,7 @@ impl Report {
                 stages: HashMap::new(),
             }
         } else {
-            Format::Lines
+            Format::Lines { waited: 0 }
         };
         let state = State {
             format,
@@ -157,8 +160,8 @@ impl State {
                 value["time"] = crate::invocation::clock().to_string().into();
                 print_json(&value);
             }
-            Format::Lines => {
-                if let Some(line) = lasting_line(event) {
+            Format::Lines { waited } => {
+                if let Some(line) = lasting_line(event).or_else(|| waiting_line(event, waited)) {
                     eprint_line(&line);
                 }
             }
@@ -215,6 +218,29 @@ fn update_bars(
         // If the terminal is closed, the log still has the line.
         let _ = screen.println(visible(&line));
     }
+}
+
+/// The interval between the lines of one wait, where no bar shows it.
+const WAIT_LINE_MS: u64 = 30_000;
+
+/// Returns a line for each interval of a wait. `waited` is the number of those with a line.
+fn waiting_line(event: &Event, waited: &mut u64) -> Option<String> {
+    let Event::Waiting {
+        what,
+        last_seen,
+        elapsed_ms,
+        ..
+    } = event
+    else {
+        return None;
+    };
+    let intervals = elapsed_ms / WAIT_LINE_MS;
+    let is_due = intervals > *waited;
+    *waited = intervals;
+    is_due.then(|| {
+        let line = format!("  waited {} s for {what}: {last_seen}", elapsed_ms / 1000);
+        visible_line(&line).into_owned()
+    })
 }
 
 /// Smaller transfers end before their progress can be read; it would be "0 of 0 MiB".

@@ -55,14 +55,14 @@ pub enum StateError {
         name: String,
     },
     /// A state from before a rollout that has ended, as a backup may be.
-    #[error("cannot use {}: it is older than the rollout with epoch {epoch} of cluster {name}", path.display())]
+    #[error("cannot use {}: it is older than the rollout {rollout} of cluster {name}", path.display())]
     Stale {
         /// The name of the cluster.
         name: String,
         /// The path of the state.
         path: PathBuf,
-        /// The epoch of the last rollout that has ended, as the store has it.
-        epoch: u64,
+        /// The last rollout that has ended, as `ID@EPOCH`.
+        rollout: String,
     },
     /// The cluster does not exist on this computer.
     #[error("cannot find cluster {name}: it does not run on this computer")]
@@ -80,9 +80,9 @@ impl StateError {
             Self::Malformed { name, .. } => {
                 Some(format!("Restore it from a backup. {}", begin_anew(name)))
             }
-            Self::Stale { name, epoch, .. } => Some(format!(
+            Self::Stale { name, rollout, .. } => Some(format!(
                 "It names nodes that are gone, and not those that run. Restore the file, and the \
-                 secrets, from after `vault-bake rollout show {name}@{epoch}`. {}",
+                 secrets, from after `vault-bake rollout show {rollout}`. {}",
                 begin_anew(name)
             )),
             Self::Schema { .. } => Some(

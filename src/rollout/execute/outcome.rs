@@ -2,6 +2,7 @@
 
 use crate::rollout::EffectError;
 use crate::rollout::journal::JournalError;
+use crate::rollout::plan::{Plan, Purpose};
 use crate::terminal::counted;
 
 /// The end of an execution.
@@ -23,6 +24,16 @@ pub enum Outcome {
         /// The difference.
         why: String,
     },
+}
+
+/// The end of a step that is no error.
+pub(super) enum StepEnd {
+    /// Its gate was reached.
+    Done,
+    /// The plan does not fit, with the difference.
+    Changed(String),
+    /// The user interrupted it, which only a soak allows.
+    Interrupted,
 }
 
 /// Why a controller rests.
@@ -121,34 +132,60 @@ pub enum ExecuteError {
 }
 
 impl ExecuteError {
-    /// Returns what to do about it, as an imperative, if there is something to do.
-    pub fn hint(&self) -> Option<String> {
-        let hint = match self {
+    /// Returns what to do about it, as an imperative, if there is something to do. `plan` is the
+    /// plan that was executed.
+    pub fn hint(&self, plan: &Plan) -> Option<String> {
+        let name = &plan.name;
+        let (resume, abort) = (
+            format!("`vault-bake rollout resume {name}`"),
+            format!("`vault-bake rollout abort {name}`"),
+        );
+        let ways = |begun: usize| match plan.goes_back(begun) {
+            true => format!("{resume} or {abort}"),
+            false => resume.clone(),
+        };
+        Some(match self {
             Self::Step {
                 hint: Some(hint), ..
             }
-            | Self::Refused { hint, .. } => return Some(hint.clone()),
-            Self::Step { undone: true, .. } => {
-                "The step was undone, and the cluster serves. Mend the cause, then run \
-                 `vault-bake rollout resume` or `vault-bake rollout abort`."
-            }
-            Self::Step { .. } | Self::NotReady { .. } => {
-                "The cluster was left as it is. Run `vault-bake cluster status`, mend the cause, \
-                 then run `vault-bake rollout resume` or `vault-bake rollout abort`."
-            }
-            Self::Inconclusive { .. } => {
-                "Nothing more was changed. Run `vault-bake rollout resume` when the cluster can \
-                 be reached again."
-            }
+            | Self::Refused { hint, .. } => hint.clone(),
+            Self::Step {
+                undone: true,
+                index,
+                ..
+            } => format!(
+                "The step was undone, and the cluster serves. Mend the cause, then run {}.",
+                ways(*index)
+            ),
+            Self::Step { index, .. } => left_as_it_is(name, &ways(index + 1)),
+            Self::NotReady { index, .. } => left_as_it_is(name, &ways(*index)),
+            Self::Inconclusive { .. } => format!(
+                "Nothing more was changed. Run {resume} when the cluster can be reached again."
+            ),
             Self::UnsealNeeded { .. } => {
-                "Run `vault-bake rollout resume --unseal-keys FILE`. No node was taken away."
+                let verb = match plan.purpose {
+                    Purpose::Replace => "resume",
+                    Purpose::Abort => "abort",
+                };
+                format!(
+                    "Run `vault-bake rollout {verb} {name} --unseal-keys FILE`. No node was taken \
+                     away."
+                )
             }
-            Self::TakenOver { .. } => "Leave the rollout to the other controller.",
-            Self::Journal(_) => "Free space on the disk, then run `vault-bake rollout resume`.",
-            Self::LeftNow => "Run `vault-bake rollout resume`.",
-        };
-        Some(hint.to_owned())
+            Self::TakenOver { .. } => "Leave the rollout to the other controller.".to_owned(),
+            Self::Journal(_) => format!("Free space on the disk, then run {resume}."),
+            Self::LeftNow => {
+                format!("A step may be half done. Run {resume}, which finishes or undoes it.")
+            }
+        })
     }
+}
+
+fn left_as_it_is(name: &str, ways: &str) -> String {
+    format!(
+        "The cluster was left as it is. Run `vault-bake cluster status {name}`, mend the cause, \
+         then run {ways}."
+    )
 }
 
 pub(super) fn inconclusive(index: usize, step: String, why: String) -> ExecuteError {

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::net::Ipv4Addr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 
@@ -14,12 +14,13 @@ use crate::cluster::identities::node_secrets;
 use crate::cluster::state::{NodeStage, NodeState};
 use crate::cluster::{ClusterError, vault};
 use crate::digest::Digest;
+use crate::event::{Event, millis};
 use crate::platform::Stop;
 use crate::product::ApiError;
 use crate::product::consul::Client;
 use crate::rollout::{Action, EffectError, Evidence, NodePlan, Plan};
 use crate::store::backend::Backend;
-use crate::wait::{Interrupt, WaitError, pause_for};
+use crate::wait::{EVENT_INTERVAL, Interrupt, WaitError, pause, pause_for};
 
 /// Limit for a request that changes something, on a busy computer.
 const EFFECT_LIMIT: Duration = Duration::from_secs(30);
@@ -45,7 +46,7 @@ impl<B: Backend> Local<'_, B> {
             Action::Leave { node, successor } => self.leave(node, successor).await,
             Action::Stop { nodes } => self.stop_all(nodes).await,
             Action::HandOver { node } => self.stop(node).await,
-            Action::Soak { seconds } => self.soak(*seconds).await,
+            Action::Soak { seconds } => self.soak(action, *seconds).await,
             Action::Restart { nodes } => self.restart(nodes).await,
             Action::Delete { nodes } => self.delete(nodes).await,
         }
@@ -279,14 +280,22 @@ impl<B: Backend> Local<'_, B> {
         })
     }
 
-    async fn soak(&self, seconds: u64) -> Result<Evidence, EffectError> {
-        let time = Duration::from_secs(seconds);
-        let interrupted = crate::wait::pause(time, self.user).await.is_err();
-        let note = "the time of watching was cut short by the user".to_owned();
-        Ok(Evidence {
-            notes: interrupted.then_some(note).into_iter().collect(),
-            ..Evidence::default()
-        })
+    /// Lets clients use the new nodes for a time, unless the user interrupts.
+    async fn soak(&self, action: &Action, seconds: u64) -> Result<Evidence, EffectError> {
+        let (limit, began) = (Duration::from_secs(seconds), Instant::now());
+        loop {
+            let left = limit.saturating_sub(began.elapsed());
+            if left.is_zero() {
+                return Ok(Evidence::default());
+            }
+            pause(left.min(EVENT_INTERVAL), self.user).await?;
+            self.context.events.emit(&Event::Waiting {
+                what: action.to_string(),
+                last_seen: "clients use the new nodes".to_owned(),
+                elapsed_ms: millis(began.elapsed()),
+                timeout_ms: millis(limit),
+            });
+        }
     }
 
     async fn restart(&self, nodes: &[String]) -> Result<Evidence, EffectError> {

@@ -9,9 +9,8 @@ use crate::cluster::controller::vault_endpoint;
 use crate::cluster::file::{FrontKind, TierName};
 use crate::cluster::front::VAULT_NAME;
 use crate::cluster::running::Running;
-use crate::cluster::secrets::SecretName;
 use crate::cluster::state::{PlatformKind, State};
-use crate::cluster::{ClusterError, VAULT_PORT, vault};
+use crate::cluster::{VAULT_PORT, operator_token, vault};
 use crate::network::Network;
 use crate::product::Endpoint;
 use crate::rollout::canary::{self, Canary, CanaryNode, CanaryOptions, Pace};
@@ -37,10 +36,8 @@ pub(in crate::rollout) async fn start_canary<B: Backend>(
     }
     let active = vault::active(&clients, control.context).await?;
     let secrets = control.cluster.secrets;
-    let admin = secrets.get(&SecretName::VaultOperator, interrupt).await;
-    let admin = admin.map_err(ClusterError::from)?.ok_or_else(|| {
-        canary_error(&"the token `vault-operator` is not stored with the cluster")
-    })?;
+    let admin = operator_token(&active, secrets, control.context).await?;
+    let admin = admin.map_err(RolloutError::Operator)?;
     let token = canary::setup(&active, &admin, events, interrupt).await;
     let token = token.map_err(|error| canary_error(&error))?;
     let front = (control.cluster.file.front.kind == FrontKind::Haproxy).then(|| Endpoint {

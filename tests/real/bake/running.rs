@@ -448,6 +448,7 @@ pub async fn check(project: &TestProject) {
     assert_eq!(denied, "403\n403\n");
     logs_are_json(project).await;
     a_lost_secret_is_not_made_again(&cluster).await;
+    what_serves_goes_on_without_some_secrets(&cluster).await;
     phases.end("a client, and no access for others");
     // Every node from another one.
     let servers = ["10.77.0.11", "10.77.0.12", "10.77.0.13"];
@@ -559,6 +560,27 @@ async fn a_lost_secret_is_not_made_again(cluster: &TestCluster<'_>) {
             "{text}"
         );
     }
+    lost.bring_back();
+}
+
+/// Without the key of the authority nobody can ask the nodes, which serve; without the
+/// administrator's token, only people and rollouts lack something.
+async fn what_serves_goes_on_without_some_secrets(cluster: &TestCluster<'_>) {
+    let lost = cluster.hide("secrets/authority-key");
+    let (exit, text) = cluster.run(&["status"]).await;
+    assert_eq!(exit, Some(1), "{text}");
+    for part in [
+        "it cannot be asked",
+        "problem: cannot find the secret `authority-key`",
+        "hint: Take its value from a backup",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    lost.bring_back();
+    let lost = cluster.hide("secrets/vault-operator");
+    let warned = cluster.up().await;
+    let warning = "warning: the secret `vault-operator` is absent";
+    assert!(warned.contains(warning), "{warned}");
     lost.bring_back();
 }
 

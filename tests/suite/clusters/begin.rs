@@ -83,3 +83,53 @@ fn an_address_is_in_a_subnet_of_its_kind_alone() {
         assert_eq!(answers(&[subnet.to_owned()], address), expected, "{subnet}");
     }
 }
+
+/// A cluster without a node has nothing that fixes its addresses or its platform.
+#[tokio::test]
+async fn a_refused_up_fixes_nothing() {
+    let cluster = TestCluster::new(DEFINITION);
+    let store = cluster.recorded.store().await;
+    let first = cluster.text(&cluster.up(&store).await);
+    assert!(first.contains("quickstart:prod"), "{first}");
+    let path = cluster.recorded.path("clusters/dev/cluster.toml");
+    let moved = "kind = \"containers\"\nsubnet = \"10.88.0.0/24\"";
+    fs::write(&path, DEFINITION.replace("kind = \"machines\"", moved)).unwrap();
+    let other = TestCluster {
+        file: ClusterFile::load(path.parent().unwrap()).unwrap(),
+        ..cluster
+    };
+    assert_eq!(other.text(&other.up(&store).await), first);
+    let state = other.folder.require().unwrap();
+    assert_eq!(
+        (state.platform.name(), state.subnet.to_string().as_str()),
+        ("containers", "10.88.0.0/24")
+    );
+    insta::assert_snapshot!(
+        other.run(&["cluster", "status", "dev"]) + &other.run(&["cluster", "env", "dev"]),
+        @r"
+    $ vault-bake cluster status dev
+    cluster dev has no node yet: `vault-bake cluster up dev` makes them
+    exit 1
+    $ vault-bake cluster env dev
+    error: cannot print how to reach cluster dev: it is not complete
+    hint: Run `vault-bake cluster up dev`.
+    exit 6
+    "
+    );
+}
+
+/// `up` finds what `validate` does, before it makes anything.
+#[test]
+fn a_subnet_of_another_cluster_is_refused() {
+    let cluster = TestCluster::new(DEFINITION);
+    let other = cluster.recorded.path("clusters/qa");
+    fs::create_dir_all(&other).unwrap();
+    fs::write(other.join("cluster.toml"), DEFINITION).unwrap();
+    insta::assert_snapshot!(cluster.run(&["cluster", "up", "dev"]), @r#"
+    $ vault-bake cluster up dev
+    error: FOLDER/clusters/dev/cluster.toml:8: platform.subnet: 10.77.0.0/24 overlaps 10.77.0.0/24 of FOLDER/clusters/qa/cluster.toml; expected a subnet of its own
+    hint: Write `subnet = "10.77.1.0/24"`.
+    exit 2
+    "#);
+    assert!(!cluster.folder.path().exists());
+}

@@ -71,15 +71,18 @@ async fn a_state_from_before_a_rollout_is_refused() {
 
     let refused = cluster.text(&cluster.up(&store).await);
     insta::assert_snapshot!(refused, @"
-    cannot use STATE/cluster.json: it is older than the rollout with epoch 1 of cluster dev
-      It names nodes that are gone, and not those that run. Restore the file, and the secrets, from after `vault-bake rollout show dev@1`. Without one, run `vault-bake cluster down dev --force`, then `vault-bake cluster up dev`: the cluster begins anew, without its data.
+    cannot use STATE/cluster.json: it is older than the rollout dev-ID@1 of cluster dev
+      It names nodes that are gone, and not those that run. Restore the file, and the secrets, from after `vault-bake rollout show dev-ID@1`. Without one, run `vault-bake cluster down dev --force`, then `vault-bake cluster up dev`: the cluster begins anew, without its data.
     ");
     assert_eq!(start_rollout(&cluster, &store).await, refused);
-    assert!(
-        cluster
-            .run(&["rollout", "plan", "dev"])
-            .ends_with("exit 6\n")
-    );
+    for arguments in [["rollout", "plan", "dev"], ["cluster", "renew", "dev"]] {
+        let run = cluster.run(&arguments);
+        assert!(run.ends_with("exit 6\n"), "{run}");
+    }
+    let status = cluster.run(&["cluster", "status", "dev"]);
+    let problem = status.lines().find(|line| line.starts_with("problem: "));
+    insta::assert_snapshot!(problem.unwrap_or(&status), @"problem: cannot use STATE/cluster.json: it is older than the rollout dev-ID@1 of cluster dev");
+    assert!(status.ends_with("exit 1\n"), "{status}");
 
     let mut state = cluster.folder.require().unwrap();
     state.epoch = 1;
@@ -108,7 +111,9 @@ async fn a_lost_secret_of_a_cluster_is_named_and_not_made_again() {
         for (path, value) in &before {
             let name = path.file_name().unwrap().to_str().unwrap();
             fs::rename(path, cluster.path("moved")).unwrap();
-            let refused = renew(&cluster.cluster(), &context).await.unwrap_err();
+            let refused = renew::<Dir>(&cluster.cluster(), None, &context)
+                .await
+                .unwrap_err();
             let renewing = cluster.text(&refused);
             assert!(renewing.contains(&format!("`{name}`")), "{renewing}");
             assert_eq!(cluster.text(&cluster.up(&store).await), renewing);
@@ -137,7 +142,7 @@ async fn a_lost_secret_behind_commands_is_named_with_the_command() {
     let fetch = ["sh", "-c", "exit 3"].map(str::to_owned).to_vec();
     cluster.secrets = SecretStore::commands(fetch, vec!["pass-put".to_owned()]);
     let (events, interrupt) = (Events::silent(), Interrupt::default());
-    let refused = renew(&cluster.cluster(), &context(&events, &interrupt)).await;
+    let refused = renew::<Dir>(&cluster.cluster(), None, &context(&events, &interrupt)).await;
     insta::assert_snapshot!(cluster.text(&refused.unwrap_err()), @"
     cannot find the secret `authority-key` of cluster dev: `sh` has no such secret
       Take its value from a backup, and store it with `pass-put`, under the name authority-key: the nodes use it. Without one, run `vault-bake cluster down dev --force`, then `vault-bake cluster up dev`: the cluster begins anew, without its data.

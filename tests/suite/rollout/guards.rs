@@ -98,6 +98,7 @@ impl Case {
                     running: true,
                     nodes: vec!["dev-vault-1-1".to_owned()],
                 }),
+                problem: None,
             },
             promoted: manifests.clone(),
             firmware: [
@@ -205,8 +206,10 @@ fn each_guard_refuses_in_words_with_the_way_out() {
         let manifest = case.vault().manifest;
         case.promoted.remove(&manifest);
     });
-    let open = open_rollout("dev", 4);
-    text += &[open.why, "\n  ".to_owned(), open.hint, "\n".to_owned()].concat();
+    for can_abort in [true, false] {
+        let open = open_rollout("dev", 4, can_abort);
+        text += &[open.why, "\n  ".to_owned(), open.hint, "\n".to_owned()].concat();
+    }
     text += &refused(NEW, |case| case.can_unseal = false);
     text += &refused(NEW, |case| {
         case.status.nodes[1].role = Role::Failed;

@@ -2,7 +2,7 @@
 //! reached, a full disk, a user, and a computer that is lost.
 
 use vault_bake::rollout::planner::{PlanError, Request, plan, plan_abort};
-use vault_bake::rollout::{ExecuteError, Outcome, Plan, Rest, check};
+use vault_bake::rollout::{Action, ExecuteError, Outcome, Plan, Rest, Step, check};
 use vault_bake::wait::Interrupt;
 
 use super::clusters::{BOTH, NEW, request};
@@ -79,7 +79,7 @@ fn a_revoked_target_stops_the_rollout_before_the_next_node_goes() {
             other => panic!("{point}: {other:?}"),
         };
         stopped += 1;
-        let hint = error.hint().unwrap();
+        let hint = error.hint(&first).unwrap();
         assert!(hint.contains("vault-bake rollout abort"), "{hint}");
         assert!(model.0.borrow().serves(), "{point}");
         // It stays refused, and takes no node away.
@@ -137,7 +137,7 @@ fn a_full_disk_stops_the_rollout_before_the_next_effect() {
         match result {
             Ok(Outcome::Completed) => continue,
             Err(error @ ExecuteError::Journal(_)) => {
-                let hint = error.hint().unwrap();
+                let hint = error.hint(&first).unwrap();
                 assert!(hint.contains("Free space"), "{hint}");
                 stopped += 1;
             }
@@ -229,4 +229,71 @@ fn a_controller_killed_twice_is_resumed_elsewhere_with_the_store_only() {
     }
     assert!(killed > 60, "{killed}");
     println!("{killed} controllers killed");
+}
+
+/// Nobody needs the time of watching that is left: the controller rests at once, and the next one
+/// watches for the whole time.
+#[test]
+fn an_interrupt_in_the_soak_rests_before_it() {
+    let request = request(THREE, BOTH, NEW);
+    let is_soak = |plan: &Plan, next: usize| matches!(plan.steps[next].action, Action::Soak { .. });
+    let mut cut = 0;
+    for point in 1..=points(&request) {
+        let (model, first) = disturbed(point, Fault::Interrupt, &request);
+        let result = attempt(&model, &first, 1).unwrap();
+        let Ok(Outcome::Resting { next, .. }) = result else {
+            continue;
+        };
+        if !is_soak(&first, next) {
+            continue;
+        }
+        cut += 1;
+        model.0.borrow_mut().interrupt = Interrupt::default();
+        let before = model.0.borrow().now;
+        let again = attempt(&model, &first, 1).unwrap();
+        assert!(matches!(again, Ok(Outcome::Completed)), "{again:?}");
+        let Action::Soak { seconds } = first.steps[next].action else {
+            unreachable!()
+        };
+        let took = model.0.borrow().now - before;
+        assert!(took >= seconds * 1_000, "{took} ms");
+    }
+    assert!(cut > 0, "no interrupt came in the soak");
+}
+
+/// A hint has the name of the cluster, the verb that was used, and an abort only where one goes back.
+#[test]
+fn a_hint_fits_the_plan_and_the_step() {
+    let request = request(THREE, BOTH, NEW);
+    let (model, plan) = disturbed(1, Fault::Interrupt, &request);
+    let back = plan_abort(&model.0.borrow().inventory(), &plan).unwrap();
+    let hand_over = |step: &Step| matches!(step.action, Action::HandOver { .. });
+    let hand_over = plan.steps.iter().position(hand_over).unwrap();
+    let step = |index, undone| ExecuteError::Step {
+        step: "do it".to_owned(),
+        index,
+        why: "it failed".to_owned(),
+        hint: None,
+        undone,
+    };
+    let unseal = || ExecuteError::UnsealNeeded {
+        node: "dev-vault-2-1".to_owned(),
+    };
+    let not_ready = |index| ExecuteError::NotReady {
+        step: "do it".to_owned(),
+        index,
+        why: "not yet".to_owned(),
+    };
+    let hints = [
+        step(0, true).hint(&plan),
+        step(hand_over - 1, false).hint(&plan),
+        step(hand_over, false).hint(&plan),
+        not_ready(hand_over).hint(&plan),
+        not_ready(hand_over + 1).hint(&plan),
+        unseal().hint(&plan),
+        unseal().hint(&back),
+        ExecuteError::LeftNow.hint(&plan),
+    ];
+    let hints: Vec<String> = hints.into_iter().map(Option::unwrap).collect();
+    insta::assert_snapshot!("hints", hints.join("\n"));
 }

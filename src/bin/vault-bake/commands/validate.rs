@@ -1,8 +1,6 @@
 //! `validate`: checks definitions of images, with their provisioners, and of clusters.
 //! It uses no network and has no side effects.
 
-use std::path::PathBuf;
-
 use vault_bake::cluster::file::{self, ClusterFile, ProjectCluster, check_folders};
 use vault_bake::definition::Definition;
 use vault_bake::lint;
@@ -37,7 +35,7 @@ pub fn run(invocation: &Invocation, args: &Validate) -> Result<Exit, Failure> {
             Err(failure) => exit = failure.print(invocation.json, None),
         }
     }
-    let all = project_clusters(invocation);
+    let all = invocation.project_clusters();
     for cluster in &clusters {
         match check_cluster(invocation, cluster, &clusters, &all) {
             Ok(cluster) => print_valid_cluster(invocation, &cluster),
@@ -50,17 +48,6 @@ pub fn run(invocation: &Invocation, args: &Validate) -> Result<Exit, Failure> {
         exit = Failure::from(problems).print(invocation.json, None);
     }
     Ok(exit)
-}
-
-/// Returns the clusters of the project that can be read.
-fn project_clusters(invocation: &Invocation) -> Vec<ProjectCluster> {
-    let names = invocation.clusters().into_iter();
-    let folders = names.map(|name| invocation.cluster_folder(&name));
-    let load = |folder: PathBuf| {
-        let file = ClusterFile::load(&folder).ok()?;
-        Some(ProjectCluster { folder, file })
-    };
-    folders.filter_map(load).collect()
 }
 
 /// Checks a cluster, also against all others of the project. Of two that are `checked`, the second

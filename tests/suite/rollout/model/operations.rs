@@ -227,7 +227,10 @@ impl Operations for Controller<'_> {
                 }
             }
             Action::HandOver { node } => self.stop(node).await,
-            Action::Soak { seconds } => self.sleep(seconds * 1_000).await,
+            Action::Soak { seconds } => {
+                self.sleep(seconds * 1_000).await;
+                self.model.0.borrow().interrupt.check()?;
+            }
             Action::Delete { nodes } => {
                 for name in nodes {
                     let tier = plan.nodes[name].tier;

@@ -58,7 +58,7 @@ fn refuse_open_rollout(folder: &StateFolder, args: &Down) -> Result<(), Failure>
     let name = state.name;
     let message = format!("cannot remove cluster {name}: a rollout of it is open");
     Err(Failure::new(Exit::Conflict, message).hint(format!(
-        "Run `vault-bake rollout resume {name}` or `vault-bake rollout abort {name}` first. With \
-         --force, the rollout stays open in the store, and `gc` keeps its images."
+        "End it first: `vault-bake rollout status {name}` prints how. With --force, the rollout \
+         stays open in the store, and `gc` keeps its images."
     )))
 }

@@ -4,6 +4,7 @@ use vault_bake::cluster::VAULT_PORT;
 use vault_bake::cluster::file::{FrontKind, Secrets, TierName};
 use vault_bake::cluster::front::VAULT_NAME;
 use vault_bake::cluster::secrets::SecretName;
+use vault_bake::cluster::state::Phase;
 
 use super::open;
 use crate::args::cluster::Env;
@@ -15,6 +16,12 @@ use crate::invocation::Invocation;
 pub async fn run(invocation: &Invocation, args: &Env) -> Result<Exit, Failure> {
     let opened = open(invocation, &args.named)?;
     let state = opened.folder.require()?;
+    if state.phase == Phase::Creating {
+        let name = &opened.file.name;
+        let message = format!("cannot print how to reach cluster {name}: it is not complete");
+        let hint = format!("Run `vault-bake cluster up {name}`.");
+        return Err(Failure::new(Exit::Conflict, message).hint(hint));
+    }
     let address = match opened.file.front.kind {
         FrontKind::Haproxy => format!("https://127.0.0.1:{}", opened.file.front.port),
         FrontKind::None | FrontKind::Azure => {

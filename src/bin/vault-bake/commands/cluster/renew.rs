@@ -1,6 +1,6 @@
 //! `cluster renew`: gives the running nodes new certificates.
 
-use vault_bake::cluster::renew;
+use vault_bake::cluster::{Images, renew};
 use vault_bake::terminal::counted;
 
 use super::{context, open};
@@ -11,7 +11,12 @@ use crate::invocation::Invocation;
 
 pub async fn run(invocation: &Invocation, args: &Renew) -> Result<Exit, Failure> {
     let opened = open(invocation, &args.named)?;
-    let renewed = renew(&opened.cluster(), &context(invocation)).await?;
+    let store = invocation.existing_store().await?;
+    let trust = invocation.keys.trust()?;
+    let images = store
+        .as_ref()
+        .map(|store| Images::new(store, trust.as_ref()));
+    let renewed = renew(&opened.cluster(), images.as_ref(), &context(invocation)).await?;
     if invocation.json {
         print_json(&serde_json::json!({"cluster": opened.file.name, "renewed": renewed}));
     } else {

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use vault_bake::cluster::{Expiry, Images, NodeStatus, Status, status};
-use vault_bake::store::Allow;
 use vault_bake::terminal::counted;
 use vault_bake::wait::pause;
 
@@ -23,11 +22,9 @@ pub async fn run(invocation: &Invocation, args: &cluster::Status) -> Result<Exit
     let opened = open(invocation, &args.named)?;
     let store = invocation.existing_store().await?;
     let trust = invocation.keys.trust()?;
-    let images = store.as_ref().map(|store| Images {
-        store,
-        trust: trust.as_ref(),
-        allow: Allow::default(),
-    });
+    let images = store
+        .as_ref()
+        .map(|store| Images::new(store, trust.as_ref()));
     loop {
         let (cluster, context) = (opened.cluster(), context(invocation));
         let observing = status(&cluster, images.as_ref(), &context);
@@ -59,6 +56,12 @@ fn screen(status: &Status, valid_h: u32, now: Timestamp) -> String {
         .filter(|node| node.role.serves())
         .count();
     let total = status.nodes.len();
+    if total == 0 {
+        let name = &status.cluster;
+        return format!(
+            "cluster {name} has no node yet: `vault-bake cluster up {name}` makes them\n"
+        );
+    }
     let serve = if total == 1 { "serves" } else { "serve" };
     // Writing to a string cannot fail.
     let _ = writeln!(
@@ -107,6 +110,12 @@ fn screen(status: &Status, valid_h: u32, now: Timestamp) -> String {
             "\na rollout is open, epoch {}: `vault-bake rollout status {}` prints its steps",
             rollout.epoch, status.cluster
         );
+    }
+    if let Some(problem) = &status.problem {
+        let _ = writeln!(text, "\nproblem: {}", problem.why);
+        if let Some(hint) = &problem.hint {
+            let _ = writeln!(text, "hint: {hint}");
+        }
     }
     text
 }

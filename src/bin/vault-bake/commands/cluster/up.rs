@@ -18,6 +18,7 @@ use crate::invocation::Invocation;
 
 pub async fn run(invocation: &Invocation, args: &Up) -> Result<Exit, Failure> {
     let opened = open(invocation, &args.named)?;
+    check_others(invocation, &opened.file.name)?;
     let auto = default_platform();
     let platform = match opened.file.platform.kind {
         file::PlatformKind::Containers => PlatformKind::Containers,
@@ -64,6 +65,14 @@ pub async fn run(invocation: &Invocation, args: &Up) -> Result<Exit, Failure> {
     }
     print_line(&format!("Next: eval \"$(vault-bake cluster env {name})\""));
     Ok(Exit::Done)
+}
+
+/// Fails if the cluster shares a subnet or a port with another one of the project.
+fn check_others(invocation: &Invocation, name: &str) -> Result<(), Failure> {
+    let all = invocation.project_clusters();
+    let (own, others): (Vec<_>, Vec<_>) = all.iter().partition(|one| one.file.name == name);
+    let checked = own.iter().try_for_each(|own| own.check(&others, &all));
+    Ok(checked?)
 }
 
 /// Returns where the shares of a new cluster are.

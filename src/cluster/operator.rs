@@ -1,0 +1,53 @@
+//! Finds out whether the administrator's token of Vault can be used.
+
+use super::secrets::{SecretName, SecretStore};
+use super::vault::is_forbidden;
+use super::{ClusterError, Context};
+use crate::product::vault::Client;
+use crate::secret::Secret;
+
+/// An administrator's token that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OperatorTokenError {
+    /// It is absent.
+    #[error("the secret `vault-operator` is absent")]
+    Absent {
+        /// Where it belongs.
+        place: String,
+    },
+    /// Vault does not know it.
+    #[error("Vault refuses the token in the secret `vault-operator`")]
+    Refused {
+        /// Where it belongs.
+        place: String,
+    },
+}
+
+impl OperatorTokenError {
+    /// Returns what to do about it, as an imperative.
+    pub fn hint(&self) -> String {
+        let (Self::Absent { place } | Self::Refused { place }) = self;
+        format!(
+            "Take its value from a backup, or make a new one as docs/troubleshooting.md shows, and \
+             store it {place}."
+        )
+    }
+}
+
+/// Returns the administrator's token. It is needed by people and rollouts, and by no node.
+pub(crate) async fn operator_token(
+    client: &Client,
+    secrets: &SecretStore,
+    context: &Context<'_>,
+) -> Result<Result<Secret, OperatorTokenError>, ClusterError> {
+    let name = SecretName::VaultOperator;
+    let place = secrets.place_of(&name);
+    let Some(token) = secrets.get(&name, context.interrupt).await? else {
+        return Ok(Err(OperatorTokenError::Absent { place }));
+    };
+    Ok(match client.lookup_self(&token).await {
+        Err(error) if is_forbidden(&error) => Err(OperatorTokenError::Refused { place }),
+        // Another error tells nothing about the token.
+        _ => Ok(token),
+    })
+}
